@@ -1,0 +1,75 @@
+//! Lynn Reporting's eight reports (`vendors/lynn.md §4`) and the extra ones a tenant may have.
+
+use std::borrow::Cow;
+
+use super::{Column, ColumnType, Key, Mode, Stream, Text, column_name};
+use crate::vendor::Vendor;
+
+const fn column(field: &'static str, name: &'static str, kind: ColumnType, meaning: &'static str) -> Column {
+    Column { field: Cow::Borrowed(field), name: Cow::Borrowed(name), kind, meaning: Cow::Borrowed(meaning) }
+}
+
+/// The only documented row (`vendors/lynn.md §4.1`).
+const NAVIGATION_MARKS: &[Column] = &[
+    column(
+        "timestamp",
+        "timestamp",
+        ColumnType::Timestamptz,
+        "When the mark was set; fractions past microseconds are cut",
+    ),
+    column("session", "session", ColumnType::Text, "Session id (GUID); joins the reports of one conversation"),
+    column("division", "division", ColumnType::Text, "Division id; results are limited to the credential's divisions"),
+    column("channel_id", "channel_id", ColumnType::Text, "Channel id, digits as text"),
+    column("reportEnvironment", "report_environment", ColumnType::Text, "Environment the row comes from, e.g. testing"),
+    column("intent", "intent", ColumnType::Text, "Intent at the mark"),
+    column("markName", "mark_name", ColumnType::Text, "Name of the mark, e.g. END_SESSION"),
+    column("markValue", "mark_value", ColumnType::Text, "Value of the mark, kept untrimmed"),
+];
+
+/// name, report id, meaning (`vendors/lynn.md §4`).
+const REPORTS: &[(&str, &str, &str)] = &[
+    ("show_dialogs", "B0A26DFF-173F-4138-AB46-61273E52538A", "Table of available dialogs"),
+    ("menu_detail", "542B8262-14EB-4FEF-9873-93EC8B439FB7", "Detail of chosen menu options"),
+    ("show_error", "192D8D34-2BE0-477D-94EE-C5B3198B15D5", "Errors tied to an action"),
+    ("detail_performance", "CB7D310E-BF08-46ED-A5E9-24C744344018", "Service execution information"),
+    ("productivity_detail", "34175227-42BE-4A59-8B95-6F2EE6C14849", "Audit of actions applied to a tenant's flow"),
+    ("survey_result", "9C294B80-CCFF-44F7-B9D4-5909058D2513", "Survey result detail"),
+    (
+        "current_interactions",
+        "615DAD60-6EA5-4E19-AC37-5253170B86C0",
+        "Agent desk (Kyubo) indicators, typifications included",
+    ),
+    ("navigation_marks", "A45EC705-6A38-426A-8D1F-9CAE4D311497", "Navigation mark indicator"),
+];
+
+/// The eight reports of `vendors/lynn.md §4`.
+pub(super) fn reports() -> Vec<Stream> {
+    REPORTS.iter().map(|&(name, id, meaning)| report(name, id, meaning)).collect()
+}
+
+/// A tenant's own report: a stream whose columns appear as its data shows them.
+pub fn extra_report(name: &str, report_id: &str) -> Stream {
+    let table = column_name(name);
+    let mut stream = report("", "", "");
+    stream.meaning = format!("Report {report_id} of the tenant, named {name} in the configuration").into();
+    stream.name = table.into();
+    stream.vendor_id = report_id.to_owned().into();
+    stream
+}
+
+fn report(name: &'static str, id: &'static str, meaning: &'static str) -> Stream {
+    let documented = name == "navigation_marks";
+    Stream {
+        vendor: Vendor::LynnReporting,
+        name: name.into(),
+        schema: "lynn",
+        vendor_id: id.into(),
+        meaning: meaning.into(),
+        mode: Mode::ReplaceWindow,
+        key: Key::RowHash,
+        columns: if documented { NAVIGATION_MARKS.into() } else { Cow::Borrowed(&[]) },
+        documented,
+        time_field: documented.then(|| Text::Borrowed("timestamp")),
+        off_by_default: false,
+    }
+}

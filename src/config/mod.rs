@@ -1,0 +1,159 @@
+//! The configuration: loaded once, checked once, frozen.
+//!
+//! [`load`] reads files and environment, [`check`] turns what they say into the types below and reports every fault at
+//! once. Nothing here talks to a vendor or a database.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+use url::Url;
+
+use crate::catalogue::Stream;
+use crate::quota::Limit;
+use crate::secret::Secret;
+use crate::vendor::{self, Vendor};
+
+/// Everything that was configured, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub database: Database,
+    pub embedded: Embedded,
+    pub server: Server,
+    pub worker: Worker,
+    pub log: Log,
+    pub connections: BTreeMap<String, Connection>,
+    pub jobs: BTreeMap<String, Job>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// A server to use; none means the private embedded Postgres.
+    pub url: Option<Secret>,
+    pub max_connections: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct Embedded {
+    /// Where the embedded Postgres keeps its cluster.
+    pub data_dir: PathBuf,
+}
+
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Status page, `/metrics`, `/healthz`, `/readyz`.
+    pub listen: SocketAddr,
+}
+
+#[derive(Debug, Clone)]
+pub struct Worker {
+    /// Runs at a time in this process.
+    pub concurrency: usize,
+    /// A run whose worker is silent for this long is taken over.
+    pub lease: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Log {
+    pub format: LogFormat,
+    /// A `tracing` filter: `info`, or `info,tidegate=debug`.
+    pub level: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Pretty,
+    Json,
+}
+
+/// One configured account of a vendor.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    pub name: String,
+    /// Without a trailing slash in its path.
+    pub base_url: Url,
+    /// `host` or `host:port`, lower case: further hosts that vendor-supplied URLs may point to.
+    pub allowed_hosts: Vec<String>,
+    pub request_timeout: Duration,
+    pub retry: Retry,
+    /// Every limit in force: the vendor's, with the configured overrides.
+    pub limits: Vec<Limit>,
+    /// What is special about the vendor.
+    pub settings: vendor::Settings,
+    /// Every stream the connection offers, extra reports included.
+    pub streams: Vec<Stream>,
+}
+
+/// Seconds-long retries of one idempotent request.
+#[derive(Debug, Clone)]
+pub struct Retry {
+    /// Including the first.
+    pub attempts_max: u32,
+    pub initial: Duration,
+    pub max: Duration,
+}
+
+/// A schedule, a connection and the streams to read.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub name: String,
+    pub connection: String,
+    pub streams: Vec<JobStream>,
+    /// A cron expression that `schedule::due` accepts; none: only run by hand.
+    pub schedule: Option<String>,
+    pub timezone: Tz,
+    pub catch_up: CatchUp,
+    /// First slice of the first run, 00:00 in `timezone`.
+    pub start: NaiveDate,
+    /// Never read closer to now than this.
+    pub settle: Duration,
+    /// Higher goes first when a quota is scarce.
+    pub priority: i32,
+    /// A run that takes longer is stopped at its next checkpoint and fails.
+    pub timeout: Duration,
+    pub paused: bool,
+}
+
+/// One stream of a job, with the job's settings or its own.
+#[derive(Debug, Clone)]
+pub struct JobStream {
+    /// With `key` already replaced if the job says so.
+    pub stream: Stream,
+    pub slice: SliceLength,
+    /// Finished slices this far behind are read again.
+    pub lookback: Duration,
+    pub new_fields: NewFields,
+}
+
+/// The length of a slice: whole calendar days of the job's zone, or a plain duration below a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SliceLength {
+    Days(u32),
+    Time(Duration),
+}
+
+/// What happens to firings that were missed while nothing ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CatchUp {
+    Latest,
+    All,
+    None,
+}
+
+/// What happens to a vendor field that has no column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewFields {
+    /// Kept in `_extra`.
+    Extra,
+    /// Gets a column.
+    Add,
+}
+
+impl Connection {
+    pub const fn vendor(&self) -> Vendor {
+        self.settings.vendor()
+    }
+}

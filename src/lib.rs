@@ -1,0 +1,31 @@
+//! Tidegate keeps a Postgres warehouse in step with the reports of customer-care vendors.
+//!
+//! Which module may know which; arrows point downwards only:
+//!
+//! ```text
+//! commands ─▶ app ─▶ schedule, worker, server          what runs
+//! worker ──▶ vendor, load, store                       the only place that knows vendors and SQL at once
+//! config ──▶ vendor (settings), catalogue, quota       what is asked for, checked
+//! vendor ──▶ http, decode, catalogue                   knows no SQL
+//! http ────▶ quota                                     sending consumes a reservation
+//! load ────▶ decode, catalogue; store, quota ─▶ sqlx   know no HTTP
+//! simulator ▶ (nothing of the above)                   or one mistake would pass on both sides
+//! ```
+
+pub mod app;
+pub mod catalogue;
+pub mod commands;
+pub mod config;
+pub mod decode;
+pub mod http;
+pub mod load;
+pub mod postgres;
+pub mod quota;
+pub mod schedule;
+pub mod secret;
+pub mod server;
+pub mod simulator;
+pub mod store;
+pub mod telemetry;
+pub mod vendor;
+pub mod worker;
