@@ -69,7 +69,7 @@ fn report(name: &'static str, id: &'static str, meaning: &'static str) -> Stream
         key: Key::RowHash,
         columns: if documented { NAVIGATION_MARKS.into() } else { Cow::Borrowed(&[]) },
         documented,
-        time_field: documented.then(|| Text::Borrowed("timestamp")),
+        time_field: documented.then_some(Text::Borrowed("timestamp")),
         off_by_default: false,
     }
 }

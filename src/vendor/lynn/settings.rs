@@ -21,7 +21,7 @@ pub struct Settings {
     /// Path templates with `{tenant}` and `{report_id}`.
     pub create_token_path: String,
     pub execute_report_path: String,
-    /// HTTP verb of ExecuteReport.
+    /// HTTP verb of `ExecuteReport`.
     pub execute_report_method: String,
     /// Zone of `startDate` and `endDate` (`§10.2`), default UTC.
     pub filter_timezone: Tz,
