@@ -1,1 +1,26 @@
-//! Under construction.
+//! From records to rows: normalise into COPY rows, stage, merge, checkpoint.
+//!
+//! The pure half ([`layout`], [`encode`], [`page`]) turns records into COPY text without a map per record; the SQL half
+//! ([`table`], [`merge`], [`commit`]) brings it into the table in one transaction with the cursor. Nothing here knows HTTP.
+
+pub mod commit;
+pub mod encode;
+pub mod ident;
+pub mod layout;
+pub mod merge;
+pub mod page;
+pub mod table;
+pub mod timestamp;
+
+/// Why rows could not be brought into their table.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("another worker holds this run or stream now; nothing of this page was kept")]
+    Fenced,
+    #[error("the slice was moved by another worker; nothing of this page was kept")]
+    Moved,
+    #[error("the database refused or did not answer")]
+    Database(#[from] sqlx::Error),
+    #[error("table {0} lacks a column that the catalogue has: run `tidegate migrate`")]
+    Column(String),
+}

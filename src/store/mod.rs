@@ -1,1 +1,5 @@
-//! Under construction.
+//! The control tables: static, checked SQL. The executor is always an argument, so callers choose the transaction.
+
+pub mod cursor;
+pub mod migrate;
+pub mod run;

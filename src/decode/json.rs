@@ -1,0 +1,416 @@
+//! Splits a JSON body into its records while it arrives.
+//!
+//! A body is either an object with the records under one member, whose other members are small and kept ([`Envelope`]),
+//! or a bare array of records. The splitter finds where values begin and end; whoever takes a record parses it. Memory is
+//! bounded by one record plus the kept members, whatever the body's size.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use super::{DecodeError, Sink};
+
+/// A record beyond this is no report row; it also bounds what one field may cost.
+pub const RECORD_BYTES_MAX: usize = 8 << 20;
+/// A kept member beyond this is no cursor, count or error text.
+pub const MEMBER_BYTES_MAX: usize = 1 << 20;
+/// More members than this are an attack or another document.
+const MEMBERS_MAX: usize = 256;
+
+/// The members beside the records, by lower-cased name, each as the raw text it came in.
+#[derive(Debug, Default)]
+pub struct Envelope {
+    members: BTreeMap<String, Box<RawValue>>,
+    /// Whether the records member was an array; false when it was null, absent or something else.
+    pub has_records: bool,
+}
+
+impl Envelope {
+    /// The raw JSON of a member, by name in any case; none when it is absent or null.
+    pub fn member(&self, name: &str) -> Option<&RawValue> {
+        self.members.get(&name.to_ascii_lowercase()).map(AsRef::as_ref).filter(|raw| raw.get() != "null")
+    }
+
+    /// Whether the member is there at all, null included.
+    pub fn has(&self, name: &str) -> bool {
+        self.members.contains_key(&name.to_ascii_lowercase())
+    }
+
+    /// A member as a typed value; none when it is absent, null or of another type.
+    pub fn parsed<'a, T: serde::Deserialize<'a>>(&'a self, name: &str) -> Option<T> {
+        self.member(name).and_then(|raw| serde_json::from_str(raw.get()).ok())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Start,
+    KeyOrEnd,
+    Key,
+    Colon,
+    Value,
+    CommaOrEnd,
+    RecordOrEnd,
+    Record,
+    RecordCommaOrEnd,
+    End,
+}
+
+/// Feeds on chunks of a body; see the module's documentation.
+#[derive(Debug)]
+pub struct Splitter {
+    records_member: &'static str,
+    state: State,
+    scan: Scan,
+    /// The part of an unfinished key, member or record that arrived in earlier chunks.
+    carry: Vec<u8>,
+    key: String,
+    envelope: Envelope,
+    bare_array: bool,
+    after_comma: bool,
+    offset: u64,
+}
+
+impl Splitter {
+    /// Records are the elements of the member `records_member`, whatever its case, or of a bare array.
+    pub fn new(records_member: &'static str) -> Self {
+        Self {
+            records_member,
+            state: State::Start,
+            scan: Scan::default(),
+            carry: Vec::new(),
+            key: String::new(),
+            envelope: Envelope::default(),
+            bare_array: false,
+            after_comma: false,
+            offset: 0,
+        }
+    }
+
+    /// Takes the next chunk and hands every record that ends in it to `sink`.
+    pub fn feed(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), DecodeError> {
+        let mut at = 0;
+        while at < chunk.len() {
+            at += match self.state {
+                State::Key | State::Value | State::Record => self.value(&chunk[at..], sink, at)?,
+                _ => self.punctuation(chunk[at], at)?,
+            };
+        }
+        self.offset += chunk.len() as u64;
+        Ok(())
+    }
+
+    /// The body has ended: what stood beside the records.
+    pub fn finish(self) -> Result<Envelope, DecodeError> {
+        match self.state {
+            State::End => Ok(self.envelope),
+            State::Start => Err(DecodeError::Empty),
+            _ => Err(DecodeError::Cut),
+        }
+    }
+
+    fn malformed(&self, at: usize, what: &'static str) -> DecodeError {
+        DecodeError::Malformed { offset: self.offset + at as u64, what }
+    }
+
+    /// Takes one byte between values; answers how many bytes it used up (0: the byte begins a value).
+    fn punctuation(&mut self, byte: u8, at: usize) -> Result<usize, DecodeError> {
+        if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
+            return Ok(1);
+        }
+        let next = match (self.state, byte) {
+            // A byte order mark before the document.
+            (State::Start, 0xEF | 0xBB | 0xBF) if self.offset == 0 && at < 3 => State::Start,
+            (State::CommaOrEnd, b'}') => State::End,
+            (State::Start, b'{') => State::KeyOrEnd,
+            (State::Start, b'[') => {
+                self.bare_array = true;
+                self.envelope.has_records = true;
+                State::RecordOrEnd
+            }
+            (State::Start, b'<') => return Err(DecodeError::NotJson("HTML or XML")),
+            (State::Start, _) => return Err(DecodeError::NotJson("text")),
+            (State::KeyOrEnd, b'}') if !self.after_comma => State::End,
+            (State::KeyOrEnd, b'"') => return Ok(self.begin(State::Key)),
+            (State::Colon, b':') => State::Value,
+            (State::CommaOrEnd, b',') => {
+                self.after_comma = true;
+                self.state = State::KeyOrEnd;
+                return Ok(1);
+            }
+            (State::RecordOrEnd, b']') if !self.after_comma => self.records_end(),
+            (State::RecordCommaOrEnd, b']') => self.records_end(),
+            (State::RecordCommaOrEnd, b',') => {
+                self.after_comma = true;
+                self.state = State::RecordOrEnd;
+                return Ok(1);
+            }
+            (State::RecordOrEnd, _) => return Ok(self.begin(State::Record)),
+            (State::End, _) => return Err(self.malformed(at, "something follows the document")),
+            _ => return Err(self.malformed(at, "an unexpected character between values")),
+        };
+        if next == State::Value {
+            self.begin(State::Value);
+        } else {
+            self.state = next;
+        }
+        self.after_comma = false;
+        Ok(1)
+    }
+
+    fn begin(&mut self, state: State) -> usize {
+        self.state = state;
+        self.scan = Scan::default();
+        self.carry.clear();
+        self.after_comma = false;
+        0
+    }
+
+    const fn records_end(&self) -> State {
+        if self.bare_array { State::End } else { State::CommaOrEnd }
+    }
+
+    /// Takes bytes of a key, a member's value or a record; answers how many it used up.
+    fn value(&mut self, bytes: &[u8], sink: &mut impl Sink, at: usize) -> Result<usize, DecodeError> {
+        if self.scan.kind == Kind::Unknown {
+            let first = bytes[0];
+            if matches!(first, b' ' | b'\t' | b'\r' | b'\n') {
+                return Ok(1);
+            }
+            if self.state == State::Value && first == b'[' && self.key.eq_ignore_ascii_case(self.records_member) {
+                self.envelope.has_records = true;
+                self.state = State::RecordOrEnd;
+                return Ok(1);
+            }
+            self.scan.kind = Kind::of(first).ok_or_else(|| self.malformed(at, "a value cannot begin like this"))?;
+        }
+        let (used, complete) = self.scan.advance(bytes);
+        let max = if self.state == State::Record { RECORD_BYTES_MAX } else { MEMBER_BYTES_MAX };
+        if self.carry.len() + used > max {
+            return Err(match self.state {
+                State::Record => DecodeError::RecordTooLarge { max },
+                _ => DecodeError::MemberTooLarge { name: self.key.chars().take(40).collect(), max },
+            });
+        }
+        if !complete {
+            self.carry.extend_from_slice(&bytes[..used]);
+            return Ok(used);
+        }
+        if self.carry.is_empty() {
+            self.complete(&bytes[..used], sink, at)?;
+        } else {
+            let mut whole = std::mem::take(&mut self.carry);
+            whole.extend_from_slice(&bytes[..used]);
+            self.complete(&whole, sink, at)?;
+            self.carry = whole;
+        }
+        Ok(used)
+    }
+
+    fn complete(&mut self, text: &[u8], sink: &mut impl Sink, at: usize) -> Result<(), DecodeError> {
+        match self.state {
+            State::Record => {
+                self.state = State::RecordCommaOrEnd;
+                sink.record(text)
+            }
+            State::Key => {
+                self.key =
+                    serde_json::from_slice(text).map_err(|_| self.malformed(at, "a member's name is no string"))?;
+                self.state = State::Colon;
+                Ok(())
+            }
+            _ => {
+                let raw: Box<RawValue> =
+                    serde_json::from_slice(text).map_err(|_| self.malformed(at, "a member's value is not JSON"))?;
+                if self.envelope.members.len() == MEMBERS_MAX {
+                    return Err(DecodeError::TooManyMembers { max: MEMBERS_MAX });
+                }
+                self.envelope.members.insert(self.key.to_ascii_lowercase(), raw);
+                self.state = State::CommaOrEnd;
+                Ok(())
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Kind {
+    #[default]
+    Unknown,
+    Container,
+    String,
+    Scalar,
+}
+
+impl Kind {
+    const fn of(first: u8) -> Option<Self> {
+        Some(match first {
+            b'{' | b'[' => Self::Container,
+            b'"' => Self::String,
+            b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => Self::Scalar,
+            _ => return None,
+        })
+    }
+}
+
+/// Where inside a value the last chunk ended.
+#[derive(Debug, Default)]
+struct Scan {
+    kind: Kind,
+    depth: u64,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Scan {
+    /// Looks for the value's end; answers the bytes that belong to it and whether it is complete.
+    fn advance(&mut self, bytes: &[u8]) -> (usize, bool) {
+        if self.kind == Kind::Scalar {
+            let end = bytes.iter().position(|b| matches!(b, b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n'));
+            return end.map_or((bytes.len(), false), |end| (end, true));
+        }
+        let mut at = 0;
+        while at < bytes.len() {
+            if self.in_string {
+                at += self.string(&bytes[at..]);
+                if !self.in_string && self.depth == 0 {
+                    return (at, true);
+                }
+                continue;
+            }
+            match bytes[at] {
+                b'"' => self.in_string = true,
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    if self.depth == 0 {
+                        return (at + 1, true);
+                    }
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+        (at, false)
+    }
+
+    /// Takes bytes inside a string, its closing quote included; answers how many.
+    fn string(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        if self.escaped {
+            self.escaped = false;
+            at = 1;
+        }
+        while let Some(found) = memchr::memchr2(b'"', b'\\', &bytes[at.min(bytes.len())..]) {
+            at += found + 1;
+            if bytes[at - 1] == b'"' {
+                self.in_string = false;
+                return at;
+            }
+            if at == bytes.len() {
+                self.escaped = true;
+                return at;
+            }
+            at += 1;
+        }
+        bytes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Kept(Vec<String>);
+
+    impl Sink for Kept {
+        fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
+            self.0.push(String::from_utf8_lossy(record).into_owned());
+            Ok(())
+        }
+    }
+
+    fn split(body: &[u8], chunk: usize) -> Result<(Vec<String>, Envelope), DecodeError> {
+        let mut kept = Kept::default();
+        let mut splitter = Splitter::new("result");
+        for part in body.chunks(chunk.max(1)) {
+            splitter.feed(part, &mut kept)?;
+        }
+        Ok((kept.0, splitter.finish()?))
+    }
+
+    const PAGE: &str = r#" { "isValid": true, "Result" : [ {"a":"x\"]}\\"}, 12 ,null,[1,[2]],"s" ], "lastDocument":[17092911104560000000001, "r\u00e9-1" ],
+        "errors":null,"pageCount":1 } "#;
+
+    #[test]
+    fn records_and_members_are_the_same_however_the_body_is_chunked() {
+        for chunk in [1, 2, 3, 7, 16, 64, 4096] {
+            let (records, envelope) = split(PAGE.as_bytes(), chunk).unwrap();
+            assert_eq!(records, [r#"{"a":"x\"]}\\"}"#, "12", "null", "[1,[2]]", r#""s""#], "chunks of {chunk}");
+            assert_eq!(envelope.member("lastDocument").unwrap().get(), r#"[17092911104560000000001, "r\u00e9-1" ]"#);
+            assert_eq!(envelope.parsed::<u64>("PAGECOUNT"), Some(1));
+            assert!(envelope.member("errors").is_none() && envelope.has("errors") && envelope.has_records);
+        }
+    }
+
+    #[test]
+    fn a_bare_array_is_records_too() {
+        let (records, envelope) = split(b"[{},{}]", 3).unwrap();
+        assert_eq!(records.len(), 2);
+        assert!(envelope.has_records);
+        assert!(split(b"[]", 1).unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn null_or_missing_records_are_told_apart_from_an_array() {
+        assert!(!split(br#"{"result":null}"#, 4).unwrap().1.has_records);
+        assert!(!split(br#"{"isValid":false}"#, 4).unwrap().1.has_records);
+        assert!(split(br#"{"result":[]}"#, 4).unwrap().1.has_records);
+    }
+
+    #[test]
+    fn what_is_not_json_is_named() {
+        assert_eq!(split(b"", 1).unwrap_err(), DecodeError::Empty);
+        assert_eq!(split(b"  \n", 1).unwrap_err(), DecodeError::Empty);
+        assert_eq!(split(b"<html>", 2).unwrap_err(), DecodeError::NotJson("HTML or XML"));
+        assert_eq!(split(b"Service Unavailable", 2).unwrap_err(), DecodeError::NotJson("text"));
+        for broken in
+            [r#"{"a" 1}"#, "[1,]", r#"{"a":1,}"#, "[,1]", "{1:2}", "[1]x", r#"{"a":truu}"#, "[1}", r#"{"a":}"#]
+        {
+            assert!(matches!(split(broken.as_bytes(), 2), Err(DecodeError::Malformed { .. })), "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_cut_body_is_told_at_every_byte() {
+        let body = PAGE.trim();
+        for end in 1..body.len() {
+            assert!(split(&body.as_bytes()[..end], 5).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn p6_a_record_without_end_is_refused() {
+        let mut splitter = Splitter::new("result");
+        let mut kept = Kept::default();
+        splitter.feed(br#"{"result":[{"a":""#, &mut kept).unwrap();
+        let block = vec![b'x'; 1 << 20];
+        let refused = (0..32).find_map(|_| splitter.feed(&block, &mut kept).err());
+        assert_eq!(refused, Some(DecodeError::RecordTooLarge { max: RECORD_BYTES_MAX }));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_answered_without_a_panic(body in proptest::collection::vec(any::<u8>(), 0..200), chunk in 1_usize..9) {
+            let _ = split(&body, chunk);
+        }
+
+        #[test]
+        fn any_json_punctuation_is_answered_without_a_panic(body in "[\\[\\]{}\",:\\\\a1 ]{0,60}", chunk in 1_usize..9) {
+            let _ = split(body.as_bytes(), chunk);
+        }
+    }
+}

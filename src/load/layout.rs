@@ -1,0 +1,147 @@
+//! Which vendor fields a stream's rows have, and of what type: known from the catalogue, or met in the data.
+
+use std::collections::HashMap;
+
+use super::encode::Trust;
+use crate::catalogue::{Column, ColumnType};
+
+/// Fields beyond this go to `_extra`: Postgres ends at 1600 columns, readers long before.
+pub const ADDED_FIELDS_MAX: usize = 400;
+
+/// The fields of a stream, in the order in which COPY rows carry them.
+#[derive(Debug, Clone, Default)]
+pub struct Layout {
+    fields: Vec<Field>,
+    index: HashMap<String, usize>,
+    /// Documented fields by lower-cased name: vendors' spelling of case wavers (`vendors/lynn.md §10.20`).
+    folded: HashMap<String, usize>,
+    may_add: bool,
+}
+
+/// One vendor field that has, or will have, a column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// The vendor's name; nested fields are joined with `.`.
+    pub path: String,
+    pub kind: ColumnType,
+    pub trust: Trust,
+}
+
+impl Layout {
+    /// A stream whose documented columns are `documented`; `may_add` lets fields without a column get one.
+    pub fn new(documented: &[Column], may_add: bool) -> Self {
+        let mut layout = Self { may_add, ..Self::default() };
+        for column in documented {
+            layout.folded.entry(column.field.to_lowercase()).or_insert(layout.fields.len());
+            layout.push(&column.field, column.kind, Trust::Documented);
+        }
+        layout
+    }
+
+    /// Tells of a column that an earlier page added; a field that is known already may only be widened by it.
+    pub fn know(&mut self, path: &str, kind: ColumnType) {
+        match self.index.get(path) {
+            Some(&at) => self.fields[at].kind = join(self.fields[at].kind, kind),
+            None => self.push(path, kind, Trust::Inferred),
+        }
+    }
+
+    pub fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    /// Where the field stands; `hint` is where it is expected.
+    pub fn find(&self, path: &str, hint: usize) -> Option<usize> {
+        if self.fields.get(hint).is_some_and(|field| field.path == path) {
+            return Some(hint);
+        }
+        self.index.get(path).copied().or_else(|| self.folded.get(&path.to_lowercase()).copied())
+    }
+
+    /// Adds a field met in the data; none when this stream's new fields go to `_extra`.
+    pub fn add(&mut self, path: &str, kind: ColumnType) -> Option<usize> {
+        let added = self.fields.len() - self.folded.len();
+        if !self.may_add || added >= ADDED_FIELDS_MAX {
+            return None;
+        }
+        self.push(path, kind, Trust::Inferred);
+        Some(self.fields.len() - 1)
+    }
+
+    /// The type that an inferred field must have to hold `kind` too; none when it must not or need not change.
+    pub fn wider(&self, at: usize, kind: ColumnType) -> Option<ColumnType> {
+        let field = &self.fields[at];
+        let wider = join(field.kind, kind);
+        (field.trust == Trust::Inferred && self.may_add && wider != field.kind).then_some(wider)
+    }
+
+    /// Gives a field the type that [`Self::wider`] answered.
+    pub fn widen(&mut self, at: usize, wider: ColumnType) {
+        self.fields[at].kind = wider;
+    }
+
+    fn push(&mut self, path: &str, kind: ColumnType, trust: Trust) {
+        self.index.insert(path.to_owned(), self.fields.len());
+        self.fields.push(Field { path: path.to_owned(), kind, trust });
+    }
+}
+
+/// The narrowest type that holds every value of both without loss.
+pub fn join(one: ColumnType, other: ColumnType) -> ColumnType {
+    use ColumnType::{Bigint, Double, Numeric, Text};
+    match (one, other) {
+        _ if one == other => one,
+        (Bigint | Double | Numeric, Bigint | Double | Numeric) => Numeric,
+        _ => Text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [ColumnType; 7] = [
+        ColumnType::Boolean,
+        ColumnType::Bigint,
+        ColumnType::Double,
+        ColumnType::Numeric,
+        ColumnType::Timestamptz,
+        ColumnType::Text,
+        ColumnType::Jsonb,
+    ];
+
+    #[test]
+    fn widening_is_a_join() {
+        for a in ALL {
+            assert_eq!(join(a, a), a);
+            assert_eq!(join(a, ColumnType::Text), ColumnType::Text);
+            for b in ALL {
+                assert_eq!(join(a, b), join(b, a), "{a:?} {b:?}");
+                for c in ALL {
+                    assert_eq!(join(join(a, b), c), join(a, join(b, c)), "{a:?} {b:?} {c:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn documented_fields_are_found_in_any_case_and_never_widened() {
+        let column =
+            Column { field: "markName".into(), name: "mark_name".into(), kind: ColumnType::Bigint, meaning: "".into() };
+        let mut layout = Layout::new(&[column], true);
+        assert_eq!(layout.find("markName", 0), Some(0));
+        assert_eq!(layout.find("MARKNAME", 7), Some(0));
+        assert_eq!(layout.wider(0, ColumnType::Text), None);
+        let new = layout.add("other", ColumnType::Bigint).unwrap();
+        assert_eq!(layout.wider(new, ColumnType::Bigint), None);
+        assert_eq!(layout.wider(new, ColumnType::Double), Some(ColumnType::Numeric));
+    }
+
+    #[test]
+    fn p5_the_number_of_added_fields_is_bounded() {
+        let mut layout = Layout::new(&[], true);
+        let added = (0..1000).filter(|n| layout.add(&format!("f{n}"), ColumnType::Text).is_some()).count();
+        assert_eq!(added, ADDED_FIELDS_MAX);
+        assert_eq!(Layout::new(&[], false).add("f", ColumnType::Text), None);
+    }
+}

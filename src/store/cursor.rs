@@ -1,0 +1,364 @@
+//! How far a stream has been read: its grid, its slices and the page token inside an unfinished one.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::PgExecutor;
+
+/// A stream's slice grid and what is known of its traffic.
+#[derive(Debug, Clone)]
+pub struct Grid {
+    pub anchor: NaiveDate,
+    pub timezone: String,
+    pub slice: String,
+    pub page_bytes: Option<i64>,
+    pub slice_bytes: Option<i64>,
+    /// Whether any slice was begun on this grid.
+    pub used: bool,
+}
+
+/// Stores the grid that a stream starts with, unless it has one; answers the one in force.
+pub async fn ensure_stream(
+    connection: &mut sqlx::PgConnection,
+    connection_name: &str,
+    stream: &str,
+    table: (&str, &str),
+    wanted: (NaiveDate, &str, &str),
+) -> Result<Grid, sqlx::Error> {
+    sqlx::query!(
+        "
+        insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice)
+        values ($1, $2, $3, $4, $5, $6, $7)
+        on conflict (connection, stream) do nothing
+        ",
+        connection_name,
+        stream,
+        table.0,
+        table.1,
+        wanted.0,
+        wanted.1,
+        wanted.2,
+    )
+    .execute(&mut *connection)
+    .await?;
+    let grid = grid(&mut *connection, connection_name, stream).await?;
+    match grid {
+        Some(grid)
+            if !grid.used && (grid.timezone != wanted.1 || grid.slice != wanted.2 || grid.anchor != wanted.0) =>
+        {
+            sqlx::query!(
+                "
+                update tidegate.stream
+                set anchor = $3, timezone = $4, slice = $5
+                where connection = $1 and stream = $2
+                ",
+                connection_name,
+                stream,
+                wanted.0,
+                wanted.1,
+                wanted.2,
+            )
+            .execute(&mut *connection)
+            .await?;
+            Ok(Grid { anchor: wanted.0, timezone: wanted.1.to_owned(), slice: wanted.2.to_owned(), ..grid })
+        }
+        Some(grid) => Ok(grid),
+        None => Err(sqlx::Error::RowNotFound),
+    }
+}
+
+/// The grid of a stream that was read before.
+pub async fn grid(
+    executor: impl PgExecutor<'_>,
+    connection_name: &str,
+    stream: &str,
+) -> Result<Option<Grid>, sqlx::Error> {
+    sqlx::query_as!(
+        Grid,
+        r#"
+        select
+            anchor,
+            timezone,
+            slice,
+            page_bytes,
+            slice_bytes,
+            exists (
+                select
+                from tidegate.slice
+                where slice.connection = stream.connection and slice.stream = stream.stream
+            ) as "used!"
+        from tidegate.stream
+        where connection = $1 and stream = $2
+        "#,
+        connection_name,
+        stream,
+    )
+    .fetch_optional(executor)
+    .await
+}
+
+/// A slice that was begun.
+#[derive(Debug, Clone)]
+pub struct Slice {
+    pub id: i64,
+    pub window_start: DateTime<Utc>,
+    pub window_end: DateTime<Utc>,
+    pub read_until: Option<DateTime<Utc>>,
+    pub finished_run: Option<i64>,
+    pub reading_run: Option<i64>,
+    pub reading_until: Option<DateTime<Utc>>,
+    pub reading_fresh: bool,
+    pub reading_pages: i32,
+    pub reading_rows: i64,
+    pub reading_seen: i64,
+    pub reading_bytes: i64,
+    pub cursor: Option<String>,
+}
+
+/// The slices of a stream that end after `after`, by start.
+pub async fn slices(
+    executor: impl PgExecutor<'_>,
+    connection_name: &str,
+    stream: &str,
+    after: DateTime<Utc>,
+) -> Result<Vec<Slice>, sqlx::Error> {
+    sqlx::query_as!(
+        Slice,
+        "
+        select
+            id, window_start, window_end, read_until, finished_run, reading_run, reading_until, reading_fresh,
+            reading_pages, reading_rows, reading_seen, reading_bytes, cursor
+        from tidegate.slice
+        where connection = $1 and stream = $2 and window_end > $3
+        order by window_start
+        ",
+        connection_name,
+        stream,
+        after,
+    )
+    .fetch_all(executor)
+    .await
+}
+
+/// The slice that starts at `window_start`, made if it was never begun.
+pub async fn open_slice(
+    connection: &mut sqlx::PgConnection,
+    connection_name: &str,
+    stream: &str,
+    window: (DateTime<Utc>, DateTime<Utc>),
+) -> Result<Slice, sqlx::Error> {
+    sqlx::query!(
+        "
+        insert into tidegate.slice (connection, stream, window_start, window_end)
+        values ($1, $2, $3, $4)
+        on conflict (connection, stream, window_start) do nothing
+        ",
+        connection_name,
+        stream,
+        window.0,
+        window.1,
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query_as!(
+        Slice,
+        "
+        select
+            id, window_start, window_end, read_until, finished_run, reading_run, reading_until, reading_fresh,
+            reading_pages, reading_rows, reading_seen, reading_bytes, cursor
+        from tidegate.slice
+        where connection = $1 and stream = $2 and window_start = $3
+        ",
+        connection_name,
+        stream,
+        window.0,
+    )
+    .fetch_one(&mut *connection)
+    .await
+}
+
+/// Where a reading stands after a page.
+#[derive(Debug, Clone)]
+pub struct Position {
+    pub reading_run: i64,
+    pub reading_until: DateTime<Utc>,
+    pub fresh: bool,
+    /// Pages committed before this one; a checkpoint from elsewhere is refused.
+    pub pages_before: i32,
+    pub rows: i64,
+    pub seen: i64,
+    pub bytes: i64,
+    pub cursor: Option<String>,
+}
+
+/// Moves the cursor behind a page, in the page's transaction; false when the slice stood elsewhere.
+pub async fn advance(executor: impl PgExecutor<'_>, slice: i64, to: &Position) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "
+        update tidegate.slice
+        set
+            reading_run = $2,
+            reading_until = $3,
+            reading_fresh = $4,
+            reading_pages = $5::integer + 1,
+            reading_rows = $6,
+            reading_seen = $7,
+            reading_bytes = $8,
+            cursor = $9
+        where id = $1 and reading_pages = $5
+        ",
+        slice,
+        to.reading_run,
+        to.reading_until,
+        to.fresh,
+        to.pages_before,
+        to.rows,
+        to.seen,
+        to.bytes,
+        to.cursor,
+    )
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Ends the reading of a slice, in the last page's transaction; false when the slice stood elsewhere.
+pub async fn finish(
+    executor: impl PgExecutor<'_>,
+    slice: i64,
+    run: i64,
+    read_until: DateTime<Utc>,
+    pages_before: i32,
+    rows_total: i64,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "
+        update tidegate.slice
+        set
+            read_until = $3,
+            finished_run = $2,
+            finished_at = clock_timestamp(),
+            rows_total = $5,
+            reading_run = null,
+            reading_until = null,
+            reading_fresh = false,
+            reading_pages = 0,
+            reading_rows = 0,
+            reading_seen = 0,
+            reading_bytes = 0,
+            cursor = null
+        where id = $1 and reading_pages = $4
+        ",
+        slice,
+        run,
+        read_until,
+        pages_before,
+        rows_total,
+    )
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Forgets an unfinished reading: the slice is read from its first page again.
+pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<(), sqlx::Error> {
+    sqlx::query!("delete from tidegate.seen_row where slice_id = $1", slice).execute(&mut *connection).await?;
+    sqlx::query!(
+        "
+        update tidegate.slice
+        set
+            reading_run = null,
+            reading_until = null,
+            reading_fresh = false,
+            reading_pages = 0,
+            reading_rows = 0,
+            reading_seen = 0,
+            reading_bytes = 0,
+            cursor = null
+        where id = $1
+        ",
+        slice,
+    )
+    .execute(&mut *connection)
+    .await?;
+    Ok(())
+}
+
+/// Keeps what the last pages weighed, for the next quota estimates.
+pub async fn learn_traffic(
+    executor: impl PgExecutor<'_>,
+    connection_name: &str,
+    stream: &str,
+    page_bytes: i64,
+    slice_bytes: Option<i64>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update tidegate.stream
+        set
+            page_bytes = greatest($3, coalesce(page_bytes, 0) * 3 / 4),
+            slice_bytes = coalesce($4, slice_bytes)
+        where connection = $1 and stream = $2
+        ",
+        connection_name,
+        stream,
+        page_bytes,
+        slice_bytes,
+    )
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// Drops the refused records of a slice whose reading begins again.
+pub async fn clear_rejects(
+    executor: impl PgExecutor<'_>,
+    connection_name: &str,
+    stream: &str,
+    window_start: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "delete from tidegate.rejected_record where connection = $1 and stream = $2 and window_start = $3",
+        connection_name,
+        stream,
+        window_start,
+    )
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// Forgets how far a stream was read from `from` on; without `from` the grid is forgotten too.
+pub async fn reset(
+    connection: &mut sqlx::PgConnection,
+    connection_name: &str,
+    stream: &str,
+    from: Option<DateTime<Utc>>,
+) -> Result<u64, sqlx::Error> {
+    sqlx::query!(
+        "
+        delete from tidegate.seen_row
+        using tidegate.slice
+        where
+            seen_row.slice_id = slice.id
+            and slice.connection = $1
+            and slice.stream = $2
+            and ($3::timestamptz is null or slice.window_end > $3)
+        ",
+        connection_name,
+        stream,
+        from,
+    )
+    .execute(&mut *connection)
+    .await?;
+    let done = sqlx::query!(
+        "
+        delete from tidegate.slice
+        where connection = $1 and stream = $2 and ($3::timestamptz is null or window_end > $3)
+        ",
+        connection_name,
+        stream,
+        from,
+    )
+    .execute(&mut *connection)
+    .await?;
+    Ok(done.rows_affected())
+}

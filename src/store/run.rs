@@ -1,0 +1,459 @@
+//! Runs and tasks: claim, lease, fence, statistics, end.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+use sqlx::postgres::types::PgInterval;
+
+/// A run that this process holds. The fence must be presented by everything that is committed in its name.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    pub id: i64,
+    pub job: String,
+    pub connection: String,
+    pub kind: String,
+    pub fence: i64,
+    pub priority: i32,
+    /// When the run was first due: the older goes first when a quota is scarce.
+    pub due: DateTime<Utc>,
+    pub created_at: DateTime<Utc>,
+    pub started_at: DateTime<Utc>,
+    pub range_start: Option<DateTime<Utc>>,
+    pub range_end: Option<DateTime<Utc>>,
+    /// Whether another worker held it before and fell silent.
+    pub taken_over: bool,
+}
+
+/// Turns a duration into Postgres's interval; the durations of a lease are far from its limits.
+pub fn interval(duration: Duration) -> PgInterval {
+    PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
+}
+
+/// Takes the next run that is due, or one whose holder fell silent; `only` restricts it to these runs.
+pub async fn claim(
+    executor: impl PgExecutor<'_>,
+    owner: &str,
+    lease: Duration,
+    jobs: &[String],
+    only: Option<&[i64]>,
+) -> Result<Option<Claim>, sqlx::Error> {
+    sqlx::query_as!(
+        Claim,
+        r#"
+        with next as (
+            select id, state
+            from tidegate.run
+            where
+                job = any($3)
+                and ($4::bigint[] is null or id = any($4))
+                and (
+                    (state in ('queued', 'waiting') and due_at <= clock_timestamp())
+                    or (state = 'running' and lease_until < clock_timestamp())
+                )
+            order by priority desc, due_at, id
+            limit 1
+            for update skip locked
+        )
+
+        update tidegate.run as run
+        set
+            state = 'running',
+            owner = $1,
+            fence = run.fence + 1,
+            lease_until = clock_timestamp() + $2,
+            started_at = coalesce(run.started_at, clock_timestamp())
+        from next
+        where run.id = next.id
+        returning
+            run.id,
+            run.job,
+            run.connection,
+            run.kind,
+            run.fence,
+            run.priority,
+            coalesce(run.scheduled_for, run.created_at) as "due!",
+            run.created_at,
+            run.started_at as "started_at!",
+            run.range_start,
+            run.range_end,
+            next.state = 'running' as "taken_over!"
+        "#,
+        owner,
+        interval(lease),
+        jobs,
+        only,
+    )
+    .fetch_optional(executor)
+    .await
+}
+
+/// Keeps the lease; false when the run is no longer held under this fence.
+pub async fn renew(executor: impl PgExecutor<'_>, run: i64, fence: i64, lease: Duration) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "
+        update tidegate.run
+        set lease_until = clock_timestamp() + $3
+        where id = $1 and fence = $2 and state = 'running'
+        ",
+        run,
+        fence,
+        interval(lease),
+    )
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The fence check of a checkpoint: renews the lease if, and only if, both the run and the stream are still held.
+pub async fn pass_fence(
+    executor: impl PgExecutor<'_>,
+    claim: &Claim,
+    stream: &str,
+    lease: Duration,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "
+        with held as (
+            select connection
+            from tidegate.stream
+            where connection = $3 and stream = $4 and holder_run = $1 and holder_fence = $2
+            for share
+        )
+
+        update tidegate.run
+        set lease_until = clock_timestamp() + $5
+        where id = $1 and fence = $2 and state = 'running' and exists (select from held)
+        ",
+        claim.id,
+        claim.fence,
+        claim.connection,
+        stream,
+        interval(lease),
+    )
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Takes the stream for this run unless another live run reads it.
+pub async fn hold_stream(executor: impl PgExecutor<'_>, claim: &Claim, stream: &str) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "
+        update tidegate.stream as stream
+        set holder_run = $1, holder_fence = $2
+        where
+            connection = $3
+            and stream.stream = $4
+            and not exists (
+                select
+                from tidegate.run
+                where
+                    run.id = stream.holder_run
+                    and run.id <> $1
+                    and run.state = 'running'
+                    and run.lease_until > clock_timestamp()
+            )
+        ",
+        claim.id,
+        claim.fence,
+        claim.connection,
+        stream,
+    )
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Lets every stream go that this claim holds.
+pub async fn release_streams(executor: impl PgExecutor<'_>, claim: &Claim) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update tidegate.stream
+        set holder_run = null, holder_fence = null
+        where holder_run = $1 and holder_fence = $2
+        ",
+        claim.id,
+        claim.fence,
+    )
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// One stream of a run, as far as the worker needs to know.
+#[derive(Debug, Clone)]
+pub struct Task {
+    pub stream: String,
+    pub state: String,
+    pub attempts: i32,
+    pub waiting_until: Option<DateTime<Utc>>,
+}
+
+/// The tasks of a run, in a fixed order.
+pub async fn tasks(executor: impl PgExecutor<'_>, run: i64) -> Result<Vec<Task>, sqlx::Error> {
+    sqlx::query_as!(
+        Task,
+        "
+        select stream, state, attempts, waiting_until
+        from tidegate.task
+        where run_id = $1
+        order by stream
+        ",
+        run,
+    )
+    .fetch_all(executor)
+    .await
+}
+
+/// Marks a task as being worked on.
+pub async fn begin_task(
+    executor: impl PgExecutor<'_>,
+    run: i64,
+    stream: &str,
+    slices_left: i32,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update tidegate.task
+        set
+            state = 'running',
+            started_at = coalesce(started_at, clock_timestamp()),
+            slices_planned = slices_done + $3,
+            waiting_for = null,
+            waiting_until = null,
+            error = null,
+            hint = null
+        where run_id = $1 and stream = $2
+        ",
+        run,
+        stream,
+        slices_left,
+    )
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// What one checkpoint adds to its task's statistics.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Progress {
+    pub slices_done: i32,
+    pub pages: i64,
+    pub rows_read: i64,
+    pub rows_inserted: i64,
+    pub rows_updated: i64,
+    pub rows_deleted: i64,
+    pub rows_unchanged: i64,
+    pub rows_outside: i64,
+    pub values_extra: i64,
+    pub records_rejected: i64,
+}
+
+/// Adds a checkpoint's statistics, in the checkpoint's transaction.
+pub async fn add_progress(
+    executor: impl PgExecutor<'_>,
+    run: i64,
+    stream: &str,
+    progress: &Progress,
+    window: (DateTime<Utc>, DateTime<Utc>),
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update tidegate.task
+        set
+            slices_done = slices_done + $3,
+            pages = pages + $4,
+            rows_read = rows_read + $5,
+            rows_inserted = rows_inserted + $6,
+            rows_updated = rows_updated + $7,
+            rows_deleted = rows_deleted + $8,
+            rows_unchanged = rows_unchanged + $9,
+            rows_outside = rows_outside + $10,
+            values_extra = values_extra + $11,
+            records_rejected = records_rejected + $12,
+            last_window_start = $13,
+            last_window_end = $14,
+            attempts = 0
+        where run_id = $1 and stream = $2
+        ",
+        run,
+        stream,
+        progress.slices_done,
+        progress.pages,
+        progress.rows_read,
+        progress.rows_inserted,
+        progress.rows_updated,
+        progress.rows_deleted,
+        progress.rows_unchanged,
+        progress.rows_outside,
+        progress.values_extra,
+        progress.records_rejected,
+        window.0,
+        window.1,
+    )
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// Adds calls and bytes, whether or not they led to a page.
+pub async fn add_traffic(
+    executor: impl PgExecutor<'_>,
+    run: i64,
+    stream: &str,
+    calls: i64,
+    bytes: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update tidegate.task set calls = calls + $3, bytes = bytes + $4 where run_id = $1 and stream = $2",
+        run,
+        stream,
+        calls,
+        bytes,
+    )
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// What became of a task for now.
+#[derive(Debug, Clone)]
+pub enum TaskEnd<'a> {
+    Succeeded,
+    Failed {
+        error: &'a str,
+        hint: &'a str,
+    },
+    /// It goes on at `until`; `attempt` when a passing fault put it off.
+    Waiting {
+        until: DateTime<Utc>,
+        waiting_for: &'a str,
+        attempt: bool,
+    },
+    /// The process stops; another takes it from here.
+    Released,
+}
+
+/// Stores what became of a task; refused (false) when the run is no longer held under this fence.
+pub async fn end_task(
+    executor: impl PgExecutor<'_>,
+    claim: &Claim,
+    stream: &str,
+    end: TaskEnd<'_>,
+) -> Result<bool, sqlx::Error> {
+    let (state, error, hint, waiting_for, until, attempt) = match end {
+        TaskEnd::Succeeded => ("succeeded", None, None, None, None, false),
+        TaskEnd::Failed { error, hint } => ("failed", Some(error), Some(hint), None, None, false),
+        TaskEnd::Waiting { until, waiting_for, attempt } => {
+            ("waiting", None, None, Some(waiting_for), Some(until), attempt)
+        }
+        TaskEnd::Released => ("queued", None, None, None, None, false),
+    };
+    let done = sqlx::query!(
+        "
+        update tidegate.task
+        set
+            state = $4,
+            error = $5,
+            hint = $6,
+            waiting_for = $7,
+            waiting_until = $8,
+            attempts = attempts + $9::boolean::int,
+            finished_at = case when $4 in ('succeeded', 'failed') then clock_timestamp() end
+        from tidegate.run
+        where
+            task.run_id = $1
+            and task.stream = $2
+            and run.id = task.run_id
+            and run.fence = $3
+            and run.state = 'running'
+        ",
+        claim.id,
+        stream,
+        claim.fence,
+        state,
+        error,
+        hint,
+        waiting_for,
+        until,
+        attempt,
+    )
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Ends the claim: the run's state follows from its tasks. Answers the state; none when the fence had moved on.
+pub async fn end_run(executor: impl PgExecutor<'_>, claim: &Claim) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "
+        with tasks as (
+            select
+                bool_or(state in ('queued', 'running')) as unfinished,
+                bool_or(state = 'waiting') as waiting,
+                bool_or(state = 'failed') as failed,
+                min(waiting_until) filter (where state = 'waiting') as goes_on_at
+            from tidegate.task
+            where run_id = $1
+        ),
+
+        first_failure as (
+            select error, hint
+            from tidegate.task
+            where run_id = $1 and state = 'failed'
+            order by finished_at, stream
+            limit 1
+        )
+
+        update tidegate.run
+        set
+            state = case
+                when tasks.unfinished then 'queued'
+                when tasks.waiting then 'waiting'
+                when tasks.failed then 'failed'
+                else 'succeeded'
+            end,
+            due_at = case
+                when tasks.unfinished then clock_timestamp()
+                when tasks.waiting then tasks.goes_on_at
+                else run.due_at
+            end,
+            finished_at = case
+                when tasks.unfinished or tasks.waiting then null
+                else clock_timestamp()
+            end,
+            error = (select error from first_failure),
+            hint = (select hint from first_failure),
+            owner = null,
+            lease_until = null
+        from tasks
+        where run.id = $1 and run.fence = $2 and run.state = 'running'
+        returning run.state
+        ",
+        claim.id,
+        claim.fence,
+    )
+    .fetch_optional(executor)
+    .await
+}
+
+/// Notes that a stream was read to its end.
+pub async fn stream_succeeded(
+    executor: impl PgExecutor<'_>,
+    connection: &str,
+    stream: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update tidegate.stream
+        set last_success_at = clock_timestamp()
+        where connection = $1 and stream = $2
+        ",
+        connection,
+        stream,
+    )
+    .execute(executor)
+    .await?;
+    Ok(())
+}
