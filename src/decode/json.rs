@@ -23,6 +23,8 @@ pub struct Envelope {
     members: BTreeMap<String, Box<RawValue>>,
     /// Whether the records member was an array; false when it was null, absent or something else.
     pub has_records: bool,
+    /// How many records there were.
+    pub records: u64,
 }
 
 impl Envelope {
@@ -211,6 +213,7 @@ impl Splitter {
         match self.state {
             State::Record => {
                 self.state = State::RecordCommaOrEnd;
+                self.envelope.records += 1;
                 sink.record(text)
             }
             State::Key => {

@@ -1,12 +1,21 @@
 //! The one verb of every vendor, [`Source::step`], and its outcomes.
 //!
-//! A vendor answers one question: given a stream, a slice and the cursor inside it, send at most one logical call and
-//! hand over a page of records with the next cursor, or "pending until T", or "finished". The cursor is opaque to
-//! everyone else and holds all that a restart needs. Vendors know no SQL.
+//! A vendor answers one question: given a stream, a window and the cursor inside it, send at most one logical call and
+//! hand over a page of records with the next cursor, or "pending until T". The cursor is opaque to everyone else and
+//! holds all that a restart needs, the handle of a running export included. Vendors know no SQL.
 
+mod error;
 pub mod lynn;
 
+use chrono::{DateTime, Utc};
+
+pub use error::StepError;
+
+use crate::catalogue::Stream;
+use crate::decode::Sink;
+use crate::http::{Redactor, Session};
 use crate::quota::LimitSpec;
+use crate::secret::Secret;
 
 /// The vendor systems that the binary knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +57,102 @@ impl Settings {
     pub fn limits(&self) -> &'static [LimitSpec] {
         match self {
             Self::LynnReporting(settings) => settings.limits(),
+        }
+    }
+
+    /// What tells this account's quota from another's at the same base URL.
+    pub fn credential(&self) -> Vec<&str> {
+        match self {
+            Self::LynnReporting(settings) => settings.credential(),
+        }
+    }
+
+    /// Everything that must never be printed.
+    pub fn secrets(&self) -> Vec<Secret> {
+        match self {
+            Self::LynnReporting(settings) => settings.secrets(),
+        }
+    }
+}
+
+/// A half-open window `[start, end)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    pub start: DateTime<Utc>,
+    pub end: DateTime<Utc>,
+}
+
+/// What is to be read next.
+#[derive(Debug, Clone, Copy)]
+pub struct StepRequest<'a> {
+    pub stream: &'a Stream,
+    pub window: Window,
+    /// Where the last page ended; none at the start of a reading.
+    pub cursor: Option<&'a str>,
+    pub expected: Expected,
+}
+
+/// What earlier readings of the stream weighed, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Expected {
+    pub page_bytes: Option<u64>,
+    /// Of a whole slice, whatever part of it `window` is.
+    pub slice_bytes: Option<u64>,
+    /// Length of that slice.
+    pub slice_secs: u64,
+}
+
+/// What a step came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// A page of records was handed over. `next` is where the next page begins; none after the last one.
+    Page { next: Option<String>, bytes: u64 },
+    /// Nothing yet: come back at `until` with this cursor.
+    Pending { until: DateTime<Utc>, cursor: String },
+}
+
+/// Takes the records of a page.
+pub trait Records: Sink + Send {
+    /// Begins the page, or begins it again after a fault: what was taken of it is dropped. `window` is the part of the
+    /// slice that the page belongs to.
+    fn begin(&mut self, window: Window);
+
+    /// Passes on what has gathered; to be awaited after every piece of a body.
+    fn flush(&mut self) -> impl Future<Output = Result<(), StepError>> + Send;
+}
+
+/// A configured account that can be read.
+#[derive(Debug)]
+pub enum Source {
+    LynnReporting(lynn::Lynn),
+}
+
+impl Source {
+    pub fn new(base_url: &url::Url, settings: &Settings) -> Self {
+        let redactor = Redactor::new(settings.secrets());
+        match settings {
+            Settings::LynnReporting(settings) => {
+                Self::LynnReporting(lynn::Lynn::new(base_url.clone(), settings.clone(), redactor))
+            }
+        }
+    }
+
+    /// The verb; see the module's documentation.
+    pub async fn step(
+        &self,
+        session: &Session<'_>,
+        request: StepRequest<'_>,
+        records: &mut impl Records,
+    ) -> Result<Outcome, StepError> {
+        match self {
+            Self::LynnReporting(lynn) => lynn.step(session, request, records).await,
+        }
+    }
+
+    /// Logs in and sends nothing else.
+    pub async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
+        match self {
+            Self::LynnReporting(lynn) => lynn.log_in(session).await,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What a Lynn Reporting connection says, and the limits that follow from it.
 
 use chrono_tz::Tz;
+use url::Url;
 
+use crate::http::HttpError;
 use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
 
@@ -44,11 +46,51 @@ pub enum Product {
 }
 
 impl Settings {
+    /// What tells this account's quota from another's (`vendors/lynn.md §9`).
+    pub(in crate::vendor) fn credential(&self) -> Vec<&str> {
+        let key = self.subscription_key.as_ref().map_or("", Secret::expose);
+        vec![self.access_token.expose(), self.access_token_secret.expose(), key]
+    }
+
+    pub(in crate::vendor) fn secrets(&self) -> Vec<Secret> {
+        let mut secrets = vec![self.access_token.clone(), self.access_token_secret.clone()];
+        secrets.extend(self.subscription_key.clone());
+        secrets
+    }
+
+    pub(super) fn create_token_url(&self, base_url: &Url) -> Result<Url, HttpError> {
+        joined(base_url, &self.create_token_path.replace("{tenant}", &self.tenant.to_string()))
+    }
+
+    pub(super) fn execute_report_url(&self, base_url: &Url, report_id: &str) -> Result<Url, HttpError> {
+        let path = self.execute_report_path.replace("{tenant}", &self.tenant.to_string());
+        joined(base_url, &path.replace("{report_id}", report_id))
+    }
+
+    /// The premium key; the header is left out for basic accounts.
+    pub(super) fn subscription_header(&self) -> Vec<(&'static str, Secret)> {
+        self.subscription_key.iter().map(|key| ("Ocp-Apim-Subscription-Key", key.clone())).collect()
+    }
+
     pub fn limits(&self) -> &'static [LimitSpec] {
         match self.product {
             Product::Basic => BASIC,
             Product::Premium => PREMIUM,
         }
+    }
+}
+
+/// A path below the base URL; never another host.
+fn joined(base_url: &Url, path: &str) -> Result<Url, HttpError> {
+    let mut url = base_url.clone();
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+    let base = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&format!("{base}/{}", path.trim_start_matches('/')));
+    url.set_query(query);
+    if url.host() == base_url.host() && url.port() == base_url.port() {
+        Ok(url)
+    } else {
+        Err(HttpError::Request("the path leads to another host".to_owned()))
     }
 }
 

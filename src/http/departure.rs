@@ -1,0 +1,70 @@
+//! When a request really left: the moment its body is handed to the open connection.
+//!
+//! Name look-up, TCP and TLS may take long after a quota was granted; a vendor counts when the request arrives.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::Notify;
+
+/// Watches one request leave.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Departure {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    at: OnceLock<Instant>,
+    notify: Notify,
+}
+
+impl Departure {
+    /// A request body that tells when it is taken.
+    pub(super) fn watch(&self, bytes: Vec<u8>) -> WatchedBody {
+        WatchedBody { bytes: Some(bytes.into()), shared: Arc::clone(&self.shared) }
+    }
+
+    pub(super) fn at(&self) -> Option<Instant> {
+        self.shared.at.get().copied()
+    }
+
+    /// Waits until the request has left; forever for one without a body.
+    pub(super) async fn left(&self) {
+        while self.at().is_none() {
+            self.shared.notify.notified().await;
+        }
+    }
+}
+
+/// A request body of known size.
+#[derive(Debug)]
+pub(super) struct WatchedBody {
+    bytes: Option<Bytes>,
+    shared: Arc<Shared>,
+}
+
+impl Body for WatchedBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = self.get_mut();
+        let _ = this.shared.at.set(Instant::now());
+        this.shared.notify.notify_one();
+        Poll::Ready(this.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}

@@ -1,0 +1,55 @@
+//! The seconds-long retries of one idempotent call; everything longer is a due time in Postgres.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+use chrono::Utc;
+
+use super::HttpError;
+use super::session::WORKER_WAIT_MAX;
+
+/// Seconds-long retries of one idempotent request, as configured.
+#[derive(Debug, Clone)]
+pub struct Retry {
+    /// Including the first.
+    pub attempts_max: u32,
+    pub initial: Duration,
+    pub max: Duration,
+}
+
+/// Counts the attempts of one call.
+#[derive(Debug)]
+pub struct RetryState {
+    delays: ExponentialBackoff,
+    /// Refusals for a quota are waited out by the ledger; they are bounded all the same.
+    refusals_left: u32,
+}
+
+impl RetryState {
+    /// `pause_min`: vendors that ask for more distance than the configured backoff.
+    pub fn new(retry: &Retry, pause_min: Duration) -> Self {
+        let initial = retry.initial.max(pause_min);
+        let delays = ExponentialBuilder::default()
+            .with_min_delay(initial)
+            .with_max_delay(retry.max.max(initial))
+            .with_max_times(retry.attempts_max.saturating_sub(1) as usize)
+            .with_jitter()
+            .build();
+        Self { delays, refusals_left: retry.attempts_max.saturating_sub(1) }
+    }
+
+    /// Whether the call that failed with `error` should be sent again; waits as long as it takes.
+    pub async fn again(&mut self, error: &HttpError) -> bool {
+        if let HttpError::LimitHit { until, .. } = error {
+            let soon = (*until - Utc::now()).to_std().is_ok_and(|wait| wait <= WORKER_WAIT_MAX);
+            self.refusals_left = self.refusals_left.saturating_sub(1);
+            return soon && self.refusals_left > 0;
+        }
+        if !error.is_transient() {
+            return false;
+        }
+        let Some(delay) = self.delays.next() else { return false };
+        tokio::time::sleep(delay).await;
+        true
+    }
+}
