@@ -1,5 +1,19 @@
-//! The quota ledger: what a connection has used of each vendor limit, kept in Postgres and shared by processes.
+//! The quota ledger: what a credential has used of each vendor limit, kept in Postgres and shared by processes.
+//!
+//! Promise 2: a vendor that enforces its documented limits, as a fixed or as a sliding window, never refuses a call
+//! because of Tidegate, across restarts and replicas; and at least 95 % of the permitted rate is used while there is
+//! work. Knows no HTTP; whoever sends consumes a [`Reservation`].
 
+mod answer;
+mod forecast;
+mod ledger;
 mod limit;
+mod reservation;
+mod window;
 
+pub use answer::{Answer, parse_wait};
+pub use forecast::{Snapshot, Usage};
+pub use ledger::{Grant, Ledger, LedgerError, LedgerKey, Request};
 pub use limit::{CallKind, Calls, Limit, LimitSpec, Unit};
+pub use reservation::{Reservation, Settlement};
+pub use window::Window;

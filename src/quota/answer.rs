@@ -1,0 +1,204 @@
+//! What a vendor says when it refuses a call: how long, and of what there was too much (`vendors/lynn.md §8.3, §8.4`).
+//!
+//! Pure, and made for whatever arrives: the body may be JSON, text, HTML, empty, huge or not text at all. It promises
+//! a wait of at least a second and at most two days, or none when nothing intelligible was said; then the ledger waits
+//! in growing steps.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use super::limit::{CallKind, Limit, Unit};
+
+/// Bytes of a body that are searched; the wording stands at the start or nowhere.
+const BODY_MAX: usize = 64 * 1024;
+/// A vendor that says "0 seconds" is not asked again at once.
+const WAIT_MIN: Duration = Duration::from_secs(1);
+/// Documented periods are 12 h; whatever is said beyond this is a mistake, and asking again costs one call.
+const WAIT_MAX: Duration = Duration::from_hours(48);
+
+/// What a refusal means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Too many calls in a short time.
+    RateLimited { wait: Option<Duration> },
+    /// The calls or bytes of a long period are spent; which, if it was said. No authentication failure: mint no token.
+    QuotaSpent { wait: Option<Duration>, unit: Option<Unit> },
+    /// A 403 that is not about quota: a permission is missing, waiting does not help.
+    Forbidden,
+    /// Neither 429 nor 403.
+    Other,
+}
+
+impl Answer {
+    /// The limit of `limits` that a call of `kind` ran into: the shortest for a rate, the longest of its unit for a quota.
+    pub fn limit(self, kind: CallKind, limits: &[Limit]) -> Option<&Limit> {
+        let counted = limits.iter().filter(|limit| limit.calls.include(kind));
+        match self {
+            Self::RateLimited { .. } => counted.min_by_key(|limit| (limit.unit == Unit::Bytes, limit.per)),
+            Self::QuotaSpent { unit, .. } => counted.max_by_key(|limit| (Some(limit.unit) == unit, limit.per)),
+            Self::Forbidden | Self::Other => None,
+        }
+    }
+
+    /// What the vendor said about how long.
+    pub const fn wait(self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { wait } | Self::QuotaSpent { wait, .. } => wait,
+            Self::Forbidden | Self::Other => None,
+        }
+    }
+}
+
+/// Reads an answer. `reason` is the reason phrase of the status line, `body_prefix` as much of the body as is at hand.
+pub fn parse_wait(
+    status: u16,
+    retry_after: Option<&str>,
+    reason: &str,
+    body_prefix: &[u8],
+    now: DateTime<Utc>,
+) -> Answer {
+    if !matches!(status, 403 | 429) {
+        return Answer::Other;
+    }
+    let body = &body_prefix[..body_prefix.len().min(BODY_MAX)];
+    let said = format!("{reason} . {}", without_tags(&String::from_utf8_lossy(body))).to_ascii_lowercase();
+    let wait = retry_after
+        .and_then(|value| header_wait(value, now))
+        .max(said_wait(&said))
+        .map(|wait| wait.clamp(WAIT_MIN, WAIT_MAX));
+    if status == 429 {
+        return Answer::RateLimited { wait };
+    }
+    if said.contains("quota") || said.contains("replenished") {
+        let unit = if said.contains("bandwidth") {
+            Some(Unit::Bytes)
+        } else if said.contains("call") {
+            Some(Unit::Calls)
+        } else {
+            None
+        };
+        return Answer::QuotaSpent { wait, unit };
+    }
+    Answer::Forbidden
+}
+
+/// `Retry-After`: seconds, or an HTTP date.
+fn header_wait(value: &str, now: DateTime<Utc>) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<f64>() {
+        return (seconds >= 0.0).then(|| seconds_wait(seconds));
+    }
+    let until = DateTime::parse_from_rfc2822(value).ok()?;
+    Some((until.with_timezone(&Utc) - now).to_std().unwrap_or(Duration::ZERO))
+}
+
+/// Rounded up to whole seconds, as large as may be.
+fn seconds_wait(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.ceil()).unwrap_or(WAIT_MAX)
+}
+
+/// The text of a page: tags would stand between a number and its unit.
+fn without_tags(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, tag)) = rest.split_once('<') {
+        plain.push_str(before);
+        plain.push(' ');
+        // A lone `<` is text.
+        rest = tag.split_once('>').map_or(tag, |(_, after)| after);
+    }
+    plain.push_str(rest);
+    plain.replace("&nbsp;", " ")
+}
+
+/// A word or a number; points and colons belong to numbers only.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Token<'a> {
+    Word(&'a str),
+    Number(&'a str),
+}
+
+fn tokens(text: &str) -> Vec<Token<'_>> {
+    let mut tokens = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_alphanumeric()) {
+        rest = &rest[start..];
+        let number = rest.starts_with(|c: char| c.is_ascii_digit());
+        let inside =
+            |c: char| if number { c.is_ascii_digit() || c == ':' || c == '.' } else { c.is_ascii_alphabetic() };
+        let (token, after) = rest.split_at(rest.find(|c| !inside(c)).unwrap_or(rest.len()));
+        tokens.push(if number { Token::Number(token.trim_end_matches([':', '.'])) } else { Token::Word(token) });
+        rest = after;
+    }
+    tokens
+}
+
+/// The longest wait that the text speaks of: "in T seconds", "in HH:MM:SS", "after 5 minutes", `"retryAfter": 30`.
+fn said_wait(text: &str) -> Option<Duration> {
+    let tokens = tokens(text);
+    let waits = tokens.iter().enumerate().filter_map(|(place, token)| {
+        let Token::Number(number) = *token else { return None };
+        if !introduced(&tokens[..place]) {
+            return None;
+        }
+        if number.contains(':') {
+            return clock_wait(number);
+        }
+        let seconds = match tokens.get(place + 1) {
+            Some(Token::Word(word)) => unit_seconds(word),
+            _ => None,
+        };
+        // A bare number may be anything ("in 2026"), unless it was waiting that the text spoke of.
+        let seconds = seconds.or_else(|| about_waiting(&tokens[..place]).then_some(1.0))?;
+        Some(seconds_wait(number.parse::<f64>().ok()? * seconds))
+    });
+    waits.max()
+}
+
+/// Whether a number after these words can be a wait: "in", "in about", "after the next", `retry_after`.
+fn introduced(before: &[Token<'_>]) -> bool {
+    before.iter().rev().take(3).any(|token| {
+        matches!(token, Token::Word("in" | "after" | "within" | "for" | "retryafter" | "wait" | "retryafterseconds"))
+    })
+}
+
+fn about_waiting(before: &[Token<'_>]) -> bool {
+    before.iter().rev().take(5).any(|token| match token {
+        Token::Word(word) => {
+            ["again", "retry", "replenish", "wait", "available", "reset"].iter().any(|start| word.starts_with(start))
+        }
+        Token::Number(_) => false,
+    })
+}
+
+fn unit_seconds(word: &str) -> Option<f64> {
+    Some(match word {
+        "ms" | "millisecond" | "milliseconds" => 0.001,
+        "s" | "sec" | "secs" | "second" | "seconds" => 1.0,
+        "m" | "min" | "mins" | "minute" | "minutes" => 60.0,
+        "h" | "hr" | "hrs" | "hour" | "hours" => 3_600.0,
+        "d" | "day" | "days" => 86_400.0,
+        _ => return None,
+    })
+}
+
+/// `HH:MM:SS`, `D.HH:MM:SS`, either with a fraction of a second.
+fn clock_wait(text: &str) -> Option<Duration> {
+    let mut parts = text.split(':');
+    let (hours, minutes, seconds) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() {
+        return None;
+    }
+    let (days, hours) = hours.split_once('.').unwrap_or(("0", hours));
+    let whole = [(days, 86_400.0), (hours, 3_600.0), (minutes, 60.0), (seconds, 1.0)];
+    let mut total = 0.0;
+    for (number, unit) in whole {
+        total += number.parse::<f64>().ok()? * unit;
+    }
+    Some(seconds_wait(total))
+}
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;

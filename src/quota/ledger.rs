@@ -1,0 +1,407 @@
+//! The ledger in Postgres. Its SQL is in the migration, as functions; why is said there.
+//!
+//! A grant is only ever for now: nobody holds a slot in the future that a crash would waste. Whoever does not fit is
+//! told when to ask again and is remembered until shortly after that: those who rank below leave it its share, by
+//! priority first, then by the older due time. Who falls silent blocks nobody for longer than that.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+use sqlx::postgres::types::PgInterval;
+use url::Url;
+use uuid::Uuid;
+
+use super::forecast::{Entry, Snapshot, Usage};
+use super::limit::{CallKind, Limit, Unit};
+use super::reservation::{Change, Mark, Reservation};
+use super::window::{self, Spans, Window};
+
+/// No statement of the ledger takes longer unless the database is in trouble; a caller that is still waiting by then is
+/// better off with an error that it can retry.
+const ANSWER_MAX: Duration = Duration::from_secs(15);
+/// Longest period of a limit; beyond it the arithmetic of times would leave its range.
+const PER_MAX: Duration = Duration::from_hours(24 * 366);
+
+/// Names a credential's ledger: a salted hash, never the secret.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LedgerKey(String);
+
+/// The quota ledger of one credential.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    pool: PgPool,
+    id: i64,
+    connection: Arc<str>,
+    limits: Arc<[Held]>,
+}
+
+/// A limit and its row, in the order of the rows.
+#[derive(Debug)]
+struct Held {
+    id: i64,
+    limit: Limit,
+}
+
+/// One call that wants to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request {
+    pub kind: CallKind,
+    /// What request and answer are expected to take.
+    pub bytes: u64,
+    /// Higher goes first.
+    pub priority: i32,
+    /// At equal priority the older goes first.
+    pub due: DateTime<Utc>,
+    /// Who asks. One that asks again takes its own place.
+    pub waiter: Uuid,
+}
+
+/// The ledger's answer.
+#[derive(Debug)]
+#[must_use]
+pub enum Grant {
+    /// Send now.
+    Now(Reservation),
+    /// Ask again after `wait`; sooner is of no use, much later loses the place in the queue.
+    Wait {
+        /// When the call is expected to fit, on the database's clock. Further away than `wait` if that is hours:
+        /// estimates are settled and others give up meanwhile.
+        until: DateTime<Utc>,
+        wait: Duration,
+        /// The limit that is short for longest.
+        limit: String,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error("quota ledger of connection `{connection}`: the database did not answer")]
+    Database { connection: String, source: sqlx::Error },
+    #[error("quota ledger of connection `{connection}`: no answer from the database within {}s", ANSWER_MAX.as_secs())]
+    Timeout { connection: String },
+    #[error(
+        "quota `{limit}` of connection `{connection}`: limit and period must be above zero, the period at most 366d"
+    )]
+    InvalidLimit { connection: String, limit: String },
+    #[error("connection `{connection}` has no quota `{limit}`")]
+    UnknownLimit { connection: String, limit: String },
+    #[error(
+        "quota ledger of connection `{connection}`: its rows are gone from the database; restart to make them anew"
+    )]
+    Gone { connection: String },
+}
+
+impl LedgerKey {
+    /// The key of a credential at a base URL. `credential` is everything that tells one account from another.
+    pub async fn derive(pool: &PgPool, base_url: &Url, credential: &[&str]) -> Result<Self, sqlx::Error> {
+        let salt = sqlx::query_scalar!("select value from tidegate.setting where name = 'ledger_salt'");
+        Ok(Self::new(&salt.fetch_one(pool).await?, base_url, credential))
+    }
+
+    fn new(salt: &str, base_url: &Url, credential: &[&str]) -> Self {
+        let base_url = base_url.as_str().trim_end_matches('/');
+        let mut hash = Sha256::new();
+        for part in [salt, base_url].iter().chain(credential) {
+            // The length keeps neighbours apart.
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        Self(hex::encode(hash.finalize()))
+    }
+}
+
+impl fmt::Display for LedgerKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl Ledger {
+    /// Opens the ledger of `key`, making its rows where they are missing. Changed limits take effect for everyone on
+    /// this ledger; what was used stays counted.
+    pub async fn open(
+        pool: PgPool,
+        key: &LedgerKey,
+        connection_name: &str,
+        limits: Vec<Limit>,
+    ) -> Result<Self, LedgerError> {
+        let mut ledger = Self { pool, id: 0, connection: connection_name.into(), limits: Arc::new([]) };
+        for limit in &limits {
+            let fine = limit.amount > 0 && limit.per >= Duration::from_millis(1) && limit.per <= PER_MAX;
+            if !fine {
+                let (connection, limit) = (connection_name.to_owned(), limit.name.clone());
+                return Err(LedgerError::InvalidLimit { connection, limit });
+            }
+        }
+        let (id, held) = ledger.within_deadline(ledger.make_rows(key, limits)).await?;
+        ledger.id = id;
+        ledger.limits = held.into();
+        Ok(ledger)
+    }
+
+    async fn make_rows(&self, key: &LedgerKey, mut limits: Vec<Limit>) -> Result<(i64, Vec<Held>), sqlx::Error> {
+        let mut transaction = self.pool.begin().await?;
+        // The update also takes the lock under which all rows of a ledger change.
+        let id = sqlx::query_scalar!(
+            "insert into tidegate.quota_ledger as ledger (key, connections)
+            values ($1, array[$2::text])
+            on conflict (key) do update set connections =
+                case when $2 = any (ledger.connections) then ledger.connections else ledger.connections || $2 end
+            returning id",
+            key.0,
+            &*self.connection,
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        let mut held = Vec::with_capacity(limits.len());
+        for limit in limits.drain(..) {
+            let spans = Spans::of(&limit);
+            let id = sqlx::query_scalar!(
+                "insert into tidegate.quota_limit (ledger_id, name, unit, amount, per, reach, width)
+                values ($1, $2, $3, $4, $5, $6, $7)
+                on conflict (ledger_id, name) do update
+                set unit = excluded.unit, amount = excluded.amount, per = excluded.per,
+                    reach = excluded.reach, width = excluded.width
+                returning id",
+                id,
+                limit.name,
+                unit_name(limit.unit),
+                units(limit.amount),
+                interval(limit.per),
+                interval(spans.reach),
+                interval(spans.width),
+            )
+            .fetch_one(&mut *transaction)
+            .await?;
+            held.push(Held { id, limit });
+        }
+        transaction.commit().await?;
+        Ok((id, held))
+    }
+
+    /// The limits in force, in the order they were opened with.
+    pub fn limits(&self) -> impl Iterator<Item = &Limit> {
+        self.limits.iter().map(|held| &held.limit)
+    }
+
+    /// Asks to send one call now.
+    pub async fn reserve(&self, request: &Request) -> Result<Grant, LedgerError> {
+        let mut counted: Vec<&Held> =
+            self.limits.iter().filter(|held| held.limit.calls.include(request.kind)).collect();
+        counted.sort_unstable_by_key(|held| held.id);
+        let mut reservation = match self.within_deadline(self.ask(request, &counted)).await? {
+            Asked::Granted(reservation) => reservation,
+            Asked::Refused(grant) => return Ok(grant),
+            Asked::Gone => return Err(self.gone()),
+        };
+        reservation.catch_up(self).await?;
+        Ok(Grant::Now(reservation))
+    }
+
+    async fn ask(&self, request: &Request, counted: &[&Held]) -> Result<Asked, sqlx::Error> {
+        let ids: Vec<i64> = counted.iter().map(|held| held.id).collect();
+        // The wait for a free connection is not part of the way to the database.
+        let mut connection = self.pool.acquire().await?;
+        let asked = Instant::now();
+        let row = sqlx::query!(
+            r#"select asked_at as "asked_at!", answered_at as "answered_at!", granted_ends, expected_at, again_at, scarce
+            from tidegate.quota_reserve($1, $2, $3, $4, $5, $6)"#,
+            self.id,
+            &ids,
+            units(request.bytes),
+            request.waiter,
+            request.priority,
+            request.due,
+        )
+        .fetch_one(&mut *connection)
+        .await?;
+        if let (Some(until), Some(again_at)) = (row.expected_at, row.again_at) {
+            let wait = (again_at - row.answered_at).to_std().unwrap_or_default();
+            return Ok(Asked::Refused(Grant::Wait { until, wait, limit: row.scarce.unwrap_or_default() }));
+        }
+        let ends = row.granted_ends.unwrap_or_default();
+        if ends.len() != ids.len() {
+            return Ok(Asked::Gone);
+        }
+        // The statement reached the server after `asked`, so this is not later than the grant.
+        let granted = asked + (row.answered_at - row.asked_at).to_std().unwrap_or_default();
+        let mark = |(held, ends_at): (&&Held, DateTime<Utc>)| {
+            let counted = match held.limit.unit {
+                Unit::Calls => 1,
+                Unit::Bytes => units(request.bytes.clamp(1, held.limit.amount)),
+            };
+            let slack = TimeDelta::from_std(window::margin(held.limit.per) / 2).unwrap_or_default();
+            Mark { limit_id: held.id, unit: held.limit.unit, ends_at, counted, slack }
+        };
+        let marks = counted.iter().zip(ends).map(mark).collect();
+        Ok(Asked::Granted(Reservation { granted_at: row.answered_at, granted, marks }))
+    }
+
+    /// Gives up a place in the queue, for a waiter that will not ask again.
+    pub async fn leave(&self, waiter: Uuid) -> Result<(), LedgerError> {
+        let query =
+            sqlx::query!("delete from tidegate.quota_waiter where ledger_id = $1 and waiter = $2", self.id, waiter,);
+        self.within_deadline(query.execute(&self.pool)).await.map(|_| ())
+    }
+
+    /// Notes that the vendor refused a call because of `limit`, for `wait` if it said so; returns until when nothing is
+    /// sent. Never shortens a block that is in force. Without a `wait`, each refusal that follows upon the last is waited out twice as
+    /// long, up to 12 h.
+    pub async fn block(&self, limit: &str, wait: Option<Duration>) -> Result<DateTime<Utc>, LedgerError> {
+        let Some(held) = self.limits.iter().find(|held| held.limit.name == limit) else {
+            return Err(LedgerError::UnknownLimit { connection: self.connection.to_string(), limit: limit.to_owned() });
+        };
+        // Vendors speak in whole seconds, perhaps rounded down; and no wait is shorter than the limit's own pace.
+        let pace = held.limit.per / u32::try_from(held.limit.amount).unwrap_or(u32::MAX).max(1);
+        let said = wait.map(|wait| interval((wait + Duration::from_secs(1)).max(pace).min(PER_MAX)));
+        let first = interval(held.limit.per.clamp(Duration::from_secs(1), Duration::from_mins(1)));
+        let query = sqlx::query_scalar!(
+            r#"update tidegate.quota_limit as l
+            set blocked_until = greatest(l.blocked_until, next.at),
+                blocked_for = case when l.blocked_until > now.at then l.blocked_for else next.at - now.at end
+            from (select clock_timestamp() as at) as now
+            cross join lateral (
+                select now.at + coalesce($2::interval, case
+                    -- Several calls were under way when the limit was hit: one refusal, not several.
+                    when held.blocked_until > now.at then interval '0'
+                    when held.blocked_until > now.at - greatest(held.blocked_for, $3::interval)
+                        then least(held.blocked_for * 2, interval '12 hours')
+                    else $3::interval
+                end) as at
+                from tidegate.quota_limit as held
+                where held.id = $1
+            ) as next
+            where l.id = $1
+            returning l.blocked_until as "blocked_until!""#,
+            held.id,
+            said,
+            first,
+        );
+        self.within_deadline(query.fetch_optional(&self.pool)).await?.ok_or_else(|| self.gone())
+    }
+
+    /// Every limit as it stands now.
+    pub async fn snapshot(&self) -> Result<Snapshot, LedgerError> {
+        let ids: Vec<i64> = self.limits.iter().map(|held| held.id).collect();
+        let query = sqlx::query!(
+            r#"select clock_timestamp() as "now!", l.id as "id!", l.amount as "amount!", l.per as "per!",
+                l.reach as "reach!", l.width as "width!", l.blocked_until as "blocked_until?",
+                u.ends_at as "ends_at?", u.used as "used?"
+            from tidegate.quota_limit as l
+            left join tidegate.quota_use as u on u.limit_id = l.id
+            where l.id = any ($1)"#,
+            &ids,
+        );
+        let rows = self.within_deadline(query.fetch_all(&self.pool)).await?;
+        let Some(now) = rows.iter().map(|row| row.now).max() else { return Err(self.gone()) };
+        let mut entries = Vec::with_capacity(self.limits.len());
+        for held in &*self.limits {
+            let mut rows = rows.iter().filter(|row| row.id == held.id).peekable();
+            let Some(first) = rows.peek() else { return Err(self.gone()) };
+            // What another process opened the ledger with may differ, and is in force.
+            let amount = count(first.amount);
+            let spans = Spans { width: duration(&first.width), reach: duration(&first.reach) };
+            let limit = Limit { amount, per: duration(&first.per), ..held.limit.clone() };
+            let blocked_until = first.blocked_until.filter(|until| *until > now);
+            let mut window = Window::with_spans(limit.unit, amount, spans);
+            for row in rows {
+                if let (Some(ends_at), Some(used)) = (row.ends_at, row.used) {
+                    window.restore(ends_at, count(used));
+                }
+            }
+            window.prune(now);
+            if let Some(until) = blocked_until {
+                window.block(until);
+            }
+            entries.push(Entry { limit, window, blocked_until });
+        }
+        Ok(Snapshot { now, entries })
+    }
+
+    /// What is used of each limit.
+    pub async fn usage(&self) -> Result<Vec<Usage>, LedgerError> {
+        Ok(self.snapshot().await?.usage())
+    }
+
+    /// Bytes that may still be read before a bandwidth limit is used up; none if bandwidth is not limited.
+    pub async fn remaining_bytes(&self) -> Result<Option<u64>, LedgerError> {
+        Ok(self.snapshot().await?.remaining_bytes())
+    }
+
+    /// When the last of `calls` further calls of `bytes` each could be sent, if nobody else sends any.
+    pub async fn earliest(&self, kind: CallKind, calls: u64, bytes: u64) -> Result<DateTime<Utc>, LedgerError> {
+        Ok(self.snapshot().await?.finish(kind, calls, bytes))
+    }
+
+    /// Carries out what became of marks; returns them where they are counted now.
+    pub(super) async fn apply(&self, mut changes: Vec<Change>) -> Result<Vec<Mark>, LedgerError> {
+        if changes.is_empty() {
+            return Ok(Vec::new());
+        }
+        changes.sort_unstable_by_key(|change| change.mark.limit_id);
+        let ids: Vec<i64> = changes.iter().map(|change| change.mark.limit_id).collect();
+        let ends: Vec<_> = changes.iter().map(|change| change.mark.ends_at).collect();
+        let counted: Vec<i64> = changes.iter().map(|change| change.mark.counted).collect();
+        let used: Vec<i64> = changes.iter().map(|change| change.used).collect();
+        let sent: Vec<_> = changes.iter().map(|change| change.sent_at).collect();
+        let query = sqlx::query_scalar!(
+            "select tidegate.quota_settle($1, $2, $3, $4, $5, $6)",
+            self.id,
+            &ids,
+            &ends,
+            &counted,
+            &used,
+            &sent,
+        );
+        let ends = self.within_deadline(query.fetch_one(&self.pool)).await?.unwrap_or_default();
+        let moved = changes.into_iter().zip(ends);
+        Ok(moved.map(|(change, ends_at)| Mark { ends_at, counted: change.used, ..change.mark }).collect())
+    }
+
+    async fn within_deadline<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, LedgerError> {
+        let connection = || self.connection.to_string();
+        match tokio::time::timeout(ANSWER_MAX, work).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(source)) => Err(LedgerError::Database { connection: connection(), source }),
+            Err(_) => Err(LedgerError::Timeout { connection: connection() }),
+        }
+    }
+
+    fn gone(&self) -> LedgerError {
+        LedgerError::Gone { connection: self.connection.to_string() }
+    }
+}
+
+enum Asked {
+    Granted(Reservation),
+    Refused(Grant),
+    Gone,
+}
+
+const fn unit_name(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Calls => "calls",
+        Unit::Bytes => "bytes",
+    }
+}
+
+/// Units as Postgres counts them. A petabyte is more than any limit, and sums of it stay in range.
+pub(super) fn units(units: u64) -> i64 {
+    i64::try_from(units.min(1 << 50)).unwrap_or(i64::MAX)
+}
+
+fn count(units: i64) -> u64 {
+    u64::try_from(units).unwrap_or_default()
+}
+
+fn interval(duration: Duration) -> PgInterval {
+    PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
+}
+
+fn duration(interval: &PgInterval) -> Duration {
+    Duration::from_micros(u64::try_from(interval.microseconds).unwrap_or_default())
+}

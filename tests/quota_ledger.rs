@@ -1,0 +1,521 @@
+//! Promise 2 on a real Postgres: many tasks and several pools on one ledger never pass a limit, and use it.
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
+use sqlx::PgPool;
+use tidegate::quota::{
+    CallKind, Calls, Grant, Ledger, LedgerError, LedgerKey, Limit, Request, Reservation, Settlement, Unit,
+};
+use tokio::task::JoinSet;
+use url::Url;
+use uuid::Uuid;
+
+use support::Database;
+
+/// Replaced by the shared harness when it is there.
+mod support {
+    use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+    use sqlx::{Connection, PgConnection, PgPool};
+
+    pub struct Database {
+        options: PgConnectOptions,
+    }
+
+    impl Database {
+        pub async fn new() -> Self {
+            let server = std::env::var("TEST_DATABASE_URL").unwrap();
+            let options: PgConnectOptions = server.parse().unwrap();
+            let name = format!("quota_{}", uuid::Uuid::from_u128(rand::random()).simple());
+            let mut admin = PgConnection::connect_with(&options).await.unwrap();
+            sqlx::query(sqlx::AssertSqlSafe(format!("create database {name}"))).execute(&mut admin).await.unwrap();
+            let database = Self { options: options.database(&name) };
+            sqlx::migrate!("./migrations").run(&database.pool().await).await.unwrap();
+            database
+        }
+
+        /// A pool of its own stands for a process of its own.
+        pub async fn pool(&self) -> PgPool {
+            PgPoolOptions::new()
+                .max_connections(8)
+                .test_before_acquire(false)
+                .connect_with(self.options.clone())
+                .await
+                .unwrap()
+        }
+    }
+}
+
+fn limit(name: &str, calls: Calls, unit: Unit, amount: u64, per: Duration) -> Limit {
+    Limit { name: name.to_owned(), calls, unit, amount, per }
+}
+
+fn calls(amount: u64, per: Duration) -> Limit {
+    limit("requests", Calls::Every, Unit::Calls, amount, per)
+}
+
+fn bytes(amount: u64, per: Duration) -> Limit {
+    limit("bandwidth", Calls::Every, Unit::Bytes, amount, per)
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HALF_DAY: Duration = Duration::from_hours(12);
+
+async fn open(pool: &PgPool, limits: Vec<Limit>) -> Ledger {
+    open_as(pool, "acme", "secret", limits).await
+}
+
+async fn open_as(pool: &PgPool, connection: &str, secret: &str, limits: Vec<Limit>) -> Ledger {
+    let base_url = Url::parse("https://vendor.example").unwrap();
+    let key = LedgerKey::derive(pool, &base_url, &["4411", secret]).await.unwrap();
+    Ledger::open(pool.clone(), &key, connection, limits).await.unwrap()
+}
+
+fn request(waiter: u128) -> Request {
+    Request {
+        kind: CallKind::Data,
+        bytes: 0,
+        priority: 0,
+        due: DateTime::UNIX_EPOCH,
+        waiter: Uuid::from_u128(waiter + 1),
+    }
+}
+
+async fn granted(ledger: &Ledger, request: Request) -> Reservation {
+    match ledger.reserve(&request).await.unwrap() {
+        Grant::Now(reservation) => reservation,
+        Grant::Wait { wait, limit, .. } => panic!("told to wait {wait:?} for {limit}"),
+    }
+}
+
+async fn refused(ledger: &Ledger, request: Request) -> (DateTime<Utc>, Duration, String) {
+    match ledger.reserve(&request).await.unwrap() {
+        Grant::Now(reservation) => panic!("granted at {}", reservation.granted_at()),
+        Grant::Wait { until, wait, limit } => (until, wait, limit),
+    }
+}
+
+/// Waits as told until the call may be sent.
+async fn patient(ledger: &Ledger, request: Request) -> Reservation {
+    loop {
+        match ledger.reserve(&request).await.unwrap() {
+            Grant::Now(reservation) => return reservation,
+            Grant::Wait { wait, .. } => tokio::time::sleep(wait).await,
+        }
+    }
+}
+
+/// When a grant was recorded and when its holder could send, both in microseconds.
+#[derive(Clone, Copy)]
+struct Send {
+    granted: i64,
+    sent: i64,
+}
+
+/// `tasks` hungry tasks, spread over the ledgers, send until `until`; the sends in order.
+async fn hungry(ledgers: &[Ledger], tasks: u128, until: Instant, due: fn(u128) -> DateTime<Utc>) -> Vec<Send> {
+    let start = Instant::now();
+    let mut set = JoinSet::new();
+    for task in 0..tasks {
+        let ledger = ledgers[usize::try_from(task).unwrap() % ledgers.len()].clone();
+        let asks = Request { due: due(task), ..request(task) };
+        set.spawn(async move {
+            let mut sends = Vec::new();
+            while Instant::now() < until {
+                let reservation = patient(&ledger, asks).await;
+                let sent = i64::try_from(start.elapsed().as_micros()).unwrap();
+                let sent_at_offset = Some(reservation.age());
+                sends.push(Send { granted: reservation.granted_at().timestamp_micros(), sent });
+                reservation.settle(&ledger, Settlement { bytes: 0, sent_at_offset }).await.unwrap();
+            }
+            ledger.leave(asks.waiter).await.unwrap();
+            sends
+        });
+    }
+    let mut sends: Vec<Send> = set.join_all().await.into_iter().flatten().collect();
+    sends.sort_unstable_by_key(|send| send.granted);
+    sends
+}
+
+/// The most that any interval of length `per`, ends included, holds.
+fn most_in_any_window(times: impl Iterator<Item = i64>, per: Duration) -> usize {
+    let mut times: Vec<i64> = times.collect();
+    times.sort_unstable();
+    let per = i64::try_from(per.as_micros()).unwrap();
+    (0..times.len()).map(|last| last + 1 - times.partition_point(|time| *time < times[last] - per)).max().unwrap_or(0)
+}
+
+/// Share of the permitted rate that was used, in percent, between the first send of the first round and of the last.
+#[expect(clippy::cast_precision_loss, reason = "a share to print")]
+fn utilisation(sends: &[Send], limit: &Limit) -> f64 {
+    let amount = usize::try_from(limit.amount).unwrap();
+    let rounds = (sends.len() - 1) / amount;
+    let took = sends[rounds * amount].granted - sends[0].granted;
+    limit.per.as_micros() as f64 * rounds as f64 * 100.0 / took as f64
+}
+
+async fn contention(name: &str, limit: Limit, tasks: u128, span: Duration, used_min: f64) {
+    let database = Database::new().await;
+    let mut ledgers = Vec::new();
+    for _ in 0..3 {
+        ledgers.push(open(&database.pool().await, vec![limit.clone()]).await);
+    }
+    let sends = hungry(&ledgers, tasks, Instant::now() + span, |_| DateTime::UNIX_EPOCH).await;
+    let used = utilisation(&sends, &limit);
+    println!("{name}: {} sends, {used:.1} % of the permitted rate used", sends.len());
+    let amount = usize::try_from(limit.amount).unwrap();
+    assert!(most_in_any_window(sends.iter().map(|send| send.granted), limit.per) <= amount);
+    assert!(most_in_any_window(sends.iter().map(|send| send.sent), limit.per) <= amount);
+    assert!(used >= used_min, "{name}: only {used:.1} % used");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p2_contending_processes_keep_one_call_per_200_ms_and_use_it() {
+    // The margins are those of seconds: what a loaded machine takes to wake a task is 1 % of this period and more.
+    contention("1 per 200 ms", calls(1, 200 * MILLISECOND), 9, 5 * SECOND, 90.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p2_contending_processes_keep_ten_calls_per_second_and_use_them() {
+    contention("10 per 1 s", calls(10, SECOND), 24, 6 * SECOND, 95.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p2_contending_processes_keep_a_limit_that_is_counted_in_buckets() {
+    contention("300 per 2 s", calls(300, 2 * SECOND), 12, 6 * SECOND, 93.0).await;
+}
+
+#[tokio::test]
+async fn p2_a_restart_in_the_middle_keeps_the_history() {
+    let database = Database::new().await;
+    let limit = calls(5, SECOND);
+    let mut times = Vec::new();
+    let until = Instant::now() + 3 * SECOND;
+    let mut restarts = 0;
+    while Instant::now() < until {
+        // A new process: nothing but the rows is left of the last one, which may have died with a grant in its hands.
+        let ledger = open(&database.pool().await, vec![limit.clone()]).await;
+        restarts += 1;
+        for _ in 0..3 {
+            let reservation = patient(&ledger, request(restarts)).await;
+            times.push(reservation.granted_at().timestamp_micros());
+            drop(reservation);
+        }
+    }
+    assert!(restarts > 3);
+    assert!(most_in_any_window(times.iter().copied(), limit.per) <= 5);
+}
+
+#[tokio::test]
+async fn p2_the_sql_and_the_arithmetic_agree_about_any_demand() {
+    let database = Database::new().await;
+    let pool = database.pool().await;
+    let mut runner = TestRunner::deterministic();
+    let limits = [calls(3, SECOND), calls(250, SECOND), bytes(1_000, SECOND)];
+    for (round, limit) in limits.into_iter().enumerate() {
+        let secret = format!("secret {round}");
+        let ledger = open_as(&pool, "acme", &secret, vec![limit.clone()]).await;
+        let id: i64 = sqlx::query_scalar("select max(id) from tidegate.quota_limit").fetch_one(&pool).await.unwrap();
+        let ledger_id: i64 =
+            sqlx::query_scalar("select max(id) from tidegate.quota_ledger").fetch_one(&pool).await.unwrap();
+        let mut model = tidegate::quota::Window::new(&limit);
+        let mut now = ledger.snapshot().await.unwrap().now;
+        let pauses = proptest::collection::vec((0_u32..30, 0_u64..600), 400);
+        for (pause, size) in pauses.new_tree(&mut runner).unwrap().current() {
+            now += TimeDelta::milliseconds(if pause < 25 { i64::from(pause) } else { i64::from(pause) * 10 });
+            let now = DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap();
+            let (ends, until): (Option<Vec<DateTime<Utc>>>, Option<DateTime<Utc>>) = sqlx::query_as(
+                "select granted_ends, expected_at from tidegate.quota_reserve($1, array[$2], $3, $4, 0, $5, $5)",
+            )
+            .bind(ledger_id)
+            .bind(id)
+            .bind(i64::try_from(size).unwrap())
+            .bind(Uuid::from_u128(1))
+            .bind(now)
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+            model.prune(now);
+            let units = model.need(size);
+            let fits = model.earliest(now, units, 0);
+            if fits > now {
+                assert_eq!((ends, until), (None, Some(fits)));
+            } else {
+                assert_eq!((ends, until), (Some(vec![model.take(now, units)]), None));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn higher_priority_goes_first_then_the_older_due_time() {
+    let database = Database::new().await;
+    let ledger = open(&database.pool().await, vec![calls(1, 300 * MILLISECOND)]).await;
+    let _first = granted(&ledger, request(0)).await;
+    let day = |day: i64| DateTime::UNIX_EPOCH + TimeDelta::days(day);
+    let ranks = [(0, day(3)), (0, day(2)), (-1, day(1)), (7, day(9))];
+    let mut set = JoinSet::new();
+    for (index, (priority, due)) in ranks.into_iter().enumerate() {
+        let ledger = ledger.clone();
+        let asks = Request { priority, due, ..request(10 + index as u128) };
+        // Everybody has asked before the first one goes.
+        refused(&ledger, asks).await;
+        set.spawn(async move { (patient(&ledger, asks).await.granted_at(), index) });
+    }
+    let mut order = set.join_all().await;
+    order.sort_unstable();
+    assert_eq!(order.into_iter().map(|(_, index)| index).collect::<Vec<_>>(), [3, 1, 0, 2]);
+}
+
+#[tokio::test]
+async fn a_call_that_delays_nobody_above_is_not_held_back() {
+    let database = Database::new().await;
+    let limits = vec![calls(1, 10 * MILLISECOND), limit("bandwidth", Calls::Data, Unit::Bytes, 100, HALF_DAY)];
+    let ledger = open(&database.pool().await, limits).await;
+    granted(&ledger, Request { bytes: 60, ..request(0) }).await.settle(&ledger, used(60)).await.unwrap();
+    tokio::time::sleep(20 * MILLISECOND).await;
+    let large = Request { bytes: 50, priority: 5, ..request(1) };
+    assert_eq!(refused(&ledger, large).await.2, "bandwidth");
+    // Ten bytes would fit, but the large one misses them later.
+    assert_eq!(refused(&ledger, Request { bytes: 10, ..request(2) }).await.2, "bandwidth");
+    // A login takes no bandwidth, and a call rate that will be free again long before the large one can go.
+    let _login = granted(&ledger, Request { kind: CallKind::Login, ..request(3) }).await;
+}
+
+#[tokio::test]
+async fn a_dead_waiter_blocks_nobody_for_longer_than_its_expiry() {
+    let database = Database::new().await;
+    let ledger = open(&database.pool().await, vec![calls(1, 500 * MILLISECOND)]).await;
+    let _first = granted(&ledger, request(0)).await;
+    let (_, wait, _) = refused(&ledger, Request { priority: 9, ..request(1) }).await;
+    let asked = Instant::now();
+    let _other = patient(&ledger, request(2)).await;
+    let waited = asked.elapsed();
+    assert!(waited >= wait + 2 * SECOND, "its turn was kept for {waited:?}");
+    assert!(waited <= wait + 4 * SECOND, "its turn was kept for {waited:?}");
+}
+
+#[tokio::test]
+async fn a_waiter_that_leaves_frees_its_place_at_once() {
+    let database = Database::new().await;
+    let ledger = open(&database.pool().await, vec![calls(1, 300 * MILLISECOND)]).await;
+    let _first = granted(&ledger, request(0)).await;
+    let (_, wait, _) = refused(&ledger, Request { priority: 9, ..request(1) }).await;
+    ledger.leave(request(1).waiter).await.unwrap();
+    tokio::time::sleep(wait).await;
+    let _other = granted(&ledger, request(2)).await;
+}
+
+#[tokio::test]
+async fn a_block_holds_everybody_and_is_never_shortened() {
+    let database = Database::new().await;
+    let ledger = open(&database.pool().await, vec![calls(10, SECOND)]).await;
+    let until = ledger.block("requests", Some(3_600 * SECOND)).await.unwrap();
+    assert_eq!(ledger.block("requests", Some(SECOND)).await.unwrap(), until);
+    assert_eq!(ledger.block("requests", None).await.unwrap(), until);
+    let other = open(&database.pool().await, vec![calls(10, SECOND)]).await;
+    let (told, wait, limit) = refused(&other, request(1)).await;
+    assert_eq!((told, limit.as_str()), (until, "requests"));
+    assert!(wait <= 300 * SECOND, "nobody sleeps for {wait:?} without asking again");
+    let usage = other.usage().await.unwrap();
+    assert_eq!((usage[0].blocked_until, usage[0].next_free), (Some(until), Some(until)));
+    let unknown = ledger.block("bandwith", None).await.unwrap_err();
+    assert!(matches!(unknown, LedgerError::UnknownLimit { .. }));
+}
+
+#[tokio::test]
+async fn a_zero_wait_still_waits_and_an_unknown_one_grows() {
+    let database = Database::new().await;
+    let pool = database.pool().await;
+    let ledger = open(&pool, vec![calls(3, 60 * SECOND)]).await;
+    let start = ledger.snapshot().await.unwrap().now;
+    let until = ledger.block("requests", Some(Duration::ZERO)).await.unwrap();
+    assert!(until - start >= TimeDelta::seconds(20), "three a minute means twenty seconds at least");
+    let mut steps = Vec::new();
+    for _ in 0..12 {
+        // The time passes.
+        sqlx::query("update tidegate.quota_limit set blocked_until = clock_timestamp() - interval '1 ms'")
+            .execute(&pool)
+            .await
+            .unwrap();
+        let now = ledger.snapshot().await.unwrap().now;
+        steps.push((ledger.block("requests", None).await.unwrap() - now).num_seconds());
+    }
+    assert!(steps[..8].windows(2).all(|pair| pair[1] >= pair[0] * 2 - 1), "{steps:?}");
+    assert!(steps.iter().all(|step| *step <= 43_200), "{steps:?}");
+    assert!(steps[11] >= 43_199, "{steps:?}");
+}
+
+fn used(bytes: u64) -> Settlement {
+    Settlement { bytes, sent_at_offset: None }
+}
+
+#[tokio::test]
+async fn real_bytes_replace_the_estimate_upwards_and_downwards() {
+    let database = Database::new().await;
+    let ledger = open(&database.pool().await, vec![bytes(1_000, HALF_DAY)]).await;
+    let estimate = |bytes| Request { bytes, ..request(bytes.into()) };
+    let first = granted(&ledger, estimate(600)).await;
+    assert_eq!(ledger.remaining_bytes().await.unwrap(), Some(400));
+    assert_eq!(refused(&ledger, estimate(500)).await.2, "bandwidth");
+    first.settle(&ledger, used(100)).await.unwrap();
+    assert_eq!(ledger.remaining_bytes().await.unwrap(), Some(900));
+    let second = granted(&ledger, estimate(500)).await;
+    second.settle(&ledger, used(1_300)).await.unwrap();
+    assert_eq!(ledger.usage().await.unwrap()[0].used, 1_400);
+    assert_eq!(ledger.remaining_bytes().await.unwrap(), Some(0));
+    let (until, ..) = refused(&ledger, estimate(1)).await;
+    let now = ledger.snapshot().await.unwrap().now;
+    assert!(until - now > TimeDelta::hours(12) && until - now < TimeDelta::minutes(12 * 60 + 8));
+}
+
+#[tokio::test]
+async fn a_dropped_reservation_stays_counted_as_estimated() {
+    let database = Database::new().await;
+    let ledger = open(&database.pool().await, vec![bytes(1_000, HALF_DAY)]).await;
+    drop(granted(&ledger, Request { bytes: 400, ..request(0) }).await);
+    assert_eq!(ledger.remaining_bytes().await.unwrap(), Some(600));
+}
+
+#[tokio::test]
+async fn an_estimate_beyond_the_whole_limit_runs_when_nothing_else_is_used() {
+    let database = Database::new().await;
+    let ledger = open(&database.pool().await, vec![bytes(1_000, HALF_DAY)]).await;
+    let large = granted(&ledger, Request { bytes: u64::MAX, ..request(0) }).await;
+    large.settle(&ledger, used(10)).await.unwrap();
+    assert_eq!(ledger.remaining_bytes().await.unwrap(), Some(990));
+    assert_eq!(refused(&ledger, Request { bytes: u64::MAX, ..request(0) }).await.2, "bandwidth");
+}
+
+#[tokio::test]
+async fn p2_a_request_that_left_late_keeps_the_next_one_away() {
+    let database = Database::new().await;
+    let ledger = open(&database.pool().await, vec![calls(1, 10 * SECOND)]).await;
+    let mut first = granted(&ledger, request(0)).await;
+    let (until, ..) = refused(&ledger, request(1)).await;
+    first.departed(&ledger, 2 * SECOND).await.unwrap();
+    let (later, ..) = refused(&ledger, request(1)).await;
+    assert!(later - until >= TimeDelta::milliseconds(1_990), "{until} {later}");
+    // Settled with an earlier departure, it does not move back.
+    let settlement = Settlement { bytes: 0, sent_at_offset: Some(SECOND) };
+    first.settle(&ledger, settlement).await.unwrap();
+    assert_eq!(refused(&ledger, request(1)).await.0, later);
+}
+
+#[tokio::test]
+async fn connections_with_one_credential_share_one_ledger_and_others_do_not() {
+    let database = Database::new().await;
+    let pool = database.pool().await;
+    let limits = || vec![calls(1, HALF_DAY)];
+    let reporting = open_as(&pool, "acme-lynn", "one", limits()).await;
+    let outbound = open_as(&pool, "acme-outbound", "one", limits()).await;
+    let stranger = open_as(&pool, "other", "two", limits()).await;
+    let _only = granted(&reporting, request(0)).await;
+    refused(&outbound, request(1)).await;
+    let _other = granted(&stranger, request(2)).await;
+    let names: Vec<Vec<String>> =
+        sqlx::query_scalar("select connections from tidegate.quota_ledger order by id").fetch_all(&pool).await.unwrap();
+    assert_eq!(names, [vec!["acme-lynn", "acme-outbound"], vec!["other"]]);
+    let rows: String = sqlx::query_scalar("select string_agg(l::text, '') from tidegate.quota_ledger as l")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert!(!rows.contains("one") && !rows.contains("4411"), "p7: {rows}");
+}
+
+#[tokio::test]
+async fn a_changed_limit_takes_effect_and_keeps_the_history() {
+    let database = Database::new().await;
+    let pool = database.pool().await;
+    let ledger = open(&pool, vec![calls(2, HALF_DAY)]).await;
+    let _used = (granted(&ledger, request(0)).await, granted(&ledger, request(0)).await);
+    refused(&ledger, request(0)).await;
+    let wider = open(&pool, vec![calls(3, HALF_DAY)]).await;
+    let _third = granted(&wider, request(0)).await;
+    refused(&wider, request(0)).await;
+    // The process that has not been restarted sees it too.
+    assert_eq!(ledger.usage().await.unwrap()[0].amount, 3);
+    // From exact send times to buckets and back.
+    let counted = open(&pool, vec![calls(10_000, HALF_DAY)]).await;
+    let _fourth = granted(&counted, request(0)).await;
+    assert_eq!(counted.usage().await.unwrap()[0].used, 4);
+    let narrow = open(&pool, vec![calls(4, HALF_DAY)]).await;
+    refused(&narrow, request(0)).await;
+}
+
+#[tokio::test]
+async fn logins_and_data_calls_are_counted_apart_and_together() {
+    let database = Database::new().await;
+    let limits = vec![
+        limit("create_token", Calls::Login, Unit::Calls, 1, HALF_DAY),
+        limit("requests", Calls::Data, Unit::Calls, 1, HALF_DAY),
+        limit("period_calls", Calls::Every, Unit::Calls, 3, HALF_DAY),
+    ];
+    let ledger = open(&database.pool().await, limits).await;
+    let login = Request { kind: CallKind::Login, ..request(0) };
+    let _calls = (granted(&ledger, login).await, granted(&ledger, request(1)).await);
+    assert_eq!(refused(&ledger, login).await.2, "create_token");
+    assert_eq!(refused(&ledger, request(1)).await.2, "requests");
+    let used: Vec<u64> = ledger.usage().await.unwrap().iter().map(|usage| usage.used).collect();
+    assert_eq!(used, [1, 1, 2]);
+}
+
+#[tokio::test]
+async fn a_limit_of_nothing_is_refused() {
+    let database = Database::new().await;
+    let pool = database.pool().await;
+    let key = LedgerKey::derive(&pool, &Url::parse("https://vendor.example").unwrap(), &[]).await.unwrap();
+    for wrong in [calls(0, SECOND), calls(1, Duration::ZERO), calls(1, Duration::MAX)] {
+        let error = Ledger::open(pool.clone(), &key, "acme", vec![wrong]).await.unwrap_err();
+        assert!(matches!(error, LedgerError::InvalidLimit { .. }));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate to print")]
+/// A measurement, not a promise: `cargo test --test quota_ledger -- --ignored --nocapture latency`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn latency_of_a_reservation() {
+    let database = Database::new().await;
+    let roomy = |name: &str, unit, amount| limit(name, Calls::Every, unit, amount, HALF_DAY);
+    let limits = vec![
+        roomy("requests", Unit::Calls, 200_000),
+        roomy("period_calls", Unit::Calls, 200_000),
+        roomy("period_bandwidth", Unit::Bytes, 1 << 40),
+    ];
+    for (processes, tasks) in [(1, 1), (4, 1), (4, 4)] {
+        let mut set = JoinSet::new();
+        for process in 0..processes {
+            let ledger = Arc::new(open(&database.pool().await, limits.clone()).await);
+            for task in 0..tasks {
+                let ledger = Arc::clone(&ledger);
+                set.spawn(async move {
+                    let mut took = Vec::new();
+                    for _ in 0..1_000 / tasks {
+                        let asks = Request { bytes: 1_000, ..request(process * 100 + task) };
+                        let start = Instant::now();
+                        let reservation = granted(&ledger, asks).await;
+                        took.push(start.elapsed());
+                        reservation.settle(&ledger, used(900)).await.unwrap();
+                    }
+                    took
+                });
+            }
+        }
+        let start = Instant::now();
+        let mut took: Vec<Duration> = set.join_all().await.into_iter().flatten().collect();
+        took.sort_unstable();
+        let (count, rate) = (took.len(), 2.0 * took.len() as f64 / start.elapsed().as_secs_f64());
+        println!(
+            "{processes} processes of {tasks} tasks: median {:?}, 95 % {:?}, {rate:.0} reservations and settlements/s",
+            took[count / 2],
+            took[count * 95 / 100],
+        );
+    }
+}
