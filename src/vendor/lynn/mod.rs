@@ -196,7 +196,7 @@ impl Lynn {
             records.flush().await?;
         }
         let bytes = body.finish().await?;
-        let answer = Answer::read(splitter.finish()?, &self.settings, &self.redactor)?;
+        let answer = Answer::read(&splitter.finish()?, &self.settings, &self.redactor)?;
         Ok((answer, bytes))
     }
 

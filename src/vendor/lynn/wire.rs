@@ -50,7 +50,7 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Judges an answer (`§8.4, §10.21, §10.22`).
-    pub(super) fn read(envelope: Envelope, settings: &Settings, redactor: &Redactor) -> Result<Self, StepError> {
+    pub(super) fn read(envelope: &Envelope, settings: &Settings, redactor: &Redactor) -> Result<Self, StepError> {
         let valid = envelope.parsed::<bool>("isValid");
         let errors = envelope.member("errors").filter(|errors| !says_nothing(errors.get()));
         if valid == Some(false) {
@@ -68,7 +68,7 @@ impl Answer {
             return Err(StepError::Missing("result"));
         }
         Ok(Self {
-            page_count: page_count(&envelope),
+            page_count: page_count(envelope),
             rows: envelope.records,
             last_document: envelope.member("lastDocument").map(ToOwned::to_owned),
         })

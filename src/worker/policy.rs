@@ -1,0 +1,187 @@
+//! The one place that turns an error's kind into a decision, and into a hint for the operator.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::http::HttpError;
+use crate::load::LoadError;
+use crate::quota::LedgerError;
+use crate::vendor::StepError;
+
+/// Pauses after the first, second … passing fault without progress; after the last the task fails.
+const PAUSES_MINUTES: &[i64] = &[1, 5, 15, 60];
+
+/// Why a task stopped before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    #[error(transparent)]
+    Step(#[from] StepError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("the database did not answer")]
+    Database(#[from] sqlx::Error),
+    #[error("the stream's rows are on a grid of {stored} slices, the job asks for {wanted}")]
+    Grid { stored: String, wanted: String },
+    #[error("the stream is not offered by the connection any more")]
+    UnknownStream,
+    #[error("the run took longer than the job's timeout")]
+    Timeout,
+}
+
+/// What is done about an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Give the worker back and go on at `until`.
+    Wait { until: DateTime<Utc>, waiting_for: String, attempt: bool },
+    /// Leave it to the next firing; the cursor stays where it is.
+    Fail,
+    /// Leave it to the next firing, which reads the slice from its first page.
+    FailAndRestart,
+    /// Someone else holds the run now: touch nothing.
+    Abandon,
+}
+
+/// `attempts`: passing faults in a row, without a page in between.
+pub fn decide(error: &TaskError, attempts: i32, now: DateTime<Utc>) -> Decision {
+    match error {
+        TaskError::Step(error) => decide_step(error, attempts, now),
+        TaskError::Load(LoadError::Fenced | LoadError::Moved) => Decision::Abandon,
+        TaskError::Load(LoadError::Database(error)) | TaskError::Database(error) => {
+            if passes(error) {
+                put_off(attempts, now, "database")
+            } else {
+                Decision::Fail
+            }
+        }
+        TaskError::Load(LoadError::Column(_))
+        | TaskError::Grid { .. }
+        | TaskError::UnknownStream
+        | TaskError::Timeout => Decision::Fail,
+    }
+}
+
+fn decide_step(error: &StepError, attempts: i32, now: DateTime<Utc>) -> Decision {
+    match error {
+        StepError::Http(HttpError::Quota { limit, until } | HttpError::LimitHit { limit, until, .. }) => {
+            Decision::Wait { until: *until, waiting_for: format!("quota {limit}"), attempt: false }
+        }
+        StepError::Http(HttpError::Ledger(LedgerError::Database { .. } | LedgerError::Timeout { .. })) => {
+            put_off(attempts, now, "database")
+        }
+        StepError::Http(HttpError::Ledger(
+            LedgerError::InvalidLimit { .. } | LedgerError::UnknownLimit { .. } | LedgerError::Gone { .. },
+        )) => Decision::Fail,
+        StepError::Http(error @ (HttpError::Transport { .. } | HttpError::Status { .. })) if error.is_transient() => {
+            put_off(attempts, now, "vendor")
+        }
+        StepError::Http(
+            HttpError::Transport { .. }
+            | HttpError::Status { .. }
+            | HttpError::TooLarge { .. }
+            | HttpError::Request(_),
+        )
+        | StepError::Unreadable(_)
+        | StepError::Missing(_)
+        | StepError::Credentials
+        | StepError::SubscriptionKey
+        | StepError::Forbidden => Decision::Fail,
+        StepError::NotServed(_)
+        | StepError::Failed(_)
+        | StepError::CursorStuck
+        | StepError::Endless(_)
+        | StepError::CursorUnknown => Decision::FailAndRestart,
+        StepError::LoadStopped => Decision::Abandon,
+    }
+}
+
+fn put_off(attempts: i32, now: DateTime<Utc>, waiting_for: &str) -> Decision {
+    match usize::try_from(attempts).ok().and_then(|attempt| PAUSES_MINUTES.get(attempt)) {
+        Some(minutes) => Decision::Wait {
+            until: now + TimeDelta::minutes(*minutes),
+            waiting_for: waiting_for.to_owned(),
+            attempt: true,
+        },
+        None => Decision::Fail,
+    }
+}
+
+/// Whether a database error is likely to pass: the connection broke, the server restarts, is full or busy.
+fn passes(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        // connection, resources, operator intervention, lock timeout, transaction rollback
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) || code == "55P03"
+        }),
+        _ => false,
+    }
+}
+
+/// One sentence for the operator.
+pub fn hint(error: &TaskError) -> &'static str {
+    match error {
+        TaskError::Step(error) => hint_step(error),
+        TaskError::Load(LoadError::Fenced | LoadError::Moved) => "nothing to do: another worker has taken over",
+        TaskError::Load(LoadError::Column(_)) => "run `tidegate migrate` with this version",
+        TaskError::Load(LoadError::Database(_)) | TaskError::Database(_) => {
+            "look at the database's log: is it up, has it disk space, may this user write?"
+        }
+        TaskError::Grid { .. } => {
+            "set `slice` and `timezone` back, or run `tidegate cursors reset JOB --stream S` to read anew on the new grid"
+        }
+        TaskError::UnknownStream => "add the stream to the connection again, or take it out of the job",
+        TaskError::Timeout => "raise the job's `timeout`, or let it run more often; the next run goes on from here",
+    }
+}
+
+fn hint_step(error: &StepError) -> &'static str {
+    match error {
+        StepError::Http(error) => match error {
+            HttpError::Quota { .. } => "nothing to do: reading goes on when the quota is replenished",
+            HttpError::LimitHit { .. } => {
+                "someone else uses this credential, or the vendor's limit is lower: lower it under `quotas`"
+            }
+            HttpError::Status { .. } => "the vendor is in trouble or the base URL is wrong; see its status page",
+            HttpError::Transport { .. } => "check that base_url is right and that the host can be reached from here",
+            HttpError::TooLarge { .. } => "make the `slice` shorter",
+            HttpError::Ledger(_) => "look at the database's log",
+            HttpError::Request(_) => "correct the connection's settings",
+        },
+        StepError::Unreadable(_) | StepError::Missing(_) => {
+            "the vendor sent something else than a report: try again later, then ask the vendor"
+        }
+        StepError::Credentials => "check the credentials; they are issued per environment",
+        StepError::SubscriptionKey => "check subscription_key, and whether the product is premium",
+        StepError::Forbidden => "the credential lacks a permission or a division; ask the tenant's administrator",
+        StepError::NotServed(_) => "check that the report is enabled for this environment, its id and `paths`",
+        StepError::Failed(_) => "ask the vendor about the report; nothing was lost, the window is read again",
+        StepError::CursorStuck | StepError::Endless(_) => "the vendor's paging is broken: make the `slice` shorter",
+        StepError::CursorUnknown => "a newer version left this cursor; the slice is read anew",
+        StepError::LoadStopped => "see the error before this one",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passing_faults_are_put_off_ever_longer_and_then_fail() {
+        let now = Utc::now();
+        let error = || TaskError::Step(StepError::Http(HttpError::Transport { what: "it timed out", source: None }));
+        let pauses: Vec<_> = (0..5)
+            .map(|attempts| match decide(&error(), attempts, now) {
+                Decision::Wait { until, attempt: true, .. } => (until - now).num_minutes(),
+                _ => 0,
+            })
+            .collect();
+        assert_eq!(pauses, [1, 5, 15, 60, 0]);
+    }
+
+    #[test]
+    fn p2_a_spent_quota_waits_without_counting_as_a_fault() {
+        let until = Utc::now() + TimeDelta::hours(3);
+        let error = TaskError::Step(StepError::Http(HttpError::Quota { limit: "period_calls".to_owned(), until }));
+        let waits = Decision::Wait { until, waiting_for: "quota period_calls".to_owned(), attempt: false };
+        assert_eq!(decide(&error, 99, Utc::now()), waits);
+    }
+}
