@@ -7,7 +7,7 @@ mod answer;
 mod control;
 mod conversations;
 mod limits;
-mod lynn;
+pub mod lynn;
 mod mischief;
 mod remote;
 mod stats;
@@ -31,7 +31,6 @@ use tokio_util::sync::CancellationToken;
 pub use control::Control;
 pub use conversations::NOTICE;
 pub use limits::{LimitStats, Unit, WindowKind};
-pub use lynn::{Account as LynnAccount, CursorShape, LastCursor, PageCount, Product, Shape, Volume};
 pub use mischief::{Action, Fault, Hold, Match, Point, Quota, Wording};
 pub use stats::{ReportCall, Stats, Unexpected, Violation};
 pub use truth::{Change, Edit, Rows, UnknownReport};
@@ -50,7 +49,7 @@ pub struct Options {
     pub speed: f64,
     /// Decides all rows.
     pub seed: u64,
-    pub lynn: LynnAccount,
+    pub lynn: lynn::Account,
     /// How limits are enforced. Both ways are measured whatever this says.
     pub window: WindowKind,
     /// How old the subscription is at the start, in real time: fixed periods count from its beginning.
@@ -59,7 +58,7 @@ pub struct Options {
     pub limits: BTreeMap<String, Override>,
     /// Before `speed`.
     pub token_lifetime: Duration,
-    pub volume: Volume,
+    pub volume: lynn::Volume,
     /// The zone of `startDate` and `endDate`.
     pub filter_timezone: Tz,
     /// Whether a row exactly at `endDate` belongs to the window.
@@ -68,7 +67,7 @@ pub struct Options {
     pub hide_future: bool,
     /// Count the heads of requests as bandwidth too, not only bodies.
     pub count_heads: bool,
-    pub shape: Shape,
+    pub shape: lynn::Shape,
 }
 
 /// What replaces a documented limit's numbers.
@@ -84,17 +83,17 @@ impl Default for Options {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             speed: 1.0,
             seed: 1,
-            lynn: LynnAccount::default(),
+            lynn: lynn::Account::default(),
             window: WindowKind::Fixed,
             subscription_age: Duration::ZERO,
             limits: BTreeMap::new(),
             token_lifetime: Duration::from_mins(30),
-            volume: Volume::Around(850),
+            volume: lynn::Volume::Around(850),
             filter_timezone: Tz::UTC,
             end_inclusive: true,
             hide_future: false,
             count_heads: false,
-            shape: Shape::default(),
+            shape: lynn::Shape::default(),
         }
     }
 }

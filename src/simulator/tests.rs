@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeZone as _, Utc};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::lynn::{Account, CursorShape, LastCursor, PageCount, Product, Volume};
 use super::*;
 
 const MARKS: &str = "A45EC705-6A38-426A-8D1F-9CAE4D311497";
@@ -56,7 +57,7 @@ impl Client {
     }
 
     async fn login(&self) -> reqwest::Result<Reply> {
-        let account = LynnAccount::default();
+        let account = Account::default();
         let body = json!({ "accessToken": account.access_token, "accessTokenSecret": account.access_token_secret,
             "tenant": account.tenant });
         self.post("/api/LynnReporting/CreateToken", body.to_string(), false).await
@@ -214,8 +215,7 @@ async fn wrong_requests_are_refused() {
 
 #[tokio::test]
 async fn premium_asks_for_its_key_and_basic_wants_none() {
-    let account =
-        LynnAccount { product: Product::Premium, subscription_key: Some("the-key".into()), ..LynnAccount::default() };
+    let account = Account { product: Product::Premium, subscription_key: Some("the-key".into()), ..Account::default() };
     let (_simulator, control, client) = started(Options { lynn: account, ..free() }).await;
     assert_eq!(control.stats().limits["period_calls"].amount, u64::MAX);
     let missing = client.page(None).await.unwrap();
