@@ -1,0 +1,259 @@
+//! Answers and the ways they can go wrong on the wire. Knows no vendor.
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::stream;
+use tokio_util::sync::CancellationToken;
+
+use super::limits::{Refusal, Refused, Unit};
+use super::mischief::{Action, HoldAt, Point, Quota, Wording, bounded};
+use super::wire::Wire;
+
+pub(super) const JSON: &str = "application/json; charset=utf-8";
+
+/// What is sent, and how.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub status: StatusCode,
+    pub content_type: String,
+    pub headers: Vec<(HeaderName, String)>,
+    pub body: Vec<u8>,
+    pub delivery: Delivery,
+}
+
+#[derive(Debug, Default)]
+pub(super) enum Delivery {
+    #[default]
+    Whole,
+    Reset,
+    Cut,
+    Drip {
+        bytes: usize,
+        every: Duration,
+    },
+    Hold(HoldAt),
+}
+
+impl Answer {
+    pub fn new(status: StatusCode, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        let (content_type, body) = (content_type.to_owned(), body.into());
+        Self { status, content_type, headers: Vec::new(), body, delivery: Delivery::Whole }
+    }
+
+    pub fn json(body: impl Into<Vec<u8>>) -> Self {
+        Self::new(StatusCode::OK, JSON, body)
+    }
+
+    pub fn empty(status: StatusCode) -> Self {
+        Self::new(status, "", "")
+    }
+
+    /// As the gateway tells an error.
+    pub fn error(status: StatusCode, message: &str) -> Self {
+        let body = serde_json::json!({ "statusCode": status.as_u16(), "message": message });
+        Self::new(status, JSON, body.to_string())
+    }
+
+    /// As the gateway tells that a limit is reached.
+    pub fn refusal(refusal: &Refusal) -> Self {
+        let seconds = refusal.wait.as_secs() + u64::from(refusal.wait.subsec_nanos() > 0);
+        match (refusal.refused, refusal.unit) {
+            (Refused::Rate, _) => too_many(seconds, Wording::Json, true),
+            (Refused::Quota, Unit::Calls) => out_of_quota(Quota::Calls, &clock(seconds), Some(seconds)),
+            (Refused::Quota, Unit::Bytes) => out_of_quota(Quota::Bandwidth, &clock(seconds), Some(seconds)),
+        }
+    }
+
+    fn header(mut self, name: HeaderName, value: &impl ToString) -> Self {
+        self.headers.push((name, value.to_string()));
+        self
+    }
+
+    /// What the action makes of the answer. Actions that concern a vendor's page have done their part before.
+    pub fn meet(mut self, action: Action) -> Self {
+        match action {
+            Action::Status { status } => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                return Self::error(status, "The simulator was asked to answer so.");
+            }
+            Action::TooMany { seconds, wording, header } => return too_many(seconds, wording, header),
+            Action::OutOfQuota { quota, replenished_in, retry_after } => {
+                return out_of_quota(quota, &replenished_in, retry_after);
+            }
+            Action::Forbidden => {
+                return Self::error(StatusCode::FORBIDDEN, "The credential has no permission for this resource.");
+            }
+            Action::TokenExpired | Action::Unauthorized => return Self::empty(StatusCode::UNAUTHORIZED),
+            Action::SubscriptionKey => return subscription_key("invalid"),
+            Action::HtmlWith200 => {
+                let page = "<!DOCTYPE html><html><body><h1>Down for maintenance</h1></body></html>";
+                return Self::new(StatusCode::OK, "text/html", page);
+            }
+            Action::ContentType { value } => self.content_type = value,
+            Action::EmptyBody => self.body.clear(),
+            Action::Reset => self.delivery = Delivery::Reset,
+            Action::Cut => self.delivery = Delivery::Cut,
+            Action::Drip { bytes, every_ms } => {
+                self.delivery = Delivery::Drip { bytes: bytes.max(1), every: bounded(every_ms) };
+            }
+            Action::Hold(hold) if hold.point == Point::MidBody => self.delivery = Delivery::Hold(hold),
+            // Waited out, or made part of the page, by now.
+            Action::Hold(_)
+            | Action::Delay { .. }
+            | Action::Invalid { .. }
+            | Action::Errors { .. }
+            | Action::ResultNull
+            | Action::ResultMissing
+            | Action::MalformedResult
+            | Action::StuckCursor
+            | Action::Endless
+            | Action::HiddenPage
+            | Action::Overlap { .. } => {}
+        }
+        self
+    }
+
+    /// Hands the answer to the connection.
+    pub fn send(mut self, wire: &Wire, gzip: bool, stopping: CancellationToken) -> Response<Body> {
+        if gzip && !self.body.is_empty() {
+            self.body = compressed(&self.body);
+            self = self.header(CONTENT_ENCODING, &"gzip");
+        }
+        let length = self.body.len();
+        let body = match self.delivery {
+            Delivery::Whole => Body::from(self.body),
+            Delivery::Reset => {
+                wire.reset();
+                Body::empty()
+            }
+            Delivery::Cut => in_parts(self.body, length / 2, After::Reset(wire.clone())),
+            Delivery::Drip { bytes, every } => in_parts(self.body, bytes, After::Wait(every, stopping)),
+            Delivery::Hold(hold) => in_parts(self.body, length / 2, After::Gate(hold, stopping)),
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        if !self.content_type.is_empty() {
+            headers.insert(CONTENT_TYPE, header_value(&self.content_type));
+        }
+        for (name, value) in &self.headers {
+            headers.insert(name, header_value(value));
+        }
+        response
+    }
+}
+
+fn header_value(value: &str) -> HeaderValue {
+    HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("unprintable"))
+}
+
+pub(super) fn subscription_key(what: &str) -> Answer {
+    let remedy = match what {
+        "missing" => "Make sure to include subscription key when making requests to an API.",
+        _ => "Make sure to provide a valid key for an active subscription.",
+    };
+    Answer::error(StatusCode::UNAUTHORIZED, &format!("Access denied due to {what} subscription key. {remedy}"))
+}
+
+fn too_many(seconds: u64, wording: Wording, header: bool) -> Answer {
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    let message = format!("Rate limit is exceeded. Try again in {seconds} seconds.");
+    let answer = match wording {
+        Wording::Json => {
+            Answer::new(status, "application/json", format!(r#"{{ "statusCode": 429, "message": "{message}" }}"#))
+        }
+        Wording::Text => {
+            Answer::new(status, "text/plain", format!("rate limit is Exceeded. Try again in {seconds} seconds"))
+        }
+        Wording::Html => Answer::new(status, "text/html", format!("<html><body><p>{message}</p></body></html>")),
+        Wording::Empty => Answer::empty(status),
+    };
+    if header { answer.header(RETRY_AFTER, &seconds) } else { answer }
+}
+
+fn out_of_quota(quota: Quota, replenished_in: &str, retry_after: Option<u64>) -> Answer {
+    let what = if quota == Quota::Calls { "call volume" } else { "bandwidth" };
+    let message = format!("Out of {what} quota. Quota will be replenished in {replenished_in}.");
+    let body = format!(r#"{{ "statusCode": 403, "message": "{message}" }}"#);
+    let answer = Answer::new(StatusCode::FORBIDDEN, "application/json", body);
+    match retry_after {
+        Some(seconds) => answer.header(RETRY_AFTER, &seconds),
+        None => answer,
+    }
+}
+
+/// `HH:MM:SS`, or `D.HH:MM:SS` from a day on.
+fn clock(seconds: u64) -> String {
+    let time = format!("{:02}:{:02}:{:02}", seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    if seconds < 86_400 { time } else { format!("{}.{time}", seconds / 86_400) }
+}
+
+fn compressed(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    // Writing to memory does not fail.
+    encoder.write_all(body).and_then(|()| encoder.finish()).unwrap_or_default()
+}
+
+/// What happens between two parts of a body.
+enum After {
+    Reset(Wire),
+    Wait(Duration, CancellationToken),
+    Gate(HoldAt, CancellationToken),
+}
+
+/// Sends the body part by part. When the simulator stops, the rest goes out at once.
+fn in_parts(body: Vec<u8>, part: usize, after: After) -> Body {
+    let rest = Bytes::from(body);
+    Body::from_stream(stream::unfold((rest, after, true), move |(mut rest, after, first)| async move {
+        if rest.is_empty() {
+            return None;
+        }
+        if !first {
+            match &after {
+                After::Reset(wire) => {
+                    // Lets the part that was sent reach the client before the reset overtakes it.
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    wire.reset();
+                    return Some((Err(io::Error::from(io::ErrorKind::ConnectionReset)), (Bytes::new(), after, false)));
+                }
+                After::Wait(every, stopping) => {
+                    let _ = stopping.run_until_cancelled(tokio::time::sleep(*every)).await;
+                }
+                After::Gate(hold, stopping) => {
+                    let _ = stopping.run_until_cancelled(hold.gate.pass()).await;
+                    return Some((Ok(rest), (Bytes::new(), after, false)));
+                }
+            }
+        }
+        let sent = rest.split_to(part.clamp(1, rest.len()));
+        Some((Ok(sent), (rest, after, false)))
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_speak_as_the_gateway_does() {
+        let refusal = |refused, unit, wait| {
+            let answer = Answer::refusal(&Refusal { limit: "any", unit, refused, wait });
+            (answer.status.as_u16(), String::from_utf8(answer.body).unwrap(), answer.headers[0].1.clone())
+        };
+        let rate = refusal(Refused::Rate, Unit::Calls, Duration::from_millis(2500));
+        let message = r#"{ "statusCode": 429, "message": "Rate limit is exceeded. Try again in 3 seconds." }"#;
+        assert_eq!(rate, (429, message.into(), "3".into()));
+        let bandwidth = refusal(Refused::Quota, Unit::Bytes, Duration::from_secs(12_656));
+        assert_eq!(bandwidth.0, 403);
+        assert!(bandwidth.1.contains("Out of bandwidth quota. Quota will be replenished in 03:30:56."));
+        assert!(refusal(Refused::Quota, Unit::Calls, Duration::from_secs(90_061)).1.contains("in 1.01:01:01."));
+    }
+}
