@@ -139,7 +139,7 @@ mod tests {
     #[tokio::test]
     async fn the_end_is_waited_for() {
         let (sender, mut steps) = mpsc::unbounded_channel();
-        let chore = Chore::new("careful", Duration::from_secs(60), move || {
+        let chore = Chore::new("careful", Duration::from_mins(1), move || {
             let sender = sender.clone();
             async move {
                 sender.send("begun").unwrap();

@@ -37,7 +37,7 @@ pub struct Enqueued {
 /// Why nothing could be enqueued.
 #[derive(Debug, Error)]
 pub enum EnqueueError {
-    #[error("job {job:?}: {source}")]
+    #[error("the schedule of job {job:?} cannot be read; correct it in the job file")]
     Schedule { job: String, source: ScheduleError },
     #[error("the run table could not be read or written")]
     Database(#[from] sqlx::Error),
