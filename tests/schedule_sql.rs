@@ -1,34 +1,19 @@
 //! Enqueueing against a real Postgres (promise 8).
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+
+mod database;
 
 use std::time::Duration as Pause;
 
 use chrono::{DateTime, Duration, NaiveDate, Utc};
 use chrono_tz::Tz;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+use database::Database;
 use tidegate::catalogue;
 use tidegate::config::{CatchUp, Job, JobStream, NewFields, SliceLength};
 use tidegate::schedule::{ByHand, EnqueueError, Enqueued, enqueue_due, enqueue_manual};
 use tidegate::vendor::Vendor;
 
-/// A database of this test's own, dropped at its end.
-struct Database {
-    pool: PgPool,
-    name: String,
-}
-
 impl Database {
-    async fn fresh() -> Self {
-        let server = server();
-        let name = format!("schedule_{}", uuid::Uuid::from_u128(rand::random()).simple());
-        let mut admin = PgConnection::connect_with(&server).await.unwrap();
-        sqlx::query(AssertSqlSafe(format!("create database {name}"))).execute(&mut admin).await.unwrap();
-        let pool = PgPoolOptions::new().max_connections(20).connect_with(server.database(&name)).await.unwrap();
-        sqlx::migrate!("./migrations").run(&pool).await.unwrap();
-        Self { pool, name }
-    }
-
     async fn due(&self, jobs: &[&Job], now: DateTime<Utc>) -> Vec<Enqueued> {
         let mut conn = self.pool.acquire().await.unwrap();
         enqueue_due(&mut conn, jobs, now).await.unwrap()
@@ -58,22 +43,6 @@ impl Database {
             .await
             .unwrap()
     }
-
-    async fn drop(self) {
-        self.pool.close().await;
-        let mut admin = PgConnection::connect_with(&server()).await.unwrap();
-        sqlx::query(AssertSqlSafe(format!("drop database {} with (force)", self.name)))
-            .execute(&mut admin)
-            .await
-            .unwrap();
-    }
-}
-
-fn server() -> PgConnectOptions {
-    std::env::var("TEST_DATABASE_URL")
-        .unwrap_or_else(|_| "postgres://postgres@127.0.0.1:54399/postgres".to_owned())
-        .parse()
-        .unwrap()
 }
 
 fn at(text: &str) -> DateTime<Utc> {
