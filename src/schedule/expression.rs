@@ -126,6 +126,7 @@ mod tests {
             "0 0 15W * *",
             "0 0 * * MON#1",
             "0 0 ? * 5L",
+            "0 0 1-7 * +MON",
         ] {
             assert!(parse(expression).is_ok(), "{expression}");
         }
