@@ -1,1 +1,161 @@
-//! Under construction.
+//! Logs: to standard error, pretty or JSON, filtered by `log.level`, and never with a secret in them (promise 7).
+//!
+//! Two filters apply, and an event must pass both:
+//!
+//! 1. what the operator asks for in `log.level` (`info`, `trace`, `warn,tidegate::quota=debug`, …);
+//! 2. a fixed cap that no setting lifts: below `warn`, only Tidegate's own events are printed.
+//!
+//! The cap is a list of what may speak, not of what must be silent, because the crates that see secrets say them
+//! when asked for detail, and a new version may do so under a new name: `h2` prints whole header frames, `Authorization`
+//! included, at `debug` and `trace`; `hyper` and `reqwest` print addresses with their query at `trace`; `rustls` prints
+//! handshakes; `sqlx` prints statements, which for generated SQL name vendor fields. `sqlx` and others say nothing
+//! secret at `warn`: slow statements appear there without their values. So `level: trace` shows everything that
+//! Tidegate does and nothing of what a vendor request or answer holds. That Tidegate's own events name no secret is
+//! settled where they are written: [`Secret`](crate::secret::Secret) does not print itself.
+
+use std::io;
+
+use thiserror::Error;
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{FilterFn, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{EnvFilter, Registry, fmt};
+
+use crate::config::{Log, LogFormat};
+
+/// The targets that may print below `warn`.
+const OURS: &str = env!("CARGO_CRATE_NAME");
+
+/// Why there are no logs.
+#[derive(Debug, Error)]
+pub enum TelemetryError {
+    #[error(
+        "log.level {level:?} is not a filter; write error, warn, info, debug or trace, or \"info,tidegate::quota=debug\""
+    )]
+    Level { level: String, source: tracing_subscriber::filter::ParseError },
+    #[error("logging was already set up in this process")]
+    Twice(#[from] TryInitError),
+}
+
+/// Sets up logging for the whole process. Call once, early.
+pub fn init(log: &Log) -> Result<(), TelemetryError> {
+    subscriber(log, io::stderr)?.try_init()?;
+    Ok(())
+}
+
+/// Whether `level` can be used as `log.level`.
+pub fn check_level(level: &str) -> Result<(), TelemetryError> {
+    asked_for(level).map(drop)
+}
+
+fn asked_for(level: &str) -> Result<EnvFilter, TelemetryError> {
+    EnvFilter::builder()
+        .with_default_directive(LevelFilter::ERROR.into())
+        .parse(level)
+        .map_err(|source| TelemetryError::Level { level: level.to_owned(), source })
+}
+
+fn cap() -> FilterFn {
+    filter_fn(|metadata: &Metadata<'_>| *metadata.level() <= Level::WARN || ours(metadata.target()))
+}
+
+fn ours(target: &str) -> bool {
+    target.strip_prefix(OURS).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
+fn subscriber<W>(log: &Log, writer: W) -> Result<impl Subscriber + Send + Sync + use<W>, TelemetryError>
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    // Colours would only litter files and collectors; terminals get by without.
+    let printed = fmt::layer().with_writer(writer).with_ansi(false);
+    let printed = match log.format {
+        LogFormat::Pretty => printed.boxed(),
+        LogFormat::Json => printed.json().flatten_event(true).with_current_span(false).boxed(),
+    };
+    // Both hold for all that is below them, so what they refuse is not even formatted.
+    Ok(Registry::default().with(printed).with(asked_for(&log.level)?).with(cap()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn printed(format: LogFormat, level: &str, events: impl FnOnce()) -> String {
+        let page = Page::default();
+        let writer = page.clone();
+        let log = Log { format, level: level.to_owned() };
+        let subscriber = subscriber(&log, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, events);
+        let bytes = page.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn chatter() {
+        tracing::trace!(target: "h2::codec::framed_read", "authorization: bearer s3cret");
+        tracing::debug!(target: "hyper_util::client", "s3cret");
+        tracing::debug!(target: "sqlx::query", "s3cret");
+        tracing::info!(target: "a_crate_of_next_year", "s3cret");
+        tracing::info!(target: "tidegated", "s3cret");
+        let _span = tracing::trace_span!(target: "h2::proto", "frame", header = "s3cret").entered();
+        tracing::trace!("within someone else's span");
+        tracing::trace!(target: "tidegate::worker", page = 7, "page committed");
+        tracing::warn!(target: "sqlx::query", "slow statement");
+    }
+
+    #[test]
+    fn p7_no_level_makes_other_crates_talk() {
+        for level in ["trace", "h2=trace,hyper_util=trace,trace", "trace,[frame]=trace", "a_crate_of_next_year=trace"] {
+            for format in [LogFormat::Pretty, LogFormat::Json] {
+                let text = printed(format, level, chatter);
+                assert!(!text.contains("s3cret"), "{level}: {text}");
+            }
+        }
+        let text = printed(LogFormat::Pretty, "trace", chatter);
+        assert!(text.contains("page committed") && text.contains("slow statement"), "{text}");
+    }
+
+    #[test]
+    fn the_level_says_what_tidegate_prints() {
+        let events = || {
+            tracing::info!("told");
+            tracing::debug!(target: "tidegate::quota", "detail");
+            tracing::debug!(target: "tidegate::worker", "other detail");
+        };
+        let text = printed(LogFormat::Pretty, "info,tidegate::quota=debug", events);
+        assert!(text.contains("told") && text.contains(" detail") && !text.contains("other detail"), "{text}");
+    }
+
+    #[test]
+    fn json_is_one_object_per_line() {
+        let text = printed(LogFormat::Json, "info", || tracing::info!(rows = 3, "page \"committed\"\n"));
+        let event: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
+        assert_eq!((&event["rows"], &event["level"]), (&3.into(), &"INFO".into()));
+        assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn p9_a_wrong_level_is_answered_with_what_to_write() {
+        let error = check_level("tidegate=loud").unwrap_err();
+        assert!(error.to_string().starts_with("log.level \"tidegate=loud\" is not a filter; write error,"), "{error}");
+        assert!(check_level("info,tidegate::quota=debug").is_ok());
+    }
+}

@@ -28,7 +28,7 @@ pub fn column_name(field: &str) -> String {
     let name = cut(&name, NAME_BYTES_MAX).trim_matches('_');
     match name.chars().next() {
         None => "column".to_owned(),
-        Some(first) if first.is_numeric() => cut(&format!("_{name}"), NAME_BYTES_MAX).to_owned(),
+        Some(first) if first.is_numeric() => cut(&format!("_{name}"), NAME_BYTES_MAX).trim_end_matches('_').to_owned(),
         Some(_) => name.to_owned(),
     }
 }

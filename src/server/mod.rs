@@ -1,1 +1,18 @@
-//! Under construction.
+//! The status port: `/healthz`, `/readyz`, `/metrics`, the status page and `/status.json`.
+//!
+//! It answers `GET` only, changes nothing, and shows no credential and no row of the warehouse. A hostile client can neither
+//! keep it busy (few connections, short deadlines, one request each) nor use up the database connections that workers
+//! need (what is read from Postgres is read once for all clients of a moment, within a deadline).
+
+mod health;
+mod listen;
+pub mod metrics;
+mod page;
+mod report;
+mod site;
+
+pub use health::Health;
+pub use listen::{ListenError, bind, serve};
+pub use metrics::Metrics;
+pub use report::{JobState, QuotaReader, QuotaUse, Report, no_quota};
+pub use site::Site;

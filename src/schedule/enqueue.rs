@@ -1,0 +1,249 @@
+//! Turns due firings into runs, each exactly once however many replicas ask (promise 8).
+//!
+//! What is due follows from Postgres alone: firings after the newest one that has a run and after `tidegate.job.due_after`,
+//! which is when the job was first seen, its schedule last changed, or the last firing that passed while it was paused.
+//! So a restart forgets nothing, a new job or a new expression does not fire for the past, the firings of a pause are
+//! not made up for, and pruned runs do not come back.
+//!
+//! **A job never has two unfinished scheduled runs.** While one is queued, running or waiting, the next firing waits in
+//! the calendar; nothing is enqueued. When the run has ended, `catch_up` decides: `latest` enqueues the newest
+//! firing that came due meanwhile, `none` only one of the last minute, `all` the oldest, and the others one after another. So
+//! a job slower than its schedule never piles up, and takes no more than its own turn from other jobs. Runs by hand and
+//! backfills are no firings: they neither block the schedule nor wait for it.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Duration, Utc};
+use sqlx::{Connection as _, PgConnection};
+use thiserror::Error;
+
+use super::{Schedule, ScheduleError};
+use crate::config::Job;
+
+/// How much lower than its job's a backfill's priority is: past ranges must not starve scheduled runs.
+const BACKFILL_PRIORITY_BELOW: i32 = 1_000;
+/// Firings this recent still count when an expression changes. While replicas are being replaced, each takes the
+/// other's expression for a change, and without this a firing could fall between them.
+const CHANGE_GRACE: Duration = Duration::seconds(10);
+
+/// A firing that became a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enqueued {
+    pub run_id: i64,
+    pub job: String,
+    pub scheduled_for: DateTime<Utc>,
+}
+
+/// Why nothing could be enqueued.
+#[derive(Debug, Error)]
+pub enum EnqueueError {
+    #[error("the schedule of job {job:?} cannot be read; correct it in the job file")]
+    Schedule { job: String, source: ScheduleError },
+    #[error("the run table could not be read or written")]
+    Database(#[from] sqlx::Error),
+}
+
+/// A run that someone asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByHand {
+    /// As the schedule would run it.
+    Manual,
+    /// A past range, end exclusive, read again.
+    Backfill { from: DateTime<Utc>, to: DateTime<Utc> },
+}
+
+/// What Postgres knows about one job.
+struct Known {
+    schedule: String,
+    timezone: String,
+    /// Firings up to here need no answer any more.
+    settled_until: DateTime<Utc>,
+    unfinished: bool,
+}
+
+/// The database's clock, the only one that replicas share: the `now` for [`enqueue_due`].
+pub async fn clock(conn: &mut PgConnection) -> Result<DateTime<Utc>, sqlx::Error> {
+    sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(conn).await
+}
+
+/// Enqueues what is due at `now`, at most one firing of each job, and returns what this caller enqueued.
+///
+/// Jobs without a schedule are left alone, paused ones let their firings pass. Each firing is a transaction of its own:
+/// `conn` must not be inside one that others wait for.
+pub async fn enqueue_due(
+    conn: &mut PgConnection,
+    jobs: &[&Job],
+    now: DateTime<Utc>,
+) -> Result<Vec<Enqueued>, EnqueueError> {
+    let mut scheduled = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        if let Some(expression) = &job.schedule {
+            let schedule = Schedule::parse(expression, job.timezone)
+                .map_err(|source| EnqueueError::Schedule { job: job.name.clone(), source })?;
+            scheduled.push((*job, expression.as_str(), schedule));
+        }
+    }
+
+    let known = known_jobs(conn, &scheduled.iter().map(|(job, ..)| job.name.clone()).collect::<Vec<_>>()).await?;
+    let mut enqueued = Vec::new();
+    for (job, expression, schedule) in scheduled {
+        let Some(known) = known.get(&job.name) else {
+            meet(conn, job, expression, now).await?;
+            continue;
+        };
+        let mut settled_until = known.settled_until;
+        if known.schedule != expression || known.timezone != job.timezone.name() {
+            settled_until = settled_until.max(now - CHANGE_GRACE);
+            settle(conn, job, expression, settled_until).await?;
+        }
+        if job.paused {
+            if let Some(passed) = schedule.newest(settled_until, now) {
+                settle(conn, job, expression, passed).await?;
+            }
+            continue;
+        }
+        if known.unfinished {
+            continue;
+        }
+        if let Some(firing) = schedule.due(Some(settled_until), now, job.catch_up, 1).first()
+            && let Some(run_id) = enqueue_firing(conn, job, *firing).await?
+        {
+            enqueued.push(Enqueued { run_id, job: job.name.clone(), scheduled_for: *firing });
+        }
+    }
+    Ok(enqueued)
+}
+
+/// Enqueues a run of `streams` of `job` that someone asked for, and returns its id. Not bound to firings, pauses or other runs.
+pub async fn enqueue_manual(
+    conn: &mut PgConnection,
+    job: &Job,
+    streams: &[&str],
+    by_hand: ByHand,
+) -> Result<i64, sqlx::Error> {
+    let (kind, priority, range) = match by_hand {
+        ByHand::Manual => ("manual", job.priority, None),
+        ByHand::Backfill { from, to } => {
+            ("backfill", job.priority.saturating_sub(BACKFILL_PRIORITY_BELOW), Some((from, to)))
+        }
+    };
+    let streams: Vec<String> = streams.iter().map(|stream| (*stream).to_owned()).collect();
+    sqlx::query_scalar!(
+        r#"
+        with inserted as (
+            insert into tidegate.run (job, connection, kind, priority, range_start, range_end)
+            values ($1, $2, $3, $4, $5, $6)
+            returning id
+        ),
+        task as (
+            insert into tidegate.task (run_id, stream)
+            select inserted.id, streams.stream
+            from inserted, (select distinct unnest($7::text[]) as stream) as streams
+        )
+        select id as "id!" from inserted
+        "#,
+        job.name,
+        job.connection,
+        kind,
+        priority,
+        range.map(|(from, _)| from),
+        range.map(|(_, to)| to),
+        &streams,
+    )
+    .fetch_one(conn)
+    .await
+}
+
+async fn known_jobs(conn: &mut PgConnection, names: &[String]) -> Result<HashMap<String, Known>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select
+            job.name,
+            job.schedule,
+            job.timezone,
+            greatest(job.due_after, (select max(scheduled_for) from tidegate.run where run.job = job.name))
+                as "settled_until!",
+            exists (
+                select from tidegate.run
+                where run.job = job.name and run.kind = 'schedule' and run.state in ('queued', 'running', 'waiting')
+            ) as "unfinished!"
+        from tidegate.job
+        where job.name = any($1)
+        "#,
+        names,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let known = Known {
+                schedule: row.schedule,
+                timezone: row.timezone,
+                settled_until: row.settled_until,
+                unfinished: row.unfinished,
+            };
+            (row.name, known)
+        })
+        .collect())
+}
+
+/// Remembers a job that was never seen: its firings count from `now`. Who meets it first decides.
+async fn meet(conn: &mut PgConnection, job: &Job, expression: &str, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        insert into tidegate.job (name, schedule, timezone, due_after) values ($1, $2, $3, $4)
+        on conflict on constraint job_pkey do nothing
+        "#,
+        job.name,
+        expression,
+        job.timezone.name(),
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Remembers the job's expression, and that its firings up to `until` need no answer. Never goes backward.
+async fn settle(conn: &mut PgConnection, job: &Job, expression: &str, until: DateTime<Utc>) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"
+        update tidegate.job
+        set schedule = $2, timezone = $3, due_after = greatest(due_after, $4)
+        where name = $1
+        "#,
+        job.name,
+        expression,
+        job.timezone.name(),
+        until,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Enqueues one firing, unless another replica is at it, has done it, or the job's last scheduled run is unfinished.
+async fn enqueue_firing(conn: &mut PgConnection, job: &Job, firing: DateTime<Utc>) -> Result<Option<i64>, sqlx::Error> {
+    let streams: Vec<String> = job.streams.iter().map(|entry| entry.stream.name.clone().into_owned()).collect();
+    let mut transaction = conn.begin().await?;
+    // A statement of its own, so that the next one sees everything that the lock's last holder committed. The replica
+    // that finds it taken has nothing to do: the holder enqueues.
+    let mine = sqlx::query_scalar!(
+        r#"select name from tidegate.job where name = $1 and due_after < $2 for update skip locked"#,
+        job.name,
+        firing,
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
+    if mine.is_none() {
+        transaction.rollback().await?;
+        return Ok(None);
+    }
+    let run_id =
+        sqlx::query_file_scalar!("src/schedule/enqueue.sql", job.name, job.connection, job.priority, firing, &streams,)
+            .fetch_optional(&mut *transaction)
+            .await?;
+    transaction.commit().await?;
+    Ok(run_id)
+}

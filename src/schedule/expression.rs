@@ -1,0 +1,191 @@
+//! Reads a schedule expression and, where it is wrong, says which field and what to write instead.
+//!
+//! The grammar is croner's: five fields, or six with seconds first. Only the nicknames and the wording of faults are ours.
+
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+use thiserror::Error;
+
+/// Expressions longer than this are refused: no honest one comes near, and field lists cost time to read.
+const EXPRESSION_BYTES_MAX: usize = 1_000;
+
+/// What is wrong with a schedule expression. File and line are added by whoever read it.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ScheduleError {
+    #[error("the schedule is empty; write five fields such as \"15 * * * *\", or leave `schedule` out")]
+    Empty,
+    #[error("the schedule is longer than {EXPRESSION_BYTES_MAX} bytes; write five or six short fields")]
+    TooLong,
+    #[error("unknown schedule {given:?}; write @yearly, @monthly, @weekly, @daily, @hourly, or five fields")]
+    Nickname { given: String },
+    #[error(
+        "schedule {given:?} has {count} fields; write five (minute hour day-of-month month day-of-week) or six \
+         (second first)"
+    )]
+    FieldCount { given: String, count: usize },
+    #[error("schedule {given:?}: {field} {text:?} is not understood; write {remedy}")]
+    Field { given: String, field: &'static str, text: String, remedy: &'static str },
+}
+
+struct Field {
+    name: &'static str,
+    remedy: &'static str,
+}
+
+/// The fields of a six-field expression; five fields lack the first.
+const FIELDS: [Field; 6] = [
+    Field { name: "second", remedy: "0-59, *, */10, or a list or range of them" },
+    Field { name: "minute", remedy: "0-59, *, */15, or a list or range of them" },
+    Field { name: "hour", remedy: "0-23, *, */2, or a list or range of them" },
+    Field { name: "day of month", remedy: "1-31, *, */2, L (the last), 15W (nearest weekday), or a list or range" },
+    Field { name: "month", remedy: "1-12, JAN-DEC, *, */3, or a list or range of them" },
+    Field { name: "day of week", remedy: "0-7 (0 and 7 are Sunday), SUN-SAT, *, MON#1, 5L, or a list or range" },
+];
+
+/// Reads `expression`.
+pub(super) fn parse(expression: &str) -> Result<Cron, ScheduleError> {
+    let given = expression.trim();
+    if given.is_empty() {
+        return Err(ScheduleError::Empty);
+    }
+    if given.len() > EXPRESSION_BYTES_MAX {
+        return Err(ScheduleError::TooLong);
+    }
+    let spelled = if given.starts_with('@') {
+        nickname(given).ok_or_else(|| ScheduleError::Nickname { given: given.to_owned() })?
+    } else {
+        given
+    };
+
+    let fields: Vec<&str> = spelled.split_whitespace().collect();
+    let first = match fields.len() {
+        5 => 1,
+        6 => 0,
+        count => return Err(ScheduleError::FieldCount { given: given.to_owned(), count }),
+    };
+    for (field, text) in FIELDS.iter().zip(0_usize..).skip(first).zip(&fields) {
+        let (field, place) = field;
+        if !understood(place, text) {
+            return Err(ScheduleError::Field {
+                given: given.to_owned(),
+                field: field.name,
+                text: (*text).to_owned(),
+                remedy: field.remedy,
+            });
+        }
+    }
+    // Field by field it is understood, so the whole is; should croner think otherwise, the count is the likeliest cause.
+    read(spelled).ok_or_else(|| ScheduleError::FieldCount { given: given.to_owned(), count: fields.len() })
+}
+
+fn nickname(given: &str) -> Option<&'static str> {
+    Some(match given.to_ascii_lowercase().as_str() {
+        "@yearly" | "@annually" => "0 0 1 1 *",
+        "@monthly" => "0 0 1 * *",
+        "@weekly" => "0 0 * * 0",
+        "@daily" | "@midnight" => "0 0 * * *",
+        "@hourly" => "0 * * * *",
+        _ => return None,
+    })
+}
+
+/// Whether `text` is a valid field at `place`, all others being `*`.
+fn understood(place: usize, text: &str) -> bool {
+    // croner ignores empty list items and `@` makes it look for a nickname.
+    if text.contains('@') || text.split(',').any(str::is_empty) {
+        return false;
+    }
+    let mut fields = ["*"; FIELDS.len()];
+    fields[place] = text;
+    read(&fields.join(" ")).is_some()
+}
+
+fn read(expression: &str) -> Option<Cron> {
+    CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build().parse(expression).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_fields_six_fields_and_nicknames_are_read() {
+        for expression in [
+            "15 * * * *",
+            "  15  *\t* * * ",
+            "30 15 * * * *",
+            "@hourly",
+            "@Daily",
+            "@midnight",
+            "@weekly",
+            "@monthly",
+            "@yearly",
+            "@annually",
+            "0 9 * jan-mar MON-FRI",
+            "0 0 L * *",
+            "0 0 15W * *",
+            "0 0 * * MON#1",
+            "0 0 ? * 5L",
+            "0 0 1-7 * +MON",
+        ] {
+            assert!(parse(expression).is_ok(), "{expression}");
+        }
+    }
+
+    #[test]
+    fn p9_a_wrong_expression_is_answered_with_what_to_write() {
+        for (expression, expected) in [
+            ("", "the schedule is empty; write five fields such as \"15 * * * *\", or leave `schedule` out"),
+            (
+                "@fortnightly",
+                "unknown schedule \"@fortnightly\"; write @yearly, @monthly, @weekly, @daily, @hourly, or five fields",
+            ),
+            (
+                "15 * * *",
+                "schedule \"15 * * *\" has 4 fields; write five (minute hour day-of-month month day-of-week) or six \
+                 (second first)",
+            ),
+            (
+                "61 * * * *",
+                "schedule \"61 * * * *\": minute \"61\" is not understood; write 0-59, *, */15, or a list or range of \
+                 them",
+            ),
+            (
+                "0 25 * * *",
+                "schedule \"0 25 * * *\": hour \"25\" is not understood; write 0-23, *, */2, or a list or range of them",
+            ),
+        ] {
+            assert_eq!(parse(expression).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn p9_nonsense_is_refused_and_never_panics() {
+        let many = "0 0 1 1 * * *".repeat(100);
+        for expression in [
+            "a b c d e",
+            "*/0 * * * *",
+            "5-1 * * * *",
+            "1,,2 * * * *",
+            ", * * * *",
+            "0 0 0 * *",
+            "0 0 32 * *",
+            "0 0 * 13 *",
+            "0 0 * * 8",
+            "0 0 * * * * 2030",
+            "@ * * * *",
+            "-1 * * * *",
+            "1/2 * * * *",
+            "é * * * *",
+            "0 0 * * MON#9",
+            "99999999999999999999 * * * *",
+            "* * * * * * * * *",
+            "0 0 W * *",
+            "0 0 # * *",
+            "/ / / / /",
+            many.as_str(),
+        ] {
+            assert!(parse(expression).is_err(), "{expression}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Whether this process should get work: what the parts have said so far.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Filled in by the application as it starts and stops; read by `/readyz` and the status page.
+#[derive(Debug, Default)]
+pub struct Health {
+    config_loaded: AtomicBool,
+    migrated: AtomicBool,
+    stopping: AtomicBool,
+    reload_refused: AtomicBool,
+}
+
+impl Health {
+    /// The configuration was loaded and checked.
+    pub fn config_loaded(&self) {
+        self.config_loaded.store(true, Ordering::Relaxed);
+        self.reload_refused.store(false, Ordering::Relaxed);
+    }
+
+    /// The configuration was changed to something wrong; the one before is still in force.
+    pub fn reload_refused(&self) {
+        self.reload_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// The database is at this version.
+    pub fn migrated(&self) {
+        self.migrated.store(true, Ordering::Relaxed);
+    }
+
+    /// The process is shutting down and will not be ready again.
+    pub fn stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the newest configuration was refused.
+    pub fn is_reload_refused(&self) -> bool {
+        self.reload_refused.load(Ordering::Relaxed)
+    }
+
+    /// Why the process is not ready, whatever the database says.
+    pub fn obstacle(&self) -> Option<&'static str> {
+        if self.stopping.load(Ordering::Relaxed) {
+            Some("shutting down")
+        } else if !self.config_loaded.load(Ordering::Relaxed) {
+            Some("the configuration is not loaded yet")
+        } else if !self.migrated.load(Ordering::Relaxed) {
+            Some("the database is not migrated to this version yet")
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_ready_between_its_start_and_its_end() {
+        let health = Health::default();
+        assert_eq!(health.obstacle(), Some("the configuration is not loaded yet"));
+        health.config_loaded();
+        assert_eq!(health.obstacle(), Some("the database is not migrated to this version yet"));
+        health.migrated();
+        assert_eq!(health.obstacle(), None);
+        health.reload_refused();
+        assert_eq!(health.obstacle(), None, "the configuration before it is in force");
+        health.stopping();
+        assert_eq!(health.obstacle(), Some("shutting down"));
+    }
+}

@@ -1,0 +1,102 @@
+//! Accepts connections on the status port, within limits that a hostile client cannot stretch.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// Probes, a scraper and a few people need no more.
+const CONNECTIONS_MAX: usize = 64;
+/// A client that has not sent its request line and headers by then is dropped.
+const HEADER_READ_MAX: Duration = Duration::from_secs(5);
+/// From accept to the last byte, so that a client that reads slowly is dropped too.
+const CONNECTION_MAX: Duration = Duration::from_secs(20);
+/// Headers in a request.
+const HEADERS_MAX: usize = 64;
+/// Bytes of a request's line and headers; also the write buffer.
+const BUFFER_BYTES_MAX: usize = 16 * 1024;
+/// How long requests in progress may go on when the process stops.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+/// Pause after a failed accept: it fails while the process is out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Why the status port cannot be opened.
+#[derive(Debug, Error)]
+#[error("server.listen {address} cannot be opened; write a free address and port, such as 127.0.0.1:8080")]
+pub struct ListenError {
+    address: SocketAddr,
+    source: std::io::Error,
+}
+
+/// Opens the status port.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address).await.map_err(|source| ListenError { address, source })
+}
+
+/// Answers requests until `token` is cancelled, then lets those in progress end within a second.
+pub async fn serve(listener: TcpListener, router: Router, token: CancellationToken) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = token.cancelled() => break,
+            accepted = async {
+                // Wait for a place first: what exceeds them queues in the kernel, until its own limit.
+                let place = Arc::clone(&places).acquire_owned().await;
+                (place, listener.accept().await)
+            } => accepted,
+        };
+        while let Some(ended) = connections.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a status request ended unexpectedly; this is a bug");
+            }
+        }
+        match accepted {
+            (Ok(place), Ok((stream, _))) => {
+                let router = router.clone();
+                connections.spawn(async move {
+                    answer(stream, router).await;
+                    drop(place);
+                });
+            }
+            (_, Err(error)) => {
+                tracing::warn!(%error, "a status connection could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+            // The semaphore is never closed.
+            (Err(_), _) => break,
+        }
+    }
+    drop(listener);
+    let drained = timeout(DRAIN_MAX, async { while connections.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        connections.shutdown().await;
+    }
+}
+
+/// Answers the one request of a connection.
+async fn answer(stream: TcpStream, router: Router) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_READ_MAX)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        // Idle connections would hold places.
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    match timeout(CONNECTION_MAX, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a status client broke off"),
+        Err(_) => tracing::debug!("a status client was too slow"),
+    }
+}

@@ -1,0 +1,242 @@
+//! The status page: one HTML document without scripts or anything to load. All text is escaped, wherever it comes from.
+
+use std::fmt::{self, Display, Write as _};
+
+use chrono::{DateTime, Utc};
+
+use super::report::{JobState, QuotaUse, Report};
+use crate::store::status::{Failure, StreamState};
+
+/// Seconds after which a browser loads the page again.
+const RELOAD_SECS: u32 = 15;
+/// Messages are cut there; the whole is in `tidegate.task`.
+const MESSAGE_CHARS_MAX: usize = 400;
+
+const STYLE: &str = "body{font:14px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1b2733}\
+h1{font-size:1.4rem}h2{font-size:1.05rem;margin-top:2rem}table{border-collapse:collapse;width:100%}\
+th,td{text-align:left;vertical-align:top;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #dde4ea}\
+th{font-weight:600;color:#546575}.bad{color:#b3261e}.good{color:#1d6b3a}.quiet{color:#546575}\
+@media(prefers-color-scheme:dark){body{background:#10181f;color:#dbe4ec}th,td{border-color:#2b3a47}\
+th,.quiet{color:#93a5b5}.bad{color:#ff8a80}.good{color:#7ddba3}}";
+
+/// Text that cannot be anything but text, in an element or in a quoted attribute.
+struct Escaped<T>(T);
+
+impl<T: Display> Display for Escaped<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Sieve<'a, 'b>(&'a mut fmt::Formatter<'b>);
+        impl fmt::Write for Sieve<'_, '_> {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                for character in text.chars() {
+                    match character {
+                        '&' => self.0.write_str("&amp;")?,
+                        '<' => self.0.write_str("&lt;")?,
+                        '>' => self.0.write_str("&gt;")?,
+                        '"' => self.0.write_str("&quot;")?,
+                        '\'' => self.0.write_str("&#39;")?,
+                        other => self.0.write_char(other)?,
+                    }
+                }
+                Ok(())
+            }
+        }
+        write!(Sieve(formatter), "{}", self.0)
+    }
+}
+
+/// The page, whose style bears `nonce`.
+pub(super) fn render(report: &Report, nonce: &str) -> String {
+    let mut page = String::with_capacity(16 * 1024);
+    // Writing to a string does not fail.
+    let _infallible = write_page(&mut page, report, nonce);
+    page
+}
+
+fn write_page(page: &mut String, report: &Report, nonce: &str) -> fmt::Result {
+    write!(
+        page,
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Tidegate</title>\
+         <meta name=\"viewport\" content=\"width=device-width\"><meta http-equiv=\"refresh\" content=\"{RELOAD_SECS}\">\
+         <style nonce=\"{}\">{STYLE}</style></head><body><h1>Tidegate {}</h1><p class=\"quiet\">{}",
+        Escaped(nonce),
+        Escaped(report.version),
+        moment(Some(report.at)),
+    )?;
+    for unfinished in report.unfinished.iter().filter(|unfinished| unfinished.runs > 0) {
+        write!(page, " · {} {}", unfinished.runs, Escaped(&unfinished.state))?;
+    }
+    page.push_str("</p>");
+    if report.reload_refused {
+        page.push_str(
+            "<p class=\"bad\">The configuration on disk is wrong and was refused; the one before is in force. \
+             <code>tidegate check --offline</code> says why.</p>",
+        );
+    }
+    table(page, "Jobs", &["job", "schedule", "next firing", "last run", ""], &report.jobs, job)?;
+    table(page, "Streams", &["connection", "stream", "table", "read until", "age"], &report.streams, stream)?;
+    table(page, "Quotas", &["connection", "limit", "used", "", ""], &report.quotas, quota)?;
+    table(page, "Recent failures", &["when", "run", "stream", "what failed", "what to do"], &report.failures, failure)?;
+    page.push_str("<p class=\"quiet\">The same as <a href=\"/status.json\">JSON</a>.</p></body></html>");
+    Ok(())
+}
+
+fn table<T>(
+    page: &mut String,
+    title: &str,
+    columns: &[&str],
+    rows: &[T],
+    cells: impl Fn(&mut String, &T) -> fmt::Result,
+) -> fmt::Result {
+    write!(page, "<h2>{}</h2>", Escaped(title))?;
+    if rows.is_empty() {
+        page.push_str("<p class=\"quiet\">none</p>");
+        return Ok(());
+    }
+    page.push_str("<table><thead><tr>");
+    for column in columns {
+        write!(page, "<th>{}</th>", Escaped(column))?;
+    }
+    page.push_str("</tr></thead><tbody>");
+    for row in rows {
+        page.push_str("<tr>");
+        cells(page, row)?;
+        page.push_str("</tr>");
+    }
+    page.push_str("</tbody></table>");
+    Ok(())
+}
+
+fn job(page: &mut String, job: &JobState) -> fmt::Result {
+    let schedule = job.schedule.as_deref().unwrap_or("by hand");
+    write!(page, "<td>{}</td><td>{} ", Escaped(&job.job), Escaped(schedule))?;
+    write!(page, "<span class=\"quiet\">{}</span></td>", Escaped(&job.timezone))?;
+    let next = if job.paused { "paused".to_owned() } else { moment(job.next_firing) };
+    write!(page, "<td>{next}</td>")?;
+    let Some(last) = &job.last_run else {
+        return page.write_str("<td class=\"quiet\">never</td><td></td>");
+    };
+    let class = match last.state.as_str() {
+        "succeeded" => "good",
+        "failed" | "cancelled" => "bad",
+        _ => "quiet",
+    };
+    let when = moment(last.finished_at.or(last.started_at).or(Some(last.created_at)));
+    write!(page, "<td><span class=\"{class}\">{}</span> {when}</td>", Escaped(&last.state))?;
+    let message = last.error.as_deref().unwrap_or_default();
+    write!(page, "<td>{}</td>", Escaped(cut(message)))
+}
+
+fn stream(page: &mut String, stream: &StreamState) -> fmt::Result {
+    let until = moment(stream.read_until);
+    let age = stream.freshness_seconds.map_or_else(|| "never read".to_owned(), age);
+    write!(
+        page,
+        "<td>{}</td><td>{}</td><td>{}</td><td>{until}</td><td>{age}</td>",
+        Escaped(&stream.connection),
+        Escaped(&stream.stream),
+        Escaped(&stream.table),
+    )
+}
+
+fn quota(page: &mut String, quota: &QuotaUse) -> fmt::Result {
+    let percent = quota.ratio() * 100.0;
+    write!(page, "<td>{}</td><td>{}</td>", Escaped(&quota.connection), Escaped(&quota.limit))?;
+    write!(page, "<td>{percent:.1} %</td><td>{} of {}</td><td>", quota.used, quota.allowed)?;
+    if quota.blocked_until.is_some() {
+        write!(page, "<span class=\"bad\">blocked until {}</span>", moment(quota.blocked_until))?;
+    }
+    page.write_str("</td>")
+}
+
+fn failure(page: &mut String, failure: &Failure) -> fmt::Result {
+    let (error, hint) = (failure.error.as_deref().unwrap_or_default(), failure.hint.as_deref().unwrap_or_default());
+    write!(page, "<td>{}</td><td>{}</td>", moment(failure.finished_at), failure.run_id)?;
+    write!(page, "<td>{} · {}</td>", Escaped(&failure.job), Escaped(&failure.stream))?;
+    write!(page, "<td>{}</td><td>{}</td>", Escaped(cut(error)), Escaped(cut(hint)))
+}
+
+fn moment(moment: Option<DateTime<Utc>>) -> String {
+    moment.map_or_else(|| "–".to_owned(), |moment| moment.format("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
+/// Seconds as people say them.
+fn age(seconds: f64) -> String {
+    let minutes = seconds.max(0.0) / 60.0;
+    if minutes < 120.0 {
+        format!("{minutes:.0} min")
+    } else if minutes < 48.0 * 60.0 {
+        format!("{:.0} h", minutes / 60.0)
+    } else {
+        format!("{:.0} d", minutes / 60.0 / 24.0)
+    }
+}
+
+fn cut(message: &str) -> &str {
+    message.char_indices().nth(MESSAGE_CHARS_MAX).map_or(message, |(end, _)| &message[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p7_no_text_becomes_markup() {
+        let hostile = "<script>alert('\"&')</script>";
+        let text = Escaped(hostile).to_string();
+        assert_eq!(text, "&lt;script&gt;alert(&#39;&quot;&amp;&#39;)&lt;/script&gt;");
+        let report = Report {
+            at: DateTime::UNIX_EPOCH,
+            version: "1",
+            reload_refused: true,
+            jobs: vec![JobState {
+                job: hostile.to_owned(),
+                connection: hostile.to_owned(),
+                schedule: Some(hostile.to_owned()),
+                timezone: hostile.to_owned(),
+                paused: false,
+                next_firing: None,
+                last_run: None,
+            }],
+            streams: vec![StreamState {
+                connection: hostile.to_owned(),
+                stream: hostile.to_owned(),
+                table: hostile.to_owned(),
+                read_until: None,
+                last_success_at: None,
+                freshness_seconds: Some(-3.0),
+            }],
+            quotas: vec![QuotaUse {
+                connection: hostile.to_owned(),
+                limit: hostile.to_owned(),
+                used: 1,
+                allowed: 0,
+                blocked_until: Some(DateTime::UNIX_EPOCH),
+            }],
+            unfinished: Vec::new(),
+            failures: vec![Failure {
+                run_id: 1,
+                job: hostile.to_owned(),
+                connection: hostile.to_owned(),
+                stream: hostile.to_owned(),
+                finished_at: None,
+                error: Some(hostile.to_owned()),
+                hint: Some(hostile.to_owned()),
+            }],
+        };
+        let page = render(&report, "n0nce");
+        assert!(!page.contains("<script"), "{page}");
+        assert!(page.contains("<style nonce=\"n0nce\">") && page.contains("&lt;script&gt;"));
+    }
+
+    #[test]
+    fn ages_read_as_people_say_them() {
+        assert_eq!([0.0, 90.0 * 60.0, 3.0 * 3_600.0, 500_000.0].map(age), ["0 min", "90 min", "3 h", "6 d"]);
+    }
+
+    #[test]
+    fn long_messages_are_cut_between_characters() {
+        let long = "é".repeat(1_000);
+        assert_eq!(cut(&long).chars().count(), MESSAGE_CHARS_MAX);
+        assert_eq!(cut("short"), "short");
+    }
+}

@@ -1,0 +1,119 @@
+//! What the status page, `/status.json` and the `status` command show: the state of jobs, streams and quotas.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use crate::config::{Config, Job};
+use crate::schedule::Schedule;
+use crate::store::status::{self, Failure, LastRun, StreamState, Unfinished};
+
+/// Failures shown.
+const FAILURES_MAX: i64 = 20;
+
+/// How much of one limit of a connection is used now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct QuotaUse {
+    pub connection: String,
+    pub limit: String,
+    /// Calls or bytes within the limit's period.
+    pub used: u64,
+    pub allowed: u64,
+    pub blocked_until: Option<DateTime<Utc>>,
+}
+
+/// Reads every connection's quota use from the ledger. Called with a deadline; it may be dropped half-way.
+pub type QuotaReader =
+    Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<QuotaUse>, Box<dyn Error + Send + Sync>>> + Send + Sync>;
+
+/// A reader for processes without a ledger.
+pub fn no_quota() -> QuotaReader {
+    Arc::new(|| Box::pin(std::future::ready(Ok(Vec::new()))))
+}
+
+/// The state of everything, at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    pub at: DateTime<Utc>,
+    pub version: &'static str,
+    /// The configuration on disk is wrong; the one before it is in force.
+    pub reload_refused: bool,
+    pub jobs: Vec<JobState>,
+    pub streams: Vec<StreamState>,
+    pub quotas: Vec<QuotaUse>,
+    pub unfinished: Vec<Unfinished>,
+    pub failures: Vec<Failure>,
+}
+
+/// One configured job.
+#[derive(Debug, Clone, Serialize)]
+pub struct JobState {
+    pub job: String,
+    pub connection: String,
+    pub schedule: Option<String>,
+    pub timezone: String,
+    pub paused: bool,
+    /// None for a job that is paused, without a schedule, or with one that never fires.
+    pub next_firing: Option<DateTime<Utc>>,
+    pub last_run: Option<LastRun>,
+}
+
+impl QuotaUse {
+    /// The used part of what is allowed; 1 for a limit that allows nothing.
+    #[expect(clippy::cast_precision_loss, reason = "a ratio for people and graphs")]
+    pub fn ratio(&self) -> f64 {
+        if self.allowed == 0 { 1.0 } else { self.used as f64 / self.allowed as f64 }
+    }
+}
+
+impl Report {
+    /// Gathers the report from what is configured and what Postgres knows.
+    pub async fn gather(
+        conn: &mut PgConnection,
+        config: &Config,
+        quotas: Vec<QuotaUse>,
+        reload_refused: bool,
+        now: DateTime<Utc>,
+    ) -> Result<Self, sqlx::Error> {
+        let names: Vec<String> = config.jobs.keys().cloned().collect();
+        let mut last_runs = status::last_runs(conn, &names).await?;
+        let jobs = config
+            .jobs
+            .values()
+            .map(|job| {
+                let last = last_runs.iter().position(|run| run.job == job.name);
+                JobState::new(job, last.map(|last| last_runs.swap_remove(last)), now)
+            })
+            .collect();
+        Ok(Self {
+            at: now,
+            version: env!("CARGO_PKG_VERSION"),
+            reload_refused,
+            jobs,
+            streams: status::streams(conn).await?,
+            quotas,
+            unfinished: status::unfinished(conn).await?,
+            failures: status::failures(conn, FAILURES_MAX).await?,
+        })
+    }
+}
+
+impl JobState {
+    fn new(job: &Job, last_run: Option<LastRun>, now: DateTime<Utc>) -> Self {
+        // The configuration was checked, so a schedule that cannot be read is not to be expected; then nothing fires.
+        let schedule = job.schedule.as_deref().and_then(|expression| Schedule::parse(expression, job.timezone).ok());
+        Self {
+            job: job.name.clone(),
+            connection: job.connection.clone(),
+            schedule: job.schedule.clone(),
+            timezone: job.timezone.name().to_owned(),
+            paused: job.paused,
+            next_firing: schedule.filter(|_| !job.paused).and_then(|schedule| schedule.next_after(now)),
+            last_run,
+        }
+    }
+}

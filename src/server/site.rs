@@ -1,0 +1,216 @@
+//! The routes of the status port, and the reading of Postgres behind them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderName, StatusCode};
+use axum::response::{Html, IntoResponse, Json, Response};
+use axum::routing::get;
+use chrono::Utc;
+use sqlx::{Connection as _, PgPool};
+use tokio::sync::{Mutex, watch};
+use tokio::time::timeout;
+
+use super::metrics::{Gauges, Metrics};
+use super::report::{QuotaReader, QuotaUse, Report};
+use super::{Health, page};
+use crate::config::Config;
+use crate::store::status;
+
+/// `/readyz` says no if the database has not answered by then.
+const READY_MAX: Duration = Duration::from_secs(1);
+/// What the page and the metrics may take to read.
+const READ_MAX: Duration = Duration::from_secs(3);
+/// Answers this young are given to further clients, so that many of them cost Postgres no more than one.
+const FRESH: Duration = Duration::from_secs(1);
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What the status port shows, and where it reads it.
+#[derive(Clone)]
+pub struct Site {
+    pub pool: PgPool,
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+    /// The configuration in force.
+    pub config: watch::Receiver<Arc<Config>>,
+    pub quota: QuotaReader,
+}
+
+/// A [`Site`] with its answers of the last moment.
+struct Desk {
+    site: Site,
+    ready: Shared<Result<(), &'static str>>,
+    report: Shared<Option<Report>>,
+    gauges: Shared<Gauges>,
+}
+
+/// An answer that everyone who asks within a moment shares; one asks Postgres, the others wait for it.
+struct Shared<T>(Mutex<Option<(Instant, Arc<T>)>>);
+
+impl<T> Shared<T> {
+    fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    async fn get(&self, read: impl Future<Output = T>) -> Arc<T> {
+        let mut answer = self.0.lock().await;
+        if let Some((_, value)) = answer.as_ref().filter(|(since, _)| since.elapsed() < FRESH) {
+            return Arc::clone(value);
+        }
+        let value = Arc::new(read.await);
+        *answer = Some((Instant::now(), Arc::clone(&value)));
+        value
+    }
+}
+
+impl Site {
+    /// The routes. `GET` (and `HEAD`) only, everything else is 404 or 405.
+    pub fn router(self) -> Router {
+        let desk = Desk { site: self, ready: Shared::new(), report: Shared::new(), gauges: Shared::new() };
+        Router::new()
+            .route("/", get(show_page))
+            .route("/status.json", get(show_json))
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(show_metrics))
+            .with_state(Arc::new(desk))
+    }
+}
+
+impl Desk {
+    async fn ready(&self) -> Result<(), &'static str> {
+        // Never shared: a process that stops must say so at once.
+        if let Some(obstacle) = self.site.health.obstacle() {
+            return Err(obstacle);
+        }
+        *self.ready.get(async { timeout(READY_MAX, self.ask_database()).await.unwrap_or(Err(NO_ANSWER)) }).await
+    }
+
+    async fn ask_database(&self) -> Result<(), &'static str> {
+        let mut conn = self.site.pool.acquire().await.map_err(|_| UNREACHABLE)?;
+        let answer = sqlx::query_scalar!(r#"select exists (select from tidegate.setting) as "exists!""#)
+            .fetch_one(&mut *conn)
+            .await;
+        match answer {
+            Ok(_) => Ok(()),
+            Err(sqlx::Error::Database(_)) => Err("the database answers, but Tidegate's tables are not there"),
+            Err(_) => Err(UNREACHABLE),
+        }
+    }
+
+    /// The report, or none if Postgres did not answer in time.
+    async fn report(&self) -> Arc<Option<Report>> {
+        self.report
+            .get(async {
+                let quotas = self.quotas().await.unwrap_or_default();
+                let config = Arc::clone(&self.site.config.borrow());
+                let refused = self.site.health.is_reload_refused();
+                self.read(async |conn| Report::gather(conn, &config, quotas, refused, Utc::now()).await).await
+            })
+            .await
+    }
+
+    async fn gauges(&self) -> Arc<Gauges> {
+        self.gauges
+            .get(async {
+                let quotas = self.quotas().await;
+                let read =
+                    self.read(async |conn| Ok((status::streams(conn).await?, status::unfinished(conn).await?))).await;
+                let (streams, unfinished) = read.unzip();
+                Gauges { streams, unfinished, quotas }
+            })
+            .await
+    }
+
+    async fn quotas(&self) -> Option<Vec<QuotaUse>> {
+        match timeout(READ_MAX, (self.site.quota)()).await {
+            Ok(Ok(quotas)) => Some(quotas),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the quota ledger could not be read for the status port");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Reads within a deadline that Postgres keeps as well: a query that nobody waits for any more must not go on.
+    async fn read<T>(&self, read: impl AsyncFnOnce(&mut sqlx::PgConnection) -> Result<T, sqlx::Error>) -> Option<T> {
+        let reading = async {
+            let mut conn = self.site.pool.acquire().await?;
+            let mut transaction = conn.begin().await?;
+            sqlx::query!("select set_config('statement_timeout', $1, true)", READ_MAX.as_millis().to_string())
+                .fetch_one(&mut *transaction)
+                .await?;
+            let value = read(&mut transaction).await?;
+            transaction.rollback().await?;
+            Ok::<T, sqlx::Error>(value)
+        };
+        match timeout(READ_MAX, reading).await {
+            Ok(Ok(value)) => Some(value),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the database could not be read for the status port");
+                None
+            }
+            Err(_) => {
+                tracing::warn!("the database did not answer the status port in time");
+                None
+            }
+        }
+    }
+}
+
+const NO_ANSWER: &str = "the database did not answer within a second";
+const UNREACHABLE: &str = "the database cannot be reached";
+
+/// On every answer: nothing is kept, sniffed or framed, and nothing is loaded or run.
+const HEADERS: [(HeaderName, &str); 3] =
+    [(CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff"), (REFERRER_POLICY, "no-referrer")];
+const NOTHING_LOADS: [(HeaderName, &str); 1] =
+    [(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'")];
+
+async fn healthz() -> Response {
+    (HEADERS, "alive\n").into_response()
+}
+
+async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
+    match desk.ready().await {
+        Ok(()) => (HEADERS, "ready\n").into_response(),
+        Err(obstacle) => (StatusCode::SERVICE_UNAVAILABLE, HEADERS, format!("not ready: {obstacle}\n")).into_response(),
+    }
+}
+
+async fn show_metrics(State(desk): State<Arc<Desk>>) -> Response {
+    let text = desk.site.metrics.encode(&*desk.gauges().await);
+    (HEADERS, [(CONTENT_TYPE, OPENMETRICS)], text).into_response()
+}
+
+async fn show_json(State(desk): State<Arc<Desk>>) -> Response {
+    match &*desk.report().await {
+        Some(report) => (HEADERS, NOTHING_LOADS, Json(report)).into_response(),
+        None => no_report(),
+    }
+}
+
+async fn show_page(State(desk): State<Arc<Desk>>) -> Response {
+    match &*desk.report().await {
+        Some(report) => {
+            let nonce = format!("{:032x}", rand::random::<u128>());
+            let policy = format!(
+                "default-src 'none'; style-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'; \
+                 frame-ancestors 'none'"
+            );
+            (HEADERS, [(CONTENT_SECURITY_POLICY, policy)], Html(page::render(report, &nonce))).into_response()
+        }
+        None => no_report(),
+    }
+}
+
+fn no_report() -> Response {
+    let text = "the database did not answer; see /readyz and the log\n";
+    (StatusCode::SERVICE_UNAVAILABLE, HEADERS, text).into_response()
+}

@@ -1,0 +1,161 @@
+//! What ran, what failed and how far each stream is: read-only questions for the status page, the metrics and the
+//! commands that show the same. Nothing here touches rows of the warehouse.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::PgConnection;
+
+/// Runs looked at for failures: what failed before them is history.
+const RUNS_LOOKED_AT: i64 = 1_000;
+
+/// The newest run of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LastRun {
+    pub job: String,
+    pub run_id: i64,
+    pub kind: String,
+    pub state: String,
+    pub scheduled_for: Option<DateTime<Utc>>,
+    pub created_at: DateTime<Utc>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
+    pub error: Option<String>,
+    pub hint: Option<String>,
+}
+
+/// How far a stream has been read.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StreamState {
+    pub connection: String,
+    pub stream: String,
+    pub table: String,
+    /// The end of what its newest finished slice holds; none before the first, and for lists.
+    pub read_until: Option<DateTime<Utc>>,
+    pub last_success_at: Option<DateTime<Utc>>,
+    /// Age of the newest data: seconds since `read_until`, or since the last success of a list.
+    pub freshness_seconds: Option<f64>,
+}
+
+/// A stream of a run that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    pub run_id: i64,
+    pub job: String,
+    pub connection: String,
+    pub stream: String,
+    pub finished_at: Option<DateTime<Utc>>,
+    pub error: Option<String>,
+    pub hint: Option<String>,
+}
+
+/// Runs that have not ended, by state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unfinished {
+    pub state: String,
+    pub runs: i64,
+}
+
+/// The newest run of each of `jobs` that ever ran.
+pub async fn last_runs(conn: &mut PgConnection, jobs: &[String]) -> Result<Vec<LastRun>, sqlx::Error> {
+    sqlx::query_as!(
+        LastRun,
+        r#"
+        select
+            run.job,
+            run.id as run_id,
+            run.kind,
+            run.state,
+            run.scheduled_for,
+            run.created_at,
+            run.started_at,
+            run.finished_at,
+            run.error,
+            run.hint
+        from (select distinct unnest($1::text[]) as name) as job
+        cross join lateral (
+            select * from tidegate.run where run.job = job.name order by run.id desc limit 1
+        ) as run
+        order by run.job
+        "#,
+        jobs,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Every stream that was ever read, by connection and name.
+pub async fn streams(conn: &mut PgConnection) -> Result<Vec<StreamState>, sqlx::Error> {
+    sqlx::query_as!(
+        StreamState,
+        r#"
+        select
+            stream.connection,
+            stream.stream,
+            stream.table_schema || '.' || stream.table_name as "table!",
+            newest.read_until as "read_until?",
+            stream.last_success_at,
+            extract(epoch from now() - coalesce(newest.read_until, stream.last_success_at))::double precision
+                as freshness_seconds
+        from tidegate.stream
+        left join lateral (
+            select slice.read_until
+            from tidegate.slice
+            where slice.connection = stream.connection
+              and slice.stream = stream.stream
+              and slice.finished_at is not null
+              -- The one slice of a list has no end; its age is that of the last success.
+              and isfinite(slice.window_end) and isfinite(slice.read_until)
+            order by slice.window_end desc
+            limit 1
+        ) as newest on true
+        order by stream.connection, stream.stream
+        "#,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// The newest failed tasks, newest first.
+pub async fn failures(conn: &mut PgConnection, limit: i64) -> Result<Vec<Failure>, sqlx::Error> {
+    sqlx::query_as!(
+        Failure,
+        r#"
+        select
+            run.id as "run_id!",
+            run.job as "job!",
+            run.connection as "connection!",
+            task.stream,
+            task.finished_at,
+            task.error,
+            task.hint
+        from (select id, job, connection from tidegate.run order by id desc limit $2) as run
+        join tidegate.task on task.run_id = run.id
+        where task.state = 'failed'
+        order by task.finished_at desc nulls last, run.id desc, task.stream
+        limit $1
+        "#,
+        limit,
+        RUNS_LOOKED_AT,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// How many runs are queued, running and waiting; all three states, also with none.
+pub async fn unfinished(conn: &mut PgConnection) -> Result<Vec<Unfinished>, sqlx::Error> {
+    sqlx::query_as!(
+        Unfinished,
+        r#"
+        select
+            states.state as "state!",
+            -- Spelled out so that the partial index answers.
+            (
+                select count(*) from tidegate.run
+                where run.state = states.state and run.state in ('queued', 'waiting', 'running')
+            ) as "runs!"
+        from unnest(array['queued', 'running', 'waiting']) as states (state)
+        "#,
+    )
+    .fetch_all(conn)
+    .await
+}

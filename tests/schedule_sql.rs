@@ -1,0 +1,289 @@
+//! Enqueueing against a real Postgres (promise 8).
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+
+mod database;
+
+use std::time::Duration as Pause;
+
+use chrono::{DateTime, Duration, NaiveDate, Utc};
+use chrono_tz::Tz;
+use database::Database;
+use tidegate::catalogue;
+use tidegate::config::{CatchUp, Job, JobStream, NewFields, SliceLength};
+use tidegate::schedule::{ByHand, EnqueueError, Enqueued, enqueue_due, enqueue_manual};
+use tidegate::vendor::Vendor;
+
+impl Database {
+    async fn due(&self, jobs: &[&Job], now: DateTime<Utc>) -> Vec<Enqueued> {
+        let mut conn = self.pool.acquire().await.unwrap();
+        enqueue_due(&mut conn, jobs, now).await.unwrap()
+    }
+
+    /// The firings that are enqueued at `now`.
+    async fn firings(&self, job: &Job, now: &str) -> Vec<DateTime<Utc>> {
+        self.due(&[job], at(now)).await.into_iter().map(|enqueued| enqueued.scheduled_for).collect()
+    }
+
+    async fn end_runs(&self, state: &str) {
+        sqlx::query("update tidegate.run set state = $1 where state in ('queued', 'running', 'waiting')")
+            .bind(state)
+            .execute(&self.pool)
+            .await
+            .unwrap();
+    }
+
+    async fn runs(&self) -> i64 {
+        sqlx::query_scalar("select count(*) from tidegate.run").fetch_one(&self.pool).await.unwrap()
+    }
+
+    async fn tasks(&self, run_id: i64) -> Vec<String> {
+        sqlx::query_scalar("select stream from tidegate.task where run_id = $1 and state = 'queued' order by stream")
+            .bind(run_id)
+            .fetch_all(&self.pool)
+            .await
+            .unwrap()
+    }
+}
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+fn job(name: &str, schedule: &str, catch_up: CatchUp) -> Job {
+    let streams = catalogue::streams(Vendor::LynnReporting)
+        .into_iter()
+        .filter(|stream| ["navigation_marks", "survey_result"].contains(&stream.name.as_ref()))
+        .map(|stream| JobStream {
+            stream,
+            slice: SliceLength::Days(1),
+            lookback: Pause::from_secs(0),
+            new_fields: NewFields::Add,
+        })
+        .collect();
+    Job {
+        name: name.to_owned(),
+        connection: "acme-lynn".to_owned(),
+        streams,
+        schedule: Some(schedule.to_owned()),
+        timezone: Tz::UTC,
+        catch_up,
+        start: NaiveDate::from_ymd_opt(2026, 1, 1).unwrap(),
+        settle: Pause::from_mins(10),
+        priority: 7,
+        timeout: Pause::from_hours(1),
+        paused: false,
+    }
+}
+
+#[tokio::test]
+async fn p8_a_firing_becomes_one_run_with_a_task_per_stream() {
+    let database = Database::fresh().await;
+    let hourly = job("hourly", "15 * * * *", CatchUp::Latest);
+    assert!(database.firings(&hourly, "2026-01-01T10:00:00Z").await.is_empty(), "seen for the first time");
+    assert!(database.firings(&hourly, "2026-01-01T10:14:59Z").await.is_empty());
+    let enqueued = database.due(&[&hourly], at("2026-01-01T10:15:00Z")).await;
+    assert_eq!(enqueued.len(), 1);
+    assert_eq!((enqueued[0].job.as_str(), enqueued[0].scheduled_for), ("hourly", at("2026-01-01T10:15:00Z")));
+    assert_eq!(database.tasks(enqueued[0].run_id).await, ["navigation_marks", "survey_result"]);
+    let run: (String, String, i32, String) =
+        sqlx::query_as("select connection, kind, priority, state from tidegate.run where id = $1")
+            .bind(enqueued[0].run_id)
+            .fetch_one(&database.pool)
+            .await
+            .unwrap();
+    assert_eq!(run, ("acme-lynn".to_owned(), "schedule".to_owned(), 7, "queued".to_owned()));
+    database.end_runs("succeeded").await;
+    assert!(database.firings(&hourly, "2026-01-01T10:15:01Z").await.is_empty(), "the same firing never runs twice");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn p8_many_schedulers_enqueue_one_firing_once() {
+    let database = Database::fresh().await;
+    let jobs: Vec<Job> = (0..5).map(|number| job(&format!("job-{number}"), "*/5 * * * *", CatchUp::Latest)).collect();
+    let jobs: Vec<&Job> = jobs.iter().collect();
+    database.due(&jobs, at("2026-01-01T00:00:00Z")).await;
+    for round in 1..=10 {
+        // Replicas' clocks differ a little.
+        let replicas = (0..16).map(|replica| {
+            database.due(&jobs, at("2026-01-01T00:00:00Z") + Duration::minutes(5 * round) + Duration::seconds(replica))
+        });
+        let mut enqueued: Vec<String> =
+            futures_util::future::join_all(replicas).await.into_iter().flatten().map(|enqueued| enqueued.job).collect();
+        enqueued.sort();
+        assert_eq!(enqueued, ["job-0", "job-1", "job-2", "job-3", "job-4"], "round {round}");
+        database.end_runs("succeeded").await;
+    }
+    assert_eq!(database.runs().await, 50);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn p8_schedulers_on_both_sides_of_a_firing_leave_one_unfinished_run() {
+    let database = Database::fresh().await;
+    let seconds = job("seconds", "* * * * * *", CatchUp::All);
+    database.due(&[&seconds], at("2026-01-01T00:00:00Z")).await;
+    let replicas = (1..=20).map(|second| {
+        let seconds = &seconds;
+        let database = &database;
+        async move { database.due(&[seconds], at("2026-01-01T00:00:00Z") + Duration::seconds(second)).await }
+    });
+    futures_util::future::join_all(replicas).await;
+    assert_eq!(database.runs().await, 1);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn p8_after_downtime_each_job_catches_up_as_it_says() {
+    let database = Database::fresh().await;
+    for (catch_up, expected) in [
+        (CatchUp::Latest, vec!["2026-01-01T05:15:00Z"]),
+        (CatchUp::None, vec![]),
+        (CatchUp::All, vec!["2026-01-01T03:15:00Z", "2026-01-01T04:15:00Z", "2026-01-01T05:15:00Z"]),
+    ] {
+        let hourly = job(&format!("{catch_up:?}"), "15 * * * *", catch_up);
+        assert!(database.firings(&hourly, "2026-01-01T01:30:00Z").await.is_empty());
+        assert_eq!(database.firings(&hourly, "2026-01-01T02:15:01Z").await, [at("2026-01-01T02:15:00Z")]);
+        database.end_runs("succeeded").await;
+        let mut caught_up = Vec::new();
+        for _ in 0..5 {
+            caught_up.extend(database.firings(&hourly, "2026-01-01T05:30:00Z").await);
+            database.end_runs("failed").await;
+        }
+        let expected: Vec<DateTime<Utc>> = expected.into_iter().map(at).collect();
+        assert_eq!(caught_up, expected, "{catch_up:?}");
+        assert_eq!(database.firings(&hourly, "2026-01-01T06:15:00Z").await, [at("2026-01-01T06:15:00Z")]);
+        database.end_runs("succeeded").await;
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn p8_a_restart_before_the_first_firing_forgets_nothing() {
+    let database = Database::fresh().await;
+    let daily = job("daily", "0 3 * * *", CatchUp::Latest);
+    assert!(database.firings(&daily, "2026-01-01T20:00:00Z").await.is_empty());
+    // Down over 03:00, up again at nine.
+    assert_eq!(database.firings(&daily, "2026-01-02T09:00:00Z").await, [at("2026-01-02T03:00:00Z")]);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn p8_runs_that_were_pruned_do_not_come_back() {
+    let database = Database::fresh().await;
+    let yearly = job("yearly", "@yearly", CatchUp::Latest);
+    database.firings(&yearly, "2025-12-01T00:00:00Z").await;
+    assert_eq!(database.firings(&yearly, "2026-01-01T00:00:00Z").await.len(), 1);
+    sqlx::query("delete from tidegate.run").execute(&database.pool).await.unwrap();
+    assert!(database.firings(&yearly, "2026-06-01T00:00:00Z").await.is_empty());
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn p8_a_job_never_has_two_unfinished_scheduled_runs() {
+    let database = Database::fresh().await;
+    for (catch_up, after_the_long_run) in [
+        (CatchUp::Latest, vec!["2026-01-01T00:15:00Z"]),
+        (CatchUp::None, vec![]),
+        (CatchUp::All, vec!["2026-01-01T00:10:00Z"]),
+    ] {
+        let often = job(&format!("{catch_up:?}"), "*/5 * * * *", catch_up);
+        database.firings(&often, "2026-01-01T00:00:00Z").await;
+        assert_eq!(database.firings(&often, "2026-01-01T00:05:00Z").await.len(), 1);
+        for state in ["queued", "running", "waiting"] {
+            database.end_runs(state).await;
+            assert!(database.firings(&often, "2026-01-01T00:10:00Z").await.is_empty(), "{catch_up:?} {state}");
+        }
+        database.end_runs("succeeded").await;
+        let expected: Vec<DateTime<Utc>> = after_the_long_run.into_iter().map(at).collect();
+        assert_eq!(database.firings(&often, "2026-01-01T00:18:00Z").await, expected, "{catch_up:?}");
+        database.end_runs("succeeded").await;
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn p8_firings_of_a_pause_pass_and_are_not_made_up_for() {
+    let database = Database::fresh().await;
+    let mut hourly = job("hourly", "15 * * * *", CatchUp::All);
+    database.firings(&hourly, "2026-01-01T00:00:00Z").await;
+    hourly.paused = true;
+    assert!(database.firings(&hourly, "2026-01-01T00:15:00Z").await.is_empty());
+    assert!(database.firings(&hourly, "2026-01-01T04:20:00Z").await.is_empty());
+    hourly.paused = false;
+    assert!(database.firings(&hourly, "2026-01-01T04:30:00Z").await.is_empty());
+    assert_eq!(database.firings(&hourly, "2026-01-01T05:15:00Z").await, [at("2026-01-01T05:15:00Z")]);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn p8_a_new_expression_does_not_fire_for_the_past() {
+    let database = Database::fresh().await;
+    let daily = job("job", "0 3 * * *", CatchUp::All);
+    database.firings(&daily, "2026-01-01T00:00:00Z").await;
+    assert_eq!(database.firings(&daily, "2026-01-01T03:00:00Z").await.len(), 1);
+    database.end_runs("succeeded").await;
+    let mut hourly = job("job", "15 * * * *", CatchUp::All);
+    assert!(database.firings(&hourly, "2026-01-01T09:30:00Z").await.is_empty());
+    assert_eq!(database.firings(&hourly, "2026-01-01T10:15:00Z").await, [at("2026-01-01T10:15:00Z")]);
+    database.end_runs("succeeded").await;
+    hourly.timezone = Tz::Asia__Kolkata;
+    assert!(database.firings(&hourly, "2026-01-01T10:50:00Z").await.is_empty(), "10:45Z is 16:15 in Kolkata");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn p8_replicas_that_disagree_about_the_expression_lose_no_firing() {
+    let database = Database::fresh().await;
+    let (old, new) = (job("job", "15 * * * *", CatchUp::Latest), job("job", "15,45 * * * *", CatchUp::Latest));
+    let mut enqueued = Vec::new();
+    let start = at("2026-01-01T10:14:00Z");
+    for second in 0..120 {
+        for replica in [&old, &new] {
+            enqueued.extend(database.due(&[replica], start + Duration::seconds(second)).await);
+        }
+        database.end_runs("succeeded").await;
+    }
+    assert_eq!(enqueued.iter().map(|run| run.scheduled_for).collect::<Vec<_>>(), [at("2026-01-01T10:15:00Z")]);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn runs_by_hand_are_no_firings() {
+    let database = Database::fresh().await;
+    let hourly = job("hourly", "15 * * * *", CatchUp::Latest);
+    database.firings(&hourly, "2026-01-01T00:00:00Z").await;
+    let mut conn = database.pool.acquire().await.unwrap();
+    let manual = enqueue_manual(&mut conn, &hourly, &["survey_result"], ByHand::Manual).await.unwrap();
+    let (from, to) = (at("2025-01-01T00:00:00Z"), at("2025-02-01T00:00:00Z"));
+    let streams = ["survey_result", "navigation_marks"];
+    let backfill = enqueue_manual(&mut conn, &hourly, &streams, ByHand::Backfill { from, to }).await.unwrap();
+    assert_eq!(database.tasks(manual).await, ["survey_result"]);
+    assert_eq!(database.tasks(backfill).await, ["navigation_marks", "survey_result"]);
+    let row: (String, i32, DateTime<Utc>, DateTime<Utc>, bool) = sqlx::query_as(
+        "select kind, priority, range_start, range_end, scheduled_for is null from tidegate.run where id = $1",
+    )
+    .bind(backfill)
+    .fetch_one(&mut *conn)
+    .await
+    .unwrap();
+    assert_eq!(row, ("backfill".to_owned(), -993, from, to, true));
+    drop(conn);
+    assert_eq!(database.firings(&hourly, "2026-01-01T00:15:00Z").await.len(), 1, "they do not block the schedule");
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn jobs_without_a_schedule_wait_to_be_asked_and_a_wrong_one_is_named() {
+    let database = Database::fresh().await;
+    let mut by_hand = job("by-hand", "", CatchUp::All);
+    by_hand.schedule = None;
+    assert!(database.firings(&by_hand, "2026-01-01T00:00:00Z").await.is_empty());
+    assert!(database.firings(&by_hand, "2027-01-01T00:00:00Z").await.is_empty());
+    let wrong = job("wrong", "61 * * * *", CatchUp::All);
+    let mut conn = database.pool.acquire().await.unwrap();
+    let refused = enqueue_due(&mut conn, &[&wrong], at("2026-01-01T00:00:00Z")).await;
+    assert!(matches!(refused, Err(EnqueueError::Schedule { job, .. }) if job == "wrong"));
+    drop(conn);
+    database.drop().await;
+}

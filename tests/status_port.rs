@@ -1,0 +1,272 @@
+//! The status port over real HTTP and a real Postgres, polite clients and hostile ones.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
+
+mod database;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+use database::Database;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tidegate::config::{self, CatchUp, Config, Job, Log, LogFormat};
+use tidegate::quota::CallKind;
+use tidegate::server::metrics::{CallOutcome, RowChange, RunOutcome};
+use tidegate::server::{Health, Metrics, QuotaReader, QuotaUse, Site, bind, no_quota, serve};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+struct Port {
+    address: SocketAddr,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    token: CancellationToken,
+    server: JoinHandle<()>,
+}
+
+impl Port {
+    async fn open(pool: PgPool, quota: QuotaReader) -> Self {
+        let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::default()));
+        let (_sender, config) = watch::channel(Arc::new(config()));
+        let site = Site { pool, metrics: Arc::clone(&metrics), health: Arc::clone(&health), config, quota };
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let token = CancellationToken::new();
+        let server = tokio::spawn(serve(listener, site.router(), token.clone()));
+        Self { address, health, metrics, token, server }
+    }
+
+    fn started(&self) {
+        self.health.config_loaded();
+        self.health.migrated();
+    }
+
+    async fn ask(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // A refusal may arrive as a reset behind the answer.
+        let _end = stream.read_to_end(&mut answer).await;
+        String::from_utf8(answer).unwrap()
+    }
+
+    async fn get(&self, path: &str) -> (u16, String) {
+        let answer = self.ask(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        let status = answer.split(' ').nth(1).expect("a status line").parse().unwrap();
+        (status, answer)
+    }
+
+    async fn close(self) {
+        self.token.cancel();
+        self.server.await.unwrap();
+    }
+}
+
+fn config() -> Config {
+    let job = Job {
+        name: "lynn-hourly".to_owned(),
+        connection: "acme-lynn".to_owned(),
+        streams: Vec::new(),
+        schedule: Some("15 * * * *".to_owned()),
+        timezone: Tz::America__Santiago,
+        catch_up: CatchUp::Latest,
+        start: NaiveDate::from_ymd_opt(2026, 1, 1).unwrap(),
+        settle: Duration::from_mins(10),
+        priority: 0,
+        timeout: Duration::from_hours(6),
+        paused: false,
+    };
+    Config {
+        database: config::Database { url: Some("postgres://u:s3cret@db/x".into()), max_connections: 8 },
+        embedded: config::Embedded { data_dir: PathBuf::new() },
+        server: config::Server { listen: SocketAddr::from(([127, 0, 0, 1], 0)) },
+        worker: config::Worker { concurrency: 1, lease: Duration::from_mins(1) },
+        log: Log { format: LogFormat::Json, level: "info".to_owned() },
+        connections: BTreeMap::new(),
+        jobs: BTreeMap::from([(job.name.clone(), job)]),
+    }
+}
+
+async fn fill(pool: &PgPool) {
+    sqlx::raw_sql(
+        "insert into tidegate.run (job, connection, kind, state, finished_at, error, hint)
+         values ('lynn-hourly', 'acme-lynn', 'schedule', 'failed', now(), 'token refused', 'renew it');
+         insert into tidegate.run (job, connection, kind) values ('lynn-hourly', 'acme-lynn', 'manual');
+         insert into tidegate.task (run_id, stream, state, finished_at, error, hint)
+         select id, 'survey_result', 'failed', now(), 'token <refused>', 'renew it' from tidegate.run where state = 'failed';
+         insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice, last_success_at)
+         values ('acme-lynn', 'survey_result', 'lynn', 'survey_result', '2026-01-01', 'UTC', '1d', now()),
+                ('acme-lynn', 'campaigns', 'lynn', 'campaigns', '2026-01-01', 'UTC', '1d', now() - interval '5 minutes'),
+                ('acme-lynn', 'unread', 'lynn', 'unread', '2026-01-01', 'UTC', '1d', null);
+         insert into tidegate.slice (connection, stream, window_start, window_end, read_until, finished_at)
+         values ('acme-lynn', 'survey_result', now() - interval '3 days', now() - interval '2 days', now() - interval '2 days', now()),
+                ('acme-lynn', 'survey_result', now() - interval '2 days', now(), now() - interval '1 hour', now()),
+                ('acme-lynn', 'survey_result', now(), now() + interval '1 day', null, null),
+                ('acme-lynn', 'campaigns', '2026-01-01', 'infinity', 'infinity', now())",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+}
+
+fn quota() -> QuotaReader {
+    Arc::new(|| {
+        Box::pin(async {
+            Ok(vec![QuotaUse {
+                connection: "acme-lynn".to_owned(),
+                limit: "requests".to_owned(),
+                used: 1,
+                allowed: 4,
+                blocked_until: None,
+            }])
+        })
+    })
+}
+
+#[tokio::test]
+async fn readiness_follows_start_database_and_end() {
+    let database = Database::fresh().await;
+    let port = Port::open(database.pool.clone(), no_quota()).await;
+    assert_eq!(port.get("/healthz").await.0, 200);
+    let (status, text) = port.get("/readyz").await;
+    assert!(status == 503 && text.ends_with("not ready: the configuration is not loaded yet\n"), "{text}");
+    port.started();
+    assert_eq!(port.get("/readyz").await.0, 200);
+    port.health.stopping();
+    let (status, text) = port.get("/readyz").await;
+    assert!(status == 503 && text.ends_with("not ready: shutting down\n"), "{text}");
+    assert_eq!(port.get("/healthz").await.0, 200);
+    port.close().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn without_a_database_the_process_is_alive_but_not_ready() {
+    let nowhere = PgPoolOptions::new().connect_lazy("postgres://u:s3cret@127.0.0.1:1/x").unwrap();
+    let port = Port::open(nowhere, no_quota()).await;
+    port.started();
+    assert_eq!(port.get("/healthz").await.0, 200);
+    for (path, expected) in [("/readyz", 503), ("/", 503), ("/status.json", 503), ("/metrics", 200)] {
+        let (status, text) = port.get(path).await;
+        assert_eq!(status, expected, "{path}: {text}");
+        assert!(!text.contains("s3cret"), "{path}: {text}");
+    }
+    assert!(port.get("/metrics").await.1.contains("tidegate_database_up 0"));
+    port.close().await;
+}
+
+#[tokio::test]
+async fn the_page_and_its_json_show_what_runs_what_failed_and_how_fresh_data_are() {
+    let database = Database::fresh().await;
+    fill(&database.pool).await;
+    let port = Port::open(database.pool.clone(), quota()).await;
+    let (status, page) = port.get("/").await;
+    assert_eq!(status, 200);
+    for expected in ["lynn-hourly", "America/Santiago", "survey_result", "token &lt;refused&gt;", "renew it", "25.0 %"]
+    {
+        assert!(page.contains(expected), "{expected} in {page}");
+    }
+    let lower = page.to_ascii_lowercase();
+    assert!(lower.contains("content-security-policy: default-src 'none'; style-src 'nonce-"), "{page}");
+    assert!(!lower.contains("<script") && !lower.contains("s3cret"), "{page}");
+
+    let (_, answer) = port.get("/status.json").await;
+    let body: serde_json::Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    assert_eq!(body["jobs"][0]["last_run"]["state"], "queued", "the newest run");
+    assert!(body["jobs"][0]["next_firing"].is_string());
+    assert_eq!(body["failures"][0]["stream"], "survey_result");
+    let freshness: Vec<_> = body["streams"].as_array().unwrap().iter().map(|s| &s["freshness_seconds"]).collect();
+    let near = |value: &serde_json::Value, seconds: f64| (value.as_f64().unwrap() - seconds).abs() < 60.0;
+    assert!(near(freshness[0], 300.0), "a list is as old as its last success: {body}");
+    assert!(near(freshness[1], 3_600.0) && freshness[2].is_null(), "{body}");
+    port.close().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn metrics_count_this_process_and_measure_what_all_share() {
+    let database = Database::fresh().await;
+    fill(&database.pool).await;
+    let port = Port::open(database.pool.clone(), quota()).await;
+    let (metrics, took) = (&port.metrics, Duration::from_millis(30));
+    metrics.run_ended("lynn-hourly", RunOutcome::Failed);
+    metrics.rows("acme-lynn", "survey_result", RowChange::Inserted, 12);
+    metrics.page_committed("acme-lynn", "survey_result", took, 1, 2);
+    metrics.vendor_call("acme-lynn", CallKind::Data, CallOutcome::Ok, took, 2_048);
+    metrics.quota_wait("acme-lynn", "requests", Duration::from_millis(1_500));
+    let (_, text) = port.get("/metrics").await;
+    for line in [
+        "tidegate_build_info{version=\"0.1.0\"} 1",
+        "tidegate_up 1",
+        "tidegate_database_up 1",
+        "tidegate_runs_total{job=\"lynn-hourly\",outcome=\"failed\"} 1",
+        "tidegate_rows_total{connection=\"acme-lynn\",stream=\"survey_result\",change=\"inserted\"} 12",
+        "tidegate_pages_total{connection=\"acme-lynn\",stream=\"survey_result\"} 1",
+        "tidegate_rejected_records_total{connection=\"acme-lynn\",stream=\"survey_result\"} 1",
+        "tidegate_extra_values_total{connection=\"acme-lynn\",stream=\"survey_result\"} 2",
+        "tidegate_vendor_calls_total{connection=\"acme-lynn\",kind=\"data\",outcome=\"ok\"} 1",
+        "tidegate_vendor_bytes_total{connection=\"acme-lynn\"} 2048",
+        "tidegate_vendor_call_seconds_count{connection=\"acme-lynn\"} 1",
+        "tidegate_checkpoint_seconds_count 1",
+        "tidegate_quota_wait_seconds_total{connection=\"acme-lynn\",limit=\"requests\"} 1.5",
+        "tidegate_quota_used_ratio{connection=\"acme-lynn\",limit=\"requests\"} 0.25",
+        "tidegate_quota_blocked{connection=\"acme-lynn\",limit=\"requests\"} 0",
+        "tidegate_runs_unfinished{state=\"queued\"} 1",
+        "tidegate_runs_unfinished{state=\"waiting\"} 0",
+    ] {
+        assert!(text.lines().any(|printed| printed == line), "{line} in {text}");
+    }
+    assert!(text.contains("tidegate_stream_freshness_seconds{connection=\"acme-lynn\",stream=\"campaigns\"} 300"));
+    assert!(text.ends_with("# EOF\n"));
+    let documented = include_str!("../docs/metrics.md");
+    for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        let known = ["", "_total", "_info"].iter().any(|end| documented.contains(&format!("`{name}{end}`")));
+        assert!(known, "{name} is not in docs/metrics.md");
+    }
+    port.close().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn only_get_is_answered_and_nothing_large_is_read() {
+    let database = Database::fresh().await;
+    let port = Port::open(database.pool.clone(), no_quota()).await;
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
+        let answer = port.ask(&format!("{method} /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 405"), "{method}: {answer}");
+    }
+    assert_eq!(port.get("/etc/passwd").await.0, 404);
+    let long = format!("GET /healthz HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(100_000));
+    assert!(port.ask(&long).await.starts_with("HTTP/1.1 431"));
+    let many = format!("GET /healthz HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(200));
+    assert!(port.ask(&many).await.starts_with("HTTP/1.1 431"));
+    let _noise = port.ask("\u{16}\u{3}\u{1} hello\r\n\r\n").await;
+    assert_eq!(port.get("/healthz").await.0, 200);
+    port.close().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn clients_that_hold_every_place_are_dropped_and_the_port_stops_in_time() {
+    let database = Database::fresh().await;
+    let port = Port::open(database.pool.clone(), no_quota()).await;
+    let mut silent = Vec::new();
+    for _ in 0..70 {
+        let mut stream = TcpStream::connect(port.address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
+        silent.push(stream);
+    }
+    let answered = tokio::time::timeout(Duration::from_secs(20), port.get("/healthz")).await;
+    assert_eq!(answered.expect("places are freed").0, 200);
+    let stopped = tokio::time::timeout(Duration::from_secs(5), port.close()).await;
+    assert!(stopped.is_ok(), "silent clients do not delay the end");
+    database.drop().await;
+}
