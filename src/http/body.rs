@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::HttpError;
+use super::{CallOutcome, HttpError};
 use super::session::InFlight;
 
 /// Uncompressed. No page or export that fits a warehouse slice comes near; a gzip bomb ends here.
@@ -57,11 +57,11 @@ impl<'a> Body<'a> {
 
     /// Tells the quota what the call cost; answers the bytes of request and answer together.
     pub async fn finish(self) -> Result<u64, HttpError> {
-        self.in_flight.settle("ok").await
+        self.in_flight.settle(CallOutcome::Ok).await
     }
 
     /// Ends a call whose body was no use: what was received is counted.
-    pub async fn abandon(self, outcome: &'static str) -> Result<(), HttpError> {
+    pub async fn abandon(self, outcome: CallOutcome) -> Result<(), HttpError> {
         self.in_flight.settle(outcome).await.map(|_| ())
     }
 }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::body::Body;
 use super::departure::Departure;
 use super::error::{Excerpt, HttpError};
+use super::outcome::CallOutcome;
 use super::retry::{Retry, RetryState};
 use crate::quota::{CallKind, Grant, Ledger, Request, Reservation, Settlement, parse_wait};
 use crate::secret::Secret;
@@ -78,7 +79,7 @@ pub struct Call {
 #[derive(Debug, Clone)]
 pub struct CallRecord {
     pub kind: CallKind,
-    pub outcome: &'static str,
+    pub outcome: CallOutcome,
     pub took: Duration,
     pub waited: Duration,
     pub waited_for: Option<String>,
@@ -140,11 +141,11 @@ impl Session<'_> {
         let outcome = tokio::time::timeout(self.gate.timeout, in_flight.exchange(request)).await;
         let response = match outcome {
             Err(_) => {
-                in_flight.settle("timeout").await?;
+                in_flight.settle(CallOutcome::Timeout).await?;
                 return Err(HttpError::Transport { what: "it timed out", source: None });
             }
             Ok(Err(error)) => {
-                in_flight.settle("transport").await?;
+                in_flight.settle(CallOutcome::Transport).await?;
                 return Err(error);
             }
             Ok(Ok(response)) => response,
@@ -197,7 +198,8 @@ impl Session<'_> {
         }
         let answer = parse_wait(status.as_u16(), retry_after.as_deref(), reason, &excerpt, Utc::now());
         let limited = answer.limit(kind, &self.gate.ledger.limits().cloned().collect::<Vec<_>>()).cloned();
-        body.abandon(if limited.is_some() { "limited" } else { "refused" }).await?;
+        let outcome = if limited.is_some() { CallOutcome::Quota } else { CallOutcome::of_status(status.as_u16()) };
+        body.abandon(outcome).await?;
         if let Some(limit) = limited {
             let until = self.gate.ledger.block(&limit.name, answer.wait()).await?;
             return Ok(HttpError::LimitHit { status: status.as_u16(), limit: limit.name, until });
@@ -246,7 +248,7 @@ impl InFlight<'_> {
     }
 
     /// Replaces the estimate by what the call cost; answers the bytes.
-    pub(super) async fn settle(self, outcome: &'static str) -> Result<u64, HttpError> {
+    pub(super) async fn settle(self, outcome: CallOutcome) -> Result<u64, HttpError> {
         let bytes = self.sent + self.received + HEADER_BYTES;
         let settlement = Settlement { bytes, sent_at_offset: Some(self.departure_offset()) };
         self.session.bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -17,6 +17,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::report::QuotaUse;
+use crate::http::CallOutcome;
 use crate::quota::CallKind;
 use crate::store::status::{StreamState, Unfinished};
 
@@ -80,36 +81,6 @@ impl RowChange {
             Self::Deleted => "deleted",
             Self::Unchanged => "unchanged",
             Self::Outside => "outside",
-        }
-    }
-}
-
-/// How a vendor answered one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CallOutcome {
-    Ok,
-    /// The vendor says that a limit is used up.
-    Quota,
-    Unauthorized,
-    /// Any other answer that says the request was wrong.
-    Refused,
-    /// The vendor failed.
-    ServerError,
-    Timeout,
-    /// No whole answer came.
-    Transport,
-}
-
-impl CallOutcome {
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Quota => "quota",
-            Self::Unauthorized => "unauthorized",
-            Self::Refused => "refused",
-            Self::ServerError => "server_error",
-            Self::Timeout => "timeout",
-            Self::Transport => "transport",
         }
     }
 }

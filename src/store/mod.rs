@@ -3,5 +3,4 @@
 pub mod cursor;
 pub mod migrate;
 pub mod run;
-//! Static, checked SQL on the control schema. Every function takes its connection, so that callers choose the transaction.
 pub mod status;

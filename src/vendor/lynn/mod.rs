@@ -21,7 +21,7 @@ use self::token::Tokens;
 use self::wire::{Answer, ReportRequest};
 use super::{Outcome, Records, StepError, StepRequest, Window};
 use crate::decode::json::Splitter;
-use crate::http::{Call, HttpError, Redactor, Session};
+use crate::http::{Call, CallOutcome, HttpError, Redactor, Session};
 use crate::quota::CallKind;
 
 /// Retries keep the vendor's distance even where no limit is configured (`§8.4`).
@@ -185,12 +185,12 @@ impl Lynn {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
                 Err(error) => {
-                    body.abandon("cut").await?;
+                    body.abandon(CallOutcome::Transport).await?;
                     return Err(error.into());
                 }
             };
             if let Err(error) = splitter.feed(&chunk, records) {
-                body.abandon("unreadable").await?;
+                body.abandon(CallOutcome::Unreadable).await?;
                 return Err(error.into());
             }
             records.flush().await?;

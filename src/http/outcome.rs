@@ -1,0 +1,44 @@
+//! How calls end, as a closed set for metrics.
+
+/// How a vendor answered one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CallOutcome {
+    Ok,
+    /// The vendor says that a limit is used up.
+    Quota,
+    Unauthorized,
+    /// Any other answer that says the request was wrong.
+    Refused,
+    /// The vendor failed.
+    ServerError,
+    Timeout,
+    /// No whole answer came.
+    Transport,
+    /// A success whose body is not what was promised.
+    Unreadable,
+}
+
+impl CallOutcome {
+    /// The name in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Quota => "quota",
+            Self::Unauthorized => "unauthorized",
+            Self::Refused => "refused",
+            Self::ServerError => "server_error",
+            Self::Timeout => "timeout",
+            Self::Transport => "transport",
+            Self::Unreadable => "unreadable",
+        }
+    }
+
+    /// The outcome of an answer that is no success and hit no limit.
+    pub(super) const fn of_status(status: u16) -> Self {
+        match status {
+            401 => Self::Unauthorized,
+            408 | 500.. => Self::ServerError,
+            _ => Self::Refused,
+        }
+    }
+}
