@@ -1,11 +1,29 @@
 //! The configuration: loaded once, checked once, frozen.
 //!
-//! [`load`] reads files and environment, [`check`] turns what they say into the types below and reports every fault at
-//! once. Nothing here talks to a vendor or a database.
+//! The way of a setting: [`load`] reads and merges the files, [`yaml`] keeps the line of every key, [`overrides`] and
+//! [`substitute`] bring in the environment, [`read`] turns text into the raw types of [`raw`], and [`check`] turns those
+//! into the types below. Each adds its faults to one list, so all are reported at once. Nothing here talks to a vendor
+//! or a database, and the environment is an argument.
+
+mod check;
+mod fault;
+mod load;
+mod overrides;
+mod raw;
+mod read;
+mod scalar;
+mod schema;
+mod substitute;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod units;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::NaiveDate;
@@ -16,6 +34,9 @@ use crate::catalogue::Stream;
 use crate::quota::Limit;
 use crate::secret::Secret;
 use crate::vendor::{self, Vendor};
+pub use fault::{Fault, Faults};
+pub use schema::json_schema;
+pub use units::show_duration;
 
 /// Everything that was configured, checked.
 #[derive(Debug, Clone)]
@@ -150,6 +171,35 @@ pub enum NewFields {
     Extra,
     /// Gets a column.
     Add,
+}
+
+impl Config {
+    /// Loads what `path` names, a file or a folder, with `env` as the environment.
+    pub fn load(path: &Path, env: &BTreeMap<String, String>) -> Result<Self, Faults> {
+        let mut faults = Faults::default();
+        let sources = load::read(path, &mut faults);
+        Self::from_sources(&sources, env, faults)
+    }
+
+    fn from_sources(sources: &[load::Source], env: &BTreeMap<String, String>, faults: Faults) -> Result<Self, Faults> {
+        let mut faults = faults;
+        let unread = !faults.is_empty();
+        let tree = load::merge(sources, &mut faults);
+        let Some(mut tree) = tree.filter(|_| !unread) else {
+            faults.sort();
+            return Err(faults);
+        };
+        overrides::apply(&mut tree, env, &mut faults);
+        substitute::apply(&mut tree, &tree::KeyPath::default(), env, &mut faults);
+        check::check(&tree, faults)
+    }
+}
+
+/// The environment of this process, for [`Config::load`]. Variables that are not UTF-8 can hold no setting.
+pub fn process_env() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 impl Connection {

@@ -1,0 +1,304 @@
+//! Jobs: schedule, window settings, and the streams they read.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{Datelike as _, NaiveDate};
+
+use super::super::read::read;
+use super::super::scalar::Span;
+use super::super::tree::{KeyPath, Node};
+use super::super::{CatchUp, Job, JobStream, NewFields, SliceLength, raw, suggest, units};
+use super::{Report, cron, flag, secs};
+use crate::catalogue::{Key, Stream, Text, column_name};
+
+const DAY: Duration = Duration::from_hours(24);
+const LOOKBACK: Duration = DAY;
+const SETTLE_SECS: u64 = 600;
+const TIMEOUT_SECS: u64 = 6 * 3_600;
+
+/// A year of slices behind, or one slice of a year, is more than any vendor keeps changing.
+const DAYS_MAX: u64 = 366;
+
+/// The streams that a connection offers; none where its vendor is unknown.
+type Offers = BTreeMap<String, Option<Vec<Stream>>>;
+
+/// What a stream has from its job unless it says otherwise.
+struct Defaults {
+    slice: SliceLength,
+    lookback: Duration,
+}
+
+pub(super) fn check(name: &str, node: &Node, path: &KeyPath, offers: &Offers, report: &mut Report<'_>) -> Option<Job> {
+    let raw: raw::Job = read(node, path, &[], "a job", report);
+    let connection = connection(raw.connection, path, offers, report);
+    let offered = connection.as_ref().and_then(|name| offers.get(name)?.as_ref());
+    let defaults = Defaults {
+        slice: slice(raw.slice, SliceLength::Days(1), &path.key("slice"), report),
+        lookback: lookback(raw.lookback, LOOKBACK, &path.key("lookback"), report),
+    };
+    let streams = streams(raw.streams, &defaults, offered.map(Vec::as_slice), path, report);
+    if let Some(schedule) = &raw.schedule
+        && let Err(problem) = cron::check(schedule)
+    {
+        report.refuse(&path.key("schedule"), problem);
+    }
+    let start = start(raw.start.as_deref(), &path.key("start"), report);
+    Some(Job {
+        name: name.to_owned(),
+        connection: connection?,
+        streams,
+        schedule: raw.schedule,
+        timezone: report.zone(&path.key("timezone"), raw.timezone.as_deref()),
+        catch_up: match raw.catch_up {
+            Some(raw::CatchUp::All) => CatchUp::All,
+            Some(raw::CatchUp::None) => CatchUp::None,
+            Some(raw::CatchUp::Latest) | None => CatchUp::Latest,
+        },
+        start: start.unwrap_or_default(),
+        settle: report.span(
+            &path.key("settle"),
+            raw.settle,
+            &(Duration::ZERO..=secs(DAYS_MAX * 86_400)),
+            secs(SETTLE_SECS),
+        ),
+        priority: report.whole(&path.key("priority"), raw.priority, -1_000..=1_000, 0),
+        timeout: report.span(&path.key("timeout"), raw.timeout, &(secs(1)..=secs(30 * 86_400)), secs(TIMEOUT_SECS)),
+        paused: flag(raw.paused, false),
+    })
+}
+
+fn connection(raw: Option<String>, path: &KeyPath, offers: &Offers, report: &mut Report<'_>) -> Option<String> {
+    let path = path.key("connection");
+    let Some(name) = raw else {
+        report.missing(&path, "write the name of a connection to read from");
+        return None;
+    };
+    if !offers.contains_key(&name) {
+        let hint = suggest::hint(&name, offers.keys().map(String::as_str));
+        let hint = if hint.is_empty() { "; write it under `connections:`" } else { &hint };
+        report.refuse(&path, format!("is no connection{hint}"));
+    }
+    Some(name)
+}
+
+fn start(raw: Option<&str>, path: &KeyPath, report: &mut Report<'_>) -> Option<NaiveDate> {
+    let Some(text) = raw else {
+        report.missing(path, "write the first day to read: `start: 2026-01-01`");
+        return None;
+    };
+    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| text.len() == 10);
+    match date {
+        None => report.refuse(path, "is no date; write for instance `2026-01-01`"),
+        Some(date) if !(2000..=2200).contains(&date.year()) => {
+            report.refuse(path, "is out of range; write a day from 2000 to 2200");
+        }
+        Some(_) => {}
+    }
+    date
+}
+
+fn streams(
+    raw: Option<raw::Streams>,
+    defaults: &Defaults,
+    offered: Option<&[Stream]>,
+    path: &KeyPath,
+    report: &mut Report<'_>,
+) -> Vec<JobStream> {
+    let path = path.key("streams");
+    let listed = match raw {
+        None => {
+            report.missing(&path, "write a list of streams, or `\"*\"` for all of them");
+            return Vec::new();
+        }
+        Some(raw::Streams::All) => {
+            let all = offered.unwrap_or_default().iter().filter(|stream| !stream.off_by_default);
+            let entry = raw::Entry { plain: true, ..raw::Entry::default() };
+            return all.map(|stream| job_stream(stream, &entry, defaults, &path, report)).collect();
+        }
+        Some(raw::Streams::Listed(listed)) => listed,
+    };
+    if listed.is_empty() {
+        report.missing(&path, "the list is empty: write streams, or `\"*\"` for all of them");
+    }
+    let mut streams: Vec<JobStream> = Vec::new();
+    for (index, entry) in listed.into_iter().enumerate() {
+        let path = path.index(index);
+        let Some(entry) = entry else {
+            report.missing(&path, "write the name of a stream, or remove the entry");
+            continue;
+        };
+        let Some(stream) = stream_of(&entry, offered, &path, report) else { continue };
+        if streams.iter().any(|other| other.stream.name == stream.name) {
+            report.state(&path, &format!("the stream `{}` is in the list already; keep one", stream.name));
+            continue;
+        }
+        streams.push(job_stream(stream, &entry, defaults, &path, report));
+    }
+    streams
+}
+
+fn stream_of<'a>(
+    entry: &raw::Entry,
+    offered: Option<&'a [Stream]>,
+    path: &KeyPath,
+    report: &mut Report<'_>,
+) -> Option<&'a Stream> {
+    let Some(name) = entry.name.as_deref() else {
+        report.missing(&path.key("name"), "write the name of a stream");
+        return None;
+    };
+    // An extra report may be named as its connection names it.
+    let offered = offered?;
+    let named = |wanted: &str| offered.iter().find(|stream| stream.name == wanted);
+    let stream = named(name).or_else(|| named(&column_name(name)));
+    if stream.is_none() {
+        let at = if entry.plain { path.clone() } else { path.key("name") };
+        let problem = if name == "*" {
+            "stands alone; write `streams: \"*\"`, or list the streams".to_owned()
+        } else {
+            format!(
+                "is no stream of this connection{}",
+                suggest::hint(name, offered.iter().map(|stream| stream.name.as_ref()))
+            )
+        };
+        report.refuse(&at, problem);
+    }
+    stream
+}
+
+fn job_stream(
+    stream: &Stream,
+    entry: &raw::Entry,
+    defaults: &Defaults,
+    path: &KeyPath,
+    report: &mut Report<'_>,
+) -> JobStream {
+    let mut stream = stream.clone();
+    if !stream.windowed() {
+        for (key, written) in [("slice", entry.slice.is_some()), ("lookback", entry.lookback.is_some())] {
+            if written {
+                let message = format!("the stream `{}` is read as a whole and has no slices; remove it", stream.name);
+                report.state(&path.key(key), &message);
+            }
+        }
+    }
+    let slice = slice(entry.slice, defaults.slice, &path.key("slice"), report);
+    let lookback = lookback(entry.lookback, defaults.lookback, &path.key("lookback"), report);
+    if let Some(fields) = &entry.key {
+        stream.key = Key::Columns(key_columns(fields, &stream, &path.key("key"), report).into());
+    }
+    let new_fields = match entry.columns {
+        Some(raw::NewFields::Extra) => NewFields::Extra,
+        None if stream.documented => NewFields::Extra,
+        Some(raw::NewFields::Add) | None => NewFields::Add,
+    };
+    JobStream { stream, slice, lookback, new_fields }
+}
+
+/// The columns of the vendor fields that a job says identify a row.
+fn key_columns(fields: &[Option<String>], stream: &Stream, path: &KeyPath, report: &mut Report<'_>) -> Vec<Text> {
+    if fields.is_empty() {
+        report.missing(path, "the list is empty: write the fields that identify a row, or leave `key` out");
+    }
+    let mut columns: Vec<Text> = Vec::new();
+    for (index, field) in fields.iter().enumerate() {
+        let path = path.index(index);
+        let Some(field) = field.as_deref().filter(|field| !field.is_empty()) else {
+            report.missing(&path, "write the name of a field, or remove the entry");
+            continue;
+        };
+        let column = column_name(field);
+        let known = stream.columns.iter().any(|known| known.name == column);
+        if stream.documented && !known {
+            let hint = suggest::hint(field, stream.columns.iter().map(|column| column.field.as_ref()));
+            report.refuse(&path, format!("is no field of the stream `{}`{hint}", stream.name));
+        } else if columns.contains(&Text::from(column.clone())) {
+            report.refuse(&path, "is in the list already; keep one");
+        }
+        columns.push(column.into());
+    }
+    columns
+}
+
+/// Whole days, or a part of a day that divides it evenly, so that the grid begins anew at midnight.
+fn slice(raw: Option<Span>, default: SliceLength, path: &KeyPath, report: &mut Report<'_>) -> SliceLength {
+    let Some(Span(length)) = raw else { return default };
+    let problem = if length < secs(60) {
+        "is too short; write at least `1m`"
+    } else if length > secs(DAYS_MAX * 86_400) {
+        "is too long; write at most `366d`"
+    } else if length.subsec_nanos() != 0 {
+        "has a fraction of a second; write whole seconds"
+    } else if length < DAY && !DAY.as_secs().is_multiple_of(length.as_secs()) {
+        "does not divide a day evenly; write for instance `1h`, `2h`, `3h`, `4h`, `6h`, `8h` or `12h`"
+    } else if length > DAY && !length.as_secs().is_multiple_of(DAY.as_secs()) {
+        "is no whole number of days; write for instance `1d`, `7d` or `30d`"
+    } else if length < DAY {
+        return SliceLength::Time(length);
+    } else {
+        return SliceLength::Days(u32::try_from(length.as_secs() / DAY.as_secs()).unwrap_or(u32::MAX));
+    };
+    report.refuse(path, problem);
+    default
+}
+
+fn lookback(raw: Option<Span>, default: Duration, path: &KeyPath, report: &mut Report<'_>) -> Duration {
+    report.span(path, raw, &(Duration::ZERO..=secs(DAYS_MAX * 86_400)), default)
+}
+
+/// Jobs that read one stream of a connection share its grid, and everyone who fills a table shares its key.
+pub(super) fn check_shared_streams(jobs: &BTreeMap<String, Job>, report: &mut Report<'_>) {
+    // The first to read a stream, of a connection and of all: agreeing with it is agreeing with everyone.
+    let mut first: BTreeMap<(&str, &str, &str), (&Job, &JobStream)> = BTreeMap::new();
+    for job in jobs.values() {
+        let path = KeyPath::default().key("jobs").key(&job.name).key("streams");
+        let mut problem = None;
+        for ours in &job.streams {
+            for connection in ["", &job.connection] {
+                let other = *first.entry((connection, ours.stream.schema, &ours.stream.name)).or_insert((job, ours));
+                problem = problem.or_else(|| conflict((job, ours), other));
+            }
+        }
+        // One fault says enough: jobs that disagree mostly do so in every stream.
+        if let Some(problem) = problem {
+            report.state(&path, &problem);
+        }
+    }
+}
+
+fn conflict((job, ours): (&Job, &JobStream), (other, theirs): (&Job, &JobStream)) -> Option<String> {
+    let (name, before) = (&ours.stream.name, &other.name);
+    if job.name == other.name || (ours.stream.schema, name) != (theirs.stream.schema, &theirs.stream.name) {
+        return None;
+    }
+    if ours.stream.key != theirs.stream.key {
+        return Some(format!(
+            "the job `{before}` fills the table of `{name}` with another `key`; write the same in both"
+        ));
+    }
+    if job.connection != other.connection || !ours.stream.windowed() {
+        return None;
+    }
+    if ours.slice != theirs.slice {
+        let (ours, theirs) = (show_slice(ours.slice), show_slice(theirs.slice));
+        return Some(format!(
+            "the job `{before}` reads `{name}` of the same connection with `slice: {theirs}`, this one with `{ours}`; \
+             write the same in both"
+        ));
+    }
+    (job.timezone != other.timezone).then(|| {
+        format!(
+            "the job `{before}` reads `{name}` of the same connection in the zone {}, this one in {}; days would not \
+             match: write the same in both",
+            other.timezone, job.timezone
+        )
+    })
+}
+
+fn show_slice(slice: SliceLength) -> String {
+    match slice {
+        SliceLength::Days(days) => format!("{days}d"),
+        SliceLength::Time(length) => units::show_duration(length),
+    }
+}

@@ -1,0 +1,103 @@
+//! The sections that are about this process: database, embedded, server, worker, log.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use url::Url;
+
+use super::super::{Database, Embedded, Log, LogFormat, Server, Worker, raw, suggest};
+use super::{KeyPath, Report, secs};
+
+const DATABASE_CONNECTIONS: u32 = 8;
+const DATA_DIR: &str = "./data/postgres";
+const CONCURRENCY: usize = 4;
+const LEASE_SECS: u64 = 60;
+const LEVEL: &str = "info";
+
+const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
+const SSL_MODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+
+pub(super) fn database(raw: raw::Database, report: &mut Report<'_>) -> Database {
+    let path = KeyPath::default().key("database");
+    let url = raw.url.map(|url| url.0).filter(|url| !url.expose().is_empty());
+    if let Some(problem) = url.as_ref().and_then(|url| database_url_problem(url.expose())) {
+        report.refuse(&path.key("url"), problem);
+    }
+    let connections = path.key("max_connections");
+    let max_connections = report.whole(&connections, raw.max_connections, 1..=1_000, DATABASE_CONNECTIONS);
+    Database { url, max_connections }
+}
+
+fn database_url_problem(text: &str) -> Option<&'static str> {
+    const SHAPE: &str = "is no Postgres URL; write `postgres://user:password@host:5432/database`, with `%40` for an `@` \
+                         and `%2F` for a `/` in the password";
+    let Ok(url) = Url::parse(text) else { return Some(SHAPE) };
+    if !matches!(url.scheme(), "postgres" | "postgresql") {
+        return Some(SHAPE);
+    }
+    let ssl_mode = url.query_pairs().find(|(key, _)| matches!(&**key, "sslmode" | "ssl-mode"));
+    let known = ssl_mode.is_none_or(|(_, mode)| SSL_MODES.contains(&mode.to_lowercase().as_str()));
+    (!known).then_some("has an unknown `sslmode`; write disable, allow, prefer, require, verify-ca or verify-full")
+}
+
+pub(super) fn embedded(raw: raw::Embedded, report: &mut Report<'_>) -> Embedded {
+    let path = KeyPath::default().key("embedded").key("data_dir");
+    let data_dir = raw.data_dir.unwrap_or_else(|| DATA_DIR.to_owned());
+    if data_dir.is_empty() || data_dir.contains('\0') {
+        report.refuse(&path, format!("is no folder; write for instance `{DATA_DIR}`"));
+    }
+    Embedded { data_dir: PathBuf::from(data_dir) }
+}
+
+pub(super) fn server(raw: raw::Server, report: &mut Report<'_>) -> Server {
+    let path = KeyPath::default().key("server").key("listen");
+    let default = SocketAddr::from(([127, 0, 0, 1], 8080));
+    let listen = raw.listen.map_or(default, |text| {
+        text.parse().unwrap_or_else(|_| {
+            let port = text.rsplit(':').next().and_then(|port| port.parse::<u16>().ok()).unwrap_or(8080);
+            let hint =
+                format!("write an IP address and a port: `127.0.0.1:{port}`, or `0.0.0.0:{port}` for every interface");
+            report.refuse(&path, format!("is no address to listen on; {hint}"));
+            default
+        })
+    });
+    Server { listen }
+}
+
+pub(super) fn worker(raw: &raw::Worker, report: &mut Report<'_>) -> Worker {
+    let path = KeyPath::default().key("worker");
+    let concurrency = report.whole(&path.key("concurrency"), raw.concurrency, 1..=256, CONCURRENCY);
+    // Below 5 s a few late heartbeats, or one slow checkpoint, would hand a healthy run over.
+    let lease = report.span(&path.key("lease"), raw.lease, &(secs(5)..=secs(3_600)), secs(LEASE_SECS));
+    Worker { concurrency, lease }
+}
+
+pub(super) fn log(raw: raw::Log, report: &mut Report<'_>) -> Log {
+    let path = KeyPath::default().key("log").key("level");
+    let format = match raw.format {
+        Some(raw::LogFormat::Json) => LogFormat::Json,
+        Some(raw::LogFormat::Pretty) | None => LogFormat::Pretty,
+    };
+    let level = raw.level.unwrap_or_else(|| LEVEL.to_owned());
+    if let Some(problem) = level_problem(&level) {
+        report.refuse(&path, problem);
+    }
+    Log { format, level }
+}
+
+/// A filter takes any word for a module's name, so a misspelt level would silently log nothing.
+fn level_problem(filter: &str) -> Option<String> {
+    for directive in filter.split(',').map(str::trim) {
+        let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
+        if !LEVELS.contains(&level.to_lowercase().as_str()) {
+            let hint = suggest::closest(level, LEVELS.iter().copied()).map_or_else(
+                || "write for instance `info` or `info,tidegate=debug`".to_owned(),
+                |level| format!("did you mean `{level}`?"),
+            );
+            return Some(format!("is no log level; {hint}"));
+        }
+    }
+    tracing_subscriber::EnvFilter::try_new(filter)
+        .is_err()
+        .then(|| "is no log filter; write for instance `info,tidegate=debug`".to_owned())
+}

@@ -1,0 +1,372 @@
+//! The configuration as it is written: every key optional, unknown keys denied, nothing checked.
+//!
+//! The doc comments are what editors show (`tidegate schema`); the defaults beside them are held to the real ones by a
+//! test. A new vendor is one struct here, one arm in `check::connection` and one in `schema`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::scalar::{Amount, Credential, Entries, Flag, Span, Whole};
+
+/// Configuration of Tidegate: connections to vendors, and the jobs that load their reports into Postgres.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Root {
+    /// The Postgres that is loaded into.
+    pub(super) database: Option<Database>,
+    /// The private Postgres that runs when `database.url` is left out.
+    pub(super) embedded: Option<Embedded>,
+    /// The HTTP server for status page, metrics and health.
+    pub(super) server: Option<Server>,
+    /// How this process works.
+    pub(super) worker: Option<Worker>,
+    /// What is logged.
+    pub(super) log: Option<Log>,
+    /// Accounts at vendors, by name.
+    pub(super) connections: Option<Entries>,
+    /// What is read when, by name.
+    pub(super) jobs: Option<Entries>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Database {
+    /// `postgres://user:password@host:5432/database`; leave it out to run on a private embedded Postgres.
+    pub(super) url: Option<Credential>,
+    /// Connections to the database that this process may hold.
+    #[schemars(range(min = 1, max = 1000), extend("default" = 8))]
+    pub(super) max_connections: Option<Whole>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Embedded {
+    /// Where the embedded Postgres keeps its cluster.
+    #[schemars(extend("default" = "./data/postgres"))]
+    pub(super) data_dir: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Server {
+    /// Address and port of status page, `/metrics`, `/healthz` and `/readyz`.
+    #[schemars(extend("default" = "127.0.0.1:8080"))]
+    pub(super) listen: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Worker {
+    /// Runs at a time in this process.
+    #[schemars(range(min = 1, max = 256), extend("default" = 4))]
+    pub(super) concurrency: Option<Whole>,
+    /// A run whose worker is silent for this long is taken over.
+    #[schemars(extend("default" = "60s"))]
+    pub(super) lease: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    /// `pretty` for people, `json` for machines.
+    #[schemars(extend("default" = "pretty"))]
+    pub(super) format: Option<LogFormat>,
+    /// `error`, `warn`, `info`, `debug`, `trace` or `off`, with exceptions per module: `info,tidegate=debug`.
+    #[schemars(extend("default" = "info"))]
+    pub(super) level: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum LogFormat {
+    Pretty,
+    Json,
+}
+
+/// The keys of every vendor's connection.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Connection {
+    /// The kind of source; it decides which further keys there are.
+    pub(super) vendor: Option<String>,
+    /// Where the vendor's API is; every vendor has a default.
+    pub(super) base_url: Option<String>,
+    /// Further hosts, as `host` or `host:port`, that URLs handed out by the vendor may point to.
+    #[schemars(with = "Option<Vec<String>>", extend("default" = []))]
+    pub(super) allowed_hosts: Option<Vec<Option<String>>>,
+    /// How long one request may take.
+    #[schemars(extend("default" = "60s"))]
+    pub(super) request_timeout: Option<Span>,
+    /// Retries of one request within seconds.
+    pub(super) retry: Option<Retry>,
+    /// Limits that differ from the vendor's documented ones, by the limit's name.
+    #[schemars(extend("default" = {}))]
+    pub(super) quotas: Option<BTreeMap<String, Quota>>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Retry {
+    /// Tries of one request, the first included.
+    #[schemars(range(min = 1, max = 20), extend("default" = 5))]
+    pub(super) max_attempts: Option<Whole>,
+    /// The wait before the second try; it doubles from there.
+    #[schemars(extend("default" = "1s"))]
+    pub(super) initial: Option<Span>,
+    /// The longest wait between two tries.
+    #[schemars(extend("default" = "60s"))]
+    pub(super) max: Option<Span>,
+}
+
+/// At most `limit` within any `per`; what is left out stays as documented.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Quota {
+    /// A number of calls, or a size such as `102400kB` for a limit that counts bytes.
+    pub(super) limit: Option<Amount>,
+    /// The period.
+    pub(super) per: Option<Span>,
+}
+
+/// The keys of a Lynn Reporting connection beyond those of every connection.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LynnReporting {
+    /// The tenant's number, shown in parentheses beside its name where a credential is created.
+    #[schemars(range(min = 1))]
+    pub(super) tenant: Option<Whole>,
+    /// The credential's Token.
+    pub(super) access_token: Option<Credential>,
+    /// The credential's Secret Token.
+    pub(super) access_token_secret: Option<Credential>,
+    /// The subscription, which decides the quotas.
+    #[schemars(extend("default" = "basic"))]
+    pub(super) product: Option<LynnProduct>,
+    /// `Ocp-Apim-Subscription-Key`; premium only, empty is none.
+    pub(super) subscription_key: Option<Credential>,
+    /// Paths below `base_url`.
+    pub(super) paths: Option<LynnPaths>,
+    /// The tenant's own reports, name: report id. Each becomes a stream and a table of that name.
+    #[schemars(extend("default" = {}))]
+    pub(super) reports: Option<BTreeMap<String, String>>,
+    /// HTTP verb of the report call.
+    #[schemars(extend("default" = "POST"))]
+    pub(super) method: Option<HttpMethod>,
+    /// Zone in which the vendor reads the start and end of a window.
+    #[schemars(extend("default" = "UTC"))]
+    pub(super) filter_timezone: Option<String>,
+    /// How the start and end of a window are written, in strftime letters.
+    #[schemars(extend("default" = "%Y-%m-%d %H:%M:%S"))]
+    pub(super) date_format: Option<String>,
+    /// Scheme word of the Authorization header.
+    #[schemars(extend("default" = "bearer"))]
+    pub(super) authorization_scheme: Option<String>,
+    /// Rows asked for per page.
+    #[schemars(range(min = 1, max = 10000), extend("default" = 10000))]
+    pub(super) page_size: Option<Whole>,
+    /// Read one more page when the last planned one was full; costs a call.
+    #[schemars(extend("default" = false))]
+    pub(super) probe_full_page: Option<Flag>,
+    /// Fail a window whose answer is valid but lists errors.
+    #[schemars(extend("default" = true))]
+    pub(super) fail_on_errors: Option<Flag>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum LynnProduct {
+    Basic,
+    Premium,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+#[schemars(inline)]
+pub(super) enum HttpMethod {
+    Post,
+    Get,
+    Put,
+}
+
+/// Path templates; `{tenant}` and `{report_id}` are filled in.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LynnPaths {
+    /// Obtains a token.
+    #[schemars(extend("default" = "/api/LynnReporting/CreateToken"))]
+    pub(super) create_token: Option<String>,
+    /// Runs a report; must hold `{report_id}`.
+    #[schemars(extend("default" = "/api/LynnReporting/ExecuteReport/{tenant}/{report_id}"))]
+    pub(super) execute_report: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Job {
+    /// Name of the connection to read from.
+    pub(super) connection: Option<String>,
+    /// The streams to read, or `"*"` for all but those off by default.
+    pub(super) streams: Option<Streams>,
+    /// Cron expression of 5 fields, 6 with seconds, or `@hourly` and the like; left out, the job only runs by hand.
+    pub(super) schedule: Option<String>,
+    /// IANA zone in which the schedule fires and days begin.
+    #[schemars(extend("default" = "UTC"))]
+    pub(super) timezone: Option<String>,
+    /// Firings missed while nothing ran: run the `latest` one, `all` of them or `none`.
+    #[schemars(extend("default" = "latest"))]
+    pub(super) catch_up: Option<CatchUp>,
+    /// First day to read, in `timezone`.
+    #[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))]
+    pub(super) start: Option<String>,
+    /// Length of the windows that are read: whole days, or a part of a day that divides it evenly.
+    #[schemars(extend("default" = "1d"))]
+    pub(super) slice: Option<Span>,
+    /// Finished slices this far behind are read again, for what the vendor changes late.
+    #[schemars(extend("default" = "1d"))]
+    pub(super) lookback: Option<Span>,
+    /// Never read closer to now than this.
+    #[schemars(extend("default" = "10m"))]
+    pub(super) settle: Option<Span>,
+    /// Higher goes first when a quota is scarce.
+    #[schemars(range(min = -1000, max = 1000), extend("default" = 0))]
+    pub(super) priority: Option<Whole>,
+    /// A run that takes longer is stopped at its next checkpoint and fails.
+    #[schemars(extend("default" = "6h"))]
+    pub(super) timeout: Option<Span>,
+    /// A paused job runs only when it is named.
+    #[schemars(extend("default" = false))]
+    pub(super) paused: Option<Flag>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum CatchUp {
+    Latest,
+    All,
+    None,
+}
+
+/// `"*"` or a list. An item that was refused is none, so that the others keep their numbers.
+#[derive(Debug)]
+pub(super) enum Streams {
+    All,
+    Listed(Vec<Option<Entry>>),
+}
+
+impl<'de> Deserialize<'de> for Streams {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StreamsVisitor)
+    }
+}
+
+struct StreamsVisitor;
+
+impl<'de> Visitor<'de> for StreamsVisitor {
+    type Value = Streams;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list of streams or `\"*\"`")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Streams, E> {
+        match text {
+            "*" => Ok(Streams::All),
+            _ => Err(E::custom(format!("is no list of streams; write `[{text}]`, or `\"*\"` for all of them"))),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Streams, A::Error> {
+        let entries = Vec::deserialize(SeqAccessDeserializer::new(items))?;
+        let all = matches!(entries.as_slice(), [Some(Entry { name: Some(name), plain: true, .. })] if name == "*");
+        Ok(if all { Streams::All } else { Streams::Listed(entries) })
+    }
+}
+
+impl JsonSchema for Streams {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Streams".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let entry = generator.subschema_for::<EntryMap>();
+        json_schema!({ "anyOf": [
+            { "const": "*" },
+            { "type": "array", "minItems": 1, "items": { "anyOf": [{ "type": "string" }, entry] } },
+        ] })
+    }
+}
+
+/// One stream of a job: its name, or a map.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    pub(super) name: Option<String>,
+    pub(super) slice: Option<Span>,
+    pub(super) lookback: Option<Span>,
+    pub(super) key: Option<Vec<Option<String>>>,
+    pub(super) columns: Option<NewFields>,
+    /// It was written as a name alone.
+    pub(super) plain: bool,
+}
+
+/// A stream with settings of its own.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct EntryMap {
+    /// Name of the stream.
+    name: Option<String>,
+    /// Instead of the job's.
+    slice: Option<Span>,
+    /// Instead of the job's.
+    lookback: Option<Span>,
+    /// The fields that identify a row, as the vendor names them, where you know better than the documentation.
+    #[schemars(with = "Option<Vec<String>>")]
+    key: Option<Vec<Option<String>>>,
+    /// A field without a column is kept in `_extra` (`extra`) or gets a column (`add`).
+    columns: Option<NewFields>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum NewFields {
+    Extra,
+    Add,
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(EntryVisitor)
+    }
+}
+
+struct EntryVisitor;
+
+impl<'de> Visitor<'de> for EntryVisitor {
+    type Value = Entry;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the name of a stream, or a map with `name`")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Entry, E> {
+        Ok(Entry { name: Some(name.to_owned()), plain: true, ..Entry::default() })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Entry, A::Error> {
+        let EntryMap { name, slice, lookback, key, columns } = EntryMap::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Entry { name, slice, lookback, key, columns, plain: false })
+    }
+}

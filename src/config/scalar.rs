@@ -1,0 +1,168 @@
+//! The kinds of value that settings have, as raw types: they read the text that was written, quoted or not.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+
+use super::units;
+use crate::secret::Secret;
+
+/// A value that is read from its text.
+pub(super) trait Written: Sized {
+    /// The error is what a fault says after the value.
+    fn read(text: &str) -> Result<Self, String>;
+}
+
+struct TextVisitor<T>(PhantomData<T>);
+
+impl<T: Written> Visitor<'_> for TextVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a plain value")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        T::read(text).map_err(E::custom)
+    }
+}
+
+macro_rules! written {
+    ($name:ident, $schema:expr) => {
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(TextVisitor(PhantomData))
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                $schema
+            }
+        }
+    };
+}
+
+/// A whole number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Whole(pub(super) i64);
+
+impl Written for Whole {
+    fn read(text: &str) -> Result<Self, String> {
+        let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let problem = if all_digits { "is too large; write less" } else { "is no whole number; write digits only" };
+        text.parse().map(Self).map_err(|_| problem.to_owned())
+    }
+}
+
+written!(Whole, json_schema!({ "type": "integer" }));
+
+/// `true` or `false`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Flag(pub(super) bool);
+
+impl Written for Flag {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "true" | "True" | "TRUE" => Ok(Self(true)),
+            "false" | "False" | "FALSE" => Ok(Self(false)),
+            _ => Err("is neither `true` nor `false`; write one of them".to_owned()),
+        }
+    }
+}
+
+written!(Flag, json_schema!({ "type": "boolean" }));
+
+/// A duration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span(pub(super) Duration);
+
+impl Written for Span {
+    fn read(text: &str) -> Result<Self, String> {
+        units::duration(text).map(Self)
+    }
+}
+
+written!(Span, json_schema!({ "type": "string", "pattern": units::DURATION_PATTERN }));
+
+/// A number of calls, or a size in bytes: which one, the limit's unit says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Amount(pub(super) String);
+
+impl Written for Amount {
+    fn read(text: &str) -> Result<Self, String> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+written!(
+    Amount,
+    json_schema!({
+        "type": ["integer", "string"],
+        "minimum": 1,
+        "pattern": "^[0-9]+ ?(B|kB|KB|MB|GB|KiB|MiB|GiB)?$",
+    })
+);
+
+/// A credential.
+#[derive(Debug, Clone)]
+pub(super) struct Credential(pub(super) Secret);
+
+impl Written for Credential {
+    fn read(text: &str) -> Result<Self, String> {
+        Ok(Self(Secret::new(text)))
+    }
+}
+
+written!(Credential, json_schema!({ "type": ["string", "number"] }));
+
+/// A map whose entries are read one by one elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entries;
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(EntriesVisitor)
+    }
+}
+
+struct EntriesVisitor;
+
+impl<'de> Visitor<'de> for EntriesVisitor {
+    type Value = Entries;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Entries)
+    }
+}
+
+impl JsonSchema for Entries {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Entries".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object" })
+    }
+}

@@ -1,0 +1,187 @@
+//! Settings as a tree in which every node knows where it was written.
+//!
+//! Scalars stay the text that was written: whether `00123` is a number is for the setting to say that wants one.
+
+use std::fmt::{self, Write as _};
+
+use super::fault::Place;
+
+/// The longest part of a value or key that a fault repeats.
+const SHOWN_CHARACTERS_MAX: usize = 60;
+
+/// A value and the place of its key.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) place: Place,
+    pub(super) kind: Kind,
+    /// It came from the environment or a file and may be a secret, so it is not shown.
+    pub(super) hidden: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Kind {
+    /// Nothing, `~` or `null`.
+    Null,
+    Scalar(String),
+    List(Vec<Node>),
+    /// In the order written, each key once.
+    Map(Vec<(String, Node)>),
+}
+
+impl Kind {
+    /// What it is, for a fault.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Null => "nothing",
+            Self::Scalar(_) => "a plain value",
+            Self::List(_) => "a list",
+            Self::Map(_) => "a map",
+        }
+    }
+}
+
+impl Node {
+    pub(super) const fn new(place: Place, kind: Kind) -> Self {
+        Self { place, kind, hidden: false }
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+        match &self.kind {
+            Kind::Map(entries) => entries.iter().find(|(name, _)| name == key).map(|(_, node)| node),
+            _ => None,
+        }
+    }
+
+    fn child(&self, step: &Step) -> Option<&Self> {
+        match (step, &self.kind) {
+            (Step::Key(key), _) => self.get(key),
+            (Step::Index(index), Kind::List(items)) => items.get(*index),
+            (Step::Index(_), _) => None,
+        }
+    }
+
+    fn child_mut(&mut self, step: &Step) -> Option<&mut Self> {
+        match (step, &mut self.kind) {
+            (Step::Key(key), Kind::Map(entries)) => {
+                entries.iter_mut().find(|(name, _)| name == key).map(|(_, node)| node)
+            }
+            (Step::Index(index), Kind::List(items)) => items.get_mut(*index),
+            _ => None,
+        }
+    }
+
+    /// The node at `path`, if there is one.
+    pub(super) fn at(&self, path: &KeyPath) -> Option<&Self> {
+        path.0.iter().try_fold(self, |node, step| node.child(step))
+    }
+
+    /// The place of `path`, or of the innermost thing around it that was written.
+    pub(super) fn place_of(&self, path: &KeyPath) -> &Place {
+        let mut node = self;
+        for step in &path.0 {
+            let Some(child) = node.child(step) else { break };
+            node = child;
+        }
+        &node.place
+    }
+
+    /// Takes out what is at `steps`: a key goes, a list item becomes nothing so that the others keep their numbers.
+    pub(super) fn remove(&mut self, steps: &[Step]) {
+        let Some((last, parents)) = steps.split_last() else { return };
+        let parent = parents.iter().try_fold(self, |node, step| node.child_mut(step));
+        match (last, parent.map(|node| &mut node.kind)) {
+            (Step::Key(key), Some(Kind::Map(entries))) => entries.retain(|(name, _)| name != key),
+            (Step::Index(index), Some(Kind::List(items))) => {
+                if let Some(item) = items.get_mut(*index) {
+                    item.kind = Kind::Null;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// How many nodes there are, and how deep they nest.
+    pub(super) fn measure(&self) -> (usize, usize) {
+        let inner = |sums: (usize, usize), node: &Self| {
+            let (count, depth) = node.measure();
+            (sums.0 + count, sums.1.max(depth))
+        };
+        let (count, depth) = match &self.kind {
+            Kind::Null | Kind::Scalar(_) => (0, 0),
+            Kind::List(items) => items.iter().fold((0, 0), inner),
+            Kind::Map(entries) => entries.iter().map(|(_, node)| node).fold((0, 0), inner),
+        };
+        (count + 1, depth + 1)
+    }
+
+    /// The value as a fault may repeat it; none for credentials and for what may be one.
+    pub(super) fn shown(&self, path: &KeyPath) -> Option<String> {
+        let Kind::Scalar(text) = &self.kind else { return None };
+        let may_be_secret = self.hidden || path.names_a_credential() || (text.contains("://") && text.contains('@'));
+        (!may_be_secret).then(|| shown(text))
+    }
+}
+
+/// `text` on one line, cut to what a fault has room for.
+pub(super) fn shown(text: &str) -> String {
+    let mut line: String = text.chars().take(SHOWN_CHARACTERS_MAX).flat_map(char::escape_debug).collect();
+    if text.chars().nth(SHOWN_CHARACTERS_MAX).is_some() {
+        line.push('…');
+    }
+    // Quotation marks need no escape here: faults quote with backticks.
+    line.replace("\\\"", "\"").replace("\\'", "'")
+}
+
+/// One step from a node to a part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// The way from the root to a setting. Displays as `jobs.lynn.streams[1].slice`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct KeyPath(pub(super) Vec<Step>);
+
+impl KeyPath {
+    pub(super) fn key(&self, key: &str) -> Self {
+        self.join([Step::Key(key.to_owned())])
+    }
+
+    pub(super) fn index(&self, index: usize) -> Self {
+        self.join([Step::Index(index)])
+    }
+
+    pub(super) fn join(&self, steps: impl IntoIterator<Item = Step>) -> Self {
+        Self(self.0.iter().cloned().chain(steps).collect())
+    }
+
+    /// Whether the setting holds a credential, judged by its name so that a new vendor's are covered too.
+    fn names_a_credential(&self) -> bool {
+        let key = self.0.iter().rev().find_map(|step| match step {
+            Step::Key(key) => Some(key.to_lowercase()),
+            Step::Index(_) => None,
+        });
+        key.is_some_and(|key| {
+            ["token", "secret", "password", "credential"].iter().any(|word| key.contains(word))
+                || key.ends_with("_key")
+                || ["url", "username"].contains(&key.as_str())
+        })
+    }
+}
+
+impl fmt::Display for KeyPath {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        for step in &self.0 {
+            match step {
+                Step::Key(key) => {
+                    let dot = if text.is_empty() { "" } else { "." };
+                    write!(text, "{dot}{}", shown(key))?;
+                }
+                Step::Index(index) => write!(text, "[{index}]")?,
+            }
+        }
+        formatter.write_str(&text)
+    }
+}
