@@ -31,6 +31,7 @@ use chrono_tz::Tz;
 use url::Url;
 
 use crate::catalogue::Stream;
+use crate::http::Retry;
 use crate::quota::Limit;
 use crate::secret::Secret;
 use crate::vendor::{self, Vendor};
@@ -106,15 +107,6 @@ pub struct Connection {
     pub settings: vendor::Settings,
     /// Every stream the connection offers, extra reports included.
     pub streams: Vec<Stream>,
-}
-
-/// Seconds-long retries of one idempotent request.
-#[derive(Debug, Clone)]
-pub struct Retry {
-    /// Including the first.
-    pub attempts_max: u32,
-    pub initial: Duration,
-    pub max: Duration,
 }
 
 /// A schedule, a connection and the streams to read.
