@@ -7,7 +7,9 @@
 --
 -- Reserving is a function because it must be one round trip and one short transaction: a process that stops between
 -- two statements would hold the lock that all replicas need. It is plpgsql because its statements must each see what was
--- committed before the lock was obtained; the CTEs of a single statement would all look at an older snapshot.
+-- committed before the lock was obtained; the CTEs of a single statement would all look at an older snapshot (as would
+-- all statements of a transaction that is stricter than read committed: it is refused).
+-- The plans never depend on the arguments, and making them anew would take longer than the work: hence plan_cache_mode.
 -- `clock_timestamp()` after the lock is the only clock, so grants are recorded in the order in which they were given.
 
 create table tidegate.quota_ledger (
@@ -89,7 +91,7 @@ comment on column tidegate.quota_waiter.expected_at is 'When its call is expecte
 comment on column tidegate.quota_waiter.expires_at is 'Silent beyond this, it is taken for dead';
 
 create function tidegate.quota_bucket_end(sent_at timestamptz, width interval) returns timestamptz
-language sql immutable parallel safe
+language sql stable parallel safe
 return case
     when width = interval '0' then sent_at
     else date_bin(width, sent_at, timestamptz '1970-01-01 00:00:00+00') + width
@@ -109,11 +111,13 @@ returns table (
     asked_at timestamptz,
     answered_at timestamptz,
     granted_ends timestamptz[],
+    granted_units bigint[],
     expected_at timestamptz,
     again_at timestamptz,
     scarce text
 )
 language plpgsql
+set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
@@ -124,8 +128,12 @@ declare
     until_at timestamptz;
     limit_name text;
     ends timestamptz[];
+    counted bigint[];
     sleep interval;
 begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'the quota ledger needs transactions that are read committed';
+    end if;
     perform from tidegate.quota_ledger as ledger where ledger.id = ask_ledger for no key update;
     now_at := coalesce(ask_now, clock_timestamp());
 
@@ -190,23 +198,28 @@ begin
     limit 1;
 
     if until_at is null then
-        with used as (
-            insert into tidegate.quota_use as u (limit_id, ends_at, used)
+        with need as (
             select
                 l.id,
-                tidegate.quota_bucket_end(now_at, l.width),
-                case l.unit when 'calls' then 1 else least(greatest(ask_bytes, 1), l.amount) end
+                tidegate.quota_bucket_end(now_at, l.width) as ends_at,
+                case l.unit when 'calls' then 1 else least(greatest(ask_bytes, 1), l.amount) end as units
             from tidegate.quota_limit as l
             where l.id = any (ask_limits)
+        ),
+        used as (
+            insert into tidegate.quota_use as u (limit_id, ends_at, used)
+            select need.id, need.ends_at, need.units from need
             on conflict (limit_id, ends_at) do update set used = u.used + excluded.used
-            returning u.limit_id, u.ends_at
         )
-        select array_agg(used.ends_at order by used.limit_id) into ends from used;
+        select array_agg(need.ends_at order by need.id), array_agg(need.units order by need.id)
+        into ends, counted
+        from need;
 
         delete from tidegate.quota_waiter as w
         where w.ledger_id = ask_ledger and (w.waiter = ask_waiter or w.expires_at <= now_at);
 
-        return query select statement_timestamp(), now_at, ends, null::timestamptz, null::timestamptz, null::text;
+        return query
+            select statement_timestamp(), now_at, ends, counted, null::timestamptz, null::timestamptz, null::text;
         return;
     end if;
 
@@ -228,7 +241,9 @@ begin
         due_at = excluded.due_at,
         expected_at = excluded.expected_at,
         expires_at = excluded.expires_at;
-    return query select statement_timestamp(), now_at, null::timestamptz[], until_at, now_at + sleep, limit_name;
+    return query
+        select
+            statement_timestamp(), now_at, null::timestamptz[], null::bigint[], until_at, now_at + sleep, limit_name;
 end
 $$;
 comment on function tidegate.quota_reserve is
@@ -244,6 +259,7 @@ create function tidegate.quota_settle(
 )
 returns timestamptz[]
 language plpgsql
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     ends timestamptz[];

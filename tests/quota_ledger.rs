@@ -113,32 +113,32 @@ async fn patient(ledger: &Ledger, request: Request) -> Reservation {
 
 /// When a grant was recorded and when its holder could send, both in microseconds.
 #[derive(Clone, Copy)]
-struct Send {
+struct Sent {
     granted: i64,
     sent: i64,
 }
 
 /// `tasks` hungry tasks, spread over the ledgers, send until `until`; the sends in order.
-async fn hungry(ledgers: &[Ledger], tasks: u128, until: Instant, due: fn(u128) -> DateTime<Utc>) -> Vec<Send> {
+async fn hungry(ledgers: &[Ledger], tasks: u128, until: Instant) -> Vec<Sent> {
     let start = Instant::now();
     let mut set = JoinSet::new();
     for task in 0..tasks {
         let ledger = ledgers[usize::try_from(task).unwrap() % ledgers.len()].clone();
-        let asks = Request { due: due(task), ..request(task) };
+        let asks = request(task);
         set.spawn(async move {
             let mut sends = Vec::new();
             while Instant::now() < until {
                 let reservation = patient(&ledger, asks).await;
                 let sent = i64::try_from(start.elapsed().as_micros()).unwrap();
                 let sent_at_offset = Some(reservation.age());
-                sends.push(Send { granted: reservation.granted_at().timestamp_micros(), sent });
+                sends.push(Sent { granted: reservation.granted_at().timestamp_micros(), sent });
                 reservation.settle(&ledger, Settlement { bytes: 0, sent_at_offset }).await.unwrap();
             }
             ledger.leave(asks.waiter).await.unwrap();
             sends
         });
     }
-    let mut sends: Vec<Send> = set.join_all().await.into_iter().flatten().collect();
+    let mut sends: Vec<Sent> = set.join_all().await.into_iter().flatten().collect();
     sends.sort_unstable_by_key(|send| send.granted);
     sends
 }
@@ -153,20 +153,22 @@ fn most_in_any_window(times: impl Iterator<Item = i64>, per: Duration) -> usize 
 
 /// Share of the permitted rate that was used, in percent, between the first send of the first round and of the last.
 #[expect(clippy::cast_precision_loss, reason = "a share to print")]
-fn utilisation(sends: &[Send], limit: &Limit) -> f64 {
+fn utilisation(sends: &[Sent], limit: &Limit) -> f64 {
     let amount = usize::try_from(limit.amount).unwrap();
     let rounds = (sends.len() - 1) / amount;
     let took = sends[rounds * amount].granted - sends[0].granted;
     limit.per.as_micros() as f64 * rounds as f64 * 100.0 / took as f64
 }
 
+/// The arithmetic alone uses 95 % and more, which its own test proves. The least that is asked for here leaves room for
+/// what a loaded machine takes to wake a task: several percent of 200 ms.
 async fn contention(name: &str, limit: Limit, tasks: u128, span: Duration, used_min: f64) {
     let database = Database::new().await;
     let mut ledgers = Vec::new();
     for _ in 0..3 {
         ledgers.push(open(&database.pool().await, vec![limit.clone()]).await);
     }
-    let sends = hungry(&ledgers, tasks, Instant::now() + span, |_| DateTime::UNIX_EPOCH).await;
+    let sends = hungry(&ledgers, tasks, Instant::now() + span).await;
     let used = utilisation(&sends, &limit);
     println!("{name}: {} sends, {used:.1} % of the permitted rate used", sends.len());
     let amount = usize::try_from(limit.amount).unwrap();
@@ -177,13 +179,12 @@ async fn contention(name: &str, limit: Limit, tasks: u128, span: Duration, used_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p2_contending_processes_keep_one_call_per_200_ms_and_use_it() {
-    // The margins are those of seconds: what a loaded machine takes to wake a task is 1 % of this period and more.
     contention("1 per 200 ms", calls(1, 200 * MILLISECOND), 9, 5 * SECOND, 90.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p2_contending_processes_keep_ten_calls_per_second_and_use_them() {
-    contention("10 per 1 s", calls(10, SECOND), 24, 6 * SECOND, 95.0).await;
+    contention("10 per 1 s", calls(10, SECOND), 24, 6 * SECOND, 93.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -226,31 +227,47 @@ async fn p2_the_sql_and_the_arithmetic_agree_about_any_demand() {
             sqlx::query_scalar("select max(id) from tidegate.quota_ledger").fetch_one(&pool).await.unwrap();
         let mut model = tidegate::quota::Window::new(&limit);
         let mut now = ledger.snapshot().await.unwrap().now;
-        let pauses = proptest::collection::vec((0_u32..30, 0_u64..600), 400);
+        let pauses = proptest::collection::vec((1_u32..30, 0_u64..600), 400);
         for (pause, size) in pauses.new_tree(&mut runner).unwrap().current() {
             now += TimeDelta::milliseconds(if pause < 25 { i64::from(pause) } else { i64::from(pause) * 10 });
-            let now = DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap();
-            let (ends, until): (Option<Vec<DateTime<Utc>>>, Option<DateTime<Utc>>) = sqlx::query_as(
-                "select granted_ends, expected_at from tidegate.quota_reserve($1, array[$2], $3, $4, 0, $5, $5)",
-            )
-            .bind(ledger_id)
-            .bind(id)
-            .bind(i64::try_from(size).unwrap())
-            .bind(Uuid::from_u128(1))
-            .bind(now)
-            .fetch_one(&pool)
-            .await
-            .unwrap();
-            model.prune(now);
-            let units = model.need(size);
-            let fits = model.earliest(now, units, 0);
-            if fits > now {
-                assert_eq!((ends, until), (None, Some(fits)));
-            } else {
-                assert_eq!((ends, until), (Some(vec![model.take(now, units)]), None));
+            let mut claimed = 0;
+            for (priority, size) in [(5, size), (0, size / 3)] {
+                let asks = Request { bytes: size, priority, due: now, ..request(size.into()) };
+                let answer = ask(&pool, (ledger_id, id), asks, now).await;
+                model.prune(now);
+                let units = model.need(size);
+                let fits = model.earliest(now, units, claimed);
+                if fits > now {
+                    assert_eq!(answer, (None, Some(fits)), "{limit:?} {asks:?} behind {claimed}");
+                    claimed = units;
+                } else {
+                    assert_eq!(answer, (Some(vec![model.take(now, units)]), None), "{limit:?} {asks:?}");
+                }
             }
+            // Nobody waits any longer.
+            sqlx::query("delete from tidegate.quota_waiter").execute(&pool).await.unwrap();
         }
     }
+}
+
+/// Asks at a time of the test's choice: where a grant is counted, or until when there is none.
+async fn ask(
+    pool: &PgPool,
+    (ledger_id, limit_id): (i64, i64),
+    asks: Request,
+    now: DateTime<Utc>,
+) -> (Option<Vec<DateTime<Utc>>>, Option<DateTime<Utc>>) {
+    sqlx::query_as("select granted_ends, expected_at from tidegate.quota_reserve($1, array[$2], $3, $4, $5, $6, $7)")
+        .bind(ledger_id)
+        .bind(limit_id)
+        .bind(i64::try_from(asks.bytes).unwrap())
+        .bind(asks.waiter)
+        .bind(asks.priority)
+        .bind(asks.due)
+        .bind(now)
+        .fetch_one(pool)
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -406,6 +423,67 @@ async fn p2_a_request_that_left_late_keeps_the_next_one_away() {
     let settlement = Settlement { bytes: 0, sent_at_offset: Some(SECOND) };
     first.settle(&ledger, settlement).await.unwrap();
     assert_eq!(refused(&ledger, request(1)).await.0, later);
+}
+
+#[tokio::test]
+async fn p2_a_slow_database_does_not_eat_the_distance_between_calls() {
+    let database = Database::new().await;
+    let pool = database.pool().await;
+    let ledger = open(&pool, vec![calls(1, 2 * SECOND)]).await;
+    // The clock has been read when the row is written.
+    for statement in [
+        "create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.15); return new; end'",
+        "create trigger slow before insert on tidegate.quota_use for each row execute function slow()",
+    ] {
+        sqlx::query(statement).execute(&pool).await.unwrap();
+    }
+    let reservation = granted(&ledger, request(0)).await;
+    assert!(reservation.age() >= 300 * MILLISECOND, "counted late, then moved late");
+    let lead: f64 = sqlx::query_scalar(
+        "select extract(epoch from max(ends_at) - clock_timestamp())::float8 from tidegate.quota_use where used > 0",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert!(lead > -0.03, "it is counted {lead} s before it can leave");
+}
+
+#[tokio::test]
+async fn a_stricter_isolation_than_the_ledger_can_work_with_is_refused() {
+    let database = Database::new().await;
+    let pool = database.pool().await;
+    let ledger = open(&pool, vec![calls(1, SECOND)]).await;
+    let mut strict = pool.acquire().await.unwrap();
+    sqlx::query("set default_transaction_isolation = 'repeatable read'").execute(&mut *strict).await.unwrap();
+    drop(pool);
+    let error = sqlx::query("select * from tidegate.quota_reserve(1, array[1], 0, gen_random_uuid(), 0, now())")
+        .execute(&mut *strict)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("read committed"), "{error}");
+    let _fine = granted(&ledger, request(0)).await;
+}
+
+#[tokio::test]
+async fn a_vendor_without_limits_never_waits() {
+    let database = Database::new().await;
+    let ledger = open(&database.pool().await, Vec::new()).await;
+    for _ in 0..3 {
+        granted(&ledger, Request { bytes: 9, ..request(0) }).await.settle(&ledger, used(9)).await.unwrap();
+    }
+    assert_eq!(ledger.usage().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_forecast_starts_from_what_is_used() {
+    let database = Database::new().await;
+    let ledger = open(&database.pool().await, vec![calls(1, 4 * SECOND), bytes(100, HALF_DAY)]).await;
+    let _used = granted(&ledger, Request { bytes: 50, ..request(0) }).await;
+    let snapshot = ledger.snapshot().await.unwrap();
+    let after = |calls, bytes| snapshot.finish(CallKind::Data, calls, bytes) - snapshot.now;
+    assert!(after(1, 10) > TimeDelta::seconds(4) && after(1, 10) < TimeDelta::seconds(5));
+    assert!(after(5, 10) > TimeDelta::seconds(20) && after(5, 10) < TimeDelta::seconds(21));
+    assert!(after(6, 10) > TimeDelta::hours(12) && after(6, 10) < TimeDelta::minutes(12 * 60 + 8));
 }
 
 #[tokio::test]

@@ -4,18 +4,16 @@
 //! told when to ask again and is remembered until shortly after that: those who rank below leave it its share, by
 //! priority first, then by the older due time. Who falls silent blocks nobody for longer than that.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use sqlx::postgres::types::PgInterval;
-use url::Url;
 use uuid::Uuid;
 
 use super::forecast::{Entry, Snapshot, Usage};
+use super::key::LedgerKey;
 use super::limit::{CallKind, Limit, Unit};
 use super::reservation::{Change, Mark, Reservation};
 use super::window::{self, Spans, Window};
@@ -25,10 +23,6 @@ use super::window::{self, Spans, Window};
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 /// Longest period of a limit; beyond it the arithmetic of times would leave its range.
 const PER_MAX: Duration = Duration::from_hours(24 * 366);
-
-/// Names a credential's ledger: a salted hash, never the secret.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct LedgerKey(String);
 
 /// The quota ledger of one credential.
 #[derive(Debug, Clone)]
@@ -95,31 +89,6 @@ pub enum LedgerError {
     Gone { connection: String },
 }
 
-impl LedgerKey {
-    /// The key of a credential at a base URL. `credential` is everything that tells one account from another.
-    pub async fn derive(pool: &PgPool, base_url: &Url, credential: &[&str]) -> Result<Self, sqlx::Error> {
-        let salt = sqlx::query_scalar!("select value from tidegate.setting where name = 'ledger_salt'");
-        Ok(Self::new(&salt.fetch_one(pool).await?, base_url, credential))
-    }
-
-    fn new(salt: &str, base_url: &Url, credential: &[&str]) -> Self {
-        let base_url = base_url.as_str().trim_end_matches('/');
-        let mut hash = Sha256::new();
-        for part in [salt, base_url].iter().chain(credential) {
-            // The length keeps neighbours apart.
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        Self(hex::encode(hash.finalize()))
-    }
-}
-
-impl fmt::Display for LedgerKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
 impl Ledger {
     /// Opens the ledger of `key`, making its rows where they are missing. Changed limits take effect for everyone on
     /// this ledger; what was used stays counted.
@@ -143,7 +112,7 @@ impl Ledger {
         Ok(ledger)
     }
 
-    async fn make_rows(&self, key: &LedgerKey, mut limits: Vec<Limit>) -> Result<(i64, Vec<Held>), sqlx::Error> {
+    async fn make_rows(&self, key: &LedgerKey, limits: Vec<Limit>) -> Result<(i64, Vec<Held>), sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
         // The update also takes the lock under which all rows of a ledger change.
         let id = sqlx::query_scalar!(
@@ -152,13 +121,13 @@ impl Ledger {
             on conflict (key) do update set connections =
                 case when $2 = any (ledger.connections) then ledger.connections else ledger.connections || $2 end
             returning id",
-            key.0,
+            key.as_str(),
             &*self.connection,
         )
         .fetch_one(&mut *transaction)
         .await?;
         let mut held = Vec::with_capacity(limits.len());
-        for limit in limits.drain(..) {
+        for limit in limits {
             let spans = Spans::of(&limit);
             let id = sqlx::query_scalar!(
                 "insert into tidegate.quota_limit (ledger_id, name, unit, amount, per, reach, width)
@@ -208,7 +177,8 @@ impl Ledger {
         let mut connection = self.pool.acquire().await?;
         let asked = Instant::now();
         let row = sqlx::query!(
-            r#"select asked_at as "asked_at!", answered_at as "answered_at!", granted_ends, expected_at, again_at, scarce
+            r#"select asked_at as "asked_at!", answered_at as "answered_at!",
+                granted_ends, granted_units, expected_at, again_at, scarce
             from tidegate.quota_reserve($1, $2, $3, $4, $5, $6)"#,
             self.id,
             &ids,
@@ -223,34 +193,31 @@ impl Ledger {
             let wait = (again_at - row.answered_at).to_std().unwrap_or_default();
             return Ok(Asked::Refused(Grant::Wait { until, wait, limit: row.scarce.unwrap_or_default() }));
         }
-        let ends = row.granted_ends.unwrap_or_default();
-        if ends.len() != ids.len() {
+        let granted_units = row.granted_units.unwrap_or_default();
+        let granted: Vec<_> = row.granted_ends.unwrap_or_default().into_iter().zip(granted_units).collect();
+        if granted.len() != ids.len() {
             return Ok(Asked::Gone);
         }
-        // The statement reached the server after `asked`, so this is not later than the grant.
-        let granted = asked + (row.answered_at - row.asked_at).to_std().unwrap_or_default();
-        let mark = |(held, ends_at): (&&Held, DateTime<Utc>)| {
-            let counted = match held.limit.unit {
-                Unit::Calls => 1,
-                Unit::Bytes => units(request.bytes.clamp(1, held.limit.amount)),
-            };
+        let mark = |(held, (ends_at, counted)): (&&Held, _)| {
             let slack = TimeDelta::from_std(window::margin(held.limit.per) / 2).unwrap_or_default();
             Mark { limit_id: held.id, unit: held.limit.unit, ends_at, counted, slack }
         };
-        let marks = counted.iter().zip(ends).map(mark).collect();
+        let marks = counted.iter().zip(granted).map(mark).collect();
+        // The statement reached the server after `asked`, so this is not later than the grant.
+        let granted = asked + (row.answered_at - row.asked_at).to_std().unwrap_or_default();
         Ok(Asked::Granted(Reservation { granted_at: row.answered_at, granted, marks }))
     }
 
     /// Gives up a place in the queue, for a waiter that will not ask again.
     pub async fn leave(&self, waiter: Uuid) -> Result<(), LedgerError> {
         let query =
-            sqlx::query!("delete from tidegate.quota_waiter where ledger_id = $1 and waiter = $2", self.id, waiter,);
+            sqlx::query!("delete from tidegate.quota_waiter where ledger_id = $1 and waiter = $2", self.id, waiter);
         self.within_deadline(query.execute(&self.pool)).await.map(|_| ())
     }
 
-    /// Notes that the vendor refused a call because of `limit`, for `wait` if it said so; returns until when nothing is
-    /// sent. Never shortens a block that is in force. Without a `wait`, each refusal that follows upon the last is waited out twice as
-    /// long, up to 12 h.
+    /// Notes that the vendor refused a call because of `limit`, for `wait` if it said so; returns until when nothing
+    /// that counts against it is sent. Never shortens a block that is in force. Without a `wait`, a refusal that follows
+    /// upon the last block is waited out twice as long as that, up to 12 h.
     pub async fn block(&self, limit: &str, wait: Option<Duration>) -> Result<DateTime<Utc>, LedgerError> {
         let Some(held) = self.limits.iter().find(|held| held.limit.name == limit) else {
             return Err(LedgerError::UnknownLimit { connection: self.connection.to_string(), limit: limit.to_owned() });
@@ -287,6 +254,9 @@ impl Ledger {
     /// Every limit as it stands now.
     pub async fn snapshot(&self) -> Result<Snapshot, LedgerError> {
         let ids: Vec<i64> = self.limits.iter().map(|held| held.id).collect();
+        if ids.is_empty() {
+            return Ok(Snapshot::unused(&[], Utc::now()));
+        }
         let query = sqlx::query!(
             r#"select clock_timestamp() as "now!", l.id as "id!", l.amount as "amount!", l.per as "per!",
                 l.reach as "reach!", l.width as "width!", l.blocked_until as "blocked_until?",

@@ -6,6 +6,7 @@
 
 mod answer;
 mod forecast;
+mod key;
 mod ledger;
 mod limit;
 mod reservation;
@@ -13,7 +14,8 @@ mod window;
 
 pub use answer::{Answer, parse_wait};
 pub use forecast::{Snapshot, Usage};
-pub use ledger::{Grant, Ledger, LedgerError, LedgerKey, Request};
+pub use key::LedgerKey;
+pub use ledger::{Grant, Ledger, LedgerError, Request};
 pub use limit::{CallKind, Calls, Limit, LimitSpec, Unit};
 pub use reservation::{Reservation, Settlement};
 pub use window::Window;

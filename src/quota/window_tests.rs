@@ -87,6 +87,7 @@ proptest! {
 
     #[test]
     fn p2_steady_demand_uses_95_percent(limit in any_limit(), calls_per_amount in 1_u64..30, start in 0_i64..1_000_000) {
+        prop_assume!(limit.per >= Duration::from_millis(170));
         // Calls so small that they divide the amount: what does not divide is the caller's loss, not the ledger's.
         let units = match limit.unit { Unit::Calls => 1, Unit::Bytes => (limit.amount / calls_per_amount).max(1) };
         let limit = Limit { amount: limit.amount / units * units, ..limit };

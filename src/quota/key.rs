@@ -1,0 +1,52 @@
+//! What names a ledger: the credential, not the connection, and never the credential itself (promise 7).
+
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+use url::Url;
+
+/// Names a credential's ledger: a salted hash, never the secret.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LedgerKey(String);
+
+impl LedgerKey {
+    /// The key of a credential at a base URL. `credential` is everything that tells one account from another.
+    pub async fn derive(pool: &PgPool, base_url: &Url, credential: &[&str]) -> Result<Self, sqlx::Error> {
+        let salt = sqlx::query_scalar!("select value from tidegate.setting where name = 'ledger_salt'");
+        Ok(Self::new(&salt.fetch_one(pool).await?, base_url, credential))
+    }
+
+    fn new(salt: &str, base_url: &Url, credential: &[&str]) -> Self {
+        let base_url = base_url.as_str().trim_end_matches('/');
+        let mut hash = Sha256::new();
+        for part in [salt, base_url].iter().chain(credential) {
+            // The length keeps neighbours apart.
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        Self(hex::encode(hash.finalize()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p7_a_key_is_a_hash_that_differs_whenever_any_part_does() {
+        let url = |url: &str| Url::parse(url).unwrap();
+        let base = LedgerKey::new("salt", &url("https://a.example/x/"), &["token", "secret"]);
+        assert_eq!(base.as_str().len(), 64);
+        assert_eq!(base, LedgerKey::new("salt", &url("https://A.example/x"), &["token", "secret"]));
+        let others = [
+            LedgerKey::new("other", &url("https://a.example/x"), &["token", "secret"]),
+            LedgerKey::new("salt", &url("https://b.example/x"), &["token", "secret"]),
+            LedgerKey::new("salt", &url("https://a.example/x"), &["tokens", "ecret"]),
+            LedgerKey::new("salt", &url("https://a.example/x"), &["tokensecret"]),
+        ];
+        assert!(!others.contains(&base));
+    }
+}
