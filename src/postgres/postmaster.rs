@@ -25,7 +25,7 @@ const FAST_STOP: Duration = Duration::from_secs(6);
 /// Ends at once; the next start recovers.
 const IMMEDIATE_STOP: Duration = Duration::from_secs(2);
 /// How long the backends of a killed postmaster get to notice and leave.
-const ORPHANS_LEAVE: Duration = Duration::from_secs(3);
+const ORPHANS_LEAVE: Duration = Duration::from_secs(1);
 
 /// Set at every start, so that no older file and no `alter system` undoes them.
 const SETTINGS: &[&str] = &[

@@ -1,7 +1,7 @@
 //! The embedded Postgres, with real servers that are really killed.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,18 +11,17 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, geteuid, kill_process, test_kill_process};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, Executor, PgConnection};
-use tempfile::TempDir;
 use tidegate::postgres::{Embedded, Error};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{child, eventually};
+use crate::support::{ServerFolder, child, eventually};
 
 /// Far more than anything here takes, even on a machine that does much else.
 const LONG: Duration = Duration::from_mins(1);
 
 /// A folder that any user can pass through, since the server does not run as root.
-fn open_folder() -> TempDir {
-    tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap()
+fn open_folder() -> ServerFolder {
+    ServerFolder::new(0o755)
 }
 
 async fn start(data_dir: &Path) -> Result<Embedded, Error> {
@@ -184,7 +183,7 @@ async fn a_server_left_by_a_killed_tidegate_is_adopted() {
         let server = start(Path::new(&data_dir)).await.unwrap();
         keep(&server, 1).await;
         fs::write(Path::new(&data_dir).join("kept"), "").unwrap();
-        return std::future::pending().await;
+        return child::until_orphaned().await;
     }
     let folder = open_folder();
     let data_dir = folder.path().to_str().unwrap();
@@ -344,7 +343,7 @@ async fn root_with_a_closed_folder_gets_a_cluster_elsewhere() {
         return;
     }
     // 0700, as root's home is.
-    let folder = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
+    let folder = ServerFolder::new(0o700);
     let data_dir = folder.path().join("data/postgres");
     let server = start(&data_dir).await.unwrap();
     keep(&server, 1).await;

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const ROLE: &str = "TIDEGATE_TEST_ROLE";
 
@@ -18,4 +19,12 @@ pub fn again(exe: &Path, name: &str, role: &str) -> Command {
     // Or the copy would take itself for one of nextest's own children.
     command.env_remove("NEXTEST");
     command
+}
+
+/// Waits until the test that started this process is gone, for a part that is meant to end by a kill.
+pub async fn until_orphaned() {
+    let parent = rustix::process::getppid();
+    while rustix::process::getppid() == parent {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }

@@ -19,6 +19,8 @@ const PREFIX: &str = "tidegate_test_";
 const LEFTOVER_AFTER: Duration = Duration::from_hours(1);
 /// A test must not take the connections of the others.
 const CONNECTIONS_MAX: u32 = 5;
+/// A database goes within a tenth of that, unless something is in the way.
+const DROP_WAIT: Duration = Duration::from_secs(2);
 /// Any number; all of a server's tests must use the same.
 const TEMPLATE_LOCK: i64 = 0x7469_6465_6761_7465;
 
@@ -90,17 +92,22 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let sql = format!("drop database if exists {} with (force)", self.name);
+        let (done, wait) = std::sync::mpsc::channel::<()>();
         // A thread of its own: the test's runtime cannot be waited for from here. What fails is swept up later.
-        let dropping = std::thread::spawn(move || {
-            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-            runtime.block_on(async {
-                if let Ok(mut admin) = PgConnection::connect(server::shared().url.as_str()).await {
-                    drop(admin.execute(AssertSqlSafe(sql)).await);
-                    drop(admin.close().await);
-                }
-            });
+        std::thread::spawn(move || {
+            if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                runtime.block_on(async {
+                    if let Ok(mut admin) = PgConnection::connect(server::shared().url.as_str()).await {
+                        drop(admin.execute(AssertSqlSafe(sql)).await);
+                        drop(admin.close().await);
+                    }
+                });
+            }
+            drop(done);
         });
-        drop(dropping.join());
+        // Not to its end at any price: the server waits for every login that is under way, and one of those may be a
+        // task of the very runtime that stands still here.
+        wait.recv_timeout(DROP_WAIT).unwrap_or_default();
     }
 }
 

@@ -3,9 +3,11 @@
 pub mod child;
 mod container;
 pub mod database;
+mod folder;
 mod reaper;
 mod server;
 pub mod wait;
 
 pub use self::database::TestDatabase;
+pub use self::folder::ServerFolder;
 pub use self::wait::eventually;

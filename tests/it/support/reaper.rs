@@ -3,6 +3,7 @@
 //! No test process can do it: with nextest every test is a process of its own, and any of them may be killed. So a small
 //! shell script stays behind. It cannot be forgotten by a kill, since the lock that it asks for is the system's.
 
+use std::fs::{File, OpenOptions};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -29,6 +30,13 @@ while [ -e "$1" ]; do
 done
 sh -c "$2"
 "#;
+
+/// Begins to use what a reaper for `room` watches: until the file is dropped, or this process ends in whatever way.
+pub fn use_room(room: &Path) -> Result<File> {
+    let users = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(room.join("users"))?;
+    users.lock_shared()?;
+    Ok(users)
+}
 
 /// Starts a reaper and gives its process id.
 pub fn start(room: &Path, stop: &str) -> Result<u32> {

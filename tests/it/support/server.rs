@@ -35,6 +35,8 @@ const SETTINGS: &[&str] = &[
     "max_connections=300",
     "shared_buffers=128MB",
     "autovacuum=off",
+    // `drop database` waits for every login under way, so one that stalls must not stall all.
+    "authentication_timeout=20s",
     "jit=off",
     "timezone=UTC",
     "log_timezone=UTC",
@@ -80,10 +82,9 @@ async fn find_or_make() -> Result<Server> {
     let user = ServerUser::choose(Path::new("/nonexistent"))?;
     let room = room(user.as_ref())?;
     // One process at a time looks, and makes the server if there is none.
-    let turn = open(&room.join("turn"))?;
+    let turn = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(room.join("turn"))?;
     turn.lock()?;
-    let in_use = open(&room.join("users"))?;
-    in_use.lock_shared()?;
+    let in_use = reaper::use_room(&room)?;
 
     let note = room.join("server.json");
     if let Some(mut made) = read_note(&note)
@@ -191,8 +192,4 @@ pub async fn answers(url: &Url) -> bool {
 
 fn read_note(path: &Path) -> Option<Made> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
-}
-
-fn open(path: &Path) -> Result<File> {
-    Ok(OpenOptions::new().create(true).truncate(false).write(true).read(true).mode(0o600).open(path)?)
 }
