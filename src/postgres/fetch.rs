@@ -62,3 +62,22 @@ fn unpack(runtime: &tokio::runtime::Handle, bytes: &Vec<u8>, folder: &PathBuf) -
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::binaries::{Places, find};
+
+    #[tokio::test]
+    async fn what_was_fetched_once_is_used_again_without_the_network() {
+        let Some(there) = find(&Places::of_this_machine().await, None).await.unwrap() else {
+            println!("skipped: needs the Postgres programs to put into the cache");
+            return;
+        };
+        let cache = tempfile::tempdir().unwrap();
+        let folder = cache.path().join(format!("postgresql-{}", there.major));
+        fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::symlink(&there.dir, folder.join("bin")).unwrap();
+        assert_eq!(from_cache_or_network(cache.path(), Some(there.major)).await.unwrap(), there);
+    }
+}

@@ -7,7 +7,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -113,6 +113,9 @@ fn room(user: Option<&ServerUser>) -> Result<PathBuf> {
     let key = xxhash_rust::xxh3::xxh3_64(below_target.as_os_str().as_encoded_bytes());
     let room = std::env::temp_dir().join(format!("tidegate-test-{key:016x}"));
     DirBuilder::new().recursive(true).mode(0o711).create(&room)?;
+    if fs::metadata(&room)?.uid() != rustix::process::geteuid().as_raw() {
+        bail!("{} belongs to someone else; remove it", room.display());
+    }
     Ok(room)
 }
 
