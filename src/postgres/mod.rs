@@ -1,1 +1,329 @@
-//! Under construction.
+//! The private embedded Postgres: a server of one's own, for whoever configures no `database.url`.
+//!
+//! It promises: a commit survives the loss of power (fsync is on, at every start); nobody but this machine reaches it
+//! (loopback, random password); it never runs as root; one Tidegate runs it at a time, and others can use it
+//! meanwhile ([`Embedded::open`]); after a kill of Tidegate or of the server, the next start goes on with what was
+//! committed. It runs as long as the process that started it: one that is left over by a killed Tidegate is adopted by
+//! the next.
+//!
+//! It does not know the schema; that is the store's.
+
+pub mod binaries;
+pub mod cluster;
+mod error;
+mod fetch;
+mod home;
+mod postmaster;
+mod process;
+pub mod user;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+pub use self::error::Error;
+pub use self::user::ServerUser;
+
+use self::binaries::{PgBin, Places};
+use self::home::{DATABASE, HOST, Home, USER};
+use self::postmaster::{Answer, Cancelled, Postmaster};
+use crate::secret::Secret;
+
+/// How soon the death of the server is noticed.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Looks between two glances at the length of the server's log: one minute.
+const LOOKS_PER_TRIM: u32 = 300;
+const RESTART_WAIT: Duration = Duration::from_millis(200);
+const RESTART_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Between the choice of a free port and its use, another program can take it.
+const PORT_CHOICES: u32 = 5;
+/// Another Tidegate that is just starting or stopping the server is waited for this long.
+const OPEN_WITHIN: Duration = Duration::from_mins(1);
+
+/// The embedded server, in use by this process.
+///
+/// Dropping it without [`stop`](Self::stop) tells the server to stop, but does not wait for it.
+#[derive(Debug)]
+pub struct Embedded {
+    home: Home,
+    port: u16,
+    password: Secret,
+    /// Where `psql` is, if this process knows.
+    psql: Option<PathBuf>,
+    /// None: another process runs the server.
+    owned: Option<Owned>,
+}
+
+#[derive(Debug)]
+struct Owned {
+    bin: PgBin,
+    running: Mutex<Running>,
+    /// Held during a restart, so that a stop waits for its end.
+    restarting: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Running {
+    /// None: it has been stopped, or is being restarted.
+    server: Option<Postmaster>,
+    stopping: bool,
+    /// Held as long as this process may touch the cluster.
+    lock: Option<File>,
+}
+
+impl Owned {
+    fn running(&self) -> MutexGuard<'_, Running> {
+        // Nothing panics while it is held, and the state is whole between any two statements.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Embedded {
+    /// Starts the server in `data_dir`, making the cluster at the first time, or takes over one that a killed Tidegate
+    /// left running. Refused while another Tidegate runs it.
+    pub async fn start(data_dir: &Path, cancel: &CancellationToken) -> Result<Self, Error> {
+        let home = Home::prepare(data_dir)?;
+        let lock = home.lock().await?;
+        let version = cluster::version_of(&home.cluster)?;
+        let bin = tokio::select! {
+            found = find_binaries(&home, version) => found?,
+            () = cancel.cancelled() => return Err(Error::Cancelled),
+        };
+        let password = home.password()?;
+        let cancelled: Cancelled<'_> = &|| cancel.is_cancelled();
+        let adopted = Postmaster::adopt_or_clear(&home, password.as_ref(), cancelled).await?;
+        let password = match (version, password) {
+            (Some(_), Some(password)) => password,
+            (Some(_), None) => {
+                let password = home.new_password()?;
+                cluster::set_password(&home.cluster, &bin, home.user.as_ref(), &password).await?;
+                password
+            }
+            (None, _) => {
+                let password = home.new_password()?;
+                tokio::select! {
+                    made = cluster::make(&home.cluster, &bin, home.user.as_ref(), &password, &["--data-checksums"]) => made?,
+                    () = cancel.cancelled() => return Err(Error::Cancelled),
+                }
+                password
+            }
+        };
+        let server = match adopted {
+            Some(server) => server,
+            None => launch_on_a_free_port(&home, &bin, &password, cancelled).await?,
+        };
+        let port = server.port;
+        let running = Running { server: Some(server), stopping: false, lock: Some(lock) };
+        let psql = Some(bin.program("psql")).filter(|path| path.is_file());
+        let owned = Some(Owned { bin, running: Mutex::new(running), restarting: tokio::sync::Mutex::default() });
+        let embedded = Self { home, port, password, psql, owned };
+        embedded.home.remember_port(port)?;
+        postmaster::ensure_database(port, &embedded.password).await?;
+        Ok(embedded)
+    }
+
+    /// Uses the server that another Tidegate runs in `data_dir`.
+    pub async fn attach(data_dir: &Path) -> Result<Self, Error> {
+        let home = Home::at(data_dir)?;
+        let not_running = || Error::NotRunning { dir: home.dir.clone() };
+        let port = home.last_port().ok_or_else(not_running)?;
+        let password = home.password()?.ok_or_else(not_running)?;
+        match postmaster::ask(port, &password).await {
+            Answer::Ready => Ok(Self { home, port, password, psql: None, owned: None }),
+            Answer::NotNow => Err(not_running()),
+            Answer::WrongPassword => Err(Error::Password { path: home.password_path() }),
+        }
+    }
+
+    /// Uses the server in `data_dir` as it is: the running one of another Tidegate, else one that is started for this
+    /// process and ends with it. For commands that work beside the daemon and without it.
+    pub async fn open(data_dir: &Path, cancel: &CancellationToken) -> Result<Self, Error> {
+        let deadline = Instant::now() + OPEN_WITHIN;
+        loop {
+            match Self::attach(data_dir).await {
+                Err(Error::NotRunning { .. }) => {}
+                attached_or_failed => return attached_or_failed,
+            }
+            match Self::start(data_dir, cancel).await {
+                Err(Error::Busy { .. }) if Instant::now() < deadline && !cancel.is_cancelled() => {}
+                started_or_failed => return started_or_failed,
+            }
+        }
+    }
+
+    /// Where to connect, password included.
+    pub fn url(&self) -> Secret {
+        Secret::new(format!(
+            "postgres://{USER}:{}@{HOST}:{}/{DATABASE}?sslmode=disable",
+            self.password.expose(),
+            self.port
+        ))
+    }
+
+    /// A command line for a shell that opens `psql` on the database. It names the password's file, not the password.
+    pub fn psql_line(&self) -> String {
+        let on_path = std::env::var_os("PATH")
+            .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join("psql").is_file()));
+        let psql = match &self.psql {
+            Some(path) if !on_path => shell_quoted(path),
+            _ => "psql".to_owned(),
+        };
+        let passfile = shell_quoted(&self.home.password_path());
+        format!("PGPASSFILE={passfile} {psql} -h {HOST} -p {} -U {USER} -d {DATABASE}", self.port)
+    }
+
+    /// The folder of the cluster. Not always below `data_dir`: see the link there.
+    pub fn cluster_dir(&self) -> &Path {
+        &self.home.cluster
+    }
+
+    /// Whether this process runs the server, rather than another Tidegate.
+    pub const fn is_owner(&self) -> bool {
+        self.owned.is_some()
+    }
+
+    /// Restarts the server, on the same port, whenever it dies. Ends when `cancel` fires or the server is stopped.
+    pub async fn supervise(&self, cancel: &CancellationToken) {
+        let Some(owned) = &self.owned else { return cancel.cancelled().await };
+        let mut wait = RESTART_WAIT;
+        let mut looks = 0_u32;
+        while !owned.running().stopping {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = sleep(LOOK_EVERY) => looks = looks.wrapping_add(1),
+            }
+            let Some(status) = owned.death() else {
+                if looks.is_multiple_of(LOOKS_PER_TRIM) {
+                    postmaster::trim_log(&self.home);
+                }
+                continue;
+            };
+            tracing::error!(%status, log = %self.home.log_path().display(), "the embedded postgres died, restarting it");
+            match self.restart(owned, &|| cancel.is_cancelled() || owned.running().stopping).await {
+                Ok(()) => {
+                    tracing::info!(port = self.port, "the embedded postgres runs again");
+                    wait = RESTART_WAIT;
+                }
+                Err(Error::Cancelled) => return,
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the embedded postgres does not start");
+                    tokio::select! {
+                        () = cancel.cancelled() => return,
+                        () = sleep(wait) => wait = (wait * 2).min(RESTART_WAIT_MAX),
+                    }
+                }
+            }
+        }
+    }
+
+    async fn restart(&self, owned: &Owned, cancelled: Cancelled<'_>) -> Result<(), Error> {
+        let _turn = owned.restarting.lock().await;
+        let left = Postmaster::adopt_or_clear(&self.home, Some(&self.password), cancelled).await?;
+        let server = match left {
+            Some(server) if server.port == self.port => server,
+            other => {
+                if let Some(mut other) = other {
+                    // Someone started a server here by hand; the pools of this process know only our port.
+                    other.stop(&self.home.cluster).await;
+                }
+                Postmaster::launch(&self.home, &owned.bin, &self.password, self.port, cancelled).await?
+            }
+        };
+        owned.running().server = Some(server);
+        Ok(())
+    }
+
+    /// Stops the server: fast, and by force after some seconds. Nothing that was committed is lost either way. What
+    /// another Tidegate runs is left alone.
+    pub async fn stop(&self) {
+        let Some(owned) = &self.owned else { return };
+        owned.running().stopping = true;
+        let _turn = owned.restarting.lock().await;
+        let server = owned.running().server.take();
+        if let Some(mut server) = server {
+            server.stop(&self.home.cluster).await;
+        }
+        owned.running().lock = None;
+    }
+}
+
+impl Owned {
+    /// How the server ended, if it should run and does not.
+    fn death(&self) -> Option<String> {
+        let mut running = self.running();
+        if running.stopping {
+            return None;
+        }
+        match &mut running.server {
+            Some(server) => {
+                let status = server.ended()?;
+                running.server = None;
+                Some(status)
+            }
+            None => Some("it could not be restarted".to_owned()),
+        }
+    }
+}
+
+async fn find_binaries(home: &Home, wanted: Option<u32>) -> Result<PgBin, Error> {
+    let on_this_machine = binaries::find(&Places::of_this_machine().await, wanted).await?;
+    let bin = if let Some(bin) = on_this_machine {
+        bin
+    } else {
+        let cache = home.room().parent().unwrap_or(home.room()).join("postgres-binaries");
+        fetch::from_cache_or_network(&cache, wanted).await?
+    };
+    if let Some(cluster) = wanted
+        && cluster != bin.major
+    {
+        let path = home.cluster.clone();
+        return Err(Error::OtherVersion { path, cluster, binaries: bin.major, bin_dir: bin.dir });
+    }
+    if let Some(user) = &home.user
+        && let Some(blocked_at) = user.blocked_at(&bin.dir)
+    {
+        return Err(Error::Unreachable { user: user.name.clone(), path: bin.dir, blocked_at });
+    }
+    Ok(bin)
+}
+
+async fn launch_on_a_free_port(
+    home: &Home,
+    bin: &PgBin,
+    password: &Secret,
+    cancelled: Cancelled<'_>,
+) -> Result<Postmaster, Error> {
+    let mut choices = 0;
+    loop {
+        choices += 1;
+        let port = home.choose_port()?;
+        match Postmaster::launch(home, bin, password, port, cancelled).await {
+            Err(Error::Exited { .. }) if !home::port_is_free(port) && choices < PORT_CHOICES => {}
+            launched_or_failed => return launched_or_failed,
+        }
+    }
+}
+
+/// `path` as one word of a POSIX shell.
+fn shell_quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+@%".contains(&byte)) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_quoted_for_the_shell_only_where_they_must_be() {
+        assert_eq!(shell_quoted(Path::new("/srv/tide-gate/pgpass")), "/srv/tide-gate/pgpass");
+        assert_eq!(shell_quoted(Path::new("/home/o'neill/my data")), r"'/home/o'\''neill/my data'");
+    }
+}

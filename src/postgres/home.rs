@@ -1,0 +1,292 @@
+//! The data folder of the embedded Postgres and the small files in it.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `lock` | the process id of the Tidegate that runs the server, locked while it does |
+//! | `pgpass` | the password, in the form that `psql` reads (mode 0600) |
+//! | `port` | the port of the last start |
+//! | `server.log` | what the server says; begun anew when it grows |
+//! | `cluster` | the cluster, or a link to it where the server's user cannot enter this folder |
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rand::RngExt as _;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use tokio::time::sleep;
+
+use super::{Error, ServerUser};
+use crate::secret::Secret;
+
+pub(super) const HOST: &str = "127.0.0.1";
+pub(super) const USER: &str = "tidegate";
+pub(super) const DATABASE: &str = "tidegate";
+
+/// Where clusters go when root's data folder is closed to the server's user.
+const ROOM_ELSEWHERE: &str = "/var/lib/tidegate";
+/// A short command such as `status` may hold the lock; a start waits this long for it.
+const LOCK_WITHIN: Duration = Duration::from_secs(5);
+/// Ports below what systems use for outgoing connections, so that the one we had is free again at the next start.
+const PORTS: std::ops::RangeInclusive<u16> = 20_000..=32_000;
+const PORT_TRIES: u32 = 100;
+const LOG_BYTES_MAX: u64 = 8 * 1024 * 1024;
+const LOG_TAIL_BYTES: u64 = 2 * 1024;
+
+/// The data folder, resolved.
+#[derive(Debug, Clone)]
+pub(super) struct Home {
+    /// `embedded.data_dir`, absolute.
+    pub dir: PathBuf,
+    /// Where the cluster is or will be; its parent is where the server's user can be sent.
+    pub cluster: PathBuf,
+    /// Whom the server runs as, when Tidegate runs as root.
+    pub user: Option<ServerUser>,
+}
+
+impl Home {
+    /// The folder as it is; nothing is made.
+    pub fn at(data_dir: &Path) -> Result<Self, Error> {
+        let dir = std::path::absolute(data_dir).map_err(Error::io("resolve", data_dir))?;
+        let cluster =
+            fs::read_link(dir.join("cluster")).map_or_else(|_| dir.join("cluster"), |target| dir.join(target));
+        Ok(Self { dir, cluster, user: None })
+    }
+
+    /// The folder, made where it is missing, with a place for the cluster that the server's user can reach.
+    pub fn prepare(data_dir: &Path) -> Result<Self, Error> {
+        let mut home = Self::at(data_dir)?;
+        home.user = ServerUser::choose(&home.cluster)?;
+        // Only root's folder is open for passing through: the server's user must get to the cluster inside.
+        let mode = if home.user.is_some() { 0o711 } else { 0o700 };
+        let parent = home.dir.parent().unwrap_or(&home.dir);
+        fs::create_dir_all(parent).map_err(Error::io("make", parent))?;
+        if !home.dir.is_dir() {
+            DirBuilder::new().mode(mode).create(&home.dir).map_err(Error::io("make", &home.dir))?;
+        }
+        home.find_room()?;
+        Ok(home)
+    }
+
+    fn find_room(&mut self) -> Result<(), Error> {
+        let Some(user) = &self.user else { return Ok(()) };
+        let room = self.cluster.parent().unwrap_or(&self.dir).to_owned();
+        let Some(blocked_at) = user.blocked_at(&room) else { return Ok(()) };
+        let unreachable = Error::Unreachable { user: user.name.clone(), path: room, blocked_at };
+        if self.cluster.exists() || self.dir.join("cluster").is_symlink() {
+            return Err(unreachable);
+        }
+        let room = Path::new(ROOM_ELSEWHERE).join(format!("{:016x}", rand::random::<u64>()));
+        let made = DirBuilder::new().recursive(true).mode(0o711).create(&room);
+        if made.is_err() || user.blocked_at(&room).is_some() {
+            return Err(unreachable);
+        }
+        tracing::info!(
+            data_dir = %self.dir.display(), cluster = %room.display(), user = user.name,
+            "the server's user cannot enter the data folder, the cluster is kept elsewhere"
+        );
+        self.cluster = room.join("cluster");
+        let link = self.dir.join("cluster");
+        symlink(&self.cluster, &link).map_err(Error::io("make the link", link))
+    }
+
+    /// The folder that the cluster is in.
+    pub fn room(&self) -> &Path {
+        self.cluster.parent().unwrap_or(&self.dir)
+    }
+
+    pub fn log_path(&self) -> PathBuf {
+        self.dir.join("server.log")
+    }
+
+    pub fn password_path(&self) -> PathBuf {
+        self.dir.join("pgpass")
+    }
+
+    /// The lock that only the Tidegate that runs the server holds. The system releases it when that process ends.
+    pub async fn lock(&self) -> Result<File, Error> {
+        let path = self.dir.join("lock");
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
+        let deadline = Instant::now() + LOCK_WITHIN;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(source)) => return Err(Error::Io { doing: "lock", path, source }),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => sleep(super::process::POLL).await,
+                Err(TryLockError::WouldBlock) => {
+                    let pid = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+                    return Err(Error::Busy { dir: self.dir.clone(), pid });
+                }
+            }
+        }
+        // For the message that another process gives; the lock itself needs no content.
+        file.set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(Error::io("write", &path))?;
+        Ok(file)
+    }
+
+    /// The password in use, if there is one.
+    pub fn password(&self) -> Result<Option<Secret>, Error> {
+        let path = self.password_path();
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(text
+                .lines()
+                .find_map(|line| line.strip_prefix(&format!("{HOST}:*:*:{USER}:")))
+                .filter(|password| !password.is_empty())
+                .map(Secret::from)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::Io { doing: "read", path, source }),
+        }
+    }
+
+    /// A new password, safely on disk before anything depends on it.
+    pub fn new_password(&self) -> Result<Secret, Error> {
+        let password = hex::encode(rand::random::<[u8; 24]>());
+        write_private(&self.password_path(), &format!("{HOST}:*:*:{USER}:{password}\n"))?;
+        Ok(Secret::new(password))
+    }
+
+    /// The port of the last start, as it was written.
+    pub fn last_port(&self) -> Option<u16> {
+        fs::read_to_string(self.dir.join("port")).ok()?.trim().parse().ok()
+    }
+
+    /// The port of the last start if it is free, else another free one.
+    pub fn choose_port(&self) -> Result<u16, Error> {
+        let mut rng = rand::rng();
+        let random = std::iter::repeat_with(|| rng.random_range(PORTS)).take(PORT_TRIES as usize);
+        if let Some(port) = self.last_port().into_iter().chain(random).find(|port| port_is_free(*port)) {
+            return Ok(port);
+        }
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|listener| listener.local_addr())
+            .map(|address| address.port())
+            .map_err(Error::io("find a free port for", &self.dir))
+    }
+
+    pub fn remember_port(&self, port: u16) -> Result<(), Error> {
+        write_private(&self.dir.join("port"), &format!("{port}\n"))
+    }
+
+    /// The server's log, open for appending, begun anew if it has grown.
+    pub fn open_log(&self) -> Result<File, Error> {
+        let path = self.log_path();
+        let open = || OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+        let log = open().map_err(Error::io("open", &path))?;
+        trim(&log).map_err(Error::io("shorten", &path))?;
+        Ok(log)
+    }
+
+    /// The last lines that the server wrote behind byte `from`, on one line.
+    pub fn log_tail(&self, from: u64) -> String {
+        let read = || -> std::io::Result<String> {
+            let mut file = File::open(self.log_path())?;
+            let length = file.metadata()?.len();
+            file.seek(std::io::SeekFrom::Start(from.min(length).max(length.saturating_sub(LOG_TAIL_BYTES))))?;
+            let mut bytes = Vec::new();
+            file.take(LOG_TAIL_BYTES).read_to_end(&mut bytes)?;
+            Ok(one_line(&String::from_utf8_lossy(&bytes)))
+        };
+        read().unwrap_or_else(|error| format!("(unreadable: {error})"))
+    }
+}
+
+/// How to log in to the server on `port`.
+pub(super) fn login(port: u16, password: &Secret, database: &str) -> PgConnectOptions {
+    PgConnectOptions::new_without_pgpass()
+        .host(HOST)
+        .port(port)
+        .username(USER)
+        .password(password.expose())
+        .database(database)
+        .ssl_mode(PgSslMode::Disable)
+}
+
+/// Begins the log anew when it is too long. The server appends, so it goes on at the new end.
+pub(super) fn trim(log: &File) -> std::io::Result<()> {
+    if log.metadata()?.len() > LOG_BYTES_MAX { log.set_len(0) } else { Ok(()) }
+}
+
+/// What a program said, for the end of a one-line message.
+pub(super) fn one_line(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if lines.is_empty() { "(nothing)".to_owned() } else { lines.join(" | ") }
+}
+
+pub(super) fn port_is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// Replaces a file in one step, readable by its owner alone.
+fn write_private(path: &Path, content: &str) -> Result<(), Error> {
+    let beside = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
+        file.write_all(content.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        File::open(path.parent().unwrap_or(path))?.sync_all()
+    };
+    write().map_err(Error::io("write", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn home() -> (tempfile::TempDir, Home) {
+        let root = tempfile::tempdir().unwrap();
+        let home = Home { dir: root.path().to_owned(), cluster: root.path().join("cluster"), user: None };
+        (root, home)
+    }
+
+    #[test]
+    fn a_password_is_kept_for_its_owner_alone_and_read_back() {
+        let (_root, home) = home();
+        assert!(home.password().unwrap().is_none());
+        let made = home.new_password().unwrap();
+        assert_eq!(home.password().unwrap().unwrap().expose(), made.expose());
+        let mode = fs::metadata(home.password_path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn the_last_port_is_taken_again_if_it_is_free() {
+        let (_root, home) = home();
+        let port = home.choose_port().unwrap();
+        home.remember_port(port).unwrap();
+        assert_eq!(home.choose_port().unwrap(), port);
+        let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        assert_ne!(home.choose_port().unwrap(), port);
+    }
+
+    #[test]
+    fn the_tail_of_the_log_is_short_and_on_one_line() {
+        let (_root, home) = home();
+        assert!(home.log_tail(0).contains("unreadable"));
+        fs::write(home.log_path(), format!("{}\nFATAL:  first\n\nHINT:  second\n", "x".repeat(5_000))).unwrap();
+        assert_eq!(home.log_tail(5_001), "FATAL:  first | HINT:  second");
+        assert!(home.log_tail(0).len() < 3_000);
+    }
+
+    #[test]
+    fn a_log_that_has_grown_is_begun_anew() {
+        let (_root, home) = home();
+        File::create(home.log_path()).unwrap().set_len(LOG_BYTES_MAX + 1).unwrap();
+        assert_eq!(home.open_log().unwrap().metadata().unwrap().len(), 0);
+    }
+}

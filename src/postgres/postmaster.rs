@@ -1,0 +1,284 @@
+//! One server process: launched or found running, asked, stopped.
+
+use std::io::Seek as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tokio::time::{sleep, timeout};
+
+use super::Error;
+use super::binaries::PgBin;
+use super::home::{self, DATABASE, Home};
+use super::process::{self, POLL, ended_within, is_alive, signal};
+use super::user::as_server;
+use crate::secret::Secret;
+
+/// Recovery of a crashed server replays at most `max_wal_size`; a slow disk may need minutes for it.
+const READY_WITHIN: Duration = Duration::from_mins(5);
+/// A server that was left running and that is neither ready nor starting gets this long to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Rolls back what is open and writes a checkpoint. SIGTERM leaves the daemon 10 s for everything.
+const FAST_STOP: Duration = Duration::from_secs(6);
+/// Ends at once; the next start recovers.
+const IMMEDIATE_STOP: Duration = Duration::from_secs(2);
+/// How long the backends of a killed postmaster get to notice and leave.
+const ORPHANS_LEAVE: Duration = Duration::from_secs(1);
+
+/// Set at every start, so that no older file and no `alter system` undoes them.
+const SETTINGS: &[&str] = &[
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+    "password_encryption=scram-sha-256",
+    // A commit is on disk before it is answered: the first promise rests on it.
+    "fsync=on",
+    "full_page_writes=on",
+    "synchronous_commit=on",
+    "shared_buffers=128MB",
+    "max_wal_size=1GB",
+    "max_connections=100",
+    "jit=off",
+    "timezone=UTC",
+    "log_timezone=UTC",
+    "logging_collector=off",
+    "log_destination=stderr",
+    // An error's text can hold a row's content, which stays out of logs; the client gets it anyway.
+    "log_min_messages=log",
+    "log_min_error_statement=panic",
+    "log_error_verbosity=terse",
+    "log_statement=none",
+    "log_checkpoints=off",
+    "cluster_name=tidegate",
+];
+
+/// Whether whoever waits has changed his mind.
+pub(super) type Cancelled<'a> = &'a (dyn Fn() -> bool + Sync);
+
+/// A running server. Dropping it tells it to stop.
+#[derive(Debug)]
+pub(super) struct Postmaster {
+    pid: Pid,
+    /// None: it was started by a Tidegate that is gone.
+    child: Option<Child>,
+    pub port: u16,
+}
+
+/// What a server says to a login.
+pub(super) enum Answer {
+    Ready,
+    /// It recovers, starts or stops, or nobody listens.
+    NotNow,
+    WrongPassword,
+}
+
+pub(super) async fn ask(port: u16, password: &Secret) -> Answer {
+    let login = home::login(port, password, "postgres");
+    match timeout(ANSWER_WITHIN, login.connect()).await {
+        Ok(Ok(connection)) => {
+            // An answer was all that was wanted; the server ends the session when the socket goes.
+            drop(connection.close().await);
+            Answer::Ready
+        }
+        Ok(Err(sqlx::Error::Database(error))) if error.code().is_some_and(|code| code == "28P01") => {
+            Answer::WrongPassword
+        }
+        // No database or too many sessions: it is there.
+        Ok(Err(sqlx::Error::Database(error))) if error.code().is_some_and(|code| code == "53300") => Answer::Ready,
+        Ok(Err(_)) | Err(_) => Answer::NotNow,
+    }
+}
+
+impl Postmaster {
+    /// Starts the server on `port` and waits until it takes connections.
+    pub async fn launch(
+        home: &Home,
+        bin: &PgBin,
+        password: &Secret,
+        port: u16,
+        cancelled: Cancelled<'_>,
+    ) -> Result<Self, Error> {
+        let mut log = home.open_log()?;
+        let log_start = log.seek(std::io::SeekFrom::End(0)).unwrap_or(0);
+        let both = log.try_clone().map_err(Error::io("open", home.log_path()))?;
+        let mut command = Command::new(bin.program("postgres"));
+        as_server(&mut command, home.user.as_ref());
+        command
+            .current_dir(&home.cluster)
+            .arg("-D")
+            .arg(&home.cluster)
+            .args(["-p", &port.to_string()])
+            .args(SETTINGS.iter().flat_map(|setting| ["-c", setting]))
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(both);
+        let child = command.spawn().map_err(Error::io("run", bin.program("postgres")))?;
+        let mut server = Self { pid: Pid::from_child(&child), child: Some(child), port };
+        let ready = server.wait_until_ready(home, password, log_start, cancelled).await;
+        if let Err(error) = ready {
+            server.stop(&home.cluster).await;
+            return Err(error);
+        }
+        Ok(server)
+    }
+
+    async fn wait_until_ready(
+        &mut self,
+        home: &Home,
+        password: &Secret,
+        log_start: u64,
+        cancelled: Cancelled<'_>,
+    ) -> Result<(), Error> {
+        let deadline = Instant::now() + READY_WITHIN;
+        while Instant::now() < deadline {
+            if cancelled() {
+                return Err(Error::Cancelled);
+            }
+            if let Some(status) = self.ended() {
+                return Err(Error::Exited { status, log: home.log_path(), tail: home.log_tail(log_start) });
+            }
+            match ask(self.port, password).await {
+                Answer::Ready => return Ok(()),
+                Answer::WrongPassword => return Err(Error::Password { path: home.password_path() }),
+                Answer::NotNow => sleep(POLL).await,
+            }
+        }
+        Err(Error::NotReady { secs: READY_WITHIN.as_secs(), log: home.log_path(), tail: home.log_tail(log_start) })
+    }
+
+    /// The server that an earlier Tidegate left running on this cluster, if it takes our password. Any other process
+    /// that is left of it is stopped, so that `none` means that the cluster is free.
+    pub async fn adopt_or_clear(
+        home: &Home,
+        password: Option<&Secret>,
+        cancelled: Cancelled<'_>,
+    ) -> Result<Option<Self>, Error> {
+        let pid_file = home.cluster.join("postmaster.pid");
+        let written = std::fs::read_to_string(&pid_file).ok();
+        let (pid, port) = written.as_deref().map_or((None, None), parse_pid_file);
+        let left = process::of_cluster(&home.cluster, pid);
+        if let (Some(pid), Some(port), Some(password)) = (pid.filter(|pid| left.contains(pid)), port, password) {
+            let deadline = Instant::now() + ANSWER_WITHIN;
+            while is_alive(pid) && Instant::now() < deadline {
+                if cancelled() {
+                    return Err(Error::Cancelled);
+                }
+                match ask(port, password).await {
+                    Answer::Ready => return Ok(Some(Self { pid, child: None, port })),
+                    Answer::WrongPassword => break,
+                    Answer::NotNow => sleep(POLL).await,
+                }
+            }
+            Self { pid, child: None, port }.stop(&home.cluster).await;
+        }
+        clear(home, pid).await?;
+        if written.is_some() && pid_file.exists() {
+            // Nothing works in the cluster any more, so whatever the file says is wrong. The server itself would trip
+            // over garbage in it, or over a stranger's process that has got the number.
+            std::fs::remove_file(&pid_file).map_err(Error::io("remove the stale", &pid_file))?;
+        }
+        Ok(None)
+    }
+
+    /// How the server ended, if it has.
+    pub fn ended(&mut self) -> Option<String> {
+        match &mut self.child {
+            Some(child) => match child.try_wait() {
+                Ok(status) => status.map(|status| status.to_string()),
+                Err(error) => Some(error.to_string()),
+            },
+            None => (!is_alive(self.pid)).then(|| "gone".to_owned()),
+        }
+    }
+
+    /// Fast, then at once, then by force.
+    pub async fn stop(&mut self, cluster: &Path) {
+        for (name, limit) in [(Signal::INT, FAST_STOP), (Signal::QUIT, IMMEDIATE_STOP), (Signal::KILL, IMMEDIATE_STOP)]
+        {
+            if self.ended().is_some() {
+                return;
+            }
+            signal(self.pid, name);
+            if ended_within(&[self.pid], limit).await {
+                break;
+            }
+            tracing::warn!(cluster = %cluster.display(), secs = limit.as_secs(), "postgres did not stop when it was told");
+        }
+        self.ended();
+    }
+}
+
+impl Drop for Postmaster {
+    fn drop(&mut self) {
+        if self.ended().is_none() {
+            signal(self.pid, Signal::INT);
+        }
+    }
+}
+
+/// Ends every process that a killed postmaster left in the cluster. They leave by themselves once they notice; a new
+/// server would refuse to start beside them.
+async fn clear(home: &Home, pid_file_says: Option<Pid>) -> Result<(), Error> {
+    for (name, limit) in
+        [(None, ORPHANS_LEAVE), (Some(Signal::QUIT), IMMEDIATE_STOP), (Some(Signal::KILL), IMMEDIATE_STOP)]
+    {
+        let left = process::of_cluster(&home.cluster, pid_file_says);
+        if left.is_empty() {
+            return Ok(());
+        }
+        if let Some(name) = name {
+            for pid in &left {
+                signal(*pid, name);
+            }
+        }
+        ended_within(&left, limit).await;
+    }
+    match process::of_cluster(&home.cluster, pid_file_says).first() {
+        None => Ok(()),
+        Some(pid) => Err(Error::Leftover { pid: pid.as_raw_pid(), path: home.cluster.clone() }),
+    }
+}
+
+/// Makes the database that Tidegate uses, if it is not there yet.
+pub(super) async fn ensure_database(port: u16, password: &Secret) -> Result<(), Error> {
+    let mut connection = home::login(port, password, "postgres").connect().await?;
+    let there = sqlx::query_scalar::<_, bool>("select exists (select from pg_database where datname = $1)")
+        .bind(DATABASE)
+        .fetch_one(&mut connection)
+        .await?;
+    if !there {
+        sqlx::query(sqlx::AssertSqlSafe(format!("create database {DATABASE}"))).execute(&mut connection).await?;
+    }
+    connection.close().await?;
+    Ok(())
+}
+
+/// Process id and port, which stand on the first and the fourth line; garbage gives none.
+fn parse_pid_file(text: &str) -> (Option<Pid>, Option<u16>) {
+    let line = |number: usize| text.lines().nth(number).map(str::trim);
+    let pid = line(0).and_then(|line| line.parse().ok()).filter(|pid| *pid > 1).and_then(Pid::from_raw);
+    (pid, line(3).and_then(|line| line.parse().ok()))
+}
+
+/// Begins the log of a running server anew if it has grown.
+pub(super) fn trim_log(home: &Home) {
+    let trimmed = std::fs::OpenOptions::new().append(true).open(home.log_path()).and_then(|log| home::trim(&log));
+    if let Err(error) = trimmed {
+        tracing::warn!(log = %home.log_path().display(), %error, "cannot shorten the server's log");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_file_is_read_and_garbage_is_nothing() {
+        let (pid, port) = parse_pid_file("4711\n/data/cluster\n1700000000\n25432\n\n127.0.0.1\n  12 34\nready   \n");
+        assert_eq!((pid.map(Pid::as_raw_pid), port), (Some(4711), Some(25432)));
+        for garbage in ["", "\n\n\n", "-5\n", "0\n", "1\n", "99999999999999\n", "\u{0}\u{0}\u{0}"] {
+            assert_eq!(parse_pid_file(garbage), (None, None), "{garbage:?}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Everything that needs a real Postgres, real HTTP or real processes, in one binary.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what should not happen fails the test")]
+
+mod embedded;
+mod harness;
+mod support;

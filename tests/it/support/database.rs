@@ -1,0 +1,175 @@
+//! A database for each test, cloned from a template that was migrated once.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool};
+use tidegate::secret::Secret;
+use tokio::sync::OnceCell;
+use url::Url;
+
+use super::server;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// Names of our databases begin like this, and go on with the second of their creation.
+const PREFIX: &str = "tidegate_test_";
+/// A database that is older was left by a killed test.
+const LEFTOVER_AFTER: Duration = Duration::from_hours(1);
+/// A test must not take the connections of the others.
+const CONNECTIONS_MAX: u32 = 5;
+/// A database goes within a tenth of that, unless something is in the way.
+const DROP_WAIT: Duration = Duration::from_secs(2);
+/// Any number; all of a server's tests must use the same.
+const TEMPLATE_LOCK: i64 = 0x7469_6465_6761_7465;
+
+/// A database that only this test uses, gone when it is dropped.
+#[derive(Debug)]
+pub struct TestDatabase {
+    name: String,
+    url: Url,
+    pool: PgPool,
+}
+
+impl TestDatabase {
+    /// With all migrations applied.
+    pub async fn create() -> Self {
+        static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+        Self::clone_of(TEMPLATE.get_or_init(template).await).await
+    }
+
+    /// Without any migration.
+    pub async fn create_empty() -> Self {
+        Self::clone_of("template0").await
+    }
+
+    async fn clone_of(template: &str) -> Self {
+        let name = format!("{PREFIX}{}_{:016x}", epoch_secs(), rand::random::<u64>());
+        let mut admin = Self::superuser().await;
+        execute(&mut admin, format!("create database {name} template {template} encoding 'UTF8'")).await;
+        admin.close().await.unwrap();
+        let mut url = server::shared().url.clone();
+        url.set_path(&name);
+        let options: PgConnectOptions = url.as_str().parse().unwrap();
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .acquire_timeout(Duration::from_secs(30))
+            .connect_lazy_with(options.disable_statement_logging());
+        Self { name, url, pool }
+    }
+
+    /// A connection to the server's maintenance database, with every right.
+    pub async fn superuser() -> PgConnection {
+        PgConnection::connect(server::shared().url.as_str()).await.expect("the server of the tests answers")
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it is, with the password, as `database.url` would say it.
+    pub fn url(&self) -> &str {
+        self.url.as_str()
+    }
+
+    /// The same, as the config holds it.
+    pub fn secret(&self) -> Secret {
+        Secret::from(self.url.as_str())
+    }
+
+    /// A pool of a few connections.
+    pub fn pool(&self) -> PgPool {
+        self.pool.clone()
+    }
+
+    /// A session of its own, for locks and temporary tables.
+    pub async fn connect(&self) -> PgConnection {
+        PgConnection::connect(self.url.as_str()).await.unwrap()
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let sql = format!("drop database if exists {} with (force)", self.name);
+        let (done, wait) = std::sync::mpsc::channel::<()>();
+        // A thread of its own: the test's runtime cannot be waited for from here. What fails is swept up later.
+        std::thread::spawn(move || {
+            if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                runtime.block_on(async {
+                    if let Ok(mut admin) = PgConnection::connect(server::shared().url.as_str()).await {
+                        drop(admin.execute(AssertSqlSafe(sql)).await);
+                        drop(admin.close().await);
+                    }
+                });
+            }
+            drop(done);
+        });
+        // Not to its end at any price: the server waits for every login that is under way, and one of those may be a
+        // task of the very runtime that stands still here.
+        wait.recv_timeout(DROP_WAIT).unwrap_or_default();
+    }
+}
+
+/// The name of the migrated template, made if this set of migrations has none yet.
+async fn template() -> String {
+    let mut admin = TestDatabase::superuser().await;
+    sqlx::query("select pg_advisory_lock($1)").bind(TEMPLATE_LOCK).execute(&mut admin).await.unwrap();
+    sweep(&mut admin).await;
+    let name = format!("tidegate_template_{}", migrations_hash());
+    let there: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+        .bind(&name)
+        .fetch_one(&mut admin)
+        .await
+        .unwrap();
+    if !there {
+        // Under another name until it is whole, so that a killed test leaves no half-migrated template.
+        let building = format!("{name}_building");
+        execute(&mut admin, format!("drop database if exists {building} with (force)")).await;
+        execute(&mut admin, format!("create database {building} template template0 encoding 'UTF8'")).await;
+        let mut url = server::shared().url.clone();
+        url.set_path(&building);
+        let mut connection = PgConnection::connect(url.as_str()).await.unwrap();
+        MIGRATIONS.run_direct(None, &mut connection, false).await.expect("the migrations apply to an empty database");
+        connection.close().await.unwrap();
+        execute(&mut admin, format!("alter database {building} rename to {name}")).await;
+        execute(&mut admin, format!("alter database {name} allow_connections false")).await;
+    }
+    // The lock goes with the session.
+    admin.close().await.unwrap();
+    name
+}
+
+/// Removes the databases of tests that were killed.
+async fn sweep(admin: &mut PgConnection) {
+    let names: Vec<String> = sqlx::query_scalar("select datname from pg_database where starts_with(datname, $1)")
+        .bind(PREFIX)
+        .fetch_all(&mut *admin)
+        .await
+        .unwrap();
+    let oldest = epoch_secs() - LEFTOVER_AFTER.as_secs();
+    for name in names {
+        let made: Option<u64> = name[PREFIX.len()..].split('_').next().and_then(|secs| secs.parse().ok());
+        if made.is_some_and(|made| made < oldest) {
+            execute(admin, format!("drop database if exists {name} with (force)")).await;
+        }
+    }
+}
+
+/// Of every migration's number and content.
+fn migrations_hash() -> String {
+    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+    for migration in MIGRATIONS.iter() {
+        hasher.update(&migration.version.to_le_bytes());
+        hasher.update(&migration.checksum);
+    }
+    format!("{:016x}", hasher.digest())
+}
+
+async fn execute(connection: &mut PgConnection, sql: String) {
+    connection.execute(AssertSqlSafe(sql)).await.unwrap();
+}
+
+fn epoch_secs() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}

@@ -1,0 +1,13 @@
+//! What the tests share: a database for each, and a way to wait.
+
+pub mod child;
+mod container;
+pub mod database;
+mod folder;
+mod reaper;
+mod server;
+pub mod wait;
+
+pub use self::database::TestDatabase;
+pub use self::folder::ServerFolder;
+pub use self::wait::eventually;
