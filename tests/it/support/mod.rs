@@ -6,8 +6,8 @@ pub mod database;
 mod folder;
 mod reaper;
 mod server;
-pub mod world;
 pub mod wait;
+pub mod world;
 
 pub use self::database::TestDatabase;
 pub use self::folder::ServerFolder;

@@ -15,7 +15,7 @@ use tidegate::load::timestamp;
 use tidegate::schedule::{ByHand, enqueue_manual};
 use tidegate::simulator::lynn::Volume;
 use tidegate::simulator::{Control, Options, Simulator};
-use tidegate::store::history::TaskState;
+use tidegate::store::progress::TaskState;
 
 use super::TestDatabase;
 
@@ -74,7 +74,9 @@ impl World {
             .options
             .limits
             .iter()
-            .map(|(name, limit)| (name.clone(), limit.amount.unwrap(), limit.period.unwrap().div_f64(recipe.options.speed)))
+            .map(|(name, limit)| {
+                (name.clone(), limit.amount.unwrap(), limit.period.unwrap().div_f64(recipe.options.speed))
+            })
             .collect();
         let account = recipe.options.lynn.clone();
         let simulator = tidegate::simulator::start(recipe.options.clone()).await.unwrap();
@@ -84,8 +86,16 @@ impl World {
         let _ = writeln!(yaml, "server: {{ listen: 127.0.0.1:0 }}\nworker: {}", recipe.worker);
         let _ = writeln!(yaml, "connections:\n  acme:\n    vendor: lynn_reporting");
         let _ = writeln!(yaml, "    base_url: {}\n    tenant: {}", simulator.base_url(), account.tenant);
-        let _ = writeln!(yaml, "    access_token: {}\n    access_token_secret: {}", account.access_token, account.access_token_secret);
-        let _ = writeln!(yaml, "    page_size: {}\n    retry: {{ max_attempts: 3, initial: 20ms, max: 100ms }}", recipe.page_size);
+        let _ = writeln!(
+            yaml,
+            "    access_token: {}\n    access_token_secret: {}",
+            account.access_token, account.access_token_secret
+        );
+        let _ = writeln!(
+            yaml,
+            "    page_size: {}\n    retry: {{ max_attempts: 3, initial: 20ms, max: 100ms }}",
+            recipe.page_size
+        );
         let _ = writeln!(yaml, "    quotas:");
         for (name, amount, per) in limits {
             let amount = if name == "period_bandwidth" { format!("{}kB", amount / 1000) } else { amount.to_string() };
@@ -94,7 +104,11 @@ impl World {
         for line in &recipe.connection {
             let _ = writeln!(yaml, "    {line}");
         }
-        let _ = writeln!(yaml, "jobs:\n  lynn:\n    connection: acme\n    streams: {}\n    start: {}", recipe.streams, recipe.start);
+        let _ = writeln!(
+            yaml,
+            "jobs:\n  lynn:\n    connection: acme\n    streams: {}\n    start: {}",
+            recipe.streams, recipe.start
+        );
         for line in &recipe.job {
             let _ = writeln!(yaml, "    {line}");
         }

@@ -1,4 +1,4 @@
-//! What ran and how it went: read-only questions, and the end of runs that nobody waits for any more.
+//! How runs that a command waits for get on, and their end when nobody waits any more.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -82,18 +82,16 @@ pub async fn tasks(executor: impl PgExecutor<'_>, runs: &[i64]) -> Result<Vec<Ta
     .await
 }
 
-/// Ends runs that were enqueued for a command which was interrupted. What they have read stays, with its cursors.
-pub async fn cancel(executor: impl PgExecutor<'_>, runs: &[i64], owner_prefix: &str) -> Result<u64, sqlx::Error> {
+/// Ends runs that were enqueued for a command which was interrupted, unless a daemon works on them. What they have read
+/// stays, with its cursors.
+pub async fn cancel(executor: impl PgExecutor<'_>, runs: &[i64]) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "
         update tidegate.run
-        set state = 'cancelled', finished_at = clock_timestamp(), owner = null, lease_until = null, fence = fence + 1
-        where
-            id = any($1)
-            and (state in ('queued', 'waiting') or (state = 'running' and starts_with(owner, $2)))
+        set state = 'cancelled', finished_at = clock_timestamp()
+        where id = any($1) and state in ('queued', 'waiting')
         ",
         runs,
-        owner_prefix,
     )
     .execute(executor)
     .await?;
