@@ -6,8 +6,10 @@ pub mod database;
 mod folder;
 mod reaper;
 mod server;
+pub mod world;
 pub mod wait;
 
 pub use self::database::TestDatabase;
 pub use self::folder::ServerFolder;
 pub use self::wait::eventually;
+pub use self::world::World;
