@@ -1,6 +1,7 @@
 //! The control tables: static, checked SQL. The executor is always an argument, so callers choose the transaction.
 
 pub mod cursor;
+pub mod history;
 pub mod migrate;
 pub mod run;
 pub mod status;

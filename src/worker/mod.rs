@@ -1,1 +1,4 @@
 //! Under construction.
+
+pub mod grid;
+pub mod policy;
