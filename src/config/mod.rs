@@ -37,6 +37,7 @@ use crate::secret::Secret;
 use crate::vendor::{self, Vendor};
 pub use fault::{Fault, Faults};
 pub use schema::json_schema;
+pub(crate) use suggest::hint as suggestion;
 pub use units::show_duration;
 
 /// Everything that was configured, checked.
@@ -171,6 +172,11 @@ impl Config {
         let mut faults = Faults::default();
         let sources = load::read(path, &mut faults);
         Self::from_sources(&sources, env, faults)
+    }
+
+    /// What holds when no file says anything: the defaults, and what `env` overrides.
+    pub fn without_files(env: &BTreeMap<String, String>) -> Result<Self, Faults> {
+        Self::from_sources(&[], env, Faults::default())
     }
 
     fn from_sources(sources: &[load::Source], env: &BTreeMap<String, String>, faults: Faults) -> Result<Self, Faults> {

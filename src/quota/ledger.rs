@@ -112,6 +112,36 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// Every limit of the ledger of `key` as it stands now, and nothing is written: limits that were never used are shown
+    /// as such, and what another process opened the ledger with stays in force.
+    pub async fn peek(
+        pool: PgPool,
+        key: &LedgerKey,
+        connection_name: &str,
+        limits: &[Limit],
+    ) -> Result<Snapshot, LedgerError> {
+        let mut ledger = Self { pool, id: 0, connection: connection_name.into(), limits: Arc::new([]) };
+        let query = sqlx::query!(
+            "select l.id, l.name
+            from tidegate.quota_ledger as ledger
+            join tidegate.quota_limit as l on l.ledger_id = ledger.id
+            where ledger.key = $1",
+            key.as_str(),
+        );
+        let rows = ledger.within_deadline(query.fetch_all(&ledger.pool)).await?;
+        let id_of = |limit: &Limit| rows.iter().find(|row| row.name == limit.name).map(|row| row.id);
+        ledger.limits =
+            limits.iter().filter_map(|limit| Some(Held { id: id_of(limit)?, limit: limit.clone() })).collect();
+        let mut used = ledger.snapshot().await?;
+        let mut snapshot = Snapshot::unused(limits, used.now);
+        for entry in &mut snapshot.entries {
+            if let Some(place) = used.entries.iter().position(|known| known.limit.name == entry.limit.name) {
+                *entry = used.entries.swap_remove(place);
+            }
+        }
+        Ok(snapshot)
+    }
+
     async fn make_rows(&self, key: &LedgerKey, limits: Vec<Limit>) -> Result<(i64, Vec<Held>), sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
         // The update also takes the lock under which all rows of a ledger change.

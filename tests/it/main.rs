@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what should not happen fails the test")]
 
+mod cli;
 mod embedded;
 mod harness;
 mod support;
