@@ -73,8 +73,9 @@ impl Database {
         let place = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""));
         let options = options
             .application_name("tidegate")
-            // "relation exists, skipping" once per page is no news.
-            .options([("client_min_messages", "warning"), ("TimeZone", "UTC")]);
+            // "relation exists, skipping" once per page is no news. A role named like one of our schemas must not find
+            // the migrations' table in there.
+            .options([("client_min_messages", "warning"), ("TimeZone", "UTC"), ("search_path", "public")]);
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
