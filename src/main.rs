@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use tidegate::commands::{self, Cli, Exit, Prepared, failure};
-use tidegate::http::install_tls;
 use tidegate::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +29,6 @@ fn start(cli: Cli, secrets: &mut Vec<tidegate::secret::Secret>) -> anyhow::Resul
     };
     *secrets = context.secrets();
     telemetry::init(&context.config.log)?;
-    install_tls();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         listen_for_signals(context.cancel.clone())?;

@@ -1,5 +1,11 @@
 //! Builds what a process needs and takes it down again in order.
 
+mod daemon;
 mod database;
+mod foreground;
+mod reload;
 
+pub use daemon::{Daemon, DaemonError, owner};
 pub use database::{Database, DatabaseError};
+pub use foreground::{Foreground, follow};
+pub use reload::Reload;

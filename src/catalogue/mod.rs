@@ -61,7 +61,9 @@ pub enum Mode {
 pub enum Key {
     /// The vendor documents no key: `_row_key`, a hash of the content and of the place among identical records.
     RowHash,
-    /// Columns of the record, by column name.
+    /// `_row_key` too, but a hash of these vendor fields only: the job says that they identify a record.
+    Fields(Vec<Text>),
+    /// Columns of the table, by column name.
     Columns(Cow<'static, [Text]>),
 }
 

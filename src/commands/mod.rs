@@ -12,6 +12,7 @@ mod migrate;
 pub mod names;
 mod output;
 mod plan;
+mod progress;
 mod quota;
 mod rejects;
 mod reset;

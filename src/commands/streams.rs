@@ -96,7 +96,7 @@ impl Entry {
             key.push("_window_start".to_owned());
         }
         match &stream.key {
-            Key::RowHash => key.push("_row_key".to_owned()),
+            Key::RowHash | Key::Fields(_) => key.push("_row_key".to_owned()),
             Key::Columns(columns) => key.extend(columns.iter().map(|column| column.clone().into_owned())),
         }
         let columns = stream.columns.iter().map(|column| Column {

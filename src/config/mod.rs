@@ -200,6 +200,15 @@ pub fn process_env() -> BTreeMap<String, String> {
         .collect()
 }
 
+impl std::fmt::Display for SliceLength {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Days(days) => write!(formatter, "{days}d"),
+            Self::Time(length) => formatter.write_str(&show_duration(*length)),
+        }
+    }
+}
+
 impl Connection {
     pub const fn vendor(&self) -> Vendor {
         self.settings.vendor()

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{CallOutcome, HttpError};
 use super::session::InFlight;
+use super::{CallOutcome, HttpError};
 
 /// Uncompressed. No page or export that fits a warehouse slice comes near; a gzip bomb ends here.
 const BODY_BYTES_MAX: u64 = 64 << 30;

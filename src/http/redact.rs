@@ -24,7 +24,8 @@ impl Redactor {
         for secret in &self.secrets {
             text = text.replace(secret.expose(), "***");
         }
-        let words: Vec<&str> = text.split_whitespace().map(|word| if looks_like_token(word) { "***" } else { word }).collect();
+        let words: Vec<&str> =
+            text.split_whitespace().map(|word| if looks_like_token(word) { "***" } else { word }).collect();
         let line: String = words.join(" ").chars().filter(|c| !c.is_control()).collect();
         match line.char_indices().nth(TEXT_CHARS_MAX) {
             Some((end, _)) => format!("{}…", &line[..end]),

@@ -48,11 +48,16 @@ impl Gate {
 
     /// What one task, or one check, sends; higher `priority` and older `due` go first when a quota is scarce.
     pub fn session(&self, priority: i32, due: DateTime<Utc>) -> Session<'_> {
+        self.session_for(Uuid::from_u128(rand::random()), priority, due)
+    }
+
+    /// As [`Self::session`], for a task that keeps its place in the queue across restarts.
+    pub fn session_for(&self, waiter: Uuid, priority: i32, due: DateTime<Utc>) -> Session<'_> {
         Session {
             gate: self,
             priority,
             due,
-            waiter: Uuid::new_v4(),
+            waiter,
             calls: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             records: Mutex::new(Vec::new()),

@@ -159,7 +159,7 @@ impl PageLoad<'_, '_> {
     }
 
     /// Makes everything durable, or nothing: the fence, or the slice's position, may have passed to another worker.
-    pub async fn checkpoint(mut self, end: PageEnd, reading: &mut Reading) -> Result<(), LoadError> {
+    pub async fn checkpoint(mut self, end: PageEnd, reading: &mut Reading) -> Result<Progress, LoadError> {
         let first_page = reading.slice.reading_pages == 0;
         let last_page = end.next.is_none();
         let single = first_page && last_page && self.batches_merged == 0;
@@ -205,7 +205,7 @@ impl PageLoad<'_, '_> {
         reading.slice.reading_seen = to.seen;
         reading.slice.reading_bytes = to.bytes;
         reading.slice.cursor = to.cursor;
-        Ok(())
+        Ok(self.progress)
     }
 
     fn count(&mut self, counts: Counts) {

@@ -43,6 +43,13 @@ pub struct Chunk {
     pub batch_end: Option<HashMap<u128, u32>>,
 }
 
+impl Chunk {
+    /// About what the chunk takes in memory.
+    pub fn weight(&self) -> usize {
+        self.data.len() + self.rejects.iter().map(|reject| reject.record.len() + reject.reason.len()).sum::<usize>()
+    }
+}
+
 /// A record that is no row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {

@@ -104,6 +104,7 @@ pub struct Due {
 }
 
 /// The slices that `scope` asks for, oldest first; `known` are those begun before, by start.
+#[expect(clippy::implicit_hasher, reason = "callers use the default one")]
 pub fn due(grid: Grid, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) -> Vec<Due> {
     let until = scope.range_end.map_or(scope.limit, |end| end.min(scope.limit));
     let again_from = scope.limit - TimeDelta::from_std(scope.lookback).unwrap_or(TimeDelta::MAX / 2);
@@ -178,7 +179,8 @@ mod tests {
     fn a_new_stream_reads_everything_from_its_start_up_to_the_limit() {
         let grid = grid(chrono_tz::UTC, SliceLength::Days(1));
         let limit = at("2026-01-03T14:00:00Z");
-        let scope = Scope { from: at("2026-01-01T00:00:00Z"), range_end: None, limit, lookback: Duration::ZERO, run: 5 };
+        let scope =
+            Scope { from: at("2026-01-01T00:00:00Z"), range_end: None, limit, lookback: Duration::ZERO, run: 5 };
         let due = due(grid, scope, &HashMap::new());
         let ends: Vec<_> = due.iter().map(|due| due.until).collect();
         assert_eq!(ends, [at("2026-01-02T00:00:00Z"), at("2026-01-03T00:00:00Z"), limit]);

@@ -1,4 +1,99 @@
-//! Under construction.
+//! Claims runs and works on them: the only place that knows vendors and SQL at once.
+//!
+//! A lease saves work, a fence gives correctness: every checkpoint verifies that the run and the stream are still held
+//! under the number they were claimed with.
 
+mod accounts;
 pub mod grid;
 pub mod policy;
+mod report;
+mod run;
+mod slice;
+mod task;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use accounts::{Account, AccountError, Accounts};
+pub use run::Shared;
+pub use task::scope;
+
+use crate::config::Config;
+use crate::store::run::claim;
+
+/// How often an idle worker looks for a run, besides being told.
+const IDLE: Duration = Duration::from_secs(1);
+/// After a database fault a worker looks again this much later.
+const FAULT_PAUSE: Duration = Duration::from_secs(3);
+
+/// The workers of one process.
+#[derive(Debug)]
+pub struct Pool {
+    pub shared: Arc<Shared>,
+    pub config: watch::Receiver<Arc<Config>>,
+    /// Rung when a run may have become due.
+    pub wake: Arc<Notify>,
+    pub shutdown: CancellationToken,
+    /// Only these runs; none for whatever is due.
+    pub only: Option<Vec<i64>>,
+}
+
+impl Pool {
+    /// Works until `shutdown`, then until every run under way has reached a checkpoint and was released.
+    pub async fn run(self) {
+        let workers = self.config.borrow().worker.concurrency;
+        let pool = Arc::new(self);
+        let mut tasks = JoinSet::new();
+        for _ in 0..workers {
+            tasks.spawn(Arc::clone(&pool).worker());
+        }
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                // The run's lease ends and another worker takes it over.
+                tracing::error!(%error, "a worker died; this is a bug");
+                tokio::select! {
+                    () = pool.shutdown.cancelled() => {}
+                    () = tokio::time::sleep(FAULT_PAUSE) => {}
+                }
+                if !pool.shutdown.is_cancelled() {
+                    tasks.spawn(Arc::clone(&pool).worker());
+                }
+            }
+        }
+    }
+
+    async fn worker(self: Arc<Self>) {
+        while !self.shutdown.is_cancelled() {
+            let pause = match self.next().await {
+                Ok(true) => continue,
+                Ok(false) => IDLE,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot look for runs");
+                    FAULT_PAUSE
+                }
+            };
+            tokio::select! {
+                () = self.shutdown.cancelled() => {}
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Claims one run and works on it; false when none is due.
+    async fn next(&self) -> Result<bool, sqlx::Error> {
+        let config = Arc::clone(&self.config.borrow());
+        let jobs: Vec<String> = config.jobs.keys().cloned().collect();
+        let shared = &self.shared;
+        let claimed = claim(&shared.pool, &shared.owner, config.worker.lease, &jobs, self.only.as_deref()).await?;
+        let Some(claimed) = claimed else { return Ok(false) };
+        Box::pin(run::work(shared, &config, claimed, &self.shutdown)).await;
+        Ok(true)
+    }
+}

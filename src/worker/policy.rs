@@ -67,14 +67,14 @@ fn decide_step(error: &StepError, attempts: i32, now: DateTime<Utc>) -> Decision
         StepError::Http(HttpError::Ledger(LedgerError::Database { .. } | LedgerError::Timeout { .. })) => {
             put_off(attempts, now, "database")
         }
-        StepError::Http(HttpError::Ledger(
-            LedgerError::InvalidLimit { .. } | LedgerError::UnknownLimit { .. } | LedgerError::Gone { .. },
-        )) => Decision::Fail,
         StepError::Http(error @ (HttpError::Transport { .. } | HttpError::Status { .. })) if error.is_transient() => {
             put_off(attempts, now, "vendor")
         }
         StepError::Http(
-            HttpError::Transport { .. }
+            HttpError::Ledger(
+                LedgerError::InvalidLimit { .. } | LedgerError::UnknownLimit { .. } | LedgerError::Gone { .. },
+            )
+            | HttpError::Transport { .. }
             | HttpError::Status { .. }
             | HttpError::TooLarge { .. }
             | HttpError::Request(_),

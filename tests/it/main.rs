@@ -6,3 +6,4 @@ mod cli;
 mod embedded;
 mod harness;
 mod support;
+mod sync;

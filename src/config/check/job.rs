@@ -8,7 +8,7 @@ use chrono::{Datelike as _, NaiveDate};
 use super::super::read::read;
 use super::super::scalar::Span;
 use super::super::tree::{KeyPath, Node};
-use super::super::{CatchUp, Job, JobStream, NewFields, SliceLength, raw, suggest, units};
+use super::super::{CatchUp, Job, JobStream, NewFields, SliceLength, raw, suggest};
 use super::{Report, cron, flag, secs};
 use crate::catalogue::{Key, Stream, Text, column_name};
 
@@ -186,7 +186,7 @@ fn job_stream(
     let slice = slice(entry.slice, defaults.slice, &path.key("slice"), report);
     let lookback = lookback(entry.lookback, defaults.lookback, &path.key("lookback"), report);
     if let Some(fields) = &entry.key {
-        stream.key = Key::Columns(key_columns(fields, &stream, &path.key("key"), report).into());
+        stream.key = Key::Fields(key_fields(fields, &stream, &path.key("key"), report));
     }
     let new_fields = match entry.columns {
         Some(raw::NewFields::Extra) => NewFields::Extra,
@@ -197,11 +197,11 @@ fn job_stream(
 }
 
 /// The columns of the vendor fields that a job says identify a row.
-fn key_columns(fields: &[Option<String>], stream: &Stream, path: &KeyPath, report: &mut Report<'_>) -> Vec<Text> {
+fn key_fields(fields: &[Option<String>], stream: &Stream, path: &KeyPath, report: &mut Report<'_>) -> Vec<Text> {
     if fields.is_empty() {
         report.missing(path, "the list is empty: write the fields that identify a row, or leave `key` out");
     }
-    let mut columns: Vec<Text> = Vec::new();
+    let mut key: Vec<Text> = Vec::new();
     for (index, field) in fields.iter().enumerate() {
         let path = path.index(index);
         let Some(field) = field.as_deref().filter(|field| !field.is_empty()) else {
@@ -213,12 +213,12 @@ fn key_columns(fields: &[Option<String>], stream: &Stream, path: &KeyPath, repor
         if stream.documented && !known {
             let hint = suggest::hint(field, stream.columns.iter().map(|column| column.field.as_ref()));
             report.refuse(&path, format!("is no field of the stream `{}`{hint}", stream.name));
-        } else if columns.contains(&Text::from(column.clone())) {
+        } else if key.iter().any(|known| column_name(known) == column) {
             report.refuse(&path, "is in the list already; keep one");
         }
-        columns.push(column.into());
+        key.push(field.to_owned().into());
     }
-    columns
+    key
 }
 
 /// Whole days, or a part of a day that divides it evenly, so that the grid begins anew at midnight.
@@ -281,7 +281,7 @@ fn conflict((job, ours): (&Job, &JobStream), (other, theirs): (&Job, &JobStream)
         return None;
     }
     if ours.slice != theirs.slice {
-        let (ours, theirs) = (show_slice(ours.slice), show_slice(theirs.slice));
+        let (ours, theirs) = (ours.slice, theirs.slice);
         return Some(format!(
             "the job `{before}` reads `{name}` of the same connection with `slice: {theirs}`, this one with `{ours}`; \
              write the same in both"
@@ -294,11 +294,4 @@ fn conflict((job, ours): (&Job, &JobStream), (other, theirs): (&Job, &JobStream)
             other.timezone, job.timezone
         )
     })
-}
-
-fn show_slice(slice: SliceLength) -> String {
-    match slice {
-        SliceLength::Days(days) => format!("{days}d"),
-        SliceLength::Time(length) => units::show_duration(length),
-    }
 }

@@ -230,7 +230,7 @@ fn a_stream_has_its_jobs_settings_or_its_own() {
     assert_eq!(survey.new_fields, NewFields::Add);
     assert_eq!((error.slice, error.lookback), (SliceLength::Days(7), Duration::ZERO));
     assert_eq!(error.new_fields, NewFields::Extra);
-    assert_eq!(error.stream.key, crate::catalogue::Key::Columns(vec!["post_id".into(), "mark_name".into()].into()));
+    assert_eq!(error.stream.key, crate::catalogue::Key::Fields(vec!["POST_ID".into(), "markName".into()]));
     assert_eq!(mine.stream.name, "my_report");
 }
 

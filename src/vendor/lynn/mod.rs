@@ -87,7 +87,8 @@ impl Lynn {
         request: &StepRequest<'_>,
         cursor: &mut Cursor,
     ) -> Result<(), StepError> {
-        let (Some(slice_bytes), Some(left)) = (request.expected.slice_bytes, self.bandwidth_left(session).await?) else {
+        let (Some(slice_bytes), Some(left)) = (request.expected.slice_bytes, self.bandwidth_left(session).await?)
+        else {
             return Ok(());
         };
         let expected = slice_bytes * cursor.secs() / request.expected.slice_secs.max(1);
@@ -234,4 +235,3 @@ fn fitting(cursor: &Cursor, expected: u64, left: u64) -> Option<DateTime<Utc>> {
     let secs = u64::try_from(share).unwrap_or(u64::MAX).clamp(PART_SECS_MIN, cursor.secs() - 1);
     Some(cursor.from + TimeDelta::seconds(i64::try_from(secs).ok()?))
 }
-

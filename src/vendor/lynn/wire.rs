@@ -23,10 +23,9 @@ pub(super) struct ReportRequest<'a> {
 impl<'a> ReportRequest<'a> {
     /// Consecutive windows share their boundary second (`§10.3`).
     pub(super) fn new(settings: &Settings, cursor: &'a Cursor) -> Self {
-        let shown =
-            |at: chrono::DateTime<chrono::Utc>| {
-                at.with_timezone(&settings.filter_timezone).format(&settings.date_format).to_string()
-            };
+        let shown = |at: chrono::DateTime<chrono::Utc>| {
+            at.with_timezone(&settings.filter_timezone).format(&settings.date_format).to_string()
+        };
         Self {
             start_date: shown(cursor.from),
             end_date: shown(cursor.to),

@@ -1,0 +1,192 @@
+//! The daemon: bell, workers, status port, reload, and the one shutdown sequence.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Database, Reload};
+use crate::config::Config;
+use crate::schedule::bell::{BellError, Chore, ring};
+use crate::schedule::{clock, enqueue_due};
+use crate::server::{self, Health, ListenError, Metrics, QuotaReader, QuotaUse, Site};
+use crate::store::migrate;
+use crate::worker::{Accounts, Pool, Shared};
+
+/// How often due firings are looked for; a firing is at most this late.
+const ENQUEUE_PERIOD: Duration = Duration::from_secs(1);
+/// Runs under way may take this long to reach a checkpoint; with the rest of the sequence it stays within 10 s.
+const DRAIN: Duration = Duration::from_secs(7);
+
+/// Why the daemon could not start or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    #[error(transparent)]
+    Migrate(#[from] migrate::Error),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Bell(#[from] BellError),
+    #[error("{0} ended unexpectedly; this is a bug")]
+    Ended(&'static str),
+}
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    shutdown: CancellationToken,
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    bell: JoinHandle<Result<(), BellError>>,
+    workers: JoinHandle<()>,
+    server: JoinHandle<()>,
+    reload: Option<JoinHandle<()>>,
+    health: Arc<Health>,
+}
+
+/// The name of this process among the workers: readable for an operator, different for every start.
+pub fn owner() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}/{}/{:08x}", std::process::id(), rand::random::<u32>())
+}
+
+impl Daemon {
+    /// Migrates, binds the status port and sets everything going.
+    pub async fn start(config: Config, reload: Option<Reload>, database: &Database) -> Result<Self, DaemonError> {
+        let health = Arc::new(Health::default());
+        health.config_loaded();
+        let applied = migrate::migrate(&database.pool).await?;
+        if applied > 0 {
+            tracing::info!(applied, "database migrated");
+        }
+        health.migrated();
+        let listener = server::bind(config.server.listen).await?;
+        let address = listener.local_addr().unwrap_or(config.server.listen);
+        let shutdown = CancellationToken::new();
+        let wake = Arc::new(Notify::new());
+        let shared = Arc::new(Shared {
+            pool: database.pool.clone(),
+            accounts: Accounts::default(),
+            metrics: Arc::new(Metrics::default()),
+            owner: owner(),
+        });
+        let (sender, receiver) = watch::channel(Arc::new(config));
+        let site = Site {
+            pool: database.pool.clone(),
+            metrics: Arc::clone(&shared.metrics),
+            health: Arc::clone(&health),
+            config: receiver.clone(),
+            quota: quota_reader(Arc::clone(&shared), receiver.clone()),
+        };
+        tracing::info!(listen = %address, owner = shared.owner, "daemon started");
+        let enqueue = enqueue_chore(database.pool.clone(), receiver.clone(), Arc::clone(&wake));
+        let pool = Pool { shared: Arc::clone(&shared), config: receiver, wake, shutdown: shutdown.clone(), only: None };
+        let reload = reload.map(|reload| {
+            tokio::spawn(reload.follow(sender, Arc::clone(&shared), Arc::clone(&health), shutdown.clone()))
+        });
+        Ok(Self {
+            bell: tokio::spawn(ring(vec![enqueue], shutdown.clone())),
+            workers: tokio::spawn(pool.run()),
+            server: tokio::spawn(server::serve(listener, site.router(), shutdown.clone())),
+            reload,
+            shared,
+            address,
+            health,
+            shutdown,
+        })
+    }
+
+    /// Where the status port listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn pool(&self) -> &PgPool {
+        &self.shared.pool
+    }
+
+    /// Waits for something that should never end to end.
+    pub async fn ended(&mut self) -> DaemonError {
+        tokio::select! {
+            ended = &mut self.bell => match ended {
+                Ok(Err(error)) => error.into(),
+                _ => DaemonError::Ended("the periodic work"),
+            },
+            _ = &mut self.workers => DaemonError::Ended("the workers"),
+            _ = &mut self.server => DaemonError::Ended("the status port"),
+        }
+    }
+
+    /// Stops enqueuing and claiming, lets runs reach a checkpoint, then stops the rest. Within 10 s, whatever hangs.
+    pub async fn stop(self) {
+        self.health.stopping();
+        self.shutdown.cancel();
+        let aborts = [self.workers.abort_handle(), self.bell.abort_handle(), self.server.abort_handle()];
+        let drained = tokio::time::timeout(DRAIN, async {
+            // Ends that were waited for already, or panics, were reported where they happened.
+            let _ = tokio::join!(self.workers, self.bell);
+        });
+        if drained.await.is_err() {
+            tracing::warn!(
+                "runs under way did not reach a checkpoint in time; they are taken over when their lease ends"
+            );
+        }
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.server).await;
+        for abort in aborts {
+            abort.abort();
+        }
+        if let Some(reload) = self.reload {
+            reload.abort();
+        }
+        tracing::info!("daemon stopped");
+    }
+}
+
+fn enqueue_chore(pool: PgPool, config: watch::Receiver<Arc<Config>>, wake: Arc<Notify>) -> Chore {
+    Chore::new("enqueue", ENQUEUE_PERIOD, move || {
+        let (pool, config, wake) = (pool.clone(), Arc::clone(&config.borrow()), Arc::clone(&wake));
+        async move {
+            match enqueue(&pool, &config).await {
+                Ok(0) => {}
+                Ok(_) => wake.notify_waiters(),
+                Err(error) => tracing::warn!(%error, "firings could not be enqueued; the next second tries again"),
+            }
+        }
+    })
+}
+
+async fn enqueue(pool: &PgPool, config: &Config) -> anyhow::Result<usize> {
+    let mut connection = pool.acquire().await?;
+    let now = clock(&mut connection).await?;
+    let jobs: Vec<_> = config.jobs.values().collect();
+    let enqueued = enqueue_due(&mut connection, &jobs, now).await?;
+    for firing in &enqueued {
+        tracing::info!(run = firing.run_id, job = firing.job, scheduled_for = %firing.scheduled_for, "enqueued");
+    }
+    Ok(enqueued.len())
+}
+
+/// Reads the ledgers of all connections, for the status page and the metrics.
+fn quota_reader(shared: Arc<Shared>, config: watch::Receiver<Arc<Config>>) -> QuotaReader {
+    Arc::new(move || {
+        let (shared, config) = (Arc::clone(&shared), Arc::clone(&config.borrow()));
+        Box::pin(async move {
+            let mut uses = Vec::new();
+            for connection in config.connections.values() {
+                let account = shared.accounts.get(&shared.pool, connection).await?;
+                uses.extend(account.gate.ledger().usage().await?.into_iter().map(|usage| QuotaUse {
+                    connection: connection.name.clone(),
+                    limit: usage.limit.clone(),
+                    used: usage.used,
+                    allowed: usage.amount,
+                    blocked_until: usage.blocked_until,
+                }));
+            }
+            Ok(uses)
+        })
+    })
+}

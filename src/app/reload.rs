@@ -1,0 +1,84 @@
+//! Takes a changed configuration into force without a restart, or refuses it and keeps the one before.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::schedule::watch::ConfigWatch;
+use crate::server::Health;
+use crate::worker::Shared;
+
+/// Where the configuration came from.
+#[derive(Debug, Clone)]
+pub struct Reload {
+    pub path: PathBuf,
+    pub env: BTreeMap<String, String>,
+}
+
+impl Reload {
+    /// Follows changes until `shutdown`.
+    pub async fn follow(
+        self,
+        config: watch::Sender<Arc<Config>>,
+        shared: Arc<Shared>,
+        health: Arc<Health>,
+        shutdown: CancellationToken,
+    ) {
+        let mut changes = match ConfigWatch::start(&self.path) {
+            Ok(changes) => changes,
+            Err(error) => {
+                tracing::error!(%error, "configuration changes are not followed; restart after a change");
+                return;
+            }
+        };
+        loop {
+            let change = tokio::select! {
+                () = shutdown.cancelled() => return,
+                change = changes.changed() => change,
+            };
+            let (path, env) = (self.path.clone(), self.env.clone());
+            let loaded = tokio::task::spawn_blocking(move || Config::load(&path, &env)).await;
+            match loaded {
+                Ok(Ok(loaded)) => {
+                    let before = Arc::clone(&config.borrow());
+                    warn_of_restart(&before, &loaded);
+                    if before.connections.values().map(account).ne(loaded.connections.values().map(account)) {
+                        shared.accounts.forget().await;
+                    }
+                    tracing::info!(?change, jobs = loaded.jobs.len(), "configuration reloaded");
+                    config.send_replace(Arc::new(loaded));
+                    health.config_loaded();
+                }
+                Ok(Err(faults)) => {
+                    health.reload_refused();
+                    tracing::error!("the changed configuration is refused, the one before stays in force:\n{faults}");
+                }
+                Err(error) => tracing::error!(%error, "the configuration could not be read"),
+            }
+        }
+    }
+}
+
+/// What makes an account another one: its settings, and the secrets that they do not show.
+fn account(connection: &crate::config::Connection) -> (String, Vec<String>) {
+    let secrets = connection.settings.secrets().iter().map(|secret| secret.expose().to_owned()).collect();
+    (format!("{connection:?}"), secrets)
+}
+
+/// Jobs and connections are followed; what was built at start is not.
+fn warn_of_restart(before: &Config, after: &Config) {
+    let fixed = |config: &Config| {
+        (
+            config.database.url.as_ref().map(|url| url.expose().to_owned()),
+            format!("{:?} {:?} {:?}", config.database.max_connections, config.embedded, config.server),
+            format!("{:?} {:?}", config.worker.concurrency, config.log),
+        )
+    };
+    if fixed(before) != fixed(after) {
+        tracing::warn!("`database`, `embedded`, `server`, `log` and `worker.concurrency` take effect after a restart");
+    }
+}

@@ -1,0 +1,62 @@
+//! Tells metrics, and the task's statistics, what a task does.
+
+use std::time::Duration;
+
+use crate::http::Session;
+use crate::server::Metrics;
+use crate::server::metrics::RowChange;
+use crate::store::run::{self, Claim, Progress};
+
+/// Reports for one task.
+#[derive(Debug)]
+pub struct Reporter<'a> {
+    pub pool: &'a sqlx::PgPool,
+    pub metrics: &'a Metrics,
+    pub claim: &'a Claim,
+    pub stream: &'a str,
+}
+
+impl Reporter<'_> {
+    /// Takes what the session has sent since it was last asked.
+    pub async fn calls(&self, session: &Session<'_>) -> Result<(), sqlx::Error> {
+        let connection = &self.claim.connection;
+        for call in session.take_records() {
+            self.metrics.vendor_call(connection, call.kind, call.outcome, call.took, call.bytes);
+            if let Some(limit) = &call.waited_for {
+                self.metrics.quota_wait(connection, limit, call.waited);
+            }
+        }
+        let (calls, bytes) = session.take_traffic();
+        if calls == 0 {
+            return Ok(());
+        }
+        let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        run::add_traffic(self.pool, self.claim.id, self.stream, signed(calls), signed(bytes)).await
+    }
+
+    /// A page was committed.
+    pub fn page(&self, progress: &Progress, took: Duration) {
+        let connection = &self.claim.connection;
+        let count = |count: i64| u64::try_from(count).unwrap_or(0);
+        for (change, rows) in [
+            (RowChange::Inserted, progress.rows_inserted),
+            (RowChange::Updated, progress.rows_updated),
+            (RowChange::Deleted, progress.rows_deleted),
+            (RowChange::Unchanged, progress.rows_unchanged),
+            (RowChange::Outside, progress.rows_outside),
+        ] {
+            if rows > 0 {
+                self.metrics.rows(connection, self.stream, change, count(rows));
+            }
+        }
+        let (rejected, extra) = (count(progress.records_rejected), count(progress.values_extra));
+        self.metrics.page_committed(connection, self.stream, took, rejected, extra);
+        tracing::debug!(
+            rows_read = progress.rows_read,
+            rows_inserted = progress.rows_inserted,
+            rows_deleted = progress.rows_deleted,
+            took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            "page committed"
+        );
+    }
+}

@@ -1,0 +1,170 @@
+//! One run that this process holds: its tasks one after another, under a lease that is kept alive.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use super::accounts::Accounts;
+use super::policy::{self, TaskError};
+use super::report::Reporter;
+use super::task::{TaskEnd, TaskRunner};
+use crate::config::{Config, Connection, Job};
+use crate::server::Metrics;
+use crate::server::metrics::RunOutcome;
+use crate::store::run::{self, Claim, Task};
+
+/// The lease is renewed this many times before it would end.
+const RENEWALS_PER_LEASE: u32 = 3;
+
+/// What every run of a process shares.
+#[derive(Debug)]
+pub struct Shared {
+    pub pool: sqlx::PgPool,
+    pub accounts: Accounts,
+    pub metrics: Arc<Metrics>,
+    /// Name of this worker in `tidegate.run`.
+    pub owner: String,
+}
+
+/// Works on a claimed run until it ends, waits, or passes to another worker.
+pub async fn work(shared: &Shared, config: &Config, claim: Claim, shutdown: &CancellationToken) {
+    let span = tracing::info_span!("run", run = claim.id, job = claim.job, connection = claim.connection);
+    async {
+        if claim.taken_over {
+            tracing::warn!("taking over from a worker that fell silent");
+        }
+        let lease = config.worker.lease;
+        let outcome = tokio::select! {
+            outcome = tasks(shared, config, &claim, shutdown) => outcome,
+            // Boxed, since the other branch is large.
+            () = keep_lease(shared, &claim, lease) => {
+                tracing::warn!("lost the lease, another worker has taken over");
+                return;
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::error!(%error, "the run's state could not be stored; it is taken over when its lease ends");
+        }
+    }
+    .instrument(span)
+    .await;
+}
+
+/// Renews the lease until it turns out to be lost.
+async fn keep_lease(shared: &Shared, claim: &Claim, lease: Duration) {
+    let mut beat = tokio::time::interval(lease / RENEWALS_PER_LEASE);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        beat.tick().await;
+        match run::renew(&shared.pool, claim.id, claim.fence, lease).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            // The fence decides, not the lease: a database that answers again in time has lost nothing.
+            Err(error) => tracing::warn!(%error, "the lease could not be renewed"),
+        }
+    }
+}
+
+async fn tasks(
+    shared: &Shared,
+    config: &Config,
+    claim: &Claim,
+    shutdown: &CancellationToken,
+) -> Result<(), sqlx::Error> {
+    let now = chrono::Utc::now();
+    let due = |task: &Task| match task.state.as_str() {
+        "queued" | "running" => true,
+        "waiting" => task.waiting_until.is_none_or(|until| until <= now),
+        _ => false,
+    };
+    let deadline =
+        tokio::time::Instant::now() + config.jobs.get(&claim.job).map_or(Duration::MAX / 4, |job| job.timeout);
+    for task in run::tasks(&shared.pool, claim.id).await?.into_iter().filter(due) {
+        if shutdown.is_cancelled() {
+            break;
+        }
+        let span = tracing::info_span!("task", stream = task.stream);
+        let end =
+            match tokio::time::timeout_at(deadline, one(shared, config, claim, &task, shutdown)).instrument(span).await
+            {
+                Ok(end) => end,
+                Err(_) => fail(&TaskError::Timeout),
+            };
+        let stored = match &end {
+            TaskEnd::Succeeded => run::TaskEnd::Succeeded,
+            TaskEnd::Failed { error, hint } => run::TaskEnd::Failed { error, hint },
+            TaskEnd::Waiting { until, waiting_for, attempt } => {
+                run::TaskEnd::Waiting { until: *until, waiting_for, attempt: *attempt }
+            }
+            TaskEnd::Released => run::TaskEnd::Released,
+            TaskEnd::Abandoned => return Ok(()),
+        };
+        if !run::end_task(&shared.pool, claim, &task.stream, stored).await? {
+            return Ok(());
+        }
+    }
+    let mut transaction = shared.pool.begin().await?;
+    run::release_streams(&mut *transaction, claim).await?;
+    let state = run::end_run(&mut *transaction, claim).await?;
+    transaction.commit().await?;
+    match state.as_deref() {
+        Some("succeeded") => shared.metrics.run_ended(&claim.job, RunOutcome::Succeeded),
+        Some("failed") => shared.metrics.run_ended(&claim.job, RunOutcome::Failed),
+        _ => {}
+    }
+    tracing::info!(state = state.as_deref().unwrap_or("in other hands"), "run left");
+    Ok(())
+}
+
+fn fail(error: &TaskError) -> TaskEnd {
+    TaskEnd::Failed { error: error.to_string(), hint: policy::hint(error) }
+}
+
+/// One task, from the configuration in force.
+async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutdown: &CancellationToken) -> TaskEnd {
+    let Some((job, connection, stream)) = find(config, claim, task) else {
+        return fail(&TaskError::UnknownStream);
+    };
+    let account = match shared.accounts.get(&shared.pool, connection).await {
+        Ok(account) => account,
+        Err(error) => {
+            let hint = "look at the database's log, or correct the connection's settings";
+            tracing::error!(%error, hint, "the connection cannot be opened");
+            return TaskEnd::Failed { error: error.to_string(), hint };
+        }
+    };
+    let session = account.gate.session_for(waiter(claim, &task.stream), claim.priority, claim.due);
+    let reporter = Reporter { pool: &shared.pool, metrics: &shared.metrics, claim, stream: &task.stream };
+    let runner = TaskRunner {
+        pool: &shared.pool,
+        claim,
+        job,
+        stream,
+        source: &account.source,
+        session: &session,
+        reporter: &reporter,
+        lease: config.worker.lease,
+        attempts: task.attempts,
+        shutdown,
+    };
+    runner.run().await
+}
+
+fn find<'c>(
+    config: &'c Config,
+    claim: &Claim,
+    task: &Task,
+) -> Option<(&'c Job, &'c Connection, &'c crate::config::JobStream)> {
+    let job = config.jobs.get(&claim.job).filter(|job| job.connection == claim.connection)?;
+    let connection = config.connections.get(&job.connection)?;
+    let stream = job.streams.iter().find(|stream| stream.stream.name == task.stream)?;
+    Some((job, connection, stream))
+}
+
+/// Who waits for a quota: the same after a restart, so that a task keeps its place.
+fn waiter(claim: &Claim, stream: &str) -> Uuid {
+    Uuid::from_u128(xxhash_rust::xxh3::xxh3_128(format!("{} {stream}", claim.id).as_bytes()))
+}

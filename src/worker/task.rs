@@ -1,0 +1,276 @@
+//! One stream of one run, from its grid to its last slice.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+
+use super::grid::{self, Due, Grid, Scope, midnight};
+use super::policy::{self, Decision, TaskError};
+use super::report::Reporter;
+use super::slice::{self, Ended, SliceReader};
+use crate::catalogue::Key;
+use crate::config::{Job, JobStream, NewFields};
+use crate::http::Session;
+use crate::load::commit::{Loader, Reading};
+use crate::load::layout::Layout;
+use crate::load::page::{PageWriter, RowKey};
+use crate::load::table::{Cause, Table};
+use crate::schedule;
+use crate::store::cursor;
+use crate::store::run::{self, Claim};
+use crate::vendor::{Expected, Source, Window};
+
+/// How long a task that finds its stream in use waits before it asks again.
+const STREAM_BUSY_SECS: i64 = 5;
+
+/// How a task ended for now.
+#[derive(Debug)]
+pub enum TaskEnd {
+    Succeeded,
+    Failed {
+        error: String,
+        hint: &'static str,
+    },
+    Waiting {
+        until: DateTime<Utc>,
+        waiting_for: String,
+        attempt: bool,
+    },
+    /// The process stops; another goes on.
+    Released,
+    /// Someone else holds the run or stream now.
+    Abandoned,
+}
+
+/// What it takes to work on a task.
+pub struct TaskRunner<'a> {
+    pub pool: &'a sqlx::PgPool,
+    pub claim: &'a Claim,
+    pub job: &'a Job,
+    pub stream: &'a JobStream,
+    pub source: &'a Source,
+    pub session: &'a Session<'a>,
+    pub reporter: &'a Reporter<'a>,
+    pub lease: std::time::Duration,
+    pub attempts: i32,
+    pub shutdown: &'a CancellationToken,
+}
+
+impl TaskRunner<'_> {
+    /// Works on the task until it ends, waits or fails. Faults become a decision here and nowhere else.
+    pub async fn run(&self) -> TaskEnd {
+        let mut current = None;
+        let error = match self.read(&mut current).await {
+            Ok(end) => return end,
+            Err(error) => error,
+        };
+        // Calls that led nowhere count as well.
+        if let Err(error) = self.reporter.calls(self.session).await {
+            tracing::debug!(%error, "the last calls were not counted");
+        }
+        let decision = policy::decide(&error, self.attempts, Utc::now());
+        let hint = policy::hint(&error);
+        match decision {
+            Decision::Wait { until, waiting_for, attempt } => {
+                if attempt {
+                    tracing::warn!(error = chain(&error), hint, %until, "put off");
+                } else {
+                    tracing::info!(%until, %waiting_for, "waiting");
+                }
+                TaskEnd::Waiting { until, waiting_for, attempt }
+            }
+            Decision::Abandon => {
+                tracing::warn!(error = chain(&error), "gave up the task, it is in other hands");
+                TaskEnd::Abandoned
+            }
+            Decision::Fail => failed(&error, hint),
+            Decision::FailAndRestart => {
+                if let Some(slice) = current
+                    && let Err(error) = self.restart(slice).await
+                {
+                    tracing::warn!(error = chain(&error), "the slice keeps its cursor");
+                }
+                failed(&error, hint)
+            }
+        }
+    }
+
+    /// Reads the slice from its first page next time.
+    async fn restart(&self, slice: i64) -> Result<(), sqlx::Error> {
+        let mut transaction = self.pool.begin().await?;
+        cursor::restart(&mut transaction, slice).await?;
+        if run::pass_fence(&mut *transaction, self.claim, &self.stream.stream.name, self.lease).await? {
+            transaction.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// `current` is the slice under way, for whoever handles a fault.
+    async fn read(&self, current: &mut Option<i64>) -> Result<TaskEnd, TaskError> {
+        let stream = &self.stream.stream;
+        let mut connection = self.pool.acquire().await?;
+        let stored = self.open_stream(&mut connection).await?;
+        let grid = self.grid(&stored)?;
+        if !run::hold_stream(&mut *connection, self.claim, &stream.name).await? {
+            let until = Utc::now() + chrono::TimeDelta::seconds(STREAM_BUSY_SECS);
+            return Ok(TaskEnd::Waiting { until, waiting_for: "another run of the stream".to_owned(), attempt: false });
+        }
+        let now = schedule::clock(&mut connection).await?;
+        let due = self.due(&mut connection, grid, now).await?;
+        let slices = i32::try_from(due.len()).unwrap_or(i32::MAX);
+        run::begin_task(&mut *connection, self.claim.id, &stream.name, slices).await?;
+        tracing::debug!(slices, "task begins");
+
+        let cause = Cause { run: self.claim.id, connection: &self.claim.connection };
+        let table = Table::open(&mut connection, stream, cause).await?;
+        drop(connection);
+        let mut layout = Layout::new(&stream.columns, self.stream.new_fields == NewFields::Add);
+        table.teach(&mut layout, stream);
+        let (key, latest_wins) = row_key(&stream.key);
+        let time_field = stream.time_field.as_ref().map(ToString::to_string);
+        let mut writer = PageWriter::new(layout, key, time_field);
+        let mut loader = Loader { pool: self.pool, claim: self.claim, stream, lease: self.lease, latest_wins, table };
+
+        for due in due {
+            if self.shutdown.is_cancelled() {
+                return Ok(TaskEnd::Released);
+            }
+            match self.read_slice(grid, due, current, &stored, &mut loader, &mut writer).await? {
+                Ended::Finished => *current = None,
+                Ended::Stopped => return Ok(TaskEnd::Released),
+                Ended::Pending { until } => {
+                    return Ok(TaskEnd::Waiting { until, waiting_for: "export".to_owned(), attempt: false });
+                }
+            }
+        }
+        run::stream_succeeded(self.pool, &self.claim.connection, &stream.name).await?;
+        Ok(TaskEnd::Succeeded)
+    }
+
+    async fn read_slice(
+        &self,
+        grid: Grid,
+        due: Due,
+        current: &mut Option<i64>,
+        stored: &cursor::Grid,
+        loader: &mut Loader<'_>,
+        writer: &mut PageWriter,
+    ) -> Result<Ended, TaskError> {
+        let stream = &self.stream.stream;
+        let slice = {
+            let mut connection = self.pool.acquire().await?;
+            let window = (due.window.start, due.window.end);
+            cursor::open_slice(&mut connection, &self.claim.connection, &stream.name, window).await?
+        };
+        *current = Some(slice.id);
+        let mut reading = Reading {
+            until: slice.reading_until.unwrap_or(due.until),
+            neighbours: [grid.before(due.window).start, grid.after(due.window).start],
+            fresh: slice.reading_fresh,
+            slice,
+        };
+        if reading.slice.reading_run.is_none() {
+            reading.until = due.until;
+        }
+        slice::prepare(loader, &mut reading).await?;
+        let length = (due.window.end - due.window.start).num_seconds();
+        let weight = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok());
+        let expected = Expected {
+            page_bytes: weight(stored.page_bytes),
+            slice_bytes: weight(stored.slice_bytes),
+            slice_secs: u64::try_from(length).unwrap_or(1),
+        };
+        let reader = SliceReader {
+            source: self.source,
+            session: self.session,
+            loader,
+            writer,
+            reporter: self.reporter,
+            expected,
+            shutdown: self.shutdown,
+        };
+        Box::pin(reader.read(&mut reading)).await
+    }
+
+    /// The stream's row with its grid, made if this is its first run.
+    async fn open_stream(&self, connection: &mut sqlx::PgConnection) -> Result<cursor::Grid, sqlx::Error> {
+        let stream = &self.stream.stream;
+        let slice = self.stream.slice.to_string();
+        let wanted = (self.job.start, self.job.timezone.name(), slice.as_str());
+        let table = (stream.schema, &*stream.name);
+        cursor::ensure_stream(connection, &self.claim.connection, &stream.name, table, wanted).await
+    }
+
+    fn grid(&self, stored: &cursor::Grid) -> Result<Grid, TaskError> {
+        let wanted = format!("{} in {}", self.stream.slice, self.job.timezone);
+        let found = format!("{} in {}", stored.slice, stored.timezone);
+        if wanted != found {
+            return Err(TaskError::Grid { stored: found, wanted });
+        }
+        Ok(Grid { anchor: stored.anchor, zone: self.job.timezone, length: self.stream.slice })
+    }
+
+    async fn due(
+        &self,
+        connection: &mut sqlx::PgConnection,
+        grid: Grid,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Due>, TaskError> {
+        let scope = scope(self.job, self.stream, now, self.claim.id, range(self.claim));
+        let known = cursor::slices(connection, &self.claim.connection, &self.stream.stream.name, scope.from).await?;
+        let known: HashMap<_, _> = known.into_iter().map(|slice| (slice.window_start, slice)).collect();
+        Ok(grid::due(grid, scope, &known))
+    }
+}
+
+/// What a run of `job` reads of a stream at `now`; `range` for a backfill.
+pub fn scope(job: &Job, stream: &JobStream, now: DateTime<Utc>, run: i64, range: Option<Window>) -> Scope {
+    Scope {
+        from: range.map_or_else(|| midnight(job.start, job.timezone), |range| range.start),
+        range_end: range.map(|range| range.end),
+        limit: Scope::limit(now, job.settle),
+        lookback: stream.lookback,
+        run,
+    }
+}
+
+fn range(claim: &Claim) -> Option<Window> {
+    Some(Window { start: claim.range_start?, end: claim.range_end? })
+}
+
+/// How records of a stream are told apart, and whether the later of two equal ones wins.
+fn row_key(key: &Key) -> (RowKey, bool) {
+    match key {
+        Key::RowHash => (RowKey::Content, false),
+        Key::Fields(fields) => (RowKey::Fields(fields.iter().map(ToString::to_string).collect()), true),
+        Key::Columns(_) => (RowKey::Content, true),
+    }
+}
+
+fn failed(error: &TaskError, hint: &'static str) -> TaskEnd {
+    tracing::error!(error = chain(error), hint, "failed");
+    TaskEnd::Failed { error: chain(error), hint }
+}
+
+/// An error and its causes on one line, without vendor data: what Postgres says about a value that it refuses quotes it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = match cause.downcast_ref::<sqlx::Error>() {
+            Some(sqlx::Error::Database(database)) => {
+                let code = database.code().unwrap_or_default();
+                let quotes_data = code.starts_with("22") || code.starts_with("23");
+                let message = if quotes_data { "a value was refused" } else { database.message() };
+                return format!("{text}: {message} (SQLSTATE {code})");
+            }
+            _ => cause.to_string(),
+        };
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = cause.source();
+    }
+    text
+}
