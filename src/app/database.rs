@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +58,7 @@ impl Database {
     /// For commands: an embedded server that runs is used, else one is started for as long as the command takes.
     pub async fn open(config: &Config, cancel: &CancellationToken) -> Result<Self, DatabaseError> {
         if let Some(url) = &config.database.url {
+            knock(url).await?;
             return Self::connect(url, config.database.max_connections, None).await;
         }
         let embedded = Arc::new(Embedded::open(&config.embedded.data_dir, cancel).await?);
@@ -69,8 +70,7 @@ impl Database {
         max_connections: u32,
         embedded: Option<Arc<Embedded>>,
     ) -> Result<Self, DatabaseError> {
-        let options: PgConnectOptions = url.expose().parse().map_err(|_| DatabaseError::Url)?;
-        let place = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""));
+        let (options, place) = parse(url)?;
         let options = options
             .application_name("tidegate")
             // "relation exists, skipping" once per page is no news. A role named like one of our schemas must not find
@@ -108,4 +108,21 @@ impl Database {
             embedded.stop().await;
         }
     }
+}
+
+fn parse(url: &Secret) -> Result<(PgConnectOptions, String), DatabaseError> {
+    let options: PgConnectOptions = url.expose().parse().map_err(|_| DatabaseError::Url)?;
+    let place = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""));
+    Ok((options, place))
+}
+
+/// A pool tries again until its time is up, and then knows only that; a person at a command wants the reason, at once.
+async fn knock(url: &Secret) -> Result<(), DatabaseError> {
+    let (options, place) = parse(url)?;
+    let answer = tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await;
+    let connection =
+        answer.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|source| DatabaseError::Connect { place, source })?;
+    // What cannot be closed is gone already.
+    let _ = connection.close().await;
+    Ok(())
 }

@@ -155,6 +155,7 @@ async fn a_database_without_the_schema_is_left_alone_until_it_is_migrated() {
         .await
         .unwrap();
     assert_eq!(schemas, 0);
+    // Also by a user called `tidegate`, as the schema: the one of the tests' own server is.
     let (one, other) = tokio::join!(shell.run(&["migrate"]), shell.run(&["migrate"]));
     assert!(one.expect(0).stdout.contains("migration") || other.expect(0).stdout.contains("migration"));
     assert_eq!(shell.run(&["migrate"]).await.expect(0).stdout, "the database is up to date\n");
