@@ -4,4 +4,7 @@
 
 mod embedded;
 mod harness;
+mod quota;
+mod schedule;
+mod status_port;
 mod support;
