@@ -5,5 +5,8 @@
 mod cli;
 mod embedded;
 mod harness;
+mod quota;
+mod schedule;
+mod status_port;
 mod support;
 mod sync;
