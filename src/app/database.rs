@@ -18,6 +18,12 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Connections that idled this long are closed; a firewall may have dropped them.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 
+/// A large page is staged while it arrives. A transaction that is silent for this much longer than a vendor may be belongs
+/// to a process that is suspended or unreachable, and gives its locks back.
+const SILENCE_MARGIN: Duration = Duration::from_mins(5);
+/// Postgres takes no setting beyond 24 days.
+const SILENCE_MAX: Duration = Duration::from_hours(24);
+
 /// A pool, and the embedded server behind it if that is ours to stop.
 #[derive(Debug)]
 pub struct Database {
@@ -43,11 +49,10 @@ impl Database {
     /// For the daemon and the demo: an embedded server is started, owned and kept running.
     pub async fn own(config: &Config, cancel: &CancellationToken) -> Result<Self, DatabaseError> {
         if let Some(url) = &config.database.url {
-            return Self::connect(url, config.database.max_connections, None).await;
+            return Self::connect(url, config, None).await;
         }
         let embedded = Arc::new(Embedded::start(&config.embedded.data_dir, cancel).await?);
-        let mut database =
-            Self::connect(&embedded.url(), config.database.max_connections, Some(Arc::clone(&embedded))).await?;
+        let mut database = Self::connect(&embedded.url(), config, Some(Arc::clone(&embedded))).await?;
         let stop = CancellationToken::new();
         let token = stop.clone();
         let supervised = tokio::spawn(async move { embedded.supervise(&token).await });
@@ -59,25 +64,22 @@ impl Database {
     pub async fn open(config: &Config, cancel: &CancellationToken) -> Result<Self, DatabaseError> {
         if let Some(url) = &config.database.url {
             knock(url).await?;
-            return Self::connect(url, config.database.max_connections, None).await;
+            return Self::connect(url, config, None).await;
         }
         let embedded = Arc::new(Embedded::open(&config.embedded.data_dir, cancel).await?);
-        Self::connect(&embedded.url(), config.database.max_connections, Some(embedded)).await
+        Self::connect(&embedded.url(), config, Some(embedded)).await
     }
 
-    async fn connect(
-        url: &Secret,
-        max_connections: u32,
-        embedded: Option<Arc<Embedded>>,
-    ) -> Result<Self, DatabaseError> {
+    async fn connect(url: &Secret, config: &Config, embedded: Option<Arc<Embedded>>) -> Result<Self, DatabaseError> {
         let (options, place) = parse(url)?;
         let options = options
             .application_name("tidegate")
             // "relation exists, skipping" once per page is no news. A role named like one of our schemas must not find
             // the migrations' table in there.
-            .options([("client_min_messages", "warning"), ("TimeZone", "UTC"), ("search_path", "public")]);
+            .options([("client_min_messages", "warning"), ("TimeZone", "UTC"), ("search_path", "public")])
+            .options([("idle_in_transaction_session_timeout", silence_max(config).as_millis().to_string())]);
         let pool = PgPoolOptions::new()
-            .max_connections(max_connections)
+            .max_connections(config.database.max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .idle_timeout(IDLE_TIMEOUT)
             .test_before_acquire(false)
@@ -125,4 +127,11 @@ async fn knock(url: &Secret) -> Result<(), DatabaseError> {
     // What cannot be closed is gone already.
     let _ = connection.close().await;
     Ok(())
+}
+
+/// The longest that a transaction may have to wait for a vendor, and more.
+fn silence_max(config: &Config) -> Duration {
+    let connections = config.connections.values();
+    let longest = connections.map(|connection| connection.request_timeout.saturating_add(connection.retry.max)).max();
+    longest.unwrap_or_default().min(SILENCE_MAX) + SILENCE_MARGIN
 }
