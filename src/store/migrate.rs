@@ -60,12 +60,14 @@ pub async fn missing(connection: &mut PgConnection) -> Result<usize, sqlx::Error
 }
 
 async fn applied(connection: &mut PgConnection) -> Result<usize, sqlx::Error> {
-    let known: bool =
-        sqlx::query_scalar("select to_regclass('public._sqlx_migrations') is not null").fetch_one(&mut *connection).await?;
+    let known: bool = sqlx::query_scalar("select to_regclass('public._sqlx_migrations') is not null")
+        .fetch_one(&mut *connection)
+        .await?;
     if !known {
         return Ok(0);
     }
-    let count: i64 =
-        sqlx::query_scalar("select count(*) from public._sqlx_migrations where success").fetch_one(&mut *connection).await?;
+    let count: i64 = sqlx::query_scalar("select count(*) from public._sqlx_migrations where success")
+        .fetch_one(&mut *connection)
+        .await?;
     Ok(usize::try_from(count).unwrap_or(0))
 }
