@@ -67,11 +67,9 @@ impl HttpError {
         match self {
             Self::Transport { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 500 | 502..=599),
-            Self::Quota { .. }
-            | Self::LimitHit { .. }
-            | Self::TooLarge { .. }
-            | Self::Ledger(_)
-            | Self::Request(_) => false,
+            Self::Quota { .. } | Self::LimitHit { .. } | Self::TooLarge { .. } | Self::Ledger(_) | Self::Request(_) => {
+                false
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod embedded;
 mod harness;
+mod lynn;
 mod quota;
 mod schedule;
 mod status_port;
