@@ -5,6 +5,7 @@
 mod cli;
 mod embedded;
 mod harness;
+mod lynn;
 mod quota;
 mod schedule;
 mod status_port;
