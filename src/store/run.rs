@@ -136,7 +136,7 @@ pub async fn pass_fence(
     Ok(done.rows_affected() == 1)
 }
 
-/// Takes the stream for this run unless another live run reads it.
+/// Takes the stream for this run unless another live run reads it, or this run has passed to another worker.
 pub async fn hold_stream(executor: impl PgExecutor<'_>, claim: &Claim, stream: &str) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "
@@ -145,6 +145,7 @@ pub async fn hold_stream(executor: impl PgExecutor<'_>, claim: &Claim, stream: &
         where
             connection = $3
             and stream.stream = $4
+            and exists (select from tidegate.run where run.id = $1 and run.fence = $2 and run.state = 'running')
             and not exists (
                 select
                 from tidegate.run
