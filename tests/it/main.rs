@@ -5,6 +5,7 @@
 mod cli;
 mod embedded;
 mod harness;
+mod load;
 mod lynn;
 mod quota;
 mod schedule;
