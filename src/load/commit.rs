@@ -70,8 +70,9 @@ pub struct PageLoad<'l, 'a> {
 impl<'a> Loader<'a> {
     /// Decides whether a slice that begins to be read has rows already, and drops what an abandoned reading left.
     pub async fn begin_reading(&self, reading: &mut Reading) -> Result<(), LoadError> {
-        let mut connection = self.pool.acquire().await?;
-        cursor::restart(&mut connection, reading.slice.id).await?;
+        // Fenced like a checkpoint: a worker that slept through its lease must not touch the reading of its successor.
+        let mut transaction = self.pool.begin().await?;
+        cursor::restart(&mut transaction, reading.slice.id).await?;
         let statement = format!(
             "select not exists (select from {} where _connection = $1 and _window_start >= $2 and _window_start < $3)",
             super::ident::table(&self.table.schema, &self.table.name)
@@ -80,8 +81,12 @@ impl<'a> Loader<'a> {
             .bind(&self.claim.connection)
             .bind(reading.slice.window_start)
             .bind(reading.slice.window_end)
-            .fetch_one(&mut *connection)
+            .fetch_one(&mut *transaction)
             .await?;
+        if !run::pass_fence(&mut *transaction, self.claim, &self.stream.name, self.lease).await? {
+            return Err(LoadError::Fenced);
+        }
+        transaction.commit().await?;
         reading.slice.reading_pages = 0;
         reading.slice.reading_rows = 0;
         reading.slice.reading_seen = 0;
@@ -92,11 +97,7 @@ impl<'a> Loader<'a> {
 
     /// Whether the rows that an unfinished reading noted as seen are still there (Postgres may have crashed since).
     pub async fn seen_is_whole(&self, slice: &Slice) -> Result<bool, LoadError> {
-        let found =
-            sqlx::query_scalar!(r#"select count(*) as "found!" from tidegate.seen_row where slice_id = $1"#, slice.id)
-                .fetch_one(self.pool)
-                .await?;
-        Ok(found == slice.reading_seen)
+        Ok(cursor::count_seen(self.pool, slice.id).await? == slice.reading_seen)
     }
 
     /// Opens a page's transaction for rows of the chunk's layout.
@@ -163,6 +164,7 @@ impl PageLoad<'_, '_> {
         let first_page = reading.slice.reading_pages == 0;
         let last_page = end.next.is_none();
         let single = first_page && last_page && self.batches_merged == 0;
+        self.bound_silence().await?;
         self.merge(reading, single).await?;
         if last_page && !single && !reading.fresh {
             self.delete_unseen(reading).await?;
@@ -206,6 +208,14 @@ impl PageLoad<'_, '_> {
         reading.slice.reading_bytes = to.bytes;
         reading.slice.cursor = to.cursor;
         Ok(self.progress)
+    }
+
+    /// From here on nothing waits for the vendor: a worker that falls silent now must not hold its locks against the one
+    /// that takes over, even when its connection stays open.
+    async fn bound_silence(&mut self) -> Result<(), LoadError> {
+        let lease_ms = self.loader.lease.as_millis();
+        let statement = format!("set local idle_in_transaction_session_timeout = {lease_ms}");
+        Ok(execute(&mut self.transaction, statement).await?)
     }
 
     fn count(&mut self, counts: Counts) {
@@ -300,6 +310,11 @@ impl PageLoad<'_, '_> {
     }
 
     async fn delete_unseen(&mut self, reading: &Reading) -> Result<(), LoadError> {
+        // Postgres may have crashed while a page was awaited: what is not noted any more has not vanished.
+        let noted = cursor::count_seen(&mut *self.transaction, reading.slice.id).await?;
+        if noted != reading.slice.reading_seen + self.seen {
+            return Err(LoadError::SeenLost);
+        }
         let gone = sqlx::query(AssertSqlSafe(self.sql.delete_unseen.clone()))
             .bind(&self.loader.claim.connection)
             .bind(reading.slice.window_start)

@@ -5,5 +5,9 @@
 mod cli;
 mod embedded;
 mod harness;
+mod lynn;
+mod quota;
+mod schedule;
+mod status_port;
 mod support;
 mod sync;
