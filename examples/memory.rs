@@ -154,6 +154,7 @@ fn configuration(database: &str, base_url: &str) -> String {
     format!(
         "\
 database: {{ url: \"{database}\" }}
+log: {{ level: error }}
 connections:
   benchmark:
     vendor: lynn_reporting
