@@ -149,7 +149,7 @@ impl World {
         let pool = self.database.pool();
         let run = self.enqueue(by_hand).await;
         let foreground = Foreground::start(config, pool.clone(), vec![run]);
-        let tasks = tokio::time::timeout(Duration::from_secs(60), follow(&pool, &[run], |_| {}))
+        let tasks = tokio::time::timeout(Duration::from_mins(1), follow(&pool, &[run], |_| {}))
             .await
             .expect("a run ends")
             .unwrap();
