@@ -5,5 +5,6 @@
 mod cli;
 mod embedded;
 mod harness;
+mod kill;
 mod support;
 mod sync;
