@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -63,6 +63,7 @@ impl Database {
     /// For commands: an embedded server that runs is used, else one is started for as long as the command takes.
     pub async fn open(config: &Config, cancel: &CancellationToken) -> Result<Self, DatabaseError> {
         if let Some(url) = &config.database.url {
+            knock(url).await?;
             return Self::connect(url, config, None).await;
         }
         let embedded = Arc::new(Embedded::open(&config.embedded.data_dir, cancel).await?);
@@ -70,12 +71,12 @@ impl Database {
     }
 
     async fn connect(url: &Secret, config: &Config, embedded: Option<Arc<Embedded>>) -> Result<Self, DatabaseError> {
-        let options: PgConnectOptions = url.expose().parse().map_err(|_| DatabaseError::Url)?;
-        let place = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""));
+        let (options, place) = parse(url)?;
         let options = options
             .application_name("tidegate")
-            // "relation exists, skipping" once per page is no news.
-            .options([("client_min_messages", "warning"), ("TimeZone", "UTC")])
+            // "relation exists, skipping" once per page is no news. A role named like one of our schemas must not find
+            // the migrations' table in there.
+            .options([("client_min_messages", "warning"), ("TimeZone", "UTC"), ("search_path", "public")])
             .options([("idle_in_transaction_session_timeout", silence_max(config).as_millis().to_string())]);
         let pool = PgPoolOptions::new()
             .max_connections(config.database.max_connections)
@@ -109,6 +110,23 @@ impl Database {
             embedded.stop().await;
         }
     }
+}
+
+fn parse(url: &Secret) -> Result<(PgConnectOptions, String), DatabaseError> {
+    let options: PgConnectOptions = url.expose().parse().map_err(|_| DatabaseError::Url)?;
+    let place = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""));
+    Ok((options, place))
+}
+
+/// A pool tries again until its time is up, and then knows only that; a person at a command wants the reason, at once.
+async fn knock(url: &Secret) -> Result<(), DatabaseError> {
+    let (options, place) = parse(url)?;
+    let answer = tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await;
+    let connection =
+        answer.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|source| DatabaseError::Connect { place, source })?;
+    // What cannot be closed is gone already.
+    let _ = connection.close().await;
+    Ok(())
 }
 
 /// The longest that a transaction may have to wait for a vendor, and more.

@@ -20,7 +20,9 @@ First steps:
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, after_help = EXIT_CODES)]
 pub struct Cli {
-    /// Configuration: a file, or a folder with `tidegate.yaml` and `jobs/*.yaml`
+    /// The configuration: a file or a folder
+    ///
+    /// In a folder, `tidegate.yaml` and every `jobs/*.yaml` are read and merged.
     #[arg(
         long,
         global = true,

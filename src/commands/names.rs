@@ -29,8 +29,8 @@ pub fn streams<'a>(job: &'a Job, names: &[String]) -> Result<Vec<&'a str>, Comma
     let known = || job.streams.iter().map(|entry| entry.stream.name.as_ref());
     for name in names {
         if !known().any(|stream| stream == name) {
-            let what = format!("stream of the job `{}`", job.name);
-            return Err(unknown(&what, name, known()));
+            let hint = suggestion(name, known());
+            return Err(CommandError::Usage(format!("the job `{}` has no stream `{name}`{hint}", job.name)));
         }
     }
     Ok(known().filter(|stream| names.is_empty() || names.iter().any(|name| name == stream)).collect())

@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 
 use serde::Serialize;
+use sqlx::PgConnection;
 
 use super::output::{self, Table};
 use super::progress::Progress;
@@ -73,7 +74,7 @@ async fn work(
     let mut runs = Vec::new();
     let mut connection = database.pool.acquire().await?;
     for (job, streams, by_hand) in wanted {
-        runs.push(enqueue_manual(&mut connection, job, &streams, by_hand).await?);
+        runs.push(enqueue(&mut connection, job, &streams, by_hand).await?);
     }
     drop(connection);
     let foreground = Foreground::start(context.config.clone(), database.pool.clone(), runs.clone());
@@ -93,6 +94,24 @@ async fn work(
         .into());
     };
     Ok(tasks?)
+}
+
+/// A new run, or the same backfill that was left unfinished.
+async fn enqueue(
+    connection: &mut PgConnection,
+    job: &Job,
+    streams: &[&str],
+    by_hand: ByHand,
+) -> Result<i64, sqlx::Error> {
+    if let ByHand::Backfill { from, to } = by_hand {
+        let mut names: Vec<String> = streams.iter().map(|stream| (*stream).to_owned()).collect();
+        names.sort();
+        if let Some(run) = progress::resume_backfill(&mut *connection, &job.name, (from, to), &names).await? {
+            tracing::info!(run, "going on with the backfill that was left unfinished");
+            return Ok(run);
+        }
+    }
+    enqueue_manual(connection, job, streams, by_hand).await
 }
 
 /// What was loaded, stream by stream.

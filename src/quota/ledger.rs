@@ -253,7 +253,7 @@ impl Ledger {
             return Err(LedgerError::UnknownLimit { connection: self.connection.to_string(), limit: limit.to_owned() });
         };
         // Vendors speak in whole seconds, perhaps rounded down; and no wait is shorter than the limit's own pace.
-        let pace = held.limit.per / u32::try_from(held.limit.amount).unwrap_or(u32::MAX).max(1);
+        let pace = held.limit.pace();
         let said = wait.map(|wait| interval((wait + Duration::from_secs(1)).max(pace).min(PER_MAX)));
         let first = interval(held.limit.per.clamp(Duration::from_secs(1), Duration::from_mins(1)));
         let query = sqlx::query_scalar!(

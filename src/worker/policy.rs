@@ -89,6 +89,7 @@ fn decide_step(error: &StepError, attempts: i32, now: DateTime<Utc>) -> Decision
         | StepError::SubscriptionKey
         | StepError::Forbidden => Decision::Fail,
         StepError::NotServed(_)
+        | StepError::DatesRefused { .. }
         | StepError::Failed(_)
         | StepError::CursorStuck
         | StepError::Endless(_)
@@ -158,6 +159,9 @@ fn hint_step(error: &StepError) -> &'static str {
         StepError::SubscriptionKey => "check subscription_key, and whether the product is premium",
         StepError::Forbidden => "the credential lacks a permission or a division; ask the tenant's administrator",
         StepError::NotServed(_) => "check that the report is enabled for this environment, its id and `paths`",
+        StepError::DatesRefused { .. } => {
+            "ask the vendor how it reads dates, then set `date_format` and `filter_timezone`"
+        }
         StepError::Failed(_) => "ask the vendor about the report; nothing was lost, the window is read again",
         StepError::CursorStuck | StepError::Endless(_) => "the vendor's paging is broken: make the `slice` shorter",
         StepError::CursorUnknown => "a newer version left this cursor; the slice is read anew",

@@ -6,7 +6,7 @@ use tidegate::simulator::{self, Options};
 use tokio::net::TcpListener;
 
 use super::shell::{SECRET, Shell, TOKEN, timeless};
-use crate::support::{TestDatabase, eventually};
+use crate::support::TestDatabase;
 
 #[tokio::test]
 async fn a_right_configuration_is_told_in_full_and_costs_one_login() {
@@ -77,7 +77,8 @@ async fn a_signal_ends_a_command_that_waits() {
     let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("postgres://tidegate@{}/x?sslmode=disable", mute.local_addr().unwrap());
     for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
-        let child = Shell::at(&url).command(&["status"]).spawn().unwrap();
+        let shell = Shell::at(&url);
+        let child = shell.command(&["status"]).spawn().unwrap();
         let (_connection, _) = mute.accept().await.unwrap();
         let pid = i32::try_from(child.id().unwrap()).unwrap();
         rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
@@ -86,5 +87,16 @@ async fn a_signal_ends_a_command_that_waits() {
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(String::from_utf8_lossy(&output.stderr), "error: interrupted\n");
     }
-    eventually(Duration::from_secs(1), async || Some(())).await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_named_at_once_with_the_reason() {
+    let shell = Shell::without_database();
+    let begun = std::time::Instant::now();
+    let failed = shell.run(&["status"]).await.expect(1);
+    assert!(failed.stderr.starts_with("error: cannot reach the database 127.0.0.1:9/nowhere"), "{failed:?}");
+    assert!(failed.stderr.to_lowercase().contains("connection refused"), "{failed:?}");
+    let checked = shell.run(&["check"]).await.expect(1);
+    assert!(checked.stderr.starts_with("error: database: cannot reach the database"), "{checked:?}");
+    assert!(begun.elapsed() < Duration::from_secs(10));
 }

@@ -49,7 +49,7 @@ async fn a_wrong_command_line_exits_with_2_and_suggests_what_was_meant() {
         (&["rejects", "x"], "error: unknown job `x`; known here: lynn-by-hand, lynn-yearly\n"),
         (
             &["cursors", "reset", "lynn-yearly", "--stream", "survey_results"],
-            "error: unknown stream of the job `lynn-yearly` `survey_results`; did you mean `survey_result`?\n",
+            "error: the job `lynn-yearly` has no stream `survey_results`; did you mean `survey_result`?\n",
         ),
         (&["streams", "lynn_reportin"], "error: unknown vendor `lynn_reportin`; did you mean `lynn_reporting`?\n"),
     ] {

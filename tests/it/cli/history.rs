@@ -1,5 +1,6 @@
 //! What is due, what ran, what is used, how far each stream is, what was refused.
 
+use std::fmt::Write as _;
 use std::process::Stdio;
 
 use sqlx::AssertSqlSafe;
@@ -69,7 +70,7 @@ async fn transcript(shell: &Shell) -> String {
     for args in READERS {
         let read = shell.run(args).await.expect(0);
         assert!(read.stderr.is_empty(), "{read:?}");
-        text.push_str(&format!("$ tidegate {}\n{}\n\n", args.join(" "), timeless(&read.stdout)));
+        writeln!(text, "$ tidegate {}\n{}\n", args.join(" "), timeless(&read.stdout)).unwrap();
     }
     text
 }
@@ -86,8 +87,8 @@ async fn where_there_is_nothing_yet_the_next_step_is_named() {
     let shell = Shell::on(&database);
     let mut text = String::new();
     for args in [&["status"][..], &["runs"], &["cursors"], &["rejects"], &["cursors", "reset", "lynn-yearly"]] {
-        text.push_str(&format!("$ tidegate {}\n", args.join(" ")));
-        text.push_str(&format!("{}\n\n", timeless(&shell.run(args).await.expect(0).stdout)));
+        let read = shell.run(args).await.expect(0);
+        writeln!(text, "$ tidegate {}\n{}\n", args.join(" "), timeless(&read.stdout)).unwrap();
     }
     insta::assert_snapshot!(text);
     shell.write_config("database: { url: \"${DATABASE_URL}\" }\n");
@@ -155,6 +156,7 @@ async fn a_database_without_the_schema_is_left_alone_until_it_is_migrated() {
         .await
         .unwrap();
     assert_eq!(schemas, 0);
+    // Also by a user called `tidegate`, as the schema: the one of the tests' own server is.
     let (one, other) = tokio::join!(shell.run(&["migrate"]), shell.run(&["migrate"]));
     assert!(one.expect(0).stdout.contains("migration") || other.expect(0).stdout.contains("migration"));
     assert_eq!(shell.run(&["migrate"]).await.expect(0).stdout, "the database is up to date\n");

@@ -41,10 +41,10 @@ impl Default for Recipe {
     fn default() -> Self {
         Self {
             options: Options { volume: Volume::Exactly(250), ..Options::default() }
-                .limit("create_token", 1000, Duration::from_secs(60))
+                .limit("create_token", 1000, Duration::from_mins(1))
                 .limit("requests", 10_000, Duration::from_secs(10))
-                .limit("period_calls", 1_000_000, Duration::from_secs(43_200))
-                .limit("period_bandwidth", 100_000_000_000, Duration::from_secs(43_200)),
+                .limit("period_calls", 1_000_000, Duration::from_hours(12))
+                .limit("period_bandwidth", 100_000_000_000, Duration::from_hours(12)),
             page_size: 100,
             connection: Vec::new(),
             job: Vec::new(),
@@ -60,7 +60,6 @@ pub struct World {
     pub database: TestDatabase,
     pub simulator: Simulator,
     pub folder: tempfile::TempDir,
-    pub page_size: u32,
 }
 
 impl World {
@@ -113,7 +112,7 @@ impl World {
             let _ = writeln!(yaml, "    {line}");
         }
         std::fs::write(folder.path().join("tidegate.yaml"), yaml).unwrap();
-        Self { database, simulator, folder, page_size: recipe.page_size }
+        Self { database, simulator, folder }
     }
 
     pub fn control(&self) -> Control {
