@@ -13,7 +13,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tidegate::simulator::lynn::Volume;
-use tidegate::simulator::{Change, Edit, Options, Rows};
+use tidegate::simulator::{Change, Edit, Hold, Options, Rows};
 
 use super::support::world::Recipe;
 use super::support::{Process, TestDatabase, World, eventually};
@@ -192,6 +192,15 @@ async fn expire_leases(database: &TestDatabase) {
 async fn succeeds(mut process: Process) {
     let status = process.wait(LONG).await;
     assert!(status.success(), "{status}: {}", process.said());
+}
+
+/// Waits until a call of `process` is held.
+async fn reached(hold: &Hold, process: &mut Process) {
+    eventually(LONG, async || {
+        assert!(!process.has_ended(), "it ended too soon: {}", process.said());
+        hold.is_reached().then_some(())
+    })
+    .await;
 }
 
 /// Waits until a statement of the daemon like `query` waits for a lock that someone holds.

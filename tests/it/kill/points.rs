@@ -1,9 +1,9 @@
 //! A kill at each named point of a slice, of a first reading and of one that finds rows.
 
-use tidegate::simulator::{Change, Match, Point, Rows};
+use tidegate::simulator::{Change, Hold, Match, Point, Rows};
 use tokio::net::TcpSocket;
 
-use super::{LONG, MARKS, Obstacle, SURVEY, Scene, blocked, eventually, midnight};
+use super::{LONG, MARKS, Obstacle, SURVEY, Scene, blocked, eventually, midnight, reached};
 use crate::support::{Process, TestDatabase, World};
 
 /// Kills at a point of the first reading and of a later one, each time followed by a run that goes on undisturbed.
@@ -23,16 +23,11 @@ async fn survives(kill: impl AsyncFn(&Scene)) {
 }
 
 /// A `sync` whose call for page `page` of the second day's navigation marks is held.
-async fn held(scene: &Scene, page: u32, point: Point) -> (Process, tidegate::simulator::Hold) {
+async fn held(scene: &Scene, page: u32, point: Point) -> (Process, Hold) {
     let hold = scene.world.control().hold_after(Match::report(MARKS).page(page), 1, point);
-    let process = scene.begin();
-    reached(&hold, &process).await;
+    let mut process = scene.begin();
+    reached(&hold, &mut process).await;
     (process, hold)
-}
-
-async fn reached(hold: &tidegate::simulator::Hold, process: &Process) {
-    let within = tokio::time::timeout(LONG, hold.reached()).await;
-    assert!(within.is_ok(), "the call never came: {}", process.said());
 }
 
 /// Kills a `sync` while a statement like `query` waits for what `lock` locks, taken while page `page` is on its way.
@@ -49,8 +44,8 @@ async fn kill_behind(scene: &Scene, page: u32, lock: &str, query: &str) {
 async fn p1_a_kill_while_a_token_is_minted_loses_nothing() {
     survives(async |scene| {
         let hold = scene.world.control().hold(Match::endpoint("create_token"), Point::BeforeAnswer);
-        let process = scene.begin();
-        reached(&hold, &process).await;
+        let mut process = scene.begin();
+        reached(&hold, &mut process).await;
         process.kill();
     })
     .await;
@@ -124,10 +119,10 @@ async fn p1_a_kill_in_the_middle_of_a_body_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_kill_in_the_middle_of_a_page_too_large_for_memory_loses_nothing() {
-    // Half of 20 MB has been sent: more than is kept in memory, so a transaction is open and rows are staged.
+    // Half of 25 MB has been sent: more than is kept in memory, so a transaction is open and rows are staged.
     survives(async |scene| {
-        let rows = Rows::between(MARKS, midnight(-1), midnight(0)).every(5);
-        let long = Change::LongString { field: "markValue".to_owned(), bytes: 1_000_000 };
+        let rows = Rows::between(MARKS, midnight(-1), midnight(0)).every(2);
+        let long = Change::LongString { field: "markValue".to_owned(), bytes: 600_000 };
         scene.world.control().change(rows, long).unwrap();
         let (process, _hold) = held(scene, 2, Point::MidBody).await;
         let staged = "select count(*) from pg_stat_activity
@@ -211,7 +206,7 @@ async fn p1_a_commit_that_ends_after_its_successor_began_loses_nothing() {
     process.kill();
     // The lease cannot be ended by hand, the commit holds the run; it ends by itself.
     let successor = scene.begin();
-    blocked(database, "%update tidegate.stream%").await;
+    blocked(database, "%insert into tidegate.stream%").await;
     obstacle.release().await;
     super::succeeds(successor).await;
     stop_delaying_commits(database).await;
@@ -240,8 +235,8 @@ async fn p1_a_kill_while_a_table_grows_loses_nothing() {
     survives(async |scene| {
         let database = &scene.world.database;
         let hold = scene.world.control().hold(Match::report(SURVEY).page(1), Point::BeforeAnswer);
-        let process = scene.begin();
-        reached(&hold, &process).await;
+        let mut process = scene.begin();
+        reached(&hold, &mut process).await;
         // As a BI tool's long query does.
         let obstacle = Obstacle::new(database, "lock table lynn.survey_result in access share mode").await;
         hold.release();

@@ -11,7 +11,7 @@ use tidegate::simulator::{Change, Hold, Match, Point, Rows};
 
 use super::points::committed_pages;
 use super::zombie::run_ends;
-use super::{LONG, MARKS, assert_tidy, eventually, midnight, world};
+use super::{LONG, MARKS, assert_tidy, eventually, midnight, reached, world};
 use crate::support::{Process, ServerFolder, World};
 
 fn change_the_truth(world: &World) {
@@ -39,8 +39,8 @@ async fn p1_notes_that_a_crash_of_postgres_empties_under_a_running_reading_delet
     change_the_truth(&world);
     let hold = hold_third_page_of_second_day(&world);
     let run = world.enqueue(ByHand::Manual).await;
-    let daemon = Process::start(&world.config_path(), &["run"], &[]);
-    assert!(tokio::time::timeout(LONG, hold.reached()).await.is_ok(), "{}", daemon.said());
+    let mut daemon = Process::start(&world.config_path(), &["run"], &[]);
+    reached(&hold, &mut daemon).await;
     committed_pages(&world, 2).await;
     // What recovery does to an unlogged table, while the process behind has already new connections.
     sqlx::query("truncate tidegate.seen_row").execute(&world.database.pool()).await.unwrap();
@@ -96,7 +96,7 @@ async fn p1_a_killed_postmaster_costs_a_slice_its_notes_and_no_row() {
     change_the_truth(&world);
     let hold = hold_third_page_of_second_day(&world);
     let second = enqueue(&world, &pool).await;
-    assert!(tokio::time::timeout(LONG, hold.reached()).await.is_ok(), "{}", daemon.said());
+    reached(&hold, &mut daemon).await;
     let noted = "select reading_seen from tidegate.slice where reading_pages = 2";
     eventually(LONG, async || sqlx::query_scalar::<_, i64>(noted).fetch_optional(&pool).await.unwrap()).await;
     let before = first_pages(&world);

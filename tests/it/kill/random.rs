@@ -57,7 +57,7 @@ fn change_something(world: &World, dice: &mut StdRng) {
             1 => control.edit(Edit::Twin { rows, copies: 1, distance: dice.random_range(0..60) }).map(drop).unwrap(),
             2 => {
                 let json = format!("\"value {}\"", dice.random_range(0..1000));
-                control.change(rows, Change::Set { field: "comment".to_owned(), json }).map(drop).unwrap();
+                control.change(rows, Change::Set { field: "markValue".to_owned(), json }).map(drop).unwrap();
             }
             _ => {
                 for _ in 0..dice.random_range(1..40) {

@@ -6,7 +6,7 @@ use tidegate::simulator::lynn::CursorShape;
 use tidegate::simulator::{Match, Point};
 
 use super::points::committed_pages;
-use super::{LONG, MARKS, expire_leases, midnight, succeeds, world};
+use super::{MARKS, expire_leases, midnight, reached, succeeds, world};
 use crate::support::{Process, World};
 
 /// How often each page was asked for, by window and page. The open slice's window differs from run to run.
@@ -23,8 +23,8 @@ async fn resumed_behind_the_checkpoint(shape: CursorShape) {
     let world = world(2, 250, 100, "[navigation_marks]", &["lookback: 0s"]).await;
     world.control().shape(|reports| reports.cursor = shape);
     let hold = world.control().hold_after(Match::report(MARKS).page(3), 1, Point::BeforeAnswer);
-    let process = Process::start(&world.config_path(), &["sync"], &[]);
-    assert!(tokio::time::timeout(LONG, hold.reached()).await.is_ok(), "{}", process.said());
+    let mut process = Process::start(&world.config_path(), &["sync"], &[]);
+    reached(&hold, &mut process).await;
     committed_pages(&world, 2).await;
     let cursor: String = world.scalar("select cursor from tidegate.slice where cursor is not null").await;
     process.kill();
@@ -60,8 +60,8 @@ async fn p3_a_run_that_is_taken_over_reads_no_finished_slice_again() {
     let before = asked(&world).values().sum::<usize>();
     let hold = world.control().hold_after(Match::report(MARKS).page(2), 1, Point::MidBody);
     let run = world.enqueue(tidegate::schedule::ByHand::Manual).await;
-    let killed = Process::start(&world.config_path(), &["run"], &[]);
-    assert!(tokio::time::timeout(LONG, hold.reached()).await.is_ok(), "{}", killed.said());
+    let mut killed = Process::start(&world.config_path(), &["run"], &[]);
+    reached(&hold, &mut killed).await;
     committed_pages(&world, 1).await;
     killed.kill();
     hold.release();

@@ -8,7 +8,7 @@ use tidegate::simulator::{Match, Point};
 
 use super::points::committed_pages;
 use super::zombie::run_ends;
-use super::{LONG, MARKS, assert_tidy, midnight, succeeds, world};
+use super::{LONG, MARKS, assert_tidy, midnight, reached, succeeds, world};
 use crate::support::{Process, World};
 
 /// What `SIGTERM` is promised to take at most.
@@ -17,8 +17,8 @@ const STOP_MAX: Duration = Duration::from_secs(10);
 /// A process whose second page of the second day hangs in the middle of its body.
 async fn in_a_slow_body(world: &World, command: &str) -> Process {
     let hold = world.control().hold_after(Match::report(MARKS).page(2), 1, Point::MidBody);
-    let process = Process::start(&world.config_path(), &[command], &[]);
-    assert!(tokio::time::timeout(LONG, hold.reached()).await.is_ok(), "{}", process.said());
+    let mut process = Process::start(&world.config_path(), &[command], &[]);
+    reached(&hold, &mut process).await;
     committed_pages(world, 1).await;
     process
 }
@@ -81,7 +81,7 @@ async fn p1_an_interrupted_sync_whose_page_is_slow_to_load_is_cancelled_all_the_
     let world = world(2, 250, 100, "[navigation_marks]", &["lookback: 0s"]).await;
     let hold = world.control().hold_after(Match::report(MARKS).page(2), 1, Point::BeforeAnswer);
     let mut sync = Process::start(&world.config_path(), &["sync"], &[]);
-    assert!(tokio::time::timeout(LONG, hold.reached()).await.is_ok(), "{}", sync.said());
+    reached(&hold, &mut sync).await;
     let lock = "lock table lynn.navigation_marks in access exclusive mode";
     let obstacle = super::Obstacle::new(&world.database, lock).await;
     hold.release();
