@@ -1,7 +1,7 @@
 //! The configuration: loaded once, checked once, frozen.
 //!
-//! The way of a setting: [`load`] reads and merges the files, [`yaml`] keeps the line of every key, [`overrides`] and
-//! [`substitute`] bring in the environment, [`read`] turns text into the raw types of [`raw`], and [`check`] turns those
+//! The way of a setting: `load` reads and merges the files, `yaml` keeps the line of every key, `overrides` and
+//! `substitute` bring in the environment, `read` turns text into the raw types of `raw`, and `check` turns those
 //! into the types below. Each adds its faults to one list, so all are reported at once. Nothing here talks to a vendor
 //! or a database, and the environment is an argument.
 

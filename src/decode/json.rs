@@ -122,7 +122,7 @@ impl Splitter {
         }
         let next = match (self.state, byte) {
             // A byte order mark before the document.
-            (State::Start, 0xEF | 0xBB | 0xBF) if self.offset == 0 && at < 3 => State::Start,
+            (State::Start, 0xEF | 0xBB | 0xBF) if self.offset + (at as u64) < 3 => State::Start,
             (State::CommaOrEnd, b'}') => State::End,
             (State::Start, b'{') => State::KeyOrEnd,
             (State::Start, b'[') => {

@@ -261,15 +261,27 @@ impl InFlight<'_> {
     async fn exchange(&mut self, request: reqwest::Request) -> Result<Response, HttpError> {
         let answer = self.session.gate.client.execute(request);
         tokio::pin!(answer);
-        tokio::select! {
-            biased;
-            outcome = &mut answer => return outcome.map_err(HttpError::transport),
-            () = self.departure.left() => {}
+        if !self.watched {
+            return answer.await.map_err(HttpError::transport);
+        }
+        let ledger = &self.session.gate.ledger;
+        let renewal = self.reservation.renewal();
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut answer => return outcome.map_err(HttpError::transport),
+                () = self.departure.left() => break,
+                // The connection is not open yet. Without a word the next call would be granted before this one leaves.
+                () = tokio::time::sleep(renewal) => {
+                    let offset = self.reservation.age() + 2 * renewal;
+                    self.reservation.departed(ledger, offset).await?;
+                }
+            }
         }
         let offset = self.departure_offset();
         if offset > LATE {
             // The answer is not read meanwhile, but it is on its way; the ledger takes a moment.
-            self.reservation.departed(&self.session.gate.ledger, offset).await?;
+            self.reservation.departed(ledger, offset).await?;
         }
         answer.await.map_err(HttpError::transport)
     }

@@ -1,6 +1,5 @@
 //! One page's transaction: stage, merge, rejects, cursor, statistics and the fence check become durable together.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -9,15 +8,15 @@ use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _, Transaction};
 use uuid::Uuid;
 
 use super::LoadError;
+use super::chunk::{Chunk, Counts, Reject, Shared, Twins};
 use super::merge::MergeSql;
-use super::page::{Chunk, Counts, Reject, row_key};
 use super::table::{self, Cause, Table};
 use crate::catalogue::Stream;
 use crate::store::cursor::{self, Position, Slice};
 use crate::store::run::{self, Claim, Progress};
 
-/// Identical records of one slice beyond this are refused to be counted; it also bounds the search for a free place.
-const TWINS_MAX: u32 = 1 << 24;
+/// Refused records wait in memory up to this.
+const REJECTS_BYTES_MAX: usize = 1 << 20;
 
 /// What stays the same for all pages of a task.
 #[derive(Debug)]
@@ -28,6 +27,7 @@ pub struct Loader<'a> {
     pub lease: Duration,
     /// The record key is made of fields: the later of two equal records wins.
     pub latest_wins: bool,
+    /// As of the last change that is durable.
     pub table: Table,
 }
 
@@ -52,41 +52,58 @@ pub struct PageEnd {
     pub bytes: u64,
 }
 
-/// A page's transaction while its rows arrive.
+/// A page's transaction while its rows arrive. Dropped before its checkpoint, it leaves nothing behind but columns.
 pub struct PageLoad<'l, 'a> {
-    loader: &'l mut Loader<'a>,
-    transaction: Transaction<'static, Postgres>,
-    sql: MergeSql,
+    pub(super) loader: &'l mut Loader<'a>,
+    pub(super) transaction: Transaction<'static, Postgres>,
+    /// As this transaction sees it, with columns of its own that are not durable yet.
+    table: Table,
+    pub(super) sql: MergeSql,
     progress: Progress,
     rejects: Vec<Reject>,
-    /// Keys, and identical records, of the batch that is staged and not merged yet.
-    staged: Option<(Vec<u128>, HashMap<u128, u32>)>,
-    boundary: Vec<u128>,
-    batches_merged: u32,
-    rows: u64,
-    seen: i64,
+    rejects_cleared: bool,
+    /// The batch that is staged, complete, and not merged yet.
+    staged: Option<Batch>,
+    shared: Vec<Shared>,
+    pub(super) batches_merged: u32,
+    /// Rows that the slice has by this page.
+    rows: i64,
+    /// Entries that this page made in `tidegate.seen_row`.
+    pub(super) seen: i64,
+    astray: u64,
+}
+
+/// What is known of the records of a batch beside their rows.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) shared: Vec<Shared>,
+    pub(super) twins: Twins,
 }
 
 impl<'a> Loader<'a> {
     /// Decides whether a slice that begins to be read has rows already, and drops what an abandoned reading left.
     pub async fn begin_reading(&self, reading: &mut Reading) -> Result<(), LoadError> {
-        // Fenced like a checkpoint: a worker that slept through its lease must not touch the reading of its successor.
         let mut transaction = self.pool.begin().await?;
         cursor::restart(&mut transaction, reading.slice.id).await?;
         let statement = format!(
             "select not exists (select from {} where _connection = $1 and _window_start >= $2 and _window_start < $3)",
             super::ident::table(&self.table.schema, &self.table.name)
         );
-        reading.fresh = sqlx::query_scalar(AssertSqlSafe(statement))
+        let fresh = sqlx::query_scalar(AssertSqlSafe(statement))
             .bind(&self.claim.connection)
             .bind(reading.slice.window_start)
             .bind(reading.slice.window_end)
             .fetch_one(&mut *transaction)
             .await?;
+        // Or a worker that lost the stream would send the one that has it back to the first page.
         if !run::pass_fence(&mut *transaction, self.claim, &self.stream.name, self.lease).await? {
             return Err(LoadError::Fenced);
         }
         transaction.commit().await?;
+        reading.fresh = fresh;
+        reading.slice.reading_run = None;
+        reading.slice.reading_until = None;
+        reading.slice.reading_fresh = false;
         reading.slice.reading_pages = 0;
         reading.slice.reading_rows = 0;
         reading.slice.reading_seen = 0;
@@ -95,7 +112,7 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// Whether the rows that an unfinished reading noted as seen are still there (Postgres may have crashed since).
+    /// Whether what an unfinished reading noted as seen is still there (Postgres may have crashed since).
     pub async fn seen_is_whole(&self, slice: &Slice) -> Result<bool, LoadError> {
         Ok(cursor::count_seen(self.pool, slice.id).await? == slice.reading_seen)
     }
@@ -103,105 +120,91 @@ impl<'a> Loader<'a> {
     /// Opens a page's transaction for rows of the chunk's layout.
     pub async fn begin<'l>(&'l mut self, chunk: &Chunk) -> Result<PageLoad<'l, 'a>, LoadError> {
         if !self.table.holds(&chunk.layout) {
-            let mut connection = self.pool.acquire().await?;
-            self.grow(&mut connection, chunk).await?;
+            self.grow(chunk).await?;
         }
         let mut transaction = self.pool.begin().await?;
         let sql = MergeSql::new(&self.table, self.latest_wins);
         execute(&mut transaction, sql.create_stage.clone()).await?;
         Ok(PageLoad {
+            table: self.table.clone(),
             loader: self,
             transaction,
             sql,
             progress: Progress { pages: 1, ..Progress::default() },
             rejects: Vec::new(),
+            rejects_cleared: false,
             staged: None,
-            boundary: Vec::new(),
+            shared: Vec::new(),
             batches_merged: 0,
             rows: 0,
             seen: 0,
+            astray: 0,
         })
     }
 
-    /// Gives every field of the chunk a column.
-    async fn grow(&mut self, connection: &mut PgConnection, chunk: &Chunk) -> Result<(), LoadError> {
+    /// Gives every field of the chunk a column, in a transaction of its own.
+    async fn grow(&mut self, chunk: &Chunk) -> Result<(), LoadError> {
+        let mut connection = self.pool.acquire().await?;
         let cause = Cause { run: self.claim.id, connection: &self.claim.connection };
-        self.table.grow(connection, self.stream, &chunk.layout, cause).await
+        self.table.grow(&mut connection, self.stream, &chunk.layout, cause).await
     }
 }
 
 impl PageLoad<'_, '_> {
     /// Stages a chunk's rows; a batch that was complete before is merged first.
     pub async fn copy(&mut self, mut chunk: Chunk, reading: &Reading) -> Result<(), LoadError> {
+        // Before the merge: as long as nothing is merged, the table is free.
+        if !self.table.holds(&chunk.layout) {
+            self.grow(&chunk).await?;
+        }
         if self.staged.is_some() {
             self.merge(reading, false).await?;
             execute(&mut self.transaction, self.sql.clear_stage.clone()).await?;
         }
-        if !self.loader.table.holds(&chunk.layout) {
-            self.grow(&chunk).await?;
-        }
         self.count(chunk.counts);
+        self.shared.append(&mut chunk.shared);
         self.rejects.append(&mut chunk.rejects);
-        self.boundary.append(&mut chunk.boundary);
+        if self.rejects.iter().map(Reject::weight).sum::<usize>() > REJECTS_BYTES_MAX {
+            self.store_rejects(reading).await?;
+        }
         if chunk.rows > 0 {
             let statement = self
                 .sql
-                .copy(&self.loader.table, &chunk.layout)
-                .ok_or_else(|| LoadError::Column(format!("{}.{}", self.loader.table.schema, self.loader.table.name)))?;
+                .copy(&self.table, &chunk.layout)
+                .ok_or_else(|| LoadError::Column(format!("{}.{}", self.table.schema, self.table.name)))?;
             let mut copy = self.transaction.copy_in_raw(&statement).await?;
             copy.send(chunk.data).await?;
             copy.finish().await?;
         }
         if let Some(twins) = chunk.batch_end {
-            self.staged = Some((std::mem::take(&mut self.boundary), twins));
+            self.staged = Some(Batch { shared: std::mem::take(&mut self.shared), twins });
         }
-        self.rows += chunk.rows;
         Ok(())
     }
 
     /// Makes everything durable, or nothing: the fence, or the slice's position, may have passed to another worker.
     pub async fn checkpoint(mut self, end: PageEnd, reading: &mut Reading) -> Result<Progress, LoadError> {
-        let first_page = reading.slice.reading_pages == 0;
         let last_page = end.next.is_none();
-        let single = first_page && last_page && self.batches_merged == 0;
+        let single = reading.slice.reading_pages == 0 && last_page && self.batches_merged == 0;
         self.bound_silence().await?;
         self.merge(reading, single).await?;
-        if last_page && !single && !reading.fresh {
-            self.delete_unseen(reading).await?;
+        if last_page && !single {
+            self.end_reading(reading).await?;
         }
-        self.store_rejects(reading, first_page).await?;
-        let read = i64::try_from(end.bytes).unwrap_or(i64::MAX);
-        let to = Position {
-            reading_run: reading.slice.reading_run.unwrap_or(self.loader.claim.id),
-            reading_until: reading.until,
-            fresh: reading.fresh,
-            pages_before: reading.slice.reading_pages,
-            rows: reading.slice.reading_rows + i64::try_from(self.rows).unwrap_or(i64::MAX),
-            seen: reading.slice.reading_seen + self.seen,
-            bytes: reading.slice.reading_bytes + read,
-            cursor: end.next,
-        };
-        let moved = if last_page {
-            self.progress.slices_done = 1;
-            let run = self.loader.claim.id;
-            cursor::finish(&mut *self.transaction, reading.slice.id, run, reading.until, to.pages_before, to.rows)
-                .await?
-        } else {
-            cursor::advance(&mut *self.transaction, reading.slice.id, &to).await?
-        };
-        if !moved {
-            return Err(LoadError::Moved);
-        }
-        let Loader { claim, stream, lease, .. } = self.loader;
+        self.store_rejects(reading).await?;
+        let to = self.advance(end, reading).await?;
+        self.warn_of_astray(reading);
         let window = (reading.slice.window_start, reading.until);
+        let Loader { claim, stream, lease, .. } = self.loader;
         run::add_progress(&mut *self.transaction, claim.id, &stream.name, &self.progress, window).await?;
-        let slice_bytes = last_page.then_some(to.bytes);
-        cursor::learn_traffic(&mut *self.transaction, &claim.connection, &stream.name, read, slice_bytes).await?;
         if !run::pass_fence(&mut *self.transaction, claim, &stream.name, *lease).await? {
             return Err(LoadError::Fenced);
         }
         self.transaction.commit().await?;
+        self.loader.table = self.table;
         reading.slice.reading_run = Some(to.reading_run);
+        reading.slice.reading_until = Some(to.reading_until);
+        reading.slice.reading_fresh = to.fresh;
         reading.slice.reading_pages += 1;
         reading.slice.reading_rows = to.rows;
         reading.slice.reading_seen = to.seen;
@@ -218,28 +221,61 @@ impl PageLoad<'_, '_> {
         Ok(execute(&mut self.transaction, statement).await?)
     }
 
+    /// Moves the slice's cursor behind this page, or ends its reading.
+    async fn advance(&mut self, end: PageEnd, reading: &Reading) -> Result<Position, LoadError> {
+        let Loader { claim, stream, .. } = &*self.loader;
+        let bytes = i64::try_from(end.bytes).unwrap_or(i64::MAX);
+        let to = Position {
+            reading_run: reading.slice.reading_run.unwrap_or(claim.id),
+            reading_until: reading.until,
+            fresh: reading.fresh,
+            pages_before: reading.slice.reading_pages,
+            rows: reading.slice.reading_rows + self.rows,
+            seen: reading.slice.reading_seen + self.seen,
+            bytes: reading.slice.reading_bytes + bytes,
+            cursor: end.next,
+        };
+        let is_last = to.cursor.is_none();
+        let moved = if is_last {
+            self.progress.slices_done = 1;
+            let (slice, until) = (reading.slice.id, reading.until);
+            cursor::finish(&mut *self.transaction, slice, claim.id, until, to.pages_before, to.rows).await?
+        } else {
+            cursor::advance(&mut *self.transaction, reading.slice.id, &to).await?
+        };
+        if !moved {
+            return Err(LoadError::Moved);
+        }
+        let slice_bytes = is_last.then_some(to.bytes);
+        cursor::learn_traffic(&mut *self.transaction, &claim.connection, &stream.name, bytes, slice_bytes).await?;
+        Ok(to)
+    }
+
     fn count(&mut self, counts: Counts) {
         self.progress.rows_read += signed(counts.read);
-        self.progress.rows_outside += signed(counts.outside + counts.astray);
+        self.progress.rows_outside += signed(counts.outside);
         self.progress.values_extra += signed(counts.extra);
+        self.astray += counts.astray;
     }
 
     /// Grows the table under a page that is arriving. Once a batch of this transaction is merged it holds the table, so
     /// the change must be its own; before that, a separate transaction keeps the table free for others.
     async fn grow(&mut self, chunk: &Chunk) -> Result<(), LoadError> {
-        let before = self.loader.table.clone();
+        let before = self.table.clone();
         if self.batches_merged > 0 {
-            self.loader.grow(&mut self.transaction, chunk).await?;
+            let Loader { claim, stream, .. } = &*self.loader;
+            let cause = Cause { run: claim.id, connection: &claim.connection };
+            self.table.grow(&mut self.transaction, stream, &chunk.layout, cause).await?;
         } else {
-            let mut connection = self.loader.pool.acquire().await?;
-            self.loader.grow(&mut connection, chunk).await?;
+            self.loader.grow(chunk).await?;
+            self.table = self.loader.table.clone();
         }
         self.reshape(&before).await
     }
 
     async fn reshape(&mut self, before: &Table) -> Result<(), LoadError> {
-        let sql = MergeSql::new(&self.loader.table, self.loader.latest_wins);
-        for statement in sql.reshape_stage(&self.sql, before, &self.loader.table) {
+        let sql = MergeSql::new(&self.table, self.loader.latest_wins);
+        for statement in sql.reshape_stage(&self.sql, before, &self.table) {
             execute(&mut self.transaction, statement).await?;
         }
         self.sql = sql;
@@ -248,13 +284,13 @@ impl PageLoad<'_, '_> {
 
     /// Holds the table's shape until the end of the transaction, and follows it if another worker changed it.
     async fn pin_shape(&mut self) -> Result<(), LoadError> {
-        let (schema, name) = (self.loader.table.schema.clone(), self.loader.table.name.clone());
-        let target = super::ident::table(&schema, &name);
+        let target = super::ident::table(&self.table.schema, &self.table.name);
         execute(&mut self.transaction, format!("lock table {target} in row exclusive mode")).await?;
-        if table::version(&mut self.transaction, &schema, &name).await? != self.loader.table.version {
+        let version = table::version(&mut self.transaction, &self.table.schema, &self.table.name).await?;
+        if version != self.table.version {
             let cause = Cause { run: self.loader.claim.id, connection: &self.loader.claim.connection };
-            let before = self.loader.table.clone();
-            self.loader.table = Table::open(&mut self.transaction, self.loader.stream, cause).await?;
+            let now = Table::open(&mut self.transaction, self.loader.stream, cause).await?;
+            let before = std::mem::replace(&mut self.table, now);
             self.reshape(&before).await?;
         }
         Ok(())
@@ -262,26 +298,17 @@ impl PageLoad<'_, '_> {
 
     /// Brings the staged batch into the table; `single` when it is the whole slice.
     async fn merge(&mut self, reading: &Reading, single: bool) -> Result<(), LoadError> {
-        let Some((boundary, twins)) = self.staged.take() else { return Ok(()) };
+        let Some(batch) = self.staged.take() else { return Ok(()) };
         self.pin_shape().await?;
-        let (connection, start) = (&self.loader.claim.connection, reading.slice.window_start);
-        if !boundary.is_empty() {
-            let keys: Vec<Uuid> = boundary.into_iter().map(Uuid::from_u128).collect();
-            let dropped = sqlx::query(AssertSqlSafe(self.sql.drop_shared.clone()))
-                .bind(keys)
-                .bind(connection)
-                .bind(reading.neighbours)
-                .execute(&mut *self.transaction)
-                .await?;
-            self.progress.rows_outside += signed(dropped.rows_affected());
-        }
-        let first_batch = reading.slice.reading_pages == 0 && self.batches_merged == 0;
-        if !first_batch && !self.loader.latest_wins {
-            self.place_twins(reading, &twins).await?;
-        }
+        let shared = if single || self.loader.latest_wins {
+            batch.shared_keys(&[])
+        } else {
+            self.place_twins(reading, &batch).await?
+        };
+        self.drop_shared(reading, shared).await?;
         let counts = sqlx::query(AssertSqlSafe(self.sql.merge.clone()))
             .bind(&self.loader.claim.connection)
-            .bind(start)
+            .bind(reading.slice.window_start)
             .bind(self.loader.claim.id)
             .fetch_one(&mut *self.transaction)
             .await?;
@@ -290,127 +317,84 @@ impl PageLoad<'_, '_> {
         self.progress.rows_inserted += inserted;
         self.progress.rows_updated += updated;
         self.progress.rows_unchanged += staged - inserted - updated;
-        if single && !reading.fresh {
-            let gone = sqlx::query(AssertSqlSafe(self.sql.delete_unstaged.clone()))
-                .bind(&self.loader.claim.connection)
-                .bind(start)
-                .bind(reading.slice.window_end)
-                .execute(&mut *self.transaction)
-                .await?;
-            self.progress.rows_deleted += signed(gone.rows_affected());
-        } else if !reading.fresh {
-            let noted = sqlx::query(AssertSqlSafe(self.sql.note_seen.clone()))
-                .bind(reading.slice.id)
-                .execute(&mut *self.transaction)
-                .await?;
-            self.seen += signed(noted.rows_affected());
-        }
+        self.rows += match (reading.fresh, single) {
+            (true, _) => inserted,
+            (false, true) => {
+                self.delete_unstaged(reading).await?;
+                staged
+            }
+            (false, false) => self.note_seen(reading).await?,
+        };
         self.batches_merged += 1;
         Ok(())
     }
 
-    async fn delete_unseen(&mut self, reading: &Reading) -> Result<(), LoadError> {
+    /// Leaves out what a neighbouring slice has of the second that it shares with this one.
+    async fn drop_shared(&mut self, reading: &Reading, keys: Vec<Uuid>) -> Result<(), LoadError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let dropped = sqlx::query(AssertSqlSafe(self.sql.drop_shared.clone()))
+            .bind(keys)
+            .bind(&self.loader.claim.connection)
+            .bind(reading.neighbours)
+            .execute(&mut *self.transaction)
+            .await?;
+        self.progress.rows_outside += signed(dropped.rows_affected());
+        Ok(())
+    }
+
+    async fn delete_unstaged(&mut self, reading: &Reading) -> Result<(), LoadError> {
+        let gone = sqlx::query(AssertSqlSafe(self.sql.delete_unstaged.clone()))
+            .bind(&self.loader.claim.connection)
+            .bind(reading.slice.window_start)
+            .bind(reading.slice.window_end)
+            .execute(&mut *self.transaction)
+            .await?;
+        self.progress.rows_deleted += signed(gone.rows_affected());
+        Ok(())
+    }
+
+    /// Notes the staged rows as still reported; answers how many were not noted before.
+    async fn note_seen(&mut self, reading: &Reading) -> Result<i64, LoadError> {
+        let noted = sqlx::query(AssertSqlSafe(self.sql.note_seen.clone()))
+            .bind(reading.slice.id)
+            .execute(&mut *self.transaction)
+            .await?;
+        self.seen += signed(noted.rows_affected());
+        Ok(signed(noted.rows_affected()))
+    }
+
+    /// After the last of several pages or batches: rows that none of them had go.
+    async fn end_reading(&mut self, reading: &Reading) -> Result<(), LoadError> {
         // Postgres may have crashed while a page was awaited: what is not noted any more has not vanished.
         let noted = cursor::count_seen(&mut *self.transaction, reading.slice.id).await?;
         if noted != reading.slice.reading_seen + self.seen {
             return Err(LoadError::SeenLost);
         }
-        let gone = sqlx::query(AssertSqlSafe(self.sql.delete_unseen.clone()))
-            .bind(&self.loader.claim.connection)
-            .bind(reading.slice.window_start)
-            .bind(reading.slice.window_end)
-            .bind(reading.slice.id)
-            .execute(&mut *self.transaction)
-            .await?;
-        self.progress.rows_deleted += signed(gone.rows_affected());
+        if !reading.fresh {
+            let gone = sqlx::query(AssertSqlSafe(self.sql.delete_unseen.clone()))
+                .bind(&self.loader.claim.connection)
+                .bind(reading.slice.window_start)
+                .bind(reading.slice.window_end)
+                .bind(reading.slice.id)
+                .execute(&mut *self.transaction)
+                .await?;
+            self.progress.rows_deleted += signed(gone.rows_affected());
+        }
         sqlx::query!("delete from tidegate.seen_row where slice_id = $1", reading.slice.id)
             .execute(&mut *self.transaction)
             .await?;
         Ok(())
     }
 
-    /// Identical records of earlier pages of this reading keep their places; the staged ones move behind them.
-    async fn place_twins(&mut self, reading: &Reading, twins: &HashMap<u128, u32>) -> Result<(), LoadError> {
-        let query = if reading.fresh { &self.sql.present_before } else { &self.sql.seen_before };
-        let query = sqlx::query_scalar::<_, Uuid>(AssertSqlSafe(query.clone()));
-        let query = if reading.fresh {
-            query.bind(&self.loader.claim.connection).bind(reading.slice.window_start)
-        } else {
-            query.bind(reading.slice.id)
-        };
-        let taken: Vec<Uuid> = query.fetch_all(&mut *self.transaction).await?;
-        if taken.is_empty() {
-            return Ok(());
-        }
-        let later_twins: std::collections::HashSet<u128> =
-            twins.iter().flat_map(|(base, count)| (1..*count).map(|place| row_key(*base, place))).collect();
-        let bases: Vec<u128> = taken.iter().map(Uuid::as_u128).filter(|key| !later_twins.contains(key)).collect();
-        let (mut old, mut new) = (Vec::new(), Vec::new());
-        for (base, before) in self.count_twins(reading, bases).await? {
-            for place in 0..twins.get(&base).copied().unwrap_or(1) {
-                old.push(Uuid::from_u128(row_key(base, place)));
-                new.push(Uuid::from_u128(row_key(base, before + place)));
-            }
-        }
-        sqlx::query(AssertSqlSafe(self.sql.rename_staged.clone()))
-            .bind(old)
-            .bind(new)
-            .execute(&mut *self.transaction)
-            .await?;
-        Ok(())
-    }
-
-    /// How many identical records earlier pages had, for each base key: doubling, then halving, all keys at once.
-    async fn count_twins(&mut self, reading: &Reading, bases: Vec<u128>) -> Result<Vec<(u128, u32)>, LoadError> {
-        // (base, a place that is taken, a place that is free)
-        let mut searches: Vec<(u128, u32, u32)> = bases.into_iter().map(|base| (base, 0, TWINS_MAX)).collect();
-        while searches.iter().any(|(_, taken, free)| free - taken > 1) {
-            let middle = |taken: u32, free: u32| match free {
-                TWINS_MAX => (taken * 2).clamp(1, TWINS_MAX - 1),
-                _ => taken.midpoint(free),
-            };
-            let probes: Vec<Uuid> = searches
-                .iter()
-                .map(|&(base, taken, free)| Uuid::from_u128(row_key(base, middle(taken, free))))
-                .collect();
-            let found: std::collections::HashSet<Uuid> =
-                self.taken_among(reading, &probes).await?.into_iter().collect();
-            for ((_, taken, free), probe) in searches.iter_mut().zip(&probes) {
-                if *free - *taken > 1 {
-                    let place = middle(*taken, *free);
-                    *(if found.contains(probe) { taken } else { free }) = place;
-                }
-            }
-        }
-        Ok(searches.into_iter().map(|(base, taken, _)| (base, taken + 1)).collect())
-    }
-
-    async fn taken_among(&mut self, reading: &Reading, keys: &[Uuid]) -> Result<Vec<Uuid>, LoadError> {
-        if reading.fresh {
-            let present = sqlx::query_scalar(AssertSqlSafe(self.sql.present_among.clone()))
-                .bind(&self.loader.claim.connection)
-                .bind(reading.slice.window_start)
-                .bind(keys)
-                .fetch_all(&mut *self.transaction)
-                .await?;
-            return Ok(present);
-        }
-        let seen = sqlx::query_scalar!(
-            "select row_key from tidegate.seen_row where slice_id = $1 and row_key = any($2)",
-            reading.slice.id,
-            keys,
-        )
-        .fetch_all(&mut *self.transaction)
-        .await?;
-        Ok(seen)
-    }
-
     /// Keeps the records that are no rows; those of an earlier reading of the slice go.
-    async fn store_rejects(&mut self, reading: &Reading, first_page: bool) -> Result<(), LoadError> {
+    async fn store_rejects(&mut self, reading: &Reading) -> Result<(), LoadError> {
         let Loader { claim, stream, .. } = &*self.loader;
-        if first_page {
-            let start = reading.slice.window_start;
-            cursor::clear_rejects(&mut *self.transaction, &claim.connection, &stream.name, start).await?;
+        if reading.slice.reading_pages == 0 && !self.rejects_cleared {
+            let window = (reading.slice.window_start, reading.slice.window_end);
+            cursor::clear_rejects(&mut *self.transaction, &claim.connection, &stream.name, window).await?;
+            self.rejects_cleared = true;
         }
         if self.rejects.is_empty() {
             return Ok(());
@@ -434,6 +418,17 @@ impl PageLoad<'_, '_> {
         .await?;
         self.progress.records_rejected += signed(stored.rows_affected());
         Ok(())
+    }
+
+    fn warn_of_astray(&self, reading: &Reading) {
+        if self.astray > 0 {
+            tracing::warn!(
+                stream = &*self.loader.stream.name,
+                window_start = %reading.slice.window_start,
+                rows = self.astray,
+                "rows lie far outside the window that was asked for; they are kept (does the filter's zone fit?)"
+            );
+        }
     }
 }
 

@@ -4,23 +4,24 @@
 //! page need no second pass.
 
 use std::borrow::Cow;
-use std::io::Write as _;
 
-use super::timestamp::{self, Timestamp};
+use super::jsonb;
+use super::timestamp::{self, Moment};
 use crate::catalogue::ColumnType;
 
 /// A JSON number that `numeric` takes without growing out of proportion.
 const NUMERIC_DIGITS_MAX: usize = 1000;
-/// Deeper nesting could exceed the server's stack.
-const JSONB_DEPTH_MAX: usize = 100;
+const NUMERIC_EXPONENT_MAX: i32 = 300;
+/// Beyond this an inferred `double precision` could not be widened to `numeric`.
+const DOUBLE_EXPONENT_MAX: i32 = 2000;
 
 /// What became of a value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Encoded {
     /// Written.
     Value,
-    /// Written; it is this instant.
-    Instant(Timestamp),
+    /// Written; it says when something happened.
+    Moment(Moment),
     /// Not written: the column cannot hold it.
     Misfit,
 }
@@ -40,7 +41,7 @@ pub fn value(kind: ColumnType, trust: Trust, raw: &str, out: &mut Vec<u8>) -> En
         ColumnType::Text => text(trust, first, raw, out),
         ColumnType::Boolean if matches!(first, b't' | b'f') => written(raw, out),
         ColumnType::Bigint => match scalar(trust, raw) {
-            Some(text) if text.parse::<i64>().is_ok() => written(text.strip_prefix('+').unwrap_or(&text), out),
+            Some(text) if text.parse::<i64>().is_ok() => written(&text, out),
             _ => Encoded::Misfit,
         },
         ColumnType::Double => match scalar(trust, raw) {
@@ -49,8 +50,8 @@ pub fn value(kind: ColumnType, trust: Trust, raw: &str, out: &mut Vec<u8>) -> En
         },
         ColumnType::Numeric if is_number && numeric_holds(raw) => written(raw, out),
         ColumnType::Timestamptz if first == b'"' => instant(trust, raw, out),
-        ColumnType::Jsonb if jsonb_holds(raw) => {
-            escape(raw, out);
+        ColumnType::Jsonb if jsonb::holds(raw) => {
+            escape(raw.as_bytes(), out);
             Encoded::Value
         }
         ColumnType::Boolean | ColumnType::Numeric | ColumnType::Timestamptz | ColumnType::Jsonb => Encoded::Misfit,
@@ -61,7 +62,7 @@ pub fn value(kind: ColumnType, trust: Trust, raw: &str, out: &mut Vec<u8>) -> En
 pub fn infer(raw: &str) -> ColumnType {
     match raw.as_bytes().first() {
         Some(b't' | b'f') => ColumnType::Boolean,
-        Some(b'{' | b'[') if jsonb_holds(raw) => ColumnType::Jsonb,
+        Some(b'{' | b'[') if jsonb::holds(raw) => ColumnType::Jsonb,
         Some(b'-' | b'0'..=b'9') => {
             if raw.parse::<i64>().is_ok() {
                 ColumnType::Bigint
@@ -89,74 +90,29 @@ pub fn unescape(raw: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Appends `text` with the characters escaped that COPY text format gives a meaning.
-pub fn escape(text: &str, out: &mut Vec<u8>) {
-    let bytes = text.as_bytes();
-    let mut from = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        let letter = match byte {
-            b'\\' => b'\\',
+pub fn escape(text: &[u8], out: &mut Vec<u8>) {
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\\' | b'\n' | b'\r' | b'\t')) {
+        let letter = match rest[at] {
             b'\n' => b'n',
             b'\r' => b'r',
             b'\t' => b't',
-            _ => continue,
+            other => other,
         };
-        out.extend_from_slice(&bytes[from..at]);
+        out.extend_from_slice(&rest[..at]);
         out.extend_from_slice(&[b'\\', letter]);
-        from = at + 1;
+        rest = &rest[at + 1..];
     }
-    out.extend_from_slice(&bytes[from..]);
+    out.extend_from_slice(rest);
 }
 
-/// Whether `jsonb` holds the value as it is: no NUL, no half surrogate pair, no number or nesting out of proportion.
-pub fn jsonb_holds(raw: &str) -> bool {
-    let bytes = raw.as_bytes();
-    let (mut at, mut depth) = (0, 0_usize);
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => {
-                let end = string_end(bytes, at);
-                if memchr::memchr(b'\\', &bytes[at..end]).is_some() && unescape(&raw[at..end]).is_none() {
-                    return false;
-                }
-                at = end;
-                continue;
-            }
-            b'{' | b'[' => {
-                depth += 1;
-                if depth > JSONB_DEPTH_MAX {
-                    return false;
-                }
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            b'-' | b'0'..=b'9' => {
-                let length = bytes[at..].iter().take_while(|b| is_number_part(**b)).count();
-                if !numeric_holds(&raw[at..at + length]) {
-                    return false;
-                }
-                at += length;
-                continue;
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    true
+/// Whether `numeric` holds the number without growing out of proportion.
+pub(super) fn numeric_holds(number: &str) -> bool {
+    is_modest(number, NUMERIC_EXPONENT_MAX)
 }
 
-const fn is_number_part(byte: u8) -> bool {
+pub(super) const fn is_number_part(byte: u8) -> bool {
     matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')
-}
-
-fn string_end(bytes: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    while let Some(found) = memchr::memchr2(b'"', b'\\', &bytes[at.min(bytes.len())..]) {
-        at += found;
-        if bytes[at] == b'"' {
-            return at + 1;
-        }
-        at += 2;
-    }
-    bytes.len()
 }
 
 fn written(text: &str, out: &mut Vec<u8>) -> Encoded {
@@ -168,14 +124,18 @@ fn text(trust: Trust, first: u8, raw: &str, out: &mut Vec<u8>) -> Encoded {
     match first {
         b'"' => match unescape(raw) {
             Some(text) => {
-                escape(&text, out);
-                Encoded::Value
+                match &text {
+                    // JSON allows no control character in a string, so without a backslash there is nothing to escape.
+                    Cow::Borrowed(plain) => out.extend_from_slice(plain.as_bytes()),
+                    Cow::Owned(text) => escape(text.as_bytes(), out),
+                }
+                timestamp::moment(&text).map_or(Encoded::Value, Encoded::Moment)
             }
             None => Encoded::Misfit,
         },
         b'{' | b'[' if trust == Trust::Documented => Encoded::Misfit,
         _ => {
-            escape(raw, out);
+            escape(raw.as_bytes(), out);
             Encoded::Value
         }
     }
@@ -203,43 +163,50 @@ fn double_holds(trust: Trust, number: &str) -> bool {
     if !double.is_finite() {
         return false;
     }
+    if double == 0.0 {
+        // What is too small for a double is refused by Postgres, not rounded to nothing.
+        return significant_digits(number).next().is_none();
+    }
     if trust == Trust::Documented {
         return true;
     }
-    let digits = significant_digits(number);
-    if double == 0.0 {
-        return digits.is_empty();
+    if !is_modest(number, DOUBLE_EXPONENT_MAX) {
+        return false;
     }
-    digits.len() <= 15 || digits == significant_digits(&format!("{double:e}"))
+    // Fifteen digits survive in any double that is not denormal.
+    let few = double.is_normal() && significant_digits(number).nth(15).is_none();
+    few || significant_digits(number).eq(significant_digits(&format!("{double:e}")))
 }
 
-fn significant_digits(number: &str) -> Vec<u8> {
+/// The digits between the first and the last that is not zero.
+fn significant_digits(number: &str) -> impl Iterator<Item = u8> + '_ {
     let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
-    let digits: Vec<u8> = mantissa.bytes().filter(u8::is_ascii_digit).skip_while(|digit| *digit == b'0').collect();
-    let length = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
-    digits[..length].to_vec()
+    let digits = mantissa.trim_end_matches(['0', '.']).trim_start_matches(['-', '+', '0', '.']);
+    // `100` has lost its zeros at the end, `1.00` its point as well.
+    digits.bytes().filter(u8::is_ascii_digit)
 }
 
-fn numeric_holds(number: &str) -> bool {
+fn is_modest(number: &str, exponent_max: i32) -> bool {
     let mut parts = number.splitn(2, ['e', 'E']);
     let mantissa = parts.next().unwrap_or_default();
-    let exponent_is_small =
-        parts.next().is_none_or(|exponent| exponent.parse::<i32>().is_ok_and(|exponent| exponent.abs() <= 300));
+    let exponent_is_small = parts
+        .next()
+        .is_none_or(|exponent| exponent.parse::<i32>().is_ok_and(|exponent| exponent.abs() <= exponent_max));
     mantissa.len() <= NUMERIC_DIGITS_MAX && exponent_is_small
 }
 
 fn instant(trust: Trust, raw: &str, out: &mut Vec<u8>) -> Encoded {
     let Some(text) = unescape(raw) else { return Encoded::Misfit };
     let Some(parsed) = timestamp::parse(&text) else { return Encoded::Misfit };
-    if parsed.exact {
-        out.extend_from_slice(text.as_bytes());
-    } else if trust == Trust::Documented {
-        // Writing to a Vec cannot fail.
-        let _ = write!(out, "{}", parsed.at.format("%Y-%m-%dT%H:%M:%S%.6fZ"));
-    } else {
+    if !parsed.exact && trust == Trust::Inferred {
         return Encoded::Misfit;
     }
-    Encoded::Instant(parsed)
+    if parsed.exact && parsed.plain {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        timestamp::write(parsed.at, out);
+    }
+    Encoded::Moment(Moment::Instant(parsed.at))
 }
 
 #[cfg(test)]
@@ -268,13 +235,18 @@ mod tests {
             ("0.30000000000000004", ColumnType::Double),
             ("0.1234567890123456789", ColumnType::Numeric),
             ("1e999", ColumnType::Text),
+            ("1e-999", ColumnType::Text),
+            ("1.2345678e-320", ColumnType::Text),
+            ("5e-324", ColumnType::Double),
             ("1e300", ColumnType::Double),
             (r#""26""#, ColumnType::Text),
             (r#""2024-03-01T11:02:45Z""#, ColumnType::Timestamptz),
             (r#""2024-03-01T11:02:45.1234567Z""#, ColumnType::Text),
             (r#""2024-03-01 11:02:45""#, ColumnType::Text),
+            (r#""0000-03-01T11:02:45Z""#, ColumnType::Text),
             ("[1]", ColumnType::Jsonb),
             (r#"["a\u0000"]"#, ColumnType::Text),
+            (r#"[{"a":1,"a":2}]"#, ColumnType::Text),
             ("{}", ColumnType::Jsonb),
         ] {
             assert_eq!(infer(raw), kind, "{raw}");
@@ -294,6 +266,7 @@ mod tests {
             (Boolean, "1"),
             (Double, r#""NaN""#),
             (Double, "1e999"),
+            (Double, "1e-999"),
             (Numeric, "1e400000"),
             (Timestamptz, r#""yesterday""#),
             (Timestamptz, "12"),

@@ -7,14 +7,16 @@ use crate::catalogue::{Column, ColumnType};
 
 /// Fields beyond this go to `_extra`: Postgres ends at 1600 columns, readers long before.
 pub const ADDED_FIELDS_MAX: usize = 400;
+/// A field with a longer name goes to `_extra`: it is the key of an index, where Postgres takes 2,700 bytes in all.
+pub const FIELD_BYTES_MAX: usize = 500;
 
 /// The fields of a stream, in the order in which COPY rows carry them.
 #[derive(Debug, Clone, Default)]
 pub struct Layout {
     fields: Vec<Field>,
     index: HashMap<String, usize>,
-    /// Documented fields by lower-cased name: vendors' spelling of case wavers (`vendors/lynn.md §10.20`).
-    folded: HashMap<String, usize>,
+    /// How many fields are documented; they come first.
+    documented: usize,
     may_add: bool,
 }
 
@@ -30,9 +32,8 @@ pub struct Field {
 impl Layout {
     /// A stream whose documented columns are `documented`; `may_add` lets fields without a column get one.
     pub fn new(documented: &[Column], may_add: bool) -> Self {
-        let mut layout = Self { may_add, ..Self::default() };
+        let mut layout = Self { may_add, documented: documented.len(), ..Self::default() };
         for column in documented {
-            layout.folded.entry(column.field.to_lowercase()).or_insert(layout.fields.len());
             layout.push(&column.field, column.kind, Trust::Documented);
         }
         layout
@@ -50,18 +51,38 @@ impl Layout {
         &self.fields
     }
 
-    /// Where the field stands; `hint` is where it is expected.
+    /// Where the field stands; `hint` is where it is expected. Documented fields are found whatever their case: vendors'
+    /// spelling wavers (`vendors/lynn.md §10.20`).
     pub fn find(&self, path: &str, hint: usize) -> Option<usize> {
         if self.fields.get(hint).is_some_and(|field| field.path == path) {
             return Some(hint);
         }
-        self.index.get(path).copied().or_else(|| self.folded.get(&path.to_lowercase()).copied())
+        if let Some(&at) = self.index.get(path) {
+            return Some(at);
+        }
+        let documented = &self.fields[..self.documented];
+        if path.is_ascii() {
+            return documented.iter().position(|field| field.path.eq_ignore_ascii_case(path));
+        }
+        let path = path.to_lowercase();
+        documented.iter().position(|field| field.path.to_lowercase() == path)
     }
 
-    /// Adds a field met in the data; none when this stream's new fields go to `_extra`.
+    /// Whether the field is documented, and its type not ours to choose.
+    pub fn is_documented(&self, at: usize) -> bool {
+        at < self.documented
+    }
+
+    /// Whether [`Self::add`] would add the field.
+    pub fn may_add(&self, path: &str) -> bool {
+        let added = self.fields.len() - self.documented;
+        // Postgres keeps no NUL, neither in a column's name nor in the table of fields.
+        self.may_add && added < ADDED_FIELDS_MAX && path.len() <= FIELD_BYTES_MAX && !path.contains('\0')
+    }
+
+    /// Adds a field met in the data; none when its values go to `_extra`.
     pub fn add(&mut self, path: &str, kind: ColumnType) -> Option<usize> {
-        let added = self.fields.len() - self.folded.len();
-        if !self.may_add || added >= ADDED_FIELDS_MAX {
+        if !self.may_add(path) {
             return None;
         }
         self.push(path, kind, Trust::Inferred);
@@ -143,5 +164,7 @@ mod tests {
         let added = (0..1000).filter(|n| layout.add(&format!("f{n}"), ColumnType::Text).is_some()).count();
         assert_eq!(added, ADDED_FIELDS_MAX);
         assert_eq!(Layout::new(&[], false).add("f", ColumnType::Text), None);
+        assert_eq!(Layout::new(&[], true).add(&"f".repeat(501), ColumnType::Text), None);
+        assert_eq!(Layout::new(&[], true).add("f\0", ColumnType::Text), None);
     }
 }

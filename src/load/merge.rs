@@ -30,7 +30,7 @@ pub struct MergeSql {
     pub present_before: String,
     /// `$1` old keys, `$2` new keys.
     pub rename_staged: String,
-    /// `$1` keys, `$2` connection, `$3` neighbouring window starts: drops staged rows that a neighbour has.
+    /// `$1` keys, `$2` connection, `$3` neighbouring window starts: drops staged rows that a neighbour has just so.
     pub drop_shared: String,
     /// `$1` connection, `$2` window start, `$3` keys: those of them that the table has.
     pub present_among: String,
@@ -56,12 +56,18 @@ impl MergeSql {
         } else {
             stage.clone()
         };
+        // A key made of some fields does not tell whether the record is the same one.
+        let same_content = if latest_wins {
+            format!("\n    and ({}) is not distinct from ({})", listed("neighbour."), listed("staged."))
+        } else {
+            String::new()
+        };
         Self {
             create_stage: format!(
                 "create temporary table if not exists {} (_row_key uuid, _place integer{definitions}, _extra jsonb) on commit delete rows",
                 stage.trim_start_matches("pg_temp.")
             ),
-            clear_stage: format!("delete from {stage}"),
+            clear_stage: format!("truncate {stage}"),
             merge: format!(
                 "with merged as (
     insert into {target} (_connection, _window_start, _row_key, {all}, _run_id, _loaded_at)
@@ -91,9 +97,10 @@ where
     present._connection = $1
     and present._window_start >= $2
     and present._window_start < $3
-    and not (
-        present._window_start = $2
-        and exists (select from {stage} as staged where staged._row_key = present._row_key)
+    and not exists (
+        select
+        from {stage} as staged
+        where staged._row_key = present._row_key and present._window_start = $2
     )"
             ),
             delete_unseen: format!(
@@ -102,11 +109,10 @@ where
     present._connection = $1
     and present._window_start >= $2
     and present._window_start < $3
-    and not (
-        present._window_start = $2
-        and exists (
-            select from tidegate.seen_row as seen where seen.slice_id = $4 and seen.row_key = present._row_key
-        )
+    and not exists (
+        select
+        from tidegate.seen_row as seen
+        where seen.slice_id = $4 and seen.row_key = present._row_key and present._window_start = $2
     )"
             ),
             note_seen: format!(
@@ -140,7 +146,7 @@ where
     staged._row_key = any($1)
     and neighbour._connection = $2
     and neighbour._window_start = any($3)
-    and neighbour._row_key = staged._row_key"
+    and neighbour._row_key = staged._row_key{same_content}"
             ),
             present_among: format!(
                 "select _row_key
@@ -159,15 +165,20 @@ where _connection = $1 and _window_start = $2 and _row_key = any($3)"
         let mut statements = vec![format!("drop table if exists {}", self.stage)];
         for column in &now.columns {
             let name = quote(&column.name);
-            match before.column(&column.field) {
-                None => statements.push(format!("alter table {} add column {name} {}", old.stage, column.kind.sql())),
-                Some(known) if known.kind != column.kind => statements.push(format!(
+            let Some(known) = before.column(&column.field) else {
+                statements.push(format!("alter table {} add column {name} {}", old.stage, column.kind.sql()));
+                continue;
+            };
+            if known.name != column.name {
+                statements.push(format!("alter table {} rename column {} to {name}", old.stage, quote(&known.name)));
+            }
+            if known.kind != column.kind {
+                statements.push(format!(
                     "alter table {} alter column {name} type {} using {}",
                     old.stage,
                     column.kind.sql(),
                     conversion(&name, known.kind, column.kind)
-                )),
-                Some(_) => {}
+                ));
             }
         }
         statements.push(format!("alter table {} rename to {}", old.stage, self.stage.trim_start_matches("pg_temp.")));

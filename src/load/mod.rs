@@ -3,14 +3,19 @@
 //! The pure half ([`layout`], [`encode`], [`page`]) turns records into COPY text without a map per record; the SQL half
 //! ([`table`], [`merge`], [`commit`]) brings it into the table in one transaction with the cursor. Nothing here knows HTTP.
 
+pub mod chunk;
 pub mod commit;
 pub mod encode;
+pub mod extra;
 pub mod ident;
+pub mod jsonb;
 pub mod layout;
+mod members;
 pub mod merge;
 pub mod page;
 pub mod table;
 pub mod timestamp;
+mod twins;
 
 /// Why rows could not be brought into their table.
 #[derive(Debug, thiserror::Error)]

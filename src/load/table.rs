@@ -130,87 +130,142 @@ impl Table {
         let mut transaction = connection.begin().await?;
         lock_shape(&mut transaction, &self.schema, &self.name).await?;
         let mut now = Self::read(&mut transaction, stream).await?;
-        let mut names = ColumnNames::new(now.columns.iter().map(|column| column.name.clone()));
+        let mut names = now.names(&mut transaction).await?;
+        let mut new = Vec::new();
         for field in layout.fields() {
             match now.by_field.get(&field.path).copied() {
-                None => {
-                    let name = names.assign(&field.path);
-                    now.add_column(&mut transaction, &field.path, &name, field.kind, cause).await?;
-                }
+                None => new.push(TableColumn {
+                    name: names.assign(&field.path),
+                    field: field.path.clone(),
+                    kind: field.kind,
+                }),
                 Some(at) => {
                     let wider = join(now.columns[at].kind, field.kind);
                     if wider != now.columns[at].kind {
-                        now.widen_column(&mut transaction, at, wider, cause).await?;
+                        now.widen_column(&mut transaction, at, wider, &mut names, cause).await?;
                     }
                 }
             }
         }
+        now.add_columns(&mut transaction, new, cause).await?;
         now.version = version(&mut transaction, &self.schema, &self.name).await?;
         transaction.commit().await?;
         *self = now;
         Ok(())
     }
 
-    async fn add_column(
-        &mut self,
-        connection: &mut PgConnection,
-        field: &str,
-        name: &str,
-        kind: ColumnType,
-        cause: Cause<'_>,
-    ) -> Result<(), LoadError> {
-        let table = qualified(&self.schema, &self.name);
-        let column = quote(name);
-        let meaning = format!("Vendor field {field}; undocumented, found in the data");
-        let comment = literal(&meaning);
-        run_ddl(connection, format!("alter table {table} add column {column} {}", kind.sql())).await?;
-        run_ddl(connection, format!("comment on column {table}.{column} is {comment}")).await?;
-        sqlx::query!(
-            "
-            insert into tidegate.table_column (table_schema, table_name, column_name, field, kind, added_at)
-            values ($1, $2, $3, $4, $5, clock_timestamp())
-            ",
-            self.schema,
-            self.name,
-            name,
-            field,
-            kind.sql(),
+    /// The names that are taken: of columns, of those that others added, and of what every table has (`xmin`, …).
+    async fn names(&self, connection: &mut PgConnection) -> Result<ColumnNames, LoadError> {
+        let taken: Vec<String> = sqlx::query_scalar(
+            "select attname::text from pg_attribute where attrelid = to_regclass($1) and not attisdropped",
         )
-        .execute(&mut *connection)
+        .bind(qualified(&self.schema, &self.name))
+        .fetch_all(connection)
         .await?;
-        self.push(field.to_owned(), name.to_owned(), kind);
-        record(connection, self, Some((name, field)), ("add_column", None, Some(kind)), cause).await
+        Ok(ColumnNames::new(taken))
     }
 
+    async fn add_columns(
+        &mut self,
+        connection: &mut PgConnection,
+        new: Vec<TableColumn>,
+        cause: Cause<'_>,
+    ) -> Result<(), LoadError> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        let table = qualified(&self.schema, &self.name);
+        let additions: Vec<String> =
+            new.iter().map(|column| format!("add column {} {}", quote(&column.name), column.kind.sql())).collect();
+        run_ddl(connection, format!("alter table {table} {}", additions.join(", "))).await?;
+        for column in new {
+            let meaning = format!("Vendor field {}; undocumented, found in the data", column.field);
+            self.comment(connection, &column.name, &meaning).await?;
+            sqlx::query!(
+                "
+                insert into tidegate.table_column (table_schema, table_name, column_name, field, kind, added_at)
+                values ($1, $2, $3, $4, $5, clock_timestamp())
+                ",
+                self.schema,
+                self.name,
+                column.name,
+                column.field,
+                column.kind.sql(),
+            )
+            .execute(&mut *connection)
+            .await?;
+            record(connection, self, Some(&column), ("add_column", None), cause).await?;
+            self.push(column.field, column.name, column.kind);
+        }
+        Ok(())
+    }
+
+    /// Gives a column a wider type. Where something of the operator's stands in the way (a view, usually), the field goes
+    /// on in a new column instead: a load does not fail because someone looks at it.
     async fn widen_column(
         &mut self,
         connection: &mut PgConnection,
         at: usize,
         kind: ColumnType,
+        names: &mut ColumnNames,
         cause: Cause<'_>,
     ) -> Result<(), LoadError> {
         let table = qualified(&self.schema, &self.name);
-        let TableColumn { field, name, kind: old } = self.columns[at].clone();
-        let column = quote(&name);
-        let converted = conversion(&column, old, kind);
-        run_ddl(connection, format!("alter table {table} alter column {column} type {} using {converted}", kind.sql()))
-            .await?;
+        let old = self.columns[at].clone();
+        let column = quote(&old.name);
+        let (sql, converted) = (kind.sql(), conversion(&column, old.kind, kind));
+        let mut attempt = connection.begin().await?;
+        let widened =
+            run_ddl(&mut attempt, format!("alter table {table} alter column {column} type {sql} using {converted}"))
+                .await;
+        let mut change = ("widen_column", Some(old.kind));
+        match widened {
+            Ok(()) => attempt.commit().await?,
+            Err(error) if stands_in_the_way(&error) => {
+                attempt.rollback().await?;
+                change = ("add_column", None);
+                self.columns[at].name = names.assign(&old.field);
+                let name = &self.columns[at].name;
+                run_ddl(connection, format!("alter table {table} add column {} {sql}", quote(name))).await?;
+                let meaning = format!(
+                    "Vendor field {}; goes on from column {}, which something depends on so that it could not become {sql}",
+                    old.field, old.name
+                );
+                self.comment(connection, name, &meaning).await?;
+                tracing::warn!(%table, column = old.name, successor = name, "a view or the like keeps a column from being widened");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.columns[at].kind = kind;
         sqlx::query!(
             "
             update tidegate.table_column
-            set kind = $4
+            set column_name = $4, kind = $5
             where table_schema = $1 and table_name = $2 and column_name = $3
             ",
             self.schema,
             self.name,
-            name,
-            kind.sql(),
+            old.name,
+            self.columns[at].name,
+            sql,
         )
         .execute(&mut *connection)
         .await?;
-        self.columns[at].kind = kind;
-        record(connection, self, Some((&name, &field)), ("widen_column", Some(old), Some(kind)), cause).await
+        record(connection, self, Some(&self.columns[at]), change, cause).await
     }
+
+    async fn comment(&self, connection: &mut PgConnection, column: &str, meaning: &str) -> Result<(), LoadError> {
+        let table = qualified(&self.schema, &self.name);
+        let (column, meaning) = (quote(column), literal(meaning));
+        run_ddl(connection, format!("comment on column {table}.{column} is {meaning}")).await?;
+        Ok(())
+    }
+}
+
+/// Whether a column's type cannot change because of a view, a rule, a trigger, a default or a check that uses it.
+fn stands_in_the_way(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    matches!(code.as_deref(), Some("0A000" | "2BP01" | "42804" | "42883"))
 }
 
 /// The expression that carries a column's values into a wider type without loss.
@@ -258,7 +313,7 @@ async fn create(connection: &mut PgConnection, stream: &Stream, cause: Cause<'_>
     if exists {
         return Ok(());
     }
-    let key = quote(&format!("{}_pkey", stream.name.get(..58).unwrap_or(&stream.name)));
+    let key = quote(&format!("{}_pkey", &stream.name[..stream.name.floor_char_boundary(58)]));
     run_ddl(
         &mut transaction,
         format!(
@@ -284,7 +339,7 @@ async fn create(connection: &mut PgConnection, stream: &Stream, cause: Cause<'_>
         by_field: HashMap::new(),
         version: 0,
     };
-    record(&mut transaction, &made, None, ("add_table", None, None), cause).await?;
+    record(&mut transaction, &made, None, ("add_table", None), cause).await?;
     transaction.commit().await?;
     Ok(())
 }
@@ -292,8 +347,8 @@ async fn create(connection: &mut PgConnection, stream: &Stream, cause: Cause<'_>
 async fn record(
     connection: &mut PgConnection,
     table: &Table,
-    column: Option<(&str, &str)>,
-    (change, old, new): (&str, Option<ColumnType>, Option<ColumnType>),
+    column: Option<&TableColumn>,
+    (change, old): (&str, Option<ColumnType>),
     cause: Cause<'_>,
 ) -> Result<(), LoadError> {
     sqlx::query!(
@@ -307,11 +362,11 @@ async fn record(
         cause.connection,
         table.schema,
         table.name,
-        column.map(|(name, _)| name),
-        column.map(|(_, field)| field.replace('\0', "\\u0000")),
+        column.map(|column| &*column.name),
+        column.map(|column| &*column.field),
         change,
         old.map(ColumnType::sql),
-        new.map(ColumnType::sql),
+        column.map(|column| column.kind.sql()),
     )
     .execute(connection)
     .await?;

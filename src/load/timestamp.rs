@@ -1,6 +1,6 @@
 //! ISO-8601 timestamps as vendors print them.
 
-use chrono::{DateTime, FixedOffset, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDate, NaiveDateTime, TimeDelta, Timelike as _, Utc};
 
 /// A timestamp with the microseconds that Postgres keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,13 +8,68 @@ pub struct Timestamp {
     pub at: DateTime<Utc>,
     /// Whether nothing was cut: at most six digits of the fraction say something.
     pub exact: bool,
+    /// Whether it is spelled as every Postgres reads it: `T` or a space, a point, `Z`.
+    pub plain: bool,
+}
+
+/// When something happened, as far as a value says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    Instant(DateTime<Utc>),
+    /// The wall clock of a zone that is not told.
+    Local(NaiveDateTime),
+}
+
+impl Moment {
+    /// Whether it may lie in the second that begins at `boundary`. A wall clock may if some zone's would show it then.
+    pub fn may_share_second(self, boundary: DateTime<Utc>) -> bool {
+        let since = match self {
+            Self::Instant(at) => return at >= boundary && at < boundary + TimeDelta::seconds(1),
+            Self::Local(at) => at.and_utc() - boundary,
+        };
+        // Zones are at most 14 hours apart from UTC, and whole quarters of an hour.
+        since.num_seconds().abs() <= 14 * 3600 && since.num_milliseconds().rem_euclid(900_000) < 1000
+    }
 }
 
 /// Reads `2024-03-01T11:02:45.1230000Z`: `T` or a space, a fraction of any length (cut to microseconds), and `Z` or an
-/// offset. A time without a zone is no instant and answers none.
+/// offset. A time without a zone is no instant and answers none, and neither is one that Postgres would not take.
 pub fn parse(text: &str) -> Option<Timestamp> {
+    let (local, exact, zone_at) = wall_clock(text)?;
     let bytes = text.as_bytes();
-    if bytes.len() < 20 || bytes.len() > 64 || !text.is_ascii() {
+    let zone = &bytes[zone_at..];
+    let at = local.checked_sub_signed(TimeDelta::seconds(i64::from(offset(zone)?.local_minus_utc())))?.and_utc();
+    let plain = matches!(bytes[10], b'T' | b' ') && bytes[19] != b',' && zone == b"Z";
+    (1..=9999).contains(&at.year()).then_some(Timestamp { at, exact, plain })
+}
+
+/// The moment that a text is, with or without a zone.
+pub fn moment(text: &str) -> Option<Moment> {
+    let (local, _, zone_at) = wall_clock(text)?;
+    if zone_at == text.len() {
+        return Some(Moment::Local(local));
+    }
+    parse(text).map(|parsed| Moment::Instant(parsed.at))
+}
+
+/// Appends the instant as Postgres and ISO-8601 spell it, in UTC, with microseconds.
+pub fn write(at: DateTime<Utc>, out: &mut Vec<u8>) {
+    let year = u32::try_from(at.year()).unwrap_or(0);
+    let parts = [(year, 4, b'-'), (at.month(), 2, b'-'), (at.day(), 2, b'T'), (at.hour(), 2, b':')];
+    let rest = [(at.minute(), 2, b':'), (at.second(), 2, b'.'), (at.nanosecond() / 1000 % 1_000_000, 6, b'Z')];
+    for (number, width, end) in parts.into_iter().chain(rest) {
+        for place in (0..width).rev() {
+            // A digit is less than ten.
+            out.push(b'0' + u8::try_from(number / 10_u32.pow(place) % 10).unwrap_or(0));
+        }
+        out.push(end);
+    }
+}
+
+/// Date and time of day, whether they are exact, and where the zone begins.
+fn wall_clock(text: &str) -> Option<(NaiveDateTime, bool, usize)> {
+    let bytes = text.as_bytes();
+    if bytes.len() < 19 || bytes.len() > 64 {
         return None;
     }
     let shape_holds = bytes[4] == b'-' && bytes[7] == b'-' && bytes[13] == b':' && bytes[16] == b':';
@@ -23,11 +78,9 @@ pub fn parse(text: &str) -> Option<Timestamp> {
     }
     let number = |from: usize, to: usize| digits(&bytes[from..to]);
     let date = NaiveDate::from_ymd_opt(i32::try_from(number(0, 4)?).ok()?, number(5, 7)?, number(8, 10)?)?;
-    let (micros, exact, zone_at) = fraction(&bytes[19..])?;
+    let (micros, exact, length) = fraction(&bytes[19..])?;
     let time = date.and_hms_micro_opt(number(11, 13)?, number(14, 16)?, number(17, 19)?, micros)?;
-    let offset = offset(&bytes[19 + zone_at..])?;
-    let at = time.checked_sub_signed(TimeDelta::seconds(i64::from(offset.local_minus_utc())))?.and_utc();
-    Some(Timestamp { at, exact })
+    Some((time, exact, 19 + length))
 }
 
 fn digits(bytes: &[u8]) -> Option<u32> {
@@ -73,6 +126,10 @@ fn offset(bytes: &[u8]) -> Option<FixedOffset> {
 mod tests {
     use super::*;
 
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
     fn shown(text: &str) -> Option<(String, bool)> {
         parse(text).map(|t| (t.at.format("%Y-%m-%d %H:%M:%S%.6f").to_string(), t.exact))
     }
@@ -105,9 +162,53 @@ mod tests {
             "2024-03-01T11:02:45+99:00",
             "24-03-01T11:02:45Z00000",
             "2024-03-01T11:02:45Zulu",
+            "0000-03-01T11:02:45Z",
+            "0001-01-01T00:00:00+05:00",
+            "9999-12-31T23:59:59-01:00",
+            "2024-06-30T23:59:60Z",
             "٢٠٢٤-03-01T11:02:45Z",
         ] {
             assert_eq!(shown(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn an_instant_is_written_as_it_is_read() {
+        for text in ["2024-03-01T11:02:45.000000Z", "0001-01-01T00:00:00.000001Z", "9999-12-31T23:59:59.999999Z"] {
+            let mut out = Vec::new();
+            write(parse(text).unwrap().at, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn only_common_spellings_are_plain() {
+        for (text, plain) in [
+            ("2024-03-01T11:02:45.1230000Z", true),
+            ("2024-03-01 11:02:45Z", true),
+            ("2024-03-01t11:02:45z", false),
+            ("2024-03-01T11:02:45,5Z", false),
+            ("2024-03-01T11:02:45+23:59", false),
+        ] {
+            assert_eq!(parse(text).unwrap().plain, plain, "{text}");
+        }
+    }
+
+    #[test]
+    fn p4_a_wall_clock_may_share_a_second_in_any_zone() {
+        let midnight = at("2024-03-02T00:00:00Z");
+        for (text, shares) in [
+            ("2024-03-02T00:00:00.999Z", true),
+            ("2024-03-02T00:00:01Z", false),
+            ("2024-03-01T23:59:59.999Z", false),
+            ("2024-03-02T00:00:00.5", true),
+            ("2024-03-01 21:00:00", true),
+            ("2024-03-02 05:45:00.9", true),
+            ("2024-03-01 21:00:01", false),
+            ("2024-03-03 00:00:00", false),
+        ] {
+            assert_eq!(moment(text).unwrap().may_share_second(midnight), shares, "{text}");
+        }
+        assert_eq!(moment("2024-03-01"), None);
     }
 }

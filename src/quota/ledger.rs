@@ -21,6 +21,8 @@ use super::window::{self, Spans, Window};
 /// No statement of the ledger takes longer unless the database is in trouble; a caller that is still waiting by then is
 /// better off with an error that it can retry.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
+/// Grants that the database told so late that they are worth nothing any more are asked for again, so often in all.
+const ASKED_MAX: u32 = 4;
 /// Longest period of a limit; beyond it the arithmetic of times would leave its range.
 const PER_MAX: Duration = Duration::from_hours(24 * 366);
 
@@ -192,13 +194,20 @@ impl Ledger {
         let mut counted: Vec<&Held> =
             self.limits.iter().filter(|held| held.limit.calls.include(request.kind)).collect();
         counted.sort_unstable_by_key(|held| held.id);
-        let mut reservation = match self.within_deadline(self.ask(request, &counted)).await? {
-            Asked::Granted(reservation) => reservation,
-            Asked::Refused(grant) => return Ok(grant),
-            Asked::Gone => return Err(self.gone()),
-        };
-        reservation.catch_up(self).await?;
-        Ok(Grant::Now(reservation))
+        let mut tries = ASKED_MAX;
+        loop {
+            let mut reservation = match self.within_deadline(self.ask(request, &counted)).await? {
+                Asked::Granted(reservation) => reservation,
+                Asked::Refused(grant) => return Ok(grant),
+                Asked::Gone => return Err(self.gone()),
+            };
+            reservation.catch_up(self).await?;
+            tries -= 1;
+            if tries == 0 || !reservation.is_stale() {
+                return Ok(Grant::Now(reservation));
+            }
+            reservation.give_back(self).await?;
+        }
     }
 
     async fn ask(&self, request: &Request, counted: &[&Held]) -> Result<Asked, sqlx::Error> {
@@ -235,7 +244,9 @@ impl Ledger {
         let marks = counted.iter().zip(granted).map(mark).collect();
         // The statement reached the server after `asked`, so this is not later than the grant.
         let granted = asked + (row.answered_at - row.asked_at).to_std().unwrap_or_default();
-        Ok(Asked::Granted(Reservation { granted_at: row.answered_at, granted, marks }))
+        let shortest = counted.iter().filter(|held| held.limit.unit == Unit::Calls).map(|held| held.limit.per).min();
+        let good_for = shortest.unwrap_or(Duration::MAX);
+        Ok(Asked::Granted(Reservation { granted_at: row.answered_at, granted, good_for, marks }))
     }
 
     /// Gives up a place in the queue, for a waiter that will not ask again.

@@ -315,18 +315,22 @@ pub async fn learn_traffic(
     Ok(())
 }
 
-/// Drops the refused records of a slice whose reading begins again.
+/// Drops the refused records of a window whose reading begins again.
 pub async fn clear_rejects(
     executor: impl PgExecutor<'_>,
     connection_name: &str,
     stream: &str,
-    window_start: DateTime<Utc>,
+    window: (DateTime<Utc>, DateTime<Utc>),
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "delete from tidegate.rejected_record where connection = $1 and stream = $2 and window_start = $3",
+        "
+        delete from tidegate.rejected_record
+        where connection = $1 and stream = $2 and window_start >= $3 and window_start < $4
+        ",
         connection_name,
         stream,
-        window_start,
+        window.0,
+        window.1,
     )
     .execute(executor)
     .await?;

@@ -136,7 +136,7 @@ pub async fn pass_fence(
     Ok(done.rows_affected() == 1)
 }
 
-/// Takes the stream for this run, if the run is still held, unless another live run reads it.
+/// Takes the stream for this run unless another live run reads it, or this run has passed to another worker.
 pub async fn hold_stream(executor: impl PgExecutor<'_>, claim: &Claim, stream: &str) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "

@@ -240,7 +240,7 @@ async fn load_page(
 /// Prepares a slice to be read: goes on where an earlier reading stopped, or begins anew.
 pub async fn prepare(loader: &Loader<'_>, reading: &mut Reading) -> Result<(), LoadError> {
     if reading.slice.reading_run.is_some() {
-        let whole = reading.fresh || reading.slice.reading_pages == 0 || loader.seen_is_whole(&reading.slice).await?;
+        let whole = reading.slice.reading_pages == 0 || loader.seen_is_whole(&reading.slice).await?;
         if whole {
             return Ok(());
         }

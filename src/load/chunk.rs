@@ -1,0 +1,88 @@
+//! What a page is handed on in: COPY rows, refused records and counts, bounded whatever the vendor sends.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use super::layout::Layout;
+
+/// COPY rows of one layout, or the end of what one statement merges.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    pub layout: Arc<Layout>,
+    pub data: Vec<u8>,
+    pub rows: u64,
+    pub rejects: Vec<Reject>,
+    pub counts: Counts,
+    /// Records in a second that two neighbouring slices, or two parts of this one, share.
+    pub shared: Vec<Shared>,
+    /// Set on the last chunk of a batch: identical records by the key of the first, where there is more than one.
+    pub batch_end: Option<Twins>,
+}
+
+impl Chunk {
+    /// About what the chunk takes in memory.
+    pub fn weight(&self) -> usize {
+        self.data.len() + self.rejects.iter().map(Reject::weight).sum::<usize>()
+    }
+}
+
+/// A record that is no row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reject {
+    pub reason: String,
+    /// As the vendor sent it, with what Postgres cannot hold escaped.
+    pub record: String,
+}
+
+impl Reject {
+    /// About what it takes in memory.
+    pub fn weight(&self) -> usize {
+        self.record.len() + self.reason.len()
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records met, rejects and those outside their slice included.
+    pub read: u64,
+    /// Records in the shared second at the end, left to the next slice.
+    pub outside: u64,
+    /// Records far outside their slice; they are kept.
+    pub astray: u64,
+    /// Values kept in `_extra`.
+    pub extra: u64,
+}
+
+/// A record that both sides of a boundary may report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shared {
+    /// Its key, before its place among identical ones.
+    pub base: u128,
+    /// The key by which identical ones are counted within the part of the slice that was asked for.
+    pub tally: u128,
+}
+
+/// How many identical records there are, by the key of the first.
+pub type Twins = HashMap<u128, u32, BuildHasherDefault<KeyHasher>>;
+
+/// For keys that are hashes already.
+#[derive(Debug, Default)]
+pub struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "half of a good hash is a good hash")]
+    fn write_u128(&mut self, key: u128) {
+        self.0 = key as u64;
+    }
+}

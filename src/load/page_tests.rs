@@ -1,0 +1,218 @@
+use super::*;
+use crate::catalogue::{Column, ColumnType};
+
+fn undocumented() -> PageWriter {
+    PageWriter::new(Layout::new(&[], true), RowKey::Content, None)
+}
+
+fn documented() -> PageWriter {
+    let column = |name: &'static str, kind| Column { field: name.into(), name: name.into(), kind, meaning: "".into() };
+    let columns = [column("id", ColumnType::Bigint), column("at", ColumnType::Timestamptz)];
+    PageWriter::new(Layout::new(&columns, false), RowKey::Content, Some("at".to_owned()))
+}
+
+fn page(writer: &mut PageWriter, records: &[&str]) -> Vec<Chunk> {
+    writer.begin(None);
+    for record in records {
+        writer.record(record.as_bytes()).unwrap();
+    }
+    writer.finish()
+}
+
+fn rows(chunks: &[Chunk]) -> Vec<Vec<String>> {
+    chunks
+        .iter()
+        .flat_map(|chunk| std::str::from_utf8(&chunk.data).unwrap().lines())
+        .map(|line| line.split('\t').skip(2).map(str::to_owned).collect())
+        .collect()
+}
+
+fn keys(chunks: &[Chunk]) -> Vec<String> {
+    let text: Vec<_> = chunks.iter().map(|chunk| std::str::from_utf8(&chunk.data).unwrap()).collect();
+    text.iter().flat_map(|text| text.lines()).map(|line| line[..32].to_owned()).collect()
+}
+
+#[test]
+fn fields_get_columns_as_they_appear_and_rows_before_them_keep_their_layout() {
+    let mut writer = undocumented();
+    let chunks = page(&mut writer, &[r#"{"a":1}"#, r#"{"b":"x","a":2}"#, r#"{"a":3,"b":null}"#]);
+    assert_eq!(chunks.len(), 2);
+    assert_eq!(chunks[0].layout.fields().len(), 1);
+    assert_eq!(rows(&chunks), [vec!["1", "\\N"], vec!["2", "x", "\\N"], vec!["3", "\\N", "\\N"]]);
+}
+
+#[test]
+fn p5_a_changed_type_widens_and_loses_nothing() {
+    let mut writer = undocumented();
+    let chunks = page(&mut writer, &[r#"{"a":1}"#, r#"{"a":1.5}"#, r#"{"a":"x"}"#, r#"{"a":[1]}"#]);
+    assert_eq!(rows(&chunks), [["1", "\\N"], ["1.5", "\\N"], ["x", "\\N"], ["[1]", "\\N"]]);
+    assert_eq!(chunks.last().unwrap().layout.fields()[0].kind, ColumnType::Text);
+}
+
+#[test]
+fn p5_what_does_not_fit_a_documented_column_is_kept_in_extra() {
+    let mut writer = documented();
+    let chunks = page(&mut writer, &[r#"{"id":99999999999999999999,"at":"x","new":{"a":"\u0000"},"id":2}"#]);
+    let extra = r#"{"at":"x","id":{"_values":[2,99999999999999999999]},"new.a":{"_raw":"\\"\\\\u0000\\""}}"#;
+    assert_eq!(rows(&chunks), [["\\N", "\\N", extra]]);
+    assert_eq!(chunks[0].counts.extra, 4);
+}
+
+#[test]
+fn p5_records_that_are_no_rows_are_kept_with_the_reason() {
+    let mut writer = PageWriter::new(Layout::new(&[], true), RowKey::Fields(vec!["id".to_owned()]), None);
+    writer.begin(None);
+    let long = format!(r#"{{"id":"{}"}}"#, "k".repeat(5000));
+    for record in
+        [&b"\"text\""[..], b"null", b"[1]", br#"{"a":1}"#, b"{\"id\":\"\xff\0\"}", br#"{"\ud800":1}"#, long.as_bytes()]
+    {
+        writer.record(record).unwrap();
+    }
+    let chunks = writer.finish();
+    let reasons: Vec<_> = chunks.iter().flat_map(|c| &c.rejects).map(|reject| reject.reason.as_str()).collect();
+    assert_eq!(
+        reasons,
+        [
+            "not an object",
+            "not an object",
+            "not an object",
+            "no key field `id`",
+            "not UTF-8",
+            "a field's name is no valid text",
+            "key field `id` is longer than 2000 bytes"
+        ]
+    );
+    assert_eq!(chunks[0].rejects[4].record, r#"{"id":"\xff\u0000"}"#);
+    assert!(chunks.iter().all(|chunk| chunk.rows == 0));
+}
+
+#[test]
+fn a_record_that_is_not_json_fails_the_page() {
+    let mut writer = undocumented();
+    writer.begin(None);
+    assert!(writer.record(b"{\"a\":tru}").is_err());
+    assert!(writer.record(b"nul").is_err());
+}
+
+#[test]
+fn p4_the_key_does_not_depend_on_the_order_of_fields_and_twins_survive() {
+    let mut writer = undocumented();
+    let first = keys(&page(&mut writer, &[r#"{"a":1,"b":2}"#, r#"{"b":2,"a":1}"#, r#"{"a":2,"b":1}"#]));
+    assert_ne!(first[0], first[1], "identical records are told apart");
+    let again =
+        keys(&page(&mut undocumented(), &[r#"{"b":2,"a":1,"c":null}"#, r#"{"a":2,"b":1}"#, r#"{"a":1,"b":2}"#]));
+    assert_eq!([&again[0], &again[2], &again[1]], [&first[0], &first[1], &first[2]]);
+}
+
+#[test]
+fn nested_objects_flatten_and_arrays_stay() {
+    let mut writer = undocumented();
+    let chunks = page(&mut writer, &[r#"{"a":{"b":{"c":1},"d":[{"e":1}]},"f":{}}"#]);
+    let paths: Vec<_> = chunks[0].layout.fields().iter().map(|field| field.path.as_str()).collect();
+    assert_eq!(paths, ["a.b.c", "a.d", "f"]);
+    assert_eq!(rows(&chunks), [["1", r#"[{"e":1}]"#, "{}", "\\N"]]);
+}
+
+#[test]
+fn p4_the_second_that_two_slices_share_belongs_to_the_later_one() {
+    let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+    let mut writer = documented();
+    writer.begin(Some(RowWindow { start: at("2024-03-01T00:00:00Z"), end: at("2024-03-02T00:00:00Z") }));
+    for time in
+        ["2024-03-01T00:00:00.000Z", "2024-03-01T23:59:59.9999999Z", "2024-03-02T00:00:00.4Z", "2024-03-05T00:00:00Z"]
+    {
+        writer.record(format!(r#"{{"id":1,"at":"{time}"}}"#).as_bytes()).unwrap();
+    }
+    let chunks = writer.finish();
+    let counts = chunks[0].counts;
+    assert_eq!((chunks[0].rows, counts.read, counts.outside, counts.astray), (3, 4, 1, 1));
+}
+
+#[test]
+fn p6_chunks_and_batches_are_bounded() {
+    let mut writer = undocumented();
+    writer.begin(None);
+    let record = format!(r#"{{"text":"{}"}}"#, "x".repeat(1000));
+    let mut largest = 0;
+    let mut batches = 0;
+    for _ in 0..120_000 {
+        writer.record(record.as_bytes()).unwrap();
+        for chunk in writer.take_ready() {
+            largest = largest.max(chunk.data.len());
+            batches += usize::from(chunk.batch_end.is_some());
+        }
+    }
+    assert!(largest < CHUNK_BYTES + 2000, "{largest}");
+    assert_eq!(batches, 2);
+}
+
+#[test]
+fn p4_whether_an_object_falls_apart_depends_on_nothing_but_the_record() {
+    let object = r#"{"a":{"b":1}}"#;
+    let fresh = keys(&page(&mut undocumented(), &[object]));
+    let mut taught = undocumented();
+    page(&mut taught, &[r#"{"a":"x"}"#, r#"{"a":{}}"#]);
+    assert_eq!(keys(&page(&mut taught, &[object])), fresh);
+    let paths: Vec<_> = taught.layout.fields().iter().map(|field| field.path.as_str()).collect();
+    assert_eq!(paths, ["a", "a.b"]);
+}
+
+#[test]
+fn p6_refused_records_are_handed_on_by_weight() {
+    let mut writer = undocumented();
+    writer.begin(None);
+    let record = format!("[\"{}\"]", "x".repeat(200_000));
+    for _ in 0..10 {
+        writer.record(record.as_bytes()).unwrap();
+        assert!(writer.take_ready().iter().all(|chunk| chunk.weight() < 2 * CHUNK_BYTES));
+        assert!(writer.chunk.weight() < CHUNK_BYTES);
+    }
+}
+
+#[test]
+fn p6_long_names_do_not_multiply() {
+    let mut writer = undocumented();
+    writer.begin(None);
+    let members: Vec<String> = (0..1000).map(|number| format!(r#""f{number}":{number}"#)).collect();
+    let record = format!(r#"{{"{}":{{{}}}}}"#, "n".repeat(100_000), members.join(","));
+    writer.record(record.as_bytes()).unwrap();
+    let chunks = writer.finish();
+    assert_eq!(chunks[0].counts.extra, 1, "the object is kept whole");
+    assert!(chunks[0].data.len() < 200_000);
+}
+
+#[test]
+fn p5_a_row_has_no_more_values_than_fit_a_block() {
+    let mut writer = undocumented();
+    let members: Vec<String> = (0..1000).map(|number| format!(r#""f{number}":{number}"#)).collect();
+    let chunks = page(&mut writer, &[&format!("{{{}}}", members.join(","))]);
+    assert_eq!(chunks[0].layout.fields().len(), ROW_VALUES_MAX);
+    assert_eq!(chunks[0].counts.extra, 700);
+}
+
+#[test]
+fn p4_copies_in_a_shared_second_are_told_once_and_counted_per_part() {
+    let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+    let window = |start, end| Some(RowWindow { start: at(start), end: at(end) });
+    let mut writer = undocumented();
+    let mut shared = |window, time: &str| {
+        let record = format!(r#"{{"at":"{time}","n":1}}"#);
+        writer.begin(window);
+        writer.record(record.as_bytes()).unwrap();
+        writer.record(record.as_bytes()).unwrap();
+        writer.finish()[0].shared.clone()
+    };
+    let (midnight, noon) = ("2024-03-01T00:00:00Z", "2024-03-01T12:00:00Z");
+    let morning = window(midnight, noon);
+    let evening = window(noon, "2024-03-02T00:00:00Z");
+    // Seven digits make it a text column, and no zone makes it no instant; it is a shared second all the same.
+    for time in ["2024-03-01T12:00:00.5Z", "2024-03-01T12:00:00.1234567Z", "2024-03-01 09:00:00"] {
+        let (before, behind) = (shared(morning, time), shared(evening, time));
+        assert_eq!((before.len(), behind.len()), (1, 1), "{time}");
+        assert_eq!(before[0].base, behind[0].base);
+        assert_ne!(before[0].tally, behind[0].tally);
+    }
+    assert_eq!(shared(morning, "2024-03-01T12:00:01Z"), []);
+    assert_eq!(shared(morning, "2024-03-01T11:59:59.999Z"), []);
+    assert_eq!(shared(None, noon), []);
+}

@@ -1,0 +1,11 @@
+//! The load path against real Postgres: records in, tables out. No vendor and no HTTP.
+
+mod agree;
+mod fence;
+mod grow;
+mod keys;
+mod plant;
+mod replace;
+mod shared;
+mod sql;
+mod values;

@@ -1,0 +1,298 @@
+//! What the load tests share: a stream with its table, and a reader that drives a slice page by page.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use serde_json::{Map, Value};
+use sqlx::{AssertSqlSafe, PgPool};
+use tidegate::catalogue::{self, Stream};
+use tidegate::decode::Sink;
+use tidegate::load::LoadError;
+use tidegate::load::commit::{Loader, PageEnd, Reading};
+use tidegate::load::layout::Layout;
+use tidegate::load::page::{Chunk, PageWriter, RowKey, RowWindow};
+use tidegate::load::table::{Cause, Table};
+use tidegate::store::cursor::{self, Slice};
+use tidegate::store::run::{self, Claim, Progress};
+use tidegate::vendor::Vendor;
+
+use crate::support::TestDatabase;
+
+pub const CONNECTION: &str = "acme";
+pub const LEASE: Duration = Duration::from_mins(10);
+
+/// A database with one stream that is loaded.
+pub struct Plant {
+    pub database: TestDatabase,
+    pub pool: PgPool,
+    pub stream: Stream,
+    pub may_add: bool,
+    pub key: RowKey,
+}
+
+/// Midnight, `day` days into March 2024.
+pub fn day(day: i64) -> DateTime<Utc> {
+    "2024-03-01T00:00:00Z".parse::<DateTime<Utc>>().unwrap() + TimeDelta::days(day)
+}
+
+/// One whole day.
+pub fn whole(number: i64) -> RowWindow {
+    RowWindow { start: day(number), end: day(number + 1) }
+}
+
+pub fn stream(name: &str) -> Stream {
+    catalogue::streams(Vendor::LynnReporting).into_iter().find(|stream| stream.name == name).unwrap()
+}
+
+impl Plant {
+    /// Of a stream without documented columns.
+    pub async fn new() -> Self {
+        Self::of(stream("survey_result"), true).await
+    }
+
+    /// Of a stream whose columns the vendor documents.
+    pub async fn documented() -> Self {
+        Self::of(stream("navigation_marks"), false).await
+    }
+
+    pub async fn of(stream: Stream, may_add: bool) -> Self {
+        let database = TestDatabase::create().await;
+        let pool = database.pool();
+        Self { database, pool, stream, may_add, key: RowKey::Content }
+    }
+
+    /// With records that these fields identify.
+    pub fn keyed(mut self, fields: &[&str]) -> Self {
+        self.key = RowKey::Fields(fields.iter().map(|&field| field.to_owned()).collect());
+        self
+    }
+
+    /// A run of `connection` that holds the stream.
+    pub async fn claim_as(&self, connection: &str) -> Claim {
+        let run: i64 = sqlx::query_scalar(
+            "insert into tidegate.run (job, connection, kind) values ('job', $1, 'manual') returning id",
+        )
+        .bind(connection)
+        .fetch_one(&self.pool)
+        .await
+        .unwrap();
+        sqlx::query("insert into tidegate.task (run_id, stream) values ($1, $2)")
+            .bind(run)
+            .bind(&*self.stream.name)
+            .execute(&self.pool)
+            .await
+            .unwrap();
+        let claim = self.take(run).await;
+        let mut session = self.pool.acquire().await.unwrap();
+        let table = (self.stream.schema, &*self.stream.name);
+        let grid = (NaiveDate::from_ymd_opt(2024, 1, 1).unwrap(), "UTC", "1d");
+        cursor::ensure_stream(&mut session, connection, &self.stream.name, table, grid).await.unwrap();
+        sqlx::query("update tidegate.stream set holder_run = null where connection = $1")
+            .bind(connection)
+            .execute(&mut *session)
+            .await
+            .unwrap();
+        assert!(run::hold_stream(&mut *session, &claim, &self.stream.name).await.unwrap());
+        claim
+    }
+
+    pub async fn claim(&self) -> Claim {
+        self.claim_as(CONNECTION).await
+    }
+
+    /// Claims a queued run, or one whose holder is silent.
+    pub async fn take(&self, run: i64) -> Claim {
+        run::claim(&self.pool, "worker", LEASE, &["job".to_owned()], Some(&[run])).await.unwrap().unwrap()
+    }
+
+    /// A task that reads the slice of `window` from its first page.
+    pub async fn reader<'a>(&'a self, claim: &'a Claim, window: RowWindow) -> Reader<'a> {
+        let mut reader = self.resumed(claim, window).await;
+        reader.loader.begin_reading(&mut reader.reading).await.unwrap();
+        reader
+    }
+
+    /// A task that goes on where the slice stands.
+    pub async fn resumed<'a>(&'a self, claim: &'a Claim, window: RowWindow) -> Reader<'a> {
+        let mut session = self.pool.acquire().await.unwrap();
+        let cause = Cause { run: claim.id, connection: &claim.connection };
+        let table = Table::open(&mut session, &self.stream, cause).await.unwrap();
+        let mut layout = Layout::new(&self.stream.columns, self.may_add);
+        table.teach(&mut layout, &self.stream);
+        let time_field = self.stream.time_field.as_ref().map(ToString::to_string);
+        let writer = PageWriter::new(layout, self.key.clone(), time_field);
+        let bounds = (window.start, window.end);
+        let slice = cursor::open_slice(&mut session, &claim.connection, &self.stream.name, bounds).await.unwrap();
+        let length = window.end - window.start;
+        let reading = Reading {
+            until: window.end,
+            neighbours: [window.start - length, window.end],
+            fresh: slice.reading_fresh,
+            slice,
+        };
+        let latest_wins = matches!(self.key, RowKey::Fields(_));
+        let (pool, stream) = (&self.pool, &self.stream);
+        let loader = Loader { pool, claim, stream, lease: LEASE, latest_wins, table };
+        Reader { loader, writer, reading, part: window }
+    }
+
+    /// Reads a slice from its first page to its last.
+    pub async fn read(&self, window: RowWindow, pages: &[Vec<String>]) -> Progress {
+        let claim = self.claim().await;
+        let mut reader = self.reader(&claim, window).await;
+        reader.pages(pages).await
+    }
+
+    /// The table's name, quoted.
+    pub fn table(&self) -> String {
+        format!("{}.\"{}\"", self.stream.schema, self.stream.name)
+    }
+
+    /// Every row of a slice as the vendor's fields with their text, sorted; nulls are left out, `_extra` stays.
+    pub async fn rows(&self, window: RowWindow) -> Vec<BTreeMap<String, String>> {
+        let rows: Vec<Value> = sqlx::query_scalar(AssertSqlSafe(format!(
+            "select to_jsonb(t) from {} as t where _window_start >= $1 and _window_start < $2",
+            self.table()
+        )))
+        .bind(window.start)
+        .bind(window.end)
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        let mut rows: Vec<_> = rows.into_iter().map(|row| fields(row.as_object().unwrap())).collect();
+        rows.sort();
+        rows
+    }
+
+    /// Every row of a slice with all that tells whether it was touched, by key.
+    pub async fn traces(&self, window: RowWindow) -> BTreeMap<String, Trace> {
+        let rows: Vec<(String, String, String, DateTime<Utc>, i64)> = sqlx::query_as(AssertSqlSafe(format!(
+            "select _row_key::text, xmin::text, ctid::text, _loaded_at, _run_id
+            from {} where _window_start >= $1 and _window_start < $2",
+            self.table()
+        )))
+        .bind(window.start)
+        .bind(window.end)
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        rows.into_iter().map(|(key, xmin, ctid, at, run)| (key, Trace { xmin, ctid, at, run })).collect()
+    }
+
+    pub async fn count(&self, sql: &str) -> i64 {
+        sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// The type of a column; none when there is no such column.
+    pub async fn column(&self, name: &str) -> Option<String> {
+        sqlx::query_scalar(
+            "select format_type(atttypid, atttypmod) from pg_attribute
+            where attrelid = to_regclass($1) and attname = $2 and attnum > 0",
+        )
+        .bind(self.table())
+        .bind(name)
+        .fetch_optional(&self.pool)
+        .await
+        .unwrap()
+    }
+
+    /// The slice as the database has it.
+    pub async fn slice(&self, window: RowWindow) -> Slice {
+        let mut slices =
+            cursor::slices(&self.pool, CONNECTION, &self.stream.name, window.start).await.unwrap().into_iter();
+        slices.find(|slice| slice.window_start == window.start).unwrap()
+    }
+}
+
+/// What changes when a row is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    pub xmin: String,
+    pub ctid: String,
+    pub at: DateTime<Utc>,
+    pub run: i64,
+}
+
+fn fields(row: &Map<String, Value>) -> BTreeMap<String, String> {
+    row.iter()
+        .filter(|(name, value)| (!name.starts_with('_') || *name == "_extra") && !value.is_null())
+        .map(|(name, value)| (name.clone(), value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)))
+        .collect()
+}
+
+/// One task of one stream.
+pub struct Reader<'a> {
+    pub loader: Loader<'a>,
+    pub writer: PageWriter,
+    pub reading: Reading,
+    /// The part of the slice that pages are asked for with.
+    pub part: RowWindow,
+}
+
+impl Reader<'_> {
+    /// The chunks that a page of these records makes.
+    pub fn write(&mut self, records: &[impl AsRef<[u8]>]) -> Vec<Chunk> {
+        self.writer.begin(Some(self.part));
+        let mut chunks = Vec::new();
+        for record in records {
+            self.writer.record(record.as_ref()).unwrap();
+            chunks.extend(self.writer.take_ready());
+        }
+        chunks.extend(self.writer.finish());
+        chunks
+    }
+
+    /// A page that is complete before it is loaded.
+    pub async fn page(&mut self, records: &[impl AsRef<[u8]>], next: Option<&str>) -> Result<Progress, LoadError> {
+        let chunks = self.write(records);
+        self.load(chunks, next).await
+    }
+
+    pub async fn load(&mut self, chunks: Vec<Chunk>, next: Option<&str>) -> Result<Progress, LoadError> {
+        let mut page = self.loader.begin(chunks.last().unwrap()).await?;
+        for chunk in chunks {
+            page.copy(chunk, &self.reading).await?;
+        }
+        page.checkpoint(PageEnd { next: next.map(ToOwned::to_owned), bytes: 100 }, &mut self.reading).await
+    }
+
+    /// A page that is staged while it arrives: nobody knows the layout of its end when it begins.
+    pub async fn spill(&mut self, records: &[impl AsRef<[u8]>], next: Option<&str>) -> Result<Progress, LoadError> {
+        let chunks = self.write(records);
+        let mut page = self.loader.begin(&chunks[0]).await?;
+        for chunk in chunks {
+            page.copy(chunk, &self.reading).await?;
+        }
+        page.checkpoint(PageEnd { next: next.map(ToOwned::to_owned), bytes: 100 }, &mut self.reading).await
+    }
+
+    /// All pages of the slice, the last one ending it.
+    pub async fn pages(&mut self, pages: &[Vec<String>]) -> Progress {
+        let mut sum = Progress::default();
+        for (number, records) in pages.iter().enumerate() {
+            let next = (number + 1 < pages.len()).then(|| format!("page {}", number + 1));
+            let progress = self.page(records, next.as_deref()).await.unwrap();
+            add(&mut sum, &progress);
+        }
+        sum
+    }
+}
+
+pub fn add(sum: &mut Progress, more: &Progress) {
+    sum.slices_done += more.slices_done;
+    sum.pages += more.pages;
+    sum.rows_read += more.rows_read;
+    sum.rows_inserted += more.rows_inserted;
+    sum.rows_updated += more.rows_updated;
+    sum.rows_deleted += more.rows_deleted;
+    sum.rows_unchanged += more.rows_unchanged;
+    sum.rows_outside += more.rows_outside;
+    sum.values_extra += more.values_extra;
+    sum.records_rejected += more.records_rejected;
+}
+
+/// Records `{"n":…}`.
+pub fn numbered(numbers: impl IntoIterator<Item = u32>) -> Vec<String> {
+    numbers.into_iter().map(|number| format!(r#"{{"n":{number}}}"#)).collect()
+}

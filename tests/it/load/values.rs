@@ -1,0 +1,276 @@
+//! Any value that a vendor may send comes back from the database as it was.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Executor};
+use tidegate::catalogue::{Column, ColumnType, Stream};
+use tidegate::load::timestamp;
+use tokio::runtime::Runtime;
+
+use super::plant::{Plant, stream, whole};
+
+fn runner(cases: u32) -> TestRunner {
+    TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
+}
+
+fn any_text() -> impl Strategy<Value = String> {
+    let character = prop_oneof![
+        4 => any::<char>(),
+        2 => prop::sample::select(vec!['\\', '\n', '\r', '\t', '"', '\'', '\u{8}', '\u{b}', 'N', '.', '\u{7f}', '\u{feff}']),
+        2 => prop::char::range(' ', '~'),
+    ];
+    prop::collection::vec(character.prop_filter("no NUL", |c| *c != '\0'), 0..24)
+        .prop_map(|characters| characters.into_iter().collect())
+}
+
+/// The same string with every character escaped.
+fn escaped(text: &str) -> String {
+    let units: Vec<String> = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+    format!("\"{}\"", units.concat())
+}
+
+#[test]
+fn p5_any_string_comes_back_from_text_and_jsonb() {
+    let runtime = Runtime::new().unwrap();
+    let plant = runtime.block_on(Plant::new());
+    let window = AtomicI64::new(0);
+    runner(20)
+        .run(&prop::collection::vec((any_text(), any::<bool>()), 1..400), |texts| {
+            let window = whole(window.fetch_add(1, Ordering::Relaxed));
+            let records: Vec<String> = (0..)
+                .zip(&texts)
+                .map(|(number, (text, escape)): (u32, _)| {
+                    let raw = if *escape { escaped(text) } else { Value::from(text.as_str()).to_string() };
+                    // The first value makes it text, whatever comes.
+                    let text = if number == 0 { "\"text\"" } else { &raw };
+                    format!(r#"{{"n":{number},"t":{text},"j":[{raw},{{"k":{raw}}}]}}"#)
+                })
+                .collect();
+            runtime.block_on(plant.read(window, &[records]));
+            let stored: Vec<(i64, String, String, String)> = runtime
+                .block_on(
+                    sqlx::query_as(
+                        "select n, t, j ->> 0, j -> 1 ->> 'k' from lynn.survey_result where _window_start = $1 order by n",
+                    )
+                    .bind(window.start)
+                    .fetch_all(&plant.pool),
+                )
+                .unwrap();
+            prop_assert_eq!(stored.len(), texts.len());
+            for ((n, t, first, second), (text, _)) in stored.iter().zip(&texts) {
+                prop_assert!(*n == 0 || t == text);
+                prop_assert_eq!(first, text);
+                prop_assert_eq!(second, text);
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// Raw JSON values, nested objects left out: those fall apart into other fields.
+fn any_value() -> impl Strategy<Value = String> {
+    let digits = "-?(0|[1-9][0-9]{0,22})(\\.[0-9]{1,22})?([eE][+-]?[0-9]{1,3})?";
+    prop_oneof![
+        Just("null".to_owned()),
+        any::<bool>().prop_map(|value| value.to_string()),
+        any::<i64>().prop_map(|value| value.to_string()),
+        (-9_i64..9).prop_map(|value| value.to_string()),
+        digits.prop_map(|number| number),
+        any::<f64>().prop_filter("finite", |value| value.is_finite()).prop_map(|value| format!("{value:e}")),
+        "-?(1|1\\.5|0\\.0)[eE][+-]?(0|17|30[0-9]|32[0-9]|400|99999999999)".prop_map(|number| number),
+        any_text().prop_map(|text| Value::from(text).to_string()),
+        Just(r#""""#.to_owned()),
+        Just(r#""a\u0000b""#.to_owned()),
+        Just(r#""\ud83d""#.to_owned()),
+        "\"[0-9]{1,6}\"".prop_map(|text| text),
+        "\"(2024|0001|0000|9999)-(0[1-9]|1[0-3])-(0[1-9]|3[01])[T t](0[0-9]|2[34]):[0-5][0-9]:[0-6][0-9]([.,][0-9]{1,9})?(Z|z||[+-](0[0-9]|1[0-9]|23):?[0-6]0)\"".prop_map(|text| text),
+        prop::collection::vec(any_text(), 0..3).prop_map(|texts| Value::from(texts).to_string()),
+        Just("[1, [2.50], {\"a\": null}]".to_owned()),
+        Just(r#"[{"a":1,"a":2}]"#.to_owned()),
+        Just("{}".to_owned()),
+        Just("[\"\\u0000\"]".to_owned()),
+    ]
+}
+
+/// A decimal number as sign, digits without zeros at the ends, and exponent.
+fn decimal(text: &str) -> Option<(bool, String, i64)> {
+    let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if mantissa.is_empty() || !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let all = format!("{whole}{fraction}");
+    let digits = all.trim_end_matches('0');
+    let exponent: i64 = exponent.parse().ok()?;
+    let exponent = exponent - i64::try_from(fraction.len()).ok()? + i64::try_from(all.len() - digits.len()).ok()?;
+    let digits = digits.trim_start_matches('0');
+    if digits.is_empty() {
+        return Some((false, String::new(), 0));
+    }
+    Some((negative, digits.to_owned(), exponent))
+}
+
+/// Whether a column's text says what the vendor's value said. A number may be spelled otherwise but is the same to the
+/// last digit; an instant is the same to the microsecond; JSON is the same tree; a string is the same string.
+fn says(kind: &str, text: &str, raw: &str) -> bool {
+    if text == raw && !raw.starts_with('"') {
+        return true;
+    }
+    let same_number = || decimal(raw).is_some_and(|number| decimal(text) == Some(number));
+    let same_instant = || {
+        let string: Option<String> = serde_json::from_str(raw).ok();
+        let sent = string.and_then(|string| timestamp::parse(&string));
+        let stored = timestamp::parse(&text.replace("+00", "Z"));
+        sent.is_some_and(|sent| sent.exact && stored.is_some_and(|stored| stored.at == sent.at))
+    };
+    let same_tree = || {
+        let tree = |text: &str| serde_json::from_str::<Value>(text).ok();
+        tree(raw).is_some_and(|value| tree(text) == Some(value))
+    };
+    match kind {
+        "timestamp with time zone" => same_instant(),
+        "jsonb" => same_tree(),
+        // What was in the column before it became text may have been spelled by Postgres.
+        "text" if raw.starts_with('"') => {
+            serde_json::from_str::<String>(raw).is_ok_and(|string| string == text) || same_instant()
+        }
+        "text" if raw.starts_with(['[', '{']) => same_tree(),
+        "bigint" | "double precision" | "numeric" | "text" => same_number(),
+        _ => false,
+    }
+}
+
+fn kept_in_extra(extra: Option<&Value>, field: &str, raw: &str) -> bool {
+    let Some(value) = extra.and_then(|extra| extra.get(field)) else { return false };
+    value.get("_raw").and_then(Value::as_str) == Some(raw)
+        || says("jsonb", &value.to_string(), raw)
+        || says("numeric", &value.to_string(), raw)
+}
+
+#[test]
+fn p5_any_sequence_of_values_in_one_field_loses_nothing() {
+    let runtime = Runtime::new().unwrap();
+    let plant = runtime.block_on(Plant::new());
+    let case = AtomicI64::new(0);
+    let pages = prop::collection::vec(prop::collection::vec(any_value(), 1..8), 1..4);
+    runner(100)
+        .run(&pages, |pages| {
+            // A field of its own for each case, or it would be text for good.
+            let number = case.fetch_add(1, Ordering::Relaxed);
+            let field = format!("v{number}");
+            let window = whole(number);
+            let mut sent = BTreeMap::new();
+            let pages: Vec<Vec<String>> = pages
+                .iter()
+                .map(|values| {
+                    let records = values.iter().map(|value| {
+                        let n = i64::try_from(sent.len()).unwrap();
+                        sent.insert(n, value.clone());
+                        format!(r#"{{"n":{n},"{field}":{value}}}"#)
+                    });
+                    records.collect()
+                })
+                .collect();
+            let first = runtime.block_on(plant.read(window, &pages));
+            prop_assert_eq!(first.rows_inserted, i64::try_from(sent.len()).unwrap());
+            let kind = runtime.block_on(plant.column(&field));
+            let column = if kind.is_some() { format!("{field}::text") } else { "null".to_owned() };
+            let stored: Vec<(i64, Option<String>, Option<Value>)> = runtime
+                .block_on(
+                    sqlx::query_as(AssertSqlSafe(format!(
+                        "select n, {column}, _extra from lynn.survey_result where _window_start = $1"
+                    )))
+                    .bind(window.start)
+                    .fetch_all(&plant.pool),
+                )
+                .unwrap();
+            for (n, text, extra) in stored {
+                let raw = &sent[&n];
+                let kept = match &text {
+                    None if raw == "null" => extra.is_none(),
+                    None => kept_in_extra(extra.as_ref(), &field, raw),
+                    Some(text) => extra.is_none() && says(kind.as_deref().unwrap(), text, raw),
+                };
+                prop_assert!(kept, "{:?}: sent {} found {:?} {:?}", kind, raw, text, extra);
+            }
+            // Once the types have settled, nothing changes any more.
+            runtime.block_on(plant.read(window, &pages));
+            let again = runtime.block_on(plant.read(window, &pages));
+            prop_assert_eq!(again.rows_unchanged, i64::try_from(sent.len()).unwrap());
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// A stream with a documented column of each type.
+fn typed() -> Stream {
+    let kinds = [
+        ("b", ColumnType::Boolean),
+        ("i", ColumnType::Bigint),
+        ("d", ColumnType::Double),
+        ("q", ColumnType::Numeric),
+        ("at", ColumnType::Timestamptz),
+        ("t", ColumnType::Text),
+        ("j", ColumnType::Jsonb),
+    ];
+    let column =
+        |(name, kind): (&'static str, _)| Column { field: name.into(), name: name.into(), kind, meaning: "".into() };
+    let columns: Vec<Column> = kinds.into_iter().map(column).collect();
+    Stream {
+        name: "typed".into(),
+        columns: columns.into(),
+        documented: true,
+        time_field: None,
+        ..stream("survey_result")
+    }
+}
+
+#[test]
+fn p5_any_value_fits_a_documented_column_or_is_kept_in_extra() {
+    let runtime = Runtime::new().unwrap();
+    let plant = runtime.block_on(Plant::of(typed(), false));
+    runtime
+        .block_on(plant.pool.execute(
+            "create table lynn.typed (
+                _connection text not null, _window_start timestamptz not null, _row_key uuid not null,
+                b boolean, i bigint, d double precision, q numeric, at timestamptz, t text, j jsonb,
+                _extra jsonb, _run_id bigint not null, _loaded_at timestamptz not null,
+                primary key (_connection, _window_start, _row_key)
+            )",
+        ))
+        .unwrap();
+    let case = AtomicI64::new(0);
+    runner(60)
+        .run(&prop::collection::vec(any_value(), 1..40), |values| {
+            let window = whole(case.fetch_add(1, Ordering::Relaxed));
+            let records: Vec<String> = values
+                .iter()
+                .map(|v| format!(r#"{{"b":{v},"i":{v},"d":{v},"q":{v},"at":{v},"t":{v},"j":{v}}}"#))
+                .collect();
+            let progress = runtime.block_on(plant.read(window, &[records]));
+            prop_assert_eq!(progress.rows_inserted, i64::try_from(values.len()).unwrap());
+            let lost: i64 = runtime
+                .block_on(
+                    sqlx::query_scalar(
+                        "select count(*) from lynn.typed
+                        where _window_start = $1 and (j is not null or _extra is not null) and (
+                            (b is null and not _extra ? 'b') or (i is null and not _extra ? 'i')
+                            or (d is null and not _extra ? 'd') or (q is null and not _extra ? 'q')
+                            or (at is null and not _extra ? 'at') or (t is null and not _extra ? 't')
+                            or (j is null and not _extra ? 'j')
+                        )",
+                    )
+                    .bind(window.start)
+                    .fetch_one(&plant.pool),
+                )
+                .unwrap();
+            prop_assert_eq!(lost, 0);
+            Ok(())
+        })
+        .unwrap();
+}
