@@ -24,6 +24,7 @@ const DRAIN: Duration = Duration::from_secs(7);
 pub struct Foreground {
     shutdown: CancellationToken,
     workers: JoinHandle<()>,
+    owner: String,
     /// Keeps the configuration's channel open.
     _config: watch::Sender<Arc<Config>>,
 }
@@ -33,8 +34,9 @@ impl Foreground {
     pub fn start(config: Arc<Config>, pool: PgPool, runs: Vec<i64>) -> Self {
         let shutdown = CancellationToken::new();
         let (sender, receiver) = watch::channel(config);
+        let owner = owner();
         let shared =
-            Shared { pool, accounts: Accounts::default(), metrics: Arc::new(Metrics::default()), owner: owner() };
+            Shared { pool, accounts: Accounts::default(), metrics: Arc::new(Metrics::default()), owner: owner.clone() };
         let pool = Pool {
             shared: Arc::new(shared),
             config: receiver,
@@ -42,16 +44,17 @@ impl Foreground {
             shutdown: shutdown.clone(),
             only: Some(runs),
         };
-        Self { shutdown, workers: tokio::spawn(pool.run()), _config: sender }
+        Self { shutdown, workers: tokio::spawn(pool.run()), owner, _config: sender }
     }
 
-    /// Lets runs under way reach a checkpoint.
-    pub async fn stop(self) {
+    /// Lets runs under way reach a checkpoint; answers the name under which those are still held that did not in time.
+    pub async fn stop(self) -> String {
         self.shutdown.cancel();
         let abort = self.workers.abort_handle();
         if tokio::time::timeout(DRAIN, self.workers).await.is_err() {
             abort.abort();
         }
+        self.owner
     }
 }
 

@@ -1,6 +1,7 @@
 //! `tidegate sync` and what it shares with `backfill`: enqueue, work, show progress, sum up.
 
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -13,6 +14,9 @@ use crate::config::Job;
 use crate::schedule::{ByHand, enqueue_manual};
 use crate::store::migrate;
 use crate::store::progress::{self, TaskState};
+
+/// A checkpoint that cannot end holds its run; an interrupted command does not wait for it.
+const CANCEL_MAX: Duration = Duration::from_millis(500);
 
 /// What a foreground command came to.
 #[derive(Debug, Serialize)]
@@ -84,9 +88,12 @@ async fn work(
         () = context.cancel.cancelled() => None,
     };
     progress.end();
-    foreground.stop().await;
+    let owner = foreground.stop().await;
     let Some(tasks) = followed else {
-        progress::cancel(&database.pool, &runs).await?;
+        let cancelled = tokio::time::timeout(CANCEL_MAX, progress::cancel(&database.pool, &runs, &owner)).await;
+        if !matches!(cancelled, Ok(Ok(_))) {
+            tracing::warn!("the runs could not be cancelled; a daemon takes them over when their lease ends");
+        }
         return Err(CommandError::failed(
             "interrupted: what was read is kept",
             "run the same command again, it goes on from there",

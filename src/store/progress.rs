@@ -47,16 +47,17 @@ pub async fn tasks(pool: &PgPool, runs: &[i64]) -> Result<Vec<TaskState>, sqlx::
     Ok(states)
 }
 
-/// Ends runs that were enqueued for a command which was interrupted, unless a daemon works on them. What they have read
-/// stays, with its cursors.
-pub async fn cancel(executor: impl PgExecutor<'_>, runs: &[i64]) -> Result<u64, sqlx::Error> {
+/// Ends runs that were enqueued for a command which was interrupted, unless another than `owner`, which works no more,
+/// works on them. What they have read stays, with its cursors.
+pub async fn cancel(executor: impl PgExecutor<'_>, runs: &[i64], owner: &str) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "
         update tidegate.run
-        set state = 'cancelled', finished_at = clock_timestamp()
-        where id = any($1) and state in ('queued', 'waiting')
+        set state = 'cancelled', finished_at = clock_timestamp(), owner = null, lease_until = null
+        where id = any($1) and (state in ('queued', 'waiting') or (state = 'running' and owner = $2))
         ",
         runs,
+        owner,
     )
     .execute(executor)
     .await?;

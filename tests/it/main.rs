@@ -5,6 +5,7 @@
 mod cli;
 mod embedded;
 mod harness;
+mod kill;
 mod load;
 mod lynn;
 mod quota;

@@ -4,6 +4,7 @@ pub mod child;
 mod container;
 pub mod database;
 mod folder;
+pub mod process;
 mod reaper;
 mod server;
 pub mod wait;
@@ -11,5 +12,6 @@ pub mod world;
 
 pub use self::database::TestDatabase;
 pub use self::folder::ServerFolder;
+pub use self::process::Process;
 pub use self::wait::eventually;
 pub use self::world::World;

@@ -167,11 +167,15 @@ impl World {
 
     /// Every row of a table as a JSON object without the columns that Tidegate adds, sorted.
     pub async fn rows(&self, table: &str) -> Vec<String> {
+        self.rows_in(&self.database.pool(), table).await
+    }
+
+    /// The same of a database elsewhere.
+    pub async fn rows_in(&self, pool: &sqlx::PgPool, table: &str) -> Vec<String> {
         let query = format!(
             "select to_jsonb(t) - '{{_connection,_window_start,_row_key,_run_id,_loaded_at}}'::text[] from lynn.{table} t"
         );
-        let rows: Vec<Value> =
-            sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_all(&self.database.pool()).await.unwrap();
+        let rows: Vec<Value> = sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_all(pool).await.unwrap();
         let mut rows: Vec<String> = rows.into_iter().map(|row| canonical(row.as_object().unwrap().clone())).collect();
         rows.sort();
         rows
