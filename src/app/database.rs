@@ -71,10 +71,13 @@ impl Database {
     ) -> Result<Self, DatabaseError> {
         let options: PgConnectOptions = url.expose().parse().map_err(|_| DatabaseError::Url)?;
         let place = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""));
-        let options = options
-            .application_name("tidegate")
+        let options = options.application_name("tidegate").options([
             // "relation exists, skipping" once per page is no news.
-            .options([("client_min_messages", "warning"), ("TimeZone", "UTC")]);
+            ("client_min_messages", "warning"),
+            ("TimeZone", "UTC"),
+            // Not "$user": for a user named `tidegate` that is our own schema from the first migration on.
+            ("search_path", "public"),
+        ]);
         let pool = PgPoolOptions::new()
             .max_connections(max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)

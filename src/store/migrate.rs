@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Executor as _, PgConnection, PgPool};
 
 static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 
@@ -37,6 +37,9 @@ pub async fn migrate(pool: &PgPool) -> Result<usize, Error> {
     if number < SERVER_VERSION_MIN {
         return Err(Error::OldServer { found: version });
     }
+    // The list of what was applied is in `public`. With "$user" in the path, a user named `tidegate` would look for it in
+    // the schema of that name once the first migration has made it, and begin anew.
+    connection.execute("set search_path to public").await?;
     let before = applied(&mut connection).await?;
     match tokio::time::timeout(DEADLINE, MIGRATOR.run(&mut *connection)).await {
         Err(_) => return Err(Error::Deadline),
@@ -53,12 +56,14 @@ pub async fn missing(connection: &mut PgConnection) -> Result<usize, sqlx::Error
 }
 
 async fn applied(connection: &mut PgConnection) -> Result<usize, sqlx::Error> {
-    let known: bool =
-        sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null").fetch_one(&mut *connection).await?;
+    let known: bool = sqlx::query_scalar("select to_regclass('public._sqlx_migrations') is not null")
+        .fetch_one(&mut *connection)
+        .await?;
     if !known {
         return Ok(0);
     }
-    let count: i64 =
-        sqlx::query_scalar("select count(*) from _sqlx_migrations where success").fetch_one(&mut *connection).await?;
+    let count: i64 = sqlx::query_scalar("select count(*) from public._sqlx_migrations where success")
+        .fetch_one(&mut *connection)
+        .await?;
     Ok(usize::try_from(count).unwrap_or(0))
 }
