@@ -1,6 +1,6 @@
 //! The shared token: minted when first needed, kept until it expires or is refused (`vendors/lynn.md §2, §10.5`).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -23,9 +23,47 @@ const RETRY_PAUSE_MIN: Duration = Duration::from_secs(20);
 /// A token this close to its end is not used any more.
 const EXPIRY_MARGIN_SECS: i64 = 30;
 
+/// Credentials that were refused are not tried again within this: a job's streams fail together, on one login.
+const REFUSED_FOR: Duration = Duration::from_mins(1);
+
 /// The token of one account. Holding the lock while minting makes everyone else wait for the same token.
 #[derive(Debug, Default)]
-pub(super) struct Tokens(Mutex<Option<Token>>);
+pub(super) struct Tokens(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    token: Option<Token>,
+    refused: Option<(Instant, Refused)>,
+}
+
+/// Why no token was minted, where trying again would not help.
+#[derive(Debug, Clone, Copy)]
+enum Refused {
+    Credentials,
+    SubscriptionKey,
+    Forbidden,
+}
+
+impl Refused {
+    const fn of(error: &StepError) -> Option<Self> {
+        match error {
+            StepError::Credentials => Some(Self::Credentials),
+            StepError::SubscriptionKey => Some(Self::SubscriptionKey),
+            StepError::Forbidden => Some(Self::Forbidden),
+            _ => None,
+        }
+    }
+}
+
+impl From<Refused> for StepError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Credentials => Self::Credentials,
+            Refused::SubscriptionKey => Self::SubscriptionKey,
+            Refused::Forbidden => Self::Forbidden,
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Token {
@@ -43,20 +81,25 @@ impl Tokens {
     ) -> Result<Secret, StepError> {
         let mut held = self.0.lock().await;
         let soon = Utc::now() + TimeDelta::seconds(EXPIRY_MARGIN_SECS);
-        if let Some(token) = held.as_ref().filter(|token| token.expires.is_none_or(|expires| expires > soon)) {
+        if let Some(token) = held.token.as_ref().filter(|token| token.expires.is_none_or(|expires| expires > soon)) {
             return Ok(token.secret.clone());
         }
-        let token = mint(session, base_url, settings).await?;
+        if let Some((_, refused)) = held.refused.filter(|(since, _)| since.elapsed() < REFUSED_FOR) {
+            return Err(refused.into());
+        }
+        let minted = mint(session, base_url, settings).await;
+        held.refused = minted.as_ref().err().and_then(Refused::of).map(|refused| (Instant::now(), refused));
+        let token = minted?;
         let secret = token.secret.clone();
-        *held = Some(token);
+        held.token = Some(token);
         Ok(secret)
     }
 
     /// Drops the token that was refused, unless another took its place already.
     pub(super) async fn forget(&self, refused: &Secret) {
         let mut held = self.0.lock().await;
-        if held.as_ref().is_some_and(|token| token.secret.expose() == refused.expose()) {
-            *held = None;
+        if held.token.as_ref().is_some_and(|token| token.secret.expose() == refused.expose()) {
+            held.token = None;
         }
     }
 }
