@@ -61,7 +61,8 @@ impl Layout {
     /// Adds a field met in the data; none when this stream's new fields go to `_extra`.
     pub fn add(&mut self, path: &str, kind: ColumnType) -> Option<usize> {
         let added = self.fields.len() - self.folded.len();
-        if !self.may_add || added >= ADDED_FIELDS_MAX {
+        // Postgres cannot note the name of a field with a NUL in it.
+        if !self.may_add || added >= ADDED_FIELDS_MAX || path.contains('\0') {
             return None;
         }
         self.push(path, kind, Trust::Inferred);
