@@ -194,7 +194,9 @@ impl PageLoad<'_, '_> {
         let window = (reading.slice.window_start, reading.until);
         run::add_progress(&mut *self.transaction, claim.id, &stream.name, &self.progress, window).await?;
         let slice_bytes = last_page.then_some(to.bytes);
-        cursor::learn_traffic(&mut *self.transaction, &claim.connection, &stream.name, read, slice_bytes).await?;
+        let whole = reading.until >= reading.slice.window_end;
+        cursor::learn_traffic(&mut *self.transaction, &claim.connection, &stream.name, read, slice_bytes, whole)
+            .await?;
         if !run::pass_fence(&mut *self.transaction, claim, &stream.name, *lease).await? {
             return Err(LoadError::Fenced);
         }
