@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what should not happen fails the test")]
 
 mod cli;
+mod daemon;
+mod demo;
 mod embedded;
 mod harness;
+mod secrets;
 mod support;
 mod sync;

@@ -159,8 +159,12 @@ impl World {
     }
 
     pub async fn enqueue(&self, by_hand: ByHand) -> i64 {
+        self.enqueue_job("lynn", by_hand).await
+    }
+
+    pub async fn enqueue_job(&self, job: &str, by_hand: ByHand) -> i64 {
         let config = self.config();
-        let job = &config.jobs["lynn"];
+        let job = &config.jobs[job];
         let streams: Vec<&str> = job.streams.iter().map(|stream| &*stream.stream.name).collect();
         let mut connection = self.database.connect().await;
         enqueue_manual(&mut connection, job, &streams, by_hand).await.unwrap()
@@ -168,8 +172,14 @@ impl World {
 
     /// Every row of a table as a JSON object without the columns that Tidegate adds, sorted.
     pub async fn rows(&self, table: &str) -> Vec<String> {
+        self.rows_where(table, "true").await
+    }
+
+    /// Those rows for which `condition` holds.
+    pub async fn rows_where(&self, table: &str, condition: &str) -> Vec<String> {
         let query = format!(
-            "select to_jsonb(t) - '{{_connection,_window_start,_row_key,_run_id,_loaded_at}}'::text[] from lynn.{table} t"
+            "select to_jsonb(t) - '{{_connection,_window_start,_row_key,_run_id,_loaded_at}}'::text[] from lynn.{table} t
+            where {condition}"
         );
         let rows: Vec<Value> =
             sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_all(&self.database.pool()).await.unwrap();
