@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::schedule::watch::ConfigWatch;
+use crate::schedule::watch::{Change, ConfigWatch};
 use crate::server::Health;
 use crate::worker::Shared;
 
@@ -35,30 +35,52 @@ impl Reload {
                 return;
             }
         };
+        // What was changed between the start's loading and the first look is in no notification.
+        self.take(None, &config, &shared, &health).await;
         loop {
             let change = tokio::select! {
                 () = shutdown.cancelled() => return,
                 change = changes.changed() => change,
             };
-            let (path, env) = (self.path.clone(), self.env.clone());
-            let loaded = tokio::task::spawn_blocking(move || Config::load(&path, &env)).await;
-            match loaded {
-                Ok(Ok(loaded)) => {
-                    let before = Arc::clone(&config.borrow());
-                    warn_of_restart(&before, &loaded);
-                    if before.connections.values().map(account).ne(loaded.connections.values().map(account)) {
-                        shared.accounts.forget().await;
-                    }
-                    tracing::info!(?change, jobs = loaded.jobs.len(), "configuration reloaded");
-                    config.send_replace(Arc::new(loaded));
-                    health.config_loaded();
+            self.take(Some(change), &config, &shared, &health).await;
+        }
+    }
+
+    /// Loads the configuration and takes it into force; without a `change`, only if it is another one.
+    async fn take(
+        &self,
+        change: Option<Change>,
+        config: &watch::Sender<Arc<Config>>,
+        shared: &Shared,
+        health: &Health,
+    ) {
+        let (path, env) = (self.path.clone(), self.env.clone());
+        let loaded = tokio::task::spawn_blocking(move || Config::load(&path, &env)).await;
+        match loaded {
+            Ok(Ok(loaded)) => {
+                let before = Arc::clone(&config.borrow());
+                let same_accounts =
+                    before.connections.values().map(account).eq(loaded.connections.values().map(account));
+                if change.is_none() && same_accounts && format!("{before:?}") == format!("{loaded:?}") {
+                    return;
                 }
-                Ok(Err(faults)) => {
-                    health.reload_refused();
-                    tracing::error!("the changed configuration is refused, the one before stays in force:\n{faults}");
+                warn_of_restart(&before, &loaded);
+                if !same_accounts {
+                    shared.accounts.forget().await;
                 }
-                Err(error) => tracing::error!(%error, "the configuration could not be read"),
+                tracing::info!(
+                    change = change.map(tracing::field::debug),
+                    jobs = loaded.jobs.len(),
+                    "configuration reloaded"
+                );
+                config.send_replace(Arc::new(loaded));
+                health.config_loaded();
             }
+            Ok(Err(faults)) => {
+                health.reload_refused();
+                tracing::error!("the changed configuration is refused, the one before stays in force:\n{faults}");
+            }
+            Err(error) => tracing::error!(%error, "the configuration could not be read"),
         }
     }
 }

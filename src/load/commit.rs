@@ -247,7 +247,9 @@ impl PageLoad<'_, '_> {
             return Err(LoadError::Moved);
         }
         let slice_bytes = is_last.then_some(to.bytes);
-        cursor::learn_traffic(&mut *self.transaction, &claim.connection, &stream.name, bytes, slice_bytes).await?;
+        let whole = reading.until >= reading.slice.window_end;
+        cursor::learn_traffic(&mut *self.transaction, &claim.connection, &stream.name, bytes, slice_bytes, whole)
+            .await?;
         Ok(to)
     }
 

@@ -289,26 +289,29 @@ pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<
     Ok(())
 }
 
-/// Keeps what the last pages weighed, for the next quota estimates.
+/// Keeps what the last pages weighed, for the next quota estimates. A slice that is not `whole`, because its window is
+/// still open, says only what a slice weighs at least.
 pub async fn learn_traffic(
     executor: impl PgExecutor<'_>,
     connection_name: &str,
     stream: &str,
     page_bytes: i64,
     slice_bytes: Option<i64>,
+    whole: bool,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
         update tidegate.stream
         set
             page_bytes = greatest($3, coalesce(page_bytes, 0) * 3 / 4),
-            slice_bytes = coalesce($4, slice_bytes)
+            slice_bytes = case when $5 then coalesce($4, slice_bytes) else greatest($4, slice_bytes) end
         where connection = $1 and stream = $2
         ",
         connection_name,
         stream,
         page_bytes,
         slice_bytes,
+        whole,
     )
     .execute(executor)
     .await?;

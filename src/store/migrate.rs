@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Executor as _, PgConnection, PgPool};
 
 /// With its table named in full: a user may be called like a schema that the migrations make (the embedded server's is),
 /// and would then look for an unqualified name there first, find nothing and migrate again.
@@ -44,6 +44,9 @@ pub async fn migrate(pool: &PgPool) -> Result<usize, Error> {
     if number < SERVER_VERSION_MIN {
         return Err(Error::OldServer { found: version });
     }
+    // The list of what was applied is in `public`. With "$user" in the path, a user named `tidegate` would look for it in
+    // the schema of that name once the first migration has made it, and begin anew.
+    connection.execute("set search_path to public").await?;
     let before = applied(&mut connection).await?;
     match tokio::time::timeout(DEADLINE, MIGRATOR.run(&mut *connection)).await {
         Err(_) => return Err(Error::Deadline),

@@ -166,6 +166,61 @@ pub async fn hold_stream(executor: impl PgExecutor<'_>, claim: &Claim, stream: &
     Ok(done.rows_affected() == 1)
 }
 
+/// Who of a higher priority waits for what this run has.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// A due run of one of the jobs that this process knows waits for a worker.
+    pub worker: bool,
+    /// A run waits for the stream.
+    pub stream: bool,
+}
+
+/// What a task waits for while another run reads its stream.
+pub const STREAM_BUSY: &str = "another run of the stream";
+
+/// Whether a run of a higher priority waits for the worker or the stream that this claim has.
+pub async fn wanted(
+    executor: impl PgExecutor<'_>,
+    claim: &Claim,
+    stream: &str,
+    jobs: &[String],
+) -> Result<Wanted, sqlx::Error> {
+    sqlx::query_as!(
+        Wanted,
+        r#"
+        select
+            exists (
+                select
+                from tidegate.run
+                where
+                    run.priority > $1
+                    and run.job = any($2)
+                    and run.state in ('queued', 'waiting')
+                    and run.due_at <= clock_timestamp()
+            ) as "worker!",
+            exists (
+                select
+                from tidegate.run
+                inner join tidegate.task on task.run_id = run.id
+                where
+                    run.priority > $1
+                    and run.connection = $3
+                    and run.state in ('queued', 'running', 'waiting')
+                    and task.stream = $4
+                    and task.state = 'waiting'
+                    and task.waiting_for = $5
+            ) as "stream!"
+        "#,
+        claim.priority,
+        jobs,
+        claim.connection,
+        stream,
+        STREAM_BUSY,
+    )
+    .fetch_one(executor)
+    .await
+}
+
 /// Lets every stream go that this claim holds.
 pub async fn release_streams(executor: impl PgExecutor<'_>, claim: &Claim) -> Result<(), sqlx::Error> {
     sqlx::query!(

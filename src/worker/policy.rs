@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::accounts::AccountError;
 use crate::http::HttpError;
 use crate::load::LoadError;
 use crate::quota::LedgerError;
@@ -25,6 +26,16 @@ pub enum TaskError {
     UnknownStream,
     #[error("the run took longer than the job's timeout")]
     Timeout,
+}
+
+impl From<AccountError> for TaskError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::Database(error) => Self::Database(error),
+            AccountError::Ledger(error) => Self::Step(HttpError::from(error).into()),
+            AccountError::Http(error) => Self::Step(error.into()),
+        }
+    }
 }
 
 /// What is done about an error.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::accounts::Accounts;
 use super::policy::{self, TaskError};
 use super::report::Reporter;
-use super::task::{TaskEnd, TaskRunner};
+use super::task::{TaskEnd, TaskRunner, carry_out};
 use crate::config::{Config, Connection, Job};
 use crate::server::Metrics;
 use crate::server::metrics::RunOutcome;
@@ -91,7 +91,7 @@ async fn tasks(
             match tokio::time::timeout_at(deadline, one(shared, config, claim, &task, shutdown)).instrument(span).await
             {
                 Ok(end) => end,
-                Err(_) => fail(&TaskError::Timeout),
+                Err(_) => decided(&TaskError::Timeout, &task),
             };
         let stored = match &end {
             TaskEnd::Succeeded => run::TaskEnd::Succeeded,
@@ -104,6 +104,11 @@ async fn tasks(
         };
         if !run::end_task(&shared.pool, claim, &task.stream, stored).await? {
             return Ok(());
+        }
+        // Whoever waits for the stream need not wait for the run's other streams.
+        run::release_streams(&shared.pool, claim).await?;
+        if matches!(end, TaskEnd::Released) {
+            break;
         }
     }
     let mut transaction = shared.pool.begin().await?;
@@ -119,24 +124,22 @@ async fn tasks(
     Ok(())
 }
 
-fn fail(error: &TaskError) -> TaskEnd {
-    TaskEnd::Failed { error: error.to_string(), hint: policy::hint(error) }
+/// What becomes of a task for an error that met it outside its stream.
+fn decided(error: &TaskError, task: &Task) -> TaskEnd {
+    carry_out(policy::decide(error, task.attempts, chrono::Utc::now()), error)
 }
 
 /// One task, from the configuration in force.
 async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutdown: &CancellationToken) -> TaskEnd {
     let Some((job, connection, stream)) = find(config, claim, task) else {
-        return fail(&TaskError::UnknownStream);
+        return decided(&TaskError::UnknownStream, task);
     };
     let account = match shared.accounts.get(&shared.pool, connection).await {
         Ok(account) => account,
-        Err(error) => {
-            let hint = "look at the database's log, or correct the connection's settings";
-            tracing::error!(%error, hint, "the connection cannot be opened");
-            return TaskEnd::Failed { error: error.to_string(), hint };
-        }
+        Err(error) => return decided(&error.into(), task),
     };
     let session = account.gate.session_for(waiter(claim, &task.stream), claim.priority, claim.due);
+    let jobs: Vec<String> = config.jobs.keys().cloned().collect();
     let reporter = Reporter { pool: &shared.pool, metrics: &shared.metrics, claim, stream: &task.stream };
     let runner = TaskRunner {
         pool: &shared.pool,
@@ -148,6 +151,7 @@ async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutd
         reporter: &reporter,
         lease: config.worker.lease,
         attempts: task.attempts,
+        jobs: &jobs,
         shutdown,
     };
     runner.run().await

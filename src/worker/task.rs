@@ -24,6 +24,8 @@ use crate::vendor::{Expected, Source, Window};
 
 /// How long a task that finds its stream in use waits before it asks again.
 const STREAM_BUSY_SECS: i64 = 5;
+/// How long a task that leaves its stream to a higher priority waits: until that one has asked again.
+const GIVE_WAY_SECS: i64 = STREAM_BUSY_SECS + 1;
 
 /// How a task ended for now.
 #[derive(Debug)]
@@ -38,7 +40,7 @@ pub enum TaskEnd {
         waiting_for: String,
         attempt: bool,
     },
-    /// The process stops; another goes on.
+    /// The process stops, or the worker is wanted by a run of higher priority; whoever claims the run next goes on.
     Released,
     /// Someone else holds the run or stream now.
     Abandoned,
@@ -55,6 +57,8 @@ pub struct TaskRunner<'a> {
     pub reporter: &'a Reporter<'a>,
     pub lease: std::time::Duration,
     pub attempts: i32,
+    /// The jobs that this process works on.
+    pub jobs: &'a [String],
     pub shutdown: &'a CancellationToken,
 }
 
@@ -71,30 +75,13 @@ impl TaskRunner<'_> {
             tracing::debug!(%error, "the last calls were not counted");
         }
         let decision = policy::decide(&error, self.attempts, Utc::now());
-        let hint = policy::hint(&error);
-        match decision {
-            Decision::Wait { until, waiting_for, attempt } => {
-                if attempt {
-                    tracing::warn!(error = chain(&error), hint, %until, "put off");
-                } else {
-                    tracing::info!(%until, %waiting_for, "waiting");
-                }
-                TaskEnd::Waiting { until, waiting_for, attempt }
-            }
-            Decision::Abandon => {
-                tracing::warn!(error = chain(&error), "gave up the task, it is in other hands");
-                TaskEnd::Abandoned
-            }
-            Decision::Fail => failed(&error, hint),
-            Decision::FailAndRestart => {
-                if let Some(slice) = current
-                    && let Err(error) = self.restart(slice).await
-                {
-                    tracing::warn!(error = chain(&error), "the slice keeps its cursor");
-                }
-                failed(&error, hint)
-            }
+        if decision == Decision::FailAndRestart
+            && let Some(slice) = current
+            && let Err(error) = self.restart(slice).await
+        {
+            tracing::warn!(error = chain(&error), "the slice keeps its cursor");
         }
+        carry_out(decision, &error)
     }
 
     /// Reads the slice from its first page next time.
@@ -115,7 +102,7 @@ impl TaskRunner<'_> {
         let grid = self.grid(&stored)?;
         if !run::hold_stream(&mut *connection, self.claim, &stream.name).await? {
             let until = Utc::now() + chrono::TimeDelta::seconds(STREAM_BUSY_SECS);
-            return Ok(TaskEnd::Waiting { until, waiting_for: "another run of the stream".to_owned(), attempt: false });
+            return Ok(TaskEnd::Waiting { until, waiting_for: run::STREAM_BUSY.to_owned(), attempt: false });
         }
         let now = schedule::clock(&mut connection).await?;
         let due = self.due(&mut connection, grid, now).await?;
@@ -135,9 +122,15 @@ impl TaskRunner<'_> {
         let mut writer = PageWriter::new(layout, key, time_field);
         let mut loader = Loader { pool: self.pool, claim: self.claim, stream, lease: self.lease, latest_wins, table };
 
-        for due in due {
+        for (number, due) in due.into_iter().enumerate() {
             if self.shutdown.is_cancelled() {
                 return Ok(TaskEnd::Released);
+            }
+            // Not before the first slice: every claim gets on.
+            if number > 0
+                && let Some(end) = self.give_way().await?
+            {
+                return Ok(end);
             }
             match self.read_slice(grid, due, current, &stored, &mut loader, &mut writer).await? {
                 Ended::Finished => *current = None,
@@ -149,6 +142,17 @@ impl TaskRunner<'_> {
         }
         run::stream_succeeded(self.pool, &self.claim.connection, &stream.name).await?;
         Ok(TaskEnd::Succeeded)
+    }
+
+    /// Between two slices: lets a run of higher priority have the stream, or the worker.
+    async fn give_way(&self) -> Result<Option<TaskEnd>, sqlx::Error> {
+        let wanted = run::wanted(self.pool, self.claim, &self.stream.stream.name, self.jobs).await?;
+        Ok(if wanted.stream {
+            let until = Utc::now() + chrono::TimeDelta::seconds(GIVE_WAY_SECS);
+            Some(TaskEnd::Waiting { until, waiting_for: "a run of higher priority".to_owned(), attempt: false })
+        } else {
+            wanted.worker.then_some(TaskEnd::Released)
+        })
     }
 
     async fn read_slice(
@@ -251,6 +255,27 @@ fn row_key(key: &Key) -> (RowKey, bool) {
     }
 }
 
+/// What a decision means for the task, told once.
+pub fn carry_out(decision: Decision, error: &TaskError) -> TaskEnd {
+    let hint = policy::hint(error);
+    match decision {
+        Decision::Wait { until, waiting_for, attempt } => {
+            if attempt {
+                tracing::warn!(error = chain(error), hint, %until, "put off");
+            } else {
+                tracing::info!(%until, %waiting_for, "waiting");
+            }
+            TaskEnd::Waiting { until, waiting_for, attempt }
+        }
+        Decision::Abandon => {
+            tracing::warn!(error = chain(error), "gave up the task, it is in other hands");
+            TaskEnd::Abandoned
+        }
+        Decision::Fail | Decision::FailAndRestart => failed(error, hint),
+    }
+}
+
+/// Ends a task for good, and says so.
 fn failed(error: &TaskError, hint: &'static str) -> TaskEnd {
     tracing::error!(error = chain(error), hint, "failed");
     TaskEnd::Failed { error: chain(error), hint }

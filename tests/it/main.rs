@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what should not happen fails the test")]
 
 mod cli;
+mod daemon;
+mod demo;
 mod embedded;
 mod harness;
 mod kill;
@@ -10,6 +12,7 @@ mod load;
 mod lynn;
 mod quota;
 mod schedule;
+mod secrets;
 mod status_port;
 mod support;
 mod sync;

@@ -35,8 +35,8 @@ enum Held {
     #[default]
     Nothing,
     Token(Token),
-    /// The credentials were refused then.
-    Refused(Instant),
+    /// The account was refused then, with this.
+    Refused(Instant, fn() -> StepError),
 }
 
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Tokens {
                 return Ok(token.secret.clone());
             }
             // The other streams of the run would all burn a try for the same answer.
-            Held::Refused(at) if at.elapsed() < session.pace(CallKind::Login) => return Err(StepError::Credentials),
+            Held::Refused(at, error) if at.elapsed() < session.pace(CallKind::Login) => return Err(error()),
             _ => {}
         }
         match mint(session, base_url, settings).await {
@@ -69,8 +69,13 @@ impl Tokens {
                 Ok(secret)
             }
             Err(error) => {
-                *held =
-                    if matches!(error, StepError::Credentials) { Held::Refused(Instant::now()) } else { Held::Nothing };
+                let refused: Option<fn() -> StepError> = match error {
+                    StepError::Credentials => Some(|| StepError::Credentials),
+                    StepError::SubscriptionKey => Some(|| StepError::SubscriptionKey),
+                    StepError::Forbidden => Some(|| StepError::Forbidden),
+                    _ => None,
+                };
+                *held = refused.map_or(Held::Nothing, |error| Held::Refused(Instant::now(), error));
                 Err(error)
             }
         }

@@ -2,6 +2,7 @@
 
 pub mod child;
 mod container;
+pub mod daemon;
 pub mod database;
 mod folder;
 pub mod process;

@@ -19,9 +19,6 @@ use tidegate::store::progress::TaskState;
 
 use super::TestDatabase;
 
-/// The day that most tests read; long past, so that it never changes by itself.
-pub const DAY: &str = "2026-03-01";
-
 /// How the world is made.
 pub struct Recipe {
     pub options: Options,
@@ -158,8 +155,12 @@ impl World {
     }
 
     pub async fn enqueue(&self, by_hand: ByHand) -> i64 {
+        self.enqueue_job("lynn", by_hand).await
+    }
+
+    pub async fn enqueue_job(&self, job: &str, by_hand: ByHand) -> i64 {
         let config = self.config();
-        let job = &config.jobs["lynn"];
+        let job = &config.jobs[job];
         let streams: Vec<&str> = job.streams.iter().map(|stream| &*stream.stream.name).collect();
         let mut connection = self.database.connect().await;
         enqueue_manual(&mut connection, job, &streams, by_hand).await.unwrap()
@@ -167,13 +168,23 @@ impl World {
 
     /// Every row of a table as a JSON object without the columns that Tidegate adds, sorted.
     pub async fn rows(&self, table: &str) -> Vec<String> {
-        self.rows_in(&self.database.pool(), table).await
+        self.rows_of(&self.database.pool(), table, "true").await
+    }
+
+    /// Those rows for which `condition` holds.
+    pub async fn rows_where(&self, table: &str, condition: &str) -> Vec<String> {
+        self.rows_of(&self.database.pool(), table, condition).await
     }
 
     /// The same of a database elsewhere.
     pub async fn rows_in(&self, pool: &sqlx::PgPool, table: &str) -> Vec<String> {
+        self.rows_of(pool, table, "true").await
+    }
+
+    async fn rows_of(&self, pool: &sqlx::PgPool, table: &str, condition: &str) -> Vec<String> {
         let query = format!(
-            "select to_jsonb(t) - '{{_connection,_window_start,_row_key,_run_id,_loaded_at}}'::text[] from lynn.{table} t"
+            "select to_jsonb(t) - '{{_connection,_window_start,_row_key,_run_id,_loaded_at}}'::text[] from lynn.{table} t
+            where {condition}"
         );
         let rows: Vec<Value> = sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_all(pool).await.unwrap();
         let mut rows: Vec<String> = rows.into_iter().map(|row| canonical(row.as_object().unwrap().clone())).collect();
@@ -214,11 +225,6 @@ impl World {
 /// Loads a configuration without any environment.
 pub fn load(path: &Path) -> Config {
     Config::load(path, &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults}"))
-}
-
-/// Midnight UTC of [`DAY`] and so many days later.
-pub fn day(offset: i64) -> DateTime<Utc> {
-    format!("{DAY}T00:00:00Z").parse::<DateTime<Utc>>().unwrap() + TimeDelta::days(offset)
 }
 
 /// A vendor record as columns: nested objects flattened, names by the naming rule.

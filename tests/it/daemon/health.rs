@@ -1,0 +1,119 @@
+//! What the status port of the real daemon says, while all is well and while the database is gone.
+
+use std::collections::BTreeSet;
+
+use chrono::{TimeDelta, Utc};
+use sqlx::{AssertSqlSafe, Executor as _};
+use tidegate::schedule::ByHand;
+use tidegate::simulator::{Match, Point};
+
+use crate::support::daemon::{Daemon, SOON};
+use crate::support::world::Recipe;
+use crate::support::{TestDatabase, World, eventually};
+
+async fn one_day() -> World {
+    World::with(Recipe { start: (Utc::now() - TimeDelta::days(1)).date_naive(), ..Recipe::default() }).await
+}
+
+async fn admin(sql: String) {
+    TestDatabase::superuser().await.execute(AssertSqlSafe(sql)).await.unwrap();
+}
+
+/// Nobody may connect, and everyone who is connected is thrown out.
+async fn take_away(database: &TestDatabase) {
+    let name = database.name();
+    admin(format!("alter database {name} allow_connections false")).await;
+    admin(format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'")).await;
+}
+
+async fn give_back(database: &TestDatabase) {
+    admin(format!("alter database {} allow_connections true", database.name())).await;
+}
+
+/// The names that the documentation promises.
+fn documented() -> BTreeSet<String> {
+    let text = include_str!("../../../docs/metrics.md");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `tidegate_"));
+    rows.map(|row| format!("tidegate_{}", row.split('`').next().unwrap())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documented_metrics_are_there_and_move() {
+    // A pace that is waited for.
+    let options = Recipe::default().options.limit("requests", 1, std::time::Duration::from_millis(100));
+    let start = (Utc::now() - TimeDelta::days(1)).date_naive();
+    let world = World::with(Recipe { options, start, ..Recipe::default() }).await;
+    let daemon = Daemon::start(&world).await;
+    let succeeded = r#"tidegate_runs_total{job="lynn",outcome="succeeded"}"#;
+    let inserted = r#"tidegate_rows_total{connection="acme",stream="navigation_marks",change="inserted"}"#;
+    assert_eq!(daemon.metric(succeeded).await, None);
+    for runs in [1.0, 2.0] {
+        world.enqueue(ByHand::Manual).await;
+        eventually(SOON, async || (daemon.metric(succeeded).await == Some(runs)).then_some(())).await;
+    }
+    let rows: i64 = world.scalar("select count(*) from lynn.navigation_marks").await;
+    let value = daemon.metric(inserted).await.unwrap();
+    assert!((value - f64::from(i32::try_from(rows).unwrap())).abs() < 0.5, "{value} {rows}");
+    let calls: i64 = world.scalar("select sum(calls)::bigint from tidegate.task").await;
+    let data = daemon.metric(r#"tidegate_vendor_calls_total{connection="acme",kind="data",outcome="ok"}"#).await;
+    let logins = daemon.metric(r#"tidegate_vendor_calls_total{connection="acme",kind="login",outcome="ok"}"#).await;
+    assert_eq!(logins, Some(1.0), "two runs share a token");
+    assert!((data.unwrap() + 1.0 - f64::from(i32::try_from(calls).unwrap())).abs() < 0.5);
+    assert!(daemon.metric(r#"tidegate_quota_used_ratio{connection="acme",limit="requests"}"#).await.unwrap() > 0.0);
+    let (status, text) = daemon.get("/metrics").await;
+    assert_eq!(status, 200);
+    for name in documented() {
+        let family = name.trim_end_matches("_total");
+        assert!(text.contains(&format!("# TYPE {family} ")) || text.contains(&name), "{name} is not there:\n{text}");
+    }
+    let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(['{', ' ']).next());
+    for sample in samples {
+        let known = documented().iter().any(|name| sample.starts_with(name.as_str()));
+        assert!(known, "{sample} is not documented");
+    }
+    daemon.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_without_its_database_is_alive_but_not_ready_and_goes_on_when_it_is_back() {
+    let world = one_day().await;
+    let hold = world.control().hold(Match::report("navigation_marks").page(2), Point::MidBody);
+    let daemon = Daemon::start(&world).await;
+    assert_eq!(daemon.get("/healthz").await, (200, "alive\n".to_owned()));
+    eventually(SOON, async || (daemon.get("/readyz").await.0 == 200).then_some(())).await;
+    let run = world.enqueue(ByHand::Manual).await;
+    tokio::time::timeout(SOON, hold.reached()).await.unwrap();
+
+    take_away(&world.database).await;
+    let (_, why) = eventually(SOON, async || {
+        let answer = daemon.get("/readyz").await;
+        (answer.0 == 503).then_some(answer)
+    })
+    .await;
+    assert!(why.starts_with("not ready: the database"), "{why}");
+    assert_eq!(daemon.get("/healthz").await.0, 200);
+    assert_eq!(daemon.metric("tidegate_database_up").await, Some(0.0));
+    assert_eq!(daemon.get("/").await.0, 503);
+
+    hold.release();
+    give_back(&world.database).await;
+    eventually(SOON, async || (daemon.get("/readyz").await.0 == 200).then_some(())).await;
+    let state = format!("select state from tidegate.run where id = {run}");
+    // A checkpoint that found no database is put off for a minute; who cannot wait says so.
+    eventually(SOON * 2, async || {
+        let done = world.scalar::<String>(&state).await == "succeeded";
+        for sql in [
+            "update tidegate.task set waiting_until = now() where state = 'waiting'",
+            "update tidegate.run set due_at = now() where state = 'waiting'",
+        ] {
+            sqlx::query(sql).execute(&world.database.pool()).await.unwrap();
+        }
+        done.then_some(())
+    })
+    .await;
+    let until = world.scalar("select max(read_until) from tidegate.slice").await;
+    let start = world.config().jobs["lynn"].start.and_time(chrono::NaiveTime::MIN).and_utc();
+    world.assert_truth("navigation_marks", start, until).await;
+    let (status, ..) = daemon.terminate().await;
+    assert!(status.success());
+}

@@ -1,0 +1,9 @@
+//! The real daemon: its process, the real Postgres, real HTTP.
+
+mod health;
+mod quotas;
+mod reload;
+mod replicas;
+mod schedule;
+mod sharing;
+mod stopping;

@@ -1,0 +1,80 @@
+//! A changed configuration comes into force without a restart, or is refused and changes nothing.
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::daemon::{Daemon, SOON};
+use crate::support::{World, eventually};
+
+fn jobs(status: &Value) -> Vec<(String, bool)> {
+    let jobs = status["jobs"].as_array().unwrap();
+    jobs.iter().map(|job| (job["job"].as_str().unwrap().to_owned(), job["paused"].as_bool().unwrap())).collect()
+}
+
+async fn until_jobs_are(daemon: &Daemon, wanted: &[(&str, bool)]) {
+    let wanted: Vec<_> = wanted.iter().map(|(name, paused)| ((*name).to_owned(), *paused)).collect();
+    eventually(SOON, async || (jobs(&daemon.status().await) == wanted).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p9_a_changed_file_is_taken_up_and_a_faulty_one_refused() {
+    let world = World::new().await;
+    let daemon = Daemon::start(&world).await;
+    until_jobs_are(&daemon, &[("lynn", false)]).await;
+
+    let more = "  more:\n    connection: acme\n    streams: [show_error]\n    start: 2026-11-20\n    \
+                schedule: \"* * * * * *\"\n";
+    world.edit_config(|text| text + more);
+    until_jobs_are(&daemon, &[("lynn", false), ("more", false)]).await;
+    let runs = "select count(*) from tidegate.run where job = 'more'";
+    eventually(SOON, async || (world.scalar::<i64>(runs).await > 0).then_some(())).await;
+
+    world.edit_config(|text| text + "    paused: true\n");
+    until_jobs_are(&daemon, &[("lynn", false), ("more", true)]).await;
+    let idle = "select count(*) from tidegate.run where finished_at is null";
+    eventually(SOON, async || (world.scalar::<i64>(idle).await == 0).then_some(())).await;
+    let paused_at = world.scalar::<i64>(runs).await;
+
+    world.edit_config(|text| text.replace("paused: true", "pawsed: true"));
+    eventually(SOON, async || (daemon.status().await["reload_refused"] == true).then_some(())).await;
+    until_jobs_are(&daemon, &[("lynn", false), ("more", true)]).await;
+    assert_eq!(daemon.get("/readyz").await.0, 200, "the configuration before is in force");
+    let said = daemon.said();
+    assert!(said.contains("stays in force") && said.contains("pawsed"), "{said}");
+    assert!(daemon.get("/").await.1.contains("was refused"));
+
+    world.edit_config(|text| text.replace("pawsed: true", "paused: true"));
+    eventually(SOON, async || (daemon.status().await["reload_refused"] == false).then_some(())).await;
+    assert_eq!(world.scalar::<i64>(runs).await, paused_at, "what is paused does not fire");
+
+    let before = daemon.said().matches("configuration reloaded").count();
+    daemon.signal(Signal::HUP);
+    eventually(SOON, async || (daemon.said().matches("configuration reloaded").count() > before).then_some(())).await;
+    assert!(daemon.said().contains("Signal"));
+    let (status, ..) = daemon.terminate().await;
+    assert!(status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_job_file_and_a_new_credential_are_taken_up() {
+    let world = World::new().await;
+    let account = tidegate::simulator::lynn::Account::default();
+    world.edit_config(|text| text.replace(&account.access_token_secret, "not-the-secret"));
+    let daemon = Daemon::start(&world).await;
+    let jobs = world.folder.path().join("jobs");
+    std::fs::create_dir(&jobs).unwrap();
+    let job = "jobs:\n  filed:\n    connection: acme\n    streams: [show_error]\n    start: 2026-11-20\n    \
+               schedule: \"* * * * * *\"\n";
+    std::fs::write(jobs.join("filed.yaml"), job).unwrap();
+    let failed = "select count(*) from tidegate.run where job = 'filed' and state = 'failed'";
+    let begun = std::time::Instant::now();
+    eventually(SOON * 2, async || {
+        assert!(begun.elapsed() < SOON, "{}", daemon.said());
+        (world.scalar::<i64>(failed).await > 0).then_some(())
+    })
+    .await;
+    world.edit_config(|text| text.replace("not-the-secret", &account.access_token_secret));
+    let succeeded = "select count(*) from tidegate.run where job = 'filed' and state = 'succeeded'";
+    eventually(SOON, async || (world.scalar::<i64>(succeeded).await > 0).then_some(())).await;
+    assert!(!daemon.kill().await.contains("not-the-secret"));
+}

@@ -1,0 +1,79 @@
+//! How a daemon ends, and what time limits do.
+
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use rustix::process::Signal;
+use tidegate::schedule::ByHand;
+use tidegate::simulator::{Match, Point};
+
+use crate::support::daemon::{Daemon, SOON, command};
+use crate::support::world::Recipe;
+use crate::support::{World, eventually};
+
+async fn one_day(job: &[&str]) -> World {
+    let start = (Utc::now() - TimeDelta::days(1)).date_naive();
+    let job = job.iter().map(|line| (*line).to_owned()).collect();
+    World::with(Recipe { job, start, ..Recipe::default() }).await
+}
+
+async fn assert_truth(world: &World) {
+    let until = world.scalar("select max(read_until) from tidegate.slice").await;
+    let start = world.config().jobs["lynn"].start.and_time(chrono::NaiveTime::MIN).and_utc();
+    world.assert_truth("navigation_marks", start, until).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_and_sigint_end_a_daemon_in_time_while_a_body_stalls() {
+    let world = one_day(&[]).await;
+    let run = world.enqueue(ByHand::Manual).await;
+    for signal in [Signal::TERM, Signal::INT] {
+        let hold = world.control().hold(Match::report("navigation_marks").page(2), Point::MidBody);
+        let daemon = Daemon::start(&world).await;
+        tokio::time::timeout(SOON, hold.reached()).await.unwrap();
+        let (status, took, said) = daemon.end(signal).await;
+        assert_eq!(status.code(), Some(0), "{said}");
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        assert!(said.contains("daemon stopped"), "{said}");
+        let state: String = world.scalar(&format!("select state from tidegate.run where id = {run}")).await;
+        assert_eq!(state, "queued", "another worker can go on at once: {said}");
+    }
+    world.control().quiet();
+    let daemon = Daemon::start(&world).await;
+    let succeeded = format!("select state = 'succeeded' from tidegate.run where id = {run}");
+    eventually(SOON, async || world.scalar::<bool>(&succeeded).await.then_some(())).await;
+    assert_truth(&world).await;
+    let first_pages = world.control().stats().reports.iter().filter(|call| call.page == 1).count();
+    assert_eq!(first_pages, 2, "p3: one for each slice");
+    daemon.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_rests_ends_at_once() {
+    let world = World::new().await;
+    let daemon = Daemon::start(&world).await;
+    let (status, took, _) = daemon.terminate().await;
+    assert!(status.success() && took < Duration::from_secs(5), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_beyond_its_timeout_fails_with_a_hint_and_keeps_its_cursor() {
+    let world = one_day(&["timeout: 3s"]).await;
+    let hold = world.control().hold(Match::report("navigation_marks").page(3), Point::MidBody);
+    let output = command(&world, &[], &["sync", "--json"]).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(hold.is_reached());
+    let (error, hint): (String, String) =
+        sqlx::query_as("select error, hint from tidegate.task").fetch_one(&world.database.pool()).await.unwrap();
+    assert!(error.contains("timeout") && hint.contains("raise the job's `timeout`"), "{error}; {hint}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("longer than the job's timeout"), "{said}");
+    assert_eq!(world.scalar::<i32>("select reading_pages from tidegate.slice").await, 2);
+    world.control().quiet();
+    let before = world.control().stats().reports.len();
+    world.edit_config(|text| text.replace("timeout: 3s", "timeout: 60s"));
+    let output = command(&world, &[], &["sync"]).await;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(world.control().stats().reports[before].page, 3, "p3: goes on behind the last checkpoint");
+    assert_truth(&world).await;
+}

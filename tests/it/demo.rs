@@ -1,0 +1,104 @@
+//! The demo, as somebody meets it: an empty folder, an empty environment, the real binary.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::process::Command;
+
+use crate::support::ServerFolder;
+use crate::support::daemon::{Daemon, SOON, tidegate};
+
+/// Initialising a cluster on a busy machine, and three days of eight reports at the demo's pace.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+fn folder() -> ServerFolder {
+    let folder = ServerFolder::new(0o755);
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    folder
+}
+
+/// The programs' folders are all that the demo needs to know.
+fn env() -> Vec<(&'static str, &'static str)> {
+    vec![("PATH", "/usr/local/bin:/usr/bin:/bin")]
+}
+
+/// What `demo --once` says it read: stream, rows read, rows that are new.
+async fn once(folder: &Path) -> Vec<(String, u64, u64)> {
+    let output = tokio::time::timeout(PATIENCE, tidegate(folder, &env(), &["demo", "--once"]).output()).await;
+    let output = output.expect("the demo ends").unwrap();
+    let (said, complaints) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(0), "{said}{complaints}");
+    let mut lines = said.lines().skip_while(|line| !line.starts_with("JOB"));
+    let head: Vec<&str> = lines.next().unwrap_or_else(|| panic!("{said}")).split_whitespace().collect();
+    let column = |name: &str| head.iter().position(|found| *found == name).unwrap();
+    lines
+        .filter(|line| line.starts_with("demo-lynn"))
+        .map(|line| {
+            let cells: Vec<&str> = line.split_whitespace().collect();
+            assert_eq!(cells[column("STATE")], "succeeded", "{line}");
+            let number = |name| cells[column(name)].replace(',', "").parse().unwrap();
+            (cells[column("STREAM")].to_owned(), number("READ"), number("NEW"))
+        })
+        .collect()
+}
+
+/// Servers whose cluster lies in `folder`.
+async fn servers(folder: &Path) -> usize {
+    let output = Command::new("ps").args(["-eo", "args"]).output().await.unwrap();
+    let folder = folder.file_name().unwrap().to_str().unwrap();
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter(|line| line.contains(folder) && line.contains("postgres"))
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_in_an_empty_folder_loads_everything_and_goes_on_where_it_was() {
+    let folder = folder();
+    let first = once(folder.path()).await;
+    assert_eq!(first.len(), 8, "{first:?}");
+    let sum = |tasks: &[(String, u64, u64)]| tasks.iter().map(|(_, _, new)| new).sum::<u64>();
+    assert!(sum(&first) > 1000, "{first:?}");
+    let second = once(folder.path()).await;
+    assert_eq!(second.len(), 8);
+    assert!(sum(&second) * 4 < sum(&first), "{second:?}");
+    assert_eq!(servers(folder.path()).await, 0, "Postgres ends with the demo");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_tells_how_to_look_inside_and_ends_cleanly() {
+    let folder = folder();
+    let demo = Daemon::watch(tidegate(folder.path(), &env(), &["demo"]).spawn().unwrap());
+    let begun = std::time::Instant::now();
+    while !demo.said().contains("next run: demo-lynn at") {
+        assert!(begun.elapsed() < PATIENCE, "{}", demo.said());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let said = demo.said();
+    let table = said.lines().find(|line| line.starts_with("lynn.navigation_marks")).unwrap();
+    let rows: u64 = table.split_whitespace().nth(1).unwrap().replace(',', "").parse().unwrap();
+    assert!(rows > 100 && table.contains("succeeded"), "{table}");
+    let line = said.lines().find_map(|line| line.strip_prefix("database")).unwrap().trim();
+    let psql = Command::new("sh")
+        .args(["-c", &format!("{line} -Atc 'select count(*) from lynn.navigation_marks'")])
+        .current_dir(folder.path())
+        .env_clear()
+        .envs(env())
+        .output()
+        .await
+        .unwrap();
+    let counted = String::from_utf8(psql.stdout).unwrap();
+    assert!(counted.trim().parse::<u64>().is_ok_and(|counted| counted >= rows), "{line}: {counted} {:?}", psql.stderr);
+    let status = said.lines().find_map(|line| line.strip_prefix("status")).unwrap().trim();
+    let page = tidegate::http::client().unwrap().get(status).send().await.unwrap();
+    assert_eq!(page.status().as_u16(), 200);
+    assert!(servers(folder.path()).await > 0);
+
+    let (status, took, said) = demo.end(Signal::INT).await;
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    let gone = async || (servers(folder.path()).await == 0).then_some(());
+    crate::support::eventually(SOON, gone).await;
+}
