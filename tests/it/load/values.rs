@@ -134,7 +134,7 @@ fn says(kind: &str, text: &str, raw: &str) -> bool {
     };
     match kind {
         "timestamp with time zone" => same_instant(),
-        "jsonb" => same_tree(),
+        "jsonb" => same_tree() || same_number(),
         // What was in the column before it became text may have been spelled by Postgres.
         "text" if raw.starts_with('"') => {
             serde_json::from_str::<String>(raw).is_ok_and(|string| string == text) || same_instant()
