@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,12 @@ use crate::secret::Secret;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Connections that idled this long are closed; a firewall may have dropped them.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// A large page is staged while it arrives. A transaction that is silent for this much longer than a vendor may be belongs
+/// to a process that is suspended or unreachable, and gives its locks back.
+const SILENCE_MARGIN: Duration = Duration::from_mins(5);
+/// Postgres takes no setting beyond 24 days.
+const SILENCE_MAX: Duration = Duration::from_hours(24);
 
 /// A pool, and the embedded server behind it if that is ours to stop.
 #[derive(Debug)]
@@ -43,11 +49,10 @@ impl Database {
     /// For the daemon and the demo: an embedded server is started, owned and kept running.
     pub async fn own(config: &Config, cancel: &CancellationToken) -> Result<Self, DatabaseError> {
         if let Some(url) = &config.database.url {
-            return Self::connect(url, config.database.max_connections, None).await;
+            return Self::connect(url, config, None).await;
         }
         let embedded = Arc::new(Embedded::start(&config.embedded.data_dir, cancel).await?);
-        let mut database =
-            Self::connect(&embedded.url(), config.database.max_connections, Some(Arc::clone(&embedded))).await?;
+        let mut database = Self::connect(&embedded.url(), config, Some(Arc::clone(&embedded))).await?;
         let stop = CancellationToken::new();
         let token = stop.clone();
         let supervised = tokio::spawn(async move { embedded.supervise(&token).await });
@@ -58,25 +63,23 @@ impl Database {
     /// For commands: an embedded server that runs is used, else one is started for as long as the command takes.
     pub async fn open(config: &Config, cancel: &CancellationToken) -> Result<Self, DatabaseError> {
         if let Some(url) = &config.database.url {
-            return Self::connect(url, config.database.max_connections, None).await;
+            knock(url).await?;
+            return Self::connect(url, config, None).await;
         }
         let embedded = Arc::new(Embedded::open(&config.embedded.data_dir, cancel).await?);
-        Self::connect(&embedded.url(), config.database.max_connections, Some(embedded)).await
+        Self::connect(&embedded.url(), config, Some(embedded)).await
     }
 
-    async fn connect(
-        url: &Secret,
-        max_connections: u32,
-        embedded: Option<Arc<Embedded>>,
-    ) -> Result<Self, DatabaseError> {
-        let options: PgConnectOptions = url.expose().parse().map_err(|_| DatabaseError::Url)?;
-        let place = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""));
+    async fn connect(url: &Secret, config: &Config, embedded: Option<Arc<Embedded>>) -> Result<Self, DatabaseError> {
+        let (options, place) = parse(url)?;
         let options = options
             .application_name("tidegate")
-            // "relation exists, skipping" once per page is no news.
-            .options([("client_min_messages", "warning"), ("TimeZone", "UTC")]);
+            // "relation exists, skipping" once per page is no news. A role named like one of our schemas must not find
+            // the migrations' table in there.
+            .options([("client_min_messages", "warning"), ("TimeZone", "UTC"), ("search_path", "public")])
+            .options([("idle_in_transaction_session_timeout", silence_max(config).as_millis().to_string())]);
         let pool = PgPoolOptions::new()
-            .max_connections(max_connections)
+            .max_connections(config.database.max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .idle_timeout(IDLE_TIMEOUT)
             .test_before_acquire(false)
@@ -107,4 +110,28 @@ impl Database {
             embedded.stop().await;
         }
     }
+}
+
+fn parse(url: &Secret) -> Result<(PgConnectOptions, String), DatabaseError> {
+    let options: PgConnectOptions = url.expose().parse().map_err(|_| DatabaseError::Url)?;
+    let place = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""));
+    Ok((options, place))
+}
+
+/// A pool tries again until its time is up, and then knows only that; a person at a command wants the reason, at once.
+async fn knock(url: &Secret) -> Result<(), DatabaseError> {
+    let (options, place) = parse(url)?;
+    let answer = tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await;
+    let connection =
+        answer.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|source| DatabaseError::Connect { place, source })?;
+    // What cannot be closed is gone already.
+    let _ = connection.close().await;
+    Ok(())
+}
+
+/// The longest that a transaction may have to wait for a vendor, and more.
+fn silence_max(config: &Config) -> Duration {
+    let connections = config.connections.values();
+    let longest = connections.map(|connection| connection.request_timeout.saturating_add(connection.retry.max)).max();
+    longest.unwrap_or_default().min(SILENCE_MAX) + SILENCE_MARGIN
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::owner;
 use crate::config::Config;
 use crate::server::Metrics;
-use crate::store::history::{self, TaskState};
+use crate::store::progress::{self, TaskState};
 use crate::worker::{Accounts, Pool, Shared};
 
 /// How often progress is looked at.
@@ -62,7 +62,7 @@ pub async fn follow(
     mut show: impl FnMut(&[TaskState]),
 ) -> Result<Vec<TaskState>, sqlx::Error> {
     loop {
-        let tasks = history::tasks(pool, runs).await?;
+        let tasks = progress::tasks(pool, runs).await?;
         show(&tasks);
         if tasks.iter().all(|task| matches!(task.run_state.as_str(), "succeeded" | "failed" | "cancelled")) {
             return Ok(tasks);

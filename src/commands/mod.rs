@@ -1,3 +1,114 @@
-//! Under construction.
+//! The command line: a file per command. Commands that only read never migrate and change nothing.
 
+mod args;
+mod backfill;
+mod check;
+mod context;
+mod cursors;
+mod demo;
+pub mod failure;
+mod health;
+mod migrate;
+pub mod names;
+mod output;
+mod plan;
+mod progress;
+mod quota;
+mod rejects;
+mod reset;
+mod run;
+pub mod runs;
 pub mod schema;
+mod show;
+mod simulate;
+mod status;
+mod streams;
+mod sync;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+pub use self::args::*;
+pub use self::context::Context;
+pub use self::failure::CommandError;
+use crate::config::{self, Config};
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Done,
+    /// Something failed, and has been named on standard error.
+    Failed,
+    /// The command line or the configuration is wrong, and nothing was done.
+    Usage,
+}
+
+impl Exit {
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// What the first phase of the start came to.
+pub enum Prepared {
+    /// The command needed no more than that.
+    Done(Exit),
+    Ready(Context, Command),
+}
+
+/// Loads what the command needs to start with, and answers the commands that need nothing else.
+pub fn prepare(cli: Cli) -> anyhow::Result<Prepared> {
+    let env = config::process_env();
+    let config = match &cli.command {
+        Command::Schema => {
+            let mut text = Vec::new();
+            schema::run(&mut text)?;
+            output::print(&String::from_utf8(text)?)?;
+            return Ok(Prepared::Done(Exit::Done));
+        }
+        Command::Health(args) => return health::run(&cli.config, &env, args).map(Prepared::Done),
+        Command::Simulate(_) | Command::Demo(_) => Config::without_files(&env)?,
+        // The catalogue is compiled in; a configuration only adds to it.
+        Command::Streams(args) if !args.discovered && !cli.config.exists() => Config::without_files(&env)?,
+        _ => Config::load(&cli.config, &env)?,
+    };
+    let context = Context { config: Arc::new(config), config_path: cli.config, cancel: CancellationToken::new() };
+    Ok(Prepared::Ready(context, cli.command))
+}
+
+/// Runs a command to its end.
+pub async fn run(context: Context, command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Run(args) => Box::pin(run::run(context, args)).await,
+        Command::Sync(args) => Box::pin(sync::run(context, args)).await,
+        Command::Backfill(args) => Box::pin(backfill::run(context, args)).await,
+        Command::Plan(args) => Box::pin(plan::run(context, args)).await,
+        Command::Simulate(args) => Box::pin(simulate::run(context, args)).await,
+        Command::Demo(args) => Box::pin(demo::run(context, args)).await,
+        Command::Check(args) => Box::pin(check::run(context, args)).await,
+        Command::Status(args) => Box::pin(status::run(context, args)).await,
+        Command::Runs(args) => Box::pin(runs::run(context, args)).await,
+        Command::Quota(args) => Box::pin(quota::run(context, args)).await,
+        Command::Cursors(CursorsArgs { action: Some(CursorsAction::Reset(args)), .. }) => {
+            Box::pin(reset::run(context, args)).await
+        }
+        Command::Cursors(args) => Box::pin(cursors::run(context, args)).await,
+        Command::Rejects(args) => Box::pin(rejects::run(context, args)).await,
+        Command::Streams(args) => Box::pin(streams::run(context, args)).await,
+        Command::Migrate => Box::pin(migrate::run(context)).await,
+        // Answered by `prepare`.
+        Command::Schema | Command::Health(_) => Ok(Exit::Done),
+    }
+}

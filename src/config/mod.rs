@@ -1,7 +1,7 @@
 //! The configuration: loaded once, checked once, frozen.
 //!
-//! The way of a setting: [`load`] reads and merges the files, [`yaml`] keeps the line of every key, [`overrides`] and
-//! [`substitute`] bring in the environment, [`read`] turns text into the raw types of [`raw`], and [`check`] turns those
+//! The way of a setting: `load` reads and merges the files, `yaml` keeps the line of every key, `overrides` and
+//! `substitute` bring in the environment, `read` turns text into the raw types of `raw`, and `check` turns those
 //! into the types below. Each adds its faults to one list, so all are reported at once. Nothing here talks to a vendor
 //! or a database, and the environment is an argument.
 
@@ -37,6 +37,7 @@ use crate::secret::Secret;
 use crate::vendor::{self, Vendor};
 pub use fault::{Fault, Faults};
 pub use schema::json_schema;
+pub(crate) use suggest::hint as suggestion;
 pub use units::show_duration;
 
 /// Everything that was configured, checked.
@@ -171,6 +172,11 @@ impl Config {
         let mut faults = Faults::default();
         let sources = load::read(path, &mut faults);
         Self::from_sources(&sources, env, faults)
+    }
+
+    /// What holds when no file says anything: the defaults, and what `env` overrides.
+    pub fn without_files(env: &BTreeMap<String, String>) -> Result<Self, Faults> {
+        Self::from_sources(&[], env, Faults::default())
     }
 
     fn from_sources(sources: &[load::Source], env: &BTreeMap<String, String>, faults: Faults) -> Result<Self, Faults> {

@@ -172,7 +172,7 @@ pub(super) struct LynnReporting {
     #[schemars(range(min = 1, max = 10000), extend("default" = 10000))]
     pub(super) page_size: Option<Whole>,
     /// Read one more page when the last planned one was full; costs a call.
-    #[schemars(extend("default" = false))]
+    #[schemars(extend("default" = true))]
     pub(super) probe_full_page: Option<Flag>,
     /// Fail a window whose answer is valid but lists errors.
     #[schemars(extend("default" = true))]

@@ -21,7 +21,7 @@ pub(super) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 }
 
 /// The end of a fault about an unknown word: `; did you mean …?`, else `; known here: …`.
-pub(super) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     if let Some(candidate) = closest(word, known.iter().copied()) {
         return format!("; did you mean `{candidate}`?");

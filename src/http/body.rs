@@ -1,14 +1,14 @@
 //! A vendor's answer as a stream of bytes that is counted and capped.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::session::InFlight;
+use super::session::{InFlight, Read};
 use super::{CallOutcome, HttpError};
 
-/// Uncompressed. No page or export that fits a warehouse slice comes near; a gzip bomb ends here.
-const BODY_BYTES_MAX: u64 = 64 << 30;
+/// A body that arrives slower than this, in bytes per second, is as good as none.
+const PACE_MIN: u64 = 1_000;
 
 /// The body of a successful answer. Must be [`Body::finish`]ed so that the quota learns what it cost; dropped, the
 /// estimate stays counted.
@@ -18,37 +18,58 @@ pub struct Body<'a> {
     in_flight: InFlight<'a>,
     /// Silence between two pieces beyond this is a broken connection.
     silence_max: Duration,
+    /// Uncompressed bytes beyond this are refused: a gzip bomb ends here.
+    bytes_max: u64,
+    /// Spent waiting for pieces.
+    waited: Duration,
 }
 
 impl<'a> Body<'a> {
-    pub(super) fn new(response: reqwest::Response, in_flight: InFlight<'a>, silence_max: Duration) -> Self {
-        Self { response, in_flight, silence_max }
+    pub(super) fn new(
+        response: reqwest::Response,
+        mut in_flight: InFlight<'a>,
+        silence_max: Duration,
+        bytes_max: u64,
+    ) -> Self {
+        in_flight.announced = response.content_length();
+        Self { response, in_flight, silence_max, bytes_max, waited: Duration::ZERO }
     }
 
     /// The next piece; none at the end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
+        let asked = Instant::now();
         let next = tokio::time::timeout(self.silence_max, self.response.chunk()).await;
+        self.waited += asked.elapsed();
         let chunk = match next {
             Err(_) => return Err(HttpError::Transport { what: "the body stopped arriving", source: None }),
             Ok(outcome) => outcome.map_err(HttpError::transport)?,
         };
         if let Some(chunk) = &chunk {
             self.in_flight.received += chunk.len() as u64;
-            if self.in_flight.received > BODY_BYTES_MAX {
-                return Err(HttpError::TooLarge { max: BODY_BYTES_MAX });
+            if self.in_flight.received > self.bytes_max {
+                return Err(HttpError::TooLarge { max: self.bytes_max });
+            }
+            // A byte now and then breaks no silence and would go on for ever.
+            let patience = self.silence_max + Duration::from_secs(self.in_flight.received / PACE_MIN);
+            if self.waited > patience {
+                return Err(HttpError::Transport { what: "the body arrives too slowly", source: None });
             }
         }
         Ok(chunk)
     }
 
     /// The whole body, for answers that are small by nature.
-    pub async fn small(mut self, max: usize) -> Result<Vec<u8>, HttpError> {
+    pub async fn small(mut self) -> Result<Vec<u8>, HttpError> {
         let mut bytes = Vec::new();
-        while let Some(chunk) = self.chunk().await? {
-            if bytes.len() + chunk.len() > max {
-                self.finish().await?;
-                return Err(HttpError::TooLarge { max: max as u64 });
-            }
+        loop {
+            let chunk = match self.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                Err(error) => {
+                    self.abandon(CallOutcome::of(&error)).await?;
+                    return Err(error);
+                }
+            };
             bytes.extend_from_slice(&chunk);
         }
         self.finish().await?;
@@ -57,11 +78,16 @@ impl<'a> Body<'a> {
 
     /// Tells the quota what the call cost; answers the bytes of request and answer together.
     pub async fn finish(self) -> Result<u64, HttpError> {
-        self.in_flight.settle(CallOutcome::Ok).await
+        self.in_flight.settle(CallOutcome::Ok, Read::Whole).await
     }
 
-    /// Ends a call whose body was no use: what was received is counted.
+    /// Ends a call whose body was no use or was not read to its end: the vendor counts all that it sent, so no less than
+    /// what was expected is counted.
     pub async fn abandon(self, outcome: CallOutcome) -> Result<(), HttpError> {
-        self.in_flight.settle(outcome).await.map(|_| ())
+        self.end(outcome, Read::Part).await
+    }
+
+    pub(super) async fn end(self, outcome: CallOutcome, read: Read) -> Result<(), HttpError> {
+        self.in_flight.settle(outcome, read).await.map(|_| ())
     }
 }

@@ -42,8 +42,7 @@ impl Departure {
     }
 }
 
-/// A request body of known size.
-#[derive(Debug)]
+/// A request body of known size. It may hold credentials, so it does not print.
 pub(super) struct WatchedBody {
     bytes: Option<Bytes>,
     shared: Arc<Shared>,

@@ -12,7 +12,7 @@ mod retry;
 mod session;
 
 pub use body::Body;
-pub use client::{client, install_tls};
+pub use client::client;
 pub use error::{Excerpt, HttpError};
 pub use outcome::CallOutcome;
 pub use redact::Redactor;

@@ -1,5 +1,7 @@
 //! How calls end, as a closed set for metrics.
 
+use super::HttpError;
+
 /// How a vendor answered one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CallOutcome {
@@ -30,6 +32,14 @@ impl CallOutcome {
             Self::Timeout => "timeout",
             Self::Transport => "transport",
             Self::Unreadable => "unreadable",
+        }
+    }
+
+    /// The outcome of an answer whose body failed like that.
+    pub(crate) const fn of(error: &HttpError) -> Self {
+        match error {
+            HttpError::TooLarge { .. } => Self::Unreadable,
+            _ => Self::Transport,
         }
     }
 

@@ -42,8 +42,9 @@ impl RetryState {
     pub async fn again(&mut self, error: &HttpError) -> bool {
         if let HttpError::LimitHit { until, .. } = error {
             let soon = (*until - Utc::now()).to_std().is_ok_and(|wait| wait <= WORKER_WAIT_MAX);
+            let left = self.refusals_left > 0;
             self.refusals_left = self.refusals_left.saturating_sub(1);
-            return soon && self.refusals_left > 0;
+            return soon && left;
         }
         if !error.is_transient() {
             return false;

@@ -15,7 +15,7 @@ use super::departure::Departure;
 use super::error::{Excerpt, HttpError};
 use super::outcome::CallOutcome;
 use super::retry::{Retry, RetryState};
-use crate::quota::{CallKind, Grant, Ledger, Request, Reservation, Settlement, parse_wait};
+use crate::quota::{CallKind, Calls, Grant, Ledger, Limit, Request, Reservation, Settlement, Unit, parse_wait};
 use crate::secret::Secret;
 
 /// A run that has to wait longer for a quota gives its worker back.
@@ -48,11 +48,12 @@ impl Gate {
 
     /// What one task, or one check, sends; higher `priority` and older `due` go first when a quota is scarce.
     pub fn session(&self, priority: i32, due: DateTime<Utc>) -> Session<'_> {
-        self.session_for(Uuid::from_u128(rand::random()), priority, due)
+        self.session_for(Uuid::new_v4(), priority, due)
     }
 
-    /// As [`Self::session`], for a task that keeps its place in the queue across restarts.
-    pub fn session_for(&self, waiter: Uuid, priority: i32, due: DateTime<Utc>) -> Session<'_> {
+    /// The same under a name that lasts: a task that was put off and comes back as the same `waiter` takes its own
+    /// place in the queue, not one more.
+    pub const fn session_for(&self, waiter: Uuid, priority: i32, due: DateTime<Utc>) -> Session<'_> {
         Session {
             gate: self,
             priority,
@@ -65,8 +66,7 @@ impl Gate {
     }
 }
 
-/// One request to a vendor.
-#[derive(Debug)]
+/// One request to a vendor. Its body may hold credentials, so it does not print.
 pub struct Call {
     pub kind: CallKind,
     pub method: Method,
@@ -78,6 +78,8 @@ pub struct Call {
     pub json: Option<Vec<u8>>,
     /// Bytes that request and answer are expected to take.
     pub bytes_expected: u64,
+    /// Uncompressed bytes of an answer beyond this are not read.
+    pub bytes_max: u64,
 }
 
 /// What one call came to, for metrics.
@@ -104,9 +106,17 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Counts the attempts of one call; `pause_min` as for [`RetryState::new`].
-    pub fn retry(&self, pause_min: Duration) -> RetryState {
-        RetryState::new(&self.gate.retry, pause_min)
+    /// Counts the attempts of one call of that kind. They keep the distance of [`Session::pace`], whatever is configured.
+    pub fn retry(&self, kind: CallKind) -> RetryState {
+        RetryState::new(&self.gate.retry, self.pace(kind))
+    }
+
+    /// The distance that calls of that kind keep from each other on average under the limits in force that are made
+    /// for them: 4 s where 1 per 4 s is allowed, 20 s where 3 per minute are.
+    pub fn pace(&self, kind: CallKind) -> Duration {
+        let own =
+            |limit: &&Limit| limit.unit == Unit::Calls && limit.calls != Calls::Every && limit.calls.include(kind);
+        self.ledger().limits().filter(own).map(Limit::pace).max().unwrap_or_default()
     }
 
     pub const fn ledger(&self) -> &Ledger {
@@ -138,6 +148,9 @@ impl Session<'_> {
             reservation,
             sent: HEADER_BYTES + call.json.as_ref().map_or(0, |json| json.len() as u64),
             received: 0,
+            announced: None,
+            expected: call.bytes_expected,
+            watched: call.json.is_some(),
             departure,
             begun: Instant::now(),
             waited,
@@ -146,17 +159,19 @@ impl Session<'_> {
         let outcome = tokio::time::timeout(self.gate.timeout, in_flight.exchange(request)).await;
         let response = match outcome {
             Err(_) => {
-                in_flight.settle(CallOutcome::Timeout).await?;
+                let read = in_flight.read_of_nothing();
+                in_flight.settle(CallOutcome::Timeout, read).await?;
                 return Err(HttpError::Transport { what: "it timed out", source: None });
             }
             Ok(Err(error)) => {
-                in_flight.settle(CallOutcome::Transport).await?;
+                let read = in_flight.read_of_nothing();
+                in_flight.settle(CallOutcome::Transport, read).await?;
                 return Err(error);
             }
             Ok(Ok(response)) => response,
         };
         if response.status() == StatusCode::OK {
-            return Ok(Body::new(response, in_flight, self.gate.timeout));
+            return Ok(Body::new(response, in_flight, self.gate.timeout, call.bytes_max));
         }
         Err(self.refused(call.kind, response, in_flight).await?)
     }
@@ -169,8 +184,8 @@ impl Session<'_> {
             match self.gate.ledger.reserve(&request).await? {
                 Grant::Now(reservation) => return Ok((reservation, waited_for)),
                 Grant::Wait { until, wait, limit } => {
-                    let ahead = (until - Utc::now()).to_std().unwrap_or_default();
-                    if ahead > WORKER_WAIT_MAX || patience.is_zero() {
+                    // Not `until`, which is on the database's clock. Beyond some minutes `wait` says no more than that.
+                    if wait > WORKER_WAIT_MAX || patience.is_zero() {
                         self.gate.ledger.leave(self.waiter).await?;
                         return Err(HttpError::Quota { limit, until });
                     }
@@ -193,18 +208,19 @@ impl Session<'_> {
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let reason = status.canonical_reason().unwrap_or_default();
-        let mut body = Body::new(response, in_flight, self.gate.timeout);
+        let mut body = Body::new(response, in_flight, self.gate.timeout, EXCERPT_BYTES_MAX as u64);
         let mut excerpt = Vec::new();
-        while excerpt.len() < EXCERPT_BYTES_MAX {
+        let whole = loop {
             match body.chunk().await {
-                Ok(Some(chunk)) => excerpt.extend_from_slice(&chunk[..chunk.len().min(EXCERPT_BYTES_MAX)]),
-                Ok(None) | Err(_) => break,
+                Ok(Some(chunk)) => excerpt.extend_from_slice(&chunk),
+                Ok(None) => break true,
+                Err(_) => break false,
             }
-        }
+        };
         let answer = parse_wait(status.as_u16(), retry_after.as_deref(), reason, &excerpt, Utc::now());
         let limited = answer.limit(kind, &self.gate.ledger.limits().cloned().collect::<Vec<_>>()).cloned();
         let outcome = if limited.is_some() { CallOutcome::Quota } else { CallOutcome::of_status(status.as_u16()) };
-        body.abandon(outcome).await?;
+        body.end(outcome, if whole { Read::Whole } else { Read::Part }).await?;
         if let Some(limit) = limited {
             let until = self.gate.ledger.block(&limit.name, answer.wait()).await?;
             return Ok(HttpError::LimitHit { status: status.as_u16(), limit: limit.name, until });
@@ -212,6 +228,13 @@ impl Session<'_> {
         let excerpt = Excerpt::new(String::from_utf8_lossy(&excerpt).into_owned());
         Ok(HttpError::Status { status: status.as_u16(), excerpt })
     }
+}
+
+/// How much of an answer was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    Whole,
+    Part,
 }
 
 /// A call that was granted and has not ended.
@@ -222,6 +245,11 @@ pub(super) struct InFlight<'s> {
     reservation: Reservation,
     sent: u64,
     pub(super) received: u64,
+    /// What the head of the answer says about the length of its body.
+    pub(super) announced: Option<u64>,
+    expected: u64,
+    /// Whether the departure is seen: only that of a body is.
+    watched: bool,
     departure: Departure,
     begun: Instant,
     waited: Duration,
@@ -233,17 +261,34 @@ impl InFlight<'_> {
     async fn exchange(&mut self, request: reqwest::Request) -> Result<Response, HttpError> {
         let answer = self.session.gate.client.execute(request);
         tokio::pin!(answer);
-        tokio::select! {
-            biased;
-            outcome = &mut answer => return outcome.map_err(HttpError::transport),
-            () = self.departure.left() => {}
+        if !self.watched {
+            return answer.await.map_err(HttpError::transport);
+        }
+        let ledger = &self.session.gate.ledger;
+        let renewal = self.reservation.renewal();
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut answer => return outcome.map_err(HttpError::transport),
+                () = self.departure.left() => break,
+                // The connection is not open yet. Without a word the next call would be granted before this one leaves.
+                () = tokio::time::sleep(renewal) => {
+                    let offset = self.reservation.age() + 2 * renewal;
+                    self.reservation.departed(ledger, offset).await?;
+                }
+            }
         }
         let offset = self.departure_offset();
         if offset > LATE {
             // The answer is not read meanwhile, but it is on its way; the ledger takes a moment.
-            self.reservation.departed(&self.session.gate.ledger, offset).await?;
+            self.reservation.departed(ledger, offset).await?;
         }
         answer.await.map_err(HttpError::transport)
+    }
+
+    /// Without an answer: a request that never left the machine took no bytes, any other may have cost all of them.
+    fn read_of_nothing(&self) -> Read {
+        if self.watched && self.departure.at().is_none() { Read::Whole } else { Read::Part }
     }
 
     /// How long after the grant the request left; until now when it is not known.
@@ -252,9 +297,17 @@ impl InFlight<'_> {
         self.departure.at().map_or(age, |at| age.saturating_sub(at.elapsed()))
     }
 
-    /// Replaces the estimate by what the call cost; answers the bytes.
-    pub(super) async fn settle(self, outcome: CallOutcome) -> Result<u64, HttpError> {
-        let bytes = self.sent + self.received + HEADER_BYTES;
+    /// Replaces the estimate by what the call cost; answers the bytes. What was on its way when we stopped reading was
+    /// sent all the same.
+    pub(super) async fn settle(self, outcome: CallOutcome, read: Read) -> Result<u64, HttpError> {
+        let exact = self.sent + self.received + HEADER_BYTES;
+        let bytes = match read {
+            Read::Whole => exact,
+            Read::Part => {
+                let announced = self.sent + self.announced.unwrap_or(0) + HEADER_BYTES;
+                exact.max(announced).max(self.expected)
+            }
+        };
         let settlement = Settlement { bytes, sent_at_offset: Some(self.departure_offset()) };
         self.session.bytes.fetch_add(bytes, Ordering::Relaxed);
         if let Ok(mut records) = self.session.records.lock() {

@@ -114,11 +114,7 @@ impl<'a> Loader<'a> {
 
     /// Whether what an unfinished reading noted as seen is still there (Postgres may have crashed since).
     pub async fn seen_is_whole(&self, slice: &Slice) -> Result<bool, LoadError> {
-        let found =
-            sqlx::query_scalar!(r#"select count(*) as "found!" from tidegate.seen_row where slice_id = $1"#, slice.id)
-                .fetch_one(self.pool)
-                .await?;
-        Ok(found == slice.reading_seen)
+        Ok(cursor::count_seen(self.pool, slice.id).await? == slice.reading_seen)
     }
 
     /// Opens a page's transaction for rows of the chunk's layout.
@@ -190,6 +186,7 @@ impl PageLoad<'_, '_> {
     pub async fn checkpoint(mut self, end: PageEnd, reading: &mut Reading) -> Result<Progress, LoadError> {
         let last_page = end.next.is_none();
         let single = reading.slice.reading_pages == 0 && last_page && self.batches_merged == 0;
+        self.bound_silence().await?;
         self.merge(reading, single).await?;
         if last_page && !single {
             self.end_reading(reading).await?;
@@ -214,6 +211,14 @@ impl PageLoad<'_, '_> {
         reading.slice.reading_bytes = to.bytes;
         reading.slice.cursor = to.cursor;
         Ok(self.progress)
+    }
+
+    /// From here on nothing waits for the vendor: a worker that falls silent now must not hold its locks against the one
+    /// that takes over, even when its connection stays open.
+    async fn bound_silence(&mut self) -> Result<(), LoadError> {
+        let lease_ms = self.loader.lease.as_millis();
+        let statement = format!("set local idle_in_transaction_session_timeout = {lease_ms}");
+        Ok(execute(&mut self.transaction, statement).await?)
     }
 
     /// Moves the slice's cursor behind this page, or ends its reading.
@@ -362,6 +367,11 @@ impl PageLoad<'_, '_> {
 
     /// After the last of several pages or batches: rows that none of them had go.
     async fn end_reading(&mut self, reading: &Reading) -> Result<(), LoadError> {
+        // Postgres may have crashed while a page was awaited: what is not noted any more has not vanished.
+        let noted = cursor::count_seen(&mut *self.transaction, reading.slice.id).await?;
+        if noted != reading.slice.reading_seen + self.seen {
+            return Err(LoadError::SeenLost);
+        }
         if !reading.fresh {
             let gone = sqlx::query(AssertSqlSafe(self.sql.delete_unseen.clone()))
                 .bind(&self.loader.claim.connection)

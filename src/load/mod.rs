@@ -24,6 +24,8 @@ pub enum LoadError {
     Fenced,
     #[error("the slice was moved by another worker; nothing of this page was kept")]
     Moved,
+    #[error("the rows noted as seen are gone, Postgres must have crashed; nothing of this page was kept")]
+    SeenLost,
     #[error("the database refused or did not answer")]
     Database(#[from] sqlx::Error),
     #[error("table {0} lacks a column that the catalogue has: run `tidegate migrate`")]

@@ -1,7 +1,7 @@
 //! Finds the Postgres programs of this machine.
 //!
 //! In this order: `TIDEGATE_PG_BIN` and nothing else when it is set; what `pg_config` names; the folders that the usual
-//! packages install to, newest version first. What is not found can be fetched by [`super::fetch`].
+//! packages install to, newest version first. What is not found can be fetched by `fetch`.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

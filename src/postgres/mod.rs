@@ -83,6 +83,11 @@ impl Owned {
 }
 
 impl Embedded {
+    /// Whether a cluster was ever made in `data_dir`: only then can a command that merely reads find anything.
+    pub fn was_made(data_dir: &Path) -> bool {
+        Home::at(data_dir).is_ok_and(|home| !matches!(cluster::version_of(&home.cluster), Ok(None)))
+    }
+
     /// Starts the server in `data_dir`, making the cluster at the first time, or takes over one that a killed Tidegate
     /// left running. Refused while another Tidegate runs it.
     pub async fn start(data_dir: &Path, cancel: &CancellationToken) -> Result<Self, Error> {

@@ -21,6 +21,8 @@ use super::window::{self, Spans, Window};
 /// No statement of the ledger takes longer unless the database is in trouble; a caller that is still waiting by then is
 /// better off with an error that it can retry.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
+/// Grants that the database told so late that they are worth nothing any more are asked for again, so often in all.
+const ASKED_MAX: u32 = 4;
 /// Longest period of a limit; beyond it the arithmetic of times would leave its range.
 const PER_MAX: Duration = Duration::from_hours(24 * 366);
 
@@ -112,6 +114,36 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// Every limit of the ledger of `key` as it stands now, and nothing is written: limits that were never used are shown
+    /// as such, and what another process opened the ledger with stays in force.
+    pub async fn peek(
+        pool: PgPool,
+        key: &LedgerKey,
+        connection_name: &str,
+        limits: &[Limit],
+    ) -> Result<Snapshot, LedgerError> {
+        let mut ledger = Self { pool, id: 0, connection: connection_name.into(), limits: Arc::new([]) };
+        let query = sqlx::query!(
+            "select l.id, l.name
+            from tidegate.quota_ledger as ledger
+            join tidegate.quota_limit as l on l.ledger_id = ledger.id
+            where ledger.key = $1",
+            key.as_str(),
+        );
+        let rows = ledger.within_deadline(query.fetch_all(&ledger.pool)).await?;
+        let id_of = |limit: &Limit| rows.iter().find(|row| row.name == limit.name).map(|row| row.id);
+        ledger.limits =
+            limits.iter().filter_map(|limit| Some(Held { id: id_of(limit)?, limit: limit.clone() })).collect();
+        let mut used = ledger.snapshot().await?;
+        let mut snapshot = Snapshot::unused(limits, used.now);
+        for entry in &mut snapshot.entries {
+            if let Some(place) = used.entries.iter().position(|known| known.limit.name == entry.limit.name) {
+                *entry = used.entries.swap_remove(place);
+            }
+        }
+        Ok(snapshot)
+    }
+
     async fn make_rows(&self, key: &LedgerKey, limits: Vec<Limit>) -> Result<(i64, Vec<Held>), sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
         // The update also takes the lock under which all rows of a ledger change.
@@ -162,13 +194,20 @@ impl Ledger {
         let mut counted: Vec<&Held> =
             self.limits.iter().filter(|held| held.limit.calls.include(request.kind)).collect();
         counted.sort_unstable_by_key(|held| held.id);
-        let mut reservation = match self.within_deadline(self.ask(request, &counted)).await? {
-            Asked::Granted(reservation) => reservation,
-            Asked::Refused(grant) => return Ok(grant),
-            Asked::Gone => return Err(self.gone()),
-        };
-        reservation.catch_up(self).await?;
-        Ok(Grant::Now(reservation))
+        let mut tries = ASKED_MAX;
+        loop {
+            let mut reservation = match self.within_deadline(self.ask(request, &counted)).await? {
+                Asked::Granted(reservation) => reservation,
+                Asked::Refused(grant) => return Ok(grant),
+                Asked::Gone => return Err(self.gone()),
+            };
+            reservation.catch_up(self).await?;
+            tries -= 1;
+            if tries == 0 || !reservation.is_stale() {
+                return Ok(Grant::Now(reservation));
+            }
+            reservation.give_back(self).await?;
+        }
     }
 
     async fn ask(&self, request: &Request, counted: &[&Held]) -> Result<Asked, sqlx::Error> {
@@ -205,7 +244,9 @@ impl Ledger {
         let marks = counted.iter().zip(granted).map(mark).collect();
         // The statement reached the server after `asked`, so this is not later than the grant.
         let granted = asked + (row.answered_at - row.asked_at).to_std().unwrap_or_default();
-        Ok(Asked::Granted(Reservation { granted_at: row.answered_at, granted, marks }))
+        let shortest = counted.iter().filter(|held| held.limit.unit == Unit::Calls).map(|held| held.limit.per).min();
+        let good_for = shortest.unwrap_or(Duration::MAX);
+        Ok(Asked::Granted(Reservation { granted_at: row.answered_at, granted, good_for, marks }))
     }
 
     /// Gives up a place in the queue, for a waiter that will not ask again.
@@ -223,7 +264,7 @@ impl Ledger {
             return Err(LedgerError::UnknownLimit { connection: self.connection.to_string(), limit: limit.to_owned() });
         };
         // Vendors speak in whole seconds, perhaps rounded down; and no wait is shorter than the limit's own pace.
-        let pace = held.limit.per / u32::try_from(held.limit.amount).unwrap_or(u32::MAX).max(1);
+        let pace = held.limit.pace();
         let said = wait.map(|wait| interval((wait + Duration::from_secs(1)).max(pace).min(PER_MAX)));
         let first = interval(held.limit.per.clamp(Duration::from_secs(1), Duration::from_mins(1)));
         let query = sqlx::query_scalar!(

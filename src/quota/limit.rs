@@ -53,6 +53,13 @@ pub struct Limit {
     pub per: Duration,
 }
 
+impl Limit {
+    /// The distance of calls that use the limit evenly.
+    pub fn pace(&self) -> Duration {
+        self.per / u32::try_from(self.amount).unwrap_or(u32::MAX).max(1)
+    }
+}
+
 impl From<LimitSpec> for Limit {
     fn from(spec: LimitSpec) -> Self {
         Self {

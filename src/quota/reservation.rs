@@ -15,6 +15,8 @@ pub struct Reservation {
     pub(super) granted_at: DateTime<Utc>,
     /// Not later than `granted_at`, on this process's clock.
     pub(super) granted: Instant,
+    /// The shortest period that it is counted in.
+    pub(super) good_for: Duration,
     pub(super) marks: Vec<Mark>,
 }
 
@@ -48,6 +50,17 @@ impl Reservation {
     /// How long ago it was granted, rounded up by what the database's answer took.
     pub fn age(&self) -> Duration {
         self.granted.elapsed()
+    }
+
+    /// Whether the grant has left the shortest of its periods: by now another call may have been granted in its place.
+    pub(super) fn is_stale(&self) -> bool {
+        self.age() >= self.good_for
+    }
+
+    /// How often a request that has not left yet must tell so by [`departed`](Self::departed), lest its grant becomes
+    /// stale unseen.
+    pub fn renewal(&self) -> Duration {
+        (self.good_for / 4).clamp(Duration::from_millis(20), Duration::from_secs(1))
     }
 
     /// Records that the request leaves `offset` after the grant, before its answer is read: who asks next must keep
@@ -94,6 +107,12 @@ impl Reservation {
         };
         let changes = self.marks.iter().filter_map(change).collect();
         ledger.apply(changes).await.map(|_| ())
+    }
+
+    /// For a call that will never be sent.
+    pub(super) async fn give_back(self, ledger: &Ledger) -> Result<(), LedgerError> {
+        let sent_at = self.granted_at;
+        ledger.apply(self.marks.into_iter().map(|mark| Change { mark, used: 0, sent_at }).collect()).await.map(|_| ())
     }
 
     fn after_grant(&self, offset: Duration) -> DateTime<Utc> {

@@ -1,6 +1,6 @@
 //! When jobs fire, and the periodic work inside the process (promise 8).
 //!
-//! Due times come from the cron expression, the zone and Postgres, never from memory: [`due`] is pure, [`enqueue`] turns
+//! Due times come from the cron expression, the zone and Postgres, never from memory: `due` is pure, `enqueue` turns
 //! a due firing into a run exactly once however many replicas ask, [`bell`] only says "look now", and [`watch`] only
 //! says "the configuration may have changed". None of them knows a vendor.
 

@@ -258,6 +258,13 @@ pub async fn finish(
     Ok(done.rows_affected() == 1)
 }
 
+/// How many rows a reading has noted as seen.
+pub async fn count_seen(executor: impl PgExecutor<'_>, slice: i64) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(r#"select count(*) as "found!" from tidegate.seen_row where slice_id = $1"#, slice)
+        .fetch_one(executor)
+        .await
+}
+
 /// Forgets an unfinished reading: the slice is read from its first page again.
 pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from tidegate.seen_row where slice_id = $1", slice).execute(&mut *connection).await?;

@@ -1,17 +1,125 @@
-//! What ran and how it went: read-only questions, and the end of runs that nobody waits for any more.
+//! What the commands ask for beyond the status page: runs with their tasks, what waits, cursors, refused records.
+//! Read-only, but for the lock of [`lock_stream`].
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use sqlx::PgExecutor;
 
-/// One stream of one run, with everything that is known of it.
+/// A run with its tasks counted by state and their traffic summed up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct TaskState {
+pub struct Run {
     pub run_id: i64,
     pub job: String,
     pub connection: String,
     pub kind: String,
-    pub run_state: String,
+    pub state: String,
+    pub priority: i32,
+    pub scheduled_for: Option<DateTime<Utc>>,
+    pub due_at: DateTime<Utc>,
+    pub range_start: Option<DateTime<Utc>>,
+    pub range_end: Option<DateTime<Utc>>,
+    pub created_at: DateTime<Utc>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
+    pub tasks: i64,
+    pub tasks_succeeded: i64,
+    pub tasks_failed: i64,
+    pub tasks_waiting: i64,
+    pub calls: i64,
+    pub bytes: i64,
+    pub rows_read: i64,
+    pub rows_changed: i64,
+    pub records_rejected: i64,
+    pub error: Option<String>,
+    pub hint: Option<String>,
+}
+
+/// Which runs are asked for.
+#[derive(Debug, Clone, Copy)]
+pub enum Which<'a> {
+    All,
+    OfJob(&'a str),
+    Ids(&'a [i64]),
+}
+
+/// The newest of these runs, newest first.
+pub async fn runs(executor: impl PgExecutor<'_>, which: Which<'_>, limit: i64) -> Result<Vec<Run>, sqlx::Error> {
+    let (job, ids) = match which {
+        Which::All => (None, None),
+        Which::OfJob(job) => (Some(job), None),
+        Which::Ids(ids) => (None, Some(ids)),
+    };
+    sqlx::query_as!(
+        Run,
+        r#"
+        select
+            run.id as "run_id!",
+            run.job as "job!",
+            run.connection as "connection!",
+            run.kind as "kind!",
+            run.state as "state!",
+            run.priority as "priority!",
+            run.scheduled_for,
+            run.due_at as "due_at!",
+            run.range_start,
+            run.range_end,
+            run.created_at as "created_at!",
+            run.started_at,
+            run.finished_at,
+            task.tasks as "tasks!",
+            task.succeeded as "tasks_succeeded!",
+            task.failed as "tasks_failed!",
+            task.waiting as "tasks_waiting!",
+            task.calls as "calls!",
+            task.bytes as "bytes!",
+            task.rows_read as "rows_read!",
+            task.rows_changed as "rows_changed!",
+            task.records_rejected as "records_rejected!",
+            run.error,
+            run.hint
+        from (
+            select *
+            from tidegate.run
+            where ($1::text is null or job = $1) and ($3::bigint[] is null or id = any($3))
+            order by id desc
+            limit $2
+        ) as run
+        cross join lateral (
+            select
+                count(*) as tasks,
+                count(*) filter (where state = 'succeeded') as succeeded,
+                count(*) filter (where state = 'failed') as failed,
+                count(*) filter (where state = 'waiting') as waiting,
+                coalesce(sum(calls), 0)::bigint as calls,
+                coalesce(sum(bytes), 0)::bigint as bytes,
+                coalesce(sum(rows_read), 0)::bigint as rows_read,
+                coalesce(sum(rows_inserted + rows_updated + rows_deleted), 0)::bigint as rows_changed,
+                coalesce(sum(records_rejected), 0)::bigint as records_rejected
+            from tidegate.task
+            where run_id = run.id
+        ) as task
+        order by run.id desc
+        "#,
+        job,
+        limit,
+        ids,
+    )
+    .fetch_all(executor)
+    .await
+}
+
+/// Whether a job of that name ever ran: the configuration may not know it any more.
+pub async fn ever_ran(executor: impl PgExecutor<'_>, job: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(r#"select exists (select from tidegate.run where job = $1) as "exists!""#, job)
+        .fetch_one(executor)
+        .await
+}
+
+/// One stream of a run, with everything that is known of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Task {
+    #[serde(skip)]
+    pub run_id: i64,
     pub stream: String,
     pub state: String,
     pub waiting_for: Option<String>,
@@ -31,50 +139,28 @@ pub struct TaskState {
     pub records_rejected: i64,
     pub last_window_start: Option<DateTime<Utc>>,
     pub last_window_end: Option<DateTime<Utc>>,
+    pub attempts: i32,
     pub started_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
     pub error: Option<String>,
     pub hint: Option<String>,
 }
 
-/// The tasks of `runs`, by run and stream.
-pub async fn tasks(executor: impl PgExecutor<'_>, runs: &[i64]) -> Result<Vec<TaskState>, sqlx::Error> {
+/// The tasks of these runs, newest run first, by stream.
+pub async fn tasks(executor: impl PgExecutor<'_>, runs: &[i64]) -> Result<Vec<Task>, sqlx::Error> {
     sqlx::query_as!(
-        TaskState,
+        Task,
         "
         select
-            run.id as run_id,
-            run.job,
-            run.connection,
-            run.kind,
-            run.state as run_state,
-            task.stream,
-            task.state,
-            task.waiting_for,
-            task.waiting_until,
-            task.slices_planned,
-            task.slices_done,
-            task.pages,
-            task.calls,
-            task.bytes,
-            task.rows_read,
-            task.rows_inserted,
-            task.rows_updated,
-            task.rows_deleted,
-            task.rows_unchanged,
-            task.rows_outside,
-            task.values_extra,
-            task.records_rejected,
-            task.last_window_start,
-            task.last_window_end,
-            task.started_at,
-            task.finished_at,
-            task.error,
-            task.hint
-        from tidegate.run
-        inner join tidegate.task on task.run_id = run.id
-        where run.id = any($1)
-        order by run.id, task.stream
+            run_id, stream, state, waiting_for, waiting_until, slices_planned, slices_done, pages, calls, bytes,
+            rows_read, rows_inserted, rows_updated, rows_deleted, rows_unchanged, rows_outside, values_extra,
+            records_rejected,
+            case when isfinite(last_window_start) then last_window_start end as last_window_start,
+            case when isfinite(last_window_end) then last_window_end end as last_window_end,
+            attempts, started_at, finished_at, error, hint
+        from tidegate.task
+        where run_id = any($1)
+        order by run_id desc, stream
         ",
         runs,
     )
@@ -82,20 +168,260 @@ pub async fn tasks(executor: impl PgExecutor<'_>, runs: &[i64]) -> Result<Vec<Ta
     .await
 }
 
-/// Ends runs that were enqueued for a command which was interrupted. What they have read stays, with its cursors.
-pub async fn cancel(executor: impl PgExecutor<'_>, runs: &[i64], owner_prefix: &str) -> Result<u64, sqlx::Error> {
-    let done = sqlx::query!(
+/// A stream of an unfinished run that cannot go on yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    pub run_id: i64,
+    pub job: String,
+    pub connection: String,
+    pub stream: String,
+    pub waiting_for: Option<String>,
+    pub waiting_until: Option<DateTime<Utc>>,
+}
+
+/// Everything that waits, by when it goes on.
+pub async fn waiting(executor: impl PgExecutor<'_>) -> Result<Vec<Waiting>, sqlx::Error> {
+    sqlx::query_as!(
+        Waiting,
         "
-        update tidegate.run
-        set state = 'cancelled', finished_at = clock_timestamp(), owner = null, lease_until = null, fence = fence + 1
-        where
-            id = any($1)
-            and (state in ('queued', 'waiting') or (state = 'running' and starts_with(owner, $2)))
+        select run.id as run_id, run.job, run.connection, task.stream, task.waiting_for, task.waiting_until
+        from tidegate.run
+        join tidegate.task on task.run_id = run.id
+        where run.state in ('queued', 'waiting', 'running') and task.state = 'waiting'
+        order by task.waiting_until, run.id, task.stream
         ",
-        runs,
-        owner_prefix,
     )
-    .execute(executor)
+    .fetch_all(executor)
+    .await
+}
+
+/// How far a stream has been read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cursor {
+    pub connection: String,
+    pub stream: String,
+    pub table: String,
+    /// First day of the slice grid.
+    pub anchor: NaiveDate,
+    pub timezone: String,
+    pub slice: String,
+    pub slices_finished: i64,
+    /// Begun, and left at a page.
+    pub slices_unfinished: i64,
+    pub rows: i64,
+    pub first_window_start: Option<DateTime<Utc>>,
+    pub read_until: Option<DateTime<Utc>>,
+    pub last_success_at: Option<DateTime<Utc>>,
+    /// The oldest slice that is being read.
+    pub reading_window_start: Option<DateTime<Utc>>,
+    pub reading_pages: Option<i32>,
+    /// The run that reads the stream now.
+    pub reader_run: Option<i64>,
+}
+
+/// Every stream that was ever begun, by connection and name.
+pub async fn cursors(executor: impl PgExecutor<'_>) -> Result<Vec<Cursor>, sqlx::Error> {
+    sqlx::query_as!(
+        Cursor,
+        r#"
+        select
+            stream.connection,
+            stream.stream,
+            stream.table_schema || '.' || stream.table_name as "table!",
+            stream.anchor,
+            stream.timezone,
+            stream.slice,
+            total.finished as "slices_finished!",
+            total.unfinished as "slices_unfinished!",
+            total.rows_total as "rows!",
+            total.first_start as first_window_start,
+            newest.read_until as "read_until?",
+            stream.last_success_at,
+            reading.window_start as "reading_window_start?",
+            reading.reading_pages as "reading_pages?",
+            reader.id as "reader_run?"
+        from tidegate.stream
+        cross join lateral (
+            select
+                count(*) filter (where slice.finished_at is not null) as finished,
+                count(*) filter (where slice.reading_run is not null) as unfinished,
+                coalesce(sum(slice.rows_total), 0)::bigint as rows_total,
+                min(slice.window_start) filter (where isfinite(slice.window_start)) as first_start
+            from tidegate.slice
+            where slice.connection = stream.connection and slice.stream = stream.stream
+        ) as total
+        left join lateral (
+            select slice.read_until
+            from tidegate.slice
+            where
+                slice.connection = stream.connection
+                and slice.stream = stream.stream
+                and slice.finished_at is not null
+                and isfinite(slice.window_end)
+                and isfinite(slice.read_until)
+            order by slice.window_end desc
+            limit 1
+        ) as newest on true
+        left join lateral (
+            select
+                case when isfinite(slice.window_start) then slice.window_start end as window_start,
+                slice.reading_pages
+            from tidegate.slice
+            where
+                slice.connection = stream.connection
+                and slice.stream = stream.stream
+                and slice.reading_run is not null
+            order by slice.window_start
+            limit 1
+        ) as reading on true
+        left join tidegate.run as reader
+            on
+                reader.id = stream.holder_run
+                and reader.state = 'running'
+                and reader.lease_until > clock_timestamp()
+        order by stream.connection, stream.stream
+        "#,
+    )
+    .fetch_all(executor)
+    .await
+}
+
+/// A stream that nobody else can begin to read before the transaction ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockedStream {
+    pub timezone: String,
+    /// The live run that reads it.
+    pub reader_run: Option<i64>,
+}
+
+/// Locks a stream against readers, if it was ever read. A checkpoint under way is waited for.
+pub async fn lock_stream(
+    executor: impl PgExecutor<'_>,
+    connection: &str,
+    stream: &str,
+) -> Result<Option<LockedStream>, sqlx::Error> {
+    sqlx::query_as!(
+        LockedStream,
+        r#"
+        select
+            stream.timezone,
+            (
+                select run.id
+                from tidegate.run
+                where
+                    run.id = stream.holder_run
+                    and run.state = 'running'
+                    and run.lease_until > clock_timestamp()
+            ) as reader_run
+        from tidegate.stream
+        where stream.connection = $1 and stream.stream = $2
+        for update of stream
+        "#,
+        connection,
+        stream,
+    )
+    .fetch_optional(executor)
+    .await
+}
+
+/// Slices that a reset to `from` would forget, and the start of the first of them.
+pub async fn forgettable(
+    executor: impl PgExecutor<'_>,
+    connection: &str,
+    stream: &str,
+    from: Option<DateTime<Utc>>,
+) -> Result<(i64, Option<DateTime<Utc>>), sqlx::Error> {
+    let row = sqlx::query!(
+        r#"
+        select
+            count(*) as "slices!",
+            min(window_start) filter (where isfinite(window_start)) as first_start
+        from tidegate.slice
+        where connection = $1 and stream = $2 and ($3::timestamptz is null or window_end > $3)
+        "#,
+        connection,
+        stream,
+        from,
+    )
+    .fetch_one(executor)
     .await?;
-    Ok(done.rows_affected())
+    Ok((row.slices, row.first_start))
+}
+
+/// A record that could not become a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reject {
+    pub id: i64,
+    pub run_id: i64,
+    pub connection: String,
+    pub stream: String,
+    pub window_start: Option<DateTime<Utc>>,
+    pub rejected_at: DateTime<Utc>,
+    pub reason: String,
+    pub bytes: i32,
+    /// Vendor data: only on demand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
+}
+
+/// The newest refused records, newest first; of one connection's streams if they are named.
+pub async fn rejects(
+    executor: impl PgExecutor<'_>,
+    of: Option<(&str, &[String])>,
+    limit: i64,
+    with_record: bool,
+) -> Result<Vec<Reject>, sqlx::Error> {
+    let (connection, streams) = of.unzip();
+    sqlx::query_as!(
+        Reject,
+        r#"
+        select
+            id,
+            run_id,
+            connection,
+            stream,
+            case when isfinite(window_start) then window_start end as window_start,
+            rejected_at,
+            reason,
+            octet_length(record) as "bytes!",
+            case when $4 then record end as record
+        from tidegate.rejected_record
+        where $1::text is null or (connection = $1 and stream = any($2))
+        order by id desc
+        limit $3
+        "#,
+        connection,
+        streams,
+        limit,
+        with_record,
+    )
+    .fetch_all(executor)
+    .await
+}
+
+/// A column that appeared with the data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DiscoveredColumn {
+    #[serde(skip)]
+    pub table_schema: String,
+    #[serde(skip)]
+    pub table_name: String,
+    pub name: String,
+    pub field: String,
+    pub kind: String,
+    pub added_at: DateTime<Utc>,
+}
+
+/// Every column that appeared with the data, by table, oldest first.
+pub async fn discovered_columns(executor: impl PgExecutor<'_>) -> Result<Vec<DiscoveredColumn>, sqlx::Error> {
+    sqlx::query_as!(
+        DiscoveredColumn,
+        "
+        select table_schema, table_name, column_name as name, field, kind, added_at
+        from tidegate.table_column
+        order by table_schema, table_name, added_at, column_name
+        ",
+    )
+    .fetch_all(executor)
+    .await
 }

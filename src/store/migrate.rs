@@ -1,11 +1,18 @@
 //! Brings a database to this version's schema, one process at a time.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{PgConnection, PgPool};
 
-static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
+/// With its table named in full: a user may be called like a schema that the migrations make (the embedded server's is),
+/// and would then look for an unqualified name there first, find nothing and migrate again.
+static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut migrator = sqlx::migrate!("./migrations");
+    migrator.dangerous_set_table_name("public._sqlx_migrations");
+    migrator
+});
 
 /// Oldest server that the SQL is written for.
 const SERVER_VERSION_MIN: i32 = 140_000;
@@ -53,12 +60,14 @@ pub async fn missing(connection: &mut PgConnection) -> Result<usize, sqlx::Error
 }
 
 async fn applied(connection: &mut PgConnection) -> Result<usize, sqlx::Error> {
-    let known: bool =
-        sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null").fetch_one(&mut *connection).await?;
+    let known: bool = sqlx::query_scalar("select to_regclass('public._sqlx_migrations') is not null")
+        .fetch_one(&mut *connection)
+        .await?;
     if !known {
         return Ok(0);
     }
-    let count: i64 =
-        sqlx::query_scalar("select count(*) from _sqlx_migrations where success").fetch_one(&mut *connection).await?;
+    let count: i64 = sqlx::query_scalar("select count(*) from public._sqlx_migrations where success")
+        .fetch_one(&mut *connection)
+        .await?;
     Ok(usize::try_from(count).unwrap_or(0))
 }

@@ -1,7 +1,9 @@
 //! The control tables: static, checked SQL. The executor is always an argument, so callers choose the transaction.
 
 pub mod cursor;
+pub mod demo;
 pub mod history;
 pub mod migrate;
+pub mod progress;
 pub mod run;
 pub mod status;

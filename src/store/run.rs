@@ -207,33 +207,40 @@ pub async fn tasks(executor: impl PgExecutor<'_>, run: i64) -> Result<Vec<Task>,
     .await
 }
 
-/// Marks a task as being worked on.
+/// Marks a task as being worked on; refused (false) when the run is no longer held under this fence.
 pub async fn begin_task(
     executor: impl PgExecutor<'_>,
-    run: i64,
+    claim: &Claim,
     stream: &str,
     slices_left: i32,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
         "
         update tidegate.task
         set
             state = 'running',
-            started_at = coalesce(started_at, clock_timestamp()),
-            slices_planned = slices_done + $3,
+            started_at = coalesce(task.started_at, clock_timestamp()),
+            slices_planned = slices_done + $4,
             waiting_for = null,
             waiting_until = null,
             error = null,
             hint = null
-        where run_id = $1 and stream = $2
+        from tidegate.run
+        where
+            task.run_id = $1
+            and task.stream = $2
+            and run.id = task.run_id
+            and run.fence = $3
+            and run.state = 'running'
         ",
-        run,
+        claim.id,
         stream,
+        claim.fence,
         slices_left,
     )
     .execute(executor)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// What one checkpoint adds to its task's statistics.

@@ -20,6 +20,9 @@ pub enum StepError {
     SubscriptionKey,
     #[error("the vendor denied access (403)")]
     Forbidden,
+    /// Whoever reads 24-hour dates otherwise must not be answered by another format in silence.
+    #[error("the vendor refused the dates `{start}` to `{end}` (status 400)")]
+    DatesRefused { start: String, end: String },
     /// The report is unknown or not enabled for the account.
     #[error("the vendor does not serve the report (status {0})")]
     NotServed(u16),
@@ -28,7 +31,7 @@ pub enum StepError {
     Failed(String),
     #[error("the page cursor did not move although rows came back")]
     CursorStuck,
-    #[error("the vendor announces more than {0} pages for one window")]
+    #[error("the vendor goes on beyond {0} pages of one window")]
     Endless(u64),
     #[error("the stored page cursor is none of ours")]
     CursorUnknown,

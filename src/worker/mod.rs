@@ -57,6 +57,10 @@ impl Pool {
             {
                 // The run's lease ends and another worker takes it over.
                 tracing::error!(%error, "a worker died; this is a bug");
+                tokio::select! {
+                    () = pool.shutdown.cancelled() => {}
+                    () = tokio::time::sleep(FAULT_PAUSE) => {}
+                }
                 if !pool.shutdown.is_cancelled() {
                     tasks.spawn(Arc::clone(&pool).worker());
                 }

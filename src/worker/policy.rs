@@ -45,6 +45,10 @@ pub fn decide(error: &TaskError, attempts: i32, now: DateTime<Utc>) -> Decision 
     match error {
         TaskError::Step(error) => decide_step(error, attempts, now),
         TaskError::Load(LoadError::Fenced | LoadError::Moved) => Decision::Abandon,
+        // At once: the slice is found without its notes then, and read from its first page.
+        TaskError::Load(LoadError::SeenLost) => {
+            Decision::Wait { until: now, waiting_for: "database".to_owned(), attempt: false }
+        }
         TaskError::Load(LoadError::Database(error)) | TaskError::Database(error) => {
             if passes(error) {
                 put_off(attempts, now, "database")
@@ -85,6 +89,7 @@ fn decide_step(error: &StepError, attempts: i32, now: DateTime<Utc>) -> Decision
         | StepError::SubscriptionKey
         | StepError::Forbidden => Decision::Fail,
         StepError::NotServed(_)
+        | StepError::DatesRefused { .. }
         | StepError::Failed(_)
         | StepError::CursorStuck
         | StepError::Endless(_)
@@ -108,9 +113,9 @@ fn put_off(attempts: i32, now: DateTime<Utc>, waiting_for: &str) -> Decision {
 fn passes(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
-        // connection, resources, operator intervention, lock timeout, transaction rollback
+        // connection, resources, operator intervention, transaction rollback, lock timeout, silent within a transaction
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) || code == "55P03"
+            ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) || code == "55P03" || code == "25P03"
         }),
         _ => false,
     }
@@ -121,6 +126,7 @@ pub fn hint(error: &TaskError) -> &'static str {
     match error {
         TaskError::Step(error) => hint_step(error),
         TaskError::Load(LoadError::Fenced | LoadError::Moved) => "nothing to do: another worker has taken over",
+        TaskError::Load(LoadError::SeenLost) => "nothing to do: the slice is read from its first page again",
         TaskError::Load(LoadError::Column(_)) => "run `tidegate migrate` with this version",
         TaskError::Load(LoadError::Database(_)) | TaskError::Database(_) => {
             "look at the database's log: is it up, has it disk space, may this user write?"
@@ -153,6 +159,9 @@ fn hint_step(error: &StepError) -> &'static str {
         StepError::SubscriptionKey => "check subscription_key, and whether the product is premium",
         StepError::Forbidden => "the credential lacks a permission or a division; ask the tenant's administrator",
         StepError::NotServed(_) => "check that the report is enabled for this environment, its id and `paths`",
+        StepError::DatesRefused { .. } => {
+            "ask the vendor how it reads dates, then set `date_format` and `filter_timezone`"
+        }
         StepError::Failed(_) => "ask the vendor about the report; nothing was lost, the window is read again",
         StepError::CursorStuck | StepError::Endless(_) => "the vendor's paging is broken: make the `slice` shorter",
         StepError::CursorUnknown => "a newer version left this cursor; the slice is read anew",

@@ -12,6 +12,7 @@ use super::slice::{self, Ended, SliceReader};
 use crate::catalogue::Key;
 use crate::config::{Job, JobStream, NewFields};
 use crate::http::Session;
+use crate::load::LoadError;
 use crate::load::commit::{Loader, Reading};
 use crate::load::layout::Layout;
 use crate::load::page::{PageWriter, RowKey};
@@ -119,7 +120,9 @@ impl TaskRunner<'_> {
         let now = schedule::clock(&mut connection).await?;
         let due = self.due(&mut connection, grid, now).await?;
         let slices = i32::try_from(due.len()).unwrap_or(i32::MAX);
-        run::begin_task(&mut *connection, self.claim.id, &stream.name, slices).await?;
+        if !run::begin_task(&mut *connection, self.claim, &stream.name, slices).await? {
+            return Err(LoadError::Fenced.into());
+        }
         tracing::debug!(slices, "task begins");
 
         let cause = Cause { run: self.claim.id, connection: &self.claim.connection };

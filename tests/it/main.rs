@@ -2,7 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what should not happen fails the test")]
 
+mod cli;
 mod embedded;
 mod harness;
 mod load;
+mod lynn;
+mod quota;
+mod schedule;
+mod status_port;
 mod support;
+mod sync;

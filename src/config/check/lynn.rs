@@ -73,7 +73,7 @@ pub(super) fn check(own: &Node, shared: &[&str], path: &KeyPath, report: &mut Re
         date_format: date_format(raw.date_format, &path.key("date_format"), report),
         authorization_scheme: scheme(raw.authorization_scheme, &path.key("authorization_scheme"), report),
         page_size: report.whole(&path.key("page_size"), raw.page_size, 1..=10_000, PAGE_SIZE),
-        probe_full_page: flag(raw.probe_full_page, false),
+        probe_full_page: flag(raw.probe_full_page, true),
         fail_on_errors: flag(raw.fail_on_errors, true),
     };
     Special {

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::super::{StepError, Window};
+use super::dates;
+use super::settings::Settings;
 
 /// The part of the window that is being read, and the page inside it. Stored as JSON; `last_document` keeps the
 /// vendor's own text (`vendors/lynn.md §3.1`).
@@ -14,15 +16,27 @@ pub(super) struct Cursor {
     pub(super) to: DateTime<Utc>,
     /// Pages of this part that are behind us.
     pub(super) page: u64,
-    /// Pages that follow the first, fixed by the first answer.
-    pub(super) planned: u64,
+    /// Pages that follow the first, fixed by the first answer; none if that did not say.
+    pub(super) planned: Option<u64>,
+    /// The query of the first page: that of every page, whatever is configured meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    query: Option<Query>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) last_document: Option<Box<RawValue>>,
 }
 
+/// What is asked for, beside the page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Query {
+    pub(super) start_date: String,
+    pub(super) end_date: String,
+    pub(super) size: u32,
+}
+
 impl Cursor {
     pub(super) fn begin(window: Window) -> Self {
-        Self { from: window.start, to: window.end, page: 0, planned: 0, last_document: None }
+        Self { from: window.start, to: window.end, page: 0, planned: None, query: None, last_document: None }
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, StepError> {
@@ -34,8 +48,17 @@ impl Cursor {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    pub(super) fn following(self, planned: u64, last_document: Option<Box<RawValue>>) -> Self {
-        Self { page: self.page + 1, planned, last_document, ..self }
+    /// Consecutive windows share their boundary second (`§10.3`); the size is clamped (`§10.23`).
+    pub(super) fn query(&self, settings: &Settings) -> Query {
+        self.query.clone().unwrap_or_else(|| Query {
+            start_date: dates::start(self.from, settings.filter_timezone, &settings.date_format),
+            end_date: dates::end(self.to, settings.filter_timezone, &settings.date_format),
+            size: settings.page_size.clamp(1, 10_000),
+        })
+    }
+
+    pub(super) fn following(self, query: Query, planned: Option<u64>, last_document: Option<Box<RawValue>>) -> Self {
+        Self { page: self.page + 1, planned, query: Some(query), last_document, ..self }
     }
 
     pub(super) fn last_document_text(&self) -> Option<&str> {

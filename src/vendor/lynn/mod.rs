@@ -5,29 +5,31 @@
 //! outgrow the bandwidth left is read in parts, each with its own pages.
 
 mod cursor;
+mod dates;
 mod settings;
 mod token;
 mod wire;
-
-use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
 use url::Url;
 
-use self::cursor::Cursor;
+use self::cursor::{Cursor, Query};
 pub use self::settings::{DEFAULT_BASE_URL, Product, Settings};
 use self::token::Tokens;
-use self::wire::{Answer, ReportRequest};
-use super::{Outcome, Records, StepError, StepRequest, Window};
+use self::wire::Answer;
+use super::{Expected, Outcome, Records, StepError, StepRequest, Window};
 use crate::decode::json::Splitter;
 use crate::http::{Call, CallOutcome, HttpError, Redactor, Session};
 use crate::quota::CallKind;
+use crate::secret::Secret;
 
-/// Retries keep the vendor's distance even where no limit is configured (`§8.4`).
-const RETRY_PAUSE_MIN: Duration = Duration::from_secs(4);
 /// A window of more pages is an endless loop: 10,000 pages of 10,000 rows.
 const PAGES_MAX: u64 = 10_000;
+/// So many full pages beyond those announced are another.
+const PROBES_MAX: u64 = 20;
+/// More than the vendor grants in a whole period, in any product.
+const PAGE_BYTES_MAX: u64 = 1 << 30;
 /// What a page may take before one was seen.
 const PAGE_BYTES_GUESS: u64 = 500_000;
 /// A window is not split into parts shorter than this.
@@ -74,6 +76,8 @@ impl Lynn {
         {
             tracing::info!(until = %shorter, "window outgrows the bandwidth left, reading a part of it first");
             cursor.to = shorter;
+            let expected = Expected { page_bytes: Some(bytes), ..request.expected };
+            let request = StepRequest { expected, ..request };
             (answer, bytes) = self.page(session, &request, &cursor, records).await?;
         }
         let next = self.next(request.window, cursor, &answer)?;
@@ -91,14 +95,17 @@ impl Lynn {
         else {
             return Ok(());
         };
-        let expected = slice_bytes * cursor.secs() / request.expected.slice_secs.max(1);
-        if let Some(to) = fitting(cursor, expected, left) {
+        let expected = share(slice_bytes, cursor.secs(), request.expected.slice_secs);
+        // Nothing is shorter than a page: one that does not fit now is waited for, and then takes as much as it can.
+        let budget = budget(left).max(request.expected.page_bytes.unwrap_or(0));
+        if let Some(to) = fitting(cursor, expected, budget) {
             cursor.to = to;
         }
         Ok(())
     }
 
-    /// The end of the part that fits, when the first page shows that this one does not.
+    /// The end of the part that fits, when the first page shows that this one does not. None too when not even a page
+    /// fits any more: then the one that was read is kept, and the next goes on from it when there is room again.
     async fn outgrows(
         &self,
         session: &Session<'_>,
@@ -106,10 +113,10 @@ impl Lynn {
         answer: &Answer,
         bytes: u64,
     ) -> Result<Option<DateTime<Utc>>, StepError> {
-        let following = answer.page_count.min(PAGES_MAX);
+        let following = answer.page_count.unwrap_or(0).min(PAGES_MAX);
         match self.bandwidth_left(session).await? {
-            Some(left) if following > 0 && following * bytes > left * BUDGET_PERCENT / 100 => {
-                Ok(fitting(cursor, (following + 1) * bytes, left))
+            Some(left) if following.saturating_mul(bytes) > budget(left) && budget(left) >= bytes => {
+                Ok(fitting(cursor, (following + 1).saturating_mul(bytes), budget(left)))
             }
             _ => Ok(None),
         }
@@ -127,12 +134,14 @@ impl Lynn {
         cursor: &Cursor,
         records: &mut impl Records,
     ) -> Result<(Answer, u64), StepError> {
-        let mut retry = session.retry(RETRY_PAUSE_MIN);
+        let mut retry = session.retry(CallKind::Data);
+        let query = cursor.query(&self.settings);
         let (mut renewed, mut reread) = (false, false);
         loop {
             records.begin(Window { start: cursor.from, end: cursor.to });
             let token = self.tokens.get(session, &self.base_url, &self.settings).await?;
-            match self.attempt(session, request, cursor, &token, records).await {
+            let call = self.call(request, cursor, &query, &token)?;
+            match self.attempt(session, call, &token, records).await {
                 Ok(page) => return Ok(page),
                 Err(StepError::Http(HttpError::Status { status: 401, excerpt })) => {
                     if excerpt.mentions("subscription key") {
@@ -146,7 +155,7 @@ impl Lynn {
                 }
                 Err(StepError::Http(error)) => {
                     if !retry.again(&error).await {
-                        return Err(wire::classify(error));
+                        return Err(wire::classify(error, &query));
                     }
                 }
                 Err(error @ (StepError::Unreadable(_) | StepError::Missing(_))) => {
@@ -160,25 +169,33 @@ impl Lynn {
         }
     }
 
-    async fn attempt(
+    fn call(
         &self,
-        session: &Session<'_>,
         request: &StepRequest<'_>,
         cursor: &Cursor,
-        token: &crate::secret::Secret,
-        records: &mut impl Records,
-    ) -> Result<(Answer, u64), StepError> {
-        let query = ReportRequest::new(&self.settings, cursor);
-        let call = Call {
+        query: &Query,
+        token: &Secret,
+    ) -> Result<Call, StepError> {
+        Ok(Call {
             kind: CallKind::Data,
             method: Method::from_bytes(self.settings.execute_report_method.as_bytes())
                 .map_err(|_| HttpError::Request("method is none of HTTP's".to_owned()))?,
             url: self.settings.execute_report_url(&self.base_url, &request.stream.vendor_id)?,
             headers: self.settings.subscription_header(),
             authorization: Some((self.settings.authorization_scheme.clone(), token.clone())),
-            json: Some(query.body()?),
+            json: Some(wire::request_body(query, cursor.last_document.as_deref())?),
             bytes_expected: request.expected.page_bytes.unwrap_or(PAGE_BYTES_GUESS),
-        };
+            bytes_max: PAGE_BYTES_MAX,
+        })
+    }
+
+    async fn attempt(
+        &self,
+        session: &Session<'_>,
+        call: Call,
+        token: &Secret,
+        records: &mut impl Records,
+    ) -> Result<(Answer, u64), StepError> {
         let mut body = session.send(call).await?;
         let mut splitter = Splitter::new("result");
         loop {
@@ -186,7 +203,7 @@ impl Lynn {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
                 Err(error) => {
-                    body.abandon(CallOutcome::Transport).await?;
+                    body.abandon(CallOutcome::of(&error)).await?;
                     return Err(error.into());
                 }
             };
@@ -197,41 +214,63 @@ impl Lynn {
             records.flush().await?;
         }
         let bytes = body.finish().await?;
-        let answer = Answer::read(&splitter.finish()?, &self.settings, &self.redactor)?;
+        let answer = Answer::read(&splitter.finish()?, &self.settings, &self.redactor.and(token))?;
         Ok((answer, bytes))
     }
 
     /// Where the page after this one begins (`§3.1`).
     fn next(&self, window: Window, cursor: Cursor, answer: &Answer) -> Result<Option<Cursor>, StepError> {
         let planned = if cursor.page == 0 { answer.page_count } else { cursor.planned };
-        if planned > PAGES_MAX || cursor.page >= PAGES_MAX {
+        if planned.is_some_and(|planned| planned > PAGES_MAX) || cursor.page >= PAGES_MAX {
             return Err(StepError::Endless(PAGES_MAX));
         }
         let stuck = cursor.last_document.is_some() && cursor.last_document_text() == answer.last_document_text();
         if stuck && answer.rows > 0 {
             return Err(StepError::CursorStuck);
         }
-        let full = answer.rows >= u64::from(self.settings.page_size);
-        let more = answer.rows > 0
-            && answer.last_document.is_some()
-            && (cursor.page < planned || (self.settings.probe_full_page && full));
-        if more {
-            if cursor.page >= planned {
-                tracing::warn!(page = cursor.page, "the last announced page is full, asking for one more");
+        let query = cursor.query(&self.settings);
+        let full = answer.rows >= u64::from(query.size);
+        // Without a count only a page that is not full says that it is the last.
+        let announced = planned.map_or(full, |planned| cursor.page < planned);
+        let beyond = planned.map_or(0, |planned| cursor.page.saturating_sub(planned));
+        if beyond > 0 && answer.rows > 0 {
+            tracing::warn!(rows = answer.rows, "the vendor has more pages than it announced");
+        }
+        let probe = !announced && full && self.settings.probe_full_page;
+        if probe && beyond >= PROBES_MAX {
+            return Err(StepError::Endless(cursor.page));
+        }
+        if answer.rows > 0 && (announced || probe) {
+            if answer.last_document.is_some() {
+                return Ok(Some(cursor.following(query, planned, answer.last_document.clone())));
             }
-            return Ok(Some(cursor.following(planned, answer.last_document.clone())));
+            if announced {
+                tracing::warn!(
+                    page = cursor.page,
+                    planned,
+                    "more pages are announced, but no lastDocument leads there"
+                );
+            }
         }
         Ok((cursor.to < window.end).then(|| Cursor::begin(Window { start: cursor.to, end: window.end })))
     }
 }
 
-/// The end of the part of `cursor`'s window that uses no more than its share of `left`; none when all of it fits.
-fn fitting(cursor: &Cursor, expected: u64, left: u64) -> Option<DateTime<Utc>> {
-    let budget = left / 100 * BUDGET_PERCENT;
+/// What of the bandwidth left may be planned with.
+const fn budget(left: u64) -> u64 {
+    left / 100 * BUDGET_PERCENT
+}
+
+/// `whole` × `part` / `of`.
+fn share(whole: u64, part: u64, of: u64) -> u64 {
+    u64::try_from(u128::from(whole) * u128::from(part) / u128::from(of.max(1))).unwrap_or(u64::MAX)
+}
+
+/// The end of the part of `cursor`'s window that uses no more than `budget`; none when all of it fits.
+fn fitting(cursor: &Cursor, expected: u64, budget: u64) -> Option<DateTime<Utc>> {
     if expected <= budget || cursor.secs() <= PART_SECS_MIN {
         return None;
     }
-    let share = u128::from(cursor.secs()) * u128::from(budget) / u128::from(expected.max(1));
-    let secs = u64::try_from(share).unwrap_or(u64::MAX).clamp(PART_SECS_MIN, cursor.secs() - 1);
+    let secs = share(cursor.secs(), budget, expected).clamp(PART_SECS_MIN, cursor.secs() - 1);
     Some(cursor.from + TimeDelta::seconds(i64::try_from(secs).ok()?))
 }

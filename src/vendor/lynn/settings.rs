@@ -69,7 +69,11 @@ impl Settings {
 
     /// The premium key; the header is left out for basic accounts.
     pub(super) fn subscription_header(&self) -> Vec<(&'static str, Secret)> {
-        self.subscription_key.iter().map(|key| ("Ocp-Apim-Subscription-Key", key.clone())).collect()
+        let key = self.subscription_key.iter().filter(|key| !key.expose().is_empty());
+        match self.product {
+            Product::Premium => key.map(|key| ("Ocp-Apim-Subscription-Key", key.clone())).collect(),
+            Product::Basic => Vec::new(),
+        }
     }
 
     pub fn limits(&self) -> &'static [LimitSpec] {

@@ -1,12 +1,12 @@
 //! The shared token: minted when first needed, kept until it expires or is refused (`vendors/lynn.md §2, §10.5`).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::Utc;
 use reqwest::Method;
-use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::Mutex;
 use url::Url;
 
@@ -18,19 +18,31 @@ use crate::secret::Secret;
 
 /// Token answers are a few hundred bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
-/// Tries of CreateToken keep this distance (`§8.4`).
-const RETRY_PAUSE_MIN: Duration = Duration::from_secs(20);
-/// A token this close to its end is not used any more.
-const EXPIRY_MARGIN_SECS: i64 = 30;
+/// A token this close to its end, or to a tenth of its life, is not used any more.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(30);
+/// A life shorter than this is not believed: clocks may differ, and a token that is minted anew for every page would
+/// cost more than a 401 now and then.
+const LIFE_MIN: Duration = Duration::from_mins(1);
+/// Longer ones are as good as endless.
+const LIFE_MAX: Duration = Duration::from_hours(24 * 366);
 
 /// The token of one account. Holding the lock while minting makes everyone else wait for the same token.
 #[derive(Debug, Default)]
-pub(super) struct Tokens(Mutex<Option<Token>>);
+pub(super) struct Tokens(Mutex<Held>);
+
+#[derive(Debug, Default)]
+enum Held {
+    #[default]
+    Nothing,
+    Token(Token),
+    /// The credentials were refused then.
+    Refused(Instant),
+}
 
 #[derive(Debug)]
 struct Token {
     secret: Secret,
-    expires: Option<DateTime<Utc>>,
+    use_until: Option<Instant>,
 }
 
 impl Tokens {
@@ -42,27 +54,39 @@ impl Tokens {
         settings: &Settings,
     ) -> Result<Secret, StepError> {
         let mut held = self.0.lock().await;
-        let soon = Utc::now() + TimeDelta::seconds(EXPIRY_MARGIN_SECS);
-        if let Some(token) = held.as_ref().filter(|token| token.expires.is_none_or(|expires| expires > soon)) {
-            return Ok(token.secret.clone());
+        match &*held {
+            Held::Token(token) if token.use_until.is_none_or(|until| Instant::now() < until) => {
+                return Ok(token.secret.clone());
+            }
+            // The other streams of the run would all burn a try for the same answer.
+            Held::Refused(at) if at.elapsed() < session.pace(CallKind::Login) => return Err(StepError::Credentials),
+            _ => {}
         }
-        let token = mint(session, base_url, settings).await?;
-        let secret = token.secret.clone();
-        *held = Some(token);
-        Ok(secret)
+        match mint(session, base_url, settings).await {
+            Ok(token) => {
+                let secret = token.secret.clone();
+                *held = Held::Token(token);
+                Ok(secret)
+            }
+            Err(error) => {
+                *held =
+                    if matches!(error, StepError::Credentials) { Held::Refused(Instant::now()) } else { Held::Nothing };
+                Err(error)
+            }
+        }
     }
 
     /// Drops the token that was refused, unless another took its place already.
     pub(super) async fn forget(&self, refused: &Secret) {
         let mut held = self.0.lock().await;
-        if held.as_ref().is_some_and(|token| token.secret.expose() == refused.expose()) {
-            *held = None;
+        if matches!(&*held, Held::Token(token) if token.secret.expose() == refused.expose()) {
+            *held = Held::Nothing;
         }
     }
 }
 
 async fn mint(session: &Session<'_>, base_url: &Url, settings: &Settings) -> Result<Token, StepError> {
-    let mut retry = session.retry(RETRY_PAUSE_MIN);
+    let mut retry = session.retry(CallKind::Login);
     loop {
         let body = serde_json::json!({
             "accessToken": settings.access_token.expose(),
@@ -77,9 +101,10 @@ async fn mint(session: &Session<'_>, base_url: &Url, settings: &Settings) -> Res
             authorization: None,
             json: Some(body.to_string().into_bytes()),
             bytes_expected: 4_000,
+            bytes_max: ANSWER_BYTES_MAX as u64,
         };
         let outcome = match session.send(call).await {
-            Ok(body) => body.small(ANSWER_BYTES_MAX).await,
+            Ok(body) => body.small().await,
             Err(error) => Err(error),
         };
         match outcome {
@@ -99,51 +124,71 @@ async fn mint(session: &Session<'_>, base_url: &Url, settings: &Settings) -> Res
     }
 }
 
-/// `{"token": "…"}` with any further keys, or a bare JSON string.
+/// `{"token": "…"}` with any further keys, its name in any case, or a bare JSON string.
 fn read(answer: &[u8]) -> Result<Token, StepError> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Answer {
-        Bare(String),
-        Object {
-            #[serde(alias = "Token")]
-            token: String,
-        },
-    }
     let token = match serde_json::from_slice(answer) {
-        Ok(Answer::Bare(token) | Answer::Object { token }) if !token.trim().is_empty() => token,
-        _ => return Err(StepError::Missing("token")),
+        Ok(Value::String(token)) => Some(token),
+        Ok(Value::Object(members)) => members
+            .into_iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("token"))
+            .and_then(|(_, token)| match token {
+                Value::String(token) => Some(token),
+                _ => None,
+            }),
+        _ => None,
     };
-    Ok(Token { expires: expiry(&token), secret: Secret::new(token) })
+    let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
+    let token = token.ok_or(StepError::Missing("token"))?;
+    let life = life(&token, Utc::now().timestamp());
+    let use_until = life.map(|life| Instant::now() + life.saturating_sub(EXPIRY_MARGIN.min(life / 10)));
+    Ok(Token { use_until, secret: Secret::new(token) })
 }
 
-/// `exp` of a token that decodes as a JWT: a hint only, the signature is not ours to check.
-fn expiry(token: &str) -> Option<DateTime<Utc>> {
-    #[derive(Deserialize)]
-    struct Claims {
-        exp: f64,
-    }
+/// How long a token that was just minted lives, if it decodes as a JWT with `exp`: a hint only, the signature is not
+/// ours to check. With `iat` the clocks need not agree.
+fn life(token: &str, now: i64) -> Option<Duration> {
     let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?.trim_end_matches('=')).ok()?;
-    let claims: Claims = serde_json::from_slice(&payload).ok()?;
-    #[expect(clippy::cast_possible_truncation, reason = "saturates, and an absurd time is refused below")]
-    let secs = claims.exp as i64;
-    DateTime::from_timestamp(secs, 0)
+    let claims: Value = serde_json::from_slice(&payload).ok()?;
+    let claim = |name: &str| claims.get(name)?.as_f64().filter(|secs| secs.is_finite());
+    #[expect(clippy::cast_precision_loss, reason = "seconds of this age are exact")]
+    let issued = claim("iat").unwrap_or(now as f64);
+    let life = Duration::try_from_secs_f64(claim("exp")? - issued).ok()?;
+    (LIFE_MIN..=LIFE_MAX).contains(&life).then_some(life)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn jwt(claims: &str) -> String {
+        format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims))
+    }
+
     #[test]
-    fn a_token_comes_as_an_object_or_bare_and_tells_its_end_if_it_is_a_jwt() {
-        let payload = URL_SAFE_NO_PAD.encode(r#"{"exp":1893456000}"#);
-        let jwt = format!("h.{payload}.s");
-        let token = read(format!(r#"{{"token":"{jwt}","more":1}}"#).as_bytes()).unwrap();
-        assert_eq!(token.expires, DateTime::from_timestamp(1_893_456_000, 0));
-        assert_eq!(token.secret.expose(), jwt);
-        assert_eq!(read(br#""opaque""#).unwrap().expires, None);
-        for broken in [&b""[..], b"{}", br#"{"token":""}"#, b"<html>", br#"{"token":7}"#] {
+    fn a_token_comes_as_an_object_or_bare() {
+        for answer in [r#"{"token":"opaque","more":{"a":1}}"#, r#"{"TOKEN":"opaque"}"#, r#"" opaque""#] {
+            let token = read(answer.as_bytes()).unwrap();
+            assert_eq!(token.secret.expose(), "opaque");
+            assert!(token.use_until.is_none());
+        }
+        for broken in [&b""[..], b"{}", br#"{"token":""}"#, b"<html>", br#"{"token":7}"#, b"null", b"[]"] {
             assert!(matches!(read(broken), Err(StepError::Missing("token"))));
         }
+    }
+
+    #[test]
+    fn a_jwt_tells_its_life_and_clocks_need_not_agree() {
+        let hour = Some(Duration::from_hours(1));
+        assert_eq!(life(&jwt(r#"{"exp":1003600,"iat":1000000}"#), 9_000_000), hour);
+        assert_eq!(life(&jwt(r#"{"exp":1003600.0}"#), 1_000_000), hour);
+        // Expired when it was minted, or nearly so: one of the clocks is wrong, and a token a page would be minted.
+        for unbelievable in
+            [r#"{"exp":1000030}"#, r#"{"exp":999000}"#, r#"{"exp":1e300}"#, r#"{"exp":"soon"}"#, "{}", "x"]
+        {
+            assert_eq!(life(&jwt(unbelievable), 1_000_000), None, "{unbelievable}");
+        }
+        let token = read(format!("\"{}\"", jwt(r#"{"exp":1003600,"iat":1000000}"#)).as_bytes()).unwrap();
+        let left = token.use_until.unwrap() - Instant::now();
+        assert!(left > Duration::from_mins(59) && left <= Duration::from_secs(3_570), "{left:?}");
     }
 }

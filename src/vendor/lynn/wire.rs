@@ -1,48 +1,35 @@
 //! What goes over the wire to ExecuteReport and back (`vendors/lynn.md §3`).
 
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::super::StepError;
-use super::cursor::Cursor;
+use super::cursor::Query;
 use super::settings::Settings;
 use crate::decode::json::Envelope;
 use crate::http::{HttpError, Redactor};
 
-/// The body of a query. Dates are 24-hour values in the configured filter zone (`§10.1, §10.2`).
-#[derive(Debug, Serialize)]
+/// The body of a query.
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ReportRequest<'a> {
-    start_date: String,
-    end_date: String,
-    size: u32,
+struct ReportRequest<'a> {
+    #[serde(flatten)]
+    query: &'a Query,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_document: Option<&'a RawValue>,
 }
 
-impl<'a> ReportRequest<'a> {
-    /// Consecutive windows share their boundary second (`§10.3`).
-    pub(super) fn new(settings: &Settings, cursor: &'a Cursor) -> Self {
-        let shown = |at: chrono::DateTime<chrono::Utc>| {
-            at.with_timezone(&settings.filter_timezone).format(&settings.date_format).to_string()
-        };
-        Self {
-            start_date: shown(cursor.from),
-            end_date: shown(cursor.to),
-            size: settings.page_size.clamp(1, 10_000),
-            last_document: cursor.last_document.as_deref(),
-        }
-    }
-
-    pub(super) fn body(&self) -> Result<Vec<u8>, HttpError> {
-        serde_json::to_vec(self).map_err(|error| HttpError::Request(error.to_string()))
-    }
+/// The body of a query; `last_document` goes back as it came.
+pub(super) fn request_body(query: &Query, last_document: Option<&RawValue>) -> Result<Vec<u8>, HttpError> {
+    serde_json::to_vec(&ReportRequest { query, last_document }).map_err(|error| HttpError::Request(error.to_string()))
 }
 
 /// What a page says beside its rows.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) page_count: u64,
+    /// None if it was not said, or not as a number.
+    pub(super) page_count: Option<u64>,
     pub(super) rows: u64,
     pub(super) last_document: Option<Box<RawValue>>,
 }
@@ -50,21 +37,25 @@ pub(super) struct Answer {
 impl Answer {
     /// Judges an answer (`§8.4, §10.21, §10.22`).
     pub(super) fn read(envelope: &Envelope, settings: &Settings, redactor: &Redactor) -> Result<Self, StepError> {
-        let valid = envelope.parsed::<bool>("isValid");
         let errors = envelope.member("errors").filter(|errors| !says_nothing(errors.get()));
-        if valid == Some(false) {
-            let text = errors.map_or("no reason given", RawValue::get);
-            return Err(StepError::Failed(redactor.clean(text)));
+        let shown = |errors: &RawValue| redactor.clean(&plain(errors));
+        if is_false(envelope) {
+            return Err(StepError::Failed(errors.map_or_else(|| "no reason given".to_owned(), shown)));
         }
         if let Some(errors) = errors {
-            let text = redactor.clean(errors.get());
+            let text = shown(errors);
             if settings.fail_on_errors {
                 return Err(StepError::Failed(text));
             }
             tracing::warn!(errors = text, "the vendor reports errors in a valid answer");
         }
-        if !envelope.has_records && !envelope.has("result") {
+        // Null is an empty window. Anything else that is no array would be rows that nobody reads.
+        if !envelope.has_records && (!envelope.has("result") || envelope.member("result").is_some()) {
             return Err(StepError::Missing("result"));
+        }
+        // Rows and nothing else do not say whether more follow.
+        if !["isValid", "pageCount", "lastDocument"].into_iter().any(|name| envelope.has(name)) {
+            return Err(StepError::Missing("isValid"));
         }
         Ok(Self {
             page_count: page_count(envelope),
@@ -78,24 +69,119 @@ impl Answer {
     }
 }
 
-/// Absent or unreadable counts as none; a count may come as a string.
-fn page_count(envelope: &Envelope) -> u64 {
-    let number = envelope.parsed::<i64>("pageCount");
-    let text = || envelope.parsed::<String>("pageCount").and_then(|text| text.trim().parse().ok());
-    u64::try_from(number.or_else(text).unwrap_or(0)).unwrap_or(0)
+fn is_false(envelope: &Envelope) -> bool {
+    match envelope.parsed::<Value>("isValid") {
+        Some(Value::Bool(valid)) => !valid,
+        Some(Value::String(text)) => text.trim().eq_ignore_ascii_case("false"),
+        _ => false,
+    }
+}
+
+/// A count may come as a number of any form or as a string; a negative one is none at all.
+fn page_count(envelope: &Envelope) -> Option<u64> {
+    let number = match envelope.parsed::<Value>("pageCount")? {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, which is far too many")]
+    let count = number.filter(|number| number.is_finite()).map(|number| number.ceil() as u64);
+    if count.is_none() {
+        tracing::warn!("pageCount is no number, reading until a page is not full");
+    }
+    count
 }
 
 fn says_nothing(errors: &str) -> bool {
     matches!(errors.split_whitespace().collect::<String>().as_str(), "null" | "\"\"" | "[]" | "{}")
 }
 
-/// An HTTP refusal of a data call as what it means here (`§8.4, §10.17`).
-pub(super) fn classify(error: HttpError) -> StepError {
+/// The text of an error member, whatever its shape: strings as they are meant, without needless escapes behind which a
+/// secret could hide.
+fn plain(errors: &RawValue) -> String {
+    match serde_json::from_str(errors.get()) {
+        Ok(Value::String(text)) => text,
+        Ok(Value::Array(list)) => {
+            let shown = |error: &Value| error.as_str().map_or_else(|| error.to_string(), ToOwned::to_owned);
+            list.iter().map(shown).collect::<Vec<_>>().join("; ")
+        }
+        Ok(other) => other.to_string(),
+        Err(_) => "unreadable".to_owned(),
+    }
+}
+
+/// An HTTP refusal of a data call as what it means here (`§8.4, §10.1, §10.17`).
+pub(super) fn classify(error: HttpError, query: &Query) -> StepError {
     match error {
         HttpError::Status { status: 403, .. } => StepError::Forbidden,
-        HttpError::Status { status: status @ (400 | 404 | 405 | 406..=428 | 430..=499), .. } if status != 408 => {
+        HttpError::Status { status: 400, excerpt } if excerpt.mentions("date") => {
+            StepError::DatesRefused { start: query.start_date.clone(), end: query.end_date.clone() }
+        }
+        HttpError::Status { status: status @ (400 | 404..=407 | 409..=428 | 430..=499), .. } => {
             StepError::NotServed(status)
         }
         other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::json::Splitter;
+    use crate::decode::{DecodeError, Sink};
+    use crate::secret::Secret;
+
+    struct Nowhere;
+
+    impl Sink for Nowhere {
+        fn record(&mut self, _: &[u8]) -> Result<(), DecodeError> {
+            Ok(())
+        }
+    }
+
+    fn envelope(body: &str) -> Envelope {
+        let mut splitter = Splitter::new("result");
+        splitter.feed(body.as_bytes(), &mut Nowhere).unwrap();
+        splitter.finish().unwrap()
+    }
+
+    #[test]
+    fn a_page_count_may_have_any_form() {
+        for (form, count) in [
+            ("3", Some(3)),
+            ("\"3\"", Some(3)),
+            ("\" 3 \"", Some(3)),
+            ("3.0", Some(3)),
+            ("-1", Some(0)),
+            ("1e30", Some(u64::MAX)),
+            ("null", None),
+            ("\"many\"", None),
+            ("[3]", None),
+        ] {
+            assert_eq!(page_count(&envelope(&format!(r#"{{"PageCount":{form}}}"#))), count, "{form}");
+        }
+        assert_eq!(page_count(&envelope("{}")), None);
+    }
+
+    #[test]
+    fn false_may_be_a_string_and_anything_else_is_valid() {
+        for (form, expected) in [("false", true), ("\"False\"", true), ("true", false), ("null", false), ("0", false)] {
+            assert_eq!(is_false(&envelope(&format!(r#"{{"IsValid":{form}}}"#))), expected, "{form}");
+        }
+    }
+
+    #[test]
+    fn p7_errors_of_any_shape_are_shown_without_secrets() {
+        let redactor = Redactor::new(vec![Secret::new("s3cret-value")]);
+        for (raw, shown) in [
+            (r#""boom""#, "boom"),
+            (r#"["one", {"code":2}]"#, r#"one; {"code":2}"#),
+            (r#"{"token":"\u00733cret-value"}"#, r#"{"token":"***"}"#),
+            (r#""\u0053\u0033CRET-value is wrong""#, "*** is wrong"),
+            ("17", "17"),
+        ] {
+            let errors: Box<RawValue> = serde_json::from_str(raw).unwrap();
+            assert_eq!(redactor.clean(&plain(&errors)), shown);
+        }
     }
 }

@@ -51,11 +51,7 @@ impl TestDatabase {
         admin.close().await.unwrap();
         let mut url = server::shared().url.clone();
         url.set_path(&name);
-        let options: PgConnectOptions = url.as_str().parse().unwrap();
-        let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS_MAX)
-            .acquire_timeout(Duration::from_secs(30))
-            .connect_lazy_with(options.disable_statement_logging());
+        let pool = pool_of(&url, CONNECTIONS_MAX);
         Self { name, url, pool }
     }
 
@@ -81,6 +77,11 @@ impl TestDatabase {
     /// A pool of a few connections.
     pub fn pool(&self) -> PgPool {
         self.pool.clone()
+    }
+
+    /// Another pool, of so many connections: it stands for a process of its own.
+    pub fn another_pool(&self, connections_max: u32) -> PgPool {
+        pool_of(&self.url, connections_max)
     }
 
     /// A session of its own, for locks and temporary tables.
@@ -109,6 +110,14 @@ impl Drop for TestDatabase {
         // task of the very runtime that stands still here.
         wait.recv_timeout(DROP_WAIT).unwrap_or_default();
     }
+}
+
+fn pool_of(url: &Url, connections_max: u32) -> PgPool {
+    let options: PgConnectOptions = url.as_str().parse().unwrap();
+    PgPoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(Duration::from_secs(30))
+        .connect_lazy_with(options.disable_statement_logging())
 }
 
 /// The name of the migrated template, made if this set of migrations has none yet.

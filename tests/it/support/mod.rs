@@ -7,7 +7,9 @@ mod folder;
 mod reaper;
 mod server;
 pub mod wait;
+pub mod world;
 
 pub use self::database::TestDatabase;
 pub use self::folder::ServerFolder;
 pub use self::wait::eventually;
+pub use self::world::World;

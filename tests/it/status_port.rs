@@ -1,7 +1,4 @@
 //! The status port over real HTTP and a real Postgres, polite clients and hostile ones.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
-
-mod database;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,7 +8,6 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 use chrono_tz::Tz;
-use database::Database;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tidegate::config::{self, CatchUp, Config, Job, Log, LogFormat};
@@ -24,6 +20,8 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::TestDatabase;
 
 struct Port {
     address: SocketAddr,
@@ -134,8 +132,8 @@ fn quota() -> QuotaReader {
 
 #[tokio::test]
 async fn readiness_follows_start_database_and_end() {
-    let database = Database::fresh().await;
-    let port = Port::open(database.pool.clone(), no_quota()).await;
+    let database = TestDatabase::create().await;
+    let port = Port::open(database.pool(), no_quota()).await;
     assert_eq!(port.get("/healthz").await.0, 200);
     let (status, text) = port.get("/readyz").await;
     assert!(status == 503 && text.ends_with("not ready: the configuration is not loaded yet\n"), "{text}");
@@ -146,7 +144,6 @@ async fn readiness_follows_start_database_and_end() {
     assert!(status == 503 && text.ends_with("not ready: shutting down\n"), "{text}");
     assert_eq!(port.get("/healthz").await.0, 200);
     port.close().await;
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -166,9 +163,9 @@ async fn without_a_database_the_process_is_alive_but_not_ready() {
 
 #[tokio::test]
 async fn the_page_and_its_json_show_what_runs_what_failed_and_how_fresh_data_are() {
-    let database = Database::fresh().await;
-    fill(&database.pool).await;
-    let port = Port::open(database.pool.clone(), quota()).await;
+    let database = TestDatabase::create().await;
+    fill(&database.pool()).await;
+    let port = Port::open(database.pool(), quota()).await;
     let (status, page) = port.get("/").await;
     assert_eq!(status, 200);
     for expected in ["lynn-hourly", "America/Santiago", "survey_result", "token &lt;refused&gt;", "renew it", "25.0 %"]
@@ -189,14 +186,13 @@ async fn the_page_and_its_json_show_what_runs_what_failed_and_how_fresh_data_are
     assert!(near(freshness[0], 300.0), "a list is as old as its last success: {body}");
     assert!(near(freshness[1], 3_600.0) && freshness[2].is_null(), "{body}");
     port.close().await;
-    database.drop().await;
 }
 
 #[tokio::test]
 async fn metrics_count_this_process_and_measure_what_all_share() {
-    let database = Database::fresh().await;
-    fill(&database.pool).await;
-    let port = Port::open(database.pool.clone(), quota()).await;
+    let database = TestDatabase::create().await;
+    fill(&database.pool()).await;
+    let port = Port::open(database.pool(), quota()).await;
     let (metrics, took) = (&port.metrics, Duration::from_millis(30));
     metrics.run_ended("lynn-hourly", RunOutcome::Failed);
     metrics.rows("acme-lynn", "survey_result", RowChange::Inserted, 12);
@@ -227,19 +223,18 @@ async fn metrics_count_this_process_and_measure_what_all_share() {
     }
     assert!(text.contains("tidegate_stream_freshness_seconds{connection=\"acme-lynn\",stream=\"campaigns\"} 300"));
     assert!(text.ends_with("# EOF\n"));
-    let documented = include_str!("../docs/metrics.md");
+    let documented = include_str!("../../docs/metrics.md");
     for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
         let known = ["", "_total", "_info"].iter().any(|end| documented.contains(&format!("`{name}{end}`")));
         assert!(known, "{name} is not in docs/metrics.md");
     }
     port.close().await;
-    database.drop().await;
 }
 
 #[tokio::test]
 async fn only_get_is_answered_and_nothing_large_is_read() {
-    let database = Database::fresh().await;
-    let port = Port::open(database.pool.clone(), no_quota()).await;
+    let database = TestDatabase::create().await;
+    let port = Port::open(database.pool(), no_quota()).await;
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
         let answer = port.ask(&format!("{method} /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")).await;
         assert!(answer.starts_with("HTTP/1.1 405"), "{method}: {answer}");
@@ -252,13 +247,12 @@ async fn only_get_is_answered_and_nothing_large_is_read() {
     let _noise = port.ask("\u{16}\u{3}\u{1} hello\r\n\r\n").await;
     assert_eq!(port.get("/healthz").await.0, 200);
     port.close().await;
-    database.drop().await;
 }
 
 #[tokio::test]
 async fn clients_that_hold_every_place_are_dropped_and_the_port_stops_in_time() {
-    let database = Database::fresh().await;
-    let port = Port::open(database.pool.clone(), no_quota()).await;
+    let database = TestDatabase::create().await;
+    let port = Port::open(database.pool(), no_quota()).await;
     let mut silent = Vec::new();
     for _ in 0..70 {
         let mut stream = TcpStream::connect(port.address).await.unwrap();
@@ -269,5 +263,4 @@ async fn clients_that_hold_every_place_are_dropped_and_the_port_stops_in_time() 
     assert_eq!(answered.expect("places are freed").0, 200);
     let stopped = tokio::time::timeout(Duration::from_secs(5), port.close()).await;
     assert!(stopped.is_ok(), "silent clients do not delay the end");
-    database.drop().await;
 }

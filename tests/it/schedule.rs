@@ -1,19 +1,29 @@
 //! Enqueueing against a real Postgres (promise 8).
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on panics")]
-
-mod database;
 
 use std::time::Duration as Pause;
 
 use chrono::{DateTime, Duration, NaiveDate, Utc};
 use chrono_tz::Tz;
-use database::Database;
+use sqlx::PgPool;
 use tidegate::catalogue;
 use tidegate::config::{CatchUp, Job, JobStream, NewFields, SliceLength};
 use tidegate::schedule::{ByHand, EnqueueError, Enqueued, enqueue_due, enqueue_manual};
 use tidegate::vendor::Vendor;
 
+use crate::support::TestDatabase;
+
+struct Database {
+    pool: PgPool,
+    _database: TestDatabase,
+}
+
 impl Database {
+    /// With a connection for each of the schedulers that are to meet.
+    async fn fresh() -> Self {
+        let database = TestDatabase::create().await;
+        Self { pool: database.another_pool(20), _database: database }
+    }
+
     async fn due(&self, jobs: &[&Job], now: DateTime<Utc>) -> Vec<Enqueued> {
         let mut conn = self.pool.acquire().await.unwrap();
         enqueue_due(&mut conn, jobs, now).await.unwrap()
@@ -94,7 +104,6 @@ async fn p8_a_firing_becomes_one_run_with_a_task_per_stream() {
     assert_eq!(run, ("acme-lynn".to_owned(), "schedule".to_owned(), 7, "queued".to_owned()));
     database.end_runs("succeeded").await;
     assert!(database.firings(&hourly, "2026-01-01T10:15:01Z").await.is_empty(), "the same firing never runs twice");
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -115,7 +124,6 @@ async fn p8_many_schedulers_enqueue_one_firing_once() {
         database.end_runs("succeeded").await;
     }
     assert_eq!(database.runs().await, 50);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -130,7 +138,6 @@ async fn p8_schedulers_on_both_sides_of_a_firing_leave_one_unfinished_run() {
     });
     futures_util::future::join_all(replicas).await;
     assert_eq!(database.runs().await, 1);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -155,7 +162,6 @@ async fn p8_after_downtime_each_job_catches_up_as_it_says() {
         assert_eq!(database.firings(&hourly, "2026-01-01T06:15:00Z").await, [at("2026-01-01T06:15:00Z")]);
         database.end_runs("succeeded").await;
     }
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -165,7 +171,6 @@ async fn p8_a_restart_before_the_first_firing_forgets_nothing() {
     assert!(database.firings(&daily, "2026-01-01T20:00:00Z").await.is_empty());
     // Down over 03:00, up again at nine.
     assert_eq!(database.firings(&daily, "2026-01-02T09:00:00Z").await, [at("2026-01-02T03:00:00Z")]);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -176,7 +181,6 @@ async fn p8_runs_that_were_pruned_do_not_come_back() {
     assert_eq!(database.firings(&yearly, "2026-01-01T00:00:00Z").await.len(), 1);
     sqlx::query("delete from tidegate.run").execute(&database.pool).await.unwrap();
     assert!(database.firings(&yearly, "2026-06-01T00:00:00Z").await.is_empty());
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -199,7 +203,6 @@ async fn p8_a_job_never_has_two_unfinished_scheduled_runs() {
         assert_eq!(database.firings(&often, "2026-01-01T00:18:00Z").await, expected, "{catch_up:?}");
         database.end_runs("succeeded").await;
     }
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -213,7 +216,6 @@ async fn p8_firings_of_a_pause_pass_and_are_not_made_up_for() {
     hourly.paused = false;
     assert!(database.firings(&hourly, "2026-01-01T04:30:00Z").await.is_empty());
     assert_eq!(database.firings(&hourly, "2026-01-01T05:15:00Z").await, [at("2026-01-01T05:15:00Z")]);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -229,7 +231,6 @@ async fn p8_a_new_expression_does_not_fire_for_the_past() {
     database.end_runs("succeeded").await;
     hourly.timezone = Tz::Asia__Kolkata;
     assert!(database.firings(&hourly, "2026-01-01T10:50:00Z").await.is_empty(), "10:45Z is 16:15 in Kolkata");
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -245,7 +246,6 @@ async fn p8_replicas_that_disagree_about_the_expression_lose_no_firing() {
         database.end_runs("succeeded").await;
     }
     assert_eq!(enqueued.iter().map(|run| run.scheduled_for).collect::<Vec<_>>(), [at("2026-01-01T10:15:00Z")]);
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -270,7 +270,6 @@ async fn runs_by_hand_are_no_firings() {
     assert_eq!(row, ("backfill".to_owned(), -993, from, to, true));
     drop(conn);
     assert_eq!(database.firings(&hourly, "2026-01-01T00:15:00Z").await.len(), 1, "they do not block the schedule");
-    database.drop().await;
 }
 
 #[tokio::test]
@@ -284,6 +283,4 @@ async fn jobs_without_a_schedule_wait_to_be_asked_and_a_wrong_one_is_named() {
     let mut conn = database.pool.acquire().await.unwrap();
     let refused = enqueue_due(&mut conn, &[&wrong], at("2026-01-01T00:00:00Z")).await;
     assert!(matches!(refused, Err(EnqueueError::Schedule { job, .. }) if job == "wrong"));
-    drop(conn);
-    database.drop().await;
 }

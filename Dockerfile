@@ -1,0 +1,46 @@
+# syntax=docker/dockerfile:1
+
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+ENV SQLX_OFFLINE=true CARGO_TERM_PROGRESS_WHEN=never
+
+# The dependencies, in a layer that only a change of Cargo.toml or Cargo.lock makes anew. The manifest loses the tests, benches
+# and examples that it may name: they are no part of the image, and cargo would look for their files.
+COPY Cargo.toml Cargo.lock ./
+RUN awk '/^\[/ { keep = !/^\[\[(test|bench|example)\]\]/ } keep' Cargo.toml > /manifest \
+    && mv /manifest Cargo.toml \
+    && mkdir src \
+    && echo 'fn main() {}' > src/main.rs \
+    && touch src/lib.rs \
+    && cargo build --release --locked \
+    && rm -r src
+
+# `build.r[s]` takes the file along once there is one.
+COPY Cargo.lock build.r[s] ./
+COPY .sqlx ./.sqlx
+COPY config ./config
+COPY migrations ./migrations
+COPY src ./src
+# Cargo goes by times, and what was copied may be older than the stand-ins above.
+RUN touch src/main.rs src/lib.rs && cargo build --release --locked
+
+FROM debian:bookworm-slim
+# The system's certificates are what vendors' hosts are checked against.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && groupadd --gid 10001 tidegate \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/tidegate --shell /usr/sbin/nologin tidegate \
+    && install --directory --owner=10001 --group=10001 --mode=750 /var/lib/tidegate \
+    && install --directory /etc/tidegate
+COPY --from=build /src/target/release/tidegate /usr/local/bin/tidegate
+COPY LICENSE NOTICE /usr/share/doc/tidegate/
+
+# Mount a folder with tidegate.yaml and jobs/*.yaml here. The status port listens on every interface of the container.
+ENV TIDEGATE_CONFIG=/etc/tidegate TIDEGATE__SERVER__LISTEN=0.0.0.0:8080
+EXPOSE 8080
+WORKDIR /var/lib/tidegate
+USER 10001:10001
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 CMD ["/usr/local/bin/tidegate", "health"]
+ENTRYPOINT ["/usr/local/bin/tidegate"]
+CMD ["run"]

@@ -1,0 +1,313 @@
+//! The command line. Help texts say what a command does to the world and show it in use.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use chrono::NaiveDate;
+use clap::{Args, Parser, Subcommand};
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 something failed and is named on standard error; 2 the command line or the configuration is wrong.
+
+First steps:
+  tidegate demo                 see it at work, with nothing to set up
+  tidegate check --offline      is my configuration right?
+  tidegate check                can it log in everywhere?
+  tidegate sync JOB             read once, now
+  tidegate run                  the daemon";
+
+/// Keeps a Postgres warehouse in step with the reports of customer-care vendors, inside their quotas
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// The configuration: a file or a folder
+    ///
+    /// In a folder, `tidegate.yaml` and every `jobs/*.yaml` are read and merged.
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "TIDEGATE_CONFIG",
+        hide_env_values = true,
+        default_value = "config"
+    )]
+    pub config: PathBuf,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon: schedules, workers, status page
+    ///
+    /// SIGTERM or Ctrl-C stops it at the next checkpoint, within 10 s. SIGHUP or a changed file reloads the jobs; a
+    /// faulty configuration is refused and the one before stays in force.
+    #[command(verbatim_doc_comment)]
+    Run(RunArgs),
+    /// Run jobs once, now, in the foreground, to the end
+    ///
+    /// Waits for quotas as long as they take. Exits with 1 if any stream failed. Ctrl-C stops at the next checkpoint;
+    /// the next run goes on from there.
+    #[command(verbatim_doc_comment)]
+    Sync(SyncArgs),
+    /// Read a past range again, at lower priority
+    ///
+    /// Rows end up as the vendor reports them now. Interrupted, it is resumed by a worker of `tidegate run`, or by the
+    /// same command.
+    #[command(verbatim_doc_comment)]
+    Backfill(BackfillArgs),
+    /// What a run would do now: slices, calls, bytes, and when the quotas allow it to end
+    ///
+    /// Sends nothing and changes nothing.
+    #[command(verbatim_doc_comment)]
+    Plan(PlanArgs),
+    /// Check the configuration, and log in to every connection and database
+    ///
+    /// Logging in obtains a token where a vendor has tokens, which counts against its quota; no report is read. With
+    /// --offline nothing is contacted.
+    #[command(verbatim_doc_comment)]
+    Check(CheckArgs),
+    /// What is due, what waits, how fresh each stream is, what failed
+    Status(StatusArgs),
+    /// What ran, newest first
+    Runs(RunsArgs),
+    /// What each connection has used of its vendor's limits
+    Quota(QuotaArgs),
+    /// How far each stream has been read; `cursors reset` reads again
+    Cursors(CursorsArgs),
+    /// Records that could not become rows, newest first, and why
+    ///
+    /// They hold what the vendor sent, so their content is shown with --record only.
+    #[command(verbatim_doc_comment)]
+    Rejects(RejectsArgs),
+    /// The catalogue: every stream, its table, key, cursor and columns
+    ///
+    /// Needs no configuration; with one, the extra reports of its connections are listed too.
+    #[command(verbatim_doc_comment)]
+    Streams(StreamsArgs),
+    /// Bring the database to this version
+    ///
+    /// `run` and `sync` do it too. One process at a time, any number may try.
+    #[command(verbatim_doc_comment)]
+    Migrate,
+    /// Print the JSON Schema of the configuration, for editors
+    ///
+    /// `tidegate schema > tidegate.schema.json`, and at the top of a YAML file:
+    /// `# yaml-language-server: $schema=tidegate.schema.json`
+    #[command(verbatim_doc_comment)]
+    Schema,
+    /// Serve the vendor simulators, with their documented limits enforced
+    ///
+    /// Point a connection's `base_url` there to try a configuration without a vendor.
+    #[command(verbatim_doc_comment)]
+    Simulate(SimulateArgs),
+    /// Everything on one machine: embedded Postgres, simulators, sample jobs, daemon
+    ///
+    /// Nothing to set up. Started again, it goes on where it was.
+    #[command(verbatim_doc_comment)]
+    Demo(DemoArgs),
+    /// Ask the daemon of this configuration whether it is alive; for container health checks
+    #[command(hide = true)]
+    Health(HealthArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidegate sync                                  all jobs but the paused ones
+  tidegate sync lynn-hourly                      this job, paused or not
+  tidegate sync lynn-hourly --stream survey_result")]
+pub struct SyncArgs {
+    /// Jobs to run; all that are not paused, if none is named
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+    /// Only this stream; may be given several times
+    #[arg(long = "stream", value_name = "STREAM")]
+    pub streams: Vec<String>,
+    /// Print the result as one JSON document, without progress
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidegate backfill lynn-hourly --from 2026-01-01 --to 2026-02-01      all of January
+  tidegate backfill lynn-hourly --from 2026-01-01 --to 2026-02-01 --stream survey_result")]
+pub struct BackfillArgs {
+    /// The job whose streams are read
+    pub job: String,
+    /// First day of the range, in the job's zone
+    #[arg(long, value_name = "DATE")]
+    pub from: NaiveDate,
+    /// Day behind the last of the range
+    #[arg(long, value_name = "DATE")]
+    pub to: NaiveDate,
+    /// Only this stream; may be given several times
+    #[arg(long = "stream", value_name = "STREAM")]
+    pub streams: Vec<String>,
+    /// Print the result as one JSON document, without progress
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Jobs to plan; all, if none is named
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidegate check --offline                       in a pre-commit hook
+  tidegate --config /etc/tidegate check          before a restart")]
+pub struct CheckArgs {
+    /// Contact nothing: only the files are checked
+    #[arg(long)]
+    pub offline: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidegate runs                                  the last runs of all jobs
+  tidegate runs lynn-hourly --limit 1 --tasks    what the last run did, stream by stream")]
+pub struct RunsArgs {
+    /// Only runs of this job
+    pub job: Option<String>,
+    /// Runs shown at most
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+    /// Show what each stream of a run read and changed
+    #[arg(long)]
+    pub tasks: bool,
+    /// Print one JSON document; tasks are always in it
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct QuotaArgs {
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct CursorsArgs {
+    #[command(subcommand)]
+    pub action: Option<CursorsAction>,
+    /// Only streams of this job
+    pub job: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CursorsAction {
+    /// Forget how far streams were read, so that the next run reads again
+    ///
+    /// No row is touched now: a slice that is read again ends as the vendor reports it then. On a terminal it asks
+    /// before it does anything; elsewhere, and with --yes, it does not. Refused while a run reads the stream.
+    #[command(verbatim_doc_comment)]
+    Reset(ResetArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidegate cursors reset lynn-hourly --to 2026-03-01                   everything since March
+  tidegate cursors reset lynn-hourly --stream survey_result            one stream from its start, on a new grid if
+                                                                       `slice` or `timezone` changed")]
+pub struct ResetArgs {
+    /// The job whose streams are reset
+    pub job: String,
+    /// Only this stream; may be given several times
+    #[arg(long = "stream", value_name = "STREAM")]
+    pub streams: Vec<String>,
+    /// First day to read again, in the stream's zone; everything since the job's start, if left out
+    #[arg(long, value_name = "DATE")]
+    pub to: Option<NaiveDate>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Print the result as one JSON document; does not ask
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RejectsArgs {
+    /// Only records of this job's streams
+    pub job: Option<String>,
+    /// Records shown at most
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+    /// Show the records themselves: they are vendor data, and may be personal
+    #[arg(long)]
+    pub record: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidegate streams                               one line per stream
+  tidegate streams lynn_reporting                with every column
+  tidegate streams lynn_reporting --discovered   with those that appeared with the data")]
+pub struct StreamsArgs {
+    /// Only this vendor, in full
+    pub vendor: Option<String>,
+    /// Ask the database for the columns that appeared with the data
+    #[arg(long)]
+    pub discovered: bool,
+    /// Print one JSON document, in full
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// Where to listen; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
+    pub listen: SocketAddr,
+    /// Divide every period by this: limits, token lifetimes
+    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    pub speed: f64,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Run every sample job once, print what was loaded, and end
+    #[arg(long)]
+    pub once: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct HealthArgs {
+    /// Where the daemon listens, if not where the configuration says
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+}

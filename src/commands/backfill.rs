@@ -1,0 +1,23 @@
+//! `tidegate backfill`: reads a past range again, below every scheduled run.
+
+use chrono::Utc;
+
+use super::sync::foreground;
+use super::{BackfillArgs, CommandError, Context, Exit, names};
+use crate::schedule::ByHand;
+use crate::worker::grid::midnight;
+
+pub async fn run(context: Context, args: BackfillArgs) -> anyhow::Result<Exit> {
+    let config = context.config.clone();
+    let job = names::job(&config, &args.job)?;
+    let streams = names::streams(job, &args.streams)?;
+    if args.from >= args.to {
+        let message = format!("--from {} must be before --to {}, the day behind the range", args.from, args.to);
+        return Err(CommandError::Usage(message).into());
+    }
+    let (from, to) = (midnight(args.from, job.timezone), midnight(args.to, job.timezone));
+    if from > Utc::now() {
+        return Err(CommandError::Usage(format!("--from {} lies ahead: nothing is there to be read", args.from)).into());
+    }
+    foreground(&context, vec![(job, streams, ByHand::Backfill { from, to })], args.json).await
+}

@@ -1,0 +1,166 @@
+//! `tidegate check`: is the configuration right, and do all credentials work? Sends logins and no report call.
+
+mod probe;
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use self::probe::{Finding, Probes};
+use super::failure::{hide, say};
+use super::output::{self, Table, plain};
+use super::{CheckArgs, Context, Exit, show};
+use crate::config::{Config, Job, show_duration};
+use crate::quota::Unit;
+use crate::schedule::Schedule;
+
+#[derive(Debug, Serialize)]
+struct Document {
+    /// Nothing that was checked is wrong.
+    ok: bool,
+    offline: bool,
+    database: Database,
+    connections: Vec<ConnectionEntry>,
+    jobs: Vec<JobEntry>,
+}
+
+#[derive(Debug, Serialize)]
+struct Database {
+    place: String,
+    #[serde(flatten)]
+    finding: Finding,
+}
+
+#[derive(Debug, Serialize)]
+struct ConnectionEntry {
+    connection: String,
+    vendor: &'static str,
+    base_url: String,
+    quotas: Vec<String>,
+    #[serde(flatten)]
+    finding: Finding,
+}
+
+#[derive(Debug, Serialize)]
+struct JobEntry {
+    job: String,
+    connection: String,
+    streams: Vec<String>,
+    schedule: Option<String>,
+    timezone: &'static str,
+    paused: bool,
+    next_firing: Option<DateTime<Utc>>,
+    /// The same on the clock of the job's zone.
+    next_firing_local: Option<String>,
+}
+
+pub async fn run(context: Context, args: CheckArgs) -> anyhow::Result<Exit> {
+    let probes = if args.offline { Probes::default() } else { probe::all(&context).await? };
+    let document = document(&context.config, probes, args.offline, Utc::now());
+    if args.json {
+        output::print_json(&document)?;
+    } else {
+        output::print(&text(&document))?;
+    }
+    if document.ok {
+        return Ok(Exit::Done);
+    }
+    say(&hide(failures(&document), &context.secrets()));
+    Ok(Exit::Failed)
+}
+
+fn document(config: &Config, mut probes: Probes, offline: bool, now: DateTime<Utc>) -> Document {
+    let connections: Vec<ConnectionEntry> = config
+        .connections
+        .values()
+        .map(|connection| ConnectionEntry {
+            connection: connection.name.clone(),
+            vendor: connection.vendor().name(),
+            base_url: connection.base_url.to_string(),
+            quotas: connection.limits.iter().map(quota).collect(),
+            finding: probes.connections.remove(&connection.name).unwrap_or_default(),
+        })
+        .collect();
+    let database = Database { place: probe::place(config), finding: probes.database };
+    let bad = connections.iter().map(|connection| &connection.finding).chain([&database.finding]).any(Finding::is_bad);
+    let jobs = config.jobs.values().map(|job| JobEntry::new(job, now)).collect();
+    Document { ok: !bad, offline, database, connections, jobs }
+}
+
+/// `requests 1/4s`.
+fn quota(limit: &crate::quota::Limit) -> String {
+    let amount = match limit.unit {
+        Unit::Calls => limit.amount.to_string(),
+        Unit::Bytes => show::bytes(limit.amount),
+    };
+    format!("{} {amount}/{}", limit.name, show_duration(limit.per))
+}
+
+impl JobEntry {
+    fn new(job: &Job, now: DateTime<Utc>) -> Self {
+        let schedule = job.schedule.as_deref().and_then(|expression| Schedule::parse(expression, job.timezone).ok());
+        let next = schedule.filter(|_| !job.paused).and_then(|schedule| schedule.next_after(now));
+        Self {
+            job: job.name.clone(),
+            connection: job.connection.clone(),
+            streams: job.streams.iter().map(|entry| entry.stream.name.clone().into_owned()).collect(),
+            schedule: job.schedule.clone(),
+            timezone: job.timezone.name(),
+            paused: job.paused,
+            next_firing: next,
+            next_firing_local: next
+                .map(|at| at.with_timezone(&job.timezone).format("%Y-%m-%d %H:%M:%S %Z").to_string()),
+        }
+    }
+}
+
+fn text(document: &Document) -> String {
+    let mut text = format!("database {}: {}\n", plain(&document.database.place), document.database.finding);
+    if document.connections.is_empty() {
+        text.push_str("\nno connection is configured; see `config/jobs/lynn.yaml` for one\n");
+    } else {
+        let mut table = Table::new().left(&["CONNECTION", "VENDOR", "BASE URL", "LOGIN", "QUOTAS"]);
+        for entry in &document.connections {
+            table.row([
+                entry.connection.clone(),
+                entry.vendor.to_owned(),
+                entry.base_url.clone(),
+                entry.finding.to_string(),
+                entry.quotas.join(", "),
+            ]);
+        }
+        let _ = write!(text, "\n{}", table.show());
+    }
+    if document.jobs.is_empty() {
+        text.push_str("\nno job is configured; nothing will run\n");
+    } else {
+        let mut table = Table::new().left(&["JOB", "CONNECTION", "SCHEDULE", "NEXT FIRING", "IN UTC", "STREAMS"]);
+        for entry in &document.jobs {
+            let idle = if entry.paused { "paused" } else { "by hand" };
+            table.row([
+                entry.job.clone(),
+                entry.connection.clone(),
+                show::text(entry.schedule.as_deref()),
+                entry.next_firing_local.clone().unwrap_or_else(|| idle.to_owned()),
+                entry.next_firing.map_or_else(|| show::NOTHING.to_owned(), show::time),
+                entry.streams.join(", "),
+            ]);
+        }
+        let _ = write!(text, "\n{}", table.show());
+    }
+    text
+}
+
+fn failures(document: &Document) -> String {
+    let mut text = String::new();
+    let places =
+        document.connections.iter().map(|entry| (format!("connection `{}`", entry.connection), &entry.finding));
+    for (place, finding) in [("database".to_owned(), &document.database.finding)].into_iter().chain(places) {
+        if let Finding::Failed { error, hint } = finding {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "error: {}: {}\nhint: {}", plain(&place), plain(error), plain(hint));
+        }
+    }
+    text
+}

@@ -1,0 +1,157 @@
+//! Logs in to the database and to every connection.
+//!
+//! A login is a call like any other: it is reserved in the ledger before it is sent (promise 2), and the ledger is in the
+//! database. So nothing is sent while the database is away or lacks its schema.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use chrono::Utc;
+use futures_util::future::join_all;
+use serde::Serialize;
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use tokio::time::timeout;
+
+use super::super::context::require_schema;
+use super::super::{CommandError, Context};
+use crate::config::{Config, Connection};
+use crate::http::{Gate, HttpError, Retry};
+use crate::quota::{Ledger, LedgerKey};
+use crate::vendor::{Source, StepError};
+use crate::worker::policy::{self, TaskError};
+
+/// A login may have to wait this long for its quota; beyond, the quota is reported instead.
+const QUOTA_WAIT_MAX: Duration = Duration::from_mins(1);
+/// A vendor that takes longer to answer is reported as silent, whatever `request_timeout` allows a report.
+const ANSWER_MAX: Duration = Duration::from_mins(1);
+/// The database has to say that it is there, and whether its schema is.
+const DATABASE_WITHIN: Duration = Duration::from_secs(10);
+/// A person waits for the answer: before everything that runs by itself.
+const PRIORITY: i32 = i32::MAX;
+
+/// What came of one check.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub(super) enum Finding {
+    Ok {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
+    Failed {
+        error: String,
+        hint: String,
+    },
+    #[default]
+    NotChecked,
+}
+
+/// The findings, connections by name.
+#[derive(Debug, Default)]
+pub(super) struct Probes {
+    pub(super) database: Finding,
+    pub(super) connections: BTreeMap<String, Finding>,
+}
+
+impl Finding {
+    pub(super) const fn is_bad(&self) -> bool {
+        matches!(self, Self::Failed { .. })
+    }
+
+    fn of(error: &anyhow::Error) -> Self {
+        let hint = match error.downcast_ref() {
+            Some(CommandError::Failed { hint, .. }) => hint.clone(),
+            _ => "see `database` and `embedded` in the configuration, and the server's log".to_owned(),
+        };
+        Self::Failed { error: format!("{error:#}"), hint }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ok { detail: Some(detail) } => write!(formatter, "ok, {detail}"),
+            Self::Ok { detail: None } => formatter.write_str("ok"),
+            Self::Failed { .. } => formatter.write_str("failed"),
+            Self::NotChecked => formatter.write_str("not checked"),
+        }
+    }
+}
+
+/// Where the database is, without user and password.
+pub(super) fn place(config: &Config) -> String {
+    let Some(url) = &config.database.url else {
+        return format!("embedded in {}", config.embedded.data_dir.display());
+    };
+    url.expose().parse::<PgConnectOptions>().map_or_else(
+        |_| "at an unreadable URL".to_owned(),
+        |options| {
+            format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or_default())
+        },
+    )
+}
+
+/// Checks everything that can be reached. An error means that the command was interrupted.
+pub(super) async fn all(context: &Context) -> anyhow::Result<Probes> {
+    if let Err(error) = context.require_cluster() {
+        return Ok(Probes { database: Finding::of(&error.into()), connections: BTreeMap::new() });
+    }
+    let probing = context.with_database(async |database| {
+        let answer = timeout(DATABASE_WITHIN, ask(&database.pool));
+        let detail = answer.await.unwrap_or_else(|_| Err(silent_database().into()))?;
+        let logins = context
+            .config
+            .connections
+            .values()
+            .map(|connection| async { (connection.name.clone(), log_in(&database.pool, connection).await) });
+        let connections = Box::pin(join_all(logins)).await.into_iter().collect();
+        Ok(Probes { database: Finding::Ok { detail: Some(detail) }, connections })
+    });
+    match Box::pin(probing).await {
+        Err(error) if matches!(error.downcast_ref(), Some(CommandError::Interrupted)) => Err(error),
+        Err(error) => Ok(Probes { database: Finding::of(&error), connections: BTreeMap::new() }),
+        Ok(probes) => Ok(probes),
+    }
+}
+
+fn silent_database() -> CommandError {
+    CommandError::failed("it does not answer", "look at its log and load, then try again")
+}
+
+async fn ask(pool: &PgPool) -> anyhow::Result<String> {
+    let mut conn = pool.acquire().await?;
+    require_schema(&mut conn).await?;
+    let version = sqlx::query_scalar!(r#"select current_setting('server_version') as "version!""#);
+    Ok(format!("PostgreSQL {}", version.fetch_one(&mut *conn).await?))
+}
+
+async fn log_in(pool: &PgPool, connection: &Connection) -> Finding {
+    let within = QUOTA_WAIT_MAX + ANSWER_MAX.min(connection.request_timeout) + DATABASE_WITHIN;
+    let error = match timeout(within, Box::pin(send_login(pool, connection))).await {
+        Ok(Ok(())) => return Finding::Ok { detail: None },
+        Ok(Err(error)) => TaskError::from(error),
+        Err(_) => {
+            return Finding::Failed {
+                error: format!("no answer within {} s", within.as_secs()),
+                hint: "check that base_url is right and that the host can be reached from here".to_owned(),
+            };
+        }
+    };
+    let hint = policy::hint(&error).to_owned();
+    Finding::Failed { error: format!("{:#}", anyhow::Error::from(error)), hint }
+}
+
+async fn send_login(pool: &PgPool, connection: &Connection) -> Result<(), StepError> {
+    let key = LedgerKey::derive(pool, &connection.base_url, &connection.settings.credential())
+        .await
+        .map_err(|source| crate::quota::LedgerError::Database { connection: connection.name.clone(), source })
+        .map_err(HttpError::from)?;
+    let ledger =
+        Ledger::open(pool.clone(), &key, &connection.name, connection.limits.clone()).await.map_err(HttpError::from)?;
+    // Once: what fails now is what the operator wants to see, and every try costs quota.
+    let retry = Retry { attempts_max: 1, ..connection.retry.clone() };
+    let gate = Gate::new(ledger, connection.request_timeout.min(ANSWER_MAX), retry)?;
+    let session = gate.session(PRIORITY, Utc::now());
+    Source::new(&connection.base_url, &connection.settings).log_in(&session).await
+}

@@ -1,0 +1,192 @@
+//! `tidegate demo`: embedded Postgres, simulators, sample jobs and the daemon in one process, with nothing to set up.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::PgPool;
+
+use super::output::{self, Table};
+use super::sync::foreground;
+use super::{CommandError, Context, DemoArgs, Exit, show};
+use crate::app::{Daemon, Database, Reload, follow};
+use crate::config::{self, Config};
+use crate::schedule::{ByHand, Schedule, enqueue_manual};
+use crate::simulator::{self, Options, Simulator};
+use crate::store::{demo, migrate};
+
+/// Where everything of the demo lies; deleted, the next demo starts afresh.
+const FOLDER: &str = "data/demo";
+/// Divides the simulators' periods; the sample jobs' quotas are divided by the same.
+const SPEED: f64 = 20.0;
+/// The simulators' port, if it is free: the same at every start.
+const PORT: u16 = 8090;
+/// The sample jobs begin so many days back.
+const DAYS_BACK: i64 = 3;
+/// The sample jobs, written to the demo's folder at the first start.
+const JOBS: &[(&str, &str)] = &[("lynn.yaml", include_str!("../../config/demo/lynn.yaml"))];
+
+pub async fn run(context: Context, args: DemoArgs) -> anyhow::Result<Exit> {
+    let simulator = simulate().await?;
+    let folder = PathBuf::from(FOLDER);
+    write_jobs(&folder)?;
+    let env = environment(&simulator, &folder);
+    let path = folder.join("config");
+    let outcome = match Config::load(&path, &env) {
+        Err(faults) => Err(faults.into()),
+        Ok(config) => {
+            let context = Context { config: config.into(), config_path: path, ..context };
+            if args.once { once(&context).await } else { daemon(&context, env, &simulator).await }
+        }
+    };
+    simulator.stop().await;
+    outcome
+}
+
+async fn simulate() -> anyhow::Result<Simulator> {
+    let options = |port| Options {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        speed: SPEED,
+        hide_future: true,
+        ..Options::default()
+    };
+    match simulator::start(options(PORT)).await {
+        Ok(simulator) => Ok(simulator),
+        Err(_) => simulator::start(options(0)).await.context("the simulators found no free port on the loopback"),
+    }
+}
+
+/// Writes what is missing of the demo's configuration; what a user changed stays.
+fn write_jobs(folder: &Path) -> anyhow::Result<()> {
+    let jobs = folder.join("config/jobs");
+    let write = |path: PathBuf, text: &str| -> std::io::Result<()> {
+        if path.exists() { Ok(()) } else { fs::write(path, text) }
+    };
+    fs::create_dir_all(&jobs)
+        .and_then(|()| {
+            write(
+                folder.join("config/tidegate.yaml"),
+                "# The demo's own settings; see config/tidegate.yaml of the sources.\n",
+            )
+        })
+        .and_then(|()| JOBS.iter().try_for_each(|(name, text)| write(jobs.join(name), text)))
+        .map_err(|error| {
+            let message = format!("cannot write the demo's configuration to {}: {error}", folder.display());
+            CommandError::failed(message, "start the demo in a folder that you may write to").into()
+        })
+}
+
+/// What the sample jobs refer to. Settings of the surroundings are the demo's business only where they name the demo.
+fn environment(simulator: &Simulator, folder: &Path) -> BTreeMap<String, String> {
+    let account = simulator::lynn::Account::default();
+    let mut env: BTreeMap<String, String> =
+        config::process_env().into_iter().filter(|(name, _)| !name.starts_with("TIDEGATE__DATABASE__")).collect();
+    let start = (Utc::now() - TimeDelta::days(DAYS_BACK)).date_naive();
+    let data_dir = folder.join("postgres").display().to_string();
+    for (name, value) in [
+        ("DEMO_LYNN_URL", simulator.base_url()),
+        ("DEMO_LYNN_TENANT", account.tenant.to_string()),
+        ("DEMO_LYNN_ACCESS_TOKEN", account.access_token),
+        ("DEMO_LYNN_ACCESS_TOKEN_SECRET", account.access_token_secret),
+        ("DEMO_START", start.to_string()),
+        ("TIDEGATE__EMBEDDED__DATA_DIR", data_dir),
+    ] {
+        env.insert(name.to_owned(), value);
+    }
+    env.entry("TIDEGATE__LOG__LEVEL".to_owned()).or_insert_with(|| "warn".to_owned());
+    env
+}
+
+async fn once(context: &Context) -> anyhow::Result<Exit> {
+    let jobs = context.config.jobs.values();
+    let streams = |job: &config::Job| job.streams.iter().map(|entry| entry.stream.name.to_string()).collect();
+    let wanted: Vec<(_, Vec<String>)> = jobs.map(|job| (job, streams(job))).collect();
+    let wanted = wanted
+        .iter()
+        .map(|(job, streams)| (*job, streams.iter().map(String::as_str).collect(), ByHand::Manual))
+        .collect();
+    foreground(context, wanted, false).await
+}
+
+async fn daemon(context: &Context, env: BTreeMap<String, String>, simulator: &Simulator) -> anyhow::Result<Exit> {
+    output::print("starting Postgres …\n")?;
+    let database = Database::own(&context.config, &context.cancel).await?;
+    let outcome = serve(context, env, simulator, &database).await;
+    database.close().await;
+    outcome.map(|()| Exit::Done)
+}
+
+async fn serve(
+    context: &Context,
+    env: BTreeMap<String, String>,
+    simulator: &Simulator,
+    database: &Database,
+) -> anyhow::Result<()> {
+    migrate::migrate(&database.pool).await?;
+    let reload = Reload { path: context.config_path.clone(), env };
+    let mut daemon = Box::pin(Daemon::start((*context.config).clone(), Some(reload), database)).await?;
+    output::print(&format!(
+        "database    {}\nstatus      http://{}/\nsimulator   {}/_sim/stats\njobs        {} (edit them: they are picked up)\n\n",
+        database.psql_line().unwrap_or_default(),
+        daemon.address(),
+        simulator.base_url(),
+        context.config_path.join("jobs").display(),
+    ))?;
+    let told = tokio::select! {
+        told = tell(context, &database.pool) => told,
+        error = daemon.ended() => Err(error.into()),
+        () = context.cancel.cancelled() => Ok(()),
+    };
+    output::print("\nstopping …\n")?;
+    daemon.stop().await;
+    told
+}
+
+/// Runs every job at once instead of at the next full minute, then says what was loaded after every run.
+async fn tell(context: &Context, pool: &PgPool) -> anyhow::Result<()> {
+    let mut runs = Vec::new();
+    let mut connection = pool.acquire().await?;
+    for job in context.config.jobs.values() {
+        let streams: Vec<&str> = job.streams.iter().map(|entry| &*entry.stream.name).collect();
+        runs.push(enqueue_manual(&mut connection, job, &streams, ByHand::Manual).await?);
+    }
+    drop(connection);
+    follow(pool, &runs, |_| {}).await?;
+    let mut told = None;
+    loop {
+        let loaded = demo::loaded(pool).await?;
+        let last_run = demo::last_ended(pool).await?;
+        if last_run != told {
+            told = last_run;
+            let now = Utc::now();
+            output::print(&format!("{}{}\n", table(&loaded, now), next(&context.config, now)))?;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    }
+}
+
+fn table(loaded: &[demo::Loaded], now: DateTime<Utc>) -> String {
+    let mut table = Table::new().left(&["TABLE"]).right(&["ROWS"]).left(&["READ UNTIL", "LAST RUN"]);
+    for stream in loaded {
+        let moment =
+            |at: Option<DateTime<Utc>>| at.map_or_else(|| show::NOTHING.to_owned(), |at| show::moment(at, now));
+        table.row([
+            stream.table.clone(),
+            stream.rows.to_string(),
+            moment(stream.read_until),
+            stream.last_run_state.clone().unwrap_or_else(|| show::NOTHING.to_owned()),
+        ]);
+    }
+    table.show()
+}
+
+fn next(config: &Config, now: DateTime<Utc>) -> String {
+    let due = config.jobs.values().filter_map(|job| {
+        let schedule = Schedule::parse(job.schedule.as_ref()?, job.timezone).ok()?;
+        Some((schedule.next_after(now)?, &job.name))
+    });
+    due.min().map_or_else(String::new, |(at, job)| format!("next run: {job} at {}\n", show::moment(at, now)))
+}

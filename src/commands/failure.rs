@@ -1,0 +1,103 @@
+//! How a command says that it could not do what it was asked: one readable report on standard error, and the exit code.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+use super::Exit;
+use crate::config::Faults;
+use crate::secret::Secret;
+
+/// Causes below the first that are shown.
+const CAUSES_MAX: usize = 8;
+
+/// What commands themselves have to complain about.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The command line names something that does not exist, or that cannot be meant. Exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    #[error("{message}")]
+    Failed { message: String, hint: String },
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl CommandError {
+    pub fn failed(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Failed { message: message.into(), hint: hint.into() }
+    }
+}
+
+/// Prints `error` and says how the process ends.
+pub fn report(error: &anyhow::Error, secrets: &[Secret]) -> Exit {
+    say(&render(error, secrets));
+    exit_of(error)
+}
+
+/// Prints to standard error. That nobody reads it any more changes nothing.
+pub fn say(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+fn exit_of(error: &anyhow::Error) -> Exit {
+    let usage = matches!(error.downcast_ref(), Some(CommandError::Usage(_)));
+    if usage || error.is::<Faults>() { Exit::Usage } else { Exit::Failed }
+}
+
+fn render(error: &anyhow::Error, secrets: &[Secret]) -> String {
+    let mut text = String::new();
+    if let Some(faults) = error.downcast_ref::<Faults>() {
+        let faults_are = if faults.len() == 1 { "1 fault" } else { &format!("{} faults", faults.len()) };
+        let _ = writeln!(text, "error: the configuration has {faults_are}; nothing was done\n{faults}");
+        return hide(text, secrets);
+    }
+    let mut said = error.to_string();
+    let _ = writeln!(text, "error: {said}");
+    for cause in error.chain().skip(1).take(CAUSES_MAX) {
+        let cause = cause.to_string();
+        // Some libraries repeat the cause in their own message.
+        if !said.contains(&cause) {
+            let _ = writeln!(text, "  because: {cause}");
+        }
+        said = cause;
+    }
+    if let Some(CommandError::Failed { hint, .. }) = error.downcast_ref() {
+        let _ = writeln!(text, "hint: {hint}");
+    }
+    hide(text, secrets)
+}
+
+/// A last line of defence (promise 7): no error is made with a secret in it, whatever a server answers.
+pub fn hide(text: String, secrets: &[Secret]) -> String {
+    /// Shorter ones are not secret, and would make holes in ordinary words.
+    const SECRET_BYTES_MIN: usize = 4;
+    secrets
+        .iter()
+        .map(Secret::expose)
+        .filter(|secret| secret.len() >= SECRET_BYTES_MIN)
+        .fold(text, |text, secret| text.replace(secret, "***"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_names_the_causes_once_and_the_remedy() {
+        let cause = anyhow::anyhow!("connection refused");
+        let error = cause.context("cannot connect: connection refused").context("the database is away");
+        let expected = "error: the database is away\n  because: cannot connect: connection refused\n";
+        assert_eq!(render(&error, &[]), expected);
+        let error = CommandError::failed("the schema is missing", "run `tidegate migrate`").into();
+        assert_eq!(render(&error, &[]), "error: the schema is missing\nhint: run `tidegate migrate`\n");
+        assert_eq!(exit_of(&error), Exit::Failed);
+        assert_eq!(exit_of(&CommandError::Usage("unknown job".to_owned()).into()), Exit::Usage);
+    }
+
+    #[test]
+    fn p7_a_report_holds_no_secret() {
+        let error = anyhow::anyhow!("password s3cret-value is wrong").context("login with s3cret-value failed");
+        let text = render(&error, &[Secret::new("s3cret-value"), Secret::new("a")]);
+        assert_eq!(text, "error: login with *** failed\n  because: password *** is wrong\n");
+    }
+}

@@ -1,0 +1,81 @@
+//! `tidegate health`: asks the daemon beside it whether it is alive, for container health checks. Plain blocking I/O, so
+//! that a probe every few seconds costs next to nothing.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::{CommandError, Exit, HealthArgs};
+use crate::config::Config;
+
+/// The whole probe.
+const WITHIN: Duration = Duration::from_secs(3);
+/// The status line fits.
+const ANSWER_BYTES_MAX: usize = 1_024;
+
+pub fn run(config_path: &Path, env: &BTreeMap<String, String>, args: &HealthArgs) -> anyhow::Result<Exit> {
+    let address = reachable(match args.listen {
+        Some(listen) => listen,
+        None => configured(config_path, env)?,
+    });
+    let problem = match ask(address, Instant::now() + WITHIN) {
+        Ok(answer) if answer.starts_with("HTTP/1.1 200") => return Ok(Exit::Done),
+        Ok(_) => "it answers something else than 200".to_owned(),
+        Err(error) => error.kind().to_string(),
+    };
+    let hint = "is `tidegate run` up, and does `server.listen` say the same for both?";
+    Err(CommandError::failed(format!("no sign of life from http://{address}/healthz: {problem}"), hint).into())
+}
+
+/// The daemon goes on with the configuration that it has when the files become faulty, and must not be taken for dead then:
+/// the environment and the defaults have to do.
+fn configured(config_path: &Path, env: &BTreeMap<String, String>) -> anyhow::Result<SocketAddr> {
+    let config = Config::load(config_path, env).or_else(|faults| Config::without_files(env).map_err(|_| faults))?;
+    Ok(config.server.listen)
+}
+
+/// Where a server that listens everywhere can be reached from its own machine.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let host = match listen.ip() {
+        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        host => host,
+    };
+    SocketAddr::new(host, listen.port())
+}
+
+fn ask(address: SocketAddr, deadline: Instant) -> io::Result<String> {
+    let left = || {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::Error::from(io::ErrorKind::TimedOut)) } else { Ok(left) }
+    };
+    let mut stream = TcpStream::connect_timeout(&address, left()?)?;
+    stream.set_write_timeout(Some(left()?))?;
+    write!(stream, "GET /healthz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    while !answer.contains(&b'\n') && answer.len() < ANSWER_BYTES_MAX {
+        stream.set_read_timeout(Some(left()?))?;
+        let mut piece = [0; ANSWER_BYTES_MAX];
+        match stream.read(&mut piece)? {
+            0 => break,
+            read => answer.extend_from_slice(&piece[..read]),
+        }
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_listens_everywhere_is_asked_at_home() {
+        for (listen, asked) in
+            [("0.0.0.0:8080", "127.0.0.1:8080"), ("[::]:8080", "[::1]:8080"), ("10.0.0.7:9", "10.0.0.7:9")]
+        {
+            assert_eq!(reachable(listen.parse().unwrap()).to_string(), asked);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Names on the command line: found in the configuration, or refused with the nearest one that exists.
+
+use super::failure::CommandError;
+use crate::config::{Config, Job, suggestion};
+use crate::vendor::Vendor;
+
+/// The job of that name.
+pub fn job<'a>(config: &'a Config, name: &str) -> Result<&'a Job, CommandError> {
+    config.jobs.get(name).ok_or_else(|| unknown("job", name, config.jobs.keys().map(String::as_str)))
+}
+
+/// The jobs of those names, in that order and each once; all of them if none is named.
+pub fn jobs<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Job>, CommandError> {
+    if names.is_empty() {
+        return Ok(config.jobs.values().collect());
+    }
+    let mut found: Vec<&Job> = Vec::new();
+    for name in names {
+        let job = job(config, name)?;
+        if !found.iter().any(|other| other.name == job.name) {
+            found.push(job);
+        }
+    }
+    Ok(found)
+}
+
+/// Those of a job's streams that are named; all of them if none is.
+pub fn streams<'a>(job: &'a Job, names: &[String]) -> Result<Vec<&'a str>, CommandError> {
+    let known = || job.streams.iter().map(|entry| entry.stream.name.as_ref());
+    for name in names {
+        if !known().any(|stream| stream == name) {
+            let hint = suggestion(name, known());
+            return Err(CommandError::Usage(format!("the job `{}` has no stream `{name}`{hint}", job.name)));
+        }
+    }
+    Ok(known().filter(|stream| names.is_empty() || names.iter().any(|name| name == stream)).collect())
+}
+
+/// The vendor of that name.
+pub fn vendor(name: &str) -> Result<Vendor, CommandError> {
+    let known = || Vendor::ALL.iter().map(|vendor| vendor.name());
+    Vendor::from_name(name).ok_or_else(|| unknown("vendor", name, known()))
+}
+
+/// What is said about a name that is none of `known`.
+pub fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> CommandError {
+    CommandError::Usage(format!("unknown {what} `{name}`{}", suggestion(name, known)))
+}

@@ -1,0 +1,167 @@
+//! What commands print: plain tables for people, one JSON document for programs.
+//!
+//! Whatever comes from elsewhere is printed without control characters, so that no text can steer a terminal. A reader
+//! that goes away early (`tidegate runs | head`) is no failure.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
+
+use serde::Serialize;
+
+/// Between two columns.
+const GAP: &str = "  ";
+/// The last column is not cut below this, however narrow the terminal.
+const LAST_COLUMN_MIN: usize = 24;
+
+/// Prints `text` as it is.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Prints one JSON document.
+pub fn print_json(document: &impl Serialize) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string_pretty(document)?;
+    text.push('\n');
+    Ok(print(&text)?)
+}
+
+/// Columns of the terminal that standard output is; none for files and pipes.
+pub fn terminal_width() -> Option<usize> {
+    let out = io::stdout();
+    let size = out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).ok())??;
+    Some(usize::from(size.ws_col)).filter(|width| *width > 0)
+}
+
+/// `text` on one line, without anything that a terminal would obey.
+pub fn plain(text: &str) -> String {
+    let steers = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if steers(c) { ' ' } else { c }).collect()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Left,
+    Right,
+}
+
+/// Aligned columns without borders. The last column may hold long text; it is cut on a terminal only.
+#[derive(Debug, Default)]
+pub struct Table {
+    columns: Vec<(&'static str, Side)>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds columns of text.
+    #[must_use]
+    pub fn left(mut self, titles: &[&'static str]) -> Self {
+        self.columns.extend(titles.iter().map(|title| (*title, Side::Left)));
+        self
+    }
+
+    /// Adds columns of numbers.
+    #[must_use]
+    pub fn right(mut self, titles: &[&'static str]) -> Self {
+        self.columns.extend(titles.iter().map(|title| (*title, Side::Right)));
+        self
+    }
+
+    /// Adds a row: a cell per column.
+    pub fn row(&mut self, cells: impl AsRef<[String]>) {
+        let cells = cells.as_ref();
+        debug_assert_eq!(cells.len(), self.columns.len(), "a cell per column");
+        self.rows.push(cells.iter().map(|cell| plain(cell)).collect());
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The table for this process's standard output.
+    pub fn show(&self) -> String {
+        self.render(terminal_width())
+    }
+
+    fn render(&self, width: Option<usize>) -> String {
+        let mut widths: Vec<usize> = self.columns.iter().map(|(title, _)| title.chars().count()).collect();
+        for row in &self.rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
+        if let (Some(total), Some((last, before))) = (width, widths.split_last_mut()) {
+            let taken: usize = before.iter().map(|width| width + GAP.len()).sum();
+            *last = total.saturating_sub(taken).max(LAST_COLUMN_MIN).min(*last);
+        }
+        let titles: Vec<&str> = self.columns.iter().map(|(title, _)| *title).collect();
+        let mut text = String::new();
+        self.line(&mut text, &widths, &titles);
+        for row in &self.rows {
+            self.line(&mut text, &widths, &row.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+        text
+    }
+
+    fn line(&self, text: &mut String, widths: &[usize], cells: &[&str]) {
+        let start = text.len();
+        for (((_, side), width), cell) in self.columns.iter().zip(widths).zip(cells) {
+            if text.len() > start {
+                text.push_str(GAP);
+            }
+            let cell = cut(cell, *width);
+            // Writing to a String cannot fail.
+            let _ = match side {
+                Side::Left => write!(text, "{cell:<width$}"),
+                Side::Right => write!(text, "{cell:>width$}"),
+            };
+        }
+        text.truncate(start + text[start..].trim_end().len());
+        text.push('\n');
+    }
+}
+
+fn cut(cell: &str, width: usize) -> String {
+    if cell.chars().count() <= width {
+        return cell.to_owned();
+    }
+    let mut text: String = cell.chars().take(width.saturating_sub(1)).collect();
+    text.push('…');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        let mut table = Table::new().left(&["JOB"]).right(&["ROWS"]).left(&["ERROR"]);
+        table.row(["lynn".to_owned(), "12".to_owned(), String::new()]);
+        table.row(["a-long-name".to_owned(), "1234567".to_owned(), "the vendor refused\nthe\x1b[31m key".to_owned()]);
+        table
+    }
+
+    #[test]
+    fn columns_are_aligned_and_numbers_stand_right() {
+        let expected = "\
+JOB             ROWS  ERROR
+lynn              12
+a-long-name  1234567  the vendor refused the [31m key
+";
+        assert_eq!(table().render(None), expected);
+    }
+
+    #[test]
+    fn only_the_last_column_is_cut_and_only_on_a_terminal() {
+        let text = table().render(Some(40));
+        assert!(text.lines().all(|line| line.chars().count() <= 46), "{text}");
+        assert!(text.contains("a-long-name  1234567  the vendor refused the …\n"), "{text}");
+    }
+}

@@ -1,0 +1,168 @@
+//! `tidegate plan`: what a run would read now, and when the quotas allow it to end. Sends and changes nothing.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::{PgConnection, PgPool};
+
+use super::output::{self, Table};
+use super::{Context, Exit, PlanArgs, names, show};
+use crate::config::{Connection, Job, JobStream};
+use crate::quota::{CallKind, Ledger, LedgerKey, Snapshot};
+use crate::schedule;
+use crate::store::cursor;
+use crate::worker::grid::{self, Grid};
+use crate::worker::scope;
+
+/// What a page is expected to weigh before one was read.
+const PAGE_BYTES_GUESS: u64 = 500_000;
+
+/// What a run would read of one stream.
+#[derive(Debug, Serialize)]
+struct StreamPlan {
+    job: String,
+    connection: String,
+    stream: String,
+    slices: usize,
+    /// Slices that were finished before and are read again.
+    again: usize,
+    from: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
+    calls: u64,
+    bytes: u64,
+    /// Whether calls and bytes follow from earlier readings; else they are a guess.
+    measured: bool,
+    /// When the quotas allow the last call, if the streams are read in this order and nobody else sends.
+    ends_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Serialize)]
+struct Document {
+    at: DateTime<Utc>,
+    streams: Vec<StreamPlan>,
+}
+
+pub async fn run(context: Context, args: PlanArgs) -> anyhow::Result<Exit> {
+    let config = context.config.clone();
+    let jobs = names::jobs(&config, &args.jobs)?;
+    let document = context
+        .with_schema(async |database, conn| {
+            let at = schedule::clock(conn).await?;
+            let mut quotas = Quotas::default();
+            let mut streams = Vec::new();
+            for job in jobs {
+                for stream in &job.streams {
+                    let mut plan = plan(conn, job, stream, at).await?;
+                    let connection = &config.connections[&job.connection];
+                    plan.ends_at = quotas.ends_at(&database.pool, connection, plan.calls, plan.bytes).await?;
+                    streams.push(plan);
+                }
+            }
+            Ok(Document { at, streams })
+        })
+        .await?;
+    if args.json {
+        output::print_json(&document)?;
+    } else {
+        output::print(&text(&document))?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn plan(
+    conn: &mut PgConnection,
+    job: &Job,
+    stream: &JobStream,
+    now: DateTime<Utc>,
+) -> Result<StreamPlan, sqlx::Error> {
+    let name = &stream.stream.name;
+    let stored = cursor::grid(&mut *conn, &job.connection, name).await?;
+    let anchor = stored.as_ref().filter(|stored| stored.used).map_or(job.start, |stored| stored.anchor);
+    let grid = Grid { anchor, zone: job.timezone, length: stream.slice };
+    let scope = scope(job, stream, now, i64::MAX, None);
+    let known = cursor::slices(conn, &job.connection, name, scope.from).await?;
+    let known: HashMap<_, _> = known.into_iter().map(|slice| (slice.window_start, slice)).collect();
+    let due = grid::due(grid, scope, &known);
+    let finished = |due: &&grid::Due| known.get(&due.window.start).is_some_and(|slice| slice.read_until.is_some());
+
+    let weight = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
+    let page = stored.as_ref().and_then(|stored| weight(stored.page_bytes));
+    let slice = stored.as_ref().and_then(|stored| weight(stored.slice_bytes));
+    let slice_bytes = slice.unwrap_or(PAGE_BYTES_GUESS);
+    let pages = slice_bytes.div_ceil(page.unwrap_or(slice_bytes)).max(1);
+    Ok(StreamPlan {
+        job: job.name.clone(),
+        connection: job.connection.clone(),
+        stream: name.to_string(),
+        slices: due.len(),
+        again: due.iter().filter(finished).count(),
+        from: due.first().map(|due| due.window.start),
+        until: due.last().map(|due| due.until),
+        calls: due.len() as u64 * pages,
+        bytes: due.len() as u64 * slice_bytes,
+        measured: slice.is_some(),
+        ends_at: now,
+    })
+}
+
+/// The ledgers of the connections planned for, and what the plan takes of each.
+#[derive(Default)]
+struct Quotas {
+    open: BTreeMap<String, (Snapshot, u64, u64)>,
+}
+
+impl Quotas {
+    async fn ends_at(
+        &mut self,
+        pool: &PgPool,
+        connection: &Connection,
+        calls: u64,
+        bytes: u64,
+    ) -> anyhow::Result<DateTime<Utc>> {
+        if !self.open.contains_key(&connection.name) {
+            let key = LedgerKey::derive(pool, &connection.base_url, &connection.settings.credential()).await?;
+            let snapshot = Ledger::peek(pool.clone(), &key, &connection.name, &connection.limits).await?;
+            self.open.insert(connection.name.clone(), (snapshot, 0, 0));
+        }
+        let Some((snapshot, taken_calls, taken_bytes)) = self.open.get_mut(&connection.name) else {
+            return Ok(Utc::now());
+        };
+        *taken_calls += calls;
+        *taken_bytes += bytes;
+        let each = *taken_bytes / (*taken_calls).max(1);
+        Ok(snapshot.finish(CallKind::Data, *taken_calls, each))
+    }
+}
+
+fn text(document: &Document) -> String {
+    if document.streams.is_empty() {
+        return "no job is configured; add one under `jobs`\n".to_owned();
+    }
+    let mut table = Table::new().left(&["JOB", "STREAM"]).right(&["SLICES", "AGAIN", "CALLS", "BYTES"]).left(&[
+        "FROM",
+        "UNTIL",
+        "QUOTAS ALLOW IT BY",
+    ]);
+    for plan in &document.streams {
+        let moment = |at: Option<DateTime<Utc>>| {
+            at.map_or_else(|| show::NOTHING.to_owned(), |at| at.format("%Y-%m-%d %H:%M:%SZ").to_string())
+        };
+        let about = if plan.measured { "" } else { "~" };
+        let ends = if plan.slices == 0 { show::NOTHING.to_owned() } else { show::moment(plan.ends_at, document.at) };
+        table.row([
+            plan.job.clone(),
+            plan.stream.clone(),
+            plan.slices.to_string(),
+            plan.again.to_string(),
+            format!("{about}{}", plan.calls),
+            format!("{about}{}", plan.bytes),
+            moment(plan.from),
+            moment(plan.until),
+            ends,
+        ]);
+    }
+    let guessed = document.streams.iter().any(|plan| !plan.measured);
+    let note = if guessed { "~ is a guess: the stream was never read\n" } else { "" };
+    format!("{}{note}", table.show())
+}

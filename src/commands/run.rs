@@ -1,0 +1,28 @@
+//! `tidegate run`: the daemon.
+
+use super::{Context, Exit, RunArgs};
+use crate::app::{Daemon, Database, Reload};
+use crate::config;
+
+pub async fn run(context: Context, _args: RunArgs) -> anyhow::Result<Exit> {
+    if context.config.jobs.is_empty() {
+        tracing::warn!(path = %context.config_path.display(), "no job is configured; add one under `jobs` and it is picked up");
+    }
+    let database = Database::own(&context.config, &context.cancel).await?;
+    let reload = Reload { path: context.config_path.clone(), env: config::process_env() };
+    let config = (*context.config).clone();
+    let outcome = match Box::pin(Daemon::start(config, Some(reload), &database)).await {
+        Err(error) => Err(error),
+        Ok(mut daemon) => {
+            let outcome = tokio::select! {
+                () = context.cancel.cancelled() => Ok(()),
+                error = daemon.ended() => Err(error),
+            };
+            daemon.stop().await;
+            outcome
+        }
+    };
+    database.close().await;
+    outcome?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,196 @@
+//! `tidegate runs`: what ran, newest first.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use super::output::{self, Table};
+use super::{Context, Exit, RunsArgs, names, show, status};
+use crate::config::Config;
+use crate::schedule;
+use crate::store::history::{self, Run, Task, Which};
+
+/// A run and its tasks.
+#[derive(Debug, Serialize)]
+struct Entry {
+    #[serde(flatten)]
+    run: Run,
+    streams: Vec<Task>,
+}
+
+#[derive(Debug, Serialize)]
+struct Document {
+    at: DateTime<Utc>,
+    runs: Vec<Entry>,
+}
+
+pub async fn run(context: Context, args: RunsArgs) -> anyhow::Result<Exit> {
+    let document = context
+        .with_schema(async |_, conn| {
+            require_job(conn, &context.config, args.job.as_deref()).await?;
+            let at = schedule::clock(conn).await?;
+            let which = args.job.as_deref().map_or(Which::All, Which::OfJob);
+            let runs = history::runs(&mut *conn, which, i64::from(args.limit)).await?;
+            Ok(Document { at, runs: with_tasks(conn, runs).await? })
+        })
+        .await?;
+    if args.json {
+        output::print_json(&document)?;
+    } else {
+        output::print(&text(&document, args.tasks))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// A job that was renamed or removed still has its runs.
+async fn require_job(conn: &mut PgConnection, config: &Config, job: Option<&str>) -> anyhow::Result<()> {
+    let Some(job) = job else { return Ok(()) };
+    if !config.jobs.contains_key(job) && !history::ever_ran(conn, job).await? {
+        names::job(config, job)?;
+    }
+    Ok(())
+}
+
+async fn with_tasks(conn: &mut PgConnection, runs: Vec<Run>) -> Result<Vec<Entry>, sqlx::Error> {
+    let ids: Vec<i64> = runs.iter().map(|run| run.run_id).collect();
+    let mut tasks = history::tasks(conn, &ids).await?.into_iter().peekable();
+    let mut entries = Vec::with_capacity(runs.len());
+    // Both are ordered by run, newest first.
+    for run in runs {
+        let streams = std::iter::from_fn(|| tasks.next_if(|task| task.run_id == run.run_id)).collect();
+        entries.push(Entry { run, streams });
+    }
+    Ok(entries)
+}
+
+fn text(document: &Document, with_tasks: bool) -> String {
+    if document.runs.is_empty() {
+        return "nothing has run yet; `tidegate sync` runs jobs once, `tidegate run` on schedule\n".to_owned();
+    }
+    if !with_tasks {
+        return table(document.runs.iter().map(|entry| &entry.run), document.at);
+    }
+    let mut text = String::new();
+    for entry in &document.runs {
+        let line_break = if text.is_empty() { "" } else { "\n" };
+        let _ = write!(text, "{line_break}{}", table([&entry.run], document.at));
+        text.push_str(&traffic(&entry.streams));
+        text.push_str(&rows(&entry.streams));
+        for task in entry.streams.iter().filter(|task| task.error.is_some() || task.hint.is_some()) {
+            let _ = writeln!(text, "{}", output::plain(&task.stream));
+            status::trouble(&mut text, task.error.as_deref(), task.hint.as_deref());
+        }
+    }
+    text
+}
+
+fn table<'a>(runs: impl IntoIterator<Item = &'a Run>, now: DateTime<Utc>) -> String {
+    let mut table = Table::new()
+        .right(&["RUN"])
+        .left(&["JOB", "KIND", "STATE", "DUE"])
+        .right(&["TOOK", "CALLS", "READ", "CHANGED", "REJECTED"])
+        .left(&["STREAMS", "ERROR"]);
+    for run in runs {
+        table.row([
+            run.run_id.to_string(),
+            run.job.clone(),
+            run.kind.clone(),
+            run.state.clone(),
+            show::moment(run.scheduled_for.unwrap_or(run.created_at), now),
+            took(run.started_at, run.finished_at, now),
+            run.calls.to_string(),
+            run.rows_read.to_string(),
+            run.rows_changed.to_string(),
+            run.records_rejected.to_string(),
+            summary(run),
+            run.error.clone().unwrap_or_default(),
+        ]);
+    }
+    table.show()
+}
+
+fn took(started: Option<DateTime<Utc>>, finished: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
+    started.map_or_else(
+        || show::NOTHING.to_owned(),
+        |started| show::span((finished.unwrap_or(now) - started).num_seconds()),
+    )
+}
+
+/// `8 ok`, `6 of 8 ok, 1 failed, 1 waiting`.
+fn summary(run: &Run) -> String {
+    let mut text = if run.tasks_succeeded == run.tasks {
+        format!("{} ok", run.tasks)
+    } else {
+        format!("{} of {} ok", run.tasks_succeeded, run.tasks)
+    };
+    for (count, word) in [(run.tasks_failed, "failed"), (run.tasks_waiting, "waiting")] {
+        if count > 0 {
+            let _ = write!(text, ", {count} {word}");
+        }
+    }
+    text
+}
+
+fn traffic(tasks: &[Task]) -> String {
+    let mut table = Table::new()
+        .left(&["STREAM", "STATE"])
+        .right(&["SLICES", "PAGES", "CALLS", "BYTES"])
+        .left(&["LAST WINDOW", "WAITS FOR"]);
+    for task in tasks {
+        let window = task.last_window_start.zip(task.last_window_end);
+        let waits = task.waiting_for.as_ref().zip(task.waiting_until);
+        table.row([
+            task.stream.clone(),
+            task.state.clone(),
+            format!("{}/{}", task.slices_done, task.slices_planned),
+            task.pages.to_string(),
+            task.calls.to_string(),
+            show::bytes(u64::try_from(task.bytes).unwrap_or_default()),
+            window.map_or_else(
+                || show::NOTHING.to_owned(),
+                |(from, to)| format!("{} to {}", show::time(from), show::time(to)),
+            ),
+            waits.map_or_else(String::new, |(what, until)| format!("{what} until {}", show::time(until))),
+        ]);
+    }
+    table.show()
+}
+
+fn rows(tasks: &[Task]) -> String {
+    let mut table = Table::new().left(&["STREAM"]).right(&[
+        "READ",
+        "INSERTED",
+        "UPDATED",
+        "DELETED",
+        "UNCHANGED",
+        "OUTSIDE",
+        "EXTRA",
+        "REJECTED",
+    ]);
+    for task in tasks {
+        let counts = [
+            task.rows_read,
+            task.rows_inserted,
+            task.rows_updated,
+            task.rows_deleted,
+            task.rows_unchanged,
+            task.rows_outside,
+            task.values_extra,
+            task.records_rejected,
+        ];
+        let [read, inserted, updated, deleted, unchanged, outside, extra, rejected] =
+            counts.map(|count| count.to_string());
+        table.row([task.stream.clone(), read, inserted, updated, deleted, unchanged, outside, extra, rejected]);
+    }
+    table.show()
+}
+
+/// Prints these runs, newest first, with what each of their streams did: how `sync` and `backfill` end.
+pub async fn print_result(conn: &mut PgConnection, ids: &[i64], json: bool) -> anyhow::Result<()> {
+    let at = schedule::clock(conn).await?;
+    let runs = history::runs(&mut *conn, Which::Ids(ids), i64::MAX).await?;
+    let document = Document { at, runs: with_tasks(conn, runs).await? };
+    if json { output::print_json(&document) } else { Ok(output::print(&text(&document, true))?) }
+}

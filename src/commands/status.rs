@@ -1,0 +1,149 @@
+//! `tidegate status`: what the status page shows, on the command line and without a daemon.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::output::{self, Table, plain};
+use super::quota::LimitUse;
+use super::{Context, Exit, StatusArgs, quota, show};
+use crate::schedule;
+use crate::server::{JobState, Report};
+use crate::store::history::{self, Waiting};
+use crate::store::status::{Failure, StreamState};
+
+/// Failures shown to people; the document has more.
+const FAILURES_SHOWN: usize = 5;
+
+#[derive(Debug, Serialize)]
+struct Document {
+    #[serde(flatten)]
+    report: Report,
+    waiting: Vec<Waiting>,
+}
+
+pub async fn run(context: Context, args: StatusArgs) -> anyhow::Result<Exit> {
+    let config = &context.config;
+    let (document, quotas) = context
+        .with_schema(async |database, conn| {
+            let now = schedule::clock(conn).await?;
+            let quotas = quota::read(&database.pool, config).await?;
+            let used = quotas.iter().map(LimitUse::of_status).collect();
+            let report = Report::gather(conn, config, used, false, now).await?;
+            Ok((Document { report, waiting: history::waiting(conn).await? }, quotas))
+        })
+        .await?;
+    if args.json {
+        output::print_json(&document)?;
+    } else {
+        output::print(&text(&document, &quotas))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn text(document: &Document, quotas: &[LimitUse]) -> String {
+    let (report, now) = (&document.report, document.report.at);
+    let mut text = String::new();
+    if report.jobs.is_empty() {
+        text.push_str("no job is configured; see `config/jobs/lynn.yaml` for one\n");
+    } else {
+        text.push_str(&jobs(&report.jobs, now));
+    }
+    if !document.waiting.is_empty() {
+        section(&mut text, "Waiting", &waiting(&document.waiting, now));
+    }
+    if report.streams.is_empty() {
+        text.push_str("\nnothing has been read yet; `tidegate sync` reads once, `tidegate run` on schedule\n");
+    } else {
+        section(&mut text, "Streams", &streams(&report.streams, now));
+    }
+    if !quotas.is_empty() {
+        section(&mut text, "Quotas", &quota::table(quotas, now));
+    }
+    if !report.failures.is_empty() {
+        section(&mut text, "Failures, newest first", &failures(&report.failures, now));
+    }
+    text
+}
+
+fn section(text: &mut String, title: &str, body: &str) {
+    // Writing to a String cannot fail.
+    let _ = write!(text, "\n{title}\n{body}");
+}
+
+fn jobs(jobs: &[JobState], now: DateTime<Utc>) -> String {
+    let mut table = Table::new().left(&["JOB", "CONNECTION", "SCHEDULE", "NEXT FIRING", "LAST RUN", "WHEN"]);
+    for job in jobs {
+        let schedule = job.schedule.as_ref().map(|schedule| format!("{schedule} {}", job.timezone));
+        let next = if job.paused {
+            "paused".to_owned()
+        } else {
+            job.next_firing.map_or_else(|| "by hand".to_owned(), |at| show::moment(at, now))
+        };
+        let last = job.last_run.as_ref();
+        let when = last.map(|run| run.finished_at.or(run.started_at).unwrap_or(run.created_at));
+        table.row([
+            job.job.clone(),
+            job.connection.clone(),
+            show::text(schedule.as_deref()),
+            next,
+            last.map_or_else(|| "never".to_owned(), |run| format!("{} {}", run.run_id, run.state)),
+            show::moment_or_nothing(when, now),
+        ]);
+    }
+    table.show()
+}
+
+fn waiting(waiting: &[Waiting], now: DateTime<Utc>) -> String {
+    let mut table = Table::new().right(&["RUN"]).left(&["JOB", "STREAM", "WAITS FOR", "UNTIL"]);
+    for task in waiting {
+        table.row([
+            task.run_id.to_string(),
+            task.job.clone(),
+            task.stream.clone(),
+            show::text(task.waiting_for.as_deref()),
+            show::moment_or_nothing(task.waiting_until, now),
+        ]);
+    }
+    table.show()
+}
+
+fn streams(streams: &[StreamState], now: DateTime<Utc>) -> String {
+    let mut table =
+        Table::new().left(&["CONNECTION", "STREAM", "TABLE"]).right(&["AGE"]).left(&["READ UNTIL", "LAST SUCCESS"]);
+    for stream in streams {
+        table.row([
+            stream.connection.clone(),
+            stream.stream.clone(),
+            stream.table.clone(),
+            show::age(stream.freshness_seconds),
+            stream.read_until.map_or_else(|| show::NOTHING.to_owned(), show::time),
+            show::moment_or_nothing(stream.last_success_at, now),
+        ]);
+    }
+    table.show()
+}
+
+/// Errors and hints are sentences, too long for a column.
+fn failures(failures: &[Failure], now: DateTime<Utc>) -> String {
+    let mut text = String::new();
+    for failure in failures.iter().take(FAILURES_SHOWN) {
+        let when = show::moment_or_nothing(failure.finished_at, now);
+        let _ = writeln!(text, "run {}, {}, {}, {when}", failure.run_id, plain(&failure.job), plain(&failure.stream));
+        trouble(&mut text, failure.error.as_deref(), failure.hint.as_deref());
+    }
+    if failures.len() > FAILURES_SHOWN {
+        text.push_str("older ones: `tidegate runs --tasks`\n");
+    }
+    text
+}
+
+/// An error and what can be done about it, indented.
+pub(super) fn trouble(text: &mut String, error: Option<&str>, hint: Option<&str>) {
+    for (word, said) in [("error", error), ("hint", hint)] {
+        if let Some(said) = said.filter(|said| !said.is_empty()) {
+            let _ = writeln!(text, "  {word}: {}", plain(said));
+        }
+    }
+}

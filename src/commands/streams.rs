@@ -1,0 +1,186 @@
+//! `tidegate streams`: the catalogue, with the extra reports of the configuration and, on demand, the columns that the
+//! data brought.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::output::{self, Table, plain};
+use super::{Context, Exit, StreamsArgs, names};
+use crate::catalogue::{self, Key, Mode, Stream};
+use crate::config::Config;
+use crate::store::history::{self, DiscoveredColumn};
+use crate::vendor::Vendor;
+
+/// In every table, whatever its stream.
+const COMMON_COLUMNS: &str = "\
+Every table also has _connection, _window_start (windowed streams), _extra (fields without a column and values that do
+not fit theirs), _run_id and _loaded_at (what last changed the row), and _deleted_at (lists).
+";
+
+#[derive(Debug, Serialize)]
+struct Document {
+    streams: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize)]
+struct Entry {
+    vendor: &'static str,
+    stream: String,
+    table: String,
+    meaning: String,
+    vendor_id: String,
+    mode: &'static str,
+    /// Column names, in order.
+    key: Vec<String>,
+    cursor: &'static str,
+    off_by_default: bool,
+    /// Whether the vendor documents the columns; else they appear with the data.
+    documented: bool,
+    columns: Vec<Column>,
+    /// Only when the database was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    discovered: Option<Vec<DiscoveredColumn>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Column {
+    name: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    field: String,
+    meaning: String,
+}
+
+pub async fn run(context: Context, args: StreamsArgs) -> anyhow::Result<Exit> {
+    let only = args.vendor.as_deref().map(names::vendor).transpose()?;
+    let mut streams: Vec<Entry> = streams(&context.config, only).iter().map(Entry::new).collect();
+    if args.discovered {
+        let found = context.with_schema(async |_, conn| Ok(history::discovered_columns(conn).await?)).await?;
+        for entry in &mut streams {
+            let here =
+                |column: &&DiscoveredColumn| format!("{}.{}", column.table_schema, column.table_name) == entry.table;
+            entry.discovered = Some(found.iter().filter(here).cloned().collect());
+        }
+    }
+    let document = Document { streams };
+    if args.json {
+        output::print_json(&document)?;
+    } else if only.is_some() || args.discovered {
+        output::print(&full(&document))?;
+    } else {
+        output::print(&overview(&document))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The compiled-in streams, then those that connections add; what several connections have is listed once.
+fn streams(config: &Config, only: Option<Vendor>) -> Vec<Stream> {
+    let mut streams: Vec<Stream> = Vec::new();
+    for vendor in Vendor::ALL.iter().copied().filter(|vendor| only.is_none_or(|only| only == *vendor)) {
+        let configured = config.connections.values().filter(|connection| connection.vendor() == vendor);
+        let added = configured.flat_map(|connection| connection.streams.iter().cloned());
+        for stream in catalogue::streams(vendor).into_iter().chain(added) {
+            if !streams.iter().any(|other| (other.schema, &other.name) == (stream.schema, &stream.name)) {
+                streams.push(stream);
+            }
+        }
+    }
+    streams
+}
+
+impl Entry {
+    fn new(stream: &Stream) -> Self {
+        let mut key = vec!["_connection".to_owned()];
+        if stream.windowed() && stream.mode == Mode::ReplaceWindow {
+            key.push("_window_start".to_owned());
+        }
+        match &stream.key {
+            Key::RowHash | Key::Fields(_) => key.push("_row_key".to_owned()),
+            Key::Columns(columns) => key.extend(columns.iter().map(|column| column.clone().into_owned())),
+        }
+        let columns = stream.columns.iter().map(|column| Column {
+            name: column.name.clone().into_owned(),
+            kind: column.kind.sql(),
+            field: column.field.clone().into_owned(),
+            meaning: column.meaning.clone().into_owned(),
+        });
+        Self {
+            vendor: stream.vendor.name(),
+            stream: stream.name.clone().into_owned(),
+            table: format!("{}.{}", stream.schema, stream.name),
+            meaning: stream.meaning.clone().into_owned(),
+            vendor_id: stream.vendor_id.clone().into_owned(),
+            mode: mode(stream.mode),
+            key,
+            cursor: if stream.windowed() {
+                "time windows, and a page within one"
+            } else {
+                "the whole list, and a page of it"
+            },
+            off_by_default: stream.off_by_default,
+            documented: stream.documented,
+            columns: columns.collect(),
+            discovered: None,
+        }
+    }
+}
+
+const fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::ReplaceWindow => "replace_window",
+        Mode::Upsert => "upsert",
+        Mode::Snapshot => "snapshot",
+        Mode::Observe => "observe",
+    }
+}
+
+fn overview(document: &Document) -> String {
+    let mut table = Table::new().left(&["VENDOR", "STREAM", "TABLE", "MODE", "COLUMNS", "MEANING"]);
+    for entry in &document.streams {
+        table.row([
+            entry.vendor.to_owned(),
+            entry.stream.clone(),
+            entry.table.clone(),
+            entry.mode.to_owned(),
+            if entry.documented { entry.columns.len().to_string() } else { "from data".to_owned() },
+            entry.meaning.clone(),
+        ]);
+    }
+    format!("{}\nwith keys, cursors and columns: `tidegate streams VENDOR`\n", table.show())
+}
+
+fn full(document: &Document) -> String {
+    let mut text = String::new();
+    for entry in &document.streams {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{} ({}): {}", plain(&entry.stream), entry.vendor, plain(&entry.meaning));
+        let _ = writeln!(text, "  table   {}, {}", plain(&entry.table), entry.mode);
+        let _ = writeln!(text, "  key     {}", plain(&entry.key.join(", ")));
+        let _ = writeln!(text, "  cursor  {}", entry.cursor);
+        if entry.off_by_default {
+            text.push_str("  off by default: name it in a job to read it\n");
+        }
+        if !entry.documented {
+            text.push_str("  columns appear with the data; `--discovered` lists them\n");
+        }
+        for line in columns(entry).lines() {
+            let _ = writeln!(text, "  {line}");
+        }
+        text.push('\n');
+    }
+    text.push_str(COMMON_COLUMNS);
+    text
+}
+
+fn columns(entry: &Entry) -> String {
+    let mut table = Table::new().left(&["COLUMN", "TYPE", "FIELD", "MEANING"]);
+    for column in &entry.columns {
+        table.row([column.name.clone(), column.kind.to_owned(), column.field.clone(), column.meaning.clone()]);
+    }
+    for column in entry.discovered.iter().flatten() {
+        let since = format!("appeared with the data on {}", column.added_at.format("%Y-%m-%d"));
+        table.row([column.name.clone(), column.kind.clone(), column.field.clone(), since]);
+    }
+    if table.is_empty() { String::new() } else { table.show() }
+}

@@ -1,0 +1,148 @@
+//! `tidegate sync` and what it shares with `backfill`: enqueue, work, show progress, sum up.
+
+use std::io::IsTerminal as _;
+
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use super::output::{self, Table};
+use super::progress::Progress;
+use super::{CommandError, Context, Exit, SyncArgs, names, show};
+use crate::app::{Database, Foreground, follow};
+use crate::config::Job;
+use crate::schedule::{ByHand, enqueue_manual};
+use crate::store::migrate;
+use crate::store::progress::{self, TaskState};
+
+/// What a foreground command came to.
+#[derive(Debug, Serialize)]
+struct Summary<'a> {
+    tasks: &'a [TaskState],
+}
+
+pub async fn run(context: Context, args: SyncArgs) -> anyhow::Result<Exit> {
+    let mut wanted = Vec::new();
+    for job in names::jobs(&context.config, &args.jobs)? {
+        if args.jobs.is_empty() && job.paused {
+            continue;
+        }
+        let streams = if args.jobs.is_empty() && !args.streams.is_empty() {
+            let offered = |name: &&String| job.streams.iter().any(|entry| entry.stream.name == ***name);
+            let here: Vec<String> = args.streams.iter().filter(offered).cloned().collect();
+            if here.is_empty() {
+                continue;
+            }
+            names::streams(job, &here)?
+        } else {
+            names::streams(job, &args.streams)?
+        };
+        wanted.push((job, streams, ByHand::Manual));
+    }
+    if wanted.is_empty() {
+        let why = "no job to run: all are paused, none is configured, or none has the stream";
+        return Err(CommandError::Usage(why.to_owned()).into());
+    }
+    foreground(&context, wanted, args.json).await
+}
+
+/// Runs `wanted` to the end, whoever works on it.
+pub(super) async fn foreground(
+    context: &Context,
+    wanted: Vec<(&Job, Vec<&str>, ByHand)>,
+    json: bool,
+) -> anyhow::Result<Exit> {
+    let database = Database::open(&context.config, &context.cancel).await?;
+    let outcome = work(context, &database, wanted, json).await;
+    database.close().await;
+    let tasks = outcome?;
+    if json {
+        output::print_json(&Summary { tasks: &tasks })?;
+    } else {
+        output::print(&table(&tasks))?;
+    }
+    let failed = tasks.iter().filter(|task| task.state != "succeeded");
+    Ok(if failed.count() == 0 { Exit::Done } else { Exit::Failed })
+}
+
+async fn work(
+    context: &Context,
+    database: &Database,
+    wanted: Vec<(&Job, Vec<&str>, ByHand)>,
+    json: bool,
+) -> anyhow::Result<Vec<TaskState>> {
+    migrate::migrate(&database.pool).await?;
+    let mut runs = Vec::new();
+    let mut connection = database.pool.acquire().await?;
+    for (job, streams, by_hand) in wanted {
+        runs.push(enqueue(&mut connection, job, &streams, by_hand).await?);
+    }
+    drop(connection);
+    let foreground = Foreground::start(context.config.clone(), database.pool.clone(), runs.clone());
+    let progress = Progress::new(!json && std::io::stderr().is_terminal());
+    let followed = tokio::select! {
+        tasks = follow(&database.pool, &runs, |tasks| progress.show(tasks)) => Some(tasks),
+        () = context.cancel.cancelled() => None,
+    };
+    progress.end();
+    foreground.stop().await;
+    let Some(tasks) = followed else {
+        progress::cancel(&database.pool, &runs).await?;
+        return Err(CommandError::failed(
+            "interrupted: what was read is kept",
+            "run the same command again, it goes on from there",
+        )
+        .into());
+    };
+    Ok(tasks?)
+}
+
+/// A new run, or the same backfill that was left unfinished.
+async fn enqueue(
+    connection: &mut PgConnection,
+    job: &Job,
+    streams: &[&str],
+    by_hand: ByHand,
+) -> Result<i64, sqlx::Error> {
+    if let ByHand::Backfill { from, to } = by_hand {
+        let mut names: Vec<String> = streams.iter().map(|stream| (*stream).to_owned()).collect();
+        names.sort();
+        if let Some(run) = progress::resume_backfill(&mut *connection, &job.name, (from, to), &names).await? {
+            tracing::info!(run, "going on with the backfill that was left unfinished");
+            return Ok(run);
+        }
+    }
+    enqueue_manual(connection, job, streams, by_hand).await
+}
+
+/// What was loaded, stream by stream.
+pub(super) fn table(tasks: &[TaskState]) -> String {
+    let mut table = Table::new()
+        .left(&["JOB", "STREAM", "STATE"])
+        .right(&["SLICES", "PAGES", "CALLS", "READ", "NEW", "CHANGED", "GONE", "SAME", "REJECTED"])
+        .left(&["READ UNTIL", "ERROR"]);
+    for task in tasks {
+        let trouble = match (&task.error, &task.hint) {
+            (Some(error), Some(hint)) => format!("{error}; {hint}"),
+            (Some(error), None) => error.clone(),
+            _ => String::new(),
+        };
+        table.row([
+            task.job.clone(),
+            task.stream.clone(),
+            task.state.clone(),
+            format!("{}/{}", task.slices_done, task.slices_planned),
+            task.pages.to_string(),
+            task.calls.to_string(),
+            task.rows_read.to_string(),
+            task.rows_inserted.to_string(),
+            task.rows_updated.to_string(),
+            task.rows_deleted.to_string(),
+            task.rows_unchanged.to_string(),
+            task.records_rejected.to_string(),
+            task.last_window_end
+                .map_or_else(|| show::NOTHING.to_owned(), |at| at.format("%Y-%m-%d %H:%M:%SZ").to_string()),
+            trouble,
+        ]);
+    }
+    table.show()
+}

@@ -1,0 +1,61 @@
+//! What the demo tells: what is in the tables now.
+
+use chrono::{DateTime, Utc};
+use sqlx::{AssertSqlSafe, PgPool};
+
+use crate::load::ident;
+
+/// One table of the warehouse.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub table: String,
+    pub rows: i64,
+    pub read_until: Option<DateTime<Utc>>,
+    pub last_run_state: Option<String>,
+}
+
+/// Every table that a stream fills. Counts rows: for a demo's few thousand only.
+pub async fn loaded(pool: &PgPool) -> Result<Vec<Loaded>, sqlx::Error> {
+    let streams = sqlx::query!(
+        r#"
+        select
+            stream.table_schema,
+            stream.table_name,
+            max(slice.read_until) as read_until,
+            (
+                select task.state
+                from tidegate.task
+                inner join tidegate.run on run.id = task.run_id
+                where run.connection = stream.connection and task.stream = stream.stream and task.finished_at is not null
+                order by run.id desc
+                limit 1
+            ) as last_run_state
+        from tidegate.stream
+        left join tidegate.slice on slice.connection = stream.connection and slice.stream = stream.stream
+        group by stream.connection, stream.stream
+        order by stream.table_schema, stream.table_name
+        "#,
+    )
+    .fetch_all(pool)
+    .await?;
+    let mut loaded = Vec::new();
+    for stream in streams {
+        let count = format!("select count(*) from {}", ident::table(&stream.table_schema, &stream.table_name));
+        loaded.push(Loaded {
+            rows: sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(pool).await?,
+            table: format!("{}.{}", stream.table_schema, stream.table_name),
+            read_until: stream.read_until,
+            last_run_state: stream.last_run_state,
+        });
+    }
+    Ok(loaded)
+}
+
+/// The run that ended last.
+pub async fn last_ended(pool: &PgPool) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "select id from tidegate.run where finished_at is not null order by finished_at desc, id desc limit 1"
+    )
+    .fetch_optional(pool)
+    .await
+}

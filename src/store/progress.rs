@@ -1,0 +1,119 @@
+//! How runs that a command waits for get on, and their end when nobody waits any more.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::{PgExecutor, PgPool};
+
+use super::history::{self, Task};
+
+/// One stream of a run that is waited for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TaskState {
+    pub run_id: i64,
+    pub job: String,
+    pub connection: String,
+    pub kind: String,
+    pub run_state: String,
+    #[serde(flatten)]
+    pub task: Task,
+}
+
+impl std::ops::Deref for TaskState {
+    type Target = Task;
+
+    fn deref(&self) -> &Task {
+        &self.task
+    }
+}
+
+/// The tasks of `runs`, by run and stream.
+pub async fn tasks(pool: &PgPool, runs: &[i64]) -> Result<Vec<TaskState>, sqlx::Error> {
+    let known = sqlx::query!("select id, job, connection, kind, state from tidegate.run where id = any($1)", runs)
+        .fetch_all(pool)
+        .await?;
+    let mut states = Vec::new();
+    for task in history::tasks(pool, runs).await? {
+        let Some(run) = known.iter().find(|run| run.id == task.run_id) else { continue };
+        states.push(TaskState {
+            run_id: run.id,
+            job: run.job.clone(),
+            connection: run.connection.clone(),
+            kind: run.kind.clone(),
+            run_state: run.state.clone(),
+            task,
+        });
+    }
+    states.sort_by(|a, b| (a.run_id, &a.task.stream).cmp(&(b.run_id, &b.task.stream)));
+    Ok(states)
+}
+
+/// Ends runs that were enqueued for a command which was interrupted, unless a daemon works on them. What they have read
+/// stays, with its cursors.
+pub async fn cancel(executor: impl PgExecutor<'_>, runs: &[i64]) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!(
+        "
+        update tidegate.run
+        set state = 'cancelled', finished_at = clock_timestamp()
+        where id = any($1) and state in ('queued', 'waiting')
+        ",
+        runs,
+    )
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Takes up the backfill of exactly this range and these streams that was left unfinished, if there is one: what it has
+/// finished stays finished. Answers its run.
+pub async fn resume_backfill(
+    executor: impl PgExecutor<'_>,
+    job: &str,
+    range: (DateTime<Utc>, DateTime<Utc>),
+    streams: &[String],
+) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "
+        with left_off as (
+            select id
+            from tidegate.run
+            where
+                job = $1
+                and kind = 'backfill'
+                and range_start = $2
+                and range_end = $3
+                and $4::text[] = (select array_agg(stream order by stream) from tidegate.task where run_id = run.id)
+            order by id desc
+            limit 1
+        ),
+
+        taken_up as (
+            update tidegate.run
+            set
+                state = case when state in ('cancelled', 'failed') then 'queued' else state end,
+                due_at = clock_timestamp(),
+                finished_at = null,
+                error = null,
+                hint = null
+            from left_off
+            where run.id = left_off.id and run.state <> 'succeeded'
+            returning run.id
+        ),
+
+        tasks as (
+            update tidegate.task
+            set state = 'queued', waiting_until = null, finished_at = null, error = null, hint = null
+            from taken_up
+            where task.run_id = taken_up.id and task.state in ('failed', 'waiting')
+        )
+
+        select id
+        from taken_up
+        ",
+        job,
+        range.0,
+        range.1,
+        streams,
+    )
+    .fetch_optional(executor)
+    .await
+}

@@ -1,0 +1,228 @@
+//! What is due, what ran, what is used, how far each stream is, what was refused.
+
+use std::fmt::Write as _;
+use std::process::Stdio;
+
+use sqlx::AssertSqlSafe;
+
+use super::shell::{SECRET, Shell, TOKEN, timeless};
+use crate::support::TestDatabase;
+
+/// One run that failed in part, one that waits for a quota, one of a job that nobody knows any more.
+const STORY: &str = "
+insert into tidegate.run (job, connection, kind, state, created_at, started_at, finished_at) values
+('lynn-forgotten', 'acme-lynn', 'manual', 'succeeded', now() - interval '9 days', now() - interval '9 days', now() - interval '9 days');
+insert into tidegate.run (job, connection, kind, state, scheduled_for, started_at, finished_at, error, hint) values
+('lynn-yearly', 'acme-lynn', 'schedule', 'failed', now() - interval '5 hours', now() - interval '5 hours',
+ now() - interval '4 hours', 'the vendor refused the credentials', 'check the credentials; they are issued per environment');
+insert into tidegate.run (job, connection, kind, state, due_at, started_at, created_at) values
+('lynn-by-hand', 'acme-lynn', 'manual', 'waiting', now() + interval '2 hours', now() - interval '3 hours', now() - interval '3 hours');
+insert into tidegate.task (run_id, stream, state, slices_planned, slices_done, pages, calls, bytes, rows_read, rows_inserted,
+    rows_updated, rows_deleted, rows_unchanged, rows_outside, values_extra, records_rejected, last_window_start,
+    last_window_end, started_at, finished_at, error, hint, waiting_for, waiting_until)
+values
+(1, 'menu_detail', 'succeeded', 1, 1, 1, 1, 900, 3, 3, 0, 0, 0, 0, 0, 0, '2026-01-01', '2026-01-02', now(), now(), null, null, null, null),
+(2, 'survey_result', 'failed', 3, 0, 0, 1, 2100, 0, 0, 0, 0, 0, 0, 0, 0, null, null, now(), now() - interval '4 hours',
+ 'the vendor refused the credentials', 'check the credentials; they are issued per environment', null, null),
+(2, 'navigation_marks', 'succeeded', 2, 2, 4, 5, 1234567, 31000, 20000, 500, 40, 10455, 3, 7, 2, '2026-01-02', '2026-01-03',
+ now(), now() - interval '4 hours', null, null, null, null),
+(3, 'show_error', 'waiting', 9, 4, 40, 41, 98000000, 400000, 400000, 0, 0, 0, 0, 0, 0, '2026-01-04', '2026-01-05', now(), null,
+ null, null, 'quota period_bandwidth', now() + interval '2 hours');
+insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice, last_success_at, holder_run) values
+('acme-lynn', 'navigation_marks', 'lynn', 'navigation_marks', '2026-01-01', 'America/Santiago', '1d', now() - interval '4 hours', null),
+('acme-lynn', 'menu_detail', 'lynn', 'menu_detail', '2026-01-01', 'UTC', '1d', now() - interval '9 days', null),
+('acme-lynn', 'show_error', 'lynn', 'show_error', '2026-01-01', 'UTC', '1d', null, null),
+('acme-lynn', 'a_list', 'lynn', 'a_list', '2026-01-01', 'UTC', '1d', now() - interval '6 hours', null);
+insert into tidegate.slice (connection, stream, window_start, window_end, read_until, finished_run, finished_at, rows_total,
+    reading_run, reading_pages) values
+('acme-lynn', 'navigation_marks', now() - interval '3 days', now() - interval '2 days', now() - interval '2 days', 2, now(), 9000, null, 0),
+('acme-lynn', 'navigation_marks', now() - interval '2 days', now() - interval '1 day', now() - interval '30 hours', 2, now(), 11000, null, 0),
+('acme-lynn', 'show_error', '2026-01-05', '2026-01-06', null, null, null, 0, 3, 7),
+('acme-lynn', 'a_list', '-infinity', 'infinity', 'infinity', 1, now(), 12, null, 0);
+insert into tidegate.rejected_record (run_id, connection, stream, window_start, reason, record, rejected_at) values
+(2, 'acme-lynn', 'navigation_marks', '2026-01-02', 'is no object', '[\"Juana\", \"+56 9 1234 5678\"]', now() - interval '4 hours'),
+(2, 'acme-lynn', 'navigation_marks', '2026-01-02', E'lacks its key\\nsession', E'{\"phone\": \"\\x1b[31m1\"}', now() - interval '4 hours'),
+(2, 'other-lynn', 'navigation_marks', '2026-01-02', 'is no object', '7', now() - interval '4 hours');
+insert into tidegate.table_column (table_schema, table_name, column_name, field, kind) values
+('lynn', 'survey_result', 'score', 'Score', 'bigint');
+";
+
+const READERS: &[&[&str]] = &[
+    &["status"],
+    &["runs"],
+    &["runs", "lynn-forgotten"],
+    &["runs", "lynn-yearly", "--tasks"],
+    &["quota"],
+    &["cursors"],
+    &["cursors", "lynn-yearly"],
+    &["rejects"],
+    &["rejects", "lynn-yearly", "--record"],
+];
+
+async fn with_story() -> TestDatabase {
+    let database = TestDatabase::create().await;
+    sqlx::raw_sql(STORY).execute(&database.pool()).await.unwrap();
+    database
+}
+
+async fn transcript(shell: &Shell) -> String {
+    let mut text = String::new();
+    for args in READERS {
+        let read = shell.run(args).await.expect(0);
+        assert!(read.stderr.is_empty(), "{read:?}");
+        writeln!(text, "$ tidegate {}\n{}\n", args.join(" "), timeless(&read.stdout)).unwrap();
+    }
+    text
+}
+
+#[tokio::test]
+async fn tables_tell_what_happened() {
+    let database = with_story().await;
+    insta::assert_snapshot!(transcript(&Shell::on(&database)).await);
+}
+
+#[tokio::test]
+async fn where_there_is_nothing_yet_the_next_step_is_named() {
+    let database = TestDatabase::create().await;
+    let shell = Shell::on(&database);
+    let mut text = String::new();
+    for args in [&["status"][..], &["runs"], &["cursors"], &["rejects"], &["cursors", "reset", "lynn-yearly"]] {
+        let read = shell.run(args).await.expect(0);
+        writeln!(text, "$ tidegate {}\n{}\n", args.join(" "), timeless(&read.stdout)).unwrap();
+    }
+    insta::assert_snapshot!(text);
+    shell.write_config("database: { url: \"${DATABASE_URL}\" }\n");
+    for args in [&["status"][..], &["quota"], &["cursors"], &["check"]] {
+        assert!(shell.run(args).await.expect(0).stdout.contains("is configured"), "{args:?}");
+    }
+}
+
+#[tokio::test]
+async fn json_is_one_document_with_times_as_rfc_3339() {
+    let database = with_story().await;
+    let shell = Shell::on(&database);
+    let status = shell.run(&["status", "--json"]).await.expect(0).json();
+    assert_eq!(status["waiting"][0]["waiting_for"], "quota period_bandwidth");
+    assert_eq!(status["jobs"][1]["job"], "lynn-yearly");
+    assert_eq!(status["quotas"].as_array().unwrap().len(), 4);
+    let runs = shell.run(&["runs", "--json", "--limit", "2"]).await.expect(0).json();
+    assert_eq!(runs["runs"].as_array().unwrap().len(), 2);
+    assert_eq!(runs["runs"][1]["streams"][0]["rows_updated"], 500);
+    let finished = runs["runs"][1]["finished_at"].as_str().unwrap();
+    assert!(chrono::DateTime::parse_from_rfc3339(finished).is_ok() && finished.ends_with('Z'), "{finished}");
+    let quota = shell.run(&["quota", "--json"]).await.expect(0).json();
+    assert_eq!(quota["quotas"][3]["limit"], "period_bandwidth");
+    assert_eq!((&quota["quotas"][3]["used"], &quota["quotas"][3]["allowed"]), (&0.into(), &102_400_000.into()));
+    let cursors = shell.run(&["cursors", "--json"]).await.expect(0).json();
+    assert_eq!(cursors["cursors"].as_array().unwrap().len(), 5);
+    let check = shell.run(&["check", "--offline", "--json"]).await.expect(0).json();
+    assert_eq!((&check["ok"], &check["connections"][0]["state"]), (&true.into(), &"not_checked".into()));
+    let streams = shell.run(&["streams", "--discovered", "--json"]).await.expect(0).json();
+    assert_eq!(streams["streams"][5]["discovered"][0]["name"], "score");
+}
+
+#[tokio::test]
+async fn p7_refused_records_are_shown_on_demand_only_and_cannot_steer_a_terminal() {
+    let database = with_story().await;
+    let shell = Shell::on(&database);
+    for args in [&["rejects"][..], &["rejects", "--json"], &["status"], &["runs", "--tasks", "--json"]] {
+        let shown = shell.run(args).await.expect(0);
+        assert!(!shown.said().contains("Juana"), "{shown:?}");
+    }
+    let shown = shell.run(&["rejects", "--record"]).await.expect(0);
+    assert!(shown.stdout.contains("Juana") && !shown.stdout.contains('\x1b'), "{shown:?}");
+    let shown = shell.run(&["rejects", "--record", "--json", "--limit", "3"]).await.expect(0).json();
+    assert_eq!(shown["rejects"][1]["record"], "{\"phone\": \"\u{1b}[31m1\"}");
+}
+
+#[tokio::test]
+async fn a_database_without_the_schema_is_left_alone_until_it_is_migrated() {
+    let database = TestDatabase::create_empty().await;
+    let shell = Shell::on(&database);
+    for args in [
+        &["status"][..],
+        &["runs"],
+        &["quota"],
+        &["cursors"],
+        &["rejects"],
+        &["cursors", "reset", "lynn-yearly"],
+        &["check"],
+    ] {
+        let refused = shell.run(args).await.expect(1);
+        assert!(refused.stderr.contains("migrations\nhint: run `tidegate migrate`\n"), "{refused:?}");
+    }
+    let schemas: i64 = sqlx::query_scalar("select count(*) from pg_namespace where nspname = 'tidegate'")
+        .fetch_one(&database.pool())
+        .await
+        .unwrap();
+    assert_eq!(schemas, 0);
+    // Also by a user called `tidegate`, as the schema: the one of the tests' own server is.
+    let (one, other) = tokio::join!(shell.run(&["migrate"]), shell.run(&["migrate"]));
+    assert!(one.expect(0).stdout.contains("migration") || other.expect(0).stdout.contains("migration"));
+    assert_eq!(shell.run(&["migrate"]).await.expect(0).stdout, "the database is up to date\n");
+    shell.run(&["status"]).await.expect(0);
+}
+
+#[tokio::test]
+async fn reading_writes_nothing() {
+    let database = with_story().await;
+    let name = database.name();
+    let sql = format!("alter database {name} set default_transaction_read_only = on");
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&database.pool()).await.unwrap();
+    transcript(&Shell::on(&database)).await;
+}
+
+#[tokio::test]
+async fn no_embedded_cluster_is_made_to_be_found_empty() {
+    let shell = Shell::without_database();
+    shell.write_config("embedded: { data_dir: ./data }\n");
+    for args in [&["status"][..], &["runs"], &["check"]] {
+        let refused = shell.run(args).await.expect(1);
+        assert!(refused.stderr.contains("there is no embedded Postgres in ./data yet"), "{refused:?}");
+        assert!(refused.stderr.contains("hint: run `tidegate migrate` to make it"), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_is_no_failure() {
+    let database = with_story().await;
+    sqlx::raw_sql(
+        "insert into tidegate.run (job, connection, kind, state, error)
+        select 'lynn-yearly', 'acme-lynn', 'manual', 'failed', repeat('x', 300) from generate_series(1, 2000)",
+    )
+    .execute(&database.pool())
+    .await
+    .unwrap();
+    let shell = Shell::on(&database);
+    for args in
+        [&["runs", "--limit", "2000"][..], &["runs", "--limit", "2000", "--json"], &["schema"], &["streams", "--json"]]
+    {
+        let mut child = shell.command(args).stdout(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().await.unwrap();
+        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""), "{args:?}");
+    }
+}
+
+#[tokio::test]
+async fn p7_no_secret_is_printed_at_any_log_level() {
+    let database = with_story().await;
+    let password = "pg-hunter2-very-secret";
+    let mut wrong: url::Url = database.url().parse().unwrap();
+    wrong.set_password(Some(password)).unwrap();
+    let shells = [
+        Shell::on(&database).with("TIDEGATE__LOG__LEVEL", "trace"),
+        Shell::at(wrong.as_str()).with("TIDEGATE__LOG__LEVEL", "trace"),
+        Shell::at(&format!("postgres://u:{password}@[bad")).with("TIDEGATE__LOG__LEVEL", "trace"),
+    ];
+    let own: url::Url = database.url().parse().unwrap();
+    let own = own.password().unwrap_or_default().to_owned();
+    for shell in shells {
+        for args in [&["check"][..], &["check", "--json"], &["status"], &["quota", "--json"], &["migrate"], &["runs"]] {
+            let said = shell.run(args).await.said();
+            for secret in [TOKEN, SECRET, password, own.as_str()] {
+                assert!(secret.is_empty() || !said.contains(secret), "{args:?}: {said}");
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The bandwidth of a period: windows are split before they outgrow it, and a run stops at its end (`§8.2, §9`).
+
+use tidegate::http::HttpError;
+use tidegate::simulator::{Action, Match, Options};
+use tidegate::vendor::StepError;
+
+use super::*;
+
+const BANDWIDTH: &str = "period_bandwidth";
+/// A day of 2,000 rows, 100 to a page: about 20 pages of 33,000 bytes.
+const DAY_BYTES: u64 = 700_000;
+const PAGE_BYTES: u64 = 36_000;
+
+async fn heavy(allowed: u64, per: Duration) -> (Simulator, Control, World, Process) {
+    let options = Options { volume: Volume::Exactly(2_000), count_heads: true, ..free() };
+    let (simulator, control, mut world, _process) = start_with(options.limit(BANDWIDTH, allowed, per)).await;
+    world.settings.page_size = 100;
+    world.limits[3] = limit(BANDWIDTH, Calls::Every, Unit::Bytes, allowed, per);
+    let process = world.process().await;
+    (simulator, control, world, process)
+}
+
+fn assert_contiguous(parts: &[Window], whole: Window) {
+    let mut parts = parts.to_vec();
+    parts.dedup();
+    assert!(parts.len() > 1, "it was not split");
+    assert_eq!((parts[0].start, parts[parts.len() - 1].end), (whole.start, whole.end));
+    assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start), "{parts:?}");
+}
+
+#[tokio::test]
+async fn p2_a_window_that_weighed_too_much_before_is_read_in_parts_that_fit() {
+    let (_simulator, control, _world, process) = heavy(300_000, 4 * SECOND).await;
+    let expected = Expected { page_bytes: Some(PAGE_BYTES), slice_bytes: Some(DAY_BYTES), slice_secs: 86_400 };
+    let reading = process.read_expecting(day(1), None, expected).await.unwrap();
+    assert_eq!(reading.rows, truth(&control, day(1)));
+    assert_contiguous(&reading.parts, day(1));
+    // The first part was planned before anything was sent: 90 % of 300 of 700 kB.
+    let first = &control.stats().reports[0];
+    assert!(first.end_date.as_str() > "2024-03-01 07:00:00" && first.end_date.as_str() < "2024-03-01 10:00:00");
+    assert_eq!(control.stats().violation_count, 0, "{:?}", control.stats().violations);
+}
+
+#[tokio::test]
+async fn p2_a_window_without_a_history_is_split_by_what_its_first_page_shows() {
+    let (_simulator, control, _world, process) = heavy(300_000, 4 * SECOND).await;
+    let expected = Expected { page_bytes: Some(PAGE_BYTES), ..Expected::default() };
+    let mut page = Page::default();
+    let outcome = process.step_of(&stream(MARKS), day(1), None, expected, &mut page).await.unwrap();
+    let part = page.part.unwrap();
+    assert!(part.start == day(1).start && part.end < day(1).end, "{part:?}");
+    assert_eq!((page.begun, &page.rows[..]), (2, &truth(&control, part)[..100]), "the first look is dropped");
+    let Outcome::Page { next, .. } = outcome else { panic!() };
+    let rest = process.read_expecting(day(1), next, expected).await.unwrap();
+    assert_eq!([page.rows, rest.rows].concat(), truth(&control, day(1)));
+    assert_contiguous(&[&[part][..], &rest.parts].concat(), day(1));
+    assert_eq!(control.stats().violation_count, 0, "{:?}", control.stats().violations);
+}
+
+#[tokio::test]
+async fn a_window_that_fits_is_not_split() {
+    let (_simulator, control, _world, process) = heavy(10_000_000, Duration::from_mins(5)).await;
+    let expected = Expected { page_bytes: Some(PAGE_BYTES), slice_bytes: Some(DAY_BYTES), slice_secs: 86_400 };
+    let reading = process.read_expecting(day(1), None, expected).await.unwrap();
+    assert!(reading.parts.iter().all(|part| *part == day(1)));
+    assert_eq!(control.stats().reports.len(), 20, "not a call more than its pages");
+}
+
+#[tokio::test]
+async fn p2_a_run_stops_at_the_budget_and_goes_on_when_it_is_replenished() {
+    // The vendor's period is long over when the ledger's is: what matters is where the run stopped.
+    let (_simulator, control, mut world, process) = heavy(100_000, Duration::from_hours(12)).await;
+    let expected = Expected { page_bytes: Some(PAGE_BYTES), ..Expected::default() };
+    let (mut rows, mut cursor) = (Vec::new(), None::<String>);
+    let error = loop {
+        let mut page = Page::default();
+        match process.step_of(&stream(MARKS), day(1), cursor.as_deref(), expected, &mut page).await {
+            Ok(Outcome::Page { next, .. }) => (rows, cursor) = ([rows, page.rows].concat(), next),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => break error,
+        }
+    };
+    let StepError::Http(HttpError::Quota { limit: short, until }) = &error else { panic!("{error:?}") };
+    assert_eq!(short, BANDWIDTH);
+    let hours = (*until - Utc::now()).num_minutes();
+    assert!((11 * 60..=12 * 60 + 10).contains(&hours), "{until}");
+    let stats = control.stats();
+    assert!(stats.limits[BANDWIDTH].counted <= 100_000 && stats.violation_count == 0, "{:?}", stats.limits);
+    assert!(!rows.is_empty(), "what was read before is kept");
+
+    world.limits[3].amount = 1 << 40;
+    let (simulator, ..) = start_with(Options { volume: Volume::Exactly(2_000), ..free() }).await;
+    world.base_url = simulator.base_url().parse().unwrap();
+    let rest = world.process().await.read_on(day(1), cursor).await.unwrap();
+    assert_eq!([rows, rest.rows].concat(), truth(&control, day(1)));
+}
+
+#[tokio::test]
+async fn p2_an_answer_far_beyond_its_estimate_stops_the_next_call() {
+    let (_simulator, control, _world, process) = heavy(100_000, Duration::from_hours(12)).await;
+    let expected = Expected { page_bytes: Some(1_000), ..Expected::default() };
+    let session = process.gate.session(0, Utc::now());
+    process.source.log_in(&session).await.unwrap();
+    let mut cursor = None::<String>;
+    let error = loop {
+        let mut page = Page::default();
+        match process.step_of(&stream(MARKS), day(1), cursor.as_deref(), expected, &mut page).await {
+            Ok(Outcome::Page { next, .. }) => cursor = next,
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StepError::Http(HttpError::Quota { .. })), "{error:?}");
+    let stats = control.stats();
+    assert!(stats.violation_count == 0 && stats.limits[BANDWIDTH].counted < 100_000 + PAGE_BYTES, "{:?}", stats.limits);
+}
+
+#[tokio::test]
+async fn p2_a_login_that_failed_is_counted_too() {
+    let (_simulator, control, _world, process) = heavy(100_000, Duration::from_hours(12)).await;
+    control.next(Match::endpoint("create_token"), Action::Status { status: 503 });
+    process.source.log_in(&process.gate.session(0, Utc::now())).await.unwrap();
+    let usage = process.gate.ledger().usage().await.unwrap();
+    assert_eq!((usage[0].used, usage[2].used), (2, 2));
+    assert!(usage[3].used >= control.stats().limits[BANDWIDTH].counted);
+}

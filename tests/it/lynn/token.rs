@@ -1,0 +1,113 @@
+//! The shared token (`vendors/lynn.md §2, §8.4, §10.5`).
+
+use futures_util::future::join_all;
+use tidegate::simulator::{Action, Fault, Match, Options, Wording};
+use tidegate::vendor::StepError;
+
+use super::*;
+
+const LOGIN: &str = "create_token";
+
+#[tokio::test]
+async fn many_concurrent_steps_mint_one_token() {
+    let (_simulator, control, _world, process) = start().await;
+    let days: Vec<Window> = (1..=8).map(day).collect();
+    let readings = join_all(days.iter().map(|day| process.read(*day))).await;
+    for (day, reading) in days.iter().zip(readings) {
+        assert_eq!(reading.unwrap().rows, truth(&control, *day));
+    }
+    assert_eq!((control.stats().calls[LOGIN], control.stats().calls["execute_report"]), (1, 24));
+}
+
+#[tokio::test]
+async fn a_token_is_minted_when_it_is_needed_and_log_in_sends_nothing_else() {
+    let (_simulator, control, _world, process) = start().await;
+    assert_eq!(control.stats().calls.len(), 0, "lazily");
+    for _ in 0..3 {
+        process.source.log_in(&process.gate.session(0, Utc::now())).await.unwrap();
+    }
+    assert_eq!(control.stats().calls.into_iter().collect::<Vec<_>>(), [(LOGIN.to_owned(), 1)]);
+}
+
+#[tokio::test]
+async fn an_expired_token_is_renewed_once_for_all_who_share_it() {
+    let (_simulator, control, _world, process) = start().await;
+    process.first_page().await.unwrap();
+    control.expire_tokens();
+    let days: Vec<Window> = (1..=6).map(day).collect();
+    for reading in join_all(days.iter().map(|day| process.read(*day))).await {
+        reading.unwrap();
+    }
+    assert_eq!(control.stats().tokens_minted, 2);
+}
+
+#[tokio::test]
+async fn a_401_is_fatal_after_one_renewal() {
+    let (_simulator, control, _world, process) = start().await;
+    control.mischief(Fault::new(Match::report(MARKS), Action::Unauthorized).times(9));
+    let error = process.first_page().await.unwrap_err();
+    assert!(matches!(error, StepError::Credentials), "{error:?}");
+    assert_eq!((control.stats().tokens_minted, control.stats().calls["execute_report"]), (2, 2));
+}
+
+#[tokio::test]
+async fn a_token_that_expires_between_pages_loses_no_page() {
+    let (_simulator, control, _world, process) = start().await;
+    control.next(Match::report(MARKS).page(2), Action::TokenExpired);
+    let reading = process.read(day(1)).await.unwrap();
+    assert_eq!(reading.rows, truth(&control, day(1)));
+    assert_eq!((control.stats().tokens_minted, control.stats().calls["execute_report"]), (2, 4));
+}
+
+#[tokio::test]
+async fn the_end_that_a_token_tells_is_used_and_a_short_one_is_not_believed() {
+    // A token that says it lives for ten seconds may only mean that clocks differ; it is used until a 401.
+    let (_simulator, control, _world, process) = start_with(Options { token_lifetime: 10 * SECOND, ..free() }).await;
+    process.read(day(1)).await.unwrap();
+    assert_eq!(control.stats().tokens_minted, 1, "not one for each page");
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_tried_once_however_many_streams_ask() {
+    let (_simulator, control, mut world, _process) = start().await;
+    world.settings.access_token_secret = "another".into();
+    world.limits[0] = limit(LOGIN, Calls::Login, Unit::Calls, 3, Duration::from_mins(1));
+    let process = world.process().await;
+    for outcome in join_all((1..=8).map(|number| process.read(day(number)))).await {
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, StepError::Credentials), "{error:?}");
+    }
+    assert!(matches!(process.first_page().await.unwrap_err(), StepError::Credentials));
+    assert_eq!(control.stats().calls.into_iter().collect::<Vec<_>>(), [(LOGIN.to_owned(), 1)]);
+}
+
+#[tokio::test]
+async fn a_refusal_of_create_token_is_named_and_not_repeated() {
+    let (_simulator, control, world, _process) = start().await;
+    for (number, action) in [Action::SubscriptionKey, Action::Forbidden, Action::EmptyBody].into_iter().enumerate() {
+        let process = world.process().await;
+        control.next(Match::endpoint(LOGIN), action.clone());
+        let error = process.first_page().await.unwrap_err();
+        let named = match action {
+            Action::SubscriptionKey => matches!(error, StepError::SubscriptionKey),
+            Action::Forbidden => matches!(error, StepError::Forbidden),
+            _ => matches!(error, StepError::Missing("token")),
+        };
+        assert!(named, "{action:?}: {error:?}");
+        assert_eq!(control.stats().calls[LOGIN], number as u64 + 1);
+    }
+    assert_eq!(control.stats().calls.len(), 1, "no report was asked for");
+}
+
+#[tokio::test]
+async fn a_429_of_create_token_is_waited_out_at_the_pace_of_its_own_limit() {
+    let (_simulator, control, mut world, _process) = start().await;
+    // 3 per 9 s: 3 s apart, as 3 per 60 s are 20 s apart.
+    world.limits[0] = limit(LOGIN, Calls::Login, Unit::Calls, 3, 9 * SECOND);
+    let process = world.process().await;
+    control.next(Match::endpoint(LOGIN), Action::TooMany { seconds: 1, wording: Wording::Text, header: false });
+    let begun = std::time::Instant::now();
+    process.first_page().await.unwrap();
+    assert!(begun.elapsed() >= 3 * SECOND, "{:?}", begun.elapsed());
+    assert_eq!((control.stats().calls[LOGIN], process.blocked("requests").await), (2, None));
+}
