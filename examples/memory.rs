@@ -219,7 +219,7 @@ fn table(loads: &[Load]) -> String {
             took.as_secs(),
             took.subsec_millis() / 100,
             peak_kib >> 10,
-            (peak_kib & 1023) * 10 >> 10,
+            ((peak_kib & 1023) * 10) >> 10,
         );
     }
     text

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use tidegate::catalogue::{self, Stream};
 use tidegate::decode::{DecodeError, Sink};
-use tidegate::http::{Gate, Retry, install_tls};
+use tidegate::http::{Gate, Retry};
 use tidegate::quota::{Calls, Ledger, LedgerKey, Limit, Unit};
 use tidegate::simulator::lynn::{Account, Volume};
 use tidegate::simulator::{self, Control, Options, Simulator};
@@ -46,7 +46,6 @@ struct World {
 impl World {
     /// With the account that the simulator knows.
     async fn at(base_url: &str) -> Self {
-        install_tls();
         Self {
             database: TestDatabase::create().await,
             base_url: base_url.parse().unwrap(),
