@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _, Transaction};
 use uuid::Uuid;
 
@@ -308,7 +309,7 @@ impl PageLoad<'_, '_> {
             self.place_twins(reading, &batch).await?
         };
         self.drop_shared(reading, shared).await?;
-        let counts = sqlx::query(AssertSqlSafe(self.sql.merge.clone()))
+        let counts = planned_anew(&self.sql.merge)
             .bind(&self.loader.claim.connection)
             .bind(reading.slice.window_start)
             .bind(self.loader.claim.id)
@@ -336,7 +337,7 @@ impl PageLoad<'_, '_> {
         if keys.is_empty() {
             return Ok(());
         }
-        let dropped = sqlx::query(AssertSqlSafe(self.sql.drop_shared.clone()))
+        let dropped = planned_anew(&self.sql.drop_shared)
             .bind(keys)
             .bind(&self.loader.claim.connection)
             .bind(reading.neighbours)
@@ -347,7 +348,7 @@ impl PageLoad<'_, '_> {
     }
 
     async fn delete_unstaged(&mut self, reading: &Reading) -> Result<(), LoadError> {
-        let gone = sqlx::query(AssertSqlSafe(self.sql.delete_unstaged.clone()))
+        let gone = planned_anew(&self.sql.delete_unstaged)
             .bind(&self.loader.claim.connection)
             .bind(reading.slice.window_start)
             .bind(reading.slice.window_end)
@@ -359,10 +360,7 @@ impl PageLoad<'_, '_> {
 
     /// Notes the staged rows as still reported; answers how many were not noted before.
     async fn note_seen(&mut self, reading: &Reading) -> Result<i64, LoadError> {
-        let noted = sqlx::query(AssertSqlSafe(self.sql.note_seen.clone()))
-            .bind(reading.slice.id)
-            .execute(&mut *self.transaction)
-            .await?;
+        let noted = planned_anew(&self.sql.note_seen).bind(reading.slice.id).execute(&mut *self.transaction).await?;
         self.seen += signed(noted.rows_affected());
         Ok(signed(noted.rows_affected()))
     }
@@ -375,7 +373,7 @@ impl PageLoad<'_, '_> {
             return Err(LoadError::SeenLost);
         }
         if !reading.fresh {
-            let gone = sqlx::query(AssertSqlSafe(self.sql.delete_unseen.clone()))
+            let gone = planned_anew(&self.sql.delete_unseen)
                 .bind(&self.loader.claim.connection)
                 .bind(reading.slice.window_start)
                 .bind(reading.slice.window_end)
@@ -436,6 +434,12 @@ impl PageLoad<'_, '_> {
 
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A generated statement, planned each time: a plan that was made for ten rows is ruinous for ten thousand, and the staging
+/// table has no statistics that would tell Postgres so.
+pub(super) fn planned_anew(sql: &str) -> Query<'static, Postgres, PgArguments> {
+    sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(false)
 }
 
 async fn execute(connection: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {

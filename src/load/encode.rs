@@ -50,7 +50,8 @@ pub fn value(kind: ColumnType, trust: Trust, raw: &str, out: &mut Vec<u8>) -> En
         },
         ColumnType::Numeric if is_number && numeric_holds(raw) => written(raw, out),
         ColumnType::Timestamptz if first == b'"' => instant(trust, raw, out),
-        ColumnType::Jsonb if jsonb::holds(raw) => {
+        // As text, a string would no longer be told from its JSON; so what is inferred from containers holds only those.
+        ColumnType::Jsonb if (trust == Trust::Documented || matches!(first, b'{' | b'[')) && jsonb::holds(raw) => {
             escape(raw.as_bytes(), out);
             Encoded::Value
         }

@@ -53,11 +53,7 @@ pub struct Cause<'a> {
 impl Table {
     /// The table of `stream` as it is now; the table of an extra report is made if it is missing.
     pub async fn open(connection: &mut PgConnection, stream: &Stream, cause: Cause<'_>) -> Result<Self, LoadError> {
-        let exists: bool = sqlx::query_scalar("select to_regclass($1) is not null")
-            .bind(qualified(stream.schema, &stream.name))
-            .fetch_one(&mut *connection)
-            .await?;
-        if !exists {
+        if !exists(connection, stream).await? {
             create(connection, stream, cause).await?;
         }
         Self::read(connection, stream).await
@@ -304,13 +300,29 @@ async fn lock_shape(connection: &mut PgConnection, schema: &str, table: &str) ->
     Ok(())
 }
 
+/// Asks the catalogue itself: a session may answer `to_regclass` from what it knew before it waited for a lock.
+async fn exists(connection: &mut PgConnection, stream: &Stream) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        select exists (
+            select
+            from pg_catalog.pg_class
+            inner join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
+            where nspname = $1 and relname = $2
+        ) as "exists!"
+        "#,
+        stream.schema,
+        &*stream.name,
+    )
+    .fetch_one(connection)
+    .await
+}
+
 async fn create(connection: &mut PgConnection, stream: &Stream, cause: Cause<'_>) -> Result<(), LoadError> {
     let mut transaction = connection.begin().await?;
     lock_shape(&mut transaction, stream.schema, &stream.name).await?;
     let table = qualified(stream.schema, &stream.name);
-    let exists: bool =
-        sqlx::query_scalar("select to_regclass($1) is not null").bind(&table).fetch_one(&mut *transaction).await?;
-    if exists {
+    if exists(&mut transaction, stream).await? {
         return Ok(());
     }
     let key = quote(&format!("{}_pkey", &stream.name[..stream.name.floor_char_boundary(58)]));

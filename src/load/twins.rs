@@ -10,7 +10,7 @@ use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::LoadError;
-use super::commit::{Batch, PageLoad, Reading};
+use super::commit::{Batch, PageLoad, Reading, planned_anew};
 use super::page::row_key;
 
 /// Identical records of one slice beyond this are taken for one; it bounds the search for a free place.
@@ -63,7 +63,7 @@ impl PageLoad<'_, '_> {
     /// Staged records that earlier pages had as well, less those in shared seconds.
     async fn bases_taken(&mut self, reading: &Reading, batch: &Batch) -> Result<Vec<u128>, LoadError> {
         let query = if reading.fresh { self.sql.present_before.clone() } else { self.sql.seen_before.clone() };
-        let query = sqlx::query_scalar::<_, Uuid>(AssertSqlSafe(query));
+        let query = sqlx::query_scalar::<_, Uuid>(AssertSqlSafe(query)).persistent(false);
         let query = if reading.fresh {
             query.bind(&self.loader.claim.connection).bind(reading.slice.window_start)
         } else {
@@ -116,6 +116,7 @@ impl PageLoad<'_, '_> {
         let taken = match places {
             Places::Table => {
                 sqlx::query_scalar(AssertSqlSafe(self.sql.present_among.clone()))
+                    .persistent(false)
                     .bind(&self.loader.claim.connection)
                     .bind(reading.slice.window_start)
                     .bind(keys)
@@ -143,11 +144,7 @@ impl PageLoad<'_, '_> {
             new.extend(keys(base, before, batch.count(base)));
         }
         if !old.is_empty() {
-            sqlx::query(AssertSqlSafe(self.sql.rename_staged.clone()))
-                .bind(old)
-                .bind(new)
-                .execute(&mut *self.transaction)
-                .await?;
+            planned_anew(&self.sql.rename_staged).bind(old).bind(new).execute(&mut *self.transaction).await?;
         }
         Ok(())
     }

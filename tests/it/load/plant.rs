@@ -20,6 +20,7 @@ use tidegate::vendor::Vendor;
 use crate::support::TestDatabase;
 
 pub const CONNECTION: &str = "acme";
+const SYSTEM: [&str; 5] = ["_connection", "_window_start", "_row_key", "_run_id", "_loaded_at"];
 pub const LEASE: Duration = Duration::from_mins(10);
 
 /// A database with one stream that is loaded.
@@ -144,6 +145,12 @@ impl Plant {
         reader.pages(pages).await
     }
 
+    /// What `cursors reset` does: the next reading may be on another grid.
+    pub async fn reset(&self) {
+        let mut session = self.pool.acquire().await.unwrap();
+        cursor::reset(&mut session, CONNECTION, &self.stream.name, None).await.unwrap();
+    }
+
     /// The table's name, quoted.
     pub fn table(&self) -> String {
         format!("{}.\"{}\"", self.stream.schema, self.stream.name)
@@ -216,7 +223,7 @@ pub struct Trace {
 
 fn fields(row: &Map<String, Value>) -> BTreeMap<String, String> {
     row.iter()
-        .filter(|(name, value)| (!name.starts_with('_') || *name == "_extra") && !value.is_null())
+        .filter(|(name, value)| !SYSTEM.contains(&name.as_str()) && !value.is_null())
         .map(|(name, value)| (name.clone(), value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)))
         .collect()
 }

@@ -139,9 +139,11 @@ async fn p4_rows_of_an_old_grid_go_when_their_time_is_read_anew() {
     plant.read(RowWindow { start: day(7), end: day(8) }, &[numbered([9])]).await;
     let week = RowWindow { start: day(0), end: day(7) };
     // In one page, and in several.
+    plant.reset().await;
     let progress = plant.read(week, &[numbered([1, 2, 3])]).await;
     assert_eq!((progress.rows_inserted, progress.rows_unchanged, progress.rows_deleted), (1, 2, 12));
     assert_eq!(counts(&plant, week).await, tally([1, 2, 3]));
+    plant.reset().await;
     plant.read(whole(3), &[numbered([4])]).await;
     let progress = plant.read(week, &[numbered([1]), numbered([2])]).await;
     assert_eq!((progress.rows_unchanged, progress.rows_deleted), (2, 2));
@@ -173,6 +175,7 @@ async fn p4_refused_records_are_those_of_the_last_reading() {
     plant.read(whole(1), &[bad(1)]).await;
     plant.read(whole(0), &[numbered([1]), bad(1)]).await;
     assert_eq!(plant.count(rejects).await, 2);
+    plant.reset().await;
     plant.read(RowWindow { start: day(0), end: day(7) }, &[numbered([1])]).await;
     assert_eq!(plant.count(rejects).await, 0, "an old grid's go with its rows");
 }

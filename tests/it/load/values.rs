@@ -134,7 +134,7 @@ fn says(kind: &str, text: &str, raw: &str) -> bool {
     };
     match kind {
         "timestamp with time zone" => same_instant(),
-        "jsonb" => same_tree(),
+        "jsonb" => same_tree() || same_number(),
         // What was in the column before it became text may have been spelled by Postgres.
         "text" if raw.starts_with('"') => {
             serde_json::from_str::<String>(raw).is_ok_and(|string| string == text) || same_instant()
@@ -158,7 +158,7 @@ fn p5_any_sequence_of_values_in_one_field_loses_nothing() {
     let plant = runtime.block_on(Plant::new());
     let case = AtomicI64::new(0);
     let pages = prop::collection::vec(prop::collection::vec(any_value(), 1..8), 1..4);
-    runner(100)
+    runner(48)
         .run(&pages, |pages| {
             // A field of its own for each case, or it would be text for good.
             let number = case.fetch_add(1, Ordering::Relaxed);
@@ -245,7 +245,7 @@ fn p5_any_value_fits_a_documented_column_or_is_kept_in_extra() {
         ))
         .unwrap();
     let case = AtomicI64::new(0);
-    runner(60)
+    runner(40)
         .run(&prop::collection::vec(any_value(), 1..40), |values| {
             let window = whole(case.fetch_add(1, Ordering::Relaxed));
             let records: Vec<String> = values
