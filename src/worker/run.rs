@@ -103,6 +103,7 @@ async fn tasks(
             TaskEnd::Abandoned => return Ok(()),
         };
         if !run::end_task(&shared.pool, claim, &task.stream, stored).await? {
+            tracing::warn!("lost the run, another worker has taken over");
             return Ok(());
         }
         // Whoever waits for the stream need not wait for the run's other streams.

@@ -52,7 +52,6 @@ async fn p1_notes_that_a_crash_of_postgres_empties_under_a_running_reading_delet
     assert_tidy(&world.database).await;
 }
 
-/// A world on the embedded Postgres, with a daemon that has begun to read the second day again.
 async fn pool_of(folder: &ServerFolder) -> PgPool {
     let server = Embedded::attach(&folder.path().join("postgres")).await.unwrap();
     PgPoolOptions::new().max_connections(2).connect(server.url().expose()).await.unwrap()
@@ -106,8 +105,9 @@ async fn p1_a_killed_postmaster_costs_a_slice_its_notes_and_no_row() {
     let postmaster = Pid::from_raw(text.lines().next().unwrap().parse().unwrap()).unwrap();
     kill_process(postmaster, Signal::KILL).unwrap();
     let notes = "select count(*) from tidegate.seen_row";
-    let left = eventually(LONG, async || sqlx::query_scalar::<_, i64>(notes).fetch_one(&pool).await.ok()).await;
-    assert_eq!(left, 0, "recovery empties what is unlogged");
+    // Orphaned backends answer a moment longer, from before the crash.
+    let emptied = async || sqlx::query_scalar::<_, i64>(notes).fetch_one(&pool).await.ok().filter(|left| *left == 0);
+    eventually(LONG, emptied).await;
     hold.release();
     succeeded(&pool, second).await;
     assert_eq!(first_pages(&world) - before, 1, "the slice is read from its first page again");
