@@ -59,7 +59,7 @@ async fn the_documented_metrics_are_there_and_move() {
     let logins = daemon.metric(r#"tidegate_vendor_calls_total{connection="acme",kind="login",outcome="ok"}"#).await;
     assert_eq!(logins, Some(1.0), "two runs share a token");
     assert!((data.unwrap() + 1.0 - f64::from(i32::try_from(calls).unwrap())).abs() < 0.5);
-    assert!(daemon.metric(r#"tidegate_quota_used_ratio{connection="acme",limit="requests"}"#).await.unwrap() > 0.0);
+    assert!(daemon.metric(r#"tidegate_quota_used_ratio{connection="acme",limit="period_calls"}"#).await.unwrap() > 0.0);
     let (status, text) = daemon.get("/metrics").await;
     assert_eq!(status, 200);
     for name in documented() {
