@@ -1,18 +1,15 @@
 //! How closely many tasks and several pools keep to a limit, and how much of it they use.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use sqlx::PgPool;
-use tidegate::quota::{Calls, Ledger, Limit, Request, Settlement, Unit};
+use tidegate::quota::{Ledger, Limit, Request, Settlement};
 use tokio::task::JoinSet;
 
-use super::{
-    HALF_DAY, MILLISECOND, SECOND, bytes, calls, granted, limit, new_pool, open, open_as, patient, request, used,
-};
+use super::{MILLISECOND, SECOND, bytes, calls, new_pool, open, open_as, patient, request};
 use crate::support::TestDatabase;
 
 /// When a grant was recorded and when its holder could send, both in microseconds.
