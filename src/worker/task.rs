@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::grid::{self, Due, Grid, Scope, midnight};
 use super::policy::{self, Decision, TaskError};
 use super::report::Reporter;
-use super::slice::{self, Ended, SliceReader};
+use super::slice::{self, Ended, Room, SliceReader};
 use crate::catalogue::Key;
 use crate::config::{Job, JobStream, NewFields};
 use crate::http::Session;
@@ -55,6 +55,7 @@ pub struct TaskRunner<'a> {
     pub reporter: &'a Reporter<'a>,
     pub lease: std::time::Duration,
     pub attempts: i32,
+    pub room: Room,
     pub shutdown: &'a CancellationToken,
 }
 
@@ -191,6 +192,7 @@ impl TaskRunner<'_> {
             writer,
             reporter: self.reporter,
             expected,
+            room: self.room,
             shutdown: self.shutdown,
         };
         Box::pin(reader.read(&mut reading)).await
