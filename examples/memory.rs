@@ -9,8 +9,9 @@
 //! Three processes beside this one: an embedded Postgres, the simulator with its limits widened so far that they do not
 //! matter, and the real binary (`TIDEGATE_BIN`, else the one beside this program's folder), whose `VmHWM` is read from
 //! `/proc` until it ends. Each size is read twice: into an empty slice, and again over rows that did not change, which
-//! takes another path through the loader. Exits with 1 if a peak is above 64 MiB. Everything lies in a temporary folder
-//! that is deleted at the end: 2 million rows take about 2 GB of disk.
+//! takes another path through the loader. Last, four runs load at a time, as many as a process does by default, and
+//! together about as much as the largest size. Exits with 1 if a peak is above 64 MiB. Everything lies in a temporary
+//! folder that is deleted at the end.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
@@ -19,6 +20,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use chrono::{TimeDelta, Utc};
 use serde::Deserialize;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tidegate::postgres::Embedded;
@@ -31,6 +33,8 @@ const PAGES: [u64; 2] = [20, 200];
 const PEAK_KIB_MAX: u64 = 64 << 10;
 /// One day holds all rows, so that all pages are of one slice.
 const DAY: [&str; 2] = ["2026-03-01", "2026-03-02"];
+/// What is read at a time: one run for each, as many as `worker.concurrency` is by default.
+const AT_A_TIME: [&str; 4] = ["navigation_marks", "show_dialogs", "menu_detail", "detail_performance"];
 const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 /// The argument that makes this program the simulator.
 const SIMULATOR: &str = "simulator";
@@ -43,7 +47,6 @@ struct Summary {
 
 #[derive(Deserialize)]
 struct Task {
-    state: String,
     pages: u64,
     rows_read: u64,
     rows_inserted: u64,
@@ -51,9 +54,15 @@ struct Task {
 
 struct Load {
     what: &'static str,
-    task: Task,
+    tasks: Vec<Task>,
     took: Duration,
     peak_kib: u64,
+}
+
+impl Load {
+    fn sum(&self, of: impl Fn(&Task) -> u64) -> u64 {
+        self.tasks.iter().map(of).sum()
+    }
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -99,54 +108,83 @@ fn binary() -> anyhow::Result<PathBuf> {
 async fn measure(binary: &Path, pages: &[u64]) -> anyhow::Result<Vec<Load>> {
     let folder = tempfile::tempdir()?;
     let postgres = Embedded::start(&folder.path().join("postgres"), &CancellationToken::new()).await?;
+    let loads = measure_all(binary, folder.path(), &postgres, pages).await;
+    postgres.stop().await;
+    loads
+}
+
+async fn measure_all(binary: &Path, folder: &Path, postgres: &Embedded, pages: &[u64]) -> anyhow::Result<Vec<Load>> {
     let mut loads = Vec::new();
     for pages in pages {
-        let outcome = measure_size(binary, folder.path(), &postgres, *pages, &mut loads).await;
-        if let Err(error) = outcome {
-            postgres.stop().await;
-            return Err(error);
+        let rows = pages * ROWS_PER_PAGE;
+        let site = Site::open(folder, postgres, rows).await?;
+        let config = site.configure(&AT_A_TIME[..1], DAY[0])?;
+        for what in ["first time", "unchanged"] {
+            let job = AT_A_TIME[0];
+            let load = load(binary, &config, &["backfill", job, "--from", DAY[0], "--to", DAY[1], "--json"], what)?;
+            let read = load.sum(|task| task.rows_read);
+            ensure!(read == rows, "{what}: {read} of {rows} rows");
+            loads.push(load);
         }
+        site.close().await?;
     }
-    postgres.stop().await;
+    let largest = pages.iter().max().copied().unwrap_or_default();
+    let site = Site::open(folder, postgres, largest * ROWS_PER_PAGE / AT_A_TIME.len() as u64).await?;
+    // Yesterday whole, and today so far.
+    let yesterday = Utc::now().date_naive() - TimeDelta::days(1);
+    let config = site.configure(&AT_A_TIME, &yesterday.to_string())?;
+    loads.push(load(binary, &config, &["sync", "--json"], "four at a time")?);
+    site.close().await?;
     Ok(loads)
 }
 
-/// One number of pages, in a database and with a simulator of its own.
-async fn measure_size(
-    binary: &Path,
-    folder: &Path,
-    postgres: &Embedded,
-    pages: u64,
-    loads: &mut Vec<Load>,
-) -> anyhow::Result<()> {
-    let name = format!("pages_{pages}");
-    let mut connection = PgConnection::connect(postgres.url().expose()).await?;
-    sqlx::query(AssertSqlSafe(format!("create database {name}"))).execute(&mut connection).await?;
-    let mut url = url::Url::parse(postgres.url().expose())?;
-    url.set_path(&name);
+/// A database and a simulator for one measurement.
+struct Site {
+    folder: PathBuf,
+    admin: PgConnection,
+    url: url::Url,
+    simulator: Child,
+    base_url: String,
+}
 
-    let rows = pages * ROWS_PER_PAGE;
-    let mut simulator = Command::new(std::env::current_exe()?)
-        .args([SIMULATOR, &rows.to_string()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut base_url = String::new();
-    BufReader::new(simulator.stdout.take().context("the simulator's output")?).read_line(&mut base_url)?;
-    let config = folder.join(format!("{name}.yaml"));
-    std::fs::write(&config, configuration(url.as_str(), base_url.trim()))?;
+impl Site {
+    const DATABASE: &str = "measured";
 
-    for what in ["first time", "unchanged"] {
-        let load = load(binary, &config, what)?;
-        ensure!(load.task.state == "succeeded", "{name}, {what}: {}", load.task.state);
-        ensure!(load.task.rows_read == rows, "{name}, {what}: {} of {rows} rows", load.task.rows_read);
-        loads.push(load);
+    async fn open(folder: &Path, postgres: &Embedded, rows_per_day: u64) -> anyhow::Result<Self> {
+        let mut admin = PgConnection::connect(postgres.url().expose()).await?;
+        sqlx::query(AssertSqlSafe(format!("create database {}", Self::DATABASE))).execute(&mut admin).await?;
+        let mut url = url::Url::parse(postgres.url().expose())?;
+        url.set_path(Self::DATABASE);
+        let mut simulator = Command::new(std::env::current_exe()?)
+            .args([SIMULATOR, &rows_per_day.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut line = String::new();
+        BufReader::new(simulator.stdout.take().context("the simulator's output")?).read_line(&mut line)?;
+        let (folder, base_url) = (folder.to_owned(), line.trim().to_owned());
+        Ok(Self { folder, admin, url, simulator, base_url })
     }
-    // Its input closes, and it ends.
-    drop(simulator.stdin.take());
-    simulator.wait()?;
-    sqlx::query(AssertSqlSafe(format!("drop database {name} with (force)"))).execute(&mut connection).await?;
-    Ok(())
+
+    /// A file with one job per stream, named after it.
+    fn configure(&self, streams: &[&str], start: &str) -> anyhow::Result<PathBuf> {
+        let mut yaml = configuration(self.url.as_str(), &self.base_url);
+        for stream in streams {
+            let _ = writeln!(yaml, "  {stream}: {{ connection: benchmark, streams: [{stream}], start: {start} }}");
+        }
+        let path = self.folder.join("tidegate.yaml");
+        std::fs::write(&path, yaml)?;
+        Ok(path)
+    }
+
+    async fn close(mut self) -> anyhow::Result<()> {
+        // Its input closes, and it ends.
+        drop(self.simulator.stdin.take());
+        self.simulator.wait()?;
+        let drop = format!("drop database {} with (force)", Self::DATABASE);
+        sqlx::query(AssertSqlSafe(drop)).execute(&mut self.admin).await?;
+        Ok(())
+    }
 }
 
 fn configuration(database: &str, base_url: &str) -> String {
@@ -168,27 +206,21 @@ connections:
       period_calls: {{ limit: 10000000, per: 12h }}
       period_bandwidth: {{ limit: 1000GB, per: 12h }}
 jobs:
-  benchmark: {{ connection: benchmark, streams: [navigation_marks], start: {} }}
 ",
-        account.tenant, account.access_token, account.access_token_secret, DAY[0]
+        account.tenant, account.access_token, account.access_token_secret
     )
 }
 
-/// Runs the binary over the day and watches its memory.
-fn load(binary: &Path, config: &Path, what: &'static str) -> anyhow::Result<Load> {
+/// Runs the binary to its end and watches its memory.
+fn load(binary: &Path, config: &Path, command: &[&str], what: &'static str) -> anyhow::Result<Load> {
     let began = Instant::now();
-    let mut daemon = Command::new(binary)
-        .arg("--config")
-        .arg(config)
-        .args(["backfill", "benchmark", "--from", DAY[0], "--to", DAY[1], "--json"])
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let mut daemon = Command::new(binary).arg("--config").arg(config).args(command).stdout(Stdio::piped()).spawn()?;
     let peak_kib = watch(&mut daemon)?;
     let took = began.elapsed();
     let output = daemon.wait_with_output()?;
+    ensure!(output.status.success(), "{what}: {}", output.status);
     let summary: Summary = serde_json::from_slice(&output.stdout).context("the binary's answer")?;
-    let task = summary.tasks.into_iter().next().context("no task")?;
-    Ok(Load { what, task, took, peak_kib })
+    Ok(Load { what, tasks: summary.tasks, took, peak_kib })
 }
 
 /// The most memory that the process ever had resident. Its answer is short enough to wait in the pipe.
@@ -208,14 +240,15 @@ fn watch(daemon: &mut Child) -> anyhow::Result<u64> {
 fn table(loads: &[Load]) -> String {
     let mut text = String::from("| load | pages | rows | written | seconds | rows/s | peak RSS, MiB |\n");
     text.push_str("|---|--:|--:|--:|--:|--:|--:|\n");
-    for Load { what, task, took, peak_kib } in loads {
-        let rows_per_sec = u128::from(task.rows_read) * 1000 / took.as_millis().max(1);
+    for load in loads {
+        let Load { what, took, peak_kib, .. } = load;
+        let rows = load.sum(|task| task.rows_read);
+        let rows_per_sec = u128::from(rows) * 1000 / took.as_millis().max(1);
         let _ = writeln!(
             text,
-            "| {what} | {} | {} | {} | {}.{} | {rows_per_sec} | {}.{} |",
-            task.pages,
-            task.rows_read,
-            task.rows_inserted,
+            "| {what} | {} | {rows} | {} | {}.{} | {rows_per_sec} | {}.{} |",
+            load.sum(|task| task.pages),
+            load.sum(|task| task.rows_inserted),
             took.as_secs(),
             took.subsec_millis() / 100,
             peak_kib >> 10,

@@ -96,6 +96,11 @@ fn environment(simulator: &Simulator, folder: &Path) -> BTreeMap<String, String>
     ] {
         env.insert(name.to_owned(), value);
     }
+    quiet(env)
+}
+
+/// The demo tells what happens on its own; its log is for trouble, unless the environment asks for more.
+pub fn quiet(mut env: BTreeMap<String, String>) -> BTreeMap<String, String> {
     env.entry("TIDEGATE__LOG__LEVEL".to_owned()).or_insert_with(|| "warn".to_owned());
     env
 }

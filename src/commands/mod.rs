@@ -79,7 +79,8 @@ pub fn prepare(cli: Cli) -> anyhow::Result<Prepared> {
             return Ok(Prepared::Done(Exit::Done));
         }
         Command::Health(args) => return health::run(&cli.config, &env, args).map(Prepared::Done),
-        Command::Simulate(_) | Command::Demo(_) => Config::without_files(&env)?,
+        Command::Simulate(_) => Config::without_files(&env)?,
+        Command::Demo(_) => Config::without_files(&demo::quiet(env))?,
         // The catalogue is compiled in; a configuration only adds to it.
         Command::Streams(args) if !args.discovered && !cli.config.exists() => Config::without_files(&env)?,
         _ => Config::load(&cli.config, &env)?,

@@ -9,6 +9,9 @@ pub async fn run(context: Context, _args: RunArgs) -> anyhow::Result<Exit> {
         tracing::warn!(path = %context.config_path.display(), "no job is configured; add one under `jobs` and it is picked up");
     }
     let database = Database::own(&context.config, &context.cancel).await?;
+    if let Some(psql) = database.psql_line() {
+        tracing::info!(%psql, "embedded Postgres runs");
+    }
     let reload = Reload { path: context.config_path.clone(), env: config::process_env() };
     let config = (*context.config).clone();
     let outcome = match Box::pin(Daemon::start(config, Some(reload), &database)).await {

@@ -19,6 +19,9 @@ use crate::store::run::{self, Claim, Progress};
 /// Refused records wait in memory up to this.
 const REJECTS_BYTES_MAX: usize = 1 << 20;
 
+/// A connection's write buffer grows to what is sent at once, and stays that large.
+const COPY_PART_BYTES: usize = 32 << 10;
+
 /// What stays the same for all pages of a task.
 #[derive(Debug)]
 pub struct Loader<'a> {
@@ -174,7 +177,9 @@ impl PageLoad<'_, '_> {
                 .copy(&self.table, &chunk.layout)
                 .ok_or_else(|| LoadError::Column(format!("{}.{}", self.table.schema, self.table.name)))?;
             let mut copy = self.transaction.copy_in_raw(&statement).await?;
-            copy.send(chunk.data).await?;
+            for part in chunk.data.chunks(COPY_PART_BYTES) {
+                copy.send(part).await?;
+            }
             copy.finish().await?;
         }
         if let Some(twins) = chunk.batch_end {

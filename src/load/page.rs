@@ -133,6 +133,7 @@ impl PageWriter {
     fn end_batch(&mut self) {
         let mut twins = std::mem::take(&mut self.twins);
         twins.retain(|_, count| *count > 1);
+        twins.shrink_to_fit();
         self.chunk.batch_end = Some(twins);
         self.batch_rows = 0;
         self.seal();

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::accounts::Accounts;
 use super::policy::{self, TaskError};
 use super::report::Reporter;
+use super::slice::Room;
 use super::task::{TaskEnd, TaskRunner, carry_out};
 use crate::config::{Config, Connection, Job};
 use crate::server::Metrics;
@@ -153,6 +154,7 @@ async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutd
         lease: config.worker.lease,
         attempts: task.attempts,
         jobs: &jobs,
+        room: Room::share(config.worker.concurrency),
         shutdown,
     };
     runner.run().await

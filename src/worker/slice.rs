@@ -16,15 +16,32 @@ use crate::decode::{DecodeError, Sink};
 use crate::http::Session;
 use crate::load::LoadError;
 use crate::load::commit::{Loader, PageEnd, Reading};
-use crate::load::page::{Chunk, PageWriter, RowWindow};
+use crate::load::page::{CHUNK_BYTES, Chunk, PageWriter, RowWindow};
 use crate::vendor::{Expected, Outcome, Records, Source, StepError, StepRequest, Window};
 
-/// Chunks between the halves: what is fetched ahead.
-const QUEUE_CHUNKS: usize = 16;
-/// A page is kept whole in memory up to this, then staged while it arrives.
-const PAGE_BYTES_IN_MEMORY: usize = 8 << 20;
+/// What all runs of a process may hold of pages, together and each (promise 6).
+const PROCESS_BYTES_MAX: usize = 24 << 20;
+const RUN_BYTES_MAX: usize = 12 << 20;
 /// A page under way when the process is asked to stop may end within this.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// What one run may hold in memory of the pages that it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// A page is kept whole up to this, then staged while it arrives.
+    page_bytes: usize,
+    /// Chunks between the halves: what is fetched ahead.
+    queue_chunks: usize,
+}
+
+impl Room {
+    /// The share of each, where up to `runs` are under way at a time.
+    pub fn share(runs: usize) -> Self {
+        let bytes = (PROCESS_BYTES_MAX / runs.max(1)).min(RUN_BYTES_MAX);
+        let queue_chunks = (bytes / 3 / CHUNK_BYTES).max(1);
+        Self { page_bytes: bytes.saturating_sub(queue_chunks * CHUNK_BYTES), queue_chunks }
+    }
+}
 
 /// How the reading of a slice ended, short of a fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +63,7 @@ pub struct SliceReader<'r, 'l> {
     pub writer: &'r mut PageWriter,
     pub reporter: &'r Reporter<'r>,
     pub expected: Expected,
+    pub room: Room,
     pub shutdown: &'r CancellationToken,
 }
 
@@ -59,7 +77,7 @@ enum Message {
 impl SliceReader<'_, '_> {
     /// Reads from where `reading` stands to the slice's end.
     pub async fn read(self, reading: &mut Reading) -> Result<Ended, TaskError> {
-        let (sender, receiver) = mpsc::channel(QUEUE_CHUNKS);
+        let (sender, receiver) = mpsc::channel(self.room.queue_chunks);
         let window = Window { start: reading.slice.window_start, end: reading.until };
         let cursor = reading.slice.cursor.clone();
         let stream = self.loader.stream.clone();
@@ -81,7 +99,7 @@ impl SliceReader<'_, '_> {
             drop(fetch);
             outcome
         };
-        let loading = load_pages(self.loader, reading, receiver, self.reporter);
+        let loading = load_pages(self.loader, reading, receiver, self.reporter, self.room.page_bytes);
         let (fetched, loaded) = tokio::join!(fetching, loading);
         // The loading half's fault is the cause when the fetching half only found the queue closed.
         loaded?;
@@ -186,8 +204,9 @@ async fn load_pages(
     reading: &mut Reading,
     mut receiver: mpsc::Receiver<Message>,
     reporter: &Reporter<'_>,
+    bytes_max: usize,
 ) -> Result<(), TaskError> {
-    while load_page(loader, reading, &mut receiver, reporter).await? {}
+    while load_page(loader, reading, &mut receiver, reporter, bytes_max).await? {}
     Ok(())
 }
 
@@ -197,10 +216,11 @@ async fn load_page(
     reading: &mut Reading,
     receiver: &mut mpsc::Receiver<Message>,
     reporter: &Reporter<'_>,
+    bytes_max: usize,
 ) -> Result<bool, TaskError> {
     let (mut chunks, mut bytes) = (Vec::<Chunk>::new(), 0);
     let mut end = None;
-    while end.is_none() && bytes <= PAGE_BYTES_IN_MEMORY {
+    while end.is_none() && bytes <= bytes_max {
         match receiver.recv().await {
             None => return Ok(false),
             Some(Message::Begin) => {
@@ -250,4 +270,21 @@ pub async fn prepare(loader: &Loader<'_>, reading: &mut Reading) -> Result<(), L
         );
     }
     loader.begin_reading(reading).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p6_the_runs_of_a_process_share_its_memory() {
+        for runs in 1..=32 {
+            let Room { page_bytes, queue_chunks } = Room::share(runs);
+            assert!(runs * (page_bytes + queue_chunks * CHUNK_BYTES) <= PROCESS_BYTES_MAX, "{runs}");
+            assert!(page_bytes >= CHUNK_BYTES && queue_chunks >= 1, "{runs}");
+        }
+        assert_eq!(Room::share(1), Room { page_bytes: 8 << 20, queue_chunks: 16 });
+        assert_eq!(Room::share(usize::MAX), Room { page_bytes: 0, queue_chunks: 1 });
+        assert_eq!(Room::share(0), Room::share(1));
+    }
 }

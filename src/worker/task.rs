@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::grid::{self, Due, Grid, Scope, midnight};
 use super::policy::{self, Decision, TaskError};
 use super::report::Reporter;
-use super::slice::{self, Ended, SliceReader};
+use super::slice::{self, Ended, Room, SliceReader};
 use crate::catalogue::Key;
 use crate::config::{Job, JobStream, NewFields};
 use crate::http::Session;
@@ -59,6 +59,7 @@ pub struct TaskRunner<'a> {
     pub attempts: i32,
     /// The jobs that this process works on.
     pub jobs: &'a [String],
+    pub room: Room,
     pub shutdown: &'a CancellationToken,
 }
 
@@ -195,6 +196,7 @@ impl TaskRunner<'_> {
             writer,
             reporter: self.reporter,
             expected,
+            room: self.room,
             shutdown: self.shutdown,
         };
         Box::pin(reader.read(&mut reading)).await
