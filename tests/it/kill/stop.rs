@@ -99,3 +99,30 @@ async fn p1_an_interrupted_sync_whose_page_is_slow_to_load_is_cancelled_all_the_
     world.assert_truth(MARKS, midnight(-2), midnight(1)).await;
     assert_tidy(&world.database).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_an_interrupted_backfill_is_taken_up_by_the_same_command() {
+    let world = world(3, 250, 100, "[navigation_marks]", &["lookback: 0s"]).await;
+    succeeds(Process::start(&world.config_path(), &["sync"], &[])).await;
+    let (from, to) = (midnight(-2).date_naive().to_string(), midnight(0).date_naive().to_string());
+    let backfill = ["backfill", "lynn", "--from", &from, "--to", &to];
+    let hold = world.control().hold_after(Match::report(MARKS).page(2), 1, Point::BeforeAnswer);
+    let mut interrupted = Process::start(&world.config_path(), &backfill, &[]);
+    reached(&hold, &mut interrupted).await;
+    interrupted.signal(Signal::INT);
+    assert_eq!(interrupted.wait(LONG).await.code(), Some(1), "{}", interrupted.said());
+
+    world.control().quiet();
+    let before = calls(&world);
+    succeeds(Process::start(&world.config_path(), &backfill, &[])).await;
+    assert_eq!(calls(&world) - before, 2, "pages 2 and 3 of the second day; the first is done");
+    let runs: Vec<String> = sqlx::query_scalar("select state from tidegate.run where kind = 'backfill'")
+        .fetch_all(&world.database.pool())
+        .await
+        .unwrap();
+    assert_eq!(runs, ["succeeded"]);
+    succeeds(Process::start(&world.config_path(), &backfill, &[])).await;
+    let runs: i64 = world.scalar("select count(*) from tidegate.run where kind = 'backfill'").await;
+    assert_eq!(runs, 2, "once it is done, the same command reads again");
+    world.assert_truth(MARKS, midnight(-3), midnight(1)).await;
+}
