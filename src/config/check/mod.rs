@@ -32,10 +32,10 @@ pub(super) fn check(tree: &Node, faults: Faults) -> Result<Config, Faults> {
     let mut report = Report { tree, faults };
     let root = KeyPath::default();
     let raw: raw::Root = read(tree, &root, &[], "", &mut report);
-    let database = sections::database(raw.database.unwrap_or_default(), &mut report);
     let embedded = sections::embedded(raw.embedded.unwrap_or_default(), &mut report);
     let server = sections::server(raw.server.unwrap_or_default(), &mut report);
     let worker = sections::worker(&raw.worker.unwrap_or_default(), &mut report);
+    let database = sections::database(raw.database.unwrap_or_default(), &worker, &mut report);
     let log = sections::log(raw.log.unwrap_or_default(), &mut report);
 
     let mut connections = BTreeMap::new();

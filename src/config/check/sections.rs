@@ -9,6 +9,7 @@ use super::super::{Database, Embedded, Log, LogFormat, Server, Worker, raw, sugg
 use super::{KeyPath, Report, secs};
 
 const DATABASE_CONNECTIONS: u32 = 8;
+const CONNECTIONS_MAX: u32 = 1_000;
 const DATA_DIR: &str = "./data/postgres";
 const CONCURRENCY: usize = 4;
 const LEASE_SECS: u64 = 60;
@@ -17,14 +18,17 @@ const LEVEL: &str = "info";
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 const SSL_MODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
-pub(super) fn database(raw: raw::Database, report: &mut Report<'_>) -> Database {
+pub(super) fn database(raw: raw::Database, worker: &Worker, report: &mut Report<'_>) -> Database {
     let path = KeyPath::default().key("database");
     let url = raw.url.map(|url| url.0).filter(|url| !url.expose().is_empty());
     if let Some(problem) = url.as_ref().and_then(|url| database_url_problem(url.expose())) {
         report.refuse(&path.key("url"), problem);
     }
     let connections = path.key("max_connections");
-    let max_connections = report.whole(&connections, raw.max_connections, 1..=1_000, DATABASE_CONNECTIONS);
+    // A run that adds columns holds two connections at a time; more runs get more of them.
+    let wanted = u32::try_from(worker.concurrency).unwrap_or(u32::MAX).saturating_mul(2);
+    let default = DATABASE_CONNECTIONS.max(wanted).min(CONNECTIONS_MAX);
+    let max_connections = report.whole(&connections, raw.max_connections, 1..=CONNECTIONS_MAX.into(), default);
     Database { url, max_connections }
 }
 
