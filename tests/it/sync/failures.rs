@@ -74,7 +74,11 @@ async fn a_fault_that_passes_is_put_off_and_then_gone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_wrong_credentials_fail_every_stream_with_one_login() {
     let world = world("\"*\"").await;
-    world.edit_config(|text| text.replace(&Account::default().access_token_secret, "mistyped-secret"));
+    world.edit_config(|text| {
+        // A refusal is remembered for the pace of logins: 20 s at the vendor's own limit.
+        text.replace("create_token: { limit: 1000", "create_token: { limit: 3")
+            .replace(&Account::default().access_token_secret, "mistyped-secret")
+    });
     let output = command(&world, &[], &["sync"]).await;
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let failed: i64 = world
