@@ -270,7 +270,7 @@ pub fn carry_out(decision: Decision, error: &TaskError) -> TaskEnd {
             TaskEnd::Waiting { until, waiting_for, attempt }
         }
         Decision::Abandon => {
-            tracing::warn!(error = chain(error), "gave up the task, it is in other hands");
+            tracing::warn!(error = chain(error), "gave up the task, another worker has taken over");
             TaskEnd::Abandoned
         }
         Decision::Fail | Decision::FailAndRestart => failed(error, hint),
