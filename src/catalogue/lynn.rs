@@ -2,28 +2,34 @@
 
 use std::borrow::Cow;
 
-use super::{Column, ColumnType, Key, Mode, Stream, Text, column_name};
+use super::{Column, ColumnType, Key, Mode, Stream, Text, Windows, column_name};
 use crate::vendor::Vendor;
-
-const fn column(field: &'static str, name: &'static str, kind: ColumnType, meaning: &'static str) -> Column {
-    Column { field: Cow::Borrowed(field), name: Cow::Borrowed(name), kind, meaning: Cow::Borrowed(meaning) }
-}
 
 /// The only documented row (`vendors/lynn.md §4.1`).
 const NAVIGATION_MARKS: &[Column] = &[
-    column(
+    Column::new(
         "timestamp",
         "timestamp",
         ColumnType::Timestamptz,
         "When the mark was set; fractions past microseconds are cut",
     ),
-    column("session", "session", ColumnType::Text, "Session id (GUID); joins the reports of one conversation"),
-    column("division", "division", ColumnType::Text, "Division id; results are limited to the credential's divisions"),
-    column("channel_id", "channel_id", ColumnType::Text, "Channel id, digits as text"),
-    column("reportEnvironment", "report_environment", ColumnType::Text, "Environment the row comes from, e.g. testing"),
-    column("intent", "intent", ColumnType::Text, "Intent at the mark"),
-    column("markName", "mark_name", ColumnType::Text, "Name of the mark, e.g. END_SESSION"),
-    column("markValue", "mark_value", ColumnType::Text, "Value of the mark, kept untrimmed"),
+    Column::new("session", "session", ColumnType::Text, "Session id (GUID); joins the reports of one conversation"),
+    Column::new(
+        "division",
+        "division",
+        ColumnType::Text,
+        "Division id; results are limited to the credential's divisions",
+    ),
+    Column::new("channel_id", "channel_id", ColumnType::Text, "Channel id, digits as text"),
+    Column::new(
+        "reportEnvironment",
+        "report_environment",
+        ColumnType::Text,
+        "Environment the row comes from, e.g. testing",
+    ),
+    Column::new("intent", "intent", ColumnType::Text, "Intent at the mark"),
+    Column::new("markName", "mark_name", ColumnType::Text, "Name of the mark, e.g. END_SESSION"),
+    Column::new("markValue", "mark_value", ColumnType::Text, "Value of the mark, kept untrimmed"),
 ];
 
 /// name, report id, meaning (`vendors/lynn.md §4`).
@@ -71,5 +77,8 @@ fn report(name: &'static str, id: &'static str, meaning: &'static str) -> Stream
         documented,
         time_field: documented.then_some(Text::Borrowed("timestamp")),
         off_by_default: false,
+        children: Cow::Borrowed(&[]),
+        windows: Windows { days: 1, days_max: 366, shared_second: true },
+        exported: false,
     }
 }

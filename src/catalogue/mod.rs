@@ -3,7 +3,11 @@
 //! The catalogue drives the merge SQL, `tidegate streams`, the column comments and the check that migrations and
 //! catalogue agree. It knows nothing of HTTP, SQL or the configuration.
 
+mod jaicp;
+mod khoros;
+mod lexer;
 mod lynn;
+mod lynn_outbound;
 mod naming;
 
 use std::borrow::Cow;
@@ -41,6 +45,48 @@ pub struct Stream {
     pub time_field: Option<Text>,
     /// Streams that `"*"` leaves out.
     pub off_by_default: bool,
+    /// Tables that are filled with this one; only streams with [`Key::Columns`] have any.
+    pub children: Cow<'static, [Child]>,
+    /// The windows that it is read in; of no account for a list.
+    pub windows: Windows,
+    /// Whether it is read through export jobs: submitted, polled, downloaded.
+    pub exported: bool,
+}
+
+/// The windows that a stream is read in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Windows {
+    /// Length of a slice unless the job says otherwise.
+    pub days: u32,
+    /// The longest slice that the vendor serves.
+    pub days_max: u32,
+    /// Whether neighbouring windows share their boundary second because the vendor's filter has no finer precision:
+    /// rows in it are then told apart by content.
+    pub shared_second: bool,
+}
+
+impl Windows {
+    /// One-day slices with exact bounds, of up to `days_max` days.
+    pub const fn daily(days_max: u32) -> Self {
+        Self { days: 1, days_max, shared_second: false }
+    }
+}
+
+/// A table that is filled with its parent: one row per element of an array in the parent's record. The rows of a parent
+/// that was read are replaced; those of a parent that is gone go with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Child {
+    /// The table's name, in the parent's schema.
+    pub name: Text,
+    /// What one row is, for the table comment.
+    pub meaning: Text,
+    /// The vendor field that holds the array; nested fields are joined with `.`. It has no column of its own.
+    pub field: Text,
+    /// The parent's key columns, and what they are called here.
+    pub parent: Cow<'static, [(Text, Text)]>,
+    /// Its own columns; the first completes the key. `field` names an element's member, or is empty where the elements
+    /// are plain values.
+    pub columns: Cow<'static, [Column]>,
 }
 
 /// How a stream's rows are merged into its table (design.md §5).
@@ -63,6 +109,9 @@ pub enum Key {
     RowHash,
     /// `_row_key` too, but a hash of these vendor fields only: the job says that they identify a record.
     Fields(Vec<Text>),
+    /// `_row_key`, a hash of the first of these vendor fields that a record has, in any case and spelling that gives the
+    /// same column name; of the whole record where it has none. For entities whose id is known to exist but not by name.
+    AnyOf(Cow<'static, [Text]>),
     /// Columns of the table, by column name.
     Columns(Cow<'static, [Text]>),
 }
@@ -78,6 +127,52 @@ pub struct Column {
     pub kind: ColumnType,
     /// Meaning, unit and source, for the column comment.
     pub meaning: Text,
+    /// What becomes of the value that is there when a row is written again.
+    pub keep: Keep,
+    /// A key column that a record may lack holds an empty string then.
+    pub may_be_absent: bool,
+}
+
+/// What a row keeps of a column when it is written again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing: the last word of the vendor counts.
+    #[default]
+    Latest,
+    /// The greater value: the vendor may count within the window that was asked for.
+    Greatest,
+    /// The first value that was ever there.
+    First,
+    /// The value, unless there is a new one: not every answer has the field.
+    Known,
+}
+
+impl Column {
+    /// A compiled-in column whose last value counts.
+    pub const fn new(field: &'static str, name: &'static str, kind: ColumnType, meaning: &'static str) -> Self {
+        Self {
+            field: Cow::Borrowed(field),
+            name: Cow::Borrowed(name),
+            kind,
+            meaning: Cow::Borrowed(meaning),
+            keep: Keep::Latest,
+            may_be_absent: false,
+        }
+    }
+
+    /// The same with another rule for rows that are written again.
+    #[must_use]
+    pub const fn keep(mut self, keep: Keep) -> Self {
+        self.keep = keep;
+        self
+    }
+
+    /// The same as a part of the key that records may lack.
+    #[must_use]
+    pub const fn or_empty(mut self) -> Self {
+        self.may_be_absent = true;
+        self
+    }
 }
 
 /// The types a warehouse column may have.
@@ -125,6 +220,10 @@ impl ColumnType {
 pub fn streams(vendor: Vendor) -> Vec<Stream> {
     match vendor {
         Vendor::LynnReporting => lynn::reports(),
+        Vendor::LynnOutbound => lynn_outbound::lists(),
+        Vendor::KhorosCare => khoros::streams(),
+        Vendor::LexerActivity => lexer::streams(),
+        Vendor::JaicpReporter => jaicp::streams(),
     }
 }
 
@@ -132,5 +231,15 @@ impl Stream {
     /// Whether the stream is read in time windows.
     pub const fn windowed(&self) -> bool {
         !matches!(self.mode, Mode::Snapshot | Mode::Observe)
+    }
+
+    /// The columns of the primary key, in order.
+    pub fn primary_key(&self) -> Vec<&str> {
+        let window = (self.mode == Mode::ReplaceWindow).then_some("_window_start");
+        let own: Vec<&str> = match &self.key {
+            Key::RowHash | Key::Fields(_) | Key::AnyOf(_) => vec!["_row_key"],
+            Key::Columns(columns) => columns.iter().map(AsRef::as_ref).collect(),
+        };
+        ["_connection"].into_iter().chain(window).chain(own).collect()
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::output::{self, Table, plain};
 use super::{Context, Exit, StreamsArgs, names};
-use crate::catalogue::{self, Key, Mode, Stream};
+use crate::catalogue::{self, Mode, Stream};
 use crate::config::Config;
 use crate::store::history::{self, DiscoveredColumn};
 use crate::vendor::Vendor;
@@ -91,14 +91,7 @@ fn streams(config: &Config, only: Option<Vendor>) -> Vec<Stream> {
 
 impl Entry {
     fn new(stream: &Stream) -> Self {
-        let mut key = vec!["_connection".to_owned()];
-        if stream.windowed() && stream.mode == Mode::ReplaceWindow {
-            key.push("_window_start".to_owned());
-        }
-        match &stream.key {
-            Key::RowHash | Key::Fields(_) => key.push("_row_key".to_owned()),
-            Key::Columns(columns) => key.extend(columns.iter().map(|column| column.clone().into_owned())),
-        }
+        let key = stream.primary_key().into_iter().map(ToOwned::to_owned).collect();
         let columns = stream.columns.iter().map(|column| Column {
             name: column.name.clone().into_owned(),
             kind: column.kind.sql(),

@@ -208,6 +208,52 @@ pub(super) struct LynnPaths {
     pub(super) execute_report: Option<String>,
 }
 
+/// The keys of a Lynn Outbound connection beyond those of every connection.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LynnOutbound {
+    /// The tenant's number.
+    #[schemars(range(min = 1))]
+    pub(super) tenant: Option<Whole>,
+    /// The credential's Token.
+    pub(super) access_token: Option<Credential>,
+    /// The credential's Secret Token.
+    pub(super) access_token_secret: Option<Credential>,
+    /// The subscription, which decides the quotas.
+    #[schemars(extend("default" = "basic"))]
+    pub(super) product: Option<LynnProduct>,
+    /// `Ocp-Apim-Subscription-Key`; premium only, empty is none.
+    pub(super) subscription_key: Option<Credential>,
+}
+
+/// The keys of a Khoros Care connection beyond those of every connection.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KhorosCare {
+    /// The tenant's key, from Analytics API Settings.
+    pub(super) company_key: Option<Credential>,
+    /// The API user's name.
+    pub(super) username: Option<String>,
+    /// The API user's password.
+    pub(super) password: Option<Credential>,
+}
+
+/// The keys of a Lexer Activity connection beyond those of every connection.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LexerActivity {
+    /// The API token, of type Activity.
+    pub(super) api_token: Option<Credential>,
+}
+
+/// The keys of a JAICP Reporter connection beyond those of every connection.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct JaicpReporter {
+    /// The project's API token.
+    pub(super) token: Option<Credential>,
+}
+
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Job {
@@ -226,8 +272,8 @@ pub(super) struct Job {
     /// First day to read, in `timezone`.
     #[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))]
     pub(super) start: Option<String>,
-    /// Length of the windows that are read: whole days, or a part of a day that divides it evenly.
-    #[schemars(extend("default" = "1d"))]
+    /// Length of the windows that are read: whole days, or a part of a day that divides it evenly. Left out, every stream
+    /// has its own, mostly `1d` (`tidegate streams`).
     pub(super) slice: Option<Span>,
     /// Finished slices this far behind are read again, for what the vendor changes late.
     #[schemars(extend("default" = "1d"))]

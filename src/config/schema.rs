@@ -45,6 +45,15 @@ fn connection(generator: &mut SchemaGenerator) -> Value {
                 schema_of::<raw::LynnReporting>(generator),
                 &["vendor", "tenant", "access_token", "access_token_secret"],
             ),
+            Vendor::LynnOutbound => (
+                schema_of::<raw::LynnOutbound>(generator),
+                &["vendor", "tenant", "access_token", "access_token_secret"],
+            ),
+            Vendor::KhorosCare => {
+                (schema_of::<raw::KhorosCare>(generator), &["vendor", "company_key", "username", "password"])
+            }
+            Vendor::LexerActivity => (schema_of::<raw::LexerActivity>(generator), &["vendor", "api_token"]),
+            Vendor::JaicpReporter => (schema_of::<raw::JaicpReporter>(generator), &["vendor", "token"]),
         };
         let mut keys = properties(&common);
         keys.extend(properties(&own));

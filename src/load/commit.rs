@@ -12,7 +12,7 @@ use super::LoadError;
 use super::chunk::{Chunk, Counts, Reject, Shared, Twins};
 use super::merge::MergeSql;
 use super::table::{self, Cause, Table};
-use crate::catalogue::Stream;
+use crate::catalogue::{Mode, Stream};
 use crate::store::cursor::{self, Position, Slice};
 use crate::store::run::{self, Claim, Progress};
 
@@ -89,10 +89,13 @@ impl<'a> Loader<'a> {
     pub async fn begin_reading(&self, reading: &mut Reading) -> Result<(), LoadError> {
         let mut transaction = self.pool.begin().await?;
         cursor::restart(&mut transaction, reading.slice.id).await?;
-        let statement = format!(
-            "select not exists (select from {} where _connection = $1 and _window_start >= $2 and _window_start < $3)",
-            super::ident::table(&self.table.schema, &self.table.name)
-        );
+        // Whatever a window of entities brings, its rows are no other than those of the windows around.
+        let here = match self.stream.mode {
+            Mode::ReplaceWindow => "_connection = $1 and _window_start >= $2 and _window_start < $3",
+            Mode::Snapshot | Mode::Upsert | Mode::Observe => "_connection = $1",
+        };
+        let target = super::ident::table(&self.table.schema, &self.table.name);
+        let statement = format!("select not exists (select from {target} where {here})");
         let fresh = sqlx::query_scalar(AssertSqlSafe(statement))
             .bind(&self.claim.connection)
             .bind(reading.slice.window_start)
@@ -119,6 +122,34 @@ impl<'a> Loader<'a> {
     /// Whether what an unfinished reading noted as seen is still there (Postgres may have crashed since).
     pub async fn seen_is_whole(&self, slice: &Slice) -> Result<bool, LoadError> {
         Ok(cursor::count_seen(self.pool, slice.id).await? == slice.reading_seen)
+    }
+
+    /// Notes where a reading stands that has to wait for the vendor, no rows with it.
+    pub async fn park(&self, cursor: String, reading: &mut Reading) -> Result<(), LoadError> {
+        let mut transaction = self.pool.begin().await?;
+        let slice = &reading.slice;
+        let position = Position {
+            reading_run: slice.reading_run.unwrap_or(self.claim.id),
+            reading_until: reading.until,
+            fresh: reading.fresh,
+            pages_before: slice.reading_pages,
+            rows: slice.reading_rows,
+            seen: slice.reading_seen,
+            bytes: slice.reading_bytes,
+            cursor: Some(cursor),
+        };
+        if !cursor::park(&mut *transaction, slice.id, &position).await? {
+            return Err(LoadError::Moved);
+        }
+        if !run::pass_fence(&mut *transaction, self.claim, &self.stream.name, self.lease).await? {
+            return Err(LoadError::Fenced);
+        }
+        transaction.commit().await?;
+        reading.slice.reading_run = Some(position.reading_run);
+        reading.slice.reading_until = Some(position.reading_until);
+        reading.slice.reading_fresh = position.fresh;
+        reading.slice.cursor = position.cursor;
+        Ok(())
     }
 
     /// Opens a page's transaction for rows of the chunk's layout.
@@ -308,10 +339,9 @@ impl PageLoad<'_, '_> {
     async fn merge(&mut self, reading: &Reading, single: bool) -> Result<(), LoadError> {
         let Some(batch) = self.staged.take() else { return Ok(()) };
         self.pin_shape().await?;
-        let shared = if single || self.loader.latest_wins {
-            batch.shared_keys(&[])
-        } else {
-            self.place_twins(reading, &batch).await?
+        let shared = match &self.sql.twins {
+            Some(twins) if !single => self.place_twins(&twins.clone(), reading, &batch).await?,
+            _ => batch.shared_keys(&[]),
         };
         self.drop_shared(reading, shared).await?;
         let counts = planned_anew(&self.sql.merge)
@@ -325,24 +355,34 @@ impl PageLoad<'_, '_> {
         self.progress.rows_inserted += inserted;
         self.progress.rows_updated += updated;
         self.progress.rows_unchanged += staged - inserted - updated;
-        self.rows += match (reading.fresh, single) {
-            (true, _) => inserted,
-            (false, true) => {
+        self.merge_links().await?;
+        self.rows += match (self.sql.vanish.is_some(), reading.fresh, single) {
+            (true, true, _) => inserted,
+            (true, false, true) => {
                 self.delete_unstaged(reading).await?;
                 staged
             }
-            (false, false) => self.note_seen(reading).await?,
+            (true, false, false) => self.note_seen(reading).await?,
+            (false, ..) => staged,
         };
         self.batches_merged += 1;
         Ok(())
     }
 
+    /// Brings the child tables in line with the staged parents.
+    async fn merge_links(&mut self) -> Result<(), LoadError> {
+        for statement in &self.sql.links {
+            let bound = planned_anew(statement).bind(&self.loader.claim.connection);
+            // The statement that deletes needs no run.
+            bound.bind(self.loader.claim.id).execute(&mut *self.transaction).await?;
+        }
+        Ok(())
+    }
+
     /// Leaves out what a neighbouring slice has of the second that it shares with this one.
     async fn drop_shared(&mut self, reading: &Reading, keys: Vec<Uuid>) -> Result<(), LoadError> {
-        if keys.is_empty() {
-            return Ok(());
-        }
-        let dropped = planned_anew(&self.sql.drop_shared)
+        let Some(drop_shared) = self.sql.drop_shared.as_ref().filter(|_| !keys.is_empty()) else { return Ok(()) };
+        let dropped = planned_anew(drop_shared)
             .bind(keys)
             .bind(&self.loader.claim.connection)
             .bind(reading.neighbours)
@@ -353,13 +393,23 @@ impl PageLoad<'_, '_> {
     }
 
     async fn delete_unstaged(&mut self, reading: &Reading) -> Result<(), LoadError> {
-        let gone = planned_anew(&self.sql.delete_unstaged)
+        let Some(vanish) = &self.sql.vanish else { return Ok(()) };
+        let gone = planned_anew(&vanish.unstaged)
             .bind(&self.loader.claim.connection)
             .bind(reading.slice.window_start)
             .bind(reading.slice.window_end)
+            .bind(self.loader.claim.id)
             .execute(&mut *self.transaction)
             .await?;
         self.progress.rows_deleted += signed(gone.rows_affected());
+        self.delete_orphans().await
+    }
+
+    /// Child rows go with their parents.
+    async fn delete_orphans(&mut self) -> Result<(), LoadError> {
+        for statement in self.sql.vanish.iter().flat_map(|vanish| &vanish.links) {
+            planned_anew(statement).bind(&self.loader.claim.connection).execute(&mut *self.transaction).await?;
+        }
         Ok(())
     }
 
@@ -372,20 +422,23 @@ impl PageLoad<'_, '_> {
 
     /// After the last of several pages or batches: rows that none of them had go.
     async fn end_reading(&mut self, reading: &Reading) -> Result<(), LoadError> {
+        let Some(vanish) = &self.sql.vanish else { return Ok(()) };
         // Postgres may have crashed while a page was awaited: what is not noted any more has not vanished.
         let noted = cursor::count_seen(&mut *self.transaction, reading.slice.id).await?;
         if noted != reading.slice.reading_seen + self.seen {
             return Err(LoadError::SeenLost);
         }
         if !reading.fresh {
-            let gone = planned_anew(&self.sql.delete_unseen)
+            let gone = planned_anew(&vanish.unseen)
                 .bind(&self.loader.claim.connection)
                 .bind(reading.slice.window_start)
                 .bind(reading.slice.window_end)
+                .bind(self.loader.claim.id)
                 .bind(reading.slice.id)
                 .execute(&mut *self.transaction)
                 .await?;
             self.progress.rows_deleted += signed(gone.rows_affected());
+            self.delete_orphans().await?;
         }
         sqlx::query!("delete from tidegate.seen_row where slice_id = $1", reading.slice.id)
             .execute(&mut *self.transaction)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::encode::Trust;
-use crate::catalogue::{Column, ColumnType};
+use crate::catalogue::{Child, Column, ColumnType, column_name};
 
 /// Fields beyond this go to `_extra`: Postgres ends at 1600 columns, readers long before.
 pub const ADDED_FIELDS_MAX: usize = 400;
@@ -27,6 +27,8 @@ pub struct Field {
     pub path: String,
     pub kind: ColumnType,
     pub trust: Trust,
+    /// The array whose elements become rows of a child table; it has no column of its own.
+    pub child: Option<Child>,
 }
 
 impl Layout {
@@ -37,6 +39,19 @@ impl Layout {
             layout.push(&column.field, column.kind, Trust::Documented);
         }
         layout
+    }
+
+    /// With the arrays that fill these child tables.
+    #[must_use]
+    pub fn with_children(mut self, children: &[Child]) -> Self {
+        for child in children {
+            self.push(&child.field, ColumnType::Jsonb, Trust::Documented);
+            if let Some(field) = self.fields.last_mut() {
+                field.child = Some(child.clone());
+            }
+            self.documented += 1;
+        }
+        self
     }
 
     /// Tells of a column that an earlier page added; a field that is known already may only be widened by it.
@@ -66,6 +81,12 @@ impl Layout {
         }
         let path = path.to_lowercase();
         documented.iter().position(|field| field.path.to_lowercase() == path)
+    }
+
+    /// Where a field stands whose column would have one of these names, the first of them that there is.
+    pub fn find_named(&self, names: &[String]) -> Vec<usize> {
+        let at = |name: &String| self.fields.iter().position(|field| column_name(&field.path) == *name);
+        names.iter().filter_map(at).collect()
     }
 
     /// Whether the field is documented, and its type not ours to choose.
@@ -103,7 +124,7 @@ impl Layout {
 
     fn push(&mut self, path: &str, kind: ColumnType, trust: Trust) {
         self.index.insert(path.to_owned(), self.fields.len());
-        self.fields.push(Field { path: path.to_owned(), kind, trust });
+        self.fields.push(Field { path: path.to_owned(), kind, trust, child: None });
     }
 }
 
@@ -147,8 +168,7 @@ mod tests {
 
     #[test]
     fn documented_fields_are_found_in_any_case_and_never_widened() {
-        let column =
-            Column { field: "markName".into(), name: "mark_name".into(), kind: ColumnType::Bigint, meaning: "".into() };
+        let column = Column::new("markName", "mark_name", ColumnType::Bigint, "");
         let mut layout = Layout::new(&[column], true);
         assert_eq!(layout.find("markName", 0), Some(0));
         assert_eq!(layout.find("MARKNAME", 7), Some(0));

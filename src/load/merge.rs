@@ -7,7 +7,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::ident::{quote, table as qualified};
 use super::layout::Layout;
-use super::table::{Table, conversion};
+use super::table::{Links, Table, TableColumn, conversion};
+use crate::catalogue::{Column, ColumnType, Keep, Mode};
 
 /// The statements for one table in its present shape.
 #[derive(Debug, Clone)]
@@ -18,142 +19,93 @@ pub struct MergeSql {
     pub clear_stage: String,
     /// `$1` connection, `$2` window start, `$3` run; answers inserted and updated.
     pub merge: String,
-    /// `$1` connection, `$2` window start, `$3` window end: rows that the staged, complete slice no longer has.
-    pub delete_unstaged: String,
-    /// `$1` connection, `$2` window start, `$3` window end, `$4` slice: rows that no page of the reading had.
-    pub delete_unseen: String,
+    /// `$1` connection, `$2` run: what the staged rows' arrays make of the child tables, in this order.
+    pub links: Vec<String>,
+    /// What becomes of rows that are no longer reported; none where they stay.
+    pub vanish: Option<VanishSql>,
     /// `$1` slice: notes the staged keys as seen.
     pub note_seen: String,
+    /// What tells identical records apart; none where the later of two equal records wins.
+    pub twins: Option<TwinsSql>,
+    /// `$1` keys, `$2` connection, `$3` neighbouring window starts: drops staged rows that a neighbour has just so. None
+    /// where rows have no `_row_key` or windows no neighbour.
+    pub drop_shared: Option<String>,
+    stage: String,
+}
+
+/// The rows of a slice, or of a list, that the vendor no longer reports are deleted, or marked.
+#[derive(Debug, Clone)]
+pub struct VanishSql {
+    /// `$1` connection, `$2` window start, `$3` window end, `$4` run: rows that the staged, complete slice no longer has.
+    pub unstaged: String,
+    /// `$1` connection, `$2` window start, `$3` window end, `$4` run, `$5` slice: rows that no page of the reading had.
+    pub unseen: String,
+    /// `$1` connection: rows of child tables whose parents are gone.
+    pub links: Vec<String>,
+}
+
+/// For rows that are told apart by content.
+#[derive(Debug, Clone)]
+pub struct TwinsSql {
     /// `$1` slice: staged keys that an earlier page of this reading had already.
     pub seen_before: String,
     /// `$1` connection, `$2` window start: staged keys that the table has already.
     pub present_before: String,
     /// `$1` old keys, `$2` new keys.
     pub rename_staged: String,
-    /// `$1` keys, `$2` connection, `$3` neighbouring window starts: drops staged rows that a neighbour has just so.
-    pub drop_shared: String,
     /// `$1` connection, `$2` window start, `$3` keys: those of them that the table has.
     pub present_among: String,
+}
+
+/// What the statements are put together from.
+struct Parts<'t> {
+    table: &'t Table,
+    /// Quoted and qualified.
+    target: String,
     stage: String,
+    /// The staged rows, one per key.
+    source: String,
+    /// Quoted columns of the key behind `_connection` and `_window_start`.
+    key: Vec<String>,
+    windowed: bool,
 }
 
 impl MergeSql {
-    /// `latest_wins`: records are keyed by fields, and the later of two equal ones counts.
-    #[expect(clippy::too_many_lines, reason = "one statement after another")]
+    /// `latest_wins`: of two records with one key the later one counts.
     pub fn new(table: &Table, latest_wins: bool) -> Self {
-        let target = qualified(&table.schema, &table.name);
-        let names: Vec<String> =
-            table.columns.iter().map(|column| quote(&column.name)).chain([quote("_extra")]).collect();
-        let definitions: Vec<String> =
-            table.columns.iter().map(|column| format!(", {} {}", quote(&column.name), column.kind.sql())).collect();
+        let links = table.links.iter().map(|links| &links.staged);
+        let definitions: Vec<String> = table
+            .columns
+            .iter()
+            .chain(links)
+            .map(|column| format!(", {} {}", quote(&column.name), column.kind.sql()))
+            .collect();
         let definitions = definitions.concat();
+        let target = qualified(&table.schema, &table.name);
         let shape = xxh3_64(format!("{target}{definitions}").as_bytes());
         let stage = format!("pg_temp.{}", quote(&format!("stage_{shape:016x}")));
-        let listed = |alias: &str| names.iter().map(|name| format!("{alias}{name}")).collect::<Vec<_>>().join(", ");
-        let assignments = names.iter().map(|name| format!("{name} = excluded.{name}")).collect::<Vec<_>>().join(", ");
+        let key: Vec<String> = table.key.iter().map(|name| quote(name)).collect();
         let source = if latest_wins {
-            format!("(select distinct on (_row_key) * from {stage} order by _row_key, _place desc)")
+            let key = key.join(", ");
+            format!("(select distinct on ({key}) * from {stage} order by {key}, _place desc)")
         } else {
             stage.clone()
         };
-        // A key made of some fields does not tell whether the record is the same one.
-        let same_content = if latest_wins {
-            format!("\n    and ({}) is not distinct from ({})", listed("neighbour."), listed("staged."))
-        } else {
-            String::new()
-        };
+        let windowed = table.mode == Mode::ReplaceWindow;
+        let parts = Parts { table, target, stage, source, key, windowed };
         Self {
             create_stage: format!(
                 "create temporary table if not exists {} (_row_key uuid, _place integer{definitions}, _extra jsonb) on commit delete rows",
-                stage.trim_start_matches("pg_temp.")
+                parts.stage.trim_start_matches("pg_temp.")
             ),
-            clear_stage: format!("truncate {stage}"),
-            merge: format!(
-                "with merged as (
-    insert into {target} (_connection, _window_start, _row_key, {all}, _run_id, _loaded_at)
-    select $1, $2, staged._row_key, {staged}, $3, now()
-    from {source} as staged
-    left join {target} as present
-        on present._connection = $1 and present._window_start = $2 and present._row_key = staged._row_key
-    where present._row_key is null or ({present}) is distinct from ({staged})
-    order by staged._row_key
-    on conflict (_connection, _window_start, _row_key) do update
-    set {assignments}, _run_id = excluded._run_id, _loaded_at = excluded._loaded_at
-    returning xmax = 0 as inserted
-)
-
-select
-    count(*) filter (where inserted) as inserted,
-    count(*) filter (where not inserted) as updated,
-    (select count(*) from {source} as staged) as staged
-from merged",
-                all = listed(""),
-                staged = listed("staged."),
-                present = listed("present."),
-            ),
-            delete_unstaged: format!(
-                "delete from {target} as present
-where
-    present._connection = $1
-    and present._window_start >= $2
-    and present._window_start < $3
-    and not exists (
-        select
-        from {stage} as staged
-        where staged._row_key = present._row_key and present._window_start = $2
-    )"
-            ),
-            delete_unseen: format!(
-                "delete from {target} as present
-where
-    present._connection = $1
-    and present._window_start >= $2
-    and present._window_start < $3
-    and not exists (
-        select
-        from tidegate.seen_row as seen
-        where seen.slice_id = $4 and seen.row_key = present._row_key and present._window_start = $2
-    )"
-            ),
-            note_seen: format!(
-                "insert into tidegate.seen_row (slice_id, row_key)
-select $1, _row_key
-from {stage}
-order by _row_key
-on conflict do nothing"
-            ),
-            seen_before: format!(
-                "select staged._row_key
-from {stage} as staged
-inner join tidegate.seen_row as seen on seen.slice_id = $1 and seen.row_key = staged._row_key"
-            ),
-            present_before: format!(
-                "select staged._row_key
-from {stage} as staged
-inner join {target} as present
-    on present._connection = $1 and present._window_start = $2 and present._row_key = staged._row_key"
-            ),
-            rename_staged: format!(
-                "update {stage} as staged
-set _row_key = renamed.new
-from unnest($1::uuid[], $2::uuid[]) as renamed (old, new)
-where staged._row_key = renamed.old"
-            ),
-            drop_shared: format!(
-                "delete from {stage} as staged
-using {target} as neighbour
-where
-    staged._row_key = any($1)
-    and neighbour._connection = $2
-    and neighbour._window_start = any($3)
-    and neighbour._row_key = staged._row_key{same_content}"
-            ),
-            present_among: format!(
-                "select _row_key
-from {target}
-where _connection = $1 and _window_start = $2 and _row_key = any($3)"
-            ),
-            stage,
+            clear_stage: format!("truncate {}", parts.stage),
+            merge: parts.merge(),
+            links: table.links.iter().flat_map(|links| parts.links(links)).collect(),
+            vanish: parts.vanish(),
+            note_seen: parts.note_seen(),
+            twins: (!latest_wins).then(|| parts.twins()),
+            drop_shared: (windowed && parts.by_hash()).then(|| parts.drop_shared(latest_wins)),
+            stage: parts.stage,
         }
     }
 
@@ -194,4 +146,302 @@ where _connection = $1 and _window_start = $2 and _row_key = any($3)"
             .collect();
         Some(format!("copy {} (_row_key, _place{}, _extra) from stdin", self.stage, columns?))
     }
+}
+
+impl Parts<'_> {
+    fn by_hash(&self) -> bool {
+        self.table.key == ["_row_key"]
+    }
+
+    /// `one.k = other.k` for the key's columns.
+    fn same_key(&self, one: &str, other: &str) -> String {
+        self.key.iter().map(|name| format!("{one}.{name} = {other}.{name}")).collect::<Vec<_>>().join(" and ")
+    }
+
+    /// What names a row in `tidegate.seen_row`.
+    fn identity(&self, alias: &str) -> String {
+        if self.by_hash() {
+            return format!("{alias}._row_key");
+        }
+        let key: Vec<String> = self.key.iter().map(|name| format!("{alias}.{name}")).collect();
+        format!("md5(row({})::text)::uuid", key.join(", "))
+    }
+
+    fn merge(&self) -> String {
+        let Self { table, target, source, .. } = self;
+        let hash = if self.by_hash() { "_row_key, " } else { "" };
+        let staged_hash = if self.by_hash() { "staged._row_key, " } else { "" };
+        let (window, staged_window) = if self.windowed { ("_window_start, ", "$2, ") } else { ("", "") };
+        let window_key = if self.windowed { " and present._window_start = $2" } else { "" };
+        let extra = TableColumn {
+            field: String::new(),
+            name: "_extra".to_owned(),
+            kind: ColumnType::Jsonb,
+            keep: Keep::Latest,
+        };
+        let columns: Vec<&TableColumn> = table.columns.iter().chain([&extra]).collect();
+        let listed = |each: &dyn Fn(&str, &TableColumn) -> String| {
+            columns.iter().map(|column| each(&quote(&column.name), column)).collect::<Vec<_>>().join(", ")
+        };
+        let (revived, revive) = match table.mode {
+            Mode::Snapshot => ("\n        or present._deleted_at is not null", ", _deleted_at = null"),
+            _ => ("", ""),
+        };
+        let is_key = |name: &str| self.key.iter().any(|key| key == name);
+        let assignments: Vec<String> = columns
+            .iter()
+            .map(|column| (quote(&column.name), column.keep))
+            .filter(|(name, _)| !is_key(name))
+            .map(|(name, keep)| format!("{name} = {}", kept(&name, keep, "present", "excluded")))
+            .collect();
+        let order: Vec<String> = self.key.iter().map(|name| format!("staged.{name}")).collect();
+        format!(
+            "with merged as (
+    insert into {target} as present (_connection, {window}{hash}{all}, _run_id, _loaded_at)
+    select $1, {staged_window}{staged_hash}{staged}, $3, now()
+    from {source} as staged
+    left join {target} as present
+        on present._connection = $1{window_key} and {same_key}
+    where present._connection is null
+        or ({present}) is distinct from ({written}){revived}
+    order by {order}
+    on conflict (_connection, {window}{key}) do update
+    set {assignments}, _run_id = excluded._run_id, _loaded_at = excluded._loaded_at{revive}
+    returning xmax = 0 as inserted
+)
+
+select
+    count(*) filter (where inserted) as inserted,
+    count(*) filter (where not inserted) as updated,
+    (select count(*) from {source} as staged) as staged
+from merged",
+            all = listed(&|name, _| name.to_owned()),
+            staged = listed(&|name, _| format!("staged.{name}")),
+            present = listed(&|name, _| format!("present.{name}")),
+            written = listed(&|name, column| kept(name, column.keep, "present", "staged")),
+            same_key = self.same_key("present", "staged"),
+            order = order.join(", "),
+            key = self.key.join(", "),
+            assignments = assignments.join(", "),
+        )
+    }
+
+    /// Rows that are no longer reported: of a slice they go, of a list they are marked, and else they stay.
+    fn vanish(&self) -> Option<VanishSql> {
+        let Self { table, target, stage, .. } = self;
+        let (gone, window) = match table.mode {
+            Mode::ReplaceWindow => (
+                format!("delete from {target} as present\nwhere"),
+                "\n    and present._window_start >= $2\n    and present._window_start < $3",
+            ),
+            Mode::Snapshot => (
+                format!("update {target} as present\nset _deleted_at = now(), _run_id = $4, _loaded_at = now()\nwhere"),
+                "\n    and present._deleted_at is null",
+            ),
+            Mode::Upsert | Mode::Observe => return None,
+        };
+        let here = if self.windowed { " and present._window_start = $2" } else { "" };
+        let children = table.links.iter().map(|links| self.orphans(links)).collect();
+        Some(VanishSql {
+            unstaged: format!(
+                "{gone}
+    present._connection = $1{window}
+    and not exists (
+        select
+        from {stage} as staged
+        where {same_key}{here}
+    )",
+                same_key = self.same_key("staged", "present"),
+            ),
+            unseen: format!(
+                "{gone}
+    present._connection = $1{window}
+    and not exists (
+        select
+        from tidegate.seen_row as seen
+        where seen.slice_id = $5 and seen.row_key = {identity}{here}
+    )",
+                identity = self.identity("present"),
+            ),
+            links: children,
+        })
+    }
+
+    fn note_seen(&self) -> String {
+        let identity = self.identity("staged");
+        format!(
+            "insert into tidegate.seen_row (slice_id, row_key)
+select $1, {identity}
+from {} as staged
+order by 2
+on conflict do nothing",
+            self.stage
+        )
+    }
+
+    fn twins(&self) -> TwinsSql {
+        let Self { target, stage, .. } = self;
+        TwinsSql {
+            seen_before: format!(
+                "select staged._row_key
+from {stage} as staged
+inner join tidegate.seen_row as seen on seen.slice_id = $1 and seen.row_key = staged._row_key"
+            ),
+            present_before: format!(
+                "select staged._row_key
+from {stage} as staged
+inner join {target} as present
+    on present._connection = $1 and present._window_start = $2 and present._row_key = staged._row_key"
+            ),
+            rename_staged: format!(
+                "update {stage} as staged
+set _row_key = renamed.new
+from unnest($1::uuid[], $2::uuid[]) as renamed (old, new)
+where staged._row_key = renamed.old"
+            ),
+            present_among: format!(
+                "select _row_key
+from {target}
+where _connection = $1 and _window_start = $2 and _row_key = any($3)"
+            ),
+        }
+    }
+
+    fn drop_shared(&self, latest_wins: bool) -> String {
+        let Self { table, target, stage, .. } = self;
+        let names: Vec<String> =
+            table.columns.iter().map(|column| quote(&column.name)).chain([quote("_extra")]).collect();
+        let listed = |alias: &str| names.iter().map(|name| format!("{alias}{name}")).collect::<Vec<_>>().join(", ");
+        // A key made of some fields does not tell whether the record is the same one.
+        let same_content = if latest_wins {
+            format!("\n    and ({}) is not distinct from ({})", listed("neighbour."), listed("staged."))
+        } else {
+            String::new()
+        };
+        format!(
+            "delete from {stage} as staged
+using {target} as neighbour
+where
+    staged._row_key = any($1)
+    and neighbour._connection = $2
+    and neighbour._window_start = any($3)
+    and neighbour._row_key = staged._row_key{same_content}"
+        )
+    }
+
+    /// Replaces the child rows of the staged parents: those that are gone, then those that are new or changed.
+    fn links(&self, links: &Links) -> [String; 2] {
+        let Self { table, source, .. } = self;
+        let Links { child, staged } = links;
+        let target = qualified(&table.schema, &child.name);
+        let array = quote(&staged.name);
+        let of_parent = links_of(links, "present", "staged");
+        let own: Vec<(String, String)> =
+            child.columns.iter().map(|column| (quote(&column.name), element(column))).collect();
+        let Some((id, id_value)) = own.first() else { return [String::new(), String::new()] };
+        let parents: Vec<(String, String)> =
+            child.parent.iter().map(|(parent, name)| (quote(name), format!("staged.{}", quote(parent)))).collect();
+        let all: Vec<&(String, String)> = parents.iter().chain(&own).collect();
+        let names = |pairs: &[&(String, String)], prefix: &str| {
+            pairs.iter().map(|(name, _)| format!("{prefix}{name}")).collect::<Vec<_>>().join(", ")
+        };
+        let key: Vec<&(String, String)> = parents.iter().chain(own.first()).collect();
+        let rest: Vec<String> = own[1..].iter().map(|(name, _)| name.clone()).chain([quote("_extra")]).collect();
+        let row = |alias: &str| rest.iter().map(|name| format!("{alias}.{name}")).collect::<Vec<_>>().join(", ");
+        let assignments: Vec<String> = rest.iter().map(|name| format!("{name} = excluded.{name}")).collect();
+        let values: Vec<String> = all.iter().map(|(name, value)| format!("{value} as {name}")).collect();
+        let elements = format!("jsonb_array_elements(staged.{array}) as element");
+        [
+            format!(
+                "delete from {target} as present
+using {source} as staged
+where
+    present._connection = $1
+    and {of_parent}
+    and not exists (select from {elements} where {id_value} = present.{id})"
+            ),
+            format!(
+                "insert into {target} (_connection, {all}, _extra, _run_id, _loaded_at)
+select $1, {fresh_all}, fresh._extra, $2, now()
+from (
+    select distinct on ({key}) {values}, {extra} as _extra
+    from {source} as staged
+    cross join lateral {elements}
+    order by {key}
+) as fresh
+left join {target} as present on present._connection = $1 and {same}
+where present._connection is null
+    or ({present}) is distinct from ({fresh})
+on conflict (_connection, {key}) do update
+set {assignments}, _run_id = excluded._run_id, _loaded_at = excluded._loaded_at",
+                all = names(&all, ""),
+                fresh_all = names(&all, "fresh."),
+                key = names(&key, ""),
+                values = values.join(", "),
+                extra = leftover(&child.columns),
+                same = key
+                    .iter()
+                    .map(|(name, _)| format!("present.{name} = fresh.{name}"))
+                    .collect::<Vec<_>>()
+                    .join(" and "),
+                present = row("present"),
+                fresh = row("fresh"),
+                assignments = assignments.join(", "),
+            ),
+        ]
+    }
+
+    /// Child rows whose parents are marked as gone.
+    fn orphans(&self, links: &Links) -> String {
+        let target = qualified(&self.table.schema, &links.child.name);
+        format!(
+            "delete from {target} as present
+using {parent} as parent
+where
+    present._connection = $1
+    and parent._connection = $1
+    and parent._deleted_at is not null
+    and {of_parent}",
+            parent = self.target,
+            of_parent = links_of(links, "present", "parent"),
+        )
+    }
+}
+
+/// The value that a column has after a row was written again.
+fn kept(name: &str, keep: Keep, present: &str, new: &str) -> String {
+    match keep {
+        Keep::Latest => format!("{new}.{name}"),
+        Keep::Greatest => format!("greatest({present}.{name}, {new}.{name})"),
+        Keep::First => format!("coalesce({present}.{name}, {new}.{name})"),
+        Keep::Known => format!("coalesce({new}.{name}, {present}.{name})"),
+    }
+}
+
+/// That a child row belongs to a parent.
+fn links_of(links: &Links, child: &str, parent: &str) -> String {
+    let pairs = links.child.parent.iter();
+    pairs
+        .map(|(theirs, ours)| format!("{child}.{} = {parent}.{}", quote(ours), quote(theirs)))
+        .collect::<Vec<_>>()
+        .join(" and ")
+}
+
+/// A child's column out of an element of the array; `links::fit` has made sure that it can be had.
+fn element(column: &Column) -> String {
+    let name = super::ident::literal(&column.field);
+    match (&*column.field, column.kind) {
+        ("", kind) => format!("(element #>> '{{}}')::{}", kind.sql()),
+        (_, ColumnType::Jsonb) => format!("element -> {name}"),
+        (_, kind) => format!("(element ->> {name})::{}", kind.sql()),
+    }
+}
+
+/// The members of an element that have no column.
+fn leftover(columns: &[Column]) -> String {
+    if columns.iter().any(|column| column.field.is_empty()) {
+        return "null::jsonb".to_owned();
+    }
+    let known: Vec<String> = columns.iter().map(|column| super::ident::literal(&column.field)).collect();
+    format!("nullif(element - array[{}], '{{}}')", known.join(", "))
 }

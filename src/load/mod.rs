@@ -10,6 +10,7 @@ pub mod extra;
 pub mod ident;
 pub mod jsonb;
 pub mod layout;
+mod links;
 mod members;
 pub mod merge;
 pub mod page;

@@ -14,8 +14,10 @@ pub use super::chunk::{Chunk, Counts, Reject, Shared, Twins};
 use super::encode::{self, Encoded, Trust};
 use super::extra::{Extra, Span, cut, span};
 use super::layout::{FIELD_BYTES_MAX, Layout};
+use super::links;
 use super::members::Refusal;
 use super::timestamp::Moment;
+use crate::catalogue::{Column, Key, Stream, Text, column_name};
 use crate::decode::{DecodeError, Sink};
 
 /// A chunk is handed on when it has grown to this.
@@ -41,6 +43,42 @@ pub enum RowKey {
     Content,
     /// These fields, by path; the later of two equal records wins.
     Fields(Vec<String>),
+    /// The first of the fields whose column would have one of these names, else the whole content; the later of two equal
+    /// records wins.
+    AnyOf(Vec<String>),
+    /// Columns of the table, which find equal records themselves; the later of two wins.
+    Columns(Vec<KeyField>),
+}
+
+/// A field that fills a column of the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyField {
+    pub path: String,
+    /// A record that lacks it has an empty string there; any other is refused.
+    pub may_be_absent: bool,
+}
+
+impl RowKey {
+    /// How records of `stream` are told apart.
+    pub fn of(stream: &Stream) -> Self {
+        let texts = |texts: &[Text]| texts.iter().map(ToString::to_string).collect();
+        match &stream.key {
+            Key::RowHash => Self::Content,
+            Key::Fields(fields) => Self::Fields(texts(fields)),
+            Key::AnyOf(names) => Self::AnyOf(names.iter().map(|name| column_name(name)).collect()),
+            Key::Columns(names) => {
+                let columns = names.iter().filter_map(|name| stream.columns.iter().find(|column| column.name == *name));
+                let field =
+                    |column: &Column| KeyField { path: column.field.to_string(), may_be_absent: column.may_be_absent };
+                Self::Columns(columns.map(field).collect())
+            }
+        }
+    }
+
+    /// Whether the later of two equal records counts; else both do.
+    pub const fn latest_wins(&self) -> bool {
+        !matches!(self, Self::Content)
+    }
 }
 
 /// The half-open window that rows should lie in: the slice, or the part of it that was asked for.
@@ -56,6 +94,8 @@ pub struct PageWriter {
     pub(super) layout: Arc<Layout>,
     key: RowKey,
     time_path: Option<String>,
+    /// Whether neighbouring windows share their boundary second.
+    shared_second: bool,
     window: Option<RowWindow>,
     chunk: Chunk,
     chunk_weight: usize,
@@ -73,6 +113,8 @@ pub struct PageWriter {
     extra: Extra,
     row: Vec<u8>,
     hashed: Vec<u8>,
+    /// Where [`RowKey::AnyOf`]'s fields stand, for a layout of so many fields.
+    named: (usize, Vec<usize>),
 }
 
 /// The key of the `place`th of several identical records whose content hashes to `base`.
@@ -87,12 +129,19 @@ pub fn row_key(base: u128, place: u32) -> u128 {
 }
 
 impl PageWriter {
+    /// For records of `stream`; `layout` has its fields, those included that the data brought.
+    pub fn of(stream: &Stream, layout: Layout) -> Self {
+        let time_path = stream.time_field.as_ref().map(ToString::to_string);
+        Self { shared_second: stream.windows.shared_second, ..Self::new(layout, RowKey::of(stream), time_path) }
+    }
+
     /// `time_path` names the field that says when a row happened, where it is known.
     pub fn new(layout: Layout, key: RowKey, time_path: Option<String>) -> Self {
         Self {
             layout: Arc::new(layout),
             key,
             time_path,
+            shared_second: true,
             window: None,
             chunk: Chunk::default(),
             chunk_weight: 0,
@@ -106,6 +155,7 @@ impl PageWriter {
             extra: Extra::default(),
             row: Vec::new(),
             hashed: Vec::new(),
+            named: (0, Vec::new()),
         }
     }
 
@@ -208,16 +258,7 @@ impl PageWriter {
     fn base_key(&mut self, record: &str) -> Result<u128, String> {
         let mut sum = 0_u128;
         match &self.key {
-            RowKey::Content => {
-                for (field, slot) in self.layout.fields().iter().zip(&self.slots) {
-                    if let Some(place) = slot {
-                        sum = sum.wrapping_add(hash(&mut self.hashed, &field.path, cut(record, *place)));
-                    }
-                }
-                for (path, place) in self.extra.iter() {
-                    sum = sum.wrapping_add(hash(&mut self.hashed, path, cut(record, place)));
-                }
-            }
+            RowKey::Content => sum = self.content_key(record),
             RowKey::Fields(paths) => {
                 for path in paths {
                     let slot = self.layout.find(path, 0).and_then(|at| self.slots.get(at).copied().flatten());
@@ -231,8 +272,60 @@ impl PageWriter {
                     sum = sum.wrapping_add(hash(&mut self.hashed, path, value));
                 }
             }
+            RowKey::AnyOf(names) => {
+                if self.named.0 != self.layout.fields().len() {
+                    self.named = (self.layout.fields().len(), self.layout.find_named(names));
+                }
+                let found = self.named.1.iter().find_map(|at| self.slots.get(*at).copied()?);
+                return match found.map(|place| cut(record, place)) {
+                    // Not by the field's path: the same id under another spelling is the same entity.
+                    Some(value) if value.len() <= KEY_BYTES_MAX => Ok(hash(&mut self.hashed, "", value)),
+                    Some(_) => Err(format!("the id is longer than {KEY_BYTES_MAX} bytes")),
+                    None => Ok(self.content_key(record)),
+                };
+            }
+            RowKey::Columns(_) => {}
         }
         Ok(sum)
+    }
+
+    fn content_key(&mut self, record: &str) -> u128 {
+        let mut sum = 0_u128;
+        for (field, slot) in self.layout.fields().iter().zip(&self.slots) {
+            if let Some(place) = slot {
+                sum = sum.wrapping_add(hash(&mut self.hashed, &field.path, cut(record, *place)));
+            }
+        }
+        for (path, place) in self.extra.iter() {
+            sum = sum.wrapping_add(hash(&mut self.hashed, path, cut(record, place)));
+        }
+        sum
+    }
+
+    /// Makes sure of the key's columns, which cannot be null: writes the empty string where that is allowed.
+    fn complete_key(&mut self, record: &str) -> Result<(), String> {
+        let RowKey::Columns(fields) = &self.key else { return Ok(()) };
+        let mut bytes = 0;
+        for field in fields {
+            let place =
+                self.layout.find(&field.path, 0).and_then(|at| Some((at, self.slots.get(at).copied().flatten()?)));
+            match place {
+                None if field.may_be_absent => {}
+                None => return Err(format!("no key field `{}`", field.path)),
+                Some((at, place)) => {
+                    bytes += place.1 - place.0;
+                    self.row.clear();
+                    let known = &self.layout.fields()[at];
+                    if encode::value(known.kind, known.trust, cut(record, place), &mut self.row) == Encoded::Misfit {
+                        return Err(format!("key field `{}` is no {}", field.path, known.kind.sql()));
+                    }
+                }
+            }
+        }
+        if bytes as usize > KEY_BYTES_MAX {
+            return Err(format!("the key is longer than {KEY_BYTES_MAX} bytes"));
+        }
+        Ok(())
     }
 
     /// Writes the fields of the record to `self.row`; answers when it happened, where the stream says so, and whether
@@ -243,7 +336,9 @@ impl PageWriter {
         for at in 0..self.layout.fields().len() {
             self.row.push(b'\t');
             let Some(place) = self.slots.get(at).copied().flatten() else {
-                self.row.extend_from_slice(b"\\N");
+                if !self.is_empty_key(at) {
+                    self.row.extend_from_slice(b"\\N");
+                }
                 continue;
             };
             match self.encode_field(at, cut(record, place)) {
@@ -253,7 +348,9 @@ impl PageWriter {
                     self.extra.push(&self.layout.fields()[at].path, place);
                 }
                 Encoded::Moment(moment) => match &self.time_path {
-                    None => is_shared |= self.window.is_some_and(|window| window.shares(moment)),
+                    None => {
+                        is_shared |= self.shared_second && self.window.is_some_and(|window| window.shares(moment));
+                    }
                     Some(path) => {
                         if let Moment::Instant(instant) = moment
                             && *path == self.layout.fields()[at].path
@@ -267,9 +364,20 @@ impl PageWriter {
         (happened, is_shared)
     }
 
+    /// Whether an absent field of the key is written as an empty string.
+    fn is_empty_key(&self, at: usize) -> bool {
+        let RowKey::Columns(fields) = &self.key else { return false };
+        fields.iter().any(|field| field.may_be_absent && field.path == self.layout.fields()[at].path)
+    }
+
     /// Appends one value to `self.row`, widening its field if it must and may.
     fn encode_field(&mut self, at: usize, raw: &str) -> Encoded {
         let field = &self.layout.fields()[at];
+        if let Some(child) = &field.child
+            && !links::fit(child, raw)
+        {
+            return Encoded::Misfit;
+        }
         let (kind, trust) = (field.kind, field.trust);
         let encoded = encode::value(kind, trust, raw, &mut self.row);
         if encoded == Encoded::Misfit
@@ -284,6 +392,7 @@ impl PageWriter {
 
     fn write(&mut self, record: &str) -> Result<(), String> {
         let base = self.base_key(record)?;
+        self.complete_key(record)?;
         let (happened, is_shared) = self.encode_fields(record);
         if let (Some(at), Some(window)) = (happened, self.window)
             && !(window.start..window.end).contains(&at)
@@ -312,7 +421,11 @@ impl PageWriter {
         self.extra.write(record, &mut self.row);
         self.row.push(b'\n');
         let data = &mut self.chunk.data;
-        push_hex(row_key(base, place), data);
+        if matches!(self.key, RowKey::Columns(_)) {
+            data.extend_from_slice(b"\\N");
+        } else {
+            push_hex(row_key(base, place), data);
+        }
         data.push(b'\t');
         data.extend_from_slice(itoa::Buffer::new().format(self.batch_rows).as_bytes());
         data.extend_from_slice(&self.row);

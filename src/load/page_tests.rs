@@ -6,7 +6,7 @@ fn undocumented() -> PageWriter {
 }
 
 fn documented() -> PageWriter {
-    let column = |name: &'static str, kind| Column { field: name.into(), name: name.into(), kind, meaning: "".into() };
+    let column = |name: &'static str, kind| Column::new(name, name, kind, "");
     let columns = [column("id", ColumnType::Bigint), column("at", ColumnType::Timestamptz)];
     PageWriter::new(Layout::new(&columns, false), RowKey::Content, Some("at".to_owned()))
 }

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use super::LoadError;
 use super::ident::{literal, quote, table as qualified};
 use super::layout::{Layout, join};
-use crate::catalogue::{ColumnNames, ColumnType, Stream};
+use crate::catalogue::{Child, ColumnNames, ColumnType, Keep, Mode, Stream};
 
 /// DDL that waits longer gives way: a reader's long query must not make everyone queue behind it.
 const DDL_LOCK_TIMEOUT: &str = "10s";
@@ -29,8 +29,13 @@ const SYSTEM_COLUMNS: &str = "_connection text not null,
 pub struct Table {
     pub schema: String,
     pub name: String,
+    pub mode: Mode,
+    /// Columns of the primary key behind `_connection`, and `_window_start` if it is one of them.
+    pub key: Vec<String>,
     /// In the order in which they came to be.
     pub columns: Vec<TableColumn>,
+    /// What fills child tables: staged with a row, but no column of the table.
+    pub links: Vec<Links>,
     by_field: HashMap<String, usize>,
     /// The last schema change that this picture knows of.
     pub version: i64,
@@ -41,6 +46,15 @@ pub struct TableColumn {
     pub field: String,
     pub name: String,
     pub kind: ColumnType,
+    pub keep: Keep,
+}
+
+/// An array that fills a child table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Links {
+    pub child: Child,
+    /// Where the array is staged.
+    pub staged: TableColumn,
 }
 
 /// Who asks for a change, for `tidegate.schema_change`.
@@ -73,31 +87,52 @@ impl Table {
         )
         .fetch_all(connection)
         .await?;
-        let mut table = Self {
-            schema: stream.schema.to_owned(),
-            name: stream.name.to_string(),
-            columns: Vec::new(),
-            by_field: HashMap::new(),
-            version,
-        };
-        for column in stream.columns.iter() {
-            table.push(column.field.to_string(), column.name.to_string(), column.kind);
-        }
+        let mut table = Self::new(stream, version);
         for column in added {
             let kind = ColumnType::from_sql(&column.kind).unwrap_or(ColumnType::Text);
-            table.push(column.field, column.column_name, kind);
+            table.push(TableColumn { field: column.field, name: column.column_name, kind, keep: Keep::Latest });
         }
         Ok(table)
     }
 
-    fn push(&mut self, field: String, name: String, kind: ColumnType) {
-        self.by_field.insert(field.clone(), self.columns.len());
-        self.columns.push(TableColumn { field, name, kind });
+    /// With the documented columns only.
+    fn new(stream: &Stream, version: i64) -> Self {
+        let links = stream.children.iter().enumerate().map(|(number, child)| Links {
+            child: child.clone(),
+            staged: TableColumn {
+                field: child.field.to_string(),
+                name: format!("_links_{number}"),
+                kind: ColumnType::Jsonb,
+                keep: Keep::Latest,
+            },
+        });
+        let own_key = stream.primary_key().into_iter().filter(|name| !matches!(*name, "_connection" | "_window_start"));
+        let mut table = Self {
+            schema: stream.schema.to_owned(),
+            name: stream.name.to_string(),
+            mode: stream.mode,
+            key: own_key.map(ToOwned::to_owned).collect(),
+            columns: Vec::new(),
+            links: links.collect(),
+            by_field: HashMap::new(),
+            version,
+        };
+        for column in stream.columns.iter() {
+            let (field, name) = (column.field.to_string(), column.name.to_string());
+            table.push(TableColumn { field, name, kind: column.kind, keep: column.keep });
+        }
+        table
     }
 
-    /// The column that `field` fills.
+    fn push(&mut self, column: TableColumn) {
+        self.by_field.insert(column.field.clone(), self.columns.len());
+        self.columns.push(column);
+    }
+
+    /// The column that `field` fills, or where it is staged for a child table.
     pub fn column(&self, field: &str) -> Option<&TableColumn> {
-        self.by_field.get(field).map(|&at| &self.columns[at])
+        let links = || self.links.iter().map(|links| &links.staged).find(|staged| staged.field == field);
+        self.by_field.get(field).map(|&at| &self.columns[at]).or_else(links)
     }
 
     /// Tells a layout of the columns that earlier pages added.
@@ -128,12 +163,13 @@ impl Table {
         let mut now = Self::read(&mut transaction, stream).await?;
         let mut names = now.names(&mut transaction).await?;
         let mut new = Vec::new();
-        for field in layout.fields() {
+        for field in layout.fields().iter().filter(|field| field.child.is_none()) {
             match now.by_field.get(&field.path).copied() {
                 None => new.push(TableColumn {
                     name: names.assign(&field.path),
                     field: field.path.clone(),
                     kind: field.kind,
+                    keep: Keep::Latest,
                 }),
                 Some(at) => {
                     let wider = join(now.columns[at].kind, field.kind);
@@ -191,7 +227,7 @@ impl Table {
             .execute(&mut *connection)
             .await?;
             record(connection, self, Some(&column), ("add_column", None), cause).await?;
-            self.push(column.field, column.name, column.kind);
+            self.push(column);
         }
         Ok(())
     }
@@ -344,13 +380,7 @@ async fn create(connection: &mut PgConnection, stream: &Stream, cause: Cause<'_>
     ] {
         run_ddl(&mut transaction, format!("comment on column {table}.{column} is {}", literal(meaning))).await?;
     }
-    let made = Table {
-        schema: stream.schema.to_owned(),
-        name: stream.name.to_string(),
-        columns: Vec::new(),
-        by_field: HashMap::new(),
-        version: 0,
-    };
+    let made = Table::new(stream, 0);
     record(&mut transaction, &made, None, ("add_table", None), cause).await?;
     transaction.commit().await?;
     Ok(())

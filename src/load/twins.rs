@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::LoadError;
 use super::commit::{Batch, PageLoad, Reading, planned_anew};
+use super::merge::TwinsSql;
 use super::page::row_key;
 
 /// Identical records of one slice beyond this are taken for one; it bounds the search for a free place.
@@ -44,25 +45,30 @@ impl Batch {
 
 impl PageLoad<'_, '_> {
     /// Moves the staged twins behind those of earlier pages; answers the keys of the records in shared seconds.
-    pub(super) async fn place_twins(&mut self, reading: &Reading, batch: &Batch) -> Result<Vec<Uuid>, LoadError> {
+    pub(super) async fn place_twins(
+        &mut self,
+        sql: &TwinsSql,
+        reading: &Reading,
+        batch: &Batch,
+    ) -> Result<Vec<Uuid>, LoadError> {
         let is_first = reading.slice.reading_pages == 0 && self.batches_merged == 0;
         let tallies: Vec<u128> = batch.shared.iter().map(|shared| shared.tally).collect();
         let mut shared_before = vec![0; tallies.len()];
         if !is_first {
-            shared_before = self.count_taken(reading, Places::Seen, &tallies).await?;
-            let bases = self.bases_taken(reading, batch).await?;
+            shared_before = self.count_taken(sql, reading, Places::Seen, &tallies).await?;
+            let bases = self.bases_taken(sql, reading, batch).await?;
             let places = if reading.fresh { Places::Table } else { Places::Seen };
-            let before = self.count_taken(reading, places, &bases).await?;
+            let before = self.count_taken(sql, reading, places, &bases).await?;
             let shared = batch.shared.iter().map(|shared| shared.base).zip(shared_before.iter().copied());
-            self.rename(batch, bases.iter().copied().zip(before).chain(shared)).await?;
+            self.rename(sql, batch, bases.iter().copied().zip(before).chain(shared)).await?;
         }
         self.note_tallies(reading, batch, &shared_before).await?;
         Ok(batch.shared_keys(&shared_before))
     }
 
     /// Staged records that earlier pages had as well, less those in shared seconds.
-    async fn bases_taken(&mut self, reading: &Reading, batch: &Batch) -> Result<Vec<u128>, LoadError> {
-        let query = if reading.fresh { self.sql.present_before.clone() } else { self.sql.seen_before.clone() };
+    async fn bases_taken(&mut self, sql: &TwinsSql, reading: &Reading, batch: &Batch) -> Result<Vec<u128>, LoadError> {
+        let query = if reading.fresh { sql.present_before.clone() } else { sql.seen_before.clone() };
         let query = sqlx::query_scalar::<_, Uuid>(AssertSqlSafe(query)).persistent(false);
         let query = if reading.fresh {
             query.bind(&self.loader.claim.connection).bind(reading.slice.window_start)
@@ -81,7 +87,13 @@ impl PageLoad<'_, '_> {
     }
 
     /// How many places are taken behind each key: doubling, then halving, all keys at once.
-    async fn count_taken(&mut self, reading: &Reading, places: Places, bases: &[u128]) -> Result<Vec<u32>, LoadError> {
+    async fn count_taken(
+        &mut self,
+        sql: &TwinsSql,
+        reading: &Reading,
+        places: Places,
+        bases: &[u128],
+    ) -> Result<Vec<u32>, LoadError> {
         // (base, places known to be taken, a place that is free)
         let mut searches: Vec<(u128, u32, u32)> = bases.iter().map(|&base| (base, 0, TWINS_MAX)).collect();
         let next = |taken: u32, free: u32| match free {
@@ -95,7 +107,7 @@ impl PageLoad<'_, '_> {
             if probes.is_empty() {
                 return Ok(searches.into_iter().map(|(_, taken, _)| taken).collect());
             }
-            let found = self.taken_among(reading, places, &probes).await?;
+            let found = self.taken_among(sql, reading, places, &probes).await?;
             for ((_, taken, free), probe) in searches.iter_mut().filter(|(_, taken, free)| taken < free).zip(probes) {
                 let place = next(*taken, *free);
                 if found.contains(&probe) {
@@ -109,13 +121,14 @@ impl PageLoad<'_, '_> {
 
     async fn taken_among(
         &mut self,
+        sql: &TwinsSql,
         reading: &Reading,
         places: Places,
         keys: &[Uuid],
     ) -> Result<HashSet<Uuid>, LoadError> {
         let taken = match places {
             Places::Table => {
-                sqlx::query_scalar(AssertSqlSafe(self.sql.present_among.clone()))
+                sqlx::query_scalar(AssertSqlSafe(sql.present_among.clone()))
                     .persistent(false)
                     .bind(&self.loader.claim.connection)
                     .bind(reading.slice.window_start)
@@ -137,14 +150,19 @@ impl PageLoad<'_, '_> {
     }
 
     /// Moves the staged copies of each record behind the number that is given with it.
-    async fn rename(&mut self, batch: &Batch, moves: impl Iterator<Item = (u128, u32)>) -> Result<(), LoadError> {
+    async fn rename(
+        &mut self,
+        sql: &TwinsSql,
+        batch: &Batch,
+        moves: impl Iterator<Item = (u128, u32)>,
+    ) -> Result<(), LoadError> {
         let (mut old, mut new) = (Vec::new(), Vec::new());
         for (base, before) in moves.filter(|(_, before)| *before > 0) {
             old.extend(keys(base, 0, batch.count(base)));
             new.extend(keys(base, before, batch.count(base)));
         }
         if !old.is_empty() {
-            planned_anew(&self.sql.rename_staged).bind(old).bind(new).execute(&mut *self.transaction).await?;
+            planned_anew(&sql.rename_staged).bind(old).bind(new).execute(&mut *self.transaction).await?;
         }
         Ok(())
     }

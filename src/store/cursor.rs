@@ -220,6 +220,46 @@ pub async fn advance(executor: impl PgExecutor<'_>, slice: i64, to: &Position) -
     Ok(done.rows_affected() == 1)
 }
 
+/// Keeps the cursor of a reading that waits for the vendor; false when the slice stood elsewhere.
+pub async fn park(executor: impl PgExecutor<'_>, slice: i64, at: &Position) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "
+        update tidegate.slice
+        set reading_run = $2, reading_until = $3, reading_fresh = $4, cursor = $6
+        where id = $1 and reading_pages = $5
+        ",
+        slice,
+        at.reading_run,
+        at.reading_until,
+        at.fresh,
+        at.pages_before,
+        at.cursor,
+    )
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// How many slices of these streams of a connection wait for an export job that the vendor has begun.
+pub async fn exports_running(
+    executor: impl PgExecutor<'_>,
+    connection_name: &str,
+    streams: &[&str],
+) -> Result<i64, sqlx::Error> {
+    let streams: Vec<String> = streams.iter().map(|&stream| stream.to_owned()).collect();
+    sqlx::query_scalar!(
+        r#"
+        select count(*) as "running!"
+        from tidegate.slice
+        where connection = $1 and stream = any($2) and reading_run is not null and cursor is not null
+        "#,
+        connection_name,
+        &streams,
+    )
+    .fetch_one(executor)
+    .await
+}
+
 /// Ends the reading of a slice, in the last page's transaction; false when the slice stood elsewhere.
 pub async fn finish(
     executor: impl PgExecutor<'_>,

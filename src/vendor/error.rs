@@ -29,6 +29,21 @@ pub enum StepError {
     /// The vendor ran the report and says that it failed.
     #[error("the vendor says that the report failed: {0}")]
     Failed(String),
+    /// The vendor refuses what is asked for, for a reason that it documents; `hint` says what to do about it.
+    #[error("the vendor refused: {what}")]
+    Refused { what: String, hint: &'static str },
+    /// A success whose shape is none that the vendor documents.
+    #[error("the answer is not what the vendor documents: {0}")]
+    Shape(String),
+    /// An export job came to a bad end as often as it was tried.
+    #[error("the vendor's export job failed {times} times: {said}")]
+    ExportFailed { times: u32, said: String },
+    /// An export job is neither ready nor failed after a time that no job takes.
+    #[error("the vendor's export job is not ready after {hours} hours; it last said {said}")]
+    ExportOverdue { hours: u64, said: String },
+    /// Pages that were read again and again, in ever smaller windows, do not add up to what the vendor counts.
+    #[error("the pages do not add up: {found} of {announced} rows between {start} and {end}")]
+    Unsteady { found: u64, announced: u64, start: String, end: String },
     #[error("the page cursor did not move although rows came back")]
     CursorStuck,
     #[error("the vendor goes on beyond {0} pages of one window")]

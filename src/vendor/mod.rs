@@ -5,7 +5,11 @@
 //! holds all that a restart needs, the handle of a running export included. Vendors know no SQL.
 
 mod error;
+pub mod jaicp;
+pub mod khoros;
+pub mod lexer;
 pub mod lynn;
+pub mod lynn_outbound;
 
 use chrono::{DateTime, Utc};
 
@@ -21,16 +25,25 @@ use crate::secret::Secret;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Vendor {
     LynnReporting,
+    LynnOutbound,
+    KhorosCare,
+    LexerActivity,
+    JaicpReporter,
 }
 
 impl Vendor {
     /// Every vendor, in the order of the documentation.
-    pub const ALL: &[Self] = &[Self::LynnReporting];
+    pub const ALL: &[Self] =
+        &[Self::LynnReporting, Self::LynnOutbound, Self::KhorosCare, Self::LexerActivity, Self::JaicpReporter];
 
     /// The vendor's name in configuration and tables.
     pub const fn name(self) -> &'static str {
         match self {
             Self::LynnReporting => "lynn_reporting",
+            Self::LynnOutbound => "lynn_outbound",
+            Self::KhorosCare => "khoros_care",
+            Self::LexerActivity => "lexer_activity",
+            Self::JaicpReporter => "jaicp_reporter",
         }
     }
 
@@ -44,12 +57,20 @@ impl Vendor {
 #[derive(Debug, Clone)]
 pub enum Settings {
     LynnReporting(lynn::Settings),
+    LynnOutbound(lynn_outbound::Settings),
+    KhorosCare(khoros::Settings),
+    LexerActivity(lexer::Settings),
+    JaicpReporter(jaicp::Settings),
 }
 
 impl Settings {
     pub const fn vendor(&self) -> Vendor {
         match self {
             Self::LynnReporting(_) => Vendor::LynnReporting,
+            Self::LynnOutbound(_) => Vendor::LynnOutbound,
+            Self::KhorosCare(_) => Vendor::KhorosCare,
+            Self::LexerActivity(_) => Vendor::LexerActivity,
+            Self::JaicpReporter(_) => Vendor::JaicpReporter,
         }
     }
 
@@ -57,6 +78,10 @@ impl Settings {
     pub fn limits(&self) -> &'static [LimitSpec] {
         match self {
             Self::LynnReporting(settings) => settings.limits(),
+            Self::LynnOutbound(settings) => settings.limits(),
+            Self::KhorosCare(settings) => settings.limits(),
+            Self::LexerActivity(settings) => settings.limits(),
+            Self::JaicpReporter(settings) => settings.limits(),
         }
     }
 
@@ -64,6 +89,10 @@ impl Settings {
     pub fn credential(&self) -> Vec<&str> {
         match self {
             Self::LynnReporting(settings) => settings.credential(),
+            Self::LynnOutbound(settings) => settings.credential(),
+            Self::KhorosCare(settings) => settings.credential(),
+            Self::LexerActivity(settings) => settings.credential(),
+            Self::JaicpReporter(settings) => settings.credential(),
         }
     }
 
@@ -71,6 +100,10 @@ impl Settings {
     pub fn secrets(&self) -> Vec<Secret> {
         match self {
             Self::LynnReporting(settings) => settings.secrets(),
+            Self::LynnOutbound(settings) => settings.secrets(),
+            Self::KhorosCare(settings) => settings.secrets(),
+            Self::LexerActivity(settings) => settings.secrets(),
+            Self::JaicpReporter(settings) => settings.secrets(),
         }
     }
 }
@@ -125,14 +158,31 @@ pub trait Records: Sink + Send {
 #[derive(Debug)]
 pub enum Source {
     LynnReporting(lynn::Lynn),
+    LynnOutbound(lynn_outbound::LynnOutbound),
+    KhorosCare(khoros::Khoros),
+    LexerActivity(lexer::Lexer),
+    JaicpReporter(jaicp::Jaicp),
 }
 
 impl Source {
     pub fn new(base_url: &url::Url, settings: &Settings) -> Self {
         let redactor = Redactor::new(settings.secrets());
+        let base_url = base_url.clone();
         match settings {
             Settings::LynnReporting(settings) => {
-                Self::LynnReporting(lynn::Lynn::new(base_url.clone(), settings.clone(), redactor))
+                Self::LynnReporting(lynn::Lynn::new(base_url, settings.clone(), redactor))
+            }
+            Settings::LynnOutbound(settings) => {
+                Self::LynnOutbound(lynn_outbound::LynnOutbound::new(base_url, settings.clone(), redactor))
+            }
+            Settings::KhorosCare(settings) => {
+                Self::KhorosCare(khoros::Khoros::new(base_url, settings.clone(), redactor))
+            }
+            Settings::LexerActivity(settings) => {
+                Self::LexerActivity(lexer::Lexer::new(base_url, settings.clone(), redactor))
+            }
+            Settings::JaicpReporter(settings) => {
+                Self::JaicpReporter(jaicp::Jaicp::new(base_url, settings.clone(), redactor))
             }
         }
     }
@@ -145,14 +195,22 @@ impl Source {
         records: &mut impl Records,
     ) -> Result<Outcome, StepError> {
         match self {
-            Self::LynnReporting(lynn) => lynn.step(session, request, records).await,
+            Self::LynnReporting(source) => source.step(session, request, records).await,
+            Self::LynnOutbound(source) => source.step(session, request, records).await,
+            Self::KhorosCare(source) => source.step(session, request, records).await,
+            Self::LexerActivity(source) => source.step(session, request, records).await,
+            Self::JaicpReporter(source) => source.step(session, request, records).await,
         }
     }
 
     /// Logs in and sends nothing else.
     pub async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
         match self {
-            Self::LynnReporting(lynn) => lynn.log_in(session).await,
+            Self::LynnReporting(source) => source.log_in(session).await,
+            Self::LynnOutbound(source) => source.log_in(session).await,
+            Self::KhorosCare(source) => source.log_in(session).await,
+            Self::LexerActivity(source) => source.log_in(session).await,
+            Self::JaicpReporter(source) => source.log_in(session).await,
         }
     }
 }

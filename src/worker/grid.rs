@@ -95,6 +95,18 @@ impl Scope {
     }
 }
 
+/// The one slice of a stream that is read as a whole; it has no end.
+pub fn list_window() -> Window {
+    let end = NaiveDate::from_ymd_opt(9999, 12, 31).unwrap_or(NaiveDate::MAX).and_time(NaiveTime::MIN).and_utc();
+    Window { start: DateTime::UNIX_EPOCH, end }
+}
+
+/// What a run has to read of a list at `now`: all of it, unless it has done so already.
+pub fn due_list(run: i64, now: DateTime<Utc>, known: Option<&Slice>) -> Option<Due> {
+    let done = known.is_some_and(|slice| slice.reading_run.is_none() && slice.finished_run >= Some(run));
+    (!done).then(|| Due { window: list_window(), until: now })
+}
+
 /// A slice to be read, and how far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Due {

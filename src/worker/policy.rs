@@ -96,10 +96,15 @@ fn decide_step(error: &StepError, attempts: i32, now: DateTime<Utc>) -> Decision
         )
         | StepError::Unreadable(_)
         | StepError::Missing(_)
+        | StepError::Refused { .. }
+        | StepError::Shape(_)
         | StepError::Credentials
         | StepError::SubscriptionKey
         | StepError::Forbidden => Decision::Fail,
-        StepError::NotServed(_)
+        StepError::ExportFailed { .. }
+        | StepError::ExportOverdue { .. }
+        | StepError::Unsteady { .. }
+        | StepError::NotServed(_)
         | StepError::DatesRefused { .. }
         | StepError::Failed(_)
         | StepError::CursorStuck
@@ -173,6 +178,13 @@ fn hint_step(error: &StepError) -> &'static str {
         StepError::DatesRefused { .. } => {
             "ask the vendor how it reads dates, then set `date_format` and `filter_timezone`"
         }
+        StepError::Refused { hint, .. } => hint,
+        StepError::Shape(_) => {
+            "check base_url; if it is right, the vendor has changed its answers: tell us their shape"
+        }
+        StepError::ExportFailed { .. } => "ask the vendor about the export; nothing was lost, it is asked for anew",
+        StepError::ExportOverdue { .. } => "make the `slice` shorter, or ask the vendor; the export is asked for anew",
+        StepError::Unsteady { .. } => "raise `settle`: data still arrives in the window; it is read anew",
         StepError::Failed(_) => "ask the vendor about the report; nothing was lost, the window is read again",
         StepError::CursorStuck | StepError::Endless(_) => "the vendor's paging is broken: make the `slice` shorter",
         StepError::CursorUnknown => "a newer version left this cursor; the slice is read anew",

@@ -142,6 +142,8 @@ async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutd
     };
     let session = account.gate.session_for(waiter(claim, &task.stream), claim.priority, claim.due);
     let jobs: Vec<String> = config.jobs.keys().cloned().collect();
+    let exported = connection.streams.iter().filter(|stream| stream.exported);
+    let exported: Vec<&str> = exported.map(|stream| &*stream.name).collect();
     let reporter = Reporter { pool: &shared.pool, metrics: &shared.metrics, claim, stream: &task.stream };
     let runner = TaskRunner {
         pool: &shared.pool,
@@ -153,6 +155,7 @@ async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutd
         reporter: &reporter,
         lease: config.worker.lease,
         attempts: task.attempts,
+        exported: &exported,
         jobs: &jobs,
         room: Room::share(config.worker.concurrency),
         shutdown,

@@ -72,6 +72,8 @@ enum Message {
     Begin,
     Chunk(Chunk),
     End(PageEnd),
+    /// Nothing follows for now; the reading goes on with this cursor.
+    Park(String),
 }
 
 impl SliceReader<'_, '_> {
@@ -144,8 +146,7 @@ impl Fetch<'_> {
                     }
                 }
                 Outcome::Pending { until, cursor } => {
-                    self.records.begin(window);
-                    self.records.end(PageEnd { next: Some(cursor), bytes: 0 }).await?;
+                    self.records.send(Message::Park(cursor)).await?;
                     return Ok(Ended::Pending { until });
                 }
             }
@@ -232,6 +233,10 @@ async fn load_page(
                 chunks.push(chunk);
             }
             Some(Message::End(page_end)) => end = Some(page_end),
+            Some(Message::Park(cursor)) => {
+                loader.park(cursor, reading).await?;
+                return Ok(true);
+            }
         }
     }
     // The last chunk's layout has every field that the ones before it have.
@@ -246,7 +251,8 @@ async fn load_page(
         None => loop {
             match receiver.recv().await {
                 None => return Ok(false),
-                Some(Message::Begin) => return Ok(true),
+                // Or a step that came to nothing, which hands no records over.
+                Some(Message::Begin | Message::Park(_)) => return Ok(true),
                 Some(Message::Chunk(chunk)) => page.copy(chunk, reading).await?,
                 Some(Message::End(end)) => break end,
             }

@@ -9,7 +9,6 @@ use super::grid::{self, Due, Grid, Scope, midnight};
 use super::policy::{self, Decision, TaskError};
 use super::report::Reporter;
 use super::slice::{self, Ended, Room, SliceReader};
-use crate::catalogue::Key;
 use crate::config::{Job, JobStream, NewFields};
 use crate::http::Session;
 use crate::load::LoadError;
@@ -26,6 +25,11 @@ use crate::vendor::{Expected, Source, Window};
 const STREAM_BUSY_SECS: i64 = 5;
 /// How long a task that leaves its stream to a higher priority waits: until that one has asked again.
 const GIVE_WAY_SECS: i64 = STREAM_BUSY_SECS + 1;
+
+/// Export jobs of one connection that the vendor works on at a time.
+const EXPORTS_MAX: i64 = 2;
+/// How long a task waits that finds so many.
+const EXPORT_BUSY_SECS: i64 = 15;
 
 /// How a task ended for now.
 #[derive(Debug)]
@@ -57,6 +61,8 @@ pub struct TaskRunner<'a> {
     pub reporter: &'a Reporter<'a>,
     pub lease: std::time::Duration,
     pub attempts: i32,
+    /// The streams of the connection that are read through export jobs.
+    pub exported: &'a [&'a str],
     /// The jobs that this process works on.
     pub jobs: &'a [String],
     pub room: Room,
@@ -100,7 +106,7 @@ impl TaskRunner<'_> {
         let stream = &self.stream.stream;
         let mut connection = self.pool.acquire().await?;
         let stored = self.open_stream(&mut connection).await?;
-        let grid = self.grid(&stored)?;
+        let grid = if stream.windowed() { self.grid(&stored)? } else { self.list_grid(&stored) };
         if !run::hold_stream(&mut *connection, self.claim, &stream.name).await? {
             let until = Utc::now() + chrono::TimeDelta::seconds(STREAM_BUSY_SECS);
             return Ok(TaskEnd::Waiting { until, waiting_for: run::STREAM_BUSY.to_owned(), attempt: false });
@@ -116,11 +122,11 @@ impl TaskRunner<'_> {
         let cause = Cause { run: self.claim.id, connection: &self.claim.connection };
         let table = Table::open(&mut connection, stream, cause).await?;
         drop(connection);
-        let mut layout = Layout::new(&stream.columns, self.stream.new_fields == NewFields::Add);
+        let may_add = self.stream.new_fields == NewFields::Add;
+        let mut layout = Layout::new(&stream.columns, may_add).with_children(&stream.children);
         table.teach(&mut layout, stream);
-        let (key, latest_wins) = row_key(&stream.key);
-        let time_field = stream.time_field.as_ref().map(ToString::to_string);
-        let mut writer = PageWriter::new(layout, key, time_field);
+        let latest_wins = RowKey::of(stream).latest_wins();
+        let mut writer = PageWriter::of(stream, layout);
         let mut loader = Loader { pool: self.pool, claim: self.claim, stream, lease: self.lease, latest_wins, table };
 
         for (number, due) in due.into_iter().enumerate() {
@@ -133,6 +139,9 @@ impl TaskRunner<'_> {
             {
                 return Ok(end);
             }
+            if let Some(until) = self.too_many_exports(due).await? {
+                return Ok(TaskEnd::Waiting { until, waiting_for: "another export".to_owned(), attempt: false });
+            }
             match self.read_slice(grid, due, current, &stored, &mut loader, &mut writer).await? {
                 Ended::Finished => *current = None,
                 Ended::Stopped => return Ok(TaskEnd::Released),
@@ -143,6 +152,23 @@ impl TaskRunner<'_> {
         }
         run::stream_succeeded(self.pool, &self.claim.connection, &stream.name).await?;
         Ok(TaskEnd::Succeeded)
+    }
+
+    /// When to ask again, if the vendor has enough export jobs of this connection to work on (`vendors/khoros_care.md §8`).
+    /// Two workers may look at the same moment; the bound is politeness, no limit of the vendor's.
+    async fn too_many_exports(&self, due: Due) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
+        if !self.stream.stream.exported {
+            return Ok(None);
+        }
+        let stream = &*self.stream.stream.name;
+        let exported: Vec<&str> = self.exported.iter().copied().filter(|other| *other != stream).collect();
+        let mut connection = self.pool.acquire().await?;
+        let slices = cursor::slices(&mut *connection, &self.claim.connection, stream, due.window.start).await?;
+        if slices.iter().any(|slice| slice.window_start == due.window.start && slice.cursor.is_some()) {
+            return Ok(None);
+        }
+        let running = cursor::exports_running(&mut *connection, &self.claim.connection, &exported).await?;
+        Ok((running >= EXPORTS_MAX).then(|| Utc::now() + chrono::TimeDelta::seconds(EXPORT_BUSY_SECS)))
     }
 
     /// Between two slices: lets a run of higher priority have the stream, or the worker.
@@ -174,7 +200,11 @@ impl TaskRunner<'_> {
         *current = Some(slice.id);
         let mut reading = Reading {
             until: slice.reading_until.unwrap_or(due.until),
-            neighbours: [grid.before(due.window).start, grid.after(due.window).start],
+            neighbours: if stream.windowed() {
+                [grid.before(due.window).start, grid.after(due.window).start]
+            } else {
+                [due.window.start, due.window.end]
+            },
             fresh: slice.reading_fresh,
             slice,
         };
@@ -211,6 +241,11 @@ impl TaskRunner<'_> {
         cursor::ensure_stream(connection, &self.claim.connection, &stream.name, table, wanted).await
     }
 
+    /// Of a list, whose grid nothing hangs on.
+    const fn list_grid(&self, stored: &cursor::Grid) -> Grid {
+        Grid { anchor: stored.anchor, zone: self.job.timezone, length: self.stream.slice }
+    }
+
     fn grid(&self, stored: &cursor::Grid) -> Result<Grid, TaskError> {
         let wanted = format!("{} in {}", self.stream.slice, self.job.timezone);
         let found = format!("{} in {}", stored.slice, stored.timezone);
@@ -226,6 +261,11 @@ impl TaskRunner<'_> {
         grid: Grid,
         now: DateTime<Utc>,
     ) -> Result<Vec<Due>, TaskError> {
+        if !self.stream.stream.windowed() {
+            let start = grid::list_window().start;
+            let known = cursor::slices(connection, &self.claim.connection, &self.stream.stream.name, start).await?;
+            return Ok(grid::due_list(self.claim.id, now, known.first()).into_iter().collect());
+        }
         let scope = scope(self.job, self.stream, now, self.claim.id, range(self.claim));
         let known = cursor::slices(connection, &self.claim.connection, &self.stream.stream.name, scope.from).await?;
         let known: HashMap<_, _> = known.into_iter().map(|slice| (slice.window_start, slice)).collect();
@@ -246,15 +286,6 @@ pub fn scope(job: &Job, stream: &JobStream, now: DateTime<Utc>, run: i64, range:
 
 fn range(claim: &Claim) -> Option<Window> {
     Some(Window { start: claim.range_start?, end: claim.range_end? })
-}
-
-/// How records of a stream are told apart, and whether the later of two equal ones wins.
-fn row_key(key: &Key) -> (RowKey, bool) {
-    match key {
-        Key::RowHash => (RowKey::Content, false),
-        Key::Fields(fields) => (RowKey::Fields(fields.iter().map(ToString::to_string).collect()), true),
-        Key::Columns(_) => (RowKey::Content, true),
-    }
 }
 
 /// What a decision means for the task, told once.

@@ -9,7 +9,7 @@ use super::super::read::{keys_of, read};
 use super::super::scalar::Credential;
 use super::super::tree::{Kind, Node};
 use super::super::{Connection, Retry, raw, suggest, units};
-use super::{KeyPath, Report, lynn, secs};
+use super::{KeyPath, Report, jaicp, khoros, lexer, lynn, lynn_outbound, secs};
 use crate::catalogue::{self, Stream};
 use crate::quota::{Limit, LimitSpec, Unit};
 use crate::secret::Secret;
@@ -42,6 +42,10 @@ pub(super) fn check(name: &str, node: &Node, path: &KeyPath, report: &mut Report
     };
     let special = match vendor {
         Vendor::LynnReporting => lynn::check(&own, shared, path, report),
+        Vendor::LynnOutbound => lynn_outbound::check(&own, shared, path, report),
+        Vendor::KhorosCare => khoros::check(&own, shared, path, report),
+        Vendor::LexerActivity => lexer::check(&own, shared, path, report),
+        Vendor::JaicpReporter => jaicp::check(&own, shared, path, report),
     };
     let mut streams = catalogue::streams(vendor);
     streams.extend(special.extra_streams);

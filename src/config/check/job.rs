@@ -25,7 +25,8 @@ type Offers = BTreeMap<String, Option<Vec<Stream>>>;
 
 /// What a stream has from its job unless it says otherwise.
 struct Defaults {
-    slice: SliceLength,
+    /// None: every stream has its own.
+    slice: Option<SliceLength>,
     lookback: Duration,
 }
 
@@ -34,7 +35,7 @@ pub(super) fn check(name: &str, node: &Node, path: &KeyPath, offers: &Offers, re
     let connection = connection(raw.connection, path, offers, report);
     let offered = connection.as_ref().and_then(|name| offers.get(name)?.as_ref());
     let defaults = Defaults {
-        slice: slice(raw.slice, SliceLength::Days(1), &path.key("slice"), report),
+        slice: slice(raw.slice, &path.key("slice"), report),
         lookback: lookback(raw.lookback, LOOKBACK, &path.key("lookback"), report),
     };
     let streams = streams(raw.streams, &defaults, offered.map(Vec::as_slice), path, report);
@@ -183,9 +184,14 @@ fn job_stream(
             }
         }
     }
-    let slice = slice(entry.slice, defaults.slice, &path.key("slice"), report);
+    let own = slice(entry.slice, &path.key("slice"), report);
+    let slice = fitting(own.or(defaults.slice), &stream, own.is_some(), path, report);
     let lookback = lookback(entry.lookback, defaults.lookback, &path.key("lookback"), report);
-    if let Some(fields) = &entry.key {
+    if let (Some(_), Key::Columns(columns)) = (&entry.key, &stream.key) {
+        let columns: Vec<String> = columns.iter().map(|column| format!("`{column}`")).collect();
+        let message = format!("the vendor documents the key of `{}`, {}; remove it", stream.name, columns.join(", "));
+        report.state(&path.key("key"), &message);
+    } else if let Some(fields) = &entry.key {
         stream.key = Key::Fields(key_fields(fields, &stream, &path.key("key"), report));
     }
     let new_fields = match entry.columns {
@@ -222,8 +228,8 @@ fn key_fields(fields: &[Option<String>], stream: &Stream, path: &KeyPath, report
 }
 
 /// Whole days, or a part of a day that divides it evenly, so that the grid begins anew at midnight.
-fn slice(raw: Option<Span>, default: SliceLength, path: &KeyPath, report: &mut Report<'_>) -> SliceLength {
-    let Some(Span(length)) = raw else { return default };
+fn slice(raw: Option<Span>, path: &KeyPath, report: &mut Report<'_>) -> Option<SliceLength> {
+    let Span(length) = raw?;
     let problem = if length < secs(60) {
         "is too short; write at least `1m`"
     } else if length > secs(DAYS_MAX * 86_400) {
@@ -235,12 +241,35 @@ fn slice(raw: Option<Span>, default: SliceLength, path: &KeyPath, report: &mut R
     } else if length > DAY && !length.as_secs().is_multiple_of(DAY.as_secs()) {
         "is no whole number of days; write for instance `1d`, `7d` or `30d`"
     } else if length < DAY {
-        return SliceLength::Time(length);
+        return Some(SliceLength::Time(length));
     } else {
-        return SliceLength::Days(u32::try_from(length.as_secs() / DAY.as_secs()).unwrap_or(u32::MAX));
+        return Some(SliceLength::Days(u32::try_from(length.as_secs() / DAY.as_secs()).unwrap_or(u32::MAX)));
     };
     report.refuse(path, problem);
-    default
+    None
+}
+
+/// The slice of a stream: what is written, as far as the vendor serves it, else the stream's own.
+fn fitting(
+    written: Option<SliceLength>,
+    stream: &Stream,
+    is_own: bool,
+    path: &KeyPath,
+    report: &mut Report<'_>,
+) -> SliceLength {
+    let longest = stream.windows.days_max;
+    match written {
+        Some(SliceLength::Days(days)) if days > longest && stream.windowed() => {
+            let message = format!(
+                "a slice of `{days}d` is too long for the stream `{}`; the vendor serves windows of at most `{longest}d`",
+                stream.name
+            );
+            report.state(&if is_own { path.key("slice") } else { path.clone() }, &message);
+            SliceLength::Days(longest)
+        }
+        Some(slice) => slice,
+        None => SliceLength::Days(stream.windows.days),
+    }
 }
 
 fn lookback(raw: Option<Span>, default: Duration, path: &KeyPath, report: &mut Report<'_>) -> Duration {

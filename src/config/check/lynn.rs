@@ -27,7 +27,17 @@ const PAGE_SIZE: u32 = 10_000;
 const OUTBOUND_TABLES: &[&str] = &["campaigns", "contacts", "dnd_contacts"];
 
 pub(super) fn check(own: &Node, shared: &[&str], path: &KeyPath, report: &mut Report<'_>) -> Special {
-    let raw: raw::LynnReporting = read(own, path, shared, "a lynn_reporting connection", report);
+    let mut raw: raw::LynnReporting = read(own, path, shared, "a lynn_reporting connection", report);
+    let reports = raw.reports.take().unwrap_or_default();
+    Special {
+        settings: vendor::Settings::LynnReporting(settings(raw, path, report)),
+        default_base_url: DEFAULT_BASE_URL,
+        extra_streams: extra_streams(&reports, &path.key("reports"), report),
+    }
+}
+
+/// What a Lynn account says, whichever family of its API is read.
+pub(super) fn settings(raw: raw::LynnReporting, path: &KeyPath, report: &mut Report<'_>) -> Settings {
     let tenant = path.key("tenant");
     if raw.tenant.is_none() {
         report.missing(&tenant, "write the tenant's number: `tenant: 4411`");
@@ -38,7 +48,7 @@ pub(super) fn check(own: &Node, shared: &[&str], path: &KeyPath, report: &mut Re
         Some(raw::LynnProduct::Basic) | None => Product::Basic,
     };
     let key = raw.subscription_key.map(|key| key.0);
-    let settings = Settings {
+    Settings {
         tenant: report.whole(&tenant, raw.tenant, 1..=i64::MAX, 0),
         access_token: credential(
             raw.access_token,
@@ -75,11 +85,6 @@ pub(super) fn check(own: &Node, shared: &[&str], path: &KeyPath, report: &mut Re
         page_size: report.whole(&path.key("page_size"), raw.page_size, 1..=10_000, PAGE_SIZE),
         probe_full_page: flag(raw.probe_full_page, true),
         fail_on_errors: flag(raw.fail_on_errors, true),
-    };
-    Special {
-        settings: vendor::Settings::LynnReporting(settings),
-        default_base_url: DEFAULT_BASE_URL,
-        extra_streams: extra_streams(&raw.reports.unwrap_or_default(), &path.key("reports"), report),
     }
 }
 

@@ -5,8 +5,12 @@
 
 mod connection;
 mod cron;
+mod jaicp;
 mod job;
+mod khoros;
+mod lexer;
 mod lynn;
+mod lynn_outbound;
 mod sections;
 
 use std::collections::BTreeMap;

@@ -50,6 +50,7 @@ fn minimal_with(overrides: &[(&str, &str)]) -> Result<Config, Faults> {
 fn lynn(config: &Config) -> &vendor::lynn::Settings {
     match &config.connections["acme-lynn"].settings {
         vendor::Settings::LynnReporting(settings) => settings,
+        other => panic!("{other:?}"),
     }
 }
 

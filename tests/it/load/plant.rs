@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use sqlx::{AssertSqlSafe, PgPool};
-use tidegate::catalogue::{self, Stream};
+use tidegate::catalogue::{self, Key, Stream};
 use tidegate::decode::Sink;
 use tidegate::load::LoadError;
 use tidegate::load::commit::{Loader, PageEnd, Reading};
@@ -29,7 +29,6 @@ pub struct Plant {
     pub pool: PgPool,
     pub stream: Stream,
     pub may_add: bool,
-    pub key: RowKey,
 }
 
 /// Midnight, `day` days into March 2024.
@@ -60,12 +59,12 @@ impl Plant {
     pub async fn of(stream: Stream, may_add: bool) -> Self {
         let database = TestDatabase::create().await;
         let pool = database.pool();
-        Self { database, pool, stream, may_add, key: RowKey::Content }
+        Self { database, pool, stream, may_add }
     }
 
     /// With records that these fields identify.
     pub fn keyed(mut self, fields: &[&str]) -> Self {
-        self.key = RowKey::Fields(fields.iter().map(|&field| field.to_owned()).collect());
+        self.stream.key = Key::Fields(fields.iter().map(|&field| field.to_owned().into()).collect());
         self
     }
 
@@ -119,10 +118,9 @@ impl Plant {
         let mut session = self.pool.acquire().await.unwrap();
         let cause = Cause { run: claim.id, connection: &claim.connection };
         let table = Table::open(&mut session, &self.stream, cause).await.unwrap();
-        let mut layout = Layout::new(&self.stream.columns, self.may_add);
+        let mut layout = Layout::new(&self.stream.columns, self.may_add).with_children(&self.stream.children);
         table.teach(&mut layout, &self.stream);
-        let time_field = self.stream.time_field.as_ref().map(ToString::to_string);
-        let writer = PageWriter::new(layout, self.key.clone(), time_field);
+        let writer = PageWriter::of(&self.stream, layout);
         let bounds = (window.start, window.end);
         let slice = cursor::open_slice(&mut session, &claim.connection, &self.stream.name, bounds).await.unwrap();
         let length = window.end - window.start;
@@ -132,7 +130,7 @@ impl Plant {
             fresh: slice.reading_fresh,
             slice,
         };
-        let latest_wins = matches!(self.key, RowKey::Fields(_));
+        let latest_wins = RowKey::of(&self.stream).latest_wins();
         let (pool, stream) = (&self.pool, &self.stream);
         let loader = Loader { pool, claim, stream, lease: LEASE, latest_wins, table };
         Reader { loader, writer, reading, part: window }

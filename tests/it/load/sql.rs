@@ -9,19 +9,26 @@ async fn statements(plant: &Plant, latest_wins: bool) -> String {
     let claim = plant.claim().await;
     let reader = plant.resumed(&claim, whole(0)).await;
     let sql = MergeSql::new(&reader.loader.table, latest_wins);
-    let named = [
-        ("create_stage", &sql.create_stage),
-        ("clear_stage", &sql.clear_stage),
-        ("drop_shared", &sql.drop_shared),
-        ("present_before", &sql.present_before),
-        ("present_among", &sql.present_among),
-        ("seen_before", &sql.seen_before),
-        ("rename_staged", &sql.rename_staged),
-        ("merge", &sql.merge),
-        ("note_seen", &sql.note_seen),
-        ("delete_unstaged", &sql.delete_unstaged),
-        ("delete_unseen", &sql.delete_unseen),
-    ];
+    let (vanish, twins) = (sql.vanish.unwrap(), sql.twins);
+    let twins = twins.iter().flat_map(|twins| {
+        [
+            ("present_before", &twins.present_before),
+            ("present_among", &twins.present_among),
+            ("seen_before", &twins.seen_before),
+            ("rename_staged", &twins.rename_staged),
+        ]
+    });
+    let named: Vec<(&str, &String)> = [("create_stage", &sql.create_stage), ("clear_stage", &sql.clear_stage)]
+        .into_iter()
+        .chain(sql.drop_shared.as_ref().map(|sql| ("drop_shared", sql)))
+        .chain(twins)
+        .chain([
+            ("merge", &sql.merge),
+            ("note_seen", &sql.note_seen),
+            ("vanish.unstaged", &vanish.unstaged),
+            ("vanish.unseen", &vanish.unseen),
+        ])
+        .collect();
     let text: Vec<String> = named.iter().map(|(name, sql)| format!("-- {name}\n{sql};\n")).collect();
     text.join("\n")
 }
@@ -46,11 +53,12 @@ async fn what_vanished_is_found_without_comparing_every_row_with_every_other() {
     let claim = plant.claim().await;
     let reader = plant.resumed(&claim, whole(0)).await;
     let sql = MergeSql::new(&reader.loader.table, false);
+    let vanish = sql.vanish.unwrap();
     let mut session = plant.database.connect().await;
     sqlx::raw_sql(AssertSqlSafe(sql.create_stage.clone())).execute(&mut session).await.unwrap();
     for (statement, values) in [
-        (sql.delete_unstaged, "'acme', timestamptz '2024-03-01Z', timestamptz '2024-03-02Z'"),
-        (sql.delete_unseen, "'acme', timestamptz '2024-03-01Z', timestamptz '2024-03-02Z', bigint '1'"),
+        (vanish.unstaged, "'acme', timestamptz '2024-03-01Z', timestamptz '2024-03-02Z', bigint '7'"),
+        (vanish.unseen, "'acme', timestamptz '2024-03-01Z', timestamptz '2024-03-02Z', bigint '7', bigint '1'"),
     ] {
         let mut statement = statement;
         for (number, value) in (1..).zip(values.split(", ")) {

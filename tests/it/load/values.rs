@@ -218,8 +218,7 @@ fn typed() -> Stream {
         ("t", ColumnType::Text),
         ("j", ColumnType::Jsonb),
     ];
-    let column =
-        |(name, kind): (&'static str, _)| Column { field: name.into(), name: name.into(), kind, meaning: "".into() };
+    let column = |(name, kind): (&'static str, _)| Column::new(name, name, kind, "");
     let columns: Vec<Column> = kinds.into_iter().map(column).collect();
     Stream {
         name: "typed".into(),

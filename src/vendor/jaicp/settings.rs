@@ -1,0 +1,34 @@
+//! What a connection of this vendor says.
+
+use crate::quota::{Calls, LimitSpec, Unit};
+use crate::secret::Secret;
+
+pub const DEFAULT_BASE_URL: &str = "https://app.jaicp.com/api";
+
+/// A checked account.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub token: Secret,
+}
+
+impl Settings {
+    /// What tells this account's quota from another's.
+    pub(in crate::vendor) fn credential(&self) -> Vec<&str> {
+        vec![self.token.expose()]
+    }
+
+    pub(in crate::vendor) fn secrets(&self) -> Vec<Secret> {
+        vec![self.token.clone()]
+    }
+
+    /// The documented limits.
+    pub const fn limits(&self) -> &'static [LimitSpec] {
+        LIMITS
+    }
+}
+
+const LIMITS: &[LimitSpec] = &[limit("requests", 5, 1)];
+
+const fn limit(name: &'static str, amount: u64, per_secs: u64) -> LimitSpec {
+    LimitSpec { name, calls: Calls::Data, unit: Unit::Calls, amount, per_secs }
+}
