@@ -334,6 +334,10 @@ mod tests {
             self.0.push(String::from_utf8_lossy(record).into_owned());
             Ok(())
         }
+
+        fn refuse(&mut self, _: &str, _: &[u8]) -> Result<(), DecodeError> {
+            unreachable!("JSON is split, not judged")
+        }
     }
 
     fn split(body: &[u8], chunk: usize) -> Result<(Vec<String>, Envelope), DecodeError> {

@@ -6,6 +6,9 @@ pub mod json;
 pub trait Sink {
     /// Takes one record, a complete JSON text.
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError>;
+
+    /// Takes a piece of the body that is no record but must not be lost, and why it is none.
+    fn refuse(&mut self, reason: &str, record: &[u8]) -> Result<(), DecodeError>;
 }
 
 /// Why a body could not be read as what its vendor promised.
