@@ -1,5 +1,6 @@
 //! From bytes to records, one at a time and size-capped; a body is never held as a tree.
 
+pub mod csv;
 pub mod json;
 pub mod list;
 pub mod object;
@@ -25,6 +26,8 @@ pub enum DecodeError {
     Empty,
     #[error("the body is {0} where JSON was expected")]
     NotJson(&'static str),
+    #[error("the body is {0} where CSV was expected")]
+    NotCsv(&'static str),
     #[error("the body is {0} where a list was expected")]
     Shape(&'static str),
     #[error("the body ends in the middle of its records")]
@@ -37,6 +40,10 @@ pub enum DecodeError {
     MemberTooLarge { name: String, max: usize },
     #[error("the body has more than {max} members beside its records")]
     TooManyMembers { max: usize },
+    #[error("the header is larger than {max} bytes")]
+    HeaderTooLarge { max: usize },
+    #[error("a row has more than {max} columns")]
+    TooManyColumns { max: usize },
 }
 
 /// Appends `text` as a JSON string.
