@@ -8,10 +8,8 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use super::{DecodeError, Sink};
+use super::{DecodeError, RECORD_BYTES_MAX, Sink};
 
-/// A record beyond this is no report row; it also bounds what one field may cost.
-pub const RECORD_BYTES_MAX: usize = 8 << 20;
 /// A kept member beyond this is no cursor, count or error text.
 pub const MEMBER_BYTES_MAX: usize = 1 << 20;
 /// More members than this are an attack or another document.
@@ -61,7 +59,8 @@ enum State {
 /// Feeds on chunks of a body; see the module's documentation.
 #[derive(Debug)]
 pub struct Splitter {
-    records_member: &'static str,
+    /// None when only a bare array holds records.
+    records_member: Option<&'static str>,
     state: State,
     scan: Scan,
     /// The part of an unfinished key, member or record that arrived in earlier chunks.
@@ -76,6 +75,16 @@ pub struct Splitter {
 impl Splitter {
     /// Records are the elements of the member `records_member`, whatever its case, or of a bare array.
     pub fn new(records_member: &'static str) -> Self {
+        Self::of(Some(records_member))
+    }
+
+    /// Records are the elements of a bare array; the members of an object in its place are all kept, for it may be an
+    /// error.
+    pub fn bare() -> Self {
+        Self::of(None)
+    }
+
+    fn of(records_member: Option<&'static str>) -> Self {
         Self {
             records_member,
             state: State::Start,
@@ -179,7 +188,10 @@ impl Splitter {
             if matches!(first, b' ' | b'\t' | b'\r' | b'\n') {
                 return Ok(1);
             }
-            if self.state == State::Value && first == b'[' && self.key.eq_ignore_ascii_case(self.records_member) {
+            if self.state == State::Value
+                && first == b'['
+                && self.records_member.is_some_and(|name| self.key.eq_ignore_ascii_case(name))
+            {
                 self.envelope.has_records = true;
                 self.state = State::RecordOrEnd;
                 return Ok(1);
@@ -334,11 +346,18 @@ mod tests {
             self.0.push(String::from_utf8_lossy(record).into_owned());
             Ok(())
         }
+
+        fn refuse(&mut self, _: &str, _: &[u8]) -> Result<(), DecodeError> {
+            unreachable!("JSON is split, not judged")
+        }
     }
 
     fn split(body: &[u8], chunk: usize) -> Result<(Vec<String>, Envelope), DecodeError> {
+        split_by(Splitter::new("result"), body, chunk)
+    }
+
+    fn split_by(mut splitter: Splitter, body: &[u8], chunk: usize) -> Result<(Vec<String>, Envelope), DecodeError> {
         let mut kept = Kept::default();
-        let mut splitter = Splitter::new("result");
         for part in body.chunks(chunk.max(1)) {
             splitter.feed(part, &mut kept)?;
         }
@@ -365,6 +384,22 @@ mod tests {
         assert_eq!(records.len(), 2);
         assert!(envelope.has_records);
         assert!(split(b"[]", 1).unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn a_bare_splitter_keeps_an_object_whole_for_it_may_be_an_error() {
+        for chunk in 1..20 {
+            let (records, envelope) = split_by(Splitter::bare(), b"[{\"a\":1}, {}]", chunk).unwrap();
+            assert_eq!((records.len(), envelope.has_records, envelope.records), (2, true, 2));
+            let body = br#"{"status":"FAIL","":[1],"result":[{}, 1]}"#;
+            let (records, envelope) = split_by(Splitter::bare(), body, chunk).unwrap();
+            assert_eq!((records.len(), envelope.has_records), (0, false));
+            assert_eq!(envelope.parsed::<String>("status").as_deref(), Some("FAIL"));
+            assert_eq!(
+                (envelope.member("result").unwrap().get(), envelope.member("").unwrap().get()),
+                ("[{}, 1]", "[1]")
+            );
+        }
     }
 
     #[test]

@@ -1,11 +1,22 @@
 //! From bytes to records, one at a time and size-capped; a body is never held as a tree.
 
+pub mod csv;
 pub mod json;
+pub mod list;
+pub mod object;
+
+/// A record beyond this is no report row; it also bounds what one field may cost.
+pub const RECORD_BYTES_MAX: usize = 8 << 20;
+/// A record of more fields than this is no report row.
+pub const FIELDS_MAX: usize = 5_000;
 
 /// Where a decoder puts the records it finds.
 pub trait Sink {
     /// Takes one record, a complete JSON text.
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError>;
+
+    /// Takes a piece of the body that is no record but must not be lost, and why it is none.
+    fn refuse(&mut self, reason: &str, record: &[u8]) -> Result<(), DecodeError>;
 }
 
 /// Why a body could not be read as what its vendor promised.
@@ -15,7 +26,11 @@ pub enum DecodeError {
     Empty,
     #[error("the body is {0} where JSON was expected")]
     NotJson(&'static str),
-    #[error("the body ends in the middle of its JSON")]
+    #[error("the body is {0} where CSV was expected")]
+    NotCsv(&'static str),
+    #[error("the body is {0} where a list was expected")]
+    Shape(&'static str),
+    #[error("the body ends in the middle of its records")]
     Cut,
     #[error("malformed JSON at byte {offset}: {what}")]
     Malformed { offset: u64, what: &'static str },
@@ -25,4 +40,23 @@ pub enum DecodeError {
     MemberTooLarge { name: String, max: usize },
     #[error("the body has more than {max} members beside its records")]
     TooManyMembers { max: usize },
+    #[error("the header is larger than {max} bytes")]
+    HeaderTooLarge { max: usize },
+    #[error("a row has more than {max} columns")]
+    TooManyColumns { max: usize },
+}
+
+/// Appends `text` as a JSON string.
+fn push_text(text: &str, json: &mut Vec<u8>) {
+    // Few values need an escape, and this loop the compiler turns into vector instructions.
+    let is_special = |byte| u8::from(matches!(byte, ..b' ' | b'"' | b'\\'));
+    let needs_escape = text.bytes().fold(0, |any, byte| any | is_special(byte)) != 0;
+    if needs_escape {
+        // Writing to a Vec cannot fail.
+        let _ = serde_json::to_writer(json, text);
+    } else {
+        json.push(b'"');
+        json.extend_from_slice(text.as_bytes());
+        json.push(b'"');
+    }
 }

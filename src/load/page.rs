@@ -198,6 +198,14 @@ impl PageWriter {
         self.ready.push(chunk);
     }
 
+    fn seal_when_full(&mut self) {
+        if self.batch_rows >= BATCH_ROWS_MAX {
+            self.end_batch();
+        } else if self.chunk.data.len() + self.chunk_weight >= CHUNK_BYTES {
+            self.seal();
+        }
+    }
+
     fn reject(&mut self, reason: impl Into<String>, record: &[u8]) {
         let reject = Reject { reason: reason.into(), record: printable(record) };
         self.chunk_weight += reject.weight();
@@ -464,11 +472,14 @@ impl Sink for PageWriter {
                 }
             }
         }
-        if self.batch_rows >= BATCH_ROWS_MAX {
-            self.end_batch();
-        } else if self.chunk.data.len() + self.chunk_weight >= CHUNK_BYTES {
-            self.seal();
-        }
+        self.seal_when_full();
+        Ok(())
+    }
+
+    fn refuse(&mut self, reason: &str, record: &[u8]) -> Result<(), DecodeError> {
+        self.chunk.counts.read += 1;
+        self.reject(reason, record);
+        self.seal_when_full();
         Ok(())
     }
 }

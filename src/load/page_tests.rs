@@ -87,6 +87,19 @@ fn p5_records_that_are_no_rows_are_kept_with_the_reason() {
 }
 
 #[test]
+fn p5_what_a_decoder_refuses_is_counted_and_kept() {
+    let mut writer = undocumented();
+    writer.begin(None);
+    writer.record(br#"{"a":"1"}"#).unwrap();
+    writer.refuse("2 fields where the header has 1", b"1,\xff").unwrap();
+    writer.record(br#"{"a":"2"}"#).unwrap();
+    let chunks = writer.finish();
+    assert_eq!((chunks[0].counts.read, chunks[0].rows), (3, 2));
+    let reject = &chunks[0].rejects[0];
+    assert_eq!((reject.reason.as_str(), reject.record.as_str()), ("2 fields where the header has 1", r"1,\xff"));
+}
+
+#[test]
 fn a_record_that_is_not_json_fails_the_page() {
     let mut writer = undocumented();
     writer.begin(None);
@@ -164,6 +177,9 @@ fn p6_refused_records_are_handed_on_by_weight() {
     let record = format!("[\"{}\"]", "x".repeat(200_000));
     for _ in 0..10 {
         writer.record(record.as_bytes()).unwrap();
+        assert!(writer.take_ready().iter().all(|chunk| chunk.weight() < 2 * CHUNK_BYTES));
+        assert!(writer.chunk.weight() < CHUNK_BYTES);
+        writer.refuse("no row", record.as_bytes()).unwrap();
         assert!(writer.take_ready().iter().all(|chunk| chunk.weight() < 2 * CHUNK_BYTES));
         assert!(writer.chunk.weight() < CHUNK_BYTES);
     }

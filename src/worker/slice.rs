@@ -180,6 +180,10 @@ impl Sink for PageRecords<'_> {
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         self.writer.record(record)
     }
+
+    fn refuse(&mut self, reason: &str, record: &[u8]) -> Result<(), DecodeError> {
+        self.writer.refuse(reason, record)
+    }
 }
 
 impl Records for PageRecords<'_> {

@@ -223,6 +223,10 @@ impl Sink for Page {
         self.rows.push(String::from_utf8_lossy(record).into_owned());
         Ok(())
     }
+
+    fn refuse(&mut self, reason: &str, _: &[u8]) -> Result<(), DecodeError> {
+        unreachable!("refused: {reason}")
+    }
 }
 
 impl Records for Page {

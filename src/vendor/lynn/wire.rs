@@ -137,6 +137,10 @@ mod tests {
         fn record(&mut self, _: &[u8]) -> Result<(), DecodeError> {
             Ok(())
         }
+
+        fn refuse(&mut self, _: &str, _: &[u8]) -> Result<(), DecodeError> {
+            Ok(())
+        }
     }
 
     fn envelope(body: &str) -> Envelope {

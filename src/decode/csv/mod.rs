@@ -1,0 +1,232 @@
+//! Turns a CSV body into records while it arrives: each row becomes one JSON object, its members named by the header.
+//!
+//! A field is a JSON string, and an empty field is left out, for CSV cannot tell an empty text from none. A row that does
+//! not fit the header is refused, never bent or dropped. Memory is bounded by the header and one row, whatever the body's
+//! size. Quotes are those of RFC 4180; nothing else about a vendor's form is known before the first file is seen
+//! (`vendors/lexer.md §6.3`, `vendors/khoros_care.md §7`), so line ends, byte order mark and delimiter may be any usual ones.
+
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+
+use super::{DecodeError, FIELDS_MAX, RECORD_BYTES_MAX, Sink, push_text};
+
+mod head;
+
+use head::{HEADER_BYTES_MAX, Head, titles};
+
+/// What a body came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct CsvEnd {
+    /// How many rows became records.
+    pub records: u64,
+    /// How many rows were refused.
+    pub refused: u64,
+    /// The members' names, in the order of the columns; none when the body is empty.
+    pub titles: Vec<String>,
+}
+
+/// Feeds on chunks of a body; see the module's documentation.
+#[derive(Debug)]
+pub struct CsvSplitter {
+    /// The body's beginning, until its delimiter is known.
+    head: Option<Head>,
+    core: Reader,
+    delimiter: u8,
+    /// The row under way without its quotes, one field behind the other.
+    fields: Vec<u8>,
+    filled: usize,
+    /// Where each field of the row ends.
+    ends: Vec<usize>,
+    ended: usize,
+    /// Each column's name as it stands in a record, with the colon; none before the header was read.
+    names: Option<Vec<Vec<u8>>>,
+    text: Vec<u8>,
+    end: CsvEnd,
+}
+
+impl CsvSplitter {
+    /// Fields are separated by `delimiter`, which is neither a quote nor a line end; without one it is found from the
+    /// header: the most frequent of `,` `;` tab and `|`.
+    pub fn new(delimiter: Option<u8>) -> Self {
+        Self {
+            head: Some(Head::new(delimiter)),
+            core: Reader::new(),
+            delimiter: b',',
+            fields: Vec::new(),
+            filled: 0,
+            ends: Vec::new(),
+            ended: 0,
+            names: None,
+            text: Vec::new(),
+            end: CsvEnd::default(),
+        }
+    }
+
+    /// The header's titles as the records' members bear them: without white space around, a repeated one with a number
+    /// behind it. Empty until the header has been read.
+    pub fn titles(&self) -> &[String] {
+        &self.end.titles
+    }
+
+    /// Takes the next chunk and hands every row that ends in it to `sink`.
+    pub fn feed(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), DecodeError> {
+        let mut rest = chunk;
+        if let Some(mut head) = self.head.take() {
+            rest = &chunk[head.take(chunk)..];
+            if !head.is_complete() {
+                self.head = Some(head);
+                return Ok(());
+            }
+            self.open(&head, sink)?;
+        }
+        self.rows(rest, sink)
+    }
+
+    /// The body has ended: hands over a last row that no line end follows.
+    pub fn finish(mut self, sink: &mut impl Sink) -> Result<CsvEnd, DecodeError> {
+        if let Some(head) = self.head.take() {
+            self.open(&head, sink)?;
+        }
+        let before = self.filled;
+        // A line end completes a row wherever it may end; inside quotes it is one more character.
+        let (_, is_complete) = self.read(b"\n")?;
+        if is_complete {
+            if self.names.as_ref().is_some_and(|names| self.ended < names.len()) {
+                return Err(DecodeError::Cut);
+            }
+            self.row(sink)?;
+        } else if self.filled > before {
+            return Err(DecodeError::Cut);
+        }
+        Ok(self.end)
+    }
+
+    fn open(&mut self, head: &Head, sink: &mut impl Sink) -> Result<(), DecodeError> {
+        let text = head.text()?;
+        self.delimiter = head.delimiter();
+        self.core = ReaderBuilder::new().delimiter(self.delimiter).build();
+        self.rows(text, sink)
+    }
+
+    fn rows(&mut self, mut rest: &[u8], sink: &mut impl Sink) -> Result<(), DecodeError> {
+        while !rest.is_empty() {
+            let (used, is_complete) = self.read(rest)?;
+            rest = &rest[used..];
+            if is_complete {
+                self.row(sink)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads on; answers how many bytes it used up and whether a row is complete.
+    fn read(&mut self, bytes: &[u8]) -> Result<(usize, bool), DecodeError> {
+        if self.filled == self.fields.len() {
+            let max = if self.names.is_none() { HEADER_BYTES_MAX } else { RECORD_BYTES_MAX };
+            if self.filled > max {
+                return Err(match self.names {
+                    None => DecodeError::HeaderTooLarge { max },
+                    Some(_) => DecodeError::RecordTooLarge { max },
+                });
+            }
+            let room = (self.filled * 2).clamp(4096, max + 1);
+            self.fields.reserve_exact(room - self.filled);
+            self.fields.resize(room, 0);
+        }
+        if self.ended == self.ends.len() {
+            if self.ended == FIELDS_MAX {
+                return Err(DecodeError::TooManyColumns { max: FIELDS_MAX });
+            }
+            self.ends.resize((self.ended * 2).clamp(64, FIELDS_MAX), 0);
+        }
+        let (result, used, written, ended) =
+            self.core.read_record(bytes, &mut self.fields[self.filled..], &mut self.ends[self.ended..]);
+        self.filled += written;
+        self.ended += ended;
+        Ok((used, result == ReadRecordResult::Record))
+    }
+
+    /// Takes the row that is complete, the header being the first.
+    fn row(&mut self, sink: &mut impl Sink) -> Result<(), DecodeError> {
+        let fields = &self.fields[..std::mem::take(&mut self.filled)];
+        let ends = &self.ends[..std::mem::take(&mut self.ended)];
+        let text = std::str::from_utf8(fields).ok();
+        let Some(names) = &self.names else {
+            self.end.titles =
+                text.and_then(|text| titles(text, ends)).ok_or(DecodeError::NotCsv("text that is not UTF-8"))?;
+            self.names = Some(self.end.titles.iter().map(|title| name(title)).collect());
+            return Ok(());
+        };
+        self.text.clear();
+        let reason = if ends.len() != names.len() {
+            format!("{} fields where the header has {}", ends.len(), names.len())
+        } else if let Some(text) = text
+            && write_object(text, ends, names, &mut self.text)?
+        {
+            self.end.records += 1;
+            return sink.record(&self.text);
+        } else {
+            "not UTF-8".to_owned()
+        };
+        self.text.clear();
+        write_row(fields, ends, self.delimiter, &mut self.text);
+        self.end.refused += 1;
+        sink.refuse(&reason, &self.text)
+    }
+}
+
+fn name(title: &str) -> Vec<u8> {
+    let mut json = Vec::with_capacity(title.len() + 3);
+    push_text(title, &mut json);
+    json.push(b':');
+    json
+}
+
+/// Writes a record; false when a field on its own is not UTF-8.
+fn write_object(text: &str, ends: &[usize], names: &[Vec<u8>], json: &mut Vec<u8>) -> Result<bool, DecodeError> {
+    let mut start = 0;
+    json.push(b'{');
+    for (&end, name) in ends.iter().zip(names) {
+        if end > start {
+            let Some(field) = text.get(start..end) else { return Ok(false) };
+            if json.len() > 1 {
+                json.push(b',');
+            }
+            json.extend_from_slice(name);
+            push_text(field, json);
+            // Escapes may have made the row larger than it came.
+            if json.len() > RECORD_BYTES_MAX {
+                return Err(DecodeError::RecordTooLarge { max: RECORD_BYTES_MAX });
+            }
+            start = end;
+        }
+    }
+    json.push(b'}');
+    Ok(true)
+}
+
+/// Writes a row as CSV again, with quotes where they are needed.
+fn write_row(fields: &[u8], ends: &[usize], delimiter: u8, out: &mut Vec<u8>) {
+    let mut start = 0;
+    for (column, &end) in ends.iter().enumerate() {
+        if column > 0 {
+            out.push(delimiter);
+        }
+        let field = &fields[start..end];
+        if field.iter().any(|byte| matches!(byte, b'"' | b'\r' | b'\n') || *byte == delimiter) {
+            out.push(b'"');
+            for part in field.split_inclusive(|byte| *byte == b'"') {
+                out.extend_from_slice(part);
+                if part.ends_with(b"\"") {
+                    out.push(b'"');
+                }
+            }
+            out.push(b'"');
+        } else {
+            out.extend_from_slice(field);
+        }
+        start = end;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Debug, Default, PartialEq)]
+struct Kept {
+    records: Vec<String>,
+    refused: Vec<(String, Vec<u8>)>,
+}
+
+impl Sink for Kept {
+    fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
+        self.records.push(String::from_utf8(record.to_vec()).unwrap());
+        Ok(())
+    }
+
+    fn refuse(&mut self, reason: &str, record: &[u8]) -> Result<(), DecodeError> {
+        self.refused.push((reason.to_owned(), record.to_vec()));
+        Ok(())
+    }
+}
+
+fn split(body: &[u8], delimiter: Option<u8>, chunk: usize) -> Result<(Kept, CsvEnd), DecodeError> {
+    let mut kept = Kept::default();
+    let mut splitter = CsvSplitter::new(delimiter);
+    for part in body.chunks(chunk) {
+        splitter.feed(part, &mut kept)?;
+    }
+    let end = splitter.finish(&mut kept)?;
+    assert_eq!((end.records, end.refused), (kept.records.len() as u64, kept.refused.len() as u64));
+    Ok((kept, end))
+}
+
+/// The same however the body is cut into chunks.
+fn decode(body: impl AsRef<[u8]>) -> Result<(Kept, CsvEnd), DecodeError> {
+    let body = body.as_ref();
+    let whole = split(body, None, body.len().max(1));
+    for chunk in 1..body.len() {
+        assert_eq!(split(body, None, chunk), whole, "chunks of {chunk}");
+    }
+    whole
+}
+
+fn records(body: impl AsRef<[u8]>) -> Vec<String> {
+    let (kept, _) = decode(body).unwrap();
+    assert!(kept.refused.is_empty(), "{:?}", kept.refused);
+    kept.records
+}
+
+#[test]
+fn rows_become_objects_and_an_empty_field_is_left_out() {
+    assert_eq!(
+        records("Account Name,State,Note\nAcme,open,\n,\"\",\n\"a, \"\"b\"\"\",\"two\r\nlines\",\u{1f600}\u{1}\\\n"),
+        [
+            r#"{"Account Name":"Acme","State":"open"}"#,
+            "{}",
+            r#"{"Account Name":"a, \"b\"","State":"two\r\nlines","Note":"😀\u0001\\"}"#
+        ]
+    );
+}
+
+#[test]
+fn a_body_may_have_any_usual_form() {
+    for (body, rows) in [
+        ("a,b\r\n1,2\r\n3,4\r\n", 2),
+        ("a,b\n1,2\n3,4", 2),
+        ("a,b\r1,2\r3,4\r", 2),
+        ("a,b\r\n1,2\r\n3,\"4\"", 2),
+        ("\n \r\n a,b\n\n\n1,2\n\r\n3,4\n\n", 2),
+        ("\u{feff}a,b\n1,2\n3,4\n", 2),
+        ("\u{feff}\"a\",\"b\"\n1,2\n3,4\n", 2),
+        ("a;b\n1;2\n3;4\n", 2),
+        ("a\tb\n1\t2\n3\t4\n", 2),
+        ("a|b\n1|2\n3|4\n", 2),
+        ("a,b", 0),
+        ("a,b\r", 0),
+        ("\"a\",\"b\"", 0),
+    ] {
+        let expected = [r#"{"a":"1","b":"2"}"#, r#"{"a":"3","b":"4"}"#];
+        assert_eq!(records(body), expected[..rows], "{body:?}");
+        assert_eq!(decode(body).unwrap().1.titles, ["a", "b"], "{body:?}");
+    }
+}
+
+#[test]
+fn an_empty_body_has_no_records() {
+    for body in ["", "\u{feff}", "\n", "\r\n\r\n", " \n\t\r\n "] {
+        assert_eq!(decode(body), Ok((Kept::default(), CsvEnd::default())), "{body:?}");
+    }
+}
+
+#[test]
+fn the_delimiter_is_the_most_frequent_one_outside_quotes() {
+    for (header, titles) in [
+        ("a;b;c,d", vec!["a", "b", "c,d"]),
+        ("\"a;;\";b,c,d", vec!["a;;;b", "c", "d"]),
+        ("\"x,,\"\",,\";b", vec!["x,,\",,", "b"]),
+        ("a,b;c", vec!["a", "b;c"]),
+        ("one", vec!["one"]),
+        ("\n\ta\tb", vec!["column", "a", "b"]),
+        ("a|b\t", vec!["a|b", "column"]),
+        ("5\" screen,b", vec!["5\" screen", "b"]),
+    ] {
+        assert_eq!(decode(header).unwrap().1.titles, titles, "{header}");
+    }
+}
+
+#[test]
+fn a_given_delimiter_is_not_doubted() {
+    let (kept, end) = split(b"a,b;c,d,e^f\n1^2\n", Some(b'^'), 3).unwrap();
+    assert_eq!(end.titles, ["a,b;c,d,e", "f"]);
+    assert_eq!(kept.records, [r#"{"a,b;c,d,e":"1","f":"2"}"#]);
+    assert_eq!(split(b"a;b\n1;2\n", Some(b','), 3).unwrap().0.records, [r#"{"a;b":"1;2"}"#]);
+}
+
+#[test]
+fn p5_titles_are_trimmed_and_unlike_each_other() {
+    for (header, titles) in [
+        (" a ,\tB\u{a0},\"\u{feff}c \"", vec!["a", "B", "c"]),
+        ("a,A,a,a", vec!["a", "A", "a 2", "a 3"]),
+        (",,x,", vec!["column", "column 2", "x", "column 3"]),
+        ("a,a,a 2,a 2", vec!["a", "a 2", "a 2 2", "a 2 3"]),
+        ("a 2,a,a", vec!["a 2", "a", "a 3"]),
+    ] {
+        assert_eq!(decode(header).unwrap().1.titles, titles, "{header}");
+    }
+    assert_eq!(records("a\"b,a\"b,\\\n1,2,3\n"), [r#"{"a\"b":"1","a\"b 2":"2","\\":"3"}"#]);
+}
+
+#[test]
+fn titles_are_known_as_soon_as_the_header_is_read() {
+    let mut splitter = CsvSplitter::new(None);
+    splitter.feed(b"a,b", &mut Kept::default()).unwrap();
+    assert!(splitter.titles().is_empty());
+    splitter.feed(b"\n", &mut Kept::default()).unwrap();
+    assert_eq!(splitter.titles(), ["a", "b"]);
+}
+
+#[test]
+fn p5_a_row_that_does_not_fit_is_kept_as_it_came() {
+    let (kept, end) =
+        decode(b"a;b\n1\n\"x;\"\"\";2;3\n\xff;2\n\xc3;\xa9\n1;2\n1;\"two\nlines\";\n1;2;3".as_slice()).unwrap();
+    assert_eq!(kept.records, [r#"{"a":"1","b":"2"}"#]);
+    let refused = |reason: &str, row: &[u8]| (reason.to_owned(), row.to_vec());
+    assert_eq!(
+        kept.refused,
+        [
+            refused("1 fields where the header has 2", b"1"),
+            refused("3 fields where the header has 2", b"\"x;\"\"\";2;3"),
+            refused("not UTF-8", b"\xff;2"),
+            refused("not UTF-8", b"\xc3;\xa9"),
+            refused("3 fields where the header has 2", b"1;\"two\nlines\";"),
+            refused("3 fields where the header has 2", b"1;2;3"),
+        ]
+    );
+    assert_eq!((end.records, end.refused), (1, 6));
+}
+
+#[test]
+fn p5_a_cut_body_is_told() {
+    for body in
+        ["a,b\n1,2\n3", "a,b\n1,2\n3,\"4", "a,b\n\"", "a,\"b", "a,b\n1,\"2\n3,4\n", "\"", "a,b\n1,2\n3,\"4\"\"\n"]
+    {
+        assert_eq!(decode(body).unwrap_err(), DecodeError::Cut, "{body:?}");
+    }
+}
+
+#[test]
+fn what_is_not_csv_is_named() {
+    for (body, what) in [
+        (&b"<html>"[..], "HTML or XML"),
+        (b"\xEF\xBB\xBF \n <?xml version='1.0'?>\n", "HTML or XML"),
+        (br#"{"error":"expired"}"#, "JSON"),
+        (b"\n[]", "JSON"),
+        (b"\xFF\xFEa\0,\0b\0\n\0", "UTF-16"),
+        (b"\xFE\xFF\0a\0,\0b\0\n", "UTF-16"),
+        (b"PK\x03\x04\x14\0\n", "a ZIP archive (or XLSX)"),
+        (b"a,\xff\n1,2\n", "text that is not UTF-8"),
+        (b"\xc3,\xa9\n1,2\n", "text that is not UTF-8"),
+    ] {
+        assert_eq!(decode(body).unwrap_err(), DecodeError::NotCsv(what), "{}", body.escape_ascii());
+    }
+    assert_eq!(records("a\n<b>\n{c}\n"), [r#"{"a":"<b>"}"#, r#"{"a":"{c}"}"#]);
+}
+
+/// Feeds `block` without end after `start`; answers the error and the bytes that were held by then.
+fn endless(start: &[u8], block: &[u8]) -> (Option<DecodeError>, usize) {
+    let mut splitter = CsvSplitter::new(None);
+    let mut kept = Kept::default();
+    splitter.feed(start, &mut kept).unwrap();
+    let rounds = (64 << 20) / block.len();
+    let error = (0..rounds).find_map(|_| splitter.feed(block, &mut kept).err());
+    assert!(kept.records.is_empty());
+    (error, splitter.fields.capacity() + splitter.text.capacity() + splitter.ends.capacity() * size_of::<usize>())
+}
+
+#[test]
+fn p6_a_row_or_header_without_end_is_refused() {
+    let block = vec![b'x'; 1 << 16];
+    let record = Some(DecodeError::RecordTooLarge { max: RECORD_BYTES_MAX });
+    let header = Some(DecodeError::HeaderTooLarge { max: HEADER_BYTES_MAX });
+    let columns = Some(DecodeError::TooManyColumns { max: FIELDS_MAX });
+    for (start, block, expected) in [
+        (&b"a,b\n1,\""[..], &block[..], &record),
+        (b"a,b\n1", &block, &record),
+        (b"a,b\n1,\"", b"\n", &record),
+        (b"", &block, &header),
+        (b"a,b,\"", &block, &header),
+        (b"a,b\n", b"1,", &columns),
+        (b"", b"1,", &columns),
+        (b"<", &block, &Some(DecodeError::NotCsv("HTML or XML"))),
+        (b"", b"\r\n", &None),
+        (b"a\n", b"\r\n", &None),
+    ] {
+        let (error, held) = endless(start, block);
+        assert_eq!(error, *expected, "{}", start.escape_ascii());
+        assert!(held < 2 * RECORD_BYTES_MAX, "{held} bytes held");
+    }
+}
+
+#[test]
+fn p6_escapes_do_not_lift_a_record_over_its_bound() {
+    let body = format!("a,b\n1,{}\n", "\\".repeat(RECORD_BYTES_MAX / 2 + 1));
+    let refused = split(body.as_bytes(), None, 1 << 16).unwrap_err();
+    assert_eq!(refused, DecodeError::RecordTooLarge { max: RECORD_BYTES_MAX });
+}
+
+#[test]
+fn as_many_columns_and_bytes_as_are_allowed_are_read() {
+    let header: Vec<String> = (0..FIELDS_MAX).map(|column| format!("c{column}")).collect();
+    let body = format!("{}\n{}1", header.join(","), ",".repeat(FIELDS_MAX - 1));
+    assert_eq!(split(body.as_bytes(), None, 999).unwrap().0.records, [r#"{"c4999":"1"}"#]);
+    let same = vec!["a"; FIELDS_MAX].join(",");
+    assert_eq!(split(same.as_bytes(), None, 999).unwrap().1.titles[FIELDS_MAX - 1], "a 5000");
+    let long = "x".repeat(RECORD_BYTES_MAX - r#"{"a":""}"#.len());
+    let (kept, _) = split(format!("a\n{long}\n").as_bytes(), None, 1 << 16).unwrap();
+    assert_eq!(kept.records[0].len(), RECORD_BYTES_MAX);
+}
+
+fn quoted(field: &str, delimiter: char, always: bool) -> String {
+    if always || field.contains(['"', '\r', '\n', delimiter]) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.to_owned()
+    }
+}
+
+proptest! {
+    #[test]
+    fn p5_whatever_fields_hold_comes_back(
+        rows in proptest::collection::vec(proptest::collection::vec("([a-z ,;|\t\"\r\n\\\\é😀\u{0}]|\\PC){0,6}", 3), 0..6),
+        delimiter in prop::sample::select(vec![',', ';', '\t', '|']),
+        (line_end, last_line_end) in (prop::sample::select(vec!["\n", "\r\n", "\r"]), any::<bool>()),
+        (always, chunk) in (any::<bool>(), 1_usize..40),
+    ) {
+        let mut lines = vec![["one", "two", "three"].join(&delimiter.to_string())];
+        for row in &rows {
+            let fields: Vec<String> = row.iter().map(|field| quoted(field, delimiter, always)).collect();
+            lines.push(fields.join(&delimiter.to_string()));
+        }
+        let body = lines.join(line_end) + if last_line_end { line_end } else { "" };
+        let (kept, _) = split(body.as_bytes(), None, chunk).unwrap();
+        prop_assert!(kept.refused.is_empty());
+        prop_assert_eq!(kept.records.len(), rows.len());
+        for (record, row) in kept.records.iter().zip(&rows) {
+            let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(record).unwrap();
+            for (title, field) in ["one", "two", "three"].into_iter().zip(row) {
+                let value = object.get(title).and_then(serde_json::Value::as_str);
+                prop_assert_eq!(value.unwrap_or_default(), field);
+                prop_assert_eq!(value.is_none(), field.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_answered_without_a_panic(body in proptest::collection::vec(any::<u8>(), 0..200), chunk in 1_usize..9) {
+        prop_assert_eq!(split(&body, None, chunk), split(&body, None, 200));
+    }
+
+    #[test]
+    fn any_punctuation_is_answered_without_a_panic(body in "[,;\"\r\n\u{feff}a1 ]{0,60}", chunk in 1_usize..9) {
+        let parts = split(body.as_bytes(), None, chunk);
+        prop_assert_eq!(&parts, &split(body.as_bytes(), None, 200));
+        if let Ok((kept, _)) = parts {
+            for record in kept.records {
+                prop_assert!(serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&record).is_ok());
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Rows of a small body that is complete: a list whose form its vendor does not document.
+//!
+//! It may be a bare array, one row alone, or an object around the array. What is none of these is refused, because
+//! guessing would mean no rows where there are some.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::DecodeError;
+use super::object::Members;
+
+/// More rows than this are no list that comes in one answer.
+const ROWS_MAX: usize = 1_000_000;
+
+/// What an object in the place of the array may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lone {
+    /// One row, which has this member (`vendors/lexer.md §2`).
+    Row { key: &'static str },
+    /// A wrapper: one array of objects, and beside it nothing but texts, numbers and the like (`vendors/lynn.md §6`).
+    Wrapper,
+}
+
+/// The rows of `body`, each as the text it came in.
+pub fn read(body: &[u8], lone: Lone) -> Result<Vec<&RawValue>, DecodeError> {
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    match body.trim_ascii_start().first() {
+        None => Err(DecodeError::Empty),
+        Some(b'[') => rows(body),
+        Some(b'{') => {
+            let members: Members<'_> = parse(body, "an object with too many members")?;
+            match lone {
+                Lone::Row { key } if members.get(key).is_some() => Ok(vec![parse(body, "unreadable")?]),
+                Lone::Row { .. } => Err(DecodeError::Shape("an object without a row's key")),
+                Lone::Wrapper => unwrap(&members),
+            }
+        }
+        Some(b'<') => Err(DecodeError::NotJson("HTML or XML")),
+        Some(b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => match parse::<&RawValue>(body, "unreadable") {
+            Ok(_) => Err(DecodeError::Shape("a single value")),
+            Err(_) => Err(DecodeError::NotJson("text")),
+        },
+        Some(_) => Err(DecodeError::NotJson("text")),
+    }
+}
+
+fn unwrap<'a>(members: &Members<'a>) -> Result<Vec<&'a RawValue>, DecodeError> {
+    let begins = |raw: &RawValue, with: char| raw.get().starts_with(with);
+    if members.iter().any(|(_, raw)| begins(raw, '{')) {
+        return Err(DecodeError::Shape("an object with objects in it"));
+    }
+    let mut arrays = members.iter().map(|(_, raw)| raw).filter(|raw| begins(raw, '['));
+    match (arrays.next(), arrays.next()) {
+        (None, _) => Err(DecodeError::Shape("an object without an array")),
+        (_, Some(_)) => Err(DecodeError::Shape("an object with several arrays")),
+        (Some(array), None) => {
+            let rows = rows(array.get().as_bytes())?;
+            let are_objects = rows.iter().all(|row| begins(row, '{'));
+            are_objects
+                .then_some(rows)
+                .ok_or(DecodeError::Shape("an object around an array of other things than objects"))
+        }
+    }
+}
+
+fn rows(array: &[u8]) -> Result<Vec<&RawValue>, DecodeError> {
+    parse(array, "an array of more than 1,000,000 rows").map(|rows: Rows<'_>| rows.0)
+}
+
+/// `excess` says what the body is when it is JSON, but more of it than is read.
+fn parse<'a, T: Deserialize<'a>>(text: &'a [u8], excess: &'static str) -> Result<T, DecodeError> {
+    serde_json::from_slice(text).map_err(|error| {
+        if error.is_eof() {
+            DecodeError::Cut
+        } else if error.is_data() {
+            DecodeError::Shape(excess)
+        } else {
+            let lines = text.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
+            let offset = lines.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(1);
+            DecodeError::Malformed { offset: offset as u64, what: "the list is not JSON" }
+        }
+    })
+}
+
+struct Rows<'a>(Vec<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Rows<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Gather)
+    }
+}
+
+struct Gather;
+
+impl<'de> Visitor<'de> for Gather {
+    type Value = Rows<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
+        let mut rows = Vec::new();
+        while let Some(row) = array.next_element()? {
+            if rows.len() == ROWS_MAX {
+                return Err(A::Error::custom("too many rows"));
+            }
+            rows.push(row);
+        }
+        Ok(Rows(rows))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROW: Lone = Lone::Row { key: "id" };
+
+    fn texts(body: &str, lone: Lone) -> Result<Vec<&str>, DecodeError> {
+        read(body.as_bytes(), lone).map(|rows| rows.into_iter().map(RawValue::get).collect())
+    }
+
+    #[test]
+    fn a_bare_array_is_itself() {
+        for lone in [ROW, Lone::Wrapper] {
+            assert_eq!(texts("\u{feff} [ {\"id\": 1.50} ,2]\n", lone).unwrap(), [r#"{"id": 1.50}"#, "2"]);
+            assert!(texts("[]", lone).unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn an_object_is_one_row_or_a_wrapper_as_its_vendor_has_it() {
+        let row = r#"{"id":7,"groups":[{"a":1},{"a":2}]}"#;
+        assert_eq!(texts(&format!(" {row}\n"), ROW).unwrap(), [row]);
+        let wrapper = r#"{"total":2,"next":null,"name":"x","contacts":[{"a":1}, {"a":[2]}],"ok":true}"#;
+        assert_eq!(texts(wrapper, Lone::Wrapper).unwrap(), [r#"{"a":1}"#, r#"{"a":[2]}"#]);
+        assert!(texts(r#"{"contacts":[]}"#, Lone::Wrapper).unwrap().is_empty());
+    }
+
+    #[test]
+    fn p5_a_shape_that_nobody_knows_is_an_error_and_not_an_empty_list() {
+        for (body, lone, shape) in [
+            (r#"{"users":[{"id":1}]}"#, ROW, "an object without a row's key"),
+            (r#"{"id":null}"#, ROW, "an object without a row's key"),
+            (r#"{"contacts":null}"#, Lone::Wrapper, "an object without an array"),
+            ("{}", Lone::Wrapper, "an object without an array"),
+            (r#"{"a":[],"b":[]}"#, Lone::Wrapper, "an object with several arrays"),
+            (r#"{"a":[],"b":{}}"#, Lone::Wrapper, "an object with objects in it"),
+            (r#"{"errors":["x"]}"#, Lone::Wrapper, "an object around an array of other things than objects"),
+            ("null", ROW, "a single value"),
+            (r#""x""#, Lone::Wrapper, "a single value"),
+        ] {
+            assert_eq!(texts(body, lone).unwrap_err(), DecodeError::Shape(shape), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_named() {
+        assert_eq!(texts(" \n", ROW).unwrap_err(), DecodeError::Empty);
+        assert_eq!(texts("<html>", ROW).unwrap_err(), DecodeError::NotJson("HTML or XML"));
+        assert_eq!(texts("no such tenant", ROW).unwrap_err(), DecodeError::NotJson("text"));
+        assert_eq!(texts("Gone", ROW).unwrap_err(), DecodeError::NotJson("text"));
+        for cut in [r#"[{"id":1}"#, r#"[{"id":1"#, r#"{"id":1"#, "["] {
+            assert_eq!(texts(cut, ROW).unwrap_err(), DecodeError::Cut, "{cut}");
+        }
+        let malformed = |offset| DecodeError::Malformed { offset, what: "the list is not JSON" };
+        assert_eq!(texts("[\n1,\nx]", ROW).unwrap_err(), malformed(5));
+        assert_eq!(texts("[]x", ROW).unwrap_err(), malformed(2));
+    }
+
+    #[test]
+    fn p6_rows_are_bounded() {
+        let body = format!("[{}0]", "0,".repeat(ROWS_MAX));
+        assert_eq!(texts(&body, ROW).unwrap_err(), DecodeError::Shape("an array of more than 1,000,000 rows"));
+    }
+}

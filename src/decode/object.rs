@@ -1,0 +1,181 @@
+//! Small objects taken apart and put together again without a change to their values: a number keeps its digits, and what
+//! nobody asked for stays what it was.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{FIELDS_MAX, push_text};
+
+/// The members of an object in their order, each value as the text it came in.
+#[derive(Debug)]
+pub struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Members<'a> {
+    /// None when the record is no object of at most [`FIELDS_MAX`] members; it is then to be handed on as it came, for
+    /// whoever loads records judges them.
+    pub fn parse(record: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(record).ok()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.0.iter().map(|(name, raw)| (name.as_ref(), *raw))
+    }
+
+    /// The first member of exactly that name; none when it is absent or null.
+    pub fn get(&self, name: &str) -> Option<&'a RawValue> {
+        self.iter().find(|(other, _)| *other == name).map(|(_, raw)| raw).filter(|raw| raw.get() != "null")
+    }
+
+    /// A string, or a number with its digits as they came.
+    pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
+        let raw = self.get(name)?.get();
+        match raw.as_bytes()[0] {
+            b'"' => serde_json::from_str::<Text<'a>>(raw).ok().map(|text| text.0),
+            b'-' | b'0'..=b'9' => Some(Cow::Borrowed(raw)),
+            _ => None,
+        }
+    }
+
+    /// A whole number, be it a number or a string.
+    pub fn i64(&self, name: &str) -> Option<i64> {
+        self.text(name)?.trim().parse().ok()
+    }
+
+    /// Whether the member is `true` itself.
+    pub fn is_true(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|raw| raw.get() == "true")
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Gather)
+    }
+}
+
+struct Gather;
+
+impl<'de> Visitor<'de> for Gather {
+    type Value = Members<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some((name, raw)) = map.next_entry::<Text<'de>, &RawValue>()? {
+            if members.len() == FIELDS_MAX {
+                return Err(A::Error::custom("too many members"));
+            }
+            members.push((name.0, raw));
+        }
+        Ok(Members(members))
+    }
+}
+
+/// Writes objects, one after the other, into one buffer.
+#[derive(Debug, Default)]
+pub struct ObjectWriter {
+    json: Vec<u8>,
+}
+
+impl ObjectWriter {
+    /// Begins an object; the one before is dropped.
+    pub fn begin(&mut self) {
+        self.json.clear();
+        self.json.push(b'{');
+    }
+
+    pub fn member_raw(&mut self, name: &str, raw: &RawValue) {
+        self.name(name);
+        self.json.extend_from_slice(raw.get().as_bytes());
+    }
+
+    pub fn member_str(&mut self, name: &str, text: &str) {
+        self.name(name);
+        push_text(text, &mut self.json);
+    }
+
+    pub fn member_i64(&mut self, name: &str, number: i64) {
+        self.name(name);
+        self.json.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    /// Ends the object: its text, to be taken before the next one begins.
+    pub fn end(&mut self) -> &[u8] {
+        self.json.push(b'}');
+        &self.json
+    }
+
+    fn name(&mut self, name: &str) {
+        if self.json.len() > 1 {
+            self.json.push(b',');
+        }
+        push_text(name, &mut self.json);
+        self.json.push(b':');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_read_whatever_their_form() {
+        let text = r#" {"id": 41, "user":"7 ", "big":12345678901234567890.10, "name":"a\"\u00e9", "on":true, "off":"true",
+            "none":null, "id":2, "list":[1, 2], "half":"\ud800"} "#;
+        let members = Members::parse(text.as_bytes()).unwrap();
+        assert_eq!((members.i64("id"), members.i64("user"), members.i64("big")), (Some(41), Some(7), None));
+        assert_eq!(members.text("big").as_deref(), Some("12345678901234567890.10"));
+        assert_eq!(members.text("name").as_deref(), Some("a\"é"));
+        assert_eq!((members.is_true("on"), members.is_true("off"), members.is_true("gone")), (true, false, false));
+        assert!(members.get("none").is_none() && members.get("ID").is_none());
+        assert_eq!(members.get("list").unwrap().get(), "[1, 2]");
+        assert!(members.text("list").is_none() && members.text("half").is_none() && members.text("on").is_none());
+        assert_eq!(members.iter().filter(|(name, _)| *name == "id").count(), 2);
+    }
+
+    #[test]
+    fn what_is_no_object_is_none() {
+        for record in [&b""[..], b"[1]", b"null", b"{", b"{\"a\":tru}", b"{\"a\":\"\xff\"}", br#"{"\ud800":1}"#, b"{}x"]
+        {
+            assert!(Members::parse(record).is_none(), "{}", record.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn p6_members_are_bounded() {
+        let of = |count: usize| format!("{{{}}}", vec![r#""":0"#; count].join(","));
+        assert!(Members::parse(of(FIELDS_MAX).as_bytes()).is_some());
+        assert!(Members::parse(of(FIELDS_MAX + 1).as_bytes()).is_none());
+    }
+
+    #[test]
+    fn p5_an_object_that_is_put_together_again_keeps_every_digit() {
+        let text = r#"{"a\n":1.50,"b":12345678901234567890123,"a\n":{"x": [ ]},"":null}"#;
+        let mut writer = ObjectWriter::default();
+        for _ in 0..2 {
+            writer.begin();
+            for (name, raw) in Members::parse(text.as_bytes()).unwrap().iter() {
+                writer.member_raw(name, raw);
+            }
+            assert_eq!(std::str::from_utf8(writer.end()).unwrap(), text);
+        }
+        writer.begin();
+        assert_eq!(writer.end(), b"{}");
+        writer.begin();
+        writer.member_i64("n", i64::MIN);
+        writer.member_str("té\"xt", "a\\\u{1}\t😀");
+        assert_eq!(
+            std::str::from_utf8(writer.end()).unwrap(),
+            r#"{"n":-9223372036854775808,"té\"xt":"a\\\u0001\t😀"}"#
+        );
+    }
+}
