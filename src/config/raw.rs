@@ -226,6 +226,21 @@ pub(super) struct LynnOutbound {
     pub(super) subscription_key: Option<Credential>,
 }
 
+/// How patiently export jobs are asked after.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Polling {
+    /// From the submission of a job to the first question after it; doubles with every further one.
+    #[schemars(extend("default" = "5s"))]
+    pub(super) initial: Option<Span>,
+    /// The longest pause between two questions.
+    #[schemars(extend("default" = "1m"))]
+    pub(super) max: Option<Span>,
+    /// A job that takes longer is given up, and asked for anew.
+    #[schemars(extend("default" = "6h"))]
+    pub(super) deadline: Option<Span>,
+}
+
 /// The keys of a Khoros Care connection beyond those of every connection.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -236,6 +251,8 @@ pub(super) struct KhorosCare {
     pub(super) username: Option<String>,
     /// The API user's password.
     pub(super) password: Option<Credential>,
+    /// How patiently export jobs are asked after.
+    pub(super) polling: Option<Polling>,
 }
 
 /// The keys of a Lexer Activity connection beyond those of every connection.
@@ -244,6 +261,8 @@ pub(super) struct KhorosCare {
 pub(super) struct LexerActivity {
     /// The API token, of type Activity.
     pub(super) api_token: Option<Credential>,
+    /// How patiently CSV jobs are asked after.
+    pub(super) polling: Option<Polling>,
 }
 
 /// The keys of a JAICP Reporter connection beyond those of every connection.
@@ -252,6 +271,8 @@ pub(super) struct LexerActivity {
 pub(super) struct JaicpReporter {
     /// The project's API token.
     pub(super) token: Option<Credential>,
+    /// How patiently report tasks are asked after.
+    pub(super) polling: Option<Polling>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -5,6 +5,7 @@
 //! holds all that a restart needs, the handle of a running export included. Vendors know no SQL.
 
 mod error;
+pub mod export;
 pub mod jaicp;
 pub mod khoros;
 pub mod lexer;

@@ -22,6 +22,8 @@ use crate::vendor::{Expected, Outcome, Records, Source, StepError, StepRequest, 
 /// What all runs of a process may hold of pages, together and each (promise 6).
 const PROCESS_BYTES_MAX: usize = 24 << 20;
 const RUN_BYTES_MAX: usize = 12 << 20;
+/// A shorter wait for the vendor does not give the worker back.
+const PARK_MIN: Duration = Duration::from_secs(2);
 /// A page under way when the process is asked to stop may end within this.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -145,9 +147,13 @@ impl Fetch<'_> {
                         next => cursor = next,
                     }
                 }
-                Outcome::Pending { until, cursor } => {
-                    self.records.send(Message::Park(cursor)).await?;
-                    return Ok(Ended::Pending { until });
+                Outcome::Pending { until, cursor: waiting } => {
+                    self.records.send(Message::Park(waiting.clone())).await?;
+                    match (until - Utc::now()).to_std().unwrap_or_default() {
+                        pause if pause > PARK_MIN => return Ok(Ended::Pending { until }),
+                        pause => tokio::time::sleep(pause).await,
+                    }
+                    cursor = Some(waiting);
                 }
             }
         }

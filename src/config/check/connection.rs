@@ -13,6 +13,7 @@ use super::{KeyPath, Report, jaicp, khoros, lexer, lynn, lynn_outbound, secs};
 use crate::catalogue::{self, Stream};
 use crate::quota::{Limit, LimitSpec, Unit};
 use crate::secret::Secret;
+use crate::vendor::export::Polling;
 use crate::vendor::{self, Vendor};
 
 const REQUEST_TIMEOUT_SECS: u64 = 60;
@@ -222,6 +223,21 @@ fn amount(text: &str, unit: Unit) -> Result<u64, String> {
         return Err("is larger than can be counted".to_owned());
     }
     Ok(amount)
+}
+
+/// How patiently export jobs are asked after.
+pub(super) fn polling(raw: Option<raw::Polling>, path: &KeyPath, report: &mut Report<'_>) -> Polling {
+    let (raw, path, default) = (raw.unwrap_or_default(), path.key("polling"), Polling::default());
+    let range = Duration::from_millis(1)..=secs(7 * 86_400);
+    let polling = Polling {
+        initial: report.span(&path.key("initial"), raw.initial, &range, default.initial),
+        max: report.span(&path.key("max"), raw.max, &range, default.max),
+        deadline: report.span(&path.key("deadline"), raw.deadline, &range, default.deadline),
+    };
+    if polling.initial > polling.max || polling.max > polling.deadline {
+        report.state(&path, "does not fit: `initial` is at most `max`, and `max` at most `deadline`");
+    }
+    polling
 }
 
 /// A credential that must be there; an empty one is none.

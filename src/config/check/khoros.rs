@@ -4,13 +4,14 @@ use super::super::raw;
 use super::super::read::read;
 use super::super::tree::{KeyPath, Node};
 use super::Report;
-use super::connection::{Special, credential};
+use super::connection::{Special, credential, polling};
 use crate::vendor;
 use crate::vendor::khoros::{DEFAULT_BASE_URL, Settings};
 
 pub(super) fn check(own: &Node, shared: &[&str], path: &KeyPath, report: &mut Report<'_>) -> Special {
     let raw: raw::KhorosCare = read(own, path, shared, "a khoros_care connection", report);
     let settings = Settings {
+        polling: polling(raw.polling, path, report),
         company_key: credential(
             raw.company_key,
             &path.key("company_key"),

@@ -2,12 +2,14 @@
 
 use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
+use crate::vendor::export::Polling;
 
 pub const DEFAULT_BASE_URL: &str = "https://analytics-api.app.lithium.com/api/public";
 
 /// A checked account.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    pub polling: Polling,
     pub company_key: Secret,
     pub username: String,
     pub password: Secret,

@@ -2,12 +2,14 @@
 
 use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
+use crate::vendor::export::Polling;
 
 pub const DEFAULT_BASE_URL: &str = "https://api.lexer.io";
 
 /// A checked account.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    pub polling: Polling,
     pub api_token: Secret,
 }
 

@@ -1,0 +1,181 @@
+//! Export jobs, the same for every vendor that has them: submitted, polled, downloaded.
+//!
+//! The handle of a running job is part of the cursor, so a restart polls the job that is there instead of starting
+//! another. A slice may take several jobs, one after another (`parts`: report types, forms). Pauses between polls grow; a
+//! job that fails is submitted again a bounded number of times, and one that never ends is given up.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Outcome, Records, StepError, StepRequest};
+use crate::http::Session;
+
+/// Jobs submitted for one file before the slice fails.
+const ATTEMPTS_MAX: u32 = 3;
+/// Jobs that one slice may take.
+const PARTS_MAX: usize = 10_000;
+
+/// How patiently jobs are asked after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Polling {
+    /// From the submission to the first question; doubles with every further one.
+    pub initial: Duration,
+    /// The longest pause.
+    pub max: Duration,
+    /// A job that takes longer is given up.
+    pub deadline: Duration,
+}
+
+impl Default for Polling {
+    fn default() -> Self {
+        Self { initial: Duration::from_secs(5), max: Duration::from_mins(1), deadline: Duration::from_hours(6) }
+    }
+}
+
+impl Polling {
+    fn pause(&self, polls: u32) -> TimeDelta {
+        let pause = self.initial.saturating_mul(1_u32.checked_shl(polls).unwrap_or(u32::MAX)).min(self.max);
+        TimeDelta::from_std(pause).unwrap_or(TimeDelta::MAX / 2)
+    }
+}
+
+/// How a job is doing.
+#[derive(Debug)]
+pub(super) enum JobState<F> {
+    /// Not ready; what the vendor said, for an operator.
+    Running(String),
+    Ready(F),
+    /// It came to a bad end, or is known no more.
+    Failed(String),
+}
+
+/// What is special about the export jobs of one vendor.
+pub(super) trait ExportApi: Sync {
+    /// What a job is known by. It is stored: no token, no URL.
+    type Handle: Serialize + DeserializeOwned + Send + Sync;
+    /// Where the file of a finished job is; never stored.
+    type File: Send;
+
+    fn polling(&self) -> Polling;
+
+    /// The jobs that the window takes, in order; asked once at its start. None at all means that there is nothing to read.
+    fn parts(
+        &self,
+        session: &Session<'_>,
+        request: &StepRequest<'_>,
+    ) -> impl Future<Output = Result<Vec<String>, StepError>> + Send;
+
+    /// Starts the job of a part. Not idempotent: sent once.
+    fn submit(
+        &self,
+        session: &Session<'_>,
+        request: &StepRequest<'_>,
+        part: &str,
+    ) -> impl Future<Output = Result<Self::Handle, StepError>> + Send;
+
+    /// Asks after a job.
+    fn poll(
+        &self,
+        session: &Session<'_>,
+        request: &StepRequest<'_>,
+        handle: &Self::Handle,
+    ) -> impl Future<Output = Result<JobState<Self::File>, StepError>> + Send;
+
+    /// Hands over the records of a finished job's file; answers its bytes.
+    fn download(
+        &self,
+        session: &Session<'_>,
+        request: &StepRequest<'_>,
+        part: &str,
+        file: Self::File,
+        records: &mut impl Records,
+    ) -> impl Future<Output = Result<u64, StepError>> + Send;
+}
+
+/// Where the reading of a window stands; stored as JSON.
+#[derive(Debug, Serialize, Deserialize)]
+struct Cursor<H> {
+    parts: Vec<String>,
+    /// The part under way.
+    part: usize,
+    /// Jobs submitted for it, the running one included.
+    attempt: u32,
+    /// None: to be submitted.
+    job: Option<Job<H>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Job<H> {
+    handle: H,
+    submitted_at: DateTime<Utc>,
+    polls: u32,
+}
+
+/// One step of a stream that is read through export jobs (see [`super::Source::step`]).
+pub(super) async fn step<A: ExportApi>(
+    api: &A,
+    session: &Session<'_>,
+    request: StepRequest<'_>,
+    records: &mut impl Records,
+) -> Result<Outcome, StepError> {
+    let mut cursor: Cursor<A::Handle> = match request.cursor {
+        Some(text) => serde_json::from_str(text).map_err(|_| StepError::CursorUnknown)?,
+        None => {
+            let parts = api.parts(session, &request).await?;
+            if parts.len() > PARTS_MAX {
+                return Err(StepError::Endless(PARTS_MAX as u64));
+            }
+            Cursor { parts, part: 0, attempt: 0, job: None }
+        }
+    };
+    let Some(part) = cursor.parts.get(cursor.part).cloned() else {
+        records.begin(request.window);
+        return Ok(Outcome::Page { next: None, bytes: 0 });
+    };
+    let Some(mut job) = cursor.job.take() else {
+        let handle = api.submit(session, &request, &part).await?;
+        cursor.attempt += 1;
+        cursor.job = Some(Job { handle, submitted_at: Utc::now(), polls: 0 });
+        return pending(&cursor, api.polling().pause(0));
+    };
+    match api.poll(session, &request, &job.handle).await? {
+        JobState::Running(said) => {
+            let Polling { deadline, .. } = api.polling();
+            let age = (Utc::now() - job.submitted_at).to_std().unwrap_or_default();
+            if age > deadline {
+                return Err(StepError::ExportOverdue { hours: deadline.as_secs() / 3600, said });
+            }
+            tracing::debug!(part, polls = job.polls, "the export is not ready");
+            job.polls = job.polls.saturating_add(1);
+            let pause = api.polling().pause(job.polls);
+            cursor.job = Some(job);
+            pending(&cursor, pause)
+        }
+        JobState::Failed(said) if cursor.attempt >= ATTEMPTS_MAX => {
+            Err(StepError::ExportFailed { times: cursor.attempt, said })
+        }
+        JobState::Failed(said) => {
+            tracing::warn!(part, attempt = cursor.attempt, said, "the export failed, asking for another");
+            pending(&cursor, api.polling().pause(cursor.attempt))
+        }
+        JobState::Ready(file) => {
+            records.begin(request.window);
+            let bytes = api.download(session, &request, &part, file, records).await?;
+            cursor.part += 1;
+            cursor.attempt = 0;
+            let next = (cursor.part < cursor.parts.len()).then(|| text(&cursor)).transpose()?;
+            Ok(Outcome::Page { next, bytes })
+        }
+    }
+}
+
+fn pending<H: Serialize>(cursor: &Cursor<H>, pause: TimeDelta) -> Result<Outcome, StepError> {
+    Ok(Outcome::Pending { until: Utc::now() + pause, cursor: text(cursor)? })
+}
+
+fn text<H: Serialize>(cursor: &Cursor<H>) -> Result<String, StepError> {
+    serde_json::to_string(cursor).map_err(|_| StepError::CursorUnknown)
+}
