@@ -1,30 +1,61 @@
 //! `tidegate simulate`: the vendor simulators, until interrupted.
 
+use std::fmt::Write as _;
+
 use super::{Context, Exit, SimulateArgs, output};
-use crate::simulator::{self, Options};
+use crate::simulator::{self, Options, Simulator};
 
 pub async fn run(context: Context, args: SimulateArgs) -> anyhow::Result<Exit> {
     if !(args.speed.is_finite() && args.speed > 0.0) {
         return Err(super::CommandError::Usage(format!("--speed {} must be above 0", args.speed)).into());
     }
     let options = Options { listen: args.listen, speed: args.speed, hide_future: true, ..Options::default() };
-    let account = options.lynn.clone();
-    let simulator = simulator::start(options).await.map_err(|error| {
+    let simulator = simulator::start(options.clone()).await.map_err(|error| {
         super::CommandError::failed(format!("cannot listen on {}: {error}", args.listen), "choose another --listen")
     })?;
-    let base_url = simulator.base_url();
+    let blocks: String = blocks(&options, &simulator).iter().map(Block::text).collect();
     output::print(&format!(
-        "Lynn Reporting  {base_url}\n\
-         \x20 vendor: lynn_reporting\n\
-         \x20 base_url: {base_url}\n\
-         \x20 tenant: {}\n\
-         \x20 access_token: {}          # the simulator's own, no secret\n\
-         \x20 access_token_secret: {}\n\
-         limits are the documented ones, their periods divided by {}; statistics at {base_url}/_sim/stats\n\
+        "{blocks}limits are the documented ones, their periods divided by {}; statistics at {}/_sim/stats\n\
          Ctrl-C stops it\n",
-        account.tenant, account.access_token, account.access_token_secret, args.speed,
+        args.speed,
+        simulator.base_url(),
     ))?;
     context.cancel.cancelled().await;
     simulator.stop().await;
     Ok(Exit::Done)
+}
+
+/// One vendor: how a connection to it is configured.
+struct Block {
+    title: &'static str,
+    /// The connection's keys.
+    keys: Vec<(&'static str, String)>,
+}
+
+/// The vendors for which there is a connection. One whose exports lead to the storage needs
+/// `allowed_hosts: [HOST:PORT]` with that of `files_url`, and Lexer a `status_base_url` with `clients_url`.
+fn blocks(options: &Options, simulator: &Simulator) -> Vec<Block> {
+    let lynn = &options.lynn;
+    vec![Block {
+        title: "Lynn Reporting",
+        keys: vec![
+            ("vendor", "lynn_reporting".to_owned()),
+            ("base_url", simulator.base_url()),
+            ("tenant", lynn.tenant.to_string()),
+            ("access_token", format!("{}          # the simulator's own, no secret", lynn.access_token)),
+            ("access_token_secret", lynn.access_token_secret.clone()),
+        ],
+    }]
+}
+
+impl Block {
+    fn text(&self) -> String {
+        let url = self.keys.iter().find(|(key, _)| *key == "base_url").map_or("", |(_, url)| url);
+        let mut text = format!("{}  {url}\n", self.title);
+        for (key, value) in &self.keys {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "  {key}: {value}");
+        }
+        text
+    }
 }

@@ -1,30 +1,27 @@
 //! Answers and the ways they can go wrong on the wire. Knows no vendor.
 
-use std::io::{self, Write as _};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use futures_util::stream;
 use tokio_util::sync::CancellationToken;
 
+use super::body::{After, Content, compressed, in_parts};
 use super::limits::{Refusal, Refused, Unit};
 use super::mischief::{Action, HoldAt, Point, Quota, Wording, bounded};
 use super::wire::Wire;
 
 pub(super) const JSON: &str = "application/json; charset=utf-8";
+const XML: &str = "application/xml";
 
 /// What is sent, and how.
-#[derive(Debug)]
 pub(super) struct Answer {
     pub status: StatusCode,
     pub content_type: String,
     pub headers: Vec<(HeaderName, String)>,
-    pub body: Vec<u8>,
+    pub body: Content,
     pub delivery: Delivery,
 }
 
@@ -43,12 +40,21 @@ pub(super) enum Delivery {
 
 impl Answer {
     pub fn new(status: StatusCode, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
-        let (content_type, body) = (content_type.to_owned(), body.into());
-        Self { status, content_type, headers: Vec::new(), body, delivery: Delivery::Whole }
+        Self::of(status, content_type, Content::Whole(Bytes::from(body.into())))
+    }
+
+    pub fn of(status: StatusCode, content_type: &str, body: Content) -> Self {
+        Self { status, content_type: content_type.to_owned(), headers: Vec::new(), body, delivery: Delivery::Whole }
     }
 
     pub fn json(body: impl Into<Vec<u8>>) -> Self {
         Self::new(StatusCode::OK, JSON, body)
+    }
+
+    /// As object storages tell an error.
+    pub fn xml_error(status: StatusCode, code: &str, message: &str) -> Self {
+        let head = r#"<?xml version="1.0" encoding="UTF-8"?>"#;
+        Self::new(status, XML, format!("{head}\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"))
     }
 
     pub fn empty(status: StatusCode) -> Self {
@@ -71,7 +77,7 @@ impl Answer {
         }
     }
 
-    fn header(mut self, name: HeaderName, value: &impl ToString) -> Self {
+    pub fn header(mut self, name: HeaderName, value: &impl ToString) -> Self {
         self.headers.push((name, value.to_string()));
         self
     }
@@ -80,9 +86,22 @@ impl Answer {
     pub fn meet(mut self, action: Action) -> Self {
         match action {
             Action::Status { status } => {
-                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                return Self::error(status, "The simulator was asked to answer so.");
+                return Self::error(status_of(status), "The simulator was asked to answer so.");
             }
+            Action::Json { status, body } => return Self::new(status_of(status), JSON, body),
+            Action::Text { status, content_type, body } => return Self::new(status_of(status), &content_type, body),
+            Action::Redirect { status, location } => {
+                return Self::empty(status_of(status)).header(LOCATION, &location);
+            }
+            Action::XmlErrorWith200 => {
+                return Self::xml_error(StatusCode::OK, "InternalError", "We encountered an internal error.");
+            }
+            Action::GzipBomb { bytes } => {
+                self.body = Content::bomb(bytes);
+                self = self.header(CONTENT_ENCODING, &"gzip");
+            }
+            Action::EndlessBody => self.body = self.body.endless(),
+            Action::OneField { bytes } => self.body = self.body.one_field(&self.content_type, bytes),
             Action::TooMany { seconds, wording, header } => return too_many(seconds, wording, header),
             Action::OutOfQuota { quota, replenished_in, retry_after } => {
                 return out_of_quota(quota, &replenished_in, retry_after);
@@ -97,7 +116,7 @@ impl Answer {
                 return Self::new(StatusCode::OK, "text/html", page);
             }
             Action::ContentType { value } => self.content_type = value,
-            Action::EmptyBody => self.body.clear(),
+            Action::EmptyBody => self.body = Content::Whole(Bytes::new()),
             Action::Reset => self.delivery = Delivery::Reset,
             Action::Cut => self.delivery = Delivery::Cut,
             Action::Drip { bytes, every_ms } => {
@@ -120,27 +139,33 @@ impl Answer {
         self
     }
 
-    /// Hands the answer to the connection.
+    /// Hands the answer to the connection. What is made while it is sent is not compressed.
     pub fn send(mut self, wire: &Wire, gzip: bool, stopping: CancellationToken) -> Response<Body> {
-        if gzip && !self.body.is_empty() {
-            self.body = compressed(&self.body);
-            self = self.header(CONTENT_ENCODING, &"gzip");
+        let (mut begun, rest) = self.body.begin();
+        if gzip && rest.is_none() && !begun.is_empty() && !self.headers.iter().any(|(name, _)| name == CONTENT_ENCODING)
+        {
+            begun = compressed(&begun);
+            self.headers.push((CONTENT_ENCODING, "gzip".to_owned()));
         }
-        let length = self.body.len();
+        let length = rest.is_none().then_some(begun.len());
+        let (half, whole) = (begun.len() / 2, usize::MAX);
         let body = match self.delivery {
-            Delivery::Whole => Body::from(self.body),
+            Delivery::Whole if rest.is_none() => Body::from(begun),
+            Delivery::Whole => in_parts(begun, rest, whole, After::Nothing, stopping),
             Delivery::Reset => {
                 wire.reset();
                 Body::empty()
             }
-            Delivery::Cut => in_parts(self.body, length / 2, After::Reset(wire.clone())),
-            Delivery::Drip { bytes, every } => in_parts(self.body, bytes, After::Wait(every, stopping)),
-            Delivery::Hold(hold) => in_parts(self.body, length / 2, After::Gate(hold, stopping)),
+            Delivery::Cut => in_parts(begun, rest, half, After::Reset(wire.clone()), stopping),
+            Delivery::Drip { bytes, every } => in_parts(begun, rest, bytes, After::Wait(every), stopping),
+            Delivery::Hold(hold) => in_parts(begun, rest, half, After::Gate(hold), stopping),
         };
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        if let Some(length) = length {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
         if !self.content_type.is_empty() {
             headers.insert(CONTENT_TYPE, header_value(&self.content_type));
         }
@@ -149,6 +174,10 @@ impl Answer {
         }
         response
     }
+}
+
+fn status_of(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 fn header_value(value: &str) -> HeaderValue {
@@ -196,48 +225,6 @@ fn clock(seconds: u64) -> String {
     if seconds < 86_400 { time } else { format!("{}.{time}", seconds / 86_400) }
 }
 
-fn compressed(body: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    // Writing to memory does not fail.
-    encoder.write_all(body).and_then(|()| encoder.finish()).unwrap_or_default()
-}
-
-/// What happens between two parts of a body.
-enum After {
-    Reset(Wire),
-    Wait(Duration, CancellationToken),
-    Gate(HoldAt, CancellationToken),
-}
-
-/// Sends the body part by part. When the simulator stops, the rest goes out at once.
-fn in_parts(body: Vec<u8>, part: usize, after: After) -> Body {
-    let rest = Bytes::from(body);
-    Body::from_stream(stream::unfold((rest, after, true), move |(mut rest, after, first)| async move {
-        if rest.is_empty() {
-            return None;
-        }
-        if !first {
-            match &after {
-                After::Reset(wire) => {
-                    // Lets the part that was sent reach the client before the reset overtakes it.
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    wire.reset();
-                    return Some((Err(io::Error::from(io::ErrorKind::ConnectionReset)), (Bytes::new(), after, false)));
-                }
-                After::Wait(every, stopping) => {
-                    let _ = stopping.run_until_cancelled(tokio::time::sleep(*every)).await;
-                }
-                After::Gate(hold, stopping) => {
-                    let _ = stopping.run_until_cancelled(hold.gate.pass()).await;
-                    return Some((Ok(rest), (Bytes::new(), after, false)));
-                }
-            }
-        }
-        let sent = rest.split_to(part.clamp(1, rest.len()));
-        Some((Ok(sent), (rest, after, false)))
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,7 +233,11 @@ mod tests {
     fn refusals_speak_as_the_gateway_does() {
         let refusal = |refused, unit, wait| {
             let answer = Answer::refusal(&Refusal { limit: "any", unit, refused, wait });
-            (answer.status.as_u16(), String::from_utf8(answer.body).unwrap(), answer.headers[0].1.clone())
+            (
+                answer.status.as_u16(),
+                String::from_utf8(answer.body.begin().0.to_vec()).unwrap(),
+                answer.headers[0].1.clone(),
+            )
         };
         let rate = refusal(Refused::Rate, Unit::Calls, Duration::from_millis(2500));
         let message = r#"{ "statusCode": 429, "message": "Rate limit is exceeded. Try again in 3 seconds." }"#;

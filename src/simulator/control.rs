@@ -1,6 +1,7 @@
 //! The handle on a running simulator: reads what it saw, scripts its misbehaviour, knows the truth.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
@@ -8,8 +9,8 @@ use serde_json::{Map, Value};
 use super::lynn::Shape;
 use super::mischief::{Fault, Hold, Match, Point};
 use super::stats::Stats;
-use super::truth::{Change, Edit, Rows, Span, UnknownReport};
-use super::{World, locked};
+use super::truth::{Change, Edit, Rows, UnknownReport};
+use super::{FileBody, TruthHandle, Vendor, World, jaicp, khoros, lexer, locked};
 
 /// Cheap to clone; works as long as the simulator runs, and reads on after it stopped.
 #[derive(Clone)]
@@ -22,7 +23,7 @@ impl Control {
     pub fn stats(&self) -> Stats {
         let mut stats = locked(&self.world.stats).clone();
         stats.uptime_secs = self.world.now().as_secs_f64();
-        stats.limits = self.world.lynn.limit_stats();
+        stats.limits = Vendor::ALL.iter().flat_map(|&vendor| self.world.gateway(vendor).stats()).collect();
         stats
     }
 
@@ -56,19 +57,45 @@ impl Control {
         self.world.mischief.pending()
     }
 
-    /// Changes how answers look from now on.
+    /// The truth of a vendor's reports. Lynn's has shorter ways below.
+    pub fn data(&self, vendor: Vendor) -> TruthHandle {
+        TruthHandle { world: Arc::clone(&self.world), vendor }
+    }
+
+    pub fn khoros(&self) -> khoros::Handle {
+        khoros::Handle(self.clone())
+    }
+
+    pub fn lexer(&self) -> lexer::Handle {
+        lexer::Handle(self.clone())
+    }
+
+    pub fn jaicp(&self) -> jaicp::Handle {
+        jaicp::Handle(self.clone())
+    }
+
+    /// Stores a file at the storage and gives a link to it that is good for `ttl`. The name goes into the URL as it is.
+    pub fn put_file(&self, name: &str, content_type: &str, body: impl Into<FileBody>, ttl: Duration) -> String {
+        self.world.files.put(name, content_type, body, ttl)
+    }
+
+    fn lynn(&self) -> TruthHandle {
+        self.data(Vendor::Lynn)
+    }
+
+    /// Changes how Lynn's answers look from now on.
     pub fn shape(&self, change: impl FnOnce(&mut Shape)) {
         change(&mut self.world.lynn.shape.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Makes every token expire now, without a word.
+    /// Makes every token of Lynn's expire now, without a word.
     pub fn expire_tokens(&self) {
         self.world.lynn.expire_tokens();
     }
 
-    /// Edits the truth and says how many rows that concerned (0 for changes that concern rows as they are read).
+    /// Edits Lynn's truth and says how many rows that concerned (0 for changes that concern rows as they are read).
     pub fn edit(&self, edit: Edit) -> Result<u64, UnknownReport> {
-        self.world.lynn.edit(edit)
+        self.lynn().edit(edit)
     }
 
     /// The rows read differently from now on.
@@ -93,12 +120,12 @@ impl Control {
 
     /// Every late row appears.
     pub fn release_late(&self) {
-        self.world.lynn.release_late();
+        self.lynn().release_late();
     }
 
     /// How many rows a full, undisturbed read of `[from, to)` would give now.
     pub fn count(&self, report: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<u64, UnknownReport> {
-        self.world.lynn.count(report, Span::new(from, to))
+        self.lynn().count(report, from, to)
     }
 
     /// The rows that a full, undisturbed read of `[from, to)` would give now, in order. Only records that are objects
@@ -109,9 +136,7 @@ impl Control {
         from: DateTime<Utc>,
         to: DateTime<Utc>,
     ) -> Result<Vec<Map<String, Value>>, UnknownReport> {
-        let mut rows = Vec::new();
-        self.truth_each(report, from, to, &mut |text| rows.extend(serde_json::from_str(text).ok()))?;
-        Ok(rows)
+        self.lynn().rows(report, from, to)
     }
 
     /// The same as raw JSON text, every record.
@@ -121,9 +146,7 @@ impl Control {
         from: DateTime<Utc>,
         to: DateTime<Utc>,
     ) -> Result<Vec<String>, UnknownReport> {
-        let mut rows = Vec::new();
-        self.truth_each(report, from, to, &mut |text| rows.push(text.to_owned()))?;
-        Ok(rows)
+        self.lynn().text(report, from, to)
     }
 
     /// The same one by one, for windows that memory should not hold.
@@ -134,6 +157,6 @@ impl Control {
         to: DateTime<Utc>,
         each: &mut dyn FnMut(&str),
     ) -> Result<(), UnknownReport> {
-        self.world.lynn.walk(report, Span::new(from, to), each)
+        self.lynn().each(report, from, to, each)
     }
 }

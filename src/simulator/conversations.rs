@@ -4,7 +4,10 @@
 
 use std::sync::LazyLock;
 
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
+
+use super::truth::{Ticks, ticks};
 
 /// Carried with the data wherever they go.
 pub const NOTICE: &str = include_str!("data/NOTICE.md");
@@ -17,6 +20,10 @@ static CONVERSATIONS: LazyLock<Vec<Conversation>> =
 
 #[derive(Debug, Deserialize)]
 pub struct Conversation {
+    /// Its id.
+    pub session: String,
+    /// When it really was; rows are dated anew.
+    pub started_at: DateTime<Utc>,
     pub company: String,
     pub duration: String,
     pub messages: Vec<Message>,
@@ -26,6 +33,7 @@ pub struct Conversation {
 #[derive(Debug, Deserialize)]
 pub struct Message {
     pub id: String,
+    pub at: DateTime<Utc>,
     pub from: String,
     pub author: String,
     pub text: String,
@@ -35,6 +43,13 @@ pub struct Message {
 pub struct Resolution {
     pub text: String,
     pub url: String,
+}
+
+impl Conversation {
+    /// How long after the conversation's start one of its messages came.
+    pub fn since_start(&self, message: &Message) -> Ticks {
+        ticks(message.at) - ticks(self.started_at)
+    }
 }
 
 /// The conversation that a number picks.
@@ -64,6 +79,11 @@ mod tests {
     fn every_conversation_has_messages_and_the_licence_goes_along() {
         assert_eq!(CONVERSATIONS.len(), 525);
         assert!(CONVERSATIONS.iter().all(|conversation| !conversation.messages.is_empty()));
+        let in_order = |conversation: &Conversation| {
+            let mut times = conversation.messages.iter().map(|message| conversation.since_start(message));
+            times.all(|time| time >= 0)
+        };
+        assert!(CONVERSATIONS.iter().all(in_order));
         assert!(CONVERSATIONS.iter().any(|conversation| !conversation.resolution.text.is_ascii()));
         assert!(NOTICE.contains("Apache License 2.0"));
     }

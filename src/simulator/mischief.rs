@@ -12,9 +12,10 @@ use super::locked;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Match {
-    /// As in the statistics: `create_token`, `token_info`, `execute_report`.
+    /// As in the statistics. Lynn's are `create_token`, `token_info` and `execute_report`, the storage's is
+    /// `files_get`, and the others' begin with the vendor's name: `khoros_teams`.
     pub endpoint: Option<String>,
-    /// The report's name, or its id in any case.
+    /// The report's name, or its id in any case; the file's name at the storage.
     pub report: Option<String>,
     /// From 1.
     pub page: Option<u32>,
@@ -142,6 +143,23 @@ pub enum Action {
     /// 401 about the subscription key.
     SubscriptionKey,
     HtmlWith200,
+    /// Exactly this, as JSON.
+    Json {
+        status: u16,
+        body: String,
+    },
+    /// Exactly this.
+    Text {
+        status: u16,
+        content_type: String,
+        body: String,
+    },
+    Redirect {
+        status: u16,
+        location: String,
+    },
+    /// An object storage's error page, but with 200.
+    XmlErrorWith200,
 
     // Another page.
     Invalid {
@@ -163,6 +181,18 @@ pub enum Action {
     /// The page begins with the last rows of the page before.
     Overlap {
         rows: u32,
+    },
+
+    // Another body.
+    /// Its beginning again and again.
+    EndlessBody,
+    /// Small, and so many bytes once decompressed.
+    GzipBomb {
+        bytes: u64,
+    },
+    /// One field of so many bytes, as JSON or CSV.
+    OneField {
+        bytes: u64,
     },
 
     // Another way of sending.

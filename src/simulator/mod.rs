@@ -4,8 +4,17 @@
 //! daemon gets wrong must not be wrong here in the same way.
 
 mod answer;
+mod body;
+mod call;
 mod control;
 mod conversations;
+#[cfg_attr(not(test), expect(dead_code, reason = "no vendor's exports are served yet"))]
+mod export;
+mod files;
+mod handle;
+pub mod jaicp;
+pub mod khoros;
+pub mod lexer;
 mod limits;
 pub mod lynn;
 mod mischief;
@@ -14,6 +23,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 mod truth;
+mod vendor;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -24,17 +34,23 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use chrono_tz::Tz;
+use futures_util::future::join_all;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use body::Parts;
 pub use control::Control;
 pub use conversations::NOTICE;
+pub use files::FileBody;
+pub use handle::TruthHandle;
 pub use limits::{LimitStats, Unit, WindowKind};
 pub use mischief::{Action, Fault, Hold, Match, Point, Quota, Wording};
 pub use stats::{ReportCall, Stats, Unexpected, Violation};
 pub use truth::{Change, Edit, Rows, UnknownReport};
+pub use vendor::Vendor;
 
+use self::limits::Rule;
 use self::wire::{Wire, Wires};
 
 /// How long `stop` waits for open connections.
@@ -43,18 +59,23 @@ const STOP_MAX: Duration = Duration::from_secs(2);
 /// How a simulator is set up.
 #[derive(Clone)]
 pub struct Options {
-    /// Port 0 picks a free one.
+    /// Port 0 picks a free one. The further hosts get free ports of the same address in any case.
     pub listen: SocketAddr,
     /// Divides every period: limits, token lifetimes. Must be above 0.
     pub speed: f64,
     /// Decides all rows.
     pub seed: u64,
     pub lynn: lynn::Account,
+    pub khoros: khoros::Account,
+    pub lexer: lexer::Account,
+    pub jaicp: jaicp::Account,
     /// How limits are enforced. Both ways are measured whatever this says.
     pub window: WindowKind,
     /// How old the subscription is at the start, in real time: fixed periods count from its beginning.
     pub subscription_age: Duration,
-    /// Other amounts and periods (before `speed`) for limits, by name.
+    /// Other amounts and periods (before `speed`) for limits, by name. Lynn's names stand alone: `create_token`,
+    /// `requests`, `period_calls`, `period_bandwidth`. The others': `khoros.requests`, `lexer.requests`, `lexer.burst`,
+    /// `jaicp.requests`, of which the last is enforced only if it is here.
     pub limits: BTreeMap<String, Override>,
     /// Before `speed`.
     pub token_lifetime: Duration,
@@ -67,7 +88,10 @@ pub struct Options {
     pub hide_future: bool,
     /// Count the heads of requests as bandwidth too, not only bodies.
     pub count_heads: bool,
+    /// Lynn's.
     pub shape: lynn::Shape,
+    /// The other vendors compress for clients that accept it. (Lynn's `shape` says so of Lynn.)
+    pub gzip: bool,
 }
 
 /// What replaces a documented limit's numbers.
@@ -84,6 +108,9 @@ impl Default for Options {
             speed: 1.0,
             seed: 1,
             lynn: lynn::Account::default(),
+            khoros: khoros::Account::default(),
+            lexer: lexer::Account::default(),
+            jaicp: jaicp::Account::default(),
             window: WindowKind::Fixed,
             subscription_age: Duration::ZERO,
             limits: BTreeMap::new(),
@@ -94,6 +121,7 @@ impl Default for Options {
             hide_future: false,
             count_heads: false,
             shape: lynn::Shape::default(),
+            gzip: false,
         }
     }
 }
@@ -104,6 +132,13 @@ impl Options {
     pub fn limit(mut self, name: &str, amount: u64, period: Duration) -> Self {
         self.limits.insert(name.to_owned(), Override { amount: Some(amount), period: Some(period) });
         self
+    }
+
+    /// A documented limit as it is enforced here.
+    fn rule(&self, documented: Rule) -> Rule {
+        let replaced = self.limits.get(documented.name).copied().unwrap_or_default();
+        let period = self.scaled(replaced.period.unwrap_or(documented.period));
+        Rule { amount: replaced.amount.unwrap_or(documented.amount), period, ..documented }
     }
 
     /// A documented period at this simulator's speed.
@@ -118,7 +153,12 @@ struct World {
     started: Instant,
     stats: Mutex<Stats>,
     mischief: mischief::Mischief,
+    urls: Urls,
+    files: files::Files,
     lynn: lynn::Lynn,
+    khoros: khoros::Khoros,
+    lexer: lexer::Lexer,
+    jaicp: jaicp::Jaicp,
     stopping: CancellationToken,
 }
 
@@ -129,49 +169,80 @@ impl World {
     }
 }
 
+/// Where the simulator's hosts are: `http://` and the address.
+struct Urls {
+    main: String,
+    clients: String,
+    files: String,
+}
+
 /// A running simulator. Dropped, it serves on until the process ends; `stop` ends it.
 pub struct Simulator {
-    address: SocketAddr,
     world: Arc<World>,
-    server: JoinHandle<io::Result<()>>,
+    servers: Vec<JoinHandle<io::Result<()>>>,
 }
 
 impl Simulator {
+    /// Every vendor's API.
     pub fn base_url(&self) -> String {
-        format!("http://{}", self.address)
+        self.world.urls.main.clone()
+    }
+
+    /// Lexer's second host, where the status of a job is asked for.
+    pub fn clients_url(&self) -> String {
+        self.world.urls.clients.clone()
+    }
+
+    /// The object storage that pre-signed links lead to.
+    pub fn files_url(&self) -> String {
+        self.world.urls.files.clone()
     }
 
     pub fn control(&self) -> Control {
         Control { world: Arc::clone(&self.world) }
     }
 
-    /// Releases what is held, finishes what is being answered, and closes the port.
+    /// Releases what is held, finishes what is being answered, and closes the ports.
     pub async fn stop(mut self) {
         self.world.mischief.quiet();
         self.world.stopping.cancel();
-        if tokio::time::timeout(STOP_MAX, &mut self.server).await.is_err() {
-            self.server.abort();
+        if tokio::time::timeout(STOP_MAX, join_all(&mut self.servers)).await.is_err() {
+            self.servers.iter().for_each(JoinHandle::abort);
         }
     }
 }
 
 /// Binds and serves in the background.
 pub async fn start(options: Options) -> io::Result<Simulator> {
-    let listener = TcpListener::bind(options.listen).await?;
-    let address = listener.local_addr()?;
-    let stopping = CancellationToken::new();
+    let free = SocketAddr::new(options.listen.ip(), 0);
+    let (main, clients, files) =
+        (TcpListener::bind(options.listen).await?, TcpListener::bind(free).await?, TcpListener::bind(free).await?);
+    let url = |listener: &TcpListener| listener.local_addr().map(|address| format!("http://{address}"));
+    let urls = Urls { main: url(&main)?, clients: url(&clients)?, files: url(&files)? };
     let world = Arc::new(World {
+        files: files::Files::new(urls.files.clone(), options.seed),
+        urls,
         lynn: lynn::Lynn::new(&options),
+        khoros: khoros::Khoros::new(&options),
+        lexer: lexer::Lexer::new(&options),
+        jaicp: jaicp::Jaicp::new(&options),
         options,
         started: Instant::now(),
         stats: Mutex::default(),
         mischief: mischief::Mischief::default(),
-        stopping: stopping.clone(),
+        stopping: CancellationToken::new(),
     });
-    let router = Router::new().merge(remote::routes()).merge(lynn::routes()).with_state(Arc::clone(&world));
-    let service = router.into_make_service_with_connect_info::<Wire>();
-    let serve = axum::serve(Wires(listener), service).with_graceful_shutdown(stopping.cancelled_owned());
-    Ok(Simulator { address, world, server: tokio::spawn(serve.into_future()) })
+    let vendors = [remote::routes(), lynn::routes(), khoros::routes(), lexer::routes(), jaicp::routes()];
+    let vendors = vendors.into_iter().fold(Router::new(), Router::merge);
+    let servers = [(main, vendors), (clients, lexer::client_routes()), (files, files::routes())]
+        .map(|(listener, router)| serve(listener, router, &world));
+    Ok(Simulator { world, servers: servers.into() })
+}
+
+fn serve(listener: TcpListener, router: Router<Arc<World>>, world: &Arc<World>) -> JoinHandle<io::Result<()>> {
+    let service = router.with_state(Arc::clone(world)).into_make_service_with_connect_info::<Wire>();
+    let stopping = world.stopping.clone().cancelled_owned();
+    tokio::spawn(axum::serve(Wires(listener), service).with_graceful_shutdown(stopping).into_future())
 }
 
 /// Locks, also after a panic elsewhere: the simulator's state is counters and queues, whole at any moment.

@@ -1,5 +1,8 @@
 //! The control handle over HTTP, under `/_sim/`, for a simulator that runs in another process. Counts against no limit.
 //!
+//! `truth`, `count`, `data` and `data/release` are Lynn's unless `vendor=` says `khoros`, `lexer` or `jaicp`; `shape` and
+//! `tokens` are Lynn's alone; the rest concerns every vendor.
+//!
 //! `GET stats`, `GET truth?report=…&from=…&to=…`, `GET count?…`, `POST mischief` (a fault), `POST data` (an edit),
 //! `POST data/release`, `POST shape`, `POST tokens/expire`, `POST hold` → `{"id":0}`, `GET hold/0` → `{"reached":…}`,
 //! `POST hold/0/release`, `POST quiet`.
@@ -21,7 +24,7 @@ use super::lynn::Shape;
 use super::mischief::{Fault, Match, Point};
 use super::stats::Stats;
 use super::truth::{Edit, UnknownReport};
-use super::{World, answer};
+use super::{TruthHandle, Vendor, World, answer};
 
 /// The most rows that one answer holds; a longer window is asked for in pieces.
 const ROWS_MAX: u64 = 1_000_000;
@@ -55,7 +58,19 @@ impl IntoResponse for UnknownReport {
 }
 
 #[derive(Deserialize)]
+struct Of {
+    #[serde(default)]
+    vendor: Vendor,
+}
+
+fn of(sim: Sim, vendor: Vendor) -> TruthHandle {
+    control(sim).data(vendor)
+}
+
+#[derive(Deserialize)]
 struct Asked {
+    #[serde(default)]
+    vendor: Vendor,
     report: String,
     from: DateTime<Utc>,
     to: DateTime<Utc>,
@@ -66,16 +81,16 @@ async fn stats(sim: Sim) -> Json<Stats> {
 }
 
 async fn count(sim: Sim, Query(asked): Query<Asked>) -> Result<Json<u64>, UnknownReport> {
-    control(sim).count(&asked.report, asked.from, asked.to).map(Json)
+    of(sim, asked.vendor).count(&asked.report, asked.from, asked.to).map(Json)
 }
 
 async fn truth(sim: Sim, Query(asked): Query<Asked>) -> Result<Response, UnknownReport> {
-    let control = control(sim);
-    if control.count(&asked.report, asked.from, asked.to)? > ROWS_MAX {
+    let truth = of(sim, asked.vendor);
+    if truth.count(&asked.report, asked.from, asked.to)? > ROWS_MAX {
         return Ok((StatusCode::BAD_REQUEST, format!("more than {ROWS_MAX} rows: ask for less time")).into_response());
     }
     let mut body = String::from("[");
-    control.truth_each(&asked.report, asked.from, asked.to, &mut |row| {
+    truth.each(&asked.report, asked.from, asked.to, &mut |row| {
         body.push_str(if body.len() > 1 { ",\n" } else { "" });
         body.push_str(row);
     })?;
@@ -87,12 +102,12 @@ async fn mischief(sim: Sim, Json(fault): Json<Fault>) {
     control(sim).mischief(fault);
 }
 
-async fn data(sim: Sim, Json(edit): Json<Edit>) -> Result<Json<u64>, UnknownReport> {
-    control(sim).edit(edit).map(Json)
+async fn data(sim: Sim, Query(data): Query<Of>, Json(edit): Json<Edit>) -> Result<Json<u64>, UnknownReport> {
+    of(sim, data.vendor).edit(edit).map(Json)
 }
 
-async fn release_late(sim: Sim) {
-    control(sim).release_late();
+async fn release_late(sim: Sim, Query(data): Query<Of>) {
+    of(sim, data.vendor).release_late();
 }
 
 async fn shape(State(world): Sim) -> Json<Shape> {

@@ -14,7 +14,7 @@ const LOG_MAX: usize = 50_000;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Stats {
     pub uptime_secs: f64,
-    /// By the limit's name.
+    /// By the limit's name. Lynn's have none before it (`requests`), the others' that of the vendor: `khoros.requests`.
     pub limits: BTreeMap<String, LimitStats>,
     /// Every call that was refused because it broke a limit. Scripted refusals are not here.
     pub violations: Vec<Violation>,
@@ -27,7 +27,7 @@ pub struct Stats {
     pub tokens_minted: u64,
     /// Calls that carried a credential or header where none belongs.
     pub unexpected: Vec<Unexpected>,
-    /// Every report call that was let through.
+    /// Every report call that was let through, of every vendor.
     pub reports: Vec<ReportCall>,
     /// Report calls that the log has no room for.
     pub reports_left_off: u64,
@@ -50,9 +50,12 @@ pub struct Unexpected {
     pub what: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What a vendor's call does not have stays empty.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ReportCall {
     pub at_secs: f64,
+    pub endpoint: String,
     /// Its name, or the id in the URL when there is no such report.
     pub report: String,
     #[serde(rename = "startDate")]

@@ -438,3 +438,23 @@ async fn another_process_drives_it_over_http() {
     client.control(&format!("hold/{}/release", hold["id"]), Value::Null).await;
     assert_eq!(client.page(None).await.unwrap().status, 200);
 }
+
+#[tokio::test]
+async fn another_process_names_the_vendor_whose_data_it_means() {
+    let (_simulator, control, client) = started(free()).await;
+    let rows = json!({ "report": "conversation", "from": "2024-03-01T00:00:00Z", "to": "2024-03-02T00:00:00Z" });
+    let vanish = json!({ "kind": "vanish", "rows": rows });
+    assert_eq!(client.control("data?vendor=khoros", vanish.clone()).await, 50);
+    assert_eq!(client.post("/_sim/data", vanish.to_string(), false).await.unwrap().status, 404, "Lynn has none such");
+    let get = async |path: &str| client.http.get(format!("{}/_sim/{path}", client.base)).send().await.unwrap();
+    let window = "from=2024-03-01T00:00:00Z&to=2024-03-03T00:00:00Z";
+    let truth = get(&format!("truth?vendor=khoros&report=conversation&{window}")).await.text().await.unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&truth).unwrap().as_array().unwrap().len(), 50, "of two days");
+    let sessions = get(&format!("count?vendor=jaicp&report=sessions&{window}")).await.text().await.unwrap();
+    assert_eq!(sessions, "100");
+    assert_eq!(control.jaicp().data().count("sessions", day(1), day(3)), Ok(100));
+    client.control("data/release?vendor=lexer", Value::Null).await;
+    let stats: Stats = serde_json::from_str(&get("stats").await.text().await.unwrap()).unwrap();
+    let names: Vec<&str> = stats.limits.keys().map(String::as_str).filter(|name| name.contains('.')).collect();
+    assert_eq!(names, ["khoros.requests", "lexer.burst", "lexer.requests"]);
+}

@@ -9,13 +9,14 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use super::Lynn;
 use super::cursor::{Cursor, CursorShape};
-use super::{Arrival, EXECUTE_REPORT, Lynn};
 use crate::simulator::answer::Answer;
+use crate::simulator::call::Arrival;
 use crate::simulator::locked;
-use crate::simulator::mischief::{Action, Call};
+use crate::simulator::mischief::Action;
 use crate::simulator::stats::ReportCall;
-use crate::simulator::truth::{Dice, Place, Span};
+use crate::simulator::truth::{Dice, Place, Span, Truth};
 
 /// `vendors/lynn.md §8.1`
 const SIZE_MAX: u64 = 10_000;
@@ -91,7 +92,7 @@ impl Query<'_> {
 pub(super) async fn execute(arrival: &Arrival, tenant: &str, report: &str, body: &[u8]) -> Response<Body> {
     let lynn = &arrival.world.lynn;
     let asked = serde_json::from_slice::<Asked<'_>>(body);
-    let found = lynn.report(report);
+    let found = lynn.data.number(report);
     let mut action = None;
     let mut rows = 0;
     let mut page = 0;
@@ -105,7 +106,7 @@ pub(super) async fn execute(arrival: &Arrival, tenant: &str, report: &str, body:
                 Ok(query) => {
                     page = u32::from(query.page());
                     let names = [lynn.reports[number].name.as_str(), lynn.reports[number].id.as_str()];
-                    action = arrival.meet(&Call { endpoint: EXECUTE_REPORT, report: &names, page: Some(page) });
+                    action = arrival.meet(&names, Some(page));
                     if action == Some(Action::TokenExpired) {
                         locked(&lynn.tokens).expire(token);
                     }
@@ -120,6 +121,7 @@ pub(super) async fn execute(arrival: &Arrival, tenant: &str, report: &str, body:
     let (response, bytes) = arrival.deliver(answer, action, body.len()).await;
     locked(&arrival.world.stats).reported(ReportCall {
         at_secs: arrival.at.as_secs_f64(),
+        endpoint: arrival.endpoint.to_owned(),
         report: found.map_or_else(|unknown| unknown.0, |number| lynn.reports[number].name.clone()),
         start_date: asked.as_ref().map(|asked| asked.start_date.clone()).unwrap_or_default(),
         end_date: asked.as_ref().map(|asked| asked.end_date.clone()).unwrap_or_default(),
@@ -135,7 +137,7 @@ pub(super) async fn execute(arrival: &Arrival, tenant: &str, report: &str, body:
 }
 
 fn authorize<'a>(arrival: &'a Arrival, tenant: &str) -> Result<&'a str, Answer> {
-    let token = arrival.bearer()?;
+    let token = super::bearer(arrival)?;
     if tenant != arrival.world.lynn.account.tenant.to_string() {
         let refused = Answer::error(StatusCode::FORBIDDEN, "The credential has no division in this tenant.");
         return Err(arrival.unauthorized(refused));
@@ -169,7 +171,7 @@ fn query<'a>(arrival: &Arrival, report: usize, asked: &Asked<'a>) -> Result<Quer
     };
     let mut span = Span::new(from, until);
     span.until += i64::from(options.end_inclusive);
-    Ok(Query { report, span: arrival.world.lynn.visible(span), size: asked.size, cursor, fingerprint })
+    Ok(Query { report, span: arrival.world.lynn.data.visible(span), size: asked.size, cursor, fingerprint })
 }
 
 /// Reads `yyyy-MM-dd HH:mm:ss` in the zone; a time that a clock change skips is the one an hour later.
@@ -190,7 +192,8 @@ struct Page {
 
 fn answer_page(lynn: &Lynn, query: &Query<'_>, action: Option<&Action>, options: &crate::simulator::Options) -> Page {
     let shape = lynn.shape();
-    let (total, read) = lynn.with_truth(|truth| (truth.count(query.report, query.span), read(truth, query, action)));
+    let (total, read) =
+        lynn.data.with_truth(|truth| (truth.count(query.report, query.span), read(truth, query, action)));
     let planned = total.div_ceil(query.size).saturating_sub(1);
     let page = query.page();
     let left = planned.saturating_sub(u64::from(page) - 1);
@@ -260,7 +263,7 @@ impl Read {
     }
 
     /// Fills up to `size` rows from what follows `after`.
-    fn fill(&mut self, truth: &super::Truth, query: &Query<'_>, after: Option<Place>) {
+    fn fill(&mut self, truth: &Truth, query: &Query<'_>, after: Option<Place>) {
         self.more = false;
         truth.walk(query.report, query.span, after, &mut |place, text| {
             self.more = self.count == query.size;
@@ -272,7 +275,7 @@ impl Read {
     }
 }
 
-fn read(truth: &super::Truth, query: &Query<'_>, action: Option<&Action>) -> Read {
+fn read(truth: &Truth, query: &Query<'_>, action: Option<&Action>) -> Read {
     let mut read = Read::default();
     let mut after = query.cursor.map(|(cursor, _)| cursor.place);
     if let (Some(Action::Overlap { rows }), Some(place)) = (action, after) {
@@ -288,7 +291,7 @@ fn read(truth: &super::Truth, query: &Query<'_>, action: Option<&Action>) -> Rea
 }
 
 /// The place so many rows further back. Walks from the day's start: overlaps are asked for in small windows.
-fn before(truth: &super::Truth, query: &Query<'_>, place: Place, rows: u32) -> Option<Place> {
+fn before(truth: &Truth, query: &Query<'_>, place: Place, rows: u32) -> Option<Place> {
     let wanted = usize::try_from(rows).unwrap_or(usize::MAX).saturating_add(1);
     let mut recent = std::collections::VecDeque::new();
     truth.walk(query.report, query.span, None, &mut |at, _| {

@@ -3,20 +3,8 @@
 
 use std::fmt::Write as _;
 
-use serde::{Deserialize, Serialize};
-
 use super::super::conversations::{Conversation, Message, choose, pick, word};
-use super::super::truth::{Dice, Record, Row, Source, date_text, moment_text, seconds_text};
-
-/// How many rows a day holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Volume {
-    /// Navigation marks hold about so many, from a quarter to seven quarters of it; the other reports a share of it.
-    Around(u64),
-    /// Every report holds exactly so many, every day.
-    Exactly(u64),
-}
+use super::super::truth::{Dice, Record, Row, Source, Volume, date_text, moment_text, seconds_text};
 
 /// One report: `vendors/lynn.md §4`.
 pub(super) struct Report {
@@ -44,8 +32,6 @@ const STANDARD: &[Standard] = &[
 /// Navigation marks, the last of them.
 const MARKS: usize = STANDARD.len() - 1;
 
-/// More would not fit a day's milliseconds.
-const ROWS_PER_DAY_MAX: u64 = 40_000_000;
 const MARKS_PER_SESSION: u64 = 4;
 
 /// The eight reports, then the tenant's own ones, whose rows look like survey results.
@@ -75,14 +61,7 @@ impl Source for Rows {
     }
 
     fn rows_on(&self, report: usize, day: i32) -> u64 {
-        let rows = match self.volume {
-            Volume::Exactly(rows) => rows,
-            Volume::Around(rows) => {
-                let mut dice = Dice::new(self.seed, &[report as u64, u64::from(day.cast_unsigned()), 11]);
-                rows * self.reports[report].share / 1000 * (250 + dice.below(1501)) / 1000
-            }
-        };
-        rows.min(ROWS_PER_DAY_MAX)
+        self.volume.rows_on(self.seed, report, day, self.reports[report].share)
     }
 
     fn write(&self, row: Row, record: &mut Record) {

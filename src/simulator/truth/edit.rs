@@ -15,7 +15,7 @@ const PICKED_MAX: u64 = 100_000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rows {
-    /// Name or GUID.
+    /// Any of its names.
     pub report: String,
     /// From this moment on; without it, from ever.
     #[serde(default)]

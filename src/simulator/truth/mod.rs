@@ -8,9 +8,11 @@ mod change;
 mod dice;
 mod edit;
 mod record;
+mod reports;
 #[cfg(test)]
 mod tests;
 mod time;
+mod volume;
 
 use std::collections::btree_map::Range;
 use std::iter::Peekable;
@@ -20,7 +22,9 @@ pub use change::Change;
 pub use dice::Dice;
 pub use edit::{Edit, Rows};
 pub use record::Record;
+pub use reports::Reports;
 pub use time::{Span, Ticks, date_text, moment_text, seconds_text, ticks};
+pub use volume::Volume;
 
 use self::edit::{Content, Edits, Insert};
 use self::time::TICKS_PER_DAY;

@@ -1,4 +1,4 @@
-//! Moments in units of 100 ns since 1970, UTC: the resolution of the vendor's seven fraction digits.
+//! Moments in units of 100 ns since 1970, UTC: the finest resolution a vendor prints (Lynn's seven fraction digits).
 
 use std::fmt::Write as _;
 

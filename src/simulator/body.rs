@@ -1,0 +1,206 @@
+//! Bodies of answers: whole, or made part by part while they are sent, and how they go wrong on the way.
+
+use std::io::{self, Write as _};
+use std::iter;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::stream;
+use tokio_util::sync::CancellationToken;
+
+use super::mischief::HoldAt;
+use super::wire::Wire;
+
+/// Of a made body, so much is made before the answer begins: one that ends within is sent as if it had been whole.
+const AHEAD: usize = 1 << 20;
+/// What a body that is made up comes in.
+const PART: usize = 1 << 16;
+
+/// A body that is made while it is sent.
+pub type Parts = Box<dyn Iterator<Item = Bytes> + Send>;
+
+/// What an answer holds.
+pub(super) enum Content {
+    Whole(Bytes),
+    Made(Parts),
+}
+
+impl Content {
+    /// In bytes. Of a made body nothing is known, so it counts as nothing: no vendor's bandwidth covers storages.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Whole(bytes) => bytes.len(),
+            Self::Made(_) => 0,
+        }
+    }
+
+    /// The beginning, and what is to be made after it: nothing, if all of it is there.
+    pub fn begin(self) -> (Bytes, Option<Parts>) {
+        let mut parts = match self {
+            Self::Whole(bytes) => return (bytes, None),
+            Self::Made(parts) => parts,
+        };
+        let mut begun = BytesMut::new();
+        while begun.len() < AHEAD {
+            match parts.next() {
+                Some(part) => begun.extend_from_slice(&part),
+                None => return (begun.freeze(), None),
+            }
+        }
+        (begun.freeze(), Some(parts))
+    }
+
+    /// Its beginning again and again, without end.
+    pub fn endless(self) -> Self {
+        let (begun, _) = self.begin();
+        let part = if begun.is_empty() { Bytes::from_static(b"without end\n") } else { begun };
+        Self::Made(Box::new(iter::repeat(part)))
+    }
+
+    /// The gzip of so many equal bytes, about a thousandth of that.
+    pub fn bomb(bytes: u64) -> Self {
+        let mut encoder = Some(GzEncoder::new(Vec::new(), Compression::default()));
+        let mut left = letters(bytes);
+        Self::Made(Box::new(iter::from_fn(move || {
+            // Writing to memory does not fail.
+            if let Some(part) = left.next() {
+                let encoder = encoder.as_mut()?;
+                encoder.write_all(&part).ok()?;
+                return Some(std::mem::take(encoder.get_mut()).into());
+            }
+            encoder.take()?.finish().ok().map(Bytes::from)
+        })))
+    }
+
+    /// One field of so many bytes: of a JSON array's only object, or of a CSV file with the header that was there.
+    pub fn one_field(self, content_type: &str, bytes: u64) -> Self {
+        let (before, after) = if content_type.contains("json") {
+            (Bytes::from_static(b"[{\"field\":\""), "\"}]")
+        } else {
+            let (begun, _) = self.begin();
+            let header = begun.iter().position(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+            (Bytes::from([&begun[..header], b"\""].concat()), "\"\n")
+        };
+        let after = iter::once(Bytes::from_static(after.as_bytes()));
+        Self::Made(Box::new(iter::once(before).chain(letters(bytes)).chain(after)))
+    }
+}
+
+fn letters(bytes: u64) -> impl Iterator<Item = Bytes> {
+    let part = Bytes::from(vec![b'a'; PART]);
+    let whole = iter::repeat_n(part.clone(), usize::try_from(bytes).unwrap_or(usize::MAX) / PART);
+    let rest = usize::try_from(bytes % PART as u64).unwrap_or_default();
+    whole.chain((rest > 0).then(|| part.slice(..rest)))
+}
+
+pub(super) fn compressed(body: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    // Writing to memory does not fail.
+    encoder.write_all(body).and_then(|()| encoder.finish()).unwrap_or_default().into()
+}
+
+/// What happens between two parts of a body.
+pub(super) enum After {
+    Nothing,
+    Reset(Wire),
+    Wait(Duration),
+    Gate(HoldAt),
+}
+
+/// A body on its way.
+struct Sending {
+    begun: Bytes,
+    rest: Option<Parts>,
+    part: usize,
+    after: After,
+    first: bool,
+    stopping: CancellationToken,
+}
+
+/// Sends part by part what has begun and what is made after it. When the simulator stops, the rest of what is there
+/// goes out at once, and a body that is still being made breaks off.
+pub(super) fn in_parts(
+    begun: Bytes,
+    rest: Option<Parts>,
+    part: usize,
+    after: After,
+    stopping: CancellationToken,
+) -> Body {
+    let sending = Sending { begun, rest, part, after, first: true, stopping };
+    Body::from_stream(stream::unfold(sending, |mut sending| async move { Some((sending.next().await?, sending)) }))
+}
+
+impl Sending {
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        while self.begun.is_empty() {
+            if self.rest.is_some() && self.stopping.is_cancelled() {
+                return Some(Err(self.broken()));
+            }
+            self.begun = self.rest.as_mut()?.next()?;
+        }
+        if !self.first {
+            match &self.after {
+                After::Nothing => {}
+                After::Reset(wire) => {
+                    // Lets the part that was sent reach the client before the reset overtakes it.
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    wire.reset();
+                    return Some(Err(self.broken()));
+                }
+                After::Wait(every) => {
+                    let _ = self.stopping.run_until_cancelled(tokio::time::sleep(*every)).await;
+                }
+                After::Gate(hold) => {
+                    let _ = self.stopping.run_until_cancelled(hold.gate.pass()).await;
+                    (self.after, self.part) = (After::Nothing, usize::MAX);
+                }
+            }
+        }
+        self.first = false;
+        Some(Ok(self.begun.split_to(self.part.clamp(1, self.begun.len()))))
+    }
+
+    /// Nothing follows.
+    fn broken(&mut self) -> io::Error {
+        (self.begun, self.rest) = (Bytes::new(), None);
+        io::ErrorKind::ConnectionReset.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    fn all(content: Content) -> Vec<u8> {
+        let (begun, rest) = content.begin();
+        rest.into_iter().flatten().fold(begun.to_vec(), |whole, part| [whole, part.to_vec()].concat())
+    }
+
+    #[test]
+    fn a_short_made_body_is_as_good_as_a_whole_one() {
+        let parts = || Box::new(["a", "", "b"].map(Bytes::from).into_iter());
+        let (begun, rest) = Content::Made(parts()).begin();
+        assert_eq!((&begun[..], rest.is_none()), (&b"ab"[..], true));
+        let long = Content::Made(Box::new(letters(3 << 20)));
+        assert!(long.begin().1.is_some());
+        let endless: Vec<Bytes> = Content::Made(parts()).endless().begin().1.unwrap().take(2).collect();
+        assert_eq!(endless, ["ab", "ab"]);
+    }
+
+    #[test]
+    fn bombs_and_fields_have_the_size_that_was_asked_for() {
+        let mut plain = Vec::new();
+        let bomb = all(Content::bomb(5_000_001));
+        assert!(bomb.len() < 50_000, "{}", bomb.len());
+        flate2::read::GzDecoder::new(&bomb[..]).read_to_end(&mut plain).unwrap();
+        assert_eq!(plain.len(), 5_000_001);
+        let csv = || Content::Whole(Bytes::from_static(b"one,two\n1,2\n"));
+        assert_eq!(all(csv().one_field("text/csv", 3)), b"one,two\n\"aaa\"\n");
+        assert_eq!(all(csv().one_field("application/json", 3)), br#"[{"field":"aaa"}]"#);
+    }
+}

@@ -1,0 +1,241 @@
+//! What every endpoint does alike: arrive, pass the vendor's gateway, read the body, meet its mischief, be answered.
+//!
+//! A handler is an `Incoming` and its `serve`; only what makes the answer is the vendor's own.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, FromRequest, Request};
+use axum::http::header::{ACCEPT_ENCODING, HeaderName};
+use axum::http::{HeaderMap, Response, StatusCode, Uri};
+
+use super::answer::Answer;
+use super::limits::{CallKind, LimitStats, Limits, Refusal, Rule};
+use super::mischief::{Action, Call, Point, bounded};
+use super::stats::ReportCall;
+use super::wire::Wire;
+use super::{Options, Vendor, World, locked};
+
+/// A request is a few hundred bytes.
+const REQUEST_BYTES_MAX: usize = 1 << 20;
+
+/// What stands before a vendor's own code: its limits, and how it tells that one is reached.
+pub(super) struct Gateway {
+    limits: Mutex<Limits>,
+    refusal: fn(&Refusal) -> Answer,
+}
+
+impl Gateway {
+    pub fn new(options: &Options, rules: &[Rule], refusal: fn(&Refusal) -> Answer) -> Self {
+        Self { limits: Mutex::new(Limits::new(rules, options.window, options.subscription_age)), refusal }
+    }
+
+    pub fn stats(&self) -> BTreeMap<String, LimitStats> {
+        locked(&self.limits).stats().map(|(name, stats)| (name.to_owned(), stats)).collect()
+    }
+}
+
+/// A request that has come in: what a handler takes, as its last argument.
+pub(super) struct Incoming {
+    world: Arc<World>,
+    wire: Wire,
+    request: Request,
+}
+
+impl FromRequest<Arc<World>> for Incoming {
+    type Rejection = Infallible;
+
+    async fn from_request(request: Request, world: &Arc<World>) -> Result<Self, Infallible> {
+        let wire = request.extensions().get::<ConnectInfo<Wire>>().map(|info| info.0.clone()).unwrap_or_default();
+        Ok(Self { world: Arc::clone(world), wire, request })
+    }
+}
+
+/// What a handler answers, before it goes wrong.
+pub(super) struct Reply {
+    answer: Answer,
+    action: Option<Action>,
+    report: Option<ReportCall>,
+}
+
+impl Reply {
+    pub fn new(answer: Answer, action: Option<Action>) -> Self {
+        Self { answer, action, report: None }
+    }
+
+    /// Logs the call in `Stats::reports`. Moment, endpoint, status, bytes and mischief are filled in.
+    pub fn reported(self, report: ReportCall) -> Self {
+        Self { report: Some(report), ..self }
+    }
+}
+
+impl Incoming {
+    /// Serves a call of a vendor (`None`: of the storage, which has no limits). `work` checks the credentials, meets
+    /// the mischief and makes the answer; what it gives as an error is answered without mischief.
+    pub async fn serve(
+        self,
+        vendor: impl Into<Option<Vendor>>,
+        endpoint: &'static str,
+        work: impl FnOnce(&Arrival, &[u8]) -> Result<Reply, Answer> + Send + 'static,
+    ) -> Response<Body> {
+        let (arrival, body) = self.arrive(vendor, endpoint, CallKind::Data);
+        outliving_the_client(async move {
+            if let Err(answer) = arrival.admit() {
+                return arrival.refuse(answer);
+            }
+            let body = match arrival.body(body).await {
+                Ok(body) => body,
+                Err(answer) => return arrival.finish(answer, 0).0,
+            };
+            let reply = work(&arrival, &body).unwrap_or_else(|answer| Reply::new(answer, None));
+            let mischief = reply.action.as_ref().map(Action::name);
+            let (response, bytes) = arrival.deliver(reply.answer, reply.action, body.len()).await;
+            if let Some(report) = reply.report {
+                let (status, endpoint) = (response.status().as_u16(), endpoint.to_owned());
+                let at_secs = arrival.at.as_secs_f64();
+                let report = ReportCall { at_secs, endpoint, status, bytes, mischief, ..report };
+                locked(&arrival.world.stats).reported(report);
+            }
+            response
+        })
+        .await
+    }
+
+    /// The call arrives when its head has been read; the body may take as long as it likes.
+    pub fn arrive(self, vendor: impl Into<Option<Vendor>>, endpoint: &'static str, kind: CallKind) -> (Arrival, Body) {
+        let Self { world, wire, request } = self;
+        let at = world.now();
+        let (head, body) = request.into_parts();
+        let line = head.method.as_str().len() + head.uri.to_string().len() + 13;
+        let fields: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        let head_bytes = if world.options.count_heads { (line + fields) as u64 } else { 0 };
+        locked(&world.stats).called(endpoint);
+        let (vendor, headers, uri) = (vendor.into(), head.headers, head.uri);
+        (Arrival { world, at, endpoint, headers, kind, uri, vendor, wire, head_bytes }, body)
+    }
+}
+
+/// Goes on when the client hangs up: the vendor has done the work and counts it, and a held call stays held.
+pub(super) async fn outliving_the_client(
+    work: impl Future<Output = Response<Body>> + Send + 'static,
+) -> Response<Body> {
+    let broken = |_| {
+        let mut response = Response::new(Body::from("the simulator has a defect"));
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    };
+    tokio::spawn(work).await.unwrap_or_else(broken)
+}
+
+/// One call on its way: what of it does not depend on the body.
+pub(super) struct Arrival {
+    pub world: Arc<World>,
+    /// Since the simulator's start.
+    pub at: Duration,
+    pub endpoint: &'static str,
+    pub headers: HeaderMap,
+    pub kind: CallKind,
+    uri: Uri,
+    vendor: Option<Vendor>,
+    wire: Wire,
+    head_bytes: u64,
+}
+
+impl Arrival {
+    fn gateway(&self) -> Option<&Gateway> {
+        self.vendor.map(|vendor| self.world.gateway(vendor))
+    }
+
+    /// Lets the call through the vendor's limits, or refuses it.
+    pub fn admit(&self) -> Result<(), Answer> {
+        let Some(gateway) = self.gateway() else { return Ok(()) };
+        let admitted = locked(&gateway.limits).admit(self.kind, self.at);
+        admitted.map_err(|refusal| {
+            locked(&self.world.stats).violated(self.endpoint, &refusal, self.at);
+            (gateway.refusal)(&refusal)
+        })
+    }
+
+    /// Notes what a careful client would not have sent. `what` never holds the value.
+    pub fn unexpected_if(&self, condition: bool, what: &str) {
+        if condition {
+            locked(&self.world.stats).unexpected(self.endpoint, what, self.at);
+        }
+    }
+
+    /// Notes each of these headers that was sent, and says whether there was one.
+    pub fn unexpected_headers(&self, names: &[HeaderName]) -> bool {
+        let sent = |name: &&HeaderName| self.headers.contains_key(*name);
+        names.iter().filter(sent).inspect(|name| self.unexpected_if(true, name.as_str())).count() > 0
+    }
+
+    /// Counts the answer to wrong credentials.
+    pub fn unauthorized(&self, answer: Answer) -> Answer {
+        locked(&self.world.stats).unauthorized += 1;
+        answer
+    }
+
+    /// A header's value, if it is text.
+    pub fn header(&self, name: &HeaderName) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// A query parameter's value, decoded.
+    pub fn query(&self, name: &str) -> Option<String> {
+        let pairs = url::form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes());
+        pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    }
+
+    pub async fn body(&self, body: Body) -> Result<Bytes, Answer> {
+        let read = axum::body::to_bytes(body, REQUEST_BYTES_MAX).await;
+        read.map_err(|_| Answer::error(StatusCode::BAD_REQUEST, "The request body could not be read."))
+    }
+
+    /// What this call meets. `report` are all names of what it asks for; `page` is from 1.
+    pub fn meet(&self, report: &[&str], page: Option<u32>) -> Option<Action> {
+        self.world.mischief.meet(&Call { endpoint: self.endpoint, report, page })
+    }
+
+    /// The answer after its mischief, and how many bytes the call counted.
+    pub async fn deliver(&self, answer: Answer, action: Option<Action>, request_bytes: usize) -> (Response<Body>, u64) {
+        let stopping = &self.world.stopping;
+        match &action {
+            Some(Action::Delay { ms }) => {
+                stopping.run_until_cancelled(tokio::time::sleep(bounded(*ms))).await;
+            }
+            Some(Action::Hold(hold)) if hold.point == Point::BeforeAnswer => {
+                stopping.run_until_cancelled(hold.gate.pass()).await;
+            }
+            _ => {}
+        }
+        let answer = match action {
+            Some(action) => answer.meet(action),
+            None => answer,
+        };
+        self.finish(answer, request_bytes)
+    }
+
+    /// Counts the bytes, uncompressed, and hands the answer to the connection.
+    pub fn finish(&self, answer: Answer, request_bytes: usize) -> (Response<Body>, u64) {
+        let bytes = (request_bytes + answer.body.len()) as u64 + self.head_bytes;
+        if let Some(gateway) = self.gateway() {
+            locked(&gateway.limits).spend(self.kind, bytes, self.world.now());
+        }
+        (self.send(answer), bytes)
+    }
+
+    /// The gateway's refusals count as no bytes.
+    pub fn refuse(&self, answer: Answer) -> Response<Body> {
+        self.send(answer)
+    }
+
+    fn send(&self, answer: Answer) -> Response<Body> {
+        let accepts = self.header(&ACCEPT_ENCODING).is_some_and(|accepted| accepted.contains("gzip"));
+        // Storages send what they hold as it is.
+        let gzip = accepts && self.vendor.is_some_and(|vendor| self.world.compresses(vendor));
+        answer.send(&self.wire, gzip, self.world.stopping.clone())
+    }
+}

@@ -1,0 +1,64 @@
+//! One vendor's reports by name, behind a lock: what its endpoints read and what tests edit.
+
+use std::sync::{PoisonError, RwLock};
+
+use chrono::Utc;
+
+use super::{Edit, Source, Span, Truth, UnknownReport, ticks};
+
+/// All reports of one vendor.
+pub struct Reports {
+    /// All names of each report, by its number.
+    names: Vec<Vec<String>>,
+    truth: RwLock<Truth>,
+    hide_future: bool,
+}
+
+impl Reports {
+    /// A report's number for the source is its place in `names`, which are compared in any case of letters.
+    pub fn new(source: Box<dyn Source>, names: Vec<Vec<String>>, hide_future: bool) -> Self {
+        Self { truth: RwLock::new(Truth::new(source, names.len())), names, hide_future }
+    }
+
+    pub fn number(&self, wanted: &str) -> Result<usize, UnknownReport> {
+        let named = |names: &Vec<String>| names.iter().any(|name| name.eq_ignore_ascii_case(wanted));
+        self.names.iter().position(named).ok_or_else(|| UnknownReport(wanted.to_owned()))
+    }
+
+    /// The part of a span that has happened, if the future is hidden.
+    pub fn visible(&self, span: Span) -> Span {
+        let until = if self.hide_future { span.until.min(ticks(Utc::now())) } else { span.until };
+        Span { until, ..span }
+    }
+
+    pub fn with_truth<T>(&self, read: impl FnOnce(&Truth) -> T) -> T {
+        read(&self.truth.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub fn edit(&self, edit: Edit) -> Result<u64, UnknownReport> {
+        let report = self.number(edit.report())?;
+        Ok(self.truth.write().unwrap_or_else(PoisonError::into_inner).edit(report, edit))
+    }
+
+    pub fn release_late(&self) {
+        self.truth.write().unwrap_or_else(PoisonError::into_inner).release_late();
+    }
+
+    pub fn count(&self, report: &str, span: Span) -> Result<u64, UnknownReport> {
+        let report = self.number(report)?;
+        Ok(self.with_truth(|truth| truth.count(report, self.visible(span))))
+    }
+
+    /// All rows of the span, in order. Edits wait meanwhile: what is sent slowly should be read in pieces, with
+    /// `with_truth`, each behind the last one's place.
+    pub fn walk(&self, report: &str, span: Span, each: &mut dyn FnMut(&str)) -> Result<(), UnknownReport> {
+        let report = self.number(report)?;
+        self.with_truth(|truth| {
+            truth.walk(report, self.visible(span), None, &mut |_, text| {
+                each(text);
+                true
+            });
+        });
+        Ok(())
+    }
+}

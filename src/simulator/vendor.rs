@@ -1,0 +1,50 @@
+//! The vendors by name, and what the frame asks each of them for.
+
+use serde::{Deserialize, Serialize};
+
+use super::World;
+use super::call::Gateway;
+use super::truth::Reports;
+
+/// Lynn Outbound is Lynn's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Vendor {
+    #[default]
+    Lynn,
+    Khoros,
+    Lexer,
+    Jaicp,
+}
+
+impl Vendor {
+    pub(super) const ALL: [Self; 4] = [Self::Lynn, Self::Khoros, Self::Lexer, Self::Jaicp];
+}
+
+impl World {
+    pub(super) fn gateway(&self, vendor: Vendor) -> &Gateway {
+        match vendor {
+            Vendor::Lynn => &self.lynn.gateway,
+            Vendor::Khoros => &self.khoros.gateway,
+            Vendor::Lexer => &self.lexer.gateway,
+            Vendor::Jaicp => &self.jaicp.gateway,
+        }
+    }
+
+    pub(super) fn data(&self, vendor: Vendor) -> &Reports {
+        match vendor {
+            Vendor::Lynn => &self.lynn.data,
+            Vendor::Khoros => &self.khoros.data,
+            Vendor::Lexer => &self.lexer.data,
+            Vendor::Jaicp => &self.jaicp.data,
+        }
+    }
+
+    /// Whether a vendor compresses for clients that accept it.
+    pub(super) fn compresses(&self, vendor: Vendor) -> bool {
+        match vendor {
+            Vendor::Lynn => self.lynn.shape().gzip,
+            Vendor::Khoros | Vendor::Lexer | Vendor::Jaicp => self.options.gzip,
+        }
+    }
+}
