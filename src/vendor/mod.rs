@@ -8,6 +8,7 @@ mod error;
 pub mod lynn;
 
 use chrono::{DateTime, Utc};
+use url::Url;
 
 pub use error::StepError;
 
@@ -64,6 +65,13 @@ impl Settings {
     pub fn credential(&self) -> Vec<&str> {
         match self {
             Self::LynnReporting(settings) => settings.credential(),
+        }
+    }
+
+    /// Base URLs beside the connection's that bear its credential too.
+    pub fn own_bases(&self) -> Vec<&Url> {
+        match self {
+            Self::LynnReporting(_) => Vec::new(),
         }
     }
 
@@ -128,7 +136,7 @@ pub enum Source {
 }
 
 impl Source {
-    pub fn new(base_url: &url::Url, settings: &Settings) -> Self {
+    pub fn new(base_url: &Url, settings: &Settings) -> Self {
         let redactor = Redactor::new(settings.secrets());
         match settings {
             Settings::LynnReporting(settings) => {
