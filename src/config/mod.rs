@@ -31,7 +31,7 @@ use chrono_tz::Tz;
 use url::Url;
 
 use crate::catalogue::Stream;
-use crate::http::Retry;
+use crate::http::{Hosts, Retry};
 use crate::quota::Limit;
 use crate::secret::Secret;
 use crate::vendor::{self, Vendor};
@@ -98,7 +98,7 @@ pub struct Connection {
     pub name: String,
     /// Without a trailing slash in its path.
     pub base_url: Url,
-    /// `host` or `host:port`, lower case: further hosts that vendor-supplied URLs may point to.
+    /// `host` or `host:port`, lower case: further hosts that vendor-supplied URLs may point to, private ones too.
     pub allowed_hosts: Vec<String>,
     pub request_timeout: Duration,
     pub retry: Retry,
@@ -108,6 +108,13 @@ pub struct Connection {
     pub settings: vendor::Settings,
     /// Every stream the connection offers, extra reports included.
     pub streams: Vec<Stream>,
+}
+
+impl Connection {
+    /// Where its calls may go.
+    pub fn hosts(&self) -> Hosts {
+        Hosts::new(&self.base_url, &self.settings.own_bases(), &self.allowed_hosts)
+    }
 }
 
 /// A schedule, a connection and the streams to read.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::session::{InFlight, Read};
+use super::in_flight::{InFlight, Read};
 use super::{CallOutcome, HttpError};
 
 /// A body that arrives slower than this, in bytes per second, is as good as none.
@@ -12,7 +12,6 @@ const PACE_MIN: u64 = 1_000;
 
 /// The body of a successful answer. Must be [`Body::finish`]ed so that the quota learns what it cost; dropped, the
 /// estimate stays counted.
-#[derive(Debug)]
 pub struct Body<'a> {
     response: reqwest::Response,
     in_flight: InFlight<'a>,
@@ -87,7 +86,28 @@ impl<'a> Body<'a> {
         self.end(outcome, Read::Part).await
     }
 
-    pub(super) async fn end(self, outcome: CallOutcome, read: Read) -> Result<(), HttpError> {
+    /// The beginning of a body that is not what the call was sent for; ends the call with what `outcome` makes of it.
+    pub(super) async fn excerpt(mut self, outcome: impl FnOnce(&[u8]) -> CallOutcome) -> Result<Vec<u8>, HttpError> {
+        let mut excerpt = Vec::new();
+        let read = loop {
+            match self.chunk().await {
+                Ok(Some(chunk)) => excerpt.extend_from_slice(&chunk),
+                Ok(None) => break Read::Whole,
+                Err(_) => break Read::Part,
+            }
+        };
+        self.end(outcome(&excerpt), read).await?;
+        Ok(excerpt)
+    }
+
+    async fn end(self, outcome: CallOutcome, read: Read) -> Result<(), HttpError> {
         self.in_flight.settle(outcome, read).await.map(|_| ())
+    }
+}
+
+/// The response knows its URL, which may be all that is needed to get a file, so it does not print.
+impl std::fmt::Debug for Body<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Body({} bytes read)", self.in_flight.received)
     }
 }

@@ -6,11 +6,13 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
+
+use crate::quota::Reservation;
 
 /// Watches one request leave.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +34,17 @@ impl Departure {
 
     pub(super) fn at(&self) -> Option<Instant> {
         self.shared.at.get().copied()
+    }
+
+    /// The request has left by now, if it was not seen before.
+    pub(super) fn not_later(&self) {
+        let _ = self.shared.at.set(Instant::now());
+    }
+
+    /// How long after the grant the request left; until now when it is not known.
+    pub(super) fn offset(&self, reservation: &Reservation) -> Duration {
+        let age = reservation.age();
+        self.at().map_or(age, |at| age.saturating_sub(at.elapsed()))
     }
 
     /// Waits until the request has left; forever for one without a body.

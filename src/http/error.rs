@@ -1,7 +1,11 @@
 //! What can go wrong with a call, named by what the caller can do about it.
 
+use std::error::Error;
+
 use chrono::{DateTime, Utc};
 
+use super::address::NOT_PUBLIC;
+use super::resolver::NoPublicAddress;
 use crate::quota::LedgerError;
 
 /// Why a call brought no body. Messages hold no URL, header or body.
@@ -24,6 +28,13 @@ pub enum HttpError {
     Ledger(#[from] LedgerError),
     #[error("the request cannot be built: {0}")]
     Request(String),
+    /// A URL from the vendor that nothing is sent to. `host` is `host` or `host:port`, empty if it cannot be made out.
+    #[error("the vendor handed out {}: {why}", shown(host))]
+    Host { host: String, why: &'static str },
+}
+
+fn shown(host: &str) -> String {
+    if host.is_empty() { "an unreadable URL".to_owned() } else { format!("a URL to `{host}`") }
 }
 
 /// The beginning of an error body. It may hold anything, so it does not print.
@@ -31,8 +42,8 @@ pub enum HttpError {
 pub struct Excerpt(String);
 
 impl Excerpt {
-    pub(super) fn new(text: String) -> Self {
-        Self(text)
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        Self(String::from_utf8_lossy(bytes).into_owned())
     }
 
     /// Whether the text holds `words`, in any case.
@@ -48,6 +59,15 @@ impl std::fmt::Debug for Excerpt {
 }
 
 impl HttpError {
+    /// A fetch from `host` that failed without an answer.
+    pub(super) fn foreign(error: reqwest::Error, host: String) -> Self {
+        let causes = std::iter::successors(error.source(), |error| (*error).source());
+        if causes.into_iter().any(<dyn Error>::is::<NoPublicAddress>) {
+            return Self::Host { host, why: NOT_PUBLIC };
+        }
+        Self::transport(error)
+    }
+
     pub(super) fn transport(error: reqwest::Error) -> Self {
         let what = if error.is_timeout() {
             "it timed out"
@@ -66,10 +86,13 @@ impl HttpError {
     pub const fn is_transient(&self) -> bool {
         match self {
             Self::Transport { .. } => true,
-            Self::Status { status, .. } => matches!(status, 408 | 500 | 502..=599),
-            Self::Quota { .. } | Self::LimitHit { .. } | Self::TooLarge { .. } | Self::Ledger(_) | Self::Request(_) => {
-                false
-            }
+            Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502..=599),
+            Self::Quota { .. }
+            | Self::LimitHit { .. }
+            | Self::TooLarge { .. }
+            | Self::Ledger(_)
+            | Self::Request(_)
+            | Self::Host { .. } => false,
         }
     }
 }

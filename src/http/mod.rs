@@ -1,20 +1,37 @@
 //! The only place that sends. Sending consumes a quota reservation; what came back settles it.
 //!
-//! Credentials go to the connection's own host and nowhere else: redirects are never followed by the client.
+//! **Where credentials go.** To the connection's own hosts and nowhere else. A URL that a vendor hands out passes
+//! [`Hosts`] before anything is sent to it: as one of our own ([`Hosts::own`], for [`Session::send`]) or as a stranger's
+//! ([`Hosts::foreign`], for [`Session::fetch`], which sends no credential and, unless the operator named the host,
+//! connects to public addresses only). A fetch takes no reservation: storage is not the vendor's API.
+//!
+//! **What no client does.** It follows no redirect: each hop is judged by whoever asked. It keeps no cookie. It asks no
+//! proxy, whatever `HTTP_PROXY` and its like say: a proxy would see the credentials of a plain `base_url`, and it would
+//! look up names by itself, where nobody looks at what they lead to.
+//!
+//! **When a call counts.** From when it left, which is seen of a request with a body only. Any other may leave until its
+//! answer is there, and until then the ledger is told that it has not left yet.
 
+mod address;
 mod body;
+mod call;
 mod client;
 mod departure;
 mod error;
+mod hosts;
+mod in_flight;
 mod outcome;
 mod redact;
+mod resolver;
 mod retry;
 mod session;
 
 pub use body::Body;
+pub use call::{Call, Payload, basic};
 pub use client::client;
 pub use error::{Excerpt, HttpError};
+pub use hosts::{Hosts, Vetted};
 pub use outcome::CallOutcome;
 pub use redact::Redactor;
 pub use retry::{Retry, RetryState};
-pub use session::{Call, CallRecord, Gate, Session};
+pub use session::{Answered, CallRecord, Gate, Session};

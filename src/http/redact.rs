@@ -26,17 +26,16 @@ impl Redactor {
         Self::new(self.secrets.iter().chain([secret]).cloned().collect())
     }
 
-    /// `text` on one line, shortened, with every secret, in whatever case, and everything that looks like a bearer token
-    /// replaced.
+    /// `text` on one line, shortened, with every secret, in whatever case and however it is escaped in JSON or a URL,
+    /// everything that looks like a bearer token and the query of every URL replaced.
     pub fn clean(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for secret in &self.secrets {
-            text = without(&text, secret.expose());
-            // As it stands inside a JSON text.
-            let escaped = serde_json::Value::from(secret.expose()).to_string();
-            text = without(&text, &escaped[1..escaped.len() - 1]);
+            for spelling in spellings(secret.expose()) {
+                text = without(&text, &spelling);
+            }
         }
-        let words = without_tokens(&text);
+        let words = without_tokens(&without_queries(&text));
         let words: Vec<&str> = words.split_whitespace().collect();
         let line: String = words.join(" ").chars().filter(|c| !c.is_control()).collect();
         match line.char_indices().nth(TEXT_CHARS_MAX) {
@@ -46,18 +45,71 @@ impl Redactor {
     }
 }
 
-/// `text` with `***` for every `secret`, whatever the case of ASCII letters.
-fn without(text: &str, secret: &str) -> String {
-    let (lower, wanted) = (text.to_ascii_lowercase(), secret.to_ascii_lowercase());
-    let mut kept = String::with_capacity(text.len());
-    let mut at = 0;
-    // Lower case of ASCII has the same bytes in the same places.
-    while let Some(found) = lower[at..].find(&wanted) {
-        kept.push_str(&text[at..at + found]);
-        kept.push_str("***");
-        at += found + wanted.len();
+/// A secret as it is, inside a JSON text, and as base64 is spelt in URLs.
+fn spellings(secret: &str) -> Vec<String> {
+    let mut spellings = vec![secret.to_owned()];
+    let json = serde_json::Value::from(secret).to_string();
+    spellings.push(json[1..json.len() - 1].to_owned());
+    let unpadded = secret.trim_end_matches('=');
+    if unpadded.len() >= SECRET_BYTES_MIN {
+        spellings.push(unpadded.to_owned());
+        spellings.push(unpadded.replace('+', "-").replace('/', "_"));
     }
-    kept.push_str(&text[at..]);
+    spellings.dedup();
+    spellings
+}
+
+/// `text` with `***` for every `secret`, whatever the case of ASCII letters and whichever bytes are percent-encoded.
+fn without(text: &str, secret: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        if let Some(after) = after(rest.as_bytes(), secret.as_bytes()).and_then(|length| rest.get(length..)) {
+            kept.push_str("***");
+            rest = after;
+        } else {
+            kept.push(first);
+            rest = &rest[first.len_utf8()..];
+        }
+    }
+    kept
+}
+
+/// Bytes of `text` that spell `secret`, if it begins with it.
+fn after(text: &[u8], secret: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    for wanted in secret {
+        let same = |byte: u8| byte.eq_ignore_ascii_case(wanted);
+        let encoded = || {
+            let digits = std::str::from_utf8(text.get(at + 1..at + 3)?).ok()?;
+            u8::from_str_radix(digits, 16).ok()
+        };
+        at += match text.get(at)? {
+            byte if same(*byte) => 1,
+            b'%' if encoded().is_some_and(same) => 3,
+            // In a form.
+            b'+' if *wanted == b' ' => 1,
+            _ => return None,
+        };
+    }
+    Some(at)
+}
+
+/// `text` with `***` for what stands behind the `?` of a URL, absolute or not. A question ends in a blank.
+fn without_queries(text: &str) -> String {
+    let ends = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '<' | '>');
+    let mut kept = String::with_capacity(text.len());
+    for word in text.split_inclusive(ends) {
+        let (body, end) = word.split_at(word.rfind(ends).unwrap_or(word.len()));
+        match body.split_once('?') {
+            Some((path, query)) if !query.is_empty() && (path.contains('/') || query.contains('=')) => {
+                kept.push_str(path);
+                kept.push_str("?***");
+            }
+            _ => kept.push_str(body),
+        }
+        kept.push_str(end);
+    }
     kept
 }
 
@@ -83,6 +135,7 @@ const fn in_token(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::basic;
     use super::*;
 
     #[test]
@@ -94,8 +147,48 @@ mod tests {
         let token = format!("{}.{}.{}", "e".repeat(30), "f".repeat(30), "g".repeat(30));
         assert_eq!(redactor.clean(&format!("token {token} expired")), "token *** expired");
         let inside = format!(r#"{{"url":"https://x/?t={token}","why":"expired"}}"#);
-        assert_eq!(redactor.clean(&inside), r#"{"url":"https://x/?t=***","why":"expired"}"#);
+        assert_eq!(redactor.clean(&inside), r#"{"url":"https://x/?***","why":"expired"}"#);
         assert_eq!(redactor.and(&Secret::new("opaque")).clean("an opaque one"), "an *** one");
         assert_eq!(redactor.clean(&"x".repeat(5000)).chars().count(), TEXT_CHARS_MAX + 1);
+    }
+
+    #[test]
+    fn p7_secrets_are_found_however_a_url_or_a_header_spells_them() {
+        let redactor =
+            Redactor::new(vec![Secret::new("abcd1234:0f/9+=é x"), basic("api-user", &Secret::new("p?a>s~s"))]);
+        for spelt in [
+            "abcd1234:0f/9+=é x",
+            "abcd1234%3A0f%2F9%2B%3D%C3%A9%20x",
+            "abcd1234%3a0f%2f9%2b%3d%c3%a9+x",
+            "%41bcd1234:0F/9%2B=%C3%a9%20X",
+            r"abcd1234:0f/9+=é x",
+        ] {
+            assert_eq!(
+                redactor.clean(&format!("no /p/{spelt}/sessions, really")),
+                "no /p/***/sessions, really",
+                "{spelt}"
+            );
+        }
+        for header in ["YXBpLXVzZXI6cD9hPnN+cw==", "YXBpLXVzZXI6cD9hPnN-cw", "YXBpLXVzZXI6cD9hPnN%2Bcw%3D%3D"] {
+            let cleaned = redactor.clean(&format!("Authorization: Basic {header}"));
+            assert!(cleaned.starts_with("Authorization: Basic ***") && cleaned.len() < 32, "{cleaned}");
+        }
+        assert_eq!(redactor.clean("100% of 5%, %zz, %4, abcd1234%3"), "100% of 5%, %zz, %4, abcd1234%3");
+    }
+
+    #[test]
+    fn p7_queries_of_urls_are_blanked_and_questions_are_not() {
+        let redactor = Redactor::default();
+        for (said, shown) in [
+            ("see https://x.example/a?companyKey=k&t=1#f for more", "see https://x.example/a?*** for more"),
+            (r#"{"a":"https://x/?signed","b":"what?"}"#, r#"{"a":"https://x/?***","b":"what?"}"#),
+            (r#"{"a":"https:\/\/x\/b?t\u003dk"}"#, r#"{"a":"https:\/\/x\/b?***"}"#),
+            ("GET /reports/1?key=k HTTP/1.1", "GET /reports/1?*** HTTP/1.1"),
+            ("<a href='b?key=k'>b</a>", "<a href='b?***'>b</a>"),
+            ("why? because? yes", "why? because? yes"),
+            ("this/that? no?yes", "this/that? no?yes"),
+        ] {
+            assert_eq!(redactor.clean(said), shown);
+        }
     }
 }

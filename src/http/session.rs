@@ -5,41 +5,50 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use reqwest::header::{AUTHORIZATION, HeaderMap, RETRY_AFTER};
-use reqwest::{Method, Response, StatusCode};
-use url::Url;
+use reqwest::header::{LOCATION, RETRY_AFTER};
+use reqwest::{Response, StatusCode};
 use uuid::Uuid;
 
 use super::body::Body;
+use super::call::{self, Call};
+use super::client::{client, foreign_client};
 use super::departure::Departure;
 use super::error::{Excerpt, HttpError};
+use super::hosts::{Hosts, Vetted};
+use super::in_flight::InFlight;
 use super::outcome::CallOutcome;
+use super::resolver::PublicOnly;
 use super::retry::{Retry, RetryState};
-use crate::quota::{CallKind, Calls, Grant, Ledger, Limit, Request, Reservation, Settlement, Unit, parse_wait};
-use crate::secret::Secret;
+use crate::quota::{CallKind, Calls, Grant, Ledger, Limit, Request, Reservation, Unit, parse_wait};
 
 /// A run that has to wait longer for a quota gives its worker back.
 pub const WORKER_WAIT_MAX: Duration = Duration::from_mins(1);
 /// Enough of an error body to find a wait or a cause in.
-const EXCERPT_BYTES_MAX: usize = 64 << 10;
-/// Request line and headers of both directions, counted against a bandwidth limit.
-const HEADER_BYTES: u64 = 1_000;
-/// A request that left later than this after its grant has its departure moved in the ledger at once.
-const LATE: Duration = Duration::from_millis(10);
+const EXCERPT_BYTES_MAX: u64 = 64 << 10;
+/// The body of a redirect says nothing; a small one is read so that the connection can be used again.
+const REDIRECT_BYTES_MAX: u64 = 16 << 10;
 
-/// One connection's HTTP client and quota ledger, shared by everything that reads it.
+/// One connection's HTTP clients, hosts and quota ledger, shared by everything that reads it.
 #[derive(Debug)]
 pub struct Gate {
     client: reqwest::Client,
+    /// For hosts that the operator has not named.
+    foreign: reqwest::Client,
     ledger: Ledger,
+    hosts: Hosts,
     timeout: Duration,
     retry: Retry,
 }
 
 impl Gate {
     /// `timeout` bounds the wait for an answer's head and every silence in its body.
-    pub fn new(ledger: Ledger, timeout: Duration, retry: Retry) -> Result<Self, HttpError> {
-        Ok(Self { client: super::client()?, ledger, timeout, retry })
+    pub fn new(ledger: Ledger, hosts: Hosts, timeout: Duration, retry: Retry) -> Result<Self, HttpError> {
+        let foreign = foreign_client(PublicOnly::of_this_machine())?;
+        Ok(Self { client: client()?, foreign, ledger, hosts, timeout, retry })
+    }
+
+    pub const fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     pub const fn ledger(&self) -> &Ledger {
@@ -66,22 +75,6 @@ impl Gate {
     }
 }
 
-/// One request to a vendor. Its body may hold credentials, so it does not print.
-pub struct Call {
-    pub kind: CallKind,
-    pub method: Method,
-    pub url: Url,
-    /// Sent as they are; marked sensitive.
-    pub headers: Vec<(&'static str, Secret)>,
-    /// Scheme and credential of the Authorization header.
-    pub authorization: Option<(String, Secret)>,
-    pub json: Option<Vec<u8>>,
-    /// Bytes that request and answer are expected to take.
-    pub bytes_expected: u64,
-    /// Uncompressed bytes of an answer beyond this are not read.
-    pub bytes_max: u64,
-}
-
 /// What one call came to, for metrics.
 #[derive(Debug, Clone)]
 pub struct CallRecord {
@@ -91,6 +84,24 @@ pub struct CallRecord {
     pub waited: Duration,
     pub waited_for: Option<String>,
     pub bytes: u64,
+}
+
+/// What a call that may lead elsewhere came to.
+#[expect(clippy::large_enum_variant, reason = "one per call, and taken apart at once")]
+pub enum Answered<'a> {
+    Body(Body<'a>),
+    /// Where the file is: absolute if it can be read, untrusted, to be judged by [`Hosts`] before anything is sent
+    /// there. Not to be shown or stored, it may be all that is needed to get the file.
+    Redirect(String),
+}
+
+impl std::fmt::Debug for Answered<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Body(_) => "Body",
+            Self::Redirect(_) => "Redirect",
+        })
+    }
 }
 
 /// What one task sends.
@@ -123,6 +134,11 @@ impl Session<'_> {
         &self.gate.ledger
     }
 
+    /// Judges the URLs that the vendor hands out.
+    pub const fn hosts(&self) -> &Hosts {
+        &self.gate.hosts
+    }
+
     /// Calls and bytes since this was last asked.
     pub fn take_traffic(&self) -> (u64, u64) {
         (self.calls.swap(0, Ordering::Relaxed), self.bytes.swap(0, Ordering::Relaxed))
@@ -136,44 +152,72 @@ impl Session<'_> {
     /// Reserves, sends, and answers the body of a success; everything else is an error, quota refusals noted in the
     /// ledger.
     pub async fn send(&self, call: Call) -> Result<Body<'_>, HttpError> {
+        let bytes_max = call.bytes_max;
+        let (response, in_flight) = self.exchange(call).await?;
+        if response.status() == StatusCode::OK {
+            return Ok(Body::new(response, in_flight, self.gate.timeout, bytes_max));
+        }
+        Err(self.refused(response, in_flight).await?)
+    }
+
+    /// The same for a call that may lead elsewhere instead (`vendors/khoros_care.md §3.3`).
+    pub async fn send_or_redirect(&self, call: Call) -> Result<Answered<'_>, HttpError> {
+        let bytes_max = call.bytes_max;
+        let (response, in_flight) = self.exchange(call).await?;
+        self.answered(response, in_flight, bytes_max).await
+    }
+
+    /// Gets a file that a vendor's URL leads to: without credential or any header of the vendor's. The host is not the
+    /// vendor's API, so no quota is reserved, nor blocked by a refusal; calls and bytes are counted all the same.
+    pub async fn fetch(&self, target: &Vetted, bytes_max: u64) -> Result<Answered<'_>, HttpError> {
+        let client = if target.is_trusted() { &self.gate.client } else { &self.gate.foreign };
+        let request = client.get(target.url().clone()).build().map_err(HttpError::transport)?;
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let in_flight = InFlight::new(self, CallKind::Data, None, Duration::ZERO, None);
+        let failed = |error| HttpError::foreign(error, target.place());
+        let (response, in_flight) = in_flight.answer(client, request, self.gate.timeout, failed).await?;
+        self.answered(response, in_flight, bytes_max).await
+    }
+
+    /// Reserves, sends, and waits for the head of the answer.
+    async fn exchange(&self, call: Call) -> Result<(Response, InFlight<'_>), HttpError> {
+        let (kind, expected, sent) = (call.kind, call.bytes_expected, call.body.len());
         let departure = Departure::default();
-        let request = build(&self.gate.client, &call, &departure)?;
+        let request = call::build(&self.gate.client, call, &departure)?;
         let waiting = Instant::now();
-        let (reservation, waited_for) = self.reserve(call.kind, call.bytes_expected).await?;
+        let (reservation, waited_for) = self.reserve(kind, expected).await?;
         let waited = waiting.elapsed();
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let mut in_flight = InFlight {
-            session: self,
-            kind: call.kind,
-            reservation,
-            sent: HEADER_BYTES + call.json.as_ref().map_or(0, |json| json.len() as u64),
-            received: 0,
-            announced: None,
-            expected: call.bytes_expected,
-            watched: call.json.is_some(),
+        let in_flight = InFlight {
+            sent,
+            expected,
+            watched: sent > 0,
             departure,
-            begun: Instant::now(),
-            waited,
-            waited_for,
+            ..InFlight::new(self, kind, Some(reservation), waited, waited_for)
         };
-        let outcome = tokio::time::timeout(self.gate.timeout, in_flight.exchange(request)).await;
-        let response = match outcome {
-            Err(_) => {
-                let read = in_flight.read_of_nothing();
-                in_flight.settle(CallOutcome::Timeout, read).await?;
-                return Err(HttpError::Transport { what: "it timed out", source: None });
-            }
-            Ok(Err(error)) => {
-                let read = in_flight.read_of_nothing();
-                in_flight.settle(CallOutcome::Transport, read).await?;
-                return Err(error);
-            }
-            Ok(Ok(response)) => response,
-        };
+        in_flight.answer(&self.gate.client, request, self.gate.timeout, HttpError::transport).await
+    }
+
+    /// Body or redirect; everything else is an error.
+    async fn answered<'s>(
+        &'s self,
+        response: Response,
+        in_flight: InFlight<'s>,
+        bytes_max: u64,
+    ) -> Result<Answered<'s>, HttpError> {
         if response.status() == StatusCode::OK {
-            return Ok(Body::new(response, in_flight, self.gate.timeout, call.bytes_max));
+            return Ok(Answered::Body(Body::new(response, in_flight, self.gate.timeout, bytes_max)));
         }
-        Err(self.refused(call.kind, response, in_flight).await?)
+        let Some(location) = location(&response) else { return Err(self.refused(response, in_flight).await?) };
+        Body::new(response, in_flight, self.gate.timeout, REDIRECT_BYTES_MAX).excerpt(|_| CallOutcome::Ok).await?;
+        Ok(Answered::Redirect(location))
+    }
+
+    pub(super) fn note(&self, record: CallRecord) {
+        self.bytes.fetch_add(record.bytes, Ordering::Relaxed);
+        if let Ok(mut records) = self.records.lock() {
+            records.push(record);
+        }
     }
 
     async fn reserve(&self, kind: CallKind, bytes: u64) -> Result<(Reservation, Option<String>), HttpError> {
@@ -199,151 +243,34 @@ impl Session<'_> {
     }
 
     /// Turns an answer that is no success into what the caller can do about it.
-    async fn refused(
-        &self,
-        kind: CallKind,
-        response: Response,
-        in_flight: InFlight<'_>,
-    ) -> Result<HttpError, HttpError> {
-        let status = response.status();
+    async fn refused(&self, response: Response, in_flight: InFlight<'_>) -> Result<HttpError, HttpError> {
+        let status = response.status().as_u16();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let reason = status.canonical_reason().unwrap_or_default();
-        let mut body = Body::new(response, in_flight, self.gate.timeout, EXCERPT_BYTES_MAX as u64);
-        let mut excerpt = Vec::new();
-        let whole = loop {
-            match body.chunk().await {
-                Ok(Some(chunk)) => excerpt.extend_from_slice(&chunk),
-                Ok(None) => break true,
-                Err(_) => break false,
-            }
-        };
-        let answer = parse_wait(status.as_u16(), retry_after.as_deref(), reason, &excerpt, Utc::now());
-        let limited = answer.limit(kind, &self.gate.ledger.limits().cloned().collect::<Vec<_>>()).cloned();
-        let outcome = if limited.is_some() { CallOutcome::Quota } else { CallOutcome::of_status(status.as_u16()) };
-        body.end(outcome, if whole { Read::Whole } else { Read::Part }).await?;
-        if let Some(limit) = limited {
-            let until = self.gate.ledger.block(&limit.name, answer.wait()).await?;
-            return Ok(HttpError::LimitHit { status: status.as_u16(), limit: limit.name, until });
+        let reason = response.status().canonical_reason().unwrap_or_default();
+        let (kind, reserved) = (in_flight.kind, in_flight.reservation.is_some());
+        let limits: Vec<Limit> = self.ledger().limits().filter(|_| reserved).cloned().collect();
+        let mut hit = None;
+        let body = Body::new(response, in_flight, self.gate.timeout, EXCERPT_BYTES_MAX);
+        let excerpt = body
+            .excerpt(|excerpt| {
+                let answer = parse_wait(status, retry_after.as_deref(), reason, excerpt, Utc::now());
+                hit = answer.limit(kind, &limits).map(|limit| (limit.name.clone(), answer.wait()));
+                if hit.is_some() { CallOutcome::Quota } else { CallOutcome::of_status(status) }
+            })
+            .await?;
+        if let Some((limit, wait)) = hit {
+            let until = self.ledger().block(&limit, wait).await?;
+            return Ok(HttpError::LimitHit { status, limit, until });
         }
-        let excerpt = Excerpt::new(String::from_utf8_lossy(&excerpt).into_owned());
-        Ok(HttpError::Status { status: status.as_u16(), excerpt })
+        Ok(HttpError::Status { status, excerpt: Excerpt::new(&excerpt) })
     }
 }
 
-/// How much of an answer was read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Read {
-    Whole,
-    Part,
-}
-
-/// A call that was granted and has not ended.
-#[derive(Debug)]
-pub(super) struct InFlight<'s> {
-    session: &'s Session<'s>,
-    kind: CallKind,
-    reservation: Reservation,
-    sent: u64,
-    pub(super) received: u64,
-    /// What the head of the answer says about the length of its body.
-    pub(super) announced: Option<u64>,
-    expected: u64,
-    /// Whether the departure is seen: only that of a body is.
-    watched: bool,
-    departure: Departure,
-    begun: Instant,
-    waited: Duration,
-    waited_for: Option<String>,
-}
-
-impl InFlight<'_> {
-    /// Sends the request and waits for the head of the answer; tells the ledger if the request left late.
-    async fn exchange(&mut self, request: reqwest::Request) -> Result<Response, HttpError> {
-        let answer = self.session.gate.client.execute(request);
-        tokio::pin!(answer);
-        if !self.watched {
-            return answer.await.map_err(HttpError::transport);
-        }
-        let ledger = &self.session.gate.ledger;
-        let renewal = self.reservation.renewal();
-        loop {
-            tokio::select! {
-                biased;
-                outcome = &mut answer => return outcome.map_err(HttpError::transport),
-                () = self.departure.left() => break,
-                // The connection is not open yet. Without a word the next call would be granted before this one leaves.
-                () = tokio::time::sleep(renewal) => {
-                    let offset = self.reservation.age() + 2 * renewal;
-                    self.reservation.departed(ledger, offset).await?;
-                }
-            }
-        }
-        let offset = self.departure_offset();
-        if offset > LATE {
-            // The answer is not read meanwhile, but it is on its way; the ledger takes a moment.
-            self.reservation.departed(ledger, offset).await?;
-        }
-        answer.await.map_err(HttpError::transport)
+/// Where a redirect leads, as an absolute URL if it can be read at all.
+fn location(response: &Response) -> Option<String> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
     }
-
-    /// Without an answer: a request that never left the machine took no bytes, any other may have cost all of them.
-    fn read_of_nothing(&self) -> Read {
-        if self.watched && self.departure.at().is_none() { Read::Whole } else { Read::Part }
-    }
-
-    /// How long after the grant the request left; until now when it is not known.
-    fn departure_offset(&self) -> Duration {
-        let age = self.reservation.age();
-        self.departure.at().map_or(age, |at| age.saturating_sub(at.elapsed()))
-    }
-
-    /// Replaces the estimate by what the call cost; answers the bytes. What was on its way when we stopped reading was
-    /// sent all the same.
-    pub(super) async fn settle(self, outcome: CallOutcome, read: Read) -> Result<u64, HttpError> {
-        let exact = self.sent + self.received + HEADER_BYTES;
-        let bytes = match read {
-            Read::Whole => exact,
-            Read::Part => {
-                let announced = self.sent + self.announced.unwrap_or(0) + HEADER_BYTES;
-                exact.max(announced).max(self.expected)
-            }
-        };
-        let settlement = Settlement { bytes, sent_at_offset: Some(self.departure_offset()) };
-        self.session.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if let Ok(mut records) = self.session.records.lock() {
-            records.push(CallRecord {
-                kind: self.kind,
-                outcome,
-                took: self.begun.elapsed(),
-                waited: self.waited,
-                waited_for: self.waited_for,
-                bytes,
-            });
-        }
-        self.reservation.settle(&self.session.gate.ledger, settlement).await?;
-        Ok(bytes)
-    }
-}
-
-fn build(client: &reqwest::Client, call: &Call, departure: &Departure) -> Result<reqwest::Request, HttpError> {
-    let unfit = |what: &str| HttpError::Request(format!("{what} holds characters that a header cannot carry"));
-    let mut headers = HeaderMap::new();
-    if let Some((scheme, credential)) = &call.authorization {
-        let mut value: reqwest::header::HeaderValue =
-            format!("{scheme} {}", credential.expose()).parse().map_err(|_| unfit("the credential"))?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
-    }
-    for (name, secret) in &call.headers {
-        let mut value: reqwest::header::HeaderValue = secret.expose().parse().map_err(|_| unfit(name))?;
-        value.set_sensitive(true);
-        headers.insert(*name, value);
-    }
-    let mut request = client.request(call.method.clone(), call.url.clone()).headers(headers);
-    if let Some(json) = &call.json {
-        request = request
-            .header(reqwest::header::CONTENT_TYPE, "application/json")
-            .body(reqwest::Body::wrap(departure.watch(json.clone())));
-    }
-    request.build().map_err(HttpError::transport)
+    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+    Some(response.url().join(location).map_or_else(|_| location.to_owned(), String::from))
 }

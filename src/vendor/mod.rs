@@ -13,6 +13,7 @@ pub mod lynn;
 pub mod lynn_outbound;
 
 use chrono::{DateTime, Utc};
+use url::Url;
 
 pub use error::StepError;
 
@@ -97,6 +98,13 @@ impl Settings {
         }
     }
 
+    /// Base URLs beside the connection's that bear its credential too.
+    pub fn own_bases(&self) -> Vec<&Url> {
+        match self {
+            Self::LynnReporting(_) => Vec::new(),
+        }
+    }
+
     /// Everything that must never be printed.
     pub fn secrets(&self) -> Vec<Secret> {
         match self {
@@ -166,7 +174,7 @@ pub enum Source {
 }
 
 impl Source {
-    pub fn new(base_url: &url::Url, settings: &Settings) -> Self {
+    pub fn new(base_url: &Url, settings: &Settings) -> Self {
         let redactor = Redactor::new(settings.secrets());
         let base_url = base_url.clone();
         match settings {

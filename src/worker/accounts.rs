@@ -34,7 +34,7 @@ impl Account {
     pub async fn open(pool: &PgPool, connection: &Connection) -> Result<Self, AccountError> {
         let key = LedgerKey::derive(pool, &connection.base_url, &connection.settings.credential()).await?;
         let ledger = Ledger::open(pool.clone(), &key, &connection.name, connection.limits.clone()).await?;
-        let gate = Gate::new(ledger, connection.request_timeout, connection.retry.clone())?;
+        let gate = Gate::new(ledger, connection.hosts(), connection.request_timeout, connection.retry.clone())?;
         let source = Source::new(&connection.base_url, &connection.settings);
         Ok(Self { gate, source })
     }

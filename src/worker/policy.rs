@@ -92,7 +92,8 @@ fn decide_step(error: &StepError, attempts: i32, now: DateTime<Utc>) -> Decision
             | HttpError::Transport { .. }
             | HttpError::Status { .. }
             | HttpError::TooLarge { .. }
-            | HttpError::Request(_),
+            | HttpError::Request(_)
+            | HttpError::Host { .. },
         )
         | StepError::Unreadable(_)
         | StepError::Missing(_)
@@ -167,6 +168,7 @@ fn hint_step(error: &StepError) -> &'static str {
             HttpError::TooLarge { .. } => "make the `slice` shorter",
             HttpError::Ledger(_) => "look at the database's log",
             HttpError::Request(_) => "correct the connection's settings",
+            HttpError::Host { .. } => "if you trust that host, add it under the connection's `allowed_hosts`",
         },
         StepError::Unreadable(_) | StepError::Missing(_) => {
             "the vendor sent something else than a report: try again later, then ask the vendor"

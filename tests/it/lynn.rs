@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use tidegate::catalogue::{self, Stream};
 use tidegate::decode::{DecodeError, Sink};
-use tidegate::http::{Gate, Retry};
+use tidegate::http::{Gate, Hosts, Retry};
 use tidegate::quota::{Calls, Ledger, LedgerKey, Limit, Unit};
 use tidegate::simulator::lynn::{Account, Volume};
 use tidegate::simulator::{self, Control, Options, Simulator};
@@ -65,7 +65,7 @@ impl World {
         let (initial, max) = (Duration::from_millis(1), Duration::from_millis(20));
         let retry = Retry { attempts_max: self.attempts_max, initial, max };
         Process {
-            gate: Gate::new(ledger, self.timeout, retry).unwrap(),
+            gate: Gate::new(ledger, Hosts::new(&self.base_url, &[], &[]), self.timeout, retry).unwrap(),
             source: Source::new(&self.base_url, &settings),
         }
     }

@@ -7,6 +7,7 @@ mod daemon;
 mod demo;
 mod embedded;
 mod harness;
+mod http;
 mod kill;
 mod load;
 mod lynn;

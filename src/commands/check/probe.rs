@@ -151,7 +151,7 @@ async fn send_login(pool: &PgPool, connection: &Connection) -> Result<(), StepEr
         Ledger::open(pool.clone(), &key, &connection.name, connection.limits.clone()).await.map_err(HttpError::from)?;
     // Once: what fails now is what the operator wants to see, and every try costs quota.
     let retry = Retry { attempts_max: 1, ..connection.retry.clone() };
-    let gate = Gate::new(ledger, connection.request_timeout.min(ANSWER_MAX), retry)?;
+    let gate = Gate::new(ledger, connection.hosts(), connection.request_timeout.min(ANSWER_MAX), retry)?;
     let session = gate.session(PRIORITY, Utc::now());
     Source::new(&connection.base_url, &connection.settings).log_in(&session).await
 }

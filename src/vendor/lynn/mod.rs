@@ -20,7 +20,7 @@ use self::token::Tokens;
 use self::wire::Answer;
 use super::{Expected, Outcome, Records, StepError, StepRequest, Window};
 use crate::decode::json::Splitter;
-use crate::http::{Call, CallOutcome, HttpError, Redactor, Session};
+use crate::http::{Call, CallOutcome, HttpError, Payload, Redactor, Session};
 use crate::quota::CallKind;
 use crate::secret::Secret;
 
@@ -183,7 +183,7 @@ impl Lynn {
             url: self.settings.execute_report_url(&self.base_url, &request.stream.vendor_id)?,
             headers: self.settings.subscription_header(),
             authorization: Some((self.settings.authorization_scheme.clone(), token.clone())),
-            json: Some(wire::request_body(query, cursor.last_document.as_deref())?),
+            body: Payload::Json(wire::request_body(query, cursor.last_document.as_deref())?),
             bytes_expected: request.expected.page_bytes.unwrap_or(PAGE_BYTES_GUESS),
             bytes_max: PAGE_BYTES_MAX,
         })

@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::Utc;
-use reqwest::Method;
 use serde_json::Value;
 use tokio::sync::Mutex;
 use url::Url;
 
 use super::super::StepError;
 use super::settings::Settings;
-use crate::http::{Call, HttpError, Session};
+use crate::http::{Call, HttpError, Payload, Session};
 use crate::quota::CallKind;
 use crate::secret::Secret;
 
@@ -100,13 +99,10 @@ async fn mint(session: &Session<'_>, base_url: &Url, settings: &Settings) -> Res
         });
         let call = Call {
             kind: CallKind::Login,
-            method: Method::POST,
-            url: settings.create_token_url(base_url)?,
             headers: settings.subscription_header(),
-            authorization: None,
-            json: Some(body.to_string().into_bytes()),
             bytes_expected: 4_000,
             bytes_max: ANSWER_BYTES_MAX as u64,
+            ..Call::post(settings.create_token_url(base_url)?, Payload::Json(body.to_string().into_bytes()))
         };
         let outcome = match session.send(call).await {
             Ok(body) => body.small().await,

@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use reqwest::Method;
-use tidegate::http::{Call, HttpError};
-use tidegate::quota::CallKind;
+use tidegate::http::{Call, HttpError, Payload};
 use tidegate::vendor::StepError;
 use wiremock::matchers::{body_string_contains, method, path_regex};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
@@ -164,16 +162,8 @@ async fn p6_a_gzip_bomb_is_bounded_wherever_it_stands() {
     // Blanks between values are no record: there the answer as a whole is bounded.
     let blanks = packed(200, bomb("{", b' ', 64));
     Mock::given(path_regex("/blanks")).respond_with(blanks).mount(&server).await;
-    let call = Call {
-        kind: CallKind::Data,
-        method: Method::POST,
-        url: format!("{}/blanks", server.uri()).parse().unwrap(),
-        headers: Vec::new(),
-        authorization: None,
-        json: Some(b"{}".to_vec()),
-        bytes_expected: 1_000,
-        bytes_max: 1 << 20,
-    };
+    let url = format!("{}/blanks", server.uri()).parse().unwrap();
+    let call = Call { bytes_max: 1 << 20, ..Call::post(url, Payload::Json(b"{}".to_vec())) };
     let error = session.send(call).await.unwrap().small().await.unwrap_err();
     assert!(matches!(error, HttpError::TooLarge { max: 1_048_576 }), "{error:?}");
     let (_, bytes) = session.take_traffic();

@@ -1,0 +1,66 @@
+//! Requests as vendors document them.
+
+use tidegate::http::{HttpError, basic};
+use wiremock::matchers::any;
+use wiremock::{Mock, MockServer, Request, ResponseTemplate};
+
+use super::*;
+
+/// What a vendor gets to see of a call.
+async fn seen(call: impl FnOnce(Url) -> Call) -> Request {
+    let server = MockServer::start().await;
+    Mock::given(any()).respond_with(ResponseTemplate::new(200)).mount(&server).await;
+    let connection = Connection::to(&server.uri()).await;
+    let gate = connection.gate().await;
+    session(&gate).send(call(url(&server.uri()))).await.unwrap().small().await.unwrap();
+    server.received_requests().await.unwrap().remove(0)
+}
+
+#[tokio::test]
+async fn a_form_is_posted_with_its_type_length_and_headers() {
+    let request = seen(|url| Call {
+        headers: vec![("Auth-Api-Token", "t-1".into())],
+        authorization: Some(("Basic".to_owned(), basic("user", &Secret::new("pass")))),
+        ..Call::post(url, Payload::Form(b"startTime=1&reportMetrics=a%20b".to_vec()))
+    })
+    .await;
+    assert_eq!(request.method.as_str(), "POST");
+    assert_eq!(request.body, b"startTime=1&reportMetrics=a%20b");
+    assert_eq!(request.headers["content-type"], "application/x-www-form-urlencoded");
+    assert_eq!(request.headers["content-length"], "31");
+    assert_eq!(request.headers["auth-api-token"], "t-1");
+    assert_eq!(request.headers["authorization"], "Basic dXNlcjpwYXNz");
+}
+
+#[tokio::test]
+async fn a_vendors_own_content_type_replaces_ours() {
+    let request = seen(|url| Call {
+        headers: vec![("Content-Type", "application/json;charset=UTF-8".into())],
+        ..Call::post(url, Payload::Json(b"{}".to_vec()))
+    })
+    .await;
+    let types: Vec<_> = request.headers.get_all("content-type").iter().collect();
+    assert_eq!(types, ["application/json;charset=UTF-8"]);
+}
+
+#[tokio::test]
+async fn an_empty_post_says_that_it_is_empty_and_a_get_says_nothing() {
+    let request = seen(|url| Call::post(url, Payload::None)).await;
+    assert_eq!(request.headers["content-length"], "0");
+    assert!(!request.headers.contains_key("content-type") && !request.headers.contains_key("transfer-encoding"));
+    let request = seen(Call::get).await;
+    assert_eq!(request.method.as_str(), "GET");
+    for absent in ["content-length", "content-type", "transfer-encoding", "authorization", "cookie", "referer"] {
+        assert!(!request.headers.contains_key(absent), "{absent}");
+    }
+}
+
+#[tokio::test]
+async fn a_header_that_cannot_be_sent_is_named_and_not_shown() {
+    let connection = Connection::to("http://127.0.0.1:1").await;
+    let gate = connection.gate().await;
+    let call = Call { headers: vec![("X-Token", "sec\nret".into())], ..Call::get(url("http://127.0.0.1:1")) };
+    let error = session(&gate).send(call).await.unwrap_err();
+    assert!(matches!(&error, HttpError::Request(what) if what.contains("X-Token")), "{error:?}");
+    assert!(!format!("{error:?}").contains("ret\""), "{error:?}");
+}

@@ -1,0 +1,228 @@
+//! Files from elsewhere: without credential, and whatever arrives is bounded.
+
+use std::io::Write as _;
+use std::net::ToSocketAddrs as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tidegate::http::{Answered, Body, CallOutcome, HttpError};
+use wiremock::matchers::any;
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use super::*;
+
+/// Nobody listens there; a fetch must not go there either.
+const VENDOR: &str = "http://127.0.0.1:1/api";
+
+/// A connection that may fetch from `storage`.
+async fn beside(storage: &str) -> Connection {
+    let mut connection = Connection::to(VENDOR).await;
+    connection.allowed = vec![host_of(storage)];
+    connection
+}
+
+async fn storage(answer: ResponseTemplate) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(any()).respond_with(answer).mount(&server).await;
+    server
+}
+
+async fn fetch<'s>(session: &'s Session<'_>, target: &str, bytes_max: u64) -> Result<Answered<'s>, HttpError> {
+    session.fetch(&session.hosts().foreign(target)?, bytes_max).await
+}
+
+async fn body<'s>(session: &'s Session<'_>, target: &str, bytes_max: u64) -> Result<Body<'s>, HttpError> {
+    match fetch(session, target, bytes_max).await? {
+        Answered::Body(body) => Ok(body),
+        Answered::Redirect(_) => panic!("led elsewhere"),
+    }
+}
+
+fn outcomes(session: &Session<'_>) -> Vec<CallOutcome> {
+    session.take_records().into_iter().map(|call| call.outcome).collect()
+}
+
+#[tokio::test]
+async fn p7_a_fetch_bears_nothing_of_the_connection() {
+    let storage = storage(ResponseTemplate::new(200).insert_header("set-cookie", "s=1").set_body_string("x")).await;
+    let connection = beside(&storage.uri()).await;
+    let gate = connection.gate().await;
+    let session = session(&gate);
+    for _ in 0..2 {
+        let file = body(&session, &format!("{}/f?sig=a%2Bb#part", storage.uri()), 9).await.unwrap();
+        assert_eq!(file.small().await.unwrap(), b"x");
+    }
+    for request in storage.received_requests().await.unwrap() {
+        let mut names: Vec<_> = request.headers.keys().map(ToString::to_string).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["accept", "accept-encoding", "host", "user-agent"]);
+        assert_eq!(request.url.query(), Some("sig=a%2Bb"));
+    }
+}
+
+#[tokio::test]
+async fn a_fetch_waits_for_no_quota_and_is_counted_as_traffic() {
+    let storage = storage(ResponseTemplate::new(200).set_body_bytes(vec![b'x'; 5_000])).await;
+    let mut connection = beside(&storage.uri()).await;
+    connection.per = Duration::from_hours(1);
+    let gate = connection.gate().await;
+    let session = session(&gate);
+    for _ in 0..3 {
+        body(&session, &storage.uri(), 9_000).await.unwrap().small().await.unwrap();
+    }
+    let (calls, bytes) = session.take_traffic();
+    assert!(calls == 3 && (15_000..25_000).contains(&bytes), "{calls} {bytes}");
+    assert_eq!(outcomes(&session), [CallOutcome::Ok; 3]);
+    assert_eq!(gate.ledger().usage().await.unwrap()[0].used, 0);
+}
+
+#[tokio::test]
+async fn p7_each_hop_of_a_redirect_is_judged_anew() {
+    for (location, leads_on) in [
+        ("https://bucket.example/f?sig=1", true),
+        ("/f", true),
+        ("http://169.254.169.254/latest/meta-data", false),
+        ("http://[::ffff:127.0.0.1]:1/", false),
+        ("http://localhost/", false),
+        ("ftp://bucket.example/f", false),
+        ("http://user@bucket.example/f", false),
+        ("https://[/", false),
+    ] {
+        let storage = storage(ResponseTemplate::new(302).insert_header("location", location)).await;
+        let connection = beside(&storage.uri()).await;
+        let gate = connection.gate().await;
+        let session = session(&gate);
+        let Answered::Redirect(next) = fetch(&session, &storage.uri(), 9).await.unwrap() else { panic!() };
+        assert_eq!(session.hosts().foreign(&next).is_ok(), leads_on, "{location}");
+        assert_eq!(storage.received_requests().await.unwrap().len(), 1, "nothing is followed unasked");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_by_the_storage_passes_or_not_and_blocks_no_limit() {
+    for (status, passes, outcome) in [
+        (403, false, CallOutcome::Refused),
+        (404, false, CallOutcome::Refused),
+        (206, false, CallOutcome::Refused),
+        (429, true, CallOutcome::Refused),
+        (500, true, CallOutcome::ServerError),
+        (503, true, CallOutcome::ServerError),
+    ] {
+        let answer = ResponseTemplate::new(status).set_body_string("<Code>SlowDown, quota of calls</Code>");
+        let storage = storage(answer.insert_header("retry-after", "3600")).await;
+        let connection = beside(&storage.uri()).await;
+        let gate = connection.gate().await;
+        let session = session(&gate);
+        let error = fetch(&session, &storage.uri(), 9).await.unwrap_err();
+        assert_eq!(error.is_transient(), passes, "{status}");
+        let HttpError::Status { status: said, excerpt } = error else { panic!("{error:?}") };
+        assert!(said == status && excerpt.mentions("slowdown"));
+        assert_eq!((blocked(&gate).await, outcomes(&session)), (None, vec![outcome]));
+    }
+}
+
+/// Where names can be made up, beside the client, this is proved for any name.
+#[tokio::test]
+async fn p7_a_name_of_this_machine_is_refused_when_it_is_looked_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let leads_home = |name: &&str| {
+        let addresses = (*name, port).to_socket_addrs().map(|found| found.map(|found| found.ip()).collect::<Vec<_>>());
+        addresses.is_ok_and(|found| !found.is_empty() && found.iter().all(std::net::IpAddr::is_loopback))
+    };
+    let names = [own.as_str(), "ip6-localhost", "ip6-loopback"];
+    let Some(name) = names.into_iter().filter(|name| *name != "localhost").find(leads_home) else { return };
+    let mut connection = Connection::to(VENDOR).await;
+    let target = format!("http://{name}:{port}/secret?secret");
+    let gate = connection.gate().await;
+    let session = session(&gate);
+    let error = fetch(&session, &target, 9).await.unwrap_err();
+    let told = format!("the vendor handed out a URL to `{name}:{port}`: its address is private, local or reserved");
+    assert_eq!(error.to_string(), told);
+    assert!(!format!("{error:?}").contains("secret"));
+    assert_eq!(outcomes(&session), [CallOutcome::Transport]);
+    assert!(tokio::time::timeout(SECOND / 10, listener.accept()).await.is_err(), "nobody has knocked");
+    // Named by the operator, it is connected to, whatever comes of that.
+    connection.allowed = vec![format!("{name}:{port}")];
+    connection.timeout = SECOND / 2;
+    let error = fetch(&self::session(&connection.gate().await), &target, 9).await.unwrap_err();
+    assert!(matches!(error, HttpError::Transport { .. }), "{error:?}");
+}
+
+fn gzip(filling: u8, megabytes: usize) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    let block = vec![filling; 1 << 20];
+    for _ in 0..megabytes {
+        encoder.write_all(&block).unwrap();
+    }
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
+async fn p6_a_compressed_file_is_unpacked_and_a_bomb_is_bounded() {
+    for (megabytes, fits) in [(1, true), (256, false)] {
+        let packed = ResponseTemplate::new(200).insert_header("content-encoding", "gzip");
+        let storage = storage(packed.set_body_bytes(gzip(b'x', megabytes))).await;
+        let connection = beside(&storage.uri()).await;
+        let gate = connection.gate().await;
+        let session = session(&gate);
+        let outcome = body(&session, &storage.uri(), 2 << 20).await.unwrap().small().await;
+        if fits {
+            assert_eq!(outcome.unwrap(), vec![b'x'; 1 << 20]);
+        } else {
+            let error = outcome.unwrap_err();
+            assert!(matches!(error, HttpError::TooLarge { max: 2_097_152 }), "{error:?}");
+            assert_eq!(outcomes(&session), [CallOutcome::Unreadable]);
+            let (_, bytes) = session.take_traffic();
+            assert!(bytes < 4 << 20, "{bytes}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cut_file_is_no_file() {
+    let whole = gzip(b'x', 1);
+    let cut = &whole[..whole.len() / 2];
+    let packed = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", cut.len());
+    for pieces in [
+        vec![b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbegin".to_vec()],
+        vec![b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegin\r\n".to_vec()],
+        vec![packed.into_bytes(), cut.to_vec()],
+    ] {
+        let address = saying(pieces, Duration::ZERO).await;
+        let connection = beside(&format!("http://{address}")).await;
+        let gate = connection.gate().await;
+        let session = session(&gate);
+        let error = body(&session, &format!("http://{address}/"), 9 << 20).await.unwrap().small().await.unwrap_err();
+        assert!(matches!(error, HttpError::Transport { .. }) && error.is_transient(), "{error:?}");
+        assert_eq!(outcomes(&session), [CallOutcome::Transport]);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_trickles_or_falls_silent_is_given_up() {
+    let head = || b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n".to_vec();
+    let trickle = [vec![head()], vec![b"x".to_vec(); 1_000]].concat();
+    for (pieces, pause) in [(trickle, SECOND / 20), (vec![head(), vec![b'x'; 1_000]], 60 * SECOND)] {
+        let address = saying(pieces, pause).await;
+        let mut connection = beside(&format!("http://{address}")).await;
+        connection.timeout = SECOND;
+        let gate = connection.gate().await;
+        let session = session(&gate);
+        let error = body(&session, &format!("http://{address}/"), 9_000).await.unwrap().small().await.unwrap_err();
+        assert!(matches!(error, HttpError::Transport { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_storage_that_says_nothing_is_given_up() {
+    let address = saying(vec![Vec::new(), Vec::new()], 60 * SECOND).await;
+    let mut connection = beside(&format!("http://{address}")).await;
+    connection.timeout = SECOND / 2;
+    let gate = connection.gate().await;
+    let session = session(&gate);
+    let error = fetch(&session, &format!("http://{address}/"), 9).await.unwrap_err();
+    assert!(matches!(error, HttpError::Transport { what: "it timed out", .. }), "{error:?}");
+    assert_eq!(outcomes(&session), [CallOutcome::Timeout]);
+}

@@ -1,0 +1,109 @@
+//! The way out over real HTTP and a real ledger: what is sent where, what an answer may do, and when a call counts.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tidegate::http::{Call, Gate, Hosts, Payload, Retry, Session};
+use tidegate::quota::{CallKind, Calls, Ledger, LedgerKey, Limit, Unit};
+use tidegate::secret::Secret;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use url::Url;
+
+use crate::support::TestDatabase;
+
+mod calls;
+mod departure;
+mod fetch;
+mod redirect;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A connection: its vendor's address, and what it may use.
+struct Connection {
+    database: TestDatabase,
+    base_url: Url,
+    allowed: Vec<String>,
+    per: Duration,
+    timeout: Duration,
+}
+
+impl Connection {
+    async fn to(base_url: &str) -> Self {
+        Self {
+            database: TestDatabase::create().await,
+            base_url: url(base_url),
+            allowed: Vec::new(),
+            per: SECOND / 100,
+            timeout: 20 * SECOND,
+        }
+    }
+
+    /// The connection as a process has it. One call per `per` is allowed.
+    async fn gate(&self) -> Gate {
+        let pool = self.database.another_pool(4);
+        let key = LedgerKey::derive(&pool, &self.base_url, &["secret"]).await.unwrap();
+        let (name, calls) = ("requests".to_owned(), Calls::Every);
+        let limits = vec![Limit { name, calls, unit: Unit::Calls, amount: 1, per: self.per }];
+        let ledger = Ledger::open(pool, &key, "acme", limits).await.unwrap();
+        let retry = Retry { attempts_max: 1, initial: SECOND, max: SECOND };
+        Gate::new(ledger, Hosts::new(&self.base_url, &[], &self.allowed), self.timeout, retry).unwrap()
+    }
+}
+
+fn url(text: &str) -> Url {
+    text.parse().unwrap()
+}
+
+fn host_of(server: &str) -> String {
+    server.strip_prefix("http://").unwrap().to_owned()
+}
+
+fn session(gate: &Gate) -> Session<'_> {
+    gate.session(0, Utc::now())
+}
+
+/// A GET with the connection's credential.
+fn authorised(text: &str) -> Call {
+    Call { authorization: Some(("Basic".to_owned(), "dTpw".into())), ..Call::get(url(text)) }
+}
+
+async fn blocked(gate: &Gate) -> Option<DateTime<Utc>> {
+    gate.ledger().usage().await.unwrap()[0].blocked_until
+}
+
+/// A server that says the same to every connection, piece by piece with a pause before each but the first, and hangs up.
+async fn saying(pieces: Vec<Vec<u8>>, pause: Duration) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let pieces = pieces.clone();
+            tokio::spawn(async move {
+                read_head(&mut stream).await;
+                for (number, piece) in pieces.iter().enumerate() {
+                    if number > 0 {
+                        tokio::time::sleep(pause).await;
+                    }
+                    if stream.write_all(piece).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Reads a request without a body; what there is of it when the other side hangs up.
+async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8_lossy(&head).into_owned()
+}
