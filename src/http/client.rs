@@ -15,9 +15,19 @@ fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// A client for hosts that the operator named. It follows no redirect, keeps no cookie, asks no proxy and names itself.
+/// A client for hosts that the operator named. It follows no redirect, keeps no cookie and names itself. Calls over TLS go
+/// through `HTTPS_PROXY`, if there is one: it sees the host and nothing else.
 pub fn client() -> Result<reqwest::Client, HttpError> {
-    builder().build().map_err(HttpError::transport)
+    let proxy = ["HTTPS_PROXY", "https_proxy"].iter().find_map(|name| std::env::var(name).ok());
+    through(builder(), proxy.filter(|proxy| !proxy.is_empty()).as_deref())?.build().map_err(HttpError::transport)
+}
+
+fn through(builder: reqwest::ClientBuilder, proxy: Option<&str>) -> Result<reqwest::ClientBuilder, HttpError> {
+    let Some(proxy) = proxy else { return Ok(builder) };
+    // The address of a proxy may hold a password.
+    let proxy = reqwest::Proxy::https(proxy)
+        .map_err(|_| HttpError::Request("HTTPS_PROXY holds no address of a proxy".to_owned()))?;
+    Ok(builder.proxy(proxy.no_proxy(reqwest::NoProxy::from_env())))
 }
 
 /// The same for hosts that a vendor named: it connects to public addresses only.
@@ -42,6 +52,25 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
+
+    #[tokio::test]
+    async fn calls_over_tls_go_through_the_proxy_and_plain_ones_do_not() {
+        let proxy = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", proxy.local_addr().unwrap());
+        let client = through(builder(), Some(&address)).unwrap().build().unwrap();
+        let call = tokio::spawn(client.get("https://vendor.example/").send());
+        let (mut stream, _) = proxy.accept().await.unwrap();
+        let mut head = [0; 27];
+        tokio::io::AsyncReadExt::read_exact(&mut stream, &mut head).await.unwrap();
+        assert_eq!(&head, b"CONNECT vendor.example:443 ");
+        drop(stream);
+        assert!(call.await.unwrap().is_err());
+        let plain = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let call = tokio::spawn(client.get(format!("http://{}/", plain.local_addr().unwrap())).send());
+        plain.accept().await.unwrap();
+        call.abort();
+        assert!(through(builder(), Some("http://[")).is_err());
+    }
 
     #[tokio::test]
     async fn p7_no_byte_is_sent_to_a_name_that_leads_home() {

@@ -5,9 +5,10 @@
 //! ([`Hosts::foreign`], for [`Session::fetch`], which sends no credential and, unless the operator named the host,
 //! connects to public addresses only). A fetch takes no reservation: storage is not the vendor's API.
 //!
-//! **What no client does.** It follows no redirect: each hop is judged by whoever asked. It keeps no cookie. It asks no
-//! proxy, whatever `HTTP_PROXY` and its like say: a proxy would see the credentials of a plain `base_url`, and it would
-//! look up names by itself, where nobody looks at what they lead to.
+//! **What no client does.** It follows no redirect: each hop is judged by whoever asked. It keeps no cookie. It sends
+//! nothing in plain text through a proxy, which would see the credentials; over TLS, calls to hosts that the operator named
+//! go through `HTTPS_PROXY`. Strangers' hosts are never reached through a proxy: it would look up names by itself, where
+//! nobody looks at what they lead to.
 //!
 //! **When a call counts.** From when it left, which is seen of a request with a body only. Any other may leave until its
 //! answer is there, and until then the ledger is told that it has not left yet.

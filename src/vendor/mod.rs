@@ -101,7 +101,8 @@ impl Settings {
     /// Base URLs beside the connection's that bear its credential too.
     pub fn own_bases(&self) -> Vec<&Url> {
         match self {
-            Self::LynnReporting(_) => Vec::new(),
+            Self::LexerActivity(settings) => settings.own_bases(),
+            Self::LynnReporting(_) | Self::LynnOutbound(_) | Self::KhorosCare(_) | Self::JaicpReporter(_) => Vec::new(),
         }
     }
 

@@ -23,6 +23,12 @@ impl Settings {
         vec![self.api_token.clone()]
     }
 
+    /// Base URLs beside the connection's that bear its credential too.
+    #[expect(clippy::unused_self, reason = "its second host is no setting yet")]
+    pub(in crate::vendor) const fn own_bases(&self) -> Vec<&url::Url> {
+        Vec::new()
+    }
+
     /// The documented limits.
     pub const fn limits(&self) -> &'static [LimitSpec] {
         LIMITS
