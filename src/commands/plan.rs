@@ -12,7 +12,7 @@ use crate::config::{Connection, Job, JobStream};
 use crate::quota::{CallKind, Ledger, LedgerKey, Snapshot};
 use crate::schedule;
 use crate::store::cursor;
-use crate::worker::grid::{self, Grid};
+use crate::worker::grid::{self, Due, Grid};
 use crate::worker::scope;
 
 /// What a page is expected to weigh before one was read.
@@ -83,7 +83,11 @@ async fn plan(
     let scope = scope(job, stream, now, i64::MAX, None);
     let known = cursor::slices(conn, &job.connection, name, scope.from).await?;
     let known: HashMap<_, _> = known.into_iter().map(|slice| (slice.window_start, slice)).collect();
-    let due = grid::due(grid, scope, &known);
+    let due = if stream.stream.windowed() {
+        grid::due(grid, scope, &known)
+    } else {
+        vec![Due { window: grid::list_window(), until: now }]
+    };
     let finished = |due: &&grid::Due| known.get(&due.window.start).is_some_and(|slice| slice.read_until.is_some());
 
     let weight = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
@@ -97,7 +101,7 @@ async fn plan(
         stream: name.to_string(),
         slices: due.len(),
         again: due.iter().filter(finished).count(),
-        from: due.first().map(|due| due.window.start),
+        from: due.first().map(|due| due.window.start).filter(|_| stream.stream.windowed()),
         until: due.last().map(|due| due.until),
         calls: due.len() as u64 * pages,
         bytes: due.len() as u64 * slice_bytes,

@@ -83,10 +83,11 @@ impl Layout {
         documented.iter().position(|field| field.path.to_lowercase() == path)
     }
 
-    /// Where a field stands whose column would have one of these names, the first of them that there is.
+    /// Where fields stand whose column would have one of these names, in the names' order.
     pub fn find_named(&self, names: &[String]) -> Vec<usize> {
-        let at = |name: &String| self.fields.iter().position(|field| column_name(&field.path) == *name);
-        names.iter().filter_map(at).collect()
+        let fields: Vec<String> = self.fields.iter().map(|field| column_name(&field.path)).collect();
+        let named = |name| fields.iter().enumerate().filter(move |(_, field)| *field == name).map(|(at, _)| at);
+        names.iter().flat_map(named).collect()
     }
 
     /// Whether the field is documented, and its type not ours to choose.

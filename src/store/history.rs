@@ -155,8 +155,8 @@ pub async fn tasks(executor: impl PgExecutor<'_>, runs: &[i64]) -> Result<Vec<Ta
             run_id, stream, state, waiting_for, waiting_until, slices_planned, slices_done, pages, calls, bytes,
             rows_read, rows_inserted, rows_updated, rows_deleted, rows_unchanged, rows_outside, values_extra,
             records_rejected,
-            case when isfinite(last_window_start) then last_window_start end as last_window_start,
-            case when isfinite(last_window_end) then last_window_end end as last_window_end,
+            case when last_window_start > 'epoch' then last_window_start end as last_window_start,
+            last_window_end,
             attempts, started_at, finished_at, error, hint
         from tidegate.task
         where run_id = any($1)
@@ -246,7 +246,7 @@ pub async fn cursors(executor: impl PgExecutor<'_>) -> Result<Vec<Cursor>, sqlx:
                 count(*) filter (where slice.finished_at is not null) as finished,
                 count(*) filter (where slice.reading_run is not null) as unfinished,
                 coalesce(sum(slice.rows_total), 0)::bigint as rows_total,
-                min(slice.window_start) filter (where isfinite(slice.window_start)) as first_start
+                min(slice.window_start) filter (where slice.window_start > 'epoch') as first_start
             from tidegate.slice
             where slice.connection = stream.connection and slice.stream = stream.stream
         ) as total
@@ -257,14 +257,12 @@ pub async fn cursors(executor: impl PgExecutor<'_>) -> Result<Vec<Cursor>, sqlx:
                 slice.connection = stream.connection
                 and slice.stream = stream.stream
                 and slice.finished_at is not null
-                and isfinite(slice.window_end)
-                and isfinite(slice.read_until)
             order by slice.window_end desc
             limit 1
         ) as newest on true
         left join lateral (
             select
-                case when isfinite(slice.window_start) then slice.window_start end as window_start,
+                case when slice.window_start > 'epoch' then slice.window_start end as window_start,
                 slice.reading_pages
             from tidegate.slice
             where
@@ -335,7 +333,7 @@ pub async fn forgettable(
         r#"
         select
             count(*) as "slices!",
-            min(window_start) filter (where isfinite(window_start)) as first_start
+            min(window_start) filter (where window_start > 'epoch') as first_start
         from tidegate.slice
         where connection = $1 and stream = $2 and ($3::timestamptz is null or window_end > $3)
         "#,
@@ -380,7 +378,7 @@ pub async fn rejects(
             run_id,
             connection,
             stream,
-            case when isfinite(window_start) then window_start end as window_start,
+            case when window_start > 'epoch' then window_start end as window_start,
             rejected_at,
             reason,
             octet_length(record) as "bytes!",

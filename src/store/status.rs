@@ -103,8 +103,8 @@ pub async fn streams(conn: &mut PgConnection) -> Result<Vec<StreamState>, sqlx::
             where slice.connection = stream.connection
               and slice.stream = stream.stream
               and slice.finished_at is not null
-              -- The one slice of a list has no end; its age is that of the last success.
-              and isfinite(slice.window_end) and isfinite(slice.read_until)
+              -- The one slice of a list begins with time; its age is that of the last success.
+              and slice.window_start > 'epoch'
             order by slice.window_end desc
             limit 1
         ) as newest on true

@@ -95,7 +95,7 @@ impl Scope {
     }
 }
 
-/// The one slice of a stream that is read as a whole; it has no end.
+/// The one slice of a stream that is read as a whole. Queries know it by its start, before any real slice's.
 pub fn list_window() -> Window {
     let end = NaiveDate::from_ymd_opt(9999, 12, 31).unwrap_or(NaiveDate::MAX).and_time(NaiveTime::MIN).and_utc();
     Window { start: DateTime::UNIX_EPOCH, end }

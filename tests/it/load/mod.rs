@@ -4,6 +4,7 @@ mod agree;
 mod fence;
 mod grow;
 mod keys;
+mod modes;
 mod plant;
 mod replace;
 mod shared;
