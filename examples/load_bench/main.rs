@@ -1,0 +1,223 @@
+//! How fast Tidegate loads, measured against a floor in the same run: psql, which loads the same rows.
+//!
+//! ```sh
+//! cargo run --release --example load_bench                            # 1,000,000 rows, three times
+//! cargo run --release --example load_bench -- --rows 200000 --repeat 5 --only J
+//! ```
+//!
+//! Three processes beside this one: a Postgres with durable settings, a vendor that serves bytes made beforehand, and the
+//! real binary (`TIDEGATE_BIN`, else the one beside this program's folder). Each workload is loaded four times: into an
+//! empty slice, with nothing changed, with every tenth row changed, with every row changed. The floors are `\copy` into
+//! an unlogged table with `insert … on conflict do update` behind it, and for the first load also `\copy` straight into
+//! the keyed table. Tidegate and floors take turns; what is printed are medians over all repetitions, and the ratios are
+//! medians of the ratios within one repetition. Everything lies in a temporary folder that is deleted at the end.
+
+mod floor;
+mod process;
+mod report;
+mod server;
+mod vendor;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail, ensure};
+use serde::Deserialize;
+
+use floor::{Floor, Floors};
+use process::Ended;
+use report::{Load, Report};
+use server::Server;
+use vendor::{DAY, Revision, Vendor};
+
+const DATABASE: &str = "measured";
+const TABLE: &str = "lynn.bench";
+
+/// What is loaded, one after the other, and what then is to be found.
+const STEPS: [(&str, Revision); 4] = [
+    ("first load", Revision::First),
+    ("nothing changed", Revision::First),
+    ("10 % changed", Revision::Tenth),
+    ("all changed", Revision::All),
+];
+
+struct Options {
+    rows: u64,
+    repeat: u32,
+}
+
+/// What the binary says of a load.
+#[derive(Deserialize)]
+struct Summary {
+    tasks: Vec<Task>,
+}
+
+#[derive(Deserialize)]
+struct Task {
+    rows_read: u64,
+    rows_inserted: u64,
+    rows_updated: u64,
+}
+
+fn main() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [role, rows] = arguments.as_slice()
+        && role == vendor::ROLE
+    {
+        return runtime.block_on(vendor::serve(rows.parse()?));
+    }
+    let options = options(&arguments)?;
+    let report = runtime.block_on(measure(&binary()?, &options))?;
+    println!("{report}");
+    Ok(())
+}
+
+fn options(arguments: &[String]) -> anyhow::Result<Options> {
+    let mut options = Options { rows: 1_000_000, repeat: 3 };
+    let mut rest = arguments.iter();
+    while let Some(name) = rest.next() {
+        let value = rest.next().with_context(|| format!("{name} needs a value"))?;
+        match name.as_str() {
+            "--rows" => options.rows = value.parse()?,
+            "--repeat" => options.repeat = value.parse()?,
+            _ => bail!("unknown option {name}; there are --rows N, --repeat N"),
+        }
+    }
+    Ok(options)
+}
+
+fn binary() -> anyhow::Result<PathBuf> {
+    let path = match std::env::var_os("TIDEGATE_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => std::env::current_exe()?.with_file_name("../tidegate"),
+    };
+    ensure!(path.is_file(), "{} is missing: cargo build --release, or set TIDEGATE_BIN", path.display());
+    Ok(path.canonicalize()?)
+}
+
+/// Where everything happens.
+struct Site {
+    folder: tempfile::TempDir,
+    binary: PathBuf,
+    server: Server,
+    vendor: Vendor,
+    rows: u64,
+}
+
+async fn measure(binary: &Path, options: &Options) -> anyhow::Result<Report> {
+    let folder = tempfile::tempdir()?;
+    let server = Server::start(folder.path()).await?;
+    let vendor = Vendor::start(options.rows)?;
+    let site = Site { folder, binary: binary.to_owned(), server, vendor, rows: options.rows };
+    let mut report = Report::new(options.rows);
+    for number in 0..options.repeat {
+        eprintln!("repetition {} of {}", number + 1, options.repeat);
+        site.repetition(&mut report, number).await?;
+    }
+    Ok(report)
+}
+
+impl Site {
+    /// Every step once, in a database of its own.
+    async fn repetition(&self, report: &mut Report, number: u32) -> anyhow::Result<()> {
+        self.server.execute("postgres", &format!("drop database if exists {DATABASE} with (force)")).await?;
+        self.server.execute("postgres", &format!("create database {DATABASE}")).await?;
+        let config = self.configure()?;
+        let mut migrate = self.tidegate(&config);
+        migrate.arg("migrate");
+        tokio::task::spawn_blocking(|| process::run(migrate)).await??;
+        let mut floors = None;
+        for (step, revision) in STEPS {
+            self.vendor.tell(revision).await?;
+            let load = self.used(self.load(&config, step, revision)).await?;
+            report.add(step, "tidegate", load);
+            let floors = match &mut floors {
+                Some(floors) => floors,
+                none => none.insert(Floors::new(&self.server, DATABASE, TABLE).await?),
+            };
+            let file = self.folder.path().join(format!("{}.txt", revision as u8));
+            // The rows are the same in every repetition, but for who loaded them.
+            if number == 0 && step != "nothing changed" {
+                floors.export(TABLE, "\"timestamp\", record_id", file.clone()).await?;
+            }
+            if step == "first load" {
+                let load = self.used(floors.load(Floor::Plain, &file)).await?;
+                report.add(step, "plain", load);
+            }
+            let load = self.used(floors.load(Floor::Staged, &file)).await?;
+            report.add(step, "staged", load);
+            ensure!(floors.agrees(TABLE).await?, "{step}: psql and tidegate disagree");
+            floors.clear().await?;
+        }
+        Ok(())
+    }
+
+    /// Runs a load on a calm server, and tells what it used.
+    async fn used(&self, load: impl Future<Output = anyhow::Result<Ended>>) -> anyhow::Result<Load> {
+        self.server.execute(DATABASE, "vacuum (analyze)").await?;
+        self.server.execute(DATABASE, "checkpoint").await?;
+        let before = self.server.used().await?;
+        let ended = load.await?;
+        let after = self.server.used().await?;
+        Ok(Load {
+            took: ended.took,
+            client_cpu: ended.cpu,
+            peak_kib: ended.peak_kib,
+            server_cpu: after.cpu.saturating_sub(before.cpu),
+            wal_bytes: after.wal_bytes - before.wal_bytes,
+        })
+    }
+
+    async fn load(&self, config: &Path, step: &str, revision: Revision) -> anyhow::Result<Ended> {
+        let mut command = self.tidegate(config);
+        command.args(["backfill", "bench", "--from", DAY[0], "--to", DAY[1], "--json"]);
+        let ended = tokio::task::spawn_blocking(|| process::run(command)).await??;
+        let summary: Summary = serde_json::from_slice(&ended.output).context("the binary's answer")?;
+        let sum = |of: fn(&Task) -> u64| summary.tasks.iter().map(of).sum::<u64>();
+        let written = match (step, revision) {
+            ("first load", _) | (_, Revision::All) => self.rows,
+            (_, Revision::First) => 0,
+            (_, Revision::Tenth) => self.rows / 10,
+        };
+        let found = (sum(|task| task.rows_read), sum(|task| task.rows_inserted + task.rows_updated));
+        ensure!(found == (self.rows, written), "{step}: read and wrote {found:?}, not {:?}", (self.rows, written));
+        Ok(ended)
+    }
+
+    fn tidegate(&self, config: &Path) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.arg("--config").arg(config).stdin(Stdio::null()).stdout(Stdio::piped());
+        command
+    }
+
+    fn configure(&self) -> anyhow::Result<PathBuf> {
+        let path = self.folder.path().join("tidegate.yaml");
+        let text = format!(
+            "\
+database: {{ url: \"{}\" }}
+log: {{ level: error }}
+connections:
+  bench:
+    vendor: lynn_reporting
+    base_url: {}
+    tenant: 4411
+    access_token: benchmark
+    access_token_secret: benchmark
+    reports: {{ bench: 00000000-0000-0000-0000-000000000000 }}
+    quotas:
+      create_token: {{ limit: 1000, per: 1m }}
+      requests: {{ limit: 100000, per: 10s }}
+      period_calls: {{ limit: 10000000, per: 12h }}
+      period_bandwidth: {{ limit: 1000GB, per: 12h }}
+jobs:
+  bench: {{ connection: bench, streams: [{{ name: bench, key: [recordId] }}], start: {} }}
+",
+            self.server.url(DATABASE),
+            self.vendor.base_url,
+            DAY[0]
+        );
+        std::fs::write(&path, text)?;
+        Ok(path)
+    }
+}
