@@ -10,7 +10,12 @@ use super::layout::Layout;
 #[derive(Debug, Default)]
 pub struct Chunk {
     pub layout: Arc<Layout>,
+    /// Each row's fields in COPY's binary format, one row behind the other: `_row_key`, the layout's fields, `_extra`.
     pub data: Vec<u8>,
+    /// Where each row ends in `data`.
+    pub ends: Vec<u32>,
+    /// The numbers of the rows whose records are `shared`.
+    pub apart: Vec<u32>,
     pub rows: u64,
     pub rejects: Vec<Reject>,
     pub counts: Counts,
@@ -21,9 +26,21 @@ pub struct Chunk {
 }
 
 impl Chunk {
+    /// The rows, each with whether it is one of those in a shared second.
+    pub fn rows(&self) -> impl Iterator<Item = (&[u8], bool)> {
+        let mut apart = self.apart.iter().copied().peekable();
+        let mut start = 0;
+        (0..).zip(&self.ends).map(move |(number, &end)| {
+            let row = &self.data[start..end as usize];
+            start = end as usize;
+            (row, apart.next_if_eq(&number).is_some())
+        })
+    }
+
     /// About what the chunk takes in memory.
     pub fn weight(&self) -> usize {
-        self.data.len() + self.rejects.iter().map(Reject::weight).sum::<usize>()
+        let places = (self.ends.len() + self.apart.len()) * size_of::<u32>();
+        self.data.len() + places + self.rejects.iter().map(Reject::weight).sum::<usize>()
     }
 }
 

@@ -1,17 +1,17 @@
 //! One page's transaction: stage, merge, rejects, cursor, statistics and the fence check become durable together.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _, Transaction};
-use uuid::Uuid;
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 
 use super::LoadError;
 use super::chunk::{Chunk, Counts, Reject, Shared, Twins};
 use super::merge::MergeSql;
-use super::table::{self, Cause, Table};
+use super::table::{Cause, Table};
 use crate::catalogue::{Mode, Stream};
 use crate::store::cursor::{self, Position, Slice};
 use crate::store::run::{self, Claim, Progress};
@@ -19,8 +19,8 @@ use crate::store::run::{self, Claim, Progress};
 /// Refused records wait in memory up to this.
 const REJECTS_BYTES_MAX: usize = 1 << 20;
 
-/// A connection's write buffer grows to what is sent at once, and stays that large.
-const COPY_PART_BYTES: usize = 32 << 10;
+/// Rows wait in memory up to this before they are sent, as long as they arrive while they are sent.
+const WAITING_BYTES_MAX: usize = 2 << 20;
 
 /// What stays the same for all pages of a task.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub struct Loader<'a> {
     pub latest_wins: bool,
     /// As of the last change that is durable.
     pub table: Table,
+    /// Whether the rows of a slice that has none go straight into place: until there was one whose key was taken.
+    pub straight: bool,
 }
 
 /// The slice that is being read, as of the last committed page.
@@ -61,20 +63,40 @@ pub struct PageLoad<'l, 'a> {
     pub(super) loader: &'l mut Loader<'a>,
     pub(super) transaction: Transaction<'static, Postgres>,
     /// As this transaction sees it, with columns of its own that are not durable yet.
-    table: Table,
+    pub(super) table: Table,
+    /// Whether the table keeps its shape until the end of the transaction.
+    pub(super) pinned: bool,
     pub(super) sql: MergeSql,
-    progress: Progress,
+    pub(super) progress: Progress,
     rejects: Vec<Reject>,
     rejects_cleared: bool,
+    /// Chunks that are sent together, and not before they must: rows in place hold the table.
+    pub(super) waiting: Vec<Chunk>,
+    waiting_bytes: usize,
+    /// Rows of the batch under way that are in the staging table.
+    pub(super) rows_staged: i32,
+    /// Rows of the batch under way that went straight into place.
+    pub(super) rows_placed: i64,
+    /// A savepoint is open behind which rows went straight into place.
+    pub(super) savepoint: bool,
+    /// What `_loaded_at` will be.
+    pub(super) began_at: Option<DateTime<Utc>>,
     /// The batch that is staged, complete, and not merged yet.
-    staged: Option<Batch>,
+    pub(super) staged: Option<Batch>,
     shared: Vec<Shared>,
     pub(super) batches_merged: u32,
     /// Rows that the slice has by this page.
-    rows: i64,
+    pub(super) rows: i64,
     /// Entries that this page made in `tidegate.seen_row`.
     pub(super) seen: i64,
     astray: u64,
+}
+
+/// Where a transaction of several pages can go back to.
+#[derive(Debug)]
+pub struct Mark {
+    progress: Progress,
+    table: Table,
 }
 
 /// What is known of the records of a batch beside their rows.
@@ -165,9 +187,16 @@ impl<'a> Loader<'a> {
             loader: self,
             transaction,
             sql,
-            progress: Progress { pages: 1, ..Progress::default() },
+            pinned: false,
+            progress: Progress::default(),
             rejects: Vec::new(),
             rejects_cleared: false,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            rows_staged: 0,
+            rows_placed: 0,
+            savepoint: false,
+            began_at: None,
             staged: None,
             shared: Vec::new(),
             batches_merged: 0,
@@ -178,7 +207,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Gives every field of the chunk a column, in a transaction of its own.
-    async fn grow(&mut self, chunk: &Chunk) -> Result<(), LoadError> {
+    pub(super) async fn grow(&mut self, chunk: &Chunk) -> Result<(), LoadError> {
         let mut connection = self.pool.acquire().await?;
         let cause = Cause { run: self.claim.id, connection: &self.claim.connection };
         self.table.grow(&mut connection, self.stream, &chunk.layout, cause).await
@@ -186,7 +215,7 @@ impl<'a> Loader<'a> {
 }
 
 impl PageLoad<'_, '_> {
-    /// Stages a chunk's rows; a batch that was complete before is merged first.
+    /// Takes a chunk's rows; a batch that was complete before is merged first.
     pub async fn copy(&mut self, mut chunk: Chunk, reading: &Reading) -> Result<(), LoadError> {
         // Before the merge: as long as nothing is merged, the table is free.
         if !self.table.holds(&chunk.layout) {
@@ -194,7 +223,7 @@ impl PageLoad<'_, '_> {
         }
         if self.staged.is_some() {
             self.merge(reading, false).await?;
-            execute(&mut self.transaction, self.sql.clear_stage.clone()).await?;
+            self.clear_stage().await?;
         }
         self.count(chunk.counts);
         self.shared.append(&mut chunk.shared);
@@ -202,43 +231,53 @@ impl PageLoad<'_, '_> {
         if self.rejects.iter().map(Reject::weight).sum::<usize>() > REJECTS_BYTES_MAX {
             self.store_rejects(reading).await?;
         }
-        if chunk.rows > 0 {
-            let statement = self
-                .sql
-                .copy(&self.table, &chunk.layout)
-                .ok_or_else(|| LoadError::Column(format!("{}.{}", self.table.schema, self.table.name)))?;
-            let mut copy = self.transaction.copy_in_raw(&statement).await?;
-            for part in chunk.data.chunks(COPY_PART_BYTES) {
-                copy.send(part).await?;
-            }
-            copy.finish().await?;
+        let batch_end = chunk.batch_end.take();
+        self.waiting_bytes += chunk.weight();
+        self.waiting.push(chunk);
+        if self.waiting_bytes > WAITING_BYTES_MAX {
+            self.flush(reading).await?;
         }
-        if let Some(twins) = chunk.batch_end {
+        if let Some(twins) = batch_end {
             self.staged = Some(Batch { shared: std::mem::take(&mut self.shared), twins });
+        }
+        Ok(())
+    }
+
+    /// Sends the rows that wait.
+    pub(super) async fn flush(&mut self, reading: &Reading) -> Result<(), LoadError> {
+        let chunks = std::mem::take(&mut self.waiting);
+        self.waiting_bytes = 0;
+        for alike in chunks.chunk_by(|one, other| Arc::ptr_eq(&one.layout, &other.layout)) {
+            self.send(alike, reading).await?;
         }
         Ok(())
     }
 
     /// Makes everything durable, or nothing: the fence, or the slice's position, may have passed to another worker.
     pub async fn checkpoint(mut self, end: PageEnd, reading: &mut Reading) -> Result<Progress, LoadError> {
+        let mut behind = reading.clone();
+        self.turn(end, &mut behind).await?;
+        let progress = self.commit(&behind).await?;
+        *reading = behind;
+        Ok(progress)
+    }
+
+    /// Ends a page whose transaction may go on with the next one; `reading` moves behind the page, which is not durable
+    /// yet.
+    pub async fn turn(&mut self, end: PageEnd, reading: &mut Reading) -> Result<(), LoadError> {
         let last_page = end.next.is_none();
         let single = reading.slice.reading_pages == 0 && last_page && self.batches_merged == 0;
         self.bound_silence().await?;
         self.merge(reading, single).await?;
+        self.clear_stage().await?;
         if last_page && !single {
             self.end_reading(reading).await?;
         }
         self.store_rejects(reading).await?;
         let to = self.advance(end, reading).await?;
         self.warn_of_astray(reading);
-        let window = (reading.slice.window_start, reading.until);
-        let Loader { claim, stream, lease, .. } = self.loader;
-        run::add_progress(&mut *self.transaction, claim.id, &stream.name, &self.progress, window).await?;
-        if !run::pass_fence(&mut *self.transaction, claim, &stream.name, *lease).await? {
-            return Err(LoadError::Fenced);
-        }
-        self.transaction.commit().await?;
-        self.loader.table = self.table;
+        self.progress.pages += 1;
+        (self.rows, self.seen, self.astray) = (0, 0, 0);
         reading.slice.reading_run = Some(to.reading_run);
         reading.slice.reading_until = Some(to.reading_until);
         reading.slice.reading_fresh = to.fresh;
@@ -247,6 +286,39 @@ impl PageLoad<'_, '_> {
         reading.slice.reading_seen = to.seen;
         reading.slice.reading_bytes = to.bytes;
         reading.slice.cursor = to.cursor;
+        Ok(())
+    }
+
+    /// Whether the chunk's fields have columns already: a page that needs others gets them before its transaction begins.
+    pub fn holds(&self, chunk: &Chunk) -> bool {
+        self.table.holds(&chunk.layout)
+    }
+
+    /// Marks the pages that were turned: a fault in the next one need not cost them.
+    pub async fn mark(&mut self) -> Result<Mark, LoadError> {
+        let release = if std::mem::take(&mut self.savepoint) { "release savepoint placed; " } else { "" };
+        execute(&mut self.transaction, format!("{release}savepoint turned")).await?;
+        Ok(Mark { progress: self.progress, table: self.table.clone() })
+    }
+
+    /// Makes durable what was turned when the mark was made.
+    pub async fn commit_to(mut self, mark: Mark, reading: &Reading) -> Result<Progress, LoadError> {
+        execute(&mut self.transaction, "rollback to savepoint turned".to_owned()).await?;
+        (self.progress, self.table) = (mark.progress, mark.table);
+        self.commit(reading).await
+    }
+
+    /// Makes the pages durable that were turned, or none of them.
+    pub async fn commit(mut self, reading: &Reading) -> Result<Progress, LoadError> {
+        let window = (reading.slice.window_start, reading.until);
+        let Loader { claim, stream, lease, .. } = self.loader;
+        // Last, for whoever counts calls waits for it.
+        run::add_progress(&mut *self.transaction, claim.id, &stream.name, &self.progress, window).await?;
+        if !run::pass_fence(&mut *self.transaction, claim, &stream.name, *lease).await? {
+            return Err(LoadError::Fenced);
+        }
+        self.transaction.commit().await?;
+        self.loader.table = self.table;
         Ok(self.progress)
     }
 
@@ -297,155 +369,6 @@ impl PageLoad<'_, '_> {
         self.astray += counts.astray;
     }
 
-    /// Grows the table under a page that is arriving. Once a batch of this transaction is merged it holds the table, so
-    /// the change must be its own; before that, a separate transaction keeps the table free for others.
-    async fn grow(&mut self, chunk: &Chunk) -> Result<(), LoadError> {
-        let before = self.table.clone();
-        if self.batches_merged > 0 {
-            let Loader { claim, stream, .. } = &*self.loader;
-            let cause = Cause { run: claim.id, connection: &claim.connection };
-            self.table.grow(&mut self.transaction, stream, &chunk.layout, cause).await?;
-        } else {
-            self.loader.grow(chunk).await?;
-            self.table = self.loader.table.clone();
-        }
-        self.reshape(&before).await
-    }
-
-    async fn reshape(&mut self, before: &Table) -> Result<(), LoadError> {
-        let sql = MergeSql::new(&self.table, self.loader.latest_wins);
-        for statement in sql.reshape_stage(&self.sql, before, &self.table) {
-            execute(&mut self.transaction, statement).await?;
-        }
-        self.sql = sql;
-        Ok(())
-    }
-
-    /// Holds the table's shape until the end of the transaction, and follows it if another worker changed it.
-    async fn pin_shape(&mut self) -> Result<(), LoadError> {
-        let target = super::ident::table(&self.table.schema, &self.table.name);
-        execute(&mut self.transaction, format!("lock table {target} in row exclusive mode")).await?;
-        let version = table::version(&mut self.transaction, &self.table.schema, &self.table.name).await?;
-        if version != self.table.version {
-            let cause = Cause { run: self.loader.claim.id, connection: &self.loader.claim.connection };
-            let now = Table::open(&mut self.transaction, self.loader.stream, cause).await?;
-            let before = std::mem::replace(&mut self.table, now);
-            self.reshape(&before).await?;
-        }
-        Ok(())
-    }
-
-    /// Brings the staged batch into the table; `single` when it is the whole slice.
-    async fn merge(&mut self, reading: &Reading, single: bool) -> Result<(), LoadError> {
-        let Some(batch) = self.staged.take() else { return Ok(()) };
-        self.pin_shape().await?;
-        let shared = match &self.sql.twins {
-            Some(twins) if !single => self.place_twins(&twins.clone(), reading, &batch).await?,
-            _ => batch.shared_keys(&[]),
-        };
-        self.drop_shared(reading, shared).await?;
-        let counts = planned_anew(&self.sql.merge)
-            .bind(&self.loader.claim.connection)
-            .bind(reading.slice.window_start)
-            .bind(self.loader.claim.id)
-            .fetch_one(&mut *self.transaction)
-            .await?;
-        let (inserted, updated, staged): (i64, i64, i64) =
-            (counts.try_get("inserted")?, counts.try_get("updated")?, counts.try_get("staged")?);
-        self.progress.rows_inserted += inserted;
-        self.progress.rows_updated += updated;
-        self.progress.rows_unchanged += staged - inserted - updated;
-        self.merge_links().await?;
-        self.rows += match (self.sql.vanish.is_some(), reading.fresh, single) {
-            (true, true, _) => inserted,
-            (true, false, true) => {
-                self.delete_unstaged(reading).await?;
-                staged
-            }
-            (true, false, false) => self.note_seen(reading).await?,
-            (false, ..) => staged,
-        };
-        self.batches_merged += 1;
-        Ok(())
-    }
-
-    /// Brings the child tables in line with the staged parents.
-    async fn merge_links(&mut self) -> Result<(), LoadError> {
-        for statement in &self.sql.links {
-            let bound = planned_anew(statement).bind(&self.loader.claim.connection);
-            // The statement that deletes needs no run.
-            bound.bind(self.loader.claim.id).execute(&mut *self.transaction).await?;
-        }
-        Ok(())
-    }
-
-    /// Leaves out what a neighbouring slice has of the second that it shares with this one.
-    async fn drop_shared(&mut self, reading: &Reading, keys: Vec<Uuid>) -> Result<(), LoadError> {
-        let Some(drop_shared) = self.sql.drop_shared.as_ref().filter(|_| !keys.is_empty()) else { return Ok(()) };
-        let dropped = planned_anew(drop_shared)
-            .bind(keys)
-            .bind(&self.loader.claim.connection)
-            .bind(reading.neighbours)
-            .execute(&mut *self.transaction)
-            .await?;
-        self.progress.rows_outside += signed(dropped.rows_affected());
-        Ok(())
-    }
-
-    async fn delete_unstaged(&mut self, reading: &Reading) -> Result<(), LoadError> {
-        let Some(vanish) = &self.sql.vanish else { return Ok(()) };
-        let gone = planned_anew(&vanish.unstaged)
-            .bind(&self.loader.claim.connection)
-            .bind(reading.slice.window_start)
-            .bind(reading.slice.window_end)
-            .bind(self.loader.claim.id)
-            .execute(&mut *self.transaction)
-            .await?;
-        self.progress.rows_deleted += signed(gone.rows_affected());
-        self.delete_orphans().await
-    }
-
-    /// Child rows go with their parents.
-    async fn delete_orphans(&mut self) -> Result<(), LoadError> {
-        for statement in self.sql.vanish.iter().flat_map(|vanish| &vanish.links) {
-            planned_anew(statement).bind(&self.loader.claim.connection).execute(&mut *self.transaction).await?;
-        }
-        Ok(())
-    }
-
-    /// Notes the staged rows as still reported; answers how many were not noted before.
-    async fn note_seen(&mut self, reading: &Reading) -> Result<i64, LoadError> {
-        let noted = planned_anew(&self.sql.note_seen).bind(reading.slice.id).execute(&mut *self.transaction).await?;
-        self.seen += signed(noted.rows_affected());
-        Ok(signed(noted.rows_affected()))
-    }
-
-    /// After the last of several pages or batches: rows that none of them had go.
-    async fn end_reading(&mut self, reading: &Reading) -> Result<(), LoadError> {
-        let Some(vanish) = &self.sql.vanish else { return Ok(()) };
-        // Postgres may have crashed while a page was awaited: what is not noted any more has not vanished.
-        let noted = cursor::count_seen(&mut *self.transaction, reading.slice.id).await?;
-        if noted != reading.slice.reading_seen + self.seen {
-            return Err(LoadError::SeenLost);
-        }
-        if !reading.fresh {
-            let gone = planned_anew(&vanish.unseen)
-                .bind(&self.loader.claim.connection)
-                .bind(reading.slice.window_start)
-                .bind(reading.slice.window_end)
-                .bind(self.loader.claim.id)
-                .bind(reading.slice.id)
-                .execute(&mut *self.transaction)
-                .await?;
-            self.progress.rows_deleted += signed(gone.rows_affected());
-            self.delete_orphans().await?;
-        }
-        sqlx::query!("delete from tidegate.seen_row where slice_id = $1", reading.slice.id)
-            .execute(&mut *self.transaction)
-            .await?;
-        Ok(())
-    }
-
     /// Keeps the records that are no rows; those of an earlier reading of the slice go.
     async fn store_rejects(&mut self, reading: &Reading) -> Result<(), LoadError> {
         let Loader { claim, stream, .. } = &*self.loader;
@@ -490,7 +413,7 @@ impl PageLoad<'_, '_> {
     }
 }
 
-fn signed(count: u64) -> i64 {
+pub(super) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
@@ -500,7 +423,7 @@ pub(super) fn planned_anew(sql: &str) -> Query<'static, Postgres, PgArguments> {
     sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(false)
 }
 
-async fn execute(connection: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {
+pub(super) async fn execute(connection: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
     Ok(())
 }

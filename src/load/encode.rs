@@ -1,12 +1,9 @@
-//! One JSON value as one field of COPY text format.
-//!
-//! The text is also valid for every wider type (`layout::join`), so rows encoded before a column was widened within a
-//! page need no second pass.
+//! One JSON value as one field of COPY's binary format.
 
 use std::borrow::Cow;
 
-use super::jsonb;
 use super::timestamp::{self, Moment};
+use super::{binary, jsonb};
 use crate::catalogue::ColumnType;
 
 /// A JSON number that `numeric` takes without growing out of proportion.
@@ -39,20 +36,29 @@ pub fn value(kind: ColumnType, trust: Trust, raw: &str, out: &mut Vec<u8>) -> En
     let is_number = first == b'-' || first.is_ascii_digit();
     match kind {
         ColumnType::Text => text(trust, first, raw, out),
-        ColumnType::Boolean if matches!(first, b't' | b'f') => written(raw, out),
-        ColumnType::Bigint => match scalar(trust, raw) {
-            Some(text) if text.parse::<i64>().is_ok() => written(&text, out),
-            _ => Encoded::Misfit,
+        ColumnType::Boolean if matches!(first, b't' | b'f') => {
+            binary::boolean(first == b't', out);
+            Encoded::Value
+        }
+        ColumnType::Bigint => match scalar(trust, raw).and_then(|text| text.parse().ok()) {
+            Some(number) => {
+                binary::bigint(number, out);
+                Encoded::Value
+            }
+            None => Encoded::Misfit,
         },
-        ColumnType::Double => match scalar(trust, raw) {
-            Some(text) if double_holds(trust, &text) => written(&text, out),
-            _ => Encoded::Misfit,
+        ColumnType::Double => match scalar(trust, raw).and_then(|text| double(trust, &text)) {
+            Some(number) => {
+                binary::double(number, out);
+                Encoded::Value
+            }
+            None => Encoded::Misfit,
         },
-        ColumnType::Numeric if is_number && numeric_holds(raw) => written(raw, out),
+        ColumnType::Numeric if is_number && numeric_holds(raw) && binary::numeric(raw, out) => Encoded::Value,
         ColumnType::Timestamptz if first == b'"' => instant(trust, raw, out),
         // As text, a string would no longer be told from its JSON; so what is inferred from containers holds only those.
         ColumnType::Jsonb if (trust == Trust::Documented || matches!(first, b'{' | b'[')) && jsonb::holds(raw) => {
-            escape(raw.as_bytes(), out);
+            binary::jsonb(raw.as_bytes(), out);
             Encoded::Value
         }
         ColumnType::Boolean | ColumnType::Numeric | ColumnType::Timestamptz | ColumnType::Jsonb => Encoded::Misfit,
@@ -67,7 +73,7 @@ pub fn infer(raw: &str) -> ColumnType {
         Some(b'-' | b'0'..=b'9') => {
             if raw.parse::<i64>().is_ok() {
                 ColumnType::Bigint
-            } else if is_fractional(raw) && double_holds(Trust::Inferred, raw) {
+            } else if is_fractional(raw) && double(Trust::Inferred, raw).is_some() {
                 ColumnType::Double
             } else if numeric_holds(raw) {
                 ColumnType::Numeric
@@ -90,23 +96,6 @@ pub fn unescape(raw: &str) -> Option<Cow<'_, str>> {
     (!text.contains('\0')).then_some(Cow::Owned(text))
 }
 
-/// Appends `text` with the characters escaped that COPY text format gives a meaning.
-pub fn escape(text: &[u8], out: &mut Vec<u8>) {
-    let mut rest = text;
-    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\\' | b'\n' | b'\r' | b'\t')) {
-        let letter = match rest[at] {
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            other => other,
-        };
-        out.extend_from_slice(&rest[..at]);
-        out.extend_from_slice(&[b'\\', letter]);
-        rest = &rest[at + 1..];
-    }
-    out.extend_from_slice(rest);
-}
-
 /// Whether `numeric` holds the number without growing out of proportion.
 pub(super) fn numeric_holds(number: &str) -> bool {
     is_modest(number, NUMERIC_EXPONENT_MAX)
@@ -116,27 +105,18 @@ pub(super) const fn is_number_part(byte: u8) -> bool {
     matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')
 }
 
-fn written(text: &str, out: &mut Vec<u8>) -> Encoded {
-    out.extend_from_slice(text.as_bytes());
-    Encoded::Value
-}
-
 fn text(trust: Trust, first: u8, raw: &str, out: &mut Vec<u8>) -> Encoded {
     match first {
         b'"' => match unescape(raw) {
             Some(text) => {
-                match &text {
-                    // JSON allows no control character in a string, so without a backslash there is nothing to escape.
-                    Cow::Borrowed(plain) => out.extend_from_slice(plain.as_bytes()),
-                    Cow::Owned(text) => escape(text.as_bytes(), out),
-                }
+                binary::bytes(text.as_bytes(), out);
                 timestamp::moment(&text).map_or(Encoded::Value, Encoded::Moment)
             }
             None => Encoded::Misfit,
         },
         b'{' | b'[' if trust == Trust::Documented => Encoded::Misfit,
         _ => {
-            escape(raw.as_bytes(), out);
+            binary::bytes(raw.as_bytes(), out);
             Encoded::Value
         }
     }
@@ -158,25 +138,22 @@ fn is_fractional(number: &str) -> bool {
     number.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E'))
 }
 
-/// Whether `double precision` holds the number; an inferred column takes only what comes back digit by digit.
-fn double_holds(trust: Trust, number: &str) -> bool {
-    let Ok(double) = number.parse::<f64>() else { return false };
-    if !double.is_finite() {
-        return false;
-    }
+/// The number as `double precision`, if that holds it; an inferred column takes only what comes back digit by digit.
+fn double(trust: Trust, number: &str) -> Option<f64> {
+    let double = number.parse::<f64>().ok().filter(|double| double.is_finite())?;
     if double == 0.0 {
         // What is too small for a double is refused by Postgres, not rounded to nothing.
-        return significant_digits(number).next().is_none();
+        return significant_digits(number).next().is_none().then_some(double);
     }
     if trust == Trust::Documented {
-        return true;
+        return Some(double);
     }
     if !is_modest(number, DOUBLE_EXPONENT_MAX) {
-        return false;
+        return None;
     }
     // Fifteen digits survive in any double that is not denormal.
     let few = double.is_normal() && significant_digits(number).nth(15).is_none();
-    few || significant_digits(number).eq(significant_digits(&format!("{double:e}")))
+    (few || significant_digits(number).eq(significant_digits(&format!("{double:e}")))).then_some(double)
 }
 
 /// The digits between the first and the last that is not zero.
@@ -202,11 +179,7 @@ fn instant(trust: Trust, raw: &str, out: &mut Vec<u8>) -> Encoded {
     if !parsed.exact && trust == Trust::Inferred {
         return Encoded::Misfit;
     }
-    if parsed.exact && parsed.plain {
-        out.extend_from_slice(text.as_bytes());
-    } else {
-        timestamp::write(parsed.at, out);
-    }
+    binary::instant(parsed.at, out);
     Encoded::Moment(Moment::Instant(parsed.at))
 }
 
@@ -221,7 +194,12 @@ mod tests {
                 assert!(out.is_empty(), "a misfit leaves nothing behind");
                 None
             }
-            _ => Some(String::from_utf8(out).unwrap()),
+            _ => {
+                let mut rest = out.as_slice();
+                let shown = binary::tests::shown(kind, &mut rest);
+                assert!(rest.is_empty());
+                shown
+            }
         }
     }
 
@@ -281,13 +259,10 @@ mod tests {
     }
 
     #[test]
-    fn text_is_escaped_for_copy() {
-        assert_eq!(
-            encoded(ColumnType::Text, Trust::Documented, r#"" -> a\tb\\\n\"ü""#).unwrap(),
-            " -> a\\tb\\\\\\n\"ü"
-        );
+    fn text_is_what_the_string_says() {
+        assert_eq!(encoded(ColumnType::Text, Trust::Documented, r#"" -> a\tb\\\n\"ü""#).unwrap(), " -> a\tb\\\n\"ü");
         assert_eq!(encoded(ColumnType::Text, Trust::Documented, "26").unwrap(), "26");
-        assert_eq!(encoded(ColumnType::Text, Trust::Inferred, r#"{"a":"\n"}"#).unwrap(), r#"{"a":"\\n"}"#);
+        assert_eq!(encoded(ColumnType::Text, Trust::Inferred, r#"{"a":"\n"}"#).unwrap(), r#"{"a":"\n"}"#);
         assert_eq!(encoded(ColumnType::Text, Trust::Documented, r#""""#).unwrap(), "");
     }
 

@@ -1,6 +1,6 @@
 //! The `_extra` column: fields without a column, and values that do not fit theirs.
 
-use super::encode;
+use super::binary;
 use super::jsonb;
 
 /// Where a value stands in its record.
@@ -39,12 +39,12 @@ impl Extra {
         self.entries.iter().map(|(name, value)| (cut(&self.names, *name), *value))
     }
 
-    /// Appends the column as a field of COPY text format: one member per field, null when there is none. What `jsonb`
+    /// Appends the column as a field of COPY's binary format: one member per field, null when there is none. What `jsonb`
     /// cannot hold stands as text under `_raw`; the values of a field that came more than once stand under `_values`.
     pub fn write(&mut self, record: &str, out: &mut Vec<u8>) {
         let Self { entries, names, json } = self;
         if entries.is_empty() {
-            out.extend_from_slice(b"\\N");
+            binary::null(out);
             return;
         }
         entries.sort_by(|one, other| cut(names, one.0).cmp(cut(names, other.0)));
@@ -71,7 +71,7 @@ impl Extra {
             }
         }
         json.push(b'}');
-        encode::escape(json, out);
+        binary::jsonb(json, out);
     }
 }
 
@@ -102,6 +102,7 @@ fn push_quoted(text: &str, json: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::ColumnType;
 
     fn written(record: &str, values: &[(&str, &str)]) -> String {
         let mut extra = Extra::default();
@@ -111,7 +112,8 @@ mod tests {
         }
         let mut out = Vec::new();
         extra.write(record, &mut out);
-        String::from_utf8(out).unwrap()
+        let shown = binary::tests::shown(ColumnType::Jsonb, &mut out.as_slice());
+        shown.map_or_else(|| "\\N".to_owned(), |json| json.replace('\\', "\\\\"))
     }
 
     #[test]

@@ -6,7 +6,6 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::ident::{quote, table as qualified};
-use super::layout::Layout;
 use super::table::{Links, Table, TableColumn, conversion};
 use crate::catalogue::{Column, ColumnType, Keep, Mode};
 
@@ -30,7 +29,8 @@ pub struct MergeSql {
     /// `$1` keys, `$2` connection, `$3` neighbouring window starts: drops staged rows that a neighbour has just so. None
     /// where rows have no `_row_key` or windows no neighbour.
     pub drop_shared: Option<String>,
-    stage: String,
+    /// The staging table.
+    pub stage: String,
 }
 
 /// The rows of a slice, or of a list, that the vendor no longer reports are deleted, or marked.
@@ -136,21 +136,11 @@ impl MergeSql {
         statements.push(format!("alter table {} rename to {}", old.stage, self.stage.trim_start_matches("pg_temp.")));
         statements
     }
-
-    /// The COPY statement for rows of `layout`; none when the table lacks a column for one of its fields.
-    pub fn copy(&self, table: &Table, layout: &Layout) -> Option<String> {
-        let columns: Option<String> = layout
-            .fields()
-            .iter()
-            .map(|field| Some(format!(", {}", quote(&table.column(&field.path)?.name))))
-            .collect();
-        Some(format!("copy {} (_row_key, _place{}, _extra) from stdin", self.stage, columns?))
-    }
 }
 
 impl Parts<'_> {
     fn by_hash(&self) -> bool {
-        self.table.key == ["_row_key"]
+        self.table.by_hash()
     }
 
     /// `one.k = other.k` for the key's columns.

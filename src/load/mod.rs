@@ -1,10 +1,13 @@
 //! From records to rows: normalise into COPY rows, stage, merge, checkpoint.
 //!
-//! The pure half ([`layout`], [`encode`], [`page`]) turns records into COPY text without a map per record; the SQL half
+//! The pure half ([`layout`], [`encode`], [`page`]) turns records into COPY rows without a map per record; the SQL half
 //! ([`table`], [`merge`], [`commit`]) brings it into the table in one transaction with the cursor. Nothing here knows HTTP.
 
+mod batch;
+mod binary;
 pub mod chunk;
 pub mod commit;
+mod copy;
 pub mod encode;
 pub mod extra;
 pub mod ident;

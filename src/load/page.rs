@@ -1,7 +1,7 @@
 //! Turns the records of a page into COPY rows, chunk by chunk.
 //!
-//! A row is `_row_key`, `_place`, the layout's fields, `_extra`. A chunk's rows share one layout; a field that appears in
-//! the middle of a page begins a new chunk. Every buffer is bounded, whatever the vendor sends. Which key a record gets,
+//! A row is `_row_key`, the layout's fields, `_extra`. A chunk's rows share one layout; a field that appears, or gets a wider
+//! type, in the middle of a page begins a new chunk. Every buffer is bounded, whatever the vendor sends. Which key a record gets,
 //! and into which fields it falls apart, depends on nothing but the record: a slice that is read again meets its rows.
 
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::binary;
 pub use super::chunk::{Chunk, Counts, Reject, Shared, Twins};
 use super::encode::{self, Encoded, Trust};
 use super::extra::{Extra, Span, cut, span};
@@ -191,7 +192,8 @@ impl PageWriter {
 
     fn seal(&mut self) {
         let room = if self.chunk.data.len() >= CHUNK_BYTES { CHUNK_ROOM } else { 0 };
-        let next = Chunk { data: Vec::with_capacity(room), ..Chunk::default() };
+        let ends = Vec::with_capacity(if room > 0 { self.chunk.ends.len() } else { 0 });
+        let next = Chunk { data: Vec::with_capacity(room), ends, ..Chunk::default() };
         let mut chunk = std::mem::replace(&mut self.chunk, next);
         chunk.layout = Arc::clone(&self.layout);
         self.chunk_weight = 0;
@@ -342,17 +344,18 @@ impl PageWriter {
         self.row.clear();
         let (mut happened, mut is_shared) = (None, false);
         for at in 0..self.layout.fields().len() {
-            self.row.push(b'\t');
             let Some(place) = self.slots.get(at).copied().flatten() else {
-                if !self.is_empty_key(at) {
-                    self.row.extend_from_slice(b"\\N");
+                if self.is_empty_key(at) {
+                    binary::bytes(b"", &mut self.row);
+                } else {
+                    binary::null(&mut self.row);
                 }
                 continue;
             };
             match self.encode_field(at, cut(record, place)) {
                 Encoded::Value => {}
                 Encoded::Misfit => {
-                    self.row.extend_from_slice(b"\\N");
+                    binary::null(&mut self.row);
                     self.extra.push(&self.layout.fields()[at].path, place);
                 }
                 Encoded::Moment(moment) => match &self.time_path {
@@ -392,6 +395,10 @@ impl PageWriter {
             && trust == Trust::Inferred
             && let Some(wider) = self.layout.wider(at, encode::infer(raw))
         {
+            // Rows written so far have the narrower type, so they end their chunk with the old layout.
+            if self.chunk.rows > 0 {
+                self.seal();
+            }
             Arc::make_mut(&mut self.layout).widen(at, wider);
             return encode::value(wider, trust, raw, &mut self.row);
         }
@@ -420,23 +427,22 @@ impl PageWriter {
         };
         if let Some(window) = self.window
             && is_shared
-            && place == 0
         {
-            self.chunk.shared.push(Shared { base, tally: window.tally(base) });
+            if place == 0 {
+                self.chunk.shared.push(Shared { base, tally: window.tally(base) });
+            }
+            self.chunk.apart.push(count(self.chunk.ends.len()));
         }
         self.chunk.counts.extra += self.extra.count() as u64;
-        self.row.push(b'\t');
         self.extra.write(record, &mut self.row);
-        self.row.push(b'\n');
         let data = &mut self.chunk.data;
         if matches!(self.key, RowKey::Columns(_)) {
-            data.extend_from_slice(b"\\N");
+            binary::null(data);
         } else {
-            push_hex(row_key(base, place), data);
+            binary::uuid(row_key(base, place), data);
         }
-        data.push(b'\t');
-        data.extend_from_slice(itoa::Buffer::new().format(self.batch_rows).as_bytes());
         data.extend_from_slice(&self.row);
+        self.chunk.ends.push(count(data.len()));
         self.chunk.rows += 1;
         self.batch_rows += 1;
         Ok(())
@@ -511,14 +517,10 @@ fn hash(buffer: &mut Vec<u8>, path: &str, raw: &str) -> u128 {
     xxh3_128(buffer)
 }
 
-fn push_hex(key: u128, out: &mut Vec<u8>) {
-    for byte in key.to_be_bytes() {
-        out.push(HEX[usize::from(byte >> 4)]);
-        out.push(HEX[usize::from(byte & 15)]);
-    }
+/// A chunk is far smaller than 4 GiB.
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
-
-const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// The record as text that Postgres can hold and a reader can turn back.
 fn printable(record: &[u8]) -> String {

@@ -19,17 +19,28 @@ fn page(writer: &mut PageWriter, records: &[&str]) -> Vec<Chunk> {
     writer.finish()
 }
 
+/// The fields of each row as text that says the same, `_row_key` first.
+fn fields(chunks: &[Chunk]) -> Vec<Vec<String>> {
+    let row = |chunk: &Chunk, mut row: &[u8]| {
+        let kinds = chunk.layout.fields().iter().map(|field| field.kind).chain([ColumnType::Jsonb]);
+        let (key, rest) = row.split_at(20);
+        row = rest;
+        let key: String = key[4..].iter().map(|byte| format!("{byte:02x}")).collect();
+        // As COPY spells it.
+        let spelled = |text: Option<String>| text.map_or_else(|| "\\N".to_owned(), |text| text.replace('\\', "\\\\"));
+        let fields: Vec<String> = kinds.map(|kind| spelled(binary::tests::shown(kind, &mut row))).collect();
+        assert!(row.is_empty());
+        [key].into_iter().chain(fields).collect()
+    };
+    chunks.iter().flat_map(|chunk| chunk.rows().map(move |(fields, _)| row(chunk, fields))).collect()
+}
+
 fn rows(chunks: &[Chunk]) -> Vec<Vec<String>> {
-    chunks
-        .iter()
-        .flat_map(|chunk| std::str::from_utf8(&chunk.data).unwrap().lines())
-        .map(|line| line.split('\t').skip(2).map(str::to_owned).collect())
-        .collect()
+    fields(chunks).into_iter().map(|row| row[1..].to_vec()).collect()
 }
 
 fn keys(chunks: &[Chunk]) -> Vec<String> {
-    let text: Vec<_> = chunks.iter().map(|chunk| std::str::from_utf8(&chunk.data).unwrap()).collect();
-    text.iter().flat_map(|text| text.lines()).map(|line| line[..32].to_owned()).collect()
+    fields(chunks).into_iter().map(|mut row| row.swap_remove(0)).collect()
 }
 
 #[test]

@@ -129,6 +129,11 @@ impl Table {
         self.columns.push(column);
     }
 
+    /// Whether rows are told apart by `_row_key`.
+    pub fn by_hash(&self) -> bool {
+        self.key == ["_row_key"]
+    }
+
     /// The column that `field` fills, or where it is staged for a child table.
     pub fn column(&self, field: &str) -> Option<&TableColumn> {
         let links = || self.links.iter().map(|links| &links.staged).find(|staged| staged.field == field);

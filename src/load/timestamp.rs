@@ -1,6 +1,6 @@
 //! ISO-8601 timestamps as vendors print them.
 
-use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDate, NaiveDateTime, TimeDelta, Timelike as _, Utc};
+use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDate, NaiveDateTime, TimeDelta, Utc};
 
 /// A timestamp with the microseconds that Postgres keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,8 +8,6 @@ pub struct Timestamp {
     pub at: DateTime<Utc>,
     /// Whether nothing was cut: at most six digits of the fraction say something.
     pub exact: bool,
-    /// Whether it is spelled as every Postgres reads it: `T` or a space, a point, `Z`.
-    pub plain: bool,
 }
 
 /// When something happened, as far as a value says it.
@@ -36,11 +34,9 @@ impl Moment {
 /// offset. A time without a zone is no instant and answers none, and neither is one that Postgres would not take.
 pub fn parse(text: &str) -> Option<Timestamp> {
     let (local, exact, zone_at) = wall_clock(text)?;
-    let bytes = text.as_bytes();
-    let zone = &bytes[zone_at..];
+    let zone = &text.as_bytes()[zone_at..];
     let at = local.checked_sub_signed(TimeDelta::seconds(i64::from(offset(zone)?.local_minus_utc())))?.and_utc();
-    let plain = matches!(bytes[10], b'T' | b' ') && bytes[19] != b',' && zone == b"Z";
-    (1..=9999).contains(&at.year()).then_some(Timestamp { at, exact, plain })
+    (1..=9999).contains(&at.year()).then_some(Timestamp { at, exact })
 }
 
 /// The moment that a text is, with or without a zone.
@@ -50,20 +46,6 @@ pub fn moment(text: &str) -> Option<Moment> {
         return Some(Moment::Local(local));
     }
     parse(text).map(|parsed| Moment::Instant(parsed.at))
-}
-
-/// Appends the instant as Postgres and ISO-8601 spell it, in UTC, with microseconds.
-pub fn write(at: DateTime<Utc>, out: &mut Vec<u8>) {
-    let year = u32::try_from(at.year()).unwrap_or(0);
-    let parts = [(year, 4, b'-'), (at.month(), 2, b'-'), (at.day(), 2, b'T'), (at.hour(), 2, b':')];
-    let rest = [(at.minute(), 2, b':'), (at.second(), 2, b'.'), (at.nanosecond() / 1000 % 1_000_000, 6, b'Z')];
-    for (number, width, end) in parts.into_iter().chain(rest) {
-        for place in (0..width).rev() {
-            // A digit is less than ten.
-            out.push(b'0' + u8::try_from(number / 10_u32.pow(place) % 10).unwrap_or(0));
-        }
-        out.push(end);
-    }
 }
 
 /// Date and time of day, whether they are exact, and where the zone begins.
@@ -169,28 +151,6 @@ mod tests {
             "٢٠٢٤-03-01T11:02:45Z",
         ] {
             assert_eq!(shown(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn an_instant_is_written_as_it_is_read() {
-        for text in ["2024-03-01T11:02:45.000000Z", "0001-01-01T00:00:00.000001Z", "9999-12-31T23:59:59.999999Z"] {
-            let mut out = Vec::new();
-            write(parse(text).unwrap().at, &mut out);
-            assert_eq!(String::from_utf8(out).unwrap(), text);
-        }
-    }
-
-    #[test]
-    fn only_common_spellings_are_plain() {
-        for (text, plain) in [
-            ("2024-03-01T11:02:45.1230000Z", true),
-            ("2024-03-01 11:02:45Z", true),
-            ("2024-03-01t11:02:45z", false),
-            ("2024-03-01T11:02:45,5Z", false),
-            ("2024-03-01T11:02:45+23:59", false),
-        ] {
-            assert_eq!(parse(text).unwrap().plain, plain, "{text}");
         }
     }
 

@@ -218,6 +218,12 @@ impl Metrics {
         self.checkpoint_seconds.observe(took.as_secs_f64());
     }
 
+    /// So many further pages were committed together with one.
+    pub fn pages_joined(&self, connection: &str, stream: &str, pages: u64) {
+        let labels = StreamLabels { connection: connection.to_owned(), stream: stream.to_owned() };
+        self.pages.get_or_create(&labels).inc_by(pages);
+    }
+
     /// A request to a vendor ended, after `took` and `bytes` in both directions.
     pub fn vendor_call(&self, connection: &str, kind: CallKind, outcome: CallOutcome, took: Duration, bytes: u64) {
         let kind = match kind {

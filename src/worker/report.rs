@@ -34,8 +34,8 @@ impl Reporter<'_> {
         run::add_traffic(self.pool, self.claim.id, self.stream, signed(calls), signed(bytes)).await
     }
 
-    /// A page was committed.
-    pub fn page(&self, progress: &Progress, took: Duration) {
+    /// Pages were committed, together.
+    pub fn pages(&self, progress: &Progress, took: Duration) {
         let connection = &self.claim.connection;
         let count = |count: i64| u64::try_from(count).unwrap_or(0);
         for (change, rows) in [
@@ -51,12 +51,14 @@ impl Reporter<'_> {
         }
         let (rejected, extra) = (count(progress.records_rejected), count(progress.values_extra));
         self.metrics.page_committed(connection, self.stream, took, rejected, extra);
+        self.metrics.pages_joined(connection, self.stream, count(progress.pages - 1));
         tracing::debug!(
+            pages = progress.pages,
             rows_read = progress.rows_read,
             rows_inserted = progress.rows_inserted,
             rows_deleted = progress.rows_deleted,
             took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            "page committed"
+            "pages committed"
         );
     }
 }

@@ -4,7 +4,7 @@
 //! half keeps a page in memory until it is complete, so that no transaction waits for a vendor, and makes it durable
 //! with its cursor. A page too large for that is staged while it arrives. Dropped at any await, nothing half-done stays.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
@@ -15,7 +15,7 @@ use super::report::Reporter;
 use crate::decode::{DecodeError, Sink};
 use crate::http::Session;
 use crate::load::LoadError;
-use crate::load::commit::{Loader, PageEnd, Reading};
+use crate::load::commit::{Loader, PageEnd, PageLoad, Reading};
 use crate::load::page::{CHUNK_BYTES, Chunk, PageWriter, RowWindow};
 use crate::vendor::{Expected, Outcome, Records, Source, StepError, StepRequest, Window};
 
@@ -24,6 +24,8 @@ const PROCESS_BYTES_MAX: usize = 24 << 20;
 const RUN_BYTES_MAX: usize = 12 << 20;
 /// A shorter wait for the vendor does not give the worker back.
 const PARK_MIN: Duration = Duration::from_secs(2);
+/// A page that is complete joins a transaction that is not older.
+const TOGETHER: Duration = Duration::from_secs(1);
 /// A page under way when the process is asked to stop may end within this.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -103,8 +105,10 @@ impl SliceReader<'_, '_> {
             drop(fetch);
             outcome
         };
-        let loading = load_pages(self.loader, reading, receiver, self.reporter, self.room.page_bytes);
-        let (fetched, loaded) = tokio::join!(fetching, loading);
+        let bytes_max = self.room.page_bytes;
+        let arriving = Arriving { receiver, chunks: Vec::new(), bytes: 0, bytes_max, met: None };
+        let loading = Load { loader: self.loader, reading, arriving, reporter: self.reporter };
+        let (fetched, loaded) = tokio::join!(fetching, loading.all());
         // The loading half's fault is the cause when the fetching half only found the queue closed.
         loaded?;
         fetched
@@ -210,67 +214,160 @@ impl Records for PageRecords<'_> {
     }
 }
 
-async fn load_pages(
-    loader: &mut Loader<'_>,
-    reading: &mut Reading,
-    mut receiver: mpsc::Receiver<Message>,
-    reporter: &Reporter<'_>,
-    bytes_max: usize,
-) -> Result<(), TaskError> {
-    while load_page(loader, reading, &mut receiver, reporter, bytes_max).await? {}
-    Ok(())
+/// The loading half.
+struct Load<'r, 'l> {
+    loader: &'r mut Loader<'l>,
+    reading: &'r mut Reading,
+    arriving: Arriving,
+    reporter: &'r Reporter<'r>,
 }
 
-/// Loads the next page, or drops it when it begins again; false at the end of the queue.
-async fn load_page(
-    loader: &mut Loader<'_>,
-    reading: &mut Reading,
-    receiver: &mut mpsc::Receiver<Message>,
-    reporter: &Reporter<'_>,
+/// The loading half's end of the queue.
+struct Arriving {
+    receiver: mpsc::Receiver<Message>,
+    /// Of the page that is under way or complete.
+    chunks: Vec<Chunk>,
+    bytes: usize,
     bytes_max: usize,
-) -> Result<bool, TaskError> {
-    let (mut chunks, mut bytes) = (Vec::<Chunk>::new(), 0);
-    let mut end = None;
-    while end.is_none() && bytes <= bytes_max {
-        match receiver.recv().await {
-            None => return Ok(false),
-            Some(Message::Begin) => {
-                chunks.clear();
-                bytes = 0;
+    /// What was met and is not dealt with.
+    met: Option<Met>,
+}
+
+/// What the queue came to.
+enum Met {
+    /// A page is complete.
+    Page(PageEnd),
+    /// A page is larger than what is kept in memory.
+    Large,
+    Park(String),
+}
+
+impl Arriving {
+    /// The next thing to do; none at the end of the queue.
+    async fn next(&mut self) -> Option<Met> {
+        loop {
+            if let Some(met) = self.at_hand() {
+                return Some(met);
             }
-            Some(Message::Chunk(chunk)) => {
-                bytes += chunk.weight();
-                chunks.push(chunk);
-            }
-            Some(Message::End(page_end)) => end = Some(page_end),
-            Some(Message::Park(cursor)) => {
-                loader.park(cursor, reading).await?;
-                return Ok(true);
-            }
+            let message = self.receiver.recv().await?;
+            self.take(message);
         }
     }
-    // The last chunk's layout has every field that the ones before it have.
-    let Some(widest) = chunks.last() else { return Ok(true) };
-    let begun = std::time::Instant::now();
-    let mut page = loader.begin(widest).await?;
+
+    /// The next thing to do, if it has arrived.
+    fn at_hand(&mut self) -> Option<Met> {
+        while self.met.is_none() && self.bytes <= self.bytes_max {
+            let Ok(message) = self.receiver.try_recv() else { return None };
+            self.take(message);
+        }
+        self.met.take().or(Some(Met::Large))
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Begin => {
+                self.chunks.clear();
+                self.bytes = 0;
+            }
+            Message::Chunk(chunk) => {
+                self.bytes += chunk.weight();
+                self.chunks.push(chunk);
+            }
+            Message::End(end) => self.met = Some(Met::Page(end)),
+            Message::Park(cursor) => self.met = Some(Met::Park(cursor)),
+        }
+    }
+
+    /// The chunks so far.
+    fn chunks(&mut self) -> Vec<Chunk> {
+        self.bytes = 0;
+        std::mem::take(&mut self.chunks)
+    }
+}
+
+impl Load<'_, '_> {
+    /// Loads what arrives, to the end of the queue.
+    async fn all(mut self) -> Result<(), TaskError> {
+        while let Some(met) = self.arriving.next().await {
+            match met {
+                Met::Page(end) => self.pages(end).await?,
+                Met::Large => self.large_page().await?,
+                Met::Park(cursor) => self.loader.park(cursor, self.reading).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a page durable that is complete, together with those that are so by the time it is loaded: a commit has its
+    /// price, and nothing is waited for.
+    async fn pages(&mut self, end: PageEnd) -> Result<(), TaskError> {
+        let chunks = self.arriving.chunks();
+        // The last chunk's layout has every field that the ones before it have.
+        let Some(widest) = chunks.last() else { return Ok(()) };
+        let begun = Instant::now();
+        let mut page = self.loader.begin(widest).await?;
+        let mut behind = self.reading.clone();
+        let mut is_last = end.next.is_none();
+        turn(&mut page, chunks, end, &mut behind).await?;
+        while !is_last && begun.elapsed() < TOGETHER {
+            let end = match self.arriving.at_hand() {
+                Some(Met::Page(end)) if self.arriving.chunks.last().is_some_and(|widest| page.holds(widest)) => end,
+                other => {
+                    self.arriving.met = other;
+                    break;
+                }
+            };
+            is_last = end.next.is_none();
+            let mark = page.mark().await?;
+            let mut further = behind.clone();
+            if let Err(error) = turn(&mut page, self.arriving.chunks(), end, &mut further).await {
+                let progress = page.commit_to(mark, &behind).await?;
+                *self.reading = behind;
+                self.reporter.pages(&progress, begun.elapsed());
+                return Err(error.into());
+            }
+            behind = further;
+        }
+        let progress = page.commit(&behind).await?;
+        *self.reading = behind;
+        self.reporter.pages(&progress, begun.elapsed());
+        Ok(())
+    }
+
+    /// Loads a page while it arrives, or drops it when it begins again.
+    async fn large_page(&mut self) -> Result<(), TaskError> {
+        let chunks = self.arriving.chunks();
+        let Some(widest) = chunks.last() else { return Ok(()) };
+        let begun = Instant::now();
+        let mut page = self.loader.begin(widest).await?;
+        for chunk in chunks {
+            page.copy(chunk, self.reading).await?;
+        }
+        let end = loop {
+            match self.arriving.receiver.recv().await {
+                // Or a step that came to nothing, which hands no records over.
+                None | Some(Message::Begin | Message::Park(_)) => return Ok(()),
+                Some(Message::Chunk(chunk)) => page.copy(chunk, self.reading).await?,
+                Some(Message::End(end)) => break end,
+            }
+        };
+        let progress = page.checkpoint(end, self.reading).await?;
+        self.reporter.pages(&progress, begun.elapsed());
+        Ok(())
+    }
+}
+
+/// Loads a page that is complete, into a transaction that is open.
+async fn turn(
+    page: &mut PageLoad<'_, '_>,
+    chunks: Vec<Chunk>,
+    end: PageEnd,
+    reading: &mut Reading,
+) -> Result<(), LoadError> {
     for chunk in chunks {
         page.copy(chunk, reading).await?;
     }
-    let end = match end {
-        Some(end) => end,
-        None => loop {
-            match receiver.recv().await {
-                None => return Ok(false),
-                // Or a step that came to nothing, which hands no records over.
-                Some(Message::Begin | Message::Park(_)) => return Ok(true),
-                Some(Message::Chunk(chunk)) => page.copy(chunk, reading).await?,
-                Some(Message::End(end)) => break end,
-            }
-        },
-    };
-    let progress = page.checkpoint(end, reading).await?;
-    reporter.page(&progress, begun.elapsed());
-    Ok(true)
+    page.turn(end, reading).await
 }
 
 /// Prepares a slice to be read: goes on where an earlier reading stopped, or begins anew.

@@ -1,0 +1,271 @@
+//! A batch's way from its chunks into the table: straight into place, or staged and merged.
+
+use chrono::{DateTime, Utc};
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use super::LoadError;
+use super::chunk::Chunk;
+use super::commit::{Loader, PageLoad, Reading, execute, planned_anew, signed};
+use super::copy::{Common, Copy, Narrow, columns, fits};
+use super::merge::MergeSql;
+use super::table::{self, Cause, Table};
+use crate::store::cursor;
+
+/// SQLSTATE of a row whose key is taken.
+const UNIQUE_VIOLATION: &str = "23505";
+
+impl PageLoad<'_, '_> {
+    /// Sends rows of one layout. Those of a slice that has none go straight into place, but for those that a neighbouring
+    /// slice may have too.
+    pub(super) async fn send(&mut self, chunks: &[Chunk], reading: &Reading) -> Result<(), LoadError> {
+        let straight = self.loader.straight && reading.fresh && self.table.links.is_empty();
+        let placed = straight && self.place(chunks, reading).await?;
+        self.stage(chunks, placed).await
+    }
+
+    /// Copies rows straight into place; false when there is nothing of them, for the key of one is taken.
+    async fn place(&mut self, chunks: &[Chunk], reading: &Reading) -> Result<bool, LoadError> {
+        let rows = || chunks.iter().flat_map(Chunk::rows).filter(|(_, apart)| !apart).map(|(row, _)| row);
+        let Some(layout) = chunks.first().map(|chunk| &chunk.layout).filter(|_| rows().next().is_some()) else {
+            return Ok(true);
+        };
+        self.pin_shape().await?;
+        let loaded_at = self.began_at().await?;
+        let columns = columns(&self.table, layout).ok_or_else(|| lacking(&self.table))?;
+        if !fits(&columns, layout) {
+            return Ok(false);
+        }
+        let common = Common {
+            connection: &self.loader.claim.connection,
+            window_start: reading.slice.window_start,
+            run: self.loader.claim.id,
+            loaded_at,
+        };
+        let copy = Copy::into_place(&self.table, &columns, common);
+        let release = if self.savepoint { "release savepoint placed; " } else { "" };
+        execute(&mut self.transaction, format!("{release}savepoint placed")).await?;
+        self.savepoint = true;
+        match copy.send(&mut self.transaction, rows()).await {
+            Ok(count) => {
+                self.rows_placed += i64::from(count);
+                Ok(true)
+            }
+            Err(error) if is_taken(&error) => {
+                execute(&mut self.transaction, "rollback to savepoint placed".to_owned()).await?;
+                self.loader.straight = false;
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Copies rows into the staging table; only those of shared seconds if the others are in place.
+    async fn stage(&mut self, chunks: &[Chunk], placed: bool) -> Result<(), LoadError> {
+        let rows = || chunks.iter().flat_map(Chunk::rows).filter(|(_, apart)| *apart || !placed).map(|(row, _)| row);
+        let Some(layout) = chunks.first().map(|chunk| &chunk.layout).filter(|_| rows().next().is_some()) else {
+            return Ok(());
+        };
+        let columns = columns(&self.table, layout).ok_or_else(|| lacking(&self.table))?;
+        if fits(&columns, layout) {
+            let copy = Copy::to_stage(&self.sql.stage, &columns, self.rows_staged);
+            self.rows_staged += copy.send(&mut self.transaction, rows()).await?;
+            return Ok(());
+        }
+        let narrow = Narrow::of(&self.sql.stage, &self.table, layout).ok_or_else(|| lacking(&self.table))?;
+        execute(&mut self.transaction, narrow.create).await?;
+        let columns: Vec<_> = narrow.columns.iter().collect();
+        let copy = Copy::to_stage(&narrow.stage, &columns, self.rows_staged);
+        self.rows_staged += copy.send(&mut self.transaction, rows()).await?;
+        for statement in narrow.widen {
+            execute(&mut self.transaction, statement).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes room for the next batch of the transaction.
+    pub(super) async fn clear_stage(&mut self) -> Result<(), LoadError> {
+        if std::mem::take(&mut self.rows_staged) > 0 {
+            execute(&mut self.transaction, self.sql.clear_stage.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// The transaction's own time.
+    async fn began_at(&mut self) -> Result<DateTime<Utc>, LoadError> {
+        if let Some(at) = self.began_at {
+            return Ok(at);
+        }
+        let at = sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(&mut *self.transaction).await?;
+        self.began_at = Some(at);
+        Ok(at)
+    }
+
+    /// Grows the table under a page that is arriving. Once rows of this transaction are in it, it holds the table, so the
+    /// change must be its own; before that, a separate transaction keeps the table free for others.
+    pub(super) async fn grow(&mut self, chunk: &Chunk) -> Result<(), LoadError> {
+        let before = self.table.clone();
+        if self.pinned {
+            let Loader { claim, stream, .. } = &*self.loader;
+            let cause = Cause { run: claim.id, connection: &claim.connection };
+            self.table.grow(&mut self.transaction, stream, &chunk.layout, cause).await?;
+        } else {
+            self.loader.grow(chunk).await?;
+            self.table = self.loader.table.clone();
+        }
+        self.reshape(&before).await
+    }
+
+    pub(super) async fn reshape(&mut self, before: &Table) -> Result<(), LoadError> {
+        let sql = MergeSql::new(&self.table, self.loader.latest_wins);
+        for statement in sql.reshape_stage(&self.sql, before, &self.table) {
+            execute(&mut self.transaction, statement).await?;
+        }
+        self.sql = sql;
+        Ok(())
+    }
+
+    /// Holds the table's shape until the end of the transaction, and follows it if another worker changed it.
+    pub(super) async fn pin_shape(&mut self) -> Result<(), LoadError> {
+        if self.pinned {
+            return Ok(());
+        }
+        self.pinned = true;
+        let target = super::ident::table(&self.table.schema, &self.table.name);
+        execute(&mut self.transaction, format!("lock table {target} in row exclusive mode")).await?;
+        let version = table::version(&mut self.transaction, &self.table.schema, &self.table.name).await?;
+        if version != self.table.version {
+            let cause = Cause { run: self.loader.claim.id, connection: &self.loader.claim.connection };
+            let now = Table::open(&mut self.transaction, self.loader.stream, cause).await?;
+            let before = std::mem::replace(&mut self.table, now);
+            self.reshape(&before).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings the staged batch into the table; `single` when it is the whole slice.
+    pub(super) async fn merge(&mut self, reading: &Reading, single: bool) -> Result<(), LoadError> {
+        let Some(batch) = self.staged.take() else { return Ok(()) };
+        self.flush(reading).await?;
+        self.batches_merged += 1;
+        let placed = std::mem::take(&mut self.rows_placed);
+        self.progress.rows_inserted += placed;
+        self.rows += placed;
+        if reading.fresh && self.rows_staged == 0 {
+            return Ok(());
+        }
+        self.pin_shape().await?;
+        let shared = match &self.sql.twins {
+            Some(twins) if !single => self.place_twins(&twins.clone(), reading, &batch).await?,
+            _ => batch.shared_keys(&[]),
+        };
+        self.drop_shared(reading, shared).await?;
+        let counts = planned_anew(&self.sql.merge)
+            .bind(&self.loader.claim.connection)
+            .bind(reading.slice.window_start)
+            .bind(self.loader.claim.id)
+            .fetch_one(&mut *self.transaction)
+            .await?;
+        let (inserted, updated, staged): (i64, i64, i64) =
+            (counts.try_get("inserted")?, counts.try_get("updated")?, counts.try_get("staged")?);
+        self.progress.rows_inserted += inserted;
+        self.progress.rows_updated += updated;
+        self.progress.rows_unchanged += staged - inserted - updated;
+        self.merge_links().await?;
+        self.rows += match (self.sql.vanish.is_some(), reading.fresh, single) {
+            (true, true, _) => inserted,
+            (true, false, true) => {
+                self.delete_unstaged(reading).await?;
+                staged
+            }
+            (true, false, false) => self.note_seen(reading).await?,
+            (false, ..) => staged,
+        };
+        Ok(())
+    }
+
+    /// Brings the child tables in line with the staged parents.
+    async fn merge_links(&mut self) -> Result<(), LoadError> {
+        for statement in &self.sql.links {
+            let bound = planned_anew(statement).bind(&self.loader.claim.connection);
+            // The statement that deletes needs no run.
+            bound.bind(self.loader.claim.id).execute(&mut *self.transaction).await?;
+        }
+        Ok(())
+    }
+
+    /// Leaves out what a neighbouring slice has of the second that it shares with this one.
+    async fn drop_shared(&mut self, reading: &Reading, keys: Vec<Uuid>) -> Result<(), LoadError> {
+        let Some(drop_shared) = self.sql.drop_shared.as_ref().filter(|_| !keys.is_empty()) else { return Ok(()) };
+        let dropped = planned_anew(drop_shared)
+            .bind(keys)
+            .bind(&self.loader.claim.connection)
+            .bind(reading.neighbours)
+            .execute(&mut *self.transaction)
+            .await?;
+        self.progress.rows_outside += signed(dropped.rows_affected());
+        Ok(())
+    }
+
+    async fn delete_unstaged(&mut self, reading: &Reading) -> Result<(), LoadError> {
+        let Some(vanish) = &self.sql.vanish else { return Ok(()) };
+        let gone = planned_anew(&vanish.unstaged)
+            .bind(&self.loader.claim.connection)
+            .bind(reading.slice.window_start)
+            .bind(reading.slice.window_end)
+            .bind(self.loader.claim.id)
+            .execute(&mut *self.transaction)
+            .await?;
+        self.progress.rows_deleted += signed(gone.rows_affected());
+        self.delete_orphans().await
+    }
+
+    /// Child rows go with their parents.
+    async fn delete_orphans(&mut self) -> Result<(), LoadError> {
+        for statement in self.sql.vanish.iter().flat_map(|vanish| &vanish.links) {
+            planned_anew(statement).bind(&self.loader.claim.connection).execute(&mut *self.transaction).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes the staged rows as still reported; answers how many were not noted before.
+    async fn note_seen(&mut self, reading: &Reading) -> Result<i64, LoadError> {
+        let noted = planned_anew(&self.sql.note_seen).bind(reading.slice.id).execute(&mut *self.transaction).await?;
+        self.seen += signed(noted.rows_affected());
+        Ok(signed(noted.rows_affected()))
+    }
+
+    /// After the last of several pages or batches: rows that none of them had go.
+    pub(super) async fn end_reading(&mut self, reading: &Reading) -> Result<(), LoadError> {
+        let Some(vanish) = &self.sql.vanish else { return Ok(()) };
+        // Postgres may have crashed while a page was awaited: what is not noted any more has not vanished.
+        let noted = cursor::count_seen(&mut *self.transaction, reading.slice.id).await?;
+        if noted != reading.slice.reading_seen + self.seen {
+            return Err(LoadError::SeenLost);
+        }
+        if !reading.fresh {
+            let gone = planned_anew(&vanish.unseen)
+                .bind(&self.loader.claim.connection)
+                .bind(reading.slice.window_start)
+                .bind(reading.slice.window_end)
+                .bind(self.loader.claim.id)
+                .bind(reading.slice.id)
+                .execute(&mut *self.transaction)
+                .await?;
+            self.progress.rows_deleted += signed(gone.rows_affected());
+            self.delete_orphans().await?;
+        }
+        sqlx::query!("delete from tidegate.seen_row where slice_id = $1", reading.slice.id)
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(())
+    }
+}
+
+fn lacking(table: &Table) -> LoadError {
+    LoadError::Column(format!("{}.{}", table.schema, table.name))
+}
+
+fn is_taken(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() == Some(UNIQUE_VIOLATION)
+}

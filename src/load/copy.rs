@@ -1,0 +1,167 @@
+//! Rows over COPY, in its binary format: into the staging table, or straight into place.
+
+use chrono::{DateTime, Utc};
+use sqlx::postgres::PgConnection;
+
+use super::binary;
+use super::ident::{quote, table as qualified};
+use super::layout::Layout;
+use super::table::{Table, TableColumn, conversion};
+use crate::catalogue::{ColumnType, Mode};
+
+/// A connection's write buffer grows to what is sent at once, and stays that large.
+const COPY_PART_BYTES: usize = 32 << 10;
+
+/// What every row of a page has beside its record, where rows go straight into place.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Common<'a> {
+    pub(super) connection: &'a str,
+    pub(super) window_start: DateTime<Utc>,
+    pub(super) run: i64,
+    pub(super) loaded_at: DateTime<Utc>,
+}
+
+/// A COPY statement, and what makes its rows of a chunk's.
+#[derive(Debug)]
+pub(super) struct Copy {
+    statement: String,
+    /// How many fields each row has, and those that stand before the chunk's.
+    head: Vec<u8>,
+    /// Bytes of a chunk's row that are left out.
+    skipped: usize,
+    /// Each row ends with its number, counted from here.
+    numbered_from: Option<i32>,
+}
+
+impl Copy {
+    /// Into the staging table; rows are numbered, for the later of two may count.
+    pub(super) fn to_stage(stage: &str, columns: &[&TableColumn], numbered_from: i32) -> Self {
+        Self {
+            statement: format!("copy {stage} (_row_key{}, _extra, _place) from stdin (format binary)", list(columns)),
+            head: fields(columns.len() + 3),
+            skipped: 0,
+            numbered_from: Some(numbered_from),
+        }
+    }
+
+    /// Into the table itself.
+    pub(super) fn into_place(table: &Table, columns: &[&TableColumn], common: Common<'_>) -> Self {
+        let windowed = table.mode == Mode::ReplaceWindow;
+        let (window, key) =
+            (if windowed { ", _window_start" } else { "" }, if table.by_hash() { ", _row_key" } else { "" });
+        let statement = format!(
+            "copy {} (_connection, _run_id, _loaded_at{window}{key}{}, _extra) from stdin (format binary)",
+            qualified(&table.schema, &table.name),
+            list(columns),
+        );
+        let mut head = fields(columns.len() + 4 + usize::from(windowed) + usize::from(table.by_hash()));
+        binary::bytes(common.connection.as_bytes(), &mut head);
+        binary::bigint(common.run, &mut head);
+        binary::instant(common.loaded_at, &mut head);
+        if windowed {
+            binary::instant(common.window_start, &mut head);
+        }
+        // A row's key is null where the table has no column for it.
+        let skipped = if table.by_hash() { 0 } else { binary::NULL.len() };
+        Self { statement, head, skipped, numbered_from: None }
+    }
+
+    /// Sends rows; answers how many there were.
+    pub(super) async fn send<'r>(
+        &self,
+        connection: &mut PgConnection,
+        rows: impl Iterator<Item = &'r [u8]>,
+    ) -> Result<i32, sqlx::Error> {
+        let mut copy = connection.copy_in_raw(&self.statement).await?;
+        let mut part = Vec::with_capacity(COPY_PART_BYTES + (COPY_PART_BYTES >> 3));
+        part.extend_from_slice(binary::HEADER);
+        let mut count = 0;
+        for row in rows {
+            part.extend_from_slice(&self.head);
+            part.extend_from_slice(&row[self.skipped..]);
+            if let Some(from) = self.numbered_from {
+                binary::integer(from + count, &mut part);
+            }
+            count += 1;
+            if part.len() >= COPY_PART_BYTES {
+                for piece in part.chunks(COPY_PART_BYTES) {
+                    copy.send(piece).await?;
+                }
+                part.clear();
+            }
+        }
+        part.extend_from_slice(&binary::TRAILER);
+        copy.send(part).await?;
+        copy.finish().await?;
+        Ok(count)
+    }
+}
+
+/// A staging table for rows that were written before a column of theirs got a wider type.
+#[derive(Debug)]
+pub(super) struct Narrow {
+    pub(super) stage: String,
+    pub(super) create: String,
+    pub(super) columns: Vec<TableColumn>,
+    /// Takes its rows over into the staging table that they belong in, and empties it.
+    pub(super) widen: [String; 2],
+}
+
+impl Narrow {
+    /// None when the table lacks a column.
+    pub(super) fn of(stage: &str, table: &Table, layout: &Layout) -> Option<Self> {
+        let wide = columns(table, layout)?;
+        let own = |(column, field): (&&TableColumn, &super::layout::Field)| TableColumn {
+            kind: field.kind,
+            ..(*column).clone()
+        };
+        let columns: Vec<TableColumn> = wide.iter().zip(layout.fields()).map(own).collect();
+        let narrow = "pg_temp.stage_narrow".to_owned();
+        let definitions: Vec<String> =
+            columns.iter().map(|column| format!(", {} {}", quote(&column.name), column.kind.sql())).collect();
+        let widened: Vec<String> = columns
+            .iter()
+            .zip(&wide)
+            .map(|(column, wide)| match (quote(&column.name), column.kind, wide.kind) {
+                (name, from, to) if from == to => format!(", {name}"),
+                (name, from, to) => format!(", {}", conversion(&name, from, to)),
+            })
+            .collect();
+        Some(Self {
+            create: format!(
+                "create temporary table stage_narrow (_row_key uuid{}, _extra {}, _place integer) on commit drop",
+                definitions.concat(),
+                ColumnType::Jsonb.sql()
+            ),
+            widen: [
+                format!(
+                    "insert into {stage} (_row_key{}, _extra, _place) select _row_key{}, _extra, _place from {narrow}",
+                    list(&wide),
+                    widened.concat()
+                ),
+                format!("drop table {narrow}"),
+            ],
+            stage: narrow,
+            columns,
+        })
+    }
+}
+
+/// The columns that the layout's fields fill; none when the table lacks one.
+pub(super) fn columns<'t>(table: &'t Table, layout: &Layout) -> Option<Vec<&'t TableColumn>> {
+    layout.fields().iter().map(|field| table.column(&field.path)).collect()
+}
+
+/// Whether each field was written in its column's own type.
+pub(super) fn fits(columns: &[&TableColumn], layout: &Layout) -> bool {
+    columns.iter().zip(layout.fields()).all(|(column, field)| column.kind == field.kind)
+}
+
+fn list(columns: &[&TableColumn]) -> String {
+    columns.iter().map(|column| format!(", {}", quote(&column.name))).collect()
+}
+
+/// The beginning of a row of so many fields; a table has 1,600 columns at most.
+fn fields(count: usize) -> Vec<u8> {
+    i16::try_from(count).unwrap_or(i16::MAX).to_be_bytes().to_vec()
+}
