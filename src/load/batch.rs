@@ -1,33 +1,46 @@
 //! A batch's way from its chunks into the table: straight into place, or staged and merged.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::LoadError;
 use super::chunk::Chunk;
-use super::commit::{Loader, PageLoad, Reading, execute, planned_anew, signed};
+use super::commit::{Batch, Loader, PageLoad, Reading, execute, planned_anew, signed};
 use super::copy::{Common, Copy, Narrow, columns, fits};
 use super::merge::MergeSql;
+use super::print::{Print, RowKind};
 use super::table::{self, Cause, Table};
+use super::{LoadError, binary};
 use crate::store::cursor;
 
 /// SQLSTATE of a row whose key is taken.
 const UNIQUE_VIOLATION: &str = "23505";
 
+/// What a merge did.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Merged {
+    pub(super) inserted: i64,
+    pub(super) updated: i64,
+    /// Rows that were staged, of two with one key the later.
+    pub(super) staged: i64,
+}
+
 impl PageLoad<'_, '_> {
     /// Sends rows of one layout. Those of a slice that has none go straight into place, but for those that a neighbouring
     /// slice may have too.
     pub(super) async fn send(&mut self, chunks: &[Chunk], reading: &Reading) -> Result<(), LoadError> {
-        let straight = self.loader.straight && reading.fresh && self.table.links.is_empty();
+        let expected_new = reading.fresh || self.compares(reading);
+        let straight = self.loader.straight && expected_new && self.table.links.is_empty();
         let placed = straight && self.place(chunks, reading).await?;
         self.stage(chunks, placed).await
     }
 
     /// Copies rows straight into place; false when there is nothing of them, for the key of one is taken.
     async fn place(&mut self, chunks: &[Chunk], reading: &Reading) -> Result<bool, LoadError> {
-        let rows = || chunks.iter().flat_map(Chunk::rows).filter(|(_, apart)| !apart).map(|(row, _)| row);
-        let Some(layout) = chunks.first().map(|chunk| &chunk.layout).filter(|_| rows().next().is_some()) else {
+        let rows = in_order(chunks, |kind| kind == RowKind::New);
+        let Some(layout) = chunks.first().map(|chunk| &chunk.layout).filter(|_| !rows.is_empty()) else {
             return Ok(true);
         };
         self.pin_shape().await?;
@@ -46,7 +59,7 @@ impl PageLoad<'_, '_> {
         let release = if self.savepoint { "release savepoint placed; " } else { "" };
         execute(&mut self.transaction, format!("{release}savepoint placed")).await?;
         self.savepoint = true;
-        match copy.send(&mut self.transaction, rows()).await {
+        match copy.send(&mut self.transaction, &rows).await {
             Ok(count) => {
                 self.rows_placed += i64::from(count);
                 Ok(true)
@@ -54,31 +67,40 @@ impl PageLoad<'_, '_> {
             Err(error) if is_taken(&error) => {
                 execute(&mut self.transaction, "rollback to savepoint placed".to_owned()).await?;
                 self.loader.straight = false;
+                self.taken = true;
                 Ok(false)
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Copies rows into the staging table; only those of shared seconds if the others are in place.
+    /// Copies rows into the staging table; the new ones not if they are in place.
     async fn stage(&mut self, chunks: &[Chunk], placed: bool) -> Result<(), LoadError> {
-        let rows = || chunks.iter().flat_map(Chunk::rows).filter(|(_, apart)| *apart || !placed).map(|(row, _)| row);
-        let Some(layout) = chunks.first().map(|chunk| &chunk.layout).filter(|_| rows().next().is_some()) else {
+        let rows = in_order(chunks, |kind| kind != RowKind::New || !placed);
+        let Some(layout) = chunks.first().map(|chunk| &chunk.layout).filter(|_| !rows.is_empty()) else {
             return Ok(());
         };
+        self.make_stage().await?;
         let columns = columns(&self.table, layout).ok_or_else(|| lacking(&self.table))?;
         if fits(&columns, layout) {
             let copy = Copy::to_stage(&self.sql.stage, &columns, self.rows_staged);
-            self.rows_staged += copy.send(&mut self.transaction, rows()).await?;
+            self.rows_staged += copy.send(&mut self.transaction, &rows).await?;
             return Ok(());
         }
         let narrow = Narrow::of(&self.sql.stage, &self.table, layout).ok_or_else(|| lacking(&self.table))?;
         execute(&mut self.transaction, narrow.create).await?;
         let columns: Vec<_> = narrow.columns.iter().collect();
         let copy = Copy::to_stage(&narrow.stage, &columns, self.rows_staged);
-        self.rows_staged += copy.send(&mut self.transaction, rows()).await?;
+        self.rows_staged += copy.send(&mut self.transaction, &rows).await?;
         for statement in narrow.widen {
             execute(&mut self.transaction, statement).await?;
+        }
+        Ok(())
+    }
+
+    async fn make_stage(&mut self) -> Result<(), LoadError> {
+        if !std::mem::replace(&mut self.has_stage, true) {
+            execute(&mut self.transaction, self.sql.create_stage.clone()).await?;
         }
         Ok(())
     }
@@ -118,7 +140,8 @@ impl PageLoad<'_, '_> {
 
     pub(super) async fn reshape(&mut self, before: &Table) -> Result<(), LoadError> {
         let sql = MergeSql::new(&self.table, self.loader.latest_wins);
-        for statement in sql.reshape_stage(&self.sql, before, &self.table) {
+        let statements = if self.has_stage { sql.reshape_stage(&self.sql, before, &self.table) } else { Vec::new() };
+        for statement in statements {
             execute(&mut self.transaction, statement).await?;
         }
         self.sql = sql;
@@ -145,43 +168,72 @@ impl PageLoad<'_, '_> {
 
     /// Brings the staged batch into the table; `single` when it is the whole slice.
     pub(super) async fn merge(&mut self, reading: &Reading, single: bool) -> Result<(), LoadError> {
-        let Some(batch) = self.staged.take() else { return Ok(()) };
+        let Some(mut batch) = self.staged.take() else { return Ok(()) };
         self.flush(reading).await?;
+        match batch.print.take() {
+            Some(print) if self.compares(reading) => self.merge_compared(reading, &batch, print).await?,
+            print => self.merge_whole(reading, &batch, print, single).await?,
+        }
         self.batches_merged += 1;
+        self.renamed.clear();
+        Ok(())
+    }
+
+    /// Merges a batch of which nothing is known.
+    async fn merge_whole(
+        &mut self,
+        reading: &Reading,
+        batch: &Batch,
+        print: Option<Print>,
+        single: bool,
+    ) -> Result<(), LoadError> {
+        self.taken = false;
         let placed = std::mem::take(&mut self.rows_placed);
         self.progress.rows_inserted += placed;
         self.rows += placed;
-        if reading.fresh && self.rows_staged == 0 {
-            return Ok(());
+        let mut arrived = placed;
+        let mut dropped = HashSet::new();
+        if !reading.fresh || self.rows_staged > 0 {
+            self.pin_shape().await?;
+            self.make_stage().await?;
+            let shared = match &self.sql.twins {
+                Some(twins) if !single => self.place_twins(&twins.clone(), reading, batch).await?,
+                _ => batch.shared_keys(&[]),
+            };
+            dropped = self.drop_shared(reading, shared).await?;
+            let merged = self.merge_staged(reading).await?;
+            self.progress.rows_inserted += merged.inserted;
+            self.progress.rows_updated += merged.updated;
+            self.progress.rows_unchanged += merged.staged - merged.inserted - merged.updated;
+            self.merge_links().await?;
+            let counted = match (self.sql.vanish.is_some(), reading.fresh, single) {
+                (true, true, _) => merged.inserted,
+                (true, false, true) => {
+                    self.delete_unstaged(reading).await?;
+                    merged.staged
+                }
+                (true, false, false) => self.note_seen(reading).await?,
+                (false, ..) => merged.staged,
+            };
+            self.rows += counted;
+            arrived += counted;
         }
-        self.pin_shape().await?;
-        let shared = match &self.sql.twins {
-            Some(twins) if !single => self.place_twins(&twins.clone(), reading, &batch).await?,
-            _ => batch.shared_keys(&[]),
-        };
-        self.drop_shared(reading, shared).await?;
+        self.keep_whole(reading, print, arrived, &dropped).await
+    }
+
+    /// Merges what is staged, whatever it is.
+    pub(super) async fn merge_staged(&mut self, reading: &Reading) -> Result<Merged, LoadError> {
         let counts = planned_anew(&self.sql.merge)
             .bind(&self.loader.claim.connection)
             .bind(reading.slice.window_start)
             .bind(self.loader.claim.id)
             .fetch_one(&mut *self.transaction)
             .await?;
-        let (inserted, updated, staged): (i64, i64, i64) =
-            (counts.try_get("inserted")?, counts.try_get("updated")?, counts.try_get("staged")?);
-        self.progress.rows_inserted += inserted;
-        self.progress.rows_updated += updated;
-        self.progress.rows_unchanged += staged - inserted - updated;
-        self.merge_links().await?;
-        self.rows += match (self.sql.vanish.is_some(), reading.fresh, single) {
-            (true, true, _) => inserted,
-            (true, false, true) => {
-                self.delete_unstaged(reading).await?;
-                staged
-            }
-            (true, false, false) => self.note_seen(reading).await?,
-            (false, ..) => staged,
-        };
-        Ok(())
+        Ok(Merged {
+            inserted: counts.try_get("inserted")?,
+            updated: counts.try_get("updated")?,
+            staged: counts.try_get("staged")?,
+        })
     }
 
     /// Brings the child tables in line with the staged parents.
@@ -194,17 +246,20 @@ impl PageLoad<'_, '_> {
         Ok(())
     }
 
-    /// Leaves out what a neighbouring slice has of the second that it shares with this one.
-    async fn drop_shared(&mut self, reading: &Reading, keys: Vec<Uuid>) -> Result<(), LoadError> {
-        let Some(drop_shared) = self.sql.drop_shared.as_ref().filter(|_| !keys.is_empty()) else { return Ok(()) };
-        let dropped = planned_anew(drop_shared)
+    /// Leaves out what a neighbouring slice has of the second that it shares with this one; answers the keys of that.
+    pub(super) async fn drop_shared(&mut self, reading: &Reading, keys: Vec<Uuid>) -> Result<HashSet<u128>, LoadError> {
+        let Some(drop_shared) = self.sql.drop_shared.as_ref().filter(|_| !keys.is_empty()) else {
+            return Ok(HashSet::new());
+        };
+        let dropped = planned_anew(&format!("{drop_shared}\nreturning staged._row_key"))
             .bind(keys)
             .bind(&self.loader.claim.connection)
             .bind(reading.neighbours)
-            .execute(&mut *self.transaction)
+            .fetch_all(&mut *self.transaction)
             .await?;
-        self.progress.rows_outside += signed(dropped.rows_affected());
-        Ok(())
+        self.progress.rows_outside += signed(dropped.len() as u64);
+        let keys = dropped.iter().map(|row| row.try_get::<Uuid, _>(0).map(|key| key.as_u128()));
+        Ok(keys.collect::<Result<_, _>>()?)
     }
 
     async fn delete_unstaged(&mut self, reading: &Reading) -> Result<(), LoadError> {
@@ -235,15 +290,21 @@ impl PageLoad<'_, '_> {
         Ok(signed(noted.rows_affected()))
     }
 
-    /// After the last of several pages or batches: rows that none of them had go.
-    pub(super) async fn end_reading(&mut self, reading: &Reading) -> Result<(), LoadError> {
+    /// After the last page: rows that none of them had go.
+    pub(super) async fn end_reading(&mut self, reading: &Reading, single: bool) -> Result<(), LoadError> {
+        let compared = self.compares(reading);
+        if single && !compared {
+            return Ok(());
+        }
         let Some(vanish) = &self.sql.vanish else { return Ok(()) };
         // Postgres may have crashed while a page was awaited: what is not noted any more has not vanished.
         let noted = cursor::count_seen(&mut *self.transaction, reading.slice.id).await?;
         if noted != reading.slice.reading_seen + self.seen {
             return Err(LoadError::SeenLost);
         }
-        if !reading.fresh {
+        if compared {
+            self.end_compared(reading).await?;
+        } else if !reading.fresh {
             let gone = planned_anew(&vanish.unseen)
                 .bind(&self.loader.claim.connection)
                 .bind(reading.slice.window_start)
@@ -260,6 +321,15 @@ impl PageLoad<'_, '_> {
             .await?;
         Ok(())
     }
+}
+
+/// The rows of these kinds, in the order of their keys: so they meet the index where it was met before.
+fn in_order(chunks: &[Chunk], wanted: impl Fn(RowKind) -> bool) -> Vec<&[u8]> {
+    let rows = chunks.iter().flat_map(Chunk::rows).filter(|(_, kind)| wanted(*kind));
+    let mut rows: Vec<&[u8]> = rows.map(|(row, _)| row).collect();
+    // Stable: of two rows with one key the later counts. Where there is no hash, nothing moves.
+    rows.sort_by_key(|row| binary::first_key(row));
+    rows
 }
 
 fn lacking(table: &Table) -> LoadError {

@@ -55,6 +55,14 @@ pub(super) fn instant(at: DateTime<Utc>, out: &mut Vec<u8>) {
     bigint(at.timestamp_micros() - EPOCH_MICROS, out);
 }
 
+/// The `uuid` that a row begins with; 0 when it is null.
+pub(super) fn first_key(row: &[u8]) -> u128 {
+    match row.split_first_chunk::<4>() {
+        Some(([0, 0, 0, 16], rest)) => rest.first_chunk().map_or(0, |key| u128::from_be_bytes(*key)),
+        _ => 0,
+    }
+}
+
 /// Appends JSON text as `jsonb`.
 pub(super) fn jsonb(json: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&length(json.len() + 1).to_be_bytes());

@@ -5,6 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use super::layout::Layout;
+use super::print::{Print, RowKind};
 
 /// COPY rows of one layout, or the end of what one statement merges.
 #[derive(Debug, Default)]
@@ -14,33 +15,42 @@ pub struct Chunk {
     pub data: Vec<u8>,
     /// Where each row ends in `data`.
     pub ends: Vec<u32>,
-    /// The numbers of the rows whose records are `shared`.
-    pub apart: Vec<u32>,
+    /// What each row is, compared with the last reading.
+    pub kinds: Vec<RowKind>,
     pub rows: u64,
     pub rejects: Vec<Reject>,
     pub counts: Counts,
     /// Records in a second that two neighbouring slices, or two parts of this one, share.
     pub shared: Vec<Shared>,
-    /// Set on the last chunk of a batch: identical records by the key of the first, where there is more than one.
-    pub batch_end: Option<Twins>,
+    /// Set on the last chunk of a batch.
+    pub batch_end: Option<BatchEnd>,
+}
+
+/// What is known of a batch at its end.
+#[derive(Debug, Default)]
+pub struct BatchEnd {
+    /// Identical records by the key of the first, where there is more than one.
+    pub twins: Twins,
+    /// None where rows are not compared with the last reading.
+    pub print: Option<Print>,
 }
 
 impl Chunk {
-    /// The rows, each with whether it is one of those in a shared second.
-    pub fn rows(&self) -> impl Iterator<Item = (&[u8], bool)> {
-        let mut apart = self.apart.iter().copied().peekable();
+    /// The rows, each with what it is.
+    pub fn rows(&self) -> impl Iterator<Item = (&[u8], RowKind)> {
         let mut start = 0;
-        (0..).zip(&self.ends).map(move |(number, &end)| {
+        self.ends.iter().zip(&self.kinds).map(move |(&end, &kind)| {
             let row = &self.data[start..end as usize];
             start = end as usize;
-            (row, apart.next_if_eq(&number).is_some())
+            (row, kind)
         })
     }
 
     /// About what the chunk takes in memory.
     pub fn weight(&self) -> usize {
-        let places = (self.ends.len() + self.apart.len()) * size_of::<u32>();
-        self.data.len() + places + self.rejects.iter().map(Reject::weight).sum::<usize>()
+        let rows = self.ends.len() * (size_of::<u32>() + size_of::<RowKind>());
+        let print = self.batch_end.as_ref().and_then(|end| end.print.as_ref()).map_or(0, Print::weight);
+        self.data.len() + rows + print + self.rejects.iter().map(Reject::weight).sum::<usize>()
     }
 }
 

@@ -1,6 +1,8 @@
 //! One page's transaction: stage, merge, rejects, cursor, statistics and the fence check become durable together.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -9,8 +11,9 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 
 use super::LoadError;
-use super::chunk::{Chunk, Counts, Reject, Shared, Twins};
+use super::chunk::{BatchEnd, Chunk, Counts, Reject, Shared, Twins};
 use super::merge::MergeSql;
+use super::print::Print;
 use super::table::{Cause, Table};
 use crate::catalogue::{Mode, Stream};
 use crate::store::cursor::{self, Position, Slice};
@@ -33,8 +36,12 @@ pub struct Loader<'a> {
     pub latest_wins: bool,
     /// As of the last change that is durable.
     pub table: Table,
-    /// Whether the rows of a slice that has none go straight into place: until there was one whose key was taken.
+    /// Whether rows that should be new go straight into place: until there was one whose key was taken.
     pub straight: bool,
+    /// Whether the rows of the reading under way are compared with fingerprints.
+    pub comparing: bool,
+    /// Whether rows may be left out that did not change; told to whoever reads them.
+    pub skipping: Arc<AtomicBool>,
 }
 
 /// The slice that is being read, as of the last committed page.
@@ -73,6 +80,8 @@ pub struct PageLoad<'l, 'a> {
     /// Chunks that are sent together, and not before they must: rows in place hold the table.
     pub(super) waiting: Vec<Chunk>,
     waiting_bytes: usize,
+    /// Whether this session has the staging table.
+    pub(super) has_stage: bool,
     /// Rows of the batch under way that are in the staging table.
     pub(super) rows_staged: i32,
     /// Rows of the batch under way that went straight into place.
@@ -81,6 +90,12 @@ pub struct PageLoad<'l, 'a> {
     pub(super) savepoint: bool,
     /// What `_loaded_at` will be.
     pub(super) began_at: Option<DateTime<Utc>>,
+    /// What is kept of fingerprints by now.
+    pub(super) kept: Option<Kept>,
+    /// Staged keys that gave way to those of earlier pages, and what they became.
+    pub(super) renamed: HashMap<u128, u128>,
+    /// Whether a row that should be new was there already.
+    pub(super) taken: bool,
     /// The batch that is staged, complete, and not merged yet.
     pub(super) staged: Option<Batch>,
     shared: Vec<Shared>,
@@ -90,6 +105,15 @@ pub struct PageLoad<'l, 'a> {
     /// Entries that this page made in `tidegate.seen_row`.
     pub(super) seen: i64,
     astray: u64,
+}
+
+/// What a transaction keeps of a slice's fingerprints.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept {
+    /// Whether they know every row that the table has of the slice.
+    pub(super) whole: bool,
+    /// Batches of the reading under way; none when it keeps none.
+    pub(super) batches: Option<i32>,
 }
 
 /// Where a transaction of several pages can go back to.
@@ -104,9 +128,29 @@ pub struct Mark {
 pub(super) struct Batch {
     pub(super) shared: Vec<Shared>,
     pub(super) twins: Twins,
+    pub(super) print: Option<Print>,
 }
 
 impl<'a> Loader<'a> {
+    pub fn new(
+        pool: &'a PgPool,
+        claim: &'a Claim,
+        stream: &'a Stream,
+        lease: Duration,
+        latest_wins: bool,
+        table: Table,
+    ) -> Self {
+        let skipping = Arc::new(AtomicBool::new(false));
+        Self { pool, claim, stream, lease, latest_wins, table, straight: true, comparing: false, skipping }
+    }
+
+    /// Prepares for the reading of a slice: compares its rows with fingerprints, where that is possible.
+    pub fn compare(&mut self, slice: &Slice) {
+        self.straight = true;
+        self.comparing = self.table.fingerprinted() && slice.reading_batches.is_some();
+        self.skipping = Arc::new(AtomicBool::new(self.comparing && slice.fingerprinted));
+    }
+
     /// Decides whether a slice that begins to be read has rows already, and drops what an abandoned reading left.
     pub async fn begin_reading(&self, reading: &mut Reading) -> Result<(), LoadError> {
         let mut transaction = self.pool.begin().await?;
@@ -118,12 +162,25 @@ impl<'a> Loader<'a> {
         };
         let target = super::ident::table(&self.table.schema, &self.table.name);
         let statement = format!("select not exists (select from {target} where {here})");
-        let fresh = sqlx::query_scalar(AssertSqlSafe(statement))
+        let fresh: bool = sqlx::query_scalar(AssertSqlSafe(statement))
             .bind(&self.claim.connection)
             .bind(reading.slice.window_start)
             .bind(reading.slice.window_end)
             .fetch_one(&mut *transaction)
             .await?;
+        let whole = reading.slice.fingerprinted && !fresh && {
+            let statement = format!("select count(*) from {target} where {here}");
+            let rows: i64 = sqlx::query_scalar(AssertSqlSafe(statement))
+                .bind(&self.claim.connection)
+                .bind(reading.slice.window_start)
+                .bind(reading.slice.window_end)
+                .fetch_one(&mut *transaction)
+                .await?;
+            rows == reading.slice.rows_total
+        };
+        if reading.slice.fingerprinted && !whole {
+            cursor::distrust(&mut transaction, reading.slice.id).await?;
+        }
         // Or a worker that lost the stream would send the one that has it back to the first page.
         if !run::pass_fence(&mut *transaction, self.claim, &self.stream.name, self.lease).await? {
             return Err(LoadError::Fenced);
@@ -138,7 +195,20 @@ impl<'a> Loader<'a> {
         reading.slice.reading_seen = 0;
         reading.slice.reading_bytes = 0;
         reading.slice.cursor = None;
+        reading.slice.fingerprinted = whole;
+        reading.slice.reading_batches = Some(0);
         Ok(())
+    }
+
+    /// Reads the slice from its first page again, and compares every row with the table itself.
+    pub async fn start_over(&self, slice: &Slice) -> Result<(), LoadError> {
+        let mut transaction = self.pool.begin().await?;
+        cursor::distrust(&mut transaction, slice.id).await?;
+        cursor::restart(&mut transaction, slice.id).await?;
+        if !run::pass_fence(&mut *transaction, self.claim, &self.stream.name, self.lease).await? {
+            return Err(LoadError::Fenced);
+        }
+        Ok(transaction.commit().await?)
     }
 
     /// Whether what an unfinished reading noted as seen is still there (Postgres may have crashed since).
@@ -159,6 +229,8 @@ impl<'a> Loader<'a> {
             seen: slice.reading_seen,
             bytes: slice.reading_bytes,
             cursor: Some(cursor),
+            fingerprinted: slice.fingerprinted,
+            batches: slice.reading_batches,
         };
         if !cursor::park(&mut *transaction, slice.id, &position).await? {
             return Err(LoadError::Moved);
@@ -179,9 +251,8 @@ impl<'a> Loader<'a> {
         if !self.table.holds(&chunk.layout) {
             self.grow(chunk).await?;
         }
-        let mut transaction = self.pool.begin().await?;
+        let transaction = self.pool.begin().await?;
         let sql = MergeSql::new(&self.table, self.latest_wins);
-        execute(&mut transaction, sql.create_stage.clone()).await?;
         Ok(PageLoad {
             table: self.table.clone(),
             loader: self,
@@ -193,10 +264,14 @@ impl<'a> Loader<'a> {
             rejects_cleared: false,
             waiting: Vec::new(),
             waiting_bytes: 0,
+            has_stage: false,
             rows_staged: 0,
             rows_placed: 0,
             savepoint: false,
             began_at: None,
+            kept: None,
+            renamed: HashMap::new(),
+            taken: false,
             staged: None,
             shared: Vec::new(),
             batches_merged: 0,
@@ -237,8 +312,8 @@ impl PageLoad<'_, '_> {
         if self.waiting_bytes > WAITING_BYTES_MAX {
             self.flush(reading).await?;
         }
-        if let Some(twins) = batch_end {
-            self.staged = Some(Batch { shared: std::mem::take(&mut self.shared), twins });
+        if let Some(BatchEnd { twins, print }) = batch_end {
+            self.staged = Some(Batch { shared: std::mem::take(&mut self.shared), twins, print });
         }
         Ok(())
     }
@@ -270,8 +345,8 @@ impl PageLoad<'_, '_> {
         self.bound_silence().await?;
         self.merge(reading, single).await?;
         self.clear_stage().await?;
-        if last_page && !single {
-            self.end_reading(reading).await?;
+        if last_page {
+            self.end_reading(reading, single).await?;
         }
         self.store_rejects(reading).await?;
         let to = self.advance(end, reading).await?;
@@ -286,6 +361,8 @@ impl PageLoad<'_, '_> {
         reading.slice.reading_seen = to.seen;
         reading.slice.reading_bytes = to.bytes;
         reading.slice.cursor = to.cursor;
+        reading.slice.fingerprinted = to.fingerprinted;
+        reading.slice.reading_batches = to.batches;
         Ok(())
     }
 
@@ -332,10 +409,9 @@ impl PageLoad<'_, '_> {
 
     /// Moves the slice's cursor behind this page, or ends its reading.
     async fn advance(&mut self, end: PageEnd, reading: &Reading) -> Result<Position, LoadError> {
-        let Loader { claim, stream, .. } = &*self.loader;
         let bytes = i64::try_from(end.bytes).unwrap_or(i64::MAX);
         let to = Position {
-            reading_run: reading.slice.reading_run.unwrap_or(claim.id),
+            reading_run: reading.slice.reading_run.unwrap_or(self.loader.claim.id),
             reading_until: reading.until,
             fresh: reading.fresh,
             pages_before: reading.slice.reading_pages,
@@ -343,12 +419,15 @@ impl PageLoad<'_, '_> {
             seen: reading.slice.reading_seen + self.seen,
             bytes: reading.slice.reading_bytes + bytes,
             cursor: end.next,
+            fingerprinted: self.kept(reading).whole,
+            batches: self.kept(reading).batches,
         };
+        let Loader { claim, stream, .. } = &*self.loader;
         let is_last = to.cursor.is_none();
         let moved = if is_last {
             self.progress.slices_done = 1;
             let (slice, until) = (reading.slice.id, reading.until);
-            cursor::finish(&mut *self.transaction, slice, claim.id, until, to.pages_before, to.rows).await?
+            cursor::finish(&mut *self.transaction, slice, claim.id, until, &to).await?
         } else {
             cursor::advance(&mut *self.transaction, reading.slice.id, &to).await?
         };

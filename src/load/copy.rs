@@ -67,11 +67,7 @@ impl Copy {
     }
 
     /// Sends rows; answers how many there were.
-    pub(super) async fn send<'r>(
-        &self,
-        connection: &mut PgConnection,
-        rows: impl Iterator<Item = &'r [u8]>,
-    ) -> Result<i32, sqlx::Error> {
+    pub(super) async fn send(&self, connection: &mut PgConnection, rows: &[&[u8]]) -> Result<i32, sqlx::Error> {
         let mut copy = connection.copy_in_raw(&self.statement).await?;
         let mut part = Vec::with_capacity(COPY_PART_BYTES + (COPY_PART_BYTES >> 3));
         part.extend_from_slice(binary::HEADER);

@@ -18,6 +18,11 @@ pub struct MergeSql {
     pub clear_stage: String,
     /// `$1` connection, `$2` window start, `$3` run; answers inserted and updated.
     pub merge: String,
+    /// `$1` connection, `$2` window start, `$3` run: changes rows that are there. None where windows or hashes are no key.
+    pub update: Option<String>,
+    /// `$1` connection, `$2` window start, `$3` window end, `$4` slice, `$5` batches: deletes the rows that no batch has
+    /// any more.
+    pub lost: Option<String>,
     /// `$1` connection, `$2` run: what the staged rows' arrays make of the child tables, in this order.
     pub links: Vec<String>,
     /// What becomes of rows that are no longer reported; none where they stay.
@@ -100,6 +105,8 @@ impl MergeSql {
             ),
             clear_stage: format!("truncate {}", parts.stage),
             merge: parts.merge(),
+            update: parts.fingerprinted().then(|| parts.update()),
+            lost: parts.fingerprinted().then(|| parts.lost()),
             links: table.links.iter().flat_map(|links| parts.links(links)).collect(),
             vanish: parts.vanish(),
             note_seen: parts.note_seen(),
@@ -213,6 +220,57 @@ from merged",
             order = order.join(", "),
             key = self.key.join(", "),
             assignments = assignments.join(", "),
+        )
+    }
+
+    /// Whether the slice's rows may have fingerprints: each belongs to one slice, has a hash as its key, and what becomes of
+    /// it depends on nothing but the record.
+    fn fingerprinted(&self) -> bool {
+        self.table.fingerprinted()
+    }
+
+    fn update(&self) -> String {
+        let Self { table, target, stage, .. } = self;
+        let columns: Vec<String> =
+            table.columns.iter().map(|column| quote(&column.name)).chain([quote("_extra")]).collect();
+        let listed = |alias: &str| columns.iter().map(|name| format!("{alias}.{name}")).collect::<Vec<_>>().join(", ");
+        let assignments: Vec<String> = columns.iter().map(|name| format!("{name} = staged.{name}")).collect();
+        format!(
+            "update {target} as present
+set {assignments}, _run_id = $3, _loaded_at = now()
+from {stage} as staged
+where
+    present._connection = $1
+    and present._window_start = $2
+    and {same_key}
+    and ({present}) is distinct from ({staged})",
+            assignments = assignments.join(", "),
+            same_key = self.same_key("present", "staged"),
+            present = listed("present"),
+            staged = listed("staged"),
+        )
+    }
+
+    fn lost(&self) -> String {
+        format!(
+            "delete from {target} as present
+using (
+    select gone.row_key
+    from tidegate.fingerprint
+    cross join lateral unnest(case when batch < $5 then gone else row_keys || gone end) as gone (row_key)
+    where slice_id = $4
+    except
+    select here.row_key
+    from tidegate.fingerprint
+    cross join lateral unnest(row_keys) as here (row_key)
+    where slice_id = $4 and batch < $5
+) as lost
+where
+    present._connection = $1
+    and present._window_start >= $2
+    and present._window_start < $3
+    and present._row_key = lost.row_key",
+            target = self.target,
         )
     }
 

@@ -7,6 +7,7 @@ mod batch;
 mod binary;
 pub mod chunk;
 pub mod commit;
+mod compare;
 mod copy;
 pub mod encode;
 pub mod extra;
@@ -17,6 +18,7 @@ mod links;
 mod members;
 pub mod merge;
 pub mod page;
+pub mod print;
 pub mod table;
 pub mod timestamp;
 mod twins;
@@ -30,6 +32,8 @@ pub enum LoadError {
     Moved,
     #[error("the rows noted as seen are gone, Postgres must have crashed; nothing of this page was kept")]
     SeenLost,
+    #[error("rows moved within the slice while they were left out as unchanged; nothing of this page was kept")]
+    Rearranged,
     #[error("the database refused or did not answer")]
     Database(#[from] sqlx::Error),
     #[error("table {0} lacks a column that the catalogue has: run `tidegate migrate`")]

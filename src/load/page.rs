@@ -11,12 +11,13 @@ use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::binary;
-pub use super::chunk::{Chunk, Counts, Reject, Shared, Twins};
+pub use super::chunk::{BatchEnd, Chunk, Counts, Reject, Shared, Twins};
 use super::encode::{self, Encoded, Trust};
 use super::extra::{Extra, Span, cut, span};
 use super::layout::{FIELD_BYTES_MAX, Layout};
 use super::links;
 use super::members::Refusal;
+use super::print::{self, Prints, RowKind};
 use super::timestamp::Moment;
 use crate::catalogue::{Column, Key, Stream, Text, column_name};
 use crate::decode::{DecodeError, Sink};
@@ -103,6 +104,8 @@ pub struct PageWriter {
     ready: Vec<Chunk>,
     twins: Twins,
     batch_rows: usize,
+    /// What the last reading of the slice is known to have brought; none where rows are not compared with it.
+    prints: Option<Prints>,
     // What follows belongs to the record under way.
     /// Path of the member that is looked at.
     pub(super) path: String,
@@ -149,6 +152,7 @@ impl PageWriter {
             ready: Vec::new(),
             twins: Twins::default(),
             batch_rows: 0,
+            prints: None,
             path: String::new(),
             expected: 0,
             slots: Vec::new(),
@@ -160,6 +164,28 @@ impl PageWriter {
         }
     }
 
+    /// Compares the rows of a reading that begins, or goes on, with the last one.
+    pub fn compare(&mut self, prints: Option<Prints>) {
+        self.prints = prints;
+        self.shape_changed();
+    }
+
+    /// What rows are compared with.
+    pub const fn prints(&mut self) -> Option<&mut Prints> {
+        self.prints.as_mut()
+    }
+
+    /// Whether a row says all in its key.
+    pub const fn by_content(&self) -> bool {
+        matches!(self.key, RowKey::Content)
+    }
+
+    fn shape_changed(&mut self) {
+        if let Some(prints) = &mut self.prints {
+            prints.set_shape(print::shape(&self.layout));
+        }
+    }
+
     /// Begins a page, or begins it again: what was written since the last page ended is dropped.
     pub fn begin(&mut self, window: Option<RowWindow>) {
         self.window = window;
@@ -168,6 +194,9 @@ impl PageWriter {
         self.ready.clear();
         self.twins.clear();
         self.batch_rows = 0;
+        if let Some(prints) = &mut self.prints {
+            prints.begin_page();
+        }
     }
 
     /// The chunks that are full; to be called often enough that they do not pile up.
@@ -178,6 +207,9 @@ impl PageWriter {
     /// Ends the page: all its remaining chunks, the last one ending a batch.
     pub fn finish(&mut self) -> Vec<Chunk> {
         self.end_batch();
+        if let Some(prints) = &mut self.prints {
+            prints.end_page();
+        }
         self.take_ready()
     }
 
@@ -185,15 +217,21 @@ impl PageWriter {
         let mut twins = std::mem::take(&mut self.twins);
         twins.retain(|_, count| *count > 1);
         twins.shrink_to_fit();
-        self.chunk.batch_end = Some(twins);
+        let print = self.prints.as_mut().map(Prints::end_batch);
+        self.chunk.batch_end = Some(BatchEnd { twins, print });
         self.batch_rows = 0;
         self.seal();
     }
 
     fn seal(&mut self) {
         let room = if self.chunk.data.len() >= CHUNK_BYTES { CHUNK_ROOM } else { 0 };
-        let ends = Vec::with_capacity(if room > 0 { self.chunk.ends.len() } else { 0 });
-        let next = Chunk { data: Vec::with_capacity(room), ends, ..Chunk::default() };
+        let rows = if room > 0 { self.chunk.ends.len() } else { 0 };
+        let next = Chunk {
+            data: Vec::with_capacity(room),
+            ends: Vec::with_capacity(rows),
+            kinds: Vec::with_capacity(rows),
+            ..Chunk::default()
+        };
         let mut chunk = std::mem::replace(&mut self.chunk, next);
         chunk.layout = Arc::clone(&self.layout);
         self.chunk_weight = 0;
@@ -223,7 +261,9 @@ impl PageWriter {
         if self.chunk.rows > 0 {
             self.seal();
         }
-        Arc::make_mut(&mut self.layout).add(&self.path, encode::infer(raw))
+        let added = Arc::make_mut(&mut self.layout).add(&self.path, encode::infer(raw));
+        self.shape_changed();
+        added
     }
 
     /// Takes the member at `self.path`. Whether an object falls apart must not depend on the columns met so far.
@@ -400,6 +440,7 @@ impl PageWriter {
                 self.seal();
             }
             Arc::make_mut(&mut self.layout).widen(at, wider);
+            self.shape_changed();
             return encode::value(wider, trust, raw, &mut self.row);
         }
         encoded
@@ -427,25 +468,37 @@ impl PageWriter {
         };
         if let Some(window) = self.window
             && is_shared
+            && place == 0
         {
-            if place == 0 {
-                self.chunk.shared.push(Shared { base, tally: window.tally(base) });
-            }
-            self.chunk.apart.push(count(self.chunk.ends.len()));
+            self.chunk.shared.push(Shared { base, tally: window.tally(base) });
         }
         self.chunk.counts.extra += self.extra.count() as u64;
         self.extra.write(record, &mut self.row);
-        let data = &mut self.chunk.data;
+        self.batch_rows += 1;
+        let key = row_key(base, place);
+        let kind = match &mut self.prints {
+            Some(prints) => prints.row(key, &self.row, is_shared),
+            None if is_shared => Some(RowKind::Shared),
+            None => Some(RowKind::New),
+        };
+        if let Some(kind) = kind {
+            self.push_row(key, kind);
+        }
+        Ok(())
+    }
+
+    fn push_row(&mut self, key: u128, kind: RowKind) {
+        let Chunk { data, ends, kinds, rows, .. } = &mut self.chunk;
         if matches!(self.key, RowKey::Columns(_)) {
             binary::null(data);
         } else {
-            binary::uuid(row_key(base, place), data);
+            binary::uuid(key, data);
         }
         data.extend_from_slice(&self.row);
-        self.chunk.ends.push(count(data.len()));
-        self.chunk.rows += 1;
-        self.batch_rows += 1;
-        Ok(())
+        // A chunk is far smaller than 4 GiB.
+        ends.push(u32::try_from(data.len()).unwrap_or(u32::MAX));
+        kinds.push(kind);
+        *rows += 1;
     }
 }
 
@@ -515,11 +568,6 @@ fn hash(buffer: &mut Vec<u8>, path: &str, raw: &str) -> u128 {
     buffer.push(0);
     buffer.extend_from_slice(raw.as_bytes());
     xxh3_128(buffer)
-}
-
-/// A chunk is far smaller than 4 GiB.
-fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// The record as text that Postgres can hold and a reader can turn back.

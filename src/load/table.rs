@@ -134,6 +134,13 @@ impl Table {
         self.key == ["_row_key"]
     }
 
+    /// Whether rows may be compared with fingerprints: each belongs to one slice, has a hash as its key, and what becomes of
+    /// it depends on nothing but its record.
+    pub fn fingerprinted(&self) -> bool {
+        let plain = self.columns.iter().all(|column| column.keep == Keep::Latest);
+        self.mode == Mode::ReplaceWindow && self.by_hash() && self.links.is_empty() && plain
+    }
+
     /// The column that `field` fills, or where it is staged for a child table.
     pub fn column(&self, field: &str) -> Option<&TableColumn> {
         let links = || self.links.iter().map(|links| &links.staged).find(|staged| staged.field == field);

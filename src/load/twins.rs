@@ -162,6 +162,7 @@ impl PageLoad<'_, '_> {
             new.extend(keys(base, before, batch.count(base)));
         }
         if !old.is_empty() {
+            self.renamed.extend(old.iter().map(Uuid::as_u128).zip(new.iter().map(Uuid::as_u128)));
             planned_anew(&sql.rename_staged).bind(old).bind(new).execute(&mut *self.transaction).await?;
         }
         Ok(())

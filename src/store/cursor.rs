@@ -111,6 +111,11 @@ pub struct Slice {
     pub reading_seen: i64,
     pub reading_bytes: i64,
     pub cursor: Option<String>,
+    pub rows_total: i64,
+    /// Whether `tidegate.fingerprint` knows every row that the table has of the slice.
+    pub fingerprinted: bool,
+    /// Batches of this reading whose fingerprints are kept; none when it keeps none.
+    pub reading_batches: Option<i32>,
 }
 
 /// The slices of a stream that end after `after`, by start.
@@ -125,7 +130,7 @@ pub async fn slices(
         "
         select
             id, window_start, window_end, read_until, finished_run, reading_run, reading_until, reading_fresh,
-            reading_pages, reading_rows, reading_seen, reading_bytes, cursor
+            reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches
         from tidegate.slice
         where connection = $1 and stream = $2 and window_end > $3
         order by window_start
@@ -163,7 +168,7 @@ pub async fn open_slice(
         "
         select
             id, window_start, window_end, read_until, finished_run, reading_run, reading_until, reading_fresh,
-            reading_pages, reading_rows, reading_seen, reading_bytes, cursor
+            reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches
         from tidegate.slice
         where connection = $1 and stream = $2 and window_start = $3
         ",
@@ -187,6 +192,8 @@ pub struct Position {
     pub seen: i64,
     pub bytes: i64,
     pub cursor: Option<String>,
+    pub fingerprinted: bool,
+    pub batches: Option<i32>,
 }
 
 /// Moves the cursor behind a page, in the page's transaction; false when the slice stood elsewhere.
@@ -202,7 +209,9 @@ pub async fn advance(executor: impl PgExecutor<'_>, slice: i64, to: &Position) -
             reading_rows = $6,
             reading_seen = $7,
             reading_bytes = $8,
-            cursor = $9
+            cursor = $9,
+            fingerprinted = $10,
+            reading_batches = $11
         where id = $1 and reading_pages = $5
         ",
         slice,
@@ -214,6 +223,8 @@ pub async fn advance(executor: impl PgExecutor<'_>, slice: i64, to: &Position) -
         to.seen,
         to.bytes,
         to.cursor,
+        to.fingerprinted,
+        to.batches,
     )
     .execute(executor)
     .await?;
@@ -266,8 +277,7 @@ pub async fn finish(
     slice: i64,
     run: i64,
     read_until: DateTime<Utc>,
-    pages_before: i32,
-    rows_total: i64,
+    at: &Position,
 ) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "
@@ -284,14 +294,17 @@ pub async fn finish(
             reading_rows = 0,
             reading_seen = 0,
             reading_bytes = 0,
-            cursor = null
+            cursor = null,
+            fingerprinted = $6,
+            reading_batches = 0
         where id = $1 and reading_pages = $4
         ",
         slice,
         run,
         read_until,
-        pages_before,
-        rows_total,
+        at.pages_before,
+        at.rows,
+        at.batches.is_some(),
     )
     .execute(executor)
     .await?;
@@ -308,6 +321,17 @@ pub async fn count_seen(executor: impl PgExecutor<'_>, slice: i64) -> Result<i64
 /// Forgets an unfinished reading: the slice is read from its first page again.
 pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from tidegate.seen_row where slice_id = $1", slice).execute(&mut *connection).await?;
+    // Of a slice that has all of them, they stay true whatever part of it was read; else what was begun is no use.
+    sqlx::query!(
+        "
+        delete from tidegate.fingerprint
+        using tidegate.slice
+        where slice_id = $1 and slice.id = $1 and not slice.fingerprinted
+        ",
+        slice,
+    )
+    .execute(&mut *connection)
+    .await?;
     sqlx::query!(
         "
         update tidegate.slice
@@ -319,13 +343,21 @@ pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<
             reading_rows = 0,
             reading_seen = 0,
             reading_bytes = 0,
-            cursor = null
+            cursor = null,
+            reading_batches = 0
         where id = $1
         ",
         slice,
     )
     .execute(&mut *connection)
     .await?;
+    Ok(())
+}
+
+/// Has a slice's rows compared with the table itself: what is known of them is not so.
+pub async fn distrust(connection: &mut sqlx::PgConnection, slice: i64) -> Result<(), sqlx::Error> {
+    super::fingerprint::forget(&mut *connection, slice).await?;
+    sqlx::query!("update tidegate.slice set fingerprinted = false where id = $1", slice).execute(connection).await?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 pub mod cursor;
 pub mod demo;
+pub mod fingerprint;
 pub mod history;
 pub mod migrate;
 pub mod progress;

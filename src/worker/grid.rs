@@ -165,6 +165,9 @@ mod tests {
             reading_seen: 0,
             reading_bytes: 0,
             cursor: None,
+            rows_total: 0,
+            fingerprinted: false,
+            reading_batches: Some(0),
         };
         (window.start, slice)
     }

@@ -57,7 +57,7 @@ pub fn decide(error: &TaskError, attempts: i32, now: DateTime<Utc>) -> Decision 
         TaskError::Step(error) => decide_step(error, attempts, now),
         TaskError::Load(LoadError::Fenced | LoadError::Moved) => Decision::Abandon,
         // At once: the slice is found without its notes then, and read from its first page.
-        TaskError::Load(LoadError::SeenLost) => {
+        TaskError::Load(LoadError::SeenLost | LoadError::Rearranged) => {
             Decision::Wait { until: now, waiting_for: "database".to_owned(), attempt: false }
         }
         TaskError::Load(LoadError::Database(error)) | TaskError::Database(error) => {
@@ -143,7 +143,9 @@ pub fn hint(error: &TaskError) -> &'static str {
     match error {
         TaskError::Step(error) => hint_step(error),
         TaskError::Load(LoadError::Fenced | LoadError::Moved) => "nothing to do: another worker has taken over",
-        TaskError::Load(LoadError::SeenLost) => "nothing to do: the slice is read from its first page again",
+        TaskError::Load(LoadError::SeenLost | LoadError::Rearranged) => {
+            "nothing to do: the slice is read from its first page again"
+        }
         TaskError::Load(LoadError::Column(_)) => "run `tidegate migrate` with this version",
         TaskError::Load(LoadError::Database(_)) | TaskError::Database(_) => {
             "look at the database's log: is it up, has it disk space, may this user write?"

@@ -4,6 +4,7 @@
 //! half keeps a page in memory until it is complete, so that no transaction waits for a vendor, and makes it durable
 //! with its cursor. A page too large for that is staged while it arrives. Dropped at any await, nothing half-done stays.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -17,6 +18,8 @@ use crate::http::Session;
 use crate::load::LoadError;
 use crate::load::commit::{Loader, PageEnd, PageLoad, Reading};
 use crate::load::page::{CHUNK_BYTES, Chunk, PageWriter, RowWindow};
+use crate::load::print::Prints;
+use crate::store::fingerprint;
 use crate::vendor::{Expected, Outcome, Records, Source, StepError, StepRequest, Window};
 
 /// What all runs of a process may hold of pages, together and each (promise 6).
@@ -87,13 +90,20 @@ impl SliceReader<'_, '_> {
         let window = Window { start: reading.slice.window_start, end: reading.until };
         let cursor = reading.slice.cursor.clone();
         let stream = self.loader.stream.clone();
+        self.loader.compare(&reading.slice);
+        let first = reading.slice.reading_batches.filter(|_| self.loader.comparing);
+        let prints = first
+            .and_then(|first| u32::try_from(first).ok())
+            .map(|first| Prints::new(first, self.writer.by_content(), Arc::clone(&self.loader.skipping)));
+        self.writer.compare(prints);
+        let (pool, slice) = (self.loader.pool, reading.slice.id);
         let mut fetch = Fetch {
             source: self.source,
             session: self.session,
             reporter: self.reporter,
             expected: self.expected,
             shutdown: self.shutdown,
-            records: PageRecords { writer: self.writer, sender, begun: false },
+            records: PageRecords { writer: self.writer, pool, slice, fault: None, sender, begun: false },
         };
         let drained = drained(self.shutdown);
         let fetching = async move {
@@ -140,9 +150,13 @@ impl Fetch<'_> {
             if self.shutdown.is_cancelled() {
                 return Ok(Ended::Stopped);
             }
+            self.records.provide().await?;
             let request = StepRequest { stream, window, cursor: cursor.as_deref(), expected: self.expected };
             let outcome = self.source.step(self.session, request, &mut self.records).await;
             self.reporter.calls(self.session).await?;
+            if let Some(fault) = self.records.fault.take() {
+                return Err(fault.into());
+            }
             match outcome? {
                 Outcome::Page { next, bytes } => {
                     self.records.end(PageEnd { next: next.clone(), bytes }).await?;
@@ -167,6 +181,11 @@ impl Fetch<'_> {
 /// The fetching half's end of the queue.
 struct PageRecords<'r> {
     writer: &'r mut PageWriter,
+    /// Where the fingerprints are that the writer compares rows with.
+    pool: &'r sqlx::PgPool,
+    slice: i64,
+    /// Why the last of them could not be had.
+    fault: Option<sqlx::Error>,
     sender: mpsc::Sender<Message>,
     /// Whether the loading half knows that the page began (again).
     begun: bool,
@@ -175,6 +194,16 @@ struct PageRecords<'r> {
 impl PageRecords<'_> {
     async fn send(&mut self, message: Message) -> Result<(), StepError> {
         self.sender.send(message).await.map_err(|_| StepError::LoadStopped)
+    }
+
+    /// Hands the writer the fingerprints that it needs next.
+    async fn provide(&mut self) -> Result<(), sqlx::Error> {
+        while let Some(prints) = self.writer.prints()
+            && let Some(batch) = prints.wanted()
+        {
+            prints.provide(batch, fingerprint::read(self.pool, self.slice, batch).await?);
+        }
+        Ok(())
     }
 
     async fn end(&mut self, end: PageEnd) -> Result<(), StepError> {
@@ -209,6 +238,10 @@ impl Records for PageRecords<'_> {
         }
         for chunk in self.writer.take_ready() {
             self.send(Message::Chunk(chunk)).await?;
+        }
+        if let Err(fault) = self.provide().await {
+            self.fault = Some(fault);
+            return Err(StepError::LoadStopped);
         }
         Ok(())
     }
@@ -289,18 +322,22 @@ impl Load<'_, '_> {
     /// Loads what arrives, to the end of the queue.
     async fn all(mut self) -> Result<(), TaskError> {
         while let Some(met) = self.arriving.next().await {
-            match met {
-                Met::Page(end) => self.pages(end).await?,
-                Met::Large => self.large_page().await?,
-                Met::Park(cursor) => self.loader.park(cursor, self.reading).await?,
+            let loaded = match met {
+                Met::Page(end) => self.pages(end).await,
+                Met::Large => self.large_page().await,
+                Met::Park(cursor) => self.loader.park(cursor, self.reading).await,
+            };
+            if matches!(loaded, Err(LoadError::Rearranged)) {
+                self.loader.start_over(&self.reading.slice).await?;
             }
+            loaded?;
         }
         Ok(())
     }
 
     /// Makes a page durable that is complete, together with those that are so by the time it is loaded: a commit has its
     /// price, and nothing is waited for.
-    async fn pages(&mut self, end: PageEnd) -> Result<(), TaskError> {
+    async fn pages(&mut self, end: PageEnd) -> Result<(), LoadError> {
         let chunks = self.arriving.chunks();
         // The last chunk's layout has every field that the ones before it have.
         let Some(widest) = chunks.last() else { return Ok(()) };
@@ -324,7 +361,7 @@ impl Load<'_, '_> {
                 let progress = page.commit_to(mark, &behind).await?;
                 *self.reading = behind;
                 self.reporter.pages(&progress, begun.elapsed());
-                return Err(error.into());
+                return Err(error);
             }
             behind = further;
         }
@@ -335,7 +372,7 @@ impl Load<'_, '_> {
     }
 
     /// Loads a page while it arrives, or drops it when it begins again.
-    async fn large_page(&mut self) -> Result<(), TaskError> {
+    async fn large_page(&mut self) -> Result<(), LoadError> {
         let chunks = self.arriving.chunks();
         let Some(widest) = chunks.last() else { return Ok(()) };
         let begun = Instant::now();

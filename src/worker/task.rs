@@ -127,15 +127,7 @@ impl TaskRunner<'_> {
         table.teach(&mut layout, stream);
         let latest_wins = RowKey::of(stream).latest_wins();
         let mut writer = PageWriter::of(stream, layout);
-        let mut loader = Loader {
-            pool: self.pool,
-            claim: self.claim,
-            stream,
-            lease: self.lease,
-            latest_wins,
-            table,
-            straight: true,
-        };
+        let mut loader = Loader::new(self.pool, self.claim, stream, self.lease, latest_wins, table);
 
         for (number, due) in due.into_iter().enumerate() {
             if self.shutdown.is_cancelled() {

@@ -6,6 +6,7 @@ mod grow;
 mod keys;
 mod modes;
 mod plant;
+mod prints;
 mod replace;
 mod shared;
 mod sql;

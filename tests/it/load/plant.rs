@@ -132,7 +132,7 @@ impl Plant {
         };
         let latest_wins = RowKey::of(&self.stream).latest_wins();
         let (pool, stream) = (&self.pool, &self.stream);
-        let loader = Loader { pool, claim, stream, lease: LEASE, latest_wins, table, straight: true };
+        let loader = Loader::new(pool, claim, stream, LEASE, latest_wins, table);
         Reader { loader, writer, reading, part: window }
     }
 

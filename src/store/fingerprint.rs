@@ -1,0 +1,123 @@
+//! Queries on `tidegate.fingerprint`: which rows the table has of a slice.
+
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use crate::load::print::{Fingerprint, Print};
+
+/// What is known of a batch, if anything is.
+pub async fn read(executor: impl PgExecutor<'_>, slice: i64, batch: u32) -> Result<Option<Fingerprint>, sqlx::Error> {
+    let found = sqlx::query!(
+        "select shape, row_keys, digests, gone from tidegate.fingerprint where slice_id = $1 and batch = $2",
+        slice,
+        number(batch),
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(found.map(|found| Fingerprint {
+        shape: found.shape,
+        keys: found.row_keys.iter().map(Uuid::as_u128).collect(),
+        digests: found.digests.as_chunks().0.iter().map(|digest| u64::from_le_bytes(*digest)).collect(),
+        gone: found.gone.iter().map(Uuid::as_u128).collect(),
+    }))
+}
+
+/// Notes what a batch brought, in the transaction that brought it.
+pub async fn write(executor: impl PgExecutor<'_>, slice: i64, print: &Print) -> Result<(), sqlx::Error> {
+    let uuids = |keys: &[u128]| keys.iter().map(|key| Uuid::from_u128(*key)).collect::<Vec<_>>();
+    let digests: Vec<u8> = print.now.digests.iter().flat_map(|digest| digest.to_le_bytes()).collect();
+    sqlx::query!(
+        "
+        insert into tidegate.fingerprint (slice_id, batch, shape, row_keys, digests, gone)
+        values ($1, $2, $3, $4, $5, $6)
+        on conflict (slice_id, batch) do update
+        set shape = excluded.shape, row_keys = excluded.row_keys, digests = excluded.digests, gone = excluded.gone
+        ",
+        slice,
+        number(print.batch),
+        print.now.shape,
+        &uuids(&print.now.keys),
+        digests,
+        &uuids(&print.now.gone),
+    )
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// Notes the rows of the first `batches` batches as seen, in place of their fingerprints; answers how many there were.
+pub async fn note_seen(executor: impl PgExecutor<'_>, slice: i64, batches: i32) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!(
+        "
+        insert into tidegate.seen_row (slice_id, row_key)
+        select $1, seen.row_key
+        from tidegate.fingerprint
+        cross join lateral unnest(row_keys) as seen (row_key)
+        where slice_id = $1 and batch < $2
+        order by seen.row_key
+        on conflict do nothing
+        ",
+        slice,
+        batches,
+    )
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Notes rows as seen that were left out because they did not change; answers how many were not noted before.
+pub async fn note_keys(executor: impl PgExecutor<'_>, slice: i64, keys: &[u128]) -> Result<u64, sqlx::Error> {
+    let keys: Vec<Uuid> = keys.iter().map(|key| Uuid::from_u128(*key)).collect();
+    let done = sqlx::query!(
+        "
+        insert into tidegate.seen_row (slice_id, row_key)
+        select $1, seen.row_key
+        from unnest($2::uuid[]) as seen (row_key)
+        order by seen.row_key
+        on conflict do nothing
+        ",
+        slice,
+        &keys,
+    )
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// The rows that no batch of the reading has, which has `batches` of them.
+pub async fn vanished(executor: impl PgExecutor<'_>, slice: i64, batches: i32) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        select exists (
+            select
+            from tidegate.fingerprint
+            where slice_id = $1 and (batch >= $2 or gone <> '{}')
+        ) as "some!"
+        "#,
+        slice,
+        batches,
+    )
+    .fetch_one(executor)
+    .await
+}
+
+/// Forgets batches beyond those of the reading that ends, and what is gone from the others.
+pub async fn settle(connection: &mut sqlx::PgConnection, slice: i64, batches: i32) -> Result<(), sqlx::Error> {
+    sqlx::query!("delete from tidegate.fingerprint where slice_id = $1 and batch >= $2", slice, batches)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query!("update tidegate.fingerprint set gone = '{}' where slice_id = $1 and gone <> '{}'", slice)
+        .execute(&mut *connection)
+        .await?;
+    Ok(())
+}
+
+/// Forgets all of a slice.
+pub async fn forget(executor: impl PgExecutor<'_>, slice: i64) -> Result<(), sqlx::Error> {
+    sqlx::query!("delete from tidegate.fingerprint where slice_id = $1", slice).execute(executor).await?;
+    Ok(())
+}
+
+fn number(batch: u32) -> i32 {
+    i32::try_from(batch).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,272 @@
+//! Slices of many rows: a reading is compared with fingerprints, and ends as if it were not.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use tidegate::load::LoadError;
+use tidegate::load::page::RowWindow;
+use tidegate::load::print::Prints;
+use tidegate::store::fingerprint;
+use tidegate::store::run::{Claim, Progress};
+
+use super::plant::{Plant, Reader, add, numbered, whole};
+
+/// Enough rows for fingerprints to be kept.
+const MANY: u32 = 1_100;
+
+/// A reader that compares, as the worker has it.
+async fn comparing<'a>(plant: &'a Plant, claim: &'a Claim, window: RowWindow, resumed: bool) -> Reader<'a> {
+    let mut reader = if resumed { plant.resumed(claim, window).await } else { plant.reader(claim, window).await };
+    reader.loader.compare(&reader.reading.slice);
+    let first = reader.reading.slice.reading_batches.filter(|_| reader.loader.comparing);
+    let prints = first.map(|first| {
+        let first = u32::try_from(first).unwrap();
+        Prints::new(first, reader.writer.by_content(), Arc::clone(&reader.loader.skipping))
+    });
+    reader.writer.compare(prints);
+    reader
+}
+
+async fn provide(plant: &Plant, reader: &mut Reader<'_>) {
+    let slice = reader.reading.slice.id;
+    while let Some(prints) = reader.writer.prints()
+        && let Some(batch) = prints.wanted()
+    {
+        prints.provide(batch, fingerprint::read(&plant.pool, slice, batch).await.unwrap());
+    }
+}
+
+/// Reads pages; `ahead` of them are written before the first of those is loaded, as it is when the vendor is fast.
+async fn read_pages(
+    plant: &Plant,
+    reader: &mut Reader<'_>,
+    pages: &[Vec<String>],
+    ahead: usize,
+) -> Result<Progress, LoadError> {
+    let mut sum = Progress::default();
+    let mut number = 0;
+    for group in pages.chunks(ahead.max(1)) {
+        let mut written = Vec::new();
+        for page in group {
+            provide(plant, reader).await;
+            written.push(reader.write(page));
+        }
+        for chunks in written {
+            number += 1;
+            let next = (number < pages.len()).then(|| format!("page {number}"));
+            add(&mut sum, &reader.load(chunks, next.as_deref()).await?);
+        }
+    }
+    Ok(sum)
+}
+
+/// Reads the slice, again if rows turn out to have moved under what was left out.
+async fn read(plant: &Plant, window: RowWindow, pages: &[Vec<String>], ahead: usize) -> Progress {
+    let claim = plant.claim().await;
+    for _ in 0..2 {
+        let mut reader = comparing(plant, &claim, window, false).await;
+        match read_pages(plant, &mut reader, pages, ahead).await {
+            Ok(progress) => return progress,
+            Err(LoadError::Rearranged) => reader.loader.start_over(&reader.reading.slice).await.unwrap(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("a reading that compares with the table itself leaves nothing out");
+}
+
+async fn is_fingerprinted(plant: &Plant) -> bool {
+    plant.slice(whole(0)).await.fingerprinted
+}
+
+fn keyed(pairs: impl IntoIterator<Item = (u32, u32)>) -> Vec<String> {
+    pairs.into_iter().map(|(id, value)| format!(r#"{{"id":{id},"v":{value}}}"#)).collect()
+}
+
+fn counts(progress: &Progress) -> (i64, i64, i64, i64) {
+    (progress.rows_inserted, progress.rows_updated, progress.rows_deleted, progress.rows_unchanged)
+}
+
+#[tokio::test]
+async fn p4_only_what_changed_reaches_the_table() {
+    let plant = Plant::new().await.keyed(&["id"]);
+    let many = i64::from(MANY);
+    let pages = |value: &dyn Fn(u32) -> u32| {
+        [keyed((0..MANY).map(|id| (id, value(id)))), keyed((MANY..2 * MANY).map(|id| (id, value(id))))]
+    };
+    let first = read(&plant, whole(0), &pages(&|_| 0), 1).await;
+    assert_eq!(counts(&first), (2 * many, 0, 0, 0));
+    assert!(is_fingerprinted(&plant).await);
+    let before = plant.traces(whole(0)).await;
+    let prints = "select sum(hashtext(t::text || xmin::text)) from tidegate.fingerprint as t";
+    let prints_before = plant.count(prints).await;
+
+    let same = read(&plant, whole(0), &pages(&|_| 0), 2).await;
+    assert_eq!(counts(&same), (0, 0, 0, 2 * many));
+    assert_eq!((plant.traces(whole(0)).await, plant.count(prints).await), (before.clone(), prints_before));
+
+    let some = read(&plant, whole(0), &pages(&|id| u32::from(id % 10 == 3)), 2).await;
+    assert_eq!(counts(&some), (0, many / 5, 0, many * 9 / 5));
+    let after = plant.traces(whole(0)).await;
+    assert_eq!(before.iter().filter(|(key, trace)| after.get(*key) == Some(trace)).count(), 2_200 * 9 / 10);
+
+    let all = read(&plant, whole(0), &pages(&|_| 2), 1).await;
+    assert_eq!(counts(&all), (0, 2 * many, 0, 0));
+    let mut fewer = pages(&|_| 2);
+    fewer[1].truncate(100);
+    let progress = read(&plant, whole(0), &fewer, 1).await;
+    assert_eq!(counts(&progress), (0, 0, many - 100, many + 100));
+    let progress = read(&plant, whole(0), &fewer[..1], 1).await;
+    assert_eq!(counts(&progress), (0, 0, 100, many));
+    assert!(is_fingerprinted(&plant).await);
+    let progress = read(&plant, whole(0), &[Vec::new()], 1).await;
+    assert_eq!(counts(&progress), (0, 0, many, 0));
+}
+
+#[tokio::test]
+async fn p4_rows_that_someone_deleted_come_back() {
+    let plant = Plant::new().await;
+    let page = [numbered(0..MANY)];
+    read(&plant, whole(0), &page, 1).await;
+    sqlx::query("delete from lynn.survey_result where n < 10").execute(&plant.pool).await.unwrap();
+    let progress = read(&plant, whole(0), &page, 1).await;
+    assert_eq!(counts(&progress), (10, 0, 0, i64::from(MANY) - 10));
+    assert!(is_fingerprinted(&plant).await, "it is compared with the table, and then known again");
+    let progress = read(&plant, whole(0), &page, 1).await;
+    assert_eq!(counts(&progress), (0, 0, 0, i64::from(MANY)));
+}
+
+#[tokio::test]
+async fn p5_a_field_that_gets_a_column_is_moved_there() {
+    let plant = Plant::of(super::plant::stream("survey_result"), false).await;
+    let records: Vec<String> = (0..MANY).map(|n| format!(r#"{{"n":{n},"late":"x"}}"#)).collect();
+    let page = [records];
+    read(&plant, whole(0), &page, 1).await;
+    assert_eq!(plant.count("select count(*) from lynn.survey_result where _extra ? 'late'").await, i64::from(MANY));
+    let plant = Plant { may_add: true, ..plant };
+    read(&plant, whole(0), &page, 1).await;
+    assert_eq!(plant.count("select count(*) from lynn.survey_result where late = 'x'").await, i64::from(MANY));
+    assert_eq!(plant.count("select count(*) from lynn.survey_result where _extra is not null").await, 0);
+}
+
+#[tokio::test]
+async fn p1_a_compared_reading_goes_on_where_it_stood() {
+    let plant = Plant::new().await.keyed(&["id"]);
+    let pages = |value: u32| {
+        (0..3).map(|page| keyed((page * MANY..(page + 1) * MANY).map(|id| (id, value)))).collect::<Vec<_>>()
+    };
+    read(&plant, whole(0), &pages(0), 1).await;
+    for (value, abandoned) in [(1, false), (2, true)] {
+        let claim = plant.claim().await;
+        let mut reader = comparing(&plant, &claim, whole(0), false).await;
+        let mut changed = pages(value);
+        // The second batch loses a row, and the third is not reached.
+        changed[1].truncate(1_050);
+        provide(&plant, &mut reader).await;
+        reader.page(&changed[0], Some("1")).await.unwrap();
+        provide(&plant, &mut reader).await;
+        reader.page(&changed[1], Some("2")).await.unwrap();
+        let claim = plant.claim().await;
+        if abandoned {
+            read(&plant, whole(0), &changed, 1).await;
+        } else {
+            let mut reader = comparing(&plant, &claim, whole(0), true).await;
+            assert_eq!(reader.reading.slice.reading_batches, Some(2));
+            provide(&plant, &mut reader).await;
+            reader.page(&changed[2], None).await.unwrap();
+        }
+        let expected = 2 * i64::from(MANY) + 1_050;
+        let wrong = format!("select count(*) filter (where v <> {value}) from lynn.survey_result");
+        assert_eq!(plant.count("select count(*) from lynn.survey_result").await, expected);
+        assert_eq!(plant.count(&wrong).await, 0);
+        assert_eq!(plant.count("select rows_total from tidegate.slice").await, expected);
+        let known = "select sum(cardinality(row_keys)) from tidegate.fingerprint";
+        assert_eq!(plant.count(known).await, expected);
+    }
+}
+
+/// What a vendor may do to its rows between two readings.
+#[derive(Debug, Clone)]
+enum Edit {
+    Change(usize),
+    Remove(usize),
+    Insert(usize),
+    Repeat(usize, usize),
+    Swap(usize, usize),
+}
+
+fn edits() -> impl Strategy<Value = Vec<Edit>> {
+    let place = || any::<prop::sample::Index>().prop_map(|index| index.index(1 << 20));
+    let edit = prop_oneof![
+        4 => place().prop_map(Edit::Change),
+        2 => place().prop_map(Edit::Remove),
+        2 => place().prop_map(Edit::Insert),
+        2 => (place(), place()).prop_map(|(from, to)| Edit::Repeat(from, to)),
+        1 => (place(), place()).prop_map(|(one, other)| Edit::Swap(one, other)),
+    ];
+    prop::collection::vec(edit, 0..5)
+}
+
+fn apply(rows: &mut Vec<(u32, u32)>, edits: &[Edit], fresh: &mut u32) {
+    for edit in edits {
+        let count = rows.len();
+        *fresh += 1;
+        match *edit {
+            Edit::Change(at) => rows[at % count].1 = *fresh,
+            Edit::Remove(at) => {
+                rows.remove(at % count);
+            }
+            Edit::Insert(at) => rows.insert(at % count, (*fresh, *fresh)),
+            Edit::Repeat(from, to) => rows.insert(to % count, rows[from % count]),
+            Edit::Swap(one, other) => rows.swap(one % count, other % count),
+        }
+    }
+}
+
+fn readings_end_as_reported(plant: &Plant, runtime: &tokio::runtime::Runtime, by_key: bool) {
+    let strategy = (prop::collection::vec(edits(), 1..5), 1..4_usize, MANY as usize..1_400);
+    let mut case = 0;
+    let case = std::cell::RefCell::new(&mut case);
+    TestRunner::new(Config { cases: 12, failure_persistence: None, ..Config::default() })
+        .run(&strategy, |(readings, ahead, size)| {
+            **case.borrow_mut() += 1;
+            let window = whole(**case.borrow());
+            let mut rows: Vec<(u32, u32)> = (0..3_000).map(|id| (id, 0)).collect();
+            let mut fresh = 10_000;
+            for edits in [Vec::new()].into_iter().chain(readings) {
+                apply(&mut rows, &edits, &mut fresh);
+                let pages: Vec<Vec<String>> = rows.chunks(size).map(|page| keyed(page.iter().copied())).collect();
+                runtime.block_on(read(plant, window, &pages, ahead));
+                let last: BTreeMap<u32, u32> = rows.iter().copied().collect();
+                let mut reported = BTreeMap::new();
+                for (id, value) in rows.iter().filter(|(id, value)| !by_key || last[id] == *value) {
+                    *reported.entry((*id, *value)).or_insert(0) += 1;
+                }
+                if by_key {
+                    reported.values_mut().for_each(|count| *count = 1);
+                }
+                let mut found = BTreeMap::new();
+                for row in runtime.block_on(plant.rows(window)) {
+                    *found.entry((row["id"].parse().unwrap(), row["v"].parse().unwrap())).or_insert(0) += 1;
+                }
+                prop_assert_eq!(found, reported);
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn p4_compared_readings_end_as_last_reported_with_twins() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let plant = runtime.block_on(Plant::new());
+    readings_end_as_reported(&plant, &runtime, false);
+}
+
+#[test]
+fn p4_compared_readings_end_as_last_reported_with_a_key() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let plant = runtime.block_on(async { Plant::new().await.keyed(&["id"]) });
+    readings_end_as_reported(&plant, &runtime, true);
+}
