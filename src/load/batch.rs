@@ -328,7 +328,7 @@ fn in_order(chunks: &[Chunk], wanted: impl Fn(RowKind) -> bool) -> Vec<&[u8]> {
     let rows = chunks.iter().flat_map(Chunk::rows).filter(|(_, kind)| wanted(*kind));
     let mut rows: Vec<&[u8]> = rows.map(|(row, _)| row).collect();
     // Stable: of two rows with one key the later counts. Where there is no hash, nothing moves.
-    rows.sort_by_key(|row| binary::first_key(row));
+    rows.sort_by_cached_key(|row| binary::first_key(row));
     rows
 }
 

@@ -23,7 +23,7 @@ pub struct Chunk {
     /// Records in a second that two neighbouring slices, or two parts of this one, share.
     pub shared: Vec<Shared>,
     /// Set on the last chunk of a batch.
-    pub batch_end: Option<BatchEnd>,
+    pub batch_end: Option<Box<BatchEnd>>,
 }
 
 /// What is known of a batch at its end.

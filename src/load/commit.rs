@@ -22,8 +22,9 @@ use crate::store::run::{self, Claim, Progress};
 /// Refused records wait in memory up to this.
 const REJECTS_BYTES_MAX: usize = 1 << 20;
 
-/// Rows wait in memory up to this before they are sent, as long as they arrive while they are sent.
-const WAITING_BYTES_MAX: usize = 2 << 20;
+/// Rows wait in memory up to this before they are sent: the more there are, the better they meet the index. No more than
+/// what is kept of a page anyway.
+const WAITING_BYTES_MAX: usize = 4 << 20;
 
 /// What stays the same for all pages of a task.
 #[derive(Debug)]
@@ -312,7 +313,7 @@ impl PageLoad<'_, '_> {
         if self.waiting_bytes > WAITING_BYTES_MAX {
             self.flush(reading).await?;
         }
-        if let Some(BatchEnd { twins, print }) = batch_end {
+        if let Some(BatchEnd { twins, print }) = batch_end.map(|end| *end) {
             self.staged = Some(Batch { shared: std::mem::take(&mut self.shared), twins, print });
         }
         Ok(())

@@ -154,7 +154,8 @@ pub(super) fn fits(columns: &[&TableColumn], layout: &Layout) -> bool {
 }
 
 fn list(columns: &[&TableColumn]) -> String {
-    columns.iter().map(|column| format!(", {}", quote(&column.name))).collect()
+    let names: Vec<String> = columns.iter().map(|column| format!(", {}", quote(&column.name))).collect();
+    names.concat()
 }
 
 /// The beginning of a row of so many fields; a table has 1,600 columns at most.

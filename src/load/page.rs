@@ -218,7 +218,7 @@ impl PageWriter {
         twins.retain(|_, count| *count > 1);
         twins.shrink_to_fit();
         let print = self.prints.as_mut().map(Prints::end_batch);
-        self.chunk.batch_end = Some(BatchEnd { twins, print });
+        self.chunk.batch_end = Some(Box::new(BatchEnd { twins, print }));
         self.batch_rows = 0;
         self.seal();
     }

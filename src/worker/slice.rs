@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::policy::TaskError;
 use super::report::Reporter;
+use crate::catalogue::Stream;
 use crate::decode::{DecodeError, Sink};
 use crate::http::Session;
 use crate::load::LoadError;
@@ -29,6 +30,8 @@ const RUN_BYTES_MAX: usize = 12 << 20;
 const PARK_MIN: Duration = Duration::from_secs(2);
 /// A page that is complete joins a transaction that is not older.
 const TOGETHER: Duration = Duration::from_secs(1);
+/// Calls are counted in the task's row this often, and at the end.
+const COUNT_EVERY: Duration = Duration::from_millis(500);
 /// A page under way when the process is asked to stop may end within this.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -116,7 +119,7 @@ impl SliceReader<'_, '_> {
             outcome
         };
         let bytes_max = self.room.page_bytes;
-        let arriving = Arriving { receiver, chunks: Vec::new(), bytes: 0, bytes_max, met: None };
+        let arriving = Arriving { receiver, chunks: Vec::new(), bytes: 0, bytes_max, met: None, closed: false };
         let loading = Load { loader: self.loader, reading, arriving, reporter: self.reporter };
         let (fetched, loaded) = tokio::join!(fetching, loading.all());
         // The loading half's fault is the cause when the fetching half only found the queue closed.
@@ -140,12 +143,19 @@ struct Fetch<'r> {
 }
 
 impl Fetch<'_> {
-    async fn pages(
+    async fn pages(&mut self, stream: &Stream, window: Window, mut cursor: Option<String>) -> Result<Ended, TaskError> {
+        let outcome = self.pages_uncounted(stream, window, &mut cursor).await;
+        self.reporter.calls(self.session).await?;
+        outcome
+    }
+
+    async fn pages_uncounted(
         &mut self,
-        stream: &crate::catalogue::Stream,
+        stream: &Stream,
         window: Window,
-        mut cursor: Option<String>,
+        cursor: &mut Option<String>,
     ) -> Result<Ended, TaskError> {
+        let mut counted = Instant::now();
         loop {
             if self.shutdown.is_cancelled() {
                 return Ok(Ended::Stopped);
@@ -153,7 +163,10 @@ impl Fetch<'_> {
             self.records.provide().await?;
             let request = StepRequest { stream, window, cursor: cursor.as_deref(), expected: self.expected };
             let outcome = self.source.step(self.session, request, &mut self.records).await;
-            self.reporter.calls(self.session).await?;
+            if counted.elapsed() > COUNT_EVERY {
+                self.reporter.calls(self.session).await?;
+                counted = Instant::now();
+            }
             if let Some(fault) = self.records.fault.take() {
                 return Err(fault.into());
             }
@@ -162,7 +175,7 @@ impl Fetch<'_> {
                     self.records.end(PageEnd { next: next.clone(), bytes }).await?;
                     match next {
                         None => return Ok(Ended::Finished),
-                        next => cursor = next,
+                        next => *cursor = next,
                     }
                 }
                 Outcome::Pending { until, cursor: waiting } => {
@@ -171,7 +184,7 @@ impl Fetch<'_> {
                         pause if pause > PARK_MIN => return Ok(Ended::Pending { until }),
                         pause => tokio::time::sleep(pause).await,
                     }
-                    cursor = Some(waiting);
+                    *cursor = Some(waiting);
                 }
             }
         }
@@ -264,6 +277,8 @@ struct Arriving {
     bytes_max: usize,
     /// What was met and is not dealt with.
     met: Option<Met>,
+    /// Nothing more will come.
+    closed: bool,
 }
 
 /// What the queue came to.
@@ -284,6 +299,22 @@ impl Arriving {
             }
             let message = self.receiver.recv().await?;
             self.take(message);
+        }
+    }
+
+    /// Takes what arrives while something else is done that holds so many bytes itself.
+    async fn meanwhile<T>(&mut self, bytes: usize, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            let takes = !self.closed && self.met.is_none() && self.bytes + bytes <= self.bytes_max;
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                message = self.receiver.recv(), if takes => match message {
+                    Some(message) => self.take(message),
+                    None => self.closed = true,
+                },
+            }
         }
     }
 
@@ -345,7 +376,7 @@ impl Load<'_, '_> {
         let mut page = self.loader.begin(widest).await?;
         let mut behind = self.reading.clone();
         let mut is_last = end.next.is_none();
-        turn(&mut page, chunks, end, &mut behind).await?;
+        self.arriving.meanwhile(weight(&chunks), turn(&mut page, chunks, end, &mut behind)).await?;
         while !is_last && begun.elapsed() < TOGETHER {
             let end = match self.arriving.at_hand() {
                 Some(Met::Page(end)) if self.arriving.chunks.last().is_some_and(|widest| page.holds(widest)) => end,
@@ -357,7 +388,9 @@ impl Load<'_, '_> {
             is_last = end.next.is_none();
             let mark = page.mark().await?;
             let mut further = behind.clone();
-            if let Err(error) = turn(&mut page, self.arriving.chunks(), end, &mut further).await {
+            let chunks = self.arriving.chunks();
+            let turned = self.arriving.meanwhile(weight(&chunks), turn(&mut page, chunks, end, &mut further)).await;
+            if let Err(error) = turned {
                 let progress = page.commit_to(mark, &behind).await?;
                 *self.reading = behind;
                 self.reporter.pages(&progress, begun.elapsed());
@@ -365,7 +398,7 @@ impl Load<'_, '_> {
             }
             behind = further;
         }
-        let progress = page.commit(&behind).await?;
+        let progress = self.arriving.meanwhile(0, page.commit(&behind)).await?;
         *self.reading = behind;
         self.reporter.pages(&progress, begun.elapsed());
         Ok(())
@@ -392,6 +425,10 @@ impl Load<'_, '_> {
         self.reporter.pages(&progress, begun.elapsed());
         Ok(())
     }
+}
+
+fn weight(chunks: &[Chunk]) -> usize {
+    chunks.iter().map(Chunk::weight).sum()
 }
 
 /// Loads a page that is complete, into a transaction that is open.
