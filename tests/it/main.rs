@@ -9,6 +9,7 @@ mod embedded;
 mod harness;
 mod http;
 mod kill;
+mod lexer;
 mod load;
 mod lynn;
 mod quota;
