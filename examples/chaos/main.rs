@@ -207,10 +207,11 @@ impl Site {
         let text = std::fs::read_to_string(self.calm_config())?.replace("schedule:", "# schedule:");
         std::fs::write(self.calm_config(), lookback(&text))?;
         verify::settled(&self.server.url(DATABASE), SETTLE_WITHIN).await?;
-        let stats = control.stats();
         for daemon in &mut self.daemons {
             daemon.end().await?;
         }
+        let stats = control.stats();
+        let asked_twice = self.asked_twice(&stats).await?;
         let binary = binary()?;
         let log = self.folder.path().join("calm.log");
         for config in [self.config(), self.calm_config()] {
@@ -226,7 +227,7 @@ impl Site {
         findings.push(Finding::new("no quota was exceeded", violation));
         let astray = stats.unexpected.first().map(|first| format!("{}, {first:?}", stats.unexpected.len()));
         findings.push(Finding::new("no credential went astray", astray));
-        findings.push(self.asked_twice(&stats).await?);
+        findings.push(asked_twice);
         let ended = self.ended.first().map(|first| format!("{}, {first}", self.ended.len()));
         findings.push(Finding::new("no daemon ended by itself", ended));
         for (number, daemon) in self.daemons.iter().enumerate() {
