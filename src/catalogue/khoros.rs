@@ -36,14 +36,8 @@ const fn named(name: &'static str) -> Text {
 
 // Names of ids, likeliest first; none is documented (`§5`).
 const AUTHOR_IDS: &[Text] = &[named("author_uuid"), named("author_id"), named("uuid"), named("id")];
-const POST_IDS: &[Text] = &[
-    named("post_id"),
-    named("incoming_post_id"),
-    named("post_uuid"),
-    named("message_id"),
-    named("uuid"),
-    named("id"),
-];
+const POST_IDS: &[Text] =
+    &[named("post_id"), named("incoming_post_id"), named("post_uuid"), named("message_id"), named("uuid"), named("id")];
 /// Not `post_id`: that may be the post which is answered, and two answers to it are two rows.
 const RESPONSE_IDS: &[Text] =
     &[named("response_id"), named("response_post_id"), named("response_uuid"), named("uuid"), named("id")];
