@@ -11,7 +11,7 @@ async fn the_lists_want_both_credentials_and_keep_the_rate() {
     rustls::crypto::ring::default_provider().install_default().ok();
     let options = Options::default().limit("khoros.requests", 6, Duration::from_hours(1));
     let simulator = start(options).await.unwrap();
-    let (control, account, http) = (simulator.control(), Account::default(), reqwest::Client::new());
+    let (control, account, http) = (simulator.control(), Account::default(), Client::new());
     let get = async |path: &str, key: &str, password: &str| {
         let url = format!("{}/api/public/{path}?companyKey={key}", simulator.base_url());
         let response = http.get(url).basic_auth(&account.username, Some(password)).send().await.unwrap();
