@@ -12,6 +12,7 @@ mod naming;
 
 use std::borrow::Cow;
 
+pub use khoros::{CONVERSATION_ID, marketing_export, marketing_name};
 pub use lynn::extra_report;
 pub use naming::{ColumnNames, column_name};
 

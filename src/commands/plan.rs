@@ -86,7 +86,7 @@ async fn plan(
     let due = if stream.stream.windowed() {
         grid::due(grid, scope, &known)
     } else {
-        vec![Due { window: grid::list_window(), until: now }]
+        vec![Due { window: grid::list_window(), until: now, newest: true }]
     };
     let finished = |due: &&grid::Due| known.get(&due.window.start).is_some_and(|slice| slice.read_until.is_some());
 

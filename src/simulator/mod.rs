@@ -8,7 +8,6 @@ mod body;
 mod call;
 mod control;
 mod conversations;
-#[cfg_attr(not(test), expect(dead_code, reason = "no vendor's exports are served yet"))]
 mod export;
 mod files;
 mod handle;
