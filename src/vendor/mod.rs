@@ -11,6 +11,7 @@ pub mod khoros;
 pub mod lexer;
 pub mod lynn;
 pub mod lynn_outbound;
+mod sealed;
 
 use chrono::{DateTime, Utc};
 use url::Url;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 
 use proptest::prelude::*;
 
@@ -10,6 +9,7 @@ use super::load::Source;
 use super::*;
 
 mod khoros;
+mod lexer;
 mod refused;
 
 fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
