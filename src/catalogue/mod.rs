@@ -13,6 +13,7 @@ mod naming;
 use std::borrow::Cow;
 
 pub use lynn::extra_report;
+pub use lynn_outbound::{CAMPAIGN_ID, CONTACT_ID};
 pub use naming::{ColumnNames, column_name};
 
 use crate::vendor::Vendor;

@@ -4,7 +4,7 @@ mod settings;
 
 use url::Url;
 
-pub use self::settings::{DEFAULT_BASE_URL, Settings};
+pub use self::settings::{Endpoint, Method, Settings, TaskWords};
 use super::{Outcome, Records, StepError, StepRequest};
 use crate::http::{Redactor, Session};
 
