@@ -3,6 +3,7 @@
 //! Quotas belong to the credential, whichever family is called. Tokens do not: every family mints its own
 //! (`§10.18`), so each source keeps [`Tokens`] of its own.
 
+pub(in crate::vendor) mod complaint;
 mod token;
 
 use url::Url;
