@@ -429,7 +429,7 @@ pub(super) struct Push {
     /// The WhatsApp template, a GUID.
     pub(super) template_id: Option<String>,
     /// The vendor documents 0 and no other value.
-    #[schemars(range(min = 0, max = 2147483647), extend("default" = 0))]
+    #[schemars(range(min = 0, max = 2_147_483_647), extend("default" = 0))]
     pub(super) type_of_data: Option<Whole>,
     /// Label of a column of the template: column of the query.
     pub(super) columns: Option<BTreeMap<String, String>>,

@@ -60,7 +60,7 @@ impl Vendor {
 #[derive(Debug, Clone)]
 pub enum Settings {
     LynnReporting(lynn::Settings),
-    LynnOutbound(lynn_outbound::Settings),
+    LynnOutbound(Box<lynn_outbound::Settings>),
     KhorosCare(khoros::Settings),
     LexerActivity(lexer::Settings),
     JaicpReporter(jaicp::Settings),
@@ -177,7 +177,7 @@ pub trait Records: Sink + Send {
 #[derive(Debug)]
 pub enum Source {
     LynnReporting(lynn::Lynn),
-    LynnOutbound(lynn_outbound::LynnOutbound),
+    LynnOutbound(Box<lynn_outbound::LynnOutbound>),
     KhorosCare(khoros::Khoros),
     LexerActivity(lexer::Lexer),
     JaicpReporter(jaicp::Jaicp),
@@ -192,7 +192,7 @@ impl Source {
                 Self::LynnReporting(lynn::Lynn::new(base_url, settings.clone(), redactor))
             }
             Settings::LynnOutbound(settings) => {
-                Self::LynnOutbound(lynn_outbound::LynnOutbound::new(base_url, settings.clone(), redactor))
+                Self::LynnOutbound(lynn_outbound::LynnOutbound::new(base_url, (**settings).clone(), redactor).into())
             }
             Settings::KhorosCare(settings) => {
                 Self::KhorosCare(khoros::Khoros::new(base_url, settings.clone(), redactor))

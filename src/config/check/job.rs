@@ -40,7 +40,7 @@ pub(super) fn check(name: &str, node: &Node, path: &KeyPath, offers: &Offers, re
     let connection = connection(raw.connection.take(), path, offers, report);
     let offer = connection.as_ref().and_then(|name| offers.get(name)?.as_ref());
     if let Some(push) = push {
-        return sending(name, raw, push, connection, offer, path, report);
+        return sending(name, &raw, push, connection, offer, path, report);
     }
     let defaults = Defaults {
         slice: slice(raw.slice, &path.key("slice"), report),
@@ -81,14 +81,14 @@ pub(super) fn check(name: &str, node: &Node, path: &KeyPath, offers: &Offers, re
 /// A job that `tidegate push` runs, and nothing else does.
 fn sending(
     name: &str,
-    raw: raw::Job,
+    raw: &raw::Job,
     written: raw::Push,
     connection: Option<String>,
     offer: Option<&Offer>,
     path: &KeyPath,
     report: &mut Report<'_>,
 ) -> Option<Job> {
-    push::refuse_reading_keys(&raw, path, report);
+    push::refuse_reading_keys(raw, path, report);
     if offer.is_some_and(|offer| offer.vendor != Vendor::LynnOutbound) {
         report.refuse(&path.key("connection"), "cannot be sent to; `push` needs a connection of `lynn_outbound`");
     }

@@ -19,7 +19,7 @@ const WORD_CHARS_MAX: usize = 100;
 pub(super) fn check(own: &Node, shared: &[&str], path: &KeyPath, report: &mut Report<'_>) -> Special {
     let raw: raw::LynnOutbound = read(own, path, shared, "a lynn_outbound connection", report);
     Special {
-        settings: vendor::Settings::LynnOutbound(settings(raw, path, report)),
+        settings: vendor::Settings::LynnOutbound(settings(raw, path, report).into()),
         default_base_url: vendor::lynn_account::DEFAULT_BASE_URL,
         extra_streams: Vec::new(),
     }

@@ -38,8 +38,11 @@ pub struct LynnOutbound {
     tokens: Tokens,
     redactor: Redactor,
     /// The contacts that a reading of the blacklist goes through, and the moment of that reading.
-    contacts: Mutex<Option<(DateTime<Utc>, Arc<[String]>)>>,
+    contacts: Mutex<Option<Contacts>>,
 }
+
+/// Ids in order, and the moment of the reading that listed them.
+type Contacts = (DateTime<Utc>, Arc<[String]>);
 
 /// What can be read: nothing else is ever asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! What Outbound answers. None of it is documented (`vendors/lynn.md §6`), so shapes that are likely are taken and all
 //! others are refused; that a list is complete is never taken for granted where the answer says otherwise.
 
+use std::fmt::Write as _;
+
 use serde_json::value::RawValue;
 
 use super::super::StepError;
@@ -138,7 +140,10 @@ pub(super) fn with_id(template: &str, placeholder: &str, id: &str) -> Result<Str
     for byte in id.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => segment.push(char::from(byte)),
-            _ => segment.push_str(&format!("%{byte:02X}")),
+            _ => {
+                // Writing to a String cannot fail.
+                let _ = write!(segment, "%{byte:02X}");
+            }
         }
     }
     Ok(template.replace(placeholder, &segment))
