@@ -96,7 +96,7 @@ pub async fn nothing_left(connection: &mut PgConnection) -> anyhow::Result<Vec<F
 
 /// Once no daemon is connected any more: neither sessions, locks nor temporary tables of theirs.
 pub async fn nothing_held(url: &str, database: &str) -> anyhow::Result<Vec<Finding>> {
-    const WITHIN: Duration = Duration::from_secs(60);
+    const WITHIN: Duration = Duration::from_mins(1);
     let held = [
         (
             "no session is left in the database",
