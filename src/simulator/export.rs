@@ -35,7 +35,6 @@ pub(super) fn pieces(
 }
 
 /// One array of all rows.
-#[cfg_attr(not(test), expect(dead_code, reason = "no vendor's exports are JSON yet"))]
 pub(super) fn json(
     pieces: impl Iterator<Item = Vec<String>> + Send + 'static,
 ) -> impl Iterator<Item = Bytes> + Send + 'static {
