@@ -72,7 +72,7 @@ async fn p1_a_kill_at_any_step_of_a_job_loses_nothing_and_doubles_nothing() {
         })
         .await;
         // A job is known to those who come next as soon as its cursor is durable, which the loading half may be late with.
-        let part = if endpoint == "files_get" { 1 } else { 0 };
+        let part = u8::from(endpoint == "files_get");
         if endpoint != "lexer_reports" {
             let durable = format!(
                 "select count(*) > 0 from tidegate.slice where cursor::jsonb ->> 'part' = '{part}' and cursor::jsonb ->> 'job' <> 'null'"

@@ -45,7 +45,7 @@ async fn the_documented_limits_are_the_defaults() {
     let world = plain("[summary]", 0).await;
     world.edit_config(|text| {
         let lines = text.lines().filter(|line| !line.contains("quotas") && !line.contains("limit:"));
-        lines.map(|line| format!("{line}\n")).collect()
+        lines.collect::<Vec<_>>().join("\n")
     });
     let limits = world.config().connections["acme"].limits.clone();
     let limits: Vec<_> = limits.iter().map(|limit| (limit.name.as_str(), limit.amount, limit.per.as_secs())).collect();
