@@ -11,6 +11,7 @@ mod http;
 mod kill;
 mod load;
 mod lynn;
+mod outbound;
 mod quota;
 mod schedule;
 mod secrets;
