@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::scalar::{Amount, Credential, Entries, Flag, Span, Whole};
+use super::scalar::{Amount, Credential, Entries, Flag, Offset, Span, Whole};
 
 /// Configuration of Tidegate: connections to vendors, and the jobs that load their reports into Postgres.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -353,8 +353,95 @@ pub(super) struct KhorosCare {
     pub(super) username: Option<String>,
     /// The API user's password.
     pub(super) password: Option<Credential>,
+    /// Language and date style of the files: `en`, `es`, `fr`, `de` or `tr`. A change renames the titles of CSV files.
+    #[schemars(extend("default" = "en"))]
+    pub(super) locale: Option<String>,
+    /// How far from UTC dates are printed: `-06:00`, or milliseconds. It moves no window.
+    #[schemars(extend("default" = 0))]
+    pub(super) timezone_offset: Option<Offset>,
+    /// Format of the files. JSON has more columns, and their names do not depend on `locale`.
+    #[schemars(extend("default" = "json"))]
+    pub(super) report_format: Option<KhorosFormat>,
+    /// How export jobs are started.
+    #[schemars(extend("default" = "post"))]
+    pub(super) method: Option<KhorosMethod>,
+    /// The columns to ask for, by export: the vendor's metric ids as it spells them. Left out, all that the company has
+    /// enabled.
+    #[schemars(with = "Option<BTreeMap<String, Vec<String>>>", extend("default" = {}))]
+    pub(super) metrics: Option<BTreeMap<String, Vec<Option<String>>>>,
+    /// Further parameters, by export: filters such as `teamIds`, and what is special about one, such as `timeInterval`.
+    #[schemars(extend("default" = {}))]
+    pub(super) parameters: Option<BTreeMap<String, BTreeMap<String, Values>>>,
+    /// Publishing exports, name: export id. Each becomes a stream and a table `marketing_NAME`.
+    #[schemars(extend("default" = {}))]
+    pub(super) marketing: Option<BTreeMap<String, String>>,
+    /// How far back the vendor serves. Windows before that are skipped.
+    #[schemars(extend("default" = "546d"))]
+    pub(super) history: Option<Span>,
     /// How patiently export jobs are asked after.
     pub(super) polling: Option<Polling>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum KhorosFormat {
+    Json,
+    Csv,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum KhorosMethod {
+    Post,
+    Get,
+}
+
+/// One value or a list of them. An item that was refused is none.
+#[derive(Debug)]
+pub(super) struct Values(pub(super) Vec<Option<String>>);
+
+impl<'de> Deserialize<'de> for Values {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValuesVisitor)
+    }
+}
+
+struct ValuesVisitor;
+
+impl<'de> Visitor<'de> for ValuesVisitor {
+    type Value = Values;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a value or a list of values")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Values, E> {
+        Ok(Values(vec![Some(text.to_owned())]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Values, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(items)).map(Values)
+    }
+}
+
+impl JsonSchema for Values {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Values".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let value = ["string", "number", "boolean"];
+        json_schema!({ "anyOf": [
+            { "type": value },
+            { "type": "array", "minItems": 1, "items": { "type": value } },
+        ] })
+    }
 }
 
 /// The keys of a Lexer Activity connection beyond those of every connection.
@@ -363,8 +450,38 @@ pub(super) struct KhorosCare {
 pub(super) struct LexerActivity {
     /// The API token, of type Activity.
     pub(super) api_token: Option<Credential>,
+    /// Where the status of CSV jobs is asked for: the vendor's second host. The token goes there too.
+    #[schemars(extend("default" = "https://clients.lexer.io"))]
+    pub(super) status_base_url: Option<String>,
+    /// Ids of the forms that NPS reports are read for; left out, all that the vendor calls NPS surveys.
+    #[schemars(with = "Option<Vec<Whole>>", extend("default" = []))]
+    pub(super) forms: Option<Vec<Option<Whole>>>,
+    /// Which submissions NPS reports count.
+    #[schemars(extend("default" = "all"))]
+    pub(super) nps_category: Option<String>,
+    /// The one offset that windows are asked for with and intervals are local to.
+    #[schemars(regex(pattern = r"^[+-][0-9]{2}:[0-9]{2}$"), extend("default" = "+00:00"))]
+    pub(super) utc_offset: Option<String>,
+    /// Further fields of every report's body, such as filters; a value that reads as a number or a flag is sent as one.
+    #[schemars(extend("default" = {}))]
+    pub(super) parameters: Option<BTreeMap<String, serde_json::Value>>,
+    /// The report type that the stream `workflow_states` asks for.
+    #[schemars(extend("default" = "user_volume"))]
+    pub(super) workflow_states_type: Option<String>,
+    /// What the column `unit` of `response_volume` says.
+    #[schemars(extend("default" = "unknown"))]
+    pub(super) response_volume_unit: Option<LexerUnit>,
     /// How patiently CSV jobs are asked after.
     pub(super) polling: Option<Polling>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum LexerUnit {
+    Unknown,
+    Seconds,
+    Minutes,
 }
 
 /// The keys of a JAICP Reporter connection beyond those of every connection.

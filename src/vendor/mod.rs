@@ -12,6 +12,7 @@ pub mod lexer;
 pub mod lynn;
 pub mod lynn_account;
 pub mod lynn_outbound;
+mod sealed;
 
 use chrono::{DateTime, Utc};
 use url::Url;
@@ -144,7 +145,7 @@ pub struct StepRequest<'a> {
     pub expected: Expected,
 }
 
-/// What earlier readings of the stream weighed, in bytes.
+/// What earlier readings of the stream weighed, in bytes, and where this one stands among them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Expected {
     pub page_bytes: Option<u64>,
@@ -152,6 +153,10 @@ pub struct Expected {
     pub slice_bytes: Option<u64>,
     /// Length of that slice.
     pub slice_secs: u64,
+    /// Whether the run reads no later slice of the stream; never in a past range that is read again.
+    pub newest: bool,
+    /// Whether the slice has no row in the table that an earlier reading left.
+    pub fresh: bool,
 }
 
 /// What a step came to.

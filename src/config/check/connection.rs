@@ -115,13 +115,13 @@ fn base_url(raw: Option<&str>, default: &str, path: &KeyPath, report: &mut Repor
     }
 }
 
-fn stand_in() -> Url {
+pub(super) fn stand_in() -> Url {
     #[expect(clippy::expect_used, reason = "a constant that parses; it only stands in for a refused value")]
     Url::parse(lynn::DEFAULT_BASE_URL).expect("the default base URL parses")
 }
 
 /// Scheme, host and path, nothing else; without the slash at the end.
-fn parse_base_url(text: &str) -> Result<Url, &'static str> {
+pub(super) fn parse_base_url(text: &str) -> Result<Url, &'static str> {
     const SHAPE: &str = "is no URL; write for instance `https://premium-production.lynn.cx`";
     let mut url = Url::parse(text).map_err(|_| SHAPE)?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {

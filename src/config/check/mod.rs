@@ -61,6 +61,7 @@ pub(super) fn check(tree: &Node, faults: Faults) -> Result<Config, Faults> {
         jobs.extend(job::check(name, node, &path, &offers, &mut report).map(|job| (name.to_owned(), job)));
     }
     job::check_shared_streams(&jobs, &mut report);
+    khoros::check_intervals(&connections, &jobs, &mut report);
 
     let mut faults = report.faults;
     if faults.is_empty() {
