@@ -29,6 +29,7 @@ const DAYS_BACK: i64 = 3;
 /// The sample jobs, written to the demo's folder at the first start.
 const JOBS: &[(&str, &str)] = &[
     ("lynn.yaml", include_str!("../../config/demo/lynn.yaml")),
+    ("lynn_outbound.yaml", include_str!("../../config/demo/lynn_outbound.yaml")),
     ("lexer.yaml", include_str!("../../config/demo/lexer.yaml")),
 ];
 

@@ -55,6 +55,17 @@ fn blocks(options: &Options, simulator: &Simulator) -> Vec<Block> {
             ],
         },
         Block {
+            title: "Lynn Outbound",
+            keys: vec![
+                ("vendor", "lynn_outbound".to_owned()),
+                ("base_url", simulator.base_url()),
+                ("tenant", lynn.tenant.to_string()),
+                ("access_token", lynn.access_token.clone()),
+                ("access_token_secret", lynn.access_token_secret.clone()),
+                ("enabled_streams", "[campaigns, contacts, dnd_contacts]".to_owned()),
+            ],
+        },
+        Block {
             title: "Lexer Activity",
             keys: vec![
                 ("vendor", "lexer_activity".to_owned()),

@@ -12,6 +12,7 @@ mod kill;
 mod lexer;
 mod load;
 mod lynn;
+mod outbound;
 mod quota;
 mod schedule;
 mod secrets;

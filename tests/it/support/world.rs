@@ -14,7 +14,7 @@ use tidegate::config::Config;
 use tidegate::load::timestamp;
 use tidegate::schedule::{ByHand, enqueue_manual};
 use tidegate::simulator::lynn::Volume;
-use tidegate::simulator::{Control, Options, Simulator};
+use tidegate::simulator::{Control, Options, Simulator, Vendor};
 use tidegate::store::progress::TaskState;
 
 use super::TestDatabase;
@@ -194,7 +194,12 @@ impl World {
 
     /// What the table should hold: the vendor's truth of `[from, to)`, sorted.
     pub fn truth(&self, report: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<String> {
-        let rows = self.control().truth(report, from, to).unwrap();
+        self.truth_of(Vendor::Lynn, report, (from, to))
+    }
+
+    /// The same of another vendor's report.
+    pub fn truth_of(&self, vendor: Vendor, report: &str, (from, to): (DateTime<Utc>, DateTime<Utc>)) -> Vec<String> {
+        let rows = self.control().data(vendor).rows(report, from, to).unwrap();
         let mut rows: Vec<String> = rows.into_iter().map(|row| canonical(columns(&row))).collect();
         rows.sort();
         rows
