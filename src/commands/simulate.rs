@@ -41,7 +41,7 @@ struct Block {
 /// The vendors for which there is a connection. One whose exports lead to the storage needs
 /// `allowed_hosts: [HOST:PORT]` with that of `files_url`, and Lexer a `status_base_url` with `clients_url`.
 fn blocks(options: &Options, simulator: &Simulator) -> Vec<Block> {
-    let (lynn, lexer) = (&options.lynn, &options.lexer);
+    let (lynn, khoros, lexer) = (&options.lynn, &options.khoros, &options.lexer);
     let files = simulator.files_url().trim_start_matches("http://").to_owned();
     vec![
         Block {
@@ -52,6 +52,17 @@ fn blocks(options: &Options, simulator: &Simulator) -> Vec<Block> {
                 ("tenant", lynn.tenant.to_string()),
                 ("access_token", format!("{}          # the simulator's own, no secret", lynn.access_token)),
                 ("access_token_secret", lynn.access_token_secret.clone()),
+            ],
+        },
+        Block {
+            title: "Khoros Care",
+            keys: vec![
+                ("vendor", "khoros_care".to_owned()),
+                ("base_url", format!("{}/api/public", simulator.base_url())),
+                ("allowed_hosts", format!("[\"{files}\"]")),
+                ("company_key", khoros.company_key.clone()),
+                ("username", khoros.username.clone()),
+                ("password", format!("{}          # the simulator's own, no secret", khoros.password)),
             ],
         },
         Block {

@@ -243,3 +243,22 @@ async fn one_export_that_fails_leaves_the_others_alone() {
     }
     assert_succeeded(&sync(&world).await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exports_that_failed_do_not_hold_up_the_others() {
+    let streams = "[author, response, combined, incoming_post, raw_expert_help]";
+    let world = Recipe { streams, ..Recipe::default() }.world().await;
+    let failing = ["author", "response", "combined"];
+    for export in failing {
+        let location = "http://10.0.0.1/x".to_owned();
+        let on = Match { endpoint: Some("khoros_download".to_owned()), ..Match::report(export) };
+        world.control().next(on, Action::Redirect { status: 307, location });
+    }
+    // Their jobs are done and their cursors kept: nobody waits for them.
+    let tasks = sync(&world).await;
+    for task in tasks {
+        let wanted = if failing.contains(&task.stream.as_str()) { "failed" } else { "succeeded" };
+        assert_eq!(task.state, wanted, "{}", task.stream);
+    }
+    assert_succeeded(&sync(&world).await);
+}

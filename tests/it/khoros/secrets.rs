@@ -66,11 +66,14 @@ async fn p7_nothing_secret_comes_out() {
     let mut said = String::new();
     for args in [&["sync"][..], &["sync", "--json"], &["check"], &["runs", "--tasks"], &["status"]] {
         let mut process = Process::start(&world.config_path(), args, &env);
-        crate::support::eventually(Duration::from_secs(40), async || { let e = process.has_ended(); if !e && std::env::var("DBG").is_ok() { std::fs::write("/tmp/khoros_said", process.said()).unwrap(); } e.then_some(()) }).await;
+        process.wait(Duration::from_mins(1)).await;
         said += &process.said();
         said += &control_tables(&world).await;
     }
-    assert!(said.contains("TRACE") && said.contains("the vendor refused"), "the level is in force");
+    assert!(
+        (said.contains("TRACE") || said.contains("DEBUG")) && said.contains("the vendor refused"),
+        "the level is in force"
+    );
     let account = Account::default();
     let basic = tidegate::http::basic(&account.username, &account.password.as_str().into());
     let mut secrets = vec![account.company_key, account.password, basic.expose().to_owned(), MARKER.to_owned()];
