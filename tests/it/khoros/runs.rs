@@ -112,10 +112,14 @@ async fn csv_files_load_the_same_entities() {
     };
     assert_eq!(ids(rows(&world, "conversation").await), ids(reported(&world, ago(2), ago(-1))));
     let mut posts = truth(&world, "incoming_post", ago(2), ago(0));
-    posts.iter_mut().for_each(|row| row.retain(|_, value| value != ""));
+    for row in &mut posts {
+        row.retain(|_, value| value != "");
+    }
     assert_equal("incoming_post", &rows(&world, "incoming_post").await, &same(posts));
     let mut actions = truth(&world, "conversation_actions", ago(2), ago(0));
-    actions.iter_mut().for_each(|row| row.retain(|_, value| value != ""));
+    for row in &mut actions {
+        row.retain(|_, value| value != "");
+    }
     assert_equal("conversation_actions", &rows(&world, "conversation_actions").await, &same(actions));
     let users: i64 = world.scalar("select count(*) from khoros.\"user\" where _deleted_at is null").await;
     assert_eq!(users, 12);
