@@ -41,7 +41,7 @@ struct Block {
 /// The vendors for which there is a connection. One whose exports lead to the storage needs
 /// `allowed_hosts: [HOST:PORT]` with that of `files_url`, and Lexer a `status_base_url` with `clients_url`.
 fn blocks(options: &Options, simulator: &Simulator) -> Vec<Block> {
-    let (lynn, lexer) = (&options.lynn, &options.lexer);
+    let (lynn, khoros, lexer) = (&options.lynn, &options.khoros, &options.lexer);
     let files = simulator.files_url().trim_start_matches("http://").to_owned();
     vec![
         Block {
@@ -63,6 +63,17 @@ fn blocks(options: &Options, simulator: &Simulator) -> Vec<Block> {
                 ("access_token", lynn.access_token.clone()),
                 ("access_token_secret", lynn.access_token_secret.clone()),
                 ("enabled_streams", "[campaigns, contacts, dnd_contacts]".to_owned()),
+            ],
+        },
+        Block {
+            title: "Khoros Care",
+            keys: vec![
+                ("vendor", "khoros_care".to_owned()),
+                ("base_url", format!("{}/api/public", simulator.base_url())),
+                ("allowed_hosts", format!("[\"{files}\"]")),
+                ("company_key", khoros.company_key.clone()),
+                ("username", khoros.username.clone()),
+                ("password", format!("{}          # the simulator's own, no secret", khoros.password)),
             ],
         },
         Block {

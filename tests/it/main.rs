@@ -8,6 +8,7 @@ mod demo;
 mod embedded;
 mod harness;
 mod http;
+mod khoros;
 mod kill;
 mod lexer;
 mod load;

@@ -233,7 +233,7 @@ pub fn load(path: &Path) -> Config {
 }
 
 /// A vendor record as columns: nested objects flattened, names by the naming rule.
-fn columns(record: &Map<String, Value>) -> Map<String, Value> {
+pub fn columns(record: &Map<String, Value>) -> Map<String, Value> {
     fn flatten(prefix: &str, value: &Value, out: &mut Map<String, Value>) {
         match value {
             Value::Object(members) if !members.is_empty() => {
@@ -254,7 +254,7 @@ fn columns(record: &Map<String, Value>) -> Map<String, Value> {
 }
 
 /// One spelling for what means the same: no nulls, instants as UTC with microseconds, 1.0 as 1.
-fn canonical(mut row: Map<String, Value>) -> String {
+pub fn canonical(mut row: Map<String, Value>) -> String {
     row.retain(|_, value| !value.is_null());
     for value in row.values_mut() {
         if let Some(instant) = value.as_str().and_then(timestamp::parse) {
