@@ -290,9 +290,12 @@ pub struct StreamsArgs {
 
 #[derive(Debug, Args)]
 pub struct SimulateArgs {
-    /// Where to listen; port 0 picks a free one
+    /// Where to listen; port 0 picks a free one. Two further hosts, of Lexer and for files, listen on the ports behind it
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
     pub listen: SocketAddr,
+    /// The name by which others reach this host, for the URLs that the simulators hand out
+    #[arg(long, value_name = "HOST")]
+    pub advertise: Option<String>,
     /// Divide every period by this: limits, token lifetimes
     #[arg(long, value_name = "N", default_value_t = 1.0)]
     pub speed: f64,

@@ -9,7 +9,13 @@ pub async fn run(context: Context, args: SimulateArgs) -> anyhow::Result<Exit> {
     if !(args.speed.is_finite() && args.speed > 0.0) {
         return Err(super::CommandError::Usage(format!("--speed {} must be above 0", args.speed)).into());
     }
-    let options = Options { listen: args.listen, speed: args.speed, hide_future: true, ..Options::default() };
+    let options = Options {
+        listen: args.listen,
+        advertise: args.advertise,
+        speed: args.speed,
+        hide_future: true,
+        ..Options::default()
+    };
     let simulator = simulator::start(options.clone()).await.map_err(|error| {
         super::CommandError::failed(format!("cannot listen on {}: {error}", args.listen), "choose another --listen")
     })?;

@@ -45,6 +45,11 @@ impl TruthHandle {
         self.edit(Edit::Insert { report: report.to_owned(), at, json: None })
     }
 
+    /// Nothing is there beyond this moment from now on, however much time goes by.
+    pub fn freeze(&self, at: DateTime<Utc>) {
+        self.reports().freeze(at);
+    }
+
     /// Every late row appears.
     pub fn release_late(&self) {
         self.reports().release_late();

@@ -59,8 +59,10 @@ const STOP_MAX: Duration = Duration::from_secs(2);
 /// How a simulator is set up.
 #[derive(Clone)]
 pub struct Options {
-    /// Port 0 picks a free one. The further hosts get free ports of the same address in any case.
+    /// Port 0 picks a free one. The further hosts get the two ports behind it, or free ones if those are taken.
     pub listen: SocketAddr,
+    /// The host's name in the URLs that are handed out; the address itself if there is none.
+    pub advertise: Option<String>,
     /// Divides every period: limits, token lifetimes. Must be above 0.
     pub speed: f64,
     /// Decides all rows.
@@ -105,6 +107,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            advertise: None,
             speed: 1.0,
             seed: 1,
             lynn: lynn::Account::default(),
@@ -214,10 +217,17 @@ impl Simulator {
 
 /// Binds and serves in the background.
 pub async fn start(options: Options) -> io::Result<Simulator> {
-    let free = SocketAddr::new(options.listen.ip(), 0);
-    let (main, clients, files) =
-        (TcpListener::bind(options.listen).await?, TcpListener::bind(free).await?, TcpListener::bind(free).await?);
-    let url = |listener: &TcpListener| listener.local_addr().map(|address| format!("http://{address}"));
+    let main = TcpListener::bind(options.listen).await?;
+    let (clients, files) = (behind(options.listen, 1).await?, behind(options.listen, 2).await?);
+    let url = |listener: &TcpListener| {
+        let address = listener.local_addr()?;
+        let host = match &options.advertise {
+            Some(name) => format!("{name}:{}", address.port()),
+            None if address.ip().is_unspecified() => format!("127.0.0.1:{}", address.port()),
+            None => address.to_string(),
+        };
+        io::Result::Ok(format!("http://{host}"))
+    };
     let urls = Urls { main: url(&main)?, clients: url(&clients)?, files: url(&files)? };
     let world = Arc::new(World {
         files: files::Files::new(urls.files.clone(), options.seed),
@@ -237,6 +247,16 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
     let servers = [(main, vendors), (clients, lexer::client_routes()), (files, files::routes())]
         .map(|(listener, router)| serve(listener, router, &world));
     Ok(Simulator { world, servers: servers.into() })
+}
+
+/// The port that many behind `listen`'s, or a free one.
+async fn behind(listen: SocketAddr, distance: u16) -> io::Result<TcpListener> {
+    if let Some(port) = listen.port().checked_add(distance).filter(|_| listen.port() > 0)
+        && let Ok(listener) = TcpListener::bind(SocketAddr::new(listen.ip(), port)).await
+    {
+        return Ok(listener);
+    }
+    TcpListener::bind(SocketAddr::new(listen.ip(), 0)).await
 }
 
 fn serve(listener: TcpListener, router: Router<Arc<World>>, world: &Arc<World>) -> JoinHandle<io::Result<()>> {

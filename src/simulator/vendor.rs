@@ -18,7 +18,7 @@ pub enum Vendor {
 }
 
 impl Vendor {
-    pub(super) const ALL: [Self; 4] = [Self::Lynn, Self::Khoros, Self::Lexer, Self::Jaicp];
+    pub const ALL: [Self; 4] = [Self::Lynn, Self::Khoros, Self::Lexer, Self::Jaicp];
 }
 
 impl World {

@@ -1,10 +1,11 @@
 //! One vendor's reports by name, behind a lock: what its endpoints read and what tests edit.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 
-use super::{Edit, Source, Span, Truth, UnknownReport, ticks};
+use super::{Edit, Source, Span, Ticks, Truth, UnknownReport, ticks};
 
 /// All reports of one vendor.
 pub struct Reports {
@@ -12,12 +13,24 @@ pub struct Reports {
     names: Vec<Vec<String>>,
     truth: RwLock<Truth>,
     hide_future: bool,
+    /// Nothing is there beyond this moment.
+    frozen_at: AtomicI64,
 }
 
 impl Reports {
     /// A report's number for the source is its place in `names`, which are compared in any case of letters.
     pub fn new(source: Box<dyn Source>, names: Vec<Vec<String>>, hide_future: bool) -> Self {
-        Self { truth: RwLock::new(Truth::new(source, names.len())), names, hide_future }
+        Self {
+            truth: RwLock::new(Truth::new(source, names.len())),
+            names,
+            hide_future,
+            frozen_at: AtomicI64::new(Ticks::MAX),
+        }
+    }
+
+    /// Nothing is there beyond this moment from now on, however much time goes by.
+    pub fn freeze(&self, at: DateTime<Utc>) {
+        self.frozen_at.store(ticks(at), Ordering::Relaxed);
     }
 
     pub fn number(&self, wanted: &str) -> Result<usize, UnknownReport> {
@@ -28,7 +41,7 @@ impl Reports {
     /// The part of a span that has happened, if the future is hidden.
     pub fn visible(&self, span: Span) -> Span {
         let until = if self.hide_future { span.until.min(ticks(Utc::now())) } else { span.until };
-        Span { until, ..span }
+        Span { until: until.min(self.frozen_at.load(Ordering::Relaxed)), ..span }
     }
 
     pub fn with_truth<T>(&self, read: impl FnOnce(&Truth) -> T) -> T {

@@ -1,0 +1,105 @@
+//! The daemons that are killed, put to sleep and woken; what they say, and how large they grow.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Longer than the ten seconds that a daemon takes to stop at most.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+pub struct Daemon {
+    binary: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+    child: Child,
+    /// The most memory that any life of it had resident.
+    pub peak_kib: u64,
+}
+
+impl Daemon {
+    pub fn start(binary: &Path, config: &Path, log: &Path) -> anyhow::Result<Self> {
+        let child = spawn(binary, config, log)?;
+        Ok(Self { binary: binary.into(), config: config.into(), log: log.into(), child, peak_kib: 0 })
+    }
+
+    /// Notes its memory, and starts it again if it has ended by itself; true if it had.
+    pub fn look(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        self.measure();
+        let ended = self.child.try_wait()?;
+        if ended.is_some() {
+            self.child = spawn(&self.binary, &self.config, &self.log)?;
+        }
+        Ok(ended)
+    }
+
+    fn measure(&mut self) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        self.peak_kib = self.peak_kib.max(kib.unwrap_or(0));
+    }
+
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(self.child.id().try_into()?).context("a process id")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
+    /// Killed at once, and started again.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.measure();
+        self.child.kill()?;
+        self.child.wait()?;
+        self.child = spawn(&self.binary, &self.config, &self.log)?;
+        Ok(())
+    }
+
+    /// Asked to end, waited for, and started again.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.end().await?;
+        self.child = spawn(&self.binary, &self.config, &self.log)?;
+        Ok(())
+    }
+
+    /// Asked to end, and waited for.
+    pub async fn end(&mut self) -> anyhow::Result<()> {
+        self.measure();
+        self.signal(Signal::TERM)?;
+        let asked = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            ensure!(asked.elapsed() < STOP_WITHIN, "a daemon does not end within {} s", STOP_WITHIN.as_secs());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(binary: &Path, config: &Path, log: &Path) -> anyhow::Result<Child> {
+    let log: File = OpenOptions::new().create(true).append(true).open(log)?;
+    let mut command = Command::new(binary);
+    command.arg("--config").arg(config).arg("run").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    // Standard settings only, whatever the shell around says.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE")) {
+        command.env_remove(name);
+    }
+    Ok(command.spawn()?)
+}
+
+/// Runs a command of the binary to its end.
+pub fn command(binary: &Path, config: &Path, arguments: &[&str], log: &Path) -> anyhow::Result<ExitStatus> {
+    let log: File = OpenOptions::new().create(true).append(true).open(log)?;
+    let mut command = Command::new(binary);
+    command.arg("--config").arg(config).args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    Ok(command.status()?)
+}

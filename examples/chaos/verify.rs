@@ -1,0 +1,157 @@
+//! What must hold after the storm.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+/// What a person is told of one check.
+pub struct Finding {
+    pub what: String,
+    pub fault: Option<String>,
+}
+
+impl Finding {
+    pub fn new(what: impl Into<String>, fault: Option<String>) -> Self {
+        Self { what: what.into(), fault }
+    }
+}
+
+/// Columns that tell of the reading, not of the data.
+const OF_THE_READING: &[&str] = &["_connection", "_row_key", "_run_id", "_loaded_at", "_deleted_at", "window_end"];
+/// Columns with the moment of an observation.
+const OF_THE_MOMENT: &[&str] = &["observed_at", "extracted_at", "cleaned_at"];
+
+/// Every warehouse table with a row.
+pub async fn tables(connection: &mut PgConnection) -> anyhow::Result<Vec<String>> {
+    let names = "select schemaname || '.' || quote_ident(tablename) from pg_tables
+        where schemaname in ('lynn', 'khoros', 'lexer', 'jaicp') order by 1";
+    Ok(sqlx::query_scalar(names).fetch_all(connection).await?)
+}
+
+/// A table's rows as a multiset, without what tells of the reading; rows of lists that are marked as gone are left out.
+async fn rows(connection: &mut PgConnection, table: &str) -> anyhow::Result<BTreeMap<String, u64>> {
+    let without: Vec<String> = OF_THE_READING.iter().chain(OF_THE_MOMENT).map(|name| (*name).to_owned()).collect();
+    // Null says nothing: a column that only one of the two databases met is null everywhere.
+    let query = format!(
+        "select jsonb_strip_nulls(to_jsonb(t) - $1::text[])::text from {table} as t
+        where to_jsonb(t) ->> '_deleted_at' is null"
+    );
+    let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(query)).bind(without).fetch_all(connection).await?;
+    Ok(rows.into_iter().fold(BTreeMap::new(), |mut set, row| {
+        *set.entry(row).or_default() += 1;
+        set
+    }))
+}
+
+/// Whether the table equals that of an undisturbed run. `stay`: entities that vanished at the vendor may be left over.
+pub async fn same_rows(
+    stormy: &mut PgConnection,
+    calm: &mut PgConnection,
+    table: &str,
+    stay: bool,
+) -> anyhow::Result<Finding> {
+    let (found, wanted) = (rows(stormy, table).await?, rows(calm, table).await?);
+    let count = |of: &BTreeMap<String, u64>| of.values().sum::<u64>();
+    let lacking: Vec<&String> =
+        wanted.iter().filter(|(row, n)| found.get(*row).unwrap_or(&0) < n).map(|p| p.0).collect();
+    let surplus: Vec<&String> =
+        found.iter().filter(|(row, n)| wanted.get(*row).unwrap_or(&0) < n).map(|pair| pair.0).collect();
+    let fault = (!lacking.is_empty() || !(stay || surplus.is_empty())).then(|| {
+        let show = |rows: &[&String]| rows.first().map_or_else(String::new, |row| row.chars().take(300).collect());
+        format!("{} lacking ({}), {} too many ({})", lacking.len(), show(&lacking), surplus.len(), show(&surplus))
+    });
+    Ok(Finding::new(format!("{table}: {} rows as of an undisturbed run", count(&wanted)), fault))
+}
+
+/// Queries that find nothing when all is well.
+const NOTHING: &[(&str, &str)] = &[
+    (
+        "no run is left hanging",
+        "select 'run ' || id || ' is ' || state from tidegate.run where state in ('queued', 'running', 'waiting')",
+    ),
+    (
+        "no firing ran twice",
+        "select job || ' ' || scheduled_for from tidegate.run where scheduled_for is not null
+         group by job, scheduled_for having count(*) > 1",
+    ),
+    ("no note of a reading is left", "select 'slice ' || slice_id from tidegate.seen_row"),
+    (
+        "no slice is left unfinished",
+        "select connection || '/' || stream || ' ' || window_start from tidegate.slice where reading_run is not null",
+    ),
+    ("no record was refused", "select connection || '/' || stream || ': ' || reason from tidegate.rejected_record"),
+];
+
+pub async fn nothing_left(connection: &mut PgConnection) -> anyhow::Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for (what, query) in NOTHING {
+        let left: Vec<String> = sqlx::query_scalar(*query).fetch_all(&mut *connection).await?;
+        let fault = left.first().map(|first| format!("{} left, {first}", left.len()));
+        findings.push(Finding::new(*what, fault));
+    }
+    Ok(findings)
+}
+
+/// Once no daemon is connected any more: neither sessions, locks nor temporary tables of theirs.
+pub async fn nothing_held(url: &str, database: &str) -> anyhow::Result<Vec<Finding>> {
+    const WITHIN: Duration = Duration::from_secs(60);
+    let held = [
+        (
+            "no session is left in the database",
+            "select 'backend ' || pid || ' ' || state from pg_stat_activity where datname = $1 and pid <> pg_backend_pid()
+             and backend_type = 'client backend'",
+        ),
+        (
+            "no lock is left",
+            "select mode || ' by ' || pid from pg_locks
+             where database = (select oid from pg_database where datname = $1) and pid <> pg_backend_pid()
+             and pid in (select pid from pg_stat_activity where backend_type = 'client backend')",
+        ),
+        (
+            "no temporary table is left",
+            "select relname from pg_class where relpersistence = 't' and relkind = 'r' and $1 <> ''",
+        ),
+    ];
+    let mut connection = PgConnection::connect(url).await?;
+    let mut findings = Vec::new();
+    for (what, query) in held {
+        let began = Instant::now();
+        // The server notices within moments that a client is gone; autovacuum drops what a crash left.
+        let left = loop {
+            let left: Vec<String> = sqlx::query_scalar(query).bind(database).fetch_all(&mut connection).await?;
+            if left.is_empty() || began.elapsed() > WITHIN {
+                break left;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        };
+        findings.push(Finding::new(what, left.first().map(|first| format!("{} left, {first}", left.len()))));
+    }
+    connection.close().await?;
+    Ok(findings)
+}
+
+/// Waits until no run is under way; those that were put off are told to go on.
+pub async fn settled(url: &str, within: Duration) -> anyhow::Result<()> {
+    let began = Instant::now();
+    loop {
+        let open = async {
+            let mut connection = PgConnection::connect(url).await?;
+            let hurry = "with task as (
+                    update tidegate.task set waiting_until = now() where state = 'waiting' and waiting_for <> 'export'
+                )
+                update tidegate.run set due_at = now() where state = 'waiting'";
+            sqlx::query(hurry).execute(&mut connection).await?;
+            let open = "select count(*) from tidegate.run where state in ('queued', 'waiting', 'running')";
+            let open: i64 = sqlx::query_scalar(open).fetch_one(&mut connection).await?;
+            connection.close().await?;
+            anyhow::Ok(open)
+        };
+        if matches!(open.await, Ok(0)) {
+            return Ok(());
+        }
+        ensure!(began.elapsed() < within, "runs are still under way after {} s of calm", within.as_secs());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
