@@ -121,15 +121,14 @@ pub(super) async fn step<A: ExportApi>(
     request: StepRequest<'_>,
     records: &mut impl Records,
 ) -> Result<Outcome, StepError> {
-    let mut cursor: Cursor<A::Handle> = match request.cursor {
-        Some(text) => serde_json::from_str(text).map_err(|_| StepError::CursorUnknown)?,
-        None => {
-            let parts = api.parts(session, &request).await?;
-            if parts.len() > PARTS_MAX {
-                return Err(StepError::Endless(PARTS_MAX as u64));
-            }
-            Cursor { parts, part: 0, attempt: 0, job: None }
+    let mut cursor: Cursor<A::Handle> = if let Some(text) = request.cursor {
+        serde_json::from_str(text).map_err(|_| StepError::CursorUnknown)?
+    } else {
+        let parts = api.parts(session, &request).await?;
+        if parts.len() > PARTS_MAX {
+            return Err(StepError::Endless(PARTS_MAX as u64));
         }
+        Cursor { parts, part: 0, attempt: 0, job: None }
     };
     let Some(part) = cursor.parts.get(cursor.part).cloned() else {
         records.begin(request.window);

@@ -106,6 +106,14 @@ impl Settings {
         }
     }
 
+    /// Whether the account serves a stream of its vendor: some are read only where the connection says so.
+    pub fn offers(&self, stream: &Stream) -> bool {
+        match self {
+            Self::JaicpReporter(settings) => settings.offers(&stream.name),
+            Self::LynnReporting(_) | Self::LynnOutbound(_) | Self::KhorosCare(_) | Self::LexerActivity(_) => true,
+        }
+    }
+
     /// Everything that must never be printed.
     pub fn secrets(&self) -> Vec<Secret> {
         match self {

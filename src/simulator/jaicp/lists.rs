@@ -14,7 +14,7 @@ const SIZE: u64 = 20;
 
 /// What of a list is asked for.
 pub(super) struct Page {
-    page: u64,
+    number: u64,
     /// As it was asked for.
     asked: u64,
     size: u64,
@@ -38,7 +38,7 @@ impl Page {
         if shape.pages_refused.is_some_and(|pages| page >= pages) {
             return Err(error(StatusCode::BAD_REQUEST, "result_window"));
         }
-        Ok(Self { page, asked, size: asked.min(shape.size_max) })
+        Ok(Self { number: page, asked, size: asked.min(shape.size_max) })
     }
 
     /// The page as JSON under `member`, its mischief met. `rows` are the list's, the oldest first; `more` stands before
@@ -52,7 +52,7 @@ impl Page {
         more: &str,
         range: Option<&Range>,
     ) -> Reply {
-        let action = arrival.meet(&[report], u32::try_from(self.page + 1).ok());
+        let action = arrival.meet(&[report], u32::try_from(self.number + 1).ok());
         // The order is not documented. The newest first is the hardest: what arrives shifts all pages.
         rows.reverse();
         if shape.shifts && !rows.is_empty() {
@@ -61,7 +61,7 @@ impl Page {
             rows.rotate_left(by);
         }
         let total = i64::try_from(rows.len()).unwrap_or(i64::MAX) + shape.total_off;
-        let page = if shape.ignores_page || action == Some(Action::Endless) { 0 } else { self.page };
+        let page = if shape.ignores_page || action == Some(Action::Endless) { 0 } else { self.number };
         let shift = match &action {
             Some(Action::Overlap { rows }) => usize::try_from(*rows).unwrap_or_default(),
             _ => 0,
@@ -70,14 +70,14 @@ impl Page {
         let size = usize::try_from(self.size).unwrap_or(usize::MAX);
         let rows: Vec<String> = rows.into_iter().skip(from).take(size).collect();
         let paging =
-            json!({ "pageNum": self.page + shape.page_base, "pageSize": self.size, "totalCount": total.max(0) });
+            json!({ "pageNum": self.number + shape.page_base, "pageSize": self.size, "totalCount": total.max(0) });
         let body = format!(r#"{{"paging":{paging},{more}"{member}":[{}],"filterSetId":"fs-9a"}}"#, rows.join(","));
         Reply::new(Answer::json(body), action).reported(ReportCall {
             report: report.to_owned(),
             start_date: range.map(|range| range.from.clone()).unwrap_or_default(),
             end_date: range.map(|range| range.to.clone()).unwrap_or_default(),
             size: self.asked,
-            page: u32::try_from(self.page + 1).unwrap_or(u32::MAX),
+            page: u32::try_from(self.number + 1).unwrap_or(u32::MAX),
             rows: rows.len() as u64,
             ..ReportCall::default()
         })

@@ -463,7 +463,9 @@ fn session_list(arrival: &Arrival, shape: &Shape, body: &[u8]) -> Result<Reply, 
     let mut sessions =
         world.jaicp.with_edits(|edits| sessions::sessions(world, shape, edits, range.span, By::MessageTime));
     if arrival.query("needToReturnSessionLabels").as_deref() != Some("true") {
-        sessions.iter_mut().for_each(|session| _ = session.remove("labels"));
+        for session in &mut sessions {
+            session.remove("labels");
+        }
     }
     let rows = sessions.into_iter().map(|session| Value::Object(session).to_string()).collect();
     Ok(page.reply(arrival, shape, ("sessions", "sessions"), rows, "", Some(&range)))

@@ -50,7 +50,9 @@ pub(super) fn series(world: &World, shape: &Shape, edits: &Edits, metric: Metric
                 truth.walk(MESSAGES, data.visible(span), None, &mut |_, text| {
                     let row: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
                     let of = if metric == Metric::Messages { vec![0] } else { labels(&row) };
-                    of.into_iter().for_each(|label| count(row.get("timestamp"), label));
+                    for label in of {
+                        count(row.get("timestamp"), label);
+                    }
                     true
                 });
             });
@@ -62,7 +64,9 @@ pub(super) fn series(world: &World, shape: &Shape, edits: &Edits, metric: Metric
                     Metric::Switched if session.get("isLivechat") != Some(&Value::Bool(true)) => Vec::new(),
                     _ => vec![0],
                 };
-                of.into_iter().for_each(|label| count(session.get("startTime"), label));
+                for label in of {
+                    count(session.get("startTime"), label);
+                }
             }
         }
     }
@@ -72,7 +76,12 @@ pub(super) fn series(world: &World, shape: &Shape, edits: &Edits, metric: Metric
 /// Of one label, as `[{ts, value}]`.
 fn buckets(of: &BTreeMap<i64, u64>, shape: &Shape) -> Vec<Value> {
     let ts = |at: i64| if shape.ts_in_seconds { at / 1000 } else { at };
-    of.iter().map(|(at, count)| json!({ "ts": ts(*at), "value": json!(*count as f64) })).collect()
+    of.iter().map(|(at, count)| json!({ "ts": ts(*at), "value": number(*count) })).collect()
+}
+
+/// A count as a fraction, which is what the vendor's numbers are.
+fn number(count: u64) -> f64 {
+    u32::try_from(count).map_or(f64::MAX, f64::from)
 }
 
 /// The `Timezone` header: a number, in minutes here.
@@ -125,7 +134,7 @@ pub(super) fn answer(arrival: &Arrival, shape: &Shape, metric: Metric, body: &[u
         let of = |(id, of): (&i64, &BTreeMap<i64, u64>)| json!({ "label": label(*id), "tsToValues": buckets(of, shape), "totalCount": of.values().sum::<u64>() });
         json!({ "stats": series.iter().map(of).collect::<Vec<_>>(), "filterSetId": "fs-9a" })
     } else {
-        json!({ "stats": buckets(series.get(&0).unwrap_or(&none), shape), "totalCount": total as f64 })
+        json!({ "stats": buckets(series.get(&0).unwrap_or(&none), shape), "totalCount": number(total) })
     };
     Ok(reply(arrival, name, &body, asked))
 }
