@@ -41,17 +41,27 @@ struct Block {
 /// The vendors for which there is a connection. One whose exports lead to the storage needs
 /// `allowed_hosts: [HOST:PORT]` with that of `files_url`, and Lexer a `status_base_url` with `clients_url`.
 fn blocks(options: &Options, simulator: &Simulator) -> Vec<Block> {
-    let lynn = &options.lynn;
-    vec![Block {
-        title: "Lynn Reporting",
-        keys: vec![
-            ("vendor", "lynn_reporting".to_owned()),
-            ("base_url", simulator.base_url()),
-            ("tenant", lynn.tenant.to_string()),
-            ("access_token", format!("{}          # the simulator's own, no secret", lynn.access_token)),
-            ("access_token_secret", lynn.access_token_secret.clone()),
-        ],
-    }]
+    let (lynn, jaicp) = (&options.lynn, &options.jaicp);
+    vec![
+        Block {
+            title: "Lynn Reporting",
+            keys: vec![
+                ("vendor", "lynn_reporting".to_owned()),
+                ("base_url", simulator.base_url()),
+                ("tenant", lynn.tenant.to_string()),
+                ("access_token", format!("{}          # the simulator's own, no secret", lynn.access_token)),
+                ("access_token_secret", lynn.access_token_secret.clone()),
+            ],
+        },
+        Block {
+            title: "JAICP Reporter",
+            keys: vec![
+                ("vendor", "jaicp_reporter".to_owned()),
+                ("base_url", format!("{}/api", simulator.base_url())),
+                ("token", format!("{}          # the simulator's own, no secret", jaicp.token)),
+            ],
+        },
+    ]
 }
 
 impl Block {

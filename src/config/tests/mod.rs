@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 
 use proptest::prelude::*;
 
 use super::load::Source;
 use super::*;
 
+mod jaicp;
 mod refused;
 
 fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -56,8 +56,11 @@ fn lynn(config: &Config) -> &vendor::lynn::Settings {
 
 #[test]
 fn p9_the_commented_sample_is_the_defaults() {
-    let sample = Config::load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config")), &credentials());
-    let mut sample = sample.unwrap();
+    let files = [
+        ("tidegate.yaml", include_str!("../../../config/tidegate.yaml")),
+        ("jobs/lynn.yaml", include_str!("../../../config/jobs/lynn.yaml")),
+    ];
+    let mut sample = load_texts(&files, &credentials()).unwrap();
     let minimal = minimal_with(&[]).unwrap();
     // The one key of the sample that has no default.
     assert_eq!(sample.jobs["lynn-hourly"].schedule.as_deref(), Some("15 * * * *"));
