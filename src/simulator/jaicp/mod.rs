@@ -98,6 +98,8 @@ pub struct Shape {
     /// The first so many questions after a report find it under way.
     pub polls: u32,
     pub task_end: TaskEnd,
+    /// Whether reports are really made.
+    pub creates: bool,
     /// Where reports' files are said to be, instead of where they are.
     pub file_url: Option<String>,
     /// Experiments are under the path that is spelled right.
@@ -120,6 +122,7 @@ impl Default for Shape {
             wrong_token: 401,
             polls: 2,
             task_end: TaskEnd::OwnFile,
+            creates: true,
             file_url: None,
             spelled_right: false,
         }

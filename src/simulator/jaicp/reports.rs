@@ -115,7 +115,9 @@ pub(super) fn create(arrival: &Arrival, kind: &'static str, body: &[u8], is_requ
     } else {
         json(arrival, &task, "CREATED")
     };
-    tasks.push(task);
+    if arrival.world.jaicp.shape().creates {
+        tasks.push(task);
+    }
     let report = ReportCall {
         report: format!("report_{kind}"),
         start_date: range.from,

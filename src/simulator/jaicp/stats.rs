@@ -196,6 +196,7 @@ pub(super) fn calls(world: &World, shape: &Shape, edits: &Edits, span: Span) -> 
         seconds += session["duration"].as_f64().unwrap_or_default() / 1000.0;
         number += 1.0;
     }
-    calls.average = if number > 0.0 { seconds / number } else { 0.0 };
+    // Numbers of few digits are read the same by everyone.
+    calls.average = if number > 0.0 { (seconds / number).round() } else { 0.0 };
     calls
 }

@@ -104,7 +104,8 @@ impl Jaicp {
             return self.status_step(session, request, cursor, records).await;
         }
         let ask = list.ask(cursor.part(), cursor.page, cursor.size, request)?;
-        let shaped = Shaped { member: list.member, kind: list.kind, of_session: None, window: cursor.part() };
+        let shaped =
+            Shaped { member: list.member, kind: list.kind, of_session: None, window: cursor.part(), page: cursor.page };
         let page = match self.page(session, &ask, cursor.size > 1, shaped, records).await {
             Ok(page) => page,
             Err(error) => return self.easier(&cursor, error, records),
@@ -172,7 +173,7 @@ impl Jaicp {
     ) -> Result<(Page, Vec<Session>), StepError> {
         records.begin(part);
         let mut told = Told { records, sessions: Vec::new() };
-        let shaped = Shaped { member: "sessions", kind: record::SESSION, of_session: None, window: part };
+        let shaped = Shaped { member: "sessions", kind: record::SESSION, of_session: None, window: part, page: 0 };
         let page = self.page(session, ask, false, shaped, &mut told).await.map_err(|error| self.told(error))?;
         // The last to be asked for first: they are taken from the end.
         told.sessions.reverse();
@@ -200,7 +201,8 @@ impl Jaicp {
             }
             ask.bytes_max = PAGE_BYTES_MAX;
             let of_session = Some(OfSession { project: &of.project, id: &of.id, window: cursor.part() });
-            let shaped = Shaped { member: "messages", kind: record::MESSAGE, of_session, window: cursor.part() };
+            let shaped =
+                Shaped { member: "messages", kind: record::MESSAGE, of_session, window: cursor.part(), page: number };
             match self.page(session, &ask, false, shaped, records).await {
                 Ok(page) => {
                     self.by_session.store(endpoint == Endpoint::BySessionPosted, &self.settings);
@@ -240,6 +242,8 @@ pub(super) struct Shaped<'a> {
     pub(super) kind: Kind,
     pub(super) of_session: Option<OfSession<'a>>,
     pub(super) window: Window,
+    /// Its number.
+    pub(super) page: u64,
 }
 
 /// Takes the sessions that tell a status, and no rows.

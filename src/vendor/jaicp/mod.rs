@@ -24,7 +24,7 @@ use self::endpoint::{Ask, Endpoint};
 use self::entities::{KnownVerb, Shaped};
 use self::paging::Page;
 use self::record::{Shaper, TokenFinder};
-use self::reports::Uncertain;
+use self::reports::KnownTasks;
 pub use self::settings::{Api, BySession, DEFAULT_BASE_URL, Settings};
 use super::{Outcome, Records, StepError, StepRequest, export};
 use crate::decode::json::Splitter;
@@ -43,7 +43,7 @@ pub struct Jaicp {
     spelled_right: AtomicBool,
     /// Whether it was said that times lack a zone.
     warned: AtomicBool,
-    uncertain: Uncertain,
+    known_tasks: KnownTasks,
 }
 
 impl Jaicp {
@@ -56,7 +56,7 @@ impl Jaicp {
             by_session: KnownVerb::default(),
             spelled_right: AtomicBool::default(),
             warned: AtomicBool::default(),
-            uncertain: Uncertain::default(),
+            known_tasks: KnownTasks::default(),
         }
     }
 
@@ -178,10 +178,8 @@ impl Jaicp {
     ) -> Result<Page, StepError> {
         let mut body = session.send(self.call(ask)?).await?;
         let mut splitter = Splitter::new(shaped.member);
-        let mut shaper = Shaper::new(records, shaped.kind, &self.token, &self.warned);
-        if let Some(of_session) = shaped.of_session {
-            shaper = shaper.of_session(of_session);
-        }
+        let shaper = Shaper::new(records, shaped.kind, &self.token, &self.warned);
+        let mut shaper = shaper.of(shaped.page, shaped.of_session);
         loop {
             let chunk = match body.chunk().await {
                 Ok(Some(chunk)) => chunk,

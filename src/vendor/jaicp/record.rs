@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
 use memchr::memmem::Finder;
+use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::{Records, StepError, Window};
@@ -30,8 +31,8 @@ const PERSONAL: &[&str] = &[
 /// What the records of a list are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kind {
-    /// The members that identify a record.
-    pub(super) key: &'static [&'static str],
+    /// The members that identify a record; of clients, `botId` may be absent (`§6`).
+    key: &'static [&'static str],
     times: &'static [&'static str],
 }
 
@@ -98,16 +99,18 @@ pub(super) struct Shaper<'r, R> {
     warned: &'r AtomicBool,
     now: DateTime<Utc>,
     writer: ObjectWriter,
+    /// Of the page, so that records without an id are told apart from those of other pages.
+    page: u64,
 }
 
 impl<'r, R: Records> Shaper<'r, R> {
     pub(super) fn new(records: &'r mut R, kind: Kind, token: &'r TokenFinder, warned: &'r AtomicBool) -> Self {
         let (ids, writer) = (Vec::new(), ObjectWriter::default());
-        Self { records, ids, kind, of_session: None, token, warned, now: Utc::now(), writer }
+        Self { records, ids, kind, of_session: None, token, warned, now: Utc::now(), writer, page: 0 }
     }
 
-    pub(super) fn of_session(self, session: OfSession<'r>) -> Self {
-        Self { of_session: Some(session), ..self }
+    pub(super) fn of(self, page: u64, of_session: Option<OfSession<'r>>) -> Self {
+        Self { page, of_session, ..self }
     }
 
     pub(super) async fn flush(&mut self) -> Result<(), StepError> {
@@ -121,15 +124,25 @@ impl<'r, R: Records> Shaper<'r, R> {
         }
     }
 
-    /// Of the members that identify it, as they are spelled; of the whole record where it has none of them.
-    fn id(&self, record: &[u8], members: Option<&Members<'_>>) -> u64 {
-        let Some(members) = members else { return xxh3_64(record) };
+    /// Of the members that identify it, as they are spelled. What has no id is no row, but it is one of those that the
+    /// vendor counts: its place stands for it.
+    fn id(&self, members: Option<&Members<'_>>) -> u64 {
         let mut key = Vec::new();
         for name in self.kind.key {
-            key.extend_from_slice(members.get(name).map_or("", |raw| raw.get()).as_bytes());
+            let raw = members.and_then(|members| members.get(name)).map(RawValue::get);
+            let is_missing = raw.is_none() && *name != "botId" && self.of_session.is_none();
+            if is_missing {
+                key.clear();
+                break;
+            }
+            key.extend_from_slice(raw.unwrap_or_default().as_bytes());
             key.push(0);
         }
-        if key.len() == self.kind.key.len() { xxh3_64(record) } else { xxh3_64(&key) }
+        if key.is_empty() {
+            key.extend_from_slice(&self.page.to_le_bytes());
+            key.extend_from_slice(&self.ids.len().to_le_bytes());
+        }
+        xxh3_64(&key)
     }
 
     /// Whether a message of a session lies in the window that is read.
@@ -181,7 +194,7 @@ impl<'r, R: Records> Shaper<'r, R> {
 impl<R: Records> Sink for Shaper<'_, R> {
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         let members = Members::parse(record);
-        self.ids.push(self.id(record, members.as_ref()));
+        self.ids.push(self.id(members.as_ref()));
         let Some(members) = members else { return self.pass(record) };
         if !self.is_wanted(&members) {
             return Ok(());
@@ -256,13 +269,19 @@ mod tests {
         let records = [
             r#"{"projectShortName":"p","sessionId":"a","x":1}"#,
             r#"{"sessionId":"a","projectShortName":"p","x":2}"#,
-            r#"{"sessionId":"ap","x":2}"#,
-            r#"{"x":3}"#,
-            r#"{"x":4}"#,
+            r#"{"projectShortName":"p","sessionId":"b","x":2}"#,
+            r#"{"sessionId":"a"}"#,
+            r#"{"sessionId":"a"}"#,
+            "7",
+            "7",
         ];
         let (_, ids) = shaped(SESSION, None, &records);
         assert_eq!(ids[0], ids[1]);
-        assert!(ids[1] != ids[2] && ids[2] != ids[3] && ids[3] != ids[4]);
+        assert_eq!(
+            ids.into_iter().collect::<std::collections::HashSet<_>>().len(),
+            6,
+            "what has no id counts by its place"
+        );
     }
 
     #[test]

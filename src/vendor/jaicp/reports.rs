@@ -1,14 +1,15 @@
 //! Reports as CSV (`vendors/jaicp.md §10`): a task (legacy) or a request (v1) that is made, asked after, and fetched.
 //!
-//! Making one is not idempotent. When nobody knows whether it succeeded, a fresh task of ours is looked for before another
-//! is made. A file is fetched without credential, but from the connection's own host in v1.
+//! Making one is not idempotent. When nobody knows whether it succeeded, the account's tasks are looked through for a new one
+//! of ours before another is made; another window's report must never be taken for it. A file is fetched without credential, but from the connection's own host in v1.
 
-use std::sync::Mutex;
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 
-use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::export::{ExportApi, JobState, Polling};
 use super::super::{Records, StepError, StepRequest, Window};
@@ -22,8 +23,6 @@ use crate::http::{Answered, Body, CallOutcome, HttpError, Session};
 use crate::quota::CallKind;
 
 const REDIRECTS_MAX: usize = 3;
-/// The vendor's clock may differ from ours by so much.
-const SKEW: TimeDelta = TimeDelta::minutes(2);
 /// Ids are short; what is longer is none.
 const ID_BYTES_MAX: usize = 300;
 const DELIMITER: &str = ",";
@@ -45,30 +44,62 @@ pub(super) enum Handle {
 /// Where a finished file is: untrusted, and perhaps all that is needed to get it.
 pub(super) struct File(String);
 
-/// Windows for which a task may have been made though no answer came: the next try looks for it first.
+/// What is known of the account's tasks, so that one whose creation brought no answer can be told from all others.
 #[derive(Debug, Default)]
-pub(super) struct Uncertain(Mutex<Vec<(String, Window, DateTime<Utc>)>>);
+pub(super) struct KnownTasks(Mutex<Known>);
 
-impl Uncertain {
-    const ENTRIES_MAX: usize = 100;
+#[derive(Debug, Default)]
+struct Known {
+    /// Hashes of the ids that were there before, or are ours; none until they were asked for.
+    ids: Option<HashSet<u64>>,
+    /// Streams and windows for which a task may have been made though no answer came.
+    uncertain: Vec<(String, Window)>,
+}
 
-    fn note(&self, stream: &str, window: Window, since: DateTime<Utc>) {
-        if let Ok(mut entries) = self.0.lock()
-            && !entries.iter().any(|(name, at, _)| name == stream && *at == window)
-            && entries.len() < Self::ENTRIES_MAX
-        {
-            entries.push((stream.to_owned(), window, since));
-        }
+impl KnownTasks {
+    const UNCERTAIN_MAX: usize = 100;
+    const IDS_MAX: usize = 100_000;
+
+    fn with<T>(&self, work: impl FnOnce(&mut Known) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn since(&self, stream: &str, window: Window) -> Option<DateTime<Utc>> {
-        let entries = self.0.lock().ok()?;
-        entries.iter().find(|(name, at, _)| name == stream && *at == window).map(|(_, _, since)| *since)
+    fn are_listed(&self) -> bool {
+        self.with(|known| known.ids.is_some())
     }
 
-    fn forget(&self, stream: &str, window: Window) {
-        if let Ok(mut entries) = self.0.lock() {
-            entries.retain(|(name, at, _)| name != stream || *at != window);
+    fn learn<'t>(&self, ids: impl Iterator<Item = &'t str>) {
+        self.with(|known| {
+            let all = known.ids.get_or_insert_default();
+            for id in ids.take(Self::IDS_MAX.saturating_sub(all.len())) {
+                all.insert(xxh3_64(id.as_bytes()));
+            }
+        });
+    }
+
+    /// Whether the task came after those that are known.
+    fn is_new(&self, id: &str) -> bool {
+        self.with(|known| known.ids.as_ref().is_some_and(|ids| !ids.contains(&xxh3_64(id.as_bytes()))))
+    }
+
+    fn is_uncertain(&self, stream: &str, window: Window) -> bool {
+        self.with(|known| known.uncertain.iter().any(|(name, at)| name == stream && *at == window))
+    }
+
+    fn note_uncertain(&self, stream: &str, window: Window) {
+        self.with(|known| {
+            known.uncertain.retain(|(name, at)| name != stream || *at != window);
+            if known.uncertain.len() < Self::UNCERTAIN_MAX {
+                known.uncertain.push((stream.to_owned(), window));
+            }
+        });
+    }
+
+    /// The task of a window is there.
+    fn settle(&self, stream: &str, window: Window, handle: &Handle) {
+        self.with(|known| known.uncertain.retain(|(name, at)| name != stream || *at != window));
+        if let (Handle::Task(id), true) = (handle, self.are_listed()) {
+            self.learn(std::iter::once(id.as_str()));
         }
     }
 }
@@ -80,7 +111,6 @@ struct Task {
     id: Text,
     status: Option<String>,
     report_type: Option<String>,
-    creation_time: Option<String>,
     settings: Option<Value>,
     file_url: Option<String>,
 }
@@ -126,19 +156,31 @@ impl Reports<'_> {
         Ok(Ask::new(endpoint).body(serde_json::to_vec(&body).map_err(|_| StepError::CursorUnknown)?))
     }
 
-    /// A fresh task that must be the one whose creation brought no answer: the only one of its kind and of our settings.
-    async fn find(&self, session: &Session<'_>, kind: &str, since: DateTime<Utc>) -> Result<Option<Handle>, StepError> {
-        if self.api() == Api::V1 {
+    /// Learns which tasks there are, once, before the first of our own is made.
+    async fn learn(&self, session: &Session<'_>) -> Result<(), StepError> {
+        if self.api() == Api::V1 || self.0.known_tasks.are_listed() {
+            return Ok(());
+        }
+        match self.0.small_as_it_came(session, &Ask::new(Endpoint::Tasks), tasks).await {
+            Ok((tasks, _)) => self.0.known_tasks.learn(tasks.iter().map(|task| &*task.id.0)),
+            Err(StepError::Http(error)) if !matches!(error, HttpError::Status { .. }) => return Err(error.into()),
+            // Then no task is ever taken for ours.
+            Err(error) => tracing::debug!(%error, "the list of reports cannot be read"),
+        }
+        Ok(())
+    }
+
+    /// The task whose creation brought no answer: new, of that kind, with our settings, and the only one.
+    async fn find(&self, session: &Session<'_>, kind: &str) -> Result<Option<Handle>, StepError> {
+        if !self.0.known_tasks.are_listed() {
             return Ok(None);
         }
         let (tasks, _) = self.0.small(session, &Ask::new(Endpoint::Tasks), tasks).await?;
         let is_ours = |task: &&Task| {
-            let created = task.creation_time.as_deref().and_then(times::parse);
-            let is_fresh = created.is_some_and(|at| at >= since - SKEW);
             let of_kind = task.report_type.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(kind));
             let failed = task.status.as_deref().is_some_and(|status| FAILURES.contains(&status));
             let with_ours = kind == "telephony" || task.settings.as_ref().is_some_and(like_ours);
-            is_fresh && of_kind && with_ours && !failed
+            self.0.known_tasks.is_new(&task.id.0) && of_kind && with_ours && !failed
         };
         let mut found = tasks.iter().filter(is_ours);
         match (found.next(), found.next()) {
@@ -227,37 +269,30 @@ impl ExportApi for Reports<'_> {
     }
 
     async fn submit(&self, session: &Session<'_>, request: &StepRequest<'_>, _: &str) -> Result<Handle, StepError> {
-        let (stream, kind) = (&*request.stream.name, &*request.stream.vendor_id);
-        let uncertain = &self.0.uncertain;
-        if let Some(since) = uncertain.since(stream, request.window)
-            && let Some(handle) = self.find(session, kind, since).await?
+        let (stream, kind, window) = (&*request.stream.name, &*request.stream.vendor_id, request.window);
+        let known = &self.0.known_tasks;
+        if known.is_uncertain(stream, window)
+            && let Some(handle) = self.find(session, kind).await?
         {
-            uncertain.forget(stream, request.window);
+            known.settle(stream, window, &handle);
             return Ok(handle);
         }
-        let (ask, sent) = (Self::creation(request)?, Utc::now());
-        let outcome = match session.send(self.0.call(&ask)?).await {
+        self.learn(session).await?;
+        let outcome = match session.send(self.0.call(&Self::creation(request)?)?).await {
             Ok(body) => body.small().await,
             Err(error) => Err(error),
         };
-        match outcome {
-            Ok(body) => {
-                uncertain.forget(stream, request.window);
-                self.handle(&body)
-            }
+        let handle = match outcome {
+            Ok(body) => self.handle(&body)?,
             // It may have been made all the same.
             Err(error) if error.is_transient() => {
-                uncertain.note(stream, request.window, sent);
-                match self.find(session, kind, sent).await? {
-                    Some(handle) => {
-                        uncertain.forget(stream, request.window);
-                        Ok(handle)
-                    }
-                    None => Err(error.into()),
-                }
+                known.note_uncertain(stream, window);
+                self.find(session, kind).await?.ok_or(error)?
             }
-            Err(error) => Err(self.0.told(error.into())),
-        }
+            Err(error) => return Err(self.0.told(error.into())),
+        };
+        known.settle(stream, window, &handle);
+        Ok(handle)
     }
 
     async fn poll(
