@@ -32,6 +32,7 @@ const JOBS: &[(&str, &str)] = &[
     ("lynn_outbound.yaml", include_str!("../../config/demo/lynn_outbound.yaml")),
     ("khoros_care.yaml", include_str!("../../config/demo/khoros_care.yaml")),
     ("lexer.yaml", include_str!("../../config/demo/lexer.yaml")),
+    ("jaicp.yaml", include_str!("../../config/demo/jaicp.yaml")),
 ];
 
 pub async fn run(context: Context, args: DemoArgs) -> anyhow::Result<Exit> {
@@ -105,6 +106,8 @@ fn environment(simulator: &Simulator, folder: &Path) -> BTreeMap<String, String>
         ("DEMO_LEXER_STATUS_URL", simulator.clients_url()),
         ("DEMO_LEXER_API_TOKEN", simulator::lexer::Account::default().api_token),
         ("DEMO_FILES_HOST", simulator.files_url().trim_start_matches("http://").to_owned()),
+        ("DEMO_JAICP_URL", format!("{}/api", simulator.base_url())),
+        ("DEMO_JAICP_TOKEN", simulator::jaicp::Account::default().token),
         ("DEMO_START", start.to_string()),
         ("TIDEGATE__EMBEDDED__DATA_DIR", data_dir),
     ] {

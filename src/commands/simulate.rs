@@ -41,7 +41,7 @@ struct Block {
 /// The vendors for which there is a connection. One whose exports lead to the storage needs
 /// `allowed_hosts: [HOST:PORT]` with that of `files_url`, and Lexer a `status_base_url` with `clients_url`.
 fn blocks(options: &Options, simulator: &Simulator) -> Vec<Block> {
-    let (lynn, khoros, lexer) = (&options.lynn, &options.khoros, &options.lexer);
+    let Options { lynn, khoros, lexer, jaicp, .. } = options;
     let files = simulator.files_url().trim_start_matches("http://").to_owned();
     vec![
         Block {
@@ -84,6 +84,14 @@ fn blocks(options: &Options, simulator: &Simulator) -> Vec<Block> {
                 ("status_base_url", simulator.clients_url()),
                 ("allowed_hosts", format!("[\"{files}\"]")),
                 ("api_token", format!("{}          # the simulator's own, no secret", lexer.api_token)),
+            ],
+        },
+        Block {
+            title: "JAICP Reporter",
+            keys: vec![
+                ("vendor", "jaicp_reporter".to_owned()),
+                ("base_url", format!("{}/api", simulator.base_url())),
+                ("token", format!("{}          # the simulator's own, no secret", jaicp.token)),
             ],
         },
     ]

@@ -8,6 +8,7 @@ mod demo;
 mod embedded;
 mod harness;
 mod http;
+mod jaicp;
 mod khoros;
 mod kill;
 mod lexer;

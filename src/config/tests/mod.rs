@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::load::Source;
 use super::*;
 
+mod jaicp;
 mod khoros;
 mod lexer;
 mod lynn_outbound;
