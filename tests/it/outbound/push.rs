@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tidegate::simulator::lynn::outbound::{TEMPLATE_ID, TaskAnswer};
 
 use super::super::support::world::Recipe;
-use super::{add_customers, begin, command, push, push_world, push_world_with, received, states};
+use super::{add_customers, command, push, push_world, push_world_with, received, states};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_become_records_in_batches_and_are_not_sent_twice() {
@@ -235,5 +235,4 @@ async fn p7_no_row_and_no_secret_is_printed_logged_or_kept() {
     {
         assert!(!said.contains(secret), "{secret}: {said}");
     }
-    drop(begin(&world));
 }
