@@ -20,7 +20,6 @@ fn column(read: &Reading, title: &str) -> BTreeSet<String> {
 
 fn expected(bench: &Bench, stream: &str, window: Window) -> (&'static str, BTreeSet<String>) {
     let (title, field) = match stream {
-        "report_messages" => ("Session ID", "sessionId"),
         "report_clients" => ("Client ID", "id"),
         _ => ("Session ID", "sessionId"),
     };
