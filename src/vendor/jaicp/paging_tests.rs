@@ -142,7 +142,7 @@ proptest! {
     #[test]
     fn a_steady_list_is_read_completely(
         rows in proptest::collection::vec(0_i64..86_400, 0..400),
-        size_max in 1_usize..60,
+        size_max in 1_u32..60,
         asked in 1_u32..120,
     ) {
         let mut seen = HashSet::<u64>::new();
@@ -154,10 +154,11 @@ proptest! {
             let (start, end) = ((now.from - day().start).num_seconds(), (now.to - day().start).num_seconds());
             let here: Vec<u64> =
                 (0..).zip(&rows).filter(|(_, at)| (start..end).contains(*at)).map(|(id, _)| id).collect();
-            let size = size_max.min(now.size as usize);
-            let ids: Vec<u64> = here.iter().copied().skip(now.page as usize * size).take(size).collect();
+            let size = size_max.min(now.size);
+            let (page, rows) = (usize::try_from(now.page).unwrap(), size as usize);
+            let ids: Vec<u64> = here.iter().copied().skip(page * rows).take(rows).collect();
             seen.extend(&ids);
-            let answer = Page { ids, size: size as i64, total: here.len() as u64, bytes: 0 };
+            let answer = Page { ids, size: i64::from(size), total: here.len() as u64, bytes: 0 };
             cursor = match now.after(&answer).unwrap() {
                 Next::Page(next) => Some(next),
                 Next::Complete(done) => done.following(day()),

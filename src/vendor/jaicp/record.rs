@@ -110,7 +110,7 @@ impl<'r, R: Records> Shaper<'r, R> {
     }
 
     pub(super) fn of(self, page: u64, of_session: Option<OfSession<'r>>) -> Self {
-        Self { page, of_session, ..self }
+        Self { of_session, page, ..self }
     }
 
     pub(super) async fn flush(&mut self) -> Result<(), StepError> {

@@ -19,10 +19,7 @@ fn column(read: &Reading, title: &str) -> BTreeSet<String> {
 }
 
 fn expected(bench: &Bench, stream: &str, window: Window) -> (&'static str, BTreeSet<String>) {
-    let (title, field) = match stream {
-        "report_clients" => ("Client ID", "id"),
-        _ => ("Session ID", "sessionId"),
-    };
+    let (title, field) = if stream == "report_clients" { ("Client ID", "id") } else { ("Session ID", "sessionId") };
     let rows = bench.jaicp().report(&stream["report_".len()..], window.start, window.end);
     (title, rows.iter().map(|row| row[field].as_str().unwrap().to_owned()).collect())
 }

@@ -96,7 +96,7 @@ async fn p4_what_changed_came_late_or_was_erased_ends_as_last_reported() {
     let corrected: i64 = site.scalar("select count(*) from jaicp.messages where text_answer = 'corrected'").await;
     assert!(corrected > 10, "{corrected}");
     let unlabelled: i64 = site.scalar("select count(*) from jaicp.message_label_links").await;
-    assert_eq!(unlabelled as usize, labels(&site.truth("messages"), "questionId").len());
+    assert_eq!(usize::try_from(unlabelled).unwrap(), labels(&site.truth("messages"), "questionId").len());
     let of_session =
         format!("select string_agg(label_id::text, ',') from jaicp.session_label_links where session_id = '{session}'");
     assert_eq!(site.scalar::<String>(&of_session).await, "42");
@@ -182,7 +182,7 @@ async fn reports_fill_their_tables() {
         site.synced().await;
         assert_eq!((site.count("report_messages").await, site.count("report_clients").await), (180, 180));
         let sessions = site.jaicp().report("sessions", ago(3), ago(0));
-        assert_eq!(site.count("report_sessions").await as usize, sessions.len());
+        assert_eq!(usize::try_from(site.count("report_sessions").await).unwrap(), sessions.len());
         let phrases: BTreeSet<String> =
             sqlx::query_scalar("select phrase from jaicp.report_messages where phrase <> ''")
                 .fetch_all(&site.database.pool())
