@@ -121,8 +121,8 @@ fn free_limits() -> Vec<Limit> {
     vec![
         limit("create_token", Calls::Login, Unit::Calls, 1_000, SECOND),
         limit("requests", Calls::Data, Unit::Calls, 1_000, SECOND),
-        limit("period_calls", Calls::Every, Unit::Calls, 1_000_000, Duration::from_mins(1)),
-        limit("period_bandwidth", Calls::Every, Unit::Bytes, 1 << 40, Duration::from_mins(1)),
+        limit("period_calls", Calls::Every, Unit::Calls, 1_000_000, Duration::from_hours(12)),
+        limit("period_bandwidth", Calls::Every, Unit::Bytes, 1 << 40, Duration::from_hours(12)),
     ]
 }
 

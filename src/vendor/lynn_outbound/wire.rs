@@ -80,29 +80,45 @@ pub(super) fn wrapped<'a>(body: &'a [u8], redactor: &Redactor) -> Result<Vec<&'a
     if let Some(said) = complaint(&members, redactor) {
         return Err(StepError::Failed(said));
     }
-    let rows = list::unwrap(members.iter().filter(|(name, _)| !ERRORS.contains(&&*column_name(name))))?;
-    rest(&members, rows.len() as u64)?;
+    further(&members)?;
+    let is_list = |(name, _): &(&str, &RawValue)| {
+        let name = column_name(name);
+        !ERRORS.contains(&&*name) && !FURTHER.contains(&&*name)
+    };
+    let rows = list::unwrap(members.iter().filter(is_list))?;
+    totals(&members, rows.len())?;
     Ok(rows)
 }
 
-/// Refuses a list that says that it is only a part.
-fn rest(members: &Members<'_>, rows: u64) -> Result<(), StepError> {
+fn partial(what: &str) -> StepError {
+    StepError::Shape(format!("{what}: the vendor pages this list in an unknown way"))
+}
+
+/// Refuses a list that leads to a further one.
+fn further(members: &Members<'_>) -> Result<(), StepError> {
+    let nothing = |raw: &RawValue| matches!(raw.get(), "null" | "false" | "0" | "\"\"" | "[]" | "{}" | "\"false\"");
+    let mut leads = members.iter().filter(|(_, raw)| !nothing(raw)).map(|(name, _)| column_name(name));
+    match leads.find(|name| FURTHER.contains(&name.as_str())) {
+        Some(name) => Err(partial(&format!("`{name}` leads to further rows"))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a list that counts more than it holds.
+fn totals(members: &Members<'_>, rows: usize) -> Result<(), StepError> {
     let number = |raw: &RawValue| word(raw).and_then(|text| text.parse::<f64>().ok());
     #[expect(clippy::cast_precision_loss, reason = "a list has at most a million rows")]
     let rows_found = rows as f64;
-    let partial = |what: String| Err(StepError::Shape(format!("{what}: the vendor pages this list in an unknown way")));
     for (name, raw) in members.iter() {
         let column = column_name(name);
-        let named = |names: &[&str]| names.contains(&column.as_str());
-        if named(TOTALS) && number(raw).is_some_and(|total| total > rows_found) {
-            return partial(format!("it holds {rows} rows, and `{column}` counts more"));
+        let exceeds = |names: &[&str], most: f64| {
+            names.contains(&column.as_str()) && number(raw).is_some_and(|count| count > most)
+        };
+        if exceeds(TOTALS, rows_found) {
+            return Err(partial(&format!("it holds {rows} rows, and `{column}` counts more")));
         }
-        if named(PAGES) && number(raw).is_some_and(|pages| pages > 1.0) {
-            return partial(format!("`{column}` counts further pages"));
-        }
-        let nothing = matches!(raw.get(), "null" | "false" | "0" | "\"\"" | "[]" | "{}" | "\"false\"");
-        if named(FURTHER) && !nothing {
-            return partial(format!("`{column}` leads to further rows"));
+        if exceeds(PAGES, 1.0) {
+            return Err(partial(&format!("`{column}` counts further pages")));
         }
     }
     Ok(())
