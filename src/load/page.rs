@@ -248,13 +248,14 @@ impl PageWriter {
                     self.slots.resize(at + 1, None);
                 }
                 if self.slots[at].is_some() {
-                    self.extra.push(&self.path, place);
+                    // By the field's own name: a record that spells it in two ways has one key in whatever order.
+                    self.extra.push(&self.layout.fields()[at].path, place);
                 } else {
                     self.slots[at] = Some(place);
                     self.filled += 1;
                 }
             }
-            None => self.extra.push(&self.path, place),
+            None => self.extra.push(known.map_or(&self.path, |at| &self.layout.fields()[at].path), place),
         }
         if self.filled + self.extra.count() > RECORD_FIELDS_MAX {
             return Err(Refusal::Fields);
