@@ -125,6 +125,12 @@ impl Splitter {
         }
     }
 
+    /// Bytes held, whatever has come.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.carry.capacity() + self.key.capacity() + self.kept
+    }
+
     fn malformed(&self, at: usize, what: &'static str) -> DecodeError {
         DecodeError::Malformed { offset: self.offset + at as u64, what }
     }

@@ -339,7 +339,7 @@ proptest! {
         let (middle, end) = (day + chrono::TimeDelta::seconds(cut), day + chrono::TimeDelta::days(1));
         let at = middle + chrono::TimeDelta::seconds(offset) + chrono::TimeDelta::milliseconds(millis);
         let record = format!(r#"{{"at":"{}","n":1}}"#, at.format("%Y-%m-%dT%H:%M:%S%.3fZ"));
-        let mut told = |start, end| {
+        let told = |start, end| {
             let mut writer = undocumented();
             writer.begin(Some(RowWindow { start, end }));
             writer.record(record.as_bytes()).unwrap();

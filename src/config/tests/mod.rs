@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::load::Source;
 use super::*;
 
+mod fuzz;
 mod refused;
 
 fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
