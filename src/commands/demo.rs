@@ -27,7 +27,10 @@ const PORT: u16 = 8090;
 /// The sample jobs begin so many days back.
 const DAYS_BACK: i64 = 3;
 /// The sample jobs, written to the demo's folder at the first start.
-const JOBS: &[(&str, &str)] = &[("lynn.yaml", include_str!("../../config/demo/lynn.yaml"))];
+const JOBS: &[(&str, &str)] = &[
+    ("lynn.yaml", include_str!("../../config/demo/lynn.yaml")),
+    ("lexer.yaml", include_str!("../../config/demo/lexer.yaml")),
+];
 
 pub async fn run(context: Context, args: DemoArgs) -> anyhow::Result<Exit> {
     let simulator = simulate().await?;
@@ -91,6 +94,10 @@ fn environment(simulator: &Simulator, folder: &Path) -> BTreeMap<String, String>
         ("DEMO_LYNN_TENANT", account.tenant.to_string()),
         ("DEMO_LYNN_ACCESS_TOKEN", account.access_token),
         ("DEMO_LYNN_ACCESS_TOKEN_SECRET", account.access_token_secret),
+        ("DEMO_LEXER_URL", simulator.base_url()),
+        ("DEMO_LEXER_STATUS_URL", simulator.clients_url()),
+        ("DEMO_LEXER_API_TOKEN", simulator::lexer::Account::default().api_token),
+        ("DEMO_FILES_HOST", simulator.files_url().trim_start_matches("http://").to_owned()),
         ("DEMO_START", start.to_string()),
         ("TIDEGATE__EMBEDDED__DATA_DIR", data_dir),
     ] {

@@ -41,17 +41,30 @@ struct Block {
 /// The vendors for which there is a connection. One whose exports lead to the storage needs
 /// `allowed_hosts: [HOST:PORT]` with that of `files_url`, and Lexer a `status_base_url` with `clients_url`.
 fn blocks(options: &Options, simulator: &Simulator) -> Vec<Block> {
-    let lynn = &options.lynn;
-    vec![Block {
-        title: "Lynn Reporting",
-        keys: vec![
-            ("vendor", "lynn_reporting".to_owned()),
-            ("base_url", simulator.base_url()),
-            ("tenant", lynn.tenant.to_string()),
-            ("access_token", format!("{}          # the simulator's own, no secret", lynn.access_token)),
-            ("access_token_secret", lynn.access_token_secret.clone()),
-        ],
-    }]
+    let (lynn, lexer) = (&options.lynn, &options.lexer);
+    let files = simulator.files_url().trim_start_matches("http://").to_owned();
+    vec![
+        Block {
+            title: "Lynn Reporting",
+            keys: vec![
+                ("vendor", "lynn_reporting".to_owned()),
+                ("base_url", simulator.base_url()),
+                ("tenant", lynn.tenant.to_string()),
+                ("access_token", format!("{}          # the simulator's own, no secret", lynn.access_token)),
+                ("access_token_secret", lynn.access_token_secret.clone()),
+            ],
+        },
+        Block {
+            title: "Lexer Activity",
+            keys: vec![
+                ("vendor", "lexer_activity".to_owned()),
+                ("base_url", simulator.base_url()),
+                ("status_base_url", simulator.clients_url()),
+                ("allowed_hosts", format!("[\"{files}\"]")),
+                ("api_token", format!("{}          # the simulator's own, no secret", lexer.api_token)),
+            ],
+        },
+    ]
 }
 
 impl Block {

@@ -53,7 +53,7 @@ impl Redactor {
 
 /// What makes a terminal or a reader see another text than there is: control characters and those that turn the direction
 /// of writing.
-const fn steers(c: char) -> bool {
+pub const fn steers(c: char) -> bool {
     matches!(c, '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{61c}' | '\u{200e}' | '\u{200f}')
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

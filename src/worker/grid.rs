@@ -104,7 +104,7 @@ pub fn list_window() -> Window {
 /// What a run has to read of a list at `now`: all of it, unless it has done so already.
 pub fn due_list(run: i64, now: DateTime<Utc>, known: Option<&Slice>) -> Option<Due> {
     let done = known.is_some_and(|slice| slice.reading_run.is_none() && slice.finished_run >= Some(run));
-    (!done).then(|| Due { window: list_window(), until: now })
+    (!done).then(|| Due { window: list_window(), until: now, newest: true })
 }
 
 /// `before` that instant, or the first that there is.
@@ -121,6 +121,8 @@ pub struct Due {
     pub window: Window,
     /// The window's end, or the limit while the window is still open.
     pub until: DateTime<Utc>,
+    /// Whether none follows it now, in the whole stream.
+    pub newest: bool,
 }
 
 /// The slices that `scope` asks for, oldest first; `known` are those begun before, by start.
@@ -128,9 +130,10 @@ pub struct Due {
 pub fn due(grid: Grid, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) -> Vec<Due> {
     let until = scope.range_end.map_or(scope.limit, |end| end.min(scope.limit));
     let again_from = earlier(scope.limit, scope.lookback);
-    grid.slices(scope.from, until)
+    let mut due: Vec<Due> = grid
+        .slices(scope.from, until)
         .filter(|window| window.start < window.end)
-        .map(|window| Due { window, until: window.end.min(scope.limit) })
+        .map(|window| Due { window, until: window.end.min(scope.limit), newest: false })
         .filter(|due| {
             let Some(slice) = known.get(&due.window.start) else { return true };
             let (Some(read_until), Some(finished_run)) = (slice.read_until, slice.finished_run) else { return true };
@@ -141,7 +144,11 @@ pub fn due(grid: Grid, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) -> V
             slice.reading_run.is_some() || behind || (wanted_again && !read_by_this_run)
         })
         .take(SLICES_MAX)
-        .collect()
+        .collect();
+    if let Some(last) = due.last_mut() {
+        last.newest = scope.range_end.is_none() && last.until > scope.limit - (last.window.end - last.window.start);
+    }
+    due
 }
 
 #[cfg(test)]

@@ -73,8 +73,11 @@ fn finished_slices_are_read_again_within_the_lookback_and_once_per_run() {
     let starts = |due: Vec<Due>| due.iter().map(|due| due.window.start).collect::<Vec<_>>();
     assert_eq!(starts(due(grid, scope, &known)), [days[2].start, days[3].start]);
     scope.run = 4;
+    let newest = |due: Vec<Due>| due.iter().map(|due| due.newest).collect::<Vec<_>>();
+    assert_eq!(newest(due(grid, Scope { run: 5, ..scope }, &known)), [false, true]);
     assert!(due(grid, scope, &known).is_empty(), "what this run has finished is not read again");
     scope = Scope { run: 5, range_end: Some(days[1].end), ..scope };
+    assert_eq!(newest(due(grid, scope, &known)), [false, false], "a past range is not now");
     assert_eq!(starts(due(grid, scope, &known)), [days[0].start, days[1].start]);
 }
 
@@ -200,6 +203,7 @@ proptest! {
                 prop_assert_eq!(grid.around(due.window.start), due.window);
                 prop_assert!(due.window.start < due.until && due.until <= limit && due.until <= due.window.end);
                 prop_assert!(due.window.end > start);
+                prop_assert_eq!(due.newest, range.is_none() && grid.after(due.window).start >= limit, "{:?}", due);
             }
             // By instants: what nobody has read, or what is to be read again, is due; what is finished is not.
             let planned: BTreeSet<_> = found.iter().map(|due| due.window.start).collect();

@@ -17,3 +17,4 @@ mod secrets;
 mod status_port;
 mod support;
 mod sync;
+mod threat_model;

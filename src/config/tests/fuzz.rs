@@ -169,7 +169,7 @@ proptest! {
 fn p9_megabytes_made_to_be_slow_are_refused_soon() {
     let started = Instant::now();
     let repeated = |piece: &str| piece.repeat((300 << 10) / piece.len());
-    let names: String = (0..2_000).map(|number| format!("  n{number}: {{}}\n")).collect();
+    let names: String = (0..2_000).map(|number| format!("  n{number}: {{}}\n")).collect::<Vec<_>>().concat();
     for text in [
         repeated("["),
         repeated("{"),
