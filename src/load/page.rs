@@ -253,14 +253,13 @@ impl PageWriter {
                     self.slots.resize(at + 1, None);
                 }
                 if self.slots[at].is_some() {
-                    // By the field's own name: a record that spells it in two ways has one key in whatever order.
-                    self.extra.push(&self.layout.fields()[at].path, place);
+                    self.extra.push(&self.path, place);
                 } else {
                     self.slots[at] = Some(place);
                     self.filled += 1;
                 }
             }
-            None => self.extra.push(known.map_or(&self.path, |at| &self.layout.fields()[at].path), place),
+            None => self.extra.push(&self.path, place),
         }
         if self.filled + self.extra.count() > RECORD_FIELDS_MAX {
             return Err(Refusal::Fields);
@@ -313,7 +312,9 @@ impl PageWriter {
             }
         }
         for (path, place) in self.extra.iter() {
-            sum = sum.wrapping_add(hash(&mut self.hashed, path, cut(record, place)));
+            // By the field's own name: a record that spells it in two ways has one key in whatever order.
+            let known = self.layout.find(path, usize::MAX).map(|at| &*self.layout.fields()[at].path);
+            sum = sum.wrapping_add(hash(&mut self.hashed, known.unwrap_or(path), cut(record, place)));
         }
         sum
     }

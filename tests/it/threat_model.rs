@@ -26,7 +26,7 @@ fn the_threat_model_names_tests_that_exist() {
         .split('`')
         .skip(1)
         .step_by(2)
-        .filter(|name| name.matches('_').count() >= 2 && !name.contains('.'))
+        .filter(|name| name.matches('_').count() >= 2 && !name.starts_with('_') && !name.contains('.'))
         .collect();
     assert!(named.len() > 50, "{named:?}");
     let missing: Vec<&&str> = named.iter().filter(|name| !code.contains(&format!("fn {name}("))).collect();
