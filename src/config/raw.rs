@@ -488,10 +488,47 @@ pub(super) enum LexerUnit {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct JaicpReporter {
-    /// The project's API token.
+    /// The API token: of the project (`api: legacy`), or of the account (`api: v1`).
     pub(super) token: Option<Credential>,
+    /// Generation of the interface that the token is for.
+    #[schemars(extend("default" = "legacy"))]
+    pub(super) api: Option<JaicpApi>,
+    /// Short name of the project, such as `my_bot-1000-abc`; `api: v1` needs it.
+    pub(super) project: Option<String>,
+    /// Rows asked for per page.
+    #[schemars(range(min = 1, max = 1000), extend("default" = 100))]
+    pub(super) page_size: Option<Whole>,
+    /// Load the delivery status of messages in Telegram, Viber and VK too: one call more for every session.
+    #[schemars(extend("default" = false))]
+    pub(super) message_status: Option<Flag>,
+    /// HTTP verb of the list of a session's messages; `auto` tries GET, then POST.
+    #[schemars(extend("default" = "auto"))]
+    pub(super) by_session_method: Option<JaicpBySession>,
+    /// Language of the titles in reports, such as `en` or `ru`.
+    #[schemars(extend("default" = "en"))]
+    pub(super) language: Option<String>,
+    /// Number sent as the `Timezone` header of statistics and reports; left out, none is sent.
+    #[schemars(range(min = -86400, max = 86400))]
+    pub(super) timezone_offset: Option<Whole>,
     /// How patiently report tasks are asked after.
     pub(super) polling: Option<Polling>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum JaicpApi {
+    Legacy,
+    V1,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum JaicpBySession {
+    Auto,
+    Get,
+    Post,
 }
 
 /// What a job reads, or what `tidegate push` sends for it.

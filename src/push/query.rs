@@ -18,8 +18,8 @@ const FETCH_ROWS: u32 = 500;
 pub enum QueryFault {
     #[error("push.query: Postgres does not take it: {0}")]
     Query(String),
-    #[error("push.{place}: the query has no column `{column}`{hint}; it has {known}")]
-    NoColumn { place: String, column: String, hint: String, known: String },
+    #[error("push.{place}: the query has no column `{column}`{hint}")]
+    NoColumn { place: String, column: String, hint: String },
     #[error("push.{place}: the query has two columns `{column}`; name one of them otherwise")]
     Twice { place: String, column: String },
 }
@@ -100,11 +100,8 @@ fn check(columns: &[String], wanted: &str, place: impl Fn() -> String) -> Result
     match columns.iter().filter(|column| *column == wanted).count() {
         1 => Ok(()),
         0 => {
-            let known: Vec<String> = columns.iter().map(|column| format!("`{column}`")).collect();
             let hint = suggestion(wanted, columns.iter().map(String::as_str));
-            // The suggestion may list them already.
-            let hint = if hint.contains("did you mean") { hint } else { String::new() };
-            Err(QueryFault::NoColumn { place: place(), column: wanted.to_owned(), hint, known: known.join(", ") })
+            Err(QueryFault::NoColumn { place: place(), column: wanted.to_owned(), hint })
         }
         _ => Err(QueryFault::Twice { place: place(), column: wanted.to_owned() }),
     }
@@ -129,8 +126,14 @@ fn declare(push: &Push) -> String {
     )
 }
 
-/// A query that failed under way: Postgres may quote rows, so only its code is shown.
+/// A query that failed under way: Postgres may quote rows, so only its code is shown. What it says about rights, or about
+/// the statement itself, holds none.
 fn fails(error: sqlx::Error) -> PushError {
+    if let Some(error) = error.as_database_error()
+        && error.code().is_some_and(|code| code.starts_with("42"))
+    {
+        return QueryFault::Query(error.message().to_owned()).into();
+    }
     match error.as_database_error().and_then(sqlx::error::DatabaseError::code) {
         Some(code) => PushError::QueryFails { code: code.into_owned() },
         None => error.into(),

@@ -112,7 +112,8 @@ impl Settings {
     pub fn offers(&self, stream: &Stream) -> bool {
         match self {
             Self::LynnOutbound(settings) => settings.offers(stream),
-            Self::LynnReporting(_) | Self::KhorosCare(_) | Self::LexerActivity(_) | Self::JaicpReporter(_) => true,
+            Self::JaicpReporter(settings) => settings.offers(&stream.name),
+            Self::LynnReporting(_) | Self::KhorosCare(_) | Self::LexerActivity(_) => true,
         }
     }
 

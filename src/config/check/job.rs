@@ -247,7 +247,10 @@ fn job_stream(
     let slice = fitting(own.or(defaults.slice), &stream, own.is_some(), path, report);
     let lookback = lookback(entry.lookback, defaults.lookback, &path.key("lookback"), report);
     if let (Some(_), Key::Columns(columns)) = (&entry.key, &stream.key) {
-        let columns: Vec<String> = columns.iter().map(|column| format!("`{column}`")).collect();
+        let mut columns: Vec<String> = columns.iter().map(|column| format!("`{column}`")).collect();
+        if columns.is_empty() {
+            columns.push("its window alone".to_owned());
+        }
         let message = format!("the vendor documents the key of `{}`, {}; remove it", stream.name, columns.join(", "));
         report.state(&path.key("key"), &message);
     } else if let Some(fields) = &entry.key {

@@ -45,7 +45,14 @@ fn settings(raw: raw::LynnReporting, path: &KeyPath, report: &mut Report<'_>) ->
     };
     Settings {
         account: account_of(account, CREATE_TOKEN_PATH, path, report),
-        execute_report_path: execute_report(paths.execute_report, &path.key("paths").key("execute_report"), report),
+        execute_report_path: template(
+            paths.execute_report,
+            EXECUTE_REPORT_PATH,
+            &["tenant", "report_id"],
+            Some(("{report_id}", "does not say which report")),
+            &path.key("paths").key("execute_report"),
+            report,
+        ),
         execute_report_method: method(raw.method).to_owned(),
         filter_timezone: report.zone(&path.key("filter_timezone"), raw.filter_timezone.as_deref()),
         date_format: date_format(raw.date_format, &path.key("date_format"), report),
@@ -53,16 +60,6 @@ fn settings(raw: raw::LynnReporting, path: &KeyPath, report: &mut Report<'_>) ->
         probe_full_page: flag(raw.probe_full_page, true),
         fail_on_errors: flag(raw.fail_on_errors, true),
     }
-}
-
-fn execute_report(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> String {
-    let text = template(raw, EXECUTE_REPORT_PATH, &["tenant", "report_id"], path, report);
-    if !text.contains("{report_id}") {
-        let problem =
-            format!("does not say which report: `{{report_id}}` is missing; the default is `{EXECUTE_REPORT_PATH}`");
-        report.refuse(path, problem);
-    }
-    text
 }
 
 const fn method(raw: Option<raw::HttpMethod>) -> &'static str {

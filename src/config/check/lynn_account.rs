@@ -57,6 +57,7 @@ pub(super) fn account(
             raw.create_token_path,
             default_create_token_path,
             &["tenant"],
+            None,
             &create_token,
             report,
         ),
@@ -85,22 +86,24 @@ fn subscription_key(key: Option<Secret>, product: Product, path: &KeyPath, repor
     key
 }
 
-/// A path template: it stays below the base URL, and its placeholders are among `known`.
+/// A path template: it stays below the base URL, its placeholders are among `known`, and the one that is needed is there;
+/// what it lacks without it is said.
 pub(super) fn template(
     raw: Option<String>,
     default: &str,
     known: &[&str],
+    needed: Option<(&str, &str)>,
     path: &KeyPath,
     report: &mut Report<'_>,
 ) -> String {
     let text = raw.unwrap_or_else(|| default.to_owned());
-    if let Some(problem) = template_problem(&text, known) {
+    if let Some(problem) = template_problem(&text, known, needed) {
         report.refuse(path, format!("{problem}; the default is `{default}`"));
     }
     text
 }
 
-fn template_problem(text: &str, known: &[&str]) -> Option<String> {
+fn template_problem(text: &str, known: &[&str], needed: Option<(&str, &str)>) -> Option<String> {
     if !text.starts_with('/') || text.starts_with("//") {
         return Some("must begin with one `/`".to_owned());
     }
@@ -120,7 +123,8 @@ fn template_problem(text: &str, known: &[&str]) -> Option<String> {
         }
         rest = after;
     }
-    None
+    let (placeholder, lack) = needed.filter(|(placeholder, _)| !text.contains(placeholder))?;
+    Some(format!("{lack}: `{placeholder}` is missing"))
 }
 
 fn scheme(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> String {

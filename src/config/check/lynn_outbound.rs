@@ -77,10 +77,6 @@ fn settings(raw: raw::LynnOutbound, path: &KeyPath, report: &mut Report<'_>) -> 
         &["tenant", "task_id"],
         reading(methods.get_task_status),
     );
-    if !get_task_status.path.contains("{task_id}") {
-        let path = path.key("paths").key("get_task_status");
-        report.refuse(&path, "does not say which task: `{task_id}` is missing");
-    }
     Settings {
         account,
         enabled_streams: enabled_streams(raw.enabled_streams.unwrap_or_default(), path, report),
@@ -105,7 +101,8 @@ fn endpoint(
     report: &mut Report<'_>,
 ) -> Endpoint {
     let path = path.key("paths").key(key);
-    let text = template(written, default, names, &path, report);
+    let needed = names.contains(&"task_id").then_some(("{task_id}", "does not say which task"));
+    let text = template(written, default, names, needed, &path, report);
     let vendor_method = default.split('/').nth(3).unwrap_or_default();
     held_to(vendor_method, &text, &path, report);
     Endpoint { path: text, method }
@@ -117,16 +114,13 @@ fn held_to(method: &str, template: &str, path: &KeyPath, report: &mut Report<'_>
     let head = template.split('?').next().unwrap_or_default();
     // The vendor may correct its spelling one day.
     let lower = if method == "AddCampaingData" { "addcampai".to_owned() } else { method.to_lowercase() };
-    let leads_there = |part: &&str| part.to_lowercase().starts_with(&lower);
-    if head.split('/').filter(leads_there).count() != 1 {
+    let parts = || head.split('/').map(str::to_lowercase);
+    let leads_elsewhere = |part: &String| !part.starts_with(&lower) && WRITES.iter().any(|verb| part.starts_with(verb));
+    if let Some(place) = parts().position(|part| leads_elsewhere(&part)) {
+        let other = head.split('/').nth(place).unwrap_or_default();
+        report.refuse(path, format!("leads to `{other}`, which is another method; it is for `{method}`"));
+    } else if parts().filter(|part| part.starts_with(&lower)).count() != 1 {
         report.refuse(path, format!("must lead to `{method}`: keep that part of the path"));
-    }
-    let strays = |part: &&str| {
-        let part = part.to_lowercase();
-        !part.starts_with(&lower) && WRITES.iter().any(|verb| part.starts_with(verb))
-    };
-    if let Some(stray) = head.split('/').find(strays) {
-        report.refuse(path, format!("leads to `{stray}`, which is another method; it is for `{method}`"));
     }
 }
 

@@ -60,6 +60,11 @@ impl Jobs {
         Ok(Reply::new(self.tell(arrival, &token, job), arrival.meet(&[job.asked.kind], None)).reported(report))
     }
 
+    /// The tokens of all jobs that are known.
+    pub fn tokens(&self) -> Vec<String> {
+        locked(&self.known).keys().cloned().collect()
+    }
+
     /// Forgets every job, as a vendor may after some time.
     pub fn forget(&self) {
         locked(&self.known).clear();

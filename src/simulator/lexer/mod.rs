@@ -140,6 +140,11 @@ impl Handle {
         locked(&self.0.world.lexer.further).entry(number).or_default().push(title.to_owned());
     }
 
+    /// The tokens of the jobs so far, none of which may be seen anywhere.
+    pub fn job_tokens(&self) -> Vec<String> {
+        self.0.world.lexer.jobs.tokens()
+    }
+
     /// No job is known any more.
     pub fn forget_jobs(&self) {
         self.0.world.lexer.jobs.forget();

@@ -180,7 +180,7 @@ mod tests {
             (r#"{"TotalCount":3,"list":[{"a":1}]}"#, "`total_count` counts more"),
             (r#"{"pageCount":4,"list":[{"a":1}]}"#, "`page_count` counts further pages"),
             (r#"{"nextPage":"/x","list":[{"a":1}]}"#, "`next_page` leads to further rows"),
-            (r#"{"lastDocument":[1],"list":[{"a":1}]}"#, "leads to further rows"),
+            (r#"{"lastDocument":"d1","list":[{"a":1}]}"#, "leads to further rows"),
             (r#"{"hasMore":true,"list":[{"a":1}]}"#, "leads to further rows"),
             (r#"{"a":[],"b":[]}"#, "an object with several arrays"),
             (r#"{"list":null}"#, "an object without an array"),
