@@ -18,6 +18,8 @@ pub mod catalogue;
 pub mod commands;
 pub mod config;
 pub mod decode;
+#[cfg(test)]
+mod fuzz;
 pub mod http;
 pub mod load;
 pub mod postgres;

@@ -212,6 +212,9 @@ fn instant(trust: Trust, raw: &str, out: &mut Vec<u8>) -> Encoded {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::layout::join;
     use super::*;
 
     fn encoded(kind: ColumnType, trust: Trust, raw: &str) -> Option<String> {
@@ -296,6 +299,62 @@ mod tests {
         assert_eq!(encoded(ColumnType::Bigint, Trust::Documented, r#""42""#).unwrap(), "42");
         assert_eq!(encoded(ColumnType::Bigint, Trust::Inferred, r#""42""#), None);
         assert_eq!(encoded(ColumnType::Double, Trust::Documented, r#""4.5""#).unwrap(), "4.5");
+    }
+
+    fn any_raw() -> impl Strategy<Value = String> {
+        prop_oneof![
+            any::<bool>().prop_map(|value| value.to_string()),
+            any::<i64>().prop_map(|value| value.to_string()),
+            any::<f64>().prop_filter("finite", |value| value.is_finite()).prop_map(|value| format!("{value:e}")),
+            "-?(0|[1-9][0-9]{0,22})(\\.[0-9]{1,22})?([eE][+-]?[0-9]{1,4})?",
+            "\"(2024|0001|9999)-(0[1-9]|1[0-3])-(0[1-9]|3[01])[T t]0[0-9]:[0-5][0-9]:[0-6][0-9]([.,][0-9]{1,9})?(Z|z||[+-]0[0-9]:?[0-6]0)\"",
+            "\\PC{0,20}".prop_map(|text| serde_json::Value::from(text).to_string()),
+            Just(r#""\u0000""#.to_owned()),
+            Just(r#"["\u0000"]"#.to_owned()),
+            Just(r#"[1,{"a":null}]"#.to_owned()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn p5_the_inferred_type_holds_its_value_and_so_does_every_wider_one(one in any_raw(), other in any_raw()) {
+            let kind = infer(&one);
+            let wider = join(kind, infer(&other));
+            for kind in [kind, wider] {
+                // Only text that Postgres has no character for is held by no type.
+                let unheld = kind == ColumnType::Text && one.starts_with('"') && unescape(&one).is_none();
+                prop_assert_eq!(encoded(kind, Trust::Inferred, &one).is_none(), unheld, "{:?} {}", kind, one);
+            }
+            // Rows that were written before the column was widened stay as they are.
+            let narrow = encoded(kind, Trust::Inferred, &one);
+            if let (Some(narrow), true) = (narrow, wider == ColumnType::Numeric) {
+                prop_assert_eq!(Some(narrow), encoded(wider, Trust::Inferred, &one));
+            }
+        }
+
+        #[test]
+        fn p5_what_is_escaped_for_copy_has_one_line_and_one_field_and_comes_back(text in prop::collection::vec(any::<char>(), 0..60)) {
+            let text: String = text.into_iter().collect();
+            let mut out = Vec::new();
+            escape(text.as_bytes(), &mut out);
+            prop_assert!(!out.iter().any(|byte| matches!(byte, b'\n' | b'\r' | b'\t')));
+            // The rules of COPY text format, as its manual has them.
+            let mut back = Vec::new();
+            let mut bytes = out.iter();
+            while let Some(byte) = bytes.next() {
+                back.push(match byte {
+                    b'\\' => match bytes.next().unwrap() {
+                        b'n' => b'\n',
+                        b'r' => b'\r',
+                        b't' => b'\t',
+                        other => *other,
+                    },
+                    other => *other,
+                });
+            }
+            prop_assert_eq!(back, text.as_bytes());
+            prop_assert!(out != b"\\N" && out != b"\\.");
+        }
     }
 
     #[test]

@@ -441,6 +441,7 @@ fn links_of(links: &Links, child: &str, parent: &str) -> String {
 fn element(column: &Column) -> String {
     let name = super::ident::literal(&column.field);
     match (&*column.field, column.kind) {
+        ("", ColumnType::Jsonb) => "element".to_owned(),
         ("", kind) => format!("(element #>> '{{}}')::{}", kind.sql()),
         (_, ColumnType::Jsonb) => format!("element -> {name}"),
         (_, kind) => format!("(element ->> {name})::{}", kind.sql()),

@@ -112,10 +112,11 @@ fn without_tags(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, tag)) = rest.split_once('<') {
+        // A lone `<` is text, and so is all that follows: looking for an end again and again would take long.
+        let Some((_, after)) = tag.split_once('>') else { break };
         plain.push_str(before);
         plain.push(' ');
-        // A lone `<` is text.
-        rest = tag.split_once('>').map_or(tag, |(_, after)| after);
+        rest = after;
     }
     plain.push_str(rest);
     plain.replace("&nbsp;", " ")

@@ -82,6 +82,10 @@ async fn a_server_is_durable_private_and_not_root() {
     }
     assert_ne!(fs::metadata(server.cluster_dir()).unwrap().uid(), 0);
     assert_eq!(fs::metadata(data_dir.join("pgpass")).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(server.cluster_dir()).unwrap().mode() & 0o077, 0, "nobody else reads the rows");
+    let rules = fs::read_to_string(server.cluster_dir().join("pg_hba.conf")).unwrap();
+    let rules: Vec<&str> = rules.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    assert!(!rules.is_empty() && rules.iter().all(|rule| rule.ends_with("scram-sha-256")), "{rules:?}");
     let no_password = server.url().expose().replace(|c: char| c.is_ascii_hexdigit(), "0");
     assert!(PgConnection::connect(&no_password).await.is_err());
     server.stop().await;

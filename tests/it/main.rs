@@ -21,3 +21,4 @@ mod secrets;
 mod status_port;
 mod support;
 mod sync;
+mod threat_model;

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::load::Source;
 use super::*;
 
+mod fuzz;
 mod jaicp;
 mod khoros;
 mod lexer;
@@ -279,6 +280,36 @@ fn p7_no_fault_or_debug_output_shows_a_credential() {
                 assert!(!faults.to_string().contains("hunter2"), "{faults}");
             }
         }
+    }
+}
+
+#[test]
+fn p7_no_name_of_the_configuration_can_steer_metrics_pages_or_paths() {
+    for name in ["a\"} 1", "a\nb", "a b", "../a", "a/b", "a\\", "a<b>", "\u{202e}a", "a\u{1b}", ".", ""] {
+        let quoted = serde_json::Value::from(name).to_string();
+        for old in ["acme-lynn:", "lynn-hourly:"] {
+            let text = MINIMAL.replacen(old, &format!("{quoted}:"), 1);
+            let faults = load_texts(&[("tidegate.yaml", &text)], &credentials()).unwrap_err().to_string();
+            assert!(faults.contains("a name has letters, digits"), "{quoted}: {faults}");
+        }
+    }
+}
+
+#[test]
+fn p7_an_extra_report_is_a_plain_table_and_its_id_a_guid() {
+    let with = |name: &str, id: &str| {
+        let report = format!("    reports: {{ {}: \"{id}\" }}\njobs:", serde_json::Value::from(name));
+        load_texts(&[("tidegate.yaml", &MINIMAL.replacen("jobs:", &report, 1))], &credentials())
+    };
+    let guid = "0B6F2F4E-0000-4000-8000-000000000000";
+    for (name, table) in
+        [("../../etc/passwd", "etc_passwd"), ("a\"; drop table x --", "a_drop_table_x"), ("pg.Class", "pg_class")]
+    {
+        let config = with(name, guid).unwrap();
+        assert_eq!(config.connections["acme-lynn"].streams.last().unwrap().name, table);
+    }
+    for id in ["../../CreateToken/1", "00000000-0000-0000-0000-00000000000/", "%2e%2e", "x?y=z#"] {
+        assert!(with("mine", id).unwrap_err().to_string().contains("is no report id"), "{id}");
     }
 }
 

@@ -6,6 +6,8 @@
 
 mod cursor;
 mod dates;
+#[cfg(test)]
+mod fuzz;
 mod settings;
 mod wire;
 

@@ -162,7 +162,35 @@ fn life(token: &str, now: i64) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::fuzz::damaged;
+
+    const ANSWERS: &[&[u8]] = &[
+        br#"{"token":"eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjEwMDM2MDAsImlhdCI6MTAwMDAwMH0.c2ln","more":{"a":1}}"#,
+        br#"" opaque""#,
+        br#"{"TOKEN":"h.eyJleHAiOjFlMzAwfQ.s"}"#,
+    ];
+
+    proptest! {
+        #[test]
+        fn p7_a_damaged_answer_is_a_token_that_does_not_print_or_none(answer in damaged(ANSWERS)) {
+            match read(&answer) {
+                Ok(token) => {
+                    let shown = format!("{token:?}");
+                    prop_assert!(!shown.contains("eyJ"));
+                }
+                Err(error) => prop_assert!(matches!(error, StepError::Missing("token")), "{error:?}"),
+            }
+        }
+
+        #[test]
+        fn claims_of_any_kind_tell_a_believable_life_or_none(claims in "[{]\"(exp|iat)\":-?[0-9]{1,20}(e[0-9]{1,3})?(,\"(iat|exp)\":(-?[0-9.]{1,12}|null|\"x\"))?[}]", now in any::<i64>()) {
+            let life = life(&jwt(&claims), now);
+            prop_assert!(life.is_none_or(|life| (LIFE_MIN..=LIFE_MAX).contains(&life)));
+        }
+    }
 
     fn jwt(claims: &str) -> String {
         format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims))
