@@ -16,6 +16,7 @@ mod storm;
 mod vendors;
 mod verify;
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -58,7 +59,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     println!("seed {seed}, {} s of storm", length.as_secs());
     let mut site = Site::open(&binary()?, seed).await?;
     let began = Instant::now();
-    let mut storm = Storm::new(seed, site.until());
+    let mut storm = Storm::new(seed, Site::until());
     while began.elapsed() < length {
         storm.blow(&mut site).await?;
     }
@@ -138,7 +139,7 @@ impl Site {
         let mut site = Self { folder, server, line, simulator, daemons: Vec::new(), start, ended: Vec::new() };
         for vendor in Vendor::ALL {
             // What an undisturbed run finds later must be what was there before.
-            site.control().data(vendor).freeze(site.until());
+            site.control().data(vendor).freeze(Self::until());
         }
         site.save_configuration(1)?;
         for number in 0..DAEMONS {
@@ -149,7 +150,7 @@ impl Site {
     }
 
     /// The vendors have no row beyond this moment: the midnight before.
-    fn until(&self) -> chrono::DateTime<Utc> {
+    fn until() -> chrono::DateTime<Utc> {
         Utc::now().date_naive().and_time(chrono::NaiveTime::MIN).and_utc()
     }
 
@@ -207,10 +208,11 @@ impl Site {
         let text = std::fs::read_to_string(self.calm_config())?.replace("schedule:", "# schedule:");
         std::fs::write(self.calm_config(), lookback(&text))?;
         verify::settled(&self.server.url(DATABASE), SETTLE_WITHIN).await?;
-        let stats = control.stats();
         for daemon in &mut self.daemons {
             daemon.end().await?;
         }
+        let stats = control.stats();
+        let asked_twice = self.asked_twice(&stats).await?;
         let binary = binary()?;
         let log = self.folder.path().join("calm.log");
         for config in [self.config(), self.calm_config()] {
@@ -226,7 +228,7 @@ impl Site {
         findings.push(Finding::new("no quota was exceeded", violation));
         let astray = stats.unexpected.first().map(|first| format!("{}, {first:?}", stats.unexpected.len()));
         findings.push(Finding::new("no credential went astray", astray));
-        findings.push(self.asked_twice(&stats).await?);
+        findings.push(asked_twice);
         let ended = self.ended.first().map(|first| format!("{}, {first}", self.ended.len()));
         findings.push(Finding::new("no daemon ended by itself", ended));
         for (number, daemon) in self.daemons.iter().enumerate() {
@@ -285,7 +287,8 @@ fn lookback(text: &str) -> String {
 fn table(tally: &Tally) -> String {
     let mut text = String::from("| fault | times |\n|---|--:|\n");
     for (name, times) in tally {
-        text.push_str(&format!("| {name} | {times} |\n"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "| {name} | {times} |");
     }
     text
 }

@@ -10,8 +10,8 @@ use rustix::process::Signal;
 use sqlx::{Connection as _, PgConnection};
 use tidegate::simulator::{Action, Change, Control, Edit, Fault, Match, Quota, Rows, Wording};
 
-use super::Site;
 use super::server::Stop;
+use super::{Site, verify};
 
 /// From one fault to the next.
 const CALM_MS: std::ops::Range<u64> = 200..2_500;
@@ -86,6 +86,10 @@ impl Storm {
             _ => self.at_postgres(name, site).await?,
         }
         site.look()?;
+        // Without a hurry the storm would blow over tasks that wait a minute or an hour.
+        if self.dice.random_range(0..3) == 0 {
+            verify::hurry(&site.server.url(super::DATABASE)).await.ok();
+        }
         tokio::time::sleep(Duration::from_millis(self.dice.random_range(CALM_MS))).await;
         Ok(())
     }

@@ -47,6 +47,11 @@ impl Excerpt {
         Self(String::from_utf8_lossy(bytes).into_owned())
     }
 
+    /// The text itself: untrusted, and to be redacted before it is shown.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
     /// Whether the text holds `words`, in any case.
     pub fn mentions(&self, words: &str) -> bool {
         self.0.to_lowercase().contains(&words.to_lowercase())

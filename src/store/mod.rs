@@ -5,5 +5,6 @@ pub mod demo;
 pub mod history;
 pub mod migrate;
 pub mod progress;
+pub mod push;
 pub mod run;
 pub mod status;

@@ -104,7 +104,7 @@ pub fn list_window() -> Window {
 /// What a run has to read of a list at `now`: all of it, unless it has done so already.
 pub fn due_list(run: i64, now: DateTime<Utc>, known: Option<&Slice>) -> Option<Due> {
     let done = known.is_some_and(|slice| slice.reading_run.is_none() && slice.finished_run >= Some(run));
-    (!done).then(|| Due { window: list_window(), until: now })
+    (!done).then(|| Due { window: list_window(), until: now, newest: true })
 }
 
 /// A slice to be read, and how far.
@@ -113,6 +113,8 @@ pub struct Due {
     pub window: Window,
     /// The window's end, or the limit while the window is still open.
     pub until: DateTime<Utc>,
+    /// Whether none follows it now, in the whole stream.
+    pub newest: bool,
 }
 
 /// The slices that `scope` asks for, oldest first; `known` are those begun before, by start.
@@ -120,9 +122,10 @@ pub struct Due {
 pub fn due(grid: Grid, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) -> Vec<Due> {
     let until = scope.range_end.map_or(scope.limit, |end| end.min(scope.limit));
     let again_from = scope.limit - TimeDelta::from_std(scope.lookback).unwrap_or(TimeDelta::MAX / 2);
-    grid.slices(scope.from, until)
+    let mut due: Vec<Due> = grid
+        .slices(scope.from, until)
         .filter(|window| window.start < window.end)
-        .map(|window| Due { window, until: window.end.min(scope.limit) })
+        .map(|window| Due { window, until: window.end.min(scope.limit), newest: false })
         .filter(|due| {
             let Some(slice) = known.get(&due.window.start) else { return true };
             let (Some(read_until), Some(finished_run)) = (slice.read_until, slice.finished_run) else { return true };
@@ -133,7 +136,11 @@ pub fn due(grid: Grid, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) -> V
             slice.reading_run.is_some() || behind || (wanted_again && !read_by_this_run)
         })
         .take(SLICES_MAX)
-        .collect()
+        .collect();
+    if let Some(last) = due.last_mut() {
+        last.newest = scope.range_end.is_none() && last.until > scope.limit - (last.window.end - last.window.start);
+    }
+    due
 }
 
 #[cfg(test)]
@@ -210,8 +217,11 @@ mod tests {
         let starts = |due: Vec<Due>| due.iter().map(|due| due.window.start).collect::<Vec<_>>();
         assert_eq!(starts(due(grid, scope, &known)), [days[2].start, days[3].start]);
         scope.run = 4;
+        let newest = |due: Vec<Due>| due.iter().map(|due| due.newest).collect::<Vec<_>>();
+        assert_eq!(newest(due(grid, Scope { run: 5, ..scope }, &known)), [false, true]);
         assert!(due(grid, scope, &known).is_empty(), "what this run has finished is not read again");
         scope = Scope { run: 5, range_end: Some(days[1].end), ..scope };
+        assert_eq!(newest(due(grid, scope, &known)), [false, false], "a past range is not now");
         assert_eq!(starts(due(grid, scope, &known)), [days[0].start, days[1].start]);
     }
 

@@ -218,6 +218,8 @@ impl TaskRunner<'_> {
             page_bytes: weight(stored.page_bytes),
             slice_bytes: weight(stored.slice_bytes),
             slice_secs: u64::try_from(length).unwrap_or(1),
+            newest: due.newest,
+            fresh: reading.fresh,
         };
         let reader = SliceReader {
             source: self.source,

@@ -93,17 +93,19 @@ fn free() -> Options {
 fn settings() -> Settings {
     let account = Account::default();
     Settings {
-        tenant: account.tenant,
-        access_token: account.access_token.as_str().into(),
-        access_token_secret: account.access_token_secret.as_str().into(),
-        product: Product::Basic,
-        subscription_key: None,
-        create_token_path: "/api/LynnReporting/CreateToken".to_owned(),
+        account: vendor::lynn_account::Account {
+            tenant: account.tenant,
+            access_token: account.access_token.as_str().into(),
+            access_token_secret: account.access_token_secret.as_str().into(),
+            product: Product::Basic,
+            subscription_key: None,
+            create_token_path: "/api/LynnReporting/CreateToken".to_owned(),
+            authorization_scheme: "bearer".to_owned(),
+        },
         execute_report_path: "/api/LynnReporting/ExecuteReport/{tenant}/{report_id}".to_owned(),
         execute_report_method: "POST".to_owned(),
         filter_timezone: Tz::UTC,
         date_format: "%Y-%m-%d %H:%M:%S".to_owned(),
-        authorization_scheme: "bearer".to_owned(),
         page_size: PAGE,
         probe_full_page: false,
         fail_on_errors: true,

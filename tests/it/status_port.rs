@@ -82,6 +82,7 @@ fn config() -> Config {
         priority: 0,
         timeout: Duration::from_hours(6),
         paused: false,
+        push: None,
     };
     Config {
         database: config::Database { url: Some("postgres://u:s3cret@db/x".into()), max_connections: 8 },
