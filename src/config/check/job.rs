@@ -215,7 +215,11 @@ fn stream_of<'a>(
         let problem = if name == "*" {
             "stands alone; write `streams: \"*\"`, or list the streams".to_owned()
         } else if offer.withheld.iter().any(|withheld| withheld == name) {
-            "is not enabled for this connection; add it to the connection's `enabled_streams`".to_owned()
+            match offer.vendor {
+                Vendor::JaicpReporter => "is not offered by `api: v1`; leave it out, or use `api: legacy`",
+                _ => "is not enabled for this connection; add it to the connection's `enabled_streams`",
+            }
+            .to_owned()
         } else {
             format!(
                 "is no stream of this connection{}",

@@ -121,5 +121,6 @@ fn p9_a_list_that_v1_does_not_have_is_refused() {
     let lines = "    api: v1\n    project: my_bot\n";
     let text = JAICP.replace("jobs:\n", &format!("{lines}jobs:\n")).replace("\"*\"", "[session_labels]");
     let faults = load_texts(&[("tidegate.yaml", &text)], &BTreeMap::new()).unwrap_err().to_string();
-    assert!(faults.contains("session_labels"), "{faults}");
+    let remedy = "`session_labels` is not offered by `api: v1`; leave it out, or use `api: legacy`";
+    assert!(faults.contains(remedy), "{faults}");
 }
