@@ -48,7 +48,10 @@ pub fn value(kind: ColumnType, trust: Trust, raw: &str, out: &mut Vec<u8>) -> En
             Some(text) if double_holds(trust, &text) => written(&text, out),
             _ => Encoded::Misfit,
         },
-        ColumnType::Numeric if is_number && numeric_holds(raw) => written(raw, out),
+        // What the column held while it was one of doubles, it goes on to hold.
+        ColumnType::Numeric if is_number && (numeric_holds(raw) || double_holds(Trust::Inferred, raw)) => {
+            written(raw, out)
+        }
         ColumnType::Timestamptz if first == b'"' => instant(trust, raw, out),
         // As text, a string would no longer be told from its JSON; so what is inferred from containers holds only those.
         ColumnType::Jsonb if (trust == Trust::Documented || matches!(first, b'{' | b'[')) && jsonb::holds(raw) => {
@@ -281,6 +284,13 @@ mod tests {
         }
         let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
         assert_eq!(encoded(Jsonb, Trust::Inferred, &deep), None);
+    }
+
+    #[test]
+    fn p4_a_tiny_double_stays_in_a_column_that_became_numeric() {
+        let tiny = "1.117994535710352e-308";
+        assert_eq!(infer(tiny), ColumnType::Double);
+        assert_eq!(encoded(ColumnType::Numeric, Trust::Inferred, tiny).as_deref(), Some(tiny));
     }
 
     #[test]
