@@ -48,7 +48,10 @@ pub fn value(kind: ColumnType, trust: Trust, raw: &str, out: &mut Vec<u8>) -> En
             Some(text) if double_holds(trust, &text) => written(&text, out),
             _ => Encoded::Misfit,
         },
-        ColumnType::Numeric if is_number && numeric_holds(raw) => written(raw, out),
+        // What the column held while it was one of doubles, it goes on to hold.
+        ColumnType::Numeric if is_number && (numeric_holds(raw) || double_holds(Trust::Inferred, raw)) => {
+            written(raw, out)
+        }
         ColumnType::Timestamptz if first == b'"' => instant(trust, raw, out),
         // As text, a string would no longer be told from its JSON; so what is inferred from containers holds only those.
         ColumnType::Jsonb if (trust == Trust::Documented || matches!(first, b'{' | b'[')) && jsonb::holds(raw) => {
@@ -164,15 +167,19 @@ fn double_holds(trust: Trust, number: &str) -> bool {
     if !double.is_finite() {
         return false;
     }
-    if double == 0.0 {
-        // What is too small for a double is refused by Postgres, not rounded to nothing.
-        return significant_digits(number).next().is_none();
+    // What is too small for a double is refused by Postgres, not rounded to nothing.
+    if double == 0.0 && significant_digits(number).next().is_some() {
+        return false;
     }
     if trust == Trust::Documented {
         return true;
     }
+    // Even nothing at all, which may be spelt with any exponent.
     if !is_modest(number, DOUBLE_EXPONENT_MAX) {
         return false;
+    }
+    if double == 0.0 {
+        return true;
     }
     // Fifteen digits survive in any double that is not denormal.
     let few = double.is_normal() && significant_digits(number).nth(15).is_none();
@@ -242,6 +249,8 @@ mod tests {
             ("1e-999", ColumnType::Text),
             ("1.2345678e-320", ColumnType::Text),
             ("5e-324", ColumnType::Double),
+            ("-0.0e5", ColumnType::Double),
+            ("0.0e99999999999", ColumnType::Text),
             ("1e300", ColumnType::Double),
             (r#""26""#, ColumnType::Text),
             (r#""2024-03-01T11:02:45Z""#, ColumnType::Timestamptz),
@@ -284,6 +293,13 @@ mod tests {
     }
 
     #[test]
+    fn p4_a_tiny_double_stays_in_a_column_that_became_numeric() {
+        let tiny = "1.117994535710352e-308";
+        assert_eq!(infer(tiny), ColumnType::Double);
+        assert_eq!(encoded(ColumnType::Numeric, Trust::Inferred, tiny).as_deref(), Some(tiny));
+    }
+
+    #[test]
     fn text_is_escaped_for_copy() {
         assert_eq!(
             encoded(ColumnType::Text, Trust::Documented, r#"" -> a\tb\\\n\"ü""#).unwrap(),
@@ -309,6 +325,7 @@ mod tests {
             "-?(0|[1-9][0-9]{0,22})(\\.[0-9]{1,22})?([eE][+-]?[0-9]{1,4})?",
             "\"(2024|0001|9999)-(0[1-9]|1[0-3])-(0[1-9]|3[01])[T t]0[0-9]:[0-5][0-9]:[0-6][0-9]([.,][0-9]{1,9})?(Z|z||[+-]0[0-9]:?[0-6]0)\"",
             "\\PC{0,20}".prop_map(|text| serde_json::Value::from(text).to_string()),
+            "-?0(\\.0{1,9})?[eE]-?[0-9]{1,12}",
             Just(r#""\u0000""#.to_owned()),
             Just(r#"["\u0000"]"#.to_owned()),
             Just(r#"[1,{"a":null}]"#.to_owned()),
