@@ -4,6 +4,7 @@
 //! hand over a page of records with the next cursor, or "pending until T". The cursor is opaque to everyone else and
 //! holds all that a restart needs, the handle of a running export included. Vendors know no SQL.
 
+mod body;
 mod error;
 pub mod export;
 pub mod jaicp;

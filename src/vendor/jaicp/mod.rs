@@ -26,9 +26,10 @@ use self::paging::Page;
 use self::record::{Shaper, TokenFinder};
 use self::reports::KnownTasks;
 pub use self::settings::{Api, BySession, DEFAULT_BASE_URL, Settings};
+use super::body;
 use super::{Outcome, Records, StepError, StepRequest, export};
 use crate::decode::json::Splitter;
-use crate::http::{Call, CallOutcome, HttpError, Redactor, Session};
+use crate::http::{Call, HttpError, Redactor, Session};
 use crate::quota::CallKind;
 
 /// One account.
@@ -176,26 +177,11 @@ impl Jaicp {
         shaped: Shaped<'_>,
         records: &mut impl Records,
     ) -> Result<Page, StepError> {
-        let mut body = session.send(self.call(ask)?).await?;
+        let body = session.send(self.call(ask)?).await?;
         let mut splitter = Splitter::new(shaped.member);
         let shaper = Shaper::new(records, shaped.kind, &self.token, &self.warned);
         let mut shaper = shaper.of(shaped.page, shaped.of_session);
-        loop {
-            let chunk = match body.chunk().await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => break,
-                Err(error) => {
-                    body.abandon(CallOutcome::of(&error)).await?;
-                    return Err(error.into());
-                }
-            };
-            if let Err(error) = splitter.feed(&chunk, &mut shaper) {
-                body.abandon(CallOutcome::Unreadable).await?;
-                return Err(error.into());
-            }
-            shaper.flush().await?;
-        }
-        let bytes = body.finish().await?;
+        let bytes = body::read(body, &mut shaper, |chunk, shaper| splitter.feed(chunk, shaper)).await?;
         let paging = Paging::read(&splitter.finish()?, shaped.member)?;
         Ok(Page { ids: shaper.ids, size: paging.page_size, total: paging.total(), bytes })
     }

@@ -113,10 +113,6 @@ impl<'r, R: Records> Shaper<'r, R> {
         Self { of_session, page, ..self }
     }
 
-    pub(super) async fn flush(&mut self) -> Result<(), StepError> {
-        self.records.flush().await
-    }
-
     fn pass(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         match self.token.without(record) {
             None => self.records.record(record),
@@ -188,6 +184,17 @@ impl<'r, R: Records> Shaper<'r, R> {
             self.writer.member_str("cleanedAt", &times::text(self.now));
         }
         true
+    }
+}
+
+impl<R: Records> Records for Shaper<'_, R> {
+    fn begin(&mut self, window: Window) {
+        self.ids.clear();
+        self.records.begin(window);
+    }
+
+    async fn flush(&mut self) -> Result<(), StepError> {
+        self.records.flush().await
     }
 }
 

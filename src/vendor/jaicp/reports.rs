@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::super::body;
 use super::super::export::{ExportApi, JobState, Polling};
 use super::super::{Records, StepError, StepRequest, Window};
 use super::endpoint::{self, Ask, Endpoint, FILE_BYTES_MAX};
@@ -19,7 +20,7 @@ use super::settings::Api;
 use super::{Jaicp, lists, times};
 use crate::decode::csv::CsvSplitter;
 use crate::decode::object::Members;
-use crate::http::{Answered, Body, CallOutcome, HttpError, Session};
+use crate::http::{Answered, Body, HttpError, Session};
 use crate::quota::CallKind;
 
 const REDIRECTS_MAX: usize = 3;
@@ -354,28 +355,16 @@ impl Reports<'_> {
         url: &str,
         records: &mut impl Records,
     ) -> Result<u64, StepError> {
-        let mut body = self.open(session, url).await?;
+        let body = self.open(session, url).await?;
         // Of the telephony report nobody can say what separates its fields.
         let delimiter = (&*request.stream.vendor_id != "telephony").then_some(DELIMITER.as_bytes()[0]);
         let mut splitter = CsvSplitter::new(delimiter);
         let mut shaper = Shaper::new(records, OTHER, &self.0.token, &self.0.warned);
-        loop {
-            let chunk = match body.chunk().await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => break,
-                Err(error) => {
-                    body.abandon(CallOutcome::of(&error)).await?;
-                    return Err(error.into());
-                }
-            };
-            if let Err(error) = splitter.feed(&chunk, &mut shaper) {
-                body.abandon(CallOutcome::Unreadable).await?;
-                return Err(error.into());
-            }
+        let bytes = body::read(body, &mut shaper, |chunk, shaper: &mut Shaper<'_, _>| {
             shaper.ids.clear();
-            shaper.flush().await?;
-        }
-        let bytes = body.finish().await?;
+            splitter.feed(chunk, shaper)
+        })
+        .await?;
         splitter.finish(&mut shaper)?;
         Ok(bytes)
     }

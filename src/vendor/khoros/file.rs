@@ -1,6 +1,7 @@
 //! From a finished job to its rows: the download leads to a storage, and what is there is read while it arrives
 //! (`§3.3, §7`).
 
+use super::super::body;
 use super::super::{Records, StepError, StepRequest};
 use super::settings::ReportFormat;
 use super::{File, Khoros, may_pass};
@@ -9,7 +10,7 @@ use crate::decode::csv::{self, CsvSplitter};
 use crate::decode::json::{Envelope, Splitter};
 use crate::decode::object::{Members, ObjectWriter};
 use crate::decode::{DecodeError, Sink};
-use crate::http::{Answered, Body, CallOutcome, HttpError, Redactor, Session};
+use crate::http::{Answered, Body, HttpError, Redactor, Session};
 use crate::quota::CallKind;
 
 /// A file beyond this is none; uncompressed, so that a small file that unpacks without end ends here.
@@ -109,30 +110,10 @@ impl Khoros {
         }
     }
 
-    async fn rows(
-        &self,
-        mut body: Body<'_>,
-        request: &StepRequest<'_>,
-        records: &mut impl Records,
-    ) -> Result<u64, Fault> {
+    async fn rows(&self, body: Body<'_>, request: &StepRequest<'_>, records: &mut impl Records) -> Result<u64, Fault> {
         let known = (request.stream.name == "conversation").then_some(spelling as csv::Spelling);
         let mut rows = Rows::new(self.settings.report_format, known);
-        loop {
-            let chunk = match body.chunk().await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => break,
-                Err(error) => {
-                    body.abandon(CallOutcome::of(&error)).await?;
-                    return Err(error.into());
-                }
-            };
-            if let Err(error) = rows.feed(&chunk, records) {
-                body.abandon(CallOutcome::Unreadable).await?;
-                return Err(error.into());
-            }
-            records.flush().await?;
-        }
-        let bytes = body.finish().await?;
+        let bytes = body::read(body, records, |chunk, records| rows.feed(chunk, records)).await?;
         rows.finish(records, &self.redactor)?;
         Ok(bytes)
     }

@@ -22,12 +22,13 @@ use self::settings::below;
 pub use self::settings::{
     BUCKETS_MAX, DEFAULT_BASE_URL, INTERVALS, Method, ReportFormat, Settings, buckets, interval_for,
 };
+use super::body;
 use super::export::{self, ExportApi, JobState, Polling};
 use super::{Outcome, Records, StepError, StepRequest};
 use crate::catalogue::Mode;
 use crate::decode::DecodeError;
 use crate::decode::json::Splitter;
-use crate::http::{Call, CallOutcome, HttpError, Redactor, Session};
+use crate::http::{Call, HttpError, Redactor, Session};
 use crate::quota::CallKind;
 use crate::secret::Secret;
 
@@ -118,24 +119,9 @@ impl Khoros {
     }
 
     async fn read_teams(&self, session: &Session<'_>, records: &mut impl Records) -> Result<u64, StepError> {
-        let mut body = session.send(self.get(TEAMS, &self.settings.company(), LIST_BYTES_MAX)?).await?;
+        let body = session.send(self.get(TEAMS, &self.settings.company(), LIST_BYTES_MAX)?).await?;
         let mut splitter = Splitter::new("result");
-        loop {
-            let chunk = match body.chunk().await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => break,
-                Err(error) => {
-                    body.abandon(CallOutcome::of(&error)).await?;
-                    return Err(error.into());
-                }
-            };
-            if let Err(error) = splitter.feed(&chunk, records) {
-                body.abandon(CallOutcome::Unreadable).await?;
-                return Err(error.into());
-            }
-            records.flush().await?;
-        }
-        let bytes = body.finish().await?;
+        let bytes = body::read(body, records, |chunk, records| splitter.feed(chunk, records)).await?;
         file::judge_list(&splitter.finish()?, &self.redactor)?;
         Ok(bytes)
     }

@@ -6,15 +6,16 @@
 
 use memchr::memmem::Finder;
 
+use super::super::body;
 use super::wire::{JobAnswer, classify};
 use super::{Lexer, ask, csv_ends_well, gone, settings};
 use crate::decode::csv::CsvSplitter;
 use crate::decode::{DecodeError, Sink};
-use crate::http::{Answered, Body, Call, CallOutcome, HttpError, Payload, Session};
+use crate::http::{Answered, Body, Call, HttpError, Payload, Session};
 use crate::quota::CallKind;
 use crate::secret::Secret;
 use crate::vendor::export::{ExportApi, JobState, Polling, Started};
-use crate::vendor::{Records, StepError, StepRequest};
+use crate::vendor::{Records, StepError, StepRequest, Window};
 
 /// The header as documented, and as it would be spelt right (`§6.2`).
 const MISSPELT: &[u8] = b"\"Agent Reponse Date (UTC)\":";
@@ -214,7 +215,7 @@ async fn fetch(
 }
 
 async fn read(
-    mut body: Body<'_>,
+    body: Body<'_>,
     request: &StepRequest<'_>,
     prefix: &[u8],
     records: &mut impl Records,
@@ -222,22 +223,7 @@ async fn read(
     let mut splitter = CsvSplitter::new(None);
     let respell = request.stream.name == "mention_sla_export";
     let mut tagged = Tagged { inner: records, prefix, spelt: respell.then(|| Finder::new(SPELT)), record: Vec::new() };
-    loop {
-        let chunk = match body.chunk().await {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => break,
-            Err(error) => {
-                body.abandon(CallOutcome::of(&error)).await?;
-                return Err(error.into());
-            }
-        };
-        if let Err(error) = splitter.feed(&chunk, &mut tagged) {
-            body.abandon(CallOutcome::Unreadable).await?;
-            return Err(error.into());
-        }
-        tagged.inner.flush().await?;
-    }
-    let bytes = body.finish().await?;
+    let bytes = body::read(body, &mut tagged, |chunk, tagged| splitter.feed(chunk, tagged)).await?;
     let end = splitter.finish(&mut tagged)?;
     csv_ends_well(request.stream, &end);
     Ok(bytes)
@@ -249,6 +235,16 @@ struct Tagged<'r, R> {
     prefix: &'r [u8],
     spelt: Option<Finder<'static>>,
     record: Vec<u8>,
+}
+
+impl<R: Records> Records for Tagged<'_, R> {
+    fn begin(&mut self, window: Window) {
+        self.inner.begin(window);
+    }
+
+    async fn flush(&mut self) -> Result<(), StepError> {
+        self.inner.flush().await
+    }
 }
 
 impl<R: Sink> Sink for Tagged<'_, R> {

@@ -18,11 +18,12 @@ use url::Url;
 use self::cursor::{Cursor, Query};
 pub use self::settings::Settings;
 use self::wire::Answer;
+use super::body;
 use super::lynn_account::Tokens;
 pub use super::lynn_account::{DEFAULT_BASE_URL, Product};
 use super::{Expected, Outcome, Records, StepError, StepRequest, Window};
 use crate::decode::json::Splitter;
-use crate::http::{Call, CallOutcome, HttpError, Payload, Redactor, Session};
+use crate::http::{Call, HttpError, Payload, Redactor, Session};
 use crate::quota::CallKind;
 use crate::secret::Secret;
 
@@ -198,24 +199,9 @@ impl Lynn {
         token: &Secret,
         records: &mut impl Records,
     ) -> Result<(Answer, u64), StepError> {
-        let mut body = session.send(call).await?;
+        let body = session.send(call).await?;
         let mut splitter = Splitter::new("result");
-        loop {
-            let chunk = match body.chunk().await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => break,
-                Err(error) => {
-                    body.abandon(CallOutcome::of(&error)).await?;
-                    return Err(error.into());
-                }
-            };
-            if let Err(error) = splitter.feed(&chunk, records) {
-                body.abandon(CallOutcome::Unreadable).await?;
-                return Err(error.into());
-            }
-            records.flush().await?;
-        }
-        let bytes = body.finish().await?;
+        let bytes = body::read(body, records, |chunk, records| splitter.feed(chunk, records)).await?;
         let answer = Answer::read(&splitter.finish()?, &self.settings, &self.redactor.and(token))?;
         Ok((answer, bytes))
     }

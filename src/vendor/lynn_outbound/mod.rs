@@ -16,10 +16,11 @@ use tokio::sync::Mutex;
 use url::Url;
 
 pub use self::settings::{Endpoint, Method, Settings, TaskWords};
+use super::body;
 use super::lynn_account::Tokens;
 use super::{Outcome, Records, StepError, StepRequest, Window};
 use crate::decode::json::Splitter;
-use crate::http::{Body, Call, CallOutcome, HttpError, Payload, Redactor, Session};
+use crate::http::{Body, Call, HttpError, Payload, Redactor, Session};
 use crate::quota::CallKind;
 use crate::secret::Secret;
 
@@ -170,24 +171,9 @@ impl LynnOutbound {
     }
 
     /// Hands over the rows of a body: of a bare array while it arrives, of anything else when it is whole.
-    async fn rows(&self, mut body: Body<'_>, token: &Secret, records: &mut impl Records) -> Result<Listed, StepError> {
+    async fn rows(&self, body: Body<'_>, token: &Secret, records: &mut impl Records) -> Result<Listed, StepError> {
         let mut reader = Reader::Unknown;
-        loop {
-            let chunk = match body.chunk().await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => break,
-                Err(error) => {
-                    body.abandon(CallOutcome::of(&error)).await?;
-                    return Err(error.into());
-                }
-            };
-            if let Err(error) = reader.feed(&chunk, records) {
-                body.abandon(CallOutcome::Unreadable).await?;
-                return Err(error);
-            }
-            records.flush().await?;
-        }
-        let bytes = body.finish().await?;
+        let bytes = body::read(body, records, |chunk, records| reader.feed(chunk, records)).await?;
         let rows = match reader {
             Reader::Array(splitter) => splitter.finish()?.records,
             Reader::Whole(whole) => self.whole(&whole, token, records)?,
