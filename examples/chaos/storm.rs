@@ -178,8 +178,13 @@ impl Storm {
         let from = self.until - TimeDelta::days(DAYS);
         let rows = Rows::between(report, from, self.until).every(self.dice.random_range(5..40));
         let number = self.dice.random_range(0..1_000_u32);
-        // Entities stay with the greatest count that was ever seen; an undisturbed run would never see it.
-        let what = if vendor == Vendor::Jaicp && what == "rows vanish" { "rows come late" } else { what };
+        // Entities stay with the greatest count that was ever seen, which an undisturbed run would never see; and no two of
+        // them have one id.
+        let what = match (vendor, what) {
+            (Vendor::Jaicp, "rows vanish") => "rows come late",
+            (Vendor::Jaicp, "identical rows") => "rows appear",
+            _ => what,
+        };
         let edit = match what {
             "rows vanish" => Edit::Vanish { rows },
             "rows come late" => Edit::Late { rows, for_ms: Some(self.dice.random_range(1_000..20_000)) },
