@@ -18,7 +18,8 @@ mod verify;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -106,11 +107,23 @@ fn arguments() -> anyhow::Result<(Duration, u64)> {
     Ok((length, seed))
 }
 
-/// The daemon's program: `TIDEGATE_BIN`, or the one that was built with this.
+/// The daemon's program: `TIDEGATE_BIN`, or the one beside this, built anew as `cargo run --example` does not.
 fn binary() -> anyhow::Result<PathBuf> {
-    let path = match std::env::var_os("TIDEGATE_BIN") {
-        Some(path) => PathBuf::from(path),
-        None => std::env::current_exe()?.with_file_name("../tidegate"),
+    static BUILT: OnceLock<()> = OnceLock::new();
+    let path = if let Some(path) = std::env::var_os("TIDEGATE_BIN") {
+        PathBuf::from(path)
+    } else {
+        if let (Some(cargo), None) = (std::env::var_os("CARGO"), BUILT.get()) {
+            let mut build = Command::new(cargo);
+            build.args(["build", "--quiet", "--bin", "tidegate", "--manifest-path"]);
+            build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+            if !cfg!(debug_assertions) {
+                build.arg("--release");
+            }
+            ensure!(build.status()?.success(), "the daemon could not be built");
+            BUILT.get_or_init(|| ());
+        }
+        std::env::current_exe()?.with_file_name("../tidegate")
     };
     ensure!(path.is_file(), "{} is missing: build it with the same profile, or set TIDEGATE_BIN", path.display());
     Ok(path.canonicalize()?)

@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
 use sqlx::{Connection as _, PgConnection};
+use tidegate::simulator::khoros::Fate;
 use tidegate::simulator::{Action, Change, Control, Edit, Fault, Match, Quota, Rows, Vendor, Wording};
 
 use super::server::Stop;
@@ -53,6 +54,8 @@ const BLOWS: &[Blow] = &[
     ("vendor: another content type", 1),
     ("vendor: malformed page", 2),
     ("vendor: tokens expire", 2),
+    ("vendor: exports fail", 2),
+    ("vendor: export jobs forgotten", 2),
     ("truth: rows vanish", 2),
     ("truth: rows change", 4),
     ("truth: rows come late", 2),
@@ -165,6 +168,16 @@ impl Storm {
                 content_type: "application/json".to_owned(),
                 body: r#"{"result": [{"a": 1}, {"b"#.to_owned(),
             },
+            "exports fail" => {
+                for export in ["conversation", "incoming_post", "raw_agent_states"] {
+                    control.khoros().next_job(export, Fate::Failed);
+                }
+                return;
+            }
+            "export jobs forgotten" => {
+                control.khoros().forget_jobs();
+                return control.lexer().forget_jobs();
+            }
             _ => return control.expire_tokens(),
         };
         control.mischief(Fault::new(Match::default(), action).times(self.dice.random_range(1..5)));
