@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! commands ─▶ app ─▶ schedule, worker, server          what runs
-//! worker ──▶ vendor, load, store                       the only place that knows vendors and SQL at once
+//! worker ──▶ vendor, load, store                       the only places that know vendors and SQL at once:
+//! push ────▶ vendor, store, worker (accounts)          what is read, and the one thing that is written
 //! config ──▶ vendor (settings), catalogue, quota       what is asked for, checked
 //! vendor ──▶ http, decode, catalogue                   knows no SQL
 //! http ────▶ quota                                     sending consumes a reservation
@@ -17,9 +18,12 @@ pub mod catalogue;
 pub mod commands;
 pub mod config;
 pub mod decode;
+#[cfg(test)]
+mod fuzz;
 pub mod http;
 pub mod load;
 pub mod postgres;
+pub mod push;
 pub mod quota;
 pub mod schedule;
 pub mod secret;

@@ -25,6 +25,7 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{EnvFilter, Registry, fmt};
 
 use crate::config::{Log, LogFormat};
+use crate::http::steers;
 
 /// The targets that may print below `warn`.
 const OURS: &str = env!("CARGO_CRATE_NAME");
@@ -71,13 +72,55 @@ where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
     // Colours would only litter files and collectors; terminals get by without.
-    let printed = fmt::layer().with_writer(writer).with_ansi(false);
+    let printed = fmt::layer().with_writer(Lines(writer)).with_ansi(false);
     let printed = match log.format {
         LogFormat::Pretty => printed.boxed(),
         LogFormat::Json => printed.json().flatten_event(true).with_current_span(false).boxed(),
     };
     // Both hold for all that is below them, so what they refuse is not even formatted.
     Ok(Registry::default().with(printed).with(asked_for(&log.level)?).with(cap()))
+}
+
+/// Makes writers that print an event on one line, whatever stands in it: errors of databases and files quote what others
+/// wrote.
+struct Lines<W>(W);
+
+impl<'writer, W: MakeWriter<'writer>> MakeWriter<'writer> for Lines<W> {
+    type Writer = Line<W::Writer>;
+
+    fn make_writer(&'writer self) -> Self::Writer {
+        Line(self.0.make_writer())
+    }
+
+    fn make_writer_for(&'writer self, metadata: &Metadata<'_>) -> Self::Writer {
+        Line(self.0.make_writer_for(metadata))
+    }
+}
+
+/// Is given a whole event at a time.
+struct Line<W>(W);
+
+impl<W: io::Write> io::Write for Line<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let (line, end) = text.strip_suffix('\n').map_or((&*text, ""), |line| (line, "\n"));
+        if line.chars().any(steers) {
+            let plain = |c: char| match c {
+                '\n' | '\r' | '\t' => ' ',
+                c if steers(c) => char::REPLACEMENT_CHARACTER,
+                c => c,
+            };
+            let line: String = line.chars().map(plain).collect();
+            self.0.write_all(format!("{line}{end}").as_bytes())?;
+        } else {
+            self.0.write_all(event)?;
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 #[cfg(test)]
@@ -150,6 +193,21 @@ mod tests {
         let event: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
         assert_eq!((&event["rows"], &event["level"]), (&3.into(), &"INFO".into()));
         assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn p7_no_text_of_others_begins_a_line_or_steers_a_terminal() {
+        let hostile = "x\n2026-03-01T00:00:00Z ERROR forged\r\u{1b}[2J\u{9b}31m\u{7}";
+        let error = io::Error::other(hostile);
+        for format in [LogFormat::Pretty, LogFormat::Json] {
+            let text = printed(format, "info", || {
+                tracing::warn!(error = hostile, "a field");
+                tracing::warn!(error = %error, "a field by its display");
+                tracing::warn!("a message: {hostile}");
+            });
+            assert_eq!(text.lines().count(), 3, "{text}");
+            assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+        }
     }
 
     #[test]

@@ -8,10 +8,11 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
 use sqlx::{Connection as _, PgConnection};
-use tidegate::simulator::{Action, Change, Control, Edit, Fault, Match, Quota, Rows, Wording};
+use tidegate::simulator::khoros::Fate;
+use tidegate::simulator::{Action, Change, Control, Edit, Fault, Match, Quota, Rows, Vendor, Wording};
 
-use super::Site;
 use super::server::Stop;
+use super::{Site, verify};
 
 /// From one fault to the next.
 const CALM_MS: std::ops::Range<u64> = 200..2_500;
@@ -53,6 +54,8 @@ const BLOWS: &[Blow] = &[
     ("vendor: another content type", 1),
     ("vendor: malformed page", 2),
     ("vendor: tokens expire", 2),
+    ("vendor: exports fail", 2),
+    ("vendor: export jobs forgotten", 2),
     ("truth: rows vanish", 2),
     ("truth: rows change", 4),
     ("truth: rows come late", 2),
@@ -86,6 +89,10 @@ impl Storm {
             _ => self.at_postgres(name, site).await?,
         }
         site.look()?;
+        // Without a hurry the storm would blow over tasks that wait a minute or an hour.
+        if self.dice.random_range(0..3) == 0 {
+            verify::hurry(&site.server.url(super::DATABASE)).await.ok();
+        }
         tokio::time::sleep(Duration::from_millis(self.dice.random_range(CALM_MS))).await;
         Ok(())
     }
@@ -161,6 +168,16 @@ impl Storm {
                 content_type: "application/json".to_owned(),
                 body: r#"{"result": [{"a": 1}, {"b"#.to_owned(),
             },
+            "exports fail" => {
+                for export in ["conversation", "incoming_post", "raw_agent_states"] {
+                    control.khoros().next_job(export, Fate::Failed);
+                }
+                return;
+            }
+            "export jobs forgotten" => {
+                control.khoros().forget_jobs();
+                return control.lexer().forget_jobs();
+            }
             _ => return control.expire_tokens(),
         };
         control.mischief(Fault::new(Match::default(), action).times(self.dice.random_range(1..5)));
@@ -174,6 +191,13 @@ impl Storm {
         let from = self.until - TimeDelta::days(DAYS);
         let rows = Rows::between(report, from, self.until).every(self.dice.random_range(5..40));
         let number = self.dice.random_range(0..1_000_u32);
+        // Entities stay with the greatest count that was ever seen, which an undisturbed run would never see; and no two of
+        // them have one id.
+        let what = match (vendor, what) {
+            (Vendor::Jaicp, "rows vanish") => "rows come late",
+            (Vendor::Jaicp, "identical rows") => "rows appear",
+            _ => what,
+        };
         let edit = match what {
             "rows vanish" => Edit::Vanish { rows },
             "rows come late" => Edit::Late { rows, for_ms: Some(self.dice.random_range(1_000..20_000)) },

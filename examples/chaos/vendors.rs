@@ -2,54 +2,132 @@
 
 use std::fmt::Write as _;
 
-use tidegate::simulator::{Simulator, Vendor, lynn};
+use tidegate::simulator::{Simulator, Vendor, jaicp, khoros, lexer, lynn};
 
 /// Reports whose rows are edited, and a field of each.
 pub const EDITED: &[(Vendor, &str, &str)] = &[
     (Vendor::Lynn, "navigation_marks", "markValue"),
     (Vendor::Lynn, "survey_result", "comment"),
     (Vendor::Lynn, "menu_detail", "option"),
+    (Vendor::Khoros, "raw_agent_states", "agent_name"),
+    (Vendor::Lexer, "mention_sla_export", "State"),
+    (Vendor::Jaicp, "messages", "textAnswer"),
 ];
+
+/// Tables of entities, and of what hangs on them: rows stay when the vendor no longer reports them.
+pub const ENTITIES: &[&str] = &[
+    "khoros.conversation",
+    "khoros.incoming_post",
+    "jaicp.sessions",
+    "jaicp.session_label_links",
+    "jaicp.messages",
+    "jaicp.message_label_links",
+    "jaicp.clients",
+];
+/// Tables with a row for every run.
+pub const OBSERVED: &[&str] = &["jaicp.experiment_counts", "jaicp.unique_clients"];
 
 /// Divides the simulators' periods.
 pub const SPEED: f64 = 40.0;
 
+/// Job and connection, what it reads, and every how many seconds.
+const JOBS: &[(&str, &str, u32)] = &[
+    ("lynn", "[navigation_marks, survey_result, menu_detail]", 5),
+    ("outbound", "[campaigns, contacts]", 11),
+    ("khoros", "[conversation, incoming_post, raw_agent_states, teams, user]", 7),
+    ("lexer", "[users, forms, summary, states_volume, user_volume, nps_summary, mention_sla_export]", 7),
+    ("jaicp", "[sessions, messages, clients, message_labels, experiment_counts, stats_series]", 7),
+];
+
 /// The connections and jobs. Quotas are the documented ones at [`SPEED`], a little wider apart: two processes on one
 /// starved machine see a call arrive later than it left.
 pub fn configuration(simulator: &Simulator, start: &str, lookback_days: u32) -> String {
-    let lynn = lynn::Account::default();
-    let url = simulator.base_url();
-    let mut text = String::new();
-    let _ = write!(
-        text,
-        "
-connections:
-  lynn:
-    vendor: lynn_reporting
-    base_url: {url}
+    let files = simulator.files_url().replace("http://", "");
+    let patience = "retry: { max_attempts: 3, initial: 50ms, max: 500ms }";
+    let export = format!("polling: {{ initial: 300ms, max: 1s }}\n    allowed_hosts: [\"{files}\"]");
+    let mut text = String::from("\nconnections:\n");
+    for (name, keys) in [
+        ("lynn", lynn_keys(simulator, "lynn_reporting") + "    page_size: 100\n"),
+        ("outbound", lynn_keys(simulator, "lynn_outbound") + "    enabled_streams: [campaigns, contacts]\n"),
+        ("khoros", format!("{}    {export}\n", khoros_keys(simulator))),
+        ("lexer", format!("{}    {export}\n", lexer_keys(simulator))),
+        ("jaicp", jaicp_keys(simulator)),
+    ] {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "  {name}:\n{keys}    {patience}\n");
+    }
+    text.push_str("jobs:\n");
+    for (name, streams, secs) in JOBS {
+        let _ = write!(
+            text,
+            "  {name}:\n    connection: {name}\n    streams: {streams}\n    schedule: \"*/{secs} * * * * *\"\n    \
+             start: {start}\n    lookback: {lookback_days}d\n    settle: 0s\n"
+        );
+    }
+    text
+}
+
+/// One credential for both families, and so one ledger.
+fn lynn_keys(simulator: &Simulator, vendor: &str) -> String {
+    let account = lynn::Account::default();
+    format!(
+        "    vendor: {vendor}
+    base_url: {}
     tenant: {}
     access_token: {}
     access_token_secret: {}
-    page_size: 100
-    retry: {{ max_attempts: 3, initial: 50ms, max: 500ms }}
     quotas:
       create_token: {{ limit: 3, per: 2s }}
       requests: {{ limit: 1, per: 150ms }}
       period_calls: {{ limit: 10000, per: 20m }}
       period_bandwidth: {{ limit: 102400kB, per: 20m }}
-jobs:
-  lynn:
-    connection: lynn
-    streams: [navigation_marks, survey_result, menu_detail]
-    schedule: \"*/5 * * * * *\"
-    start: {start}
-    lookback: {lookback_days}d
-    settle: 0s
 ",
-        lynn.tenant, lynn.access_token, lynn.access_token_secret
-    );
-    text
+        simulator.base_url(),
+        account.tenant,
+        account.access_token,
+        account.access_token_secret
+    )
 }
 
-/// Tables of entities, which stay when the vendor no longer reports them.
-pub const ENTITIES: &[&str] = &[];
+fn khoros_keys(simulator: &Simulator) -> String {
+    let account = khoros::Account::default();
+    format!(
+        "    vendor: khoros_care
+    base_url: {}/api/public
+    company_key: {}
+    username: {}
+    password: {}
+    quotas: {{ requests: {{ limit: 20, per: 2s }} }}
+",
+        simulator.base_url(),
+        account.company_key,
+        account.username,
+        account.password
+    )
+}
+
+fn lexer_keys(simulator: &Simulator) -> String {
+    format!(
+        "    vendor: lexer_activity
+    base_url: {}
+    status_base_url: {}
+    api_token: {}
+    quotas: {{ requests: {{ limit: 100, per: 10s }}, burst: {{ limit: 10, per: 50ms }} }}
+",
+        simulator.base_url(),
+        simulator.clients_url(),
+        lexer::Account::default().api_token
+    )
+}
+
+fn jaicp_keys(simulator: &Simulator) -> String {
+    format!(
+        "    vendor: jaicp_reporter
+    base_url: {}/api
+    token: \"{}\"
+    quotas: {{ requests: {{ limit: 50, per: 1s }} }}
+",
+        simulator.base_url(),
+        jaicp::Account::default().token
+    )
+}

@@ -96,7 +96,7 @@ pub async fn nothing_left(connection: &mut PgConnection) -> anyhow::Result<Vec<F
 
 /// Once no daemon is connected any more: neither sessions, locks nor temporary tables of theirs.
 pub async fn nothing_held(url: &str, database: &str) -> anyhow::Result<Vec<Finding>> {
-    const WITHIN: Duration = Duration::from_secs(60);
+    const WITHIN: Duration = Duration::from_mins(1);
     let held = [
         (
             "no session is left in the database",
@@ -132,17 +132,24 @@ pub async fn nothing_held(url: &str, database: &str) -> anyhow::Result<Vec<Findi
     Ok(findings)
 }
 
+/// Tells what was put off to go on now.
+pub async fn hurry(url: &str) -> anyhow::Result<()> {
+    let mut connection = PgConnection::connect(url).await?;
+    let hurry = "with task as (
+            update tidegate.task set waiting_until = now() where state = 'waiting' and waiting_for <> 'export'
+        )
+        update tidegate.run set due_at = now() where state = 'waiting'";
+    sqlx::query(hurry).execute(&mut connection).await?;
+    Ok(connection.close().await?)
+}
+
 /// Waits until no run is under way; those that were put off are told to go on.
 pub async fn settled(url: &str, within: Duration) -> anyhow::Result<()> {
     let began = Instant::now();
     loop {
         let open = async {
+            hurry(url).await?;
             let mut connection = PgConnection::connect(url).await?;
-            let hurry = "with task as (
-                    update tidegate.task set waiting_until = now() where state = 'waiting' and waiting_for <> 'export'
-                )
-                update tidegate.run set due_at = now() where state = 'waiting'";
-            sqlx::query(hurry).execute(&mut connection).await?;
             let open = "select count(*) from tidegate.run where state in ('queued', 'waiting', 'running')";
             let open: i64 = sqlx::query_scalar(open).fetch_one(&mut connection).await?;
             connection.close().await?;

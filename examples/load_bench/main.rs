@@ -54,9 +54,12 @@ struct Summary {
 
 #[derive(Deserialize)]
 struct Task {
-    rows_read: u64,
-    rows_inserted: u64,
-    rows_updated: u64,
+    #[serde(rename = "rows_read")]
+    read: u64,
+    #[serde(rename = "rows_inserted")]
+    inserted: u64,
+    #[serde(rename = "rows_updated")]
+    updated: u64,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -180,7 +183,7 @@ impl Site {
             (_, Revision::First) => 0,
             (_, Revision::Tenth) => self.rows / 10,
         };
-        let found = (sum(|task| task.rows_read), sum(|task| task.rows_inserted + task.rows_updated));
+        let found = (sum(|task| task.read), sum(|task| task.inserted + task.updated));
         ensure!(found == (self.rows, written), "{step}: read and wrote {found:?}, not {:?}", (self.rows, written));
         Ok(ended)
     }

@@ -26,7 +26,7 @@ pub fn run(mut command: Command) -> anyhow::Result<Ended> {
     let peak_kib = watch(&mut child)?;
     let took = began.elapsed();
     let output = child.wait_with_output()?;
-    ensure!(output.status.success(), "{:?}: {}", command.get_program(), output.status);
+    ensure!(output.status.success(), "{}: {}", command.get_program().display(), output.status);
     let cpu = stat("self")?.of_ended_children.saturating_sub(before);
     Ok(Ended { took, cpu, peak_kib, output: output.stdout })
 }

@@ -12,7 +12,9 @@ mod naming;
 
 use std::borrow::Cow;
 
+pub use khoros::{CONVERSATION_ID, marketing_export, marketing_name};
 pub use lynn::extra_report;
+pub use lynn_outbound::{CAMPAIGN_ID, CONTACT_ID};
 pub use naming::{ColumnNames, column_name};
 
 use crate::vendor::Vendor;
@@ -131,6 +133,8 @@ pub struct Column {
     pub keep: Keep,
     /// A key column that a record may lack holds an empty string then.
     pub may_be_absent: bool,
+    /// Says how a record was asked for, not what the vendor says of it: no part of what tells records apart.
+    pub is_ours: bool,
 }
 
 /// What a row keeps of a column when it is written again.
@@ -157,6 +161,7 @@ impl Column {
             meaning: Cow::Borrowed(meaning),
             keep: Keep::Latest,
             may_be_absent: false,
+            is_ours: false,
         }
     }
 
@@ -164,6 +169,13 @@ impl Column {
     #[must_use]
     pub const fn keep(mut self, keep: Keep) -> Self {
         self.keep = keep;
+        self
+    }
+
+    /// The same as something that says how a record was asked for.
+    #[must_use]
+    pub const fn ours(mut self) -> Self {
+        self.is_ours = true;
         self
     }
 

@@ -114,7 +114,83 @@ mod tests {
         assert!(names.assign(&long).ends_with("_2"));
     }
 
+    /// The rule of design.md §5 once more, sentence by sentence.
+    fn by_the_book(field: &str) -> String {
+        let letters: Vec<char> = field.chars().collect();
+        let is_word = |c: char| c.is_alphabetic() || c.is_numeric();
+        // "split where a lower-case letter or digit meets an upper-case letter"
+        let mut split = Vec::new();
+        for (at, &letter) in letters.iter().enumerate() {
+            if at > 0 && letter.is_uppercase() && (letters[at - 1].is_lowercase() || letters[at - 1].is_numeric()) {
+                split.push('_');
+            }
+            split.push(letter);
+        }
+        // "lower-case, every run of characters that are neither letters nor digits becomes `_`"; a dot that only lower-casing
+        // brings about (of İ) is no character of the field.
+        let mut name = String::new();
+        for letter in split {
+            if is_word(letter) {
+                name.extend(letter.to_lowercase().filter(|c| is_word(*c)));
+            } else if !name.ends_with('_') {
+                name.push('_');
+            }
+        }
+        // "cut to 63 bytes on a character boundary, then no leading or trailing `_`"
+        while name.len() > 63 {
+            name.pop();
+        }
+        let name = name.trim_matches('_');
+        // "a leading digit gets `_` before it, an empty name becomes `column`"
+        if name.is_empty() {
+            return "column".to_owned();
+        }
+        let mut name = if name.starts_with(char::is_numeric) { format!("_{name}") } else { name.to_owned() };
+        while name.len() > 63 {
+            name.pop();
+        }
+        name.trim_end_matches('_').to_owned()
+    }
+
+    fn any_field() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "\\PC{0,90}",
+            "([a-zA-Z0-9_. -]|[ñÑßİıǅÅéЖж顧٣½Ⅷ𝐀-]){0,80}",
+            "([0-9]{1,3})?_{0,3}[A-Z]{0,70}[_-]{0,3}[a-z]{0,40}",
+            prop::collection::vec(any::<char>(), 0..40).prop_map(|letters| letters.into_iter().collect()),
+        ]
+    }
+
     proptest! {
+        #[test]
+        fn names_are_those_of_the_rule(field in any_field()) {
+            prop_assert_eq!(column_name(&field), by_the_book(&field));
+        }
+
+        #[test]
+        fn a_name_is_its_own_name(field in any_field()) {
+            let name = column_name(&field);
+            // Upper-case letters without a lower case (𝐀) stay, and stand apart or not by what was before them.
+            prop_assume!(!name.chars().any(char::is_uppercase));
+            prop_assert_eq!(column_name(&name), name);
+        }
+
+        #[test]
+        fn names_are_unique_and_short_whatever_is_taken(
+            fields in prop::collection::vec(prop_oneof!["[xX_ ]{0,3}", "x{60,66}(_[1-9]{1,2})?", "(é){30,33}", any_field()], 0..60),
+            taken in prop::collection::vec("x{1,2}(_[2-9])?", 0..6),
+        ) {
+            let mut names = ColumnNames::new(taken.iter().cloned());
+            let mut all: HashSet<String> = taken.into_iter().collect();
+            for field in &fields {
+                let name = names.assign(field);
+                prop_assert!(name.len() <= 63 && !name.is_empty());
+                prop_assert!(all.insert(name.clone()), "{name} twice");
+                let plain = column_name(field);
+                prop_assert!(name == plain || name.trim_end_matches(|c: char| c.is_ascii_digit()).ends_with('_'));
+            }
+        }
+
         #[test]
         fn any_field_gets_a_usable_name(field in "\\PC{0,90}") {
             let name = column_name(&field);

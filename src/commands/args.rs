@@ -56,6 +56,12 @@ pub enum Command {
     /// same command.
     #[command(verbatim_doc_comment)]
     Backfill(BackfillArgs),
+    /// Send rows of the warehouse to a Lynn campaign, each once
+    ///
+    /// Only this command does it: no schedule, no `sync`. The records may become messages to customers, so look at
+    /// --dry-run first. A batch whose answer was lost is never sent again without --resend.
+    #[command(verbatim_doc_comment)]
+    Push(PushArgs),
     /// What a run would do now: slices, calls, bytes, and when the quotas allow it to end
     ///
     /// Sends nothing and changes nothing.
@@ -150,6 +156,30 @@ pub struct BackfillArgs {
     #[arg(long = "stream", value_name = "STREAM")]
     pub streams: Vec<String>,
     /// Print the result as one JSON document, without progress
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidegate push renewals --dry-run               how many rows would go, in how many batches
+  tidegate push renewals --dry-run --show-rows   and the first of them: they may be personal data
+  tidegate push renewals                         sends what was not sent before
+  tidegate push renewals --resend                and what an earlier push sent without hearing that it arrived")]
+pub struct PushArgs {
+    /// The job whose rows are sent
+    pub job: String,
+    /// Send nothing: show what would go
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Show the first rows as well
+    #[arg(long, requires = "dry_run")]
+    pub show_rows: bool,
+    /// Send rows of unknown and failed batches again: they may arrive twice
+    #[arg(long)]
+    pub resend: bool,
+    /// Print one JSON document
     #[arg(long)]
     pub json: bool,
 }

@@ -9,7 +9,7 @@ use crate::worker::grid::midnight;
 
 pub async fn run(context: Context, args: BackfillArgs) -> anyhow::Result<Exit> {
     let config = context.config.clone();
-    let job = names::job(&config, &args.job)?;
+    let job = names::reading_job(&config, &args.job)?;
     let streams = names::streams(job, &args.streams)?;
     if args.from >= args.to {
         let message = format!("--from {} must be before --to {}, the day behind the range", args.from, args.to);

@@ -44,22 +44,26 @@ impl Context {
     /// Works with the database, and ends promptly when cancelled. An embedded server that was started for this is
     /// stopped in any case.
     pub async fn with_database<T>(&self, work: impl AsyncFnOnce(&Database) -> anyhow::Result<T>) -> anyhow::Result<T> {
-        let opening = Database::open(&self.config, &self.cancel);
-        let database = if self.config.database.url.is_some() {
-            tokio::select! {
-                opened = opening => opened?,
-                () = self.cancel.cancelled() => return Err(CommandError::Interrupted.into()),
-            }
-        } else {
-            // Not dropped when cancelled: it ends by itself then, and leaves no half-started server.
-            opening.await?
-        };
+        let database = self.open_database().await?;
         let outcome = tokio::select! {
             outcome = work(&database) => outcome,
             () = self.cancel.cancelled() => Err(CommandError::Interrupted.into()),
         };
         database.close().await;
         outcome
+    }
+
+    /// The database; ends promptly when cancelled.
+    pub async fn open_database(&self) -> anyhow::Result<Database> {
+        let opening = Database::open(&self.config, &self.cancel);
+        if self.config.database.url.is_none() {
+            // Not dropped when cancelled: it ends by itself then, and leaves no half-started server.
+            return Ok(opening.await?);
+        }
+        tokio::select! {
+            opened = opening => Ok(opened?),
+            () = self.cancel.cancelled() => Err(CommandError::Interrupted.into()),
+        }
     }
 
     /// Works with a database that has this version's schema; it is not made here.

@@ -27,7 +27,13 @@ const PORT: u16 = 8090;
 /// The sample jobs begin so many days back.
 const DAYS_BACK: i64 = 3;
 /// The sample jobs, written to the demo's folder at the first start.
-const JOBS: &[(&str, &str)] = &[("lynn.yaml", include_str!("../../config/demo/lynn.yaml"))];
+const JOBS: &[(&str, &str)] = &[
+    ("lynn.yaml", include_str!("../../config/demo/lynn.yaml")),
+    ("lynn_outbound.yaml", include_str!("../../config/demo/lynn_outbound.yaml")),
+    ("khoros_care.yaml", include_str!("../../config/demo/khoros_care.yaml")),
+    ("lexer.yaml", include_str!("../../config/demo/lexer.yaml")),
+    ("jaicp.yaml", include_str!("../../config/demo/jaicp.yaml")),
+];
 
 pub async fn run(context: Context, args: DemoArgs) -> anyhow::Result<Exit> {
     let simulator = simulate().await?;
@@ -82,6 +88,7 @@ fn write_jobs(folder: &Path) -> anyhow::Result<()> {
 /// What the sample jobs refer to. Settings of the surroundings are the demo's business only where they name the demo.
 fn environment(simulator: &Simulator, folder: &Path) -> BTreeMap<String, String> {
     let account = simulator::lynn::Account::default();
+    let khoros = simulator::khoros::Account::default();
     let mut env: BTreeMap<String, String> =
         config::process_env().into_iter().filter(|(name, _)| !name.starts_with("TIDEGATE__DATABASE__")).collect();
     let start = (Utc::now() - TimeDelta::days(DAYS_BACK)).date_naive();
@@ -91,6 +98,16 @@ fn environment(simulator: &Simulator, folder: &Path) -> BTreeMap<String, String>
         ("DEMO_LYNN_TENANT", account.tenant.to_string()),
         ("DEMO_LYNN_ACCESS_TOKEN", account.access_token),
         ("DEMO_LYNN_ACCESS_TOKEN_SECRET", account.access_token_secret),
+        ("DEMO_KHOROS_URL", format!("{}/api/public", simulator.base_url())),
+        ("DEMO_KHOROS_COMPANY_KEY", khoros.company_key),
+        ("DEMO_KHOROS_USERNAME", khoros.username),
+        ("DEMO_KHOROS_PASSWORD", khoros.password),
+        ("DEMO_LEXER_URL", simulator.base_url()),
+        ("DEMO_LEXER_STATUS_URL", simulator.clients_url()),
+        ("DEMO_LEXER_API_TOKEN", simulator::lexer::Account::default().api_token),
+        ("DEMO_FILES_HOST", simulator.files_url().trim_start_matches("http://").to_owned()),
+        ("DEMO_JAICP_URL", format!("{}/api", simulator.base_url())),
+        ("DEMO_JAICP_TOKEN", simulator::jaicp::Account::default().token),
         ("DEMO_START", start.to_string()),
         ("TIDEGATE__EMBEDDED__DATA_DIR", data_dir),
     ] {

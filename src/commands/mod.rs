@@ -13,6 +13,7 @@ pub mod names;
 mod output;
 mod plan;
 mod progress;
+mod push;
 mod quota;
 mod rejects;
 mod reset;
@@ -95,6 +96,7 @@ pub async fn run(context: Context, command: Command) -> anyhow::Result<Exit> {
         Command::Run(args) => Box::pin(run::run(context, args)).await,
         Command::Sync(args) => Box::pin(sync::run(context, args)).await,
         Command::Backfill(args) => Box::pin(backfill::run(context, args)).await,
+        Command::Push(args) => Box::pin(push::run(context, args)).await,
         Command::Plan(args) => Box::pin(plan::run(context, args)).await,
         Command::Simulate(args) => Box::pin(simulate::run(context, args)).await,
         Command::Demo(args) => Box::pin(demo::run(context, args)).await,

@@ -1,7 +1,7 @@
 //! Names on the command line: found in the configuration, or refused with the nearest one that exists.
 
 use super::failure::CommandError;
-use crate::config::{Config, Job, suggestion};
+use crate::config::{Config, Job, Push, suggestion};
 use crate::vendor::Vendor;
 
 /// The job of that name.
@@ -9,14 +9,33 @@ pub fn job<'a>(config: &'a Config, name: &str) -> Result<&'a Job, CommandError> 
     config.jobs.get(name).ok_or_else(|| unknown("job", name, config.jobs.keys().map(String::as_str)))
 }
 
-/// The jobs of those names, in that order and each once; all of them if none is named.
+/// The job of that name, which reads.
+pub fn reading_job<'a>(config: &'a Config, name: &str) -> Result<&'a Job, CommandError> {
+    let job = job(config, name)?;
+    if job.push.is_some() {
+        let message = format!("the job `{name}` reads nothing, it sends: run `tidegate push {name}`");
+        return Err(CommandError::Usage(message));
+    }
+    Ok(job)
+}
+
+/// The job of that name, which sends.
+pub fn sending_job<'a>(config: &'a Config, name: &str) -> Result<(&'a Job, &'a Push), CommandError> {
+    let job = job(config, name)?;
+    let push = job.push.as_ref().ok_or_else(|| {
+        CommandError::Usage(format!("the job `{name}` has no `push` section, it reads: run `tidegate sync {name}`"))
+    })?;
+    Ok((job, push))
+}
+
+/// The jobs of those names that read, in that order and each once; all of them if none is named.
 pub fn jobs<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Job>, CommandError> {
     if names.is_empty() {
-        return Ok(config.jobs.values().collect());
+        return Ok(config.jobs.values().filter(|job| job.push.is_none()).collect());
     }
     let mut found: Vec<&Job> = Vec::new();
     for name in names {
-        let job = job(config, name)?;
+        let job = reading_job(config, name)?;
         if !found.iter().any(|other| other.name == job.name) {
             found.push(job);
         }

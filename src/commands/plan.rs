@@ -86,9 +86,9 @@ async fn plan(
     let due = if stream.stream.windowed() {
         grid::due(grid, scope, &known)
     } else {
-        vec![Due { window: grid::list_window(), until: now }]
+        vec![Due { window: grid::list_window(), until: now, newest: true }]
     };
-    let finished = |due: &&grid::Due| known.get(&due.window.start).is_some_and(|slice| slice.read_until.is_some());
+    let finished = |due: &&Due| known.get(&due.window.start).is_some_and(|slice| slice.read_until.is_some());
 
     let weight = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0);
     let page = stored.as_ref().and_then(|stored| weight(stored.page_bytes));

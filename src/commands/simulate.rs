@@ -41,17 +41,60 @@ struct Block {
 /// The vendors for which there is a connection. One whose exports lead to the storage needs
 /// `allowed_hosts: [HOST:PORT]` with that of `files_url`, and Lexer a `status_base_url` with `clients_url`.
 fn blocks(options: &Options, simulator: &Simulator) -> Vec<Block> {
-    let lynn = &options.lynn;
-    vec![Block {
-        title: "Lynn Reporting",
-        keys: vec![
-            ("vendor", "lynn_reporting".to_owned()),
-            ("base_url", simulator.base_url()),
-            ("tenant", lynn.tenant.to_string()),
-            ("access_token", format!("{}          # the simulator's own, no secret", lynn.access_token)),
-            ("access_token_secret", lynn.access_token_secret.clone()),
-        ],
-    }]
+    let Options { lynn, khoros, lexer, jaicp, .. } = options;
+    let files = simulator.files_url().trim_start_matches("http://").to_owned();
+    vec![
+        Block {
+            title: "Lynn Reporting",
+            keys: vec![
+                ("vendor", "lynn_reporting".to_owned()),
+                ("base_url", simulator.base_url()),
+                ("tenant", lynn.tenant.to_string()),
+                ("access_token", format!("{}          # the simulator's own, no secret", lynn.access_token)),
+                ("access_token_secret", lynn.access_token_secret.clone()),
+            ],
+        },
+        Block {
+            title: "Lynn Outbound",
+            keys: vec![
+                ("vendor", "lynn_outbound".to_owned()),
+                ("base_url", simulator.base_url()),
+                ("tenant", lynn.tenant.to_string()),
+                ("access_token", lynn.access_token.clone()),
+                ("access_token_secret", lynn.access_token_secret.clone()),
+                ("enabled_streams", "[campaigns, contacts, dnd_contacts]".to_owned()),
+            ],
+        },
+        Block {
+            title: "Khoros Care",
+            keys: vec![
+                ("vendor", "khoros_care".to_owned()),
+                ("base_url", format!("{}/api/public", simulator.base_url())),
+                ("allowed_hosts", format!("[\"{files}\"]")),
+                ("company_key", khoros.company_key.clone()),
+                ("username", khoros.username.clone()),
+                ("password", format!("{}          # the simulator's own, no secret", khoros.password)),
+            ],
+        },
+        Block {
+            title: "Lexer Activity",
+            keys: vec![
+                ("vendor", "lexer_activity".to_owned()),
+                ("base_url", simulator.base_url()),
+                ("status_base_url", simulator.clients_url()),
+                ("allowed_hosts", format!("[\"{files}\"]")),
+                ("api_token", format!("{}          # the simulator's own, no secret", lexer.api_token)),
+            ],
+        },
+        Block {
+            title: "JAICP Reporter",
+            keys: vec![
+                ("vendor", "jaicp_reporter".to_owned()),
+                ("base_url", format!("{}/api", simulator.base_url())),
+                ("token", format!("{}          # the simulator's own, no secret", jaicp.token)),
+            ],
+        },
+    ]
 }
 
 impl Block {

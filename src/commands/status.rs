@@ -11,6 +11,7 @@ use super::{Context, Exit, StatusArgs, quota, show};
 use crate::schedule;
 use crate::server::{JobState, Report};
 use crate::store::history::{self, Waiting};
+use crate::store::push::{self, Tally};
 use crate::store::status::{Failure, StreamState};
 
 /// Failures shown to people; the document has more.
@@ -21,6 +22,8 @@ struct Document {
     #[serde(flatten)]
     report: Report,
     waiting: Vec<Waiting>,
+    /// What jobs that send have sent, by state.
+    pushes: Vec<Tally>,
 }
 
 pub async fn run(context: Context, args: StatusArgs) -> anyhow::Result<Exit> {
@@ -31,7 +34,9 @@ pub async fn run(context: Context, args: StatusArgs) -> anyhow::Result<Exit> {
             let quotas = quota::read(&database.pool, config).await?;
             let used = quotas.iter().map(LimitUse::of_status).collect();
             let report = Report::gather(conn, config, used, false, now).await?;
-            Ok((Document { report, waiting: history::waiting(conn).await? }, quotas))
+            let sending = config.jobs.values().filter(|job| job.push.is_some()).map(|job| job.name.clone());
+            let pushes = push::tally(&mut *conn, &sending.collect::<Vec<_>>()).await?;
+            Ok((Document { report, waiting: history::waiting(conn).await?, pushes }, quotas))
         })
         .await?;
     if args.json {
@@ -57,6 +62,9 @@ fn text(document: &Document, quotas: &[LimitUse]) -> String {
         text.push_str("\nnothing has been read yet; `tidegate sync` reads once, `tidegate run` on schedule\n");
     } else {
         section(&mut text, "Streams", &streams(&report.streams, now));
+    }
+    if !document.pushes.is_empty() {
+        section(&mut text, "Pushes", &tallies(&document.pushes));
     }
     if !quotas.is_empty() {
         section(&mut text, "Quotas", &quota::table(quotas, now));
@@ -121,6 +129,15 @@ fn streams(streams: &[StreamState], now: DateTime<Utc>) -> String {
             stream.read_until.map_or_else(|| show::NOTHING.to_owned(), show::time),
             show::moment_or_nothing(stream.last_success_at, now),
         ]);
+    }
+    table.show()
+}
+
+/// What was sent, by job and state.
+pub(super) fn tallies(tallies: &[Tally]) -> String {
+    let mut table = Table::new().left(&["JOB", "STATE"]).right(&["BATCHES", "ROWS"]);
+    for tally in tallies {
+        table.row([tally.job.clone(), tally.state.clone(), tally.batches.to_string(), tally.rows.to_string()]);
     }
     table.show()
 }

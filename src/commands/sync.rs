@@ -43,7 +43,7 @@ pub async fn run(context: Context, args: SyncArgs) -> anyhow::Result<Exit> {
         wanted.push((job, streams, ByHand::Manual));
     }
     if wanted.is_empty() {
-        let why = "no job to run: all are paused, none is configured, or none has the stream";
+        let why = "no job to run: all are paused or send, none is configured, or none has the stream";
         return Err(CommandError::Usage(why.to_owned()).into());
     }
     foreground(&context, wanted, args.json).await

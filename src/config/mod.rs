@@ -136,6 +136,25 @@ pub struct Job {
     /// A run that takes longer is stopped at its next checkpoint and fails.
     pub timeout: Duration,
     pub paused: bool,
+    /// What `tidegate push` sends; such a job reads no stream and is never run otherwise.
+    pub push: Option<Push>,
+}
+
+/// Rows of the warehouse that become records of a Lynn campaign (`vendors/lynn.md §6.1`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Push {
+    /// One statement that answers rows, without a semicolon at its end.
+    pub query: String,
+    pub campaign_id: String,
+    /// A GUID, as it was written.
+    pub template_id: String,
+    pub type_of_data: i64,
+    /// Label of the template's column → column of the query.
+    pub columns: BTreeMap<String, String>,
+    /// Columns of the query that identify a row.
+    pub key: Vec<String>,
+    /// Rows of one call.
+    pub batch_size: usize,
 }
 
 /// One stream of a job, with the job's settings or its own.

@@ -17,7 +17,7 @@ const PREFIX: &str = "TIDEGATE";
 const SEPARATOR: &str = "__";
 
 /// Settings that are lists: an override separates their items by commas.
-const LISTS: &[&str] = &["streams", "allowed_hosts"];
+const LISTS: &[&str] = &["streams", "allowed_hosts", "enabled_streams"];
 
 /// Sections whose entries have names of their own; an override changes an entry and never makes one.
 const NAMED: &[&str] = &["connections", "jobs"];

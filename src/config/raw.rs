@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::scalar::{Amount, Credential, Entries, Flag, Span, Whole};
+use super::scalar::{Amount, Credential, Entries, Flag, Offset, Span, Whole};
 
 /// Configuration of Tidegate: connections to vendors, and the jobs that load their reports into Postgres.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -212,7 +212,7 @@ pub(super) struct LynnPaths {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LynnOutbound {
-    /// The tenant's number.
+    /// The tenant's number, shown in parentheses beside its name where a credential is created.
     #[schemars(range(min = 1))]
     pub(super) tenant: Option<Whole>,
     /// The credential's Token.
@@ -224,6 +224,108 @@ pub(super) struct LynnOutbound {
     pub(super) product: Option<LynnProduct>,
     /// `Ocp-Apim-Subscription-Key`; premium only, empty is none.
     pub(super) subscription_key: Option<Credential>,
+    /// Scheme word of the Authorization header.
+    #[schemars(extend("default" = "bearer"))]
+    pub(super) authorization_scheme: Option<String>,
+    /// The lists that may be read: `campaigns`, `contacts`, `dnd_contacts`. Their interface is not publicly documented, so
+    /// none is read unless it is named here.
+    #[schemars(with = "Option<Vec<OutboundStream>>", extend("default" = []))]
+    pub(super) enabled_streams: Option<Vec<Option<OutboundStream>>>,
+    /// Paths below `base_url`.
+    pub(super) paths: Option<OutboundPaths>,
+    /// HTTP verbs.
+    pub(super) methods: Option<OutboundMethods>,
+    /// The member of a contact that is its id, as the vendor spells it; left out, the first there is of `contact_id`,
+    /// `id_contact` and `id`, in any spelling.
+    pub(super) contact_id_field: Option<String>,
+    /// Words that say how a load task ended.
+    pub(super) task_words: Option<TaskWords>,
+    /// How patiently load tasks are asked after.
+    pub(super) polling: Option<Polling>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum OutboundStream {
+    Campaigns,
+    Contacts,
+    DndContacts,
+}
+
+/// Path templates; `{tenant}` is filled in. Each leads to the method that it is named after, and to no other.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OutboundPaths {
+    /// Obtains a token.
+    #[schemars(extend("default" = "/api/LynnService/CreateToken"))]
+    pub(super) create_token: Option<String>,
+    /// Lists the tenant's campaigns.
+    #[schemars(extend("default" = "/api/LynnService/GetCampaigns/{tenant}"))]
+    pub(super) get_campaigns: Option<String>,
+    /// Lists the tenant's contacts.
+    #[schemars(extend("default" = "/api/LynnService/GetContacts/{tenant}"))]
+    pub(super) get_contacts: Option<String>,
+    /// Lists the campaigns that have a contact on their blacklist, one call per contact; without `{contact_id}` one call
+    /// for all.
+    #[schemars(extend("default" = "/api/LynnService/GetDnDContact/{tenant}/{contact_id}"))]
+    pub(super) get_dnd_contacts: Option<String>,
+    /// Takes the records of `tidegate push`.
+    #[schemars(extend("default" = "/api/LynnService/AddCampaingData/{tenant}"))]
+    pub(super) add_campaign_data: Option<String>,
+    /// Tells the state of a load task; must hold `{task_id}`.
+    #[schemars(extend("default" = "/api/LynnService/GetTaskStatus/{tenant}/{task_id}"))]
+    pub(super) get_task_status: Option<String>,
+}
+
+/// Only verbs that fit what is done.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OutboundMethods {
+    #[schemars(extend("default" = "GET"))]
+    pub(super) get_campaigns: Option<ReadMethod>,
+    #[schemars(extend("default" = "GET"))]
+    pub(super) get_contacts: Option<ReadMethod>,
+    #[schemars(extend("default" = "GET"))]
+    pub(super) get_dnd_contacts: Option<ReadMethod>,
+    #[schemars(extend("default" = "POST"))]
+    pub(super) add_campaign_data: Option<WriteMethod>,
+    #[schemars(extend("default" = "GET"))]
+    pub(super) get_task_status: Option<ReadMethod>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+#[schemars(inline)]
+pub(super) enum ReadMethod {
+    Get,
+    Post,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+#[schemars(inline)]
+pub(super) enum WriteMethod {
+    Post,
+    Put,
+}
+
+/// Compared in any case; any other word means that the task goes on.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TaskWords {
+    /// The records are loaded.
+    #[schemars(
+        with = "Option<Vec<String>>",
+        extend("default" = ["done", "completed", "complete", "finished", "success", "succeeded", "successful", "ok", "processed", "200"])
+    )]
+    pub(super) done: Option<Vec<Option<String>>>,
+    /// They are not, or not all.
+    #[schemars(
+        with = "Option<Vec<String>>",
+        extend("default" = ["failed", "failure", "fail", "error", "faulted", "cancelled", "canceled", "aborted", "rejected", "invalid", "400", "500"])
+    )]
+    pub(super) failed: Option<Vec<Option<String>>>,
 }
 
 /// How patiently export jobs are asked after.
@@ -251,8 +353,95 @@ pub(super) struct KhorosCare {
     pub(super) username: Option<String>,
     /// The API user's password.
     pub(super) password: Option<Credential>,
+    /// Language and date style of the files: `en`, `es`, `fr`, `de` or `tr`. A change renames the titles of CSV files.
+    #[schemars(extend("default" = "en"))]
+    pub(super) locale: Option<String>,
+    /// How far from UTC dates are printed: `-06:00`, or milliseconds. It moves no window.
+    #[schemars(extend("default" = 0))]
+    pub(super) timezone_offset: Option<Offset>,
+    /// Format of the files. JSON has more columns, and their names do not depend on `locale`.
+    #[schemars(extend("default" = "json"))]
+    pub(super) report_format: Option<KhorosFormat>,
+    /// How export jobs are started.
+    #[schemars(extend("default" = "post"))]
+    pub(super) method: Option<KhorosMethod>,
+    /// The columns to ask for, by export: the vendor's metric ids as it spells them. Left out, all that the company has
+    /// enabled.
+    #[schemars(with = "Option<BTreeMap<String, Vec<String>>>", extend("default" = {}))]
+    pub(super) metrics: Option<BTreeMap<String, Vec<Option<String>>>>,
+    /// Further parameters, by export: filters such as `teamIds`, and what is special about one, such as `timeInterval`.
+    #[schemars(extend("default" = {}))]
+    pub(super) parameters: Option<BTreeMap<String, BTreeMap<String, Values>>>,
+    /// Publishing exports, name: export id. Each becomes a stream and a table `marketing_NAME`.
+    #[schemars(extend("default" = {}))]
+    pub(super) marketing: Option<BTreeMap<String, String>>,
+    /// How far back the vendor serves. Windows before that are skipped.
+    #[schemars(extend("default" = "546d"))]
+    pub(super) history: Option<Span>,
     /// How patiently export jobs are asked after.
     pub(super) polling: Option<Polling>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum KhorosFormat {
+    Json,
+    Csv,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum KhorosMethod {
+    Post,
+    Get,
+}
+
+/// One value or a list of them. An item that was refused is none.
+#[derive(Debug)]
+pub(super) struct Values(pub(super) Vec<Option<String>>);
+
+impl<'de> Deserialize<'de> for Values {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValuesVisitor)
+    }
+}
+
+struct ValuesVisitor;
+
+impl<'de> Visitor<'de> for ValuesVisitor {
+    type Value = Values;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a value or a list of values")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Values, E> {
+        Ok(Values(vec![Some(text.to_owned())]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Values, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(items)).map(Values)
+    }
+}
+
+impl JsonSchema for Values {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Values".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let value = ["string", "number", "boolean"];
+        json_schema!({ "anyOf": [
+            { "type": value },
+            { "type": "array", "minItems": 1, "items": { "type": value } },
+        ] })
+    }
 }
 
 /// The keys of a Lexer Activity connection beyond those of every connection.
@@ -261,27 +450,97 @@ pub(super) struct KhorosCare {
 pub(super) struct LexerActivity {
     /// The API token, of type Activity.
     pub(super) api_token: Option<Credential>,
+    /// Where the status of CSV jobs is asked for: the vendor's second host. The token goes there too.
+    #[schemars(extend("default" = "https://clients.lexer.io"))]
+    pub(super) status_base_url: Option<String>,
+    /// Ids of the forms that NPS reports are read for; left out, all that the vendor calls NPS surveys.
+    #[schemars(with = "Option<Vec<Whole>>", extend("default" = []))]
+    pub(super) forms: Option<Vec<Option<Whole>>>,
+    /// Which submissions NPS reports count.
+    #[schemars(extend("default" = "all"))]
+    pub(super) nps_category: Option<String>,
+    /// The one offset that windows are asked for with and intervals are local to.
+    #[schemars(regex(pattern = r"^[+-][0-9]{2}:[0-9]{2}$"), extend("default" = "+00:00"))]
+    pub(super) utc_offset: Option<String>,
+    /// Further fields of every report's body, such as filters; a value that reads as a number or a flag is sent as one.
+    #[schemars(extend("default" = {}))]
+    pub(super) parameters: Option<BTreeMap<String, serde_json::Value>>,
+    /// The report type that the stream `workflow_states` asks for.
+    #[schemars(extend("default" = "user_volume"))]
+    pub(super) workflow_states_type: Option<String>,
+    /// What the column `unit` of `response_volume` says.
+    #[schemars(extend("default" = "unknown"))]
+    pub(super) response_volume_unit: Option<LexerUnit>,
     /// How patiently CSV jobs are asked after.
     pub(super) polling: Option<Polling>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum LexerUnit {
+    Unknown,
+    Seconds,
+    Minutes,
 }
 
 /// The keys of a JAICP Reporter connection beyond those of every connection.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct JaicpReporter {
-    /// The project's API token.
+    /// The API token: of the project (`api: legacy`), or of the account (`api: v1`).
     pub(super) token: Option<Credential>,
+    /// Generation of the interface that the token is for.
+    #[schemars(extend("default" = "legacy"))]
+    pub(super) api: Option<JaicpApi>,
+    /// Short name of the project, such as `my_bot-1000-abc`; `api: v1` needs it.
+    pub(super) project: Option<String>,
+    /// Rows asked for per page.
+    #[schemars(range(min = 1, max = 1000), extend("default" = 100))]
+    pub(super) page_size: Option<Whole>,
+    /// Load the delivery status of messages in Telegram, Viber and VK too: one call more for every session.
+    #[schemars(extend("default" = false))]
+    pub(super) message_status: Option<Flag>,
+    /// HTTP verb of the list of a session's messages; `auto` tries GET, then POST.
+    #[schemars(extend("default" = "auto"))]
+    pub(super) by_session_method: Option<JaicpBySession>,
+    /// Language of the titles in reports, such as `en` or `ru`.
+    #[schemars(extend("default" = "en"))]
+    pub(super) language: Option<String>,
+    /// Number sent as the `Timezone` header of statistics and reports; left out, none is sent.
+    #[schemars(range(min = -86400, max = 86400))]
+    pub(super) timezone_offset: Option<Whole>,
     /// How patiently report tasks are asked after.
     pub(super) polling: Option<Polling>,
 }
 
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum JaicpApi {
+    Legacy,
+    V1,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(super) enum JaicpBySession {
+    Auto,
+    Get,
+    Post,
+}
+
+/// What a job reads, or what `tidegate push` sends for it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Job {
-    /// Name of the connection to read from.
+    /// Name of the connection to read from, or to send to.
     pub(super) connection: Option<String>,
     /// The streams to read, or `"*"` for all but those off by default.
     pub(super) streams: Option<Streams>,
+    /// Instead of `streams`: what `tidegate push` sends, at its command only.
+    pub(super) push: Option<Push>,
     /// Cron expression of 5 fields, 6 with seconds, or `@hourly` and the like; left out, the job only runs by hand.
     pub(super) schedule: Option<String>,
     /// IANA zone in which the schedule fires and days begin.
@@ -311,6 +570,29 @@ pub(super) struct Job {
     /// A paused job runs only when it is named.
     #[schemars(extend("default" = false))]
     pub(super) paused: Option<Flag>,
+}
+
+/// Rows of the warehouse as records of a Lynn campaign.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Push {
+    /// A query of the warehouse, one record a row. It runs in a read-only transaction.
+    pub(super) query: Option<String>,
+    /// The campaign that takes the records.
+    pub(super) campaign_id: Option<String>,
+    /// The WhatsApp template, a GUID.
+    pub(super) template_id: Option<String>,
+    /// The vendor documents 0 and no other value.
+    #[schemars(range(min = 0, max = 2_147_483_647), extend("default" = 0))]
+    pub(super) type_of_data: Option<Whole>,
+    /// Label of a column of the template: column of the query.
+    pub(super) columns: Option<BTreeMap<String, String>>,
+    /// Columns of the query that identify a row: one that was sent is not sent again.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) key: Option<Vec<Option<String>>>,
+    /// Rows sent in one call.
+    #[schemars(range(min = 1, max = 10000), extend("default" = 100))]
+    pub(super) batch_size: Option<Whole>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]

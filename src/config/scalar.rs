@@ -97,6 +97,40 @@ impl Written for Span {
 
 written!(Span, json_schema!({ "type": "string", "pattern": units::DURATION_PATTERN }));
 
+/// A distance from UTC: milliseconds with their sign, or `+05:30`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Offset(pub(super) i64);
+
+impl Written for Offset {
+    fn read(text: &str) -> Result<Self, String> {
+        const MINUTES_MAX: i64 = 18 * 60;
+        let wrong =
+            || format!("is no distance from UTC; write for instance `-06:00`, or milliseconds: `{}`", -21_600_000);
+        let (sign, digits) = match text.split_at_checked(1) {
+            Some(("-", digits)) => (-1, digits),
+            Some(("+", digits)) => (1, digits),
+            _ => (1, text),
+        };
+        let number =
+            |digits: &str| digits.parse::<i64>().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let millis = match digits.split_once(':') {
+            Some((hours, minutes)) if hours.len() == 2 && minutes.len() == 2 => {
+                let minutes = number(minutes).filter(|minutes| *minutes < 60);
+                number(hours).zip(minutes).map(|(hours, minutes)| (hours * 60 + minutes) * 60_000)
+            }
+            Some(_) => None,
+            None => number(digits),
+        };
+        let fits = |millis: &i64| *millis <= MINUTES_MAX * 60_000;
+        millis.filter(fits).map(|millis| Self(sign * millis)).ok_or_else(wrong)
+    }
+}
+
+written!(
+    Offset,
+    json_schema!({ "type": ["integer", "string"], "pattern": "^[+-]([0-9]{2}:[0-9]{2}|[0-9]+)$|^[0-9]+$" })
+);
+
 /// A number of calls, or a size in bytes: which one, the limit's unit says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Amount(pub(super) String);

@@ -16,7 +16,10 @@ pub fn json_schema() -> Value {
     let mut root = schema_of::<raw::Root>(&mut generator);
     let mut connection = connection(&mut generator);
     let mut job = schema_of::<raw::Job>(&mut generator);
-    require(&mut job, &["connection", "streams", "start"]);
+    require(&mut job, &["connection"]);
+    if let Some(job) = job.as_object_mut() {
+        job.insert("anyOf".to_owned(), json!([{ "required": ["streams", "start"] }, { "required": ["push"] }]));
+    }
     for (key, schema) in [("connections", &mut connection), ("jobs", &mut job)] {
         if let Some(section) = root.pointer_mut(&format!("/properties/{key}")).and_then(Value::as_object_mut) {
             section.insert("additionalProperties".to_owned(), schema.take());

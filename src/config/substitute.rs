@@ -13,8 +13,21 @@ use super::tree::{KeyPath, Kind, Node, shown};
 /// Credentials are short; certificates fit too.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
+/// What all references together may put in. A hundred files of credentials fit.
+const EXPANDED_BYTES_MAX: usize = 8 << 20;
+
 /// Replaces the references in every value of `node` that came from a file; what cannot be replaced goes, with a fault.
 pub(super) fn apply(node: &mut Node, path: &KeyPath, env: &BTreeMap<String, String>, faults: &mut Faults) {
+    replace(node, path, &mut Room { env, left: EXPANDED_BYTES_MAX }, faults);
+}
+
+/// Where values come from, and how much of them there may still be.
+struct Room<'a> {
+    env: &'a BTreeMap<String, String>,
+    left: usize,
+}
+
+fn replace(node: &mut Node, path: &KeyPath, room: &mut Room<'_>, faults: &mut Faults) {
     match &mut node.kind {
         Kind::Null => {}
         // Overrides are taken as they are.
@@ -23,7 +36,7 @@ pub(super) fn apply(node: &mut Node, path: &KeyPath, env: &BTreeMap<String, Stri
             if !text.contains("${") {
                 return;
             }
-            match expand(text, env) {
+            match expand(text, room) {
                 Ok(expanded) => {
                     node.hidden = expanded != text.replace("$${", "${");
                     *text = expanded;
@@ -36,18 +49,18 @@ pub(super) fn apply(node: &mut Node, path: &KeyPath, env: &BTreeMap<String, Stri
         }
         Kind::List(items) => {
             for (index, item) in items.iter_mut().enumerate() {
-                apply(item, &path.index(index), env, faults);
+                replace(item, &path.index(index), room, faults);
             }
         }
         Kind::Map(entries) => {
             for (key, value) in entries {
-                apply(value, &path.key(key), env, faults);
+                replace(value, &path.key(key), room, faults);
             }
         }
     }
 }
 
-fn expand(text: &str, env: &BTreeMap<String, String>) -> Result<String, String> {
+fn expand(text: &str, room: &mut Room<'_>) -> Result<String, String> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(dollar) = rest.find('$') {
@@ -60,7 +73,13 @@ fn expand(text: &str, env: &BTreeMap<String, String>) -> Result<String, String> 
             let Some((reference, after)) = after.split_once('}') else {
                 return Err("has a `${` without its `}`; close it, or write `$${` for a plain `${`".to_owned());
             };
-            expanded.push_str(&resolve(reference, env)?);
+            let value = resolve(reference, room.env)?;
+            room.left = room.left.checked_sub(value.len()).ok_or_else(|| {
+                format!(
+                    "has references that come to more than {EXPANDED_BYTES_MAX} bytes with those before; leave some out"
+                )
+            })?;
+            expanded.push_str(&value);
             rest = after;
         } else {
             expanded.push('$');
@@ -111,7 +130,13 @@ mod tests {
 
     fn expand_with(text: &str) -> Result<String, String> {
         let env = [("A", "1"), ("EMPTY", ""), ("B", "x${A}")].map(|(k, v)| (k.to_owned(), v.to_owned()));
-        expand(text, &BTreeMap::from(env))
+        expand(text, &mut Room { env: &BTreeMap::from(env), left: 100 })
+    }
+
+    #[test]
+    fn references_come_to_a_bounded_length() {
+        assert_eq!(expand_with(&"${A}".repeat(100)).unwrap().len(), 100);
+        assert!(expand_with(&"${A}".repeat(101)).unwrap_err().starts_with("has references that come to more than"));
     }
 
     #[test]

@@ -40,6 +40,16 @@ impl Kind {
     }
 }
 
+/// How large a node is with all that is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) nodes: usize,
+    /// How deep they nest.
+    pub(super) depth: usize,
+    /// Of keys and values.
+    pub(super) bytes: usize,
+}
+
 impl Node {
     pub(super) const fn new(place: Place, kind: Kind) -> Self {
         Self { place, kind, hidden: false }
@@ -100,18 +110,27 @@ impl Node {
         }
     }
 
-    /// How many nodes there are, and how deep they nest.
-    pub(super) fn measure(&self) -> (usize, usize) {
-        let inner = |sums: (usize, usize), node: &Self| {
-            let (count, depth) = node.measure();
-            (sums.0 + count, sums.1.max(depth))
+    /// What a copy would take.
+    pub(super) fn measure(&self) -> Size {
+        let mut size = Size { nodes: 1, depth: 0, bytes: 0 };
+        let mut hold = |node: &Self| {
+            let inner = node.measure();
+            size.nodes += inner.nodes;
+            size.depth = size.depth.max(inner.depth);
+            size.bytes += inner.bytes;
         };
-        let (count, depth) = match &self.kind {
-            Kind::Null | Kind::Scalar(_) => (0, 0),
-            Kind::List(items) => items.iter().fold((0, 0), inner),
-            Kind::Map(entries) => entries.iter().map(|(_, node)| node).fold((0, 0), inner),
+        match &self.kind {
+            Kind::Null | Kind::Scalar(_) => {}
+            Kind::List(items) => items.iter().for_each(&mut hold),
+            Kind::Map(entries) => entries.iter().for_each(|(_, node)| hold(node)),
+        }
+        size.depth += 1;
+        size.bytes += match &self.kind {
+            Kind::Null | Kind::List(_) => 0,
+            Kind::Scalar(text) => text.len(),
+            Kind::Map(entries) => entries.iter().map(|(key, _)| key.len()).sum(),
         };
-        (count + 1, depth + 1)
+        size
     }
 
     /// The value as a fault may repeat it; none for credentials and for what may be one.

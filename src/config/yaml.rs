@@ -17,12 +17,16 @@ const DEPTH_MAX: usize = 32;
 /// Nodes of one file, aliases expanded.
 const NODES_MAX: usize = 100_000;
 
+/// Bytes of text in one file, aliases expanded: what is written in it is far less.
+const TEXT_BYTES_MAX: usize = 4 << 20;
+
 /// The source cannot be read; its fault has been added.
 pub(super) struct Unreadable;
 
 /// The settings of `source`; nothing for an empty file.
 pub(super) fn parse(source: &Source, faults: &mut Faults) -> Result<Node, Unreadable> {
-    let mut builder = Builder { source, faults, frames: Vec::new(), anchors: HashMap::new(), root: None, nodes: 0 };
+    let mut builder =
+        Builder { source, faults, frames: Vec::new(), anchors: HashMap::new(), root: None, nodes: 0, bytes: 0 };
     for event in Parser::new_from_str(source.text.trim_start_matches('\u{feff}')) {
         let outcome = match event {
             Ok((event, span)) => builder.take(event, span.start),
@@ -88,6 +92,7 @@ struct Builder<'a> {
     anchors: HashMap<usize, Node>,
     root: Option<Node>,
     nodes: usize,
+    bytes: usize,
 }
 
 impl Builder<'_> {
@@ -111,14 +116,20 @@ impl Builder<'_> {
                 self.insert(Node::new(self.place(mark), kind), anchor, mark)
             }
             Event::Alias(id) => {
-                let Some(node) = self.anchors.get(&id).cloned() else {
+                let Some(node) = self.anchors.get(&id) else {
                     return Err(Stop::at(mark, "refers to an anchor from inside it; write the value out"));
                 };
-                let (nodes, depth) = node.measure();
-                self.nodes = self.nodes.saturating_add(nodes - 1);
-                if self.frames.len() + depth > DEPTH_MAX {
+                let size = node.measure();
+                self.nodes = self.nodes.saturating_add(size.nodes - 1);
+                self.bytes = self.bytes.saturating_add(size.bytes);
+                if self.frames.len() + size.depth > DEPTH_MAX {
                     return Err(too_deep(mark));
                 }
+                // Before it is copied.
+                if self.bytes > TEXT_BYTES_MAX {
+                    return Err(Stop::at(mark, format!("holds more than {TEXT_BYTES_MAX} bytes, aliases expanded")));
+                }
+                let node = node.clone();
                 self.insert(node, 0, mark)
             }
             Event::SequenceStart(anchor, tag) => {

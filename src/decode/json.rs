@@ -14,6 +14,8 @@ use super::{DecodeError, RECORD_BYTES_MAX, Sink};
 pub const MEMBER_BYTES_MAX: usize = 1 << 20;
 /// More members than this are an attack or another document.
 const MEMBERS_MAX: usize = 256;
+/// All that is kept beside the records, names included.
+const KEPT_BYTES_MAX: usize = 4 << 20;
 
 /// The members beside the records, by lower-cased name, each as the raw text it came in.
 #[derive(Debug, Default)]
@@ -67,6 +69,8 @@ pub struct Splitter {
     carry: Vec<u8>,
     key: String,
     envelope: Envelope,
+    /// Bytes in the envelope.
+    kept: usize,
     bare_array: bool,
     after_comma: bool,
     offset: u64,
@@ -92,6 +96,7 @@ impl Splitter {
             carry: Vec::new(),
             key: String::new(),
             envelope: Envelope::default(),
+            kept: 0,
             bare_array: false,
             after_comma: false,
             offset: 0,
@@ -118,6 +123,12 @@ impl Splitter {
             State::Start => Err(DecodeError::Empty),
             _ => Err(DecodeError::Cut),
         }
+    }
+
+    /// Bytes held, whatever has come.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.carry.capacity() + self.key.capacity() + self.kept
     }
 
     fn malformed(&self, at: usize, what: &'static str) -> DecodeError {
@@ -203,7 +214,7 @@ impl Splitter {
         if self.carry.len() + used > max {
             return Err(match self.state {
                 State::Record => DecodeError::RecordTooLarge { max },
-                _ => DecodeError::MemberTooLarge { name: self.key.chars().take(40).collect(), max },
+                _ => DecodeError::MemberTooLarge { max },
             });
         }
         if !complete {
@@ -239,6 +250,10 @@ impl Splitter {
                     serde_json::from_slice(text).map_err(|_| self.malformed(at, "a member's value is not JSON"))?;
                 if self.envelope.members.len() == MEMBERS_MAX {
                     return Err(DecodeError::TooManyMembers { max: MEMBERS_MAX });
+                }
+                self.kept += self.key.len() + raw.get().len();
+                if self.kept > KEPT_BYTES_MAX {
+                    return Err(DecodeError::MembersTooLarge { max: KEPT_BYTES_MAX });
                 }
                 self.envelope.members.insert(self.key.to_ascii_lowercase(), raw);
                 self.state = State::CommaOrEnd;
@@ -438,6 +453,30 @@ mod tests {
         let block = vec![b'x'; 1 << 20];
         let refused = (0..32).find_map(|_| splitter.feed(&block, &mut kept).err());
         assert_eq!(refused, Some(DecodeError::RecordTooLarge { max: RECORD_BYTES_MAX }));
+    }
+
+    #[test]
+    fn p6_members_beside_the_records_are_bounded_together() {
+        let value = "x".repeat(MEMBER_BYTES_MAX - 2);
+        let member = |number: usize| format!(r#"{}"m{number}":"{value}""#, if number == 0 { '{' } else { ',' });
+        let mut splitter = Splitter::new("result");
+        let mut kept = Kept::default();
+        let refused = (0..MEMBERS_MAX).find_map(|number| splitter.feed(member(number).as_bytes(), &mut kept).err());
+        assert_eq!(refused, Some(DecodeError::MembersTooLarge { max: KEPT_BYTES_MAX }));
+        let held: usize = splitter.envelope.members.values().map(|raw| raw.get().len()).sum();
+        assert!(held + splitter.carry.capacity() < 2 * KEPT_BYTES_MAX, "{held}");
+        // The same one again and again is no way around it.
+        let again = format!(r#"{{{}"m":1}}"#, format!(r#""m":"{value}","#).repeat(5));
+        assert_eq!(split(again.as_bytes(), 1 << 20).unwrap_err(), DecodeError::MembersTooLarge { max: KEPT_BYTES_MAX });
+    }
+
+    #[test]
+    fn p7_a_member_that_is_too_large_is_not_named() {
+        let body = format!(r#"{{"\u001b[2J\ns3cret":"{}"}}"#, "x".repeat(MEMBER_BYTES_MAX));
+        assert_eq!(
+            split(body.as_bytes(), 4096).unwrap_err().to_string(),
+            "a member beside the records is larger than 1048576 bytes"
+        );
     }
 
     proptest! {

@@ -34,7 +34,7 @@ pub fn read(body: &[u8], lone: Lone) -> Result<Vec<&RawValue>, DecodeError> {
             match lone {
                 Lone::Row { key } if members.get(key).is_some() => Ok(vec![parse(body, "unreadable")?]),
                 Lone::Row { .. } => Err(DecodeError::Shape("an object without a row's key")),
-                Lone::Wrapper => unwrap(&members),
+                Lone::Wrapper => unwrap(members.iter()),
             }
         }
         Some(b'<') => Err(DecodeError::NotJson("HTML or XML")),
@@ -46,12 +46,16 @@ pub fn read(body: &[u8], lone: Lone) -> Result<Vec<&RawValue>, DecodeError> {
     }
 }
 
-fn unwrap<'a>(members: &Members<'a>) -> Result<Vec<&'a RawValue>, DecodeError> {
+/// The rows of an object around one array, as [`read`] has it, for those who know members that are something else and
+/// leave them out.
+pub fn unwrap<'n, 'a: 'n>(
+    members: impl Iterator<Item = (&'n str, &'a RawValue)> + Clone,
+) -> Result<Vec<&'a RawValue>, DecodeError> {
     let begins = |raw: &RawValue, with: char| raw.get().starts_with(with);
-    if members.iter().any(|(_, raw)| begins(raw, '{')) {
+    if members.clone().any(|(_, raw)| begins(raw, '{')) {
         return Err(DecodeError::Shape("an object with objects in it"));
     }
-    let mut arrays = members.iter().map(|(_, raw)| raw).filter(|raw| begins(raw, '['));
+    let mut arrays = members.map(|(_, raw)| raw).filter(|raw| begins(raw, '['));
     match (arrays.next(), arrays.next()) {
         (None, _) => Err(DecodeError::Shape("an object without an array")),
         (_, Some(_)) => Err(DecodeError::Shape("an object with several arrays")),

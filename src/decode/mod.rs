@@ -36,8 +36,11 @@ pub enum DecodeError {
     Malformed { offset: u64, what: &'static str },
     #[error("a record is larger than {max} bytes")]
     RecordTooLarge { max: usize },
-    #[error("the member `{name}` is larger than {max} bytes")]
-    MemberTooLarge { name: String, max: usize },
+    /// Its name may be anything and is not shown.
+    #[error("a member beside the records is larger than {max} bytes")]
+    MemberTooLarge { max: usize },
+    #[error("the members beside the records are larger than {max} bytes together")]
+    MembersTooLarge { max: usize },
     #[error("the body has more than {max} members beside its records")]
     TooManyMembers { max: usize },
     #[error("the header is larger than {max} bytes")]

@@ -20,7 +20,7 @@ impl<'a> Members<'a> {
         serde_json::from_slice(record).ok()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> + Clone {
         self.0.iter().map(|(name, raw)| (name.as_ref(), *raw))
     }
 

@@ -51,6 +51,8 @@ fn builder() -> reqwest::ClientBuilder {
 mod tests {
     use std::net::SocketAddr;
 
+    use base64::Engine as _;
+
     use super::*;
 
     #[tokio::test]
@@ -70,6 +72,44 @@ mod tests {
         plain.accept().await.unwrap();
         call.abort();
         assert!(through(builder(), Some("http://[")).is_err());
+    }
+
+    /// Made for this test and signed by nobody; good for a hundred years.
+    const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgYh0KCFekr5sAMu7ziAGyNzw5sRlCbOJnFXNxDAHF//ihRANCAAQJEzR5xGIo8s\
+        Slp6aClJEgQ/32B6cTB4gowSf+Z38AsB991g9JpD4IImv4nA/PmeA3Lnh7/fTmmOa3jMB99HUa";
+    const CERTIFICATE: &str = "MIIBkzCCATigAwIBAgIULxBBMhf4K27m3qzOEx+9Ivx/L1swCgYIKoZIzj0EAwIwFDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMTA5MT\
+        gxNFoYDzIxMjYxMDI4MDkxODE0WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQJEzR5xGIo8sSlp6aC\
+        lJEgQ/32B6cTB4gowSf+Z38AsB991g9JpD4IImv4nA/PmeA3Lnh7/fTmmOa3jMB99HUao2YwZDAdBgNVHQ4EFgQUJxmBRZE7ER+j60EVORqRj7\
+        ll2dowHwYDVR0jBBgwFoAUJxmBRZE7ER+j60EVORqRj7ll2dowFAYDVR0RBA0wC4IJbG9jYWxob3N0MAwGA1UdEwEB/wQCMAAwCgYIKoZIzj0E\
+        AwIDSQAwRgIhAL0d6/I4POlFpBSgNYG9Nk4N/wX4CP+43OAHhkGIA+sLAiEAwUh2Dasl8D1kHGbBb/nJUqSX82pykqs5CXL73oWLDJg=";
+
+    /// Speaks TLS with that certificate to whoever comes first; answers what it was told.
+    fn impostor(listener: &std::net::TcpListener) -> Vec<u8> {
+        use std::io::Read as _;
+
+        let bytes = |text: &str| base64::engine::general_purpose::STANDARD.decode(text).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(bytes(KEY)).unwrap();
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![bytes(CERTIFICATE).into()], key)
+            .unwrap();
+        let mut connection = rustls::ServerConnection::new(std::sync::Arc::new(config)).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut told = Vec::new();
+        // Ends with the client's alert.
+        let _refused = rustls::Stream::new(&mut connection, &mut stream).read_to_end(&mut told);
+        told
+    }
+
+    #[tokio::test]
+    async fn p7_a_man_in_the_middle_is_told_nothing() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://localhost:{}/report?key=s3cret", listener.local_addr().unwrap().port());
+        let client = builder().build().unwrap();
+        let impostor = std::thread::spawn(move || impostor(&listener));
+        let error = client.post(url).bearer_auth("s3cret").body("s3cret").send().await.unwrap_err();
+        assert!(error.is_connect() && format!("{error:?}").contains("InvalidCertificate"), "{error:?}");
+        assert!(impostor.join().unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::error::Error;
 use chrono::{DateTime, Utc};
 
 use super::address::NOT_PUBLIC;
+use super::redact::Redactor;
 use super::resolver::NoPublicAddress;
 use crate::quota::LedgerError;
 
@@ -46,9 +47,21 @@ impl Excerpt {
         Self(String::from_utf8_lossy(bytes).into_owned())
     }
 
+    /// The text itself: untrusted, and to be redacted before it is shown.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
     /// Whether the text holds `words`, in any case.
     pub fn mentions(&self, words: &str) -> bool {
         self.0.to_lowercase().contains(&words.to_lowercase())
+    }
+
+    /// What these members of a JSON error say, without secrets: fit for display. Empty if the error is something else.
+    pub fn said(&self, members: &[&str], redactor: &Redactor) -> String {
+        let error: serde_json::Value = serde_json::from_str(&self.0).unwrap_or_default();
+        let texts: Vec<&str> = members.iter().filter_map(|name| error.get(*name)?.as_str()).collect();
+        redactor.clean(&texts.join(": "))
     }
 }
 

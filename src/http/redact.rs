@@ -29,20 +29,33 @@ impl Redactor {
     /// `text` on one line, shortened, with every secret, in whatever case and however it is escaped in JSON or a URL,
     /// everything that looks like a bearer token and the query of every URL replaced.
     pub fn clean(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for secret in &self.secrets {
-            for spelling in spellings(secret.expose()) {
-                text = without(&text, &spelling);
-            }
-        }
-        let words = without_tokens(&without_queries(&text));
+        let text = self.without_secrets(text.to_owned());
+        // Again behind what is not shown: a secret with such characters in it would come together once they are gone.
+        let shown = text.chars().filter(|c| c.is_whitespace() || !steers(*c)).collect();
+        let words = without_tokens(&without_queries(&self.without_secrets(shown)));
         let words: Vec<&str> = words.split_whitespace().collect();
-        let line: String = words.join(" ").chars().filter(|c| !c.is_control()).collect();
+        let line = words.join(" ");
         match line.char_indices().nth(TEXT_CHARS_MAX) {
             Some((end, _)) => format!("{}…", &line[..end]),
             None => line,
         }
     }
+
+    fn without_secrets(&self, mut text: String) -> String {
+        for secret in &self.secrets {
+            for spelling in spellings(secret.expose()) {
+                text = without(&text, &spelling);
+            }
+        }
+        text
+    }
+}
+
+/// What makes a terminal or a reader see another text than there is: control characters and those that turn the direction
+/// of writing.
+pub const fn steers(c: char) -> bool {
+    matches!(c, '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{61c}' | '\u{200e}' | '\u{200f}')
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// A secret as it is, inside a JSON text, and as base64 is spelt in URLs.
@@ -150,6 +163,20 @@ mod tests {
         assert_eq!(redactor.clean(&inside), r#"{"url":"https://x/?***","why":"expired"}"#);
         assert_eq!(redactor.and(&Secret::new("opaque")).clean("an opaque one"), "an *** one");
         assert_eq!(redactor.clean(&"x".repeat(5000)).chars().count(), TEXT_CHARS_MAX + 1);
+    }
+
+    #[test]
+    fn p7_what_would_steer_a_terminal_is_dropped_and_hides_no_secret() {
+        let redactor = Redactor::new(vec![Secret::new("s3cret-value"), Secret::new("tab\tbed")]);
+        assert_eq!(redactor.clean("a\u{1b}[31mred\u{7}\r\nlevel=ERROR \u{202e}x\u{9b}2J"), "a[31mred level=ERROR x2J");
+        for hidden in
+            ["s3c\u{1}ret-value", "s3cret\u{202e}-value", "\u{feff}s\u{0}3cret-val\u{7f}ue", "tab\t\u{2066}bed"]
+        {
+            assert_eq!(redactor.clean(hidden), "***", "{hidden:?}");
+        }
+        assert_eq!(redactor.clean("tab\tbed"), "***");
+        let token = format!("{}.{}\u{1}{}.{}", "e".repeat(30), "f".repeat(9), "f".repeat(9), "g".repeat(30));
+        assert_eq!(redactor.clean(&token), "***");
     }
 
     #[test]

@@ -104,6 +104,23 @@ impl std::fmt::Debug for Answered<'_> {
     }
 }
 
+/// A call that has its reservation and only waits to be sent. Dropped instead, it stays counted.
+pub struct Granted<'s> {
+    session: &'s Session<'s>,
+    request: reqwest::Request,
+    in_flight: InFlight<'s>,
+    bytes_max: u64,
+}
+
+/// A call that brought no success.
+#[derive(Debug)]
+pub struct Unanswered {
+    pub error: HttpError,
+    /// Whether the vendor may have taken the request. False only when it is certain that it never left, or when an answer
+    /// says that it was refused.
+    pub may_be_taken: bool,
+}
+
 /// What one task sends.
 #[derive(Debug)]
 pub struct Session<'a> {
@@ -160,6 +177,13 @@ impl Session<'_> {
         Err(self.refused(response, in_flight).await?)
     }
 
+    /// Reserves only, for a call of which something has to be written down before it leaves.
+    pub async fn grant(&self, call: Call) -> Result<Granted<'_>, HttpError> {
+        let bytes_max = call.bytes_max;
+        let (request, in_flight) = self.prepare(call).await?;
+        Ok(Granted { session: self, request, in_flight, bytes_max })
+    }
+
     /// The same for a call that may lead elsewhere instead (`vendors/khoros_care.md §3.3`).
     pub async fn send_or_redirect(&self, call: Call) -> Result<Answered<'_>, HttpError> {
         let bytes_max = call.bytes_max;
@@ -181,13 +205,19 @@ impl Session<'_> {
 
     /// Reserves, sends, and waits for the head of the answer.
     async fn exchange(&self, call: Call) -> Result<(Response, InFlight<'_>), HttpError> {
+        let (request, in_flight) = self.prepare(call).await?;
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        in_flight.answer(&self.gate.client, request, self.gate.timeout, HttpError::transport).await
+    }
+
+    /// Reserves.
+    async fn prepare(&self, call: Call) -> Result<(reqwest::Request, InFlight<'_>), HttpError> {
         let (kind, expected, sent) = (call.kind, call.bytes_expected, call.body.len());
         let departure = Departure::default();
         let request = call::build(&self.gate.client, call, &departure)?;
         let waiting = Instant::now();
         let (reservation, waited_for) = self.reserve(kind, expected).await?;
         let waited = waiting.elapsed();
-        self.calls.fetch_add(1, Ordering::Relaxed);
         let in_flight = InFlight {
             sent,
             expected,
@@ -195,7 +225,7 @@ impl Session<'_> {
             departure,
             ..InFlight::new(self, kind, Some(reservation), waited, waited_for)
         };
-        in_flight.answer(&self.gate.client, request, self.gate.timeout, HttpError::transport).await
+        Ok((request, in_flight))
     }
 
     /// Body or redirect; everything else is an error.
@@ -263,6 +293,36 @@ impl Session<'_> {
             return Ok(HttpError::LimitHit { status, limit, until });
         }
         Ok(HttpError::Status { status, excerpt: Excerpt::new(&excerpt) })
+    }
+}
+
+impl<'s> Granted<'s> {
+    /// Sends, and answers the body of a success. Once: whether a second try could do harm is the caller's to judge.
+    pub async fn send(self) -> Result<Body<'s>, Unanswered> {
+        let Self { session, request, in_flight, bytes_max } = self;
+        session.calls.fetch_add(1, Ordering::Relaxed);
+        let (departure, watched) = (in_flight.departure.clone(), in_flight.watched);
+        let gate = session.gate;
+        let answer = in_flight.answer(&gate.client, request, gate.timeout, HttpError::transport).await;
+        let (response, in_flight) =
+            answer.map_err(|error| Unanswered { error, may_be_taken: !watched || departure.at().is_some() })?;
+        // What is written may be answered with 201 or 202 as well.
+        if response.status().is_success() {
+            return Ok(Body::new(response, in_flight, gate.timeout, bytes_max));
+        }
+        // A refusal is one for certain; a server that failed, or gave up waiting, may have done its work before.
+        let status = response.status().as_u16();
+        let may_be_taken = status == 408 || !matches!(status, 300..=499);
+        match session.refused(response, in_flight).await {
+            Ok(error) | Err(error) => Err(Unanswered { error, may_be_taken }),
+        }
+    }
+}
+
+/// The request may hold credentials and rows, so it does not print.
+impl std::fmt::Debug for Granted<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Granted")
     }
 }
 

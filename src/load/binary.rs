@@ -160,8 +160,9 @@ pub(super) mod tests {
         assert_eq!(usize::try_from(*count).unwrap(), digits.len());
         let digit =
             |power: i16| usize::try_from(weight - power).ok().and_then(|at| digits.get(at)).copied().unwrap_or(0);
-        let whole: String = (0..=(*weight).max(0)).rev().map(|power| format!("{:04}", digit(power))).collect();
-        let fraction: String = (1..=(scale + 3) / 4).map(|power| format!("{:04}", digit(-power))).collect();
+        let whole: Vec<String> = (0..=(*weight).max(0)).rev().map(|power| format!("{:04}", digit(power))).collect();
+        let fraction: Vec<String> = (1..=(scale + 3) / 4).map(|power| format!("{:04}", digit(-power))).collect();
+        let (whole, fraction) = (whole.concat(), fraction.concat());
         let whole = whole.trim_start_matches('0');
         let whole = if whole.is_empty() { "0" } else { whole };
         let minus = if *sign == 0 { "" } else { "-" };

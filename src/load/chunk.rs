@@ -54,6 +54,34 @@ impl Chunk {
     }
 }
 
+#[cfg(test)]
+impl Chunk {
+    /// Each row's fields as text that says the same, none for null: `_row_key` first, `_extra` last.
+    pub fn shown(&self) -> Vec<Vec<Option<String>>> {
+        use super::binary::tests::shown;
+        use crate::catalogue::ColumnType;
+
+        let row = |mut fields: &[u8]| {
+            let key = shown_key(&mut fields);
+            let kinds = self.layout.fields().iter().map(|field| field.kind).chain([ColumnType::Jsonb]);
+            let rest: Vec<Option<String>> = kinds.map(|kind| shown(kind, &mut fields)).collect();
+            assert!(fields.is_empty(), "a row has no more fields than its layout");
+            [key].into_iter().chain(rest).collect()
+        };
+        self.rows().map(|(fields, _)| row(fields)).collect()
+    }
+}
+
+#[cfg(test)]
+fn shown_key(fields: &mut &[u8]) -> Option<String> {
+    let (head, rest) = fields.split_first_chunk::<4>().unwrap();
+    let length = usize::try_from(i32::from_be_bytes(*head)).ok();
+    assert!(matches!(length, None | Some(16)), "a key is a uuid");
+    let (key, rest) = rest.split_at(length.unwrap_or(0));
+    *fields = rest;
+    length.map(|_| hex::encode(key))
+}
+
 /// A record that is no row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {

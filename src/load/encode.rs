@@ -54,7 +54,14 @@ pub fn value(kind: ColumnType, trust: Trust, raw: &str, out: &mut Vec<u8>) -> En
             }
             None => Encoded::Misfit,
         },
-        ColumnType::Numeric if is_number && numeric_holds(raw) && binary::numeric(raw, out) => Encoded::Value,
+        // What the column held while it was one of doubles, it goes on to hold.
+        ColumnType::Numeric
+            if is_number
+                && (numeric_holds(raw) || double(Trust::Inferred, raw).is_some())
+                && binary::numeric(raw, out) =>
+        {
+            Encoded::Value
+        }
         ColumnType::Timestamptz if first == b'"' => instant(trust, raw, out),
         // As text, a string would no longer be told from its JSON; so what is inferred from containers holds only those.
         ColumnType::Jsonb if (trust == Trust::Documented || matches!(first, b'{' | b'[')) && jsonb::holds(raw) => {
@@ -139,17 +146,21 @@ fn is_fractional(number: &str) -> bool {
 }
 
 /// The number as `double precision`, if that holds it; an inferred column takes only what comes back digit by digit.
-fn double(trust: Trust, number: &str) -> Option<f64> {
+pub(super) fn double(trust: Trust, number: &str) -> Option<f64> {
     let double = number.parse::<f64>().ok().filter(|double| double.is_finite())?;
-    if double == 0.0 {
-        // What is too small for a double is refused by Postgres, not rounded to nothing.
-        return significant_digits(number).next().is_none().then_some(double);
+    // What is too small for a double is refused by Postgres, not rounded to nothing.
+    if double == 0.0 && significant_digits(number).next().is_some() {
+        return None;
     }
     if trust == Trust::Documented {
         return Some(double);
     }
+    // Even nothing at all, which may be spelt with any exponent.
     if !is_modest(number, DOUBLE_EXPONENT_MAX) {
         return None;
+    }
+    if double == 0.0 {
+        return Some(double);
     }
     // Fifteen digits survive in any double that is not denormal.
     let few = double.is_normal() && significant_digits(number).nth(15).is_none();
@@ -185,22 +196,21 @@ fn instant(trust: Trust, raw: &str, out: &mut Vec<u8>) -> Encoded {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
+    use super::super::layout::join;
     use super::*;
 
     fn encoded(kind: ColumnType, trust: Trust, raw: &str) -> Option<String> {
         let mut out = Vec::new();
-        match value(kind, trust, raw, &mut out) {
-            Encoded::Misfit => {
-                assert!(out.is_empty(), "a misfit leaves nothing behind");
-                None
-            }
-            _ => {
-                let mut rest = out.as_slice();
-                let shown = binary::tests::shown(kind, &mut rest);
-                assert!(rest.is_empty());
-                shown
-            }
+        if value(kind, trust, raw, &mut out) == Encoded::Misfit {
+            assert!(out.is_empty(), "a misfit leaves nothing behind");
+            return None;
         }
+        let mut rest = out.as_slice();
+        let shown = binary::tests::shown(kind, &mut rest);
+        assert!(rest.is_empty());
+        shown
     }
 
     #[test]
@@ -217,6 +227,8 @@ mod tests {
             ("1e-999", ColumnType::Text),
             ("1.2345678e-320", ColumnType::Text),
             ("5e-324", ColumnType::Double),
+            ("-0.0e5", ColumnType::Double),
+            ("0.0e99999999999", ColumnType::Text),
             ("1e300", ColumnType::Double),
             (r#""26""#, ColumnType::Text),
             (r#""2024-03-01T11:02:45Z""#, ColumnType::Timestamptz),
@@ -259,6 +271,14 @@ mod tests {
     }
 
     #[test]
+    fn p4_a_tiny_double_stays_in_a_column_that_became_numeric() {
+        let tiny = "1.117994535710352e-308";
+        assert_eq!(infer(tiny), ColumnType::Double);
+        let digits = format!("0.{}1117994535710352", "0".repeat(307));
+        assert_eq!(encoded(ColumnType::Numeric, Trust::Inferred, tiny), Some(digits));
+    }
+
+    #[test]
     fn text_is_what_the_string_says() {
         assert_eq!(encoded(ColumnType::Text, Trust::Documented, r#"" -> a\tb\\\n\"ü""#).unwrap(), " -> a\tb\\\n\"ü");
         assert_eq!(encoded(ColumnType::Text, Trust::Documented, "26").unwrap(), "26");
@@ -271,6 +291,50 @@ mod tests {
         assert_eq!(encoded(ColumnType::Bigint, Trust::Documented, r#""42""#).unwrap(), "42");
         assert_eq!(encoded(ColumnType::Bigint, Trust::Inferred, r#""42""#), None);
         assert_eq!(encoded(ColumnType::Double, Trust::Documented, r#""4.5""#).unwrap(), "4.5");
+    }
+
+    fn any_raw() -> impl Strategy<Value = String> {
+        prop_oneof![
+            any::<bool>().prop_map(|value| value.to_string()),
+            any::<i64>().prop_map(|value| value.to_string()),
+            any::<f64>().prop_filter("finite", |value| value.is_finite()).prop_map(|value| format!("{value:e}")),
+            "-?(0|[1-9][0-9]{0,22})(\\.[0-9]{1,22})?([eE][+-]?[0-9]{1,4})?",
+            "\"(2024|0001|9999)-(0[1-9]|1[0-3])-(0[1-9]|3[01])[T t]0[0-9]:[0-5][0-9]:[0-6][0-9]([.,][0-9]{1,9})?(Z|z||[+-]0[0-9]:?[0-6]0)\"",
+            "\\PC{0,20}".prop_map(|text| serde_json::Value::from(text).to_string()),
+            "-?0(\\.0{1,9})?[eE]-?[0-9]{1,12}",
+            Just(r#""\u0000""#.to_owned()),
+            Just(r#"["\u0000"]"#.to_owned()),
+            Just(r#"[1,{"a":null}]"#.to_owned()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn p5_the_inferred_type_holds_its_value_and_so_does_every_wider_one(one in any_raw(), other in any_raw()) {
+            let kind = infer(&one);
+            let wider = join(kind, infer(&other));
+            for kind in [kind, wider] {
+                // Only text that Postgres has no character for is held by no type.
+                let unheld = kind == ColumnType::Text && one.starts_with('"') && unescape(&one).is_none();
+                prop_assert_eq!(encoded(kind, Trust::Inferred, &one).is_none(), unheld, "{:?} {}", kind, one);
+            }
+            // Rows that were written before the column was widened say the same.
+            let number = |text: String| {
+                let digits = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+                if digits == "-0" { "0".to_owned() } else { digits.to_owned() }
+            };
+            let says = |kind| encoded(kind, Trust::Inferred, &one).map(number);
+            if wider == ColumnType::Numeric {
+                prop_assert_eq!(says(kind), says(wider));
+            }
+        }
+
+        #[test]
+        fn p5_text_comes_back_character_by_character(text in prop::collection::vec(any::<char>(), 0..60)) {
+            let text: String = text.into_iter().filter(|character| *character != '\0').collect();
+            let raw = serde_json::Value::from(text.as_str()).to_string();
+            prop_assert_eq!(encoded(ColumnType::Text, Trust::Inferred, &raw), Some(text));
+        }
     }
 
     #[test]

@@ -1,47 +1,77 @@
 //! Arrays whose elements become rows of a child table.
 
-use serde_json::Value;
+use std::fmt;
 
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::encode::{self, Trust};
 use super::jsonb;
 use crate::catalogue::{Child, Column, ColumnType};
+use crate::decode::object::Members;
 
-/// The first column of a child is part of a key.
-const ID_BYTES_MAX: usize = 1_000;
+/// The first column of a child is part of a key, behind the parent's: together they must fit an index entry.
+const ID_BYTES_MAX: usize = 500;
 
 /// Whether every element of the array can be a row of the child table, so that the SQL which takes it apart cannot fail. An
-/// array that does not fit is kept in the parent's `_extra`.
+/// array that does not fit is kept in the parent's `_extra`. Elements are looked at one by one: there may be millions.
 pub(super) fn fit(child: &Child, raw: &str) -> bool {
-    let Ok(Value::Array(elements)) = serde_json::from_str(raw) else { return false };
-    jsonb::holds(raw) && elements.iter().all(|element| fits(child, element))
+    let mut deserializer = serde_json::Deserializer::from_str(raw);
+    jsonb::holds(raw) && deserializer.deserialize_seq(Elements(child)).unwrap_or(false)
 }
 
-fn fits(child: &Child, element: &Value) -> bool {
-    let member = |column: &Column| match &*column.field {
-        "" => Some(element),
-        name => element.get(name),
+struct Elements<'c>(&'c Child);
+
+impl<'de> Visitor<'de> for Elements<'_> {
+    type Value = bool;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<bool, A::Error> {
+        let mut all = true;
+        while let Some(element) = elements.next_element::<&RawValue>()? {
+            all = all && fits(self.0, element.get());
+        }
+        Ok(all)
+    }
+}
+
+fn fits(child: &Child, element: &str) -> bool {
+    let is_plain = child.columns.iter().any(|column| column.field.is_empty());
+    let members = Members::parse(element.as_bytes());
+    if !is_plain && members.is_none() {
+        return false;
+    }
+    let value = |column: &Column| match &*column.field {
+        "" => Some(element).filter(|element| *element != "null"),
+        name => members.as_ref().and_then(|members| members.get(name)).map(RawValue::get),
     };
-    let shaped = child.columns.iter().any(|column| column.field.is_empty()) || element.is_object();
-    shaped
-        && child.columns.iter().enumerate().all(|(place, column)| match member(column) {
-            None | Some(Value::Null) => place > 0,
-            Some(value) => holds(column.kind, value) && (place > 0 || value.to_string().len() <= ID_BYTES_MAX),
-        })
+    child.columns.iter().enumerate().all(|(place, column)| match value(column) {
+        None => place > 0,
+        Some(raw) => holds(column.kind, raw) && (place > 0 || is_short(raw)),
+    })
 }
 
-fn holds(kind: ColumnType, value: &Value) -> bool {
+/// Whether the cast in the SQL takes the value.
+fn holds(kind: ColumnType, raw: &str) -> bool {
+    let first = raw.as_bytes().first().copied().unwrap_or(b'n');
     match kind {
-        ColumnType::Bigint => match value {
-            Value::Number(number) => number.is_i64(),
-            Value::String(text) => text.parse::<i64>().is_ok() && !text.starts_with('+'),
-            _ => false,
-        },
-        ColumnType::Text => !value.is_object() && !value.is_array(),
-        ColumnType::Boolean => value.is_boolean(),
-        ColumnType::Double => value.as_f64().is_some_and(f64::is_finite),
+        ColumnType::Bigint | ColumnType::Double => {
+            encode::value(kind, Trust::Documented, raw, &mut Vec::new()) != encode::Encoded::Misfit
+        }
+        ColumnType::Text => !matches!(first, b'{' | b'['),
+        ColumnType::Boolean => matches!(first, b't' | b'f'),
         ColumnType::Jsonb => true,
         // A child has none; what SQL would make of any text is not known here.
         ColumnType::Numeric | ColumnType::Timestamptz => false,
     }
+}
+
+fn is_short(raw: &str) -> bool {
+    let text = if raw.starts_with('"') { encode::unescape(raw) } else { Some(raw.into()) };
+    text.is_some_and(|text| text.len() <= ID_BYTES_MAX)
 }
 
 #[cfg(test)]
@@ -52,6 +82,8 @@ mod tests {
 
     const LABELS: &[Column] =
         &[Column::new("id", "label_id", ColumnType::Bigint, ""), Column::new("name", "name", ColumnType::Text, "")];
+    const MEASURES: &[Column] =
+        &[Column::new("id", "id", ColumnType::Text, ""), Column::new("value", "value", ColumnType::Double, "")];
     const GROUPS: &[Column] = &[Column::new("", "group_id", ColumnType::Bigint, "")];
 
     fn child(columns: &'static [Column]) -> Child {
@@ -81,8 +113,18 @@ mod tests {
             (LABELS, "[1]", false),
             (LABELS, r#"[{"id":1,"name":"a\u0000"}]"#, false),
             (LABELS, "{}", false),
+            (LABELS, r#"[{"id":1,"name":"a"}"#, false),
+            (MEASURES, r#"[{"id":"a","value":1e-300}, {"id":"b","value":"2.5"}, {"id":"c","value":0.000}]"#, true),
+            (MEASURES, r#"[{"id":"a","value":1e400}]"#, false),
         ] {
             assert_eq!(fit(&child(columns), raw), expected, "{raw}");
         }
+        // What is too small for a double is refused by Postgres, though JSON readers call it zero.
+        assert!(!fit(&child(MEASURES), &format!(r#"[{{"id":"a","value":0.{}1}}]"#, "0".repeat(400))));
+        assert!(
+            fit(&child(MEASURES), &format!(r#"[{{"id":"{}"}}]"#, r"\u0444".repeat(250))),
+            "500 bytes however spelt"
+        );
+        assert!(!fit(&child(MEASURES), &format!(r#"[{{"id":"{}"}}]"#, "x".repeat(501))));
     }
 }

@@ -90,7 +90,9 @@ impl MergeSql {
         let shape = xxh3_64(format!("{target}{definitions}").as_bytes());
         let stage = format!("pg_temp.{}", quote(&format!("stage_{shape:016x}")));
         let key: Vec<String> = table.key.iter().map(|name| quote(name)).collect();
-        let source = if latest_wins {
+        let source = if latest_wins && key.is_empty() {
+            format!("(select * from {stage} order by _place desc limit 1)")
+        } else if latest_wins {
             let key = key.join(", ");
             format!("(select distinct on ({key}) * from {stage} order by {key}, _place desc)")
         } else {
@@ -150,8 +152,11 @@ impl Parts<'_> {
         self.table.by_hash()
     }
 
-    /// `one.k = other.k` for the key's columns.
+    /// `one.k = other.k` for the key's columns; a slice of a stream without any has one row.
     fn same_key(&self, one: &str, other: &str) -> String {
+        if self.key.is_empty() {
+            return "true".to_owned();
+        }
         self.key.iter().map(|name| format!("{one}.{name} = {other}.{name}")).collect::<Vec<_>>().join(" and ")
     }
 
@@ -159,6 +164,9 @@ impl Parts<'_> {
     fn identity(&self, alias: &str) -> String {
         if self.by_hash() {
             return format!("{alias}._row_key");
+        }
+        if self.key.is_empty() {
+            return "md5('')::uuid".to_owned();
         }
         let key: Vec<String> = self.key.iter().map(|name| format!("{alias}.{name}")).collect();
         format!("md5(row({})::text)::uuid", key.join(", "))
@@ -169,6 +177,9 @@ impl Parts<'_> {
         let hash = if self.by_hash() { "_row_key, " } else { "" };
         let staged_hash = if self.by_hash() { "staged._row_key, " } else { "" };
         let (window, staged_window) = if self.windowed { ("_window_start, ", "$2, ") } else { ("", "") };
+        let window_in_key = self.windowed.then(|| "_window_start".to_owned());
+        let conflict: Vec<String> =
+            ["_connection".to_owned()].into_iter().chain(window_in_key).chain(self.key.iter().cloned()).collect();
         let window_key = if self.windowed { " and present._window_start = $2" } else { "" };
         let extra = TableColumn {
             field: String::new(),
@@ -201,8 +212,7 @@ impl Parts<'_> {
         on present._connection = $1{window_key} and {same_key}
     where present._connection is null
         or ({present}) is distinct from ({written}){revived}
-    order by {order}
-    on conflict (_connection, {window}{key}) do update
+{order}    on conflict ({conflict}) do update
     set {assignments}, _run_id = excluded._run_id, _loaded_at = excluded._loaded_at{revive}
     returning xmax = 0 as inserted
 )
@@ -217,8 +227,8 @@ from merged",
             present = listed(&|name, _| format!("present.{name}")),
             written = listed(&|name, column| kept(name, column.keep, "present", "staged")),
             same_key = self.same_key("present", "staged"),
-            order = order.join(", "),
-            key = self.key.join(", "),
+            order = if order.is_empty() { String::new() } else { format!("    order by {}\n", order.join(", ")) },
+            conflict = conflict.join(", "),
             assignments = assignments.join(", "),
         )
     }
@@ -479,6 +489,7 @@ fn links_of(links: &Links, child: &str, parent: &str) -> String {
 fn element(column: &Column) -> String {
     let name = super::ident::literal(&column.field);
     match (&*column.field, column.kind) {
+        ("", ColumnType::Jsonb) => "element".to_owned(),
         ("", kind) => format!("(element #>> '{{}}')::{}", kind.sql()),
         (_, ColumnType::Jsonb) => format!("element -> {name}"),
         (_, kind) => format!("(element ->> {name})::{}", kind.sql()),

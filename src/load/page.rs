@@ -98,6 +98,8 @@ pub struct PageWriter {
     time_path: Option<String>,
     /// Whether neighbouring windows share their boundary second.
     shared_second: bool,
+    /// Fields that are no part of a record's content, as places in the layout.
+    ours: Vec<usize>,
     window: Option<RowWindow>,
     chunk: Chunk,
     chunk_weight: usize,
@@ -136,7 +138,9 @@ impl PageWriter {
     /// For records of `stream`; `layout` has its fields, those included that the data brought.
     pub fn of(stream: &Stream, layout: Layout) -> Self {
         let time_path = stream.time_field.as_ref().map(ToString::to_string);
-        Self { shared_second: stream.windows.shared_second, ..Self::new(layout, RowKey::of(stream), time_path) }
+        // Documented fields come first, in the order of the columns.
+        let ours = stream.columns.iter().enumerate().filter(|(_, column)| column.is_ours).map(|(at, _)| at).collect();
+        Self { shared_second: stream.windows.shared_second, ours, ..Self::new(layout, RowKey::of(stream), time_path) }
     }
 
     /// `time_path` names the field that says when a row happened, where it is known.
@@ -146,6 +150,7 @@ impl PageWriter {
             key,
             time_path,
             shared_second: true,
+            ours: Vec::new(),
             window: None,
             chunk: Chunk::default(),
             chunk_weight: 0,
@@ -177,7 +182,7 @@ impl PageWriter {
 
     /// Whether a row says all in its key.
     pub const fn by_content(&self) -> bool {
-        matches!(self.key, RowKey::Content)
+        matches!(self.key, RowKey::Content) && self.ours.is_empty()
     }
 
     fn shape_changed(&mut self) {
@@ -341,13 +346,17 @@ impl PageWriter {
 
     fn content_key(&mut self, record: &str) -> u128 {
         let mut sum = 0_u128;
-        for (field, slot) in self.layout.fields().iter().zip(&self.slots) {
-            if let Some(place) = slot {
+        for (at, (field, slot)) in self.layout.fields().iter().zip(&self.slots).enumerate() {
+            if let Some(place) = slot
+                && !self.ours.contains(&at)
+            {
                 sum = sum.wrapping_add(hash(&mut self.hashed, &field.path, cut(record, *place)));
             }
         }
         for (path, place) in self.extra.iter() {
-            sum = sum.wrapping_add(hash(&mut self.hashed, path, cut(record, place)));
+            // By the field's own name: a record that spells it in two ways has one key in whatever order.
+            let known = self.layout.find(path, usize::MAX).map(|at| &*self.layout.fields()[at].path);
+            sum = sum.wrapping_add(hash(&mut self.hashed, known.unwrap_or(path), cut(record, place)));
         }
         sum
     }

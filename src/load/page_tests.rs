@@ -1,3 +1,7 @@
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
 use super::*;
 use crate::catalogue::{Column, ColumnType};
 
@@ -21,18 +25,10 @@ fn page(writer: &mut PageWriter, records: &[&str]) -> Vec<Chunk> {
 
 /// The fields of each row as text that says the same, `_row_key` first.
 fn fields(chunks: &[Chunk]) -> Vec<Vec<String>> {
-    let row = |chunk: &Chunk, mut row: &[u8]| {
-        let kinds = chunk.layout.fields().iter().map(|field| field.kind).chain([ColumnType::Jsonb]);
-        let (key, rest) = row.split_at(20);
-        row = rest;
-        let key: String = key[4..].iter().map(|byte| format!("{byte:02x}")).collect();
-        // As COPY spells it.
-        let spelled = |text: Option<String>| text.map_or_else(|| "\\N".to_owned(), |text| text.replace('\\', "\\\\"));
-        let fields: Vec<String> = kinds.map(|kind| spelled(binary::tests::shown(kind, &mut row))).collect();
-        assert!(row.is_empty());
-        [key].into_iter().chain(fields).collect()
-    };
-    chunks.iter().flat_map(|chunk| chunk.rows().map(move |(fields, _)| row(chunk, fields))).collect()
+    // As COPY spells it.
+    let spelled = |text: Option<String>| text.map_or_else(|| "\\N".to_owned(), |text| text.replace('\\', "\\\\"));
+    let rows = chunks.iter().flat_map(Chunk::shown);
+    rows.map(|row| row.into_iter().map(spelled).collect()).collect()
 }
 
 fn rows(chunks: &[Chunk]) -> Vec<Vec<String>> {
@@ -242,4 +238,124 @@ fn p4_copies_in_a_shared_second_are_told_once_and_counted_per_part() {
     assert_eq!(shared(morning, "2024-03-01T12:00:01Z"), []);
     assert_eq!(shared(morning, "2024-03-01T11:59:59.999Z"), []);
     assert_eq!(shared(None, noon), []);
+}
+
+#[test]
+fn p4_a_field_that_is_spelt_in_two_ways_has_one_key_in_whatever_order() {
+    let one = page(&mut documented(), &[r#"{"id":1,"ID":2,"iD":3}"#]);
+    let other = page(&mut documented(), &[r#"{"iD":3,"ID":2,"id":1}"#]);
+    assert_eq!(keys(&one), keys(&other));
+    assert_eq!(rows(&one), [["1", "\\N", r#"{"ID":2,"iD":3}"#]]);
+}
+
+/// A record as its members, nested ones by their path; nothing is null.
+fn any_members() -> impl Strategy<Value = Vec<(String, String)>> {
+    let name = prop::sample::select(vec!["a", "b", "c", "d.x", "d.y", "d.z.w", "e", "id", "at"]);
+    let value = prop::sample::select(vec!["1", "2", "\"x\"", "[1]", "true", "1.0", "\"2024-03-01T00:00:00Z\"", "{}"]);
+    prop::collection::btree_map(name, value, 0..7)
+        .prop_map(|members| members.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
+
+/// The members as JSON, in the order in which they are given; those of one object together, and null ones strewn in.
+fn json(members: &[(String, String)], nulls: bool) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut done: Vec<&str> = Vec::new();
+    for (path, value) in members {
+        match path.split_once('.') {
+            None => parts.push(format!("\"{path}\":{value}")),
+            Some((object, _)) if done.contains(&object) => {}
+            Some((object, _)) => {
+                done.push(object);
+                let inner: Vec<(String, String)> = members
+                    .iter()
+                    .filter_map(|(path, value)| {
+                        let (outer, rest) = path.split_once('.')?;
+                        (outer == object).then(|| (rest.to_owned(), value.clone()))
+                    })
+                    .collect();
+                parts.push(format!("\"{object}\": {}", json(&inner, nulls)));
+            }
+        }
+        if nulls {
+            parts.push(format!("\"null{}\":null", parts.len()));
+        }
+    }
+    format!("{{{}}}", parts.join(" , "))
+}
+
+proptest! {
+    #[test]
+    fn p4_a_key_depends_on_the_content_and_the_place_among_twins_and_on_nothing_else(
+        records in prop::collection::vec(any_members(), 1..12),
+        order in prop::collection::vec(any::<prop::sample::Index>(), 24),
+        nulls in any::<bool>(),
+        taught in any_members(),
+    ) {
+        let plain: Vec<String> = records.iter().map(|members| json(members, false)).collect();
+        let plain: Vec<&str> = plain.iter().map(String::as_str).collect();
+        let first = keys(&page(&mut undocumented(), &plain));
+        // Equal content, equal base; each twin has a place of its own.
+        let mut places: HashMap<&Vec<(String, String)>, u32> = HashMap::new();
+        let mut bases: HashMap<String, &Vec<(String, String)>> = HashMap::new();
+        let mut seen = std::collections::HashSet::new();
+        for (members, key) in records.iter().zip(&first) {
+            let place = places.entry(members).or_insert(0);
+            if *place == 0 {
+                prop_assert!(bases.insert(key.clone(), members).is_none(), "two contents, one key");
+            } else {
+                let base = bases.iter().find(|(_, known)| *known == &members).unwrap().0;
+                let base = u128::from_str_radix(base, 16).unwrap();
+                prop_assert_eq!(key, &format!("{:032x}", row_key(base, *place)));
+            }
+            *place += 1;
+            prop_assert!(seen.insert(key.clone()));
+        }
+        // The same records, their members in another order and with nulls, in another order, met by a writer that has
+        // seen other records and cuts its page elsewhere.
+        let mut shuffled: Vec<Vec<(String, String)>> = records.clone();
+        for (at, index) in order.iter().enumerate().take(records.len()) {
+            let other = index.index(records.len());
+            shuffled.swap(at, other);
+            let members = &mut shuffled[at];
+            if !members.is_empty() {
+                let middle = order[order.len() - 1 - at].index(members.len());
+                members.rotate_left(middle);
+            }
+        }
+        let shuffled: Vec<String> = shuffled.iter().map(|members| json(members, nulls)).collect();
+        let shuffled: Vec<&str> = shuffled.iter().map(String::as_str).collect();
+        for mut writer in [undocumented(), documented()] {
+            page(&mut writer, &[&json(&taught, false)]);
+            let mut again = keys(&page(&mut writer, &shuffled));
+            again.sort();
+            let mut first = first.clone();
+            first.sort();
+            prop_assert_eq!(again, first);
+        }
+    }
+
+    #[test]
+    fn p4_a_record_in_a_shared_second_is_told_to_both_parts_with_one_key(
+        cut in 1_i64..86_399, offset in -3_i64..4, millis in 0_i64..1_000,
+    ) {
+        let day = "2024-03-01T00:00:00Z".parse::<DateTime<Utc>>().unwrap();
+        let (middle, end) = (day + chrono::TimeDelta::seconds(cut), day + chrono::TimeDelta::days(1));
+        let at = middle + chrono::TimeDelta::seconds(offset) + chrono::TimeDelta::milliseconds(millis);
+        let record = format!(r#"{{"at":"{}","n":1}}"#, at.format("%Y-%m-%dT%H:%M:%S%.3fZ"));
+        let told = |start, end| {
+            let mut writer = undocumented();
+            writer.begin(Some(RowWindow { start, end }));
+            writer.record(record.as_bytes()).unwrap();
+            writer.finish()[0].shared.clone()
+        };
+        let (before, behind) = (told(day, middle), told(middle, end));
+        // An independent judgement: does the second of the boundary hold it?
+        let shares = |boundary: DateTime<Utc>| at.timestamp() == boundary.timestamp();
+        prop_assert_eq!(before.len() == 1, shares(day) || shares(middle));
+        prop_assert_eq!(behind.len() == 1, shares(middle) || shares(end));
+        if shares(middle) {
+            prop_assert_eq!(before[0].base, behind[0].base);
+            prop_assert_ne!(before[0].tally, behind[0].tally, "copies are counted for each part apart");
+        }
+    }
 }

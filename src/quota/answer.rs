@@ -17,6 +17,9 @@ const WAIT_MIN: Duration = Duration::from_secs(1);
 /// Documented periods are 12 h; whatever is said beyond this is a mistake, and asking again costs one call.
 const WAIT_MAX: Duration = Duration::from_hours(48);
 
+/// A limit of so short a period is waited out when the vendor does not say how long.
+pub(super) const SHORT_MAX: Duration = Duration::from_mins(15);
+
 /// What a refusal means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
@@ -31,10 +34,16 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// The limit of `limits` that a call of `kind` ran into: the shortest for a rate, the longest of its unit for a quota.
+    /// The limit of `limits` that a call of `kind` ran into: the shortest for a rate, the longest of its unit for a quota. A
+    /// rate refused without a word about how long may be any of the short ones: the longest of them is waited out
+    /// (`vendors/lexer.md §1`).
     pub fn limit(self, kind: CallKind, limits: &[Limit]) -> Option<&Limit> {
         let counted = limits.iter().filter(|limit| limit.calls.include(kind));
+        let is_short = |limit: &&Limit| limit.unit == Unit::Calls && limit.per <= SHORT_MAX;
         match self {
+            Self::RateLimited { wait: None } if counted.clone().any(|limit| is_short(&limit)) => {
+                counted.filter(is_short).max_by_key(|limit| limit.per)
+            }
             Self::RateLimited { .. } => counted.min_by_key(|limit| (limit.unit == Unit::Bytes, limit.per)),
             Self::QuotaSpent { unit, .. } => counted.max_by_key(|limit| (Some(limit.unit) == unit, limit.per)),
             Self::Forbidden | Self::Other => None,
@@ -103,10 +112,11 @@ fn without_tags(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, tag)) = rest.split_once('<') {
+        // A lone `<` is text, and so is all that follows: looking for an end again and again would take long.
+        let Some((_, after)) = tag.split_once('>') else { break };
         plain.push_str(before);
         plain.push(' ');
-        // A lone `<` is text.
-        rest = tag.split_once('>').map_or(tag, |(_, after)| after);
+        rest = after;
     }
     plain.push_str(rest);
     plain.replace("&nbsp;", " ")

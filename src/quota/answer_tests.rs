@@ -109,6 +109,21 @@ fn the_limit_that_was_hit_is_found() {
     assert_eq!(name(Answer::Forbidden, CallKind::Data), None);
 }
 
+#[test]
+fn a_rate_without_a_wait_is_put_down_to_the_longest_of_the_short_limits() {
+    let limit = |name: &str, secs| Limit {
+        name: name.to_owned(),
+        calls: Calls::Data,
+        unit: Unit::Calls,
+        amount: 10,
+        per: Duration::from_secs(secs),
+    };
+    let limits = [limit("burst", 1), limit("requests", 300), limit("day", 86_400)];
+    let name = |wait| Answer::RateLimited { wait }.limit(CallKind::Data, &limits).map(|limit| limit.name.as_str());
+    assert_eq!(name(None), Some("requests"));
+    assert_eq!(name(Some(Duration::from_secs(1))), Some("burst"));
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read_without_panic_and_within_bounds(

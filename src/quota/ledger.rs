@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
+use super::answer::SHORT_MAX;
 use super::forecast::{Entry, Snapshot, Usage};
 use super::key::LedgerKey;
 use super::limit::{CallKind, Limit, Unit};
@@ -266,7 +267,9 @@ impl Ledger {
         // Vendors speak in whole seconds, perhaps rounded down; and no wait is shorter than the limit's own pace.
         let pace = held.limit.pace();
         let said = wait.map(|wait| interval((wait + Duration::from_secs(1)).max(pace).min(PER_MAX)));
-        let first = interval(held.limit.per.clamp(Duration::from_secs(1), Duration::from_mins(1)));
+        // A short period is waited out; of a long one it is asked again soon, then less and less often.
+        let first = if held.limit.per <= SHORT_MAX { held.limit.per } else { Duration::from_mins(1) };
+        let first = interval(first.max(Duration::from_secs(1)));
         let query = sqlx::query_scalar!(
             r#"update tidegate.quota_limit as l
             set blocked_until = greatest(l.blocked_until, next.at),

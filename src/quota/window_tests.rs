@@ -147,6 +147,107 @@ proptest! {
     }
 }
 
+/// A vendor that counts the simple way: everything it ever saw, anew for each call.
+struct Vendor {
+    amount: u64,
+    per: i64,
+    /// When its fixed windows begin; none: it looks back from each call.
+    phase: Option<i64>,
+    seen: Vec<(i64, u64)>,
+}
+
+impl Vendor {
+    fn takes(&mut self, arrived_at: i64, units: u64) -> bool {
+        let counts = |seen_at: i64| match self.phase {
+            Some(phase) => (seen_at - phase).div_euclid(self.per) == (arrived_at - phase).div_euclid(self.per),
+            None => seen_at > arrived_at - self.per,
+        };
+        let used: u64 = self.seen.iter().filter(|(at, _)| counts(*at)).map(|(_, units)| units).sum();
+        self.seen.push((arrived_at, units));
+        used + units <= self.amount
+    }
+}
+
+/// When `units` first fit, found by trying: now, and each instant at which something stops to count.
+fn first_fit(limit: &Limit, sends: &[(i64, u64)], now: i64, units: u64) -> i64 {
+    let spans = Spans::of(limit);
+    let (width, reach) = (micros(spans.width), micros(spans.reach));
+    let counts_until = |sent_at: i64| {
+        // Buckets are counted from the epoch of Postgres's own clock, as `time` is.
+        let since = time(sent_at).timestamp_micros();
+        let end = if width == 0 { since } else { (since.div_euclid(width) + 1) * width };
+        sent_at + (end - since) + reach
+    };
+    let ends: Vec<(i64, u64)> = sends.iter().map(|(at, units)| (counts_until(*at), *units)).collect();
+    let fits = |at: i64| {
+        let used: u64 = ends.iter().filter(|(end, _)| *end > at).map(|(_, units)| units).sum();
+        used + units <= limit.amount
+    };
+    let mut tries: Vec<i64> = ends.iter().map(|(end, _)| *end).filter(|end| *end > now).collect();
+    tries.push(now);
+    tries.sort_unstable();
+    tries.into_iter().find(|at| fits(*at)).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn p2_a_vendor_that_counts_in_fixed_or_sliding_windows_refuses_nothing(
+        limit in any_limit(), demand in any_demand(),
+        phase in prop::option::of(0_u64..1_000), hurry in prop::collection::vec(0_u64..=1_000, 400),
+    ) {
+        let per = micros(limit.per);
+        let phase = phase.map(|phase| per / 1_000 * i64::try_from(phase).unwrap());
+        let mut vendor = Vendor { amount: limit.amount, per, phase, seen: Vec::new() };
+        // A call may be faster on its way than those before, by up to the margin.
+        let margin = micros(margin(limit.per)) - 1;
+        let mut arrivals: Vec<(i64, u64)> = play(&limit, &demand)
+            .into_iter()
+            .zip(hurry)
+            .map(|((sent_at, units), hurry)| (sent_at - margin * i64::try_from(hurry).unwrap() / 1_000, units))
+            .collect();
+        arrivals.sort_unstable();
+        for (arrived_at, units) in arrivals {
+            prop_assert!(vendor.takes(arrived_at, units), "refused at {arrived_at}");
+        }
+    }
+
+    #[test]
+    fn p2_a_call_goes_at_the_first_instant_at_which_a_brute_force_count_has_room(
+        limit in any_limit(), demand in any_demand(), later in 0_u64..2_500, size in 0_u64..1_200,
+    ) {
+        let sends = play(&limit, &demand);
+        let mut window = Window::new(&limit);
+        for (sent_at, units) in &sends {
+            window.prune(time(*sent_at));
+            window.take(time(*sent_at), *units);
+        }
+        let now = sends.last().unwrap().0 + micros(limit.per) / 1_000 * i64::try_from(later).unwrap();
+        let units = window.need(limit.amount * size / 1_000);
+        window.prune(time(now));
+        prop_assert_eq!(window.earliest(time(now), units, 0), time(first_fit(&limit, &sends, now, units)));
+    }
+
+    #[test]
+    fn p2_a_window_that_is_read_back_from_the_ledger_counts_the_same(
+        limit in any_limit(), demand in any_demand(), later in 0_u64..2_500,
+    ) {
+        let mut window = Window::new(&limit);
+        let mut restored = Window::new(&limit);
+        let mut now = 0;
+        for (sent_at, units) in play(&limit, &demand) {
+            window.prune(time(sent_at));
+            let end = window.take(time(sent_at), units);
+            restored.restore(end, units);
+            now = sent_at;
+        }
+        now += micros(limit.per) / 1_000 * i64::try_from(later).unwrap();
+        window.prune(time(now));
+        restored.prune(time(now));
+        prop_assert_eq!(window.used(), restored.used());
+        prop_assert_eq!(window.earliest(time(now), 1, 0), restored.earliest(time(now), 1, 0));
+    }
+}
+
 #[test]
 fn one_call_per_four_seconds_leaves_every_4120_milliseconds() {
     let windows = [Window::new(&limit(Unit::Calls, 1, Duration::from_secs(4)))];

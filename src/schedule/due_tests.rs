@@ -1,6 +1,6 @@
 //! Schedules against the calendar, the clock changes and a brute-force clock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use chrono::{DateTime, Datelike, Duration, NaiveDateTime, TimeZone, Timelike, Utc};
@@ -297,5 +297,73 @@ proptest! {
         prop_assert_eq!(&found, &expected, "{} in {}", simple.expression(), zone);
         let latest = schedule.due(Some(after), until, CatchUp::Latest, 1);
         prop_assert_eq!(latest.first(), expected.last());
+    }
+}
+
+/// A clock change: the last minute before it, and the clock's distance from UTC before and after.
+type ClockChange = (DateTime<Utc>, Duration, Duration);
+
+fn offset(zone: Tz, instant: DateTime<Utc>) -> Duration {
+    zone.from_utc_datetime(&instant.naive_utc()).naive_local() - instant.naive_utc()
+}
+
+/// Every change of the zone's clock from 2020 to 2035. No zone changes twice within half a day.
+fn changes(zone: Tz) -> Vec<ClockChange> {
+    let (start, end, step) = (at("2020-01-01T00:00:00Z"), at("2036-01-01T00:00:00Z"), Duration::hours(12));
+    let mut found = Vec::new();
+    let (mut instant, mut before) = (start, offset(zone, start));
+    while instant < end {
+        let next = instant + step;
+        let after = offset(zone, next);
+        if after != before {
+            let (mut low, mut high) = (0, step.num_minutes());
+            while high - low > 1 {
+                let middle = low + (high - low) / 2;
+                if offset(zone, instant + Duration::minutes(middle)) == before { low = middle } else { high = middle }
+            }
+            found.push((instant + Duration::minutes(low), before, after));
+        }
+        (instant, before) = (next, after);
+    }
+    found
+}
+
+#[test]
+fn p8_every_clock_change_of_every_zone_from_2020_to_2035_fires_what_a_clock_shows() {
+    // Zones that change in the same way at the same moment show the same clocks around it.
+    let zones: BTreeMap<_, Tz> = chrono_tz::TZ_VARIANTS
+        .iter()
+        .flat_map(|zone| changes(*zone).into_iter().map(|change| (change, *zone)))
+        .map(|((instant, before, after), zone)| ((instant, before.num_minutes(), after.num_minutes()), zone))
+        .collect();
+    assert!(zones.len() > 500, "{} kinds of change", zones.len());
+    for (&(instant, before, after), zone) in &zones {
+        let wall = (instant + Duration::minutes(before)).naive_utc();
+        let (hour, next, day, month) = (wall.hour(), (wall.hour() + 1) % 24, wall.day(), wall.month());
+        let at = |minutes: &[u32], hours: Option<&[u32]>| Simple {
+            minutes: minutes.iter().copied().collect(),
+            hours: hours.map(|hours| hours.iter().copied().collect()),
+            days: None,
+            months: None,
+        };
+        let two_hours_on = (hour + 2) % 24;
+        let around = [hour, next, two_hours_on];
+        let dated = |simple: Simple| Simple { days: Some([day].into()), months: Some([month].into()), ..simple };
+        for simple in [
+            at(&[0, 30], None),
+            at(&[17], None),
+            at(&[0], Some(&[0])),
+            at(&[30], Some(&[hour])),
+            at(&[30], Some(&[next])),
+            at(&[0, 15, 59], Some(&around)),
+            dated(at(&[10, 40], Some(&around))),
+            dated(at(&[5], None)),
+        ] {
+            let (from, until) = (instant - Duration::hours(5), instant + Duration::hours(8));
+            let expected = by_looking_at_the_clock(&simple, *zone, from, until);
+            let schedule = schedule(&simple.expression(), *zone);
+            let found = schedule.due(Some(from), until, CatchUp::All, usize::MAX);
+            assert_eq!(found, expected, "{} in {zone} at {instant} ({before} to {after} min)", simple.expression());
+        }
     }
 }

@@ -189,6 +189,16 @@ impl Arrival {
         pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
 
+    /// As it came, nothing decoded.
+    pub fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// As it came, nothing decoded.
+    pub fn raw_query(&self) -> &str {
+        self.uri.query().unwrap_or_default()
+    }
+
     pub async fn body(&self, body: Body) -> Result<Bytes, Answer> {
         let read = axum::body::to_bytes(body, REQUEST_BYTES_MAX).await;
         read.map_err(|_| Answer::error(StatusCode::BAD_REQUEST, "The request body could not be read."))

@@ -10,7 +10,7 @@ use super::lynn::Shape;
 use super::mischief::{Fault, Hold, Match, Point};
 use super::stats::Stats;
 use super::truth::{Change, Edit, Rows, UnknownReport};
-use super::{FileBody, TruthHandle, Vendor, World, jaicp, khoros, lexer, locked};
+use super::{FileBody, TruthHandle, Vendor, World, jaicp, khoros, lexer, locked, lynn};
 
 /// Cheap to clone; works as long as the simulator runs, and reads on after it stopped.
 #[derive(Clone)]
@@ -60,6 +60,10 @@ impl Control {
     /// The truth of a vendor's reports. Lynn's has shorter ways below.
     pub fn data(&self, vendor: Vendor) -> TruthHandle {
         TruthHandle { world: Arc::clone(&self.world), vendor }
+    }
+
+    pub fn outbound(&self) -> lynn::outbound::Handle {
+        lynn::outbound::Handle(self.clone())
     }
 
     pub fn khoros(&self) -> khoros::Handle {

@@ -8,7 +8,6 @@ mod body;
 mod call;
 mod control;
 mod conversations;
-#[cfg_attr(not(test), expect(dead_code, reason = "no vendor's exports are served yet"))]
 mod export;
 mod files;
 mod handle;
@@ -242,7 +241,14 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
         mischief: mischief::Mischief::default(),
         stopping: CancellationToken::new(),
     });
-    let vendors = [remote::routes(), lynn::routes(), khoros::routes(), lexer::routes(), jaicp::routes()];
+    let vendors = [
+        remote::routes(),
+        lynn::routes(),
+        lynn::outbound::routes(),
+        khoros::routes(),
+        lexer::routes(),
+        jaicp::routes(),
+    ];
     let vendors = vendors.into_iter().fold(Router::new(), Router::merge);
     let servers = [(main, vendors), (clients, lexer::client_routes()), (files, files::routes())]
         .map(|(listener, router)| serve(listener, router, &world));

@@ -1,6 +1,6 @@
 //! The control handle over HTTP, under `/_sim/`, for a simulator that runs in another process. Counts against no limit.
 //!
-//! `truth`, `count`, `data` and `data/release` are Lynn's unless `vendor=` says `khoros`, `lexer` or `jaicp`; `shape` and
+//! `truth`, `count`, `data` and `data/release` are Lynn's unless `vendor=` says `lynn_outbound`, `khoros`, `lexer` or `jaicp`; `shape` and
 //! `tokens` are Lynn's alone; the rest concerns every vendor.
 //!
 //! `GET stats`, `GET truth?report=…&from=…&to=…`, `GET count?…`, `POST mischief` (a fault), `POST data` (an edit),

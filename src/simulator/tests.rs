@@ -450,9 +450,9 @@ async fn another_process_names_the_vendor_whose_data_it_means() {
     let window = "from=2024-03-01T00:00:00Z&to=2024-03-03T00:00:00Z";
     let truth = get(&format!("truth?vendor=khoros&report=conversation&{window}")).await.text().await.unwrap();
     assert_eq!(serde_json::from_str::<Value>(&truth).unwrap().as_array().unwrap().len(), 50, "of two days");
-    let sessions = get(&format!("count?vendor=jaicp&report=sessions&{window}")).await.text().await.unwrap();
+    let sessions = get(&format!("count?vendor=jaicp&report=messages&{window}")).await.text().await.unwrap();
     assert_eq!(sessions, "100");
-    assert_eq!(control.jaicp().data().count("sessions", day(1), day(3)), Ok(100));
+    assert_eq!(control.jaicp().data().count("messages", day(1), day(3)), Ok(100));
     client.control("data/release?vendor=lexer", Value::Null).await;
     let stats: Stats = serde_json::from_str(&get("stats").await.text().await.unwrap()).unwrap();
     let names: Vec<&str> = stats.limits.keys().map(String::as_str).filter(|name| name.contains('.')).collect();

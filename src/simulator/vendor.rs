@@ -6,25 +6,27 @@ use super::World;
 use super::call::Gateway;
 use super::truth::Reports;
 
-/// Lynn Outbound is Lynn's.
+/// Lynn Outbound is Lynn's: gateway and limits are the same, the data are its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Vendor {
     #[default]
     Lynn,
+    LynnOutbound,
     Khoros,
     Lexer,
     Jaicp,
 }
 
 impl Vendor {
+    /// Every gateway once.
     pub const ALL: [Self; 4] = [Self::Lynn, Self::Khoros, Self::Lexer, Self::Jaicp];
 }
 
 impl World {
     pub(super) fn gateway(&self, vendor: Vendor) -> &Gateway {
         match vendor {
-            Vendor::Lynn => &self.lynn.gateway,
+            Vendor::Lynn | Vendor::LynnOutbound => &self.lynn.gateway,
             Vendor::Khoros => &self.khoros.gateway,
             Vendor::Lexer => &self.lexer.gateway,
             Vendor::Jaicp => &self.jaicp.gateway,
@@ -34,6 +36,7 @@ impl World {
     pub(super) fn data(&self, vendor: Vendor) -> &Reports {
         match vendor {
             Vendor::Lynn => &self.lynn.data,
+            Vendor::LynnOutbound => &self.lynn.outbound.data,
             Vendor::Khoros => &self.khoros.data,
             Vendor::Lexer => &self.lexer.data,
             Vendor::Jaicp => &self.jaicp.data,
@@ -43,7 +46,7 @@ impl World {
     /// Whether a vendor compresses for clients that accept it.
     pub(super) fn compresses(&self, vendor: Vendor) -> bool {
         match vendor {
-            Vendor::Lynn => self.lynn.shape().gzip,
+            Vendor::Lynn | Vendor::LynnOutbound => self.lynn.shape().gzip,
             Vendor::Khoros | Vendor::Lexer | Vendor::Jaicp => self.options.gzip,
         }
     }

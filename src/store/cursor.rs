@@ -251,7 +251,8 @@ pub async fn park(executor: impl PgExecutor<'_>, slice: i64, at: &Position) -> R
     Ok(done.rows_affected() == 1)
 }
 
-/// How many slices of these streams of a connection wait for an export job that the vendor has begun.
+/// How many slices of these streams of a connection wait for an export job that the vendor has begun. A task that failed
+/// waits for nothing, though its slice keeps the cursor for the next run.
 pub async fn exports_running(
     executor: impl PgExecutor<'_>,
     connection_name: &str,
@@ -263,6 +264,15 @@ pub async fn exports_running(
         select count(*) as "running!"
         from tidegate.slice
         where connection = $1 and stream = any($2) and reading_run is not null and cursor is not null
+            and exists (
+                select
+                from tidegate.task
+                inner join tidegate.run on run.id = task.run_id
+                where run.connection = slice.connection
+                    and task.stream = slice.stream
+                    and run.state in ('queued', 'running', 'waiting')
+                    and task.state in ('queued', 'running', 'waiting')
+            )
         "#,
         connection_name,
         &streams,

@@ -6,5 +6,6 @@ pub mod fingerprint;
 pub mod history;
 pub mod migrate;
 pub mod progress;
+pub mod push;
 pub mod run;
 pub mod status;

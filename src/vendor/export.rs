@@ -52,9 +52,17 @@ pub(super) enum JobState<F> {
     Failed(String),
 }
 
+/// What a submission came to.
+pub(super) enum Started<H, F> {
+    /// A job, to be asked after.
+    Job(H),
+    /// The file is there at once.
+    Ready(F),
+}
+
 /// What is special about the export jobs of one vendor.
 pub(super) trait ExportApi: Sync {
-    /// What a job is known by. It is stored: no token, no URL.
+    /// What a job is known by. It is stored: no URL, and no token but a sealed one ([`super::sealed`]).
     type Handle: Serialize + DeserializeOwned + Send + Sync;
     /// Where the file of a finished job is; never stored.
     type File: Send;
@@ -75,6 +83,16 @@ pub(super) trait ExportApi: Sync {
         request: &StepRequest<'_>,
         part: &str,
     ) -> impl Future<Output = Result<Self::Handle, StepError>> + Send;
+
+    /// The same for a vendor that may have the file at once.
+    fn start(
+        &self,
+        session: &Session<'_>,
+        request: &StepRequest<'_>,
+        part: &str,
+    ) -> impl Future<Output = Result<Started<Self::Handle, Self::File>, StepError>> + Send {
+        async move { self.submit(session, request, part).await.map(Started::Job) }
+    }
 
     /// Asks after a job.
     fn poll(
@@ -121,25 +139,28 @@ pub(super) async fn step<A: ExportApi>(
     request: StepRequest<'_>,
     records: &mut impl Records,
 ) -> Result<Outcome, StepError> {
-    let mut cursor: Cursor<A::Handle> = match request.cursor {
-        Some(text) => serde_json::from_str(text).map_err(|_| StepError::CursorUnknown)?,
-        None => {
-            let parts = api.parts(session, &request).await?;
-            if parts.len() > PARTS_MAX {
-                return Err(StepError::Endless(PARTS_MAX as u64));
-            }
-            Cursor { parts, part: 0, attempt: 0, job: None }
+    let mut cursor: Cursor<A::Handle> = if let Some(text) = request.cursor {
+        serde_json::from_str(text).map_err(|_| StepError::CursorUnknown)?
+    } else {
+        let parts = api.parts(session, &request).await?;
+        if parts.len() > PARTS_MAX {
+            return Err(StepError::Endless(PARTS_MAX as u64));
         }
+        Cursor { parts, part: 0, attempt: 0, job: None }
     };
     let Some(part) = cursor.parts.get(cursor.part).cloned() else {
         records.begin(request.window);
         return Ok(Outcome::Page { next: None, bytes: 0 });
     };
     let Some(mut job) = cursor.job.take() else {
-        let handle = api.submit(session, &request, &part).await?;
-        cursor.attempt += 1;
-        cursor.job = Some(Job { handle, submitted_at: Utc::now(), polls: 0 });
-        return pending(&cursor, api.polling().pause(0));
+        return match api.start(session, &request, &part).await? {
+            Started::Ready(file) => finish(api, session, &request, cursor, (&part, file), records).await,
+            Started::Job(handle) => {
+                cursor.attempt += 1;
+                cursor.job = Some(Job { handle, submitted_at: Utc::now(), polls: 0 });
+                pending(&cursor, api.polling().pause(0))
+            }
+        };
     };
     match api.poll(session, &request, &job.handle).await? {
         JobState::Running(said) => {
@@ -161,15 +182,26 @@ pub(super) async fn step<A: ExportApi>(
             tracing::warn!(part, attempt = cursor.attempt, said, "the export failed, asking for another");
             pending(&cursor, api.polling().pause(cursor.attempt))
         }
-        JobState::Ready(file) => {
-            records.begin(request.window);
-            let bytes = api.download(session, &request, &part, file, records).await?;
-            cursor.part += 1;
-            cursor.attempt = 0;
-            let next = (cursor.part < cursor.parts.len()).then(|| text(&cursor)).transpose()?;
-            Ok(Outcome::Page { next, bytes })
-        }
+        JobState::Ready(file) => finish(api, session, &request, cursor, (&part, file), records).await,
     }
+}
+
+/// Hands over a file's records and moves on to the next part.
+async fn finish<A: ExportApi>(
+    api: &A,
+    session: &Session<'_>,
+    request: &StepRequest<'_>,
+    mut cursor: Cursor<A::Handle>,
+    (part, file): (&str, A::File),
+    records: &mut impl Records,
+) -> Result<Outcome, StepError> {
+    records.begin(request.window);
+    let bytes = api.download(session, request, part, file, records).await?;
+    cursor.part += 1;
+    cursor.attempt = 0;
+    cursor.job = None;
+    let next = (cursor.part < cursor.parts.len()).then(|| text(&cursor)).transpose()?;
+    Ok(Outcome::Page { next, bytes })
 }
 
 fn pending<H: Serialize>(cursor: &Cursor<H>, pause: TimeDelta) -> Result<Outcome, StepError> {

@@ -4,13 +4,16 @@
 //! hand over a page of records with the next cursor, or "pending until T". The cursor is opaque to everyone else and
 //! holds all that a restart needs, the handle of a running export included. Vendors know no SQL.
 
+mod body;
 mod error;
 pub mod export;
 pub mod jaicp;
 pub mod khoros;
 pub mod lexer;
 pub mod lynn;
+pub mod lynn_account;
 pub mod lynn_outbound;
+mod sealed;
 
 use chrono::{DateTime, Utc};
 use url::Url;
@@ -59,7 +62,7 @@ impl Vendor {
 #[derive(Debug, Clone)]
 pub enum Settings {
     LynnReporting(lynn::Settings),
-    LynnOutbound(lynn_outbound::Settings),
+    LynnOutbound(Box<lynn_outbound::Settings>),
     KhorosCare(khoros::Settings),
     LexerActivity(lexer::Settings),
     JaicpReporter(jaicp::Settings),
@@ -79,8 +82,8 @@ impl Settings {
     /// The vendor's documented limits for this account, before overrides.
     pub fn limits(&self) -> &'static [LimitSpec] {
         match self {
-            Self::LynnReporting(settings) => settings.limits(),
-            Self::LynnOutbound(settings) => settings.limits(),
+            Self::LynnReporting(settings) => settings.account.limits(),
+            Self::LynnOutbound(settings) => settings.account.limits(),
             Self::KhorosCare(settings) => settings.limits(),
             Self::LexerActivity(settings) => settings.limits(),
             Self::JaicpReporter(settings) => settings.limits(),
@@ -90,8 +93,8 @@ impl Settings {
     /// What tells this account's quota from another's at the same base URL.
     pub fn credential(&self) -> Vec<&str> {
         match self {
-            Self::LynnReporting(settings) => settings.credential(),
-            Self::LynnOutbound(settings) => settings.credential(),
+            Self::LynnReporting(settings) => settings.account.credential(),
+            Self::LynnOutbound(settings) => settings.account.credential(),
             Self::KhorosCare(settings) => settings.credential(),
             Self::LexerActivity(settings) => settings.credential(),
             Self::JaicpReporter(settings) => settings.credential(),
@@ -106,11 +109,20 @@ impl Settings {
         }
     }
 
+    /// Whether the account serves a stream of its vendor: some are read only where the connection says so.
+    pub fn offers(&self, stream: &Stream) -> bool {
+        match self {
+            Self::LynnOutbound(settings) => settings.offers(stream),
+            Self::JaicpReporter(settings) => settings.offers(&stream.name),
+            Self::LynnReporting(_) | Self::KhorosCare(_) | Self::LexerActivity(_) => true,
+        }
+    }
+
     /// Everything that must never be printed.
     pub fn secrets(&self) -> Vec<Secret> {
         match self {
-            Self::LynnReporting(settings) => settings.secrets(),
-            Self::LynnOutbound(settings) => settings.secrets(),
+            Self::LynnReporting(settings) => settings.account.secrets(),
+            Self::LynnOutbound(settings) => settings.account.secrets(),
             Self::KhorosCare(settings) => settings.secrets(),
             Self::LexerActivity(settings) => settings.secrets(),
             Self::JaicpReporter(settings) => settings.secrets(),
@@ -135,7 +147,7 @@ pub struct StepRequest<'a> {
     pub expected: Expected,
 }
 
-/// What earlier readings of the stream weighed, in bytes.
+/// What earlier readings of the stream weighed, in bytes, and where this one stands among them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Expected {
     pub page_bytes: Option<u64>,
@@ -143,6 +155,10 @@ pub struct Expected {
     pub slice_bytes: Option<u64>,
     /// Length of that slice.
     pub slice_secs: u64,
+    /// Whether the run reads no later slice of the stream; never in a past range that is read again.
+    pub newest: bool,
+    /// Whether the slice has no row in the table that an earlier reading left.
+    pub fresh: bool,
 }
 
 /// What a step came to.
@@ -168,7 +184,7 @@ pub trait Records: Sink + Send {
 #[derive(Debug)]
 pub enum Source {
     LynnReporting(lynn::Lynn),
-    LynnOutbound(lynn_outbound::LynnOutbound),
+    LynnOutbound(Box<lynn_outbound::LynnOutbound>),
     KhorosCare(khoros::Khoros),
     LexerActivity(lexer::Lexer),
     JaicpReporter(jaicp::Jaicp),
@@ -183,7 +199,7 @@ impl Source {
                 Self::LynnReporting(lynn::Lynn::new(base_url, settings.clone(), redactor))
             }
             Settings::LynnOutbound(settings) => {
-                Self::LynnOutbound(lynn_outbound::LynnOutbound::new(base_url, settings.clone(), redactor))
+                Self::LynnOutbound(lynn_outbound::LynnOutbound::new(base_url, (**settings).clone(), redactor).into())
             }
             Settings::KhorosCare(settings) => {
                 Self::KhorosCare(khoros::Khoros::new(base_url, settings.clone(), redactor))

@@ -91,7 +91,7 @@ pub struct Scope {
 impl Scope {
     /// `settle` behind `now`, on a whole second: vendors' filters have no finer precision.
     pub fn limit(now: DateTime<Utc>, settle: Duration) -> DateTime<Utc> {
-        (now - TimeDelta::from_std(settle).unwrap_or_default()).trunc_subsecs(0)
+        earlier(now, settle).trunc_subsecs(0)
     }
 }
 
@@ -104,7 +104,15 @@ pub fn list_window() -> Window {
 /// What a run has to read of a list at `now`: all of it, unless it has done so already.
 pub fn due_list(run: i64, now: DateTime<Utc>, known: Option<&Slice>) -> Option<Due> {
     let done = known.is_some_and(|slice| slice.reading_run.is_none() && slice.finished_run >= Some(run));
-    (!done).then(|| Due { window: list_window(), until: now })
+    (!done).then(|| Due { window: list_window(), until: now, newest: true })
+}
+
+/// `before` that instant, or the first that there is.
+fn earlier(at: DateTime<Utc>, before: Duration) -> DateTime<Utc> {
+    TimeDelta::from_std(before)
+        .ok()
+        .and_then(|before| at.checked_sub_signed(before))
+        .unwrap_or(DateTime::<Utc>::MIN_UTC)
 }
 
 /// A slice to be read, and how far.
@@ -113,16 +121,19 @@ pub struct Due {
     pub window: Window,
     /// The window's end, or the limit while the window is still open.
     pub until: DateTime<Utc>,
+    /// Whether none follows it now, in the whole stream.
+    pub newest: bool,
 }
 
 /// The slices that `scope` asks for, oldest first; `known` are those begun before, by start.
 #[expect(clippy::implicit_hasher, reason = "callers use the default one")]
 pub fn due(grid: Grid, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) -> Vec<Due> {
     let until = scope.range_end.map_or(scope.limit, |end| end.min(scope.limit));
-    let again_from = scope.limit - TimeDelta::from_std(scope.lookback).unwrap_or(TimeDelta::MAX / 2);
-    grid.slices(scope.from, until)
+    let again_from = earlier(scope.limit, scope.lookback);
+    let mut due: Vec<Due> = grid
+        .slices(scope.from, until)
         .filter(|window| window.start < window.end)
-        .map(|window| Due { window, until: window.end.min(scope.limit) })
+        .map(|window| Due { window, until: window.end.min(scope.limit), newest: false })
         .filter(|due| {
             let Some(slice) = known.get(&due.window.start) else { return true };
             let (Some(read_until), Some(finished_run)) = (slice.read_until, slice.finished_run) else { return true };
@@ -133,121 +144,13 @@ pub fn due(grid: Grid, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) -> V
             slice.reading_run.is_some() || behind || (wanted_again && !read_by_this_run)
         })
         .take(SLICES_MAX)
-        .collect()
+        .collect();
+    if let Some(last) = due.last_mut() {
+        last.newest = scope.range_end.is_none() && last.until > scope.limit - (last.window.end - last.window.start);
+    }
+    due
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn at(text: &str) -> DateTime<Utc> {
-        text.parse().unwrap()
-    }
-
-    fn grid(zone: Tz, length: SliceLength) -> Grid {
-        Grid { anchor: NaiveDate::from_ymd_opt(2026, 1, 1).unwrap(), zone, length }
-    }
-
-    fn finished(window: Window, read_until: DateTime<Utc>, run: i64) -> (DateTime<Utc>, Slice) {
-        let slice = Slice {
-            id: 1,
-            window_start: window.start,
-            window_end: window.end,
-            read_until: Some(read_until),
-            finished_run: Some(run),
-            reading_run: None,
-            reading_until: None,
-            reading_fresh: false,
-            reading_pages: 0,
-            reading_rows: 0,
-            reading_seen: 0,
-            reading_bytes: 0,
-            cursor: None,
-            rows_total: 0,
-            fingerprinted: false,
-            reading_batches: Some(0),
-        };
-        (window.start, slice)
-    }
-
-    #[test]
-    fn p8_days_are_calendar_days_of_the_zone() {
-        let grid = grid(chrono_tz::Europe::Berlin, SliceLength::Days(1));
-        let spring = grid.around(at("2026-03-29T12:00:00Z"));
-        assert_eq!((spring.end - spring.start).num_hours(), 23);
-        let autumn = grid.around(at("2026-10-25T12:00:00Z"));
-        assert_eq!((autumn.end - autumn.start).num_hours(), 25);
-        assert_eq!(grid.before(grid.after(spring)), spring);
-    }
-
-    #[test]
-    fn p8_a_day_whose_midnight_is_skipped_begins_at_its_first_instant() {
-        let day = NaiveDate::from_ymd_opt(2026, 9, 6).unwrap();
-        assert_eq!(midnight(day, chrono_tz::America::Santiago), at("2026-09-06T04:00:00Z"));
-        let never = NaiveDate::from_ymd_opt(2011, 12, 30).unwrap();
-        assert_eq!(midnight(never, chrono_tz::Pacific::Apia), at("2011-12-30T10:00:00Z"));
-    }
-
-    #[test]
-    fn a_new_stream_reads_everything_from_its_start_up_to_the_limit() {
-        let grid = grid(chrono_tz::UTC, SliceLength::Days(1));
-        let limit = at("2026-01-03T14:00:00Z");
-        let scope =
-            Scope { from: at("2026-01-01T00:00:00Z"), range_end: None, limit, lookback: Duration::ZERO, run: 5 };
-        let due = due(grid, scope, &HashMap::new());
-        let ends: Vec<_> = due.iter().map(|due| due.until).collect();
-        assert_eq!(ends, [at("2026-01-02T00:00:00Z"), at("2026-01-03T00:00:00Z"), limit]);
-    }
-
-    #[test]
-    fn finished_slices_are_read_again_within_the_lookback_and_once_per_run() {
-        let grid = grid(chrono_tz::UTC, SliceLength::Days(1));
-        let limit = at("2026-01-04T14:00:00Z");
-        let days: Vec<Window> = grid.slices(at("2026-01-01T00:00:00Z"), limit).collect();
-        let mut known: HashMap<_, _> = days[..3].iter().map(|day| finished(*day, day.end, 4)).collect();
-        known.extend([finished(days[3], at("2026-01-04T13:00:00Z"), 4)]);
-        let lookback = Duration::from_hours(24);
-        let mut scope = Scope { from: days[0].start, range_end: None, limit, lookback, run: 5 };
-        let starts = |due: Vec<Due>| due.iter().map(|due| due.window.start).collect::<Vec<_>>();
-        assert_eq!(starts(due(grid, scope, &known)), [days[2].start, days[3].start]);
-        scope.run = 4;
-        assert!(due(grid, scope, &known).is_empty(), "what this run has finished is not read again");
-        scope = Scope { run: 5, range_end: Some(days[1].end), ..scope };
-        assert_eq!(starts(due(grid, scope, &known)), [days[0].start, days[1].start]);
-    }
-
-    #[test]
-    fn an_interrupted_slice_is_due_whatever_its_age() {
-        let grid = grid(chrono_tz::UTC, SliceLength::Days(1));
-        let day = grid.around(at("2026-01-01T12:00:00Z"));
-        let (start, mut slice) = finished(day, day.end, 9);
-        slice.reading_run = Some(3);
-        let limit = at("2026-01-09T00:00:00Z");
-        let scope = Scope { from: day.start, range_end: Some(day.end), limit, lookback: Duration::ZERO, run: 5 };
-        assert_eq!(due(grid, scope, &HashMap::from([(start, slice)])).len(), 1);
-    }
-
-    proptest! {
-        #[test]
-        fn slices_have_no_gap_and_no_overlap(
-            zone in proptest::sample::select(chrono_tz::TZ_VARIANTS.as_slice()),
-            days in 1_u32..40,
-            hours in proptest::sample::select(&[1_u64, 2, 3, 4, 6, 8, 12][..]),
-            whole in any::<bool>(),
-            from in 1_500_000_000_i64..1_900_000_000,
-        ) {
-            let length = if whole { SliceLength::Days(days) } else { SliceLength::Time(Duration::from_hours(hours)) };
-            let grid = grid(zone, length);
-            let from = DateTime::from_timestamp(from, 0).unwrap();
-            let slices: Vec<Window> = grid.slices(from, from + TimeDelta::days(120)).take(500).collect();
-            prop_assert!(slices[0].start <= from && from < slices[0].end);
-            for pair in slices.windows(2) {
-                prop_assert_eq!(pair[0].end, pair[1].start);
-                prop_assert!(pair[0].start < pair[0].end);
-                prop_assert_eq!(grid.before(pair[1]), pair[0]);
-            }
-        }
-    }
-}
+#[path = "grid_tests.rs"]
+mod tests;

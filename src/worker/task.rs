@@ -218,6 +218,8 @@ impl TaskRunner<'_> {
             page_bytes: weight(stored.page_bytes),
             slice_bytes: weight(stored.slice_bytes),
             slice_secs: u64::try_from(length).unwrap_or(1),
+            newest: due.newest,
+            fresh: reading.fresh,
         };
         let reader = SliceReader {
             source: self.source,
@@ -334,4 +336,64 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::fmt;
+
+    use sqlx::error::{DatabaseError, ErrorKind};
+
+    use super::*;
+
+    /// What Postgres says, with the value that it refuses.
+    #[derive(Debug)]
+    struct Said(&'static str);
+
+    impl fmt::Display for Said {
+        fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str(self.message())
+        }
+    }
+
+    impl std::error::Error for Said {}
+
+    impl DatabaseError for Said {
+        fn message(&self) -> &'static str {
+            "invalid input syntax for type bigint: \"Juana\""
+        }
+
+        fn code(&self) -> Option<Cow<'_, str>> {
+            Some(Cow::Borrowed(self.0))
+        }
+
+        fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> ErrorKind {
+            ErrorKind::Other
+        }
+    }
+
+    #[test]
+    fn p7_what_postgres_says_about_a_value_is_not_repeated() {
+        for code in ["22P02", "22003", "23514", "23505"] {
+            let error = TaskError::Load(LoadError::Database(sqlx::Error::Database(Box::new(Said(code)))));
+            let told = chain(&error);
+            assert!(
+                !told.contains("Juana") && told.ends_with(&format!("a value was refused (SQLSTATE {code})")),
+                "{told}"
+            );
+        }
+    }
 }

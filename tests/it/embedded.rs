@@ -82,6 +82,10 @@ async fn a_server_is_durable_private_and_not_root() {
     }
     assert_ne!(fs::metadata(server.cluster_dir()).unwrap().uid(), 0);
     assert_eq!(fs::metadata(data_dir.join("pgpass")).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(server.cluster_dir()).unwrap().mode() & 0o077, 0, "nobody else reads the rows");
+    let rules = fs::read_to_string(server.cluster_dir().join("pg_hba.conf")).unwrap();
+    let rules: Vec<&str> = rules.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    assert!(!rules.is_empty() && rules.iter().all(|rule| rule.ends_with("scram-sha-256")), "{rules:?}");
     let no_password = server.url().expose().replace(|c: char| c.is_ascii_hexdigit(), "0");
     assert!(PgConnection::connect(&no_password).await.is_err());
     server.stop().await;
@@ -167,7 +171,10 @@ async fn a_killed_postmaster_is_replaced_and_the_pool_goes_on_with_every_committ
         })
         .await;
         assert!(busy.await.unwrap().is_err());
-        assert_ne!(postmaster_pid(server.cluster_dir()), pid);
+        // An orphaned backend may have taken the row before the next postmaster was there.
+        let pid_file = server.cluster_dir().join("postmaster.pid");
+        let told = async || fs::read_to_string(&pid_file).ok()?.lines().next()?.parse().ok().and_then(Pid::from_raw);
+        eventually(LONG, async || told().await.filter(|now| *now != pid)).await;
     }
     assert_eq!(kept(&server).await, [1, 2, 3]);
 

@@ -93,17 +93,19 @@ fn free() -> Options {
 fn settings() -> Settings {
     let account = Account::default();
     Settings {
-        tenant: account.tenant,
-        access_token: account.access_token.as_str().into(),
-        access_token_secret: account.access_token_secret.as_str().into(),
-        product: Product::Basic,
-        subscription_key: None,
-        create_token_path: "/api/LynnReporting/CreateToken".to_owned(),
+        account: vendor::lynn_account::Account {
+            tenant: account.tenant,
+            access_token: account.access_token.as_str().into(),
+            access_token_secret: account.access_token_secret.as_str().into(),
+            product: Product::Basic,
+            subscription_key: None,
+            create_token_path: "/api/LynnReporting/CreateToken".to_owned(),
+            authorization_scheme: "bearer".to_owned(),
+        },
         execute_report_path: "/api/LynnReporting/ExecuteReport/{tenant}/{report_id}".to_owned(),
         execute_report_method: "POST".to_owned(),
         filter_timezone: Tz::UTC,
         date_format: "%Y-%m-%d %H:%M:%S".to_owned(),
-        authorization_scheme: "bearer".to_owned(),
         page_size: PAGE,
         probe_full_page: false,
         fail_on_errors: true,
@@ -119,8 +121,8 @@ fn free_limits() -> Vec<Limit> {
     vec![
         limit("create_token", Calls::Login, Unit::Calls, 1_000, SECOND),
         limit("requests", Calls::Data, Unit::Calls, 1_000, SECOND),
-        limit("period_calls", Calls::Every, Unit::Calls, 1_000_000, Duration::from_mins(1)),
-        limit("period_bandwidth", Calls::Every, Unit::Bytes, 1 << 40, Duration::from_mins(1)),
+        limit("period_calls", Calls::Every, Unit::Calls, 1_000_000, Duration::from_hours(12)),
+        limit("period_bandwidth", Calls::Every, Unit::Bytes, 1 << 40, Duration::from_hours(12)),
     ]
 }
 

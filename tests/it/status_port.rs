@@ -82,6 +82,7 @@ fn config() -> Config {
         priority: 0,
         timeout: Duration::from_hours(6),
         paused: false,
+        push: None,
     };
     Config {
         database: config::Database { url: Some("postgres://u:s3cret@db/x".into()), max_connections: 8 },
@@ -109,7 +110,7 @@ async fn fill(pool: &PgPool) {
          values ('acme-lynn', 'survey_result', now() - interval '3 days', now() - interval '2 days', now() - interval '2 days', now()),
                 ('acme-lynn', 'survey_result', now() - interval '2 days', now(), now() - interval '1 hour', now()),
                 ('acme-lynn', 'survey_result', now(), now() + interval '1 day', null, null),
-                ('acme-lynn', 'campaigns', '2026-01-01', 'infinity', 'infinity', now())",
+                ('acme-lynn', 'campaigns', 'epoch', '9999-12-31', now(), now())",
     )
     .execute(pool)
     .await

@@ -50,6 +50,8 @@ struct JobEntry {
     schedule: Option<String>,
     timezone: &'static str,
     paused: bool,
+    /// It reads nothing: `tidegate push` sends for it.
+    push: bool,
     next_firing: Option<DateTime<Utc>>,
     /// The same on the clock of the job's zone.
     next_firing_local: Option<String>,
@@ -108,6 +110,7 @@ impl JobEntry {
             schedule: job.schedule.clone(),
             timezone: job.timezone.name(),
             paused: job.paused,
+            push: job.push.is_some(),
             next_firing: next,
             next_firing_local: next
                 .map(|at| at.with_timezone(&job.timezone).format("%Y-%m-%d %H:%M:%S %Z").to_string()),
@@ -144,7 +147,7 @@ fn text(document: &Document) -> String {
                 show::text(entry.schedule.as_deref()),
                 entry.next_firing_local.clone().unwrap_or_else(|| idle.to_owned()),
                 entry.next_firing.map_or_else(|| show::NOTHING.to_owned(), show::time),
-                entry.streams.join(", "),
+                if entry.push { "none: `tidegate push` sends for it".to_owned() } else { entry.streams.join(", ") },
             ]);
         }
         let _ = write!(text, "\n{}", table.show());

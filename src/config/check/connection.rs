@@ -10,7 +10,7 @@ use super::super::scalar::Credential;
 use super::super::tree::{Kind, Node};
 use super::super::{Connection, Retry, raw, suggest, units};
 use super::{KeyPath, Report, jaicp, khoros, lexer, lynn, lynn_outbound, secs};
-use crate::catalogue::{self, Stream};
+use crate::catalogue::{self, Stream, Text};
 use crate::quota::{Limit, LimitSpec, Unit};
 use crate::secret::Secret;
 use crate::vendor::export::Polling;
@@ -24,7 +24,15 @@ const RETRY_MAX_SECS: u64 = 60;
 /// A connection as far as it could be understood; its streams are known as soon as its vendor is.
 pub(super) struct Checked {
     pub(super) connection: Option<Connection>,
-    pub(super) streams: Option<Vec<Stream>>,
+    pub(super) offer: Option<Offer>,
+}
+
+/// What jobs can ask a connection for.
+pub(super) struct Offer {
+    pub(super) vendor: Vendor,
+    pub(super) streams: Vec<Stream>,
+    /// Streams of the vendor that this connection has not enabled.
+    pub(super) withheld: Vec<Text>,
 }
 
 /// What a vendor's own keys say.
@@ -39,7 +47,7 @@ pub(super) fn check(name: &str, node: &Node, path: &KeyPath, report: &mut Report
     let (common, own) = split(node, shared);
     let raw: raw::Connection = read(&common, path, &[], "", report);
     let Some(vendor) = known_vendor(raw.vendor.as_deref(), path, report) else {
-        return Checked { connection: None, streams: None };
+        return Checked { connection: None, offer: None };
     };
     let special = match vendor {
         Vendor::LynnReporting => lynn::check(&own, shared, path, report),
@@ -48,8 +56,10 @@ pub(super) fn check(name: &str, node: &Node, path: &KeyPath, report: &mut Report
         Vendor::LexerActivity => lexer::check(&own, shared, path, report),
         Vendor::JaicpReporter => jaicp::check(&own, shared, path, report),
     };
-    let mut streams = catalogue::streams(vendor);
+    let (mut streams, withheld): (Vec<Stream>, Vec<Stream>) =
+        catalogue::streams(vendor).into_iter().partition(|stream| special.settings.offers(stream));
     streams.extend(special.extra_streams);
+    streams.retain(|stream| special.settings.offers(stream));
     let limits = limits(special.settings.limits(), raw.quotas.unwrap_or_default(), vendor, path, report);
     let timeout = path.key("request_timeout");
     let connection = Connection {
@@ -67,7 +77,8 @@ pub(super) fn check(name: &str, node: &Node, path: &KeyPath, report: &mut Report
         settings: special.settings,
         streams: streams.clone(),
     };
-    Checked { connection: Some(connection), streams: Some(streams) }
+    let withheld = withheld.into_iter().map(|stream| stream.name).collect();
+    Checked { connection: Some(connection), offer: Some(Offer { vendor, streams, withheld }) }
 }
 
 /// The keys that every connection has, and the others.
@@ -105,13 +116,13 @@ fn base_url(raw: Option<&str>, default: &str, path: &KeyPath, report: &mut Repor
     }
 }
 
-fn stand_in() -> Url {
+pub(super) fn stand_in() -> Url {
     #[expect(clippy::expect_used, reason = "a constant that parses; it only stands in for a refused value")]
     Url::parse(lynn::DEFAULT_BASE_URL).expect("the default base URL parses")
 }
 
 /// Scheme, host and path, nothing else; without the slash at the end.
-fn parse_base_url(text: &str) -> Result<Url, &'static str> {
+pub(super) fn parse_base_url(text: &str) -> Result<Url, &'static str> {
     const SHAPE: &str = "is no URL; write for instance `https://premium-production.lynn.cx`";
     let mut url = Url::parse(text).map_err(|_| SHAPE)?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {

@@ -9,8 +9,10 @@ use super::super::read::read;
 use super::super::scalar::Span;
 use super::super::tree::{KeyPath, Node};
 use super::super::{CatchUp, Job, JobStream, NewFields, SliceLength, raw, suggest};
-use super::{Report, cron, flag, secs};
+use super::connection::Offer;
+use super::{Report, cron, flag, push, secs};
 use crate::catalogue::{Key, Stream, Text, column_name};
+use crate::vendor::Vendor;
 
 const DAY: Duration = Duration::from_hours(24);
 const LOOKBACK: Duration = DAY;
@@ -20,8 +22,10 @@ const TIMEOUT_SECS: u64 = 6 * 3_600;
 /// A year of slices behind, or one slice of a year, is more than any vendor keeps changing.
 const DAYS_MAX: u64 = 366;
 
-/// The streams that a connection offers; none where its vendor is unknown.
-type Offers = BTreeMap<String, Option<Vec<Stream>>>;
+const NOT_ENABLED: &str = "this connection has enabled no stream; list what it may read in its `enabled_streams`";
+
+/// What a connection offers; none where its vendor is unknown.
+type Offers = BTreeMap<String, Option<Offer>>;
 
 /// What a stream has from its job unless it says otherwise.
 struct Defaults {
@@ -31,14 +35,18 @@ struct Defaults {
 }
 
 pub(super) fn check(name: &str, node: &Node, path: &KeyPath, offers: &Offers, report: &mut Report<'_>) -> Option<Job> {
-    let raw: raw::Job = read(node, path, &[], "a job", report);
-    let connection = connection(raw.connection, path, offers, report);
-    let offered = connection.as_ref().and_then(|name| offers.get(name)?.as_ref());
+    let mut raw: raw::Job = read(node, path, &[], "a job", report);
+    let push = raw.push.take();
+    let connection = connection(raw.connection.take(), path, offers, report);
+    let offer = connection.as_ref().and_then(|name| offers.get(name)?.as_ref());
+    if let Some(push) = push {
+        return sending(name, &raw, push, connection, offer, path, report);
+    }
     let defaults = Defaults {
         slice: slice(raw.slice, &path.key("slice"), report),
         lookback: lookback(raw.lookback, LOOKBACK, &path.key("lookback"), report),
     };
-    let streams = streams(raw.streams, &defaults, offered.map(Vec::as_slice), path, report);
+    let streams = streams(raw.streams, &defaults, offer, path, report);
     if let Some(schedule) = &raw.schedule
         && let Err(problem) = cron::check(schedule)
     {
@@ -66,6 +74,38 @@ pub(super) fn check(name: &str, node: &Node, path: &KeyPath, offers: &Offers, re
         priority: report.whole(&path.key("priority"), raw.priority, -1_000..=1_000, 0),
         timeout: report.span(&path.key("timeout"), raw.timeout, &(secs(1)..=secs(30 * 86_400)), secs(TIMEOUT_SECS)),
         paused: flag(raw.paused, false),
+        push: None,
+    })
+}
+
+/// A job that `tidegate push` runs, and nothing else does.
+fn sending(
+    name: &str,
+    raw: &raw::Job,
+    written: raw::Push,
+    connection: Option<String>,
+    offer: Option<&Offer>,
+    path: &KeyPath,
+    report: &mut Report<'_>,
+) -> Option<Job> {
+    push::refuse_reading_keys(raw, path, report);
+    if offer.is_some_and(|offer| offer.vendor != Vendor::LynnOutbound) {
+        report.refuse(&path.key("connection"), "cannot be sent to; `push` needs a connection of `lynn_outbound`");
+    }
+    let push = push::check(written, &path.key("push"), report);
+    Some(Job {
+        name: name.to_owned(),
+        connection: connection?,
+        streams: Vec::new(),
+        schedule: None,
+        timezone: chrono_tz::Tz::UTC,
+        catch_up: CatchUp::None,
+        start: NaiveDate::default(),
+        settle: Duration::ZERO,
+        priority: report.whole(&path.key("priority"), raw.priority, -1_000..=1_000, 0),
+        timeout: secs(TIMEOUT_SECS),
+        paused: false,
+        push: Some(push),
     })
 }
 
@@ -102,7 +142,7 @@ fn start(raw: Option<&str>, path: &KeyPath, report: &mut Report<'_>) -> Option<N
 fn streams(
     raw: Option<raw::Streams>,
     defaults: &Defaults,
-    offered: Option<&[Stream]>,
+    offer: Option<&Offer>,
     path: &KeyPath,
     report: &mut Report<'_>,
 ) -> Vec<JobStream> {
@@ -113,9 +153,14 @@ fn streams(
             return Vec::new();
         }
         Some(raw::Streams::All) => {
-            let all = offered.unwrap_or_default().iter().filter(|stream| !stream.off_by_default);
+            let offered = offer.map_or(&[][..], |offer| &offer.streams);
+            let all = offered.iter().filter(|stream| !stream.off_by_default);
             let entry = raw::Entry { plain: true, ..raw::Entry::default() };
-            return all.map(|stream| job_stream(stream, &entry, defaults, &path, report)).collect();
+            let all: Vec<JobStream> = all.map(|stream| job_stream(stream, &entry, defaults, &path, report)).collect();
+            if let (true, Some(offer)) = (all.is_empty(), offer) {
+                nothing_by_default(offer, &path, report);
+            }
+            return all;
         }
         Some(raw::Streams::Listed(listed)) => listed,
     };
@@ -129,7 +174,7 @@ fn streams(
             report.missing(&path, "write the name of a stream, or remove the entry");
             continue;
         };
-        let Some(stream) = stream_of(&entry, offered, &path, report) else { continue };
+        let Some(stream) = stream_of(&entry, offer, &path, report) else { continue };
         if streams.iter().any(|other| other.stream.name == stream.name) {
             report.state(&path, &format!("the stream `{}` is in the list already; keep one", stream.name));
             continue;
@@ -139,9 +184,20 @@ fn streams(
     streams
 }
 
+/// `"*"` that stands for nothing.
+fn nothing_by_default(offer: &Offer, path: &KeyPath, report: &mut Report<'_>) {
+    let named: Vec<&str> = offer.streams.iter().map(|stream| &*stream.name).collect();
+    let message = if named.is_empty() {
+        NOT_ENABLED.to_owned()
+    } else {
+        format!("the streams of this connection are off by default; write their names: `[{}]`", named.join(", "))
+    };
+    report.state(path, &message);
+}
+
 fn stream_of<'a>(
     entry: &raw::Entry,
-    offered: Option<&'a [Stream]>,
+    offer: Option<&'a Offer>,
     path: &KeyPath,
     report: &mut Report<'_>,
 ) -> Option<&'a Stream> {
@@ -150,13 +206,20 @@ fn stream_of<'a>(
         return None;
     };
     // An extra report may be named as its connection names it.
-    let offered = offered?;
+    let offer = offer?;
+    let offered = &offer.streams;
     let named = |wanted: &str| offered.iter().find(|stream| stream.name == wanted);
     let stream = named(name).or_else(|| named(&column_name(name)));
     if stream.is_none() {
         let at = if entry.plain { path.clone() } else { path.key("name") };
         let problem = if name == "*" {
             "stands alone; write `streams: \"*\"`, or list the streams".to_owned()
+        } else if offer.withheld.iter().any(|withheld| withheld == name) {
+            match offer.vendor {
+                Vendor::JaicpReporter => "is not offered by `api: v1`; leave it out, or use `api: legacy`",
+                _ => "is not enabled for this connection; add it to the connection's `enabled_streams`",
+            }
+            .to_owned()
         } else {
             format!(
                 "is no stream of this connection{}",
@@ -188,7 +251,10 @@ fn job_stream(
     let slice = fitting(own.or(defaults.slice), &stream, own.is_some(), path, report);
     let lookback = lookback(entry.lookback, defaults.lookback, &path.key("lookback"), report);
     if let (Some(_), Key::Columns(columns)) = (&entry.key, &stream.key) {
-        let columns: Vec<String> = columns.iter().map(|column| format!("`{column}`")).collect();
+        let mut columns: Vec<String> = columns.iter().map(|column| format!("`{column}`")).collect();
+        if columns.is_empty() {
+            columns.push("its window alone".to_owned());
+        }
         let message = format!("the vendor documents the key of `{}`, {}; remove it", stream.name, columns.join(", "));
         report.state(&path.key("key"), &message);
     } else if let Some(fields) = &entry.key {

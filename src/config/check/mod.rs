@@ -10,7 +10,9 @@ mod job;
 mod khoros;
 mod lexer;
 mod lynn;
+mod lynn_account;
 mod lynn_outbound;
+mod push;
 mod sections;
 
 use std::collections::BTreeMap;
@@ -48,7 +50,7 @@ pub(super) fn check(tree: &Node, faults: Faults) -> Result<Config, Faults> {
         let path = root.key("connections").key(name);
         check_name(&path, name, &mut report);
         let checked = connection::check(name, node, &path, &mut report);
-        offers.insert(name.to_owned(), checked.streams);
+        offers.insert(name.to_owned(), checked.offer);
         connections.extend(checked.connection.map(|connection| (name.to_owned(), connection)));
     }
 
@@ -59,6 +61,7 @@ pub(super) fn check(tree: &Node, faults: Faults) -> Result<Config, Faults> {
         jobs.extend(job::check(name, node, &path, &offers, &mut report).map(|job| (name.to_owned(), job)));
     }
     job::check_shared_streams(&jobs, &mut report);
+    khoros::check_intervals(&connections, &jobs, &mut report);
 
     let mut faults = report.faults;
     if faults.is_empty() {

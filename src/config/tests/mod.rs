@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 
 use proptest::prelude::*;
 
 use super::load::Source;
 use super::*;
 
+mod fuzz;
+mod jaicp;
+mod khoros;
+mod lexer;
+mod lynn_outbound;
 mod refused;
 
 fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -56,8 +60,11 @@ fn lynn(config: &Config) -> &vendor::lynn::Settings {
 
 #[test]
 fn p9_the_commented_sample_is_the_defaults() {
-    let sample = Config::load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config")), &credentials());
-    let mut sample = sample.unwrap();
+    let files = [
+        ("tidegate.yaml", include_str!("../../../config/tidegate.yaml")),
+        ("jobs/lynn.yaml", include_str!("../../../config/jobs/lynn.yaml")),
+    ];
+    let mut sample = load_texts(&files, &credentials()).unwrap();
     let minimal = minimal_with(&[]).unwrap();
     // The one key of the sample that has no default.
     assert_eq!(sample.jobs["lynn-hourly"].schedule.as_deref(), Some("15 * * * *"));
@@ -83,7 +90,7 @@ fn p9_the_sample_names_every_key() {
         read::keys_of::<raw::LynnPaths>(),
         read::keys_of::<raw::Job>(),
     ];
-    for key in keys.into_iter().flatten().filter(|key| !text.contains(&format!("{key}:"))) {
+    for key in keys.into_iter().flatten().filter(|key| **key != "push" && !text.contains(&format!("{key}:"))) {
         writeln!(missing, "{key}").unwrap();
     }
     assert_eq!(missing, "");
@@ -120,6 +127,8 @@ fn the_defaults_that_the_schema_states_are_the_real_ones() {
     write_defaults(&schema["properties"]["connections"]["additionalProperties"]["allOf"][0]["then"], 4, &mut text);
     text.push_str("jobs:\n");
     text.push_str(jobs);
+    // Nothing of `push` holds for a job that reads.
+    schema["properties"]["jobs"]["additionalProperties"]["properties"].as_object_mut().unwrap().remove("push");
     write_defaults(&schema["properties"]["jobs"]["additionalProperties"], 4, &mut text);
     for section in ["connections", "jobs"] {
         schema["properties"].as_object_mut().unwrap().remove(section);
@@ -183,7 +192,7 @@ fn the_environment_overrides_any_setting() {
     let connection = &config.connections["acme-lynn"];
     assert_eq!(connection.allowed_hosts, ["files.example:8443", "[::1]"]);
     assert_eq!((connection.limits[1].amount, connection.limits[1].per), (2, Duration::from_secs(4)));
-    assert_eq!((lynn(&config).tenant, lynn(&config).access_token.expose()), (17, "literal ${VALUE}"));
+    assert_eq!((lynn(&config).account.tenant, lynn(&config).account.access_token.expose()), (17, "literal ${VALUE}"));
     let job = &config.jobs["lynn-hourly"];
     assert!(job.paused);
     assert_eq!(job.streams.iter().map(|s| &*s.stream.name).collect::<Vec<_>>(), ["survey_result", "show_error"]);
@@ -195,7 +204,7 @@ fn an_override_replaces_a_reference_that_leads_nowhere() {
     env.remove("LYNN_ACCESS_TOKEN");
     env.insert("TIDEGATE__CONNECTIONS__ACME_LYNN__ACCESS_TOKEN".to_owned(), "given".to_owned());
     let config = load_texts(&[("tidegate.yaml", MINIMAL)], &env).unwrap();
-    assert_eq!(lynn(&config).access_token.expose(), "given");
+    assert_eq!(lynn(&config).account.access_token.expose(), "given");
 }
 
 #[test]
@@ -205,7 +214,7 @@ fn a_credential_that_looks_like_a_number_stays_as_written() {
         .replace("${LYNN_ACCESS_TOKEN}", "00123")
         .replace("${LYNN_ACCESS_TOKEN_SECRET}", "${NULL}");
     let config = load_texts(&[("tidegate.yaml", &text)], &env(&[("NULL", "null")])).unwrap();
-    let lynn = lynn(&config);
+    let lynn = &lynn(&config).account;
     assert_eq!((lynn.tenant, lynn.access_token.expose(), lynn.access_token_secret.expose()), (4411, "00123", "null"));
 }
 
@@ -246,7 +255,7 @@ fn premium_has_its_key_and_its_quotas() {
     let connection = &config.connections["acme-lynn"];
     assert_eq!(connection.limits[3].amount, 997_200_000);
     assert_eq!(connection.base_url.as_str(), "http://127.0.0.1:9000/lynn");
-    assert_eq!(lynn(&config).subscription_key.as_ref().map(Secret::expose), Some("k3y"));
+    assert_eq!(lynn(&config).account.subscription_key.as_ref().map(Secret::expose), Some("k3y"));
 }
 
 #[test]
@@ -271,6 +280,36 @@ fn p7_no_fault_or_debug_output_shows_a_credential() {
                 assert!(!faults.to_string().contains("hunter2"), "{faults}");
             }
         }
+    }
+}
+
+#[test]
+fn p7_no_name_of_the_configuration_can_steer_metrics_pages_or_paths() {
+    for name in ["a\"} 1", "a\nb", "a b", "../a", "a/b", "a\\", "a<b>", "\u{202e}a", "a\u{1b}", ".", ""] {
+        let quoted = serde_json::Value::from(name).to_string();
+        for old in ["acme-lynn:", "lynn-hourly:"] {
+            let text = MINIMAL.replacen(old, &format!("{quoted}:"), 1);
+            let faults = load_texts(&[("tidegate.yaml", &text)], &credentials()).unwrap_err().to_string();
+            assert!(faults.contains("a name has letters, digits"), "{quoted}: {faults}");
+        }
+    }
+}
+
+#[test]
+fn p7_an_extra_report_is_a_plain_table_and_its_id_a_guid() {
+    let with = |name: &str, id: &str| {
+        let report = format!("    reports: {{ {}: \"{id}\" }}\njobs:", serde_json::Value::from(name));
+        load_texts(&[("tidegate.yaml", &MINIMAL.replacen("jobs:", &report, 1))], &credentials())
+    };
+    let guid = "0B6F2F4E-0000-4000-8000-000000000000";
+    for (name, table) in
+        [("../../etc/passwd", "etc_passwd"), ("a\"; drop table x --", "a_drop_table_x"), ("pg.Class", "pg_class")]
+    {
+        let config = with(name, guid).unwrap();
+        assert_eq!(config.connections["acme-lynn"].streams.last().unwrap().name, table);
+    }
+    for id in ["../../CreateToken/1", "00000000-0000-0000-0000-00000000000/", "%2e%2e", "x?y=z#"] {
+        assert!(with("mine", id).unwrap_err().to_string().contains("is no report id"), "{id}");
     }
 }
 

@@ -299,8 +299,13 @@ fn p9_hostile_files_are_bounded() {
     for n in 0..500 {
         writeln!(many, "k{n}: 1").unwrap();
     }
+    let long = "x".repeat(500_000);
+    let copies = format!("a: &a {long}\nb: [{}*a]\n", "*a, ".repeat(50_000));
+    let names = format!("a: &a {{ {long}: 1 }}\nb: [{}*a]\n", "*a, ".repeat(50_000));
     for (name, text, start) in [
         ("aliases", laughs.as_str(), "bad.yaml:5: l4[7]: holds more than 100000 values"),
+        ("copies", &copies, "bad.yaml:2: b[8]: holds more than 4194304 bytes"),
+        ("copies of names", &names, "bad.yaml:2: b[8]: holds more than 4194304 bytes"),
         ("blocks", &deep, "bad.yaml:1: nests deeper than 32 levels"),
         ("brackets", &flow, "bad.yaml:1: is not valid YAML: recursion limit exceeded"),
         ("keys", &many, "bad.yaml:1: k0: unknown key"),

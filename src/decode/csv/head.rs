@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::super::DecodeError;
+use super::Spelling;
 
 /// A header beyond this is none.
 pub(super) const HEADER_BYTES_MAX: usize = 1 << 20;
@@ -100,7 +101,7 @@ impl Head {
 }
 
 /// The columns' names from the header's fields, each unlike the others; none when a field is not UTF-8.
-pub(super) fn titles(text: &str, ends: &[usize]) -> Option<Vec<String>> {
+pub(super) fn titles(text: &str, ends: &[usize], spelling: Option<Spelling>) -> Option<Vec<String>> {
     let mut titles = Vec::with_capacity(ends.len());
     // Each name with the number to try for its next bearer.
     let mut taken = HashMap::<String, usize>::with_capacity(ends.len());
@@ -108,6 +109,7 @@ pub(super) fn titles(text: &str, ends: &[usize]) -> Option<Vec<String>> {
     for &end in ends {
         let title = text.get(start..end)?.trim_matches(|letter: char| letter.is_whitespace() || letter == '\u{feff}');
         let title = if title.is_empty() { "column" } else { title };
+        let title = spelling.and_then(|spelling| spelling(title)).unwrap_or(title);
         let mut unlike = title.to_owned();
         while taken.contains_key(&unlike) {
             let number = taken.entry(title.to_owned()).or_insert(2);

@@ -40,8 +40,13 @@ pub struct CsvSplitter {
     /// Each column's name as it stands in a record, with the colon; none before the header was read.
     names: Option<Vec<Vec<u8>>>,
     text: Vec<u8>,
+    /// Another spelling for some titles.
+    spelling: Option<Spelling>,
     end: CsvEnd,
 }
+
+/// The spelling of a title that is to be used instead, if there is one.
+pub type Spelling = fn(&str) -> Option<&'static str>;
 
 impl CsvSplitter {
     /// Fields are separated by `delimiter`, which is neither a quote nor a line end; without one it is found from the
@@ -57,8 +62,15 @@ impl CsvSplitter {
             ended: 0,
             names: None,
             text: Vec::new(),
+            spelling: None,
             end: CsvEnd::default(),
         }
+    }
+
+    /// The same, with some titles spelt otherwise.
+    #[must_use]
+    pub fn spelt(self, spelling: Spelling) -> Self {
+        Self { spelling: Some(spelling), ..self }
     }
 
     /// The header's titles as the records' members bear them: without white space around, a repeated one with a number
@@ -151,8 +163,9 @@ impl CsvSplitter {
         let ends = &self.ends[..std::mem::take(&mut self.ended)];
         let text = std::str::from_utf8(fields).ok();
         let Some(names) = &self.names else {
-            self.end.titles =
-                text.and_then(|text| titles(text, ends)).ok_or(DecodeError::NotCsv("text that is not UTF-8"))?;
+            self.end.titles = text
+                .and_then(|text| titles(text, ends, self.spelling))
+                .ok_or(DecodeError::NotCsv("text that is not UTF-8"))?;
             self.names = Some(self.end.titles.iter().map(|title| name(title)).collect());
             return Ok(());
         };

@@ -183,6 +183,14 @@ fn what_is_not_csv_is_named() {
     assert_eq!(records("a\n<b>\n{c}\n"), [r#"{"a":"<b>"}"#, r#"{"a":"{c}"}"#]);
 }
 
+#[test]
+fn p5_a_formula_is_text_like_any_other() {
+    assert_eq!(
+        records("a,b\n=1+1,\"@SUM(A1)\"\n+1,\"-2+cmd|'/c calc'!A1\"\n"),
+        [r#"{"a":"=1+1","b":"@SUM(A1)"}"#, r#"{"a":"+1","b":"-2+cmd|'/c calc'!A1"}"#]
+    );
+}
+
 /// Feeds `block` without end after `start`; answers the error and the bytes that were held by then.
 fn endless(start: &[u8], block: &[u8]) -> (Option<DecodeError>, usize) {
     let mut splitter = CsvSplitter::new(None);

@@ -1,12 +1,16 @@
 //! Khoros Care's Analytics Reports API as `vendors/khoros_care.md` has it: exports that are jobs, and two lists.
 
+mod create;
+mod file;
+mod job;
 mod rows;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::Path;
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::{Response, StatusCode};
 use axum::routing::get;
@@ -20,11 +24,17 @@ use super::answer::Answer;
 use super::call::{Arrival, Gateway, Incoming, Reply};
 use super::limits::{Applies, Refusal, Refused, Rule, Unit};
 use super::stats::ReportCall;
-use super::truth::Reports;
-use super::{Control, Options, TruthHandle, Vendor, World};
+use super::truth::{Dice, Reports, Span};
+use super::{Control, Options, TruthHandle, Vendor, World, locked};
+
+pub use create::Submitted;
+pub use job::{Fate, Shape};
 
 const TEAMS: &str = "khoros_teams";
 const TIMEZONES: &str = "khoros_timezones";
+const CREATE: &str = "khoros_create";
+const STATUS: &str = "khoros_status";
+const DOWNLOAD: &str = "khoros_download";
 /// Many JSON answers are declared as text (`vendors/khoros_care.md §3.1`).
 const CONTENT_TYPE: &str = "text/plain;charset=UTF-8";
 
@@ -34,6 +44,10 @@ pub struct Account {
     pub company_key: String,
     pub username: String,
     pub password: String,
+    /// How long a job takes, before `speed`.
+    pub job_time: Duration,
+    /// How long a link to a file is good, before `speed`.
+    pub link_life: Duration,
 }
 
 impl Default for Account {
@@ -42,6 +56,8 @@ impl Default for Account {
             company_key: "harbour-k7".to_owned(),
             username: "reports-api".to_owned(),
             password: "5f0c-Tide-9b21".to_owned(),
+            job_time: Duration::from_secs(20),
+            link_life: Duration::from_mins(5),
         }
     }
 }
@@ -51,6 +67,12 @@ pub(super) struct Khoros {
     pub gateway: Gateway,
     pub data: Reports,
     account: Account,
+    dice: Mutex<Dice>,
+    shape: Mutex<Shape>,
+    /// Of jobs to come, by their export.
+    fates: Mutex<Vec<(String, Fate)>>,
+    jobs: Mutex<Vec<job::Job>>,
+    submitted: Mutex<Vec<Submitted>>,
 }
 
 impl Khoros {
@@ -60,7 +82,22 @@ impl Khoros {
             gateway: Gateway::new(options, &[limit(options)], too_many),
             data: Reports::new(Box::new(source), rows::names(), options.hide_future),
             account: options.khoros.clone(),
+            dice: Mutex::new(Dice::new(options.seed, &[37])),
+            shape: Mutex::default(),
+            fates: Mutex::default(),
+            jobs: Mutex::default(),
+            submitted: Mutex::default(),
         }
+    }
+
+    fn shape(&self) -> Shape {
+        locked(&self.shape).clone()
+    }
+
+    fn next_fate(&self, export: &str) -> Fate {
+        let mut fates = locked(&self.fates);
+        let next = fates.iter().position(|(wanted, _)| wanted == export);
+        next.map(|next| fates.remove(next).1).unwrap_or_default()
     }
 }
 
@@ -88,10 +125,69 @@ impl Handle {
     pub fn data(&self) -> TruthHandle {
         self.0.data(Vendor::Khoros)
     }
+
+    /// What becomes of the next job of that export for which nothing was said yet.
+    pub fn next_job(&self, export: &str, fate: Fate) {
+        locked(&self.0.world.khoros.fates).push((export.to_owned(), fate));
+    }
+
+    /// Changes how answers look from now on.
+    pub fn shape(&self, change: impl FnOnce(&mut Shape)) {
+        change(&mut locked(&self.0.world.khoros.shape));
+    }
+
+    /// Every job that was started, and what it was asked for with.
+    pub fn submitted(&self) -> Vec<Submitted> {
+        locked(&self.0.world.khoros.submitted).clone()
+    }
+
+    /// All jobs are as good as 24 hours old.
+    pub fn forget_jobs(&self) {
+        locked(&self.0.world.khoros.jobs).iter_mut().for_each(|job| job.forgotten = true);
+    }
+
+    /// The tokens of all jobs, none of which belongs into a log or a table.
+    pub fn secrets(&self) -> Vec<String> {
+        locked(&self.0.world.khoros.jobs).iter().map(job::Job::secret).collect()
+    }
 }
 
 pub(super) fn routes() -> Router<Arc<World>> {
-    Router::new().route("/api/public/config/timezones", get(timezones)).route("/api/public/teams", get(teams))
+    Router::new()
+        .route("/api/public/config/timezones", get(timezones))
+        .route("/api/public/teams", get(teams))
+        .route("/api/public/reports/report/{export}", get(create_by_get).post(create_by_post))
+        .route("/api/public/reports/report/marketing/{export}", get(marketing_by_get).post(marketing_by_post))
+        .route("/api/public/reports/report/{workflow}/{run}/status", get(status))
+        .route("/api/public/reports/report/{workflow}/{run}/download", get(download))
+}
+
+async fn create_by_get(Path(export): Path<String>, incoming: Incoming) -> Response<Body> {
+    started(incoming, "GET", export).await
+}
+
+async fn create_by_post(Path(export): Path<String>, incoming: Incoming) -> Response<Body> {
+    started(incoming, "POST", export).await
+}
+
+async fn marketing_by_get(Path(export): Path<String>, incoming: Incoming) -> Response<Body> {
+    started(incoming, "GET", format!("marketing/{export}")).await
+}
+
+async fn marketing_by_post(Path(export): Path<String>, incoming: Incoming) -> Response<Body> {
+    started(incoming, "POST", format!("marketing/{export}")).await
+}
+
+async fn started(incoming: Incoming, method: &'static str, path: String) -> Response<Body> {
+    incoming.serve(Vendor::Khoros, CREATE, move |arrival, body| create::create(arrival, method, &path, body)).await
+}
+
+async fn status(Path((workflow, run)): Path<(String, String)>, incoming: Incoming) -> Response<Body> {
+    incoming.serve(Vendor::Khoros, STATUS, move |arrival, _| job::status(arrival, &workflow, &run)).await
+}
+
+async fn download(Path((workflow, run)): Path<(String, String)>, incoming: Incoming) -> Response<Body> {
+    incoming.serve(Vendor::Khoros, DOWNLOAD, move |arrival, _| job::download(arrival, &workflow, &run)).await
 }
 
 async fn timezones(incoming: Incoming) -> Response<Body> {
@@ -104,11 +200,18 @@ async fn timezones(incoming: Incoming) -> Response<Body> {
         .await
 }
 
+/// The rows of its first day are the list.
 async fn teams(incoming: Incoming) -> Response<Body> {
     incoming
         .serve(Vendor::Khoros, TEAMS, |arrival, _| {
             authorize(arrival)?;
-            Ok(list(arrival, "teams", &rows::teams(arrival.world.options.seed)))
+            let mut teams = Vec::new();
+            let all = Span { from: 0, until: file::DAY };
+            let read = arrival.world.khoros.data.walk("teams", all, &mut |team| {
+                teams.extend(serde_json::from_str::<Value>(team).ok());
+            });
+            read.map_err(|_| Answer::empty(StatusCode::NOT_FOUND))?;
+            Ok(list(arrival, "teams", &teams))
         })
         .await
 }
@@ -130,8 +233,14 @@ fn pass(result: &Value) -> Answer {
     Answer::new(StatusCode::OK, CONTENT_TYPE, body.to_string())
 }
 
-/// HTTP Basic and the company's key (`vendors/khoros_care.md §2`); what a refusal looks like is not documented.
-fn authorize(arrival: &Arrival) -> Result<(), Answer> {
+/// A refusal: `result` is a text. What `status` and the HTTP status are then is not documented (`§9`).
+fn failed(what: &str) -> Answer {
+    let body = json!({ "status": "FAIL", "request": null, "message": null, "result": what });
+    Answer::new(StatusCode::OK, CONTENT_TYPE, body.to_string())
+}
+
+/// HTTP Basic (`vendors/khoros_care.md §2`); what a refusal looks like is not documented.
+fn authenticate(arrival: &Arrival) -> Result<(), Answer> {
     arrival.unexpected_headers(&[COOKIE]);
     let account = &arrival.world.khoros.account;
     let wanted = format!("{}:{}", account.username, account.password);
@@ -139,7 +248,13 @@ fn authorize(arrival: &Arrival) -> Result<(), Answer> {
     if sent.and_then(|sent| STANDARD.decode(sent).ok()).as_deref() != Some(wanted.as_bytes()) {
         return Err(arrival.unauthorized(Answer::empty(StatusCode::UNAUTHORIZED)));
     }
-    if arrival.query("companyKey").as_ref() != Some(&account.company_key) {
+    Ok(())
+}
+
+/// And the company's key.
+fn authorize(arrival: &Arrival) -> Result<(), Answer> {
+    authenticate(arrival)?;
+    if arrival.query("companyKey").as_ref() != Some(&arrival.world.khoros.account.company_key) {
         return Err(arrival.unauthorized(Answer::empty(StatusCode::FORBIDDEN)));
     }
     Ok(())
@@ -160,36 +275,4 @@ fn zone(zone: Tz) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{Action, Match, start};
-    use super::*;
-
-    #[tokio::test]
-    async fn the_lists_want_both_credentials_and_keep_the_rate() {
-        rustls::crypto::ring::default_provider().install_default().ok();
-        let options = Options::default().limit("khoros.requests", 6, Duration::from_hours(1));
-        let simulator = start(options).await.unwrap();
-        let (control, account, http) = (simulator.control(), Account::default(), reqwest::Client::new());
-        let get = async |path: &str, key: &str, password: &str| {
-            let url = format!("{}/api/public/{path}?companyKey={key}", simulator.base_url());
-            let response = http.get(url).basic_auth(&account.username, Some(password)).send().await.unwrap();
-            (response.status().as_u16(), response.text().await.unwrap())
-        };
-        let (key, password) = (&account.company_key[..], &account.password[..]);
-        let read = async |path: &str| serde_json::from_str::<Value>(&get(path, key, password).await.1).unwrap();
-        assert_eq!(read("teams").await["result"][0]["teamId"], 11);
-        assert_eq!(read("config/timezones").await["result"][3]["offsetString"], "+05:45");
-        assert_eq!(get("teams", "other", password).await.0, 403);
-        assert_eq!(get("teams", key, "other").await.0, 401);
-        control
-            .next(Match::endpoint("khoros_teams"), Action::Json { status: 200, body: r#"{"status":"FAIL"}"#.into() });
-        assert_eq!(read("teams").await["status"], "FAIL");
-        assert_eq!(get("teams", key, password).await.0, 200);
-        assert_eq!(get("teams", key, password).await, (429, String::new()));
-        let stats = control.stats();
-        assert_eq!((stats.violations[0].limit.as_str(), stats.unauthorized), ("khoros.requests", 2));
-        assert_eq!((stats.calls["khoros_teams"], stats.limits["requests"].counted), (6, 0), "Lynn's stay untouched");
-        let logged = |call: &ReportCall| (call.endpoint.clone(), call.mischief.clone());
-        assert_eq!(stats.reports.iter().map(logged).nth(2), Some((TEAMS.into(), Some("json".into()))));
-    }
-}
+mod tests;

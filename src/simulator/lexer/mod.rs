@@ -1,26 +1,33 @@
 //! Lexer's Activity API as `vendors/lexer.md` has it: lists, reports that answer at once, and CSV files made by jobs
 //! whose status a second host tells.
 
+mod figures;
+mod jobs;
+mod request;
 mod rows;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{AUTHORIZATION, COOKIE, HeaderName};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderName};
 use axum::http::{Response, StatusCode};
-use axum::routing::get;
+use axum::routing::{get, post};
+use chrono::{DateTime, FixedOffset};
 use serde_json::{Value, json};
 
+use self::request::Asked;
 use super::answer::{Answer, JSON};
 use super::call::{Arrival, Gateway, Incoming, Reply};
 use super::limits::{Applies, Refusal, Refused, Rule, Unit};
 use super::stats::ReportCall;
 use super::truth::Reports;
-use super::{Control, Options, TruthHandle, Vendor, World};
+use super::{Control, Options, TruthHandle, Vendor, World, locked};
 
-const GROUPS: &str = "lexer_groups";
+const LISTS: [(&str, &str); 3] = [("users", "lexer_users"), ("groups", "lexer_groups"), ("forms", "lexer_forms")];
+const REPORTS: &str = "lexer_reports";
 const STATUS: &str = "lexer_status";
 const TOKEN: HeaderName = HeaderName::from_static("auth-api-token");
 
@@ -28,11 +35,19 @@ const TOKEN: HeaderName = HeaderName::from_static("auth-api-token");
 #[derive(Clone)]
 pub struct Account {
     pub api_token: String,
+    /// How long a job takes (before `speed`); one that takes no time is told complete in the answer that makes it.
+    pub job_takes: Duration,
+    /// Body fields that this account knows beyond the documented ones (`vendors/lexer.md §3`).
+    pub filters: Vec<String>,
 }
 
 impl Default for Account {
     fn default() -> Self {
-        Self { api_token: "1d8a6c7e-30f5-4b92-8e41-6f2b9a07c553".to_owned() }
+        Self {
+            api_token: "1d8a6c7e-30f5-4b92-8e41-6f2b9a07c553".to_owned(),
+            job_takes: Duration::from_secs(20),
+            filters: Vec::new(),
+        }
     }
 }
 
@@ -41,6 +56,10 @@ pub(super) struct Lexer {
     pub gateway: Gateway,
     pub data: Reports,
     account: Account,
+    lists: Mutex<BTreeMap<&'static str, Vec<Value>>>,
+    jobs: jobs::Jobs,
+    /// Columns that files have beside the usual ones, by file.
+    further: Mutex<BTreeMap<usize, Vec<String>>>,
 }
 
 impl Lexer {
@@ -50,7 +69,18 @@ impl Lexer {
             gateway: Gateway::new(options, &limit_rules(options), too_many),
             data: Reports::new(Box::new(source), rows::names(), options.hide_future),
             account: options.lexer.clone(),
+            lists: Mutex::new(LISTS.map(|(name, _)| (name, rows::list(name))).into()),
+            jobs: jobs::Jobs::new(options, &options.lexer),
+            further: Mutex::default(),
         }
+    }
+
+    fn list(&self, name: &str) -> Vec<Value> {
+        locked(&self.lists).get(name).cloned().unwrap_or_default()
+    }
+
+    fn further_columns(&self, file: usize) -> Vec<String> {
+        locked(&self.further).get(&file).cloned().unwrap_or_default()
     }
 }
 
@@ -80,11 +110,54 @@ impl Handle {
     pub fn data(&self) -> TruthHandle {
         self.0.data(Vendor::Lexer)
     }
+
+    /// A list as it would be answered now.
+    pub fn list(&self, name: &str) -> Vec<Value> {
+        self.0.world.lexer.list(name)
+    }
+
+    /// Changes a list from now on.
+    pub fn edit_list(&self, name: &str, change: impl FnOnce(&mut Vec<Value>)) {
+        change(locked(&self.0.world.lexer.lists).get_mut(name).unwrap_or(&mut Vec::new()));
+    }
+
+    /// What a report would answer now to these bounds (the end inclusive to the second); nothing if a job makes it.
+    pub fn figures(
+        &self,
+        kind: &'static str,
+        from: DateTime<FixedOffset>,
+        to: DateTime<FixedOffset>,
+        nps: Option<(i64, &str)>,
+    ) -> Option<Value> {
+        let (form, category) = nps.unzip();
+        let asked = Asked { kind, from, to, form, category: category.unwrap_or_default().to_owned() };
+        figures::answer(&self.0.world.lexer.data, &asked)
+    }
+
+    /// Files of that type have one more column from now on; edits of the truth say what is in it.
+    pub fn add_column(&self, file: &str, title: &str) {
+        let Ok(number) = self.0.world.lexer.data.number(file) else { return };
+        locked(&self.0.world.lexer.further).entry(number).or_default().push(title.to_owned());
+    }
+
+    /// The tokens of the jobs so far, none of which may be seen anywhere.
+    pub fn job_tokens(&self) -> Vec<String> {
+        self.0.world.lexer.jobs.tokens()
+    }
+
+    /// No job is known any more.
+    pub fn forget_jobs(&self) {
+        self.0.world.lexer.jobs.forget();
+    }
 }
 
 /// `api.lexer.io`
 pub(super) fn routes() -> Router<Arc<World>> {
-    Router::new().route("/v1/groups", get(groups))
+    let lists = LISTS.into_iter().fold(Router::new(), |router, (name, endpoint)| {
+        let answer = move |incoming: Incoming| async move { serve_list(incoming, name, endpoint).await };
+        router.route(&format!("/v1/{name}"), get(answer))
+    });
+    lists.route("/v1/activity/reports", post(reports))
 }
 
 /// `clients.lexer.io`
@@ -92,33 +165,50 @@ pub(super) fn client_routes() -> Router<Arc<World>> {
     Router::new().route("/api/public/v1/activity/reports/status", get(status))
 }
 
-async fn groups(incoming: Incoming) -> Response<Body> {
+async fn serve_list(incoming: Incoming, name: &'static str, endpoint: &'static str) -> Response<Body> {
     incoming
-        .serve(Vendor::Lexer, GROUPS, |arrival, _| {
+        .serve(Vendor::Lexer, endpoint, move |arrival, _| {
             authorize(arrival)?;
-            Ok(list(arrival, "groups", &rows::groups()))
+            let elements = arrival.world.lexer.list(name);
+            let report = ReportCall { report: name.to_owned(), rows: elements.len() as u64, ..ReportCall::default() };
+            let answer = Answer::json(json!(elements).to_string());
+            Ok(Reply::new(answer, arrival.meet(&[name], None)).reported(report))
         })
         .await
 }
 
-/// No job is made yet, so no token is known.
+async fn reports(incoming: Incoming) -> Response<Body> {
+    incoming.serve(Vendor::Lexer, REPORTS, report).await
+}
+
+fn report(arrival: &Arrival, body: &[u8]) -> Result<Reply, Answer> {
+    authorize(arrival)?;
+    let is_json = arrival.header(&CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
+    arrival.unexpected_if(!is_json, "a body that is not called JSON");
+    let lexer = &arrival.world.lexer;
+    let asked = Asked::read(arrival, body, &lexer.account.filters)?;
+    let call = ReportCall {
+        report: asked.kind.to_owned(),
+        start_date: asked.from.to_rfc3339(),
+        end_date: asked.to.to_rfc3339(),
+        page: asked.form.and_then(|form| u32::try_from(form).ok()).unwrap_or_default(),
+        ..ReportCall::default()
+    };
+    let action = arrival.meet(&[asked.kind], None);
+    let answer = match figures::answer(&lexer.data, &asked) {
+        Some(figures) => Answer::json(figures.to_string()),
+        None => lexer.jobs.submit(arrival, asked),
+    };
+    Ok(Reply::new(answer, action).reported(call))
+}
+
 async fn status(incoming: Incoming) -> Response<Body> {
     incoming
         .serve(Vendor::Lexer, STATUS, |arrival, _| {
             authorize(arrival)?;
-            Err(error(StatusCode::NOT_FOUND, "Not found"))
+            arrival.world.lexer.jobs.status(arrival)
         })
         .await
-}
-
-/// A list's reply, logged as a report.
-fn list(arrival: &Arrival, report: &str, elements: &[Value]) -> Reply {
-    let rows = elements.len() as u64;
-    Reply::new(Answer::json(json!(elements).to_string()), arrival.meet(&[report], None)).reported(ReportCall {
-        report: report.to_owned(),
-        rows,
-        ..ReportCall::default()
-    })
 }
 
 /// The token's own header, on both hosts (`vendors/lexer.md §1`).
@@ -133,49 +223,4 @@ fn authorize(arrival: &Arrival) -> Result<(), Answer> {
 }
 
 #[cfg(test)]
-mod tests {
-    use chrono::{TimeZone as _, Utc};
-
-    use super::super::{Edit, Rows, start};
-    use super::*;
-
-    #[tokio::test]
-    async fn both_hosts_want_the_token_and_share_the_rate() {
-        rustls::crypto::ring::default_provider().install_default().ok();
-        let options = Options::default().limit("lexer.burst", 5, Duration::from_hours(1));
-        let simulator = start(options).await.unwrap();
-        let (api, clients, http) = (simulator.base_url(), simulator.clients_url(), reqwest::Client::new());
-        let token = Account::default().api_token;
-        let get = async |url: String, token: &str| {
-            let response = http.get(url).header("auth-api-token", token).send().await.unwrap();
-            (response.status().as_u16(), response.text().await.unwrap())
-        };
-        let groups = get(format!("{api}/v1/groups"), &token).await;
-        assert_eq!(serde_json::from_str::<Value>(&groups.1).unwrap()[0]["id"], 301);
-        assert_eq!(get(format!("{api}/v1/groups"), "other").await.0, 401);
-        let status = format!("{clients}/api/public/v1/activity/reports/status?token=x");
-        assert_eq!(get(status.clone(), &token).await.0, 404);
-        assert_eq!(get(status.clone(), "other").await.0, 401);
-        assert_eq!(get(format!("{clients}/v1/groups"), &token).await.0, 404, "the other host's path");
-        assert_eq!(get(status.clone(), &token).await.0, 404);
-        assert_eq!(get(status, &token).await.0, 429);
-        let limits = simulator.control().stats().limits;
-        assert_eq!((limits["lexer.burst"].highest_fixed, limits["lexer.requests"].counted), (6, 5));
-    }
-
-    #[tokio::test]
-    async fn its_truth_is_its_own() {
-        let simulator = start(Options::default()).await.unwrap();
-        let (control, report) = (simulator.control(), "mention_sla_export");
-        let data = control.lexer().data();
-        let day = |day| Utc.with_ymd_and_hms(2024, 3, day, 0, 0, 0).unwrap();
-        let rows = data.rows(report, day(1), day(2)).unwrap();
-        assert!(rows.len() > 50 && rows[0].contains_key("Customer Message"));
-        data.edit(Edit::Vanish { rows: Rows::between(report, day(1), day(2)).first(10) }).unwrap();
-        data.late(Rows::between(report, day(1), day(2))).unwrap();
-        assert_eq!(data.count(report, day(1), day(2)), Ok(0));
-        data.release_late();
-        assert_eq!(data.count(report, day(1), day(2)), Ok(rows.len() as u64 - 10));
-        assert!(control.count(report, day(1), day(2)).is_err(), "Lynn has no such report");
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! Lynn Reporting as `vendors/lynn.md` has it: who calls, what the gateway lets through, and the token.
 
 mod cursor;
+pub mod outbound;
 mod report;
 mod rows;
 mod token;
@@ -20,6 +21,7 @@ use serde::Deserialize;
 use super::answer::{Answer, subscription_key};
 use super::call::{Arrival, Gateway, Incoming, outliving_the_client};
 use super::limits::{Applies, CallKind, Refused, Rule, Unit};
+use super::mischief::Action;
 use super::truth::Reports;
 use super::{Options, Vendor, World, locked};
 
@@ -65,6 +67,14 @@ const TOKEN_INFO: &str = "token_info";
 const EXECUTE_REPORT: &str = "execute_report";
 const SUBSCRIPTION_KEY: &str = "ocp-apim-subscription-key";
 
+/// Families of the API: each has tokens of its own (`vendors/lynn.md §10.18`), the limits are one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Reporting,
+    /// Outbound.
+    Service,
+}
+
 /// The vendor's state.
 pub(super) struct Lynn {
     pub gateway: Gateway,
@@ -72,6 +82,7 @@ pub(super) struct Lynn {
     account: Account,
     token_lifetime: Duration,
     tokens: Mutex<token::Tokens>,
+    pub outbound: outbound::Outbound,
     /// By their number.
     reports: Vec<rows::Report>,
     pub shape: RwLock<Shape>,
@@ -89,6 +100,7 @@ impl Lynn {
             data: Reports::new(Box::new(source), names, options.hide_future),
             token_lifetime: options.scaled(options.token_lifetime),
             tokens: Mutex::new(token::Tokens::new(options.seed)),
+            outbound: outbound::Outbound::new(options),
             reports: reports(),
             shape: RwLock::new(options.shape.clone()),
             account,
@@ -97,6 +109,14 @@ impl Lynn {
 
     pub fn expire_tokens(&self) {
         locked(&self.tokens).expire_all();
+        locked(&self.outbound.tokens).expire_all();
+    }
+
+    fn tokens_of(&self, family: Family) -> &Mutex<token::Tokens> {
+        match family {
+            Family::Reporting => &self.tokens,
+            Family::Service => &self.outbound.tokens,
+        }
     }
 
     pub fn shape(&self) -> Shape {
@@ -135,6 +155,10 @@ pub(super) fn routes() -> Router<Arc<World>> {
 async fn create_token(uri: Uri, incoming: Incoming) -> Response<Body> {
     let info = uri.query() == Some("info");
     let (arrival, body) = incoming.arrive(Vendor::Lynn, if info { TOKEN_INFO } else { CREATE_TOKEN }, CallKind::Login);
+    serve_token(arrival, body, Family::Reporting).await
+}
+
+async fn serve_token(arrival: Arrival, body: Body, family: Family) -> Response<Body> {
     outliving_the_client(async move {
         if let Err(answer) = check_key(&arrival).and_then(|()| arrival.admit()) {
             return arrival.refuse(answer);
@@ -145,7 +169,8 @@ async fn create_token(uri: Uri, incoming: Incoming) -> Response<Body> {
             Err(answer) => return arrival.finish(answer, 0).0,
         };
         let action = arrival.meet(&[], None);
-        let answer = if info { token_info(&arrival, &body) } else { mint(&arrival, &body) };
+        let info = arrival.endpoint == TOKEN_INFO;
+        let answer = if info { token_info(&arrival, &body) } else { mint(&arrival, &body, family) };
         arrival.deliver(answer, action, body.len()).await.0
     })
     .await
@@ -188,11 +213,14 @@ fn check_key(arrival: &Arrival) -> Result<(), Answer> {
     Ok(())
 }
 
-/// A good bearer token, with the scheme in any case.
-fn bearer(arrival: &Arrival) -> Result<&str, Answer> {
+/// A good bearer token of that family, with the scheme in any case.
+fn bearer(arrival: &Arrival, family: Family) -> Result<&str, Answer> {
     let refuse = || arrival.unauthorized(Answer::empty(StatusCode::UNAUTHORIZED));
     let (scheme, token) = arrival.header(&AUTHORIZATION).and_then(|value| value.split_once(' ')).ok_or_else(refuse)?;
-    let good = locked(&arrival.world.lynn.tokens).is_good(token, arrival.world.now());
+    let is_good = |family| locked(arrival.world.lynn.tokens_of(family)).is_good(token, arrival.world.now());
+    let good = is_good(family);
+    let other = if family == Family::Service { Family::Reporting } else { Family::Service };
+    arrival.unexpected_if(is_good(other), "a token of another family");
     if scheme.eq_ignore_ascii_case("bearer") && good { Ok(token) } else { Err(refuse()) }
 }
 
@@ -214,12 +242,12 @@ fn check_credentials(arrival: &Arrival, body: &[u8]) -> Result<(), Answer> {
     if right { Ok(()) } else { Err(arrival.unauthorized(Answer::empty(StatusCode::UNAUTHORIZED))) }
 }
 
-fn mint(arrival: &Arrival, body: &[u8]) -> Answer {
+fn mint(arrival: &Arrival, body: &[u8], family: Family) -> Answer {
     if let Err(answer) = check_credentials(arrival, body) {
         return answer;
     }
     let lynn = &arrival.world.lynn;
-    let token = locked(&lynn.tokens).mint(lynn.account.tenant, lynn.token_lifetime, arrival.world.now());
+    let token = locked(lynn.tokens_of(family)).mint(lynn.account.tenant, lynn.token_lifetime, arrival.world.now());
     locked(&arrival.world.stats).tokens_minted += 1;
     Answer::json(serde_json::json!({ "token": token }).to_string())
 }
@@ -230,4 +258,19 @@ fn token_info(arrival: &Arrival, body: &[u8]) -> Answer {
         return answer;
     }
     Answer::json(serde_json::json!({ "quota": arrival.world.lynn.gateway.stats() }).to_string())
+}
+
+/// Whether the call is answered instead of being carried out.
+const fn refuses_the_call(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Status { .. }
+            | Action::TooMany { .. }
+            | Action::OutOfQuota { .. }
+            | Action::Forbidden
+            | Action::TokenExpired
+            | Action::Unauthorized
+            | Action::SubscriptionKey
+            | Action::Redirect { .. }
+    )
 }

@@ -137,7 +137,7 @@ pub(super) async fn execute(arrival: &Arrival, tenant: &str, report: &str, body:
 }
 
 fn authorize<'a>(arrival: &'a Arrival, tenant: &str) -> Result<&'a str, Answer> {
-    let token = super::bearer(arrival)?;
+    let token = super::bearer(arrival, super::Family::Reporting)?;
     if tenant != arrival.world.lynn.account.tenant.to_string() {
         let refused = Answer::error(StatusCode::FORBIDDEN, "The credential has no division in this tenant.");
         return Err(arrival.unauthorized(refused));

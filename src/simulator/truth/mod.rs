@@ -23,7 +23,7 @@ pub use dice::Dice;
 pub use edit::{Edit, Rows};
 pub use record::Record;
 pub use reports::Reports;
-pub use time::{Span, Ticks, date_text, moment_text, seconds_text, ticks};
+pub use time::{Span, TICKS_PER_SECOND, Ticks, date_text, moment_text, seconds_text, ticks};
 pub use volume::Volume;
 
 use self::edit::{Content, Edits, Insert};

@@ -1,12 +1,36 @@
-//! JAICP Reporter (`vendors/jaicp.md`): what is special about this vendor.
+//! JAICP Reporter (`vendors/jaicp.md`), in both generations of its interface.
+//!
+//! Sessions, messages and clients are read by ranges of time, page by page, until the pages add up (`paging`). Everything
+//! that can be sent is a line of one table, and none of it writes (`endpoint`). Rows pass `record` on their way.
 
+mod answer;
+mod endpoint;
+mod entities;
+mod lists;
+mod paging;
+mod record;
+mod reports;
 mod settings;
+mod stats;
+mod status;
+mod times;
+
+use std::sync::atomic::AtomicBool;
 
 use url::Url;
 
-pub use self::settings::{DEFAULT_BASE_URL, Settings};
-use super::{Outcome, Records, StepError, StepRequest};
-use crate::http::{Redactor, Session};
+use self::answer::Paging;
+use self::endpoint::{Ask, Endpoint};
+use self::entities::{KnownVerb, Shaped};
+use self::paging::Page;
+use self::record::{Shaper, TokenFinder};
+use self::reports::KnownTasks;
+pub use self::settings::{Api, BySession, DEFAULT_BASE_URL, Settings};
+use super::body;
+use super::{Outcome, Records, StepError, StepRequest, export};
+use crate::decode::json::Splitter;
+use crate::http::{Call, HttpError, Redactor, Session};
+use crate::quota::CallKind;
 
 /// One account.
 #[derive(Debug)]
@@ -14,23 +38,151 @@ pub struct Jaicp {
     base_url: Url,
     settings: Settings,
     redactor: Redactor,
+    token: TokenFinder,
+    by_session: KnownVerb,
+    /// Whether experiments are under the path that is spelled right.
+    spelled_right: AtomicBool,
+    /// Whether it was said that times lack a zone.
+    warned: AtomicBool,
+    known_tasks: KnownTasks,
 }
 
 impl Jaicp {
-    pub const fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
-        Self { base_url, settings, redactor }
+    pub fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
+        Self {
+            token: TokenFinder::new(&settings.token),
+            base_url,
+            settings,
+            redactor,
+            by_session: KnownVerb::default(),
+            spelled_right: AtomicBool::default(),
+            warned: AtomicBool::default(),
+            known_tasks: KnownTasks::default(),
+        }
     }
 
     /// See [`super::Source::step`].
-    #[expect(clippy::unused_async, reason = "not written yet")]
-    pub async fn step(&self, _: &Session<'_>, _: StepRequest<'_>, _: &mut impl Records) -> Result<Outcome, StepError> {
-        tracing::debug!(base_url = %self.base_url, settings = ?self.settings, redactor = ?self.redactor, "not written yet");
-        Err(StepError::NotServed(501))
+    pub async fn step(
+        &self,
+        session: &Session<'_>,
+        request: StepRequest<'_>,
+        records: &mut impl Records,
+    ) -> Result<Outcome, StepError> {
+        if request.stream.exported {
+            return export::step(&reports::Reports(self), session, request, records).await;
+        }
+        if let Some(outcome) = self.entity_step(session, &request, records).await {
+            return outcome;
+        }
+        match &*request.stream.name {
+            "stats_series" => self.series_step(session, &request, records).await,
+            "telephony_daily" => self.telephony_step(session, &request, records).await,
+            _ => self.whole_step(session, &request, records).await,
+        }
     }
 
-    /// See [`super::Source::log_in`].
-    #[expect(clippy::unused_async, reason = "not written yet")]
-    pub async fn log_in(&self, _: &Session<'_>) -> Result<(), StepError> {
-        Err(StepError::NotServed(501))
+    /// Asks for the filters: small, and read-only (`§1`).
+    pub async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
+        let ask = Ask::new(Endpoint::Filters).query("analyticsSection", "SESSIONS");
+        self.small(session, &ask, |body| lists::rows(body).map(|_| ())).await.map(|_| ())
+    }
+
+    fn call(&self, ask: &Ask) -> Result<Call, StepError> {
+        endpoint::call(&self.base_url, &self.settings, ask)
+    }
+
+    /// A fault in this vendor's words.
+    fn told(&self, error: StepError) -> StepError {
+        match error {
+            StepError::Http(error) => answer::refusal(error, self.settings.api, &self.redactor),
+            other => answer::unreadable(other),
+        }
+    }
+
+    /// Sends a call whose answer is small, again if a fault passes, and reads it; answers its bytes too. What cannot be read
+    /// is asked for once more (`§2`). Faults of HTTP are as they came.
+    async fn small<T>(
+        &self,
+        session: &Session<'_>,
+        ask: &Ask,
+        read: impl Fn(&[u8]) -> Result<T, StepError>,
+    ) -> Result<(T, u64), StepError> {
+        let answer = self.small_as_it_came(session, ask, read).await;
+        answer.map_err(|error| self.told(error))
+    }
+
+    async fn small_as_it_came<T>(
+        &self,
+        session: &Session<'_>,
+        ask: &Ask,
+        read: impl Fn(&[u8]) -> Result<T, StepError>,
+    ) -> Result<(T, u64), StepError> {
+        let mut retry = session.retry(CallKind::Data);
+        let mut reread = false;
+        loop {
+            let outcome = match session.send(self.call(ask)?).await {
+                Ok(body) => body.small().await,
+                Err(error) => Err(error),
+            };
+            match outcome.map(|body| (read(&body), body.len() as u64)) {
+                Ok((Ok(answer), bytes)) => return Ok((answer, bytes)),
+                Ok((Err(error), _)) if reread => return Err(error),
+                Ok((Err(_), _)) => reread = true,
+                Err(error) => {
+                    if !retry.again(&error).await {
+                        return Err(error.into());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends for a page, again if a fault passes, and hands its rows over while they arrive. Where the page can be made
+    /// smaller, a gateway's timeout is no fault that passes.
+    async fn page(
+        &self,
+        session: &Session<'_>,
+        ask: &Ask,
+        can_shrink: bool,
+        shaped: Shaped<'_>,
+        records: &mut impl Records,
+    ) -> Result<Page, StepError> {
+        let mut retry = session.retry(CallKind::Data);
+        let mut reread = false;
+        loop {
+            records.begin(shaped.window);
+            match self.attempt(session, ask, shaped, records).await {
+                Ok(page) => return Ok(page),
+                Err(StepError::Http(error)) => {
+                    let shrinks = can_shrink && matches!(error, HttpError::Status { status: 504, .. });
+                    if shrinks || !retry.again(&error).await {
+                        return Err(error.into());
+                    }
+                }
+                Err(error @ (StepError::Unreadable(_) | StepError::Missing(_))) => {
+                    if reread {
+                        return Err(error);
+                    }
+                    reread = true;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        session: &Session<'_>,
+        ask: &Ask,
+        shaped: Shaped<'_>,
+        records: &mut impl Records,
+    ) -> Result<Page, StepError> {
+        let body = session.send(self.call(ask)?).await?;
+        let mut splitter = Splitter::new(shaped.member);
+        let shaper = Shaper::new(records, shaped.kind, &self.token, &self.warned);
+        let mut shaper = shaper.of(shaped.page, shaped.of_session);
+        let bytes = body::read(body, &mut shaper, |chunk, shaper| splitter.feed(chunk, shaper)).await?;
+        let paging = Paging::read(&splitter.finish()?, shaped.member)?;
+        Ok(Page { ids: shaper.ids, size: paging.page_size, total: paging.total(), bytes })
     }
 }

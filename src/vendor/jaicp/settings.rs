@@ -1,16 +1,48 @@
-//! What a connection of this vendor says.
+//! What a JAICP Reporter connection says.
 
 use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
 use crate::vendor::export::Polling;
 
+/// The cloud (`vendors/jaicp.md §1`); the operator may write it without `/api`.
 pub const DEFAULT_BASE_URL: &str = "https://app.jaicp.com/api";
 
-/// A checked account.
+/// A checked account. What the vendor's documents leave open is a setting (`vendors/jaicp.md §13`).
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub polling: Polling,
+    /// Of the project (legacy), or of the account (v1).
     pub token: Secret,
+    pub api: Api,
+    /// Short name of the project; v1 wants it in every call.
+    pub project: Option<String>,
+    /// Rows asked for per page; a vendor that gives fewer is followed (`§13.4`).
+    pub page_size: u32,
+    /// Ask for the delivery status of messages: one more call for every session (`§5`).
+    pub message_status: bool,
+    /// How `messages/by-session` is called (`§13.2`).
+    pub by_session_method: BySession,
+    /// Header `language`: that of the titles of reports.
+    pub language: String,
+    /// Header `Timezone` of statistics and reports; unit and sign are not documented (`§7`).
+    pub timezone_offset: Option<i32>,
+}
+
+/// The generation of the interface (`vendors/jaicp.md §1`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Api {
+    /// The token is a part of the path.
+    Legacy,
+    V1,
+}
+
+/// The specifications say GET, the help says POST.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BySession {
+    /// GET, and POST where that is not served.
+    Auto,
+    Get,
+    Post,
 }
 
 impl Settings {
@@ -23,9 +55,14 @@ impl Settings {
         vec![self.token.clone()]
     }
 
-    /// The documented limits.
+    /// Ours: none is documented.
     pub const fn limits(&self) -> &'static [LimitSpec] {
         LIMITS
+    }
+
+    /// Whether the connection has that stream: v1 lacks some lists (`§12`).
+    pub fn offers(&self, stream: &str) -> bool {
+        self.api == Api::Legacy || !matches!(stream, "message_label_groups" | "session_labels")
     }
 }
 

@@ -1,12 +1,45 @@
 //! Khoros Care Analytics Reports (`vendors/khoros_care.md`): what is special about this vendor.
+//!
+//! Every export is a job: created, asked after, fetched. Of the URLs that the vendor hands out on the way only the token is
+//! used; the calls go to the configured base, by the job's ids. The one exception is where a file is: that URL is fetched
+//! without credentials if its host may be ([`crate::http::Hosts::foreign`]).
 
+mod answer;
+mod create;
+mod file;
 mod settings;
 
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use chrono::Utc;
+use serde_json::Value;
 use url::Url;
 
-pub use self::settings::{DEFAULT_BASE_URL, Settings};
+use self::answer::{Handle, Progress};
+use self::create::Part;
+use self::settings::below;
+pub use self::settings::{
+    BUCKETS_MAX, DEFAULT_BASE_URL, INTERVALS, Method, ReportFormat, Settings, buckets, interval_for,
+};
+use super::body;
+use super::export::{self, ExportApi, JobState, Polling};
 use super::{Outcome, Records, StepError, StepRequest};
-use crate::http::{Redactor, Session};
+use crate::catalogue::Mode;
+use crate::decode::DecodeError;
+use crate::decode::json::Splitter;
+use crate::http::{Call, HttpError, Redactor, Session};
+use crate::quota::CallKind;
+use crate::secret::Secret;
+
+const TEAMS: &str = "teams";
+/// Answers that are no file are a few kilobytes; a list of teams may be more.
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
+const LIST_BYTES_MAX: u64 = 64 << 20;
+/// So often a job that is done is asked for its URL before the URL is made from its ids (`§3.2`).
+const URL_POLLS: u32 = 3;
+/// What is remembered of jobs, none of it needed.
+const JOBS_MAX: usize = 1000;
 
 /// One account.
 #[derive(Debug)]
@@ -14,23 +47,322 @@ pub struct Khoros {
     base_url: Url,
     settings: Settings,
     redactor: Redactor,
+    /// Of the running jobs, by run id. A restart forgets it.
+    jobs: Mutex<HashMap<String, Remembered>>,
+}
+
+/// What is known of a job and never stored.
+#[derive(Debug, Clone, Default)]
+struct Remembered {
+    /// Of the last URL that was handed out for it, as it stood there.
+    token: Option<Secret>,
+    /// How often it was done without a URL.
+    url_missing: u32,
+}
+
+/// Where a finished job's file is.
+#[derive(Debug)]
+pub(super) struct File {
+    handle: Handle,
+    token: Option<Secret>,
 }
 
 impl Khoros {
-    pub const fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
-        Self { base_url, settings, redactor }
+    pub fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
+        Self { base_url, settings, redactor, jobs: Mutex::default() }
     }
 
     /// See [`super::Source::step`].
-    #[expect(clippy::unused_async, reason = "not written yet")]
-    pub async fn step(&self, _: &Session<'_>, _: StepRequest<'_>, _: &mut impl Records) -> Result<Outcome, StepError> {
-        tracing::debug!(base_url = %self.base_url, settings = ?self.settings, redactor = ?self.redactor, "not written yet");
-        Err(StepError::NotServed(501))
+    pub async fn step(
+        &self,
+        session: &Session<'_>,
+        request: StepRequest<'_>,
+        records: &mut impl Records,
+    ) -> Result<Outcome, StepError> {
+        if request.stream.name == TEAMS {
+            return self.teams(session, &request, records).await;
+        }
+        export::step(self, session, request, records).await
     }
 
-    /// See [`super::Source::log_in`].
-    #[expect(clippy::unused_async, reason = "not written yet")]
-    pub async fn log_in(&self, _: &Session<'_>) -> Result<(), StepError> {
-        Err(StepError::NotServed(501))
+    /// Asks for the teams: there is no login to try, and no export is to be started.
+    pub async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
+        let body = self.ask(session, TEAMS, &self.settings.company(), LIST_BYTES_MAX).await.map_err(StepError::from)?;
+        match answer::result(&body, &self.redactor)? {
+            Value::Array(_) => Ok(()),
+            _ => Err(StepError::Shape("`result` is no list of teams".to_owned())),
+        }
     }
+
+    /// The list of teams (`§6`).
+    async fn teams(
+        &self,
+        session: &Session<'_>,
+        request: &StepRequest<'_>,
+        records: &mut impl Records,
+    ) -> Result<Outcome, StepError> {
+        let mut retry = session.retry(CallKind::Data);
+        let mut reread = false;
+        loop {
+            records.begin(request.window);
+            match self.read_teams(session, records).await {
+                Ok(bytes) => return Ok(Outcome::Page { next: None, bytes }),
+                Err(StepError::Http(error)) => {
+                    if !retry.again(&error).await {
+                        return Err(self.refused(error));
+                    }
+                }
+                Err(StepError::Unreadable(_)) if !reread => reread = true,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn read_teams(&self, session: &Session<'_>, records: &mut impl Records) -> Result<u64, StepError> {
+        let body = session.send(self.get(TEAMS, &self.settings.company(), LIST_BYTES_MAX)?).await?;
+        let mut splitter = Splitter::new("result");
+        let bytes = body::read(body, records, |chunk, records| splitter.feed(chunk, records)).await?;
+        file::judge_list(&splitter.finish()?, &self.redactor)?;
+        Ok(bytes)
+    }
+
+    fn get(&self, path: &str, query: &str, bytes_max: u64) -> Result<Call, HttpError> {
+        let url = below(&self.base_url, path, query)?;
+        Ok(Call { authorization: Some(self.settings.authorization()), bytes_max, ..Call::get(url) })
+    }
+
+    /// A small answer to a GET, asked for again if a fault passes.
+    async fn ask(
+        &self,
+        session: &Session<'_>,
+        path: &str,
+        query: &str,
+        bytes_max: u64,
+    ) -> Result<Vec<u8>, Unanswered<'_>> {
+        let mut retry = session.retry(CallKind::Data);
+        loop {
+            let answer = match session.send(self.get(path, query, bytes_max).map_err(|error| self.not(error))?).await {
+                Ok(body) => body.small().await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(answer) => return Ok(answer),
+                Err(error) => {
+                    if !retry.again(&error).await {
+                        return Err(self.not(error));
+                    }
+                }
+            }
+        }
+    }
+
+    const fn not(&self, error: HttpError) -> Unanswered<'_> {
+        Unanswered { khoros: self, error }
+    }
+
+    /// An HTTP refusal as what it means here; nothing of it is documented (`§9`).
+    fn refused(&self, error: HttpError) -> StepError {
+        let HttpError::Status { status, excerpt } = error else { return error.into() };
+        let hint = match status {
+            401 => {
+                "check `username` and `password`, which are case-sensitive, and `base_url`, which depends on the tenant's \
+                 region; the user must be of type Analytics, enabled by Khoros Support and made outside SSO"
+            }
+            403 => {
+                "check `company_key`, which is case-sensitive, and that the user is of type Analytics and enabled for \
+                 this company"
+            }
+            300..=399 => "check `base_url`: the API itself never redirects",
+            _ => "",
+        };
+        if !hint.is_empty() {
+            let what = match status {
+                401 => "the credentials (status 401)".to_owned(),
+                403 => "access (status 403)".to_owned(),
+                other => format!("it redirects (status {other})"),
+            };
+            return StepError::Refused { what, hint };
+        }
+        if let Some(what) = answer::words(excerpt.text(), &self.redactor) {
+            let hint =
+                "check `metrics`, `parameters` and `locale` of the connection; if they are right, ask the vendor";
+            return StepError::Refused { what: format!("{what} (status {status})"), hint };
+        }
+        match status {
+            404 | 405 => StepError::Refused {
+                what: format!("the call (status {status})"),
+                hint: "check `base_url` and the export's id; an export that takes no POST may take `method: get`",
+            },
+            400..=499 if status != 408 && status != 429 => StepError::NotServed(status),
+            _ => HttpError::Status { status, excerpt }.into(),
+        }
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget(&self, handle: &Handle) {
+        self.remembered().remove(&handle.run);
+    }
+
+    /// Keeps the token of the last URL, if there was one.
+    fn remember(&self, handle: &Handle, token: Option<Secret>) {
+        let mut jobs = self.remembered();
+        if jobs.len() >= JOBS_MAX {
+            jobs.clear();
+        }
+        let job = jobs.entry(handle.run.clone()).or_default();
+        job.token = token.or(job.token.take());
+    }
+
+    /// What a URL of the job ends in: the last token, or the company's key (`§11.2`).
+    fn query(&self, token: Option<&Secret>) -> String {
+        token.map_or_else(|| self.settings.company(), |token| format!("analyticsAccessToken={}", token.expose()))
+    }
+
+    /// Whether a job that is done is to be asked once more where its file is.
+    fn url_may_come(&self, handle: &Handle) -> bool {
+        let mut jobs = self.remembered();
+        let job = jobs.entry(handle.run.clone()).or_default();
+        job.url_missing += 1;
+        job.url_missing <= URL_POLLS
+    }
+
+    async fn progress(
+        &self,
+        session: &Session<'_>,
+        handle: &Handle,
+        token: Option<&Secret>,
+    ) -> Result<(Progress, Option<Secret>), StepError> {
+        let redactor = token.map_or_else(|| self.redactor.clone(), |token| self.redactor.and(token));
+        let (path, query) = (handle.path("status"), self.query(token));
+        let mut reread = false;
+        loop {
+            let body = match self.ask(session, &path, &query, ANSWER_BYTES_MAX).await {
+                Ok(body) => body,
+                // Jobs are kept for a day (`§8`).
+                Err(Unanswered { error: HttpError::Status { status: status @ (404 | 410), .. }, .. }) => {
+                    let said = format!("it is known no more (status {status})");
+                    return Ok((Progress::Failed(said), None));
+                }
+                // The token may have ended before the job.
+                Err(Unanswered { error: HttpError::Status { status: 401 | 403, .. }, .. }) if token.is_some() => {
+                    self.forget(handle);
+                    return Box::pin(self.progress(session, handle, None)).await;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            match answer::status(&body, handle, &redactor) {
+                Err(StepError::Unreadable(_)) if !reread => reread = true,
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+/// A GET that brought nothing, and who can say what that means.
+struct Unanswered<'a> {
+    khoros: &'a Khoros,
+    error: HttpError,
+}
+
+impl From<Unanswered<'_>> for StepError {
+    fn from(unanswered: Unanswered<'_>) -> Self {
+        unanswered.khoros.refused(unanswered.error)
+    }
+}
+
+impl ExportApi for Khoros {
+    type Handle = Handle;
+    type File = File;
+
+    fn polling(&self) -> Polling {
+        self.settings.polling
+    }
+
+    /// None at all for a window before the vendor's history. Rows that an earlier reading left in such a window are the
+    /// only ones that there will ever be, so they are not replaced by nothing.
+    async fn parts(&self, _: &Session<'_>, request: &StepRequest<'_>) -> Result<Vec<String>, StepError> {
+        let window = request.window;
+        let served = if request.stream.windowed() {
+            create::served(&self.settings, window, Utc::now())
+        } else {
+            Some(window.start)
+        };
+        if served == Some(window.start) {
+            return Ok(Part::all(request));
+        }
+        let days = self.settings.history.as_secs() / 86_400;
+        let (start, end) = (window.start, window.end);
+        if request.stream.mode == Mode::ReplaceWindow && !request.expected.fresh {
+            return Err(StepError::Refused {
+                what: format!("the window from {start} to {end} begins before its history of {days} days"),
+                hint: "nothing to do: the rows of that window stay as they are. Ask for a later range, or raise `history` \
+                       if your contract has more",
+            });
+        }
+        match served {
+            None => {
+                tracing::warn!(%start, %end, days, "the vendor's history does not reach back so far, window skipped");
+            }
+            Some(from) => {
+                tracing::warn!(%start, %from, days, "the vendor's history begins within the window, reading from there");
+            }
+        }
+        Ok(if served.is_some() { Part::all(request) } else { Vec::new() })
+    }
+
+    async fn submit(&self, session: &Session<'_>, request: &StepRequest<'_>, part: &str) -> Result<Handle, StepError> {
+        let call = create::call(&self.settings, &self.base_url, request, &Part::read(part)?, Utc::now())?;
+        let answer = match session.send(Call { bytes_max: ANSWER_BYTES_MAX, ..call }).await {
+            Ok(body) => body.small().await,
+            Err(error) => Err(error),
+        };
+        let body = answer.map_err(|error| self.refused(error))?;
+        let (handle, token) = answer::created(&body, &self.redactor)?;
+        self.remember(&handle, token);
+        Ok(handle)
+    }
+
+    async fn poll(
+        &self,
+        session: &Session<'_>,
+        _: &StepRequest<'_>,
+        handle: &Handle,
+    ) -> Result<JobState<File>, StepError> {
+        let token = self.remembered().get(&handle.run).and_then(|job| job.token.clone());
+        let (progress, token) = self.progress(session, handle, token.as_ref()).await?;
+        self.remember(handle, token);
+        Ok(match progress {
+            Progress::Running(said) => JobState::Running(said),
+            Progress::Done(false) if self.url_may_come(handle) => {
+                JobState::Running("COMPLETED without a URL".to_owned())
+            }
+            Progress::Done(_) => {
+                let token = self.remembered().remove(&handle.run).and_then(|job| job.token);
+                JobState::Ready(File { handle: handle.clone(), token })
+            }
+            Progress::Failed(said) => {
+                self.forget(handle);
+                JobState::Failed(said)
+            }
+        })
+    }
+
+    async fn download(
+        &self,
+        session: &Session<'_>,
+        request: &StepRequest<'_>,
+        _: &str,
+        file: File,
+        records: &mut impl Records,
+    ) -> Result<u64, StepError> {
+        self.fetch(session, request, &file, records).await
+    }
+}
+
+/// Whether another try may bring what this one did not: a file that was cut, or an error page in its place.
+const fn may_pass(error: &DecodeError) -> bool {
+    matches!(error, DecodeError::Cut | DecodeError::NotJson(_) | DecodeError::NotCsv(_))
 }

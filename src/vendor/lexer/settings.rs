@@ -1,16 +1,65 @@
-//! What a connection of this vendor says.
+//! What a Lexer Activity connection says, and the limits that it has.
 
+use std::collections::BTreeMap;
+
+use chrono::FixedOffset;
+use serde_json::Value;
+use url::Url;
+
+use crate::http::HttpError;
 use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
 use crate::vendor::export::Polling;
 
 pub const DEFAULT_BASE_URL: &str = "https://api.lexer.io";
+/// Where the status of a job is asked for: another host (`vendors/lexer.md §1`, `§9` no. 11).
+pub const DEFAULT_STATUS_BASE_URL: &str = "https://clients.lexer.io";
+/// The only documented category (`§3`).
+pub const DEFAULT_NPS_CATEGORY: &str = "all";
+/// What the page prints, although it is Team Volume's; the parser goes by what comes (`§5.3`).
+pub const DEFAULT_WORKFLOW_STATES_TYPE: &str = "user_volume";
+
+const REPORTS_PATH: &str = "/v1/activity/reports";
+const STATUS_PATH: &str = "/api/public/v1/activity/reports/status";
+
+/// Body fields that say what is asked for; nothing else may set them.
+pub const OWN_FIELDS: &[&str] = &["type", "date_from", "date_to", "form", "nps_category"];
 
 /// A checked account.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub polling: Polling,
     pub api_token: Secret,
+    /// Without a trailing slash in its path.
+    pub status_base_url: Url,
+    /// Forms that NPS reports are read for; empty: those that the vendor calls NPS surveys, archived ones too.
+    pub forms: Vec<i64>,
+    pub nps_category: String,
+    /// The one offset of all requests (`§8`).
+    pub utc_offset: FixedOffset,
+    /// Further body fields, sent with every report: filters, whose names no document gives (`§3`).
+    pub parameters: BTreeMap<String, Value>,
+    pub workflow_states_type: String,
+    pub response_volume_unit: ResponseUnit,
+}
+
+/// The unit of `response_volume`, which the vendor leaves in doubt (`§5.5`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ResponseUnit {
+    #[default]
+    Unknown,
+    Seconds,
+    Minutes,
+}
+
+impl ResponseUnit {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Seconds => "seconds",
+            Self::Minutes => "minutes",
+        }
+    }
 }
 
 impl Settings {
@@ -24,19 +73,76 @@ impl Settings {
     }
 
     /// Base URLs beside the connection's that bear its credential too.
-    #[expect(clippy::unused_self, reason = "its second host is no setting yet")]
-    pub(in crate::vendor) const fn own_bases(&self) -> Vec<&url::Url> {
-        Vec::new()
+    pub(in crate::vendor) fn own_bases(&self) -> Vec<&Url> {
+        vec![&self.status_base_url]
     }
 
-    /// The documented limits.
+    /// The documented limits. The other host's calls count too: nothing says that they do not (`§1`).
     pub const fn limits(&self) -> &'static [LimitSpec] {
         LIMITS
     }
+
+    /// The token is percent-encoded.
+    pub(super) fn status_url(&self, job: &Secret) -> Result<Url, HttpError> {
+        let mut url = below(&self.status_base_url, STATUS_PATH)?;
+        url.query_pairs_mut().append_pair("token", job.expose());
+        Ok(url)
+    }
+
+    pub(super) fn headers(&self) -> Vec<(&'static str, Secret)> {
+        vec![("auth-api-token", self.api_token.clone())]
+    }
+}
+
+pub(super) fn list_url(base_url: &Url, list: &str) -> Result<Url, HttpError> {
+    below(base_url, &format!("/v1/{list}"))
+}
+
+pub(super) fn reports_url(base_url: &Url) -> Result<Url, HttpError> {
+    below(base_url, REPORTS_PATH)
+}
+
+/// A path below the base URL.
+fn below(base_url: &Url, path: &str) -> Result<Url, HttpError> {
+    let mut url = base_url.clone();
+    let whole = format!("{}{path}", base_url.path().trim_end_matches('/'));
+    if url.cannot_be_a_base() {
+        return Err(HttpError::Request("the base URL has no path".to_owned()));
+    }
+    url.set_path(&whole);
+    Ok(url)
 }
 
 const LIMITS: &[LimitSpec] = &[limit("requests", 100, 300), limit("burst", 10, 1)];
 
 const fn limit(name: &'static str, amount: u64, per_secs: u64) -> LimitSpec {
     LimitSpec { name, calls: Calls::Data, unit: Unit::Calls, amount, per_secs }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_below_their_base_and_a_jobs_token_is_encoded() {
+        let settings = Settings {
+            polling: Polling::default(),
+            api_token: Secret::new("t"),
+            status_base_url: "https://clients.example/x".parse().unwrap(),
+            forms: Vec::new(),
+            nps_category: String::new(),
+            utc_offset: FixedOffset::east_opt(0).unwrap(),
+            parameters: BTreeMap::new(),
+            workflow_states_type: String::new(),
+            response_volume_unit: ResponseUnit::Unknown,
+        };
+        let base: Url = "https://api.example/lexer".parse().unwrap();
+        assert_eq!(list_url(&base, "users").unwrap().as_str(), "https://api.example/lexer/v1/users");
+        assert_eq!(reports_url(&base).unwrap().as_str(), "https://api.example/lexer/v1/activity/reports");
+        let status = settings.status_url(&Secret::new("a b&c=+/?#ü")).unwrap();
+        assert_eq!(
+            status.as_str(),
+            "https://clients.example/x/api/public/v1/activity/reports/status?token=a+b%26c%3D%2B%2F%3F%23%C3%BC"
+        );
+    }
 }

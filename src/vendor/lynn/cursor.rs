@@ -1,6 +1,6 @@
 //! Where inside a window the reading of a report stands.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -40,7 +40,10 @@ impl Cursor {
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, StepError> {
-        serde_json::from_str(text).map_err(|_| StepError::CursorUnknown)
+        let cursor: Self = serde_json::from_str(text).map_err(|_| StepError::CursorUnknown)?;
+        // Beyond them there are no clocks to show.
+        let is_shown = |at: DateTime<Utc>| (1..=9999).contains(&at.year());
+        if is_shown(cursor.from) && is_shown(cursor.to) { Ok(cursor) } else { Err(StepError::CursorUnknown) }
     }
 
     pub(super) fn text(&self) -> String {

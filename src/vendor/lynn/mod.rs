@@ -6,8 +6,9 @@
 
 mod cursor;
 mod dates;
+#[cfg(test)]
+mod fuzz;
 mod settings;
-mod token;
 mod wire;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,12 +16,14 @@ use reqwest::Method;
 use url::Url;
 
 use self::cursor::{Cursor, Query};
-pub use self::settings::{DEFAULT_BASE_URL, Product, Settings};
-use self::token::Tokens;
+pub use self::settings::Settings;
 use self::wire::Answer;
+use super::body;
+use super::lynn_account::Tokens;
+pub use super::lynn_account::{DEFAULT_BASE_URL, Product};
 use super::{Expected, Outcome, Records, StepError, StepRequest, Window};
 use crate::decode::json::Splitter;
-use crate::http::{Call, CallOutcome, HttpError, Payload, Redactor, Session};
+use crate::http::{Call, HttpError, Payload, Redactor, Session};
 use crate::quota::CallKind;
 use crate::secret::Secret;
 
@@ -53,7 +56,7 @@ impl Lynn {
 
     /// Mints a token unless a good one is at hand; sends nothing else.
     pub async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
-        self.tokens.get(session, &self.base_url, &self.settings).await.map(|_| ())
+        self.tokens.get(session, &self.base_url, &self.settings.account).await.map(|_| ())
     }
 
     /// Reads one page of a report.
@@ -139,7 +142,7 @@ impl Lynn {
         let (mut renewed, mut reread) = (false, false);
         loop {
             records.begin(Window { start: cursor.from, end: cursor.to });
-            let token = self.tokens.get(session, &self.base_url, &self.settings).await?;
+            let token = self.tokens.get(session, &self.base_url, &self.settings.account).await?;
             let call = self.call(request, cursor, &query, &token)?;
             match self.attempt(session, call, &token, records).await {
                 Ok(page) => return Ok(page),
@@ -181,8 +184,8 @@ impl Lynn {
             method: Method::from_bytes(self.settings.execute_report_method.as_bytes())
                 .map_err(|_| HttpError::Request("method is none of HTTP's".to_owned()))?,
             url: self.settings.execute_report_url(&self.base_url, &request.stream.vendor_id)?,
-            headers: self.settings.subscription_header(),
-            authorization: Some((self.settings.authorization_scheme.clone(), token.clone())),
+            headers: self.settings.account.subscription_header(),
+            authorization: Some(self.settings.account.authorization(token)),
             body: Payload::Json(wire::request_body(query, cursor.last_document.as_deref())?),
             bytes_expected: request.expected.page_bytes.unwrap_or(PAGE_BYTES_GUESS),
             bytes_max: PAGE_BYTES_MAX,
@@ -196,24 +199,9 @@ impl Lynn {
         token: &Secret,
         records: &mut impl Records,
     ) -> Result<(Answer, u64), StepError> {
-        let mut body = session.send(call).await?;
+        let body = session.send(call).await?;
         let mut splitter = Splitter::new("result");
-        loop {
-            let chunk = match body.chunk().await {
-                Ok(Some(chunk)) => chunk,
-                Ok(None) => break,
-                Err(error) => {
-                    body.abandon(CallOutcome::of(&error)).await?;
-                    return Err(error.into());
-                }
-            };
-            if let Err(error) = splitter.feed(&chunk, records) {
-                body.abandon(CallOutcome::Unreadable).await?;
-                return Err(error.into());
-            }
-            records.flush().await?;
-        }
-        let bytes = body.finish().await?;
+        let bytes = body::read(body, records, |chunk, records| splitter.feed(chunk, records)).await?;
         let answer = Answer::read(&splitter.finish()?, &self.settings, &self.redactor.and(token))?;
         Ok((answer, bytes))
     }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::super::StepError;
+use super::super::lynn_account::complaint;
 use super::cursor::Query;
 use super::settings::Settings;
 use crate::decode::json::Envelope;
@@ -37,8 +38,8 @@ pub(super) struct Answer {
 impl Answer {
     /// Judges an answer (`§8.4, §10.21, §10.22`).
     pub(super) fn read(envelope: &Envelope, settings: &Settings, redactor: &Redactor) -> Result<Self, StepError> {
-        let errors = envelope.member("errors").filter(|errors| !says_nothing(errors.get()));
-        let shown = |errors: &RawValue| redactor.clean(&plain(errors));
+        let errors = envelope.member("errors").filter(|errors| !complaint::says_nothing(errors));
+        let shown = |errors: &RawValue| redactor.clean(&complaint::plain(errors));
         if is_false(envelope) {
             return Err(StepError::Failed(errors.map_or_else(|| "no reason given".to_owned(), shown)));
         }
@@ -70,11 +71,7 @@ impl Answer {
 }
 
 fn is_false(envelope: &Envelope) -> bool {
-    match envelope.parsed::<Value>("isValid") {
-        Some(Value::Bool(valid)) => !valid,
-        Some(Value::String(text)) => text.trim().eq_ignore_ascii_case("false"),
-        _ => false,
-    }
+    envelope.member("isValid").is_some_and(complaint::is_false)
 }
 
 /// A count may come as a number of any form or as a string; a negative one is none at all.
@@ -90,24 +87,6 @@ fn page_count(envelope: &Envelope) -> Option<u64> {
         tracing::warn!("pageCount is no number, reading until a page is not full");
     }
     count
-}
-
-fn says_nothing(errors: &str) -> bool {
-    matches!(errors.split_whitespace().collect::<String>().as_str(), "null" | "\"\"" | "[]" | "{}")
-}
-
-/// The text of an error member, whatever its shape: strings as they are meant, without needless escapes behind which a
-/// secret could hide.
-fn plain(errors: &RawValue) -> String {
-    match serde_json::from_str(errors.get()) {
-        Ok(Value::String(text)) => text,
-        Ok(Value::Array(list)) => {
-            let shown = |error: &Value| error.as_str().map_or_else(|| error.to_string(), ToOwned::to_owned);
-            list.iter().map(shown).collect::<Vec<_>>().join("; ")
-        }
-        Ok(other) => other.to_string(),
-        Err(_) => "unreadable".to_owned(),
-    }
 }
 
 /// An HTTP refusal of a data call as what it means here (`§8.4, §10.1, §10.17`).
@@ -185,7 +164,7 @@ mod tests {
             ("17", "17"),
         ] {
             let errors: Box<RawValue> = serde_json::from_str(raw).unwrap();
-            assert_eq!(redactor.clean(&plain(&errors)), shown);
+            assert_eq!(redactor.clean(&complaint::plain(&errors)), shown);
         }
     }
 }

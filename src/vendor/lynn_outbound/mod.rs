@@ -1,36 +1,229 @@
 //! Lynn Outbound (`vendors/lynn.md §6`): what is special about this vendor.
+//!
+//! Three lists can be read, each as a whole. What can be called is the closed list of [`Read`] and, for `tidegate push`
+//! alone, one writing method and the state of its tasks ([`load`]); the configuration is held to it. The blacklist is asked
+//! for contact by contact: the cursor keeps the contact, and the contacts are listed again after a restart.
 
+mod dnd;
+pub mod load;
 mod settings;
+mod wire;
 
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::Mutex;
 use url::Url;
 
-pub use self::settings::{DEFAULT_BASE_URL, Settings};
-use super::{Outcome, Records, StepError, StepRequest};
-use crate::http::{Redactor, Session};
+pub use self::settings::{Endpoint, Method, Settings, TaskWords};
+use super::body;
+use super::lynn_account::Tokens;
+use super::{Outcome, Records, StepError, StepRequest, Window};
+use crate::decode::json::Splitter;
+use crate::http::{Body, Call, HttpError, Payload, Redactor, Session};
+use crate::quota::CallKind;
+use crate::secret::Secret;
+
+/// A list as an object is read whole, so it may not be larger; a bare array is read as it arrives.
+const WRAPPER_BYTES_MAX: usize = 8 << 20;
+/// More than the vendor grants in a whole period, in any product.
+const LIST_BYTES_MAX: u64 = 1 << 30;
+/// What a list may take before one was seen.
+const LIST_BYTES_GUESS: u64 = 100_000;
 
 /// One account.
 #[derive(Debug)]
 pub struct LynnOutbound {
     base_url: Url,
     settings: Settings,
+    tokens: Tokens,
     redactor: Redactor,
+    /// The contacts that a reading of the blacklist goes through, and the moment of that reading.
+    contacts: Mutex<Option<Contacts>>,
+}
+
+/// Ids in order, and the moment of the reading that listed them.
+type Contacts = (DateTime<Utc>, Arc<[String]>);
+
+/// What can be read: nothing else is ever asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Read<'a> {
+    Campaigns,
+    Contacts,
+    /// Of one contact, or of all where the path has no place for one.
+    DndContacts(Option<&'a str>),
 }
 
 impl LynnOutbound {
-    pub const fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
-        Self { base_url, settings, redactor }
+    pub fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
+        Self { base_url, settings, tokens: Tokens::default(), redactor, contacts: Mutex::default() }
+    }
+
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// See [`super::Source::step`].
-    #[expect(clippy::unused_async, reason = "not written yet")]
-    pub async fn step(&self, _: &Session<'_>, _: StepRequest<'_>, _: &mut impl Records) -> Result<Outcome, StepError> {
-        tracing::debug!(base_url = %self.base_url, settings = ?self.settings, redactor = ?self.redactor, "not written yet");
-        Err(StepError::NotServed(501))
+    pub async fn step(
+        &self,
+        session: &Session<'_>,
+        request: StepRequest<'_>,
+        records: &mut impl Records,
+    ) -> Result<Outcome, StepError> {
+        let read = match &*request.stream.name {
+            "campaigns" => Read::Campaigns,
+            "contacts" => Read::Contacts,
+            "dnd_contacts" => return self.dnd_step(session, &request, records).await,
+            _ => return Err(StepError::Shape("a stream that is none of this vendor's".to_owned())),
+        };
+        if request.cursor.is_some() {
+            return Err(StepError::CursorUnknown);
+        }
+        let expected = request.expected.page_bytes.unwrap_or(LIST_BYTES_GUESS);
+        let listed = self.list(session, read, expected, request.window, records).await?;
+        wire::doubt(&request.stream.name, listed.rows);
+        Ok(Outcome::Page { next: None, bytes: listed.bytes })
     }
 
-    /// See [`super::Source::log_in`].
-    #[expect(clippy::unused_async, reason = "not written yet")]
-    pub async fn log_in(&self, _: &Session<'_>) -> Result<(), StepError> {
-        Err(StepError::NotServed(501))
+    /// Mints a token unless a good one is at hand; sends nothing else.
+    pub async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
+        self.token(session).await.map(|_| ())
+    }
+
+    async fn token(&self, session: &Session<'_>) -> Result<Secret, StepError> {
+        self.tokens.get(session, &self.base_url, &self.settings.account).await
+    }
+
+    /// Asks for a list, again if a fault passes, and hands its rows over.
+    async fn list(
+        &self,
+        session: &Session<'_>,
+        read: Read<'_>,
+        bytes_expected: u64,
+        window: Window,
+        records: &mut impl Records,
+    ) -> Result<Listed, StepError> {
+        let mut retry = session.retry(CallKind::Data);
+        let (mut renewed, mut reread) = (false, false);
+        loop {
+            records.begin(window);
+            let token = self.token(session).await?;
+            let call = Call { bytes_expected, bytes_max: LIST_BYTES_MAX, ..self.read_call(read, &token)? };
+            let outcome = match session.send(call).await {
+                Ok(body) => self.rows(body, &token, records).await,
+                Err(error) => Err(error.into()),
+            };
+            match outcome {
+                Ok(listed) => return Ok(listed),
+                Err(StepError::Http(HttpError::Status { status: 401, excerpt })) => {
+                    self.renew(excerpt.mentions("subscription key"), &mut renewed, &token).await?;
+                }
+                Err(StepError::Http(error)) => {
+                    if !retry.again(&error).await {
+                        return Err(wire::classify(error));
+                    }
+                }
+                Err(error @ StepError::Unreadable(_)) => {
+                    if reread {
+                        return Err(error);
+                    }
+                    reread = true;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Drops a token that was refused, once.
+    async fn renew(&self, about_key: bool, renewed: &mut bool, token: &Secret) -> Result<(), StepError> {
+        if about_key {
+            return Err(StepError::SubscriptionKey);
+        }
+        if std::mem::replace(renewed, true) {
+            return Err(StepError::Credentials);
+        }
+        self.tokens.forget(token).await;
+        Ok(())
+    }
+
+    fn read_call(&self, read: Read<'_>, token: &Secret) -> Result<Call, StepError> {
+        let endpoint = match read {
+            Read::Campaigns => &self.settings.get_campaigns,
+            Read::Contacts => &self.settings.get_contacts,
+            Read::DndContacts(_) => &self.settings.get_dnd_contacts,
+        };
+        let path = match read {
+            Read::DndContacts(Some(contact)) => wire::with_id(&endpoint.path, dnd::PLACEHOLDER, contact)?,
+            _ => endpoint.path.clone(),
+        };
+        self.call(&path, endpoint.method, Payload::None, token)
+    }
+
+    fn call(&self, path: &str, method: Method, body: Payload, token: &Secret) -> Result<Call, StepError> {
+        let account = &self.settings.account;
+        Ok(Call {
+            method: method.verb(),
+            headers: account.subscription_header(),
+            authorization: Some(account.authorization(token)),
+            body,
+            ..Call::get(account.url(&self.base_url, path)?)
+        })
+    }
+
+    /// Hands over the rows of a body: of a bare array while it arrives, of anything else when it is whole.
+    async fn rows(&self, body: Body<'_>, token: &Secret, records: &mut impl Records) -> Result<Listed, StepError> {
+        let mut reader = Reader::Unknown;
+        let bytes = body::read(body, records, |chunk, records| reader.feed(chunk, records)).await?;
+        let rows = match reader {
+            Reader::Array(splitter) => splitter.finish()?.records,
+            Reader::Whole(whole) => self.whole(&whole, token, records)?,
+            Reader::Unknown => self.whole(&[], token, records)?,
+        };
+        records.flush().await?;
+        Ok(Listed { bytes, rows })
+    }
+
+    fn whole(&self, body: &[u8], token: &Secret, records: &mut impl Records) -> Result<u64, StepError> {
+        let rows = wire::wrapped(body, &self.redactor.and(token))?;
+        for row in &rows {
+            records.record(row.get().as_bytes())?;
+        }
+        Ok(rows.len() as u64)
+    }
+}
+
+/// What a list came to.
+#[derive(Debug, Clone, Copy)]
+struct Listed {
+    bytes: u64,
+    rows: u64,
+}
+
+/// Takes a body as its first character wants it.
+enum Reader {
+    Unknown,
+    Array(Splitter),
+    Whole(Vec<u8>),
+}
+
+impl Reader {
+    fn feed(&mut self, chunk: &[u8], records: &mut impl Records) -> Result<(), StepError> {
+        if let Self::Unknown = self {
+            let text = chunk.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(chunk);
+            match text.trim_ascii_start().first() {
+                None => return Ok(()),
+                Some(b'[') => *self = Self::Array(Splitter::bare()),
+                Some(_) => *self = Self::Whole(Vec::new()),
+            }
+        }
+        match self {
+            Self::Unknown => {}
+            Self::Array(splitter) => splitter.feed(chunk, records)?,
+            Self::Whole(body) if body.len() + chunk.len() > WRAPPER_BYTES_MAX => {
+                return Err(HttpError::TooLarge { max: WRAPPER_BYTES_MAX as u64 }.into());
+            }
+            Self::Whole(body) => body.extend_from_slice(chunk),
+        }
+        Ok(())
     }
 }

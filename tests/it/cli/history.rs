@@ -38,7 +38,7 @@ insert into tidegate.slice (connection, stream, window_start, window_end, read_u
 ('acme-lynn', 'navigation_marks', now() - interval '3 days', now() - interval '2 days', now() - interval '2 days', 2, now(), 9000, null, 0),
 ('acme-lynn', 'navigation_marks', now() - interval '2 days', now() - interval '1 day', now() - interval '30 hours', 2, now(), 11000, null, 0),
 ('acme-lynn', 'show_error', '2026-01-05', '2026-01-06', null, null, null, 0, 3, 7),
-('acme-lynn', 'a_list', '-infinity', 'infinity', 'infinity', 1, now(), 12, null, 0);
+('acme-lynn', 'a_list', 'epoch', '9999-12-31', now() - interval '6 hours', 1, now(), 12, null, 0);
 insert into tidegate.rejected_record (run_id, connection, stream, window_start, reason, record, rejected_at) values
 (2, 'acme-lynn', 'navigation_marks', '2026-01-02', 'is no object', '[\"Juana\", \"+56 9 1234 5678\"]', now() - interval '4 hours'),
 (2, 'acme-lynn', 'navigation_marks', '2026-01-02', E'lacks its key\\nsession', E'{\"phone\": \"\\x1b[31m1\"}', now() - interval '4 hours'),

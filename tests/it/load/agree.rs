@@ -1,5 +1,6 @@
 //! Catalogue, migrations and conventions agree on the live schema.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use sqlx::{Connection, Executor};
@@ -224,5 +225,33 @@ async fn the_reader_role_sees_the_warehouse_and_nothing_of_the_control_schema() 
     session.execute("select * from lynn.navigation_marks").await.unwrap();
     assert!(session.execute("select * from tidegate.run").await.is_err());
     assert!(session.execute("delete from lynn.navigation_marks").await.is_err());
+    session.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn p7_the_reader_role_can_make_change_and_run_nothing() {
+    let database = TestDatabase::create().await;
+    let mut session = database.connect().await;
+    session.execute("set role tidegate_reader").await.unwrap();
+    for statement in [
+        "create table lynn.mine (x int)",
+        "create function lynn.mine() returns int language sql as 'select 1'",
+        "create schema mine",
+        "alter table lynn.navigation_marks add column mine int",
+        "comment on table lynn.navigation_marks is 'mine'",
+        "create index mine on lynn.navigation_marks (session)",
+        "truncate lynn.navigation_marks",
+        "copy lynn.navigation_marks to program 'true'",
+        "copy lynn.navigation_marks from '/etc/passwd'",
+        "select pg_read_file('/etc/passwd')",
+        "select * from tidegate.rejected_record",
+        "select * from tidegate.slice",
+        "select * from public._sqlx_migrations",
+        "select tidegate.quota_reserve(null)",
+    ] {
+        let refused = session.execute(statement).await.unwrap_err();
+        let code = refused.as_database_error().and_then(|error| error.code().map(Cow::into_owned));
+        assert_eq!(code.as_deref(), Some("42501"), "{statement}: {refused}");
+    }
     session.close().await.unwrap();
 }

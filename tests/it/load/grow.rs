@@ -107,6 +107,15 @@ async fn p5_types_widen_on_existing_rows_without_loss() {
 }
 
 #[tokio::test]
+async fn p5_nothing_with_a_vast_exponent_goes_with_its_column_wherever_that_widens() {
+    let plant = Plant::new().await;
+    let page = strings(&[r#"{"z":0.0e99999999999}"#, r#"{"z":9223372036854775808}"#, r#"{"z":1.5}"#]);
+    assert_eq!(plant.read(whole(0), &[page]).await.rows_inserted, 3);
+    let page = strings(&[r#"{"y":1.5}"#, r#"{"y":0e-99999999999}"#, r#"{"y":9223372036854775808}"#]);
+    assert_eq!(plant.read(whole(1), &[page]).await.rows_inserted, 3);
+}
+
+#[tokio::test]
 async fn p5_nothing_that_json_can_say_fails_a_load_or_gets_lost() {
     let long = "é\\n".repeat(350_000);
     let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));

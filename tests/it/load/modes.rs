@@ -147,7 +147,7 @@ async fn p4_entities_stay_when_a_window_no_longer_reports_them_and_change_when_o
     let progress = read(&plant, whole(0), &[first]).await;
     assert_eq!((progress.rows_inserted, progress.rows_deleted), (2, 0));
     let second = page(&[r#"{"id":2,"bot":"b","name":"deux"}"#, r#"{"id":3,"bot":"b","name":"trois"}"#]);
-    let progress = read(&plant, whole(1), &[second.clone()]).await;
+    let progress = read(&plant, whole(1), std::slice::from_ref(&second)).await;
     assert_eq!((progress.rows_inserted, progress.rows_updated, progress.rows_deleted), (1, 1, 0));
     let before = places(&plant, "entity").await;
     let progress = read(&plant, whole(1), &[second]).await;

@@ -244,7 +244,9 @@ fn readings_end_as_reported(plant: &Plant, runtime: &tokio::runtime::Runtime, by
                     *reported.entry((*id, *value)).or_insert(0) += 1;
                 }
                 if by_key {
-                    reported.values_mut().for_each(|count| *count = 1);
+                    for count in reported.values_mut() {
+                        *count = 1;
+                    }
                 }
                 let mut found = BTreeMap::new();
                 for row in runtime.block_on(plant.rows(window)) {

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 
 use super::plant::{Plant, stream, whole};
 
-fn runner(cases: u32) -> TestRunner {
+pub fn runner(cases: u32) -> TestRunner {
     TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
 }
 
@@ -72,7 +72,7 @@ fn p5_any_string_comes_back_from_text_and_jsonb() {
 }
 
 /// Raw JSON values, nested objects left out: those fall apart into other fields.
-fn any_value() -> impl Strategy<Value = String> {
+pub fn any_value() -> impl Strategy<Value = String> {
     let digits = "-?(0|[1-9][0-9]{0,22})(\\.[0-9]{1,22})?([eE][+-]?[0-9]{1,3})?";
     prop_oneof![
         Just("null".to_owned()),

@@ -67,7 +67,7 @@ async fn tenant_method_scheme_path_and_report_id_go_out_as_configured() {
     let (server, mut world, _process) = server(r#"{"token":"t-1"}"#).await;
     says(&server, &[&page("0", 1, "null")]).await;
     world.settings.execute_report_method = "PUT".to_owned();
-    world.settings.authorization_scheme = "Bearer".to_owned();
+    world.settings.account.authorization_scheme = "Bearer".to_owned();
     world.settings.execute_report_path = "/v2/ExecuteReport/{report_id}/{tenant}?x=1".to_owned();
     world.base_url = format!("{}/base/", server.uri()).parse().unwrap();
     let process = world.process().await;

@@ -31,7 +31,12 @@ fn assert_contiguous(parts: &[Window], whole: Window) {
 #[tokio::test]
 async fn p2_a_window_that_weighed_too_much_before_is_read_in_parts_that_fit() {
     let (_simulator, control, _world, process) = heavy(300_000, 4 * SECOND).await;
-    let expected = Expected { page_bytes: Some(PAGE_BYTES), slice_bytes: Some(DAY_BYTES), slice_secs: 86_400 };
+    let expected = Expected {
+        page_bytes: Some(PAGE_BYTES),
+        slice_bytes: Some(DAY_BYTES),
+        slice_secs: 86_400,
+        ..Expected::default()
+    };
     let reading = process.read_expecting(day(1), None, expected).await.unwrap();
     assert_eq!(reading.rows, truth(&control, day(1)));
     assert_contiguous(&reading.parts, day(1));
@@ -60,7 +65,12 @@ async fn p2_a_window_without_a_history_is_split_by_what_its_first_page_shows() {
 #[tokio::test]
 async fn a_window_that_fits_is_not_split() {
     let (_simulator, control, _world, process) = heavy(10_000_000, Duration::from_mins(5)).await;
-    let expected = Expected { page_bytes: Some(PAGE_BYTES), slice_bytes: Some(DAY_BYTES), slice_secs: 86_400 };
+    let expected = Expected {
+        page_bytes: Some(PAGE_BYTES),
+        slice_bytes: Some(DAY_BYTES),
+        slice_secs: 86_400,
+        ..Expected::default()
+    };
     let reading = process.read_expecting(day(1), None, expected).await.unwrap();
     assert!(reading.parts.iter().all(|part| *part == day(1)));
     assert_eq!(control.stats().reports.len(), 20, "not a call more than its pages");

@@ -25,15 +25,15 @@ async fn the_subscription_key_is_sent_for_premium_and_only_then() {
     let (_simulator, control, mut world, process) = start_with(Options { lynn: account, ..free() }).await;
     let error = process.first_page().await.unwrap_err();
     assert!(matches!(error, StepError::SubscriptionKey), "without it: {error:?}");
-    (world.settings.product, world.settings.subscription_key) = (Product::Premium, Some(key.into()));
+    (world.settings.account.product, world.settings.account.subscription_key) = (Product::Premium, Some(key.into()));
     assert_eq!(world.process().await.first_page().await.unwrap().0.len(), 20);
     assert!(control.stats().unexpected.is_empty());
 
     // An account that is basic, and one whose key is empty.
     let (_simulator, control, mut world, _process) = start().await;
-    world.settings.subscription_key = Some(key.into());
+    world.settings.account.subscription_key = Some(key.into());
     world.process().await.first_page().await.unwrap();
-    (world.settings.product, world.settings.subscription_key) = (Product::Premium, Some("".into()));
+    (world.settings.account.product, world.settings.account.subscription_key) = (Product::Premium, Some("".into()));
     world.process().await.first_page().await.unwrap();
     assert!(control.stats().unexpected.is_empty(), "{:?}", control.stats().unexpected);
 }
@@ -76,7 +76,7 @@ fn printed(error: &StepError) -> String {
 
 fn assert_kept(world: &World, text: &str) {
     let text = text.to_ascii_lowercase();
-    let settings = &world.settings;
+    let settings = &world.settings.account;
     for secret in [settings.access_token.expose(), settings.access_token_secret.expose(), "eyjhb"] {
         assert!(!text.contains(&secret.to_ascii_lowercase()), "{secret} in {text}");
         let bytes = format!("{:?}", secret.as_bytes());
@@ -90,7 +90,7 @@ async fn p7_no_error_shows_a_secret_whatever_the_vendor_says_and_wherever_it_bre
     world.attempts_max = 1;
     world.timeout = 2 * SECOND;
     let process = world.process().await;
-    let secret = world.settings.access_token_secret.expose().to_owned();
+    let secret = world.settings.account.access_token_secret.expose().to_owned();
     let token = "eyJhbGciOiJIUzI1NiJ9.eyJ0ZW5hbnQiOjQ0MTF9.c2lnbmF0dXJlLW9mLXNvbWUtbGVuZ3Ro";
     let escaped = secret.chars().fold(String::new(), |escaped, c| escaped + &format!("\\u{:04x}", u32::from(c)));
     let echoes = [

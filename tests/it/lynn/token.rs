@@ -70,7 +70,7 @@ async fn the_end_that_a_token_tells_is_used_and_a_short_one_is_not_believed() {
 #[tokio::test]
 async fn wrong_credentials_are_tried_once_however_many_streams_ask() {
     let (_simulator, control, mut world, _process) = start().await;
-    world.settings.access_token_secret = "another".into();
+    world.settings.account.access_token_secret = "another".into();
     world.limits[0] = limit(LOGIN, Calls::Login, Unit::Calls, 3, Duration::from_mins(1));
     let process = world.process().await;
     for outcome in join_all((1..=8).map(|number| process.read(day(number)))).await {

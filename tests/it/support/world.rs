@@ -14,7 +14,7 @@ use tidegate::config::Config;
 use tidegate::load::timestamp;
 use tidegate::schedule::{ByHand, enqueue_manual};
 use tidegate::simulator::lynn::Volume;
-use tidegate::simulator::{Control, Options, Simulator};
+use tidegate::simulator::{Control, Options, Simulator, Vendor};
 use tidegate::store::progress::TaskState;
 
 use super::TestDatabase;
@@ -194,7 +194,12 @@ impl World {
 
     /// What the table should hold: the vendor's truth of `[from, to)`, sorted.
     pub fn truth(&self, report: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<String> {
-        let rows = self.control().truth(report, from, to).unwrap();
+        self.truth_of(Vendor::Lynn, report, (from, to))
+    }
+
+    /// The same of another vendor's report.
+    pub fn truth_of(&self, vendor: Vendor, report: &str, (from, to): (DateTime<Utc>, DateTime<Utc>)) -> Vec<String> {
+        let rows = self.control().data(vendor).rows(report, from, to).unwrap();
         let mut rows: Vec<String> = rows.into_iter().map(|row| canonical(columns(&row))).collect();
         rows.sort();
         rows
@@ -228,7 +233,7 @@ pub fn load(path: &Path) -> Config {
 }
 
 /// A vendor record as columns: nested objects flattened, names by the naming rule.
-fn columns(record: &Map<String, Value>) -> Map<String, Value> {
+pub fn columns(record: &Map<String, Value>) -> Map<String, Value> {
     fn flatten(prefix: &str, value: &Value, out: &mut Map<String, Value>) {
         match value {
             Value::Object(members) if !members.is_empty() => {
@@ -249,7 +254,7 @@ fn columns(record: &Map<String, Value>) -> Map<String, Value> {
 }
 
 /// One spelling for what means the same: no nulls, instants as UTC with microseconds, 1.0 as 1.
-fn canonical(mut row: Map<String, Value>) -> String {
+pub fn canonical(mut row: Map<String, Value>) -> String {
     row.retain(|_, value| !value.is_null());
     for value in row.values_mut() {
         if let Some(instant) = value.as_str().and_then(timestamp::parse) {

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use super::super::StepError;
-use super::settings::Settings;
+use super::Account;
 use crate::http::{Call, HttpError, Payload, Session};
 use crate::quota::CallKind;
 use crate::secret::Secret;
@@ -27,7 +27,7 @@ const LIFE_MAX: Duration = Duration::from_hours(24 * 366);
 
 /// The token of one account. Holding the lock while minting makes everyone else wait for the same token.
 #[derive(Debug, Default)]
-pub(super) struct Tokens(Mutex<Held>);
+pub(in crate::vendor) struct Tokens(Mutex<Held>);
 
 #[derive(Debug, Default)]
 enum Held {
@@ -46,11 +46,11 @@ struct Token {
 
 impl Tokens {
     /// The token, minted if there is none.
-    pub(super) async fn get(
+    pub(in crate::vendor) async fn get(
         &self,
         session: &Session<'_>,
         base_url: &Url,
-        settings: &Settings,
+        account: &Account,
     ) -> Result<Secret, StepError> {
         let mut held = self.0.lock().await;
         match &*held {
@@ -61,7 +61,7 @@ impl Tokens {
             Held::Refused(at, error) if at.elapsed() < session.pace(CallKind::Login) => return Err(error()),
             _ => {}
         }
-        match mint(session, base_url, settings).await {
+        match mint(session, base_url, account).await {
             Ok(token) => {
                 let secret = token.secret.clone();
                 *held = Held::Token(token);
@@ -81,7 +81,7 @@ impl Tokens {
     }
 
     /// Drops the token that was refused, unless another took its place already.
-    pub(super) async fn forget(&self, refused: &Secret) {
+    pub(in crate::vendor) async fn forget(&self, refused: &Secret) {
         let mut held = self.0.lock().await;
         if matches!(&*held, Held::Token(token) if token.secret.expose() == refused.expose()) {
             *held = Held::Nothing;
@@ -89,20 +89,23 @@ impl Tokens {
     }
 }
 
-async fn mint(session: &Session<'_>, base_url: &Url, settings: &Settings) -> Result<Token, StepError> {
+async fn mint(session: &Session<'_>, base_url: &Url, account: &Account) -> Result<Token, StepError> {
     let mut retry = session.retry(CallKind::Login);
     loop {
         let body = serde_json::json!({
-            "accessToken": settings.access_token.expose(),
-            "accessTokenSecret": settings.access_token_secret.expose(),
-            "tenant": settings.tenant,
+            "accessToken": account.access_token.expose(),
+            "accessTokenSecret": account.access_token_secret.expose(),
+            "tenant": account.tenant,
         });
         let call = Call {
             kind: CallKind::Login,
-            headers: settings.subscription_header(),
+            headers: account.subscription_header(),
             bytes_expected: 4_000,
             bytes_max: ANSWER_BYTES_MAX as u64,
-            ..Call::post(settings.create_token_url(base_url)?, Payload::Json(body.to_string().into_bytes()))
+            ..Call::post(
+                account.url(base_url, &account.create_token_path)?,
+                Payload::Json(body.to_string().into_bytes()),
+            )
         };
         let outcome = match session.send(call).await {
             Ok(body) => body.small().await,
@@ -159,7 +162,35 @@ fn life(token: &str, now: i64) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::fuzz::damaged;
+
+    const ANSWERS: &[&[u8]] = &[
+        br#"{"token":"eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjEwMDM2MDAsImlhdCI6MTAwMDAwMH0.c2ln","more":{"a":1}}"#,
+        br#"" opaque""#,
+        br#"{"TOKEN":"h.eyJleHAiOjFlMzAwfQ.s"}"#,
+    ];
+
+    proptest! {
+        #[test]
+        fn p7_a_damaged_answer_is_a_token_that_does_not_print_or_none(answer in damaged(ANSWERS)) {
+            match read(&answer) {
+                Ok(token) => {
+                    let shown = format!("{token:?}");
+                    prop_assert!(!shown.contains("eyJ"));
+                }
+                Err(error) => prop_assert!(matches!(error, StepError::Missing("token")), "{error:?}"),
+            }
+        }
+
+        #[test]
+        fn claims_of_any_kind_tell_a_believable_life_or_none(claims in "[{]\"(exp|iat)\":-?[0-9]{1,20}(e[0-9]{1,3})?(,\"(iat|exp)\":(-?[0-9.]{1,12}|null|\"x\"))?[}]", now in any::<i64>()) {
+            let life = life(&jwt(&claims), now);
+            prop_assert!(life.is_none_or(|life| (LIFE_MIN..=LIFE_MAX).contains(&life)));
+        }
+    }
 
     fn jwt(claims: &str) -> String {
         format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims))

@@ -1,0 +1,117 @@
+//! A Lexer Activity connection: its sample, its defaults, and what is refused (promise 9).
+
+use super::*;
+
+const MINIMAL: &str = "\
+connections:
+  acme-lexer:
+    vendor: lexer_activity
+    api_token: ${LEXER_API_TOKEN}
+jobs:
+  lexer-hourly:
+    connection: acme-lexer
+    streams: \"*\"
+    start: 2026-01-01
+";
+const SAMPLE: &str = include_str!("../../../config/jobs/lexer.yaml");
+
+fn token() -> BTreeMap<String, String> {
+    env(&[("LEXER_API_TOKEN", "0b7f3a52-hunter2")])
+}
+
+fn load(text: &str) -> Result<Config, Faults> {
+    load_texts(&[("lexer.yaml", text)], &token())
+}
+
+/// With further keys of the connection.
+fn with(keys: &str) -> Result<Config, Faults> {
+    load(&MINIMAL.replace("jobs:", &format!("    {keys}\njobs:")))
+}
+
+fn connection(config: &Config) -> String {
+    format!("{:#?}", config.connections["acme-lexer"])
+}
+
+#[test]
+fn p9_the_sample_is_the_defaults_and_names_every_key() {
+    let minimal = load(MINIMAL).unwrap();
+    assert_eq!(connection(&load(SAMPLE).unwrap()), connection(&minimal));
+    let uncommented: String = SAMPLE
+        .lines()
+        .map(|line| {
+            let body = line.strip_prefix("    # ").filter(|text| {
+                let key = text.trim_start().split(':').next().unwrap_or_default();
+                text.contains(':') && !key.contains(' ') && !key.contains(char::is_uppercase)
+            });
+            body.map_or_else(|| line.to_owned(), |text| format!("    {text}")) + "\n"
+        })
+        .collect();
+    assert!(uncommented.contains("\n    utc_offset: "), "{uncommented}");
+    assert_eq!(connection(&load(&uncommented).unwrap()), connection(&minimal));
+    let keys = [
+        read::keys_of::<raw::Connection>(),
+        read::keys_of::<raw::Retry>(),
+        read::keys_of::<raw::Polling>(),
+        read::keys_of::<raw::LexerActivity>(),
+    ];
+    for key in keys.into_iter().flatten() {
+        assert!(SAMPLE.contains(&format!("{key}:")), "{key}");
+    }
+}
+
+#[test]
+fn its_settings_are_read() {
+    let keys = [
+        "forms: [502, 503]",
+        "nps_category: promoters",
+        "utc_offset: -03:30",
+        "status_base_url: https://hub.lexer.io/",
+        "parameters: {users: [41, x], flag: true}",
+        "workflow_states_type: workflow",
+        "response_volume_unit: seconds",
+    ];
+    let config = with(&keys.join("\n    ")).unwrap();
+    let vendor::Settings::LexerActivity(settings) = &config.connections["acme-lexer"].settings else { panic!() };
+    assert_eq!((&settings.forms[..], settings.nps_category.as_str()), (&[502, 503][..], "promoters"));
+    assert_eq!(settings.utc_offset.local_minus_utc(), -12_600);
+    assert_eq!(settings.status_base_url.as_str(), "https://hub.lexer.io/");
+    assert_eq!(settings.parameters["users"], serde_json::json!([41, "x"]));
+    assert_eq!(settings.parameters["flag"], true);
+    let streams: Vec<_> = config.jobs["lexer-hourly"].streams.iter().map(|entry| &*entry.stream.name).collect();
+    assert!(streams.len() == 17 && !streams.contains(&"workflow_states"), "{streams:?}");
+}
+
+#[test]
+fn p9_what_is_wrong_is_refused_with_its_remedy() {
+    let cases = [
+        "api_tokn: x",
+        "status_base_url: clients.lexer.io",
+        "status_base_url: https://user:hunter2@clients.lexer.io",
+        "forms: [abc]",
+        "forms: [502, 502]",
+        "forms: 502",
+        "nps_category: \"all of them\"",
+        "utc_offset: Australia/Sydney",
+        "utc_offset: +11",
+        "parameters: {date_from: 2026-01-01}",
+        "parameters: [users]",
+        "workflow_states_type: \"\"",
+        "response_volume_unit: hours",
+        "quotas: {bursts: {limit: 5}}",
+        "polling: {initial: 2m, max: 1m}",
+    ];
+    let mut said = String::new();
+    for case in cases {
+        let faults = with(case).unwrap_err().to_string();
+        assert!(!faults.contains("hunter2"), "{faults}");
+        writeln!(said, "{case}\n    {}", faults.trim()).unwrap();
+    }
+    let no_token = load(&MINIMAL.replace("    api_token: ${LEXER_API_TOKEN}\n", "")).unwrap_err();
+    writeln!(said, "no token\n    {}", no_token.to_string().trim()).unwrap();
+    let slice = |stream: &str, slice: &str| {
+        let text = MINIMAL.replace("\"*\"", &format!("[{{ name: {stream}, slice: {slice} }}]"));
+        load(&text).unwrap_err().to_string().trim().to_owned()
+    };
+    writeln!(said, "slices\n    {}\n    {}", slice("summary", "366d"), slice("case_details", "32d")).unwrap();
+    insta::assert_snapshot!(said);
+}

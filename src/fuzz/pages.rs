@@ -1,0 +1,142 @@
+//! From a damaged body to COPY rows: what the load path takes for a row is one, whatever came.
+
+use proptest::prelude::*;
+
+use super::decoders::JSON;
+use super::{any_cuts, damaged, pieces};
+use crate::catalogue::{Child, Column, ColumnType};
+use crate::decode::Sink as _;
+use crate::decode::json::Splitter;
+use crate::load::chunk::Chunk;
+use crate::load::layout::Layout;
+use crate::load::page::{KeyField, PageWriter, RowKey, RowWindow};
+use crate::load::{encode, jsonb, timestamp};
+
+const COLUMNS: &[Column] = &[
+    Column::new("timestamp", "timestamp", ColumnType::Timestamptz, ""),
+    Column::new("session", "session", ColumnType::Text, "").or_empty(),
+    Column::new("id", "id", ColumnType::Bigint, ""),
+    Column::new("n", "n", ColumnType::Jsonb, ""),
+    Column::new("a", "a", ColumnType::Double, ""),
+];
+const GROUPS: &[Column] = &[Column::new("", "group_id", ColumnType::Bigint, "")];
+
+fn writers() -> Vec<PageWriter> {
+    let child = Child {
+        name: "groups".into(),
+        meaning: "".into(),
+        field: "groups".into(),
+        parent: vec![].into(),
+        columns: GROUPS.into(),
+    };
+    let documented = || Layout::new(COLUMNS, false).with_children(std::slice::from_ref(&child));
+    let session = KeyField { path: "session".to_owned(), may_be_absent: true };
+    vec![
+        PageWriter::new(Layout::new(&[], true), RowKey::Content, None),
+        PageWriter::new(documented(), RowKey::Content, Some("timestamp".to_owned())),
+        PageWriter::new(documented(), RowKey::Columns(vec![session]), None),
+        PageWriter::new(Layout::new(COLUMNS, true), RowKey::Fields(vec!["id".to_owned()]), None),
+        PageWriter::new(Layout::new(&[], true), RowKey::AnyOf(vec!["id".to_owned(), "name".to_owned()]), None),
+    ]
+}
+
+/// The chunks of a body, as far as it could be read.
+fn written(writer: &mut PageWriter, body: &[u8], cuts: &[usize]) -> Vec<Chunk> {
+    let start = "2024-03-01T00:00:00Z".parse().unwrap();
+    let end = "2024-03-02T00:00:00Z".parse().unwrap();
+    writer.begin(Some(RowWindow { start, end }));
+    let mut splitter = Splitter::new("result");
+    let mut chunks = Vec::new();
+    for piece in pieces(body, cuts) {
+        if splitter.feed(piece, writer).is_err() {
+            break;
+        }
+        chunks.extend(writer.take_ready());
+    }
+    chunks.extend(writer.finish());
+    chunks
+}
+
+fn shown(chunks: &[Chunk]) -> String {
+    let parts =
+        chunks.iter().map(|chunk| format!("{:?}{:?}{:?}{:?}", chunk.data, chunk.ends, chunk.rejects, chunk.counts));
+    parts.collect()
+}
+
+proptest! {
+    #[test]
+    fn p5_a_damaged_body_becomes_whole_rows_and_refused_records(body in damaged(JSON), cuts in any_cuts()) {
+        for (mut writer, mut other) in writers().into_iter().zip(writers()) {
+            let chunks = written(&mut writer, &body, &[usize::MAX]);
+            prop_assert_eq!(shown(&chunks), shown(&written(&mut other, &body, &cuts)));
+            let mut told = 0;
+            for chunk in &chunks {
+                let rows = chunk.shown();
+                prop_assert_eq!(rows.len() as u64, chunk.rows);
+                for fields in rows {
+                    prop_assert_eq!(fields.len(), chunk.layout.fields().len() + 2);
+                    prop_assert!(fields.iter().flatten().all(|text| !text.contains('\0')));
+                    if let Some(extra) = fields.last().unwrap() {
+                        prop_assert!(jsonb::holds(extra), "{extra}");
+                        prop_assert!(serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(extra).is_ok());
+                    }
+                    for (field, value) in chunk.layout.fields().iter().zip(&fields[1..]) {
+                        let Some(value) = value else { continue };
+                        let fits = match field.kind {
+                            ColumnType::Bigint => value.parse::<i64>().is_ok(),
+                            ColumnType::Double => value.parse::<f64>().is_ok_and(f64::is_finite),
+                            ColumnType::Boolean => matches!(&**value, "true" | "false"),
+                            ColumnType::Timestamptz => timestamp::parse(value).is_some(),
+                            ColumnType::Jsonb => jsonb::holds(value),
+                            ColumnType::Numeric => value.bytes().all(|byte| matches!(byte, b'-' | b'.' | b'0'..=b'9')),
+                            ColumnType::Text => true,
+                        };
+                        prop_assert!(fits, "{:?} {value}", field.kind);
+                    }
+                }
+                prop_assert!(chunk.rejects.iter().all(|reject| !reject.record.contains('\0')));
+                told += chunk.rows + chunk.rejects.len() as u64 + chunk.counts.outside;
+            }
+            // None is lost but those of a record at which the body broke.
+            let read: u64 = chunks.iter().map(|chunk| chunk.counts.read).sum();
+            prop_assert!(told == read || told + 1 == read, "{told} of {read}");
+        }
+    }
+
+    #[test]
+    fn p5_damaged_values_are_judged_without_a_panic(value in damaged(JSON), time in "[0-9TtZz:.,+ -]{0,70}") {
+        let value = String::from_utf8_lossy(&value);
+        let _ = (jsonb::holds(&value), timestamp::parse(&value), timestamp::moment(&value), timestamp::moment(&time));
+        if serde_json::from_str::<&serde_json::value::RawValue>(&value).is_ok() {
+            let raw = value.trim();
+            let _ = (encode::infer(raw), encode::unescape(raw));
+            // Whatever is held comes back as the same tree, unless a tree cannot tell it.
+            if jsonb::holds(raw) && let Ok(tree) = serde_json::from_str::<serde_json::Value>(raw) {
+                prop_assert!(jsonb::holds(&tree.to_string()));
+            }
+        }
+    }
+}
+
+#[test]
+fn p6_a_record_of_one_deep_or_wide_object_is_taken_in_linear_time_and_space() {
+    let started = std::time::Instant::now();
+    let wide = |member: &dyn Fn(usize) -> String| (0..200_000).map(member).collect::<Vec<_>>().join(",");
+    for record in [
+        format!("{}1{}", "{\"a\":".repeat(400_000), "}".repeat(400_000)),
+        format!("{{\"a\":{}{}}}", "[".repeat(800_000), "]".repeat(800_000)),
+        format!("{{{}}}", wide(&|number| format!("\"f{number}\":{number}"))),
+        format!("{{\"a\":{{{}}}}}", wide(&|number| format!("\"f{number}\":{number}"))),
+        format!("{{\"a\":[{}]}}", wide(&|number| format!("{{\"f{number}\":{number}}}"))),
+        format!("{{\"groups\":[{}]}}", wide(&|number| number.to_string())),
+        format!("{{{}}}", wide(&|_| "\"a\":1".to_owned())),
+    ] {
+        for mut writer in writers() {
+            writer.begin(None);
+            writer.record(record.as_bytes()).unwrap();
+            let held: usize = writer.finish().iter().map(Chunk::weight).sum();
+            assert!(held <= 4 * record.len(), "{held} bytes of {}: {}", record.len(), &record[..40]);
+        }
+    }
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+}

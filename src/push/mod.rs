@@ -1,0 +1,207 @@
+//! `tidegate push`: rows of the warehouse become records of a Lynn campaign, each at most once (`vendors/lynn.md §6.1`).
+//!
+//! A record may become a message to a customer, so the order is: write down, send, write down the answer. A batch whose
+//! answer was lost is `unknown` and is never sent again unless somebody asks for it. Two processes cannot send one row: a
+//! lock keeps the second one out, and a row's key can belong to one batch only. The first batch is followed to its end
+//! before more is sent, because what is wrong with one is mostly wrong with all.
+
+mod query;
+mod rows;
+mod send;
+
+use std::time::Duration;
+
+use serde::Serialize;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+pub use self::query::QueryFault;
+use self::query::Source;
+pub use self::rows::Counts;
+use self::rows::{Outgoing, Rows};
+use self::send::{Sender, Stop};
+use crate::config::{Connection, Job, Push};
+use crate::store::push::{self as store, Batch, Tally};
+use crate::vendor;
+use crate::worker::Account;
+use crate::worker::policy::TaskError;
+
+/// Rows that `--show-rows` shows.
+pub const ROWS_SHOWN: usize = 5;
+
+/// What is to be pushed, and with what.
+#[derive(Debug, Clone, Copy)]
+pub struct Order<'a> {
+    pub pool: &'a PgPool,
+    pub job: &'a Job,
+    pub push: &'a Push,
+    pub connection: &'a Connection,
+    pub cancel: &'a CancellationToken,
+    /// Rows of unknown and failed batches go again.
+    pub resend: bool,
+}
+
+/// Why nothing was sent, or nothing more.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// The configuration and the database do not fit.
+    #[error(transparent)]
+    Query(#[from] QueryFault),
+    #[error("the query fails ({code})")]
+    QueryFails { code: String },
+    #[error("another push of the job `{0}` is under way")]
+    Busy(String),
+    #[error("a row has no value in `{0}`, which identifies it; nothing was sent")]
+    NoKey(String),
+    #[error("a value of `{column}` is larger than {max} bytes; nothing was sent")]
+    TooLarge { column: String, max: usize },
+    #[error("interrupted")]
+    Interrupted,
+    #[error(transparent)]
+    Vendor(TaskError),
+    #[error("the vendor refused a batch: {0}")]
+    Refused(TaskError),
+    #[error("the answer to batch {batch} was lost: {error}")]
+    Lost { batch: i64, error: TaskError },
+    #[error("the vendor says that batch {batch} failed: {said}")]
+    Failed { batch: i64, said: String },
+    #[error("the task of batch {batch} has not ended within {hours} h; it last said {said}")]
+    Overdue { batch: i64, hours: u64, said: String },
+    #[error("the database did not answer")]
+    Database(#[from] sqlx::Error),
+}
+
+/// What a push came to.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub rows: Counts,
+    /// The batches that were sent or followed.
+    pub batches: Vec<Batch>,
+    /// Everything that the job has ever sent, by state.
+    pub tally: Vec<Tally>,
+    /// Why it stopped, if it did.
+    #[serde(skip)]
+    pub stopped: Option<PushError>,
+}
+
+/// What a push would do.
+#[derive(Debug, Serialize)]
+pub struct Plan {
+    pub rows: Counts,
+    /// Calls that would send records.
+    pub batches: u64,
+    /// The first rows, label by label, if they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_rows: Option<Vec<Vec<String>>>,
+}
+
+impl Order<'_> {
+    /// Counts what would go; sends nothing and writes nothing.
+    pub async fn plan(self, show_rows: bool) -> Result<Plan, PushError> {
+        // A cursor of a session that goes to nobody else.
+        let mut session = self.pool.acquire().await?.detach();
+        let source = Source::open(&mut session, self.push).await?;
+        let mut rows = Rows::new(self, source).await?;
+        let (counts, first) = rows.count(if show_rows { ROWS_SHOWN } else { 0 }).await?;
+        rows.close().await;
+        let size = self.push.batch_size as u64;
+        Ok(Plan { rows: counts, batches: counts.new.div_ceil(size), first_rows: show_rows.then_some(first) })
+    }
+
+    /// Sends what was not sent before. An error means that nothing was sent; what stops a push later is in the report.
+    pub async fn send(self) -> Result<Report, PushError> {
+        // Lock and cursor belong to this session, and go with it however this ends.
+        let mut session = self.pool.acquire().await?.detach();
+        if !store::lock(&mut session, &self.job.name).await? {
+            return Err(PushError::Busy(self.job.name.clone()));
+        }
+        let source = Source::open(&mut session, self.push).await?;
+        let lost = store::give_up_lost(self.pool, &self.job.name).await?;
+        if lost > 0 {
+            tracing::warn!(batches = lost, "the answers to batches of an earlier push were lost");
+        }
+        let mut rows = Rows::new(self, source).await?;
+        // What is wrong with a row is found before anything leaves.
+        let (mut counts, _) = rows.count(0).await?;
+        if self.resend {
+            let freed = store::let_go(self.pool, &self.job.name).await?;
+            tracing::info!(rows = freed, "rows of unknown and failed batches go again");
+        }
+        let account =
+            Account::open(self.pool, self.connection).await.map_err(|error| PushError::Vendor(error.into()))?;
+        let vendor::Source::LynnOutbound(outbound) = &account.source else {
+            // The configuration was checked.
+            return Err(PushError::Vendor(TaskError::UnknownStream));
+        };
+        let mut sender = Sender::new(self, outbound, account.gate.session(self.job.priority, chrono::Utc::now()));
+        let stopped = match self.send_all(&mut rows, &mut sender).await {
+            Ok(()) => None,
+            Err(Stop(error)) => Some(error),
+        };
+        counts.sent = sender.rows_sent();
+        rows.close().await;
+        let tally = store::tally(self.pool, std::slice::from_ref(&self.job.name)).await?;
+        Ok(Report { rows: counts, batches: store::batches(self.pool, &sender.batches()).await?, tally, stopped })
+    }
+
+    async fn send_all(self, rows: &mut Rows<'_, '_>, sender: &mut Sender<'_>) -> Result<(), Stop> {
+        let mut first = true;
+        while let Some(batch) = rows.next_batch().await? {
+            let Outgoing { keys, values } = batch;
+            let open = sender.send(&keys, &values).await?;
+            if let (true, Some(open)) = (first, open) {
+                sender.follow(&open, true).await?;
+            }
+            first = false;
+        }
+        for open in store::open(self.pool, &self.job.name).await? {
+            sender.follow(&open, false).await?;
+        }
+        Ok(())
+    }
+}
+
+impl PushError {
+    /// Whether the configuration is to be corrected.
+    pub const fn is_of_configuration(&self) -> bool {
+        matches!(self, Self::Query(_))
+    }
+
+    /// One sentence for the operator.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Query(_) => "correct the job's `push` section".to_owned(),
+            Self::QueryFails { .. } => "run the query by itself to see why; nothing was sent".to_owned(),
+            Self::Busy(_) => "wait for it to end; nothing was sent".to_owned(),
+            Self::NoKey(_) => "leave such rows out in the query, or choose another `key`".to_owned(),
+            Self::TooLarge { .. } => "shorten the value in the query".to_owned(),
+            Self::Interrupted => "run the same command again, it goes on from there".to_owned(),
+            Self::Vendor(error) => crate::worker::policy::hint(error).to_owned(),
+            Self::Refused(_) => {
+                "check campaign, template, labels and `paths.add_campaign_data`; none of the batch arrived, its rows go \
+                 with the next push"
+                    .to_owned()
+            }
+            Self::Lost { .. } => UNKNOWN_HINT.to_owned(),
+            Self::Failed { .. } => {
+                "ask the vendor what became of the records; `--resend` sends them again, a push without it does not"
+                    .to_owned()
+            }
+            Self::Overdue { .. } => {
+                "if that word is a final one, add it to the connection's `task_words`; the next push asks again and sends \
+                 nothing twice"
+                    .to_owned()
+            }
+            Self::Database(_) => "look at the database's log".to_owned(),
+        }
+    }
+}
+
+/// What to do about batches that may have arrived.
+pub const UNKNOWN_HINT: &str = "look into the campaign's data at the vendor: if the records are not there, `--resend` sends \
+                                them; a push without it never does";
+
+/// Waits, unless the process is to stop.
+async fn pause(cancel: &CancellationToken, time: Duration) -> Result<(), PushError> {
+    cancel.run_until_cancelled(tokio::time::sleep(time)).await.ok_or(PushError::Interrupted)
+}

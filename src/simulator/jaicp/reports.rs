@@ -1,0 +1,273 @@
+//! Report tasks (`vendors/jaicp.md §10`): made, asked after, their files fetched. Tasks are as far as they were asked
+//! after, so that tests need no clock.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::super::World;
+use super::super::answer::{Answer, JSON};
+use super::super::call::{Arrival, Reply};
+use super::super::stats::ReportCall;
+use super::super::truth::Span;
+use super::rows::{CLIENTS, MESSAGES};
+use super::sessions::{By, sessions};
+use super::{Shape, error, filters};
+
+const LINK_TTL: Duration = Duration::from_mins(10);
+const SESSION_TITLES: [(&str, &str); 7] = [
+    ("Project", "/projectShortName"),
+    ("Channel type", "/channelType"),
+    ("Client ID", "/client/id"),
+    ("Session ID", "/sessionId"),
+    ("Session start", "/startTime"),
+    ("First phrase", "/firstQuestion"),
+    ("Phrase count", "/questionCount"),
+];
+const MESSAGE_TITLES: [(&str, &str); 5] = [
+    ("Project", "/projectShortName"),
+    ("Session ID", "/sessionId"),
+    ("Time", "/timestamp"),
+    ("Phrase", "/question"),
+    ("Answer", "/textAnswer"),
+];
+const CLIENT_TITLES: [(&str, &str); 4] = [
+    ("Client ID", "/id"),
+    ("Channel type", "/channelType"),
+    ("Name", "/firstName"),
+    ("Last activity", "/lastVisitDate"),
+];
+
+/// What becomes of report tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskEnd {
+    /// With a file at the vendor's own host.
+    OwnFile,
+    /// With a file at the storage, behind a pre-signed link.
+    StoredFile,
+    /// Completed without a file.
+    NoFile,
+    Failed,
+    /// Some status that nobody knows.
+    Unknown,
+}
+
+/// One task or request.
+#[derive(Debug, Clone)]
+pub(super) struct Task {
+    pub id: String,
+    kind: &'static str,
+    span: Span,
+    settings: Value,
+    created: DateTime<Utc>,
+    polls: u32,
+    /// Whether it was asked for through v1.
+    is_request: bool,
+    /// Where its file is, once it is there.
+    url: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    filters: Value,
+    settings: SettingsAsked,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct SettingsAsked {
+    file_type: String,
+    with_header: Option<bool>,
+    delimiter: Option<String>,
+    date_time_format: Option<String>,
+}
+
+/// Makes a task.
+pub(super) fn create(arrival: &Arrival, kind: &'static str, body: &[u8], is_request: bool) -> Result<Reply, Answer> {
+    arrival.unexpected_if(!arrival.headers.contains_key("language"), "no language");
+    let (range, settings) = if kind == "telephony" {
+        arrival.unexpected_if(!body.is_empty() && body != b"{}", "a body for the telephony report");
+        (times(arrival)?, json!({ "fileType": "CSV" }))
+    } else {
+        let asked: Asked = serde_json::from_slice(body).map_err(|_| error(StatusCode::BAD_REQUEST, "body"))?;
+        let settings = &asked.settings;
+        let delimiter = settings.delimiter.as_deref().unwrap_or(",");
+        if settings.file_type != "CSV" || delimiter.chars().count() != 1 {
+            return Err(error(StatusCode::BAD_REQUEST, "settings"));
+        }
+        let format = settings.date_time_format.as_deref().unwrap_or("yyyy-MM-dd HH:mm:ss.SSS");
+        let echoed = json!({ "fileType": "CSV", "withHeader": settings.with_header.unwrap_or(true),
+            "delimiter": delimiter, "dateTimeFormat": format });
+        let filters = json!({ "filters": asked.filters }).to_string();
+        (filters::read(filters.as_bytes(), arrival.world.options.end_inclusive)?, echoed)
+    };
+    let action = arrival.meet(&[kind], None);
+    let mut tasks = super::super::locked(&arrival.world.jaicp.tasks);
+    let id = format!("t-{}", 501 + tasks.len());
+    let task = Task { id, kind, span: range.span, settings, created: Utc::now(), polls: 0, is_request, url: None };
+    let answer = if is_request {
+        json!({ "requestId": task.id, "requestTime": task.created.timestamp_millis() })
+    } else {
+        json(arrival, &task, "CREATED")
+    };
+    if arrival.world.jaicp.shape().creates {
+        tasks.push(task);
+    }
+    let report = ReportCall {
+        report: format!("report_{kind}"),
+        start_date: range.from,
+        end_date: range.to,
+        ..ReportCall::default()
+    };
+    Ok(Reply::new(Answer::json(answer.to_string()), action).reported(report))
+}
+
+fn times(arrival: &Arrival) -> Result<filters::Range, Answer> {
+    let time = |name: &str| {
+        let text = arrival.query(name).unwrap_or_default();
+        filters::moment(&text).map(|at| (text, at)).ok_or_else(|| error(StatusCode::BAD_REQUEST, name))
+    };
+    let ((from, start), (to, end)) = (time("startTime")?, time("endTime")?);
+    Ok(filters::Range { key: String::new(), from, to, span: Span::new(start, end) })
+}
+
+fn json(arrival: &Arrival, task: &Task, status: &str) -> Value {
+    let mut object = json!({
+        "taskId": task.id, "accountId": 1000, "creationTime": task.created.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+        "status": status, "reportType": task.kind.to_uppercase(), "settings": task.settings,
+        "projectShortName": arrival.world.jaicp.account.project, "writeCount": 0, "totalCount": 0,
+    });
+    if let Some(url) = &task.url {
+        object["fileUrl"] = json!(url);
+        object["fileName"] = json!(format!("{}.csv", task.id));
+    }
+    object
+}
+
+/// All tasks of the account.
+pub(super) fn all(arrival: &Arrival) -> Reply {
+    let tasks = super::super::locked(&arrival.world.jaicp.tasks);
+    let listed: Vec<Value> =
+        tasks.iter().filter(|task| !task.is_request).map(|task| json(arrival, task, "STARTED")).collect();
+    Reply::new(Answer::json(json!({ "tasks": listed }).to_string()), arrival.meet(&["tasks"], None))
+}
+
+/// One task, a step further.
+pub(super) fn task(arrival: &Arrival, shape: &Shape, id: &str) -> Result<Reply, Answer> {
+    let world = &arrival.world;
+    let mut tasks = super::super::locked(&world.jaicp.tasks);
+    let Some(task) = tasks.iter_mut().find(|task| task.id == id && !task.is_request) else {
+        return Err(error(StatusCode::NOT_FOUND, "task"));
+    };
+    let status = advance(world, shape, task);
+    let action = arrival.meet(&[task.kind], None);
+    Ok(Reply::new(Answer::json(json(arrival, task, status).to_string()), action))
+}
+
+/// The events of a request: none until it has ended (v1).
+pub(super) fn events(arrival: &Arrival, shape: &Shape) -> Result<Reply, Answer> {
+    let world = &arrival.world;
+    let id = arrival.query("requestId").ok_or_else(|| error(StatusCode::BAD_REQUEST, "requestId"))?;
+    let mut tasks = super::super::locked(&world.jaicp.tasks);
+    let Some(task) = tasks.iter_mut().find(|task| task.id == id && task.is_request) else {
+        return Err(error(StatusCode::NOT_FOUND, "request"));
+    };
+    let response = match advance(world, shape, task) {
+        "COMPLETED" => {
+            json!([{ "isOk": true, "requestId": id, "requestTime": 1, "responseTime": 2, "payload": { "fileUrl": task.url } }])
+        }
+        "FAILED" => json!([{ "isOk": false, "requestId": id, "requestTime": 1, "responseTime": 2,
+            "error": { "error": "reporter.report.failed", "message": "out of disk" } }]),
+        _ => json!([]),
+    };
+    let action = arrival.meet(&[task.kind], None);
+    Ok(Reply::new(Answer::json(json!({ "response": response }).to_string()), action))
+}
+
+fn advance(world: &World, shape: &Shape, task: &mut Task) -> &'static str {
+    task.polls += 1;
+    if task.polls < shape.polls {
+        return "STARTED";
+    }
+    match shape.task_end {
+        TaskEnd::Failed => "FAILED",
+        TaskEnd::Unknown => "PONDERING",
+        TaskEnd::NoFile => "COMPLETED",
+        TaskEnd::OwnFile | TaskEnd::StoredFile => {
+            let csv = csv(world, shape, task);
+            let name = format!("{}.csv", task.id);
+            let url = if shape.task_end == TaskEnd::OwnFile {
+                super::super::locked(&world.jaicp.own_files).insert(name.clone(), csv);
+                format!("/files/reports/{name}")
+            } else {
+                world.files.put(&name, "text/csv", csv, LINK_TTL)
+            };
+            task.url = Some(shape.file_url.clone().unwrap_or(url));
+            "COMPLETED"
+        }
+    }
+}
+
+/// The file of a task.
+fn csv(world: &World, shape: &Shape, task: &Task) -> String {
+    let rows = rows(world, shape, task.kind, task.span);
+    let titles = titles(task.kind);
+    let line = |cells: Vec<String>| {
+        cells.iter().map(|cell| format!("\"{}\"", cell.replace('"', "\"\""))).collect::<Vec<_>>().join(",")
+    };
+    let mut csv = line(titles.iter().map(|(title, _)| (*title).to_owned()).collect());
+    for row in rows {
+        let row = Value::Object(row);
+        let cells = titles.iter().map(|(_, at)| match row.pointer(at) {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        });
+        let _ = write!(csv, "\n{}", line(cells.collect()));
+    }
+    csv + "\n"
+}
+
+fn titles(kind: &str) -> &'static [(&'static str, &'static str)] {
+    match kind {
+        "messages" => &MESSAGE_TITLES,
+        "clients" => &CLIENT_TITLES,
+        _ => &SESSION_TITLES,
+    }
+}
+
+/// What a report's file has rows of.
+pub(super) fn rows(world: &World, shape: &Shape, kind: &str, span: Span) -> Vec<Map<String, Value>> {
+    let of = |section: usize| {
+        let mut rows = Vec::new();
+        world.jaicp.data.with_truth(|truth| {
+            truth.walk(section, world.jaicp.data.visible(span), None, &mut |_, text| {
+                rows.extend(serde_json::from_str(text).ok());
+                true
+            });
+        });
+        rows
+    };
+    match kind {
+        "messages" => of(MESSAGES),
+        "clients" => of(CLIENTS),
+        _ => {
+            let calls_only = kind == "telephony";
+            let mut sessions = world.jaicp.with_edits(|edits| sessions(world, shape, edits, span, By::Start));
+            sessions.retain(|session| !calls_only || session.contains_key("isCallIncoming"));
+            sessions
+        }
+    }
+}
+
+/// A file at the vendor's own host; no credential belongs into the request.
+pub(super) fn file(arrival: &Arrival, name: &str) -> Result<Reply, Answer> {
+    let files = super::super::locked(&arrival.world.jaicp.own_files);
+    let Some(csv) = files.get(name) else { return Err(Answer::new(StatusCode::NOT_FOUND, JSON, "{}")) };
+    Ok(Reply::new(Answer::new(StatusCode::OK, "text/csv", csv.as_bytes()), arrival.meet(&[name], None)))
+}

@@ -1,0 +1,137 @@
+use super::super::{Change, Rows, Simulator, start};
+use super::*;
+
+struct Client {
+    http: reqwest::Client,
+    base: String,
+}
+
+impl Client {
+    fn of(simulator: &Simulator) -> Self {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let base = format!("{}/api/reporter/p/{}", simulator.base_url(), Account::default().token);
+        Self { http: reqwest::Client::new(), base }
+    }
+
+    async fn call(&self, method: Method, path: &str, body: &str) -> (u16, Value) {
+        let url = format!("{}/{path}", self.base);
+        let response = self.http.request(method, url).body(body.to_owned()).send().await.unwrap();
+        let status = response.status().as_u16();
+        (status, serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default())
+    }
+
+    async fn page(&self, what: &str, key: &str, query: &str) -> (u16, Value) {
+        self.call(Method::POST, &format!("{what}/filter?{query}"), &day(key)).await
+    }
+}
+
+fn day(key: &str) -> String {
+    json!({ "filters": [{ "key": key, "type": "DATE_TIME_RANGE", "from": "2024-03-05T00:00:00.000Z",
+        "to": "2024-03-05T23:59:59.999Z" }] })
+    .to_string()
+}
+
+fn at(day: u32) -> DateTime<Utc> {
+    format!("2024-03-{day:02}T00:00:00Z").parse().unwrap()
+}
+
+async fn started() -> (Simulator, Control, Client) {
+    let options = Options { volume: crate::simulator::lynn::Volume::Exactly(60), ..Options::default() };
+    let simulator = start(options).await.unwrap();
+    let (control, client) = (simulator.control(), Client::of(&simulator));
+    (simulator, control, client)
+}
+
+#[tokio::test]
+async fn the_filters_want_the_token_in_the_path_and_there_is_no_limit() {
+    let simulator = start(Options::default()).await.unwrap();
+    let (token, http) = (Account::default().token, Client::of(&simulator).http);
+    let get = async |token: &str, query: &str| {
+        let url = format!("{}/api/reporter/p/{token}/filters{query}", simulator.base_url());
+        let response = http.get(url).send().await.unwrap();
+        (response.status().as_u16(), serde_json::from_str::<Value>(&response.text().await.unwrap()).unwrap())
+    };
+    assert_eq!(get(&token, "?analyticsSection=SESSIONS").await.1[0]["key"], "SESSION_START_TIME");
+    assert_eq!(get(&token.replace(':', "%3A"), "?analyticsSection=CLIENTS").await.0, 200);
+    assert_eq!(get(&token, "").await.0, 400);
+    assert_eq!(get("other", "?analyticsSection=SESSIONS").await.0, 401);
+    let stats = simulator.control().stats();
+    assert_eq!((stats.calls["jaicp_filters"], stats.limits.contains_key("jaicp.requests")), (4, false));
+    let limited = Options::default().limit("jaicp.requests", 1, Duration::from_secs(1));
+    assert!(start(limited).await.unwrap().control().stats().limits.contains_key("jaicp.requests"));
+}
+
+#[tokio::test]
+async fn pages_add_up_to_the_truth_and_sessions_are_made_of_their_turns() {
+    let (_simulator, control, client) = started().await;
+    let jaicp = control.jaicp();
+    let mut rows = Vec::new();
+    for page in 0..4 {
+        let (status, answer) = client.page("messages", "MESSAGE_TIME", &format!("page={page}&size=20")).await;
+        assert_eq!((status, &answer["paging"]["totalCount"]), (200, &json!(60)));
+        rows.extend(answer["messages"].as_array().unwrap().clone());
+    }
+    let mut truth = jaicp.data().rows("messages", at(5), at(6)).unwrap();
+    for row in &mut truth {
+        row.remove("status");
+    }
+    truth.reverse();
+    assert_eq!(rows, truth.into_iter().map(Value::Object).collect::<Vec<_>>());
+
+    let (_, answer) = client.page("sessions", "MESSAGE_TIME", "size=100&needToReturnSessionLabels=true").await;
+    let mut truth: Vec<Value> = jaicp.sessions(at(5), at(6)).into_iter().map(Value::Object).collect();
+    truth.reverse();
+    assert_eq!(answer["sessions"].as_array().unwrap(), &truth);
+    assert!(truth.len() > 15, "some go on from the day before: {}", truth.len());
+    let session = truth[3]["sessionId"].as_str().unwrap();
+    let (_, answer) = client.call(Method::GET, &format!("messages/by-session?sessionId={session}&size=50"), "").await;
+    assert_eq!(answer["paging"]["totalCount"], truth[3]["questionCount"]);
+    assert!(answer["messages"][0].get("projectShortName").is_none());
+
+    let gone = Rows::between("messages", at(4), at(7));
+    jaicp.data().vanish(gone.clone()).unwrap();
+    assert!(jaicp.sessions(at(5), at(6)).is_empty());
+    assert_eq!(client.page("sessions", "MESSAGE_TIME", "").await.1["paging"]["totalCount"], 0);
+    jaicp.data().change(gone, Change::EmptyKey).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_not_documented_is_refused_and_what_writes_is_noted() {
+    let (_simulator, control, client) = started().await;
+    for (query, status) in [("page=-1", 400), ("size=0", 400), ("size=x", 400), ("size=10000", 200), ("", 200)] {
+        assert_eq!(client.page("messages", "MESSAGE_TIME", query).await.0, status, "{query}");
+    }
+    assert_eq!(client.page("messages", "MESSAGE_TIME", "size=10000").await.1["paging"]["pageSize"], 500);
+    assert_eq!(client.page("messages", "SESSION_LABELS", "").await.0, 400);
+    assert_eq!(client.call(Method::POST, "messages/filter", "{}").await.0, 400);
+    assert_eq!(client.call(Method::POST, "messages/by-session?sessionId=x-1-2", "{}").await.0, 405);
+    assert_eq!(client.call(Method::GET, "nothing/here", "").await.0, 404);
+    assert!(control.stats().unexpected.is_empty());
+    for (method, path) in [
+        (Method::DELETE, "reports/all"),
+        (Method::DELETE, "reports"),
+        (Method::PUT, "clients/block?botId=b&clientId=c"),
+        (Method::POST, "scenario-exeperiments/stop?experimentKey=greeting"),
+        (Method::POST, "message/labels/logs?questionId=q"),
+    ] {
+        assert_eq!(client.call(method, path, "{}").await.0, 200);
+    }
+    assert_eq!(control.stats().unexpected.len(), 5);
+}
+
+#[tokio::test]
+async fn a_report_is_made_asked_after_and_fetched() {
+    let (simulator, control, client) = started().await;
+    let body = day("MESSAGE_TIME").replace("{\"filters\"", "{\"settings\":{\"fileType\":\"CSV\"},\"filters\"");
+    let (status, task) = client.call(Method::POST, "reports/messages", &body).await;
+    assert_eq!((status, &task["status"], &task["reportType"]), (200, &json!("CREATED"), &json!("MESSAGES")));
+    let path = format!("reports/tasks/{}", task["taskId"].as_str().unwrap());
+    assert_eq!(client.call(Method::GET, &path, "").await.1["status"], "STARTED");
+    let done = client.call(Method::GET, &path, "").await.1;
+    assert_eq!(done["status"], "COMPLETED");
+    let url = format!("{}{}", simulator.base_url(), done["fileUrl"].as_str().unwrap());
+    let csv = client.http.get(url).send().await.unwrap().text().await.unwrap();
+    assert!(csv.starts_with("\"Project\",\"Session ID\",\"Time\",\"Phrase\",\"Answer\"\n"), "{csv}");
+    assert_eq!(control.jaicp().report("messages", at(5), at(6)).len(), 60);
+    assert_eq!(client.call(Method::GET, "reports/tasks/t-1", "").await.0, 404);
+}

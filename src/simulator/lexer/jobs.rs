@@ -1,0 +1,116 @@
+//! CSV files made by jobs (`vendors/lexer.md §6`): asked for on one host, told about on another, fetched from a third.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use super::super::answer::Answer;
+use super::super::call::{Arrival, Reply};
+use super::super::export::{csv, fields, pieces};
+use super::super::stats::ReportCall;
+use super::super::truth::Dice;
+use super::super::{FileBody, Options, Vendor, World, locked};
+use super::figures::submitted;
+use super::request::Asked;
+use super::rows::{SUBMISSIONS, columns};
+use super::{Account, error};
+
+/// A link to a file is good for so long.
+const LINK: Duration = Duration::from_mins(10);
+const CSV: &str = "text/csv; charset=utf-8";
+
+struct Job {
+    asked: Asked,
+    /// Since the simulator's start.
+    ready_at: Duration,
+}
+
+/// The jobs by their tokens.
+pub(super) struct Jobs {
+    dice: Mutex<Dice>,
+    known: Mutex<HashMap<String, Job>>,
+    takes: Duration,
+    link: Duration,
+}
+
+impl Jobs {
+    pub fn new(options: &Options, account: &Account) -> Self {
+        let dice = Mutex::new(Dice::new(options.seed, &[41]));
+        Self { dice, known: Mutex::default(), takes: options.scaled(account.job_takes), link: options.scaled(LINK) }
+    }
+
+    /// Starts a job; one that takes no time is told complete at once.
+    pub fn submit(&self, arrival: &Arrival, asked: Asked) -> Answer {
+        let token = locked(&self.dice).guid();
+        let job = Job { asked, ready_at: arrival.at + self.takes };
+        let answer = self.tell(arrival, &token, &job);
+        locked(&self.known).insert(token, job);
+        answer
+    }
+
+    /// Tells how a job is doing. A complete one gets a fresh link with every answer.
+    pub fn status(&self, arrival: &Arrival) -> Result<Reply, Answer> {
+        let token = arrival.query("token").unwrap_or_default();
+        let jobs = locked(&self.known);
+        let Some(job) = jobs.get(&token) else { return Err(error(StatusCode::NOT_FOUND, "Not found")) };
+        let report = ReportCall { report: job.asked.kind.to_owned(), ..ReportCall::default() };
+        Ok(Reply::new(self.tell(arrival, &token, job), arrival.meet(&[job.asked.kind], None)).reported(report))
+    }
+
+    /// The tokens of all jobs that are known.
+    pub fn tokens(&self) -> Vec<String> {
+        locked(&self.known).keys().cloned().collect()
+    }
+
+    /// Forgets every job, as a vendor may after some time.
+    pub fn forget(&self) {
+        locked(&self.known).clear();
+    }
+
+    fn tell(&self, arrival: &Arrival, token: &str, job: &Job) -> Answer {
+        if arrival.world.now() < job.ready_at {
+            return Answer::json(json!({ "status": "pending", "url": null, "token": token }).to_string());
+        }
+        let body = body(Arc::downgrade(&arrival.world), job.asked.clone());
+        let url = arrival.world.files.put(&format!("activity_{token}"), CSV, body, self.link);
+        Answer::json(json!({ "status": "complete", "url": url, "token": token }).to_string())
+    }
+}
+
+/// Made while it is sent, of the rows as they are then.
+fn body(world: Weak<World>, asked: Asked) -> FileBody {
+    FileBody::made(move || {
+        let file = match asked.kind {
+            "mention_sla_export" => super::rows::MENTIONS,
+            "case_details" => super::rows::CASES,
+            _ => SUBMISSIONS,
+        };
+        let (mut titles, span) =
+            (columns(file).iter().map(|&title| title.to_owned()).collect::<Vec<_>>(), asked.span());
+        let Some(alive) = world.upgrade() else { return csv(titles, Vec::new().into_iter().boxed()) };
+        let span = alive.data(Vendor::Lexer).visible(span);
+        titles.extend(alive.lexer.further_columns(file));
+        let asked = asked.clone();
+        let own = move |row: &String| file != SUBMISSIONS || is_of(&asked, row);
+        let rows = pieces(world.clone(), Vendor::Lexer, file, span);
+        csv(titles, rows.map(move |piece| piece.into_iter().filter(&own).collect()).boxed())
+    })
+}
+
+fn is_of(asked: &Asked, row: &str) -> bool {
+    let fields = fields(row);
+    let get = |name: &str| fields.iter().find(|(known, _)| known == name).map_or("", |(_, value)| value);
+    submitted(asked.form, &asked.category, get("Form ID"), get("Score"))
+}
+
+/// Both branches above are one type then.
+trait Boxed: Iterator<Item = Vec<String>> + Send + Sized + 'static {
+    fn boxed(self) -> Box<dyn Iterator<Item = Vec<String>> + Send> {
+        Box::new(self)
+    }
+}
+
+impl<I: Iterator<Item = Vec<String>> + Send + 'static> Boxed for I {}

@@ -1,0 +1,303 @@
+//! What `tidegate push` has sent: every batch is written down before it leaves, and every row belongs to one batch.
+
+use serde::Serialize;
+use sqlx::{PgConnection, PgExecutor, PgPool};
+use uuid::Uuid;
+
+/// Locks the pushes of `job` for this session; false while another session has them.
+pub async fn lock(executor: impl PgExecutor<'_>, job: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(r#"select pg_try_advisory_lock(hashtextextended('tidegate push ' || $1, 0)) as "mine!""#, job)
+        .fetch_one(executor)
+        .await
+}
+
+/// What the hashes of this database's rows are salted with.
+pub async fn salt(executor: impl PgExecutor<'_>) -> Result<String, sqlx::Error> {
+    sqlx::query_scalar!("select value from tidegate.setting where name = 'ledger_salt'").fetch_one(executor).await
+}
+
+/// Batches of `job` that were on their way when their process ended: whether they arrived is unknown. To be asked by
+/// whoever holds the lock.
+pub async fn give_up_lost(executor: impl PgExecutor<'_>, job: &str) -> Result<u64, sqlx::Error> {
+    let updated = sqlx::query!(
+        "
+        update tidegate.push_batch
+        set state = 'unknown', error = 'the process ended before the answer came', finished_at = clock_timestamp()
+        where job = $1 and state = 'sending'
+        ",
+        job
+    )
+    .execute(executor)
+    .await?;
+    Ok(updated.rows_affected())
+}
+
+/// Lets the rows of unknown and failed batches go again; answers how many.
+pub async fn let_go(executor: impl PgExecutor<'_>, job: &str) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        with gone as (
+            update tidegate.push_batch
+            set state = 'resent'
+            where job = $1 and state in ('unknown', 'failed')
+            returning id, rows
+        ),
+        freed as (
+            delete from tidegate.push_row
+            using gone
+            where push_row.batch_id = gone.id
+        )
+        select coalesce(sum(rows), 0)::bigint as "rows!" from gone
+        "#,
+        job
+    )
+    .fetch_one(executor)
+    .await
+}
+
+/// A row that was sent, or may have been.
+#[derive(Debug)]
+pub struct Known {
+    pub row_key: Uuid,
+    /// Of its batch.
+    pub state: String,
+}
+
+/// Those of `keys` that a batch of `job` has.
+pub async fn known(executor: impl PgExecutor<'_>, job: &str, keys: &[Uuid]) -> Result<Vec<Known>, sqlx::Error> {
+    sqlx::query_as!(
+        Known,
+        "
+        select push_row.row_key, push_batch.state
+        from tidegate.push_row
+        inner join tidegate.push_batch on push_batch.id = push_row.batch_id
+        where push_row.job = $1 and push_row.row_key = any($2)
+        ",
+        job,
+        keys,
+    )
+    .fetch_all(executor)
+    .await
+}
+
+/// A batch that is about to leave.
+#[derive(Debug, Clone, Copy)]
+pub struct NewBatch<'a> {
+    pub job: &'a str,
+    pub connection: &'a str,
+    pub campaign_id: &'a str,
+    pub template_id: &'a str,
+    pub keys: &'a [Uuid],
+}
+
+/// Writes down that a batch is on its way; none when one of its rows belongs to another batch already.
+pub async fn claim(pool: &PgPool, batch: NewBatch<'_>) -> Result<Option<i64>, sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    let id = sqlx::query_scalar!(
+        "
+        insert into tidegate.push_batch (job, connection, campaign_id, template_id, rows)
+        values ($1, $2, $3, $4, cardinality($5::uuid[]))
+        returning id
+        ",
+        batch.job,
+        batch.connection,
+        batch.campaign_id,
+        batch.template_id,
+        batch.keys,
+    )
+    .fetch_one(&mut *transaction)
+    .await?;
+    let claimed = sqlx::query!(
+        "
+        insert into tidegate.push_row (job, row_key, batch_id)
+        select $1, row_key, $3 from unnest($2::uuid[]) as keys (row_key)
+        on conflict on constraint push_row_pkey do nothing
+        ",
+        batch.job,
+        batch.keys,
+        id,
+    )
+    .execute(&mut *transaction)
+    .await?;
+    if claimed.rows_affected() != batch.keys.len() as u64 {
+        transaction.rollback().await?;
+        return Ok(None);
+    }
+    transaction.commit().await?;
+    Ok(Some(id))
+}
+
+/// Forgets a batch that certainly did not arrive and is sent again at once.
+pub async fn unclaim(executor: impl PgExecutor<'_>, id: i64) -> Result<(), sqlx::Error> {
+    sqlx::query!("delete from tidegate.push_batch where id = $1 and state in ('sending', 'unknown')", id)
+        .execute(executor)
+        .await?;
+    Ok(())
+}
+
+/// The vendor has taken a batch. Whoever took this process for dead meanwhile is corrected.
+pub async fn taken(
+    executor: impl PgExecutor<'_>,
+    id: i64,
+    task: Option<&str>,
+    said: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update tidegate.push_batch
+        set state = 'sent', task_id = $2, task_state = $3, error = null, answered_at = clock_timestamp(),
+            finished_at = null
+        where id = $1 and state in ('sending', 'unknown')
+        ",
+        id,
+        task,
+        said,
+    )
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// The vendor has refused a batch: none of it arrived, and its rows may go again.
+pub async fn refused(connection: &mut PgConnection, id: i64, error: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        with freed as (
+            delete from tidegate.push_row where batch_id = $1
+        )
+        update tidegate.push_batch
+        set state = 'refused', error = $2, answered_at = clock_timestamp(), finished_at = clock_timestamp()
+        where id = $1
+        ",
+        id,
+        error,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The answer to a batch was lost.
+pub async fn lost(executor: impl PgExecutor<'_>, id: i64, error: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update tidegate.push_batch
+        set state = 'unknown', error = $2, finished_at = clock_timestamp()
+        where id = $1 and state in ('sending', 'unknown')
+        ",
+        id,
+        error,
+    )
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// What the vendor says about the task of a batch that it has taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskNote {
+    Running,
+    Done,
+    Failed,
+}
+
+/// Notes how a batch is doing at the vendor.
+pub async fn task(executor: impl PgExecutor<'_>, id: i64, note: TaskNote, said: &str) -> Result<(), sqlx::Error> {
+    let (state, error) = match note {
+        TaskNote::Running => ("sent", None),
+        TaskNote::Done => ("done", None),
+        TaskNote::Failed => ("failed", Some(said)),
+    };
+    sqlx::query!(
+        "
+        update tidegate.push_batch
+        set state = $2, task_state = $3, error = $4, answered_at = coalesce(answered_at, clock_timestamp()),
+            finished_at = case when $2 = 'sent' then null else clock_timestamp() end
+        where id = $1 and state in ('sending', 'unknown', 'sent')
+        ",
+        id,
+        state,
+        said,
+        error,
+    )
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
+/// A batch that the vendor is at work on.
+#[derive(Debug, Clone)]
+pub struct Open {
+    pub id: i64,
+    pub task_id: String,
+    pub rows: i64,
+}
+
+/// The batches of `job` whose tasks have not ended, as far as is known.
+pub async fn open(executor: impl PgExecutor<'_>, job: &str) -> Result<Vec<Open>, sqlx::Error> {
+    sqlx::query_as!(
+        Open,
+        r#"
+        select id, task_id as "task_id!", rows
+        from tidegate.push_batch
+        where job = $1 and state = 'sent' and task_id is not null
+        order by id
+        "#,
+        job
+    )
+    .fetch_all(executor)
+    .await
+}
+
+/// A batch as it stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct Batch {
+    pub id: i64,
+    pub rows: i64,
+    pub state: String,
+    pub task_id: Option<String>,
+    pub task_state: Option<String>,
+    pub error: Option<String>,
+}
+
+/// These batches, oldest first.
+pub async fn batches(executor: impl PgExecutor<'_>, ids: &[i64]) -> Result<Vec<Batch>, sqlx::Error> {
+    sqlx::query_as!(
+        Batch,
+        "
+        select id, rows, state, task_id, task_state, error
+        from tidegate.push_batch
+        where id = any($1)
+        order by id
+        ",
+        ids
+    )
+    .fetch_all(executor)
+    .await
+}
+
+/// How many batches of a job are in a state, and their rows.
+#[derive(Debug, Clone, Serialize)]
+pub struct Tally {
+    pub job: String,
+    pub state: String,
+    pub batches: i64,
+    pub rows: i64,
+}
+
+/// What the jobs named have sent, by state.
+pub async fn tally(executor: impl PgExecutor<'_>, jobs: &[String]) -> Result<Vec<Tally>, sqlx::Error> {
+    sqlx::query_as!(
+        Tally,
+        r#"
+        select job, state, count(*) as "batches!", sum(rows)::bigint as "rows!"
+        from tidegate.push_batch
+        where job = any($1)
+        group by job, state
+        order by job, state
+        "#,
+        jobs
+    )
+    .fetch_all(executor)
+    .await
+}

@@ -1,0 +1,305 @@
+//! Sessions, messages and clients: lists by a range of times, in pages that must add up (`vendors/jaicp.md §4-§6`).
+
+use std::sync::atomic::Ordering;
+
+use chrono::TimeDelta;
+use serde_json::json;
+
+use super::super::{Outcome, Records, StepError, StepRequest, Window};
+use super::endpoint::{Ask, Endpoint};
+use super::paging::{Cursor, Next, Page};
+use super::record::{self, Kind, OfSession};
+use super::settings::BySession;
+use super::status::{SESSIONS_PER_PAGE, Session, Wanted, tells_status};
+use super::{Jaicp, times};
+use crate::decode::object::Members;
+use crate::decode::{DecodeError, Sink};
+use crate::http::{HttpError, Session as HttpSession};
+
+/// Whether the ends of a range belong to it is not documented, so ranges overlap; rows are told apart by their keys (`§4`).
+const OVERLAP: TimeDelta = TimeDelta::seconds(1);
+/// More than a page of any size takes.
+const PAGE_BYTES_MAX: u64 = 1 << 30;
+/// The list of sessions, read for its ids only.
+const SESSIONS: List = List {
+    endpoint: Endpoint::Sessions,
+    filter: "MESSAGE_TIME",
+    member: "sessions",
+    kind: record::SESSION,
+    labels: false,
+};
+
+/// One of the lists.
+#[derive(Debug, Clone, Copy)]
+struct List {
+    endpoint: Endpoint,
+    /// Key of the filter that takes the range.
+    filter: &'static str,
+    /// Member of the answer that holds the rows.
+    member: &'static str,
+    kind: Kind,
+    /// Whether labels come only when they are asked for.
+    labels: bool,
+}
+
+impl List {
+    /// Sessions never end by themselves, so those that were touched are looked for, not those that began (`§4`).
+    fn of(stream: &str) -> Option<Self> {
+        Some(match stream {
+            "sessions" => Self { labels: true, ..SESSIONS },
+            "messages" => Self {
+                endpoint: Endpoint::Messages,
+                filter: "MESSAGE_TIME",
+                member: "messages",
+                kind: record::MESSAGE,
+                labels: false,
+            },
+            "clients" => Self {
+                endpoint: Endpoint::Clients,
+                filter: "CLIENT_LAST_ACTIVITY_TIME",
+                member: "clients",
+                kind: record::CLIENT,
+                labels: false,
+            },
+            _ => return None,
+        })
+    }
+
+    fn ask(self, part: Window, page: u64, size: u32, request: &StepRequest<'_>) -> Result<Ask, StepError> {
+        let filters = times::filter(self.filter, part.start - OVERLAP, part.end);
+        let body = serde_json::to_vec(&json!({ "filters": filters })).map_err(|_| StepError::CursorUnknown)?;
+        let mut ask =
+            Ask::new(self.endpoint).query("page", page.to_string()).query("size", size.to_string()).body(body);
+        if self.labels {
+            ask = ask.query("needToReturnSessionLabels", "true");
+        }
+        Ok(Ask { bytes_expected: request.expected.page_bytes, bytes_max: PAGE_BYTES_MAX, ..ask })
+    }
+}
+
+impl Jaicp {
+    /// One page of a list, or of a session's messages; none where the stream is no such list.
+    pub(super) async fn entity_step(
+        &self,
+        session: &HttpSession<'_>,
+        request: &StepRequest<'_>,
+        records: &mut impl Records,
+    ) -> Option<Result<Outcome, StepError>> {
+        let list = List::of(&request.stream.name)?;
+        Some(self.list_step(session, request, list, records).await)
+    }
+
+    async fn list_step(
+        &self,
+        session: &HttpSession<'_>,
+        request: &StepRequest<'_>,
+        list: List,
+        records: &mut impl Records,
+    ) -> Result<Outcome, StepError> {
+        let cursor = match request.cursor {
+            Some(text) => Cursor::parse(text)?,
+            None => Cursor::begin(request.window, self.settings.page_size),
+        };
+        if cursor.statuses.is_some() {
+            return self.status_step(session, request, cursor, records).await;
+        }
+        let ask = list.ask(cursor.part(), cursor.page, cursor.size, request)?;
+        let shaped =
+            Shaped { member: list.member, kind: list.kind, of_session: None, window: cursor.part(), page: cursor.page };
+        let page = match self.page(session, &ask, cursor.size > 1, shaped, records).await {
+            Ok(page) => page,
+            Err(error) => return self.easier(&cursor, error, records),
+        };
+        let next = match cursor.after(&page)? {
+            Next::Page(cursor) => Some(cursor),
+            Next::Complete(cursor) if self.settings.message_status && list.endpoint == Endpoint::Messages => {
+                Some(cursor.with_statuses())
+            }
+            Next::Complete(cursor) => cursor.following(request.window),
+        };
+        paged(next.as_ref(), page.bytes)
+    }
+
+    /// Goes on in smaller pieces after a refusal that may be due to their size; else tells the refusal.
+    fn easier(&self, cursor: &Cursor, error: StepError, records: &mut impl Records) -> Result<Outcome, StepError> {
+        if let StepError::Http(HttpError::Status { status, .. }) = &error
+            && let Some(easier) = cursor.easier(*status)
+        {
+            tracing::info!(status, size = easier.size, until = %easier.to, "the page was refused, asking for less");
+            records.begin(cursor.part());
+            return paged(Some(&easier), 0);
+        }
+        Err(self.told(error))
+    }
+
+    /// One call more for the delivery statuses of a part.
+    async fn status_step(
+        &self,
+        session: &HttpSession<'_>,
+        request: &StepRequest<'_>,
+        mut cursor: Cursor,
+        records: &mut impl Records,
+    ) -> Result<Outcome, StepError> {
+        let statuses = cursor.statuses.take().unwrap_or_default();
+        let (statuses, bytes) = match statuses.wanted() {
+            Wanted::Sessions(number) => {
+                let ask = SESSIONS.ask(cursor.part(), number, SESSIONS_PER_PAGE.min(cursor.size), request)?;
+                let (page, sessions) = self.sessions_told(session, &ask, cursor.part(), records).await?;
+                (statuses.listed(&page, sessions), page.bytes)
+            }
+            Wanted::Messages(of, number) => match self.messages_of(session, &of, number, &cursor, records).await? {
+                Some(page) => (statuses.read(&page), page.bytes),
+                None => (statuses.skip(), 0),
+            },
+            Wanted::Nothing => (statuses, 0),
+        };
+        if statuses.wanted() == Wanted::Nothing {
+            if bytes == 0 {
+                records.begin(cursor.part());
+            }
+            return paged(cursor.following(request.window).as_ref(), bytes);
+        }
+        cursor.statuses = Some(statuses);
+        paged(Some(&cursor), bytes)
+    }
+
+    /// A page of the list of sessions: the ids of those that tell a status. Their rows are another stream's.
+    async fn sessions_told(
+        &self,
+        session: &HttpSession<'_>,
+        ask: &Ask,
+        part: Window,
+        records: &mut impl Records,
+    ) -> Result<(Page, Vec<Session>), StepError> {
+        records.begin(part);
+        let mut told = Told { records, sessions: Vec::new() };
+        let shaped = Shaped { member: "sessions", kind: record::SESSION, of_session: None, window: part, page: 0 };
+        let page = self.page(session, ask, false, shaped, &mut told).await.map_err(|error| self.told(error))?;
+        // The last to be asked for first: they are taken from the end.
+        told.sessions.reverse();
+        Ok((page, told.sessions))
+    }
+
+    /// A page of one session's messages; none when the vendor knows the session no more.
+    async fn messages_of(
+        &self,
+        session: &HttpSession<'_>,
+        of: &Session,
+        number: u64,
+        cursor: &Cursor,
+        records: &mut impl Records,
+    ) -> Result<Option<Page>, StepError> {
+        let mut is_unknown = false;
+        let mut refusal = None;
+        for endpoint in self.by_session_endpoints() {
+            let mut ask = Ask::new(endpoint)
+                .query("sessionId", of.id.as_str())
+                .query("page", number.to_string())
+                .query("size", cursor.size.to_string());
+            if endpoint == Endpoint::BySessionPosted {
+                ask = ask.body(b"{}".to_vec());
+            }
+            ask.bytes_max = PAGE_BYTES_MAX;
+            let of_session = Some(OfSession { project: &of.project, id: &of.id, window: cursor.part() });
+            let shaped =
+                Shaped { member: "messages", kind: record::MESSAGE, of_session, window: cursor.part(), page: number };
+            match self.page(session, &ask, false, shaped, records).await {
+                Ok(page) => {
+                    self.by_session.store(endpoint == Endpoint::BySessionPosted, &self.settings);
+                    return Ok(Some(page));
+                }
+                // Nothing is guessed from 401 or 403 (`§5`).
+                Err(StepError::Http(HttpError::Status { status: status @ (404 | 405 | 501), .. })) => {
+                    is_unknown |= status == 404;
+                    refusal = Some(status);
+                }
+                Err(error) => return Err(self.told(error)),
+            }
+        }
+        match refusal {
+            Some(status) if !is_unknown => Err(StepError::NotServed(status)),
+            _ => {
+                tracing::debug!("a session is known no more, its messages keep the status that they have");
+                records.begin(cursor.part());
+                Ok(None)
+            }
+        }
+    }
+
+    fn by_session_endpoints(&self) -> Vec<Endpoint> {
+        match (self.settings.by_session_method, self.by_session.known()) {
+            (BySession::Get, _) | (BySession::Auto, Some(false)) => vec![Endpoint::BySession],
+            (BySession::Post, _) | (BySession::Auto, Some(true)) => vec![Endpoint::BySessionPosted],
+            (BySession::Auto, None) => vec![Endpoint::BySession, Endpoint::BySessionPosted],
+        }
+    }
+}
+
+/// How the rows of a page are read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shaped<'a> {
+    pub(super) member: &'static str,
+    pub(super) kind: Kind,
+    pub(super) of_session: Option<OfSession<'a>>,
+    pub(super) window: Window,
+    /// Its number.
+    pub(super) page: u64,
+}
+
+/// Takes the sessions that tell a status, and no rows.
+struct Told<'r, R> {
+    records: &'r mut R,
+    sessions: Vec<Session>,
+}
+
+impl<R: Records> Sink for Told<'_, R> {
+    fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
+        let Some(members) = Members::parse(record) else { return Ok(()) };
+        let text = |name: &str| members.text(name).map(std::borrow::Cow::into_owned);
+        if let (Some(project), Some(id)) = (text("projectShortName"), text("sessionId"))
+            && members.text("channelType").is_some_and(|channel| tells_status(&channel))
+        {
+            self.sessions.push(Session { project, id });
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, _: &str, _: &[u8]) -> Result<(), DecodeError> {
+        Ok(())
+    }
+}
+
+impl<R: Records> Records for Told<'_, R> {
+    fn begin(&mut self, window: Window) {
+        self.sessions.clear();
+        self.records.begin(window);
+    }
+
+    async fn flush(&mut self) -> Result<(), StepError> {
+        self.records.flush().await
+    }
+}
+
+fn paged(next: Option<&Cursor>, bytes: u64) -> Result<Outcome, StepError> {
+    Ok(Outcome::Page { next: next.map(Cursor::text).transpose()?, bytes })
+}
+
+/// Which method of `messages/by-session` the vendor was found to serve.
+#[derive(Debug, Default)]
+pub(super) struct KnownVerb(std::sync::atomic::AtomicU8);
+
+impl KnownVerb {
+    /// Whether it is POST.
+    fn known(&self) -> Option<bool> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            found => Some(found == 2),
+        }
+    }
+
+    fn store(&self, is_post: bool, settings: &super::Settings) {
+        if settings.by_session_method == BySession::Auto {
+            self.0.store(1 + u8::from(is_post), Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Lists that come whole: labels, experiments, counts (`vendors/jaicp.md §4, §7-§9`).
+
+use std::sync::atomic::Ordering;
+
+use serde_json::value::RawValue;
+
+use super::super::{Outcome, Records, StepError, StepRequest};
+use super::endpoint::{Ask, Endpoint};
+use super::record::{OTHER, Shaper};
+use super::{Jaicp, times};
+use crate::decode::list::{self, Lone};
+use crate::decode::object::{Members, ObjectWriter};
+use crate::decode::{DecodeError, Sink};
+use crate::http::{HttpError, Session};
+
+/// So many rows are handed over at a time.
+const FLUSH_ROWS: usize = 500;
+
+/// How a list's elements become records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Made {
+    AsTheyCame,
+    /// One for each element of `branches`.
+    Branches,
+    /// With the moment at which they were asked for.
+    Observed,
+}
+
+/// The elements of a list, as the text they came in.
+pub(super) fn rows(body: &[u8]) -> Result<Vec<Box<RawValue>>, StepError> {
+    let rows = list::read(body, Lone::Wrapper)?;
+    Ok(rows.into_iter().map(ToOwned::to_owned).collect())
+}
+
+impl Jaicp {
+    /// The whole list in one step.
+    pub(super) async fn whole_step(
+        &self,
+        session: &Session<'_>,
+        request: &StepRequest<'_>,
+        records: &mut impl Records,
+    ) -> Result<Outcome, StepError> {
+        let (endpoint, made) = match &*request.stream.name {
+            "message_labels" => (Endpoint::MessageLabels, Made::AsTheyCame),
+            "message_label_groups" => (Endpoint::MessageLabelGroups, Made::AsTheyCame),
+            "session_labels" => (Endpoint::SessionLabels, Made::AsTheyCame),
+            "experiments" => (Endpoint::Experiments, Made::AsTheyCame),
+            "experiment_branches" => (Endpoint::Experiments, Made::Branches),
+            "experiment_counts" => (Endpoint::ExperimentCounts, Made::Observed),
+            "unique_clients" => (Endpoint::UniqueClients, Made::Observed),
+            "sessions_count" => (Endpoint::SessionsCount, Made::Observed),
+            _ => return Err(StepError::NotServed(501)),
+        };
+        let (rows, bytes) = self.whole(session, endpoint).await?;
+        records.begin(request.window);
+        let mut shaper = Shaper::new(records, OTHER, &self.token, &self.warned);
+        let observed_at = times::text(request.window.end);
+        for (number, row) in rows.iter().enumerate() {
+            match made {
+                Made::AsTheyCame => shaper.record(row.get().as_bytes())?,
+                Made::Branches => branches(row, &mut shaper)?,
+                Made::Observed => observed(row, &observed_at, &mut shaper)?,
+            }
+            if number % FLUSH_ROWS == FLUSH_ROWS - 1 {
+                shaper.flush().await?;
+            }
+        }
+        Ok(Outcome::Page { next: None, bytes })
+    }
+
+    /// The vendor's spelling of experiments first, the right one where that is unknown (`§9`).
+    async fn whole(&self, session: &Session<'_>, endpoint: Endpoint) -> Result<(Vec<Box<RawValue>>, u64), StepError> {
+        let right = match endpoint {
+            Endpoint::Experiments => Endpoint::ExperimentsSpelledRight,
+            Endpoint::ExperimentCounts => Endpoint::ExperimentCountsSpelledRight,
+            _ => return self.small(session, &Ask::new(endpoint), rows).await,
+        };
+        if self.spelled_right.load(Ordering::Relaxed) {
+            return self.small(session, &Ask::new(right), rows).await;
+        }
+        match self.small_as_it_came(session, &Ask::new(endpoint), rows).await {
+            Err(StepError::Http(HttpError::Status { status: 404, .. })) => {
+                let answer = self.small(session, &Ask::new(right), rows).await?;
+                self.spelled_right.store(true, Ordering::Relaxed);
+                Ok(answer)
+            }
+            answer => answer.map_err(|error| self.told(error)),
+        }
+    }
+}
+
+/// One record per branch; an experiment without any has none.
+fn branches(experiment: &RawValue, sink: &mut impl Sink) -> Result<(), DecodeError> {
+    let Some(members) = Members::parse(experiment.get().as_bytes()) else {
+        return sink.record(experiment.get().as_bytes());
+    };
+    let Some(branches) = members.get("branches") else { return Ok(()) };
+    let Ok(branches) = serde_json::from_str::<Vec<&RawValue>>(branches.get()) else {
+        return sink.refuse("its branches are no array", experiment.get().as_bytes());
+    };
+    let mut writer = ObjectWriter::default();
+    for branch in branches {
+        let Some(own) = Members::parse(branch.get().as_bytes()) else {
+            sink.record(branch.get().as_bytes())?;
+            continue;
+        };
+        writer.begin();
+        if let Some(key) = members.get("key") {
+            writer.member_raw("experimentKey", key);
+        }
+        own.iter().for_each(|(name, raw)| writer.member_raw(name, raw));
+        sink.record(writer.end())?;
+    }
+    Ok(())
+}
+
+fn observed(row: &RawValue, at: &str, sink: &mut impl Sink) -> Result<(), DecodeError> {
+    let Some(members) = Members::parse(row.get().as_bytes()) else { return sink.record(row.get().as_bytes()) };
+    let mut writer = ObjectWriter::default();
+    writer.begin();
+    writer.member_str("observedAt", at);
+    members.iter().for_each(|(name, raw)| writer.member_raw(name, raw));
+    sink.record(writer.end())
+}

@@ -1,0 +1,220 @@
+//! Pages by number and size, read until they add up (`vendors/jaicp.md §4`).
+//!
+//! The order of the rows is not documented, so pages may shift while data arrives. A part of the window counts as read
+//! when the ids that were seen are as many as the vendor says there are. Else it is read again; if that does not help, in
+//! two halves, and so on down to a second. The cursor carries what was seen of the part, in bounded space: a part that
+//! holds too many rows is halved before it is read on, which spares the vendor its deep pages too.
+
+use std::collections::HashSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::super::{StepError, Window};
+use super::status::Statuses;
+use super::times;
+
+/// A part with more rows is halved.
+pub(super) const ROWS_MAX: u64 = 5_000;
+/// A part that cannot be halved any more may hold so many.
+const IDS_MAX: usize = 20_000;
+/// How often a part is read before it is halved.
+const READINGS_MAX: u32 = 3;
+/// A page may be any size; more pages than this of one part have no end.
+const PAGES_MAX: u64 = 20_000;
+/// The documented default: smaller pages are not asked for when the vendor only says that a request is bad.
+const SIZE_DOCUMENTED: u32 = 20;
+
+/// Where the reading of a window stands. Stored as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Cursor {
+    /// The part that is read.
+    pub(super) from: DateTime<Utc>,
+    pub(super) to: DateTime<Utc>,
+    pub(super) page: u64,
+    /// Rows asked for per page: at most what the vendor gives.
+    pub(super) size: u32,
+    /// Rows of the pages behind us, double ones counted twice.
+    rows: u64,
+    ids: Ids,
+    /// Of the ids of the page before.
+    last: u64,
+    /// Readings of this part that did not add up.
+    unsteady: u32,
+    /// The part's messages are read; now their statuses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) statuses: Option<Statuses>,
+}
+
+/// Hashes of the ids that were seen: eight bytes each, as base64.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Ids(HashSet<u64>);
+
+impl Serialize for Ids {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut ids: Vec<u64> = self.0.iter().copied().collect();
+        ids.sort_unstable();
+        let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+        serializer.serialize_str(&STANDARD_NO_PAD.encode(bytes))
+    }
+}
+
+impl<'de> Deserialize<'de> for Ids {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let bytes = STANDARD_NO_PAD.decode(text).map_err(serde::de::Error::custom)?;
+        let (ids, _) = bytes.as_chunks::<8>();
+        Ok(Self(ids.iter().map(|id| u64::from_le_bytes(*id)).collect()))
+    }
+}
+
+/// What a page came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Page {
+    /// Hashes of the ids of its rows, in order.
+    pub(super) ids: Vec<u64>,
+    /// Rows per page, as the vendor has it.
+    pub(super) size: i64,
+    /// Rows of the part, as the vendor counts them.
+    pub(super) total: u64,
+    pub(super) bytes: u64,
+}
+
+/// What follows a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Next {
+    Page(Cursor),
+    /// The part adds up.
+    Complete(Cursor),
+}
+
+impl Cursor {
+    pub(super) fn begin(window: Window, size: u32) -> Self {
+        Self {
+            from: window.start,
+            to: window.end,
+            page: 0,
+            size,
+            rows: 0,
+            ids: Ids::default(),
+            last: 0,
+            unsteady: 0,
+            statuses: None,
+        }
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self, StepError> {
+        serde_json::from_str(text).map_err(|_| StepError::CursorUnknown)
+    }
+
+    pub(super) fn text(&self) -> Result<String, StepError> {
+        serde_json::to_string(self).map_err(|_| StepError::CursorUnknown)
+    }
+
+    pub(super) const fn part(&self) -> Window {
+        Window { start: self.from, end: self.to }
+    }
+
+    /// The same part, complete; its ids are needed no more.
+    pub(super) fn with_statuses(self) -> Self {
+        Self { ids: Ids::default(), statuses: Some(Statuses::default()), ..self }
+    }
+
+    /// Where the reading goes on behind a page.
+    pub(super) fn after(mut self, page: &Page) -> Result<Next, StepError> {
+        let given = u32::try_from(page.size).ok().filter(|given| *given > 0 && *given != self.size);
+        if let Some(given) = given {
+            self.size = given;
+            if self.page > 0 {
+                // The pages before were cut differently.
+                return self.again(page.total);
+            }
+        }
+        if page.total > ROWS_MAX
+            && self.page == 0
+            && let Some(half) = self.half()
+        {
+            tracing::debug!(rows = page.total, "the window holds many rows, reading half of it first");
+            return Ok(Next::Page(half));
+        }
+        let bytes: Vec<u8> = page.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+        let last = xxh3_64(&bytes);
+        if self.page > 0 && page.ids.len() > 1 && last == self.last {
+            return Err(StepError::CursorStuck);
+        }
+        self.last = last;
+        self.rows += page.ids.len() as u64;
+        self.ids.0.extend(&page.ids);
+        if !page.ids.is_empty() && self.rows < page.total {
+            if self.page >= PAGES_MAX || self.ids.0.len() > IDS_MAX {
+                return Err(StepError::Endless(self.page));
+            }
+            self.page += 1;
+            return Ok(Next::Page(self));
+        }
+        if self.ids.0.len() as u64 == page.total { Ok(Next::Complete(self)) } else { self.again(page.total) }
+    }
+
+    /// The same part from its first page, or half of it, for its pages did not add up.
+    fn again(mut self, announced: u64) -> Result<Next, StepError> {
+        let found = self.ids.0.len() as u64;
+        self.unsteady += 1;
+        if self.unsteady < READINGS_MAX {
+            tracing::debug!(found, announced, "the pages do not add up, reading them again");
+            return Ok(Next::Page(self.restarted()));
+        }
+        match self.half() {
+            Some(half) => {
+                tracing::debug!(found, announced, "the pages do not add up, reading half of the window");
+                Ok(Next::Page(half))
+            }
+            None => {
+                Err(StepError::Unsteady { found, announced, start: times::text(self.from), end: times::text(self.to) })
+            }
+        }
+    }
+
+    fn restarted(self) -> Self {
+        Self { page: 0, rows: 0, ids: Ids::default(), last: 0, ..self }
+    }
+
+    /// The first half of the part, in whole seconds; none when it is a second long.
+    fn half(&self) -> Option<Self> {
+        let middle = (self.from + (self.to - self.from) / 2).trunc_subsecs(0);
+        let half = Window { start: self.from, end: middle };
+        (middle > self.from && middle - self.from >= TimeDelta::seconds(1)).then(|| Self::begin(half, self.size))
+    }
+
+    /// What to ask for instead of a page that was refused: smaller pages, or a shorter part instead of a deep page.
+    pub(super) fn easier(&self, status: u16) -> Option<Self> {
+        let least = match status {
+            400 => SIZE_DOCUMENTED,
+            413 | 504 => 1,
+            500 | 502 | 503 => u32::MAX,
+            _ => return None,
+        };
+        if self.size > least {
+            let size = (self.size / 2).max(least);
+            return Some(Self { size, ..self.clone() }.restarted());
+        }
+        if self.page > 0 { self.half() } else { None }
+    }
+
+    /// The part behind this one; none at the window's end. Parts grow again when they are easily read.
+    pub(super) fn following(&self, window: Window) -> Option<Self> {
+        if self.to >= window.end {
+            return None;
+        }
+        let length = self.to - self.from;
+        let length = if self.rows < ROWS_MAX / 3 { length * 2 } else { length };
+        let end = (self.to + length).min(window.end);
+        Some(Self::begin(Window { start: self.to, end }, self.size))
+    }
+}
+
+#[cfg(test)]
+#[path = "paging_tests.rs"]
+mod tests;

@@ -1,0 +1,334 @@
+//! Records on their way to the loader: their ids are noted, times get a zone, what the vendor has erased stays erased, and
+//! the token leaves wherever it stands.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use chrono::{DateTime, Utc};
+use memchr::memmem::Finder;
+use serde_json::value::RawValue;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::super::{Records, StepError, Window};
+use super::times;
+use crate::decode::object::{Members, ObjectWriter};
+use crate::decode::{DecodeError, Sink};
+use crate::secret::Secret;
+
+/// Members of a message that hold what people said; all of them go when the vendor erases it (`vendors/jaicp.md §5`).
+/// States, classes and times stay, as they do at the vendor.
+const PERSONAL: &[&str] = &[
+    "question",
+    "textAnswer",
+    "comment",
+    "operatorInfo",
+    "requestData",
+    "data",
+    "responseData",
+    "utterancesJson",
+    "exception",
+];
+
+/// What the records of a list are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kind {
+    /// The members that identify a record; of clients, `botId` may be absent (`§6`).
+    key: &'static [&'static str],
+    times: &'static [&'static str],
+}
+
+pub(super) const SESSION: Kind = Kind { key: &["projectShortName", "sessionId"], times: &["startTime"] };
+pub(super) const MESSAGE: Kind =
+    Kind { key: &["projectShortName", "sessionId", "questionId"], times: &["timestamp", "sessionStartTime"] };
+pub(super) const CLIENT: Kind = Kind {
+    key: &["projectShortName", "channelType", "botId", "id"],
+    times: &["joinDate", "lastVisitDate", "blockDate"],
+};
+/// Without a key: what stands in a list or file of another kind.
+pub(super) const OTHER: Kind = Kind { key: &[], times: &[] };
+
+/// Finds the token in what the vendor sends: links to recordings may hold it (`§1`).
+#[derive(Debug)]
+pub(super) struct TokenFinder(Vec<Finder<'static>>);
+
+impl TokenFinder {
+    pub(super) fn new(token: &Secret) -> Self {
+        let plain = token.expose();
+        let encoded = plain.replace(':', "%3A");
+        let mut spellings = vec![plain.to_owned(), encoded.to_lowercase(), encoded];
+        spellings.sort();
+        spellings.dedup();
+        Self(spellings.iter().filter(|text| !text.is_empty()).map(|text| Finder::new(text).into_owned()).collect())
+    }
+
+    /// The text without the token; none when it does not hold it.
+    fn without(&self, record: &[u8]) -> Option<Vec<u8>> {
+        let mut cleaned: Option<Vec<u8>> = None;
+        for finder in &self.0 {
+            let text = cleaned.as_deref().unwrap_or(record);
+            let Some(first) = finder.find(text) else { continue };
+            let mut kept = text[..first].to_vec();
+            let mut rest = &text[first..];
+            while let Some(at) = finder.find(rest) {
+                kept.extend_from_slice(&rest[..at]);
+                kept.extend_from_slice(b"***");
+                rest = &rest[at + finder.needle().len()..];
+            }
+            kept.extend_from_slice(rest);
+            cleaned = Some(kept);
+        }
+        cleaned
+    }
+}
+
+/// What of a session's messages is wanted, and what they lack (`§5`).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OfSession<'a> {
+    pub(super) project: &'a str,
+    pub(super) id: &'a str,
+    pub(super) window: Window,
+}
+
+/// See the module's documentation. Ids are gathered for one page.
+pub(super) struct Shaper<'r, R> {
+    pub(super) records: &'r mut R,
+    pub(super) ids: Vec<u64>,
+    kind: Kind,
+    of_session: Option<OfSession<'r>>,
+    token: &'r TokenFinder,
+    /// Whether it was said that times lack a zone.
+    warned: &'r AtomicBool,
+    now: DateTime<Utc>,
+    writer: ObjectWriter,
+    /// Of the page, so that records without an id are told apart from those of other pages.
+    page: u64,
+}
+
+impl<'r, R: Records> Shaper<'r, R> {
+    pub(super) fn new(records: &'r mut R, kind: Kind, token: &'r TokenFinder, warned: &'r AtomicBool) -> Self {
+        let (ids, writer) = (Vec::new(), ObjectWriter::default());
+        Self { records, ids, kind, of_session: None, token, warned, now: Utc::now(), writer, page: 0 }
+    }
+
+    pub(super) fn of(self, page: u64, of_session: Option<OfSession<'r>>) -> Self {
+        Self { of_session, page, ..self }
+    }
+
+    fn pass(&mut self, record: &[u8]) -> Result<(), DecodeError> {
+        match self.token.without(record) {
+            None => self.records.record(record),
+            Some(cleaned) => self.records.record(&cleaned),
+        }
+    }
+
+    /// Of the members that identify it, as they are spelled. What has no id is no row, but it is one of those that the
+    /// vendor counts: its place stands for it.
+    fn id(&self, members: Option<&Members<'_>>) -> u64 {
+        let mut key = Vec::new();
+        for name in self.kind.key {
+            let raw = members.and_then(|members| members.get(name)).map(RawValue::get);
+            let is_missing = raw.is_none() && *name != "botId" && self.of_session.is_none();
+            if is_missing {
+                key.clear();
+                break;
+            }
+            key.extend_from_slice(raw.unwrap_or_default().as_bytes());
+            key.push(0);
+        }
+        if key.is_empty() {
+            key.extend_from_slice(&self.page.to_le_bytes());
+            key.extend_from_slice(&self.ids.len().to_le_bytes());
+        }
+        xxh3_64(&key)
+    }
+
+    /// Whether a message of a session lies in the window that is read.
+    fn is_wanted(&self, members: &Members<'_>) -> bool {
+        let Some(OfSession { window, .. }) = self.of_session else { return true };
+        let text = members.text("timestamp");
+        let at = text.as_deref().and_then(|text| {
+            if times::is_naive(text) { times::parse(&format!("{text}Z")) } else { times::parse(text) }
+        });
+        at.is_none_or(|at| (window.start..window.end).contains(&at))
+    }
+
+    /// Puts the record together again where something of it changes.
+    fn reshaped(&mut self, members: &Members<'_>) -> bool {
+        let is_erased = self.kind == MESSAGE && members.is_true("cleaned");
+        let naive = |name: &str| {
+            let text = if self.kind.times.contains(&name) { members.text(name) } else { None };
+            text.filter(|text| times::is_naive(text))
+        };
+        let is_foreign = self.of_session.is_some();
+        if !is_erased && !is_foreign && !self.kind.times.iter().any(|name| naive(name).is_some()) {
+            return false;
+        }
+        self.writer.begin();
+        if let Some(session) = self.of_session {
+            for (name, text) in [("projectShortName", session.project), ("sessionId", session.id)] {
+                if members.get(name).is_none() {
+                    self.writer.member_str(name, text);
+                }
+            }
+        }
+        for (name, raw) in members.iter().filter(|(name, _)| !(is_erased && PERSONAL.contains(name))) {
+            if let Some(text) = naive(name) {
+                self.writer.member_str(name, &format!("{text}Z"));
+                if !self.warned.swap(true, Ordering::Relaxed) {
+                    tracing::warn!("the vendor sends times without a zone; they are taken for UTC");
+                }
+            } else if raw.get() != "null" {
+                self.writer.member_raw(name, raw);
+            }
+        }
+        if is_erased {
+            self.writer.member_str("cleanedAt", &times::text(self.now));
+        }
+        true
+    }
+}
+
+impl<R: Records> Records for Shaper<'_, R> {
+    fn begin(&mut self, window: Window) {
+        self.ids.clear();
+        self.records.begin(window);
+    }
+
+    async fn flush(&mut self) -> Result<(), StepError> {
+        self.records.flush().await
+    }
+}
+
+impl<R: Records> Sink for Shaper<'_, R> {
+    fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
+        let members = Members::parse(record);
+        self.ids.push(self.id(members.as_ref()));
+        let Some(members) = members else { return self.pass(record) };
+        if !self.is_wanted(&members) {
+            return Ok(());
+        }
+        if !self.reshaped(&members) {
+            return self.pass(record);
+        }
+        let reshaped = self.writer.end().to_vec();
+        self.pass(&reshaped)
+    }
+
+    fn refuse(&mut self, reason: &str, record: &[u8]) -> Result<(), DecodeError> {
+        match self.token.without(record) {
+            None => self.records.refuse(reason, record),
+            Some(cleaned) => self.records.refuse(reason, &cleaned),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Kept(Vec<String>);
+
+    impl Sink for Kept {
+        fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
+            self.0.push(String::from_utf8_lossy(record).into_owned());
+            Ok(())
+        }
+
+        fn refuse(&mut self, _: &str, record: &[u8]) -> Result<(), DecodeError> {
+            self.record(record)
+        }
+    }
+
+    impl Records for Kept {
+        fn begin(&mut self, _: Window) {}
+
+        async fn flush(&mut self) -> Result<(), StepError> {
+            Ok(())
+        }
+    }
+
+    fn shaped(kind: Kind, of: Option<OfSession<'_>>, records: &[&str]) -> (Vec<String>, Vec<u64>) {
+        let (token, warned, mut kept) = (TokenFinder::new(&"ab12:cd".into()), AtomicBool::default(), Kept::default());
+        let mut shaper = Shaper::new(&mut kept, kind, &token, &warned);
+        shaper.of_session = of;
+        for record in records {
+            shaper.record(record.as_bytes()).unwrap();
+        }
+        let ids = shaper.ids;
+        (kept.0, ids)
+    }
+
+    #[test]
+    fn a_record_that_needs_nothing_stays_byte_for_byte() {
+        let record =
+            r#"{ "sessionId":"s", "questionCount":9007199254740993.0, "startTime":"2024-05-01T08:00:00+0000" }"#;
+        assert_eq!(shaped(SESSION, None, &[record, "7"]).0, [record, "7"]);
+    }
+
+    #[test]
+    fn times_without_a_zone_are_utc() {
+        let (kept, _) = shaped(CLIENT, None, &[r#"{"id":1,"joinDate":"2024-05-01T08:00:00","blockDate":null}"#]);
+        assert_eq!(kept, [r#"{"id":1,"joinDate":"2024-05-01T08:00:00Z"}"#]);
+    }
+
+    #[test]
+    fn ids_are_those_of_the_key_and_of_nothing_else() {
+        let records = [
+            r#"{"projectShortName":"p","sessionId":"a","x":1}"#,
+            r#"{"sessionId":"a","projectShortName":"p","x":2}"#,
+            r#"{"projectShortName":"p","sessionId":"b","x":2}"#,
+            r#"{"sessionId":"a"}"#,
+            r#"{"sessionId":"a"}"#,
+            "7",
+            "7",
+        ];
+        let (_, ids) = shaped(SESSION, None, &records);
+        assert_eq!(ids[0], ids[1]);
+        assert_eq!(
+            ids.into_iter().collect::<std::collections::HashSet<_>>().len(),
+            6,
+            "what has no id counts by its place"
+        );
+    }
+
+    #[test]
+    fn what_the_vendor_has_erased_goes_and_the_row_stays() {
+        let erased = r#"{"questionId":"q","question":"message has been deleted","operatorInfo":{"id":"7"},"cleaned":true,
+            "nlpInfo":{"nlpState":"/A"},"data":{"a":1}}"#;
+        let (kept, _) = shaped(MESSAGE, None, &[erased]);
+        let row: serde_json::Value = serde_json::from_str(&kept[0]).unwrap();
+        let names: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(names, ["cleaned", "cleanedAt", "nlpInfo", "questionId"]);
+        assert!(times::parse(row["cleanedAt"].as_str().unwrap()).is_some());
+    }
+
+    #[test]
+    fn p7_the_token_leaves_rows_in_every_spelling() {
+        let row = r#"{"audioFileUrl":"https://h/p/ab12:cd/a?ab12%3Acd","b":"ab12%3acd ab12"}"#;
+        assert_eq!(shaped(OTHER, None, &[row]).0, [r#"{"audioFileUrl":"https://h/p/***/a?***","b":"*** ab12"}"#]);
+    }
+
+    #[test]
+    fn messages_of_a_session_are_those_of_the_window_with_the_key_that_they_lack() {
+        let window =
+            Window { start: "2024-05-01T00:00:00Z".parse().unwrap(), end: "2024-05-02T00:00:00Z".parse().unwrap() };
+        let of = OfSession { project: "p", id: "s", window };
+        let records = [
+            r#"{"questionId":"1","sessionId":"s","timestamp":"2024-05-01T08:00:00.000Z","status":"READ"}"#,
+            r#"{"questionId":"2","timestamp":"2024-05-01T23:59:59.999"}"#,
+            r#"{"questionId":"3","timestamp":"2024-05-02T00:00:00.000Z"}"#,
+            r#"{"questionId":"4","timestamp":"2024-04-30T23:59:59+0000"}"#,
+            r#"{"questionId":"5"}"#,
+        ];
+        let (kept, ids) = shaped(MESSAGE, Some(of), &records);
+        assert_eq!(
+            kept,
+            [
+                r#"{"projectShortName":"p","questionId":"1","sessionId":"s","timestamp":"2024-05-01T08:00:00.000Z","status":"READ"}"#,
+                r#"{"projectShortName":"p","sessionId":"s","questionId":"2","timestamp":"2024-05-01T23:59:59.999Z"}"#,
+                r#"{"projectShortName":"p","sessionId":"s","questionId":"5"}"#,
+            ]
+        );
+        assert_eq!(ids.len(), 5);
+    }
+}

@@ -1,0 +1,405 @@
+//! Reports as CSV (`vendors/jaicp.md §10`): a task (legacy) or a request (v1) that is made, asked after, and fetched.
+//!
+//! Making one is not idempotent. When nobody knows whether it succeeded, the account's tasks are looked through for a new one
+//! of ours before another is made; another window's report must never be taken for it. A file is fetched without credential, but from the connection's own host in v1.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::super::body;
+use super::super::export::{ExportApi, JobState, Polling};
+use super::super::{Records, StepError, StepRequest, Window};
+use super::endpoint::{self, Ask, Endpoint, FILE_BYTES_MAX};
+use super::record::{OTHER, Shaper};
+use super::settings::Api;
+use super::{Jaicp, lists, times};
+use crate::decode::csv::CsvSplitter;
+use crate::decode::object::Members;
+use crate::http::{Answered, Body, HttpError, Session};
+use crate::quota::CallKind;
+
+const REDIRECTS_MAX: usize = 3;
+/// Ids are short; what is longer is none.
+const ID_BYTES_MAX: usize = 300;
+const DELIMITER: &str = ",";
+/// Unlike the default that people get, so that our own tasks can be told from theirs.
+const DATE_TIME_FORMAT: &str = "yyyy-MM-dd'T'HH:mm:ss.SSS";
+const FAILURES: [&str; 3] = ["STOPPED", "FAILED", "DELETED"];
+
+/// The reports of an account.
+pub(super) struct Reports<'a>(pub(super) &'a Jaicp);
+
+/// What a job is known by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Handle {
+    Task(String),
+    Request { id: String, time: Option<String> },
+}
+
+/// Where a finished file is: untrusted, and perhaps all that is needed to get it.
+pub(super) struct File(String);
+
+/// What is known of the account's tasks, so that one whose creation brought no answer can be told from all others.
+#[derive(Debug, Default)]
+pub(super) struct KnownTasks(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Hashes of the ids that were there before, or are ours; none until they were asked for.
+    ids: Option<HashSet<u64>>,
+    /// Streams and windows for which a task may have been made though no answer came.
+    uncertain: Vec<(String, Window)>,
+}
+
+impl KnownTasks {
+    const UNCERTAIN_MAX: usize = 100;
+    const IDS_MAX: usize = 100_000;
+
+    fn with<T>(&self, work: impl FnOnce(&mut Known) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn are_listed(&self) -> bool {
+        self.with(|known| known.ids.is_some())
+    }
+
+    fn learn<'t>(&self, ids: impl Iterator<Item = &'t str>) {
+        self.with(|known| {
+            let all = known.ids.get_or_insert_default();
+            for id in ids.take(Self::IDS_MAX.saturating_sub(all.len())) {
+                all.insert(xxh3_64(id.as_bytes()));
+            }
+        });
+    }
+
+    /// Whether the task came after those that are known.
+    fn is_new(&self, id: &str) -> bool {
+        self.with(|known| known.ids.as_ref().is_some_and(|ids| !ids.contains(&xxh3_64(id.as_bytes()))))
+    }
+
+    fn is_uncertain(&self, stream: &str, window: Window) -> bool {
+        self.with(|known| known.uncertain.iter().any(|(name, at)| name == stream && *at == window))
+    }
+
+    fn note_uncertain(&self, stream: &str, window: Window) {
+        self.with(|known| {
+            known.uncertain.retain(|(name, at)| name != stream || *at != window);
+            if known.uncertain.len() < Self::UNCERTAIN_MAX {
+                known.uncertain.push((stream.to_owned(), window));
+            }
+        });
+    }
+
+    /// The task of a window is there.
+    fn settle(&self, stream: &str, window: Window, handle: &Handle) {
+        self.with(|known| known.uncertain.retain(|(name, at)| name != stream || *at != window));
+        if let (Handle::Task(id), true) = (handle, self.are_listed()) {
+            self.learn(std::iter::once(id.as_str()));
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Task {
+    #[serde(rename = "taskId")]
+    id: Text,
+    status: Option<String>,
+    report_type: Option<String>,
+    settings: Option<Value>,
+    file_url: Option<String>,
+}
+
+/// An id: a string, or a number by its digits.
+#[derive(Debug)]
+struct Text(String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        Ok(Self(serde_json::from_str(raw).unwrap_or_else(|_| raw.to_owned())))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    is_ok: bool,
+    payload: Option<Value>,
+    error: Option<Value>,
+}
+
+impl Reports<'_> {
+    fn api(&self) -> Api {
+        self.0.settings.api
+    }
+
+    /// What makes the report of a window. Its rows belong to one window only, so ranges do not overlap.
+    fn creation(request: &StepRequest<'_>) -> Result<Ask, StepError> {
+        let (from, to) = (request.window.start, times::last(request.window));
+        let (endpoint, key) = match &*request.stream.vendor_id {
+            "sessions" => (Endpoint::SessionsReport, "SESSION_START_TIME"),
+            "messages" => (Endpoint::MessagesReport, "MESSAGE_TIME"),
+            "clients" => (Endpoint::ClientsReport, "CLIENT_LAST_ACTIVITY_TIME"),
+            "telephony" => {
+                let ask = Ask::new(Endpoint::TelephonyReport);
+                return Ok(ask.query("startTime", times::text(from)).query("endTime", times::text(to)));
+            }
+            _ => return Err(StepError::NotServed(501)),
+        };
+        let body = json!({ "filters": times::filter(key, from, to), "settings": settings() });
+        Ok(Ask::new(endpoint).body(serde_json::to_vec(&body).map_err(|_| StepError::CursorUnknown)?))
+    }
+
+    /// Learns which tasks there are, once, before the first of our own is made.
+    async fn learn(&self, session: &Session<'_>) -> Result<(), StepError> {
+        if self.api() == Api::V1 || self.0.known_tasks.are_listed() {
+            return Ok(());
+        }
+        match self.0.small_as_it_came(session, &Ask::new(Endpoint::Tasks), tasks).await {
+            Ok((tasks, _)) => self.0.known_tasks.learn(tasks.iter().map(|task| &*task.id.0)),
+            Err(StepError::Http(error)) if !matches!(error, HttpError::Status { .. }) => return Err(error.into()),
+            // Then no task is ever taken for ours.
+            Err(error) => tracing::debug!(%error, "the list of reports cannot be read"),
+        }
+        Ok(())
+    }
+
+    /// The task whose creation brought no answer: new, of that kind, with our settings, and the only one.
+    async fn find(&self, session: &Session<'_>, kind: &str) -> Result<Option<Handle>, StepError> {
+        if !self.0.known_tasks.are_listed() {
+            return Ok(None);
+        }
+        let (tasks, _) = self.0.small(session, &Ask::new(Endpoint::Tasks), tasks).await?;
+        let is_ours = |task: &&Task| {
+            let of_kind = task.report_type.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(kind));
+            let failed = task.status.as_deref().is_some_and(|status| FAILURES.contains(&status));
+            let with_ours = kind == "telephony" || task.settings.as_ref().is_some_and(like_ours);
+            self.0.known_tasks.is_new(&task.id.0) && of_kind && with_ours && !failed
+        };
+        let mut found = tasks.iter().filter(is_ours);
+        match (found.next(), found.next()) {
+            (Some(task), None) => {
+                tracing::info!("the report whose creation brought no answer is there");
+                Ok(Some(Handle::Task(id(&task.id.0)?)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn handle(&self, body: &[u8]) -> Result<Handle, StepError> {
+        let members = Members::parse(body).ok_or_else(|| unlike("a report"))?;
+        match self.api() {
+            Api::Legacy => {
+                let task = members.text("taskId").ok_or(StepError::Missing("taskId"))?;
+                Ok(Handle::Task(id(&task)?))
+            }
+            Api::V1 => {
+                let request = members.text("requestId").ok_or(StepError::Missing("requestId"))?;
+                let time = members.text("requestTime").map(|time| id(&time)).transpose()?;
+                Ok(Handle::Request { id: id(&request)?, time })
+            }
+        }
+    }
+
+    fn task_state(&self, task: Task) -> JobState<File> {
+        let status = task.status.unwrap_or_default();
+        match (status.as_str(), task.file_url.filter(|url| !url.trim().is_empty())) {
+            ("COMPLETED", Some(url)) => JobState::Ready(File(url)),
+            ("COMPLETED", None) => JobState::Failed("COMPLETED without a file".to_owned()),
+            (failed, _) if FAILURES.contains(&failed) => JobState::Failed(status),
+            // Whatever it may be, it is not the end yet.
+            _ => JobState::Running(self.0.redactor.clean(&status)),
+        }
+    }
+
+    fn event_state(&self, events: &[Event]) -> Result<JobState<File>, StepError> {
+        let Some(event) = events.first() else { return Ok(JobState::Running("no event".to_owned())) };
+        if !event.is_ok {
+            let said = event.error.as_ref().map(|error| {
+                ["error", "message"].iter().filter_map(|name| error.get(*name)?.as_str()).collect::<Vec<_>>().join(": ")
+            });
+            return Ok(JobState::Failed(self.0.redactor.clean(&said.unwrap_or_default())));
+        }
+        // The payload is not documented: the link itself, or something around it.
+        let payload = event.payload.as_ref();
+        let url = payload.and_then(|payload| match payload {
+            Value::String(text) => Some(text.clone()),
+            other => ["fileUrl", "url"].iter().find_map(|name| other.get(*name)?.as_str().map(ToOwned::to_owned)),
+        });
+        match url.filter(|url| !url.trim().is_empty()) {
+            Some(url) => Ok(JobState::Ready(File(url))),
+            None => Err(StepError::Shape("a finished report without the link to its file".to_owned())),
+        }
+    }
+
+    /// Opens the file: with the bearer token at the connection's own host in v1, else with nothing. Each redirect is judged anew.
+    async fn open<'s>(&self, session: &'s Session<'_>, url: &str) -> Result<Body<'s>, StepError> {
+        let mut url = url.to_owned();
+        for _ in 0..=REDIRECTS_MAX {
+            let own = session.hosts().own(&url).ok().filter(|_| self.api() == Api::V1);
+            let answered = match own {
+                Some(own) => session.send_or_redirect(endpoint::file(own, &self.0.settings)).await?,
+                None => session.fetch(&session.hosts().foreign(&url)?, FILE_BYTES_MAX).await?,
+            };
+            match answered {
+                Answered::Body(body) => return Ok(body),
+                Answered::Redirect(next) => url = next,
+            }
+        }
+        Err(StepError::Shape(format!("more than {REDIRECTS_MAX} redirects to the report's file")))
+    }
+}
+
+impl ExportApi for Reports<'_> {
+    type Handle = Handle;
+    type File = File;
+
+    fn polling(&self) -> Polling {
+        self.0.settings.polling
+    }
+
+    async fn parts(&self, _: &Session<'_>, _: &StepRequest<'_>) -> Result<Vec<String>, StepError> {
+        Ok(vec!["file".to_owned()])
+    }
+
+    async fn submit(&self, session: &Session<'_>, request: &StepRequest<'_>, _: &str) -> Result<Handle, StepError> {
+        let (stream, kind, window) = (&*request.stream.name, &*request.stream.vendor_id, request.window);
+        let known = &self.0.known_tasks;
+        if known.is_uncertain(stream, window)
+            && let Some(handle) = self.find(session, kind).await?
+        {
+            known.settle(stream, window, &handle);
+            return Ok(handle);
+        }
+        self.learn(session).await?;
+        let outcome = match session.send(self.0.call(&Self::creation(request)?)?).await {
+            Ok(body) => body.small().await,
+            Err(error) => Err(error),
+        };
+        let handle = match outcome {
+            Ok(body) => self.handle(&body)?,
+            // It may have been made all the same.
+            Err(error) if error.is_transient() => {
+                known.note_uncertain(stream, window);
+                self.find(session, kind).await?.ok_or(error)?
+            }
+            Err(error) => return Err(self.0.told(error.into())),
+        };
+        known.settle(stream, window, &handle);
+        Ok(handle)
+    }
+
+    async fn poll(
+        &self,
+        session: &Session<'_>,
+        _: &StepRequest<'_>,
+        handle: &Handle,
+    ) -> Result<JobState<File>, StepError> {
+        match handle {
+            Handle::Task(id) => {
+                let ask = Ask { id: Some(id.clone()), ..Ask::new(Endpoint::Task) };
+                match self.0.small_as_it_came(session, &ask, task).await {
+                    Ok((task, _)) => Ok(self.task_state(task)),
+                    Err(StepError::Http(HttpError::Status { status: 404, .. })) => {
+                        Ok(JobState::Failed("it is known no more".to_owned()))
+                    }
+                    Err(error) => Err(self.0.told(error)),
+                }
+            }
+            Handle::Request { id, time } => {
+                let mut ask = Ask::new(Endpoint::Events).query("requestId", id.as_str()).query("timeout", "1");
+                if let Some(time) = time {
+                    ask = ask.query("startTime", time.as_str());
+                }
+                let (events, _) = self.0.small(session, &ask, events).await?;
+                self.event_state(&events)
+            }
+        }
+    }
+
+    async fn download(
+        &self,
+        session: &Session<'_>,
+        request: &StepRequest<'_>,
+        _: &str,
+        File(url): File,
+        records: &mut impl Records,
+    ) -> Result<u64, StepError> {
+        let mut retry = session.retry(CallKind::Data);
+        loop {
+            records.begin(request.window);
+            match self.attempt(session, request, &url, records).await {
+                Err(StepError::Http(error)) => {
+                    if !retry.again(&error).await {
+                        return Err(error.into());
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+impl Reports<'_> {
+    async fn attempt(
+        &self,
+        session: &Session<'_>,
+        request: &StepRequest<'_>,
+        url: &str,
+        records: &mut impl Records,
+    ) -> Result<u64, StepError> {
+        let body = self.open(session, url).await?;
+        // Of the telephony report nobody can say what separates its fields.
+        let delimiter = (&*request.stream.vendor_id != "telephony").then_some(DELIMITER.as_bytes()[0]);
+        let mut splitter = CsvSplitter::new(delimiter);
+        let mut shaper = Shaper::new(records, OTHER, &self.0.token, &self.0.warned);
+        let bytes = body::read(body, &mut shaper, |chunk, shaper: &mut Shaper<'_, _>| {
+            shaper.ids.clear();
+            splitter.feed(chunk, shaper)
+        })
+        .await?;
+        splitter.finish(&mut shaper)?;
+        Ok(bytes)
+    }
+}
+
+fn settings() -> Value {
+    json!({ "fileType": "CSV", "withHeader": true, "delimiter": DELIMITER, "dateTimeFormat": DATE_TIME_FORMAT })
+}
+
+fn like_ours(settings: &Value) -> bool {
+    let ours = super::reports::settings();
+    ["fileType", "delimiter", "dateTimeFormat"].iter().all(|name| settings.get(*name) == ours.get(*name))
+}
+
+fn id(text: &str) -> Result<String, StepError> {
+    if text.is_empty() || text.len() > ID_BYTES_MAX || text.contains(char::is_control) {
+        return Err(StepError::Shape("the id of a report is none".to_owned()));
+    }
+    Ok(text.to_owned())
+}
+
+fn unlike(what: &str) -> StepError {
+    StepError::Shape(format!("something else than {what}"))
+}
+
+fn task(body: &[u8]) -> Result<Task, StepError> {
+    serde_json::from_slice(body).map_err(|_| unlike("a report's task"))
+}
+
+fn tasks(body: &[u8]) -> Result<Vec<Task>, StepError> {
+    Ok(lists::rows(body)?.iter().filter_map(|task| serde_json::from_str(task.get()).ok()).collect())
+}
+
+fn events(body: &[u8]) -> Result<Vec<Event>, StepError> {
+    let members = Members::parse(body).ok_or_else(|| unlike("events"))?;
+    let response = members.get("response").ok_or(StepError::Missing("response"))?;
+    serde_json::from_str(response.get()).map_err(|_| unlike("events"))
+}

@@ -1,0 +1,294 @@
+//! Statistics per day (`vendors/jaicp.md §7`): a call for each metric, and one for each day of calls.
+//!
+//! A bucket belongs to the slice in which it begins. Where buckets begin is the vendor's business (the `Timezone` header has
+//! no documented unit), so a day more is asked for on both sides: every bucket of the slice is then a whole one.
+
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::super::{Outcome, Records, StepError, StepRequest, Window};
+use super::endpoint::{Ask, Endpoint};
+use super::{Jaicp, times};
+use crate::decode::object::{Members, ObjectWriter};
+use crate::decode::{DecodeError, Sink};
+use crate::http::Session;
+
+/// Names of the metrics, where they come from, and by which time they are counted.
+const METRICS: [(&str, Endpoint, &str); 5] = [
+    ("messages", Endpoint::MessageStats, "MESSAGE_TIME"),
+    ("sessions", Endpoint::SessionStats, "SESSION_START_TIME"),
+    ("switched_sessions", Endpoint::SwitchedSessions, ""),
+    ("session_labels", Endpoint::SessionLabelStats, "SESSION_START_TIME"),
+    ("message_labels", Endpoint::MessageLabelStats, "MESSAGE_TIME"),
+];
+/// A slice has far fewer days.
+const DAYS_MAX: usize = 1_000;
+const COUNTS: [&str; 3] = ["billingCount", "incomingCount", "outgoingCount"];
+
+/// Where the reading of a slice stands: metrics, or days of it, that are behind us. Stored as JSON.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cursor {
+    done: usize,
+}
+
+impl Cursor {
+    fn read(request: &StepRequest<'_>) -> Result<Self, StepError> {
+        request
+            .cursor
+            .map_or(Ok(Self::default()), |text| serde_json::from_str(text).map_err(|_| StepError::CursorUnknown))
+    }
+
+    /// Behind one more of `all`.
+    fn next(self, all: usize) -> Result<Option<String>, StepError> {
+        let next = Self { done: self.done + 1 };
+        let text = (next.done < all).then(|| serde_json::to_string(&next)).transpose();
+        text.map_err(|_| StepError::CursorUnknown)
+    }
+}
+
+/// A number at a moment, as it came.
+#[derive(Debug, Clone, Copy)]
+struct Point<'a> {
+    at: DateTime<Utc>,
+    value: &'a RawValue,
+}
+
+impl Jaicp {
+    /// One metric of the slice.
+    pub(super) async fn series_step(
+        &self,
+        session: &Session<'_>,
+        request: &StepRequest<'_>,
+        records: &mut impl Records,
+    ) -> Result<Outcome, StepError> {
+        let cursor = Cursor::read(request)?;
+        let Some((metric, endpoint, key)) = METRICS.get(cursor.done).copied() else {
+            return Err(StepError::CursorUnknown);
+        };
+        let (from, to) = around(request.window);
+        let ask = if endpoint == Endpoint::SwitchedSessions {
+            Ask::new(endpoint)
+                .query("dateFrom", from.to_string())
+                .query("dateTo", to.to_string())
+                .query("transferToOperatorMethod", "SWITCH")
+        } else {
+            let filters = json!({ "filters": times::filter(key, midnight(from), midnight(to)) });
+            let body = serde_json::to_vec(&filters).map_err(|_| StepError::CursorUnknown)?;
+            Ask::new(endpoint).query("intervalType", "DAY").query("step", "1").body(body)
+        };
+        let (body, bytes) = self.small(session, &ask, complete).await?;
+        records.begin(request.window);
+        self.series(metric, &body, request.window, records)?;
+        Ok(Outcome::Page { next: cursor.next(METRICS.len())?, bytes })
+    }
+
+    fn series(&self, metric: &str, body: &[u8], window: Window, sink: &mut impl Sink) -> Result<(), StepError> {
+        let answer = members(body)?;
+        let stats = array(answer.get("stats").ok_or(StepError::Missing("stats"))?)?;
+        if !metric.ends_with("_labels") {
+            return Ok(self.points(metric, None, &stats, window, sink)?);
+        }
+        for stat in stats {
+            let Some(of_label) = Members::parse(stat.get().as_bytes()) else {
+                sink.refuse("no statistics of a label", stat.get().as_bytes())?;
+                continue;
+            };
+            let label = of_label.get("label").and_then(|label| Members::parse(label.get().as_bytes()));
+            let series = of_label.get("tsToValues").map(elements).transpose()?.unwrap_or_default();
+            self.points(metric, label.as_ref(), &series, window, sink)?;
+        }
+        Ok(())
+    }
+
+    fn points(
+        &self,
+        metric: &str,
+        label: Option<&Members<'_>>,
+        elements: &[&RawValue],
+        window: Window,
+        sink: &mut impl Sink,
+    ) -> Result<(), DecodeError> {
+        let mut writer = ObjectWriter::default();
+        for element in elements {
+            let Some(point) = point(element) else {
+                sink.refuse("no number at a moment", element.get().as_bytes())?;
+                continue;
+            };
+            if !(window.start..window.end).contains(&point.at) {
+                continue;
+            }
+            writer.begin();
+            writer.member_str("metric", metric);
+            match label {
+                None => writer.member_i64("labelId", 0),
+                Some(label) => {
+                    for (name, own) in [("labelId", "id"), ("labelName", "name")] {
+                        if let Some(raw) = label.get(own) {
+                            writer.member_raw(name, raw);
+                        }
+                    }
+                }
+            }
+            writer.member_str("intervalType", "DAY");
+            writer.member_i64("step", 1);
+            writer.member_str("bucket", &times::text(point.at));
+            writer.member_raw("value", point.value);
+            self.zone(&mut writer);
+            sink.record(writer.end())?;
+        }
+        Ok(())
+    }
+
+    /// One day of the slice: the average is one number for the range that is asked for.
+    pub(super) async fn telephony_step(
+        &self,
+        session: &Session<'_>,
+        request: &StepRequest<'_>,
+        records: &mut impl Records,
+    ) -> Result<Outcome, StepError> {
+        let cursor = Cursor::read(request)?;
+        let days: Vec<NaiveDate> = days(request.window).collect();
+        let Some(day) = days.get(cursor.done) else {
+            records.begin(request.window);
+            return Ok(Outcome::Page { next: None, bytes: 0 });
+        };
+        let ask = Ask::new(Endpoint::Telephony).query("dateFrom", day.to_string()).query("dateTo", day.to_string());
+        let (body, bytes) = self.small(session, &ask, complete).await?;
+        records.begin(request.window);
+        self.calls(&body, *day, records)?;
+        Ok(Outcome::Page { next: cursor.next(days.len())?, bytes })
+    }
+
+    fn calls(&self, body: &[u8], day: NaiveDate, sink: &mut impl Sink) -> Result<(), StepError> {
+        const AVERAGE: &str = "averageCallDurationInSeconds";
+        let answer = members(body)?;
+        if !COUNTS.iter().chain([&AVERAGE]).any(|name| answer.get(name).is_some()) {
+            return Err(StepError::Missing(AVERAGE));
+        }
+        let mut series = Vec::new();
+        for name in COUNTS {
+            for element in answer.get(name).map(elements).transpose()?.unwrap_or_default() {
+                match point(element) {
+                    Some(point) => series.push((point.at, name, point.value)),
+                    None => sink.refuse("no number at a moment", element.get().as_bytes())?,
+                }
+            }
+        }
+        let average = answer.get(AVERAGE).filter(|average| average.get().parse() != Ok(0.0) || !series.is_empty());
+        let mut buckets: Vec<DateTime<Utc>> = series.iter().map(|(at, ..)| *at).collect();
+        if buckets.is_empty() && average.is_some() {
+            buckets.push(midnight(day));
+        }
+        buckets.sort_unstable();
+        buckets.dedup();
+        let mut writer = ObjectWriter::default();
+        for bucket in buckets {
+            writer.begin();
+            writer.member_str("bucket", &times::text(bucket));
+            if let Some(average) = average {
+                writer.member_raw(AVERAGE, average);
+            }
+            for (_, name, value) in series.iter().filter(|(at, ..)| *at == bucket) {
+                writer.member_raw(name, value);
+            }
+            self.zone(&mut writer);
+            sink.record(writer.end())?;
+        }
+        Ok(())
+    }
+
+    /// The header that shifts buckets is kept beside them.
+    fn zone(&self, writer: &mut ObjectWriter) {
+        if let Some(offset) = self.settings.timezone_offset {
+            writer.member_i64("timezone", i64::from(offset));
+        }
+    }
+}
+
+fn complete(body: &[u8]) -> Result<Vec<u8>, StepError> {
+    members(body).map(|_| body.to_vec())
+}
+
+fn members(body: &[u8]) -> Result<Members<'_>, StepError> {
+    Members::parse(body).ok_or_else(|| {
+        StepError::Unreadable(match body.trim_ascii_start().first() {
+            None => DecodeError::Empty,
+            Some(b'<') => DecodeError::NotJson("HTML or XML"),
+            Some(b'{') => DecodeError::Cut,
+            Some(_) => DecodeError::NotJson("text"),
+        })
+    })
+}
+
+fn array(raw: &RawValue) -> Result<Vec<&RawValue>, StepError> {
+    serde_json::from_str(raw.get()).map_err(|_| StepError::Shape("statistics that are no array".to_owned()))
+}
+
+/// The points of a series, which is an array or an object around one.
+fn elements(raw: &RawValue) -> Result<Vec<&RawValue>, StepError> {
+    match Members::parse(raw.get().as_bytes()) {
+        None => array(raw),
+        Some(members) => match members.get("stats") {
+            Some(stats) => array(stats),
+            None => Err(StepError::Shape("a series without `stats`".to_owned())),
+        },
+    }
+}
+
+fn point(element: &RawValue) -> Option<Point<'_>> {
+    let members = Members::parse(element.get().as_bytes())?;
+    Some(Point { at: times::epoch(members.text("ts")?.trim())?, value: members.get("value")? })
+}
+
+fn midnight(date: NaiveDate) -> DateTime<Utc> {
+    date.and_time(NaiveTime::MIN).and_utc()
+}
+
+/// From the day before the window to the day behind it.
+fn around(window: Window) -> (NaiveDate, NaiveDate) {
+    let (first, last) = (window.start.date_naive(), times::last(window).date_naive());
+    let before = first.checked_sub_days(Days::new(1)).unwrap_or(first);
+    // A range of times ends where that day begins, and so does a range of dates that leaves its end out.
+    (before, last.checked_add_days(Days::new(2)).unwrap_or(last))
+}
+
+/// The days (UTC) that begin in the window.
+fn days(window: Window) -> impl Iterator<Item = NaiveDate> {
+    let first = window.start.date_naive();
+    let first = if midnight(first) < window.start { first.succ_opt().unwrap_or(first) } else { first };
+    first.iter_days().take_while(move |day| midnight(*day) < window.end).take(DAYS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(start: &str, end: &str) -> Window {
+        Window { start: start.parse().unwrap(), end: end.parse().unwrap() }
+    }
+
+    #[test]
+    fn days_are_those_that_begin_in_the_window_and_the_range_lies_around_it() {
+        let texts = |window| days(window).map(|day| day.to_string()).collect::<Vec<_>>();
+        let utc = window("2024-03-01T00:00:00Z", "2024-03-03T00:00:00Z");
+        assert_eq!(texts(utc), ["2024-03-01", "2024-03-02"]);
+        let santiago = window("2024-03-01T03:00:00Z", "2024-03-03T03:00:00Z");
+        assert_eq!(texts(santiago), ["2024-03-02", "2024-03-03"]);
+        assert!(texts(window("2024-03-01T06:00:00Z", "2024-03-01T12:00:00Z")).is_empty());
+        let (from, to) = around(utc);
+        assert_eq!((from.to_string(), to.to_string()), ("2024-02-29".to_owned(), "2024-03-04".to_owned()));
+    }
+
+    #[test]
+    fn a_series_is_an_array_or_an_object_around_one() {
+        for raw in [r#"[{"ts":1,"value":2}]"#, r#"{"stats":[{"ts":1,"value":2}],"totalCount":2}"#] {
+            let raw: Box<RawValue> = serde_json::from_str(raw).unwrap();
+            assert_eq!(elements(&raw).unwrap().len(), 1);
+        }
+        let raw: Box<RawValue> = serde_json::from_str(r#"{"a":1}"#).unwrap();
+        assert!(matches!(elements(&raw), Err(StepError::Shape(_))));
+    }
+}

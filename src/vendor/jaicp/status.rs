@@ -1,0 +1,137 @@
+//! Delivery statuses of messages (`vendors/jaicp.md §5`): only the list by session has them, so they take one call for every
+//! session, and only Telegram, Viber and VK tell any.
+//!
+//! When the messages of a part are read, the sessions of the part are listed, page by page, and the messages of each
+//! are read in turn: those of the part are written again, with their status. Where that stands is part of the cursor.
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::paging::Page;
+
+/// The channels that tell a status.
+const CHANNELS: &[&str] = &["telegram", "viber", "vk"];
+/// Sessions of which the list page is kept.
+pub(super) const SESSIONS_PER_PAGE: u32 = 100;
+/// A session of more pages is left where it is: its last messages are re-read by the next windows.
+const PAGES_MAX: u64 = 1_000;
+
+/// Where the reading of statuses stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Statuses {
+    /// The next page of the list of sessions.
+    page: u64,
+    rows: u64,
+    /// Of the page before; a list that repeats itself has ended.
+    last: u64,
+    /// Whether the list has been read to its end.
+    listed: bool,
+    /// Sessions of the last page that are still to be asked for, the next one last.
+    sessions: Vec<Session>,
+    /// The next page of that session, and its rows so far.
+    turn: u64,
+    turns: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Session {
+    pub(super) project: String,
+    pub(super) id: String,
+}
+
+/// What is to be asked for next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// That page of the list of sessions.
+    Sessions(u64),
+    /// That page of a session's messages.
+    Messages(Session, u64),
+    /// Nothing more of this part.
+    Nothing,
+}
+
+impl Statuses {
+    pub(super) fn wanted(&self) -> Wanted {
+        match self.sessions.last() {
+            Some(session) => Wanted::Messages(session.clone(), self.turn),
+            None if self.listed => Wanted::Nothing,
+            None => Wanted::Sessions(self.page),
+        }
+    }
+
+    /// Behind a page of the list: `sessions` are those of it that tell a status.
+    pub(super) fn listed(mut self, page: &Page, sessions: Vec<Session>) -> Self {
+        let bytes: Vec<u8> = page.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+        let last = xxh3_64(&bytes);
+        let repeats = self.page > 0 && last == self.last;
+        self.rows += page.ids.len() as u64;
+        self.listed = page.ids.is_empty() || repeats || self.rows >= page.total || self.page >= PAGES_MAX;
+        self.page += 1;
+        self.last = last;
+        self.sessions = if repeats { Vec::new() } else { sessions };
+        self
+    }
+
+    /// Behind a page of a session's messages.
+    pub(super) fn read(mut self, page: &Page) -> Self {
+        self.turns += page.ids.len() as u64;
+        self.turn += 1;
+        if page.ids.is_empty() || self.turns >= page.total || self.turn >= PAGES_MAX { self.skip() } else { self }
+    }
+
+    /// Done with the session.
+    pub(super) fn skip(mut self) -> Self {
+        self.sessions.pop();
+        (self.turn, self.turns) = (0, 0);
+        self
+    }
+}
+
+/// Whether messages of that channel have a status; channels are spelled in any case (`§11`).
+pub(super) fn tells_status(channel: &str) -> bool {
+    CHANNELS.iter().any(|known| known.eq_ignore_ascii_case(channel))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(ids: std::ops::Range<u64>, total: u64) -> Page {
+        Page { ids: ids.collect(), size: 100, total, bytes: 0 }
+    }
+
+    fn session(id: &str) -> Session {
+        Session { project: "p".to_owned(), id: id.to_owned() }
+    }
+
+    #[test]
+    fn every_session_of_every_page_is_asked_for_once() {
+        let statuses = Statuses::default();
+        assert_eq!(statuses.wanted(), Wanted::Sessions(0));
+        let statuses = statuses.listed(&page(0..100, 101), vec![session("a"), session("b")]);
+        assert_eq!(statuses.wanted(), Wanted::Messages(session("b"), 0));
+        let statuses = statuses.read(&page(0..100, 150));
+        assert_eq!(statuses.wanted(), Wanted::Messages(session("b"), 1));
+        let statuses = statuses.read(&page(100..150, 150));
+        assert_eq!(statuses.wanted(), Wanted::Messages(session("a"), 0));
+        let statuses = statuses.skip();
+        assert_eq!(statuses.wanted(), Wanted::Sessions(1));
+        assert_eq!(statuses.listed(&page(100..101, 101), Vec::new()).wanted(), Wanted::Nothing);
+    }
+
+    #[test]
+    fn p6_a_list_that_repeats_itself_has_ended() {
+        let statuses = Statuses::default().listed(&page(0..100, 1000), Vec::new());
+        assert_eq!(statuses.wanted(), Wanted::Sessions(1));
+        assert_eq!(statuses.listed(&page(0..100, 1000), vec![session("a")]).wanted(), Wanted::Nothing);
+    }
+
+    #[test]
+    fn channels_tell_statuses_in_any_spelling() {
+        for (channel, tells) in
+            [("telegram", true), ("TELEGRAM", true), ("Vk", true), ("chatwidget", false), ("", false)]
+        {
+            assert_eq!(tells_status(channel), tells, "{channel}");
+        }
+    }
+}

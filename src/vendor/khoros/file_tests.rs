@@ -1,0 +1,92 @@
+use super::*;
+use crate::secret::Secret;
+
+#[derive(Default)]
+struct Kept(Vec<String>);
+
+impl Sink for Kept {
+    fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
+        self.0.push(String::from_utf8(record.to_vec()).unwrap());
+        Ok(())
+    }
+
+    fn refuse(&mut self, reason: &str, _: &[u8]) -> Result<(), DecodeError> {
+        self.0.push(format!("refused: {reason}"));
+        Ok(())
+    }
+}
+
+fn read(format: ReportFormat, body: &str) -> Result<Vec<String>, StepError> {
+    let mut kept = Kept::default();
+    let mut rows = Rows::new(format, Some(spelling));
+    for chunk in body.as_bytes().chunks(7) {
+        rows.feed(chunk, &mut kept)?;
+    }
+    rows.finish(&mut kept, &Redactor::new(vec![Secret::new("acme-t1")]))?;
+    Ok(kept.0)
+}
+
+#[test]
+fn the_key_is_found_however_a_file_spells_it() {
+    for title in ["Conversation ID", "conversationId", "CONVERSATION_ID", "conversation_id", "Conversation-ID."] {
+        let same = title.eq_ignore_ascii_case(CONVERSATION_ID);
+        let wanted = if same { title } else { CONVERSATION_ID };
+        let rows = |title: &str| {
+            vec![
+                format!(r#"{{"Status":"Open","{title}":"9\"0","x":"\"{title}\":"}}"#),
+                format!(r#"{{"{title}" : 1.50,"Conversation":"{title}"}}"#),
+                r#"{"Status":"Closed"}"#.to_owned(),
+                format!(r#"{{"y":"{title}","{title}":"8"}}"#),
+            ]
+        };
+        // Only the name is written anew.
+        let spelt: Vec<String> = rows(title)
+            .into_iter()
+            .map(|row| {
+                let at = member(row.as_bytes(), &format!("\"{title}\""));
+                at.map_or(row.clone(), |at| row[..=at].to_owned() + wanted + &row[at + 1 + title.len()..])
+            })
+            .collect();
+        let body = format!("[{}]", rows(title).join(",\n"));
+        assert_eq!(read(ReportFormat::Json, &body).unwrap(), spelt, "{title}");
+        let csv = format!("\"Status\",\"{title}\"\r\nOpen,90\r\n");
+        let title = if same && title != CONVERSATION_ID { CONVERSATION_ID } else { wanted };
+        let row = format!(r#"{{"Status":"Open","{title}":"90"}}"#);
+        assert_eq!(read(ReportFormat::Csv, &csv).unwrap(), [row]);
+    }
+}
+
+#[test]
+fn a_file_may_have_no_rows() {
+    for empty in ["", " \n", "[]", "[ ]\n", "\u{feff}"] {
+        assert!(read(ReportFormat::Json, empty).unwrap().is_empty(), "{empty:?}");
+    }
+    for empty in ["", "\r\n", "\"Conversation ID\",\"Status\"", "\"Conversation ID\",\"Status\"\r\n"] {
+        assert!(read(ReportFormat::Csv, empty).unwrap().is_empty(), "{empty:?}");
+    }
+}
+
+#[test]
+fn what_is_no_file_is_named() {
+    let refused = |body: &str| match read(ReportFormat::Json, body) {
+        Err(StepError::Refused { what, .. }) => what,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(r#"{"status":"FAIL","result":"no such acme-t1"}"#), "no such ***");
+    assert_eq!(refused(r#"{"status":"FAIL","message":"later","result":null}"#), "later");
+    for (body, error) in [
+        ("<?xml version=\"1.0\"?><Error>", DecodeError::NotJson("HTML or XML")),
+        ("a,b\n1,2", DecodeError::NotJson("text")),
+        ("[{\"a\":1}", DecodeError::Cut),
+    ] {
+        assert!(
+            matches!(read(ReportFormat::Json, body), Err(StepError::Unreadable(found)) if found == error),
+            "{body}"
+        );
+    }
+    assert!(matches!(read(ReportFormat::Json, r#"{"rows":[]}"#), Err(StepError::Shape(_))));
+    let xml = read(ReportFormat::Csv, "<?xml version=\"1.0\"?><Error>\n");
+    assert!(matches!(xml, Err(StepError::Unreadable(DecodeError::NotCsv("HTML or XML")))));
+    let json = read(ReportFormat::Csv, "[{}]\n");
+    assert!(matches!(json, Err(StepError::Unreadable(DecodeError::NotCsv("JSON")))));
+}

@@ -1,0 +1,125 @@
+//! Series of days or hours: an object of arrays becomes one row for each element (`vendors/lexer.md §5.2, §5.5, §5.9`).
+
+use std::collections::BTreeSet;
+
+use super::{
+    DateTime, Figures, Lone, Members, NaiveDateTime, ObjectWriter, RawValue, Records, StepError, TimeDelta, Utc,
+    instant, list, shape,
+};
+
+/// One element with the label of its interval.
+struct Interval<'a> {
+    series: &'a str,
+    element: &'a RawValue,
+    label: Option<(String, NaiveDateTime)>,
+}
+
+impl Figures<'_> {
+    /// `named` is the column of the series' name, which is the member's: an element may say otherwise.
+    pub(super) async fn intervals(
+        &self,
+        named: &str,
+        members: &Members<'_>,
+        records: &mut impl Records,
+    ) -> Result<(), StepError> {
+        let intervals = read(members)?;
+        let granularity = granularity(&intervals);
+        let (mut writer, mut contradicted) = (ObjectWriter::default(), 0_u64);
+        for interval in &intervals {
+            let raw = interval.element.get().as_bytes();
+            match (&interval.label, Members::parse(raw)) {
+                (_, None) => records.record(raw)?,
+                (None, Some(_)) => records.refuse("no interval label such as `2025-03-01 00:00`", raw)?,
+                (Some((label, local)), Some(element)) => {
+                    let start = local.and_local_timezone(self.offset).single().map(|at| at.with_timezone(&Utc));
+                    let Some(start) = start.filter(|at| *at >= self.window.start && *at < self.window.end) else {
+                        continue;
+                    };
+                    self.begin(&mut writer);
+                    writer.member_str(named, interval.series);
+                    self.write_interval(start, label, granularity, &mut writer);
+                    contradicted += u64::from(write_element(named, interval.series, &element, &mut writer));
+                    records.record(writer.end())?;
+                }
+            }
+            records.flush().await?;
+        }
+        if contradicted > 0 {
+            tracing::warn!(
+                stream = &*self.stream.name,
+                elements = contradicted,
+                "elements name another series than the one that they stand in; theirs is kept in _extra as inner_{named}"
+            );
+        }
+        // Also when there is no interval at all: the page has begun.
+        records.flush().await
+    }
+
+    fn write_interval(&self, start: DateTime<Utc>, label: &str, granularity: &str, writer: &mut ObjectWriter) {
+        writer.member_str("interval_start", &instant(start));
+        writer.member_str("granularity", granularity);
+        writer.member_str("interval_label", label);
+        writer.member_str("utc_offset", &self.offset.to_string());
+        if self.stream.name == "response_volume" {
+            writer.member_str("unit", self.unit.name());
+        }
+    }
+}
+
+/// Writes the members of an element; answers whether it names another series.
+fn write_element(named: &str, series: &str, element: &Members<'_>, writer: &mut ObjectWriter) -> bool {
+    let mut contradicts = false;
+    for (name, raw) in element.iter() {
+        if name == named {
+            contradicts = element.text(name).is_none_or(|inner| inner != series);
+            if contradicts {
+                writer.member_raw(&format!("inner_{named}"), raw);
+            }
+        } else if name != "date_range" || says_more(raw) {
+            writer.member_raw(name, raw);
+        }
+    }
+    contradicts
+}
+
+/// Whether an interval's range holds more than the label.
+fn says_more(date_range: &RawValue) -> bool {
+    Members::parse(date_range.get().as_bytes()).is_some_and(|members| members.iter().count() > 1)
+}
+
+fn read<'a>(members: &'a Members<'a>) -> Result<Vec<Interval<'a>>, StepError> {
+    let mut intervals = Vec::new();
+    for (series, raw) in members.iter().filter(|(_, raw)| raw.get() != "null") {
+        if !raw.get().starts_with('[') {
+            return Err(shape("a series that is no array"));
+        }
+        for element in list::read(raw.get().as_bytes(), Lone::Wrapper)? {
+            intervals.push(Interval { series, element, label: label(element) });
+        }
+    }
+    Ok(intervals)
+}
+
+/// The label as it is written, and what it says; local to an offset that it does not tell.
+fn label(element: &RawValue) -> Option<(String, NaiveDateTime)> {
+    let members = Members::parse(element.get().as_bytes())?;
+    let text = match Members::parse(members.get("date_range")?.get().as_bytes()) {
+        Some(range) => range.text("date_from")?.into_owned(),
+        // As the page types it (`§9` no. 10).
+        None => members.text("date_range")?.into_owned(),
+    };
+    let formats = ["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"];
+    let local = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(&text, format).ok())?;
+    Some((text, local))
+}
+
+/// Told from the labels, for the ranges at which a report changes are documented with contradictions (`§8`). One label
+/// alone is a day's if it is midnight.
+fn granularity(intervals: &[Interval<'_>]) -> &'static str {
+    let labels: BTreeSet<NaiveDateTime> =
+        intervals.iter().filter_map(|interval| interval.label.as_ref().map(|(_, local)| *local)).collect();
+    let days = TimeDelta::days(1);
+    let is_short = labels.iter().zip(labels.iter().skip(1)).any(|(one, next)| *next - *one < days);
+    let is_odd = labels.len() == 1 && labels.iter().any(|local| local.time() != chrono::NaiveTime::MIN);
+    if is_short || is_odd { "hour" } else { "day" }
+}

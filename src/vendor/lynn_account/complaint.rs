@@ -1,0 +1,32 @@
+//! What an answer of Lynn says about itself: `isValid` and `errors` (`vendors/lynn.md §8.4, §10.21`).
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// Whether a flag says no; it may come as a string.
+pub(in crate::vendor) fn is_false(flag: &RawValue) -> bool {
+    match serde_json::from_str(flag.get()) {
+        Ok(Value::Bool(flag)) => !flag,
+        Ok(Value::String(text)) => text.trim().eq_ignore_ascii_case("false"),
+        _ => false,
+    }
+}
+
+/// Whether an error member holds no error.
+pub(in crate::vendor) fn says_nothing(errors: &RawValue) -> bool {
+    matches!(errors.get().split_whitespace().collect::<String>().as_str(), "null" | "\"\"" | "[]" | "{}")
+}
+
+/// The text of an error member, whatever its shape: strings as they are meant, without needless escapes behind which a
+/// secret could hide.
+pub(in crate::vendor) fn plain(errors: &RawValue) -> String {
+    match serde_json::from_str(errors.get()) {
+        Ok(Value::String(text)) => text,
+        Ok(Value::Array(list)) => {
+            let shown = |error: &Value| error.as_str().map_or_else(|| error.to_string(), ToOwned::to_owned);
+            list.iter().map(shown).collect::<Vec<_>>().join("; ")
+        }
+        Ok(other) => other.to_string(),
+        Err(_) => "unreadable".to_owned(),
+    }
+}

@@ -1,0 +1,293 @@
+//! The one documented write: records for a campaign, and the task that loads them (`vendors/lynn.md §6.1`).
+//!
+//! A call here may send messages to customers, so it is made once. Whoever wants to send is handed a [`Ready`] load that
+//! has token and quota, writes down what is about to leave, and sends; what may have arrived is told apart from what
+//! certainly did not.
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::super::StepError;
+use super::{LynnOutbound, wire};
+use crate::decode::object::Members;
+use crate::http::{Body, Call, Granted, HttpError, Payload, Redactor, Session, Unanswered};
+use crate::quota::CallKind;
+use crate::secret::Secret;
+
+/// Answers here are a few hundred bytes.
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
+const ANSWER_BYTES_GUESS: u64 = 2_000;
+/// Members that name a load task, by column name. The answer is not documented.
+const TASK_IDS: &[&str] = &["task_id", "id_task", "task", "id", "result"];
+/// Members that tell how a task is doing.
+const TASK_STATES: &[&str] =
+    &["status", "state", "task_status", "task_state", "status_name", "status_code", "estado", "result"];
+/// The same as flags.
+const TASK_ENDS: &[&str] = &["is_completed", "completed", "is_finished", "finished", "is_done", "done"];
+
+/// What goes with one call. The keys are the vendor's, misspelt one included.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Load<'a> {
+    #[serde(rename = "campaingId")]
+    pub campaign_id: &'a str,
+    pub template_id: &'a str,
+    pub type_of_data: i64,
+    pub data: Data<'a>,
+}
+
+/// Records: a value per label, all of them texts as in the vendor's sample.
+pub struct Data<'a> {
+    pub labels: &'a [String],
+    pub rows: &'a [Vec<String>],
+}
+
+impl Serialize for Data<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.rows.iter().map(|values| Record { labels: self.labels, values }))
+    }
+}
+
+struct Record<'a> {
+    labels: &'a [String],
+    values: &'a [String],
+}
+
+impl Serialize for Record<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.labels.iter().zip(self.values))
+    }
+}
+
+/// A load that only waits to be sent.
+#[derive(Debug)]
+pub struct Ready<'s> {
+    granted: Granted<'s>,
+    token: Secret,
+    redactor: Redactor,
+}
+
+/// What the vendor made of a load.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loaded {
+    /// It was taken. `task` may be unknown; `said` is what was answered instead.
+    Taken { task: Option<String>, said: Option<String> },
+    /// The vendor answered that it failed, and why. Some of it may have been taken.
+    Failed { said: String },
+}
+
+/// A load that was not answered as it should be.
+#[derive(Debug)]
+pub struct NotLoaded {
+    pub error: StepError,
+    /// Whether records may have arrived all the same.
+    pub may_be_taken: bool,
+    /// The token was refused.
+    pub token_refused: Option<Secret>,
+}
+
+/// How a load task is doing, in the vendor's word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskState {
+    Running(String),
+    Done(String),
+    Failed(String),
+}
+
+impl Ready<'_> {
+    /// Sends, once.
+    pub async fn send(self) -> Result<Loaded, NotLoaded> {
+        let Self { granted, token, redactor } = self;
+        let answer = match granted.send().await {
+            Ok(body) => body.small().await.map_err(|error| NotLoaded::lost(error.into()))?,
+            Err(unanswered) => return Err(NotLoaded::of(unanswered, token)),
+        };
+        taken(&answer, &redactor).map_err(NotLoaded::lost)
+    }
+}
+
+impl NotLoaded {
+    const fn lost(error: StepError) -> Self {
+        Self { error, may_be_taken: true, token_refused: None }
+    }
+
+    fn of(unanswered: Unanswered, token: Secret) -> Self {
+        let Unanswered { error, may_be_taken } = unanswered;
+        let (error, token_refused) = match error {
+            HttpError::Status { status: 401, excerpt } if excerpt.mentions("subscription key") => {
+                (StepError::SubscriptionKey, None)
+            }
+            HttpError::Status { status: 401, .. } => (StepError::Credentials, Some(token)),
+            // As a load, for a report is none.
+            HttpError::Status { status: 403, .. } => (StepError::Forbidden, None),
+            error => (error.into(), None),
+        };
+        Self { error, may_be_taken, token_refused }
+    }
+}
+
+impl LynnOutbound {
+    /// Obtains token and quota for a load; nothing of it is sent.
+    pub async fn ready<'s>(&self, session: &'s Session<'_>, load: &Load<'_>) -> Result<Ready<'s>, StepError> {
+        let endpoint = &self.settings.add_campaign_data;
+        let body = serde_json::to_vec(load).map_err(|error| HttpError::Request(error.to_string()))?;
+        let token = self.token(session).await?;
+        let call = Call {
+            bytes_expected: body.len() as u64 + ANSWER_BYTES_GUESS,
+            bytes_max: ANSWER_BYTES_MAX,
+            ..self.call(&endpoint.path, endpoint.method, Payload::Json(body), &token)?
+        };
+        let granted = session.grant(call).await?;
+        Ok(Ready { granted, redactor: self.redactor.and(&token), token })
+    }
+
+    /// Drops a token that was refused.
+    pub async fn forget(&self, token: &Secret) {
+        self.tokens.forget(token).await;
+    }
+
+    /// Asks how a task is doing, again if a fault passes.
+    pub async fn task(&self, session: &Session<'_>, task: &str) -> Result<TaskState, StepError> {
+        let endpoint = &self.settings.get_task_status;
+        let path = wire::with_id(&endpoint.path, "{task_id}", task)?;
+        let mut retry = session.retry(CallKind::Data);
+        let mut renewed = false;
+        loop {
+            let token = self.token(session).await?;
+            let call = Call {
+                bytes_expected: ANSWER_BYTES_GUESS,
+                bytes_max: ANSWER_BYTES_MAX,
+                ..self.call(&path, endpoint.method, Payload::None, &token)?
+            };
+            let answer = match session.send(call).await {
+                Ok(body) => Body::small(body).await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(answer) => return self.state(&answer, &self.redactor.and(&token)),
+                Err(HttpError::Status { status: 401, excerpt }) => {
+                    self.renew(excerpt.mentions("subscription key"), &mut renewed, &token).await?;
+                }
+                Err(error) => {
+                    if !retry.again(&error).await {
+                        return Err(wire::classify(error));
+                    }
+                }
+            }
+        }
+    }
+
+    fn state(&self, answer: &[u8], redactor: &Redactor) -> Result<TaskState, StepError> {
+        if let Some(problem) = wire::not_json(answer) {
+            return Err(problem.into());
+        }
+        let text = String::from_utf8_lossy(answer);
+        let said = match serde_json::from_str::<&RawValue>(&text) {
+            Ok(raw) => match Members::parse(raw.get().as_bytes()) {
+                Some(members) => {
+                    if let Some(said) = wire::complaint(&members, redactor) {
+                        return Ok(TaskState::Failed(said));
+                    }
+                    if let Some(end) = wire::member(&members, TASK_ENDS) {
+                        let said = redactor.clean(end.get());
+                        return Ok(if end.get() == "true" { TaskState::Done(said) } else { TaskState::Running(said) });
+                    }
+                    within(&members, TASK_STATES)
+                }
+                None => wire::word(raw),
+            },
+            Err(_) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        };
+        let said = redactor.clean(said.as_deref().unwrap_or("nothing that is known"));
+        let word = said.to_lowercase();
+        let words = &self.settings.task_words;
+        Ok(if words.done.contains(&word) {
+            TaskState::Done(said)
+        } else if words.failed.contains(&word) {
+            TaskState::Failed(said)
+        } else {
+            TaskState::Running(said)
+        })
+    }
+}
+
+/// What an answer to a load says.
+fn taken(answer: &[u8], redactor: &Redactor) -> Result<Loaded, StepError> {
+    if let Some(problem) = wire::not_json(answer) {
+        return Err(problem.into());
+    }
+    let text = String::from_utf8_lossy(answer);
+    let text = text.trim_start_matches('\u{feff}').trim();
+    let raw = serde_json::from_str::<&RawValue>(text).ok();
+    if raw.is_some_and(|raw| raw.get() == "false") {
+        return Ok(Loaded::Failed { said: "false".to_owned() });
+    }
+    let members = raw.and_then(|raw| Members::parse(raw.get().as_bytes()));
+    if let Some(said) = members.as_ref().and_then(|members| wire::complaint(members, redactor)) {
+        return Ok(Loaded::Failed { said });
+    }
+    let task = match (&members, raw) {
+        (Some(members), _) => within(members, TASK_IDS),
+        (None, Some(raw)) => wire::word(raw),
+        (None, None) => Some(text.to_owned()),
+    };
+    // A sentence is no id.
+    let task = task.filter(|task| !task.is_empty() && task.len() <= 200 && !task.contains(char::is_whitespace));
+    let said = if task.is_some() || text.is_empty() { None } else { Some(redactor.clean(text)) };
+    Ok(Loaded::Taken { task, said })
+}
+
+/// The first of these members that is a text or a number; an object in its place may hold one.
+fn within(members: &Members<'_>, names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| {
+        let raw = wire::member(members, &[name])?;
+        wire::word(raw).or_else(|| {
+            let inner = Members::parse(raw.get().as_bytes())?;
+            names.iter().find_map(|name| wire::word(wire::member(&inner, &[name])?))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_is_written_as_the_vendor_prints_it() {
+        let labels = ["Name".to_owned(), "Due Date".to_owned()];
+        let rows = [vec!["Ana \"A\"".to_owned(), String::new()]];
+        let data = Data { labels: &labels, rows: &rows };
+        let load = Load { campaign_id: "c-1", template_id: "t-1", type_of_data: 0, data };
+        assert_eq!(
+            serde_json::to_string(&load).unwrap(),
+            r#"{"campaingId":"c-1","templateId":"t-1","typeOfData":0,"data":[{"Name":"Ana \"A\"","Due Date":""}]}"#
+        );
+    }
+
+    #[test]
+    fn a_task_is_found_in_any_likely_answer() {
+        let task = |answer: &str| match taken(answer.as_bytes(), &Redactor::default()).unwrap() {
+            Loaded::Taken { task, .. } => task.unwrap_or_else(|| "none".to_owned()),
+            Loaded::Failed { said } => format!("failed: {said}"),
+        };
+        for (answer, expected) in [
+            (r#""9d0c-1""#, "9d0c-1"),
+            ("12345678901234567890", "12345678901234567890"),
+            ("9d0c-1", "9d0c-1"),
+            (r#"{"TaskID": 17}"#, "17"),
+            (r#"{"ok":true,"taskId":"a"}"#, "a"),
+            (r#"{"isValid":true,"errors":[],"result":{"id":"b"}}"#, "b"),
+            (r#"{"result":"c"}"#, "c"),
+            ("", "none"),
+            ("true", "none"),
+            ("[1]", "none"),
+            (r#""the records are loaded""#, "none"),
+            ("{}", "none"),
+            (r#"{"isValid":false,"errors":"unknown template"}"#, "failed: unknown template"),
+            ("false", "failed: false"),
+        ] {
+            assert_eq!(task(answer), expected, "{answer}");
+        }
+        assert!(taken(b" <html>", &Redactor::default()).is_err());
+    }
+}

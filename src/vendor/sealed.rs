@@ -1,0 +1,101 @@
+//! Secrets that must outlive the process, for control tables that hold none (promises 3 and 7).
+//!
+//! Whoever has the token of a vendor's job has its file, but without the token no restart can ask after the job. So it is
+//! stored sealed under a key that follows from the connection's credential, which no table holds: ChaCha20-Poly1305 with
+//! a random nonce, the key by HKDF-SHA-256. A changed credential opens nothing, and the job is asked for anew.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hkdf::{HKDF_SHA256, Salt};
+
+use crate::secret::Secret;
+
+/// Begins every sealed text, so that another way can follow this one.
+const VERSION: &str = "s1.";
+const SALT: &[u8] = b"tidegate sealed 1";
+
+/// Seals what belongs to one credential and purpose.
+pub(super) struct Seal {
+    /// Its tables are large.
+    key: Box<LessSafeKey>,
+    purpose: &'static str,
+}
+
+impl Seal {
+    /// What was sealed for one purpose opens for no other.
+    pub(super) fn new(credential: &Secret, purpose: &'static str) -> Option<Self> {
+        let source = Salt::new(HKDF_SHA256, SALT).extract(credential.expose().as_bytes());
+        let key: UnboundKey = source.expand(&[purpose.as_bytes()], &CHACHA20_POLY1305).ok()?.into();
+        Some(Self { key: Box::new(LessSafeKey::new(key)), purpose })
+    }
+
+    /// Text that says nothing without the credential; none for a secret beyond all bounds.
+    pub(super) fn close(&self, secret: &Secret) -> Option<String> {
+        let nonce: [u8; NONCE_LEN] = rand::random();
+        let mut sealed = secret.expose().as_bytes().to_vec();
+        let aad = Aad::from(self.purpose.as_bytes());
+        self.key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed).ok()?;
+        Some(format!("{VERSION}{}", URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat())))
+    }
+
+    /// What was sealed; none if it was not sealed here, or changed since.
+    pub(super) fn open(&self, text: &str) -> Option<Secret> {
+        let mut sealed = URL_SAFE_NO_PAD.decode(text.strip_prefix(VERSION)?).ok()?;
+        if sealed.len() < NONCE_LEN {
+            return None;
+        }
+        let mut rest = sealed.split_off(NONCE_LEN);
+        let nonce = Nonce::try_assume_unique_for_key(&sealed).ok()?;
+        let opened = self.key.open_in_place(nonce, Aad::from(self.purpose.as_bytes()), &mut rest).ok()?;
+        std::str::from_utf8(opened).ok().map(Secret::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "0b7f3a52-1111-4222-8333-944445555666";
+
+    fn seal(credential: &str, purpose: &'static str) -> Seal {
+        Seal::new(&Secret::new(credential), purpose).unwrap()
+    }
+
+    #[test]
+    fn p3_what_is_sealed_opens_again_in_another_process() {
+        for secret in ["", TOKEN, "täglich\n\u{1f600}", &"x".repeat(10_000)] {
+            let text = seal("credential", "job").close(&Secret::new(secret)).unwrap();
+            assert_eq!(seal("credential", "job").open(&text).unwrap().expose(), secret);
+        }
+    }
+
+    #[test]
+    fn p7_a_sealed_text_shows_nothing_and_is_never_the_same() {
+        let seal = seal("credential", "job");
+        let (one, other) = (seal.close(&Secret::new(TOKEN)).unwrap(), seal.close(&Secret::new(TOKEN)).unwrap());
+        assert_ne!(one, other);
+        let bytes = URL_SAFE_NO_PAD.decode(&one[VERSION.len()..]).unwrap();
+        for part in TOKEN.as_bytes().windows(4) {
+            assert!(!bytes.windows(4).any(|window| window == part) && !one.as_bytes().windows(4).any(|w| w == part));
+        }
+        assert!(one.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\'));
+    }
+
+    #[test]
+    fn p7_only_its_credential_and_purpose_open_it_and_only_unchanged() {
+        let text = seal("credential", "job").close(&Secret::new(TOKEN)).unwrap();
+        assert!(seal("credentiaL", "job").open(&text).is_none());
+        assert!(seal("credential", "other").open(&text).is_none());
+        for at in 0..text.len() {
+            let mut changed = text.clone().into_bytes();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(changed).unwrap();
+            // The last character's spare bits say nothing; base64 refuses them when they are set.
+            assert!(seal("credential", "job").open(&changed).is_none(), "{at}");
+        }
+        for odd in ["", "s1.", "s1.AAAA", "s2.AAAA", "täglich", &text[..text.len() - 1], TOKEN] {
+            assert!(seal("credential", "job").open(odd).is_none(), "{odd}");
+        }
+    }
+}

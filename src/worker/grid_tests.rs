@@ -1,0 +1,260 @@
+//! The grid and what is due on it, against zones, clock changes and a model of many runs.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+fn grid(zone: Tz, length: SliceLength) -> Grid {
+    Grid { anchor: NaiveDate::from_ymd_opt(2026, 1, 1).unwrap(), zone, length }
+}
+
+fn finished(window: Window, read_until: DateTime<Utc>, run: i64) -> (DateTime<Utc>, Slice) {
+    let slice = Slice {
+        id: 1,
+        window_start: window.start,
+        window_end: window.end,
+        read_until: Some(read_until),
+        finished_run: Some(run),
+        reading_run: None,
+        reading_until: None,
+        reading_fresh: false,
+        reading_pages: 0,
+        reading_rows: 0,
+        reading_seen: 0,
+        reading_bytes: 0,
+        cursor: None,
+        rows_total: 0,
+        fingerprinted: false,
+        reading_batches: Some(0),
+    };
+    (window.start, slice)
+}
+
+#[test]
+fn p8_days_are_calendar_days_of_the_zone() {
+    let grid = grid(chrono_tz::Europe::Berlin, SliceLength::Days(1));
+    let spring = grid.around(at("2026-03-29T12:00:00Z"));
+    assert_eq!((spring.end - spring.start).num_hours(), 23);
+    let autumn = grid.around(at("2026-10-25T12:00:00Z"));
+    assert_eq!((autumn.end - autumn.start).num_hours(), 25);
+    assert_eq!(grid.before(grid.after(spring)), spring);
+}
+
+#[test]
+fn p8_a_day_whose_midnight_is_skipped_begins_at_its_first_instant() {
+    let day = NaiveDate::from_ymd_opt(2026, 9, 6).unwrap();
+    assert_eq!(midnight(day, chrono_tz::America::Santiago), at("2026-09-06T04:00:00Z"));
+    let never = NaiveDate::from_ymd_opt(2011, 12, 30).unwrap();
+    assert_eq!(midnight(never, chrono_tz::Pacific::Apia), at("2011-12-30T10:00:00Z"));
+}
+
+#[test]
+fn a_new_stream_reads_everything_from_its_start_up_to_the_limit() {
+    let grid = grid(chrono_tz::UTC, SliceLength::Days(1));
+    let limit = at("2026-01-03T14:00:00Z");
+    let scope = Scope { from: at("2026-01-01T00:00:00Z"), range_end: None, limit, lookback: Duration::ZERO, run: 5 };
+    let due = due(grid, scope, &HashMap::new());
+    let ends: Vec<_> = due.iter().map(|due| due.until).collect();
+    assert_eq!(ends, [at("2026-01-02T00:00:00Z"), at("2026-01-03T00:00:00Z"), limit]);
+}
+
+#[test]
+fn finished_slices_are_read_again_within_the_lookback_and_once_per_run() {
+    let grid = grid(chrono_tz::UTC, SliceLength::Days(1));
+    let limit = at("2026-01-04T14:00:00Z");
+    let days: Vec<Window> = grid.slices(at("2026-01-01T00:00:00Z"), limit).collect();
+    let mut known: HashMap<_, _> = days[..3].iter().map(|day| finished(*day, day.end, 4)).collect();
+    known.extend([finished(days[3], at("2026-01-04T13:00:00Z"), 4)]);
+    let lookback = Duration::from_hours(24);
+    let mut scope = Scope { from: days[0].start, range_end: None, limit, lookback, run: 5 };
+    let starts = |due: Vec<Due>| due.iter().map(|due| due.window.start).collect::<Vec<_>>();
+    assert_eq!(starts(due(grid, scope, &known)), [days[2].start, days[3].start]);
+    scope.run = 4;
+    let newest = |due: Vec<Due>| due.iter().map(|due| due.newest).collect::<Vec<_>>();
+    assert_eq!(newest(due(grid, Scope { run: 5, ..scope }, &known)), [false, true]);
+    assert!(due(grid, scope, &known).is_empty(), "what this run has finished is not read again");
+    scope = Scope { run: 5, range_end: Some(days[1].end), ..scope };
+    assert_eq!(newest(due(grid, scope, &known)), [false, false], "a past range is not now");
+    assert_eq!(starts(due(grid, scope, &known)), [days[0].start, days[1].start]);
+}
+
+#[test]
+fn an_interrupted_slice_is_due_whatever_its_age() {
+    let grid = grid(chrono_tz::UTC, SliceLength::Days(1));
+    let day = grid.around(at("2026-01-01T12:00:00Z"));
+    let (start, mut slice) = finished(day, day.end, 9);
+    slice.reading_run = Some(3);
+    let limit = at("2026-01-09T00:00:00Z");
+    let scope = Scope { from: day.start, range_end: Some(day.end), limit, lookback: Duration::ZERO, run: 5 };
+    assert_eq!(due(grid, scope, &HashMap::from([(start, slice)])).len(), 1);
+}
+
+proptest! {
+    #[test]
+    fn slices_have_no_gap_and_no_overlap(
+        zone in proptest::sample::select(chrono_tz::TZ_VARIANTS.as_slice()),
+        days in 1_u32..40,
+        hours in proptest::sample::select(&[1_u64, 2, 3, 4, 6, 8, 12][..]),
+        whole in any::<bool>(),
+        from in 1_500_000_000_i64..1_900_000_000,
+    ) {
+        let length = if whole { SliceLength::Days(days) } else { SliceLength::Time(Duration::from_hours(hours)) };
+        let grid = grid(zone, length);
+        let from = DateTime::from_timestamp(from, 0).unwrap();
+        let slices: Vec<Window> = grid.slices(from, from + TimeDelta::days(120)).take(500).collect();
+        prop_assert!(slices[0].start <= from && from < slices[0].end);
+        for pair in slices.windows(2) {
+            prop_assert_eq!(pair[0].end, pair[1].start);
+            prop_assert!(pair[0].start < pair[0].end);
+            prop_assert_eq!(grid.before(pair[1]), pair[0]);
+        }
+    }
+}
+
+/// One run: how much later it is, what it may read and how many slices it gets through before it is stopped.
+#[derive(Debug, Clone)]
+struct Turn {
+    later_secs: i64,
+    lookback_secs: u64,
+    settle_secs: u64,
+    slices: usize,
+    /// Leaves the slice behind those unfinished.
+    interrupted: bool,
+    /// Read again from so many seconds ago, for so long.
+    range: Option<(i64, i64)>,
+}
+
+fn any_turn() -> impl Strategy<Value = Turn> {
+    let later = prop_oneof![0_i64..7_200, 0_i64..200_000, 0_i64..2_000_000];
+    let lookback = prop_oneof![Just(0_u64), 0_u64..200_000, 0_u64..3_000_000];
+    let slices = prop_oneof![1 => 0_usize..6, 3 => Just(usize::MAX)];
+    let range = prop::option::weighted(0.2, (0_i64..5_000_000, 0_i64..1_000_000));
+    (later, lookback, 0_u64..90_000, slices, any::<bool>(), range).prop_map(
+        |(later_secs, lookback_secs, settle_secs, slices, interrupted, range)| Turn {
+            later_secs,
+            lookback_secs,
+            settle_secs,
+            slices,
+            interrupted,
+            range,
+        },
+    )
+}
+
+fn any_length() -> impl Strategy<Value = SliceLength> {
+    prop_oneof![
+        (1_u32..40).prop_map(SliceLength::Days),
+        (1_u64..13).prop_map(|hours| SliceLength::Time(Duration::from_hours(hours))),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn p8_every_instant_is_in_one_slice_of_any_grid(
+        zone in proptest::sample::select(chrono_tz::TZ_VARIANTS.as_slice()),
+        length in any_length(),
+        anchor in 0_u64..8_000,
+        instant in 1_400_000_000_i64..2_100_000_000,
+    ) {
+        let anchor = NaiveDate::from_ymd_opt(2014, 1, 1).unwrap() + Days::new(anchor);
+        let grid = Grid { anchor, zone, length };
+        let instant = DateTime::from_timestamp(instant, 0).unwrap();
+        let slice = grid.around(instant);
+        prop_assert!(slice.start <= instant && instant < slice.end, "{slice:?}");
+        // Its edges belong to it and to its neighbour.
+        prop_assert_eq!(grid.around(slice.start), slice);
+        prop_assert_eq!(grid.around(slice.end - TimeDelta::seconds(1)), slice);
+        prop_assert_eq!(grid.around(slice.end).start, slice.end);
+        // A slice of days begins with a date, by whatever clock.
+        if let SliceLength::Days(days) = length {
+            let start = slice.start.with_timezone(&zone);
+            prop_assert_ne!((slice.start - TimeDelta::seconds(1)).with_timezone(&zone).date_naive(), start.date_naive());
+            prop_assert!(((slice.end - slice.start).num_hours() - i64::from(days) * 24).abs() <= 25);
+        }
+    }
+
+    #[test]
+    fn p3_p4_runs_of_any_kind_read_everything_again_when_it_is_due_and_nothing_else(
+        zone in proptest::sample::select(chrono_tz::TZ_VARIANTS.as_slice()),
+        length in any_length(),
+        from in 1_600_000_000_i64..1_900_000_000,
+        turns in prop::collection::vec(any_turn(), 1..8),
+    ) {
+        let grid = grid(zone, length);
+        let from = DateTime::from_timestamp(from, 0).unwrap();
+        let mut now = from;
+        let mut known = HashMap::new();
+        for (run, turn) in (1..).zip(turns) {
+            now += TimeDelta::seconds(turn.later_secs);
+            let (limit, lookback) = (Scope::limit(now, Duration::from_secs(turn.settle_secs)), Duration::from_secs(turn.lookback_secs));
+            let range = turn.range.map(|(ago, length)| (now - TimeDelta::seconds(ago), now - TimeDelta::seconds(ago - length)));
+            let start = range.map_or(from, |range| range.0);
+            let scope = Scope { from: start, range_end: range.map(|range| range.1), limit, lookback, run };
+            let found = due(grid, scope, &known);
+
+            // Slices of the grid, in order, none twice, none empty, none beyond the limit.
+            for pair in found.windows(2) {
+                prop_assert!(pair[0].window.end <= pair[1].window.start);
+            }
+            for due in &found {
+                prop_assert_eq!(grid.around(due.window.start), due.window);
+                prop_assert!(due.window.start < due.until && due.until <= limit && due.until <= due.window.end);
+                prop_assert!(due.window.end > start);
+                prop_assert_eq!(due.newest, range.is_none() && grid.after(due.window).start >= limit, "{:?}", due);
+            }
+            // By instants: what nobody has read, or what is to be read again, is due; what is finished is not.
+            let planned: BTreeSet<_> = found.iter().map(|due| due.window.start).collect();
+            let end = range.map_or(limit, |range| range.1.min(limit));
+            let again_from = limit - TimeDelta::from_std(lookback).unwrap();
+            let step = ((end - start).num_seconds() / 500).max(600);
+            for instant in (0..).map(|n| start + TimeDelta::seconds(n * step)).take_while(|instant| *instant < end) {
+                let slice = grid.around(instant);
+                let unread = known.get(&slice.start).is_none_or(|known: &Slice| {
+                    known.reading_run.is_some() || known.read_until.is_none_or(|until| until <= instant)
+                });
+                let again = range.is_some() || slice.end > again_from;
+                // An open slice that was read to yesterday's limit is read on within this run's.
+                let grew = known.get(&slice.start).is_some_and(|known| known.read_until < Some(slice.end.min(limit)));
+                prop_assert_eq!(planned.contains(&slice.start), unread || again || grew, "{:?} of {:?}", instant, slice);
+            }
+
+            let mut left = turn.slices;
+            for due in found {
+                let (start, mut slice) = finished(due.window, due.until, run);
+                if left == 0 {
+                    if turn.interrupted {
+                        slice.reading_run = Some(run);
+                        slice.finished_run = known.get(&start).and_then(|known: &Slice| known.finished_run);
+                        slice.read_until = known.get(&start).and_then(|known: &Slice| known.read_until);
+                        known.insert(start, slice);
+                    }
+                    break;
+                }
+                left -= 1;
+                known.insert(start, slice);
+            }
+            if turn.slices == usize::MAX {
+                // A run that got through has nothing left, and every instant up to the limit is read.
+                prop_assert_eq!(due(grid, scope, &known), []);
+                let whole = Scope { from, range_end: None, lookback: Duration::ZERO, ..scope };
+                prop_assert!(range.is_some() || due(grid, whole, &known).is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_plan_is_bounded_however_far_back_it_reaches() {
+    let grid = grid(chrono_tz::UTC, SliceLength::Time(Duration::from_hours(1)));
+    let limit = Scope::limit(at("2026-06-01T00:00:00Z"), Duration::ZERO);
+    let mut scope = Scope { from: at("1000-01-01T00:00:00Z"), range_end: None, limit, lookback: Duration::MAX, run: 1 };
+    assert_eq!(due(grid, scope, &HashMap::new()).len(), SLICES_MAX);
+    scope.limit = Scope::limit(limit, Duration::MAX);
+    assert!(due(grid, scope, &HashMap::new()).is_empty(), "an endless settle reads nothing");
+}

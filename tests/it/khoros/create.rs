@@ -1,0 +1,162 @@
+//! How each job is asked for (§3.1, §4, §5.1, §10).
+
+use chrono::SubsecRound as _;
+use tidegate::simulator::khoros::Submitted;
+
+use super::*;
+
+fn millis(at: DateTime<Utc>) -> String {
+    at.timestamp_millis().to_string()
+}
+
+fn exports() -> Vec<Stream> {
+    catalogue::streams(Vendor::KhorosCare).into_iter().filter(|stream| stream.exported).collect()
+}
+
+/// The create calls of a reading.
+async fn submitted(settings: Settings, stream: &Stream, window: Window, expected: Expected) -> Vec<Submitted> {
+    let scene = Scene::with(free(), settings).await;
+    scene.read_expecting(stream, window, expected).await.unwrap();
+    scene.assert_well_behaved();
+    scene.control().khoros().submitted()
+}
+
+#[tokio::test]
+async fn every_export_is_asked_for_as_it_wants_it() {
+    let scene = Scene::new().await;
+    for stream in exports() {
+        let window = if stream.windowed() { day(3) } else { list() };
+        let before = scene.control().khoros().submitted().len();
+        let reading = scene.read_expecting(&stream, window, Expected::default()).await.unwrap();
+        let submitted = &scene.control().khoros().submitted()[before..];
+        assert_eq!(submitted.len(), if stream.name == "conversation" { 2 } else { 1 }, "{}", stream.name);
+        for call in submitted {
+            assert_eq!((&*call.export, call.method), (&*stream.name, "POST"));
+            for (name, value) in [("reportFormat", "json"), ("locale", "en")] {
+                assert_eq!(call.get(name), Some(value), "{}", stream.name);
+            }
+            assert_eq!(call.get("timezoneOffset"), (stream.name != "user").then_some("0"), "{}", stream.name);
+            if stream.windowed() {
+                let end = window.end - TimeDelta::milliseconds(1);
+                assert_eq!(call.get("startTime"), Some(&*millis(window.start)));
+                assert_eq!(call.get("endTime"), Some(&*millis(end)));
+            }
+        }
+        if stream.windowed() && stream.name != "conversation" {
+            let truth = scene.control().khoros().data().text(&stream.name, window.start, window.end).unwrap();
+            assert_eq!(reading.rows, truth, "{}", stream.name);
+        }
+    }
+    let last = scene.control().khoros().submitted().pop().unwrap();
+    assert_eq!(last.export, "user");
+    let instant = |name: &str| last.get(name).unwrap().parse::<i64>().unwrap();
+    assert_eq!(instant("endTime") - instant("startTime"), 86_400_000 - 1);
+    assert!(Utc::now().timestamp_millis() - instant("endTime") < 60_000);
+    // The simulator refuses what is in the query that belongs into a form, and the other way round.
+    scene.assert_well_behaved();
+}
+
+#[tokio::test]
+async fn conversations_are_read_by_three_reports_and_the_open_ones_once() {
+    let conversation = named("conversation");
+    let types = |calls: Vec<Submitted>| -> Vec<String> {
+        calls.iter().map(|call| call.get("conversationReportType").unwrap().to_owned()).collect()
+    };
+    let older = submitted(settings(), &conversation, day(3), Expected::default()).await;
+    assert_eq!(types(older), ["CREATED", "CLOSED"]);
+    let newest = Expected { newest: true, ..Expected::default() };
+    let window = Window { start: ago(0), end: Utc::now().trunc_subsecs(0) - TimeDelta::seconds(1) };
+    let calls = submitted(settings(), &conversation, window, newest).await;
+    let open = calls.last().unwrap();
+    assert_eq!(types(calls.clone()), ["CREATED", "CLOSED", "OPEN_AT_END"]);
+    let end: i64 = open.get("endTime").unwrap().parse().unwrap();
+    assert!((Utc::now().timestamp_millis() - end).abs() < 60_000, "open now, not at the window's end");
+    assert_eq!(open.get("startTime"), Some(&*millis(window.start)));
+    // Ninety days and more are not asked for at once.
+    let window = Window { start: ago(90), end: ago(0) };
+    let calls = submitted(settings(), &conversation, window, newest).await;
+    assert_eq!(types(calls), ["CREATED", "CLOSED", "OPEN_AT_END"]);
+}
+
+#[tokio::test]
+async fn ninety_calendar_days_that_are_an_hour_longer_are_asked_for_in_two() {
+    let window = Window { start: ago(95), end: ago(5) + TimeDelta::hours(1) };
+    let calls = submitted(settings(), &named("incoming_post"), window, Expected::default()).await;
+    let bounds: Vec<_> = calls.iter().flat_map(|call| [call.get("startTime"), call.get("endTime")]).flatten().collect();
+    let half = window.start + (window.end - window.start) / 2;
+    let last = |at: DateTime<Utc>| millis(at - TimeDelta::milliseconds(1));
+    assert_eq!(bounds, [millis(window.start), last(half), millis(half), last(window.end)]);
+}
+
+#[tokio::test]
+async fn intervals_fit_the_slice_however_much_of_it_is_read() {
+    let stream = named("team_performance_interval");
+    for (window, slice_secs, interval) in [
+        (day(3), 86_400, "3600000"),
+        (Window { start: ago(3), end: ago(3) + TimeDelta::hours(2) }, 86_400, "3600000"),
+        (Window { start: ago(9), end: ago(2) }, 7 * 86_400, "28800000"),
+        (Window { start: ago(9), end: ago(8) }, 7 * 86_400, "28800000"),
+        (Window { start: ago(90), end: ago(0) }, 90 * 86_400, "604800000"),
+        (Window { start: ago(31), end: ago(0) }, 0, "86400000"),
+    ] {
+        let expected = Expected { slice_secs, ..Expected::default() };
+        let calls = submitted(settings(), &stream, window, expected).await;
+        assert_eq!(calls[0].get("timeInterval"), Some(interval), "{slice_secs}");
+    }
+    let mut own = settings();
+    own.parameters =
+        BTreeMap::from([(stream.name.to_string(), vec![("timeInterval".to_owned(), "43200000".to_owned())])]);
+    let calls = submitted(own, &stream, day(3), Expected::default()).await;
+    assert_eq!(calls[0].all("timeInterval"), ["43200000"]);
+}
+
+#[tokio::test]
+async fn settings_are_sent_as_they_are_written() {
+    let mut own = settings();
+    own.locale = "en_US".to_owned();
+    own.timezone_offset = -21_600_000;
+    let metrics = ["CONVERSATION_ID", "STATUS"].map(str::to_owned).to_vec();
+    own.metrics = BTreeMap::from([("conversation".to_owned(), metrics)]);
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    own.parameters = BTreeMap::from([
+        ("conversation_history_action".to_owned(), vec![pair("raiselimit", "true"), pair("priorities", "0,5")]),
+        ("user".to_owned(), vec![pair("agentId", "1"), pair("agentId", "2"), pair("includeDisabled", "true")]),
+    ]);
+    let scene = Scene::with(free(), own).await;
+    let reading = scene.read("conversation", day(3)).await.unwrap();
+    assert!(reading.rows.iter().all(|row| row.starts_with("{\"CONVERSATION_ID\":") && row.matches(':').count() == 2));
+    scene.read("conversation_history_action", day(3)).await.unwrap();
+    scene.read("user", list()).await.unwrap();
+    let calls = scene.control().khoros().submitted();
+    assert_eq!(calls[0].all("reportMetrics"), ["CONVERSATION_ID", "STATUS"]);
+    assert_eq!((calls[0].get("locale"), calls[0].get("timezoneOffset")), (Some("en_US"), Some("-21600000")));
+    let history = &calls[2];
+    assert_eq!((history.get("raiselimit"), history.get("priorities")), (Some("true"), Some("0,5")));
+    assert_eq!(calls[3].all("agentId"), ["1", "2"]);
+    scene.assert_well_behaved();
+}
+
+#[tokio::test]
+async fn get_puts_everything_into_the_query() {
+    let own = Settings { method: Method::Get, ..settings() };
+    let scene = Scene::with(free(), own).await;
+    for stream in ["conversation", "conversation_actions", "user"] {
+        let window = if stream == "user" { list() } else { day(3) };
+        scene.read(stream, window).await.unwrap();
+        let last = scene.control().khoros().submitted().pop().unwrap();
+        assert_eq!((last.method, last.get("companyKey").is_some()), ("GET", true), "{stream}");
+    }
+    let error = scene.fault("author", day(3)).await;
+    assert!(
+        matches!(&error, StepError::Refused { what, hint } if what.contains("405") && hint.contains("method")),
+        "{error}"
+    );
+    scene.assert_well_behaved();
+}
+
+#[tokio::test]
+async fn a_publishing_export_has_a_path_of_its_own() {
+    let stream = catalogue::marketing_export("Brand Post", "raw_brand_post");
+    let calls = submitted(settings(), &stream, day(3), Expected::default()).await;
+    assert_eq!((stream.name.as_ref(), calls[0].export.as_str()), ("marketing_brand_post", "raw_brand_post"));
+}

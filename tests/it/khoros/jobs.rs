@@ -1,0 +1,228 @@
+//! How jobs are asked after (§3.2, §11).
+
+use tidegate::simulator::khoros::Fate;
+use tidegate::simulator::{Action, Fault, Match};
+
+use super::*;
+
+const AUTHOR: &str = "author";
+
+fn status(body: &str) -> Action {
+    Action::Text { status: 200, content_type: "text/plain".to_owned(), body: body.to_owned() }
+}
+
+#[tokio::test]
+async fn a_job_that_takes_time_is_asked_after_until_it_is_done() {
+    let khoros = Account { job_time: Duration::from_millis(300), ..Account::default() };
+    let scene = Scene::with(Options { khoros, ..free() }, settings()).await;
+    let reading = scene.read(AUTHOR, day(3)).await.unwrap();
+    assert_eq!((reading.rows.len() as u64, reading.pages), (ROWS, 1));
+    assert!(reading.pauses > 3, "{}", reading.pauses);
+    assert_eq!((scene.calls("khoros_create"), scene.calls("khoros_download")), (1, 1));
+    // What a restart needs, and no more: neither URL, nor token, nor key (§12).
+    let account = Account::default();
+    for cursor in &reading.cursors {
+        assert!(cursor.contains("workflow") && cursor.contains("run"), "{cursor}");
+        for secret in [&account.company_key, &account.password].into_iter().chain(&scene.control().khoros().secrets()) {
+            assert!(
+                !cursor.contains(secret.as_str()) && !cursor.contains("http") && !cursor.contains("Token"),
+                "{cursor}"
+            );
+        }
+    }
+    scene.assert_well_behaved();
+}
+
+#[tokio::test]
+async fn a_failed_job_is_asked_for_anew_a_few_times() {
+    let scene = Scene::new().await;
+    let khoros = scene.control().khoros();
+    khoros.next_job(AUTHOR, Fate::Failed);
+    khoros.next_job(AUTHOR, Fate::Closed(Some("TERMINATED".to_owned())));
+    assert_eq!(scene.read(AUTHOR, day(3)).await.unwrap().rows.len() as u64, ROWS);
+    assert_eq!(scene.calls("khoros_create"), 3);
+    for fate in [Fate::Failed, Fate::Closed(None), Fate::Closed(Some("CANCELED".to_owned()))] {
+        khoros.next_job(AUTHOR, fate);
+    }
+    let error = scene.fault(AUTHOR, day(3)).await;
+    assert!(matches!(&error, StepError::ExportFailed { times: 3, said } if said.contains("`CANCELED`")), "{error}");
+    assert_eq!(scene.calls("khoros_download"), 1);
+}
+
+#[tokio::test]
+async fn a_job_that_never_ends_is_given_up() {
+    let mut own = settings();
+    own.polling.deadline = Duration::from_millis(200);
+    let scene = Scene::with(free(), own).await;
+    for fate in [Fate::Endless, Fate::State(Some("PAUSED".to_owned())), Fate::State(None)] {
+        scene.control().khoros().next_job(AUTHOR, fate.clone());
+        let error = scene.fault(AUTHOR, day(3)).await;
+        assert!(matches!(error, StepError::ExportOverdue { .. }), "{fate:?}: {error}");
+    }
+    assert_eq!(scene.calls("khoros_download"), 0);
+}
+
+#[tokio::test]
+async fn a_url_that_is_missing_is_waited_for_and_then_made() {
+    let scene = Scene::new().await;
+    for (times, polls) in [(2, 3), (1_000, 4)] {
+        let before = scene.calls("khoros_status");
+        scene.control().khoros().next_job(AUTHOR, Fate::NoUrl(times));
+        assert_eq!(scene.read(AUTHOR, day(3)).await.unwrap().rows.len() as u64, ROWS);
+        assert_eq!(scene.calls("khoros_status") - before, polls, "{times}");
+    }
+    scene.assert_well_behaved();
+}
+
+#[tokio::test]
+async fn a_status_may_have_any_of_its_forms() {
+    let scene = Scene::new().await;
+    scene.control().khoros().shape(|shape| {
+        shape.details = true;
+        shape.with_others = true;
+    });
+    assert_eq!(scene.read(AUTHOR, day(3)).await.unwrap().rows.len() as u64, ROWS);
+    scene.control().next(Match::endpoint("khoros_status"), status(r#"{"status":"PASS","result":[{},{}]}"#));
+    assert!(matches!(scene.fault(AUTHOR, day(3)).await, StepError::Shape(_)));
+    scene.assert_well_behaved();
+}
+
+#[tokio::test]
+async fn p3_a_restart_asks_after_the_job_that_runs() {
+    let khoros = Account { job_time: Duration::from_millis(100), ..Account::default() };
+    let scene = Scene::with(Options { khoros, ..free() }, settings()).await;
+    let (stream, window, mut page) = (named(AUTHOR), day(3), Page::default());
+    let first = scene.step(&stream, window, None, Expected::default(), &mut page).await.unwrap();
+    let Outcome::Pending { mut cursor, .. } = first else { panic!("{first:?}") };
+    // Every step is that of another process: nothing is remembered, so each asks with the company's key.
+    let base: Url = format!("{}/api/public", scene.simulator.base_url()).parse().unwrap();
+    let rows = loop {
+        let source = Source::new(&base, &vendor::Settings::KhorosCare(settings()));
+        let session = scene.gate.session(0, Utc::now());
+        let request = StepRequest { stream: &stream, window, cursor: Some(&cursor), expected: Expected::default() };
+        match source.step(&session, request, &mut page).await.unwrap() {
+            Outcome::Pending { cursor: next, .. } => cursor = next,
+            Outcome::Page { .. } => break page.rows.len() as u64,
+        }
+    };
+    assert_eq!((rows, scene.calls("khoros_create")), (ROWS, 1));
+    scene.assert_well_behaved();
+}
+
+#[tokio::test]
+async fn a_job_that_is_known_no_more_is_asked_for_anew() {
+    let scene = Scene::new().await;
+    let (stream, mut page) = (named(AUTHOR), Page::default());
+    let first = scene.step(&stream, day(3), None, Expected::default(), &mut page).await.unwrap();
+    let Outcome::Pending { mut cursor, .. } = first else { panic!("{first:?}") };
+    scene.control().khoros().forget_jobs();
+    let rows = loop {
+        match scene.step(&stream, day(3), Some(&cursor), Expected::default(), &mut page).await.unwrap() {
+            Outcome::Pending { cursor: next, .. } => cursor = next,
+            Outcome::Page { .. } => break page.rows.len() as u64,
+        }
+    };
+    assert_eq!((rows, scene.calls("khoros_create")), (ROWS, 2));
+}
+
+#[tokio::test]
+async fn a_token_that_has_ended_gives_way_to_the_companys_key() {
+    let khoros = Account { job_time: Duration::from_millis(50), ..Account::default() };
+    let scene = Scene::with(Options { khoros, ..free() }, settings()).await;
+    // The first question is asked with the key, and its answer brings the token that is refused then.
+    let refused = Fault::new(Match::endpoint("khoros_status"), Action::Status { status: 403 }).after(1);
+    scene.control().mischief(refused);
+    assert_eq!(scene.read(AUTHOR, day(3)).await.unwrap().rows.len() as u64, ROWS);
+    scene.assert_well_behaved();
+}
+
+#[tokio::test]
+async fn faults_that_pass_are_sat_out_and_a_job_is_started_once() {
+    let scene = Scene::new().await;
+    for endpoint in ["khoros_status", "khoros_download", "files_get"] {
+        for action in [Action::Reset, Action::Status { status: 503 }, Action::Cut] {
+            let before = scene.calls("khoros_create");
+            scene.control().next(Match::endpoint(endpoint), action.clone());
+            let rows =
+                scene.read(AUTHOR, day(3)).await.unwrap_or_else(|error| panic!("{endpoint} {action:?}: {error}"));
+            assert_eq!(rows.rows.len() as u64, ROWS, "{endpoint} {action:?}");
+            assert_eq!(scene.calls("khoros_create") - before, 1, "{endpoint} {action:?}");
+        }
+    }
+    // Whether a job was started nobody knows, so it is not sent twice within seconds (§9).
+    for action in [Action::Reset, Action::Status { status: 502 }] {
+        let before = scene.calls("khoros_create");
+        scene.control().next(Match::endpoint("khoros_create"), action);
+        assert!(matches!(scene.fault(AUTHOR, day(3)).await, StepError::Http(error) if error.is_transient()));
+        assert_eq!(scene.calls("khoros_create") - before, 1);
+    }
+    scene.assert_well_behaved();
+}
+
+#[tokio::test]
+async fn refusals_say_what_to_do() {
+    let scene = Scene::new().await;
+    let text = |status, body: &str| Action::Text { status, content_type: String::new(), body: body.to_owned() };
+    let buckets = r#"{"status":"FAIL","result":"Unable to hydrate filter: Too many buckets (745) for harbour-k7"}"#;
+    for (action, said, hint) in [
+        (text(200, buckets), "Too many buckets (745) for ***", "metrics"),
+        (text(500, buckets), "Too many buckets (745) for *** (status 500)", "metrics"),
+        (text(400, "{}"), "status 400", ""),
+        (Action::Unauthorized, "the credentials (status 401)", "case-sensitive"),
+        (Action::Forbidden, "access (status 403)", "company_key"),
+        (Action::Redirect { status: 302, location: "https://elsewhere.example/".to_owned() }, "redirects", "base_url"),
+        (text(404, ""), "status 404", "method: get"),
+        (text(200, r#"{"status":"PASS","result":null}"#), "no `result`", ""),
+        (text(200, r#"{"status":"PASS","result":[]}"#), "no `workflowId`", ""),
+        (text(200, r#"{"status":"PASS","result":{"workflowId":"a"}}"#), "no `runId`", ""),
+        (Action::HtmlWith200, "HTML", ""),
+        (Action::EmptyBody, "empty", ""),
+    ] {
+        scene.control().next(Match::endpoint("khoros_create"), action.clone());
+        let error = scene.fault(AUTHOR, day(3)).await;
+        assert!(error.to_string().contains(said), "{action:?}: {error}");
+        let told = if let StepError::Refused { hint, .. } = error { hint } else { "" };
+        assert!(told.contains(hint), "{action:?}: {told}");
+    }
+    assert_eq!(scene.calls("khoros_status"), 0);
+    scene.assert_well_behaved();
+}
+
+#[tokio::test]
+async fn a_login_is_a_look_at_the_teams() {
+    let scene = Scene::new().await;
+    let session = scene.gate.session(0, Utc::now());
+    scene.source.log_in(&session).await.unwrap();
+    assert_eq!((scene.calls("khoros_teams"), scene.calls("khoros_create")), (1, 0));
+    scene.control().next(Match::endpoint("khoros_teams"), status(r#"{"status":"PASS","result":{}}"#));
+    assert!(matches!(scene.source.log_in(&session).await, Err(StepError::Shape(_))));
+    for (key, password, said) in [("other", None, "status 403"), ("harbour-k7", Some("wrong"), "status 401")] {
+        let mut wrong = settings();
+        wrong.company_key = key.into();
+        wrong.password = password.map_or(wrong.password.clone(), Into::into);
+        let other = Scene::with(free(), wrong).await;
+        let error = other.source.log_in(&other.gate.session(0, Utc::now())).await.unwrap_err();
+        assert!(matches!(&error, StepError::Refused { hint, .. } if hint.contains("type Analytics")), "{error}");
+        assert!(error.to_string().contains(said), "{error}");
+        assert_eq!(other.calls("khoros_teams"), 1, "a refused credential is not tried again");
+    }
+}
+
+#[tokio::test]
+async fn teams_are_read_as_they_come() {
+    let scene = Scene::new().await;
+    let reading = scene.read("teams", list()).await.unwrap();
+    assert_eq!((reading.rows.len(), reading.pauses), (3, 0));
+    scene.control().next(Match::endpoint("khoros_teams"), Action::Cut);
+    assert_eq!(scene.read("teams", list()).await.unwrap().rows.len(), 3);
+    for (body, said) in [
+        (r#"{"status":"FAIL","message":"no","result":[]}"#, "no"),
+        (r#"{"status":"PASS","result":"closed"}"#, "closed"),
+        (r#"{"status":"PASS","result":{}}"#, "array of rows"),
+    ] {
+        scene.control().next(Match::endpoint("khoros_teams"), status(body));
+        let error = scene.fault("teams", list()).await;
+        assert!(error.to_string().contains(said), "{body}: {error}");
+    }
+    scene.assert_well_behaved();
+}

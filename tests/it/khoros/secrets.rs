@@ -1,0 +1,90 @@
+//! p7: no credential, token, signed URL or row content in logs, messages or control tables.
+
+use tidegate::simulator::khoros::Fate;
+use tidegate::simulator::{Action, Change, Match, Rows};
+
+use super::*;
+use crate::support::Process;
+
+/// In every row that is read.
+const MARKER: &str = "Juana-Perez-marker";
+
+fn misbehave(world: &World) {
+    let control = world.control();
+    let account = Account::default();
+    let quoted = format!(
+        r#"{{"status":"FAIL","result":"no {} {} https://x/?companyKey={}&a=1"}}"#,
+        account.company_key, account.password, account.company_key
+    );
+    let text = |body: String| Action::Text { status: 200, content_type: "text/plain".to_owned(), body };
+    let on = |endpoint: &str, report: &str| Match { endpoint: Some(endpoint.to_owned()), ..Match::report(report) };
+    control.next(on("khoros_create", "author"), text(quoted.clone()));
+    control.next(on("khoros_status", "response"), text(quoted.clone()));
+    control.next(on("khoros_download", "combined"), text(quoted));
+    control.next(
+        on("khoros_download", "raw_expert_help"),
+        Action::Redirect { status: 307, location: "http://10.0.0.1/f?X-Amz-Signature=0".into() },
+    );
+    control.next(on("khoros_download", "team_performance"), Action::Forbidden);
+    control.next(Match::endpoint("files_get"), Action::XmlErrorWith200);
+    control.next(Match::endpoint("files_get"), Action::Cut);
+    control.khoros().next_job("incoming_post", Fate::Closed(Some(format!("odd {}", account.company_key))));
+    control.khoros().shape(|shape| shape.links_expired = 1);
+    let data = control.khoros().data();
+    for (export, field) in [("incoming_post", "MESSAGE_TEXT"), ("conversation", "STATUS"), ("combined", "TYPE")] {
+        let all = || Rows::since(export, DateTime::UNIX_EPOCH);
+        data.change(all(), Change::Set { field: field.to_owned(), json: format!("\"{MARKER}\"") }).unwrap();
+        data.change(all().every(9), Change::Whole { json: format!("[\"{MARKER}\"]") }).unwrap();
+    }
+}
+
+async fn control_tables(world: &World) -> String {
+    let columns: Vec<(String, String)> = sqlx::query_as(
+        "select table_name::text, column_name::text from information_schema.columns
+        where table_schema = 'tidegate' and data_type in ('text', 'jsonb', 'ARRAY')
+        and (table_name, column_name) <> ('rejected_record', 'record')",
+    )
+    .fetch_all(&world.database.pool())
+    .await
+    .unwrap();
+    let mut all = String::new();
+    for (table, column) in columns {
+        let query = format!("select coalesce(string_agg(\"{column}\"::text, e'\\n'), '') from tidegate.{table}");
+        all += &world.scalar::<String>(&query).await;
+        all.push('\n');
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_nothing_secret_comes_out() {
+    let khoros = Account { job_time: Duration::from_millis(100), ..Account::default() };
+    let world =
+        Recipe { options: Options { khoros, ..free() }, start: ago(1).date_naive(), ..Recipe::default() }.world().await;
+    misbehave(&world);
+    let env = [("TIDEGATE__LOG__LEVEL", "trace"), ("RUST_LOG", "trace"), ("RUST_BACKTRACE", "1")];
+    let mut said = String::new();
+    for args in [&["sync"][..], &["sync", "--json"], &["check"], &["runs", "--tasks"], &["status"]] {
+        let mut process = Process::start(&world.config_path(), args, &env);
+        process.wait(Duration::from_mins(1)).await;
+        said += &process.said();
+        said += &control_tables(&world).await;
+    }
+    assert!(
+        (said.contains("TRACE") || said.contains("DEBUG")) && said.contains("the vendor refused"),
+        "the level is in force"
+    );
+    let account = Account::default();
+    let basic = tidegate::http::basic(&account.username, &account.password.as_str().into());
+    let mut secrets = vec![account.company_key, account.password, basic.expose().to_owned(), MARKER.to_owned()];
+    secrets.extend(world.control().khoros().secrets().iter().map(|token| token[..8].to_owned()));
+    secrets.push("X-Amz-Signature".to_owned());
+    secrets.push("analyticsAccessToken".to_owned());
+    for secret in secrets {
+        let line = said.lines().find(|line| line.contains(&secret));
+        assert_eq!(line, None, "{secret}");
+    }
+    let kept: i64 =
+        world.scalar(&format!("select count(*) from khoros.incoming_post where message_text = '{MARKER}'")).await;
+    assert!(kept > 0);
+}

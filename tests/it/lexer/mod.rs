@@ -1,0 +1,206 @@
+//! Lexer Activity: whole runs against its simulator, over real HTTP and into a real Postgres.
+
+mod answers;
+mod changes;
+mod hostile;
+mod jobs;
+mod quota;
+mod reports;
+mod silence;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
+use serde_json::{Map, Value};
+use sqlx::AssertSqlSafe;
+use tidegate::app::{Foreground, follow};
+use tidegate::catalogue::column_name;
+use tidegate::schedule::ByHand;
+use tidegate::simulator::lexer::{Account, Handle};
+use tidegate::simulator::lynn::Volume;
+use tidegate::simulator::{Options, Override, Simulator};
+use tidegate::store::progress::TaskState;
+
+use super::support::{TestDatabase, World};
+
+const LONG: Duration = Duration::from_mins(1);
+const SLA: &str = "mention_sla_export";
+const JOB: &str = "lexer";
+/// Rows of every file, each day.
+const ROWS: u64 = 40;
+const SYSTEM: &str = "'{_connection,_run_id,_loaded_at,_row_key,_deleted_at}'::text[]";
+
+/// Midnight UTC, so many days before today.
+fn ago(days: i64) -> DateTime<Utc> {
+    (Utc::now() - TimeDelta::days(days)).date_naive().and_time(NaiveTime::MIN).and_utc()
+}
+
+/// Jobs that are ready soon, and limits that are not felt.
+fn options() -> Options {
+    let lexer = Account { job_takes: Duration::from_millis(150), ..Account::default() };
+    Options { volume: Volume::Exactly(ROWS), lexer, ..Options::default() }
+        .limit("lexer.requests", 100_000, Duration::from_secs(10))
+        .limit("lexer.burst", 10_000, Duration::from_secs(1))
+}
+
+/// A world with the job `lexer`: `connection` and `job` are further YAML lines.
+async fn world(options: Options, streams: &str, days: i64, connection: &[&str], job: &[&str]) -> World {
+    let (database, simulator) =
+        (TestDatabase::create().await, tidegate::simulator::start(options.clone()).await.unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = yaml(&database, &simulator, &options, streams, days, connection, job);
+    std::fs::write(folder.path().join("tidegate.yaml"), yaml).unwrap();
+    World { database, simulator, folder }
+}
+
+fn yaml(
+    database: &TestDatabase,
+    simulator: &Simulator,
+    options: &Options,
+    streams: &str,
+    days: i64,
+    connection: &[&str],
+    job: &[&str],
+) -> String {
+    let files = simulator.files_url().trim_start_matches("http://").to_owned();
+    let mut yaml = format!(
+        "database: {{ url: \"{}\", max_connections: 8 }}
+server: {{ listen: 127.0.0.1:0 }}
+worker: {{ concurrency: 2, lease: 5s }}
+connections:
+  acme:
+    vendor: lexer_activity
+    base_url: {}
+    status_base_url: {}
+    allowed_hosts: [\"{files}\"]
+    api_token: {}
+    retry: {{ max_attempts: 3, initial: 20ms, max: 100ms }}
+    polling: {{ initial: 50ms, max: 200ms }}
+    quotas:
+",
+        database.url(),
+        simulator.base_url(),
+        simulator.clients_url(),
+        options.lexer.api_token,
+    );
+    for name in ["requests", "burst"] {
+        let Override { amount, period } = options.limits[&format!("lexer.{name}")];
+        let per = period.unwrap().as_millis();
+        let _ = writeln!(yaml, "      {name}: {{ limit: {}, per: {per}ms }}", amount.unwrap());
+    }
+    for line in connection {
+        let _ = writeln!(yaml, "    {line}");
+    }
+    let _ = writeln!(
+        yaml,
+        "jobs:\n  {JOB}:\n    connection: acme\n    streams: {streams}\n    start: {}",
+        ago(days).date_naive()
+    );
+    for line in job {
+        let _ = writeln!(yaml, "    {line}");
+    }
+    yaml
+}
+
+/// Streams from so many days ago on, with nothing special about them.
+async fn plain(streams: &str, days: i64) -> World {
+    world(options(), streams, days, &[], &["lookback: 10d"]).await
+}
+
+fn lexer(world: &World) -> Handle {
+    world.control().lexer()
+}
+
+/// Runs the job once, in this process, to its end.
+async fn run(world: &World) -> Vec<TaskState> {
+    let pool = world.database.pool();
+    let run = world.enqueue_job(JOB, ByHand::Manual).await;
+    let foreground = Foreground::start(Arc::new(world.config()), pool.clone(), vec![run]);
+    let tasks = tokio::time::timeout(LONG, follow(&pool, &[run], |_| {})).await.expect("a run ends").unwrap();
+    foreground.stop().await;
+    tasks
+}
+
+/// A run of which every stream succeeds.
+async fn sync(world: &World) -> Vec<TaskState> {
+    let tasks = run(world).await;
+    for task in &tasks {
+        assert_eq!((task.state.as_str(), task.error.as_deref()), ("succeeded", None), "{}", task.stream);
+    }
+    tasks
+}
+
+/// A run of one stream that fails: its error and hint.
+async fn fails(world: &World) -> (String, String) {
+    let tasks = run(world).await;
+    let failed: Vec<_> = tasks.iter().filter(|task| task.state == "failed").collect();
+    assert_eq!(failed.len(), 1, "{tasks:#?}");
+    (failed[0].error.clone().unwrap(), failed[0].hint.clone().unwrap())
+}
+
+/// The rows of a table without what Tidegate adds but the window, nulls left out.
+async fn rows(world: &World, table: &str) -> Vec<Map<String, Value>> {
+    let query = format!("select to_jsonb(t) - {SYSTEM} from lexer.\"{table}\" as t");
+    let rows: Vec<Value> = sqlx::query_scalar(AssertSqlSafe(query)).fetch_all(&world.database.pool()).await.unwrap();
+    let object = |row: Value| row.as_object().unwrap().clone().into_iter().filter(|(_, value)| !value.is_null());
+    rows.into_iter().map(|row| object(row).collect()).collect()
+}
+
+/// The slices that were read, start and how far.
+async fn slices(world: &World, stream: &str) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
+    sqlx::query_as("select window_start, read_until from tidegate.slice where stream = $1 order by 1")
+        .bind(stream)
+        .fetch_all(&world.database.pool())
+        .await
+        .unwrap()
+}
+
+/// Without the window, as sorted texts.
+fn texts(rows: impl IntoIterator<Item = Map<String, Value>>) -> Vec<String> {
+    let text = |mut row: Map<String, Value>| {
+        row.remove("_window_start");
+        row.remove("window_end");
+        Value::Object(row).to_string()
+    };
+    let mut texts: Vec<String> = rows.into_iter().map(text).collect();
+    texts.sort();
+    texts
+}
+
+/// The rows of a file as its table should hold them, sorted.
+fn file_truth(world: &World, file: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<String> {
+    let rows = lexer(world).data().rows(file, from, to).unwrap();
+    let columns = |row: Map<String, Value>| {
+        let cells = row.into_iter().filter(|(_, cell)| *cell != "" && !cell.is_null());
+        let text = |cell: Value| cell.as_str().map_or_else(|| cell.to_string(), str::to_owned);
+        cells.map(|(title, cell)| (column_name(&title), text(cell).into())).collect::<Map<String, Value>>()
+    };
+    texts(rows.into_iter().map(columns))
+}
+
+async fn assert_file(world: &World, file: &str) {
+    let read = slices(world, file).await;
+    let (from, to) = (read.first().unwrap().0, read.last().unwrap().1);
+    let (found, truth) = (texts(rows(world, file).await), file_truth(world, file, from, to));
+    let lost: Vec<_> = truth.iter().filter(|row| !found.contains(row)).take(2).collect();
+    assert!(found == truth, "{file}: {} rows, the vendor has {}; lost: {lost:#?}", found.len(), truth.len());
+}
+
+/// How often each report was asked for; jobs' status apart.
+fn asked(world: &World) -> BTreeMap<String, usize> {
+    let mut asked = BTreeMap::new();
+    for call in world.control().stats().reports.iter().filter(|call| call.endpoint != "lexer_status") {
+        *asked.entry(call.report.clone()).or_default() += 1;
+    }
+    asked
+}
+
+/// Nothing astray: no credential where none belongs, no limit broken.
+#[track_caller]
+fn assert_well_behaved(world: &World) {
+    let stats = world.control().stats();
+    assert_eq!((stats.unexpected, stats.violation_count), (Vec::new(), 0));
+}

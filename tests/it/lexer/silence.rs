@@ -1,0 +1,84 @@
+//! p7: neither the API token nor a job's token, a file's URL or a row comes out anywhere but in the warehouse.
+
+use tidegate::simulator::{Action, Change, Fault, Match, Rows};
+
+use super::*;
+use crate::support::Process;
+
+const MARKER: &str = "Juana-Perez-marker";
+
+/// Every text of the control tables, but for refused records, which are kept on purpose.
+async fn control_tables(world: &World) -> String {
+    let columns: Vec<(String, String)> = sqlx::query_as(
+        "select table_name::text, column_name::text from information_schema.columns
+        where table_schema = 'tidegate' and data_type in ('text', 'jsonb', 'ARRAY')
+        and (table_name, column_name) <> ('rejected_record', 'record')",
+    )
+    .fetch_all(&world.database.pool())
+    .await
+    .unwrap();
+    let mut all = String::new();
+    for (table, column) in columns {
+        let query =
+            format!("select coalesce(string_agg(distinct \"{column}\"::text, e'\\n'), '') from tidegate.{table}");
+        let text: String = world.scalar(&query).await;
+        let _ = writeln!(all, "{table}.{column}: {text}");
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_nothing_secret_comes_out_while_everything_goes_wrong() {
+    let world = plain("\"*\"", 1).await;
+    let marker = |field: &str| Change::Set { field: field.to_owned(), json: format!("\"{MARKER} {field}\"") };
+    for field in ["Customer Message", "Account Name", "Customer Publish Date (UTC)"] {
+        lexer(&world).data().change(Rows::since(SLA, ago(3)), marker(field)).unwrap();
+    }
+    let token = Account::default().api_token;
+    let quoted = format!("cannot do it for {token}, see https://x.example/?t={token}");
+    for (on, action) in [
+        (Match::report("summary"), Action::Json { status: 400, body: format!("{{\"error\":\"{quoted}\"}}") }),
+        (Match::report("users"), Action::HtmlWith200),
+        (Match::report("groups"), Action::Json { status: 200, body: format!("{{\"{MARKER}\":\"{token}\"}}") }),
+        (Match::report("classifications"), Action::Json { status: 401, body: quoted.clone() }),
+        (
+            Match::endpoint("lexer_status"),
+            Action::Json { status: 200, body: format!("{{\"status\":\"{token} failed\",\"token\":null}}") },
+        ),
+        (Match::endpoint("files_get"), Action::XmlErrorWith200),
+        (Match::endpoint("files_get"), Action::Cut),
+        (
+            Match::report("case_summary"),
+            Action::Redirect { status: 302, location: format!("https://evil.example/?{token}") },
+        ),
+    ] {
+        world.control().mischief(Fault::new(on, action).times(2));
+    }
+    let env = [("TIDEGATE__LOG__LEVEL", "trace"), ("RUST_LOG", "trace"), ("RUST_BACKTRACE", "1")];
+    let mut said = String::new();
+    for args in
+        [&["sync"][..], &["sync", "--json"], &["status"], &["runs", "--tasks"], &["cursors"], &["check"], &["rejects"]]
+    {
+        let mut process = Process::start(&world.config_path(), args, &env);
+        process.wait(LONG).await;
+        said.push_str(&process.said());
+    }
+    assert!(said.contains("TRACE") || said.contains("DEBUG"));
+    let tables = control_tables(&world).await;
+    let tokens = lexer(&world).job_tokens();
+    assert!(tokens.len() > 4);
+    let secrets = tokens.iter().chain([&token]).map(String::as_str).chain(["X-Amz-Signature", MARKER, "hyperlink("]);
+    for secret in secrets {
+        for (place, text) in [("output", &said), ("control tables", &tables)] {
+            if let Some(at) = text.find(secret) {
+                let line = text[..at].rfind('\n').map_or(0, |at| at + 1);
+                panic!("{place} holds {secret}: {}", text[line..].lines().next().unwrap());
+            }
+        }
+    }
+    let kept: i64 = world
+        .scalar(&format!("select count(*) from lexer.mention_sla_export where account_name like '{MARKER}%'"))
+        .await;
+    assert!(kept > 0, "where it belongs");
+    assert_well_behaved(&world);
+}
