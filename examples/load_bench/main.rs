@@ -1,13 +1,14 @@
 //! How fast Tidegate loads, measured against a floor in the same run: psql, which loads the same rows.
 //!
 //! ```sh
-//! cargo run --release --example load_bench                            # 1,000,000 rows, three times
+//! cargo run --release --example load_bench                            # both workloads, 1,000,000 rows, three times
 //! cargo run --release --example load_bench -- --rows 200000 --repeat 5 --only J
 //! ```
 //!
 //! Three processes beside this one: a Postgres with durable settings, a vendor that serves bytes made beforehand, and the
-//! real binary (`TIDEGATE_BIN`, else the one beside this program's folder). Each workload is loaded four times: into an
-//! empty slice, with nothing changed, with every tenth row changed, with every row changed. The floors are `\copy` into
+//! real binary (`TIDEGATE_BIN`, else the one beside this program's folder). There are two workloads: J, pages of JSON as
+//! Lynn's, and C, one CSV file as Khoros's. Each is loaded four times: into an empty slice, with nothing changed, with
+//! every tenth row changed, with every row changed. The floors are `\copy` into
 //! an unlogged table with `insert … on conflict do update` behind it, and for the first load also `\copy` straight into
 //! the keyed table. Tidegate and floors take turns; what is printed are medians over all repetitions, and the ratios are
 //! medians of the ratios within one repetition. Everything lies in a temporary folder that is deleted at the end.
@@ -17,6 +18,7 @@ mod process;
 mod report;
 mod server;
 mod vendor;
+mod workload;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -29,9 +31,9 @@ use process::Ended;
 use report::{Load, Report};
 use server::Server;
 use vendor::{DAY, Revision, Vendor};
+use workload::Workload;
 
 const DATABASE: &str = "measured";
-const TABLE: &str = "lynn.bench";
 
 /// What is loaded, one after the other, and what then is to be found.
 const STEPS: [(&str, Revision); 4] = [
@@ -44,6 +46,7 @@ const STEPS: [(&str, Revision); 4] = [
 struct Options {
     rows: u64,
     repeat: u32,
+    workloads: Vec<Workload>,
 }
 
 /// What the binary says of a load.
@@ -65,26 +68,30 @@ struct Task {
 fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [role, rows] = arguments.as_slice()
+    if let [role, workload, rows] = arguments.as_slice()
         && role == vendor::ROLE
     {
-        return runtime.block_on(vendor::serve(rows.parse()?));
+        let workload = Workload::of_name(workload).context("which workload?")?;
+        return runtime.block_on(vendor::serve(workload, rows.parse()?));
     }
     let options = options(&arguments)?;
-    let report = runtime.block_on(measure(&binary()?, &options))?;
-    println!("{report}");
+    let binary = binary()?;
+    for &workload in &options.workloads {
+        println!("{}", runtime.block_on(measure(&binary, workload, &options))?);
+    }
     Ok(())
 }
 
 fn options(arguments: &[String]) -> anyhow::Result<Options> {
-    let mut options = Options { rows: 1_000_000, repeat: 3 };
+    let mut options = Options { rows: 1_000_000, repeat: 3, workloads: Workload::ALL.to_vec() };
     let mut rest = arguments.iter();
     while let Some(name) = rest.next() {
         let value = rest.next().with_context(|| format!("{name} needs a value"))?;
         match name.as_str() {
             "--rows" => options.rows = value.parse()?,
             "--repeat" => options.repeat = value.parse()?,
-            _ => bail!("unknown option {name}; there are --rows N, --repeat N"),
+            "--only" => options.workloads = vec![Workload::of_name(value).context("--only J, or --only C")?],
+            _ => bail!("unknown option {name}; there are --rows N, --repeat N, --only J or C"),
         }
     }
     Ok(options)
@@ -105,17 +112,18 @@ struct Site {
     binary: PathBuf,
     server: Server,
     vendor: Vendor,
+    workload: Workload,
     rows: u64,
 }
 
-async fn measure(binary: &Path, options: &Options) -> anyhow::Result<Report> {
+async fn measure(binary: &Path, workload: Workload, options: &Options) -> anyhow::Result<Report> {
     let folder = tempfile::tempdir()?;
     let server = Server::start(folder.path()).await?;
-    let vendor = Vendor::start(options.rows)?;
-    let site = Site { folder, binary: binary.to_owned(), server, vendor, rows: options.rows };
-    let mut report = Report::new(options.rows);
+    let vendor = Vendor::start(workload, options.rows)?;
+    let site = Site { folder, binary: binary.to_owned(), server, vendor, workload, rows: options.rows };
+    let mut report = Report::new(workload.name(), options.rows);
     for number in 0..options.repeat {
-        eprintln!("repetition {} of {}", number + 1, options.repeat);
+        eprintln!("{}: repetition {} of {}", workload.name(), number + 1, options.repeat);
         site.repetition(&mut report, number).await?;
     }
     Ok(report)
@@ -130,19 +138,19 @@ impl Site {
         let mut migrate = self.tidegate(&config);
         migrate.arg("migrate");
         tokio::task::spawn_blocking(|| process::run(migrate)).await??;
-        let mut floors = None;
+        let (table, mut floors) = (self.workload.table(), None);
         for (step, revision) in STEPS {
             self.vendor.tell(revision).await?;
             let load = self.used(self.load(&config, step, revision)).await?;
             report.add(step, "tidegate", load);
             let floors = match &mut floors {
                 Some(floors) => floors,
-                none => none.insert(Floors::new(&self.server, DATABASE, TABLE).await?),
+                none => none.insert(Floors::new(&self.server, DATABASE, table).await?),
             };
             let file = self.folder.path().join(format!("{}.txt", revision as u8));
             // The rows are the same in every repetition, but for who loaded them.
             if number == 0 && step != "nothing changed" {
-                floors.export(TABLE, "\"timestamp\", record_id", file.clone()).await?;
+                floors.export(table, self.workload.order(), file.clone()).await?;
             }
             if step == "first load" {
                 let load = self.used(floors.load(Floor::Plain, &file)).await?;
@@ -150,7 +158,7 @@ impl Site {
             }
             let load = self.used(floors.load(Floor::Staged, &file)).await?;
             report.add(step, "staged", load);
-            ensure!(floors.agrees(TABLE).await?, "{step}: psql and tidegate disagree");
+            ensure!(floors.agrees(table).await?, "{step}: psql and tidegate disagree");
             floors.clear().await?;
         }
         Ok(())
@@ -197,28 +205,9 @@ impl Site {
     fn configure(&self) -> anyhow::Result<PathBuf> {
         let path = self.folder.path().join("tidegate.yaml");
         let text = format!(
-            "\
-database: {{ url: \"{}\" }}
-log: {{ level: error }}
-connections:
-  bench:
-    vendor: lynn_reporting
-    base_url: {}
-    tenant: 4411
-    access_token: benchmark
-    access_token_secret: benchmark
-    reports: {{ bench: 00000000-0000-0000-0000-000000000000 }}
-    quotas:
-      create_token: {{ limit: 1000, per: 1m }}
-      requests: {{ limit: 100000, per: 10s }}
-      period_calls: {{ limit: 10000000, per: 12h }}
-      period_bandwidth: {{ limit: 1000GB, per: 12h }}
-jobs:
-  bench: {{ connection: bench, streams: [{{ name: bench, key: [recordId] }}], start: {} }}
-",
+            "database: {{ url: \"{}\" }}\nlog: {{ level: error }}\n{}",
             self.server.url(DATABASE),
-            self.vendor.base_url,
-            DAY[0]
+            self.workload.configuration(&self.vendor.base_url)
         );
         std::fs::write(&path, text)?;
         Ok(path)

@@ -17,14 +17,15 @@ pub struct Load {
 
 /// All loads, by step and by who loaded, in the order of the repetitions.
 pub struct Report {
+    name: &'static str,
     rows: u64,
     steps: Vec<&'static str>,
     loads: BTreeMap<(&'static str, &'static str), Vec<Load>>,
 }
 
 impl Report {
-    pub const fn new(rows: u64) -> Self {
-        Self { rows, steps: Vec::new(), loads: BTreeMap::new() }
+    pub const fn new(name: &'static str, rows: u64) -> Self {
+        Self { name, rows, steps: Vec::new(), loads: BTreeMap::new() }
     }
 
     pub fn add(&mut self, step: &'static str, who: &'static str, load: Load) {
@@ -55,7 +56,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} rows\n", self.rows)?;
+        writeln!(f, "Workload {}, {} rows\n", self.name, self.rows)?;
         writeln!(f, "| load | by | seconds | rows/s | client CPU s | Postgres CPU s | peak RSS MiB | WAL MB |")?;
         writeln!(f, "|---|---|--:|--:|--:|--:|--:|--:|")?;
         for &step in &self.steps {

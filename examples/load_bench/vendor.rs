@@ -1,7 +1,7 @@
-//! The vendor, in a process of its own: pages that were made beforehand, served over loopback.
+//! The vendors, in a process of their own: bytes that were made beforehand, served over loopback.
 //!
-//! It speaks as much of Lynn's Reporting API as the real vendor module needs. A row's revision is one digit, so that a
-//! page of changed rows is the first one with some bytes replaced.
+//! They speak as much of Lynn's Reporting API and of Khoros's exports as the real vendor modules need. A row's revision is
+//! one digit, so that changed rows are the first ones with some bytes replaced.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
@@ -11,10 +11,13 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::routing::post;
+use axum::routing::{get, post};
+use futures_util::stream;
 use serde_json::Value;
+
+use crate::workload::Workload;
 
 /// The argument that makes this program the vendor.
 pub const ROLE: &str = "vendor";
@@ -58,9 +61,9 @@ pub struct Vendor {
 }
 
 impl Vendor {
-    pub fn start(rows: u64) -> anyhow::Result<Self> {
+    pub fn start(workload: Workload, rows: u64) -> anyhow::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
-            .args([ROLE, &rows.to_string()])
+            .args([ROLE, workload.name(), &rows.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -98,21 +101,41 @@ struct Pages {
     revision: AtomicU8,
 }
 
+/// A page, or a part of a file.
 struct Page {
     bytes: Bytes,
     /// Where each row's revision stands.
     digits: Vec<usize>,
 }
 
+impl Page {
+    fn at(&self, revision: Revision) -> Bytes {
+        if revision == Revision::First {
+            return self.bytes.clone();
+        }
+        let mut bytes = self.bytes.to_vec();
+        for (row, &at) in self.digits.iter().enumerate() {
+            bytes[at] = revision.digit_of(row);
+        }
+        bytes.into()
+    }
+}
+
 /// The vendor's process, from inside: says where it is, and ends with its parent, which holds the other end of its input.
-pub async fn serve(rows: u64) -> anyhow::Result<()> {
+pub async fn serve(workload: Workload, rows: u64) -> anyhow::Result<()> {
     let count = rows.div_ceil(ROWS_PER_PAGE);
-    let pages = (0..count).map(|number| page(number, count, rows)).collect();
-    let pages = Arc::new(Pages { pages, revision: AtomicU8::new(0) });
+    let pages = (0..count).map(|number| match workload {
+        Workload::Json => json_page(number, count, rows),
+        Workload::Csv => csv_part(number, rows),
+    });
+    let pages = Arc::new(Pages { pages: pages.collect(), revision: AtomicU8::new(0) });
     let router = Router::new()
         .route("/revision/{number}", post(revise))
         .route("/api/LynnReporting/CreateToken", post(async || r#"{"token":"a.b.c"}"#))
         .route("/api/LynnReporting/ExecuteReport/{tenant}/{report}", post(report))
+        .route("/reports/report/{export}", post(async || CREATED))
+        .route("/reports/report/w/r/status", get(async || COMPLETED))
+        .route("/reports/report/w/r/download", get(file))
         .with_state(pages);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("http://{}", listener.local_addr()?);
@@ -136,26 +159,27 @@ async fn report(State(pages): State<Arc<Pages>>, body: Bytes) -> Bytes {
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
     let number = request["lastDocument"].as_u64().unwrap_or(0);
     let revision = Revision::from_number(pages.revision.load(Ordering::Relaxed));
-    let Some(page) = usize::try_from(number).ok().and_then(|number| pages.pages.get(number)) else {
-        return Bytes::from_static(br#"{"isValid":true,"result":[],"pageCount":0}"#);
-    };
-    if revision == Revision::First {
-        return page.bytes.clone();
-    }
-    let mut bytes = page.bytes.to_vec();
-    for (row, &at) in page.digits.iter().enumerate() {
-        bytes[at] = revision.digit_of(row);
-    }
-    bytes.into()
+    let page = usize::try_from(number).ok().and_then(|number| pages.pages.get(number));
+    page.map_or(Bytes::from_static(br#"{"isValid":true,"result":[],"pageCount":0}"#), |page| page.at(revision))
 }
 
-fn page(number: u64, count: u64, rows: u64) -> Page {
+const CREATED: &str = r#"{"status":"PASS","result":{"workflowId":"w","runId":"r"}}"#;
+const COMPLETED: &str = r#"{"status":"PASS","result":{"jobInfo":{"workflowId":"w","runId":"r","downloadUrl":"/file"},"result":{"runnerState":"CLOSED","detail":"COMPLETED"}}}"#;
+
+/// The export's file, part by part.
+async fn file(State(pages): State<Arc<Pages>>) -> Body {
+    let revision = Revision::from_number(pages.revision.load(Ordering::Relaxed));
+    let parts = (0..pages.pages.len()).map(move |number| Ok::<_, std::io::Error>(pages.pages[number].at(revision)));
+    Body::from_stream(stream::iter(parts))
+}
+
+fn json_page(number: u64, count: u64, rows: u64) -> Page {
     let (mut text, mut digits) = (String::from("{\"result\":["), Vec::new());
     for row in number * ROWS_PER_PAGE..rows.min((number + 1) * ROWS_PER_PAGE) {
         if row > number * ROWS_PER_PAGE {
             text.push(',');
         }
-        digits.push(push_row(row, rows, &mut text));
+        digits.push(push_object(row, rows, &mut text));
     }
     let _ = write!(
         text,
@@ -166,8 +190,56 @@ fn page(number: u64, count: u64, rows: u64) -> Page {
     Page { bytes: text.into(), digits }
 }
 
+/// A part of the file, the header with the first.
+fn csv_part(number: u64, rows: u64) -> Page {
+    let (mut text, mut digits) = (String::new(), Vec::new());
+    if number == 0 {
+        text.push_str(
+            "State ID,Agent ID,Agent Name,Agent Email,Team,Skill,State,Previous State,Reason,Start Time,End Time,Duration,\
+             Channel,Queue,Cases Open,Cases Closed,Logged In,Device,Note,Locale\n",
+        );
+    }
+    for row in number * ROWS_PER_PAGE..rows.min((number + 1) * ROWS_PER_PAGE) {
+        digits.push(push_line(row, rows, &mut text));
+    }
+    Page { bytes: text.into(), digits }
+}
+
+/// Twenty columns, some 200 bytes. Answers where the revision stands.
+fn push_line(row: u64, rows: u64, text: &mut String) -> usize {
+    let noise = mix(row);
+    let agent = noise % 400;
+    let micros = 86_400_000_000 / rows.max(1) * row;
+    let pick = |from: &[&'static str], shift: u32| from[usize::try_from(noise >> shift).unwrap_or(0) % from.len()];
+    let _ = write!(
+        text,
+        "AS-{row:010},{agent},Agent {agent},agent.{agent}@care.example,{},{},{},{},{},{},{},{},",
+        pick(&["North", "South", "Night shift"], 3),
+        pick(&INTENTS, 6),
+        pick(&STATES, 9),
+        pick(&STATES, 12),
+        pick(&["", "lunch", "\"meeting, weekly\""], 15),
+        time(micros),
+        time((micros + noise % 900_000_000).min(86_399_000_000)),
+        noise % 900,
+    );
+    let _ = write!(
+        text,
+        "{},Q{},{},{},{},{},",
+        pick(&["twitter", "facebook", "sms"], 18),
+        noise % 12,
+        noise >> 20 & 15,
+        noise >> 24 & 15,
+        noise.is_multiple_of(3),
+        pick(&["web", "ios", "android"], 28),
+    );
+    let digit = text.len();
+    let _ = writeln!(text, "0 of {}: {},en_US", noise % 1000, pick(&["as planned", "sin respuesta", "não"], 31));
+    digit
+}
+
 /// Twelve columns: five texts, two ids, two times, two numbers, a truth. Answers where the revision stands.
-fn push_row(row: u64, rows: u64, text: &mut String) -> usize {
+fn push_object(row: u64, rows: u64, text: &mut String) -> usize {
     let noise = mix(row);
     let micros = 86_400_000_000 / rows.max(1) * row;
     let _ = write!(
@@ -205,6 +277,7 @@ fn push_row(row: u64, rows: u64, text: &mut String) -> usize {
     digit
 }
 
+const STATES: [&str; 5] = ["Available", "Busy", "Away", "On break", "Offline"];
 const INTENTS: [&str; 7] =
     ["greet", "order_status", "refund_request", "talk_to_agent", "opening_hours", "complaint", "farewell"];
 const MARKS: [&str; 5] = ["START_SESSION", "END_SESSION", "MENU_OPTION", "TRANSFER", "SURVEY_ANSWER"];
