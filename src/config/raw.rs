@@ -629,7 +629,7 @@ impl<'de> Visitor<'de> for StreamsVisitor {
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Streams, E> {
         match text {
             "*" => Ok(Streams::All),
-            _ => Err(E::custom(format!("is no list of streams; write `[{text}]`, or `\"*\"` for all of them"))),
+            _ => Err(E::custom("is no list of streams; write it in brackets, `[…]`, or `\"*\"` for all of them")),
         }
     }
 
