@@ -65,7 +65,10 @@ impl fmt::Display for Fault {
 }
 
 /// On one line that steers no terminal: messages name jobs and connections as they were written, faulty names too.
-fn harmless(message: &str) -> String {
+fn harmless(message: String) -> String {
+    if !message.chars().any(steers) {
+        return message;
+    }
     let mut shown = String::with_capacity(message.len());
     for c in message.chars() {
         if steers(c) { shown.extend(c.escape_debug()) } else { shown.push(c) }
@@ -81,7 +84,7 @@ pub struct Faults {
 
 impl Faults {
     pub(super) fn add(&mut self, place: Place, key: String, message: String) {
-        let fault = Fault { place, key, message: harmless(&message) };
+        let fault = Fault { place, key, message: harmless(message) };
         if self.found.len() < FAULTS_MAX && !self.found.contains(&fault) {
             self.found.push(fault);
         }
