@@ -8,7 +8,8 @@
 //! killed, put to sleep beyond their lease and woken, Postgres is restarted, its disk is full and its connections break,
 //! vendors answer with every kind of fault, or not at all, and change their minds about rows. Then all fall quiet, every job runs once more, and the tables
 //! must equal, as multisets, those that one undisturbed run makes in a database of its own. The seed repeats the faults and
-//! their order; at which instant of the programs they strike is up to the machine.
+//! their order; at which instant of the programs they strike is up to the machine. `--only disk` draws only the faults with
+//! that word in their names.
 
 mod calm;
 mod daemons;
@@ -33,19 +34,11 @@ use verify::Finding;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    let (length, seed) = arguments()?;
+    let Arguments { length, seed, only } = arguments()?;
     println!("seed {seed}, {} s of storm", length.as_secs());
     let mut site = Site::open(binary()?, seed).await?;
-    let began = Instant::now();
-    let mut storm = Storm::new(seed, Site::until());
-    while began.elapsed() < length {
-        storm.blow(&mut site).await?;
-    }
-    println!("{}", table(&storm.tally));
-    let refused = site.server.writes_refused()?;
-    println!("the full disk refused {refused} writes; Postgres ended by itself {} times", site.server.ended);
-    let findings = site.calm_down(storm.tally.values().sum()).await;
-    let findings = match findings {
+    let mut storm = Storm::new(seed, &only, Site::until())?;
+    let findings = match weather(&mut site, &mut storm, length).await {
         Ok(findings) => findings,
         Err(error) => {
             println!("seed {seed}: {error:#}; the logs are in {}", site.keep().display());
@@ -68,22 +61,41 @@ async fn main() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `--minutes M` or `--seconds S`, `--seed N`.
-fn arguments() -> anyhow::Result<(Duration, u64)> {
-    let mut length = Duration::from_mins(1);
-    let mut seed = rand::random();
+/// The storm, and what is found behind it.
+async fn weather(site: &mut Site, storm: &mut Storm, length: Duration) -> anyhow::Result<Vec<Finding>> {
+    let began = Instant::now();
+    while began.elapsed() < length {
+        storm.blow(site).await?;
+    }
+    println!("{}", table(&storm.tally));
+    let refused = site.server.writes_refused()?;
+    println!("the full disk refused {refused} writes; Postgres ended by itself {} times", site.server.ended);
+    site.calm_down(storm.tally.values().sum()).await
+}
+
+struct Arguments {
+    length: Duration,
+    seed: u64,
+    /// A word that the name of every fault holds.
+    only: String,
+}
+
+/// `--minutes M` or `--seconds S`, `--seed N`, `--only WORD`.
+fn arguments() -> anyhow::Result<Arguments> {
+    let mut known = Arguments { length: Duration::from_mins(1), seed: rand::random(), only: String::new() };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
-        let value = arguments.next().with_context(|| format!("{name} wants a number"))?;
-        let number: u64 = value.parse().with_context(|| format!("{name} {value} is no number"))?;
+        let value = arguments.next().with_context(|| format!("{name} wants a value"))?;
+        let number = || value.parse().with_context(|| format!("{name} {value} is no number"));
         match name.as_str() {
-            "--minutes" => length = Duration::from_mins(number),
-            "--seconds" => length = Duration::from_secs(number),
-            "--seed" => seed = number,
-            _ => anyhow::bail!("{name} is none of --minutes, --seconds, --seed"),
+            "--minutes" => known.length = Duration::from_mins(number()?),
+            "--seconds" => known.length = Duration::from_secs(number()?),
+            "--seed" => known.seed = number()?,
+            "--only" => known.only = value,
+            _ => anyhow::bail!("{name} is none of --minutes, --seconds, --seed, --only"),
         }
     }
-    Ok((length, seed))
+    Ok(known)
 }
 
 /// The daemon's program: `TIDEGATE_BIN`, or the one beside this, built anew as `cargo run --example` does not.

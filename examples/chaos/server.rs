@@ -166,9 +166,9 @@ impl Server {
     /// For a while its disk has no room.
     pub async fn fill_disk(&mut self, length: Duration) -> anyhow::Result<()> {
         let postmaster = pid(self.child.as_ref().context("it is stopped")?)?;
-        disk::fill(postmaster)?;
+        disk::fill(postmaster, self.user.as_ref())?;
         tokio::time::sleep(length).await;
-        disk::free(postmaster)?;
+        disk::free(postmaster, self.user.as_ref())?;
         self.look().await
     }
 }

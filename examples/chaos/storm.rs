@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use anyhow::ensure;
 use chrono::{DateTime, TimeDelta, Utc};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -28,6 +29,7 @@ pub type Tally = BTreeMap<&'static str, u32>;
 
 pub struct Storm {
     dice: StdRng,
+    blows: Vec<Blow>,
     pub tally: Tally,
     /// Rows are edited before this moment.
     until: DateTime<Utc>,
@@ -78,30 +80,33 @@ const BLOWS: &[Blow] = &[
     ("truth: changed type", 1),
 ];
 
-/// On a system that has no such fault it is not drawn.
-fn weight(&(name, weight): &Blow) -> u32 {
-    let has = match name {
-        DISK_FULL => disk::CAN_BE_FULL,
+/// The faults that this system has and whose names hold `only`.
+fn blows(only: &str) -> Vec<Blow> {
+    let has = |name| match name {
+        DISK_FULL => disk::can_be_full(),
         VENDORS_CUT | VENDORS_SLOW => HAS_LINES_TO_VENDORS,
         _ => true,
     };
-    if has { weight } else { 0 }
+    BLOWS.iter().filter(|(name, _)| has(*name) && name.contains(only)).copied().collect()
 }
 
 impl Storm {
-    pub fn new(seed: u64, until: DateTime<Utc>) -> Self {
-        Self { dice: StdRng::seed_from_u64(seed), tally: Tally::new(), until }
+    /// Of all faults, or of those with `only` in their names.
+    pub fn new(seed: u64, only: &str, until: DateTime<Utc>) -> anyhow::Result<Self> {
+        let blows = blows(only);
+        ensure!(!blows.is_empty(), "this system has no fault with {only:?} in its name");
+        Ok(Self { dice: StdRng::seed_from_u64(seed), blows, tally: Tally::new(), until })
     }
 
     /// One fault, and the calm after it.
     pub async fn blow(&mut self, site: &mut Site) -> anyhow::Result<()> {
-        let mut drawn = self.dice.random_range(0..BLOWS.iter().map(weight).sum());
-        let hit = BLOWS.iter().find(|blow| {
-            let here = drawn < weight(blow);
-            drawn = drawn.saturating_sub(weight(blow));
+        let mut drawn = self.dice.random_range(0..self.blows.iter().map(|(_, weight)| weight).sum());
+        let hit = self.blows.iter().find(|(_, weight)| {
+            let here = drawn < *weight;
+            drawn = drawn.saturating_sub(*weight);
             here
         });
-        let Some((name, _)) = hit else { return Ok(()) };
+        let Some(&(name, _)) = hit else { return Ok(()) };
         *self.tally.entry(name).or_default() += 1;
         site.look()?;
         let (group, rest) = name.split_once([' ', ':']).unwrap_or((name, ""));
