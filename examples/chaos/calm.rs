@@ -19,7 +19,7 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 
 impl Site {
     /// Everything falls quiet, what is open is finished, every job runs once more; then all is looked at.
-    pub async fn calm_down(&mut self, faults: u32) -> anyhow::Result<Vec<Finding>> {
+    pub async fn calm_down(&mut self, faults: u32, refused: usize) -> anyhow::Result<Vec<Finding>> {
         let control = self.control();
         control.quiet();
         for vendor in Vendor::ALL {
@@ -35,7 +35,7 @@ impl Site {
             daemon.end().await?;
         }
         let stats = control.stats();
-        let asked_twice = self.asked_twice(&stats, faults).await?;
+        let asked_twice = self.asked_twice(&stats, faults, refused).await?;
         for config in [self.config(), self.calm_config()] {
             self.run(&config, &["sync"])?;
         }
@@ -93,10 +93,14 @@ impl Site {
         Ok(findings)
     }
 
-    /// Pages that the vendor answered and that no checkpoint holds: only a fault between the two explains one.
-    async fn asked_twice(&self, stats: &Stats, faults: u32) -> anyhow::Result<Finding> {
-        let is_page =
-            |call: &&ReportCall| call.endpoint == "execute_report" && call.status == 200 && call.mischief.is_none();
+    /// Pages that the vendor answered and that no checkpoint holds: only a fault between the two explains one, or one of the
+    /// writes that a full disk refused.
+    async fn asked_twice(&self, stats: &Stats, faults: u32, refused: usize) -> anyhow::Result<Finding> {
+        // A slow answer is one, too.
+        let is_whole = |met: &str| matches!(met, "delay" | "drip");
+        let is_page = |call: &&ReportCall| {
+            call.endpoint == "execute_report" && call.status == 200 && call.mischief.as_deref().is_none_or(is_whole)
+        };
         let answered = stats.reports.iter().filter(is_page).count();
         let mut stormy = PgConnection::connect(&self.server.url(DATABASE)).await?;
         let pages = "select coalesce(sum(pages), 0)::bigint from tidegate.task
@@ -104,7 +108,8 @@ impl Site {
         let committed: i64 = sqlx::query_scalar(pages).fetch_one(&mut stormy).await?;
         stormy.close().await?;
         let lost = answered.saturating_sub(usize::try_from(committed)?);
-        let fault = (lost > usize::try_from(faults)?).then(|| format!("only {faults} faults could explain them"));
+        let fault = (lost > usize::try_from(faults)? + refused)
+            .then(|| format!("only {faults} faults and {refused} refused writes could explain them"));
         Ok(Finding::new(format!("Lynn: {answered} pages answered, {committed} committed, {lost} read twice"), fault))
     }
 

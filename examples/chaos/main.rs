@@ -70,7 +70,7 @@ async fn weather(site: &mut Site, storm: &mut Storm, length: Duration) -> anyhow
     println!("{}", table(&storm.tally));
     let refused = site.server.writes_refused()?;
     println!("the full disk refused {refused} writes; Postgres ended by itself {} times", site.server.ended);
-    site.calm_down(storm.tally.values().sum()).await
+    site.calm_down(storm.tally.values().sum(), refused).await
 }
 
 struct Arguments {

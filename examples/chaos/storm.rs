@@ -20,7 +20,9 @@ use super::{disk, vendors, verify};
 /// From one fault to the next.
 const CALM_MS: std::ops::Range<u64> = 200..2_500;
 /// The least that a disk is full for: firings come every few seconds.
-const FULL_FOR: Duration = Duration::from_secs(2);
+const FULL_FOR: Duration = Duration::from_secs(5);
+/// Rows of each report that come while it is.
+const ROWS_FOR_THE_DISK: u32 = 10;
 /// A stretch of days that holds all rows; edits concern them.
 pub const DAYS: i64 = 3;
 
@@ -146,7 +148,8 @@ impl Storm {
             "Postgres restarted, fast" => site.server.restart(Stop::Fast, away).await,
             "Postgres restarted, immediate" => site.server.restart(Stop::Immediate, away).await,
             DISK_FULL => {
-                // What waits would not meet it.
+                // Equal rows take no room, and what waits asks for none.
+                self.rows_for_every_report(&site.control());
                 verify::hurry(&site.server.url(DATABASE)).await.ok();
                 site.server.fill_disk(away + FULL_FOR).await
             }
@@ -258,6 +261,17 @@ impl Storm {
             Fate::Gone,
         ];
         fates[self.dice.random_range(0..fates.len())].clone()
+    }
+
+    /// Rows that every lookback reaches.
+    fn rows_for_every_report(&mut self, control: &Control) {
+        for (vendor, report, _) in vendors::EDITED {
+            for _ in 0..ROWS_FOR_THE_DISK {
+                let at = self.until - TimeDelta::seconds(self.dice.random_range(1..6 * 3_600));
+                // Not every vendor's data can be edited in every way.
+                let _ = control.data(*vendor).insert(report, at);
+            }
+        }
     }
 
     /// The vendor changes its mind about rows.

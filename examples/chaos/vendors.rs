@@ -81,7 +81,7 @@ fn lynn_keys(simulator: &Simulator, vendor: &str) -> String {
     access_token_secret: {}
     quotas:
       create_token: {{ limit: 3, per: 2s }}
-      requests: {{ limit: 1, per: 150ms }}
+      requests: {{ limit: 1, per: 180ms }}
       period_calls: {{ limit: 10000, per: 20m }}
       period_bandwidth: {{ limit: 102400kB, per: 20m }}
 ",
