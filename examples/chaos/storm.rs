@@ -177,7 +177,7 @@ impl Storm {
             return lines.iter().for_each(Line::cut);
         }
         let delay = Duration::from_millis(self.dice.random_range(20..400));
-        let length = Duration::from_millis(self.dice.random_range(0..3_000));
+        let length = Duration::from_millis(self.dice.random_range(500..3_000));
         for (delay, length) in [(delay, length), (Duration::ZERO, Duration::ZERO)] {
             for line in lines {
                 line.slow(delay);
