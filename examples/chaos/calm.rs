@@ -45,8 +45,7 @@ impl Site {
         stormy.close().await?;
         findings.extend(verify::nothing_held(&self.server.url(DATABASE), DATABASE).await?);
         let stats = control.stats();
-        let violation = stats.violations.first().map(|first| format!("{}, {first:?}", stats.violation_count));
-        findings.push(Finding::new("no quota was exceeded", violation));
+        findings.push(within_quotas(&stats));
         let astray = stats.unexpected.first().map(|first| format!("{}, {first:?}", stats.unexpected.len()));
         findings.push(Finding::new("no credential went astray", astray));
         findings.push(asked_twice);
@@ -126,6 +125,20 @@ impl Site {
         }
         findings
     }
+}
+
+/// A call that came too early is told with the report calls before it.
+fn within_quotas(stats: &Stats) -> Finding {
+    const BEFORE_SECS: f64 = 1.0;
+    let violation = stats.violations.first().map(|first| {
+        let before = stats.reports.iter().filter(|call| {
+            let ago = first.at_secs - call.at_secs;
+            (0.0..BEFORE_SECS).contains(&ago)
+        });
+        let before: Vec<_> = before.map(|call| format!("{} at {:.3}", call.endpoint, call.at_secs)).collect();
+        format!("{}, {first:?}, behind {}", stats.violation_count, before.join(", "))
+    });
+    Finding::new("no quota was exceeded", violation)
 }
 
 /// With a lookback that reaches behind every row.
