@@ -42,8 +42,8 @@ const JOBS: &[(&str, &str, u32)] = &[
     ("jaicp", "[sessions, messages, clients, message_labels, experiment_counts, stats_series]", 7),
 ];
 
-/// The connections and jobs. Quotas are the documented ones at [`SPEED`], a little wider apart: two processes on one
-/// starved machine see a call arrive later than it left.
+/// The connections and jobs. Quotas are the documented ones at [`SPEED`], and the distance between two calls doubled: on one
+/// starved machine a call arrives later than it left.
 pub fn configuration(simulator: &Simulator, start: &str, lookback_days: u32) -> String {
     let files = simulator.files_url().replace("http://", "");
     let patience = "retry: { max_attempts: 3, initial: 50ms, max: 500ms }";
@@ -81,7 +81,7 @@ fn lynn_keys(simulator: &Simulator, vendor: &str) -> String {
     access_token_secret: {}
     quotas:
       create_token: {{ limit: 3, per: 2s }}
-      requests: {{ limit: 1, per: 180ms }}
+      requests: {{ limit: 1, per: 250ms }}
       period_calls: {{ limit: 10000, per: 20m }}
       period_bandwidth: {{ limit: 102400kB, per: 20m }}
 ",
