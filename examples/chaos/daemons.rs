@@ -1,5 +1,6 @@
 //! The daemons that are killed, put to sleep and woken; what they say, and how large they grow.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,6 +12,28 @@ use rustix::process::{Pid, Signal, kill_process};
 /// Longer than the ten seconds that a daemon takes to stop at most.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
+const LAST_WORDS_CHARS: usize = 800;
+
+/// How a daemon ended that nobody had asked to.
+pub struct Ended {
+    status: ExitStatus,
+    /// Its last words: an error, if it told one.
+    said: String,
+}
+
+impl Ended {
+    /// A daemon that is started while its database cannot be reached says so and ends with 1.
+    pub fn for_want_of_postgres(&self) -> bool {
+        self.status.code() == Some(1) && self.said.starts_with("cannot reach the database")
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}, saying: {}", self.status, self.said.trim().replace('\n', " / "))
+    }
+}
+
 pub struct Daemon {
     binary: PathBuf,
     config: PathBuf,
@@ -18,22 +41,31 @@ pub struct Daemon {
     child: Child,
     /// The most memory that any life of it had resident.
     pub peak_kib: u64,
+    /// How often it was started.
+    pub lives: u32,
 }
 
 impl Daemon {
     pub fn start(binary: &Path, config: &Path, log: &Path) -> anyhow::Result<Self> {
         let child = spawn(binary, config, log)?;
-        Ok(Self { binary: binary.into(), config: config.into(), log: log.into(), child, peak_kib: 0 })
+        Ok(Self { binary: binary.into(), config: config.into(), log: log.into(), child, peak_kib: 0, lives: 1 })
     }
 
-    /// Notes its memory, and starts it again if it has ended by itself; true if it had.
-    pub fn look(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+    /// Notes its memory, and starts it again if it has ended by itself.
+    pub fn look(&mut self) -> anyhow::Result<Option<Ended>> {
         self.measure();
-        let ended = self.child.try_wait()?;
-        if ended.is_some() {
-            self.child = spawn(&self.binary, &self.config, &self.log)?;
-        }
-        Ok(ended)
+        let Some(status) = self.child.try_wait()? else { return Ok(None) };
+        let log = std::fs::read_to_string(&self.log)?;
+        let last: String = log.chars().skip(log.chars().count().saturating_sub(LAST_WORDS_CHARS)).collect();
+        let said = last.rsplit_once("\nerror: ").map_or(&*last, |(_, said)| said).to_owned();
+        self.start_again()?;
+        Ok(Some(Ended { status, said }))
+    }
+
+    fn start_again(&mut self) -> anyhow::Result<()> {
+        self.child = spawn(&self.binary, &self.config, &self.log)?;
+        self.lives += 1;
+        Ok(())
     }
 
     fn measure(&mut self) {
@@ -53,15 +85,13 @@ impl Daemon {
         self.measure();
         self.child.kill()?;
         self.child.wait()?;
-        self.child = spawn(&self.binary, &self.config, &self.log)?;
-        Ok(())
+        self.start_again()
     }
 
     /// Asked to end, waited for, and started again.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.end().await?;
-        self.child = spawn(&self.binary, &self.config, &self.log)?;
-        Ok(())
+        self.start_again()
     }
 
     /// Asked to end, and waited for.

@@ -1,11 +1,9 @@
-//! A Postgres server that is mistreated: restarted in every way, and reached through a line that can be bad.
+//! A Postgres server that is mistreated: restarted in every way, and without room on its disk.
 
 use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as PortFinder};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
@@ -14,9 +12,8 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tidegate::postgres::binaries::{self, PgBin, Places};
 use tidegate::postgres::{ServerUser, cluster, user};
 use tidegate::secret::Secret;
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+
+use super::disk;
 
 /// A crash must cost nothing that was committed, so the settings are durable ones.
 const SETTINGS: &[&str] = &[
@@ -26,8 +23,12 @@ const SETTINGS: &[&str] = &[
     "shared_buffers=64MB",
     "autovacuum_naptime=1s",
     "restart_after_crash=on",
+    // The log is a file too, which does not grow beyond the limit: without the statements it stays below.
+    "log_min_error_statement=panic",
     "timezone=UTC",
 ];
+/// Its log is written in pieces of the least size, so that a limit of size never hits it.
+const INITDB: &[&str] = &["--no-sync", "--wal-segsize=1"];
 const START_WITHIN: Duration = Duration::from_mins(1);
 
 /// How a server is stopped.
@@ -44,9 +45,12 @@ pub struct Server {
     user: Option<ServerUser>,
     path: PathBuf,
     log: File,
+    log_path: PathBuf,
     port: u16,
     password: Secret,
     child: Option<Child>,
+    /// How often it ended by itself.
+    pub ended: u32,
 }
 
 impl Server {
@@ -56,10 +60,11 @@ impl Server {
         user::give(folder, user.as_ref())?;
         let password = Secret::new("chaos");
         let path = folder.join("cluster");
-        cluster::make(&path, &bin, user.as_ref(), &password, &["--no-sync"]).await?;
-        let log = OpenOptions::new().create(true).append(true).open(folder.join("postgres.log"))?;
+        cluster::make(&path, &bin, user.as_ref(), &password, INITDB).await?;
+        let log_path = folder.join("postgres.log");
+        let log = OpenOptions::new().create(true).append(true).open(&log_path)?;
         let port = PortFinder::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let mut server = Self { bin, user, path, log, port, password, child: None };
+        let mut server = Self { bin, user, path, log, log_path, port, password, child: None, ended: 0 };
         server.launch().await?;
         Ok(server)
     }
@@ -77,6 +82,11 @@ impl Server {
             .stdout(self.log.try_clone()?)
             .stderr(self.log.try_clone()?);
         self.child = Some(command.spawn()?);
+        self.ready().await
+    }
+
+    /// Waits until it lets clients in, be it after a start or a crash.
+    async fn ready(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + START_WITHIN;
         while PgConnection::connect(&self.url("postgres")).await.is_err() {
             ensure!(Instant::now() < deadline, "the server does not start");
@@ -111,8 +121,7 @@ impl Server {
             Stop::Fast => Signal::INT,
             Stop::Immediate => Signal::QUIT,
         };
-        let pid = Pid::from_raw(child.id().try_into()?).context("a process id")?;
-        kill_process(pid, signal)?;
+        kill_process(pid(&child)?, signal)?;
         child.wait()?;
         Ok(())
     }
@@ -122,115 +131,55 @@ impl Server {
         tokio::time::sleep(away).await;
         self.launch().await
     }
+
+    /// Starts it again if it has ended by itself, as whoever supervises it would.
+    pub async fn look(&mut self) -> anyhow::Result<()> {
+        if let Some(child) = &mut self.child
+            && child.try_wait()?.is_some()
+        {
+            self.ended += 1;
+            self.launch().await?;
+        }
+        self.ready().await
+    }
+
+    /// Leaves most of every page of a table's empty, so that tables are large enough for [`disk`].
+    pub async fn spread_rows(&self, database: &str) -> anyhow::Result<()> {
+        let mut connection = PgConnection::connect(&self.url(database)).await?;
+        let alter = "select format('alter table %s set (fillfactor = 10)', oid::regclass) from pg_class
+            where relkind = 'r' and relnamespace::regnamespace::text in ('tidegate', 'lynn', 'khoros', 'lexer', 'jaicp')";
+        let statements: Vec<String> = sqlx::query_scalar(alter).fetch_all(&mut connection).await?;
+        sqlx::raw_sql(AssertSqlSafe(statements.join(";"))).execute(&mut connection).await?;
+        Ok(connection.close().await?)
+    }
+
+    /// What the log says that the limit refused.
+    pub fn writes_refused(&self) -> anyhow::Result<usize> {
+        let log = std::fs::read_to_string(&self.log_path)?;
+        let refused = |line: &&str| {
+            line.contains("could not extend file")
+                || line.contains("could not write") && (line.contains("File too large") || line.contains("wrote only"))
+        };
+        Ok(log.lines().filter(refused).count())
+    }
+
+    /// For a while its disk has no room.
+    pub async fn fill_disk(&mut self, length: Duration) -> anyhow::Result<()> {
+        let postmaster = pid(self.child.as_ref().context("it is stopped")?)?;
+        disk::fill(postmaster, self.user.as_ref())?;
+        tokio::time::sleep(length).await;
+        disk::free(postmaster, self.user.as_ref())?;
+        self.look().await
+    }
+}
+
+fn pid(child: &Child) -> anyhow::Result<Pid> {
+    Pid::from_raw(child.id().try_into()?).context("a process id")
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         // Nobody will read the cluster again.
         let _ = self.stop(Stop::Immediate);
-    }
-}
-
-/// A line to a server that can be slow, and break.
-pub struct Line {
-    address: SocketAddr,
-    delay_ms: Arc<AtomicU64>,
-    breaks: watch::Sender<u64>,
-}
-
-impl Line {
-    pub async fn to(server: SocketAddr) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let address = listener.local_addr()?;
-        let (breaks, _) = watch::channel(0);
-        let delay_ms = Arc::<AtomicU64>::default();
-        let (sender, delay) = (breaks.clone(), Arc::clone(&delay_ms));
-        tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                let (mut broken, delay) = (sender.subscribe(), Arc::clone(&delay));
-                tokio::spawn(async move {
-                    tokio::select! {
-                        () = carry(near, server, &delay) => {}
-                        _ = broken.changed() => {}
-                    }
-                });
-            }
-        });
-        Ok(Self { address, delay_ms, breaks })
-    }
-
-    pub const fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// From now on every connection that is made, and every burst of it, takes so much longer.
-    pub fn slow(&self, delay: Duration) {
-        self.delay_ms.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    /// Every connection that is there ends at once, in the middle of whatever it carries.
-    pub fn cut(&self) {
-        self.breaks.send_modify(|count| *count += 1);
-    }
-}
-
-async fn carry(near: TcpStream, server: SocketAddr, delay: &AtomicU64) {
-    let wait = || Duration::from_millis(delay.load(Ordering::Relaxed));
-    tokio::time::sleep(wait()).await;
-    let Ok(far) = TcpStream::connect(server).await else { return };
-    let _ = (near.set_nodelay(true), far.set_nodelay(true));
-    let mut near = Slow { stream: near, delay, pause: None };
-    let mut far = far;
-    let _ = copy_bidirectional(&mut near, &mut far).await;
-}
-
-/// Reads after a pause.
-struct Slow<'a> {
-    stream: TcpStream,
-    delay: &'a AtomicU64,
-    pause: Option<std::pin::Pin<Box<tokio::time::Sleep>>>,
-}
-
-impl tokio::io::AsyncRead for Slow<'_> {
-    fn poll_read(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        buffer: &mut tokio::io::ReadBuf<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        let this = &mut *self;
-        if let Some(pause) = &mut this.pause {
-            std::task::ready!(pause.as_mut().poll(cx));
-            this.pause = None;
-        }
-        let read = std::task::ready!(std::pin::Pin::new(&mut this.stream).poll_read(cx, buffer));
-        let delay = this.delay.load(Ordering::Relaxed);
-        if delay > 0 {
-            this.pause = Some(Box::pin(tokio::time::sleep(Duration::from_millis(delay))));
-        }
-        std::task::Poll::Ready(read)
-    }
-}
-
-impl tokio::io::AsyncWrite for Slow<'_> {
-    fn poll_write(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        bytes: &[u8],
-    ) -> std::task::Poll<std::io::Result<usize>> {
-        std::pin::Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        std::pin::Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        std::pin::Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use anyhow::ensure;
 use chrono::{DateTime, TimeDelta, Utc};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -11,11 +12,17 @@ use sqlx::{Connection as _, PgConnection};
 use tidegate::simulator::khoros::Fate;
 use tidegate::simulator::{Action, Change, Control, Edit, Fault, Match, Quota, Rows, Vendor, Wording};
 
+use super::line::Line;
 use super::server::Stop;
-use super::{Site, verify};
+use super::site::{DATABASE, HAS_LINES_TO_VENDORS, LEASE, Site};
+use super::{disk, vendors, verify};
 
 /// From one fault to the next.
 const CALM_MS: std::ops::Range<u64> = 200..2_500;
+/// The least that a disk is full for: firings come every few seconds.
+const FULL_FOR: Duration = Duration::from_secs(5);
+/// Rows of each report that come while it is.
+const ROWS_FOR_THE_DISK: u32 = 10;
 /// A stretch of days that holds all rows; edits concern them.
 pub const DAYS: i64 = 3;
 
@@ -24,12 +31,17 @@ pub type Tally = BTreeMap<&'static str, u32>;
 
 pub struct Storm {
     dice: StdRng,
+    blows: Vec<Blow>,
     pub tally: Tally,
     /// Rows are edited before this moment.
     until: DateTime<Utc>,
 }
 
 type Blow = (&'static str, u32);
+
+const DISK_FULL: &str = "Postgres: disk full";
+const VENDORS_CUT: &str = "line to the vendors cut";
+const VENDORS_SLOW: &str = "line to the vendors slow";
 
 /// Faults and their weights.
 const BLOWS: &[Blow] = &[
@@ -42,6 +54,9 @@ const BLOWS: &[Blow] = &[
     ("backends terminated", 4),
     ("line to Postgres cut", 4),
     ("line to Postgres slow", 2),
+    (DISK_FULL, 3),
+    (VENDORS_CUT, 4),
+    (VENDORS_SLOW, 2),
     ("vendor: server errors", 6),
     ("vendor: 429", 4),
     ("vendor: 403 for a quota", 2),
@@ -56,6 +71,8 @@ const BLOWS: &[Blow] = &[
     ("vendor: tokens expire", 2),
     ("vendor: exports fail", 2),
     ("vendor: export jobs forgotten", 2),
+    ("vendor: export states flap", 3),
+    ("vendor: exports never end", 1),
     ("truth: rows vanish", 2),
     ("truth: rows change", 4),
     ("truth: rows come late", 2),
@@ -65,25 +82,39 @@ const BLOWS: &[Blow] = &[
     ("truth: changed type", 1),
 ];
 
+/// The faults that this system has and whose names hold `only`.
+fn blows(only: &str) -> Vec<Blow> {
+    let has = |name| match name {
+        DISK_FULL => disk::can_be_full(),
+        VENDORS_CUT | VENDORS_SLOW => HAS_LINES_TO_VENDORS,
+        _ => true,
+    };
+    BLOWS.iter().filter(|(name, _)| has(*name) && name.contains(only)).copied().collect()
+}
+
 impl Storm {
-    pub fn new(seed: u64, until: DateTime<Utc>) -> Self {
-        Self { dice: StdRng::seed_from_u64(seed), tally: Tally::new(), until }
+    /// Of all faults, or of those with `only` in their names.
+    pub fn new(seed: u64, only: &str, until: DateTime<Utc>) -> anyhow::Result<Self> {
+        let blows = blows(only);
+        ensure!(!blows.is_empty(), "this system has no fault with {only:?} in its name");
+        Ok(Self { dice: StdRng::seed_from_u64(seed), blows, tally: Tally::new(), until })
     }
 
     /// One fault, and the calm after it.
     pub async fn blow(&mut self, site: &mut Site) -> anyhow::Result<()> {
-        let total: u32 = BLOWS.iter().map(|(_, weight)| weight).sum();
-        let mut drawn = self.dice.random_range(0..total);
-        let hit = BLOWS.iter().find(|(_, weight)| {
+        let mut drawn = self.dice.random_range(0..self.blows.iter().map(|(_, weight)| weight).sum());
+        let hit = self.blows.iter().find(|(_, weight)| {
             let here = drawn < *weight;
             drawn = drawn.saturating_sub(*weight);
             here
         });
-        let Some((name, _)) = hit else { return Ok(()) };
+        let Some(&(name, _)) = hit else { return Ok(()) };
         *self.tally.entry(name).or_default() += 1;
+        site.look()?;
         let (group, rest) = name.split_once([' ', ':']).unwrap_or((name, ""));
         match group {
             "daemon" | "configuration" => self.at_a_daemon(rest, site).await?,
+            "line" => self.at_a_line(rest, site).await,
             "vendor" => self.at_a_vendor(rest.trim(), &site.control()),
             "truth" => self.of_the_truth(rest.trim(), &site.control()),
             _ => self.at_postgres(name, site).await?,
@@ -91,7 +122,7 @@ impl Storm {
         site.look()?;
         // Without a hurry the storm would blow over tasks that wait a minute or an hour.
         if self.dice.random_range(0..3) == 0 {
-            verify::hurry(&site.server.url(super::DATABASE)).await.ok();
+            verify::hurry(&site.server.url(DATABASE)).await.ok();
         }
         tokio::time::sleep(Duration::from_millis(self.dice.random_range(CALM_MS))).await;
         Ok(())
@@ -105,7 +136,7 @@ impl Storm {
             "saved anew" => site.save_configuration(self.dice.random_range(1..4)),
             _ => {
                 site.daemons[number].signal(Signal::STOP)?;
-                tokio::time::sleep(super::LEASE + Duration::from_secs(self.dice.random_range(1..4))).await;
+                tokio::time::sleep(LEASE + Duration::from_secs(self.dice.random_range(1..4))).await;
                 site.daemons[number].signal(Signal::CONT)
             }
         }
@@ -116,15 +147,11 @@ impl Storm {
         match what {
             "Postgres restarted, fast" => site.server.restart(Stop::Fast, away).await,
             "Postgres restarted, immediate" => site.server.restart(Stop::Immediate, away).await,
-            "line to Postgres cut" => {
-                site.line.cut();
-                Ok(())
-            }
-            "line to Postgres slow" => {
-                site.line.slow(Duration::from_millis(self.dice.random_range(20..400)));
-                tokio::time::sleep(away).await;
-                site.line.slow(Duration::ZERO);
-                Ok(())
+            DISK_FULL => {
+                // Equal rows take no room, and what waits asks for none.
+                self.rows_for_every_report(&site.control());
+                verify::hurry(&site.server.url(DATABASE)).await.ok();
+                site.server.fill_disk(away + FULL_FOR).await
             }
             _ => {
                 let mut admin = PgConnection::connect(&site.server.url("postgres")).await?;
@@ -133,12 +160,29 @@ impl Storm {
                     "select pg_terminate_backend(pid) from pg_stat_activity
                     where datname = $1 order by md5(pid::text) limit $2",
                 )
-                .bind(super::DATABASE)
+                .bind(DATABASE)
                 .bind(some)
                 .execute(&mut admin)
                 .await?;
                 Ok(admin.close().await?)
             }
+        }
+    }
+
+    /// Between the daemons and Postgres, or between them and the vendors.
+    async fn at_a_line(&mut self, what: &str, site: &Site) {
+        let to_postgres = what.starts_with("to Postgres");
+        let lines = if to_postgres { std::slice::from_ref(&site.line) } else { &site.lines_to_vendors };
+        if what.ends_with("cut") {
+            return lines.iter().for_each(Line::cut);
+        }
+        let delay = Duration::from_millis(self.dice.random_range(20..400));
+        let length = Duration::from_millis(self.dice.random_range(500..3_000));
+        for (delay, length) in [(delay, length), (Duration::ZERO, Duration::ZERO)] {
+            for line in lines {
+                line.slow(delay);
+            }
+            tokio::time::sleep(length).await;
         }
     }
 
@@ -168,12 +212,7 @@ impl Storm {
                 content_type: "application/json".to_owned(),
                 body: r#"{"result": [{"a": 1}, {"b"#.to_owned(),
             },
-            "exports fail" => {
-                for export in ["conversation", "incoming_post", "raw_agent_states"] {
-                    control.khoros().next_job(export, Fate::Failed);
-                }
-                return;
-            }
+            "exports fail" | "exports never end" | "export states flap" => return self.of_exports(what, control),
             "export jobs forgotten" => {
                 control.khoros().forget_jobs();
                 return control.lexer().forget_jobs();
@@ -183,9 +222,61 @@ impl Storm {
         control.mischief(Fault::new(Match::default(), action).times(self.dice.random_range(1..5)));
     }
 
+    /// What becomes of the next jobs.
+    fn of_exports(&mut self, what: &str, control: &Control) {
+        for export in vendors::EXPORTS {
+            let fate = match what {
+                "exports fail" => Fate::Failed,
+                "exports never end" => {
+                    [Fate::Endless, Fate::State(Some("PAUSED".to_owned()))][self.dice.random_range(0..2)].clone()
+                }
+                _ => {
+                    let steps = self.dice.random_range(1..6);
+                    Fate::Flapping((0..steps).map(|_| self.unsteady()).collect())
+                }
+            };
+            control.khoros().next_job(export, fate);
+        }
+        if what == "export states flap" {
+            let bodies = [
+                r#"{"status": "pending", "url": null, "token": null}"#,
+                r#"{"status": "complete", "url": null, "token": null}"#,
+                r#"{"status": "paused", "url": null, "token": null}"#,
+            ];
+            let body = bodies[self.dice.random_range(0..bodies.len())].to_owned();
+            let unsteady = Fault::new(Match::endpoint("lexer_status"), Action::Json { status: 200, body });
+            control.mischief(unsteady.times(self.dice.random_range(1..3)));
+        }
+    }
+
+    /// A state that a job is in for a moment.
+    fn unsteady(&mut self) -> Fate {
+        let fates = [
+            Fate::Done,
+            Fate::Endless,
+            Fate::State(None),
+            Fate::State(Some("PAUSED".to_owned())),
+            Fate::NoUrl(1),
+            Fate::Closed(None),
+            Fate::Gone,
+        ];
+        fates[self.dice.random_range(0..fates.len())].clone()
+    }
+
+    /// Rows that every lookback reaches.
+    fn rows_for_every_report(&mut self, control: &Control) {
+        for (vendor, report, _) in vendors::EDITED {
+            for _ in 0..ROWS_FOR_THE_DISK {
+                let at = self.until - TimeDelta::seconds(self.dice.random_range(1..6 * 3_600));
+                // Not every vendor's data can be edited in every way.
+                let _ = control.data(*vendor).insert(report, at);
+            }
+        }
+    }
+
     /// The vendor changes its mind about rows.
     fn of_the_truth(&mut self, what: &str, control: &Control) {
-        let reports = super::vendors::EDITED;
+        let reports = vendors::EDITED;
         let (vendor, report, field) = reports[self.dice.random_range(0..reports.len())];
         let data = control.data(vendor);
         let from = self.until - TimeDelta::days(DAYS);

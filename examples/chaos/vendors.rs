@@ -14,6 +14,9 @@ pub const EDITED: &[(Vendor, &str, &str)] = &[
     (Vendor::Jaicp, "messages", "textAnswer"),
 ];
 
+/// Khoros's exports that are read.
+pub const EXPORTS: [&str; 3] = ["conversation", "incoming_post", "raw_agent_states"];
+
 /// Tables of entities, and of what hangs on them: rows stay when the vendor no longer reports them.
 pub const ENTITIES: &[&str] = &[
     "khoros.conversation",
@@ -39,12 +42,12 @@ const JOBS: &[(&str, &str, u32)] = &[
     ("jaicp", "[sessions, messages, clients, message_labels, experiment_counts, stats_series]", 7),
 ];
 
-/// The connections and jobs. Quotas are the documented ones at [`SPEED`], a little wider apart: two processes on one
-/// starved machine see a call arrive later than it left.
+/// The connections and jobs. Quotas are the documented ones at [`SPEED`], and the distance between two calls doubled: on one
+/// starved machine a call arrives later than it left.
 pub fn configuration(simulator: &Simulator, start: &str, lookback_days: u32) -> String {
     let files = simulator.files_url().replace("http://", "");
     let patience = "retry: { max_attempts: 3, initial: 50ms, max: 500ms }";
-    let export = format!("polling: {{ initial: 300ms, max: 1s }}\n    allowed_hosts: [\"{files}\"]");
+    let export = format!("polling: {{ initial: 300ms, max: 1s, deadline: 10s }}\n    allowed_hosts: [\"{files}\"]");
     let mut text = String::from("\nconnections:\n");
     for (name, keys) in [
         ("lynn", lynn_keys(simulator, "lynn_reporting") + "    page_size: 100\n"),
@@ -78,7 +81,7 @@ fn lynn_keys(simulator: &Simulator, vendor: &str) -> String {
     access_token_secret: {}
     quotas:
       create_token: {{ limit: 3, per: 2s }}
-      requests: {{ limit: 1, per: 150ms }}
+      requests: {{ limit: 1, per: 250ms }}
       period_calls: {{ limit: 10000, per: 20m }}
       period_bandwidth: {{ limit: 102400kB, per: 20m }}
 ",

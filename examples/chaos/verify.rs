@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 /// What a person is told of one check.
@@ -30,13 +29,23 @@ pub async fn tables(connection: &mut PgConnection) -> anyhow::Result<Vec<String>
     Ok(sqlx::query_scalar(names).fetch_all(connection).await?)
 }
 
+/// What of a table is compared.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows {
+    /// Entities that vanished at the vendor may be left over.
+    pub stay: bool,
+    /// There are rows of every run, and those of the last one count.
+    pub last_run: bool,
+}
+
 /// A table's rows as a multiset, without what tells of the reading; rows of lists that are marked as gone are left out.
-async fn rows(connection: &mut PgConnection, table: &str) -> anyhow::Result<BTreeMap<String, u64>> {
+async fn rows(connection: &mut PgConnection, table: &str, last_run: bool) -> anyhow::Result<BTreeMap<String, u64>> {
     let without: Vec<String> = OF_THE_READING.iter().chain(OF_THE_MOMENT).map(|name| (*name).to_owned()).collect();
+    let last = if last_run { format!("and _run_id = (select max(_run_id) from {table})") } else { String::new() };
     // Null says nothing: a column that only one of the two databases met is null everywhere.
     let query = format!(
         "select jsonb_strip_nulls(to_jsonb(t) - $1::text[])::text from {table} as t
-        where to_jsonb(t) ->> '_deleted_at' is null"
+        where to_jsonb(t) ->> '_deleted_at' is null {last}"
     );
     let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(query)).bind(without).fetch_all(connection).await?;
     Ok(rows.into_iter().fold(BTreeMap::new(), |mut set, row| {
@@ -45,14 +54,14 @@ async fn rows(connection: &mut PgConnection, table: &str) -> anyhow::Result<BTre
     }))
 }
 
-/// Whether the table equals that of an undisturbed run. `stay`: entities that vanished at the vendor may be left over.
+/// Whether the table equals that of an undisturbed run.
 pub async fn same_rows(
     stormy: &mut PgConnection,
     calm: &mut PgConnection,
     table: &str,
-    stay: bool,
+    Rows { stay, last_run }: Rows,
 ) -> anyhow::Result<Finding> {
-    let (found, wanted) = (rows(stormy, table).await?, rows(calm, table).await?);
+    let (found, wanted) = (rows(stormy, table, last_run).await?, rows(calm, table, last_run).await?);
     let count = |of: &BTreeMap<String, u64>| of.values().sum::<u64>();
     let lacking: Vec<&String> =
         wanted.iter().filter(|(row, n)| found.get(*row).unwrap_or(&0) < n).map(|p| p.0).collect();
@@ -62,7 +71,8 @@ pub async fn same_rows(
         let show = |rows: &[&String]| rows.first().map_or_else(String::new, |row| row.chars().take(300).collect());
         format!("{} lacking ({}), {} too many ({})", lacking.len(), show(&lacking), surplus.len(), show(&surplus))
     });
-    Ok(Finding::new(format!("{table}: {} rows as of an undisturbed run", count(&wanted)), fault))
+    let of_which = if last_run { " of the last run" } else { "" };
+    Ok(Finding::new(format!("{table}: {} rows{of_which} as of an undisturbed run", count(&wanted)), fault))
 }
 
 /// Queries that find nothing when all is well.
@@ -143,22 +153,15 @@ pub async fn hurry(url: &str) -> anyhow::Result<()> {
     Ok(connection.close().await?)
 }
 
-/// Waits until no run is under way; those that were put off are told to go on.
-pub async fn settled(url: &str, within: Duration) -> anyhow::Result<()> {
-    let began = Instant::now();
-    loop {
-        let open = async {
-            hurry(url).await?;
-            let mut connection = PgConnection::connect(url).await?;
-            let open = "select count(*) from tidegate.run where state in ('queued', 'waiting', 'running')";
-            let open: i64 = sqlx::query_scalar(open).fetch_one(&mut connection).await?;
-            connection.close().await?;
-            anyhow::Ok(open)
-        };
-        if matches!(open.await, Ok(0)) {
-            return Ok(());
-        }
-        ensure!(began.elapsed() < within, "runs are still under way after {} s of calm", within.as_secs());
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
+/// The runs that are under way, each with what it waits for; those that were put off are told to go on.
+pub async fn open_runs(url: &str) -> anyhow::Result<Vec<String>> {
+    hurry(url).await?;
+    let mut connection = PgConnection::connect(url).await?;
+    let open = "select concat_ws(' ', job, run.state, (
+            select 'for ' || string_agg(distinct waiting_for, ' and ') from tidegate.task
+            where run_id = run.id and task.state = 'waiting'
+        )) from tidegate.run where run.state in ('queued', 'waiting', 'running') order by run.id";
+    let open = sqlx::query_scalar(open).fetch_all(&mut connection).await?;
+    connection.close().await?;
+    Ok(open)
 }

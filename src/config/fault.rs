@@ -5,6 +5,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::http::steers;
+
 /// More faults than anyone reads at once; the rest appears when these are repaired.
 const FAULTS_MAX: usize = 200;
 
@@ -62,6 +64,18 @@ impl fmt::Display for Fault {
     }
 }
 
+/// On one line that steers no terminal: messages name jobs and connections as they were written, faulty names too.
+fn harmless(message: String) -> String {
+    if !message.chars().any(steers) {
+        return message;
+    }
+    let mut shown = String::with_capacity(message.len());
+    for c in message.chars() {
+        if steers(c) { shown.extend(c.escape_debug()) } else { shown.push(c) }
+    }
+    shown
+}
+
 /// Every fault of a configuration, by place. Displays as one line per fault.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Faults {
@@ -70,7 +84,7 @@ pub struct Faults {
 
 impl Faults {
     pub(super) fn add(&mut self, place: Place, key: String, message: String) {
-        let fault = Fault { place, key, message };
+        let fault = Fault { place, key, message: harmless(message) };
         if self.found.len() < FAULTS_MAX && !self.found.contains(&fault) {
             self.found.push(fault);
         }

@@ -629,7 +629,8 @@ impl<'de> Visitor<'de> for StreamsVisitor {
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Streams, E> {
         match text {
             "*" => Ok(Streams::All),
-            _ => Err(E::custom(format!("is no list of streams; write `[{text}]`, or `\"*\"` for all of them"))),
+            // The value may be a credential that stands in the wrong place: whoever shows faults knows.
+            _ => Err(E::custom("is no list of streams; put it in brackets, or write `\"*\"` for all of them")),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::tree::shown;
+
 /// More known words than this are not listed.
 const LISTED_MAX: usize = 24;
 
@@ -24,12 +26,15 @@ pub(super) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 pub(crate) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     if let Some(candidate) = closest(word, known.iter().copied()) {
-        return format!("; did you mean `{candidate}`?");
+        return format!("; did you mean `{}`?", shown(candidate));
     }
     if known.is_empty() {
         return String::new();
     }
-    let mut text = format!("; known here: {}", known.iter().take(LISTED_MAX).copied().collect::<Vec<_>>().join(", "));
+    let mut text = format!(
+        "; known here: {}",
+        known.iter().take(LISTED_MAX).map(|word| shown(word)).collect::<Vec<_>>().join(", ")
+    );
     if known.len() > LISTED_MAX {
         let _ = write!(text, " and {} more", known.len() - LISTED_MAX);
     }
@@ -68,6 +73,12 @@ mod tests {
         assert_eq!(closest("Streams", known), Some("streams"));
         assert_eq!(closest("slcie", known), Some("slice"));
         assert_eq!(closest("banana", known), None);
+    }
+
+    #[test]
+    fn p7_a_known_word_may_be_anybodys_and_steers_no_terminal() {
+        assert_eq!(hint("acme-lynn", ["acme\t-lynn"]), r"; did you mean `acme\t-lynn`?");
+        assert_eq!(hint("x", ["a\n\u{202e}b"]), r"; known here: a\n\u{202e}b");
     }
 
     #[test]

@@ -69,6 +69,11 @@ pub fn unwrap<'n, 'a: 'n>(
     }
 }
 
+/// The elements of a value that should be an array.
+pub fn elements(value: &RawValue) -> Result<Vec<&RawValue>, DecodeError> {
+    if value.get().starts_with('[') { rows(value.get().as_bytes()) } else { Err(DecodeError::Shape("no array")) }
+}
+
 fn rows(array: &[u8]) -> Result<Vec<&RawValue>, DecodeError> {
     parse(array, "an array of more than 1,000,000 rows").map(|rows: Rows<'_>| rows.0)
 }
@@ -178,6 +183,8 @@ mod tests {
     #[test]
     fn p6_rows_are_bounded() {
         let body = format!("[{}0]", "0,".repeat(ROWS_MAX));
+        let raw: Box<RawValue> = serde_json::from_str(&body).unwrap();
+        assert!(elements(&raw).is_err());
         assert_eq!(texts(&body, ROW).unwrap_err(), DecodeError::Shape("an array of more than 1,000,000 rows"));
     }
 }

@@ -7,10 +7,19 @@
 mod decoders;
 mod pages;
 
+use futures_util::FutureExt as _;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use crate::decode::{DecodeError, RECORD_BYTES_MAX, Sink};
+use crate::http::{Redactor, steers};
+use crate::secret::Secret;
+use crate::vendor::{Records, StepError, Window};
+
+/// Stands in samples wherever a vendor could repeat a credential.
+pub(crate) const SECRET: &str = "s3cret-value";
+/// More than a message and the 500 characters of a vendor that it may hold.
+const SHOWN_CHARS_MAX: usize = 700;
 
 /// What readers are likely to trip over.
 const TOKENS: &[&[u8]] = &[
@@ -160,6 +169,31 @@ pub(crate) fn damaged_text(samples: &'static [&'static [u8]]) -> impl Strategy<V
     damaged(samples).prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// One that knows the credential of the samples.
+pub(crate) fn redactor() -> Redactor {
+    Redactor::new(vec![Secret::new(SECRET)])
+}
+
+/// Insists that a text may be shown and logged: one line of bounded length, without a credential, that steers no terminal.
+pub(crate) fn assert_decent(text: &str) {
+    assert!(!text.contains(SECRET), "{text}");
+    assert!(!text.chars().any(steers), "{text:?}");
+    assert!(text.chars().count() <= SHOWN_CHARS_MAX, "{text}");
+}
+
+/// Insists that a refusal says something, and that it may be shown.
+pub(crate) fn assert_told(error: &StepError) {
+    let shown = error.to_string();
+    assert!(!shown.is_empty());
+    assert_decent(&shown);
+    assert!(!format!("{error:?}").contains(SECRET), "{error:?}");
+}
+
+/// Runs what has nothing to wait for.
+pub(crate) fn at_once<T>(work: impl Future<Output = T>) -> T {
+    work.now_or_never().expect("it waits")
+}
+
 /// Lengths of chunks, used in turn.
 pub(crate) fn any_cuts() -> impl Strategy<Value = Vec<usize>> {
     prop_oneof![Just(vec![1]), prop::collection::vec(1_usize..90, 1..8), Just(vec![usize::MAX])]
@@ -204,6 +238,16 @@ impl Sink for Kept {
     fn refuse(&mut self, reason: &str, record: &[u8]) -> Result<(), DecodeError> {
         assert!(record.len() <= 3 * RECORD_BYTES_MAX, "{} bytes", record.len());
         self.refused.push((reason.to_owned(), record.to_vec()));
+        Ok(())
+    }
+}
+
+impl Records for Kept {
+    fn begin(&mut self, _: Window) {
+        *self = Self::default();
+    }
+
+    async fn flush(&mut self) -> Result<(), StepError> {
         Ok(())
     }
 }

@@ -109,3 +109,32 @@ impl HttpError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fuzz::{SECRET, assert_decent, damaged, redactor};
+
+    const ERRORS: &[&[u8]] = &[
+        br#"{"error":"bad_filter","message":"no s3cret-value\nhere","data":{"a":[1]}}"#,
+        b"{ \"statusCode\": 401, \"message\": \"Access denied due to invalid SUBSCRIPTION key s3cret-value.\" }",
+        b"<html><body>s3cret-value\x1b[2J</body></html>",
+    ];
+
+    proptest! {
+        #[test]
+        fn p7_a_damaged_refusal_says_what_may_be_shown(body in damaged(ERRORS)) {
+            let excerpt = Excerpt::new(&body);
+            assert_decent(&excerpt.said(&["error", "message"], &redactor()));
+            let debugged = format!("{excerpt:?}");
+            prop_assert!(!debugged.contains(SECRET));
+            prop_assert!(!excerpt.mentions("subscription key") || excerpt.mentions("SUBSCRIPTION KEY"));
+            let error = HttpError::Status { status: 401, excerpt };
+            assert_decent(&error.to_string());
+            let debugged = format!("{error:?}");
+            prop_assert!(!debugged.contains(SECRET));
+        }
+    }
+}

@@ -1,6 +1,60 @@
 //! Promise 7 as tables: where a URL of the vendor's may lead.
 
+use proptest::prelude::*;
+
 use super::*;
+use crate::fuzz::{assert_decent, damaged_text};
+
+/// What stands where no host can stand must not be shown: no host can hold a `|`.
+const URLS: &[&[u8]] = &[
+    b"https://files.example:8443/path%2Bs3cret|/a?X-Sig=s3cret|&b=%2F#s3cret|",
+    b"https://user:s3cret|@api.vendor.example/",
+    b"//127.0.0.1/s3cret|",
+    b"HTTP://[::ffff:10.0.0.1]:80/?s3cret|",
+    b"https://0x7f.1/",
+    b"https://a.localhost./s3cret|",
+    b"/files/../a?s3cret|",
+    b"ftp://x.example/s3cret|",
+    "https://\u{ff11}\u{ff12}7.0.0.1@b\u{fc}cher.example\\@[fd00::1]/".as_bytes(),
+];
+
+fn assert_refusal(refused: &HttpError) {
+    let (host, why) = why(refused);
+    assert!(host.len() <= HOST_BYTES_MAX + 6 && !why.is_empty() && !refused.is_transient());
+    let shown = refused.to_string();
+    assert_decent(&shown);
+    assert!(!format!("{shown} {refused:?}").contains("s3cret|"), "{refused:?}");
+}
+
+proptest! {
+    #[test]
+    fn p7_a_damaged_url_leads_where_it_may_or_is_refused_without_its_secrets(text in damaged_text(URLS)) {
+        let is_clean = |url: &Url| url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        let own = [url("https://api.vendor.example/"), url("https://clients.vendor.example:8443/")];
+        match hosts().own(&text) {
+            Ok(url) => prop_assert!(is_clean(&url) && own.iter().any(|own| own.origin() == url.origin()), "{url}"),
+            Err(error) => assert_refusal(&error),
+        }
+        match hosts().foreign(&text) {
+            Ok(vetted) => {
+                let url = vetted.url();
+                prop_assert!(is_clean(url) && url.scheme() == "https", "{url}");
+                prop_assert!(Url::parse(url.as_str()).is_ok_and(|again| again == *url));
+                prop_assert!(url.as_str().len() <= 3 * URL_BYTES_MAX + 100);
+                prop_assert_eq!(vetted.is_trusted(), own.iter().any(|own| own.origin() == url.origin()));
+                let shown = match url.host().unwrap() {
+                    Host::Ipv4(address) => is_public(address.into()),
+                    Host::Ipv6(address) => is_public(address.into()),
+                    Host::Domain(name) => name.trim_end_matches('.').rsplit('.').next() != Some("localhost"),
+                };
+                prop_assert!(shown, "{url}");
+                let debugged = format!("{vetted:?}");
+                prop_assert!(!debugged.contains("s3cret|"));
+            }
+            Err(error) => assert_refusal(&error),
+        }
+    }
+}
 
 fn url(text: &str) -> Url {
     Url::parse(text).unwrap()

@@ -1,5 +1,7 @@
 //! Takes a connection's secrets out of text that comes from its vendor.
 
+use std::cmp::Reverse;
+
 use crate::secret::Secret;
 
 /// A vendor's error text beyond this says nothing more.
@@ -17,7 +19,11 @@ pub struct Redactor {
 
 impl Redactor {
     pub fn new(secrets: Vec<Secret>) -> Self {
-        Self { secrets: secrets.into_iter().filter(|secret| secret.expose().len() >= SECRET_BYTES_MIN).collect() }
+        let mut secrets = secrets;
+        secrets.retain(|secret| secret.expose().len() >= SECRET_BYTES_MIN);
+        // One that holds another is taken out first, or what is left of it would be shown.
+        secrets.sort_by_key(|secret| Reverse(secret.expose().len()));
+        Self { secrets }
     }
 
     /// One that knows `secret` too: a token that was minted later.
@@ -163,6 +169,13 @@ mod tests {
         assert_eq!(redactor.clean(&inside), r#"{"url":"https://x/?***","why":"expired"}"#);
         assert_eq!(redactor.and(&Secret::new("opaque")).clean("an opaque one"), "an *** one");
         assert_eq!(redactor.clean(&"x".repeat(5000)).chars().count(), TEXT_CHARS_MAX + 1);
+    }
+
+    #[test]
+    fn p7_a_secret_that_holds_another_is_taken_out_whole() {
+        let redactor = Redactor::new(vec![Secret::new("acme"), Secret::new("acme-t0ken")]);
+        assert_eq!(redactor.clean("acme-t0ken of acme"), "*** of ***");
+        assert_eq!(redactor.and(&Secret::new("x-acme-t0ken-y")).clean("x-acme-t0ken-y"), "***");
     }
 
     #[test]

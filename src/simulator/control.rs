@@ -47,9 +47,11 @@ impl Control {
         self.world.mischief.hold(on, after, point).1
     }
 
-    /// Forgets queued faults and releases held calls. Edits of the truth stay: they are the truth now.
+    /// Forgets queued faults and the fates of exports, and releases held calls. Edits of the truth stay: they are the truth
+    /// now.
     pub fn quiet(&self) {
         self.world.mischief.quiet();
+        self.world.khoros.quiet();
     }
 
     /// Faults that no call has met yet.

@@ -132,6 +132,17 @@ struct Job<H> {
     polls: u32,
 }
 
+impl<H: Serialize + DeserializeOwned> Cursor<H> {
+    fn parse(text: &str) -> Result<Self, StepError> {
+        let cursor: Option<Self> = serde_json::from_str(text).ok();
+        cursor.filter(|cursor| cursor.parts.len() <= PARTS_MAX).ok_or(StepError::CursorUnknown)
+    }
+
+    fn text(&self) -> Result<String, StepError> {
+        serde_json::to_string(self).map_err(|_| StepError::CursorUnknown)
+    }
+}
+
 /// One step of a stream that is read through export jobs (see [`super::Source::step`]).
 pub(super) async fn step<A: ExportApi>(
     api: &A,
@@ -140,7 +151,7 @@ pub(super) async fn step<A: ExportApi>(
     records: &mut impl Records,
 ) -> Result<Outcome, StepError> {
     let mut cursor: Cursor<A::Handle> = if let Some(text) = request.cursor {
-        serde_json::from_str(text).map_err(|_| StepError::CursorUnknown)?
+        Cursor::parse(text)?
     } else {
         let parts = api.parts(session, &request).await?;
         if parts.len() > PARTS_MAX {
@@ -156,7 +167,7 @@ pub(super) async fn step<A: ExportApi>(
         return match api.start(session, &request, &part).await? {
             Started::Ready(file) => finish(api, session, &request, cursor, (&part, file), records).await,
             Started::Job(handle) => {
-                cursor.attempt += 1;
+                cursor.attempt = cursor.attempt.saturating_add(1);
                 cursor.job = Some(Job { handle, submitted_at: Utc::now(), polls: 0 });
                 pending(&cursor, api.polling().pause(0))
             }
@@ -200,14 +211,60 @@ async fn finish<A: ExportApi>(
     cursor.part += 1;
     cursor.attempt = 0;
     cursor.job = None;
-    let next = (cursor.part < cursor.parts.len()).then(|| text(&cursor)).transpose()?;
+    let next = (cursor.part < cursor.parts.len()).then(|| cursor.text()).transpose()?;
     Ok(Outcome::Page { next, bytes })
 }
 
-fn pending<H: Serialize>(cursor: &Cursor<H>, pause: TimeDelta) -> Result<Outcome, StepError> {
-    Ok(Outcome::Pending { until: Utc::now() + pause, cursor: text(cursor)? })
+fn pending<H: Serialize + DeserializeOwned>(cursor: &Cursor<H>, pause: TimeDelta) -> Result<Outcome, StepError> {
+    Ok(Outcome::Pending { until: Utc::now() + pause, cursor: cursor.text()? })
 }
 
-fn text<H: Serialize>(cursor: &Cursor<H>) -> Result<String, StepError> {
-    serde_json::to_string(cursor).map_err(|_| StepError::CursorUnknown)
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::khoros;
+    use super::*;
+    use crate::fuzz::damaged_text;
+
+    const CURSORS: &[&[u8]] = &[
+        br#"{"parts":["CREATED 1/1","CLOSED 1/1"],"part":1,"attempt":2,"job":{"handle":{"workflow":"w","run":"r+/="},"submitted_at":"2026-03-01T00:00:00Z","polls":7}}"#,
+        br#"{"parts":[""],"part":18446744073709551615,"attempt":4294967295,"job":{"handle":"s1.AAAA","submitted_at":"-262143-01-01T00:00:00Z","polls":4294967295}}"#,
+        br#"{"parts":[],"part":0,"attempt":0,"job":null}"#,
+    ];
+
+    /// A stored cursor, damaged, with handles of that kind.
+    fn assert_ours_or_unknown<H: Serialize + DeserializeOwned>(text: &str) {
+        let cursor = match Cursor::<H>::parse(text) {
+            Ok(cursor) => cursor,
+            Err(error) => return assert!(matches!(error, StepError::CursorUnknown), "{error:?}"),
+        };
+        let shown = cursor.text().unwrap();
+        assert_eq!(Cursor::<H>::parse(&shown).unwrap().text().unwrap(), shown);
+        assert!(cursor.parts.len() <= PARTS_MAX && shown.len() <= 6 * text.len() + 200, "{shown}");
+        let Some(job) = cursor.job else { return };
+        let polling = Polling::default();
+        let pause = polling.pause(job.polls);
+        assert!(pause >= TimeDelta::seconds(5) && pause <= TimeDelta::minutes(1), "{pause}");
+        // Whenever it was submitted, it has an age.
+        let _ = (Utc::now() - job.submitted_at).to_std();
+    }
+
+    proptest! {
+        #[test]
+        fn p3_a_damaged_cursor_of_an_export_is_none_of_ours_or_comes_back_as_it_was(text in damaged_text(CURSORS)) {
+            assert_ours_or_unknown::<String>(&text);
+            assert_ours_or_unknown::<khoros::Handle>(&text);
+        }
+    }
+
+    #[test]
+    fn p6_a_cursor_of_more_parts_than_a_slice_takes_is_none_of_ours() {
+        let of = |parts: usize| {
+            let parts = vec![String::new(); parts];
+            Cursor::<String> { parts, part: 0, attempt: 0, job: None }.text().unwrap()
+        };
+        assert!(Cursor::<String>::parse(&of(PARTS_MAX)).is_ok());
+        assert!(Cursor::<String>::parse(&of(PARTS_MAX + 1)).is_err());
+    }
 }

@@ -54,9 +54,25 @@ impl Seal {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::fuzz::damaged_text;
 
     const TOKEN: &str = "0b7f3a52-1111-4222-8333-944445555666";
+
+    /// Sealed by this version, and so to be opened by every later one.
+    const SEALED: &str = "s1.AAECAwQFBgcICQoLQNSAJ85tAS3XMXcVRtsGfTGC9BBI9y1mQ3PU0SAzOjHPWSaoneXwsmA7J0QObQi6WOAs-w";
+    const SAMPLES: &[&[u8]] = &[SEALED.as_bytes(), b"s1.AAAAAAAAAAAAAAAA", b"s2.AAAA"];
+
+    proptest! {
+        #[test]
+        fn p7_a_damaged_text_opens_nothing(text in damaged_text(SAMPLES)) {
+            let opened = seal("credential", "job").open(&text);
+            prop_assert_eq!(opened.is_some(), text == SEALED);
+            prop_assert!(opened.is_none_or(|opened| opened.expose() == TOKEN));
+        }
+    }
 
     fn seal(credential: &str, purpose: &'static str) -> Seal {
         Seal::new(&Secret::new(credential), purpose).unwrap()

@@ -284,6 +284,23 @@ fn p7_no_fault_or_debug_output_shows_a_credential() {
 }
 
 #[test]
+fn p7_a_credential_where_streams_should_be_is_not_shown() {
+    let text = MINIMAL.replacen("streams: \"*\"", "streams: ${LYNN_ACCESS_TOKEN}", 1);
+    let faults = load_texts(&[("tidegate.yaml", &text)], &credentials()).unwrap_err().to_string();
+    assert!(faults.contains("is no list of streams") && !faults.contains("7c01d94ab3e2f5"), "{faults}");
+}
+
+#[test]
+fn p7_a_fault_that_names_another_job_steers_no_terminal() {
+    let other = MINIMAL[MINIMAL.find("jobs:").unwrap()..].replacen("lynn-hourly:", "\"\\e[2J\\u202elynn\":", 1)
+        + "    timezone: America/Santiago\n";
+    let texts = [("tidegate.yaml", MINIMAL), ("jobs/a.yaml", &*other)];
+    let faults = load_texts(&texts, &credentials()).unwrap_err().to_string();
+    assert!(faults.contains(r"the job `\u{1b}[2J\u{202e}lynn` reads"), "{faults}");
+    assert!(!faults.contains(|c| c != '\n' && crate::http::steers(c)), "{faults:?}");
+}
+
+#[test]
 fn p7_no_name_of_the_configuration_can_steer_metrics_pages_or_paths() {
     for name in ["a\"} 1", "a\nb", "a b", "../a", "a/b", "a\\", "a<b>", "\u{202e}a", "a\u{1b}", ".", ""] {
         let quoted = serde_json::Value::from(name).to_string();

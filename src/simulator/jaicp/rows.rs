@@ -68,7 +68,9 @@ impl Rows {
         let channel = word(dice.roll(), &["telegram", "chatwidget", "viber", "vk", "resterisk", "TELEGRAM"]);
         let (bot, client) = (format!("{}-2000", self.project), 10_000 + dice.below(90_000));
         let width = (MILLIS_PER_DAY / self.rows_on(MESSAGES, day).max(1)).max(2);
-        let started = i64::from(day).cast_unsigned().wrapping_mul(MILLIS_PER_DAY).wrapping_add(number * TURNS * width);
+        // Inserted rows have any number; their sessions begin within the day, too.
+        let turn = number % (MILLIS_PER_DAY / (TURNS * width)).max(1) * TURNS;
+        let started = i64::from(day).cast_unsigned().wrapping_mul(MILLIS_PER_DAY).wrapping_add(turn * width);
         Session {
             id: format!("{channel}-{bot}-{client}.{}-{day}-{number}", conversation.session),
             channel,

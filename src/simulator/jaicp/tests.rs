@@ -135,3 +135,21 @@ async fn a_report_is_made_asked_after_and_fetched() {
     assert_eq!(control.jaicp().report("messages", at(5), at(6)).len(), 60);
     assert_eq!(client.call(Method::GET, "reports/tasks/t-1", "").await.0, 404);
 }
+
+#[tokio::test]
+async fn an_inserted_message_belongs_to_a_session_of_its_day() {
+    let (_simulator, control, client) = started().await;
+    let noon = at(5) + chrono::TimeDelta::hours(12);
+    for _ in 0..3 {
+        control.data(Vendor::Jaicp).insert("messages", noon).unwrap();
+    }
+    let (status, page) = client.page("messages", "MESSAGE_TIME", "page=0&size=100").await;
+    assert_eq!(status, 200, "{page}");
+    let is_inserted = |message: &&Value| message["timestamp"].as_str().is_some_and(|at| at.contains("T12:00:00"));
+    let messages = page["messages"].as_array().unwrap();
+    let inserted: Vec<&Value> = messages.iter().filter(is_inserted).collect();
+    assert_eq!((messages.len(), inserted.len()), (63, 3), "{page}");
+    for message in inserted {
+        assert!(message["sessionStartTime"].as_str().unwrap().starts_with("2024-03-0"), "{message}");
+    }
+}

@@ -37,6 +37,9 @@ pub enum Fate {
     NoUrl(u32),
     /// Nobody knows of it.
     Gone,
+    /// Once its time is over, each question after it meets the next of these, and a download that of the question to
+    /// come; behind the last it is done. One of these that flaps itself is done, too.
+    Flapping(Vec<Fate>),
 }
 
 /// How answers look, where the vendor's documents leave it open or warn.
@@ -77,6 +80,8 @@ pub(super) struct Job {
     token: String,
     created: Duration,
     fate: Fate,
+    /// How often its status was asked for.
+    asked: usize,
     /// How often a status said that it is done.
     done_said: u32,
     pub forgotten: bool,
@@ -90,7 +95,18 @@ impl Job {
         let run = format!("{}+{}/{}=", part(&mut dice), part(&mut dice), part(&mut dice));
         let token = format!("{}/{}==", part(&mut dice), part(&mut dice));
         let workflow = dice.guid();
-        Self { workflow, run, export, selection, token, created: arrival.at, fate, done_said: 0, forgotten: false }
+        Self {
+            workflow,
+            run,
+            export,
+            selection,
+            token,
+            created: arrival.at,
+            fate,
+            asked: 0,
+            done_said: 0,
+            forgotten: false,
+        }
     }
 
     /// A URL of the job as the vendor hands it out.
@@ -115,7 +131,20 @@ impl Job {
 
     fn is_known(&self, arrival: &Arrival) -> bool {
         let gone = arrival.at.saturating_sub(self.created) > arrival.world.options.scaled(LIFE);
-        !gone && !self.forgotten && self.fate != Fate::Gone
+        !gone && !self.forgotten && *self.fate() != Fate::Gone
+    }
+
+    /// As it is for whoever asks now.
+    fn fate(&self) -> &Fate {
+        match &self.fate {
+            Fate::Flapping(fates) => fates.get(self.asked).unwrap_or(&Fate::Done),
+            steady => steady,
+        }
+    }
+
+    /// It fares well from now on.
+    pub fn mend(&mut self) {
+        self.fate = Fate::Done;
     }
 
     fn is_over(&self, arrival: &Arrival) -> bool {
@@ -129,8 +158,8 @@ impl Job {
         if !self.is_over(arrival) {
             return running;
         }
-        match &self.fate {
-            Fate::Done | Fate::Gone => (json!("CLOSED"), json!("COMPLETED"), true),
+        match self.fate() {
+            Fate::Done | Fate::Gone | Fate::Flapping(_) => (json!("CLOSED"), json!("COMPLETED"), true),
             Fate::NoUrl(times) => (json!("CLOSED"), json!("COMPLETED"), self.done_said >= *times),
             Fate::Failed => (json!("CLOSED"), json!("FAILED"), false),
             Fate::Closed(detail) => (json!("CLOSED"), json!(detail), false),
@@ -140,7 +169,7 @@ impl Job {
     }
 
     fn is_done(&self, arrival: &Arrival) -> bool {
-        self.is_over(arrival) && matches!(self.fate, Fate::Done | Fate::NoUrl(_))
+        self.is_over(arrival) && matches!(self.fate(), Fate::Done | Fate::NoUrl(_))
     }
 }
 
@@ -172,14 +201,16 @@ fn find(arrival: &Arrival, workflow: &str, run: &str) -> Result<Job, Answer> {
 }
 
 pub(super) fn status(arrival: &Arrival, workflow: &str, run: &str) -> Result<Reply, Answer> {
-    let job = find(arrival, workflow, run)?;
     let khoros = &arrival.world.khoros;
+    let found = find(arrival, workflow, run);
+    if let Some(job) = locked(&khoros.jobs).iter_mut().find(|job| job.run == run) {
+        job.asked += usize::from(job.is_over(arrival));
+        job.done_said += u32::from(found.as_ref().is_ok_and(|job| job.is_done(arrival)));
+    }
+    let job = found?;
     let shape = khoros.shape();
     let (state, detail, has_url) = job.status(arrival);
     let is_done = job.is_done(arrival);
-    if is_done && let Some(job) = locked(&khoros.jobs).iter_mut().find(|other| other.run == job.run) {
-        job.done_said += 1;
-    }
     let detail_name = if shape.details { "details" } else { "detail" };
     let download = if has_url { job.url(arrival, &shape, "download", &job.token()) } else { String::new() };
     let element = json!({

@@ -94,6 +94,12 @@ impl Khoros {
         locked(&self.shape).clone()
     }
 
+    /// Jobs that are there or to come fare well from now on; one that told a bad end may tell a good one.
+    pub fn quiet(&self) {
+        locked(&self.fates).clear();
+        locked(&self.jobs).iter_mut().for_each(job::Job::mend);
+    }
+
     fn next_fate(&self, export: &str) -> Fate {
         let mut fates = locked(&self.fates);
         let next = fates.iter().position(|(wanted, _)| wanted == export);

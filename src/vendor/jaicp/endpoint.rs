@@ -273,4 +273,4 @@ fn url(base_url: &Url, settings: &Settings, path: &str, ask: &Ask) -> Result<Url
 
 #[cfg(test)]
 #[path = "endpoint_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -6,7 +6,7 @@ use super::super::settings::BySession;
 use super::*;
 use crate::vendor::export::Polling;
 
-fn settings(api: Api) -> Settings {
+pub(in super::super) fn settings(api: Api) -> Settings {
     Settings {
         polling: Polling::default(),
         token: "ab12cd34:0f/9 é".into(),

@@ -10,7 +10,7 @@ use super::endpoint::{Ask, Endpoint};
 use super::paging::{Cursor, Next, Page};
 use super::record::{self, Kind, OfSession};
 use super::settings::BySession;
-use super::status::{SESSIONS_PER_PAGE, Session, Wanted, tells_status};
+use super::status::{self, SESSIONS_PER_PAGE, Session, Wanted, tells_status};
 use super::{Jaicp, times};
 use crate::decode::object::Members;
 use crate::decode::{DecodeError, Sink};
@@ -255,11 +255,11 @@ struct Told<'r, R> {
 impl<R: Records> Sink for Told<'_, R> {
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         let Some(members) = Members::parse(record) else { return Ok(()) };
-        let text = |name: &str| members.text(name).map(std::borrow::Cow::into_owned);
-        if let (Some(project), Some(id)) = (text("projectShortName"), text("sessionId"))
+        if let (Some(project), Some(id)) = (members.text("projectShortName"), members.text("sessionId"))
             && members.text("channelType").is_some_and(|channel| tells_status(&channel))
+            && let Some(session) = Session::of(&project, &id)
         {
-            self.sessions.push(Session { project, id });
+            return status::keep(&mut self.sessions, session);
         }
         Ok(())
     }

@@ -90,12 +90,12 @@ impl Jaicp {
 }
 
 /// One record per branch; an experiment without any has none.
-fn branches(experiment: &RawValue, sink: &mut impl Sink) -> Result<(), DecodeError> {
+pub(super) fn branches(experiment: &RawValue, sink: &mut impl Sink) -> Result<(), DecodeError> {
     let Some(members) = Members::parse(experiment.get().as_bytes()) else {
         return sink.record(experiment.get().as_bytes());
     };
     let Some(branches) = members.get("branches") else { return Ok(()) };
-    let Ok(branches) = serde_json::from_str::<Vec<&RawValue>>(branches.get()) else {
+    let Ok(branches) = list::elements(branches) else {
         return sink.refuse("its branches are no array", experiment.get().as_bytes());
     };
     let mut writer = ObjectWriter::default();

@@ -6,6 +6,8 @@
 mod answer;
 mod endpoint;
 mod entities;
+#[cfg(test)]
+mod fuzz;
 mod lists;
 mod paging;
 mod record;

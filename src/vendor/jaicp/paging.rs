@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, SubsecRound as _, TimeDelta, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -66,7 +66,10 @@ impl<'de> Deserialize<'de> for Ids {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         let bytes = STANDARD_NO_PAD.decode(text).map_err(serde::de::Error::custom)?;
-        let (ids, _) = bytes.as_chunks::<8>();
+        let (ids, rest) = bytes.as_chunks::<8>();
+        if !rest.is_empty() {
+            return Err(serde::de::Error::custom("half an id"));
+        }
         Ok(Self(ids.iter().map(|id| u64::from_le_bytes(*id)).collect()))
     }
 }
@@ -107,7 +110,13 @@ impl Cursor {
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, StepError> {
-        serde_json::from_str(text).map_err(|_| StepError::CursorUnknown)
+        let cursor: Option<Self> = serde_json::from_str(text).ok();
+        // Beyond these years there are no clocks to show and to reckon with.
+        let is_shown = |at: DateTime<Utc>| (1..=9999).contains(&at.year());
+        cursor
+            .filter(|cursor| is_shown(cursor.from) && is_shown(cursor.to) && cursor.from < cursor.to)
+            .filter(|cursor| cursor.size > 0 && cursor.page <= PAGES_MAX)
+            .ok_or(StepError::CursorUnknown)
     }
 
     pub(super) fn text(&self) -> Result<String, StepError> {
@@ -146,7 +155,7 @@ impl Cursor {
             return Err(StepError::CursorStuck);
         }
         self.last = last;
-        self.rows += page.ids.len() as u64;
+        self.rows = self.rows.saturating_add(page.ids.len() as u64);
         self.ids.0.extend(&page.ids);
         if !page.ids.is_empty() && self.rows < page.total {
             if self.page >= PAGES_MAX || self.ids.0.len() > IDS_MAX {
@@ -161,7 +170,7 @@ impl Cursor {
     /// The same part from its first page, or half of it, for its pages did not add up.
     fn again(mut self, announced: u64) -> Result<Next, StepError> {
         let found = self.ids.0.len() as u64;
-        self.unsteady += 1;
+        self.unsteady = self.unsteady.saturating_add(1);
         if self.unsteady < READINGS_MAX {
             tracing::debug!(found, announced, "the pages do not add up, reading them again");
             return Ok(Next::Page(self.restarted()));

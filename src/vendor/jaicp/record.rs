@@ -28,6 +28,9 @@ const PERSONAL: &[&str] = &[
     "exception",
 ];
 
+/// Rows of one page, whose ids are held; a vendor that is asked for a thousand sends no more.
+const PAGE_ROWS_MAX: usize = 1_000_000;
+
 /// What the records of a list are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kind {
@@ -200,6 +203,9 @@ impl<R: Records> Records for Shaper<'_, R> {
 
 impl<R: Records> Sink for Shaper<'_, R> {
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
+        if self.ids.len() == PAGE_ROWS_MAX {
+            return Err(DecodeError::Shape("a page of more than 1,000,000 rows"));
+        }
         let members = Members::parse(record);
         self.ids.push(self.id(members.as_ref()));
         let Some(members) = members else { return self.pass(record) };
@@ -256,6 +262,14 @@ mod tests {
         }
         let ids = shaper.ids;
         (kept.0, ids)
+    }
+
+    #[test]
+    fn p6_the_rows_of_a_page_are_bounded() {
+        let (token, warned, mut kept) = (TokenFinder::new(&"t".into()), AtomicBool::default(), Kept::default());
+        let mut shaper = Shaper::new(&mut kept, SESSION, &token, &warned);
+        shaper.ids = vec![0; PAGE_ROWS_MAX - 1];
+        assert!(shaper.record(b"{}").is_ok() && shaper.record(b"{}").is_err());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::record::{OTHER, Shaper};
 use super::settings::Api;
 use super::{Jaicp, lists, times};
 use crate::decode::csv::CsvSplitter;
+use crate::decode::list;
 use crate::decode::object::Members;
 use crate::http::{Answered, Body, HttpError, Session};
 use crate::quota::CallKind;
@@ -26,6 +27,8 @@ use crate::quota::CallKind;
 const REDIRECTS_MAX: usize = 3;
 /// Ids are short; what is longer is none.
 const ID_BYTES_MAX: usize = 300;
+/// Answers about one report; they are held as a tree.
+const ANSWER_BYTES_MAX: u64 = 1 << 20;
 const DELIMITER: &str = ",";
 /// Unlike the default that people get, so that our own tasks can be told from theirs.
 const DATE_TIME_FORMAT: &str = "yyyy-MM-dd'T'HH:mm:ss.SSS";
@@ -112,7 +115,7 @@ struct Task {
     id: Text,
     status: Option<String>,
     report_type: Option<String>,
-    settings: Option<Value>,
+    settings: Option<Box<RawValue>>,
     file_url: Option<String>,
 }
 
@@ -180,7 +183,7 @@ impl Reports<'_> {
         let is_ours = |task: &&Task| {
             let of_kind = task.report_type.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(kind));
             let failed = task.status.as_deref().is_some_and(|status| FAILURES.contains(&status));
-            let with_ours = kind == "telephony" || task.settings.as_ref().is_some_and(like_ours);
+            let with_ours = kind == "telephony" || task.settings.as_deref().is_some_and(like_ours);
             self.0.known_tasks.is_new(&task.id.0) && of_kind && with_ours && !failed
         };
         let mut found = tasks.iter().filter(is_ours);
@@ -219,8 +222,8 @@ impl Reports<'_> {
         }
     }
 
-    fn event_state(&self, events: &[Event]) -> Result<JobState<File>, StepError> {
-        let Some(event) = events.first() else { return Ok(JobState::Running("no event".to_owned())) };
+    fn event_state(&self, event: Option<Event>) -> Result<JobState<File>, StepError> {
+        let Some(event) = event else { return Ok(JobState::Running("no event".to_owned())) };
         if !event.is_ok {
             let said = event.error.as_ref().map(|error| {
                 ["error", "message"].iter().filter_map(|name| error.get(*name)?.as_str()).collect::<Vec<_>>().join(": ")
@@ -304,7 +307,7 @@ impl ExportApi for Reports<'_> {
     ) -> Result<JobState<File>, StepError> {
         match handle {
             Handle::Task(id) => {
-                let ask = Ask { id: Some(id.clone()), ..Ask::new(Endpoint::Task) };
+                let ask = Ask { id: Some(id.clone()), bytes_max: ANSWER_BYTES_MAX, ..Ask::new(Endpoint::Task) };
                 match self.0.small_as_it_came(session, &ask, task).await {
                     Ok((task, _)) => Ok(self.task_state(task)),
                     Err(StepError::Http(HttpError::Status { status: 404, .. })) => {
@@ -318,8 +321,9 @@ impl ExportApi for Reports<'_> {
                 if let Some(time) = time {
                     ask = ask.query("startTime", time.as_str());
                 }
-                let (events, _) = self.0.small(session, &ask, events).await?;
-                self.event_state(&events)
+                ask.bytes_max = ANSWER_BYTES_MAX;
+                let (event, _) = self.0.small(session, &ask, event).await?;
+                self.event_state(event)
             }
         }
     }
@@ -374,13 +378,15 @@ fn settings() -> Value {
     json!({ "fileType": "CSV", "withHeader": true, "delimiter": DELIMITER, "dateTimeFormat": DATE_TIME_FORMAT })
 }
 
-fn like_ours(settings: &Value) -> bool {
+fn like_ours(settings: &RawValue) -> bool {
+    let Ok(settings) = serde_json::from_str::<Value>(settings.get()) else { return false };
     let ours = super::reports::settings();
     ["fileType", "delimiter", "dateTimeFormat"].iter().all(|name| settings.get(*name) == ours.get(*name))
 }
 
 fn id(text: &str) -> Result<String, StepError> {
-    if text.is_empty() || text.len() > ID_BYTES_MAX || text.contains(char::is_control) {
+    // A dot would be no segment of a path.
+    if matches!(text, "" | "." | "..") || text.len() > ID_BYTES_MAX || text.contains(char::is_control) {
         return Err(StepError::Shape("the id of a report is none".to_owned()));
     }
     Ok(text.to_owned())
@@ -398,8 +404,14 @@ fn tasks(body: &[u8]) -> Result<Vec<Task>, StepError> {
     Ok(lists::rows(body)?.iter().filter_map(|task| serde_json::from_str(task.get()).ok()).collect())
 }
 
-fn events(body: &[u8]) -> Result<Vec<Event>, StepError> {
+/// The first event that there is.
+fn event(body: &[u8]) -> Result<Option<Event>, StepError> {
     let members = Members::parse(body).ok_or_else(|| unlike("events"))?;
     let response = members.get("response").ok_or(StepError::Missing("response"))?;
-    serde_json::from_str(response.get()).map_err(|_| unlike("events"))
+    let events = list::elements(response).map_err(|_| unlike("events"))?;
+    events.first().map(|event| serde_json::from_str(event.get()).map_err(|_| unlike("events"))).transpose()
 }
+
+#[cfg(test)]
+#[path = "reports_fuzz.rs"]
+mod fuzz;

@@ -12,7 +12,7 @@ use super::super::{Outcome, Records, StepError, StepRequest, Window};
 use super::endpoint::{Ask, Endpoint};
 use super::{Jaicp, times};
 use crate::decode::object::{Members, ObjectWriter};
-use crate::decode::{DecodeError, Sink};
+use crate::decode::{DecodeError, Sink, list};
 use crate::http::Session;
 
 /// Names of the metrics, where they come from, and by which time they are counted.
@@ -178,20 +178,21 @@ impl Jaicp {
             }
         }
         let average = answer.get(AVERAGE).filter(|average| average.get().parse() != Ok(0.0) || !series.is_empty());
-        let mut buckets: Vec<DateTime<Utc>> = series.iter().map(|(at, ..)| *at).collect();
+        // Stable: what stands in a bucket keeps its order.
+        series.sort_by_key(|(at, ..)| *at);
+        let mut buckets: Vec<_> =
+            series.chunk_by(|(one, ..), (next, ..)| one == next).map(|points| (points[0].0, points)).collect();
         if buckets.is_empty() && average.is_some() {
-            buckets.push(midnight(day));
+            buckets.push((midnight(day), Default::default()));
         }
-        buckets.sort_unstable();
-        buckets.dedup();
         let mut writer = ObjectWriter::default();
-        for bucket in buckets {
+        for (bucket, points) in buckets {
             writer.begin();
             writer.member_str("bucket", &times::text(bucket));
             if let Some(average) = average {
                 writer.member_raw(AVERAGE, average);
             }
-            for (_, name, value) in series.iter().filter(|(at, ..)| *at == bucket) {
+            for (_, name, value) in points {
                 writer.member_raw(name, value);
             }
             self.zone(&mut writer);
@@ -224,7 +225,7 @@ fn members(body: &[u8]) -> Result<Members<'_>, StepError> {
 }
 
 fn array(raw: &RawValue) -> Result<Vec<&RawValue>, StepError> {
-    serde_json::from_str(raw.get()).map_err(|_| StepError::Shape("statistics that are no array".to_owned()))
+    list::elements(raw).map_err(|_| StepError::Shape("statistics that are no array of bounded length".to_owned()))
 }
 
 /// The points of a series, which is an array or an object around one.
@@ -264,7 +265,63 @@ fn days(window: Window) -> impl Iterator<Item = NaiveDate> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::fuzz::{Kept, assert_told, damaged, redactor};
+
+    const ANSWERS: &[&[u8]] = &[
+        br#"{"stats":[{"ts":1709251200,"value":2},{"ts":"1709251200000","value":"3.50"},{"ts":-9223372036854775808,"value":1},7]}"#,
+        br#"{"stats":[{"label":{"id":7,"name":"a"},"tsToValues":{"stats":[{"ts":1709251200,"value":2}]}},{"label":null,"tsToValues":[{"ts":1709337600,"value":{}}]},5]}"#,
+        br#"{"billingCount":{"stats":[{"ts":1709251200,"value":2}]},"incomingCount":[{"ts":1709251200.0,"value":1},{"ts":null}],"averageCallDurationInSeconds":0.0}"#,
+        br#"{"averageCallDurationInSeconds":63.50,"outgoingCount":null}"#,
+    ];
+
+    fn jaicp() -> Jaicp {
+        let mut settings = super::super::endpoint::tests::settings(super::super::settings::Api::Legacy);
+        settings.timezone_offset = Some(3);
+        Jaicp::new("https://app.jaicp.com/api".parse().unwrap(), settings, redactor())
+    }
+
+    proptest! {
+        #[test]
+        fn p5_damaged_statistics_become_numbers_at_moments_or_are_refused(body in damaged(ANSWERS)) {
+            let (jaicp, two) = (jaicp(), window("2024-03-01T00:00:00Z", "2024-03-03T00:00:00Z"));
+            for metric in ["messages", "session_labels"] {
+                let mut kept = Kept::default();
+                if let Err(error) = jaicp.series(metric, &body, two, &mut kept) {
+                    assert_told(&error);
+                }
+                prop_assert!(kept.records.len() + kept.refused.len() <= body.len());
+                for record in &kept.records {
+                    let members = Members::parse(record).unwrap();
+                    let bucket = times::parse(&members.text("bucket").unwrap()).unwrap();
+                    prop_assert!((two.start..two.end).contains(&bucket) && members.get("value").is_some());
+                    prop_assert!(members.text("metric").is_some_and(|of| of == metric));
+                }
+            }
+            let mut kept = Kept::default();
+            if let Err(error) = jaicp.calls(&body, two.start.date_naive(), &mut kept) {
+                assert_told(&error);
+            }
+            let buckets: Vec<String> = kept.records.iter().map(|record| {
+                Members::parse(record).unwrap().text("bucket").unwrap().into_owned()
+            }).collect();
+            let distinct: std::collections::HashSet<_> = buckets.iter().collect();
+            prop_assert_eq!(distinct.len(), buckets.len());
+        }
+    }
+
+    #[test]
+    fn p6_calls_at_many_moments_are_read_in_linear_time() {
+        let points: Vec<String> = (0..100_000).map(|ts| format!(r#"{{"ts":{ts},"value":1}}"#)).collect();
+        let body = format!(r#"{{"billingCount":[{}]}}"#, points.join(","));
+        let started = std::time::Instant::now();
+        let mut kept = Kept::default();
+        jaicp().calls(body.as_bytes(), NaiveDate::MIN, &mut kept).unwrap();
+        assert_eq!(kept.records.len(), 100_000);
+        assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
+    }
 
     fn window(start: &str, end: &str) -> Window {
         Window { start: start.parse().unwrap(), end: end.parse().unwrap() }

@@ -8,11 +8,16 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::paging::Page;
+use crate::decode::DecodeError;
 
 /// The channels that tell a status.
 const CHANNELS: &[&str] = &["telegram", "viber", "vk"];
 /// Sessions of which the list page is kept.
 pub(super) const SESSIONS_PER_PAGE: u32 = 100;
+/// More sessions than this on one page were not asked for; all of them would go into the cursor.
+const SESSIONS_MAX: usize = 10_000;
+/// What is longer is no id.
+const ID_BYTES_MAX: usize = 300;
 /// A session of more pages is left where it is: its last messages are re-read by the next windows.
 const PAGES_MAX: u64 = 1_000;
 
@@ -37,6 +42,23 @@ pub(super) struct Statuses {
 pub(super) struct Session {
     pub(super) project: String,
     pub(super) id: String,
+}
+
+impl Session {
+    /// None for what cannot be an id.
+    pub(super) fn of(project: &str, id: &str) -> Option<Self> {
+        let is_id = |text: &str| !text.is_empty() && text.len() <= ID_BYTES_MAX;
+        (is_id(project) && is_id(id)).then(|| Self { project: project.to_owned(), id: id.to_owned() })
+    }
+}
+
+/// Adds one more of a page's, as far as there is room.
+pub(super) fn keep(sessions: &mut Vec<Session>, session: Session) -> Result<(), DecodeError> {
+    if sessions.len() == SESSIONS_MAX {
+        return Err(DecodeError::Shape("a page of many more sessions than were asked for"));
+    }
+    sessions.push(session);
+    Ok(())
 }
 
 /// What is to be asked for next.
@@ -64,9 +86,9 @@ impl Statuses {
         let bytes: Vec<u8> = page.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
         let last = xxh3_64(&bytes);
         let repeats = self.page > 0 && last == self.last;
-        self.rows += page.ids.len() as u64;
+        self.rows = self.rows.saturating_add(page.ids.len() as u64);
         self.listed = page.ids.is_empty() || repeats || self.rows >= page.total || self.page >= PAGES_MAX;
-        self.page += 1;
+        self.page = self.page.saturating_add(1);
         self.last = last;
         self.sessions = if repeats { Vec::new() } else { sessions };
         self
@@ -74,8 +96,8 @@ impl Statuses {
 
     /// Behind a page of a session's messages.
     pub(super) fn read(mut self, page: &Page) -> Self {
-        self.turns += page.ids.len() as u64;
-        self.turn += 1;
+        self.turns = self.turns.saturating_add(page.ids.len() as u64);
+        self.turn = self.turn.saturating_add(1);
         if page.ids.is_empty() || self.turns >= page.total || self.turn >= PAGES_MAX { self.skip() } else { self }
     }
 
@@ -124,6 +146,14 @@ mod tests {
         let statuses = Statuses::default().listed(&page(0..100, 1000), Vec::new());
         assert_eq!(statuses.wanted(), Wanted::Sessions(1));
         assert_eq!(statuses.listed(&page(0..100, 1000), vec![session("a")]).wanted(), Wanted::Nothing);
+    }
+
+    #[test]
+    fn p6_sessions_of_a_page_are_bounded() {
+        let mut sessions = vec![session("a"); SESSIONS_MAX - 1];
+        assert!(keep(&mut sessions, session("a")).is_ok() && keep(&mut sessions, session("a")).is_err());
+        assert!(Session::of("p", &"x".repeat(ID_BYTES_MAX)).is_some());
+        assert!(Session::of("p", &"x".repeat(ID_BYTES_MAX + 1)).is_none() && Session::of("", "x").is_none());
     }
 
     #[test]

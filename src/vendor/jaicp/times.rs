@@ -6,7 +6,7 @@ use serde_json::json;
 use super::super::Window;
 
 /// Below it a moment is in seconds, else in milliseconds: 1e11 ms is 1973, 1e11 s is the year 5138.
-const SECONDS_BELOW: i64 = 100_000_000_000;
+const SECONDS_BELOW: u64 = 100_000_000_000;
 
 /// `yyyy-MM-ddTHH:mm:ss.SSSZ`
 pub(super) fn text(at: DateTime<Utc>) -> String {
@@ -46,7 +46,7 @@ pub(super) fn epoch(number: &str) -> Option<DateTime<Utc>> {
         #[expect(clippy::cast_possible_truncation, reason = "saturates, and is then no moment")]
         Some(number as i64)
     })?;
-    if number.abs() < SECONDS_BELOW {
+    if number.unsigned_abs() < SECONDS_BELOW {
         DateTime::from_timestamp(number, 0)
     } else {
         DateTime::from_timestamp_millis(number)
@@ -81,7 +81,7 @@ mod tests {
         for number in ["1714550400", "1714550400000", "1.7145504e12"] {
             assert_eq!(epoch(number).map(text).as_deref(), Some("2024-05-01T08:00:00.000Z"), "{number}");
         }
-        for number in ["", "x", "NaN", "1e300", "9223372036854775808"] {
+        for number in ["", "x", "NaN", "1e300", "-1e300", "-9223372036854775808", "9223372036854775808"] {
             assert_eq!(epoch(number), None, "{number}");
         }
     }

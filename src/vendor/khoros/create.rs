@@ -53,7 +53,7 @@ impl Part {
     }
 
     /// What the job is to report on.
-    fn window(&self, request: &StepRequest<'_>, now: DateTime<Utc>) -> Window {
+    pub(super) fn window(&self, request: &StepRequest<'_>, now: DateTime<Utc>) -> Window {
         let now = now.trunc_subsecs(0);
         if !request.stream.windowed() {
             return Window { start: now - USER_WINDOW, end: now };

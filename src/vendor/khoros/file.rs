@@ -236,10 +236,11 @@ impl Spelling {
     }
 }
 
-/// Where a quoted name stands that is followed by a colon.
+/// Where a quoted name stands that is followed by a colon; none where it may be that of an object inside the record.
 fn member(record: &[u8], quoted: &str) -> Option<usize> {
-    memchr::memmem::find_iter(record, quoted.as_bytes())
-        .find(|at| record[at + quoted.len()..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':'))
+    let at = memchr::memmem::find_iter(record, quoted.as_bytes())
+        .find(|at| record[at + quoted.len()..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':'))?;
+    memchr::memchr(b'{', record.get(1..at)?).is_none().then_some(at)
 }
 
 /// Hands records on under the catalogue's names.
@@ -260,4 +261,4 @@ impl<S: Sink> Sink for Respelt<'_, S> {
 
 #[cfg(test)]
 #[path = "file_tests.rs"]
-mod tests;
+pub(super) mod tests;

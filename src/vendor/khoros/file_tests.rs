@@ -1,4 +1,5 @@
 use super::*;
+use crate::fuzz;
 use crate::secret::Secret;
 
 #[derive(Default)]
@@ -14,6 +15,20 @@ impl Sink for Kept {
         self.0.push(format!("refused: {reason}"));
         Ok(())
     }
+}
+
+/// What a body comes to in pieces of those lengths.
+pub(in super::super) fn outcome(
+    format: ReportFormat,
+    respelt: bool,
+    body: &[u8],
+    cuts: &[usize],
+) -> (fuzz::Kept, Result<(), StepError>) {
+    let mut kept = fuzz::Kept::default();
+    let mut rows = Rows::new(format, respelt.then_some(spelling as csv::Spelling));
+    let fed = fuzz::pieces(body, cuts).try_for_each(|piece| rows.feed(piece, &mut kept).map_err(StepError::from));
+    let end = fed.and_then(|()| rows.finish(&mut kept, &fuzz::redactor()));
+    (kept, end)
 }
 
 fn read(format: ReportFormat, body: &str) -> Result<Vec<String>, StepError> {

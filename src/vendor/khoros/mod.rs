@@ -7,6 +7,8 @@
 mod answer;
 mod create;
 mod file;
+#[cfg(test)]
+mod fuzz;
 mod settings;
 
 use std::collections::HashMap;
@@ -16,7 +18,8 @@ use chrono::Utc;
 use serde_json::Value;
 use url::Url;
 
-use self::answer::{Handle, Progress};
+pub(super) use self::answer::Handle;
+use self::answer::Progress;
 use self::create::Part;
 use self::settings::below;
 pub use self::settings::{

@@ -153,7 +153,7 @@ impl Lexer {
     }
 
     /// The vendor's word for how a job is, which no document lists.
-    fn said(&self, status: &str, token: Option<&Secret>) -> String {
+    pub(super) fn said(&self, status: &str, token: Option<&Secret>) -> String {
         let redactor = token.map_or_else(|| self.redactor.clone(), |token| self.redactor.and(token));
         match status {
             "complete" => "`complete`, but no file".to_owned(),
@@ -183,7 +183,7 @@ fn form_of(part: &str) -> Result<Option<i64>, StepError> {
 }
 
 /// What an answer is that speaks of no job.
-fn not_a_job(answer: &[u8]) -> StepError {
+pub(super) fn not_a_job(answer: &[u8]) -> StepError {
     match answer.trim_ascii_start().first() {
         None => DecodeError::Empty.into(),
         Some(b'{' | b'[') => StepError::Shape("JSON that says nothing of a job".to_owned()),
@@ -280,8 +280,21 @@ fn member_at(record: &[u8], name: &Finder<'_>) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::fuzz;
+
+    /// The records of a file, in pieces of those lengths.
+    pub(in super::super) fn tagged(body: &[u8], cuts: &[usize]) -> fuzz::Kept {
+        let mut kept = fuzz::Kept::default();
+        let spelt = Some(Finder::new(SPELT));
+        let mut tagged = Tagged { inner: &mut kept, prefix: br#""w":1"#, spelt, record: Vec::new() };
+        let mut splitter = CsvSplitter::new(None);
+        if fuzz::pieces(body, cuts).try_for_each(|piece| splitter.feed(piece, &mut tagged)).is_ok() {
+            let _ = splitter.finish(&mut tagged);
+        }
+        kept
+    }
 
     #[derive(Default)]
     struct Taken(Vec<String>);

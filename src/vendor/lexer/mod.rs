@@ -6,6 +6,8 @@
 
 mod ask;
 mod figures;
+#[cfg(test)]
+mod fuzz;
 mod job;
 mod settings;
 mod wire;
@@ -61,6 +63,23 @@ struct Forms {
     forms: Vec<i64>,
     /// The form under way.
     at: usize,
+}
+
+impl Forms {
+    fn parse(text: &str) -> Result<Self, StepError> {
+        let forms: Option<Self> = serde_json::from_str(text).ok();
+        forms.filter(|cursor| cursor.forms.len() <= FORMS_MAX).ok_or(StepError::CursorUnknown)
+    }
+
+    fn text(&self) -> String {
+        // Numbers always serialise.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    fn following(self) -> Option<Self> {
+        let at = self.at.saturating_add(1);
+        (at < self.forms.len()).then_some(Self { at, ..self })
+    }
 }
 
 impl Lexer {
@@ -122,18 +141,16 @@ impl Lexer {
         request: &StepRequest<'_>,
         records: &mut impl Records,
     ) -> Result<Outcome, StepError> {
-        let Forms { forms, at } = match request.cursor {
-            Some(text) => serde_json::from_str(text).map_err(|_| StepError::CursorUnknown)?,
+        let cursor = match request.cursor {
+            Some(text) => Forms::parse(text)?,
             None => Forms { forms: self.nps_forms(session).await?, at: 0 },
         };
-        let Some(&form) = forms.get(at) else {
+        let Some(&form) = cursor.forms.get(cursor.at) else {
             records.begin(request.window);
             return Ok(Outcome::Page { next: None, bytes: 0 });
         };
         let bytes = self.report(session, request, Some(form), records).await?;
-        let next = (at + 1 < forms.len()).then_some(Forms { forms, at: at + 1 });
-        let next = next.map(|next| serde_json::to_string(&next)).transpose();
-        Ok(Outcome::Page { next: next.map_err(|_| StepError::CursorUnknown)?, bytes })
+        Ok(Outcome::Page { next: cursor.following().map(|next| next.text()), bytes })
     }
 
     /// The forms that are configured, or those that the vendor calls NPS surveys.
@@ -148,17 +165,7 @@ impl Lexer {
             return Ok(forms.clone());
         }
         let body = self.get(session, "forms").await?;
-        let mut forms = Vec::new();
-        for row in rows(&body)? {
-            let form = Members::parse(row.get().as_bytes());
-            let form = form.ok_or_else(|| StepError::Shape("a list of other things than forms".to_owned()))?;
-            if form.is_true("nps") {
-                forms.push(form.i64("id").ok_or(StepError::Missing("id"))?);
-            }
-        }
-        if forms.len() > FORMS_MAX {
-            return Err(StepError::Endless(FORMS_MAX as u64));
-        }
+        let forms = surveys(&body)?;
         if forms.is_empty() {
             tracing::warn!("the vendor lists no form as an NPS survey; name them under `forms` if that is wrong");
         }
@@ -232,6 +239,22 @@ async fn ask_again(
 /// The rows of a list: an array, or one row alone, as the examples have it (`§2`).
 fn rows(body: &[u8]) -> Result<Vec<&RawValue>, StepError> {
     list::read(body, Lone::Row { key: "id" }).map_err(Into::into)
+}
+
+/// The forms of a list that are NPS surveys.
+fn surveys(body: &[u8]) -> Result<Vec<i64>, StepError> {
+    let mut forms = Vec::new();
+    for row in rows(body)? {
+        let form = Members::parse(row.get().as_bytes());
+        let form = form.ok_or_else(|| StepError::Shape("a list of other things than forms".to_owned()))?;
+        if form.is_true("nps") {
+            forms.push(form.i64("id").ok_or(StepError::Missing("id"))?);
+        }
+    }
+    if forms.len() > FORMS_MAX {
+        return Err(StepError::Endless(FORMS_MAX as u64));
+    }
+    Ok(forms)
 }
 
 /// A file that cannot be had. One that is not there any more is no use to ask for again: its job is.

@@ -5,11 +5,12 @@ use proptest::prelude::*;
 
 use super::cursor::Cursor;
 use super::wire::{Answer, request_body};
-use super::{Settings, dates};
+use super::{Lynn, Settings, dates};
 use crate::decode::json::Splitter;
-use crate::fuzz::{Kept, damaged, damaged_text};
+use crate::fuzz::{Kept, assert_told, damaged, damaged_text};
 use crate::http::Redactor;
 use crate::secret::Secret;
+use crate::vendor::Window;
 use crate::vendor::lynn_account::{Account, Product};
 
 const ANSWERS: &[&[u8]] = &[
@@ -78,6 +79,29 @@ proptest! {
             let settings = settings(zone, true);
             prop_assert_eq!(cursor.query(&settings), again.query(&settings));
             let _ = cursor.secs();
+        }
+    }
+
+    #[test]
+    fn p6_any_answer_leads_on_to_a_later_page_or_part_or_to_an_end(
+        text in damaged_text(CURSORS), page_count in prop::option::of(prop_oneof![0_u64..5, any::<u64>()]), rows in 0_u64..1_002,
+        last in prop::option::of(prop::sample::select(&["7", "[17092911104560000000001,\"r\"]"][..])),
+    ) {
+        let Ok(cursor) = Cursor::parse(&text) else { return Ok(()) };
+        let lynn = Lynn::new("https://host".parse().unwrap(), settings(chrono_tz::UTC, true), Redactor::default());
+        let last_document = last.map(|raw| serde_json::from_str(raw).unwrap());
+        let answer = Answer { page_count, rows, last_document };
+        let window = Window { start: cursor.from, end: cursor.to + chrono::TimeDelta::days(1) };
+        let (page, to) = (cursor.page, cursor.to);
+        match lynn.next(window, cursor, &answer) {
+            Ok(Some(next)) if next.page == 0 => prop_assert!(next.from == to && next.to == window.end),
+            Ok(Some(next)) => {
+                prop_assert!(next.page == page + 1 && next.page <= super::PAGES_MAX && rows > 0);
+                let (sent, came) = (next.last_document_text(), answer.last_document_text());
+                prop_assert_eq!(sent, came);
+            }
+            Ok(None) => prop_assert!(false, "a day is left"),
+            Err(error) => assert_told(&error),
         }
     }
 

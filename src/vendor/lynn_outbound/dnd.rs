@@ -27,8 +27,8 @@ const NO_PLAIN_ID: usize = 1;
 /// Where the reading stands: behind this contact, or before all.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Cursor {
-    after: Option<String>,
+pub(super) struct Cursor {
+    pub(super) after: Option<String>,
 }
 
 impl LynnOutbound {
@@ -39,9 +39,7 @@ impl LynnOutbound {
         records: &mut impl Records,
     ) -> Result<Outcome, StepError> {
         let per_contact = self.settings.get_dnd_contacts.path.contains(PLACEHOLDER);
-        let cursor = request.cursor.map(serde_json::from_str).transpose();
-        let cursor: Option<Cursor> = cursor.map_err(|_| StepError::CursorUnknown)?;
-        let Some(Cursor { after }) = cursor else {
+        let Some(Cursor { after }) = request.cursor.map(Cursor::parse).transpose()? else {
             if per_contact {
                 records.begin(request.window);
                 let (contacts, bytes) = self.all_contacts(session, request.window).await?;
@@ -128,17 +126,21 @@ impl LynnOutbound {
 }
 
 impl Cursor {
-    fn text(&self) -> String {
+    pub(super) fn parse(text: &str) -> Result<Self, StepError> {
+        serde_json::from_str(text).map_err(|_| StepError::CursorUnknown)
+    }
+
+    pub(super) fn text(&self) -> String {
         // A text always serialises.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
 /// Keeps the ids of contacts and nothing else.
-struct Ids<'a> {
-    field: Option<&'a str>,
-    found: Vec<String>,
-    nameless: u64,
+pub(super) struct Ids<'a> {
+    pub(super) field: Option<&'a str>,
+    pub(super) found: Vec<String>,
+    pub(super) nameless: u64,
 }
 
 impl Sink for Ids<'_> {
@@ -174,7 +176,7 @@ impl Records for Ids<'_> {
 }
 
 /// Names contact and campaign of every entry alike, whatever the vendor calls them: they are the row's key.
-struct Entries<'r, R> {
+pub(super) struct Entries<'r, R> {
     records: &'r mut R,
     /// Who was asked about; none where the entries have to say it.
     contact: Option<&'r str>,
@@ -182,7 +184,7 @@ struct Entries<'r, R> {
 }
 
 impl<'r, R> Entries<'r, R> {
-    fn new(records: &'r mut R, contact: Option<&'r str>) -> Self {
+    pub(super) fn new(records: &'r mut R, contact: Option<&'r str>) -> Self {
         Self { records, contact, writer: ObjectWriter::default() }
     }
 

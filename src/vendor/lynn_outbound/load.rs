@@ -177,7 +177,7 @@ impl LynnOutbound {
         }
     }
 
-    fn state(&self, answer: &[u8], redactor: &Redactor) -> Result<TaskState, StepError> {
+    pub(super) fn state(&self, answer: &[u8], redactor: &Redactor) -> Result<TaskState, StepError> {
         if let Some(problem) = wire::not_json(answer) {
             return Err(problem.into());
         }
@@ -212,7 +212,7 @@ impl LynnOutbound {
 }
 
 /// What an answer to a load says.
-fn taken(answer: &[u8], redactor: &Redactor) -> Result<Loaded, StepError> {
+pub(super) fn taken(answer: &[u8], redactor: &Redactor) -> Result<Loaded, StepError> {
     if let Some(problem) = wire::not_json(answer) {
         return Err(problem.into());
     }
@@ -231,8 +231,11 @@ fn taken(answer: &[u8], redactor: &Redactor) -> Result<Loaded, StepError> {
         (None, Some(raw)) => wire::word(raw),
         (None, None) => Some(text.to_owned()),
     };
-    // A sentence is no id.
-    let task = task.filter(|task| !task.is_empty() && task.len() <= 200 && !task.contains(char::is_whitespace));
+    // A sentence is no id, and neither is what may not be stored or shown: it is told redacted instead.
+    let task = task.filter(|task| {
+        let is_word = !task.is_empty() && task.len() <= 200 && !task.contains(char::is_whitespace);
+        is_word && redactor.clean(task) == *task
+    });
     let said = if task.is_some() || text.is_empty() { None } else { Some(redactor.clean(text)) };
     Ok(Loaded::Taken { task, said })
 }
@@ -289,5 +292,16 @@ mod tests {
             assert_eq!(task(answer), expected, "{answer}");
         }
         assert!(taken(b" <html>", &Redactor::default()).is_err());
+    }
+
+    #[test]
+    fn p7_a_task_that_postgres_refuses_a_terminal_obeys_or_a_credential_spells_is_none() {
+        let redactor = Redactor::new(vec!["t0ken-value".into()]);
+        for answer in ["9d0c\0", "\u{1b}[2J", "\u{202e}9d0c", "t0ken-value", r#"{"taskId":"T0KEN-value"}"#] {
+            match taken(answer.as_bytes(), &redactor).unwrap() {
+                Loaded::Taken { task: None, said: Some(said) } => assert_eq!(redactor.clean(&said), said, "{answer:?}"),
+                other => panic!("{answer:?}: {other:?}"),
+            }
+        }
     }
 }

@@ -5,6 +5,8 @@
 //! for contact by contact: the cursor keeps the contact, and the contacts are listed again after a restart.
 
 mod dnd;
+#[cfg(test)]
+mod fuzz;
 pub mod load;
 mod settings;
 mod wire;
@@ -28,6 +30,8 @@ use crate::secret::Secret;
 const WRAPPER_BYTES_MAX: usize = 8 << 20;
 /// More than the vendor grants in a whole period, in any product.
 const LIST_BYTES_MAX: u64 = 1 << 30;
+/// The mark that may stand before JSON.
+const BOM: &[u8] = b"\xEF\xBB\xBF";
 /// What a list may take before one was seen.
 const LIST_BYTES_GUESS: u64 = 100_000;
 
@@ -172,15 +176,19 @@ impl LynnOutbound {
 
     /// Hands over the rows of a body: of a bare array while it arrives, of anything else when it is whole.
     async fn rows(&self, body: Body<'_>, token: &Secret, records: &mut impl Records) -> Result<Listed, StepError> {
-        let mut reader = Reader::Unknown;
+        let mut reader = Reader::begin();
         let bytes = body::read(body, records, |chunk, records| reader.feed(chunk, records)).await?;
-        let rows = match reader {
-            Reader::Array(splitter) => splitter.finish()?.records,
-            Reader::Whole(whole) => self.whole(&whole, token, records)?,
-            Reader::Unknown => self.whole(&[], token, records)?,
-        };
+        let rows = self.ended(reader, token, records)?;
         records.flush().await?;
         Ok(Listed { bytes, rows })
+    }
+
+    fn ended(&self, reader: Reader, token: &Secret, records: &mut impl Records) -> Result<u64, StepError> {
+        match reader {
+            Reader::Array(splitter) => Ok(splitter.finish()?.records),
+            Reader::Whole(whole) => self.whole(&whole, token, records),
+            Reader::Unknown(start) => self.whole(&start, token, records),
+        }
     }
 
     fn whole(&self, body: &[u8], token: &Secret, records: &mut impl Records) -> Result<u64, StepError> {
@@ -201,23 +209,37 @@ struct Listed {
 
 /// Takes a body as its first character wants it.
 enum Reader {
-    Unknown,
+    /// What came of a byte order mark and blanks, as far as it matters.
+    Unknown(Vec<u8>),
     Array(Splitter),
     Whole(Vec<u8>),
 }
 
 impl Reader {
+    const fn begin() -> Self {
+        Self::Unknown(Vec::new())
+    }
+
     fn feed(&mut self, chunk: &[u8], records: &mut impl Records) -> Result<(), StepError> {
-        if let Self::Unknown = self {
-            let text = chunk.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(chunk);
-            match text.trim_ascii_start().first() {
-                None => return Ok(()),
-                Some(b'[') => *self = Self::Array(Splitter::bare()),
-                Some(_) => *self = Self::Whole(Vec::new()),
+        let Self::Unknown(start) = self else { return self.feed_known(chunk, records) };
+        start.extend_from_slice(chunk);
+        let text = start.strip_prefix(BOM).unwrap_or(start);
+        match text.trim_ascii_start().first() {
+            None => start.truncate(BOM.len()),
+            Some(_) if BOM.starts_with(start) => {}
+            Some(first) => {
+                let known = if *first == b'[' { Self::Array(Splitter::bare()) } else { Self::Whole(Vec::new()) };
+                let start = std::mem::take(start);
+                *self = known;
+                return self.feed_known(&start, records);
             }
         }
+        Ok(())
+    }
+
+    fn feed_known(&mut self, chunk: &[u8], records: &mut impl Records) -> Result<(), StepError> {
         match self {
-            Self::Unknown => {}
+            Self::Unknown(_) => {}
             Self::Array(splitter) => splitter.feed(chunk, records)?,
             Self::Whole(body) if body.len() + chunk.len() > WRAPPER_BYTES_MAX => {
                 return Err(HttpError::TooLarge { max: WRAPPER_BYTES_MAX as u64 }.into());

@@ -63,6 +63,27 @@ async fn a_job_that_never_ends_is_given_up() {
 }
 
 #[tokio::test]
+async fn a_job_whose_state_flaps_ends_with_its_file() {
+    let scene = Scene::new().await;
+    let paused = Fate::State(Some("PAUSED".to_owned()));
+    let asked_on = vec![Fate::Endless, paused.clone(), Fate::State(None), Fate::NoUrl(1), Fate::Endless];
+    let cases = [
+        // Nothing of this is an end, so the one job is asked after until it is done.
+        (asked_on, 1),
+        // It was as good as gone, and another is asked for.
+        (vec![Fate::Endless, Fate::Gone, Fate::Done], 2),
+        (vec![paused, Fate::Closed(None), Fate::Done], 2),
+    ];
+    for (fates, jobs) in cases {
+        let before = scene.calls("khoros_create");
+        scene.control().khoros().next_job(AUTHOR, Fate::Flapping(fates.clone()));
+        assert_eq!(scene.read(AUTHOR, day(3)).await.unwrap().rows.len() as u64, ROWS, "{fates:?}");
+        assert_eq!(scene.calls("khoros_create") - before, jobs, "{fates:?}");
+    }
+    scene.assert_well_behaved();
+}
+
+#[tokio::test]
 async fn a_url_that_is_missing_is_waited_for_and_then_made() {
     let scene = Scene::new().await;
     for (times, polls) in [(2, 3), (1_000, 4)] {

@@ -1,0 +1,154 @@
+//! After the storm: what is open is finished, every job runs once more, and all is looked at.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use sqlx::{Connection as _, PgConnection};
+use tidegate::simulator::{ReportCall, Stats, Vendor};
+
+use super::site::{CALM_DATABASE, DATABASE, Site};
+use super::vendors;
+use super::verify::{self, Finding};
+
+/// Promise 6.
+const PEAK_KIB_MAX: u64 = 64 << 10;
+/// What two daemons may take to finish what the storm left.
+const SETTLE_WITHIN: Duration = Duration::from_mins(5);
+/// From one word about that to the next.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+impl Site {
+    /// Everything falls quiet, what is open is finished, every job runs once more; then all is looked at.
+    pub async fn calm_down(&mut self, faults: u32, refused: usize) -> anyhow::Result<Vec<Finding>> {
+        let control = self.control();
+        control.quiet();
+        for vendor in Vendor::ALL {
+            control.data(vendor).release_late();
+        }
+        // Everything is read again, however far back it changed; no firing comes in between.
+        for config in [self.config(), self.calm_config()] {
+            let text = std::fs::read_to_string(&config)?.replace("schedule:", "# schedule:");
+            std::fs::write(&config, lookback(&text))?;
+        }
+        self.settle().await?;
+        for daemon in &mut self.daemons {
+            daemon.end().await?;
+        }
+        let stats = control.stats();
+        let asked_twice = self.asked_twice(&stats, faults, refused).await?;
+        for config in [self.config(), self.calm_config()] {
+            self.run(&config, &["sync"])?;
+        }
+        let mut findings = self.compare().await?;
+        let mut stormy = PgConnection::connect(&self.server.url(DATABASE)).await?;
+        findings.extend(verify::nothing_left(&mut stormy).await?);
+        stormy.close().await?;
+        findings.extend(verify::nothing_held(&self.server.url(DATABASE), DATABASE).await?);
+        let stats = control.stats();
+        findings.push(within_quotas(&stats));
+        let astray = stats.unexpected.first().map(|first| format!("{}, {first:?}", stats.unexpected.len()));
+        findings.push(Finding::new("no credential went astray", astray));
+        findings.push(asked_twice);
+        findings.extend(self.daemons_kept());
+        Ok(findings)
+    }
+
+    /// Waits until no run is under way; those that were put off are told to go on.
+    async fn settle(&mut self) -> anyhow::Result<()> {
+        let (began, mut told) = (Instant::now(), Instant::now());
+        loop {
+            // One that was started while Postgres was away may have ended since.
+            self.look()?;
+            let open = verify::open_runs(&self.server.url(DATABASE)).await;
+            if open.as_ref().is_ok_and(Vec::is_empty) {
+                println!("settled after {} s", began.elapsed().as_secs());
+                return Ok(());
+            }
+            let said =
+                open.map_or_else(|error| error.to_string(), |open| format!("{} open: {}", open.len(), open.join(", ")));
+            ensure!(began.elapsed() < SETTLE_WITHIN, "not settled after {} s of calm: {said}", SETTLE_WITHIN.as_secs());
+            if told.elapsed() > TELL_EVERY {
+                told = Instant::now();
+                println!("settling: {said}");
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// Table by table, against the undisturbed run.
+    async fn compare(&self) -> anyhow::Result<Vec<Finding>> {
+        let mut stormy = PgConnection::connect(&self.server.url(DATABASE)).await?;
+        let mut calm = PgConnection::connect(&self.server.url(CALM_DATABASE)).await?;
+        let mut findings = Vec::new();
+        for table in verify::tables(&mut calm).await? {
+            let rows = verify::Rows {
+                stay: vendors::ENTITIES.contains(&table.as_str()),
+                last_run: vendors::OBSERVED.contains(&table.as_str()),
+            };
+            findings.push(verify::same_rows(&mut stormy, &mut calm, &table, rows).await?);
+        }
+        stormy.close().await?;
+        calm.close().await?;
+        Ok(findings)
+    }
+
+    /// Pages that the vendor answered and that no checkpoint holds: only a fault between the two explains one, or one of the
+    /// writes that a full disk refused.
+    async fn asked_twice(&self, stats: &Stats, faults: u32, refused: usize) -> anyhow::Result<Finding> {
+        // A slow answer is one, too.
+        let is_whole = |met: &str| matches!(met, "delay" | "drip");
+        let is_page = |call: &&ReportCall| {
+            call.endpoint == "execute_report" && call.status == 200 && call.mischief.as_deref().is_none_or(is_whole)
+        };
+        let answered = stats.reports.iter().filter(is_page).count();
+        let mut stormy = PgConnection::connect(&self.server.url(DATABASE)).await?;
+        let pages = "select coalesce(sum(pages), 0)::bigint from tidegate.task
+            inner join tidegate.run on run.id = task.run_id where connection = 'lynn'";
+        let committed: i64 = sqlx::query_scalar(pages).fetch_one(&mut stormy).await?;
+        stormy.close().await?;
+        let lost = answered.saturating_sub(usize::try_from(committed)?);
+        let fault = (lost > usize::try_from(faults)? + refused)
+            .then(|| format!("only {faults} faults and {refused} refused writes could explain them"));
+        Ok(Finding::new(format!("Lynn: {answered} pages answered, {committed} committed, {lost} read twice"), fault))
+    }
+
+    fn daemons_kept(&self) -> Vec<Finding> {
+        let ended = self.ended.first().map(|first| format!("{}, {first}", self.ended.len()));
+        let what =
+            format!("no daemon ended by itself, but {} times for want of Postgres at its start", self.ended_for_want);
+        let mut findings = vec![Finding::new(what, ended)];
+        for (number, daemon) in self.daemons.iter().enumerate() {
+            let (mib, lives) = (daemon.peak_kib >> 10, daemon.lives);
+            let large = (daemon.peak_kib > PEAK_KIB_MAX).then(|| format!("{mib} MiB"));
+            let what = format!("daemon {number} stayed within 64 MiB in each of {lives} lives ({mib} MiB at most)");
+            findings.push(Finding::new(what, large));
+        }
+        findings
+    }
+}
+
+/// A call that came too early is told with the report calls before it.
+fn within_quotas(stats: &Stats) -> Finding {
+    const BEFORE_SECS: f64 = 1.0;
+    let violation = stats.violations.first().map(|first| {
+        let before = stats.reports.iter().filter(|call| {
+            let ago = first.at_secs - call.at_secs;
+            (0.0..BEFORE_SECS).contains(&ago)
+        });
+        let before: Vec<_> = before.map(|call| format!("{} at {:.3}", call.endpoint, call.at_secs)).collect();
+        format!("{}, {first:?}, behind {}", stats.violation_count, before.join(", "))
+    });
+    Finding::new("no quota was exceeded", violation)
+}
+
+/// With a lookback that reaches behind every row.
+fn lookback(text: &str) -> String {
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| match line.split_once("lookback:") {
+            Some((before, _)) => format!("{before}lookback: 30d"),
+            None => line.to_owned(),
+        })
+        .collect();
+    lines.join("\n")
+}

@@ -1,0 +1,160 @@
+//! Everything that is hit, and what stands between.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
+use tidegate::simulator::{self, Control, Options, Simulator, Vendor, lynn};
+
+use super::daemons::{Daemon, command};
+use super::line::Line;
+use super::server::Server;
+use super::{storm, vendors};
+
+pub const DATABASE: &str = "stormy";
+pub const CALM_DATABASE: &str = "calm";
+/// A daemon that is silent for longer loses its runs.
+pub const LEASE: Duration = Duration::from_secs(5);
+const DAEMONS: usize = 2;
+
+/// Whether lines can be laid before the vendors: at their ports, but another address of this machine, so that the URLs
+/// which they hand out lead through the lines too. Linux has a whole net of such addresses.
+pub const HAS_LINES_TO_VENDORS: bool = cfg!(target_os = "linux");
+const VENDORS_FRONT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+pub struct Site {
+    folder: tempfile::TempDir,
+    binary: PathBuf,
+    pub server: Server,
+    pub line: Line,
+    pub simulator: Simulator,
+    pub lines_to_vendors: Vec<Line>,
+    pub daemons: Vec<Daemon>,
+    start: String,
+    /// Daemons that ended by themselves, though Postgres was there.
+    pub ended: Vec<String>,
+    /// Those that said that it was not, when they were started.
+    pub ended_for_want: u32,
+}
+
+impl Site {
+    pub async fn open(binary: PathBuf, seed: u64) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        // Postgres' own user must come through.
+        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        let room = folder.path().join("postgres");
+        std::fs::create_dir(&room)?;
+        let server = Server::start(&room).await?;
+        server.create_database(DATABASE).await?;
+        server.create_database(CALM_DATABASE).await?;
+        let line = Line::lay((Ipv4Addr::LOCALHOST, 0).into(), server.address()).await?;
+        let options = Options {
+            advertise: HAS_LINES_TO_VENDORS.then(|| VENDORS_FRONT.to_string()),
+            speed: vendors::SPEED,
+            seed,
+            volume: lynn::Volume::Exactly(250),
+            hide_future: true,
+            ..Options::default()
+        };
+        let simulator = simulator::start(options).await?;
+        let lines_to_vendors = if HAS_LINES_TO_VENDORS { lay_lines(&simulator).await? } else { Vec::new() };
+        let start = (Utc::now() - TimeDelta::days(storm::DAYS)).date_naive().to_string();
+        let mut site = Self {
+            folder,
+            binary,
+            server,
+            line,
+            simulator,
+            lines_to_vendors,
+            daemons: Vec::new(),
+            start,
+            ended: Vec::new(),
+            ended_for_want: 0,
+        };
+        for vendor in Vendor::ALL {
+            // What an undisturbed run finds later must be what was there before.
+            site.control().data(vendor).freeze(Self::until());
+        }
+        site.save_configuration(1)?;
+        site.run(&site.config(), &["migrate"])?;
+        site.server.spread_rows(DATABASE).await?;
+        for number in 0..DAEMONS {
+            let log = site.folder.path().join(format!("daemon-{number}.log"));
+            site.daemons.push(Daemon::start(&site.binary, &site.config(), &log)?);
+        }
+        Ok(site)
+    }
+
+    /// The vendors have no row beyond this moment: the midnight before.
+    pub fn until() -> DateTime<Utc> {
+        Utc::now().date_naive().and_time(NaiveTime::MIN).and_utc()
+    }
+
+    pub fn control(&self) -> Control {
+        self.simulator.control()
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("tidegate.yaml")
+    }
+
+    pub fn calm_config(&self) -> PathBuf {
+        self.folder.path().join("calm.yaml")
+    }
+
+    /// Writes the daemons' configuration, as an editor does that saves a file.
+    pub fn save_configuration(&self, lookback_days: u32) -> anyhow::Result<()> {
+        let url = self.server.url_at(self.line.address(), DATABASE);
+        let calm = self.server.url(CALM_DATABASE);
+        for (path, url) in [(self.config(), url), (self.calm_config(), calm)] {
+            let text = format!(
+                "database: {{ url: \"{url}\", max_connections: 8 }}\nserver: {{ listen: 127.0.0.1:0 }}\n\
+                 worker: {{ concurrency: 4, lease: {}s }}\nlog: {{ level: \"info,sqlx=error\" }}\n{}",
+                LEASE.as_secs(),
+                vendors::configuration(&self.simulator, &self.start, lookback_days)
+            );
+            let beside = path.with_extension("new");
+            std::fs::write(&beside, text)?;
+            std::fs::rename(&beside, &path)?;
+        }
+        Ok(())
+    }
+
+    /// Runs a command of the daemon's program to its good end.
+    pub fn run(&self, config: &Path, arguments: &[&str]) -> anyhow::Result<()> {
+        let status = command(&self.binary, config, arguments, &self.folder.path().join("commands.log"))?;
+        ensure!(status.success(), "`{}` for {} ended with {status}", arguments.join(" "), config.display());
+        Ok(())
+    }
+
+    /// Looks after the daemons: one that ended by itself is noted and started again.
+    pub fn look(&mut self) -> anyhow::Result<()> {
+        for (number, daemon) in self.daemons.iter_mut().enumerate() {
+            match daemon.look()? {
+                // Whoever supervises it starts it again.
+                Some(ended) if ended.for_want_of_postgres() => self.ended_for_want += 1,
+                Some(ended) => self.ended.push(format!("daemon {number}: {ended}")),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves the logs behind.
+    pub fn keep(&mut self) -> PathBuf {
+        self.folder.disable_cleanup(true);
+        self.folder.path().to_owned()
+    }
+}
+
+/// One before each of the simulator's hosts.
+async fn lay_lines(simulator: &Simulator) -> anyhow::Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    for url in [simulator.base_url(), simulator.clients_url(), simulator.files_url()] {
+        let address: SocketAddr = url.strip_prefix("http://").context("a plain URL")?.parse()?;
+        lines.push(Line::lay(address, (Ipv4Addr::LOCALHOST, address.port()).into()).await?);
+    }
+    Ok(lines)
+}
