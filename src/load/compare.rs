@@ -13,7 +13,7 @@ use super::print::{Print, Way};
 use crate::store::{cursor, fingerprint};
 
 /// Of fewer rows in its first batch a slice keeps no fingerprints: they would cost more than they save.
-const ROWS_MIN: usize = 1_000;
+const ROWS_MIN: usize = 100;
 
 impl PageLoad<'_, '_> {
     /// What is kept of the slice's fingerprints by now.
