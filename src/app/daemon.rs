@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Database, Reload};
+use super::{Database, Reload, pruning};
 use crate::config::Config;
 use crate::schedule::bell::{BellError, Chore, ring};
 use crate::schedule::{clock, enqueue_due};
@@ -84,12 +84,13 @@ impl Daemon {
         };
         tracing::info!(listen = %address, owner = shared.owner, "daemon started");
         let enqueue = enqueue_chore(database.pool.clone(), receiver.clone(), Arc::clone(&wake));
+        let prune = pruning::chore(database.pool.clone(), receiver.clone(), shutdown.clone());
         let pool = Pool { shared: Arc::clone(&shared), config: receiver, wake, shutdown: shutdown.clone(), only: None };
         let reload = reload.map(|reload| {
             tokio::spawn(reload.follow(sender, Arc::clone(&shared), Arc::clone(&health), shutdown.clone()))
         });
         Ok(Self {
-            bell: tokio::spawn(ring(vec![enqueue], shutdown.clone())),
+            bell: tokio::spawn(ring(vec![enqueue, prune], shutdown.clone())),
             workers: tokio::spawn(pool.run()),
             server: tokio::spawn(server::serve(listener, site.router(), shutdown.clone())),
             reload,

@@ -5,6 +5,7 @@ pub mod demo;
 pub mod history;
 pub mod migrate;
 pub mod progress;
+pub mod prune;
 pub mod push;
 pub mod run;
 pub mod status;
