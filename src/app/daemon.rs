@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Database, Reload};
+use super::{Database, Reload, pruning};
 use crate::config::Config;
 use crate::schedule::bell::{BellError, Chore, ring};
-use crate::schedule::{clock, enqueue_due};
+use crate::schedule::{Calendar, clock};
 use crate::server::{self, Health, ListenError, Metrics, QuotaReader, QuotaUse, Site};
 use crate::store::migrate;
 use crate::worker::{Accounts, Pool, Shared};
@@ -84,12 +84,13 @@ impl Daemon {
         };
         tracing::info!(listen = %address, owner = shared.owner, "daemon started");
         let enqueue = enqueue_chore(database.pool.clone(), receiver.clone(), Arc::clone(&wake));
+        let prune = pruning::chore(database.pool.clone(), receiver.clone(), shutdown.clone());
         let pool = Pool { shared: Arc::clone(&shared), config: receiver, wake, shutdown: shutdown.clone(), only: None };
         let reload = reload.map(|reload| {
             tokio::spawn(reload.follow(sender, Arc::clone(&shared), Arc::clone(&health), shutdown.clone()))
         });
         Ok(Self {
-            bell: tokio::spawn(ring(vec![enqueue], shutdown.clone())),
+            bell: tokio::spawn(ring(vec![enqueue, prune], shutdown.clone())),
             workers: tokio::spawn(pool.run()),
             server: tokio::spawn(server::serve(listener, site.router(), shutdown.clone())),
             reload,
@@ -147,10 +148,12 @@ impl Daemon {
 }
 
 fn enqueue_chore(pool: PgPool, config: watch::Receiver<Arc<Config>>, wake: Arc<Notify>) -> Chore {
+    let calendar = Arc::new(Mutex::new(Calendar::default()));
     Chore::new("enqueue", ENQUEUE_PERIOD, move || {
         let (pool, config, wake) = (pool.clone(), Arc::clone(&config.borrow()), Arc::clone(&wake));
+        let calendar = Arc::clone(&calendar);
         async move {
-            match enqueue(&pool, &config).await {
+            match enqueue(&pool, &config, &mut *calendar.lock().await).await {
                 Ok(0) => {}
                 Ok(_) => wake.notify_waiters(),
                 Err(error) => tracing::warn!(%error, "firings could not be enqueued; the next second tries again"),
@@ -159,11 +162,11 @@ fn enqueue_chore(pool: PgPool, config: watch::Receiver<Arc<Config>>, wake: Arc<N
     })
 }
 
-async fn enqueue(pool: &PgPool, config: &Config) -> anyhow::Result<usize> {
+async fn enqueue(pool: &PgPool, config: &Config, calendar: &mut Calendar) -> anyhow::Result<usize> {
     let mut connection = pool.acquire().await?;
     let now = clock(&mut connection).await?;
     let jobs: Vec<_> = config.jobs.values().collect();
-    let enqueued = enqueue_due(&mut connection, &jobs, now).await?;
+    let enqueued = calendar.enqueue_due(&mut connection, &jobs, now).await?;
     for firing in &enqueued {
         tracing::info!(run = firing.run_id, job = firing.job, scheduled_for = %firing.scheduled_for, "enqueued");
     }

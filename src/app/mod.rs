@@ -3,6 +3,7 @@
 mod daemon;
 mod database;
 mod foreground;
+mod pruning;
 mod reload;
 
 pub use daemon::{Daemon, DaemonError, owner};

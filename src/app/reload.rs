@@ -1,11 +1,13 @@
 //! Takes a changed configuration into force without a restart, or refuses it and keeps the one before.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::config::Config;
 use crate::schedule::watch::{Change, ConfigWatch};
@@ -61,7 +63,7 @@ impl Reload {
                 let before = Arc::clone(&config.borrow());
                 let same_accounts =
                     before.connections.values().map(account).eq(loaded.connections.values().map(account));
-                if change.is_none() && same_accounts && format!("{before:?}") == format!("{loaded:?}") {
+                if change.is_none() && same_accounts && fingerprint(&before) == fingerprint(&loaded) {
                     return;
                 }
                 warn_of_restart(&before, &loaded);
@@ -83,6 +85,21 @@ impl Reload {
             Err(error) => tracing::error!(%error, "the configuration could not be read"),
         }
     }
+}
+
+/// Of everything that a configuration shows of itself. Hashed while it is written: a thousand jobs make megabytes of text.
+fn fingerprint(config: &Config) -> u128 {
+    struct Hasher(Xxh3);
+    impl fmt::Write for Hasher {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.update(text.as_bytes());
+            Ok(())
+        }
+    }
+    let mut hasher = Hasher(Xxh3::new());
+    // Hashing does not fail.
+    let _infallible = write!(hasher, "{config:?}");
+    hasher.0.digest128()
 }
 
 /// What makes an account another one: its settings, and the secrets that they do not show.

@@ -47,6 +47,7 @@ pub struct Config {
     pub embedded: Embedded,
     pub server: Server,
     pub worker: Worker,
+    pub history: History,
     pub log: Log,
     pub connections: BTreeMap<String, Connection>,
     pub jobs: BTreeMap<String, Job>,
@@ -77,6 +78,15 @@ pub struct Worker {
     pub concurrency: usize,
     /// A run whose worker is silent for this long is taken over.
     pub lease: Duration,
+}
+
+/// How long the past is kept; none means for good.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    /// Runs that have ended, with their tasks. A job's newest run stays.
+    pub keep_runs: Option<Duration>,
+    /// Records that could not become rows.
+    pub keep_rejects: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]

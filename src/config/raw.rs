@@ -26,6 +26,8 @@ pub(super) struct Root {
     pub(super) server: Option<Server>,
     /// How this process works.
     pub(super) worker: Option<Worker>,
+    /// How long the past is kept.
+    pub(super) history: Option<History>,
     /// What is logged.
     pub(super) log: Option<Log>,
     /// Accounts at vendors, by name.
@@ -69,6 +71,15 @@ pub(super) struct Worker {
     /// A run whose worker is silent for this long is taken over.
     #[schemars(extend("default" = "60s"))]
     pub(super) lease: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct History {
+    /// How long runs that have ended are kept; left out, for good.
+    pub(super) keep_runs: Option<Span>,
+    /// How long records that could not become rows are kept; left out, for good.
+    pub(super) keep_rejects: Option<Span>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -17,6 +17,7 @@ use chrono::{DateTime, Duration, Utc};
 use sqlx::{Connection as _, PgConnection};
 use thiserror::Error;
 
+use super::calendar::{Calendar, Candidate};
 use super::{Schedule, ScheduleError};
 use crate::config::Job;
 
@@ -75,43 +76,84 @@ pub async fn enqueue_due(
     jobs: &[&Job],
     now: DateTime<Utc>,
 ) -> Result<Vec<Enqueued>, EnqueueError> {
-    let mut scheduled = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        if let Some(expression) = &job.schedule {
-            let schedule = Schedule::parse(expression, job.timezone)
-                .map_err(|source| EnqueueError::Schedule { job: job.name.clone(), source })?;
-            scheduled.push((*job, expression.as_str(), schedule));
-        }
-    }
+    Calendar::default().enqueue_due(conn, jobs, now).await
+}
 
-    let known = known_jobs(conn, &scheduled.iter().map(|(job, ..)| job.name.clone()).collect::<Vec<_>>()).await?;
-    let mut enqueued = Vec::new();
-    for (job, expression, schedule) in scheduled {
-        let Some(known) = known.get(&job.name) else {
-            meet(conn, job, expression, now).await?;
-            continue;
-        };
-        let mut settled_until = known.settled_until;
-        if known.schedule != expression || known.timezone != job.timezone.name() {
-            settled_until = settled_until.max(now - CHANGE_GRACE);
-            settle(conn, job, expression, settled_until).await?;
+impl Calendar {
+    /// As [`enqueue_due`], with what was learned of the schedules before: asks only about jobs that may be due.
+    pub async fn enqueue_due(
+        &mut self,
+        conn: &mut PgConnection,
+        jobs: &[&Job],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Enqueued>, EnqueueError> {
+        let candidates = self.candidates(jobs, now)?;
+        if candidates.is_empty() {
+            return Ok(Vec::new());
         }
-        if job.paused {
-            if let Some(passed) = schedule.newest(settled_until, now) {
-                settle(conn, job, expression, passed).await?;
+        let names: Vec<String> = candidates.iter().map(|candidate| candidate.job.name.clone()).collect();
+        let known = known_jobs(conn, &names).await?;
+        let mut enqueued = Vec::new();
+        for candidate in candidates {
+            let job = candidate.job;
+            let Some(known) = known.get(&job.name) else {
+                meet(conn, job, candidate.expression, now).await?;
+                continue;
+            };
+            let Some(schedule) = self.schedule(job) else { continue };
+            match look(conn, &candidate, schedule, known, now).await? {
+                Look::Nothing => self.rests(job, now),
+                Look::Unfinished | Look::Elsewhere => {}
+                Look::Enqueued(run) => enqueued.push(run),
             }
-            continue;
         }
-        if known.unfinished {
-            continue;
-        }
-        if let Some(firing) = schedule.due(Some(settled_until), now, job.catch_up, 1).first()
-            && let Some(run_id) = enqueue_firing(conn, job, *firing).await?
-        {
-            enqueued.push(Enqueued { run_id, job: job.name.clone(), scheduled_for: *firing });
-        }
+        Ok(enqueued)
     }
-    Ok(enqueued)
+}
+
+/// What a look at one job found.
+enum Look {
+    /// Nothing is due.
+    Nothing,
+    /// Its last scheduled run has not ended: whatever is due waits.
+    Unfinished,
+    /// Another replica enqueues, or has.
+    Elsewhere,
+    Enqueued(Enqueued),
+}
+
+async fn look(
+    conn: &mut PgConnection,
+    Candidate { job, expression }: &Candidate<'_>,
+    schedule: &Schedule,
+    known: &Known,
+    now: DateTime<Utc>,
+) -> Result<Look, EnqueueError> {
+    let mut settled_until = known.settled_until;
+    if known.schedule != *expression || known.timezone != job.timezone.name() {
+        settled_until = settled_until.max(now - CHANGE_GRACE);
+        settle(conn, job, expression, settled_until).await?;
+    }
+    if job.paused {
+        if let Some(passed) = schedule.newest(settled_until, now) {
+            settle(conn, job, expression, passed).await?;
+        }
+        return Ok(Look::Nothing);
+    }
+    if known.unfinished {
+        return Ok(Look::Unfinished);
+    }
+    // A database clock that was set back is before what is settled; then it is asked again.
+    if settled_until > now {
+        return Ok(Look::Elsewhere);
+    }
+    let Some(firing) = schedule.due(Some(settled_until), now, job.catch_up, 1).first().copied() else {
+        return Ok(Look::Nothing);
+    };
+    Ok(match enqueue_firing(conn, job, firing).await? {
+        Some(run_id) => Look::Enqueued(Enqueued { run_id, job: job.name.clone(), scheduled_for: firing }),
+        None => Look::Elsewhere,
+    })
 }
 
 /// Enqueues a run of `streams` of `job` that someone asked for, and returns its id. Not bound to firings, pauses or other runs.

@@ -6,6 +6,7 @@ pub mod fingerprint;
 pub mod history;
 pub mod migrate;
 pub mod progress;
+pub mod prune;
 pub mod push;
 pub mod run;
 pub mod status;

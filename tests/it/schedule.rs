@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 use sqlx::PgPool;
 use tidegate::catalogue;
 use tidegate::config::{CatchUp, Job, JobStream, NewFields, SliceLength};
-use tidegate::schedule::{ByHand, EnqueueError, Enqueued, enqueue_due, enqueue_manual};
+use tidegate::schedule::{ByHand, Calendar, EnqueueError, Enqueued, enqueue_due, enqueue_manual};
 use tidegate::vendor::Vendor;
 
 use crate::support::TestDatabase;
@@ -105,6 +105,41 @@ async fn p8_a_firing_becomes_one_run_with_a_task_per_stream() {
     assert_eq!(run, ("acme-lynn".to_owned(), "schedule".to_owned(), 7, "queued".to_owned()));
     database.end_runs("succeeded").await;
     assert!(database.firings(&hourly, "2026-01-01T10:15:01Z").await.is_empty(), "the same firing never runs twice");
+}
+
+#[tokio::test]
+async fn p8_what_a_process_remembers_of_schedules_changes_nothing() {
+    let (forgetful, remembering) = tokio::join!(Database::fresh(), Database::fresh());
+    let mut calendar = Calendar::default();
+    let mut now = at("2026-03-28T20:00:00Z");
+    let mut fired = 0;
+    for step in 0..400_i64 {
+        // Over a clock change of the zone, by a second up to half a day, with long silences in between.
+        now += Duration::seconds([1, 1, 59, 600, 1, 3_601, 47_000][usize::try_from(step % 7).unwrap()]);
+        let (early, late) = ("*/10 * * * *", "30 2 * * *");
+        let jobs: Vec<Job> = [CatchUp::Latest, CatchUp::None, CatchUp::All]
+            .into_iter()
+            .zip([40, 60, 90])
+            .map(|(catch_up, phase)| Job {
+                paused: step % phase > phase - 7,
+                timezone: if step % 50 < 25 { Tz::Europe__Berlin } else { Tz::America__Santiago },
+                ..job(&format!("{catch_up:?}"), if step / phase % 2 == 0 { early } else { late }, catch_up)
+            })
+            .collect();
+        let jobs: Vec<&Job> = jobs.iter().collect();
+        let answer = |enqueued: Vec<Enqueued>| -> Vec<_> {
+            enqueued.into_iter().map(|enqueued| (enqueued.job, enqueued.scheduled_for)).collect()
+        };
+        let expected = answer(forgetful.due(&jobs, now).await);
+        let mut conn = remembering.pool.acquire().await.unwrap();
+        let enqueued = answer(calendar.enqueue_due(&mut conn, &jobs, now).await.unwrap());
+        assert_eq!(enqueued, expected, "step {step} at {now}");
+        fired += enqueued.len();
+        if step % 3 != 1 {
+            tokio::join!(forgetful.end_runs("succeeded"), remembering.end_runs("succeeded"));
+        }
+    }
+    assert!(fired > 200, "{fired} firings");
 }
 
 #[tokio::test]

@@ -89,6 +89,7 @@ fn config() -> Config {
         embedded: config::Embedded { data_dir: PathBuf::new() },
         server: config::Server { listen: SocketAddr::from(([127, 0, 0, 1], 0)) },
         worker: config::Worker { concurrency: 1, lease: Duration::from_mins(1) },
+        history: config::History::default(),
         log: Log { format: LogFormat::Json, level: "info".to_owned() },
         connections: BTreeMap::new(),
         jobs: BTreeMap::from([(job.name.clone(), job)]),

@@ -42,6 +42,7 @@ pub(super) fn check(tree: &Node, faults: Faults) -> Result<Config, Faults> {
     let server = sections::server(raw.server.unwrap_or_default(), &mut report);
     let worker = sections::worker(&raw.worker.unwrap_or_default(), &mut report);
     let database = sections::database(raw.database.unwrap_or_default(), &worker, &mut report);
+    let history = sections::history(&raw.history.unwrap_or_default(), &mut report);
     let log = sections::log(raw.log.unwrap_or_default(), &mut report);
 
     let mut connections = BTreeMap::new();
@@ -65,7 +66,7 @@ pub(super) fn check(tree: &Node, faults: Faults) -> Result<Config, Faults> {
 
     let mut faults = report.faults;
     if faults.is_empty() {
-        return Ok(Config { database, embedded, server, worker, log, connections, jobs });
+        return Ok(Config { database, embedded, server, worker, history, log, connections, jobs });
     }
     faults.sort();
     Err(faults)

@@ -1,11 +1,11 @@
-//! The sections that are about this process: database, embedded, server, worker, log.
+//! The sections that are about this process: database, embedded, server, worker, history, log.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use url::Url;
 
-use super::super::{Database, Embedded, Log, LogFormat, Server, Worker, raw, suggest};
+use super::super::{Database, Embedded, History, Log, LogFormat, Server, Worker, raw, suggest};
 use super::{KeyPath, Report, secs};
 
 const DATABASE_CONNECTIONS: u32 = 8;
@@ -13,6 +13,7 @@ const CONNECTIONS_MAX: u32 = 1_000;
 const DATA_DIR: &str = "./data/postgres";
 const CONCURRENCY: usize = 4;
 const LEASE_SECS: u64 = 60;
+const DAY_SECS: u64 = 86_400;
 const LEVEL: &str = "info";
 
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
@@ -74,6 +75,17 @@ pub(super) fn worker(raw: &raw::Worker, report: &mut Report<'_>) -> Worker {
     // Below 5 s a few late heartbeats, or one slow checkpoint, would hand a healthy run over.
     let lease = report.span(&path.key("lease"), raw.lease, &(secs(5)..=secs(3_600)), secs(LEASE_SECS));
     Worker { concurrency, lease }
+}
+
+pub(super) fn history(raw: &raw::History, report: &mut Report<'_>) -> History {
+    let path = KeyPath::default().key("history");
+    // A day at least: whoever looks into last night's failure must find it.
+    let range = secs(DAY_SECS)..=secs(3_660 * DAY_SECS);
+    let mut keep = |key, span: Option<_>| {
+        let path = path.key(key);
+        span.map(|span| report.span(&path, Some(span), &range, *range.start()))
+    };
+    History { keep_runs: keep("keep_runs", raw.keep_runs), keep_rejects: keep("keep_rejects", raw.keep_rejects) }
 }
 
 pub(super) fn log(raw: raw::Log, report: &mut Report<'_>) -> Log {

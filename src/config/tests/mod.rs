@@ -82,6 +82,7 @@ fn p9_the_sample_names_every_key() {
         read::keys_of::<raw::Embedded>(),
         read::keys_of::<raw::Server>(),
         read::keys_of::<raw::Worker>(),
+        read::keys_of::<raw::History>(),
         read::keys_of::<raw::Log>(),
         read::keys_of::<raw::Connection>(),
         read::keys_of::<raw::Retry>(),

@@ -64,6 +64,10 @@ const SECTIONS: &[Case] = &[
         &[("connections:", "server: { listen: 9000 }\nworker: { lease: 2h, concurrency: 1.5 }\nconnections:")],
     ),
     case(
+        "history that would be gone before anyone looks",
+        &[("connections:", "history: { keep_runs: 1h, keep_rejects: forever, keep: 90d }\nconnections:")],
+    ),
+    case(
         "a password that breaks the database URL",
         &[("connections:", "database: { url: \"postgres://u:hunter2/x@h:5432/d\" }\nconnections:")],
     ),

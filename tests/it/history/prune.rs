@@ -1,0 +1,140 @@
+//! Pruning by age.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tidegate::schedule::enqueue_due;
+use tidegate::store::prune;
+
+use crate::support::daemon::{Daemon, SOON};
+use crate::support::{TestDatabase, World, eventually};
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// Runs as `(job, state, age in days)`, with a task each; their ids count from 1.
+async fn runs(pool: &PgPool, runs: &[(&str, &str, i32)]) {
+    for (job, state, days) in runs {
+        sqlx::query(
+            "with run as (
+                insert into tidegate.run (job, connection, kind, state, scheduled_for, created_at, finished_at)
+                select $1, 'acme', 'schedule', $2, at, at, case when $2 in ('succeeded', 'failed', 'cancelled') then at end
+                from (select now() - make_interval(days => $3) as at) as moment
+                returning id
+            )
+            insert into tidegate.task (run_id, stream) select id, 'navigation_marks' from run",
+        )
+        .bind(job)
+        .bind(state)
+        .bind(days)
+        .execute(pool)
+        .await
+        .unwrap();
+    }
+}
+
+async fn left(pool: &PgPool) -> Vec<i64> {
+    sqlx::query_scalar("select id from tidegate.run order by id").fetch_all(pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn runs_older_than_the_setting_go_and_what_still_matters_stays() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    let all = [
+        ("hourly", "succeeded", 100),
+        ("hourly", "failed", 99),
+        ("hourly", "cancelled", 98),
+        ("hourly", "waiting", 97),
+        ("yearly", "succeeded", 200),
+        ("hourly", "succeeded", 91),
+        ("hourly", "succeeded", 89),
+        ("hourly", "succeeded", 1),
+    ];
+    runs(&pool, &all).await;
+    // Two at a time, the oldest first.
+    assert_eq!(prune::runs(&pool, 90 * DAY, 2).await.unwrap(), 2);
+    assert_eq!(left(&pool).await, [3, 4, 5, 6, 7, 8]);
+    assert_eq!(prune::runs(&pool, 90 * DAY, 100).await.unwrap(), 2);
+    assert_eq!(left(&pool).await, [4, 5, 7, 8], "unfinished, a job's only run, and what is young");
+    let tasks: i64 = sqlx::query_scalar("select count(*) from tidegate.task").fetch_one(&pool).await.unwrap();
+    assert_eq!(tasks, 4);
+    assert_eq!(prune::runs(&pool, 90 * DAY, 100).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn refused_records_go_by_their_own_age() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    sqlx::query(
+        "insert into tidegate.rejected_record (run_id, connection, stream, window_start, reason, record, rejected_at)
+        select 1, 'acme', 'navigation_marks', now(), 'no number', '{}', now() - make_interval(days => 100 - n)
+        from generate_series(1, 99) as n",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    assert_eq!(prune::rejects(&pool, 30 * DAY, 40).await.unwrap(), 40);
+    assert_eq!(prune::rejects(&pool, 30 * DAY, 40).await.unwrap(), 30);
+    assert_eq!(prune::rejects(&pool, 30 * DAY, 40).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn p8_a_firing_whose_run_was_pruned_does_not_come_back() {
+    let world = World::with(crate::support::world::Recipe {
+        job: vec!["schedule: \"0 0 * * *\"".to_owned(), "catch_up: all".to_owned()],
+        ..Default::default()
+    })
+    .await;
+    let (pool, config) = (world.database.pool(), world.config());
+    let jobs: Vec<_> = config.jobs.values().collect();
+    let mut conn = pool.acquire().await.unwrap();
+    let now = chrono::Utc::now();
+    assert_eq!(enqueue_due(&mut conn, &jobs, now - chrono::TimeDelta::days(3)).await.unwrap(), []);
+    for _ in 0..3 {
+        assert_eq!(enqueue_due(&mut conn, &jobs, now).await.unwrap().len(), 1);
+        sqlx::query("update tidegate.run set state = 'succeeded', finished_at = now() - interval '9 days'")
+            .execute(&mut *conn)
+            .await
+            .unwrap();
+    }
+    assert_eq!(prune::runs(&mut *conn, DAY, 100).await.unwrap(), 2);
+    assert_eq!(enqueue_due(&mut conn, &jobs, now).await.unwrap(), []);
+    // Even when a run by hand is all that is left.
+    sqlx::query("update tidegate.run set kind = 'manual', scheduled_for = null").execute(&mut *conn).await.unwrap();
+    assert_eq!(enqueue_due(&mut conn, &jobs, now).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn two_processes_prune_beside_each_other() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    sqlx::query(
+        "insert into tidegate.run (job, connection, kind, state, finished_at)
+        select 'hourly', 'acme', 'manual', 'succeeded', now() - interval '9 days' from generate_series(1, 2001)",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let drain = async |pool: PgPool| {
+        let mut sum = 0;
+        while let gone @ 1.. = prune::runs(&pool, DAY, 50).await.unwrap() {
+            sum += gone;
+        }
+        sum
+    };
+    let (one, other) = tokio::join!(drain(database.another_pool(1)), drain(database.another_pool(1)));
+    assert_eq!(one + other, 2000);
+    assert_eq!(left(&pool).await, [2001]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_takes_away_what_the_configuration_does_not_want_kept() {
+    let world = World::new().await;
+    let pool = world.database.pool();
+    runs(&pool, &[("lynn", "succeeded", 40), ("lynn", "failed", 35), ("lynn", "succeeded", 2)]).await;
+    let _kept = Daemon::start(&world).await;
+    world.edit_config(|text| format!("history: {{ keep_runs: 30d }}\n{text}"));
+    // The one without a limit still runs; the next begins with pruning.
+    let _pruning = Daemon::start(&world).await;
+    eventually(SOON, async || (left(&pool).await == [3]).then_some(())).await;
+}

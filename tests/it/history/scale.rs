@@ -1,0 +1,272 @@
+//! A long history: what is asked all the time reads as few rows of it as on the first day.
+//!
+//! Not a matter of time, which depends on the machine: Postgres counts the rows that a transaction has read of each table,
+//! one after another or by an index, and those are held against a bound. The statements are the product's own.
+
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+use tidegate::quota::{CallKind, Calls, Grant, Ledger, LedgerKey, Limit, Request, Settlement, Unit};
+use tidegate::schedule::enqueue_due;
+use tidegate::store::history::{self, Which};
+use tidegate::store::run::{self, Progress, TaskEnd};
+use tidegate::store::{cursor, prune, push, status};
+use url::Url;
+use uuid::Uuid;
+
+use crate::support::{TestDatabase, World};
+
+/// Tables that grow with time, or with the number of credentials.
+const GROWING: &[&str] =
+    &["run", "task", "slice", "rejected_record", "schema_change", "push_batch", "push_row", "quota_use", "quota_limit"];
+/// The most rows that any one question may read: 1,000 runs are looked at for failures.
+const ROWS_MAX: i64 = 2_000;
+const LEASE: Duration = Duration::from_mins(1);
+
+/// 100,000 runs of 50 jobs.
+const RUNS: &str = "
+    insert into tidegate.run (job, connection, kind, state, scheduled_for, due_at, created_at, started_at, finished_at)
+    select
+        'job-' || n % 50, 'connection-' || n % 10, 'schedule', case when n % 100 = 0 then 'failed' else 'succeeded' end,
+        at, at, at, at, at
+    from generate_series(0, 99999) as n
+    cross join lateral (select now() - (100000 - n) * interval '3 minutes' as at) as moment;
+    analyze tidegate.run;
+";
+
+/// 200,000 tasks, 100,000 slices of 20 streams, 100,000 refused records, and what else grows.
+const REST: &str = "
+    -- The keys are right: they need not be looked up one by one.
+    set session_replication_role = replica;
+    insert into tidegate.task (run_id, stream, state, finished_at)
+    select id, 'stream_' || s, case when s = 1 then state else 'succeeded' end, finished_at
+    from tidegate.run cross join generate_series(0, 1) as s;
+    insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice)
+    select 'connection-' || c, 'stream_' || s, 'lynn', 'stream_' || s, '2020-01-01', 'UTC', '1h'
+    from generate_series(0, 9) as c cross join generate_series(0, 1) as s;
+    insert into tidegate.slice (connection, stream, window_start, window_end, read_until, finished_run, finished_at)
+    select 'connection-' || c, 'stream_' || s, at, at + interval '1 hour', at + interval '1 hour', 1, at
+    from generate_series(1, 5000) as n
+    cross join generate_series(0, 9) as c cross join generate_series(0, 1) as s
+    cross join lateral (select date_trunc('hour', now()) - n * interval '1 hour' as at) as moment;
+    insert into tidegate.rejected_record (run_id, connection, stream, window_start, reason, record)
+    select n, 'connection-' || n % 10, 'stream_' || n % 2, now() - n * interval '1 minute', 'no number', '{}'
+    from generate_series(1, 100000) as n;
+    insert into tidegate.schema_change (table_schema, table_name, column_name, change)
+    select 'lynn', 'stream_' || n % 100, 'column_' || n, 'add_column' from generate_series(1, 10000) as n;
+    insert into tidegate.push_batch (job, connection, campaign_id, template_id, rows, state, task_id)
+    select 'job-' || n % 50, 'connection-1', 'c', 't', 10, 'done', 'task' from generate_series(1, 20000) as n;
+    insert into tidegate.push_row (job, row_key, batch_id)
+    select 'job-' || id % 50, gen_random_uuid(), id from tidegate.push_batch cross join generate_series(1, 5);
+    insert into tidegate.quota_ledger (key) select 'key ' || n from generate_series(1, 1000) as n;
+    insert into tidegate.quota_limit (ledger_id, name, unit, amount, per, reach, width)
+    select id, 'requests', 'calls', 100, '1 day', '1 day', '0' from tidegate.quota_ledger;
+    insert into tidegate.quota_use (limit_id, ends_at, used)
+    select id, now() - n * interval '1 minute', 1 from tidegate.quota_limit cross join generate_series(1, 100) as n;
+    set session_replication_role = origin;
+";
+
+/// Counts what one session's transaction reads.
+struct Meter {
+    before: i64,
+    dear: Vec<String>,
+}
+
+impl Meter {
+    async fn begin(connection: impl sqlx::PgExecutor<'_>) -> Self {
+        Self { before: rows_read(connection).await, dear: Vec::new() }
+    }
+
+    async fn look(&mut self, what: &str, connection: impl sqlx::PgExecutor<'_>) {
+        let now = rows_read(connection).await;
+        if now - self.before > ROWS_MAX {
+            self.dear.push(format!("{what} reads {} rows", now - self.before));
+        }
+        self.before = now;
+    }
+}
+
+/// Rows of growing tables that this transaction has read so far.
+async fn rows_read(connection: impl sqlx::PgExecutor<'_>) -> i64 {
+    sqlx::query_scalar(
+        "select sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint
+        from pg_stat_xact_user_tables
+        where schemaname = 'tidegate' and relname = any ($1)",
+    )
+    .bind(GROWING)
+    .fetch_one(connection)
+    .await
+    .unwrap()
+}
+
+/// A session that plans as one that has asked often (`force_generic_plan`), or for the first time (`force_custom_plan`).
+async fn session(database: &TestDatabase, plans: &str) -> PgConnection {
+    let mut connection = database.connect().await;
+    sqlx::query(AssertSqlSafe(format!("set plan_cache_mode = {plans}"))).execute(&mut connection).await.unwrap();
+    connection
+}
+
+/// What the status page, the metrics and the commands that show the same ask for.
+async fn readers(connection: &mut PgConnection) -> Vec<String> {
+    let jobs: Vec<String> = (0..50).map(|job| format!("job-{job}")).collect();
+    let mut meter = Meter::begin(&mut *connection).await;
+    macro_rules! cheap {
+        ($what:literal, $asks:expr) => {{
+            $asks.await.unwrap();
+            meter.look($what, &mut *connection).await;
+        }};
+    }
+    cheap!("last_runs", status::last_runs(connection, &jobs));
+    cheap!("streams", status::streams(connection));
+    cheap!("failures", status::failures(connection, 20));
+    cheap!("unfinished", status::unfinished(connection));
+    cheap!("waiting", history::waiting(&mut *connection));
+    cheap!("ever_ran", history::ever_ran(&mut *connection, "job-7"));
+    cheap!("tasks", history::tasks(&mut *connection, &[5, 500, 50_000]));
+    cheap!("push tally", push::tally(&mut *connection, &jobs[..1]));
+    cheap!("open pushes", push::open(&mut *connection, "job-7"));
+    cheap!("lost pushes", push::give_up_lost(&mut *connection, "job-7"));
+    cheap!("known pushes", push::known(&mut *connection, "job-7", &[Uuid::nil()]));
+    cheap!("pruned runs", prune::runs(&mut *connection, Duration::from_hours(24 * 3_000), 500));
+    cheap!("pruned rejects", prune::rejects(&mut *connection, Duration::from_hours(24 * 3_000), 500));
+    meter.dear
+}
+
+/// What a command asks for once in its life, so that it is always planned anew.
+async fn commands(connection: &mut PgConnection) -> Vec<String> {
+    let streams = ["stream_0".to_owned()];
+    let mut meter = Meter::begin(&mut *connection).await;
+    for (what, which) in
+        [("runs", Which::All), ("runs of a job", Which::OfJob("job-7")), ("runs by id", Which::Ids(&[5, 500, 50_000]))]
+    {
+        history::runs(&mut *connection, which, 20).await.unwrap();
+        meter.look(what, &mut *connection).await;
+    }
+    for (what, of) in [("rejects", None), ("rejects of a stream", Some(("connection-4", &streams[..])))] {
+        history::rejects(&mut *connection, of, 20, true).await.unwrap();
+        meter.look(what, &mut *connection).await;
+    }
+    meter.dear
+}
+
+/// What a worker asks for, from the claim to the end of a run.
+async fn worker(connection: &mut PgConnection) -> Vec<String> {
+    let id: i64 = sqlx::query_scalar(
+        "with run as (
+            insert into tidegate.run (job, connection, kind) values ('job-3', 'connection-3', 'manual') returning id
+        )
+        insert into tidegate.task (run_id, stream) select id, 'stream_0' from run returning run_id",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .unwrap();
+    let jobs: Vec<String> = (0..50).map(|job| format!("job-{job}")).collect();
+    let mut meter = Meter::begin(&mut *connection).await;
+    let claim = run::claim(&mut *connection, "me", LEASE, &jobs, None).await.unwrap().expect("a run is due");
+    assert_eq!(claim.id, id);
+    meter.look("claim", &mut *connection).await;
+    macro_rules! cheap {
+        ($what:literal, $asks:expr) => {{
+            let answer = $asks.await.unwrap();
+            meter.look($what, &mut *connection).await;
+            answer
+        }};
+    }
+    assert!(cheap!("renew", run::renew(&mut *connection, claim.id, claim.fence, LEASE)));
+    assert!(cheap!("hold_stream", run::hold_stream(&mut *connection, &claim, "stream_0")));
+    cheap!("tasks of a run", run::tasks(&mut *connection, claim.id));
+    cheap!("wanted", run::wanted(&mut *connection, &claim, "stream_0", &jobs));
+    cheap!("grid", cursor::grid(&mut *connection, "connection-3", "stream_0"));
+    let since = Utc::now() - TimeDelta::days(2);
+    cheap!("recent slices", cursor::slices(&mut *connection, "connection-3", "stream_0", since));
+    cheap!("exports_running", cursor::exports_running(&mut *connection, "connection-3", &["stream_0", "stream_1"]));
+    let window = (Utc::now(), Utc::now() + TimeDelta::hours(1));
+    cheap!("open_slice", cursor::open_slice(&mut *connection, "connection-3", "stream_0", window));
+    cheap!("clear_rejects", cursor::clear_rejects(&mut *connection, "connection-3", "stream_0", window));
+    cheap!("schema version", tidegate::load::table::version(&mut *connection, "lynn", "stream_0"));
+    assert!(cheap!("begin_task", run::begin_task(&mut *connection, &claim, "stream_0", 1)));
+    assert!(cheap!("pass_fence", run::pass_fence(&mut *connection, &claim, "stream_0", LEASE)));
+    let progress = Progress::default();
+    cheap!("add_progress", run::add_progress(&mut *connection, claim.id, "stream_0", &progress, window));
+    cheap!("add_traffic", run::add_traffic(&mut *connection, claim.id, "stream_0", 1, 1));
+    assert!(cheap!("end_task", run::end_task(&mut *connection, &claim, "stream_0", TaskEnd::Succeeded)));
+    cheap!("release_streams", run::release_streams(&mut *connection, &claim));
+    let state = cheap!("end_run", run::end_run(&mut *connection, &claim));
+    assert_eq!(state.as_deref(), Some("succeeded"));
+    meter.dear
+}
+
+/// What the ledger asks for; `pool` has one connection, within a transaction.
+async fn ledger(pool: &PgPool, plans: &str) -> Vec<String> {
+    let key = LedgerKey::derive(pool, &Url::parse("https://vendor.example").unwrap(), &["4411"]).await.unwrap();
+    let per = Duration::from_hours(1);
+    let limit = Limit { name: "requests".to_owned(), calls: Calls::Every, unit: Unit::Calls, amount: 100, per };
+    let ledger = Ledger::open(pool.clone(), &key, "acme", vec![limit.clone()]).await.unwrap();
+    for statement in [format!("set plan_cache_mode = {plans}"), "begin".to_owned()] {
+        sqlx::query(AssertSqlSafe(statement)).execute(pool).await.unwrap();
+    }
+    let mut meter = Meter::begin(pool).await;
+    let due = Utc::now();
+    let asks = Request { kind: CallKind::Data, bytes: 0, priority: 0, due, waiter: Uuid::from_u128(1) };
+    let Grant::Now(reservation) = ledger.reserve(&asks).await.unwrap() else { panic!("nothing was used") };
+    meter.look("reserve", pool).await;
+    let sent_at_offset = Some(Duration::from_secs(2));
+    reservation.settle(&ledger, Settlement { bytes: 0, sent_at_offset }).await.unwrap();
+    meter.look("settle", pool).await;
+    ledger.usage().await.unwrap();
+    meter.look("usage", pool).await;
+    Ledger::peek(pool.clone(), &key, "acme", &[limit]).await.unwrap();
+    meter.look("peek", pool).await;
+    sqlx::query("rollback").execute(pool).await.unwrap();
+    meter.dear
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_history_is_not_read_by_status_the_claim_a_checkpoint_or_the_ledger() {
+    let database = TestDatabase::create().await;
+    let mut filler = database.connect().await;
+    for statements in [RUNS, REST, "vacuum analyze"] {
+        sqlx::raw_sql(statements).execute(&mut filler).await.unwrap();
+    }
+    for plans in ["force_custom_plan", "force_generic_plan"] {
+        let mut connection = session(&database, plans).await;
+        let mut transaction = connection.begin().await.unwrap();
+        assert_eq!(readers(&mut transaction).await, Vec::<String>::new(), "{plans}");
+        if plans == "force_custom_plan" {
+            assert_eq!(commands(&mut transaction).await, Vec::<String>::new());
+        }
+        assert_eq!(worker(&mut transaction).await, Vec::<String>::new(), "{plans}");
+        transaction.rollback().await.unwrap();
+        let options = PgPoolOptions::new().max_connections(1);
+        let pool = options.connect(database.url()).await.unwrap();
+        assert_eq!(ledger(&pool, plans).await, Vec::<String>::new(), "{plans}");
+        pool.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_history_is_not_read_to_find_what_is_due() {
+    let world = World::with(crate::support::world::Recipe {
+        job: vec!["schedule: \"* * * * *\"".to_owned()],
+        ..Default::default()
+    })
+    .await;
+    let config = world.config();
+    let jobs: Vec<_> = config.jobs.values().collect();
+    let mut filler = world.database.connect().await;
+    let runs = RUNS.replace("'job-' || n % 50", "'lynn'");
+    sqlx::raw_sql(AssertSqlSafe(runs)).execute(&mut filler).await.unwrap();
+    let now = Utc::now();
+    for plans in ["force_custom_plan", "force_generic_plan"] {
+        let mut connection = session(&world.database, plans).await;
+        let mut transaction = connection.begin().await.unwrap();
+        assert!(enqueue_due(&mut transaction, &jobs, now - TimeDelta::hours(1)).await.unwrap().is_empty());
+        let mut meter = Meter::begin(&mut *transaction).await;
+        assert_eq!(enqueue_due(&mut transaction, &jobs, now).await.unwrap().len(), 1);
+        meter.look("enqueue_due", &mut *transaction).await;
+        assert_eq!(meter.dear, Vec::<String>::new(), "{plans}");
+        transaction.rollback().await.unwrap();
+    }
+}
