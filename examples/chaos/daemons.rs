@@ -57,7 +57,8 @@ impl Daemon {
         let Some(status) = self.child.try_wait()? else { return Ok(None) };
         let log = std::fs::read_to_string(&self.log)?;
         let last: String = log.chars().skip(log.chars().count().saturating_sub(LAST_WORDS_CHARS)).collect();
-        let said = last.rsplit_once("\nerror: ").map_or(&*last, |(_, said)| said).to_owned();
+        // It may be all that the log holds.
+        let said = last.rsplit_once("error: ").map_or(&*last, |(_, said)| said).to_owned();
         self.start_again()?;
         Ok(Some(Ended { status, said }))
     }
