@@ -98,10 +98,11 @@ async fn work(url: &str, number: u128, start: DateTime<Utc>, trial: Trial) -> an
                 Grant::Wait { wait, .. } => tokio::time::sleep(wait).await,
             }
         };
-        let sent_at_offset = Some(reservation.age());
+        // An answer is there at once.
+        let age = Some(reservation.age());
         // Writing to a String cannot fail.
         let _ = writeln!(departures, "{}", SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos());
-        reservation.settle(&ledger, Settlement { bytes: 0, sent_at_offset }).await?;
+        reservation.settle(&ledger, Settlement { bytes: 0, sent_at_offset: age, answered_offset: age }).await?;
     }
     ledger.leave(Uuid::from_u128(number + 1)).await?;
     std::io::stdout().write_all(departures.as_bytes())?;

@@ -231,7 +231,11 @@ impl Ledger {
         .await?;
         if let (Some(until), Some(again_at)) = (row.expected_at, row.again_at) {
             let wait = (again_at - row.answered_at).to_std().unwrap_or_default();
-            return Ok(Asked::Refused(Grant::Wait { until, wait, limit: row.scarce.unwrap_or_default() }));
+            let limit = row.scarce.unwrap_or_default();
+            // The answer to the call before may come meanwhile, and prove that its margin was not needed.
+            let early = counted.iter().find(|held| held.limit.name == limit && window::is_tight(&held.limit));
+            let wait = early.and_then(|held| wait.checked_sub(window::margin(held.limit.per))).unwrap_or(wait);
+            return Ok(Asked::Refused(Grant::Wait { until, wait, limit }));
         }
         let granted_units = row.granted_units.unwrap_or_default();
         let granted: Vec<_> = row.granted_ends.unwrap_or_default().into_iter().zip(granted_units).collect();
@@ -240,7 +244,8 @@ impl Ledger {
         }
         let mark = |(held, (ends_at, counted)): (&&Held, _)| {
             let slack = TimeDelta::from_std(window::margin(held.limit.per) / 2).unwrap_or_default();
-            Mark { limit_id: held.id, unit: held.limit.unit, ends_at, counted, slack }
+            let tight = window::is_tight(&held.limit).then_some(held.limit.per);
+            Mark { limit_id: held.id, unit: held.limit.unit, ends_at, counted, slack, tight }
         };
         let marks = counted.iter().zip(granted).map(mark).collect();
         // The statement reached the server after `asked`, so this is not later than the grant.

@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::ledger::{Ledger, LedgerError, units};
 use super::limit::Unit;
+use super::window::proven_end;
 
 /// The right to send one call, now. It is counted already: dropped, it stays counted as estimated, which is the safe
 /// side. Cannot be cloned or made; [`Ledger::reserve`] hands it out.
@@ -29,6 +30,8 @@ pub(super) struct Mark {
     pub(super) counted: i64,
     /// Lateness that the limit's margin takes care of.
     pub(super) slack: TimeDelta,
+    /// The period of a limit whose margin is out of proportion to it.
+    pub(super) tight: Option<Duration>,
 }
 
 /// What a call really used.
@@ -39,6 +42,8 @@ pub struct Settlement {
     /// How long after the grant the request reached the vendor at the latest, as [`Reservation::age`] counts; none if
     /// it left at once. Half of a limit's margin is let pass.
     pub sent_at_offset: Option<Duration>,
+    /// How long after the grant the vendor began to answer, at the latest; none without an answer.
+    pub answered_offset: Option<Duration>,
 }
 
 impl Reservation {
@@ -98,14 +103,15 @@ impl Reservation {
         // A vendor may count bytes when the call begins or when the answer ends: they are counted from the grant until
         // a period after now, which holds for both.
         let read_at = self.after_grant(self.age());
+        let answered_at = settlement.answered_offset.map(|offset| self.after_grant(offset));
         let change = |mark: &Mark| match mark.unit {
-            Unit::Bytes => Some(Change { mark: mark.clone(), used: units(settlement.bytes), sent_at: read_at }),
-            Unit::Calls if mark.lateness(sent_at).is_some() => {
-                Some(Change { mark: mark.clone(), used: mark.counted, sent_at })
-            }
-            Unit::Calls => None,
+            Unit::Bytes => vec![Change { mark: mark.clone(), used: units(settlement.bytes), sent_at: read_at }],
+            Unit::Calls => mark.proven(answered_at).unwrap_or_else(|| {
+                let late = mark.lateness(sent_at).map(|_| Change { mark: mark.clone(), used: mark.counted, sent_at });
+                late.into_iter().collect()
+            }),
         };
-        let changes = self.marks.iter().filter_map(change).collect();
+        let changes = self.marks.iter().flat_map(change).collect();
         ledger.apply(changes).await.map(|_| ())
     }
 
@@ -127,6 +133,16 @@ impl Mark {
     fn lateness(&self, sent_at: DateTime<Utc>) -> Option<Duration> {
         let late = sent_at - self.ends_at;
         (self.unit == Unit::Calls && late > self.slack).then(|| late.to_std().unwrap_or_default())
+    }
+
+    /// Moves the use to where the answer proves that it counts. The ledger moves none to an earlier time by itself, so it
+    /// is taken away from one place and counted at the other.
+    fn proven(&self, answered_at: Option<DateTime<Utc>>) -> Option<Vec<Change>> {
+        let ends_at = proven_end(self.ends_at, answered_at?, self.tight?)?;
+        let gone = Change { mark: self.clone(), used: 0, sent_at: self.ends_at };
+        let counted =
+            Change { mark: Self { ends_at, counted: 0, ..self.clone() }, used: self.counted, sent_at: ends_at };
+        Some(vec![gone, counted])
     }
 }
 

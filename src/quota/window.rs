@@ -51,6 +51,18 @@ pub fn margin(per: Duration) -> Duration {
     whole_micros((per / 100 * MARGIN_PERCENT).clamp(MARGIN_MIN, MARGIN_MAX)) + Duration::from_micros(1)
 }
 
+/// Whether the margin costs more than its percents, so that it is worth a word to the ledger that it was not needed.
+pub(super) fn is_tight(limit: &Limit) -> bool {
+    Spans::of(limit).width.is_zero() && limit.per / 100 * MARGIN_PERCENT < MARGIN_MIN
+}
+
+/// Where a use counts once its answer is there: the vendor saw the call by then, so the next may leave a whole period
+/// later, whatever the margin says. None if that is no earlier than `end`.
+pub(super) fn proven_end(end: DateTime<Utc>, answered_at: DateTime<Utc>, per: Duration) -> Option<DateTime<Utc>> {
+    let proven = at(answered_at.timestamp_micros().saturating_sub(micros(margin(per))).saturating_add(1));
+    (proven < end).then_some(proven)
+}
+
 /// Postgres keeps microseconds.
 fn whole_micros(duration: Duration) -> Duration {
     Duration::from_micros(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))

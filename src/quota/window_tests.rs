@@ -132,6 +132,39 @@ proptest! {
     }
 
     #[test]
+    fn p2_a_margin_that_an_answer_proves_needless_is_not_missed(
+        per in 10_u64..170, amount in 1_u64..20, calls in prop::collection::vec((0_i64..3_000, 0_i64..1_500, 0_i64..=1_000), 1..200),
+    ) {
+        let limit = limit(Unit::Calls, amount, Duration::from_millis(per));
+        prop_assert!(is_tight(&limit));
+        let margin = micros(margin(limit.per));
+        let mut window = Window::new(&limit);
+        let (mut now, mut arrivals, mut under_way) = (0, Vec::new(), Vec::<(i64, DateTime<Utc>)>::new());
+        for (pause, round_trip, way) in calls {
+            // Times in thousandths of the margin; it takes care of the way if no answer does.
+            now += margin / 1_000 * pause;
+            loop {
+                under_way.retain(|(answered_at, end)| {
+                    if *answered_at <= now && let Some(proven) = proven_end(*end, time(*answered_at), limit.per) {
+                        window.settle(*end, 1, 0, *end);
+                        window.take(proven, 1);
+                    }
+                    *answered_at > now
+                });
+                window.prune(time(now));
+                if window.earliest(time(now), 1, 0) <= time(now) {
+                    break;
+                }
+                now += 100;
+            }
+            let answered_at = now + margin / 1_000 * round_trip;
+            arrivals.push((now + (margin / 1_000 * way).min(answered_at - now), 1));
+            under_way.push((answered_at, window.take(time(now), 1)));
+        }
+        prop_assert!(most_in_any_window(&arrivals, limit.per) <= amount);
+    }
+
+    #[test]
     fn those_who_go_first_only_make_the_hint_later(
         limit in any_limit(), demand in any_demand(), claimed in 0_u64..50, more in 0_u64..50,
     ) {

@@ -181,7 +181,7 @@ async fn a_zero_wait_still_waits_and_an_unknown_one_grows() {
 }
 
 fn used(bytes: u64) -> Settlement {
-    Settlement { bytes, sent_at_offset: None }
+    Settlement { bytes, ..Settlement::default() }
 }
 
 #[tokio::test]
@@ -231,7 +231,7 @@ async fn p2_a_request_that_left_late_keeps_the_next_one_away() {
     let (later, ..) = refused(&ledger, request(1)).await;
     assert!(later > until && later - first.granted_at() >= TimeDelta::seconds(12), "{until} {later}");
     // Settled with an earlier departure, it does not move back.
-    let settlement = Settlement { bytes: 0, sent_at_offset: Some(SECOND) };
+    let settlement = Settlement { sent_at_offset: Some(SECOND), ..Settlement::default() };
     first.settle(&ledger, settlement).await.unwrap();
     assert_eq!(refused(&ledger, request(1)).await.0, later);
 }

@@ -213,7 +213,7 @@ async fn ledger(pool: &PgPool, plans: &str) -> Vec<String> {
     let Grant::Now(reservation) = ledger.reserve(&asks).await.unwrap() else { panic!("nothing was used") };
     meter.look("reserve", pool).await;
     let sent_at_offset = Some(Duration::from_secs(2));
-    reservation.settle(&ledger, Settlement { bytes: 0, sent_at_offset }).await.unwrap();
+    reservation.settle(&ledger, Settlement { sent_at_offset, ..Settlement::default() }).await.unwrap();
     meter.look("settle", pool).await;
     ledger.usage().await.unwrap();
     meter.look("usage", pool).await;

@@ -31,9 +31,13 @@ async fn hungry(ledgers: &[Ledger], tasks: u128, until: Instant) -> Vec<Sent> {
             while Instant::now() < until {
                 let reservation = patient(&ledger, asks).await;
                 let sent = i64::try_from(start.elapsed().as_micros()).unwrap();
-                let sent_at_offset = Some(reservation.age());
+                // The answer is there at once, which proves that the call has arrived.
+                let age = Some(reservation.age());
                 sends.push(Sent { granted: reservation.granted_at().timestamp_micros(), sent });
-                reservation.settle(&ledger, Settlement { bytes: 0, sent_at_offset }).await.unwrap();
+                reservation
+                    .settle(&ledger, Settlement { bytes: 0, sent_at_offset: age, answered_offset: age })
+                    .await
+                    .unwrap();
             }
             ledger.leave(asks.waiter).await.unwrap();
             sends
