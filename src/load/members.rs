@@ -36,7 +36,7 @@ impl PageWriter {
         let mut outcome = Ok(());
         // To its end even if it is refused already: what is not JSON fails the page.
         while let Some((name, raw)) = members.next()? {
-            if outcome.is_err() {
+            if outcome.is_err() || (depth == 0 && name.is_plain && self.is_next(record, name.inner(), raw)) {
                 continue;
             }
             self.path.truncate(parent);
@@ -44,7 +44,7 @@ impl PageWriter {
                 self.path.push('.');
             }
             if name.is_plain {
-                self.path.push_str(&name.raw[1..name.raw.len() - 1]);
+                self.path.push_str(name.inner());
             } else if let Ok(text) = serde_json::from_str::<String>(name.raw) {
                 self.path.push_str(&text);
             } else {
@@ -63,6 +63,13 @@ struct Text<'r> {
     raw: &'r str,
     /// Whether it has no escapes.
     is_plain: bool,
+}
+
+impl<'r> Text<'r> {
+    /// What stands between the quotes.
+    fn inner(self) -> &'r str {
+        &self.raw[1..self.raw.len() - 1]
+    }
 }
 
 /// The members of an object, one after the other.

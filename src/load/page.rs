@@ -271,6 +271,23 @@ impl PageWriter {
         added
     }
 
+    /// Takes a member of the record itself if it is the one that mostly stands here: then nothing is looked up.
+    pub(super) fn is_next(&mut self, record: &str, name: &str, raw: &str) -> bool {
+        let at = self.expected;
+        let is_plain = !raw.starts_with(['{', 'n']);
+        let is_known = self.layout.fields().get(at).is_some_and(|field| field.path == name);
+        let has_room = self.filled < ROW_VALUES_MAX && self.filled + self.extra.count() < RECORD_FIELDS_MAX;
+        if !is_plain || !is_known || !has_room || self.slots.len() > at {
+            return false;
+        }
+        let start = raw.as_ptr().addr() - record.as_ptr().addr();
+        self.slots.resize(at, None);
+        self.slots.push(Some(span(start, start + raw.len())));
+        self.filled += 1;
+        self.expected = at + 1;
+        true
+    }
+
     /// Takes the member at `self.path`. Whether an object falls apart must not depend on the columns met so far.
     pub(super) fn member(&mut self, record: &str, raw: &str, depth: usize) -> Result<(), Refusal> {
         if raw == "null" {

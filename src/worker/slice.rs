@@ -251,6 +251,8 @@ impl Records for PageRecords<'_> {
         }
         for chunk in self.writer.take_ready() {
             self.send(Message::Chunk(chunk)).await?;
+            // Both halves are one task: while there is something to read, Postgres would wait for what it could have.
+            tokio::task::yield_now().await;
         }
         if let Err(fault) = self.provide().await {
             self.fault = Some(fault);
