@@ -19,7 +19,7 @@ use anyhow::{Context as _, ensure};
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgPoolOptions;
 use tidegate::postgres::Embedded;
-use tidegate::quota::{CallKind, Calls, Grant, Ledger, LedgerKey, Limit, Request, Settlement, Unit};
+use tidegate::quota::{CallKind, Calls, Grant, Ledger, LedgerKey, Limit, Request, Settlement, Unit, pause};
 use tidegate::store::migrate;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -95,7 +95,7 @@ async fn work(url: &str, number: u128, start: DateTime<Utc>, trial: Trial) -> an
         let reservation = loop {
             match ledger.reserve(&asks).await? {
                 Grant::Now(reservation) => break reservation,
-                Grant::Wait { wait, .. } => tokio::time::sleep(wait).await,
+                Grant::Wait { wait, .. } => pause(wait).await,
             }
         };
         // An answer is there at once.

@@ -10,10 +10,34 @@ pub const RECORD_BYTES_MAX: usize = 8 << 20;
 /// A record of more fields than this is no report row.
 pub const FIELDS_MAX: usize = 5_000;
 
+/// A record, a JSON object all of whose values are strings.
+#[derive(Debug, Clone, Copy)]
+pub struct Flat<'r> {
+    pub record: &'r str,
+    /// The names that its members may have, each once.
+    pub names: &'r [String],
+    /// For each name, from where to where its value stands in the record; none when it has none.
+    pub values: &'r [Option<(usize, usize)>],
+}
+
+impl<'r> Flat<'r> {
+    /// Name and JSON value of each member.
+    pub fn members(&self) -> impl Iterator<Item = (&'r str, &'r str)> + use<'r> {
+        let record = self.record;
+        let members = self.names.iter().zip(self.values);
+        members.filter_map(move |(name, value)| value.map(|(start, end)| (name.as_str(), &record[start..end])))
+    }
+}
+
 /// Where a decoder puts the records it finds.
 pub trait Sink {
     /// Takes one record, a complete JSON text.
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError>;
+
+    /// Takes one record whose members are known, so that it need not be taken apart again.
+    fn flat_record(&mut self, flat: Flat<'_>) -> Result<(), DecodeError> {
+        self.record(flat.record.as_bytes())
+    }
 
     /// Takes a piece of the body that is no record but must not be lost, and why it is none.
     fn refuse(&mut self, reason: &str, record: &[u8]) -> Result<(), DecodeError>;

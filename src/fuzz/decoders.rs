@@ -25,7 +25,7 @@ pub(super) const JSON: &[&[u8]] = &[
     br#"{"result":{"rows":[{"x":1}]},"total":1}"#,
 ];
 
-const CSV: &[&[u8]] = &[
+pub(super) const CSV: &[&[u8]] = &[
     b"Account Name,State,Note\nAcme,open,\n,\"\",\n\"a, \"\"b\"\"\",\"two\r\nlines\",x\n",
     b"\xef\xbb\xbf\"a\";\"b\"\r\n1;2\r\n\"3;\";\"4\"\r\n",
     b"a\tb\tc\n1\t2\t3\n=cmd|'/c calc'!A1\t@SUM(1)\t+1\n",

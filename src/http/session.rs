@@ -19,7 +19,7 @@ use super::in_flight::InFlight;
 use super::outcome::CallOutcome;
 use super::resolver::PublicOnly;
 use super::retry::{Retry, RetryState};
-use crate::quota::{CallKind, Calls, Grant, Ledger, Limit, Request, Reservation, Unit, parse_wait};
+use crate::quota::{self, CallKind, Calls, Grant, Ledger, Limit, Request, Reservation, Unit, parse_wait};
 
 /// A run that has to wait longer for a quota gives its worker back.
 pub const WORKER_WAIT_MAX: Duration = Duration::from_mins(1);
@@ -264,9 +264,10 @@ impl Session<'_> {
                         return Err(HttpError::Quota { limit, until });
                     }
                     waited_for = Some(limit);
-                    let pause = wait.max(Duration::from_millis(1));
-                    patience = patience.saturating_sub(pause);
-                    tokio::time::sleep(pause).await;
+                    // Never none at all, lest the loop has no end.
+                    let wait = wait.max(Duration::from_micros(100));
+                    patience = patience.saturating_sub(wait);
+                    quota::pause(wait).await;
                 }
             }
         }

@@ -20,7 +20,7 @@ use super::members::Refusal;
 use super::print::{self, Prints, RowKind};
 use super::timestamp::Moment;
 use crate::catalogue::{Column, Key, Stream, Text, column_name};
-use crate::decode::{DecodeError, Sink};
+use crate::decode::{DecodeError, Flat, Sink};
 
 /// A chunk is handed on when it has grown to this.
 pub const CHUNK_BYTES: usize = 256 << 10;
@@ -472,6 +472,30 @@ impl PageWriter {
         encoded
     }
 
+    fn begin_record(&mut self) {
+        self.chunk.counts.read += 1;
+        self.slots.clear();
+        self.filled = 0;
+        self.expected = 0;
+        self.extra.clear();
+        self.path.clear();
+    }
+
+    /// The record's members are known: it becomes a row, or is refused.
+    fn end_record(&mut self, record: &str, outcome: Result<(), Refusal>) -> Result<(), DecodeError> {
+        match outcome.map_err(Refusal::reason) {
+            Ok(()) => {
+                if let Err(reason) = self.write(record) {
+                    self.reject(reason, record.as_bytes());
+                }
+            }
+            Err(Some(reason)) => self.reject(reason, record.as_bytes()),
+            Err(None) => return Err(DecodeError::Malformed { offset: 0, what: "a record is not JSON" }),
+        }
+        self.seal_when_full();
+        Ok(())
+    }
+
     fn write(&mut self, record: &str) -> Result<(), String> {
         let base = self.base_key(record)?;
         self.complete_key(record)?;
@@ -530,35 +554,33 @@ impl PageWriter {
 
 impl Sink for PageWriter {
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
-        self.chunk.counts.read += 1;
-        self.slots.clear();
-        self.filled = 0;
-        self.expected = 0;
-        self.extra.clear();
-        self.path.clear();
-        match std::str::from_utf8(record) {
-            Err(_) => self.reject("not UTF-8", record),
-            Ok(text) => {
-                let outcome = if text.starts_with('{') {
-                    self.members(text, text, 0)
-                } else if serde_json::from_str::<&RawValue>(text).is_ok() {
-                    Err(Refusal::NoObject)
-                } else {
-                    Err(Refusal::Malformed)
-                };
-                match outcome.map_err(Refusal::reason) {
-                    Ok(()) => {
-                        if let Err(reason) = self.write(text) {
-                            self.reject(reason, record);
-                        }
-                    }
-                    Err(Some(reason)) => self.reject(reason, record),
-                    Err(None) => return Err(DecodeError::Malformed { offset: 0, what: "a record is not JSON" }),
-                }
+        self.begin_record();
+        let Ok(text) = std::str::from_utf8(record) else {
+            self.reject("not UTF-8", record);
+            self.seal_when_full();
+            return Ok(());
+        };
+        let outcome = if text.starts_with('{') {
+            self.members(text, text, 0)
+        } else if serde_json::from_str::<&RawValue>(text).is_ok() {
+            Err(Refusal::NoObject)
+        } else {
+            Err(Refusal::Malformed)
+        };
+        self.end_record(text, outcome)
+    }
+
+    fn flat_record(&mut self, flat: Flat<'_>) -> Result<(), DecodeError> {
+        self.begin_record();
+        let outcome = flat.members().try_for_each(|(name, raw)| {
+            if self.is_next(flat.record, name, raw) {
+                return Ok(());
             }
-        }
-        self.seal_when_full();
-        Ok(())
+            self.path.clear();
+            self.path.push_str(name);
+            self.member(flat.record, raw, 0)
+        });
+        self.end_record(flat.record, outcome)
     }
 
     fn refuse(&mut self, reason: &str, record: &[u8]) -> Result<(), DecodeError> {

@@ -74,6 +74,18 @@ pub enum Grant {
     },
 }
 
+/// Waits as [`Grant::Wait`] says. A short wait is left to a thread, which wakes within a fraction of a millisecond: the
+/// runtime's timer may take two, which a short period would lack at every call.
+pub async fn pause(wait: Duration) {
+    const SHORT: Duration = Duration::from_millis(100);
+    if wait < SHORT {
+        // That the thread ends is all that is to be known of it.
+        let _ = tokio::task::spawn_blocking(move || std::thread::sleep(wait)).await;
+    } else {
+        tokio::time::sleep(wait).await;
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     #[error("quota ledger of connection `{connection}`: the database did not answer")]

@@ -15,7 +15,7 @@ mod window;
 pub use answer::{Answer, parse_wait};
 pub use forecast::{Snapshot, Usage};
 pub use key::LedgerKey;
-pub use ledger::{Grant, Ledger, LedgerError, Request};
+pub use ledger::{Grant, Ledger, LedgerError, Request, pause};
 pub use limit::{CallKind, Calls, Limit, LimitSpec, Unit};
 pub use reservation::{Reservation, Settlement};
 pub use window::Window;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::policy::TaskError;
 use super::report::Reporter;
 use crate::catalogue::Stream;
-use crate::decode::{DecodeError, Sink};
+use crate::decode::{DecodeError, Flat, Sink};
 use crate::http::Session;
 use crate::load::LoadError;
 use crate::load::commit::{Loader, PageEnd, PageLoad, Reading};
@@ -231,6 +231,10 @@ impl PageRecords<'_> {
 impl Sink for PageRecords<'_> {
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         self.writer.record(record)
+    }
+
+    fn flat_record(&mut self, flat: Flat<'_>) -> Result<(), DecodeError> {
+        self.writer.flat_record(flat)
     }
 
     fn refuse(&mut self, reason: &str, record: &[u8]) -> Result<(), DecodeError> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use tidegate::quota::{
-    CallKind, Calls, Grant, Ledger, LedgerError, LedgerKey, Limit, Request, Reservation, Settlement, Unit,
+    CallKind, Calls, Grant, Ledger, LedgerError, LedgerKey, Limit, Request, Reservation, Settlement, Unit, pause,
 };
 use tokio::task::JoinSet;
 use url::Url;
@@ -75,7 +75,7 @@ async fn patient(ledger: &Ledger, request: Request) -> Reservation {
     loop {
         match ledger.reserve(&request).await.unwrap() {
             Grant::Now(reservation) => return reservation,
-            Grant::Wait { wait, .. } => tokio::time::sleep(wait).await,
+            Grant::Wait { wait, .. } => pause(wait).await,
         }
     }
 }

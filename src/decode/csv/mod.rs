@@ -7,7 +7,7 @@
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
-use super::{DecodeError, FIELDS_MAX, RECORD_BYTES_MAX, Sink, push_text};
+use super::{DecodeError, FIELDS_MAX, Flat, RECORD_BYTES_MAX, Sink, push_text};
 
 mod head;
 
@@ -40,6 +40,8 @@ pub struct CsvSplitter {
     /// Each column's name as it stands in a record, with the colon; none before the header was read.
     names: Option<Vec<Vec<u8>>>,
     text: Vec<u8>,
+    /// Where the values stand in it.
+    values: Vec<Option<(usize, usize)>>,
     /// Another spelling for some titles.
     spelling: Option<Spelling>,
     end: CsvEnd,
@@ -62,6 +64,7 @@ impl CsvSplitter {
             ended: 0,
             names: None,
             text: Vec::new(),
+            values: Vec::new(),
             spelling: None,
             end: CsvEnd::default(),
         }
@@ -170,13 +173,15 @@ impl CsvSplitter {
             return Ok(());
         };
         self.text.clear();
+        self.values.clear();
         let reason = if ends.len() != names.len() {
             format!("{} fields where the header has {}", ends.len(), names.len())
         } else if let Some(text) = text
-            && write_object(text, ends, names, &mut self.text)?
+            && write_object(text, ends, names, &mut self.text, &mut self.values)?
+            && let Ok(record) = std::str::from_utf8(&self.text)
         {
             self.end.records += 1;
-            return sink.record(&self.text);
+            return sink.flat_record(Flat { record, names: &self.end.titles, values: &self.values });
         } else {
             "not UTF-8".to_owned()
         };
@@ -195,23 +200,33 @@ fn name(title: &str) -> Vec<u8> {
 }
 
 /// Writes a record; false when a field on its own is not UTF-8.
-fn write_object(text: &str, ends: &[usize], names: &[Vec<u8>], json: &mut Vec<u8>) -> Result<bool, DecodeError> {
+fn write_object(
+    text: &str,
+    ends: &[usize],
+    names: &[Vec<u8>],
+    json: &mut Vec<u8>,
+    values: &mut Vec<Option<(usize, usize)>>,
+) -> Result<bool, DecodeError> {
     let mut start = 0;
     json.push(b'{');
     for (&end, name) in ends.iter().zip(names) {
+        let mut value = None;
         if end > start {
             let Some(field) = text.get(start..end) else { return Ok(false) };
             if json.len() > 1 {
                 json.push(b',');
             }
             json.extend_from_slice(name);
+            let value_start = json.len();
             push_text(field, json);
+            value = Some((value_start, json.len()));
             // Escapes may have made the row larger than it came.
             if json.len() > RECORD_BYTES_MAX {
                 return Err(DecodeError::RecordTooLarge { max: RECORD_BYTES_MAX });
             }
             start = end;
         }
+        values.push(value);
     }
     json.push(b'}');
     Ok(true)
