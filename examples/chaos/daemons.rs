@@ -13,6 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 const LAST_WORDS_CHARS: usize = 800;
+/// What a daemon says that is started while Postgres is away, or goes away under it.
+const WANTS: [&str; 2] = ["cannot reach the database", "the database did not answer"];
 
 /// How a daemon ended that nobody had asked to.
 pub struct Ended {
@@ -24,7 +26,7 @@ pub struct Ended {
 impl Ended {
     /// A daemon that is started while its database cannot be reached says so and ends with 1.
     pub fn for_want_of_postgres(&self) -> bool {
-        self.status.code() == Some(1) && self.said.starts_with("cannot reach the database")
+        self.status.code() == Some(1) && WANTS.iter().any(|want| self.said.starts_with(want))
     }
 }
 

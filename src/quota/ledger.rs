@@ -247,6 +247,8 @@ impl Ledger {
             // The answer to the call before may come meanwhile, and prove that its margin was not needed.
             let early = counted.iter().find(|held| held.limit.name == limit && window::is_tight(&held.limit));
             let wait = early.and_then(|held| wait.checked_sub(window::margin(held.limit.per))).unwrap_or(wait);
+            // The next question takes as long to arrive as this one did.
+            let wait = wait.saturating_sub(early.map_or(Duration::ZERO, |_| asked.elapsed() / 2));
             return Ok(Asked::Refused(Grant::Wait { until, wait, limit }));
         }
         let granted_units = row.granted_units.unwrap_or_default();
