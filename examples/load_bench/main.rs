@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo run --release --example load_bench                            # both workloads, 1,000,000 rows, three times
 //! cargo run --release --example load_bench -- --rows 200000 --repeat 5 --only J
+//! cargo run --release --example load_bench -- --rows 10000000 --repeat 1 --floors no    # memory at ten times the rows
 //! ```
 //!
 //! Three processes beside this one: a Postgres with durable settings, a vendor that serves bytes made beforehand, and the
@@ -47,6 +48,7 @@ struct Options {
     rows: u64,
     repeat: u32,
     workloads: Vec<Workload>,
+    floors: bool,
 }
 
 /// What the binary says of a load.
@@ -83,7 +85,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn options(arguments: &[String]) -> anyhow::Result<Options> {
-    let mut options = Options { rows: 1_000_000, repeat: 3, workloads: Workload::ALL.to_vec() };
+    let mut options = Options { rows: 1_000_000, repeat: 3, workloads: Workload::ALL.to_vec(), floors: true };
     let mut rest = arguments.iter();
     while let Some(name) = rest.next() {
         let value = rest.next().with_context(|| format!("{name} needs a value"))?;
@@ -91,7 +93,8 @@ fn options(arguments: &[String]) -> anyhow::Result<Options> {
             "--rows" => options.rows = value.parse()?,
             "--repeat" => options.repeat = value.parse()?,
             "--only" => options.workloads = vec![Workload::of_name(value).context("--only J, or --only C")?],
-            _ => bail!("unknown option {name}; there are --rows N, --repeat N, --only J or C"),
+            "--floors" => options.floors = value != "no",
+            _ => bail!("unknown option {name}; there are --rows N, --repeat N, --only J or C, --floors no"),
         }
     }
     Ok(options)
@@ -114,13 +117,23 @@ struct Site {
     vendor: Vendor,
     workload: Workload,
     rows: u64,
+    /// Whether psql loads the same rows.
+    floors: bool,
 }
 
 async fn measure(binary: &Path, workload: Workload, options: &Options) -> anyhow::Result<Report> {
     let folder = tempfile::tempdir()?;
     let server = Server::start(folder.path()).await?;
     let vendor = Vendor::start(workload, options.rows)?;
-    let site = Site { folder, binary: binary.to_owned(), server, vendor, workload, rows: options.rows };
+    let site = Site {
+        folder,
+        binary: binary.to_owned(),
+        server,
+        vendor,
+        workload,
+        rows: options.rows,
+        floors: options.floors,
+    };
     let mut report = Report::new(workload.name(), options.rows);
     for number in 0..options.repeat {
         eprintln!("{}: repetition {} of {}", workload.name(), number + 1, options.repeat);
@@ -143,6 +156,9 @@ impl Site {
             self.vendor.tell(revision).await?;
             let load = self.used(self.load(&config, step, revision)).await?;
             report.add(step, "tidegate", load);
+            if !self.floors {
+                continue;
+            }
             let floors = match &mut floors {
                 Some(floors) => floors,
                 none => none.insert(Floors::new(&self.server, DATABASE, table).await?),
