@@ -98,10 +98,11 @@ async fn work(url: &str, number: u128, start: DateTime<Utc>, trial: Trial) -> an
                 Grant::Wait { wait, .. } => pause(wait).await,
             }
         };
+        let departed = SystemTime::now().duration_since(UNIX_EPOCH)?;
         // An answer is there at once.
         let age = Some(reservation.age());
         // Writing to a String cannot fail.
-        let _ = writeln!(departures, "{}", SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos());
+        let _ = writeln!(departures, "{}", departed.as_nanos());
         reservation.settle(&ledger, Settlement { bytes: 0, sent_at_offset: age, answered_offset: age }).await?;
     }
     ledger.leave(Uuid::from_u128(number + 1)).await?;

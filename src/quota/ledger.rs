@@ -1,7 +1,7 @@
 //! The ledger in Postgres. Its SQL is in the migration, as functions; why is said there.
 //!
-//! A grant is only ever for now: nobody holds a slot in the future that a crash would waste. Whoever does not fit is
-//! told when to ask again and is remembered until shortly after that: those who rank below leave it its share, by
+//! A grant is for now, or for a moment a few milliseconds ahead: nobody holds a slot in the future that a crash would
+//! waste. Whoever does not fit is told when to ask again and is remembered until shortly after that: those who rank below leave it its share, by
 //! priority first, then by the older due time. Who falls silent blocks nobody for longer than that.
 
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
 use super::answer::SHORT_MAX;
+use super::clock::{DatabaseClock, Reading};
 use super::forecast::{Entry, Snapshot, Usage};
 use super::key::LedgerKey;
 use super::limit::{CallKind, Limit, Unit};
@@ -24,6 +25,9 @@ use super::window::{self, Spans, Window};
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 /// Grants that the database told so late that they are worth nothing any more are asked for again, so often in all.
 const ASKED_MAX: u32 = 4;
+/// A call is asked for this long before it fits: what question and commit take is over when its moment comes. Who ranks
+/// higher and asks meanwhile comes too late by that much.
+const AHEAD: Duration = Duration::from_millis(5);
 /// Longest period of a limit; beyond it the arithmetic of times would leave its range.
 const PER_MAX: Duration = Duration::from_hours(24 * 366);
 
@@ -34,6 +38,7 @@ pub struct Ledger {
     id: i64,
     connection: Arc<str>,
     limits: Arc<[Held]>,
+    clock: DatabaseClock,
 }
 
 /// A limit and its row, in the order of the rows.
@@ -78,6 +83,9 @@ pub enum Grant {
 /// runtime's timer may take two, which a short period would lack at every call.
 pub async fn pause(wait: Duration) {
     const SHORT: Duration = Duration::from_millis(100);
+    if wait.is_zero() {
+        return;
+    }
     if wait < SHORT {
         // That the thread ends is all that is to be known of it.
         let _ = tokio::task::spawn_blocking(move || std::thread::sleep(wait)).await;
@@ -113,7 +121,7 @@ impl Ledger {
         connection_name: &str,
         limits: Vec<Limit>,
     ) -> Result<Self, LedgerError> {
-        let mut ledger = Self { pool, id: 0, connection: connection_name.into(), limits: Arc::new([]) };
+        let mut ledger = Self::without_limits(pool, connection_name);
         for limit in &limits {
             let fine = limit.amount > 0 && limit.per >= Duration::from_millis(1) && limit.per <= PER_MAX;
             if !fine {
@@ -135,7 +143,7 @@ impl Ledger {
         connection_name: &str,
         limits: &[Limit],
     ) -> Result<Snapshot, LedgerError> {
-        let mut ledger = Self { pool, id: 0, connection: connection_name.into(), limits: Arc::new([]) };
+        let mut ledger = Self::without_limits(pool, connection_name);
         let query = sqlx::query!(
             "select l.id, l.name
             from tidegate.quota_ledger as ledger
@@ -155,6 +163,11 @@ impl Ledger {
             }
         }
         Ok(snapshot)
+    }
+
+    fn without_limits(pool: PgPool, connection_name: &str) -> Self {
+        let (connection, limits, clock) = (connection_name.into(), Arc::new([]), DatabaseClock::default());
+        Self { pool, id: 0, connection, limits, clock }
     }
 
     async fn make_rows(&self, key: &LedgerKey, limits: Vec<Limit>) -> Result<(i64, Vec<Held>), sqlx::Error> {
@@ -202,7 +215,7 @@ impl Ledger {
         self.limits.iter().map(|held| &held.limit)
     }
 
-    /// Asks to send one call now.
+    /// Asks to send one call now, or within [`AHEAD`], which is waited for here.
     pub async fn reserve(&self, request: &Request) -> Result<Grant, LedgerError> {
         let mut counted: Vec<&Held> =
             self.limits.iter().filter(|held| held.limit.calls.include(request.kind)).collect();
@@ -210,7 +223,10 @@ impl Ledger {
         let mut tries = ASKED_MAX;
         loop {
             let mut reservation = match self.within_deadline(self.ask(request, &counted)).await? {
-                Asked::Granted(reservation) => reservation,
+                Asked::Granted { reservation, from } => {
+                    pause(from.saturating_duration_since(Instant::now())).await;
+                    reservation
+                }
                 Asked::Refused(grant) => return Ok(grant),
                 Asked::Gone => return Err(self.gone()),
             };
@@ -231,24 +247,26 @@ impl Ledger {
         let row = sqlx::query!(
             r#"select asked_at as "asked_at!", answered_at as "answered_at!",
                 granted_ends, granted_units, expected_at, again_at, scarce
-            from tidegate.quota_reserve($1, $2, $3, $4, $5, $6)"#,
+            from tidegate.quota_reserve($1, $2, $3, $4, $5, $6, ask_ahead => $7)"#,
             self.id,
             &ids,
             units(request.bytes),
             request.waiter,
             request.priority,
             request.due,
+            interval(AHEAD),
         )
         .fetch_one(&mut *connection)
         .await?;
+        let answered = Instant::now();
         if let (Some(until), Some(again_at)) = (row.expected_at, row.again_at) {
             let wait = (again_at - row.answered_at).to_std().unwrap_or_default();
             let limit = row.scarce.unwrap_or_default();
+            self.clock.reaches(row.answered_at, Reading { at: answered, showed: row.answered_at });
             // The answer to the call before may come meanwhile, and prove that its margin was not needed.
-            let early = counted.iter().find(|held| held.limit.name == limit && window::is_tight(&held.limit));
-            let wait = early.and_then(|held| wait.checked_sub(window::margin(held.limit.per))).unwrap_or(wait);
-            // The next question takes as long to arrive as this one did.
-            let wait = wait.saturating_sub(early.map_or(Duration::ZERO, |_| asked.elapsed() / 2));
+            let tight = counted.iter().find(|held| held.limit.name == limit && window::is_tight(&held.limit));
+            let early = tight.and_then(|held| wait.checked_sub(AHEAD + window::margin(held.limit.per)));
+            let wait = early.unwrap_or(wait.saturating_sub(AHEAD));
             return Ok(Asked::Refused(Grant::Wait { until, wait, limit }));
         }
         let granted_units = row.granted_units.unwrap_or_default();
@@ -262,11 +280,14 @@ impl Ledger {
             Mark { limit_id: held.id, unit: held.limit.unit, ends_at, counted, slack, tight }
         };
         let marks = counted.iter().zip(granted).map(mark).collect();
+        // A refusal is told at once, where the answer to a grant waits for the disk: it knows the clock better.
+        let from = self.clock.reaches(row.answered_at, Reading { at: answered, showed: row.asked_at });
         // The statement reached the server after `asked`, so this is not later than the grant.
         let granted = asked + (row.answered_at - row.asked_at).to_std().unwrap_or_default();
         let shortest = counted.iter().filter(|held| held.limit.unit == Unit::Calls).map(|held| held.limit.per).min();
         let good_for = shortest.unwrap_or(Duration::MAX);
-        Ok(Asked::Granted(Reservation { granted_at: row.answered_at, granted, good_for, marks }))
+        let reservation = Reservation { granted_at: row.answered_at, granted, good_for, marks };
+        Ok(Asked::Granted { reservation, from })
     }
 
     /// Gives up a place in the queue, for a waiter that will not ask again.
@@ -376,19 +397,25 @@ impl Ledger {
             return Ok(Vec::new());
         }
         changes.sort_unstable_by_key(|change| change.mark.limit_id);
+        // If a crash of the database undoes it, no less is counted than before: then nobody needs to wait for the disk.
+        let lossy = changes.chunk_by(|one, other| one.mark.limit_id == other.mark.limit_id).all(|changes| {
+            let (used, counted) = changes.iter().fold((0, 0), |sum, c| (sum.0 + c.used, sum.1 + c.mark.counted));
+            used <= counted && changes.iter().all(|change| change.sent_at <= change.mark.ends_at)
+        });
         let ids: Vec<i64> = changes.iter().map(|change| change.mark.limit_id).collect();
         let ends: Vec<_> = changes.iter().map(|change| change.mark.ends_at).collect();
         let counted: Vec<i64> = changes.iter().map(|change| change.mark.counted).collect();
         let used: Vec<i64> = changes.iter().map(|change| change.used).collect();
         let sent: Vec<_> = changes.iter().map(|change| change.sent_at).collect();
         let query = sqlx::query_scalar!(
-            "select tidegate.quota_settle($1, $2, $3, $4, $5, $6)",
+            "select tidegate.quota_settle($1, $2, $3, $4, $5, $6, $7)",
             self.id,
             &ids,
             &ends,
             &counted,
             &used,
             &sent,
+            lossy,
         );
         let ends = self.within_deadline(query.fetch_one(&self.pool)).await?.unwrap_or_default();
         let moved = changes.into_iter().zip(ends);
@@ -410,7 +437,11 @@ impl Ledger {
 }
 
 enum Asked {
-    Granted(Reservation),
+    /// To be sent, but not before `from`.
+    Granted {
+        reservation: Reservation,
+        from: Instant,
+    },
     Refused(Grant),
     Gone,
 }

@@ -5,6 +5,7 @@
 //! work. Knows no HTTP; whoever sends consumes a [`Reservation`].
 
 mod answer;
+mod clock;
 mod forecast;
 mod key;
 mod ledger;

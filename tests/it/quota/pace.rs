@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use sqlx::PgPool;
+use sqlx::postgres::types::PgInterval;
 use tidegate::quota::{Ledger, Limit, Request, Settlement};
 use tokio::task::JoinSet;
 
@@ -104,6 +105,26 @@ async fn p2_contending_processes_keep_a_limit_that_is_counted_in_buckets() {
     contention("300 per 2 s", calls(300, 2 * SECOND), 12, 6 * SECOND).await;
 }
 
+/// The database runs on this machine, so both clocks are one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p2_a_call_that_is_granted_ahead_of_its_moment_does_not_leave_before_it() {
+    let database = TestDatabase::create().await;
+    let ledger = open(&new_pool(&database), vec![calls(1, 20 * MILLISECOND)]).await;
+    let mut set = JoinSet::new();
+    for task in 0..3 {
+        let ledger = ledger.clone();
+        set.spawn(async move {
+            for _ in 0..40 {
+                let reservation = patient(&ledger, request(task)).await;
+                let left_at = Utc::now();
+                assert!(left_at >= reservation.granted_at(), "{left_at} {}", reservation.granted_at());
+            }
+            ledger.leave(request(task).waiter).await.unwrap();
+        });
+    }
+    set.join_all().await;
+}
+
 #[tokio::test]
 async fn p2_a_restart_in_the_middle_keeps_the_history() {
     let database = TestDatabase::create().await;
@@ -135,21 +156,22 @@ async fn p2_the_sql_and_the_arithmetic_agree_about_any_demand() {
             sqlx::query_scalar("select max(id) from tidegate.quota_ledger").fetch_one(&pool).await.unwrap();
         let mut model = tidegate::quota::Window::new(&limit);
         let mut now = ledger.snapshot().await.unwrap().now;
-        let pauses = proptest::collection::vec((1_u32..30, 0_u64..600), 400);
-        for (pause, size) in pauses.new_tree(&mut runner).unwrap().current() {
+        let pauses = proptest::collection::vec((1_u32..30, 0_u64..600, 0_i64..6), 400);
+        for (pause, size, ahead) in pauses.new_tree(&mut runner).unwrap().current() {
+            let ahead = TimeDelta::milliseconds(ahead);
             now += TimeDelta::milliseconds(if pause < 25 { i64::from(pause) } else { i64::from(pause) * 10 });
             let mut claimed = 0;
             for (priority, size) in [(5, size), (0, size / 3)] {
                 let asks = Request { bytes: size, priority, due: now, ..request(size.into()) };
-                let answer = ask(&pool, (ledger_id, id), asks, now).await;
+                let answer = ask(&pool, (ledger_id, id), asks, (now, ahead)).await;
                 model.prune(now);
                 let units = model.need(size);
                 let fits = model.earliest(now, units, claimed);
-                if fits > now {
+                if fits > now + ahead {
                     assert_eq!(answer, (None, Some(fits)), "{limit:?} {asks:?} behind {claimed}");
                     claimed = units;
                 } else {
-                    assert_eq!(answer, (Some(vec![model.take(now, units)]), None), "{limit:?} {asks:?}");
+                    assert_eq!(answer, (Some(vec![model.take(fits, units)]), None), "{limit:?} {asks:?}");
                 }
             }
             // Nobody waits any longer.
@@ -158,22 +180,25 @@ async fn p2_the_sql_and_the_arithmetic_agree_about_any_demand() {
     }
 }
 
-/// Asks at a time of the test's choice: where a grant is counted, or until when there is none.
+/// Asks at a time of the test's choice, so long ahead: where a grant is counted, or until when there is none.
 async fn ask(
     pool: &PgPool,
     (ledger_id, limit_id): (i64, i64),
     asks: Request,
-    now: DateTime<Utc>,
+    (now, ahead): (DateTime<Utc>, TimeDelta),
 ) -> (Option<Vec<DateTime<Utc>>>, Option<DateTime<Utc>>) {
-    sqlx::query_as("select granted_ends, expected_at from tidegate.quota_reserve($1, array[$2], $3, $4, $5, $6, $7)")
-        .bind(ledger_id)
-        .bind(limit_id)
-        .bind(i64::try_from(asks.bytes).unwrap())
-        .bind(asks.waiter)
-        .bind(asks.priority)
-        .bind(asks.due)
-        .bind(now)
-        .fetch_one(pool)
-        .await
-        .unwrap()
+    sqlx::query_as(
+        "select granted_ends, expected_at from tidegate.quota_reserve($1, array[$2], $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(ledger_id)
+    .bind(limit_id)
+    .bind(i64::try_from(asks.bytes).unwrap())
+    .bind(asks.waiter)
+    .bind(asks.priority)
+    .bind(asks.due)
+    .bind(now)
+    .bind(PgInterval::try_from(ahead).unwrap())
+    .fetch_one(pool)
+    .await
+    .unwrap()
 }
