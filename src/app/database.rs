@@ -83,6 +83,11 @@ impl Database {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .idle_timeout(IDLE_TIMEOUT)
             .test_before_acquire(false)
+            // A connection's buffers grow to the largest of its messages, and connections are taken in turn.
+            .after_release(|connection, _| {
+                connection.shrink_buffers();
+                Box::pin(std::future::ready(Ok(true)))
+            })
             .connect_with(options)
             .await
             .map_err(|source| DatabaseError::Connect { place, source })?;

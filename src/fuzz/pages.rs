@@ -60,7 +60,7 @@ fn written(writer: &mut PageWriter, body: &[u8], cuts: &[usize]) -> Vec<Chunk> {
 
 fn shown(chunks: &[Chunk]) -> String {
     let parts =
-        chunks.iter().map(|chunk| format!("{:?}{:?}{:?}{:?}", chunk.data, chunk.ends, chunk.rejects, chunk.counts));
+        chunks.iter().map(|chunk| format!("{:?}{:?}{:?}{:?}", *chunk.data, chunk.ends, chunk.rejects, chunk.counts));
     parts.collect()
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+use super::buffer::Buffer;
 use super::layout::Layout;
 use super::print::{Print, RowKind};
 
@@ -12,7 +13,7 @@ use super::print::{Print, RowKind};
 pub struct Chunk {
     pub layout: Arc<Layout>,
     /// Each row's fields in COPY's binary format, one row behind the other: `_row_key`, the layout's fields, `_extra`.
-    pub data: Vec<u8>,
+    pub data: Buffer,
     /// Where each row ends in `data`.
     pub ends: Vec<u32>,
     /// What each row is, compared with the last reading.

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::binary;
+use super::buffer::Buffers;
 pub use super::chunk::{BatchEnd, Chunk, Counts, Reject, Shared, Twins};
 use super::encode::{self, Encoded, Trust};
 use super::extra::{Extra, Span, cut, span};
@@ -103,6 +104,9 @@ pub struct PageWriter {
     window: Option<RowWindow>,
     chunk: Chunk,
     chunk_weight: usize,
+    buffers: Buffers,
+    /// Whether the page, or the one before where none is begun, has a chunk that is full.
+    large: bool,
     ready: Vec<Chunk>,
     twins: Twins,
     batch_rows: usize,
@@ -154,6 +158,8 @@ impl PageWriter {
             window: None,
             chunk: Chunk::default(),
             chunk_weight: 0,
+            buffers: Buffers::of(CHUNK_ROOM),
+            large: false,
             ready: Vec::new(),
             twins: Twins::default(),
             batch_rows: 0,
@@ -194,7 +200,9 @@ impl PageWriter {
     /// Begins a page, or begins it again: what was written since the last page ended is dropped.
     pub fn begin(&mut self, window: Option<RowWindow>) {
         self.window = window;
-        self.chunk = Chunk::default();
+        // Small pages are not to hold a large buffer each.
+        self.chunk = if self.large { self.next_chunk(0) } else { Chunk::default() };
+        self.large = false;
         self.chunk_weight = 0;
         self.ready.clear();
         self.twins.clear();
@@ -229,18 +237,23 @@ impl PageWriter {
     }
 
     fn seal(&mut self) {
-        let room = if self.chunk.data.len() >= CHUNK_BYTES { CHUNK_ROOM } else { 0 };
-        let rows = if room > 0 { self.chunk.ends.len() } else { 0 };
-        let next = Chunk {
-            data: Vec::with_capacity(room),
-            ends: Vec::with_capacity(rows),
-            kinds: Vec::with_capacity(rows),
-            ..Chunk::default()
-        };
+        let is_full = self.chunk.data.len() >= CHUNK_BYTES;
+        self.large |= is_full;
+        let next = if is_full { self.next_chunk(self.chunk.ends.len()) } else { Chunk::default() };
         let mut chunk = std::mem::replace(&mut self.chunk, next);
         chunk.layout = Arc::clone(&self.layout);
         self.chunk_weight = 0;
         self.ready.push(chunk);
+    }
+
+    /// One that becomes full, with so many rows.
+    fn next_chunk(&self, rows: usize) -> Chunk {
+        Chunk {
+            data: self.buffers.take(),
+            ends: Vec::with_capacity(rows),
+            kinds: Vec::with_capacity(rows),
+            ..Chunk::default()
+        }
     }
 
     fn seal_when_full(&mut self) {

@@ -122,6 +122,8 @@ pub struct Prints {
     /// Whether keys say it all.
     by_content: bool,
     print: Print,
+    /// Of the batch before; most are as large.
+    rows: usize,
     // Of the known fingerprint of the batch under way.
     found: Vec<bool>,
     next: usize,
@@ -143,6 +145,7 @@ impl Prints {
             mixed: false,
             by_content,
             print: Print { batch: first, ..Print::default() },
+            rows: 0,
             found: Vec::new(),
             next: 0,
             by_key: Vec::new(),
@@ -174,6 +177,9 @@ impl Prints {
 
     fn begin_batch(&mut self, batch: u32) {
         self.print = Print { batch, ..Print::default() };
+        self.print.now.keys.reserve_exact(self.rows);
+        self.print.now.digests.reserve_exact(if self.by_content { 0 } else { self.rows });
+        self.print.ways.reserve_exact(self.rows);
         self.mixed = false;
         self.found.clear();
         self.by_key.clear();
@@ -252,6 +258,7 @@ impl Prints {
         print.now.shape = if self.mixed { NO_SHAPE } else { self.shape };
         // For a page that begins again there is the one of its first batch, as long as it has no other.
         self.known.retain(|batch, _| *batch >= print.batch);
+        self.rows = print.now.keys.len();
         self.begin_batch(print.batch + 1);
         print
     }

@@ -1,0 +1,84 @@
+//! Buffers that chunks are written in, used again and again.
+//!
+//! A chunk lives for as long as its rows wait, and then its memory is wanted for the next one. Given back to the
+//! allocator, pieces of this size leave holes that grow a process by half under load.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Spare buffers of a size. Clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct Buffers {
+    bytes: usize,
+    spare: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl Buffers {
+    /// Of at least so many bytes each.
+    pub(super) fn of(bytes: usize) -> Self {
+        Self { bytes, spare: Arc::default() }
+    }
+
+    /// An empty one; it comes back when it is dropped.
+    pub(super) fn take(&self) -> Buffer {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Buffer { bytes: spare.unwrap_or_else(|| Vec::with_capacity(self.bytes)), home: Some(self.clone()) }
+    }
+
+    fn give_back(&self, mut buffer: Vec<u8>) {
+        // One that had to grow for a huge record goes.
+        if buffer.capacity() <= self.bytes * 2 {
+            buffer.clear();
+            self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+        }
+    }
+}
+
+/// Bytes; those of [`Buffers`] return there.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    bytes: Vec<u8>,
+    home: Option<Buffers>,
+}
+
+impl Deref for Buffer {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.take() {
+            home.give_back(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_used_again_unless_it_has_become_huge() {
+        let buffers = Buffers::of(100);
+        let mut buffer = buffers.take();
+        buffer.extend_from_slice(&[1; 90]);
+        let place = buffer.as_ptr();
+        drop(buffer);
+        let again = buffers.take();
+        assert!(again.is_empty() && again.as_ptr() == place);
+        let mut huge = again;
+        huge.extend_from_slice(&[1; 1_000]);
+        drop(huge);
+        assert!(buffers.take().capacity() < 1_000);
+    }
+}
