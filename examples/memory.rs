@@ -13,6 +13,9 @@
 //! together about as much as the largest size. Exits with 1 if a peak is above 64 MiB. Everything lies in a temporary
 //! folder that is deleted at the end.
 
+#[path = "support/program.rs"]
+mod program;
+
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -76,7 +79,7 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     let pages = arguments.iter().map(|pages| pages.parse()).collect::<Result<Vec<u64>, _>>().context("pages")?;
     let pages = if pages.is_empty() { PAGES.to_vec() } else { pages };
-    let loads = runtime.block_on(measure(&binary()?, &pages))?;
+    let loads = runtime.block_on(measure(&program::binary()?, &pages))?;
     println!("{}", table(&loads));
     let kept = loads.iter().all(|load| load.peak_kib <= PEAK_KIB_MAX);
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -94,15 +97,6 @@ async fn simulate(rows: u64) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(|| std::io::stdin().lock().read_line(&mut String::new())).await??;
     simulator.stop().await;
     Ok(())
-}
-
-fn binary() -> anyhow::Result<PathBuf> {
-    let path = match std::env::var_os("TIDEGATE_BIN") {
-        Some(path) => PathBuf::from(path),
-        None => std::env::current_exe()?.with_file_name("../tidegate"),
-    };
-    ensure!(path.is_file(), "{} is missing: cargo build --release, or set TIDEGATE_BIN", path.display());
-    Ok(path.canonicalize()?)
 }
 
 async fn measure(binary: &Path, pages: &[u64]) -> anyhow::Result<Vec<Load>> {

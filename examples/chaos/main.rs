@@ -15,6 +15,8 @@ mod calm;
 mod daemons;
 mod disk;
 mod line;
+#[path = "../support/program.rs"]
+mod program;
 mod server;
 mod site;
 mod storm;
@@ -22,11 +24,10 @@ mod vendors;
 mod verify;
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 
 use site::Site;
 use storm::{Storm, Tally};
@@ -36,7 +37,7 @@ use verify::Finding;
 async fn main() -> anyhow::Result<ExitCode> {
     let Arguments { length, seed, only } = arguments()?;
     println!("seed {seed}, {} s of storm", length.as_secs());
-    let mut site = Site::open(binary()?, seed).await?;
+    let mut site = Site::open(program::binary()?, seed).await?;
     let mut storm = Storm::new(seed, &only, Site::until())?;
     let findings = match weather(&mut site, &mut storm, length).await {
         Ok(findings) => findings,
@@ -96,26 +97,6 @@ fn arguments() -> anyhow::Result<Arguments> {
         }
     }
     Ok(known)
-}
-
-/// The daemon's program: `TIDEGATE_BIN`, or the one beside this, built anew as `cargo run --example` does not.
-fn binary() -> anyhow::Result<PathBuf> {
-    let path = if let Some(path) = std::env::var_os("TIDEGATE_BIN") {
-        PathBuf::from(path)
-    } else {
-        if let Some(cargo) = std::env::var_os("CARGO") {
-            let mut build = Command::new(cargo);
-            build.args(["build", "--quiet", "--bin", "tidegate", "--manifest-path"]);
-            build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
-            if !cfg!(debug_assertions) {
-                build.arg("--release");
-            }
-            ensure!(build.status()?.success(), "the daemon could not be built");
-        }
-        std::env::current_exe()?.with_file_name("../tidegate")
-    };
-    ensure!(path.is_file(), "{} is missing: build it with the same profile, or set TIDEGATE_BIN", path.display());
-    Ok(path.canonicalize()?)
 }
 
 fn table(tally: &Tally) -> String {

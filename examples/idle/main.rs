@@ -13,6 +13,8 @@
 //! until `/readyz` says yes, on a database that is migrated.
 
 mod process;
+#[path = "../support/program.rs"]
+mod program;
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
@@ -65,7 +67,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let jobs = arguments.first().map_or(Ok(JOBS), |text| text.parse()).context("jobs")?;
     let seconds = arguments.get(1).map_or(Ok(SECONDS), |text| text.parse()).context("seconds")?;
-    let binary = binary()?;
+    let binary = program::binary()?;
     let folder = tempfile::tempdir()?;
     let postgres = Embedded::start(&folder.path().join("postgres"), &CancellationToken::new()).await?;
     let measured = measure(&binary, folder.path(), &postgres, jobs, Duration::from_secs(seconds)).await;
@@ -75,15 +77,6 @@ async fn main() -> anyhow::Result<ExitCode> {
     println!("{starts}");
     let kept = idle.iter().all(|idle| idle.share < SHARE_MAX && idle.peak_kib <= PEAK_KIB_MAX);
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn binary() -> anyhow::Result<PathBuf> {
-    let path = match std::env::var_os("TIDEGATE_BIN") {
-        Some(path) => PathBuf::from(path),
-        None => std::env::current_exe()?.with_file_name("../tidegate"),
-    };
-    ensure!(path.is_file(), "{} is missing: cargo build --release, or set TIDEGATE_BIN", path.display());
-    Ok(path.canonicalize()?)
 }
 
 async fn measure(

@@ -16,6 +16,8 @@
 
 mod floor;
 mod process;
+#[path = "../support/program.rs"]
+mod program;
 mod report;
 mod server;
 mod vendor;
@@ -77,7 +79,7 @@ fn main() -> anyhow::Result<()> {
         return runtime.block_on(vendor::serve(workload, rows.parse()?));
     }
     let options = options(&arguments)?;
-    let binary = binary()?;
+    let binary = program::binary()?;
     for &workload in &options.workloads {
         println!("{}", runtime.block_on(measure(&binary, workload, &options))?);
     }
@@ -98,15 +100,6 @@ fn options(arguments: &[String]) -> anyhow::Result<Options> {
         }
     }
     Ok(options)
-}
-
-fn binary() -> anyhow::Result<PathBuf> {
-    let path = match std::env::var_os("TIDEGATE_BIN") {
-        Some(path) => PathBuf::from(path),
-        None => std::env::current_exe()?.with_file_name("../tidegate"),
-    };
-    ensure!(path.is_file(), "{} is missing: cargo build --release, or set TIDEGATE_BIN", path.display());
-    Ok(path.canonicalize()?)
 }
 
 /// Where everything happens.

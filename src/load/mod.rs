@@ -16,7 +16,6 @@ pub mod ident;
 pub mod jsonb;
 pub mod layout;
 mod links;
-mod members;
 pub mod merge;
 pub mod page;
 pub mod print;

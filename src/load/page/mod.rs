@@ -4,11 +4,17 @@
 //! type, in the middle of a page begins a new chunk. Every buffer is bounded, whatever the vendor sends. Which key a record gets,
 //! and into which fields it falls apart, depends on nothing but the record: a slice that is read again meets its rows.
 
+mod key;
+mod members;
+
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_128;
+
+pub use key::{KeyField, RowKey, row_key};
+use members::Refusal;
 
 use super::binary;
 use super::buffer::Buffers;
@@ -17,10 +23,9 @@ use super::encode::{self, Encoded, Trust};
 use super::extra::{Extra, Span, cut, span};
 use super::layout::{FIELD_BYTES_MAX, Layout};
 use super::links;
-use super::members::Refusal;
 use super::print::{self, Prints, RowKind};
 use super::timestamp::Moment;
-use crate::catalogue::{Column, Key, Stream, Text, column_name};
+use crate::catalogue::Stream;
 use crate::decode::{DecodeError, Flat, Sink};
 
 /// A chunk is handed on when it has grown to this.
@@ -36,54 +41,6 @@ pub const RECORD_FIELDS_MAX: usize = 5_000;
 /// Values of one row beyond this go to `_extra`. A row must fit a block of 8 KiB, and Postgres moves no value out of it
 /// that is shorter than 25 bytes.
 pub const ROW_VALUES_MAX: usize = 300;
-/// An index entry may not be longer; a key beyond it could never be found again.
-const KEY_BYTES_MAX: usize = 2_000;
-
-/// What identifies a row of the stream.
-#[derive(Debug, Clone)]
-pub enum RowKey {
-    /// The whole content and the place among identical records.
-    Content,
-    /// These fields, by path; the later of two equal records wins.
-    Fields(Vec<String>),
-    /// The first of the fields whose column would have one of these names, else the whole content; the later of two equal
-    /// records wins.
-    AnyOf(Vec<String>),
-    /// Columns of the table, which find equal records themselves; the later of two wins.
-    Columns(Vec<KeyField>),
-}
-
-/// A field that fills a column of the key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyField {
-    pub path: String,
-    /// A record that lacks it has an empty string there; any other is refused.
-    pub may_be_absent: bool,
-}
-
-impl RowKey {
-    /// How records of `stream` are told apart.
-    pub fn of(stream: &Stream) -> Self {
-        let texts = |texts: &[Text]| texts.iter().map(ToString::to_string).collect();
-        match &stream.key {
-            Key::RowHash => Self::Content,
-            Key::Fields(fields) => Self::Fields(texts(fields)),
-            Key::AnyOf(names) => Self::AnyOf(names.iter().map(|name| column_name(name)).collect()),
-            Key::Columns(names) => {
-                let columns = names.iter().filter_map(|name| stream.columns.iter().find(|column| column.name == *name));
-                let field =
-                    |column: &Column| KeyField { path: column.field.to_string(), may_be_absent: column.may_be_absent };
-                Self::Columns(columns.map(field).collect())
-            }
-        }
-    }
-
-    /// Whether the later of two equal records counts; else both do.
-    pub const fn latest_wins(&self) -> bool {
-        !matches!(self, Self::Content)
-    }
-}
-
 /// The half-open window that rows should lie in: the slice, or the part of it that was asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct RowWindow {
@@ -94,7 +51,7 @@ pub struct RowWindow {
 /// Normalises one stream's records; made once per task and reused for every page.
 #[derive(Debug)]
 pub struct PageWriter {
-    pub(super) layout: Arc<Layout>,
+    layout: Arc<Layout>,
     key: RowKey,
     time_path: Option<String>,
     /// Whether neighbouring windows share their boundary second.
@@ -114,7 +71,7 @@ pub struct PageWriter {
     prints: Option<Prints>,
     // What follows belongs to the record under way.
     /// Path of the member that is looked at.
-    pub(super) path: String,
+    path: String,
     /// The field that the next member probably is.
     expected: usize,
     /// Where the value of each field stands.
@@ -125,17 +82,6 @@ pub struct PageWriter {
     hashed: Vec<u8>,
     /// Where [`RowKey::AnyOf`]'s fields stand, for a layout of so many fields.
     named: (usize, Vec<usize>),
-}
-
-/// The key of the `place`th of several identical records whose content hashes to `base`.
-pub fn row_key(base: u128, place: u32) -> u128 {
-    if place == 0 {
-        return base;
-    }
-    let mut bytes = [0; 20];
-    bytes[..16].copy_from_slice(&base.to_le_bytes());
-    bytes[16..].copy_from_slice(&place.to_le_bytes());
-    xxh3_128(&bytes)
 }
 
 impl PageWriter {
@@ -285,7 +231,7 @@ impl PageWriter {
     }
 
     /// Takes a member of the record itself if it is the one that mostly stands here: then nothing is looked up.
-    pub(super) fn is_next(&mut self, record: &str, name: &str, raw: &str) -> bool {
+    fn is_next(&mut self, record: &str, name: &str, raw: &str) -> bool {
         let at = self.expected;
         let is_plain = !raw.starts_with(['{', 'n']);
         let is_known = self.layout.fields().get(at).is_some_and(|field| field.path == name);
@@ -302,7 +248,7 @@ impl PageWriter {
     }
 
     /// Takes the member at `self.path`. Whether an object falls apart must not depend on the columns met so far.
-    pub(super) fn member(&mut self, record: &str, raw: &str, depth: usize) -> Result<(), Refusal> {
+    fn member(&mut self, record: &str, raw: &str, depth: usize) -> Result<(), Refusal> {
         if raw == "null" {
             return Ok(());
         }
@@ -335,84 +281,6 @@ impl PageWriter {
         }
         if self.filled + self.extra.count() > RECORD_FIELDS_MAX {
             return Err(Refusal::Fields);
-        }
-        Ok(())
-    }
-
-    /// The hash of what identifies the record, before its place among identical ones.
-    fn base_key(&mut self, record: &str) -> Result<u128, String> {
-        let mut sum = 0_u128;
-        match &self.key {
-            RowKey::Content => sum = self.content_key(record),
-            RowKey::Fields(paths) => {
-                for path in paths {
-                    let slot = self.layout.find(path, 0).and_then(|at| self.slots.get(at).copied().flatten());
-                    let place =
-                        slot.or_else(|| self.extra.iter().find(|(extra, _)| extra == path).map(|(_, place)| place));
-                    let value =
-                        place.map(|place| cut(record, place)).ok_or_else(|| format!("no key field `{path}`"))?;
-                    if value.len() > KEY_BYTES_MAX {
-                        return Err(format!("key field `{path}` is longer than {KEY_BYTES_MAX} bytes"));
-                    }
-                    sum = sum.wrapping_add(hash(&mut self.hashed, path, value));
-                }
-            }
-            RowKey::AnyOf(names) => {
-                if self.named.0 != self.layout.fields().len() {
-                    self.named = (self.layout.fields().len(), self.layout.find_named(names));
-                }
-                let found = self.named.1.iter().find_map(|at| self.slots.get(*at).copied()?);
-                return match found.map(|place| cut(record, place)) {
-                    // Not by the field's path: the same id under another spelling is the same entity.
-                    Some(value) if value.len() <= KEY_BYTES_MAX => Ok(hash(&mut self.hashed, "", value)),
-                    Some(_) => Err(format!("the id is longer than {KEY_BYTES_MAX} bytes")),
-                    None => Ok(self.content_key(record)),
-                };
-            }
-            RowKey::Columns(_) => {}
-        }
-        Ok(sum)
-    }
-
-    fn content_key(&mut self, record: &str) -> u128 {
-        let mut sum = 0_u128;
-        for (at, (field, slot)) in self.layout.fields().iter().zip(&self.slots).enumerate() {
-            if let Some(place) = slot
-                && !self.ours.contains(&at)
-            {
-                sum = sum.wrapping_add(hash(&mut self.hashed, &field.path, cut(record, *place)));
-            }
-        }
-        for (path, place) in self.extra.iter() {
-            // By the field's own name: a record that spells it in two ways has one key in whatever order.
-            let known = self.layout.find(path, usize::MAX).map(|at| &*self.layout.fields()[at].path);
-            sum = sum.wrapping_add(hash(&mut self.hashed, known.unwrap_or(path), cut(record, place)));
-        }
-        sum
-    }
-
-    /// Makes sure of the key's columns, which cannot be null: writes the empty string where that is allowed.
-    fn complete_key(&mut self, record: &str) -> Result<(), String> {
-        let RowKey::Columns(fields) = &self.key else { return Ok(()) };
-        let mut bytes = 0;
-        for field in fields {
-            let place =
-                self.layout.find(&field.path, 0).and_then(|at| Some((at, self.slots.get(at).copied().flatten()?)));
-            match place {
-                None if field.may_be_absent => {}
-                None => return Err(format!("no key field `{}`", field.path)),
-                Some((at, place)) => {
-                    bytes += place.1 - place.0;
-                    self.row.clear();
-                    let known = &self.layout.fields()[at];
-                    if encode::value(known.kind, known.trust, cut(record, place), &mut self.row) == Encoded::Misfit {
-                        return Err(format!("key field `{}` is no {}", field.path, known.kind.sql()));
-                    }
-                }
-            }
-        }
-        if bytes as usize > KEY_BYTES_MAX {
-            return Err(format!("the key is longer than {KEY_BYTES_MAX} bytes"));
         }
         Ok(())
     }
@@ -452,12 +320,6 @@ impl PageWriter {
             }
         }
         (happened, is_shared)
-    }
-
-    /// Whether an absent field of the key is written as an empty string.
-    fn is_empty_key(&self, at: usize) -> bool {
-        let RowKey::Columns(fields) = &self.key else { return false };
-        fields.iter().any(|field| field.may_be_absent && field.path == self.layout.fields()[at].path)
     }
 
     /// Appends one value to `self.row`, widening its field if it must and may.
@@ -623,14 +485,6 @@ fn has_members(object: &str) -> bool {
     object.as_bytes()[1..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'"')
 }
 
-fn hash(buffer: &mut Vec<u8>, path: &str, raw: &str) -> u128 {
-    buffer.clear();
-    buffer.extend_from_slice(path.as_bytes());
-    buffer.push(0);
-    buffer.extend_from_slice(raw.as_bytes());
-    xxh3_128(buffer)
-}
-
 /// The record as text that Postgres can hold and a reader can turn back.
 fn printable(record: &[u8]) -> String {
     let mut text = String::with_capacity(record.len());
@@ -645,5 +499,4 @@ fn printable(record: &[u8]) -> String {
 }
 
 #[cfg(test)]
-#[path = "page_tests.rs"]
 mod tests;

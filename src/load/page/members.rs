@@ -5,7 +5,7 @@
 
 use serde_json::value::RawValue;
 
-use super::page::{PageWriter, RECORD_FIELDS_MAX};
+use super::{PageWriter, RECORD_FIELDS_MAX};
 
 /// Why a record is no row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
