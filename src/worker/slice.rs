@@ -24,7 +24,7 @@ use crate::store::fingerprint;
 use crate::vendor::{Expected, Outcome, Records, Source, StepError, StepRequest, Window};
 
 /// What all runs of a process may hold of pages, together and each (promise 6).
-const PROCESS_BYTES_MAX: usize = 24 << 20;
+const PROCESS_BYTES_MAX: usize = 16 << 20;
 const RUN_BYTES_MAX: usize = 12 << 20;
 /// A shorter wait for the vendor does not give the worker back.
 const PARK_MIN: Duration = Duration::from_secs(2);

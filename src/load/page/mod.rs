@@ -33,7 +33,7 @@ pub const CHUNK_BYTES: usize = 256 << 10;
 /// Room for the row that makes a chunk full.
 const CHUNK_ROOM: usize = CHUNK_BYTES + (16 << 10);
 /// Rows merged by one statement; also bounds the map that counts identical records.
-pub const BATCH_ROWS_MAX: usize = 50_000;
+pub const BATCH_ROWS_MAX: usize = 20_000;
 /// Objects nested deeper than this are kept whole.
 const FLATTEN_DEPTH_MAX: usize = 8;
 /// Fields of one record beyond this are refused with it.

@@ -155,7 +155,7 @@ fn p6_chunks_and_batches_are_bounded() {
     let record = format!(r#"{{"text":"{}"}}"#, "x".repeat(1000));
     let mut largest = 0;
     let mut batches = 0;
-    for _ in 0..120_000 {
+    for _ in 0..BATCH_ROWS_MAX * 2 + BATCH_ROWS_MAX / 2 {
         writer.record(record.as_bytes()).unwrap();
         for chunk in writer.take_ready() {
             largest = largest.max(chunk.data.len());
