@@ -1,8 +1,9 @@
 //! The ledger in Postgres. Its SQL is in the migration, as functions; why is said there.
 //!
 //! A grant is for now, or for a moment a few milliseconds ahead: nobody holds a slot in the future that a crash would
-//! waste. Whoever does not fit is told when to ask again and is remembered until shortly after that: those who rank below leave it its share, by
-//! priority first, then by the older due time. Who falls silent blocks nobody for longer than that.
+//! waste. Whoever does not fit is told when to ask again and is remembered until shortly after that: those who rank
+//! below leave it its share, by priority first, then by the older due time. Who falls silent blocks nobody for longer
+//! than that.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -280,8 +281,10 @@ impl Ledger {
             Mark { limit_id: held.id, unit: held.limit.unit, ends_at, counted, slack, tight }
         };
         let marks = counted.iter().zip(granted).map(mark).collect();
-        // A refusal is told at once, where the answer to a grant waits for the disk: it knows the clock better.
-        let from = self.clock.reaches(row.answered_at, Reading { at: answered, showed: row.asked_at });
+        // When the question arrived, or the ledger's lock was obtained, whichever is known to be later. A refusal is told at
+        // once, where the answer to a grant waits for the disk: it knows the clock better.
+        let showed = row.asked_at.max(row.answered_at - AHEAD);
+        let from = self.clock.reaches(row.answered_at, Reading { at: answered, showed });
         // The statement reached the server after `asked`, so this is not later than the grant.
         let granted = asked + (row.answered_at - row.asked_at).to_std().unwrap_or_default();
         let shortest = counted.iter().filter(|held| held.limit.unit == Unit::Calls).map(|held| held.limit.per).min();

@@ -41,6 +41,7 @@ pub const RECORD_FIELDS_MAX: usize = 5_000;
 /// Values of one row beyond this go to `_extra`. A row must fit a block of 8 KiB, and Postgres moves no value out of it
 /// that is shorter than 25 bytes.
 pub const ROW_VALUES_MAX: usize = 300;
+
 /// The half-open window that rows should lie in: the slice, or the part of it that was asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct RowWindow {

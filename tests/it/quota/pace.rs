@@ -126,6 +126,31 @@ async fn p2_a_call_that_is_granted_ahead_of_its_moment_does_not_leave_before_it(
 }
 
 #[tokio::test]
+async fn p2_a_grant_that_waited_for_the_ledger_is_not_waited_for_again() {
+    let database = TestDatabase::create().await;
+    let pool = new_pool(&database);
+    let ledger = open(&pool, vec![calls(1, 600 * SECOND)]).await;
+    let mut other = pool.begin().await.unwrap();
+    sqlx::query("select from tidegate.quota_ledger for update").execute(&mut *other).await.unwrap();
+    let asking = tokio::spawn(async move { patient(&ledger, request(1)).await });
+    let waiting = "
+        select exists (
+            select from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock' and query like '%quota_reserve%'
+        )";
+    let waits = async {
+        while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&pool).await.unwrap() {
+            tokio::time::sleep(10 * MILLISECOND).await;
+        }
+    };
+    tokio::time::timeout(10 * SECOND, waits).await.unwrap();
+    tokio::time::sleep(3 * SECOND).await;
+    other.commit().await.unwrap();
+    let age = asking.await.unwrap().age();
+    assert!(age < 2 * SECOND, "{age:?} old");
+}
+
+#[tokio::test]
 async fn p2_a_restart_in_the_middle_keeps_the_history() {
     let database = TestDatabase::create().await;
     let limit = calls(5, SECOND);
