@@ -42,7 +42,7 @@ async fn open(pool: &PgPool, limits: Vec<Limit>) -> Ledger {
 
 async fn open_as(pool: &PgPool, connection: &str, secret: &str, limits: Vec<Limit>) -> Ledger {
     let base_url = Url::parse("https://vendor.example").unwrap();
-    let key = LedgerKey::derive(pool, &base_url, &["4411", secret]).await.unwrap();
+    let key = LedgerKey::derive(pool, &base_url, &["tester-4411", secret]).await.unwrap();
     Ledger::open(pool.clone(), &key, connection, limits).await.unwrap()
 }
 
@@ -335,7 +335,7 @@ async fn connections_with_one_credential_share_one_ledger_and_others_do_not() {
         .fetch_one(&pool)
         .await
         .unwrap();
-    assert!(!rows.contains("one") && !rows.contains("4411"), "p7: {rows}");
+    assert!(!rows.contains("one") && !rows.contains("tester-4411"), "p7: {rows}");
 }
 
 #[tokio::test]
