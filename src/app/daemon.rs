@@ -15,7 +15,7 @@ use crate::schedule::bell::{BellError, Chore, ring};
 use crate::schedule::{Calendar, clock};
 use crate::server::{self, Health, ListenError, Metrics, QuotaReader, QuotaUse, Site};
 use crate::store::migrate;
-use crate::worker::{Accounts, Pool, Shared};
+use crate::worker::{Accounts, Pool, Room, Shared};
 
 /// How often due firings are looked for; a firing is at most this late.
 const ENQUEUE_PERIOD: Duration = Duration::from_secs(1);
@@ -72,6 +72,7 @@ impl Daemon {
             pool: database.pool.clone(),
             accounts: Accounts::default(),
             metrics: Arc::new(Metrics::default()),
+            room: Room::of(config.worker.concurrency),
             owner: owner(),
         });
         let (sender, receiver) = watch::channel(Arc::new(config));

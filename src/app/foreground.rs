@@ -12,7 +12,7 @@ use super::owner;
 use crate::config::Config;
 use crate::server::Metrics;
 use crate::store::progress::{self, TaskState};
-use crate::worker::{Accounts, Pool, Shared};
+use crate::worker::{Accounts, Pool, Room, Shared};
 
 /// How often progress is looked at.
 const LOOK: Duration = Duration::from_millis(300);
@@ -33,10 +33,15 @@ impl Foreground {
     /// Sets workers going on `runs` and no other.
     pub fn start(config: Arc<Config>, pool: PgPool, runs: Vec<i64>) -> Self {
         let shutdown = CancellationToken::new();
-        let (sender, receiver) = watch::channel(config);
         let owner = owner();
-        let shared =
-            Shared { pool, accounts: Accounts::default(), metrics: Arc::new(Metrics::default()), owner: owner.clone() };
+        let shared = Shared {
+            pool,
+            accounts: Accounts::default(),
+            metrics: Arc::new(Metrics::default()),
+            room: Room::of(config.worker.concurrency),
+            owner: owner.clone(),
+        };
+        let (sender, receiver) = watch::channel(config);
         let pool = Pool {
             shared: Arc::new(shared),
             config: receiver,

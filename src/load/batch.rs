@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::chunk::Chunk;
 use super::commit::{Batch, Loader, PageLoad, Reading, execute, planned_anew, signed};
 use super::copy::{Common, Copy, Narrow, columns, fits};
+use super::layout::Layout;
 use super::merge::MergeSql;
 use super::print::{Print, RowKind};
 use super::table::{self, Cause, Table};
@@ -43,8 +44,7 @@ impl PageLoad<'_, '_> {
         let Some(layout) = chunks.first().map(|chunk| &chunk.layout).filter(|_| !rows.is_empty()) else {
             return Ok(true);
         };
-        self.pin_shape().await?;
-        let loaded_at = self.began_at().await?;
+        let loaded_at = self.pin_shape().await?;
         let columns = columns(&self.table, layout).ok_or_else(|| lacking(&self.table))?;
         if !fits(&columns, layout) {
             return Ok(false);
@@ -113,26 +113,16 @@ impl PageLoad<'_, '_> {
         Ok(())
     }
 
-    /// The transaction's own time.
-    async fn began_at(&mut self) -> Result<DateTime<Utc>, LoadError> {
-        if let Some(at) = self.began_at {
-            return Ok(at);
-        }
-        let at = sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(&mut *self.transaction).await?;
-        self.began_at = Some(at);
-        Ok(at)
-    }
-
     /// Grows the table under a page that is arriving. Once rows of this transaction are in it, it holds the table, so the
     /// change must be its own; before that, a separate transaction keeps the table free for others.
-    pub(super) async fn grow(&mut self, chunk: &Chunk) -> Result<(), LoadError> {
+    pub(super) async fn grow(&mut self, layout: &Layout) -> Result<(), LoadError> {
         let before = self.table.clone();
-        if self.pinned {
+        if self.pinned.is_some() {
             let Loader { claim, stream, .. } = &*self.loader;
             let cause = Cause { run: claim.id, connection: &claim.connection };
-            self.table.grow(&mut self.transaction, stream, &chunk.layout, cause).await?;
+            self.table.grow(&mut self.transaction, stream, layout, cause).await?;
         } else {
-            self.loader.grow(chunk).await?;
+            self.loader.grow(layout).await?;
             self.table = self.loader.table.clone();
         }
         self.reshape(&before).await
@@ -148,22 +138,23 @@ impl PageLoad<'_, '_> {
         Ok(())
     }
 
-    /// Holds the table's shape until the end of the transaction, and follows it if another worker changed it.
-    pub(super) async fn pin_shape(&mut self) -> Result<(), LoadError> {
-        if self.pinned {
-            return Ok(());
+    /// Holds the table's shape until the end of the transaction, and follows it if another worker changed it; answers the
+    /// transaction's own time.
+    pub(super) async fn pin_shape(&mut self) -> Result<DateTime<Utc>, LoadError> {
+        if let Some(at) = self.pinned {
+            return Ok(at);
         }
-        self.pinned = true;
         let target = super::ident::table(&self.table.schema, &self.table.name);
         execute(&mut self.transaction, format!("lock table {target} in row exclusive mode")).await?;
-        let version = table::version(&mut self.transaction, &self.table.schema, &self.table.name).await?;
+        let (version, at) = table::version_now(&mut self.transaction, &self.table.schema, &self.table.name).await?;
+        self.pinned = Some(at);
         if version != self.table.version {
             let cause = Cause { run: self.loader.claim.id, connection: &self.loader.claim.connection };
             let now = Table::open(&mut self.transaction, self.loader.stream, cause).await?;
             let before = std::mem::replace(&mut self.table, now);
             self.reshape(&before).await?;
         }
-        Ok(())
+        Ok(at)
     }
 
     /// Brings the staged batch into the table; `single` when it is the whole slice.

@@ -4,21 +4,32 @@
 //! allocator, pieces of this size leave holes that grow a process by half under load.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Spare buffers of a size. Clones share them.
 #[derive(Debug, Clone)]
-pub(super) struct Buffers {
+pub struct Buffers {
     bytes: usize,
-    spare: Arc<Mutex<Vec<Vec<u8>>>>,
+    spare: Arc<Spare>,
+}
+
+type Spare = Mutex<Vec<Vec<u8>>>;
+
+/// The spare buffers of all who are at work at a time; they go with the last of them.
+#[derive(Debug, Default)]
+pub struct SharedBuffers(Mutex<Weak<Spare>>);
+
+impl SharedBuffers {
+    /// Of at least so many bytes each, which is the same for all.
+    pub fn of(&self, bytes: usize) -> Buffers {
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let spare = shared.upgrade().unwrap_or_default();
+        *shared = Arc::downgrade(&spare);
+        Buffers { bytes, spare }
+    }
 }
 
 impl Buffers {
-    /// Of at least so many bytes each.
-    pub(super) fn of(bytes: usize) -> Self {
-        Self { bytes, spare: Arc::default() }
-    }
-
     /// An empty one; it comes back when it is dropped.
     pub(super) fn take(&self) -> Buffer {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -69,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_buffer_is_used_again_unless_it_has_become_huge() {
-        let buffers = Buffers::of(100);
+        let buffers = SharedBuffers::default().of(100);
         let mut buffer = buffers.take();
         buffer.extend_from_slice(&[1; 90]);
         let place = buffer.as_ptr();
@@ -80,5 +91,19 @@ mod tests {
         huge.extend_from_slice(&[1; 1_000]);
         drop(huge);
         assert!(buffers.take().capacity() < 1_000);
+    }
+    #[test]
+    fn spare_buffers_are_shared_and_go_with_the_last_user() {
+        let shared = SharedBuffers::default();
+        let (one, other) = (shared.of(100), shared.of(100));
+        let buffer = one.take();
+        let place = buffer.as_ptr();
+        drop(buffer);
+        drop(one);
+        let again = other.take();
+        assert_eq!(again.as_ptr(), place);
+        drop(other);
+        drop(again);
+        assert!(shared.0.lock().unwrap().upgrade().is_none());
     }
 }

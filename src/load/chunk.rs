@@ -51,7 +51,7 @@ impl Chunk {
     pub fn weight(&self) -> usize {
         let rows = self.ends.len() * (size_of::<u32>() + size_of::<RowKind>());
         let print = self.batch_end.as_ref().and_then(|end| end.print.as_ref()).map_or(0, Print::weight);
-        self.data.len() + rows + print + self.rejects.iter().map(Reject::weight).sum::<usize>()
+        self.data.capacity() + rows + print + self.rejects.iter().map(Reject::weight).sum::<usize>()
     }
 }
 

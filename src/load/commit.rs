@@ -8,10 +8,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Connection as _, PgPool, Postgres, Transaction};
 
 use super::LoadError;
 use super::chunk::{BatchEnd, Chunk, Counts, Reject, Shared, Twins};
+use super::layout::Layout;
 use super::merge::MergeSql;
 use super::print::Print;
 use super::table::{Cause, Table};
@@ -22,8 +23,7 @@ use crate::store::run::{self, Claim, Progress};
 /// Refused records wait in memory up to this.
 const REJECTS_BYTES_MAX: usize = 1 << 20;
 
-/// Rows wait in memory up to this before they are sent: the more there are, the better they meet the index. No more than
-/// what is kept of a page anyway.
+/// Rows wait in memory up to this before they are sent: the more there are, the better they meet the index.
 const WAITING_BYTES_MAX: usize = 4 << 20;
 
 /// What stays the same for all pages of a task.
@@ -69,11 +69,11 @@ pub struct PageEnd {
 /// A page's transaction while its rows arrive. Dropped before its checkpoint, it leaves nothing behind but columns.
 pub struct PageLoad<'l, 'a> {
     pub(super) loader: &'l mut Loader<'a>,
-    pub(super) transaction: Transaction<'static, Postgres>,
+    pub(super) transaction: Transaction<'l, Postgres>,
     /// As this transaction sees it, with columns of its own that are not durable yet.
     pub(super) table: Table,
-    /// Whether the table keeps its shape until the end of the transaction.
-    pub(super) pinned: bool,
+    /// The transaction's own time, which `_loaded_at` will be, once the table keeps its shape until its end.
+    pub(super) pinned: Option<DateTime<Utc>>,
     pub(super) sql: MergeSql,
     pub(super) progress: Progress,
     rejects: Vec<Reject>,
@@ -81,6 +81,7 @@ pub struct PageLoad<'l, 'a> {
     /// Chunks that are sent together, and not before they must: rows in place hold the table.
     pub(super) waiting: Vec<Chunk>,
     waiting_bytes: usize,
+    waiting_max: usize,
     /// Whether this session has the staging table.
     pub(super) has_stage: bool,
     /// Rows of the batch under way that are in the staging table.
@@ -89,8 +90,8 @@ pub struct PageLoad<'l, 'a> {
     pub(super) rows_placed: i64,
     /// A savepoint is open behind which rows went straight into place.
     pub(super) savepoint: bool,
-    /// What `_loaded_at` will be.
-    pub(super) began_at: Option<DateTime<Utc>>,
+    /// Whether the transaction ends when its worker falls silent.
+    silence_bounded: bool,
     /// What is kept of fingerprints by now.
     pub(super) kept: Option<Kept>,
     /// Staged keys that gave way to those of earlier pages, and what they became.
@@ -247,29 +248,35 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// Opens a page's transaction for rows of the chunk's layout.
-    pub async fn begin<'l>(&'l mut self, chunk: &Chunk) -> Result<PageLoad<'l, 'a>, LoadError> {
-        if !self.table.holds(&chunk.layout) {
-            self.grow(chunk).await?;
+    /// Opens a page's transaction for rows of this layout, of which no more than `waiting_max` bytes are to wait.
+    pub async fn begin<'l>(
+        &'l mut self,
+        connection: &'l mut PgConnection,
+        layout: &Layout,
+        waiting_max: usize,
+    ) -> Result<PageLoad<'l, 'a>, LoadError> {
+        if !self.table.holds(layout) {
+            self.grow(layout).await?;
         }
-        let transaction = self.pool.begin().await?;
+        let transaction = connection.begin().await?;
         let sql = MergeSql::new(&self.table, self.latest_wins);
         Ok(PageLoad {
             table: self.table.clone(),
             loader: self,
             transaction,
             sql,
-            pinned: false,
+            pinned: None,
             progress: Progress::default(),
             rejects: Vec::new(),
             rejects_cleared: false,
             waiting: Vec::new(),
             waiting_bytes: 0,
+            waiting_max: waiting_max.min(WAITING_BYTES_MAX),
             has_stage: false,
             rows_staged: 0,
             rows_placed: 0,
             savepoint: false,
-            began_at: None,
+            silence_bounded: false,
             kept: None,
             renamed: HashMap::new(),
             taken: false,
@@ -282,11 +289,11 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// Gives every field of the chunk a column, in a transaction of its own.
-    pub(super) async fn grow(&mut self, chunk: &Chunk) -> Result<(), LoadError> {
+    /// Gives every field of the layout a column, in a transaction of its own.
+    pub(super) async fn grow(&mut self, layout: &Layout) -> Result<(), LoadError> {
         let mut connection = self.pool.acquire().await?;
         let cause = Cause { run: self.claim.id, connection: &self.claim.connection };
-        self.table.grow(&mut connection, self.stream, &chunk.layout, cause).await
+        self.table.grow(&mut connection, self.stream, layout, cause).await
     }
 }
 
@@ -295,7 +302,7 @@ impl PageLoad<'_, '_> {
     pub async fn copy(&mut self, mut chunk: Chunk, reading: &Reading) -> Result<(), LoadError> {
         // Before the merge: as long as nothing is merged, the table is free.
         if !self.table.holds(&chunk.layout) {
-            self.grow(&chunk).await?;
+            self.grow(&chunk.layout).await?;
         }
         if self.staged.is_some() {
             self.merge(reading, false).await?;
@@ -310,13 +317,18 @@ impl PageLoad<'_, '_> {
         let batch_end = chunk.batch_end.take();
         self.waiting_bytes += chunk.weight();
         self.waiting.push(chunk);
-        if self.waiting_bytes > WAITING_BYTES_MAX {
+        if self.waiting_bytes > self.waiting_max {
             self.flush(reading).await?;
         }
         if let Some(BatchEnd { twins, print }) = batch_end.map(|end| *end) {
             self.staged = Some(Batch { shared: std::mem::take(&mut self.shared), twins, print });
         }
         Ok(())
+    }
+
+    /// Bytes of the rows that wait.
+    pub const fn waiting(&self) -> usize {
+        self.waiting_bytes
     }
 
     /// Sends the rows that wait.
@@ -367,9 +379,9 @@ impl PageLoad<'_, '_> {
         Ok(())
     }
 
-    /// Whether the chunk's fields have columns already: a page that needs others gets them before its transaction begins.
-    pub fn holds(&self, chunk: &Chunk) -> bool {
-        self.table.holds(&chunk.layout)
+    /// Whether the layout's fields have columns already: a page that needs others gets them before its transaction begins.
+    pub fn holds(&self, layout: &Layout) -> bool {
+        self.table.holds(layout)
     }
 
     /// Marks the pages that were turned: a fault in the next one need not cost them.
@@ -403,6 +415,9 @@ impl PageLoad<'_, '_> {
     /// From here on nothing waits for the vendor: a worker that falls silent now must not hold its locks against the one
     /// that takes over, even when its connection stays open.
     async fn bound_silence(&mut self) -> Result<(), LoadError> {
+        if std::mem::replace(&mut self.silence_bounded, true) {
+            return Ok(());
+        }
         let lease_ms = self.loader.lease.as_millis();
         let statement = format!("set local idle_in_transaction_session_timeout = {lease_ms}");
         Ok(execute(&mut self.transaction, statement).await?)

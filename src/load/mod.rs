@@ -5,7 +5,7 @@
 
 mod batch;
 mod binary;
-mod buffer;
+pub mod buffer;
 pub mod chunk;
 pub mod commit;
 mod compare;

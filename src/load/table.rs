@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::LoadError;
@@ -74,7 +75,7 @@ impl Table {
     }
 
     async fn read(connection: &mut PgConnection, stream: &Stream) -> Result<Self, LoadError> {
-        let version = version(connection, stream.schema, &stream.name).await?;
+        let (version, _) = version_now(connection, stream.schema, &stream.name).await?;
         let added = sqlx::query!(
             "
             select column_name, field, kind
@@ -192,7 +193,7 @@ impl Table {
             }
         }
         now.add_columns(&mut transaction, new, cause).await?;
-        now.version = version(&mut transaction, &self.schema, &self.name).await?;
+        (now.version, _) = version_now(&mut transaction, &self.schema, &self.name).await?;
         transaction.commit().await?;
         *self = now;
         Ok(())
@@ -324,11 +325,15 @@ pub(super) fn conversion(column: &str, from: ColumnType, to: ColumnType) -> Stri
     }
 }
 
-/// The number of the table's last schema change.
-pub async fn version(connection: &mut PgConnection, schema: &str, table: &str) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar!(
+/// The number of the table's last schema change, and the time of the transaction.
+pub async fn version_now(
+    connection: &mut PgConnection,
+    schema: &str,
+    table: &str,
+) -> Result<(i64, DateTime<Utc>), sqlx::Error> {
+    let found = sqlx::query!(
         r#"
-        select coalesce(max(id), 0) as "version!"
+        select coalesce(max(id), 0) as "version!", now() as "now!"
         from tidegate.schema_change
         where table_schema = $1 and table_name = $2
         "#,
@@ -336,7 +341,8 @@ pub async fn version(connection: &mut PgConnection, schema: &str, table: &str) -
         table,
     )
     .fetch_one(connection)
-    .await
+    .await?;
+    Ok((found.version, found.now))
 }
 
 async fn lock_shape(connection: &mut PgConnection, schema: &str, table: &str) -> Result<(), sqlx::Error> {

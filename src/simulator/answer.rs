@@ -31,6 +31,9 @@ pub(super) enum Delivery {
     Whole,
     Reset,
     Cut,
+    CutAfter {
+        bytes: usize,
+    },
     Drip {
         bytes: usize,
         every: Duration,
@@ -119,6 +122,7 @@ impl Answer {
             Action::EmptyBody => self.body = Content::Whole(Bytes::new()),
             Action::Reset => self.delivery = Delivery::Reset,
             Action::Cut => self.delivery = Delivery::Cut,
+            Action::CutAfter { bytes } => self.delivery = Delivery::CutAfter { bytes },
             Action::Drip { bytes, every_ms } => {
                 self.delivery = Delivery::Drip { bytes: bytes.max(1), every: bounded(every_ms) };
             }
@@ -157,6 +161,7 @@ impl Answer {
                 Body::empty()
             }
             Delivery::Cut => in_parts(begun, rest, half, After::Reset(wire.clone()), stopping),
+            Delivery::CutAfter { bytes } => in_parts(begun, rest, bytes, After::Reset(wire.clone()), stopping),
             Delivery::Drip { bytes, every } => in_parts(begun, rest, bytes, After::Wait(every), stopping),
             Delivery::Hold(hold) => in_parts(begun, rest, half, After::Gate(hold), stopping),
         };

@@ -116,7 +116,7 @@ struct Sending {
     rest: Option<Parts>,
     part: usize,
     after: After,
-    first: bool,
+    sent: usize,
     stopping: CancellationToken,
 }
 
@@ -129,7 +129,7 @@ pub(super) fn in_parts(
     after: After,
     stopping: CancellationToken,
 ) -> Body {
-    let sending = Sending { begun, rest, part, after, first: true, stopping };
+    let sending = Sending { begun, rest, part, after, sent: 0, stopping };
     Body::from_stream(stream::unfold(sending, |mut sending| async move { Some((sending.next().await?, sending)) }))
 }
 
@@ -141,9 +141,12 @@ impl Sending {
             }
             self.begun = self.rest.as_mut()?.next()?;
         }
-        if !self.first {
+        let mut part = self.part;
+        if self.sent > 0 {
             match &self.after {
                 After::Nothing => {}
+                // Of a body that is made while it is sent, one part may not be enough.
+                After::Reset(_) if self.sent < self.part => part -= self.sent,
                 After::Reset(wire) => {
                     // Lets the part that was sent reach the client before the reset overtakes it.
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -155,12 +158,13 @@ impl Sending {
                 }
                 After::Gate(hold) => {
                     let _ = self.stopping.run_until_cancelled(hold.gate.pass()).await;
-                    (self.after, self.part) = (After::Nothing, usize::MAX);
+                    (self.after, self.part, part) = (After::Nothing, usize::MAX, usize::MAX);
                 }
             }
         }
-        self.first = false;
-        Some(Ok(self.begun.split_to(self.part.clamp(1, self.begun.len()))))
+        let part = self.begun.split_to(part.clamp(1, self.begun.len()));
+        self.sent += part.len();
+        Some(Ok(part))
     }
 
     /// Nothing follows.

@@ -225,7 +225,7 @@ mod tests {
             let (_, headers, body) = get(&http, &url).await;
             assert_eq!((body.len(), headers.get("content-length")), (10_000_000, None));
         }
-        for action in [Action::Cut, Action::Reset] {
+        for action in [Action::Cut, Action::CutAfter { bytes: 5_000_000 }, Action::Reset] {
             control.next(Match::endpoint("files_get"), action);
             let response = http.get(&url).send().await;
             assert!(response.is_err() || response.unwrap().bytes().await.is_err());

@@ -202,8 +202,12 @@ pub enum Action {
     EmptyBody,
     /// The connection is reset without an answer.
     Reset,
-    /// Half of the body, then the connection is reset.
+    /// Half of the body, or of what is made before it is sent, then the connection is reset.
     Cut,
+    /// So many bytes of the body, then the connection is reset.
+    CutAfter {
+        bytes: usize,
+    },
     /// Wait before the answer.
     Delay {
         ms: u64,

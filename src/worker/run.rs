@@ -26,6 +26,7 @@ pub struct Shared {
     pub pool: sqlx::PgPool,
     pub accounts: Accounts,
     pub metrics: Arc<Metrics>,
+    pub room: Room,
     /// Name of this worker in `tidegate.run`.
     pub owner: String,
 }
@@ -157,7 +158,7 @@ async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutd
         attempts: task.attempts,
         exported: &exported,
         jobs: &jobs,
-        room: Room::share(config.worker.concurrency),
+        room: &shared.room,
         shutdown,
     };
     runner.run().await

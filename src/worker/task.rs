@@ -65,7 +65,7 @@ pub struct TaskRunner<'a> {
     pub exported: &'a [&'a str],
     /// The jobs that this process works on.
     pub jobs: &'a [String],
-    pub room: Room,
+    pub room: &'a Room,
     pub shutdown: &'a CancellationToken,
 }
 
@@ -126,7 +126,7 @@ impl TaskRunner<'_> {
         let mut layout = Layout::new(&stream.columns, may_add).with_children(&stream.children);
         table.teach(&mut layout, stream);
         let latest_wins = RowKey::of(stream).latest_wins();
-        let mut writer = PageWriter::of(stream, layout);
+        let mut writer = PageWriter::of(stream, layout).sharing(&self.room.buffers);
         let mut loader = Loader::new(self.pool, self.claim, stream, self.lease, latest_wins, table);
 
         for (number, due) in due.into_iter().enumerate() {

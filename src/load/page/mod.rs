@@ -17,7 +17,7 @@ pub use key::{KeyField, RowKey, row_key};
 use members::Refusal;
 
 use super::binary;
-use super::buffer::Buffers;
+use super::buffer::{Buffers, SharedBuffers};
 pub use super::chunk::{BatchEnd, Chunk, Counts, Reject, Shared, Twins};
 use super::encode::{self, Encoded, Trust};
 use super::extra::{Extra, Span, cut, span};
@@ -29,11 +29,11 @@ use crate::catalogue::Stream;
 use crate::decode::{DecodeError, Flat, Sink};
 
 /// A chunk is handed on when it has grown to this.
-pub const CHUNK_BYTES: usize = 256 << 10;
+pub const CHUNK_BYTES: usize = 128 << 10;
 /// Room for the row that makes a chunk full.
-const CHUNK_ROOM: usize = CHUNK_BYTES + (16 << 10);
+const CHUNK_ROOM: usize = CHUNK_BYTES + (8 << 10);
 /// Rows merged by one statement; also bounds the map that counts identical records.
-pub const BATCH_ROWS_MAX: usize = 20_000;
+pub const BATCH_ROWS_MAX: usize = 10_000;
 /// Objects nested deeper than this are kept whole.
 const FLATTEN_DEPTH_MAX: usize = 8;
 /// Fields of one record beyond this are refused with it.
@@ -105,7 +105,7 @@ impl PageWriter {
             window: None,
             chunk: Chunk::default(),
             chunk_weight: 0,
-            buffers: Buffers::of(CHUNK_ROOM),
+            buffers: SharedBuffers::default().of(CHUNK_ROOM),
             large: false,
             ready: Vec::new(),
             twins: Twins::default(),
@@ -120,6 +120,12 @@ impl PageWriter {
             hashed: Vec::new(),
             named: (0, Vec::new()),
         }
+    }
+
+    /// Writes into buffers that others of the process write into as well.
+    #[must_use]
+    pub fn sharing(self, buffers: &SharedBuffers) -> Self {
+        Self { buffers: buffers.of(CHUNK_ROOM), ..self }
     }
 
     /// Compares the rows of a reading that begins, or goes on, with the last one.

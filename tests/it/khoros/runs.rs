@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use tidegate::simulator::{Action, Change, Edit, Match, Rows};
 
 use super::*;
+use crate::support::eventually;
 
+const LONG: Duration = Duration::from_mins(1);
 const WINDOWED: [&str; 8] = [
     "conversation_actions",
     "conversation_history_action",
@@ -94,6 +96,25 @@ async fn p1_a_first_run_loads_every_export() {
     for task in again {
         assert_eq!((task.rows_inserted, task.rows_updated, task.rows_deleted), (0, 0, 0), "{task:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_file_larger_than_its_room_that_breaks_off_half_way_leaves_nothing_twice() {
+    const MANY: u64 = 30_000;
+    let options = Options { volume: Volume::Exactly(MANY), ..free() };
+    let start = ago(1).date_naive();
+    let world = Recipe { options, streams: "[combined]", start, ..Recipe::default() }.world().await;
+    without_today(&world);
+    world.edit_config(|text| text.replace("concurrency: 2", "concurrency: 64"));
+    world.control().next(Match::endpoint("files_get"), Action::CutAfter { bytes: 7_000_000 });
+    let tasks = sync(&world).await;
+    assert_succeeded(&tasks);
+    assert_eq!(tasks[0].rows_inserted, i64::try_from(MANY).unwrap());
+    let found = rows(&world, "combined").await;
+    assert!(found == same(truth(&world, "combined", ago(1), ago(0))), "{} rows", found.len());
+    let tried = "select n_tup_ins > 30000 from pg_stat_user_tables where relname = 'combined'";
+    // Rows of the first half were in the table, until it broke off.
+    eventually(LONG, async || world.scalar::<bool>(tried).await.then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,7 +38,8 @@ async fn interrupted(break_in: impl AsyncFnOnce(&Plant, &run::Claim)) -> (LoadEr
     reader.page(&first, Some("second")).await.unwrap();
     let second = [r#"{"n":4}"#, r#"{"n":1}"#, "[1]"];
     let chunks = reader.write(&second);
-    let mut page = reader.loader.begin(&chunks[0]).await.unwrap();
+    let mut connection = reader.loader.pool.acquire().await.unwrap();
+    let mut page = reader.loader.begin(&mut connection, &chunks[0].layout, usize::MAX).await.unwrap();
     for chunk in chunks {
         page.copy(chunk, &reader.reading).await.unwrap();
     }
@@ -123,7 +124,8 @@ async fn p1_a_page_that_is_dropped_leaves_nothing() {
     let mut reader = plant.reader(&claim, whole(0)).await;
     let before = state(&plant).await;
     let chunks = reader.write(&[r#"{"n":1}"#, "[]"]);
-    let mut page = reader.loader.begin(&chunks[0]).await.unwrap();
+    let mut connection = reader.loader.pool.acquire().await.unwrap();
+    let mut page = reader.loader.begin(&mut connection, &chunks[0].layout, usize::MAX).await.unwrap();
     for chunk in chunks {
         page.copy(chunk, &reader.reading).await.unwrap();
     }

@@ -362,7 +362,8 @@ async fn p5_a_worker_with_a_stale_picture_follows_the_table() {
     plant.read(whole(9), &[strings(&[r#"{"a":"x","d":1}"#])]).await;
     reader.page(&[r#"{"a":2,"b":2.5,"c":"2024-03-02T00:00:00Z"}"#], Some("2")).await.unwrap();
     let chunks = reader.write(&[r#"{"a":3,"b":3.5,"c":"2024-03-03T00:00:00Z","e":1}"#]);
-    let mut page = reader.loader.begin(&chunks[0]).await.unwrap();
+    let mut connection = reader.loader.pool.acquire().await.unwrap();
+    let mut page = reader.loader.begin(&mut connection, &chunks[0].layout, usize::MAX).await.unwrap();
     for chunk in chunks {
         page.copy(chunk, &reader.reading).await.unwrap();
     }
@@ -386,9 +387,8 @@ fn more_than_a_batch() -> Vec<String> {
 async fn p5_a_page_that_is_staged_while_it_arrives_grows_the_table_under_itself() {
     let plant = Plant::new().await;
     let claim = plant.claim().await;
-    let mut records = numbered(0..20_000);
-    records.push(r#"{"n":20000.5,"before":"the merge"}"#.to_owned());
-    records.extend(more_than_a_batch().into_iter().skip(20_001));
+    let mut records = more_than_a_batch();
+    records[BATCH_ROWS_MAX / 2] = r#"{"n":20000.5,"before":"the merge"}"#.to_owned();
     records.push(r#"{"n":"text","after":["the merge"]}"#.to_owned());
     let expected = i64::try_from(records.len()).unwrap();
     for _ in 0..2 {
@@ -411,11 +411,13 @@ async fn p5_columns_of_a_page_that_was_given_up_are_made_again() {
     let mut records = more_than_a_batch();
     records.push(r#"{"n":1,"late":"kept"}"#.to_owned());
     let chunks = reader.write(&records);
-    let mut page = reader.loader.begin(&chunks[0]).await.unwrap();
+    let mut connection = reader.loader.pool.acquire().await.unwrap();
+    let mut page = reader.loader.begin(&mut connection, &chunks[0].layout, usize::MAX).await.unwrap();
     for chunk in chunks {
         page.copy(chunk, &reader.reading).await.unwrap();
     }
     drop(page);
+    drop(connection);
     assert_eq!(plant.column("late").await, None, "it went with the page");
     reader.page(&[r#"{"n":1,"late":"kept"}"#], None).await.unwrap();
     assert_eq!(only(&plant, 0).await["late"], "kept");
@@ -432,7 +434,8 @@ async fn p5_two_pages_that_grow_a_table_they_both_hold_end_one_after_the_other()
         records.push(format!(r#"{{"n":1,"late":"{connection}"}}"#));
         let mut reader = plant.reader(&claim, whole(0)).await;
         let chunks = reader.write(&records);
-        let mut page = reader.loader.begin(&chunks[0]).await.unwrap();
+        let mut connection = reader.loader.pool.acquire().await.unwrap();
+        let mut page = reader.loader.begin(&mut connection, &chunks[0].layout, usize::MAX).await.unwrap();
         let mut refused = None;
         for chunk in chunks {
             if chunk.layout.fields().len() > 1 {
@@ -452,6 +455,7 @@ async fn p5_two_pages_that_grow_a_table_they_both_hold_end_one_after_the_other()
             Some(tidegate::load::LoadError::Database(sqlx::Error::Database(error))) => {
                 assert!(matches!(error.code().as_deref(), Some("40P01" | "55P03")), "{error}");
                 drop(page);
+                drop(connection);
                 reader.page(&records, None).await.unwrap();
             }
             Some(error) => panic!("{error}"),

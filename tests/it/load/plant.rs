@@ -255,7 +255,8 @@ impl Reader<'_> {
     }
 
     pub async fn load(&mut self, chunks: Vec<Chunk>, next: Option<&str>) -> Result<Progress, LoadError> {
-        let mut page = self.loader.begin(chunks.last().unwrap()).await?;
+        let mut connection = self.loader.pool.acquire().await?;
+        let mut page = self.loader.begin(&mut connection, &chunks.last().unwrap().layout, usize::MAX).await?;
         for chunk in chunks {
             page.copy(chunk, &self.reading).await?;
         }
@@ -265,7 +266,8 @@ impl Reader<'_> {
     /// A page that is staged while it arrives: nobody knows the layout of its end when it begins.
     pub async fn spill(&mut self, records: &[impl AsRef<[u8]>], next: Option<&str>) -> Result<Progress, LoadError> {
         let chunks = self.write(records);
-        let mut page = self.loader.begin(&chunks[0]).await?;
+        let mut connection = self.loader.pool.acquire().await?;
+        let mut page = self.loader.begin(&mut connection, &chunks[0].layout, usize::MAX).await?;
         for chunk in chunks {
             page.copy(chunk, &self.reading).await?;
         }

@@ -1,0 +1,166 @@
+//! The fetching half: asks the vendor, page after page, and normalises what it says.
+
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Ended, Message};
+use crate::catalogue::Stream;
+use crate::decode::{DecodeError, Flat, Sink};
+use crate::http::Session;
+use crate::load::commit::PageEnd;
+use crate::load::page::{PageWriter, RowWindow};
+use crate::store::fingerprint;
+use crate::vendor::{Expected, Outcome, Records, Source, StepError, StepRequest, Window};
+use crate::worker::policy::TaskError;
+use crate::worker::report::Reporter;
+
+/// A shorter wait for the vendor does not give the worker back.
+const PARK_MIN: Duration = Duration::from_secs(2);
+/// Calls are counted in the task's row this often, and at the end.
+const COUNT_EVERY: Duration = Duration::from_millis(500);
+
+pub(super) struct Fetch<'r> {
+    pub(super) source: &'r Source,
+    pub(super) session: &'r Session<'r>,
+    pub(super) reporter: &'r Reporter<'r>,
+    pub(super) expected: Expected,
+    pub(super) shutdown: &'r CancellationToken,
+    pub(super) records: PageRecords<'r>,
+}
+
+impl Fetch<'_> {
+    pub(super) async fn pages(
+        &mut self,
+        stream: &Stream,
+        window: Window,
+        mut cursor: Option<String>,
+    ) -> Result<Ended, TaskError> {
+        let outcome = self.pages_uncounted(stream, window, &mut cursor).await;
+        self.reporter.calls(self.session).await?;
+        outcome
+    }
+
+    async fn pages_uncounted(
+        &mut self,
+        stream: &Stream,
+        window: Window,
+        cursor: &mut Option<String>,
+    ) -> Result<Ended, TaskError> {
+        let mut counted = Instant::now();
+        loop {
+            if self.shutdown.is_cancelled() {
+                return Ok(Ended::Stopped);
+            }
+            self.records.provide().await?;
+            let request = StepRequest { stream, window, cursor: cursor.as_deref(), expected: self.expected };
+            let outcome = self.source.step(self.session, request, &mut self.records).await;
+            if counted.elapsed() > COUNT_EVERY {
+                self.reporter.calls(self.session).await?;
+                counted = Instant::now();
+            }
+            if let Some(fault) = self.records.fault.take() {
+                return Err(fault.into());
+            }
+            match outcome? {
+                Outcome::Page { next, bytes } => {
+                    self.records.end(PageEnd { next: next.clone(), bytes }).await?;
+                    match next {
+                        None => return Ok(Ended::Finished),
+                        next => *cursor = next,
+                    }
+                }
+                Outcome::Pending { until, cursor: waiting } => {
+                    self.records.send(Message::Park(waiting.clone())).await?;
+                    match (until - Utc::now()).to_std().unwrap_or_default() {
+                        pause if pause > PARK_MIN => return Ok(Ended::Pending { until }),
+                        pause => tokio::time::sleep(pause).await,
+                    }
+                    *cursor = Some(waiting);
+                }
+            }
+        }
+    }
+}
+
+/// The fetching half's end of the queue.
+pub(super) struct PageRecords<'r> {
+    writer: &'r mut PageWriter,
+    /// Where the fingerprints are that the writer compares rows with.
+    pool: &'r PgPool,
+    slice: i64,
+    /// Why the last of them could not be had.
+    fault: Option<sqlx::Error>,
+    sender: mpsc::Sender<Message>,
+    /// Whether the loading half knows that the page began (again).
+    begun: bool,
+}
+
+impl<'r> PageRecords<'r> {
+    pub(super) fn new(writer: &'r mut PageWriter, pool: &'r PgPool, slice: i64, sender: mpsc::Sender<Message>) -> Self {
+        Self { writer, pool, slice, fault: None, sender, begun: false }
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), StepError> {
+        self.sender.send(message).await.map_err(|_| StepError::LoadStopped)
+    }
+
+    /// Hands the writer the fingerprints that it needs next.
+    async fn provide(&mut self) -> Result<(), sqlx::Error> {
+        while let Some(prints) = self.writer.prints()
+            && let Some(batch) = prints.wanted()
+        {
+            prints.provide(batch, fingerprint::read(self.pool, self.slice, batch).await?);
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self, end: PageEnd) -> Result<(), StepError> {
+        self.flush().await?;
+        for chunk in self.writer.finish() {
+            self.send(Message::Chunk(chunk)).await?;
+        }
+        self.send(Message::End(end)).await
+    }
+}
+
+impl Sink for PageRecords<'_> {
+    fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
+        self.writer.record(record)
+    }
+
+    fn flat_record(&mut self, flat: Flat<'_>) -> Result<(), DecodeError> {
+        self.writer.flat_record(flat)
+    }
+
+    fn refuse(&mut self, reason: &str, record: &[u8]) -> Result<(), DecodeError> {
+        self.writer.refuse(reason, record)
+    }
+}
+
+impl Records for PageRecords<'_> {
+    fn begin(&mut self, window: Window) {
+        self.writer.begin(Some(RowWindow { start: window.start, end: window.end }));
+        self.begun = false;
+    }
+
+    async fn flush(&mut self) -> Result<(), StepError> {
+        if !self.begun {
+            self.begun = true;
+            self.send(Message::Begin).await?;
+        }
+        for chunk in self.writer.take_ready() {
+            self.send(Message::Chunk(chunk)).await?;
+        }
+        // Both halves are one task: while there is something to read, Postgres would wait for what it could have.
+        tokio::task::yield_now().await;
+        if let Err(fault) = self.provide().await {
+            self.fault = Some(fault);
+            return Err(StepError::LoadStopped);
+        }
+        Ok(())
+    }
+}
