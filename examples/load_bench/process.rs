@@ -47,14 +47,19 @@ fn watch(child: &mut Child) -> anyhow::Result<u64> {
 
 /// A process with all that it ever started.
 pub fn cpu_of_family(pid: u32) -> anyhow::Result<Duration> {
-    let parent = stat(&pid.to_string())?;
-    let children = fs::read_dir("/proc")?.filter_map(|entry| {
-        let name = entry.ok()?.file_name().into_string().ok()?;
-        name.parse::<u32>().ok()?;
-        // It may end while it is looked at: the next look finds it with its parent's.
-        stat(&name).ok().filter(|stat| stat.parent == pid)
-    });
-    Ok(parent.own + parent.of_ended_children + children.map(|stat| stat.own).sum::<Duration>())
+    loop {
+        let parent = stat(&pid.to_string())?;
+        let children = fs::read_dir("/proc")?.filter_map(|entry| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            name.parse::<u32>().ok()?;
+            stat(&name).ok().filter(|stat| stat.parent == pid)
+        });
+        let of_children: Duration = children.map(|stat| stat.own).sum();
+        // One that ended meanwhile may be missing in both.
+        if stat(&pid.to_string())?.of_ended_children == parent.of_ended_children {
+            return Ok(parent.own + parent.of_ended_children + of_children);
+        }
+    }
 }
 
 struct Stat {

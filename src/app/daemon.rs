@@ -86,7 +86,8 @@ impl Daemon {
         tracing::info!(listen = %address, owner = shared.owner, "daemon started");
         let enqueue = enqueue_chore(database.pool.clone(), receiver.clone(), Arc::clone(&wake));
         let prune = pruning::chore(database.pool.clone(), receiver.clone(), shutdown.clone());
-        let pool = Pool { shared: Arc::clone(&shared), config: receiver, wake, shutdown: shutdown.clone(), only: None };
+        let (left, only) = (Arc::new(Notify::new()), None);
+        let pool = Pool { shared: Arc::clone(&shared), config: receiver, wake, left, shutdown: shutdown.clone(), only };
         let reload = reload.map(|reload| {
             tokio::spawn(reload.follow(sender, Arc::clone(&shared), Arc::clone(&health), shutdown.clone()))
         });

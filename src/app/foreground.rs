@@ -22,6 +22,10 @@ const DRAIN: Duration = Duration::from_secs(7);
 /// Workers of this process for a few runs.
 #[derive(Debug)]
 pub struct Foreground {
+    pool: PgPool,
+    runs: Vec<i64>,
+    /// Rung when a worker has left a run.
+    left: Arc<Notify>,
     shutdown: CancellationToken,
     workers: JoinHandle<()>,
     owner: String,
@@ -33,23 +37,30 @@ impl Foreground {
     /// Sets workers going on `runs` and no other.
     pub fn start(config: Arc<Config>, pool: PgPool, runs: Vec<i64>) -> Self {
         let shutdown = CancellationToken::new();
-        let owner = owner();
+        let (owner, left) = (owner(), Arc::new(Notify::new()));
         let shared = Shared {
-            pool,
+            pool: pool.clone(),
             accounts: Accounts::default(),
             metrics: Arc::new(Metrics::default()),
             room: Room::of(config.worker.concurrency),
             owner: owner.clone(),
         };
         let (sender, receiver) = watch::channel(config);
-        let pool = Pool {
+        let workers = Pool {
             shared: Arc::new(shared),
             config: receiver,
             wake: Arc::new(Notify::new()),
+            left: Arc::clone(&left),
             shutdown: shutdown.clone(),
-            only: Some(runs),
+            only: Some(runs.clone()),
         };
-        Self { shutdown, workers: tokio::spawn(pool.run()), owner, _config: sender }
+        let workers = tokio::spawn(workers.run());
+        Self { pool, runs, left, shutdown, workers, owner, _config: sender }
+    }
+
+    /// Looks at the tasks of the runs until all have ended, showing each look to `show`; answers the last.
+    pub async fn follow(&self, show: impl FnMut(&[TaskState])) -> Result<Vec<TaskState>, sqlx::Error> {
+        look(&self.pool, &self.runs, &self.left, show).await
     }
 
     /// Lets runs under way reach a checkpoint; answers the name under which those are still held that did not in time.
@@ -63,10 +74,16 @@ impl Foreground {
     }
 }
 
-/// Looks at the tasks of `runs` until all have ended, showing each look to `show`; answers the last.
-pub async fn follow(
+/// The same of runs that others work on.
+pub async fn follow(pool: &PgPool, runs: &[i64]) -> Result<Vec<TaskState>, sqlx::Error> {
+    look(pool, runs, &Notify::new(), |_| {}).await
+}
+
+/// Looks every now and then, and when there is something to see.
+async fn look(
     pool: &PgPool,
     runs: &[i64],
+    left: &Notify,
     mut show: impl FnMut(&[TaskState]),
 ) -> Result<Vec<TaskState>, sqlx::Error> {
     loop {
@@ -75,6 +92,7 @@ pub async fn follow(
         if tasks.iter().all(|task| matches!(task.run_state.as_str(), "succeeded" | "failed" | "cancelled")) {
             return Ok(tasks);
         }
-        tokio::time::sleep(LOOK).await;
+        // Or nobody works on them here.
+        let _ = tokio::time::timeout(LOOK, left.notified()).await;
     }
 }

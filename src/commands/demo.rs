@@ -176,7 +176,7 @@ async fn tell(context: &Context, pool: &PgPool) -> anyhow::Result<()> {
         runs.push(enqueue_manual(&mut connection, job, &streams, ByHand::Manual).await?);
     }
     drop(connection);
-    follow(pool, &runs, |_| {}).await?;
+    follow(pool, &runs).await?;
     let mut told = None;
     loop {
         let loaded = demo::loaded(pool).await?;

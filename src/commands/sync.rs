@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use super::output::{self, Table};
 use super::progress::Progress;
 use super::{CommandError, Context, Exit, SyncArgs, names, show};
-use crate::app::{Database, Foreground, follow};
+use crate::app::{Database, Foreground};
 use crate::config::Job;
 use crate::schedule::{ByHand, enqueue_manual};
 use crate::store::migrate;
@@ -84,7 +84,7 @@ async fn work(
     let foreground = Foreground::start(context.config.clone(), database.pool.clone(), runs.clone());
     let progress = Progress::new(!json && std::io::stderr().is_terminal());
     let followed = tokio::select! {
-        tasks = follow(&database.pool, &runs, |tasks| progress.show(tasks)) => Some(tasks),
+        tasks = foreground.follow(|tasks| progress.show(tasks)) => Some(tasks),
         () = context.cancel.cancelled() => None,
     };
     progress.end();

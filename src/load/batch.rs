@@ -7,9 +7,10 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::chunk::Chunk;
-use super::commit::{Batch, Loader, PageLoad, Reading, execute, planned_anew, signed};
+use super::commit::{Batch, PageLoad, execute, planned_anew, signed};
 use super::copy::{Common, Copy, Narrow, columns, fits};
 use super::layout::Layout;
+use super::loader::{Loader, Reading};
 use super::merge::MergeSql;
 use super::print::{Print, RowKind};
 use super::table::{self, Cause, Table};

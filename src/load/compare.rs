@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 
 use super::LoadError;
 use super::batch::Merged;
-use super::commit::{Batch, Kept, PageLoad, Reading, planned_anew, signed};
+use super::commit::{Batch, Kept, PageLoad, planned_anew, signed};
+use super::loader::Reading;
 use super::print::{Print, Way};
 use crate::store::{cursor, fingerprint};
 

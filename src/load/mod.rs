@@ -16,6 +16,7 @@ pub mod ident;
 pub mod jsonb;
 pub mod layout;
 mod links;
+pub mod loader;
 pub mod merge;
 pub mod page;
 pub mod print;

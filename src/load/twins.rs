@@ -10,7 +10,8 @@ use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::LoadError;
-use super::commit::{Batch, PageLoad, Reading, planned_anew};
+use super::commit::{Batch, PageLoad, planned_anew};
+use super::loader::Reading;
 use super::merge::TwinsSql;
 use super::page::row_key;
 

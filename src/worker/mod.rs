@@ -38,6 +38,8 @@ pub struct Pool {
     pub config: watch::Receiver<Arc<Config>>,
     /// Rung when a run may have become due.
     pub wake: Arc<Notify>,
+    /// Is rung when a run was left.
+    pub left: Arc<Notify>,
     pub shutdown: CancellationToken,
     /// Only these runs; none for whatever is due.
     pub only: Option<Vec<i64>>,
@@ -95,6 +97,7 @@ impl Pool {
         let claimed = claim(&shared.pool, &shared.owner, config.worker.lease, &jobs, self.only.as_deref()).await?;
         let Some(claimed) = claimed else { return Ok(false) };
         Box::pin(run::work(shared, &config, claimed, &self.shutdown)).await;
+        self.left.notify_one();
         Ok(true)
     }
 }

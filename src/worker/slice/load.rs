@@ -8,7 +8,8 @@ use sqlx::pool::PoolConnection;
 
 use super::arriving::{Arriving, Met, Piece};
 use crate::load::LoadError;
-use crate::load::commit::{Loader, PageEnd, PageLoad, Reading};
+use crate::load::commit::{PageEnd, PageLoad};
+use crate::load::loader::{Loader, Reading};
 use crate::load::page::Chunk;
 use crate::worker::policy::TaskError;
 use crate::worker::report::Reporter;
@@ -69,7 +70,7 @@ impl Load<'_, '_> {
         let begun = Instant::now();
         let chunks = self.arriving.chunks();
         let mut connection = self.connection().await?;
-        let beginning = self.loader.begin(&mut connection, &layout, usize::MAX);
+        let beginning = PageLoad::begin(self.loader, &mut connection, &layout, usize::MAX);
         let mut page = self.arriving.meanwhile(weight(&chunks), beginning).await?;
         let mut behind = self.reading.clone();
         let mut is_last = end.next.is_none();
@@ -103,7 +104,7 @@ impl Load<'_, '_> {
         let Some(layout) = self.arriving.layout() else { return Ok(()) };
         let begun = Instant::now();
         let mut connection = self.connection().await?;
-        let mut page = self.loader.begin(&mut connection, &layout, self.arriving.room()).await?;
+        let mut page = PageLoad::begin(self.loader, &mut connection, &layout, self.arriving.room()).await?;
         let end = loop {
             match self.arriving.piece().await {
                 Piece::Chunk(chunk) => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::NaiveTime;
 use serde_json::{Map, Value};
 use sqlx::AssertSqlSafe;
-use tidegate::app::{Foreground, follow};
+use tidegate::app::Foreground;
 use tidegate::load::timestamp;
 use tidegate::schedule::{ByHand, enqueue_manual};
 use tidegate::simulator::Rows;
@@ -90,10 +90,8 @@ impl Site {
         let mut connection = self.database.connect().await;
         let run = enqueue_manual(&mut connection, job, &streams, ByHand::Manual).await.unwrap();
         let foreground = Foreground::start(Arc::clone(&config), pool.clone(), vec![run]);
-        let tasks = tokio::time::timeout(Duration::from_mins(2), follow(&pool, &[run], |_| {}))
-            .await
-            .expect("a run ends")
-            .unwrap();
+        let tasks =
+            tokio::time::timeout(Duration::from_mins(2), foreground.follow(|_| {})).await.expect("a run ends").unwrap();
         foreground.stop().await;
         tasks
     }

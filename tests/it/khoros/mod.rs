@@ -17,7 +17,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use sqlx::AssertSqlSafe;
-use tidegate::app::{Foreground, follow};
+use tidegate::app::Foreground;
 use tidegate::catalogue::{self, Stream};
 use tidegate::decode::{DecodeError, Sink};
 use tidegate::http::{Gate, Hosts, Retry};
@@ -299,7 +299,7 @@ async fn sync(world: &World) -> Vec<TaskState> {
     let run = world.enqueue_job("khoros", ByHand::Manual).await;
     let pool = world.database.pool();
     let foreground = Foreground::start(std::sync::Arc::new(world.config()), pool.clone(), vec![run]);
-    let tasks = tokio::time::timeout(Duration::from_mins(1), follow(&pool, &[run], |_| {})).await;
+    let tasks = tokio::time::timeout(Duration::from_mins(1), foreground.follow(|_| {})).await;
     foreground.stop().await;
     tasks.expect("a run ends").unwrap()
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use sqlx::AssertSqlSafe;
-use tidegate::app::{Foreground, follow};
+use tidegate::app::Foreground;
 use tidegate::catalogue::column_name;
 use tidegate::schedule::ByHand;
 use tidegate::simulator::lexer::{Account, Handle};
@@ -119,7 +119,7 @@ async fn run(world: &World) -> Vec<TaskState> {
     let pool = world.database.pool();
     let run = world.enqueue_job(JOB, ByHand::Manual).await;
     let foreground = Foreground::start(Arc::new(world.config()), pool.clone(), vec![run]);
-    let tasks = tokio::time::timeout(LONG, follow(&pool, &[run], |_| {})).await.expect("a run ends").unwrap();
+    let tasks = tokio::time::timeout(LONG, foreground.follow(|_| {})).await.expect("a run ends").unwrap();
     foreground.stop().await;
     tasks
 }

@@ -1,7 +1,7 @@
 //! A checkpoint keeps everything or nothing.
 
 use tidegate::load::LoadError;
-use tidegate::load::commit::PageEnd;
+use tidegate::load::commit::{PageEnd, PageLoad};
 use tidegate::store::{cursor, run};
 
 use super::plant::{CONNECTION, LEASE, Plant, numbered, whole};
@@ -39,7 +39,7 @@ async fn interrupted(break_in: impl AsyncFnOnce(&Plant, &run::Claim)) -> (LoadEr
     let second = [r#"{"n":4}"#, r#"{"n":1}"#, "[1]"];
     let chunks = reader.write(&second);
     let mut connection = reader.loader.pool.acquire().await.unwrap();
-    let mut page = reader.loader.begin(&mut connection, &chunks[0].layout, usize::MAX).await.unwrap();
+    let mut page = PageLoad::begin(&mut reader.loader, &mut connection, &chunks[0].layout, usize::MAX).await.unwrap();
     for chunk in chunks {
         page.copy(chunk, &reader.reading).await.unwrap();
     }
@@ -125,7 +125,7 @@ async fn p1_a_page_that_is_dropped_leaves_nothing() {
     let before = state(&plant).await;
     let chunks = reader.write(&[r#"{"n":1}"#, "[]"]);
     let mut connection = reader.loader.pool.acquire().await.unwrap();
-    let mut page = reader.loader.begin(&mut connection, &chunks[0].layout, usize::MAX).await.unwrap();
+    let mut page = PageLoad::begin(&mut reader.loader, &mut connection, &chunks[0].layout, usize::MAX).await.unwrap();
     for chunk in chunks {
         page.copy(chunk, &reader.reading).await.unwrap();
     }

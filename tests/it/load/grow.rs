@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, Executor};
 use tidegate::catalogue::extra_report;
+use tidegate::load::commit::{PageEnd, PageLoad};
 use tidegate::load::page::{BATCH_ROWS_MAX, ROW_VALUES_MAX};
 use tokio::sync::Barrier;
 
@@ -363,12 +364,12 @@ async fn p5_a_worker_with_a_stale_picture_follows_the_table() {
     reader.page(&[r#"{"a":2,"b":2.5,"c":"2024-03-02T00:00:00Z"}"#], Some("2")).await.unwrap();
     let chunks = reader.write(&[r#"{"a":3,"b":3.5,"c":"2024-03-03T00:00:00Z","e":1}"#]);
     let mut connection = reader.loader.pool.acquire().await.unwrap();
-    let mut page = reader.loader.begin(&mut connection, &chunks[0].layout, usize::MAX).await.unwrap();
+    let mut page = PageLoad::begin(&mut reader.loader, &mut connection, &chunks[0].layout, usize::MAX).await.unwrap();
     for chunk in chunks {
         page.copy(chunk, &reader.reading).await.unwrap();
     }
     plant.read(whole(9), &[strings(&[r#"{"b":"x","c":"x","e":"x","f":1}"#])]).await;
-    let end = tidegate::load::commit::PageEnd { next: None, bytes: 1 };
+    let end = PageEnd { next: None, bytes: 1 };
     page.checkpoint(end, &mut reader.reading).await.unwrap();
     let rows = plant.rows(whole(0)).await;
     let shown: Vec<_> = rows.iter().map(|row| row.values().map(String::as_str).collect::<Vec<_>>()).collect();
@@ -412,7 +413,7 @@ async fn p5_columns_of_a_page_that_was_given_up_are_made_again() {
     records.push(r#"{"n":1,"late":"kept"}"#.to_owned());
     let chunks = reader.write(&records);
     let mut connection = reader.loader.pool.acquire().await.unwrap();
-    let mut page = reader.loader.begin(&mut connection, &chunks[0].layout, usize::MAX).await.unwrap();
+    let mut page = PageLoad::begin(&mut reader.loader, &mut connection, &chunks[0].layout, usize::MAX).await.unwrap();
     for chunk in chunks {
         page.copy(chunk, &reader.reading).await.unwrap();
     }
@@ -435,7 +436,8 @@ async fn p5_two_pages_that_grow_a_table_they_both_hold_end_one_after_the_other()
         let mut reader = plant.reader(&claim, whole(0)).await;
         let chunks = reader.write(&records);
         let mut connection = reader.loader.pool.acquire().await.unwrap();
-        let mut page = reader.loader.begin(&mut connection, &chunks[0].layout, usize::MAX).await.unwrap();
+        let mut page =
+            PageLoad::begin(&mut reader.loader, &mut connection, &chunks[0].layout, usize::MAX).await.unwrap();
         let mut refused = None;
         for chunk in chunks {
             if chunk.layout.fields().len() > 1 {
@@ -446,7 +448,7 @@ async fn p5_two_pages_that_grow_a_table_they_both_hold_end_one_after_the_other()
                 break;
             }
         }
-        let end = tidegate::load::commit::PageEnd { next: None, bytes: 1 };
+        let end = PageEnd { next: None, bytes: 1 };
         match refused {
             None => {
                 page.checkpoint(end, &mut reader.reading).await.unwrap();

@@ -9,8 +9,9 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tidegate::catalogue::{self, Key, Stream};
 use tidegate::decode::Sink;
 use tidegate::load::LoadError;
-use tidegate::load::commit::{Loader, PageEnd, Reading};
+use tidegate::load::commit::{PageEnd, PageLoad};
 use tidegate::load::layout::Layout;
+use tidegate::load::loader::{Loader, Reading};
 use tidegate::load::page::{Chunk, PageWriter, RowKey, RowWindow};
 use tidegate::load::table::{Cause, Table};
 use tidegate::store::cursor::{self, Slice};
@@ -256,7 +257,8 @@ impl Reader<'_> {
 
     pub async fn load(&mut self, chunks: Vec<Chunk>, next: Option<&str>) -> Result<Progress, LoadError> {
         let mut connection = self.loader.pool.acquire().await?;
-        let mut page = self.loader.begin(&mut connection, &chunks.last().unwrap().layout, usize::MAX).await?;
+        let mut page =
+            PageLoad::begin(&mut self.loader, &mut connection, &chunks.last().unwrap().layout, usize::MAX).await?;
         for chunk in chunks {
             page.copy(chunk, &self.reading).await?;
         }
@@ -267,7 +269,7 @@ impl Reader<'_> {
     pub async fn spill(&mut self, records: &[impl AsRef<[u8]>], next: Option<&str>) -> Result<Progress, LoadError> {
         let chunks = self.write(records);
         let mut connection = self.loader.pool.acquire().await?;
-        let mut page = self.loader.begin(&mut connection, &chunks[0].layout, usize::MAX).await?;
+        let mut page = PageLoad::begin(&mut self.loader, &mut connection, &chunks[0].layout, usize::MAX).await?;
         for chunk in chunks {
             page.copy(chunk, &self.reading).await?;
         }

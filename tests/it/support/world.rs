@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Map, Value};
-use tidegate::app::{Foreground, follow};
+use tidegate::app::Foreground;
 use tidegate::catalogue::column_name;
 use tidegate::config::Config;
 use tidegate::load::timestamp;
@@ -146,10 +146,8 @@ impl World {
         let pool = self.database.pool();
         let run = self.enqueue(by_hand).await;
         let foreground = Foreground::start(config, pool.clone(), vec![run]);
-        let tasks = tokio::time::timeout(Duration::from_mins(1), follow(&pool, &[run], |_| {}))
-            .await
-            .expect("a run ends")
-            .unwrap();
+        let tasks =
+            tokio::time::timeout(Duration::from_mins(1), foreground.follow(|_| {})).await.expect("a run ends").unwrap();
         foreground.stop().await;
         tasks
     }

@@ -1,0 +1,169 @@
+//! What loads the pages of a task, slice by slice, and what becomes of a slice's reading between its pages.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::{AssertSqlSafe, PgPool};
+
+use super::LoadError;
+use super::layout::Layout;
+use super::table::{Cause, Table};
+use crate::catalogue::{Mode, Stream};
+use crate::store::cursor::{self, Position, Slice};
+use crate::store::run::{self, Claim};
+
+/// What stays the same for all pages of a task.
+#[derive(Debug)]
+pub struct Loader<'a> {
+    pub pool: &'a PgPool,
+    pub claim: &'a Claim,
+    pub stream: &'a Stream,
+    pub lease: Duration,
+    /// The record key is made of fields: the later of two equal records wins.
+    pub latest_wins: bool,
+    /// As of the last change that is durable.
+    pub table: Table,
+    /// Whether rows that should be new go straight into place: until there was one whose key was taken.
+    pub straight: bool,
+    /// Whether the rows of the reading under way are compared with fingerprints.
+    pub comparing: bool,
+    /// Whether rows may be left out that did not change; told to whoever reads them.
+    pub skipping: Arc<AtomicBool>,
+}
+
+/// The slice that is being read, as of the last committed page.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    pub slice: Slice,
+    /// The end that its pages are asked for with.
+    pub until: DateTime<Utc>,
+    /// Starts of the slices before and behind.
+    pub neighbours: [DateTime<Utc>; 2],
+    /// Whether the slice has no row in the table that an earlier reading left.
+    pub fresh: bool,
+}
+
+impl<'a> Loader<'a> {
+    pub fn new(
+        pool: &'a PgPool,
+        claim: &'a Claim,
+        stream: &'a Stream,
+        lease: Duration,
+        latest_wins: bool,
+        table: Table,
+    ) -> Self {
+        let skipping = Arc::new(AtomicBool::new(false));
+        Self { pool, claim, stream, lease, latest_wins, table, straight: true, comparing: false, skipping }
+    }
+
+    /// Prepares for the reading of a slice: compares its rows with fingerprints, where that is possible.
+    pub fn compare(&mut self, slice: &Slice) {
+        self.straight = true;
+        self.comparing = self.table.fingerprinted() && slice.reading_batches.is_some();
+        self.skipping = Arc::new(AtomicBool::new(self.comparing && slice.fingerprinted));
+    }
+
+    /// Decides whether a slice that begins to be read has rows already, and drops what an abandoned reading left.
+    pub async fn begin_reading(&self, reading: &mut Reading) -> Result<(), LoadError> {
+        let mut transaction = self.pool.begin().await?;
+        cursor::restart(&mut transaction, reading.slice.id).await?;
+        // Whatever a window of entities brings, its rows are no other than those of the windows around.
+        let here = match self.stream.mode {
+            Mode::ReplaceWindow => "_connection = $1 and _window_start >= $2 and _window_start < $3",
+            Mode::Snapshot | Mode::Upsert | Mode::Observe => "_connection = $1",
+        };
+        let target = super::ident::table(&self.table.schema, &self.table.name);
+        let statement = format!("select not exists (select from {target} where {here})");
+        let fresh: bool = sqlx::query_scalar(AssertSqlSafe(statement))
+            .bind(&self.claim.connection)
+            .bind(reading.slice.window_start)
+            .bind(reading.slice.window_end)
+            .fetch_one(&mut *transaction)
+            .await?;
+        let whole = reading.slice.fingerprinted && !fresh && {
+            let statement = format!("select count(*) from {target} where {here}");
+            let rows: i64 = sqlx::query_scalar(AssertSqlSafe(statement))
+                .bind(&self.claim.connection)
+                .bind(reading.slice.window_start)
+                .bind(reading.slice.window_end)
+                .fetch_one(&mut *transaction)
+                .await?;
+            rows == reading.slice.rows_total
+        };
+        if reading.slice.fingerprinted && !whole {
+            cursor::distrust(&mut transaction, reading.slice.id).await?;
+        }
+        // Or a worker that lost the stream would send the one that has it back to the first page.
+        if !run::pass_fence(&mut *transaction, self.claim, &self.stream.name, self.lease).await? {
+            return Err(LoadError::Fenced);
+        }
+        transaction.commit().await?;
+        reading.fresh = fresh;
+        reading.slice.reading_run = None;
+        reading.slice.reading_until = None;
+        reading.slice.reading_fresh = false;
+        reading.slice.reading_pages = 0;
+        reading.slice.reading_rows = 0;
+        reading.slice.reading_seen = 0;
+        reading.slice.reading_bytes = 0;
+        reading.slice.cursor = None;
+        reading.slice.fingerprinted = whole;
+        reading.slice.reading_batches = Some(0);
+        Ok(())
+    }
+
+    /// Reads the slice from its first page again, and compares every row with the table itself.
+    pub async fn start_over(&self, slice: &Slice) -> Result<(), LoadError> {
+        let mut transaction = self.pool.begin().await?;
+        cursor::distrust(&mut transaction, slice.id).await?;
+        cursor::restart(&mut transaction, slice.id).await?;
+        if !run::pass_fence(&mut *transaction, self.claim, &self.stream.name, self.lease).await? {
+            return Err(LoadError::Fenced);
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    /// Whether what an unfinished reading noted as seen is still there (Postgres may have crashed since).
+    pub async fn seen_is_whole(&self, slice: &Slice) -> Result<bool, LoadError> {
+        Ok(cursor::count_seen(self.pool, slice.id).await? == slice.reading_seen)
+    }
+
+    /// Notes where a reading stands that has to wait for the vendor, no rows with it.
+    pub async fn park(&self, cursor: String, reading: &mut Reading) -> Result<(), LoadError> {
+        let mut transaction = self.pool.begin().await?;
+        let slice = &reading.slice;
+        let position = Position {
+            reading_run: slice.reading_run.unwrap_or(self.claim.id),
+            reading_until: reading.until,
+            fresh: reading.fresh,
+            pages_before: slice.reading_pages,
+            rows: slice.reading_rows,
+            seen: slice.reading_seen,
+            bytes: slice.reading_bytes,
+            cursor: Some(cursor),
+            fingerprinted: slice.fingerprinted,
+            batches: slice.reading_batches,
+        };
+        if !cursor::park(&mut *transaction, slice.id, &position).await? {
+            return Err(LoadError::Moved);
+        }
+        if !run::pass_fence(&mut *transaction, self.claim, &self.stream.name, self.lease).await? {
+            return Err(LoadError::Fenced);
+        }
+        transaction.commit().await?;
+        reading.slice.reading_run = Some(position.reading_run);
+        reading.slice.reading_until = Some(position.reading_until);
+        reading.slice.reading_fresh = position.fresh;
+        reading.slice.cursor = position.cursor;
+        Ok(())
+    }
+
+    /// Gives every field of the layout a column, in a transaction of its own.
+    pub(super) async fn grow(&mut self, layout: &Layout) -> Result<(), LoadError> {
+        let mut connection = self.pool.acquire().await?;
+        let cause = Cause { run: self.claim.id, connection: &self.claim.connection };
+        self.table.grow(&mut connection, self.stream, layout, cause).await
+    }
+}
