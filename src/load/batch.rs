@@ -123,7 +123,8 @@ impl PageLoad<'_, '_> {
             let cause = Cause { run: claim.id, connection: &claim.connection };
             self.table.grow(&mut self.transaction, stream, layout, cause).await?;
         } else {
-            self.loader.grow(layout).await?;
+            let mut connection = self.loader.pool.acquire().await?;
+            self.loader.grow(&mut connection, layout).await?;
             self.table = self.loader.table.clone();
         }
         self.reshape(&before).await

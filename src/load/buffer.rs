@@ -92,6 +92,7 @@ mod tests {
         drop(huge);
         assert!(buffers.take().capacity() < 1_000);
     }
+
     #[test]
     fn spare_buffers_are_shared_and_go_with_the_last_user() {
         let shared = SharedBuffers::default();

@@ -109,7 +109,7 @@ impl<'l, 'a> PageLoad<'l, 'a> {
         waiting_max: usize,
     ) -> Result<Self, LoadError> {
         if !loader.table.holds(layout) {
-            loader.grow(layout).await?;
+            loader.grow(connection, layout).await?;
         }
         let transaction = connection.begin().await?;
         let sql = MergeSql::new(&loader.table, loader.latest_wins);

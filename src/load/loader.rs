@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
 use super::LoadError;
 use super::layout::Layout;
@@ -161,9 +161,8 @@ impl<'a> Loader<'a> {
     }
 
     /// Gives every field of the layout a column, in a transaction of its own.
-    pub(super) async fn grow(&mut self, layout: &Layout) -> Result<(), LoadError> {
-        let mut connection = self.pool.acquire().await?;
+    pub(super) async fn grow(&mut self, connection: &mut PgConnection, layout: &Layout) -> Result<(), LoadError> {
         let cause = Cause { run: self.claim.id, connection: &self.claim.connection };
-        self.table.grow(&mut connection, self.stream, layout, cause).await
+        self.table.grow(connection, self.stream, layout, cause).await
     }
 }

@@ -35,7 +35,11 @@ impl Load<'_, '_> {
             let loaded = match met {
                 Met::Page(end) => self.pages(end).await,
                 Met::Large => self.large_page().await,
-                Met::Park(cursor) => self.loader.park(cursor, self.reading).await,
+                Met::Park(cursor) => {
+                    // A pool of one has no other.
+                    self.connection = None;
+                    self.loader.park(cursor, self.reading).await
+                }
             };
             if matches!(loaded, Err(LoadError::Rearranged)) {
                 self.loader.start_over(&self.reading.slice).await?;

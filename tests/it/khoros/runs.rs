@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use tidegate::app::Database;
 use tidegate::simulator::{Action, Change, Edit, Match, Rows};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::support::eventually;
@@ -115,6 +117,25 @@ async fn p1_a_file_larger_than_its_room_that_breaks_off_half_way_leaves_nothing_
     let tried = "select n_tup_ins > 30000 from pg_stat_user_tables where relname = 'combined'";
     // Rows of the first half were in the table, until it broke off.
     eventually(LONG, async || world.scalar::<bool>(tried).await.then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_of_one_connection_is_enough() {
+    let world = Recipe { streams: "[raw_agent_states, combined, user]", ..Recipe::default() }.world().await;
+    without_today(&world);
+    world.edit_config(|text| text.replace("max_connections: 6", "max_connections: 1"));
+    let options = world.config().database;
+    assert_eq!(options.max_connections, 1);
+    let database = Database::open(&world.config(), &CancellationToken::new()).await.unwrap();
+    let run = world.enqueue_job("khoros", ByHand::Manual).await;
+    let foreground = Foreground::start(std::sync::Arc::new(world.config()), database.pool.clone(), vec![run]);
+    // A connection that is waited for in vain is given up after 15 s, and the task with it is put off.
+    let tasks = tokio::time::timeout(LONG, foreground.follow(|_| {})).await.expect("a run ends").unwrap();
+    foreground.stop().await;
+    assert_succeeded(&tasks);
+    assert!(tasks.iter().all(|task| task.attempts == 0), "{tasks:?}");
+    assert_truth(&world, "raw_agent_states", "raw_agent_states", ago(2), ago(0)).await;
+    database.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
