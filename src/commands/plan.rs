@@ -84,7 +84,9 @@ async fn plan(
     let known = cursor::slices(conn, &job.connection, name, scope.from).await?;
     let known: HashMap<_, _> = known.into_iter().map(|slice| (slice.window_start, slice)).collect();
     let due = if stream.stream.windowed() {
-        grid::due(grid, scope, &known)
+        let mut due = grid::due(grid, scope, &known);
+        grid::add_released(&mut due, scope, &known);
+        due
     } else {
         vec![Due { window: grid::list_window(), until: now, newest: true }]
     };

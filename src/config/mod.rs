@@ -146,6 +146,8 @@ pub struct Job {
     /// A run that takes longer is stopped at its next checkpoint and fails.
     pub timeout: Duration,
     pub paused: bool,
+    /// A reading that reports a smaller share of a slice's or list's rows takes nothing away; in percent, 0 for never.
+    pub hold_below: u8,
     /// What `tidegate push` sends; such a job reads no stream and is never run otherwise.
     pub push: Option<Push>,
 }

@@ -12,6 +12,7 @@ mod compare;
 mod copy;
 pub mod encode;
 pub mod extra;
+mod hold;
 pub mod ident;
 pub mod jsonb;
 pub mod layout;

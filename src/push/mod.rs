@@ -23,8 +23,8 @@ use self::send::{Sender, Stop};
 use crate::config::{Connection, Job, Push};
 use crate::store::push::{self as store, Batch, Tally};
 use crate::vendor;
-use crate::worker::Account;
 use crate::worker::policy::TaskError;
+use crate::worker::{Account, accounts};
 
 /// Rows that `--show-rows` shows.
 pub const ROWS_SHOWN: usize = 5;
@@ -127,6 +127,7 @@ impl Order<'_> {
             let freed = store::let_go(self.pool, &self.job.name).await?;
             tracing::info!(rows = freed, "rows of unknown and failed batches go again");
         }
+        accounts::pin(self.pool, self.connection).await.map_err(|error| PushError::Vendor(error.into()))?;
         let account =
             Account::open(self.pool, self.connection).await.map_err(|error| PushError::Vendor(error.into()))?;
         let vendor::Source::LynnOutbound(outbound) = &account.source else {

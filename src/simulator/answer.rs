@@ -138,6 +138,8 @@ impl Answer {
             | Action::StuckCursor
             | Action::Endless
             | Action::HiddenPage
+            | Action::NoLastDocument
+            | Action::OddRow
             | Action::Overlap { .. } => {}
         }
         self

@@ -178,6 +178,10 @@ pub enum Action {
     Endless,
     /// `pageCount` is one too low.
     HiddenPage,
+    /// `lastDocument` is null, whatever was announced.
+    NoLastDocument,
+    /// One of the rows is a number.
+    OddRow,
     /// The page begins with the last rows of the page before.
     Overlap {
         rows: u32,

@@ -23,6 +23,7 @@ pub struct Run {
     pub finished_at: Option<DateTime<Utc>>,
     pub tasks: i64,
     pub tasks_succeeded: i64,
+    pub tasks_held: i64,
     pub tasks_failed: i64,
     pub tasks_waiting: i64,
     pub calls: i64,
@@ -68,6 +69,7 @@ pub async fn runs(executor: impl PgExecutor<'_>, which: Which<'_>, limit: i64) -
             run.finished_at,
             task.tasks as "tasks!",
             task.succeeded as "tasks_succeeded!",
+            task.held as "tasks_held!",
             task.failed as "tasks_failed!",
             task.waiting as "tasks_waiting!",
             task.calls as "calls!",
@@ -88,6 +90,7 @@ pub async fn runs(executor: impl PgExecutor<'_>, which: Which<'_>, limit: i64) -
             select
                 count(*) as tasks,
                 count(*) filter (where state = 'succeeded') as succeeded,
+                count(*) filter (where state = 'held') as held,
                 count(*) filter (where state = 'failed') as failed,
                 count(*) filter (where state = 'waiting') as waiting,
                 coalesce(sum(calls), 0)::bigint as calls,

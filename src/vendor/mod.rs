@@ -118,6 +118,17 @@ impl Settings {
         }
     }
 
+    /// What the configuration says of the account beside its host and its credentials: name and value.
+    pub fn account(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::LynnReporting(settings) => vec![("tenant", settings.account.tenant.to_string())],
+            Self::LynnOutbound(settings) => vec![("tenant", settings.account.tenant.to_string())],
+            Self::KhorosCare(settings) => vec![("company_key", settings.company_key.expose().to_owned())],
+            Self::LexerActivity(_) => Vec::new(),
+            Self::JaicpReporter(settings) => settings.project.iter().map(|name| ("project", name.clone())).collect(),
+        }
+    }
+
     /// Everything that must never be printed.
     pub fn secrets(&self) -> Vec<Secret> {
         match self {

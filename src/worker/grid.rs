@@ -151,6 +151,23 @@ pub fn due(grid: Grid, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) -> V
     due
 }
 
+/// Adds the slices that the operator released and that are not due anyway, so that they are read again. A backfill keeps
+/// to its range.
+pub fn add_released(due: &mut Vec<Due>, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) {
+    if scope.range_end.is_some() {
+        return;
+    }
+    let is_due = |slice: &Slice| due.iter().any(|other| other.window.start == slice.window_start);
+    let mut released: Vec<Due> = known
+        .values()
+        .filter(|slice| slice.released && slice.window_start < scope.limit && !is_due(slice))
+        .map(|slice| Window { start: slice.window_start, end: slice.window_end })
+        .map(|window| Due { window, until: window.end.min(scope.limit), newest: false })
+        .collect();
+    due.append(&mut released);
+    due.sort_by_key(|due| due.window.start);
+}
+
 #[cfg(test)]
 #[path = "grid_tests.rs"]
 mod tests;

@@ -32,6 +32,9 @@ fn finished(window: Window, read_until: DateTime<Utc>, run: i64) -> (DateTime<Ut
         rows_total: 0,
         fingerprinted: false,
         reading_batches: Some(0),
+        reading_present: None,
+        reading_rejected: 0,
+        released: false,
     };
     (window.start, slice)
 }

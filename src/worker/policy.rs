@@ -24,6 +24,9 @@ pub enum TaskError {
     Grid { stored: String, wanted: String },
     #[error("the stream is not offered by the connection any more")]
     UnknownStream,
+    /// Nothing was read: the rows of one account would replace another's.
+    #[error("the connection belongs to another account: {0}")]
+    OtherAccount(String),
     #[error("the run took longer than the job's timeout")]
     Timeout,
 }
@@ -34,6 +37,7 @@ impl From<AccountError> for TaskError {
             AccountError::Database(error) => Self::Database(error),
             AccountError::Ledger(error) => Self::Step(HttpError::from(error).into()),
             AccountError::Http(error) => Self::Step(error.into()),
+            AccountError::Other(difference) => Self::OtherAccount(difference),
         }
     }
 }
@@ -70,6 +74,7 @@ pub fn decide(error: &TaskError, attempts: i32, now: DateTime<Utc>) -> Decision 
         TaskError::Load(LoadError::Column(_))
         | TaskError::Grid { .. }
         | TaskError::UnknownStream
+        | TaskError::OtherAccount(_)
         | TaskError::Timeout => Decision::Fail,
     }
 }
@@ -109,6 +114,7 @@ fn decide_step(error: &StepError, attempts: i32, now: DateTime<Utc>) -> Decision
         | StepError::DatesRefused { .. }
         | StepError::Failed(_)
         | StepError::CursorStuck
+        | StepError::PagesMissing { .. }
         | StepError::Endless(_)
         | StepError::CursorUnknown => Decision::FailAndRestart,
         StepError::LoadStopped => Decision::Abandon,
@@ -138,6 +144,10 @@ fn passes(error: &sqlx::Error) -> bool {
     }
 }
 
+/// What an operator can do about slices that are held.
+pub const HELD_HINT: &str = "look at `tidegate held` and ask the vendor; if the rows are really gone, `tidegate held release JOB --stream S` lets the \
+     next reading delete them";
+
 /// One sentence for the operator.
 pub fn hint(error: &TaskError) -> &'static str {
     match error {
@@ -154,6 +164,10 @@ pub fn hint(error: &TaskError) -> &'static str {
             "set `slice` and `timezone` back, or run `tidegate cursors reset JOB --stream S` to read anew on the new grid"
         }
         TaskError::UnknownStream => "add the stream to the connection again, or take it out of the job",
+        TaskError::OtherAccount(_) => {
+            "give the new account a connection of its own name; or, if its rows may replace those of the first, run \
+             `tidegate connections forget NAME`"
+        }
         TaskError::Timeout => "raise the job's `timeout`, or let it run more often; the next run goes on from here",
     }
 }
@@ -188,6 +202,10 @@ fn hint_step(error: &StepError) -> &'static str {
         }
         StepError::ExportFailed { .. } => "ask the vendor about the export; nothing was lost, it is asked for anew",
         StepError::ExportOverdue { .. } => "make the `slice` shorter, or ask the vendor; the export is asked for anew",
+        StepError::PagesMissing { .. } => {
+            "nothing was deleted, and the next run reads the window from its first page; if that does not help, ask the \
+             vendor for the report's complete pages"
+        }
         StepError::Unsteady { .. } => "raise `settle`: data still arrives in the window; it is read anew",
         StepError::Failed(_) => "ask the vendor about the report; nothing was lost, the window is read again",
         StepError::CursorStuck | StepError::Endless(_) => "the vendor's paging is broken: make the `slice` shorter",

@@ -97,6 +97,7 @@ async fn tasks(
             };
         let stored = match &end {
             TaskEnd::Succeeded => run::TaskEnd::Succeeded,
+            TaskEnd::Held { why } => run::TaskEnd::Held { why, hint: policy::HELD_HINT },
             TaskEnd::Failed { error, hint } => run::TaskEnd::Failed { error, hint },
             TaskEnd::Waiting { until, waiting_for, attempt } => {
                 run::TaskEnd::Waiting { until: *until, waiting_for, attempt: *attempt }
@@ -120,6 +121,7 @@ async fn tasks(
     transaction.commit().await?;
     match state.as_deref() {
         Some("succeeded") => shared.metrics.run_ended(&claim.job, RunOutcome::Succeeded),
+        Some("held") => shared.metrics.run_ended(&claim.job, RunOutcome::Held),
         Some("failed") => shared.metrics.run_ended(&claim.job, RunOutcome::Failed),
         _ => {}
     }

@@ -17,8 +17,8 @@ use crate::load::loader::{Loader, Reading};
 use crate::load::page::{PageWriter, RowKey};
 use crate::load::table::{Cause, Table};
 use crate::schedule;
-use crate::store::cursor;
 use crate::store::run::{self, Claim};
+use crate::store::{cursor, held};
 use crate::vendor::{Expected, Source, Window};
 
 /// How long a task that finds its stream in use waits before it asks again.
@@ -35,6 +35,10 @@ const EXPORT_BUSY_SECS: i64 = 15;
 #[derive(Debug)]
 pub enum TaskEnd {
     Succeeded,
+    /// Read to its end, but slices of the stream are held.
+    Held {
+        why: String,
+    },
     Failed {
         error: String,
         hint: &'static str,
@@ -128,6 +132,7 @@ impl TaskRunner<'_> {
         let latest_wins = RowKey::of(stream).latest_wins();
         let mut writer = PageWriter::of(stream, layout).sharing(&self.room.buffers);
         let mut loader = Loader::new(self.pool, self.claim, stream, self.lease, latest_wins, table);
+        loader.hold_below = self.job.hold_below;
 
         for (number, due) in due.into_iter().enumerate() {
             if self.shutdown.is_cancelled() {
@@ -151,7 +156,8 @@ impl TaskRunner<'_> {
             }
         }
         run::stream_succeeded(self.pool, &self.claim.connection, &stream.name).await?;
-        Ok(TaskEnd::Succeeded)
+        let held = held::of_stream(self.pool, &self.claim.connection, &stream.name).await?;
+        Ok(held.map_or(TaskEnd::Succeeded, |why| TaskEnd::Held { why }))
     }
 
     /// When to ask again, if the vendor has enough export jobs of this connection to work on (`vendors/khoros_care.md §8`).
@@ -271,7 +277,9 @@ impl TaskRunner<'_> {
         let scope = scope(self.job, self.stream, now, self.claim.id, range(self.claim));
         let known = cursor::slices(connection, &self.claim.connection, &self.stream.stream.name, scope.from).await?;
         let known: HashMap<_, _> = known.into_iter().map(|slice| (slice.window_start, slice)).collect();
-        Ok(grid::due(grid, scope, &known))
+        let mut due = grid::due(grid, scope, &known);
+        grid::add_released(&mut due, scope, &known);
+        Ok(due)
     }
 }
 

@@ -82,6 +82,7 @@ fn job(name: &str, schedule: &str, catch_up: CatchUp) -> Job {
         priority: 7,
         timeout: Pause::from_hours(1),
         paused: false,
+        hold_below: 80,
         push: None,
     }
 }

@@ -20,6 +20,7 @@ use crate::config::{Config, Connection};
 use crate::http::{Gate, HttpError, Retry};
 use crate::quota::{Ledger, LedgerKey};
 use crate::vendor::{Source, StepError};
+use crate::worker::accounts;
 use crate::worker::policy::{self, TaskError};
 
 /// A login may have to wait this long for its quota; beyond, the quota is reported instead.
@@ -127,6 +128,10 @@ async fn ask(pool: &PgPool) -> anyhow::Result<String> {
 }
 
 async fn log_in(pool: &PgPool, connection: &Connection) -> Finding {
+    if let Err(error) = accounts::compare(pool, connection).await {
+        let error = TaskError::from(error);
+        return Finding::Failed { error: error.to_string(), hint: policy::hint(&error).to_owned() };
+    }
     let within = QUOTA_WAIT_MAX + ANSWER_MAX.min(connection.request_timeout) + DATABASE_WITHIN;
     let error = match timeout(within, Box::pin(send_login(pool, connection))).await {
         Ok(Ok(())) => return Finding::Ok { detail: None },

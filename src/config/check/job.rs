@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{Datelike as _, NaiveDate};
 
 use super::super::read::read;
-use super::super::scalar::Span;
+use super::super::scalar::{Percent, Span};
 use super::super::tree::{KeyPath, Node};
 use super::super::{CatchUp, Job, JobStream, NewFields, SliceLength, raw, suggest};
 use super::connection::Offer;
@@ -17,6 +17,8 @@ use crate::vendor::Vendor;
 const DAY: Duration = Duration::from_hours(24);
 const LOOKBACK: Duration = DAY;
 const SETTLE_SECS: u64 = 600;
+/// In percent (promise 10).
+const HOLD_BELOW: u8 = 80;
 const TIMEOUT_SECS: u64 = 6 * 3_600;
 
 /// A year of slices behind, or one slice of a year, is more than any vendor keeps changing.
@@ -74,6 +76,7 @@ pub(super) fn check(name: &str, node: &Node, path: &KeyPath, offers: &Offers, re
         priority: report.whole(&path.key("priority"), raw.priority, -1_000..=1_000, 0),
         timeout: report.span(&path.key("timeout"), raw.timeout, &(secs(1)..=secs(30 * 86_400)), secs(TIMEOUT_SECS)),
         paused: flag(raw.paused, false),
+        hold_below: raw.hold_below.map_or(HOLD_BELOW, |Percent(percent)| percent),
         push: None,
     })
 }
@@ -105,6 +108,7 @@ fn sending(
         priority: report.whole(&path.key("priority"), raw.priority, -1_000..=1_000, 0),
         timeout: secs(TIMEOUT_SECS),
         paused: false,
+        hold_below: HOLD_BELOW,
         push: Some(push),
     })
 }

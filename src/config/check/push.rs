@@ -28,6 +28,7 @@ pub(super) fn refuse_reading_keys(job: &raw::Job, path: &KeyPath, report: &mut R
         ("settle", job.settle.is_some()),
         ("timeout", job.timeout.is_some()),
         ("paused", job.paused.is_some()),
+        ("hold_below", job.hold_below.is_some()),
     ] {
         if written {
             report.state(&path.key(key), READING);

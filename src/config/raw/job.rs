@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::config::scalar::{Flag, Span, Whole};
+use crate::config::scalar::{Flag, Percent, Span, Whole};
 
 /// What a job reads, or what `tidegate push` sends for it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -41,6 +41,10 @@ pub(in crate::config) struct Job {
     /// Never read closer to now than this.
     #[schemars(extend("default" = "10m"))]
     pub(in crate::config) settle: Option<Span>,
+    /// A reading that reports a smaller share of a slice's or list's rows than this takes nothing away, and the slice is
+    /// held for a decision. `0%` switches the comparison off.
+    #[schemars(extend("default" = "80%"))]
+    pub(in crate::config) hold_below: Option<Percent>,
     /// Higher goes first when a quota is scarce.
     #[schemars(range(min = -1000, max = 1000), extend("default" = 0))]
     pub(in crate::config) priority: Option<Whole>,

@@ -228,17 +228,23 @@ impl Lynn {
         if probe && beyond >= PROBES_MAX {
             return Err(StepError::Endless(cursor.page));
         }
-        if answer.rows > 0 && (announced || probe) {
-            if answer.last_document.is_some() {
+        // The first page is one more than those that `pageCount` announces.
+        let (page, pages) = (cursor.page + 1, planned.map_or(cursor.page + 2, |planned| planned + 1));
+        if announced && answer.rows == 0 {
+            return Err(StepError::PagesMissing { page, pages, why: "is empty although more follow" });
+        }
+        match &answer.last_document {
+            Some(_) if announced || (probe && answer.rows > 0) => {
                 return Ok(Some(cursor.following(query, planned, answer.last_document.clone())));
             }
-            if announced {
-                tracing::warn!(
-                    page = cursor.page,
-                    planned,
-                    "more pages are announced, but no lastDocument leads there"
-                );
+            None if planned.is_some() && announced => {
+                return Err(StepError::PagesMissing {
+                    page: page + 1,
+                    pages,
+                    why: "cannot be asked for: no `lastDocument` leads there",
+                });
             }
+            _ => {}
         }
         Ok((cursor.to < window.end).then(|| Cursor::begin(Window { start: cursor.to, end: window.end })))
     }

@@ -4,6 +4,7 @@ mod agree;
 mod children;
 mod fence;
 mod grow;
+mod held;
 mod keys;
 mod modes;
 mod plant;

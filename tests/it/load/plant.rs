@@ -133,7 +133,9 @@ impl Plant {
         };
         let latest_wins = RowKey::of(&self.stream).latest_wins();
         let (pool, stream) = (&self.pool, &self.stream);
-        let loader = Loader::new(pool, claim, stream, LEASE, latest_wins, table);
+        let mut loader = Loader::new(pool, claim, stream, LEASE, latest_wins, table);
+        // How a table follows its vendor is one thing, when it must not is another: `held.rs`.
+        loader.hold_below = 0;
         Reader { loader, writer, reading, part: window }
     }
 
