@@ -88,9 +88,9 @@ async fn insert(conn: &mut PgConnection, account: &Account<'_>, parts: &Parts) -
 async fn configured(conn: &mut PgConnection, account: &Account<'_>) -> Result<Parts, sqlx::Error> {
     let salt = sqlx::query_scalar!("select value from tidegate.setting where name = 'ledger_salt'");
     let salt = salt.fetch_one(conn).await?;
-    let stored = |part: &Part| match part.is_public {
-        true => part.value.expose().to_owned(),
-        false => hashed(&salt, part.name, part.value.expose()),
+    let stored = |part: &Part| {
+        let value = part.value.expose();
+        if part.is_public { value.to_owned() } else { hashed(&salt, part.name, value) }
     };
     Ok(account.parts.iter().map(|part| (part.name.to_owned(), stored(part))).collect())
 }

@@ -153,13 +153,13 @@ pub fn due(grid: Grid, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) -> V
 
 /// Adds the slices that the operator released and that are not due anyway, so that they are read again. A backfill keeps
 /// to its range.
-pub fn add_released(due: &mut Vec<Due>, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) {
+pub fn add_released<'s>(due: &mut Vec<Due>, scope: Scope, known: impl IntoIterator<Item = &'s Slice>) {
     if scope.range_end.is_some() {
         return;
     }
     let is_due = |slice: &Slice| due.iter().any(|other| other.window.start == slice.window_start);
     let mut released: Vec<Due> = known
-        .values()
+        .into_iter()
         .filter(|slice| slice.released && slice.window_start < scope.limit && !is_due(slice))
         .map(|slice| Window { start: slice.window_start, end: slice.window_end })
         .map(|window| Due { window, until: window.end.min(scope.limit), newest: false })

@@ -136,7 +136,7 @@ async fn p10_announced_pages_that_cannot_be_read_fail_the_slice_and_delete_nothi
 #[tokio::test(flavor = "multi_thread")]
 async fn p10_a_reading_with_a_refused_record_deletes_nothing_even_with_the_brake_off() {
     let world = loaded(&["hold_below: 0%"]).await;
-    assert_eq!(world.control().vanish(Rows::between(STREAM, ago(1), ago(0)).first(5)).unwrap(), 5);
+    assert_eq!(world.control().vanish(Rows::between(STREAM, ago(2), ago(1)).first(5)).unwrap(), 5);
     world.control().next(Match::report(STREAM).page(2), Action::OddRow);
     let task = read_again(&world).await;
     assert_held(&task, "1 record was refused");

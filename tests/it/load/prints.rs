@@ -17,7 +17,7 @@ use super::plant::{Plant, Reader, add, numbered, whole};
 const MANY: u32 = 1_100;
 
 /// A reader that compares, as the worker has it.
-async fn comparing<'a>(plant: &'a Plant, claim: &'a Claim, window: RowWindow, resumed: bool) -> Reader<'a> {
+pub(super) async fn comparing<'a>(plant: &'a Plant, claim: &'a Claim, window: RowWindow, resumed: bool) -> Reader<'a> {
     let mut reader = if resumed { plant.resumed(claim, window).await } else { plant.reader(claim, window).await };
     reader.loader.compare(&reader.reading.slice);
     let first = reader.reading.slice.reading_batches.filter(|_| reader.loader.comparing);
@@ -39,7 +39,7 @@ async fn provide(plant: &Plant, reader: &mut Reader<'_>) {
 }
 
 /// Reads pages; `ahead` of them are written before the first of those is loaded, as it is when the vendor is fast.
-async fn read_pages(
+pub(super) async fn read_pages(
     plant: &Plant,
     reader: &mut Reader<'_>,
     pages: &[Vec<String>],
