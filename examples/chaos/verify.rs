@@ -159,10 +159,10 @@ pub async fn audit(url: &str) -> anyhow::Result<()> {
 
         create function audit.note() returns trigger language plpgsql as $$
         declare
-            slice record;
+            loss record;
             remaining bigint;
         begin
-            for slice in
+            for loss in
                 select gone._connection, gone._window_start, count(*) as deleted,
                     max(slice.reading_present) as present, bool_or(slice.released) as released
                 from gone
@@ -173,11 +173,11 @@ pub async fn audit(url: &str) -> anyhow::Result<()> {
                 group by 1, 2
             loop
                 execute format('select count(*) from %I.%I where _connection = $1 and _window_start = $2', tg_table_schema, tg_table_name)
-                into remaining using slice._connection, slice._window_start;
+                into remaining using loss._connection, loss._window_start;
                 insert into audit.deletion
                 values (
-                    tg_table_schema || '.' || tg_table_name, slice._window_start, slice.present, slice.deleted, remaining,
-                    coalesce(slice.released, false)
+                    tg_table_schema || '.' || tg_table_name, loss._window_start, loss.present, loss.deleted, remaining,
+                    coalesce(loss.released, false)
                 );
             end loop;
             return null;
