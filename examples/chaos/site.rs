@@ -125,8 +125,11 @@ impl Site {
     /// nothing is read meanwhile.
     pub async fn swap_account(&self, length: Duration) -> anyhow::Result<()> {
         // A connection belongs to the account that it reads first.
-        let pinned = verify::is_pinned(&self.server.url(DATABASE), vendors::SWAPPED).await;
-        if !pinned.unwrap_or(false) {
+        let mut pinned = true;
+        for name in vendors::SWAPPED {
+            pinned &= verify::was_read(&self.server.url(DATABASE), name).await.unwrap_or(false);
+        }
+        if !pinned {
             return Ok(());
         }
         let config = self.config();

@@ -30,8 +30,8 @@ pub const ENTITIES: &[&str] = &[
 /// Tables with a row for every run.
 pub const OBSERVED: &[&str] = &["jaicp.experiment_counts", "jaicp.unique_clients"];
 
-/// The connection whose account is swapped for another one's.
-pub const SWAPPED: &str = "lynn";
+/// The connections whose account is swapped for another one's.
+pub const SWAPPED: [&str; 2] = ["lynn", "outbound"];
 
 /// The configuration with another tenant for the connections of Lynn.
 pub fn swapped(text: &str) -> String {

@@ -230,13 +230,15 @@ pub async fn held(url: &str) -> anyhow::Result<Vec<(String, String)>> {
     Ok(held)
 }
 
-/// Whether a connection belongs to an account by now.
-pub async fn is_pinned(url: &str, name: &str) -> anyhow::Result<bool> {
+/// Whether something was read from a connection, which belongs to its account from then on.
+pub async fn was_read(url: &str, name: &str) -> anyhow::Result<bool> {
     let mut connection = PgConnection::connect(url).await?;
-    let pinned = sqlx::query_scalar("select exists (select from tidegate.connection where name = $1)")
-        .bind(name)
-        .fetch_one(&mut connection)
-        .await?;
+    let pinned = sqlx::query_scalar(
+        "select exists (select from tidegate.slice where connection = $1 and finished_run is not null)",
+    )
+    .bind(name)
+    .fetch_one(&mut connection)
+    .await?;
     connection.close().await?;
     Ok(pinned)
 }

@@ -31,15 +31,20 @@ pub struct Part {
     pub is_public: bool,
 }
 
-/// Pins a connection to its account if it was never read. Returns how the configured account differs from the pinned one,
-/// or `None` if it is the same. A part that only one of them has does not tell them apart.
+/// Pins a connection to its account if nothing was ever read from it: a name or a number that was mistyped at first can be
+/// corrected. Returns how the configured account differs from the pinned one, or `None` if it is the same. A part that only
+/// one of them has does not tell them apart.
 pub async fn pin(pool: &PgPool, account: &Account<'_>) -> Result<Option<String>, sqlx::Error> {
     let mut conn = pool.acquire().await?;
     let configured = configured(&mut conn, account).await?;
     let pinned = match read(&mut conn, account.connection).await? {
         Some(pinned) => pinned,
-        None => insert(&mut conn, account, &configured).await?,
+        None => write(&mut conn, account, &configured).await?,
     };
+    if difference(&pinned, account.vendor, &configured).is_none() {
+        return Ok(None);
+    }
+    let pinned = write(&mut conn, account, &configured).await?;
     Ok(difference(&pinned, account.vendor, &configured))
 }
 
@@ -67,13 +72,22 @@ async fn read(conn: &mut PgConnection, name: &str) -> Result<Option<Pinned>, sql
     Ok(found.map(|found| Pinned { vendor: found.vendor, account: found.account.0 }))
 }
 
-/// Returns what is pinned now: another process may have been first.
-async fn insert(conn: &mut PgConnection, account: &Account<'_>, parts: &Parts) -> Result<Pinned, sqlx::Error> {
+/// Pins the account unless something was read from the connection under another one. Returns what is pinned now: another
+/// process may have been first.
+async fn write(conn: &mut PgConnection, account: &Account<'_>, parts: &Parts) -> Result<Pinned, sqlx::Error> {
     sqlx::query!(
         "
         insert into tidegate.connection (name, vendor, account)
         values ($1, $2, $3)
-        on conflict (name) do nothing
+        on conflict (name) do update
+        set vendor = excluded.vendor, account = excluded.account, pinned_at = excluded.pinned_at
+        where not exists (
+            select
+            from tidegate.slice
+            where
+                slice.connection = excluded.name
+                and (slice.finished_run is not null or slice.reading_run is not null)
+        )
         ",
         account.connection,
         account.vendor,

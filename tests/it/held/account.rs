@@ -3,6 +3,7 @@
 use super::{DAY_ROWS, STREAM, ago, assert_succeeded, loaded, read_again, rows};
 use crate::support::World;
 use crate::support::daemon::command;
+use crate::support::world::Recipe;
 
 fn calls(world: &World) -> u64 {
     world.control().stats().calls.values().sum()
@@ -40,6 +41,17 @@ async fn p10_another_host_or_vendor_is_another_account_and_new_credentials_are_n
         "asked, and refused by the vendor: {task:#?}"
     );
     world.edit_config(|text| text.replace("rotated-secret", &secret));
+    assert_succeeded(&[read_again(&world).await]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistyped_account_can_be_corrected_as_long_as_nothing_was_read() {
+    let world = World::with(Recipe { start: ago(2).date_naive(), ..Recipe::default() }).await;
+    let tenant = tidegate::simulator::lynn::Account::default().tenant;
+    world.edit_config(|text| text.replace(&format!("tenant: {tenant}"), "tenant: 77"));
+    let task = read_again(&world).await;
+    assert_eq!(task.state, "failed", "the vendor has no such tenant: {task:#?}");
+    world.edit_config(|text| text.replace("tenant: 77", &format!("tenant: {tenant}")));
     assert_succeeded(&[read_again(&world).await]);
 }
 
