@@ -52,6 +52,7 @@ impl Definition {
             Vendor::LynnReporting if !stream.meaning.contains(&*stream.vendor_id) => {
                 format!("{} (report {})", stream.meaning, stream.vendor_id)
             }
+            Vendor::LynnOutbound => format!("{} ({})", stream.meaning, stream.vendor_id),
             _ => stream.meaning.to_string(),
         };
         Self { schema: stream.schema, name: stream.name.to_string(), meaning, columns, key }

@@ -88,11 +88,15 @@ pub fn value(kind: ColumnType, trust: Trust, raw: &str, out: &mut Vec<u8>) -> En
         return Encoded::Empty;
     }
     let first = raw.as_bytes().first().copied().unwrap_or(b'n');
-    let is_number = first == b'-' || first.is_ascii_digit();
     match kind {
         ColumnType::Text => text(trust, first, raw, out),
         ColumnType::Boolean if matches!(first, b't' | b'f') => {
             binary::boolean(first == b't', out);
+            Encoded::Value
+        }
+        // A CSV file has no other way to say so.
+        ColumnType::Boolean if trust == Trust::Stated && matches!(raw, r#""true""# | r#""false""#) => {
+            binary::boolean(raw == r#""true""#, out);
             Encoded::Value
         }
         ColumnType::Bigint => match scalar(trust, raw).and_then(|text| number::whole(&text)) {
@@ -109,18 +113,14 @@ pub fn value(kind: ColumnType, trust: Trust, raw: &str, out: &mut Vec<u8>) -> En
             }
             None => Encoded::Misfit,
         },
-        // What the column held while it was one of doubles, it goes on to hold.
-        ColumnType::Numeric
-            if is_number
-                && (numeric_holds(raw) || double(Trust::Inferred, raw).is_some())
-                && binary::numeric(raw, out) =>
-        {
-            Encoded::Value
-        }
+        ColumnType::Numeric => match scalar(trust, raw).filter(|text| numeric(text, out)) {
+            Some(_) => Encoded::Value,
+            None => Encoded::Misfit,
+        },
         ColumnType::Timestamptz if first == b'"' => instant(trust, raw, out),
         // What is inferred from containers holds only those, so that a string is told from its JSON.
         ColumnType::Jsonb if trust != Trust::Inferred || matches!(first, b'{' | b'[') => json(raw, out),
-        ColumnType::Boolean | ColumnType::Numeric | ColumnType::Timestamptz | ColumnType::Jsonb => Encoded::Misfit,
+        ColumnType::Boolean | ColumnType::Timestamptz | ColumnType::Jsonb => Encoded::Misfit,
     }
 }
 
@@ -137,7 +137,7 @@ pub fn infer(raw: &str) -> Option<ColumnType> {
             } else if is_fractional(raw) && double(Trust::Inferred, raw).is_some() {
                 Some(ColumnType::Double)
             } else {
-                numeric_holds(raw).then_some(ColumnType::Numeric)
+                (numeric_holds(raw) && number::is_number(raw)).then_some(ColumnType::Numeric)
             }
         }
         Some(b'"') if instant(Trust::Inferred, raw, &mut Vec::new()) != Encoded::Misfit => {
@@ -148,9 +148,13 @@ pub fn infer(raw: &str) -> Option<ColumnType> {
     }
 }
 
-/// Whether the text begins like a JSON value.
+/// Whether what stands in a record is JSON, and not a word such as `NaN`.
 pub fn is_json(raw: &str) -> bool {
-    matches!(raw.as_bytes().first(), Some(b't' | b'f' | b'{' | b'[' | b'-' | b'0'..=b'9' | b'"'))
+    match raw.as_bytes().first() {
+        Some(b't' | b'f' | b'{' | b'[' | b'"') => true,
+        Some(b'-' | b'0'..=b'9') => number::is_number(raw),
+        _ => false,
+    }
 }
 
 /// Whether `numeric` holds the number without growing out of proportion.
@@ -203,12 +207,15 @@ fn json(raw: &str, out: &mut Vec<u8>) -> Encoded {
 fn scalar(trust: Trust, raw: &str) -> Option<Cow<'_, str>> {
     match raw.as_bytes().first()? {
         b'-' | b'0'..=b'9' => Some(Cow::Borrowed(raw)),
-        b'"' if trust != Trust::Inferred => unescape(raw).filter(|text| {
-            let bytes = text.as_bytes();
-            matches!(bytes.first(), Some(b'-' | b'0'..=b'9')) && bytes.iter().all(|b| is_number_part(*b))
-        }),
+        b'"' if trust != Trust::Inferred => unescape(raw).filter(|text| number::is_number(text)),
         _ => None,
     }
+}
+
+/// Appends a number as `numeric`, if that holds it. What a column held while it was one of doubles, it goes on to hold.
+fn numeric(text: &str, out: &mut Vec<u8>) -> bool {
+    let holds = numeric_holds(text) || double(Trust::Inferred, text).is_some();
+    holds && number::is_number(text) && binary::numeric(text, out)
 }
 
 fn is_fractional(number: &str) -> bool {
@@ -374,6 +381,24 @@ mod tests {
             assert_eq!(encoded(ColumnType::Bigint, Trust::Documented, raw).unwrap(), text);
         }
         assert_eq!(encoded(ColumnType::Bigint, Trust::Inferred, "11.0").unwrap(), "11");
+    }
+
+    #[test]
+    fn a_stated_type_takes_what_a_csv_file_can_say() {
+        for (kind, raw, text) in [
+            (ColumnType::Boolean, r#""true""#, "true"),
+            (ColumnType::Bigint, r#""12""#, "12"),
+            (ColumnType::Double, r#""12.50""#, "12.5"),
+            (ColumnType::Numeric, r#""12.50""#, "12.50"),
+        ] {
+            assert_eq!(encoded(kind, Trust::Stated, raw).unwrap(), text);
+            assert_eq!(encoded(kind, Trust::Inferred, raw), None);
+        }
+        for raw in [r#""1-2""#, r#""1e""#, r#""-""#, r#""yes""#, r#""1.""#] {
+            for kind in [ColumnType::Boolean, ColumnType::Bigint, ColumnType::Double, ColumnType::Numeric] {
+                assert_eq!(encoded(kind, Trust::Stated, raw), None, "{kind:?} {raw}");
+            }
+        }
     }
 
     #[test]

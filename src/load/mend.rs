@@ -1,5 +1,7 @@
 //! Makes again what is missing of a table.
 
+use std::collections::BTreeMap;
+
 use sqlx::{Connection as _, PgConnection};
 
 use super::LoadError;
@@ -7,7 +9,7 @@ use super::create::{ColumnDefinition, distrust};
 use super::grow::note;
 use super::ident::{literal, quote, table as qualified};
 use super::table::{Cause, Table, TableColumn, lock_shape, record, run_ddl};
-use crate::catalogue::Stream;
+use crate::catalogue::{Column, ColumnType, Stream};
 
 const AGAIN: &str = "rows read before have no value there until they are read again, after `tidegate cursors reset` or by \
                      `tidegate backfill`";
@@ -29,6 +31,7 @@ impl Table {
         &self,
         connection: &mut PgConnection,
         stream: &Stream,
+        types: &BTreeMap<String, ColumnType>,
         cause: Cause<'_>,
     ) -> Result<(), LoadError> {
         let mut transaction = connection.begin().await?;
@@ -37,7 +40,12 @@ impl Table {
         let mut told = Vec::new();
         for missing in &now.missing {
             told.push(match missing {
-                Missing::Column(column) => now.make_again(&mut transaction, stream, column, cause).await?,
+                Missing::Column(column) => {
+                    let documented = stream.columns.iter().find(|documented| documented.name == column.name);
+                    let stated = types.get(&column.field).filter(|_| documented.is_none());
+                    let column = TableColumn { kind: stated.copied().unwrap_or(column.kind), ..column.clone() };
+                    now.make_again(&mut transaction, documented, &column, cause).await?
+                }
                 Missing::Foreign { column, found } => now.replace(&mut transaction, column, found, cause).await?,
                 Missing::System { table, column } => {
                     make_system(&mut transaction, (&self.schema, table), column, cause).await?
@@ -55,11 +63,10 @@ impl Table {
     async fn make_again(
         &self,
         connection: &mut PgConnection,
-        stream: &Stream,
+        documented: Option<&Column>,
         column: &TableColumn,
         cause: Cause<'_>,
     ) -> Result<(String, String, String), LoadError> {
-        let documented = stream.columns.iter().find(|documented| documented.name == column.name);
         let meaning = documented.map_or_else(
             || format!("Vendor field {}; undocumented, found in the data", column.field),
             |documented| documented.meaning.to_string(),

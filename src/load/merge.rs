@@ -5,10 +5,11 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::child_sql::{element, leftover, links_of};
 use super::ident::{quote, table as qualified};
 use super::number_column::conversion;
 use super::table::{Links, Table, TableColumn};
-use crate::catalogue::{Column, ColumnType, Keep, Mode};
+use crate::catalogue::{ColumnType, Keep, Mode};
 
 /// The statements for one table in its present shape.
 #[derive(Debug, Clone)]
@@ -471,43 +472,4 @@ fn kept(name: &str, keep: Keep, present: &str, new: &str) -> String {
         Keep::First => format!("coalesce({present}.{name}, {new}.{name})"),
         Keep::Known => format!("coalesce({new}.{name}, {present}.{name})"),
     }
-}
-
-/// That a child row belongs to a parent.
-fn links_of(links: &Links, child: &str, parent: &str) -> String {
-    let pairs = links.child.parent.iter();
-    pairs
-        .map(|(theirs, ours)| format!("{child}.{} = {parent}.{}", quote(ours), quote(theirs)))
-        .collect::<Vec<_>>()
-        .join(" and ")
-}
-
-/// A child's column out of an element of the array; `links::fit` has made sure that it can be had.
-fn element(column: &Column, is_id: bool) -> String {
-    let (json, text) = if column.field.is_empty() {
-        ("element".to_owned(), "(element #>> '{}')".to_owned())
-    } else {
-        let name = super::ident::literal(&column.field);
-        (format!("(element -> {name})"), format!("(element ->> {name})"))
-    };
-    match column.kind {
-        // A number is the same id however it is spelled.
-        ColumnType::Text if is_id => {
-            format!("case jsonb_typeof({json}) when 'number' then trim_scale({text}::numeric)::text else {text} end")
-        }
-        ColumnType::Text => text,
-        ColumnType::Jsonb => format!("nullif({json}, '\"\"')"),
-        // `11.0` is a whole number.
-        ColumnType::Bigint => format!("nullif({text}, '')::numeric::bigint"),
-        kind => format!("nullif({text}, '')::{}", kind.sql()),
-    }
-}
-
-/// The members of an element that have no column.
-fn leftover(columns: &[Column]) -> String {
-    if columns.iter().any(|column| column.field.is_empty()) {
-        return "null::jsonb".to_owned();
-    }
-    let known: Vec<String> = columns.iter().map(|column| super::ident::literal(&column.field)).collect();
-    format!("nullif(element - array[{}], '{{}}')", known.join(", "))
 }

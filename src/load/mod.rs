@@ -6,6 +6,7 @@
 mod batch;
 mod binary;
 pub mod buffer;
+mod child_sql;
 pub mod chunk;
 pub mod commit;
 mod compare;

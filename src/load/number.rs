@@ -110,9 +110,16 @@ pub(super) fn whole(text: &str) -> Option<i64> {
     i64::try_from(if decimal.negative { -magnitude } else { magnitude }).ok()
 }
 
+/// Whether the text is a number, and nothing else of the same characters.
+pub(super) fn is_number(text: &str) -> bool {
+    is_plain_integer(text) || Decimal::parse(text).is_some()
+}
+
 fn is_plain_integer(number: &str) -> bool {
     let digits = number.strip_prefix('-').unwrap_or(number);
-    digits.bytes().all(|byte| byte.is_ascii_digit()) && !matches!(digits.as_bytes(), [b'0', ..] if number != "0")
+    !digits.is_empty()
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && !matches!(digits.as_bytes(), [b'0', ..] if number != "0")
 }
 
 #[cfg(test)]

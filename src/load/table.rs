@@ -7,7 +7,7 @@
 //! Two workers may meet the same new field at once: every change is made under one advisory lock per table, after reading
 //! what the other has done.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
@@ -96,8 +96,14 @@ impl TableColumn {
 }
 
 impl Table {
-    /// The table of `stream` as it is now. Tables and columns that are missing are made.
-    pub async fn open(connection: &mut PgConnection, stream: &Stream, cause: Cause<'_>) -> Result<Self, LoadError> {
+    /// The table of `stream` as it is now. Tables and columns that are missing are made; those that the data brought get
+    /// the types of `types`, by vendor field, where it has one.
+    pub async fn open(
+        connection: &mut PgConnection,
+        stream: &Stream,
+        types: &BTreeMap<String, ColumnType>,
+        cause: Cause<'_>,
+    ) -> Result<Self, LoadError> {
         let children = stream.children.iter().map(|child| Definition::of_child(stream, child));
         for definition in [Definition::of(stream)].into_iter().chain(children) {
             if shape::relation(connection, definition.schema, &definition.name).await?.is_none() {
@@ -108,7 +114,7 @@ impl Table {
         if table.missing.is_empty() {
             return Ok(table);
         }
-        table.mend(connection, stream, cause).await?;
+        table.mend(connection, stream, types, cause).await?;
         let table = Self::read(connection, stream).await?;
         if table.missing.is_empty() { Ok(table) } else { Err(table.altered("columns of it vanish again and again")) }
     }
@@ -311,7 +317,7 @@ impl Table {
                             column = column.name,
                             found = column.kind.sql(),
                             stated = stated.sql(),
-                            "the column has another type than `types` states; it keeps it"
+                            "the column keeps its type, which is another one than `types` states; a column that is dropped is made again with the stated type"
                         );
                     }
                 }

@@ -124,7 +124,7 @@ impl TaskRunner<'_> {
         tracing::debug!(slices, "task begins");
 
         let cause = Cause { run: self.claim.id, connection: &self.claim.connection };
-        let table = Table::open(&mut connection, stream, cause).await?;
+        let table = Table::open(&mut connection, stream, &self.stream.types, cause).await?;
         drop(connection);
         let may_add = self.stream.new_fields == NewFields::Add;
         let mut layout =

@@ -150,7 +150,8 @@ impl PageWriter {
                     self.row.clear();
                     let known = &self.layout.fields()[at];
                     match encode_key(known.kind, cut(record, place), &mut self.row) {
-                        Encoded::Value | Encoded::Moment(_) => bytes += self.row.len(),
+                        // As the value would be in quotes, without the length that its field begins with.
+                        Encoded::Value | Encoded::Moment(_) => bytes += self.row.len() - 2,
                         Encoded::Nearest | Encoded::Empty | Encoded::Misfit => {
                             return Err(format!("key field `{}` is no {}", field.path, known.kind.sql()));
                         }

@@ -26,7 +26,7 @@ async fn alter(plant: &Plant, statement: &str) {
 
 async fn open(plant: &Plant) -> Result<Table, LoadError> {
     let mut session = plant.pool.acquire().await.unwrap();
-    Table::open(&mut session, &plant.stream, Cause { run: 1, connection: "acme" }).await
+    Table::open(&mut session, &plant.stream, &plant.types, Cause { run: 1, connection: "acme" }).await
 }
 
 async fn changes(plant: &Plant) -> Vec<String> {
@@ -65,6 +65,7 @@ async fn p12_a_column_that_was_dropped_or_renamed_is_made_again() {
     plant.read(whole(1), &records(&[r#"{"session":"t","new":1}"#])).await;
     assert_eq!(shown(&plant, 0).await, ["mark_name=m session=s"]);
     assert_eq!(shown(&plant, 1).await, [r#"_extra={"new":1} session=t"#]);
+    alter(&plant, "alter table TABLE drop column rest").await;
     assert_same_as_migrated(&plant).await;
 }
 
@@ -214,10 +215,7 @@ async fn p12_a_documented_column_of_another_type_gets_what_fits_and_the_rest_goe
         assert!(shown.len() == 1 && shown[0].replace("timestamp=2024-03-01 ", "") == row, "{shown:?}");
     }
     plant.read(whole(2), &records(&[r#"{"session":"a","intent":"longer","markName":"70000"}"#])).await;
-    assert_eq!(
-        shown(&plant, 2).await,
-        [r#"_extra={"intent":"longer","markName":"70000","session":"a"}"#.replace("\",\"", "\", \"").replace("\":\"", "\": \"")]
-    );
+    assert_eq!(shown(&plant, 2).await, [r#"_extra={"intent":"longer","markName":"70000","session":"a"}"#]);
 }
 
 #[tokio::test]

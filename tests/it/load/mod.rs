@@ -13,3 +13,4 @@ mod replace;
 mod shared;
 mod sql;
 mod values;
+mod variants;

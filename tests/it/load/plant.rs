@@ -120,7 +120,7 @@ impl Plant {
     pub async fn resumed<'a>(&'a self, claim: &'a Claim, window: RowWindow) -> Reader<'a> {
         let mut session = self.pool.acquire().await.unwrap();
         let cause = Cause { run: claim.id, connection: &claim.connection };
-        let table = Table::open(&mut session, &self.stream, cause).await.unwrap();
+        let table = Table::open(&mut session, &self.stream, &self.types, cause).await.unwrap();
         let layout = Layout::new(&self.stream.columns, self.may_add).with_children(&self.stream.children);
         let mut layout = layout.with_types(&self.types);
         table.teach(&mut layout, &self.stream);

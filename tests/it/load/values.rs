@@ -164,16 +164,17 @@ struct Found {
 impl Found {
     /// Whether the value is there, once, and where it belongs.
     fn keeps(&self, field: &str, raw: &str) -> bool {
-        let is_plain = nearest(raw) == raw;
+        // Text that is no string stands as it came.
+        let is_string = !self.columns.iter().any(|(kind, _)| kind == "text") || raw.starts_with('"');
+        let written = if is_string { nearest(raw) } else { raw.to_owned() };
+        let is_plain = written == raw;
         let in_extra = kept_in_extra(self.extra.as_ref(), field, raw);
         match &*self.columns {
             [] => match raw {
                 "null" | "\"\"" => self.extra.is_none(),
                 _ => in_extra,
             },
-            [(kind, text)] => {
-                says(kind, text, &nearest(raw)) && (is_plain && self.extra.is_none() || !is_plain && in_extra)
-            }
+            [(kind, text)] => says(kind, text, &written) && (is_plain && self.extra.is_none() || !is_plain && in_extra),
             _ => false,
         }
     }
