@@ -26,6 +26,7 @@ mod show;
 mod simulate;
 mod status;
 mod streams;
+mod suggest;
 mod sync;
 
 use std::process::ExitCode;

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::accounts::AccountError;
 use crate::http::HttpError;
-use crate::load::LoadError;
+use crate::load::{LoadError, passes};
 use crate::quota::LedgerError;
 use crate::vendor::StepError;
 
@@ -71,7 +71,12 @@ pub fn decide(error: &TaskError, attempts: i32, now: DateTime<Utc>) -> Decision 
                 Decision::Fail
             }
         }
-        TaskError::Load(LoadError::Column(_))
+        // The next attempt opens the table anew.
+        TaskError::Load(LoadError::Altered { .. }) if attempts == 0 => {
+            Decision::Wait { until: now, waiting_for: "table".to_owned(), attempt: true }
+        }
+        TaskError::Load(LoadError::Altered { .. }) => put_off(attempts, now, "table"),
+        TaskError::Load(LoadError::Unfit { .. } | LoadError::NotATable { .. } | LoadError::Required { .. })
         | TaskError::Grid { .. }
         | TaskError::UnknownStream
         | TaskError::OtherAccount(_)
@@ -132,18 +137,6 @@ fn put_off(attempts: i32, now: DateTime<Utc>, waiting_for: &str) -> Decision {
     }
 }
 
-/// Whether a database error is likely to pass: the connection broke, the server restarts, is full or busy.
-fn passes(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
-        // connection, resources, operator intervention, transaction rollback, lock timeout, silent within a transaction
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) || code == "55P03" || code == "25P03"
-        }),
-        _ => false,
-    }
-}
-
 /// What an operator can do about slices that are held.
 pub const HELD_HINT: &str = "look at `tidegate held` and ask the vendor; if the rows are really gone, `tidegate held release JOB --stream S` lets the \
      next reading delete them";
@@ -156,7 +149,16 @@ pub fn hint(error: &TaskError) -> &'static str {
         TaskError::Load(LoadError::SeenLost | LoadError::Rearranged) => {
             "nothing to do: the slice is read from its first page again"
         }
-        TaskError::Load(LoadError::Column(_)) => "run `tidegate migrate` with this version",
+        TaskError::Load(LoadError::Altered { .. }) => {
+            "nothing to do: the table is opened anew; if it stays so, compare its columns with `tidegate streams`"
+        }
+        TaskError::Load(LoadError::Unfit { .. }) => {
+            "run the statement, then the job again; after `drop table` the table is made anew, and `tidegate cursors reset` reads its rows again"
+        }
+        TaskError::Load(LoadError::NotATable { .. }) => "free the name; the table is made at the next run",
+        TaskError::Load(LoadError::Required { .. }) => {
+            "give the column a default, or run `alter table … alter column … drop not null`"
+        }
         TaskError::Load(LoadError::Database(_)) | TaskError::Database(_) => {
             "look at the database's log: is it up, has it disk space, may this user write?"
         }

@@ -79,6 +79,10 @@ impl TaskRunner<'_> {
         let mut current = None;
         let error = match self.read(&mut current).await {
             Ok(end) => return end,
+            Err(TaskError::Load(error)) => {
+                let stream = &self.stream.stream;
+                TaskError::Load(error.about(&format!("{}.{}", stream.schema, stream.name)))
+            }
             Err(error) => error,
         };
         // Calls that led nowhere count as well.
@@ -124,10 +128,11 @@ impl TaskRunner<'_> {
         tracing::debug!(slices, "task begins");
 
         let cause = Cause { run: self.claim.id, connection: &self.claim.connection };
-        let table = Table::open(&mut connection, stream, cause).await?;
+        let table = Table::open(&mut connection, stream, &self.stream.types, cause).await?;
         drop(connection);
         let may_add = self.stream.new_fields == NewFields::Add;
-        let mut layout = Layout::new(&stream.columns, may_add).with_children(&stream.children);
+        let mut layout =
+            Layout::new(&stream.columns, may_add).with_children(&stream.children).with_types(&self.stream.types);
         table.teach(&mut layout, stream);
         let latest_wins = RowKey::of(stream).latest_wins();
         let mut writer = PageWriter::of(stream, layout).sharing(&self.room.buffers);

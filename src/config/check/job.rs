@@ -10,7 +10,7 @@ use super::super::scalar::{Percent, Span};
 use super::super::tree::{KeyPath, Node};
 use super::super::{CatchUp, Job, JobStream, NewFields, SliceLength, raw, suggest};
 use super::connection::Offer;
-use super::{Report, cron, flag, push, secs};
+use super::{Report, cron, flag, push, secs, types};
 use crate::catalogue::{Key, Stream, Text, column_name};
 use crate::vendor::Vendor;
 
@@ -269,7 +269,8 @@ fn job_stream(
         None if stream.documented => NewFields::Extra,
         Some(raw::NewFields::Add) | None => NewFields::Add,
     };
-    JobStream { stream, slice, lookback, new_fields }
+    let types = types::check(entry.types.as_ref(), &stream, &path.key("types"), report);
+    JobStream { stream, slice, lookback, new_fields, types }
 }
 
 /// The columns of the vendor fields that a job says identify a row.
@@ -374,6 +375,11 @@ fn conflict((job, ours): (&Job, &JobStream), (other, theirs): (&Job, &JobStream)
     if ours.stream.key != theirs.stream.key {
         return Some(format!(
             "the job `{before}` fills the table of `{name}` with another `key`; write the same in both"
+        ));
+    }
+    if ours.types != theirs.types {
+        return Some(format!(
+            "the job `{before}` fills the table of `{name}` with other `types`; write the same in both"
         ));
     }
     if job.connection != other.connection || !ours.stream.windowed() {

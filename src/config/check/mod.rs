@@ -14,6 +14,7 @@ mod lynn_account;
 mod lynn_outbound;
 mod push;
 mod sections;
+mod types;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
