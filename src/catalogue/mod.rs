@@ -12,7 +12,7 @@ mod naming;
 
 use std::borrow::Cow;
 
-pub use khoros::{CONVERSATION_ID, marketing_export, marketing_name};
+pub use khoros::{CLOSED_TIME, CONVERSATION_ID, marketing_export, marketing_name};
 pub use lynn::extra_report;
 pub use lynn_outbound::{CAMPAIGN_ID, CONTACT_ID};
 pub use naming::{ColumnNames, column_name};

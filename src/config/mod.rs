@@ -19,6 +19,7 @@ mod suggest;
 mod tests;
 mod tree;
 mod units;
+mod warnings;
 mod yaml;
 
 use std::collections::BTreeMap;

@@ -129,6 +129,14 @@ impl Settings {
         }
     }
 
+    /// A stream as the account serves it.
+    pub fn adapted(&self, stream: Stream) -> Stream {
+        match self {
+            Self::LexerActivity(settings) => settings.adapted(stream),
+            Self::LynnReporting(_) | Self::LynnOutbound(_) | Self::KhorosCare(_) | Self::JaicpReporter(_) => stream,
+        }
+    }
+
     /// Everything that must never be printed.
     pub fn secrets(&self) -> Vec<Secret> {
         match self {

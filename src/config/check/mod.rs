@@ -64,6 +64,8 @@ pub(super) fn check(tree: &Node, faults: Faults) -> Result<Config, Faults> {
     }
     job::check_shared_streams(&jobs, &mut report);
     khoros::check_intervals(&connections, &jobs, &mut report);
+    lexer::check_intervals(&connections, &jobs, &mut report);
+    jaicp::read_on(&connections, &mut jobs);
 
     let mut faults = report.faults;
     if faults.is_empty() {
