@@ -245,6 +245,14 @@ pub struct RunsArgs {
 
 #[derive(Debug, Args)]
 pub struct QuotaArgs {
+    /// Ask the vendors too what is left
+    ///
+    /// Lynn has a call for that, and no other vendor. It counts as a login.
+    #[arg(long)]
+    pub ask: bool,
+    /// Only this connection; may be given several times
+    #[arg(long = "connection", value_name = "NAME")]
+    pub connections: Vec<String>,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,

@@ -54,7 +54,8 @@ pub(super) fn check(name: &str, node: &Node, path: &KeyPath, offers: &Offers, re
     {
         report.refuse(&path.key("schedule"), problem);
     }
-    let start = start(raw.start.as_deref(), &path.key("start"), report);
+    let windowed = streams.iter().any(|entry| entry.stream.windowed());
+    let start = start(raw.start.as_deref(), windowed, &path.key("start"), report);
     Some(Job {
         name: name.to_owned(),
         connection: connection?,
@@ -127,9 +128,12 @@ fn connection(raw: Option<String>, path: &KeyPath, offers: &Offers, report: &mut
     Some(name)
 }
 
-fn start(raw: Option<&str>, path: &KeyPath, report: &mut Report<'_>) -> Option<NaiveDate> {
+/// The first day to read; what is read as a whole has none.
+fn start(raw: Option<&str>, windowed: bool, path: &KeyPath, report: &mut Report<'_>) -> Option<NaiveDate> {
     let Some(text) = raw else {
-        report.missing(path, "write the first day to read: `start: 2026-01-01`");
+        if windowed {
+            report.missing(path, "write the first day to read: `start: 2026-01-01`");
+        }
         return None;
     };
     let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| text.len() == 10);

@@ -127,6 +127,11 @@ impl Report<'_> {
         );
     }
 
+    /// Whether the value came from the environment or a file.
+    fn is_from_reference(&self, path: &KeyPath) -> bool {
+        self.tree.at(path).is_some_and(|node| node.hidden)
+    }
+
     /// A setting that must be there is not; silent where it is there and was refused already.
     fn missing(&mut self, path: &KeyPath, remedy: &str) {
         if !self.faults.concern(&path.to_string()) {

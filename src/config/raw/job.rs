@@ -30,7 +30,7 @@ pub(in crate::config) struct Job {
     /// Firings missed while nothing ran: run the `latest` one, `all` of them or `none`.
     #[schemars(extend("default" = "latest"))]
     pub(in crate::config) catch_up: Option<CatchUp>,
-    /// First day to read, in `timezone`.
+    /// First day to read, in `timezone`. Required where a stream of the job has windows; lists have none.
     #[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))]
     pub(in crate::config) start: Option<String>,
     /// Length of the windows that are read: whole days, or a part of a day that divides it evenly. Left out, every stream
@@ -63,7 +63,7 @@ pub(in crate::config) struct Job {
 pub(in crate::config) struct Push {
     /// A query of the warehouse, one record a row. It runs in a read-only transaction.
     pub(in crate::config) query: Option<String>,
-    /// The campaign that takes the records.
+    /// The campaign that takes the records. The vendor's sample has an empty text here; one that is written is sent so.
     pub(in crate::config) campaign_id: Option<String>,
     /// The WhatsApp template, a GUID.
     pub(in crate::config) template_id: Option<String>,
