@@ -98,7 +98,8 @@ async fn plan(
     let page = stored.as_ref().and_then(|stored| weight(stored.page_bytes));
     let slice = stored.as_ref().and_then(|stored| weight(stored.slice_bytes));
     let slice_bytes = slice.unwrap_or(PAGE_BYTES_GUESS);
-    let pages = slice_bytes.div_ceil(page.unwrap_or(slice_bytes)).max(1);
+    let page_bytes = page.unwrap_or(slice_bytes);
+    let bytes = |due: &Due| if stream.stream.windowed() { elapsed_share(due, slice_bytes) } else { slice_bytes };
     Ok(StreamPlan {
         job: job.name.clone(),
         connection: job.connection.clone(),
@@ -107,11 +108,19 @@ async fn plan(
         again: due.iter().filter(finished).count(),
         from: due.first().map(|due| due.window.start).filter(|_| stream.stream.windowed()),
         until: due.last().map(|due| due.until),
-        calls: due.len() as u64 * pages,
-        bytes: due.len() as u64 * slice_bytes,
+        calls: due.iter().map(|due| bytes(due).div_ceil(page_bytes).max(1)).sum(),
+        bytes: due.iter().map(bytes).sum(),
         measured: slice.is_some(),
         ends_at: now,
     })
+}
+
+/// What the part of a slice that has happened is expected to weigh, if a whole slice weighs `slice_bytes`.
+fn elapsed_share(due: &Due, slice_bytes: u64) -> u64 {
+    let secs = |from: DateTime<Utc>, until: DateTime<Utc>| u128::try_from((until - from).num_seconds()).unwrap_or(0);
+    let elapsed = secs(due.window.start, due.until);
+    let share = u128::from(slice_bytes) * elapsed / secs(due.window.start, due.window.end).max(1);
+    u64::try_from(share).unwrap_or(u64::MAX)
 }
 
 /// The ledgers of the connections planned for, and what the plan takes of each.
@@ -173,4 +182,24 @@ fn text(document: &Document) -> String {
     let guessed = document.streams.iter().any(|plan| !plan.measured);
     let note = if guessed { "~ is a guess: the stream was never read\n" } else { "" };
     format!("{}{note}", table.show())
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::vendor::Window;
+
+    #[test]
+    fn an_open_slice_weighs_what_has_happened_of_it() {
+        let start: DateTime<Utc> = "2028-02-29T00:00:00Z".parse().unwrap();
+        let share = |minutes: i64| {
+            let window = Window { start, end: start + TimeDelta::days(1) };
+            elapsed_share(&Due { window, until: start + TimeDelta::minutes(minutes), newest: true }, 144_000)
+        };
+        assert_eq!([0, 1, 720, 1438, 1440].map(share), [0, 100, 72_000, 143_800, 144_000]);
+        let window = Window { start, end: start };
+        assert_eq!(elapsed_share(&Due { window, until: start, newest: true }, u64::MAX), 0);
+    }
 }

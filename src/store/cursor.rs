@@ -454,29 +454,40 @@ pub async fn distrust(connection: &mut sqlx::PgConnection, slice: i64) -> Result
     Ok(())
 }
 
-/// Keeps what the last pages weighed, for the next quota estimates. A slice that is not `whole`, because its window is
-/// still open, says only what a slice weighs at least.
+/// What a page weighed, and the slice that it ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Traffic {
+    pub page_bytes: i64,
+    /// Whether the page may stand for others. The last of several pages holds what is left, and so does the only page of a
+    /// window that is still open.
+    pub typical: bool,
+    /// Set with the last page of a slice.
+    pub slice_bytes: Option<i64>,
+    /// Whether the slice's window is over. Else the slice says only what a slice weighs at least.
+    pub whole: bool,
+}
+
+/// Stores what a page weighed, for estimates of calls and bytes.
 pub async fn learn_traffic(
     executor: impl PgExecutor<'_>,
     connection_name: &str,
     stream: &str,
-    page_bytes: i64,
-    slice_bytes: Option<i64>,
-    whole: bool,
+    traffic: Traffic,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
         update tidegate.stream
         set
-            page_bytes = greatest($3, coalesce(page_bytes, 0) * 3 / 4),
-            slice_bytes = case when $5 then coalesce($4, slice_bytes) else greatest($4, slice_bytes) end
+            page_bytes = greatest($3, case when $4 then page_bytes * 3 / 4 else page_bytes end),
+            slice_bytes = case when $6 then coalesce($5, slice_bytes) else greatest($5, slice_bytes) end
         where connection = $1 and stream = $2
         ",
         connection_name,
         stream,
-        page_bytes,
-        slice_bytes,
-        whole,
+        traffic.page_bytes,
+        traffic.typical,
+        traffic.slice_bytes,
+        traffic.whole,
     )
     .execute(executor)
     .await?;

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use sqlx::AssertSqlSafe;
 use tidegate::app::Foreground;
@@ -33,15 +33,10 @@ use tidegate::vendor::{self, Expected, Outcome, Records, Source, StepError, Step
 use url::Url;
 
 use crate::support::world::{canonical, columns};
-use crate::support::{TestDatabase, World};
+use crate::support::{TestDatabase, World, ago};
 
 const SECOND: Duration = Duration::from_secs(1);
 const ROWS: u64 = 40;
-
-/// Midnight so many days before today.
-fn ago(days: i64) -> DateTime<Utc> {
-    (Utc::now() - TimeDelta::days(days)).date_naive().and_time(NaiveTime::MIN).and_utc()
-}
 
 /// A simulator without limits whose jobs are done at once.
 fn free() -> Options {

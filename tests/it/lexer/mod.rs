@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use sqlx::AssertSqlSafe;
 use tidegate::app::Foreground;
@@ -26,7 +26,7 @@ use tidegate::simulator::lynn::Volume;
 use tidegate::simulator::{Options, Override, Simulator};
 use tidegate::store::progress::TaskState;
 
-use super::support::{TestDatabase, World};
+use super::support::{TestDatabase, World, ago};
 
 const LONG: Duration = Duration::from_mins(1);
 const SLA: &str = "mention_sla_export";
@@ -34,11 +34,6 @@ const JOB: &str = "lexer";
 /// Rows of every file, each day.
 const ROWS: u64 = 40;
 const SYSTEM: &str = "'{_connection,_run_id,_loaded_at,_row_key,_deleted_at}'::text[]";
-
-/// Midnight UTC, so many days before today.
-fn ago(days: i64) -> DateTime<Utc> {
-    (Utc::now() - TimeDelta::days(days)).date_naive().and_time(NaiveTime::MIN).and_utc()
-}
 
 /// Jobs that are ready soon, and limits that are not felt.
 fn options() -> Options {
