@@ -245,6 +245,14 @@ pub struct RunsArgs {
 
 #[derive(Debug, Args)]
 pub struct QuotaArgs {
+    /// Ask the vendors too what is left
+    ///
+    /// Lynn has a call for that, and no other vendor. It counts as a login.
+    #[arg(long)]
+    pub ask: bool,
+    /// Only this connection; may be given several times
+    #[arg(long = "connection", value_name = "NAME")]
+    pub connections: Vec<String>,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
@@ -396,13 +404,17 @@ pub struct RejectsArgs {
 Examples:
   tidegate streams                               one line per stream
   tidegate streams lynn_reporting                with every column
-  tidegate streams lynn_reporting --discovered   with those that appeared with the data")]
+  tidegate streams lynn_reporting --discovered   with those that appeared with the data
+  tidegate streams --discovered --suggest        types for a job's `types:`, as the data has them")]
 pub struct StreamsArgs {
     /// Only this vendor, in full
     pub vendor: Option<String>,
     /// Ask the database for the columns that appeared with the data
     #[arg(long)]
     pub discovered: bool,
+    /// Print a `types:` block for those columns: the narrowest type that holds what is there
+    #[arg(long, requires = "discovered")]
+    pub suggest: bool,
     /// Print one JSON document, in full
     #[arg(long)]
     pub json: bool,

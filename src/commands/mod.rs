@@ -1,7 +1,9 @@
 //! The command line: a file per command. Commands that only read never migrate and change nothing.
 
 mod args;
+mod asked;
 mod backfill;
+mod by_hand;
 mod check;
 mod connections;
 mod context;
@@ -26,6 +28,7 @@ mod show;
 mod simulate;
 mod status;
 mod streams;
+mod suggest;
 mod sync;
 
 use std::process::ExitCode;

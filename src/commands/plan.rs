@@ -53,8 +53,8 @@ pub async fn run(context: Context, args: PlanArgs) -> anyhow::Result<Exit> {
             let mut streams = Vec::new();
             for job in jobs {
                 for stream in &job.streams {
-                    let mut plan = plan(conn, job, stream, at).await?;
                     let connection = &config.connections[&job.connection];
+                    let mut plan = plan(conn, job, connection, stream, at).await?;
                     plan.ends_at = quotas.ends_at(&database.pool, connection, plan.calls, plan.bytes).await?;
                     streams.push(plan);
                 }
@@ -73,13 +73,15 @@ pub async fn run(context: Context, args: PlanArgs) -> anyhow::Result<Exit> {
 async fn plan(
     conn: &mut PgConnection,
     job: &Job,
+    connection: &Connection,
     stream: &JobStream,
     now: DateTime<Utc>,
 ) -> Result<StreamPlan, sqlx::Error> {
     let name = &stream.stream.name;
     let stored = cursor::grid(&mut *conn, &job.connection, name).await?;
     let anchor = stored.as_ref().filter(|stored| stored.used).map_or(job.start, |stored| stored.anchor);
-    let grid = Grid { anchor, zone: job.timezone, length: stream.slice };
+    let filter_zone = connection.settings.filter_zone();
+    let grid = Grid { anchor, zone: job.timezone, length: stream.slice, filter_zone };
     let scope = scope(job, stream, now, i64::MAX, None);
     let known = cursor::slices(conn, &job.connection, name, scope.from).await?;
     let known: HashMap<_, _> = known.into_iter().map(|slice| (slice.window_start, slice)).collect();
@@ -96,7 +98,8 @@ async fn plan(
     let page = stored.as_ref().and_then(|stored| weight(stored.page_bytes));
     let slice = stored.as_ref().and_then(|stored| weight(stored.slice_bytes));
     let slice_bytes = slice.unwrap_or(PAGE_BYTES_GUESS);
-    let pages = slice_bytes.div_ceil(page.unwrap_or(slice_bytes)).max(1);
+    let page_bytes = page.unwrap_or(slice_bytes);
+    let bytes = |due: &Due| if stream.stream.windowed() { elapsed_share(due, slice_bytes) } else { slice_bytes };
     Ok(StreamPlan {
         job: job.name.clone(),
         connection: job.connection.clone(),
@@ -105,11 +108,19 @@ async fn plan(
         again: due.iter().filter(finished).count(),
         from: due.first().map(|due| due.window.start).filter(|_| stream.stream.windowed()),
         until: due.last().map(|due| due.until),
-        calls: due.len() as u64 * pages,
-        bytes: due.len() as u64 * slice_bytes,
+        calls: due.iter().map(|due| bytes(due).div_ceil(page_bytes).max(1)).sum(),
+        bytes: due.iter().map(bytes).sum(),
         measured: slice.is_some(),
         ends_at: now,
     })
+}
+
+/// What the part of a slice that has happened is expected to weigh, if a whole slice weighs `slice_bytes`.
+fn elapsed_share(due: &Due, slice_bytes: u64) -> u64 {
+    let secs = |from: DateTime<Utc>, until: DateTime<Utc>| u128::try_from((until - from).num_seconds()).unwrap_or(0);
+    let elapsed = secs(due.window.start, due.until);
+    let share = u128::from(slice_bytes) * elapsed / secs(due.window.start, due.window.end).max(1);
+    u64::try_from(share).unwrap_or(u64::MAX)
 }
 
 /// The ledgers of the connections planned for, and what the plan takes of each.
@@ -171,4 +182,24 @@ fn text(document: &Document) -> String {
     let guessed = document.streams.iter().any(|plan| !plan.measured);
     let note = if guessed { "~ is a guess: the stream was never read\n" } else { "" };
     format!("{}{note}", table.show())
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::vendor::Window;
+
+    #[test]
+    fn an_open_slice_weighs_what_has_happened_of_it() {
+        let start: DateTime<Utc> = "2028-02-29T00:00:00Z".parse().unwrap();
+        let share = |minutes: i64| {
+            let window = Window { start, end: start + TimeDelta::days(1) };
+            elapsed_share(&Due { window, until: start + TimeDelta::minutes(minutes), newest: true }, 144_000)
+        };
+        assert_eq!([0, 1, 720, 1438, 1440].map(share), [0, 100, 72_000, 143_800, 144_000]);
+        let window = Window { start, end: start };
+        assert_eq!(elapsed_share(&Due { window, until: start, newest: true }, u64::MAX), 0);
+    }
 }

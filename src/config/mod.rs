@@ -19,6 +19,7 @@ mod suggest;
 mod tests;
 mod tree;
 mod units;
+mod warnings;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -30,7 +31,7 @@ use chrono::NaiveDate;
 use chrono_tz::Tz;
 use url::Url;
 
-use crate::catalogue::Stream;
+use crate::catalogue::{ColumnType, Stream};
 use crate::http::{Hosts, Retry};
 use crate::quota::Limit;
 use crate::secret::Secret;
@@ -178,6 +179,8 @@ pub struct JobStream {
     /// Finished slices this far behind are read again.
     pub lookback: Duration,
     pub new_fields: NewFields,
+    /// Types of columns that the vendor does not document, by vendor field.
+    pub types: BTreeMap<String, ColumnType>,
 }
 
 /// The length of a slice: whole calendar days of the job's zone, or a plain duration below a day.

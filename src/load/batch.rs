@@ -9,13 +9,14 @@ use uuid::Uuid;
 use super::chunk::Chunk;
 use super::commit::{Batch, Kept, PageLoad, execute, planned_anew, signed};
 use super::copy::{Common, Copy, Narrow, columns, fits};
+use super::encode::Bound;
 use super::hold::{self, Evidence};
 use super::layout::Layout;
 use super::loader::{Loader, Reading};
 use super::merge::MergeSql;
 use super::print::{Print, RowKind};
-use super::table::{self, Cause, Table};
-use super::{LoadError, binary};
+use super::table::{Cause, Table};
+use super::{LoadError, binary, shape};
 use crate::store::cursor::{self, Hold};
 use crate::store::fingerprint;
 
@@ -49,7 +50,7 @@ impl PageLoad<'_, '_> {
         };
         let loaded_at = self.pin_shape().await?;
         let columns = columns(&self.table, layout).ok_or_else(|| lacking(&self.table))?;
-        if !fits(&columns, layout) {
+        if !fits(&columns, layout) || columns.iter().any(|column| column.bound != Bound::None) {
             return Ok(false);
         }
         let common = Common {
@@ -150,15 +151,18 @@ impl PageLoad<'_, '_> {
         }
         let target = super::ident::table(&self.table.schema, &self.table.name);
         execute(&mut self.transaction, format!("lock table {target} in row exclusive mode")).await?;
-        let (version, at) = table::version_now(&mut self.transaction, &self.table.schema, &self.table.name).await?;
-        self.pinned = Some(at);
-        if version != self.table.version {
-            let cause = Cause { run: self.loader.claim.id, connection: &self.loader.claim.connection };
-            let now = Table::open(&mut self.transaction, self.loader.stream, cause).await?;
+        let relation = shape::relation(&mut self.transaction, &self.table.schema, &self.table.name).await?;
+        let relation = relation.ok_or_else(|| self.table.altered("it was dropped"))?;
+        self.pinned = Some(relation.now);
+        if relation.version != self.table.version {
+            let now = Table::read(&mut self.transaction, self.loader.stream).await?;
+            if !now.missing.is_empty() || !now.follows(&self.table) {
+                return Err(self.table.altered("columns of it were dropped or changed"));
+            }
             let before = std::mem::replace(&mut self.table, now);
             self.reshape(&before).await?;
         }
-        Ok(at)
+        Ok(relation.now)
     }
 
     /// Brings the staged batch into the table; `single` when it is the whole slice.
@@ -359,7 +363,7 @@ fn in_order(chunks: &[Chunk], wanted: impl Fn(RowKind) -> bool) -> Vec<&[u8]> {
 }
 
 fn lacking(table: &Table) -> LoadError {
-    LoadError::Column(format!("{}.{}", table.schema, table.name))
+    table.altered("it has no column, or one of another type, for a field")
 }
 
 fn is_taken(error: &sqlx::Error) -> bool {

@@ -15,7 +15,7 @@ use super::loader::{Loader, Reading};
 use super::merge::MergeSql;
 use super::print::Print;
 use super::table::Table;
-use crate::store::cursor::{self, Hold, Position};
+use crate::store::cursor::{self, Hold, Position, Traffic};
 use crate::store::run::{self, Progress};
 
 /// Refused records wait in memory up to this.
@@ -309,10 +309,14 @@ impl PageLoad<'_, '_> {
         if !moved {
             return Err(LoadError::Moved);
         }
-        let slice_bytes = is_last.then_some(to.bytes);
         let whole = reading.until >= reading.slice.window_end;
-        cursor::learn_traffic(&mut *self.transaction, &claim.connection, &stream.name, bytes, slice_bytes, whole)
-            .await?;
+        let traffic = Traffic {
+            page_bytes: bytes,
+            typical: !is_last || (whole && to.pages_before == 0),
+            slice_bytes: is_last.then_some(to.bytes),
+            whole,
+        };
+        cursor::learn_traffic(&mut *self.transaction, &claim.connection, &stream.name, traffic).await?;
         Ok(to)
     }
 

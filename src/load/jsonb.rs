@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::encode::{is_number_part, numeric_holds, unescape};
+use super::encode::{is_number_part, numeric_holds};
+use super::unescape::unescape;
 
 /// Deeper nesting could exceed the server's stack.
 const DEPTH_MAX: usize = 100;
@@ -57,7 +58,8 @@ pub fn holds(raw: &str) -> bool {
     true
 }
 
-fn string_end(bytes: &[u8], start: usize) -> usize {
+/// Where the string ends that begins at `start`.
+pub(super) fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(found) = memchr::memchr2(b'"', b'\\', &bytes[at.min(bytes.len())..]) {
         at += found;

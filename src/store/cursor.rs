@@ -1,7 +1,7 @@
 //! How far a stream has been read: its grid, its slices and the page token inside an unfinished one.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::PgExecutor;
+use sqlx::{Connection as _, PgExecutor};
 
 /// A stream's slice grid and what is known of its traffic.
 #[derive(Debug, Clone)]
@@ -150,26 +150,37 @@ pub async fn slices(
     .await
 }
 
-/// The slice that starts at `window_start`, made if it was never begun.
+/// The slice that starts at `window_start`, made if it was never begun. If it had another end, its reading begins again,
+/// and slices that begin within its new bounds are forgotten: their rows are the slice's now, and its next reading
+/// replaces them.
 pub async fn open_slice(
     connection: &mut sqlx::PgConnection,
     connection_name: &str,
     stream: &str,
     window: (DateTime<Utc>, DateTime<Utc>),
 ) -> Result<Slice, sqlx::Error> {
-    sqlx::query!(
+    let mut transaction = connection.begin().await?;
+    let changed = sqlx::query_scalar!(
         "
-        insert into tidegate.slice (connection, stream, window_start, window_end)
+        insert into tidegate.slice as present (connection, stream, window_start, window_end)
         values ($1, $2, $3, $4)
-        on conflict (connection, stream, window_start) do nothing
+        on conflict (connection, stream, window_start) do update
+        set window_end = excluded.window_end
+        where present.window_end <> excluded.window_end
+        returning id
         ",
         connection_name,
         stream,
         window.0,
         window.1,
     )
-    .execute(&mut *connection)
+    .fetch_optional(&mut *transaction)
     .await?;
+    if let Some(slice) = changed {
+        restart(&mut transaction, slice).await?;
+        forget_within(&mut transaction, connection_name, stream, window).await?;
+    }
+    transaction.commit().await?;
     sqlx::query_as!(
         Slice,
         "
@@ -186,6 +197,35 @@ pub async fn open_slice(
     )
     .fetch_one(&mut *connection)
     .await
+}
+
+/// Forgets the slices that begin after the start of `window` and before its end.
+async fn forget_within(
+    connection: &mut sqlx::PgConnection,
+    connection_name: &str,
+    stream: &str,
+    window: (DateTime<Utc>, DateTime<Utc>),
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        with forgotten as (
+            delete from tidegate.slice
+            where connection = $1 and stream = $2 and window_start > $3 and window_start < $4
+            returning id
+        )
+
+        delete from tidegate.seen_row
+        using forgotten
+        where seen_row.slice_id = forgotten.id
+        ",
+        connection_name,
+        stream,
+        window.0,
+        window.1,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Where a reading stands after a page.
@@ -414,29 +454,40 @@ pub async fn distrust(connection: &mut sqlx::PgConnection, slice: i64) -> Result
     Ok(())
 }
 
-/// Keeps what the last pages weighed, for the next quota estimates. A slice that is not `whole`, because its window is
-/// still open, says only what a slice weighs at least.
+/// What a page weighed, and the slice that it ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Traffic {
+    pub page_bytes: i64,
+    /// Whether the page may stand for others. The last of several pages holds what is left, and so does the only page of a
+    /// window that is still open.
+    pub typical: bool,
+    /// Set with the last page of a slice.
+    pub slice_bytes: Option<i64>,
+    /// Whether the slice's window is over. Else the slice says only what a slice weighs at least.
+    pub whole: bool,
+}
+
+/// Stores what a page weighed, for estimates of calls and bytes.
 pub async fn learn_traffic(
     executor: impl PgExecutor<'_>,
     connection_name: &str,
     stream: &str,
-    page_bytes: i64,
-    slice_bytes: Option<i64>,
-    whole: bool,
+    traffic: Traffic,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
         update tidegate.stream
         set
-            page_bytes = greatest($3, coalesce(page_bytes, 0) * 3 / 4),
-            slice_bytes = case when $5 then coalesce($4, slice_bytes) else greatest($4, slice_bytes) end
+            page_bytes = greatest($3, case when $4 then page_bytes * 3 / 4 else page_bytes end),
+            slice_bytes = case when $6 then coalesce($5, slice_bytes) else greatest($5, slice_bytes) end
         where connection = $1 and stream = $2
         ",
         connection_name,
         stream,
-        page_bytes,
-        slice_bytes,
-        whole,
+        traffic.page_bytes,
+        traffic.typical,
+        traffic.slice_bytes,
+        traffic.whole,
     )
     .execute(executor)
     .await?;

@@ -409,6 +409,9 @@ pub struct DiscoveredColumn {
     pub table_name: String,
     pub name: String,
     pub field: String,
+    /// Empty for the field's own column; else which variant of it this is.
+    pub variant: String,
+    /// The type that it has now.
     pub kind: String,
     pub added_at: DateTime<Utc>,
 }
@@ -417,11 +420,24 @@ pub struct DiscoveredColumn {
 pub async fn discovered_columns(executor: impl PgExecutor<'_>) -> Result<Vec<DiscoveredColumn>, sqlx::Error> {
     sqlx::query_as!(
         DiscoveredColumn,
-        "
-        select table_schema, table_name, column_name as name, field, kind, added_at
+        r#"
+        select
+            table_schema,
+            table_name,
+            column_name as name,
+            field,
+            variant,
+            replace(coalesce(format_type(atttypid, atttypmod), kind), 'timestamp with time zone', 'timestamptz')
+                as "kind!",
+            added_at
         from tidegate.table_column
+        left join pg_catalog.pg_attribute
+            on
+                attrelid = to_regclass(format('%I.%I', table_schema, table_name))
+                and attname = column_name
+                and not attisdropped
         order by table_schema, table_name, added_at, column_name
-        ",
+        "#,
     )
     .fetch_all(executor)
     .await

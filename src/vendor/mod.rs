@@ -16,6 +16,7 @@ pub mod lynn_outbound;
 mod sealed;
 
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use url::Url;
 
 pub use error::StepError;
@@ -109,6 +110,14 @@ impl Settings {
         }
     }
 
+    /// The zone in whose local time a window is asked for; UTC where it is asked for in instants.
+    pub const fn filter_zone(&self) -> Tz {
+        match self {
+            Self::LynnReporting(settings) => settings.filter_timezone,
+            Self::LynnOutbound(_) | Self::KhorosCare(_) | Self::LexerActivity(_) | Self::JaicpReporter(_) => Tz::UTC,
+        }
+    }
+
     /// Whether the account serves a stream of its vendor: some are read only where the connection says so.
     pub fn offers(&self, stream: &Stream) -> bool {
         match self {
@@ -126,6 +135,14 @@ impl Settings {
             Self::KhorosCare(settings) => vec![("company_key", settings.company_key.expose().to_owned())],
             Self::LexerActivity(_) => Vec::new(),
             Self::JaicpReporter(settings) => settings.project.iter().map(|name| ("project", name.clone())).collect(),
+        }
+    }
+
+    /// A stream as the account serves it.
+    pub fn adapted(&self, stream: Stream) -> Stream {
+        match self {
+            Self::LexerActivity(settings) => settings.adapted(stream),
+            Self::LynnReporting(_) | Self::LynnOutbound(_) | Self::KhorosCare(_) | Self::JaicpReporter(_) => stream,
         }
     }
 
@@ -224,6 +241,16 @@ impl Source {
         }
     }
 
+    pub const fn vendor(&self) -> Vendor {
+        match self {
+            Self::LynnReporting(_) => Vendor::LynnReporting,
+            Self::LynnOutbound(_) => Vendor::LynnOutbound,
+            Self::KhorosCare(_) => Vendor::KhorosCare,
+            Self::LexerActivity(_) => Vendor::LexerActivity,
+            Self::JaicpReporter(_) => Vendor::JaicpReporter,
+        }
+    }
+
     /// The verb; see the module's documentation.
     pub async fn step(
         &self,
@@ -237,6 +264,15 @@ impl Source {
             Self::KhorosCare(source) => source.step(session, request, records).await,
             Self::LexerActivity(source) => source.step(session, request, records).await,
             Self::JaicpReporter(source) => source.step(session, request, records).await,
+        }
+    }
+
+    /// What the vendor says is left of the quotas, by one call that counts as a login; `None` if it has no such call.
+    pub async fn ask_quota(&self, session: &Session<'_>) -> Result<Option<serde_json::Value>, StepError> {
+        match self {
+            Self::LynnReporting(source) => source.ask_quota(session).await.map(Some),
+            Self::LynnOutbound(source) => source.ask_quota(session).await.map(Some),
+            Self::KhorosCare(_) | Self::LexerActivity(_) | Self::JaicpReporter(_) => Ok(None),
         }
     }
 

@@ -5,6 +5,7 @@
 
 pub mod accounts;
 pub mod grid;
+pub mod hint;
 pub mod policy;
 mod report;
 mod run;

@@ -68,6 +68,7 @@ fn job(name: &str, schedule: &str, catch_up: CatchUp) -> Job {
             slice: SliceLength::Days(1),
             lookback: Pause::from_secs(0),
             new_fields: NewFields::Add,
+            types: std::collections::BTreeMap::new(),
         })
         .collect();
     Job {

@@ -10,7 +10,7 @@ use tidegate::simulator::{Action, Change, Fault, Match, Options, Quota, Rows, Wo
 
 use crate::support::daemon::{Daemon, SOON, command};
 use crate::support::world::Recipe;
-use crate::support::{World, eventually};
+use crate::support::{World, ago, eventually};
 
 /// In every row that is read.
 const MARKER: &str = "Juana-Perez-marker";
@@ -36,7 +36,7 @@ async fn world() -> World {
             "request_timeout: 2s".to_owned(),
         ],
         streams: "\"*\"",
-        start: (chrono::Utc::now() - chrono::TimeDelta::days(1)).date_naive(),
+        start: ago(1).date_naive(),
         ..Recipe::default()
     })
     .await

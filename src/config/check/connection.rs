@@ -58,6 +58,7 @@ pub(super) fn check(name: &str, node: &Node, path: &KeyPath, report: &mut Report
     };
     let (mut streams, withheld): (Vec<Stream>, Vec<Stream>) =
         catalogue::streams(vendor).into_iter().partition(|stream| special.settings.offers(stream));
+    streams = streams.into_iter().map(|stream| special.settings.adapted(stream)).collect();
     streams.extend(special.extra_streams);
     streams.retain(|stream| special.settings.offers(stream));
     let limits = limits(special.settings.limits(), raw.quotas.unwrap_or_default(), vendor, path, report);

@@ -10,7 +10,7 @@ use super::super::scalar::{Percent, Span};
 use super::super::tree::{KeyPath, Node};
 use super::super::{CatchUp, Job, JobStream, NewFields, SliceLength, raw, suggest};
 use super::connection::Offer;
-use super::{Report, cron, flag, push, secs};
+use super::{Report, cron, flag, push, secs, types};
 use crate::catalogue::{Key, Stream, Text, column_name};
 use crate::vendor::Vendor;
 
@@ -54,7 +54,8 @@ pub(super) fn check(name: &str, node: &Node, path: &KeyPath, offers: &Offers, re
     {
         report.refuse(&path.key("schedule"), problem);
     }
-    let start = start(raw.start.as_deref(), &path.key("start"), report);
+    let windowed = streams.iter().any(|entry| entry.stream.windowed());
+    let start = start(raw.start.as_deref(), windowed, &path.key("start"), report);
     Some(Job {
         name: name.to_owned(),
         connection: connection?,
@@ -127,9 +128,12 @@ fn connection(raw: Option<String>, path: &KeyPath, offers: &Offers, report: &mut
     Some(name)
 }
 
-fn start(raw: Option<&str>, path: &KeyPath, report: &mut Report<'_>) -> Option<NaiveDate> {
+/// The first day to read; what is read as a whole has none.
+fn start(raw: Option<&str>, windowed: bool, path: &KeyPath, report: &mut Report<'_>) -> Option<NaiveDate> {
     let Some(text) = raw else {
-        report.missing(path, "write the first day to read: `start: 2026-01-01`");
+        if windowed {
+            report.missing(path, "write the first day to read: `start: 2026-01-01`");
+        }
         return None;
     };
     let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| text.len() == 10);
@@ -269,7 +273,8 @@ fn job_stream(
         None if stream.documented => NewFields::Extra,
         Some(raw::NewFields::Add) | None => NewFields::Add,
     };
-    JobStream { stream, slice, lookback, new_fields }
+    let types = types::check(entry.types.as_ref(), &stream, &path.key("types"), report);
+    JobStream { stream, slice, lookback, new_fields, types }
 }
 
 /// The columns of the vendor fields that a job says identify a row.
@@ -374,6 +379,11 @@ fn conflict((job, ours): (&Job, &JobStream), (other, theirs): (&Job, &JobStream)
     if ours.stream.key != theirs.stream.key {
         return Some(format!(
             "the job `{before}` fills the table of `{name}` with another `key`; write the same in both"
+        ));
+    }
+    if ours.types != theirs.types {
+        return Some(format!(
+            "the job `{before}` fills the table of `{name}` with other `types`; write the same in both"
         ));
     }
     if job.connection != other.connection || !ours.stream.windowed() {

@@ -76,8 +76,9 @@ pub(super) fn check(own: &Node, shared: &[&str], path: &KeyPath, report: &mut Re
             Some(raw::KhorosFormat::Json) | None => ReportFormat::Json,
         },
         method: match raw.method {
-            Some(raw::KhorosMethod::Get) => Method::Get,
-            Some(raw::KhorosMethod::Post) | None => Method::Post,
+            Some(raw::KhorosMethod::Get) => Some(Method::Get),
+            Some(raw::KhorosMethod::Post) => Some(Method::Post),
+            Some(raw::KhorosMethod::Auto) | None => None,
         },
         metrics: metrics(raw.metrics.unwrap_or_default(), &exports, &path.key("metrics"), report),
         parameters: parameters(raw.parameters.unwrap_or_default(), &exports, &path.key("parameters"), report),

@@ -74,7 +74,7 @@ fn every_setting_is_taken() {
     .unwrap();
     let own = settings(&config);
     assert_eq!((own.locale.as_str(), own.timezone_offset), ("en_US", -21_600_000));
-    assert_eq!((own.report_format, own.method), (ReportFormat::Csv, Method::Get));
+    assert_eq!((own.report_format, own.method), (ReportFormat::Csv, Some(Method::Get)));
     assert_eq!((own.history.as_secs(), own.metrics["conversation"].len()), (30 * 86_400, 2));
     let parameters = |export: &str| {
         own.parameters[export].iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")

@@ -191,6 +191,8 @@ fn p9_what_is_wrong_is_refused_with_its_remedy() {
         };
         writeln!(text, "## {title}\n{faults}\n").unwrap();
     }
+    let reference = MINIMAL.replace("campaign_id: \"101\"", "campaign_id: ${CAMPAIGN:-}");
+    writeln!(text, "## a campaign that a reference leaves empty\n{}\n", load(&reference).unwrap_err()).unwrap();
     let reporting = super::MINIMAL.replace(
         "    streams: \"*\"\n    start: 2026-01-01\n",
         "    push: { query: select 1, campaign_id: a, template_id: 00000000-0000-0000-0000-000000000000, columns: {A: a}, key: [a] }\n",

@@ -14,6 +14,7 @@ mod khoros;
 mod lexer;
 mod lynn_outbound;
 mod refused;
+mod types;
 
 fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()

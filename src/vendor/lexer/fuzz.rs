@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::figures::{self, Figures};
 use super::job::tests::tagged;
 use super::wire::JobAnswer;
-use super::{FORMS_MAX, Forms, Lexer, ResponseUnit, Settings, job, surveys};
+use super::{FORMS_MAX, Forms, Intervals, Lexer, ResponseUnit, Settings, UtcOffset, job, surveys};
 use crate::decode::object::Members;
 use crate::fuzz::{Kept, SECRET, any_cuts, assert_decent, assert_told, at_once, damaged, damaged_text, redactor};
 use crate::vendor::{StepError, Vendor, Window};
@@ -79,7 +79,18 @@ proptest! {
         for stream in crate::catalogue::streams(Vendor::LexerActivity).iter().filter(|stream| !stream.exported) {
             let nps = stream.name.starts_with("nps_").then_some((502, "all"));
             let (offset, now) = (FixedOffset::east_opt(39_600).unwrap(), Utc::now());
-            let figures = Figures { stream, window: window(), offset, nps, unit: ResponseUnit::Unknown, now };
+            let figures = Figures {
+                stream,
+                window: window(),
+                part: window(),
+                range: window(),
+                offset,
+                zone: UtcOffset::Fixed(offset),
+                intervals: Intervals::Day,
+                nps,
+                unit: ResponseUnit::Unknown,
+                now,
+            };
             let mut kept = Kept::default();
             if let Err(error) = at_once(figures.hand_over(&body, &mut kept)) {
                 assert_told(&error);

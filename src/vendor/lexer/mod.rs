@@ -5,6 +5,7 @@
 //! their labels) is added to each record.
 
 mod ask;
+mod cells;
 mod figures;
 #[cfg(test)]
 mod fuzz;
@@ -15,7 +16,7 @@ mod wire;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::Mutex;
@@ -23,8 +24,8 @@ use url::Url;
 
 use self::figures::Figures;
 pub use self::settings::{
-    DEFAULT_BASE_URL, DEFAULT_NPS_CATEGORY, DEFAULT_STATUS_BASE_URL, DEFAULT_WORKFLOW_STATES_TYPE, OWN_FIELDS,
-    ResponseUnit, Settings,
+    BY_HOURS, DEFAULT_BASE_URL, DEFAULT_NPS_CATEGORY, DEFAULT_STATUS_BASE_URL, DEFAULT_WORKFLOW_STATES_TYPE,
+    HOURLY_DAYS_MAX, Intervals, OWN_FIELDS, ResponseUnit, Settings, UtcOffset,
 };
 use self::wire::{JobAnswer, classify, unexpected_job};
 use super::sealed::Seal;
@@ -98,9 +99,10 @@ impl Lexer {
         match &*request.stream.name {
             name @ ("users" | "groups" | "forms") => self.list(session, name, request.window, records).await,
             "nps_summary" | "nps_volume" => self.form_by_form(session, &request, records).await,
+            name if ask::is_by_hours(name, &self.settings) => self.hour_by_hour(session, &request, records).await,
             _ if request.stream.exported => export::step(self, session, request, records).await,
             _ => {
-                let bytes = self.report(session, &request, None, records).await?;
+                let bytes = self.report(session, &request, request.window, None, records).await?;
                 Ok(Outcome::Page { next: None, bytes })
             }
         }
@@ -149,8 +151,29 @@ impl Lexer {
             records.begin(request.window);
             return Ok(Outcome::Page { next: None, bytes: 0 });
         };
-        let bytes = self.report(session, request, Some(form), records).await?;
+        let bytes = self.report(session, request, request.window, Some(form), records).await?;
         Ok(Outcome::Page { next: cursor.following().map(|next| next.text()), bytes })
+    }
+
+    /// A slice by hours, in as many calls as its length takes. The cursor is where the next part starts.
+    async fn hour_by_hour(
+        &self,
+        session: &Session<'_>,
+        request: &StepRequest<'_>,
+        records: &mut impl Records,
+    ) -> Result<Outcome, StepError> {
+        let parts = ask::parts(request.window, self.settings.utc_offset.at(request.window.start));
+        let at = match request.cursor {
+            None => 0,
+            Some(text) => {
+                let start: Option<DateTime<Utc>> = serde_json::from_str(text).ok();
+                let known = start.and_then(|start| parts.iter().position(|part| part.start == start));
+                known.ok_or(StepError::CursorUnknown)?
+            }
+        };
+        let bytes = self.report(session, request, parts[at], None, records).await?;
+        let next = parts.get(at + 1).map(|part| serde_json::to_string(&part.start));
+        Ok(Outcome::Page { next: next.transpose().map_err(|_| StepError::CursorUnknown)?, bytes })
     }
 
     /// The forms that are configured, or those that the vendor calls NPS surveys.
@@ -173,11 +196,12 @@ impl Lexer {
         Ok(forms)
     }
 
-    /// A report that answers at once. It only reads, so it is sent again when a fault passes (`§7`).
+    /// A part of a slice of a report that answers at once. It only reads, so it is sent again when a fault passes (`§7`).
     async fn report(
         &self,
         session: &Session<'_>,
         request: &StepRequest<'_>,
+        part: Window,
         form: Option<i64>,
         records: &mut impl Records,
     ) -> Result<u64, StepError> {
@@ -186,8 +210,10 @@ impl Lexer {
             "workflow_states" => &self.settings.workflow_states_type,
             _ => &*stream.vendor_id,
         };
-        let range = ask::range(&stream.name, request.window, self.settings.utc_offset, now);
-        let body = ask::body(kind, range, form, &self.settings)?;
+        let offset = self.settings.utc_offset.at(request.window.start);
+        let by_hours = ask::is_by_hours(&stream.name, &self.settings);
+        let range = if by_hours { ask::hours(part, offset, now) } else { ask::range(&stream.name, part, offset, now) };
+        let body = ask::body(kind, (range, offset), form, &self.settings)?;
         let url = settings::reports_url(&self.base_url)?;
         let call = || Call { headers: self.settings.headers(), ..Call::post(url.clone(), Payload::Json(body.clone())) };
         let answer = ask_again(session, call, figures::look).await?;
@@ -197,12 +223,16 @@ impl Lexer {
         let figures = Figures {
             stream,
             window: request.window,
-            offset: self.settings.utc_offset,
+            part,
+            range,
+            offset,
+            zone: self.settings.utc_offset,
+            intervals: if by_hours { Intervals::Hour } else { Intervals::Day },
             nps: form.map(|form| (form, self.settings.nps_category.as_str())),
             unit: self.settings.response_volume_unit,
             now,
         };
-        records.begin(request.window);
+        records.begin(part);
         figures.hand_over(&answer, records).await?;
         Ok(answer.len() as u64)
     }
@@ -294,7 +324,8 @@ mod tests {
             status_base_url: DEFAULT_STATUS_BASE_URL.parse().unwrap(),
             forms: Vec::new(),
             nps_category: DEFAULT_NPS_CATEGORY.to_owned(),
-            utc_offset: FixedOffset::east_opt(0).unwrap(),
+            utc_offset: UtcOffset::Fixed(FixedOffset::east_opt(0).unwrap()),
+            intervals: Intervals::Day,
             parameters: BTreeMap::new(),
             workflow_states_type: DEFAULT_WORKFLOW_STATES_TYPE.to_owned(),
             response_volume_unit: ResponseUnit::Unknown,

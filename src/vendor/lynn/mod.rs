@@ -19,7 +19,7 @@ use self::cursor::{Cursor, Query};
 pub use self::settings::Settings;
 use self::wire::Answer;
 use super::body;
-use super::lynn_account::Tokens;
+use super::lynn_account::{self, Tokens};
 pub use super::lynn_account::{DEFAULT_BASE_URL, Product};
 use super::{Expected, Outcome, Records, StepError, StepRequest, Window};
 use crate::decode::json::Splitter;
@@ -57,6 +57,12 @@ impl Lynn {
     /// Mints a token unless a good one is at hand; sends nothing else.
     pub async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
         self.tokens.get(session, &self.base_url, &self.settings.account).await.map(|_| ())
+    }
+
+    /// What the vendor says is left of the credential's quotas.
+    pub async fn ask_quota(&self, session: &Session<'_>) -> Result<serde_json::Value, StepError> {
+        let account = &self.settings.account;
+        lynn_account::info::ask(session, &self.base_url, account, &account.create_token_path, &self.redactor).await
     }
 
     /// Reads one page of a report.
@@ -101,7 +107,7 @@ impl Lynn {
         let expected = share(slice_bytes, cursor.secs(), request.expected.slice_secs);
         // Nothing is shorter than a page: one that does not fit now is waited for, and then takes as much as it can.
         let budget = budget(left).max(request.expected.page_bytes.unwrap_or(0));
-        if let Some(to) = fitting(cursor, expected, budget) {
+        if let Some(to) = self.fitting(cursor, expected, budget) {
             cursor.to = to;
         }
         Ok(())
@@ -119,10 +125,22 @@ impl Lynn {
         let following = answer.page_count.unwrap_or(0).min(PAGES_MAX);
         match self.bandwidth_left(session).await? {
             Some(left) if following.saturating_mul(bytes) > budget(left) && budget(left) >= bytes => {
-                Ok(fitting(cursor, (following + 1).saturating_mul(bytes), budget(left)))
+                Ok(self.fitting(cursor, (following + 1).saturating_mul(bytes), budget(left)))
             }
             _ => Ok(None),
         }
+    }
+
+    /// The end of the part of `cursor`'s window that uses no more than `budget`. Returns `None` if all of it fits, or if the
+    /// rest of it cannot be told apart: a part does not end at a local time that occurs twice, or both parts would have
+    /// all rows of that time.
+    fn fitting(&self, cursor: &Cursor, expected: u64, budget: u64) -> Option<DateTime<Utc>> {
+        if expected <= budget || cursor.secs() <= PART_SECS_MIN {
+            return None;
+        }
+        let secs = share(cursor.secs(), budget, expected).clamp(PART_SECS_MIN, cursor.secs() - 1);
+        let to = cursor.from + TimeDelta::seconds(i64::try_from(secs).ok()?);
+        Some(dates::told_apart(to, self.settings.filter_timezone)).filter(|to| *to < cursor.to)
     }
 
     async fn bandwidth_left(&self, session: &Session<'_>) -> Result<Option<u64>, StepError> {
@@ -258,13 +276,4 @@ const fn budget(left: u64) -> u64 {
 /// `whole` × `part` / `of`.
 fn share(whole: u64, part: u64, of: u64) -> u64 {
     u64::try_from(u128::from(whole) * u128::from(part) / u128::from(of.max(1))).unwrap_or(u64::MAX)
-}
-
-/// The end of the part of `cursor`'s window that uses no more than `budget`; none when all of it fits.
-fn fitting(cursor: &Cursor, expected: u64, budget: u64) -> Option<DateTime<Utc>> {
-    if expected <= budget || cursor.secs() <= PART_SECS_MIN {
-        return None;
-    }
-    let secs = share(cursor.secs(), budget, expected).clamp(PART_SECS_MIN, cursor.secs() - 1);
-    Some(cursor.from + TimeDelta::seconds(i64::try_from(secs).ok()?))
 }

@@ -19,13 +19,15 @@ use url::Url;
 
 pub use self::settings::{Endpoint, Method, Settings, TaskWords};
 use super::body;
-use super::lynn_account::Tokens;
+use super::lynn_account::{self, Tokens};
 use super::{Outcome, Records, StepError, StepRequest, Window};
 use crate::decode::json::Splitter;
 use crate::http::{Body, Call, HttpError, Payload, Redactor, Session};
 use crate::quota::CallKind;
 use crate::secret::Secret;
 
+/// Path of the Reporting family's `CreateToken`.
+const REPORTING_TOKEN: &str = "/api/LynnReporting/CreateToken";
 /// A list as an object is read whole, so it may not be larger; a bare array is read as it arrives.
 const WRAPPER_BYTES_MAX: usize = 8 << 20;
 /// More than the vendor grants in a whole period, in any product.
@@ -92,6 +94,12 @@ impl LynnOutbound {
     /// Mints a token unless a good one is at hand; sends nothing else.
     pub async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
         self.token(session).await.map(|_| ())
+    }
+
+    /// What the vendor says is left of the credential's quotas, which are those of all families. The call is documented
+    /// for Reporting alone (`§2.1`).
+    pub async fn ask_quota(&self, session: &Session<'_>) -> Result<serde_json::Value, StepError> {
+        lynn_account::info::ask(session, &self.base_url, &self.settings.account, REPORTING_TOKEN, &self.redactor).await
     }
 
     async fn token(&self, session: &Session<'_>) -> Result<Secret, StepError> {

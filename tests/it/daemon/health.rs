@@ -2,17 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{TimeDelta, Utc};
 use sqlx::{AssertSqlSafe, Executor as _};
 use tidegate::schedule::ByHand;
 use tidegate::simulator::{Match, Point};
 
 use crate::support::daemon::{Daemon, SOON};
 use crate::support::world::Recipe;
-use crate::support::{TestDatabase, World, eventually};
+use crate::support::{TestDatabase, World, ago, eventually};
 
 async fn one_day() -> World {
-    World::with(Recipe { start: (Utc::now() - TimeDelta::days(1)).date_naive(), ..Recipe::default() }).await
+    World::with(Recipe { start: ago(1).date_naive(), ..Recipe::default() }).await
 }
 
 async fn admin(sql: String) {
@@ -41,7 +40,7 @@ fn documented() -> BTreeSet<String> {
 async fn the_documented_metrics_are_there_and_move() {
     // A pace that is waited for.
     let options = Recipe::default().options.limit("requests", 1, std::time::Duration::from_millis(100));
-    let start = (Utc::now() - TimeDelta::days(1)).date_naive();
+    let start = ago(1).date_naive();
     let world = World::with(Recipe { options, start, ..Recipe::default() }).await;
     let daemon = Daemon::start(&world).await;
     let succeeded = r#"tidegate_runs_total{job="lynn",outcome="succeeded"}"#;

@@ -8,7 +8,7 @@ use tidegate::simulator::{Action, Match, Options, Quota, Stats, WindowKind, Word
 
 use crate::support::daemon::{Daemon, SOON};
 use crate::support::world::Recipe;
-use crate::support::{World, eventually};
+use crate::support::{World, ago, eventually};
 
 /// What the vendor enforces between two calls, and how much slower it is asked to be. A simulator that gets no turn on a
 /// busy machine notices a call late and finds the next one early; real periods have a margin of their own against that.
@@ -22,16 +22,11 @@ async fn busy(window: WindowKind, limits: &[(&str, u64, Duration)], page_size: u
     for (name, amount, period) in limits {
         options = options.limit(name, *amount, *period);
     }
-    let world = World::with(Recipe {
-        options,
-        page_size,
-        start: (chrono::Utc::now() - chrono::TimeDelta::days(90)).date_naive(),
-        ..Recipe::default()
-    })
-    .await;
+    let world = World::with(Recipe { options, page_size, start: ago(90).date_naive(), ..Recipe::default() }).await;
+    let start = ago(330).date_naive();
     world.edit_config(|text| {
         let more = |job: &str, stream: &str| {
-            format!("  {job}:\n    connection: acme\n    streams: [{stream}]\n    start: 2026-01-01\n")
+            format!("  {job}:\n    connection: acme\n    streams: [{stream}]\n    start: {start}\n")
         };
         let asked = format!("requests: {{ limit: 1, per: {}ms }}", PACE.as_millis());
         let text = text.replace(&asked, &format!("requests: {{ limit: 1, per: {}ms }}", (PACE + JITTER).as_millis()));
@@ -144,7 +139,7 @@ async fn p2_a_spent_period_parks_the_run_frees_the_worker_and_ends_by_itself() {
     let options = Recipe::default().options.limit("period_calls", 6, period);
     let world = World::with(Recipe {
         options,
-        start: (chrono::Utc::now() - chrono::TimeDelta::days(2)).date_naive(),
+        start: ago(2).date_naive(),
         job: vec!["lookback: 0s".to_owned()],
         worker: "{ concurrency: 1, lease: 5s }",
         ..Recipe::default()
@@ -159,7 +154,8 @@ async fn p2_a_spent_period_parks_the_run_frees_the_worker_and_ends_by_itself() {
             .replace("  acme:", "  other:")
             .replace(&world.simulator.base_url(), &neighbour.base_url())
             .replace("limit: 6,", "limit: 1000,");
-        let job = "  other:\n    connection: other\n    streams: [survey_result]\n    start: 2026-11-01\n";
+        let start = ago(28).date_naive();
+        let job = format!("  other:\n    connection: other\n    streams: [survey_result]\n    start: {start}\n");
         format!("{}{other}{}{job}", &text[..jobs], &text[jobs..])
     });
     let daemon = Daemon::start(&world).await;
@@ -185,11 +181,7 @@ async fn last_end(world: &World) -> chrono::DateTime<chrono::Utc> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_a_rate_that_someone_else_used_up_is_waited_out_with_one_more_call() {
-    let world = World::with(Recipe {
-        start: (chrono::Utc::now() - chrono::TimeDelta::days(1)).date_naive(),
-        ..Recipe::default()
-    })
-    .await;
+    let world = World::with(Recipe { start: ago(1).date_naive(), ..Recipe::default() }).await;
     for wording in [Wording::Json, Wording::Text, Wording::Html] {
         let too_many = Action::TooMany { seconds: 2, wording, header: wording == Wording::Html };
         let before = world.control().stats().reports.len();
@@ -208,13 +200,15 @@ async fn p2_a_rate_that_someone_else_used_up_is_waited_out_with_one_more_call() 
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_a_quota_that_someone_else_used_up_silences_everyone_on_the_credential() {
     let world = World::with(Recipe {
-        start: (chrono::Utc::now() - chrono::TimeDelta::days(1)).date_naive(),
+        start: ago(1).date_naive(),
         streams: "[navigation_marks, survey_result, menu_detail]",
         ..Recipe::default()
     })
     .await;
     world.edit_config(|text| {
-        text + "  second:\n    connection: acme\n    streams: [show_error]\n    start: 2026-11-01\n    priority: 9\n"
+        let start = ago(28).date_naive();
+        let job = "  second:\n    connection: acme\n    streams: [show_error]\n    priority: 9";
+        format!("{text}{job}\n    start: {start}\n")
     });
     let out = Action::OutOfQuota { quota: Quota::Calls, replenished_in: "00:02:00".to_owned(), retry_after: None };
     world.control().next(Match::report("menu_detail").page(2), out);

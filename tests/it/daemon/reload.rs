@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::daemon::{Daemon, SOON};
-use crate::support::{World, eventually};
+use crate::support::{World, ago, eventually};
 
 fn jobs(status: &Value) -> Vec<(String, bool)> {
     let jobs = status["jobs"].as_array().unwrap();
@@ -22,9 +22,11 @@ async fn p9_a_changed_file_is_taken_up_and_a_faulty_one_refused() {
     let daemon = Daemon::start(&world).await;
     until_jobs_are(&daemon, &[("lynn", false)]).await;
 
-    let more = "  more:\n    connection: acme\n    streams: [show_error]\n    start: 2026-11-20\n    \
-                schedule: \"* * * * * *\"\n";
-    world.edit_config(|text| text + more);
+    let start = ago(9).date_naive();
+    let more = format!(
+        "  more:\n    connection: acme\n    streams: [show_error]\n    start: {start}\n    schedule: \"* * * * * *\"\n"
+    );
+    world.edit_config(|text| text + &more);
     until_jobs_are(&daemon, &[("lynn", false), ("more", false)]).await;
     let runs = "select count(*) from tidegate.run where job = 'more'";
     eventually(SOON, async || (world.scalar::<i64>(runs).await > 0).then_some(())).await;
@@ -63,8 +65,11 @@ async fn a_new_job_file_and_a_new_credential_are_taken_up() {
     let daemon = Daemon::start(&world).await;
     let jobs = world.folder.path().join("jobs");
     std::fs::create_dir(&jobs).unwrap();
-    let job = "jobs:\n  filed:\n    connection: acme\n    streams: [show_error]\n    start: 2026-11-20\n    \
-               schedule: \"* * * * * *\"\n";
+    let start = ago(9).date_naive();
+    let job = format!(
+        "jobs:\n  filed:\n    connection: acme\n    streams: [show_error]\n    start: {start}\n    \
+         schedule: \"* * * * * *\"\n"
+    );
     std::fs::write(jobs.join("filed.yaml"), job).unwrap();
     let failed = "select count(*) from tidegate.run where job = 'filed' and state = 'failed'";
     let begun = std::time::Instant::now();

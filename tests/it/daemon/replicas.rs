@@ -1,16 +1,15 @@
 //! What one daemon leaves undone another does.
 
-use chrono::{TimeDelta, Utc};
 use tidegate::schedule::ByHand;
 use tidegate::simulator::{Match, Point};
 
 use crate::support::daemon::{Daemon, SOON};
 use crate::support::world::Recipe;
-use crate::support::{World, eventually};
+use crate::support::{World, ago, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_killed_daemons_run_is_taken_over_and_finished() {
-    let start = (Utc::now() - TimeDelta::days(2)).date_naive();
+    let start = ago(2).date_naive();
     let world = World::with(Recipe { start, worker: "{ concurrency: 1, lease: 5s }", ..Recipe::default() }).await;
     let run = world.enqueue(ByHand::Manual).await;
     let hold = world.control().hold_after(Match::report("navigation_marks").page(2), 1, Point::MidBody);
@@ -36,7 +35,7 @@ async fn p1_a_killed_daemons_run_is_taken_over_and_finished() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_falls_silent_and_wakes_up_again_spoils_nothing() {
-    let start = (Utc::now() - TimeDelta::days(2)).date_naive();
+    let start = ago(2).date_naive();
     let world = World::with(Recipe { start, worker: "{ concurrency: 1, lease: 5s }", ..Recipe::default() }).await;
     let run = world.enqueue(ByHand::Manual).await;
     let hold = world.control().hold_after(Match::report("navigation_marks").page(2), 1, Point::MidBody);

@@ -8,12 +8,12 @@ use tidegate::simulator::lynn::Volume;
 
 use crate::support::daemon::{Daemon, SOON};
 use crate::support::world::Recipe;
-use crate::support::{World, eventually};
+use crate::support::{World, ago, eventually};
 
 async fn world(job: &[&str]) -> World {
     World::with(Recipe {
         options: Options { volume: Volume::Exactly(20), ..Recipe::default().options },
-        start: (Utc::now() - TimeDelta::days(1)).date_naive(),
+        start: ago(1).date_naive(),
         job: job.iter().map(|line| (*line).to_owned()).collect(),
         ..Recipe::default()
     })
@@ -57,10 +57,11 @@ async fn p8_firings_missed_while_down_are_caught_up_as_the_job_says() {
     let minute = (Utc::now() + TimeDelta::minutes(30)).minute();
     let schedule = format!("schedule: \"{minute} * * * *\"");
     let world = world(&[&schedule, "catch_up: latest"]).await;
+    let start = ago(28).date_naive();
     world.edit_config(|text| {
         let job = |name: &str, stream: &str, catch_up: &str| {
             format!(
-                "  {name}:\n    connection: acme\n    streams: [{stream}]\n    start: 2026-11-01\n    {schedule}\n    \
+                "  {name}:\n    connection: acme\n    streams: [{stream}]\n    start: {start}\n    {schedule}\n    \
                  catch_up: {catch_up}\n"
             )
         };

@@ -2,34 +2,29 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use tidegate::schedule::ByHand;
 
 use crate::support::daemon::{Daemon, SOON};
 use crate::support::world::Recipe;
-use crate::support::{World, eventually};
-
-fn midnight(days_ago: i64) -> DateTime<Utc> {
-    (Utc::now() - TimeDelta::days(days_ago)).date_naive().and_time(NaiveTime::MIN).and_utc()
-}
+use crate::support::{World, ago, eventually};
 
 /// A job with a year to read, slowly, and a daily one of the same stream.
 async fn world(worker: &'static str, daily: &str) -> World {
     let world = World::with(Recipe {
         options: Recipe::default().options.limit("requests", 1, Duration::from_millis(150)),
-        start: midnight(400).date_naive(),
+        start: ago(400).date_naive(),
         worker,
         ..Recipe::default()
     })
     .await;
-    let start = midnight(2).date_naive();
+    let start = ago(2).date_naive();
     world.edit_config(|text| text + &format!("  daily:\n    connection: acme\n    start: {start}\n    {daily}\n"));
     world
 }
 
 /// The vendor's log of calls: whether each was for a slice of the last days.
 fn calls(world: &World) -> Vec<(String, bool)> {
-    let recent = midnight(2).format("%Y-%m-%d").to_string();
+    let recent = ago(2).format("%Y-%m-%d").to_string();
     world
         .control()
         .stats()
@@ -49,7 +44,7 @@ async fn state(world: &World, run: i64) -> String {
 /// Runs `daily` while a backfill is under way; gives the calls from then on until it ended.
 async fn daily_beside_a_backfill(world: &World) -> Vec<(String, bool)> {
     let daemon = Daemon::start(world).await;
-    let backfill = world.enqueue(ByHand::Backfill { from: midnight(400), to: midnight(3) }).await;
+    let backfill = world.enqueue(ByHand::Backfill { from: ago(400), to: ago(3) }).await;
     eventually(SOON, async || (calls(world).len() >= 8).then_some(())).await;
     let begun = calls(world).len();
     let daily = world.enqueue_job("daily", ByHand::Manual).await;
@@ -90,7 +85,7 @@ async fn p2_a_backfill_gives_way_on_the_stream_that_it_reads() {
     let calls = daily_beside_a_backfill(&world).await;
     let recent = calls.iter().filter(|(_, recent)| *recent).count();
     assert!(recent >= 3, "{calls:?}");
-    let (from, to) = (midnight(2), midnight(1));
+    let (from, to) = (ago(2), ago(1));
     let rows = world.rows_where("navigation_marks", &format!("_window_start = '{from}'")).await;
     assert_eq!(rows, world.truth("navigation_marks", from, to));
 }

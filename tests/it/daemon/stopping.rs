@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
 use rustix::process::Signal;
 use tidegate::schedule::ByHand;
 use tidegate::simulator::{Match, Point};
 
 use crate::support::daemon::{Daemon, SOON, command};
 use crate::support::world::Recipe;
-use crate::support::{World, eventually};
+use crate::support::{World, ago, eventually};
 
 async fn one_day(job: &[&str]) -> World {
-    let start = (Utc::now() - TimeDelta::days(1)).date_naive();
+    let start = ago(1).date_naive();
     let job = job.iter().map(|line| (*line).to_owned()).collect();
     World::with(Recipe { job, start, ..Recipe::default() }).await
 }

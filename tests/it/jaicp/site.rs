@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use chrono::NaiveTime;
 use serde_json::{Map, Value};
 use sqlx::AssertSqlSafe;
 use tidegate::app::Foreground;
@@ -14,12 +13,8 @@ use tidegate::simulator::Rows;
 use tidegate::store::progress::TaskState;
 
 use super::*;
+pub(super) use crate::support::ago;
 use crate::support::world::load;
-
-/// Midnight so many days before today.
-pub(super) fn ago(days: i64) -> DateTime<Utc> {
-    (Utc::now() - TimeDelta::days(days)).date_naive().and_time(NaiveTime::MIN).and_utc()
-}
 
 /// The three days before today; today and the moments before them have no rows, so that nothing moves.
 pub(super) struct Site {

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use sqlx::AssertSqlSafe;
 use tidegate::app::Foreground;
@@ -33,15 +33,10 @@ use tidegate::vendor::{self, Expected, Outcome, Records, Source, StepError, Step
 use url::Url;
 
 use crate::support::world::{canonical, columns};
-use crate::support::{TestDatabase, World};
+use crate::support::{TestDatabase, World, ago};
 
 const SECOND: Duration = Duration::from_secs(1);
 const ROWS: u64 = 40;
-
-/// Midnight so many days before today.
-fn ago(days: i64) -> DateTime<Utc> {
-    (Utc::now() - TimeDelta::days(days)).date_naive().and_time(NaiveTime::MIN).and_utc()
-}
 
 /// A simulator without limits whose jobs are done at once.
 fn free() -> Options {
@@ -63,7 +58,7 @@ fn settings() -> Settings {
         locale: "en".to_owned(),
         timezone_offset: 0,
         report_format: ReportFormat::Json,
-        method: Method::Post,
+        method: None,
         metrics: BTreeMap::new(),
         parameters: BTreeMap::new(),
         history: Duration::from_hours(24 * 546),
@@ -72,7 +67,7 @@ fn settings() -> Settings {
 
 /// A vendor, and one process with an account there.
 struct Scene {
-    _database: TestDatabase,
+    database: TestDatabase,
     simulator: Simulator,
     gate: Gate,
     source: Source,
@@ -103,13 +98,23 @@ impl Scene {
         Self {
             gate: Gate::new(ledger, Hosts::new(&base_url, &[], allowed), 5 * SECOND, retry).unwrap(),
             source: Source::new(&base_url, &settings),
-            _database: database,
+            database,
             simulator,
         }
     }
 
     fn control(&self) -> Control {
         self.simulator.control()
+    }
+
+    /// The connection under another quota, of its own ledger.
+    async fn gate_with(&self, limit: Limit) -> Gate {
+        let base_url: Url = format!("{}/api/public", self.simulator.base_url()).parse().unwrap();
+        let pool = self.database.pool();
+        let key = LedgerKey::derive(&pool, &base_url, &["another"]).await.unwrap();
+        let ledger = Ledger::open(pool, &key, "narrow", vec![limit]).await.unwrap();
+        let retry = Retry { attempts_max: 3, initial: Duration::from_millis(1), max: Duration::from_millis(20) };
+        Gate::new(ledger, Hosts::new(&base_url, &[], &[]), 5 * SECOND, retry).unwrap()
     }
 
     async fn step(

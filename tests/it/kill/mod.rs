@@ -10,13 +10,13 @@ mod zombie;
 
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tidegate::simulator::lynn::Volume;
 use tidegate::simulator::{Change, Edit, Hold, Options, Rows};
 
 use super::support::world::Recipe;
-use super::support::{Process, TestDatabase, World, eventually};
+use super::support::{Process, TestDatabase, World, ago, eventually};
 
 /// Far more than anything here takes, even on a machine that does much else.
 const LONG: Duration = Duration::from_mins(1);
@@ -25,7 +25,7 @@ const SURVEY: &str = "survey_result";
 
 /// Midnight UTC, so many days from today.
 fn midnight(days: i64) -> DateTime<Utc> {
-    Utc::now().date_naive().and_time(NaiveTime::MIN).and_utc() + TimeDelta::days(days)
+    ago(-days)
 }
 
 /// A world whose days before today have rows and today has none, so that the open slice holds still.

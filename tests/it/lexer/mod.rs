@@ -3,17 +3,19 @@
 mod answers;
 mod changes;
 mod hostile;
+mod intervals;
 mod jobs;
 mod quota;
 mod reports;
 mod silence;
+mod types;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use sqlx::AssertSqlSafe;
 use tidegate::app::Foreground;
@@ -24,7 +26,7 @@ use tidegate::simulator::lynn::Volume;
 use tidegate::simulator::{Options, Override, Simulator};
 use tidegate::store::progress::TaskState;
 
-use super::support::{TestDatabase, World};
+use super::support::{TestDatabase, World, ago};
 
 const LONG: Duration = Duration::from_mins(1);
 const SLA: &str = "mention_sla_export";
@@ -32,11 +34,6 @@ const JOB: &str = "lexer";
 /// Rows of every file, each day.
 const ROWS: u64 = 40;
 const SYSTEM: &str = "'{_connection,_run_id,_loaded_at,_row_key,_deleted_at}'::text[]";
-
-/// Midnight UTC, so many days before today.
-fn ago(days: i64) -> DateTime<Utc> {
-    (Utc::now() - TimeDelta::days(days)).date_naive().and_time(NaiveTime::MIN).and_utc()
-}
 
 /// Jobs that are ready soon, and limits that are not felt.
 fn options() -> Options {
@@ -176,9 +173,28 @@ fn file_truth(world: &World, file: &str, from: DateTime<Utc>, to: DateTime<Utc>)
     let columns = |row: Map<String, Value>| {
         let cells = row.into_iter().filter(|(_, cell)| *cell != "" && !cell.is_null());
         let text = |cell: Value| cell.as_str().map_or_else(|| cell.to_string(), str::to_owned);
-        cells.map(|(title, cell)| (column_name(&title), text(cell).into())).collect::<Map<String, Value>>()
+        cells
+            .map(|(title, cell)| (column_name(&title), typed(file, &title, &text(cell))))
+            .collect::<Map<String, Value>>()
     };
     texts(rows.into_iter().map(columns))
+}
+
+/// A cell as its column holds it.
+fn typed(file: &str, title: &str, text: &str) -> Value {
+    if file != SLA {
+        return text.into();
+    }
+    if title.ends_with("(UTC)") {
+        format!("{}+00:00", text.replace(' ', "T")).into()
+    } else if title.ends_with("(min)") {
+        // As Postgres prints it: 10.0 is 10.
+        serde_json::from_str(text.strip_suffix(".0").unwrap_or(text)).unwrap()
+    } else if title.starts_with("Within ") {
+        (text == "true").into()
+    } else {
+        text.into()
+    }
 }
 
 async fn assert_file(world: &World, file: &str) {

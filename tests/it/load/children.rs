@@ -1,10 +1,10 @@
 //! Arrays that become rows of child tables: whatever they hold, the load goes on and nothing is lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use proptest::prelude::*;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use sqlx::{AssertSqlSafe, Executor as _};
 use tidegate::catalogue::{Child, Column, ColumnType, Key, Mode, Stream, Text};
 use tokio::runtime::Runtime;
@@ -157,9 +157,29 @@ fn p5_any_array_becomes_child_rows_or_is_kept_with_its_parent() {
         .unwrap();
 }
 
+/// The id of an element as it is spelled. The element's other members do not matter, though no double holds them.
 fn id_of(columns: &[Column], raw: &str) -> String {
-    let value: Value = serde_json::from_str(raw).unwrap_or_default();
-    if columns[0].field.is_empty() { raw.to_owned() } else { value.get("k").unwrap_or(&Value::Null).to_string() }
+    let member =
+        |name: &str| Some(serde_json::from_str::<BTreeMap<String, &RawValue>>(raw).ok()?.get(name)?.to_string());
+    if columns[0].field.is_empty() { raw.to_owned() } else { member("k").unwrap_or_else(|| "null".to_owned()) }
+}
+
+#[tokio::test]
+async fn p5_a_number_beyond_every_double_beside_the_key_merges_no_children() {
+    let plant = plant().await;
+    for (parent, zeros) in (0_i64..).zip([299, 307, 308, 309, 998]) {
+        let digits = format!("9{}", "0".repeat(zeros));
+        let elements = format!(r#"[{{"t":{digits},"k":0}},{{"t":{digits},"k":-1}}]"#);
+        let record = format!(r#"{{"id":"{parent}","by_double":{elements},"by_bigint":{elements}}}"#);
+        let progress = plant.read(whole(parent), &[vec![record]]).await;
+        assert_eq!((progress.rows_inserted, progress.values_extra), (1, 0), "{zeros}");
+        for (table, held) in [("by_double", "_extra ->> 't'"), ("by_bigint", "t")] {
+            let rows = format!(
+                "select count(*) from kin.{table} where parent_id = '{parent}' and k in (0, -1) and {held} = '{digits}'"
+            );
+            assert_eq!(plant.count(&rows).await, 2, "{table} {zeros}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The load path against real Postgres: records in, tables out. No vendor and no HTTP.
 
 mod agree;
+mod altered;
 mod children;
 mod fence;
 mod grow;
@@ -13,3 +14,4 @@ mod replace;
 mod shared;
 mod sql;
 mod values;
+mod variants;

@@ -63,7 +63,7 @@ pub(super) async fn read_pages(
 }
 
 /// Reads the slice, again if rows turn out to have moved under what was left out.
-async fn read(plant: &Plant, window: RowWindow, pages: &[Vec<String>], ahead: usize) -> Progress {
+pub async fn read(plant: &Plant, window: RowWindow, pages: &[Vec<String>], ahead: usize) -> Progress {
     let claim = plant.claim().await;
     for _ in 0..2 {
         let mut reader = comparing(plant, &claim, window, false).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tidegate::simulator::lynn::outbound::{ListShape, listed};
 use tidegate::simulator::{Action, Change, Fault, Match, Rows, Vendor};
 
+use super::super::support::ago;
 use super::super::support::world::Recipe;
 use super::{command, rows, sync, truth, world, world_with};
 
@@ -100,7 +101,7 @@ async fn p2_both_families_of_a_credential_share_its_quota_and_none_of_its_tokens
         let other: Vec<&str> =
             acme.lines().filter(|line| !line.contains("enabled_streams") && !line.contains("polling")).collect();
         let other = other.join("\n").replace("lynn_outbound", "lynn_reporting");
-        let start = chrono::Utc::now().date_naive();
+        let start = ago(0).date_naive();
         format!(
             "{before}  acme:\n{acme}  reports:\n{other}\njobs:\n{jobs}  marks:\n    connection: reports\n    \
              streams: [navigation_marks, survey_result]\n    start: {start}\n"

@@ -4,6 +4,7 @@ pub mod child;
 mod container;
 pub mod daemon;
 pub mod database;
+mod days;
 mod folder;
 pub mod process;
 mod reaper;
@@ -12,6 +13,7 @@ pub mod wait;
 pub mod world;
 
 pub use self::database::TestDatabase;
+pub use self::days::ago;
 pub use self::folder::ServerFolder;
 pub use self::process::Process;
 pub use self::wait::eventually;

@@ -17,7 +17,7 @@ use tidegate::simulator::lynn::Volume;
 use tidegate::simulator::{Control, Options, Simulator, Vendor};
 use tidegate::store::progress::TaskState;
 
-use super::TestDatabase;
+use super::{TestDatabase, ago};
 
 /// How the world is made.
 pub struct Recipe {
@@ -46,7 +46,7 @@ impl Default for Recipe {
             connection: Vec::new(),
             job: Vec::new(),
             streams: "[navigation_marks]",
-            start: NaiveDate::from_ymd_opt(2026, 3, 1).unwrap(),
+            start: ago(270).date_naive(),
             worker: "{ concurrency: 2, lease: 5s }",
         }
     }

@@ -6,15 +6,8 @@ mod odd_values;
 mod plan;
 mod reports;
 
-use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
-
-use super::support::World;
 use super::support::world::Recipe;
-
-/// Midnight so many days before today.
-fn ago(days: i64) -> DateTime<Utc> {
-    (Utc::now() - TimeDelta::days(days)).date_naive().and_time(NaiveTime::MIN).and_utc()
-}
+use super::support::{World, ago};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_first_run_loads_what_the_vendor_reports() {

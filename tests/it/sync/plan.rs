@@ -2,10 +2,9 @@
 
 use serde_json::Value;
 
-use super::ago;
-use crate::support::World;
 use crate::support::daemon::command;
 use crate::support::world::Recipe;
+use crate::support::{World, ago};
 
 async fn plan(world: &World) -> Value {
     let before = world.control().stats().calls;
@@ -26,7 +25,7 @@ async fn a_plan_tells_slices_and_calls_and_sends_nothing() {
     .await;
     let first = plan(&world).await;
     let stream = &first["streams"][0];
-    assert!(stream["slices"] == 5 || stream["slices"] == 4, "{first}");
+    assert_eq!(stream["slices"], 5, "{first}");
     assert_eq!((&stream["again"], &stream["measured"]), (&0.into(), &false.into()), "{first}");
     let traces = "select (select count(*) from tidegate.stream) + (select count(*) from tidegate.run)";
     assert_eq!(world.scalar::<i64>(traces).await, 0, "a plan leaves no trace");
@@ -37,6 +36,7 @@ async fn a_plan_tells_slices_and_calls_and_sends_nothing() {
 
     let second = plan(&world).await;
     let stream = &second["streams"][0];
+    // The lookback ends within the day before yesterday from noon on.
     let slices = stream["slices"].as_i64().unwrap();
     assert!((2..=3).contains(&slices) && stream["again"] == slices, "{second}");
     assert_eq!(stream["measured"], true);
@@ -45,7 +45,7 @@ async fn a_plan_tells_slices_and_calls_and_sends_nothing() {
     assert_eq!(i64::from(tasks[0].slices_done), slices);
     let calls = world.control().stats().reports.len() - before;
     let planned = usize::try_from(stream["calls"].as_u64().unwrap()).unwrap();
-    // The day that is still open counts as a whole one, and a slice's last page is smaller than the others.
-    assert!((calls..=2 * calls).contains(&planned), "{planned} planned, {calls} sent");
+    // However young the open day is: its rows come evenly, but not quite.
+    assert!(planned.abs_diff(calls) <= 1, "{planned} planned, {calls} sent");
     assert!(stream["ends_at"].as_str() > second["at"].as_str(), "{second}");
 }
