@@ -9,8 +9,8 @@ use super::table::{Cause, lock_shape, record, run_ddl};
 use crate::catalogue::{Child, Key, Mode, Stream};
 use crate::vendor::Vendor;
 
-/// SQLSTATE of a relation or type whose name is taken.
-const TAKEN: [&str; 2] = ["42P07", "42710"];
+/// SQLSTATE of a table whose name a type has.
+const TYPE_EXISTS: &str = "42710";
 
 /// A table and what it is made of.
 #[derive(Debug, Clone)]
@@ -90,16 +90,19 @@ impl Definition {
         format!("{}.{}", self.schema, self.name)
     }
 
-    fn statements(&self) -> Vec<String> {
+    /// The primary key's name, as long as nothing else has it.
+    fn constraint(&self) -> String {
+        format!("{}_pkey", &self.name[..self.name.floor_char_boundary(58)])
+    }
+
+    /// `constraint` names the primary key; none where Postgres is to find a name.
+    fn statements(&self, constraint: Option<&str>) -> Vec<String> {
         let table = qualified(self.schema, &self.name);
         let columns: Vec<String> = self.columns.iter().map(ColumnDefinition::sql).collect();
-        let constraint = quote(&format!("{}_pkey", &self.name[..self.name.floor_char_boundary(58)]));
+        let constraint = constraint.map_or_else(String::new, |name| format!("constraint {} ", quote(name)));
         let key: Vec<String> = self.key.iter().map(|name| quote(name)).collect();
-        let create = format!(
-            "create table {table} ({}, constraint {constraint} primary key ({}))",
-            columns.join(", "),
-            key.join(", ")
-        );
+        let create =
+            format!("create table {table} ({}, {constraint}primary key ({}))", columns.join(", "), key.join(", "));
         let comments = self.columns.iter().map(|column| column.comment(&table));
         [create, format!("comment on table {table} is {}", literal(&self.meaning))]
             .into_iter()
@@ -170,9 +173,12 @@ pub(super) async fn create(
     if shape::relation(&mut transaction, schema, name).await?.is_some() {
         return Ok(());
     }
-    for statement in definition.statements() {
+    // A table that was renamed keeps its constraint, and with it the constraint's name.
+    let constraint = definition.constraint();
+    let is_free = shape::relation(&mut transaction, schema, &constraint).await?.is_none();
+    for statement in definition.statements(Some(&*constraint).filter(|_| is_free)) {
         match run_ddl(&mut transaction, statement).await {
-            Err(error) if super::code(&error).is_some_and(|code| TAKEN.contains(&&*code)) => {
+            Err(error) if super::code(&error).as_deref() == Some(TYPE_EXISTS) => {
                 return Err(LoadError::NotATable { table: definition.full_name(), what: "a type" });
             }
             done => done?,

@@ -233,6 +233,19 @@ mod tests {
     }
 
     #[test]
+    fn p12_a_table_that_was_altered_is_opened_anew_at_once_and_then_ever_later() {
+        let now = Utc::now();
+        let error = TaskError::Load(LoadError::Altered { table: "lynn.t".to_owned(), detail: String::new() });
+        let at_once = Decision::Wait { until: now, waiting_for: "table".to_owned(), attempt: true };
+        assert_eq!(decide(&error, 0, now), at_once);
+        let later =
+            Decision::Wait { until: now + TimeDelta::minutes(5), waiting_for: "table".to_owned(), attempt: true };
+        assert_eq!(decide(&error, 1, now), later);
+        assert_eq!(decide(&error, 4, now), Decision::Fail);
+        assert!(!hint(&error).contains("disk"));
+    }
+
+    #[test]
     fn p2_a_spent_quota_waits_without_counting_as_a_fault() {
         let until = Utc::now() + TimeDelta::hours(3);
         let error = TaskError::Step(StepError::Http(HttpError::Quota { limit: "period_calls".to_owned(), until }));

@@ -110,6 +110,20 @@ async fn p12_a_table_that_was_dropped_is_made_again_with_all_its_columns() {
 }
 
 #[tokio::test]
+async fn p12_a_table_that_was_renamed_is_made_again_beside_it() {
+    for plant in [Plant::new().await, Plant::documented().await] {
+        let page = records(&[r#"{"session":"s","markName":"7"}"#]);
+        plant.read(whole(0), &page).await;
+        alter(&plant, "alter table TABLE rename to theirs").await;
+        for _ in 0..2 {
+            plant.read(whole(0), &page).await;
+            assert_eq!(shown(&plant, 0).await, ["mark_name=7 session=s"]);
+        }
+        assert_eq!(plant.count("select count(*) from lynn.theirs").await, 1);
+    }
+}
+
+#[tokio::test]
 async fn p12_a_reading_whose_table_was_dropped_begins_at_its_first_page_again() {
     let plant = Plant::new().await;
     let claim = plant.claim().await;

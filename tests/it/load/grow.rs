@@ -375,7 +375,7 @@ async fn p5_a_worker_with_a_stale_picture_follows_the_table() {
 }
 
 /// Enough records for a batch that is merged while the page still arrives.
-fn more_than_a_batch() -> Vec<String> {
+pub fn more_than_a_batch() -> Vec<String> {
     numbered(0..u32::try_from(BATCH_ROWS_MAX).unwrap() + 10)
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sqlx::Executor;
 use tidegate::catalogue::ColumnType;
 
-use super::grow::{json, only, strings};
+use super::grow::{json, more_than_a_batch, only, strings};
 use super::plant::{Plant, numbered, whole};
 
 #[tokio::test]
@@ -257,4 +257,23 @@ async fn p5_a_stale_worker_shares_numbers_between_a_column_and_its_variant() {
     let shown: Vec<_> =
         rows.iter().map(|row| row.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().concat()).collect();
     assert_eq!(shown, ["amount=5", "amount=6", "amount_numeric=0.5"]);
+}
+
+#[tokio::test]
+async fn p5_a_page_that_holds_the_table_makes_a_variant_under_itself() {
+    let plant = Plant::new().await;
+    plant.read(whole(9), &[numbered([1])]).await;
+    plant.pool.execute("create view seen_by_bi as select n from lynn.survey_result").await.unwrap();
+    let claim = plant.claim().await;
+    let mut records = more_than_a_batch();
+    records.extend(strings(&[r#"{"n":20000.5}"#, r#"{"n":"text"}"#, r#"{"n":7}"#]));
+    let expected = i64::try_from(records.len()).unwrap();
+    for _ in 0..2 {
+        let mut reader = plant.reader(&claim, whole(0)).await;
+        let progress = reader.spill(&records, None).await.unwrap();
+        assert_eq!(progress.rows_inserted + progress.rows_unchanged, expected);
+        let found = "select count(n) * 100 + count(n_numeric) * 10 + count(n_text) from lynn.survey_result
+            where _window_start = '2024-03-01'";
+        assert_eq!(plant.count(found).await, (expected - 2) * 100 + 11);
+    }
 }
