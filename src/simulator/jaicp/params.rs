@@ -70,8 +70,12 @@ fn declared(api: Api, endpoint: Endpoint<'_>) -> (Vec<(&'static str, Kind)>, &'s
         Endpoint::Events => {
             (vec![&[("requestId", Kind::Text), ("timeout", Kind::Integer), ("startTime", Kind::Long)]], &[])
         }
-        Endpoint::List(_) | Endpoint::Create(_) | Endpoint::Tasks | Endpoint::Task(_) => (Vec::new(), &[]),
-        Endpoint::Write | Endpoint::Nothing => (Vec::new(), &[]),
+        Endpoint::List(_)
+        | Endpoint::Create(_)
+        | Endpoint::Tasks
+        | Endpoint::Task(_)
+        | Endpoint::Write
+        | Endpoint::Nothing => (Vec::new(), &[]),
     };
     (own.concat(), required)
 }
