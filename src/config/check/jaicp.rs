@@ -146,7 +146,7 @@ fn one_filter(written: BTreeMap<String, Value>, dates: &[&str], path: &KeyPath, 
     ] {
         match written.get(name) {
             Some(Value::String(text)) if !text.trim().is_empty() => {}
-            Some(Value::String(_)) | Some(Value::Null) | None => report.missing(&path.key(name), remedy),
+            Some(Value::String(_) | Value::Null) | None => report.missing(&path.key(name), remedy),
             Some(_) => report.state(&path.key(name), "a plain value is wanted"),
         }
     }

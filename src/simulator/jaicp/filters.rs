@@ -151,7 +151,7 @@ fn is_documented(kind: &str, filter: &Map<String, Value>) -> bool {
     let only = |names: &[&str]| {
         filter.keys().all(|name| ["key", "type"].contains(&name.as_str()) || names.contains(&name.as_str()))
     };
-    let text = |value: &Value| value.is_string();
+    let text = Value::is_string;
     let texts = |value: &Value| value.as_array().is_some_and(|items| items.iter().all(Value::is_string));
     // The specifications say numbers, the vendor's example sends strings.
     let number = |value: &Value| value.is_number() || value.as_str().is_some_and(|text| text.parse::<f64>().is_ok());
@@ -179,7 +179,7 @@ fn is_documented(kind: &str, filter: &Map<String, Value>) -> bool {
             only(&["values", "comparisonType", "isCaseSensitive"])
                 && has("values", &texts)
                 && has("comparisonType", &one_of(&TEXTS))
-                && has("isCaseSensitive", &|value| value.is_boolean())
+                && has("isCaseSensitive", &Value::is_boolean)
         }
         "CUSTOM_FIELDS_IN_RESPONSE" => only(&["responseDataJsonPaths"]) && may_have("responseDataJsonPaths", &texts),
         "COMPOSITE_FILTER" => {

@@ -35,21 +35,24 @@ impl Kind {
     }
 }
 
-const PAGING: &[(&str, Kind)] = &[("page", Kind::Integer), ("size", Kind::Integer)];
+/// Names and kinds.
+type Params = &'static [(&'static str, Kind)];
+
+const PAGING: Params = &[("page", Kind::Integer), ("size", Kind::Integer)];
 
 /// The declared parameters of a call, and the names of those that are required.
 fn declared(api: Api, endpoint: Endpoint<'_>) -> (Vec<(&'static str, Kind)>, &'static [&'static str]) {
-    const DATES: &[(&str, Kind)] = &[("dateFrom", Kind::Date), ("dateTo", Kind::Date), ("botIds", Kind::Text)];
-    let (own, required): (Vec<&[(&str, Kind)]>, &[&str]) = match endpoint {
+    const DATES: Params = &[("dateFrom", Kind::Date), ("dateTo", Kind::Date), ("botIds", Kind::Text)];
+    let (own, required): (Vec<Params>, &[&str]) = match endpoint {
         Endpoint::Filters => (vec![&[("analyticsSection", Kind::Text)]], &["analyticsSection"]),
         Endpoint::Sessions => {
-            let labels: &[(&str, Kind)] = &[("needToReturnSessionLabels", Kind::Boolean)];
-            let data: &[(&str, Kind)] = &[("needToReturnSessionData", Kind::Boolean)];
+            let labels: Params = &[("needToReturnSessionLabels", Kind::Boolean)];
+            let data: Params = &[("needToReturnSessionData", Kind::Boolean)];
             (if api == Api::V1 { vec![PAGING, labels, data] } else { vec![PAGING, labels] }, &[])
         }
         Endpoint::Messages | Endpoint::Clients => (vec![PAGING], &[]),
         Endpoint::BySession => {
-            let own: &[(&str, Kind)] = &[
+            let own: Params = &[
                 ("sessionId", Kind::Text),
                 ("responseDataJsonPath", Kind::Text),
                 ("botId", Kind::Text),
@@ -70,8 +73,12 @@ fn declared(api: Api, endpoint: Endpoint<'_>) -> (Vec<(&'static str, Kind)>, &'s
         Endpoint::Events => {
             (vec![&[("requestId", Kind::Text), ("timeout", Kind::Integer), ("startTime", Kind::Long)]], &[])
         }
-        Endpoint::List(_) | Endpoint::Create(_) | Endpoint::Tasks | Endpoint::Task(_) => (Vec::new(), &[]),
-        Endpoint::Write | Endpoint::Nothing => (Vec::new(), &[]),
+        Endpoint::List(_)
+        | Endpoint::Create(_)
+        | Endpoint::Tasks
+        | Endpoint::Task(_)
+        | Endpoint::Write
+        | Endpoint::Nothing => (Vec::new(), &[]),
     };
     (own.concat(), required)
 }

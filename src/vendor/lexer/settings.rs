@@ -70,8 +70,8 @@ impl UtcOffset {
             Self::Fixed(offset) => return (local - TimeDelta::seconds(offset.local_minus_utc().into())).and_utc(),
             Self::Zone(zone) => zone,
         };
-        let quarters = (0..96).map(|quarter| local + TimeDelta::minutes(15 * quarter));
-        let first = quarters.filter_map(|time| zone.from_local_datetime(&time).earliest()).next();
+        let mut quarters = (0..96).map(|quarter| local + TimeDelta::minutes(15 * quarter));
+        let first = quarters.find_map(|time| zone.from_local_datetime(&time).earliest());
         first.map_or_else(|| local.and_utc(), |at| at.with_timezone(&Utc))
     }
 }

@@ -29,6 +29,39 @@ async fn a_right_configuration_is_told_in_full_and_costs_one_login() {
 }
 
 #[tokio::test]
+async fn what_deserves_a_second_look_is_a_warning_in_the_text_and_in_the_document() {
+    let shell = Shell::without_database();
+    let config = |offset: &str| {
+        shell.write_config(&format!(
+            "connections:
+  acme-lexer:
+    vendor: lexer_activity
+    api_token: 0b7f3a52-hunter2
+    utc_offset: \"{offset}\"
+jobs:
+  lexer-hourly:
+    connection: acme-lexer
+    streams: [states_volume]
+    timezone: Australia/Sydney
+    start: 2026-01-01
+"
+        ));
+    };
+    config("+11:00");
+    let checked = shell.run(&["check", "--offline"]).await.expect(0);
+    let begin = "\nwarning: job `lexer-hourly`: its days are those of Australia/Sydney, the connection `acme-lexer` asks with \
+                 `utc_offset: +11:00`, which differs on 2026-04-";
+    assert!(checked.stdout.contains(begin), "{checked:?}");
+    assert!(checked.stdout.contains("write `utc_offset: Australia/Sydney` in the connection"), "{checked:?}");
+    let document = shell.run(&["check", "--offline", "--json"]).await.expect(0).json();
+    assert_eq!(document["ok"], true, "a warning refuses nothing");
+    assert!(document["warnings"][0].as_str().unwrap().starts_with("job `lexer-hourly`"), "{document}");
+    config("Australia/Sydney");
+    let document = shell.run(&["check", "--offline", "--json"]).await.expect(0).json();
+    assert_eq!(document["warnings"], serde_json::json!([]));
+}
+
+#[tokio::test]
 async fn p7_a_wrong_secret_is_named_with_its_remedy_and_not_shown() {
     let database = TestDatabase::create().await;
     let simulator = simulator::start(Options::default()).await.unwrap();

@@ -128,7 +128,7 @@ async fn p4_each_day_of_a_zone_belongs_to_one_slice_across_a_clock_change() {
     let first = ago(days).date_naive();
     let wanted: Vec<String> = first.iter_days().take(dates.len()).map(|date| date.to_string()).collect();
     assert_eq!(dates, wanted, "no day is missing");
-    assert!(dates.len() as i64 >= days, "{}", dates.len());
+    assert!(i64::try_from(dates.len()).unwrap() >= days, "{}", dates.len());
     let surveys: i64 = world.scalar("select count(*) - count(distinct (\"timestamp\" at time zone 'Europe/Berlin' + interval '3 hours')::date) from lexer.nps_volume").await;
     assert_eq!(surveys, 0, "a day of two slices");
     let offsets: Vec<String> = sqlx::query_scalar("select distinct utc_offset from lexer.case_volume order by 1")

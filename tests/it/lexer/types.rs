@@ -112,6 +112,9 @@ const ROW: &str = "insert into lexer.mention_sla_export (
         (null, '1e999', 'No', '2025-02-30 09:15:00', null)
     ) as old (extra, queue, flag, published, action)";
 
+/// Minutes, flag, two times, and what is left over.
+type Converted = (Option<f64>, Option<bool>, Option<DateTime<Utc>>, Option<DateTime<Utc>>, Option<Value>);
+
 #[tokio::test]
 async fn p5_the_migration_converts_what_is_understood_and_keeps_the_rest() {
     let (_database, mut connection) = before().await;
@@ -127,14 +130,13 @@ async fn p5_the_migration_converts_what_is_understood_and_keeps_the_rest() {
     )
     .await;
     migrate(&mut connection).await;
-    let rows: Vec<(Option<f64>, Option<bool>, Option<DateTime<Utc>>, Option<DateTime<Utc>>, Option<Value>)> =
-        sqlx::query_as(
-            "select in_queue_min, within_agent_sla, customer_publish_date_utc, last_action_date_utc, _extra
+    let rows: Vec<Converted> = sqlx::query_as(
+        "select in_queue_min, within_agent_sla, customer_publish_date_utc, last_action_date_utc, _extra
             from lexer.mention_sla_export order by within_agent_sla nulls first",
-        )
-        .fetch_all(&mut connection)
-        .await
-        .unwrap();
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
     let at = |text: &str| Some(text.parse::<DateTime<Utc>>().unwrap());
     let odd = json!({ "a": 1, "In Queue (min)": "n/a", "Within Agent SLA": "maybe", "Customer Publish Date (UTC)": "yesterday" });
     let long = json!({ "In Queue (min)": "1e999", "Customer Publish Date (UTC)": "2025-02-30 09:15:00" });
