@@ -150,9 +150,8 @@ pub async fn slices(
     .await
 }
 
-/// The slice that starts at `window_start`, made if it was never begun. If it had another end, its reading begins again,
-/// and slices that begin within its new bounds are forgotten: their rows are the slice's now, and its next reading
-/// replaces them.
+/// The slice that starts at `window.0`, made if it was never begun. If it had another end, its reading begins again, and
+/// slices that begin within it are forgotten: its next reading replaces their rows.
 pub async fn open_slice(
     connection: &mut sqlx::PgConnection,
     connection_name: &str,

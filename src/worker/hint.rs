@@ -42,9 +42,7 @@ fn of_vendor(error: &StepError, subject: Subject) -> Option<&'static str> {
     let is_lynn = matches!(vendor, Vendor::LynnReporting | Vendor::LynnOutbound);
     Some(match error {
         StepError::Credentials => match vendor {
-            Vendor::LynnReporting | Vendor::LynnOutbound => {
-                "check the credentials, `access_token` and `access_token_secret`; they are issued per environment"
-            }
+            Vendor::LynnReporting | Vendor::LynnOutbound => "check the credentials; they are issued per environment",
             Vendor::KhorosCare => "check `username` and `password`",
             Vendor::LexerActivity => "check `api_token`",
             Vendor::JaicpReporter => {

@@ -192,7 +192,7 @@ fn hint_step(error: &StepError) -> &'static str {
         StepError::Unreadable(_) | StepError::Missing(_) => {
             "the vendor sent something else than a report: try again later, then ask the vendor"
         }
-        StepError::Credentials => "check the credentials; they are issued per environment",
+        StepError::Credentials => "check the credentials",
         StepError::SubscriptionKey => "check the credentials: the vendor wants another subscription key",
         StepError::Forbidden => "the credential lacks a permission; ask the account's administrator",
         StepError::NotServed(_) => "check `base_url`, and that the account has the report",

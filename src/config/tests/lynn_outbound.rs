@@ -15,7 +15,6 @@ jobs:
   outbound-daily:
     connection: acme-outbound
     streams: [campaigns, contacts]
-    start: 2026-01-01
   renewals:
     connection: acme-outbound
     push:
@@ -143,11 +142,7 @@ fn p9_what_is_wrong_is_refused_with_its_remedy() {
             "enabled_streams: [campaigns, contacts]\njobs:\n  outbound-daily:\n    connection: acme-outbound\n    streams: [campaigns, contacts]",
             "product: basic\njobs:\n  outbound-daily:\n    connection: acme-outbound\n    streams: \"*\"",
         ),
-        (
-            "all streams, which are off by default",
-            "    streams: [campaigns, contacts]\n    start",
-            "    streams: \"*\"\n    start",
-        ),
+        ("all streams, which are off by default", "    streams: [campaigns, contacts]\n", "    streams: \"*\"\n"),
         ("an unknown stream enabled", "[campaigns, contacts]\njobs", "[campaigns, contacts, campaign, ~]\njobs"),
         (
             "a path that leads to a writing method",

@@ -9,6 +9,7 @@ mod create;
 mod file;
 #[cfg(test)]
 mod fuzz;
+mod method;
 mod settings;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ use url::Url;
 pub(super) use self::answer::Handle;
 use self::answer::Progress;
 use self::create::Part;
+use self::method::Served;
 use self::settings::below;
 pub use self::settings::{
     BUCKETS_MAX, DEFAULT_BASE_URL, INTERVALS, Method, ReportFormat, Settings, buckets, interval_for,
@@ -54,15 +56,6 @@ pub struct Khoros {
     jobs: Mutex<HashMap<String, Remembered>>,
     /// How jobs are started, where the tenant decides. A restart forgets it, which costs one call.
     served: Mutex<Served>,
-}
-
-/// The methods that start jobs.
-#[derive(Debug, Default)]
-struct Served {
-    /// By export.
-    known: HashMap<String, Method>,
-    /// The one found out last: most likely that of exports not known yet. `None`: POST, which the vendor recommends.
-    last: Option<Method>,
 }
 
 /// What is known of a job and never stored.
@@ -209,98 +202,6 @@ impl Khoros {
         }
     }
 
-    /// Starts a job by a method. Sent once: nobody knows whether a call without an answer has started one.
-    async fn create(
-        &self,
-        session: &Session<'_>,
-        request: &StepRequest<'_>,
-        part: &Part,
-        method: Method,
-    ) -> Result<Vec<u8>, NotCreated> {
-        let call = create::call(&self.settings, method, &self.base_url, request, part, Utc::now());
-        let call = call.map_err(NotCreated::Otherwise)?;
-        let answer = match session.send(Call { bytes_max: ANSWER_BYTES_MAX, ..call }).await {
-            Ok(body) => body.small().await,
-            Err(error) => Err(error),
-        };
-        answer.map_err(|error| match error {
-            // The vendor has its own words for other reasons (`§9`).
-            HttpError::Status { status: status @ (404 | 405 | 501), ref excerpt }
-                if answer::words(excerpt.text(), &self.redactor).is_none() =>
-            {
-                NotCreated::ByThisMethod(status)
-            }
-            error => NotCreated::Otherwise(self.refused(error)),
-        })
-    }
-
-    /// Starts a job by the method that the tenant serves (`§11.3`). A method that is refused has started nothing.
-    async fn create_as_served(
-        &self,
-        session: &Session<'_>,
-        request: &StepRequest<'_>,
-        part: &Part,
-    ) -> Result<Vec<u8>, StepError> {
-        let export = &*request.stream.name;
-        let first = self.likely_method(export);
-        let status = match self.create(session, request, part, first).await {
-            Ok(body) => {
-                self.learn_method(export, first);
-                return Ok(body);
-            }
-            Err(NotCreated::Otherwise(error)) => return Err(error),
-            Err(NotCreated::ByThisMethod(status)) => status,
-        };
-        let second = first.other();
-        // Before it is sent: if it has to wait for the quota, the next try begins with it.
-        self.learn_method(export, second);
-        match self.create(session, request, part, second).await {
-            Ok(body) => {
-                tracing::info!(
-                    export,
-                    method = second.name(),
-                    refused = first.name(),
-                    "the tenant serves another method"
-                );
-                Ok(body)
-            }
-            Err(NotCreated::Otherwise(error)) => Err(error),
-            Err(NotCreated::ByThisMethod(other_status)) => {
-                self.forget_method(export);
-                Err(StepError::Refused {
-                    what: format!(
-                        "the call (status {status} to {}, {other_status} to {})",
-                        first.name(),
-                        second.name()
-                    ),
-                    hint: "check `base_url`, that the export is enabled for the company, and for a Publishing export its id \
-                           under `marketing`",
-                })
-            }
-        }
-    }
-
-    fn served(&self) -> MutexGuard<'_, Served> {
-        self.served.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn likely_method(&self, export: &str) -> Method {
-        let served = self.served();
-        served.known.get(export).copied().or(served.last).unwrap_or(Method::Post)
-    }
-
-    fn learn_method(&self, export: &str, method: Method) {
-        let mut served = self.served();
-        served.known.insert(export.to_owned(), method);
-        served.last = Some(method);
-    }
-
-    fn forget_method(&self, export: &str) {
-        let mut served = self.served();
-        served.known.remove(export);
-        served.last = None;
-    }
-
     fn remembered(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -364,27 +265,6 @@ impl Khoros {
     }
 }
 
-/// A create call that started no job, as far as anyone knows.
-enum NotCreated {
-    /// The vendor does not serve the method, or the path, and has not looked at what was asked for.
-    ByThisMethod(u16),
-    Otherwise(StepError),
-}
-
-impl NotCreated {
-    /// What it means where the configuration names the method.
-    fn by_configured(self, method: Method) -> StepError {
-        match self {
-            Self::Otherwise(error) => error,
-            Self::ByThisMethod(status) => StepError::Refused {
-                what: format!("the call (status {status} to {})", method.name()),
-                hint: "set `method: auto`, which takes the method that the tenant serves; if it is refused as well, check \
-                       `base_url` and that the export is enabled for the company",
-            },
-        }
-    }
-}
-
 /// A GET that brought nothing, and who can say what that means.
 struct Unanswered<'a> {
     khoros: &'a Khoros,
@@ -439,13 +319,7 @@ impl ExportApi for Khoros {
 
     async fn submit(&self, session: &Session<'_>, request: &StepRequest<'_>, part: &str) -> Result<Handle, StepError> {
         let part = Part::read(part)?;
-        let body = match self.settings.method {
-            None => self.create_as_served(session, request, &part).await?,
-            Some(method) => {
-                let created = self.create(session, request, &part, method).await;
-                created.map_err(|refused| refused.by_configured(method))?
-            }
-        };
+        let body = self.create(session, request, &part).await?;
         let (handle, token) = answer::created(&body, &self.redactor)?;
         self.remember(&handle, token);
         Ok(handle)

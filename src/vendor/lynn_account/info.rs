@@ -16,6 +16,8 @@ use crate::quota::CallKind;
 /// Members whose names hold one of these are not shown.
 const SECRET_WORDS: [&str; 5] = ["token", "secret", "password", "authorization", "credential"];
 const HIDDEN: &str = "***";
+/// A word as long as this may be a token.
+const TOKEN_BYTES_MIN: usize = 24;
 
 /// Asks once, as a login: whether the call counts is not documented, so it is taken to count like a token. `path` is the
 /// template of `CreateToken`.
@@ -57,28 +59,36 @@ fn shown(answer: &[u8], redactor: &Redactor) -> Result<Value, DecodeError> {
     let answer = answer.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(answer).trim_ascii();
     match serde_json::from_slice(answer) {
         Ok(Value::String(_)) => Ok(HIDDEN.into()),
-        Ok(value) => Ok(redacted(value, redactor)),
+        Ok(value) => Ok(redacted(value, false, redactor)),
         Err(_) if answer.is_empty() => Err(DecodeError::Empty),
         Err(_) if answer.starts_with(b"<") => Err(DecodeError::NotJson("HTML or XML")),
         Err(_) => Err(DecodeError::NotJson("something else")),
     }
 }
 
-fn redacted(value: Value, redactor: &Redactor) -> Value {
+/// `is_secret`: it is, or is within, a member that is named like a secret; of such a one no text is shown.
+fn redacted(value: Value, is_secret: bool, redactor: &Redactor) -> Value {
     match value {
-        Value::String(text) => redactor.clean(&text).into(),
-        Value::Array(items) => items.into_iter().map(|item| redacted(item, redactor)).collect(),
+        Value::String(_) if is_secret => HIDDEN.into(),
+        Value::String(text) => visible(&text, redactor).into(),
+        Value::Array(items) => items.into_iter().map(|item| redacted(item, is_secret, redactor)).collect(),
         Value::Object(members) => {
             let members = members.into_iter().map(|(name, value)| {
                 let lower = name.to_lowercase();
-                let is_number = matches!(value, Value::Number(_) | Value::Bool(_) | Value::Null);
-                let is_secret = !is_number && SECRET_WORDS.iter().any(|word| lower.contains(word));
-                (redactor.clean(&name), if is_secret { HIDDEN.into() } else { redacted(value, redactor) })
+                let is_secret = is_secret || SECRET_WORDS.iter().any(|word| lower.contains(word));
+                (visible(&name, redactor), redacted(value, is_secret, redactor))
             });
             Value::Object(members.collect())
         }
         other => other,
     }
+}
+
+/// A text that may be shown. What tells a quota has no word as long as a token, whatever the token looks like.
+fn visible(text: &str, redactor: &Redactor) -> String {
+    let in_token = |c: char| c.is_ascii_alphanumeric() || "-_.+/=~".contains(c);
+    let is_long = text.split(|c| !in_token(c)).any(|run| run.len() >= TOKEN_BYTES_MIN);
+    if is_long { HIDDEN.to_owned() } else { redactor.clean(text) }
 }
 
 #[cfg(test)]
@@ -97,11 +107,11 @@ mod tests {
         let redactor = Redactor::new(vec![Secret::new("7c01d94ab3e2f5")]);
         let said = json!({
             "Token": "opaque-token", "jwt": JWT, "tokensLeft": 2, "user": "7C01d94ab3e2f5",
-            "secrets": [{ "a": "b" }],
+            "secrets": [{ "a": "b", "n": 3 }],
             "quota": [{ "name": "calls", "remaining": 9_973 }], "7c01d94ab3e2f5": null,
         });
         let expected = json!({
-            "Token": "***", "jwt": "***", "tokensLeft": 2, "user": "***", "secrets": "***",
+            "Token": "***", "jwt": "***", "tokensLeft": 2, "user": "***", "secrets": [{ "a": "***", "n": 3 }],
             "quota": [{ "name": "calls", "remaining": 9_973 }], "***": null,
         });
         assert_eq!(shown(said.to_string().as_bytes(), &redactor).unwrap(), expected);
