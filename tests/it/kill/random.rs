@@ -8,6 +8,7 @@ use tidegate::schedule::ByHand;
 use tidegate::simulator::{Action, Change, Edit, Fault, Match, Rows};
 
 use super::{assert_counted, assert_tidy, expire_leases, midnight, succeeds, world};
+use crate::support::random::seed;
 use crate::support::{Process, World};
 
 const KILLS: u32 = 40;
@@ -15,9 +16,7 @@ const STREAMS: [&str; 3] = ["menu_detail", "navigation_marks", "survey_result"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_kills_at_random_instants_lose_nothing_and_double_nothing() {
-    let seed = std::env::var("TIDEGATE_TEST_SEED").map_or_else(|_| rand::random(), |seed| seed.parse().unwrap());
-    println!("TIDEGATE_TEST_SEED={seed}");
-    let mut dice = StdRng::seed_from_u64(seed);
+    let mut dice = StdRng::seed_from_u64(seed());
     let world = world(3, 120, 50, "[menu_detail, navigation_marks, survey_result]", &["lookback: 10d"]).await;
     // Time enough in every state.
     let slow = Fault::new(Match::endpoint("execute_report"), Action::Delay { ms: 10 }).times(u32::MAX);

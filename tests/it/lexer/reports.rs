@@ -262,7 +262,10 @@ async fn a_short_window_stays_daily_and_slices_do_not_overlap() {
             ))
             .await;
         let days: i64 = world.scalar(&format!("select count(distinct \"{key}\") from lexer.{table}")).await;
-        assert_eq!((wrong, days), (0, 4), "{table}");
+        // A day without a message has no states; a young one may have none yet.
+        let read_until = slices(&world, table).await.last().unwrap().1;
+        let is_empty = table == "states_volume" && lexer(&world).data().count(SLA, ago(0), read_until).unwrap() == 0;
+        assert_eq!((wrong, days), (0, if is_empty { 3 } else { 4 }), "{table}");
     }
     let hours: i64 = world.scalar("select count(*) from lexer.states_volume where granularity <> 'day'").await;
     assert_eq!(hours, 0);

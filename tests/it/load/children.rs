@@ -10,7 +10,8 @@ use tidegate::catalogue::{Child, Column, ColumnType, Key, Mode, Stream, Text};
 use tokio::runtime::Runtime;
 
 use super::plant::{Plant, stream, whole};
-use super::values::{any_value, runner};
+use super::values::any_value;
+use crate::support::random::runner;
 
 const COLUMNS: &[Column] =
     &[Column::new("id", "id", ColumnType::Text, ""), Column::new("at", "at", ColumnType::Bigint, "")];

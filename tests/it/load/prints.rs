@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 use tidegate::load::LoadError;
 use tidegate::load::page::RowWindow;
 use tidegate::load::print::Prints;
@@ -12,6 +11,7 @@ use tidegate::store::fingerprint;
 use tidegate::store::run::{Claim, Progress};
 
 use super::plant::{Plant, Reader, add, numbered, whole};
+use crate::support::random::runner;
 
 /// Enough rows for fingerprints to be kept.
 const MANY: u32 = 1_100;
@@ -228,7 +228,7 @@ fn readings_end_as_reported(plant: &Plant, runtime: &tokio::runtime::Runtime, by
     let strategy = (prop::collection::vec(edits(), 1..5), 1..4_usize, MANY as usize..1_400);
     let mut case = 0;
     let case = std::cell::RefCell::new(&mut case);
-    TestRunner::new(Config { cases: 12, failure_persistence: None, ..Config::default() })
+    runner(12)
         .run(&strategy, |(readings, ahead, size)| {
             **case.borrow_mut() += 1;
             let window = whole(**case.borrow());

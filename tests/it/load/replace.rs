@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 use tidegate::load::page::{BATCH_ROWS_MAX, RowWindow};
 use tidegate::store::run::Progress;
 
 use super::plant::{Plant, day, numbered, whole};
+use crate::support::random::runner;
 
 /// How often each number stands in the slice.
 async fn counts(plant: &Plant, window: RowWindow) -> BTreeMap<u32, usize> {
@@ -67,10 +67,9 @@ fn p4_a_slice_that_is_read_again_in_any_pages_ends_as_last_reported() {
     let pages = prop::collection::vec(prop::collection::vec(0..6_u32, 0..12), 1..5);
     let readings = prop::collection::vec(pages, 1..4);
     let mut number = 0;
-    let mut runner = TestRunner::new(Config { cases: 25, failure_persistence: None, ..Config::default() });
     let number = &mut number;
     let cell = std::cell::RefCell::new(number);
-    runner
+    runner(25)
         .run(&readings, |readings| {
             // Each case in a slice of its own, away from the others.
             let window = {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Executor};
 use tidegate::catalogue::{Column, ColumnType, Stream};
@@ -12,10 +11,7 @@ use tidegate::load::timestamp;
 use tokio::runtime::Runtime;
 
 use super::plant::{Plant, stream, whole};
-
-pub fn runner(cases: u32) -> TestRunner {
-    TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
-}
+use crate::support::random::runner;
 
 fn any_text() -> impl Strategy<Value = String> {
     let character = prop_oneof![

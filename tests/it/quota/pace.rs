@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::strategy::{Strategy, ValueTree};
-use proptest::test_runner::TestRunner;
 use sqlx::PgPool;
 use sqlx::postgres::types::PgInterval;
 use tidegate::quota::{Ledger, Limit, Request, Settlement};
@@ -12,6 +11,7 @@ use tokio::task::JoinSet;
 
 use super::{MILLISECOND, SECOND, bytes, calls, new_pool, open, open_as, patient, request};
 use crate::support::TestDatabase;
+use crate::support::random::runner;
 
 /// When a grant was recorded and when its holder could send, both in microseconds.
 #[derive(Clone, Copy)]
@@ -171,7 +171,7 @@ async fn p2_a_restart_in_the_middle_keeps_the_history() {
 async fn p2_the_sql_and_the_arithmetic_agree_about_any_demand() {
     let database = TestDatabase::create().await;
     let pool = new_pool(&database);
-    let mut runner = TestRunner::deterministic();
+    let mut runner = runner(1);
     let limits = [calls(3, SECOND), calls(250, SECOND), bytes(1_000, SECOND)];
     for (round, limit) in limits.into_iter().enumerate() {
         let secret = format!("secret {round}");

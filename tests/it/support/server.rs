@@ -21,7 +21,7 @@ use tidegate::postgres::{ServerUser, cluster, user};
 use tidegate::secret::Secret;
 use url::Url;
 
-use super::{container, reaper};
+use super::{clock, container, reaper};
 
 /// For tests only: a commit need not survive the loss of power, and many databases are used at once.
 const SETTINGS: &[&str] = &[
@@ -103,9 +103,11 @@ async fn find_or_make() -> Result<Server> {
     Ok(Server { url: made.url, _in_use: Some(in_use) })
 }
 
-/// A folder below `target`, or below the system's temporary folder if the server's user cannot reach that.
+/// A folder below `target`, or below the system's temporary folder if the server's user cannot reach that. Processes for which it
+/// is another time have a server of their own.
 fn room(user: Option<&ServerUser>) -> Result<PathBuf> {
-    let below_target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("postgres");
+    let name = std::env::var("FAKETIME").map_or_else(|_| "postgres".to_owned(), |shift| format!("postgres-at{shift}"));
+    let below_target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&below_target)?;
     if user.is_none_or(|user| user.blocked_at(&below_target).is_none()) {
         return Ok(below_target);
@@ -149,6 +151,7 @@ async fn make_cluster(room: &Path, bin: &PgBin, user: Option<&ServerUser>) -> Re
     let mut command = Command::new(bin.program("postgres"));
     user::as_server(&mut command, user);
     command
+        .envs(clock::shift())
         .current_dir(&path)
         .arg("-D")
         .arg(&path)

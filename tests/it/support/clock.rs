@@ -1,8 +1,12 @@
-//! The days of a test: counted from now, and the same from the test's beginning to its end.
+//! What time it is for a test. Its days are counted from now, and are the same from its beginning to its end.
 
 use std::cell::OnceCell;
+use std::ffi::OsString;
 
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
+
+/// What `faketime` tells a program, so that it sees another time.
+const SHIFT: [&str; 4] = ["LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC", "DONT_FAKE_MONOTONIC"];
 
 /// A job reads up to this much before now unless it says otherwise (`settle`), so its day begins that much after midnight.
 const SETTLE: TimeDelta = TimeDelta::minutes(10);
@@ -33,4 +37,10 @@ fn day_that_stays() -> DateTime<Utc> {
 
 fn midnight(at: DateTime<Utc>) -> DateTime<Utc> {
     at.date_naive().and_time(NaiveTime::MIN).and_utc()
+}
+
+/// The variables that shift the clock of this process, if anything does: for programs that are started without an environment
+/// and must agree with it about the time.
+pub fn shift() -> impl Iterator<Item = (&'static str, OsString)> {
+    SHIFT.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
