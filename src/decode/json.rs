@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use super::{DecodeError, RECORD_BYTES_MAX, Sink};
+use super::{DecodeError, RECORD_BYTES_MAX, Sink, raw};
 
 /// A kept member beyond this is no cursor, count or error text.
 pub const MEMBER_BYTES_MAX: usize = 1 << 20;
@@ -246,8 +246,7 @@ impl Splitter {
                 Ok(())
             }
             _ => {
-                let raw: Box<RawValue> =
-                    serde_json::from_slice(text).map_err(|_| self.malformed(at, "a member's value is not JSON"))?;
+                let raw = kept(text).ok_or_else(|| self.malformed(at, "a member's value is not JSON"))?;
                 if self.envelope.members.len() == MEMBERS_MAX {
                     return Err(DecodeError::TooManyMembers { max: MEMBERS_MAX });
                 }
@@ -261,6 +260,14 @@ impl Splitter {
             }
         }
     }
+}
+
+/// A member's value as JSON: numbers that are none become strings.
+fn kept(text: &[u8]) -> Option<Box<RawValue>> {
+    serde_json::from_slice(text).ok().or_else(|| {
+        let text = raw::quoted(std::str::from_utf8(text).ok()?)?;
+        RawValue::from_string(text).ok()
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -277,7 +284,8 @@ impl Kind {
         Some(match first {
             b'{' | b'[' => Self::Container,
             b'"' => Self::String,
-            b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => Self::Scalar,
+            // `NaN` and `Infinity` too: whoever takes the record judges them (`super::raw`).
+            b'-' | b'0'..=b'9' | b't' | b'f' | b'n' | b'N' | b'I' => Self::Scalar,
             _ => return None,
         })
     }
@@ -285,7 +293,7 @@ impl Kind {
 
 /// Where inside a value the last chunk ended.
 #[derive(Debug, Default)]
-struct Scan {
+pub(super) struct Scan {
     kind: Kind,
     depth: u64,
     in_string: bool,
@@ -293,6 +301,12 @@ struct Scan {
 }
 
 impl Scan {
+    /// How long the value is that `bytes`, which are whole, begin with; none where no value can begin.
+    pub(super) fn length(bytes: &[u8]) -> Option<usize> {
+        let mut scan = Self { kind: Kind::of(*bytes.first()?)?, ..Self::default() };
+        Some(scan.advance(bytes).0)
+    }
+
     /// Looks for the value's end; answers the bytes that belong to it and whether it is complete.
     fn advance(&mut self, bytes: &[u8]) -> (usize, bool) {
         if self.kind == Kind::Scalar {
@@ -422,6 +436,22 @@ mod tests {
         assert!(!split(br#"{"result":null}"#, 4).unwrap().1.has_records);
         assert!(!split(br#"{"isValid":false}"#, 4).unwrap().1.has_records);
         assert!(split(br#"{"result":[]}"#, 4).unwrap().1.has_records);
+    }
+
+    #[test]
+    fn p5_numbers_that_are_none_stay_in_their_records_and_cost_no_page() {
+        let body =
+            br#"{"pageCount":NaN,"result":[{"a":NaN,"b":[-Infinity]},Infinity, NaN],"more":{"x":[Infinity,"NaN"]}}"#;
+        for chunk in 1..40 {
+            let (records, envelope) = split(body, chunk).unwrap();
+            assert_eq!(records, [r#"{"a":NaN,"b":[-Infinity]}"#, "Infinity", "NaN"], "chunks of {chunk}");
+            assert_eq!(envelope.parsed::<u64>("pageCount"), None);
+            assert_eq!(envelope.parsed::<String>("pageCount").as_deref(), Some("NaN"));
+            assert_eq!(envelope.member("more").unwrap().get(), r#"{"x":["Infinity","NaN"]}"#);
+        }
+        for broken in ["{\"a\":Nan}", "{\"a\":NaN \"b\":1}", "{\"a\":[NaN}", "{NaN:1}", "{\"a\":Infinity1}"] {
+            assert!(split(broken.as_bytes(), 3).is_err(), "{broken}");
+        }
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! From bytes to records, one at a time and size-capped; a body is never held as a tree.
 
 pub mod csv;
+pub mod gzip;
 pub mod json;
 pub mod list;
 pub mod object;
+pub mod raw;
 
 /// A record beyond this is no report row; it also bounds what one field may cost.
 pub const RECORD_BYTES_MAX: usize = 8 << 20;

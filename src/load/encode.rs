@@ -34,6 +34,10 @@ pub enum Trust {
 pub fn value(kind: ColumnType, trust: Trust, raw: &str, out: &mut Vec<u8>) -> Encoded {
     let first = raw.as_bytes().first().copied().unwrap_or(b'n');
     let is_number = first == b'-' || first.is_ascii_digit();
+    if matches!(first, b'N' | b'I') || raw.starts_with("-I") {
+        // `NaN` or `Infinity` is no value of any type.
+        return Encoded::Misfit;
+    }
     match kind {
         ColumnType::Text => text(trust, first, raw, out),
         ColumnType::Boolean if matches!(first, b't' | b'f') => {
@@ -261,6 +265,15 @@ mod tests {
             (Numeric, "1e400000"),
             (Timestamptz, r#""yesterday""#),
             (Timestamptz, "12"),
+            (Text, "NaN"),
+            (Boolean, "NaN"),
+            (Bigint, "-Infinity"),
+            (Double, "NaN"),
+            (Double, "-Infinity"),
+            (Numeric, "-Infinity"),
+            (Timestamptz, "NaN"),
+            (Jsonb, "NaN"),
+            (Jsonb, r#"{"a":[NaN]}"#),
             (Jsonb, r#"{"a":"\u0000"}"#),
             (Jsonb, "[1e400000]"),
         ] {

@@ -9,6 +9,7 @@ use super::encode::{self, Trust};
 use super::jsonb;
 use crate::catalogue::{Child, Column, ColumnType};
 use crate::decode::object::Members;
+use crate::decode::raw::Raw;
 
 /// The first column of a child is part of a key, behind the parent's: together they must fit an index entry.
 const ID_BYTES_MAX: usize = 500;
@@ -46,7 +47,7 @@ fn fits(child: &Child, element: &str) -> bool {
     }
     let value = |column: &Column| match &*column.field {
         "" => Some(element).filter(|element| *element != "null"),
-        name => members.as_ref().and_then(|members| members.get(name)).map(RawValue::get),
+        name => members.as_ref().and_then(|members| members.get(name)).map(Raw::get),
     };
     child.columns.iter().enumerate().all(|(place, column)| match value(column) {
         None => place > 0,
@@ -116,6 +117,7 @@ mod tests {
             (LABELS, r#"[{"id":1,"name":"a"}"#, false),
             (MEASURES, r#"[{"id":"a","value":1e-300}, {"id":"b","value":"2.5"}, {"id":"c","value":0.000}]"#, true),
             (MEASURES, r#"[{"id":"a","value":1e400}]"#, false),
+            (MEASURES, r#"[{"id":"a","value":NaN}]"#, false),
         ] {
             assert_eq!(fit(&child(columns), raw), expected, "{raw}");
         }

@@ -19,8 +19,8 @@ use super::record::{OTHER, Shaper};
 use super::settings::Api;
 use super::{Jaicp, lists, times};
 use crate::decode::csv::CsvSplitter;
-use crate::decode::list;
 use crate::decode::object::Members;
+use crate::decode::{DecodeError, list};
 use crate::http::{Answered, Body, HttpError, Session};
 use crate::quota::CallKind;
 
@@ -165,7 +165,7 @@ impl Reports<'_> {
         if self.api() == Api::V1 || self.0.known_tasks.are_listed() {
             return Ok(());
         }
-        match self.0.small_as_it_came(session, &Ask::new(Endpoint::Tasks), tasks).await {
+        match self.0.small_as_it_came(session, &Ask::new(Endpoint::Tasks), tasks, None).await {
             Ok((tasks, _)) => self.0.known_tasks.learn(tasks.iter().map(|task| &*task.id.0)),
             Err(StepError::Http(error)) if !matches!(error, HttpError::Status { .. }) => return Err(error.into()),
             // Then no task is ever taken for ours.
@@ -197,7 +197,7 @@ impl Reports<'_> {
     }
 
     fn handle(&self, body: &[u8]) -> Result<Handle, StepError> {
-        let members = Members::parse(body).ok_or_else(|| unlike("a report"))?;
+        let members = Members::parse(body).ok_or_else(|| unlike(body, "a report"))?;
         match self.api() {
             Api::Legacy => {
                 let task = members.text("taskId").ok_or(StepError::Missing("taskId"))?;
@@ -308,7 +308,7 @@ impl ExportApi for Reports<'_> {
         match handle {
             Handle::Task(id) => {
                 let ask = Ask { id: Some(id.clone()), bytes_max: ANSWER_BYTES_MAX, ..Ask::new(Endpoint::Task) };
-                match self.0.small_as_it_came(session, &ask, task).await {
+                match self.0.small_as_it_came(session, &ask, task, None).await {
                     Ok((task, _)) => Ok(self.task_state(task)),
                     Err(StepError::Http(HttpError::Status { status: 404, .. })) => {
                         Ok(JobState::Failed("it is known no more".to_owned()))
@@ -392,24 +392,28 @@ fn id(text: &str) -> Result<String, StepError> {
     Ok(text.to_owned())
 }
 
-fn unlike(what: &str) -> StepError {
+fn unlike(body: &[u8], what: &str) -> StepError {
+    if body.trim_ascii().is_empty() {
+        return DecodeError::Empty.into();
+    }
     StepError::Shape(format!("something else than {what}"))
 }
 
 fn task(body: &[u8]) -> Result<Task, StepError> {
-    serde_json::from_slice(body).map_err(|_| unlike("a report's task"))
+    serde_json::from_slice(body).map_err(|_| unlike(body, "a report's task"))
 }
 
 fn tasks(body: &[u8]) -> Result<Vec<Task>, StepError> {
-    Ok(lists::rows(body)?.iter().filter_map(|task| serde_json::from_str(task.get()).ok()).collect())
+    Ok(lists::rows(body)?.iter().filter_map(|task| serde_json::from_str(task).ok()).collect())
 }
 
 /// The first event that there is.
 fn event(body: &[u8]) -> Result<Option<Event>, StepError> {
-    let members = Members::parse(body).ok_or_else(|| unlike("events"))?;
+    let unlike = || unlike(body, "events");
+    let members = Members::parse(body).ok_or_else(unlike)?;
     let response = members.get("response").ok_or(StepError::Missing("response"))?;
-    let events = list::elements(response).map_err(|_| unlike("events"))?;
-    events.first().map(|event| serde_json::from_str(event.get()).map_err(|_| unlike("events"))).transpose()
+    let events = list::elements(response).map_err(|_| unlike())?;
+    events.first().map(|event| serde_json::from_str(event.get()).map_err(|_| unlike())).transpose()
 }
 
 #[cfg(test)]
