@@ -182,6 +182,9 @@ fn hint_step(error: &StepError) -> &'static str {
             "the vendor sent nothing where a job or its state is expected: check base_url and the vendor's status page; if \
              it goes on, ask the vendor. The next run asks again"
         }
+        StepError::Unreadable(error) if error.is_of_settings() => {
+            "ask the vendor in which charset its files are, then write it under the connection: `csv: { charset: … }`"
+        }
         StepError::Unreadable(_) | StepError::Missing(_) => {
             "the vendor sent something else than a report: try again later, then ask the vendor"
         }

@@ -3,7 +3,7 @@
 use super::super::raw;
 use super::super::read::read;
 use super::super::tree::{KeyPath, Node};
-use super::connection::{Special, credential, polling};
+use super::connection::{Special, credential, csv, polling};
 use super::{Report, flag};
 use crate::secret::Secret;
 use crate::vendor;
@@ -34,6 +34,7 @@ pub(super) fn check(own: &Node, shared: &[&str], path: &KeyPath, report: &mut Re
         timezone_offset: raw
             .timezone_offset
             .map(|offset| report.whole(&path.key("timezone_offset"), Some(offset), -86_400..=86_400, 0)),
+        csv: csv(raw.csv, path, report),
     };
     Special {
         settings: vendor::Settings::JaicpReporter(settings),

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Polling;
+use super::{Csv, Polling};
 use crate::config::scalar::{Credential, Flag, Whole};
 
 /// The keys of a JAICP Reporter connection beyond those of every connection.
@@ -32,6 +32,8 @@ pub(in crate::config) struct JaicpReporter {
     /// Number sent as the `Timezone` header of statistics and reports; left out, none is sent.
     #[schemars(range(min = -86400, max = 86400))]
     pub(in crate::config) timezone_offset: Option<Whole>,
+    /// How the reports' CSV files are written, where it cannot be told from them.
+    pub(in crate::config) csv: Option<Csv>,
     /// How patiently report tasks are asked after.
     pub(in crate::config) polling: Option<Polling>,
 }

@@ -17,6 +17,7 @@ pub(in super::super) fn settings(api: Api) -> Settings {
         by_session_method: BySession::Auto,
         language: "en".to_owned(),
         timezone_offset: None,
+        csv: crate::vendor::CsvForm::default(),
     }
 }
 

@@ -18,7 +18,6 @@ use super::endpoint::{self, Ask, Endpoint, FILE_BYTES_MAX};
 use super::record::{OTHER, Shaper};
 use super::settings::Api;
 use super::{Jaicp, lists, times};
-use crate::decode::csv::CsvSplitter;
 use crate::decode::object::Members;
 use crate::decode::{DecodeError, list};
 use crate::http::{Answered, Body, HttpError, Session};
@@ -362,11 +361,12 @@ impl Reports<'_> {
         let body = self.open(session, url).await?;
         // Of the telephony report nobody can say what separates its fields.
         let delimiter = (&*request.stream.vendor_id != "telephony").then_some(DELIMITER.as_bytes()[0]);
-        let mut splitter = CsvSplitter::new(delimiter);
+        let form = &self.0.settings.csv;
+        let mut splitter = form.splitter(delimiter);
         let mut shaper = Shaper::new(records, OTHER, &self.0.token, &self.0.warned);
-        let bytes = body::read(body, &mut shaper, |chunk, shaper: &mut Shaper<'_, _>| {
+        let bytes = body::read_file(body, form, &self.0.redactor, &mut shaper, |text, shaper: &mut Shaper<'_, _>| {
             shaper.ids.clear();
-            splitter.feed(chunk, shaper)
+            splitter.feed(text, shaper)
         })
         .await?;
         splitter.finish(&mut shaper)?;

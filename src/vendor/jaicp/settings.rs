@@ -2,6 +2,7 @@
 
 use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
+use crate::vendor::CsvForm;
 use crate::vendor::export::Polling;
 
 /// The cloud (`vendors/jaicp.md §1`); the operator may write it without `/api`.
@@ -26,6 +27,7 @@ pub struct Settings {
     pub language: String,
     /// Header `Timezone` of statistics and reports; unit and sign are not documented (`§7`).
     pub timezone_offset: Option<i32>,
+    pub csv: CsvForm,
 }
 
 /// The generation of the interface (`vendors/jaicp.md §1`).

@@ -2,7 +2,7 @@
 //! (`§3.3, §7`).
 
 use super::super::body;
-use super::super::{Records, StepError, StepRequest};
+use super::super::{CsvForm, Records, StepError, StepRequest};
 use super::settings::ReportFormat;
 use super::{File, Khoros, may_pass};
 use crate::catalogue::{CONVERSATION_ID, column_name};
@@ -112,8 +112,10 @@ impl Khoros {
 
     async fn rows(&self, body: Body<'_>, request: &StepRequest<'_>, records: &mut impl Records) -> Result<u64, Fault> {
         let known = (request.stream.name == "conversation").then_some(spelling as csv::Spelling);
-        let mut rows = Rows::new(self.settings.report_format, known);
-        let bytes = body::read(body, records, |chunk, records| rows.feed(chunk, records)).await?;
+        let form = &self.settings.csv;
+        let mut rows = Rows::new(self.settings.report_format, form, known);
+        let bytes =
+            body::read_file(body, form, &self.redactor, records, |text, records| rows.feed(text, records)).await?;
         rows.finish(records, &self.redactor)?;
         Ok(bytes)
     }
@@ -133,11 +135,11 @@ enum Rows {
 }
 
 impl Rows {
-    fn new(format: ReportFormat, known: Option<csv::Spelling>) -> Self {
+    fn new(format: ReportFormat, form: &CsvForm, known: Option<csv::Spelling>) -> Self {
         match format {
             ReportFormat::Json => Self::Json(Splitter::bare(), Spelling::new(known)),
             ReportFormat::Csv => {
-                let splitter = CsvSplitter::new(None);
+                let splitter = form.splitter(None);
                 Self::Csv(match known {
                     Some(known) => splitter.spelt(known),
                     None => splitter,

@@ -380,5 +380,5 @@ impl ExportApi for Khoros {
 
 /// Whether another try may bring what this one did not: a file that was cut, or an error page in its place.
 const fn may_pass(error: &DecodeError) -> bool {
-    matches!(error, DecodeError::Cut | DecodeError::NotJson(_) | DecodeError::NotCsv(_))
+    matches!(error, DecodeError::Cut | DecodeError::Packed(_) | DecodeError::NotJson(_) | DecodeError::NotCsv(_))
 }

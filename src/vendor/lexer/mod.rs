@@ -319,6 +319,7 @@ mod tests {
             parameters: BTreeMap::new(),
             workflow_states_type: DEFAULT_WORKFLOW_STATES_TYPE.to_owned(),
             response_volume_unit: ResponseUnit::Unknown,
+            csv: crate::vendor::CsvForm::default(),
         }
     }
 }

@@ -9,6 +9,7 @@ use url::Url;
 use crate::http::HttpError;
 use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
+use crate::vendor::CsvForm;
 use crate::vendor::export::Polling;
 
 pub const DEFAULT_BASE_URL: &str = "https://api.lexer.io";
@@ -41,6 +42,7 @@ pub struct Settings {
     pub parameters: BTreeMap<String, Value>,
     pub workflow_states_type: String,
     pub response_volume_unit: ResponseUnit,
+    pub csv: CsvForm,
 }
 
 /// The unit of `response_volume`, which the vendor leaves in doubt (`§5.5`).
@@ -135,6 +137,7 @@ mod tests {
             parameters: BTreeMap::new(),
             workflow_states_type: String::new(),
             response_volume_unit: ResponseUnit::Unknown,
+            csv: CsvForm::default(),
         };
         let base: Url = "https://api.example/lexer".parse().unwrap();
         assert_eq!(list_url(&base, "users").unwrap().as_str(), "https://api.example/lexer/v1/users");

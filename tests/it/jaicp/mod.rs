@@ -15,7 +15,7 @@ use tidegate::simulator::lynn::Volume;
 use tidegate::simulator::{self, Control, Options, Simulator};
 use tidegate::vendor::export::Polling;
 use tidegate::vendor::jaicp::{Api, BySession, Settings};
-use tidegate::vendor::{self, Expected, Outcome, Records, Source, StepError, StepRequest, Vendor, Window};
+use tidegate::vendor::{self, CsvForm, Expected, Outcome, Records, Source, StepError, StepRequest, Vendor, Window};
 
 use crate::support::TestDatabase;
 
@@ -123,6 +123,7 @@ fn settings() -> Settings {
         by_session_method: BySession::Auto,
         language: "en".to_owned(),
         timezone_offset: None,
+        csv: CsvForm::default(),
     }
 }
 
