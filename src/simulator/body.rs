@@ -78,6 +78,7 @@ impl Content {
     /// Its gzip in so many members of about equal length; of a body that is made while it is sent, every part is one.
     pub fn in_members(self, members: usize) -> Self {
         match self.begin() {
+            (whole, None) if whole.is_empty() => Self::Whole(compressed(&whole)),
             (whole, None) => {
                 let length = whole.len().div_ceil(members.max(1)).max(1);
                 Self::Whole(whole.chunks(length).flat_map(compressed).collect())

@@ -47,7 +47,7 @@ pub(super) async fn read<R: Records, E: Into<StepError>>(
 }
 
 /// The same for a file, whose text `feed` gets in UTF-8: unpacked if the file is gzip, and read in the charset that `form`
-/// or the file's Content-Type names. No more text than bytes of the body may come.
+/// or the file's Content-Type names. The text may be no larger than the body may be.
 pub(super) async fn read_file<R: Records, E: Into<StepError>>(
     body: Body<'_>,
     form: &CsvForm,

@@ -93,16 +93,17 @@ impl Head {
     /// the one that stands in the header most often, not counting where a space follows as it does in a sentence. If none
     /// splits the header, the one that splits the lines most: each of them is refused then and none is read as one field.
     pub(super) fn delimiter(&self, text: &[u8], is_all: bool) -> u8 {
-        let Some(delimiter) = self.delimiter else {
-            let judged =
-                DELIMITERS.iter().map(|delimiter| (*delimiter, Judged::of(text, *delimiter, self.quote, is_all)));
-            let best = judged.fold(None, |best: Option<(u8, Judged)>, next| match best {
-                Some(best) if next.1.rank() <= best.1.rank() => Some(best),
-                _ => Some(next),
-            });
-            return best.map_or(b',', |(delimiter, judged)| if judged.is_of_use() { delimiter } else { b',' });
-        };
-        delimiter
+        if let Some(delimiter) = self.delimiter {
+            return delimiter;
+        }
+        let mut best = (b',', Judged::default());
+        for &delimiter in DELIMITERS {
+            let judged = Judged::of(text, delimiter, self.quote, is_all);
+            if judged.is_of_use() && judged.rank() > best.1.rank() {
+                best = (delimiter, judged);
+            }
+        }
+        best.0
     }
 
     /// What was gathered without byte order mark and blank lines, unless it is plainly something else than CSV.
@@ -163,6 +164,12 @@ impl Judged {
                 }
                 (filled, ended) = (0, 0);
             }
+        }
+        if judged.rows == 0 && filled > 0 {
+            // One line alone is longer than the sample: it is like the header as far as it goes.
+            judged.fields = ended + 1;
+            judged.rows = 1;
+            judged.alike = usize::from((2..=judged.titles).contains(&judged.fields));
         }
         judged
     }
