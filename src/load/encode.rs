@@ -88,6 +88,10 @@ pub fn value(kind: ColumnType, trust: Trust, raw: &str, out: &mut Vec<u8>) -> En
         return Encoded::Empty;
     }
     let first = raw.as_bytes().first().copied().unwrap_or(b'n');
+    if matches!(first, b'N' | b'I') || raw.starts_with("-I") {
+        // `NaN` or `Infinity` is not a value of any type.
+        return Encoded::Misfit;
+    }
     match kind {
         ColumnType::Text => text(trust, first, raw, out),
         ColumnType::Boolean if matches!(first, b't' | b'f') => {

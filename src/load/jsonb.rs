@@ -8,8 +8,8 @@ use super::unescape::unescape;
 /// Deeper nesting could exceed the server's stack.
 const DEPTH_MAX: usize = 100;
 
-/// No NUL, no half surrogate pair, no number or nesting out of proportion, and no object that has a member twice:
-/// `jsonb` would keep only the last.
+/// No NUL, no half surrogate pair, no `NaN` or `Infinity`, no number or nesting out of proportion, and no object that has a
+/// member twice: `jsonb` would keep only the last.
 pub fn holds(raw: &str) -> bool {
     let bytes = raw.as_bytes();
     // The members' names of every object that is open; an array has none.
@@ -43,6 +43,8 @@ pub fn holds(raw: &str) -> bool {
                     return false;
                 }
             }
+            // `NaN` or `Infinity`: outside of strings, JSON itself has no such letters.
+            b'N' | b'I' => return false,
             b'-' | b'0'..=b'9' => {
                 let length = bytes[at..].iter().take_while(|byte| is_number_part(**byte)).count();
                 if !numeric_holds(&raw[at..at + length]) {
@@ -87,6 +89,10 @@ mod tests {
             (r#"{"\ud800":1}"#, false),
             ("[1e301]", false),
             ("[1e-300]", true),
+            ("NaN", false),
+            ("-Infinity", false),
+            (r#"{"a":[Infinity]}"#, false),
+            (r#"["NaN","Infinity"]"#, true),
         ] {
             assert_eq!(holds(raw), held, "{raw}");
         }

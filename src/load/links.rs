@@ -10,6 +10,7 @@ use super::jsonb;
 use super::unescape::unescape;
 use crate::catalogue::{Child, Column, ColumnType};
 use crate::decode::object::Members;
+use crate::decode::raw::Raw;
 
 /// The first column of a child is part of a key, behind the parent's: together they must fit an index entry.
 const ID_BYTES_MAX: usize = 500;
@@ -47,7 +48,7 @@ fn fits(child: &Child, element: &str) -> bool {
     }
     let value = |column: &Column| match &*column.field {
         "" => Some(element).filter(|element| *element != "null"),
-        name => members.as_ref().and_then(|members| members.get(name)).map(RawValue::get),
+        name => members.as_ref().and_then(|members| members.get(name)).map(Raw::get),
     };
     child.columns.iter().enumerate().all(|(place, column)| match value(column) {
         None => place > 0,
@@ -121,6 +122,7 @@ mod tests {
             (MEASURES, r#"[{"id":"a","value":""}]"#, true),
             (MEASURES, r#"[{"id":"","value":1}]"#, false),
             (MEASURES, r#"[{"id":"a","value":1e400}]"#, false),
+            (MEASURES, r#"[{"id":"a","value":NaN}]"#, false),
         ] {
             assert_eq!(fit(&child(columns), raw), expected, "{raw}");
         }

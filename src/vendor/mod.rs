@@ -23,6 +23,8 @@ pub use error::StepError;
 
 use crate::catalogue::Stream;
 use crate::decode::Sink;
+use crate::decode::csv::CsvSplitter;
+use crate::decode::text::Charset;
 use crate::http::{Redactor, Session};
 use crate::quota::LimitSpec;
 use crate::secret::Secret;
@@ -155,6 +157,30 @@ impl Settings {
             Self::LexerActivity(settings) => settings.secrets(),
             Self::JaicpReporter(settings) => settings.secrets(),
         }
+    }
+}
+
+/// How a connection says that its CSV files are written; what it does not say is told from each file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CsvForm {
+    /// What separates fields: an ASCII character.
+    pub delimiter: Option<u8>,
+    /// What surrounds fields: another one.
+    pub quote: u8,
+    /// What the text is in, whatever a Content-Type says. A byte order mark says more.
+    pub charset: Option<Charset>,
+}
+
+impl Default for CsvForm {
+    fn default() -> Self {
+        Self { delimiter: None, quote: b'"', charset: None }
+    }
+}
+
+impl CsvForm {
+    /// What splits such a file; `delimiter` is the one of files of which the connection says none.
+    fn splitter(&self, delimiter: Option<u8>) -> CsvSplitter {
+        CsvSplitter::quoted(self.delimiter.or(delimiter), self.quote)
     }
 }
 

@@ -56,6 +56,7 @@ fn step_errors() -> Vec<StepError> {
         StepError::ExportOverdue { hours: 6, said: String::new() },
         StepError::Unsteady { found: 1, announced: 2, start, end },
         StepError::CursorStuck,
+        StepError::PagesMissing { page: 2, pages: 3, why: "is empty" },
         StepError::Endless(1),
         StepError::CursorUnknown,
         StepError::LoadStopped,
@@ -78,6 +79,7 @@ fn step_errors() -> Vec<StepError> {
             | StepError::ExportOverdue { .. }
             | StepError::Unsteady { .. }
             | StepError::CursorStuck
+            | StepError::PagesMissing { .. }
             | StepError::Endless(_)
             | StepError::CursorUnknown
             | StepError::LoadStopped => {}
@@ -94,10 +96,10 @@ fn task_errors() -> Vec<TaskError> {
         TaskError::Load(LoadError::SeenLost),
         TaskError::Load(LoadError::Rearranged),
         TaskError::Load(LoadError::Database(sqlx::Error::PoolTimedOut)),
-        TaskError::Load(LoadError::Column("lynn.survey_result".to_owned())),
         TaskError::Database(sqlx::Error::PoolTimedOut),
         TaskError::Grid { stored: "1d in UTC".to_owned(), wanted: "1h in UTC".to_owned() },
         TaskError::UnknownStream,
+        TaskError::OtherAccount("it was first read with another `company_key`".to_owned()),
         TaskError::Timeout,
     ];
     for error in &own {
@@ -109,11 +111,15 @@ fn task_errors() -> Vec<TaskError> {
                 | LoadError::SeenLost
                 | LoadError::Rearranged
                 | LoadError::Database(_)
-                | LoadError::Column(_),
+                | LoadError::Altered { .. }
+                | LoadError::Unfit { .. }
+                | LoadError::NotATable { .. }
+                | LoadError::Required { .. },
             )
             | TaskError::Database(_)
             | TaskError::Grid { .. }
             | TaskError::UnknownStream
+            | TaskError::OtherAccount(_)
             | TaskError::Timeout => {}
         }
     }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::accounts::AccountError;
+use crate::decode::DecodeError;
 use crate::http::HttpError;
 use crate::load::{LoadError, passes};
 use crate::quota::LedgerError;
@@ -102,6 +103,7 @@ fn decide_step(error: &StepError, attempts: i32, now: DateTime<Utc>) -> Decision
             | HttpError::Transport { .. }
             | HttpError::Status { .. }
             | HttpError::TooLarge { .. }
+            | HttpError::Encoding(_)
             | HttpError::Request(_)
             | HttpError::Host { .. },
         )
@@ -185,10 +187,21 @@ fn hint_step(error: &StepError) -> &'static str {
             HttpError::Status { .. } => "the vendor is in trouble or `base_url` is wrong; see its status page",
             HttpError::Transport { .. } => "check that base_url is right and that the host can be reached from here",
             HttpError::TooLarge { .. } => "ask the vendor: no answer of this kind should be so large",
+            HttpError::Encoding(_) => {
+                "only gzip is offered: ask the vendor, or whoever runs a proxy on the way, to send gzip or nothing"
+            }
             HttpError::Ledger(_) => "look at the database's log",
             HttpError::Request(_) => "correct the connection's settings",
             HttpError::Host { .. } => "if you trust that host, add it under the connection's `allowed_hosts`",
         },
+        // Where rows are expected, an empty answer is an empty reading. It is none where a job or its state is.
+        StepError::Unreadable(DecodeError::Empty) => {
+            "the vendor sent nothing where a job or its state is expected: check base_url and the vendor's status page; if \
+             it goes on, ask the vendor. The next run asks again"
+        }
+        StepError::Unreadable(error) if error.is_of_settings() => {
+            "ask the vendor in which charset its files are, then write it under the connection: `csv: { charset: … }`"
+        }
         StepError::Unreadable(_) | StepError::Missing(_) => {
             "the vendor sent something else than a report: try again later, then ask the vendor"
         }

@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 use super::super::read::read;
 use super::super::tree::{KeyPath, Node};
 use super::super::{Connection, Job, raw, suggest};
-use super::connection::{Special, credential, polling};
+use super::connection::{Special, credential, csv, polling};
 use super::{Report, flag};
 use crate::catalogue;
 use crate::secret::Secret;
@@ -52,6 +52,7 @@ pub(super) fn check(own: &Node, shared: &[&str], path: &KeyPath, report: &mut Re
             Some(raw::JaicpInterval::Quarter) => Interval::Quarter,
             Some(raw::JaicpInterval::Year) => Interval::Year,
         },
+        csv: csv(raw.csv, path, report),
     };
     Special {
         settings: vendor::Settings::JaicpReporter(settings),

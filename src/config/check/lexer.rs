@@ -10,7 +10,7 @@ use super::super::read::read;
 use super::super::scalar::Whole;
 use super::super::tree::{KeyPath, Node};
 use super::super::{Connection, Job, SliceLength, raw, suggest};
-use super::connection::{Special, credential, parse_base_url, polling, stand_in};
+use super::connection::{Special, credential, csv, parse_base_url, polling, stand_in};
 use super::{Report, lynn};
 use crate::vendor;
 use crate::vendor::lexer::{
@@ -52,6 +52,7 @@ pub(super) fn check(own: &Node, shared: &[&str], path: &KeyPath, report: &mut Re
             Some(raw::LexerUnit::Minutes) => ResponseUnit::Minutes,
             Some(raw::LexerUnit::Unknown) | None => ResponseUnit::Unknown,
         },
+        csv: csv(raw.csv, path, report),
     };
     Special {
         settings: vendor::Settings::LexerActivity(settings),

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Polling;
+use super::{Csv, Polling};
 use crate::config::scalar::{Credential, Flag, Whole};
 
 /// The keys of a JAICP Reporter connection beyond those of every connection.
@@ -43,6 +43,8 @@ pub(in crate::config) struct JaicpReporter {
     /// Length of the buckets of `stats_series`.
     #[schemars(extend("default" = "day"))]
     pub(in crate::config) stats_interval: Option<JaicpInterval>,
+    /// How the reports' CSV files are written, where it cannot be told from them.
+    pub(in crate::config) csv: Option<Csv>,
     /// How patiently report tasks are asked after.
     pub(in crate::config) polling: Option<Polling>,
 }

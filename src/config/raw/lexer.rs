@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Polling;
+use super::{Csv, Polling};
 use crate::config::scalar::{Credential, Whole};
 
 /// The keys of a Lexer Activity connection beyond those of every connection.
@@ -39,6 +39,8 @@ pub(in crate::config) struct LexerActivity {
     /// What the column `unit` of `response_volume` says.
     #[schemars(extend("default" = "unknown"))]
     pub(in crate::config) response_volume_unit: Option<LexerUnit>,
+    /// How CSV files are written, where it cannot be told from them.
+    pub(in crate::config) csv: Option<Csv>,
     /// How patiently CSV jobs are asked after.
     pub(in crate::config) polling: Option<Polling>,
 }

@@ -44,8 +44,12 @@ fn p9_the_commented_sample_is_the_defaults() {
     assert_eq!(shown(&sample, "acme-jaicp"), shown(&minimal, "acme"));
     let named: usize = sample.jobs.values().map(|job| job.streams.len()).sum();
     assert_eq!(named, minimal.jobs["hourly"].streams.len(), "every stream that is on by default");
-    let keys =
-        [read::keys_of::<raw::JaicpReporter>(), read::keys_of::<raw::Connection>(), read::keys_of::<raw::Polling>()];
+    let keys = [
+        read::keys_of::<raw::JaicpReporter>(),
+        read::keys_of::<raw::Connection>(),
+        read::keys_of::<raw::Polling>(),
+        read::keys_of::<raw::Csv>(),
+    ];
     for key in keys.concat() {
         assert!(text.contains(&format!("{key}:")), "{key}");
     }

@@ -48,8 +48,12 @@ fn p9_the_commented_sample_is_the_defaults() {
     let shown = |config: &Config, name: &str| format!("{:#?}", config.connections[name]).replace(name, "acme");
     assert_eq!(shown(&sample, "acme-khoros"), shown(&minimal, "acme"));
     assert_eq!(sample.jobs["khoros-daily"].streams.len(), 14);
-    let keys =
-        [read::keys_of::<raw::KhorosCare>(), read::keys_of::<raw::Connection>(), read::keys_of::<raw::Polling>()];
+    let keys = [
+        read::keys_of::<raw::KhorosCare>(),
+        read::keys_of::<raw::Connection>(),
+        read::keys_of::<raw::Polling>(),
+        read::keys_of::<raw::Csv>(),
+    ];
     for key in keys.concat() {
         assert!(text.contains(&format!("{key}:")), "{key}");
     }

@@ -55,6 +55,7 @@ fn p9_the_sample_is_the_defaults_and_names_every_key() {
         read::keys_of::<raw::Connection>(),
         read::keys_of::<raw::Retry>(),
         read::keys_of::<raw::Polling>(),
+        read::keys_of::<raw::Csv>(),
         read::keys_of::<raw::LexerActivity>(),
     ];
     for key in keys.into_iter().flatten() {

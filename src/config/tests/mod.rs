@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::load::Source;
 use super::*;
 
+mod csv;
 mod fuzz;
 mod jaicp;
 mod khoros;

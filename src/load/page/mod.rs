@@ -12,7 +12,6 @@ mod members;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_128;
 
 pub use key::{KeyField, RowKey, row_key};
@@ -27,7 +26,7 @@ use super::layout::{FIELD_BYTES_MAX, Layout};
 use super::print::{self, Prints, RowKind};
 use super::timestamp::Moment;
 use crate::catalogue::Stream;
-use crate::decode::{DecodeError, Flat, Sink};
+use crate::decode::{DecodeError, Flat, Sink, raw};
 
 /// A chunk is handed on when it has grown to this.
 pub const CHUNK_BYTES: usize = 128 << 10;
@@ -241,8 +240,9 @@ impl PageWriter {
         true
     }
 
-    /// Takes the member at `self.path`. Whether an object falls apart must not depend on the columns met so far.
-    fn member(&mut self, record: &str, raw: &str, depth: usize) -> Result<(), Refusal> {
+    /// Takes the member at `self.path`. Whether an object falls apart must not depend on the columns met so far. What is not
+    /// JSON fits no column, and gets none.
+    fn member(&mut self, record: &str, raw: &str, is_json: bool, depth: usize) -> Result<(), Refusal> {
         if raw == "null" {
             return Ok(());
         }
@@ -257,7 +257,7 @@ impl PageWriter {
         }
         let start = raw.as_ptr().addr() - record.as_ptr().addr();
         let place = span(start, start + raw.len());
-        let slot = if self.filled < ROW_VALUES_MAX { known.or_else(|| self.add_field(raw)) } else { None };
+        let slot = if is_json && self.filled < ROW_VALUES_MAX { known.or_else(|| self.add_field(raw)) } else { None };
         match slot {
             Some(at) => {
                 self.expected = at + 1;
@@ -376,7 +376,7 @@ impl Sink for PageWriter {
         };
         let outcome = if text.starts_with('{') {
             self.members(text, text, 0)
-        } else if serde_json::from_str::<&RawValue>(text).is_ok() {
+        } else if raw::value(record).is_ok() {
             Err(Refusal::NoObject)
         } else {
             Err(Refusal::Malformed)
@@ -392,7 +392,7 @@ impl Sink for PageWriter {
             }
             self.path.clear();
             self.path.push_str(name);
-            self.member(flat.record, raw, 0)
+            self.member(flat.record, raw, true, 0)
         });
         self.end_record(flat.record, outcome)
     }

@@ -189,6 +189,56 @@ fn p5_what_does_not_fit_a_documented_column_is_kept_in_extra() {
 }
 
 #[test]
+fn p5_a_number_that_is_none_is_kept_in_extra_gets_no_column_and_costs_nothing_else() {
+    let mut writer = undocumented();
+    let records = [
+        r#"{"a":NaN,"b":1,"c":{"d":-Infinity,"e":2},"f":[Infinity]}"#,
+        r#"{"b":Infinity,"a":NaN}"#,
+        r#"{"a":"NaN","b":3}"#,
+    ];
+    let chunks = page(&mut writer, &records);
+    let columns: Vec<_> =
+        chunks.last().unwrap().layout.fields().iter().map(|field| (&*field.path, field.kind)).collect();
+    assert_eq!(columns, [("b", ColumnType::Bigint), ("c.e", ColumnType::Bigint), ("a", ColumnType::Text)]);
+    assert_eq!(
+        rows(&chunks),
+        [
+            vec!["1", "2", r#"{"a":{"_raw":"NaN"},"c.d":{"_raw":"-Infinity"},"f":{"_raw":"[Infinity]"}}"#],
+            vec!["\\N", "\\N", r#"{"a":{"_raw":"NaN"},"b":{"_raw":"Infinity"}}"#],
+            vec!["3", "\\N", "NaN", "\\N"],
+        ]
+    );
+    assert_eq!(chunks.iter().map(|chunk| chunk.counts.extra).sum::<u64>(), 5);
+    assert!(chunks.iter().all(|chunk| chunk.rejects.is_empty()));
+}
+
+#[test]
+fn p5_a_number_that_is_none_fits_no_documented_column() {
+    for kind in [
+        ColumnType::Text,
+        ColumnType::Bigint,
+        ColumnType::Double,
+        ColumnType::Numeric,
+        ColumnType::Boolean,
+        ColumnType::Timestamptz,
+        ColumnType::Jsonb,
+    ] {
+        let columns = [Column::new("id", "id", ColumnType::Bigint, ""), Column::new("x", "x", kind, "")];
+        for value in ["NaN", "Infinity", "-Infinity", r#"{"y":NaN}"#, "[1,NaN]"] {
+            let mut writer = PageWriter::new(Layout::new(&columns, false), RowKey::Fields(vec!["id".to_owned()]), None);
+            let chunks = page(&mut writer, &[&format!(r#"{{"id":7,"x":{value}}}"#)]);
+            let raw = serde_json::json!({ "x": { "_raw": value } }).to_string().replace('\\', "\\\\");
+            assert_eq!(rows(&chunks), [["7", "\\N", &raw]], "{kind:?} {value}");
+        }
+    }
+    // An id that is none identifies nothing.
+    let mut writer = PageWriter::new(Layout::new(&[], true), RowKey::AnyOf(vec!["id".to_owned()]), None);
+    let chunks = page(&mut writer, &[r#"{"id":NaN,"x":1}"#, r#"{"id":NaN,"x":2}"#, "NaN"]);
+    assert_ne!(keys(&chunks)[0], keys(&chunks)[1]);
+    assert_eq!(chunks[0].rejects[0].reason, "not an object");
+}
+
+#[test]
 fn p5_records_that_are_no_rows_are_kept_with_the_reason() {
     let mut writer = PageWriter::new(Layout::new(&[], true), RowKey::Fields(vec!["id".to_owned()]), None);
     writer.begin(None);

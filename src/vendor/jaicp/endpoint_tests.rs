@@ -21,6 +21,7 @@ pub(in super::super) fn settings(api: Api) -> Settings {
         timezone_offset: None,
         filters: BTreeMap::new(),
         stats_interval: Interval::Day,
+        csv: crate::vendor::CsvForm::default(),
     }
 }
 

@@ -17,9 +17,8 @@ use super::endpoint::{self, Ask, Endpoint, FILE_BYTES_MAX};
 use super::record::{OTHER, Shaper};
 use super::settings::Api;
 use super::{Jaicp, lists, times};
-use crate::decode::csv::CsvSplitter;
-use crate::decode::list;
 use crate::decode::object::Members;
+use crate::decode::{DecodeError, list};
 use crate::http::{Answered, Body, HttpError, Session};
 use crate::quota::CallKind;
 
@@ -114,7 +113,7 @@ impl Reports<'_> {
         if self.api() == Api::Legacy && self.0.known_tasks.are_listed() {
             return Ok(());
         }
-        match self.0.small_as_it_came(session, &Ask::new(Endpoint::Tasks), tasks).await {
+        match self.0.small_as_it_came(session, &Ask::new(Endpoint::Tasks), tasks, None).await {
             Ok((tasks, _)) => self.0.known_tasks.learn(tasks.iter().map(|task| &*task.id.0)),
             Err(StepError::Http(error)) if !matches!(error, HttpError::Status { .. }) => return Err(error.into()),
             // Then no task is taken for ours.
@@ -159,7 +158,7 @@ impl Reports<'_> {
     }
 
     fn handle(&self, body: &[u8]) -> Result<Handle, StepError> {
-        let members = Members::parse(body).ok_or_else(|| unlike("a report"))?;
+        let members = Members::parse(body).ok_or_else(|| unlike(body, "a report"))?;
         match self.api() {
             Api::Legacy => {
                 let task = members.text("taskId").ok_or(StepError::Missing("taskId"))?;
@@ -275,7 +274,7 @@ impl ExportApi for Reports<'_> {
         match handle {
             Handle::Task(id) => {
                 let ask = Ask { id: Some(id.clone()), bytes_max: ANSWER_BYTES_MAX, ..Ask::new(Endpoint::Task) };
-                match self.0.small_as_it_came(session, &ask, task).await {
+                match self.0.small_as_it_came(session, &ask, task, None).await {
                     Ok((task, _)) => Ok(self.task_state(task)),
                     Err(StepError::Http(HttpError::Status { status: 404, .. })) => {
                         Ok(JobState::Failed("it is known no more".to_owned()))
@@ -330,11 +329,12 @@ impl Reports<'_> {
         let body = self.open(session, url).await?;
         // Of the telephony report nobody can say what separates its fields.
         let delimiter = (&*request.stream.vendor_id != "telephony").then_some(DELIMITER.as_bytes()[0]);
-        let mut splitter = CsvSplitter::new(delimiter);
+        let form = &self.0.settings.csv;
+        let mut splitter = form.splitter(delimiter);
         let mut shaper = Shaper::new(records, OTHER, &self.0.token, &self.0.warned);
-        let bytes = body::read(body, &mut shaper, |chunk, shaper: &mut Shaper<'_, _>| {
+        let bytes = body::read_file(body, form, &self.0.redactor, &mut shaper, |text, shaper: &mut Shaper<'_, _>| {
             shaper.ids.clear();
-            splitter.feed(chunk, shaper)
+            splitter.feed(text, shaper)
         })
         .await?;
         splitter.finish(&mut shaper)?;
@@ -360,16 +360,19 @@ fn id(text: &str) -> Result<String, StepError> {
     Ok(text.to_owned())
 }
 
-fn unlike(what: &str) -> StepError {
+fn unlike(body: &[u8], what: &str) -> StepError {
+    if body.trim_ascii().is_empty() {
+        return DecodeError::Empty.into();
+    }
     StepError::Shape(format!("something else than {what}"))
 }
 
 fn task(body: &[u8]) -> Result<Task, StepError> {
-    serde_json::from_slice(body).map_err(|_| unlike("a report's task"))
+    serde_json::from_slice(body).map_err(|_| unlike(body, "a report's task"))
 }
 
 fn tasks(body: &[u8]) -> Result<Vec<Task>, StepError> {
-    Ok(lists::rows(body)?.iter().filter_map(|task| serde_json::from_str(task.get()).ok()).collect())
+    Ok(lists::rows(body)?.iter().filter_map(|task| serde_json::from_str(task).ok()).collect())
 }
 
 /// The time of a request in milliseconds since 1970: events are asked for with an integer, although the answer that names the
@@ -381,11 +384,12 @@ fn millis(time: &str) -> Option<i64> {
 
 /// The first event of the request.
 fn event(body: &[u8], request: &str) -> Result<Option<Event>, StepError> {
-    let members = Members::parse(body).ok_or_else(|| unlike("events"))?;
+    let unlike = || unlike(body, "events");
+    let members = Members::parse(body).ok_or_else(unlike)?;
     let response = members.get("response").ok_or(StepError::Missing("response"))?;
-    let events = list::elements(response).map_err(|_| unlike("events"))?;
+    let events = list::elements(response).map_err(|_| unlike())?;
     for event in events {
-        let event: Event = serde_json::from_str(event.get()).map_err(|_| unlike("events"))?;
+        let event: Event = serde_json::from_str(event.get()).map_err(|_| unlike())?;
         if event.request_id.as_ref().is_none_or(|id| id.0 == request) {
             return Ok(Some(event));
         }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::interval::Interval;
 use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
+use crate::vendor::CsvForm;
 use crate::vendor::export::Polling;
 
 /// The cloud (`vendors/jaicp.md §1`); the operator may write it without `/api`.
@@ -35,6 +36,7 @@ pub struct Settings {
     pub filters: BTreeMap<String, Vec<Value>>,
     /// Length of the buckets of `stats_series`.
     pub stats_interval: Interval,
+    pub csv: CsvForm,
 }
 
 /// The streams whose requests take filters, and the keys whose range of times is set here.

@@ -7,13 +7,13 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use super::super::{Outcome, Records, StepError, StepRequest, Window};
 use super::endpoint::{Ask, Endpoint};
 use super::interval::{Interval, midnight};
 use super::{Jaicp, times};
 use crate::decode::object::{Members, ObjectWriter};
+use crate::decode::raw::Raw;
 use crate::decode::{DecodeError, Sink, list};
 use crate::http::Session;
 
@@ -75,7 +75,7 @@ fn of_days(endpoint: Endpoint) -> bool {
 #[derive(Debug, Clone, Copy)]
 struct Point<'a> {
     at: DateTime<Utc>,
-    value: &'a RawValue,
+    value: Raw<'a>,
 }
 
 impl Jaicp {
@@ -110,9 +110,11 @@ impl Jaicp {
             let body = serde_json::to_vec(&filters).map_err(|_| StepError::CursorUnknown)?;
             Ask::new(endpoint).query("intervalType", interval.name()).query("step", "1").body(body)
         };
-        let (body, bytes) = self.small(session, &ask, complete).await?;
+        let (body, bytes) = self.small_rows(session, &ask, complete).await?;
         records.begin(request.window);
-        self.series((metric, interval), &body, request.window, records)?;
+        if !body.is_empty() {
+            self.series((metric, interval), &body, request.window, records)?;
+        }
         let done = wanted(number + 1, self.settings.stats_interval, request.window).unwrap_or(METRICS.len());
         Ok(Outcome::Page { next: cursor.after(done, METRICS.len())?, bytes })
     }
@@ -145,13 +147,13 @@ impl Jaicp {
         &self,
         (metric, interval): (&str, Interval),
         label: Option<&Members<'_>>,
-        elements: &[&RawValue],
+        elements: &[Raw<'_>],
         window: Window,
         sink: &mut impl Sink,
     ) -> Result<(), DecodeError> {
         let mut writer = ObjectWriter::default();
         for element in elements {
-            let Some(point) = point(element) else {
+            let Some(point) = point(*element) else {
                 sink.refuse("no number at a moment", element.get().as_bytes())?;
                 continue;
             };
@@ -194,9 +196,11 @@ impl Jaicp {
             return Ok(Outcome::Page { next: None, bytes: 0 });
         };
         let ask = Ask::new(Endpoint::Telephony).query("dateFrom", day.to_string()).query("dateTo", day.to_string());
-        let (body, bytes) = self.small(session, &ask, complete).await?;
+        let (body, bytes) = self.small_rows(session, &ask, complete).await?;
         records.begin(request.window);
-        self.calls(&body, *day, records)?;
+        if !body.is_empty() {
+            self.calls(&body, *day, records)?;
+        }
         let done = cursor.done + 1;
         Ok(Outcome::Page { next: cursor.after(done, days.len())?, bytes })
     }
@@ -232,7 +236,7 @@ impl Jaicp {
                 writer.member_raw(AVERAGE, average);
             }
             for (_, name, value) in points {
-                writer.member_raw(name, value);
+                writer.member_raw(name, *value);
             }
             self.zone(&mut writer);
             sink.record(writer.end())?;
@@ -263,12 +267,12 @@ fn members(body: &[u8]) -> Result<Members<'_>, StepError> {
     })
 }
 
-fn array(raw: &RawValue) -> Result<Vec<&RawValue>, StepError> {
+fn array(raw: Raw<'_>) -> Result<Vec<Raw<'_>>, StepError> {
     list::elements(raw).map_err(|_| StepError::Shape("statistics that are no array of bounded length".to_owned()))
 }
 
 /// The points of a series, which is an array or an object around one.
-fn elements(raw: &RawValue) -> Result<Vec<&RawValue>, StepError> {
+fn elements(raw: Raw<'_>) -> Result<Vec<Raw<'_>>, StepError> {
     match Members::parse(raw.get().as_bytes()) {
         None => array(raw),
         Some(members) => match members.get("stats") {
@@ -278,7 +282,7 @@ fn elements(raw: &RawValue) -> Result<Vec<&RawValue>, StepError> {
     }
 }
 
-fn point(element: &RawValue) -> Option<Point<'_>> {
+fn point(element: Raw<'_>) -> Option<Point<'_>> {
     let members = Members::parse(element.get().as_bytes())?;
     Some(Point { at: times::epoch(members.text("ts")?.trim())?, value: members.get("value")? })
 }
@@ -367,10 +371,10 @@ mod tests {
     #[test]
     fn a_series_is_an_array_or_an_object_around_one() {
         for raw in [r#"[{"ts":1,"value":2}]"#, r#"{"stats":[{"ts":1,"value":2}],"totalCount":2}"#] {
-            let raw: Box<RawValue> = serde_json::from_str(raw).unwrap();
-            assert_eq!(elements(&raw).unwrap().len(), 1);
+            let raw = crate::decode::raw::value(raw.as_bytes()).unwrap();
+            assert_eq!(elements(raw).unwrap().len(), 1);
         }
-        let raw: Box<RawValue> = serde_json::from_str(r#"{"a":1}"#).unwrap();
-        assert!(matches!(elements(&raw), Err(StepError::Shape(_))));
+        let raw = crate::decode::raw::value(br#"{"a":1}"#).unwrap();
+        assert!(matches!(elements(raw), Err(StepError::Shape(_))));
     }
 }

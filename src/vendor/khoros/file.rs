@@ -4,7 +4,7 @@
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
 use super::super::body;
-use super::super::{Records, StepError, StepRequest};
+use super::super::{CsvForm, Records, StepError, StepRequest};
 use super::settings::ReportFormat;
 use super::{File, Khoros, may_pass};
 use crate::catalogue::{CLOSED_TIME, CONVERSATION_ID, column_name};
@@ -114,8 +114,10 @@ impl Khoros {
 
     async fn rows(&self, body: Body<'_>, request: &StepRequest<'_>, records: &mut impl Records) -> Result<u64, Fault> {
         let known = (request.stream.name == "conversation").then_some(spelling as csv::Spelling);
-        let mut rows = Rows::new(self.settings.report_format, known, self.settings.timezone_offset);
-        let bytes = body::read(body, records, |chunk, records| rows.feed(chunk, records)).await?;
+        let form = &self.settings.csv;
+        let mut rows = Rows::new(self.settings.report_format, form, known, self.settings.timezone_offset);
+        let bytes =
+            body::read_file(body, form, &self.redactor, records, |text, records| rows.feed(text, records)).await?;
         rows.finish(records, &self.redactor)?;
         Ok(bytes)
     }
@@ -140,12 +142,12 @@ enum Rows {
 
 impl Rows {
     /// `offset` is that of times without a zone, in milliseconds.
-    fn new(format: ReportFormat, known: Option<csv::Spelling>, offset: i64) -> Self {
+    fn new(format: ReportFormat, form: &CsvForm, known: Option<csv::Spelling>, offset: i64) -> Self {
         let spelling = Spelling::new(known, offset);
         match format {
             ReportFormat::Json => Self::Json(Splitter::bare(), spelling),
             ReportFormat::Csv => {
-                let splitter = CsvSplitter::new(None);
+                let splitter = form.splitter(None);
                 let splitter = match known {
                     Some(known) => splitter.spelt(known),
                     None => splitter,

@@ -25,7 +25,7 @@ pub(in super::super) fn outcome(
     cuts: &[usize],
 ) -> (fuzz::Kept, Result<(), StepError>) {
     let mut kept = fuzz::Kept::default();
-    let mut rows = Rows::new(format, respelt.then_some(spelling as csv::Spelling), -21_600_000);
+    let mut rows = Rows::new(format, &CsvForm::default(), respelt.then_some(spelling as csv::Spelling), -21_600_000);
     let fed = fuzz::pieces(body, cuts).try_for_each(|piece| rows.feed(piece, &mut kept).map_err(StepError::from));
     let end = fed.and_then(|()| rows.finish(&mut kept, &fuzz::redactor()));
     (kept, end)
@@ -33,7 +33,7 @@ pub(in super::super) fn outcome(
 
 fn read(format: ReportFormat, body: &str) -> Result<Vec<String>, StepError> {
     let mut kept = Kept::default();
-    let mut rows = Rows::new(format, Some(spelling), -21_600_000);
+    let mut rows = Rows::new(format, &CsvForm::default(), Some(spelling), -21_600_000);
     for chunk in body.as_bytes().chunks(7) {
         rows.feed(chunk, &mut kept)?;
     }

@@ -27,7 +27,7 @@ use self::settings::below;
 pub use self::settings::{
     BUCKETS_MAX, DEFAULT_BASE_URL, INTERVALS, Method, ReportFormat, Settings, buckets, interval_for,
 };
-use super::body;
+use super::body::{self, Reread};
 use super::export::{self, ExportApi, JobState, Polling};
 use super::{Outcome, Records, StepError, StepRequest};
 use crate::catalogue::Mode;
@@ -109,27 +109,40 @@ impl Khoros {
         records: &mut impl Records,
     ) -> Result<Outcome, StepError> {
         let mut retry = session.retry(CallKind::Data);
-        let mut reread = false;
+        let mut reread = Reread::default();
         loop {
             records.begin(request.window);
-            match self.read_teams(session, records).await {
+            match self.read_teams(session, &reread, records).await {
                 Ok(bytes) => return Ok(Outcome::Page { next: None, bytes }),
                 Err(StepError::Http(error)) => {
                     if !retry.again(&error).await {
                         return Err(self.refused(error));
                     }
                 }
-                Err(StepError::Unreadable(_)) if !reread => reread = true,
+                Err(error @ StepError::Unreadable(_)) => {
+                    if !reread.again(&error) {
+                        return Err(error);
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    async fn read_teams(&self, session: &Session<'_>, records: &mut impl Records) -> Result<u64, StepError> {
+    async fn read_teams(
+        &self,
+        session: &Session<'_>,
+        reread: &Reread,
+        records: &mut impl Records,
+    ) -> Result<u64, StepError> {
         let body = session.send(self.get(TEAMS, &self.settings.company(), LIST_BYTES_MAX)?).await?;
+        let is_believed = reread.believes(body.is_no_content());
         let mut splitter = Splitter::new("result");
         let bytes = body::read(body, records, |chunk, records| splitter.feed(chunk, records)).await?;
-        file::judge_list(&splitter.finish()?, &self.redactor)?;
+        match splitter.finish() {
+            Err(DecodeError::Empty) if is_believed => {}
+            envelope => file::judge_list(&envelope?, &self.redactor)?,
+        }
         Ok(bytes)
     }
 
@@ -364,5 +377,5 @@ impl ExportApi for Khoros {
 
 /// Whether another try may bring what this one did not: a file that was cut, or an error page in its place.
 const fn may_pass(error: &DecodeError) -> bool {
-    matches!(error, DecodeError::Cut | DecodeError::NotJson(_) | DecodeError::NotCsv(_))
+    matches!(error, DecodeError::Cut | DecodeError::Packed(_) | DecodeError::NotJson(_) | DecodeError::NotCsv(_))
 }

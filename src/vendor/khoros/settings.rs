@@ -8,6 +8,7 @@ use url::Url;
 use crate::http::{HttpError, basic};
 use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
+use crate::vendor::CsvForm;
 use crate::vendor::export::Polling;
 
 /// Of tenants in the USA; the others' is displayed to their administrators (`vendors/khoros_care.md §1`).
@@ -41,6 +42,7 @@ pub struct Settings {
     /// How far from UTC dates are printed, in milliseconds.
     pub timezone_offset: i64,
     pub report_format: ReportFormat,
+    pub csv: CsvForm,
     /// How jobs are started (`§11.3`). `None`: as the tenant serves it.
     pub method: Option<Method>,
     /// The columns to ask for, by stream, as the vendor spells them; all that the company has enabled where there are none.

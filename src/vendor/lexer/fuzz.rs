@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, FixedOffset, Utc};
 use proptest::prelude::*;
-use serde_json::value::RawValue;
 
 use super::figures::{self, Figures};
 use super::job::tests::tagged;
 use super::wire::JobAnswer;
 use super::{FORMS_MAX, Forms, Intervals, Lexer, ResponseUnit, Settings, UtcOffset, job, surveys};
 use crate::decode::object::Members;
+use crate::decode::raw;
 use crate::fuzz::{Kept, SECRET, any_cuts, assert_decent, assert_told, at_once, damaged, damaged_text, redactor};
 use crate::vendor::{StepError, Vendor, Window};
 
@@ -103,7 +103,7 @@ proptest! {
             }
             for (reason, record) in &kept.refused {
                 assert_decent(reason);
-                prop_assert!(serde_json::from_slice::<&RawValue>(record).is_ok());
+                prop_assert!(raw::value(record).is_ok());
             }
         }
     }
@@ -143,7 +143,7 @@ proptest! {
 /// A record is what the report had in its place, or an object that says of what it is.
 fn assert_of_the_window(stream: &str, record: &[u8], nps: bool) {
     let Some(members) = Members::parse(record) else {
-        assert!(serde_json::from_slice::<&RawValue>(record).is_ok(), "{}", String::from_utf8_lossy(record));
+        assert!(raw::value(record).is_ok(), "{}", String::from_utf8_lossy(record));
         return;
     };
     let first: Vec<&str> = members.iter().map(|(name, _)| name).take(3).collect();

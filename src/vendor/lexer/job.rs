@@ -10,7 +10,6 @@ use super::super::body;
 use super::cells::{self, Cell};
 use super::wire::{JobAnswer, classify};
 use super::{Lexer, ask, csv_ends_well, gone, settings};
-use crate::decode::csv::CsvSplitter;
 use crate::decode::object::{Members, ObjectWriter};
 use crate::decode::{DecodeError, Sink};
 use crate::http::{Answered, Body, Call, HttpError, Payload, Session};
@@ -122,7 +121,7 @@ impl ExportApi for Lexer {
         let (mut retry, mut reread) = (session.retry(CallKind::Data), false);
         loop {
             records.begin(request.window);
-            match fetch(session, request, &file, &prefix, records).await {
+            match self.fetch(session, request, &file, &prefix, records).await {
                 Ok(bytes) => return Ok(bytes),
                 Err(StepError::Http(error)) => {
                     if !retry.again(&error).await {
@@ -130,6 +129,9 @@ impl ExportApi for Lexer {
                     }
                 }
                 Err(StepError::Unreadable(error)) => {
+                    if error.is_of_settings() {
+                        return Err(error.into());
+                    }
                     if reread {
                         // The job is not asked for this file again: another one may be better.
                         return Err(StepError::ExportFailed {
@@ -172,6 +174,48 @@ impl Lexer {
         let text = serde_json::Value::Object(members).to_string();
         text.as_bytes()[1..text.len() - 1].to_vec()
     }
+
+    /// Gets the file from where the URL leads, whatever it redirects to.
+    async fn fetch(
+        &self,
+        session: &Session<'_>,
+        request: &StepRequest<'_>,
+        file: &Secret,
+        prefix: &[u8],
+        records: &mut impl Records,
+    ) -> Result<u64, StepError> {
+        let mut url = file.clone();
+        for _ in 0..=REDIRECTS_MAX {
+            let target = session.hosts().foreign(url.expose())?;
+            match session.fetch(&target, FILE_BYTES_MAX).await? {
+                Answered::Redirect(location) => url = Secret::new(location),
+                Answered::Body(body) => return self.read(body, request, prefix, records).await,
+            }
+        }
+        Err(StepError::Refused {
+            what: format!("to say where the file is: more than {REDIRECTS_MAX} redirects"),
+            hint: "ask Lexer about the export; the job is asked after again by the next run",
+        })
+    }
+
+    async fn read(
+        &self,
+        body: Body<'_>,
+        request: &StepRequest<'_>,
+        prefix: &[u8],
+        records: &mut impl Records,
+    ) -> Result<u64, StepError> {
+        let form = &self.settings.csv;
+        let mut splitter = form.splitter(None);
+        let typed = (request.stream.name == "mention_sla_export").then(ObjectWriter::default);
+        let mut tagged = Tagged { inner: records, prefix, typed, record: Vec::new() };
+        let bytes =
+            body::read_file(body, form, &self.redactor, &mut tagged, |text, tagged| splitter.feed(text, tagged))
+                .await?;
+        let end = splitter.finish(&mut tagged)?;
+        csv_ends_well(request.stream, &end);
+        Ok(bytes)
+    }
 }
 
 /// A part is a form's id, or nothing.
@@ -190,43 +234,6 @@ pub(super) fn not_a_job(answer: &[u8]) -> StepError {
         Some(b'<') => DecodeError::NotJson("HTML or XML").into(),
         Some(_) => DecodeError::NotJson("text").into(),
     }
-}
-
-/// Gets the file from where the URL leads, whatever it redirects to.
-async fn fetch(
-    session: &Session<'_>,
-    request: &StepRequest<'_>,
-    file: &Secret,
-    prefix: &[u8],
-    records: &mut impl Records,
-) -> Result<u64, StepError> {
-    let mut url = file.clone();
-    for _ in 0..=REDIRECTS_MAX {
-        let target = session.hosts().foreign(url.expose())?;
-        match session.fetch(&target, FILE_BYTES_MAX).await? {
-            Answered::Redirect(location) => url = Secret::new(location),
-            Answered::Body(body) => return read(body, request, prefix, records).await,
-        }
-    }
-    Err(StepError::Refused {
-        what: format!("to say where the file is: more than {REDIRECTS_MAX} redirects"),
-        hint: "ask Lexer about the export; the job is asked after again by the next run",
-    })
-}
-
-async fn read(
-    body: Body<'_>,
-    request: &StepRequest<'_>,
-    prefix: &[u8],
-    records: &mut impl Records,
-) -> Result<u64, StepError> {
-    let mut splitter = CsvSplitter::new(None);
-    let typed = (request.stream.name == "mention_sla_export").then(ObjectWriter::default);
-    let mut tagged = Tagged { inner: records, prefix, typed, record: Vec::new() };
-    let bytes = body::read(body, &mut tagged, |chunk, tagged| splitter.feed(chunk, tagged)).await?;
-    let end = splitter.finish(&mut tagged)?;
-    csv_ends_well(request.stream, &end);
-    Ok(bytes)
 }
 
 /// Adds what a file does not say to each of its records, and writes the cells of the SLA file as their columns take them.
@@ -287,6 +294,7 @@ fn typed<'w>(writer: &'w mut ObjectWriter, cells: &Members<'_>) -> &'w [u8] {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::decode::csv::CsvSplitter;
     use crate::fuzz;
 
     /// The records of a file, in pieces of those lengths.

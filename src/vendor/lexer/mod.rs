@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 use url::Url;
 
@@ -28,12 +27,14 @@ pub use self::settings::{
     HOURLY_DAYS_MAX, Intervals, OWN_FIELDS, ResponseUnit, Settings, UtcOffset,
 };
 use self::wire::{JobAnswer, classify, unexpected_job};
+use super::body::{self, Reread};
 use super::sealed::Seal;
 use super::{Outcome, Records, StepError, StepRequest, Window, export};
 use crate::catalogue::Stream;
 use crate::decode::csv::CsvEnd;
 use crate::decode::list::{self, Lone};
 use crate::decode::object::Members;
+use crate::decode::raw::Raw;
 use crate::http::{Call, HttpError, Payload, Redactor, Session};
 use crate::quota::CallKind;
 
@@ -123,7 +124,7 @@ impl Lexer {
     ) -> Result<Outcome, StepError> {
         let body = self.get(session, name).await?;
         records.begin(window);
-        for row in rows(&body)? {
+        for row in rows_if_any(&body)? {
             records.record(row.get().as_bytes())?;
             records.flush().await?;
         }
@@ -233,27 +234,38 @@ impl Lexer {
             now,
         };
         records.begin(part);
-        figures.hand_over(&answer, records).await?;
+        if !is_blank(&answer) {
+            figures.hand_over(&answer, records).await?;
+        }
         Ok(answer.len() as u64)
     }
 }
 
 /// Sends a call that only reads and answers its whole body; again when a fault passes, and once when `look` finds the body
-/// unreadable.
+/// unreadable. The body is blank when the vendor says that there is nothing.
 async fn ask_again(
     session: &Session<'_>,
     call: impl Fn() -> Call,
     look: impl Fn(&[u8]) -> Result<(), StepError>,
 ) -> Result<Vec<u8>, StepError> {
-    let (mut retry, mut reread) = (session.retry(CallKind::Data), false);
+    let (mut retry, mut reread) = (session.retry(CallKind::Data), Reread::default());
     loop {
+        let mut is_believed = false;
         let answer = match session.send(call()).await {
-            Ok(body) => body.small().await,
+            Ok(body) => {
+                is_believed = reread.believes(body.is_no_content());
+                body.small().await
+            }
             Err(error) => Err(error),
         };
         match answer {
             Ok(body) => match look(&body) {
-                Err(StepError::Unreadable(_)) if !reread => reread = true,
+                Err(error) if is_believed && body::is_empty(&error) => return Ok(body),
+                Err(error @ StepError::Unreadable(_)) => {
+                    if !reread.again(&error) {
+                        return Err(error);
+                    }
+                }
                 Err(error) => return Err(error),
                 Ok(()) => return Ok(body),
             },
@@ -267,14 +279,23 @@ async fn ask_again(
 }
 
 /// The rows of a list: an array, or one row alone, as the examples have it (`§2`).
-fn rows(body: &[u8]) -> Result<Vec<&RawValue>, StepError> {
+fn rows(body: &[u8]) -> Result<Vec<Raw<'_>>, StepError> {
     list::read(body, Lone::Row { key: "id" }).map_err(Into::into)
+}
+
+/// The same of a list that may be blank, which has none.
+fn rows_if_any(body: &[u8]) -> Result<Vec<Raw<'_>>, StepError> {
+    if is_blank(body) { Ok(Vec::new()) } else { rows(body) }
+}
+
+fn is_blank(body: &[u8]) -> bool {
+    body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body).trim_ascii().is_empty()
 }
 
 /// The forms of a list that are NPS surveys.
 fn surveys(body: &[u8]) -> Result<Vec<i64>, StepError> {
     let mut forms = Vec::new();
-    for row in rows(body)? {
+    for row in rows_if_any(body)? {
         let form = Members::parse(row.get().as_bytes());
         let form = form.ok_or_else(|| StepError::Shape("a list of other things than forms".to_owned()))?;
         if form.is_true("nps") {
@@ -329,6 +350,7 @@ mod tests {
             parameters: BTreeMap::new(),
             workflow_states_type: DEFAULT_WORKFLOW_STATES_TYPE.to_owned(),
             response_volume_unit: ResponseUnit::Unknown,
+            csv: crate::vendor::CsvForm::default(),
         }
     }
 }

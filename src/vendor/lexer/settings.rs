@@ -11,6 +11,7 @@ use crate::catalogue::Stream;
 use crate::http::HttpError;
 use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
+use crate::vendor::CsvForm;
 use crate::vendor::export::Polling;
 
 pub const DEFAULT_BASE_URL: &str = "https://api.lexer.io";
@@ -45,6 +46,7 @@ pub struct Settings {
     pub parameters: BTreeMap<String, Value>,
     pub workflow_states_type: String,
     pub response_volume_unit: ResponseUnit,
+    pub csv: CsvForm,
 }
 
 /// The vendor takes one offset per request (`§8`): always the same, or that of a zone at the start of each slice.
@@ -211,6 +213,7 @@ mod tests {
             parameters: BTreeMap::new(),
             workflow_states_type: String::new(),
             response_volume_unit: ResponseUnit::Unknown,
+            csv: CsvForm::default(),
         };
         let base: Url = "https://api.example/lexer".parse().unwrap();
         assert_eq!(list_url(&base, "users").unwrap().as_str(), "https://api.example/lexer/v1/users");

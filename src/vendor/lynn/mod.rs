@@ -18,10 +18,11 @@ use url::Url;
 use self::cursor::{Cursor, Query};
 pub use self::settings::Settings;
 use self::wire::Answer;
-use super::body;
+use super::body::{self, Reread};
 use super::lynn_account::{self, Tokens};
 pub use super::lynn_account::{DEFAULT_BASE_URL, Product};
 use super::{Expected, Outcome, Records, StepError, StepRequest, Window};
+use crate::decode::DecodeError;
 use crate::decode::json::Splitter;
 use crate::http::{Call, HttpError, Payload, Redactor, Session};
 use crate::quota::CallKind;
@@ -157,12 +158,12 @@ impl Lynn {
     ) -> Result<(Answer, u64), StepError> {
         let mut retry = session.retry(CallKind::Data);
         let query = cursor.query(&self.settings);
-        let (mut renewed, mut reread) = (false, false);
+        let (mut renewed, mut reread) = (false, Reread::default());
         loop {
             records.begin(Window { start: cursor.from, end: cursor.to });
             let token = self.tokens.get(session, &self.base_url, &self.settings.account).await?;
             let call = self.call(request, cursor, &query, &token)?;
-            match self.attempt(session, call, &token, records).await {
+            match self.attempt(session, call, &token, &reread, records).await {
                 Ok(page) => return Ok(page),
                 Err(StepError::Http(HttpError::Status { status: 401, excerpt })) => {
                     if excerpt.mentions("subscription key") {
@@ -180,10 +181,9 @@ impl Lynn {
                     }
                 }
                 Err(error @ (StepError::Unreadable(_) | StepError::Missing(_))) => {
-                    if reread {
+                    if !reread.again(&error) {
                         return Err(error);
                     }
-                    reread = true;
                 }
                 Err(error) => return Err(error),
             }
@@ -215,12 +215,17 @@ impl Lynn {
         session: &Session<'_>,
         call: Call,
         token: &Secret,
+        reread: &Reread,
         records: &mut impl Records,
     ) -> Result<(Answer, u64), StepError> {
         let body = session.send(call).await?;
+        let is_believed = reread.believes(body.is_no_content());
         let mut splitter = Splitter::new("result");
         let bytes = body::read(body, records, |chunk, records| splitter.feed(chunk, records)).await?;
-        let answer = Answer::read(&splitter.finish()?, &self.settings, &self.redactor.and(token))?;
+        let answer = match splitter.finish() {
+            Err(DecodeError::Empty) if is_believed => Answer::empty(),
+            envelope => Answer::read(&envelope?, &self.settings, &self.redactor.and(token))?,
+        };
         Ok((answer, bytes))
     }
 

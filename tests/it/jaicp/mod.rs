@@ -15,7 +15,7 @@ use tidegate::simulator::lynn::Volume;
 use tidegate::simulator::{self, Control, Options, Simulator};
 use tidegate::vendor::export::Polling;
 use tidegate::vendor::jaicp::{Api, BySession, Interval, Settings};
-use tidegate::vendor::{self, Expected, Outcome, Records, Source, StepError, StepRequest, Vendor, Window};
+use tidegate::vendor::{self, CsvForm, Expected, Outcome, Records, Source, StepError, StepRequest, Vendor, Window};
 
 use crate::support::TestDatabase;
 
@@ -126,6 +126,7 @@ fn settings() -> Settings {
         timezone_offset: None,
         filters: BTreeMap::new(),
         stats_interval: Interval::Day,
+        csv: CsvForm::default(),
     }
 }
 

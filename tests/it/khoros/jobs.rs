@@ -259,3 +259,24 @@ async fn teams_are_read_as_they_come() {
     }
     scene.assert_well_behaved();
 }
+
+#[tokio::test]
+async fn p10_an_answer_without_a_body_is_an_empty_file_or_list_and_no_job() {
+    let scene = Scene::new().await;
+    scene.control().next(Match::endpoint("khoros_download"), Action::NoContent);
+    assert!(scene.read("incoming_post", day(3)).await.unwrap().rows.is_empty());
+    for action in [Action::NoContent, Action::EmptyBody] {
+        scene.control().next(Match::endpoint("files_get"), action.clone());
+        assert!(scene.read("incoming_post", day(3)).await.unwrap().rows.is_empty(), "{action:?}");
+        scene.control().mischief(Fault::new(Match::endpoint("khoros_teams"), action.clone()).times(2));
+        assert!(scene.read("teams", list()).await.unwrap().rows.is_empty(), "{action:?}");
+        scene.control().quiet();
+        for endpoint in ["khoros_create", "khoros_status"] {
+            scene.control().mischief(Fault::new(Match::endpoint(endpoint), action.clone()).times(9));
+            let error = scene.fault("incoming_post", day(3)).await;
+            assert!(matches!(error, StepError::Unreadable(DecodeError::Empty)), "{endpoint} {action:?}: {error:?}");
+            scene.control().quiet();
+        }
+    }
+    scene.assert_well_behaved();
+}

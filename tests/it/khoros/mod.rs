@@ -58,6 +58,7 @@ fn settings() -> Settings {
         locale: "en".to_owned(),
         timezone_offset: 0,
         report_format: ReportFormat::Json,
+        csv: vendor::CsvForm::default(),
         method: None,
         metrics: BTreeMap::new(),
         parameters: BTreeMap::new(),

@@ -2,6 +2,7 @@
 
 mod answers;
 mod changes;
+mod files;
 mod hostile;
 mod intervals;
 mod jobs;

@@ -151,3 +151,20 @@ async fn a_campaign_without_an_id_is_a_row_by_its_content() {
     sync(&world).await;
     assert_eq!(rows(&world, "campaigns").await, truth(&world, "campaigns"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_an_answer_without_a_body_is_an_empty_list() {
+    let world = world("[campaigns, contacts, dnd_contacts]").await;
+    for (list, action, times) in [("campaigns", Action::NoContent, 1), ("contacts", Action::EmptyBody, 2)] {
+        world.control().mischief(Fault::new(Match::report(list), action).times(times));
+    }
+    // Of one contact in forty nothing is known, and nothing goes wrong.
+    world.control().next(Match::endpoint("get_dnd_contact"), Action::NoContent);
+    sync(&world).await;
+    assert_eq!(world.control().pending(), 0);
+    assert!(rows(&world, "campaigns").await.is_empty() && !rows(&world, "dnd_contacts").await.is_empty());
+    sync(&world).await;
+    for list in ["campaigns", "contacts"] {
+        assert_eq!(rows(&world, list).await, truth(&world, list), "{list}: nothing stays behind of it");
+    }
+}

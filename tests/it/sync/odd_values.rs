@@ -87,6 +87,11 @@ async fn p5_a_documented_report_keeps_what_does_not_fit_beside_its_columns() {
         (Change::LoneSurrogate { field: field("markName") }, r#"_extra->'markName'->>'_raw' = '"before\ud83dafter"'"#),
         (Change::HugeInteger { field: field("big") }, "_extra->>'big' = '1180591620717411303424'"),
         (Change::HugeExponent { field: field("huge") }, "_extra->'huge'->>'_raw' = '1.5e4932'"),
+        (set("markValue", "NaN"), "_extra = '{\"markValue\": {\"_raw\": \"NaN\"}}' and mark_value is null"),
+        (set("timestamp", "-Infinity"), "_extra = '{\"timestamp\": {\"_raw\": \"-Infinity\"}}'"),
+        (set("list", "[1, {\"x\": Infinity}]"), "_extra->'list'->>'_raw' = '[1, {\"x\": Infinity}]'"),
+        (set("nest", "{\"x\": NaN, \"y\": 1}"), "_extra = '{\"nest.x\": {\"_raw\": \"NaN\"}, \"nest.y\": 1}'"),
+        (Change::Whole { json: "NaN".to_owned() }, "record = 'NaN' and reason = 'not an object'"),
         (Change::Remove { field: field("division") }, "division is null and session is not null and _extra is null"),
         (
             Change::Nested { field: field("nested") },
@@ -144,6 +149,8 @@ async fn p5_an_undocumented_report_grows_without_loss_and_its_types_stay() {
         (Change::EmptyKey, "\"column\" = 'under an empty key'".to_owned()),
         (set("with\0nul", "1"), r"_extra ? 'with\u0000nul'".to_owned()),
         (set("select\"'; drop", "true"), "\"select_drop\"".to_owned()),
+        (set("neverANumber", "NaN"), "_extra = '{\"neverANumber\": {\"_raw\": \"NaN\"}}'".to_owned()),
+        (set("Compliance", "Infinity"), "_extra = '{\"Compliance\": {\"_raw\": \"Infinity\"}}'".to_owned()),
         (
             set("_run_id", "\"theirs\""),
             "_extra->>'_run_id' = 'theirs' or to_jsonb(current_interactions)::text like '%\"theirs\"%'".to_owned(),
@@ -176,6 +183,8 @@ async fn p5_an_undocumented_report_grows_without_loss_and_its_types_stay() {
         .unwrap();
         assert_eq!(found, 1, "{change} {field}");
     }
+    let nameless = "select count(*) from tidegate.schema_change where field ilike 'never%'";
+    assert_eq!(world.scalar::<i64>(nameless).await, 0, "a number that is none gets no column");
     let uncommented: i64 = world
         .scalar(
             "select count(*) from pg_attribute where attrelid = 'lynn.current_interactions'::regclass

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::{
-    DAY, DateTime, Figures, HOUR, Intervals, Lone, Members, NaiveDateTime, ObjectWriter, RawValue, Records, StepError,
+    DAY, DateTime, Figures, HOUR, Intervals, Lone, Members, NaiveDateTime, ObjectWriter, Raw, Records, StepError,
     TimeDelta, Utc, instant, list, shape,
 };
 
 /// One element with the label of its interval.
 struct Interval<'a> {
     series: &'a str,
-    element: &'a RawValue,
+    element: Raw<'a>,
     label: Option<(String, NaiveDateTime)>,
 }
 
@@ -102,7 +102,7 @@ fn write_element(named: &str, series: &str, element: &Members<'_>, writer: &mut 
 }
 
 /// Whether an interval's range holds more than the label.
-fn says_more(date_range: &RawValue) -> bool {
+fn says_more(date_range: Raw<'_>) -> bool {
     Members::parse(date_range.get().as_bytes()).is_some_and(|members| members.iter().count() > 1)
 }
 
@@ -120,7 +120,7 @@ fn read<'a>(members: &'a Members<'a>) -> Result<Vec<Interval<'a>>, StepError> {
 }
 
 /// The label as it is written, and what it says; local to an offset that it does not tell.
-fn label(element: &RawValue) -> Option<(String, NaiveDateTime)> {
+fn label(element: Raw<'_>) -> Option<(String, NaiveDateTime)> {
     let members = Members::parse(element.get().as_bytes())?;
     let text = match Members::parse(members.get("date_range")?.get().as_bytes()) {
         Some(range) => range.text("date_from")?.into_owned(),

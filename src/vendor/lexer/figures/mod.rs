@@ -2,13 +2,13 @@
 //! form, the offset of its labels. Numbers keep their digits, and a member that nobody asked for stays in its record.
 
 use chrono::{DateTime, FixedOffset, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
-use serde_json::value::RawValue;
 
 use super::settings::{Intervals, ResponseUnit, UtcOffset};
 use crate::catalogue::Stream;
 use crate::decode::DecodeError;
 use crate::decode::list::{self, Lone};
 use crate::decode::object::{Members, ObjectWriter};
+use crate::decode::raw::{Fault, Raw};
 use crate::vendor::{Records, StepError, Window};
 
 mod agents;
@@ -98,7 +98,7 @@ impl Figures<'_> {
     /// Every element is a row, or several, or none, as `write` has it.
     async fn each<R: Records>(
         &self,
-        elements: Vec<&RawValue>,
+        elements: Vec<Raw<'_>>,
         records: &mut R,
         write: fn(&Self, &Members<'_>, &mut ObjectWriter) -> Row,
     ) -> Result<(), StepError> {
@@ -172,8 +172,8 @@ fn shape(what: &str) -> StepError {
     StepError::Shape(what.to_owned())
 }
 
-pub(super) fn flag(value: bool) -> &'static RawValue {
-    if value { RawValue::TRUE } else { RawValue::FALSE }
+pub(super) fn flag(value: bool) -> Raw<'static> {
+    if value { Raw::TRUE } else { Raw::FALSE }
 }
 
 pub(super) fn instant(at: DateTime<Utc>) -> String {
@@ -184,13 +184,11 @@ pub(super) fn instant(at: DateTime<Utc>) -> String {
 fn object(body: &[u8]) -> Result<Members<'_>, StepError> {
     match body.trim_ascii_start().first() {
         None => Err(DecodeError::Empty.into()),
-        Some(b'{') => serde_json::from_slice(body).map_err(|error| {
-            if error.is_eof() {
-                DecodeError::Cut.into()
-            } else if error.is_data() {
-                shape("an object with too many members")
-            } else {
-                DecodeError::Malformed { offset: 0, what: "the answer is not JSON" }.into()
+        Some(b'{') => Members::read(body).map_err(|fault| match fault {
+            Fault::Cut => DecodeError::Cut.into(),
+            Fault::Other => shape("an object with too many members"),
+            Fault::Malformed { offset } => {
+                DecodeError::Malformed { offset: offset as u64, what: "the answer is not JSON" }.into()
             }
         }),
         Some(b'[') => Err(shape("an array where an object is documented")),
