@@ -84,6 +84,9 @@ impl PageWriter {
                         return Err(empty(path));
                     }
                     let value = value.ok_or_else(|| format!("no key field `{path}`"))?;
+                    if !identifies(value) {
+                        return Err(format!("key field `{path}` is not a value"));
+                    }
                     let key = hash_id(&mut self.hashed, path, value)
                         .ok_or_else(|| format!("key field `{path}` is longer than {KEY_BYTES_MAX} bytes"))?;
                     sum = sum.wrapping_add(key);
@@ -94,10 +97,11 @@ impl PageWriter {
                     self.named = (self.layout.fields().len(), self.layout.find_named(names));
                 }
                 let values = self.named.1.iter().filter_map(|at| Some(cut(record, self.slots.get(*at).copied()??)));
-                let found = values.into_iter().find(|value| *value != EMPTY).or_else(|| {
+                let found = values.into_iter().find(|value| identifies(value)).or_else(|| {
                     // A record has the same id whether its field has a column or not.
                     let mut extra = self.extra.iter().map(|(path, place)| (path, cut(record, place)));
-                    extra.find(|(path, _)| names.contains(&column_name(path))).map(|(_, value)| value)
+                    let is_id = |path: &str, value: &str| names.contains(&column_name(path)) && identifies(value);
+                    extra.find(|(path, value)| is_id(path, value)).map(|(_, value)| value)
                 });
                 return match found {
                     // Not by the field's path: the same id under another spelling is the same entity.
@@ -187,6 +191,12 @@ pub(super) fn encode_key(kind: ColumnType, raw: &str, out: &mut Vec<u8>) -> Enco
         return Encoded::Value;
     }
     encode::value(kind, Trust::Documented, raw, out)
+}
+
+/// Whether a value tells one record from another: an empty text does not, and neither do `NaN` and `Infinity`, which some
+/// programs write.
+fn identifies(raw: &str) -> bool {
+    raw != EMPTY && !raw.starts_with(['N', 'I']) && !raw.starts_with("-I")
 }
 
 fn empty(path: &str) -> String {

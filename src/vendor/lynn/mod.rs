@@ -264,7 +264,7 @@ impl Lynn {
                 return Err(StepError::PagesMissing {
                     page: page + 1,
                     pages,
-                    why: "cannot be asked for: no `lastDocument` leads there",
+                    why: "cannot be asked for: no lastDocument leads there",
                 });
             }
             _ => {}
