@@ -172,18 +172,16 @@ pub(super) const fn is_number_part(byte: u8) -> bool {
 
 fn text(trust: Trust, first: u8, raw: &str, out: &mut Vec<u8>) -> Encoded {
     match first {
-        b'"' => match unescape(raw) {
-            Some(text) => {
+        b'"' => {
+            if let Some(text) = unescape(raw) {
                 binary::bytes(text.as_bytes(), out);
-                timestamp::moment(&text).map_or(Encoded::Value, Encoded::Moment)
+                return timestamp::moment(&text).map_or(Encoded::Value, Encoded::Moment);
             }
-            None => {
-                let mut text = Vec::with_capacity(raw.len());
-                nearest_text(raw, &mut text);
-                binary::bytes(&text, out);
-                Encoded::Nearest
-            }
-        },
+            let mut text = Vec::with_capacity(raw.len());
+            nearest_text(raw, &mut text);
+            binary::bytes(&text, out);
+            Encoded::Nearest
+        }
         b'{' | b'[' if trust == Trust::Documented => Encoded::Misfit,
         _ => {
             binary::bytes(raw.as_bytes(), out);

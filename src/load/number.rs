@@ -71,7 +71,7 @@ pub(super) fn canonical(number: &str, out: &mut Vec<u8>) {
     if decimal.negative {
         out.push(b'-');
     }
-    if point > ZEROS_MAX || point < -ZEROS_MAX {
+    if !(-ZEROS_MAX..=ZEROS_MAX).contains(&point) {
         out.extend(digits);
         out.extend_from_slice(format!("e{}", point.saturating_sub(count)).as_bytes());
         return;

@@ -25,9 +25,10 @@ pub(super) fn nearest_text(raw: &str, out: &mut Vec<u8>) {
 /// Appends the text of a JSON string so that only equal strings become equal: half a surrogate pair becomes three bytes
 /// that no text has.
 pub(super) fn exact_text(raw: &str, out: &mut Vec<u8>) {
-    walk(raw, out, |unit, out| match unit {
-        0 => out.push(0),
-        _ => {
+    walk(raw, out, |unit, out| {
+        if unit == 0 {
+            out.push(0);
+        } else {
             let [high, low] = unit.to_be_bytes();
             out.extend_from_slice(&[0xff, high, low]);
         }
