@@ -16,6 +16,9 @@ const NUMERIC_EXPONENT_MAX: i32 = 300;
 /// Beyond this an inferred `double precision` could not be widened to `numeric`.
 const DOUBLE_EXPONENT_MAX: i32 = 2000;
 
+/// 2^53: every whole number below it is a double.
+const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+
 /// What became of a value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Encoded {
@@ -241,9 +244,30 @@ pub(super) fn double(trust: Trust, number: &str) -> Option<f64> {
     if double == 0.0 {
         return Some(double);
     }
-    // Fifteen digits survive in any double that is not denormal.
-    let few = double.is_normal() && significant_digits(number).nth(15).is_none();
-    (few || significant_digits(number).eq(significant_digits(&format!("{double:e}")))).then_some(double)
+    // Fifteen digits survive in any double that is neither denormal nor beyond the whole numbers that all are doubles.
+    let few = double.is_normal() && double.abs() < WHOLE_MAX && significant_digits(number).nth(15).is_none();
+    if few {
+        return Some(double);
+    }
+    let shown = format!("{double:e}");
+    (significant_digits(number).eq(significant_digits(&shown)) && !is_midway(double, &shown)).then_some(double)
+}
+
+/// Whether `shown`, the shortest number that is read as `double`, lies midway between two doubles. It is read as one of them by
+/// rounding only, so Postgres shows that one with other digits.
+fn is_midway(double: f64, shown: &str) -> bool {
+    // Of such a number, either a little less or a little more is read as another double. This is 10^20.
+    const LITTLE: u128 = 100_000_000_000_000_000_000;
+    let Some((mantissa, exponent)) = shown.split_once('e') else { return false };
+    let digits = mantissa.trim_start_matches('-').replace('.', "");
+    let (Ok(whole), Ok(exponent), Ok(count)) =
+        (digits.parse::<u128>(), exponent.parse::<i64>(), i64::try_from(digits.len()))
+    else {
+        return false;
+    };
+    let exponent = exponent - (count - 1) - 20;
+    let beside = |number: u128| format!("{number}e{exponent}").parse() != Ok(double.abs());
+    beside(whole * LITTLE - 1) || beside(whole * LITTLE + 1)
 }
 
 /// The digits between the first and the last that is not zero.

@@ -1,16 +1,17 @@
 //! A whole job over real HTTP, and what the vendor refuses.
 
+use chrono::{DateTime, NaiveTime, TimeDelta};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response as Answered};
 
-use super::super::{Action, Change, Match, Rows, Simulator, start};
+use super::super::{Action, Change, Match, Rows, Simulator};
 use super::*;
 
 #[tokio::test]
 async fn the_lists_want_both_credentials_and_keep_the_rate() {
     rustls::crypto::ring::default_provider().install_default().ok();
     let options = Options::default().limit("khoros.requests", 6, Duration::from_hours(1));
-    let simulator = start(options).await.unwrap();
+    let simulator = super::super::start(options).await.unwrap();
     let (control, account, http) = (simulator.control(), Account::default(), Client::new());
     let get = async |path: &str, key: &str, password: &str| {
         let url = format!("{}/api/public/{path}?companyKey={key}", simulator.base_url());
@@ -44,7 +45,7 @@ impl Caller {
         rustls::crypto::ring::default_provider().install_default().ok();
         let http = Client::builder().redirect(Policy::none()).build().unwrap();
         let options = options.limit("khoros.requests", 10_000, Duration::from_secs(1));
-        Self { simulator: start(options).await.unwrap(), http }
+        Self { simulator: super::super::start(options).await.unwrap(), http }
     }
 
     fn url(&self, path: &str) -> String {
@@ -79,7 +80,23 @@ async fn value(answer: Answered) -> Value {
     serde_json::from_str(&answer.text().await.unwrap()).unwrap()
 }
 
-const DAY: &str = "startTime=1764547200000&endTime=1764633599999&locale=en&timezoneOffset=0";
+/// 00:00 UTC three days ago. The vendor has a history of some 18 months only.
+fn start() -> DateTime<Utc> {
+    (Utc::now() - TimeDelta::days(3)).date_naive().and_time(NaiveTime::MIN).and_utc()
+}
+
+/// Parameters of a window that begins at one epoch millisecond and ends at another.
+fn window(from: i64, to: i64) -> String {
+    format!("startTime={from}&endTime={to}&locale=en&timezoneOffset=0")
+}
+
+/// Those of the day after [`start`].
+fn day() -> String {
+    let from = start().timestamp_millis();
+    window(from, from + DAY_MS - 1)
+}
+
+const DAY_MS: i64 = 86_400_000;
 
 fn quick() -> Options {
     Options { khoros: Account { job_time: Duration::ZERO, ..Account::default() }, ..Options::default() }
@@ -89,15 +106,14 @@ fn quick() -> Options {
 async fn a_job_is_started_asked_after_and_fetched_without_credentials() {
     let caller = Caller::new(quick()).await;
     let data = caller.simulator.control().khoros().data();
-    let from = "2025-12-01T00:00:00Z".parse().unwrap();
-    let to = "2025-12-02T00:00:00Z".parse().unwrap();
+    let (from, to) = (start(), start() + TimeDelta::days(1));
     data.change(
         Rows::between("incoming_post", from, to).every(5),
         Change::Set { field: "NEW".into(), json: "\"x\"".into() },
     )
     .unwrap();
     for (format, wanted) in [("json", "\"POST_ID\":"), ("csv", "\"Post ID\",\"Conversation ID\",\"Author UUID\"")] {
-        let created = value(caller.post("incoming_post", &format!("{DAY}&reportFormat={format}")).await).await;
+        let created = value(caller.post("incoming_post", &format!("{}&reportFormat={format}", day())).await).await;
         let status = created["result"]["statusUrl"].as_str().unwrap();
         assert!(status.contains("%2B") && status.contains("%2F") && status.contains("%3D"), "{status}");
         let done = value(caller.get(status).await).await;
@@ -127,17 +143,19 @@ async fn a_job_is_started_asked_after_and_fetched_without_credentials() {
 async fn conversations_are_reported_by_type() {
     let caller = Caller::new(quick()).await;
     let mut counts = Vec::new();
+    let (date, next) = (start().date_naive().to_string(), (start() + TimeDelta::days(1)).date_naive().to_string());
     for report in ["CREATED", "CLOSED", "OPEN_AT_END"] {
-        let created = value(caller.post("conversation", &format!("{DAY}&conversationReportType={report}")).await).await;
+        let created =
+            value(caller.post("conversation", &format!("{}&conversationReportType={report}", day())).await).await;
         let done = value(caller.get(created["result"]["statusUrl"].as_str().unwrap()).await).await;
         let redirect = caller.get(done["result"]["jobInfo"]["downloadUrl"].as_str().unwrap()).await;
         let location = redirect.headers()["location"].to_str().unwrap();
         let file = caller.http.get(location).send().await.unwrap().text().await.unwrap();
         let rows: Vec<Value> = serde_json::from_str(&file).unwrap();
         let fits = |row: &Value| match report {
-            "CREATED" => row["CREATED_TIME"].as_str().unwrap().starts_with("2025-12-01"),
-            "CLOSED" => row["CLOSED_TIME"].as_str().unwrap().starts_with("2025-12-01"),
-            _ => row["CLOSED_TIME"].as_str().unwrap().is_empty() || row["CLOSED_TIME"].as_str() > Some("2025-12-02"),
+            "CREATED" => row["CREATED_TIME"].as_str().unwrap().starts_with(&date),
+            "CLOSED" => row["CLOSED_TIME"].as_str().unwrap().starts_with(&date),
+            _ => row["CLOSED_TIME"].as_str().unwrap().is_empty() || row["CLOSED_TIME"].as_str() > Some(&next),
         };
         assert!(rows.iter().all(fits), "{report}");
         counts.push(rows.len());
@@ -148,15 +166,18 @@ async fn conversations_are_reported_by_type() {
 #[tokio::test]
 async fn what_is_wrong_is_refused() {
     let caller = Caller::new(quick()).await;
-    let interval = |ms: u64| format!("{DAY}&timeInterval={ms}");
+    let day = day();
+    let interval = |ms: u64| format!("{day}&timeInterval={ms}");
+    let from = start().timestamp_millis();
+    let to = from + DAY_MS - 1;
     for (path, query, said) in [
-        ("author", DAY.replace("1764547200000", "1756000000000"), "90 days"),
-        ("author", DAY.replace("1764547200000", "1764547200"), "NumberFormat"),
-        ("author", DAY.replace("1764633599999", "1764547199999"), "90 days"),
-        ("author", DAY.replace("1764547200000", "1700000000000"), "90 days"),
-        ("author", format!("{DAY}&reportMetrics=author_uuid"), "no metric author_uuid"),
-        ("conversation", format!("{DAY}&conversationReportType=created"), "conversationReportType"),
-        ("team_performance_interval", DAY.to_owned(), "timeInterval"),
+        ("author", window(from - 91 * DAY_MS, to), "90 days"),
+        ("author", window(from / 1000, to), "NumberFormat"),
+        ("author", window(from, from - 1), "90 days"),
+        ("author", window(from - 600 * DAY_MS, to - 600 * DAY_MS), "90 days"),
+        ("author", format!("{day}&reportMetrics=author_uuid"), "no metric author_uuid"),
+        ("conversation", format!("{day}&conversationReportType=created"), "conversationReportType"),
+        ("team_performance_interval", day.clone(), "timeInterval"),
         ("team_performance_interval", interval(7_000_000), "no such interval"),
         ("team_performance_interval", interval(1_800_000), "Too many buckets (48)"),
     ] {
@@ -166,15 +187,15 @@ async fn what_is_wrong_is_refused() {
     }
     assert_eq!(value(caller.post("team_performance_interval", &interval(3_600_000)).await).await["status"], "PASS");
     for (path, query) in [("author", "&locale=it"), ("author", "&reportFormat=CSV"), ("user", "")] {
-        assert_eq!(caller.post(path, &format!("{DAY}{query}")).await.status(), 400, "{path} {query}");
+        assert_eq!(caller.post(path, &format!("{day}{query}")).await.status(), 400, "{path} {query}");
     }
     for (path, status) in [("teams", 404), ("raw_brand_post", 404), ("marketing/author", 404)] {
-        assert_eq!(caller.post(path, DAY).await.status(), status, "{path}");
+        assert_eq!(caller.post(path, &day).await.status(), status, "{path}");
     }
-    assert_eq!(caller.get(&format!("{}&{DAY}", caller.url("author"))).await.status(), 405);
-    assert_eq!(caller.get(&format!("{}&{DAY}", caller.url("user"))).await.status(), 200);
-    assert_eq!(caller.form("user", "startTime=1764547200000&endTime=1764633599999").await.status(), 200);
-    assert_eq!(caller.form("author", DAY).await.status(), 400);
+    assert_eq!(caller.get(&format!("{}&{day}", caller.url("author"))).await.status(), 405);
+    assert_eq!(caller.get(&format!("{}&{day}", caller.url("user"))).await.status(), 200);
+    assert_eq!(caller.form("user", &format!("startTime={from}&endTime={to}")).await.status(), 200);
+    assert_eq!(caller.form("author", &day).await.status(), 400);
 }
 
 #[tokio::test]
@@ -183,7 +204,7 @@ async fn jobs_take_time_fail_and_are_forgotten() {
     let caller = Caller::new(Options { khoros: account, speed: 100.0, ..Options::default() }).await;
     let khoros = caller.simulator.control().khoros();
     khoros.next_job("author", Fate::Failed);
-    let created = value(caller.post("author", DAY).await).await;
+    let created = value(caller.post("author", &day()).await).await;
     let status = created["result"]["statusUrl"].as_str().unwrap();
     let first = value(caller.get(status).await).await;
     assert_eq!(first["result"][0]["result"]["runnerState"], "RUNNING");

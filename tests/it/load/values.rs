@@ -343,6 +343,25 @@ fn p4_any_spelling_of_an_id_is_one_row() {
         .unwrap();
 }
 
+#[tokio::test]
+async fn p5_a_number_midway_between_two_doubles_keeps_its_digits() {
+    let plant = Plant::new().await;
+    let numbers = ["1.232327860156906e17", "-3.60287970189641e16", "1.232327860156905e17", "4.35e17", "1e23"];
+    let record = |(at, number): (usize, &&str)| format!(r#"{{"v{at}":{number}}}"#);
+    let progress = plant.read(whole(0), &[numbers.iter().enumerate().map(record).collect()]).await;
+    assert_eq!((progress.rows_inserted, progress.values_extra), (5, 0));
+    for (at, number) in numbers.iter().enumerate() {
+        let text: String = sqlx::query_scalar(AssertSqlSafe(format!(
+            "select v{at}::text from lynn.survey_result where v{at} is not null"
+        )))
+        .fetch_one(&plant.pool)
+        .await
+        .unwrap();
+        let kind = plant.column(&format!("v{at}")).await.unwrap();
+        assert!(says(&kind, &text, number), "{number} is {text} as {kind}");
+    }
+}
+
 /// A stream with a documented column of each type.
 fn typed() -> Stream {
     let kinds = [
