@@ -199,7 +199,7 @@ async fn p4_what_changed_vanished_or_came_late_ends_as_last_reported() {
         data.change(near(export).every(10).first(3), set("NEW_FIELD")).unwrap();
         data.change(
             near(export).every(11).first(3),
-            set(if export == "incoming_post" { "POST_TIME" } else { "ACTION_TIME" }),
+            set(if export == "incoming_post" { "MESSAGE_TEXT" } else { "NOTE" }),
         )
         .unwrap();
         assert!(data.vanish(near(export).every(7).first(4)).unwrap() > 3);

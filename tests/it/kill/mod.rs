@@ -78,6 +78,8 @@ impl Scene {
         for report in &self.streams {
             let all = || Rows::between(report, midnight(-2), midnight(0));
             control.vanish(all().every(7)).unwrap();
+            // Or nothing might be deleted: a reading with records that are no rows takes nothing away (promise 10).
+            control.vanish(all().every(40)).unwrap();
             let set = Change::Set { field: "newField".to_owned(), json: "\"new\"".to_owned() };
             control.change(all().every(5), set).unwrap();
             for hour in 0..48 {
@@ -94,12 +96,12 @@ impl Scene {
     /// An undisturbed `sync`, as soon as whoever was killed counts as silent.
     async fn sync(&self) {
         expire_leases(&self.world.database).await;
-        succeeds(self.begin()).await;
+        is_done(self.begin()).await;
     }
 
     async fn sync_reference(&self) {
         let env = [("TIDEGATE__DATABASE__URL", self.reference.url())];
-        succeeds(Process::start(&self.world.config_path(), &["sync"], &env)).await;
+        is_done(Process::start(&self.world.config_path(), &["sync"], &env)).await;
     }
 
     async fn assert_equal(&self) {
@@ -192,6 +194,12 @@ async fn expire_leases(database: &TestDatabase) {
 async fn succeeds(mut process: Process) {
     let status = process.wait(LONG).await;
     assert!(status.success(), "{status}: {}", process.said());
+}
+
+/// Done, though slices with records that are no rows may be held: those that the killed had read are read again.
+async fn is_done(mut process: Process) {
+    let status = process.wait(LONG).await;
+    assert!(matches!(status.code(), Some(0 | 3)), "{status}: {}", process.said());
 }
 
 /// Waits until a call of `process` is held.
