@@ -8,7 +8,7 @@
 //! push ────▶ vendor, store, worker (accounts)          what is read, and the one thing that is written
 //! config ──▶ vendor (settings), catalogue, quota       what is asked for, checked
 //! vendor ──▶ http, decode, catalogue                   knows no SQL
-//! http ────▶ quota                                     sending consumes a reservation
+//! http ────▶ quota, decode (gzip)                      sending consumes a reservation
 //! load ────▶ decode, catalogue; store, quota ─▶ sqlx   know no HTTP
 //! simulator ▶ (nothing of the above)                   or one mistake would pass on both sides
 //! ```

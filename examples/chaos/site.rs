@@ -11,7 +11,7 @@ use tidegate::simulator::{self, Control, Options, Simulator, Vendor, lynn};
 use super::daemons::{Daemon, command};
 use super::line::Line;
 use super::server::Server;
-use super::{storm, vendors};
+use super::{storm, vendors, verify};
 
 pub const DATABASE: &str = "stormy";
 pub const CALM_DATABASE: &str = "calm";
@@ -80,6 +80,7 @@ impl Site {
         site.save_configuration(1)?;
         site.run(&site.config(), &["migrate"])?;
         site.server.spread_rows(DATABASE).await?;
+        verify::audit(&site.server.url(DATABASE)).await?;
         for number in 0..DAEMONS {
             let log = site.folder.path().join(format!("daemon-{number}.log"));
             site.daemons.push(Daemon::start(&site.binary, &site.config(), &log)?);
@@ -115,18 +116,39 @@ impl Site {
                 LEASE.as_secs(),
                 vendors::configuration(&self.simulator, &self.start, lookback_days)
             );
-            let beside = path.with_extension("new");
-            std::fs::write(&beside, text)?;
-            std::fs::rename(&beside, &path)?;
+            replace(&path, &text)?;
         }
         Ok(())
     }
 
+    /// For a while, the configuration names another account under the same name. Its rows must not replace the others', so
+    /// nothing is read meanwhile.
+    pub async fn swap_account(&self, length: Duration) -> anyhow::Result<()> {
+        // A connection belongs to the account that it reads first.
+        let mut pinned = true;
+        for name in vendors::SWAPPED {
+            pinned &= verify::was_read(&self.server.url(DATABASE), name).await.unwrap_or(false);
+        }
+        if !pinned {
+            return Ok(());
+        }
+        let config = self.config();
+        let text = std::fs::read_to_string(&config)?;
+        replace(&config, &vendors::swapped(&text))?;
+        tokio::time::sleep(length).await;
+        replace(&config, &text)
+    }
+
     /// Runs a command of the daemon's program to its good end.
     pub fn run(&self, config: &Path, arguments: &[&str]) -> anyhow::Result<()> {
-        let status = command(&self.binary, config, arguments, &self.folder.path().join("commands.log"))?;
-        ensure!(status.success(), "`{}` for {} ended with {status}", arguments.join(" "), config.display());
+        let code = self.ends_with(config, arguments)?;
+        ensure!(code == Some(0), "`{}` for {} ended with {code:?}", arguments.join(" "), config.display());
         Ok(())
+    }
+
+    /// The exit code of a command of the daemon's program.
+    pub fn ends_with(&self, config: &Path, arguments: &[&str]) -> anyhow::Result<Option<i32>> {
+        Ok(command(&self.binary, config, arguments, &self.folder.path().join("commands.log"))?.code())
     }
 
     /// Looks after the daemons: one that ended by itself is noted and started again.
@@ -147,6 +169,13 @@ impl Site {
         self.folder.disable_cleanup(true);
         self.folder.path().to_owned()
     }
+}
+
+/// Replaces a file as an editor does that saves it: nobody reads half of it.
+fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, text)?;
+    Ok(std::fs::rename(&beside, path)?)
 }
 
 /// One before each of the simulator's hosts.

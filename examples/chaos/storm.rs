@@ -49,6 +49,7 @@ const BLOWS: &[Blow] = &[
     ("daemon stopped (SIGTERM) and started", 4),
     ("daemon asleep beyond its lease (SIGSTOP, SIGCONT)", 2),
     ("configuration saved anew", 3),
+    ("configuration with another account", 2),
     ("Postgres restarted, fast", 1),
     ("Postgres restarted, immediate", 1),
     ("backends terminated", 4),
@@ -68,6 +69,10 @@ const BLOWS: &[Blow] = &[
     ("vendor: empty body", 2),
     ("vendor: another content type", 1),
     ("vendor: malformed page", 2),
+    ("vendor: valid but empty", 3),
+    ("vendor: valid but short", 3),
+    ("vendor: refused rows", 3),
+    ("vendor: announced pages missing", 3),
     ("vendor: tokens expire", 2),
     ("vendor: exports fail", 2),
     ("vendor: export jobs forgotten", 2),
@@ -115,6 +120,7 @@ impl Storm {
         match group {
             "daemon" | "configuration" => self.at_a_daemon(rest, site).await?,
             "line" => self.at_a_line(rest, site).await,
+            "vendor" if rest.starts_with(" valid") => self.fewer_rows(rest.trim(), &site.control()),
             "vendor" => self.at_a_vendor(rest.trim(), &site.control()),
             "truth" => self.of_the_truth(rest.trim(), &site.control()),
             _ => self.at_postgres(name, site).await?,
@@ -134,6 +140,10 @@ impl Storm {
             "killed (SIGKILL)" => site.daemons[number].kill(),
             "stopped (SIGTERM) and started" => site.daemons[number].restart().await,
             "saved anew" => site.save_configuration(self.dice.random_range(1..4)),
+            "with another account" => {
+                let length = Duration::from_millis(self.dice.random_range(2_000..8_000));
+                site.swap_account(length).await
+            }
             _ => {
                 site.daemons[number].signal(Signal::STOP)?;
                 tokio::time::sleep(LEASE + Duration::from_secs(self.dice.random_range(1..4))).await;
@@ -217,9 +227,22 @@ impl Storm {
                 control.khoros().forget_jobs();
                 return control.lexer().forget_jobs();
             }
+            "refused rows" => Action::OddRow,
+            "announced pages missing" => Action::NoLastDocument,
             _ => return control.expire_tokens(),
         };
         control.mischief(Fault::new(Match::default(), action).times(self.dice.random_range(1..5)));
+    }
+
+    /// Every vendor answers well formed, but for a while without rows, or with half of them.
+    fn fewer_rows(&mut self, what: &str, control: &Control) {
+        let every = if what == "valid but empty" { 1 } else { 2 };
+        let for_ms = Some(self.dice.random_range(2_000..8_000));
+        for (vendor, report, _) in vendors::EDITED {
+            let rows = Rows::between(report, self.until - TimeDelta::days(DAYS), self.until).every(every);
+            // Not every vendor's data can be edited in every way.
+            let _ = control.data(*vendor).edit(Edit::Late { rows, for_ms });
+        }
     }
 
     /// What becomes of the next jobs.

@@ -30,6 +30,14 @@ pub const ENTITIES: &[&str] = &[
 /// Tables with a row for every run.
 pub const OBSERVED: &[&str] = &["jaicp.experiment_counts", "jaicp.unique_clients"];
 
+/// The connections whose account is swapped for another one's.
+pub const SWAPPED: [&str; 2] = ["lynn", "outbound"];
+
+/// The configuration with another tenant for the connections of Lynn.
+pub fn swapped(text: &str) -> String {
+    text.replace(&format!("tenant: {}", lynn::Account::default().tenant), "tenant: 1")
+}
+
 /// Divides the simulators' periods.
 pub const SPEED: f64 = 40.0;
 

@@ -91,6 +91,10 @@ const NOTHING: &[(&str, &str)] = &[
         "no slice is left unfinished",
         "select connection || '/' || stream || ' ' || window_start from tidegate.slice where reading_run is not null",
     ),
+    (
+        "no slice is held any more",
+        "select connection || '/' || stream || ': ' || held_reason from tidegate.slice where held_since is not null or released",
+    ),
     ("no record was refused", "select connection || '/' || stream || ': ' || reason from tidegate.rejected_record"),
 ];
 
@@ -140,6 +144,103 @@ pub async fn nothing_held(url: &str, database: &str) -> anyhow::Result<Vec<Findi
     }
     connection.close().await?;
     Ok(findings)
+}
+
+/// Notes every statement that deletes rows of a table of windows, with what it left of the slice, beside what there was when
+/// the reading began: an account of promise 10 that shares no code with the daemon.
+pub async fn audit(url: &str) -> anyhow::Result<()> {
+    let mut connection = PgConnection::connect(url).await?;
+    sqlx::raw_sql(
+        "
+        create schema audit;
+        create table audit.deletion (
+            place text, window_start timestamptz, present bigint, deleted bigint, remaining bigint, released boolean
+        );
+
+        create function audit.note() returns trigger language plpgsql as $$
+        declare
+            loss record;
+            remaining bigint;
+        begin
+            for loss in
+                select gone._connection, gone._window_start, count(*) as deleted,
+                    max(slice.reading_present) as present, bool_or(slice.released) as released
+                from gone
+                left join tidegate.slice as slice
+                    on slice.connection = gone._connection
+                    and slice.stream = tg_table_name
+                    and slice.window_start = gone._window_start
+                group by 1, 2
+            loop
+                execute format('select count(*) from %I.%I where _connection = $1 and _window_start = $2', tg_table_schema, tg_table_name)
+                into remaining using loss._connection, loss._window_start;
+                insert into audit.deletion
+                values (
+                    tg_table_schema || '.' || tg_table_name, loss._window_start, loss.present, loss.deleted, remaining,
+                    coalesce(loss.released, false)
+                );
+            end loop;
+            return null;
+        end $$;
+
+        do $$
+        declare
+            place record;
+        begin
+            for place in
+                select table_schema, table_name
+                from information_schema.columns
+                where column_name = '_window_start' and table_schema in ('lynn', 'khoros', 'lexer', 'jaicp')
+            loop
+                execute format('create trigger audit after delete on %I.%I referencing old table as gone
+                    for each statement execute function audit.note()', place.table_schema, place.table_name);
+            end loop;
+        end $$;
+        ",
+    )
+    .execute(&mut connection)
+    .await?;
+    Ok(connection.close().await?)
+}
+
+/// Promise 10: no reading took a sharp part of a slice, unless a person released it, which is done after the storm only.
+pub async fn no_sharp_loss(url: &str) -> anyhow::Result<Finding> {
+    let mut connection = PgConnection::connect(url).await?;
+    let sharp: Vec<String> = sqlx::query_scalar(
+        "select place || ' ' || window_start || ': ' || deleted || ' of ' || present || ' went, ' || remaining || ' are left'
+        from audit.deletion
+        where not released and (remaining = 0 or (remaining < present * 0.8 and present - remaining >= 20))",
+    )
+    .fetch_all(&mut connection)
+    .await?;
+    let all: i64 = sqlx::query_scalar("select coalesce(sum(deleted), 0)::bigint from audit.deletion")
+        .fetch_one(&mut connection)
+        .await?;
+    connection.close().await?;
+    let fault = sharp.first().map(|first| format!("{}, {first}", sharp.len()));
+    Ok(Finding::new(format!("no slice lost a sharp part of its rows at once ({all} rows went)"), fault))
+}
+
+/// Connections, which the jobs are named after, and streams with a held slice.
+pub async fn held(url: &str) -> anyhow::Result<Vec<(String, String)>> {
+    let mut connection = PgConnection::connect(url).await?;
+    let held = "select distinct connection, stream from tidegate.slice where held_since is not null order by 1, 2";
+    let held = sqlx::query_as(held).fetch_all(&mut connection).await?;
+    connection.close().await?;
+    Ok(held)
+}
+
+/// Whether something was read from a connection, which belongs to its account from then on.
+pub async fn was_read(url: &str, name: &str) -> anyhow::Result<bool> {
+    let mut connection = PgConnection::connect(url).await?;
+    let pinned = sqlx::query_scalar(
+        "select exists (select from tidegate.slice where connection = $1 and finished_run is not null)",
+    )
+    .bind(name)
+    .fetch_one(&mut connection)
+    .await?;
+    connection.close().await?;
+    Ok(pinned)
 }
 
 /// Tells what was put off to go on now.

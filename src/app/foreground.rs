@@ -89,7 +89,7 @@ async fn look(
     loop {
         let tasks = progress::tasks(pool, runs).await?;
         show(&tasks);
-        if tasks.iter().all(|task| matches!(task.run_state.as_str(), "succeeded" | "failed" | "cancelled")) {
+        if tasks.iter().all(|task| matches!(task.run_state.as_str(), "succeeded" | "held" | "failed" | "cancelled")) {
             return Ok(tasks);
         }
         // Or nobody works on them here.

@@ -14,12 +14,23 @@ const DAYS_MAX: u32 = 90;
 /// The metric that names a conversation (`§5.2`).
 pub const CONVERSATION_ID: &str = "CONVERSATION_ID";
 
-const CONVERSATION: &[Column] = &[Column::new(
-    CONVERSATION_ID,
-    "conversation_id",
-    ColumnType::Text,
-    "Id of the conversation; joins the exports of one conversation",
-)];
+/// The metric that says when a conversation was closed. No document lists it; the export has it where the company does.
+pub const CLOSED_TIME: &str = "CLOSED_TIME";
+
+const CONVERSATION: &[Column] = &[
+    Column::new(
+        CONVERSATION_ID,
+        "conversation_id",
+        ColumnType::Text,
+        "Id of the conversation; joins the exports of one conversation",
+    ),
+    Column::new(
+        CLOSED_TIME,
+        "closed_time",
+        ColumnType::Timestamptz,
+        "When the conversation was closed; null while it is open, or where the export has no such metric",
+    ),
+];
 
 /// `§6`
 const TEAMS: &[Column] = &[

@@ -265,26 +265,31 @@ const CASE_DETAILS: &[Column] = &[WINDOW_END];
 const NPS_SUBMISSIONS: &[Column] =
     &[WINDOW_END, column("form_id", Bigint, "Form that was asked for; lexer.forms.id"), NPS_CATEGORY];
 
-/// `§6.2`, all of them text as documented. The misspelt header is the documented one.
+/// `§6.2`. The draft types all of them as text; their titles and meanings say more. The misspelt header is the documented one.
 const MENTION_SLA_EXPORT: &[Column] = &[
     WINDOW_END,
     Column::new("Account Name", "account_name", Words, "Account that was mentioned"),
     Column::new("Source Type", "source_type", Words, "Network or channel"),
     Column::new("Agent First Name", "agent_first_name", Words, "First name of the agent who handled the message"),
     Column::new("Agent Last Name", "agent_last_name", Words, "Last name of that agent"),
-    Column::new("Last Action Date (UTC)", "last_action_date_utc", Words, "When the last action was taken"),
+    Column::new("Last Action Date (UTC)", "last_action_date_utc", Timestamptz, "When the last action was taken"),
     Column::new(
         "Customer Wait Time (min)",
         "customer_wait_time_min",
-        Words,
+        Double,
         "Wait of the customer for a reply, minutes",
     ),
-    Column::new("In Queue (min)", "in_queue_min", Words, "Time in the queue, minutes"),
-    Column::new("Agent Response Time (min)", "agent_response_time_min", Words, "From claim to reply, minutes"),
-    Column::new("Within Customer SLA", "within_customer_sla", Words, "Whether the customer's wait was within the SLA"),
-    Column::new("Within Agent SLA", "within_agent_sla", Words, "Whether the agent's handling was within the SLA"),
+    Column::new("In Queue (min)", "in_queue_min", Double, "Time in the queue, minutes"),
+    Column::new("Agent Response Time (min)", "agent_response_time_min", Double, "From claim to reply, minutes"),
+    Column::new(
+        "Within Customer SLA",
+        "within_customer_sla",
+        Boolean,
+        "Whether the customer's wait was within the SLA",
+    ),
+    Column::new("Within Agent SLA", "within_agent_sla", Boolean, "Whether the agent's handling was within the SLA"),
     Column::new("State", "state", Words, "Workflow state at the time of the export"),
-    Column::new("Customer Publish Date (UTC)", "customer_publish_date_utc", Words, "When the customer wrote"),
+    Column::new("Customer Publish Date (UTC)", "customer_publish_date_utc", Timestamptz, "When the customer wrote"),
     Column::new("Customer Username", "customer_username", Words, "User name of the customer"),
     Column::new("Customer Fullname", "customer_fullname", Words, "Name of the customer"),
     Column::new(
@@ -296,7 +301,7 @@ const MENTION_SLA_EXPORT: &[Column] = &[
     Column::new(
         "Agent Reponse Date (UTC)",
         "agent_reponse_date_utc",
-        Words,
+        Timestamptz,
         "When the agent replied; spelt as documented",
     ),
     Column::new("Agent Response", "agent_response", Words, "What the agent replied"),

@@ -12,7 +12,7 @@ mod naming;
 
 use std::borrow::Cow;
 
-pub use khoros::{CONVERSATION_ID, marketing_export, marketing_name};
+pub use khoros::{CLOSED_TIME, CONVERSATION_ID, marketing_export, marketing_name};
 pub use lynn::extra_report;
 pub use lynn_outbound::{CAMPAIGN_ID, CONTACT_ID};
 pub use naming::{ColumnNames, column_name};
@@ -200,6 +200,10 @@ pub enum ColumnType {
 }
 
 impl ColumnType {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Boolean, Self::Bigint, Self::Double, Self::Numeric, Self::Timestamptz, Self::Text, Self::Jsonb];
+
     /// The type's SQL spelling.
     pub const fn sql(self) -> &'static str {
         match self {
@@ -211,6 +215,24 @@ impl ColumnType {
             Self::Text => "text",
             Self::Jsonb => "jsonb",
         }
+    }
+
+    /// The type's name in the name of a variant and in the configuration: one word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Double => "double",
+            _ => self.sql(),
+        }
+    }
+
+    /// The type of that [`Self::word`].
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+
+    /// Whether its values are numbers.
+    pub const fn is_number(self) -> bool {
+        matches!(self, Self::Bigint | Self::Double | Self::Numeric)
     }
 
     /// The type of that SQL spelling, as `format_type` prints it; none for a type that Tidegate never makes.

@@ -57,6 +57,14 @@ impl ColumnNames {
         name
     }
 
+    /// The name for the variant `suffix` of the column `name`, with a number where it is taken already.
+    pub fn assign_variant(&mut self, name: &str, suffix: &str) -> String {
+        let plain = format!("{}_{suffix}", cut(name, NAME_BYTES_MAX - suffix.len() - 1));
+        let name = if self.taken.contains(&plain) { self.numbered(&plain) } else { plain };
+        self.taken.insert(name.clone());
+        name
+    }
+
     fn numbered(&self, plain: &str) -> String {
         let mut number = 2_usize;
         loop {

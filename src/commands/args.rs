@@ -7,7 +7,8 @@ use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand};
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 something failed and is named on standard error; 2 the command line or the configuration is wrong.
+Exit codes: 0 done; 1 something failed and is named on standard error; 2 the command line or the configuration is wrong;
+3 done, but something is held and needs a decision (`tidegate held`).
 
 First steps:
   tidegate demo                 see it at work, with nothing to set up
@@ -46,8 +47,8 @@ pub enum Command {
     Run(RunArgs),
     /// Run jobs once, now, in the foreground, to the end
     ///
-    /// Waits for quotas as long as they take. Exits with 1 if any stream failed. Ctrl-C stops at the next checkpoint;
-    /// the next run goes on from there.
+    /// Waits for quotas as long as they take. Exits with 1 if any stream failed, else with 3 if slices of a stream are
+    /// held. Ctrl-C stops at the next checkpoint; the next run goes on from there.
     #[command(verbatim_doc_comment)]
     Sync(SyncArgs),
     /// Read a past range again, at lower priority
@@ -81,6 +82,14 @@ pub enum Command {
     Quota(QuotaArgs),
     /// How far each stream has been read; `cursors reset` reads again
     Cursors(CursorsArgs),
+    /// Slices whose last reading was too doubtful to delete rows; `held release` lets the next one delete
+    ///
+    /// A reading that refused records, or that reports far fewer rows than there are, adds and changes rows and takes
+    /// nothing away. A later reading that is in order ends the hold by itself.
+    #[command(verbatim_doc_comment)]
+    Held(HeldArgs),
+    /// Which accounts were read under which name; `connections forget` ends that
+    Connections(ConnectionsArgs),
     /// Records that could not become rows, newest first, and why
     ///
     /// They hold what the vendor sent, so their content is shown with --record only.
@@ -236,6 +245,14 @@ pub struct RunsArgs {
 
 #[derive(Debug, Args)]
 pub struct QuotaArgs {
+    /// Ask the vendors too what is left
+    ///
+    /// Lynn has a call for that, and no other vendor. It counts as a login.
+    #[arg(long)]
+    pub ask: bool,
+    /// Only this connection; may be given several times
+    #[arg(long = "connection", value_name = "NAME")]
+    pub connections: Vec<String>,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
@@ -287,6 +304,87 @@ pub struct ResetArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct HeldArgs {
+    #[command(subcommand)]
+    pub action: Option<HeldAction>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum HeldAction {
+    /// Let the next reading of held slices delete what the vendor does not report, and make it due
+    ///
+    /// Nothing is deleted now. Ask the vendor first: rows that it stopped reporting by mistake are gone from the table
+    /// after the next run.
+    #[command(verbatim_doc_comment)]
+    Release(ReleaseArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidegate held release lynn-hourly --stream survey_result
+  tidegate held release lynn-hourly --stream survey_result --from 2026-03-01 --to 2026-03-02    one day")]
+pub struct ReleaseArgs {
+    /// The job that reads the stream
+    pub job: String,
+    /// The stream whose held slices are released; may be given several times
+    #[arg(long = "stream", value_name = "STREAM", required = true)]
+    pub streams: Vec<String>,
+    /// First day whose slices are released, in the stream's zone
+    #[arg(long, value_name = "DATE")]
+    pub from: Option<NaiveDate>,
+    /// Day after the last of them
+    #[arg(long, value_name = "DATE")]
+    pub to: Option<NaiveDate>,
+    /// Print the result as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct ConnectionsArgs {
+    #[command(subcommand)]
+    pub action: Option<ConnectionsAction>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConnectionsAction {
+    /// Forget which account a connection read, and how far
+    ///
+    /// For a connection that was removed, or whose name another account is to have. On a terminal it asks before it does
+    /// anything; elsewhere, and with --yes, it does not. Refused while a run reads the connection.
+    #[command(verbatim_doc_comment)]
+    Forget(ForgetArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidegate connections forget acme-lynn            account and cursors; its rows stay in the tables
+  tidegate connections forget acme-lynn --rows     and its rows")]
+pub struct ForgetArgs {
+    /// The connection, configured or not
+    pub name: String,
+    /// Delete its rows from every table as well
+    #[arg(long)]
+    pub rows: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Print the result as one JSON document; does not ask
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct RejectsArgs {
     /// Only records of this job's streams
     pub job: Option<String>,
@@ -306,13 +404,17 @@ pub struct RejectsArgs {
 Examples:
   tidegate streams                               one line per stream
   tidegate streams lynn_reporting                with every column
-  tidegate streams lynn_reporting --discovered   with those that appeared with the data")]
+  tidegate streams lynn_reporting --discovered   with those that appeared with the data
+  tidegate streams --discovered --suggest        types for a job's `types:`, as the data has them")]
 pub struct StreamsArgs {
     /// Only this vendor, in full
     pub vendor: Option<String>,
     /// Ask the database for the columns that appeared with the data
     #[arg(long)]
     pub discovered: bool,
+    /// Print a `types:` block for those columns: the narrowest type that holds what is there
+    #[arg(long, requires = "discovered")]
+    pub suggest: bool,
     /// Print one JSON document, in full
     #[arg(long)]
     pub json: bool,

@@ -1,13 +1,17 @@
 //! The command line: a file per command. Commands that only read never migrate and change nothing.
 
 mod args;
+mod asked;
 mod backfill;
+mod by_hand;
 mod check;
+mod connections;
 mod context;
 mod cursors;
 mod demo;
 pub mod failure;
 mod health;
+mod held;
 mod migrate;
 pub mod names;
 mod output;
@@ -24,6 +28,7 @@ mod show;
 mod simulate;
 mod status;
 mod streams;
+mod suggest;
 mod sync;
 
 use std::process::ExitCode;
@@ -44,6 +49,8 @@ pub enum Exit {
     Failed,
     /// The command line or the configuration is wrong, and nothing was done.
     Usage,
+    /// Done, but slices are held and need a decision.
+    Held,
 }
 
 impl Exit {
@@ -52,6 +59,7 @@ impl Exit {
             Self::Done => 0,
             Self::Failed => 1,
             Self::Usage => 2,
+            Self::Held => 3,
         }
     }
 }
@@ -108,6 +116,14 @@ pub async fn run(context: Context, command: Command) -> anyhow::Result<Exit> {
             Box::pin(reset::run(context, args)).await
         }
         Command::Cursors(args) => Box::pin(cursors::run(context, args)).await,
+        Command::Held(HeldArgs { action: Some(HeldAction::Release(args)), .. }) => {
+            Box::pin(held::release(context, args)).await
+        }
+        Command::Held(args) => Box::pin(held::list(context, args)).await,
+        Command::Connections(ConnectionsArgs { action: Some(ConnectionsAction::Forget(args)), .. }) => {
+            Box::pin(connections::forget(context, args)).await
+        }
+        Command::Connections(args) => Box::pin(connections::list(context, args)).await,
         Command::Rejects(args) => Box::pin(rejects::run(context, args)).await,
         Command::Streams(args) => Box::pin(streams::run(context, args)).await,
         Command::Migrate => Box::pin(migrate::run(context)).await,

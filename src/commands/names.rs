@@ -1,7 +1,7 @@
 //! Names on the command line: found in the configuration, or refused with the nearest one that exists.
 
 use super::failure::CommandError;
-use crate::config::{Config, Job, Push, suggestion};
+use crate::config::{Config, Connection, Job, Push, suggestion};
 use crate::vendor::Vendor;
 
 /// The job of that name.
@@ -53,6 +53,16 @@ pub fn streams<'a>(job: &'a Job, names: &[String]) -> Result<Vec<&'a str>, Comma
         }
     }
     Ok(known().filter(|stream| names.is_empty() || names.iter().any(|name| name == stream)).collect())
+}
+
+/// The connections of those names, in the order of the configuration; all of them if none is named.
+pub fn connections<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Connection>, CommandError> {
+    let known = || config.connections.keys().map(String::as_str);
+    if let Some(name) = names.iter().find(|name| !config.connections.contains_key(*name)) {
+        return Err(unknown("connection", name, known()));
+    }
+    let wanted = |connection: &&Connection| names.is_empty() || names.contains(&connection.name);
+    Ok(config.connections.values().filter(wanted).collect())
 }
 
 /// The vendor of that name.

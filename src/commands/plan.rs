@@ -53,8 +53,8 @@ pub async fn run(context: Context, args: PlanArgs) -> anyhow::Result<Exit> {
             let mut streams = Vec::new();
             for job in jobs {
                 for stream in &job.streams {
-                    let mut plan = plan(conn, job, stream, at).await?;
                     let connection = &config.connections[&job.connection];
+                    let mut plan = plan(conn, job, connection, stream, at).await?;
                     plan.ends_at = quotas.ends_at(&database.pool, connection, plan.calls, plan.bytes).await?;
                     streams.push(plan);
                 }
@@ -73,18 +73,22 @@ pub async fn run(context: Context, args: PlanArgs) -> anyhow::Result<Exit> {
 async fn plan(
     conn: &mut PgConnection,
     job: &Job,
+    connection: &Connection,
     stream: &JobStream,
     now: DateTime<Utc>,
 ) -> Result<StreamPlan, sqlx::Error> {
     let name = &stream.stream.name;
     let stored = cursor::grid(&mut *conn, &job.connection, name).await?;
     let anchor = stored.as_ref().filter(|stored| stored.used).map_or(job.start, |stored| stored.anchor);
-    let grid = Grid { anchor, zone: job.timezone, length: stream.slice };
+    let filter_zone = connection.settings.filter_zone();
+    let grid = Grid { anchor, zone: job.timezone, length: stream.slice, filter_zone };
     let scope = scope(job, stream, now, i64::MAX, None);
     let known = cursor::slices(conn, &job.connection, name, scope.from).await?;
     let known: HashMap<_, _> = known.into_iter().map(|slice| (slice.window_start, slice)).collect();
     let due = if stream.stream.windowed() {
-        grid::due(grid, scope, &known)
+        let mut due = grid::due(grid, scope, &known);
+        grid::add_released(&mut due, scope, known.values());
+        due
     } else {
         vec![Due { window: grid::list_window(), until: now, newest: true }]
     };

@@ -144,7 +144,7 @@ fn head(target: &Target<'_>) -> String {
         "job {}: connection {}, campaign {}, template {}, type of data {}, columns {}",
         target.job,
         target.connection,
-        target.campaign_id,
+        if target.campaign_id.is_empty() { "\"\"" } else { target.campaign_id },
         target.template_id,
         target.type_of_data,
         columns.join(", "),

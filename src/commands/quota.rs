@@ -4,9 +4,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgPool;
 
+use super::asked::{self, Asked};
+use super::context::require_schema;
 use super::output::{self, Table};
-use super::{Context, Exit, QuotaArgs, show};
-use crate::config::{Config, Connection, show_duration};
+use super::{Context, Exit, QuotaArgs, names, show};
+use crate::config::{Connection, show_duration};
 use crate::quota::{Ledger, LedgerKey, Unit, Usage};
 use crate::server::QuotaUse;
 
@@ -31,23 +33,43 @@ pub(super) struct LimitUse {
 struct Document {
     at: DateTime<Utc>,
     quotas: Vec<LimitUse>,
+    /// What the vendors say, if they were asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked: Option<Vec<Asked>>,
 }
 
 pub async fn run(context: Context, args: QuotaArgs) -> anyhow::Result<Exit> {
-    let quotas = context.with_schema(async |database, _| read(&database.pool, &context.config).await).await?;
-    let document = Document { at: Utc::now(), quotas };
+    let connections = names::connections(&context.config, &args.connections)?;
+    let asked = if args.ask { Some(ask(&context, &connections).await?) } else { None };
+    // After the vendors were asked: these calls count.
+    let reading = context.with_schema(async |database, _| read(&database.pool, connections.iter().copied()).await);
+    let document = Document { at: Utc::now(), quotas: reading.await?, asked };
+    let failed = document.asked.as_deref().is_some_and(asked::report_failures);
     if args.json {
         output::print_json(&document)?;
     } else {
         output::print(&text(&document))?;
     }
-    Ok(Exit::Done)
+    Ok(if failed { Exit::Failed } else { Exit::Done })
 }
 
-/// Reads every connection's ledger, writing nothing: one that was never used shows zeros.
-pub(super) async fn read(pool: &PgPool, config: &Config) -> anyhow::Result<Vec<LimitUse>> {
+/// Asks the vendors. The calls are reserved in the ledgers, so the database has to have its schema.
+async fn ask(context: &Context, connections: &[&Connection]) -> anyhow::Result<Vec<Asked>> {
+    context.require_cluster()?;
+    let asking = context.with_database(async |database| {
+        require_schema(&mut *database.pool.acquire().await?).await?;
+        Ok(asked::ask(&database.pool, connections).await)
+    });
+    Box::pin(asking).await
+}
+
+/// Reads the ledgers of `connections`, writing nothing: one that was never used shows zeros.
+pub(super) async fn read<'c>(
+    pool: &PgPool,
+    connections: impl IntoIterator<Item = &'c Connection>,
+) -> anyhow::Result<Vec<LimitUse>> {
     let mut quotas = Vec::new();
-    for connection in config.connections.values() {
+    for connection in connections {
         let key = LedgerKey::derive(pool, &connection.base_url, &connection.settings.credential()).await?;
         let snapshot = Ledger::peek(pool.clone(), &key, &connection.name, &connection.limits).await?;
         quotas.extend(snapshot.usage().into_iter().map(|usage| LimitUse::new(connection, usage)));
@@ -100,7 +122,12 @@ fn text(document: &Document) -> String {
     if document.quotas.is_empty() {
         return "no connection is configured; see `config/jobs/lynn.yaml` for one\n".to_owned();
     }
-    table(&document.quotas, document.at)
+    let mut text = table(&document.quotas, document.at);
+    if let Some(asked) = &document.asked {
+        text.push('\n');
+        text += &asked::table(asked);
+    }
+    text
 }
 
 pub(super) fn table(quotas: &[LimitUse], now: DateTime<Utc>) -> String {

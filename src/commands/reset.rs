@@ -46,7 +46,9 @@ pub async fn run(context: Context, args: ResetArgs) -> anyhow::Result<Exit> {
             output::print(&text(&planned))?;
             return Ok(Exit::Done);
         }
-        if !confirmed(&context, &planned).await? {
+        let slices: i64 = planned.iter().map(|again| again.slices).sum();
+        let question = format!("{}read {slices} slices again, at the cost of their quota? [y/N] ", text(&planned));
+        if !confirmed(&context, &question).await? {
             say("nothing was done\n");
             return Ok(Exit::Failed);
         }
@@ -103,9 +105,9 @@ fn busy(stream: &str, run: Option<i64>) -> CommandError {
     CommandError::failed(format!("{who} is reading `{stream}`"), hint)
 }
 
-async fn confirmed(context: &Context, planned: &[Again]) -> anyhow::Result<bool> {
-    let slices: i64 = planned.iter().map(|again| again.slices).sum();
-    say(&format!("{}read {slices} slices again, at the cost of their quota? [y/N] ", text(planned)));
+/// Asks a person at the terminal.
+pub(super) async fn confirmed(context: &Context, question: &str) -> anyhow::Result<bool> {
+    say(question);
     let answer = tokio::task::spawn_blocking(|| io::stdin().lines().next().transpose());
     let answer = tokio::select! {
         answer = answer => answer??,

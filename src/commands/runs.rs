@@ -125,7 +125,8 @@ fn summary(run: &Run) -> String {
     } else {
         format!("{} of {} ok", run.tasks_succeeded, run.tasks)
     };
-    for (count, word) in [(run.tasks_failed, "failed"), (run.tasks_waiting, "waiting")] {
+    let others = [(run.tasks_failed, "failed"), (run.tasks_held, "held"), (run.tasks_waiting, "waiting")];
+    for (count, word) in others {
         if count > 0 {
             let _ = write!(text, ", {count} {word}");
         }

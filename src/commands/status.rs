@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::output::{self, Table, plain};
 use super::quota::LimitUse;
-use super::{Context, Exit, StatusArgs, quota, show};
+use super::{Context, Exit, StatusArgs, held, quota, show};
 use crate::schedule;
 use crate::server::{JobState, Report};
 use crate::store::history::{self, Waiting};
@@ -31,7 +31,7 @@ pub async fn run(context: Context, args: StatusArgs) -> anyhow::Result<Exit> {
     let (document, quotas) = context
         .with_schema(async |database, conn| {
             let now = schedule::clock(conn).await?;
-            let quotas = quota::read(&database.pool, config).await?;
+            let quotas = quota::read(&database.pool, config.connections.values()).await?;
             let used = quotas.iter().map(LimitUse::of_status).collect();
             let report = Report::gather(conn, config, used, false, now).await?;
             let sending = config.jobs.values().filter(|job| job.push.is_some()).map(|job| job.name.clone());
@@ -62,6 +62,9 @@ fn text(document: &Document, quotas: &[LimitUse]) -> String {
         text.push_str("\nnothing has been read yet; `tidegate sync` reads once, `tidegate run` on schedule\n");
     } else {
         section(&mut text, "Streams", &streams(&report.streams, now));
+    }
+    if !report.held.is_empty() {
+        section(&mut text, "Held: rows are kept that the vendor no longer reports", &held::table(&report.held, now));
     }
     if !document.pushes.is_empty() {
         section(&mut text, "Pushes", &tallies(&document.pushes));

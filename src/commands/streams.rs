@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::output::{self, Table, plain};
+use super::suggest::{self, Suggestion};
 use super::{Context, Exit, StreamsArgs, names};
 use crate::catalogue::{self, Mode, Stream};
 use crate::config::Config;
@@ -24,10 +25,10 @@ struct Document {
 }
 
 #[derive(Debug, Serialize)]
-struct Entry {
-    vendor: &'static str,
-    stream: String,
-    table: String,
+pub(super) struct Entry {
+    pub(super) vendor: &'static str,
+    pub(super) stream: String,
+    pub(super) table: String,
     meaning: String,
     vendor_id: String,
     mode: &'static str,
@@ -41,6 +42,9 @@ struct Entry {
     /// Only when the database was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     discovered: Option<Vec<DiscoveredColumn>>,
+    /// Only when asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) suggested: Option<Vec<Suggestion>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -61,6 +65,18 @@ pub async fn run(context: Context, args: StreamsArgs) -> anyhow::Result<Exit> {
             let here =
                 |column: &&DiscoveredColumn| format!("{}.{}", column.table_schema, column.table_name) == entry.table;
             entry.discovered = Some(found.iter().filter(here).cloned().collect());
+        }
+    }
+    if args.suggest {
+        streams.retain(|entry| entry.discovered.as_ref().is_some_and(|columns| !columns.is_empty()));
+        for entry in &mut streams {
+            let columns = entry.discovered.as_deref().unwrap_or_default();
+            let types = context.with_schema(async |_, conn| Ok(suggest::types(conn, columns).await?)).await?;
+            entry.suggested = Some(types);
+        }
+        if !args.json {
+            output::print(&suggest::block(&streams))?;
+            return Ok(Exit::Done);
         }
     }
     let document = Document { streams };
@@ -115,6 +131,7 @@ impl Entry {
             documented: stream.documented,
             columns: columns.collect(),
             discovered: None,
+            suggested: None,
         }
     }
 }
@@ -172,7 +189,12 @@ fn columns(entry: &Entry) -> String {
         table.row([column.name.clone(), column.kind.to_owned(), column.field.clone(), column.meaning.clone()]);
     }
     for column in entry.discovered.iter().flatten() {
-        let since = format!("appeared with the data on {}", column.added_at.format("%Y-%m-%d"));
+        let day = column.added_at.format("%Y-%m-%d");
+        let since = if column.variant.is_empty() {
+            format!("appeared with the data on {day}")
+        } else {
+            format!("since {day}, for values that the field's own column does not hold")
+        };
         table.row([column.name.clone(), column.kind.clone(), column.field.clone(), since]);
     }
     if table.is_empty() { String::new() } else { table.show() }

@@ -64,8 +64,11 @@ pub(super) async fn foreground(
     } else {
         output::print(&table(&tasks))?;
     }
-    let failed = tasks.iter().filter(|task| task.state != "succeeded");
-    Ok(if failed.count() == 0 { Exit::Done } else { Exit::Failed })
+    if tasks.iter().any(|task| !matches!(task.state.as_str(), "succeeded" | "held")) {
+        return Ok(Exit::Failed);
+    }
+    let held = tasks.iter().any(|task| task.state == "held");
+    Ok(if held { Exit::Held } else { Exit::Done })
 }
 
 async fn work(

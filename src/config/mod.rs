@@ -19,6 +19,7 @@ mod suggest;
 mod tests;
 mod tree;
 mod units;
+mod warnings;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -30,7 +31,7 @@ use chrono::NaiveDate;
 use chrono_tz::Tz;
 use url::Url;
 
-use crate::catalogue::Stream;
+use crate::catalogue::{ColumnType, Stream};
 use crate::http::{Hosts, Retry};
 use crate::quota::Limit;
 use crate::secret::Secret;
@@ -146,6 +147,8 @@ pub struct Job {
     /// A run that takes longer is stopped at its next checkpoint and fails.
     pub timeout: Duration,
     pub paused: bool,
+    /// A reading that reports a smaller share of a slice's or list's rows takes nothing away; in percent, 0 for never.
+    pub hold_below: u8,
     /// What `tidegate push` sends; such a job reads no stream and is never run otherwise.
     pub push: Option<Push>,
 }
@@ -176,6 +179,8 @@ pub struct JobStream {
     /// Finished slices this far behind are read again.
     pub lookback: Duration,
     pub new_fields: NewFields,
+    /// Types of columns that the vendor does not document, by vendor field.
+    pub types: BTreeMap<String, ColumnType>,
 }
 
 /// The length of a slice: whole calendar days of the job's zone, or a plain duration below a day.

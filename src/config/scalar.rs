@@ -85,6 +85,21 @@ impl Written for Flag {
 
 written!(Flag, json_schema!({ "type": "boolean" }));
 
+/// A share, from `0%` to `100%`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Percent(pub(super) u8);
+
+impl Written for Percent {
+    fn read(text: &str) -> Result<Self, String> {
+        let wrong = || "is not a share; write whole percent, `0%` to `100%`".to_owned();
+        let digits = text.strip_suffix('%').map(str::trim_end).ok_or_else(wrong)?;
+        let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse().ok().filter(|percent| is_number && *percent <= 100).map(Self).ok_or_else(wrong)
+    }
+}
+
+written!(Percent, json_schema!({ "type": "string", "pattern": "^(100|[0-9]{1,2}) ?%$" }));
+
 /// A duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span(pub(super) Duration);

@@ -18,7 +18,7 @@ pub fn json_schema() -> Value {
     let mut job = schema_of::<raw::Job>(&mut generator);
     require(&mut job, &["connection"]);
     if let Some(job) = job.as_object_mut() {
-        job.insert("anyOf".to_owned(), json!([{ "required": ["streams", "start"] }, { "required": ["push"] }]));
+        job.insert("anyOf".to_owned(), json!([{ "required": ["streams"] }, { "required": ["push"] }]));
     }
     for (key, schema) in [("connections", &mut connection), ("jobs", &mut job)] {
         if let Some(section) = root.pointer_mut(&format!("/properties/{key}")).and_then(Value::as_object_mut) {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use super::{DecodeError, RECORD_BYTES_MAX, Sink};
+use super::{DecodeError, RECORD_BYTES_MAX, Sink, raw};
 
 /// A kept member beyond this is no cursor, count or error text.
 pub const MEMBER_BYTES_MAX: usize = 1 << 20;
@@ -246,8 +246,7 @@ impl Splitter {
                 Ok(())
             }
             _ => {
-                let raw: Box<RawValue> =
-                    serde_json::from_slice(text).map_err(|_| self.malformed(at, "a member's value is not JSON"))?;
+                let raw = kept(text).ok_or_else(|| self.malformed(at, "a member's value is not JSON"))?;
                 if self.envelope.members.len() == MEMBERS_MAX {
                     return Err(DecodeError::TooManyMembers { max: MEMBERS_MAX });
                 }
@@ -261,6 +260,14 @@ impl Splitter {
             }
         }
     }
+}
+
+/// A member's value as JSON: numbers that are none become strings.
+fn kept(text: &[u8]) -> Option<Box<RawValue>> {
+    serde_json::from_slice(text).ok().or_else(|| {
+        let text = raw::quoted(std::str::from_utf8(text).ok()?)?;
+        RawValue::from_string(text).ok()
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -277,7 +284,8 @@ impl Kind {
         Some(match first {
             b'{' | b'[' => Self::Container,
             b'"' => Self::String,
-            b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => Self::Scalar,
+            // `NaN` and `Infinity` too: whoever takes the record judges them (`super::raw`).
+            b'-' | b'0'..=b'9' | b't' | b'f' | b'n' | b'N' | b'I' => Self::Scalar,
             _ => return None,
         })
     }
@@ -285,7 +293,7 @@ impl Kind {
 
 /// Where inside a value the last chunk ended.
 #[derive(Debug, Default)]
-struct Scan {
+pub(super) struct Scan {
     kind: Kind,
     depth: u64,
     in_string: bool,
@@ -293,6 +301,12 @@ struct Scan {
 }
 
 impl Scan {
+    /// How long the value is that `bytes`, which are whole, begin with; none where no value can begin.
+    pub(super) fn length(bytes: &[u8]) -> Option<usize> {
+        let mut scan = Self { kind: Kind::of(*bytes.first()?)?, ..Self::default() };
+        Some(scan.advance(bytes).0)
+    }
+
     /// Looks for the value's end; answers the bytes that belong to it and whether it is complete.
     fn advance(&mut self, bytes: &[u8]) -> (usize, bool) {
         if self.kind == Kind::Scalar {
@@ -348,146 +362,5 @@ impl Scan {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[derive(Default)]
-    struct Kept(Vec<String>);
-
-    impl Sink for Kept {
-        fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
-            self.0.push(String::from_utf8_lossy(record).into_owned());
-            Ok(())
-        }
-
-        fn refuse(&mut self, _: &str, _: &[u8]) -> Result<(), DecodeError> {
-            unreachable!("JSON is split, not judged")
-        }
-    }
-
-    fn split(body: &[u8], chunk: usize) -> Result<(Vec<String>, Envelope), DecodeError> {
-        split_by(Splitter::new("result"), body, chunk)
-    }
-
-    fn split_by(mut splitter: Splitter, body: &[u8], chunk: usize) -> Result<(Vec<String>, Envelope), DecodeError> {
-        let mut kept = Kept::default();
-        for part in body.chunks(chunk.max(1)) {
-            splitter.feed(part, &mut kept)?;
-        }
-        Ok((kept.0, splitter.finish()?))
-    }
-
-    const PAGE: &str = r#" { "isValid": true, "Result" : [ {"a":"x\"]}\\"}, 12 ,null,[1,[2]],"s" ], "lastDocument":[17092911104560000000001, "r\u00e9-1" ],
-        "errors":null,"pageCount":1 } "#;
-
-    #[test]
-    fn records_and_members_are_the_same_however_the_body_is_chunked() {
-        for chunk in [1, 2, 3, 7, 16, 64, 4096] {
-            let (records, envelope) = split(PAGE.as_bytes(), chunk).unwrap();
-            assert_eq!(records, [r#"{"a":"x\"]}\\"}"#, "12", "null", "[1,[2]]", r#""s""#], "chunks of {chunk}");
-            assert_eq!(envelope.member("lastDocument").unwrap().get(), r#"[17092911104560000000001, "r\u00e9-1" ]"#);
-            assert_eq!(envelope.parsed::<u64>("PAGECOUNT"), Some(1));
-            assert!(envelope.member("errors").is_none() && envelope.has("errors") && envelope.has_records);
-        }
-    }
-
-    #[test]
-    fn a_bare_array_is_records_too() {
-        let (records, envelope) = split(b"[{},{}]", 3).unwrap();
-        assert_eq!(records.len(), 2);
-        assert!(envelope.has_records);
-        assert!(split(b"[]", 1).unwrap().0.is_empty());
-    }
-
-    #[test]
-    fn a_bare_splitter_keeps_an_object_whole_for_it_may_be_an_error() {
-        for chunk in 1..20 {
-            let (records, envelope) = split_by(Splitter::bare(), b"[{\"a\":1}, {}]", chunk).unwrap();
-            assert_eq!((records.len(), envelope.has_records, envelope.records), (2, true, 2));
-            let body = br#"{"status":"FAIL","":[1],"result":[{}, 1]}"#;
-            let (records, envelope) = split_by(Splitter::bare(), body, chunk).unwrap();
-            assert_eq!((records.len(), envelope.has_records), (0, false));
-            assert_eq!(envelope.parsed::<String>("status").as_deref(), Some("FAIL"));
-            assert_eq!(
-                (envelope.member("result").unwrap().get(), envelope.member("").unwrap().get()),
-                ("[{}, 1]", "[1]")
-            );
-        }
-    }
-
-    #[test]
-    fn null_or_missing_records_are_told_apart_from_an_array() {
-        assert!(!split(br#"{"result":null}"#, 4).unwrap().1.has_records);
-        assert!(!split(br#"{"isValid":false}"#, 4).unwrap().1.has_records);
-        assert!(split(br#"{"result":[]}"#, 4).unwrap().1.has_records);
-    }
-
-    #[test]
-    fn what_is_not_json_is_named() {
-        assert_eq!(split(b"", 1).unwrap_err(), DecodeError::Empty);
-        assert_eq!(split(b"  \n", 1).unwrap_err(), DecodeError::Empty);
-        assert_eq!(split(b"<html>", 2).unwrap_err(), DecodeError::NotJson("HTML or XML"));
-        assert_eq!(split(b"Service Unavailable", 2).unwrap_err(), DecodeError::NotJson("text"));
-        for broken in
-            [r#"{"a" 1}"#, "[1,]", r#"{"a":1,}"#, "[,1]", "{1:2}", "[1]x", r#"{"a":truu}"#, "[1}", r#"{"a":}"#]
-        {
-            assert!(matches!(split(broken.as_bytes(), 2), Err(DecodeError::Malformed { .. })), "{broken}");
-        }
-    }
-
-    #[test]
-    fn a_cut_body_is_told_at_every_byte() {
-        let body = PAGE.trim();
-        for end in 1..body.len() {
-            assert!(split(&body.as_bytes()[..end], 5).is_err(), "cut at {end}");
-        }
-    }
-
-    #[test]
-    fn p6_a_record_without_end_is_refused() {
-        let mut splitter = Splitter::new("result");
-        let mut kept = Kept::default();
-        splitter.feed(br#"{"result":[{"a":""#, &mut kept).unwrap();
-        let block = vec![b'x'; 1 << 20];
-        let refused = (0..32).find_map(|_| splitter.feed(&block, &mut kept).err());
-        assert_eq!(refused, Some(DecodeError::RecordTooLarge { max: RECORD_BYTES_MAX }));
-    }
-
-    #[test]
-    fn p6_members_beside_the_records_are_bounded_together() {
-        let value = "x".repeat(MEMBER_BYTES_MAX - 2);
-        let member = |number: usize| format!(r#"{}"m{number}":"{value}""#, if number == 0 { '{' } else { ',' });
-        let mut splitter = Splitter::new("result");
-        let mut kept = Kept::default();
-        let refused = (0..MEMBERS_MAX).find_map(|number| splitter.feed(member(number).as_bytes(), &mut kept).err());
-        assert_eq!(refused, Some(DecodeError::MembersTooLarge { max: KEPT_BYTES_MAX }));
-        let held: usize = splitter.envelope.members.values().map(|raw| raw.get().len()).sum();
-        assert!(held + splitter.carry.capacity() < 2 * KEPT_BYTES_MAX, "{held}");
-        // The same one again and again is no way around it.
-        let again = format!(r#"{{{}"m":1}}"#, format!(r#""m":"{value}","#).repeat(5));
-        assert_eq!(split(again.as_bytes(), 1 << 20).unwrap_err(), DecodeError::MembersTooLarge { max: KEPT_BYTES_MAX });
-    }
-
-    #[test]
-    fn p7_a_member_that_is_too_large_is_not_named() {
-        let body = format!(r#"{{"\u001b[2J\ns3cret":"{}"}}"#, "x".repeat(MEMBER_BYTES_MAX));
-        assert_eq!(
-            split(body.as_bytes(), 4096).unwrap_err().to_string(),
-            "a member beside the records is larger than 1048576 bytes"
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_answered_without_a_panic(body in proptest::collection::vec(any::<u8>(), 0..200), chunk in 1_usize..9) {
-            let _ = split(&body, chunk);
-        }
-
-        #[test]
-        fn any_json_punctuation_is_answered_without_a_panic(body in "[\\[\\]{}\",:\\\\a1 ]{0,60}", chunk in 1_usize..9) {
-            let _ = split(body.as_bytes(), chunk);
-        }
-    }
-}
+#[path = "json_tests.rs"]
+mod tests;

@@ -3,13 +3,9 @@
 //! It may be a bare array, one row alone, or an object around the array. What is none of these is refused, because
 //! guessing would mean no rows where there are some.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
-use serde_json::value::RawValue;
-
-use super::DecodeError;
 use super::object::Members;
+use super::raw::{Fault, Raw};
+use super::{DecodeError, raw};
 
 /// More rows than this are no list that comes in one answer.
 const ROWS_MAX: usize = 1_000_000;
@@ -24,21 +20,21 @@ pub enum Lone {
 }
 
 /// The rows of `body`, each as the text it came in.
-pub fn read(body: &[u8], lone: Lone) -> Result<Vec<&RawValue>, DecodeError> {
+pub fn read(body: &[u8], lone: Lone) -> Result<Vec<Raw<'_>>, DecodeError> {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     match body.trim_ascii_start().first() {
         None => Err(DecodeError::Empty),
         Some(b'[') => rows(body),
         Some(b'{') => {
-            let members: Members<'_> = parse(body, "an object with too many members")?;
+            let members = Members::read(body).map_err(|fault| told(fault, "an object with too many members"))?;
             match lone {
-                Lone::Row { key } if members.get(key).is_some() => Ok(vec![parse(body, "unreadable")?]),
+                Lone::Row { key } if members.get(key).is_some() => Ok(vec![single(body)?]),
                 Lone::Row { .. } => Err(DecodeError::Shape("an object without a row's key")),
                 Lone::Wrapper => unwrap(members.iter()),
             }
         }
         Some(b'<') => Err(DecodeError::NotJson("HTML or XML")),
-        Some(b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => match parse::<&RawValue>(body, "unreadable") {
+        Some(b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n' | b'N' | b'I') => match single(body) {
             Ok(_) => Err(DecodeError::Shape("a single value")),
             Err(_) => Err(DecodeError::NotJson("text")),
         },
@@ -49,19 +45,19 @@ pub fn read(body: &[u8], lone: Lone) -> Result<Vec<&RawValue>, DecodeError> {
 /// The rows of an object around one array, as [`read`] has it, for those who know members that are something else and
 /// leave them out.
 pub fn unwrap<'n, 'a: 'n>(
-    members: impl Iterator<Item = (&'n str, &'a RawValue)> + Clone,
-) -> Result<Vec<&'a RawValue>, DecodeError> {
-    let begins = |raw: &RawValue, with: char| raw.get().starts_with(with);
+    members: impl Iterator<Item = (&'n str, Raw<'a>)> + Clone,
+) -> Result<Vec<Raw<'a>>, DecodeError> {
+    let begins = |raw: Raw<'_>, with: char| raw.get().starts_with(with);
     if members.clone().any(|(_, raw)| begins(raw, '{')) {
         return Err(DecodeError::Shape("an object with objects in it"));
     }
-    let mut arrays = members.map(|(_, raw)| raw).filter(|raw| begins(raw, '['));
+    let mut arrays = members.map(|(_, raw)| raw).filter(|raw| begins(*raw, '['));
     match (arrays.next(), arrays.next()) {
         (None, _) => Err(DecodeError::Shape("an object without an array")),
         (_, Some(_)) => Err(DecodeError::Shape("an object with several arrays")),
         (Some(array), None) => {
             let rows = rows(array.get().as_bytes())?;
-            let are_objects = rows.iter().all(|row| begins(row, '{'));
+            let are_objects = rows.iter().all(|row| begins(*row, '{'));
             are_objects
                 .then_some(rows)
                 .ok_or(DecodeError::Shape("an object around an array of other things than objects"))
@@ -70,55 +66,24 @@ pub fn unwrap<'n, 'a: 'n>(
 }
 
 /// The elements of a value that should be an array.
-pub fn elements(value: &RawValue) -> Result<Vec<&RawValue>, DecodeError> {
+pub fn elements(value: Raw<'_>) -> Result<Vec<Raw<'_>>, DecodeError> {
     if value.get().starts_with('[') { rows(value.get().as_bytes()) } else { Err(DecodeError::Shape("no array")) }
 }
 
-fn rows(array: &[u8]) -> Result<Vec<&RawValue>, DecodeError> {
-    parse(array, "an array of more than 1,000,000 rows").map(|rows: Rows<'_>| rows.0)
+fn rows(array: &[u8]) -> Result<Vec<Raw<'_>>, DecodeError> {
+    raw::elements(array, ROWS_MAX).map_err(|fault| told(fault, "an array of more than 1,000,000 rows"))
+}
+
+fn single(body: &[u8]) -> Result<Raw<'_>, DecodeError> {
+    raw::value(body).map_err(|fault| told(fault, "unreadable"))
 }
 
 /// `excess` says what the body is when it is JSON, but more of it than is read.
-fn parse<'a, T: Deserialize<'a>>(text: &'a [u8], excess: &'static str) -> Result<T, DecodeError> {
-    serde_json::from_slice(text).map_err(|error| {
-        if error.is_eof() {
-            DecodeError::Cut
-        } else if error.is_data() {
-            DecodeError::Shape(excess)
-        } else {
-            let lines = text.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
-            let offset = lines.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(1);
-            DecodeError::Malformed { offset: offset as u64, what: "the list is not JSON" }
-        }
-    })
-}
-
-struct Rows<'a>(Vec<&'a RawValue>);
-
-impl<'de> Deserialize<'de> for Rows<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(Gather)
-    }
-}
-
-struct Gather;
-
-impl<'de> Visitor<'de> for Gather {
-    type Value = Rows<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
-        let mut rows = Vec::new();
-        while let Some(row) = array.next_element()? {
-            if rows.len() == ROWS_MAX {
-                return Err(A::Error::custom("too many rows"));
-            }
-            rows.push(row);
-        }
-        Ok(Rows(rows))
+fn told(fault: Fault, excess: &'static str) -> DecodeError {
+    match fault {
+        Fault::Cut => DecodeError::Cut,
+        Fault::Other => DecodeError::Shape(excess),
+        Fault::Malformed { offset } => DecodeError::Malformed { offset: offset as u64, what: "the list is not JSON" },
     }
 }
 
@@ -129,7 +94,7 @@ mod tests {
     const ROW: Lone = Lone::Row { key: "id" };
 
     fn texts(body: &str, lone: Lone) -> Result<Vec<&str>, DecodeError> {
-        read(body.as_bytes(), lone).map(|rows| rows.into_iter().map(RawValue::get).collect())
+        read(body.as_bytes(), lone).map(|rows| rows.into_iter().map(Raw::get).collect())
     }
 
     #[test]
@@ -147,6 +112,22 @@ mod tests {
         let wrapper = r#"{"total":2,"next":null,"name":"x","contacts":[{"a":1}, {"a":[2]}],"ok":true}"#;
         assert_eq!(texts(wrapper, Lone::Wrapper).unwrap(), [r#"{"a":1}"#, r#"{"a":[2]}"#]);
         assert!(texts(r#"{"contacts":[]}"#, Lone::Wrapper).unwrap().is_empty());
+    }
+
+    #[test]
+    fn p5_a_row_with_a_number_that_is_none_is_a_row() {
+        for (body, lone) in [
+            (r#"[{"id":NaN},2]"#, ROW),
+            (r#"{"total":-Infinity,"contacts":[{"id":NaN}, {"id":1}]}"#, Lone::Wrapper),
+            (r#" {"id":1,"x":[Infinity]} "#, ROW),
+        ] {
+            let rows = read(body.as_bytes(), lone).unwrap();
+            assert!(!rows[0].is_json() && body.contains(rows[0].get()), "{body}");
+            assert!(rows.iter().skip(1).all(|row| row.is_json()));
+        }
+        assert_eq!(texts("[{\"id\":NaN}", ROW).unwrap_err(), DecodeError::Cut);
+        assert_eq!(texts("NaN", ROW).unwrap_err(), DecodeError::Shape("a single value"));
+        assert_eq!(texts("Nothing", ROW).unwrap_err(), DecodeError::NotJson("text"));
     }
 
     #[test]
@@ -183,8 +164,7 @@ mod tests {
     #[test]
     fn p6_rows_are_bounded() {
         let body = format!("[{}0]", "0,".repeat(ROWS_MAX));
-        let raw: Box<RawValue> = serde_json::from_str(&body).unwrap();
-        assert!(elements(&raw).is_err());
+        assert!(elements(raw::value(body.as_bytes()).unwrap()).is_err());
         assert_eq!(texts(&body, ROW).unwrap_err(), DecodeError::Shape("an array of more than 1,000,000 rows"));
     }
 }

@@ -1,9 +1,14 @@
 //! From bytes to records, one at a time and size-capped; a body is never held as a tree.
 
 pub mod csv;
+pub mod gzip;
 pub mod json;
 pub mod list;
 pub mod object;
+pub mod raw;
+pub mod text;
+
+use gzip::GzipError;
 
 /// A record beyond this is no report row; it also bounds what one field may cost.
 pub const RECORD_BYTES_MAX: usize = 8 << 20;
@@ -52,6 +57,11 @@ pub enum DecodeError {
     NotJson(&'static str),
     #[error("the body is {0} where CSV was expected")]
     NotCsv(&'static str),
+    /// The name is the vendor's, redacted.
+    #[error("the file is in a charset that is not known: `{0}`")]
+    UnknownCharset(String),
+    #[error("the file cannot be unpacked: {0}")]
+    Packed(#[from] GzipError),
     #[error("the body is {0} where a list was expected")]
     Shape(&'static str),
     #[error("the body ends in the middle of its records")]
@@ -71,6 +81,19 @@ pub enum DecodeError {
     HeaderTooLarge { max: usize },
     #[error("a row has more than {max} columns")]
     TooManyColumns { max: usize },
+}
+
+impl DecodeError {
+    /// A file whose letters cannot be told.
+    pub const NOT_UTF8: Self = Self::NotCsv("text that is not UTF-8");
+
+    /// Whether a setting of the connection says how the file is read: another file would be no better.
+    pub fn is_of_settings(&self) -> bool {
+        matches!(self, Self::UnknownCharset(_)) || *self == Self::NOT_UTF8 || *self == Self::UTF16
+    }
+
+    /// A file with a NUL beside every letter.
+    pub const UTF16: Self = Self::NotCsv("UTF-16 without a byte order mark");
 }
 
 /// Appends `text` as a JSON string.

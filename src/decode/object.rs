@@ -2,36 +2,38 @@
 //! nobody asked for stays what it was.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
-use serde_json::value::RawValue;
-
+use super::raw::{self, Fault, MemberList, Raw};
 use super::{FIELDS_MAX, push_text};
 
 /// The members of an object in their order, each value as the text it came in.
 #[derive(Debug)]
-pub struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub struct Members<'a>(MemberList<'a>);
 
 impl<'a> Members<'a> {
     /// None when the record is no object of at most [`FIELDS_MAX`] members; it is then to be handed on as it came, for
     /// whoever loads records judges them.
     pub fn parse(record: &'a [u8]) -> Option<Self> {
-        serde_json::from_slice(record).ok()
+        Self::read(record).ok()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> + Clone {
+    /// The same, and what is wrong with it.
+    pub fn read(record: &'a [u8]) -> Result<Self, Fault> {
+        raw::members(record, FIELDS_MAX).map(Self)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Raw<'a>)> + Clone {
         self.0.iter().map(|(name, raw)| (name.as_ref(), *raw))
     }
 
     /// The first member of exactly that name; none when it is absent or null.
-    pub fn get(&self, name: &str) -> Option<&'a RawValue> {
+    pub fn get(&self, name: &str) -> Option<Raw<'a>> {
         self.iter().find(|(other, _)| *other == name).map(|(_, raw)| raw).filter(|raw| raw.get() != "null")
     }
 
     /// A string, or a number with its digits as they came.
     pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
-        let raw = self.get(name)?.get();
+        let raw = self.get(name).filter(|raw| raw.is_json())?.get();
         match raw.as_bytes()[0] {
             b'"' => serde_json::from_str::<Text<'a>>(raw).ok().map(|text| text.0),
             b'-' | b'0'..=b'9' => Some(Cow::Borrowed(raw)),
@@ -53,33 +55,6 @@ impl<'a> Members<'a> {
 #[derive(serde::Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Gather)
-    }
-}
-
-struct Gather;
-
-impl<'de> Visitor<'de> for Gather {
-    type Value = Members<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
-        while let Some((name, raw)) = map.next_entry::<Text<'de>, &RawValue>()? {
-            if members.len() == FIELDS_MAX {
-                return Err(A::Error::custom("too many members"));
-            }
-            members.push((name.0, raw));
-        }
-        Ok(Members(members))
-    }
-}
-
 /// Writes objects, one after the other, into one buffer.
 #[derive(Debug, Default)]
 pub struct ObjectWriter {
@@ -93,7 +68,7 @@ impl ObjectWriter {
         self.json.push(b'{');
     }
 
-    pub fn member_raw(&mut self, name: &str, raw: &RawValue) {
+    pub fn member_raw(&mut self, name: &str, raw: Raw<'_>) {
         self.name(name);
         self.json.extend_from_slice(raw.get().as_bytes());
     }
@@ -143,6 +118,13 @@ mod tests {
     }
 
     #[test]
+    fn p5_a_number_that_is_none_is_a_member_and_no_text() {
+        let members = Members::parse(br#"{"a":-Infinity,"b":7,"c":{"d":NaN}}"#).unwrap();
+        assert_eq!((members.text("a"), members.i64("a"), members.i64("b")), (None, None, Some(7)));
+        assert_eq!((members.get("a").unwrap().get(), members.get("c").unwrap().get()), ("-Infinity", r#"{"d":NaN}"#));
+    }
+
+    #[test]
     fn what_is_no_object_is_none() {
         for record in [&b""[..], b"[1]", b"null", b"{", b"{\"a\":tru}", b"{\"a\":\"\xff\"}", br#"{"\ud800":1}"#, b"{}x"]
         {
@@ -159,7 +141,7 @@ mod tests {
 
     #[test]
     fn p5_an_object_that_is_put_together_again_keeps_every_digit() {
-        let text = r#"{"a\n":1.50,"b":12345678901234567890123,"a\n":{"x": [ ]},"":null}"#;
+        let text = r#"{"a\n":1.50,"b":12345678901234567890123,"a\n":{"x": [ ]},"":null,"c":NaN,"d":[-Infinity]}"#;
         let mut writer = ObjectWriter::default();
         for _ in 0..2 {
             writer.begin();

@@ -11,7 +11,7 @@ use crate::decode::{DecodeError, Sink};
 use crate::load::chunk::Chunk;
 use crate::load::layout::Layout;
 use crate::load::page::{KeyField, PageWriter, RowKey, RowWindow};
-use crate::load::{encode, jsonb, timestamp};
+use crate::load::{encode, jsonb, timestamp, unescape};
 
 const COLUMNS: &[Column] = &[
     Column::new("timestamp", "timestamp", ColumnType::Timestamptz, ""),
@@ -142,7 +142,7 @@ proptest! {
         let _ = (jsonb::holds(&value), timestamp::parse(&value), timestamp::moment(&value), timestamp::moment(&time));
         if serde_json::from_str::<&serde_json::value::RawValue>(&value).is_ok() {
             let raw = value.trim();
-            let _ = (encode::infer(raw), encode::unescape(raw));
+            let _ = (encode::infer(raw), unescape::unescape(raw));
             // Whatever is held comes back as the same tree, unless a tree cannot tell it.
             if jsonb::holds(raw) && let Ok(tree) = serde_json::from_str::<serde_json::Value>(raw) {
                 prop_assert!(jsonb::holds(&tree.to_string()));

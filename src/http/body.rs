@@ -1,9 +1,12 @@
-//! A vendor's answer as a stream of bytes that is counted and capped.
+//! A vendor's answer as a stream of bytes that is unpacked, counted and capped.
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
+use reqwest::StatusCode;
+use reqwest::header::CONTENT_TYPE;
 
+use super::coding::Coding;
 use super::in_flight::{InFlight, Read};
 use super::{CallOutcome, HttpError};
 
@@ -15,6 +18,9 @@ const PACE_MIN: u64 = 1_000;
 pub struct Body<'a> {
     response: reqwest::Response,
     in_flight: InFlight<'a>,
+    coding: Coding,
+    /// What has arrived and is not unpacked yet.
+    packed: Bytes,
     /// Silence between two pieces beyond this is a broken connection.
     silence_max: Duration,
     /// Uncompressed bytes beyond this are refused: a gzip bomb ends here.
@@ -30,18 +36,33 @@ impl<'a> Body<'a> {
         silence_max: Duration,
         bytes_max: u64,
     ) -> Self {
-        in_flight.announced = response.content_length();
-        Self { response, in_flight, silence_max, bytes_max, waited: Duration::ZERO }
+        let coding = Coding::of(response.headers());
+        // Bytes count uncompressed, and how many those of gzip will be is not announced.
+        in_flight.announced = if matches!(coding, Coding::Gzip(_)) { None } else { response.content_length() };
+        Self { response, in_flight, coding, packed: Bytes::new(), silence_max, bytes_max, waited: Duration::ZERO }
     }
 
-    /// The next piece; none at the end.
+    /// Whether the vendor says that there is nothing to send (status 204).
+    pub fn is_no_content(&self) -> bool {
+        self.response.status() == StatusCode::NO_CONTENT
+    }
+
+    /// What the vendor says that the body is, if it is text.
+    pub fn content_type(&self) -> Option<&str> {
+        self.response.headers().get(CONTENT_TYPE)?.to_str().ok()
+    }
+
+    /// The most bytes that are read of the body.
+    pub const fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
+    /// The next piece, unpacked; none at the end. What one piece of the network unpacks to comes in pieces of its own.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
-        let asked = Instant::now();
-        let next = tokio::time::timeout(self.silence_max, self.response.chunk()).await;
-        self.waited += asked.elapsed();
-        let chunk = match next {
-            Err(_) => return Err(HttpError::Transport { what: "the body stopped arriving", source: None }),
-            Ok(outcome) => outcome.map_err(HttpError::transport)?,
+        let chunk = match &self.coding {
+            Coding::Identity => self.arrived().await?,
+            Coding::Gzip(_) => self.unpacked().await?,
+            Coding::Other(name) => return Err(HttpError::Encoding(name)),
         };
         if let Some(chunk) = &chunk {
             self.in_flight.received += chunk.len() as u64;
@@ -55,6 +76,37 @@ impl<'a> Body<'a> {
             }
         }
         Ok(chunk)
+    }
+
+    async fn unpacked(&mut self) -> Result<Option<Bytes>, HttpError> {
+        loop {
+            let Coding::Gzip(gunzip) = &mut self.coding else { return Ok(None) };
+            let mut packed = &self.packed[..];
+            let unpacked = gunzip.take(&mut packed).map_err(HttpError::packed)?;
+            let taken = self.packed.len() - packed.len();
+            self.packed.advance(taken);
+            if !unpacked.is_empty() {
+                return Ok(Some(unpacked.into()));
+            }
+            if let Some(arrived) = self.arrived().await? {
+                self.packed = arrived;
+                continue;
+            }
+            let Coding::Gzip(gunzip) = &mut self.coding else { return Ok(None) };
+            let last = gunzip.finish().map_err(HttpError::packed)?;
+            return Ok((!last.is_empty()).then(|| last.into()));
+        }
+    }
+
+    /// The next piece as it comes from the network.
+    async fn arrived(&mut self) -> Result<Option<Bytes>, HttpError> {
+        let asked = Instant::now();
+        let next = tokio::time::timeout(self.silence_max, self.response.chunk()).await;
+        self.waited += asked.elapsed();
+        match next {
+            Err(_) => Err(HttpError::Transport { what: "the body stopped arriving", source: None }),
+            Ok(outcome) => outcome.map_err(HttpError::transport),
+        }
     }
 
     /// The whole body, for answers that are small by nature.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap};
+
 use super::HttpError;
+use super::coding::OFFERED;
 use super::resolver::PublicOnly;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,6 +41,8 @@ pub(super) fn foreign_client(resolver: PublicOnly) -> Result<reqwest::Client, Ht
 fn builder() -> reqwest::ClientBuilder {
     install_tls();
     reqwest::Client::builder()
+        // Unpacked by `Body`: all members of a gzip body, and bounded.
+        .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, OFFERED)]))
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use super::address::NOT_PUBLIC;
 use super::redact::Redactor;
 use super::resolver::NoPublicAddress;
+use crate::decode::gzip::GzipError;
 use crate::quota::LedgerError;
 
 /// Why a call brought no body. Messages hold no URL, header or body.
@@ -25,6 +26,9 @@ pub enum HttpError {
     Transport { what: &'static str, source: Option<Box<reqwest::Error>> },
     #[error("the answer is larger than {max} bytes")]
     TooLarge { max: u64 },
+    /// A body that is packed in what was not offered.
+    #[error("the answer has a Content-Encoding that was not offered: {0}")]
+    Encoding(&'static str),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error("the request cannot be built: {0}")]
@@ -87,12 +91,21 @@ impl HttpError {
         } else if error.is_connect() {
             "the connection could not be made"
         } else if error.is_decode() {
-            "its compression is broken or it was cut"
+            "it was cut"
         } else {
             "the connection broke"
         };
         // The URL may hold a secret.
         Self::Transport { what, source: Some(Box::new(error.without_url())) }
+    }
+
+    /// A body whose gzip cannot be read.
+    pub(super) const fn packed(error: GzipError) -> Self {
+        let what = match error {
+            GzipError::Broken => "its gzip is broken or was cut",
+            GzipError::Trailing => "bytes that are not gzip follow its last gzip member",
+        };
+        Self::Transport { what, source: None }
     }
 
     /// Whether the same call may succeed within seconds.
@@ -103,6 +116,7 @@ impl HttpError {
             Self::Quota { .. }
             | Self::LimitHit { .. }
             | Self::TooLarge { .. }
+            | Self::Encoding(_)
             | Self::Ledger(_)
             | Self::Request(_)
             | Self::Host { .. } => false,

@@ -17,6 +17,7 @@ mod address;
 mod body;
 mod call;
 mod client;
+mod coding;
 mod departure;
 mod error;
 mod hosts;

@@ -38,7 +38,7 @@ impl CallOutcome {
     /// The outcome of an answer whose body failed like that.
     pub(crate) const fn of(error: &HttpError) -> Self {
         match error {
-            HttpError::TooLarge { .. } => Self::Unreadable,
+            HttpError::TooLarge { .. } | HttpError::Encoding(_) => Self::Unreadable,
             _ => Self::Transport,
         }
     }

@@ -171,7 +171,7 @@ impl Session<'_> {
     pub async fn send(&self, call: Call) -> Result<Body<'_>, HttpError> {
         let bytes_max = call.bytes_max;
         let (response, in_flight) = self.exchange(call).await?;
-        if response.status() == StatusCode::OK {
+        if is_body(&response) {
             return Ok(Body::new(response, in_flight, self.gate.timeout, bytes_max));
         }
         Err(self.refused(response, in_flight).await?)
@@ -235,7 +235,7 @@ impl Session<'_> {
         in_flight: InFlight<'s>,
         bytes_max: u64,
     ) -> Result<Answered<'s>, HttpError> {
-        if response.status() == StatusCode::OK {
+        if is_body(&response) {
             return Ok(Answered::Body(Body::new(response, in_flight, self.gate.timeout, bytes_max)));
         }
         let Some(location) = location(&response) else { return Err(self.refused(response, in_flight).await?) };
@@ -325,6 +325,11 @@ impl std::fmt::Debug for Granted<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Granted")
     }
+}
+
+/// Whether the answer is what was asked for: a whole body, or the word that there is nothing to send.
+fn is_body(response: &Response) -> bool {
+    matches!(response.status(), StatusCode::OK | StatusCode::NO_CONTENT)
 }
 
 /// Where a redirect leads, as an absolute URL if it can be read at all.

@@ -7,15 +7,18 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::chunk::Chunk;
-use super::commit::{Batch, PageLoad, execute, planned_anew, signed};
+use super::commit::{Batch, Kept, PageLoad, execute, planned_anew, signed};
 use super::copy::{Common, Copy, Narrow, columns, fits};
+use super::encode::Bound;
+use super::hold::{self, Evidence};
 use super::layout::Layout;
 use super::loader::{Loader, Reading};
 use super::merge::MergeSql;
 use super::print::{Print, RowKind};
-use super::table::{self, Cause, Table};
-use super::{LoadError, binary};
-use crate::store::cursor;
+use super::table::{Cause, Table};
+use super::{LoadError, binary, shape};
+use crate::store::cursor::{self, Hold};
+use crate::store::fingerprint;
 
 /// SQLSTATE of a row whose key is taken.
 const UNIQUE_VIOLATION: &str = "23505";
@@ -47,7 +50,7 @@ impl PageLoad<'_, '_> {
         };
         let loaded_at = self.pin_shape().await?;
         let columns = columns(&self.table, layout).ok_or_else(|| lacking(&self.table))?;
-        if !fits(&columns, layout) {
+        if !fits(&columns, layout) || columns.iter().any(|column| column.bound != Bound::None) {
             return Ok(false);
         }
         let common = Common {
@@ -148,15 +151,18 @@ impl PageLoad<'_, '_> {
         }
         let target = super::ident::table(&self.table.schema, &self.table.name);
         execute(&mut self.transaction, format!("lock table {target} in row exclusive mode")).await?;
-        let (version, at) = table::version_now(&mut self.transaction, &self.table.schema, &self.table.name).await?;
-        self.pinned = Some(at);
-        if version != self.table.version {
-            let cause = Cause { run: self.loader.claim.id, connection: &self.loader.claim.connection };
-            let now = Table::open(&mut self.transaction, self.loader.stream, cause).await?;
+        let relation = shape::relation(&mut self.transaction, &self.table.schema, &self.table.name).await?;
+        let relation = relation.ok_or_else(|| self.table.altered("it was dropped"))?;
+        self.pinned = Some(relation.now);
+        if relation.version != self.table.version {
+            let now = Table::read(&mut self.transaction, self.loader.stream).await?;
+            if !now.missing.is_empty() || !now.follows(&self.table) {
+                return Err(self.table.altered("columns of it were dropped or changed"));
+            }
             let before = std::mem::replace(&mut self.table, now);
             self.reshape(&before).await?;
         }
-        Ok(at)
+        Ok(relation.now)
     }
 
     /// Brings the staged batch into the table; `single` when it is the whole slice.
@@ -202,7 +208,7 @@ impl PageLoad<'_, '_> {
             let counted = match (self.sql.vanish.is_some(), reading.fresh, single) {
                 (true, true, _) => merged.inserted,
                 (true, false, true) => {
-                    self.delete_unstaged(reading).await?;
+                    self.stage_is_slice = true;
                     merged.staged
                 }
                 (true, false, false) => self.note_seen(reading).await?,
@@ -255,19 +261,6 @@ impl PageLoad<'_, '_> {
         Ok(keys.collect::<Result<_, _>>()?)
     }
 
-    async fn delete_unstaged(&mut self, reading: &Reading) -> Result<(), LoadError> {
-        let Some(vanish) = &self.sql.vanish else { return Ok(()) };
-        let gone = planned_anew(&vanish.unstaged)
-            .bind(&self.loader.claim.connection)
-            .bind(reading.slice.window_start)
-            .bind(reading.slice.window_end)
-            .bind(self.loader.claim.id)
-            .execute(&mut *self.transaction)
-            .await?;
-        self.progress.rows_deleted += signed(gone.rows_affected());
-        self.delete_orphans().await
-    }
-
     /// Child rows go with their parents.
     async fn delete_orphans(&mut self) -> Result<(), LoadError> {
         for statement in self.sql.vanish.iter().flat_map(|vanish| &vanish.links) {
@@ -283,35 +276,79 @@ impl PageLoad<'_, '_> {
         Ok(signed(noted.rows_affected()))
     }
 
-    /// After the last page: rows that none of them had go.
-    pub(super) async fn end_reading(&mut self, reading: &Reading, single: bool) -> Result<(), LoadError> {
+    /// After the last page: rows that no page had are deleted or marked, unless the reading is doubtful.
+    pub(super) async fn end_reading(&mut self, reading: &Reading) -> Result<(), LoadError> {
         let compared = self.compares(reading);
-        if single && !compared {
+        let stage_is_slice = std::mem::take(&mut self.stage_is_slice);
+        let Some(vanish) = self.sql.vanish.clone() else { return Ok(()) };
+        if reading.fresh && reading.slice.reading_seen + self.seen == 0 {
             return Ok(());
         }
-        let Some(vanish) = &self.sql.vanish else { return Ok(()) };
         // Postgres may have crashed while a page was awaited: what is not noted any more has not vanished.
         let noted = cursor::count_seen(&mut *self.transaction, reading.slice.id).await?;
         if noted != reading.slice.reading_seen + self.seen {
             return Err(LoadError::SeenLost);
         }
-        if compared {
+        if let Some(reason) = self.doubt(reading).await? {
+            self.hold_back(reading, reason).await?;
+        } else if compared {
             self.end_compared(reading).await?;
+        } else if stage_is_slice {
+            self.take_away(&vanish.unstaged, reading, None).await?;
         } else if !reading.fresh {
-            let gone = planned_anew(&vanish.unseen)
-                .bind(&self.loader.claim.connection)
-                .bind(reading.slice.window_start)
-                .bind(reading.slice.window_end)
-                .bind(self.loader.claim.id)
-                .bind(reading.slice.id)
-                .execute(&mut *self.transaction)
-                .await?;
-            self.progress.rows_deleted += signed(gone.rows_affected());
-            self.delete_orphans().await?;
+            self.take_away(&vanish.unseen, reading, Some(reading.slice.id)).await?;
         }
         sqlx::query!("delete from tidegate.seen_row where slice_id = $1", reading.slice.id)
             .execute(&mut *self.transaction)
             .await?;
+        Ok(())
+    }
+
+    /// Deletes or marks the rows that `statement` finds missing from the reading, and the child rows that go with them.
+    async fn take_away(&mut self, statement: &str, reading: &Reading, slice: Option<i64>) -> Result<(), LoadError> {
+        let gone = planned_anew(statement)
+            .bind(&self.loader.claim.connection)
+            .bind(reading.slice.window_start)
+            .bind(reading.slice.window_end)
+            .bind(self.loader.claim.id);
+        let gone = if slice.is_some() { gone.bind(slice) } else { gone };
+        let gone = gone.execute(&mut *self.transaction).await?;
+        self.progress.rows_deleted += signed(gone.rows_affected());
+        self.delete_orphans().await
+    }
+
+    /// Why the reading that ends may take nothing away. The operator's release overrules every doubt.
+    async fn doubt(&mut self, reading: &Reading) -> Result<Option<String>, LoadError> {
+        let slice = &reading.slice;
+        if reading.fresh || slice.released {
+            return Ok(None);
+        }
+        let present = match slice.reading_present {
+            Some(present) => present,
+            // Begun by a version that did not count.
+            None => self.loader.rows_present(&mut self.transaction, slice).await?,
+        };
+        let evidence = Evidence {
+            present,
+            reported: slice.reading_rows + self.rows,
+            rejected: slice.reading_rejected + self.rejected,
+        };
+        Ok(hold::doubt(evidence, self.loader.hold_below))
+    }
+
+    /// Keeps the rows that the reading did not report, and says why. The next reading compares every row with the table
+    /// itself, since the fingerprints of this one do not know all rows.
+    async fn hold_back(&mut self, reading: &Reading, reason: String) -> Result<(), LoadError> {
+        let slice = &reading.slice;
+        *self.kept(reading) = Kept { whole: false, batches: None };
+        fingerprint::forget(&mut *self.transaction, slice.id).await?;
+        let rows_there = self.loader.rows_present(&mut self.transaction, slice).await?;
+        tracing::warn!(
+            window_start = %slice.window_start,
+            reason,
+            "held: rows that the vendor does not report any more are kept; see `tidegate held`"
+        );
+        self.hold = Some(Hold { reason, rows_there, rows_reported: slice.reading_rows + self.rows });
         Ok(())
     }
 }
@@ -326,7 +363,7 @@ fn in_order(chunks: &[Chunk], wanted: impl Fn(RowKind) -> bool) -> Vec<&[u8]> {
 }
 
 fn lacking(table: &Table) -> LoadError {
-    LoadError::Column(format!("{}.{}", table.schema, table.name))
+    table.altered("it has no column, or one of another type, for a field")
 }
 
 fn is_taken(error: &sqlx::Error) -> bool {

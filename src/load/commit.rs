@@ -15,7 +15,7 @@ use super::loader::{Loader, Reading};
 use super::merge::MergeSql;
 use super::print::Print;
 use super::table::Table;
-use crate::store::cursor::{self, Position, Traffic};
+use crate::store::cursor::{self, Hold, Position, Traffic};
 use crate::store::run::{self, Progress};
 
 /// Refused records wait in memory up to this.
@@ -68,11 +68,17 @@ pub struct PageLoad<'l, 'a> {
     /// The batch that is staged, complete, and not merged yet.
     pub(super) staged: Option<Batch>,
     shared: Vec<Shared>,
+    /// Whether the staging table has every row of the slice.
+    pub(super) stage_is_slice: bool,
+    /// Why the slice that ends with this page is held.
+    pub(super) hold: Option<Hold>,
     pub(super) batches_merged: u32,
     /// Rows that the slice has by this page.
     pub(super) rows: i64,
     /// Entries that this page made in `tidegate.seen_row`.
     pub(super) seen: i64,
+    /// Records that this page refused.
+    pub(super) rejected: i64,
     astray: u64,
 }
 
@@ -135,6 +141,9 @@ impl<'l, 'a> PageLoad<'l, 'a> {
             taken: false,
             staged: None,
             shared: Vec::new(),
+            stage_is_slice: false,
+            hold: None,
+            rejected: 0,
             batches_merged: 0,
             rows: 0,
             seen: 0,
@@ -156,6 +165,7 @@ impl PageLoad<'_, '_> {
         }
         self.count(chunk.counts);
         self.shared.append(&mut chunk.shared);
+        self.rejected += signed(chunk.rejects.len() as u64);
         self.rejects.append(&mut chunk.rejects);
         if self.rejects.iter().map(Reject::weight).sum::<usize>() > REJECTS_BYTES_MAX {
             self.store_rejects(reading).await?;
@@ -203,21 +213,22 @@ impl PageLoad<'_, '_> {
         let single = reading.slice.reading_pages == 0 && last_page && self.batches_merged == 0;
         self.bound_silence().await?;
         self.merge(reading, single).await?;
-        self.clear_stage().await?;
         if last_page {
-            self.end_reading(reading, single).await?;
+            self.end_reading(reading).await?;
         }
+        self.clear_stage().await?;
         self.store_rejects(reading).await?;
         let to = self.advance(end, reading).await?;
         self.warn_of_astray(reading);
         self.progress.pages += 1;
-        (self.rows, self.seen, self.astray) = (0, 0, 0);
+        (self.rows, self.seen, self.rejected, self.astray) = (0, 0, 0, 0);
         reading.slice.reading_run = Some(to.reading_run);
         reading.slice.reading_until = Some(to.reading_until);
         reading.slice.reading_fresh = to.fresh;
         reading.slice.reading_pages += 1;
         reading.slice.reading_rows = to.rows;
         reading.slice.reading_seen = to.seen;
+        reading.slice.reading_rejected = to.rejected;
         reading.slice.reading_bytes = to.bytes;
         reading.slice.cursor = to.cursor;
         reading.slice.fingerprinted = to.fingerprinted;
@@ -279,6 +290,7 @@ impl PageLoad<'_, '_> {
             pages_before: reading.slice.reading_pages,
             rows: reading.slice.reading_rows + self.rows,
             seen: reading.slice.reading_seen + self.seen,
+            rejected: reading.slice.reading_rejected + self.rejected,
             bytes: reading.slice.reading_bytes + bytes,
             cursor: end.next,
             fingerprinted: self.kept(reading).whole,
@@ -288,8 +300,9 @@ impl PageLoad<'_, '_> {
         let is_last = to.cursor.is_none();
         let moved = if is_last {
             self.progress.slices_done = 1;
-            let (slice, until) = (reading.slice.id, reading.until);
-            cursor::finish(&mut *self.transaction, slice, claim.id, until, &to).await?
+            let hold = self.hold.take();
+            let slice = &reading.slice;
+            cursor::finish(&mut *self.transaction, slice.id, claim.id, &to, hold.as_ref(), slice.released).await?
         } else {
             cursor::advance(&mut *self.transaction, reading.slice.id, &to).await?
         };

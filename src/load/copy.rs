@@ -6,7 +6,8 @@ use sqlx::postgres::PgConnection;
 use super::binary;
 use super::ident::{quote, table as qualified};
 use super::layout::Layout;
-use super::table::{Table, TableColumn, conversion};
+use super::number_column::{conversion, split};
+use super::table::{Table, TableColumn};
 use crate::catalogue::{ColumnType, Mode};
 
 /// A connection's write buffer grows to what is sent at once, and stays that large.
@@ -93,7 +94,7 @@ impl Copy {
     }
 }
 
-/// A staging table for rows that were written before a column of theirs got a wider type.
+/// A staging table for rows that were written when a column of numbers had, or was to have, another type.
 #[derive(Debug)]
 pub(super) struct Narrow {
     pub(super) stage: String,
@@ -104,25 +105,39 @@ pub(super) struct Narrow {
 }
 
 impl Narrow {
-    /// None when the table lacks a column.
+    /// None when the table has no column for a field, or one that its numbers cannot be brought into.
     pub(super) fn of(stage: &str, table: &Table, layout: &Layout) -> Option<Self> {
-        let wide = columns(table, layout)?;
+        let theirs = columns(table, layout)?;
         let own = |(column, field): (&&TableColumn, &super::layout::Field)| TableColumn {
             kind: field.kind,
             ..(*column).clone()
         };
-        let columns: Vec<TableColumn> = wide.iter().zip(layout.fields()).map(own).collect();
+        let columns: Vec<TableColumn> = theirs.iter().zip(layout.fields()).map(own).collect();
+        let mut filled: Vec<(String, String)> = Vec::new();
+        for (column, theirs) in columns.iter().zip(&theirs) {
+            let name = quote(&column.name);
+            if column.kind == theirs.kind {
+                filled.push((name.clone(), name));
+            } else if !column.kind.is_number() || !theirs.kind.is_number() {
+                return None;
+            } else if theirs.kind == ColumnType::Numeric {
+                filled.push((name.clone(), conversion(&name, column.kind)));
+            } else {
+                let variant = table.column(&column.field, Some(ColumnType::Numeric))?;
+                let [narrow, numeric] = split(&name, column.kind, theirs.kind);
+                filled.extend([(name, narrow), (quote(&variant.name), numeric)]);
+            }
+        }
+        let mut names: Vec<&str> = filled.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return None;
+        }
         let narrow = "pg_temp.stage_narrow".to_owned();
         let definitions: Vec<String> =
             columns.iter().map(|column| format!(", {} {}", quote(&column.name), column.kind.sql())).collect();
-        let widened: Vec<String> = columns
-            .iter()
-            .zip(&wide)
-            .map(|(column, wide)| match (quote(&column.name), column.kind, wide.kind) {
-                (name, from, to) if from == to => format!(", {name}"),
-                (name, from, to) => format!(", {}", conversion(&name, from, to)),
-            })
-            .collect();
+        let names: Vec<String> = filled.iter().map(|(name, _)| format!(", {name}")).collect();
+        let values: Vec<String> = filled.iter().map(|(_, value)| format!(", {value}")).collect();
         Some(Self {
             create: format!(
                 "create temporary table stage_narrow (_row_key uuid{}, _extra {}, _place integer) on commit drop",
@@ -132,8 +147,8 @@ impl Narrow {
             widen: [
                 format!(
                     "insert into {stage} (_row_key{}, _extra, _place) select _row_key{}, _extra, _place from {narrow}",
-                    list(&wide),
-                    widened.concat()
+                    names.concat(),
+                    values.concat()
                 ),
                 format!("drop table {narrow}"),
             ],
@@ -145,7 +160,7 @@ impl Narrow {
 
 /// The columns that the layout's fields fill; none when the table lacks one.
 pub(super) fn columns<'t>(table: &'t Table, layout: &Layout) -> Option<Vec<&'t TableColumn>> {
-    layout.fields().iter().map(|field| table.column(&field.path)).collect()
+    layout.fields().iter().map(|field| table.column(&field.path, field.variant)).collect()
 }
 
 /// Whether each field was written in its column's own type.

@@ -3,8 +3,12 @@
 use std::borrow::Cow;
 
 use super::timestamp::{self, Moment};
-use super::{binary, jsonb};
+use super::unescape::{nearest_json, nearest_text, unescape};
+use super::{binary, jsonb, number};
 use crate::catalogue::ColumnType;
+
+/// The empty string as JSON. It says nothing about a type and fits every type.
+pub const EMPTY: &str = "\"\"";
 
 /// A JSON number that `numeric` takes without growing out of proportion.
 const NUMERIC_DIGITS_MAX: usize = 1000;
@@ -22,28 +26,87 @@ pub enum Encoded {
     Value,
     /// Written; it says when something happened.
     Moment(Moment),
+    /// Written with a replacement for characters that Postgres cannot hold.
+    Nearest,
+    /// Not written: an empty string, which is null in a column that is not text.
+    Empty,
     /// Not written: the column cannot hold it.
     Misfit,
 }
 
-/// Whether the column's type is the vendor's word or our own inference, which must lose nothing at all.
+/// Who says what type a column has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
+    /// The vendor's documentation.
     Documented,
+    /// The job, with `types`.
+    Stated,
+    /// The first value of the field. Such a column must lose nothing at all.
     Inferred,
 }
 
-/// Appends `raw`, a JSON value that is not null, to `out` as a field of type `kind`; nothing is appended on a misfit.
+/// What a column takes less of than its type does, because its type in the table is a narrower one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bound {
+    #[default]
+    None,
+    /// `smallint`.
+    Int2,
+    /// `integer`.
+    Int4,
+    /// `varchar(n)`: so many characters.
+    Chars(u32),
+    /// `char(n)`: so many characters, and no blank at the end.
+    Padded(u32),
+}
+
+/// Appends `raw` like [`value`], if it lies within `bound` as well.
+pub fn bounded(kind: ColumnType, bound: Bound, trust: Trust, raw: &str, out: &mut Vec<u8>) -> Encoded {
+    let start = out.len();
+    let encoded = value(kind, trust, raw, out);
+    if bound == Bound::None || matches!(encoded, Encoded::Misfit | Encoded::Empty) {
+        return encoded;
+    }
+    let value = out.get(start + 4..).unwrap_or_default();
+    let whole = || value.try_into().map(i64::from_be_bytes);
+    let text = || std::str::from_utf8(value).unwrap_or_default();
+    let chars = |max: u32| text().chars().nth(max as usize).is_none();
+    let fits = match bound {
+        Bound::None => true,
+        Bound::Int2 => whole().is_ok_and(|number| i16::try_from(number).is_ok()),
+        Bound::Int4 => whole().is_ok_and(|number| i32::try_from(number).is_ok()),
+        Bound::Chars(max) => chars(max),
+        Bound::Padded(max) => chars(max) && !text().ends_with(' '),
+    };
+    if fits {
+        return encoded;
+    }
+    out.truncate(start);
+    Encoded::Misfit
+}
+
+/// Appends `raw`, a JSON value that is not null, to `out` as a field of type `kind`, unless it is empty or a misfit.
 pub fn value(kind: ColumnType, trust: Trust, raw: &str, out: &mut Vec<u8>) -> Encoded {
+    if raw == EMPTY && kind != ColumnType::Text {
+        return Encoded::Empty;
+    }
     let first = raw.as_bytes().first().copied().unwrap_or(b'n');
-    let is_number = first == b'-' || first.is_ascii_digit();
+    if matches!(first, b'N' | b'I') || raw.starts_with("-I") {
+        // `NaN` or `Infinity` is not a value of any type.
+        return Encoded::Misfit;
+    }
     match kind {
         ColumnType::Text => text(trust, first, raw, out),
         ColumnType::Boolean if matches!(first, b't' | b'f') => {
             binary::boolean(first == b't', out);
             Encoded::Value
         }
-        ColumnType::Bigint => match scalar(trust, raw).and_then(|text| text.parse().ok()) {
+        // A CSV file has no other way to say so.
+        ColumnType::Boolean if trust == Trust::Stated && matches!(raw, r#""true""# | r#""false""#) => {
+            binary::boolean(raw == r#""true""#, out);
+            Encoded::Value
+        }
+        ColumnType::Bigint => match scalar(trust, raw).and_then(|text| number::whole(&text)) {
             Some(number) => {
                 binary::bigint(number, out);
                 Encoded::Value
@@ -57,53 +120,48 @@ pub fn value(kind: ColumnType, trust: Trust, raw: &str, out: &mut Vec<u8>) -> En
             }
             None => Encoded::Misfit,
         },
-        // What the column held while it was one of doubles, it goes on to hold.
-        ColumnType::Numeric
-            if is_number
-                && (numeric_holds(raw) || double(Trust::Inferred, raw).is_some())
-                && binary::numeric(raw, out) =>
-        {
-            Encoded::Value
-        }
+        ColumnType::Numeric => match scalar(trust, raw).filter(|text| numeric(text, out)) {
+            Some(_) => Encoded::Value,
+            None => Encoded::Misfit,
+        },
         ColumnType::Timestamptz if first == b'"' => instant(trust, raw, out),
-        // As text, a string would no longer be told from its JSON; so what is inferred from containers holds only those.
-        ColumnType::Jsonb if (trust == Trust::Documented || matches!(first, b'{' | b'[')) && jsonb::holds(raw) => {
-            binary::jsonb(raw.as_bytes(), out);
-            Encoded::Value
-        }
-        ColumnType::Boolean | ColumnType::Numeric | ColumnType::Timestamptz | ColumnType::Jsonb => Encoded::Misfit,
+        // What is inferred from containers holds only those, so that a string is told from its JSON.
+        ColumnType::Jsonb if trust != Trust::Inferred || matches!(first, b'{' | b'[') => json(raw, out),
+        ColumnType::Boolean | ColumnType::Timestamptz | ColumnType::Jsonb => Encoded::Misfit,
     }
 }
 
-/// The narrowest type that holds `raw`, a JSON value that is neither null nor an object to be flattened.
-pub fn infer(raw: &str) -> ColumnType {
+/// The narrowest type that holds `raw`, a JSON value that is neither null, nor an empty string, nor an object to be
+/// flattened. Returns `None` for a value that no type but text holds, though it is not a string: it must not decide the
+/// type of its column.
+pub fn infer(raw: &str) -> Option<ColumnType> {
     match raw.as_bytes().first() {
-        Some(b't' | b'f') => ColumnType::Boolean,
-        Some(b'{' | b'[') if jsonb::holds(raw) => ColumnType::Jsonb,
+        Some(b't' | b'f') => Some(ColumnType::Boolean),
+        Some(b'{' | b'[') if json(raw, &mut Vec::new()) != Encoded::Misfit => Some(ColumnType::Jsonb),
         Some(b'-' | b'0'..=b'9') => {
             if raw.parse::<i64>().is_ok() {
-                ColumnType::Bigint
+                Some(ColumnType::Bigint)
             } else if is_fractional(raw) && double(Trust::Inferred, raw).is_some() {
-                ColumnType::Double
-            } else if numeric_holds(raw) {
-                ColumnType::Numeric
+                Some(ColumnType::Double)
             } else {
-                ColumnType::Text
+                (numeric_holds(raw) && number::is_number(raw)).then_some(ColumnType::Numeric)
             }
         }
-        Some(b'"') if instant(Trust::Inferred, raw, &mut Vec::new()) != Encoded::Misfit => ColumnType::Timestamptz,
-        _ => ColumnType::Text,
+        Some(b'"') if instant(Trust::Inferred, raw, &mut Vec::new()) != Encoded::Misfit => {
+            Some(ColumnType::Timestamptz)
+        }
+        Some(b'"') => Some(ColumnType::Text),
+        _ => None,
     }
 }
 
-/// A JSON string's text; none when Postgres cannot hold it (NUL, half a surrogate pair).
-pub fn unescape(raw: &str) -> Option<Cow<'_, str>> {
-    let inner = raw.get(1..raw.len().checked_sub(1)?)?;
-    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
-        return Some(Cow::Borrowed(inner));
+/// Whether what stands in a record is JSON, and not a word such as `NaN`.
+pub fn is_json(raw: &str) -> bool {
+    match raw.as_bytes().first() {
+        Some(b't' | b'f' | b'{' | b'[' | b'"') => true,
+        Some(b'-' | b'0'..=b'9') => number::is_number(raw),
+        _ => false,
     }
-    let text: String = serde_json::from_str(raw).ok()?;
-    (!text.contains('\0')).then_some(Cow::Owned(text))
 }
 
 /// Whether `numeric` holds the number without growing out of proportion.
@@ -117,13 +175,16 @@ pub(super) const fn is_number_part(byte: u8) -> bool {
 
 fn text(trust: Trust, first: u8, raw: &str, out: &mut Vec<u8>) -> Encoded {
     match first {
-        b'"' => match unescape(raw) {
-            Some(text) => {
+        b'"' => {
+            if let Some(text) = unescape(raw) {
                 binary::bytes(text.as_bytes(), out);
-                timestamp::moment(&text).map_or(Encoded::Value, Encoded::Moment)
+                return timestamp::moment(&text).map_or(Encoded::Value, Encoded::Moment);
             }
-            None => Encoded::Misfit,
-        },
+            let mut text = Vec::with_capacity(raw.len());
+            nearest_text(raw, &mut text);
+            binary::bytes(&text, out);
+            Encoded::Nearest
+        }
         b'{' | b'[' if trust == Trust::Documented => Encoded::Misfit,
         _ => {
             binary::bytes(raw.as_bytes(), out);
@@ -132,16 +193,34 @@ fn text(trust: Trust, first: u8, raw: &str, out: &mut Vec<u8>) -> Encoded {
     }
 }
 
-/// A number's text; a documented number may also come as a string of digits.
+/// Appends JSON, or the nearest JSON that `jsonb` holds.
+fn json(raw: &str, out: &mut Vec<u8>) -> Encoded {
+    if jsonb::holds(raw) {
+        binary::jsonb(raw.as_bytes(), out);
+        return Encoded::Value;
+    }
+    match nearest_json(raw).filter(|nearest| jsonb::holds(nearest)) {
+        Some(nearest) => {
+            binary::jsonb(nearest.as_bytes(), out);
+            Encoded::Nearest
+        }
+        None => Encoded::Misfit,
+    }
+}
+
+/// A number's text; a number whose type is not inferred may also come as a string of digits.
 fn scalar(trust: Trust, raw: &str) -> Option<Cow<'_, str>> {
     match raw.as_bytes().first()? {
         b'-' | b'0'..=b'9' => Some(Cow::Borrowed(raw)),
-        b'"' if trust == Trust::Documented => unescape(raw).filter(|text| {
-            let bytes = text.as_bytes();
-            matches!(bytes.first(), Some(b'-' | b'0'..=b'9')) && bytes.iter().all(|b| is_number_part(*b))
-        }),
+        b'"' if trust != Trust::Inferred => unescape(raw).filter(|text| number::is_number(text)),
         _ => None,
     }
+}
+
+/// Appends a number as `numeric`, if that holds it. What a column held while it was one of doubles, it goes on to hold.
+fn numeric(text: &str, out: &mut Vec<u8>) -> bool {
+    let holds = numeric_holds(text) || double(Trust::Inferred, text).is_some();
+    holds && number::is_number(text) && binary::numeric(text, out)
 }
 
 fn is_fractional(number: &str) -> bool {
@@ -155,7 +234,7 @@ pub(super) fn double(trust: Trust, number: &str) -> Option<f64> {
     if double == 0.0 && significant_digits(number).next().is_some() {
         return None;
     }
-    if trust == Trust::Documented {
+    if trust != Trust::Inferred {
         return Some(double);
     }
     // Even nothing at all, which may be spelt with any exponent.
@@ -220,159 +299,5 @@ fn instant(trust: Trust, raw: &str, out: &mut Vec<u8>) -> Encoded {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::super::layout::join;
-    use super::*;
-
-    fn encoded(kind: ColumnType, trust: Trust, raw: &str) -> Option<String> {
-        let mut out = Vec::new();
-        if value(kind, trust, raw, &mut out) == Encoded::Misfit {
-            assert!(out.is_empty(), "a misfit leaves nothing behind");
-            return None;
-        }
-        let mut rest = out.as_slice();
-        let shown = binary::tests::shown(kind, &mut rest);
-        assert!(rest.is_empty());
-        shown
-    }
-
-    #[test]
-    fn the_narrowest_type_is_inferred() {
-        for (raw, kind) in [
-            ("true", ColumnType::Boolean),
-            ("12", ColumnType::Bigint),
-            ("-9223372036854775808", ColumnType::Bigint),
-            ("9223372036854775808", ColumnType::Numeric),
-            ("1.5", ColumnType::Double),
-            ("0.30000000000000004", ColumnType::Double),
-            ("0.1234567890123456789", ColumnType::Numeric),
-            ("1e999", ColumnType::Text),
-            ("1e-999", ColumnType::Text),
-            ("1.2345678e-320", ColumnType::Text),
-            ("5e-324", ColumnType::Double),
-            ("-0.0e5", ColumnType::Double),
-            ("0.0e99999999999", ColumnType::Text),
-            ("1e300", ColumnType::Double),
-            // Postgres shows these three as 1.2323278601569059e+17, -3.6028797018964096e+16 and 9.999999999999999e+22.
-            ("1.232327860156906e17", ColumnType::Numeric),
-            ("-3.60287970189641e16", ColumnType::Numeric),
-            ("1e23", ColumnType::Numeric),
-            ("1.232327860156905e17", ColumnType::Double),
-            ("1e22", ColumnType::Double),
-            ("4503599627370496.5", ColumnType::Numeric),
-            (r#""26""#, ColumnType::Text),
-            (r#""2024-03-01T11:02:45Z""#, ColumnType::Timestamptz),
-            (r#""2024-03-01T11:02:45.1234567Z""#, ColumnType::Text),
-            (r#""2024-03-01 11:02:45""#, ColumnType::Text),
-            (r#""0000-03-01T11:02:45Z""#, ColumnType::Text),
-            ("[1]", ColumnType::Jsonb),
-            (r#"["a\u0000"]"#, ColumnType::Text),
-            (r#"[{"a":1,"a":2}]"#, ColumnType::Text),
-            ("{}", ColumnType::Jsonb),
-        ] {
-            assert_eq!(infer(raw), kind, "{raw}");
-        }
-    }
-
-    #[test]
-    fn p5_what_a_column_cannot_hold_is_a_misfit() {
-        use ColumnType::{Bigint, Boolean, Double, Jsonb, Numeric, Text, Timestamptz};
-        for (kind, raw) in [
-            (Text, r#""a\u0000b""#),
-            (Text, r#""\ud800""#),
-            (Text, "[1]"),
-            (Bigint, "1.5"),
-            (Bigint, "92233720368547758080"),
-            (Bigint, r#""12a""#),
-            (Boolean, "1"),
-            (Double, r#""NaN""#),
-            (Double, "1e999"),
-            (Double, "1e-999"),
-            (Numeric, "1e400000"),
-            (Timestamptz, r#""yesterday""#),
-            (Timestamptz, "12"),
-            (Jsonb, r#"{"a":"\u0000"}"#),
-            (Jsonb, "[1e400000]"),
-        ] {
-            assert_eq!(encoded(kind, Trust::Documented, raw), None, "{kind:?} {raw}");
-        }
-        let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
-        assert_eq!(encoded(Jsonb, Trust::Inferred, &deep), None);
-    }
-
-    #[test]
-    fn p4_a_tiny_double_stays_in_a_column_that_became_numeric() {
-        let tiny = "1.117994535710352e-308";
-        assert_eq!(infer(tiny), ColumnType::Double);
-        let digits = format!("0.{}1117994535710352", "0".repeat(307));
-        assert_eq!(encoded(ColumnType::Numeric, Trust::Inferred, tiny), Some(digits));
-    }
-
-    #[test]
-    fn text_is_what_the_string_says() {
-        assert_eq!(encoded(ColumnType::Text, Trust::Documented, r#"" -> a\tb\\\n\"ü""#).unwrap(), " -> a\tb\\\n\"ü");
-        assert_eq!(encoded(ColumnType::Text, Trust::Documented, "26").unwrap(), "26");
-        assert_eq!(encoded(ColumnType::Text, Trust::Inferred, r#"{"a":"\n"}"#).unwrap(), r#"{"a":"\n"}"#);
-        assert_eq!(encoded(ColumnType::Text, Trust::Documented, r#""""#).unwrap(), "");
-    }
-
-    #[test]
-    fn documented_numbers_may_come_as_strings_and_inferred_ones_may_not() {
-        assert_eq!(encoded(ColumnType::Bigint, Trust::Documented, r#""42""#).unwrap(), "42");
-        assert_eq!(encoded(ColumnType::Bigint, Trust::Inferred, r#""42""#), None);
-        assert_eq!(encoded(ColumnType::Double, Trust::Documented, r#""4.5""#).unwrap(), "4.5");
-    }
-
-    fn any_raw() -> impl Strategy<Value = String> {
-        prop_oneof![
-            any::<bool>().prop_map(|value| value.to_string()),
-            any::<i64>().prop_map(|value| value.to_string()),
-            any::<f64>().prop_filter("finite", |value| value.is_finite()).prop_map(|value| format!("{value:e}")),
-            "-?(0|[1-9][0-9]{0,22})(\\.[0-9]{1,22})?([eE][+-]?[0-9]{1,4})?",
-            "\"(2024|0001|9999)-(0[1-9]|1[0-3])-(0[1-9]|3[01])[T t]0[0-9]:[0-5][0-9]:[0-6][0-9]([.,][0-9]{1,9})?(Z|z||[+-]0[0-9]:?[0-6]0)\"",
-            "\\PC{0,20}".prop_map(|text| serde_json::Value::from(text).to_string()),
-            "-?0(\\.0{1,9})?[eE]-?[0-9]{1,12}",
-            Just(r#""\u0000""#.to_owned()),
-            Just(r#"["\u0000"]"#.to_owned()),
-            Just(r#"[1,{"a":null}]"#.to_owned()),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn p5_the_inferred_type_holds_its_value_and_so_does_every_wider_one(one in any_raw(), other in any_raw()) {
-            let kind = infer(&one);
-            let wider = join(kind, infer(&other));
-            for kind in [kind, wider] {
-                // Only text that Postgres has no character for is held by no type.
-                let unheld = kind == ColumnType::Text && one.starts_with('"') && unescape(&one).is_none();
-                prop_assert_eq!(encoded(kind, Trust::Inferred, &one).is_none(), unheld, "{:?} {}", kind, one);
-            }
-            // Rows that were written before the column was widened say the same.
-            let number = |text: String| {
-                let digits = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-                if digits == "-0" { "0".to_owned() } else { digits.to_owned() }
-            };
-            let says = |kind| encoded(kind, Trust::Inferred, &one).map(number);
-            if wider == ColumnType::Numeric {
-                prop_assert_eq!(says(kind), says(wider));
-            }
-        }
-
-        #[test]
-        fn p5_text_comes_back_character_by_character(text in prop::collection::vec(any::<char>(), 0..60)) {
-            let text: String = text.into_iter().filter(|character| *character != '\0').collect();
-            let raw = serde_json::Value::from(text.as_str()).to_string();
-            prop_assert_eq!(encoded(ColumnType::Text, Trust::Inferred, &raw), Some(text));
-        }
-    }
-
-    #[test]
-    fn documented_times_are_cut_and_inferred_ones_are_not() {
-        let raw = r#""2024-03-01T11:02:45.1234567Z""#;
-        assert_eq!(encoded(ColumnType::Timestamptz, Trust::Documented, raw).unwrap(), "2024-03-01T11:02:45.123456Z");
-        assert_eq!(encoded(ColumnType::Timestamptz, Trust::Inferred, raw), None);
-    }
-}
+#[path = "encode_tests.rs"]
+mod tests;

@@ -10,6 +10,8 @@ pub type Span = (u32, u32);
 #[derive(Debug, Default)]
 pub struct Extra {
     entries: Vec<(Span, Span)>,
+    /// Fields without a column that hold an empty string: it says nothing, but it belongs to the record's content.
+    empty: Vec<Span>,
     names: String,
     json: Vec<u8>,
 }
@@ -17,6 +19,7 @@ pub struct Extra {
 impl Extra {
     pub fn clear(&mut self) {
         self.entries.clear();
+        self.empty.clear();
         self.names.clear();
     }
 
@@ -25,13 +28,29 @@ impl Extra {
     }
 
     pub fn push(&mut self, field: &str, value: Span) {
+        let name = self.name(field);
+        self.entries.push((name, value));
+    }
+
+    /// Notes a field without a column that holds an empty string. It is not written.
+    pub fn push_empty(&mut self, field: &str) {
+        let name = self.name(field);
+        self.empty.push(name);
+    }
+
+    /// The fields without a column that hold an empty string.
+    pub fn empty(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.empty.iter().map(|name| cut(&self.names, *name))
+    }
+
+    fn name(&mut self, field: &str) -> Span {
         let start = self.names.len();
         if field.contains('\0') {
             self.names.push_str(&field.replace('\0', "\\u0000"));
         } else {
             self.names.push_str(field);
         }
-        self.entries.push((span(start, self.names.len()), value));
+        span(start, self.names.len())
     }
 
     /// Each field with its value, in the order in which they came.
@@ -42,7 +61,7 @@ impl Extra {
     /// Appends the column as a field of COPY's binary format: one member per field, null when there is none. What `jsonb`
     /// cannot hold stands as text under `_raw`; the values of a field that came more than once stand under `_values`.
     pub fn write(&mut self, record: &str, out: &mut Vec<u8>) {
-        let Self { entries, names, json } = self;
+        let Self { entries, names, json, .. } = self;
         if entries.is_empty() {
             binary::null(out);
             return;

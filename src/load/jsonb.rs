@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
-use super::encode::{is_number_part, numeric_holds, unescape};
+use super::encode::{is_number_part, numeric_holds};
+use super::unescape::unescape;
 
 /// Deeper nesting could exceed the server's stack.
 const DEPTH_MAX: usize = 100;
 
-/// No NUL, no half surrogate pair, no number or nesting out of proportion, and no object that has a member twice:
-/// `jsonb` would keep only the last.
+/// No NUL, no half surrogate pair, no `NaN` or `Infinity`, no number or nesting out of proportion, and no object that has a
+/// member twice: `jsonb` would keep only the last.
 pub fn holds(raw: &str) -> bool {
     let bytes = raw.as_bytes();
     // The members' names of every object that is open; an array has none.
@@ -42,6 +43,8 @@ pub fn holds(raw: &str) -> bool {
                     return false;
                 }
             }
+            // `NaN` or `Infinity`: outside of strings, JSON itself has no such letters.
+            b'N' | b'I' => return false,
             b'-' | b'0'..=b'9' => {
                 let length = bytes[at..].iter().take_while(|byte| is_number_part(**byte)).count();
                 if !numeric_holds(&raw[at..at + length]) {
@@ -57,7 +60,8 @@ pub fn holds(raw: &str) -> bool {
     true
 }
 
-fn string_end(bytes: &[u8], start: usize) -> usize {
+/// Where the string ends that begins at `start`.
+pub(super) fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(found) = memchr::memchr2(b'"', b'\\', &bytes[at.min(bytes.len())..]) {
         at += found;
@@ -85,6 +89,10 @@ mod tests {
             (r#"{"\ud800":1}"#, false),
             ("[1e301]", false),
             ("[1e-300]", true),
+            ("NaN", false),
+            ("-Infinity", false),
+            (r#"{"a":[Infinity]}"#, false),
+            (r#"["NaN","Infinity"]"#, true),
         ] {
             assert_eq!(holds(raw), held, "{raw}");
         }

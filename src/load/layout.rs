@@ -1,8 +1,9 @@
 //! Which vendor fields a stream's rows have, and of what type: known from the catalogue, or met in the data.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use super::encode::Trust;
+use super::encode::{self, Bound, Trust};
 use crate::catalogue::{Child, Column, ColumnType, column_name};
 
 /// Fields beyond this go to `_extra`: Postgres ends at 1600 columns, readers long before.
@@ -10,25 +11,52 @@ pub const ADDED_FIELDS_MAX: usize = 400;
 /// A field with a longer name goes to `_extra`: it is the key of an index, where Postgres takes 2,700 bytes in all.
 pub const FIELD_BYTES_MAX: usize = 500;
 
-/// The fields of a stream, in the order in which COPY rows carry them.
+/// The columns that a stream's records fill, in the order in which COPY rows carry them.
 #[derive(Debug, Clone, Default)]
 pub struct Layout {
     fields: Vec<Field>,
+    /// Where each vendor field stands; variants are not in it.
     index: HashMap<String, usize>,
     /// How many fields are documented; they come first.
     documented: usize,
     may_add: bool,
+    /// Types that the job states, by vendor field.
+    stated: Arc<BTreeMap<String, ColumnType>>,
 }
 
-/// One vendor field that has, or will have, a column.
+/// One vendor field that has, or will have, a column; or a variant of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
     /// The vendor's name; nested fields are joined with `.`.
     pub path: String,
     pub kind: ColumnType,
+    /// What the column takes less of than its type does.
+    pub bound: Bound,
     pub trust: Trust,
     /// The array whose elements become rows of a child table; it has no column of its own.
     pub child: Option<Child>,
+    /// For a variant, which one it is. It takes values that the field's own column does not hold.
+    pub variant: Option<ColumnType>,
+    /// Where the field's variants stand.
+    numeric: Option<usize>,
+    text: Option<usize>,
+}
+
+/// Where a value goes that the field's own column does not hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detour {
+    /// Into the column all the same, which gets this type.
+    Widen(ColumnType),
+    /// Into this variant.
+    Variant(ColumnType),
+    Extra,
+}
+
+impl Field {
+    fn new(path: &str, kind: ColumnType, trust: Trust) -> Self {
+        let bound = Bound::None;
+        Self { path: path.to_owned(), kind, bound, trust, child: None, variant: None, numeric: None, text: None }
+    }
 }
 
 impl Layout {
@@ -36,7 +64,7 @@ impl Layout {
     pub fn new(documented: &[Column], may_add: bool) -> Self {
         let mut layout = Self { may_add, documented: documented.len(), ..Self::default() };
         for column in documented {
-            layout.push(&column.field, column.kind, Trust::Documented);
+            layout.push(Field::new(&column.field, column.kind, Trust::Documented));
         }
         layout
     }
@@ -45,20 +73,49 @@ impl Layout {
     #[must_use]
     pub fn with_children(mut self, children: &[Child]) -> Self {
         for child in children {
-            self.push(&child.field, ColumnType::Jsonb, Trust::Documented);
-            if let Some(field) = self.fields.last_mut() {
-                field.child = Some(child.clone());
-            }
+            let field = Field::new(&child.field, ColumnType::Jsonb, Trust::Documented);
+            self.push(Field { child: Some(child.clone()), ..field });
             self.documented += 1;
         }
         self
     }
 
-    /// Tells of a column that an earlier page added; a field that is known already may only be widened by it.
-    pub fn know(&mut self, path: &str, kind: ColumnType) {
-        match self.index.get(path) {
-            Some(&at) => self.fields[at].kind = join(self.fields[at].kind, kind),
-            None => self.push(path, kind, Trust::Inferred),
+    /// With the types that a job states of fields that the vendor does not document.
+    #[must_use]
+    pub fn with_types(mut self, stated: &BTreeMap<String, ColumnType>) -> Self {
+        self.stated = Arc::new(stated.clone());
+        self
+    }
+
+    /// Tells what the column of a documented field is like in the table.
+    pub fn know_documented(&mut self, path: &str, kind: ColumnType, bound: Bound) {
+        if let Some(&at) = self.index.get(path) {
+            (self.fields[at].kind, self.fields[at].bound) = (kind, bound);
+        }
+    }
+
+    /// Tells what a child table takes, where that is less than the catalogue has.
+    pub fn know_child(&mut self, child: &Child) {
+        if let Some(&at) = self.index.get(&*child.field) {
+            self.fields[at].child = Some(child.clone());
+        }
+    }
+
+    /// Tells of a column that an earlier page added. Returns the type that the job states, if the table has another.
+    pub fn know(&mut self, path: &str, kind: ColumnType, bound: Bound) -> Option<ColumnType> {
+        if self.index.contains_key(path) {
+            return None;
+        }
+        let stated = self.stated.get(path).copied();
+        let trust = if stated == Some(kind) { Trust::Stated } else { Trust::Inferred };
+        self.push(Field { bound, ..Field::new(path, kind, trust) });
+        stated.filter(|stated| *stated != kind)
+    }
+
+    /// Tells of a variant that an earlier page added, after its field.
+    pub fn know_variant(&mut self, path: &str, variant: ColumnType, kind: ColumnType, bound: Bound) {
+        if let Some(&home) = self.index.get(path) {
+            self.push_variant(home, Field { bound, ..Field::new(path, kind, Trust::Inferred) }, variant);
         }
     }
 
@@ -69,7 +126,7 @@ impl Layout {
     /// Where the field stands; `hint` is where it is expected. Documented fields are found whatever their case: vendors'
     /// spelling wavers (`vendors/lynn.md §10.20`).
     pub fn find(&self, path: &str, hint: usize) -> Option<usize> {
-        if self.fields.get(hint).is_some_and(|field| field.path == path) {
+        if self.is_field(hint, path) {
             return Some(hint);
         }
         if let Some(&at) = self.index.get(path) {
@@ -83,10 +140,19 @@ impl Layout {
         documented.iter().position(|field| field.path.to_lowercase() == path)
     }
 
+    /// Whether the vendor field `path` stands there, and not a variant of it.
+    pub fn is_field(&self, at: usize, path: &str) -> bool {
+        self.fields.get(at).is_some_and(|field| field.path == path && field.variant.is_none())
+    }
+
     /// Where fields stand whose column would have one of these names, in the names' order.
     pub fn find_named(&self, names: &[String]) -> Vec<usize> {
-        let fields: Vec<String> = self.fields.iter().map(|field| column_name(&field.path)).collect();
-        let named = |name| fields.iter().enumerate().filter(move |(_, field)| *field == name).map(|(at, _)| at);
+        let fields: Vec<Option<String>> =
+            self.fields.iter().map(|field| field.variant.is_none().then(|| column_name(&field.path))).collect();
+        let named = |name: &String| {
+            let is_named = |field: &Option<String>| field.as_ref() == Some(name);
+            fields.iter().enumerate().filter(move |(_, field)| is_named(field)).map(|(at, _)| at).collect::<Vec<_>>()
+        };
         names.iter().flat_map(named).collect()
     }
 
@@ -95,11 +161,26 @@ impl Layout {
         at < self.documented
     }
 
+    /// Whether an object is kept as it is: its field is documented, or the job states a type that holds it.
+    pub fn is_whole(&self, path: &str, known: Option<usize>) -> bool {
+        known.is_some_and(|at| self.is_documented(at))
+            || matches!(self.stated.get(path), Some(ColumnType::Jsonb | ColumnType::Text))
+    }
+
     /// Whether [`Self::add`] would add the field.
     pub fn may_add(&self, path: &str) -> bool {
-        let added = self.fields.len() - self.documented;
         // Postgres keeps no NUL, neither in a column's name nor in the table of fields.
-        self.may_add && added < ADDED_FIELDS_MAX && path.len() <= FIELD_BYTES_MAX && !path.contains('\0')
+        self.has_room() && path.len() <= FIELD_BYTES_MAX && !path.contains('\0')
+    }
+
+    fn has_room(&self) -> bool {
+        self.may_add && self.fields.len() - self.documented < ADDED_FIELDS_MAX
+    }
+
+    /// The type of a column for the field: what the job states, else what the value is. Returns `None` for a value that
+    /// must not decide it.
+    pub fn type_for(&self, path: &str, raw: &str) -> Option<ColumnType> {
+        self.stated.get(path).copied().or_else(|| encode::infer(raw))
     }
 
     /// Adds a field met in the data; none when its values go to `_extra`.
@@ -107,35 +188,66 @@ impl Layout {
         if !self.may_add(path) {
             return None;
         }
-        self.push(path, kind, Trust::Inferred);
+        let trust = if self.stated.get(path) == Some(&kind) { Trust::Stated } else { Trust::Inferred };
+        self.push(Field::new(path, kind, trust));
         Some(self.fields.len() - 1)
     }
 
-    /// The type that an inferred field must have to hold `kind` too; none when it must not or need not change.
-    pub fn wider(&self, at: usize, kind: ColumnType) -> Option<ColumnType> {
+    /// Where a value goes that the field's column does not hold. It depends on nothing but the value and the columns.
+    pub fn detour(&self, at: usize, raw: &str) -> Detour {
         let field = &self.fields[at];
-        let wider = join(field.kind, kind);
-        (field.trust == Trust::Inferred && self.may_add && wider != field.kind).then_some(wider)
+        if field.trust == Trust::Documented || field.variant.is_some() || !encode::is_json(raw) {
+            return Detour::Extra;
+        }
+        let is_number = field.kind.is_number() && encode::infer(raw).is_some_and(ColumnType::is_number);
+        if field.trust == Trust::Inferred && is_number && field.kind != ColumnType::Numeric {
+            // A column with a variant for numbers is not widened any more, or values would depend on what came first.
+            let may_widen = field.numeric.is_none() && field.bound == Bound::None && self.may_add;
+            return if may_widen { Detour::Widen(ColumnType::Numeric) } else { Detour::Variant(ColumnType::Numeric) };
+        }
+        Detour::Variant(ColumnType::Text)
     }
 
-    /// Gives a field the type that [`Self::wider`] answered.
+    /// Gives a field the type that [`Self::detour`] returned.
     pub fn widen(&mut self, at: usize, wider: ColumnType) {
         self.fields[at].kind = wider;
     }
 
-    fn push(&mut self, path: &str, kind: ColumnType, trust: Trust) {
-        self.index.insert(path.to_owned(), self.fields.len());
-        self.fields.push(Field { path: path.to_owned(), kind, trust, child: None });
+    /// Where the variant of a field stands; none if it has none.
+    pub fn variant(&self, home: usize, variant: ColumnType) -> Option<usize> {
+        match variant {
+            ColumnType::Numeric => self.fields[home].numeric,
+            _ => self.fields[home].text,
+        }
     }
-}
 
-/// The narrowest type that holds every value of both without loss.
-pub fn join(one: ColumnType, other: ColumnType) -> ColumnType {
-    use ColumnType::{Bigint, Double, Numeric, Text};
-    match (one, other) {
-        _ if one == other => one,
-        (Bigint | Double | Numeric, Bigint | Double | Numeric) => Numeric,
-        _ => Text,
+    /// Whether [`Self::add_variant`] would add one.
+    pub fn may_add_variant(&self) -> bool {
+        self.has_room()
+    }
+
+    /// Adds a variant of a field; none when its values go to `_extra`.
+    pub fn add_variant(&mut self, home: usize, variant: ColumnType) -> Option<usize> {
+        if !self.may_add_variant() {
+            return None;
+        }
+        let field = Field::new(&self.fields[home].path, variant, Trust::Inferred);
+        Some(self.push_variant(home, field, variant))
+    }
+
+    fn push_variant(&mut self, home: usize, field: Field, variant: ColumnType) -> usize {
+        let at = self.fields.len();
+        self.fields.push(Field { variant: Some(variant), ..field });
+        match variant {
+            ColumnType::Numeric => self.fields[home].numeric = Some(at),
+            _ => self.fields[home].text = Some(at),
+        }
+        at
+    }
+
+    fn push(&mut self, field: Field) {
+        self.index.insert(field.path.clone(), self.fields.len());
+        self.fields.push(field);
     }
 }
 
@@ -143,47 +255,54 @@ pub fn join(one: ColumnType, other: ColumnType) -> ColumnType {
 mod tests {
     use super::*;
 
-    const ALL: [ColumnType; 7] = [
-        ColumnType::Boolean,
-        ColumnType::Bigint,
-        ColumnType::Double,
-        ColumnType::Numeric,
-        ColumnType::Timestamptz,
-        ColumnType::Text,
-        ColumnType::Jsonb,
-    ];
-
     #[test]
-    fn widening_is_a_join() {
-        for a in ALL {
-            assert_eq!(join(a, a), a);
-            assert_eq!(join(a, ColumnType::Text), ColumnType::Text);
-            for b in ALL {
-                assert_eq!(join(a, b), join(b, a), "{a:?} {b:?}");
-                for c in ALL {
-                    assert_eq!(join(join(a, b), c), join(a, join(b, c)), "{a:?} {b:?} {c:?}");
-                }
-            }
-        }
+    fn a_column_widens_among_numbers_only_and_everything_else_goes_to_a_variant() {
+        let mut layout = Layout::new(&[], true);
+        let at = layout.add("a", ColumnType::Bigint).unwrap();
+        assert_eq!(layout.detour(at, "1.5"), Detour::Widen(ColumnType::Numeric));
+        assert_eq!(layout.detour(at, "\"x\""), Detour::Variant(ColumnType::Text));
+        assert_eq!(layout.detour(at, "1e999"), Detour::Variant(ColumnType::Text), "no numeric holds it");
+        assert_eq!(layout.detour(at, "NaN"), Detour::Extra, "that is not JSON");
+        layout.add_variant(at, ColumnType::Numeric).unwrap();
+        assert_eq!(layout.detour(at, "1.5"), Detour::Variant(ColumnType::Numeric));
+        layout.widen(at, ColumnType::Numeric);
+        assert_eq!(layout.detour(at, "1e999"), Detour::Variant(ColumnType::Text));
+        let text = layout.add_variant(at, ColumnType::Text).unwrap();
+        assert_eq!((layout.variant(at, ColumnType::Text), layout.find("a", text)), (Some(text), Some(at)));
     }
 
     #[test]
-    fn documented_fields_are_found_in_any_case_and_never_widened() {
+    fn documented_fields_are_found_in_any_case_and_have_no_variants() {
         let column = Column::new("markName", "mark_name", ColumnType::Bigint, "");
-        let mut layout = Layout::new(&[column], true);
+        let layout = Layout::new(&[column], true);
         assert_eq!(layout.find("markName", 0), Some(0));
         assert_eq!(layout.find("MARKNAME", 7), Some(0));
-        assert_eq!(layout.wider(0, ColumnType::Text), None);
-        let new = layout.add("other", ColumnType::Bigint).unwrap();
-        assert_eq!(layout.wider(new, ColumnType::Bigint), None);
-        assert_eq!(layout.wider(new, ColumnType::Double), Some(ColumnType::Numeric));
+        assert_eq!(layout.detour(0, "\"x\""), Detour::Extra);
     }
 
     #[test]
-    fn p5_the_number_of_added_fields_is_bounded() {
+    fn a_stated_type_is_the_columns_unless_the_table_has_another() {
+        let types = [("a".to_owned(), ColumnType::Double), ("b".to_owned(), ColumnType::Double)].into();
+        let mut layout = Layout::new(&[], true).with_types(&types);
+        assert_eq!(layout.type_for("a", "\"soon\""), Some(ColumnType::Double));
+        let at = layout.add("a", ColumnType::Double).unwrap();
+        assert_eq!(
+            (layout.fields()[at].trust, layout.detour(at, "\"x\"")),
+            (Trust::Stated, Detour::Variant(ColumnType::Text))
+        );
+        assert_eq!(layout.know("b", ColumnType::Text, Bound::None), Some(ColumnType::Double));
+        assert_eq!(layout.fields()[1].trust, Trust::Inferred);
+    }
+
+    #[test]
+    fn p5_the_number_of_added_fields_is_bounded_variants_included() {
         let mut layout = Layout::new(&[], true);
-        let added = (0..1000).filter(|n| layout.add(&format!("f{n}"), ColumnType::Text).is_some()).count();
-        assert_eq!(added, ADDED_FIELDS_MAX);
+        let added = (0..1000).filter(|n| {
+            let added = layout.add(&format!("f{n}"), ColumnType::Bigint);
+            added.is_some_and(|at| layout.add_variant(at, ColumnType::Text).is_some())
+        });
+        assert_eq!(added.count() * 2, ADDED_FIELDS_MAX);
+        assert_eq!(layout.add_variant(0, ColumnType::Numeric), None);
         assert_eq!(Layout::new(&[], false).add("f", ColumnType::Text), None);
         assert_eq!(Layout::new(&[], true).add(&"f".repeat(501), ColumnType::Text), None);
         assert_eq!(Layout::new(&[], true).add("f\0", ColumnType::Text), None);

@@ -5,10 +5,12 @@ use std::fmt;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::encode::{self, Trust};
+use super::encode::{self, EMPTY, Trust};
 use super::jsonb;
+use super::unescape::unescape;
 use crate::catalogue::{Child, Column, ColumnType};
 use crate::decode::object::Members;
+use crate::decode::raw::Raw;
 
 /// The first column of a child is part of a key, behind the parent's: together they must fit an index entry.
 const ID_BYTES_MAX: usize = 500;
@@ -46,11 +48,11 @@ fn fits(child: &Child, element: &str) -> bool {
     }
     let value = |column: &Column| match &*column.field {
         "" => Some(element).filter(|element| *element != "null"),
-        name => members.as_ref().and_then(|members| members.get(name)).map(RawValue::get),
+        name => members.as_ref().and_then(|members| members.get(name)).map(Raw::get),
     };
     child.columns.iter().enumerate().all(|(place, column)| match value(column) {
         None => place > 0,
-        Some(raw) => holds(column.kind, raw) && (place > 0 || is_short(raw)),
+        Some(raw) => holds(column.kind, raw) && (place > 0 || (raw != EMPTY && is_short(raw))),
     })
 }
 
@@ -62,7 +64,7 @@ fn holds(kind: ColumnType, raw: &str) -> bool {
             encode::value(kind, Trust::Documented, raw, &mut Vec::new()) != encode::Encoded::Misfit
         }
         ColumnType::Text => !matches!(first, b'{' | b'['),
-        ColumnType::Boolean => matches!(first, b't' | b'f'),
+        ColumnType::Boolean => matches!(first, b't' | b'f') || raw == EMPTY,
         ColumnType::Jsonb => true,
         // A child has none; what SQL would make of any text is not known here.
         ColumnType::Numeric | ColumnType::Timestamptz => false,
@@ -70,7 +72,7 @@ fn holds(kind: ColumnType, raw: &str) -> bool {
 }
 
 fn is_short(raw: &str) -> bool {
-    let text = if raw.starts_with('"') { encode::unescape(raw) } else { Some(raw.into()) };
+    let text = if raw.starts_with('"') { unescape(raw) } else { Some(raw.into()) };
     text.is_some_and(|text| text.len() <= ID_BYTES_MAX)
 }
 
@@ -103,6 +105,8 @@ mod tests {
             (GROUPS, "[1, 2]", true),
             (GROUPS, r#"["7"]"#, true),
             (GROUPS, r#"["seven"]"#, false),
+            (GROUPS, r#"[11.0, "1.2e1"]"#, true),
+            (GROUPS, r#"[""]"#, false),
             (GROUPS, "[1.5]", false),
             (GROUPS, "[null]", false),
             (GROUPS, "7", false),
@@ -115,7 +119,10 @@ mod tests {
             (LABELS, "{}", false),
             (LABELS, r#"[{"id":1,"name":"a"}"#, false),
             (MEASURES, r#"[{"id":"a","value":1e-300}, {"id":"b","value":"2.5"}, {"id":"c","value":0.000}]"#, true),
+            (MEASURES, r#"[{"id":"a","value":""}]"#, true),
+            (MEASURES, r#"[{"id":"","value":1}]"#, false),
             (MEASURES, r#"[{"id":"a","value":1e400}]"#, false),
+            (MEASURES, r#"[{"id":"a","value":NaN}]"#, false),
         ] {
             assert_eq!(fit(&child(columns), raw), expected, "{raw}");
         }

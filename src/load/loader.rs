@@ -14,6 +14,9 @@ use crate::catalogue::{Mode, Stream};
 use crate::store::cursor::{self, Position, Slice};
 use crate::store::run::{self, Claim};
 
+/// What [`Loader::hold_below`] is unless the job says otherwise.
+pub const HOLD_BELOW: u8 = 80;
+
 /// What stays the same for all pages of a task.
 #[derive(Debug)]
 pub struct Loader<'a> {
@@ -31,6 +34,17 @@ pub struct Loader<'a> {
     pub comparing: bool,
     /// Whether rows may be left out that did not change; told to whoever reads them.
     pub skipping: Arc<AtomicBool>,
+    /// A reading that reports a smaller share of a slice's rows than this takes nothing away, in percent.
+    pub hold_below: u8,
+}
+
+/// Rows that a slice or list has, as a condition on `$1` connection, `$2` window start and `$3` window end.
+const fn rows_of(mode: Mode) -> &'static str {
+    match mode {
+        Mode::ReplaceWindow => "_connection = $1 and _window_start >= $2 and _window_start < $3",
+        Mode::Snapshot => "_connection = $1 and _deleted_at is null",
+        Mode::Upsert | Mode::Observe => "_connection = $1",
+    }
 }
 
 /// The slice that is being read, as of the last committed page.
@@ -55,7 +69,18 @@ impl<'a> Loader<'a> {
         table: Table,
     ) -> Self {
         let skipping = Arc::new(AtomicBool::new(false));
-        Self { pool, claim, stream, lease, latest_wins, table, straight: true, comparing: false, skipping }
+        Self {
+            pool,
+            claim,
+            stream,
+            lease,
+            latest_wins,
+            table,
+            straight: true,
+            comparing: false,
+            skipping,
+            hold_below: HOLD_BELOW,
+        }
     }
 
     /// Prepares for the reading of a slice: compares its rows with fingerprints, where that is possible.
@@ -71,7 +96,7 @@ impl<'a> Loader<'a> {
         cursor::restart(&mut transaction, reading.slice.id).await?;
         // Whatever a window of entities brings, its rows are no other than those of the windows around.
         let here = match self.stream.mode {
-            Mode::ReplaceWindow => "_connection = $1 and _window_start >= $2 and _window_start < $3",
+            Mode::ReplaceWindow => rows_of(Mode::ReplaceWindow),
             Mode::Snapshot | Mode::Upsert | Mode::Observe => "_connection = $1",
         };
         let target = super::ident::table(&self.table.schema, &self.table.name);
@@ -82,16 +107,9 @@ impl<'a> Loader<'a> {
             .bind(reading.slice.window_end)
             .fetch_one(&mut *transaction)
             .await?;
-        let whole = reading.slice.fingerprinted && !fresh && {
-            let statement = format!("select count(*) from {target} where {here}");
-            let rows: i64 = sqlx::query_scalar(AssertSqlSafe(statement))
-                .bind(&self.claim.connection)
-                .bind(reading.slice.window_start)
-                .bind(reading.slice.window_end)
-                .fetch_one(&mut *transaction)
-                .await?;
-            rows == reading.slice.rows_total
-        };
+        let present = if fresh { 0 } else { self.rows_present(&mut transaction, &reading.slice).await? };
+        cursor::note_present(&mut *transaction, reading.slice.id, present).await?;
+        let whole = reading.slice.fingerprinted && !fresh && present == reading.slice.rows_total;
         if reading.slice.fingerprinted && !whole {
             cursor::distrust(&mut transaction, reading.slice.id).await?;
         }
@@ -108,10 +126,27 @@ impl<'a> Loader<'a> {
         reading.slice.reading_rows = 0;
         reading.slice.reading_seen = 0;
         reading.slice.reading_bytes = 0;
+        reading.slice.reading_present = Some(present);
+        reading.slice.reading_rejected = 0;
         reading.slice.cursor = None;
         reading.slice.fingerprinted = whole;
         reading.slice.reading_batches = Some(0);
         Ok(())
+    }
+
+    /// How many rows the table has of a slice or list. Returns 0 where rows that are no longer reported stay anyway.
+    pub(super) async fn rows_present(&self, connection: &mut PgConnection, slice: &Slice) -> Result<i64, LoadError> {
+        if matches!(self.stream.mode, Mode::Upsert | Mode::Observe) {
+            return Ok(0);
+        }
+        let target = super::ident::table(&self.table.schema, &self.table.name);
+        let statement = format!("select count(*) from {target} where {}", rows_of(self.stream.mode));
+        Ok(sqlx::query_scalar(AssertSqlSafe(statement))
+            .bind(&self.claim.connection)
+            .bind(slice.window_start)
+            .bind(slice.window_end)
+            .fetch_one(connection)
+            .await?)
     }
 
     /// Reads the slice from its first page again, and compares every row with the table itself.
@@ -141,6 +176,7 @@ impl<'a> Loader<'a> {
             pages_before: slice.reading_pages,
             rows: slice.reading_rows,
             seen: slice.reading_seen,
+            rejected: slice.reading_rejected,
             bytes: slice.reading_bytes,
             cursor: Some(cursor),
             fingerprinted: slice.fingerprinted,

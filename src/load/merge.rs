@@ -5,9 +5,11 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::child_sql::{element, leftover, links_of};
 use super::ident::{quote, table as qualified};
-use super::table::{Links, Table, TableColumn, conversion};
-use crate::catalogue::{Column, ColumnType, Keep, Mode};
+use super::number_column::conversion;
+use super::table::{Links, Table, TableColumn};
+use crate::catalogue::{ColumnType, Keep, Mode};
 
 /// The statements for one table in its present shape.
 #[derive(Debug, Clone)]
@@ -126,19 +128,16 @@ impl MergeSql {
         let mut statements = vec![format!("drop table if exists {}", self.stage)];
         for column in &now.columns {
             let name = quote(&column.name);
-            let Some(known) = before.column(&column.field) else {
+            let Some(known) = before.column(&column.field, column.variant) else {
                 statements.push(format!("alter table {} add column {name} {}", old.stage, column.kind.sql()));
                 continue;
             };
-            if known.name != column.name {
-                statements.push(format!("alter table {} rename column {} to {name}", old.stage, quote(&known.name)));
-            }
             if known.kind != column.kind {
                 statements.push(format!(
                     "alter table {} alter column {name} type {} using {}",
                     old.stage,
                     column.kind.sql(),
-                    conversion(&name, known.kind, column.kind)
+                    conversion(&name, known.kind)
                 ));
             }
         }
@@ -181,12 +180,7 @@ impl Parts<'_> {
         let conflict: Vec<String> =
             ["_connection".to_owned()].into_iter().chain(window_in_key).chain(self.key.iter().cloned()).collect();
         let window_key = if self.windowed { " and present._window_start = $2" } else { "" };
-        let extra = TableColumn {
-            field: String::new(),
-            name: "_extra".to_owned(),
-            kind: ColumnType::Jsonb,
-            keep: Keep::Latest,
-        };
+        let extra = TableColumn::new("", "_extra", ColumnType::Jsonb);
         let columns: Vec<&TableColumn> = table.columns.iter().chain([&extra]).collect();
         let listed = |each: &dyn Fn(&str, &TableColumn) -> String| {
             columns.iter().map(|column| each(&quote(&column.name), column)).collect::<Vec<_>>().join(", ")
@@ -394,8 +388,12 @@ where
         let target = qualified(&table.schema, &child.name);
         let array = quote(&staged.name);
         let of_parent = links_of(links, "present", "staged");
-        let own: Vec<(String, String)> =
-            child.columns.iter().map(|column| (quote(&column.name), element(column))).collect();
+        let own: Vec<(String, String)> = child
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(place, column)| (quote(&column.name), element(column, place == 0)))
+            .collect();
         let Some((id, id_value)) = own.first() else { return [String::new(), String::new()] };
         let parents: Vec<(String, String)> =
             child.parent.iter().map(|(parent, name)| (quote(name), format!("staged.{}", quote(parent)))).collect();
@@ -474,33 +472,4 @@ fn kept(name: &str, keep: Keep, present: &str, new: &str) -> String {
         Keep::First => format!("coalesce({present}.{name}, {new}.{name})"),
         Keep::Known => format!("coalesce({new}.{name}, {present}.{name})"),
     }
-}
-
-/// That a child row belongs to a parent.
-fn links_of(links: &Links, child: &str, parent: &str) -> String {
-    let pairs = links.child.parent.iter();
-    pairs
-        .map(|(theirs, ours)| format!("{child}.{} = {parent}.{}", quote(ours), quote(theirs)))
-        .collect::<Vec<_>>()
-        .join(" and ")
-}
-
-/// A child's column out of an element of the array; `links::fit` has made sure that it can be had.
-fn element(column: &Column) -> String {
-    let name = super::ident::literal(&column.field);
-    match (&*column.field, column.kind) {
-        ("", ColumnType::Jsonb) => "element".to_owned(),
-        ("", kind) => format!("(element #>> '{{}}')::{}", kind.sql()),
-        (_, ColumnType::Jsonb) => format!("element -> {name}"),
-        (_, kind) => format!("(element ->> {name})::{}", kind.sql()),
-    }
-}
-
-/// The members of an element that have no column.
-fn leftover(columns: &[Column]) -> String {
-    if columns.iter().any(|column| column.field.is_empty()) {
-        return "null::jsonb".to_owned();
-    }
-    let known: Vec<String> = columns.iter().map(|column| super::ident::literal(&column.field)).collect();
-    format!("nullif(element - array[{}], '{{}}')", known.join(", "))
 }

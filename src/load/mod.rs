@@ -6,23 +6,36 @@
 mod batch;
 mod binary;
 pub mod buffer;
+mod child_sql;
 pub mod chunk;
 pub mod commit;
 mod compare;
 mod copy;
+mod create;
 pub mod encode;
 pub mod extra;
+mod grow;
+mod hold;
 pub mod ident;
 pub mod jsonb;
 pub mod layout;
 mod links;
 pub mod loader;
+mod mend;
 pub mod merge;
+mod number;
+mod number_column;
 pub mod page;
 pub mod print;
+mod shape;
 pub mod table;
 pub mod timestamp;
 mod twins;
+pub mod unescape;
+
+use std::borrow::Cow;
+
+use sqlx::postgres::PgDatabaseError;
 
 /// Why rows could not be brought into their table.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +50,57 @@ pub enum LoadError {
     Rearranged,
     #[error("the database refused or did not answer")]
     Database(#[from] sqlx::Error),
-    #[error("table {0} lacks a column that the catalogue has: run `tidegate migrate`")]
-    Column(String),
+    #[error("table {table} was altered while it was loaded: {detail}; nothing of this page was kept")]
+    Altered { table: String, detail: String },
+    #[error("table {table} cannot be loaded: {what}; mend it with `{remedy}`")]
+    Unfit { table: String, what: String, remedy: String },
+    #[error("{table} is {what}, and must be a table: give it another name, or drop it")]
+    NotATable { table: String, what: &'static str },
+    #[error("column {column} of table {table} takes no null and has no default, and there is no value for it")]
+    Required { table: String, column: String },
+}
+
+impl LoadError {
+    /// The same error with table and column named, where it says that the table is not what it was taken for.
+    #[must_use]
+    pub fn about(self, table: &str) -> Self {
+        let Self::Database(sqlx::Error::Database(error)) = &self else { return self };
+        let code = error.code().unwrap_or_default();
+        if code == REQUIRED {
+            let said = error.try_downcast_ref::<PgDatabaseError>();
+            let column = said.and_then(PgDatabaseError::column).unwrap_or_default().to_owned();
+            let found = said.and_then(|said| Some(format!("{}.{}", said.schema()?, said.table()?)));
+            return Self::Required { table: found.unwrap_or_else(|| table.to_owned()), column };
+        }
+        if ALTERED.contains(&&*code) {
+            // What Postgres says of names and types quotes no value.
+            let detail = format!("{} (SQLSTATE {code})", error.message());
+            return Self::Altered { table: table.to_owned(), detail };
+        }
+        self
+    }
+}
+
+/// SQLSTATE of a null in a column that takes none.
+const REQUIRED: &str = "23502";
+
+/// SQLSTATEs of statements that do not fit the table: undefined column, table, function (or operator), object; a wrong type;
+/// a taken name; no unique index for the key; a binary value that is none of the column's type.
+const ALTERED: [&str; 9] = ["42703", "42P01", "42883", "42704", "42804", "42P07", "42P10", "22P03", "0A000"];
+
+/// The SQLSTATE of what Postgres said.
+pub(crate) fn code(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error()?.code().map(Cow::into_owned)
+}
+
+/// Whether a database error is likely to pass: the connection broke, the server restarts, is full or busy.
+pub(crate) fn passes(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        // connection, resources, operator intervention, transaction rollback, lock timeout, silent within a transaction
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) || code == "55P03" || code == "25P03"
+        }),
+        _ => false,
+    }
 }

@@ -16,7 +16,7 @@ use super::layout::Layout;
 use super::page::BATCH_ROWS_MAX;
 
 /// Of another version of this program that takes records apart otherwise.
-const ENCODING: u8 = 1;
+const ENCODING: u8 = 2;
 /// A fingerprint whose digests say nothing.
 const NO_SHAPE: i64 = 0;
 
@@ -270,7 +270,9 @@ pub(super) fn shape(layout: &Layout) -> i64 {
     for field in layout.fields() {
         text.extend_from_slice(field.path.as_bytes());
         text.push(0);
-        text.extend_from_slice(field.kind.sql().as_bytes());
+        text.extend_from_slice(
+            format!("{:?} {:?} {:?} {:?}", field.kind, field.bound, field.trust, field.variant).as_bytes(),
+        );
         text.push(0);
     }
     match xxh3_64(&text).cast_signed() {

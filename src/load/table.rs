@@ -1,29 +1,27 @@
-//! A warehouse table as it is now, and how it grows with the data.
+//! A warehouse table as it is now.
+//!
+//! What its columns are like is read from Postgres's own catalogue; Tidegate's notes and the stream's definition only say
+//! which vendor field fills which column. What is missing is made again, and a column whose type takes nothing of ours is
+//! replaced by a variant.
 //!
 //! Two workers may meet the same new field at once: every change is made under one advisory lock per table, after reading
-//! what the other has done, and loads notice that a table changed by the number of its last entry in
-//! `tidegate.schema_change`.
+//! what the other has done.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::LoadError;
-use super::ident::{literal, quote, table as qualified};
-use super::layout::{Layout, join};
+use super::create::{self, Definition};
+use super::encode::Bound;
+use super::ident::{quote, table as qualified};
+use super::layout::Layout;
+use super::mend::Missing;
+use super::shape::{self, Attribute, Relation};
 use crate::catalogue::{Child, ColumnNames, ColumnType, Keep, Mode, Stream};
 
 /// DDL that waits longer gives way: a reader's long query must not make everyone queue behind it.
 const DDL_LOCK_TIMEOUT: &str = "10s";
-
-/// Columns that every row has beside its fields.
-const SYSTEM_COLUMNS: &str = "_connection text not null,
-    _window_start timestamptz not null,
-    _row_key uuid not null,
-    _extra jsonb,
-    _run_id bigint not null,
-    _loaded_at timestamptz not null";
 
 /// A warehouse table and which vendor field fills which column.
 #[derive(Debug, Clone)]
@@ -31,23 +29,30 @@ pub struct Table {
     pub schema: String,
     pub name: String,
     pub mode: Mode,
-    /// Columns of the primary key behind `_connection`, and `_window_start` if it is one of them.
+    /// Columns of the primary key after `_connection`, and `_window_start` if it is one of them.
     pub key: Vec<String>,
-    /// In the order in which they came to be.
+    /// Documented columns first, then those that the data brought, then variants.
     pub columns: Vec<TableColumn>,
     /// What fills child tables: staged with a row, but no column of the table.
     pub links: Vec<Links>,
-    by_field: HashMap<String, usize>,
-    /// The last schema change that this picture knows of.
+    by_field: HashMap<String, Vec<usize>>,
+    /// Of the columns that this picture knows; another number after every change.
     pub version: i64,
+    pub(super) missing: Vec<Missing>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableColumn {
     pub field: String,
+    /// For a column that takes values which the field's own does not hold, which variant it is.
+    pub variant: Option<ColumnType>,
     pub name: String,
     pub kind: ColumnType,
+    /// What the column takes less of than its type does.
+    pub bound: Bound,
     pub keep: Keep,
+    /// Its number in Postgres's catalogue; 0 until it is read there.
+    pub(super) number: i16,
 }
 
 /// An array that fills a child table.
@@ -65,50 +70,86 @@ pub struct Cause<'a> {
     pub connection: &'a str,
 }
 
-impl Table {
-    /// The table of `stream` as it is now; the table of an extra report is made if it is missing.
-    pub async fn open(connection: &mut PgConnection, stream: &Stream, cause: Cause<'_>) -> Result<Self, LoadError> {
-        if !exists(connection, stream).await? {
-            create(connection, stream, cause).await?;
-        }
-        Self::read(connection, stream).await
+/// What `tidegate.table_column` says of a column.
+#[derive(Debug, Clone)]
+struct Note {
+    name: String,
+    field: String,
+    variant: String,
+    kind: ColumnType,
+}
+
+impl TableColumn {
+    pub(super) fn new(field: &str, name: &str, kind: ColumnType) -> Self {
+        let (field, name) = (field.to_owned(), name.to_owned());
+        Self { field, variant: None, name, kind, bound: Bound::None, keep: Keep::Latest, number: 0 }
     }
 
-    async fn read(connection: &mut PgConnection, stream: &Stream) -> Result<Self, LoadError> {
-        let (version, _) = version_now(connection, stream.schema, &stream.name).await?;
-        let added = sqlx::query!(
-            "
-            select column_name, field, kind
-            from tidegate.table_column
-            where table_schema = $1 and table_name = $2
-            order by added_at, column_name
-            ",
-            stream.schema,
-            &*stream.name,
-        )
-        .fetch_all(connection)
-        .await?;
-        let mut table = Self::new(stream, version);
-        for column in added {
-            let kind = ColumnType::from_sql(&column.kind).unwrap_or(ColumnType::Text);
-            table.push(TableColumn { field: column.field, name: column.column_name, kind, keep: Keep::Latest });
+    /// As the attribute of that name is; the type stays where nothing can be written to it.
+    fn found(mut self, attribute: Option<&Attribute>) -> Self {
+        if let Some((kind, bound)) = attribute.and_then(|attribute| attribute.usable) {
+            (self.kind, self.bound) = (kind, bound);
         }
+        self.number = attribute.map_or(0, |attribute| attribute.number);
+        self
+    }
+}
+
+impl Table {
+    /// The table of `stream` as it is now. Tables and columns that are missing are made; those that the data brought get
+    /// the types of `types`, by vendor field, where it has one.
+    pub async fn open(
+        connection: &mut PgConnection,
+        stream: &Stream,
+        types: &BTreeMap<String, ColumnType>,
+        cause: Cause<'_>,
+    ) -> Result<Self, LoadError> {
+        let children = stream.children.iter().map(|child| Definition::of_child(stream, child));
+        for definition in [Definition::of(stream)].into_iter().chain(children) {
+            if shape::relation(connection, definition.schema, &definition.name).await?.is_none() {
+                create::create(connection, &definition, cause).await?;
+            }
+        }
+        let table = Self::read(connection, stream).await?;
+        if table.missing.is_empty() {
+            return Ok(table);
+        }
+        table.mend(connection, stream, types, cause).await?;
+        let table = Self::read(connection, stream).await?;
+        if table.missing.is_empty() { Ok(table) } else { Err(table.altered("columns of it vanish again and again")) }
+    }
+
+    /// Reads what the table is like, and what is missing.
+    pub(super) async fn read(connection: &mut PgConnection, stream: &Stream) -> Result<Self, LoadError> {
+        let definition = Definition::of(stream);
+        let relation = table_named(connection, &definition).await?;
+        let attributes = shape::attributes(connection, relation.oid).await?;
+        let mut table = Self::new(stream, relation.version);
+        table.check_system(connection, &definition, relation.oid, &attributes).await?;
+        let notes = table.notes(connection).await?;
+        for column in stream.columns.iter() {
+            let wanted =
+                TableColumn { keep: column.keep, ..TableColumn::new(&column.field, &column.name, column.kind) };
+            table.take(wanted, &attributes, &notes);
+        }
+        for note in notes.iter().filter(|note| note.variant.is_empty()) {
+            if table.column(&note.field, None).is_none() {
+                table.take(TableColumn::new(&note.field, &note.name, note.kind), &attributes, &notes);
+            }
+        }
+        table.take_variants(&attributes, &notes);
+        table.read_children(connection, stream).await?;
         Ok(table)
     }
 
-    /// With the documented columns only.
+    /// Without any column.
     fn new(stream: &Stream, version: i64) -> Self {
         let links = stream.children.iter().enumerate().map(|(number, child)| Links {
             child: child.clone(),
-            staged: TableColumn {
-                field: child.field.to_string(),
-                name: format!("_links_{number}"),
-                kind: ColumnType::Jsonb,
-                keep: Keep::Latest,
-            },
+            staged: TableColumn::new(&child.field, &format!("_links_{number}"), ColumnType::Jsonb),
         });
         let own_key = stream.primary_key().into_iter().filter(|name| !matches!(*name, "_connection" | "_window_start"));
-        let mut table = Self {
+        Self {
             schema: stream.schema.to_owned(),
             name: stream.name.to_string(),
             mode: stream.mode,
@@ -117,16 +158,119 @@ impl Table {
             links: links.collect(),
             by_field: HashMap::new(),
             version,
-        };
-        for column in stream.columns.iter() {
-            let (field, name) = (column.field.to_string(), column.name.to_string());
-            table.push(TableColumn { field, name, kind: column.kind, keep: column.keep });
+            missing: Vec::new(),
         }
-        table
     }
 
-    fn push(&mut self, column: TableColumn) {
-        self.by_field.insert(column.field.clone(), self.columns.len());
+    /// Takes the column that a field fills, or the one that stands in for it because nothing can be written to it.
+    fn take(&mut self, wanted: TableColumn, attributes: &HashMap<String, Attribute>, notes: &[Note]) {
+        match attributes.get(&wanted.name) {
+            None => self.missing.push(Missing::Column(wanted.clone())),
+            Some(attribute) if attribute.usable.is_some() => {
+                let column = wanted.found(Some(attribute));
+                self.push(column);
+                return;
+            }
+            Some(attribute) => {
+                let stand_in = notes
+                    .iter()
+                    .filter(|note| note.field == wanted.field && note.variant == wanted.kind.word())
+                    .find(|note| {
+                        attributes.get(&note.name).is_some_and(|found| found.usable == Some((wanted.kind, Bound::None)))
+                    });
+                if let Some(note) = stand_in {
+                    let column = TableColumn { name: note.name.clone(), ..wanted };
+                    self.push(column.found(attributes.get(&note.name)));
+                    return;
+                }
+                let found = attribute.sql_type.clone();
+                self.missing.push(Missing::Foreign { column: wanted.clone(), found });
+            }
+        }
+        self.push(wanted);
+    }
+
+    /// Variants that are gone, or that take nothing any more, are made anew when there is a value for them.
+    fn take_variants(&mut self, attributes: &HashMap<String, Attribute>, notes: &[Note]) {
+        for note in notes {
+            let variant = match &*note.variant {
+                "numeric" => ColumnType::Numeric,
+                "text" => ColumnType::Text,
+                _ => continue,
+            };
+            let attribute = attributes.get(&note.name).filter(|attribute| attribute.usable.is_some());
+            let stands_in = self.columns.iter().any(|column| column.name == note.name);
+            if attribute.is_some() && !stands_in && self.column(&note.field, None).is_some() {
+                let column = TableColumn::new(&note.field, &note.name, note.kind).found(attribute);
+                self.push(TableColumn { variant: Some(variant), ..column });
+            }
+        }
+    }
+
+    /// What is missing of child tables. An array's elements keep in `_extra` what a child table's column does not take.
+    async fn read_children(&mut self, connection: &mut PgConnection, stream: &Stream) -> Result<(), LoadError> {
+        for links in &mut self.links {
+            let definition = Definition::of_child(stream, &links.child);
+            let relation = table_named(connection, &definition).await?;
+            let attributes = shape::attributes(connection, relation.oid).await?;
+            self.missing.extend(system_missing(&definition, &attributes)?);
+            check_key(connection, &definition, relation.oid).await?;
+            let own = links.child.columns.iter().filter(|column| !definition.is_key(&column.name));
+            for column in own.filter(|column| !attributes.contains_key(&*column.name)) {
+                let column = definition.column(&column.name).cloned();
+                self.missing.extend(column.map(|column| Missing::System { table: definition.name.clone(), column }));
+            }
+            let mut columns = links.child.columns.to_vec();
+            columns.retain_mut(|column| match attributes.get(&*column.name).map(|attribute| attribute.usable) {
+                Some(Some((kind, Bound::None))) => {
+                    column.kind = kind;
+                    true
+                }
+                Some(_) => false,
+                None => true,
+            });
+            links.child.columns = columns.into();
+        }
+        Ok(())
+    }
+
+    /// The columns that every table has, and the key, must be as they were made.
+    async fn check_system(
+        &mut self,
+        connection: &mut PgConnection,
+        definition: &Definition,
+        oid: i64,
+        attributes: &HashMap<String, Attribute>,
+    ) -> Result<(), LoadError> {
+        self.missing.extend(system_missing(definition, attributes)?);
+        check_key(connection, definition, oid).await
+    }
+
+    async fn notes(&self, connection: &mut PgConnection) -> Result<Vec<Note>, LoadError> {
+        let notes = sqlx::query!(
+            "
+            select column_name, field, variant, kind
+            from tidegate.table_column
+            where table_schema = $1 and table_name = $2
+            order by added_at, column_name
+            ",
+            self.schema,
+            self.name,
+        )
+        .fetch_all(connection)
+        .await?;
+        let note = |kind: &str| ColumnType::from_sql(kind).unwrap_or(ColumnType::Text);
+        let notes = notes.into_iter().map(|row| Note {
+            kind: note(&row.kind),
+            name: row.column_name,
+            field: row.field,
+            variant: row.variant,
+        });
+        Ok(notes.collect())
+    }
+
+    pub(super) fn push(&mut self, column: TableColumn) {
+        self.by_field.entry(column.field.clone()).or_default().push(self.columns.len());
         self.columns.push(column);
     }
 
@@ -142,65 +286,69 @@ impl Table {
         self.mode == Mode::ReplaceWindow && self.by_hash() && self.links.is_empty() && plain
     }
 
-    /// The column that `field` fills, or where it is staged for a child table.
-    pub fn column(&self, field: &str) -> Option<&TableColumn> {
+    /// Where the column stands that `field` fills, or a variant of it.
+    pub(super) fn place(&self, field: &str, variant: Option<ColumnType>) -> Option<usize> {
+        let places = self.by_field.get(field)?;
+        places.iter().copied().find(|at| self.columns[*at].variant == variant)
+    }
+
+    /// The column that `field` fills, or a variant of it, or where the field is staged for a child table.
+    pub fn column(&self, field: &str, variant: Option<ColumnType>) -> Option<&TableColumn> {
         let links = || self.links.iter().map(|links| &links.staged).find(|staged| staged.field == field);
-        self.by_field.get(field).map(|&at| &self.columns[at]).or_else(links)
+        self.place(field, variant).map(|at| &self.columns[at]).or_else(links)
     }
 
-    /// Tells a layout of the columns that earlier pages added.
+    /// Tells a layout what the table's columns are like.
     pub fn teach(&self, layout: &mut Layout, stream: &Stream) {
-        for column in &self.columns[stream.columns.len().min(self.columns.len())..] {
-            layout.know(&column.field, column.kind);
+        let (documented, added) = self.columns.split_at(stream.columns.len().min(self.columns.len()));
+        for column in documented {
+            layout.know_documented(&column.field, column.kind, column.bound);
         }
-    }
-
-    /// Whether every field of `layout` has a column that holds it.
-    pub fn holds(&self, layout: &Layout) -> bool {
-        layout
-            .fields()
-            .iter()
-            .all(|field| self.column(&field.path).is_some_and(|column| join(column.kind, field.kind) == column.kind))
-    }
-
-    /// Adds and widens columns until every field of `layout` has one; in a transaction of its own.
-    pub async fn grow(
-        &mut self,
-        connection: &mut PgConnection,
-        stream: &Stream,
-        layout: &Layout,
-        cause: Cause<'_>,
-    ) -> Result<(), LoadError> {
-        let mut transaction = connection.begin().await?;
-        lock_shape(&mut transaction, &self.schema, &self.name).await?;
-        let mut now = Self::read(&mut transaction, stream).await?;
-        let mut names = now.names(&mut transaction).await?;
-        let mut new = Vec::new();
-        for field in layout.fields().iter().filter(|field| field.child.is_none()) {
-            match now.by_field.get(&field.path).copied() {
-                None => new.push(TableColumn {
-                    name: names.assign(&field.path),
-                    field: field.path.clone(),
-                    kind: field.kind,
-                    keep: Keep::Latest,
-                }),
-                Some(at) => {
-                    let wider = join(now.columns[at].kind, field.kind);
-                    if wider != now.columns[at].kind {
-                        now.widen_column(&mut transaction, at, wider, &mut names, cause).await?;
+        for links in &self.links {
+            layout.know_child(&links.child);
+        }
+        for column in added {
+            match column.variant {
+                Some(variant) => layout.know_variant(&column.field, variant, column.kind, column.bound),
+                None => {
+                    if let Some(stated) = layout.know(&column.field, column.kind, column.bound) {
+                        tracing::warn!(
+                            table = format!("{}.{}", self.schema, self.name),
+                            column = column.name,
+                            found = column.kind.sql(),
+                            stated = stated.sql(),
+                            "the column keeps its type, which is another one than `types` states; a column that is dropped is made again with the stated type"
+                        );
                     }
                 }
             }
         }
-        now.add_columns(&mut transaction, new, cause).await?;
-        (now.version, _) = version_now(&mut transaction, &self.schema, &self.name).await?;
-        transaction.commit().await?;
-        *self = now;
-        Ok(())
+    }
+
+    /// Whether every field of `layout` has a column that takes it.
+    pub fn holds(&self, layout: &Layout) -> bool {
+        layout.fields().iter().all(|field| {
+            self.column(&field.path, field.variant).is_some_and(|column| {
+                let has_variant = || self.place(&field.path, Some(ColumnType::Numeric)).is_some();
+                let both_numbers = column.kind.is_number() && field.kind.is_number();
+                column.kind == field.kind || (both_numbers && (column.kind == ColumnType::Numeric || has_variant()))
+            })
+        })
+    }
+
+    /// Whether rows that were staged for `before` can go on into this table.
+    pub(super) fn follows(&self, before: &Self) -> bool {
+        before.columns.iter().all(|old| {
+            self.column(&old.field, old.variant).is_some_and(|now| {
+                let widened = old.kind.is_number() && now.kind == ColumnType::Numeric;
+                let is_same = old.number == 0 || old.number == now.number;
+                now.name == old.name && is_same && (now.kind == old.kind || widened)
+            })
+        })
     }
 
     /// The names that are taken: of columns, of those that others added, and of what every table has (`xmin`, …).
-    async fn names(&self, connection: &mut PgConnection) -> Result<ColumnNames, LoadError> {
+    pub(super) async fn names(&self, connection: &mut PgConnection) -> Result<ColumnNames, LoadError> {
         let taken: Vec<String> = sqlx::query_scalar(
             "select attname::text from pg_attribute where attrelid = to_regclass($1) and not attisdropped",
         )
@@ -210,142 +358,71 @@ impl Table {
         Ok(ColumnNames::new(taken))
     }
 
-    async fn add_columns(
-        &mut self,
-        connection: &mut PgConnection,
-        new: Vec<TableColumn>,
-        cause: Cause<'_>,
-    ) -> Result<(), LoadError> {
-        if new.is_empty() {
-            return Ok(());
-        }
-        let table = qualified(&self.schema, &self.name);
-        let additions: Vec<String> =
-            new.iter().map(|column| format!("add column {} {}", quote(&column.name), column.kind.sql())).collect();
-        run_ddl(connection, format!("alter table {table} {}", additions.join(", "))).await?;
-        for column in new {
-            let meaning = format!("Vendor field {}; undocumented, found in the data", column.field);
-            self.comment(connection, &column.name, &meaning).await?;
-            sqlx::query!(
-                "
-                insert into tidegate.table_column (table_schema, table_name, column_name, field, kind, added_at)
-                values ($1, $2, $3, $4, $5, clock_timestamp())
-                ",
-                self.schema,
-                self.name,
-                column.name,
-                column.field,
-                column.kind.sql(),
-            )
-            .execute(&mut *connection)
-            .await?;
-            record(connection, self, Some(&column), ("add_column", None), cause).await?;
-            self.push(column);
-        }
-        Ok(())
+    pub(super) fn altered(&self, detail: &str) -> LoadError {
+        LoadError::Altered { table: format!("{}.{}", self.schema, self.name), detail: detail.to_owned() }
     }
+}
 
-    /// Gives a column a wider type. Where something of the operator's stands in the way (a view, usually), the field goes
-    /// on in a new column instead: a load does not fail because someone looks at it.
-    async fn widen_column(
-        &mut self,
-        connection: &mut PgConnection,
-        at: usize,
-        kind: ColumnType,
-        names: &mut ColumnNames,
-        cause: Cause<'_>,
-    ) -> Result<(), LoadError> {
-        let table = qualified(&self.schema, &self.name);
-        let old = self.columns[at].clone();
-        let column = quote(&old.name);
-        let (sql, converted) = (kind.sql(), conversion(&column, old.kind, kind));
-        let mut attempt = connection.begin().await?;
-        let widened =
-            run_ddl(&mut attempt, format!("alter table {table} alter column {column} type {sql} using {converted}"))
-                .await;
-        let mut change = ("widen_column", Some(old.kind));
-        match widened {
-            Ok(()) => attempt.commit().await?,
-            Err(error) if stands_in_the_way(&error) => {
-                attempt.rollback().await?;
-                change = ("add_column", None);
-                self.columns[at].name = names.assign(&old.field);
-                let name = &self.columns[at].name;
-                run_ddl(connection, format!("alter table {table} add column {} {sql}", quote(name))).await?;
-                let meaning = format!(
-                    "Vendor field {}; goes on from column {}, which something depends on so that it could not become {sql}",
-                    old.field, old.name
-                );
-                self.comment(connection, name, &meaning).await?;
-                tracing::warn!(%table, column = old.name, successor = name, "a view or the like keeps a column from being widened");
+/// The table of that name, which must be one.
+async fn table_named(connection: &mut PgConnection, definition: &Definition) -> Result<Relation, LoadError> {
+    let table = definition.full_name();
+    match shape::relation(connection, definition.schema, &definition.name).await? {
+        Some(relation) if relation.is_table() => Ok(relation),
+        Some(relation) => Err(LoadError::NotATable { table, what: relation.what() }),
+        None => Err(LoadError::Altered { table, detail: "it was dropped".to_owned() }),
+    }
+}
+
+/// What can be made again of the columns that a table of that definition must have as they were made.
+fn system_missing(definition: &Definition, attributes: &HashMap<String, Attribute>) -> Result<Vec<Missing>, LoadError> {
+    let mut missing = Vec::new();
+    for column in &definition.columns {
+        let is_key = definition.is_key(&column.name);
+        if !is_key && !column.name.starts_with('_') {
+            continue;
+        }
+        let table = qualified(definition.schema, &definition.name);
+        let name = quote(&column.name);
+        let wanted = column.sql_type.replace("timestamptz", "timestamp with time zone");
+        match attributes.get(&column.name) {
+            Some(attribute) if attribute.sql_type == wanted => {}
+            Some(attribute) => {
+                return Err(LoadError::Unfit {
+                    table: definition.full_name(),
+                    what: format!("column {name} is {}, and must be {}", attribute.sql_type, column.sql_type),
+                    remedy: format!(
+                        "alter table {table} alter column {name} type {wanted} using {name}::{}",
+                        column.sql_type
+                    ),
+                });
             }
-            Err(error) => return Err(error.into()),
+            None if is_key => {
+                return Err(LoadError::Unfit {
+                    table: definition.full_name(),
+                    what: format!("column {name} of its key is gone"),
+                    remedy: format!("drop table {table}"),
+                });
+            }
+            None => missing.push(Missing::System { table: definition.name.clone(), column: column.clone() }),
         }
-        self.columns[at].kind = kind;
-        sqlx::query!(
-            "
-            update tidegate.table_column
-            set column_name = $4, kind = $5
-            where table_schema = $1 and table_name = $2 and column_name = $3
-            ",
-            self.schema,
-            self.name,
-            old.name,
-            self.columns[at].name,
-            sql,
-        )
-        .execute(&mut *connection)
-        .await?;
-        record(connection, self, Some(&self.columns[at]), change, cause).await
     }
+    Ok(missing)
+}
 
-    async fn comment(&self, connection: &mut PgConnection, column: &str, meaning: &str) -> Result<(), LoadError> {
-        let table = qualified(&self.schema, &self.name);
-        let (column, meaning) = (quote(column), literal(meaning));
-        run_ddl(connection, format!("comment on column {table}.{column} is {meaning}")).await?;
-        Ok(())
+async fn check_key(connection: &mut PgConnection, definition: &Definition, oid: i64) -> Result<(), LoadError> {
+    if shape::has_key(connection, oid, &definition.key).await? {
+        return Ok(());
     }
+    let key: Vec<String> = definition.key.iter().map(|name| quote(name)).collect();
+    let table = qualified(definition.schema, &definition.name);
+    Err(LoadError::Unfit {
+        table: definition.full_name(),
+        what: format!("no unique index has its key ({})", key.join(", ")),
+        remedy: format!("alter table {table} add primary key ({})", key.join(", ")),
+    })
 }
 
-/// Whether a column's type cannot change because of a view, a rule, a trigger, a default or a check that uses it.
-fn stands_in_the_way(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    matches!(code.as_deref(), Some("0A000" | "2BP01" | "42804" | "42883"))
-}
-
-/// The expression that carries a column's values into a wider type without loss.
-pub(super) fn conversion(column: &str, from: ColumnType, to: ColumnType) -> String {
-    match (from, to) {
-        // A direct cast to numeric keeps only 15 digits.
-        (ColumnType::Double, ColumnType::Numeric) => format!("{column}::text::numeric"),
-        (ColumnType::Timestamptz, _) => {
-            format!(r#"to_char({column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"#)
-        }
-        _ => format!("{column}::{}", to.sql()),
-    }
-}
-
-/// The number of the table's last schema change, and the time of the transaction.
-pub async fn version_now(
-    connection: &mut PgConnection,
-    schema: &str,
-    table: &str,
-) -> Result<(i64, DateTime<Utc>), sqlx::Error> {
-    let found = sqlx::query!(
-        r#"
-        select coalesce(max(id), 0) as "version!", now() as "now!"
-        from tidegate.schema_change
-        where table_schema = $1 and table_name = $2
-        "#,
-        schema,
-        table,
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok((found.version, found.now))
-}
-
-async fn lock_shape(connection: &mut PgConnection, schema: &str, table: &str) -> Result<(), sqlx::Error> {
+pub(super) async fn lock_shape(connection: &mut PgConnection, schema: &str, table: &str) -> Result<(), sqlx::Error> {
     run_ddl(connection, format!("set local lock_timeout = '{DDL_LOCK_TIMEOUT}'")).await?;
     sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
         .bind(format!("tidegate shape of {schema}.{table}"))
@@ -354,63 +431,15 @@ async fn lock_shape(connection: &mut PgConnection, schema: &str, table: &str) ->
     Ok(())
 }
 
-/// Asks the catalogue itself: a session may answer `to_regclass` from what it knew before it waited for a lock.
-async fn exists(connection: &mut PgConnection, stream: &Stream) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"
-        select exists (
-            select
-            from pg_catalog.pg_class
-            inner join pg_catalog.pg_namespace on pg_namespace.oid = pg_class.relnamespace
-            where nspname = $1 and relname = $2
-        ) as "exists!"
-        "#,
-        stream.schema,
-        &*stream.name,
-    )
-    .fetch_one(connection)
-    .await
-}
-
-async fn create(connection: &mut PgConnection, stream: &Stream, cause: Cause<'_>) -> Result<(), LoadError> {
-    let mut transaction = connection.begin().await?;
-    lock_shape(&mut transaction, stream.schema, &stream.name).await?;
-    let table = qualified(stream.schema, &stream.name);
-    if exists(&mut transaction, stream).await? {
-        return Ok(());
-    }
-    let key = quote(&format!("{}_pkey", &stream.name[..stream.name.floor_char_boundary(58)]));
-    run_ddl(
-        &mut transaction,
-        format!(
-            "create table {table} ({SYSTEM_COLUMNS}, constraint {key} primary key (_connection, _window_start, _row_key))"
-        ),
-    )
-    .await?;
-    run_ddl(&mut transaction, format!("comment on table {table} is {}", literal(&stream.meaning))).await?;
-    for (column, meaning) in [
-        ("_connection", "Connection that the row was read from"),
-        ("_window_start", "Start of the slice that the row belongs to"),
-        ("_row_key", "Hash of the record and of its place among identical records of the slice"),
-        ("_extra", "Fields without a column and values that do not fit theirs; null when none"),
-        ("_run_id", "Run (tidegate.run.id) that last changed the row"),
-        ("_loaded_at", "When the row was last changed"),
-    ] {
-        run_ddl(&mut transaction, format!("comment on column {table}.{column} is {}", literal(meaning))).await?;
-    }
-    let made = Table::new(stream, 0);
-    record(&mut transaction, &made, None, ("add_table", None), cause).await?;
-    transaction.commit().await?;
-    Ok(())
-}
-
-async fn record(
+/// Writes a change down.
+pub(super) async fn record(
     connection: &mut PgConnection,
-    table: &Table,
-    column: Option<&TableColumn>,
+    (schema, table): (&str, &str),
+    column: Option<(&str, Option<&str>, &str)>,
     (change, old): (&str, Option<ColumnType>),
     cause: Cause<'_>,
 ) -> Result<(), LoadError> {
+    let (name, field, kind) = column.map_or((None, None, None), |(name, field, kind)| (Some(name), field, Some(kind)));
     sqlx::query!(
         "
         insert into tidegate.schema_change (
@@ -420,20 +449,20 @@ async fn record(
         ",
         cause.run,
         cause.connection,
-        table.schema,
-        table.name,
-        column.map(|column| &*column.name),
-        column.map(|column| &*column.field),
+        schema,
+        table,
+        name,
+        field,
         change,
         old.map(ColumnType::sql),
-        column.map(|column| column.kind.sql()),
+        kind,
     )
     .execute(connection)
     .await?;
     Ok(())
 }
 
-async fn run_ddl(connection: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {
+pub(super) async fn run_ddl(connection: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
     Ok(())
 }

@@ -22,9 +22,10 @@ use self::rows::{Outgoing, Rows};
 use self::send::{Sender, Stop};
 use crate::config::{Connection, Job, Push};
 use crate::store::push::{self as store, Batch, Tally};
-use crate::vendor;
-use crate::worker::Account;
+use crate::vendor::{self, Vendor};
+use crate::worker::hint::{self, Subject};
 use crate::worker::policy::TaskError;
+use crate::worker::{Account, accounts};
 
 /// Rows that `--show-rows` shows.
 pub const ROWS_SHOWN: usize = 5;
@@ -127,6 +128,7 @@ impl Order<'_> {
             let freed = store::let_go(self.pool, &self.job.name).await?;
             tracing::info!(rows = freed, "rows of unknown and failed batches go again");
         }
+        accounts::pin(self.pool, self.connection).await.map_err(|error| PushError::Vendor(error.into()))?;
         let account =
             Account::open(self.pool, self.connection).await.map_err(|error| PushError::Vendor(error.into()))?;
         let vendor::Source::LynnOutbound(outbound) = &account.source else {
@@ -176,7 +178,7 @@ impl PushError {
             Self::NoKey(_) => "leave such rows out in the query, or choose another `key`".to_owned(),
             Self::TooLarge { .. } => "shorten the value in the query".to_owned(),
             Self::Interrupted => "run the same command again, it goes on from there".to_owned(),
-            Self::Vendor(error) => crate::worker::policy::hint(error).to_owned(),
+            Self::Vendor(error) => hint::hint(error, Subject::login(Vendor::LynnOutbound)).to_owned(),
             Self::Refused(_) => {
                 "check campaign, template, labels and `paths.add_campaign_data`; none of the batch arrived, its rows go \
                  with the next push"

@@ -35,6 +35,7 @@ pub const QUOTA_WAIT_SECONDS: &str = "tidegate_quota_wait_seconds";
 pub const QUOTA_USED_RATIO: &str = "tidegate_quota_used_ratio";
 pub const QUOTA_BLOCKED: &str = "tidegate_quota_blocked";
 pub const STREAM_FRESHNESS_SECONDS: &str = "tidegate_stream_freshness_seconds";
+pub const HELD_SLICES: &str = "tidegate_held_slices";
 pub const RUNS_UNFINISHED: &str = "tidegate_runs_unfinished";
 pub const DATABASE_UP: &str = "tidegate_database_up";
 pub const UP: &str = "tidegate_up";
@@ -49,6 +50,7 @@ const CHECKPOINT_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RunOutcome {
     Succeeded,
+    Held,
     Failed,
     Cancelled,
 }
@@ -57,6 +59,7 @@ impl RunOutcome {
     const fn label(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
+            Self::Held => "held",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
         }
@@ -265,14 +268,17 @@ impl Gauges {
         database.set(i64::from(self.unfinished.is_some()));
         registry.register(DATABASE_UP, "1 if the database answered this scrape in time", database);
         if let Some(streams) = &self.streams {
-            let family: Family<StreamLabels, Ratio> = Family::default();
+            let freshness: Family<StreamLabels, Ratio> = Family::default();
+            let held: Family<StreamLabels, Gauge> = Family::default();
             for state in streams {
                 let labels = StreamLabels { connection: state.connection.clone(), stream: state.stream.clone() };
+                held.get_or_create(&labels).set(state.held_slices);
                 if let Some(seconds) = state.freshness_seconds {
-                    family.get_or_create(&labels).set(seconds);
+                    freshness.get_or_create(&labels).set(seconds);
                 }
             }
-            registry.register(STREAM_FRESHNESS_SECONDS, "Age of the newest data of the stream", family);
+            registry.register(STREAM_FRESHNESS_SECONDS, "Age of the newest data of the stream", freshness);
+            registry.register(HELD_SLICES, "Slices whose last reading was too doubtful to delete rows", held);
         }
         if let Some(unfinished) = &self.unfinished {
             let family: Family<StateLabels, Gauge> = Family::default();

@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Write as _};
 use chrono::{DateTime, Utc};
 
 use super::report::{JobState, QuotaUse, Report};
+use crate::store::held::HeldSlice;
 use crate::store::status::{Failure, StreamState};
 
 /// Seconds after which a browser loads the page again.
@@ -73,6 +74,8 @@ fn write_page(page: &mut String, report: &Report, nonce: &str) -> fmt::Result {
         );
     }
     table(page, "Jobs", &["job", "schedule", "next firing", "last run", ""], &report.jobs, job)?;
+    let held = ["connection", "stream", "slice", "rows there", "reported", "since", "why"];
+    table(page, "Held: rows are kept that the vendor no longer reports", &held, &report.held, held_slice)?;
     table(page, "Streams", &["connection", "stream", "table", "read until", "age"], &report.streams, stream)?;
     table(page, "Quotas", &["connection", "limit", "used", "", ""], &report.quotas, quota)?;
     table(page, "Recent failures", &["when", "run", "stream", "what failed", "what to do"], &report.failures, failure)?;
@@ -117,7 +120,7 @@ fn job(page: &mut String, job: &JobState) -> fmt::Result {
     };
     let class = match last.state.as_str() {
         "succeeded" => "good",
-        "failed" | "cancelled" => "bad",
+        "failed" | "cancelled" | "held" => "bad",
         _ => "quiet",
     };
     let when = moment(last.finished_at.or(last.started_at).or(Some(last.created_at)));
@@ -135,6 +138,21 @@ fn stream(page: &mut String, stream: &StreamState) -> fmt::Result {
         Escaped(&stream.connection),
         Escaped(&stream.stream),
         Escaped(&stream.table),
+    )
+}
+
+fn held_slice(page: &mut String, slice: &HeldSlice) -> fmt::Result {
+    let start = slice.window_start.map_or_else(|| "the list".to_owned(), |at| moment(Some(at)));
+    write!(
+        page,
+        "<td>{}</td><td>{}</td><td>{start}</td><td>{}</td><td>{}</td><td>{}</td><td>{}{}</td>",
+        Escaped(&slice.connection),
+        Escaped(&slice.stream),
+        slice.rows_there,
+        slice.rows_reported,
+        moment(Some(slice.held_since)),
+        if slice.released { "released; " } else { "" },
+        Escaped(cut(&slice.reason)),
     )
 }
 
@@ -204,6 +222,7 @@ mod tests {
                 read_until: None,
                 last_success_at: None,
                 freshness_seconds: Some(-3.0),
+                held_slices: 1,
             }],
             quotas: vec![QuotaUse {
                 connection: hostile.to_owned(),
@@ -213,6 +232,17 @@ mod tests {
                 blocked_until: Some(DateTime::UNIX_EPOCH),
             }],
             unfinished: Vec::new(),
+            held: vec![HeldSlice {
+                connection: hostile.to_owned(),
+                stream: hostile.to_owned(),
+                window_start: None,
+                window_end: None,
+                rows_there: 2,
+                rows_reported: 1,
+                held_since: DateTime::UNIX_EPOCH,
+                reason: hostile.to_owned(),
+                released: true,
+            }],
             failures: vec![Failure {
                 run_id: 1,
                 job: hostile.to_owned(),

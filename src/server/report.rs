@@ -10,10 +10,13 @@ use sqlx::PgConnection;
 
 use crate::config::{Config, Job};
 use crate::schedule::Schedule;
+use crate::store::held::{self, HeldSlice};
 use crate::store::status::{self, Failure, LastRun, StreamState, Unfinished};
 
 /// Failures shown.
 const FAILURES_MAX: i64 = 20;
+/// Held slices shown; `tidegate held` lists more.
+const HELD_MAX: i64 = 100;
 
 /// How much of one limit of a connection is used now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,6 +50,8 @@ pub struct Report {
     pub quotas: Vec<QuotaUse>,
     pub unfinished: Vec<Unfinished>,
     pub failures: Vec<Failure>,
+    /// Slices whose last reading was too doubtful to delete rows, the first of them.
+    pub held: Vec<HeldSlice>,
 }
 
 /// One configured job.
@@ -98,6 +103,7 @@ impl Report {
             quotas,
             unfinished: status::unfinished(conn).await?,
             failures: status::failures(conn, FAILURES_MAX).await?,
+            held: held::list(conn, HELD_MAX).await?,
         })
     }
 }

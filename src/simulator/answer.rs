@@ -103,6 +103,12 @@ impl Answer {
                 self.body = Content::bomb(bytes);
                 self = self.header(CONTENT_ENCODING, &"gzip");
             }
+            Action::GzipMembers { members, named } => {
+                self.body = self.body.in_members(members);
+                if named {
+                    self = self.header(CONTENT_ENCODING, &"gzip");
+                }
+            }
             Action::EndlessBody => self.body = self.body.endless(),
             Action::OneField { bytes } => self.body = self.body.one_field(&self.content_type, bytes),
             Action::TooMany { seconds, wording, header } => return too_many(seconds, wording, header),
@@ -119,6 +125,7 @@ impl Answer {
                 return Self::new(StatusCode::OK, "text/html", page);
             }
             Action::ContentType { value } => self.content_type = value,
+            Action::NoContent => return Self::empty(StatusCode::NO_CONTENT),
             Action::EmptyBody => self.body = Content::Whole(Bytes::new()),
             Action::Reset => self.delivery = Delivery::Reset,
             Action::Cut => self.delivery = Delivery::Cut,
@@ -138,6 +145,8 @@ impl Answer {
             | Action::StuckCursor
             | Action::Endless
             | Action::HiddenPage
+            | Action::NoLastDocument
+            | Action::OddRow
             | Action::Overlap { .. } => {}
         }
         self
@@ -151,7 +160,8 @@ impl Answer {
             begun = compressed(&begun);
             self.headers.push((CONTENT_ENCODING, "gzip".to_owned()));
         }
-        let length = rest.is_none().then_some(begun.len());
+        // 204 has neither a body nor a length (RFC 9110, §8.6).
+        let length = (rest.is_none() && self.status != StatusCode::NO_CONTENT).then_some(begun.len());
         let (half, whole) = (begun.len() / 2, usize::MAX);
         let body = match self.delivery {
             Delivery::Whole if rest.is_none() => Body::from(begun),

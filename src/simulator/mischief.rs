@@ -70,6 +70,10 @@ fn once() -> u32 {
     1
 }
 
+const fn yes() -> bool {
+    true
+}
+
 impl Fault {
     pub fn new(on: Match, action: Action) -> Self {
         Self { on, after: 0, times: 1, action }
@@ -178,6 +182,10 @@ pub enum Action {
     Endless,
     /// `pageCount` is one too low.
     HiddenPage,
+    /// `lastDocument` is null, whatever was announced.
+    NoLastDocument,
+    /// One of the rows is a number.
+    OddRow,
     /// The page begins with the last rows of the page before.
     Overlap {
         rows: u32,
@@ -190,6 +198,13 @@ pub enum Action {
     GzipBomb {
         bytes: u64,
     },
+    /// The same body as gzip of several members: so many, or one for each part of a body that is made while it is sent.
+    GzipMembers {
+        members: usize,
+        /// Whether `Content-Encoding` says that it is gzip; else the file itself is.
+        #[serde(default = "yes")]
+        named: bool,
+    },
     /// One field of so many bytes, as JSON or CSV.
     OneField {
         bytes: u64,
@@ -199,7 +214,10 @@ pub enum Action {
     ContentType {
         value: String,
     },
+    /// 200, and nothing.
     EmptyBody,
+    /// 204.
+    NoContent,
     /// The connection is reset without an answer.
     Reset,
     /// Half of the body, or of what is made before it is sent, then the connection is reset.

@@ -288,6 +288,7 @@ async fn answers_can_be_replaced() {
         (Action::SubscriptionKey, 401, "subscription key"),
         (Action::HtmlWith200, 200, "<!DOCTYPE html>"),
         (Action::EmptyBody, 200, ""),
+        (Action::NoContent, 204, ""),
         (Action::Invalid { errors_json: r#"["boom"]"#.into() }, 200, r#""isValid":false"#),
         (Action::Errors { errors_json: r#"{"a":1}"#.into() }, 200, r#""errors":{"a":1}"#),
         (Action::ResultNull, 200, r#""result":null"#),

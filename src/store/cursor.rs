@@ -1,7 +1,7 @@
 //! How far a stream has been read: its grid, its slices and the page token inside an unfinished one.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::PgExecutor;
+use sqlx::{Connection as _, PgExecutor};
 
 /// A stream's slice grid and what is known of its traffic.
 #[derive(Debug, Clone)]
@@ -116,9 +116,15 @@ pub struct Slice {
     pub fingerprinted: bool,
     /// Batches of this reading whose fingerprints are kept; none when it keeps none.
     pub reading_batches: Option<i32>,
+    /// Rows that the table had of the slice when the reading began. `None` if it is not known.
+    pub reading_present: Option<i64>,
+    /// Records that the reading under way has refused.
+    pub reading_rejected: i64,
+    /// Whether the operator lets the next reading delete what it does not report.
+    pub released: bool,
 }
 
-/// The slices of a stream that end after `after`, by start.
+/// The slices of a stream that end after `after`, and those that the operator released, by start.
 pub async fn slices(
     executor: impl PgExecutor<'_>,
     connection_name: &str,
@@ -130,9 +136,10 @@ pub async fn slices(
         "
         select
             id, window_start, window_end, read_until, finished_run, reading_run, reading_until, reading_fresh,
-            reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches
+            reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches,
+            reading_present, reading_rejected, released
         from tidegate.slice
-        where connection = $1 and stream = $2 and window_end > $3
+        where connection = $1 and stream = $2 and (window_end > $3 or released)
         order by window_start
         ",
         connection_name,
@@ -143,32 +150,43 @@ pub async fn slices(
     .await
 }
 
-/// The slice that starts at `window_start`, made if it was never begun.
+/// The slice that starts at `window.0`, made if it was never begun. If it had another end, its reading begins again, and
+/// slices that begin within it are forgotten: its next reading replaces their rows.
 pub async fn open_slice(
     connection: &mut sqlx::PgConnection,
     connection_name: &str,
     stream: &str,
     window: (DateTime<Utc>, DateTime<Utc>),
 ) -> Result<Slice, sqlx::Error> {
-    sqlx::query!(
+    let mut transaction = connection.begin().await?;
+    let changed = sqlx::query_scalar!(
         "
-        insert into tidegate.slice (connection, stream, window_start, window_end)
+        insert into tidegate.slice as present (connection, stream, window_start, window_end)
         values ($1, $2, $3, $4)
-        on conflict (connection, stream, window_start) do nothing
+        on conflict (connection, stream, window_start) do update
+        set window_end = excluded.window_end
+        where present.window_end <> excluded.window_end
+        returning id
         ",
         connection_name,
         stream,
         window.0,
         window.1,
     )
-    .execute(&mut *connection)
+    .fetch_optional(&mut *transaction)
     .await?;
+    if let Some(slice) = changed {
+        restart(&mut transaction, slice).await?;
+        forget_within(&mut transaction, connection_name, stream, window).await?;
+    }
+    transaction.commit().await?;
     sqlx::query_as!(
         Slice,
         "
         select
             id, window_start, window_end, read_until, finished_run, reading_run, reading_until, reading_fresh,
-            reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches
+            reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches,
+            reading_present, reading_rejected, released
         from tidegate.slice
         where connection = $1 and stream = $2 and window_start = $3
         ",
@@ -178,6 +196,35 @@ pub async fn open_slice(
     )
     .fetch_one(&mut *connection)
     .await
+}
+
+/// Forgets the slices that begin after the start of `window` and before its end.
+async fn forget_within(
+    connection: &mut sqlx::PgConnection,
+    connection_name: &str,
+    stream: &str,
+    window: (DateTime<Utc>, DateTime<Utc>),
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        with forgotten as (
+            delete from tidegate.slice
+            where connection = $1 and stream = $2 and window_start > $3 and window_start < $4
+            returning id
+        )
+
+        delete from tidegate.seen_row
+        using forgotten
+        where seen_row.slice_id = forgotten.id
+        ",
+        connection_name,
+        stream,
+        window.0,
+        window.1,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Where a reading stands after a page.
@@ -190,10 +237,21 @@ pub struct Position {
     pub pages_before: i32,
     pub rows: i64,
     pub seen: i64,
+    pub rejected: i64,
     pub bytes: i64,
     pub cursor: Option<String>,
     pub fingerprinted: bool,
     pub batches: Option<i32>,
+}
+
+/// Why a slice is held: its reading was doubtful, so rows that it did not report are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    pub reason: String,
+    /// Rows that the table has of the slice.
+    pub rows_there: i64,
+    /// Rows that the reading reported.
+    pub rows_reported: i64,
 }
 
 /// Moves the cursor behind a page, in the page's transaction; false when the slice stood elsewhere.
@@ -211,7 +269,8 @@ pub async fn advance(executor: impl PgExecutor<'_>, slice: i64, to: &Position) -
             reading_bytes = $8,
             cursor = $9,
             fingerprinted = $10,
-            reading_batches = $11
+            reading_batches = $11,
+            reading_rejected = $12
         where id = $1 and reading_pages = $5
         ",
         slice,
@@ -225,6 +284,7 @@ pub async fn advance(executor: impl PgExecutor<'_>, slice: i64, to: &Position) -
         to.cursor,
         to.fingerprinted,
         to.batches,
+        to.rejected,
     )
     .execute(executor)
     .await?;
@@ -281,13 +341,16 @@ pub async fn exports_running(
     .await
 }
 
-/// Ends the reading of a slice, in the last page's transaction; false when the slice stood elsewhere.
+/// Ends the reading of a slice, in the last page's transaction. Returns false if the slice stood elsewhere. With `hold`
+/// the slice is held; without, a hold ends. `released` tells that the reading was free to delete: a release that came
+/// later stays for the next one.
 pub async fn finish(
     executor: impl PgExecutor<'_>,
     slice: i64,
     run: i64,
-    read_until: DateTime<Utc>,
     at: &Position,
+    hold: Option<&Hold>,
+    released: bool,
 ) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "
@@ -296,7 +359,7 @@ pub async fn finish(
             read_until = $3,
             finished_run = $2,
             finished_at = clock_timestamp(),
-            rows_total = $5,
+            rows_total = coalesce($8::bigint, $5::bigint),
             reading_run = null,
             reading_until = null,
             reading_fresh = false,
@@ -304,21 +367,38 @@ pub async fn finish(
             reading_rows = 0,
             reading_seen = 0,
             reading_bytes = 0,
+            reading_present = null,
+            reading_rejected = 0,
             cursor = null,
             fingerprinted = $6,
-            reading_batches = 0
+            reading_batches = 0,
+            held_since = case when $7::text is not null then coalesce(held_since, clock_timestamp()) end,
+            held_reason = $7,
+            held_rows_there = $8,
+            held_rows_reported = $9::bigint,
+            released = released and not $10::boolean
         where id = $1 and reading_pages = $4
         ",
         slice,
         run,
-        read_until,
+        at.reading_until,
         at.pages_before,
         at.rows,
         at.batches.is_some(),
+        hold.map(|hold| hold.reason.as_str()),
+        hold.map(|hold| hold.rows_there),
+        hold.map(|hold| hold.rows_reported),
+        released,
     )
     .execute(executor)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Notes how many rows the table has of a slice whose reading begins.
+pub async fn note_present(executor: impl PgExecutor<'_>, slice: i64, rows: i64) -> Result<(), sqlx::Error> {
+    sqlx::query!("update tidegate.slice set reading_present = $2 where id = $1", slice, rows).execute(executor).await?;
+    Ok(())
 }
 
 /// How many rows a reading has noted as seen.
@@ -353,6 +433,8 @@ pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<
             reading_rows = 0,
             reading_seen = 0,
             reading_bytes = 0,
+            reading_present = null,
+            reading_rejected = 0,
             cursor = null,
             reading_batches = 0
         where id = $1

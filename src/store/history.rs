@@ -23,6 +23,7 @@ pub struct Run {
     pub finished_at: Option<DateTime<Utc>>,
     pub tasks: i64,
     pub tasks_succeeded: i64,
+    pub tasks_held: i64,
     pub tasks_failed: i64,
     pub tasks_waiting: i64,
     pub calls: i64,
@@ -68,6 +69,7 @@ pub async fn runs(executor: impl PgExecutor<'_>, which: Which<'_>, limit: i64) -
             run.finished_at,
             task.tasks as "tasks!",
             task.succeeded as "tasks_succeeded!",
+            task.held as "tasks_held!",
             task.failed as "tasks_failed!",
             task.waiting as "tasks_waiting!",
             task.calls as "calls!",
@@ -88,6 +90,7 @@ pub async fn runs(executor: impl PgExecutor<'_>, which: Which<'_>, limit: i64) -
             select
                 count(*) as tasks,
                 count(*) filter (where state = 'succeeded') as succeeded,
+                count(*) filter (where state = 'held') as held,
                 count(*) filter (where state = 'failed') as failed,
                 count(*) filter (where state = 'waiting') as waiting,
                 coalesce(sum(calls), 0)::bigint as calls,
@@ -406,6 +409,9 @@ pub struct DiscoveredColumn {
     pub table_name: String,
     pub name: String,
     pub field: String,
+    /// Empty for the field's own column; else which variant of it this is.
+    pub variant: String,
+    /// The type that it has now.
     pub kind: String,
     pub added_at: DateTime<Utc>,
 }
@@ -414,11 +420,24 @@ pub struct DiscoveredColumn {
 pub async fn discovered_columns(executor: impl PgExecutor<'_>) -> Result<Vec<DiscoveredColumn>, sqlx::Error> {
     sqlx::query_as!(
         DiscoveredColumn,
-        "
-        select table_schema, table_name, column_name as name, field, kind, added_at
+        r#"
+        select
+            table_schema,
+            table_name,
+            column_name as name,
+            field,
+            variant,
+            replace(coalesce(format_type(atttypid, atttypmod), kind), 'timestamp with time zone', 'timestamptz')
+                as "kind!",
+            added_at
         from tidegate.table_column
+        left join pg_catalog.pg_attribute
+            on
+                attrelid = to_regclass(format('%I.%I', table_schema, table_name))
+                and attname = column_name
+                and not attisdropped
         order by table_schema, table_name, added_at, column_name
-        ",
+        "#,
     )
     .fetch_all(executor)
     .await

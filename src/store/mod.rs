@@ -1,8 +1,11 @@
 //! The control tables: static, checked SQL. The executor is always an argument, so callers choose the transaction.
 
+pub mod account;
 pub mod cursor;
 pub mod demo;
 pub mod fingerprint;
+pub mod forget;
+pub mod held;
 pub mod history;
 pub mod migrate;
 pub mod progress;

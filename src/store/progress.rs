@@ -96,7 +96,7 @@ pub async fn resume_backfill(
                 error = null,
                 hint = null
             from left_off
-            where run.id = left_off.id and run.state <> 'succeeded'
+            where run.id = left_off.id and run.state not in ('succeeded', 'held')
             returning run.id
         ),
 

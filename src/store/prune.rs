@@ -20,7 +20,7 @@ pub async fn runs(executor: impl PgExecutor<'_>, keep: Duration, limit: i64) -> 
             where
                 -- Not `clock_timestamp()`, which no index can answer.
                 finished_at < now() - $1::interval
-                and state in ('succeeded', 'failed', 'cancelled')
+                and state in ('succeeded', 'held', 'failed', 'cancelled')
                 and exists (select from tidegate.run as newer where newer.job = run.job and newer.id > run.id)
             order by finished_at
             limit $2

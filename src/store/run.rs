@@ -384,6 +384,11 @@ pub async fn add_traffic(
 #[derive(Debug, Clone)]
 pub enum TaskEnd<'a> {
     Succeeded,
+    /// It was read to its end, but slices of the stream are held.
+    Held {
+        why: &'a str,
+        hint: &'a str,
+    },
     Failed {
         error: &'a str,
         hint: &'a str,
@@ -407,6 +412,7 @@ pub async fn end_task(
 ) -> Result<bool, sqlx::Error> {
     let (state, error, hint, waiting_for, until, attempt) = match end {
         TaskEnd::Succeeded => ("succeeded", None, None, None, None, false),
+        TaskEnd::Held { why, hint } => ("held", Some(why), Some(hint), None, None, false),
         TaskEnd::Failed { error, hint } => ("failed", Some(error), Some(hint), None, None, false),
         TaskEnd::Waiting { until, waiting_for, attempt } => {
             ("waiting", None, None, Some(waiting_for), Some(until), attempt)
@@ -423,7 +429,7 @@ pub async fn end_task(
             waiting_for = $7,
             waiting_until = $8,
             attempts = attempts + $9::boolean::int,
-            finished_at = case when $4 in ('succeeded', 'failed') then clock_timestamp() end
+            finished_at = case when $4 in ('succeeded', 'held', 'failed') then clock_timestamp() end
         from tidegate.run
         where
             task.run_id = $1
@@ -456,16 +462,18 @@ pub async fn end_run(executor: impl PgExecutor<'_>, claim: &Claim) -> Result<Opt
                 bool_or(state in ('queued', 'running')) as unfinished,
                 bool_or(state = 'waiting') as waiting,
                 bool_or(state = 'failed') as failed,
+                bool_or(state = 'held') as held,
                 min(waiting_until) filter (where state = 'waiting') as goes_on_at
             from tidegate.task
             where run_id = $1
         ),
 
-        first_failure as (
+        first_trouble as (
             select error, hint
             from tidegate.task
-            where run_id = $1 and state = 'failed'
-            order by finished_at, stream
+            where run_id = $1 and state in ('failed', 'held')
+            -- 'failed' sorts before 'held'.
+            order by state, finished_at, stream
             limit 1
         )
 
@@ -475,6 +483,7 @@ pub async fn end_run(executor: impl PgExecutor<'_>, claim: &Claim) -> Result<Opt
                 when tasks.unfinished then 'queued'
                 when tasks.waiting then 'waiting'
                 when tasks.failed then 'failed'
+                when tasks.held then 'held'
                 else 'succeeded'
             end,
             due_at = case
@@ -486,8 +495,8 @@ pub async fn end_run(executor: impl PgExecutor<'_>, claim: &Claim) -> Result<Opt
                 when tasks.unfinished or tasks.waiting then null
                 else clock_timestamp()
             end,
-            error = (select error from first_failure),
-            hint = (select hint from first_failure),
+            error = (select error from first_trouble),
+            hint = (select hint from first_trouble),
             owner = null,
             lease_until = null
         from tasks

@@ -34,6 +34,8 @@ pub struct StreamState {
     pub last_success_at: Option<DateTime<Utc>>,
     /// Age of the newest data: seconds since `read_until`, or since the last success of a list.
     pub freshness_seconds: Option<f64>,
+    /// Slices whose last reading was too doubtful to delete rows (promise 10).
+    pub held_slices: i64,
 }
 
 /// A stream of a run that failed.
@@ -95,7 +97,14 @@ pub async fn streams(conn: &mut PgConnection) -> Result<Vec<StreamState>, sqlx::
             newest.read_until as "read_until?",
             stream.last_success_at,
             extract(epoch from now() - coalesce(newest.read_until, stream.last_success_at))::double precision
-                as freshness_seconds
+                as freshness_seconds,
+            (
+                select count(*)
+                from tidegate.slice
+                where slice.connection = stream.connection
+                  and slice.stream = stream.stream
+                  and slice.held_since is not null
+            ) as "held_slices!"
         from tidegate.stream
         left join lateral (
             select slice.read_until

@@ -1,33 +1,125 @@
 //! A body on its way to whoever takes the records.
 
-use super::{Records, StepError};
-use crate::http::{Body, CallOutcome};
+use super::{CsvForm, Records, StepError};
+use crate::decode::DecodeError;
+use crate::decode::text::{Charset, FileText};
+use crate::http::{Body, CallOutcome, HttpError, Redactor};
 
 /// What is read of a body at a time: a socket may have gathered much more, and others wait while it is looked at.
 const PIECE_BYTES: usize = 64 << 10;
 
+/// Whether to ask again for what could not be read, and whether to believe that there is nothing.
+///
+/// An answer that cannot be read is asked for once more. Status 204 says that there are no rows; a 200 without a body may
+/// be a fault that passes, so it says so only when it comes twice in a row.
+#[derive(Debug, Default)]
+pub(super) struct Reread {
+    spent: bool,
+    was_empty: bool,
+}
+
+impl Reread {
+    /// After an answer that could not be read: whether to send the call once more.
+    pub(super) fn again(&mut self, error: &StepError) -> bool {
+        self.was_empty = is_empty(error);
+        !std::mem::replace(&mut self.spent, true)
+    }
+
+    /// Whether an answer without a body is one without rows.
+    pub(super) const fn believes(&self, no_content: bool) -> bool {
+        no_content || self.was_empty
+    }
+}
+
+/// Whether an answer could not be read because it has no body.
+pub(super) const fn is_empty(error: &StepError) -> bool {
+    matches!(error, StepError::Unreadable(DecodeError::Empty))
+}
+
 /// Gives a body to `feed` piece by piece, and lets `records` pass on what has gathered after each; answers the bytes that
 /// the call took. A body that breaks off or cannot be read ends the call, and its quota is told so.
 pub(super) async fn read<R: Records, E: Into<StepError>>(
+    body: Body<'_>,
+    records: &mut R,
+    feed: impl FnMut(&[u8], &mut R) -> Result<(), E> + Send,
+) -> Result<u64, StepError> {
+    pour(body, FileText::plain(), records, feed).await
+}
+
+/// The same for a file, whose text `feed` gets in UTF-8: unpacked if the file is gzip, and read in the charset that `form`
+/// or the file's Content-Type names. The text may be no larger than the body may be.
+pub(super) async fn read_file<R: Records, E: Into<StepError>>(
+    body: Body<'_>,
+    form: &CsvForm,
+    redactor: &Redactor,
+    records: &mut R,
+    feed: impl FnMut(&[u8], &mut R) -> Result<(), E> + Send,
+) -> Result<u64, StepError> {
+    let said = || Charset::of_content_type(body.content_type().unwrap_or_default());
+    let charset = match form.charset.map_or_else(said, |charset| Ok(Some(charset))) {
+        Ok(charset) => charset,
+        Err(name) => {
+            let error = DecodeError::UnknownCharset(redactor.clean(name));
+            body.abandon(CallOutcome::Unreadable).await?;
+            return Err(error.into());
+        }
+    };
+    pour(body, FileText::new(charset), records, feed).await
+}
+
+async fn pour<R: Records, E: Into<StepError>>(
     mut body: Body<'_>,
+    text: FileText,
+    records: &mut R,
+    feed: impl FnMut(&[u8], &mut R) -> Result<(), E> + Send,
+) -> Result<u64, StepError> {
+    match poured(&mut body, text, records, feed).await {
+        Ok(()) => Ok(body.finish().await?),
+        Err(Fault::Arrival(error)) => {
+            body.abandon(CallOutcome::of(&error)).await?;
+            Err(error.into())
+        }
+        Err(Fault::Text(error)) => {
+            body.abandon(CallOutcome::Unreadable).await?;
+            Err(error)
+        }
+        Err(Fault::Loading(error)) => Err(error),
+    }
+}
+
+/// Why a body was not read to its end.
+enum Fault {
+    Arrival(HttpError),
+    Text(StepError),
+    Loading(StepError),
+}
+
+async fn poured<R: Records, E: Into<StepError>>(
+    body: &mut Body<'_>,
+    mut text: FileText,
     records: &mut R,
     mut feed: impl FnMut(&[u8], &mut R) -> Result<(), E> + Send,
-) -> Result<u64, StepError> {
-    loop {
-        let chunk = match body.chunk().await {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => return Ok(body.finish().await?),
-            Err(error) => {
-                body.abandon(CallOutcome::of(&error)).await?;
-                return Err(error.into());
-            }
-        };
+) -> Result<(), Fault> {
+    let max = body.bytes_max();
+    let mut left = max;
+    let mut hand_over = |part: &[u8], records: &mut R| {
+        left = left.checked_sub(part.len() as u64).ok_or(Fault::Text(HttpError::TooLarge { max }.into()))?;
+        feed(part, records).map_err(|error| Fault::Text(error.into()))
+    };
+    while let Some(chunk) = body.chunk().await.map_err(Fault::Arrival)? {
         for piece in chunk.chunks(PIECE_BYTES) {
-            if let Err(error) = feed(piece, records).map_err(Into::into) {
-                body.abandon(CallOutcome::Unreadable).await?;
-                return Err(error);
+            let mut rest = piece;
+            loop {
+                let part = text.take(&mut rest).map_err(|error| Fault::Text(error.into()))?;
+                if part.is_empty() {
+                    break;
+                }
+                hand_over(&part, records)?;
+                records.flush().await.map_err(Fault::Loading)?;
             }
-            records.flush().await?;
         }
     }
+    let last = text.finish().map_err(|error| Fault::Text(error.into()))?;
+    hand_over(&last, records)?;
+    records.flush().await.map_err(Fault::Loading)
 }

@@ -44,6 +44,10 @@ pub enum StepError {
     /// Pages that were read again and again, in ever smaller windows, do not add up to what the vendor counts.
     #[error("the pages do not add up: {found} of {announced} rows between {start} and {end}")]
     Unsteady { found: u64, announced: u64, start: String, end: String },
+    /// The vendor announced pages that cannot be read, so the window is incomplete: nothing of it may be taken
+    /// for gone, and it is read again.
+    #[error("the answer is incomplete: page {page} of {pages} {why}")]
+    PagesMissing { page: u64, pages: u64, why: &'static str },
     #[error("the page cursor did not move although rows came back")]
     CursorStuck,
     #[error("the vendor goes on beyond {0} pages of one window")]

@@ -16,12 +16,15 @@ pub mod lynn_outbound;
 mod sealed;
 
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use url::Url;
 
 pub use error::StepError;
 
 use crate::catalogue::Stream;
 use crate::decode::Sink;
+use crate::decode::csv::CsvSplitter;
+use crate::decode::text::Charset;
 use crate::http::{Redactor, Session};
 use crate::quota::LimitSpec;
 use crate::secret::Secret;
@@ -109,12 +112,39 @@ impl Settings {
         }
     }
 
+    /// The zone in whose local time a window is asked for; UTC where it is asked for in instants.
+    pub const fn filter_zone(&self) -> Tz {
+        match self {
+            Self::LynnReporting(settings) => settings.filter_timezone,
+            Self::LynnOutbound(_) | Self::KhorosCare(_) | Self::LexerActivity(_) | Self::JaicpReporter(_) => Tz::UTC,
+        }
+    }
+
     /// Whether the account serves a stream of its vendor: some are read only where the connection says so.
     pub fn offers(&self, stream: &Stream) -> bool {
         match self {
             Self::LynnOutbound(settings) => settings.offers(stream),
             Self::JaicpReporter(settings) => settings.offers(&stream.name),
             Self::LynnReporting(_) | Self::KhorosCare(_) | Self::LexerActivity(_) => true,
+        }
+    }
+
+    /// What the configuration says of the account beside its host and its credentials: name and value.
+    pub fn account(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::LynnReporting(settings) => vec![("tenant", settings.account.tenant.to_string())],
+            Self::LynnOutbound(settings) => vec![("tenant", settings.account.tenant.to_string())],
+            Self::KhorosCare(settings) => vec![("company_key", settings.company_key.expose().to_owned())],
+            Self::LexerActivity(_) => Vec::new(),
+            Self::JaicpReporter(settings) => settings.project.iter().map(|name| ("project", name.clone())).collect(),
+        }
+    }
+
+    /// A stream as the account serves it.
+    pub fn adapted(&self, stream: Stream) -> Stream {
+        match self {
+            Self::LexerActivity(settings) => settings.adapted(stream),
+            Self::LynnReporting(_) | Self::LynnOutbound(_) | Self::KhorosCare(_) | Self::JaicpReporter(_) => stream,
         }
     }
 
@@ -127,6 +157,30 @@ impl Settings {
             Self::LexerActivity(settings) => settings.secrets(),
             Self::JaicpReporter(settings) => settings.secrets(),
         }
+    }
+}
+
+/// How a connection says that its CSV files are written; what it does not say is told from each file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CsvForm {
+    /// What separates fields: an ASCII character.
+    pub delimiter: Option<u8>,
+    /// What surrounds fields: another one.
+    pub quote: u8,
+    /// What the text is in, whatever a Content-Type says. A byte order mark says more.
+    pub charset: Option<Charset>,
+}
+
+impl Default for CsvForm {
+    fn default() -> Self {
+        Self { delimiter: None, quote: b'"', charset: None }
+    }
+}
+
+impl CsvForm {
+    /// What splits such a file; `delimiter` is the one of files of which the connection says none.
+    fn splitter(&self, delimiter: Option<u8>) -> CsvSplitter {
+        CsvSplitter::quoted(self.delimiter.or(delimiter), self.quote)
     }
 }
 
@@ -213,6 +267,16 @@ impl Source {
         }
     }
 
+    pub const fn vendor(&self) -> Vendor {
+        match self {
+            Self::LynnReporting(_) => Vendor::LynnReporting,
+            Self::LynnOutbound(_) => Vendor::LynnOutbound,
+            Self::KhorosCare(_) => Vendor::KhorosCare,
+            Self::LexerActivity(_) => Vendor::LexerActivity,
+            Self::JaicpReporter(_) => Vendor::JaicpReporter,
+        }
+    }
+
     /// The verb; see the module's documentation.
     pub async fn step(
         &self,
@@ -226,6 +290,15 @@ impl Source {
             Self::KhorosCare(source) => source.step(session, request, records).await,
             Self::LexerActivity(source) => source.step(session, request, records).await,
             Self::JaicpReporter(source) => source.step(session, request, records).await,
+        }
+    }
+
+    /// What the vendor says is left of the quotas, by one call that counts as a login; `None` if it has no such call.
+    pub async fn ask_quota(&self, session: &Session<'_>) -> Result<Option<serde_json::Value>, StepError> {
+        match self {
+            Self::LynnReporting(source) => source.ask_quota(session).await.map(Some),
+            Self::LynnOutbound(source) => source.ask_quota(session).await.map(Some),
+            Self::KhorosCare(_) | Self::LexerActivity(_) | Self::JaicpReporter(_) => Ok(None),
         }
     }
 

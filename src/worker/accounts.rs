@@ -9,6 +9,8 @@ use tokio::sync::Mutex;
 use crate::config::Connection;
 use crate::http::{Gate, HttpError};
 use crate::quota::{Ledger, LedgerError, LedgerKey};
+use crate::secret::Secret;
+use crate::store::account::{self, Part};
 use crate::vendor::Source;
 
 /// One connection, ready to be read.
@@ -27,6 +29,35 @@ pub enum AccountError {
     Ledger(#[from] LedgerError),
     #[error(transparent)]
     Http(#[from] HttpError),
+    #[error("the connection belongs to another account: {0}")]
+    Other(String),
+}
+
+/// Refuses a connection that was first read with another account: its rows would be replaced. A connection that was never
+/// read belongs to this account from now on.
+pub async fn pin(pool: &PgPool, connection: &Connection) -> Result<(), AccountError> {
+    match account::pin(pool, &configured(connection)).await? {
+        Some(difference) => Err(AccountError::Other(difference)),
+        None => Ok(()),
+    }
+}
+
+/// The same without pinning anything.
+pub async fn compare(pool: &PgPool, connection: &Connection) -> Result<(), AccountError> {
+    match account::compare(pool, &configured(connection)).await? {
+        Some(difference) => Err(AccountError::Other(difference)),
+        None => Ok(()),
+    }
+}
+
+fn configured(connection: &Connection) -> account::Account<'_> {
+    let secrets = connection.settings.secrets();
+    let is_secret = |value: &str| secrets.iter().any(|secret| secret.expose() == value);
+    let host = connection.base_url.host_str().unwrap_or_default().to_lowercase();
+    let parts = [("host", host)].into_iter().chain(connection.settings.account());
+    let parts =
+        parts.map(|(name, value)| Part { name, is_public: !is_secret(&value), value: Secret::new(value) }).collect();
+    account::Account { connection: &connection.name, vendor: connection.vendor().name(), parts }
 }
 
 impl Account {
@@ -49,6 +80,8 @@ pub struct Accounts {
 impl Accounts {
     /// The account of `connection`.
     pub async fn get(&self, pool: &PgPool, connection: &Connection) -> Result<Arc<Account>, AccountError> {
+        // Each time: an operator may have forgotten the connection meanwhile.
+        pin(pool, connection).await?;
         let mut open = self.open.lock().await;
         if let Some(account) = open.get(&connection.name) {
             return Ok(Arc::clone(account));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, SubsecRound as _, TimeDelta, TimeZone as _, Utc};
+use chrono::{DateTime, Days, LocalResult, NaiveDate, NaiveTime, SubsecRound as _, TimeDelta, TimeZone as _, Utc};
 use chrono_tz::Tz;
 
 use crate::config::SliceLength;
@@ -14,16 +14,35 @@ use crate::vendor::Window;
 pub const SLICES_MAX: usize = 100_000;
 
 /// A stream's grid: slices counted from 00:00 of `anchor` in `zone`.
+///
+/// Two slices that ask the vendor for the same local times would both get all rows of those times. So a boundary is left
+/// out if its local time in `filter_zone` occurs twice, when clocks go back there: the slices on both sides of it are one.
+/// It keeps the start of the first of them. All other slices are as they would be without `filter_zone`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grid {
     pub anchor: NaiveDate,
     pub zone: Tz,
     pub length: SliceLength,
+    /// The zone in whose local time the vendor is asked for a window. UTC if it is asked in instants.
+    pub filter_zone: Tz,
 }
 
 impl Grid {
     /// The slice that holds `instant`.
     pub fn around(&self, instant: DateTime<Utc>) -> Window {
+        let Window { mut start, mut end } = self.regular(instant);
+        // Every step is at least a second long, and no local time occurs twice for longer than a day.
+        while occurs_twice(start, self.filter_zone) {
+            start = self.regular(start - TimeDelta::seconds(1)).start;
+        }
+        while occurs_twice(end, self.filter_zone) {
+            end = self.regular(end).end;
+        }
+        Window { start, end }
+    }
+
+    /// The slice that holds `instant` if no boundary is left out.
+    fn regular(&self, instant: DateTime<Utc>) -> Window {
         match self.length {
             SliceLength::Days(days) => {
                 let days = i64::from(days.max(1));
@@ -57,6 +76,11 @@ impl Grid {
         std::iter::successors(Some(self.around(from)), move |window| Some(self.after(*window)))
             .take_while(move |window| window.start < until)
     }
+}
+
+/// Whether the clocks of a zone show the local time of `at` twice.
+fn occurs_twice(at: DateTime<Utc>, zone: Tz) -> bool {
+    matches!(zone.from_local_datetime(&at.with_timezone(&zone).naive_local()), LocalResult::Ambiguous(..))
 }
 
 /// The first instant of a day in a zone. Where a zone skips midnight it is the first time that exists; where it skips a
@@ -139,7 +163,9 @@ pub fn due(grid: Grid, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) -> V
             let (Some(read_until), Some(finished_run)) = (slice.read_until, slice.finished_run) else { return true };
             let closed = due.window.end <= scope.limit;
             let read_by_this_run = finished_run >= scope.run;
-            let wanted_again = scope.range_end.is_some() || due.window.end > again_from;
+            // It was read with other bounds: it lacks rows, or has some that belong to the next slice.
+            let other_bounds = slice.window_end != due.window.end;
+            let wanted_again = scope.range_end.is_some() || due.window.end > again_from || other_bounds;
             let behind = read_until < due.until && (closed || !read_by_this_run);
             slice.reading_run.is_some() || behind || (wanted_again && !read_by_this_run)
         })
@@ -149,6 +175,23 @@ pub fn due(grid: Grid, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) -> V
         last.newest = scope.range_end.is_none() && last.until > scope.limit - (last.window.end - last.window.start);
     }
     due
+}
+
+/// Adds the slices that the operator released and that are not due anyway, so that they are read again. A backfill keeps
+/// to its range.
+pub fn add_released<'s>(due: &mut Vec<Due>, scope: Scope, known: impl IntoIterator<Item = &'s Slice>) {
+    if scope.range_end.is_some() {
+        return;
+    }
+    let is_due = |slice: &Slice| due.iter().any(|other| other.window.start == slice.window_start);
+    let mut released: Vec<Due> = known
+        .into_iter()
+        .filter(|slice| slice.released && slice.window_start < scope.limit && !is_due(slice))
+        .map(|slice| Window { start: slice.window_start, end: slice.window_end })
+        .map(|window| Due { window, until: window.end.min(scope.limit), newest: false })
+        .collect();
+    due.append(&mut released);
+    due.sort_by_key(|due| due.window.start);
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use chrono::Offset as _;
 use proptest::prelude::*;
 
 use super::*;
@@ -11,7 +12,7 @@ fn at(text: &str) -> DateTime<Utc> {
 }
 
 fn grid(zone: Tz, length: SliceLength) -> Grid {
-    Grid { anchor: NaiveDate::from_ymd_opt(2026, 1, 1).unwrap(), zone, length }
+    Grid { anchor: NaiveDate::from_ymd_opt(2026, 1, 1).unwrap(), zone, length, filter_zone: Tz::UTC }
 }
 
 fn finished(window: Window, read_until: DateTime<Utc>, run: i64) -> (DateTime<Utc>, Slice) {
@@ -32,6 +33,9 @@ fn finished(window: Window, read_until: DateTime<Utc>, run: i64) -> (DateTime<Ut
         rows_total: 0,
         fingerprinted: false,
         reading_batches: Some(0),
+        reading_present: None,
+        reading_rejected: 0,
+        released: false,
     };
     (window.start, slice)
 }
@@ -52,6 +56,47 @@ fn p8_a_day_whose_midnight_is_skipped_begins_at_its_first_instant() {
     assert_eq!(midnight(day, chrono_tz::America::Santiago), at("2026-09-06T04:00:00Z"));
     let never = NaiveDate::from_ymd_opt(2011, 12, 30).unwrap();
     assert_eq!(midnight(never, chrono_tz::Pacific::Apia), at("2011-12-30T10:00:00Z"));
+}
+
+#[test]
+fn p8_slices_whose_local_times_the_vendor_cannot_tell_apart_are_one() {
+    let hours = SliceLength::Time(Duration::from_hours(1));
+    let hours = Grid { filter_zone: chrono_tz::Europe::Madrid, ..grid(chrono_tz::UTC, hours) };
+    let starts = |grid: Grid, from: &str, until: &str| {
+        grid.slices(at(from), at(until)).map(|slice| slice.start.format("%d %H").to_string()).collect::<Vec<_>>()
+    };
+    // From 02:00 to 03:00 occurs twice: from 00:00Z and from 01:00Z.
+    let autumn = starts(hours, "2026-10-24T22:00:00Z", "2026-10-25T04:00:00Z");
+    assert_eq!(autumn, ["24 22", "24 23", "25 02", "25 03"]);
+    assert_eq!(hours.around(at("2026-10-25T00:30:00Z")), hours.around(at("2026-10-25T01:30:00Z")));
+    // From 02:00 to 03:00 never occurs: its two sides meet at 01:00Z.
+    let spring = starts(hours, "2026-03-28T23:00:00Z", "2026-03-29T03:00:00Z");
+    assert_eq!(spring, ["28 23", "29 00", "29 01", "29 02"]);
+    // A day that begins within the hour is one with the day before.
+    let days = Grid { length: SliceLength::Days(1), ..hours };
+    assert_eq!(starts(days, "2026-10-23T00:00:00Z", "2026-10-28T00:00:00Z"), ["23 00", "24 00", "26 00", "27 00"]);
+    // Days of the zone itself begin at a time that occurs once.
+    let own = Grid { zone: chrono_tz::Europe::Madrid, ..days };
+    let regular = Grid { filter_zone: Tz::UTC, ..own };
+    let (from, until) = ("2026-10-20T00:00:00Z", "2026-10-31T00:00:00Z");
+    assert_eq!(starts(own, from, until), starts(regular, from, until));
+}
+
+#[test]
+fn p4_a_slice_that_was_read_with_other_bounds_is_due_once_more() {
+    let hours = grid(chrono_tz::UTC, SliceLength::Time(Duration::from_hours(1)));
+    let merged = Grid { filter_zone: chrono_tz::Europe::Madrid, ..hours };
+    let (from, limit) = (at("2026-10-24T22:00:00Z"), at("2026-10-30T00:00:00Z"));
+    let scope = Scope { from, range_end: None, limit, lookback: Duration::ZERO, run: 5 };
+    for (before, now) in [(hours, merged), (merged, hours)] {
+        let mut known: HashMap<_, _> = before.slices(from, limit).map(|slice| finished(slice, slice.end, 4)).collect();
+        let found = due(now, scope, &known);
+        let starts: Vec<_> = found.iter().map(|due| due.window.start).collect();
+        assert_eq!(starts[0], at("2026-10-24T23:00:00Z"));
+        assert_eq!(starts.len(), if now == merged { 1 } else { 3 });
+        known.extend(found.iter().map(|due| finished(due.window, due.until, 5)));
+        assert_eq!(due(now, Scope { run: 6, ..scope }, &known), []);
+    }
 }
 
 #[test]
@@ -154,6 +199,16 @@ fn any_length() -> impl Strategy<Value = SliceLength> {
     ]
 }
 
+/// Some hours before the first change of the zone's clocks in the year after `from`; `from` itself if there is none.
+fn around_a_change(zone: Tz, from: DateTime<Utc>) -> DateTime<Utc> {
+    let offset = |at: DateTime<Utc>| at.with_timezone(&zone).offset().fix();
+    let hours = (0..366 * 24).map(|hour| from + TimeDelta::hours(hour));
+    hours
+        .into_iter()
+        .find(|at| offset(*at) != offset(*at + TimeDelta::hours(1)))
+        .map_or(from, |at| at - TimeDelta::hours(30))
+}
+
 proptest! {
     #[test]
     fn p8_every_instant_is_in_one_slice_of_any_grid(
@@ -163,7 +218,7 @@ proptest! {
         instant in 1_400_000_000_i64..2_100_000_000,
     ) {
         let anchor = NaiveDate::from_ymd_opt(2014, 1, 1).unwrap() + Days::new(anchor);
-        let grid = Grid { anchor, zone, length };
+        let grid = Grid { anchor, zone, length, filter_zone: Tz::UTC };
         let instant = DateTime::from_timestamp(instant, 0).unwrap();
         let slice = grid.around(instant);
         prop_assert!(slice.start <= instant && instant < slice.end, "{slice:?}");
@@ -176,6 +231,43 @@ proptest! {
             let start = slice.start.with_timezone(&zone);
             prop_assert_ne!((slice.start - TimeDelta::seconds(1)).with_timezone(&zone).date_naive(), start.date_naive());
             prop_assert!(((slice.end - slice.start).num_hours() - i64::from(days) * 24).abs() <= 25);
+        }
+    }
+
+    #[test]
+    fn p8_no_two_slices_of_any_grid_ask_for_the_same_local_time(
+        zone in proptest::sample::select(chrono_tz::TZ_VARIANTS.as_slice()),
+        filter_zone in proptest::sample::select(chrono_tz::TZ_VARIANTS.as_slice()),
+        same in any::<bool>(),
+        length in prop_oneof![
+            any_length(),
+            proptest::sample::select(&[1_u64, 5, 15, 20, 30, 45][..])
+                .prop_map(|minutes| SliceLength::Time(Duration::from_mins(minutes))),
+        ],
+        anchor in 0_u64..8_000,
+        from in 1_400_000_000_i64..2_100_000_000,
+    ) {
+        let filter_zone = if same { zone } else { filter_zone };
+        let anchor = NaiveDate::from_ymd_opt(2014, 1, 1).unwrap() + Days::new(anchor);
+        let grid = Grid { anchor, zone, length, filter_zone };
+        let regular = Grid { filter_zone: Tz::UTC, ..grid };
+        let from = around_a_change(filter_zone, DateTime::from_timestamp(from, 0).unwrap());
+        let local = |at: DateTime<Utc>| at.with_timezone(&filter_zone).naive_local();
+        let slices: Vec<Window> = grid.slices(from, from + TimeDelta::days(400)).take(400).collect();
+        prop_assert!(slices[0].start <= from && from < slices[0].end);
+        for slice in &slices {
+            // No clock shows either bound twice, so that both slices at a bound ask for the same instant.
+            prop_assert!(!occurs_twice(slice.start, filter_zone) && !occurs_twice(slice.end, filter_zone));
+            prop_assert!(slice.start < slice.end && local(slice.start) < local(slice.end), "{:?}", slice);
+            // Slices that were stored before keep their starts.
+            prop_assert_eq!(regular.around(slice.start).start, slice.start);
+            for instant in [slice.start, slice.start + (slice.end - slice.start) / 3, slice.end - TimeDelta::seconds(1)] {
+                prop_assert_eq!(grid.around(instant), *slice);
+            }
+        }
+        for pair in slices.windows(2) {
+            prop_assert_eq!(pair[0].end, pair[1].start);
+            prop_assert_eq!(grid.before(pair[1]), pair[0]);
         }
     }
 

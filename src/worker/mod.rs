@@ -3,8 +3,9 @@
 //! A lease saves work, a fence gives correctness: every checkpoint verifies that the run and the stream are still held
 //! under the number they were claimed with.
 
-mod accounts;
+pub mod accounts;
 pub mod grid;
+pub mod hint;
 pub mod policy;
 mod report;
 mod run;

@@ -3,8 +3,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::accounts::AccountError;
+use crate::decode::DecodeError;
 use crate::http::HttpError;
-use crate::load::LoadError;
+use crate::load::{LoadError, passes};
 use crate::quota::LedgerError;
 use crate::vendor::StepError;
 
@@ -24,6 +25,9 @@ pub enum TaskError {
     Grid { stored: String, wanted: String },
     #[error("the stream is not offered by the connection any more")]
     UnknownStream,
+    /// Nothing was read: the rows of one account would replace another's.
+    #[error("the connection belongs to another account: {0}")]
+    OtherAccount(String),
     #[error("the run took longer than the job's timeout")]
     Timeout,
 }
@@ -34,6 +38,7 @@ impl From<AccountError> for TaskError {
             AccountError::Database(error) => Self::Database(error),
             AccountError::Ledger(error) => Self::Step(HttpError::from(error).into()),
             AccountError::Http(error) => Self::Step(error.into()),
+            AccountError::Other(difference) => Self::OtherAccount(difference),
         }
     }
 }
@@ -67,9 +72,15 @@ pub fn decide(error: &TaskError, attempts: i32, now: DateTime<Utc>) -> Decision 
                 Decision::Fail
             }
         }
-        TaskError::Load(LoadError::Column(_))
+        // The next attempt opens the table anew.
+        TaskError::Load(LoadError::Altered { .. }) if attempts == 0 => {
+            Decision::Wait { until: now, waiting_for: "table".to_owned(), attempt: true }
+        }
+        TaskError::Load(LoadError::Altered { .. }) => put_off(attempts, now, "table"),
+        TaskError::Load(LoadError::Unfit { .. } | LoadError::NotATable { .. } | LoadError::Required { .. })
         | TaskError::Grid { .. }
         | TaskError::UnknownStream
+        | TaskError::OtherAccount(_)
         | TaskError::Timeout => Decision::Fail,
     }
 }
@@ -92,6 +103,7 @@ fn decide_step(error: &StepError, attempts: i32, now: DateTime<Utc>) -> Decision
             | HttpError::Transport { .. }
             | HttpError::Status { .. }
             | HttpError::TooLarge { .. }
+            | HttpError::Encoding(_)
             | HttpError::Request(_)
             | HttpError::Host { .. },
         )
@@ -109,6 +121,7 @@ fn decide_step(error: &StepError, attempts: i32, now: DateTime<Utc>) -> Decision
         | StepError::DatesRefused { .. }
         | StepError::Failed(_)
         | StepError::CursorStuck
+        | StepError::PagesMissing { .. }
         | StepError::Endless(_)
         | StepError::CursorUnknown => Decision::FailAndRestart,
         StepError::LoadStopped => Decision::Abandon,
@@ -126,19 +139,12 @@ fn put_off(attempts: i32, now: DateTime<Utc>, waiting_for: &str) -> Decision {
     }
 }
 
-/// Whether a database error is likely to pass: the connection broke, the server restarts, is full or busy.
-fn passes(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
-        // connection, resources, operator intervention, transaction rollback, lock timeout, silent within a transaction
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) || code == "55P03" || code == "25P03"
-        }),
-        _ => false,
-    }
-}
+/// What an operator can do about slices that are held.
+pub const HELD_HINT: &str = "look at `tidegate held` and ask the vendor; if the rows are really gone, `tidegate held release JOB --stream S` lets the \
+     next reading delete them";
 
-/// One sentence for the operator.
+/// One sentence for the operator that is right for every vendor, and for lists as for windows; [`super::hint::hint`] knows
+/// better where it matters.
 pub fn hint(error: &TaskError) -> &'static str {
     match error {
         TaskError::Step(error) => hint_step(error),
@@ -146,7 +152,16 @@ pub fn hint(error: &TaskError) -> &'static str {
         TaskError::Load(LoadError::SeenLost | LoadError::Rearranged) => {
             "nothing to do: the slice is read from its first page again"
         }
-        TaskError::Load(LoadError::Column(_)) => "run `tidegate migrate` with this version",
+        TaskError::Load(LoadError::Altered { .. }) => {
+            "nothing to do: the table is opened anew; if it stays so, compare its columns with `tidegate streams`"
+        }
+        TaskError::Load(LoadError::Unfit { .. }) => {
+            "run the statement, then the job again; after `drop table` the table is made anew, and `tidegate cursors reset` reads its rows again"
+        }
+        TaskError::Load(LoadError::NotATable { .. }) => "free the name; the table is made at the next run",
+        TaskError::Load(LoadError::Required { .. }) => {
+            "give the column a default, or run `alter table … alter column … drop not null`"
+        }
         TaskError::Load(LoadError::Database(_)) | TaskError::Database(_) => {
             "look at the database's log: is it up, has it disk space, may this user write?"
         }
@@ -154,6 +169,10 @@ pub fn hint(error: &TaskError) -> &'static str {
             "set `slice` and `timezone` back, or run `tidegate cursors reset JOB --stream S` to read anew on the new grid"
         }
         TaskError::UnknownStream => "add the stream to the connection again, or take it out of the job",
+        TaskError::OtherAccount(_) => {
+            "give the new account a connection of its own name; or, if its rows may replace those of the first, run \
+             `tidegate connections forget NAME`"
+        }
         TaskError::Timeout => "raise the job's `timeout`, or let it run more often; the next run goes on from here",
     }
 }
@@ -165,33 +184,46 @@ fn hint_step(error: &StepError) -> &'static str {
             HttpError::LimitHit { .. } => {
                 "someone else uses this credential, or the vendor's limit is lower: lower it under `quotas`"
             }
-            HttpError::Status { .. } => "the vendor is in trouble or the base URL is wrong; see its status page",
+            HttpError::Status { .. } => "the vendor is in trouble or `base_url` is wrong; see its status page",
             HttpError::Transport { .. } => "check that base_url is right and that the host can be reached from here",
-            HttpError::TooLarge { .. } => "make the `slice` shorter",
+            HttpError::TooLarge { .. } => "ask the vendor: no answer of this kind should be so large",
+            HttpError::Encoding(_) => {
+                "only gzip is offered: ask the vendor, or whoever runs a proxy on the way, to send gzip or nothing"
+            }
             HttpError::Ledger(_) => "look at the database's log",
             HttpError::Request(_) => "correct the connection's settings",
             HttpError::Host { .. } => "if you trust that host, add it under the connection's `allowed_hosts`",
         },
+        // Where rows are expected, an empty answer is an empty reading. It is none where a job or its state is.
+        StepError::Unreadable(DecodeError::Empty) => {
+            "the vendor sent nothing where a job or its state is expected: check base_url and the vendor's status page; if \
+             it goes on, ask the vendor. The next run asks again"
+        }
+        StepError::Unreadable(error) if error.is_of_settings() => {
+            "ask the vendor in which charset its files are, then write it under the connection: `csv: { charset: … }`"
+        }
         StepError::Unreadable(_) | StepError::Missing(_) => {
             "the vendor sent something else than a report: try again later, then ask the vendor"
         }
-        StepError::Credentials => "check the credentials; they are issued per environment",
-        StepError::SubscriptionKey => "check subscription_key, and whether the product is premium",
-        StepError::Forbidden => "the credential lacks a permission or a division; ask the tenant's administrator",
-        StepError::NotServed(_) => "check that the report is enabled for this environment, its id and `paths`",
-        StepError::DatesRefused { .. } => {
-            "ask the vendor how it reads dates, then set `date_format` and `filter_timezone`"
-        }
+        StepError::Credentials => "check the credentials",
+        StepError::SubscriptionKey => "check the credentials: the vendor wants another subscription key",
+        StepError::Forbidden => "the credential lacks a permission; ask the account's administrator",
+        StepError::NotServed(_) => "check `base_url`, and that the account has the report",
+        StepError::DatesRefused { .. } => "ask the vendor how it reads dates",
         StepError::Refused { hint, .. } => hint,
         StepError::Shape(_) => {
-            "check base_url; if it is right, the vendor has changed its answers: tell us their shape"
+            "check `base_url`; if it is right, the vendor has changed its answers: tell us their shape"
         }
         StepError::ExportFailed { .. } => "ask the vendor about the export; nothing was lost, it is asked for anew",
-        StepError::ExportOverdue { .. } => "make the `slice` shorter, or ask the vendor; the export is asked for anew",
-        StepError::Unsteady { .. } => "raise `settle`: data still arrives in the window; it is read anew",
-        StepError::Failed(_) => "ask the vendor about the report; nothing was lost, the window is read again",
-        StepError::CursorStuck | StepError::Endless(_) => "the vendor's paging is broken: make the `slice` shorter",
-        StepError::CursorUnknown => "a newer version left this cursor; the slice is read anew",
+        StepError::ExportOverdue { .. } => "ask the vendor about the export; it is asked for anew",
+        StepError::PagesMissing { .. } => {
+            "nothing was deleted, and the next run reads it from its first page; if that does not help, ask the vendor for \
+             the complete pages"
+        }
+        StepError::Unsteady { .. } => "nothing to do: the list changed while it was read, and is read anew",
+        StepError::Failed(_) => "ask the vendor about it; nothing was lost, it is read again",
+        StepError::CursorStuck | StepError::Endless(_) => "the vendor's paging is broken: ask the vendor",
+        StepError::CursorUnknown => "a newer version left this cursor; it is read anew",
         StepError::LoadStopped => "see the error before this one",
     }
 }
@@ -211,6 +243,19 @@ mod tests {
             })
             .collect();
         assert_eq!(pauses, [1, 5, 15, 60, 0]);
+    }
+
+    #[test]
+    fn p12_a_table_that_was_altered_is_opened_anew_at_once_and_then_ever_later() {
+        let now = Utc::now();
+        let error = TaskError::Load(LoadError::Altered { table: "lynn.t".to_owned(), detail: String::new() });
+        let at_once = Decision::Wait { until: now, waiting_for: "table".to_owned(), attempt: true };
+        assert_eq!(decide(&error, 0, now), at_once);
+        let later =
+            Decision::Wait { until: now + TimeDelta::minutes(5), waiting_for: "table".to_owned(), attempt: true };
+        assert_eq!(decide(&error, 1, now), later);
+        assert_eq!(decide(&error, 4, now), Decision::Fail);
+        assert!(!hint(&error).contains("disk"));
     }
 
     #[test]

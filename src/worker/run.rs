@@ -8,6 +8,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::accounts::Accounts;
+use super::hint::Subject;
 use super::policy::{self, TaskError};
 use super::report::Reporter;
 use super::slice::Room;
@@ -93,10 +94,11 @@ async fn tasks(
             match tokio::time::timeout_at(deadline, one(shared, config, claim, &task, shutdown)).instrument(span).await
             {
                 Ok(end) => end,
-                Err(_) => decided(&TaskError::Timeout, &task),
+                Err(_) => decided(&TaskError::Timeout, &task, Subject::default()),
             };
         let stored = match &end {
             TaskEnd::Succeeded => run::TaskEnd::Succeeded,
+            TaskEnd::Held { why } => run::TaskEnd::Held { why, hint: policy::HELD_HINT },
             TaskEnd::Failed { error, hint } => run::TaskEnd::Failed { error, hint },
             TaskEnd::Waiting { until, waiting_for, attempt } => {
                 run::TaskEnd::Waiting { until: *until, waiting_for, attempt: *attempt }
@@ -120,6 +122,7 @@ async fn tasks(
     transaction.commit().await?;
     match state.as_deref() {
         Some("succeeded") => shared.metrics.run_ended(&claim.job, RunOutcome::Succeeded),
+        Some("held") => shared.metrics.run_ended(&claim.job, RunOutcome::Held),
         Some("failed") => shared.metrics.run_ended(&claim.job, RunOutcome::Failed),
         _ => {}
     }
@@ -128,18 +131,21 @@ async fn tasks(
 }
 
 /// What becomes of a task for an error that met it outside its stream.
-fn decided(error: &TaskError, task: &Task) -> TaskEnd {
-    carry_out(policy::decide(error, task.attempts, chrono::Utc::now()), error)
+fn decided(error: &TaskError, task: &Task, subject: Subject) -> TaskEnd {
+    carry_out(policy::decide(error, task.attempts, chrono::Utc::now()), error, subject)
 }
 
 /// One task, from the configuration in force.
 async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutdown: &CancellationToken) -> TaskEnd {
     let Some((job, connection, stream)) = find(config, claim, task) else {
-        return decided(&TaskError::UnknownStream, task);
+        return decided(&TaskError::UnknownStream, task, Subject::default());
     };
     let account = match shared.accounts.get(&shared.pool, connection).await {
         Ok(account) => account,
-        Err(error) => return decided(&error.into(), task),
+        Err(error) => {
+            let subject = Subject::stream(connection.settings.vendor(), stream.stream.windowed());
+            return decided(&error.into(), task, subject);
+        }
     };
     let session = account.gate.session_for(waiter(claim, &task.stream), claim.priority, claim.due);
     let jobs: Vec<String> = config.jobs.keys().cloned().collect();
@@ -153,6 +159,7 @@ async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutd
         stream,
         source: &account.source,
         session: &session,
+        filter_zone: connection.settings.filter_zone(),
         reporter: &reporter,
         lease: config.worker.lease,
         attempts: task.attempts,

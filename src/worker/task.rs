@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
+use chrono_tz::Tz;
 use tokio_util::sync::CancellationToken;
 
 use super::grid::{self, Due, Grid, Scope, midnight};
+use super::hint::{Subject, hint};
 use super::policy::{self, Decision, TaskError};
 use super::report::Reporter;
 use super::slice::{self, Ended, Room, SliceReader};
@@ -17,8 +19,8 @@ use crate::load::loader::{Loader, Reading};
 use crate::load::page::{PageWriter, RowKey};
 use crate::load::table::{Cause, Table};
 use crate::schedule;
-use crate::store::cursor;
 use crate::store::run::{self, Claim};
+use crate::store::{cursor, held};
 use crate::vendor::{Expected, Source, Window};
 
 /// How long a task that finds its stream in use waits before it asks again.
@@ -35,6 +37,10 @@ const EXPORT_BUSY_SECS: i64 = 15;
 #[derive(Debug)]
 pub enum TaskEnd {
     Succeeded,
+    /// Read to its end, but slices of the stream are held.
+    Held {
+        why: String,
+    },
     Failed {
         error: String,
         hint: &'static str,
@@ -58,6 +64,8 @@ pub struct TaskRunner<'a> {
     pub stream: &'a JobStream,
     pub source: &'a Source,
     pub session: &'a Session<'a>,
+    /// In whose local time the vendor is asked for a window.
+    pub filter_zone: Tz,
     pub reporter: &'a Reporter<'a>,
     pub lease: std::time::Duration,
     pub attempts: i32,
@@ -75,6 +83,10 @@ impl TaskRunner<'_> {
         let mut current = None;
         let error = match self.read(&mut current).await {
             Ok(end) => return end,
+            Err(TaskError::Load(error)) => {
+                let stream = &self.stream.stream;
+                TaskError::Load(error.about(&format!("{}.{}", stream.schema, stream.name)))
+            }
             Err(error) => error,
         };
         // Calls that led nowhere count as well.
@@ -88,7 +100,11 @@ impl TaskRunner<'_> {
         {
             tracing::warn!(error = chain(&error), "the slice keeps its cursor");
         }
-        carry_out(decision, &error)
+        carry_out(decision, &error, self.subject())
+    }
+
+    const fn subject(&self) -> Subject {
+        Subject::stream(self.source.vendor(), self.stream.stream.windowed())
     }
 
     /// Reads the slice from its first page next time.
@@ -120,14 +136,16 @@ impl TaskRunner<'_> {
         tracing::debug!(slices, "task begins");
 
         let cause = Cause { run: self.claim.id, connection: &self.claim.connection };
-        let table = Table::open(&mut connection, stream, cause).await?;
+        let table = Table::open(&mut connection, stream, &self.stream.types, cause).await?;
         drop(connection);
         let may_add = self.stream.new_fields == NewFields::Add;
-        let mut layout = Layout::new(&stream.columns, may_add).with_children(&stream.children);
+        let mut layout =
+            Layout::new(&stream.columns, may_add).with_children(&stream.children).with_types(&self.stream.types);
         table.teach(&mut layout, stream);
         let latest_wins = RowKey::of(stream).latest_wins();
         let mut writer = PageWriter::of(stream, layout).sharing(&self.room.buffers);
         let mut loader = Loader::new(self.pool, self.claim, stream, self.lease, latest_wins, table);
+        loader.hold_below = self.job.hold_below;
 
         for (number, due) in due.into_iter().enumerate() {
             if self.shutdown.is_cancelled() {
@@ -151,7 +169,8 @@ impl TaskRunner<'_> {
             }
         }
         run::stream_succeeded(self.pool, &self.claim.connection, &stream.name).await?;
-        Ok(TaskEnd::Succeeded)
+        let held = held::of_stream(self.pool, &self.claim.connection, &stream.name).await?;
+        Ok(held.map_or(TaskEnd::Succeeded, |why| TaskEnd::Held { why }))
     }
 
     /// When to ask again, if the vendor has enough export jobs of this connection to work on (`vendors/khoros_care.md §8`).
@@ -245,7 +264,11 @@ impl TaskRunner<'_> {
 
     /// Of a list, whose grid nothing hangs on.
     const fn list_grid(&self, stored: &cursor::Grid) -> Grid {
-        Grid { anchor: stored.anchor, zone: self.job.timezone, length: self.stream.slice }
+        self.grid_from(stored.anchor)
+    }
+
+    const fn grid_from(&self, anchor: NaiveDate) -> Grid {
+        Grid { anchor, zone: self.job.timezone, length: self.stream.slice, filter_zone: self.filter_zone }
     }
 
     fn grid(&self, stored: &cursor::Grid) -> Result<Grid, TaskError> {
@@ -254,7 +277,7 @@ impl TaskRunner<'_> {
         if wanted != found {
             return Err(TaskError::Grid { stored: found, wanted });
         }
-        Ok(Grid { anchor: stored.anchor, zone: self.job.timezone, length: self.stream.slice })
+        Ok(self.grid_from(stored.anchor))
     }
 
     async fn due(
@@ -271,7 +294,9 @@ impl TaskRunner<'_> {
         let scope = scope(self.job, self.stream, now, self.claim.id, range(self.claim));
         let known = cursor::slices(connection, &self.claim.connection, &self.stream.stream.name, scope.from).await?;
         let known: HashMap<_, _> = known.into_iter().map(|slice| (slice.window_start, slice)).collect();
-        Ok(grid::due(grid, scope, &known))
+        let mut due = grid::due(grid, scope, &known);
+        grid::add_released(&mut due, scope, known.values());
+        Ok(due)
     }
 }
 
@@ -291,8 +316,8 @@ fn range(claim: &Claim) -> Option<Window> {
 }
 
 /// What a decision means for the task, told once.
-pub fn carry_out(decision: Decision, error: &TaskError) -> TaskEnd {
-    let hint = policy::hint(error);
+pub fn carry_out(decision: Decision, error: &TaskError, subject: Subject) -> TaskEnd {
+    let hint = hint(error, subject);
     match decision {
         Decision::Wait { until, waiting_for, attempt } => {
             if attempt {

@@ -7,6 +7,7 @@ mod daemon;
 mod demo;
 mod embedded;
 mod harness;
+mod held;
 mod history;
 mod http;
 mod jaicp;

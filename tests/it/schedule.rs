@@ -68,6 +68,7 @@ fn job(name: &str, schedule: &str, catch_up: CatchUp) -> Job {
             slice: SliceLength::Days(1),
             lookback: Pause::from_secs(0),
             new_fields: NewFields::Add,
+            types: std::collections::BTreeMap::new(),
         })
         .collect();
     Job {
@@ -82,6 +83,7 @@ fn job(name: &str, schedule: &str, catch_up: CatchUp) -> Job {
         priority: 7,
         timeout: Pause::from_hours(1),
         paused: false,
+        hold_below: 80,
         push: None,
     }
 }

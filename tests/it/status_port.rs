@@ -82,6 +82,7 @@ fn config() -> Config {
         priority: 0,
         timeout: Duration::from_hours(6),
         paused: false,
+        hold_below: 80,
         push: None,
     };
     Config {

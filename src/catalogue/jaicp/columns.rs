@@ -211,7 +211,11 @@ pub(super) const SESSIONS_COUNT: &[Column] =
 pub(super) const STATS_SERIES: &[Column] = &[
     text("metric", "metric", "messages, sessions, switched_sessions, session_labels or message_labels"),
     bigint("labelId", "label_id", "Id of the label that is counted; 0 for metrics without labels"),
-    text("intervalType", "interval_type", "Unit of a bucket's length: DAY"),
+    text(
+        "intervalType",
+        "interval_type",
+        "Unit of a bucket's length: HOUR, DAY, WEEK, MONTH, QUARTER or YEAR; switched_sessions are always counted by DAY",
+    ),
     bigint("step", "step", "Length of a bucket in that unit"),
     time("bucket", "bucket", "Start of the bucket"),
     text("labelName", "label_name", "Name of the label"),

@@ -98,7 +98,7 @@ fn series() -> Vec<Stream> {
             windows,
             ..stream(
                 "stats_series",
-                "The vendor's statistics per day, one row per metric, label and bucket",
+                "The vendor's statistics by interval, one row per metric, label and bucket",
                 &["metric", "label_id", "interval_type", "step", "bucket"],
                 of::STATS_SERIES,
             )

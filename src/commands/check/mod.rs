@@ -23,6 +23,8 @@ struct Document {
     database: Database,
     connections: Vec<ConnectionEntry>,
     jobs: Vec<JobEntry>,
+    /// What is allowed and yet deserves a second look.
+    warnings: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -87,7 +89,7 @@ fn document(config: &Config, mut probes: Probes, offline: bool, now: DateTime<Ut
     let database = Database { place: probe::place(config), finding: probes.database };
     let bad = connections.iter().map(|connection| &connection.finding).chain([&database.finding]).any(Finding::is_bad);
     let jobs = config.jobs.values().map(|job| JobEntry::new(job, now)).collect();
-    Document { ok: !bad, offline, database, connections, jobs }
+    Document { ok: !bad, offline, database, connections, jobs, warnings: config.warnings(now) }
 }
 
 /// `requests 1/4s`.
@@ -151,6 +153,12 @@ fn text(document: &Document) -> String {
             ]);
         }
         let _ = write!(text, "\n{}", table.show());
+    }
+    if !document.warnings.is_empty() {
+        text.push('\n');
+    }
+    for warning in &document.warnings {
+        let _ = writeln!(text, "warning: {}", plain(warning));
     }
     text
 }

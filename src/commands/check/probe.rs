@@ -5,31 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
 
-use chrono::Utc;
 use futures_util::future::join_all;
 use serde::Serialize;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use tokio::time::timeout;
 
+use super::super::by_hand::{self, DATABASE_WITHIN, Failure};
 use super::super::context::require_schema;
 use super::super::{CommandError, Context};
 use crate::config::{Config, Connection};
-use crate::http::{Gate, HttpError, Retry};
-use crate::quota::{Ledger, LedgerKey};
-use crate::vendor::{Source, StepError};
+use crate::worker::accounts;
 use crate::worker::policy::{self, TaskError};
-
-/// A login may have to wait this long for its quota; beyond, the quota is reported instead.
-const QUOTA_WAIT_MAX: Duration = Duration::from_mins(1);
-/// A vendor that takes longer to answer is reported as silent, whatever `request_timeout` allows a report.
-const ANSWER_MAX: Duration = Duration::from_mins(1);
-/// The database has to say that it is there, and whether its schema is.
-const DATABASE_WITHIN: Duration = Duration::from_secs(10);
-/// A person waits for the answer: before everything that runs by itself.
-const PRIORITY: i32 = i32::MAX;
 
 /// What came of one check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -127,31 +115,12 @@ async fn ask(pool: &PgPool) -> anyhow::Result<String> {
 }
 
 async fn log_in(pool: &PgPool, connection: &Connection) -> Finding {
-    let within = QUOTA_WAIT_MAX + ANSWER_MAX.min(connection.request_timeout) + DATABASE_WITHIN;
-    let error = match timeout(within, Box::pin(send_login(pool, connection))).await {
-        Ok(Ok(())) => return Finding::Ok { detail: None },
-        Ok(Err(error)) => TaskError::from(error),
-        Err(_) => {
-            return Finding::Failed {
-                error: format!("no answer within {} s", within.as_secs()),
-                hint: "check that base_url is right and that the host can be reached from here".to_owned(),
-            };
-        }
-    };
-    let hint = policy::hint(&error).to_owned();
-    Finding::Failed { error: format!("{:#}", anyhow::Error::from(error)), hint }
-}
-
-async fn send_login(pool: &PgPool, connection: &Connection) -> Result<(), StepError> {
-    let key = LedgerKey::derive(pool, &connection.base_url, &connection.settings.credential())
-        .await
-        .map_err(|source| crate::quota::LedgerError::Database { connection: connection.name.clone(), source })
-        .map_err(HttpError::from)?;
-    let ledger =
-        Ledger::open(pool.clone(), &key, &connection.name, connection.limits.clone()).await.map_err(HttpError::from)?;
-    // Once: what fails now is what the operator wants to see, and every try costs quota.
-    let retry = Retry { attempts_max: 1, ..connection.retry.clone() };
-    let gate = Gate::new(ledger, connection.hosts(), connection.request_timeout.min(ANSWER_MAX), retry)?;
-    let session = gate.session(PRIORITY, Utc::now());
-    Source::new(&connection.base_url, &connection.settings).log_in(&session).await
+    if let Err(error) = accounts::compare(pool, connection).await {
+        let error = TaskError::from(error);
+        return Finding::Failed { error: error.to_string(), hint: policy::hint(&error).to_owned() };
+    }
+    match by_hand::call(pool, connection, async |source, session| source.log_in(session).await).await {
+        Ok(()) => Finding::Ok { detail: None },
+        Err(Failure { error, hint }) => Finding::Failed { error, hint },
+    }
 }

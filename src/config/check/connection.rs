@@ -11,10 +11,11 @@ use super::super::tree::{Kind, Node};
 use super::super::{Connection, Retry, raw, suggest, units};
 use super::{KeyPath, Report, jaicp, khoros, lexer, lynn, lynn_outbound, secs};
 use crate::catalogue::{self, Stream, Text};
+use crate::decode::text::Charset;
 use crate::quota::{Limit, LimitSpec, Unit};
 use crate::secret::Secret;
 use crate::vendor::export::Polling;
-use crate::vendor::{self, Vendor};
+use crate::vendor::{self, CsvForm, Vendor};
 
 const REQUEST_TIMEOUT_SECS: u64 = 60;
 const ATTEMPTS: u32 = 5;
@@ -58,6 +59,7 @@ pub(super) fn check(name: &str, node: &Node, path: &KeyPath, report: &mut Report
     };
     let (mut streams, withheld): (Vec<Stream>, Vec<Stream>) =
         catalogue::streams(vendor).into_iter().partition(|stream| special.settings.offers(stream));
+    streams = streams.into_iter().map(|stream| special.settings.adapted(stream)).collect();
     streams.extend(special.extra_streams);
     streams.retain(|stream| special.settings.offers(stream));
     let limits = limits(special.settings.limits(), raw.quotas.unwrap_or_default(), vendor, path, report);
@@ -249,6 +251,39 @@ pub(super) fn polling(raw: Option<raw::Polling>, path: &KeyPath, report: &mut Re
         report.state(&path, "does not fit: `initial` is at most `max`, and `max` at most `deadline`");
     }
     polling
+}
+
+/// How CSV files are written.
+pub(super) fn csv(raw: Option<raw::Csv>, path: &KeyPath, report: &mut Report<'_>) -> CsvForm {
+    let (raw, path, default) = (raw.unwrap_or_default(), path.key("csv"), CsvForm::default());
+    let mut character = |key: &str, raw: Option<&str>, remedy: &str| {
+        let text = raw?;
+        let fit = |byte: u8| byte == b'\t' || (byte.is_ascii_punctuation() || byte == b' ');
+        match text.as_bytes() {
+            [byte] if fit(*byte) => Some(*byte),
+            _ => {
+                let what = "is not a single ASCII character that separates or surrounds fields";
+                report.refuse(&path.key(key), format!("{what}; {remedy}"));
+                None
+            }
+        }
+    };
+    let delimiter =
+        character("delimiter", raw.delimiter.as_deref(), "write for instance `\";\"`, or `\"\\t\"` for a tab");
+    let quote = character("quote", raw.quote.as_deref(), "write for instance `\"'\"`; the default is `'\"'`");
+    let quote = quote.unwrap_or(default.quote);
+    if delimiter == Some(quote) {
+        report.state(&path, "does not fit: `delimiter` and `quote` are the same character; change one of them");
+    }
+    let charset = raw.charset.as_deref().and_then(|name| {
+        let charset = Charset::named(name.trim());
+        if charset.is_none() {
+            let known = "`utf-8`, `windows-1252`, `iso-8859-2`, `utf-16le` or `shift_jis`";
+            report.refuse(&path.key("charset"), format!("is not a charset that is known; write for instance {known}"));
+        }
+        charset
+    });
+    CsvForm { delimiter, quote, charset }
 }
 
 /// A credential that must be there; an empty one is none.

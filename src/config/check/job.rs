@@ -6,17 +6,19 @@ use std::time::Duration;
 use chrono::{Datelike as _, NaiveDate};
 
 use super::super::read::read;
-use super::super::scalar::Span;
+use super::super::scalar::{Percent, Span};
 use super::super::tree::{KeyPath, Node};
 use super::super::{CatchUp, Job, JobStream, NewFields, SliceLength, raw, suggest};
 use super::connection::Offer;
-use super::{Report, cron, flag, push, secs};
+use super::{Report, cron, flag, push, secs, types};
 use crate::catalogue::{Key, Stream, Text, column_name};
 use crate::vendor::Vendor;
 
 const DAY: Duration = Duration::from_hours(24);
 const LOOKBACK: Duration = DAY;
 const SETTLE_SECS: u64 = 600;
+/// In percent (promise 10).
+const HOLD_BELOW: u8 = 80;
 const TIMEOUT_SECS: u64 = 6 * 3_600;
 
 /// A year of slices behind, or one slice of a year, is more than any vendor keeps changing.
@@ -52,7 +54,8 @@ pub(super) fn check(name: &str, node: &Node, path: &KeyPath, offers: &Offers, re
     {
         report.refuse(&path.key("schedule"), problem);
     }
-    let start = start(raw.start.as_deref(), &path.key("start"), report);
+    let windowed = streams.iter().any(|entry| entry.stream.windowed());
+    let start = start(raw.start.as_deref(), windowed, &path.key("start"), report);
     Some(Job {
         name: name.to_owned(),
         connection: connection?,
@@ -74,6 +77,7 @@ pub(super) fn check(name: &str, node: &Node, path: &KeyPath, offers: &Offers, re
         priority: report.whole(&path.key("priority"), raw.priority, -1_000..=1_000, 0),
         timeout: report.span(&path.key("timeout"), raw.timeout, &(secs(1)..=secs(30 * 86_400)), secs(TIMEOUT_SECS)),
         paused: flag(raw.paused, false),
+        hold_below: raw.hold_below.map_or(HOLD_BELOW, |Percent(percent)| percent),
         push: None,
     })
 }
@@ -105,6 +109,7 @@ fn sending(
         priority: report.whole(&path.key("priority"), raw.priority, -1_000..=1_000, 0),
         timeout: secs(TIMEOUT_SECS),
         paused: false,
+        hold_below: HOLD_BELOW,
         push: Some(push),
     })
 }
@@ -123,9 +128,12 @@ fn connection(raw: Option<String>, path: &KeyPath, offers: &Offers, report: &mut
     Some(name)
 }
 
-fn start(raw: Option<&str>, path: &KeyPath, report: &mut Report<'_>) -> Option<NaiveDate> {
+/// The first day to read; what is read as a whole has none.
+fn start(raw: Option<&str>, windowed: bool, path: &KeyPath, report: &mut Report<'_>) -> Option<NaiveDate> {
     let Some(text) = raw else {
-        report.missing(path, "write the first day to read: `start: 2026-01-01`");
+        if windowed {
+            report.missing(path, "write the first day to read: `start: 2026-01-01`");
+        }
         return None;
     };
     let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| text.len() == 10);
@@ -265,7 +273,8 @@ fn job_stream(
         None if stream.documented => NewFields::Extra,
         Some(raw::NewFields::Add) | None => NewFields::Add,
     };
-    JobStream { stream, slice, lookback, new_fields }
+    let types = types::check(entry.types.as_ref(), &stream, &path.key("types"), report);
+    JobStream { stream, slice, lookback, new_fields, types }
 }
 
 /// The columns of the vendor fields that a job says identify a row.
@@ -370,6 +379,11 @@ fn conflict((job, ours): (&Job, &JobStream), (other, theirs): (&Job, &JobStream)
     if ours.stream.key != theirs.stream.key {
         return Some(format!(
             "the job `{before}` fills the table of `{name}` with another `key`; write the same in both"
+        ));
+    }
+    if ours.types != theirs.types {
+        return Some(format!(
+            "the job `{before}` fills the table of `{name}` with other `types`; write the same in both"
         ));
     }
     if job.connection != other.connection || !ours.stream.windowed() {

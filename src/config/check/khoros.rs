@@ -6,13 +6,13 @@ use std::time::Duration;
 use super::super::read::read;
 use super::super::tree::{KeyPath, Node};
 use super::super::{Connection, Job, SliceLength, raw, suggest};
-use super::connection::{Special, credential, polling};
+use super::connection::{Special, credential, csv, polling};
 use super::{Report, secs};
 use crate::catalogue::{self, Stream, marketing_export, marketing_name};
 use crate::vendor::khoros::{
     BUCKETS_MAX, DEFAULT_BASE_URL, INTERVALS, Method, ReportFormat, Settings, buckets, interval_for,
 };
-use crate::vendor::{self, Vendor};
+use crate::vendor::{self, CsvForm, Vendor};
 
 const LOCALE: &str = "en";
 /// 18 months, taken at their shortest (`vendors/khoros_care.md §8`).
@@ -75,9 +75,11 @@ pub(super) fn check(own: &Node, shared: &[&str], path: &KeyPath, report: &mut Re
             Some(raw::KhorosFormat::Csv) => ReportFormat::Csv,
             Some(raw::KhorosFormat::Json) | None => ReportFormat::Json,
         },
+        csv: csv(raw.csv, path, report),
         method: match raw.method {
-            Some(raw::KhorosMethod::Get) => Method::Get,
-            Some(raw::KhorosMethod::Post) | None => Method::Post,
+            Some(raw::KhorosMethod::Get) => Some(Method::Get),
+            Some(raw::KhorosMethod::Post) => Some(Method::Post),
+            Some(raw::KhorosMethod::Auto) | None => None,
         },
         metrics: metrics(raw.metrics.unwrap_or_default(), &exports, &path.key("metrics"), report),
         parameters: parameters(raw.parameters.unwrap_or_default(), &exports, &path.key("parameters"), report),
@@ -88,6 +90,9 @@ pub(super) fn check(own: &Node, shared: &[&str], path: &KeyPath, report: &mut Re
             secs(HISTORY_DAYS * DAY_SECS),
         ),
     };
+    if settings.report_format == ReportFormat::Json && settings.csv != CsvForm::default() {
+        report.state(&path.key("csv"), "has no effect on JSON files; remove it, or write `report_format: csv`");
+    }
     Special { settings: vendor::Settings::KhorosCare(settings), default_base_url: DEFAULT_BASE_URL, extra_streams }
 }
 

@@ -6,16 +6,16 @@ use chrono::FixedOffset;
 use serde_json::Value;
 use url::Url;
 
-use super::super::raw;
 use super::super::read::read;
 use super::super::scalar::Whole;
 use super::super::tree::{KeyPath, Node};
-use super::connection::{Special, credential, parse_base_url, polling, stand_in};
+use super::super::{Connection, Job, SliceLength, raw, suggest};
+use super::connection::{Special, credential, csv, parse_base_url, polling, stand_in};
 use super::{Report, lynn};
 use crate::vendor;
 use crate::vendor::lexer::{
-    DEFAULT_BASE_URL, DEFAULT_NPS_CATEGORY, DEFAULT_STATUS_BASE_URL, DEFAULT_WORKFLOW_STATES_TYPE, OWN_FIELDS,
-    ResponseUnit, Settings,
+    BY_HOURS, DEFAULT_BASE_URL, DEFAULT_NPS_CATEGORY, DEFAULT_STATUS_BASE_URL, DEFAULT_WORKFLOW_STATES_TYPE,
+    HOURLY_DAYS_MAX, Intervals, OWN_FIELDS, ResponseUnit, Settings, UtcOffset,
 };
 
 /// No zone is further from UTC.
@@ -36,6 +36,10 @@ pub(super) fn check(own: &Node, shared: &[&str], path: &KeyPath, report: &mut Re
         forms: forms(&raw.forms.unwrap_or_default(), &path.key("forms"), report),
         nps_category: word(raw.nps_category, DEFAULT_NPS_CATEGORY, &path.key("nps_category"), report),
         utc_offset: utc_offset(raw.utc_offset.as_deref(), &path.key("utc_offset"), report),
+        intervals: match raw.intervals {
+            Some(raw::LexerIntervals::Hour) => Intervals::Hour,
+            Some(raw::LexerIntervals::Day) | None => Intervals::Day,
+        },
         parameters: parameters(raw.parameters.unwrap_or_default(), &path.key("parameters"), report),
         workflow_states_type: word(
             raw.workflow_states_type,
@@ -48,6 +52,7 @@ pub(super) fn check(own: &Node, shared: &[&str], path: &KeyPath, report: &mut Re
             Some(raw::LexerUnit::Minutes) => ResponseUnit::Minutes,
             Some(raw::LexerUnit::Unknown) | None => ResponseUnit::Unknown,
         },
+        csv: csv(raw.csv, path, report),
     };
     Special {
         settings: vendor::Settings::LexerActivity(settings),
@@ -86,15 +91,52 @@ fn word(raw: Option<String>, default: &str, path: &KeyPath, report: &mut Report<
     text
 }
 
-fn utc_offset(raw: Option<&str>, path: &KeyPath, report: &mut Report<'_>) -> FixedOffset {
-    read_offset(raw.unwrap_or(UTC_OFFSET)).unwrap_or_else(|| {
-        report
-            .refuse(path, "is no offset; write hours and minutes with a sign, such as `+00:00`, `-03:00` or `+09:30`");
-        chrono::Offset::fix(&chrono::Utc)
-    })
+fn utc_offset(raw: Option<&str>, path: &KeyPath, report: &mut Report<'_>) -> UtcOffset {
+    let text = raw.unwrap_or(UTC_OFFSET);
+    if let Some(offset) = read_offset(text) {
+        return UtcOffset::Fixed(offset);
+    }
+    if let Ok(zone) = text.parse() {
+        return UtcOffset::Zone(zone);
+    }
+    let hint = suggest::zone(text).map_or_else(
+        || {
+            "write hours and minutes with a sign, such as `-03:00`, or an IANA zone such as `America/Santiago`"
+                .to_owned()
+        },
+        |zone| format!("did you mean `{zone}`?"),
+    );
+    report.refuse(path, format!("is neither an offset nor a time zone; {hint}"));
+    UtcOffset::Fixed(chrono::Offset::fix(&chrono::Utc))
 }
 
-/// `+HH:MM` or `-HH:MM`. A zone's name would not do: its offset changes, and with it the labels' meaning.
+/// The vendor gives hours for short ranges only (`§8`); how long a slice is, the job says.
+pub(super) fn check_intervals(
+    connections: &BTreeMap<String, Connection>,
+    jobs: &BTreeMap<String, Job>,
+    report: &mut Report<'_>,
+) {
+    for job in jobs.values() {
+        let Some(vendor::Settings::LexerActivity(settings)) =
+            connections.get(&job.connection).map(|connection| &connection.settings)
+        else {
+            continue;
+        };
+        let is_too_long = |slice: SliceLength| matches!(slice, SliceLength::Days(days) if days > HOURLY_DAYS_MAX);
+        let too_long =
+            job.streams.iter().find(|entry| BY_HOURS.contains(&&*entry.stream.name) && is_too_long(entry.slice));
+        if let (Intervals::Hour, Some(entry)) = (settings.intervals, too_long) {
+            let message = format!(
+                "a slice of `{}` is too long for `{}` by hours, which the vendor gives for at most `{HOURLY_DAYS_MAX}d`; write \
+                 `slice: 1d` for this stream, or `intervals: day` for the connection `{}`",
+                entry.slice, entry.stream.name, job.connection,
+            );
+            report.state(&KeyPath::default().key("jobs").key(&job.name).key("streams"), &message);
+        }
+    }
+}
+
+/// `+HH:MM` or `-HH:MM`.
 fn read_offset(text: &str) -> Option<FixedOffset> {
     let (sign, rest) = match text.split_at_checked(1)? {
         ("+", rest) => (1, rest),

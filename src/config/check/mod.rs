@@ -14,6 +14,7 @@ mod lynn_account;
 mod lynn_outbound;
 mod push;
 mod sections;
+mod types;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -63,6 +64,8 @@ pub(super) fn check(tree: &Node, faults: Faults) -> Result<Config, Faults> {
     }
     job::check_shared_streams(&jobs, &mut report);
     khoros::check_intervals(&connections, &jobs, &mut report);
+    lexer::check_intervals(&connections, &jobs, &mut report);
+    jaicp::read_on(&connections, &mut jobs);
 
     let mut faults = report.faults;
     if faults.is_empty() {
@@ -122,6 +125,11 @@ impl Report<'_> {
                 None => format!("the value {predicate}"),
             },
         );
+    }
+
+    /// Whether the value came from the environment or a file.
+    fn is_from_reference(&self, path: &KeyPath) -> bool {
+        self.tree.at(path).is_some_and(|node| node.hidden)
     }
 
     /// A setting that must be there is not; silent where it is there and was refused already.

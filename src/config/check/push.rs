@@ -28,6 +28,7 @@ pub(super) fn refuse_reading_keys(job: &raw::Job, path: &KeyPath, report: &mut R
         ("settle", job.settle.is_some()),
         ("timeout", job.timeout.is_some()),
         ("paused", job.paused.is_some()),
+        ("hold_below", job.hold_below.is_some()),
     ] {
         if written {
             report.state(&path.key(key), READING);
@@ -58,10 +59,18 @@ fn query(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> String
     text.to_owned()
 }
 
+/// May be empty, as in the vendor's sample, but only where it is written so: what a reference leaves empty is a mistake.
 fn campaign_id(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> String {
-    let text = raw.unwrap_or_default();
-    if text.trim().is_empty() {
-        report.missing(path, "write the id of the campaign that takes the records: `campaign_id: \"…\"`");
+    let Some(text) = raw else {
+        report.missing(
+            path,
+            "write the id of the campaign that takes the records: `campaign_id: \"…\"`, or `campaign_id: \"\"` to send it \
+             empty, as the vendor's sample does",
+        );
+        return String::new();
+    };
+    if text.is_empty() && report.is_from_reference(path) {
+        report.state(path, "the reference stands for nothing; write `campaign_id: \"\"` if it is to be sent empty");
     } else if text.trim() != text || text.contains(char::is_control) {
         report.refuse(path, "has a space at its start or end, or a control character; write the id alone");
     }

@@ -1,9 +1,13 @@
 //! JAICP Reporter.
 
-use schemars::JsonSchema;
-use serde::Deserialize;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use super::Polling;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Csv, Polling};
 use crate::config::scalar::{Credential, Flag, Whole};
 
 /// The keys of a JAICP Reporter connection beyond those of every connection.
@@ -32,6 +36,15 @@ pub(in crate::config) struct JaicpReporter {
     /// Number sent as the `Timezone` header of statistics and reports; left out, none is sent.
     #[schemars(range(min = -86400, max = 86400))]
     pub(in crate::config) timezone_offset: Option<Whole>,
+    /// Filters by stream, in the vendor's own form: `key`, `type` and what that type has. They are sent beside the range of
+    /// times, which Tidegate sets itself.
+    #[schemars(extend("default" = {}))]
+    pub(in crate::config) filters: Option<BTreeMap<String, Vec<JaicpFilter>>>,
+    /// Length of the buckets of `stats_series`.
+    #[schemars(extend("default" = "day"))]
+    pub(in crate::config) stats_interval: Option<JaicpInterval>,
+    /// How the reports' CSV files are written, where it cannot be told from them.
+    pub(in crate::config) csv: Option<Csv>,
     /// How patiently report tasks are asked after.
     pub(in crate::config) polling: Option<Polling>,
 }
@@ -51,4 +64,39 @@ pub(in crate::config) enum JaicpBySession {
     Auto,
     Get,
     Post,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(in crate::config) enum JaicpInterval {
+    Hour,
+    Day,
+    Week,
+    Month,
+    Quarter,
+    Year,
+}
+
+/// A filter as it is written; scalars are text.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub(in crate::config) struct JaicpFilter(pub(in crate::config) BTreeMap<String, Value>);
+
+impl JsonSchema for JaicpFilter {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "JaicpFilter".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "required": ["key", "type"],
+            "properties": { "key": { "type": "string" }, "type": { "type": "string" } },
+        })
+    }
 }

@@ -9,7 +9,8 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::config::scalar::{Flag, Span, Whole};
+use crate::catalogue::ColumnType;
+use crate::config::scalar::{Flag, Percent, Span, Whole};
 
 /// What a job reads, or what `tidegate push` sends for it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -29,7 +30,7 @@ pub(in crate::config) struct Job {
     /// Firings missed while nothing ran: run the `latest` one, `all` of them or `none`.
     #[schemars(extend("default" = "latest"))]
     pub(in crate::config) catch_up: Option<CatchUp>,
-    /// First day to read, in `timezone`.
+    /// First day to read, in `timezone`. Required where a stream of the job has windows; lists have none.
     #[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))]
     pub(in crate::config) start: Option<String>,
     /// Length of the windows that are read: whole days, or a part of a day that divides it evenly. Left out, every stream
@@ -41,6 +42,10 @@ pub(in crate::config) struct Job {
     /// Never read closer to now than this.
     #[schemars(extend("default" = "10m"))]
     pub(in crate::config) settle: Option<Span>,
+    /// A reading that reports a smaller share of a slice's or list's rows than this takes nothing away, and the slice is
+    /// held for a decision. `0%` switches the comparison off.
+    #[schemars(extend("default" = "80%"))]
+    pub(in crate::config) hold_below: Option<Percent>,
     /// Higher goes first when a quota is scarce.
     #[schemars(range(min = -1000, max = 1000), extend("default" = 0))]
     pub(in crate::config) priority: Option<Whole>,
@@ -58,7 +63,7 @@ pub(in crate::config) struct Job {
 pub(in crate::config) struct Push {
     /// A query of the warehouse, one record a row. It runs in a read-only transaction.
     pub(in crate::config) query: Option<String>,
-    /// The campaign that takes the records.
+    /// The campaign that takes the records. The vendor's sample has an empty text here; one that is written is sent so.
     pub(in crate::config) campaign_id: Option<String>,
     /// The WhatsApp template, a GUID.
     pub(in crate::config) template_id: Option<String>,
@@ -147,6 +152,7 @@ pub(in crate::config) struct Entry {
     pub(in crate::config) lookback: Option<Span>,
     pub(in crate::config) key: Option<Vec<Option<String>>>,
     pub(in crate::config) columns: Option<NewFields>,
+    pub(in crate::config) types: Option<BTreeMap<String, Option<String>>>,
     /// It was written as a name alone.
     pub(in crate::config) plain: bool,
 }
@@ -166,6 +172,15 @@ struct EntryMap {
     key: Option<Vec<Option<String>>>,
     /// A field without a column is kept in `_extra` (`extra`) or gets a column (`add`).
     columns: Option<NewFields>,
+    /// The type of a column that appears with the data, by field as the vendor names it. Left out, the first value
+    /// decides.
+    #[schemars(schema_with = "types_schema")]
+    types: Option<BTreeMap<String, Option<String>>>,
+}
+
+fn types_schema(_: &mut SchemaGenerator) -> Schema {
+    let words: Vec<&str> = ColumnType::ALL.into_iter().map(ColumnType::word).chain(["double precision"]).collect();
+    json_schema!({ "type": ["object", "null"], "additionalProperties": { "enum": words } })
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -196,7 +211,8 @@ impl<'de> Visitor<'de> for EntryVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Entry, A::Error> {
-        let EntryMap { name, slice, lookback, key, columns } = EntryMap::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(Entry { name, slice, lookback, key, columns, plain: false })
+        let EntryMap { name, slice, lookback, key, columns, types } =
+            EntryMap::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Entry { name, slice, lookback, key, columns, types, plain: false })
     }
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 
-use super::Polling;
+use super::{Csv, Polling};
 use crate::config::scalar::{Credential, Offset, Span};
 
 /// The keys of a Khoros Care connection beyond those of every connection.
@@ -31,8 +31,10 @@ pub(in crate::config) struct KhorosCare {
     /// Format of the files. JSON has more columns, and their names do not depend on `locale`.
     #[schemars(extend("default" = "json"))]
     pub(in crate::config) report_format: Option<KhorosFormat>,
-    /// How export jobs are started.
-    #[schemars(extend("default" = "post"))]
+    /// How the files of `report_format: csv` are written, where it cannot be told from them.
+    pub(in crate::config) csv: Option<Csv>,
+    /// How export jobs are started: by `post`, by `get`, or by whichever of them the tenant serves.
+    #[schemars(extend("default" = "auto"))]
     pub(in crate::config) method: Option<KhorosMethod>,
     /// The columns to ask for, by export: the vendor's metric ids as it spells them. Left out, all that the company has
     /// enabled.
@@ -63,6 +65,7 @@ pub(in crate::config) enum KhorosFormat {
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub(in crate::config) enum KhorosMethod {
+    Auto,
     Post,
     Get,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Polling;
+use super::{Csv, Polling};
 use crate::config::scalar::{Credential, Whole};
 
 /// The keys of a Lexer Activity connection beyond those of every connection.
@@ -23,9 +23,13 @@ pub(in crate::config) struct LexerActivity {
     /// Which submissions NPS reports count.
     #[schemars(extend("default" = "all"))]
     pub(in crate::config) nps_category: Option<String>,
-    /// The one offset that windows are asked for with and intervals are local to.
-    #[schemars(regex(pattern = r"^[+-][0-9]{2}:[0-9]{2}$"), extend("default" = "+00:00"))]
+    /// What windows are asked for with and intervals are local to: an offset, or an IANA zone, of which each slice has the
+    /// offset at its start.
+    #[schemars(regex(pattern = r"^([+-][0-9]{2}:[0-9]{2}|[A-Za-z][A-Za-z0-9_+/-]*)$"), extend("default" = "+00:00"))]
     pub(in crate::config) utc_offset: Option<String>,
+    /// What `states_volume`, `response_volume` and `case_volume` are counted by. Hours need slices of at most three days.
+    #[schemars(extend("default" = "day"))]
+    pub(in crate::config) intervals: Option<LexerIntervals>,
     /// Further fields of every report's body, such as filters; a value that reads as a number or a flag is sent as one.
     #[schemars(extend("default" = {}))]
     pub(in crate::config) parameters: Option<BTreeMap<String, serde_json::Value>>,
@@ -35,8 +39,18 @@ pub(in crate::config) struct LexerActivity {
     /// What the column `unit` of `response_volume` says.
     #[schemars(extend("default" = "unknown"))]
     pub(in crate::config) response_volume_unit: Option<LexerUnit>,
+    /// How CSV files are written, where it cannot be told from them.
+    pub(in crate::config) csv: Option<Csv>,
     /// How patiently CSV jobs are asked after.
     pub(in crate::config) polling: Option<Polling>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub(in crate::config) enum LexerIntervals {
+    Day,
+    Hour,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]

@@ -155,6 +155,22 @@ pub(super) struct Quota {
     /// The period.
     pub(super) per: Option<Span>,
 }
+
+/// How CSV files are written; what is left out is told from each file.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Csv {
+    /// What separates fields, one ASCII character; left out, found from the header and the first lines.
+    #[schemars(length(min = 1, max = 1))]
+    pub(super) delimiter: Option<String>,
+    /// What surrounds fields that hold a delimiter or a line end, one ASCII character.
+    #[schemars(length(min = 1, max = 1), extend("default" = "\""))]
+    pub(super) quote: Option<String>,
+    /// What the text is in, such as `windows-1252`; left out, what the file's Content-Type names, else UTF-8. A byte order
+    /// mark says more.
+    pub(super) charset: Option<String>,
+}
+
 /// How patiently export jobs are asked after.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -1,7 +1,7 @@
 //! JAICP Reporter: the sample, and wrong settings with their exact messages (promise 9).
 
 use super::*;
-use crate::vendor::jaicp::{Api, BySession, Settings};
+use crate::vendor::jaicp::{Api, BySession, Interval, Settings};
 
 const JAICP: &str = "\
 connections:
@@ -44,8 +44,12 @@ fn p9_the_commented_sample_is_the_defaults() {
     assert_eq!(shown(&sample, "acme-jaicp"), shown(&minimal, "acme"));
     let named: usize = sample.jobs.values().map(|job| job.streams.len()).sum();
     assert_eq!(named, minimal.jobs["hourly"].streams.len(), "every stream that is on by default");
-    let keys =
-        [read::keys_of::<raw::JaicpReporter>(), read::keys_of::<raw::Connection>(), read::keys_of::<raw::Polling>()];
+    let keys = [
+        read::keys_of::<raw::JaicpReporter>(),
+        read::keys_of::<raw::Connection>(),
+        read::keys_of::<raw::Polling>(),
+        read::keys_of::<raw::Csv>(),
+    ];
     for key in keys.concat() {
         assert!(text.contains(&format!("{key}:")), "{key}");
     }
@@ -77,6 +81,17 @@ fn every_setting_is_taken() {
     language: ru
     timezone_offset: -180
     polling: { initial: 1s, max: 2s, deadline: 3h }
+    stats_interval: month
+    filters:
+      sessions:
+        - { key: CHANNEL_TYPE, type: CHECKBOX, options: [telegram, \"17\"], comparisonType: CONTAINS }
+        - { key: MESSAGE_COUNT, type: NUMERIC_RANGE, from: 20, to: 50.5 }
+      report_messages:
+        - { key: MESSAGE_TEXT, type: TEXT, values: [true], comparisonType: EQUALS, isCaseSensitive: false }
+        - { key: SESSION_START_TIME, type: DATE_TIME_RANGE, from: 2026-01-01T00:00:00.000Z }
+        - key: SESSION_DATA
+          type: COMPOSITE_FILTER
+          options: [{ key: a, value: 1, caseSensitive: true, comparisonOption: EQUALS }]
 ",
     )
     .unwrap();
@@ -85,6 +100,27 @@ fn every_setting_is_taken() {
     assert_eq!((settings.page_size, settings.message_status), (500, true));
     assert_eq!((settings.by_session_method, settings.timezone_offset), (BySession::Post, Some(-180)));
     assert_eq!((settings.language.as_str(), settings.polling.max), ("ru", Duration::from_secs(2)));
+    let filters = serde_json::json!({
+        "sessions": [
+            { "key": "CHANNEL_TYPE", "type": "CHECKBOX", "options": ["telegram", "17"], "comparisonType": "CONTAINS" },
+            { "key": "MESSAGE_COUNT", "type": "NUMERIC_RANGE", "from": 20, "to": 50.5 },
+        ],
+        "report_messages": [
+            { "key": "MESSAGE_TEXT", "type": "TEXT", "values": ["true"], "comparisonType": "EQUALS", "isCaseSensitive": false },
+            { "key": "SESSION_START_TIME", "type": "DATE_TIME_RANGE", "from": "2026-01-01T00:00:00.000Z" },
+            { "key": "SESSION_DATA", "type": "COMPOSITE_FILTER",
+                "options": [{ "key": "a", "value": "1", "caseSensitive": true, "comparisonOption": "EQUALS" }] },
+        ],
+    });
+    assert_eq!(serde_json::json!(settings.filters), filters);
+    assert_eq!(settings.stats_interval, Interval::Month);
+    let lookback =
+        |name: &str| config.jobs["hourly"].streams.iter().find(|entry| entry.stream.name == name).unwrap().lookback;
+    assert_eq!(lookback("stats_series"), Duration::from_hours(38 * 24), "until a month and a week are over");
+    assert_eq!(
+        (lookback("sessions"), lookback("telephony_daily")),
+        (Duration::from_hours(24), Duration::from_hours(24))
+    );
     assert_eq!(config.connections["acme"].base_url.as_str(), "https://app.jaicp.com/api");
     let names: Vec<&str> = config.jobs["hourly"].streams.iter().map(|entry| &*entry.stream.name).collect();
     assert!(!names.contains(&"session_labels") && !names.contains(&"message_label_groups"), "not in v1: {names:?}");
@@ -108,6 +144,27 @@ fn p9_wrong_jaicp_settings_are_refused_with_what_to_write() {
         ("a language that is none", "    language: \"en\\r\\nX: y\"\n"),
         ("a zone by name", "    timezone_offset: Europe/Berlin\n"),
         ("a key of another vendor", "    company_key: x\n"),
+        ("an unknown interval", "    stats_interval: MINUTE\n"),
+        ("filters of no stream", "    filters: { sesions: [{ key: BOT_ID, type: CHECKBOX, options: [a] }] }\n"),
+        ("filters of a stream without any", "    filters: { telephony_daily: [{ key: BOT_ID, type: CHECKBOX }] }\n"),
+        (
+            "filters without key or type",
+            "    filters: { clients: [{ type: CHECKBOX }, { key: BOT_ID }, { key: [a], type: \"\" }, ] }\n",
+        ),
+        ("a filter that is none", "    filters: { clients: [BOT_ID] }\n"),
+        ("filters that are no list", "    filters: { clients: { key: BOT_ID, type: CHECKBOX } }\n"),
+        (
+            "a date filter of ours",
+            "    filters: { messages: [{ key: MESSAGE_TIME, type: DATE_TIME_RANGE, from: x }] }\n",
+        ),
+        (
+            "a date filter of a statistic",
+            "    filters: { stats_series: [{ key: session_start_time, type: DATE_TIME_RANGE }] }\n",
+        ),
+        (
+            "filters and statuses",
+            "    message_status: true\n    filters: { messages: [{ key: BOT_ID, type: CHECKBOX, options: [a] }] }\n",
+        ),
     ] {
         let faults = with(lines).unwrap_err().to_string();
         assert!(!faults.contains("hunter2"), "{faults}");

@@ -48,8 +48,12 @@ fn p9_the_commented_sample_is_the_defaults() {
     let shown = |config: &Config, name: &str| format!("{:#?}", config.connections[name]).replace(name, "acme");
     assert_eq!(shown(&sample, "acme-khoros"), shown(&minimal, "acme"));
     assert_eq!(sample.jobs["khoros-daily"].streams.len(), 14);
-    let keys =
-        [read::keys_of::<raw::KhorosCare>(), read::keys_of::<raw::Connection>(), read::keys_of::<raw::Polling>()];
+    let keys = [
+        read::keys_of::<raw::KhorosCare>(),
+        read::keys_of::<raw::Connection>(),
+        read::keys_of::<raw::Polling>(),
+        read::keys_of::<raw::Csv>(),
+    ];
     for key in keys.concat() {
         assert!(text.contains(&format!("{key}:")), "{key}");
     }
@@ -74,7 +78,7 @@ fn every_setting_is_taken() {
     .unwrap();
     let own = settings(&config);
     assert_eq!((own.locale.as_str(), own.timezone_offset), ("en_US", -21_600_000));
-    assert_eq!((own.report_format, own.method), (ReportFormat::Csv, Method::Get));
+    assert_eq!((own.report_format, own.method), (ReportFormat::Csv, Some(Method::Get)));
     assert_eq!((own.history.as_secs(), own.metrics["conversation"].len()), (30 * 86_400, 2));
     let parameters = |export: &str| {
         own.parameters[export].iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")

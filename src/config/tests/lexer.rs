@@ -1,6 +1,9 @@
 //! A Lexer Activity connection: its sample, its defaults, and what is refused (promise 9).
 
+use chrono::{DateTime, Utc};
+
 use super::*;
+use crate::vendor::lexer::{Intervals, UtcOffset};
 
 const MINIMAL: &str = "\
 connections:
@@ -52,6 +55,7 @@ fn p9_the_sample_is_the_defaults_and_names_every_key() {
         read::keys_of::<raw::Connection>(),
         read::keys_of::<raw::Retry>(),
         read::keys_of::<raw::Polling>(),
+        read::keys_of::<raw::Csv>(),
         read::keys_of::<raw::LexerActivity>(),
     ];
     for key in keys.into_iter().flatten() {
@@ -73,7 +77,7 @@ fn its_settings_are_read() {
     let config = with(&keys.join("\n    ")).unwrap();
     let vendor::Settings::LexerActivity(settings) = &config.connections["acme-lexer"].settings else { panic!() };
     assert_eq!((&settings.forms[..], settings.nps_category.as_str()), (&[502, 503][..], "promoters"));
-    assert_eq!(settings.utc_offset.local_minus_utc(), -12_600);
+    assert_eq!(settings.utc_offset.at(Utc::now()).local_minus_utc(), -12_600);
     assert_eq!(settings.status_base_url.as_str(), "https://hub.lexer.io/");
     assert_eq!(settings.parameters["users"], serde_json::json!([41, "x"]));
     assert_eq!(settings.parameters["flag"], true);
@@ -91,8 +95,9 @@ fn p9_what_is_wrong_is_refused_with_its_remedy() {
         "forms: [502, 502]",
         "forms: 502",
         "nps_category: \"all of them\"",
-        "utc_offset: Australia/Sydney",
+        "utc_offset: Australia/Sidney",
         "utc_offset: +11",
+        "intervals: week",
         "parameters: {date_from: 2026-01-01}",
         "parameters: [users]",
         "workflow_states_type: \"\"",
@@ -113,5 +118,61 @@ fn p9_what_is_wrong_is_refused_with_its_remedy() {
         load(&text).unwrap_err().to_string().trim().to_owned()
     };
     writeln!(said, "slices\n    {}\n    {}", slice("summary", "366d"), slice("case_details", "32d")).unwrap();
+    let hours = MINIMAL.replace("jobs:", "    intervals: hour\njobs:") + "    slice: 7d\n";
+    writeln!(said, "hours\n    {}", load(&hours).unwrap_err().to_string().trim()).unwrap();
     insta::assert_snapshot!(said);
+}
+
+#[test]
+fn by_hours_a_slice_is_a_day_unless_the_job_says_otherwise() {
+    let config = with("intervals: hour\n    utc_offset: Europe/Berlin").unwrap();
+    let vendor::Settings::LexerActivity(settings) = &config.connections["acme-lexer"].settings else { panic!() };
+    assert_eq!(
+        (settings.intervals, settings.utc_offset),
+        (Intervals::Hour, UtcOffset::Zone(chrono_tz::Europe::Berlin))
+    );
+    let slice = |config: &Config, name: &str| {
+        config.jobs["lexer-hourly"].streams.iter().find(|entry| entry.stream.name == name).unwrap().slice
+    };
+    for name in ["states_volume", "response_volume", "case_volume"] {
+        assert_eq!(slice(&config, name), SliceLength::Days(1), "{name}");
+        assert_eq!(slice(&load(MINIMAL).unwrap(), name), SliceLength::Days(7), "{name}");
+    }
+    assert_eq!(slice(&config, "nps_volume"), SliceLength::Days(7), "days only");
+    let three = MINIMAL.replace("jobs:", "    intervals: hour\njobs:") + "    slice: 3d\n";
+    assert_eq!(slice(&load(&three).unwrap(), "states_volume"), SliceLength::Days(3));
+}
+
+#[test]
+fn days_of_a_job_that_are_not_those_of_the_offset_are_warned_of() {
+    let now: DateTime<Utc> = "2026-03-01T00:00:00Z".parse().unwrap();
+    let warnings = |offset: &str, zone: &str, streams: &str| {
+        let text = MINIMAL.replace("jobs:", &format!("    utc_offset: \"{offset}\"\njobs:"));
+        let text = text.replace("\"*\"", streams) + &format!("    timezone: {zone}\n");
+        load(&text).unwrap().warnings(now)
+    };
+    for (offset, zone) in [
+        ("+00:00", "UTC"),
+        ("Europe/Berlin", "Europe/Berlin"),
+        ("Europe/Paris", "Europe/Berlin"),
+        ("+05:30", "Asia/Kolkata"),
+    ] {
+        assert_eq!(warnings(offset, zone, "[summary]"), Vec::<String>::new(), "{offset} {zone}");
+    }
+    let one = |offset: &str, zone: &str| {
+        let all = warnings(offset, zone, "[states_volume, summary]");
+        assert_eq!(all.len(), 1, "{all:?}");
+        all[0].clone()
+    };
+    // In winter there is no difference.
+    let lisbon = one("+00:00", "Europe/Lisbon");
+    assert!(
+        lisbon.contains("differs on 2026-04-02") && lisbon.contains("write `utc_offset: Europe/Lisbon`"),
+        "{lisbon}"
+    );
+    let sydney = one("+11:00", "UTC");
+    assert!(sydney.contains("job `lexer-hourly`") && sydney.contains("write `utc_offset: \"+00:00\"`"), "{sydney}");
+    let zone = one("America/Santiago", "UTC");
+    assert!(zone.contains("write `timezone: America/Santiago`"), "{zone}");
+    assert!(warnings("+11:00", "UTC", "[users, groups]").is_empty(), "lists have no days");
 }

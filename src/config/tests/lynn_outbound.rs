@@ -15,7 +15,6 @@ jobs:
   outbound-daily:
     connection: acme-outbound
     streams: [campaigns, contacts]
-    start: 2026-01-01
   renewals:
     connection: acme-outbound
     push:
@@ -143,11 +142,7 @@ fn p9_what_is_wrong_is_refused_with_its_remedy() {
             "enabled_streams: [campaigns, contacts]\njobs:\n  outbound-daily:\n    connection: acme-outbound\n    streams: [campaigns, contacts]",
             "product: basic\njobs:\n  outbound-daily:\n    connection: acme-outbound\n    streams: \"*\"",
         ),
-        (
-            "all streams, which are off by default",
-            "    streams: [campaigns, contacts]\n    start",
-            "    streams: \"*\"\n    start",
-        ),
+        ("all streams, which are off by default", "    streams: [campaigns, contacts]\n", "    streams: \"*\"\n"),
         ("an unknown stream enabled", "[campaigns, contacts]\njobs", "[campaigns, contacts, campaign, ~]\njobs"),
         (
             "a path that leads to a writing method",
@@ -191,6 +186,8 @@ fn p9_what_is_wrong_is_refused_with_its_remedy() {
         };
         writeln!(text, "## {title}\n{faults}\n").unwrap();
     }
+    let reference = MINIMAL.replace("campaign_id: \"101\"", "campaign_id: ${CAMPAIGN:-}");
+    writeln!(text, "## a campaign that a reference leaves empty\n{}\n", load(&reference).unwrap_err()).unwrap();
     let reporting = super::MINIMAL.replace(
         "    streams: \"*\"\n    start: 2026-01-01\n",
         "    push: { query: select 1, campaign_id: a, template_id: 00000000-0000-0000-0000-000000000000, columns: {A: a}, key: [a] }\n",

@@ -8,12 +8,14 @@ use proptest::prelude::*;
 use super::load::Source;
 use super::*;
 
+mod csv;
 mod fuzz;
 mod jaicp;
 mod khoros;
 mod lexer;
 mod lynn_outbound;
 mod refused;
+mod types;
 
 fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()

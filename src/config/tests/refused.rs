@@ -156,6 +156,7 @@ const CONNECTIONS: &[Case] = &[
 const JOBS: &[Case] = &[
     case("an unknown key", &[("start:", "schedul: \"15 * * * *\"\n    start:")]),
     case("everything missing", &[("", "jobs:\n  lynn-hourly: {}\n")]),
+    case("no start where a stream has windows", &[("    start: 2026-01-01\n", "")]),
     case("an unknown connection", &[("connection: acme-lynn", "connection: acme_lyn")]),
     case("no connections at all", &[("", "jobs: { a: { connection: b, streams: \"*\", start: 2026-01-01 } }\n")]),
     case("an unknown stream", &[("\"*\"", "[navigation_mark, banana, { name: survey }]")]),

@@ -2,50 +2,62 @@
 
 use std::collections::HashMap;
 
-use super::super::DecodeError;
+use csv_core::{ReadRecordResult, ReaderBuilder};
+
+use super::super::{DecodeError, FIELDS_MAX};
 use super::Spelling;
 
 /// A header beyond this is none.
 pub(super) const HEADER_BYTES_MAX: usize = 1 << 20;
-/// What may separate fields when nobody said; of equally frequent ones the first.
-const DELIMITERS: &[u8] = b",;\t|";
+/// What may separate fields when nobody said. Of two that are equally likely the first: commas stand in words and numbers too.
+const DELIMITERS: &[u8] = b"\t;|,";
+/// What is looked at behind the header to find the delimiter: so many lines, or so many bytes.
+const SAMPLE_LINES: usize = 50;
+const SAMPLE_BYTES: usize = 64 << 10;
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// Gathers the first line that is not blank.
+/// Gathers the first line that is not blank, and the lines behind it if they have to tell the delimiter.
 #[derive(Debug)]
 pub(super) struct Head {
     bytes: Vec<u8>,
-    /// The delimiters that it may be, each with how often it stands outside quotes.
-    counts: Vec<(u8, usize)>,
+    /// Said by whoever knows.
+    delimiter: Option<u8>,
+    quote: u8,
     in_quotes: bool,
     /// Whether a quote would be one that opens: at the start of a field, or as the second of a doubled one.
     may_open: bool,
     is_blank: bool,
-    is_complete: bool,
+    /// Where the header ends, once it has.
+    header_end: Option<usize>,
+    /// Line ends behind the header.
+    lines: usize,
 }
 
 impl Head {
-    pub(super) fn new(delimiter: Option<u8>) -> Self {
-        let candidates = delimiter.map_or(DELIMITERS.to_vec(), |delimiter| vec![delimiter]);
+    pub(super) const fn new(delimiter: Option<u8>, quote: u8) -> Self {
         Self {
             bytes: Vec::new(),
-            counts: candidates.into_iter().map(|candidate| (candidate, 0)).collect(),
+            delimiter,
+            quote,
             in_quotes: false,
             may_open: true,
             is_blank: true,
-            is_complete: false,
+            header_end: None,
+            lines: 0,
         }
     }
 
-    /// Takes what belongs to the line, its end included; answers how many bytes it took.
+    /// Takes what belongs to it; answers how many bytes it took.
     pub(super) fn take(&mut self, chunk: &[u8]) -> usize {
         for (at, &byte) in chunk.iter().enumerate() {
-            if self.is_complete {
+            if self.is_complete() {
                 return at;
             }
             let is_mark = MARK.get(self.bytes.len()) == Some(&byte);
             self.bytes.push(byte);
-            if !is_mark {
+            if self.header_end.is_some() {
+                self.lines += usize::from(byte == b'\n' || byte == b'\r');
+            } else if !is_mark {
                 self.look(byte);
             }
         }
@@ -56,26 +68,42 @@ impl Head {
         let is_line_end = !self.in_quotes && matches!(byte, b'\r' | b'\n');
         self.is_blank &= byte.is_ascii_whitespace();
         // What is too long for a header is told by whoever reads it.
-        self.is_complete = (is_line_end && !self.is_blank) || self.bytes.len() > HEADER_BYTES_MAX;
-        if byte == b'"' {
+        if (is_line_end && !self.is_blank) || self.bytes.len() > HEADER_BYTES_MAX {
+            self.header_end = Some(self.bytes.len());
+        }
+        if byte == self.quote {
             self.in_quotes = !self.in_quotes && self.may_open;
             self.may_open = !self.in_quotes;
         } else if !self.in_quotes {
-            let count = self.counts.iter_mut().find(|(delimiter, _)| *delimiter == byte);
-            self.may_open = is_line_end || count.is_some();
-            if let Some((_, count)) = count {
-                *count += 1;
-            }
+            let delimits = self.delimiter.map_or(DELIMITERS.contains(&byte), |delimiter| delimiter == byte);
+            self.may_open = is_line_end || delimits;
         }
     }
 
-    pub(super) const fn is_complete(&self) -> bool {
-        self.is_complete
+    pub(super) fn is_complete(&self) -> bool {
+        self.header_end.is_some_and(|end| {
+            let sampled = self.lines >= SAMPLE_LINES || self.bytes.len() >= end + SAMPLE_BYTES;
+            self.delimiter.is_some() || sampled || end > HEADER_BYTES_MAX
+        })
     }
 
-    pub(super) fn delimiter(&self) -> u8 {
-        let more_frequent = |best: (u8, usize), next: &(u8, usize)| if next.1 > best.1 { *next } else { best };
-        self.counts.iter().fold(self.counts[0], more_frequent).0
+    /// What separates the fields of `text`, which [`Head::text`] returned. `is_all`: nothing follows.
+    ///
+    /// Whichever splits the header and the most lines behind it into the same number of fields, more than one; of several
+    /// the one that stands in the header most often, not counting where a space follows as it does in a sentence. If none
+    /// splits the header, the one that splits the lines most: each of them is refused then and none is read as one field.
+    pub(super) fn delimiter(&self, text: &[u8], is_all: bool) -> u8 {
+        if let Some(delimiter) = self.delimiter {
+            return delimiter;
+        }
+        let mut best = (b',', Judged::default());
+        for &delimiter in DELIMITERS {
+            let judged = Judged::of(text, delimiter, self.quote, is_all);
+            if judged.is_of_use() && judged.rank() > best.1.rank() {
+                best = (delimiter, judged);
+            }
+        }
+        best.0
     }
 
     /// What was gathered without byte order mark and blank lines, unless it is plainly something else than CSV.
@@ -84,11 +112,12 @@ impl Head {
         let trimmed = text.trim_ascii_start();
         let other = match trimmed {
             [] => return Ok(trimmed),
-            [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "UTF-16",
             [b'<', ..] => "HTML or XML",
             [b'{' | b'[', ..] => "JSON",
             // A workbook is one; an export of JAICP may be either (`vendors/jaicp.md §10`).
             [b'P', b'K', 3, 4, ..] => "a ZIP archive (or XLSX)",
+            [0x1F, 0x8B, ..] => "gzip within gzip",
+            [0, ..] | [_, 0, ..] => return Err(DecodeError::UTF16),
             _ => {
                 // White space before the first title may be delimiters.
                 let blank = &text[..text.len() - trimmed.len()];
@@ -98,6 +127,83 @@ impl Head {
         };
         Err(DecodeError::NotCsv(other))
     }
+}
+
+/// What a delimiter makes of the beginning of a body.
+#[derive(Debug, Default)]
+struct Judged {
+    /// Fields of the header, and how often the delimiter stands there without a space behind it.
+    titles: usize,
+    tight: usize,
+    /// Lines behind it that are complete, those of as many fields, and the fields of all.
+    rows: usize,
+    alike: usize,
+    fields: usize,
+}
+
+impl Judged {
+    fn of(text: &[u8], delimiter: u8, quote: u8, is_all: bool) -> Self {
+        let mut reader = ReaderBuilder::new().delimiter(delimiter).quote(quote).build();
+        let (mut fields, mut ends) = (vec![0; text.len() + 1], vec![0; FIELDS_MAX]);
+        let (mut filled, mut ended) = (0, 0);
+        let mut judged = Self::default();
+        for mut rest in [text, if is_all { b"\n" } else { b"" }] {
+            while !rest.is_empty() {
+                let (result, used, written, count) =
+                    reader.read_record(rest, &mut fields[filled..], &mut ends[ended..]);
+                rest = &rest[used..];
+                filled += written;
+                ended += count;
+                match result {
+                    ReadRecordResult::Record => judged.take(&fields[..filled], &ends[..ended]),
+                    ReadRecordResult::InputEmpty => continue,
+                    // More than is read at all.
+                    ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull | ReadRecordResult::End => {
+                        return judged;
+                    }
+                }
+                (filled, ended) = (0, 0);
+            }
+        }
+        if judged.rows == 0 && filled > 0 {
+            // One line alone is longer than the sample: it is like the header as far as it goes.
+            judged.fields = ended + 1;
+            judged.rows = 1;
+            judged.alike = usize::from((2..=judged.titles).contains(&judged.fields));
+        }
+        judged
+    }
+
+    fn take(&mut self, fields: &[u8], ends: &[usize]) {
+        if self.titles == 0 {
+            self.titles = ends.len();
+            // Where a field ends, the next begins; that of the last is behind the header.
+            let starts = ends.iter().take(ends.len().saturating_sub(1));
+            self.tight = starts.filter(|start| fields.get(**start) != Some(&b' ')).count();
+            return;
+        }
+        self.rows += 1;
+        self.fields += ends.len();
+        self.alike += usize::from(ends.len() == self.titles || is_padded(ends, self.titles));
+    }
+
+    /// Larger is likelier.
+    fn rank(&self) -> (bool, usize, usize) {
+        if self.titles < 2 {
+            return (false, self.fields, 0);
+        }
+        (true, if self.rows == 0 { 0 } else { self.alike * 1_000 / self.rows }, self.tight)
+    }
+
+    /// Whether it splits anything.
+    const fn is_of_use(&self) -> bool {
+        self.titles > 1 || self.fields > self.rows
+    }
+}
+
+/// Whether a row has more fields than there are titles, and all of the further ones are empty.
+pub(super) fn is_padded(ends: &[usize], titles: usize) -> bool {
+    titles > 0 && ends.len() > titles && ends.get(titles - 1) == ends.last()
 }
 
 /// The columns' names from the header's fields, each unlike the others; none when a field is not UTF-8.

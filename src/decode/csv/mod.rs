@@ -1,8 +1,8 @@
 //! Turns a CSV body into records while it arrives: each row becomes one JSON object, its members named by the header.
 //!
 //! A field is a JSON string, and an empty field is left out, for CSV cannot tell an empty text from none. A row that does
-//! not fit the header is refused, never bent or dropped. Memory is bounded by the header and one row, whatever the body's
-//! size. Quotes are those of RFC 4180; nothing else about a vendor's form is known before the first file is seen
+//! not fit the header is refused, never bent or dropped. Memory is bounded by the header and one row, or the first lines,
+//! whatever the body's size. Quotes are doubled inside of quotes, as in RFC 4180; nothing else about a vendor's form is known before the first file is seen
 //! (`vendors/lexer.md §6.3`, `vendors/khoros_care.md §7`), so line ends, byte order mark and delimiter may be any usual ones.
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
@@ -11,7 +11,7 @@ use super::{DecodeError, FIELDS_MAX, Flat, RECORD_BYTES_MAX, Sink, push_text};
 
 mod head;
 
-use head::{HEADER_BYTES_MAX, Head, titles};
+use head::{HEADER_BYTES_MAX, Head, is_padded, titles};
 
 /// What a body came to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,7 @@ pub struct CsvSplitter {
     head: Option<Head>,
     core: Reader,
     delimiter: u8,
+    quote: u8,
     /// The row under way without its quotes, one field behind the other.
     fields: Vec<u8>,
     filled: usize,
@@ -42,6 +43,8 @@ pub struct CsvSplitter {
     text: Vec<u8>,
     /// Where the values stand in it.
     values: Vec<Option<(usize, usize)>>,
+    /// How many empty fields the file's rows have beyond the header's: a delimiter may end them. None before the first.
+    padding: Option<usize>,
     /// Another spelling for some titles.
     spelling: Option<Spelling>,
     end: CsvEnd,
@@ -52,12 +55,18 @@ pub type Spelling = fn(&str) -> Option<&'static str>;
 
 impl CsvSplitter {
     /// Fields are separated by `delimiter`, which is neither a quote nor a line end; without one it is found from the
-    /// header: the most frequent of `,` `;` tab and `|`.
+    /// header and the first lines together: `,` `;` tab or `|`. A field may stand in double quotes.
     pub fn new(delimiter: Option<u8>) -> Self {
+        Self::quoted(delimiter, b'"')
+    }
+
+    /// The same with another quote, which is unlike the delimiter.
+    pub fn quoted(delimiter: Option<u8>, quote: u8) -> Self {
         Self {
-            head: Some(Head::new(delimiter)),
+            head: Some(Head::new(delimiter, quote)),
             core: Reader::new(),
             delimiter: b',',
+            quote,
             fields: Vec::new(),
             filled: 0,
             ends: Vec::new(),
@@ -65,6 +74,7 @@ impl CsvSplitter {
             names: None,
             text: Vec::new(),
             values: Vec::new(),
+            padding: None,
             spelling: None,
             end: CsvEnd::default(),
         }
@@ -91,7 +101,7 @@ impl CsvSplitter {
                 self.head = Some(head);
                 return Ok(());
             }
-            self.open(&head, sink)?;
+            self.open(&head, false, sink)?;
         }
         self.rows(rest, sink)
     }
@@ -99,7 +109,7 @@ impl CsvSplitter {
     /// The body has ended: hands over a last row that no line end follows.
     pub fn finish(mut self, sink: &mut impl Sink) -> Result<CsvEnd, DecodeError> {
         if let Some(head) = self.head.take() {
-            self.open(&head, sink)?;
+            self.open(&head, true, sink)?;
         }
         let before = self.filled;
         // A line end completes a row wherever it may end; inside quotes it is one more character.
@@ -115,10 +125,10 @@ impl CsvSplitter {
         Ok(self.end)
     }
 
-    fn open(&mut self, head: &Head, sink: &mut impl Sink) -> Result<(), DecodeError> {
+    fn open(&mut self, head: &Head, is_all: bool, sink: &mut impl Sink) -> Result<(), DecodeError> {
         let text = head.text()?;
-        self.delimiter = head.delimiter();
-        self.core = ReaderBuilder::new().delimiter(self.delimiter).build();
+        self.delimiter = head.delimiter(text, is_all);
+        self.core = ReaderBuilder::new().delimiter(self.delimiter).quote(self.quote).build();
         self.rows(text, sink)
     }
 
@@ -166,14 +176,16 @@ impl CsvSplitter {
         let ends = &self.ends[..std::mem::take(&mut self.ended)];
         let text = std::str::from_utf8(fields).ok();
         let Some(names) = &self.names else {
-            self.end.titles = text
-                .and_then(|text| titles(text, ends, self.spelling))
-                .ok_or(DecodeError::NotCsv("text that is not UTF-8"))?;
+            self.end.titles = text.and_then(|text| titles(text, ends, self.spelling)).ok_or(DecodeError::NOT_UTF8)?;
             self.names = Some(self.end.titles.iter().map(|title| name(title)).collect());
             return Ok(());
         };
         self.text.clear();
         self.values.clear();
+        // Told from the first row: where rows do not end like that, a further field may be a part of another.
+        let beyond = if is_padded(ends, names.len()) { ends.len() - names.len() } else { 0 };
+        let padding = *self.padding.get_or_insert(beyond);
+        let ends = if beyond > 0 && beyond == padding { &ends[..names.len()] } else { ends };
         let reason = if ends.len() != names.len() {
             format!("{} fields where the header has {}", ends.len(), names.len())
         } else if let Some(text) = text
@@ -186,7 +198,7 @@ impl CsvSplitter {
             "not UTF-8".to_owned()
         };
         self.text.clear();
-        write_row(fields, ends, self.delimiter, &mut self.text);
+        write_row(fields, ends, (self.delimiter, self.quote), &mut self.text);
         self.end.refused += 1;
         sink.refuse(&reason, &self.text)
     }
@@ -233,22 +245,22 @@ fn write_object(
 }
 
 /// Writes a row as CSV again, with quotes where they are needed.
-fn write_row(fields: &[u8], ends: &[usize], delimiter: u8, out: &mut Vec<u8>) {
+fn write_row(fields: &[u8], ends: &[usize], (delimiter, quote): (u8, u8), out: &mut Vec<u8>) {
     let mut start = 0;
     for (column, &end) in ends.iter().enumerate() {
         if column > 0 {
             out.push(delimiter);
         }
         let field = &fields[start..end];
-        if field.iter().any(|byte| matches!(byte, b'"' | b'\r' | b'\n') || *byte == delimiter) {
-            out.push(b'"');
-            for part in field.split_inclusive(|byte| *byte == b'"') {
+        if field.iter().any(|byte| matches!(byte, b'\r' | b'\n') || [delimiter, quote].contains(byte)) {
+            out.push(quote);
+            for part in field.split_inclusive(|byte| *byte == quote) {
                 out.extend_from_slice(part);
-                if part.ends_with(b"\"") {
-                    out.push(b'"');
+                if part.ends_with(&[quote]) {
+                    out.push(quote);
                 }
             }
-            out.push(b'"');
+            out.push(quote);
         } else {
             out.extend_from_slice(field);
         }

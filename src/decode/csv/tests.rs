@@ -95,7 +95,8 @@ fn the_delimiter_is_the_most_frequent_one_outside_quotes() {
         ("a;b;c,d", vec!["a", "b", "c,d"]),
         ("\"a;;\";b,c,d", vec!["a;;;b", "c", "d"]),
         ("\"x,,\"\",,\";b", vec!["x,,\",,", "b"]),
-        ("a,b;c", vec!["a", "b;c"]),
+        // Nothing tells; a comma may stand in a word.
+        ("a,b;c", vec!["a,b", "c"]),
         ("one", vec!["one"]),
         ("\n\ta\tb", vec!["column", "a", "b"]),
         ("a|b\t", vec!["a|b", "column"]),
@@ -103,6 +104,96 @@ fn the_delimiter_is_the_most_frequent_one_outside_quotes() {
     ] {
         assert_eq!(decode(header).unwrap().1.titles, titles, "{header}");
     }
+}
+
+#[test]
+fn p5_the_delimiter_is_told_by_header_and_lines_together() {
+    for (body, titles) in [
+        // The header alone would say comma.
+        ("Agent;Wait (h, m)\nAnn;1\nBob;2\n", &["Agent", "Wait (h, m)"][..]),
+        ("Agent;Wait (h, m, s)\nAnn;1\nBob;2\n", &["Agent", "Wait (h, m, s)"]),
+        ("Agent;Wait (h,m,s)\nAnn;1\n", &["Agent", "Wait (h,m,s)"]),
+        ("Agent\tA,B,C\nAnn\tx\n", &["Agent", "A,B,C"]),
+        ("Agent|A;B;C\nAnn|x\n", &["Agent", "A;B;C"]),
+        ("Agent,\"A;B;C;D\"\nAnn,x\n", &["Agent", "A;B;C;D"]),
+        ("Agent,Note\nAnn,a;b;c\nBob,d;e\n", &["Agent", "Note"]),
+        // Decimal commas.
+        ("Agent;Wait (h,m)\nAnn;3,5\nBob;4,0\n", &["Agent", "Wait (h,m)"]),
+        ("Agent;Wait;Total\nAnn;3,5;1,0\nBob;4,0;2,5\n", &["Agent", "Wait", "Total"]),
+        // A space behind each comma is bad style, not another delimiter.
+        ("Agent, Wait, Total\nAnn, 1, 2\n", &["Agent", "Wait", "Total"]),
+        // Most lines count, not all.
+        ("Agent;A,B\nAnn;1\nBob\nCleo;2\nDan;3,4\n", &["Agent", "A,B"]),
+        // Line ends inside of quotes are none.
+        ("Agent;A,B,C\n\"Ann, of\nAtown, B\";1\nBob;2\n", &["Agent", "A,B,C"]),
+        ("Agent;A,B,C\r\nAnn;1\r\n", &["Agent", "A,B,C"]),
+        ("Agent;A,B,C\rAnn;1", &["Agent", "A,B,C"]),
+        // No lines: as many titles as can be.
+        ("Agent;A,B,C\n", &["Agent;A", "B", "C"]),
+        ("Name\nSmith\n", &["Name"]),
+    ] {
+        let (kept, end) = decode(body).unwrap();
+        assert_eq!(end.titles, titles, "{body:?}");
+        assert!(end.records >= 1 || !body.contains("Ann"), "{body:?}: {kept:?}");
+    }
+}
+
+#[test]
+fn p10_a_title_line_makes_its_rows_refused_and_none_is_one_field() {
+    for body in ["Report of March\na;b;c\n1;2;3\n", "Report of March\na,b,c\n1,2,3\n", "Report, March\na;b;c\n1;2;3\n"]
+    {
+        let (kept, _) = decode(body).unwrap();
+        assert!(kept.records.is_empty() && kept.refused.len() == 2, "{body:?}: {kept:?}");
+    }
+}
+
+#[test]
+fn p6_the_lines_that_tell_the_delimiter_are_few() {
+    let mut splitter = CsvSplitter::new(None);
+    let mut kept = Kept::default();
+    splitter.feed(b"Agent;A,B\n", &mut kept).unwrap();
+    let mut fed = 0;
+    while kept.records.is_empty() {
+        splitter.feed(b"Ann;some words that take up room\n", &mut kept).unwrap();
+        fed += 1;
+    }
+    assert!(fed <= 51, "{fed} lines");
+    let long = format!("Ann;{}\n", "x".repeat(1 << 20));
+    let (kept, end) = split(format!("Agent;A,B,C\n{long}{long}").as_bytes(), None, 1 << 12).unwrap();
+    assert_eq!((kept.records.len(), end.titles.len()), (2, 2), "one long line is enough to look at");
+}
+
+#[test]
+fn p5_a_delimiter_may_end_every_line() {
+    for body in
+        ["a;b;\n1;2;\n3;4;\n", "a;b\n1;2;\n3;4;\n", "a;b\n1;2;\n3;4\n", "a;b\n1;2;;;\n3;4;;;", "a,b\n1,2,\"\"\n3,4,\n"]
+    {
+        assert_eq!(records(body), [r#"{"a":"1","b":"2"}"#, r#"{"a":"3","b":"4"}"#], "{body:?}");
+    }
+    // Told from the first line: else it may be a field that holds a delimiter without quotes.
+    for (body, refused) in [
+        ("a;b\n1;2\n3;4;\n", "3;4;"),
+        ("a;b\n1;2;\n3;x;4\n", "3;x;4"),
+        ("a;b\n1;2;\n3;4;;\n", "3;4;;"),
+        ("a;b\n1;2;x\n3;4;\n", "1;2;x"),
+    ] {
+        let (kept, end) = decode(body).unwrap();
+        assert_eq!(kept.refused[0].1, refused.as_bytes(), "{body:?}");
+        assert!(end.refused >= 1 && end.records + end.refused == 2);
+    }
+}
+
+#[test]
+fn another_quote_surrounds_fields_when_it_is_said() {
+    let mut kept = Kept::default();
+    let mut splitter = CsvSplitter::quoted(None, b'\'');
+    splitter.feed(b"'a;;;';b\n'it''s; \"1\"';2\n\"x;3\ny\n'z';'\n", &mut kept).unwrap();
+    splitter.feed(b"';1\n", &mut kept).unwrap();
+    let end = splitter.finish(&mut kept).unwrap();
+    assert_eq!(end.titles, ["a;;;", "b"]);
+    assert_eq!(kept.records, [r#"{"a;;;":"it's; \"1\"","b":"2"}"#, r#"{"a;;;":"\"x","b":"3"}"#]);
+    let refused: Vec<&[u8]> = kept.refused.iter().map(|(_, row)| row.as_slice()).collect();
+    assert_eq!(refused, [&b"y"[..], b"z;'\n';1"], "written with its own quotes");
 }
 
 #[test]
@@ -129,7 +220,7 @@ fn p5_titles_are_trimmed_and_unlike_each_other() {
 
 #[test]
 fn titles_are_known_as_soon_as_the_header_is_read() {
-    let mut splitter = CsvSplitter::new(None);
+    let mut splitter = CsvSplitter::new(Some(b','));
     splitter.feed(b"a,b", &mut Kept::default()).unwrap();
     assert!(splitter.titles().is_empty());
     splitter.feed(b"\n", &mut Kept::default()).unwrap();
@@ -172,8 +263,9 @@ fn what_is_not_csv_is_named() {
         (b"\xEF\xBB\xBF \n <?xml version='1.0'?>\n", "HTML or XML"),
         (br#"{"error":"expired"}"#, "JSON"),
         (b"\n[]", "JSON"),
-        (b"\xFF\xFEa\0,\0b\0\n\0", "UTF-16"),
-        (b"\xFE\xFF\0a\0,\0b\0\n", "UTF-16"),
+        (b"a\0,\0b\0\n\0", "UTF-16 without a byte order mark"),
+        (b"\0a\0,\0b\0\n", "UTF-16 without a byte order mark"),
+        (b"\x1F\x8B\x08\x00", "gzip within gzip"),
         (b"PK\x03\x04\x14\0\n", "a ZIP archive (or XLSX)"),
         (b"a,\xff\n1,2\n", "text that is not UTF-8"),
         (b"\xc3,\xa9\n1,2\n", "text that is not UTF-8"),

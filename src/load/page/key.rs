@@ -2,10 +2,12 @@
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::PageWriter;
-use crate::catalogue::{Column, Key, Stream, Text, column_name};
-use crate::load::encode::{self, Encoded};
+use super::identity::{is_number, push_id, push_value};
+use super::{EMPTY, PageWriter};
+use crate::catalogue::{Column, ColumnType, Key, Stream, Text, column_name};
+use crate::load::encode::{self, Encoded, Trust};
 use crate::load::extra::cut;
+use crate::load::{binary, number};
 
 /// An index entry may not be longer; a key beyond it could never be found again.
 const KEY_BYTES_MAX: usize = 2_000;
@@ -77,23 +79,34 @@ impl PageWriter {
                     let slot = self.layout.find(path, 0).and_then(|at| self.slots.get(at).copied().flatten());
                     let place =
                         slot.or_else(|| self.extra.iter().find(|(extra, _)| extra == path).map(|(_, place)| place));
-                    let value =
-                        place.map(|place| cut(record, place)).ok_or_else(|| format!("no key field `{path}`"))?;
-                    if value.len() > KEY_BYTES_MAX {
-                        return Err(format!("key field `{path}` is longer than {KEY_BYTES_MAX} bytes"));
+                    let value = place.map(|place| cut(record, place));
+                    if value == Some(EMPTY) || (value.is_none() && self.extra.empty().any(|extra| extra == path)) {
+                        return Err(empty(path));
                     }
-                    sum = sum.wrapping_add(hash(&mut self.hashed, path, value));
+                    let value = value.ok_or_else(|| format!("no key field `{path}`"))?;
+                    if !identifies(value) {
+                        return Err(format!("key field `{path}` is not a value"));
+                    }
+                    let key = hash_id(&mut self.hashed, path, value)
+                        .ok_or_else(|| format!("key field `{path}` is longer than {KEY_BYTES_MAX} bytes"))?;
+                    sum = sum.wrapping_add(key);
                 }
             }
             RowKey::AnyOf(names) => {
                 if self.named.0 != self.layout.fields().len() {
                     self.named = (self.layout.fields().len(), self.layout.find_named(names));
                 }
-                let found = self.named.1.iter().find_map(|at| self.slots.get(*at).copied()?);
-                return match found.map(|place| cut(record, place)) {
+                let values = self.named.1.iter().filter_map(|at| Some(cut(record, self.slots.get(*at).copied()??)));
+                let found = values.into_iter().find(|value| identifies(value)).or_else(|| {
+                    // A record has the same id whether its field has a column or not.
+                    let mut extra = self.extra.iter().map(|(path, place)| (path, cut(record, place)));
+                    let is_id = |path: &str, value: &str| names.contains(&column_name(path)) && identifies(value);
+                    extra.find(|(path, value)| is_id(path, value)).map(|(_, value)| value)
+                });
+                return match found {
                     // Not by the field's path: the same id under another spelling is the same entity.
-                    Some(value) if value.len() <= KEY_BYTES_MAX => Ok(hash(&mut self.hashed, "", value)),
-                    Some(_) => Err(format!("the id is longer than {KEY_BYTES_MAX} bytes")),
+                    Some(value) => hash_id(&mut self.hashed, "", value)
+                        .ok_or_else(|| format!("the id is longer than {KEY_BYTES_MAX} bytes")),
                     None => Ok(self.content_key(record)),
                 };
             }
@@ -116,6 +129,9 @@ impl PageWriter {
             let known = self.layout.find(path, usize::MAX).map(|at| &*self.layout.fields()[at].path);
             sum = sum.wrapping_add(hash(&mut self.hashed, known.unwrap_or(path), cut(record, place)));
         }
+        for path in self.extra.empty() {
+            sum = sum.wrapping_add(hash(&mut self.hashed, path, EMPTY));
+        }
         sum
     }
 
@@ -129,17 +145,25 @@ impl PageWriter {
             match place {
                 None if field.may_be_absent => {}
                 None => return Err(format!("no key field `{}`", field.path)),
+                Some((_, place)) if cut(record, place) == EMPTY => {
+                    if !field.may_be_absent {
+                        return Err(empty(&field.path));
+                    }
+                }
                 Some((at, place)) => {
-                    bytes += place.1 - place.0;
                     self.row.clear();
                     let known = &self.layout.fields()[at];
-                    if encode::value(known.kind, known.trust, cut(record, place), &mut self.row) == Encoded::Misfit {
-                        return Err(format!("key field `{}` is no {}", field.path, known.kind.sql()));
+                    match encode_key(known.kind, cut(record, place), &mut self.row) {
+                        // As the value would be in quotes, without the length that its field begins with.
+                        Encoded::Value | Encoded::Moment(_) => bytes += self.row.len() - 2,
+                        Encoded::Nearest | Encoded::Empty | Encoded::Misfit => {
+                            return Err(format!("key field `{}` is no {}", field.path, known.kind.sql()));
+                        }
                     }
                 }
             }
         }
-        if bytes as usize > KEY_BYTES_MAX {
+        if bytes > KEY_BYTES_MAX {
             return Err(format!("the key is longer than {KEY_BYTES_MAX} bytes"));
         }
         Ok(())
@@ -150,12 +174,52 @@ impl PageWriter {
         let RowKey::Columns(fields) = &self.key else { return false };
         fields.iter().any(|field| field.may_be_absent && field.path == self.layout.fields()[at].path)
     }
+
+    /// Whether the field fills a column of the key.
+    pub(super) fn is_key_column(&self, at: usize) -> bool {
+        let RowKey::Columns(fields) = &self.key else { return false };
+        fields.iter().any(|field| field.path == self.layout.fields()[at].path)
+    }
 }
 
+/// Appends a value to a row as a field of the key: a number in a column of text is written in its canonical form.
+pub(super) fn encode_key(kind: ColumnType, raw: &str, out: &mut Vec<u8>) -> Encoded {
+    if kind == ColumnType::Text && is_number(raw) {
+        let mut text = Vec::new();
+        number::canonical(raw, &mut text);
+        binary::bytes(&text, out);
+        return Encoded::Value;
+    }
+    encode::value(kind, Trust::Documented, raw, out)
+}
+
+/// Whether a value tells one record from another: an empty text does not, and neither do `NaN` and `Infinity`, which some
+/// programs write.
+fn identifies(raw: &str) -> bool {
+    raw != EMPTY && !raw.starts_with(['N', 'I']) && !raw.starts_with("-I")
+}
+
+fn empty(path: &str) -> String {
+    format!("key field `{path}` is empty")
+}
+
+/// The hash of a field that identifies a record, by value. Returns `None` if the value is too long for an id.
+fn hash_id(buffer: &mut Vec<u8>, path: &str, raw: &str) -> Option<u128> {
+    begin(buffer, path);
+    let start = buffer.len();
+    push_id(raw, buffer);
+    (buffer.len() - start <= KEY_BYTES_MAX).then(|| xxh3_128(buffer))
+}
+
+/// The hash of a field that is part of a record's content, by value.
 fn hash(buffer: &mut Vec<u8>, path: &str, raw: &str) -> u128 {
+    begin(buffer, path);
+    push_value(raw, buffer);
+    xxh3_128(buffer)
+}
+
+fn begin(buffer: &mut Vec<u8>, path: &str) {
     buffer.clear();
     buffer.extend_from_slice(path.as_bytes());
     buffer.push(0);
-    buffer.extend_from_slice(raw.as_bytes());
-    xxh3_128(buffer)
 }

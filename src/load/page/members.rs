@@ -6,6 +6,7 @@
 use serde_json::value::RawValue;
 
 use super::{PageWriter, RECORD_FIELDS_MAX};
+use crate::decode::raw;
 
 /// Why a record is no row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +36,8 @@ impl PageWriter {
         let parent = self.path.len();
         let mut outcome = Ok(());
         // To its end even if it is refused already: what is not JSON fails the page.
-        while let Some((name, raw)) = members.next()? {
-            if outcome.is_err() || (depth == 0 && name.is_plain && self.is_next(record, name.inner(), raw)) {
+        while let Some((name, Value { raw, is_json })) = members.next()? {
+            if outcome.is_err() || (depth == 0 && is_json && name.is_plain && self.is_next(record, name.inner(), raw)) {
                 continue;
             }
             self.path.truncate(parent);
@@ -51,7 +52,7 @@ impl PageWriter {
                 outcome = Err(Refusal::Names);
                 continue;
             }
-            outcome = self.member(record, raw, depth);
+            outcome = self.member(record, raw, is_json, depth);
         }
         outcome
     }
@@ -72,6 +73,14 @@ impl<'r> Text<'r> {
     }
 }
 
+/// A member's value as it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Value<'r> {
+    raw: &'r str,
+    /// False for `NaN`, `Infinity`, `-Infinity`, and a container that holds one.
+    is_json: bool,
+}
+
 /// The members of an object, one after the other.
 struct Members<'r> {
     text: &'r str,
@@ -87,7 +96,7 @@ impl<'r> Members<'r> {
     }
 
     /// Name and value; none behind the last.
-    fn next(&mut self) -> Result<Option<(Text<'r>, &'r str)>, Refusal> {
+    fn next(&mut self) -> Result<Option<(Text<'r>, Value<'r>)>, Refusal> {
         let first = std::mem::replace(&mut self.is_first, false);
         match self.peek()? {
             b'}' => return Ok(None),
@@ -100,13 +109,17 @@ impl<'r> Members<'r> {
         }
         let name = self.string()?;
         self.expect(b':')?;
+        let json = |raw| Value { raw, is_json: true };
         let value = match self.peek()? {
-            b'"' => self.string()?.raw,
-            b'-' | b'0'..=b'9' => self.number()?,
-            b't' => self.literal("true")?,
-            b'f' => self.literal("false")?,
-            b'n' => self.literal("null")?,
-            _ => self.anything()?,
+            b'"' => json(self.string()?.raw),
+            b'-' if self.text[self.at..].starts_with("-I") => self.bare("-Infinity")?,
+            b'-' | b'0'..=b'9' => json(self.number()?),
+            b't' => json(self.literal("true")?),
+            b'f' => json(self.literal("false")?),
+            b'n' => json(self.literal("null")?),
+            b'N' => self.bare("NaN")?,
+            b'I' => self.bare("Infinity")?,
+            _ => self.container()?,
         };
         Ok(Some((name, value)))
     }
@@ -137,7 +150,7 @@ impl<'r> Members<'r> {
         let inner = &self.text.as_bytes()[self.at + 1..];
         let length = memchr::memchr2(b'"', b'\\', inner).ok_or(Refusal::Malformed)?;
         if inner[length] == b'\\' {
-            return Ok(Text { raw: self.anything()?, is_plain: false });
+            return Ok(Text { raw: self.anything().ok_or(Refusal::Malformed)?, is_plain: false });
         }
         // Without a way out of the loop the compiler makes vector instructions of it.
         let controls = inner[..length].iter().fold(0, |any, byte| any | u8::from(*byte < b' '));
@@ -181,20 +194,32 @@ impl<'r> Members<'r> {
         Ok(self.taken(literal.len()))
     }
 
-    /// Any value, judged by `serde_json`.
-    fn anything(&mut self) -> Result<&'r str, Refusal> {
+    /// A number that is none.
+    fn bare(&mut self, literal: &str) -> Result<Value<'r>, Refusal> {
+        Ok(Value { raw: self.literal(literal)?, is_json: false })
+    }
+
+    /// Any value, judged by `serde_json`; none when it is not JSON.
+    fn anything(&mut self) -> Option<&'r str> {
         let mut values = serde_json::Deserializer::from_str(&self.text[self.at..]).into_iter::<&RawValue>();
-        match values.next() {
-            Some(Ok(raw)) => Ok(self.taken(raw.get().len())),
-            _ => Err(Refusal::Malformed),
+        let raw = values.next()?.ok()?;
+        Some(self.taken(raw.get().len()))
+    }
+
+    fn container(&mut self) -> Result<Value<'r>, Refusal> {
+        if let Some(raw) = self.anything() {
+            return Ok(Value { raw, is_json: true });
         }
+        let raw = raw::first(&self.text[self.at..]).ok_or(Refusal::Malformed)?;
+        self.taken(raw.get().len());
+        Ok(Value { raw: raw.get(), is_json: raw.is_json() })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::Value;
+    use serde_json::Value as Tree;
 
     use super::*;
 
@@ -203,7 +228,7 @@ mod tests {
         let mut members = Members::of(text).ok()?;
         let mut found = Vec::new();
         while let Some((name, value)) = members.next().ok()? {
-            found.push((name.raw, value));
+            found.push((name.raw, value.raw));
         }
         Some(found)
     }
@@ -223,6 +248,30 @@ mod tests {
             ]
         );
         assert_eq!(members("{}").unwrap(), []);
+    }
+
+    #[test]
+    fn p5_numbers_that_are_none_are_found_and_marked() {
+        let text = r#"{"a":NaN,"b" : -Infinity , "c":Infinity,"d":[1,{"x":NaN}],"e":{"y":"NaN"},"f":-1}"#;
+        let mut members = Members::of(text).unwrap();
+        let mut found = Vec::new();
+        while let Some((_, value)) = members.next().unwrap() {
+            found.push((value.raw, value.is_json));
+        }
+        assert_eq!(
+            found,
+            [
+                ("NaN", false),
+                ("-Infinity", false),
+                ("Infinity", false),
+                (r#"[1,{"x":NaN}]"#, false),
+                (r#"{"y":"NaN"}"#, true),
+                ("-1", true)
+            ]
+        );
+        for text in ["{\"a\":Na}", "{\"a\":NaNs}", "{\"a\":-In}", "{\"a\":[NaN}", "{\"a\":[NaN,]}", "{\"a\":{NaN:1}}"] {
+            assert_eq!(self::members(text), None, "{text}");
+        }
     }
 
     #[test]
@@ -265,8 +314,8 @@ mod tests {
             let strict = serde_json::from_str::<&RawValue>(&text);
             let found = members(&text);
             prop_assert_eq!(strict.is_ok(), found.is_some(), "{}", text);
-            if let (Ok(Value::Object(map)), Some(found)) = (serde_json::from_str(&text), found) {
-                let last: serde_json::Map<String, Value> = found
+            if let (Ok(Tree::Object(map)), Some(found)) = (serde_json::from_str(&text), found) {
+                let last: serde_json::Map<String, Tree> = found
                     .iter()
                     .map(|(name, value)| (serde_json::from_str(name).unwrap(), serde_json::from_str(value).unwrap()))
                     .collect();

@@ -1,16 +1,17 @@
 //! Turns the records of a page into COPY rows, chunk by chunk.
 //!
 //! A row is `_row_key`, the layout's fields, `_extra`. A chunk's rows share one layout; a field that appears, or gets a wider
-//! type, in the middle of a page begins a new chunk. Every buffer is bounded, whatever the vendor sends. Which key a record gets,
+//! type or a variant, in the middle of a page begins a new chunk. Every buffer is bounded, whatever the vendor sends. Which key a record gets,
 //! and into which fields it falls apart, depends on nothing but the record: a slice that is read again meets its rows.
 
+mod fields;
+mod identity;
 mod key;
 mod members;
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_128;
 
 pub use key::{KeyField, RowKey, row_key};
@@ -19,14 +20,13 @@ use members::Refusal;
 use super::binary;
 use super::buffer::{Buffers, SharedBuffers};
 pub use super::chunk::{BatchEnd, Chunk, Counts, Reject, Shared, Twins};
-use super::encode::{self, Encoded, Trust};
-use super::extra::{Extra, Span, cut, span};
+use super::encode::EMPTY;
+use super::extra::{Extra, Span, span};
 use super::layout::{FIELD_BYTES_MAX, Layout};
-use super::links;
 use super::print::{self, Prints, RowKind};
 use super::timestamp::Moment;
 use crate::catalogue::Stream;
-use crate::decode::{DecodeError, Flat, Sink};
+use crate::decode::{DecodeError, Flat, Sink, raw};
 
 /// A chunk is handed on when it has grown to this.
 pub const CHUNK_BYTES: usize = 128 << 10;
@@ -223,26 +223,12 @@ impl PageWriter {
         self.chunk.rejects.push(reject);
     }
 
-    /// Gives the field at `self.path` a place, if the stream may; none sends the value to `_extra`.
-    fn add_field(&mut self, raw: &str) -> Option<usize> {
-        if !self.layout.may_add(&self.path) {
-            return None;
-        }
-        // Rows written so far lack the new field, so they end their chunk with the old layout.
-        if self.chunk.rows > 0 {
-            self.seal();
-        }
-        let added = Arc::make_mut(&mut self.layout).add(&self.path, encode::infer(raw));
-        self.shape_changed();
-        added
-    }
-
     /// Takes a member of the record itself if it is the one that mostly stands here: then nothing is looked up.
     fn is_next(&mut self, record: &str, name: &str, raw: &str) -> bool {
         let at = self.expected;
         let is_plain = !raw.starts_with(['{', 'n']);
-        let is_known = self.layout.fields().get(at).is_some_and(|field| field.path == name);
-        let has_room = self.filled < ROW_VALUES_MAX && self.filled + self.extra.count() < RECORD_FIELDS_MAX;
+        let is_known = self.layout.is_field(at, name);
+        let has_room = self.filled < ROW_VALUES_MAX && self.record_fields() < RECORD_FIELDS_MAX;
         if !is_plain || !is_known || !has_room || self.slots.len() > at {
             return false;
         }
@@ -254,8 +240,9 @@ impl PageWriter {
         true
     }
 
-    /// Takes the member at `self.path`. Whether an object falls apart must not depend on the columns met so far.
-    fn member(&mut self, record: &str, raw: &str, depth: usize) -> Result<(), Refusal> {
+    /// Takes the member at `self.path`. Whether an object falls apart must not depend on the columns met so far. What is not
+    /// JSON fits no column, and gets none.
+    fn member(&mut self, record: &str, raw: &str, is_json: bool, depth: usize) -> Result<(), Refusal> {
         if raw == "null" {
             return Ok(());
         }
@@ -263,14 +250,14 @@ impl PageWriter {
         if raw.starts_with('{')
             && depth < FLATTEN_DEPTH_MAX
             && self.path.len() <= FIELD_BYTES_MAX
-            && !known.is_some_and(|at| self.layout.is_documented(at))
+            && !self.layout.is_whole(&self.path, known)
             && has_members(raw)
         {
             return self.members(record, raw, depth + 1);
         }
         let start = raw.as_ptr().addr() - record.as_ptr().addr();
         let place = span(start, start + raw.len());
-        let slot = if self.filled < ROW_VALUES_MAX { known.or_else(|| self.add_field(raw)) } else { None };
+        let slot = if is_json && self.filled < ROW_VALUES_MAX { known.or_else(|| self.add_field(raw)) } else { None };
         match slot {
             Some(at) => {
                 self.expected = at + 1;
@@ -284,74 +271,19 @@ impl PageWriter {
                     self.filled += 1;
                 }
             }
+            // It says nothing about a type.
+            None if raw == EMPTY => self.extra.push_empty(&self.path),
             None => self.extra.push(&self.path, place),
         }
-        if self.filled + self.extra.count() > RECORD_FIELDS_MAX {
+        if self.record_fields() > RECORD_FIELDS_MAX {
             return Err(Refusal::Fields);
         }
         Ok(())
     }
 
-    /// Writes the fields of the record to `self.row`; answers when it happened, where the stream says so, and whether
-    /// any of its moments lies in a second that the window shares with another.
-    fn encode_fields(&mut self, record: &str) -> (Option<DateTime<Utc>>, bool) {
-        self.row.clear();
-        let (mut happened, mut is_shared) = (None, false);
-        for at in 0..self.layout.fields().len() {
-            let Some(place) = self.slots.get(at).copied().flatten() else {
-                if self.is_empty_key(at) {
-                    binary::bytes(b"", &mut self.row);
-                } else {
-                    binary::null(&mut self.row);
-                }
-                continue;
-            };
-            match self.encode_field(at, cut(record, place)) {
-                Encoded::Value => {}
-                Encoded::Misfit => {
-                    binary::null(&mut self.row);
-                    self.extra.push(&self.layout.fields()[at].path, place);
-                }
-                Encoded::Moment(moment) => match &self.time_path {
-                    None => {
-                        is_shared |= self.shared_second && self.window.is_some_and(|window| window.shares(moment));
-                    }
-                    Some(path) => {
-                        if let Moment::Instant(instant) = moment
-                            && *path == self.layout.fields()[at].path
-                        {
-                            happened = Some(instant);
-                        }
-                    }
-                },
-            }
-        }
-        (happened, is_shared)
-    }
-
-    /// Appends one value to `self.row`, widening its field if it must and may.
-    fn encode_field(&mut self, at: usize, raw: &str) -> Encoded {
-        let field = &self.layout.fields()[at];
-        if let Some(child) = &field.child
-            && !links::fit(child, raw)
-        {
-            return Encoded::Misfit;
-        }
-        let (kind, trust) = (field.kind, field.trust);
-        let encoded = encode::value(kind, trust, raw, &mut self.row);
-        if encoded == Encoded::Misfit
-            && trust == Trust::Inferred
-            && let Some(wider) = self.layout.wider(at, encode::infer(raw))
-        {
-            // Rows written so far have the narrower type, so they end their chunk with the old layout.
-            if self.chunk.rows > 0 {
-                self.seal();
-            }
-            Arc::make_mut(&mut self.layout).widen(at, wider);
-            self.shape_changed();
-            return encode::value(wider, trust, raw, &mut self.row);
-        }
-        encoded
+    /// Fields of the record under way that hold something.
+    fn record_fields(&self) -> usize {
+        self.filled + self.extra.count() + self.extra.empty().len()
     }
 
     fn begin_record(&mut self) {
@@ -444,7 +376,7 @@ impl Sink for PageWriter {
         };
         let outcome = if text.starts_with('{') {
             self.members(text, text, 0)
-        } else if serde_json::from_str::<&RawValue>(text).is_ok() {
+        } else if raw::value(record).is_ok() {
             Err(Refusal::NoObject)
         } else {
             Err(Refusal::Malformed)
@@ -460,7 +392,7 @@ impl Sink for PageWriter {
             }
             self.path.clear();
             self.path.push_str(name);
-            self.member(flat.record, raw, 0)
+            self.member(flat.record, raw, true, 0)
         });
         self.end_record(flat.record, outcome)
     }

@@ -49,11 +49,132 @@ fn fields_get_columns_as_they_appear_and_rows_before_them_keep_their_layout() {
 }
 
 #[test]
-fn p5_a_changed_type_widens_and_loses_nothing() {
+fn p5_numbers_widen_and_everything_else_goes_to_a_variant() {
     let mut writer = undocumented();
-    let chunks = page(&mut writer, &[r#"{"a":1}"#, r#"{"a":1.5}"#, r#"{"a":"x"}"#, r#"{"a":[1]}"#]);
-    assert_eq!(rows(&chunks), [["1", "\\N"], ["1.5", "\\N"], ["x", "\\N"], ["[1]", "\\N"]]);
-    assert_eq!(chunks.last().unwrap().layout.fields()[0].kind, ColumnType::Text);
+    let chunks = page(
+        &mut writer,
+        &[r#"{"a":1}"#, r#"{"a":""}"#, r#"{"a":1.5}"#, r#"{"a":"x"}"#, r#"{"a":[1]}"#, r#"{"a":3}"#, r#"{"a":null}"#],
+    );
+    let shown = rows(&chunks);
+    assert_eq!(shown[..3], [["1", "\\N"], ["\\N", "\\N"], ["1.5", "\\N"]]);
+    assert_eq!(shown[3..], [["\\N", "x", "\\N"], ["\\N", "[1]", "\\N"], ["3", "\\N", "\\N"], ["\\N", "\\N", "\\N"]]);
+    let last = &chunks.last().unwrap().layout;
+    let fields: Vec<_> = last.fields().iter().map(|field| (&*field.path, field.variant, field.kind)).collect();
+    let text = ColumnType::Text;
+    assert_eq!(fields, [("a", None, ColumnType::Numeric), ("a", Some(text), text)]);
+}
+
+#[test]
+fn an_empty_string_adds_no_column_and_is_content_all_the_same() {
+    let mut writer = undocumented();
+    let chunks = page(&mut writer, &[r#"{"a":""}"#, "{}", r#"{"a":"2024-03-01T00:00:00Z"}"#, r#"{"a":""}"#]);
+    assert_eq!(rows(&chunks)[..2], [["\\N"], ["\\N"]]);
+    assert_eq!(rows(&chunks)[3], ["\\N", "\\N"]);
+    let keys = keys(&chunks);
+    assert_ne!(keys[0], keys[1]);
+    assert_eq!(chunks.iter().map(|chunk| chunk.counts.extra).sum::<u64>(), 0);
+    let again = page(&mut writer, &[r#"{"a":""}"#]);
+    assert_eq!(fields(&again)[0][0], keys[0], "with a column or without, it is the same record");
+}
+
+#[test]
+fn p5_a_value_that_no_type_holds_decides_none() {
+    let mut writer = undocumented();
+    let chunks = page(&mut writer, &[r#"{"a":1e999}"#, r#"{"a":2}"#, r#"{"a":1e999}"#]);
+    assert_eq!(rows(&chunks), [vec![r#"{"a":{"_raw":"1e999"}}"#], vec!["2", "\\N"], vec!["\\N", "1e999", "\\N"]]);
+}
+
+#[test]
+fn p5_the_original_of_a_nearest_form_is_in_extra() {
+    let mut writer = undocumented();
+    let chunks = page(&mut writer, &[r#"{"t":"a\u0000","j":["\ud800"],"n":1}"#, r#"{"n":"\u0000"}"#]);
+    assert_eq!(
+        rows(&chunks),
+        [
+            vec![
+                "a\u{fffd}",
+                r#"["\\ufffd"]"#,
+                "1",
+                r#"{"j":{"_raw":"[\\"\\\\ud800\\"]"},"t":{"_raw":"\\"a\\\\u0000\\""}}"#
+            ],
+            vec!["\\N", "\\N", "\\N", "\u{fffd}", r#"{"n":{"_raw":"\\"\\\\u0000\\""}}"#],
+        ]
+    );
+}
+
+#[test]
+fn a_member_that_comes_twice_does_not_fill_its_variant() {
+    let mut writer = undocumented();
+    page(&mut writer, &[r#"{"a":1}"#, r#"{"a":"x"}"#]);
+    let chunks = page(&mut writer, &[r#"{"a":1,"a":"y"}"#]);
+    assert_eq!(rows(&chunks), [["1", "\\N", r#"{"a":"y"}"#]]);
+}
+
+#[test]
+fn a_stated_type_takes_what_a_documented_one_would_and_the_rest_goes_to_text() {
+    let types = [("wait".to_owned(), ColumnType::Double), ("raw".to_owned(), ColumnType::Jsonb)].into();
+    let mut writer = PageWriter::new(Layout::new(&[], true).with_types(&types), RowKey::Content, None);
+    let chunks = page(&mut writer, &[r#"{"wait":"N/A","raw":{"b":1}}"#, r#"{"wait":"12.5"}"#, r#"{"wait":3}"#]);
+    assert_eq!(
+        rows(&chunks),
+        [["\\N", r#"{"b":1}"#, "N/A", "\\N"], ["12.5", "\\N", "\\N", "\\N"], ["3", "\\N", "\\N", "\\N"]]
+    );
+}
+
+fn keyed(key: RowKey) -> PageWriter {
+    let columns = [
+        Column::new("id", "id", ColumnType::Text, ""),
+        Column::new("n", "n", ColumnType::Bigint, ""),
+        Column::new("part", "part", ColumnType::Text, "").or_empty(),
+    ];
+    PageWriter::new(Layout::new(&columns, false), key, None)
+}
+
+#[test]
+fn any_spelling_of_an_id_is_one_row() {
+    let spellings = ["1001", "\"1001\"", "1001.0", "1.001e3", "\"\\u0031001\""];
+    let records: Vec<String> = spellings.iter().map(|id| format!(r#"{{"id":{id}}}"#)).collect();
+    let records: Vec<&str> = records.iter().map(String::as_str).collect();
+    for key in [RowKey::Fields(vec!["id".to_owned()]), RowKey::AnyOf(vec!["id".to_owned()])] {
+        let found = keys(&page(&mut keyed(key.clone()), &records));
+        assert!(found.iter().all(|other| *other == found[0]), "{key:?} {found:?}");
+        assert_ne!(keys(&page(&mut keyed(key), &[r#"{"id":"01001"}"#]))[0], found[0]);
+    }
+    let field = |path: &str, may_be_absent| KeyField { path: path.to_owned(), may_be_absent };
+    let mut writer = keyed(RowKey::Columns(vec![field("id", false), field("part", true)]));
+    let shown = rows(&page(&mut writer, &records));
+    assert!(shown.iter().all(|row| row == &["1001", "\\N", "", "\\N"]), "{shown:?}");
+}
+
+#[test]
+fn an_empty_id_identifies_nothing() {
+    let records = [r#"{"id":"","n":1}"#, r#"{"n":2}"#, r#"{"id":null,"n":3}"#];
+    let found = keys(&page(&mut keyed(RowKey::AnyOf(vec!["id".to_owned()])), &records));
+    assert!(found[0] != found[1] && found[1] != found[2], "they are told apart by content");
+    let two = RowKey::AnyOf(vec!["id".to_owned(), "n".to_owned()]);
+    let next = keys(&page(&mut keyed(two), &[r#"{"id":"","n":1}"#, r#"{"n":"1"}"#]));
+    assert_eq!(next[0], next[1], "the next name counts");
+    let field = KeyField { path: "id".to_owned(), may_be_absent: false };
+    for key in [RowKey::Fields(vec!["id".to_owned()]), RowKey::Columns(vec![field])] {
+        let chunks = page(&mut keyed(key), &records);
+        let reasons: Vec<_> = chunks.iter().flat_map(|chunk| &chunk.rejects).map(|reject| &*reject.reason).collect();
+        assert_eq!(reasons, ["key field `id` is empty", "no key field `id`", "no key field `id`"]);
+    }
+    // Where the field has no column, too.
+    let mut writer = PageWriter::new(Layout::new(&[], true), RowKey::Fields(vec!["id".to_owned()]), None);
+    assert_eq!(page(&mut writer, &[records[0]])[0].rejects[0].reason, "key field `id` is empty");
+    let optional = KeyField { path: "part".to_owned(), may_be_absent: true };
+    let chunks = page(&mut keyed(RowKey::Columns(vec![optional])), &[r#"{"part":""}"#, "{}"]);
+    assert_eq!(rows(&chunks), [["\\N", "\\N", "", "\\N"], ["\\N", "\\N", "", "\\N"]]);
+}
+
+#[test]
+fn equal_contents_are_one_content_in_any_spelling() {
+    let one = keys(&page(&mut undocumented(), &[r#"{"a":"x/y","b":1.50,"c":[1, "é"]}"#]));
+    let other = keys(&page(&mut undocumented(), &[r#"{"b":15e-1,"c":[1.0,"\u00e9"],"a":"x\/y"}"#]));
+    assert_eq!(one, other);
+    let texts = keys(&page(&mut undocumented(), &[r#"{"a":1}"#, r#"{"a":"1"}"#]));
+    assert_ne!(texts[0], texts[1], "content tells a number from its text");
 }
 
 #[test]
@@ -63,6 +184,58 @@ fn p5_what_does_not_fit_a_documented_column_is_kept_in_extra() {
     let extra = r#"{"at":"x","id":{"_values":[2,99999999999999999999]},"new.a":{"_raw":"\\"\\\\u0000\\""}}"#;
     assert_eq!(rows(&chunks), [["\\N", "\\N", extra]]);
     assert_eq!(chunks[0].counts.extra, 4);
+    let empty = page(&mut writer, &[r#"{"id":"","at":""}"#]);
+    assert_eq!(rows(&empty), [["\\N", "\\N", "\\N"]]);
+}
+
+#[test]
+fn p5_a_number_that_is_none_is_kept_in_extra_gets_no_column_and_costs_nothing_else() {
+    let mut writer = undocumented();
+    let records = [
+        r#"{"a":NaN,"b":1,"c":{"d":-Infinity,"e":2},"f":[Infinity]}"#,
+        r#"{"b":Infinity,"a":NaN}"#,
+        r#"{"a":"NaN","b":3}"#,
+    ];
+    let chunks = page(&mut writer, &records);
+    let columns: Vec<_> =
+        chunks.last().unwrap().layout.fields().iter().map(|field| (&*field.path, field.kind)).collect();
+    assert_eq!(columns, [("b", ColumnType::Bigint), ("c.e", ColumnType::Bigint), ("a", ColumnType::Text)]);
+    assert_eq!(
+        rows(&chunks),
+        [
+            vec!["1", "2", r#"{"a":{"_raw":"NaN"},"c.d":{"_raw":"-Infinity"},"f":{"_raw":"[Infinity]"}}"#],
+            vec!["\\N", "\\N", r#"{"a":{"_raw":"NaN"},"b":{"_raw":"Infinity"}}"#],
+            vec!["3", "\\N", "NaN", "\\N"],
+        ]
+    );
+    assert_eq!(chunks.iter().map(|chunk| chunk.counts.extra).sum::<u64>(), 5);
+    assert!(chunks.iter().all(|chunk| chunk.rejects.is_empty()));
+}
+
+#[test]
+fn p5_a_number_that_is_none_fits_no_documented_column() {
+    for kind in [
+        ColumnType::Text,
+        ColumnType::Bigint,
+        ColumnType::Double,
+        ColumnType::Numeric,
+        ColumnType::Boolean,
+        ColumnType::Timestamptz,
+        ColumnType::Jsonb,
+    ] {
+        let columns = [Column::new("id", "id", ColumnType::Bigint, ""), Column::new("x", "x", kind, "")];
+        for value in ["NaN", "Infinity", "-Infinity", r#"{"y":NaN}"#, "[1,NaN]"] {
+            let mut writer = PageWriter::new(Layout::new(&columns, false), RowKey::Fields(vec!["id".to_owned()]), None);
+            let chunks = page(&mut writer, &[&format!(r#"{{"id":7,"x":{value}}}"#)]);
+            let raw = serde_json::json!({ "x": { "_raw": value } }).to_string().replace('\\', "\\\\");
+            assert_eq!(rows(&chunks), [["7", "\\N", &raw]], "{kind:?} {value}");
+        }
+    }
+    // An id that is none identifies nothing.
+    let mut writer = PageWriter::new(Layout::new(&[], true), RowKey::AnyOf(vec!["id".to_owned()]), None);
+    let chunks = page(&mut writer, &[r#"{"id":NaN,"x":1}"#, r#"{"id":NaN,"x":2}"#, "NaN"]);
+    assert_ne!(keys(&chunks)[0], keys(&chunks)[1]);
+    assert_eq!(chunks[0].rejects[0].reason, "not an object");
 }
 
 #[test]

@@ -5,7 +5,9 @@
 //! unexpected when it is called.
 
 mod filters;
+mod interval;
 mod lists;
+mod params;
 mod reports;
 mod rows;
 mod sessions;
@@ -29,6 +31,7 @@ use serde_json::{Map, Value, json};
 pub use self::reports::TaskEnd;
 pub use self::stats::{Calls, Series};
 
+use self::interval::Interval;
 use self::lists::Page;
 use self::sessions::{By, Edits};
 use self::stats::Metric;
@@ -211,8 +214,13 @@ impl Handle {
         world.jaicp.with_edits(|edits| sessions::sessions(world, &world.jaicp.shape(), edits, span, By::MessageTime))
     }
 
-    /// What the statistics of `[from, to)` come to; the metric by its name in the path.
+    /// What the statistics of `[from, to)` come to by days; the metric by its name in the path.
     pub fn series(&self, metric: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Series {
+        self.series_by("DAY", metric, from, to)
+    }
+
+    /// The same by another of the vendor's intervals.
+    pub fn series_by(&self, interval: &str, metric: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Series {
         let world = &self.0.world;
         let metric = match metric {
             "messages" => Metric::Messages,
@@ -221,8 +229,9 @@ impl Handle {
             "message_labels" => Metric::MessageLabels,
             _ => Metric::Switched,
         };
-        let span = Span::new(from, to);
-        world.jaicp.with_edits(|edits| stats::series(world, &world.jaicp.shape(), edits, metric, span, 0))
+        let interval = Interval::of(interval).unwrap_or(Interval::Day);
+        let by = stats::By { metric, interval, span: Span::new(from, to), zone: 0 };
+        world.jaicp.with_edits(|edits| stats::series(world, &world.jaicp.shape(), edits, &by, &|_| true))
     }
 
     /// The calls of `[from, to)`.
@@ -250,7 +259,7 @@ impl Handle {
         }
     }
 
-    /// How many report tasks there are.
+    /// How many report tasks there are: each was made by one creation.
     pub fn tasks(&self) -> usize {
         locked(&self.0.world.jaicp.tasks).len()
     }
@@ -345,7 +354,7 @@ fn find<'a>(api: Api, method: &Method, path: &'a str) -> Endpoint<'a> {
         "stats/session-labels" if post => Endpoint::Stats(Metric::SessionLabels),
         "stats/log-labels" if post => Endpoint::Stats(Metric::MessageLabels),
         "stats/telephony" if get => Endpoint::Telephony,
-        "reports" if get && api == Api::Legacy => Endpoint::Tasks,
+        "reports" if get => Endpoint::Tasks,
         "async/events" if get && api == Api::V1 => Endpoint::Events,
         _ => find_report(api, method, path),
     }
@@ -354,12 +363,12 @@ fn find<'a>(api: Api, method: &Method, path: &'a str) -> Endpoint<'a> {
 fn find_report<'a>(api: Api, method: &Method, path: &'a str) -> Endpoint<'a> {
     let reports = if api == Api::V1 { "async/reporter/reports/" } else { "reports/" };
     let kinds = ["sessions", "messages", "clients", "telephony"];
+    if let Some(task) = path.strip_prefix("reports/tasks/").filter(|_| *method == Method::GET) {
+        return Endpoint::Task(task);
+    }
     match path.strip_prefix(reports) {
         Some(kind) if *method == Method::POST && kinds.contains(&kind) => {
             kinds.iter().find(|known| **known == kind).map_or(Endpoint::Nothing, |kind| Endpoint::Create(kind))
-        }
-        Some(task) if *method == Method::GET && api == Api::Legacy && task.starts_with("tasks/") => {
-            Endpoint::Task(&task["tasks/".len()..])
         }
         // All of these change something at the vendor (`§6, §8, §9, §10`).
         _ if *method == Method::PUT || *method == Method::DELETE || *method == Method::PATCH => Endpoint::Write,
@@ -395,11 +404,6 @@ fn authorize(arrival: &Arrival, token: Option<&str>) -> Result<(), Answer> {
         arrival.unexpected_headers(&[AUTHORIZATION]);
         token == account.token
     } else {
-        let project = arrival.query("projectShortName");
-        arrival.unexpected_if(project.is_none(), "no project");
-        if project.is_some_and(|project| project != account.project) {
-            return Err(error(StatusCode::NOT_FOUND, "project"));
-        }
         arrival.header(&AUTHORIZATION) == Some(&format!("Bearer {}", account.unified_token))
     };
     if is_right {
@@ -411,12 +415,14 @@ fn authorize(arrival: &Arrival, token: Option<&str>) -> Result<(), Answer> {
 
 fn answer(arrival: &Arrival, api: Api, method: &Method, path: &str, body: &[u8]) -> Result<Reply, Answer> {
     let shape = arrival.world.jaicp.shape();
-    match find(api, method, path) {
+    let endpoint = find(api, method, path);
+    params::check(arrival, api, endpoint)?;
+    match endpoint {
         Endpoint::Filters => match arrival.query("analyticsSection").as_deref() {
             Some("SESSIONS" | "CLIENTS") => Ok(lists::whole(arrival, "filters", &rows::filters())),
             _ => Err(error(StatusCode::BAD_REQUEST, "analyticsSection")),
         },
-        Endpoint::Sessions => session_list(arrival, &shape, body),
+        Endpoint::Sessions => session_list(arrival, api, &shape, body),
         Endpoint::Messages => message_list(arrival, &shape, body),
         Endpoint::BySession if *method == shape.by_session => by_session(arrival, &shape),
         Endpoint::BySession => Err(Answer::empty(StatusCode::METHOD_NOT_ALLOWED)),
@@ -460,14 +466,20 @@ fn range(arrival: &Arrival, key: &str, body: &[u8]) -> Result<filters::Range, An
     if range.key == key { Ok(range) } else { Err(error(StatusCode::BAD_REQUEST, "filter_not_simulated")) }
 }
 
-fn session_list(arrival: &Arrival, shape: &Shape, body: &[u8]) -> Result<Reply, Answer> {
+fn session_list(arrival: &Arrival, api: Api, shape: &Shape, body: &[u8]) -> Result<Reply, Answer> {
     let (page, range) = (Page::read(arrival, shape)?, range(arrival, "MESSAGE_TIME", body)?);
     let world = &arrival.world;
     let mut sessions =
         world.jaicp.with_edits(|edits| sessions::sessions(world, shape, edits, range.span, By::MessageTime));
-    if arrival.query("needToReturnSessionLabels").as_deref() != Some("true") {
-        for session in &mut sessions {
+    sessions.retain(|session| range.wants(session));
+    let is_asked = |name: &str| arrival.query(name).as_deref() == Some("true");
+    for session in &mut sessions {
+        if !is_asked("needToReturnSessionLabels") {
             session.remove("labels");
+        }
+        // The legacy interface has no such parameter (`§12`).
+        if api == Api::V1 && !is_asked("needToReturnSessionData") {
+            session.remove("sessionData");
         }
     }
     let rows = sessions.into_iter().map(|session| Value::Object(session).to_string()).collect();
@@ -476,13 +488,15 @@ fn session_list(arrival: &Arrival, shape: &Shape, body: &[u8]) -> Result<Reply, 
 
 fn message_list(arrival: &Arrival, shape: &Shape, body: &[u8]) -> Result<Reply, Answer> {
     let (page, range) = (Page::read(arrival, shape)?, range(arrival, "MESSAGE_TIME", body)?);
-    let rows = texts(arrival, rows::MESSAGES, range.span).iter().map(|row| without(row, &["status"])).collect();
+    let rows = texts(arrival, rows::MESSAGES, range.span);
+    let rows = rows.iter().filter(|row| range.wants_text(row)).map(|row| without(row, &["status"])).collect();
     Ok(page.reply(arrival, shape, ("messages", "messages"), rows, "", Some(&range)))
 }
 
 fn client_list(arrival: &Arrival, shape: &Shape, body: &[u8]) -> Result<Reply, Answer> {
     let (page, range) = (Page::read(arrival, shape)?, range(arrival, "CLIENT_LAST_ACTIVITY_TIME", body)?);
-    let rows = texts(arrival, rows::CLIENTS, range.span);
+    let mut rows = texts(arrival, rows::CLIENTS, range.span);
+    rows.retain(|row| range.wants_text(row));
     Ok(page.reply(arrival, shape, ("clients", "clients"), rows, "", Some(&range)))
 }
 

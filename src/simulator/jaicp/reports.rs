@@ -65,8 +65,9 @@ pub(super) struct Task {
     settings: Value,
     created: DateTime<Utc>,
     polls: u32,
-    /// Whether it was asked for through v1.
-    is_request: bool,
+    /// The request that it was asked for with (v1).
+    request: Option<String>,
+    also: Vec<filters::Also>,
     /// Where its file is, once it is there.
     url: Option<String>,
 }
@@ -109,11 +110,12 @@ pub(super) fn create(arrival: &Arrival, kind: &'static str, body: &[u8], is_requ
     let action = arrival.meet(&[kind], None);
     let mut tasks = super::super::locked(&arrival.world.jaicp.tasks);
     let id = format!("t-{}", 501 + tasks.len());
-    let task = Task { id, kind, span: range.span, settings, created: Utc::now(), polls: 0, is_request, url: None };
-    let answer = if is_request {
-        json!({ "requestId": task.id, "requestTime": task.created.timestamp_millis() })
-    } else {
-        json(arrival, &task, "CREATED")
+    let (created, request) = (Utc::now(), is_request.then(|| format!("r-{}", 901 + tasks.len())));
+    let task =
+        Task { id, kind, span: range.span, settings, created, polls: 0, request, also: range.also.clone(), url: None };
+    let answer = match &task.request {
+        Some(request) => json!({ "requestId": request, "requestTime": text(task.created) }),
+        None => json(arrival, &task, "CREATED"),
     };
     if arrival.world.jaicp.shape().creates {
         tasks.push(task);
@@ -133,12 +135,17 @@ fn times(arrival: &Arrival) -> Result<filters::Range, Answer> {
         filters::moment(&text).map(|at| (text, at)).ok_or_else(|| error(StatusCode::BAD_REQUEST, name))
     };
     let ((from, start), (to, end)) = (time("startTime")?, time("endTime")?);
-    Ok(filters::Range { key: String::new(), from, to, span: Span::new(start, end) })
+    Ok(filters::Range { key: String::new(), from, to, span: Span::new(start, end), also: Vec::new() })
+}
+
+/// A moment as the vendor writes it.
+fn text(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
 
 fn json(arrival: &Arrival, task: &Task, status: &str) -> Value {
     let mut object = json!({
-        "taskId": task.id, "accountId": 1000, "creationTime": task.created.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+        "taskId": task.id, "accountId": 1000, "creationTime": text(task.created),
         "status": status, "reportType": task.kind.to_uppercase(), "settings": task.settings,
         "projectShortName": arrival.world.jaicp.account.project, "writeCount": 0, "totalCount": 0,
     });
@@ -152,8 +159,7 @@ fn json(arrival: &Arrival, task: &Task, status: &str) -> Value {
 /// All tasks of the account.
 pub(super) fn all(arrival: &Arrival) -> Reply {
     let tasks = super::super::locked(&arrival.world.jaicp.tasks);
-    let listed: Vec<Value> =
-        tasks.iter().filter(|task| !task.is_request).map(|task| json(arrival, task, "STARTED")).collect();
+    let listed: Vec<Value> = tasks.iter().map(|task| json(arrival, task, "STARTED")).collect();
     Reply::new(Answer::json(json!({ "tasks": listed }).to_string()), arrival.meet(&["tasks"], None))
 }
 
@@ -161,7 +167,7 @@ pub(super) fn all(arrival: &Arrival) -> Reply {
 pub(super) fn task(arrival: &Arrival, shape: &Shape, id: &str) -> Result<Reply, Answer> {
     let world = &arrival.world;
     let mut tasks = super::super::locked(&world.jaicp.tasks);
-    let Some(task) = tasks.iter_mut().find(|task| task.id == id && !task.is_request) else {
+    let Some(task) = tasks.iter_mut().find(|task| task.id == id) else {
         return Err(error(StatusCode::NOT_FOUND, "task"));
     };
     let status = advance(world, shape, task);
@@ -174,15 +180,23 @@ pub(super) fn events(arrival: &Arrival, shape: &Shape) -> Result<Reply, Answer> 
     let world = &arrival.world;
     let id = arrival.query("requestId").ok_or_else(|| error(StatusCode::BAD_REQUEST, "requestId"))?;
     let mut tasks = super::super::locked(&world.jaicp.tasks);
-    let Some(task) = tasks.iter_mut().find(|task| task.id == id && task.is_request) else {
+    let Some(task) = tasks.iter_mut().find(|task| task.request.as_ref() == Some(&id)) else {
         return Err(error(StatusCode::NOT_FOUND, "request"));
     };
+    // Milliseconds, as the vendor's other integer times are; what was asked for before is not told.
+    let from: i64 = arrival.query("startTime").and_then(|text| text.parse().ok()).unwrap_or_default();
+    let is_before = task.created.timestamp_millis() < from;
+    let mut event = json!({ "requestId": id, "requestTime": text(task.created), "responseTime": text(Utc::now()) });
     let response = match advance(world, shape, task) {
-        "COMPLETED" => {
-            json!([{ "isOk": true, "requestId": id, "requestTime": 1, "responseTime": 2, "payload": { "fileUrl": task.url } }])
+        "COMPLETED" if !is_before => {
+            (event["isOk"], event["payload"]) = (json!(true), json!({ "fileUrl": task.url }));
+            json!([event])
         }
-        "FAILED" => json!([{ "isOk": false, "requestId": id, "requestTime": 1, "responseTime": 2,
-            "error": { "error": "reporter.report.failed", "message": "out of disk" } }]),
+        "FAILED" if !is_before => {
+            let failed = json!({ "error": "reporter.report.failed", "message": "out of disk" });
+            (event["isOk"], event["error"]) = (json!(false), failed);
+            json!([event])
+        }
         _ => json!([]),
     };
     let action = arrival.meet(&[task.kind], None);
@@ -215,7 +229,10 @@ fn advance(world: &World, shape: &Shape, task: &mut Task) -> &'static str {
 
 /// The file of a task.
 fn csv(world: &World, shape: &Shape, task: &Task) -> String {
-    let rows = rows(world, shape, task.kind, task.span);
+    let mut rows = rows(world, shape, task.kind, task.span);
+    let (from, to) = (String::new(), String::new());
+    let range = filters::Range { key: String::new(), from, to, span: task.span, also: task.also.clone() };
+    rows.retain(|row| range.wants(row));
     let titles = titles(task.kind);
     let line = |cells: Vec<String>| {
         cells.iter().map(|cell| format!("\"{}\"", cell.replace('"', "\"\""))).collect::<Vec<_>>().join(",")

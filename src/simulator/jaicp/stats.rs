@@ -1,4 +1,4 @@
-//! Statistics (`vendors/jaicp.md §7`), counted from the rows: per day, days without any left out.
+//! Statistics (`vendors/jaicp.md §7`), counted from the rows: per interval, intervals without any left out.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,10 @@ use super::super::answer::Answer;
 use super::super::call::{Arrival, Reply};
 use super::super::stats::ReportCall;
 use super::super::truth::{Span, ticks};
+use super::interval::Interval;
 use super::rows::MESSAGES;
-use super::sessions::{By, Edits, sessions};
+use super::sessions::{By as Asked, Edits, sessions};
 use super::{Shape, error, filters};
-
-const DAY_MILLIS: i64 = 86_400_000;
 
 /// Numbers by bucket (milliseconds since 1970), for each label (0: none).
 pub type Series = BTreeMap<i64, BTreeMap<i64, u64>>;
@@ -30,14 +29,29 @@ pub(super) enum Metric {
     Switched,
 }
 
-/// What a metric comes to.
-pub(super) fn series(world: &World, shape: &Shape, edits: &Edits, metric: Metric, span: Span, zone: i64) -> Series {
+/// What is counted, by which buckets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct By {
+    pub metric: Metric,
+    pub interval: Interval,
+    pub span: Span,
+    /// Minutes.
+    pub zone: i64,
+}
+
+/// What a metric comes to, of the rows that are wanted.
+pub(super) fn series(
+    world: &World,
+    shape: &Shape,
+    edits: &Edits,
+    by: &By,
+    wants: &dyn Fn(&Map<String, Value>) -> bool,
+) -> Series {
+    let By { metric, interval, span, zone } = *by;
     let mut series = Series::new();
     let mut count = |at: Option<&Value>, label: i64| {
         let Some(at) = at.and_then(Value::as_str).and_then(filters::moment) else { return };
-        let shifted = at.timestamp_millis() + zone * 60_000;
-        let bucket = shifted.div_euclid(DAY_MILLIS) * DAY_MILLIS - zone * 60_000;
-        *series.entry(label).or_default().entry(bucket).or_default() += 1;
+        *series.entry(label).or_default().entry(interval.bucket(at, zone)).or_default() += 1;
     };
     let labels = |row: &Map<String, Value>| -> Vec<i64> {
         let labels = row.get("labels").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -50,7 +64,7 @@ pub(super) fn series(world: &World, shape: &Shape, edits: &Edits, metric: Metric
                 truth.walk(MESSAGES, data.visible(span), None, &mut |_, text| {
                     let row: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
                     let of = if metric == Metric::Messages { vec![0] } else { labels(&row) };
-                    for label in of {
+                    for label in of.into_iter().filter(|_| wants(&row)) {
                         count(row.get("timestamp"), label);
                     }
                     true
@@ -58,7 +72,9 @@ pub(super) fn series(world: &World, shape: &Shape, edits: &Edits, metric: Metric
             });
         }
         Metric::Sessions | Metric::SessionLabels | Metric::Switched => {
-            for session in sessions(world, shape, edits, span, By::Start) {
+            for session in
+                sessions(world, shape, edits, span, Asked::Start).into_iter().filter(|session| wants(session))
+            {
                 let of = match metric {
                     Metric::SessionLabels => labels(&session),
                     Metric::Switched if session.get("isLivechat") != Some(&Value::Bool(true)) => Vec::new(),
@@ -104,15 +120,17 @@ pub(super) fn answer(arrival: &Arrival, shape: &Shape, metric: Metric, body: &[u
         Metric::Switched => "switched_sessions",
     };
     let zone = zone(arrival)?;
-    let (span, asked) = if metric == Metric::Switched {
+    let (interval, range, span, asked) = if metric == Metric::Switched {
         if arrival.query("transferToOperatorMethod").as_deref() != Some("SWITCH") {
             return Err(error(StatusCode::BAD_REQUEST, "transferToOperatorMethod"));
         }
-        dates(arrival, zone)?
+        let (span, asked) = dates(arrival, zone)?;
+        (Interval::Day, None, span, asked)
     } else {
-        if arrival.query("intervalType").as_deref() != Some("DAY") || arrival.query("step").as_deref() != Some("1") {
-            return Err(error(StatusCode::BAD_REQUEST, "intervalType"));
-        }
+        let interval = arrival.query("intervalType").as_deref().and_then(Interval::of);
+        // The default is not documented, and longer steps are not simulated.
+        let interval = interval.filter(|_| arrival.query("step").is_none_or(|step| step == "1"));
+        let interval = interval.ok_or_else(|| error(StatusCode::BAD_REQUEST, "intervalType"))?;
         let range = filters::read(body, arrival.world.options.end_inclusive)?;
         let wanted = match metric {
             Metric::Messages | Metric::MessageLabels => "MESSAGE_TIME",
@@ -121,10 +139,13 @@ pub(super) fn answer(arrival: &Arrival, shape: &Shape, metric: Metric, body: &[u
         if range.key != wanted {
             return Err(error(StatusCode::BAD_REQUEST, "filter_not_simulated"));
         }
-        (range.span, (range.from, range.to))
+        let (span, asked) = (range.span, (range.from.clone(), range.to.clone()));
+        (interval, Some(range), span, asked)
     };
     let world = &arrival.world;
-    let series = world.jaicp.with_edits(|edits| series(world, shape, edits, metric, span, zone));
+    let wants = |row: &Map<String, Value>| range.as_ref().is_none_or(|range| range.wants(row));
+    let by = By { metric, interval, span, zone };
+    let series = world.jaicp.with_edits(|edits| series(world, shape, edits, &by, &wants));
     let total: u64 = series.values().flat_map(BTreeMap::values).sum();
     let none = BTreeMap::new();
     let body = if matches!(metric, Metric::SessionLabels | Metric::MessageLabels) {
@@ -187,10 +208,10 @@ pub struct Calls {
 pub(super) fn calls(world: &World, shape: &Shape, edits: &Edits, span: Span) -> Calls {
     let mut calls = Calls::default();
     let (mut seconds, mut number) = (0.0, 0.0);
-    for session in sessions(world, shape, edits, span, By::Start) {
+    for session in sessions(world, shape, edits, span, Asked::Start) {
         let Some(incoming) = session.get("isCallIncoming").and_then(Value::as_bool) else { continue };
         let Some(at) = session["startTime"].as_str().and_then(filters::moment) else { continue };
-        let bucket = at.timestamp_millis().div_euclid(DAY_MILLIS) * DAY_MILLIS;
+        let bucket = Interval::Day.bucket(at, 0);
         *calls.all.entry(bucket).or_default() += 1;
         *if incoming { &mut calls.incoming } else { &mut calls.outgoing }.entry(bucket).or_default() += 1;
         seconds += session["duration"].as_f64().unwrap_or_default() / 1000.0;

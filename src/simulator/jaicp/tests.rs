@@ -153,3 +153,64 @@ async fn an_inserted_message_belongs_to_a_session_of_its_day() {
         assert!(message["sessionStartTime"].as_str().unwrap().starts_with("2024-03-0"), "{message}");
     }
 }
+
+#[tokio::test]
+async fn v1_takes_declared_parameters_of_their_types_and_no_other() {
+    let (simulator, control, client) = started().await;
+    let account = Account::default();
+    let call = async |method: Method, path: &str, body: &str| {
+        let url = format!("{}/api/v1/{path}", simulator.base_url());
+        let request = client.http.request(method, url).bearer_auth(&account.unified_token);
+        let response = request.header("language", "en").body(body.to_owned()).send().await.unwrap();
+        let status = response.status().as_u16();
+        (status, serde_json::from_str::<Value>(&response.text().await.unwrap()).unwrap_or_default())
+    };
+    let project = format!("projectShortName={}", account.project);
+    let body = day("MESSAGE_TIME").replace("{\"filters\"", "{\"settings\":{\"fileType\":\"CSV\"},\"filters\"");
+    let (status, made) = call(Method::POST, &format!("async/reporter/reports/messages?{project}"), &body).await;
+    let (id, time) = (made["requestId"].as_str().unwrap(), made["requestTime"].as_str().unwrap());
+    assert_eq!(status, 200);
+    let millis = time.parse::<DateTime<Utc>>().unwrap().timestamp_millis();
+    for (query, status) in [
+        (format!("startTime={time}"), 400),
+        ("startTime=now".to_owned(), 400),
+        ("timeout=1s".to_owned(), 400),
+        (project.clone(), 400),
+        (format!("timeout=1&startTime={}", millis + 1), 200),
+        (format!("timeout=1&startTime={millis}"), 200),
+    ] {
+        assert_eq!(call(Method::GET, &format!("async/events?requestId={id}&{query}"), "").await.0, status, "{query}");
+    }
+    let done = call(Method::GET, &format!("async/events?requestId={id}&startTime={millis}"), "").await.1;
+    assert_eq!((&done["response"][0]["isOk"], &done["response"][0]["requestId"]), (&json!(true), &json!(id)));
+    let late = call(Method::GET, &format!("async/events?requestId={id}&startTime={}", millis + 1), "").await.1;
+    assert_eq!(late, json!({ "response": [] }));
+    // The account's tasks, the one of the request among them, under an id of their own.
+    let tasks = call(Method::GET, "reporter/reports", "").await.1;
+    let task = tasks["tasks"][0]["taskId"].as_str().unwrap();
+    assert!(task != id);
+    assert_eq!(call(Method::GET, &format!("reporter/reports/tasks/{task}"), "").await.1["status"], "COMPLETED");
+
+    let sessions = |query: &str| format!("reporter/sessions/filter?{project}&{query}");
+    for (query, status) in [
+        ("needToReturnSessionData=yes", 400),
+        ("needToReturnSessionLabels=1", 400),
+        ("needToReturnsessionData=true", 400),
+        ("page=1.0", 400),
+        ("needToReturnSessionData=true", 200),
+    ] {
+        assert_eq!(call(Method::POST, &sessions(query), &day("MESSAGE_TIME")).await.0, status, "{query}");
+    }
+    let with = call(Method::POST, &sessions("needToReturnSessionData=true"), &day("MESSAGE_TIME")).await.1;
+    let without = call(Method::POST, &sessions(""), &day("MESSAGE_TIME")).await.1;
+    assert!(with["sessions"][0]["sessionData"].is_object() && without["sessions"][0].get("sessionData").is_none());
+    assert_eq!(call(Method::GET, "reporter/scenario-exeperiments", "").await.0, 400, "the project is required");
+    let stats = |query: &str| format!("reporter/stats/messages/with-advanced-filters?{project}&{query}");
+    for (query, status) in [("intervalType=day", 400), ("intervalType=MONTH&step=x", 400), ("intervalType=MONTH", 200)]
+    {
+        assert_eq!(call(Method::POST, &stats(query), &day("MESSAGE_TIME")).await.0, status, "{query}");
+    }
+    assert!(control.stats().unexpected.is_empty(), "{:?}", control.stats().unexpected);
+    // The legacy interface has no such parameter.
+    assert_eq!(client.page("sessions", "MESSAGE_TIME", "needToReturnSessionData=true").await.0, 400);
+}

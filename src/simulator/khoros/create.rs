@@ -12,7 +12,7 @@ use super::super::call::{Arrival, Reply};
 use super::super::locked;
 use super::super::stats::ReportCall;
 use super::super::truth::{Span, Ticks};
-use super::job::{Job, Selection};
+use super::job::{Job, Methods, Selection};
 use super::rows::{EXPORTS, Export};
 use super::{authorize, failed, job, pass};
 
@@ -87,7 +87,13 @@ pub(super) fn create(arrival: &Arrival, method: &'static str, path: &str, body: 
     let number = number
         .filter(|_| is_marketing == path.starts_with("marketing/"))
         .ok_or_else(|| Answer::empty(StatusCode::NOT_FOUND))?;
-    if method == "GET" && !GET.contains(&id) {
+    let is_served = match arrival.world.khoros.shape().methods {
+        Methods::Documented => method == "POST" || GET.contains(&id),
+        Methods::PostOnly => method == "POST",
+        Methods::GetOnly => method == "GET",
+        Methods::Neither => false,
+    };
+    if !is_served {
         return Err(Answer::empty(StatusCode::METHOD_NOT_ALLOWED));
     }
     let parameters = parameters(arrival, method, id, body)?;

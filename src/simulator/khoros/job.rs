@@ -31,6 +31,8 @@ pub enum Fate {
     Endless,
     /// It closes with this detail, or none.
     Closed(Option<String>),
+    /// It is done and says where its file is, but closes without a detail.
+    NoDetail,
     /// It is in this state for ever, or in none.
     State(Option<String>),
     /// It is done, but for so many questions says nothing of a URL.
@@ -40,6 +42,19 @@ pub enum Fate {
     /// Once its time is over, each question after it meets the next of these, and a download that of the question to
     /// come; behind the last it is done. One of these that flaps itself is done, too.
     Flapping(Vec<Fate>),
+}
+
+/// How a tenant lets jobs be started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Methods {
+    /// As the reference has it: every export by POST, some by GET too.
+    #[default]
+    Documented,
+    PostOnly,
+    GetOnly,
+    /// By neither: the tenant serves no export.
+    Neither,
 }
 
 /// How answers look, where the vendor's documents leave it open or warn.
@@ -58,6 +73,8 @@ pub struct Shape {
     pub plain_titles: bool,
     /// Fields of JSON files are called by their titles.
     pub titled_json: bool,
+    /// How jobs can be started (`§11.3`).
+    pub methods: Methods,
 }
 
 /// What a job is to bring.
@@ -161,6 +178,7 @@ impl Job {
         match self.fate() {
             Fate::Done | Fate::Gone | Fate::Flapping(_) => (json!("CLOSED"), json!("COMPLETED"), true),
             Fate::NoUrl(times) => (json!("CLOSED"), json!("COMPLETED"), self.done_said >= *times),
+            Fate::NoDetail => (json!("CLOSED"), Value::Null, true),
             Fate::Failed => (json!("CLOSED"), json!("FAILED"), false),
             Fate::Closed(detail) => (json!("CLOSED"), json!(detail), false),
             Fate::State(state) => (json!(state), json!(""), false),
@@ -169,7 +187,7 @@ impl Job {
     }
 
     fn is_done(&self, arrival: &Arrival) -> bool {
-        self.is_over(arrival) && matches!(self.fate(), Fate::Done | Fate::NoUrl(_))
+        self.is_over(arrival) && matches!(self.fate(), Fate::Done | Fate::NoUrl(_) | Fate::NoDetail)
     }
 }
 

@@ -28,7 +28,7 @@ use super::truth::{Dice, Reports, Span};
 use super::{Control, Options, TruthHandle, Vendor, World, locked};
 
 pub use create::Submitted;
-pub use job::{Fate, Shape};
+pub use job::{Fate, Methods, Shape};
 
 const TEAMS: &str = "khoros_teams";
 const TIMEZONES: &str = "khoros_timezones";

@@ -160,6 +160,9 @@ async fn create_token(uri: Uri, incoming: Incoming) -> Response<Body> {
 
 async fn serve_token(arrival: Arrival, body: Body, family: Family) -> Response<Body> {
     outliving_the_client(async move {
+        let query = arrival.raw_query();
+        let is_known = query.is_empty() || (query == "info" && family == Family::Reporting);
+        arrival.unexpected_if(!is_known, "a query that CreateToken does not have");
         if let Err(answer) = check_key(&arrival).and_then(|()| arrival.admit()) {
             return arrival.refuse(answer);
         }

@@ -206,6 +206,7 @@ fn answer_page(lynn: &Lynn, query: &Query<'_>, action: Option<&Action>, options:
     let cursor = read.last.map(|place| Cursor { place, page, query: query.fingerprint }.json(shape.cursor));
     let last_page = !read.more && action != Some(&Action::Endless);
     let last_document = match (shape.last_cursor, action, query.cursor) {
+        (_, Some(Action::NoLastDocument), _) => Some("null".to_owned()),
         (_, Some(Action::StuckCursor), Some((_, sent))) => Some(sent.to_owned()),
         (LastCursor::Null, ..) if last_page => Some("null".to_owned()),
         (LastCursor::Absent, ..) if last_page => None,
@@ -217,6 +218,10 @@ fn answer_page(lynn: &Lynn, query: &Query<'_>, action: Option<&Action>, options:
         Some(Action::Invalid { errors_json } | Action::Errors { errors_json }) => errors = errors_json,
         Some(Action::ResultNull) => result = Some("null".to_owned()),
         Some(Action::ResultMissing) => result = None,
+        Some(Action::OddRow) => {
+            let comma = if read.count > 0 { "," } else { "" };
+            result = Some(format!("[{}{comma}17]", read.rows));
+        }
         Some(Action::MalformedResult) => result = Some(format!("[{},{{\"broken\": tru,]}}]", read.rows)),
         _ => {}
     }

@@ -40,7 +40,7 @@ pub(super) fn refusal(error: HttpError, api: Api, redactor: &Redactor) -> StepEr
         403 => StepError::Forbidden,
         404 if api == Api::Legacy => StepError::Refused {
             what: "status 404".to_owned(),
-            hint: "the token is wrong, or base_url lacks a part: the default is `https://app.jaicp.com/api`, some \
+            hint: "`token` is wrong, or `base_url` lacks a part: the default is `https://app.jaicp.com/api`, some \
                    installations have no `/api`",
         },
         400 | 422 => {
@@ -61,7 +61,7 @@ pub(super) fn unreadable(error: StepError) -> StepError {
     match error {
         StepError::Unreadable(DecodeError::NotJson("HTML or XML")) => StepError::Refused {
             what: "it answers with a web page instead of data".to_owned(),
-            hint: "check base_url: the default is `https://app.jaicp.com/api`, some installations have no `/api`",
+            hint: "check `base_url`: the default is `https://app.jaicp.com/api`, some installations have no `/api`",
         },
         other => other,
     }

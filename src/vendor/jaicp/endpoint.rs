@@ -144,10 +144,25 @@ impl Endpoint {
             Self::MessagesReport => (Post, Some("reports/messages"), Some("async/reporter/reports/messages")),
             Self::ClientsReport => (Post, Some("reports/clients"), Some("async/reporter/reports/clients")),
             Self::TelephonyReport => (Post, Some("reports/telephony"), Some("async/reporter/reports/telephony")),
-            Self::Task => (Get, Some("reports/tasks"), None),
-            Self::Tasks => (Get, Some("reports"), None),
+            Self::Task => (Get, Some("reports/tasks"), Some("reporter/reports/tasks")),
+            Self::Tasks => (Get, Some("reports"), Some("reporter/reports")),
             Self::Events => (Get, None, Some("async/events")),
         }
+    }
+
+    /// Whether v1 declares `projectShortName` for it. What belongs to the account has none: labels, tasks, events.
+    const fn is_of_a_project(self) -> bool {
+        !matches!(
+            self,
+            Self::Filters
+                | Self::MessageLabels
+                | Self::MessageLabelGroups
+                | Self::SessionLabels
+                | Self::SessionsCount
+                | Self::Task
+                | Self::Tasks
+                | Self::Events
+        )
     }
 
     const fn headers(self) -> Headers {
@@ -261,7 +276,7 @@ fn url(base_url: &Url, settings: &Settings, path: &str, ask: &Ask) -> Result<Url
     {
         let mut query = url.query_pairs_mut();
         query.extend_pairs(&ask.query);
-        if let (Api::V1, Some(project)) = (settings.api, &settings.project) {
+        if let (Api::V1, true, Some(project)) = (settings.api, ask.endpoint.is_of_a_project(), &settings.project) {
             query.append_pair("projectShortName", project);
         }
     }

@@ -1,7 +1,9 @@
 //! The connector is read-only by construction: here is all that it can say.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::super::interval::Interval;
 use super::super::settings::BySession;
 use super::*;
 use crate::vendor::export::Polling;
@@ -17,6 +19,9 @@ pub(in super::super) fn settings(api: Api) -> Settings {
         by_session_method: BySession::Auto,
         language: "en".to_owned(),
         timezone_offset: None,
+        filters: BTreeMap::new(),
+        stats_interval: Interval::Day,
+        csv: crate::vendor::CsvForm::default(),
     }
 }
 
@@ -51,8 +56,8 @@ SessionsReport Post reports/sessions | async/reporter/reports/sessions
 MessagesReport Post reports/messages | async/reporter/reports/messages
 ClientsReport Post reports/clients | async/reporter/reports/clients
 TelephonyReport Post reports/telephony | async/reporter/reports/telephony
-Task Get reports/tasks | -
-Tasks Get reports | -
+Task Get reports/tasks | reporter/reports/tasks
+Tasks Get reports | reporter/reports
 Events Get - | async/events
 ";
 
@@ -95,6 +100,7 @@ fn nothing_else_of_this_vendor_makes_a_call_or_knows_another_verb() {
         ("mod.rs", include_str!("mod.rs")),
         ("answer.rs", include_str!("answer.rs")),
         ("entities.rs", include_str!("entities.rs")),
+        ("interval.rs", include_str!("interval.rs")),
         ("lists.rs", include_str!("lists.rs")),
         ("paging.rs", include_str!("paging.rs")),
         ("record.rs", include_str!("record.rs")),
@@ -102,6 +108,7 @@ fn nothing_else_of_this_vendor_makes_a_call_or_knows_another_verb() {
         ("settings.rs", include_str!("settings.rs")),
         ("stats.rs", include_str!("stats.rs")),
         ("status.rs", include_str!("status.rs")),
+        ("tasks.rs", include_str!("tasks.rs")),
         ("times.rs", include_str!("times.rs")),
     ];
     for (name, source) in sources {
@@ -124,13 +131,27 @@ fn the_token_is_one_segment_of_the_path_or_a_header_and_never_both() {
         "https://app.jaicp.com/api/reporter/p/ab12cd34:0f%2F9%20%C3%A9/reports/tasks/..%2Ft%201%3Fx?page=0"
     );
     assert!(legacy.authorization.is_none());
-    let v1 = call(&base(), &settings(Api::V1), &Ask::new(Endpoint::MessageLabels)).unwrap();
-    assert_eq!(v1.url.as_str(), "https://app.jaicp.com/api/v1/reporter/message/labels?projectShortName=bot-1");
+    let v1 = call(&base(), &settings(Api::V1), &Ask::new(Endpoint::Experiments)).unwrap();
+    assert_eq!(v1.url.as_str(), "https://app.jaicp.com/api/v1/reporter/scenario-exeperiments?projectShortName=bot-1");
     let (scheme, token) = v1.authorization.unwrap();
     assert_eq!((scheme.as_str(), token.expose()), ("Bearer", "ab12cd34:0f/9 é"));
     let bare: Url = "https://host".parse().unwrap();
     let literal = call(&bare, &settings(Api::Legacy), &Ask::new(Endpoint::Tasks)).unwrap();
     assert!(literal.url.path().starts_with("/reporter/p/ab12cd34:0f%2F9"), "{}", literal.url);
+}
+
+#[test]
+fn v1_names_the_project_where_it_is_declared_and_nowhere_else() {
+    let named = |endpoint: &&Endpoint| {
+        let call = call(&base(), &settings(Api::V1), &Ask::new(**endpoint));
+        call.is_ok_and(|call| call.url.query().is_some_and(|query| query.contains("projectShortName=bot-1")))
+    };
+    let without: Vec<&Endpoint> = Endpoint::ALL.iter().filter(|endpoint| !named(endpoint)).collect();
+    let labels = [&Endpoint::MessageLabels, &Endpoint::MessageLabelGroups, &Endpoint::SessionLabels];
+    let account = [&Endpoint::SessionsCount, &Endpoint::Task, &Endpoint::Tasks, &Endpoint::Events];
+    assert_eq!(without, [&[&Endpoint::Filters][..], &labels, &account].concat());
+    let legacy = call(&base(), &settings(Api::Legacy), &Ask::new(Endpoint::Sessions)).unwrap();
+    assert_eq!(legacy.url.query(), None);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::super::{Outcome, Records, StepError, StepRequest, Window};
 use super::endpoint::{Ask, Endpoint};
 use super::paging::{Cursor, Next, Page};
 use super::record::{self, Kind, OfSession};
-use super::settings::BySession;
+use super::settings::{Api, BySession, Settings};
 use super::status::{self, SESSIONS_PER_PAGE, Session, Wanted, tells_status};
 use super::{Jaicp, times};
 use crate::decode::object::Members;
@@ -26,7 +26,7 @@ const SESSIONS: List = List {
     filter: "MESSAGE_TIME",
     member: "sessions",
     kind: record::SESSION,
-    labels: false,
+    whole: false,
 };
 
 /// One of the lists.
@@ -38,40 +38,51 @@ struct List {
     /// Member of the answer that holds the rows.
     member: &'static str,
     kind: Kind,
-    /// Whether labels come only when they are asked for.
-    labels: bool,
+    /// Whether labels and data of sessions come only when they are asked for.
+    whole: bool,
 }
 
 impl List {
     /// Sessions never end by themselves, so those that were touched are looked for, not those that began (`§4`).
     fn of(stream: &str) -> Option<Self> {
         Some(match stream {
-            "sessions" => Self { labels: true, ..SESSIONS },
+            "sessions" => Self { whole: true, ..SESSIONS },
             "messages" => Self {
                 endpoint: Endpoint::Messages,
                 filter: "MESSAGE_TIME",
                 member: "messages",
                 kind: record::MESSAGE,
-                labels: false,
+                whole: false,
             },
             "clients" => Self {
                 endpoint: Endpoint::Clients,
                 filter: "CLIENT_LAST_ACTIVITY_TIME",
                 member: "clients",
                 kind: record::CLIENT,
-                labels: false,
+                whole: false,
             },
             _ => return None,
         })
     }
 
-    fn ask(self, part: Window, page: u64, size: u32, request: &StepRequest<'_>) -> Result<Ask, StepError> {
-        let filters = times::filter(self.filter, part.start - OVERLAP, part.end);
+    fn ask(
+        self,
+        part: Window,
+        (page, size): (u64, u32),
+        settings: &Settings,
+        request: &StepRequest<'_>,
+    ) -> Result<Ask, StepError> {
+        let dated = times::filter(self.filter, part.start - OVERLAP, part.end);
+        let filters = settings.filters(&request.stream.name, dated);
         let body = serde_json::to_vec(&json!({ "filters": filters })).map_err(|_| StepError::CursorUnknown)?;
         let mut ask =
             Ask::new(self.endpoint).query("page", page.to_string()).query("size", size.to_string()).body(body);
-        if self.labels {
+        if self.whole {
             ask = ask.query("needToReturnSessionLabels", "true");
+        }
+        // The legacy interface has no such parameter, and sends the data anyway (`§12`).
+        if self.whole && settings.api == Api::V1 {
+            ask = ask.query("needToReturnSessionData", "true");
         }
         Ok(Ask { bytes_expected: request.expected.page_bytes, bytes_max: PAGE_BYTES_MAX, ..ask })
     }
@@ -103,7 +114,7 @@ impl Jaicp {
         if cursor.statuses.is_some() {
             return self.status_step(session, request, cursor, records).await;
         }
-        let ask = list.ask(cursor.part(), cursor.page, cursor.size, request)?;
+        let ask = list.ask(cursor.part(), (cursor.page, cursor.size), &self.settings, request)?;
         let shaped =
             Shaped { member: list.member, kind: list.kind, of_session: None, window: cursor.part(), page: cursor.page };
         let page = match self.page(session, &ask, cursor.size > 1, shaped, records).await {
@@ -143,7 +154,8 @@ impl Jaicp {
         let statuses = cursor.statuses.take().unwrap_or_default();
         let (statuses, bytes) = match statuses.wanted() {
             Wanted::Sessions(number) => {
-                let ask = SESSIONS.ask(cursor.part(), number, SESSIONS_PER_PAGE.min(cursor.size), request)?;
+                let size = SESSIONS_PER_PAGE.min(cursor.size);
+                let ask = SESSIONS.ask(cursor.part(), (number, size), &self.settings, request)?;
                 let (page, sessions) = self.sessions_told(session, &ask, cursor.part(), records).await?;
                 (statuses.listed(&page, sessions), page.bytes)
             }
@@ -297,7 +309,7 @@ impl KnownVerb {
         }
     }
 
-    fn store(&self, is_post: bool, settings: &super::Settings) {
+    fn store(&self, is_post: bool, settings: &Settings) {
         if settings.by_session_method == BySession::Auto {
             self.0.store(1 + u8::from(is_post), Ordering::Relaxed);
         }

@@ -2,8 +2,6 @@
 
 use std::sync::atomic::Ordering;
 
-use serde_json::value::RawValue;
-
 use super::super::{Outcome, Records, StepError, StepRequest};
 use super::endpoint::{Ask, Endpoint};
 use super::record::{OTHER, Shaper};
@@ -27,9 +25,9 @@ enum Made {
 }
 
 /// The elements of a list, as the text they came in.
-pub(super) fn rows(body: &[u8]) -> Result<Vec<Box<RawValue>>, StepError> {
+pub(super) fn rows(body: &[u8]) -> Result<Vec<String>, StepError> {
     let rows = list::read(body, Lone::Wrapper)?;
-    Ok(rows.into_iter().map(ToOwned::to_owned).collect())
+    Ok(rows.into_iter().map(|row| row.get().to_owned()).collect())
 }
 
 impl Jaicp {
@@ -57,7 +55,7 @@ impl Jaicp {
         let observed_at = times::text(request.window.end);
         for (number, row) in rows.iter().enumerate() {
             match made {
-                Made::AsTheyCame => shaper.record(row.get().as_bytes())?,
+                Made::AsTheyCame => shaper.record(row.as_bytes())?,
                 Made::Branches => branches(row, &mut shaper)?,
                 Made::Observed => observed(row, &observed_at, &mut shaper)?,
             }
@@ -69,18 +67,18 @@ impl Jaicp {
     }
 
     /// The vendor's spelling of experiments first, the right one where that is unknown (`§9`).
-    async fn whole(&self, session: &Session<'_>, endpoint: Endpoint) -> Result<(Vec<Box<RawValue>>, u64), StepError> {
+    async fn whole(&self, session: &Session<'_>, endpoint: Endpoint) -> Result<(Vec<String>, u64), StepError> {
         let right = match endpoint {
             Endpoint::Experiments => Endpoint::ExperimentsSpelledRight,
             Endpoint::ExperimentCounts => Endpoint::ExperimentCountsSpelledRight,
-            _ => return self.small(session, &Ask::new(endpoint), rows).await,
+            _ => return self.small_rows(session, &Ask::new(endpoint), rows).await,
         };
         if self.spelled_right.load(Ordering::Relaxed) {
-            return self.small(session, &Ask::new(right), rows).await;
+            return self.small_rows(session, &Ask::new(right), rows).await;
         }
-        match self.small_as_it_came(session, &Ask::new(endpoint), rows).await {
+        match self.small_as_it_came(session, &Ask::new(endpoint), rows, Some(Vec::new)).await {
             Err(StepError::Http(HttpError::Status { status: 404, .. })) => {
-                let answer = self.small(session, &Ask::new(right), rows).await?;
+                let answer = self.small_rows(session, &Ask::new(right), rows).await?;
                 self.spelled_right.store(true, Ordering::Relaxed);
                 Ok(answer)
             }
@@ -90,13 +88,13 @@ impl Jaicp {
 }
 
 /// One record per branch; an experiment without any has none.
-pub(super) fn branches(experiment: &RawValue, sink: &mut impl Sink) -> Result<(), DecodeError> {
-    let Some(members) = Members::parse(experiment.get().as_bytes()) else {
-        return sink.record(experiment.get().as_bytes());
+pub(super) fn branches(experiment: &str, sink: &mut impl Sink) -> Result<(), DecodeError> {
+    let Some(members) = Members::parse(experiment.as_bytes()) else {
+        return sink.record(experiment.as_bytes());
     };
     let Some(branches) = members.get("branches") else { return Ok(()) };
     let Ok(branches) = list::elements(branches) else {
-        return sink.refuse("its branches are no array", experiment.get().as_bytes());
+        return sink.refuse("its branches are no array", experiment.as_bytes());
     };
     let mut writer = ObjectWriter::default();
     for branch in branches {
@@ -114,8 +112,8 @@ pub(super) fn branches(experiment: &RawValue, sink: &mut impl Sink) -> Result<()
     Ok(())
 }
 
-fn observed(row: &RawValue, at: &str, sink: &mut impl Sink) -> Result<(), DecodeError> {
-    let Some(members) = Members::parse(row.get().as_bytes()) else { return sink.record(row.get().as_bytes()) };
+fn observed(row: &str, at: &str, sink: &mut impl Sink) -> Result<(), DecodeError> {
+    let Some(members) = Members::parse(row.as_bytes()) else { return sink.record(row.as_bytes()) };
     let mut writer = ObjectWriter::default();
     writer.begin();
     writer.member_str("observedAt", at);

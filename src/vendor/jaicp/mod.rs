@@ -8,6 +8,7 @@ mod endpoint;
 mod entities;
 #[cfg(test)]
 mod fuzz;
+mod interval;
 mod lists;
 mod paging;
 mod record;
@@ -15,6 +16,7 @@ mod reports;
 mod settings;
 mod stats;
 mod status;
+mod tasks;
 mod times;
 
 use std::sync::atomic::AtomicBool;
@@ -24,12 +26,14 @@ use url::Url;
 use self::answer::Paging;
 use self::endpoint::{Ask, Endpoint};
 use self::entities::{KnownVerb, Shaped};
+pub use self::interval::Interval;
 use self::paging::Page;
 use self::record::{Shaper, TokenFinder};
-use self::reports::KnownTasks;
-pub use self::settings::{Api, BySession, DEFAULT_BASE_URL, Settings};
-use super::body;
+pub use self::settings::{Api, BySession, DATE_FILTERS, DEFAULT_BASE_URL, Settings};
+use self::tasks::KnownTasks;
+use super::body::{self, Reread};
 use super::{Outcome, Records, StepError, StepRequest, export};
+use crate::decode::DecodeError;
 use crate::decode::json::Splitter;
 use crate::http::{Call, HttpError, Redactor, Session};
 use crate::quota::CallKind;
@@ -109,27 +113,47 @@ impl Jaicp {
         ask: &Ask,
         read: impl Fn(&[u8]) -> Result<T, StepError>,
     ) -> Result<(T, u64), StepError> {
-        let answer = self.small_as_it_came(session, ask, read).await;
+        let answer = self.small_as_it_came(session, ask, read, None).await;
         answer.map_err(|error| self.told(error))
     }
 
-    async fn small_as_it_came<T>(
+    /// The same for an answer of rows: without a body it has none.
+    async fn small_rows<T: Default>(
         &self,
         session: &Session<'_>,
         ask: &Ask,
         read: impl Fn(&[u8]) -> Result<T, StepError>,
     ) -> Result<(T, u64), StepError> {
+        let answer = self.small_as_it_came(session, ask, read, Some(T::default)).await;
+        answer.map_err(|error| self.told(error))
+    }
+
+    /// `none` is what an answer without a body comes to, where it may be one.
+    async fn small_as_it_came<T>(
+        &self,
+        session: &Session<'_>,
+        ask: &Ask,
+        read: impl Fn(&[u8]) -> Result<T, StepError>,
+        none: Option<fn() -> T>,
+    ) -> Result<(T, u64), StepError> {
         let mut retry = session.retry(CallKind::Data);
-        let mut reread = false;
+        let mut reread = Reread::default();
         loop {
+            let mut is_believed = false;
             let outcome = match session.send(self.call(ask)?).await {
-                Ok(body) => body.small().await,
+                Ok(body) => {
+                    is_believed = reread.believes(body.is_no_content());
+                    body.small().await
+                }
                 Err(error) => Err(error),
             };
             match outcome.map(|body| (read(&body), body.len() as u64)) {
                 Ok((Ok(answer), bytes)) => return Ok((answer, bytes)),
-                Ok((Err(error), _)) if reread => return Err(error),
-                Ok((Err(_), _)) => reread = true,
+                Ok((Err(error), bytes)) => match none {
+                    Some(none) if is_believed && body::is_empty(&error) => return Ok((none(), bytes)),
+                    _ if reread.again(&error) => {}
+                    _ => return Err(error),
+                },
                 Err(error) => {
                     if !retry.again(&error).await {
                         return Err(error.into());
@@ -150,10 +174,10 @@ impl Jaicp {
         records: &mut impl Records,
     ) -> Result<Page, StepError> {
         let mut retry = session.retry(CallKind::Data);
-        let mut reread = false;
+        let mut reread = Reread::default();
         loop {
             records.begin(shaped.window);
-            match self.attempt(session, ask, shaped, records).await {
+            match self.attempt(session, ask, shaped, &reread, records).await {
                 Ok(page) => return Ok(page),
                 Err(StepError::Http(error)) => {
                     let shrinks = can_shrink && matches!(error, HttpError::Status { status: 504, .. });
@@ -162,10 +186,9 @@ impl Jaicp {
                     }
                 }
                 Err(error @ (StepError::Unreadable(_) | StepError::Missing(_))) => {
-                    if reread {
+                    if !reread.again(&error) {
                         return Err(error);
                     }
-                    reread = true;
                 }
                 Err(error) => return Err(error),
             }
@@ -177,14 +200,19 @@ impl Jaicp {
         session: &Session<'_>,
         ask: &Ask,
         shaped: Shaped<'_>,
+        reread: &Reread,
         records: &mut impl Records,
     ) -> Result<Page, StepError> {
         let body = session.send(self.call(ask)?).await?;
+        let is_believed = reread.believes(body.is_no_content());
         let mut splitter = Splitter::new(shaped.member);
         let shaper = Shaper::new(records, shaped.kind, &self.token, &self.warned);
         let mut shaper = shaper.of(shaped.page, shaped.of_session);
         let bytes = body::read(body, &mut shaper, |chunk, shaper| splitter.feed(chunk, shaper)).await?;
-        let paging = Paging::read(&splitter.finish()?, shaped.member)?;
+        let paging = match splitter.finish() {
+            Err(DecodeError::Empty) if is_believed => return Ok(Page { ids: Vec::new(), size: 0, total: 0, bytes }),
+            envelope => Paging::read(&envelope?, shaped.member)?,
+        };
         Ok(Page { ids: shaper.ids, size: paging.page_size, total: paging.total(), bytes })
     }
 }

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
 use memchr::memmem::Finder;
-use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::{Records, StepError, Window};
 use super::times;
 use crate::decode::object::{Members, ObjectWriter};
+use crate::decode::raw::Raw;
 use crate::decode::{DecodeError, Sink};
 use crate::secret::Secret;
 
@@ -128,7 +128,7 @@ impl<'r, R: Records> Shaper<'r, R> {
     fn id(&self, members: Option<&Members<'_>>) -> u64 {
         let mut key = Vec::new();
         for name in self.kind.key {
-            let raw = members.and_then(|members| members.get(name)).map(RawValue::get);
+            let raw = members.and_then(|members| members.get(name)).filter(|raw| raw.is_json()).map(Raw::get);
             let is_missing = raw.is_none() && *name != "botId" && self.of_session.is_none();
             if is_missing {
                 key.clear();

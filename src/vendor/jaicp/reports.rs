@@ -1,26 +1,24 @@
 //! Reports as CSV (`vendors/jaicp.md §10`): a task (legacy) or a request (v1) that is made, asked after, and fetched.
 //!
 //! Making one is not idempotent. When nobody knows whether it succeeded, the account's tasks are looked through for a new one
-//! of ours before another is made; another window's report must never be taken for it. A file is fetched without credential, but from the connection's own host in v1.
+//! of ours before another is made; another window's report must never be taken for it. In v1 the answer names a request and
+//! not its task, so the tasks are listed before each creation. A file is fetched without credential, but from the
+//! connection's own host in v1.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
-
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::body;
 use super::super::export::{ExportApi, JobState, Polling};
-use super::super::{Records, StepError, StepRequest, Window};
+use super::super::{Records, StepError, StepRequest};
 use super::endpoint::{self, Ask, Endpoint, FILE_BYTES_MAX};
 use super::record::{OTHER, Shaper};
 use super::settings::Api;
 use super::{Jaicp, lists, times};
-use crate::decode::csv::CsvSplitter;
-use crate::decode::list;
 use crate::decode::object::Members;
+use crate::decode::{DecodeError, list};
 use crate::http::{Answered, Body, HttpError, Session};
 use crate::quota::CallKind;
 
@@ -32,6 +30,8 @@ const ANSWER_BYTES_MAX: u64 = 1 << 20;
 const DELIMITER: &str = ",";
 /// Unlike the default that people get, so that our own tasks can be told from theirs.
 const DATE_TIME_FORMAT: &str = "yyyy-MM-dd'T'HH:mm:ss.SSS";
+/// A task that was made at quite another time than its creation was sent is another one.
+const CLOCKS_APART_MAX: TimeDelta = TimeDelta::minutes(5);
 const FAILURES: [&str; 3] = ["STOPPED", "FAILED", "DELETED"];
 
 /// The reports of an account.
@@ -42,71 +42,15 @@ pub(super) struct Reports<'a>(pub(super) &'a Jaicp);
 #[serde(rename_all = "snake_case")]
 pub(super) enum Handle {
     Task(String),
-    Request { id: String, time: Option<String> },
+    /// `time` is as the vendor wrote it.
+    Request {
+        id: String,
+        time: Option<String>,
+    },
 }
 
 /// Where a finished file is: untrusted, and perhaps all that is needed to get it.
 pub(super) struct File(String);
-
-/// What is known of the account's tasks, so that one whose creation brought no answer can be told from all others.
-#[derive(Debug, Default)]
-pub(super) struct KnownTasks(Mutex<Known>);
-
-#[derive(Debug, Default)]
-struct Known {
-    /// Hashes of the ids that were there before, or are ours; none until they were asked for.
-    ids: Option<HashSet<u64>>,
-    /// Streams and windows for which a task may have been made though no answer came.
-    uncertain: Vec<(String, Window)>,
-}
-
-impl KnownTasks {
-    const UNCERTAIN_MAX: usize = 100;
-    const IDS_MAX: usize = 100_000;
-
-    fn with<T>(&self, work: impl FnOnce(&mut Known) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn are_listed(&self) -> bool {
-        self.with(|known| known.ids.is_some())
-    }
-
-    fn learn<'t>(&self, ids: impl Iterator<Item = &'t str>) {
-        self.with(|known| {
-            let all = known.ids.get_or_insert_default();
-            for id in ids.take(Self::IDS_MAX.saturating_sub(all.len())) {
-                all.insert(xxh3_64(id.as_bytes()));
-            }
-        });
-    }
-
-    /// Whether the task came after those that are known.
-    fn is_new(&self, id: &str) -> bool {
-        self.with(|known| known.ids.as_ref().is_some_and(|ids| !ids.contains(&xxh3_64(id.as_bytes()))))
-    }
-
-    fn is_uncertain(&self, stream: &str, window: Window) -> bool {
-        self.with(|known| known.uncertain.iter().any(|(name, at)| name == stream && *at == window))
-    }
-
-    fn note_uncertain(&self, stream: &str, window: Window) {
-        self.with(|known| {
-            known.uncertain.retain(|(name, at)| name != stream || *at != window);
-            if known.uncertain.len() < Self::UNCERTAIN_MAX {
-                known.uncertain.push((stream.to_owned(), window));
-            }
-        });
-    }
-
-    /// The task of a window is there.
-    fn settle(&self, stream: &str, window: Window, handle: &Handle) {
-        self.with(|known| known.uncertain.retain(|(name, at)| name != stream || *at != window));
-        if let (Handle::Task(id), true) = (handle, self.are_listed()) {
-            self.learn(std::iter::once(id.as_str()));
-        }
-    }
-}
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -115,6 +59,8 @@ struct Task {
     id: Text,
     status: Option<String>,
     report_type: Option<String>,
+    project_short_name: Option<String>,
+    creation_time: Option<String>,
     settings: Option<Box<RawValue>>,
     file_url: Option<String>,
 }
@@ -134,6 +80,7 @@ impl<'de> Deserialize<'de> for Text {
 #[serde(rename_all = "camelCase")]
 struct Event {
     is_ok: bool,
+    request_id: Option<Text>,
     payload: Option<Value>,
     error: Option<Value>,
 }
@@ -144,7 +91,7 @@ impl Reports<'_> {
     }
 
     /// What makes the report of a window. Its rows belong to one window only, so ranges do not overlap.
-    fn creation(request: &StepRequest<'_>) -> Result<Ask, StepError> {
+    fn creation(&self, request: &StepRequest<'_>) -> Result<Ask, StepError> {
         let (from, to) = (request.window.start, times::last(request.window));
         let (endpoint, key) = match &*request.stream.vendor_id {
             "sessions" => (Endpoint::SessionsReport, "SESSION_START_TIME"),
@@ -156,27 +103,38 @@ impl Reports<'_> {
             }
             _ => return Err(StepError::NotServed(501)),
         };
-        let body = json!({ "filters": times::filter(key, from, to), "settings": settings() });
+        let filters = self.0.settings.filters(&request.stream.name, times::filter(key, from, to));
+        let body = json!({ "filters": filters, "settings": settings() });
         Ok(Ask::new(endpoint).body(serde_json::to_vec(&body).map_err(|_| StepError::CursorUnknown)?))
     }
 
-    /// Learns which tasks there are, once, before the first of our own is made.
+    /// Learns which tasks there are before one of our own is made: once where an answer names its task, else each time.
     async fn learn(&self, session: &Session<'_>) -> Result<(), StepError> {
-        if self.api() == Api::V1 || self.0.known_tasks.are_listed() {
+        if self.api() == Api::Legacy && self.0.known_tasks.are_listed() {
             return Ok(());
         }
-        match self.0.small_as_it_came(session, &Ask::new(Endpoint::Tasks), tasks).await {
+        match self.0.small_as_it_came(session, &Ask::new(Endpoint::Tasks), tasks, None).await {
             Ok((tasks, _)) => self.0.known_tasks.learn(tasks.iter().map(|task| &*task.id.0)),
             Err(StepError::Http(error)) if !matches!(error, HttpError::Status { .. }) => return Err(error.into()),
-            // Then no task is ever taken for ours.
-            Err(error) => tracing::debug!(%error, "the list of reports cannot be read"),
+            // Then no task is taken for ours.
+            Err(error) => {
+                self.0.known_tasks.forget();
+                tracing::debug!(%error, "the list of reports cannot be read");
+            }
         }
         Ok(())
     }
 
-    /// The task whose creation brought no answer: new, of that kind, with our settings, and the only one.
-    async fn find(&self, session: &Session<'_>, kind: &str) -> Result<Option<Handle>, StepError> {
-        if !self.0.known_tasks.are_listed() {
+    /// The task whose creation brought no answer: new, of that kind, project and time, with our settings, and the only one.
+    async fn find(
+        &self,
+        session: &Session<'_>,
+        request: &StepRequest<'_>,
+        sent_at: DateTime<Utc>,
+    ) -> Result<Option<Handle>, StepError> {
+        let (kind, project) = (&*request.stream.vendor_id, self.0.settings.project.as_deref());
+        let known = &self.0.known_tasks;
+        if !known.are_listed() || known.may_be_others(&request.stream.name, request.window) {
             return Ok(None);
         }
         let (tasks, _) = self.0.small(session, &Ask::new(Endpoint::Tasks), tasks).await?;
@@ -184,7 +142,10 @@ impl Reports<'_> {
             let of_kind = task.report_type.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(kind));
             let failed = task.status.as_deref().is_some_and(|status| FAILURES.contains(&status));
             let with_ours = kind == "telephony" || task.settings.as_deref().is_some_and(like_ours);
-            self.0.known_tasks.is_new(&task.id.0) && of_kind && with_ours && !failed
+            let elsewhere = project.zip(task.project_short_name.as_deref()).is_some_and(|(ours, its)| ours != its);
+            let made_at = task.creation_time.as_deref().and_then(times::parse);
+            let then = made_at.is_none_or(|at| (at - sent_at).abs() <= CLOCKS_APART_MAX);
+            known.is_new(&task.id.0) && of_kind && with_ours && then && !failed && !elsewhere
         };
         let mut found = tasks.iter().filter(is_ours);
         match (found.next(), found.next()) {
@@ -197,7 +158,7 @@ impl Reports<'_> {
     }
 
     fn handle(&self, body: &[u8]) -> Result<Handle, StepError> {
-        let members = Members::parse(body).ok_or_else(|| unlike("a report"))?;
+        let members = Members::parse(body).ok_or_else(|| unlike(body, "a report"))?;
         match self.api() {
             Api::Legacy => {
                 let task = members.text("taskId").ok_or(StepError::Missing("taskId"))?;
@@ -273,27 +234,32 @@ impl ExportApi for Reports<'_> {
     }
 
     async fn submit(&self, session: &Session<'_>, request: &StepRequest<'_>, _: &str) -> Result<Handle, StepError> {
-        let (stream, kind, window) = (&*request.stream.name, &*request.stream.vendor_id, request.window);
+        let (stream, window) = (&*request.stream.name, request.window);
         let known = &self.0.known_tasks;
-        if known.is_uncertain(stream, window)
-            && let Some(handle) = self.find(session, kind).await?
+        if let Some(sent_at) = known.uncertain_since(stream, window)
+            && let Some(handle) = self.find(session, request, sent_at).await?
         {
             known.settle(stream, window, &handle);
             return Ok(handle);
         }
         self.learn(session).await?;
-        let outcome = match session.send(self.0.call(&Self::creation(request)?)?).await {
+        let sent_at = Utc::now();
+        let outcome = match session.send(self.0.call(&self.creation(request)?)?).await {
             Ok(body) => body.small().await,
             Err(error) => Err(error),
         };
         let handle = match outcome {
-            Ok(body) => self.handle(&body)?,
-            // It may have been made all the same.
-            Err(error) if error.is_transient() => {
-                known.note_uncertain(stream, window);
-                self.find(session, kind).await?.ok_or(error)?
-            }
+            Ok(body) => self.handle(&body),
+            Err(error) if error.is_transient() => Err(error.into()),
             Err(error) => return Err(self.0.told(error.into())),
+        };
+        let handle = match handle {
+            Ok(handle) => handle,
+            // It may have been made all the same: the answer was lost, or cannot be read.
+            Err(error) => {
+                known.note_uncertain(stream, window, sent_at);
+                self.find(session, request, sent_at).await?.ok_or_else(|| self.0.told(error))?
+            }
         };
         known.settle(stream, window, &handle);
         Ok(handle)
@@ -302,13 +268,13 @@ impl ExportApi for Reports<'_> {
     async fn poll(
         &self,
         session: &Session<'_>,
-        _: &StepRequest<'_>,
+        request: &StepRequest<'_>,
         handle: &Handle,
     ) -> Result<JobState<File>, StepError> {
         match handle {
             Handle::Task(id) => {
                 let ask = Ask { id: Some(id.clone()), bytes_max: ANSWER_BYTES_MAX, ..Ask::new(Endpoint::Task) };
-                match self.0.small_as_it_came(session, &ask, task).await {
+                match self.0.small_as_it_came(session, &ask, task, None).await {
                     Ok((task, _)) => Ok(self.task_state(task)),
                     Err(StepError::Http(HttpError::Status { status: 404, .. })) => {
                         Ok(JobState::Failed("it is known no more".to_owned()))
@@ -318,11 +284,12 @@ impl ExportApi for Reports<'_> {
             }
             Handle::Request { id, time } => {
                 let mut ask = Ask::new(Endpoint::Events).query("requestId", id.as_str()).query("timeout", "1");
-                if let Some(time) = time {
-                    ask = ask.query("startTime", time.as_str());
+                if let Some(at) = time.as_deref().and_then(millis) {
+                    ask = ask.query("startTime", at.to_string());
                 }
                 ask.bytes_max = ANSWER_BYTES_MAX;
-                let (event, _) = self.0.small(session, &ask, event).await?;
+                let (event, _) = self.0.small(session, &ask, |body| event(body, id)).await?;
+                self.0.known_tasks.note_running(&request.stream.name, id, event.is_none());
                 self.event_state(event)
             }
         }
@@ -362,11 +329,12 @@ impl Reports<'_> {
         let body = self.open(session, url).await?;
         // Of the telephony report nobody can say what separates its fields.
         let delimiter = (&*request.stream.vendor_id != "telephony").then_some(DELIMITER.as_bytes()[0]);
-        let mut splitter = CsvSplitter::new(delimiter);
+        let form = &self.0.settings.csv;
+        let mut splitter = form.splitter(delimiter);
         let mut shaper = Shaper::new(records, OTHER, &self.0.token, &self.0.warned);
-        let bytes = body::read(body, &mut shaper, |chunk, shaper: &mut Shaper<'_, _>| {
+        let bytes = body::read_file(body, form, &self.0.redactor, &mut shaper, |text, shaper: &mut Shaper<'_, _>| {
             shaper.ids.clear();
-            splitter.feed(chunk, shaper)
+            splitter.feed(text, shaper)
         })
         .await?;
         splitter.finish(&mut shaper)?;
@@ -392,24 +360,41 @@ fn id(text: &str) -> Result<String, StepError> {
     Ok(text.to_owned())
 }
 
-fn unlike(what: &str) -> StepError {
+fn unlike(body: &[u8], what: &str) -> StepError {
+    if body.trim_ascii().is_empty() {
+        return DecodeError::Empty.into();
+    }
     StepError::Shape(format!("something else than {what}"))
 }
 
 fn task(body: &[u8]) -> Result<Task, StepError> {
-    serde_json::from_slice(body).map_err(|_| unlike("a report's task"))
+    serde_json::from_slice(body).map_err(|_| unlike(body, "a report's task"))
 }
 
 fn tasks(body: &[u8]) -> Result<Vec<Task>, StepError> {
-    Ok(lists::rows(body)?.iter().filter_map(|task| serde_json::from_str(task.get()).ok()).collect())
+    Ok(lists::rows(body)?.iter().filter_map(|task| serde_json::from_str(task).ok()).collect())
 }
 
-/// The first event that there is.
-fn event(body: &[u8]) -> Result<Option<Event>, StepError> {
-    let members = Members::parse(body).ok_or_else(|| unlike("events"))?;
+/// The time of a request in milliseconds since 1970: events are asked for with an integer, although the answer that names the
+/// request writes its time as a text. None for what is no time; then all events are asked for.
+fn millis(time: &str) -> Option<i64> {
+    let at = if times::is_naive(time) { times::parse(&format!("{time}Z")) } else { times::parse(time) };
+    at.or_else(|| times::epoch(time)).map(|at| at.timestamp_millis())
+}
+
+/// The first event of the request.
+fn event(body: &[u8], request: &str) -> Result<Option<Event>, StepError> {
+    let unlike = || unlike(body, "events");
+    let members = Members::parse(body).ok_or_else(unlike)?;
     let response = members.get("response").ok_or(StepError::Missing("response"))?;
-    let events = list::elements(response).map_err(|_| unlike("events"))?;
-    events.first().map(|event| serde_json::from_str(event.get()).map_err(|_| unlike("events"))).transpose()
+    let events = list::elements(response).map_err(|_| unlike())?;
+    for event in events {
+        let event: Event = serde_json::from_str(event.get()).map_err(|_| unlike())?;
+        if event.request_id.as_ref().is_none_or(|id| id.0 == request) {
+            return Ok(Some(event));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -6,15 +6,17 @@ use url::Url;
 use super::*;
 use crate::fuzz::{assert_decent, assert_told, damaged, redactor};
 use crate::vendor::jaicp::endpoint::tests::settings as settings_of;
+use crate::vendor::jaicp::tasks::KnownTasks;
 
 const ANSWERS: &[&[u8]] = &[
     br#"{"taskId":7,"status":"COMPLETED","reportType":"SESSIONS","settings":{"fileType":"CSV","delimiter":",","dateTimeFormat":"yyyy-MM-dd'T'HH:mm:ss.SSS"},"fileUrl":"https://h/f?s3cret-value"}"#,
     br#"{"taskId":"..","status":"s3cret-value is at work\n","settings":null,"fileUrl":" "}"#,
     br#"[{"taskId":"a/../b?c#d","status":"FAILED","reportType":"messages","settings":[1]},{"taskId":null}]"#,
     br#"{"requestId":"r-1","requestTime":1714550400000,"more":[1]}"#,
+    br#"{"requestId":"r-1","requestTime":"2024-05-01T08:00:00.000Z"}"#,
     br#"{"response":[{"isOk":true,"payload":{"fileUrl":"https://h/f","url":1},"error":null},{"isOk":1}]}"#,
     br#"{"response":[{"isOk":false,"error":{"error":"s3cret-value","message":"no s3cret-value\n"}}]}"#,
-    br#"{"response":[{"isOk":true,"payload":"https://h/f"}]}"#,
+    br#"{"response":[{"isOk":true,"requestId":"r-2","payload":"https://h/g"},{"isOk":true,"requestId":"r-1","payload":"https://h/f"}]}"#,
 ];
 
 /// An id of a report stays one segment of a path, or one value of a query.
@@ -37,7 +39,7 @@ fn assert_in_its_place(jaicp: &Jaicp, handle: &Handle) {
         Handle::Request { id, .. } => {
             assert_eq!(segments, ["api", "v1", "async", "events"], "{url}");
             let pairs: Vec<_> = url.query_pairs().collect();
-            assert_eq!(pairs[..], [("requestId".into(), id.into()), ("projectShortName".into(), "bot-1".into())]);
+            assert_eq!(pairs[..], [("requestId".into(), id.into())]);
         }
     }
     assert!(url.host_str() == Some("app.jaicp.com") && url.fragment().is_none(), "{url}");
@@ -70,7 +72,7 @@ proptest! {
                 Ok(task) => assert_state(Ok(reports.task_state(task))),
                 Err(error) => assert_told(&error),
             }
-            match event(&body) {
+            match event(&body, "r-1") {
                 Ok(event) => assert_state(reports.event_state(event)),
                 Err(error) => assert_told(&error),
             }
@@ -87,6 +89,25 @@ proptest! {
             Err(error) => assert_told(&error),
         }
     }
+}
+
+#[test]
+fn the_time_of_a_request_is_sent_in_milliseconds_however_it_is_written() {
+    for time in ["2024-05-01T08:00:00.120Z", "2024-05-01T11:00:00.120+0300", "2024-05-01T08:00:00.12", "1714550400120"]
+    {
+        assert_eq!(millis(time), Some(1_714_550_400_120), "{time}");
+    }
+    assert_eq!(millis("1714550400"), Some(1_714_550_400_000));
+    for time in ["", "yesterday", "2024-05-01"] {
+        assert_eq!(millis(time), None, "{time}");
+    }
+}
+
+#[test]
+fn an_event_of_another_request_is_not_taken_for_ours() {
+    let events = br#"{"response":[{"isOk":true,"requestId":"r-2","payload":"https://h/g"}]}"#;
+    assert!(event(events, "r-1").unwrap().is_none());
+    assert!(event(events, "r-2").unwrap().is_some());
 }
 
 #[test]

@@ -1,7 +1,13 @@
 //! What a JAICP Reporter connection says.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::interval::Interval;
 use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
+use crate::vendor::CsvForm;
 use crate::vendor::export::Polling;
 
 /// The cloud (`vendors/jaicp.md §1`); the operator may write it without `/api`.
@@ -26,7 +32,23 @@ pub struct Settings {
     pub language: String,
     /// Header `Timezone` of statistics and reports; unit and sign are not documented (`§7`).
     pub timezone_offset: Option<i32>,
+    /// Filters of the vendor's own form, by stream, sent beside the range of times (`§3`).
+    pub filters: BTreeMap<String, Vec<Value>>,
+    /// Length of the buckets of `stats_series`.
+    pub stats_interval: Interval,
+    pub csv: CsvForm,
 }
+
+/// The streams whose requests take filters, and the keys whose range of times is set here.
+pub const DATE_FILTERS: &[(&str, &[&str])] = &[
+    ("sessions", &["MESSAGE_TIME"]),
+    ("messages", &["MESSAGE_TIME"]),
+    ("clients", &["CLIENT_LAST_ACTIVITY_TIME"]),
+    ("stats_series", &["MESSAGE_TIME", "SESSION_START_TIME"]),
+    ("report_sessions", &["SESSION_START_TIME"]),
+    ("report_messages", &["MESSAGE_TIME"]),
+    ("report_clients", &["CLIENT_LAST_ACTIVITY_TIME"]),
+];
 
 /// The generation of the interface (`vendors/jaicp.md §1`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +75,12 @@ impl Settings {
 
     pub(in crate::vendor) fn secrets(&self) -> Vec<Secret> {
         vec![self.token.clone()]
+    }
+
+    /// The filters of a stream's requests: `dated`, the range of times, and those that the connection names.
+    pub(super) fn filters(&self, stream: &str, dated: Value) -> Value {
+        let own = self.filters.get(stream).into_iter().flatten().cloned();
+        Value::Array(std::iter::once(dated).chain(own).collect())
     }
 
     /// Ours: none is documented.

@@ -1,17 +1,19 @@
-//! Statistics per day (`vendors/jaicp.md §7`): a call for each metric, and one for each day of calls.
+//! Statistics (`vendors/jaicp.md §7`): a call for each metric, and one for each day of calls.
 //!
-//! A bucket belongs to the slice in which it begins. Where buckets begin is the vendor's business (the `Timezone` header has
-//! no documented unit), so a day more is asked for on both sides: every bucket of the slice is then a whole one.
+//! A bucket belongs to the slice in which it begins, however long it lasts. Where buckets begin is the vendor's business (the
+//! `Timezone` header has no documented unit), so an interval more is asked for on both sides: every bucket of the slice is
+//! then a whole one.
 
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use super::super::{Outcome, Records, StepError, StepRequest, Window};
 use super::endpoint::{Ask, Endpoint};
+use super::interval::{Interval, midnight};
 use super::{Jaicp, times};
 use crate::decode::object::{Members, ObjectWriter};
+use crate::decode::raw::Raw;
 use crate::decode::{DecodeError, Sink, list};
 use crate::http::Session;
 
@@ -27,33 +29,53 @@ const METRICS: [(&str, Endpoint, &str); 5] = [
 const DAYS_MAX: usize = 1_000;
 const COUNTS: [&str; 3] = ["billingCount", "incomingCount", "outgoingCount"];
 
-/// Where the reading of a slice stands: metrics, or days of it, that are behind us. Stored as JSON.
-#[derive(Debug, Default, Serialize, Deserialize)]
+/// Where the reading of a slice stands: metrics, or days of it, that were read. Stored as JSON.
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Cursor {
     done: usize,
+    /// A slice that was begun with other buckets is read anew.
+    #[serde(default, skip_serializing_if = "is_day")]
+    interval: Interval,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_day(interval: &Interval) -> bool {
+    *interval == Interval::Day
 }
 
 impl Cursor {
-    fn read(request: &StepRequest<'_>) -> Result<Self, StepError> {
-        request
-            .cursor
-            .map_or(Ok(Self::default()), |text| serde_json::from_str(text).map_err(|_| StepError::CursorUnknown))
+    fn read(request: &StepRequest<'_>, interval: Interval) -> Result<Self, StepError> {
+        let Some(text) = request.cursor else { return Ok(Self { done: 0, interval }) };
+        let cursor: Option<Self> = serde_json::from_str(text).ok();
+        cursor.filter(|cursor| cursor.interval == interval).ok_or(StepError::CursorUnknown)
     }
 
-    /// Behind one more of `all`.
-    fn next(self, all: usize) -> Result<Option<String>, StepError> {
-        let next = Self { done: self.done + 1 };
+    /// After the first `done` of `all`.
+    fn after(self, done: usize, all: usize) -> Result<Option<String>, StepError> {
+        let next = Self { done, ..self };
         let text = (next.done < all).then(|| serde_json::to_string(&next)).transpose();
         text.map_err(|_| StepError::CursorUnknown)
     }
+}
+
+/// The metric to be asked for when the first `done` are read. Those that can have no bucket in the window are left out; the
+/// handovers, whose buckets are always days, never are.
+fn wanted(done: usize, interval: Interval, window: Window) -> Option<usize> {
+    let may_have_any = |of: &usize| of_days(METRICS[*of].1) || interval.may_begin_in(window);
+    (done..METRICS.len()).find(may_have_any)
+}
+
+/// Whether the vendor counts by days whatever it is asked for.
+fn of_days(endpoint: Endpoint) -> bool {
+    endpoint == Endpoint::SwitchedSessions
 }
 
 /// A number at a moment, as it came.
 #[derive(Debug, Clone, Copy)]
 struct Point<'a> {
     at: DateTime<Utc>,
-    value: &'a RawValue,
+    value: Raw<'a>,
 }
 
 impl Jaicp {
@@ -64,32 +86,50 @@ impl Jaicp {
         request: &StepRequest<'_>,
         records: &mut impl Records,
     ) -> Result<Outcome, StepError> {
-        let cursor = Cursor::read(request)?;
-        let Some((metric, endpoint, key)) = METRICS.get(cursor.done).copied() else {
-            return Err(StepError::CursorUnknown);
+        let interval = self.settings.stats_interval;
+        let cursor = Cursor::read(request, interval)?;
+        let metric = wanted(cursor.done, interval, request.window);
+        let Some((number, (metric, endpoint, key))) = metric.map(|at| (at, METRICS[at])) else {
+            if cursor.done > METRICS.len() {
+                return Err(StepError::CursorUnknown);
+            }
+            records.begin(request.window);
+            return Ok(Outcome::Page { next: None, bytes: 0 });
         };
-        let (from, to) = around(request.window);
-        let ask = if endpoint == Endpoint::SwitchedSessions {
+        let interval = if of_days(endpoint) { Interval::Day } else { interval };
+        let range = interval.around(request.window);
+        let ask = if of_days(endpoint) {
+            // A range of times ends where its last day begins, and so does a range of dates that leaves its end out.
             Ask::new(endpoint)
-                .query("dateFrom", from.to_string())
-                .query("dateTo", to.to_string())
+                .query("dateFrom", range.start.date_naive().to_string())
+                .query("dateTo", range.end.date_naive().to_string())
                 .query("transferToOperatorMethod", "SWITCH")
         } else {
-            let filters = json!({ "filters": times::filter(key, midnight(from), midnight(to)) });
+            let dated = times::filter(key, range.start, range.end);
+            let filters = json!({ "filters": self.settings.filters(&request.stream.name, dated) });
             let body = serde_json::to_vec(&filters).map_err(|_| StepError::CursorUnknown)?;
-            Ask::new(endpoint).query("intervalType", "DAY").query("step", "1").body(body)
+            Ask::new(endpoint).query("intervalType", interval.name()).query("step", "1").body(body)
         };
-        let (body, bytes) = self.small(session, &ask, complete).await?;
+        let (body, bytes) = self.small_rows(session, &ask, complete).await?;
         records.begin(request.window);
-        self.series(metric, &body, request.window, records)?;
-        Ok(Outcome::Page { next: cursor.next(METRICS.len())?, bytes })
+        if !body.is_empty() {
+            self.series((metric, interval), &body, request.window, records)?;
+        }
+        let done = wanted(number + 1, self.settings.stats_interval, request.window).unwrap_or(METRICS.len());
+        Ok(Outcome::Page { next: cursor.after(done, METRICS.len())?, bytes })
     }
 
-    fn series(&self, metric: &str, body: &[u8], window: Window, sink: &mut impl Sink) -> Result<(), StepError> {
+    fn series(
+        &self,
+        (metric, interval): (&str, Interval),
+        body: &[u8],
+        window: Window,
+        sink: &mut impl Sink,
+    ) -> Result<(), StepError> {
         let answer = members(body)?;
         let stats = array(answer.get("stats").ok_or(StepError::Missing("stats"))?)?;
         if !metric.ends_with("_labels") {
-            return Ok(self.points(metric, None, &stats, window, sink)?);
+            return Ok(self.points((metric, interval), None, &stats, window, sink)?);
         }
         for stat in stats {
             let Some(of_label) = Members::parse(stat.get().as_bytes()) else {
@@ -98,22 +138,22 @@ impl Jaicp {
             };
             let label = of_label.get("label").and_then(|label| Members::parse(label.get().as_bytes()));
             let series = of_label.get("tsToValues").map(elements).transpose()?.unwrap_or_default();
-            self.points(metric, label.as_ref(), &series, window, sink)?;
+            self.points((metric, interval), label.as_ref(), &series, window, sink)?;
         }
         Ok(())
     }
 
     fn points(
         &self,
-        metric: &str,
+        (metric, interval): (&str, Interval),
         label: Option<&Members<'_>>,
-        elements: &[&RawValue],
+        elements: &[Raw<'_>],
         window: Window,
         sink: &mut impl Sink,
     ) -> Result<(), DecodeError> {
         let mut writer = ObjectWriter::default();
         for element in elements {
-            let Some(point) = point(element) else {
+            let Some(point) = point(*element) else {
                 sink.refuse("no number at a moment", element.get().as_bytes())?;
                 continue;
             };
@@ -132,7 +172,7 @@ impl Jaicp {
                     }
                 }
             }
-            writer.member_str("intervalType", "DAY");
+            writer.member_str("intervalType", interval.name());
             writer.member_i64("step", 1);
             writer.member_str("bucket", &times::text(point.at));
             writer.member_raw("value", point.value);
@@ -149,17 +189,20 @@ impl Jaicp {
         request: &StepRequest<'_>,
         records: &mut impl Records,
     ) -> Result<Outcome, StepError> {
-        let cursor = Cursor::read(request)?;
+        let cursor = Cursor::read(request, Interval::Day)?;
         let days: Vec<NaiveDate> = days(request.window).collect();
         let Some(day) = days.get(cursor.done) else {
             records.begin(request.window);
             return Ok(Outcome::Page { next: None, bytes: 0 });
         };
         let ask = Ask::new(Endpoint::Telephony).query("dateFrom", day.to_string()).query("dateTo", day.to_string());
-        let (body, bytes) = self.small(session, &ask, complete).await?;
+        let (body, bytes) = self.small_rows(session, &ask, complete).await?;
         records.begin(request.window);
-        self.calls(&body, *day, records)?;
-        Ok(Outcome::Page { next: cursor.next(days.len())?, bytes })
+        if !body.is_empty() {
+            self.calls(&body, *day, records)?;
+        }
+        let done = cursor.done + 1;
+        Ok(Outcome::Page { next: cursor.after(done, days.len())?, bytes })
     }
 
     fn calls(&self, body: &[u8], day: NaiveDate, sink: &mut impl Sink) -> Result<(), StepError> {
@@ -193,7 +236,7 @@ impl Jaicp {
                 writer.member_raw(AVERAGE, average);
             }
             for (_, name, value) in points {
-                writer.member_raw(name, value);
+                writer.member_raw(name, *value);
             }
             self.zone(&mut writer);
             sink.record(writer.end())?;
@@ -224,12 +267,12 @@ fn members(body: &[u8]) -> Result<Members<'_>, StepError> {
     })
 }
 
-fn array(raw: &RawValue) -> Result<Vec<&RawValue>, StepError> {
+fn array(raw: Raw<'_>) -> Result<Vec<Raw<'_>>, StepError> {
     list::elements(raw).map_err(|_| StepError::Shape("statistics that are no array of bounded length".to_owned()))
 }
 
 /// The points of a series, which is an array or an object around one.
-fn elements(raw: &RawValue) -> Result<Vec<&RawValue>, StepError> {
+fn elements(raw: Raw<'_>) -> Result<Vec<Raw<'_>>, StepError> {
     match Members::parse(raw.get().as_bytes()) {
         None => array(raw),
         Some(members) => match members.get("stats") {
@@ -239,21 +282,9 @@ fn elements(raw: &RawValue) -> Result<Vec<&RawValue>, StepError> {
     }
 }
 
-fn point(element: &RawValue) -> Option<Point<'_>> {
+fn point(element: Raw<'_>) -> Option<Point<'_>> {
     let members = Members::parse(element.get().as_bytes())?;
     Some(Point { at: times::epoch(members.text("ts")?.trim())?, value: members.get("value")? })
-}
-
-fn midnight(date: NaiveDate) -> DateTime<Utc> {
-    date.and_time(NaiveTime::MIN).and_utc()
-}
-
-/// From the day before the window to the day behind it.
-fn around(window: Window) -> (NaiveDate, NaiveDate) {
-    let (first, last) = (window.start.date_naive(), times::last(window).date_naive());
-    let before = first.checked_sub_days(Days::new(1)).unwrap_or(first);
-    // A range of times ends where that day begins, and so does a range of dates that leaves its end out.
-    (before, last.checked_add_days(Days::new(2)).unwrap_or(last))
 }
 
 /// The days (UTC) that begin in the window.
@@ -289,7 +320,7 @@ mod tests {
             let (jaicp, two) = (jaicp(), window("2024-03-01T00:00:00Z", "2024-03-03T00:00:00Z"));
             for metric in ["messages", "session_labels"] {
                 let mut kept = Kept::default();
-                if let Err(error) = jaicp.series(metric, &body, two, &mut kept) {
+                if let Err(error) = jaicp.series((metric, Interval::Day), &body, two, &mut kept) {
                     assert_told(&error);
                 }
                 prop_assert!(kept.records.len() + kept.refused.len() <= body.len());
@@ -328,24 +359,22 @@ mod tests {
     }
 
     #[test]
-    fn days_are_those_that_begin_in_the_window_and_the_range_lies_around_it() {
+    fn days_are_those_that_begin_in_the_window() {
         let texts = |window| days(window).map(|day| day.to_string()).collect::<Vec<_>>();
         let utc = window("2024-03-01T00:00:00Z", "2024-03-03T00:00:00Z");
         assert_eq!(texts(utc), ["2024-03-01", "2024-03-02"]);
         let santiago = window("2024-03-01T03:00:00Z", "2024-03-03T03:00:00Z");
         assert_eq!(texts(santiago), ["2024-03-02", "2024-03-03"]);
         assert!(texts(window("2024-03-01T06:00:00Z", "2024-03-01T12:00:00Z")).is_empty());
-        let (from, to) = around(utc);
-        assert_eq!((from.to_string(), to.to_string()), ("2024-02-29".to_owned(), "2024-03-04".to_owned()));
     }
 
     #[test]
     fn a_series_is_an_array_or_an_object_around_one() {
         for raw in [r#"[{"ts":1,"value":2}]"#, r#"{"stats":[{"ts":1,"value":2}],"totalCount":2}"#] {
-            let raw: Box<RawValue> = serde_json::from_str(raw).unwrap();
-            assert_eq!(elements(&raw).unwrap().len(), 1);
+            let raw = crate::decode::raw::value(raw.as_bytes()).unwrap();
+            assert_eq!(elements(raw).unwrap().len(), 1);
         }
-        let raw: Box<RawValue> = serde_json::from_str(r#"{"a":1}"#).unwrap();
-        assert!(matches!(elements(&raw), Err(StepError::Shape(_))));
+        let raw = crate::decode::raw::value(br#"{"a":1}"#).unwrap();
+        assert!(matches!(elements(raw), Err(StepError::Shape(_))));
     }
 }

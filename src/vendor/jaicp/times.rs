@@ -13,10 +13,10 @@ pub(super) fn text(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// The body of a call that asks for a range of times: `key` says of what. Never without one, for nobody knows which the
+/// The filter that asks for a range of times: `key` says of what. No request goes without one, for nobody knows which range the
 /// vendor would take instead (`§13.7`).
 pub(super) fn filter(key: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> serde_json::Value {
-    json!([{ "key": key, "type": "DATE_TIME_RANGE", "from": text(from), "to": text(to) }])
+    json!({ "key": key, "type": "DATE_TIME_RANGE", "from": text(from), "to": text(to) })
 }
 
 /// The last millisecond of a window, for a filter whose end may be inclusive and whose rows belong to one window only.

@@ -107,21 +107,28 @@ pub(super) fn status(
     let info = |name: &str| job.get("jobInfo").and_then(|info| info.get(name));
     let leaf = job.get("result").ok_or(StepError::Missing("result.result"))?;
     let text = |name: &str| leaf.get(name).and_then(Value::as_str);
-    let detail = text("detail").or_else(|| text("details"));
+    let word_of = |name: &str| text(name).map(str::trim).filter(|text| !text.is_empty());
+    let (state, detail) = (word_of("runnerState"), word_of("detail").or_else(|| word_of("details")));
+    let is = |word: Option<&str>, wanted: &str| word.is_some_and(|word| word.eq_ignore_ascii_case(wanted));
     let shown = |value: Option<&str>| value.map_or_else(|| "nothing".to_owned(), |text| word(redactor, text));
     let has_url = info("downloadUrl").and_then(Value::as_str).is_some_and(|url| !url.is_empty());
-    let progress = match (text("runnerState"), detail) {
-        (Some("CLOSED"), Some("COMPLETED")) => Progress::Done(has_url),
-        (Some("CLOSED"), detail) => {
+    let progress = if is(state, "CLOSED") {
+        // One that closed without a detail has its file if it tells where.
+        if is(detail, "COMPLETED") || (detail.is_none() && has_url) {
+            Progress::Done(has_url)
+        } else {
             let reason = text("reason").map(|reason| format!(": {}", redactor.clean(reason))).unwrap_or_default();
             Progress::Failed(format!("CLOSED with {}{reason}", shown(detail)))
         }
-        (Some("RUNNING"), _) => Progress::Running("RUNNING".to_owned()),
-        (state, _) => {
-            let said = shown(state);
-            tracing::warn!(state = said, "the job's state is none that is known, asking on");
-            Progress::Running(said)
-        }
+    } else if is(state, "RUNNING") {
+        Progress::Running("RUNNING".to_owned())
+    } else {
+        let said = match detail {
+            Some(_) => format!("{} as its state, with {}", shown(state), shown(detail)),
+            None => shown(state),
+        };
+        tracing::warn!(said, "the job's state is not a known one, asking again");
+        Progress::Running(said)
     };
     let url = if matches!(progress, Progress::Done(true)) { "downloadUrl" } else { "statusUrl" };
     Ok((progress, token(info(url))))

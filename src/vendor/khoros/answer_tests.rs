@@ -34,11 +34,18 @@ fn every_row_of_the_table_is_decided_as_it_says() {
         (r#""CLOSED""#, r#""COMPLETED""#, "", Progress::Done(false)),
         (r#""CLOSED""#, r#""FAILED""#, "https://x/download", failed("CLOSED with `FAILED`")),
         (r#""CLOSED""#, r#""TERMINATED""#, "", failed("CLOSED with `TERMINATED`")),
-        (r#""CLOSED""#, r#""""#, "", failed("CLOSED with ``")),
+        (r#""CLOSED""#, r#""""#, "", failed("CLOSED with nothing")),
         (r#""CLOSED""#, "null", "", failed("CLOSED with nothing")),
+        (r#""CLOSED""#, "null", "https://x/download", Progress::Done(true)),
+        (r#""CLOSED""#, r#"" ""#, "https://x/download", Progress::Done(true)),
+        (r#""closed""#, r#""Completed""#, "https://x/download", Progress::Done(true)),
+        (r#""Closed""#, r#""failed""#, "https://x/download", failed("CLOSED with `failed`")),
+        (r#""running""#, "null", "https://x/download", running("RUNNING")),
         (r#""CLOSED""#, "7", "", failed("CLOSED with nothing")),
         (r#""PAUSED""#, r#""""#, "", running("`PAUSED`")),
         ("null", "null", "", running("nothing")),
+        ("null", "null", "https://x/download", running("nothing")),
+        ("null", r#""COMPLETED""#, "https://x/download", running("nothing as its state, with `COMPLETED`")),
     ] {
         let job = job(RUN, &leaf(state, detail), url);
         assert_eq!(progress(&job).unwrap(), decided, "{state} {detail}");
@@ -46,6 +53,8 @@ fn every_row_of_the_table_is_decided_as_it_says() {
     }
     let alias = job(RUN, r#"{"runnerState":"CLOSED","details":"COMPLETED"}"#, "https://x");
     assert_eq!(progress(&alias).unwrap(), Progress::Done(true));
+    let silent = job(RUN, r#"{"runnerState":"CLOSED"}"#, "https://x");
+    assert_eq!(progress(&silent).unwrap(), Progress::Done(true));
     let reason = job(RUN, r#"{"runnerState":"CLOSED","detail":"FAILED","reason":"out of\nmemory"}"#, "");
     assert_eq!(progress(&reason).unwrap(), failed("CLOSED with `FAILED`: out of memory"));
 }

@@ -77,6 +77,7 @@ pub(super) fn served(settings: &Settings, window: Window, now: DateTime<Utc>) ->
 /// The call that starts the job.
 pub(super) fn call(
     settings: &Settings,
+    method: Method,
     base_url: &Url,
     request: &StepRequest<'_>,
     part: &Part,
@@ -87,7 +88,7 @@ pub(super) fn call(
     if request.stream.windowed() {
         window.start = served(settings, window, now).unwrap_or(window.start);
     }
-    let in_form = settings.method == Method::Post && IN_A_FORM.contains(&stream);
+    let in_form = method == Method::Post && IN_A_FORM.contains(&stream);
     let (mut query, mut rest) = (vec![("companyKey".to_owned(), settings.company_key.expose().to_owned())], Vec::new());
     for (name, value) in parameters(settings, request, part, window) {
         if in_form && name != RAISE_LIMIT {
@@ -97,7 +98,7 @@ pub(super) fn call(
         }
     }
     let url = below(base_url, &format!("reports/report/{}", request.stream.vendor_id), &form(&query))?;
-    let call = match settings.method {
+    let call = match method {
         Method::Get => Call::get(url),
         Method::Post if in_form => Call::post(url, Payload::Form(form(&rest).into_bytes())),
         Method::Post => Call::post(url, Payload::None),

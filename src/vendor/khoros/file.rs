@@ -1,11 +1,13 @@
 //! From a finished job to its rows: the download leads to a storage, and what is there is read while it arrives
 //! (`§3.3, §7`).
 
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+
 use super::super::body;
-use super::super::{Records, StepError, StepRequest};
+use super::super::{CsvForm, Records, StepError, StepRequest};
 use super::settings::ReportFormat;
 use super::{File, Khoros, may_pass};
-use crate::catalogue::{CONVERSATION_ID, column_name};
+use crate::catalogue::{CLOSED_TIME, CONVERSATION_ID, column_name};
 use crate::decode::csv::{self, CsvSplitter};
 use crate::decode::json::{Envelope, Splitter};
 use crate::decode::object::{Members, ObjectWriter};
@@ -112,8 +114,10 @@ impl Khoros {
 
     async fn rows(&self, body: Body<'_>, request: &StepRequest<'_>, records: &mut impl Records) -> Result<u64, Fault> {
         let known = (request.stream.name == "conversation").then_some(spelling as csv::Spelling);
-        let mut rows = Rows::new(self.settings.report_format, known);
-        let bytes = body::read(body, records, |chunk, records| rows.feed(chunk, records)).await?;
+        let form = &self.settings.csv;
+        let mut rows = Rows::new(self.settings.report_format, form, known, self.settings.timezone_offset);
+        let bytes =
+            body::read_file(body, form, &self.redactor, records, |text, records| rows.feed(text, records)).await?;
         rows.finish(records, &self.redactor)?;
         Ok(bytes)
     }
@@ -121,7 +125,11 @@ impl Khoros {
 
 /// The catalogue's spelling of a title for the same column: `Conversation ID` is `CONVERSATION_ID` (`§7`).
 fn spelling(title: &str) -> Option<&'static str> {
-    (column_name(title) == "conversation_id").then_some(CONVERSATION_ID)
+    match column_name(title).as_str() {
+        "conversation_id" => Some(CONVERSATION_ID),
+        "closed_time" => Some(CLOSED_TIME),
+        _ => None,
+    }
 }
 
 /// The rows of a file of either format. An empty file has none (`§7`).
@@ -129,19 +137,22 @@ fn spelling(title: &str) -> Option<&'static str> {
 #[expect(clippy::large_enum_variant, reason = "one per file")]
 enum Rows {
     Json(Splitter, Spelling),
-    Csv(CsvSplitter),
+    Csv(CsvSplitter, Spelling),
 }
 
 impl Rows {
-    fn new(format: ReportFormat, known: Option<csv::Spelling>) -> Self {
+    /// `offset` is that of times without a zone, in milliseconds.
+    fn new(format: ReportFormat, form: &CsvForm, known: Option<csv::Spelling>, offset: i64) -> Self {
+        let spelling = Spelling::new(known, offset);
         match format {
-            ReportFormat::Json => Self::Json(Splitter::bare(), Spelling::new(known)),
+            ReportFormat::Json => Self::Json(Splitter::bare(), spelling),
             ReportFormat::Csv => {
-                let splitter = CsvSplitter::new(None);
-                Self::Csv(match known {
+                let splitter = form.splitter(None);
+                let splitter = match known {
                     Some(known) => splitter.spelt(known),
                     None => splitter,
-                })
+                };
+                Self::Csv(splitter, spelling)
             }
         }
     }
@@ -149,13 +160,15 @@ impl Rows {
     fn feed(&mut self, chunk: &[u8], records: &mut impl Sink) -> Result<(), DecodeError> {
         match self {
             Self::Json(splitter, spelling) => splitter.feed(chunk, &mut Respelt { records, spelling }),
-            Self::Csv(splitter) => splitter.feed(chunk, records),
+            Self::Csv(splitter, spelling) => splitter.feed(chunk, &mut Respelt { records, spelling }),
         }
     }
 
     fn finish(self, records: &mut impl Sink, redactor: &Redactor) -> Result<(), StepError> {
         match self {
-            Self::Csv(splitter) => _ = splitter.finish(records)?,
+            Self::Csv(splitter, mut spelling) => {
+                splitter.finish(&mut Respelt { records, spelling: &mut spelling })?;
+            }
             Self::Json(splitter, _) => match splitter.finish() {
                 Err(DecodeError::Empty) => {}
                 Err(error) => return Err(error.into()),
@@ -190,50 +203,115 @@ pub(super) fn judge_list(envelope: &Envelope, redactor: &Redactor) -> Result<(),
     Err(StepError::Shape("an object where an array of rows should be".to_owned()))
 }
 
-/// How a file spells the fields that the catalogue knows.
+/// How a file spells the fields that the catalogue knows, and its times without a zone.
 #[derive(Debug)]
 struct Spelling {
     known: Option<csv::Spelling>,
-    /// As it stands in the records, with quotes, and what is to stand there.
-    met: Option<(String, &'static str)>,
+    offset: i64,
+    /// As they stand in the records, with quotes, and what is to stand there.
+    met: Vec<(String, &'static str)>,
     writer: ObjectWriter,
     respelt: Vec<u8>,
 }
 
 impl Spelling {
-    fn new(known: Option<csv::Spelling>) -> Self {
-        Self { known, met: None, writer: ObjectWriter::default(), respelt: Vec::new() }
+    fn new(known: Option<csv::Spelling>, offset: i64) -> Self {
+        Self { known, offset, met: Vec::new(), writer: ObjectWriter::default(), respelt: Vec::new() }
     }
 
-    /// The record under the catalogue's names. Once a file's spelling was met, no record is taken apart.
+    /// The record under the catalogue's names. Once a file's spelling was met, a record is taken apart only if it lacks one of
+    /// the fields, or has a time that needs it.
     fn apply<'r>(&'r mut self, record: &'r [u8]) -> &'r [u8] {
         let Some(known) = self.known else { return record };
-        if let Some((met, wanted)) = &self.met
-            && let Some(at) = member(record, met)
-        {
-            // Whoever loads it finds a field in any case of letters.
-            if met[1..met.len() - 1].eq_ignore_ascii_case(wanted) {
-                return record;
-            }
-            self.respelt.clear();
-            self.respelt.extend_from_slice(&record[..=at]);
-            self.respelt.extend_from_slice(wanted.as_bytes());
-            self.respelt.extend_from_slice(&record[at + met.len() - 1..]);
-            return &self.respelt;
+        if let Some(places) = self.places(record) {
+            return self.renamed(record, places);
         }
         let Some(members) = Members::parse(record) else { return record };
-        let found = members.iter().find_map(|(name, _)| Some((name.to_owned(), known(name)?)));
-        let Some((name, wanted)) = found else { return record };
-        self.met = Some((format!("\"{name}\""), wanted));
-        if name.eq_ignore_ascii_case(wanted) {
+        let found = |name: &str| known(name);
+        self.met = members.iter().filter_map(|(name, _)| Some((format!("\"{name}\""), found(name)?))).collect();
+        let is_time = |name: &str| found(name) == Some(CLOSED_TIME);
+        let spelt = |name: &str| found(name).is_none_or(|wanted| name.eq_ignore_ascii_case(wanted));
+        if members.iter().all(|(name, raw)| spelt(name) && !(is_time(name) && needs_writing(raw.get()))) {
             return record;
         }
         self.writer.begin();
-        for (other, raw) in members.iter() {
-            self.writer.member_raw(if other == name { wanted } else { other }, raw);
+        for (name, raw) in members.iter() {
+            let name = if spelt(name) { name } else { found(name).unwrap_or(name) };
+            match is_time(name).then(|| closed_time(raw.get(), self.offset)).flatten() {
+                // While a conversation is open, it was closed at no time.
+                Some(at) if at.is_empty() => {}
+                Some(at) => self.writer.member_str(name, &at),
+                None => self.writer.member_raw(name, raw),
+            }
         }
         self.writer.end()
     }
+
+    /// Where the fields of this file's spelling stand, in order; none where the record is to be taken apart.
+    fn places(&self, record: &[u8]) -> Option<Vec<(usize, usize)>> {
+        let places =
+            self.met.iter().enumerate().map(|(field, (met, wanted))| Some((place(record, met, wanted)?, field)));
+        let mut places: Vec<(usize, usize)> = places.collect::<Option<_>>()?;
+        places.sort_unstable();
+        (!places.is_empty()).then_some(places)
+    }
+
+    /// The record with the catalogue's names in these places; nothing else of it changes.
+    fn renamed<'r>(&'r mut self, record: &'r [u8], places: Vec<(usize, usize)>) -> &'r [u8] {
+        // Whoever loads it finds a field in any case of letters.
+        if self.met.iter().all(|(met, wanted)| met[1..met.len() - 1].eq_ignore_ascii_case(wanted)) {
+            return record;
+        }
+        self.respelt.clear();
+        let mut done = 0;
+        for (at, field) in places {
+            let (met, wanted) = &self.met[field];
+            self.respelt.extend_from_slice(&record[done..=at]);
+            self.respelt.extend_from_slice(wanted.as_bytes());
+            done = at + met.len() - 1;
+        }
+        self.respelt.extend_from_slice(&record[done..]);
+        &self.respelt
+    }
+}
+
+/// Where a record has the field, if its value is one that its column takes.
+fn place(record: &[u8], met: &str, wanted: &str) -> Option<usize> {
+    let at = member(record, met)?;
+    if wanted != CLOSED_TIME {
+        return Some(at);
+    }
+    let value = record[at + met.len()..].trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+    let end = value.iter().skip(1).position(|byte| *byte == b'"')? + 2;
+    let raw = std::str::from_utf8(&value[..end]).ok()?;
+    (raw.starts_with('"') && !needs_writing(raw)).then_some(at)
+}
+
+/// Whether a time is not already an instant with its zone. `raw` is JSON.
+fn needs_writing(raw: &str) -> bool {
+    let text = raw.trim_matches('"');
+    raw != "null" && {
+        let zone = text.get(19..).unwrap_or_default();
+        !(zone.ends_with('Z') || zone.contains(['+', '-']))
+    }
+}
+
+/// When a conversation was closed, as its column takes it: empty for never. None for what is left as it came: what has a zone,
+/// and what is understood in no way, since the vendor prints dates by locale and documents no form (`§14`).
+fn closed_time(raw: &str, offset: i64) -> Option<String> {
+    let text = serde_json::from_str::<String>(raw).unwrap_or_else(|_| raw.to_owned());
+    let text = text.trim();
+    if text.is_empty() {
+        return Some(String::new());
+    }
+    let shown = |at: DateTime<Utc>| at.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true);
+    // Thirteen digits are milliseconds, like the vendor's own times (`§4`).
+    if text.len() == 13 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return DateTime::from_timestamp_millis(text.parse().ok()?).map(shown);
+    }
+    let forms = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"];
+    let local = forms.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())?;
+    local.and_utc().checked_sub_signed(TimeDelta::try_milliseconds(offset)?).map(shown)
 }
 
 /// Where a quoted name stands that is followed by a colon; none where it may be that of an object inside the record.

@@ -25,7 +25,7 @@ pub(in super::super) fn outcome(
     cuts: &[usize],
 ) -> (fuzz::Kept, Result<(), StepError>) {
     let mut kept = fuzz::Kept::default();
-    let mut rows = Rows::new(format, respelt.then_some(spelling as csv::Spelling));
+    let mut rows = Rows::new(format, &CsvForm::default(), respelt.then_some(spelling as csv::Spelling), -21_600_000);
     let fed = fuzz::pieces(body, cuts).try_for_each(|piece| rows.feed(piece, &mut kept).map_err(StepError::from));
     let end = fed.and_then(|()| rows.finish(&mut kept, &fuzz::redactor()));
     (kept, end)
@@ -33,7 +33,7 @@ pub(in super::super) fn outcome(
 
 fn read(format: ReportFormat, body: &str) -> Result<Vec<String>, StepError> {
     let mut kept = Kept::default();
-    let mut rows = Rows::new(format, Some(spelling));
+    let mut rows = Rows::new(format, &CsvForm::default(), Some(spelling), -21_600_000);
     for chunk in body.as_bytes().chunks(7) {
         rows.feed(chunk, &mut kept)?;
     }
@@ -69,6 +69,30 @@ fn the_key_is_found_however_a_file_spells_it() {
         let row = format!(r#"{{"Status":"Open","{title}":"90"}}"#);
         assert_eq!(read(ReportFormat::Csv, &csv).unwrap(), [row]);
     }
+}
+
+#[test]
+fn the_time_of_closing_is_an_instant_however_it_is_written() {
+    for (title, value, read_as) in [
+        ("CLOSED_TIME", r#""2026-03-01T10:00:00Z""#, r#","CLOSED_TIME":"2026-03-01T10:00:00Z""#),
+        ("CLOSED_TIME", r#""2026-03-01T10:00:00+02:00""#, r#","CLOSED_TIME":"2026-03-01T10:00:00+02:00""#),
+        ("closed_time", r#""2026-03-01 04:00:00""#, r#","closed_time":"2026-03-01T10:00:00Z""#),
+        ("Closed Time", r#""2026-03-01T04:00""#, r#","CLOSED_TIME":"2026-03-01T10:00:00Z""#),
+        ("Closed Time", r#""1772359200000""#, r#","CLOSED_TIME":"2026-03-01T10:00:00Z""#),
+        ("CLOSED_TIME", "1772359200000", r#","CLOSED_TIME":"2026-03-01T10:00:00Z""#),
+        ("CLOSED_TIME", r#""""#, ""),
+        ("CLOSED_TIME", "null", r#","CLOSED_TIME":null"#),
+        ("CLOSED_TIME", r#""Mar 1, 2026, 4:00 AM""#, r#","CLOSED_TIME":"Mar 1, 2026, 4:00 AM""#),
+    ] {
+        let row = |value: &str| format!(r#"{{"CONVERSATION_ID":"7","{title}":{value}}}"#);
+        let body = format!("[{0},{1},{0}]", row(value), row(r#""2026-03-02T10:00:00Z""#));
+        let read = read(ReportFormat::Json, &body).unwrap();
+        let wanted = format!(r#"{{"CONVERSATION_ID":"7"{read_as}}}"#);
+        assert_eq!((&read[0], &read[2]), (&wanted, &wanted), "{value}");
+        assert!(read[1].ends_with(r#":"2026-03-02T10:00:00Z"}"#), "{}", read[1]);
+    }
+    let csv = read(ReportFormat::Csv, "Conversation ID,Closed Time\r\n7,2026-03-01 04:00:00\r\n").unwrap();
+    assert_eq!(csv, [r#"{"CONVERSATION_ID":"7","CLOSED_TIME":"2026-03-01T10:00:00Z"}"#]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod create;
 mod file;
 #[cfg(test)]
 mod fuzz;
+mod method;
 mod settings;
 
 use std::collections::HashMap;
@@ -21,11 +22,12 @@ use url::Url;
 pub(super) use self::answer::Handle;
 use self::answer::Progress;
 use self::create::Part;
+use self::method::Served;
 use self::settings::below;
 pub use self::settings::{
     BUCKETS_MAX, DEFAULT_BASE_URL, INTERVALS, Method, ReportFormat, Settings, buckets, interval_for,
 };
-use super::body;
+use super::body::{self, Reread};
 use super::export::{self, ExportApi, JobState, Polling};
 use super::{Outcome, Records, StepError, StepRequest};
 use crate::catalogue::Mode;
@@ -52,6 +54,8 @@ pub struct Khoros {
     redactor: Redactor,
     /// Of the running jobs, by run id. A restart forgets it.
     jobs: Mutex<HashMap<String, Remembered>>,
+    /// How jobs are started, where the tenant decides. A restart forgets it, which costs one call.
+    served: Mutex<Served>,
 }
 
 /// What is known of a job and never stored.
@@ -72,7 +76,7 @@ pub(super) struct File {
 
 impl Khoros {
     pub fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
-        Self { base_url, settings, redactor, jobs: Mutex::default() }
+        Self { base_url, settings, redactor, jobs: Mutex::default(), served: Mutex::default() }
     }
 
     /// See [`super::Source::step`].
@@ -105,27 +109,40 @@ impl Khoros {
         records: &mut impl Records,
     ) -> Result<Outcome, StepError> {
         let mut retry = session.retry(CallKind::Data);
-        let mut reread = false;
+        let mut reread = Reread::default();
         loop {
             records.begin(request.window);
-            match self.read_teams(session, records).await {
+            match self.read_teams(session, &reread, records).await {
                 Ok(bytes) => return Ok(Outcome::Page { next: None, bytes }),
                 Err(StepError::Http(error)) => {
                     if !retry.again(&error).await {
                         return Err(self.refused(error));
                     }
                 }
-                Err(StepError::Unreadable(_)) if !reread => reread = true,
+                Err(error @ StepError::Unreadable(_)) => {
+                    if !reread.again(&error) {
+                        return Err(error);
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    async fn read_teams(&self, session: &Session<'_>, records: &mut impl Records) -> Result<u64, StepError> {
+    async fn read_teams(
+        &self,
+        session: &Session<'_>,
+        reread: &Reread,
+        records: &mut impl Records,
+    ) -> Result<u64, StepError> {
         let body = session.send(self.get(TEAMS, &self.settings.company(), LIST_BYTES_MAX)?).await?;
+        let is_believed = reread.believes(body.is_no_content());
         let mut splitter = Splitter::new("result");
         let bytes = body::read(body, records, |chunk, records| splitter.feed(chunk, records)).await?;
-        file::judge_list(&splitter.finish()?, &self.redactor)?;
+        match splitter.finish() {
+            Err(DecodeError::Empty) if is_believed => {}
+            envelope => file::judge_list(&envelope?, &self.redactor)?,
+        }
         Ok(bytes)
     }
 
@@ -192,10 +209,7 @@ impl Khoros {
             return StepError::Refused { what: format!("{what} (status {status})"), hint };
         }
         match status {
-            404 | 405 => StepError::Refused {
-                what: format!("the call (status {status})"),
-                hint: "check `base_url` and the export's id; an export that takes no POST may take `method: get`",
-            },
+            404 | 405 => StepError::Refused { what: format!("the call (status {status})"), hint: "check `base_url`" },
             400..=499 if status != 408 && status != 429 => StepError::NotServed(status),
             _ => HttpError::Status { status, excerpt }.into(),
         }
@@ -317,12 +331,8 @@ impl ExportApi for Khoros {
     }
 
     async fn submit(&self, session: &Session<'_>, request: &StepRequest<'_>, part: &str) -> Result<Handle, StepError> {
-        let call = create::call(&self.settings, &self.base_url, request, &Part::read(part)?, Utc::now())?;
-        let answer = match session.send(Call { bytes_max: ANSWER_BYTES_MAX, ..call }).await {
-            Ok(body) => body.small().await,
-            Err(error) => Err(error),
-        };
-        let body = answer.map_err(|error| self.refused(error))?;
+        let part = Part::read(part)?;
+        let body = self.create(session, request, &part).await?;
         let (handle, token) = answer::created(&body, &self.redactor)?;
         self.remember(&handle, token);
         Ok(handle)
@@ -367,5 +377,5 @@ impl ExportApi for Khoros {
 
 /// Whether another try may bring what this one did not: a file that was cut, or an error page in its place.
 const fn may_pass(error: &DecodeError) -> bool {
-    matches!(error, DecodeError::Cut | DecodeError::NotJson(_) | DecodeError::NotCsv(_))
+    matches!(error, DecodeError::Cut | DecodeError::Packed(_) | DecodeError::NotJson(_) | DecodeError::NotCsv(_))
 }

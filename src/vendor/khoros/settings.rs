@@ -8,6 +8,7 @@ use url::Url;
 use crate::http::{HttpError, basic};
 use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
+use crate::vendor::CsvForm;
 use crate::vendor::export::Polling;
 
 /// Of tenants in the USA; the others' is displayed to their administrators (`vendors/khoros_care.md §1`).
@@ -41,8 +42,9 @@ pub struct Settings {
     /// How far from UTC dates are printed, in milliseconds.
     pub timezone_offset: i64,
     pub report_format: ReportFormat,
-    /// How jobs are started (`§11.3`).
-    pub method: Method,
+    pub csv: CsvForm,
+    /// How jobs are started (`§11.3`). `None`: as the tenant serves it.
+    pub method: Option<Method>,
     /// The columns to ask for, by stream, as the vendor spells them; all that the company has enabled where there are none.
     pub metrics: BTreeMap<String, Vec<String>>,
     /// Further parameters of the create call, by stream; one of several values is there several times.
@@ -61,6 +63,22 @@ pub enum ReportFormat {
 pub enum Method {
     Post,
     Get,
+}
+
+impl Method {
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::Post => Self::Get,
+            Self::Get => Self::Post,
+        }
+    }
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Post => "POST",
+            Self::Get => "GET",
+        }
+    }
 }
 
 impl Settings {

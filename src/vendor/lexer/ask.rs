@@ -3,11 +3,52 @@
 use chrono::{DateTime, FixedOffset, SubsecRound as _, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
-use super::Settings;
+use super::settings::{BY_HOURS, HOURLY_DAYS_MAX, Intervals, Settings};
 use crate::vendor::{StepError, Window};
 
 /// Below 4 days some reports change to hours (`vendors/lexer.md §8`).
 const WHOLE_DAYS_MIN: i64 = 5;
+/// By hours, at least so much is asked for: were the answer one of days after all, its labels would tell.
+const HOURS_MIN: TimeDelta = TimeDelta::days(2);
+const HOURS_MAX: TimeDelta = TimeDelta::days(HOURLY_DAYS_MAX as i64);
+
+/// Whether the stream is to be had by hours.
+pub(super) fn is_by_hours(stream: &str, settings: &Settings) -> bool {
+    settings.intervals == Intervals::Hour && BY_HOURS.contains(&stream)
+}
+
+/// The parts of a slice that are asked for one by one, by hours: one, unless whole hours around the slice (on a day of 25
+/// hours, or of a zone that is half an hour off) take more time than the vendor gives hours for.
+pub(super) fn parts(window: Window, offset: FixedOffset) -> Vec<Window> {
+    let (first, last) = (hour_before(window.start, offset), hour_after(window.end, offset));
+    let (mut parts, mut start) = (Vec::new(), window.start);
+    while last - hour_before(start, offset) > HOURS_MAX {
+        let from = if parts.is_empty() { first } else { start };
+        let end = from + HOURS_MIN;
+        parts.push(Window { start, end });
+        start = end;
+    }
+    parts.push(Window { start, end: window.end });
+    parts
+}
+
+/// The range that is asked for so that every hour that begins in `part` is whole.
+pub(super) fn hours(part: Window, offset: FixedOffset, now: DateTime<Utc>) -> Window {
+    let over = hour_after(part.end, offset);
+    let end = if over <= now { over } else { part.end };
+    let enough = hour_before(end, offset) - HOURS_MIN;
+    Window { start: hour_before(part.start, offset).min(enough), end }
+}
+
+fn hour_before(at: DateTime<Utc>, offset: FixedOffset) -> DateTime<Utc> {
+    let local = at.with_timezone(&offset).naive_local().and_utc();
+    at.trunc_subsecs(0) - TimeDelta::seconds(local.timestamp().rem_euclid(3_600))
+}
+
+fn hour_after(at: DateTime<Utc>, offset: FixedOffset) -> DateTime<Utc> {
+    let before = hour_before(at, offset);
+    if before == at { at } else { before + TimeDelta::hours(1) }
+}
 
 /// The reports of days, whose rows outside the slice are dropped.
 pub(super) fn is_of_intervals(stream: &str) -> bool {
@@ -43,10 +84,13 @@ fn midnight_after(at: DateTime<Utc>, offset: FixedOffset) -> DateTime<Utc> {
 }
 
 /// The body of a request (`§3`). Ends are inclusive to the second (`§8`).
-pub(super) fn body(kind: &str, range: Window, form: Option<i64>, settings: &Settings) -> Result<Vec<u8>, StepError> {
-    let date = |at: DateTime<Utc>| {
-        Value::from(at.with_timezone(&settings.utc_offset).format("%Y-%m-%dT%H:%M:%S%:z").to_string())
-    };
+pub(super) fn body(
+    kind: &str,
+    (range, offset): (Window, FixedOffset),
+    form: Option<i64>,
+    settings: &Settings,
+) -> Result<Vec<u8>, StepError> {
+    let date = |at: DateTime<Utc>| Value::from(at.with_timezone(&offset).format("%Y-%m-%dT%H:%M:%S%:z").to_string());
     let last = (range.end - TimeDelta::seconds(1)).max(range.start);
     let mut body: Map<String, Value> = settings.parameters.clone().into_iter().collect();
     body.insert("type".to_owned(), kind.into());
@@ -109,6 +153,46 @@ mod tests {
     }
 
     #[test]
+    fn hours_are_asked_for_in_ranges_for_which_the_vendor_gives_them() {
+        let half = FixedOffset::east_opt(19_800).unwrap();
+        for (slice, offset, asked) in [
+            (
+                ("2025-03-03T00:00:00Z", "2025-03-04T00:00:00Z"),
+                east(0),
+                &[("2025-03-02T00:00:00Z", "2025-03-04T00:00:00Z")][..],
+            ),
+            (
+                ("2025-03-03T00:00:00Z", "2025-03-06T00:00:00Z"),
+                east(1),
+                &[("2025-03-03T00:00:00Z", "2025-03-06T00:00:00Z")],
+            ),
+            // Three days that have 73 hours.
+            (
+                ("2025-10-24T22:00:00Z", "2025-10-27T23:00:00Z"),
+                east(2),
+                &[("2025-10-24T22:00:00Z", "2025-10-26T22:00:00Z"), ("2025-10-25T23:00:00Z", "2025-10-27T23:00:00Z")],
+            ),
+            (
+                ("2025-03-03T00:00:00Z", "2025-03-06T00:00:00Z"),
+                half,
+                &[("2025-03-02T23:30:00Z", "2025-03-04T23:30:00Z"), ("2025-03-04T00:30:00Z", "2025-03-06T00:30:00Z")],
+            ),
+        ] {
+            let slice = window(slice.0, slice.1);
+            let parts = parts(slice, offset);
+            assert_eq!((parts[0].start, parts[parts.len() - 1].end), (slice.start, slice.end));
+            assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start));
+            let ranges: Vec<Window> = parts.iter().map(|part| hours(*part, offset, at(LATER))).collect();
+            let wanted: Vec<Window> = asked.iter().map(|(start, end)| window(start, end)).collect();
+            assert_eq!(ranges, wanted);
+            assert!(ranges.iter().all(|range| range.end - range.start <= HOURS_MAX));
+        }
+        let open = window("2025-03-03T00:00:00Z", "2025-03-03T11:20:00Z");
+        let asked = hours(open, east(0), at("2025-03-03T11:30:00Z"));
+        assert_eq!(asked, window("2025-03-01T11:00:00Z", "2025-03-03T11:20:00Z"));
+    }
+
+    #[test]
     fn a_slice_of_the_longest_kind_stays_within_twelve_months() {
         let days = crate::catalogue::streams(crate::vendor::Vendor::LexerActivity);
         for stream in days.iter().filter(|stream| stream.windowed()) {
@@ -122,10 +206,11 @@ mod tests {
     #[test]
     fn a_body_has_a_numeric_offset_an_inclusive_end_and_what_is_passed_through() {
         let mut settings = super::super::tests::settings();
-        settings.utc_offset = FixedOffset::west_opt(12_600).unwrap();
         settings.parameters.insert("users".to_owned(), serde_json::json!(["41", "42"]));
         let body = |form| {
-            let text = body("nps_summary", window("2025-03-01T03:30:00Z", "2025-03-02T03:30:00Z"), form, &settings);
+            let range =
+                (window("2025-03-01T03:30:00Z", "2025-03-02T03:30:00Z"), FixedOffset::west_opt(12_600).unwrap());
+            let text = body("nps_summary", range, form, &settings);
             serde_json::from_slice::<Value>(&text.unwrap()).unwrap()
         };
         assert_eq!(

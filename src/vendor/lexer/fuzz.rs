@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, FixedOffset, Utc};
 use proptest::prelude::*;
-use serde_json::value::RawValue;
 
 use super::figures::{self, Figures};
 use super::job::tests::tagged;
 use super::wire::JobAnswer;
-use super::{FORMS_MAX, Forms, Lexer, ResponseUnit, Settings, job, surveys};
+use super::{FORMS_MAX, Forms, Intervals, Lexer, ResponseUnit, Settings, UtcOffset, job, surveys};
 use crate::decode::object::Members;
+use crate::decode::raw;
 use crate::fuzz::{Kept, SECRET, any_cuts, assert_decent, assert_told, at_once, damaged, damaged_text, redactor};
 use crate::vendor::{StepError, Vendor, Window};
 
@@ -79,7 +79,18 @@ proptest! {
         for stream in crate::catalogue::streams(Vendor::LexerActivity).iter().filter(|stream| !stream.exported) {
             let nps = stream.name.starts_with("nps_").then_some((502, "all"));
             let (offset, now) = (FixedOffset::east_opt(39_600).unwrap(), Utc::now());
-            let figures = Figures { stream, window: window(), offset, nps, unit: ResponseUnit::Unknown, now };
+            let figures = Figures {
+                stream,
+                window: window(),
+                part: window(),
+                range: window(),
+                offset,
+                zone: UtcOffset::Fixed(offset),
+                intervals: Intervals::Day,
+                nps,
+                unit: ResponseUnit::Unknown,
+                now,
+            };
             let mut kept = Kept::default();
             if let Err(error) = at_once(figures.hand_over(&body, &mut kept)) {
                 assert_told(&error);
@@ -92,7 +103,7 @@ proptest! {
             }
             for (reason, record) in &kept.refused {
                 assert_decent(reason);
-                prop_assert!(serde_json::from_slice::<&RawValue>(record).is_ok());
+                prop_assert!(raw::value(record).is_ok());
             }
         }
     }
@@ -132,7 +143,7 @@ proptest! {
 /// A record is what the report had in its place, or an object that says of what it is.
 fn assert_of_the_window(stream: &str, record: &[u8], nps: bool) {
     let Some(members) = Members::parse(record) else {
-        assert!(serde_json::from_slice::<&RawValue>(record).is_ok(), "{}", String::from_utf8_lossy(record));
+        assert!(raw::value(record).is_ok(), "{}", String::from_utf8_lossy(record));
         return;
     };
     let first: Vec<&str> = members.iter().map(|(name, _)| name).take(3).collect();

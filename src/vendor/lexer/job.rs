@@ -4,12 +4,13 @@
 //! The job's token is all that is needed to get its file, so it is stored sealed. A file's URL is never stored: a restart
 //! asks for the status again.
 
-use memchr::memmem::Finder;
+use std::borrow::Cow;
 
 use super::super::body;
+use super::cells::{self, Cell};
 use super::wire::{JobAnswer, classify};
 use super::{Lexer, ask, csv_ends_well, gone, settings};
-use crate::decode::csv::CsvSplitter;
+use crate::decode::object::{Members, ObjectWriter};
 use crate::decode::{DecodeError, Sink};
 use crate::http::{Answered, Body, Call, HttpError, Payload, Session};
 use crate::quota::CallKind;
@@ -17,9 +18,6 @@ use crate::secret::Secret;
 use crate::vendor::export::{ExportApi, JobState, Polling, Started};
 use crate::vendor::{Records, StepError, StepRequest, Window};
 
-/// The header as documented, and as it would be spelt right (`§6.2`).
-const MISSPELT: &[u8] = b"\"Agent Reponse Date (UTC)\":";
-const SPELT: &[u8] = b"\"Agent Response Date (UTC)\":";
 /// A file beyond this is none.
 const FILE_BYTES_MAX: u64 = 4 << 30;
 /// Redirects of a file's URL, each judged anew.
@@ -55,7 +53,8 @@ impl ExportApi for Lexer {
         request: &StepRequest<'_>,
         part: &str,
     ) -> Result<Started<String, Secret>, StepError> {
-        let body = ask::body(&request.stream.vendor_id, request.window, form_of(part)?, &self.settings)?;
+        let range = (request.window, self.settings.utc_offset.at(request.window.start));
+        let body = ask::body(&request.stream.vendor_id, range, form_of(part)?, &self.settings)?;
         let mut retry = session.retry(CallKind::Data);
         let answer = loop {
             match self.post(session, body.clone()).await {
@@ -122,7 +121,7 @@ impl ExportApi for Lexer {
         let (mut retry, mut reread) = (session.retry(CallKind::Data), false);
         loop {
             records.begin(request.window);
-            match fetch(session, request, &file, &prefix, records).await {
+            match self.fetch(session, request, &file, &prefix, records).await {
                 Ok(bytes) => return Ok(bytes),
                 Err(StepError::Http(error)) => {
                     if !retry.again(&error).await {
@@ -130,6 +129,9 @@ impl ExportApi for Lexer {
                     }
                 }
                 Err(StepError::Unreadable(error)) => {
+                    if error.is_of_settings() {
+                        return Err(error.into());
+                    }
                     if reread {
                         // The job is not asked for this file again: another one may be better.
                         return Err(StepError::ExportFailed {
@@ -172,6 +174,48 @@ impl Lexer {
         let text = serde_json::Value::Object(members).to_string();
         text.as_bytes()[1..text.len() - 1].to_vec()
     }
+
+    /// Gets the file from where the URL leads, whatever it redirects to.
+    async fn fetch(
+        &self,
+        session: &Session<'_>,
+        request: &StepRequest<'_>,
+        file: &Secret,
+        prefix: &[u8],
+        records: &mut impl Records,
+    ) -> Result<u64, StepError> {
+        let mut url = file.clone();
+        for _ in 0..=REDIRECTS_MAX {
+            let target = session.hosts().foreign(url.expose())?;
+            match session.fetch(&target, FILE_BYTES_MAX).await? {
+                Answered::Redirect(location) => url = Secret::new(location),
+                Answered::Body(body) => return self.read(body, request, prefix, records).await,
+            }
+        }
+        Err(StepError::Refused {
+            what: format!("to say where the file is: more than {REDIRECTS_MAX} redirects"),
+            hint: "ask Lexer about the export; the job is asked after again by the next run",
+        })
+    }
+
+    async fn read(
+        &self,
+        body: Body<'_>,
+        request: &StepRequest<'_>,
+        prefix: &[u8],
+        records: &mut impl Records,
+    ) -> Result<u64, StepError> {
+        let form = &self.settings.csv;
+        let mut splitter = form.splitter(None);
+        let typed = (request.stream.name == "mention_sla_export").then(ObjectWriter::default);
+        let mut tagged = Tagged { inner: records, prefix, typed, record: Vec::new() };
+        let bytes =
+            body::read_file(body, form, &self.redactor, &mut tagged, |text, tagged| splitter.feed(text, tagged))
+                .await?;
+        let end = splitter.finish(&mut tagged)?;
+        csv_ends_well(request.stream, &end);
+        Ok(bytes)
+    }
 }
 
 /// A part is a form's id, or nothing.
@@ -192,48 +236,12 @@ pub(super) fn not_a_job(answer: &[u8]) -> StepError {
     }
 }
 
-/// Gets the file from where the URL leads, whatever it redirects to.
-async fn fetch(
-    session: &Session<'_>,
-    request: &StepRequest<'_>,
-    file: &Secret,
-    prefix: &[u8],
-    records: &mut impl Records,
-) -> Result<u64, StepError> {
-    let mut url = file.clone();
-    for _ in 0..=REDIRECTS_MAX {
-        let target = session.hosts().foreign(url.expose())?;
-        match session.fetch(&target, FILE_BYTES_MAX).await? {
-            Answered::Redirect(location) => url = Secret::new(location),
-            Answered::Body(body) => return read(body, request, prefix, records).await,
-        }
-    }
-    Err(StepError::Refused {
-        what: format!("to say where the file is: more than {REDIRECTS_MAX} redirects"),
-        hint: "ask Lexer about the export; the job is asked after again by the next run",
-    })
-}
-
-async fn read(
-    body: Body<'_>,
-    request: &StepRequest<'_>,
-    prefix: &[u8],
-    records: &mut impl Records,
-) -> Result<u64, StepError> {
-    let mut splitter = CsvSplitter::new(None);
-    let respell = request.stream.name == "mention_sla_export";
-    let mut tagged = Tagged { inner: records, prefix, spelt: respell.then(|| Finder::new(SPELT)), record: Vec::new() };
-    let bytes = body::read(body, &mut tagged, |chunk, tagged| splitter.feed(chunk, tagged)).await?;
-    let end = splitter.finish(&mut tagged)?;
-    csv_ends_well(request.stream, &end);
-    Ok(bytes)
-}
-
-/// Adds what a file does not say to each of its records, and finds a column under its other spelling.
+/// Adds what a file does not say to each of its records, and writes the cells of the SLA file as their columns take them.
 struct Tagged<'r, R> {
     inner: &'r mut R,
     prefix: &'r [u8],
-    spelt: Option<Finder<'static>>,
+    /// None where no column is documented.
+    typed: Option<ObjectWriter>,
     record: Vec<u8>,
 }
 
@@ -256,16 +264,10 @@ impl<R: Sink> Sink for Tagged<'_, R> {
         if members.len() > 1 {
             self.record.push(b',');
         }
-        let start = self.record.len();
-        match self.spelt.as_ref().and_then(|spelt| member_at(record, spelt)) {
-            Some(at) => {
-                self.record.extend_from_slice(&record[1..at]);
-                self.record.extend_from_slice(MISSPELT);
-                self.record.extend_from_slice(&record[at + SPELT.len()..]);
-            }
+        match self.typed.as_mut().zip(Members::parse(record)) {
+            Some((writer, cells)) => self.record.extend_from_slice(&typed(writer, &cells)[1..]),
             None => self.record.extend_from_slice(members),
         }
-        debug_assert!(self.record.len() > start);
         self.inner.record(&self.record)
     }
 
@@ -274,21 +276,32 @@ impl<R: Sink> Sink for Tagged<'_, R> {
     }
 }
 
-/// Where a member of that name begins: inside a value every quote has a backslash before it.
-fn member_at(record: &[u8], name: &Finder<'_>) -> Option<usize> {
-    name.find_iter(record).find(|at| at.checked_sub(1).is_some_and(|before| matches!(record[before], b'{' | b',')))
+/// A record of the SLA file under the documented titles, with its times and flags as such.
+fn typed<'w>(writer: &'w mut ObjectWriter, cells: &Members<'_>) -> &'w [u8] {
+    writer.begin();
+    for (name, raw) in cells.iter() {
+        let title = cells::title(name);
+        let text = || serde_json::from_str::<String>(raw.get()).ok().map(Cow::Owned);
+        match cells::read(title, text) {
+            Some(Cell::Moment(at)) => writer.member_str(title, &at),
+            Some(Cell::Flag(value)) => writer.member_raw(title, super::figures::flag(value)),
+            None => writer.member_raw(title, raw),
+        }
+    }
+    writer.end()
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::decode::csv::CsvSplitter;
     use crate::fuzz;
 
     /// The records of a file, in pieces of those lengths.
     pub(in super::super) fn tagged(body: &[u8], cuts: &[usize]) -> fuzz::Kept {
         let mut kept = fuzz::Kept::default();
-        let spelt = Some(Finder::new(SPELT));
-        let mut tagged = Tagged { inner: &mut kept, prefix: br#""w":1"#, spelt, record: Vec::new() };
+        let typed = Some(ObjectWriter::default());
+        let mut tagged = Tagged { inner: &mut kept, prefix: br#""w":1"#, typed, record: Vec::new() };
         let mut splitter = CsvSplitter::new(None);
         if fuzz::pieces(body, cuts).try_for_each(|piece| splitter.feed(piece, &mut tagged)).is_ok() {
             let _ = splitter.finish(&mut tagged);
@@ -313,13 +326,14 @@ pub(super) mod tests {
     #[test]
     fn every_record_of_a_file_says_what_was_asked_for_and_both_spellings_are_one_column() {
         let mut taken = Taken::default();
-        let spelt = Some(Finder::new(SPELT));
-        let mut tagged = Tagged { inner: &mut taken, prefix: br#""w":1"#, spelt, record: Vec::new() };
+        let typed = Some(ObjectWriter::default());
+        let mut tagged = Tagged { inner: &mut taken, prefix: br#""w":1"#, typed, record: Vec::new() };
         for record in [
             "{}",
             r#"{"Agent Response Date (UTC)":"x"}"#,
             r#"{"a":"{\"Agent Response Date (UTC)\":","Agent Response Date (UTC)":"y"}"#,
             r#"{"a":",\"Agent Response Date (UTC)\":1"}"#,
+            r#"{"Within Agent SLA":"Yes","Agent Response Date (UTC)":"2025-03-01 09:15:00","In Queue (min)":"3.50"}"#,
         ] {
             tagged.record(record.as_bytes()).unwrap();
         }
@@ -330,6 +344,7 @@ pub(super) mod tests {
                 r#"{"w":1,"Agent Reponse Date (UTC)":"x"}"#,
                 r#"{"w":1,"a":"{\"Agent Response Date (UTC)\":","Agent Reponse Date (UTC)":"y"}"#,
                 r#"{"w":1,"a":",\"Agent Response Date (UTC)\":1"}"#,
+                r#"{"w":1,"Within Agent SLA":true,"Agent Reponse Date (UTC)":"2025-03-01T09:15:00Z","In Queue (min)":"3.50"}"#,
             ]
         );
         for text in taken.0 {

@@ -5,6 +5,7 @@
 //! their labels) is added to each record.
 
 mod ask;
+mod cells;
 mod figures;
 #[cfg(test)]
 mod fuzz;
@@ -15,24 +16,25 @@ mod wire;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 use url::Url;
 
 use self::figures::Figures;
 pub use self::settings::{
-    DEFAULT_BASE_URL, DEFAULT_NPS_CATEGORY, DEFAULT_STATUS_BASE_URL, DEFAULT_WORKFLOW_STATES_TYPE, OWN_FIELDS,
-    ResponseUnit, Settings,
+    BY_HOURS, DEFAULT_BASE_URL, DEFAULT_NPS_CATEGORY, DEFAULT_STATUS_BASE_URL, DEFAULT_WORKFLOW_STATES_TYPE,
+    HOURLY_DAYS_MAX, Intervals, OWN_FIELDS, ResponseUnit, Settings, UtcOffset,
 };
 use self::wire::{JobAnswer, classify, unexpected_job};
+use super::body::{self, Reread};
 use super::sealed::Seal;
 use super::{Outcome, Records, StepError, StepRequest, Window, export};
 use crate::catalogue::Stream;
 use crate::decode::csv::CsvEnd;
 use crate::decode::list::{self, Lone};
 use crate::decode::object::Members;
+use crate::decode::raw::Raw;
 use crate::http::{Call, HttpError, Payload, Redactor, Session};
 use crate::quota::CallKind;
 
@@ -98,9 +100,10 @@ impl Lexer {
         match &*request.stream.name {
             name @ ("users" | "groups" | "forms") => self.list(session, name, request.window, records).await,
             "nps_summary" | "nps_volume" => self.form_by_form(session, &request, records).await,
+            name if ask::is_by_hours(name, &self.settings) => self.hour_by_hour(session, &request, records).await,
             _ if request.stream.exported => export::step(self, session, request, records).await,
             _ => {
-                let bytes = self.report(session, &request, None, records).await?;
+                let bytes = self.report(session, &request, request.window, None, records).await?;
                 Ok(Outcome::Page { next: None, bytes })
             }
         }
@@ -121,7 +124,7 @@ impl Lexer {
     ) -> Result<Outcome, StepError> {
         let body = self.get(session, name).await?;
         records.begin(window);
-        for row in rows(&body)? {
+        for row in rows_if_any(&body)? {
             records.record(row.get().as_bytes())?;
             records.flush().await?;
         }
@@ -149,8 +152,29 @@ impl Lexer {
             records.begin(request.window);
             return Ok(Outcome::Page { next: None, bytes: 0 });
         };
-        let bytes = self.report(session, request, Some(form), records).await?;
+        let bytes = self.report(session, request, request.window, Some(form), records).await?;
         Ok(Outcome::Page { next: cursor.following().map(|next| next.text()), bytes })
+    }
+
+    /// A slice by hours, in as many calls as its length takes. The cursor is where the next part starts.
+    async fn hour_by_hour(
+        &self,
+        session: &Session<'_>,
+        request: &StepRequest<'_>,
+        records: &mut impl Records,
+    ) -> Result<Outcome, StepError> {
+        let parts = ask::parts(request.window, self.settings.utc_offset.at(request.window.start));
+        let at = match request.cursor {
+            None => 0,
+            Some(text) => {
+                let start: Option<DateTime<Utc>> = serde_json::from_str(text).ok();
+                let known = start.and_then(|start| parts.iter().position(|part| part.start == start));
+                known.ok_or(StepError::CursorUnknown)?
+            }
+        };
+        let bytes = self.report(session, request, parts[at], None, records).await?;
+        let next = parts.get(at + 1).map(|part| serde_json::to_string(&part.start));
+        Ok(Outcome::Page { next: next.transpose().map_err(|_| StepError::CursorUnknown)?, bytes })
     }
 
     /// The forms that are configured, or those that the vendor calls NPS surveys.
@@ -173,11 +197,12 @@ impl Lexer {
         Ok(forms)
     }
 
-    /// A report that answers at once. It only reads, so it is sent again when a fault passes (`§7`).
+    /// A part of a slice of a report that answers at once. It only reads, so it is sent again when a fault passes (`§7`).
     async fn report(
         &self,
         session: &Session<'_>,
         request: &StepRequest<'_>,
+        part: Window,
         form: Option<i64>,
         records: &mut impl Records,
     ) -> Result<u64, StepError> {
@@ -186,8 +211,10 @@ impl Lexer {
             "workflow_states" => &self.settings.workflow_states_type,
             _ => &*stream.vendor_id,
         };
-        let range = ask::range(&stream.name, request.window, self.settings.utc_offset, now);
-        let body = ask::body(kind, range, form, &self.settings)?;
+        let offset = self.settings.utc_offset.at(request.window.start);
+        let by_hours = ask::is_by_hours(&stream.name, &self.settings);
+        let range = if by_hours { ask::hours(part, offset, now) } else { ask::range(&stream.name, part, offset, now) };
+        let body = ask::body(kind, (range, offset), form, &self.settings)?;
         let url = settings::reports_url(&self.base_url)?;
         let call = || Call { headers: self.settings.headers(), ..Call::post(url.clone(), Payload::Json(body.clone())) };
         let answer = ask_again(session, call, figures::look).await?;
@@ -197,33 +224,48 @@ impl Lexer {
         let figures = Figures {
             stream,
             window: request.window,
-            offset: self.settings.utc_offset,
+            part,
+            range,
+            offset,
+            zone: self.settings.utc_offset,
+            intervals: if by_hours { Intervals::Hour } else { Intervals::Day },
             nps: form.map(|form| (form, self.settings.nps_category.as_str())),
             unit: self.settings.response_volume_unit,
             now,
         };
-        records.begin(request.window);
-        figures.hand_over(&answer, records).await?;
+        records.begin(part);
+        if !is_blank(&answer) {
+            figures.hand_over(&answer, records).await?;
+        }
         Ok(answer.len() as u64)
     }
 }
 
 /// Sends a call that only reads and answers its whole body; again when a fault passes, and once when `look` finds the body
-/// unreadable.
+/// unreadable. The body is blank when the vendor says that there is nothing.
 async fn ask_again(
     session: &Session<'_>,
     call: impl Fn() -> Call,
     look: impl Fn(&[u8]) -> Result<(), StepError>,
 ) -> Result<Vec<u8>, StepError> {
-    let (mut retry, mut reread) = (session.retry(CallKind::Data), false);
+    let (mut retry, mut reread) = (session.retry(CallKind::Data), Reread::default());
     loop {
+        let mut is_believed = false;
         let answer = match session.send(call()).await {
-            Ok(body) => body.small().await,
+            Ok(body) => {
+                is_believed = reread.believes(body.is_no_content());
+                body.small().await
+            }
             Err(error) => Err(error),
         };
         match answer {
             Ok(body) => match look(&body) {
-                Err(StepError::Unreadable(_)) if !reread => reread = true,
+                Err(error) if is_believed && body::is_empty(&error) => return Ok(body),
+                Err(error @ StepError::Unreadable(_)) => {
+                    if !reread.again(&error) {
+                        return Err(error);
+                    }
+                }
                 Err(error) => return Err(error),
                 Ok(()) => return Ok(body),
             },
@@ -237,14 +279,23 @@ async fn ask_again(
 }
 
 /// The rows of a list: an array, or one row alone, as the examples have it (`§2`).
-fn rows(body: &[u8]) -> Result<Vec<&RawValue>, StepError> {
+fn rows(body: &[u8]) -> Result<Vec<Raw<'_>>, StepError> {
     list::read(body, Lone::Row { key: "id" }).map_err(Into::into)
+}
+
+/// The same of a list that may be blank, which has none.
+fn rows_if_any(body: &[u8]) -> Result<Vec<Raw<'_>>, StepError> {
+    if is_blank(body) { Ok(Vec::new()) } else { rows(body) }
+}
+
+fn is_blank(body: &[u8]) -> bool {
+    body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body).trim_ascii().is_empty()
 }
 
 /// The forms of a list that are NPS surveys.
 fn surveys(body: &[u8]) -> Result<Vec<i64>, StepError> {
     let mut forms = Vec::new();
-    for row in rows(body)? {
+    for row in rows_if_any(body)? {
         let form = Members::parse(row.get().as_bytes());
         let form = form.ok_or_else(|| StepError::Shape("a list of other things than forms".to_owned()))?;
         if form.is_true("nps") {
@@ -294,10 +345,12 @@ mod tests {
             status_base_url: DEFAULT_STATUS_BASE_URL.parse().unwrap(),
             forms: Vec::new(),
             nps_category: DEFAULT_NPS_CATEGORY.to_owned(),
-            utc_offset: FixedOffset::east_opt(0).unwrap(),
+            utc_offset: UtcOffset::Fixed(FixedOffset::east_opt(0).unwrap()),
+            intervals: Intervals::Day,
             parameters: BTreeMap::new(),
             workflow_states_type: DEFAULT_WORKFLOW_STATES_TYPE.to_owned(),
             response_volume_unit: ResponseUnit::Unknown,
+            csv: crate::vendor::CsvForm::default(),
         }
     }
 }

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use chrono::FixedOffset;
+use chrono::{DateTime, FixedOffset, NaiveDate, NaiveTime, Offset as _, TimeDelta, TimeZone as _, Utc};
+use chrono_tz::Tz;
 use serde_json::Value;
 use url::Url;
 
+use crate::catalogue::Stream;
 use crate::http::HttpError;
 use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
+use crate::vendor::CsvForm;
 use crate::vendor::export::Polling;
 
 pub const DEFAULT_BASE_URL: &str = "https://api.lexer.io";
@@ -35,13 +38,58 @@ pub struct Settings {
     /// Forms that NPS reports are read for; empty: those that the vendor calls NPS surveys, archived ones too.
     pub forms: Vec<i64>,
     pub nps_category: String,
-    /// The one offset of all requests (`§8`).
-    pub utc_offset: FixedOffset,
+    /// What requests are asked with and their labels are local to.
+    pub utc_offset: UtcOffset,
+    /// What the reports of intervals are counted by.
+    pub intervals: Intervals,
     /// Further body fields, sent with every report: filters, whose names no document gives (`§3`).
     pub parameters: BTreeMap<String, Value>,
     pub workflow_states_type: String,
     pub response_volume_unit: ResponseUnit,
+    pub csv: CsvForm,
 }
+
+/// The vendor takes one offset per request (`§8`): always the same, or that of a zone at the start of each slice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UtcOffset {
+    Fixed(FixedOffset),
+    Zone(Tz),
+}
+
+impl UtcOffset {
+    /// The offset for a slice that starts at `start`.
+    pub fn at(self, start: DateTime<Utc>) -> FixedOffset {
+        match self {
+            Self::Fixed(offset) => offset,
+            Self::Zone(zone) => start.with_timezone(&zone).offset().fix(),
+        }
+    }
+
+    /// When a local date begins. Where a zone skips midnight, the first time that exists.
+    pub(super) fn midnight(self, date: NaiveDate) -> DateTime<Utc> {
+        let local = date.and_time(NaiveTime::MIN);
+        let zone = match self {
+            Self::Fixed(offset) => return (local - TimeDelta::seconds(offset.local_minus_utc().into())).and_utc(),
+            Self::Zone(zone) => zone,
+        };
+        let mut quarters = (0..96).map(|quarter| local + TimeDelta::minutes(15 * quarter));
+        let first = quarters.find_map(|time| zone.from_local_datetime(&time).earliest());
+        first.map_or_else(|| local.and_utc(), |at| at.with_timezone(&Utc))
+    }
+}
+
+/// The length of the intervals to ask for (`§8`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Intervals {
+    #[default]
+    Day,
+    Hour,
+}
+
+/// The streams that can be had by hours; `nps_volume` has days only (`§5.12`).
+pub const BY_HOURS: &[&str] = &["states_volume", "response_volume", "case_volume"];
+/// Up to this every report gives hours; beyond, one of them changes to days (`§8`).
+pub const HOURLY_DAYS_MAX: u32 = 3;
 
 /// The unit of `response_volume`, which the vendor leaves in doubt (`§5.5`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,6 +123,14 @@ impl Settings {
     /// Base URLs beside the connection's that bear its credential too.
     pub(in crate::vendor) fn own_bases(&self) -> Vec<&Url> {
         vec![&self.status_base_url]
+    }
+
+    /// The stream as this account is read: by hours, a slice is a day unless the job says otherwise.
+    pub(in crate::vendor) fn adapted(&self, mut stream: Stream) -> Stream {
+        if self.intervals == Intervals::Hour && BY_HOURS.contains(&&*stream.name) {
+            stream.windows.days = 1;
+        }
+        stream
     }
 
     /// The documented limits. The other host's calls count too: nothing says that they do not (`§1`).
@@ -124,6 +180,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_zone_has_the_offset_of_the_slice_and_its_own_midnights() {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        let (berlin, fixed) =
+            (UtcOffset::Zone(chrono_tz::Europe::Berlin), UtcOffset::Fixed(FixedOffset::west_opt(12_600).unwrap()));
+        for (offset, start, secs) in [
+            (berlin, "2026-03-28T23:00:00Z", 3600),
+            (berlin, "2026-03-29T22:00:00Z", 7200),
+            (fixed, "2026-03-28T23:00:00Z", -12_600),
+            (fixed, "2026-07-28T23:00:00Z", -12_600),
+        ] {
+            assert_eq!(offset.at(at(start)).local_minus_utc(), secs, "{start}");
+        }
+        let midnight = |offset: UtcOffset, date: &str| offset.midnight(date.parse().unwrap());
+        assert_eq!(midnight(berlin, "2026-03-29"), at("2026-03-28T23:00:00Z"));
+        assert_eq!(midnight(berlin, "2026-03-30"), at("2026-03-29T22:00:00Z"));
+        assert_eq!(midnight(fixed, "2026-03-29"), at("2026-03-29T03:30:00Z"));
+        // There is no midnight on that day.
+        assert_eq!(midnight(UtcOffset::Zone(chrono_tz::America::Santiago), "2026-09-06"), at("2026-09-06T04:00:00Z"));
+    }
+
+    #[test]
     fn paths_stay_below_their_base_and_a_jobs_token_is_encoded() {
         let settings = Settings {
             polling: Polling::default(),
@@ -131,10 +208,12 @@ mod tests {
             status_base_url: "https://clients.example/x".parse().unwrap(),
             forms: Vec::new(),
             nps_category: String::new(),
-            utc_offset: FixedOffset::east_opt(0).unwrap(),
+            utc_offset: UtcOffset::Fixed(FixedOffset::east_opt(0).unwrap()),
+            intervals: Intervals::Day,
             parameters: BTreeMap::new(),
             workflow_states_type: String::new(),
             response_volume_unit: ResponseUnit::Unknown,
+            csv: CsvForm::default(),
         };
         let base: Url = "https://api.example/lexer".parse().unwrap();
         assert_eq!(list_url(&base, "users").unwrap().as_str(), "https://api.example/lexer/v1/users");

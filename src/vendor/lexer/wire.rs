@@ -37,12 +37,12 @@ pub(super) fn classify(error: HttpError) -> StepError {
     match status {
         300..=399 => refused(
             "it redirects the call, and the token follows no redirect",
-            "check base_url and status_base_url: write the hosts that the vendor's documentation names now",
+            "check `base_url` and `status_base_url`: write the hosts that the vendor's documentation names now",
         ),
         400 => bad_request(*status, excerpt),
         401 => refused(
             "the API token",
-            "check api_token: it is of type Activity and belongs to this account; if it is right, the API's IP allowlist \
+            "check `api_token`: it is of type Activity and belongs to this account; if it is right, the API's IP allowlist \
              may lack this machine's address",
         ),
         403 => refused(
@@ -51,7 +51,7 @@ pub(super) fn classify(error: HttpError) -> StepError {
         ),
         404 => refused(
             "the request: it is malformed or the path is unknown",
-            "check base_url, `forms`, `nps_category` and `parameters`: Lexer answers so to whatever it cannot read, it does \
+            "check `base_url`, `forms`, `nps_category` and `parameters`: Lexer answers so to whatever it cannot read, it does \
              not mean that there are no data",
         ),
         _ => error.into(),

@@ -20,6 +20,11 @@ pub(super) fn end(at: DateTime<Utc>, zone: Tz, format: &str) -> String {
     shown(outwards(whole, zone, 1), zone, format)
 }
 
+/// `at` itself, or the next instant whose local time occurs once.
+pub(super) fn told_apart(at: DateTime<Utc>, zone: Tz) -> DateTime<Utc> {
+    outwards(at, zone, 1)
+}
+
 fn shown(at: DateTime<Utc>, zone: Tz, format: &str) -> String {
     at.with_timezone(&zone).format(format).to_string()
 }
@@ -80,6 +85,19 @@ mod tests {
         assert_eq!(before, is("2024-09-07 00:00:00", "2024-09-08 01:00:00"));
         let autumn = both("2024-04-06T03:00:00Z", "2024-04-07T04:00:00Z", Tz::America__Santiago);
         assert_eq!(autumn, is("2024-04-06 00:00:00", "2024-04-07 00:00:00"));
+    }
+
+    #[test]
+    fn p8_a_part_of_a_window_ends_at_a_time_that_occurs_once() {
+        let zone = Tz::America__Santiago;
+        for (wanted, to) in [
+            ("2024-04-07T01:59:59Z", "2024-04-07T01:59:59Z"),
+            ("2024-04-07T02:00:00Z", "2024-04-07T04:00:00Z"),
+            ("2024-04-07T03:20:30Z", "2024-04-07T04:00:00Z"),
+            ("2024-04-07T04:00:01Z", "2024-04-07T04:00:01Z"),
+        ] {
+            assert_eq!(told_apart(at(wanted), zone), at(to), "{wanted}");
+        }
     }
 
     #[test]

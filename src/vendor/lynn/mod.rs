@@ -18,10 +18,11 @@ use url::Url;
 use self::cursor::{Cursor, Query};
 pub use self::settings::Settings;
 use self::wire::Answer;
-use super::body;
-use super::lynn_account::Tokens;
+use super::body::{self, Reread};
+use super::lynn_account::{self, Tokens};
 pub use super::lynn_account::{DEFAULT_BASE_URL, Product};
 use super::{Expected, Outcome, Records, StepError, StepRequest, Window};
+use crate::decode::DecodeError;
 use crate::decode::json::Splitter;
 use crate::http::{Call, HttpError, Payload, Redactor, Session};
 use crate::quota::CallKind;
@@ -57,6 +58,12 @@ impl Lynn {
     /// Mints a token unless a good one is at hand; sends nothing else.
     pub async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
         self.tokens.get(session, &self.base_url, &self.settings.account).await.map(|_| ())
+    }
+
+    /// What the vendor says is left of the credential's quotas.
+    pub async fn ask_quota(&self, session: &Session<'_>) -> Result<serde_json::Value, StepError> {
+        let account = &self.settings.account;
+        lynn_account::info::ask(session, &self.base_url, account, &account.create_token_path, &self.redactor).await
     }
 
     /// Reads one page of a report.
@@ -101,7 +108,7 @@ impl Lynn {
         let expected = share(slice_bytes, cursor.secs(), request.expected.slice_secs);
         // Nothing is shorter than a page: one that does not fit now is waited for, and then takes as much as it can.
         let budget = budget(left).max(request.expected.page_bytes.unwrap_or(0));
-        if let Some(to) = fitting(cursor, expected, budget) {
+        if let Some(to) = self.fitting(cursor, expected, budget) {
             cursor.to = to;
         }
         Ok(())
@@ -119,10 +126,22 @@ impl Lynn {
         let following = answer.page_count.unwrap_or(0).min(PAGES_MAX);
         match self.bandwidth_left(session).await? {
             Some(left) if following.saturating_mul(bytes) > budget(left) && budget(left) >= bytes => {
-                Ok(fitting(cursor, (following + 1).saturating_mul(bytes), budget(left)))
+                Ok(self.fitting(cursor, (following + 1).saturating_mul(bytes), budget(left)))
             }
             _ => Ok(None),
         }
+    }
+
+    /// The end of the part of `cursor`'s window that uses no more than `budget`. Returns `None` if all of it fits, or if the
+    /// rest of it cannot be told apart: a part does not end at a local time that occurs twice, or both parts would have
+    /// all rows of that time.
+    fn fitting(&self, cursor: &Cursor, expected: u64, budget: u64) -> Option<DateTime<Utc>> {
+        if expected <= budget || cursor.secs() <= PART_SECS_MIN {
+            return None;
+        }
+        let secs = share(cursor.secs(), budget, expected).clamp(PART_SECS_MIN, cursor.secs() - 1);
+        let to = cursor.from + TimeDelta::seconds(i64::try_from(secs).ok()?);
+        Some(dates::told_apart(to, self.settings.filter_timezone)).filter(|to| *to < cursor.to)
     }
 
     async fn bandwidth_left(&self, session: &Session<'_>) -> Result<Option<u64>, StepError> {
@@ -139,12 +158,12 @@ impl Lynn {
     ) -> Result<(Answer, u64), StepError> {
         let mut retry = session.retry(CallKind::Data);
         let query = cursor.query(&self.settings);
-        let (mut renewed, mut reread) = (false, false);
+        let (mut renewed, mut reread) = (false, Reread::default());
         loop {
             records.begin(Window { start: cursor.from, end: cursor.to });
             let token = self.tokens.get(session, &self.base_url, &self.settings.account).await?;
             let call = self.call(request, cursor, &query, &token)?;
-            match self.attempt(session, call, &token, records).await {
+            match self.attempt(session, call, &token, &reread, records).await {
                 Ok(page) => return Ok(page),
                 Err(StepError::Http(HttpError::Status { status: 401, excerpt })) => {
                     if excerpt.mentions("subscription key") {
@@ -162,10 +181,9 @@ impl Lynn {
                     }
                 }
                 Err(error @ (StepError::Unreadable(_) | StepError::Missing(_))) => {
-                    if reread {
+                    if !reread.again(&error) {
                         return Err(error);
                     }
-                    reread = true;
                 }
                 Err(error) => return Err(error),
             }
@@ -197,12 +215,17 @@ impl Lynn {
         session: &Session<'_>,
         call: Call,
         token: &Secret,
+        reread: &Reread,
         records: &mut impl Records,
     ) -> Result<(Answer, u64), StepError> {
         let body = session.send(call).await?;
+        let is_believed = reread.believes(body.is_no_content());
         let mut splitter = Splitter::new("result");
         let bytes = body::read(body, records, |chunk, records| splitter.feed(chunk, records)).await?;
-        let answer = Answer::read(&splitter.finish()?, &self.settings, &self.redactor.and(token))?;
+        let answer = match splitter.finish() {
+            Err(DecodeError::Empty) if is_believed => Answer::empty(),
+            envelope => Answer::read(&envelope?, &self.settings, &self.redactor.and(token))?,
+        };
         Ok((answer, bytes))
     }
 
@@ -228,17 +251,23 @@ impl Lynn {
         if probe && beyond >= PROBES_MAX {
             return Err(StepError::Endless(cursor.page));
         }
-        if answer.rows > 0 && (announced || probe) {
-            if answer.last_document.is_some() {
+        // The first page is one more than those that `pageCount` announces.
+        let (page, pages) = (cursor.page + 1, planned.map_or(cursor.page + 2, |planned| planned + 1));
+        if announced && answer.rows == 0 {
+            return Err(StepError::PagesMissing { page, pages, why: "is empty although more follow" });
+        }
+        match &answer.last_document {
+            Some(_) if announced || (probe && answer.rows > 0) => {
                 return Ok(Some(cursor.following(query, planned, answer.last_document.clone())));
             }
-            if announced {
-                tracing::warn!(
-                    page = cursor.page,
-                    planned,
-                    "more pages are announced, but no lastDocument leads there"
-                );
+            None if planned.is_some() && announced => {
+                return Err(StepError::PagesMissing {
+                    page: page + 1,
+                    pages,
+                    why: "cannot be asked for: no lastDocument leads there",
+                });
             }
+            _ => {}
         }
         Ok((cursor.to < window.end).then(|| Cursor::begin(Window { start: cursor.to, end: window.end })))
     }
@@ -252,13 +281,4 @@ const fn budget(left: u64) -> u64 {
 /// `whole` × `part` / `of`.
 fn share(whole: u64, part: u64, of: u64) -> u64 {
     u64::try_from(u128::from(whole) * u128::from(part) / u128::from(of.max(1))).unwrap_or(u64::MAX)
-}
-
-/// The end of the part of `cursor`'s window that uses no more than `budget`; none when all of it fits.
-fn fitting(cursor: &Cursor, expected: u64, budget: u64) -> Option<DateTime<Utc>> {
-    if expected <= budget || cursor.secs() <= PART_SECS_MIN {
-        return None;
-    }
-    let secs = share(cursor.secs(), budget, expected).clamp(PART_SECS_MIN, cursor.secs() - 1);
-    Some(cursor.from + TimeDelta::seconds(i64::try_from(secs).ok()?))
 }

@@ -36,10 +36,15 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// Of an answer without a body: no rows, and nothing that leads to more.
+    pub(super) const fn empty() -> Self {
+        Self { page_count: None, rows: 0, last_document: None }
+    }
+
     /// Judges an answer (`§8.4, §10.21, §10.22`).
     pub(super) fn read(envelope: &Envelope, settings: &Settings, redactor: &Redactor) -> Result<Self, StepError> {
-        let errors = envelope.member("errors").filter(|errors| !complaint::says_nothing(errors));
-        let shown = |errors: &RawValue| redactor.clean(&complaint::plain(errors));
+        let errors = envelope.member("errors").filter(|errors| !complaint::says_nothing(errors.get()));
+        let shown = |errors: &RawValue| redactor.clean(&complaint::plain(errors.get()));
         if is_false(envelope) {
             return Err(StepError::Failed(errors.map_or_else(|| "no reason given".to_owned(), shown)));
         }
@@ -71,7 +76,7 @@ impl Answer {
 }
 
 fn is_false(envelope: &Envelope) -> bool {
-    envelope.member("isValid").is_some_and(complaint::is_false)
+    envelope.member("isValid").is_some_and(|flag| complaint::is_false(flag.get()))
 }
 
 /// A count may come as a number of any form or as a string; a negative one is none at all.
@@ -164,7 +169,7 @@ mod tests {
             ("17", "17"),
         ] {
             let errors: Box<RawValue> = serde_json::from_str(raw).unwrap();
-            assert_eq!(redactor.clean(&complaint::plain(&errors)), shown);
+            assert_eq!(redactor.clean(&complaint::plain(errors.get())), shown);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! (`§10.18`), so each source keeps [`Tokens`] of its own.
 
 pub(in crate::vendor) mod complaint;
+pub(in crate::vendor) mod info;
 mod token;
 
 use url::Url;

@@ -16,7 +16,7 @@ use crate::quota::CallKind;
 use crate::secret::Secret;
 
 /// Token answers are a few hundred bytes.
-const ANSWER_BYTES_MAX: usize = 64 << 10;
+pub(super) const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// A token this close to its end, or to a tenth of its life, is not used any more.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(30);
 /// A life shorter than this is not believed: clocks may differ, and a token that is minted anew for every page would
@@ -92,20 +92,12 @@ impl Tokens {
 async fn mint(session: &Session<'_>, base_url: &Url, account: &Account) -> Result<Token, StepError> {
     let mut retry = session.retry(CallKind::Login);
     loop {
-        let body = serde_json::json!({
-            "accessToken": account.access_token.expose(),
-            "accessTokenSecret": account.access_token_secret.expose(),
-            "tenant": account.tenant,
-        });
         let call = Call {
             kind: CallKind::Login,
             headers: account.subscription_header(),
             bytes_expected: 4_000,
             bytes_max: ANSWER_BYTES_MAX as u64,
-            ..Call::post(
-                account.url(base_url, &account.create_token_path)?,
-                Payload::Json(body.to_string().into_bytes()),
-            )
+            ..Call::post(account.url(base_url, &account.create_token_path)?, Payload::Json(credential(account)))
         };
         let outcome = match session.send(call).await {
             Ok(body) => body.small().await,
@@ -126,6 +118,16 @@ async fn mint(session: &Session<'_>, base_url: &Url, account: &Account) -> Resul
             }
         }
     }
+}
+
+/// The body of `CreateToken`, with or without `?info`.
+pub(super) fn credential(account: &Account) -> Vec<u8> {
+    let body = serde_json::json!({
+        "accessToken": account.access_token.expose(),
+        "accessTokenSecret": account.access_token_secret.expose(),
+        "tenant": account.tenant,
+    });
+    body.to_string().into_bytes()
 }
 
 /// `{"token": "…"}` with any further keys, its name in any case, or a bare JSON string.

@@ -13,7 +13,7 @@ use super::super::{Outcome, Records, StepError, StepRequest, Window};
 use super::{LIST_BYTES_GUESS, LynnOutbound, Read, wire};
 use crate::catalogue::{CAMPAIGN_ID, CONTACT_ID, Text, column_name};
 use crate::decode::object::{Members, ObjectWriter};
-use crate::decode::{DecodeError, Sink};
+use crate::decode::{DecodeError, Sink, raw};
 use crate::http::Session;
 
 pub(super) const PLACEHOLDER: &str = "{contact_id}";
@@ -223,7 +223,7 @@ impl<R: Records> Sink for Entries<'_, R> {
             }
         } else {
             // A campaign's id alone says all that an entry has to say, if it is known whose it is.
-            let id = serde_json::from_slice(record).ok().and_then(wire::word);
+            let id = raw::value(record).ok().and_then(wire::word);
             let (Some(contact), Some(campaign)) = (self.contact, id) else { return Err(NAMELESS) };
             self.writer.member_str("contact_id", contact);
             self.writer.member_str("campaign_id", &campaign);

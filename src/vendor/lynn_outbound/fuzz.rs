@@ -1,13 +1,12 @@
 //! Damaged answers and stored cursors of Lynn Outbound.
 
 use proptest::prelude::*;
-use serde_json::value::RawValue;
 
 use super::dnd::{Cursor, Entries, Ids};
 use super::load::{Loaded, TaskState, taken};
 use super::{Endpoint, LynnOutbound, Method, Reader, Settings, TaskWords, wire};
-use crate::decode::Sink as _;
 use crate::decode::object::Members;
+use crate::decode::{Sink as _, raw};
 use crate::fuzz::{Kept, any_cuts, assert_decent, assert_told, damaged, damaged_text, pieces, redactor};
 use crate::vendor::export::Polling;
 use crate::vendor::lynn_account::{Account, Product};
@@ -81,7 +80,7 @@ proptest! {
             Ok(rows) => {
                 prop_assert!(rows.len() <= body.len());
                 for row in rows {
-                    prop_assert!(serde_json::from_str::<&RawValue>(row.get()).is_ok());
+                    prop_assert!(raw::value(row.get().as_bytes()) == Ok(row));
                     if let Some(word) = wire::word(row) {
                         assert_id(&word);
                     }

@@ -5,11 +5,11 @@
 //! certainly did not.
 
 use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
 
 use super::super::StepError;
 use super::{LynnOutbound, wire};
 use crate::decode::object::Members;
+use crate::decode::raw;
 use crate::http::{Body, Call, Granted, HttpError, Payload, Redactor, Session, Unanswered};
 use crate::quota::CallKind;
 use crate::secret::Secret;
@@ -182,7 +182,7 @@ impl LynnOutbound {
             return Err(problem.into());
         }
         let text = String::from_utf8_lossy(answer);
-        let said = match serde_json::from_str::<&RawValue>(&text) {
+        let said = match raw::value(text.as_bytes()) {
             Ok(raw) => match Members::parse(raw.get().as_bytes()) {
                 Some(members) => {
                     if let Some(said) = wire::complaint(&members, redactor) {
@@ -218,7 +218,7 @@ pub(super) fn taken(answer: &[u8], redactor: &Redactor) -> Result<Loaded, StepEr
     }
     let text = String::from_utf8_lossy(answer);
     let text = text.trim_start_matches('\u{feff}').trim();
-    let raw = serde_json::from_str::<&RawValue>(text).ok();
+    let raw = raw::value(text.as_bytes()).ok();
     if raw.is_some_and(|raw| raw.get() == "false") {
         return Ok(Loaded::Failed { said: "false".to_owned() });
     }

@@ -3,12 +3,11 @@
 
 use std::fmt::Write as _;
 
-use serde_json::value::RawValue;
-
 use super::super::StepError;
 use super::super::lynn_account::complaint;
 use crate::catalogue::{Text, column_name};
 use crate::decode::object::Members;
+use crate::decode::raw::Raw;
 use crate::decode::{DecodeError, list};
 use crate::http::{HttpError, Redactor};
 
@@ -39,7 +38,7 @@ const FURTHER: &[&str] = &[
 ];
 
 /// The first member that has one of these names, in the order of the names and in any spelling; none when it is null.
-pub(super) fn member<'a>(members: &Members<'a>, names: &[&str]) -> Option<&'a RawValue> {
+pub(super) fn member<'a>(members: &Members<'a>, names: &[&str]) -> Option<Raw<'a>> {
     let of = |wanted: &str| members.iter().find(|(name, raw)| column_name(name) == wanted && raw.get() != "null");
     names.iter().find_map(|name| of(name)).map(|(_, raw)| raw)
 }
@@ -51,7 +50,10 @@ pub(super) fn id_of(members: &Members<'_>, names: &[Text]) -> Option<String> {
 }
 
 /// A string or a number as text, without what surrounds it; none when it is empty or neither.
-pub(super) fn word(raw: &RawValue) -> Option<String> {
+pub(super) fn word(raw: Raw<'_>) -> Option<String> {
+    if !raw.is_json() {
+        return None;
+    }
     let text = match raw.get().as_bytes().first()? {
         b'"' => serde_json::from_str(raw.get()).ok()?,
         b'-' | b'0'..=b'9' => raw.get().to_owned(),
@@ -64,24 +66,25 @@ pub(super) fn word(raw: &RawValue) -> Option<String> {
 
 /// What the vendor says went wrong, if it does.
 pub(super) fn complaint(members: &Members<'_>, redactor: &Redactor) -> Option<String> {
-    let errors = member(members, ERRORS).filter(|errors| !complaint::says_nothing(errors) && errors.get() != "false");
-    let refused = FLAGS.iter().filter_map(|flag| member(members, &[flag])).any(complaint::is_false);
+    let errors =
+        member(members, ERRORS).filter(|errors| !complaint::says_nothing(errors.get()) && errors.get() != "false");
+    let refused = FLAGS.iter().filter_map(|flag| member(members, &[flag])).any(|flag| complaint::is_false(flag.get()));
     if errors.is_none() && !refused {
         return None;
     }
     let reason = errors.or_else(|| member(members, &["message"]));
-    Some(reason.map_or_else(|| "no reason given".to_owned(), |reason| redactor.clean(&complaint::plain(reason))))
+    Some(reason.map_or_else(|| "no reason given".to_owned(), |reason| redactor.clean(&complaint::plain(reason.get()))))
 }
 
 /// The rows of a body that is an object, or nothing that is known.
-pub(super) fn wrapped<'a>(body: &'a [u8], redactor: &Redactor) -> Result<Vec<&'a RawValue>, StepError> {
+pub(super) fn wrapped<'a>(body: &'a [u8], redactor: &Redactor) -> Result<Vec<Raw<'a>>, StepError> {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let Some(members) = Members::parse(body) else { return Ok(list::read(body, list::Lone::Wrapper)?) };
     if let Some(said) = complaint(&members, redactor) {
         return Err(StepError::Failed(said));
     }
     further(&members)?;
-    let is_list = |(name, _): &(&str, &RawValue)| {
+    let is_list = |(name, _): &(&str, Raw<'_>)| {
         let name = column_name(name);
         !ERRORS.contains(&&*name) && !FURTHER.contains(&&*name)
     };
@@ -96,8 +99,8 @@ fn partial(what: &str) -> StepError {
 
 /// Refuses a list that leads to a further one.
 fn further(members: &Members<'_>) -> Result<(), StepError> {
-    let nothing = |raw: &RawValue| matches!(raw.get(), "null" | "false" | "0" | "\"\"" | "[]" | "{}" | "\"false\"");
-    let mut leads = members.iter().filter(|(_, raw)| !nothing(raw)).map(|(name, _)| column_name(name));
+    let nothing = |raw: Raw<'_>| matches!(raw.get(), "null" | "false" | "0" | "\"\"" | "[]" | "{}" | "\"false\"");
+    let mut leads = members.iter().filter(|(_, raw)| !nothing(*raw)).map(|(name, _)| column_name(name));
     match leads.find(|name| FURTHER.contains(&name.as_str())) {
         Some(name) => Err(partial(&format!("`{name}` leads to further rows"))),
         None => Ok(()),
@@ -106,7 +109,7 @@ fn further(members: &Members<'_>) -> Result<(), StepError> {
 
 /// Refuses a list that counts more than it holds.
 fn totals(members: &Members<'_>, rows: usize) -> Result<(), StepError> {
-    let number = |raw: &RawValue| word(raw).and_then(|text| text.parse::<f64>().ok());
+    let number = |raw: Raw<'_>| word(raw).and_then(|text| text.parse::<f64>().ok());
     #[expect(clippy::cast_precision_loss, reason = "a list has at most a million rows")]
     let rows_found = rows as f64;
     for (name, raw) in members.iter() {
@@ -176,7 +179,7 @@ mod tests {
 
     fn rows(body: &str) -> Result<Vec<&str>, String> {
         let rows = wrapped(body.as_bytes(), &Redactor::default()).map_err(|error| error.to_string())?;
-        Ok(rows.into_iter().map(RawValue::get).collect())
+        Ok(rows.into_iter().map(Raw::get).collect())
     }
 
     #[test]

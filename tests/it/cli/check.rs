@@ -2,11 +2,22 @@
 
 use std::time::Duration;
 
-use tidegate::simulator::{self, Options};
+use tidegate::simulator::{self, Action, Match, Options};
 use tokio::net::TcpListener;
 
-use super::shell::{SECRET, Shell, TOKEN, timeless};
+use super::shell::{CONFIG, SECRET, Shell, TOKEN, timeless};
 use crate::support::TestDatabase;
+
+/// Beside `acme-lynn`: the same credential in the other family, and a vendor that has no such call.
+const OTHERS: &str = "
+  acme-outbound:
+    vendor: lynn_outbound
+    base_url: ${LYNN_URL}
+    tenant: 4411
+    access_token: ${LYNN_ACCESS_TOKEN}
+    access_token_secret: ${LYNN_ACCESS_TOKEN_SECRET}
+  acme-lexer: { vendor: lexer_activity, api_token: hunter2-hunter2, base_url: \"http://127.0.0.1:9\" }
+";
 
 #[tokio::test]
 async fn a_right_configuration_is_told_in_full_and_costs_one_login() {
@@ -25,6 +36,98 @@ async fn a_right_configuration_is_told_in_full_and_costs_one_login() {
 
     let used = shell.run(&["quota", "--json"]).await.expect(0).json();
     assert_eq!((&used["quotas"][0]["limit"], &used["quotas"][0]["used"]), (&"create_token".into(), &1.into()));
+    simulator.stop().await;
+}
+
+#[tokio::test]
+async fn what_deserves_a_second_look_is_a_warning_in_the_text_and_in_the_document() {
+    let shell = Shell::without_database();
+    let config = |offset: &str| {
+        shell.write_config(&format!(
+            "connections:
+  acme-lexer:
+    vendor: lexer_activity
+    api_token: 0b7f3a52-hunter2
+    utc_offset: \"{offset}\"
+jobs:
+  lexer-hourly:
+    connection: acme-lexer
+    streams: [states_volume]
+    timezone: Australia/Sydney
+    start: 2026-01-01
+"
+        ));
+    };
+    config("+11:00");
+    let checked = shell.run(&["check", "--offline"]).await.expect(0);
+    let begin = "\nwarning: job `lexer-hourly`: its days are those of Australia/Sydney, the connection `acme-lexer` asks with \
+                 `utc_offset: +11:00`, which differs on 2026-04-";
+    assert!(checked.stdout.contains(begin), "{checked:?}");
+    assert!(checked.stdout.contains("write `utc_offset: Australia/Sydney` in the connection"), "{checked:?}");
+    let document = shell.run(&["check", "--offline", "--json"]).await.expect(0).json();
+    assert_eq!(document["ok"], true, "a warning refuses nothing");
+    assert!(document["warnings"][0].as_str().unwrap().starts_with("job `lexer-hourly`"), "{document}");
+    config("Australia/Sydney");
+    let document = shell.run(&["check", "--offline", "--json"]).await.expect(0).json();
+    assert_eq!(document["warnings"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn p2_the_vendor_is_asked_what_is_left_by_one_call_that_counts_and_shows_no_token() {
+    let database = TestDatabase::create().await;
+    let simulator = simulator::start(Options::default()).await.unwrap();
+    let shell = Shell::on(&database).with("LYNN_URL", &simulator.base_url());
+    shell.write_config(&CONFIG.replace("\njobs:", &format!("{OTHERS}jobs:")));
+    let asked = shell.run(&["quota", "--ask", "--json"]).await.expect(0).json();
+    let of = |name: &str| {
+        let found = asked["asked"].as_array().unwrap().iter().find(|asked| asked["connection"] == name);
+        found.cloned().unwrap()
+    };
+    // What the simulated vendor counts, our own call included; and beside it what the ledger counts.
+    for name in ["acme-lynn", "acme-outbound"] {
+        assert_eq!(of(name)["state"], "answered", "{asked}");
+        assert_eq!(of(name)["answer"]["quota"]["create_token"]["amount"], 3, "{asked}");
+    }
+    let lexer = of("acme-lexer");
+    assert_eq!((&lexer["state"], &lexer["vendor"]), (&"no_call".into(), &"lexer_activity".into()), "{asked}");
+    // One credential, one ledger: both calls count for both.
+    let used = |name: &str, limit: &str| {
+        let quotas = asked["quotas"].as_array().unwrap();
+        let found = quotas.iter().find(|quota| quota["connection"] == name && quota["limit"] == limit);
+        found.unwrap()["used"].clone()
+    };
+    for name in ["acme-lynn", "acme-outbound"] {
+        assert_eq!((used(name, "create_token"), used(name, "period_calls")), (2.into(), 2.into()), "{asked}");
+    }
+    let stats = simulator.control().stats();
+    assert_eq!(stats.calls.into_iter().collect::<Vec<_>>(), [("token_info".to_owned(), 2)]);
+    assert_eq!((stats.tokens_minted, stats.unexpected, stats.violation_count), (0, vec![], 0));
+
+    let one = shell.run(&["quota", "--ask", "--connection", "acme-lynn"]).await.expect(0);
+    assert!(one.stdout.contains("THE VENDOR SAYS") && one.stdout.contains("quota.create_token.amount"), "{one:?}");
+    assert!(!one.stdout.contains("acme-outbound") && !one.said().contains(SECRET), "{one:?}");
+    let none = shell.run(&["quota", "--ask", "--connection", "acme-lexer"]).await.expect(0);
+    assert!(none.stdout.contains("lexer_activity has no call that tells what is left"), "{none:?}");
+    let unknown = shell.run(&["quota", "--connection", "acme-lexr"]).await.expect(2);
+    assert!(unknown.stderr.contains("unknown connection `acme-lexr`; did you mean `acme-lexer`?"), "{unknown:?}");
+    // Three a minute: the fourth would have to wait too long, is not sent, and the ledger's numbers are shown all the same.
+    assert_eq!(simulator.control().stats().calls["token_info"], 3);
+    simulator.stop().await;
+}
+
+#[tokio::test]
+async fn a_vendor_that_does_not_say_what_is_left_fails_the_question_alone() {
+    let database = TestDatabase::create().await;
+    let simulator = simulator::start(Options::default()).await.unwrap();
+    let shell = Shell::on(&database).with("LYNN_URL", &simulator.base_url());
+    simulator.control().next(Match::endpoint("token_info"), Action::HtmlWith200);
+    let asked = shell.run(&["quota", "--ask"]).await.expect(1);
+    assert!(asked.stderr.contains("error: acme-lynn: the answer cannot be read"), "{asked:?}");
+    assert!(asked.stdout.contains("period_bandwidth") && asked.stdout.contains("nothing: the answer"), "{asked:?}");
+    simulator.control().next(Match::endpoint("token_info"), Action::Unauthorized);
+    let document = shell.run(&["quota", "--ask", "--json"]).await.expect(1).json();
+    assert_eq!(document["asked"][0]["hint"], "check the credentials; they are issued per environment");
+    assert_eq!(simulator.control().stats().calls["token_info"], 2, "no second try");
     simulator.stop().await;
 }
 

@@ -6,3 +6,4 @@ mod help;
 mod history;
 mod reset;
 mod shell;
+mod suggest;

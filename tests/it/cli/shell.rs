@@ -13,7 +13,7 @@ use crate::support::{TestDatabase, clock};
 pub const TOKEN: &str = "7c01d94ab3e2f5";
 pub const SECRET: &str = "0b6f2f4e-52a1-4c0e-9d61-3a7a4be0c111";
 
-const CONFIG: &str = r#"
+pub const CONFIG: &str = r#"
 database: { url: "${DATABASE_URL}", max_connections: 4 }
 connections:
   acme-lynn:

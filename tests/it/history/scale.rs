@@ -185,7 +185,6 @@ async fn worker(connection: &mut PgConnection) -> Vec<String> {
     let window = (Utc::now(), Utc::now() + TimeDelta::hours(1));
     cheap!("open_slice", cursor::open_slice(&mut *connection, "connection-3", "stream_0", window));
     cheap!("clear_rejects", cursor::clear_rejects(&mut *connection, "connection-3", "stream_0", window));
-    cheap!("schema version", tidegate::load::table::version_now(&mut *connection, "lynn", "stream_0"));
     assert!(cheap!("begin_task", run::begin_task(&mut *connection, &claim, "stream_0", 1)));
     assert!(cheap!("pass_fence", run::pass_fence(&mut *connection, &claim, "stream_0", LEASE)));
     let progress = Progress::default();

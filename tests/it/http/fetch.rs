@@ -180,15 +180,125 @@ async fn p6_a_compressed_file_is_unpacked_and_a_bomb_is_bounded() {
     }
 }
 
+fn member(text: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// What a body comes to that is packed like that, fetched and sent for alike.
+async fn unpacked(encoding: &str, packed: Vec<u8>) -> Result<Vec<u8>, String> {
+    let answer = ResponseTemplate::new(200).insert_header("content-encoding", encoding).set_body_bytes(packed);
+    let storage = storage(answer).await;
+    let connection = Connection { base_url: url(&storage.uri()), ..beside(&storage.uri()).await };
+    let gate = connection.gate().await;
+    let session = session(&gate);
+    let fetched = body(&session, &storage.uri(), 9_000).await.unwrap().small().await;
+    let sent = session.send(authorised(&storage.uri())).await.unwrap().small().await;
+    let outcome = sent.map_err(|error| error.to_string());
+    assert_eq!(fetched.map_err(|error| error.to_string()), outcome);
+    let expected = match &outcome {
+        Ok(_) => CallOutcome::Ok,
+        Err(said) if said.contains("not offered") => CallOutcome::Unreadable,
+        Err(_) => CallOutcome::Transport,
+    };
+    assert_eq!(outcomes(&session), [expected; 2]);
+    outcome
+}
+
+#[tokio::test]
+async fn p5_all_members_of_a_compressed_body_are_read() {
+    for members in [&["one"][..], &["one", "two"], &["one", "", "two", "three"], &[""]] {
+        let packed: Vec<u8> = members.iter().flat_map(|text| member(text)).collect();
+        let whole = members.concat().into_bytes();
+        for encoding in ["gzip", "x-gzip", "GZIP", "identity, gzip"] {
+            assert_eq!(unpacked(encoding, packed.clone()).await, Ok(whole.clone()), "{encoding} {members:?}");
+        }
+        assert_eq!(unpacked("gzip", [packed, vec![0; 100]].concat()).await, Ok(whole), "zeros may follow");
+    }
+    assert_eq!(unpacked("gzip", Vec::new()).await, Ok(Vec::new()), "nothing is nothing, packed or not");
+    assert_eq!(unpacked("identity", b"plain".to_vec()).await, Ok(b"plain".to_vec()));
+}
+
+#[tokio::test]
+async fn p10_a_compressed_body_is_an_error_if_anything_of_it_is_not_right() {
+    let two = [member("one"), member("two")].concat();
+    let mut damaged = two.clone();
+    let at = damaged.len() - 6;
+    damaged[at] ^= 1;
+    for (packed, said) in [
+        ([&two[..], b"trailing"].concat(), "bytes that are not gzip follow its last gzip member"),
+        ([&two[..], b"\x1f\x8b"].concat(), "its gzip is broken or was cut"),
+        (two[..two.len() - 1].to_vec(), "its gzip is broken or was cut"),
+        (two[..member("one").len() + 5].to_vec(), "its gzip is broken or was cut"),
+        (damaged, "its gzip is broken or was cut"),
+        (b"plain text".to_vec(), "its gzip is broken or was cut"),
+    ] {
+        assert_eq!(unpacked("gzip", packed).await, Err(format!("no complete answer: {said}")));
+    }
+    for (encoding, name) in [
+        ("br", "br"),
+        ("zstd", "zstd"),
+        ("deflate", "deflate"),
+        ("gzip, gzip", "several, one within another"),
+        ("s3cret-value", "of an unknown name"),
+    ] {
+        let said = format!("the answer has a Content-Encoding that was not offered: {name}");
+        assert_eq!(unpacked(encoding, b"whatever".to_vec()).await, Err(said));
+    }
+}
+
+#[tokio::test]
+async fn p6_a_bomb_of_several_members_is_bounded_too() {
+    let packed = ResponseTemplate::new(200).insert_header("content-encoding", "gzip");
+    let storage = storage(packed.set_body_bytes(gzip(b'x', 1).repeat(200))).await;
+    let connection = beside(&storage.uri()).await;
+    let gate = connection.gate().await;
+    let session = session(&gate);
+    let mut file = body(&session, &storage.uri(), 3 << 20).await.unwrap();
+    let mut read = 0;
+    let error = loop {
+        match file.chunk().await {
+            Ok(Some(piece)) => {
+                assert!(piece.len() <= 64 << 10, "{} bytes at a time", piece.len());
+                read += piece.len();
+            }
+            Ok(None) => panic!("read to its end"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, HttpError::TooLarge { max: 3_145_728 }), "{error:?}");
+    assert!((2 << 20..=3 << 20).contains(&read), "{read}: beyond the first member, and no further than the bound");
+}
+
+#[tokio::test]
+async fn no_content_is_an_answer_without_a_body() {
+    let storage = storage(ResponseTemplate::new(204)).await;
+    let connection = Connection { base_url: url(&storage.uri()), ..beside(&storage.uri()).await };
+    let gate = connection.gate().await;
+    let session = session(&gate);
+    let file = body(&session, &storage.uri(), 9).await.unwrap();
+    assert!(file.is_no_content() && file.small().await.unwrap().is_empty());
+    let answer = session.send(authorised(&storage.uri())).await.unwrap();
+    assert!(answer.is_no_content() && answer.small().await.unwrap().is_empty());
+    assert_eq!(outcomes(&session), [CallOutcome::Ok; 2]);
+}
+
 #[tokio::test]
 async fn a_cut_file_is_no_file() {
     let whole = gzip(b'x', 1);
     let cut = &whole[..whole.len() / 2];
-    let packed = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", cut.len());
+    let length = |bytes: usize| {
+        format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {bytes}\r\n\r\n").into_bytes()
+    };
+    let chunked = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
     for pieces in [
         vec![b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbegin".to_vec()],
         vec![b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegin\r\n".to_vec()],
-        vec![packed.into_bytes(), cut.to_vec()],
+        vec![length(cut.len()), cut.to_vec()],
+        // The first member is whole, and more was announced.
+        vec![length(2 * whole.len()), whole.clone()],
+        vec![chunked, format!("{:x}\r\n", whole.len()).into_bytes(), whole.clone(), b"\r\n".to_vec()],
     ] {
         let address = saying(pieces, Duration::ZERO).await;
         let connection = beside(&format!("http://{address}")).await;

@@ -133,3 +133,44 @@ async fn p6_answers_without_measure_are_refused() {
     }
     assert_eq!(bench.read("messages", day(5)).await.unwrap().distinct(), messages(&bench.jaicp(), day(5)));
 }
+
+#[tokio::test]
+async fn p10_an_answer_without_a_body_is_an_empty_page_list_series_or_file_and_no_task() {
+    for (action, times) in [(Action::NoContent, 1), (Action::EmptyBody, 2)] {
+        let bench = Bench::new().await;
+        for (stream, endpoint, calls) in [
+            ("messages", "jaicp_messages", 1),
+            ("clients", "jaicp_clients", 1),
+            ("message_labels", "jaicp_list", 1),
+            ("experiments", "jaicp_list", 1),
+            ("stats_series", "jaicp_stats", 5),
+            ("telephony_daily", "jaicp_telephony", 1),
+        ] {
+            bench.control().mischief(Fault::new(Match::endpoint(endpoint), action.clone()).times(times * calls));
+            let read = bench.read(stream, day(5)).await.unwrap();
+            assert!(read.rows.is_empty() && read.refused.is_empty(), "{stream} {action:?}: {:?}", read.rows);
+            assert_eq!(bench.control().pending(), 0, "{stream} {action:?}");
+        }
+        for endpoint in ["jaicp_file", "files_get"] {
+            bench.control().next(Match::endpoint(endpoint), action.clone());
+        }
+        assert!(bench.read("report_sessions", day(5)).await.unwrap().rows.is_empty(), "{action:?}");
+        bench.control().quiet();
+        for endpoint in ["jaicp_create_report", "jaicp_task"] {
+            bench.control().mischief(Fault::new(Match::endpoint(endpoint), action.clone()).times(9));
+            let error = bench.read("report_sessions", day(5)).await.unwrap_err();
+            assert!(matches!(error, StepError::Unreadable(DecodeError::Empty)), "{endpoint} {action:?}: {error:?}");
+            bench.control().quiet();
+        }
+        bench.control().mischief(Fault::new(Match::endpoint("jaicp_filters"), action.clone()).times(9));
+        bench.process().await.log_in().await.unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn p10_pages_that_end_without_a_body_do_not_add_up() {
+    let bench = Bench::new().await;
+    bench.control().mischief(Fault::new(Match::endpoint("jaicp_messages"), Action::NoContent).after(1));
+    let read = bench.read("messages", day(5)).await.unwrap();
+    assert_eq!(read.distinct(), messages(&bench.jaicp(), day(5)), "read again, for the first page announced more");
+}

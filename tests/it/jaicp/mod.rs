@@ -1,7 +1,7 @@
 //! JAICP Reporter against its simulator: every rule of `vendors/jaicp.md` that says what a careful connector does, step by
 //! step over real HTTP and a real quota ledger, and in whole runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,13 +14,14 @@ use tidegate::simulator::jaicp::{Account, Handle};
 use tidegate::simulator::lynn::Volume;
 use tidegate::simulator::{self, Control, Options, Simulator};
 use tidegate::vendor::export::Polling;
-use tidegate::vendor::jaicp::{Api, BySession, Settings};
-use tidegate::vendor::{self, Expected, Outcome, Records, Source, StepError, StepRequest, Vendor, Window};
+use tidegate::vendor::jaicp::{Api, BySession, Interval, Settings};
+use tidegate::vendor::{self, CsvForm, Expected, Outcome, Records, Source, StepError, StepRequest, Vendor, Window};
 
 use crate::support::TestDatabase;
 
 mod answers;
 mod entities;
+mod filters;
 mod lists;
 mod paging;
 mod reports;
@@ -123,6 +124,9 @@ fn settings() -> Settings {
         by_session_method: BySession::Auto,
         language: "en".to_owned(),
         timezone_offset: None,
+        filters: BTreeMap::new(),
+        stats_interval: Interval::Day,
+        csv: CsvForm::default(),
     }
 }
 

@@ -96,39 +96,131 @@ async fn a_status_that_nobody_knows_is_waited_for_until_the_deadline() {
 
 #[tokio::test]
 async fn p3_a_creation_whose_answer_is_lost_is_looked_for_before_another() {
-    let bench = Bench::new().await;
-    // The task is there, its answer is not.
+    for bench in [Bench::new().await, Bench::new().await.v1()] {
+        let is_v1 = bench.settings.api == Api::V1;
+        // The task is there, its answer is not.
+        bench.control().next(Match::endpoint("jaicp_create_report"), Action::Reset);
+        let process = bench.process().await;
+        let read = process.read("report_messages", day(5), None).await.unwrap();
+        assert_eq!((read.rows.len(), bench.jaicp().tasks()), (60, 1));
+        let calls = bench.control().stats().calls;
+        assert_eq!(calls["jaicp_tasks"], 2, "what was there before, and what is there now");
+        assert!(
+            calls["jaicp_task"] > 0 && !calls.contains_key("jaicp_events"),
+            "the task that was found is asked after"
+        );
+        // The list is not there either: the next try looks first.
+        bench.control().next(Match::endpoint("jaicp_create_report"), Action::Reset);
+        let no_list = Fault::new(Match::endpoint("jaicp_tasks"), Action::Status { status: 500 }).times(3);
+        bench.control().mischief(no_list.after(u32::from(is_v1)));
+        process.read("report_clients", day(5), None).await.unwrap_err();
+        let read = process.read("report_clients", day(5), None).await.unwrap();
+        assert_eq!((read.rows.len(), bench.jaicp().tasks()), (60, 2));
+        bench.assert_proper();
+    }
+}
+
+#[tokio::test]
+async fn p3_a_creation_is_looked_for_however_its_answer_was_lost() {
+    for mut bench in [Bench::new().await, Bench::new().await.v1()] {
+        bench.settings.polling.max = Duration::from_millis(2);
+        let lost = [
+            Action::Cut,
+            Action::EmptyBody,
+            Action::HtmlWith200,
+            Action::Status { status: 500 },
+            Action::Status { status: 502 },
+            Action::Status { status: 504 },
+            Action::Json { status: 200, body: "{}".to_owned() },
+        ];
+        for (number, action) in lost.into_iter().enumerate() {
+            bench.control().next(Match::endpoint("jaicp_create_report"), action.clone());
+            let read = bench.read("report_messages", day(5)).await.unwrap();
+            assert_eq!((read.rows.len(), bench.jaicp().tasks()), (60, number + 1), "{action:?}");
+        }
+        bench.assert_proper();
+    }
+}
+
+#[tokio::test]
+async fn p1_what_a_lost_creation_has_made_is_not_taken_for_another_window() {
+    for bench in [Bench::new().await, Bench::new().await.v1()] {
+        let process = bench.process().await;
+        // Day 5 is made, but neither its answer nor the list comes.
+        bench.control().next(Match::endpoint("jaicp_create_report"), Action::Reset);
+        let no_list = Fault::new(Match::endpoint("jaicp_tasks"), Action::Status { status: 500 }).times(3).after(1);
+        bench.control().mischief(no_list);
+        process.read("report_messages", day(5), None).await.unwrap_err();
+        // Day 6 is not made.
+        bench.control().next(Match::endpoint("jaicp_create_report"), Action::Reset);
+        bench.jaicp().shape(|shape| shape.creates = false);
+        process.read("report_messages", day(6), None).await.unwrap_err();
+        bench.jaicp().shape(|shape| shape.creates = true);
+        for of_day in [6, 5] {
+            let read = process.read("report_messages", day(of_day), None).await.unwrap();
+            let (title, expected) = expected(&bench, "report_messages", day(of_day));
+            assert_eq!(column(&read, title), expected, "{of_day}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn p1_a_request_that_still_runs_is_not_taken_for_one_that_was_never_made() {
+    let bench = Bench::new().await.v1();
+    bench.jaicp().shape(|shape| shape.polls = 4);
+    let (process, stream) = (bench.process().await, stream("report_messages"));
+    let Outcome::Pending { cursor, .. } = process.step(&stream, day(5), None, &mut Page::default()).await.unwrap()
+    else {
+        panic!("a report takes time")
+    };
+    bench.jaicp().shape(|shape| shape.creates = false);
     bench.control().next(Match::endpoint("jaicp_create_report"), Action::Reset);
-    let process = bench.process().await;
-    let read = process.read("report_messages", day(5), None).await.unwrap();
+    process.read("report_messages", day(6), None).await.unwrap_err();
+    bench.jaicp().shape(|shape| shape.creates = true);
+    let read = process.read("report_messages", day(5), Some(cursor)).await.unwrap();
     assert_eq!((read.rows.len(), bench.jaicp().tasks()), (60, 1));
-    assert_eq!(bench.control().stats().calls["jaicp_tasks"], 2, "what was there before, and what is there now");
-    // The list is not there either: the next try looks first.
-    bench.control().next(Match::endpoint("jaicp_create_report"), Action::Reset);
-    bench.control().mischief(Fault::new(Match::endpoint("jaicp_tasks"), Action::Status { status: 500 }).times(3));
-    process.read("report_clients", day(5), None).await.unwrap_err();
-    let read = process.read("report_clients", day(5), None).await.unwrap();
-    assert_eq!((read.rows.len(), bench.jaicp().tasks()), (60, 2));
+}
+
+#[tokio::test]
+async fn a_request_that_an_earlier_version_noted_is_asked_after_by_a_whole_number() {
+    let bench = Bench::new().await.v1();
+    let (process, stream) = (bench.process().await, stream("report_messages"));
+    let Outcome::Pending { cursor, .. } = process.step(&stream, day(5), None, &mut Page::default()).await.unwrap()
+    else {
+        panic!("a report takes time")
+    };
+    let noted: Value = serde_json::from_str(&cursor).unwrap();
+    let time = noted["job"]["handle"]["request"]["time"].as_str().unwrap();
+    assert!(time.ends_with('Z') && time.parse::<DateTime<Utc>>().is_ok(), "the vendor writes a text: {time}");
+    let millis = time.parse::<DateTime<Utc>>().unwrap().timestamp_millis();
+    for time in [time.to_owned(), millis.to_string(), "no time".to_owned()] {
+        let mut other = noted.clone();
+        other["job"]["handle"]["request"]["time"] = json!(time);
+        let read = bench.process().await.read("report_messages", day(5), Some(other.to_string())).await.unwrap();
+        assert_eq!(read.rows.len(), 60, "{time}");
+    }
+    bench.assert_proper();
 }
 
 #[tokio::test]
 async fn p1_another_windows_report_is_never_taken_for_the_one_that_is_missed() {
-    let bench = Bench::new().await;
-    let process = bench.process().await;
-    process.read("report_messages", day(5), None).await.unwrap();
-    for process in [process, bench.process().await] {
-        // Nothing was made: the vendor failed.
-        let failed = Fault::new(Match::endpoint("jaicp_create_report"), Action::Status { status: 503 });
-        bench.jaicp().shape(|shape| shape.creates = false);
-        bench.control().mischief(failed);
-        let error = process.read("report_messages", day(6), None).await.unwrap_err();
-        assert!(matches!(error, StepError::Http(_)), "{error:?}");
-        bench.jaicp().shape(|shape| shape.creates = true);
-        let read = process.read("report_messages", day(6), None).await.unwrap();
-        let (title, expected) = expected(&bench, "report_messages", day(6));
-        assert_eq!(column(&read, title), expected);
+    for bench in [Bench::new().await, Bench::new().await.v1()] {
+        let process = bench.process().await;
+        process.read("report_messages", day(5), None).await.unwrap();
+        for process in [process, bench.process().await] {
+            // Nothing was made: the vendor failed.
+            let failed = Fault::new(Match::endpoint("jaicp_create_report"), Action::Status { status: 503 });
+            bench.jaicp().shape(|shape| shape.creates = false);
+            bench.control().mischief(failed);
+            let error = process.read("report_messages", day(6), None).await.unwrap_err();
+            assert!(matches!(error, StepError::Http(_)), "{error:?}");
+            bench.jaicp().shape(|shape| shape.creates = true);
+            let read = process.read("report_messages", day(6), None).await.unwrap();
+            let (title, expected) = expected(&bench, "report_messages", day(6));
+            assert_eq!(column(&read, title), expected);
+        }
+        assert_eq!(bench.jaicp().tasks(), 3);
     }
-    assert_eq!(bench.jaicp().tasks(), 3);
 }
 
 #[tokio::test]

@@ -52,6 +52,94 @@ async fn every_metric_is_one_call_and_buckets_are_whole_days_of_the_slice() {
     }
 }
 
+/// Metric, interval, bucket and value of the metrics without labels.
+type Counted = BTreeSet<(String, String, String, String)>;
+
+fn counted(read: &Reading) -> Counted {
+    let rows = read.rows.iter().map(|row| serde_json::from_str::<Value>(row).unwrap());
+    let text = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
+    rows.filter(|row| row["labelId"] == 0)
+        .map(|row| (text(&row, "metric"), text(&row, "intervalType"), text(&row, "bucket"), row["value"].to_string()))
+        .collect()
+}
+
+/// What the vendor counts in whole buckets that begin in the window.
+fn whole(bench: &Bench, interval: &str, window: Window) -> Counted {
+    let (from, to) = (window.start - TimeDelta::days(800), window.end + TimeDelta::days(800));
+    let mut counted = Counted::new();
+    for (metric, by) in [("messages", interval), ("sessions", interval), ("switched_sessions", "DAY")] {
+        let series = bench.jaicp().series_by(by, metric, from, to);
+        for (at, count) in series.get(&0).into_iter().flatten() {
+            let at = DateTime::from_timestamp_millis(*at).unwrap();
+            if (window.start..window.end).contains(&at) {
+                let bucket = at.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+                counted.insert((metric.to_owned(), by.to_owned(), bucket, format!("{:?}", number(*count))));
+            }
+        }
+    }
+    counted
+}
+
+const INTERVALS: [(Interval, &str); 6] = [
+    (Interval::Hour, "HOUR"),
+    (Interval::Day, "DAY"),
+    (Interval::Week, "WEEK"),
+    (Interval::Month, "MONTH"),
+    (Interval::Quarter, "QUARTER"),
+    (Interval::Year, "YEAR"),
+];
+
+#[tokio::test]
+async fn p4_every_bucket_is_whole_and_belongs_to_the_one_slice_in_which_it_begins() {
+    let mut bench = Bench::with(Options { volume: Volume::Exactly(3), ..Options::default() }).await;
+    for (interval, name) in INTERVALS {
+        bench.settings.stats_interval = interval;
+        // Around the start of a quarter, of its month and of a week; the slices begin with none of them.
+        let begin = at("2024-03-27T00:00:00Z");
+        let slice = |number: i32| {
+            let start = begin + TimeDelta::days(3) * number;
+            Window { start, end: start + TimeDelta::days(3) }
+        };
+        let mut all = Counted::new();
+        for number in 0..3 {
+            let read = counted(&bench.read("stats_series", slice(number)).await.unwrap());
+            assert!(read.is_disjoint(&all), "{name}: a bucket of two slices");
+            all.extend(read);
+        }
+        let expected = whole(&bench, name, Window { start: begin, end: slice(2).end });
+        assert_eq!(all, expected, "{name}");
+        let of_messages = all.iter().filter(|(metric, ..)| metric == "messages").count();
+        let wanted = match interval {
+            Interval::Hour => 10..=27,
+            Interval::Day => 9..=9,
+            Interval::Year => 0..=0,
+            _ => 1..=1,
+        };
+        assert!(wanted.contains(&of_messages), "{name}: {of_messages}");
+    }
+    bench.assert_proper();
+}
+
+#[tokio::test]
+async fn months_are_asked_for_only_in_slices_in_which_one_may_begin() {
+    let mut bench = Bench::new().await;
+    bench.settings.stats_interval = Interval::Month;
+    let read = bench.read("stats_series", days(9, 15)).await.unwrap();
+    assert_eq!(bench.control().stats().calls["jaicp_stats"], 1, "the handovers, which are counted by days");
+    assert!(counted(&read).iter().all(|(metric, by, ..)| metric == "switched_sessions" && by == "DAY"));
+    bench.read("stats_series", days(1, 7)).await.unwrap();
+    assert_eq!(bench.control().stats().calls["jaicp_stats"], 6);
+}
+
+#[tokio::test]
+async fn p3_a_slice_that_was_begun_with_other_buckets_is_read_anew() {
+    let mut bench = Bench::new().await;
+    let begun = bench.read("stats_series", days(4, 10)).await.unwrap().cursors[1].clone();
+    bench.settings.stats_interval = Interval::Week;
+    let error = bench.process().await.read("stats_series", days(4, 10), Some(begun)).await.unwrap_err();
+    assert!(matches!(error, StepError::CursorUnknown), "{error:?}");
+}
+
 #[tokio::test]
 async fn a_slice_of_another_zone_has_the_buckets_that_begin_in_it() {
     let bench = Bench::new().await;

@@ -1,7 +1,9 @@
 //! How each job is asked for (§3.1, §4, §5.1, §10).
 
 use chrono::SubsecRound as _;
-use tidegate::simulator::khoros::Submitted;
+use tidegate::http::HttpError;
+use tidegate::simulator::khoros::{Methods, Submitted};
+use tidegate::simulator::{Action, Match};
 
 use super::*;
 
@@ -138,7 +140,7 @@ async fn settings_are_sent_as_they_are_written() {
 
 #[tokio::test]
 async fn get_puts_everything_into_the_query() {
-    let own = Settings { method: Method::Get, ..settings() };
+    let own = Settings { method: Some(Method::Get), ..settings() };
     let scene = Scene::with(free(), own).await;
     for stream in ["conversation", "conversation_actions", "user"] {
         let window = if stream == "user" { list() } else { day(3) };
@@ -148,10 +150,90 @@ async fn get_puts_everything_into_the_query() {
     }
     let error = scene.fault("author", day(3)).await;
     assert!(
-        matches!(&error, StepError::Refused { what, hint } if what.contains("405") && hint.contains("method")),
+        matches!(&error, StepError::Refused { what, hint } if what.contains("405 to GET") && hint.contains("method: auto")),
         "{error}"
     );
     scene.assert_well_behaved();
+}
+
+/// The methods of the create calls that came, refused ones included, and how many jobs they started.
+fn started(scene: &Scene) -> (u64, Vec<&'static str>) {
+    let submitted = scene.control().khoros().submitted();
+    (scene.calls("khoros_create"), submitted.iter().map(|call| call.method).collect())
+}
+
+#[tokio::test]
+async fn a_tenant_is_asked_by_the_method_that_it_serves_and_remembered() {
+    let scene = Scene::new().await;
+    scene.control().khoros().shape(|shape| shape.methods = Methods::GetOnly);
+    let rows = scene.read("author", day(3)).await.unwrap().rows.len() as u64;
+    assert_eq!((rows, started(&scene)), (ROWS, (2, vec!["GET"])), "POST is refused once");
+    scene.read("author", day(4)).await.unwrap();
+    assert_eq!(started(&scene), (3, vec!["GET"; 2]), "the method is known by now");
+    scene.read("user", list()).await.unwrap();
+    assert_eq!(started(&scene), (4, vec!["GET"; 3]), "and tried first for other exports");
+    // A tenant that changes is followed.
+    scene.control().khoros().shape(|shape| shape.methods = Methods::PostOnly);
+    scene.read("author", day(3)).await.unwrap();
+    assert_eq!(started(&scene), (6, vec!["GET", "GET", "GET", "POST"]));
+    scene.assert_well_behaved();
+}
+
+#[tokio::test]
+async fn a_method_that_is_refused_is_told_only_if_the_other_is_refused_too() {
+    let scene = Scene::new().await;
+    for status in [404, 405, 501] {
+        let refused = Action::Text { status, content_type: String::new(), body: String::new() };
+        scene.control().next(Match::endpoint("khoros_create"), refused);
+        assert_eq!(scene.read("conversation_actions", day(3)).await.unwrap().rows.len() as u64, ROWS, "{status}");
+    }
+    scene.control().khoros().shape(|shape| shape.methods = Methods::Neither);
+    let before = scene.calls("khoros_create");
+    let error = scene.fault("author", day(3)).await;
+    let said = "status 405 to GET, 405 to POST";
+    assert!(
+        matches!(&error, StepError::Refused { what, hint } if what.contains(said) && hint.contains("base_url")),
+        "{error}"
+    );
+    assert_eq!(scene.calls("khoros_create") - before, 2, "each method once");
+}
+
+#[tokio::test]
+async fn p3_an_answer_that_was_lost_or_says_why_is_no_reason_to_try_the_other_method() {
+    let scene = Scene::new().await;
+    let words = r#"{"status":"FAIL","result":"no such metric"}"#;
+    let text = |status: u16, body: &str| Action::Text { status, content_type: String::new(), body: body.to_owned() };
+    for action in [Action::Cut, text(500, ""), text(503, ""), text(400, "{}"), text(404, words), Action::Forbidden] {
+        scene.control().next(Match::endpoint("khoros_create"), action.clone());
+        let before = scene.calls("khoros_create");
+        scene.fault("author", day(3)).await;
+        assert_eq!(scene.calls("khoros_create") - before, 1, "{action:?}");
+    }
+}
+
+#[tokio::test]
+async fn p2_a_second_method_waits_for_the_quota_and_is_tried_first_then() {
+    let scene = Scene::new().await;
+    scene.control().khoros().shape(|shape| shape.methods = Methods::GetOnly);
+    // Room for one call now, and for the next one after the time that a worker waits.
+    let one = Limit {
+        name: "requests".to_owned(),
+        calls: Calls::Data,
+        unit: Unit::Calls,
+        amount: 1,
+        per: Duration::from_hours(1),
+    };
+    let narrow = scene.gate_with(one).await;
+    let ask = async |gate: &Gate| {
+        let (stream, window, expected) = (named("author"), day(3), Expected::default());
+        let request = StepRequest { stream: &stream, window, cursor: None, expected };
+        scene.source.step(&gate.session(0, Utc::now()), request, &mut Page::default()).await
+    };
+    let waits = ask(&narrow).await.unwrap_err();
+    assert!(matches!(waits, StepError::Http(HttpError::Quota { .. })), "{waits}");
+    assert_eq!(started(&scene), (1, vec![]));
+    assert!(matches!(ask(&scene.gate).await, Ok(Outcome::Pending { .. })));
+    assert_eq!(started(&scene), (2, vec!["GET"]), "POST is not asked for again");
 }
 
 #[tokio::test]

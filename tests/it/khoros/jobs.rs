@@ -34,6 +34,19 @@ async fn a_job_that_takes_time_is_asked_after_until_it_is_done() {
 }
 
 #[tokio::test]
+async fn a_job_that_closes_without_a_detail_is_done_if_it_says_where_its_file_is() {
+    let scene = Scene::new().await;
+    for flapping in [vec![Fate::NoDetail], vec![Fate::State(None), Fate::Endless, Fate::NoDetail, Fate::NoDetail]] {
+        scene.control().khoros().next_job(AUTHOR, Fate::Flapping(flapping));
+        assert_eq!(scene.read(AUTHOR, day(3)).await.unwrap().rows.len() as u64, ROWS);
+    }
+    scene.control().khoros().next_job(AUTHOR, Fate::NoDetail);
+    assert_eq!(scene.read(AUTHOR, day(3)).await.unwrap().rows.len() as u64, ROWS);
+    assert_eq!((scene.calls("khoros_create"), scene.calls("khoros_download")), (3, 3), "no job is asked for anew");
+    scene.assert_well_behaved();
+}
+
+#[tokio::test]
 async fn a_failed_job_is_asked_for_anew_a_few_times() {
     let scene = Scene::new().await;
     let khoros = scene.control().khoros();
@@ -192,7 +205,6 @@ async fn refusals_say_what_to_do() {
         (Action::Unauthorized, "the credentials (status 401)", "case-sensitive"),
         (Action::Forbidden, "access (status 403)", "company_key"),
         (Action::Redirect { status: 302, location: "https://elsewhere.example/".to_owned() }, "redirects", "base_url"),
-        (text(404, ""), "status 404", "method: get"),
         (text(200, r#"{"status":"PASS","result":null}"#), "no `result`", ""),
         (text(200, r#"{"status":"PASS","result":[]}"#), "no `workflowId`", ""),
         (text(200, r#"{"status":"PASS","result":{"workflowId":"a"}}"#), "no `runId`", ""),
@@ -244,6 +256,27 @@ async fn teams_are_read_as_they_come() {
         scene.control().next(Match::endpoint("khoros_teams"), status(body));
         let error = scene.fault("teams", list()).await;
         assert!(error.to_string().contains(said), "{body}: {error}");
+    }
+    scene.assert_well_behaved();
+}
+
+#[tokio::test]
+async fn p10_an_answer_without_a_body_is_an_empty_file_or_list_and_no_job() {
+    let scene = Scene::new().await;
+    scene.control().next(Match::endpoint("khoros_download"), Action::NoContent);
+    assert!(scene.read("incoming_post", day(3)).await.unwrap().rows.is_empty());
+    for action in [Action::NoContent, Action::EmptyBody] {
+        scene.control().next(Match::endpoint("files_get"), action.clone());
+        assert!(scene.read("incoming_post", day(3)).await.unwrap().rows.is_empty(), "{action:?}");
+        scene.control().mischief(Fault::new(Match::endpoint("khoros_teams"), action.clone()).times(2));
+        assert!(scene.read("teams", list()).await.unwrap().rows.is_empty(), "{action:?}");
+        scene.control().quiet();
+        for endpoint in ["khoros_create", "khoros_status"] {
+            scene.control().mischief(Fault::new(Match::endpoint(endpoint), action.clone()).times(9));
+            let error = scene.fault("incoming_post", day(3)).await;
+            assert!(matches!(error, StepError::Unreadable(DecodeError::Empty)), "{endpoint} {action:?}: {error:?}");
+            scene.control().quiet();
+        }
     }
     scene.assert_well_behaved();
 }

@@ -58,7 +58,8 @@ fn settings() -> Settings {
         locale: "en".to_owned(),
         timezone_offset: 0,
         report_format: ReportFormat::Json,
-        method: Method::Post,
+        csv: vendor::CsvForm::default(),
+        method: None,
         metrics: BTreeMap::new(),
         parameters: BTreeMap::new(),
         history: Duration::from_hours(24 * 546),
@@ -67,7 +68,7 @@ fn settings() -> Settings {
 
 /// A vendor, and one process with an account there.
 struct Scene {
-    _database: TestDatabase,
+    database: TestDatabase,
     simulator: Simulator,
     gate: Gate,
     source: Source,
@@ -98,13 +99,23 @@ impl Scene {
         Self {
             gate: Gate::new(ledger, Hosts::new(&base_url, &[], allowed), 5 * SECOND, retry).unwrap(),
             source: Source::new(&base_url, &settings),
-            _database: database,
+            database,
             simulator,
         }
     }
 
     fn control(&self) -> Control {
         self.simulator.control()
+    }
+
+    /// The connection under another quota, of its own ledger.
+    async fn gate_with(&self, limit: Limit) -> Gate {
+        let base_url: Url = format!("{}/api/public", self.simulator.base_url()).parse().unwrap();
+        let pool = self.database.pool();
+        let key = LedgerKey::derive(&pool, &base_url, &["another"]).await.unwrap();
+        let ledger = Ledger::open(pool, &key, "narrow", vec![limit]).await.unwrap();
+        let retry = Retry { attempts_max: 3, initial: Duration::from_millis(1), max: Duration::from_millis(20) };
+        Gate::new(ledger, Hosts::new(&base_url, &[], &[]), 5 * SECOND, retry).unwrap()
     }
 
     async fn step(

@@ -44,6 +44,10 @@ fn reported(world: &World, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<String
         let open = closed.is_none() && created >= Utc::now() - TimeDelta::days(10);
         created >= from || closed.is_some_and(|closed| closed >= from) || open
     });
+    // Closed at no time is no value of an instant.
+    for row in &mut rows {
+        row.retain(|name, value| name != "closed_time" || *value != "");
+    }
     same(rows)
 }
 
@@ -92,7 +96,13 @@ async fn p1_a_first_run_loads_every_export() {
     let stats = world.control().stats();
     assert_eq!((stats.unexpected, stats.violations), (vec![], vec![]));
 
-    // The second run changes nothing but what is new.
+    // An empty text that came before its field had a column is null until it is read again.
+    let settled = sync(&world).await;
+    assert_succeeded(&settled);
+    for task in settled {
+        assert_eq!((task.rows_inserted, task.rows_deleted), (0, 0), "{task:?}");
+    }
+    // After that a run changes nothing but what is new.
     let again = sync(&world).await;
     assert_succeeded(&again);
     for task in again {

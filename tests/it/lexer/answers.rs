@@ -165,3 +165,29 @@ async fn odd_values_are_kept_and_nothing_fails() {
         ]
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_an_answer_without_a_body_is_an_empty_list_report_or_file_and_no_job() {
+    let streams = "[users, summary, states_volume, nps_volume, mention_sla_export]";
+    for (action, times) in [(Action::NoContent, 1), (Action::EmptyBody, 2)] {
+        let world = plain(streams, 0).await;
+        for report in ["users", "summary", "states_volume", "nps_volume"] {
+            world.control().mischief(Fault::new(Match::report(report), action.clone()).times(times));
+        }
+        world.control().next(Match::endpoint("files_get"), action.clone());
+        sync(&world).await;
+        for table in ["users", "summary", "states_volume", SLA] {
+            assert!(rows(&world, table).await.is_empty(), "{table} {action:?}");
+        }
+        assert_eq!(world.control().pending(), 0);
+        for (stream, on) in [(SLA, Match::report(SLA)), (SLA, Match::endpoint("lexer_status"))] {
+            let world = plain(&format!("[{stream}]"), 0).await;
+            world.control().mischief(Fault::new(on.clone(), action.clone()).times(9));
+            let (error, hint) = fails(&world).await;
+            assert!(
+                error.contains("the body is empty") && hint.contains("a job or its state"),
+                "{on:?}: {error} {hint}"
+            );
+        }
+    }
+}

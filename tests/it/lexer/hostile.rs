@@ -130,6 +130,6 @@ async fn both_spellings_of_a_header_fill_one_column() {
     let row = rows(&world, SLA).await.remove(0);
     assert_eq!(
         (&row["account_name"], &row["agent_reponse_date_utc"], &row["score"]),
-        (&json!("x"), &json!("2025-03-01 00:00:00"), &json!("5"))
+        (&json!("x"), &json!("2025-03-01T00:00:00+00:00"), &json!("5"))
     );
 }

@@ -2,11 +2,14 @@
 
 mod answers;
 mod changes;
+mod files;
 mod hostile;
+mod intervals;
 mod jobs;
 mod quota;
 mod reports;
 mod silence;
+mod types;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -171,9 +174,28 @@ fn file_truth(world: &World, file: &str, from: DateTime<Utc>, to: DateTime<Utc>)
     let columns = |row: Map<String, Value>| {
         let cells = row.into_iter().filter(|(_, cell)| *cell != "" && !cell.is_null());
         let text = |cell: Value| cell.as_str().map_or_else(|| cell.to_string(), str::to_owned);
-        cells.map(|(title, cell)| (column_name(&title), text(cell).into())).collect::<Map<String, Value>>()
+        cells
+            .map(|(title, cell)| (column_name(&title), typed(file, &title, &text(cell))))
+            .collect::<Map<String, Value>>()
     };
     texts(rows.into_iter().map(columns))
+}
+
+/// A cell as its column holds it.
+fn typed(file: &str, title: &str, text: &str) -> Value {
+    if file != SLA {
+        return text.into();
+    }
+    if title.ends_with("(UTC)") {
+        format!("{}+00:00", text.replace(' ', "T")).into()
+    } else if title.ends_with("(min)") {
+        // As Postgres prints it: 10.0 is 10.
+        serde_json::from_str(text.strip_suffix(".0").unwrap_or(text)).unwrap()
+    } else if title.starts_with("Within ") {
+        (text == "true").into()
+    } else {
+        text.into()
+    }
 }
 
 async fn assert_file(world: &World, file: &str) {

@@ -1,10 +1,11 @@
-//! Whatever fields and types the vendor sends, the table grows with them, no load fails and no value is lost.
+//! Whatever fields the vendor sends, the table grows with them, no load fails and no value is lost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, Executor};
 use tidegate::catalogue::extra_report;
+use tidegate::load::LoadError;
 use tidegate::load::commit::{PageEnd, PageLoad};
 use tidegate::load::page::{BATCH_ROWS_MAX, ROW_VALUES_MAX};
 use tokio::sync::Barrier;
@@ -12,17 +13,17 @@ use tokio::sync::Barrier;
 use super::plant::{CONNECTION, Plant, numbered, whole};
 
 /// The one row of a slice.
-async fn only(plant: &Plant, number: i64) -> BTreeMap<String, String> {
+pub async fn only(plant: &Plant, number: i64) -> BTreeMap<String, String> {
     let mut rows = plant.rows(whole(number)).await;
     assert_eq!(rows.len(), 1, "{rows:?}");
     rows.remove(0)
 }
 
-fn json(text: &str) -> serde_json::Value {
+pub fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap()
 }
 
-fn strings(records: &[&str]) -> Vec<String> {
+pub fn strings(records: &[&str]) -> Vec<String> {
     records.iter().map(|&record| record.to_owned()).collect()
 }
 
@@ -58,44 +59,22 @@ async fn p5_new_fields_in_the_middle_of_a_page_and_of_a_reading_get_columns() {
 }
 
 #[tokio::test]
-async fn p5_types_widen_on_existing_rows_without_loss() {
+async fn p5_numbers_widen_on_existing_rows_without_loss() {
     let plant = Plant::new().await;
     let huge = format!("1{}", "0".repeat(300));
-    // (type at first, first value, second value, type then, both as text)
+    // (type at first, first value, second value, both as text)
     let cases = [
-        ("bigint", "9007199254740993", "1.5", "numeric", ["9007199254740993", "1.5"]),
-        ("bigint", "1", "9223372036854775808", "numeric", ["1", "9223372036854775808"]),
-        ("numeric", "0.1234567890123456789", r#""x""#, "text", ["0.1234567890123456789", "x"]),
-        ("bigint", "12", r#""x""#, "text", ["12", "x"]),
-        (
-            "double precision",
-            "0.30000000000000004",
-            "9007199254740993",
-            "numeric",
-            ["0.30000000000000004", "9007199254740993"],
-        ),
-        ("double precision", "1e300", "9007199254740993", "numeric", [huge.as_str(), "9007199254740993"]),
-        ("double precision", "-1.25e-5", r#""x""#, "text", ["-1.25e-05", "x"]),
-        (
-            "timestamp with time zone",
-            r#""2024-03-01T11:02:45.5+02:00""#,
-            r#""yesterday""#,
-            "text",
-            ["2024-03-01T09:02:45.500000Z", "yesterday"],
-        ),
-        ("timestamp with time zone", r#""0001-01-01T00:00:00Z""#, r#""""#, "text", ["0001-01-01T00:00:00.000000Z", ""]),
-        ("boolean", "true", "1", "text", ["true", "1"]),
-        ("boolean", "false", r#""maybe""#, "text", ["false", "maybe"]),
-        ("jsonb", r#"[1,{"a":"ü"}]"#, r#""x""#, "text", [r#"[1, {"a": "ü"}]"#, "x"]),
-        ("jsonb", "{}", "true", "text", ["{}", "true"]),
-        ("text", r#""12""#, "12", "text", ["12", "12"]),
+        ("bigint", "9007199254740993", "1.5", ["9007199254740993", "1.5"]),
+        ("bigint", "1", "9223372036854775808", ["1", "9223372036854775808"]),
+        ("double precision", "0.30000000000000004", "9007199254740993", ["0.30000000000000004", "9007199254740993"]),
+        ("double precision", "1e300", "9007199254740993", [huge.as_str(), "9007199254740993"]),
     ];
-    for (number, (before, first, second, after, texts)) in (0_i64..).zip(cases) {
+    for (number, (before, first, second, texts)) in (0_i64..).zip(cases) {
         let name = format!("v{number}");
         plant.read(whole(2 * number), &[vec![format!(r#"{{"{name}":{first}}}"#)]]).await;
         assert_eq!(plant.column(&name).await.as_deref(), Some(before), "{first}");
         plant.read(whole(2 * number + 1), &[vec![format!(r#"{{"{name}":{second}}}"#)]]).await;
-        assert_eq!(plant.column(&name).await.as_deref(), Some(after), "{first} {second}");
+        assert_eq!(plant.column(&name).await.as_deref(), Some("numeric"), "{first} {second}");
         let stored: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!(
             "select {name}::text from lynn.survey_result where {name} is not null order by _window_start"
         )))
@@ -336,51 +315,67 @@ async fn p5_two_workers_that_meet_the_same_fields_at_once_make_each_column_once(
             let mut reader = plant.reader(&claim, whole(round)).await;
             let first = format!(r#"{{"n":{round},"f{round}":{value}}}"#);
             let second = format!(r#"{{"n":{round},"f{round}":1,"g{round}":true,"h {connection} {round}":1}}"#);
-            barrier.wait().await;
-            reader.page(&[first], Some("2")).await.unwrap();
-            barrier.wait().await;
-            reader.page(&[second], None).await.unwrap();
+            for (record, next) in [(first, Some("2")), (second, None)] {
+                barrier.wait().await;
+                // Who comes second finds the column of another type, and writes the page anew for the table as it is.
+                while let Err(error) = reader.page(&[&record], next).await {
+                    assert!(matches!(error, LoadError::Altered { .. }), "{error:?}");
+                    reader = plant.resumed(&claim, whole(round)).await;
+                }
+            }
         }
     };
     tokio::join!(worker("one", "1.5"), worker("two", r#""text""#));
     for round in 0..ROUNDS {
-        assert_eq!(plant.column(&format!("f{round}")).await.as_deref(), Some("text"));
+        let field = format!("f{round}");
+        let kind = plant.column(&field).await.unwrap();
+        assert!(matches!(&*kind, "text" | "double precision"), "{kind}");
         assert_eq!(plant.column(&format!("g{round}")).await.as_deref(), Some("boolean"));
-        let texts: Vec<String> =
-            plant.rows(whole(round)).await.into_iter().map(|row| row[&format!("f{round}")].clone()).collect();
+        let mut texts: Vec<String> = plant
+            .rows(whole(round))
+            .await
+            .into_iter()
+            .map(|row| row.get(&field).or_else(|| row.get(&format!("{field}_text"))).unwrap().clone())
+            .collect();
+        texts.sort();
         assert_eq!(texts, ["1", "1", "1.5", "text"], "round {round}");
     }
-    assert_eq!(plant.count("select count(*) from tidegate.table_column").await, 1 + 4 * ROUNDS);
+    assert_eq!(plant.count("select count(*) from tidegate.table_column where variant = ''").await, 1 + 4 * ROUNDS);
 }
 
 #[tokio::test]
 async fn p5_a_worker_with_a_stale_picture_follows_the_table() {
     let plant = Plant::new().await;
-    plant.read(whole(9), &[strings(&[r#"{"a":1,"b":1.5,"c":"2024-03-01T00:00:00Z"}"#])]).await;
+    plant.read(whole(9), &[strings(&[r#"{"a":1,"b":1,"c":"2024-03-01T00:00:00Z"}"#])]).await;
     let claim = plant.claim_as("slow").await;
     let mut reader = plant.reader(&claim, whole(0)).await;
-    // The other widens everything, before the slow one's page and in the middle of it.
-    plant.read(whole(9), &[strings(&[r#"{"a":"x","d":1}"#])]).await;
-    reader.page(&[r#"{"a":2,"b":2.5,"c":"2024-03-02T00:00:00Z"}"#], Some("2")).await.unwrap();
-    let chunks = reader.write(&[r#"{"a":3,"b":3.5,"c":"2024-03-03T00:00:00Z","e":1}"#]);
+    // The other widens and adds, before the slow one's page and in the middle of it.
+    plant.read(whole(9), &[strings(&[r#"{"a":"x","b":1.5,"d":1}"#])]).await;
+    reader.page(&[r#"{"a":2,"b":2,"c":"2024-03-02T00:00:00Z"}"#], Some("2")).await.unwrap();
+    let chunks = reader.write(&[r#"{"a":3,"b":3,"c":"2024-03-03T00:00:00Z","e":1}"#, r#"{"a":"y"}"#]);
     let mut connection = reader.loader.pool.acquire().await.unwrap();
     let mut page = PageLoad::begin(&mut reader.loader, &mut connection, &chunks[0].layout, usize::MAX).await.unwrap();
     for chunk in chunks {
         page.copy(chunk, &reader.reading).await.unwrap();
     }
-    plant.read(whole(9), &[strings(&[r#"{"b":"x","c":"x","e":"x","f":1}"#])]).await;
+    plant.read(whole(9), &[strings(&[r#"{"b":"x","c":"x","e":1.5,"f":1}"#])]).await;
     let end = PageEnd { next: None, bytes: 1 };
     page.checkpoint(end, &mut reader.reading).await.unwrap();
     let rows = plant.rows(whole(0)).await;
-    let shown: Vec<_> = rows.iter().map(|row| row.values().map(String::as_str).collect::<Vec<_>>()).collect();
+    let shown: Vec<_> =
+        rows.iter().map(|row| row.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>()).collect();
     assert_eq!(
         shown,
-        [vec!["2", "2.5", "2024-03-02T00:00:00.000000Z"], vec!["3", "3.5", "2024-03-03T00:00:00.000000Z", "1"],]
+        [
+            vec!["a=2", "b=2", "c=2024-03-02T00:00:00+00:00"],
+            vec!["a=3", "b=3", "c=2024-03-03T00:00:00+00:00", "e=1"],
+            vec!["a_text=y"],
+        ]
     );
 }
 
 /// Enough records for a batch that is merged while the page still arrives.
-fn more_than_a_batch() -> Vec<String> {
+pub fn more_than_a_batch() -> Vec<String> {
     numbered(0..u32::try_from(BATCH_ROWS_MAX).unwrap() + 10)
 }
 
@@ -397,11 +392,11 @@ async fn p5_a_page_that_is_staged_while_it_arrives_grows_the_table_under_itself(
         let progress = reader.spill(&records, None).await.unwrap();
         assert_eq!(progress.rows_inserted + progress.rows_unchanged, expected);
         assert_eq!(plant.count("select count(*) from lynn.survey_result").await, expected);
-        let odd = "select count(*) from lynn.survey_result where (n = '20000.5' and before = 'the merge')
-            or (n = 'text' and after = '[\"the merge\"]')";
+        let odd = "select count(*) from lynn.survey_result where (n = 20000.5 and before = 'the merge')
+            or (n is null and n_text = 'text' and after = '[\"the merge\"]')";
         assert_eq!(plant.count(odd).await, 2);
     }
-    assert_eq!(plant.count("select count(distinct n) from lynn.survey_result").await, expected);
+    assert_eq!(plant.count("select count(distinct n) from lynn.survey_result").await, expected - 1);
 }
 
 #[tokio::test]
@@ -454,7 +449,7 @@ async fn p5_two_pages_that_grow_a_table_they_both_hold_end_one_after_the_other()
                 page.checkpoint(end, &mut reader.reading).await.unwrap();
             }
             // Both hold the table: one must give way. The page is read again.
-            Some(tidegate::load::LoadError::Database(sqlx::Error::Database(error))) => {
+            Some(LoadError::Database(sqlx::Error::Database(error))) => {
                 assert!(matches!(error.code().as_deref(), Some("40P01" | "55P03")), "{error}");
                 drop(page);
                 drop(connection);
@@ -465,41 +460,6 @@ async fn p5_two_pages_that_grow_a_table_they_both_hold_end_one_after_the_other()
     };
     tokio::join!(worker("one"), worker("two"));
     assert_eq!(plant.count("select count(late) from lynn.survey_result").await, 2);
-}
-
-#[tokio::test]
-async fn p5_a_view_on_a_column_that_must_widen_does_not_fail_the_load() {
-    let plant = Plant::new().await;
-    plant.read(whole(0), &[strings(&[r#"{"amount":1,"other":1}"#])]).await;
-    plant.pool.execute("create view seen_by_bi as select amount from lynn.survey_result").await.unwrap();
-    for _ in 0..2 {
-        plant.read(whole(1), &[strings(&[r#"{"amount":"2 or 3","other":"x"}"#])]).await;
-    }
-    let row = only(&plant, 1).await;
-    assert_eq!((row["amount_2"].as_str(), row["other"].as_str()), ("2 or 3", "x"));
-    assert_eq!(plant.column("amount").await.as_deref(), Some("bigint"));
-    assert_eq!(plant.column("other").await.as_deref(), Some("text"));
-    // What was there stays, and is filled where it goes on when it is read again.
-    let before = only(&plant, 0).await;
-    assert_eq!(before["amount"], "1");
-    plant.read(whole(0), &[strings(&[r#"{"amount":1,"other":1}"#])]).await;
-    assert_eq!(only(&plant, 0).await["amount_2"], "1");
-    // A worker that still knows the old column finds the new one.
-    plant.pool.execute("create view also_seen as select amount_2, other from lynn.survey_result").await.unwrap();
-    plant.read(whole(2), &[strings(&[r#"{"amount":[1],"third":1}"#])]).await;
-    assert_eq!(only(&plant, 2).await["amount_2"], "[1]");
-}
-
-#[tokio::test]
-async fn p5_a_stale_worker_finds_the_column_in_which_a_field_goes_on() {
-    let plant = Plant::new().await;
-    plant.read(whole(0), &[strings(&[r#"{"amount":1}"#])]).await;
-    plant.pool.execute("create view seen_by_bi as select amount from lynn.survey_result").await.unwrap();
-    let claim = plant.claim_as("slow").await;
-    let mut reader = plant.reader(&claim, whole(1)).await;
-    plant.read(whole(0), &[strings(&[r#"{"amount":"x"}"#])]).await;
-    reader.page(&[r#"{"amount":5}"#], None).await.unwrap();
-    assert_eq!(only(&plant, 1).await["amount_2"], "5");
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! The load path against real Postgres: records in, tables out. No vendor and no HTTP.
 
 mod agree;
+mod altered;
 mod children;
 mod fence;
 mod grow;
+mod held;
 mod keys;
 mod modes;
 mod plant;
@@ -12,3 +14,4 @@ mod replace;
 mod shared;
 mod sql;
 mod values;
+mod variants;

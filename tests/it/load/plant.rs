@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use sqlx::{AssertSqlSafe, PgPool};
-use tidegate::catalogue::{self, Key, Stream};
+use tidegate::catalogue::{self, ColumnType, Key, Stream};
 use tidegate::decode::Sink;
 use tidegate::load::LoadError;
 use tidegate::load::commit::{PageEnd, PageLoad};
@@ -30,6 +30,8 @@ pub struct Plant {
     pub pool: PgPool,
     pub stream: Stream,
     pub may_add: bool,
+    /// Types that the job states.
+    pub types: BTreeMap<String, ColumnType>,
 }
 
 /// Midnight, `day` days into March 2024.
@@ -60,7 +62,7 @@ impl Plant {
     pub async fn of(stream: Stream, may_add: bool) -> Self {
         let database = TestDatabase::create().await;
         let pool = database.pool();
-        Self { database, pool, stream, may_add }
+        Self { database, pool, stream, may_add, types: BTreeMap::new() }
     }
 
     /// With records that these fields identify.
@@ -118,8 +120,9 @@ impl Plant {
     pub async fn resumed<'a>(&'a self, claim: &'a Claim, window: RowWindow) -> Reader<'a> {
         let mut session = self.pool.acquire().await.unwrap();
         let cause = Cause { run: claim.id, connection: &claim.connection };
-        let table = Table::open(&mut session, &self.stream, cause).await.unwrap();
-        let mut layout = Layout::new(&self.stream.columns, self.may_add).with_children(&self.stream.children);
+        let table = Table::open(&mut session, &self.stream, &self.types, cause).await.unwrap();
+        let layout = Layout::new(&self.stream.columns, self.may_add).with_children(&self.stream.children);
+        let mut layout = layout.with_types(&self.types);
         table.teach(&mut layout, &self.stream);
         let writer = PageWriter::of(&self.stream, layout);
         let bounds = (window.start, window.end);
@@ -133,7 +136,9 @@ impl Plant {
         };
         let latest_wins = RowKey::of(&self.stream).latest_wins();
         let (pool, stream) = (&self.pool, &self.stream);
-        let loader = Loader::new(pool, claim, stream, LEASE, latest_wins, table);
+        let mut loader = Loader::new(pool, claim, stream, LEASE, latest_wins, table);
+        // How a table follows its vendor is one thing, when it must not is another: `held.rs`.
+        loader.hold_below = 0;
         Reader { loader, writer, reading, part: window }
     }
 

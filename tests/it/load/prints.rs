@@ -17,7 +17,7 @@ use crate::support::random::runner;
 const MANY: u32 = 1_100;
 
 /// A reader that compares, as the worker has it.
-async fn comparing<'a>(plant: &'a Plant, claim: &'a Claim, window: RowWindow, resumed: bool) -> Reader<'a> {
+pub(super) async fn comparing<'a>(plant: &'a Plant, claim: &'a Claim, window: RowWindow, resumed: bool) -> Reader<'a> {
     let mut reader = if resumed { plant.resumed(claim, window).await } else { plant.reader(claim, window).await };
     reader.loader.compare(&reader.reading.slice);
     let first = reader.reading.slice.reading_batches.filter(|_| reader.loader.comparing);
@@ -39,7 +39,7 @@ async fn provide(plant: &Plant, reader: &mut Reader<'_>) {
 }
 
 /// Reads pages; `ahead` of them are written before the first of those is loaded, as it is when the vendor is fast.
-async fn read_pages(
+pub(super) async fn read_pages(
     plant: &Plant,
     reader: &mut Reader<'_>,
     pages: &[Vec<String>],
@@ -63,7 +63,7 @@ async fn read_pages(
 }
 
 /// Reads the slice, again if rows turn out to have moved under what was left out.
-async fn read(plant: &Plant, window: RowWindow, pages: &[Vec<String>], ahead: usize) -> Progress {
+pub async fn read(plant: &Plant, window: RowWindow, pages: &[Vec<String>], ahead: usize) -> Progress {
     let claim = plant.claim().await;
     for _ in 0..2 {
         let mut reader = comparing(plant, &claim, window, false).await;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tidegate::http::{Call, HttpError, Payload};
+use tidegate::simulator::{Action, Fault, Match};
 use tidegate::vendor::StepError;
 use wiremock::matchers::{body_string_contains, method, path_regex};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
@@ -178,4 +179,36 @@ async fn a_token_answer_without_end_is_bounded() {
     let error = world.process().await.first_page().await.unwrap_err();
     assert!(matches!(error, StepError::Http(HttpError::TooLarge { .. })), "{error:?}");
     assert_eq!(server.received_requests().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn p10_an_answer_without_a_body_is_an_empty_page() {
+    let (_simulator, control, _world, process) = start().await;
+    for (action, times) in [(Action::NoContent, 1), (Action::EmptyBody, 2)] {
+        control.mischief(Fault::new(Match::report(MARKS), action.clone()).times(times));
+        let before = control.stats().reports.len();
+        let (rows, outcome) = process.first_page().await.unwrap();
+        assert!(rows.is_empty(), "{action:?}");
+        assert!(matches!(outcome, Outcome::Page { next: None, .. }), "{action:?}: {outcome:?}");
+        assert_eq!(control.stats().reports.len() - before, times as usize, "{action:?}: 204 is believed at once");
+    }
+    // Where a token is expected, nothing is an error.
+    for action in [Action::NoContent, Action::EmptyBody] {
+        control.expire_tokens();
+        control.next(Match::report(MARKS), Action::TokenExpired);
+        control.mischief(Fault::new(Match::endpoint("create_token"), action).times(9));
+        let error = process.first_page().await.unwrap_err();
+        assert!(matches!(error, StepError::Missing("token")), "{error:?}");
+        control.quiet();
+    }
+}
+
+#[tokio::test]
+async fn p5_an_answer_of_several_gzip_members_has_all_rows() {
+    let (_simulator, control, _world, process) = start().await;
+    for members in [1, 2, 3, 500] {
+        control.next(Match::report(MARKS), Action::GzipMembers { members, named: true });
+        assert_eq!(process.first_page().await.unwrap().0.len(), 20, "{members} members");
+    }
+    assert_eq!(process.read(day(1)).await.unwrap().rows, truth(&control, day(1)));
 }

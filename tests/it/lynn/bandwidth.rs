@@ -47,6 +47,33 @@ async fn p2_a_window_that_weighed_too_much_before_is_read_in_parts_that_fit() {
 }
 
 #[tokio::test]
+async fn p8_parts_of_a_window_do_not_meet_within_an_hour_that_occurs_twice() {
+    let options = Options { volume: Volume::Exactly(2_000), filter_timezone: Tz::America__Santiago, ..free() };
+    // 23:00 to 24:00 occurs twice: from 02:00Z and from 03:00Z of 7 April.
+    let whole = window("2024-04-07T00:00:00Z", "2024-04-07T08:00:00Z");
+    for allowed in (60_000..200_000).step_by(20_000) {
+        let (_simulator, control, mut world, _process) = start_with(options.clone()).await;
+        world.settings.filter_timezone = Tz::America__Santiago;
+        world.settings.page_size = 1_000;
+        world.limits[3] = limit(BANDWIDTH, Calls::Every, Unit::Bytes, allowed * 100, SECOND);
+        let process = world.process().await;
+        // As if the whole window took so much more than is left that its first part ends somewhere within it.
+        let expected = Expected {
+            slice_bytes: Some(20_000_000),
+            slice_secs: 8 * 3_600,
+            page_bytes: Some(1),
+            ..Expected::default()
+        };
+        let reading = process.read_expecting(whole, None, expected).await.unwrap();
+        let mut parts = reading.parts.clone();
+        parts.dedup();
+        let twice = at("2024-04-07T02:00:00Z")..at("2024-04-07T04:00:00Z");
+        assert!(parts.iter().all(|part| !twice.contains(&part.end)), "{parts:?}");
+        assert_eq!(reading.rows, truth(&control, whole), "{parts:?}");
+    }
+}
+
+#[tokio::test]
 async fn p2_a_window_without_a_history_is_split_by_what_its_first_page_shows() {
     let (_simulator, control, _world, process) = heavy(300_000, 4 * SECOND).await;
     let expected = Expected { page_bytes: Some(PAGE_BYTES), ..Expected::default() };

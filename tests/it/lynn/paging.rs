@@ -46,14 +46,28 @@ async fn an_empty_window_is_read_with_one_call() {
 }
 
 #[tokio::test]
-async fn rows_that_vanish_while_paging_end_it_early() {
+async fn p10_an_announced_page_that_is_empty_is_an_error_that_says_which() {
     let (_simulator, control, _world, process) = start().await;
     let mut page = Page::default();
     let Outcome::Page { next, .. } = process.step(day(1), None, &mut page).await.unwrap() else { panic!() };
     control.vanish(simulator::Rows::between(MARKS, day(1).start, day(1).end)).unwrap();
     // Two more pages were announced; the next one is empty.
-    let reading = process.read_on(day(1), next).await.unwrap();
-    assert_eq!((reading.pages, pages(&control)), (vec![0], 2));
+    let error = process.read_on(day(1), next).await.unwrap_err();
+    assert!(matches!(error, StepError::PagesMissing { page: 2, pages: 3, .. }), "{error:?}");
+    assert_eq!(pages(&control), 2, "nothing is asked for that is not there");
+    assert_eq!(process.read(day(1)).await.unwrap().rows.len(), 0, "read from its first page, the window is empty");
+}
+
+#[tokio::test]
+async fn p10_an_announced_page_that_nothing_leads_to_is_an_error_that_says_which() {
+    let (_simulator, control, _world, process) = start().await;
+    for (page, last_cursor) in [(1, LastCursor::Null), (2, LastCursor::Absent)] {
+        control.shape(|shape| shape.last_cursor = last_cursor);
+        control.next(Match::report(MARKS).page(page), Action::NoLastDocument);
+        let error = process.read(day(1)).await.unwrap_err();
+        let StepError::PagesMissing { page: missing, pages: 3, .. } = error else { panic!("{error:?}") };
+        assert_eq!(missing, u64::from(page) + 1);
+    }
 }
 
 #[tokio::test]

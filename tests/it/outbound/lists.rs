@@ -32,6 +32,33 @@ async fn p1_lists_hold_what_the_vendor_lists_whatever_their_shape() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p10_a_list_that_shrinks_sharply_or_is_empty_marks_nothing_until_it_is_released() {
+    let world = world("[contacts]").await;
+    sync(&world).await;
+    let (from, to) = listed();
+    let data = world.control().outbound().data();
+    let gone = "_deleted_at is not null";
+    // 20 of 40, then none.
+    for every in [2, 1] {
+        data.late(Rows::between("contacts", from, to).every(every)).unwrap();
+        let task = world.sync().await.remove(0);
+        assert_eq!((task.state.as_str(), task.rows_deleted), ("held", 0), "{task:?}");
+        assert_eq!((rows(&world, "contacts").await.len(), world.rows_where("contacts", gone).await.len()), (40, 0));
+    }
+    let output = command(&world, &[], &["held"]).await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("the list") && said.contains("none of 40 rows"), "{said}");
+    assert!(command(&world, &[], &["held", "release", "lynn", "--stream", "contacts"]).await.status.success());
+    sync(&world).await;
+    assert_eq!((rows(&world, "contacts").await.len(), world.rows_where("contacts", gone).await.len()), (0, 40));
+    // All marked, there is nothing that a reading could take away; and who is listed again is there again.
+    sync(&world).await;
+    data.release_late();
+    sync(&world).await;
+    assert_eq!(rows(&world, "contacts").await.len(), 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p4_what_left_the_list_is_marked_and_what_changed_is_as_last_listed() {
     let world = world("[contacts]").await;
     sync(&world).await;
@@ -123,4 +150,21 @@ async fn a_campaign_without_an_id_is_a_row_by_its_content() {
     sync(&world).await;
     sync(&world).await;
     assert_eq!(rows(&world, "campaigns").await, truth(&world, "campaigns"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_an_answer_without_a_body_is_an_empty_list() {
+    let world = world("[campaigns, contacts, dnd_contacts]").await;
+    for (list, action, times) in [("campaigns", Action::NoContent, 1), ("contacts", Action::EmptyBody, 2)] {
+        world.control().mischief(Fault::new(Match::report(list), action).times(times));
+    }
+    // Of one contact in forty nothing is known, and nothing goes wrong.
+    world.control().next(Match::endpoint("get_dnd_contact"), Action::NoContent);
+    sync(&world).await;
+    assert_eq!(world.control().pending(), 0);
+    assert!(rows(&world, "campaigns").await.is_empty() && !rows(&world, "dnd_contacts").await.is_empty());
+    sync(&world).await;
+    for list in ["campaigns", "contacts"] {
+        assert_eq!(rows(&world, list).await, truth(&world, list), "{list}: nothing stays behind of it");
+    }
 }

@@ -34,6 +34,20 @@ async fn rows_become_records_in_batches_and_are_not_sent_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_id_that_is_written_empty_is_sent_empty() {
+    let world = push_world(3, 2).await;
+    world.edit_config(|text| text.replace("campaign_id: \"101\"", "campaign_id: \"\""));
+    let dry = command(&world, &[], &["push", "renewals", "--dry-run"]).await;
+    let text = String::from_utf8(dry.stdout).unwrap();
+    assert!(text.contains("campaign \"\", template"), "{text}");
+    let pushed = push(&world, &[]).await;
+    assert_eq!((pushed.code, &pushed.document["campaign_id"]), (0, &"".into()), "{pushed:?}");
+    assert_eq!(received(&world), [1, 2, 3]);
+    assert!(world.control().outbound().loads().iter().all(|load| load.campaign_id.is_empty()));
+    assert_eq!(states(&world).await, vec!["done"; 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_sends_nothing_and_shows_rows_only_when_asked() {
     let world = push_world(25, 10).await;
     let dry = push(&world, &["--dry-run"]).await;

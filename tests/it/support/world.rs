@@ -251,9 +251,10 @@ pub fn columns(record: &Map<String, Value>) -> Map<String, Value> {
     out
 }
 
-/// One spelling for what means the same: no nulls, instants as UTC with microseconds, 1.0 as 1.
+/// One spelling for what means the same: no nulls and no empty texts (null where they came before their field had a column),
+/// instants as UTC with microseconds, 1.0 as 1.
 pub fn canonical(mut row: Map<String, Value>) -> String {
-    row.retain(|_, value| !value.is_null());
+    row.retain(|_, value| !value.is_null() && value != "");
     for value in row.values_mut() {
         if let Some(instant) = value.as_str().and_then(timestamp::parse) {
             *value = Value::from(instant.at.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string());

@@ -8,6 +8,7 @@ use tidegate::simulator::{Change, Edit, Rows};
 
 use super::ago;
 use crate::support::World;
+use crate::support::daemon::command;
 use crate::support::world::Recipe;
 
 const REPORTS: [&str; 2] = ["navigation_marks", "survey_result"];
@@ -120,7 +121,7 @@ async fn p4_what_changed_vanished_came_late_or_twice_ends_as_last_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_a_day_that_became_empty_is_emptied() {
+async fn p4_a_day_that_became_empty_is_emptied_once_it_is_released() {
     let world = World::with(Recipe {
         start: ago(3).date_naive(),
         streams: "[navigation_marks, survey_result]",
@@ -132,6 +133,11 @@ async fn p4_a_day_that_became_empty_is_emptied() {
     for report in REPORTS {
         world.control().vanish(Rows::between(report, ago(1), ago(0))).unwrap();
     }
+    for task in world.sync().await {
+        assert_eq!((task.state.as_str(), task.rows_deleted), ("held", 0), "{task:?}");
+    }
+    let release = ["held", "release", "lynn", "--stream", REPORTS[0], "--stream", REPORTS[1]];
+    assert!(command(&world, &[], &release).await.status.success());
     let tasks = world.sync().await;
     for task in tasks {
         assert_eq!((task.state.as_str(), task.rows_deleted), ("succeeded", 250), "{task:?}");

@@ -3,9 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    ELEMENT_BYTES_MAX, Figures, Members, ObjectWriter, RawValue, Records, StepError, TOTALS, flag, instant, shape,
-};
+use super::{ELEMENT_BYTES_MAX, Figures, Members, ObjectWriter, Raw, Records, StepError, TOTALS, flag, instant, shape};
 
 /// Team Volume's line: an agent and the counts by state.
 struct Agent<'a> {
@@ -17,7 +15,7 @@ struct Agent<'a> {
 const STATES_MAX: usize = 10_000;
 
 impl<'a> Agent<'a> {
-    fn read(element: &'a RawValue) -> Result<Self, &'static str> {
+    fn read(element: Raw<'a>) -> Result<Self, &'static str> {
         if element.get().len() > ELEMENT_BYTES_MAX {
             return Err("larger than an agent's line can be");
         }
@@ -30,13 +28,13 @@ impl<'a> Agent<'a> {
 
 impl Figures<'_> {
     /// A row for each agent and state.
-    pub(super) async fn agents(&self, elements: &[&RawValue], records: &mut impl Records) -> Result<(), StepError> {
-        if elements.iter().any(|element| is_workflow_state(element)) {
+    pub(super) async fn agents(&self, elements: &[Raw<'_>], records: &mut impl Records) -> Result<(), StepError> {
+        if elements.iter().any(|element| is_workflow_state(*element)) {
             return Err(shape("Workflow States where Team Volume was asked for"));
         }
         let mut writer = ObjectWriter::default();
         for element in elements {
-            match Agent::read(element) {
+            match Agent::read(*element) {
                 Err(reason) => records.refuse(reason, element.get().as_bytes())?,
                 Ok(agent) => {
                     for (state, count) in agent.states.iter() {
@@ -58,8 +56,8 @@ impl Figures<'_> {
     }
 
     /// A row for each state; added up where the agents' counts came.
-    pub(super) async fn workflow(&self, elements: &[&RawValue], records: &mut impl Records) -> Result<(), StepError> {
-        if elements.iter().any(|element| is_agent(element)) {
+    pub(super) async fn workflow(&self, elements: &[Raw<'_>], records: &mut impl Records) -> Result<(), StepError> {
+        if elements.iter().any(|element| is_agent(*element)) {
             return self.added_up(elements, records).await;
         }
         let mut writer = ObjectWriter::default();
@@ -71,7 +69,7 @@ impl Figures<'_> {
                     self.begin(&mut writer);
                     let state = members.text("state").unwrap_or_default();
                     writer.member_raw("is_total", flag(TOTALS.contains(&&*state)));
-                    writer.member_raw("derived", RawValue::FALSE);
+                    writer.member_raw("derived", Raw::FALSE);
                     members.iter().for_each(|(name, raw)| writer.member_raw(name, raw));
                     records.record(writer.end())?;
                 }
@@ -81,10 +79,10 @@ impl Figures<'_> {
         Ok(())
     }
 
-    async fn added_up(&self, elements: &[&RawValue], records: &mut impl Records) -> Result<(), StepError> {
+    async fn added_up(&self, elements: &[Raw<'_>], records: &mut impl Records) -> Result<(), StepError> {
         let mut sums = BTreeMap::<String, i64>::new();
         for element in elements {
-            let agent = Agent::read(element).map_err(|reason| shape(&format!("an agent's line with {reason}")))?;
+            let agent = Agent::read(*element).map_err(|reason| shape(&format!("an agent's line with {reason}")))?;
             for (state, _) in agent.states.iter() {
                 let count = agent.states.i64(state).ok_or_else(|| shape("a count that is no whole number"))?;
                 let sum = sums.entry(state.to_owned()).or_default();
@@ -100,7 +98,7 @@ impl Figures<'_> {
             writer.member_str("state", state);
             writer.member_raw("is_total", flag(TOTALS.contains(&state.as_str())));
             writer.member_i64("volume", *volume);
-            writer.member_raw("derived", RawValue::TRUE);
+            writer.member_raw("derived", Raw::TRUE);
             records.record(writer.end())?;
             records.flush().await?;
         }
@@ -108,12 +106,12 @@ impl Figures<'_> {
     }
 }
 
-fn is_agent(element: &RawValue) -> bool {
+fn is_agent(element: Raw<'_>) -> bool {
     Members::parse(element.get().as_bytes())
         .is_some_and(|members| members.get("states").is_some() && members.get("user_id").is_some())
 }
 
-fn is_workflow_state(element: &RawValue) -> bool {
+fn is_workflow_state(element: Raw<'_>) -> bool {
     Members::parse(element.get().as_bytes())
         .is_some_and(|members| members.get("state").is_some() && members.get("states").is_none())
 }

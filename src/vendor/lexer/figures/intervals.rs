@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::{
-    DateTime, Figures, Lone, Members, NaiveDateTime, ObjectWriter, RawValue, Records, StepError, TimeDelta, Utc,
-    instant, list, shape,
+    DAY, DateTime, Figures, HOUR, Intervals, Lone, Members, NaiveDateTime, ObjectWriter, Raw, Records, StepError,
+    TimeDelta, Utc, instant, list, shape,
 };
 
 /// One element with the label of its interval.
 struct Interval<'a> {
     series: &'a str,
-    element: &'a RawValue,
+    element: Raw<'a>,
     label: Option<(String, NaiveDateTime)>,
 }
 
@@ -23,7 +23,10 @@ impl Figures<'_> {
         records: &mut impl Records,
     ) -> Result<(), StepError> {
         let intervals = read(members)?;
-        let granularity = granularity(&intervals);
+        let granularity = self.granularity(&intervals);
+        if self.intervals == Intervals::Hour && granularity == DAY {
+            tracing::warn!(stream = &*self.stream.name, "the vendor gives days although it was asked for hours");
+        }
         let (mut writer, mut contradicted) = (ObjectWriter::default(), 0_u64);
         for interval in &intervals {
             let raw = interval.element.get().as_bytes();
@@ -32,7 +35,7 @@ impl Figures<'_> {
                 (None, Some(_)) => records.refuse("no interval label such as `2025-03-01 00:00`", raw)?,
                 (Some((label, local)), Some(element)) => {
                     let start = local.and_local_timezone(self.offset).single().map(|at| at.with_timezone(&Utc));
-                    let Some(start) = start.filter(|at| *at >= self.window.start && *at < self.window.end) else {
+                    let Some(start) = start.filter(|at| self.owns(*local, *at, granularity)) else {
                         continue;
                     };
                     self.begin(&mut writer);
@@ -53,6 +56,22 @@ impl Figures<'_> {
         }
         // Also when there is no interval at all: the page has begun.
         records.flush().await
+    }
+
+    /// Told from the labels, for the ranges at which a report changes are documented with contradictions (`§8`). One label
+    /// alone is a day's if it is midnight. Where hours were asked for, hours without any may be missing: days are only taken
+    /// for what they are if every day of the range is there, and nothing else.
+    fn granularity(&self, intervals: &[Interval<'_>]) -> &'static str {
+        let labels: BTreeSet<NaiveDateTime> =
+            intervals.iter().filter_map(|interval| interval.label.as_ref().map(|(_, local)| *local)).collect();
+        let is_midnight = |local: &NaiveDateTime| local.time() == chrono::NaiveTime::MIN;
+        if self.intervals == Intervals::Hour {
+            let days = usize::try_from((self.range.end - self.range.start).num_days()).unwrap_or(usize::MAX).max(2);
+            return if labels.len() >= days && labels.iter().all(is_midnight) { DAY } else { HOUR };
+        }
+        let is_short = labels.iter().zip(labels.iter().skip(1)).any(|(one, next)| *next - *one < TimeDelta::days(1));
+        let is_odd = labels.len() == 1 && !labels.iter().all(is_midnight);
+        if is_short || is_odd { HOUR } else { DAY }
     }
 
     fn write_interval(&self, start: DateTime<Utc>, label: &str, granularity: &str, writer: &mut ObjectWriter) {
@@ -83,7 +102,7 @@ fn write_element(named: &str, series: &str, element: &Members<'_>, writer: &mut 
 }
 
 /// Whether an interval's range holds more than the label.
-fn says_more(date_range: &RawValue) -> bool {
+fn says_more(date_range: Raw<'_>) -> bool {
     Members::parse(date_range.get().as_bytes()).is_some_and(|members| members.iter().count() > 1)
 }
 
@@ -101,7 +120,7 @@ fn read<'a>(members: &'a Members<'a>) -> Result<Vec<Interval<'a>>, StepError> {
 }
 
 /// The label as it is written, and what it says; local to an offset that it does not tell.
-fn label(element: &RawValue) -> Option<(String, NaiveDateTime)> {
+fn label(element: Raw<'_>) -> Option<(String, NaiveDateTime)> {
     let members = Members::parse(element.get().as_bytes())?;
     let text = match Members::parse(members.get("date_range")?.get().as_bytes()) {
         Some(range) => range.text("date_from")?.into_owned(),
@@ -111,15 +130,4 @@ fn label(element: &RawValue) -> Option<(String, NaiveDateTime)> {
     let formats = ["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"];
     let local = formats.iter().find_map(|format| NaiveDateTime::parse_from_str(&text, format).ok())?;
     Some((text, local))
-}
-
-/// Told from the labels, for the ranges at which a report changes are documented with contradictions (`§8`). One label
-/// alone is a day's if it is midnight.
-fn granularity(intervals: &[Interval<'_>]) -> &'static str {
-    let labels: BTreeSet<NaiveDateTime> =
-        intervals.iter().filter_map(|interval| interval.label.as_ref().map(|(_, local)| *local)).collect();
-    let days = TimeDelta::days(1);
-    let is_short = labels.iter().zip(labels.iter().skip(1)).any(|(one, next)| *next - *one < days);
-    let is_odd = labels.len() == 1 && labels.iter().any(|local| local.time() != chrono::NaiveTime::MIN);
-    if is_short || is_odd { "hour" } else { "day" }
 }

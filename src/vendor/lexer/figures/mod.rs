@@ -2,13 +2,13 @@
 //! form, the offset of its labels. Numbers keep their digits, and a member that nobody asked for stays in its record.
 
 use chrono::{DateTime, FixedOffset, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
-use serde_json::value::RawValue;
 
-use super::settings::ResponseUnit;
+use super::settings::{Intervals, ResponseUnit, UtcOffset};
 use crate::catalogue::Stream;
 use crate::decode::DecodeError;
 use crate::decode::list::{self, Lone};
 use crate::decode::object::{Members, ObjectWriter};
+use crate::decode::raw::{Fault, Raw};
 use crate::vendor::{Records, StepError, Window};
 
 mod agents;
@@ -16,6 +16,9 @@ mod intervals;
 
 /// An element beyond this is no line of a report. It also bounds what unpivoting makes of one.
 const ELEMENT_BYTES_MAX: usize = 64 << 10;
+/// Lengths of intervals.
+const DAY: &str = "day";
+const HOUR: &str = "hour";
 /// States that are sums of others (`§5.7`).
 const TOTALS: &[&str] = &["all_states", "all_closed_states"];
 
@@ -23,7 +26,13 @@ const TOTALS: &[&str] = &["all_states", "all_closed_states"];
 pub(super) struct Figures<'a> {
     pub(super) stream: &'a Stream,
     pub(super) window: Window,
+    /// The part of the window whose intervals are wanted, and the range that was asked for.
+    pub(super) part: Window,
+    pub(super) range: Window,
     pub(super) offset: FixedOffset,
+    /// What the offset was taken from.
+    pub(super) zone: UtcOffset,
+    pub(super) intervals: Intervals,
     /// The form and category of an NPS report.
     pub(super) nps: Option<(i64, &'a str)>,
     pub(super) unit: ResponseUnit,
@@ -60,6 +69,19 @@ impl Figures<'_> {
         }
     }
 
+    /// Whether a day or hour belongs to the part that is read. An hour does if it begins there. A day of a zone does if the
+    /// zone's own midnight lies there, although it was asked for with one offset: so each date belongs to one slice, also
+    /// where a clock change lies between the starts of two slices.
+    fn owns(&self, local: NaiveDateTime, start: DateTime<Utc>, granularity: &str) -> bool {
+        let at = match self.zone {
+            UtcOffset::Zone(_) if granularity == DAY && local.time() == chrono::NaiveTime::MIN => {
+                self.zone.midnight(local.date())
+            }
+            _ => start,
+        };
+        at >= self.part.start && at < self.part.end
+    }
+
     /// The answer is the row.
     async fn whole(&self, members: &Members<'_>, records: &mut impl Records) -> Result<(), StepError> {
         let known = |name: &str| self.stream.columns.iter().any(|column| column.field == name);
@@ -76,9 +98,9 @@ impl Figures<'_> {
     /// Every element is a row, or several, or none, as `write` has it.
     async fn each<R: Records>(
         &self,
-        elements: Vec<&RawValue>,
+        elements: Vec<Raw<'_>>,
         records: &mut R,
-        write: fn(Window, &Members<'_>, &mut ObjectWriter) -> Row,
+        write: fn(&Self, &Members<'_>, &mut ObjectWriter) -> Row,
     ) -> Result<(), StepError> {
         let mut writer = ObjectWriter::default();
         for element in elements {
@@ -88,7 +110,7 @@ impl Figures<'_> {
                 None => records.record(raw)?,
                 Some(members) => {
                     self.begin(&mut writer);
-                    match write(self.window, &members, &mut writer) {
+                    match write(self, &members, &mut writer) {
                         Row::Whole => records.record(writer.end())?,
                         Row::Outside => {}
                         Row::Refused(reason) => records.refuse(reason, raw)?,
@@ -101,22 +123,22 @@ impl Figures<'_> {
     }
 }
 
-fn plain(_: Window, members: &Members<'_>, writer: &mut ObjectWriter) -> Row {
+fn plain(_: &Figures<'_>, members: &Members<'_>, writer: &mut ObjectWriter) -> Row {
     members.iter().for_each(|(name, raw)| writer.member_raw(name, raw));
     Row::Whole
 }
 
-fn classification(window: Window, members: &Members<'_>, writer: &mut ObjectWriter) -> Row {
+fn classification(figures: &Figures<'_>, members: &Members<'_>, writer: &mut ObjectWriter) -> Row {
     let state = members.text("state").unwrap_or_default();
     writer.member_raw("is_total", flag(TOTALS.contains(&&*state)));
-    plain(window, members, writer)
+    plain(figures, members, writer)
 }
 
 /// A day of a form (`§5.12`); the vendor's own time is the key.
-fn bucket(window: Window, members: &Members<'_>, writer: &mut ObjectWriter) -> Row {
+fn bucket(figures: &Figures<'_>, members: &Members<'_>, writer: &mut ObjectWriter) -> Row {
     let at = members.i64("timestamp").and_then(|seconds| DateTime::from_timestamp(seconds, 0));
     let Some(at) = at else { return Row::Refused("no `timestamp` in whole seconds") };
-    if at < window.start || at >= window.end {
+    if !figures.owns(at.with_timezone(&figures.offset).naive_local(), at, DAY) {
         return Row::Outside;
     }
     writer.member_str("timestamp", &instant(at));
@@ -150,8 +172,8 @@ fn shape(what: &str) -> StepError {
     StepError::Shape(what.to_owned())
 }
 
-fn flag(value: bool) -> &'static RawValue {
-    if value { RawValue::TRUE } else { RawValue::FALSE }
+pub(super) fn flag(value: bool) -> Raw<'static> {
+    if value { Raw::TRUE } else { Raw::FALSE }
 }
 
 pub(super) fn instant(at: DateTime<Utc>) -> String {
@@ -162,13 +184,11 @@ pub(super) fn instant(at: DateTime<Utc>) -> String {
 fn object(body: &[u8]) -> Result<Members<'_>, StepError> {
     match body.trim_ascii_start().first() {
         None => Err(DecodeError::Empty.into()),
-        Some(b'{') => serde_json::from_slice(body).map_err(|error| {
-            if error.is_eof() {
-                DecodeError::Cut.into()
-            } else if error.is_data() {
-                shape("an object with too many members")
-            } else {
-                DecodeError::Malformed { offset: 0, what: "the answer is not JSON" }.into()
+        Some(b'{') => Members::read(body).map_err(|fault| match fault {
+            Fault::Cut => DecodeError::Cut.into(),
+            Fault::Other => shape("an object with too many members"),
+            Fault::Malformed { offset } => {
+                DecodeError::Malformed { offset: offset as u64, what: "the answer is not JSON" }.into()
             }
         }),
         Some(b'[') => Err(shape("an array where an object is documented")),

@@ -46,7 +46,11 @@ async fn taken_at(name: &str, hours: i32, nps: Option<(i64, &str)>, body: &str) 
     let figures = Figures {
         stream: &stream,
         window: Window { start: at("2025-03-01T00:00:00Z"), end: at("2025-03-03T00:00:00Z") },
+        part: Window { start: at("2025-03-01T00:00:00Z"), end: at("2025-03-03T00:00:00Z") },
+        range: Window { start: at("2025-02-26T00:00:00Z"), end: at("2025-03-03T00:00:00Z") },
         offset: FixedOffset::east_opt(hours * 3600).unwrap(),
+        zone: UtcOffset::Fixed(FixedOffset::east_opt(hours * 3600).unwrap()),
+        intervals: Intervals::Day,
         nps,
         unit: ResponseUnit::Unknown,
         now: at("2025-03-04T05:06:07Z"),
@@ -233,4 +237,52 @@ async fn p6_what_an_answer_makes_is_passed_on_as_it_is_made() {
     let element = r#"{"classification_id":7,"classification":"a","state":"closed","volume":2}"#;
     let found = taken("classifications", &format!("[{}]", vec![element; 5000].join(","))).await;
     assert_eq!((found.rows.len(), found.flushed), (5000, 5000));
+}
+
+/// The labels of days that a slice of a zone keeps, from an answer that reaches beyond it.
+async fn days_kept(zone: chrono_tz::Tz, slice: Window) -> Vec<String> {
+    let offset = UtcOffset::Zone(zone).at(slice.start);
+    let stream = stream("states_volume");
+    let figures = Figures {
+        stream: &stream,
+        window: slice,
+        part: slice,
+        range: slice,
+        offset,
+        zone: UtcOffset::Zone(zone),
+        intervals: Intervals::Day,
+        nps: None,
+        unit: ResponseUnit::Unknown,
+        now: at("2027-01-01T00:00:00Z"),
+    };
+    let around = slice.start.date_naive() - chrono::Days::new(3);
+    let labels =
+        around.iter_days().take(16).map(|date| format!(r#"{{"value":1,"date_range":{{"date_from":"{date} 00:00"}}}}"#));
+    let body = format!(r#"{{"closed":[{}]}}"#, labels.collect::<Vec<_>>().join(","));
+    let mut taken = Taken::default();
+    figures.hand_over(body.as_bytes(), &mut taken).await.unwrap();
+    let label = |row: &String| Members::parse(row.as_bytes()).unwrap().text("interval_label").unwrap()[..10].to_owned();
+    taken.rows.iter().map(label).collect()
+}
+
+#[tokio::test]
+async fn p4_each_date_of_a_zone_belongs_to_one_slice_however_clocks_and_grids_lie() {
+    for zone in [chrono_tz::Europe::Berlin, chrono_tz::America::Santiago, chrono_tz::Australia::Lord_Howe] {
+        for grid in [zone, chrono_tz::UTC, chrono_tz::Asia::Kolkata] {
+            for first in ["2026-03-20", "2026-08-29", "2026-10-01", "2026-10-20"] {
+                for length in [1_u64, 7] {
+                    let first: chrono::NaiveDate = first.parse().unwrap();
+                    let start =
+                        |number: u64| UtcOffset::Zone(grid).midnight(first + chrono::Days::new(number * length));
+                    let mut dates = Vec::new();
+                    for number in 0..14 / length {
+                        dates.extend(days_kept(zone, Window { start: start(number), end: start(number + 1) }).await);
+                    }
+                    let begin: chrono::NaiveDate = dates[0].parse().unwrap();
+                    let wanted: Vec<String> = begin.iter_days().take(14).map(|date| date.to_string()).collect();
+                    assert_eq!(dates, wanted, "{zone} {grid} {first} {length}");
+                }
+            }
+        }
+    }
 }

@@ -1,0 +1,67 @@
+//! Calls to vendors that a person waits for: sent once, before everything that runs by itself, and within bounds.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use sqlx::PgPool;
+use tokio::time::timeout;
+
+use crate::config::Connection;
+use crate::http::{Gate, HttpError, Retry, Session};
+use crate::quota::{Ledger, LedgerError, LedgerKey};
+use crate::vendor::{Source, StepError};
+use crate::worker::hint::{self, Subject};
+use crate::worker::policy::TaskError;
+
+/// A call may have to wait this long for its quota; beyond, the quota is reported instead.
+const QUOTA_WAIT_MAX: Duration = Duration::from_mins(1);
+/// A vendor that takes longer is reported as silent, whatever `request_timeout` allows a report.
+const ANSWER_MAX: Duration = Duration::from_mins(1);
+/// The database has to say that it is there, and whether its schema is.
+pub(super) const DATABASE_WITHIN: Duration = Duration::from_secs(10);
+const PRIORITY: i32 = i32::MAX;
+
+/// Why a call brought nothing, and what to do about it.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: String,
+    pub(super) hint: String,
+}
+
+/// Opens the connection and does `work` with it.
+pub(super) async fn call<T>(
+    pool: &PgPool,
+    connection: &Connection,
+    work: impl AsyncFnOnce(&Source, &Session<'_>) -> Result<T, StepError>,
+) -> Result<T, Failure> {
+    let within = QUOTA_WAIT_MAX + ANSWER_MAX.min(connection.request_timeout) + DATABASE_WITHIN;
+    let calling = async {
+        let gate = open(pool, connection).await?;
+        let source = Source::new(&connection.base_url, &connection.settings);
+        work(&source, &gate.session(PRIORITY, Utc::now())).await
+    };
+    let error = match timeout(within, Box::pin(calling)).await {
+        Ok(Ok(done)) => return Ok(done),
+        Ok(Err(error)) => TaskError::from(error),
+        Err(_) => {
+            return Err(Failure {
+                error: format!("no answer within {} s", within.as_secs()),
+                hint: "check that base_url is right and that the host can be reached from here".to_owned(),
+            });
+        }
+    };
+    let hint = hint::hint(&error, Subject::login(connection.settings.vendor())).to_owned();
+    Err(Failure { error: format!("{:#}", anyhow::Error::from(error)), hint })
+}
+
+async fn open(pool: &PgPool, connection: &Connection) -> Result<Gate, StepError> {
+    let key = LedgerKey::derive(pool, &connection.base_url, &connection.settings.credential())
+        .await
+        .map_err(|source| LedgerError::Database { connection: connection.name.clone(), source })
+        .map_err(HttpError::from)?;
+    let ledger =
+        Ledger::open(pool.clone(), &key, &connection.name, connection.limits.clone()).await.map_err(HttpError::from)?;
+    // Once: what fails now is what the operator wants to see, and every try costs quota.
+    let retry = Retry { attempts_max: 1, ..connection.retry.clone() };
+    Ok(Gate::new(ledger, connection.hosts(), connection.request_timeout.min(ANSWER_MAX), retry)?)
+}

@@ -1,0 +1,138 @@
+//! `tidegate held`: slices whose last reading was too doubtful to delete rows; `held release` lets the next one delete.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
+use sqlx::{Connection as _, PgConnection};
+
+use super::output::{self, Table, plain};
+use super::{CommandError, Context, Exit, HeldArgs, ReleaseArgs, names, show};
+use crate::config::Job;
+use crate::schedule;
+use crate::store::cursor;
+use crate::store::held::{self, HeldSlice};
+use crate::worker::grid;
+
+/// Slices listed at most.
+const LISTED_MAX: i64 = 10_000;
+
+#[derive(Debug, Serialize)]
+struct Document {
+    at: DateTime<Utc>,
+    held: Vec<HeldSlice>,
+}
+
+pub async fn list(context: Context, args: HeldArgs) -> anyhow::Result<Exit> {
+    let document = context
+        .with_schema(async |_, conn| {
+            let at = schedule::clock(conn).await?;
+            Ok(Document { at, held: held::list(conn, LISTED_MAX).await? })
+        })
+        .await?;
+    if args.json {
+        output::print_json(&document)?;
+    } else if document.held.is_empty() {
+        output::print("nothing is held\n")?;
+    } else {
+        output::print(&table(&document.held, document.at))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Held slices, one a line.
+pub(super) fn table(held: &[HeldSlice], now: DateTime<Utc>) -> String {
+    let mut table = Table::new()
+        .left(&["CONNECTION", "STREAM", "SLICE"])
+        .right(&["ROWS THERE", "REPORTED"])
+        .left(&["SINCE", "WHY"]);
+    for slice in held {
+        let window = slice.window_start.zip(slice.window_end);
+        let released = if slice.released { "released, the next run deletes; " } else { "" };
+        table.row([
+            slice.connection.clone(),
+            slice.stream.clone(),
+            window.map_or_else(
+                || "the list".to_owned(),
+                |(from, to)| format!("{} to {}", show::time(from), show::time(to)),
+            ),
+            slice.rows_there.to_string(),
+            slice.rows_reported.to_string(),
+            show::moment(slice.held_since, now),
+            format!("{released}{}", slice.reason),
+        ]);
+    }
+    table.show()
+}
+
+/// What a release did for one stream.
+#[derive(Debug, Serialize)]
+struct Released {
+    connection: String,
+    stream: String,
+    slices: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ReleaseDocument {
+    released: Vec<Released>,
+}
+
+pub async fn release(context: Context, args: ReleaseArgs) -> anyhow::Result<Exit> {
+    let job = names::reading_job(&context.config, &args.job)?;
+    let streams = names::streams(job, &args.streams)?;
+    if let (Some(from), Some(to)) = (args.from, args.to)
+        && from >= to
+    {
+        return Err(CommandError::Usage(format!("--from {from} is not before --to {to}")).into());
+    }
+    let released = context.with_schema(async |_, conn| release_all(conn, job, &streams, &args).await).await?;
+    if released.iter().all(|released| released.slices == 0) {
+        let message = format!("no such slice of {} is held", plain(&streams.join(", ")));
+        return Err(CommandError::failed(message, "`tidegate held` lists what is held").into());
+    }
+    if args.json {
+        output::print_json(&ReleaseDocument { released })?;
+    } else {
+        output::print(&text(&released, &args.job))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Releases the held slices of all streams, or of none.
+async fn release_all(
+    conn: &mut PgConnection,
+    job: &Job,
+    streams: &[&str],
+    args: &ReleaseArgs,
+) -> anyhow::Result<Vec<Released>> {
+    let mut transaction = conn.begin().await?;
+    let mut done = Vec::with_capacity(streams.len());
+    for stream in streams {
+        let grid = cursor::grid(&mut *transaction, &job.connection, stream).await?;
+        let zone = grid.and_then(|grid| grid.timezone.parse().ok()).unwrap_or(job.timezone);
+        let midnight = |day: Option<NaiveDate>| day.map(|day| grid::midnight(day, zone));
+        let window = (midnight(args.from), midnight(args.to));
+        let slices = held::release(&mut *transaction, &job.connection, stream, window).await?;
+        done.push(Released { connection: job.connection.clone(), stream: (*stream).to_owned(), slices });
+    }
+    transaction.commit().await?;
+    Ok(done)
+}
+
+fn text(released: &[Released], job: &str) -> String {
+    let mut text = String::new();
+    for released in released.iter().filter(|released| released.slices > 0) {
+        let (stream, slices) = (plain(&released.stream), released.slices);
+        let are = if slices == 1 { "1 slice is" } else { &format!("{slices} slices are") };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{}/{stream}: {are} released. The next run of the job reads them again and deletes what the vendor does not \
+             report; `tidegate sync {} --stream {stream}` does it now",
+            plain(&released.connection),
+            plain(job),
+        );
+    }
+    text
+}

@@ -1,0 +1,257 @@
+//! The table of a stream as its migration makes it, from the catalogue: for extra reports, and for tables that were dropped.
+
+use sqlx::{Connection as _, PgConnection};
+
+use super::LoadError;
+use super::ident::{literal, quote, table as qualified};
+use super::shape;
+use super::table::{Cause, lock_shape, record, run_ddl};
+use crate::catalogue::{Child, Key, Mode, Stream};
+use crate::vendor::Vendor;
+
+/// SQLSTATE of a table whose name a type has.
+const TYPE_EXISTS: &str = "42710";
+
+/// A table and what it is made of.
+#[derive(Debug, Clone)]
+pub(super) struct Definition {
+    pub(super) schema: &'static str,
+    pub(super) name: String,
+    pub(super) meaning: String,
+    /// In their order.
+    pub(super) columns: Vec<ColumnDefinition>,
+    /// The primary key's columns.
+    pub(super) key: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct ColumnDefinition {
+    pub(super) name: String,
+    pub(super) sql_type: &'static str,
+    pub(super) not_null: bool,
+    pub(super) meaning: String,
+}
+
+impl Definition {
+    /// The table that a stream fills.
+    pub(super) fn of(stream: &Stream) -> Self {
+        let key: Vec<String> = stream.primary_key().into_iter().map(ToOwned::to_owned).collect();
+        let mut columns = vec![system("_connection", stream)];
+        if stream.mode == Mode::ReplaceWindow {
+            columns.push(system("_window_start", stream));
+        }
+        if key.iter().any(|name| name == "_row_key") {
+            columns.push(system("_row_key", stream));
+        }
+        columns.extend(stream.columns.iter().map(|column| own(column, &key)));
+        columns.extend(["_extra", "_run_id", "_loaded_at"].map(|name| system(name, stream)));
+        if stream.mode == Mode::Snapshot {
+            columns.push(system("_deleted_at", stream));
+        }
+        let meaning = match stream.vendor {
+            Vendor::LynnReporting if !stream.meaning.contains(&*stream.vendor_id) => {
+                format!("{} (report {})", stream.meaning, stream.vendor_id)
+            }
+            Vendor::LynnOutbound => format!("{} ({})", stream.meaning, stream.vendor_id),
+            _ => stream.meaning.to_string(),
+        };
+        Self { schema: stream.schema, name: stream.name.to_string(), meaning, columns, key }
+    }
+
+    /// The table that elements of an array of a stream's records fill.
+    pub(super) fn of_child(stream: &Stream, child: &Child) -> Self {
+        let of_parent = child.parent.iter().filter_map(|(theirs, ours)| {
+            let column = stream.columns.iter().find(|column| column.name == *theirs)?;
+            Some(crate::catalogue::Column { name: ours.clone(), ..column.clone() })
+        });
+        let columns: Vec<_> = of_parent.chain(child.columns.iter().cloned()).collect();
+        let own_key = columns.iter().take(child.parent.len() + 1).map(|column| column.name.to_string());
+        let key: Vec<String> = ["_connection".to_owned()].into_iter().chain(own_key).collect();
+        let own = columns.iter().map(|column| own(column, &key));
+        let last = ["_extra", "_run_id", "_loaded_at"].map(|name| system(name, stream));
+        Self {
+            schema: stream.schema,
+            name: child.name.to_string(),
+            meaning: child.meaning.to_string(),
+            columns: [system("_connection", stream)].into_iter().chain(own).chain(last).collect(),
+            key,
+        }
+    }
+
+    pub(super) fn column(&self, name: &str) -> Option<&ColumnDefinition> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    pub(super) fn is_key(&self, name: &str) -> bool {
+        self.key.iter().any(|key| key == name)
+    }
+
+    pub(super) fn full_name(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    /// The primary key's name, as long as nothing else has it.
+    fn constraint(&self) -> String {
+        format!("{}_pkey", &self.name[..self.name.floor_char_boundary(58)])
+    }
+
+    /// `constraint` names the primary key; none where Postgres is to find a name.
+    fn statements(&self, constraint: Option<&str>) -> Vec<String> {
+        let table = qualified(self.schema, &self.name);
+        let columns: Vec<String> = self.columns.iter().map(ColumnDefinition::sql).collect();
+        let constraint = constraint.map_or_else(String::new, |name| format!("constraint {} ", quote(name)));
+        let key: Vec<String> = self.key.iter().map(|name| quote(name)).collect();
+        let create =
+            format!("create table {table} ({}, {constraint}primary key ({}))", columns.join(", "), key.join(", "));
+        let comments = self.columns.iter().map(|column| column.comment(&table));
+        [create, format!("comment on table {table} is {}", literal(&self.meaning))]
+            .into_iter()
+            .chain(comments)
+            .chain([format!(
+                "do $$ begin
+                    if exists (select from pg_roles where rolname = 'tidegate_reader') then
+                        grant select on {table} to tidegate_reader;
+                    end if;
+                end $$"
+            )])
+            .collect()
+    }
+}
+
+impl ColumnDefinition {
+    pub(super) fn sql(&self) -> String {
+        format!("{} {}{}", quote(&self.name), self.sql_type, if self.not_null { " not null" } else { "" })
+    }
+
+    pub(super) fn comment(&self, table: &str) -> String {
+        format!("comment on column {table}.{} is {}", quote(&self.name), literal(&self.meaning))
+    }
+}
+
+fn own(column: &crate::catalogue::Column, key: &[String]) -> ColumnDefinition {
+    ColumnDefinition {
+        name: column.name.to_string(),
+        sql_type: column.kind.sql(),
+        not_null: key.iter().any(|key| *key == column.name),
+        meaning: column.meaning.to_string(),
+    }
+}
+
+/// A column that tables have beside their own.
+fn system(name: &'static str, stream: &Stream) -> ColumnDefinition {
+    let (sql_type, not_null, meaning) = match name {
+        "_connection" => ("text", true, "Connection that the row was read from"),
+        "_window_start" => ("timestamptz", true, "Start of the slice that the row belongs to"),
+        "_row_key" => (
+            "uuid",
+            true,
+            match stream.key {
+                Key::RowHash | Key::Columns(_) => {
+                    "Hash of the record and of its place among identical records of the slice"
+                }
+                Key::Fields(_) => "Hash of the fields that identify the record",
+                Key::AnyOf(_) => "Hash of the record's id, or of the whole record where none is found",
+            },
+        ),
+        "_extra" => ("jsonb", false, "Fields without a column and values that do not fit theirs; null when none"),
+        "_run_id" => ("bigint", true, "Run (tidegate.run.id) that last changed the row"),
+        "_loaded_at" => ("timestamptz", true, "When the row was last changed"),
+        _ => ("timestamptz", false, "Gone from the vendor's list since then; null while it is listed"),
+    };
+    ColumnDefinition { name: name.to_owned(), sql_type, not_null, meaning: meaning.to_owned() }
+}
+
+/// Makes the table unless another worker has.
+pub(super) async fn create(
+    connection: &mut PgConnection,
+    definition: &Definition,
+    cause: Cause<'_>,
+) -> Result<(), LoadError> {
+    let mut transaction = connection.begin().await?;
+    let (schema, name) = (definition.schema, &*definition.name);
+    lock_shape(&mut transaction, schema, name).await?;
+    if shape::relation(&mut transaction, schema, name).await?.is_some() {
+        return Ok(());
+    }
+    // A table that was renamed keeps its constraint, and with it the constraint's name.
+    let constraint = definition.constraint();
+    let is_free = shape::relation(&mut transaction, schema, &constraint).await?.is_none();
+    for statement in definition.statements(Some(&*constraint).filter(|_| is_free)) {
+        match run_ddl(&mut transaction, statement).await {
+            Err(error) if super::code(&error).as_deref() == Some(TYPE_EXISTS) => {
+                return Err(LoadError::NotATable { table: definition.full_name(), what: "a type" });
+            }
+            done => done?,
+        }
+    }
+    record(&mut transaction, (schema, name), None, ("add_table", None), cause).await?;
+    let lost = forget_rows(&mut transaction, schema, name).await?;
+    transaction.commit().await?;
+    if lost > 0 {
+        tracing::warn!(
+            table = definition.full_name(),
+            slices = lost,
+            "the table was gone and was made again, empty; rows read before are read again only after `tidegate cursors reset` or by `tidegate backfill`"
+        );
+    }
+    Ok(())
+}
+
+/// Readings under way begin anew, for the rows of their first pages are gone. Returns how many slices had been read.
+async fn forget_rows(connection: &mut PgConnection, schema: &str, name: &str) -> Result<i64, sqlx::Error> {
+    let slices = sqlx::query!(
+        r#"
+        select slice.id, slice.finished_run is not null as "finished!"
+        from tidegate.slice
+        inner join tidegate.stream
+            on stream.connection = slice.connection and stream.stream = slice.stream
+        where
+            stream.table_schema = $1
+            and stream.table_name = $2
+            and (slice.reading_run is not null or slice.finished_run is not null)
+        "#,
+        schema,
+        name,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for slice in &slices {
+        crate::store::cursor::restart(connection, slice.id).await?;
+    }
+    distrust(connection, schema, name).await?;
+    Ok(slices.iter().map(|slice| i64::from(slice.finished)).sum())
+}
+
+/// Rows of the table are written again when they are reported again, changed or not: a column of theirs is not what it was.
+pub(super) async fn distrust(connection: &mut PgConnection, schema: &str, name: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        with known as (
+            select slice.id
+            from tidegate.slice
+            inner join tidegate.stream
+                on stream.connection = slice.connection and stream.stream = slice.stream
+            where
+                stream.table_schema = $1
+                and stream.table_name = $2
+                and (slice.fingerprinted or slice.reading_run is not null)
+        ),
+
+        gone as (
+            delete from tidegate.fingerprint
+            using known
+            where slice_id = known.id
+        )
+
+        update tidegate.slice
+        set fingerprinted = false, reading_batches = case when reading_run is null then 0 end
+        from known
+        where slice.id = known.id
+        ",
+        schema,
+        name,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

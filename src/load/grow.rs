@@ -1,0 +1,206 @@
+//! How a table grows with the data: new columns, wider numbers, variants.
+
+use sqlx::{Connection as _, PgConnection};
+
+use super::LoadError;
+use super::ident::{literal, quote, table as qualified};
+use super::layout::{Field, Layout};
+use super::number_column::conversion;
+use super::shape;
+use super::table::{Cause, Table, TableColumn, lock_shape, record, run_ddl};
+use crate::catalogue::{ColumnNames, ColumnType, Stream};
+
+impl Table {
+    /// Adds columns and widens those of numbers until every field of `layout` has one; in a transaction of its own.
+    ///
+    /// Returns [`LoadError::Altered`] if the table has a column for a field whose values are no numbers, of another type
+    /// than the layout: the rows are to be written anew, for the table as it is.
+    pub async fn grow(
+        &mut self,
+        connection: &mut PgConnection,
+        stream: &Stream,
+        layout: &Layout,
+        cause: Cause<'_>,
+    ) -> Result<(), LoadError> {
+        let mut transaction = connection.begin().await?;
+        lock_shape(&mut transaction, &self.schema, &self.name).await?;
+        let mut now = Self::read(&mut transaction, stream).await?;
+        if !now.missing.is_empty() {
+            return Err(self.altered("columns of it were dropped or changed"));
+        }
+        let mut names = now.names(&mut transaction).await?;
+        let mut new = Vec::new();
+        for field in layout.fields().iter().filter(|field| field.child.is_none()) {
+            match now.place(&field.path, field.variant) {
+                None => new.push(now.new_column(field, &new, &mut names)),
+                Some(at) => {
+                    let variant = now.fit(&mut transaction, at, field, &mut names, cause).await?;
+                    new.extend(variant);
+                }
+            }
+        }
+        now.add_columns(&mut transaction, new, cause).await?;
+        let relation = shape::relation(&mut transaction, &self.schema, &self.name).await?;
+        now.version = relation.map_or(0, |relation| relation.version);
+        transaction.commit().await?;
+        if !now.holds(layout) {
+            return Err(now.altered("another worker gave a column another type"));
+        }
+        *self = now;
+        Ok(())
+    }
+
+    /// The column that a field without one gets.
+    fn new_column(&self, field: &Field, new: &[TableColumn], names: &mut ColumnNames) -> TableColumn {
+        let name = match field.variant {
+            None => names.assign(&field.path),
+            Some(variant) => {
+                // A new field may need a variant at once.
+                let home = self.column(&field.path, None).or_else(|| new.iter().find(|home| home.field == field.path));
+                let home = home.map_or_else(|| names.assign(&field.path), |home| home.name.clone());
+                names.assign_variant(&home, variant.word())
+            }
+        };
+        TableColumn { variant: field.variant, ..TableColumn::new(&field.path, &name, field.kind) }
+    }
+
+    /// Makes a column of numbers hold all numbers of the layout's type. Returns the variant that takes them where the
+    /// column cannot be widened.
+    async fn fit(
+        &mut self,
+        connection: &mut PgConnection,
+        at: usize,
+        field: &Field,
+        names: &mut ColumnNames,
+        cause: Cause<'_>,
+    ) -> Result<Option<TableColumn>, LoadError> {
+        let column = &self.columns[at];
+        let both_numbers = column.kind.is_number() && field.kind.is_number();
+        let has_variant = self.place(&field.path, Some(ColumnType::Numeric)).is_some();
+        if column.kind == field.kind || !both_numbers || column.kind == ColumnType::Numeric || has_variant {
+            return Ok(None);
+        }
+        let kind = ColumnType::Numeric;
+        if field.variant.is_none() && self.widen(connection, at, kind, cause).await? {
+            return Ok(None);
+        }
+        let name = names.assign_variant(&self.columns[at].name, kind.word());
+        Ok(Some(TableColumn { variant: Some(kind), ..TableColumn::new(&field.path, &name, kind) }))
+    }
+
+    /// Gives a column of numbers a wider type. Returns `false` if something of the operator's stands in the way, such as
+    /// a view or an index.
+    async fn widen(
+        &mut self,
+        connection: &mut PgConnection,
+        at: usize,
+        kind: ColumnType,
+        cause: Cause<'_>,
+    ) -> Result<bool, LoadError> {
+        let table = qualified(&self.schema, &self.name);
+        let old = self.columns[at].clone();
+        let column = quote(&old.name);
+        let (sql, converted) = (kind.sql(), conversion(&column, old.kind));
+        let mut attempt = connection.begin().await?;
+        let widened =
+            run_ddl(&mut attempt, format!("alter table {table} alter column {column} type {sql} using {converted}"))
+                .await;
+        match widened {
+            Ok(()) => attempt.commit().await?,
+            Err(error) if super::passes(&error) || error.as_database_error().is_none() => return Err(error.into()),
+            Err(error) => {
+                attempt.rollback().await?;
+                tracing::warn!(%table, column = old.name, code = super::code(&error), "something depends on the column; numbers that it does not hold go to a variant");
+                return Ok(false);
+            }
+        }
+        self.columns[at].kind = kind;
+        sqlx::query!(
+            "
+            update tidegate.table_column
+            set kind = $4
+            where table_schema = $1 and table_name = $2 and column_name = $3
+            ",
+            self.schema,
+            self.name,
+            old.name,
+            sql,
+        )
+        .execute(&mut *connection)
+        .await?;
+        let told = (&*old.name, Some(&*old.field), sql);
+        record(connection, (&self.schema, &self.name), Some(told), ("widen_column", Some(old.kind)), cause).await?;
+        Ok(true)
+    }
+
+    async fn add_columns(
+        &mut self,
+        connection: &mut PgConnection,
+        new: Vec<TableColumn>,
+        cause: Cause<'_>,
+    ) -> Result<(), LoadError> {
+        if new.is_empty() {
+            return Ok(());
+        }
+        let table = qualified(&self.schema, &self.name);
+        let additions: Vec<String> =
+            new.iter().map(|column| format!("add column {} {}", quote(&column.name), column.kind.sql())).collect();
+        run_ddl(connection, format!("alter table {table} {}", additions.join(", "))).await?;
+        for column in new {
+            let home = self.column(&column.field, None).filter(|_| column.variant.is_some());
+            let meaning = home.map_or_else(
+                || format!("Vendor field {}; undocumented, found in the data", column.field),
+                |home| format!("Vendor field {}; values that column {} does not hold", column.field, home.name),
+            );
+            let (word, change) = column.variant.map_or(("", "add_column"), |variant| (variant.word(), "add_variant"));
+            let old = home.map(|home| home.kind);
+            let meaning = literal(&meaning);
+            run_ddl(connection, format!("comment on column {table}.{} is {meaning}", quote(&column.name))).await?;
+            note(connection, self, &column, word).await?;
+            let told = (&*column.name, Some(&*column.field), column.kind.sql());
+            record(connection, (&self.schema, &self.name), Some(told), (change, old), cause).await?;
+            self.push(column);
+        }
+        Ok(())
+    }
+}
+
+/// Notes which field fills a column; what was noted of a column or variant that is gone goes.
+pub(super) async fn note(
+    connection: &mut PgConnection,
+    table: &Table,
+    column: &TableColumn,
+    variant: &str,
+) -> Result<(), LoadError> {
+    sqlx::query!(
+        "
+        delete from tidegate.table_column
+        where
+            table_schema = $1
+            and table_name = $2
+            and (column_name = $3 or (field = $4 and variant = $5))
+        ",
+        table.schema,
+        table.name,
+        column.name,
+        column.field,
+        variant,
+    )
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "
+        insert into tidegate.table_column (table_schema, table_name, column_name, field, variant, kind, added_at)
+        values ($1, $2, $3, $4, $5, $6, clock_timestamp())
+        ",
+        table.schema,
+        table.name,
+        column.name,
+        column.field,
+        variant,
+        column.kind.sql(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! When a reading is too doubtful to take anything away (promise 10).
+//!
+//! A vendor that answers with nothing, with half of its rows or with records that cannot be read looks just like one that
+//! has deleted them. So rows go only on the strength of a reading that was understood as a whole and that does not shrink
+//! its slice or list sharply. Any other reading adds and changes rows, and its slice is held.
+
+/// Rows that a reading may lack before it counts as sharply smaller: small slices change by chance.
+const ROWS_LACKING_MIN: i64 = 20;
+
+/// What a finished reading found, compared with what its slice or list had when the reading began.
+#[derive(Debug, Clone, Copy)]
+pub struct Evidence {
+    /// Rows that the table had.
+    pub present: i64,
+    /// Rows that the reading reported.
+    pub reported: i64,
+    /// Records of the reading that could not become rows.
+    pub rejected: i64,
+}
+
+/// Returns why nothing may be taken away, or `None` if the reading may delete what it did not report. `hold_below` is in
+/// percent; 0 switches the comparison of sizes off, but refused records stay doubtful.
+pub fn doubt(evidence: Evidence, hold_below: u8) -> Option<String> {
+    let Evidence { present, reported, rejected } = evidence;
+    if present == 0 {
+        return None;
+    }
+    if rejected > 0 {
+        let records = if rejected == 1 { "1 record was" } else { &format!("{rejected} records were") };
+        return Some(format!("{records} refused (`tidegate rejects` shows why)"));
+    }
+    if hold_below == 0 {
+        return None;
+    }
+    if reported == 0 {
+        return Some(format!("the vendor reported none of {present} rows"));
+    }
+    let shrinks = i128::from(reported) * 100 < i128::from(present) * i128::from(hold_below);
+    (shrinks && present - reported >= ROWS_LACKING_MIN)
+        .then(|| format!("the vendor reported {reported} rows where there were {present}, less than {hold_below} %"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_held(present: i64, reported: i64, rejected: i64, hold_below: u8) -> bool {
+        doubt(Evidence { present, reported, rejected }, hold_below).is_some()
+    }
+
+    #[test]
+    fn p10_a_reading_that_shrinks_a_slice_sharply_is_held() {
+        for (present, reported, held) in [
+            (100, 100, false),
+            (100, 80, false),
+            (100, 79, true),
+            (100, 0, true),
+            // Fewer than 20 rows may come and go, but not all of them.
+            (24, 5, false),
+            (25, 5, true),
+            (3, 1, false),
+            (3, 0, true),
+            (1, 0, true),
+            (0, 0, false),
+            (0, 500, false),
+            (100, 500, false),
+            (i64::MAX, i64::MAX / 2, true),
+        ] {
+            assert_eq!(is_held(present, reported, 0, 80), held, "{reported} of {present}");
+        }
+    }
+
+    #[test]
+    fn p10_a_refused_record_holds_whatever_else_was_reported() {
+        assert!(is_held(100, 100, 1, 80));
+        assert!(is_held(100, 99, 1, 0), "the comparison of sizes has nothing to do with it");
+        assert!(!is_held(0, 99, 1, 80), "there is nothing to take away");
+    }
+
+    #[test]
+    fn p10_the_comparison_of_sizes_can_be_set_and_switched_off() {
+        assert!(!is_held(100, 0, 0, 0));
+        assert!(!is_held(100, 50, 0, 50) && is_held(100, 49, 0, 50));
+        assert!(is_held(100, 79, 0, 100) && !is_held(100, 81, 0, 100));
+    }
+}

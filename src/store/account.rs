@@ -1,0 +1,222 @@
+//! A connection stays with the account that it first read (design.md §3): another account under the same name would replace
+//! one customer's rows with another's.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgPool};
+
+use crate::secret::Secret;
+
+/// Name and value of each part of an account; a secret part is a salted hash.
+type Parts = BTreeMap<String, String>;
+
+/// The account of a connection, as the configuration has it.
+#[derive(Debug, Clone)]
+pub struct Account<'a> {
+    pub connection: &'a str,
+    pub vendor: &'static str,
+    pub parts: Vec<Part>,
+}
+
+/// What tells one account of a vendor from another.
+#[derive(Debug, Clone)]
+pub struct Part {
+    pub name: &'static str,
+    pub value: Secret,
+    /// Whether it may be shown and stored.
+    pub is_public: bool,
+}
+
+/// Pins a connection to its account if nothing was ever read from it: a name or a number that was mistyped at first can be
+/// corrected. Returns how the configured account differs from the pinned one, or `None` if it is the same. A part that only
+/// one of them has does not tell them apart.
+pub async fn pin(pool: &PgPool, account: &Account<'_>) -> Result<Option<String>, sqlx::Error> {
+    let mut conn = pool.acquire().await?;
+    let configured = configured(&mut conn, account).await?;
+    let pinned = match read(&mut conn, account.connection).await? {
+        Some(pinned) => pinned,
+        None => write(&mut conn, account, &configured).await?,
+    };
+    if difference(&pinned, account.vendor, &configured).is_none() {
+        return Ok(None);
+    }
+    let pinned = write(&mut conn, account, &configured).await?;
+    Ok(difference(&pinned, account.vendor, &configured))
+}
+
+/// The same without pinning anything.
+pub async fn compare(pool: &PgPool, account: &Account<'_>) -> Result<Option<String>, sqlx::Error> {
+    let mut conn = pool.acquire().await?;
+    let configured = configured(&mut conn, account).await?;
+    let pinned = read(&mut conn, account.connection).await?;
+    Ok(pinned.and_then(|pinned| difference(&pinned, account.vendor, &configured)))
+}
+
+/// What is pinned of one connection.
+struct Pinned {
+    vendor: String,
+    account: Parts,
+}
+
+async fn read(conn: &mut PgConnection, name: &str) -> Result<Option<Pinned>, sqlx::Error> {
+    let found = sqlx::query!(
+        r#"select vendor, account as "account: Json<Parts>" from tidegate.connection where name = $1"#,
+        name,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(found.map(|found| Pinned { vendor: found.vendor, account: found.account.0 }))
+}
+
+/// Pins the account unless something was read from the connection under another one. Returns what is pinned now: another
+/// process may have been first.
+async fn write(conn: &mut PgConnection, account: &Account<'_>, parts: &Parts) -> Result<Pinned, sqlx::Error> {
+    sqlx::query!(
+        "
+        insert into tidegate.connection (name, vendor, account)
+        values ($1, $2, $3)
+        on conflict (name) do update
+        set vendor = excluded.vendor, account = excluded.account, pinned_at = excluded.pinned_at
+        where not exists (
+            select
+            from tidegate.slice
+            where
+                slice.connection = excluded.name
+                and (slice.finished_run is not null or slice.reading_run is not null)
+        )
+        ",
+        account.connection,
+        account.vendor,
+        Json(parts) as Json<&Parts>,
+    )
+    .execute(&mut *conn)
+    .await?;
+    let pinned = read(conn, account.connection).await?;
+    Ok(pinned.unwrap_or_else(|| Pinned { vendor: account.vendor.to_owned(), account: parts.clone() }))
+}
+
+async fn configured(conn: &mut PgConnection, account: &Account<'_>) -> Result<Parts, sqlx::Error> {
+    let salt = sqlx::query_scalar!("select value from tidegate.setting where name = 'ledger_salt'");
+    let salt = salt.fetch_one(conn).await?;
+    let stored = |part: &Part| {
+        let value = part.value.expose();
+        if part.is_public { value.to_owned() } else { hashed(&salt, part.name, value) }
+    };
+    Ok(account.parts.iter().map(|part| (part.name.to_owned(), stored(part))).collect())
+}
+
+/// What a secret part begins with when it is stored.
+const HASH_MARK: &str = "sha256:";
+
+fn hashed(salt: &str, name: &str, value: &str) -> String {
+    let mut hash = Sha256::new();
+    for part in [salt, name, value] {
+        // The length keeps neighbours apart.
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    format!("{HASH_MARK}{}", hex::encode(hash.finalize()))
+}
+
+fn difference(pinned: &Pinned, vendor: &str, configured: &Parts) -> Option<String> {
+    if pinned.vendor != vendor {
+        return Some(format!("it was first read as `{}`, now it is `{vendor}`", pinned.vendor));
+    }
+    let differs = |(name, value): &(&String, &String)| pinned.account.get(*name).is_some_and(|other| other != *value);
+    let (name, value) = configured.iter().find(differs)?;
+    if value.starts_with(HASH_MARK) {
+        return Some(format!("it was first read with another `{name}`"));
+    }
+    Some(format!("it was first read with {name} `{}`, now it has {name} `{value}`", pinned.account[name]))
+}
+
+/// A connection that was read at least once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KnownConnection {
+    pub connection: String,
+    pub vendor: String,
+    /// Its account, part by part; a part that is a secret is left out.
+    pub account: Parts,
+    pub pinned_at: DateTime<Utc>,
+    /// Streams that were ever read.
+    pub streams: i64,
+    pub last_success_at: Option<DateTime<Utc>>,
+}
+
+/// Every connection that was read, by name.
+pub async fn list(conn: &mut PgConnection) -> Result<Vec<KnownConnection>, sqlx::Error> {
+    let found = sqlx::query!(
+        r#"
+        select
+            connection.name,
+            connection.vendor,
+            connection.account as "account: Json<Parts>",
+            connection.pinned_at,
+            count(stream.stream) as "streams!",
+            max(stream.last_success_at) as last_success_at
+        from tidegate.connection
+        left join tidegate.stream on stream.connection = connection.name
+        group by connection.name
+        order by connection.name
+        "#
+    )
+    .fetch_all(conn)
+    .await?;
+    let known = found.into_iter().map(|found| {
+        let mut account = found.account.0;
+        account.retain(|_, value| !value.starts_with(HASH_MARK));
+        KnownConnection {
+            connection: found.name,
+            vendor: found.vendor,
+            account,
+            pinned_at: found.pinned_at,
+            streams: found.streams,
+            last_success_at: found.last_success_at,
+        }
+    });
+    Ok(known.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(parts: &[(&str, &str)]) -> Parts {
+        parts.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn p10_another_account_is_told_by_the_part_that_differs() {
+        let pinned = Pinned {
+            vendor: "lynn_reporting".to_owned(),
+            account: parts(&[("host", "a.example"), ("tenant", "1"), ("company_key", "sha256:aa")]),
+        };
+        let told = |vendor: &str, configured: &[(&str, &str)]| difference(&pinned, vendor, &parts(configured));
+        assert_eq!(told("lynn_reporting", &[("host", "a.example"), ("tenant", "1")]), None);
+        assert_eq!(
+            told("lynn_reporting", &[("host", "a.example"), ("project", "new")]),
+            None,
+            "nothing to compare with"
+        );
+        assert_eq!(
+            told("lynn_reporting", &[("host", "a.example"), ("tenant", "2")]).as_deref(),
+            Some("it was first read with tenant `1`, now it has tenant `2`")
+        );
+        assert_eq!(
+            told("lynn_reporting", &[("company_key", "sha256:bb")]).as_deref(),
+            Some("it was first read with another `company_key`")
+        );
+        assert!(told("khoros_care", &[]).is_some());
+    }
+
+    #[test]
+    fn p7_a_secret_part_is_stored_as_a_hash() {
+        let hash = hashed("salt", "company_key", "s3cret-value");
+        assert!(hash.len() == HASH_MARK.len() + 64 && !hash.contains("s3cret"));
+        assert_ne!(hash, hashed("other", "company_key", "s3cret-value"));
+    }
+}

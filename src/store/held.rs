@@ -1,0 +1,104 @@
+//! Slices that are held: their last reading was too doubtful to delete rows (promise 10).
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::PgExecutor;
+
+/// A held slice. A list has one slice, without a window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HeldSlice {
+    pub connection: String,
+    pub stream: String,
+    /// `None` for a list.
+    pub window_start: Option<DateTime<Utc>>,
+    pub window_end: Option<DateTime<Utc>>,
+    /// Rows that the table has of the slice.
+    pub rows_there: i64,
+    /// Rows that the doubtful reading reported.
+    pub rows_reported: i64,
+    pub held_since: DateTime<Utc>,
+    pub reason: String,
+    /// Whether the operator lets the next reading delete.
+    pub released: bool,
+}
+
+/// Every held slice, by connection, stream and start; the first `limit` of them.
+pub async fn list(executor: impl PgExecutor<'_>, limit: i64) -> Result<Vec<HeldSlice>, sqlx::Error> {
+    sqlx::query_as!(
+        HeldSlice,
+        r#"
+        select
+            connection,
+            stream,
+            case when window_start > 'epoch' then window_start end as window_start,
+            case when window_start > 'epoch' then window_end end as window_end,
+            held_rows_there as "rows_there!",
+            held_rows_reported as "rows_reported!",
+            held_since as "held_since!",
+            held_reason as "reason!",
+            released
+        from tidegate.slice
+        where held_since is not null
+        order by slice.connection, slice.stream, slice.window_start
+        limit $1
+        "#,
+        limit,
+    )
+    .fetch_all(executor)
+    .await
+}
+
+/// Says in a sentence what a stream has of held slices, with the reason of the oldest. Returns `None` if it has none.
+pub async fn of_stream(
+    executor: impl PgExecutor<'_>,
+    connection: &str,
+    stream: &str,
+) -> Result<Option<String>, sqlx::Error> {
+    let held = sqlx::query!(
+        r#"
+        select count(*) as "slices!", (array_agg(held_reason order by held_since, window_start))[1] as reason
+        from tidegate.slice
+        where connection = $1 and stream = $2 and held_since is not null
+        "#,
+        connection,
+        stream,
+    )
+    .fetch_one(executor)
+    .await?;
+    let slices = if held.slices == 1 { "1 slice is held" } else { &format!("{} slices are held", held.slices) };
+    Ok(held.reason.map(|reason| format!("{slices}: {reason}")))
+}
+
+/// Lets the next reading of the held slices of a stream delete what it does not report, and makes them due. `window` is a
+/// half-open range of starts; a list is released whatever it says. Returns how many slices were released.
+pub async fn release(
+    executor: impl PgExecutor<'_>,
+    connection: &str,
+    stream: &str,
+    window: (Option<DateTime<Utc>>, Option<DateTime<Utc>>),
+) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!(
+        "
+        update tidegate.slice
+        set released = true
+        where
+            connection = $1
+            and stream = $2
+            and held_since is not null
+            and (
+                window_start = 'epoch'
+                or (
+                    ($3::timestamptz is null or window_start >= $3)
+                    and ($4::timestamptz is null or window_start < $4)
+                )
+            )
+        ",
+        connection,
+        stream,
+        window.0,
+        window.1,
+    )
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected())
+}

@@ -1,0 +1,117 @@
+//! What is known of an account's report tasks (`vendors/jaicp.md §10`), so that one whose creation brought no answer is found
+//! again. Kept in memory: a process that begins anew takes no task for its own.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::super::Window;
+use super::reports::Handle;
+
+/// What is known of the account's tasks, so that one whose creation brought no answer can be told from all others.
+#[derive(Debug, Default)]
+pub(super) struct KnownTasks(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Hashes of the ids that were there before, or are ours; none until they were asked for.
+    ids: Option<HashSet<u64>>,
+    /// Where a task may have been made though no answer came.
+    uncertain: Vec<Uncertain>,
+    /// Streams and requests (v1) that the vendor works on: which of the listed tasks is theirs is not known.
+    running: Vec<(String, String)>,
+}
+
+/// A creation without an answer.
+#[derive(Debug)]
+struct Uncertain {
+    stream: String,
+    window: Window,
+    sent_at: DateTime<Utc>,
+}
+
+impl Uncertain {
+    fn is(&self, stream: &str, window: Window) -> bool {
+        self.stream == stream && self.window == window
+    }
+}
+
+impl KnownTasks {
+    const UNCERTAIN_MAX: usize = 100;
+    const IDS_MAX: usize = 100_000;
+
+    fn with<T>(&self, work: impl FnOnce(&mut Known) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn are_listed(&self) -> bool {
+        self.with(|known| known.ids.is_some())
+    }
+
+    /// Knows no task any more.
+    pub(super) fn forget(&self) {
+        self.with(|known| known.ids = None);
+    }
+
+    pub(super) fn learn<'t>(&self, ids: impl Iterator<Item = &'t str>) {
+        self.with(|known| {
+            let all = known.ids.get_or_insert_default();
+            for id in ids.take(Self::IDS_MAX.saturating_sub(all.len())) {
+                all.insert(xxh3_64(id.as_bytes()));
+            }
+        });
+    }
+
+    /// Whether the task came after those that are known.
+    pub(super) fn is_new(&self, id: &str) -> bool {
+        self.with(|known| known.ids.as_ref().is_some_and(|ids| !ids.contains(&xxh3_64(id.as_bytes()))))
+    }
+
+    /// Whether a new task of the stream could be another window's.
+    pub(super) fn may_be_others(&self, stream: &str, window: Window) -> bool {
+        self.with(|known| {
+            known.running.iter().any(|(name, _)| name == stream)
+                || known.uncertain.iter().any(|other| other.stream == stream && other.window != window)
+        })
+    }
+
+    /// Notes whether the vendor still works on a request.
+    pub(super) fn note_running(&self, stream: &str, id: &str, is_running: bool) {
+        self.with(|known| {
+            known.running.retain(|(name, other)| name != stream || other != id);
+            if is_running && known.running.len() < Self::UNCERTAIN_MAX {
+                known.running.push((stream.to_owned(), id.to_owned()));
+            }
+        });
+    }
+
+    /// When the creation was sent that brought no answer.
+    pub(super) fn uncertain_since(&self, stream: &str, window: Window) -> Option<DateTime<Utc>> {
+        self.with(|known| known.uncertain.iter().find(|other| other.is(stream, window)).map(|other| other.sent_at))
+    }
+
+    pub(super) fn note_uncertain(&self, stream: &str, window: Window, sent_at: DateTime<Utc>) {
+        self.with(|known| {
+            known.uncertain.retain(|other| !other.is(stream, window));
+            if known.uncertain.len() < Self::UNCERTAIN_MAX {
+                known.uncertain.push(Uncertain { stream: stream.to_owned(), window, sent_at });
+            }
+        });
+    }
+
+    /// The task of a window is there.
+    pub(super) fn settle(&self, stream: &str, window: Window, handle: &Handle) {
+        self.with(|known| known.uncertain.retain(|other| !other.is(stream, window)));
+        match handle {
+            Handle::Task(id) if self.are_listed() => self.learn(std::iter::once(id.as_str())),
+            Handle::Task(_) => {}
+            Handle::Request { id, .. } => {
+                // Its task will be a new one as well, and nothing tells it from one that is missed.
+                self.with(|known| known.uncertain.retain(|other| other.stream != stream));
+                self.note_running(stream, id, true);
+            }
+        }
+    }
+}

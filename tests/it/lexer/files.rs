@@ -1,0 +1,107 @@
+//! What the bytes of a file say: its packing, its charset and its delimiter.
+
+use tidegate::simulator::{Action, Fault, Match};
+
+use super::*;
+
+fn files() -> Match {
+    Match::endpoint("files_get")
+}
+
+/// A world whose next file of `mention_sla_export` is this one.
+async fn holding(connection: &[&str], content_type: &str, body: impl Into<Vec<u8>>) -> World {
+    let world = world(options(), "[mention_sla_export]", 0, connection, &["lookback: 10d"]).await;
+    let location = world.control().put_file("other.csv", content_type, body.into(), LONG);
+    let elsewhere = || Fault::new(files(), Action::Redirect { status: 302, location: location.clone() });
+    world.control().mischief(elsewhere());
+    // A file that cannot be read is asked for once more.
+    world.control().mischief(elsewhere().after(1));
+    world
+}
+
+/// The state of each row, in order.
+async fn states(world: &World) -> Vec<Option<String>> {
+    sqlx::query_scalar("select state from lexer.mention_sla_export order by account_name")
+        .fetch_all(&world.database.pool())
+        .await
+        .unwrap()
+}
+
+fn utf16(text: &str) -> Vec<u8> {
+    text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_a_file_of_several_gzip_members_loads_all_rows_whether_a_header_says_so_or_not() {
+    for (members, named) in [(1, true), (2, true), (2, false), (3, false), (1_000, true)] {
+        let world = plain("[mention_sla_export, case_details]", 2).await;
+        world.control().mischief(Fault::new(files(), Action::GzipMembers { members, named }).times(50));
+        let tasks = sync(&world).await;
+        for file in [SLA, "case_details"] {
+            assert_file(&world, file).await;
+        }
+        let rejected: i64 = tasks.iter().map(|task| task.records_rejected).sum();
+        assert_eq!(rejected, 0, "{members} members, named: {named}");
+        // A second reading finds every row again.
+        let again = sync(&world).await;
+        assert!(again.iter().all(|task| (task.rows_inserted, task.rows_deleted) == (0, 0)), "{again:#?}");
+        assert_well_behaved(&world);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_a_file_is_read_in_the_charset_that_its_content_type_or_its_mark_names() {
+    let text = "Account Name,State\nA,gelöst\nB,\"für € 5\"\n";
+    let marked = utf16(&format!("\u{feff}{text}"));
+    let windows = b"Account Name,State\nA,gel\xF6st\nB,\"f\xFCr \x80 5\"\n".to_vec();
+    for (connection, content_type, body) in [
+        (&[][..], "text/csv", text.as_bytes().to_vec()),
+        (&[], "text/csv; charset=\"ISO-8859-1\"", windows.clone()),
+        (&[], "text/csv;CHARSET=windows-1252", windows.clone()),
+        (&[], "text/csv; charset=latin1", marked.clone()),
+        (&[], "application/octet-stream", marked),
+        (&["csv: { charset: windows-1252 }"], "text/csv; charset=utf-8", windows),
+        (&[], "text/csv; charset=utf-16le", utf16(text)),
+    ] {
+        let world = holding(connection, content_type, body).await;
+        sync(&world).await;
+        let found: Vec<_> = states(&world).await.into_iter().flatten().collect();
+        assert_eq!(found, ["gelöst", "für € 5"], "{connection:?} {content_type}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_a_letter_that_a_file_does_not_have_is_no_other_letter() {
+    let world = holding(&[], "text/csv", b"Account Name,State\nA,gel\xF6st\nB,open\n".to_vec()).await;
+    let tasks = run(&world).await;
+    assert_eq!(tasks[0].records_rejected, 1, "{tasks:#?}");
+    let row: String = world.scalar("select record from tidegate.rejected_record where reason = 'not UTF-8'").await;
+    assert_eq!(row, r"A,gel\xf6st");
+    for (content_type, body, said) in [
+        ("text/csv; charset=klingon", &b"Account Name,State\nA,b\n"[..], "a charset that is not known: `klingon`"),
+        ("text/csv", b"Account Name,Gr\xF6\xDFe\nA,b\n", "text that is not UTF-8"),
+        ("text/csv", b"A\0c\0c\0,\0", "UTF-16 without a byte order mark"),
+    ] {
+        let world = holding(&[], content_type, body).await;
+        let (error, hint) = fails(&world).await;
+        assert!(error.contains(said) && hint.contains("csv: { charset: "), "{error} {hint}");
+    }
+    let world = holding(&[], "application/zip", b"PK\x03\x04\x14\0\0\0".to_vec()).await;
+    assert!(fails(&world).await.0.contains("a ZIP archive (or XLSX)"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_a_delimiter_is_told_by_the_lines_too_or_by_the_connection() {
+    for (connection, body) in [
+        (&[][..], "Account Name;State;Wait (h, m, s, ms)\nA;open;1\nB;closed;2\n"),
+        (&[], "Account Name;State;Wait (h, m, s, ms);\nA;open;1;\nB;closed;2;\n"),
+        (&[], "Account Name;State\nA;open;\nB;closed;\n"),
+        (&["csv: { delimiter: \"^\", quote: \"'\" }"], "Account Name^State\nA^'open'\n'B'^closed\n"),
+    ] {
+        let world = holding(connection, "text/csv", body).await;
+        sync(&world).await;
+        let found: Vec<_> = states(&world).await.into_iter().flatten().collect();
+        assert_eq!(found, ["open", "closed"], "{body}");
+        assert_eq!(world.scalar::<i64>("select count(*) from tidegate.rejected_record").await, 0, "{body}");
+    }
+}

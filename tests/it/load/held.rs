@@ -1,0 +1,134 @@
+//! Promise 10 against a model: what a doubtful reading does to a slice, however its pages and batches fall.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use tidegate::load::LoadError;
+
+use super::plant::{Plant, numbered, whole};
+use super::prints;
+
+/// One reading: pages of numbers, and whether one of its records is refused.
+#[derive(Debug, Clone)]
+struct Reading {
+    pages: Vec<Vec<u32>>,
+    odd: bool,
+    released: bool,
+}
+
+type Counts = BTreeMap<u32, usize>;
+
+fn tally<'n>(numbers: impl IntoIterator<Item = &'n u32>) -> Counts {
+    numbers.into_iter().fold(BTreeMap::new(), |mut counts, number| {
+        *counts.entry(*number).or_default() += 1;
+        counts
+    })
+}
+
+/// What the slice has after a reading, and whether it is held.
+fn expected(before: &Counts, reading: &Reading) -> (Counts, bool) {
+    let reported = tally(reading.pages.iter().flatten());
+    let count = |counts: &Counts| counts.values().sum::<usize>();
+    let (there, said) = (count(before), count(&reported));
+    let shrinks = said == 0 || (said * 100 < there * 80 && there - said >= 20);
+    let held = there > 0 && !reading.released && (reading.odd || shrinks);
+    if !held {
+        return (reported, false);
+    }
+    // Of identical records the greater number stays.
+    let mut both = before.clone();
+    for (number, count) in reported {
+        let most = both.entry(number).or_default();
+        *most = (*most).max(count);
+    }
+    (both, true)
+}
+
+async fn read(plant: &Plant, reading: &Reading) -> i64 {
+    if reading.released {
+        sqlx::query("update tidegate.slice set released = true").execute(&plant.pool).await.unwrap();
+    }
+    let claim = plant.claim().await;
+    let mut reader = prints::comparing(plant, &claim, whole(1), false).await;
+    reader.loader.hold_below = 80;
+    let mut pages: Vec<Vec<String>> = reading.pages.iter().map(|page| numbered(page.iter().copied())).collect();
+    if reading.odd {
+        pages[0].push("17".to_owned());
+    }
+    match prints::read_pages(plant, &mut reader, &pages, 1).await {
+        Ok(progress) => progress.rows_deleted,
+        Err(LoadError::Rearranged) => {
+            reader.loader.start_over(&reader.reading.slice).await.unwrap();
+            let mut reader = plant.reader(&claim, whole(1)).await;
+            reader.loader.hold_below = 80;
+            reader.pages(&pages).await.rows_deleted
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+async fn assert_reading(plant: &Plant, before: &mut Counts, reading: &Reading) {
+    let deleted = read(plant, reading).await;
+    let (after, held) = expected(before, reading);
+    let found: Vec<u32> = plant.rows(whole(1)).await.iter().map(|row| row["n"].parse().unwrap()).collect();
+    assert_eq!(tally(&found), after, "{reading:?}");
+    let slice: (bool, bool, Option<i64>, i64) =
+        sqlx::query_as("select held_since is not null, released, held_rows_there, rows_total from tidegate.slice")
+            .fetch_one(&plant.pool)
+            .await
+            .unwrap();
+    let total = i64::try_from(found.len()).unwrap();
+    assert_eq!(slice, (held, false, held.then_some(total), total), "{reading:?}");
+    assert!(!held || deleted == 0, "{reading:?}");
+    for table in ["seen_row", "rejected_record"] {
+        let left = plant.count(&format!("select count(*) from tidegate.{table}")).await;
+        assert_eq!(left, i64::from(table == "rejected_record" && reading.odd), "{table}, {reading:?}");
+    }
+    *before = after;
+}
+
+#[test]
+fn p10_whatever_is_read_a_doubtful_reading_takes_nothing_away() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    // Few numbers, so that there are identical records within a page, across pages and across readings.
+    let page = prop::collection::vec(0..150_u32, 0..150);
+    let reading = (prop::collection::vec(page, 1..4), prop::bool::weighted(0.2), prop::bool::weighted(0.2))
+        .prop_map(|(pages, odd, released)| Reading { pages, odd, released });
+    let readings = prop::collection::vec(reading, 1..5);
+    let mut runner = TestRunner::new(Config { cases: 25, failure_persistence: None, ..Config::default() });
+    runner
+        .run(&readings, |readings| {
+            runtime.block_on(async {
+                let plant = Plant::new().await;
+                let mut before = Counts::new();
+                // A release needs a slice.
+                let first = Reading { pages: vec![vec![]], odd: false, released: false };
+                for reading in std::iter::once(&first).chain(&readings) {
+                    assert_reading(&plant, &mut before, reading).await;
+                }
+            });
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[tokio::test]
+async fn p10_a_slice_with_fingerprints_that_was_held_follows_its_vendor_again() {
+    let plant = Plant::new().await;
+    let mut before = Counts::new();
+    let reading =
+        |numbers: std::ops::Range<u32>| Reading { pages: vec![numbers.collect()], odd: false, released: false };
+    assert_reading(&plant, &mut before, &reading(0..300)).await;
+    assert_eq!(plant.count("select count(*) from tidegate.fingerprint").await, 1, "the slice is large enough for them");
+    assert_reading(&plant, &mut before, &reading(0..100)).await;
+    assert_eq!(before.len(), 300);
+    assert_reading(&plant, &mut before, &reading(10..310)).await;
+    assert_eq!((before.len(), before.contains_key(&5)), (300, false), "within the bounds again, and rows go");
+    assert_reading(&plant, &mut before, &reading(10..310)).await;
+    assert_reading(&plant, &mut before, &reading(20..310)).await;
+    let released = Reading { released: true, ..reading(0..1) };
+    assert_reading(&plant, &mut before, &released).await;
+    assert_eq!(before.len(), 1);
+}
