@@ -16,8 +16,8 @@ const NUMERIC_EXPONENT_MAX: i32 = 300;
 /// Beyond this an inferred `double precision` could not be widened to `numeric`.
 const DOUBLE_EXPONENT_MAX: i32 = 2000;
 
-/// 2^53: every whole number below it is a double.
-const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+/// 2^52. Below it, what lies midway between two doubles has more than the 17 digits that tell a double from all others.
+const MIDWAY_MIN: f64 = 4_503_599_627_370_496.0;
 
 /// What became of a value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -244,13 +244,14 @@ pub(super) fn double(trust: Trust, number: &str) -> Option<f64> {
     if double == 0.0 {
         return Some(double);
     }
-    // Fifteen digits survive in any double that is neither denormal nor beyond the whole numbers that all are doubles.
-    let few = double.is_normal() && double.abs() < WHOLE_MAX && significant_digits(number).nth(15).is_none();
-    if few {
+    let may_be_midway = double.abs() >= MIDWAY_MIN;
+    // Fifteen digits survive in any double that is not denormal.
+    if double.is_normal() && !may_be_midway && significant_digits(number).nth(15).is_none() {
         return Some(double);
     }
     let shown = format!("{double:e}");
-    (significant_digits(number).eq(significant_digits(&shown)) && !is_midway(double, &shown)).then_some(double)
+    let comes_back = significant_digits(number).eq(significant_digits(&shown));
+    (comes_back && !(may_be_midway && is_midway(double, &shown))).then_some(double)
 }
 
 /// Whether `shown`, the shortest number that is read as `double`, lies midway between two doubles. It is read as one of them by

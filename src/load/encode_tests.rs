@@ -28,12 +28,13 @@ fn the_narrowest_type_is_inferred() {
         ("5e-324", ColumnType::Double),
         ("-0.0e5", ColumnType::Double),
         ("1e300", ColumnType::Double),
-        // Postgres shows the first two as 1.2323278601569059e+17 and 3.6028797018964096e+16.
+        // Postgres shows these three as 1.2323278601569059e+17, -3.6028797018964096e+16 and 9.999999999999999e+22.
         ("1.232327860156906e17", ColumnType::Numeric),
         ("-3.60287970189641e16", ColumnType::Numeric),
+        ("1e23", ColumnType::Numeric),
         ("1.232327860156905e17", ColumnType::Double),
-        ("1.2323278601569059e17", ColumnType::Double),
-        ("9007199254740993.0", ColumnType::Numeric),
+        ("1e22", ColumnType::Double),
+        ("4503599627370496.5", ColumnType::Numeric),
         (r#""26""#, ColumnType::Text),
         (r#""a\u0000""#, ColumnType::Text),
         (r#""2024-03-01T11:02:45Z""#, ColumnType::Timestamptz),
