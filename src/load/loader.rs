@@ -107,9 +107,14 @@ impl<'a> Loader<'a> {
             .bind(reading.slice.window_end)
             .fetch_one(&mut *transaction)
             .await?;
-        let present = if fresh { 0 } else { self.rows_present(&mut transaction, &reading.slice).await? };
+        let rows = if fresh { 0 } else { self.rows_present(&mut transaction, &reading.slice).await? };
+        let whole = reading.slice.fingerprinted && !fresh && rows == reading.slice.rows_total;
+        // What an abandoned reading added is not what the slice had.
+        let present = match reading.slice.finished_run {
+            Some(_) => rows.min(reading.slice.rows_total),
+            None => rows,
+        };
         cursor::note_present(&mut *transaction, reading.slice.id, present).await?;
-        let whole = reading.slice.fingerprinted && !fresh && present == reading.slice.rows_total;
         if reading.slice.fingerprinted && !whole {
             cursor::distrust(&mut transaction, reading.slice.id).await?;
         }
