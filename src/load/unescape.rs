@@ -162,9 +162,11 @@ mod tests {
         fn any_text_is_found_in_any_spelling(text in prop::collection::vec((any::<char>(), any::<bool>()), 0..30)) {
             let plain: String = text.iter().map(|(character, _)| *character).collect();
             let spell = |(character, escaped): &(char, bool)| {
-                let units = character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+                let mut buffer = [0; 2];
+                let units: Vec<String> =
+                    character.encode_utf16(&mut buffer).iter().map(|unit| format!("\\u{unit:04x}")).collect();
                 let string = serde_json::Value::from(character.to_string()).to_string();
-                if *escaped { units } else { string[1..string.len() - 1].to_owned() }
+                if *escaped { units.concat() } else { string[1..string.len() - 1].to_owned() }
             };
             let raw = format!("\"{}\"", text.iter().map(spell).collect::<String>());
             prop_assert_eq!(exact(&raw), plain.as_bytes());

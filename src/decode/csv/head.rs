@@ -192,7 +192,7 @@ impl Judged {
         if self.titles < 2 {
             return (false, self.fields, 0);
         }
-        (true, if self.rows == 0 { 0 } else { self.alike * 1_000 / self.rows }, self.tight)
+        (true, (self.alike * 1_000).checked_div(self.rows).unwrap_or(0), self.tight)
     }
 
     /// Whether it splits anything.

@@ -5,7 +5,7 @@ use sqlx::Executor;
 use super::shell::Shell;
 use crate::support::TestDatabase;
 
-const TABLE: &str = r#"
+const TABLE: &str = r"
 alter table lynn.survey_result add column wait text, add column rate text, add column share text, add column closed_at text,
     add column flag text, add column note text, add column empty text, add column amount bigint, add column amount_text text,
     add column price bigint, add column price_numeric numeric, add column since timestamptz;
@@ -25,7 +25,7 @@ from (values
     ('-20', '2e3', '1', '', 'false', 'x', '13'),
     ('', '7', '2', '2026-01-02 03:04:05+01:00', '', '', null)
 ) as vendor (wait, rate, share, closed_at, flag, note, amount);
-"#;
+";
 
 #[tokio::test]
 async fn types_are_suggested_as_a_block_that_a_job_takes() {

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 
-fn filtered(mut bench: Bench, stream: &str, filters: Value) -> Bench {
+fn filtered(mut bench: Bench, stream: &str, filters: &Value) -> Bench {
     bench.settings.filters.insert(stream.to_owned(), filters.as_array().unwrap().clone());
     bench
 }
@@ -24,8 +24,8 @@ fn values(rows: &BTreeSet<String>) -> Vec<Value> {
 #[tokio::test]
 async fn filters_go_with_each_request_of_their_stream_and_with_no_other() {
     for bench in [Bench::new().await, Bench::new().await.v1()] {
-        let bench = filtered(bench, "messages", channels(&["vk"], "CONTAINS"));
-        let bench = filtered(bench, "sessions", channels(&["vk"], "NOT_CONTAINS"));
+        let bench = filtered(bench, "messages", &channels(&["vk"], "CONTAINS"));
+        let bench = filtered(bench, "sessions", &channels(&["vk"], "NOT_CONTAINS"));
         let jaicp = bench.jaicp();
         let all = values(&messages(&jaicp, day(5)));
         let wanted = canonical(all.iter().filter(|row| is_vk(row)).cloned());
@@ -47,7 +47,7 @@ async fn several_filters_of_a_stream_are_all_sent() {
     let count = json!({ "key": "MESSAGE_COUNT", "type": "NUMERIC_RANGE", "from": 4 });
     let mut both = channels(&["telegram", "vk"], "CONTAINS").as_array().unwrap().clone();
     both.push(count);
-    let bench = filtered(Bench::new().await, "sessions", json!(both));
+    let bench = filtered(Bench::new().await, "sessions", &json!(both));
     let all = values(&sessions(&bench.jaicp(), day(5)));
     let wanted = all.into_iter().filter(|row| {
         let channel = row["channelType"].as_str().unwrap().to_lowercase();
@@ -59,8 +59,8 @@ async fn several_filters_of_a_stream_are_all_sent() {
 #[tokio::test]
 async fn statistics_and_reports_are_filtered_as_well() {
     for bench in [Bench::new().await, Bench::new().await.v1()] {
-        let bench = filtered(bench, "stats_series", channels(&["vk"], "CONTAINS"));
-        let bench = filtered(bench, "report_messages", channels(&["vk"], "CONTAINS"));
+        let bench = filtered(bench, "stats_series", &channels(&["vk"], "CONTAINS"));
+        let bench = filtered(bench, "report_messages", &channels(&["vk"], "CONTAINS"));
         let wanted = values(&messages(&bench.jaicp(), day(5))).iter().filter(|row| is_vk(row)).count();
         let read = bench.read("stats_series", day(5)).await.unwrap();
         let rows = values(&read.distinct());

@@ -266,7 +266,9 @@ fn p5_any_sequence_of_values_in_one_field_loses_nothing_and_changes_its_type_onl
                 // Where a value is depends on it and on the columns alone, whatever came before it.
                 let mut backwards = pages.clone();
                 backwards.reverse();
-                backwards.iter_mut().for_each(|page| page.reverse());
+                for page in &mut backwards {
+                    page.reverse();
+                }
                 let again = plant.read(whole(number), &backwards).await;
                 prop_assert_eq!(again.rows_unchanged, i64::try_from(sent.len()).unwrap());
                 Ok(())

@@ -116,11 +116,10 @@ async fn p5_a_documented_report_keeps_what_does_not_fit_beside_its_columns() {
     assert_eq!(changed, 0, "a documented table does not grow by itself");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn p5_an_undocumented_report_grows_without_loss_and_its_types_stay() {
-    let world = world("[current_interactions]").await;
+/// Changes of an undocumented report, and where their values are to be found.
+fn undocumented() -> Vec<(Change, String)> {
     let sla = "session_service_level_sec";
-    let changes = [
+    vec![
         (set("newField", "\"x\""), "new_field = 'x' and _extra is null".to_owned()),
         (set("new-Field", "7"), "new_field_2 = 7".to_owned()),
         (set("Compliance", "\"n/a\""), "compliance_text = 'n/a' and compliance is null".to_owned()),
@@ -157,7 +156,13 @@ async fn p5_an_undocumented_report_grows_without_loss_and_its_types_stay() {
         ),
         (set("12 größe", "1.5"), "\"_12_größe\" = 1.5".to_owned()),
         (Change::Whole { json: "7".to_owned() }, "record = '7'".to_owned()),
-    ];
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_an_undocumented_report_grows_without_loss_and_its_types_stay() {
+    let world = world("[current_interactions]").await;
+    let changes = undocumented();
     let changes: Vec<(Change, &str)> =
         changes.iter().map(|(change, condition)| (change.clone(), condition.as_str())).collect();
     apply(&world, "current_interactions", &changes);
