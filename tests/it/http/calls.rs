@@ -72,7 +72,8 @@ async fn p6_members_of_gzip_that_hold_nothing_have_an_end() {
     let head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n".to_vec();
     for (members, fits) in [(100, true), (1_000, false)] {
         let server = format!("http://{}", saying(vec![head.clone(), EMPTY.repeat(members)], Duration::ZERO).await);
-        let gate = Connection::to(&server).await.gate().await;
+        let connection = Connection::to(&server).await;
+        let gate = connection.gate().await;
         let call = Call { bytes_max: 10_000, ..Call::get(url(&server)) };
         let read = session(&gate).send(call).await.unwrap().small().await;
         match read {
