@@ -79,7 +79,7 @@ async fn p6_members_of_gzip_that_hold_nothing_have_an_end() {
         match read {
             Ok(body) => assert!(fits && body.is_empty(), "{members}: {body:?}"),
             Err(error) => {
-                assert!(!fits && matches!(error, HttpError::TooLarge { max: 10_000 }), "{members}: {error:?}")
+                assert!(!fits && matches!(error, HttpError::TooLarge { max: 10_000 }), "{members}: {error:?}");
             }
         }
     }
