@@ -67,6 +67,8 @@ const BLOWS: &[Blow] = &[
     ("vendor: body in drops", 2),
     ("vendor: HTML instead of an answer", 2),
     ("vendor: empty body", 2),
+    ("vendor: no content (204)", 1),
+    ("vendor: gzip in several members", 3),
     ("vendor: another content type", 1),
     ("vendor: malformed page", 2),
     ("vendor: valid but empty", 3),
@@ -216,6 +218,8 @@ impl Storm {
             "body in drops" => Action::Drip { bytes: 200, every_ms: 20 },
             "HTML instead of an answer" => Action::HtmlWith200,
             "empty body" => Action::EmptyBody,
+            "no content (204)" => Action::NoContent,
+            "gzip in several members" => Action::GzipMembers { members: self.dice.random_range(2..6), named: true },
             "another content type" => Action::ContentType { value: "text/plain".to_owned() },
             "malformed page" => Action::Text {
                 status: 200,

@@ -262,7 +262,7 @@ impl Splitter {
     }
 }
 
-/// A member's value as JSON: numbers that are none become strings.
+/// A member's value as JSON: `NaN` and infinities become strings.
 fn kept(text: &[u8]) -> Option<Box<RawValue>> {
     serde_json::from_slice(text).ok().or_else(|| {
         let text = raw::quoted(std::str::from_utf8(text).ok()?)?;
@@ -284,7 +284,7 @@ impl Kind {
         Some(match first {
             b'{' | b'[' => Self::Container,
             b'"' => Self::String,
-            // `NaN` and `Infinity` too: whoever takes the record judges them (`super::raw`).
+            // `NaN` and `Infinity` too: they are judged by the consumer of the record (`super::raw`).
             b'-' | b'0'..=b'9' | b't' | b'f' | b'n' | b'N' | b'I' => Self::Scalar,
             _ => return None,
         })

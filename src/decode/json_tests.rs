@@ -71,7 +71,7 @@ fn null_or_missing_records_are_told_apart_from_an_array() {
 }
 
 #[test]
-fn p5_numbers_that_are_none_stay_in_their_records_and_cost_no_page() {
+fn p5_nan_stays_in_its_record_and_fails_no_page() {
     let body = br#"{"pageCount":NaN,"result":[{"a":NaN,"b":[-Infinity]},Infinity, NaN],"more":{"x":[Infinity,"NaN"]}}"#;
     for chunk in 1..40 {
         let (records, envelope) = split(body, chunk).unwrap();

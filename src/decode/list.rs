@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn p5_a_row_with_a_number_that_is_none_is_a_row() {
+    fn p5_a_row_with_nan_is_a_row() {
         for (body, lone) in [
             (r#"[{"id":NaN},2]"#, ROW),
             (r#"{"total":-Infinity,"contacts":[{"id":NaN}, {"id":1}]}"#, Lone::Wrapper),

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn p5_a_number_that_is_none_is_a_member_and_no_text() {
+    fn p5_nan_is_a_member_without_text() {
         let members = Members::parse(br#"{"a":-Infinity,"b":7,"c":{"d":NaN}}"#).unwrap();
         assert_eq!((members.text("a"), members.i64("a"), members.i64("b")), (None, None, Some(7)));
         assert_eq!((members.get("a").unwrap().get(), members.get("c").unwrap().get()), ("-Infinity", r#"{"d":NaN}"#));

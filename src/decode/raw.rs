@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::json::Scan;
 
-/// What is written for numbers that are none.
+/// How many programs write numbers that JSON does not have.
 const BARE: &[&str] = &["NaN", "Infinity", "-Infinity"];
 
 /// The text of one value.

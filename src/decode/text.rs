@@ -1,8 +1,8 @@
 //! From the bytes of a file to its text in UTF-8, while they arrive.
 //!
-//! A file that is itself gzip is unpacked, all members of it. A byte order mark says what the text is written in; without
-//! one, whoever sends the file does, and else it is UTF-8. Nothing is replaced in silence: what the charset has no letter for
-//! becomes a byte that UTF-8 does not have, so that whoever reads the text refuses that row.
+//! A file that is itself gzip is unpacked, all members of it. A byte order mark decides which charset the text is in;
+//! without one, the caller does, by default UTF-8. Nothing is replaced silently: bytes that are not a letter of the charset become
+//! a byte that UTF-8 does not have, so that the row is refused by the consumer of the text.
 
 use std::borrow::Cow;
 
@@ -31,7 +31,7 @@ impl Charset {
         let parameters = content_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
         let named = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset")).map(|(_, value)| value);
         let name = named.map(|value| value.trim().trim_matches(['"', '\'']).trim()).next().unwrap_or_default();
-        // "binary" says that the file is no text, not how its text is written.
+        // "binary" says that the file is not text, not how its text is written.
         if name.is_empty() || name.eq_ignore_ascii_case("binary") {
             return Ok(None);
         }
@@ -286,7 +286,7 @@ mod tests {
         }
         assert_eq!(read(Some("iso-8859-2"), b"\xAEofie").unwrap(), "Žofie".as_bytes());
         assert_eq!(read(None, text.as_bytes()).unwrap(), text.as_bytes());
-        assert_eq!(read(None, windows).unwrap(), windows, "UTF-8 is judged by whoever reads the rows");
+        assert_eq!(read(None, windows).unwrap(), windows, "UTF-8 is judged by the consumer of the rows");
         assert_eq!(read(Some("utf-16le"), &utf16(text, false)).unwrap(), text.as_bytes());
         assert_eq!(read(Some("utf-16be"), &utf16(text, true)).unwrap(), text.as_bytes());
         for file in [&b""[..], b"a", b"ab"] {

@@ -23,8 +23,10 @@ pub struct Body<'a> {
     packed: Bytes,
     /// Silence between two pieces beyond this is a broken connection.
     silence_max: Duration,
-    /// Uncompressed bytes beyond this are refused: a gzip bomb ends here.
+    /// Bytes beyond this are refused, unpacked (a gzip bomb ends here) and as they arrive (so do empty members without end).
     bytes_max: u64,
+    /// Bytes that have arrived, packed.
+    bytes_arrived: u64,
     /// Spent waiting for pieces.
     waited: Duration,
 }
@@ -39,7 +41,16 @@ impl<'a> Body<'a> {
         let coding = Coding::of(response.headers());
         // Bytes count uncompressed, and how many those of gzip will be is not announced.
         in_flight.announced = if matches!(coding, Coding::Gzip(_)) { None } else { response.content_length() };
-        Self { response, in_flight, coding, packed: Bytes::new(), silence_max, bytes_max, waited: Duration::ZERO }
+        Self {
+            response,
+            in_flight,
+            coding,
+            packed: Bytes::new(),
+            silence_max,
+            bytes_max,
+            bytes_arrived: 0,
+            waited: Duration::ZERO,
+        }
     }
 
     /// Whether the vendor says that there is nothing to send (status 204).
@@ -68,11 +79,6 @@ impl<'a> Body<'a> {
             self.in_flight.received += chunk.len() as u64;
             if self.in_flight.received > self.bytes_max {
                 return Err(HttpError::TooLarge { max: self.bytes_max });
-            }
-            // A byte now and then breaks no silence and would go on for ever.
-            let patience = self.silence_max + Duration::from_secs(self.in_flight.received / PACE_MIN);
-            if self.waited > patience {
-                return Err(HttpError::Transport { what: "the body arrives too slowly", source: None });
             }
         }
         Ok(chunk)
@@ -103,10 +109,22 @@ impl<'a> Body<'a> {
         let asked = Instant::now();
         let next = tokio::time::timeout(self.silence_max, self.response.chunk()).await;
         self.waited += asked.elapsed();
-        match next {
-            Err(_) => Err(HttpError::Transport { what: "the body stopped arriving", source: None }),
-            Ok(outcome) => outcome.map_err(HttpError::transport),
+        let piece = match next {
+            Err(_) => return Err(HttpError::Transport { what: "the body stopped arriving", source: None }),
+            Ok(outcome) => outcome.map_err(HttpError::transport)?,
+        };
+        if let Some(piece) = &piece {
+            self.bytes_arrived += piece.len() as u64;
+            if self.bytes_arrived > self.bytes_max {
+                return Err(HttpError::TooLarge { max: self.bytes_max });
+            }
+            // A byte now and then breaks no silence and would go on for ever.
+            let patience = self.silence_max + Duration::from_secs(self.bytes_arrived / PACE_MIN);
+            if self.waited > patience {
+                return Err(HttpError::Transport { what: "the body arrives too slowly", source: None });
+            }
         }
+        Ok(piece)
     }
 
     /// The whole body, for answers that are small by nature.

@@ -10,14 +10,14 @@ use super::chunk::Chunk;
 use super::commit::{Batch, Kept, PageLoad, execute, planned_anew, signed};
 use super::copy::{Common, Copy, Narrow, columns, fits};
 use super::encode::Bound;
-use super::hold::{self, Evidence};
+use super::hold::{self, Evidence, Released};
 use super::layout::Layout;
 use super::loader::{Loader, Reading};
 use super::merge::MergeSql;
 use super::print::{Print, RowKind};
 use super::table::{Cause, Table};
 use super::{LoadError, binary, shape};
-use crate::store::cursor::{self, Hold};
+use crate::store::cursor::{self, Hold, Slice};
 use crate::store::fingerprint;
 
 /// SQLSTATE of a row whose key is taken.
@@ -317,10 +317,10 @@ impl PageLoad<'_, '_> {
         self.delete_orphans().await
     }
 
-    /// Why the reading that ends may take nothing away. The operator's release overrules every doubt.
+    /// Why the reading that ends may take nothing away.
     async fn doubt(&mut self, reading: &Reading) -> Result<Option<String>, LoadError> {
         let slice = &reading.slice;
-        if reading.fresh || slice.released {
+        if reading.fresh {
             return Ok(None);
         }
         let present = match slice.reading_present {
@@ -333,7 +333,7 @@ impl PageLoad<'_, '_> {
             reported: slice.reading_rows + self.rows,
             rejected: slice.reading_rejected + self.rejected,
         };
-        Ok(hold::doubt(evidence, self.loader.hold_below))
+        Ok(hold::doubt(evidence, self.loader.hold_below, released(slice)))
     }
 
     /// Keeps the rows that the reading did not report, and says why. The next reading compares every row with the table
@@ -348,9 +348,20 @@ impl PageLoad<'_, '_> {
             reason,
             "held: rows that the vendor does not report any more are kept; see `tidegate held`"
         );
-        self.hold = Some(Hold { reason, rows_there, rows_reported: slice.reading_rows + self.rows });
+        self.hold = Some(Hold {
+            reason,
+            rows_there,
+            rows_reported: slice.reading_rows + self.rows,
+            records_rejected: slice.reading_rejected + self.rejected,
+        });
         Ok(())
     }
+}
+
+/// What the operator saw who released the slice.
+fn released(slice: &Slice) -> Option<Released> {
+    let reported = slice.held_rows_reported.filter(|_| slice.released)?;
+    Some(Released { reported, rejected: slice.held_records_rejected > 0 })
 }
 
 /// The rows of these kinds, in the order of their keys: so they meet the index where it was met before.

@@ -18,18 +18,29 @@ pub struct Evidence {
     pub rejected: i64,
 }
 
+/// The doubtful reading that the operator saw before releasing its slice.
+#[derive(Debug, Clone, Copy)]
+pub struct Released {
+    /// Rows that it reported.
+    pub reported: i64,
+    /// Whether it refused records.
+    pub rejected: bool,
+}
+
 /// Returns why nothing may be taken away, or `None` if the reading may delete what it did not report. `hold_below` is in
-/// percent; 0 switches the comparison of sizes off, but refused records stay doubtful.
-pub fn doubt(evidence: Evidence, hold_below: u8) -> Option<String> {
+/// percent; 0 switches the comparison of sizes off, but refused records stay doubtful. A release covers what the operator
+/// saw: refused records if there were any, and as few rows as were reported then.
+pub fn doubt(evidence: Evidence, hold_below: u8, released: Option<Released>) -> Option<String> {
     let Evidence { present, reported, rejected } = evidence;
     if present == 0 {
         return None;
     }
-    if rejected > 0 {
+    if rejected > 0 && !released.is_some_and(|released| released.rejected) {
         let records = if rejected == 1 { "1 record was" } else { &format!("{rejected} records were") };
         return Some(format!("{records} refused (`tidegate rejects` shows why)"));
     }
-    if hold_below == 0 {
+    let present = released.map_or(present, |released| present.min(released.reported));
+    if hold_below == 0 || present == 0 {
         return None;
     }
     if reported == 0 {
@@ -45,7 +56,7 @@ mod tests {
     use super::*;
 
     fn is_held(present: i64, reported: i64, rejected: i64, hold_below: u8) -> bool {
-        doubt(Evidence { present, reported, rejected }, hold_below).is_some()
+        doubt(Evidence { present, reported, rejected }, hold_below, None).is_some()
     }
 
     #[test]
@@ -75,6 +86,28 @@ mod tests {
         assert!(is_held(100, 100, 1, 80));
         assert!(is_held(100, 99, 1, 0), "the comparison of sizes has nothing to do with it");
         assert!(!is_held(0, 99, 1, 80), "there is nothing to take away");
+    }
+
+    #[test]
+    fn p10_a_release_covers_what_the_operator_saw_and_no_more() {
+        let is_held = |(seen, refused): (i64, bool), reported: i64, rejected: i64| {
+            let released = Some(Released { reported: seen, rejected: refused });
+            doubt(Evidence { present: 100, reported, rejected }, 80, released).is_some()
+        };
+        for (seen, reported, rejected, held) in [
+            ((50, false), 50, 0, false),
+            ((50, false), 45, 0, false),
+            ((50, false), 20, 0, true),
+            ((50, false), 0, 0, true),
+            ((50, false), 50, 1, true),
+            ((0, false), 0, 0, false),
+            ((0, false), 0, 1, true),
+            ((99, true), 99, 1, false),
+            ((99, true), 0, 1, true),
+            ((0, true), 0, 5, false),
+        ] {
+            assert_eq!(is_held(seen, reported, rejected), held, "{seen:?}: {reported}, {rejected}");
+        }
     }
 
     #[test]

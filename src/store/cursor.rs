@@ -122,6 +122,10 @@ pub struct Slice {
     pub reading_rejected: i64,
     /// Whether the operator lets the next reading delete what it does not report.
     pub released: bool,
+    /// Rows that the doubtful reading reported, if the slice is held.
+    pub held_rows_reported: Option<i64>,
+    /// Records that it refused.
+    pub held_records_rejected: i64,
 }
 
 /// The slices of a stream that end after `after`, and those that the operator released, by start.
@@ -137,7 +141,7 @@ pub async fn slices(
         select
             id, window_start, window_end, read_until, finished_run, reading_run, reading_until, reading_fresh,
             reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches,
-            reading_present, reading_rejected, released
+            reading_present, reading_rejected, released, held_rows_reported, held_records_rejected
         from tidegate.slice
         where connection = $1 and stream = $2 and (window_end > $3 or released)
         order by window_start
@@ -186,7 +190,7 @@ pub async fn open_slice(
         select
             id, window_start, window_end, read_until, finished_run, reading_run, reading_until, reading_fresh,
             reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches,
-            reading_present, reading_rejected, released
+            reading_present, reading_rejected, released, held_rows_reported, held_records_rejected
         from tidegate.slice
         where connection = $1 and stream = $2 and window_start = $3
         ",
@@ -252,6 +256,8 @@ pub struct Hold {
     pub rows_there: i64,
     /// Rows that the reading reported.
     pub rows_reported: i64,
+    /// Records that it refused.
+    pub records_rejected: i64,
 }
 
 /// Moves the cursor behind a page, in the page's transaction; false when the slice stood elsewhere.
@@ -376,6 +382,7 @@ pub async fn finish(
             held_reason = $7,
             held_rows_there = $8,
             held_rows_reported = $9::bigint,
+            held_records_rejected = $11::bigint,
             released = released and not $10::boolean
         where id = $1 and reading_pages = $4
         ",
@@ -389,6 +396,7 @@ pub async fn finish(
         hold.map(|hold| hold.rows_there),
         hold.map(|hold| hold.rows_reported),
         released,
+        hold.map_or(0, |hold| hold.records_rejected),
     )
     .execute(executor)
     .await?;

@@ -36,7 +36,7 @@ pub(super) const fn is_empty(error: &StepError) -> bool {
     matches!(error, StepError::Unreadable(DecodeError::Empty))
 }
 
-/// Gives a body to `feed` piece by piece, and lets `records` pass on what has gathered after each; answers the bytes that
+/// Gives a body to `feed` piece by piece, and lets `records` pass on what has gathered after each. Returns the bytes that
 /// the call took. A body that breaks off or cannot be read ends the call, and its quota is told so.
 pub(super) async fn read<R: Records, E: Into<StepError>>(
     body: Body<'_>,

@@ -188,7 +188,7 @@ fn hint_step(error: &StepError) -> &'static str {
             HttpError::Transport { .. } => "check that base_url is right and that the host can be reached from here",
             HttpError::TooLarge { .. } => "ask the vendor: no answer of this kind should be so large",
             HttpError::Encoding(_) => {
-                "only gzip is offered: ask the vendor, or whoever runs a proxy on the way, to send gzip or nothing"
+                "only gzip is offered: ask the vendor, or the operator of a proxy on the way, to send gzip or no encoding"
             }
             HttpError::Ledger(_) => "look at the database's log",
             HttpError::Request(_) => "correct the connection's settings",

@@ -11,16 +11,16 @@ use super::Spelling;
 pub(super) const HEADER_BYTES_MAX: usize = 1 << 20;
 /// What may separate fields when nobody said. Of two that are equally likely the first: commas stand in words and numbers too.
 const DELIMITERS: &[u8] = b"\t;|,";
-/// What is looked at behind the header to find the delimiter: so many lines, or so many bytes.
+/// How much after the header is examined to find the delimiter: so many lines, or so many bytes.
 const SAMPLE_LINES: usize = 50;
 const SAMPLE_BYTES: usize = 64 << 10;
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// Gathers the first line that is not blank, and the lines behind it if they have to tell the delimiter.
+/// Gathers the first line that is not blank, and the lines after it if the delimiter has to be found.
 #[derive(Debug)]
 pub(super) struct Head {
     bytes: Vec<u8>,
-    /// Said by whoever knows.
+    /// Given by the caller; none if it has to be found.
     delimiter: Option<u8>,
     quote: u8,
     in_quotes: bool,
@@ -29,7 +29,7 @@ pub(super) struct Head {
     is_blank: bool,
     /// Where the header ends, once it has.
     header_end: Option<usize>,
-    /// Line ends behind the header.
+    /// Line ends after the header.
     lines: usize,
 }
 
@@ -47,7 +47,7 @@ impl Head {
         }
     }
 
-    /// Takes what belongs to it; answers how many bytes it took.
+    /// Takes bytes from the front of `chunk`, until it is complete; returns how many.
     pub(super) fn take(&mut self, chunk: &[u8]) -> usize {
         for (at, &byte) in chunk.iter().enumerate() {
             if self.is_complete() {
@@ -89,9 +89,10 @@ impl Head {
 
     /// What separates the fields of `text`, which [`Head::text`] returned. `is_all`: nothing follows.
     ///
-    /// Whichever splits the header and the most lines behind it into the same number of fields, more than one; of several
-    /// the one that stands in the header most often, not counting where a space follows as it does in a sentence. If none
-    /// splits the header, the one that splits the lines most: each of them is refused then and none is read as one field.
+    /// It is the candidate that splits the header and most of the lines after it into the same number of fields, which is more
+    /// than one. Of several, it is the one that is most frequent in the header, not counting places where a space follows, as
+    /// in a sentence. If none splits the header, it is the one that splits the lines most: they are refused then, instead of
+    /// being read as one field each.
     pub(super) fn delimiter(&self, text: &[u8], is_all: bool) -> u8 {
         if let Some(delimiter) = self.delimiter {
             return delimiter;
@@ -132,10 +133,10 @@ impl Head {
 /// What a delimiter makes of the beginning of a body.
 #[derive(Debug, Default)]
 struct Judged {
-    /// Fields of the header, and how often the delimiter stands there without a space behind it.
+    /// Fields of the header, and how often the delimiter stands there without a space after it.
     titles: usize,
     tight: usize,
-    /// Lines behind it that are complete, those of as many fields, and the fields of all.
+    /// Complete lines after it, those of them with as many fields, and the fields of all of them.
     rows: usize,
     alike: usize,
     fields: usize,
@@ -177,7 +178,7 @@ impl Judged {
     fn take(&mut self, fields: &[u8], ends: &[usize]) {
         if self.titles == 0 {
             self.titles = ends.len();
-            // Where a field ends, the next begins; that of the last is behind the header.
+            // A field begins where the one before ends.
             let starts = ends.iter().take(ends.len().saturating_sub(1));
             self.tight = starts.filter(|start| fields.get(**start) != Some(&b' ')).count();
             return;

@@ -120,7 +120,7 @@ fn p5_the_delimiter_is_told_by_header_and_lines_together() {
         // Decimal commas.
         ("Agent;Wait (h,m)\nAnn;3,5\nBob;4,0\n", &["Agent", "Wait (h,m)"]),
         ("Agent;Wait;Total\nAnn;3,5;1,0\nBob;4,0;2,5\n", &["Agent", "Wait", "Total"]),
-        // A space behind each comma is bad style, not another delimiter.
+        // A space after each comma is bad style, not another delimiter.
         ("Agent, Wait, Total\nAnn, 1, 2\n", &["Agent", "Wait", "Total"]),
         // Most lines count, not all.
         ("Agent;A,B\nAnn;1\nBob\nCleo;2\nDan;3,4\n", &["Agent", "A,B"]),

@@ -194,7 +194,7 @@ impl<'r> Members<'r> {
         Ok(self.taken(literal.len()))
     }
 
-    /// A number that is none.
+    /// `NaN` or an infinity.
     fn bare(&mut self, literal: &str) -> Result<Value<'r>, Refusal> {
         Ok(Value { raw: self.literal(literal)?, is_json: false })
     }
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn p5_numbers_that_are_none_are_found_and_marked() {
+    fn p5_nan_and_infinities_are_found_and_marked() {
         let text = r#"{"a":NaN,"b" : -Infinity , "c":Infinity,"d":[1,{"x":NaN}],"e":{"y":"NaN"},"f":-1}"#;
         let mut members = Members::of(text).unwrap();
         let mut found = Vec::new();

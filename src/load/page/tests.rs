@@ -189,7 +189,7 @@ fn p5_what_does_not_fit_a_documented_column_is_kept_in_extra() {
 }
 
 #[test]
-fn p5_a_number_that_is_none_is_kept_in_extra_gets_no_column_and_costs_nothing_else() {
+fn p5_nan_is_kept_in_extra_gets_no_column_and_costs_nothing_else() {
     let mut writer = undocumented();
     let records = [
         r#"{"a":NaN,"b":1,"c":{"d":-Infinity,"e":2},"f":[Infinity]}"#,
@@ -213,7 +213,7 @@ fn p5_a_number_that_is_none_is_kept_in_extra_gets_no_column_and_costs_nothing_el
 }
 
 #[test]
-fn p5_a_number_that_is_none_fits_no_documented_column() {
+fn p5_nan_fits_no_documented_column() {
     for kind in [
         ColumnType::Text,
         ColumnType::Bigint,
@@ -231,7 +231,7 @@ fn p5_a_number_that_is_none_fits_no_documented_column() {
             assert_eq!(rows(&chunks), [["7", "\\N", &raw]], "{kind:?} {value}");
         }
     }
-    // An id that is none identifies nothing.
+    // NaN identifies nothing.
     let mut writer = PageWriter::new(Layout::new(&[], true), RowKey::AnyOf(vec!["id".to_owned()]), None);
     let chunks = page(&mut writer, &[r#"{"id":NaN,"x":1}"#, r#"{"id":NaN,"x":2}"#, "NaN"]);
     assert_ne!(keys(&chunks)[0], keys(&chunks)[1]);

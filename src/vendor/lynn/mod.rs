@@ -241,7 +241,7 @@ impl Lynn {
         }
         let query = cursor.query(&self.settings);
         let full = answer.rows >= u64::from(query.size);
-        // Without a count only a page that is not full says that it is the last.
+        // Without a count only a page that is not full says that it is the last: a full one that leads nowhere is an error.
         let announced = planned.map_or(full, |planned| cursor.page < planned);
         let beyond = planned.map_or(0, |planned| cursor.page.saturating_sub(planned));
         if beyond > 0 && answer.rows > 0 {
@@ -260,7 +260,7 @@ impl Lynn {
             Some(_) if announced || (probe && answer.rows > 0) => {
                 return Ok(Some(cursor.following(query, planned, answer.last_document.clone())));
             }
-            None if planned.is_some() && announced => {
+            None if announced => {
                 return Err(StepError::PagesMissing {
                     page: page + 1,
                     pages,

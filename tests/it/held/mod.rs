@@ -134,6 +134,18 @@ async fn p10_announced_pages_that_cannot_be_read_fail_the_slice_and_delete_nothi
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p10_a_full_page_without_a_count_that_leads_nowhere_fails_the_slice() {
+    let world = loaded(&[]).await;
+    let row = r#"{"timestamp":"2026-01-01T00:00:00Z","session":"s"}"#;
+    let full = vec![row; 100].join(",");
+    answer(&world, Action::Json { status: 200, body: format!(r#"{{"isValid":true,"result":[{full}]}}"#) });
+    let task = read_again(&world).await;
+    assert_eq!(task.state, "failed", "{task:#?}");
+    assert!(task.error.as_deref().unwrap().contains("no lastDocument leads there"), "{task:#?}");
+    assert_eq!(rows(&world).await, 2 * DAY_ROWS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p10_a_reading_with_a_refused_record_deletes_nothing_even_with_the_brake_off() {
     let world = loaded(&["hold_below: 0%"]).await;
     assert_eq!(world.control().vanish(Rows::between(STREAM, ago(2), ago(1)).first(5)).unwrap(), 5);

@@ -1,6 +1,6 @@
 //! What an operator sees of held slices, and what a release does.
 
-use tidegate::simulator::Rows;
+use tidegate::simulator::{Action, Fault, Match, Rows};
 
 use super::{DAY_ROWS, STREAM, ago, assert_succeeded, held, loaded, read_again, rows};
 use crate::support::daemon::{Daemon, command};
@@ -33,6 +33,18 @@ async fn p10_a_release_lets_the_next_reading_delete_and_makes_it_due() {
     assert_eq!(held.len(), 1);
     assert_eq!(held[0]["window_start"].as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap(), ago(2));
     assert_eq!(held[0]["released"], false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_a_release_covers_no_doubt_that_came_after_it() {
+    let world = loaded(&[]).await;
+    world.control().vanish(Rows::between(STREAM, ago(1), ago(0))).unwrap();
+    read_again(&world).await;
+    assert!(command(&world, &[], &["held", "release", "lynn", "--stream", STREAM]).await.status.success());
+    world.control().mischief(Fault::new(Match::report(STREAM), Action::OddRow).times(9));
+    assert_eq!((read_again(&world).await.state.as_str(), rows(&world).await), ("held", 2 * DAY_ROWS));
+    world.control().quiet();
+    assert_eq!((read_again(&world).await.state.as_str(), rows(&world).await), ("held", 2 * DAY_ROWS), "it is spent");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -64,3 +64,23 @@ async fn a_header_that_cannot_be_sent_is_named_and_not_shown() {
     assert!(matches!(&error, HttpError::Request(what) if what.contains("X-Token")), "{error:?}");
     assert!(!format!("{error:?}").contains("ret\""), "{error:?}");
 }
+
+#[tokio::test]
+async fn p6_members_of_gzip_that_hold_nothing_have_an_end() {
+    // An empty member is twenty bytes: nothing ever comes of them.
+    const EMPTY: &[u8] = &[0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 0xFF, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n".to_vec();
+    for (members, fits) in [(100, true), (1_000, false)] {
+        let server = format!("http://{}", saying(vec![head.clone(), EMPTY.repeat(members)], Duration::ZERO).await);
+        let connection = Connection::to(&server).await;
+        let gate = connection.gate().await;
+        let call = Call { bytes_max: 10_000, ..Call::get(url(&server)) };
+        let read = session(&gate).send(call).await.unwrap().small().await;
+        match read {
+            Ok(body) => assert!(fits && body.is_empty(), "{members}: {body:?}"),
+            Err(error) => {
+                assert!(!fits && matches!(error, HttpError::TooLarge { max: 10_000 }), "{members}: {error:?}");
+            }
+        }
+    }
+}

@@ -165,6 +165,6 @@ async fn p10_an_answer_without_a_body_is_an_empty_list() {
     assert!(rows(&world, "campaigns").await.is_empty() && !rows(&world, "dnd_contacts").await.is_empty());
     sync(&world).await;
     for list in ["campaigns", "contacts"] {
-        assert_eq!(rows(&world, list).await, truth(&world, list), "{list}: nothing stays behind of it");
+        assert_eq!(rows(&world, list).await, truth(&world, list), "{list}: no trace remains");
     }
 }

@@ -189,7 +189,7 @@ async fn p5_an_undocumented_report_grows_without_loss_and_its_types_stay() {
         assert_eq!(found, 1, "{change} {field}");
     }
     let nameless = "select count(*) from tidegate.schema_change where field ilike 'never%'";
-    assert_eq!(world.scalar::<i64>(nameless).await, 0, "a number that is none gets no column");
+    assert_eq!(world.scalar::<i64>(nameless).await, 0, "NaN gets no column");
     let uncommented: i64 = world
         .scalar(
             "select count(*) from pg_attribute where attrelid = 'lynn.current_interactions'::regclass
