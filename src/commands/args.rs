@@ -13,6 +13,7 @@ Exit codes: 0 done; 1 something failed and is named on standard error; 2 the com
 First steps:
   tidegate demo                 see it at work, with nothing to set up
   tidegate check --offline      is my configuration right?
+  tidegate migrate              make the tables
   tidegate check                can it log in everywhere?
   tidegate sync JOB             read once, now
   tidegate run                  the daemon";

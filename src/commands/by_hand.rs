@@ -50,7 +50,8 @@ pub(super) async fn call<T>(
             });
         }
     };
-    let hint = hint::hint(&error, Subject::login(connection.settings.vendor())).to_owned();
+    let hint = hint::hint(&error, Subject::login(connection.settings.vendor()));
+    let hint = hint::named(hint, "JOB", "S", &connection.name);
     Err(Failure { error: format!("{:#}", anyhow::Error::from(error)), hint })
 }
 

@@ -8,7 +8,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::output::{self, Table, plain};
 use super::{CommandError, Context, Exit, HeldArgs, ReleaseArgs, names, show};
-use crate::config::Job;
+use crate::config::{Config, Job};
 use crate::schedule;
 use crate::store::cursor;
 use crate::store::held::{self, HeldSlice};
@@ -20,36 +20,80 @@ const LISTED_MAX: i64 = 10_000;
 #[derive(Debug, Serialize)]
 struct Document {
     at: DateTime<Utc>,
-    held: Vec<HeldSlice>,
+    held: Vec<Held>,
+}
+
+/// A held slice, and which job reads it: `held release` takes the job's name.
+#[derive(Debug, Serialize)]
+pub(super) struct Held {
+    /// `None` if no job of the configuration reads the stream any more.
+    job: Option<String>,
+    #[serde(flatten)]
+    slice: HeldSlice,
 }
 
 pub async fn list(context: Context, args: HeldArgs) -> anyhow::Result<Exit> {
-    let document = context
+    let (at, slices) = context
         .with_schema(async |_, conn| {
             let at = schedule::clock(conn).await?;
-            Ok(Document { at, held: held::list(conn, LISTED_MAX).await? })
+            Ok((at, held::list(conn, LISTED_MAX).await?))
         })
         .await?;
+    let document = Document { at, held: with_jobs(&context.config, slices) };
     if args.json {
         output::print_json(&document)?;
     } else if document.held.is_empty() {
         output::print("nothing is held\n")?;
     } else {
-        output::print(&table(&document.held, document.at))?;
+        output::print(&(table(&document.held, document.at) + &remedy(&document.held)))?;
     }
     Ok(Exit::Done)
 }
 
+/// The slices with their jobs.
+pub(super) fn with_jobs(config: &Config, slices: Vec<HeldSlice>) -> Vec<Held> {
+    let with_job = |slice: HeldSlice| Held { job: job_of(config, &slice).map(ToOwned::to_owned), slice };
+    slices.into_iter().map(with_job).collect()
+}
+
+/// A job that reads the slice's stream.
+fn job_of<'c>(config: &'c Config, slice: &HeldSlice) -> Option<&'c str> {
+    let reads = |job: &Job| {
+        job.connection == slice.connection && job.streams.iter().any(|stream| stream.stream.name == slice.stream)
+    };
+    config.jobs.iter().find(|(_, job)| reads(job)).map(|(name, _)| name.as_str())
+}
+
+/// What lets the next readings delete, for each stream once.
+fn remedy(held: &[Held]) -> String {
+    let mut commands = Vec::new();
+    for Held { job, slice } in held.iter().filter(|held| !held.slice.released) {
+        let Some(job) = job else { continue };
+        let command = format!("  tidegate held release {} --stream {}\n", plain(job), plain(&slice.stream));
+        if !commands.contains(&command) {
+            commands.push(command);
+        }
+    }
+    if commands.is_empty() {
+        return String::new();
+    }
+    format!(
+        "\nNothing was deleted. If the rows are really gone, the next reading deletes them after\n{}",
+        commands.concat()
+    )
+}
+
 /// Held slices, one a line.
-pub(super) fn table(held: &[HeldSlice], now: DateTime<Utc>) -> String {
+pub(super) fn table(held: &[Held], now: DateTime<Utc>) -> String {
     let mut table = Table::new()
-        .left(&["CONNECTION", "STREAM", "SLICE"])
+        .left(&["JOB", "CONNECTION", "STREAM", "SLICE"])
         .right(&["ROWS THERE", "REPORTED"])
         .left(&["SINCE", "WHY"]);
-    for slice in held {
+    for Held { job, slice } in held {
         let window = slice.window_start.zip(slice.window_end);
         let released = if slice.released { "released, the next run deletes; " } else { "" };
         table.row([
+            job.clone().unwrap_or_else(|| show::NOTHING.to_owned()),
             slice.connection.clone(),
             slice.stream.clone(),
             window.map_or_else(

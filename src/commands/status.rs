@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::held::Held;
 use super::output::{self, Table, plain};
 use super::quota::LimitUse;
 use super::{Context, Exit, StatusArgs, held, quota, show};
@@ -42,12 +43,13 @@ pub async fn run(context: Context, args: StatusArgs) -> anyhow::Result<Exit> {
     if args.json {
         output::print_json(&document)?;
     } else {
-        output::print(&text(&document, &quotas))?;
+        let held = held::with_jobs(config, document.report.held.clone());
+        output::print(&text(&document, &held, &quotas))?;
     }
     Ok(Exit::Done)
 }
 
-fn text(document: &Document, quotas: &[LimitUse]) -> String {
+fn text(document: &Document, held: &[Held], quotas: &[LimitUse]) -> String {
     let (report, now) = (&document.report, document.report.at);
     let mut text = String::new();
     if report.jobs.is_empty() {
@@ -63,8 +65,8 @@ fn text(document: &Document, quotas: &[LimitUse]) -> String {
     } else {
         section(&mut text, "Streams", &streams(&report.streams, now));
     }
-    if !report.held.is_empty() {
-        section(&mut text, "Held: rows are kept that the vendor no longer reports", &held::table(&report.held, now));
+    if !held.is_empty() {
+        section(&mut text, "Held: rows are kept that the vendor no longer reports", &held::table(held, now));
     }
     if !document.pushes.is_empty() {
         section(&mut text, "Pushes", &tallies(&document.pushes));

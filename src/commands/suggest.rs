@@ -118,9 +118,14 @@ fn suggestion(column: &DiscoveredColumn, all: &[DiscoveredColumn], judges: &[Jud
         kind = ColumnType::Numeric;
         note = Some(format!("{} holds what {} does not; drop both to have one", numeric.name, column.name));
     } else if let Some(text) = variant("text")
-        && judge(text).is_some_and(|judge| judge.values > 0 && judge.candidates.contains(&kind))
+        && let Some(judge) = judge(text).filter(|judge| judge.values > 0)
     {
-        note = Some(format!("then {} takes what goes to {} now", column.name, text.name));
+        note = Some(if judge.candidates.contains(&kind) {
+            format!("then {} takes what goes to {} now", column.name, text.name)
+        } else {
+            // The column's own type is what most values have; the others stay apart.
+            format!("{} holds {} values that are none; `text` would keep all in one column", text.name, judge.values)
+        });
     }
     Suggestion { field: column.field.clone(), kind: kind.word(), now: column.kind.clone(), note }
 }

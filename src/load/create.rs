@@ -6,7 +6,7 @@ use super::LoadError;
 use super::ident::{literal, quote, table as qualified};
 use super::shape;
 use super::table::{Cause, lock_shape, record, run_ddl};
-use crate::catalogue::{Child, Key, Mode, Stream};
+use crate::catalogue::{self, Child, Key, Mode, Stream};
 use crate::vendor::Vendor;
 
 /// SQLSTATE of a table whose name a type has.
@@ -62,7 +62,7 @@ impl Definition {
     pub(super) fn of_child(stream: &Stream, child: &Child) -> Self {
         let of_parent = child.parent.iter().filter_map(|(theirs, ours)| {
             let column = stream.columns.iter().find(|column| column.name == *theirs)?;
-            Some(crate::catalogue::Column { name: ours.clone(), ..column.clone() })
+            Some(catalogue::Column { name: ours.clone(), ..column.clone() })
         });
         let columns: Vec<_> = of_parent.chain(child.columns.iter().cloned()).collect();
         let own_key = columns.iter().take(child.parent.len() + 1).map(|column| column.name.to_string());
@@ -128,7 +128,7 @@ impl ColumnDefinition {
     }
 }
 
-fn own(column: &crate::catalogue::Column, key: &[String]) -> ColumnDefinition {
+fn own(column: &catalogue::Column, key: &[String]) -> ColumnDefinition {
     ColumnDefinition {
         name: column.name.to_string(),
         sql_type: column.kind.sql(),
@@ -173,6 +173,7 @@ pub(super) async fn create(
     if shape::relation(&mut transaction, schema, name).await?.is_some() {
         return Ok(());
     }
+    create_schema(&mut transaction, schema).await?;
     // A table that was renamed keeps its constraint, and with it the constraint's name.
     let constraint = definition.constraint();
     let is_free = shape::relation(&mut transaction, schema, &constraint).await?.is_none();
@@ -194,6 +195,32 @@ pub(super) async fn create(
             "the table was gone and was made again, empty; rows read before are read again only after `tidegate cursors reset` or by `tidegate backfill`"
         );
     }
+    Ok(())
+}
+
+/// Makes the schema again if someone dropped it, with the reader's rights.
+async fn create_schema(connection: &mut PgConnection, schema: &'static str) -> Result<(), LoadError> {
+    let there = "select exists (select from pg_catalog.pg_namespace where nspname = $1)";
+    if sqlx::query_scalar(there).bind(schema).fetch_one(&mut *connection).await? {
+        return Ok(());
+    }
+    // Other workers make other tables of it.
+    lock_shape(connection, schema, "").await?;
+    if sqlx::query_scalar(there).bind(schema).fetch_one(&mut *connection).await? {
+        return Ok(());
+    }
+    let (name, meaning) = (quote(schema), literal(catalogue::schema_meaning(schema)));
+    run_ddl(connection, format!("create schema {name}; comment on schema {name} is {meaning}")).await?;
+    let readers = format!(
+        "do $$ begin
+            if exists (select from pg_roles where rolname = 'tidegate_reader') then
+                grant usage on schema {name} to tidegate_reader;
+                alter default privileges in schema {name} grant select on tables to tidegate_reader;
+            end if;
+        end $$"
+    );
+    run_ddl(connection, readers).await?;
+    tracing::warn!(schema, "the schema was gone and was made again");
     Ok(())
 }
 

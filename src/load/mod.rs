@@ -84,9 +84,9 @@ impl LoadError {
 /// SQLSTATE of a null in a column that takes none.
 const REQUIRED: &str = "23502";
 
-/// SQLSTATEs of statements that do not fit the table: undefined column, table, function (or operator), object; a wrong type;
+/// SQLSTATEs of statements that do not fit the table: undefined column, table, schema, function (or operator), object; a wrong type;
 /// a taken name; no unique index for the key; a binary value that is none of the column's type.
-const ALTERED: [&str; 9] = ["42703", "42P01", "42883", "42704", "42804", "42P07", "42P10", "22P03", "0A000"];
+const ALTERED: [&str; 10] = ["42703", "42P01", "3F000", "42883", "42704", "42804", "42P07", "42P10", "22P03", "0A000"];
 
 /// The SQLSTATE of what Postgres said.
 pub(crate) fn code(error: &sqlx::Error) -> Option<String> {

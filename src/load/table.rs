@@ -39,6 +39,18 @@ pub struct Table {
     /// Of the columns that this picture knows; another number after every change.
     pub version: i64,
     pub(super) missing: Vec<Missing>,
+    /// Columns that someone gave another type which takes some of our values.
+    retyped: Vec<Retyped>,
+}
+
+/// A column whose type is not the one that it was made with.
+#[derive(Debug, Clone)]
+struct Retyped {
+    column: String,
+    field: String,
+    made: ColumnType,
+    /// As Postgres prints it.
+    found: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +123,7 @@ impl Table {
             }
         }
         let table = Self::read(connection, stream).await?;
+        table.tell_retyped(connection, cause).await?;
         if table.missing.is_empty() {
             return Ok(table);
         }
@@ -159,6 +172,7 @@ impl Table {
             by_field: HashMap::new(),
             version,
             missing: Vec::new(),
+            retyped: Vec::new(),
         }
     }
 
@@ -167,6 +181,14 @@ impl Table {
         match attributes.get(&wanted.name) {
             None => self.missing.push(Missing::Column(wanted.clone())),
             Some(attribute) if attribute.usable.is_some() => {
+                if attribute.usable != Some((wanted.kind, Bound::None)) {
+                    self.retyped.push(Retyped {
+                        column: wanted.name.clone(),
+                        field: wanted.field.clone(),
+                        made: wanted.kind,
+                        found: attribute.sql_type.clone(),
+                    });
+                }
                 let column = wanted.found(Some(attribute));
                 self.push(column);
                 return;
@@ -244,6 +266,38 @@ impl Table {
     ) -> Result<(), LoadError> {
         self.missing.extend(system_missing(definition, attributes)?);
         check_key(connection, definition, oid).await
+    }
+
+    /// Notes each new type that someone gave a column, once, and says what becomes of its values.
+    async fn tell_retyped(&self, connection: &mut PgConnection, cause: Cause<'_>) -> Result<(), LoadError> {
+        for Retyped { column, field, made, found } in &self.retyped {
+            let noted = sqlx::query_scalar!(
+                "
+                select new_type
+                from tidegate.schema_change
+                where table_schema = $1 and table_name = $2 and column_name = $3
+                order by id desc
+                limit 1
+                ",
+                self.schema,
+                self.name,
+                column,
+            )
+            .fetch_optional(&mut *connection)
+            .await?;
+            if noted.flatten().as_deref() == Some(found) {
+                continue;
+            }
+            let told = (&**column, Some(&**field), &**found);
+            record(connection, (&self.schema, &self.name), Some(told), ("retype_column", Some(*made)), cause).await?;
+            tracing::warn!(
+                table = format!("{}.{}", self.schema, self.name),
+                column,
+                "the column was given type {found}, and was made as {}: values of that type go on into it, the others to its variant, or to _extra if it is documented",
+                made.sql()
+            );
+        }
+        Ok(())
     }
 
     async fn notes(&self, connection: &mut PgConnection) -> Result<Vec<Note>, LoadError> {
@@ -400,13 +454,19 @@ fn system_missing(definition: &Definition, attributes: &HashMap<String, Attribut
                 return Err(LoadError::Unfit {
                     table: definition.full_name(),
                     what: format!("column {name} of its key is gone"),
-                    remedy: format!("drop table {table}"),
+                    // Not dropped: the vendor may have purged what its rows are of.
+                    remedy: format!("alter table {table} rename to {}", quote(&aside(&definition.name))),
                 });
             }
             None => missing.push(Missing::System { table: definition.name.clone(), column: column.clone() }),
         }
     }
     Ok(missing)
+}
+
+/// The name of a table that is put aside.
+fn aside(name: &str) -> String {
+    format!("{}_old", &name[..name.floor_char_boundary(59)])
 }
 
 async fn check_key(connection: &mut PgConnection, definition: &Definition, oid: i64) -> Result<(), LoadError> {

@@ -510,7 +510,7 @@ pub async fn end_run(executor: impl PgExecutor<'_>, claim: &Claim) -> Result<Opt
     .await
 }
 
-/// Notes that a stream was read to its end.
+/// Notes that a stream was read to its end, with nothing held.
 pub async fn stream_succeeded(
     executor: impl PgExecutor<'_>,
     connection: &str,

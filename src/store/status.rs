@@ -29,8 +29,9 @@ pub struct StreamState {
     pub connection: String,
     pub stream: String,
     pub table: String,
-    /// The end of what its newest finished slice holds; none before the first, and for lists.
+    /// The end of what its newest slice holds that is finished and not held; none before the first, and for lists.
     pub read_until: Option<DateTime<Utc>>,
+    /// When a task last read all of it, with nothing held.
     pub last_success_at: Option<DateTime<Utc>>,
     /// Age of the newest data: seconds since `read_until`, or since the last success of a list.
     pub freshness_seconds: Option<f64>,
@@ -112,6 +113,8 @@ pub async fn streams(conn: &mut PgConnection) -> Result<Vec<StreamState>, sqlx::
             where slice.connection = stream.connection
               and slice.stream = stream.stream
               and slice.finished_at is not null
+              -- What is held is not known to be current.
+              and slice.held_since is null
               -- The one slice of a list begins with time; its age is that of the last success.
               and slice.window_start > 'epoch'
             order by slice.window_end desc

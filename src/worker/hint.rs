@@ -36,6 +36,16 @@ pub fn hint(error: &TaskError, subject: Subject) -> &'static str {
     own.unwrap_or_else(|| policy::hint(error))
 }
 
+/// A hint with the names that it has placeholders for: `JOB`, the stream `S` and the connection `NAME`.
+pub fn named(hint: &str, job: &str, stream: &str, connection: &str) -> String {
+    let mut hint = hint.replace(" JOB", &format!(" {job}"));
+    for (placeholder, name) in [("--stream S", stream), ("forget NAME", connection)] {
+        let (option, _) = placeholder.split_once(' ').unwrap_or_default();
+        hint = hint.replace(placeholder, &format!("{option} {name}"));
+    }
+    hint
+}
+
 /// What only one vendor's settings can change.
 fn of_vendor(error: &StepError, subject: Subject) -> Option<&'static str> {
     let vendor = subject.vendor?;

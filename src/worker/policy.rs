@@ -156,7 +156,8 @@ pub fn hint(error: &TaskError) -> &'static str {
             "nothing to do: the table is opened anew; if it stays so, compare its columns with `tidegate streams`"
         }
         TaskError::Load(LoadError::Unfit { .. }) => {
-            "run the statement, then the job again; after `drop table` the table is made anew, and `tidegate cursors reset` reads its rows again"
+            "run the statement, then the job again; a table that was renamed is made anew, and `tidegate cursors reset` reads into it \
+             what the vendor still has"
         }
         TaskError::Load(LoadError::NotATable { .. }) => "free the name; the table is made at the next run",
         TaskError::Load(LoadError::Required { .. }) => {
@@ -185,7 +186,16 @@ fn hint_step(error: &StepError) -> &'static str {
                 "someone else uses this credential, or the vendor's limit is lower: lower it under `quotas`"
             }
             HttpError::Status { .. } => "the vendor is in trouble or `base_url` is wrong; see its status page",
-            HttpError::Transport { .. } => "check that base_url is right and that the host can be reached from here",
+            HttpError::Transport { source: Some(error), .. } if error.is_connect() => {
+                "check that base_url is right and that the host can be reached from here"
+            }
+            HttpError::Transport { source: Some(error), .. } if error.is_timeout() => {
+                "the vendor is slow, or something on the way is silent: raise `request_timeout` if it needs longer"
+            }
+            HttpError::Transport { .. } => {
+                "the answer was cut or damaged on the way, and is asked for again; if it goes on, look at proxies on the way, \
+                 then ask the vendor"
+            }
             HttpError::TooLarge { .. } => "ask the vendor: no answer of this kind should be so large",
             HttpError::Encoding(_) => {
                 "only gzip is offered: ask the vendor, or the operator of a proxy on the way, to send gzip or no encoding"

@@ -8,7 +8,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::accounts::Accounts;
-use super::hint::Subject;
+use super::hint::{self, Subject};
 use super::policy::{self, TaskError};
 use super::report::Reporter;
 use super::slice::Room;
@@ -96,10 +96,16 @@ async fn tasks(
                 Ok(end) => end,
                 Err(_) => decided(&TaskError::Timeout, &task, Subject::default()),
             };
+        let named = |hint| hint::named(hint, &claim.job, &task.stream, &claim.connection);
+        let hint = match &end {
+            TaskEnd::Held { .. } => named(policy::HELD_HINT),
+            TaskEnd::Failed { hint, .. } => named(hint),
+            _ => String::new(),
+        };
         let stored = match &end {
             TaskEnd::Succeeded => run::TaskEnd::Succeeded,
-            TaskEnd::Held { why } => run::TaskEnd::Held { why, hint: policy::HELD_HINT },
-            TaskEnd::Failed { error, hint } => run::TaskEnd::Failed { error, hint },
+            TaskEnd::Held { why } => run::TaskEnd::Held { why, hint: &hint },
+            TaskEnd::Failed { error, .. } => run::TaskEnd::Failed { error, hint: &hint },
             TaskEnd::Waiting { until, waiting_for, attempt } => {
                 run::TaskEnd::Waiting { until: *until, waiting_for, attempt: *attempt }
             }

@@ -43,6 +43,7 @@ pub enum TaskEnd {
     },
     Failed {
         error: String,
+        /// May have placeholders; see [`named`](super::hint::named).
         hint: &'static str,
     },
     Waiting {
@@ -168,9 +169,11 @@ impl TaskRunner<'_> {
                 }
             }
         }
+        if let Some(why) = held::of_stream(self.pool, &self.claim.connection, &stream.name).await? {
+            return Ok(TaskEnd::Held { why });
+        }
         run::stream_succeeded(self.pool, &self.claim.connection, &stream.name).await?;
-        let held = held::of_stream(self.pool, &self.claim.connection, &stream.name).await?;
-        Ok(held.map_or(TaskEnd::Succeeded, |why| TaskEnd::Held { why }))
+        Ok(TaskEnd::Succeeded)
     }
 
     /// When to ask again, if the vendor has enough export jobs of this connection to work on (`vendors/khoros_care.md §8`).

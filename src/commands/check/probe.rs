@@ -16,8 +16,8 @@ use super::super::by_hand::{self, DATABASE_WITHIN, Failure};
 use super::super::context::require_schema;
 use super::super::{CommandError, Context};
 use crate::config::{Config, Connection};
-use crate::worker::accounts;
 use crate::worker::policy::{self, TaskError};
+use crate::worker::{accounts, hint};
 
 /// What came of one check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -117,7 +117,10 @@ async fn ask(pool: &PgPool) -> anyhow::Result<String> {
 async fn log_in(pool: &PgPool, connection: &Connection) -> Finding {
     if let Err(error) = accounts::compare(pool, connection).await {
         let error = TaskError::from(error);
-        return Finding::Failed { error: error.to_string(), hint: policy::hint(&error).to_owned() };
+        return Finding::Failed {
+            error: error.to_string(),
+            hint: hint::named(policy::hint(&error), "JOB", "S", &connection.name),
+        };
     }
     match by_hand::call(pool, connection, async |source, session| source.log_in(session).await).await {
         Ok(()) => Finding::Ok { detail: None },

@@ -180,7 +180,7 @@ impl Lynn {
                         return Err(wire::classify(error, &query));
                     }
                 }
-                Err(error @ (StepError::Unreadable(_) | StepError::Missing(_))) => {
+                Err(error @ (StepError::Unreadable(_) | StepError::Missing(_) | StepError::Shape(_))) => {
                     if !reread.again(&error) {
                         return Err(error);
                     }

@@ -56,7 +56,10 @@ impl Answer {
             tracing::warn!(errors = text, "the vendor reports errors in a valid answer");
         }
         // Null is an empty window. Anything else that is no array would be rows that nobody reads.
-        if !envelope.has_records && (!envelope.has("result") || envelope.member("result").is_some()) {
+        if !envelope.has_records && envelope.member("result").is_some() {
+            return Err(StepError::Shape("`result` is no list".to_owned()));
+        }
+        if !envelope.has_records && !envelope.has("result") {
             return Err(StepError::Missing("result"));
         }
         // Rows and nothing else do not say whether more follow.

@@ -13,8 +13,10 @@ use crate::decode::DecodeError;
 use crate::http::{Call, HttpError, Payload, Redactor, Session};
 use crate::quota::CallKind;
 
-/// Members whose names hold one of these are not shown.
-const SECRET_WORDS: [&str; 5] = ["token", "secret", "password", "authorization", "credential"];
+/// Members that say in words what a number is about. Texts of all others may be tokens, and are shown only if they are
+/// numbers or times.
+const WORDY: [&str; 12] =
+    ["name", "type", "kind", "unit", "period", "product", "plan", "limit", "quota", "status", "message", "description"];
 const HIDDEN: &str = "***";
 /// A word as long as this may be a token.
 const TOKEN_BYTES_MIN: usize = 24;
@@ -66,22 +68,26 @@ fn shown(answer: &[u8], redactor: &Redactor) -> Result<Value, DecodeError> {
     }
 }
 
-/// `is_secret`: it is, or is within, a member that is named like a secret; of such a one no text is shown.
-fn redacted(value: Value, is_secret: bool, redactor: &Redactor) -> Value {
+/// `is_wordy`: it is a member whose text is shown.
+fn redacted(value: Value, is_wordy: bool, redactor: &Redactor) -> Value {
     match value {
-        Value::String(_) if is_secret => HIDDEN.into(),
-        Value::String(text) => visible(&text, redactor).into(),
-        Value::Array(items) => items.into_iter().map(|item| redacted(item, is_secret, redactor)).collect(),
+        Value::String(text) if is_wordy || is_figure(&text) => visible(&text, redactor).into(),
+        Value::String(_) => HIDDEN.into(),
+        Value::Array(items) => items.into_iter().map(|item| redacted(item, is_wordy, redactor)).collect(),
         Value::Object(members) => {
             let members = members.into_iter().map(|(name, value)| {
-                let lower = name.to_lowercase();
-                let is_secret = is_secret || SECRET_WORDS.iter().any(|word| lower.contains(word));
-                (visible(&name, redactor), redacted(value, is_secret, redactor))
+                let is_wordy = WORDY.iter().any(|word| name.eq_ignore_ascii_case(word));
+                (visible(&name, redactor), redacted(value, is_wordy, redactor))
             });
             Value::Object(members.collect())
         }
         other => other,
     }
+}
+
+/// Whether a text is a number, a date, a time or a share of something.
+fn is_figure(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_digit() || "+-.,:/% TZ".contains(c))
 }
 
 /// A text that may be shown. What tells a quota has no word as long as a token, whatever the token looks like.
@@ -108,11 +114,13 @@ mod tests {
         let said = json!({
             "Token": "opaque-token", "jwt": JWT, "tokensLeft": 2, "user": "7C01d94ab3e2f5",
             "secrets": [{ "a": "b", "n": 3 }],
-            "quota": [{ "name": "calls", "remaining": 9_973 }], "7c01d94ab3e2f5": null,
+            "quota": [{ "name": "calls", "remaining": 9_973, "until": "2024-03-01T11:00:00Z", "used": "27 %" }],
+            "result": "abc123", "7c01d94ab3e2f5": null,
         });
         let expected = json!({
             "Token": "***", "jwt": "***", "tokensLeft": 2, "user": "***", "secrets": [{ "a": "***", "n": 3 }],
-            "quota": [{ "name": "calls", "remaining": 9_973 }], "***": null,
+            "quota": [{ "name": "calls", "remaining": 9_973, "until": "2024-03-01T11:00:00Z", "used": "27 %" }],
+            "result": "***", "***": null,
         });
         assert_eq!(shown(said.to_string().as_bytes(), &redactor).unwrap(), expected);
         assert_eq!(shown(b"\xEF\xBB\xBF \"opaque\"", &redactor).unwrap(), json!("***"));

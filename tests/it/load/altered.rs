@@ -237,13 +237,13 @@ async fn p12_a_key_that_was_altered_is_refused_with_the_statement_that_mends_it(
     let plant = Plant::new().await;
     plant.read(whole(0), &records(&[r#"{"a":1}"#])).await;
     for (statement, what) in [
+        ("alter table TABLE drop column _row_key", "column \"_row_key\" of its key is gone"),
         ("alter table TABLE alter column _run_id type text", "column \"_run_id\" is text, and must be bigint"),
         ("alter table TABLE alter column _extra type json", "column \"_extra\" is json, and must be jsonb"),
         (
             "alter table TABLE drop constraint survey_result_pkey",
             "no unique index has its key (\"_connection\", \"_window_start\", \"_row_key\")",
         ),
-        ("alter table TABLE drop column _row_key", "column \"_row_key\" of its key is gone"),
     ] {
         alter(&plant, statement).await;
         let error = open(&plant).await.unwrap_err();
@@ -253,6 +253,51 @@ async fn p12_a_key_that_was_altered_is_refused_with_the_statement_that_mends_it(
         plant.read(whole(1), &records(&[r#"{"a":2}"#])).await;
         assert_eq!(shown(&plant, 1).await, ["a=2"], "{statement}");
     }
+    assert_eq!(plant.count("select count(*) from lynn.survey_result_old").await, 1, "no row is dropped");
+}
+
+#[tokio::test]
+async fn p12_a_schema_that_was_dropped_is_made_again_with_what_it_lets_readers_do() {
+    let about_schema = "select concat_ws(' ', obj_description(oid, 'pg_namespace'),
+            has_schema_privilege('tidegate_reader', oid, 'usage'),
+            (select defaclacl::text from pg_default_acl where defaclnamespace = pg_namespace.oid))
+        from pg_namespace where nspname = ";
+    for vendor in Vendor::ALL {
+        let plant = Plant::of(catalogue::streams(*vendor).into_iter().next().unwrap(), false).await;
+        let about = format!("{about_schema}'{}'", plant.stream.schema);
+        let before: String = sqlx::query_scalar(AssertSqlSafe(about.clone())).fetch_one(&plant.pool).await.unwrap();
+        alter(&plant, &format!("drop schema {} cascade", plant.stream.schema)).await;
+        let (one, other) = tokio::join!(open(&plant), open(&plant));
+        one.unwrap();
+        other.unwrap();
+        let after: String = sqlx::query_scalar(AssertSqlSafe(about)).fetch_one(&plant.pool).await.unwrap();
+        assert_eq!(after, before);
+        assert_same_as_migrated(&plant).await;
+    }
+}
+
+#[tokio::test]
+async fn p11_a_type_that_someone_gave_a_column_is_noted_once() {
+    let plant = Plant::documented().await;
+    let page = records(&[r#"{"session":"12","markName":"5"}"#]);
+    plant.read(whole(0), &page).await;
+    let noted = changes(&plant).await.len();
+    let retype = "alter table TABLE alter column mark_name type smallint using mark_name::smallint";
+    alter(&plant, retype).await;
+    for _ in 0..2 {
+        plant.read(whole(0), &page).await;
+    }
+    assert_eq!(changes(&plant).await[noted..], ["retype_column navigation_marks mark_name smallint"]);
+    alter(&plant, "alter table TABLE alter column mark_name type integer").await;
+    plant.read(whole(0), &page).await;
+    assert_eq!(changes(&plant).await[noted + 1..], ["retype_column navigation_marks mark_name integer"]);
+
+    // Our own widening is none.
+    let plant = Plant::new().await;
+    plant.read(whole(0), &records(&[r#"{"a":1}"#, r#"{"a":1.5e300}"#])).await;
+    plant.read(whole(1), &records(&[r#"{"a":2}"#])).await;
+    let all = changes(&plant).await;
+    assert!(!all.iter().any(|change| change.starts_with("retype")), "{all:?}");
 }
 
 #[tokio::test]
