@@ -17,6 +17,7 @@ pub mod app;
 pub mod catalogue;
 pub mod commands;
 pub mod config;
+pub mod cron;
 pub mod decode;
 #[cfg(test)]
 mod fuzz;

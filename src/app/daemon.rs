@@ -14,11 +14,13 @@ use crate::config::Config;
 use crate::schedule::bell::{BellError, Chore, ring};
 use crate::schedule::{Calendar, clock};
 use crate::server::{self, Health, ListenError, Metrics, QuotaReader, QuotaUse, Site};
-use crate::store::migrate;
+use crate::store::{instance, migrate};
 use crate::worker::{Accounts, Pool, Room, Shared};
 
 /// How often due firings are looked for; a firing is at most this late.
 const ENQUEUE_PERIOD: Duration = Duration::from_secs(1);
+/// How often the process says that it is alive; see [`instance`].
+pub(super) const ALIVE_PERIOD: Duration = Duration::from_secs(15);
 /// Runs under way may take this long to reach a checkpoint; with the rest of the sequence it stays within 10 s.
 const DRAIN: Duration = Duration::from_secs(7);
 
@@ -85,6 +87,7 @@ impl Daemon {
         };
         tracing::info!(listen = %address, owner = shared.owner, "daemon started");
         let enqueue = enqueue_chore(database.pool.clone(), receiver.clone(), Arc::clone(&wake));
+        let alive = alive_chore(database.pool.clone(), shared.owner.clone(), receiver.clone());
         let prune = pruning::chore(database.pool.clone(), receiver.clone(), shutdown.clone());
         let (left, only) = (Arc::new(Notify::new()), None);
         let pool = Pool { shared: Arc::clone(&shared), config: receiver, wake, left, shutdown: shutdown.clone(), only };
@@ -92,7 +95,7 @@ impl Daemon {
             tokio::spawn(reload.follow(sender, Arc::clone(&shared), Arc::clone(&health), shutdown.clone()))
         });
         Ok(Self {
-            bell: tokio::spawn(ring(vec![enqueue, prune], shutdown.clone())),
+            bell: tokio::spawn(ring(vec![enqueue, alive, prune], shutdown.clone())),
             workers: tokio::spawn(pool.run()),
             server: tokio::spawn(server::serve(listener, site.router(), shutdown.clone())),
             reload,
@@ -138,6 +141,9 @@ impl Daemon {
                 "runs under way did not reach a checkpoint in time; they are taken over when their lease ends"
             );
         }
+        // Whoever is not told finds it silent.
+        let left = instance::leave(&self.shared.pool, &self.shared.owner);
+        let _ = tokio::time::timeout(Duration::from_millis(500), left).await;
         let _ = tokio::time::timeout(Duration::from_secs(1), self.server).await;
         for abort in aborts {
             abort.abort();
@@ -159,6 +165,32 @@ fn enqueue_chore(pool: PgPool, config: watch::Receiver<Arc<Config>>, wake: Arc<N
                 Ok(0) => {}
                 Ok(_) => wake.notify_waiters(),
                 Err(error) => tracing::warn!(%error, "firings could not be enqueued; the next second tries again"),
+            }
+        }
+    })
+}
+
+/// Says which jobs this process has, and ends runs of jobs that no process has any more.
+fn alive_chore(pool: PgPool, owner: String, config: watch::Receiver<Arc<Config>>) -> Chore {
+    Chore::new("alive", ALIVE_PERIOD, move || {
+        let (pool, owner, config) = (pool.clone(), owner.clone(), Arc::clone(&config.borrow()));
+        async move {
+            let jobs: Vec<String> = config.jobs.keys().cloned().collect();
+            let orphans = match instance::beat(&pool, &owner, &jobs).await {
+                Ok(()) => instance::cancel_orphans(&pool).await,
+                Err(error) => Err(error),
+            };
+            match orphans {
+                Ok(orphans) => {
+                    for orphan in orphans {
+                        tracing::warn!(
+                            run = orphan.run,
+                            job = orphan.job,
+                            "cancelled: the job is not in the configuration any more"
+                        );
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "the database could not be told that this process is alive"),
             }
         }
     })

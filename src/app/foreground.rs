@@ -8,9 +8,11 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::daemon::ALIVE_PERIOD;
 use super::owner;
 use crate::config::Config;
 use crate::server::Metrics;
+use crate::store::instance;
 use crate::store::progress::{self, TaskState};
 use crate::worker::{Accounts, Pool, Room, Shared};
 
@@ -28,6 +30,7 @@ pub struct Foreground {
     left: Arc<Notify>,
     shutdown: CancellationToken,
     workers: JoinHandle<()>,
+    alive: JoinHandle<()>,
     owner: String,
     /// Keeps the configuration's channel open.
     _config: watch::Sender<Arc<Config>>,
@@ -45,6 +48,8 @@ impl Foreground {
             room: Room::of(config.worker.concurrency),
             owner: owner.clone(),
         };
+        let jobs = config.jobs.keys().cloned().collect();
+        let alive = tokio::spawn(stay_alive(pool.clone(), owner.clone(), jobs));
         let (sender, receiver) = watch::channel(config);
         let workers = Pool {
             shared: Arc::new(shared),
@@ -55,7 +60,7 @@ impl Foreground {
             only: Some(runs.clone()),
         };
         let workers = tokio::spawn(workers.run());
-        Self { pool, runs, left, shutdown, workers, owner, _config: sender }
+        Self { pool, runs, left, shutdown, workers, alive, owner, _config: sender }
     }
 
     /// Looks at the tasks of the runs until all have ended, showing each look to `show`; answers the last.
@@ -70,7 +75,21 @@ impl Foreground {
         if tokio::time::timeout(DRAIN, self.workers).await.is_err() {
             abort.abort();
         }
+        self.alive.abort();
+        // Whoever is not told finds it silent.
+        let left = instance::leave(&self.pool, &self.owner);
+        let _ = tokio::time::timeout(Duration::from_millis(500), left).await;
         self.owner
+    }
+}
+
+/// Says again and again that this process has these jobs, so that a daemon without them leaves their runs alone.
+async fn stay_alive(pool: PgPool, owner: String, jobs: Vec<String>) {
+    loop {
+        if let Err(error) = instance::beat(&pool, &owner, &jobs).await {
+            tracing::debug!(%error, "the database could not be told that this process is alive");
+        }
+        tokio::time::sleep(ALIVE_PERIOD).await;
     }
 }
 

@@ -229,8 +229,12 @@ pub struct StatusArgs {
 #[command(after_help = "\
 Examples:
   tidegate runs                                  the last runs of all jobs
-  tidegate runs lynn-hourly --limit 1 --tasks    what the last run did, stream by stream")]
+  tidegate runs lynn-hourly --limit 1 --tasks    what the last run did, stream by stream
+  tidegate runs cancel 4711                      end a run that waits or works")]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct RunsArgs {
+    #[command(subcommand)]
+    pub action: Option<RunsAction>,
     /// Only runs of this job
     pub job: Option<String>,
     /// Runs shown at most
@@ -240,6 +244,26 @@ pub struct RunsArgs {
     #[arg(long)]
     pub tasks: bool,
     /// Print one JSON document; tasks are always in it
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RunsAction {
+    /// End runs that wait or work
+    ///
+    /// What they have read stays, with its cursors; a worker notices at its next checkpoint. The job's next firing, or
+    /// `tidegate sync`, goes on from there.
+    #[command(verbatim_doc_comment)]
+    Cancel(CancelArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct CancelArgs {
+    /// The runs' numbers, as `tidegate runs` shows them
+    #[arg(required = true, value_name = "ID")]
+    pub runs: Vec<i64>,
+    /// Print the result as one JSON document
     #[arg(long)]
     pub json: bool,
 }

@@ -14,7 +14,7 @@ use super::sync::foreground;
 use super::{CommandError, Context, DemoArgs, Exit, show};
 use crate::app::{Daemon, Database, Reload, follow};
 use crate::config::{self, Config};
-use crate::schedule::{ByHand, Schedule, enqueue_manual};
+use crate::schedule::{ByHand, enqueue_manual};
 use crate::simulator::{self, Options, Simulator};
 use crate::store::{demo, migrate};
 
@@ -206,9 +206,6 @@ fn table(loaded: &[demo::Loaded], now: DateTime<Utc>) -> String {
 }
 
 fn next(config: &Config, now: DateTime<Utc>) -> String {
-    let due = config.jobs.values().filter_map(|job| {
-        let schedule = Schedule::parse(job.schedule.as_ref()?, job.timezone).ok()?;
-        Some((schedule.next_after(now)?, &job.name))
-    });
+    let due = config.jobs.values().filter_map(|job| Some((job.schedule.as_ref()?.next_after(now)?, &job.name)));
     due.min().map_or_else(String::new, |(at, job)| format!("next run: {job} at {}\n", show::moment(at, now)))
 }

@@ -110,6 +110,9 @@ pub async fn run(context: Context, command: Command) -> anyhow::Result<Exit> {
         Command::Demo(args) => Box::pin(demo::run(context, args)).await,
         Command::Check(args) => Box::pin(check::run(context, args)).await,
         Command::Status(args) => Box::pin(status::run(context, args)).await,
+        Command::Runs(RunsArgs { action: Some(RunsAction::Cancel(args)), .. }) => {
+            Box::pin(runs::cancel(context, args)).await
+        }
         Command::Runs(args) => Box::pin(runs::run(context, args)).await,
         Command::Quota(args) => Box::pin(quota::run(context, args)).await,
         Command::Cursors(CursorsArgs { action: Some(CursorsAction::Reset(args)), .. }) => {

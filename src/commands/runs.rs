@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
 use super::output::{self, Table};
-use super::{Context, Exit, RunsArgs, names, show, status};
+use super::{CancelArgs, CommandError, Context, Exit, RunsArgs, names, show, status};
 use crate::config::Config;
 use crate::schedule;
 use crate::store::history::{self, Run, Task, Which};
+use crate::store::progress;
 
 /// A run and its tasks.
 #[derive(Debug, Serialize)]
@@ -40,6 +41,42 @@ pub async fn run(context: Context, args: RunsArgs) -> anyhow::Result<Exit> {
         output::print_json(&document)?;
     } else {
         output::print(&text(&document, args.tasks))?;
+    }
+    Ok(Exit::Done)
+}
+
+#[derive(Debug, Serialize)]
+struct Cancelled {
+    cancelled: Vec<i64>,
+}
+
+/// Ends runs at an operator's word: those that have not ended, or none if one of the numbers is no such run.
+pub async fn cancel(context: Context, args: CancelArgs) -> anyhow::Result<Exit> {
+    let CancelArgs { mut runs, json } = args;
+    runs.sort_unstable();
+    runs.dedup();
+    let missed = context
+        .with_schema(async |_, conn| {
+            let mut transaction = conn.begin().await?;
+            let ended = progress::cancel_by_hand(&mut *transaction, &runs).await?;
+            let missed: Vec<i64> = runs.iter().copied().filter(|run| !ended.contains(run)).collect();
+            if missed.is_empty() {
+                transaction.commit().await?;
+            }
+            Ok(missed)
+        })
+        .await?;
+    if !missed.is_empty() {
+        let numbers: Vec<String> = missed.iter().map(ToString::to_string).collect();
+        let message = format!("not a run that waits or works: {}; nothing was cancelled", numbers.join(", "));
+        return Err(CommandError::failed(message, "`tidegate runs` lists runs and their states").into());
+    }
+    if json {
+        output::print_json(&Cancelled { cancelled: runs })?;
+    } else {
+        for run in &runs {
+            output::print(&format!("run {run} is cancelled; what it has read stays\n"))?;
+        }
     }
     Ok(Exit::Done)
 }

@@ -32,6 +32,7 @@ use chrono_tz::Tz;
 use url::Url;
 
 use crate::catalogue::{ColumnType, Stream};
+use crate::cron::{CatchUp, Schedule};
 use crate::http::{Hosts, Retry};
 use crate::quota::Limit;
 use crate::secret::Secret;
@@ -134,8 +135,8 @@ pub struct Job {
     pub name: String,
     pub connection: String,
     pub streams: Vec<JobStream>,
-    /// A cron expression that `schedule::due` accepts; none: only run by hand.
-    pub schedule: Option<String>,
+    /// When it fires, in `timezone`; none: only run by hand.
+    pub schedule: Option<Schedule>,
     pub timezone: Tz,
     pub catch_up: CatchUp,
     /// First slice of the first run, 00:00 in `timezone`.
@@ -188,14 +189,6 @@ pub struct JobStream {
 pub enum SliceLength {
     Days(u32),
     Time(Duration),
-}
-
-/// What happens to firings that were missed while nothing ran.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CatchUp {
-    Latest,
-    All,
-    None,
 }
 
 /// What happens to a vendor field that has no column.

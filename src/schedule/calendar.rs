@@ -8,11 +8,9 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Duration, Utc};
-use chrono_tz::Tz;
 
-use super::Schedule;
-use super::enqueue::EnqueueError;
-use crate::config::{CatchUp, Job};
+use crate::config::Job;
+use crate::cron::{CatchUp, Schedule};
 
 /// A job is not left alone for longer than this.
 const QUIET_MAX: Duration = Duration::seconds(60);
@@ -25,11 +23,9 @@ pub struct Calendar {
 
 #[derive(Debug)]
 struct Entry {
-    expression: String,
-    timezone: Tz,
+    schedule: Schedule,
     catch_up: CatchUp,
     paused: bool,
-    schedule: Schedule,
     /// The job is not due before.
     quiet_until: Option<DateTime<Utc>>,
 }
@@ -38,34 +34,25 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Candidate<'a> {
     pub(super) job: &'a Job,
-    pub(super) expression: &'a str,
+    pub(super) schedule: &'a Schedule,
 }
 
 impl Calendar {
     /// Those of `jobs` that have a schedule and may be due at `now`. Schedules of other jobs are forgotten.
-    pub(super) fn candidates<'a>(
-        &mut self,
-        jobs: &[&'a Job],
-        now: DateTime<Utc>,
-    ) -> Result<Vec<Candidate<'a>>, EnqueueError> {
+    pub(super) fn candidates<'a>(&mut self, jobs: &[&'a Job], now: DateTime<Utc>) -> Vec<Candidate<'a>> {
         let mut candidates = Vec::new();
         let mut scheduled = 0;
         for &job in jobs {
-            let Some(expression) = job.schedule.as_deref() else { continue };
+            let Some(schedule) = &job.schedule else { continue };
             scheduled += 1;
-            if self.entry(job, expression)?.quiet_until.is_none_or(|until| until <= now) {
-                candidates.push(Candidate { job, expression });
+            if self.entry(job, schedule).quiet_until.is_none_or(|until| until <= now) {
+                candidates.push(Candidate { job, schedule });
             }
         }
         if self.entries.len() > scheduled {
             self.entries.retain(|name, _| jobs.iter().any(|job| job.schedule.is_some() && job.name == *name));
         }
-        Ok(candidates)
-    }
-
-    /// The schedule of a candidate.
-    pub(super) fn schedule(&self, job: &Job) -> Option<&Schedule> {
-        self.entries.get(&job.name).map(|entry| &entry.schedule)
+        candidates
     }
 
     /// Nothing of `job` is due at `now`: the next firing after it is the next that can be.
@@ -77,24 +64,14 @@ impl Calendar {
         }
     }
 
-    fn entry(&mut self, job: &Job, expression: &str) -> Result<&Entry, EnqueueError> {
-        let known = self.entries.get(&job.name).is_some_and(|entry| {
-            (entry.expression.as_str(), entry.timezone, entry.catch_up, entry.paused)
-                == (expression, job.timezone, job.catch_up, job.paused)
-        });
-        if !known {
-            let schedule = Schedule::parse(expression, job.timezone)
-                .map_err(|source| EnqueueError::Schedule { job: job.name.clone(), source })?;
-            let entry = Entry {
-                expression: expression.to_owned(),
-                timezone: job.timezone,
-                catch_up: job.catch_up,
-                paused: job.paused,
-                schedule,
-                quiet_until: None,
-            };
-            self.entries.insert(job.name.clone(), entry);
+    /// What is known of a job, as long as its settings are the same.
+    fn entry(&mut self, job: &Job, schedule: &Schedule) -> &Entry {
+        let new =
+            || Entry { schedule: schedule.clone(), catch_up: job.catch_up, paused: job.paused, quiet_until: None };
+        let entry = self.entries.entry(job.name.clone()).or_insert_with(new);
+        if (&entry.schedule, entry.catch_up, entry.paused) != (schedule, job.catch_up, job.paused) {
+            *entry = new();
         }
-        Ok(&self.entries[&job.name])
+        entry
     }
 }

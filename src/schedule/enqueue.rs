@@ -15,11 +15,10 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Duration, Utc};
 use sqlx::{Connection as _, PgConnection};
-use thiserror::Error;
 
 use super::calendar::{Calendar, Candidate};
-use super::{Schedule, ScheduleError};
 use crate::config::Job;
+use crate::cron::Schedule;
 
 /// How much lower than its job's a backfill's priority is: past ranges must not starve scheduled runs.
 const BACKFILL_PRIORITY_BELOW: i32 = 1_000;
@@ -33,15 +32,6 @@ pub struct Enqueued {
     pub run_id: i64,
     pub job: String,
     pub scheduled_for: DateTime<Utc>,
-}
-
-/// Why nothing could be enqueued.
-#[derive(Debug, Error)]
-pub enum EnqueueError {
-    #[error("the schedule of job {job:?} cannot be read; correct it in the job file")]
-    Schedule { job: String, source: ScheduleError },
-    #[error("the run table could not be read or written")]
-    Database(#[from] sqlx::Error),
 }
 
 /// A run that someone asked for.
@@ -75,7 +65,7 @@ pub async fn enqueue_due(
     conn: &mut PgConnection,
     jobs: &[&Job],
     now: DateTime<Utc>,
-) -> Result<Vec<Enqueued>, EnqueueError> {
+) -> Result<Vec<Enqueued>, sqlx::Error> {
     Calendar::default().enqueue_due(conn, jobs, now).await
 }
 
@@ -86,8 +76,8 @@ impl Calendar {
         conn: &mut PgConnection,
         jobs: &[&Job],
         now: DateTime<Utc>,
-    ) -> Result<Vec<Enqueued>, EnqueueError> {
-        let candidates = self.candidates(jobs, now)?;
+    ) -> Result<Vec<Enqueued>, sqlx::Error> {
+        let candidates = self.candidates(jobs, now);
         if candidates.is_empty() {
             return Ok(Vec::new());
         }
@@ -97,14 +87,18 @@ impl Calendar {
         for candidate in candidates {
             let job = candidate.job;
             let Some(known) = known.get(&job.name) else {
-                meet(conn, job, candidate.expression, now).await?;
+                meet(conn, job, candidate.schedule, now).await?;
                 continue;
             };
-            let Some(schedule) = self.schedule(job) else { continue };
-            match look(conn, &candidate, schedule, known, now).await? {
-                Look::Nothing => self.rests(job, now),
-                Look::Unfinished | Look::Elsewhere => {}
-                Look::Enqueued(run) => enqueued.push(run),
+            match look(conn, &candidate, known, now).await {
+                Ok(Look::Nothing) => self.rests(job, now),
+                Ok(Look::Unfinished | Look::Elsewhere) => {}
+                Ok(Look::Enqueued(run)) => enqueued.push(run),
+                // What Postgres refuses of one job says nothing about the others.
+                Err(error) if error.as_database_error().is_some() => {
+                    tracing::error!(job = job.name, %error, "the job could not be enqueued; tried again at the next look");
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(enqueued)
@@ -124,19 +118,18 @@ enum Look {
 
 async fn look(
     conn: &mut PgConnection,
-    Candidate { job, expression }: &Candidate<'_>,
-    schedule: &Schedule,
+    Candidate { job, schedule }: &Candidate<'_>,
     known: &Known,
     now: DateTime<Utc>,
-) -> Result<Look, EnqueueError> {
+) -> Result<Look, sqlx::Error> {
     let mut settled_until = known.settled_until;
-    if known.schedule != *expression || known.timezone != job.timezone.name() {
+    if known.schedule != schedule.expression() || known.timezone != schedule.timezone().name() {
         settled_until = settled_until.max(now - CHANGE_GRACE);
-        settle(conn, job, expression, settled_until).await?;
+        settle(conn, job, schedule, settled_until).await?;
     }
     if job.paused {
         if let Some(passed) = schedule.newest(settled_until, now) {
-            settle(conn, job, expression, passed).await?;
+            settle(conn, job, schedule, passed).await?;
         }
         return Ok(Look::Nothing);
     }
@@ -231,15 +224,15 @@ async fn known_jobs(conn: &mut PgConnection, names: &[String]) -> Result<HashMap
 }
 
 /// Remembers a job that was never seen: its firings count from `now`. Who meets it first decides.
-async fn meet(conn: &mut PgConnection, job: &Job, expression: &str, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+async fn meet(conn: &mut PgConnection, job: &Job, schedule: &Schedule, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
         insert into tidegate.job (name, schedule, timezone, due_after) values ($1, $2, $3, $4)
         on conflict on constraint job_pkey do nothing
         "#,
         job.name,
-        expression,
-        job.timezone.name(),
+        schedule.expression(),
+        schedule.timezone().name(),
         now,
     )
     .execute(conn)
@@ -248,7 +241,12 @@ async fn meet(conn: &mut PgConnection, job: &Job, expression: &str, now: DateTim
 }
 
 /// Remembers the job's expression, and that its firings up to `until` need no answer. Never goes backward.
-async fn settle(conn: &mut PgConnection, job: &Job, expression: &str, until: DateTime<Utc>) -> Result<(), sqlx::Error> {
+async fn settle(
+    conn: &mut PgConnection,
+    job: &Job,
+    schedule: &Schedule,
+    until: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
         update tidegate.job
@@ -256,8 +254,8 @@ async fn settle(conn: &mut PgConnection, job: &Job, expression: &str, until: Dat
         where name = $1
         "#,
         job.name,
-        expression,
-        job.timezone.name(),
+        schedule.expression(),
+        schedule.timezone().name(),
         until,
     )
     .execute(conn)

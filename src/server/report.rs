@@ -9,7 +9,6 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use crate::config::{Config, Job};
-use crate::schedule::Schedule;
 use crate::store::held::{self, HeldSlice};
 use crate::store::status::{self, Failure, LastRun, StreamState, Unfinished};
 
@@ -110,15 +109,13 @@ impl Report {
 
 impl JobState {
     fn new(job: &Job, last_run: Option<LastRun>, now: DateTime<Utc>) -> Self {
-        // The configuration was checked, so a schedule that cannot be read is not to be expected; then nothing fires.
-        let schedule = job.schedule.as_deref().and_then(|expression| Schedule::parse(expression, job.timezone).ok());
         Self {
             job: job.name.clone(),
             connection: job.connection.clone(),
-            schedule: job.schedule.clone(),
+            schedule: job.schedule.as_ref().map(|schedule| schedule.expression().to_owned()),
             timezone: job.timezone.name().to_owned(),
             paused: job.paused,
-            next_firing: schedule.filter(|_| !job.paused).and_then(|schedule| schedule.next_after(now)),
+            next_firing: job.schedule.as_ref().filter(|_| !job.paused).and_then(|schedule| schedule.next_after(now)),
             last_run,
         }
     }

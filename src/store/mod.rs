@@ -7,6 +7,7 @@ pub mod fingerprint;
 pub mod forget;
 pub mod held;
 pub mod history;
+pub mod instance;
 pub mod migrate;
 pub mod progress;
 pub mod prune;

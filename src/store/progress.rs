@@ -64,6 +64,27 @@ pub async fn cancel(executor: impl PgExecutor<'_>, runs: &[i64], owner: &str) ->
     Ok(done.rows_affected())
 }
 
+/// Ends runs at an operator's word; answers those that had not ended. Their workers lose the fence.
+pub async fn cancel_by_hand(executor: impl PgExecutor<'_>, runs: &[i64]) -> Result<Vec<i64>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "
+        update tidegate.run
+        set
+            state = 'cancelled',
+            finished_at = clock_timestamp(),
+            owner = null,
+            lease_until = null,
+            error = 'cancelled by an operator',
+            hint = null
+        where id = any($1) and state in ('queued', 'waiting', 'running')
+        returning id
+        ",
+        runs,
+    )
+    .fetch_all(executor)
+    .await
+}
+
 /// Takes up the backfill of exactly this range and these streams that was left unfinished, if there is one: what it has
 /// finished stays finished. Answers its run.
 pub async fn resume_backfill(

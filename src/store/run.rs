@@ -204,6 +204,8 @@ pub async fn wanted(
                 inner join tidegate.task on task.run_id = run.id
                 where
                     run.priority > $1
+                    -- Others cannot be claimed, and would be made way for in vain.
+                    and run.job = any($2)
                     and run.connection = $3
                     and run.state in ('queued', 'running', 'waiting')
                     and task.stream = $4

@@ -158,6 +158,19 @@ async fn a_block_holds_everybody_and_is_never_shortened() {
 }
 
 #[tokio::test]
+async fn p12_no_wait_is_longer_than_the_limits_period_and_a_minute() {
+    let database = TestDatabase::create().await;
+    for (number, per) in [SECOND, 300 * SECOND, HALF_DAY].into_iter().enumerate() {
+        let pool = new_pool(&database);
+        let ledger = open(&pool, vec![Limit { name: format!("limit-{number}"), ..calls(1, per) }]).await;
+        let now = ledger.snapshot().await.unwrap().now;
+        let until = ledger.block(&format!("limit-{number}"), Some(Duration::from_secs(9_999_999_999))).await.unwrap();
+        let wait = (until - now).to_std().unwrap();
+        assert!(wait >= per && wait <= per + 65 * SECOND, "{per:?}: {wait:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_zero_wait_still_waits_and_an_unknown_one_grows() {
     let database = TestDatabase::create().await;
     let pool = new_pool(&database);

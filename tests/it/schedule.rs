@@ -6,8 +6,9 @@ use chrono::{DateTime, Duration, NaiveDate, Utc};
 use chrono_tz::Tz;
 use sqlx::PgPool;
 use tidegate::catalogue;
-use tidegate::config::{CatchUp, Job, JobStream, NewFields, SliceLength};
-use tidegate::schedule::{ByHand, Calendar, EnqueueError, Enqueued, enqueue_due, enqueue_manual};
+use tidegate::config::{Job, JobStream, NewFields, SliceLength};
+use tidegate::cron::{CatchUp, Schedule};
+use tidegate::schedule::{ByHand, Calendar, Enqueued, enqueue_due, enqueue_manual};
 use tidegate::vendor::Vendor;
 
 use crate::support::TestDatabase;
@@ -75,7 +76,7 @@ fn job(name: &str, schedule: &str, catch_up: CatchUp) -> Job {
         name: name.to_owned(),
         connection: "acme-lynn".to_owned(),
         streams,
-        schedule: Some(schedule.to_owned()),
+        schedule: Some(Schedule::parse(schedule, Tz::UTC).unwrap()),
         timezone: Tz::UTC,
         catch_up,
         start: NaiveDate::from_ymd_opt(2026, 1, 1).unwrap(),
@@ -267,7 +268,7 @@ async fn p8_a_new_expression_does_not_fire_for_the_past() {
     assert!(database.firings(&hourly, "2026-01-01T09:30:00Z").await.is_empty());
     assert_eq!(database.firings(&hourly, "2026-01-01T10:15:00Z").await, [at("2026-01-01T10:15:00Z")]);
     database.end_runs("succeeded").await;
-    hourly.timezone = Tz::Asia__Kolkata;
+    hourly.schedule = Some(Schedule::parse("15 * * * *", Tz::Asia__Kolkata).unwrap());
     assert!(database.firings(&hourly, "2026-01-01T10:50:00Z").await.is_empty(), "10:45Z is 16:15 in Kolkata");
 }
 
@@ -311,14 +312,28 @@ async fn runs_by_hand_are_no_firings() {
 }
 
 #[tokio::test]
-async fn jobs_without_a_schedule_wait_to_be_asked_and_a_wrong_one_is_named() {
+async fn jobs_without_a_schedule_wait_to_be_asked() {
     let database = Database::fresh().await;
-    let mut by_hand = job("by-hand", "", CatchUp::All);
+    let mut by_hand = job("by-hand", "@daily", CatchUp::All);
     by_hand.schedule = None;
     assert!(database.firings(&by_hand, "2026-01-01T00:00:00Z").await.is_empty());
     assert!(database.firings(&by_hand, "2027-01-01T00:00:00Z").await.is_empty());
-    let wrong = job("wrong", "61 * * * *", CatchUp::All);
-    let mut conn = database.pool.acquire().await.unwrap();
-    let refused = enqueue_due(&mut conn, &[&wrong], at("2026-01-01T00:00:00Z")).await;
-    assert!(matches!(refused, Err(EnqueueError::Schedule { job, .. }) if job == "wrong"));
+}
+
+#[tokio::test]
+async fn p12_what_postgres_refuses_of_one_job_stops_no_other() {
+    let database = Database::fresh().await;
+    let jobs = [job("a", "15 * * * *", CatchUp::All), job("b", "15 * * * *", CatchUp::All)];
+    let jobs: Vec<&Job> = jobs.iter().collect();
+    database.due(&jobs, at("2026-01-01T00:00:00Z")).await;
+    sqlx::raw_sql(
+        "create function public.refuse() returns trigger language plpgsql as $$ begin
+            if new.job = 'a' then raise exception 'no'; end if; return new; end $$;
+        create trigger refuse before insert on tidegate.run for each row execute function public.refuse()",
+    )
+    .execute(&database.pool)
+    .await
+    .unwrap();
+    let enqueued = database.due(&jobs, at("2026-01-01T00:15:00Z")).await;
+    assert_eq!(enqueued.iter().map(|run| &*run.job).collect::<Vec<_>>(), ["b"]);
 }

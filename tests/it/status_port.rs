@@ -10,7 +10,8 @@ use chrono::NaiveDate;
 use chrono_tz::Tz;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use tidegate::config::{self, CatchUp, Config, Job, Log, LogFormat};
+use tidegate::config::{self, Config, Job, Log, LogFormat};
+use tidegate::cron::{CatchUp, Schedule};
 use tidegate::http::CallOutcome;
 use tidegate::quota::CallKind;
 use tidegate::server::metrics::{RowChange, RunOutcome};
@@ -74,7 +75,7 @@ fn config() -> Config {
         name: "lynn-hourly".to_owned(),
         connection: "acme-lynn".to_owned(),
         streams: Vec::new(),
-        schedule: Some("15 * * * *".to_owned()),
+        schedule: Some(Schedule::parse("15 * * * *", Tz::America__Santiago).unwrap()),
         timezone: Tz::America__Santiago,
         catch_up: CatchUp::Latest,
         start: NaiveDate::from_ymd_opt(2026, 1, 1).unwrap(),

@@ -13,7 +13,6 @@ use super::output::{self, Table, plain};
 use super::{CheckArgs, Context, Exit, show};
 use crate::config::{Config, Job, show_duration};
 use crate::quota::Unit;
-use crate::schedule::Schedule;
 
 #[derive(Debug, Serialize)]
 struct Document {
@@ -103,13 +102,12 @@ fn quota(limit: &crate::quota::Limit) -> String {
 
 impl JobEntry {
     fn new(job: &Job, now: DateTime<Utc>) -> Self {
-        let schedule = job.schedule.as_deref().and_then(|expression| Schedule::parse(expression, job.timezone).ok());
-        let next = schedule.filter(|_| !job.paused).and_then(|schedule| schedule.next_after(now));
+        let next = job.schedule.as_ref().filter(|_| !job.paused).and_then(|schedule| schedule.next_after(now));
         Self {
             job: job.name.clone(),
             connection: job.connection.clone(),
             streams: job.streams.iter().map(|entry| entry.stream.name.clone().into_owned()).collect(),
-            schedule: job.schedule.clone(),
+            schedule: job.schedule.as_ref().map(|schedule| schedule.expression().to_owned()),
             timezone: job.timezone.name(),
             paused: job.paused,
             push: job.push.is_some(),

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{Datelike as _, NaiveDate};
+use chrono_tz::Tz;
 
 use super::super::read::read;
 use super::super::scalar::{Percent, Span};
 use super::super::tree::{KeyPath, Node};
-use super::super::{CatchUp, Job, JobStream, NewFields, SliceLength, raw, suggest};
+use super::super::{Job, JobStream, NewFields, SliceLength, raw, suggest};
 use super::connection::Offer;
-use super::{Report, cron, flag, push, secs, types};
+use super::{Report, flag, push, secs, types};
 use crate::catalogue::{Key, Stream, Text, column_name};
+use crate::cron::{CatchUp, Schedule};
 use crate::vendor::Vendor;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -49,19 +51,16 @@ pub(super) fn check(name: &str, node: &Node, path: &KeyPath, offers: &Offers, re
         lookback: lookback(raw.lookback, LOOKBACK, &path.key("lookback"), report),
     };
     let streams = streams(raw.streams, &defaults, offer, path, report);
-    if let Some(schedule) = &raw.schedule
-        && let Err(problem) = cron::check(schedule)
-    {
-        report.refuse(&path.key("schedule"), problem);
-    }
+    let timezone = report.zone(&path.key("timezone"), raw.timezone.as_deref());
+    let schedule = raw.schedule.and_then(|text| schedule(&text, timezone, &path.key("schedule"), report));
     let windowed = streams.iter().any(|entry| entry.stream.windowed());
     let start = start(raw.start.as_deref(), windowed, &path.key("start"), report);
     Some(Job {
         name: name.to_owned(),
         connection: connection?,
         streams,
-        schedule: raw.schedule,
-        timezone: report.zone(&path.key("timezone"), raw.timezone.as_deref()),
+        schedule,
+        timezone,
         catch_up: match raw.catch_up {
             Some(raw::CatchUp::All) => CatchUp::All,
             Some(raw::CatchUp::None) => CatchUp::None,
@@ -80,6 +79,16 @@ pub(super) fn check(name: &str, node: &Node, path: &KeyPath, offers: &Offers, re
         hold_below: raw.hold_below.map_or(HOLD_BELOW, |Percent(percent)| percent),
         push: None,
     })
+}
+
+/// A schedule that fires at some time.
+fn schedule(text: &str, timezone: Tz, path: &KeyPath, report: &mut Report<'_>) -> Option<Schedule> {
+    match Schedule::parse(text, timezone) {
+        Ok(schedule) if schedule.ever_fires() => return Some(schedule),
+        Ok(_) => report.refuse(path, "never fires; does the month have that day?"),
+        Err(problem) => report.refuse(path, problem),
+    }
+    None
 }
 
 /// A job that `tidegate push` runs, and nothing else does.
@@ -102,7 +111,7 @@ fn sending(
         connection: connection?,
         streams: Vec::new(),
         schedule: None,
-        timezone: chrono_tz::Tz::UTC,
+        timezone: Tz::UTC,
         catch_up: CatchUp::None,
         start: NaiveDate::default(),
         settle: Duration::ZERO,

@@ -4,7 +4,6 @@
 //! next; nothing of it leaves, since any fault refuses the whole.
 
 mod connection;
-mod cron;
 mod jaicp;
 mod job;
 mod khoros;

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::cron::Schedule;
 use crate::fuzz::{damaged, damaged_text};
-use crate::schedule::Schedule;
 
 const SAMPLES: &[&[u8]] = &[
     include_bytes!("../../../config/tidegate.yaml"),

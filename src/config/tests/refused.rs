@@ -172,6 +172,8 @@ const JOBS: &[Case] = &[
     ),
     case("too few fields", &[("start:", "schedule: \"15 * * *\"\n    start:")]),
     case("an impossible minute", &[("start:", "schedule: \"75 * * * *\"\n    start:")]),
+    case("an empty item of a list", &[("start:", "schedule: \"0,,5 * * * *\"\n    start:")]),
+    case("a comma at the end", &[("start:", "schedule: \"0 9, * * *\"\n    start:")]),
     case("an unknown nickname", &[("start:", "schedule: \"@reboot\"\n    start:")]),
     case("a schedule that never fires", &[("start:", "schedule: \"0 0 30 2 *\"\n    start:")]),
     case("a misspelt zone", &[("start:", "timezone: America/Santigo\n    start:")]),

@@ -16,8 +16,7 @@ use chrono::{DateTime, Duration, DurationRound, MappedLocalTime, NaiveDateTime, 
 use chrono_tz::{GapInfo, Tz};
 use croner::Cron;
 
-use super::expression::{self, ScheduleError};
-use crate::config::CatchUp;
+use super::expression::ScheduleError;
 
 /// `catch_up: none` still answers a firing this late, so that a slow moment of the process or a quick restart loses nothing.
 const GRACE: Duration = Duration::seconds(60);
@@ -26,9 +25,19 @@ const STEPS_MAX: usize = 200_000;
 /// Hours in a day: an hour field with so many values names no time of day.
 const HOURS: usize = 24;
 
+/// What happens to firings that were missed while nothing ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CatchUp {
+    Latest,
+    All,
+    None,
+}
+
 /// A schedule expression in its zone.
 #[derive(Debug, Clone)]
 pub struct Schedule {
+    /// As it was written.
+    expression: String,
     cron: Cron,
     timezone: Tz,
     /// Whether the hour field is every hour.
@@ -40,12 +49,21 @@ pub struct Schedule {
 impl Schedule {
     /// Reads `expression`: five fields, six with seconds first, or a nickname such as `@daily`.
     pub fn parse(expression: &str, timezone: Tz) -> Result<Self, ScheduleError> {
-        let cron = expression::parse(expression)?;
+        let cron = super::expression::parse(expression)?;
         let rhythm = cron.pattern.hours.values().len() == HOURS;
-        let mut schedule = Self { cron, timezone, rhythm, possible: true };
+        let mut schedule = Self { expression: expression.to_owned(), cron, timezone, rhythm, possible: true };
         // The calendar repeats, so what does not fire from here on never does; croner's search is bounded by the year 5000.
         schedule.possible = schedule.next_on_wall_clock(NaiveDateTime::default()).is_some();
         Ok(schedule)
+    }
+
+    /// As it was written.
+    pub fn expression(&self) -> &str {
+        &self.expression
+    }
+
+    pub const fn timezone(&self) -> Tz {
+        self.timezone
     }
 
     /// Whether there is any firing. A job for which there is none is surely not what its author meant.
@@ -149,3 +167,11 @@ impl Schedule {
         self.cron.find_next_occurrence(&wall.and_utc(), false).ok().map(|next| next.naive_utc())
     }
 }
+
+impl PartialEq for Schedule {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.expression, self.timezone) == (&other.expression, other.timezone)
+    }
+}
+
+impl Eq for Schedule {}

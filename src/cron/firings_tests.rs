@@ -7,8 +7,7 @@ use chrono::{DateTime, Datelike, Duration, NaiveDateTime, TimeZone, Timelike, Ut
 use chrono_tz::Tz;
 use proptest::prelude::*;
 
-use super::Schedule;
-use crate::config::CatchUp;
+use super::{CatchUp, Schedule};
 
 const NOTHING: [DateTime<Utc>; 0] = [];
 
@@ -366,4 +365,18 @@ fn p8_every_clock_change_of_every_zone_from_2020_to_2035_fires_what_a_clock_show
             assert_eq!(found, expected, "{} in {zone} at {instant} ({before} to {after} min)", simple.expression());
         }
     }
+}
+
+#[test]
+fn p8_days_of_month_and_week_combine_as_in_cron() {
+    let days = |expression| firings(expression, Tz::UTC, "2026-06-01T00:00:00Z", "2026-07-01T00:00:00Z").len();
+    let brute = |fits: fn(u32, bool) -> bool| {
+        let june = (1..=30).map(|day| chrono::NaiveDate::from_ymd_opt(2026, 6, day).unwrap());
+        june.filter(|date| fits(date.day(), date.weekday() == chrono::Weekday::Mon)).count()
+    };
+    assert_eq!(days("0 9 1,15 * 1"), brute(|day, monday| day == 1 || day == 15 || monday), "either is enough");
+    assert_eq!(days("0 9 */2 * 1"), brute(|day, monday| day % 2 == 1 && monday), "one begins with a star: both");
+    assert_eq!(days("0 9 1-7 * *"), 7);
+    assert_eq!(days("0 9 * * 1"), brute(|_, monday| monday));
+    assert_eq!(days("0 0 9 1-7 * */7"), brute(|day, _| day <= 7 && [7].contains(&day)), "Sunday the 7th");
 }

@@ -9,22 +9,19 @@ use thiserror::Error;
 /// Expressions longer than this are refused: no honest one comes near, and field lists cost time to read.
 const EXPRESSION_BYTES_MAX: usize = 1_000;
 
-/// What is wrong with a schedule expression. File and line are added by whoever read it.
+/// What is wrong with a schedule expression, as a sentence about it. File, line and value are added by whoever read it.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ScheduleError {
-    #[error("the schedule is empty; write five fields such as \"15 * * * *\", or leave `schedule` out")]
+    #[error("is no schedule; write five fields such as `15 * * * *`, or leave `schedule` out")]
     Empty,
-    #[error("the schedule is longer than {EXPRESSION_BYTES_MAX} bytes; write five or six short fields")]
+    #[error("is longer than {EXPRESSION_BYTES_MAX} bytes; write five or six short fields")]
     TooLong,
-    #[error("unknown schedule {given:?}; write @yearly, @monthly, @weekly, @daily, @hourly, or five fields")]
-    Nickname { given: String },
-    #[error(
-        "schedule {given:?} has {count} fields; write five (minute hour day-of-month month day-of-week) or six \
-         (second first)"
-    )]
-    FieldCount { given: String, count: usize },
-    #[error("schedule {given:?}: {field} {text:?} is not understood; write {remedy}")]
-    Field { given: String, field: &'static str, text: String, remedy: &'static str },
+    #[error("is no schedule; write `@yearly`, `@monthly`, `@weekly`, `@daily`, `@hourly`, or five fields")]
+    Nickname,
+    #[error("has {0} fields; write five (minute hour day-of-month month day-of-week) or six (second first)")]
+    FieldCount(usize),
+    #[error("is no schedule: {field} `{text}` is not understood; write {remedy}")]
+    Field { field: &'static str, text: String, remedy: &'static str },
 }
 
 struct Field {
@@ -51,31 +48,22 @@ pub(super) fn parse(expression: &str) -> Result<Cron, ScheduleError> {
     if given.len() > EXPRESSION_BYTES_MAX {
         return Err(ScheduleError::TooLong);
     }
-    let spelled = if given.starts_with('@') {
-        nickname(given).ok_or_else(|| ScheduleError::Nickname { given: given.to_owned() })?
-    } else {
-        given
-    };
+    let spelled = if given.starts_with('@') { nickname(given).ok_or(ScheduleError::Nickname)? } else { given };
 
     let fields: Vec<&str> = spelled.split_whitespace().collect();
     let first = match fields.len() {
         5 => 1,
         6 => 0,
-        count => return Err(ScheduleError::FieldCount { given: given.to_owned(), count }),
+        count => return Err(ScheduleError::FieldCount(count)),
     };
     for (field, text) in FIELDS.iter().zip(0_usize..).skip(first).zip(&fields) {
         let (field, place) = field;
         if !understood(place, text) {
-            return Err(ScheduleError::Field {
-                given: given.to_owned(),
-                field: field.name,
-                text: (*text).to_owned(),
-                remedy: field.remedy,
-            });
+            return Err(ScheduleError::Field { field: field.name, text: (*text).to_owned(), remedy: field.remedy });
         }
     }
     // Field by field it is understood, so the whole is; should croner think otherwise, the count is the likeliest cause.
-    read(spelled).ok_or_else(|| ScheduleError::FieldCount { given: given.to_owned(), count: fields.len() })
+    read(spelled).ok_or(ScheduleError::FieldCount(fields.len()))
 }
 
 fn nickname(given: &str) -> Option<&'static str> {
@@ -100,8 +88,15 @@ fn understood(place: usize, text: &str) -> bool {
     read(&fields.join(" ")).is_some()
 }
 
+/// As cron does: day of month and day of week must both fit if one of them begins with `*`, else either is enough.
 fn read(expression: &str) -> Option<Cron> {
-    CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build().parse(expression).ok()
+    let fields: Vec<&str> = expression.split_whitespace().collect();
+    let begins_with_star = |from_end: usize| {
+        fields.len().checked_sub(from_end).and_then(|at| fields.get(at)).is_some_and(|field| field.starts_with('*'))
+    };
+    let both = begins_with_star(1) || begins_with_star(3);
+    let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).dom_and_dow(both).build();
+    parser.parse(expression).ok()
 }
 
 #[cfg(test)]
@@ -135,24 +130,23 @@ mod tests {
     #[test]
     fn p9_a_wrong_expression_is_answered_with_what_to_write() {
         for (expression, expected) in [
-            ("", "the schedule is empty; write five fields such as \"15 * * * *\", or leave `schedule` out"),
+            ("", "is no schedule; write five fields such as `15 * * * *`, or leave `schedule` out"),
             (
                 "@fortnightly",
-                "unknown schedule \"@fortnightly\"; write @yearly, @monthly, @weekly, @daily, @hourly, or five fields",
+                "is no schedule; write `@yearly`, `@monthly`, `@weekly`, `@daily`, `@hourly`, or five fields",
             ),
-            (
-                "15 * * *",
-                "schedule \"15 * * *\" has 4 fields; write five (minute hour day-of-month month day-of-week) or six \
-                 (second first)",
-            ),
+            ("15 * * *", "has 4 fields; write five (minute hour day-of-month month day-of-week) or six (second first)"),
             (
                 "61 * * * *",
-                "schedule \"61 * * * *\": minute \"61\" is not understood; write 0-59, *, */15, or a list or range of \
-                 them",
+                "is no schedule: minute `61` is not understood; write 0-59, *, */15, or a list or range of them",
             ),
             (
                 "0 25 * * *",
-                "schedule \"0 25 * * *\": hour \"25\" is not understood; write 0-23, *, */2, or a list or range of them",
+                "is no schedule: hour `25` is not understood; write 0-23, *, */2, or a list or range of them",
+            ),
+            (
+                "0,,5 * * * *",
+                "is no schedule: minute `0,,5` is not understood; write 0-59, *, */15, or a list or range of them",
             ),
         ] {
             assert_eq!(parse(expression).unwrap_err().to_string(), expected);
@@ -167,6 +161,8 @@ mod tests {
             "*/0 * * * *",
             "5-1 * * * *",
             "1,,2 * * * *",
+            "0 9, * * *",
+            "0 9 * * MON,",
             ", * * * *",
             "0 0 0 * *",
             "0 0 32 * *",
