@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use sqlx::Row as _;
+use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
 use super::chunk::Chunk;
@@ -289,8 +289,11 @@ impl PageLoad<'_, '_> {
         if noted != reading.slice.reading_seen + self.seen {
             return Err(LoadError::SeenLost);
         }
-        if let Some(reason) = self.doubt(reading).await? {
-            self.hold_back(reading, reason).await?;
+        let count = if stage_is_slice { &vanish.unstaged_count } else { &vanish.unseen_count };
+        let evidence = self.evidence(reading, count.as_deref(), stage_is_slice).await?;
+        let doubt = hold::doubt(evidence, self.loader.hold_below, released(&reading.slice));
+        if let Some(reason) = doubt.filter(|_| !reading.fresh) {
+            self.hold_back(reading, reason, evidence).await?;
         } else if compared {
             self.end_compared(reading).await?;
         } else if stage_is_slice {
@@ -317,28 +320,40 @@ impl PageLoad<'_, '_> {
         self.delete_orphans().await
     }
 
-    /// Why the reading that ends may take nothing away.
-    async fn doubt(&mut self, reading: &Reading) -> Result<Option<String>, LoadError> {
+    /// What the reading that ends found. `count` counts the rows that it did not report again, where rows are known again
+    /// by a key of their own: as many other rows are no evidence that those are gone.
+    async fn evidence(
+        &mut self,
+        reading: &Reading,
+        count: Option<&str>,
+        stage_is_slice: bool,
+    ) -> Result<Evidence, LoadError> {
         let slice = &reading.slice;
+        let reported = slice.reading_rows + self.rows;
+        let rejected = slice.reading_rejected + self.rejected;
         if reading.fresh {
-            return Ok(None);
+            return Ok(Evidence { present: 0, reported, rejected });
         }
         let present = match slice.reading_present {
             Some(present) => present,
             // Begun by a version that did not count.
             None => self.loader.rows_present(&mut self.transaction, slice).await?,
         };
-        let evidence = Evidence {
-            present,
-            reported: slice.reading_rows + self.rows,
-            rejected: slice.reading_rejected + self.rejected,
-        };
-        Ok(hold::doubt(evidence, self.loader.hold_below, released(slice)))
+        let Some(count) = count else { return Ok(Evidence { present, reported, rejected }) };
+        let count = sqlx::query_scalar::<_, i64>(AssertSqlSafe(count.to_owned()))
+            .persistent(false)
+            .bind(&self.loader.claim.connection)
+            .bind(slice.window_start)
+            .bind(slice.window_end)
+            .bind(self.loader.claim.id);
+        let count = if stage_is_slice { count } else { count.bind(slice.id) };
+        let lacking = count.fetch_one(&mut *self.transaction).await?;
+        Ok(Evidence { present, reported: reported.min(present - lacking), rejected })
     }
 
     /// Keeps the rows that the reading did not report, and says why. The next reading compares every row with the table
     /// itself, since the fingerprints of this one do not know all rows.
-    async fn hold_back(&mut self, reading: &Reading, reason: String) -> Result<(), LoadError> {
+    async fn hold_back(&mut self, reading: &Reading, reason: String, evidence: Evidence) -> Result<(), LoadError> {
         let slice = &reading.slice;
         *self.kept(reading) = Kept { whole: false, batches: None };
         fingerprint::forget(&mut *self.transaction, slice.id).await?;
@@ -348,12 +363,8 @@ impl PageLoad<'_, '_> {
             reason,
             "held: rows that the vendor does not report any more are kept; see `tidegate held`"
         );
-        self.hold = Some(Hold {
-            reason,
-            rows_there,
-            rows_reported: slice.reading_rows + self.rows,
-            records_rejected: slice.reading_rejected + self.rejected,
-        });
+        self.hold =
+            Some(Hold { reason, rows_there, rows_reported: evidence.reported, records_rejected: evidence.rejected });
         Ok(())
     }
 }

@@ -47,6 +47,9 @@ pub struct VanishSql {
     pub unstaged: String,
     /// `$1` connection, `$2` window start, `$3` window end, `$4` run, `$5` slice: rows that no page of the reading had.
     pub unseen: String,
+    /// As `unstaged` and `unseen`, but counts the rows; of lists whose rows have keys of their own.
+    pub unstaged_count: Option<String>,
+    pub unseen_count: Option<String>,
     /// `$1` connection: rows of child tables whose parents are gone.
     pub links: Vec<String>,
 }
@@ -294,27 +297,34 @@ where
         };
         let here = if self.windowed { " and present._window_start = $2" } else { "" };
         let children = table.links.iter().map(|links| self.orphans(links)).collect();
-        Some(VanishSql {
-            unstaged: format!(
-                "{gone}
+        let unstaged = format!(
+            "
     present._connection = $1{window}
     and not exists (
         select
         from {stage} as staged
         where {same_key}{here}
     )",
-                same_key = self.same_key("staged", "present"),
-            ),
-            unseen: format!(
-                "{gone}
+            same_key = self.same_key("staged", "present"),
+        );
+        let unseen = format!(
+            "
     present._connection = $1{window}
     and not exists (
         select
         from tidegate.seen_row as seen
         where seen.slice_id = $5 and seen.row_key = {identity}{here}
     )",
-                identity = self.identity("present"),
-            ),
+            identity = self.identity("present"),
+        );
+        // Where rows are told apart by content, every row that changes is another one.
+        let is_known = table.mode == Mode::Snapshot && !table.by_hash();
+        let count = |rows: &str| is_known.then(|| format!("select count(*)\nfrom {target} as present\nwhere{rows}"));
+        Some(VanishSql {
+            unstaged_count: count(&unstaged),
+            unseen_count: count(&unseen),
+            unstaged: format!("{gone}{unstaged}"),
+            unseen: format!("{gone}{unseen}"),
             links: children,
         })
     }
@@ -381,7 +391,8 @@ where
         )
     }
 
-    /// Replaces the child rows of the staged parents: those that are gone, then those that are new or changed.
+    /// Replaces the child rows of the staged parents: those that are gone, then those that are new or changed. A parent
+    /// without the array, or with one that is not understood, says nothing of its child rows.
     fn links(&self, links: &Links) -> [String; 2] {
         let Self { table, source, .. } = self;
         let Links { child, staged } = links;
@@ -413,6 +424,7 @@ where
 using {source} as staged
 where
     present._connection = $1
+    and staged.{array} is not null
     and {of_parent}
     and not exists (select from {elements} where {id_value} = present.{id})"
             ),

@@ -200,3 +200,24 @@ async fn p5_the_longest_keys_that_are_taken_fit_an_index() {
     assert_eq!((progress.rows_inserted, progress.records_rejected, progress.values_extra), (1, 1, 1));
     assert_eq!(plant.count("select count(*) from kin.by_text").await, 1);
 }
+
+#[tokio::test]
+async fn p10_an_array_that_is_missing_or_not_understood_takes_no_child_row_away() {
+    let plant = plant().await;
+    let of = |array: &str| vec![vec![format!(r#"{{"id":"p"{array}}}"#)]];
+    plant.read(whole(0), &of(r#","plain_bigint":[1,2],"by_text":[{"k":"a"}]"#)).await;
+    let rows = "select (select count(*) from kin.plain_bigint) * 10 + (select count(*) from kin.by_text)";
+    assert_eq!(plant.count(rows).await, 21);
+    for array in [
+        "",
+        r#","plain_bigint":null,"by_text":null"#,
+        r#","plain_bigint":"1,2","by_text":{"k":"a"}"#,
+        r#","plain_bigint":["x",null,1.5],"by_text":[7]"#,
+        r#","plain_bigint":[{"id":1}],"by_text":[{"i":1}]"#,
+    ] {
+        plant.read(whole(0), &of(array)).await;
+        assert_eq!(plant.count(rows).await, 21, "{array}");
+    }
+    plant.read(whole(0), &of(r#","plain_bigint":[2],"by_text":[]"#)).await;
+    assert_eq!(plant.count(rows).await, 10, "an empty array is understood");
+}

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use tidegate::catalogue;
 use tidegate::load::LoadError;
+use tidegate::vendor::Vendor;
 
+use super::modes::everything;
 use super::plant::{Plant, numbered, whole};
 use super::prints;
 
@@ -143,4 +146,36 @@ async fn p10_a_slice_with_fingerprints_that_was_held_follows_its_vendor_again() 
     assert_eq!(before.0.len(), 291);
     assert_reading(&plant, &mut before, &released(0..1)).await;
     assert_eq!(before.0.len(), 1);
+}
+
+#[tokio::test]
+async fn p10_a_list_of_other_rows_is_no_evidence_that_its_rows_are_gone() {
+    let groups = catalogue::streams(Vendor::LexerActivity).into_iter().find(|stream| stream.name == "groups").unwrap();
+    for pages in [1, 2] {
+        let plant = Plant::of(groups.clone(), false).await;
+        let records = |ids: std::ops::Range<i32>| -> Vec<Vec<String>> {
+            let all: Vec<String> = ids.map(|id| format!(r#"{{"id":{id},"name":"g{id}"}}"#)).collect();
+            all.chunks(all.len().div_ceil(pages)).map(<[String]>::to_vec).collect()
+        };
+        let read = async |ids, released| {
+            if released {
+                sqlx::query("update tidegate.slice set released = true").execute(&plant.pool).await.unwrap();
+            }
+            let claim = plant.claim().await;
+            let mut reader = plant.reader(&claim, everything()).await;
+            reader.loader.hold_below = 80;
+            reader.pages(&records(ids)).await;
+            let held: Option<i64> = sqlx::query_scalar("select held_rows_reported from tidegate.slice")
+                .fetch_one(&plant.pool)
+                .await
+                .unwrap();
+            let gone = "select count(*) from lexer.groups where _deleted_at is not null";
+            (held, plant.count(gone).await)
+        };
+        assert_eq!(read(0..40, false).await, (None, 0));
+        assert_eq!(read(100..140, false).await, (Some(0), 0), "as many, and all of them others");
+        assert_eq!(read(30..70, false).await, (Some(10), 0), "80 are there, 10 of them are reported again");
+        assert_eq!(read(30..70, true).await, (None, 70), "at the operator's word");
+        assert_eq!(read(35..75, false).await, (None, 75), "a few come and go");
+    }
 }
