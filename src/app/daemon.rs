@@ -19,7 +19,7 @@ use crate::worker::{Accounts, Pool, Room, Shared};
 
 /// How often due firings are looked for; a firing is at most this late.
 const ENQUEUE_PERIOD: Duration = Duration::from_secs(1);
-/// How often the process says that it is alive; see [`instance`].
+/// How often the process updates its row in `tidegate.instance`.
 pub(super) const ALIVE_PERIOD: Duration = Duration::from_secs(15);
 /// Runs under way may take this long to reach a checkpoint; with the rest of the sequence it stays within 10 s.
 const DRAIN: Duration = Duration::from_secs(7);
@@ -141,7 +141,7 @@ impl Daemon {
                 "runs under way did not reach a checkpoint in time; they are taken over when their lease ends"
             );
         }
-        // Whoever is not told finds it silent.
+        // If this fails, the row expires a minute later.
         let left = instance::leave(&self.shared.pool, &self.shared.owner);
         let _ = tokio::time::timeout(Duration::from_millis(500), left).await;
         let _ = tokio::time::timeout(Duration::from_secs(1), self.server).await;
@@ -170,7 +170,7 @@ fn enqueue_chore(pool: PgPool, config: watch::Receiver<Arc<Config>>, wake: Arc<N
     })
 }
 
-/// Says which jobs this process has, and ends runs of jobs that no process has any more.
+/// Records the jobs of this process, and cancels runs whose job is in no running process's configuration.
 fn alive_chore(pool: PgPool, owner: String, config: watch::Receiver<Arc<Config>>) -> Chore {
     Chore::new("alive", ALIVE_PERIOD, move || {
         let (pool, owner, config) = (pool.clone(), owner.clone(), Arc::clone(&config.borrow()));

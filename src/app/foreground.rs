@@ -76,14 +76,15 @@ impl Foreground {
             abort.abort();
         }
         self.alive.abort();
-        // Whoever is not told finds it silent.
+        // If this fails, the row expires a minute later.
         let left = instance::leave(&self.pool, &self.owner);
         let _ = tokio::time::timeout(Duration::from_millis(500), left).await;
         self.owner
     }
 }
 
-/// Says again and again that this process has these jobs, so that a daemon without them leaves their runs alone.
+/// Updates this process's row in `tidegate.instance` periodically, so that a daemon without these jobs does not cancel
+/// their runs.
 async fn stay_alive(pool: PgPool, owner: String, jobs: Vec<String>) {
     loop {
         if let Err(error) = instance::beat(&pool, &owner, &jobs).await {

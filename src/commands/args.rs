@@ -230,7 +230,7 @@ pub struct StatusArgs {
 Examples:
   tidegate runs                                  the last runs of all jobs
   tidegate runs lynn-hourly --limit 1 --tasks    what the last run did, stream by stream
-  tidegate runs cancel 4711                      end a run that waits or works")]
+  tidegate runs cancel 4711                      cancel an unfinished run")]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct RunsArgs {
     #[command(subcommand)]
@@ -250,17 +250,17 @@ pub struct RunsArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum RunsAction {
-    /// End runs that wait or work
+    /// Cancel queued, waiting or running runs
     ///
-    /// What they have read stays, with its cursors; a worker notices at its next checkpoint. The job's next firing, or
-    /// `tidegate sync`, goes on from there.
+    /// A running run stops at its next checkpoint. The rows and cursors that it has committed are kept, and the next run
+    /// of the job continues from there.
     #[command(verbatim_doc_comment)]
     Cancel(CancelArgs),
 }
 
 #[derive(Debug, Args)]
 pub struct CancelArgs {
-    /// The runs' numbers, as `tidegate runs` shows them
+    /// The ids of the runs, as shown by `tidegate runs`
     #[arg(required = true, value_name = "ID")]
     pub runs: Vec<i64>,
     /// Print the result as one JSON document

@@ -64,7 +64,7 @@ fn job_of<'c>(config: &'c Config, slice: &HeldSlice) -> Option<&'c str> {
     config.jobs.iter().find(|(_, job)| reads(job)).map(|(name, _)| name.as_str())
 }
 
-/// What lets the next readings delete, for each stream once.
+/// The commands that release the listed slices, one for each stream.
 fn remedy(held: &[Held]) -> String {
     let mut commands = Vec::new();
     for Held { job, slice } in held.iter().filter(|held| !held.slice.released) {
@@ -78,7 +78,7 @@ fn remedy(held: &[Held]) -> String {
         return String::new();
     }
     format!(
-        "\nNothing was deleted. If the rows are really gone, the next reading deletes them after\n{}",
+        "\nNo rows were deleted. If the vendor did delete them, allow the next reading to delete them with:\n{}",
         commands.concat()
     )
 }

@@ -50,7 +50,7 @@ struct Cancelled {
     cancelled: Vec<i64>,
 }
 
-/// Ends runs at an operator's word: those that have not ended, or none if one of the numbers is no such run.
+/// Cancels runs. Cancels none of them if one of the ids is not an unfinished run.
 pub async fn cancel(context: Context, args: CancelArgs) -> anyhow::Result<Exit> {
     let CancelArgs { mut runs, json } = args;
     runs.sort_unstable();
@@ -58,7 +58,7 @@ pub async fn cancel(context: Context, args: CancelArgs) -> anyhow::Result<Exit> 
     let missed = context
         .with_schema(async |_, conn| {
             let mut transaction = conn.begin().await?;
-            let ended = progress::cancel_by_hand(&mut *transaction, &runs).await?;
+            let ended = progress::cancel(&mut *transaction, &runs, None, Some("cancelled by an operator")).await?;
             let missed: Vec<i64> = runs.iter().copied().filter(|run| !ended.contains(run)).collect();
             if missed.is_empty() {
                 transaction.commit().await?;
@@ -68,14 +68,14 @@ pub async fn cancel(context: Context, args: CancelArgs) -> anyhow::Result<Exit> 
         .await?;
     if !missed.is_empty() {
         let numbers: Vec<String> = missed.iter().map(ToString::to_string).collect();
-        let message = format!("not a run that waits or works: {}; nothing was cancelled", numbers.join(", "));
+        let message = format!("not an unfinished run: {}; no run was cancelled", numbers.join(", "));
         return Err(CommandError::failed(message, "`tidegate runs` lists runs and their states").into());
     }
     if json {
         output::print_json(&Cancelled { cancelled: runs })?;
     } else {
         for run in &runs {
-            output::print(&format!("run {run} is cancelled; what it has read stays\n"))?;
+            output::print(&format!("run {run} is cancelled; the rows that it read are kept\n"))?;
         }
     }
     Ok(Exit::Done)

@@ -93,7 +93,8 @@ async fn work(
     progress.end();
     let owner = foreground.stop().await;
     let Some(tasks) = followed else {
-        let cancelled = tokio::time::timeout(CANCEL_MAX, progress::cancel(&database.pool, &runs, &owner)).await;
+        let cancelled =
+            tokio::time::timeout(CANCEL_MAX, progress::cancel(&database.pool, &runs, Some(&owner), None)).await;
         if !matches!(cancelled, Ok(Ok(_))) {
             tracing::warn!("the runs could not be cancelled; a daemon takes them over when their lease ends");
         }

@@ -320,8 +320,8 @@ impl PageLoad<'_, '_> {
         self.delete_orphans().await
     }
 
-    /// What the reading that ends found. `count` counts the rows that it did not report again, where rows are known again
-    /// by a key of their own: as many other rows are no evidence that those are gone.
+    /// Returns the numbers by which the finished reading is judged. `count` is the statement that counts the rows of a list
+    /// that the reading did not report; with it, rows that are new in the table do not count as reported.
     async fn evidence(
         &mut self,
         reading: &Reading,

@@ -198,13 +198,13 @@ pub(super) async fn create(
     Ok(())
 }
 
-/// Makes the schema again if someone dropped it, with the reader's rights.
+/// Creates the schema if it was dropped, and grants the reader role its rights.
 async fn create_schema(connection: &mut PgConnection, schema: &'static str) -> Result<(), LoadError> {
     let there = "select exists (select from pg_catalog.pg_namespace where nspname = $1)";
     if sqlx::query_scalar(there).bind(schema).fetch_one(&mut *connection).await? {
         return Ok(());
     }
-    // Other workers make other tables of it.
+    // Another worker may be creating the same schema for another table.
     lock_shape(connection, schema, "").await?;
     if sqlx::query_scalar(there).bind(schema).fetch_one(&mut *connection).await? {
         return Ok(());
@@ -220,7 +220,7 @@ async fn create_schema(connection: &mut PgConnection, schema: &'static str) -> R
         end $$"
     );
     run_ddl(connection, readers).await?;
-    tracing::warn!(schema, "the schema was gone and was made again");
+    tracing::warn!(schema, "the schema was missing and was created again");
     Ok(())
 }
 

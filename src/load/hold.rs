@@ -12,7 +12,7 @@ const ROWS_LACKING_MIN: i64 = 20;
 pub struct Evidence {
     /// Rows that the table had.
     pub present: i64,
-    /// Rows that the reading reported; of a list whose rows have keys, those of the rows there that it reported again.
+    /// Rows that the reading reported. In a list whose rows have their own keys, only those that were already in the table.
     pub reported: i64,
     /// Records of the reading that could not become rows.
     pub rejected: i64,

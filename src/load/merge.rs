@@ -47,7 +47,7 @@ pub struct VanishSql {
     pub unstaged: String,
     /// `$1` connection, `$2` window start, `$3` window end, `$4` run, `$5` slice: rows that no page of the reading had.
     pub unseen: String,
-    /// As `unstaged` and `unseen`, but counts the rows; of lists whose rows have keys of their own.
+    /// Count the rows that `unstaged` and `unseen` would mark. `None` except for lists whose rows have their own keys.
     pub unstaged_count: Option<String>,
     pub unseen_count: Option<String>,
     /// `$1` connection: rows of child tables whose parents are gone.
@@ -317,7 +317,7 @@ where
     )",
             identity = self.identity("present"),
         );
-        // Where rows are told apart by content, every row that changes is another one.
+        // A row that is identified by its content becomes a different row when it changes.
         let is_known = table.mode == Mode::Snapshot && !table.by_hash();
         let count = |rows: &str| is_known.then(|| format!("select count(*)\nfrom {target} as present\nwhere{rows}"));
         Some(VanishSql {
@@ -391,8 +391,8 @@ where
         )
     }
 
-    /// Replaces the child rows of the staged parents: those that are gone, then those that are new or changed. A parent
-    /// without the array, or with one that is not understood, says nothing of its child rows.
+    /// Replaces the child rows of the staged parents: deletes those that are no longer in the array, then writes those that
+    /// are new or changed. Keeps the child rows of a parent whose array is missing, null or unreadable.
     fn links(&self, links: &Links) -> [String; 2] {
         let Self { table, source, .. } = self;
         let Links { child, staged } = links;

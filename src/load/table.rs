@@ -39,11 +39,11 @@ pub struct Table {
     /// Of the columns that this picture knows; another number after every change.
     pub version: i64,
     pub(super) missing: Vec<Missing>,
-    /// Columns that someone gave another type which takes some of our values.
+    /// Columns whose type was changed to another one that can hold some of the values.
     retyped: Vec<Retyped>,
 }
 
-/// A column whose type is not the one that it was made with.
+/// A column whose type was changed after Tidegate created it.
 #[derive(Debug, Clone)]
 struct Retyped {
     column: String,
@@ -268,7 +268,7 @@ impl Table {
         check_key(connection, definition, oid).await
     }
 
-    /// Notes each new type that someone gave a column, once, and says what becomes of its values.
+    /// Records each column type that was changed outside Tidegate, once, and logs where its values are written.
     async fn tell_retyped(&self, connection: &mut PgConnection, cause: Cause<'_>) -> Result<(), LoadError> {
         for Retyped { column, field, made, found } in &self.retyped {
             let noted = sqlx::query_scalar!(
@@ -293,7 +293,7 @@ impl Table {
             tracing::warn!(
                 table = format!("{}.{}", self.schema, self.name),
                 column,
-                "the column was given type {found}, and was made as {}: values of that type go on into it, the others to its variant, or to _extra if it is documented",
+                "the column has type {found}, but was created as {}: values that fit are still written to it, others to its variant, or to _extra if the column is documented",
                 made.sql()
             );
         }
@@ -454,7 +454,7 @@ fn system_missing(definition: &Definition, attributes: &HashMap<String, Attribut
                 return Err(LoadError::Unfit {
                     table: definition.full_name(),
                     what: format!("column {name} of its key is gone"),
-                    // Not dropped: the vendor may have purged what its rows are of.
+                    // Renamed, not dropped: the vendor may no longer have these rows.
                     remedy: format!("alter table {table} rename to {}", quote(&aside(&definition.name))),
                 });
             }
@@ -464,7 +464,7 @@ fn system_missing(definition: &Definition, attributes: &HashMap<String, Attribut
     Ok(missing)
 }
 
-/// The name of a table that is put aside.
+/// The new name for a table that must be replaced.
 fn aside(name: &str) -> String {
     format!("{}_old", &name[..name.floor_char_boundary(59)])
 }

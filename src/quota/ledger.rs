@@ -304,15 +304,15 @@ impl Ledger {
 
     /// Notes that the vendor refused a call because of `limit`, for `wait` if it said so; returns until when nothing
     /// that counts against it is sent. Never shortens a block that is in force. Without a `wait`, a refusal that follows
-    /// upon the last block is waited out twice as long as that, up to 12 h. A `wait` is believed up to the limit's own period
-    /// and a minute.
+    /// upon the last block is waited out twice as long as that, up to 12 h. A `wait` is shortened to at most the limit's period
+    /// plus one minute.
     pub async fn block(&self, limit: &str, wait: Option<Duration>) -> Result<DateTime<Utc>, LedgerError> {
         let Some(held) = self.limits.iter().find(|held| held.limit.name == limit) else {
             return Err(LedgerError::UnknownLimit { connection: self.connection.to_string(), limit: limit.to_owned() });
         };
         // Vendors speak in whole seconds, perhaps rounded down; and no wait is shorter than the limit's own pace.
         let pace = held.limit.pace();
-        // A wait beyond the limit's period is a mistake, or meant for another limit: it is asked again after the period.
+        // A longer wait than the limit's period is a mistake or belongs to another limit, so it is shortened.
         let longest = held.limit.per.saturating_add(WAIT_MARGIN).min(PER_MAX);
         let said = wait.map(|wait| interval(wait.saturating_add(Duration::from_secs(1)).max(pace).min(longest)));
         // A short period is waited out; of a long one it is asked again soon, then less and less often.

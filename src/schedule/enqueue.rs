@@ -94,7 +94,7 @@ impl Calendar {
                 Ok(Look::Nothing) => self.rests(job, now),
                 Ok(Look::Unfinished | Look::Elsewhere) => {}
                 Ok(Look::Enqueued(run)) => enqueued.push(run),
-                // What Postgres refuses of one job says nothing about the others.
+                // An error that Postgres returns for one job must not stop the others.
                 Err(error) if error.as_database_error().is_some() => {
                     tracing::error!(job = job.name, %error, "the job could not be enqueued; tried again at the next look");
                 }

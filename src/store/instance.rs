@@ -1,15 +1,15 @@
-//! The processes that work on runs, and the runs of jobs that none of them has in its configuration.
+//! The running processes with their jobs, and the cancelling of runs whose job is in no process's configuration.
 
 use sqlx::PgExecutor;
 
-/// A run that was ended because nobody has its job any more.
+/// A run that was cancelled because no running process has its job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Orphan {
     pub run: i64,
     pub job: String,
 }
 
-/// Says that `owner` is alive and has these jobs. Processes that fell silent an hour ago are forgotten.
+/// Records that the process `owner` is running and has these jobs. Deletes processes that were last seen over an hour ago.
 pub async fn beat(executor: impl PgExecutor<'_>, owner: &str, jobs: &[String]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
@@ -31,13 +31,14 @@ pub async fn beat(executor: impl PgExecutor<'_>, owner: &str, jobs: &[String]) -
     Ok(())
 }
 
-/// Says that `owner` works no more.
+/// Deletes the record of the process `owner`, which is stopping.
 pub async fn leave(executor: impl PgExecutor<'_>, owner: &str) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from tidegate.instance where owner = $1", owner).execute(executor).await?;
     Ok(())
 }
 
-/// Ends runs of jobs that no process alive has, and that nobody works on. What they have read stays, with its cursors.
+/// Cancels unfinished runs that no worker holds and whose job is in no running process's configuration. Committed rows and
+/// cursors are kept.
 pub async fn cancel_orphans(executor: impl PgExecutor<'_>) -> Result<Vec<Orphan>, sqlx::Error> {
     sqlx::query_as!(
         Orphan,
@@ -49,7 +50,7 @@ pub async fn cancel_orphans(executor: impl PgExecutor<'_>) -> Result<Vec<Orphan>
             owner = null,
             lease_until = null,
             error = 'the job is not in the configuration any more',
-            hint = 'nothing to do if it was removed or renamed; what the run has read stays'
+            hint = 'no action is needed if the job was removed or renamed; the rows that were read are kept'
         where
             (state in ('queued', 'waiting') or (state = 'running' and lease_until < clock_timestamp()))
             and created_at < clock_timestamp() - interval '1 minute'

@@ -47,25 +47,15 @@ pub async fn tasks(pool: &PgPool, runs: &[i64]) -> Result<Vec<TaskState>, sqlx::
     Ok(states)
 }
 
-/// Ends runs that were enqueued for a command which was interrupted, unless another than `owner`, which works no more,
-/// works on them. What they have read stays, with its cursors.
-pub async fn cancel(executor: impl PgExecutor<'_>, runs: &[i64], owner: &str) -> Result<u64, sqlx::Error> {
-    let done = sqlx::query!(
-        "
-        update tidegate.run
-        set state = 'cancelled', finished_at = clock_timestamp(), owner = null, lease_until = null
-        where id = any($1) and (state in ('queued', 'waiting') or (state = 'running' and owner = $2))
-        ",
-        runs,
-        owner,
-    )
-    .execute(executor)
-    .await?;
-    Ok(done.rows_affected())
-}
-
-/// Ends runs at an operator's word; answers those that had not ended. Their workers lose the fence.
-pub async fn cancel_by_hand(executor: impl PgExecutor<'_>, runs: &[i64]) -> Result<Vec<i64>, sqlx::Error> {
+/// Cancels unfinished runs and returns the ids of those that it cancelled. Committed rows and cursors are kept, and a worker
+/// that holds one of the runs fails the fence check of its next checkpoint. With `owner`, a running run is cancelled only if
+/// that process holds it. `reason` is stored as the error of the runs.
+pub async fn cancel(
+    executor: impl PgExecutor<'_>,
+    runs: &[i64],
+    owner: Option<&str>,
+    reason: Option<&str>,
+) -> Result<Vec<i64>, sqlx::Error> {
     sqlx::query_scalar!(
         "
         update tidegate.run
@@ -74,12 +64,19 @@ pub async fn cancel_by_hand(executor: impl PgExecutor<'_>, runs: &[i64]) -> Resu
             finished_at = clock_timestamp(),
             owner = null,
             lease_until = null,
-            error = 'cancelled by an operator',
-            hint = null
-        where id = any($1) and state in ('queued', 'waiting', 'running')
+            error = coalesce($3, error),
+            hint = case when $3::text is null then hint end
+        where
+            id = any($1)
+            and (
+                state in ('queued', 'waiting')
+                or (state = 'running' and ($2::text is null or owner = $2))
+            )
         returning id
         ",
         runs,
+        owner,
+        reason,
     )
     .fetch_all(executor)
     .await

@@ -36,7 +36,7 @@ pub fn hint(error: &TaskError, subject: Subject) -> &'static str {
     own.unwrap_or_else(|| policy::hint(error))
 }
 
-/// A hint with the names that it has placeholders for: `JOB`, the stream `S` and the connection `NAME`.
+/// Replaces the placeholders in a hint: `JOB`, the stream `S` and the connection `NAME`.
 pub fn named(hint: &str, job: &str, stream: &str, connection: &str) -> String {
     let mut hint = hint.replace(" JOB", &format!(" {job}"));
     for (placeholder, name) in [("--stream S", stream), ("forget NAME", connection)] {

@@ -1,4 +1,4 @@
-//! Runs that nobody will ever work on, and runs that an operator ends.
+//! Runs whose job was removed from the configuration, and runs that an operator cancels.
 
 use tidegate::schedule::ByHand;
 use tidegate::store::instance;
@@ -14,7 +14,7 @@ async fn old_run(pool: &sqlx::PgPool, job: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn p12_only_runs_of_jobs_that_no_process_alive_has_are_cancelled() {
+async fn p12_only_runs_of_jobs_that_no_running_process_has_are_cancelled() {
     let database = TestDatabase::create().await;
     let pool = database.pool();
     let (mine, theirs, gone) =
@@ -48,7 +48,7 @@ async fn p12_only_runs_of_jobs_that_no_process_alive_has_are_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p12_a_daemon_ends_the_runs_of_a_job_that_was_removed() {
+async fn p12_a_daemon_cancels_the_runs_of_a_job_that_was_removed() {
     let world = World::new().await;
     let run = old_run(&world.database.pool(), "removed").await;
     let daemon = Daemon::start(&world).await;
@@ -58,17 +58,17 @@ async fn p12_a_daemon_ends_the_runs_of_a_job_that_was_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p12_an_operator_ends_a_run() {
+async fn p12_an_operator_cancels_a_run() {
     let world = World::new().await;
     let run = world.enqueue(ByHand::Manual).await.to_string();
     let output = command(&world, &[], &["runs", "cancel", &run, "999999"]).await;
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("not a run that waits or works: 999999; nothing was cancelled"), "{said}");
+    assert!(said.contains("not an unfinished run: 999999; no run was cancelled"), "{said}");
     let state = format!("select state from tidegate.run where id = {run}");
     assert_eq!(world.scalar::<String>(&state).await, "queued");
     let output = command(&world, &[], &["runs", "cancel", &run]).await;
     assert!(output.status.success(), "{output:?}");
     assert_eq!(world.scalar::<String>(&state).await, "cancelled");
-    assert_eq!(command(&world, &[], &["runs", "cancel", &run]).await.status.code(), Some(1), "it has ended");
+    assert_eq!(command(&world, &[], &["runs", "cancel", &run]).await.status.code(), Some(1), "it is already cancelled");
 }
