@@ -168,7 +168,7 @@ fn text(forgotten: &Forgotten) -> String {
     }
     if !forgotten.rows_deleted && !forgotten.tables.is_empty() {
         text.push_str(
-            "what is read under this name from now on replaces them, window by window; --rows deletes them\n",
+            "what is read under this name from now on replaces them window by window, but for entities that it does not report; --rows deletes them\n",
         );
     }
     text
