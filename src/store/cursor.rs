@@ -158,7 +158,7 @@ pub async fn slices(
                 or (held_since is not null and finished_at < clock_timestamp() - interval '1 day')
             )
         order by window_start
-        ",
+        "#,
         connection_name,
         stream,
         after,
@@ -210,7 +210,7 @@ pub async fn open_slice(
             ) as "again!"
         from tidegate.slice
         where connection = $1 and stream = $2 and window_start = $3
-        ",
+        "#,
         connection_name,
         stream,
         window.0,

@@ -104,7 +104,7 @@ async fn p10_a_hold_outside_of_the_lookback_is_looked_at_again_a_day_later() {
     world.control().mischief(Fault::new(Match::report(STREAM), Action::Json { status: 200, body }).times(99));
     assert_eq!(read_again(&world).await.state, "held");
     world.control().quiet();
-    let sync = async || world.sync().await.into_iter().next().unwrap().state;
+    let sync = async || world.sync().await.into_iter().next().unwrap().state.clone();
     assert_eq!(sync().await, "held", "not at once: it costs quota");
     sqlx::query("update tidegate.slice set finished_at = finished_at - interval '25 hours'")
         .execute(&world.database.pool())
