@@ -168,7 +168,7 @@ fn text(forgotten: &Forgotten) -> String {
     }
     if !forgotten.rows_deleted && !forgotten.tables.is_empty() {
         text.push_str(
-            "what is read under this name from now on replaces them, window by window; --rows deletes them\n",
+            "they are replaced window by window when the connection is read again; entities that the new account does not report stay. --rows deletes all of them\n",
         );
     }
     text

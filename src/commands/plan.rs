@@ -87,7 +87,7 @@ async fn plan(
     let known: HashMap<_, _> = known.into_iter().map(|slice| (slice.window_start, slice)).collect();
     let due = if stream.stream.windowed() {
         let mut due = grid::due(grid, scope, &known);
-        grid::add_released(&mut due, scope, known.values());
+        grid::add_again(&mut due, scope, known.values());
         due
     } else {
         vec![Due { window: grid::list_window(), until: now, newest: true }]

@@ -56,6 +56,8 @@ pub enum LoadError {
     Unfit { table: String, what: String, remedy: String },
     #[error("{table} is {what}, and must be a table: give it another name, or drop it")]
     NotATable { table: String, what: &'static str },
+    #[error("{rule} of table {table} rejected a row (SQLSTATE {code})")]
+    Rule { table: String, rule: String, code: String },
     #[error("column {column} of table {table} takes no null and has no default, and there is no value for it")]
     Required { table: String, column: String },
 }
@@ -72,6 +74,17 @@ impl LoadError {
             let found = said.and_then(|said| Some(format!("{}.{}", said.schema()?, said.table()?)));
             return Self::Required { table: found.unwrap_or_else(|| table.to_owned()), column };
         }
+        let said = error.try_downcast_ref::<PgDatabaseError>();
+        let is_theirs = said.and_then(PgDatabaseError::schema).is_none_or(|schema| schema != "tidegate");
+        if RULES.contains(&&*code) && is_theirs {
+            let named = said.and_then(|said| Some(format!("{}.{}", said.schema()?, said.table()?)));
+            let rule = said.and_then(PgDatabaseError::constraint);
+            return Self::Rule {
+                table: named.unwrap_or_else(|| table.to_owned()),
+                rule: rule.map_or_else(|| "a trigger".to_owned(), |name| format!("constraint {name}")),
+                code: code.into_owned(),
+            };
+        }
         if ALTERED.contains(&&*code) {
             // What Postgres says of names and types quotes no value.
             let detail = format!("{} (SQLSTATE {code})", error.message());
@@ -83,6 +96,9 @@ impl LoadError {
 
 /// SQLSTATE of a null in a column that takes none.
 const REQUIRED: &str = "23502";
+
+/// SQLSTATEs of rows that a constraint, an index or a trigger rejects. Tidegate creates none that can reject its own rows.
+const RULES: [&str; 5] = ["23503", "23505", "23514", "23P01", "P0001"];
 
 /// SQLSTATEs of statements that do not fit the table: undefined column, table, schema, function (or operator), object; a wrong type;
 /// a taken name; no unique index for the key; a binary value that is none of the column's type.

@@ -122,13 +122,16 @@ pub struct Slice {
     pub reading_rejected: i64,
     /// Whether the operator lets the next reading delete what it does not report.
     pub released: bool,
+    /// Whether it is read again even if it is older than the lookback: it was released, or it is held and was last read more
+    /// than a day ago.
+    pub again: bool,
     /// Rows that the doubtful reading reported, if the slice is held.
     pub held_rows_reported: Option<i64>,
     /// Records that it refused.
     pub held_records_rejected: i64,
 }
 
-/// The slices of a stream that end after `after`, and those that the operator released, by start.
+/// The slices of a stream that end after `after`, and those that are to be read [again](Slice::again), by start.
 pub async fn slices(
     executor: impl PgExecutor<'_>,
     connection_name: &str,
@@ -137,15 +140,26 @@ pub async fn slices(
 ) -> Result<Vec<Slice>, sqlx::Error> {
     sqlx::query_as!(
         Slice,
-        "
+        r#"
         select
             id, window_start, window_end, read_until, finished_run, reading_run, reading_until, reading_fresh,
             reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches,
-            reading_present, reading_rejected, released, held_rows_reported, held_records_rejected
+            reading_present, reading_rejected, released, held_rows_reported, held_records_rejected,
+            (
+                released
+                or coalesce(held_since is not null and finished_at < clock_timestamp() - interval '1 day', false)
+            ) as "again!"
         from tidegate.slice
-        where connection = $1 and stream = $2 and (window_end > $3 or released)
+        where
+            connection = $1
+            and stream = $2
+            and (
+                window_end > $3
+                or released
+                or (held_since is not null and finished_at < clock_timestamp() - interval '1 day')
+            )
         order by window_start
-        ",
+        "#,
         connection_name,
         stream,
         after,
@@ -186,14 +200,18 @@ pub async fn open_slice(
     transaction.commit().await?;
     sqlx::query_as!(
         Slice,
-        "
+        r#"
         select
             id, window_start, window_end, read_until, finished_run, reading_run, reading_until, reading_fresh,
             reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches,
-            reading_present, reading_rejected, released, held_rows_reported, held_records_rejected
+            reading_present, reading_rejected, released, held_rows_reported, held_records_rejected,
+            (
+                released
+                or coalesce(held_since is not null and finished_at < clock_timestamp() - interval '1 day', false)
+            ) as "again!"
         from tidegate.slice
         where connection = $1 and stream = $2 and window_start = $3
-        ",
+        "#,
         connection_name,
         stream,
         window.0,

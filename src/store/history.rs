@@ -416,7 +416,7 @@ pub struct DiscoveredColumn {
     pub added_at: DateTime<Utc>,
 }
 
-/// Every column that appeared with the data, by table, oldest first.
+/// Every column that appeared with the data and is still there, by table, oldest first.
 pub async fn discovered_columns(executor: impl PgExecutor<'_>) -> Result<Vec<DiscoveredColumn>, sqlx::Error> {
     sqlx::query_as!(
         DiscoveredColumn,
@@ -427,11 +427,10 @@ pub async fn discovered_columns(executor: impl PgExecutor<'_>) -> Result<Vec<Dis
             column_name as name,
             field,
             variant,
-            replace(coalesce(format_type(atttypid, atttypmod), kind), 'timestamp with time zone', 'timestamptz')
-                as "kind!",
+            replace(format_type(atttypid, atttypmod), 'timestamp with time zone', 'timestamptz') as "kind!",
             added_at
         from tidegate.table_column
-        left join pg_catalog.pg_attribute
+        inner join pg_catalog.pg_attribute
             on
                 attrelid = to_regclass(format('%I.%I', table_schema, table_name))
                 and attname = column_name

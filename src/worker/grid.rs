@@ -177,20 +177,20 @@ pub fn due(grid: Grid, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) -> V
     due
 }
 
-/// Adds the slices that the operator released and that are not due anyway, so that they are read again. A backfill keeps
-/// to its range.
-pub fn add_released<'s>(due: &mut Vec<Due>, scope: Scope, known: impl IntoIterator<Item = &'s Slice>) {
+/// Adds the slices that are read again regardless of the lookback ([`Slice::again`]) and that are not due already. A backfill
+/// reads only its own range.
+pub fn add_again<'s>(due: &mut Vec<Due>, scope: Scope, known: impl IntoIterator<Item = &'s Slice>) {
     if scope.range_end.is_some() {
         return;
     }
     let is_due = |slice: &Slice| due.iter().any(|other| other.window.start == slice.window_start);
-    let mut released: Vec<Due> = known
+    let mut again: Vec<Due> = known
         .into_iter()
-        .filter(|slice| slice.released && slice.window_start < scope.limit && !is_due(slice))
+        .filter(|slice| slice.again && slice.window_start < scope.limit && !is_due(slice))
         .map(|slice| Window { start: slice.window_start, end: slice.window_end })
         .map(|window| Due { window, until: window.end.min(scope.limit), newest: false })
         .collect();
-    due.append(&mut released);
+    due.append(&mut again);
     due.sort_by_key(|due| due.window.start);
 }
 

@@ -36,6 +36,7 @@ fn finished(window: Window, read_until: DateTime<Utc>, run: i64) -> (DateTime<Ut
         reading_present: None,
         reading_rejected: 0,
         released: false,
+        again: false,
         held_rows_reported: None,
         held_records_rejected: 0,
     };

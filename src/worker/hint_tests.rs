@@ -114,7 +114,8 @@ fn task_errors() -> Vec<TaskError> {
                 | LoadError::Altered { .. }
                 | LoadError::Unfit { .. }
                 | LoadError::NotATable { .. }
-                | LoadError::Required { .. },
+                | LoadError::Required { .. }
+                | LoadError::Rule { .. },
             )
             | TaskError::Database(_)
             | TaskError::Grid { .. }

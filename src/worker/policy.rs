@@ -77,7 +77,9 @@ pub fn decide(error: &TaskError, attempts: i32, now: DateTime<Utc>) -> Decision 
             Decision::Wait { until: now, waiting_for: "table".to_owned(), attempt: true }
         }
         TaskError::Load(LoadError::Altered { .. }) => put_off(attempts, now, "table"),
-        TaskError::Load(LoadError::Unfit { .. } | LoadError::NotATable { .. } | LoadError::Required { .. })
+        TaskError::Load(
+            LoadError::Unfit { .. } | LoadError::NotATable { .. } | LoadError::Required { .. } | LoadError::Rule { .. },
+        )
         | TaskError::Grid { .. }
         | TaskError::UnknownStream
         | TaskError::OtherAccount(_)
@@ -140,8 +142,8 @@ fn put_off(attempts: i32, now: DateTime<Utc>, waiting_for: &str) -> Decision {
 }
 
 /// What an operator can do about slices that are held.
-pub const HELD_HINT: &str = "look at `tidegate held` and ask the vendor; if the rows are really gone, `tidegate held release JOB --stream S` lets the \
-     next reading delete them";
+pub const HELD_HINT: &str = "see `tidegate held` and ask the vendor. A held slice is read again once a day, or by `tidegate backfill`. If the vendor \
+     did delete the rows, run `tidegate held release JOB --stream S` to let the next reading delete them";
 
 /// One sentence for the operator that is right for every vendor, and for lists as for windows; [`super::hint::hint`] knows
 /// better where it matters.
@@ -160,6 +162,10 @@ pub fn hint(error: &TaskError) -> &'static str {
              what the vendor still has"
         }
         TaskError::Load(LoadError::NotATable { .. }) => "free the name; the table is made at the next run",
+        TaskError::Load(LoadError::Rule { .. }) => {
+            "drop the constraint, index or trigger; or, if the rows violate it only during a load, declare the constraint as \
+             `deferrable initially deferred`"
+        }
         TaskError::Load(LoadError::Required { .. }) => {
             "give the column a default, or run `alter table … alter column … drop not null`"
         }

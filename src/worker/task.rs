@@ -298,7 +298,7 @@ impl TaskRunner<'_> {
         let known = cursor::slices(connection, &self.claim.connection, &self.stream.stream.name, scope.from).await?;
         let known: HashMap<_, _> = known.into_iter().map(|slice| (slice.window_start, slice)).collect();
         let mut due = grid::due(grid, scope, &known);
-        grid::add_released(&mut due, scope, known.values());
+        grid::add_again(&mut due, scope, known.values());
         Ok(due)
     }
 }

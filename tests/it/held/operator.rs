@@ -1,5 +1,6 @@
 //! What an operator sees of held slices, and what a release does.
 
+use tidegate::simulator::lynn::PageCount;
 use tidegate::simulator::{Action, Fault, Match, Rows};
 
 use super::{DAY_ROWS, STREAM, ago, assert_succeeded, held, loaded, read_again, rows};
@@ -93,4 +94,24 @@ async fn p10_what_is_held_is_seen_everywhere() {
     assert_eq!(rows(&world).await, DAY_ROWS);
     let output = command(&world, &[], &["status"]).await;
     assert!(!text(&output.stdout).contains("Held"), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_a_held_slice_older_than_the_lookback_is_read_again_a_day_later() {
+    let world = loaded(&["lookback: 0s"]).await;
+    world.control().shape(|shape| shape.page_count = PageCount::FirstOnly);
+    let body = r#"{"isValid":true,"pageCount":0,"result":[],"errors":null,"lastDocument":null}"#.to_owned();
+    world.control().mischief(Fault::new(Match::report(STREAM), Action::Json { status: 200, body }).times(99));
+    assert_eq!(read_again(&world).await.state, "held");
+    world.control().quiet();
+    let sync = async || world.sync().await.into_iter().next().unwrap().state.clone();
+    assert_eq!(sync().await, "held", "not at once: it costs quota");
+    sqlx::query("update tidegate.slice set finished_at = finished_at - interval '25 hours'")
+        .execute(&world.database.pool())
+        .await
+        .unwrap();
+    assert_eq!(
+        (sync().await.as_str(), held(&world).await.len(), rows(&world).await >= 2 * DAY_ROWS),
+        ("succeeded", 0, true)
+    );
 }

@@ -459,3 +459,25 @@ async fn p12_every_table_is_made_again_as_its_migration_made_it() {
         }
     }
 }
+
+#[tokio::test]
+async fn p12_a_constraint_index_or_trigger_that_rejects_a_row_is_named() {
+    let check = "alter table TABLE add constraint short check (length(session) < 3)";
+    let trigger = "create function public.no() returns trigger language plpgsql as
+        $$ begin raise exception 'no'; end $$;
+        create trigger no before insert on TABLE for each row execute function public.no()";
+    for (rule, code, statement) in [
+        ("constraint short", "23514", check),
+        ("constraint one", "23505", "create unique index one on TABLE (session)"),
+        ("a trigger", "P0001", trigger),
+    ] {
+        let plant = Plant::documented().await;
+        alter(&plant, statement).await;
+        let claim = plant.claim().await;
+        let mut reader = plant.reader(&claim, whole(0)).await;
+        let page = [r#"{"session":"long"}"#, r#"{"session":"long","markName":"m"}"#];
+        let error = reader.page(&page, None).await.unwrap_err().about("lynn.navigation_marks");
+        let expected = format!("{rule} of table lynn.navigation_marks rejected a row (SQLSTATE {code})");
+        assert_eq!(error.to_string(), expected);
+    }
+}
