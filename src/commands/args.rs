@@ -86,7 +86,7 @@ pub enum Command {
     /// Slices whose last reading was too doubtful to delete rows; `held release` lets the next one delete
     ///
     /// A reading that refused records, or that reports far fewer rows than there are, adds and changes rows and takes
-    /// nothing away. A later reading that is in order ends the hold by itself.
+    /// nothing away. The next complete reading ends the hold.
     #[command(verbatim_doc_comment)]
     Held(HeldArgs),
     /// Which accounts were read under which name; `connections forget` ends that

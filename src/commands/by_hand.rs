@@ -62,7 +62,7 @@ async fn open(pool: &PgPool, connection: &Connection) -> Result<Gate, StepError>
         .map_err(HttpError::from)?;
     let ledger =
         Ledger::open(pool.clone(), &key, &connection.name, connection.limits.clone()).await.map_err(HttpError::from)?;
-    // Once: what fails now is what the operator wants to see, and every try costs quota.
+    // A single attempt: the operator wants to see the error, and each attempt costs quota.
     let retry = Retry { attempts_max: 1, ..connection.retry.clone() };
     Ok(Gate::new(ledger, connection.hosts(), connection.request_timeout.min(ANSWER_MAX), retry)?)
 }

@@ -66,7 +66,7 @@ fn text(document: &Document, held: &[Held], quotas: &[LimitUse]) -> String {
         section(&mut text, "Streams", &streams(&report.streams, now));
     }
     if !held.is_empty() {
-        section(&mut text, "Held: rows are kept that the vendor no longer reports", &held::table(held, now));
+        section(&mut text, "Held: the last reading was too doubtful to delete rows", &held::table(held, now));
     }
     if !document.pushes.is_empty() {
         section(&mut text, "Pushes", &tallies(&document.pushes));

@@ -67,7 +67,7 @@ pub(super) async fn types(
     connection: &mut PgConnection,
     columns: &[DiscoveredColumn],
 ) -> Result<Vec<Suggestion>, sqlx::Error> {
-    let texts = columns.iter().filter(|column| column.kind == ColumnType::Text.sql());
+    let texts = columns.iter().filter(|column| column.exists && column.kind == ColumnType::Text.sql());
     let mut judges: Vec<Judge<'_>> =
         texts.map(|column| Judge { column, candidates: CANDIDATES.to_vec(), values: 0 }).collect();
     let seen = look_at(connection, &mut judges).await?;
@@ -109,8 +109,10 @@ fn suggestion(column: &DiscoveredColumn, all: &[DiscoveredColumn], judges: &[Jud
     let variant = |name: &str| all.iter().find(|other| other.field == column.field && other.variant == name);
     let is_text = column.kind == ColumnType::Text.sql();
     let (mut kind, mut note) = (ColumnType::from_sql(&column.kind).unwrap_or(ColumnType::Text), None);
-    if is_text && !seen {
-        note = Some("not looked at, that took too long".to_owned());
+    if is_text && !column.exists {
+        note = Some("the column was dropped, so its values are not known".to_owned());
+    } else if is_text && !seen {
+        note = Some("not examined: reading the table took too long".to_owned());
     } else if is_text && let Some(narrowest) = judge(column).and_then(Judge::narrowest) {
         kind = narrowest;
         note = Some(format!("{} is text now; drop the column to have it made again", column.name));

@@ -9,18 +9,18 @@ use thiserror::Error;
 /// Expressions longer than this are refused: no honest one comes near, and field lists cost time to read.
 const EXPRESSION_BYTES_MAX: usize = 1_000;
 
-/// What is wrong with a schedule expression, as a sentence about it. File, line and value are added by whoever read it.
+/// What is wrong with a schedule expression, as a predicate. The caller adds file, line and value.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ScheduleError {
-    #[error("is no schedule; write five fields such as `15 * * * *`, or leave `schedule` out")]
+    #[error("is not a schedule; write five fields such as `15 * * * *`, or leave `schedule` out")]
     Empty,
     #[error("is longer than {EXPRESSION_BYTES_MAX} bytes; write five or six short fields")]
     TooLong,
-    #[error("is no schedule; write `@yearly`, `@monthly`, `@weekly`, `@daily`, `@hourly`, or five fields")]
+    #[error("is not a schedule; write `@yearly`, `@monthly`, `@weekly`, `@daily`, `@hourly`, or five fields")]
     Nickname,
     #[error("has {0} fields; write five (minute hour day-of-month month day-of-week) or six (second first)")]
     FieldCount(usize),
-    #[error("is no schedule: {field} `{text}` is not understood; write {remedy}")]
+    #[error("is not a schedule: {field} `{text}` is invalid; write {remedy}")]
     Field { field: &'static str, text: String, remedy: &'static str },
 }
 
@@ -130,23 +130,20 @@ mod tests {
     #[test]
     fn p9_a_wrong_expression_is_answered_with_what_to_write() {
         for (expression, expected) in [
-            ("", "is no schedule; write five fields such as `15 * * * *`, or leave `schedule` out"),
+            ("", "is not a schedule; write five fields such as `15 * * * *`, or leave `schedule` out"),
             (
                 "@fortnightly",
-                "is no schedule; write `@yearly`, `@monthly`, `@weekly`, `@daily`, `@hourly`, or five fields",
+                "is not a schedule; write `@yearly`, `@monthly`, `@weekly`, `@daily`, `@hourly`, or five fields",
             ),
             ("15 * * *", "has 4 fields; write five (minute hour day-of-month month day-of-week) or six (second first)"),
             (
                 "61 * * * *",
-                "is no schedule: minute `61` is not understood; write 0-59, *, */15, or a list or range of them",
+                "is not a schedule: minute `61` is invalid; write 0-59, *, */15, or a list or range of them",
             ),
-            (
-                "0 25 * * *",
-                "is no schedule: hour `25` is not understood; write 0-23, *, */2, or a list or range of them",
-            ),
+            ("0 25 * * *", "is not a schedule: hour `25` is invalid; write 0-23, *, */2, or a list or range of them"),
             (
                 "0,,5 * * * *",
-                "is no schedule: minute `0,,5` is not understood; write 0-59, *, */15, or a list or range of them",
+                "is not a schedule: minute `0,,5` is invalid; write 0-59, *, */15, or a list or range of them",
             ),
         ] {
             assert_eq!(parse(expression).unwrap_err().to_string(), expected);

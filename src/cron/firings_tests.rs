@@ -368,7 +368,7 @@ fn p8_every_clock_change_of_every_zone_from_2020_to_2035_fires_what_a_clock_show
 }
 
 #[test]
-fn p8_days_of_month_and_week_combine_as_in_cron() {
+fn p8_day_of_month_and_day_of_week_combine_as_in_cron() {
     let days = |expression| firings(expression, Tz::UTC, "2026-06-01T00:00:00Z", "2026-07-01T00:00:00Z").len();
     let brute = |fits: fn(u32, bool) -> bool| {
         let june = (1..=30).map(|day| chrono::NaiveDate::from_ymd_opt(2026, 6, day).unwrap());

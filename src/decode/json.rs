@@ -151,7 +151,7 @@ impl Splitter {
                 State::RecordOrEnd
             }
             (State::Start, b'<') => return Err(DecodeError::NotJson("HTML or XML")),
-            (State::Start, 0x1F) => return Err(DecodeError::NotJson("gzip that its headers do not name")),
+            (State::Start, 0x1F) => return Err(DecodeError::NotJson("gzip without a Content-Encoding header")),
             (State::Start, _) => return Err(DecodeError::NotJson("text")),
             (State::KeyOrEnd, b'}') if !self.after_comma => State::End,
             (State::KeyOrEnd, b'"') => return Ok(self.begin(State::Key)),

@@ -90,7 +90,7 @@ fn what_is_not_json_is_named() {
     assert_eq!(split(b"", 1).unwrap_err(), DecodeError::Empty);
     assert_eq!(split(b"  \n", 1).unwrap_err(), DecodeError::Empty);
     assert_eq!(split(b"<html>", 2).unwrap_err(), DecodeError::NotJson("HTML or XML"));
-    let packed = DecodeError::NotJson("gzip that its headers do not name");
+    let packed = DecodeError::NotJson("gzip without a Content-Encoding header");
     assert_eq!(split(b"\x1f\x8b\x08", 2).unwrap_err(), packed);
     assert_eq!(split(b"Service Unavailable", 2).unwrap_err(), DecodeError::NotJson("text"));
     for broken in [r#"{"a" 1}"#, "[1,]", r#"{"a":1,}"#, "[,1]", "{1:2}", "[1]x", r#"{"a":truu}"#, "[1}", r#"{"a":}"#] {

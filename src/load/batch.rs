@@ -361,7 +361,7 @@ impl PageLoad<'_, '_> {
         tracing::warn!(
             window_start = %slice.window_start,
             reason,
-            "held: rows that the vendor does not report any more are kept; see `tidegate held`"
+            "the slice is held: rows that the vendor did not report are kept; see `tidegate held`"
         );
         self.hold =
             Some(Hold { reason, rows_there, rows_reported: evidence.reported, records_rejected: evidence.rejected });
@@ -369,7 +369,7 @@ impl PageLoad<'_, '_> {
     }
 }
 
-/// What the operator saw who released the slice.
+/// The doubtful reading that the operator saw before the release; `None` without a release.
 fn released(slice: &Slice) -> Option<Released> {
     let reported = slice.held_rows_reported.filter(|_| slice.released)?;
     Some(Released { reported, rejected: slice.held_records_rejected > 0 })

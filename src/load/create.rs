@@ -137,7 +137,7 @@ fn own(column: &catalogue::Column, key: &[String]) -> ColumnDefinition {
     }
 }
 
-/// A column that tables have beside their own.
+/// A column that Tidegate adds to the columns of the stream.
 fn system(name: &'static str, stream: &Stream) -> ColumnDefinition {
     let (sql_type, not_null, meaning) = match name {
         "_connection" => ("text", true, "Connection that the row was read from"),
@@ -192,7 +192,7 @@ pub(super) async fn create(
         tracing::warn!(
             table = definition.full_name(),
             slices = lost,
-            "the table was gone and was made again, empty; rows read before are read again only after `tidegate cursors reset` or by `tidegate backfill`"
+            "the table was missing and was created again, empty; run `tidegate cursors reset` or `tidegate backfill` to read its rows again"
         );
     }
     Ok(())
@@ -224,7 +224,7 @@ async fn create_schema(connection: &mut PgConnection, schema: &'static str) -> R
     Ok(())
 }
 
-/// Readings under way begin anew, for the rows of their first pages are gone. Returns how many slices had been read.
+/// Restarts unfinished readings, because the rows of their first pages are lost. Returns the number of slices that had been read.
 async fn forget_rows(connection: &mut PgConnection, schema: &str, name: &str) -> Result<i64, sqlx::Error> {
     let slices = sqlx::query!(
         r#"

@@ -14,7 +14,7 @@ impl Table {
     /// Adds columns and widens those of numbers until every field of `layout` has one; in a transaction of its own.
     ///
     /// Returns [`LoadError::Altered`] if the table has a column for a field whose values are no numbers, of another type
-    /// than the layout: the rows are to be written anew, for the table as it is.
+    /// than the layout: the rows must be encoded again for the current table.
     pub async fn grow(
         &mut self,
         connection: &mut PgConnection,
@@ -55,7 +55,7 @@ impl Table {
         let name = match field.variant {
             None => names.assign(&field.path),
             Some(variant) => {
-                // A new field may need a variant at once.
+                // A new field may need a variant in the same batch.
                 let home = self.column(&field.path, None).or_else(|| new.iter().find(|home| home.field == field.path));
                 let home = home.map_or_else(|| names.assign(&field.path), |home| home.name.clone());
                 names.assign_variant(&home, variant.word())

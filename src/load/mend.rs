@@ -1,4 +1,4 @@
-//! Makes again what is missing of a table.
+//! Creates missing columns of a table again.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::ident::{literal, quote, table as qualified};
 use super::table::{Cause, Table, TableColumn, lock_shape, record, run_ddl};
 use crate::catalogue::{Column, ColumnType, Stream};
 
-const AGAIN: &str = "rows read before have no value there until they are read again, after `tidegate cursors reset` or by \
+const AGAIN: &str = "existing rows have no value in it until they are read again, with `tidegate cursors reset` or \
                      `tidegate backfill`";
 
 /// What a table lacks.
@@ -26,7 +26,7 @@ pub(super) enum Missing {
 }
 
 impl Table {
-    /// Makes again what is missing, in a transaction of its own.
+    /// Creates what is missing, in a transaction of its own.
     pub(super) async fn mend(
         &self,
         connection: &mut PgConnection,
@@ -77,10 +77,10 @@ impl Table {
         }
         let told = (&*column.name, Some(&*column.field), column.kind.sql());
         record(connection, (&self.schema, &self.name), Some(told), ("add_column", None), cause).await?;
-        Ok((self.name.clone(), column.name.clone(), "the column was gone and was made again".to_owned()))
+        Ok((self.name.clone(), column.name.clone(), "the column was missing and was created again".to_owned()))
     }
 
-    /// Makes the column that takes a field's values while the field's own has a type that takes none of them.
+    /// Creates a column for the values of a field whose own column has a type that Tidegate cannot write.
     async fn replace(
         &self,
         connection: &mut PgConnection,
@@ -134,5 +134,5 @@ async fn make_system(
     run_ddl(connection, column.comment(&target)).await?;
     record(connection, (schema, table), Some((&column.name, None, column.sql_type)), ("add_column", None), cause)
         .await?;
-    Ok((table.to_owned(), column.name.clone(), "the column was gone and was made again".to_owned()))
+    Ok((table.to_owned(), column.name.clone(), "the column was missing and was created again".to_owned()))
 }

@@ -58,7 +58,7 @@ pub enum LoadError {
     NotATable { table: String, what: &'static str },
     #[error("{rule} of table {table} rejected a row (SQLSTATE {code})")]
     Rule { table: String, rule: String, code: String },
-    #[error("column {column} of table {table} takes no null and has no default, and there is no value for it")]
+    #[error("column {column} of table {table} does not allow null, has no default, and the record has no value for it")]
     Required { table: String, column: String },
 }
 

@@ -1,4 +1,4 @@
-//! A warehouse table as it is now.
+//! The current structure of a warehouse table.
 //!
 //! What its columns are like is read from Postgres's own catalogue; Tidegate's notes and the stream's definition only say
 //! which vendor field fills which column. What is missing is made again, and a column whose type takes nothing of ours is
@@ -212,7 +212,7 @@ impl Table {
         self.push(wanted);
     }
 
-    /// Variants that are gone, or that take nothing any more, are made anew when there is a value for them.
+    /// A variant that was dropped, or whose type cannot be written, is created again when a value needs it.
     fn take_variants(&mut self, attributes: &HashMap<String, Attribute>, notes: &[Note]) {
         for note in notes {
             let variant = match &*note.variant {

@@ -75,7 +75,7 @@ fn write_page(page: &mut String, report: &Report, nonce: &str) -> fmt::Result {
     }
     table(page, "Jobs", &["job", "schedule", "next firing", "last run", ""], &report.jobs, job)?;
     let held = ["connection", "stream", "slice", "rows there", "reported", "since", "why"];
-    table(page, "Held: rows are kept that the vendor no longer reports", &held, &report.held, held_slice)?;
+    table(page, "Held: the last reading was too doubtful to delete rows", &held, &report.held, held_slice)?;
     table(page, "Streams", &["connection", "stream", "table", "read until", "age"], &report.streams, stream)?;
     table(page, "Quotas", &["connection", "limit", "used", "", ""], &report.quotas, quota)?;
     table(page, "Recent failures", &["when", "run", "stream", "what failed", "what to do"], &report.failures, failure)?;

@@ -413,10 +413,13 @@ pub struct DiscoveredColumn {
     pub variant: String,
     /// The type that it has now.
     pub kind: String,
+    /// Whether the column exists: a column that was dropped is created again by the next load.
+    #[serde(skip)]
+    pub exists: bool,
     pub added_at: DateTime<Utc>,
 }
 
-/// Every column that appeared with the data and is still there, by table, oldest first.
+/// Every column that was discovered in the data, by table, oldest first.
 pub async fn discovered_columns(executor: impl PgExecutor<'_>) -> Result<Vec<DiscoveredColumn>, sqlx::Error> {
     sqlx::query_as!(
         DiscoveredColumn,
@@ -427,10 +430,12 @@ pub async fn discovered_columns(executor: impl PgExecutor<'_>) -> Result<Vec<Dis
             column_name as name,
             field,
             variant,
-            replace(format_type(atttypid, atttypmod), 'timestamp with time zone', 'timestamptz') as "kind!",
+            replace(coalesce(format_type(atttypid, atttypmod), kind), 'timestamp with time zone', 'timestamptz')
+                as "kind!",
+            attname is not null as "exists!",
             added_at
         from tidegate.table_column
-        inner join pg_catalog.pg_attribute
+        left join pg_catalog.pg_attribute
             on
                 attrelid = to_regclass(format('%I.%I', table_schema, table_name))
                 and attname = column_name

@@ -82,7 +82,7 @@ fn of_vendor(error: &StepError, subject: Subject) -> Option<&'static str> {
             "make `page_size` smaller"
         }
         StepError::ExportOverdue { .. } if !subject.windowed && vendor != Vendor::LynnReporting => {
-            "ask the vendor, or raise `polling.deadline`; the export is asked for anew"
+            "ask the vendor, or raise `polling.deadline`; a new export is requested"
         }
         _ => return None,
     })
@@ -93,14 +93,16 @@ const fn of_window(error: &StepError) -> Option<&'static str> {
     match error {
         StepError::Http(HttpError::TooLarge { .. }) => Some("make the `slice` shorter"),
         StepError::ExportOverdue { .. } => {
-            Some("make the `slice` shorter, or ask the vendor; the export is asked for anew")
+            Some("make the `slice` shorter, or ask the vendor; a new export is requested")
         }
-        StepError::Unsteady { .. } => Some("raise `settle`: data still arrives in the window; it is read anew"),
+        StepError::Unsteady { .. } => {
+            Some("raise `settle`: rows still arrive while the window is read; it is read again")
+        }
         StepError::Failed(_) => Some("ask the vendor about the report; nothing was lost, the window is read again"),
         StepError::CursorStuck | StepError::Endless(_) => {
             Some("the vendor's paging is broken: make the `slice` shorter")
         }
-        StepError::CursorUnknown => Some("a newer version left this cursor; the slice is read anew"),
+        StepError::CursorUnknown => Some("the cursor was written by a newer version; the slice is read again"),
         _ => None,
     }
 }

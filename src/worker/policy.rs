@@ -72,7 +72,7 @@ pub fn decide(error: &TaskError, attempts: i32, now: DateTime<Utc>) -> Decision 
                 Decision::Fail
             }
         }
-        // The next attempt opens the table anew.
+        // The next attempt reads the structure of the table again.
         TaskError::Load(LoadError::Altered { .. }) if attempts == 0 => {
             Decision::Wait { until: now, waiting_for: "table".to_owned(), attempt: true }
         }
@@ -155,11 +155,11 @@ pub fn hint(error: &TaskError) -> &'static str {
             "nothing to do: the slice is read from its first page again"
         }
         TaskError::Load(LoadError::Altered { .. }) => {
-            "nothing to do: the table is opened anew; if it stays so, compare its columns with `tidegate streams`"
+            "no action is needed: the task is retried with the new structure of the table; if the error persists, compare the columns with `tidegate streams`"
         }
         TaskError::Load(LoadError::Unfit { .. }) => {
-            "run the statement, then the job again; a table that was renamed is made anew, and `tidegate cursors reset` reads into it \
-             what the vendor still has"
+            "run the statement, then the job again. If the statement renames the table, Tidegate creates a new one, and \
+             `tidegate cursors reset` reads the rows that the vendor still has"
         }
         TaskError::Load(LoadError::NotATable { .. }) => "free the name; the table is made at the next run",
         TaskError::Load(LoadError::Rule { .. }) => {
@@ -196,11 +196,11 @@ fn hint_step(error: &StepError) -> &'static str {
                 "check that base_url is right and that the host can be reached from here"
             }
             HttpError::Transport { source: Some(error), .. } if error.is_timeout() => {
-                "the vendor is slow, or something on the way is silent: raise `request_timeout` if it needs longer"
+                "the vendor did not respond in time: raise `request_timeout` if it needs more time"
             }
             HttpError::Transport { .. } => {
-                "the answer was cut or damaged on the way, and is asked for again; if it goes on, look at proxies on the way, \
-                 then ask the vendor"
+                "the response was incomplete or damaged, and the request is repeated; if the error persists, check proxies between \
+                 Tidegate and the vendor, then ask the vendor"
             }
             HttpError::TooLarge { .. } => "ask the vendor: no answer of this kind should be so large",
             HttpError::Encoding(_) => {
@@ -230,16 +230,18 @@ fn hint_step(error: &StepError) -> &'static str {
         StepError::Shape(_) => {
             "check `base_url`; if it is right, the vendor has changed its answers: tell us their shape"
         }
-        StepError::ExportFailed { .. } => "ask the vendor about the export; nothing was lost, it is asked for anew",
-        StepError::ExportOverdue { .. } => "ask the vendor about the export; it is asked for anew",
+        StepError::ExportFailed { .. } => {
+            "ask the vendor about the export; no data was lost, and a new export is requested"
+        }
+        StepError::ExportOverdue { .. } => "ask the vendor about the export; a new export is requested",
         StepError::PagesMissing { .. } => {
             "nothing was deleted, and the next run reads it from its first page; if that does not help, ask the vendor for \
              the complete pages"
         }
-        StepError::Unsteady { .. } => "nothing to do: the list changed while it was read, and is read anew",
+        StepError::Unsteady { .. } => "no action is needed: the list changed while it was read, and is read again",
         StepError::Failed(_) => "ask the vendor about it; nothing was lost, it is read again",
         StepError::CursorStuck | StepError::Endless(_) => "the vendor's paging is broken: ask the vendor",
-        StepError::CursorUnknown => "a newer version left this cursor; it is read anew",
+        StepError::CursorUnknown => "the cursor was written by a newer version; the data is read again",
         StepError::LoadStopped => "see the error before this one",
     }
 }

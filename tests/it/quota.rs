@@ -158,7 +158,7 @@ async fn a_block_holds_everybody_and_is_never_shortened() {
 }
 
 #[tokio::test]
-async fn p12_no_wait_is_longer_than_the_limits_period_and_a_minute() {
+async fn p12_a_wait_is_at_most_the_limits_period_plus_one_minute() {
     let database = TestDatabase::create().await;
     for (number, per) in [SECOND, 300 * SECOND, HALF_DAY].into_iter().enumerate() {
         let pool = new_pool(&database);

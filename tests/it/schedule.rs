@@ -321,7 +321,7 @@ async fn jobs_without_a_schedule_wait_to_be_asked() {
 }
 
 #[tokio::test]
-async fn p12_what_postgres_refuses_of_one_job_stops_no_other() {
+async fn p12_a_database_error_of_one_job_does_not_stop_other_jobs() {
     let database = Database::fresh().await;
     let jobs = [job("a", "15 * * * *", CatchUp::All), job("b", "15 * * * *", CatchUp::All)];
     let jobs: Vec<&Job> = jobs.iter().collect();

@@ -17,7 +17,7 @@ use crate::vendor::{self, Vendor};
 
 const PAGE_SIZE: u32 = 100;
 const LANGUAGE: &str = "en";
-/// How long after its end a bucket is read again: nobody reads on the very moment.
+/// How long after its end a bucket is read again, since a run rarely starts at that moment.
 const AFTER_BUCKET: Duration = Duration::from_hours(7 * 24);
 
 pub(super) fn check(own: &Node, shared: &[&str], path: &KeyPath, report: &mut Report<'_>) -> Special {

@@ -22,7 +22,7 @@ const HOPS_MAX: u32 = 2;
 /// So often a file is asked for again that came to nothing: its link ends soon, and is made anew each time (`§3.3`).
 const AGAIN_MAX: u32 = 2;
 
-const ANEW: &str = "nothing was lost, the export is asked for anew; if this lasts, ask the vendor";
+const ANEW: &str = "no data was lost, and a new export is requested; if this lasts, ask the vendor";
 
 /// Why a file was not read.
 enum Fault {
@@ -258,7 +258,7 @@ impl Spelling {
 
     /// The record with the catalogue's names in these places; nothing else of it changes.
     fn renamed<'r>(&'r mut self, record: &'r [u8], places: Vec<(usize, usize)>) -> &'r [u8] {
-        // Whoever loads it finds a field in any case of letters.
+        // The loader finds a field regardless of letter case.
         if self.met.iter().all(|(met, wanted)| met[1..met.len() - 1].eq_ignore_ascii_case(wanted)) {
             return record;
         }

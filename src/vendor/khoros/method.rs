@@ -61,7 +61,7 @@ impl Khoros {
         }
     }
 
-    /// Starts a job by a method. Sent once: nobody knows whether a call without an answer has started one.
+    /// Starts a job with one HTTP method. Never retried: a call without a response may have started a job.
     async fn create_by(
         &self,
         session: &Session<'_>,

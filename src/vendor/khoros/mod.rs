@@ -54,7 +54,7 @@ pub struct Khoros {
     redactor: Redactor,
     /// Of the running jobs, by run id. A restart forgets it.
     jobs: Mutex<HashMap<String, Remembered>>,
-    /// How jobs are started, where the tenant decides. A restart forgets it, which costs one call.
+    /// The HTTP method that the tenant supports, if `method` is `auto`. Kept in memory; a restart costs one call.
     served: Mutex<Served>,
 }
 
@@ -97,7 +97,7 @@ impl Khoros {
         let body = self.ask(session, TEAMS, &self.settings.company(), LIST_BYTES_MAX).await.map_err(StepError::from)?;
         match answer::result(&body, &self.redactor)? {
             Value::Array(_) => Ok(()),
-            _ => Err(StepError::Shape("`result` is no list of teams".to_owned())),
+            _ => Err(StepError::Shape("`result` is not a list of teams".to_owned())),
         }
     }
 

@@ -57,7 +57,7 @@ impl Answer {
         }
         // Null is an empty window. Anything else that is no array would be rows that nobody reads.
         if !envelope.has_records && envelope.member("result").is_some() {
-            return Err(StepError::Shape("`result` is no list".to_owned()));
+            return Err(StepError::Shape("`result` is not a list".to_owned()));
         }
         if !envelope.has_records && !envelope.has("result") {
             return Err(StepError::Missing("result"));

@@ -59,6 +59,22 @@ streams:
 }
 
 #[tokio::test]
+async fn a_dropped_column_does_not_prevent_suggestions_for_the_others() {
+    let database = TestDatabase::create().await;
+    database.pool().execute(TABLE).await.unwrap();
+    database.pool().execute("alter table lynn.survey_result drop column rate, drop column amount_text").await.unwrap();
+    let block = Shell::on(&database).run(&["streams", "--discovered", "--suggest"]).await.expect(0).stdout;
+    for line in [
+        "\"Wait (min)\": bigint    # wait is text now; drop the column to have it made again\n",
+        "rate: text    # the column was dropped, so its values are not known\n",
+        "flag: boolean    # flag is text now; drop the column to have it made again\n",
+        "amount: bigint\n",
+    ] {
+        assert!(block.contains(line), "{line}{block}");
+    }
+}
+
+#[tokio::test]
 async fn where_no_column_has_appeared_nothing_is_suggested() {
     let database = TestDatabase::create().await;
     let shell = Shell::on(&database);

@@ -79,7 +79,7 @@ async fn p10_a_valid_answer_without_rows_deletes_nothing_and_is_held() {
             assert_eq!((slice["rows_there"].as_i64(), slice["rows_reported"].as_i64()), (Some(DAY_ROWS), Some(0)));
             assert_eq!((slice["connection"].as_str(), slice["stream"].as_str()), (Some("acme"), Some(STREAM)));
         }
-        // A reading that is in order ends the hold by itself.
+        // The next complete reading ends the hold.
         world.control().quiet();
         assert_succeeded(&[read_again(&world).await]);
         assert_eq!(rows(&world).await, 2 * DAY_ROWS);

@@ -105,7 +105,7 @@ async fn p10_a_held_slice_older_than_the_lookback_is_read_again_a_day_later() {
     assert_eq!(read_again(&world).await.state, "held");
     world.control().quiet();
     let sync = async || world.sync().await.into_iter().next().unwrap().state.clone();
-    assert_eq!(sync().await, "held", "not at once: it costs quota");
+    assert_eq!(sync().await, "held", "not in the next run, because reading costs quota");
     sqlx::query("update tidegate.slice set finished_at = finished_at - interval '25 hours'")
         .execute(&world.database.pool())
         .await

@@ -257,7 +257,7 @@ async fn p12_a_key_that_was_altered_is_refused_with_the_statement_that_mends_it(
 }
 
 #[tokio::test]
-async fn p12_a_schema_that_was_dropped_is_made_again_with_what_it_lets_readers_do() {
+async fn p12_a_dropped_schema_is_created_again_with_the_rights_of_readers() {
     let about_schema = "select concat_ws(' ', obj_description(oid, 'pg_namespace'),
             has_schema_privilege('tidegate_reader', oid, 'usage'),
             (select defaclacl::text from pg_default_acl where defaclnamespace = pg_namespace.oid))
@@ -277,7 +277,7 @@ async fn p12_a_schema_that_was_dropped_is_made_again_with_what_it_lets_readers_d
 }
 
 #[tokio::test]
-async fn p11_a_type_that_someone_gave_a_column_is_noted_once() {
+async fn p11_a_changed_column_type_is_recorded_once() {
     let plant = Plant::documented().await;
     let page = records(&[r#"{"session":"12","markName":"5"}"#]);
     plant.read(whole(0), &page).await;
@@ -314,7 +314,7 @@ async fn p12_a_column_that_takes_no_null_is_named() {
         assert_eq!(
             error.to_string(),
             format!(
-                "column {column} of table lynn.navigation_marks takes no null and has no default, and there is no value for it"
+                "column {column} of table lynn.navigation_marks does not allow null, has no default, and the record has no value for it"
             )
         );
     }

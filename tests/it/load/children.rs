@@ -202,7 +202,7 @@ async fn p5_the_longest_keys_that_are_taken_fit_an_index() {
 }
 
 #[tokio::test]
-async fn p10_an_array_that_is_missing_or_not_understood_takes_no_child_row_away() {
+async fn p10_a_missing_or_unreadable_array_deletes_no_child_rows() {
     let plant = plant().await;
     let of = |array: &str| vec![vec![format!(r#"{{"id":"p"{array}}}"#)]];
     plant.read(whole(0), &of(r#","plain_bigint":[1,2],"by_text":[{"k":"a"}]"#)).await;

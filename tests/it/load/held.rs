@@ -149,7 +149,7 @@ async fn p10_a_slice_with_fingerprints_that_was_held_follows_its_vendor_again() 
 }
 
 #[tokio::test]
-async fn p10_a_list_of_other_rows_is_no_evidence_that_its_rows_are_gone() {
+async fn p10_new_rows_in_a_list_do_not_show_that_its_old_rows_were_deleted() {
     let groups = catalogue::streams(Vendor::LexerActivity).into_iter().find(|stream| stream.name == "groups").unwrap();
     for pages in [1, 2] {
         let plant = Plant::of(groups.clone(), false).await;
@@ -173,9 +173,9 @@ async fn p10_a_list_of_other_rows_is_no_evidence_that_its_rows_are_gone() {
             (held, plant.count(gone).await)
         };
         assert_eq!(read(0..40, false).await, (None, 0));
-        assert_eq!(read(100..140, false).await, (Some(0), 0), "as many, and all of them others");
-        assert_eq!(read(30..70, false).await, (Some(10), 0), "80 are there, 10 of them are reported again");
-        assert_eq!(read(30..70, true).await, (None, 70), "at the operator's word");
-        assert_eq!(read(35..75, false).await, (None, 75), "a few come and go");
+        assert_eq!(read(100..140, false).await, (Some(0), 0), "as many rows, but all of them are new");
+        assert_eq!(read(30..70, false).await, (Some(10), 0), "10 of the 80 rows in the table were reported");
+        assert_eq!(read(30..70, true).await, (None, 70), "after a release");
+        assert_eq!(read(35..75, false).await, (None, 75), "a few rows were added and deleted");
     }
 }
