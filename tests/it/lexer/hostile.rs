@@ -92,7 +92,7 @@ async fn a_file_that_is_no_csv_is_refused_and_the_next_run_makes_a_job_of_its_ow
     ] {
         let (error, hint) = goes_wrong(files(), action, 2).await;
         assert!(error.contains(said), "{error}");
-        assert!(hint.contains("asked for anew"), "{hint}");
+        assert!(hint.contains("a new export is requested"), "{hint}");
     }
 }
 
