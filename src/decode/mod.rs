@@ -36,6 +36,11 @@ impl<'r> Flat<'r> {
 
 /// Where a decoder puts the records it finds.
 pub trait Sink {
+    /// Takes the titles of a table before the first of its rows, and the names of members that each row gets besides.
+    fn header(&mut self, _titles: &[String], _added: &[&str]) -> Result<(), DecodeError> {
+        Ok(())
+    }
+
     /// Takes one record, a complete JSON text.
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError>;
 
@@ -77,6 +82,8 @@ pub enum DecodeError {
     MembersTooLarge { max: usize },
     #[error("the body has more than {max} members beside its records")]
     TooManyMembers { max: usize },
+    #[error("no title of the file's first line is a field that the table has")]
+    ForeignHeader,
     #[error("the header is larger than {max} bytes")]
     HeaderTooLarge { max: usize },
     #[error("a row has more than {max} columns")]
@@ -85,11 +92,14 @@ pub enum DecodeError {
 
 impl DecodeError {
     /// A file whose letters cannot be told.
-    pub const NOT_UTF8: Self = Self::NotCsv("text that is not UTF-8");
+    pub const OTHER_CHARSET: Self =
+        Self::NotCsv("text in another charset than the announced or configured one (UTF-8 without either)");
 
-    /// Whether a setting of the connection says how the file is read: another file would be no better.
+    /// Whether only another setting can help, and not another file.
     pub fn is_of_settings(&self) -> bool {
-        matches!(self, Self::UnknownCharset(_)) || *self == Self::NOT_UTF8 || *self == Self::UTF16
+        matches!(self, Self::UnknownCharset(_) | Self::ForeignHeader)
+            || *self == Self::OTHER_CHARSET
+            || *self == Self::UTF16
     }
 
     /// A file with a NUL beside every letter.

@@ -31,8 +31,10 @@ impl Charset {
         let parameters = content_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
         let named = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset")).map(|(_, value)| value);
         let name = named.map(|value| value.trim().trim_matches(['"', '\'']).trim()).next().unwrap_or_default();
-        // "binary" says that the file is not text, not how its text is written.
-        if name.is_empty() || name.eq_ignore_ascii_case("binary") {
+        // "binary" says that the file is not text, not how its text is written. What is called ASCII is ASCII or more often
+        // UTF-8, and not the windows-1252 that the name stands for in WHATWG's list.
+        let says_nothing = ["", "binary", "ascii", "us-ascii"];
+        if says_nothing.iter().any(|word| name.eq_ignore_ascii_case(word)) {
             return Ok(None);
         }
         Self::named(name).map(Some).ok_or(name)

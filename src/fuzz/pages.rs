@@ -68,6 +68,10 @@ fn shown(chunks: &[Chunk]) -> String {
 struct AsText<'w>(&'w mut PageWriter);
 
 impl Sink for AsText<'_> {
+    fn header(&mut self, titles: &[String], added: &[&str]) -> Result<(), DecodeError> {
+        self.0.header(titles, added)
+    }
+
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         self.0.record(record)
     }

@@ -17,6 +17,7 @@ use super::merge::MergeSql;
 use super::print::{Print, RowKind};
 use super::table::{Cause, Table};
 use super::{LoadError, binary, shape};
+use crate::catalogue::Mode;
 use crate::store::cursor::{self, Hold, Slice};
 use crate::store::fingerprint;
 
@@ -204,7 +205,7 @@ impl PageLoad<'_, '_> {
             self.progress.rows_inserted += merged.inserted;
             self.progress.rows_updated += merged.updated;
             self.progress.rows_unchanged += merged.staged - merged.inserted - merged.updated;
-            self.merge_links().await?;
+            self.merge_links(reading).await?;
             let counted = match (self.sql.vanish.is_some(), reading.fresh, single) {
                 (true, true, _) => merged.inserted,
                 (true, false, true) => {
@@ -235,12 +236,28 @@ impl PageLoad<'_, '_> {
         })
     }
 
-    /// Brings the child tables in line with the staged parents.
-    async fn merge_links(&mut self) -> Result<(), LoadError> {
-        for statement in &self.sql.links {
-            let bound = planned_anew(statement).bind(&self.loader.claim.connection);
-            // The statement that deletes needs no run.
-            bound.bind(self.loader.claim.id).execute(&mut *self.transaction).await?;
+    /// Brings the child tables in line with the staged parents. Child rows that are no longer reported stay if too many of
+    /// them would go; the slice is held then.
+    async fn merge_links(&mut self, reading: &Reading) -> Result<(), LoadError> {
+        for links in self.sql.links.clone() {
+            let counts = planned_anew(&links.count)
+                .bind(&self.loader.claim.connection)
+                .fetch_one(&mut *self.transaction)
+                .await?;
+            let (present, gone): (i64, i64) = (counts.try_get("present")?, counts.try_get("gone")?);
+            let evidence = Evidence { present, reported: present - gone, rejected: 0 };
+            let hold_below = if reading.slice.released { 0 } else { self.loader.hold_below };
+            let is_whole_list = self.table.mode == Mode::Snapshot;
+            if let Some(reason) = hold::doubt_of_children(&links.child, evidence, hold_below, is_whole_list) {
+                self.doubt.get_or_insert(reason);
+            } else if gone > 0 {
+                planned_anew(&links.delete).bind(&self.loader.claim.connection).execute(&mut *self.transaction).await?;
+            }
+            planned_anew(&links.insert)
+                .bind(&self.loader.claim.connection)
+                .bind(self.loader.claim.id)
+                .execute(&mut *self.transaction)
+                .await?;
         }
         Ok(())
     }
@@ -280,10 +297,15 @@ impl PageLoad<'_, '_> {
     pub(super) async fn end_reading(&mut self, reading: &Reading) -> Result<(), LoadError> {
         let compared = self.compares(reading);
         let stage_is_slice = std::mem::take(&mut self.stage_is_slice);
-        let Some(vanish) = self.sql.vanish.clone() else { return Ok(()) };
-        if reading.fresh && reading.slice.reading_seen + self.seen == 0 {
+        let vanish = self.sql.vanish.clone();
+        let Some(vanish) = vanish.filter(|_| !reading.fresh || reading.slice.reading_seen + self.seen > 0) else {
+            // Nothing can be deleted, but what was refused is missing.
+            let evidence = self.evidence(reading, None, stage_is_slice).await?;
+            if let Some(reason) = self.doubt(reading, evidence) {
+                self.hold_back(reading, reason, evidence).await?;
+            }
             return Ok(());
-        }
+        };
         // Postgres may have crashed while a page was awaited: what is not noted any more has not vanished.
         let noted = cursor::count_seen(&mut *self.transaction, reading.slice.id).await?;
         if noted != reading.slice.reading_seen + self.seen {
@@ -291,8 +313,7 @@ impl PageLoad<'_, '_> {
         }
         let count = if stage_is_slice { &vanish.unstaged_count } else { &vanish.unseen_count };
         let evidence = self.evidence(reading, count.as_deref(), stage_is_slice).await?;
-        let doubt = hold::doubt(evidence, self.loader.hold_below, released(&reading.slice));
-        if let Some(reason) = doubt.filter(|_| !reading.fresh) {
+        if let Some(reason) = self.doubt(reading, evidence) {
             self.hold_back(reading, reason, evidence).await?;
         } else if compared {
             self.end_compared(reading).await?;
@@ -305,6 +326,12 @@ impl PageLoad<'_, '_> {
             .execute(&mut *self.transaction)
             .await?;
         Ok(())
+    }
+
+    /// Why the finished reading is held.
+    fn doubt(&self, reading: &Reading, evidence: Evidence) -> Option<String> {
+        let of_children = reading.slice.reading_doubt.clone().or_else(|| self.doubt.clone());
+        hold::doubt(evidence, self.loader.hold_below, released(&reading.slice)).or(of_children)
     }
 
     /// Deletes or marks the rows that `statement` finds missing from the reading, and the child rows that go with them.
@@ -357,11 +384,15 @@ impl PageLoad<'_, '_> {
         let slice = &reading.slice;
         *self.kept(reading) = Kept { whole: false, batches: None };
         fingerprint::forget(&mut *self.transaction, slice.id).await?;
-        let rows_there = self.loader.rows_present(&mut self.transaction, slice).await?;
+        let rows_there = match self.table.mode {
+            Mode::ReplaceWindow | Mode::Snapshot => self.loader.rows_present(&mut self.transaction, slice).await?,
+            // Rows of such a table belong to no slice.
+            Mode::Upsert | Mode::Observe => evidence.reported,
+        };
         tracing::warn!(
             window_start = %slice.window_start,
             reason,
-            "the slice is held: rows that the vendor did not report are kept; see `tidegate held`"
+            "the slice is held: nothing was deleted; see `tidegate held`"
         );
         self.hold =
             Some(Hold { reason, rows_there, rows_reported: evidence.reported, records_rejected: evidence.rejected });

@@ -1,8 +1,113 @@
-//! SQL expressions that take the elements of an array apart, into the columns of a child table.
+//! The SQL that turns the elements of an array into rows of a child table.
 
-use super::ident::{literal, quote};
+use super::ident::{literal, quote, table as qualified};
 use super::table::Links;
 use crate::catalogue::{Column, ColumnType};
+
+/// What the arrays of staged parents make of a child table. The child rows of a parent whose array is missing, null or
+/// unreadable stay.
+#[derive(Debug, Clone)]
+pub struct LinksSql {
+    /// The child table's name.
+    pub child: String,
+    /// `$1` connection: counts the child rows of these parents as `present`, and those no longer reported as `gone`.
+    pub count: String,
+    /// `$1` connection: deletes the child rows that are no longer reported.
+    pub delete: String,
+    /// `$1` connection, `$2` run: writes child rows that are new or changed.
+    pub insert: String,
+}
+
+impl LinksSql {
+    /// `schema` is the table's, `source` are its staged rows. `None` for a child table without columns.
+    pub(super) fn new(schema: &str, source: &str, links: &Links) -> Option<Self> {
+        let Links { child, staged } = links;
+        let id = child.columns.first()?;
+        let target = qualified(schema, &child.name);
+        let array = quote(&staged.name);
+        let of_parent = links_of(links, "present", "staged");
+        let is_gone = format!(
+            "not exists (select from {} where {} = present.{})",
+            elements(links),
+            element(id, true),
+            quote(&id.name)
+        );
+        Some(Self {
+            child: child.name.to_string(),
+            count: format!(
+                "select
+    count(*) as present,
+    count(*) filter (where {is_gone}) as gone
+from {target} as present
+inner join {source} as staged on {of_parent}
+where present._connection = $1 and staged.{array} is not null"
+            ),
+            delete: format!(
+                "delete from {target} as present
+using {source} as staged
+where
+    present._connection = $1
+    and staged.{array} is not null
+    and {of_parent}
+    and {is_gone}"
+            ),
+            insert: insert(&target, source, links),
+        })
+    }
+}
+
+/// The elements of a staged parent's array.
+fn elements(links: &Links) -> String {
+    format!("jsonb_array_elements(staged.{}) as element", quote(&links.staged.name))
+}
+
+/// The statement that writes the child rows of the staged parents that are new or changed.
+fn insert(target: &str, source: &str, links: &Links) -> String {
+    let child = &links.child;
+    let own: Vec<(String, String)> = child
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(place, column)| (quote(&column.name), element(column, place == 0)))
+        .collect();
+    let parents: Vec<(String, String)> =
+        child.parent.iter().map(|(parent, name)| (quote(name), format!("staged.{}", quote(parent)))).collect();
+    let all: Vec<&(String, String)> = parents.iter().chain(&own).collect();
+    let names = |pairs: &[&(String, String)], prefix: &str| {
+        pairs.iter().map(|(name, _)| format!("{prefix}{name}")).collect::<Vec<_>>().join(", ")
+    };
+    let key: Vec<&(String, String)> = parents.iter().chain(own.first()).collect();
+    let rest: Vec<String> = own.iter().skip(1).map(|(name, _)| name.clone()).chain([quote("_extra")]).collect();
+    let row = |alias: &str| rest.iter().map(|name| format!("{alias}.{name}")).collect::<Vec<_>>().join(", ");
+    let assignments: Vec<String> = rest.iter().map(|name| format!("{name} = excluded.{name}")).collect();
+    let values: Vec<String> = all.iter().map(|(name, value)| format!("{value} as {name}")).collect();
+    let same: Vec<String> = key.iter().map(|(name, _)| format!("present.{name} = fresh.{name}")).collect();
+    format!(
+        "insert into {target} (_connection, {all}, _extra, _run_id, _loaded_at)
+select $1, {fresh_all}, fresh._extra, $2, now()
+from (
+    select distinct on ({key}) {values}, {extra} as _extra
+    from {source} as staged
+    cross join lateral {elements}
+    order by {key}
+) as fresh
+left join {target} as present on present._connection = $1 and {same}
+where present._connection is null
+    or ({present}) is distinct from ({fresh})
+on conflict (_connection, {key}) do update
+set {assignments}, _run_id = excluded._run_id, _loaded_at = excluded._loaded_at",
+        all = names(&all, ""),
+        fresh_all = names(&all, "fresh."),
+        key = names(&key, ""),
+        values = values.join(", "),
+        extra = leftover(&child.columns),
+        elements = elements(links),
+        same = same.join(" and "),
+        present = row("present"),
+        fresh = row("fresh"),
+        assignments = assignments.join(", "),
+    )
+}
 
 /// That a child row belongs to a parent.
 pub(super) fn links_of(links: &Links, child: &str, parent: &str) -> String {
@@ -14,7 +119,7 @@ pub(super) fn links_of(links: &Links, child: &str, parent: &str) -> String {
 }
 
 /// A child's column out of an element of the array; `links::fit` has made sure that it can be had.
-pub(super) fn element(column: &Column, is_id: bool) -> String {
+fn element(column: &Column, is_id: bool) -> String {
     let (json, text) = if column.field.is_empty() {
         ("element".to_owned(), "(element #>> '{}')".to_owned())
     } else {
@@ -35,7 +140,7 @@ pub(super) fn element(column: &Column, is_id: bool) -> String {
 }
 
 /// The members of an element that have no column.
-pub(super) fn leftover(columns: &[Column]) -> String {
+fn leftover(columns: &[Column]) -> String {
     if columns.iter().any(|column| column.field.is_empty()) {
         return "null::jsonb".to_owned();
     }

@@ -70,6 +70,8 @@ pub struct PageLoad<'l, 'a> {
     shared: Vec<Shared>,
     /// Whether the staging table has every row of the slice.
     pub(super) stage_is_slice: bool,
+    /// Why rows of child tables that this page did not report are kept.
+    pub(super) doubt: Option<String>,
     /// Why the slice that ends with this page is held.
     pub(super) hold: Option<Hold>,
     pub(super) batches_merged: u32,
@@ -142,6 +144,7 @@ impl<'l, 'a> PageLoad<'l, 'a> {
             staged: None,
             shared: Vec::new(),
             stage_is_slice: false,
+            doubt: None,
             hold: None,
             rejected: 0,
             batches_merged: 0,
@@ -229,6 +232,7 @@ impl PageLoad<'_, '_> {
         reading.slice.reading_rows = to.rows;
         reading.slice.reading_seen = to.seen;
         reading.slice.reading_rejected = to.rejected;
+        reading.slice.reading_doubt = to.doubt;
         reading.slice.reading_bytes = to.bytes;
         reading.slice.cursor = to.cursor;
         reading.slice.fingerprinted = to.fingerprinted;
@@ -291,6 +295,7 @@ impl PageLoad<'_, '_> {
             rows: reading.slice.reading_rows + self.rows,
             seen: reading.slice.reading_seen + self.seen,
             rejected: reading.slice.reading_rejected + self.rejected,
+            doubt: reading.slice.reading_doubt.clone().or_else(|| self.doubt.take()),
             bytes: reading.slice.reading_bytes + bytes,
             cursor: end.next,
             fingerprinted: self.kept(reading).whole,

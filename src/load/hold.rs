@@ -32,9 +32,6 @@ pub struct Released {
 /// saw: refused records if there were any, and as few rows as were reported then.
 pub fn doubt(evidence: Evidence, hold_below: u8, released: Option<Released>) -> Option<String> {
     let Evidence { present, reported, rejected } = evidence;
-    if present == 0 {
-        return None;
-    }
     if rejected > 0 && !released.is_some_and(|released| released.rejected) {
         let records = if rejected == 1 { "1 record was" } else { &format!("{rejected} records were") };
         return Some(format!("{records} refused (`tidegate rejects` shows why)"));
@@ -49,6 +46,17 @@ pub fn doubt(evidence: Evidence, hold_below: u8, released: Option<Released>) -> 
     let shrinks = i128::from(reported) * 100 < i128::from(present) * i128::from(hold_below);
     (shrinks && present - reported >= ROWS_LACKING_MIN)
         .then(|| format!("the vendor reported {reported} rows where there were {present}, less than {hold_below} %"))
+}
+
+/// Returns why rows of the child table `child` are kept, of which `evidence` tells what the parents of a batch had and still
+/// report. `is_whole_list`: the parents are a list, and not a part of a slice, in which the few children that a batch has
+/// may well come and go together.
+pub fn doubt_of_children(child: &str, evidence: Evidence, hold_below: u8, is_whole_list: bool) -> Option<String> {
+    let Evidence { present, reported, .. } = evidence;
+    if !is_whole_list && present - reported < ROWS_LACKING_MIN {
+        return None;
+    }
+    doubt(evidence, hold_below, None).map(|reason| format!("{reason}, of child table {child}"))
 }
 
 #[cfg(test)]
@@ -85,7 +93,7 @@ mod tests {
     fn p10_a_refused_record_holds_whatever_else_was_reported() {
         assert!(is_held(100, 100, 1, 80));
         assert!(is_held(100, 99, 1, 0), "the comparison of sizes has nothing to do with it");
-        assert!(!is_held(0, 99, 1, 80), "there is nothing to take away");
+        assert!(is_held(0, 99, 1, 80), "what was refused is missing, even in a first reading");
     }
 
     #[test]
@@ -108,6 +116,16 @@ mod tests {
         ] {
             assert_eq!(is_held(seen, reported, rejected), held, "{seen:?}: {reported}, {rejected}");
         }
+    }
+
+    #[test]
+    fn p10_children_that_go_together_are_kept_unless_they_are_few_of_a_slice() {
+        let doubt = |present, reported, is_whole_list| {
+            doubt_of_children("links", Evidence { present, reported, rejected: 0 }, 80, is_whole_list)
+        };
+        assert_eq!(doubt(5, 0, true).unwrap(), "the vendor reported none of 5 rows, of child table links");
+        assert_eq!((doubt(5, 0, false), doubt(5, 1, true), doubt(0, 0, true)), (None, None, None));
+        assert!(doubt(20, 0, false).is_some() && doubt(100, 79, false).is_some() && doubt(100, 80, true).is_none());
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub struct Layout {
     fields: Vec<Field>,
     /// Where each vendor field stands; variants are not in it.
     index: HashMap<String, usize>,
+    /// The same, by the name in lower case. Of two names that differ in case only, the first.
+    folded: HashMap<String, usize>,
     /// How many fields are documented; they come first.
     documented: usize,
     may_add: bool,
@@ -123,21 +125,18 @@ impl Layout {
         &self.fields
     }
 
-    /// Where the field stands; `hint` is where it is expected. Documented fields are found whatever their case: vendors'
-    /// spelling wavers (`vendors/lynn.md §10.20`).
+    /// Where the field stands; `hint` is where it is expected. A field is found whatever the case of its name, since
+    /// vendors' spelling varies (`vendors/lynn.md §10.20`).
     pub fn find(&self, path: &str, hint: usize) -> Option<usize> {
         if self.is_field(hint, path) {
             return Some(hint);
         }
-        if let Some(&at) = self.index.get(path) {
-            return Some(at);
-        }
-        let documented = &self.fields[..self.documented];
-        if path.is_ascii() {
-            return documented.iter().position(|field| field.path.eq_ignore_ascii_case(path));
-        }
-        let path = path.to_lowercase();
-        documented.iter().position(|field| field.path.to_lowercase() == path)
+        self.index.get(path).or_else(|| self.folded.get(&path.to_lowercase())).copied()
+    }
+
+    /// Whether one of the records' fields named so is known: from the catalogue, the table, or the job's `types`.
+    pub fn knows_any<'n>(&self, mut names: impl Iterator<Item = &'n str>) -> bool {
+        names.any(|name| self.find(name, 0).is_some() || self.stated.contains_key(name))
     }
 
     /// Whether the vendor field `path` stands there, and not a variant of it.
@@ -247,6 +246,7 @@ impl Layout {
 
     fn push(&mut self, field: Field) {
         self.index.insert(field.path.clone(), self.fields.len());
+        self.folded.entry(field.path.to_lowercase()).or_insert(self.fields.len());
         self.fields.push(field);
     }
 }
@@ -269,6 +269,14 @@ mod tests {
         assert_eq!(layout.detour(at, "1e999"), Detour::Variant(ColumnType::Text));
         let text = layout.add_variant(at, ColumnType::Text).unwrap();
         assert_eq!((layout.variant(at, ColumnType::Text), layout.find("a", text)), (Some(text), Some(at)));
+    }
+
+    #[test]
+    fn fields_are_found_in_any_case_and_the_exact_name_comes_first() {
+        let mut layout = Layout::new(&[], true);
+        let (lower, upper) = (layout.add("né", ColumnType::Text).unwrap(), layout.add("NÉ", ColumnType::Text).unwrap());
+        let found = ["né", "NÉ", "Né", "nE"].map(|name| layout.find(name, usize::MAX));
+        assert_eq!(found, [Some(lower), Some(upper), Some(lower), None]);
     }
 
     #[test]

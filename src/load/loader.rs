@@ -133,6 +133,7 @@ impl<'a> Loader<'a> {
         reading.slice.reading_bytes = 0;
         reading.slice.reading_present = Some(present);
         reading.slice.reading_rejected = 0;
+        reading.slice.reading_doubt = None;
         reading.slice.cursor = None;
         reading.slice.fingerprinted = whole;
         reading.slice.reading_batches = Some(0);
@@ -182,6 +183,7 @@ impl<'a> Loader<'a> {
             rows: slice.reading_rows,
             seen: slice.reading_seen,
             rejected: slice.reading_rejected,
+            doubt: slice.reading_doubt.clone(),
             bytes: slice.reading_bytes,
             cursor: Some(cursor),
             fingerprinted: slice.fingerprinted,

@@ -5,7 +5,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::child_sql::{element, leftover, links_of};
+use super::child_sql::{LinksSql, links_of};
 use super::ident::{quote, table as qualified};
 use super::number_column::conversion;
 use super::table::{Links, Table, TableColumn};
@@ -25,8 +25,8 @@ pub struct MergeSql {
     /// `$1` connection, `$2` window start, `$3` window end, `$4` slice, `$5` batches: deletes the rows that no batch has
     /// any more.
     pub lost: Option<String>,
-    /// `$1` connection, `$2` run: what the staged rows' arrays make of the child tables, in this order.
-    pub links: Vec<String>,
+    /// What the staged rows' arrays make of the child tables.
+    pub links: Vec<LinksSql>,
     /// What becomes of rows that are no longer reported; none where they stay.
     pub vanish: Option<VanishSql>,
     /// `$1` slice: notes the staged keys as seen.
@@ -114,7 +114,7 @@ impl MergeSql {
             merge: parts.merge(),
             update: parts.fingerprinted().then(|| parts.update()),
             lost: parts.fingerprinted().then(|| parts.lost()),
-            links: table.links.iter().flat_map(|links| parts.links(links)).collect(),
+            links: table.links.iter().filter_map(|links| LinksSql::new(&table.schema, &parts.source, links)).collect(),
             vanish: parts.vanish(),
             note_seen: parts.note_seen(),
             twins: (!latest_wins).then(|| parts.twins()),
@@ -389,74 +389,6 @@ where
     and neighbour._window_start = any($3)
     and neighbour._row_key = staged._row_key{same_content}"
         )
-    }
-
-    /// Replaces the child rows of the staged parents: deletes those that are no longer in the array, then writes those that
-    /// are new or changed. Keeps the child rows of a parent whose array is missing, null or unreadable.
-    fn links(&self, links: &Links) -> [String; 2] {
-        let Self { table, source, .. } = self;
-        let Links { child, staged } = links;
-        let target = qualified(&table.schema, &child.name);
-        let array = quote(&staged.name);
-        let of_parent = links_of(links, "present", "staged");
-        let own: Vec<(String, String)> = child
-            .columns
-            .iter()
-            .enumerate()
-            .map(|(place, column)| (quote(&column.name), element(column, place == 0)))
-            .collect();
-        let Some((id, id_value)) = own.first() else { return [String::new(), String::new()] };
-        let parents: Vec<(String, String)> =
-            child.parent.iter().map(|(parent, name)| (quote(name), format!("staged.{}", quote(parent)))).collect();
-        let all: Vec<&(String, String)> = parents.iter().chain(&own).collect();
-        let names = |pairs: &[&(String, String)], prefix: &str| {
-            pairs.iter().map(|(name, _)| format!("{prefix}{name}")).collect::<Vec<_>>().join(", ")
-        };
-        let key: Vec<&(String, String)> = parents.iter().chain(own.first()).collect();
-        let rest: Vec<String> = own[1..].iter().map(|(name, _)| name.clone()).chain([quote("_extra")]).collect();
-        let row = |alias: &str| rest.iter().map(|name| format!("{alias}.{name}")).collect::<Vec<_>>().join(", ");
-        let assignments: Vec<String> = rest.iter().map(|name| format!("{name} = excluded.{name}")).collect();
-        let values: Vec<String> = all.iter().map(|(name, value)| format!("{value} as {name}")).collect();
-        let elements = format!("jsonb_array_elements(staged.{array}) as element");
-        [
-            format!(
-                "delete from {target} as present
-using {source} as staged
-where
-    present._connection = $1
-    and staged.{array} is not null
-    and {of_parent}
-    and not exists (select from {elements} where {id_value} = present.{id})"
-            ),
-            format!(
-                "insert into {target} (_connection, {all}, _extra, _run_id, _loaded_at)
-select $1, {fresh_all}, fresh._extra, $2, now()
-from (
-    select distinct on ({key}) {values}, {extra} as _extra
-    from {source} as staged
-    cross join lateral {elements}
-    order by {key}
-) as fresh
-left join {target} as present on present._connection = $1 and {same}
-where present._connection is null
-    or ({present}) is distinct from ({fresh})
-on conflict (_connection, {key}) do update
-set {assignments}, _run_id = excluded._run_id, _loaded_at = excluded._loaded_at",
-                all = names(&all, ""),
-                fresh_all = names(&all, "fresh."),
-                key = names(&key, ""),
-                values = values.join(", "),
-                extra = leftover(&child.columns),
-                same = key
-                    .iter()
-                    .map(|(name, _)| format!("present.{name} = fresh.{name}"))
-                    .collect::<Vec<_>>()
-                    .join(" and "),
-                present = row("present"),
-                fresh = row("fresh"),
-                assignments = assignments.join(", "),
-            ),
-        ]
     }
 
     /// Child rows whose parents are marked as gone.

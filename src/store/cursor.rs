@@ -120,6 +120,8 @@ pub struct Slice {
     pub reading_present: Option<i64>,
     /// Records that the reading under way has refused.
     pub reading_rejected: i64,
+    /// Why rows of child tables that it did not report are kept.
+    pub reading_doubt: Option<String>,
     /// Whether the operator lets the next reading delete what it does not report.
     pub released: bool,
     /// Whether it is read again even if it is older than the lookback: it was released, or it is held and was last read more
@@ -144,7 +146,7 @@ pub async fn slices(
         select
             id, window_start, window_end, read_until, finished_run, reading_run, reading_until, reading_fresh,
             reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches,
-            reading_present, reading_rejected, released, held_rows_reported, held_records_rejected,
+            reading_present, reading_rejected, reading_doubt, released, held_rows_reported, held_records_rejected,
             (
                 released
                 or coalesce(held_since is not null and finished_at < clock_timestamp() - interval '1 day', false)
@@ -204,7 +206,7 @@ pub async fn open_slice(
         select
             id, window_start, window_end, read_until, finished_run, reading_run, reading_until, reading_fresh,
             reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches,
-            reading_present, reading_rejected, released, held_rows_reported, held_records_rejected,
+            reading_present, reading_rejected, reading_doubt, released, held_rows_reported, held_records_rejected,
             (
                 released
                 or coalesce(held_since is not null and finished_at < clock_timestamp() - interval '1 day', false)
@@ -260,6 +262,8 @@ pub struct Position {
     pub rows: i64,
     pub seen: i64,
     pub rejected: i64,
+    /// Why rows of child tables that were not reported are kept.
+    pub doubt: Option<String>,
     pub bytes: i64,
     pub cursor: Option<String>,
     pub fingerprinted: bool,
@@ -294,7 +298,8 @@ pub async fn advance(executor: impl PgExecutor<'_>, slice: i64, to: &Position) -
             cursor = $9,
             fingerprinted = $10,
             reading_batches = $11,
-            reading_rejected = $12
+            reading_rejected = $12,
+            reading_doubt = $13
         where id = $1 and reading_pages = $5
         ",
         slice,
@@ -309,6 +314,7 @@ pub async fn advance(executor: impl PgExecutor<'_>, slice: i64, to: &Position) -
         to.fingerprinted,
         to.batches,
         to.rejected,
+        to.doubt,
     )
     .execute(executor)
     .await?;
@@ -393,6 +399,7 @@ pub async fn finish(
             reading_bytes = 0,
             reading_present = null,
             reading_rejected = 0,
+            reading_doubt = null,
             cursor = null,
             fingerprinted = $6,
             reading_batches = 0,
@@ -461,6 +468,7 @@ pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<
             reading_bytes = 0,
             reading_present = null,
             reading_rejected = 0,
+            reading_doubt = null,
             cursor = null,
             reading_batches = 0
         where id = $1

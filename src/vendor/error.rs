@@ -1,5 +1,7 @@
 //! Why a step brought no page, named by what can be done about it.
 
+use std::time::Duration;
+
 use crate::decode::DecodeError;
 use crate::http::HttpError;
 
@@ -39,8 +41,8 @@ pub enum StepError {
     #[error("the vendor's export job failed {times} times: {said}")]
     ExportFailed { times: u32, said: String },
     /// An export job is neither ready nor failed after a time that no job takes.
-    #[error("the vendor's export job is not ready after {hours} hours; it last said {said}")]
-    ExportOverdue { hours: u64, said: String },
+    #[error("the vendor's export job is not ready after {deadline:?}; it last said {said}")]
+    ExportOverdue { deadline: Duration, said: String },
     /// Pages that were read again and again, in ever smaller windows, do not add up to what the vendor counts.
     #[error("the pages do not add up: {found} of {announced} rows between {start} and {end}")]
     Unsteady { found: u64, announced: u64, start: String, end: String },

@@ -178,7 +178,7 @@ pub(super) async fn step<A: ExportApi>(
             let Polling { deadline, .. } = api.polling();
             let age = (Utc::now() - job.submitted_at).to_std().unwrap_or_default();
             if age > deadline {
-                return Err(StepError::ExportOverdue { hours: deadline.as_secs() / 3600, said });
+                return Err(StepError::ExportOverdue { deadline, said });
             }
             tracing::debug!(part, polls = job.polls, "the export is not ready");
             job.polls = job.polls.saturating_add(1);

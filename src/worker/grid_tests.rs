@@ -35,6 +35,7 @@ fn finished(window: Window, read_until: DateTime<Utc>, run: i64) -> (DateTime<Ut
         reading_batches: Some(0),
         reading_present: None,
         reading_rejected: 0,
+        reading_doubt: None,
         released: false,
         again: false,
         held_rows_reported: None,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use chrono::Utc;
 use clap::CommandFactory as _;
@@ -53,7 +54,7 @@ fn step_errors() -> Vec<StepError> {
         StepError::Failed(String::new()),
         StepError::Shape(String::new()),
         StepError::ExportFailed { times: 3, said: String::new() },
-        StepError::ExportOverdue { hours: 6, said: String::new() },
+        StepError::ExportOverdue { deadline: Duration::from_hours(6), said: String::new() },
         StepError::Unsteady { found: 1, announced: 2, start, end },
         StepError::CursorStuck,
         StepError::PagesMissing { page: 2, pages: 3, why: "is empty" },

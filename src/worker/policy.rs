@@ -218,6 +218,10 @@ fn hint_step(error: &StepError) -> &'static str {
         StepError::Unreadable(error) if error.is_of_settings() => {
             "ask the vendor in which charset its files are, then write it under the connection: `csv: { charset: … }`"
         }
+        StepError::Unreadable(DecodeError::ForeignHeader) => {
+            "nothing was deleted. If the vendor has renamed all columns, name one of the new ones in `types` of the stream; \
+             else the file does not begin with its titles, or is another report: ask the vendor"
+        }
         StepError::Unreadable(_) | StepError::Missing(_) => {
             "the vendor sent something else than a report: try again later, then ask the vendor"
         }

@@ -118,6 +118,10 @@ impl Head {
             // A workbook is one; an export of JAICP may be either (`vendors/jaicp.md §10`).
             [b'P', b'K', 3, 4, ..] => "a ZIP archive (or XLSX)",
             [0x1F, 0x8B, ..] => "gzip within gzip",
+            [0xD0, 0xCF, 0x11, 0xE0, ..] => "an old workbook (XLS)",
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => "a bzip2 file",
+            [0xFD, b'7', b'z', b'X', b'Z', ..] => "an xz file",
+            [b'%', b'P', b'D', b'F', ..] => "a PDF",
             [0, ..] | [_, 0, ..] => return Err(DecodeError::UTF16),
             _ => {
                 // White space before the first title may be delimiters.

@@ -1,9 +1,10 @@
 //! Turns a CSV body into records while it arrives: each row becomes one JSON object, its members named by the header.
 //!
-//! A field is a JSON string, and an empty field is left out, for CSV cannot tell an empty text from none. A row that does
-//! not fit the header is refused, never bent or dropped. Memory is bounded by the header and one row, or the first lines,
-//! whatever the body's size. Quotes are doubled inside of quotes, as in RFC 4180; nothing else about a vendor's form is known before the first file is seen
-//! (`vendors/lexer.md §6.3`, `vendors/khoros_care.md §7`), so line ends, byte order mark and delimiter may be any usual ones.
+//! A field is a JSON string, and an empty field is left out, for CSV cannot tell an empty text from none. A row of empty
+//! fields is left out, and one that does not fit the header is refused, never bent or dropped. Memory is bounded by the
+//! header and one row, or the first lines, whatever the body's size. Quotes are doubled inside of quotes, as in RFC 4180;
+//! nothing else about a vendor's form is known before the first file is seen (`vendors/lexer.md §6.3`,
+//! `vendors/khoros_care.md §7`), so line ends, byte order mark and delimiter may be any usual ones.
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
@@ -176,10 +177,15 @@ impl CsvSplitter {
         let ends = &self.ends[..std::mem::take(&mut self.ended)];
         let text = std::str::from_utf8(fields).ok();
         let Some(names) = &self.names else {
-            self.end.titles = text.and_then(|text| titles(text, ends, self.spelling)).ok_or(DecodeError::NOT_UTF8)?;
+            self.end.titles =
+                text.and_then(|text| titles(text, ends, self.spelling)).ok_or(DecodeError::OTHER_CHARSET)?;
             self.names = Some(self.end.titles.iter().map(|title| name(title)).collect());
-            return Ok(());
+            return sink.header(&self.end.titles, &[]);
         };
+        // Delimiters alone, as a spreadsheet writes them below a table.
+        if fields.is_empty() {
+            return Ok(());
+        }
         self.text.clear();
         self.values.clear();
         // Told from the first row: where rows do not end like that, a further field may be a part of another.

@@ -15,6 +15,7 @@ pub(super) enum Refusal {
     NoObject,
     Names,
     Fields,
+    Empty,
 }
 
 impl Refusal {
@@ -24,6 +25,7 @@ impl Refusal {
             Self::Malformed => None,
             Self::NoObject => Some("not an object".to_owned()),
             Self::Names => Some("a field's name is no valid text".to_owned()),
+            Self::Empty => Some("no field has a value".to_owned()),
             Self::Fields => Some(format!("more than {RECORD_FIELDS_MAX} fields")),
         }
     }

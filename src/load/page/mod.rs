@@ -21,7 +21,7 @@ use super::binary;
 use super::buffer::{Buffers, SharedBuffers};
 pub use super::chunk::{BatchEnd, Chunk, Counts, Reject, Shared, Twins};
 use super::encode::EMPTY;
-use super::extra::{Extra, Span, span};
+use super::extra::{Extra, Span, cut, span};
 use super::layout::{FIELD_BYTES_MAX, Layout};
 use super::print::{self, Prints, RowKind};
 use super::timestamp::Moment;
@@ -77,6 +77,8 @@ pub struct PageWriter {
     expected: usize,
     /// Where the value of each field stands.
     slots: Vec<Option<Span>>,
+    /// Fields whose value came under a name in another letter case, with that name.
+    respelt: Vec<(usize, String)>,
     filled: usize,
     extra: Extra,
     row: Vec<u8>,
@@ -114,6 +116,7 @@ impl PageWriter {
             path: String::new(),
             expected: 0,
             slots: Vec::new(),
+            respelt: Vec::new(),
             filled: 0,
             extra: Extra::default(),
             row: Vec::new(),
@@ -257,28 +260,65 @@ impl PageWriter {
         }
         let start = raw.as_ptr().addr() - record.as_ptr().addr();
         let place = span(start, start + raw.len());
-        let slot = if is_json && self.filled < ROW_VALUES_MAX { known.or_else(|| self.add_field(raw)) } else { None };
-        match slot {
+        match known.filter(|_| is_json && self.filled < ROW_VALUES_MAX) {
+            Some(at) if self.is_filled(at) => self.collide(record, at, place),
             Some(at) => {
-                self.expected = at + 1;
-                if self.slots.len() <= at {
-                    self.slots.resize(at + 1, None);
+                if !self.layout.is_field(at, &self.path) {
+                    self.respelt.push((at, self.path.clone()));
                 }
-                if self.slots[at].is_some() {
-                    self.extra.push(&self.path, place);
-                } else {
-                    self.slots[at] = Some(place);
-                    self.filled += 1;
-                }
+                self.fill(at, place);
             }
-            // It says nothing about a type.
-            None if raw == EMPTY => self.extra.push_empty(&self.path),
-            None => self.extra.push(&self.path, place),
+            None => self.place_unknown(raw, place, is_json),
         }
         if self.record_fields() > RECORD_FIELDS_MAX {
             return Err(Refusal::Fields);
         }
         Ok(())
+    }
+
+    fn is_filled(&self, at: usize) -> bool {
+        self.slots.get(at).is_some_and(Option::is_some)
+    }
+
+    fn fill(&mut self, at: usize, place: Span) {
+        self.expected = at + 1;
+        if self.slots.len() <= at {
+            self.slots.resize(at + 1, None);
+        }
+        self.slots[at] = Some(place);
+        self.filled += 1;
+    }
+
+    /// Places the value of a field that is not known, and may become so.
+    fn place_unknown(&mut self, raw: &str, place: Span, is_json: bool) {
+        let added = if is_json && self.filled < ROW_VALUES_MAX { self.add_field(raw) } else { None };
+        match added {
+            Some(at) => self.fill(at, place),
+            // It says nothing about a type.
+            None if raw == EMPTY => self.extra.push_empty(&self.path),
+            None => self.extra.push(&self.path, place),
+        }
+    }
+
+    /// Places the value of a field whose slot is taken: by the same name once more, or by one in another letter case. Two
+    /// spellings in one record are two fields, unless the field is documented; the exact name has the slot, whichever of
+    /// them comes first.
+    fn collide(&mut self, record: &str, at: usize, place: Span) {
+        if self.layout.is_documented(at) {
+            return self.extra.push(&self.path, place);
+        }
+        if !self.layout.is_field(at, &self.path) {
+            return self.place_unknown(cut(record, place), place, true);
+        }
+        let Some(respelt) = self.respelt.iter().position(|(taken, _)| *taken == at) else {
+            return self.extra.push(&self.path, place);
+        };
+        let (_, name) = self.respelt.swap_remove(respelt);
+        let exact = std::mem::replace(&mut self.path, name);
+        if let Some(other) = self.slots[at].replace(place) {
+            self.place_unknown(cut(record, other), other, true);
+        }
+        self.path = exact;
     }
 
     /// Fields of the record under way that hold something.
@@ -289,6 +329,7 @@ impl PageWriter {
     fn begin_record(&mut self) {
         self.chunk.counts.read += 1;
         self.slots.clear();
+        self.respelt.clear();
         self.filled = 0;
         self.expected = 0;
         self.extra.clear();
@@ -297,6 +338,8 @@ impl PageWriter {
 
     /// The record's members are known: it becomes a row, or is refused.
     fn end_record(&mut self, record: &str, outcome: Result<(), Refusal>) -> Result<(), DecodeError> {
+        let is_empty = self.record_fields() == 0;
+        let outcome = outcome.and(if is_empty { Err(Refusal::Empty) } else { Ok(()) });
         match outcome.map_err(Refusal::reason) {
             Ok(()) => {
                 if let Err(reason) = self.write(record) {
@@ -367,6 +410,13 @@ impl PageWriter {
 }
 
 impl Sink for PageWriter {
+    /// Refuses a header none of whose titles is a field of the table: it is a title line, a row of data, or another report.
+    fn header(&mut self, titles: &[String], added: &[&str]) -> Result<(), DecodeError> {
+        let knows_fields = self.layout.fields().iter().any(|field| !added.contains(&&*field.path));
+        let knows_title = || self.layout.knows_any(titles.iter().map(String::as_str));
+        if !knows_fields || knows_title() { Ok(()) } else { Err(DecodeError::ForeignHeader) }
+    }
+
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         self.begin_record();
         let Ok(text) = std::str::from_utf8(record) else {

@@ -113,8 +113,9 @@ pub(super) fn status(
     let shown = |value: Option<&str>| value.map_or_else(|| "nothing".to_owned(), |text| word(redactor, text));
     let has_url = info("downloadUrl").and_then(Value::as_str).is_some_and(|url| !url.is_empty());
     let progress = if is(state, "CLOSED") {
-        // One that closed without a detail has its file if it tells where.
-        if is(detail, "COMPLETED") || (detail.is_none() && has_url) {
+        // One that closed without a detail has its file if it tells where, and gives no reason for a failure.
+        let has_reason = word_of("reason").is_some();
+        if is(detail, "COMPLETED") || (detail.is_none() && has_url && !has_reason) {
             Progress::Done(has_url)
         } else {
             let reason = text("reason").map(|reason| format!(": {}", redactor.clean(reason))).unwrap_or_default();

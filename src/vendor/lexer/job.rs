@@ -256,6 +256,14 @@ impl<R: Records> Records for Tagged<'_, R> {
 }
 
 impl<R: Sink> Sink for Tagged<'_, R> {
+    fn header(&mut self, titles: &[String], _: &[&str]) -> Result<(), DecodeError> {
+        let titles: Vec<String> = titles.iter().map(|title| cells::title(title).to_owned()).collect();
+        let object = [b"{", self.prefix, b"}"].concat();
+        let members = Members::parse(&object);
+        let added: Vec<&str> = members.iter().flat_map(Members::iter).map(|(name, _)| name).collect();
+        self.inner.header(&titles, &added)
+    }
+
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         self.record.clear();
         self.record.push(b'{');

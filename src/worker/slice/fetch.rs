@@ -128,6 +128,10 @@ impl<'r> PageRecords<'r> {
 }
 
 impl Sink for PageRecords<'_> {
+    fn header(&mut self, titles: &[String], added: &[&str]) -> Result<(), DecodeError> {
+        self.writer.header(titles, added)
+    }
+
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         self.writer.record(record)
     }

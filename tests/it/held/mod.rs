@@ -159,12 +159,24 @@ async fn p10_a_reading_with_a_refused_record_deletes_nothing_even_with_the_brake
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p10_a_first_reading_with_a_refused_record_holds_nothing_back() {
+async fn p10_a_first_reading_with_a_refused_record_is_held_since_something_is_missing() {
     let world = World::with(Recipe { start: ago(2).date_naive(), ..Recipe::default() }).await;
     world.control().next(Match::report(STREAM), Action::OddRow);
     let task = read_again(&world).await;
-    assert_succeeded(std::slice::from_ref(&task));
+    assert_held(&task, "1 record was refused");
     assert_eq!((task.records_rejected, rows(&world).await), (1, 2 * DAY_ROWS));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_records_without_a_value_are_refused_however_many_they_are() {
+    let world = loaded(&[]).await;
+    for record in ["{}", r#"{"timestamp":null,"session":null}"#] {
+        let result = vec![record; 250].join(",");
+        let body = format!(r#"{{"isValid":true,"pageCount":0,"result":[{result}]}}"#);
+        answer(&world, Action::Json { status: 200, body });
+        assert_held(&read_again(&world).await, "250 records were refused");
+        assert_eq!(rows(&world).await, 2 * DAY_ROWS);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

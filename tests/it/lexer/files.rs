@@ -11,12 +11,17 @@ fn files() -> Match {
 /// A world whose next file of `mention_sla_export` is this one.
 async fn holding(connection: &[&str], content_type: &str, body: impl Into<Vec<u8>>) -> World {
     let world = world(options(), "[mention_sla_export]", 0, connection, &["lookback: 10d"]).await;
+    put_file(&world, content_type, body);
+    world
+}
+
+/// The next file is this one.
+fn put_file(world: &World, content_type: &str, body: impl Into<Vec<u8>>) {
     let location = world.control().put_file("other.csv", content_type, body.into(), LONG);
     let elsewhere = || Fault::new(files(), Action::Redirect { status: 302, location: location.clone() });
     world.control().mischief(elsewhere());
     // A file that cannot be read is asked for once more.
     world.control().mischief(elsewhere().after(1));
-    world
 }
 
 /// The state of each row, in order.
@@ -62,6 +67,7 @@ async fn p5_a_file_is_read_in_the_charset_that_its_content_type_or_its_mark_name
         (&[], "application/octet-stream", marked),
         (&["csv: { charset: windows-1252 }"], "text/csv; charset=utf-8", windows),
         (&[], "text/csv; charset=utf-16le", utf16(text)),
+        (&[], "text/csv; charset=US-ASCII", text.as_bytes().to_vec()),
     ] {
         let world = holding(connection, content_type, body).await;
         sync(&world).await;
@@ -79,15 +85,25 @@ async fn p5_a_letter_that_a_file_does_not_have_is_no_other_letter() {
     assert_eq!(row, r"A,gel\xf6st");
     for (content_type, body, said) in [
         ("text/csv; charset=klingon", &b"Account Name,State\nA,b\n"[..], "a charset that is not known: `klingon`"),
-        ("text/csv", b"Account Name,Gr\xF6\xDFe\nA,b\n", "text that is not UTF-8"),
+        (
+            "text/csv",
+            b"Account Name,Gr\xF6\xDFe\nA,b\n",
+            "text in another charset than the announced or configured one",
+        ),
         ("text/csv", b"A\0c\0c\0,\0", "UTF-16 without a byte order mark"),
     ] {
         let world = holding(&[], content_type, body).await;
         let (error, hint) = fails(&world).await;
         assert!(error.contains(said) && hint.contains("csv: { charset: "), "{error} {hint}");
     }
-    let world = holding(&[], "application/zip", b"PK\x03\x04\x14\0\0\0".to_vec()).await;
-    assert!(fails(&world).await.0.contains("a ZIP archive (or XLSX)"));
+    for (body, said) in [
+        (&b"PK\x03\x04\x14\0\0\0"[..], "a ZIP archive (or XLSX)"),
+        (b"\xD0\xCF\x11\xE0\xA1\xB1", "an old workbook (XLS)"),
+        (b"BZh91AY&SY", "a bzip2 file"),
+    ] {
+        let world = holding(&[], "application/octet-stream", body).await;
+        assert!(fails(&world).await.0.contains(said), "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,4 +120,31 @@ async fn p5_a_delimiter_is_told_by_the_lines_too_or_by_the_connection() {
         assert_eq!(found, ["open", "closed"], "{body}");
         assert_eq!(world.scalar::<i64>("select count(*) from tidegate.rejected_record").await, 0, "{body}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p10_a_file_whose_first_line_has_no_known_title_is_refused_and_deletes_nothing() {
+    let good = "Account Name,State\nA,open\nB,closed\n";
+    for body in ["Mentions,\nAccount Name,State\nA,open\nB,closed\n", "A,open\nB,closed\n", "Konto,Zustand\nA,open\n"] {
+        let world = holding(&[], "text/csv", good).await;
+        sync(&world).await;
+        world.control().quiet();
+        put_file(&world, "text/csv", body);
+        let (error, hint) = fails(&world).await;
+        assert!(error.contains("no title of the file's first line") && hint.contains("`types`"), "{error} {hint}");
+        assert_eq!(states(&world).await.into_iter().flatten().collect::<Vec<_>>(), ["open", "closed"], "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p3_titles_in_another_letter_case_and_rows_of_delimiters_change_no_row() {
+    let world = holding(&[], "text/csv", "Account Name,State,Own\nA,open,1\nB,closed,2\n").await;
+    sync(&world).await;
+    world.control().quiet();
+    put_file(&world, "text/csv", "ACCOUNT NAME,state,OWN\nA,open,1\nB,closed,2\n,,\n,,,,\n");
+    let tasks = sync(&world).await;
+    // The window's end moves on with the day, so rows may be updated.
+    let changed = (tasks[0].rows_inserted, tasks[0].rows_deleted, tasks[0].records_rejected);
+    assert_eq!(changed, (0, 0, 0), "{tasks:#?}");
+    assert_eq!(states(&world).await.len(), 2);
 }
