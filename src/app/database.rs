@@ -4,14 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, DatabaseParts, DatabaseTarget, SslMode};
 use crate::postgres::{self, Embedded};
-use crate::secret::Secret;
 
 /// A server that does not answer within this is down.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -35,9 +34,9 @@ pub struct Database {
 /// Why there is no database. Messages never hold the URL's password.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    #[error("database.url is no Postgres URL; write postgres://user:password@host:5432/database")]
+    #[error("database.url is not a Postgres URL; write postgres://user:password@host:5432/database")]
     Url,
-    #[error("cannot reach the database {place}: check database.url, and that the server is up and lets this host in")]
+    #[error("cannot reach the database {place}: check `database`, and that the server is up and lets this host in")]
     Connect { place: String, source: sqlx::Error },
     #[error(transparent)]
     Embedded(#[from] postgres::Error),
@@ -48,11 +47,12 @@ pub enum DatabaseError {
 impl Database {
     /// For the daemon and the demo: an embedded server is started, owned and kept running.
     pub async fn own(config: &Config, cancel: &CancellationToken) -> Result<Self, DatabaseError> {
-        if let Some(url) = &config.database.url {
-            return Self::connect(url, config, None).await;
+        if !config.database.target.is_embedded() {
+            return Self::connect(&config.database.target, config, None).await;
         }
         let embedded = Arc::new(Embedded::start(&config.embedded.data_dir, cancel).await?);
-        let mut database = Self::connect(&embedded.url(), config, Some(Arc::clone(&embedded))).await?;
+        let target = DatabaseTarget::Url(embedded.url());
+        let mut database = Self::connect(&target, config, Some(Arc::clone(&embedded))).await?;
         let stop = CancellationToken::new();
         let token = stop.clone();
         let supervised = tokio::spawn(async move { embedded.supervise(&token).await });
@@ -62,16 +62,21 @@ impl Database {
 
     /// For commands: an embedded server that runs is used, else one is started for as long as the command takes.
     pub async fn open(config: &Config, cancel: &CancellationToken) -> Result<Self, DatabaseError> {
-        if let Some(url) = &config.database.url {
-            knock(url).await?;
-            return Self::connect(url, config, None).await;
+        if !config.database.target.is_embedded() {
+            knock(&config.database.target).await?;
+            return Self::connect(&config.database.target, config, None).await;
         }
         let embedded = Arc::new(Embedded::open(&config.embedded.data_dir, cancel).await?);
-        Self::connect(&embedded.url(), config, Some(embedded)).await
+        Self::connect(&DatabaseTarget::Url(embedded.url()), config, Some(embedded)).await
     }
 
-    async fn connect(url: &Secret, config: &Config, embedded: Option<Arc<Embedded>>) -> Result<Self, DatabaseError> {
-        let (options, place) = parse(url)?;
+    async fn connect(
+        target: &DatabaseTarget,
+        config: &Config,
+        embedded: Option<Arc<Embedded>>,
+    ) -> Result<Self, DatabaseError> {
+        let options = options_of(target)?;
+        let place = place_of(&options);
         let options = options
             .application_name("tidegate")
             // "relation exists, skipping" once per page is no news. A role named like one of our schemas must not find
@@ -117,15 +122,68 @@ impl Database {
     }
 }
 
-fn parse(url: &Secret) -> Result<(PgConnectOptions, String), DatabaseError> {
-    let options: PgConnectOptions = url.expose().parse().map_err(|_| DatabaseError::Url)?;
-    let place = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""));
-    Ok((options, place))
+/// Where a configured server is, without user and password. None for the embedded one.
+pub fn place(target: &DatabaseTarget) -> Option<String> {
+    if target.is_embedded() {
+        return None;
+    }
+    Some(options_of(target).map_or_else(|_| "at an unreadable URL".to_owned(), |options| place_of(&options)))
+}
+
+/// What a configured target says, as what sqlx connects with.
+fn options_of(target: &DatabaseTarget) -> Result<PgConnectOptions, DatabaseError> {
+    let options = match target {
+        // Nobody asks for these: the embedded server has its URL when it runs.
+        DatabaseTarget::Embedded => return Err(DatabaseError::Url),
+        DatabaseTarget::Url(url) => url.expose().parse::<PgConnectOptions>().map_err(|_| DatabaseError::Url)?,
+        DatabaseTarget::Parts(parts) => options_of_parts(parts),
+    };
+    // A URL's parser leaves the brackets on, and with them the address would be looked up as a name.
+    let bare = options.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')).map(str::to_owned);
+    Ok(match bare {
+        Some(host) => options.host(&host),
+        None => options,
+    })
+}
+
+fn options_of_parts(parts: &DatabaseParts) -> PgConnectOptions {
+    let mode = match parts.ssl_mode {
+        SslMode::Disable => PgSslMode::Disable,
+        SslMode::Allow => PgSslMode::Allow,
+        SslMode::Prefer => PgSslMode::Prefer,
+        SslMode::Require => PgSslMode::Require,
+        SslMode::VerifyCa => PgSslMode::VerifyCa,
+        SslMode::VerifyFull => PgSslMode::VerifyFull,
+    };
+    let mut options = PgConnectOptions::new_without_pgpass()
+        .host(&parts.host)
+        .port(parts.port)
+        .database(&parts.name)
+        .username(&parts.user)
+        .ssl_mode(mode);
+    if let Some(password) = &parts.password {
+        options = options.password(password.expose());
+    }
+    if let Some(file) = &parts.ssl_root_cert {
+        options = options.ssl_root_cert(file);
+    }
+    options
+}
+
+fn place_of(options: &PgConnectOptions) -> String {
+    let (host, port) = (options.get_host(), options.get_port());
+    let database = options.get_database().unwrap_or_default();
+    match options.get_socket() {
+        Some(folder) => format!("{}:{port}/{database}", folder.display()),
+        None if host.contains(':') => format!("[{host}]:{port}/{database}"),
+        None => format!("{host}:{port}/{database}"),
+    }
 }
 
 /// A pool tries again until its time is up, and then knows only that; a person at a command wants the reason, at once.
-async fn knock(url: &Secret) -> Result<(), DatabaseError> {
-    let (options, place) = parse(url)?;
+async fn knock(target: &DatabaseTarget) -> Result<(), DatabaseError> {
+    let options = options_of(target)?;
+    let place = place_of(&options);
     let answer = tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await;
     let connection =
         answer.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|source| DatabaseError::Connect { place, source })?;
@@ -139,4 +197,41 @@ fn silence_max(config: &Config) -> Duration {
     let connections = config.connections.values();
     let longest = connections.map(|connection| connection.request_timeout.saturating_add(connection.retry.max)).max();
     longest.unwrap_or_default().min(SILENCE_MAX) + SILENCE_MARGIN
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(host: &str) -> DatabaseParts {
+        DatabaseParts {
+            host: host.to_owned(),
+            port: 6432,
+            name: "ware/house".to_owned(),
+            user: "tide gate".to_owned(),
+            password: Some("p@ss/w#rd?x".into()),
+            ssl_mode: SslMode::Disable,
+            ssl_root_cert: None,
+        }
+    }
+
+    #[test]
+    fn parts_are_taken_as_they_are() {
+        let options = options_of(&DatabaseTarget::Parts(parts("db.example"))).unwrap();
+        assert_eq!((options.get_host(), options.get_port()), ("db.example", 6432));
+        assert_eq!((options.get_database(), options.get_username()), (Some("ware/house"), "tide gate"));
+        assert!(matches!(options.get_ssl_mode(), PgSslMode::Disable));
+        assert_eq!(place(&DatabaseTarget::Parts(parts("/run/pg"))).as_deref(), Some("/run/pg:6432/ware/house"));
+        assert_eq!(place(&DatabaseTarget::Embedded), None);
+    }
+
+    #[test]
+    fn an_address_of_version_6_has_no_brackets_when_it_is_connected_to() {
+        let url = DatabaseTarget::Url("postgres://u:p@[::1]:6432/d".into());
+        assert_eq!(options_of(&url).unwrap().get_host(), "::1");
+        assert_eq!(place(&url).as_deref(), Some("[::1]:6432/d"));
+        let parts = DatabaseTarget::Parts(parts("::1"));
+        assert_eq!(options_of(&parts).unwrap().get_host(), "::1");
+        assert_eq!(place(&parts).as_deref(), Some("[::1]:6432/ware/house"));
+    }
 }

@@ -112,7 +112,8 @@ fn account(connection: &crate::config::Connection) -> (String, Vec<String>) {
 fn warn_of_restart(before: &Config, after: &Config) {
     let fixed = |config: &Config| {
         (
-            config.database.url.as_ref().map(|url| url.expose().to_owned()),
+            format!("{:?}", config.database.target),
+            config.database.target.secrets().iter().map(|secret| secret.expose().to_owned()).collect::<Vec<_>>(),
             format!("{:?} {:?} {:?}", config.database.max_connections, config.embedded, config.server),
             format!("{:?} {:?}", config.worker.concurrency, config.log),
         )

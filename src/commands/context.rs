@@ -33,11 +33,7 @@ impl Context {
     pub fn secrets(&self) -> Vec<Secret> {
         let mut secrets: Vec<Secret> =
             self.config.connections.values().flat_map(|connection| connection.settings.secrets()).collect();
-        if let Some(url) = &self.config.database.url {
-            let password = url::Url::parse(url.expose()).ok().and_then(|url| url.password().map(Secret::from));
-            secrets.extend(password);
-            secrets.push(url.clone());
-        }
+        secrets.extend(self.config.database.target.secrets());
         secrets
     }
 
@@ -56,7 +52,7 @@ impl Context {
     /// The database; ends promptly when cancelled.
     pub async fn open_database(&self) -> anyhow::Result<Database> {
         let opening = Database::open(&self.config, &self.cancel);
-        if self.config.database.url.is_none() {
+        if self.config.database.target.is_embedded() {
             // Not dropped when cancelled: it ends by itself then, and leaves no half-started server.
             return Ok(opening.await?);
         }
@@ -88,11 +84,11 @@ impl Context {
 
     /// Where nothing was ever made, there is nothing to read: an embedded cluster is not made just to find it empty.
     pub fn require_cluster(&self) -> Result<(), CommandError> {
-        if self.config.database.url.is_some() || Embedded::was_made(&self.config.embedded.data_dir) {
+        if !self.config.database.target.is_embedded() || Embedded::was_made(&self.config.embedded.data_dir) {
             return Ok(());
         }
         let message = format!("there is no embedded Postgres in {} yet", self.config.embedded.data_dir.display());
-        Err(CommandError::failed(message, "run `tidegate migrate` to make it, or set `database.url`"))
+        Err(CommandError::failed(message, "run `tidegate migrate` to make it, or name a server in `database`"))
     }
 }
 

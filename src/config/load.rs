@@ -19,6 +19,10 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Job files in one folder.
 const FILES_MAX: usize = 1_000;
 
+/// What a folder's settings of the process are in, and the folder of its job files.
+const MAIN: &str = "tidegate.yaml";
+const JOBS: &str = "jobs";
+
 /// One file: its name as faults show it, its place in the order of reading, its text.
 pub(super) struct Source {
     name: Arc<str>,
@@ -36,6 +40,9 @@ impl Source {
     }
 }
 
+/// Subfolders of `jobs` are searched this deep for files that somebody may take for read.
+const DEPTH_MAX: usize = 8;
+
 /// Reads what `path` names: a file, or a folder's `tidegate.yaml` and `jobs/*.yaml`.
 pub(super) fn read(path: &Path, faults: &mut Faults) -> Vec<Source> {
     let files = match fs::metadata(path) {
@@ -43,7 +50,7 @@ pub(super) fn read(path: &Path, faults: &mut Faults) -> Vec<Source> {
         Ok(_) => vec![path.to_owned()],
         Err(error) => {
             let remedy = "name a file or a folder with `--config PATH` or `TIDEGATE_CONFIG`";
-            refuse(path, format!("{}; {remedy}", cannot_read(&error)), faults);
+            refuse(path, format!("{}; {remedy}", cannot_read(path, &error)), faults);
             return Vec::new();
         }
     };
@@ -57,18 +64,26 @@ pub(super) fn read(path: &Path, faults: &mut Faults) -> Vec<Source> {
     sources
 }
 
-/// The files of a folder, in the order in which they are read.
+/// The files of a folder, in the order in which they are read. What is there and would not be read is a fault: a job
+/// that is missing without a word is found too late.
 fn folder(path: &Path, faults: &mut Faults) -> Vec<PathBuf> {
-    let main = path.join("tidegate.yaml");
-    let mut files: Vec<PathBuf> = main.exists().then(|| main.clone()).into_iter().collect();
-    if path.join("tidegate.yml").exists() {
-        refuse(&path.join("tidegate.yml"), "is not read; rename it to `tidegate.yaml`".to_owned(), faults);
+    let mut files = Vec::new();
+    let main = path.join(MAIN);
+    if is_present(&main, faults) {
+        files.push(main);
     }
-    let jobs = path.join("jobs");
-    if jobs.is_dir() {
-        match job_files(&jobs, faults) {
-            Ok(found) => files.extend(found),
-            Err(error) => refuse(&jobs, cannot_read(&error), faults),
+    if let Err(error) = refuse_unread(path, faults) {
+        refuse(path, cannot_read(path, &error), faults);
+    }
+    let jobs = path.join(JOBS);
+    if is_present(&jobs, faults) {
+        match fs::metadata(&jobs) {
+            Ok(metadata) if metadata.is_dir() => match job_files(&jobs, faults) {
+                Ok(found) => files.extend(found),
+                Err(error) => refuse(&jobs, cannot_read(&jobs, &error), faults),
+            },
+            Ok(_) => refuse(&jobs, "is not a folder; make it one, and put the job files into it".to_owned(), faults),
+            Err(error) => refuse(&jobs, cannot_read(&jobs, &error), faults),
         }
     }
     if files.is_empty() && faults.is_empty() {
@@ -81,18 +96,53 @@ fn folder(path: &Path, faults: &mut Faults) -> Vec<PathBuf> {
     files
 }
 
+/// Whether something has this name. A symbolic link that leads nowhere has it too.
+fn is_present(path: &Path, faults: &mut Faults) -> bool {
+    match fs::symlink_metadata(path) {
+        Ok(_) => true,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::NotFound {
+                refuse(path, cannot_read(path, &error), faults);
+            }
+            false
+        }
+    }
+}
+
+/// Refuses what lies beside `tidegate.yaml` and looks like configuration, but has a name that is not read.
+fn refuse_unread(folder: &Path, faults: &mut Faults) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let file = entry?.path();
+        let Some(name) = visible_name(&file) else { continue };
+        if name == MAIN || name == JOBS {
+            continue;
+        }
+        if name.eq_ignore_ascii_case(JOBS) {
+            refuse(&file, "is not read; rename it to `jobs`".to_owned(), faults);
+        } else if looks_like_yaml(&file) && !file.is_dir() {
+            let is_main = file.file_stem().is_some_and(|stem| stem.eq_ignore_ascii_case("tidegate"));
+            let remedy =
+                if is_main { "rename it to `tidegate.yaml`" } else { "move it into the folder `jobs`, or elsewhere" };
+            refuse(&file, format!("is not read; {remedy}"), faults);
+        }
+    }
+    Ok(())
+}
+
 fn job_files(jobs: &Path, faults: &mut Faults) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(jobs)? {
         let file = entry?.path();
-        // Editors and mounted config maps keep hidden files beside the real ones.
-        if file.file_name().and_then(OsStr::to_str).is_some_and(|name| name.starts_with('.')) {
+        if visible_name(&file).is_none() {
             continue;
         }
-        match file.extension().and_then(OsStr::to_str) {
-            Some("yaml") => files.push(file),
-            Some("yml") => refuse(&file, "is not read; rename it to end in `.yaml`".to_owned(), faults),
-            _ => {}
+        if file.extension() == Some(OsStr::new("yaml")) {
+            files.push(file);
+        } else if file.is_dir() {
+            let mut left = FILES_MAX;
+            refuse_nested(&file, DEPTH_MAX, &mut left, faults);
+        } else if looks_like_yaml(&file) {
+            refuse(&file, "is not read; rename it to end in `.yaml`".to_owned(), faults);
         }
     }
     files.sort();
@@ -101,6 +151,38 @@ fn job_files(jobs: &Path, faults: &mut Faults) -> io::Result<Vec<PathBuf>> {
         files.truncate(FILES_MAX);
     }
     Ok(files)
+}
+
+/// Refuses every file in a subfolder of `jobs` that looks like YAML. `left` bounds the entries that are looked at.
+fn refuse_nested(folder: &Path, depth: usize, left: &mut usize, faults: &mut Faults) {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => return refuse(folder, cannot_read(folder, &error), faults),
+    };
+    for entry in entries.flatten() {
+        if *left == 0 {
+            return;
+        }
+        *left -= 1;
+        let file = entry.path();
+        if visible_name(&file).is_none() {
+            continue;
+        }
+        if looks_like_yaml(&file) {
+            refuse(&file, "is not read: subfolders are left out; move it into the folder `jobs`".to_owned(), faults);
+        } else if depth > 1 && file.is_dir() {
+            refuse_nested(&file, depth - 1, left, faults);
+        }
+    }
+}
+
+/// The last part of `path`; none if it is hidden. Editors and mounted config maps keep hidden names beside the real ones.
+fn visible_name(path: &Path) -> Option<&OsStr> {
+    path.file_name().filter(|name| !name.as_encoded_bytes().starts_with(b"."))
+}
+
+fn looks_like_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("yaml") || ending.eq_ignore_ascii_case("yml"))
 }
 
 /// The text of a regular file of at most `bytes_max`. The error is what a fault says after the file's name.
@@ -114,7 +196,7 @@ pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, String
         File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
         Ok(Some(bytes))
     };
-    let bytes = open().map_err(|error| cannot_read(&error))?;
+    let bytes = open().map_err(|error| cannot_read(path, &error))?;
     let bytes = bytes.ok_or_else(|| "is no regular file; write the path of one".to_owned())?;
     if bytes.len() as u64 > bytes_max {
         return Err(format!("is larger than {bytes_max} bytes; is it the right file?"));
@@ -125,8 +207,12 @@ pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, String
     })
 }
 
-fn cannot_read(error: &io::Error) -> String {
+/// What a fault says of a `path` that `error` came of.
+pub(super) fn cannot_read(path: &Path, error: &io::Error) -> String {
     match error.kind() {
+        io::ErrorKind::NotFound if path.is_symlink() => {
+            "is a symbolic link to something that does not exist; repair or remove it".to_owned()
+        }
         io::ErrorKind::NotFound => "does not exist".to_owned(),
         io::ErrorKind::PermissionDenied => "may not be read by this user; check its permissions".to_owned(),
         kind => format!("cannot be read: {kind}"),

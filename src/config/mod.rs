@@ -6,6 +6,7 @@
 //! or a database, and the environment is an argument.
 
 mod check;
+mod database;
 mod fault;
 mod load;
 mod overrides;
@@ -37,6 +38,7 @@ use crate::http::{Hosts, Retry};
 use crate::quota::Limit;
 use crate::secret::Secret;
 use crate::vendor::{self, Vendor};
+pub use database::{DatabaseParts, DatabaseTarget, SslMode};
 pub use fault::{Fault, Faults};
 pub use schema::json_schema;
 pub(crate) use suggest::hint as suggestion;
@@ -57,8 +59,7 @@ pub struct Config {
 
 #[derive(Debug, Clone)]
 pub struct Database {
-    /// A server to use; none means the private embedded Postgres.
-    pub url: Option<Secret>,
+    pub target: DatabaseTarget,
     pub max_connections: u32,
 }
 

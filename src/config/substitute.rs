@@ -2,6 +2,9 @@
 //!
 //! What is put in is never read as YAML or looked at again, so a password of digits stays text and one with `${` in it
 //! stays whole. `$${` writes a plain `${`.
+//!
+//! A variable or file that is empty is a fault, as one that is missing is: emptiness is hardly ever meant. Where it is,
+//! `${VAR:-}` says so.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -105,6 +108,11 @@ fn resolve(reference: &str, env: &BTreeMap<String, String>) -> Result<String, St
             .to_owned());
     }
     match (env.get(name), default) {
+        (Some(value), None) if value.trim().is_empty() => {
+            let name = shown(name);
+            let remedy = format!("give it a value, or write `${{{name}:-}}` if empty is meant");
+            Err(format!("environment variable `{name}` is empty; {remedy}"))
+        }
         (Some(value), None) => Ok(value.clone()),
         (Some(value), Some(_)) if !value.is_empty() => Ok(value.clone()),
         (_, Some(default)) => Ok(default.to_owned()),
@@ -121,6 +129,9 @@ fn read_file(path: &str) -> Result<String, String> {
         return Err(format!("`${{file:{name}}}` is no absolute path; write `${{file:/path}}`"));
     }
     let text = read_bounded(Path::new(path), FILE_BYTES_MAX).map_err(|problem| format!("file `{name}` {problem}"))?;
+    if text.trim().is_empty() {
+        return Err(format!("file `{name}` is empty; write the value into it"));
+    }
     Ok(text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text)).to_owned())
 }
 
@@ -129,7 +140,7 @@ mod tests {
     use super::*;
 
     fn expand_with(text: &str) -> Result<String, String> {
-        let env = [("A", "1"), ("EMPTY", ""), ("B", "x${A}")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let env = [("A", "1"), ("EMPTY", ""), ("BLANK", " \n"), ("B", "x${A}")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         expand(text, &mut Room { env: &BTreeMap::from(env), left: 100 })
     }
 
@@ -147,7 +158,7 @@ mod tests {
         assert_eq!(expand_with("${NONE:-d}").as_deref(), Ok("d"));
         assert_eq!(expand_with("${NONE:-}").as_deref(), Ok(""));
         assert_eq!(expand_with("${EMPTY:-d}").as_deref(), Ok("d"));
-        assert_eq!(expand_with("${EMPTY}").as_deref(), Ok(""));
+        assert_eq!(expand_with("${EMPTY:-}").as_deref(), Ok(""));
         assert_eq!(expand_with("$${A} $A $ $$").as_deref(), Ok("${A} $A $ $$"));
     }
 
@@ -156,6 +167,22 @@ mod tests {
         for text in ["${NONE}", "${", "${}", "${a b}", "${1}", "${file:relative}", "${file:/nonexistent}"] {
             assert!(expand_with(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn p9_what_is_empty_is_a_fault_unless_it_is_meant() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let file = format!("${{file:{}}}", path.display());
+        for text in ["", "\n", " \t\r\n"] {
+            std::fs::write(&path, text).unwrap();
+            assert!(expand_with(&file).unwrap_err().ends_with("is empty; write the value into it"), "{text:?}");
+        }
+        let empty = "is empty; give it a value, or write `${EMPTY:-}` if empty is meant";
+        for text in ["${EMPTY}", "a${EMPTY}b"] {
+            assert_eq!(expand_with(text).unwrap_err(), format!("environment variable `EMPTY` {empty}"));
+        }
+        assert!(expand_with("${BLANK}").unwrap_err().starts_with("environment variable `BLANK` is empty"));
     }
 
     #[test]

@@ -9,12 +9,12 @@ use std::fmt;
 use futures_util::future::join_all;
 use serde::Serialize;
 use sqlx::PgPool;
-use sqlx::postgres::PgConnectOptions;
 use tokio::time::timeout;
 
 use super::super::by_hand::{self, DATABASE_WITHIN, Failure};
 use super::super::context::require_schema;
 use super::super::{CommandError, Context};
+use crate::app::database_place;
 use crate::config::{Config, Connection};
 use crate::worker::policy::{self, TaskError};
 use crate::worker::{accounts, hint};
@@ -69,15 +69,8 @@ impl fmt::Display for Finding {
 
 /// Where the database is, without user and password.
 pub(super) fn place(config: &Config) -> String {
-    let Some(url) = &config.database.url else {
-        return format!("embedded in {}", config.embedded.data_dir.display());
-    };
-    url.expose().parse::<PgConnectOptions>().map_or_else(
-        |_| "at an unreadable URL".to_owned(),
-        |options| {
-            format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or_default())
-        },
-    )
+    let embedded = || format!("embedded in {}", config.embedded.data_dir.display());
+    database_place(&config.database.target).unwrap_or_else(embedded)
 }
 
 /// Checks everything that can be reached. An error means that the command was interrupted.

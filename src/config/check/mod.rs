@@ -4,6 +4,7 @@
 //! next; nothing of it leaves, since any fault refuses the whole.
 
 mod connection;
+mod database;
 mod jaicp;
 mod job;
 mod khoros;
@@ -41,7 +42,7 @@ pub(super) fn check(tree: &Node, faults: Faults) -> Result<Config, Faults> {
     let embedded = sections::embedded(raw.embedded.unwrap_or_default(), &mut report);
     let server = sections::server(raw.server.unwrap_or_default(), &mut report);
     let worker = sections::worker(&raw.worker.unwrap_or_default(), &mut report);
-    let database = sections::database(raw.database.unwrap_or_default(), &worker, &mut report);
+    let database = database::check(raw.database.unwrap_or_default(), &worker, &mut report);
     let history = sections::history(&raw.history.unwrap_or_default(), &mut report);
     let log = sections::log(raw.log.unwrap_or_default(), &mut report);
 

@@ -1,15 +1,11 @@
-//! The sections that are about this process: database, embedded, server, worker, history, log.
+//! The sections that are about this process: embedded, server, worker, history, log.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use url::Url;
-
-use super::super::{Database, Embedded, History, Log, LogFormat, Server, Worker, raw, suggest};
+use super::super::{Embedded, History, Log, LogFormat, Server, Worker, raw, suggest};
 use super::{KeyPath, Report, secs};
 
-const DATABASE_CONNECTIONS: u32 = 8;
-const CONNECTIONS_MAX: u32 = 1_000;
 const DATA_DIR: &str = "./data/postgres";
 const CONCURRENCY: usize = 4;
 const LEASE_SECS: u64 = 60;
@@ -17,33 +13,6 @@ const DAY_SECS: u64 = 86_400;
 const LEVEL: &str = "info";
 
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
-const SSL_MODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
-
-pub(super) fn database(raw: raw::Database, worker: &Worker, report: &mut Report<'_>) -> Database {
-    let path = KeyPath::default().key("database");
-    let url = raw.url.map(|url| url.0).filter(|url| !url.expose().is_empty());
-    if let Some(problem) = url.as_ref().and_then(|url| database_url_problem(url.expose())) {
-        report.refuse(&path.key("url"), problem);
-    }
-    let connections = path.key("max_connections");
-    // A run that adds columns holds two connections at a time; more runs get more of them.
-    let wanted = u32::try_from(worker.concurrency).unwrap_or(u32::MAX).saturating_mul(2);
-    let default = DATABASE_CONNECTIONS.max(wanted).min(CONNECTIONS_MAX);
-    let max_connections = report.whole(&connections, raw.max_connections, 1..=CONNECTIONS_MAX.into(), default);
-    Database { url, max_connections }
-}
-
-fn database_url_problem(text: &str) -> Option<&'static str> {
-    const SHAPE: &str = "is no Postgres URL; write `postgres://user:password@host:5432/database`, with `%40` for an `@` \
-                         and `%2F` for a `/` in the password";
-    let Ok(url) = Url::parse(text) else { return Some(SHAPE) };
-    if !matches!(url.scheme(), "postgres" | "postgresql") {
-        return Some(SHAPE);
-    }
-    let ssl_mode = url.query_pairs().find(|(key, _)| matches!(&**key, "sslmode" | "ssl-mode"));
-    let known = ssl_mode.is_none_or(|(_, mode)| SSL_MODES.contains(&mode.to_lowercase().as_str()));
-    (!known).then_some("has an unknown `sslmode`; write disable, allow, prefer, require, verify-ca or verify-full")
-}
 
 pub(super) fn embedded(raw: raw::Embedded, report: &mut Report<'_>) -> Embedded {
     let path = KeyPath::default().key("embedded").key("data_dir");

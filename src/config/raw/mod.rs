@@ -30,7 +30,7 @@ pub(super) use lynn_outbound::*;
 pub(super) struct Root {
     /// The Postgres that is loaded into.
     pub(super) database: Option<Database>,
-    /// The private Postgres that runs when `database.url` is left out.
+    /// The private Postgres that runs when `database` names no server.
     pub(super) embedded: Option<Embedded>,
     /// The HTTP server for status page, metrics and health.
     pub(super) server: Option<Server>,
@@ -49,11 +49,39 @@ pub(super) struct Root {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Database {
-    /// `postgres://user:password@host:5432/database`; leave it out to run on a private embedded Postgres.
+    /// `postgres://user:password@host:5432/database?sslmode=require`. Without `url` and `host`, a private embedded Postgres is
+    /// run.
     pub(super) url: Option<Credential>,
+    /// Instead of `url`: a host name, an IP address, or the absolute path of a socket's folder.
+    pub(super) host: Option<String>,
+    /// Beside `host`; left out, 5432.
+    #[schemars(range(min = 1, max = 65535))]
+    pub(super) port: Option<Whole>,
+    /// Beside `host`: the database.
+    pub(super) name: Option<String>,
+    /// Beside `host`: the role.
+    pub(super) user: Option<String>,
+    /// Beside `host`: the role's password, as it is.
+    pub(super) password: Option<Credential>,
+    /// Beside `host`: how the connection is encrypted; left out, `prefer`.
+    pub(super) sslmode: Option<SslMode>,
+    /// Beside `host`: a PEM file of the authorities that may have signed the server's certificate.
+    pub(super) sslrootcert: Option<String>,
     /// Connections to the database that this process may hold.
     #[schemars(range(min = 1, max = 1000), extend("default" = 8))]
     pub(super) max_connections: Option<Whole>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(super) enum SslMode {
+    Disable,
+    Allow,
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -1,0 +1,163 @@
+//! The section `database`: a URL, or parts, or neither for the embedded Postgres.
+//!
+//! The embedded Postgres is what holds when nothing is written. Something that is written and empty is a fault: who
+//! writes a key means a server.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::super::database::{self, DatabaseParts, DatabaseTarget, SslMode};
+use super::super::load::cannot_read;
+use super::super::scalar::Credential;
+use super::super::{Database, Worker, raw};
+use super::connection::credential_problem;
+use super::{KeyPath, Kind, Report};
+use crate::secret::Secret;
+
+const CONNECTIONS: u32 = 8;
+const CONNECTIONS_MAX: u32 = 1_000;
+const PORT: u16 = 5432;
+
+/// The keys that together say what a URL says.
+const PARTS: &[&str] = &["host", "port", "name", "user", "password", "sslmode", "sslrootcert"];
+
+pub(super) fn check(raw: raw::Database, worker: &Worker, report: &mut Report<'_>) -> Database {
+    let path = KeyPath::default().key("database");
+    // A run that adds columns holds two connections at a time; more runs get more of them.
+    let wanted = u32::try_from(worker.concurrency).unwrap_or(u32::MAX).saturating_mul(2);
+    let default = CONNECTIONS.max(wanted).min(CONNECTIONS_MAX);
+    let range = 1..=CONNECTIONS_MAX.into();
+    let max_connections = report.whole(&path.key("max_connections"), raw.max_connections, range, default);
+    refuse_what_is_empty(&path, report);
+    let parts: Vec<&str> = PARTS.iter().copied().filter(|key| is_written(&path, key, report)).collect();
+    let target = match (is_written(&path, "url", report), parts.as_slice()) {
+        (false, []) => DatabaseTarget::Embedded,
+        (true, []) => url(raw.url, &path.key("url"), report),
+        (true, parts) => {
+            let parts: Vec<String> = parts.iter().map(|key| format!("`{key}`")).collect();
+            let message = format!(
+                "is given together with {}; keep the URL, where `?sslmode=` and `?sslrootcert=` have a place, or keep the \
+                 parts",
+                parts.join(", ")
+            );
+            report.state(&path.key("url"), &message);
+            DatabaseTarget::Embedded
+        }
+        (false, _) => DatabaseTarget::Parts(parts_of(raw, &path, report)),
+    };
+    Database { target, max_connections }
+}
+
+fn is_written(path: &KeyPath, key: &str, report: &Report<'_>) -> bool {
+    report.tree.at(&path.key(key)).is_some()
+}
+
+fn refuse_what_is_empty(path: &KeyPath, report: &mut Report<'_>) {
+    let is_empty = |path: &KeyPath, report: &Report<'_>| match report.tree.at(path).map(|node| &node.kind) {
+        Some(Kind::Null) => true,
+        Some(Kind::Scalar(text)) => text.trim().is_empty(),
+        Some(Kind::Map(entries)) => entries.is_empty(),
+        Some(Kind::List(_)) | None => false,
+    };
+    let mut refuse = |path: &KeyPath, message: &str| {
+        // A reference that leads nowhere, and a number that is none, were refused already.
+        if is_empty(path, report) && !report.faults.concern(&path.to_string()) {
+            report.state(path, message);
+        }
+    };
+    refuse(
+        path,
+        "is empty; write `url`, or `host`, `name` and `user`, or leave `database` out to use the embedded Postgres",
+    );
+    refuse(&path.key("url"), "is empty; write the URL, or leave the key out to use the embedded Postgres");
+    for key in PARTS {
+        refuse(&path.key(key), "is empty; write a value, or leave the key out");
+    }
+}
+
+fn url(raw: Option<Credential>, path: &KeyPath, report: &mut Report<'_>) -> DatabaseTarget {
+    let Some(Credential(url)) = raw.filter(|url| !url.0.expose().trim().is_empty()) else {
+        // Refused already: it is empty, or has no plain value.
+        return DatabaseTarget::Embedded;
+    };
+    match database::check_url(url.expose()) {
+        Ok(files) => {
+            for file in files {
+                if let Some(problem) = file_problem(&file) {
+                    // The path came out of a value that holds a password.
+                    report.refuse(path, format!("names a certificate or key that {problem}"));
+                }
+            }
+        }
+        Err(problem) => report.refuse(path, problem),
+    }
+    DatabaseTarget::Url(Secret::new(url.expose().trim()))
+}
+
+fn parts_of(raw: raw::Database, path: &KeyPath, report: &mut Report<'_>) -> DatabaseParts {
+    let required = |key: &str, value: Option<String>, remedy: &str, report: &mut Report<'_>| {
+        if !is_written(path, key, report) {
+            report.missing(&path.key(key), remedy);
+        }
+        let value = value.unwrap_or_default();
+        if value.contains(char::is_control) {
+            report.state(&path.key(key), "holds a line break or another control character; write it without");
+        }
+        value
+    };
+    let host = required("host", raw.host, "write the server's name or address: `host: db.example.com`", report);
+    let name = required("name", raw.name, "write the database's name: `name: warehouse`", report);
+    let user = required("user", raw.user, "write the role to log in as: `user: tidegate`", report);
+    if !host.trim().is_empty() && !database::is_host(&host) {
+        // Without the value: it may be a whole URL.
+        report.state(
+            &path.key("host"),
+            "is not a host; write a host name, an IP address, or the absolute path of a socket's folder; the port has a key \
+             of its own, `port`",
+        );
+    }
+    let password = raw.password.map(|Credential(password)| password).filter(|text| !text.expose().trim().is_empty());
+    if let Some(problem) = password.as_ref().and_then(password_problem) {
+        report.refuse(&path.key("password"), problem);
+    }
+    let ssl_root_cert = raw.sslrootcert.filter(|file| !file.trim().is_empty()).map(PathBuf::from);
+    if let Some(problem) = ssl_root_cert.as_deref().and_then(file_problem) {
+        report.refuse(&path.key("sslrootcert"), problem);
+    }
+    DatabaseParts {
+        host: host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host).to_owned(),
+        port: report.whole(&path.key("port"), raw.port, 1..=u16::MAX.into(), PORT),
+        name,
+        user,
+        password,
+        ssl_mode: raw.sslmode.map_or_else(SslMode::default, SslMode::from),
+        ssl_root_cert,
+    }
+}
+
+fn password_problem(password: &Secret) -> Option<String> {
+    // A space at its end is a rare password and a frequent mistake.
+    credential_problem(password.expose()).map(|problem| format!("{problem}; write the password alone"))
+}
+
+/// What a fault says of a certificate's file that cannot be used.
+fn file_problem(path: &Path) -> Option<String> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => None,
+        Ok(_) => Some("is not a file; write the path of a PEM file".to_owned()),
+        Err(error) => Some(format!("{}; write the path of a PEM file", cannot_read(path, &error))),
+    }
+}
+
+impl From<raw::SslMode> for SslMode {
+    fn from(raw: raw::SslMode) -> Self {
+        match raw {
+            raw::SslMode::Disable => Self::Disable,
+            raw::SslMode::Allow => Self::Allow,
+            raw::SslMode::Prefer => Self::Prefer,
+            raw::SslMode::Require => Self::Require,
+            raw::SslMode::VerifyCa => Self::VerifyCa,
+            raw::SslMode::VerifyFull => Self::VerifyFull,
+        }
+    }
+}
