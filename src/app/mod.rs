@@ -7,6 +7,6 @@ mod pruning;
 mod reload;
 
 pub use daemon::{Daemon, DaemonError, owner};
-pub use database::{Database, DatabaseError};
+pub use database::{Database, DatabaseError, place as database_place};
 pub use foreground::{Foreground, follow};
 pub use reload::Reload;

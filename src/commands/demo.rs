@@ -14,6 +14,7 @@ use super::sync::foreground;
 use super::{CommandError, Context, DemoArgs, Exit, show};
 use crate::app::{Daemon, Database, Reload, follow};
 use crate::config::{self, Config};
+use crate::postgres::NEW_CLUSTER;
 use crate::schedule::{ByHand, enqueue_manual};
 use crate::simulator::{self, Options, Simulator};
 use crate::store::{demo, migrate};
@@ -118,7 +119,9 @@ fn environment(simulator: &Simulator, folder: &Path) -> BTreeMap<String, String>
 
 /// The demo tells what happens on its own; its log is for trouble, unless the environment asks for more.
 pub fn quiet(mut env: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    env.entry("TIDEGATE__LOG__LEVEL".to_owned()).or_insert_with(|| "warn".to_owned());
+    // The embedded Postgres is what it wants.
+    let level = || format!("warn,{NEW_CLUSTER}=off");
+    env.entry("TIDEGATE__LOG__LEVEL".to_owned()).or_insert_with(level);
     env
 }
 

@@ -33,7 +33,7 @@ impl PgBin {
 pub enum Error {
     #[error(
         "no PostgreSQL {MAJOR_MIN} or later was found on this machine ({looked}), and none could be fetched: {fetch}; \
-         install postgresql-15, set TIDEGATE_PG_BIN to a folder with `initdb` and `postgres`, or set `database.url`"
+         install postgresql-15, set TIDEGATE_PG_BIN to a folder with `initdb` and `postgres`, or name a server in `database`"
     )]
     Missing { looked: String, fetch: String },
     #[error(

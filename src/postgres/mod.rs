@@ -1,4 +1,4 @@
-//! The private embedded Postgres: a server of one's own, for whoever configures no `database.url`.
+//! The private embedded Postgres: a server of one's own, for a configuration whose `database` names none.
 //!
 //! It promises: a commit survives the loss of power (fsync is on, at every start); nobody but this machine reaches it
 //! (loopback, random password); it never runs as root; one Tidegate runs it at a time, and others can use it
@@ -32,6 +32,9 @@ use self::binaries::{PgBin, Places};
 use self::home::{DATABASE, HOST, Home, USER};
 use self::postmaster::{Answer, Cancelled, Postmaster};
 use crate::secret::Secret;
+
+/// What the warning about a new cluster is logged as, so that those who want the embedded server can leave it out.
+pub const NEW_CLUSTER: &str = "tidegate::postgres::new_cluster";
 
 /// How soon the death of the server is noticed.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -114,6 +117,11 @@ impl Embedded {
                     made = cluster::make(&home.cluster, &bin, home.user.as_ref(), &password, &["--data-checksums"]) => made?,
                     () = cancel.cancelled() => return Err(Error::Cancelled),
                 }
+                tracing::warn!(
+                    target: NEW_CLUSTER,
+                    cluster = %home.cluster.display(),
+                    "no `database.url` and no `database.host` is configured: made a new, empty cluster for the embedded Postgres"
+                );
                 password
             }
         };

@@ -9,6 +9,7 @@ use super::load::Source;
 use super::*;
 
 mod csv;
+mod database;
 mod fuzz;
 mod jaicp;
 mod khoros;
@@ -144,10 +145,10 @@ fn the_defaults_that_the_schema_states_are_the_real_ones() {
 
 #[test]
 fn an_empty_file_is_a_config_of_defaults() {
-    for text in ["", "# nothing\n", "---\n", "database:\njobs: {}\nconnections: ~\n"] {
+    for text in ["", "# nothing\n", "---\n", "log:\njobs: {}\nconnections: ~\n"] {
         let config = load_texts(&[("tidegate.yaml", text)], &BTreeMap::new()).unwrap();
         assert!(config.jobs.is_empty() && config.connections.is_empty());
-        assert!(config.database.url.is_none());
+        assert!(config.database.target.is_embedded());
     }
 }
 
@@ -176,6 +177,23 @@ fn a_folder_is_read_in_order_and_hidden_files_are_left_out() {
     assert_eq!(config.jobs.len(), 1);
     let config = Config::load(&jobs.join("lynn.yaml"), &credentials()).unwrap();
     assert_eq!(config.connections.len(), 1);
+}
+
+#[test]
+fn a_config_map_of_kubernetes_is_read_through_its_links() {
+    use std::os::unix::fs::symlink;
+
+    let folder = tempfile::tempdir().unwrap();
+    let version = folder.path().join("..2026_01_01");
+    std::fs::create_dir_all(version.join("jobs/.sub")).unwrap();
+    std::fs::write(version.join("tidegate.yaml"), "log: { format: json }\n").unwrap();
+    std::fs::write(version.join("jobs/lynn.yaml"), MINIMAL).unwrap();
+    std::fs::write(version.join("jobs/.sub/old.yaml"), MINIMAL).unwrap();
+    symlink("..2026_01_01", folder.path().join("..data")).unwrap();
+    symlink("..data/tidegate.yaml", folder.path().join("tidegate.yaml")).unwrap();
+    symlink("..data/jobs", folder.path().join("jobs")).unwrap();
+    let config = Config::load(folder.path(), &credentials()).unwrap();
+    assert_eq!((config.jobs.len(), config.log.format), (1, LogFormat::Json));
 }
 
 #[test]
@@ -369,7 +387,7 @@ proptest! {
 /// design.md §3, word for word.
 const CONTRACT: &str = r#"
 database:
-  url: ${DATABASE_URL}          # leave `database.url` out to run on a private embedded Postgres
+  url: ${DATABASE_URL}          # without `url` and the parts: a private embedded Postgres
   max_connections: 8
 embedded:
   data_dir: ./data/postgres     # where the embedded Postgres keeps its cluster
@@ -420,7 +438,7 @@ fn the_example_of_the_contract_is_taken() {
         "postgres://tidegate:p%40ss@db.example:5432/warehouse?sslmode=require".to_owned(),
     );
     let config = load_texts(&[("tidegate.yaml", CONTRACT)], &env).unwrap();
-    assert!(config.database.url.is_some());
+    assert!(matches!(config.database.target, DatabaseTarget::Url(_)));
     assert_eq!(config.connections["acme-lynn"].streams.len(), 9);
     let job = &config.jobs["lynn-hourly"];
     assert_eq!((job.timezone, job.streams.len()), (chrono_tz::America::Santiago, 2));

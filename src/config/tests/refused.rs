@@ -1,6 +1,7 @@
 //! The table of wrong configurations and their exact messages (promise 9).
 
 use std::fmt::Write as _;
+use std::os::unix::fs::symlink;
 
 use super::*;
 
@@ -74,6 +75,31 @@ const SECTIONS: &[Case] = &[
     case(
         "an unknown sslmode",
         &[("connections:", "database: { url: \"postgres://u:hunter2@h/d?sslmode=on\" }\nconnections:")],
+    ),
+    case("a database that is empty", &[("connections:", "database:\nconnections:")]),
+    case("a database of nothing", &[("connections:", "database: {}\nconnections:")]),
+    case("a URL that is nothing", &[("connections:", "database: { url: ~ }\nconnections:")]),
+    case("a URL that is empty", &[("connections:", "database: { url: \" \" }\nconnections:")]),
+    case(
+        "a URL and parts",
+        &[("connections:", "database: { url: \"postgres://u:hunter2@h/d\", host: h, sslmode: require }\nconnections:")],
+    ),
+    case(
+        "a parameter of a URL that is not known",
+        &[("connections:", "database: { url: \"postgres://u:hunter2@h/d?timeout=1\" }\nconnections:")],
+    ),
+    case(
+        "a certificate of a URL that is not there",
+        &[("connections:", "database: { url: \"postgres://u@h/d?sslrootcert=/nonexistent\" }\nconnections:")],
+    ),
+    case("parts without a host", &[("connections:", "database: { password: hunter2 }\nconnections:")]),
+    case(
+        "wrong parts",
+        &[(
+            "connections:",
+            "database:\n  host: u:hunter2@h\n  port: 0\n  name: \"\"\n  user: ~\n  password: \"hunter2\\nx\"\n  sslmode: on\n  \
+             sslrootcert: /nonexistent/ca.pem\nconnections:",
+        )],
     ),
     case(
         "a level that would be taken for a module",
@@ -215,6 +241,16 @@ const JOBS: &[Case] = &[
 
 const REFERENCES: &[Case] = &[
     with_env("an empty variable", &[("LYNN_ACCESS_TOKEN", "")]),
+    with_env("an empty override of the database", &[("TIDEGATE__DATABASE__URL", "")]),
+    Case {
+        title: "an empty variable for the database",
+        changes: &[("connections:", "database: { url: \"${DATABASE_URL}\" }\nconnections:")],
+        env: &[("DATABASE_URL", "")],
+    },
+    case(
+        "an empty default for the database",
+        &[("connections:", "database: { url: \"${DATABASE_URL:-}\" }\nconnections:")],
+    ),
     case("a variable that is not set", &[("4411", "${LYNN_TENANT}")]),
     case("an unfinished reference", &[("access_token: ${LYNN_ACCESS_TOKEN}\n", "access_token: hunter2${\n")]),
     case("a reference to nothing", &[("4411", "${}")]),
@@ -336,8 +372,17 @@ fn p9_what_cannot_be_read_is_refused() {
     std::fs::write(jobs.join("b.yaml"), "# \n".repeat(400_000)).unwrap();
     std::fs::write(jobs.join("c.yml"), "jobs: {}\n").unwrap();
     std::fs::write(jobs.join("d.yaml"), "jobs: [\n").unwrap();
+    std::fs::write(jobs.join("E.YAML"), "jobs: {}\n").unwrap();
+    std::fs::create_dir(jobs.join("sub")).unwrap();
+    std::fs::write(jobs.join("sub/k.yaml"), "jobs: {}\n").unwrap();
+    std::fs::write(root.join("config/lynn.yaml"), "jobs: {}\n").unwrap();
+    symlink("nowhere", root.join("config/tidegate.yaml")).unwrap();
+    std::fs::create_dir(root.join("links")).unwrap();
+    symlink("nowhere", root.join("links/jobs")).unwrap();
+    std::fs::create_dir(root.join("file")).unwrap();
+    std::fs::write(root.join("file/jobs"), "jobs: {}\n").unwrap();
     let mut text = String::new();
-    for path in ["none", "none.yaml", "empty", "config", "config/jobs/a.yaml"] {
+    for path in ["none", "none.yaml", "empty", "config", "config/jobs/a.yaml", "links", "file"] {
         let faults = Config::load(&root.join(path), &BTreeMap::new()).unwrap_err();
         let faults = faults.to_string().replace(root.to_str().unwrap(), "…");
         writeln!(text, "## {path}\n{faults}\n").unwrap();
