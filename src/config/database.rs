@@ -55,7 +55,7 @@ pub struct DatabaseParts {
     pub user: String,
     pub password: Option<Secret>,
     pub ssl_mode: SslMode,
-    /// A PEM file of the authorities that may have signed the server's certificate.
+    /// A PEM file of authorities, beside the public ones, that may have signed the server's certificate.
     pub ssl_root_cert: Option<PathBuf>,
 }
 

@@ -140,7 +140,8 @@ mod tests {
     use super::*;
 
     fn expand_with(text: &str) -> Result<String, String> {
-        let env = [("A", "1"), ("EMPTY", ""), ("BLANK", " \n"), ("B", "x${A}")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let env =
+            [("A", "1"), ("EMPTY", ""), ("BLANK", " \n"), ("B", "x${A}")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         expand(text, &mut Room { env: &BTreeMap::from(env), left: 100 })
     }
 

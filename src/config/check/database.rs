@@ -124,13 +124,21 @@ fn parts_of(raw: raw::Database, path: &KeyPath, report: &mut Report<'_>) -> Data
     if let Some(problem) = ssl_root_cert.as_deref().and_then(file_problem) {
         report.refuse(&path.key("sslrootcert"), problem);
     }
+    let ssl_mode = raw.sslmode.map_or_else(SslMode::default, SslMode::from);
+    if ssl_root_cert.is_some() && !matches!(ssl_mode, SslMode::VerifyCa | SslMode::VerifyFull) {
+        let path = path.key("sslrootcert");
+        // A mode that is not known was refused, and may have been meant to verify.
+        if !report.faults.concern("database.sslmode") {
+            report.state(&path, "has no effect with this `sslmode`; write `sslmode: verify-full` or `verify-ca`");
+        }
+    }
     DatabaseParts {
         host: host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host).to_owned(),
         port: report.whole(&path.key("port"), raw.port, 1..=u16::MAX.into(), PORT),
         name,
         user,
         password,
-        ssl_mode: raw.sslmode.map_or_else(SslMode::default, SslMode::from),
+        ssl_mode,
         ssl_root_cert,
     }
 }

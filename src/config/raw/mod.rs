@@ -49,8 +49,7 @@ pub(super) struct Root {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Database {
-    /// `postgres://user:password@host:5432/database?sslmode=require`. Without `url` and `host`, a private embedded Postgres is
-    /// run.
+    /// `postgres://user:password@host:5432/database`; without `url` and `host`, a private embedded Postgres is run.
     pub(super) url: Option<Credential>,
     /// Instead of `url`: a host name, an IP address, or the absolute path of a socket's folder.
     pub(super) host: Option<String>,
@@ -65,7 +64,7 @@ pub(super) struct Database {
     pub(super) password: Option<Credential>,
     /// Beside `host`: how the connection is encrypted; left out, `prefer`.
     pub(super) sslmode: Option<SslMode>,
-    /// Beside `host`: a PEM file of the authorities that may have signed the server's certificate.
+    /// Beside `host`: a PEM file of further authorities that may have signed the server's certificate.
     pub(super) sslrootcert: Option<String>,
     /// Connections to the database that this process may hold.
     #[schemars(range(min = 1, max = 1000), extend("default" = 8))]

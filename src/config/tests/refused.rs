@@ -94,6 +94,13 @@ const SECTIONS: &[Case] = &[
     ),
     case("parts without a host", &[("connections:", "database: { password: hunter2 }\nconnections:")]),
     case(
+        "a certificate that nothing is compared with",
+        &[(
+            "connections:",
+            "database: { host: h, name: d, user: u, sslmode: require, sslrootcert: /etc/passwd }\nconnections:",
+        )],
+    ),
+    case(
         "wrong parts",
         &[(
             "connections:",
