@@ -87,7 +87,10 @@ fn config() -> Config {
         push: None,
     };
     Config {
-        database: config::Database { url: Some("postgres://u:s3cret@db/x".into()), max_connections: 8 },
+        database: config::Database {
+            target: config::DatabaseTarget::Url("postgres://u:s3cret@db/x".into()),
+            max_connections: 8,
+        },
         embedded: config::Embedded { data_dir: PathBuf::new() },
         server: config::Server { listen: SocketAddr::from(([127, 0, 0, 1], 0)) },
         worker: config::Worker { concurrency: 1, lease: Duration::from_mins(1) },
