@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
-use chrono::Utc;
 
 use super::HttpError;
 use super::session::WORKER_WAIT_MAX;
+use crate::clock;
 
 /// Seconds-long retries of one idempotent request, as configured.
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ impl RetryState {
     /// Whether the call that failed with `error` should be sent again; waits as long as it takes.
     pub async fn again(&mut self, error: &HttpError) -> bool {
         if let HttpError::LimitHit { until, .. } = error {
-            let soon = (*until - Utc::now()).to_std().is_ok_and(|wait| wait <= WORKER_WAIT_MAX);
+            let soon = (*until - clock::now()).to_std().is_ok_and(|wait| wait <= WORKER_WAIT_MAX);
             let left = self.refusals_left > 0;
             self.refusals_left = self.refusals_left.saturating_sub(1);
             return soon && left;

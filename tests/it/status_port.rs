@@ -36,7 +36,14 @@ impl Port {
     async fn open(pool: PgPool, quota: QuotaReader) -> Self {
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::default()));
         let (_sender, config) = watch::channel(Arc::new(config()));
-        let site = Site { pool, metrics: Arc::clone(&metrics), health: Arc::clone(&health), config, quota };
+        let site = Site {
+            pool,
+            metrics: Arc::clone(&metrics),
+            health: Arc::clone(&health),
+            pulse: Arc::default(),
+            config,
+            quota,
+        };
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
         let token = CancellationToken::new();
