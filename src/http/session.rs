@@ -294,7 +294,8 @@ impl Session<'_> {
             let until = self.ledger().block(&limit, wait).await?;
             return Ok(HttpError::LimitHit { status, limit, until });
         }
-        Ok(HttpError::Status { status, excerpt: Excerpt::new(&excerpt) })
+        let retry_after = retry_after.and_then(|value| quota::header_wait(&value, clock::now()));
+        Ok(HttpError::Status { status, excerpt: Excerpt::new(&excerpt).after(retry_after) })
     }
 }
 

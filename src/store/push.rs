@@ -7,10 +7,18 @@ use uuid::Uuid;
 
 /// Locks the pushes of `job` for this session; false while another session has them.
 pub async fn lock(executor: impl PgExecutor<'_>, job: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(r#"select pg_try_advisory_lock(hashtextextended('tidegate push ' || $1, 0)) as "mine!""#, job)
-        .fetch_one(executor)
-        .in_time()
-        .await
+    // With the salt, so that no other login can take it first.
+    sqlx::query_scalar!(
+        r#"
+        select pg_try_advisory_lock(hashtextextended('tidegate push ' || $1 || value, 0)) as "mine!"
+        from tidegate.setting
+        where name = 'ledger_salt'
+        "#,
+        job,
+    )
+    .fetch_one(executor)
+    .in_time()
+    .await
 }
 
 /// What the hashes of this database's rows are salted with.

@@ -89,7 +89,7 @@ pub fn decide(error: &TaskError, attempts: i32, now: DateTime<Utc>) -> Decision 
         TaskError::Load(LoadError::Altered { .. }) if attempts == 0 => {
             Decision::Wait { until: now, waiting_for: "table".to_owned(), attempt: true }
         }
-        TaskError::Load(LoadError::Altered { .. }) => put_off(attempts, now, "table"),
+        TaskError::Load(LoadError::Altered { .. } | LoadError::Locked { .. }) => put_off(attempts, now, "table"),
         TaskError::Load(
             LoadError::Unfit { .. } | LoadError::NotATable { .. } | LoadError::Required { .. } | LoadError::Rule { .. },
         )
@@ -181,6 +181,9 @@ pub fn hint(error: &TaskError) -> &'static str {
         TaskError::Load(LoadError::Unfit { .. }) => {
             "run the statement, then the job again. If the statement renames the table, Tidegate creates a new one, and \
              `tidegate cursors reset` reads the rows that the vendor still has"
+        }
+        TaskError::Load(LoadError::Locked { .. }) => {
+            "end the transaction that keeps the table locked (see `pg_stat_activity`); the task is retried"
         }
         TaskError::Load(LoadError::NotATable { .. }) => "free the name; the table is made at the next run",
         TaskError::Load(LoadError::Rule { .. }) => {

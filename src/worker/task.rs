@@ -85,7 +85,18 @@ impl TaskRunner<'_> {
     /// Works on the task until it ends, waits or fails. Faults become a decision here and nowhere else.
     pub async fn run(&self) -> TaskEnd {
         let mut current = None;
-        let error = match self.read(&mut current).await {
+        let may_add = self.stream.new_fields == NewFields::Add;
+        let mut read = self.read(&mut current, may_add).await;
+        if let Err(TaskError::Load(error @ LoadError::Locked { .. })) = &read
+            && may_add
+        {
+            tracing::warn!(
+                error = chain(error),
+                "a transaction that stays open keeps the table from getting a column; until it ends, values of new fields are kept in _extra"
+            );
+            read = self.read(&mut current, false).await;
+        }
+        let error = match read {
             Ok(end) => return end,
             Err(TaskError::Load(error)) => {
                 let stream = &self.stream.stream;
@@ -125,7 +136,8 @@ impl TaskRunner<'_> {
     }
 
     /// `current` is the slice under way, for whoever handles a fault.
-    async fn read(&self, current: &mut Option<i64>) -> Result<TaskEnd, TaskError> {
+    /// `may_add`: whether the table may get columns.
+    async fn read(&self, current: &mut Option<i64>, may_add: bool) -> Result<TaskEnd, TaskError> {
         let stream = &self.stream.stream;
         let mut connection = self.pool.acquire().await?;
         let stored = self.open_stream(&mut connection).await?;
@@ -145,7 +157,6 @@ impl TaskRunner<'_> {
         let cause = Cause { run: self.claim.id, connection: &self.claim.connection };
         let table = Table::open(&mut connection, stream, &self.stream.types, cause).await?;
         drop(connection);
-        let may_add = self.stream.new_fields == NewFields::Add;
         let mut layout =
             Layout::new(&stream.columns, may_add).with_children(&stream.children).with_types(&self.stream.types);
         table.teach(&mut layout, stream);
