@@ -15,6 +15,7 @@
 
 pub mod app;
 pub mod catalogue;
+pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod cron;

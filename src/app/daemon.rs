@@ -13,8 +13,9 @@ use super::{Database, Reload, pruning};
 use crate::config::Config;
 use crate::schedule::bell::{BellError, Chore, ring};
 use crate::schedule::{Calendar, clock};
-use crate::server::{self, Health, ListenError, Metrics, QuotaReader, QuotaUse, Site};
-use crate::store::{instance, migrate};
+use crate::server::{self, Health, ListenError, Loop, Metrics, Pulse, QuotaReader, QuotaUse, Site};
+use crate::store::trouble::Repeats;
+use crate::store::{instance, migrate, session};
 use crate::worker::{Accounts, Pool, Room, Shared};
 
 /// How often due firings are looked for; a firing is at most this late.
@@ -75,6 +76,8 @@ impl Daemon {
             accounts: Accounts::default(),
             metrics: Arc::new(Metrics::default()),
             room: Room::of(config.worker.concurrency),
+            pulse: Arc::new(Pulse::default()),
+            trouble: Repeats::default(),
             owner: owner(),
         });
         let (sender, receiver) = watch::channel(Arc::new(config));
@@ -82,11 +85,12 @@ impl Daemon {
             pool: database.pool.clone(),
             metrics: Arc::clone(&shared.metrics),
             health: Arc::clone(&health),
+            pulse: Arc::clone(&shared.pulse),
             config: receiver.clone(),
             quota: quota_reader(Arc::clone(&shared), receiver.clone()),
         };
         tracing::info!(listen = %address, owner = shared.owner, "daemon started");
-        let enqueue = enqueue_chore(database.pool.clone(), receiver.clone(), Arc::clone(&wake));
+        let enqueue = enqueue_chore(Arc::clone(&shared), receiver.clone(), Arc::clone(&wake));
         let alive = alive_chore(database.pool.clone(), shared.owner.clone(), receiver.clone());
         let prune = pruning::chore(database.pool.clone(), receiver.clone(), shutdown.clone());
         let (left, only) = (Arc::new(Notify::new()), None);
@@ -155,16 +159,30 @@ impl Daemon {
     }
 }
 
-fn enqueue_chore(pool: PgPool, config: watch::Receiver<Arc<Config>>, wake: Arc<Notify>) -> Chore {
-    let calendar = Arc::new(Mutex::new(Calendar::default()));
+fn enqueue_chore(shared: Arc<Shared>, config: watch::Receiver<Arc<Config>>, wake: Arc<Notify>) -> Chore {
+    const TROUBLE: &str = "firings cannot be enqueued";
+    let work = Arc::new(Mutex::new((Calendar::default(), Repeats::default())));
     Chore::new("enqueue", ENQUEUE_PERIOD, move || {
-        let (pool, config, wake) = (pool.clone(), Arc::clone(&config.borrow()), Arc::clone(&wake));
-        let calendar = Arc::clone(&calendar);
+        let (shared, config, wake) = (Arc::clone(&shared), Arc::clone(&config.borrow()), Arc::clone(&wake));
+        let work = Arc::clone(&work);
         async move {
-            match enqueue(&pool, &config, &mut *calendar.lock().await).await {
-                Ok(0) => {}
-                Ok(_) => wake.notify_waiters(),
-                Err(error) => tracing::warn!(%error, "firings could not be enqueued; the next second tries again"),
+            let _going = shared.pulse.go(Loop::Enqueue);
+            let (calendar, trouble) = &mut *work.lock().await;
+            let enqueued = enqueue(&shared.pool, &config, calendar).await;
+            shared.pulse.beat(Loop::Enqueue, enqueued.is_ok());
+            match enqueued {
+                Ok(count) => {
+                    trouble.over(TROUBLE);
+                    if count > 0 {
+                        wake.notify_waiters();
+                    }
+                }
+                Err(error) => {
+                    if let Some(error) = error.downcast_ref::<sqlx::Error>() {
+                        session::judge(&shared.pool, error);
+                    }
+                    trouble.warn(TROUBLE, &*error);
+                }
             }
         }
     })
@@ -172,7 +190,9 @@ fn enqueue_chore(pool: PgPool, config: watch::Receiver<Arc<Config>>, wake: Arc<N
 
 /// Records the jobs of this process, and cancels runs whose job is in no running process's configuration.
 fn alive_chore(pool: PgPool, owner: String, config: watch::Receiver<Arc<Config>>) -> Chore {
+    let trouble = Arc::new(Repeats::default());
     Chore::new("alive", ALIVE_PERIOD, move || {
+        let trouble = Arc::clone(&trouble);
         let (pool, owner, config) = (pool.clone(), owner.clone(), Arc::clone(&config.borrow()));
         async move {
             let jobs: Vec<String> = config.jobs.keys().cloned().collect();
@@ -190,7 +210,10 @@ fn alive_chore(pool: PgPool, owner: String, config: watch::Receiver<Arc<Config>>
                         );
                     }
                 }
-                Err(error) => tracing::warn!(%error, "the database could not be told that this process is alive"),
+                Err(error) => {
+                    session::judge(&pool, &error);
+                    trouble.warn("the database could not be told that this process is alive", &error);
+                }
             }
         }
     })

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, DatabaseParts, DatabaseTarget, SslMode};
 use crate::postgres::{self, Embedded};
+use crate::store::session;
 
 /// A server that does not answer within this is down.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -77,23 +78,11 @@ impl Database {
     ) -> Result<Self, DatabaseError> {
         let options = options_of(target)?;
         let place = place_of(&options);
-        let options = options
-            .application_name("tidegate")
-            // "relation exists, skipping" once per page is no news. A role named like one of our schemas must not find
-            // the migrations' table in there.
-            .options([("client_min_messages", "warning"), ("TimeZone", "UTC"), ("search_path", "public")])
-            .options([("idle_in_transaction_session_timeout", silence_max(config).as_millis().to_string())]);
-        let pool = PgPoolOptions::new()
+        let pool = session::pool_options(silence_max(config))
             .max_connections(config.database.max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .idle_timeout(IDLE_TIMEOUT)
-            .test_before_acquire(false)
-            // A connection's buffers grow to the largest of its messages, and connections are taken in turn.
-            .after_release(|connection, _| {
-                connection.shrink_buffers();
-                Box::pin(std::future::ready(Ok(true)))
-            })
-            .connect_with(options)
+            .connect_with(session::connect_options(options))
             .await
             .map_err(|source| DatabaseError::Connect { place, source })?;
         Ok(Self { pool, embedded, supervisor: None })

@@ -1,7 +1,7 @@
 //! Runs that a command waits for: enqueued like any other, worked on here or by a daemon beside.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
@@ -11,11 +11,15 @@ use tokio_util::sync::CancellationToken;
 use super::daemon::ALIVE_PERIOD;
 use super::owner;
 use crate::config::Config;
-use crate::server::Metrics;
+use crate::server::{Metrics, Pulse};
 use crate::store::instance;
 use crate::store::progress::{self, TaskState};
+use crate::store::session;
+use crate::store::trouble::Repeats;
 use crate::worker::{Accounts, Pool, Room, Shared};
 
+/// How long a command waits for a database that it has lost.
+const LOST_MAX: Duration = Duration::from_mins(1);
 /// How often progress is looked at.
 const LOOK: Duration = Duration::from_millis(300);
 /// Runs under way may take this long to reach a checkpoint when the command is interrupted.
@@ -46,6 +50,8 @@ impl Foreground {
             accounts: Accounts::default(),
             metrics: Arc::new(Metrics::default()),
             room: Room::of(config.worker.concurrency),
+            pulse: Arc::new(Pulse::default()),
+            trouble: Repeats::default(),
             owner: owner.clone(),
         };
         let jobs = config.jobs.keys().cloned().collect();
@@ -106,8 +112,19 @@ async fn look(
     left: &Notify,
     mut show: impl FnMut(&[TaskState]),
 ) -> Result<Vec<TaskState>, sqlx::Error> {
+    let mut seen = Instant::now();
     loop {
-        let tasks = progress::tasks(pool, runs).await?;
+        let tasks = match progress::tasks(pool, runs).await {
+            Ok(tasks) => tasks,
+            // Workers go on when the database is back, so the look does.
+            Err(error) if session::is_lost(&error) && seen.elapsed() < LOST_MAX => {
+                session::purge(pool);
+                tokio::time::sleep(LOOK).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        seen = Instant::now();
         show(&tasks);
         if tasks.iter().all(|task| matches!(task.run_state.as_str(), "succeeded" | "held" | "failed" | "cancelled")) {
             return Ok(tasks);

@@ -9,10 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, History};
 use crate::schedule::bell::Chore;
-use crate::store::prune;
+use crate::store::trouble::chain;
+use crate::store::{prune, session};
 
 /// How often old history is looked for.
 const PERIOD: Duration = Duration::from_mins(10);
+/// How long it may take to take away what has grown old; the rest goes the next time.
+const WORK_MAX: Duration = Duration::from_hours(1);
 /// Runs that one transaction takes away; each has a task per stream.
 const RUNS_AT_A_TIME: u32 = 500;
 /// Refused records that one transaction takes away.
@@ -26,10 +29,14 @@ pub(super) fn chore(pool: PgPool, config: watch::Receiver<Arc<Config>>, shutdown
             match prune(&pool, &history, &shutdown).await {
                 Ok((0, 0)) => {}
                 Ok((runs, rejects)) => tracing::info!(runs, rejects, "old history taken away"),
-                Err(error) => tracing::warn!(%error, "old history could not be taken away; it is tried again"),
+                Err(error) => {
+                    session::judge(&pool, &error);
+                    tracing::warn!(error = chain(&error), "old history could not be taken away; it is tried again");
+                }
             }
         }
     })
+    .within(WORK_MAX)
 }
 
 /// What grows old.

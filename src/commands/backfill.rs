@@ -1,9 +1,8 @@
 //! `tidegate backfill`: reads a past range again, below every scheduled run.
 
-use chrono::Utc;
-
 use super::sync::foreground;
 use super::{BackfillArgs, CommandError, Context, Exit, names};
+use crate::clock;
 use crate::schedule::ByHand;
 use crate::worker::grid::midnight;
 
@@ -26,7 +25,7 @@ pub async fn run(context: Context, args: BackfillArgs) -> anyhow::Result<Exit> {
         return Err(CommandError::Usage(message).into());
     }
     let (from, to) = (midnight(args.from, job.timezone), midnight(args.to, job.timezone));
-    if from > Utc::now() {
+    if from > clock::now() {
         return Err(CommandError::Usage(format!("--from {} lies ahead: nothing is there to be read", args.from)).into());
     }
     foreground(&context, vec![(job, streams, ByHand::Backfill { from, to })], args.json).await

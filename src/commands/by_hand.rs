@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
 use sqlx::PgPool;
 use tokio::time::timeout;
 
+use crate::clock;
 use crate::config::Connection;
 use crate::http::{Gate, HttpError, Retry, Session};
 use crate::quota::{Ledger, LedgerError, LedgerKey};
@@ -38,7 +38,7 @@ pub(super) async fn call<T>(
     let calling = async {
         let gate = open(pool, connection).await?;
         let source = Source::new(&connection.base_url, &connection.settings);
-        work(&source, &gate.session(PRIORITY, Utc::now())).await
+        work(&source, &gate.session(PRIORITY, clock::now())).await
     };
     let error = match timeout(within, Box::pin(calling)).await {
         Ok(Ok(done)) => return Ok(done),

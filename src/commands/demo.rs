@@ -13,6 +13,7 @@ use super::output::{self, Table};
 use super::sync::foreground;
 use super::{CommandError, Context, DemoArgs, Exit, show};
 use crate::app::{Daemon, Database, Reload, follow};
+use crate::clock;
 use crate::config::{self, Config};
 use crate::postgres::NEW_CLUSTER;
 use crate::schedule::{ByHand, enqueue_manual};
@@ -92,7 +93,7 @@ fn environment(simulator: &Simulator, folder: &Path) -> BTreeMap<String, String>
     let khoros = simulator::khoros::Account::default();
     let mut env: BTreeMap<String, String> =
         config::process_env().into_iter().filter(|(name, _)| !name.starts_with("TIDEGATE__DATABASE__")).collect();
-    let start = (Utc::now() - TimeDelta::days(DAYS_BACK)).date_naive();
+    let start = (clock::now() - TimeDelta::days(DAYS_BACK)).date_naive();
     let data_dir = folder.join("postgres").display().to_string();
     for (name, value) in [
         ("DEMO_LYNN_URL", simulator.base_url()),
@@ -186,7 +187,7 @@ async fn tell(context: &Context, pool: &PgPool) -> anyhow::Result<()> {
         let last_run = demo::last_ended(pool).await?;
         if last_run != told {
             told = last_run;
-            let now = Utc::now();
+            let now = clock::now();
             output::print(&format!("{}{}\n", table(&loaded, now), next(&context.config, now)))?;
         }
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;

@@ -8,6 +8,7 @@ use sqlx::{PgConnection, PgPool};
 
 use super::output::{self, Table};
 use super::{Context, Exit, PlanArgs, names, show};
+use crate::clock;
 use crate::config::{Connection, Job, JobStream};
 use crate::quota::{CallKind, Ledger, LedgerKey, Snapshot};
 use crate::schedule;
@@ -143,7 +144,7 @@ impl Quotas {
             self.open.insert(connection.name.clone(), (snapshot, 0, 0));
         }
         let Some((snapshot, taken_calls, taken_bytes)) = self.open.get_mut(&connection.name) else {
-            return Ok(Utc::now());
+            return Ok(clock::now());
         };
         *taken_calls += calls;
         *taken_bytes += bytes;

@@ -8,6 +8,7 @@ use super::asked::{self, Asked};
 use super::context::require_schema;
 use super::output::{self, Table};
 use super::{Context, Exit, QuotaArgs, names, show};
+use crate::clock;
 use crate::config::{Connection, show_duration};
 use crate::quota::{Ledger, LedgerKey, Unit, Usage};
 use crate::server::QuotaUse;
@@ -43,7 +44,7 @@ pub async fn run(context: Context, args: QuotaArgs) -> anyhow::Result<Exit> {
     let asked = if args.ask { Some(ask(&context, &connections).await?) } else { None };
     // After the vendors were asked: these calls count.
     let reading = context.with_schema(async |database, _| read(&database.pool, connections.iter().copied()).await);
-    let document = Document { at: Utc::now(), quotas: reading.await?, asked };
+    let document = Document { at: clock::now(), quotas: reading.await?, asked };
     let failed = document.asked.as_deref().is_some_and(asked::report_failures);
     if args.json {
         output::print_json(&document)?;

@@ -1,6 +1,7 @@
 //! What can go wrong with a call, named by what the caller can do about it.
 
 use std::error::Error;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -42,28 +43,42 @@ fn shown(host: &str) -> String {
     if host.is_empty() { "an unreadable URL".to_owned() } else { format!("a URL to `{host}`") }
 }
 
-/// The beginning of an error body. It may hold anything, so it does not print.
+/// What an answer that is no success said: the beginning of its body, and for how long it asks to be left alone. It may hold
+/// anything, so it does not print.
 #[derive(Clone, Default)]
-pub struct Excerpt(String);
+pub struct Excerpt {
+    text: String,
+    retry_after: Option<Duration>,
+}
 
 impl Excerpt {
     pub(super) fn new(bytes: &[u8]) -> Self {
-        Self(String::from_utf8_lossy(bytes).into_owned())
+        Self { text: String::from_utf8_lossy(bytes).into_owned(), retry_after: None }
+    }
+
+    /// With what the answer's `Retry-After` says.
+    pub(super) fn after(self, retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..self }
+    }
+
+    /// For how long the vendor asks to be left alone.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// The text itself: untrusted, and to be redacted before it is shown.
     pub fn text(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Whether the text holds `words`, in any case.
     pub fn mentions(&self, words: &str) -> bool {
-        self.0.to_lowercase().contains(&words.to_lowercase())
+        self.text.to_lowercase().contains(&words.to_lowercase())
     }
 
     /// What these members of a JSON error say, without secrets: fit for display. Empty if the error is something else.
     pub fn said(&self, members: &[&str], redactor: &Redactor) -> String {
-        let error: serde_json::Value = serde_json::from_str(&self.0).unwrap_or_default();
+        let error: serde_json::Value = serde_json::from_str(&self.text).unwrap_or_default();
         let texts: Vec<&str> = members.iter().filter_map(|name| error.get(*name)?.as_str()).collect();
         redactor.clean(&texts.join(": "))
     }
@@ -71,7 +86,7 @@ impl Excerpt {
 
 impl std::fmt::Debug for Excerpt {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "[{} bytes]", self.0.len())
+        write!(formatter, "[{} bytes]", self.text.len())
     }
 }
 

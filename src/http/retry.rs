@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
-use chrono::Utc;
 
 use super::HttpError;
 use super::session::WORKER_WAIT_MAX;
+use crate::clock;
 
 /// Seconds-long retries of one idempotent request, as configured.
 #[derive(Debug, Clone)]
@@ -21,6 +21,7 @@ pub struct Retry {
 #[derive(Debug)]
 pub struct RetryState {
     delays: ExponentialBackoff,
+    pause_max: Duration,
     /// Refusals for a quota are waited out by the ledger; they are bounded all the same.
     refusals_left: u32,
 }
@@ -35,13 +36,13 @@ impl RetryState {
             .with_max_times(retry.attempts_max.saturating_sub(1) as usize)
             .with_jitter()
             .build();
-        Self { delays, refusals_left: retry.attempts_max.saturating_sub(1) }
+        Self { delays, pause_max: retry.max.max(initial), refusals_left: retry.attempts_max.saturating_sub(1) }
     }
 
     /// Whether the call that failed with `error` should be sent again; waits as long as it takes.
     pub async fn again(&mut self, error: &HttpError) -> bool {
         if let HttpError::LimitHit { until, .. } = error {
-            let soon = (*until - Utc::now()).to_std().is_ok_and(|wait| wait <= WORKER_WAIT_MAX);
+            let soon = (*until - clock::now()).to_std().is_ok_and(|wait| wait <= WORKER_WAIT_MAX);
             let left = self.refusals_left > 0;
             self.refusals_left = self.refusals_left.saturating_sub(1);
             return soon && left;
@@ -50,7 +51,33 @@ impl RetryState {
             return false;
         }
         let Some(delay) = self.delays.next() else { return false };
-        tokio::time::sleep(delay).await;
+        tokio::time::sleep(self.pause(delay, error)).await;
         true
+    }
+
+    /// At least as long as a server in trouble asks for, within the configured bound.
+    fn pause(&self, delay: Duration, error: &HttpError) -> Duration {
+        let asked = match error {
+            HttpError::Status { excerpt, .. } => excerpt.retry_after(),
+            _ => None,
+        };
+        delay.max(asked.unwrap_or_default().min(self.pause_max))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Excerpt;
+    use super::*;
+
+    #[test]
+    fn what_a_server_in_trouble_asks_for_is_waited_within_bounds() {
+        let retry = Retry { attempts_max: 3, initial: Duration::from_secs(1), max: Duration::from_secs(60) };
+        let state = RetryState::new(&retry, Duration::ZERO);
+        for (asked, waited) in [(None, 2), (Some(1), 2), (Some(7), 7), (Some(9_999_999_999), 60)] {
+            let excerpt = Excerpt::new(b"").after(asked.map(Duration::from_secs));
+            let pause = state.pause(Duration::from_secs(2), &HttpError::Status { status: 503, excerpt });
+            assert_eq!(pause, Duration::from_secs(waited), "{asked:?}");
+        }
     }
 }

@@ -19,6 +19,7 @@ use super::in_flight::InFlight;
 use super::outcome::CallOutcome;
 use super::resolver::PublicOnly;
 use super::retry::{Retry, RetryState};
+use crate::clock;
 use crate::quota::{self, CallKind, Calls, Grant, Ledger, Limit, Request, Reservation, Unit, parse_wait};
 
 /// A run that has to wait longer for a quota gives its worker back.
@@ -284,7 +285,7 @@ impl Session<'_> {
         let body = Body::new(response, in_flight, self.gate.timeout, EXCERPT_BYTES_MAX);
         let excerpt = body
             .excerpt(|excerpt| {
-                let answer = parse_wait(status, retry_after.as_deref(), reason, excerpt, Utc::now());
+                let answer = parse_wait(status, retry_after.as_deref(), reason, excerpt, clock::now());
                 hit = answer.limit(kind, &limits).map(|limit| (limit.name.clone(), answer.wait()));
                 if hit.is_some() { CallOutcome::Quota } else { CallOutcome::of_status(status) }
             })
@@ -293,7 +294,8 @@ impl Session<'_> {
             let until = self.ledger().block(&limit, wait).await?;
             return Ok(HttpError::LimitHit { status, limit, until });
         }
-        Ok(HttpError::Status { status, excerpt: Excerpt::new(&excerpt) })
+        let retry_after = retry_after.and_then(|value| quota::header_wait(&value, clock::now()));
+        Ok(HttpError::Status { status, excerpt: Excerpt::new(&excerpt).after(retry_after) })
     }
 }
 

@@ -10,12 +10,31 @@ use super::shape;
 use super::table::{Cause, Table, TableColumn, lock_shape, record, run_ddl};
 use crate::catalogue::{ColumnNames, ColumnType, Stream};
 
+/// SQLSTATE of a lock that was not to be had in time.
+const LOCK_TIMEOUT: &str = "55P03";
+
 impl Table {
     /// Adds columns and widens those of numbers until every field of `layout` has one; in a transaction of its own.
     ///
     /// Returns [`LoadError::Altered`] if the table has a column for a field whose values are no numbers, of another type
-    /// than the layout: the rows must be encoded again for the current table.
+    /// than the layout: the rows must be encoded again for the current table. Returns [`LoadError::Locked`] if someone
+    /// keeps the table locked.
     pub async fn grow(
+        &mut self,
+        connection: &mut PgConnection,
+        stream: &Stream,
+        layout: &Layout,
+        cause: Cause<'_>,
+    ) -> Result<(), LoadError> {
+        match self.grow_to(connection, stream, layout, cause).await {
+            Err(LoadError::Database(error)) if super::code(&error).as_deref() == Some(LOCK_TIMEOUT) => {
+                Err(LoadError::Locked { table: format!("{}.{}", self.schema, self.name) })
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn grow_to(
         &mut self,
         connection: &mut PgConnection,
         stream: &Stream,

@@ -13,6 +13,7 @@ use super::table::{Cause, Table};
 use crate::catalogue::{Mode, Stream};
 use crate::store::cursor::{self, Position, Slice};
 use crate::store::run::{self, Claim};
+use crate::store::session::Deadline as _;
 
 /// What [`Loader::hold_below`] is unless the job says otherwise.
 pub const HOLD_BELOW: u8 = 80;
@@ -92,7 +93,7 @@ impl<'a> Loader<'a> {
 
     /// Decides whether a slice that begins to be read has rows already, and drops what an abandoned reading left.
     pub async fn begin_reading(&self, reading: &mut Reading) -> Result<(), LoadError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.pool.begin().in_time().await?;
         cursor::restart(&mut transaction, reading.slice.id).await?;
         // Whatever a window of entities brings, its rows are no other than those of the windows around.
         let here = match self.stream.mode {
@@ -122,7 +123,7 @@ impl<'a> Loader<'a> {
         if !run::pass_fence(&mut *transaction, self.claim, &self.stream.name, self.lease).await? {
             return Err(LoadError::Fenced);
         }
-        transaction.commit().await?;
+        transaction.commit().in_time().await?;
         reading.fresh = fresh;
         reading.slice.reading_run = None;
         reading.slice.reading_until = None;
@@ -157,13 +158,13 @@ impl<'a> Loader<'a> {
 
     /// Reads the slice from its first page again, and compares every row with the table itself.
     pub async fn start_over(&self, slice: &Slice) -> Result<(), LoadError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.pool.begin().in_time().await?;
         cursor::distrust(&mut transaction, slice.id).await?;
         cursor::restart(&mut transaction, slice.id).await?;
         if !run::pass_fence(&mut *transaction, self.claim, &self.stream.name, self.lease).await? {
             return Err(LoadError::Fenced);
         }
-        Ok(transaction.commit().await?)
+        Ok(transaction.commit().in_time().await?)
     }
 
     /// Whether what an unfinished reading noted as seen is still there (Postgres may have crashed since).
@@ -173,7 +174,7 @@ impl<'a> Loader<'a> {
 
     /// Notes where a reading stands that has to wait for the vendor, no rows with it.
     pub async fn park(&self, cursor: String, reading: &mut Reading) -> Result<(), LoadError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.pool.begin().in_time().await?;
         let slice = &reading.slice;
         let position = Position {
             reading_run: slice.reading_run.unwrap_or(self.claim.id),
@@ -195,7 +196,7 @@ impl<'a> Loader<'a> {
         if !run::pass_fence(&mut *transaction, self.claim, &self.stream.name, self.lease).await? {
             return Err(LoadError::Fenced);
         }
-        transaction.commit().await?;
+        transaction.commit().in_time().await?;
         reading.slice.reading_run = Some(position.reading_run);
         reading.slice.reading_until = Some(position.reading_until);
         reading.slice.reading_fresh = position.fresh;

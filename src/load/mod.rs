@@ -52,6 +52,9 @@ pub enum LoadError {
     Database(#[from] sqlx::Error),
     #[error("table {table} was altered while it was loaded: {detail}; nothing of this page was kept")]
     Altered { table: String, detail: String },
+    /// The rows can be loaded without further columns.
+    #[error("table {table} cannot get a column, since another session keeps it locked; nothing of this page was kept")]
+    Locked { table: String },
     #[error("table {table} cannot be loaded: {what}; mend it with `{remedy}`")]
     Unfit { table: String, what: String, remedy: String },
     #[error("{table} is {what}, and must be a table: give it another name, or drop it")]

@@ -4,8 +4,8 @@
 //! which vendor field fills which column. What is missing is made again, and a column whose type takes nothing of ours is
 //! replaced by a variant.
 //!
-//! Two workers may meet the same new field at once: every change is made under one advisory lock per table, after reading
-//! what the other has done.
+//! Two workers may meet the same new field at once: every change is made under one lock per table, after reading what the
+//! other has done. It is a row of ours, since any login may take an advisory lock.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -21,7 +21,7 @@ use super::shape::{self, Attribute, Relation};
 use crate::catalogue::{Child, ColumnNames, ColumnType, Keep, Mode, Stream};
 
 /// DDL that waits longer gives way: a reader's long query must not make everyone queue behind it.
-const DDL_LOCK_TIMEOUT: &str = "10s";
+const DDL_LOCK_TIMEOUT: &str = "3s";
 
 /// A warehouse table and which vendor field fills which column.
 #[derive(Debug, Clone)]
@@ -484,10 +484,11 @@ async fn check_key(connection: &mut PgConnection, definition: &Definition, oid: 
 
 pub(super) async fn lock_shape(connection: &mut PgConnection, schema: &str, table: &str) -> Result<(), sqlx::Error> {
     run_ddl(connection, format!("set local lock_timeout = '{DDL_LOCK_TIMEOUT}'")).await?;
-    sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))")
-        .bind(format!("tidegate shape of {schema}.{table}"))
-        .execute(connection)
+    let name = format!("structure of {schema}.{table}");
+    sqlx::query!("insert into tidegate.lock (name) values ($1) on conflict do nothing", name)
+        .execute(&mut *connection)
         .await?;
+    sqlx::query!("select name from tidegate.lock where name = $1 for update", name).fetch_one(connection).await?;
     Ok(())
 }
 

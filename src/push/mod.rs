@@ -20,6 +20,7 @@ use self::query::Source;
 pub use self::rows::Counts;
 use self::rows::{Outgoing, Rows};
 use self::send::{Sender, Stop};
+use crate::clock;
 use crate::config::{Connection, Job, Push};
 use crate::store::push::{self as store, Batch, Tally};
 use crate::vendor::{self, Vendor};
@@ -135,7 +136,7 @@ impl Order<'_> {
             // The configuration was checked.
             return Err(PushError::Vendor(TaskError::UnknownStream));
         };
-        let mut sender = Sender::new(self, outbound, account.gate.session(self.job.priority, chrono::Utc::now()));
+        let mut sender = Sender::new(self, outbound, account.gate.session(self.job.priority, clock::now()));
         let stopped = match self.send_all(&mut rows, &mut sender).await {
             Ok(()) => None,
             Err(Stop(error)) => Some(error),

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use uuid::Uuid;
 
 use super::{Order, PushError, pause};
+use crate::clock;
 use crate::http::{HttpError, RetryState, Session};
 use crate::quota::CallKind;
 use crate::store::push::{self as store, NewBatch, Open, TaskNote};
@@ -145,7 +145,7 @@ impl<'a> Sender<'a> {
     async fn passes(&self, error: &StepError, retry: &mut RetryState) -> Result<bool, PushError> {
         match error {
             StepError::Http(HttpError::Quota { limit, until } | HttpError::LimitHit { limit, until, .. }) => {
-                let wait = (*until - Utc::now()).to_std().unwrap_or_default();
+                let wait = (*until - clock::now()).to_std().unwrap_or_default();
                 tracing::info!(limit, %until, "waiting for a quota");
                 pause(self.order.cancel, wait.clamp(Duration::from_secs(1), QUOTA_LOOK)).await?;
                 Ok(true)

@@ -93,7 +93,7 @@ pub fn parse_wait(
 }
 
 /// `Retry-After`: seconds, or an HTTP date.
-fn header_wait(value: &str, now: DateTime<Utc>) -> Option<Duration> {
+pub fn header_wait(value: &str, now: DateTime<Utc>) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<f64>() {
         return (seconds >= 0.0).then(|| seconds_wait(seconds));

@@ -1,5 +1,6 @@
 //! What names a ledger: the credential, not the connection, and never the credential itself (promise 7).
 
+use crate::store::session::Deadline as _;
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use url::Url;
@@ -12,7 +13,7 @@ impl LedgerKey {
     /// The key of a credential at a base URL. `credential` is everything that tells one account from another.
     pub async fn derive(pool: &PgPool, base_url: &Url, credential: &[&str]) -> Result<Self, sqlx::Error> {
         let salt = sqlx::query_scalar!("select value from tidegate.setting where name = 'ledger_salt'");
-        Ok(Self::new(&salt.fetch_one(pool).await?, base_url, credential))
+        Ok(Self::new(&salt.fetch_one(pool).in_time().await?, base_url, credential))
     }
 
     fn new(salt: &str, base_url: &Url, credential: &[&str]) -> Self {

@@ -20,6 +20,8 @@ use super::key::LedgerKey;
 use super::limit::{CallKind, Limit, Unit};
 use super::reservation::{Change, Mark, Reservation};
 use super::window::{self, Spans, Window};
+use crate::clock;
+use crate::store::session::Deadline as _;
 
 /// No statement of the ledger takes longer unless the database is in trouble; a caller that is still waiting by then is
 /// better off with an error that it can retry.
@@ -174,7 +176,7 @@ impl Ledger {
     }
 
     async fn make_rows(&self, key: &LedgerKey, limits: Vec<Limit>) -> Result<(i64, Vec<Held>), sqlx::Error> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.pool.begin().in_time().await?;
         // The update also takes the lock under which all rows of a ledger change.
         let id = sqlx::query_scalar!(
             "insert into tidegate.quota_ledger as ledger (key, connections)
@@ -186,6 +188,7 @@ impl Ledger {
             &*self.connection,
         )
         .fetch_one(&mut *transaction)
+        .in_time()
         .await?;
         let mut held = Vec::with_capacity(limits.len());
         for limit in limits {
@@ -206,10 +209,11 @@ impl Ledger {
                 interval(spans.width),
             )
             .fetch_one(&mut *transaction)
+            .in_time()
             .await?;
             held.push(Held { id, limit });
         }
-        transaction.commit().await?;
+        transaction.commit().in_time().await?;
         Ok((id, held))
     }
 
@@ -260,6 +264,7 @@ impl Ledger {
             interval(AHEAD),
         )
         .fetch_one(&mut *connection)
+        .in_time()
         .await?;
         let answered = Instant::now();
         if let (Some(until), Some(again_at)) = (row.expected_at, row.again_at) {
@@ -347,7 +352,7 @@ impl Ledger {
     pub async fn snapshot(&self) -> Result<Snapshot, LedgerError> {
         let ids: Vec<i64> = self.limits.iter().map(|held| held.id).collect();
         if ids.is_empty() {
-            return Ok(Snapshot::unused(&[], Utc::now()));
+            return Ok(Snapshot::unused(&[], clock::now()));
         }
         let query = sqlx::query!(
             r#"select clock_timestamp() as "now!", l.id as "id!", l.amount as "amount!", l.per as "per!",

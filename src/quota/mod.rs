@@ -13,7 +13,7 @@ mod limit;
 mod reservation;
 mod window;
 
-pub use answer::{Answer, parse_wait};
+pub use answer::{Answer, header_wait, parse_wait};
 pub use forecast::{Snapshot, Usage};
 pub use key::LedgerKey;
 pub use ledger::{Grant, Ledger, LedgerError, Request, pause};

@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 /// A loop that heard nothing for so many of its periods works anyway: the scheduler goes by the wall clock, and a clock
 /// that was set back keeps it silent for as long.
 const SILENT_PERIODS_MAX: u32 = 3;
+/// Work that takes longer hangs: what it does has ends of its own.
+const WORK_MAX: Duration = Duration::from_mins(2);
 /// The scheduler counts in whole seconds.
 const PERIOD_MIN: Duration = Duration::from_secs(1);
 
@@ -26,6 +28,7 @@ const PERIOD_MIN: Duration = Duration::from_secs(1);
 pub struct Chore {
     name: &'static str,
     period: Duration,
+    work_max: Duration,
     work: Box<dyn FnMut() -> BoxFuture<'static, ()> + Send>,
 }
 
@@ -47,7 +50,13 @@ impl Chore {
         W: FnMut() -> F + Send + 'static,
     {
         let work = Box::new(move || -> BoxFuture<'static, ()> { Box::pin(work()) });
-        Self { name, period: period.max(PERIOD_MIN), work }
+        Self { name, period: period.max(PERIOD_MIN), work_max: WORK_MAX, work }
+    }
+
+    /// The same, for work that may take so long.
+    #[must_use]
+    pub fn within(self, work_max: Duration) -> Self {
+        Self { work_max, ..self }
     }
 }
 
@@ -93,7 +102,10 @@ pub async fn ring(chores: Vec<Chore>, token: CancellationToken) -> Result<(), Be
 async fn answer(mut chore: Chore, rung: Arc<Notify>, token: CancellationToken) {
     let silence_max = chore.period * SILENT_PERIODS_MAX;
     while !token.is_cancelled() {
-        (chore.work)().await;
+        if tokio::time::timeout(chore.work_max, (chore.work)()).await.is_err() {
+            let seconds = chore.work_max.as_secs();
+            tracing::error!(chore = chore.name, seconds, "the periodic work hung and was stopped; it begins again");
+        }
         tokio::select! {
             () = token.cancelled() => break,
             heard = tokio::time::timeout(silence_max, rung.notified()) => {
@@ -153,6 +165,25 @@ mod tests {
         token.cancel();
         bell.await.unwrap().unwrap();
         assert_eq!(steps.try_recv(), Ok("ended"));
+    }
+
+    #[tokio::test]
+    async fn p12_work_that_hangs_is_stopped_and_begins_again() {
+        let (sender, mut begun) = mpsc::unbounded_channel();
+        let chore = Chore::new("hanging", Duration::from_secs(1), move || {
+            let sender = sender.clone();
+            async move {
+                sender.send(()).unwrap();
+                std::future::pending::<()>().await;
+            }
+        });
+        let token = CancellationToken::new();
+        let bell = tokio::spawn(ring(vec![chore.within(Duration::from_millis(50))], token.clone()));
+        for _ in 0..2 {
+            tokio::time::timeout(Duration::from_secs(30), begun.recv()).await.unwrap().unwrap();
+        }
+        token.cancel();
+        bell.await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -19,6 +19,7 @@ use sqlx::{Connection as _, PgConnection};
 use super::calendar::{Calendar, Candidate};
 use crate::config::Job;
 use crate::cron::Schedule;
+use crate::store::session::Deadline as _;
 
 /// How much lower than its job's a backfill's priority is: past ranges must not starve scheduled runs.
 const BACKFILL_PRIORITY_BELOW: i32 = 1_000;
@@ -52,9 +53,11 @@ struct Known {
     unfinished: bool,
 }
 
-/// The database's clock, the only one that replicas share: the `now` for [`enqueue_due`].
+/// The database's clock, the only one that replicas share: the `now` for [`enqueue_due`]. [`crate::clock`] learns of it.
 pub async fn clock(conn: &mut PgConnection) -> Result<DateTime<Utc>, sqlx::Error> {
-    sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(conn).await
+    let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(conn).in_time().await?;
+    crate::clock::note(now);
+    Ok(now)
 }
 
 /// Enqueues what is due at `now`, at most one firing of each job, and returns what this caller enqueued.
@@ -186,6 +189,7 @@ pub async fn enqueue_manual(
         &streams,
     )
     .fetch_one(conn)
+    .in_time()
     .await
 }
 
@@ -208,6 +212,7 @@ async fn known_jobs(conn: &mut PgConnection, names: &[String]) -> Result<HashMap
         names,
     )
     .fetch_all(conn)
+    .in_time()
     .await?;
     Ok(rows
         .into_iter()
@@ -236,6 +241,7 @@ async fn meet(conn: &mut PgConnection, job: &Job, schedule: &Schedule, now: Date
         now,
     )
     .execute(conn)
+    .in_time()
     .await?;
     Ok(())
 }
@@ -259,6 +265,7 @@ async fn settle(
         until,
     )
     .execute(conn)
+    .in_time()
     .await?;
     Ok(())
 }
@@ -266,7 +273,7 @@ async fn settle(
 /// Enqueues one firing, unless another replica is at it, has done it, or the job's last scheduled run is unfinished.
 async fn enqueue_firing(conn: &mut PgConnection, job: &Job, firing: DateTime<Utc>) -> Result<Option<i64>, sqlx::Error> {
     let streams: Vec<String> = job.streams.iter().map(|entry| entry.stream.name.clone().into_owned()).collect();
-    let mut transaction = conn.begin().await?;
+    let mut transaction = conn.begin().in_time().await?;
     // A statement of its own, so that the next one sees everything that the lock's last holder committed. The replica
     // that finds it taken has nothing to do: the holder enqueues.
     let mine = sqlx::query_scalar!(
@@ -275,15 +282,17 @@ async fn enqueue_firing(conn: &mut PgConnection, job: &Job, firing: DateTime<Utc
         firing,
     )
     .fetch_optional(&mut *transaction)
+    .in_time()
     .await?;
     if mine.is_none() {
-        transaction.rollback().await?;
+        transaction.rollback().in_time().await?;
         return Ok(None);
     }
     let run_id =
         sqlx::query_file_scalar!("src/schedule/enqueue.sql", job.name, job.connection, job.priority, firing, &streams,)
             .fetch_optional(&mut *transaction)
+            .in_time()
             .await?;
-    transaction.commit().await?;
+    transaction.commit().in_time().await?;
     Ok(run_id)
 }

@@ -1,17 +1,20 @@
 //! Accepts connections on the status port, within limits that a hostile client cannot stretch.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::map_request;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -45,36 +48,31 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
 
 /// Answers requests until `token` is cancelled, then lets those in progress end within a second.
 pub async fn serve(listener: TcpListener, router: Router, token: CancellationToken) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
+    let mut places = Places::default();
     loop {
         let accepted = tokio::select! {
             () = token.cancelled() => break,
-            accepted = async {
-                // Wait for a place first: what exceeds them queues in the kernel, until its own limit.
-                let place = Arc::clone(&places).acquire_owned().await;
-                (place, listener.accept().await)
-            } => accepted,
+            accepted = listener.accept() => accepted,
         };
         while let Some(ended) = connections.try_join_next() {
-            if let Err(error) = ended {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
                 tracing::error!(%error, "a status request ended unexpectedly; this is a bug");
             }
         }
         match accepted {
-            (Ok(place), Ok((stream, _))) => {
-                let router = router.clone();
-                connections.spawn(async move {
-                    answer(stream, router).await;
-                    drop(place);
-                });
+            Ok((stream, _)) if places.make_room() => {
+                let asked = Arc::<AtomicBool>::default();
+                let connection = connections.spawn(answer(stream, router.clone(), Arc::clone(&asked)));
+                places.0.push_back(Place { connection, asked });
             }
-            (_, Err(error)) => {
+            Ok(_) => tracing::debug!("a status client was turned away: all places are taken"),
+            Err(error) => {
                 tracing::warn!(%error, "a status connection could not be accepted");
                 sleep(ACCEPT_PAUSE).await;
             }
-            // The semaphore is never closed.
-            (Err(_), _) => break,
         }
     }
     drop(listener);
@@ -84,8 +82,37 @@ pub async fn serve(listener: TcpListener, router: Router, token: CancellationTok
     }
 }
 
-/// Answers the one request of a connection.
-async fn answer(stream: TcpStream, router: Router) {
+/// The connections there are, oldest first.
+#[derive(Default)]
+struct Places(VecDeque<Place>);
+
+struct Place {
+    connection: AbortHandle,
+    /// Whether its request has arrived.
+    asked: Arc<AtomicBool>,
+}
+
+impl Places {
+    /// Makes room for one more: the oldest connection that has not asked for anything goes, so that clients that only
+    /// connect keep no probe away. Returns `false` if all of them have asked.
+    fn make_room(&mut self) -> bool {
+        self.0.retain(|place| !place.connection.is_finished());
+        if self.0.len() < CONNECTIONS_MAX {
+            return true;
+        }
+        let idle = self.0.iter().position(|place| !place.asked.load(Ordering::Relaxed));
+        let Some(place) = idle.and_then(|at| self.0.remove(at)) else { return false };
+        place.connection.abort();
+        true
+    }
+}
+
+/// Answers the one request of a connection; `asked` tells when it has arrived.
+async fn answer(stream: TcpStream, router: Router, asked: Arc<AtomicBool>) {
+    let router = router.layer(map_request(move |request: Request| {
+        asked.store(true, Ordering::Relaxed);
+        std::future::ready(request)
+    }));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_READ_MAX)

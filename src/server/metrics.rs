@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
@@ -16,6 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::pulse::Loop;
 use super::report::QuotaUse;
 use crate::http::CallOutcome;
 use crate::quota::CallKind;
@@ -38,6 +40,8 @@ pub const STREAM_FRESHNESS_SECONDS: &str = "tidegate_stream_freshness_seconds";
 pub const HELD_SLICES: &str = "tidegate_held_slices";
 pub const RUNS_UNFINISHED: &str = "tidegate_runs_unfinished";
 pub const DATABASE_UP: &str = "tidegate_database_up";
+pub const LOOP_AGE_SECONDS: &str = "tidegate_loop_age_seconds";
+pub const CLOCK_SKEW_SECONDS: &str = "tidegate_clock_skew_seconds";
 pub const UP: &str = "tidegate_up";
 pub const BUILD: &str = "tidegate_build";
 
@@ -126,6 +130,11 @@ struct LimitLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LoopLabels {
+    r#loop: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabels {
     state: String,
 }
@@ -149,12 +158,16 @@ pub struct Metrics {
     quota_wait_seconds: Family<LimitLabels, Seconds>,
 }
 
-/// What is read from Postgres for one scrape; none where it did not answer in time.
+/// What is true at one scrape. What is read from Postgres is `None` where it did not answer in time.
 #[derive(Debug, Default)]
 pub struct Gauges {
     pub streams: Option<Vec<StreamState>>,
     pub unfinished: Option<Vec<Unfinished>>,
     pub quotas: Option<Vec<QuotaUse>>,
+    /// How long ago each loop of this process came round; `None` for one with nothing to do.
+    pub ages: Vec<(Loop, Option<Duration>)>,
+    /// How far this machine's clock is ahead of the database's.
+    pub skew: Option<TimeDelta>,
 }
 
 impl Default for Metrics {
@@ -267,6 +280,16 @@ impl Gauges {
         let database: Gauge = Gauge::default();
         database.set(i64::from(self.unfinished.is_some()));
         registry.register(DATABASE_UP, "1 if the database answered this scrape in time", database);
+        let ages: Family<LoopLabels, Ratio> = Family::default();
+        for (of, age) in &self.ages {
+            ages.get_or_create(&LoopLabels { r#loop: of.name() }).set(age.unwrap_or_default().as_secs_f64());
+        }
+        registry.register(LOOP_AGE_SECONDS, "How long ago the loop came round; 0 while it has nothing to do", ages);
+        if let Some(skew) = self.skew {
+            let gauge: Ratio = Gauge::default();
+            gauge.set(skew.as_seconds_f64());
+            registry.register(CLOCK_SKEW_SECONDS, "How far this machine's clock is ahead of the database's", gauge);
+        }
         if let Some(streams) = &self.streams {
             let freshness: Family<StreamLabels, Ratio> = Family::default();
             let held: Family<StreamLabels, Gauge> = Family::default();

@@ -8,11 +8,13 @@ mod health;
 mod listen;
 pub mod metrics;
 mod page;
+pub mod pulse;
 mod report;
 mod site;
 
 pub use health::Health;
 pub use listen::{ListenError, bind, serve};
 pub use metrics::Metrics;
+pub use pulse::{Loop, Pulse};
 pub use report::{JobState, QuotaReader, QuotaUse, Report, no_quota};
 pub use site::Site;

@@ -11,16 +11,16 @@ use axum::http::header::{
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::get;
-use chrono::Utc;
 use sqlx::{Connection as _, PgPool};
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
 use super::metrics::{Gauges, Metrics};
 use super::report::{QuotaReader, QuotaUse, Report};
-use super::{Health, page};
+use super::{Health, Loop, Pulse, page};
+use crate::clock;
 use crate::config::Config;
-use crate::store::status;
+use crate::store::{session, status};
 
 /// `/readyz` says no if the database has not answered by then.
 const READY_MAX: Duration = Duration::from_secs(1);
@@ -36,6 +36,7 @@ pub struct Site {
     pub pool: PgPool,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
+    pub pulse: Arc<Pulse>,
     /// The configuration in force.
     pub config: watch::Receiver<Arc<Config>>,
     pub quota: QuotaReader,
@@ -88,16 +89,36 @@ impl Desk {
         if let Some(obstacle) = self.site.health.obstacle() {
             return Err(obstacle);
         }
+        if let Some(failing) = self.site.pulse.failing() {
+            return Err(match failing {
+                Loop::Enqueue => "firings cannot be enqueued, see the log",
+                Loop::Claim => "workers cannot look for runs, see the log",
+                Loop::Renew => "leases of runs cannot be renewed, see the log",
+            });
+        }
         *self.ready.get(async { timeout(READY_MAX, self.ask_database()).await.unwrap_or(Err(NO_ANSWER)) }).await
     }
 
     async fn ask_database(&self) -> Result<(), &'static str> {
         let mut conn = self.site.pool.acquire().await.map_err(|_| UNREACHABLE)?;
-        let answer = sqlx::query_scalar!(r#"select exists (select from tidegate.setting) as "exists!""#)
-            .fetch_one(&mut *conn)
-            .await;
+        let answer = sqlx::query_scalar!(
+            r#"
+            select
+                exists (select from tidegate.setting)
+                and current_setting('transaction_read_only') = 'off'
+                and not pg_is_in_recovery() as "is_writable!"
+            "#
+        )
+        .fetch_one(&mut *conn)
+        .await;
         match answer {
-            Ok(_) => Ok(()),
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                session::purge(&self.site.pool);
+                // This one leads there as well.
+                drop(conn.detach());
+                Err("the database only reads: it is a standby, or was made read-only")
+            }
             Err(sqlx::Error::Database(_)) => Err("the database answers, but Tidegate's tables are not there"),
             Err(_) => Err(UNREACHABLE),
         }
@@ -110,7 +131,7 @@ impl Desk {
                 let quotas = self.quotas().await.unwrap_or_default();
                 let config = Arc::clone(&self.site.config.borrow());
                 let refused = self.site.health.is_reload_refused();
-                self.read(async |conn| Report::gather(conn, &config, quotas, refused, Utc::now()).await).await
+                self.read(async |conn| Report::gather(conn, &config, quotas, refused, clock::now()).await).await
             })
             .await
     }
@@ -122,7 +143,8 @@ impl Desk {
                 let read =
                     self.read(async |conn| Ok((status::streams(conn).await?, status::unfinished(conn).await?))).await;
                 let (streams, unfinished) = read.unzip();
-                Gauges { streams, unfinished, quotas }
+                let ages = Loop::ALL.map(|of| (of, self.site.pulse.age(of))).to_vec();
+                Gauges { streams, unfinished, quotas, ages, skew: Some(clock::skew()) }
             })
             .await
     }
@@ -173,14 +195,25 @@ const HEADERS: [(HeaderName, &str); 3] =
 const NOTHING_LOADS: [(HeaderName, &str); 1] =
     [(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'")];
 
-async fn healthz() -> Response {
-    (HEADERS, "alive\n").into_response()
+/// Alive is a process whose loops come round, be it without success.
+async fn healthz(State(desk): State<Arc<Desk>>) -> Response {
+    let pulse = &desk.site.pulse;
+    match pulse.stuck() {
+        None => (HEADERS, format!("alive\n{}", pulse.lines())).into_response(),
+        Some(stuck) => {
+            let text = format!("not alive: the loop {} hangs\n{}", stuck.name(), pulse.lines());
+            (StatusCode::SERVICE_UNAVAILABLE, HEADERS, text).into_response()
+        }
+    }
 }
 
 async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
     match desk.ready().await {
-        Ok(()) => (HEADERS, "ready\n").into_response(),
-        Err(obstacle) => (StatusCode::SERVICE_UNAVAILABLE, HEADERS, format!("not ready: {obstacle}\n")).into_response(),
+        Ok(()) => (HEADERS, format!("ready\n{}", desk.site.pulse.lines())).into_response(),
+        Err(obstacle) => {
+            let text = format!("not ready: {obstacle}\n{}", desk.site.pulse.lines());
+            (StatusCode::SERVICE_UNAVAILABLE, HEADERS, text).into_response()
+        }
     }
 }
 

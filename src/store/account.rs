@@ -10,6 +10,7 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 
 use crate::secret::Secret;
+use crate::store::session::Deadline as _;
 
 /// Name and value of each part of an account; a secret part is a salted hash.
 type Parts = BTreeMap<String, String>;
@@ -68,6 +69,7 @@ async fn read(conn: &mut PgConnection, name: &str) -> Result<Option<Pinned>, sql
         name,
     )
     .fetch_optional(conn)
+    .in_time()
     .await?;
     Ok(found.map(|found| Pinned { vendor: found.vendor, account: found.account.0 }))
 }
@@ -94,6 +96,7 @@ async fn write(conn: &mut PgConnection, account: &Account<'_>, parts: &Parts) ->
         Json(parts) as Json<&Parts>,
     )
     .execute(&mut *conn)
+    .in_time()
     .await?;
     let pinned = read(conn, account.connection).await?;
     Ok(pinned.unwrap_or_else(|| Pinned { vendor: account.vendor.to_owned(), account: parts.clone() }))
@@ -101,7 +104,7 @@ async fn write(conn: &mut PgConnection, account: &Account<'_>, parts: &Parts) ->
 
 async fn configured(conn: &mut PgConnection, account: &Account<'_>) -> Result<Parts, sqlx::Error> {
     let salt = sqlx::query_scalar!("select value from tidegate.setting where name = 'ledger_salt'");
-    let salt = salt.fetch_one(conn).await?;
+    let salt = salt.fetch_one(conn).in_time().await?;
     let stored = |part: &Part| {
         let value = part.value.expose();
         if part.is_public { value.to_owned() } else { hashed(&salt, part.name, value) }
@@ -165,6 +168,7 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<KnownConnection>, sqlx:
         "#
     )
     .fetch_all(conn)
+    .in_time()
     .await?;
     let known = found.into_iter().map(|found| {
         let mut account = found.account.0;

@@ -1,5 +1,6 @@
 //! How far a stream has been read: its grid, its slices and the page token inside an unfinished one.
 
+use crate::store::session::Deadline as _;
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{Connection as _, PgExecutor};
 
@@ -38,6 +39,7 @@ pub async fn ensure_stream(
         wanted.2,
     )
     .execute(&mut *connection)
+    .in_time()
     .await?;
     let grid = grid(&mut *connection, connection_name, stream).await?;
     match grid {
@@ -57,6 +59,7 @@ pub async fn ensure_stream(
                 wanted.2,
             )
             .execute(&mut *connection)
+            .in_time()
             .await?;
             Ok(Grid { anchor: wanted.0, timezone: wanted.1.to_owned(), slice: wanted.2.to_owned(), ..grid })
         }
@@ -92,6 +95,7 @@ pub async fn grid(
         stream,
     )
     .fetch_optional(executor)
+    .in_time()
     .await
 }
 
@@ -144,8 +148,10 @@ pub async fn slices(
         Slice,
         r#"
         select
-            id, window_start, window_end, read_until, finished_run, reading_run, reading_until, reading_fresh,
-            reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches,
+            id, window_start, window_end, read_until,
+            -- What was read while the clock was ahead is not read yet.
+            case when finished_at <= clock_timestamp() then finished_run end as finished_run,
+            reading_run, reading_until, reading_fresh, reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches,
             reading_present, reading_rejected, reading_doubt, released, held_rows_reported, held_records_rejected,
             (
                 released
@@ -167,6 +173,7 @@ pub async fn slices(
         after,
     )
     .fetch_all(executor)
+    .in_time()
     .await
 }
 
@@ -178,7 +185,7 @@ pub async fn open_slice(
     stream: &str,
     window: (DateTime<Utc>, DateTime<Utc>),
 ) -> Result<Slice, sqlx::Error> {
-    let mut transaction = connection.begin().await?;
+    let mut transaction = connection.begin().in_time().await?;
     let changed = sqlx::query_scalar!(
         "
         insert into tidegate.slice as present (connection, stream, window_start, window_end)
@@ -194,18 +201,21 @@ pub async fn open_slice(
         window.1,
     )
     .fetch_optional(&mut *transaction)
+    .in_time()
     .await?;
     if let Some(slice) = changed {
         restart(&mut transaction, slice).await?;
         forget_within(&mut transaction, connection_name, stream, window).await?;
     }
-    transaction.commit().await?;
+    transaction.commit().in_time().await?;
     sqlx::query_as!(
         Slice,
         r#"
         select
-            id, window_start, window_end, read_until, finished_run, reading_run, reading_until, reading_fresh,
-            reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches,
+            id, window_start, window_end, read_until,
+            -- What was read while the clock was ahead is not read yet.
+            case when finished_at <= clock_timestamp() then finished_run end as finished_run,
+            reading_run, reading_until, reading_fresh, reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches,
             reading_present, reading_rejected, reading_doubt, released, held_rows_reported, held_records_rejected,
             (
                 released
@@ -219,6 +229,7 @@ pub async fn open_slice(
         window.0,
     )
     .fetch_one(&mut *connection)
+    .in_time()
     .await
 }
 
@@ -247,6 +258,7 @@ async fn forget_within(
         window.1,
     )
     .execute(connection)
+    .in_time()
     .await?;
     Ok(())
 }
@@ -317,6 +329,7 @@ pub async fn advance(executor: impl PgExecutor<'_>, slice: i64, to: &Position) -
         to.doubt,
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(done.rows_affected() == 1)
 }
@@ -337,6 +350,7 @@ pub async fn park(executor: impl PgExecutor<'_>, slice: i64, at: &Position) -> R
         at.cursor,
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(done.rows_affected() == 1)
 }
@@ -368,6 +382,7 @@ pub async fn exports_running(
         &streams,
     )
     .fetch_one(executor)
+    .in_time()
     .await
 }
 
@@ -424,13 +439,17 @@ pub async fn finish(
         hold.map_or(0, |hold| hold.records_rejected),
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
 /// Notes how many rows the table has of a slice whose reading begins.
 pub async fn note_present(executor: impl PgExecutor<'_>, slice: i64, rows: i64) -> Result<(), sqlx::Error> {
-    sqlx::query!("update tidegate.slice set reading_present = $2 where id = $1", slice, rows).execute(executor).await?;
+    sqlx::query!("update tidegate.slice set reading_present = $2 where id = $1", slice, rows)
+        .execute(executor)
+        .in_time()
+        .await?;
     Ok(())
 }
 
@@ -438,12 +457,16 @@ pub async fn note_present(executor: impl PgExecutor<'_>, slice: i64, rows: i64) 
 pub async fn count_seen(executor: impl PgExecutor<'_>, slice: i64) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(r#"select count(*) as "found!" from tidegate.seen_row where slice_id = $1"#, slice)
         .fetch_one(executor)
+        .in_time()
         .await
 }
 
 /// Forgets an unfinished reading: the slice is read from its first page again.
 pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<(), sqlx::Error> {
-    sqlx::query!("delete from tidegate.seen_row where slice_id = $1", slice).execute(&mut *connection).await?;
+    sqlx::query!("delete from tidegate.seen_row where slice_id = $1", slice)
+        .execute(&mut *connection)
+        .in_time()
+        .await?;
     // Of a slice that has all of them, they stay true whatever part of it was read; else what was begun is no use.
     sqlx::query!(
         "
@@ -454,6 +477,7 @@ pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<
         slice,
     )
     .execute(&mut *connection)
+    .in_time()
     .await?;
     sqlx::query!(
         "
@@ -476,6 +500,7 @@ pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<
         slice,
     )
     .execute(&mut *connection)
+    .in_time()
     .await?;
     Ok(())
 }
@@ -483,7 +508,10 @@ pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<
 /// Has a slice's rows compared with the table itself: what is known of them is not so.
 pub async fn distrust(connection: &mut sqlx::PgConnection, slice: i64) -> Result<(), sqlx::Error> {
     super::fingerprint::forget(&mut *connection, slice).await?;
-    sqlx::query!("update tidegate.slice set fingerprinted = false where id = $1", slice).execute(connection).await?;
+    sqlx::query!("update tidegate.slice set fingerprinted = false where id = $1", slice)
+        .execute(connection)
+        .in_time()
+        .await?;
     Ok(())
 }
 
@@ -523,6 +551,7 @@ pub async fn learn_traffic(
         traffic.whole,
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(())
 }
@@ -545,6 +574,7 @@ pub async fn clear_rejects(
         window.1,
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(())
 }
@@ -571,6 +601,7 @@ pub async fn reset(
         from,
     )
     .execute(&mut *connection)
+    .in_time()
     .await?;
     let done = sqlx::query!(
         "
@@ -582,6 +613,7 @@ pub async fn reset(
         from,
     )
     .execute(&mut *connection)
+    .in_time()
     .await?;
     Ok(done.rows_affected())
 }

@@ -4,6 +4,7 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::load::print::{Fingerprint, Print};
+use crate::store::session::Deadline as _;
 
 /// What is known of a batch, if anything is.
 pub async fn read(executor: impl PgExecutor<'_>, slice: i64, batch: u32) -> Result<Option<Fingerprint>, sqlx::Error> {
@@ -13,6 +14,7 @@ pub async fn read(executor: impl PgExecutor<'_>, slice: i64, batch: u32) -> Resu
         number(batch),
     )
     .fetch_optional(executor)
+    .in_time()
     .await?;
     Ok(found.map(|found| Fingerprint {
         shape: found.shape,
@@ -41,6 +43,7 @@ pub async fn write(executor: impl PgExecutor<'_>, slice: i64, print: &Print) -> 
         &uuids(&print.now.gone),
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(())
 }
@@ -61,6 +64,7 @@ pub async fn note_seen(executor: impl PgExecutor<'_>, slice: i64, batches: i32) 
         batches,
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(done.rows_affected())
 }
@@ -80,6 +84,7 @@ pub async fn note_keys(executor: impl PgExecutor<'_>, slice: i64, keys: &[u128])
         &keys,
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(done.rows_affected())
 }
@@ -98,6 +103,7 @@ pub async fn vanished(executor: impl PgExecutor<'_>, slice: i64, batches: i32) -
         batches,
     )
     .fetch_one(executor)
+    .in_time()
     .await
 }
 
@@ -105,16 +111,18 @@ pub async fn vanished(executor: impl PgExecutor<'_>, slice: i64, batches: i32) -
 pub async fn settle(connection: &mut sqlx::PgConnection, slice: i64, batches: i32) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from tidegate.fingerprint where slice_id = $1 and batch >= $2", slice, batches)
         .execute(&mut *connection)
+        .in_time()
         .await?;
     sqlx::query!("update tidegate.fingerprint set gone = '{}' where slice_id = $1 and gone <> '{}'", slice)
         .execute(&mut *connection)
+        .in_time()
         .await?;
     Ok(())
 }
 
 /// Forgets all of a slice.
 pub async fn forget(executor: impl PgExecutor<'_>, slice: i64) -> Result<(), sqlx::Error> {
-    sqlx::query!("delete from tidegate.fingerprint where slice_id = $1", slice).execute(executor).await?;
+    sqlx::query!("delete from tidegate.fingerprint where slice_id = $1", slice).execute(executor).in_time().await?;
     Ok(())
 }
 

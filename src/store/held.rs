@@ -1,5 +1,6 @@
 //! Slices that are held: their last reading was too doubtful to delete rows (promise 10).
 
+use crate::store::session::Deadline as _;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgExecutor;
@@ -45,6 +46,7 @@ pub async fn list(executor: impl PgExecutor<'_>, limit: i64) -> Result<Vec<HeldS
         limit,
     )
     .fetch_all(executor)
+    .in_time()
     .await
 }
 
@@ -64,6 +66,7 @@ pub async fn of_stream(
         stream,
     )
     .fetch_one(executor)
+    .in_time()
     .await?;
     let slices = if held.slices == 1 { "1 slice is held" } else { &format!("{} slices are held", held.slices) };
     Ok(held.reason.map(|reason| format!("{slices}: {reason}")))
@@ -99,6 +102,7 @@ pub async fn release(
         window.1,
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(done.rows_affected())
 }

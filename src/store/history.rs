@@ -1,6 +1,7 @@
 //! What the commands ask for beyond the status page: runs with their tasks, what waits, cursors, refused records.
 //! Read-only, but for the lock of [`lock_stream`].
 
+use crate::store::session::Deadline as _;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use sqlx::PgExecutor;
@@ -108,6 +109,7 @@ pub async fn runs(executor: impl PgExecutor<'_>, which: Which<'_>, limit: i64) -
         ids,
     )
     .fetch_all(executor)
+    .in_time()
     .await
 }
 
@@ -115,6 +117,7 @@ pub async fn runs(executor: impl PgExecutor<'_>, which: Which<'_>, limit: i64) -
 pub async fn ever_ran(executor: impl PgExecutor<'_>, job: &str) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(r#"select exists (select from tidegate.run where job = $1) as "exists!""#, job)
         .fetch_one(executor)
+        .in_time()
         .await
 }
 
@@ -168,6 +171,7 @@ pub async fn tasks(executor: impl PgExecutor<'_>, runs: &[i64]) -> Result<Vec<Ta
         runs,
     )
     .fetch_all(executor)
+    .in_time()
     .await
 }
 
@@ -195,6 +199,7 @@ pub async fn waiting(executor: impl PgExecutor<'_>) -> Result<Vec<Waiting>, sqlx
         ",
     )
     .fetch_all(executor)
+    .in_time()
     .await
 }
 
@@ -284,6 +289,7 @@ pub async fn cursors(executor: impl PgExecutor<'_>) -> Result<Vec<Cursor>, sqlx:
         "#,
     )
     .fetch_all(executor)
+    .in_time()
     .await
 }
 
@@ -322,6 +328,7 @@ pub async fn lock_stream(
         stream,
     )
     .fetch_optional(executor)
+    .in_time()
     .await
 }
 
@@ -345,6 +352,7 @@ pub async fn forgettable(
         from,
     )
     .fetch_one(executor)
+    .in_time()
     .await?;
     Ok((row.slices, row.first_start))
 }
@@ -397,6 +405,7 @@ pub async fn rejects(
         with_record,
     )
     .fetch_all(executor)
+    .in_time()
     .await
 }
 
@@ -444,5 +453,6 @@ pub async fn discovered_columns(executor: impl PgExecutor<'_>) -> Result<Vec<Dis
         "#,
     )
     .fetch_all(executor)
+    .in_time()
     .await
 }

@@ -1,5 +1,6 @@
 //! The running processes with their jobs, and the cancelling of runs whose job is in no process's configuration.
 
+use crate::store::session::Deadline as _;
 use sqlx::PgExecutor;
 
 /// A run that was cancelled because no running process has its job.
@@ -27,13 +28,14 @@ pub async fn beat(executor: impl PgExecutor<'_>, owner: &str, jobs: &[String]) -
         jobs,
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(())
 }
 
 /// Deletes the record of the process `owner`, which is stopping.
 pub async fn leave(executor: impl PgExecutor<'_>, owner: &str) -> Result<(), sqlx::Error> {
-    sqlx::query!("delete from tidegate.instance where owner = $1", owner).execute(executor).await?;
+    sqlx::query!("delete from tidegate.instance where owner = $1", owner).execute(executor).in_time().await?;
     Ok(())
 }
 
@@ -63,5 +65,6 @@ pub async fn cancel_orphans(executor: impl PgExecutor<'_>) -> Result<Vec<Orphan>
         ",
     )
     .fetch_all(executor)
+    .in_time()
     .await
 }

@@ -13,4 +13,6 @@ pub mod progress;
 pub mod prune;
 pub mod push;
 pub mod run;
+pub mod session;
 pub mod status;
+pub mod trouble;

@@ -5,6 +5,7 @@ use serde::Serialize;
 use sqlx::{PgExecutor, PgPool};
 
 use super::history::{self, Task};
+use crate::store::session::Deadline as _;
 
 /// One stream of a run that is waited for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,6 +31,7 @@ impl std::ops::Deref for TaskState {
 pub async fn tasks(pool: &PgPool, runs: &[i64]) -> Result<Vec<TaskState>, sqlx::Error> {
     let known = sqlx::query!("select id, job, connection, kind, state from tidegate.run where id = any($1)", runs)
         .fetch_all(pool)
+        .in_time()
         .await?;
     let mut states = Vec::new();
     for task in history::tasks(pool, runs).await? {
@@ -79,6 +81,7 @@ pub async fn cancel(
         reason,
     )
     .fetch_all(executor)
+    .in_time()
     .await
 }
 
@@ -134,5 +137,6 @@ pub async fn resume_backfill(
         streams,
     )
     .fetch_optional(executor)
+    .in_time()
     .await
 }

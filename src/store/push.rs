@@ -1,19 +1,32 @@
 //! What `tidegate push` has sent: every batch is written down before it leaves, and every row belongs to one batch.
 
+use crate::store::session::Deadline as _;
 use serde::Serialize;
 use sqlx::{PgConnection, PgExecutor, PgPool};
 use uuid::Uuid;
 
 /// Locks the pushes of `job` for this session; false while another session has them.
 pub async fn lock(executor: impl PgExecutor<'_>, job: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(r#"select pg_try_advisory_lock(hashtextextended('tidegate push ' || $1, 0)) as "mine!""#, job)
-        .fetch_one(executor)
-        .await
+    // With the salt, so that no other login can take it first.
+    sqlx::query_scalar!(
+        r#"
+        select pg_try_advisory_lock(hashtextextended('tidegate push ' || $1 || value, 0)) as "mine!"
+        from tidegate.setting
+        where name = 'ledger_salt'
+        "#,
+        job,
+    )
+    .fetch_one(executor)
+    .in_time()
+    .await
 }
 
 /// What the hashes of this database's rows are salted with.
 pub async fn salt(executor: impl PgExecutor<'_>) -> Result<String, sqlx::Error> {
-    sqlx::query_scalar!("select value from tidegate.setting where name = 'ledger_salt'").fetch_one(executor).await
+    sqlx::query_scalar!("select value from tidegate.setting where name = 'ledger_salt'")
+        .fetch_one(executor)
+        .in_time()
+        .await
 }
 
 /// Batches of `job` that were on their way when their process ended: whether they arrived is unknown. To be asked by
@@ -28,6 +41,7 @@ pub async fn give_up_lost(executor: impl PgExecutor<'_>, job: &str) -> Result<u6
         job
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(updated.rows_affected())
 }
@@ -52,6 +66,7 @@ pub async fn let_go(executor: impl PgExecutor<'_>, job: &str) -> Result<i64, sql
         job
     )
     .fetch_one(executor)
+    .in_time()
     .await
 }
 
@@ -77,6 +92,7 @@ pub async fn known(executor: impl PgExecutor<'_>, job: &str, keys: &[Uuid]) -> R
         keys,
     )
     .fetch_all(executor)
+    .in_time()
     .await
 }
 
@@ -92,7 +108,7 @@ pub struct NewBatch<'a> {
 
 /// Writes down that a batch is on its way; none when one of its rows belongs to another batch already.
 pub async fn claim(pool: &PgPool, batch: NewBatch<'_>) -> Result<Option<i64>, sqlx::Error> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = pool.begin().in_time().await?;
     let id = sqlx::query_scalar!(
         "
         insert into tidegate.push_batch (job, connection, campaign_id, template_id, rows)
@@ -106,6 +122,7 @@ pub async fn claim(pool: &PgPool, batch: NewBatch<'_>) -> Result<Option<i64>, sq
         batch.keys,
     )
     .fetch_one(&mut *transaction)
+    .in_time()
     .await?;
     let claimed = sqlx::query!(
         "
@@ -118,12 +135,13 @@ pub async fn claim(pool: &PgPool, batch: NewBatch<'_>) -> Result<Option<i64>, sq
         id,
     )
     .execute(&mut *transaction)
+    .in_time()
     .await?;
     if claimed.rows_affected() != batch.keys.len() as u64 {
-        transaction.rollback().await?;
+        transaction.rollback().in_time().await?;
         return Ok(None);
     }
-    transaction.commit().await?;
+    transaction.commit().in_time().await?;
     Ok(Some(id))
 }
 
@@ -131,6 +149,7 @@ pub async fn claim(pool: &PgPool, batch: NewBatch<'_>) -> Result<Option<i64>, sq
 pub async fn unclaim(executor: impl PgExecutor<'_>, id: i64) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from tidegate.push_batch where id = $1 and state in ('sending', 'unknown')", id)
         .execute(executor)
+        .in_time()
         .await?;
     Ok(())
 }
@@ -154,6 +173,7 @@ pub async fn taken(
         said,
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(())
 }
@@ -173,6 +193,7 @@ pub async fn refused(connection: &mut PgConnection, id: i64, error: &str) -> Res
         error,
     )
     .execute(connection)
+    .in_time()
     .await?;
     Ok(())
 }
@@ -189,6 +210,7 @@ pub async fn lost(executor: impl PgExecutor<'_>, id: i64, error: &str) -> Result
         error,
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(())
 }
@@ -221,6 +243,7 @@ pub async fn task(executor: impl PgExecutor<'_>, id: i64, note: TaskNote, said: 
         error,
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(())
 }
@@ -246,6 +269,7 @@ pub async fn open(executor: impl PgExecutor<'_>, job: &str) -> Result<Vec<Open>,
         job
     )
     .fetch_all(executor)
+    .in_time()
     .await
 }
 
@@ -273,6 +297,7 @@ pub async fn batches(executor: impl PgExecutor<'_>, ids: &[i64]) -> Result<Vec<B
         ids
     )
     .fetch_all(executor)
+    .in_time()
     .await
 }
 
@@ -299,5 +324,6 @@ pub async fn tally(executor: impl PgExecutor<'_>, jobs: &[String]) -> Result<Vec
         jobs
     )
     .fetch_all(executor)
+    .in_time()
     .await
 }

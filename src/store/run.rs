@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::store::session::Deadline as _;
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 use sqlx::postgres::types::PgInterval;
@@ -85,6 +86,7 @@ pub async fn claim(
         only,
     )
     .fetch_optional(executor)
+    .in_time()
     .await
 }
 
@@ -101,6 +103,7 @@ pub async fn renew(executor: impl PgExecutor<'_>, run: i64, fence: i64, lease: D
         interval(lease),
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(done.rows_affected() == 1)
 }
@@ -132,6 +135,7 @@ pub async fn pass_fence(
         interval(lease),
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(done.rows_affected() == 1)
 }
@@ -162,6 +166,7 @@ pub async fn hold_stream(executor: impl PgExecutor<'_>, claim: &Claim, stream: &
         stream,
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(done.rows_affected() == 1)
 }
@@ -220,6 +225,7 @@ pub async fn wanted(
         STREAM_BUSY,
     )
     .fetch_one(executor)
+    .in_time()
     .await
 }
 
@@ -235,6 +241,7 @@ pub async fn release_streams(executor: impl PgExecutor<'_>, claim: &Claim) -> Re
         claim.fence,
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(())
 }
@@ -245,22 +252,31 @@ pub struct Task {
     pub stream: String,
     pub state: String,
     pub attempts: i32,
-    pub waiting_until: Option<DateTime<Utc>>,
+    /// Whether there is something to do for it now.
+    pub due: bool,
 }
 
 /// The tasks of a run, in a fixed order.
 pub async fn tasks(executor: impl PgExecutor<'_>, run: i64) -> Result<Vec<Task>, sqlx::Error> {
     sqlx::query_as!(
         Task,
-        "
-        select stream, state, attempts, waiting_until
+        r#"
+        select
+            stream,
+            state,
+            attempts,
+            (
+                state in ('queued', 'running')
+                or (state = 'waiting' and coalesce(waiting_until <= clock_timestamp(), true))
+            ) as "due!"
         from tidegate.task
         where run_id = $1
         order by stream
-        ",
+        "#,
         run,
     )
     .fetch_all(executor)
+    .in_time()
     .await
 }
 
@@ -296,6 +312,7 @@ pub async fn begin_task(
         slices_left,
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(done.rows_affected() == 1)
 }
@@ -358,6 +375,7 @@ pub async fn add_progress(
         window.1,
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(())
 }
@@ -378,6 +396,7 @@ pub async fn add_traffic(
         bytes,
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(())
 }
@@ -451,12 +470,18 @@ pub async fn end_task(
         attempt,
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
-/// Ends the claim: the run's state follows from its tasks. Answers the state; none when the fence had moved on.
-pub async fn end_run(executor: impl PgExecutor<'_>, claim: &Claim) -> Result<Option<String>, sqlx::Error> {
+/// Ends the claim: the run's state follows from its tasks. Returns the state; `None` when the fence had moved on. A run of
+/// which nothing was done (`is_idle`) is not due again at once.
+pub async fn end_run(
+    executor: impl PgExecutor<'_>,
+    claim: &Claim,
+    is_idle: bool,
+) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar!(
         "
         with tasks as (
@@ -488,11 +513,14 @@ pub async fn end_run(executor: impl PgExecutor<'_>, claim: &Claim) -> Result<Opt
                 when tasks.held then 'held'
                 else 'succeeded'
             end,
-            due_at = case
-                when tasks.unfinished then clock_timestamp()
-                when tasks.waiting then tasks.goes_on_at
-                else run.due_at
-            end,
+            due_at = greatest(
+                case
+                    when tasks.unfinished then clock_timestamp()
+                    when tasks.waiting then tasks.goes_on_at
+                    else run.due_at
+                end,
+                case when $3 then clock_timestamp() + interval '1 second' end
+            ),
             finished_at = case
                 when tasks.unfinished or tasks.waiting then null
                 else clock_timestamp()
@@ -507,8 +535,10 @@ pub async fn end_run(executor: impl PgExecutor<'_>, claim: &Claim) -> Result<Opt
         ",
         claim.id,
         claim.fence,
+        is_idle,
     )
     .fetch_optional(executor)
+    .in_time()
     .await
 }
 
@@ -528,6 +558,7 @@ pub async fn stream_succeeded(
         stream,
     )
     .execute(executor)
+    .in_time()
     .await?;
     Ok(())
 }

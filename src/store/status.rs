@@ -1,6 +1,7 @@
 //! What ran, what failed and how far each stream is: read-only questions for the status page, the metrics and the
 //! commands that show the same. Nothing here touches rows of the warehouse.
 
+use crate::store::session::Deadline as _;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -83,6 +84,7 @@ pub async fn last_runs(conn: &mut PgConnection, jobs: &[String]) -> Result<Vec<L
         jobs,
     )
     .fetch_all(conn)
+    .in_time()
     .await
 }
 
@@ -124,6 +126,7 @@ pub async fn streams(conn: &mut PgConnection) -> Result<Vec<StreamState>, sqlx::
         "#,
     )
     .fetch_all(conn)
+    .in_time()
     .await
 }
 
@@ -150,6 +153,7 @@ pub async fn failures(conn: &mut PgConnection, limit: i64) -> Result<Vec<Failure
         RUNS_LOOKED_AT,
     )
     .fetch_all(conn)
+    .in_time()
     .await
 }
 
@@ -169,5 +173,6 @@ pub async fn unfinished(conn: &mut PgConnection) -> Result<Vec<Unfinished>, sqlx
         "#,
     )
     .fetch_all(conn)
+    .in_time()
     .await
 }

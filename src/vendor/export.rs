@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Outcome, Records, StepError, StepRequest};
+use crate::clock;
 use crate::http::Session;
 
 /// Jobs submitted for one file before the slice fails.
@@ -168,7 +169,7 @@ pub(super) async fn step<A: ExportApi>(
             Started::Ready(file) => finish(api, session, &request, cursor, (&part, file), records).await,
             Started::Job(handle) => {
                 cursor.attempt = cursor.attempt.saturating_add(1);
-                cursor.job = Some(Job { handle, submitted_at: Utc::now(), polls: 0 });
+                cursor.job = Some(Job { handle, submitted_at: clock::now(), polls: 0 });
                 pending(&cursor, api.polling().pause(0))
             }
         };
@@ -176,7 +177,7 @@ pub(super) async fn step<A: ExportApi>(
     match api.poll(session, &request, &job.handle).await? {
         JobState::Running(said) => {
             let Polling { deadline, .. } = api.polling();
-            let age = (Utc::now() - job.submitted_at).to_std().unwrap_or_default();
+            let age = (clock::now() - job.submitted_at).to_std().unwrap_or_default();
             if age > deadline {
                 return Err(StepError::ExportOverdue { deadline, said });
             }
@@ -216,7 +217,7 @@ async fn finish<A: ExportApi>(
 }
 
 fn pending<H: Serialize + DeserializeOwned>(cursor: &Cursor<H>, pause: TimeDelta) -> Result<Outcome, StepError> {
-    Ok(Outcome::Pending { until: Utc::now() + pause, cursor: cursor.text()? })
+    Ok(Outcome::Pending { until: clock::now() + pause, cursor: cursor.text()? })
 }
 
 #[cfg(test)]

@@ -25,10 +25,13 @@ pub use slice::Room;
 pub use task::scope;
 
 use crate::config::Config;
+use crate::server::Loop;
 use crate::store::run::claim;
+use crate::store::session;
 
 /// How often an idle worker looks for a run, besides being told.
 const IDLE: Duration = Duration::from_secs(1);
+const CANNOT_LOOK: &str = "workers cannot look for runs";
 /// After a database fault a worker looks again this much later.
 const FAULT_PAUSE: Duration = Duration::from_secs(3);
 
@@ -73,12 +76,28 @@ impl Pool {
     }
 
     async fn worker(self: Arc<Self>) {
+        let Shared { pool, owner, pulse, trouble, .. } = &*self.shared;
+        let mut looking = Some(pulse.go(Loop::Claim));
         while !self.shutdown.is_cancelled() {
-            let pause = match self.next().await {
-                Ok(true) => continue,
-                Ok(false) => IDLE,
+            let config = Arc::clone(&self.config.borrow());
+            let jobs: Vec<String> = config.jobs.keys().cloned().collect();
+            let claimed = claim(pool, owner, config.worker.lease, &jobs, self.only.as_deref()).await;
+            pulse.beat(Loop::Claim, claimed.is_ok());
+            let pause = match claimed {
+                Ok(Some(claimed)) => {
+                    drop(looking.take());
+                    Box::pin(run::work(&self.shared, &config, claimed, &self.shutdown)).await;
+                    self.left.notify_one();
+                    looking = Some(pulse.go(Loop::Claim));
+                    continue;
+                }
+                Ok(None) => {
+                    trouble.over(CANNOT_LOOK);
+                    IDLE
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot look for runs");
+                    session::judge(pool, &error);
+                    trouble.warn(CANNOT_LOOK, &error);
                     FAULT_PAUSE
                 }
             };
@@ -88,17 +107,5 @@ impl Pool {
                 () = tokio::time::sleep(pause) => {}
             }
         }
-    }
-
-    /// Claims one run and works on it; false when none is due.
-    async fn next(&self) -> Result<bool, sqlx::Error> {
-        let config = Arc::clone(&self.config.borrow());
-        let jobs: Vec<String> = config.jobs.keys().cloned().collect();
-        let shared = &self.shared;
-        let claimed = claim(&shared.pool, &shared.owner, config.worker.lease, &jobs, self.only.as_deref()).await?;
-        let Some(claimed) = claimed else { return Ok(false) };
-        Box::pin(run::work(shared, &config, claimed, &self.shutdown)).await;
-        self.left.notify_one();
-        Ok(true)
     }
 }

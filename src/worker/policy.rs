@@ -11,6 +11,8 @@ use crate::vendor::StepError;
 
 /// Pauses after the first, second … passing fault without progress; after the last the task fails.
 const PAUSES_MINUTES: &[i64] = &[1, 5, 15, 60];
+/// Pause before those, after the first fault of the database.
+const FIRST_PAUSE_DATABASE: TimeDelta = TimeDelta::seconds(5);
 
 /// Why a task stopped before its end.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,17 @@ pub enum TaskError {
     OtherAccount(String),
     #[error("the run took longer than the job's timeout")]
     Timeout,
+}
+
+impl TaskError {
+    /// What the database said, or that it said nothing.
+    pub const fn of_database(&self) -> Option<&sqlx::Error> {
+        match self {
+            Self::Load(LoadError::Database(error)) | Self::Database(error) => Some(error),
+            Self::Step(StepError::Http(HttpError::Ledger(LedgerError::Database { source, .. }))) => Some(source),
+            _ => None,
+        }
+    }
 }
 
 impl From<AccountError> for TaskError {
@@ -67,7 +80,7 @@ pub fn decide(error: &TaskError, attempts: i32, now: DateTime<Utc>) -> Decision 
         }
         TaskError::Load(LoadError::Database(error)) | TaskError::Database(error) => {
             if passes(error) {
-                put_off(attempts, now, "database")
+                put_off_for_database(attempts, now)
             } else {
                 Decision::Fail
             }
@@ -76,7 +89,7 @@ pub fn decide(error: &TaskError, attempts: i32, now: DateTime<Utc>) -> Decision 
         TaskError::Load(LoadError::Altered { .. }) if attempts == 0 => {
             Decision::Wait { until: now, waiting_for: "table".to_owned(), attempt: true }
         }
-        TaskError::Load(LoadError::Altered { .. }) => put_off(attempts, now, "table"),
+        TaskError::Load(LoadError::Altered { .. } | LoadError::Locked { .. }) => put_off(attempts, now, "table"),
         TaskError::Load(
             LoadError::Unfit { .. } | LoadError::NotATable { .. } | LoadError::Required { .. } | LoadError::Rule { .. },
         )
@@ -93,7 +106,7 @@ fn decide_step(error: &StepError, attempts: i32, now: DateTime<Utc>) -> Decision
             Decision::Wait { until: *until, waiting_for: format!("quota {limit}"), attempt: false }
         }
         StepError::Http(HttpError::Ledger(LedgerError::Database { .. } | LedgerError::Timeout { .. })) => {
-            put_off(attempts, now, "database")
+            put_off_for_database(attempts, now)
         }
         StepError::Http(error @ (HttpError::Transport { .. } | HttpError::Status { .. })) if error.is_transient() => {
             put_off(attempts, now, "vendor")
@@ -130,6 +143,14 @@ fn decide_step(error: &StepError, attempts: i32, now: DateTime<Utc>) -> Decision
     }
 }
 
+/// A lost connection is replaced at once, and most failovers take seconds; so the first pause is short.
+fn put_off_for_database(attempts: i32, now: DateTime<Utc>) -> Decision {
+    if attempts > 0 {
+        return put_off(attempts - 1, now, "database");
+    }
+    Decision::Wait { until: now + FIRST_PAUSE_DATABASE, waiting_for: "database".to_owned(), attempt: true }
+}
+
 fn put_off(attempts: i32, now: DateTime<Utc>, waiting_for: &str) -> Decision {
     match usize::try_from(attempts).ok().and_then(|attempt| PAUSES_MINUTES.get(attempt)) {
         Some(minutes) => Decision::Wait {
@@ -160,6 +181,9 @@ pub fn hint(error: &TaskError) -> &'static str {
         TaskError::Load(LoadError::Unfit { .. }) => {
             "run the statement, then the job again. If the statement renames the table, Tidegate creates a new one, and \
              `tidegate cursors reset` reads the rows that the vendor still has"
+        }
+        TaskError::Load(LoadError::Locked { .. }) => {
+            "end the transaction that keeps the table locked (see `pg_stat_activity`); the task is retried"
         }
         TaskError::Load(LoadError::NotATable { .. }) => "free the name; the table is made at the next run",
         TaskError::Load(LoadError::Rule { .. }) => {
@@ -215,12 +239,12 @@ fn hint_step(error: &StepError) -> &'static str {
             "the vendor sent nothing where a job or its state is expected: check base_url and the vendor's status page; if \
              it goes on, ask the vendor. The next run asks again"
         }
-        StepError::Unreadable(error) if error.is_of_settings() => {
-            "ask the vendor in which charset its files are, then write it under the connection: `csv: { charset: … }`"
-        }
         StepError::Unreadable(DecodeError::ForeignHeader) => {
             "nothing was deleted. If the vendor has renamed all columns, name one of the new ones in `types` of the stream; \
              else the file does not begin with its titles, or is another report: ask the vendor"
+        }
+        StepError::Unreadable(error) if error.is_of_settings() => {
+            "ask the vendor in which charset its files are, then write it under the connection: `csv: { charset: … }`"
         }
         StepError::Unreadable(_) | StepError::Missing(_) => {
             "the vendor sent something else than a report: try again later, then ask the vendor"

@@ -13,11 +13,18 @@ use super::policy::{self, TaskError};
 use super::report::Reporter;
 use super::slice::Room;
 use super::task::{TaskEnd, TaskRunner, carry_out};
+use crate::clock;
 use crate::config::{Config, Connection, Job};
-use crate::server::Metrics;
 use crate::server::metrics::RunOutcome;
+use crate::server::{Loop, Metrics, Pulse};
 use crate::store::run::{self, Claim, Task};
+use crate::store::session;
+use crate::store::session::Deadline as _;
+use crate::store::trouble::{Repeats, chain};
 
+/// How often a run is gone on with whose state could not be stored, and after which pause.
+const STORE_ATTEMPTS: u32 = 5;
+const STORE_PAUSE: Duration = Duration::from_secs(3);
 /// The lease is renewed this many times before it would end.
 const RENEWALS_PER_LEASE: u32 = 3;
 
@@ -28,6 +35,9 @@ pub struct Shared {
     pub accounts: Accounts,
     pub metrics: Arc<Metrics>,
     pub room: Room,
+    pub pulse: Arc<Pulse>,
+    /// What workers cannot do for now.
+    pub trouble: Repeats,
     /// Name of this worker in `tidegate.run`.
     pub owner: String,
 }
@@ -40,33 +50,53 @@ pub async fn work(shared: &Shared, config: &Config, claim: Claim, shutdown: &Can
             tracing::warn!("taking over from a worker that fell silent");
         }
         let lease = config.worker.lease;
-        let outcome = tokio::select! {
-            outcome = tasks(shared, config, &claim, shutdown) => outcome,
+        tokio::select! {
+            () = all_tasks(shared, config, &claim, shutdown) => {}
             // Boxed, since the other branch is large.
             () = keep_lease(shared, &claim, lease) => {
                 tracing::warn!("lost the lease, another worker has taken over");
-                return;
             }
-        };
-        if let Err(error) = outcome {
-            tracing::error!(%error, "the run's state could not be stored; it is taken over when its lease ends");
         }
     }
     .instrument(span)
     .await;
 }
 
+/// Works on the run's tasks, and goes on when the database was lost in between: the run is still held.
+async fn all_tasks(shared: &Shared, config: &Config, claim: &Claim, shutdown: &CancellationToken) {
+    for attempt in 1..=STORE_ATTEMPTS {
+        let Err(error) = tasks(shared, config, claim, shutdown).await else { return };
+        session::judge(&shared.pool, &error);
+        if attempt == STORE_ATTEMPTS || shutdown.is_cancelled() {
+            let error = chain(&error);
+            tracing::error!(error, "the run's state could not be stored; it is taken over when its lease ends");
+            return;
+        }
+        shared.trouble.warn("the run's state could not be stored, trying again", &error);
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = tokio::time::sleep(STORE_PAUSE) => {}
+        }
+    }
+}
+
 /// Renews the lease until it turns out to be lost.
 async fn keep_lease(shared: &Shared, claim: &Claim, lease: Duration) {
+    let _going = shared.pulse.go(Loop::Renew);
     let mut beat = tokio::time::interval(lease / RENEWALS_PER_LEASE);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         beat.tick().await;
-        match run::renew(&shared.pool, claim.id, claim.fence, lease).await {
+        let renewed = run::renew(&shared.pool, claim.id, claim.fence, lease).await;
+        shared.pulse.beat(Loop::Renew, renewed.is_ok());
+        match renewed {
             Ok(true) => {}
             Ok(false) => return,
             // The fence decides, not the lease: a database that answers again in time has lost nothing.
-            Err(error) => tracing::warn!(%error, "the lease could not be renewed"),
+            Err(error) => {
+                session::judge(&shared.pool, &error);
+                shared.trouble.warn("leases cannot be renewed", &error);
+            }
         }
     }
 }
@@ -77,15 +107,11 @@ async fn tasks(
     claim: &Claim,
     shutdown: &CancellationToken,
 ) -> Result<(), sqlx::Error> {
-    let now = chrono::Utc::now();
-    let due = |task: &Task| match task.state.as_str() {
-        "queued" | "running" => true,
-        "waiting" => task.waiting_until.is_none_or(|until| until <= now),
-        _ => false,
-    };
     let deadline =
         tokio::time::Instant::now() + config.jobs.get(&claim.job).map_or(Duration::MAX / 4, |job| job.timeout);
-    for task in run::tasks(&shared.pool, claim.id).await?.into_iter().filter(due) {
+    let mut is_idle = true;
+    for task in run::tasks(&shared.pool, claim.id).await?.into_iter().filter(|task| task.due) {
+        is_idle = false;
         if shutdown.is_cancelled() {
             break;
         }
@@ -122,10 +148,10 @@ async fn tasks(
             break;
         }
     }
-    let mut transaction = shared.pool.begin().await?;
+    let mut transaction = shared.pool.begin().in_time().await?;
     run::release_streams(&mut *transaction, claim).await?;
-    let state = run::end_run(&mut *transaction, claim).await?;
-    transaction.commit().await?;
+    let state = run::end_run(&mut *transaction, claim, is_idle).await?;
+    transaction.commit().in_time().await?;
     match state.as_deref() {
         Some("succeeded") => shared.metrics.run_ended(&claim.job, RunOutcome::Succeeded),
         Some("held") => shared.metrics.run_ended(&claim.job, RunOutcome::Held),
@@ -138,7 +164,7 @@ async fn tasks(
 
 /// What becomes of a task for an error that met it outside its stream.
 fn decided(error: &TaskError, task: &Task, subject: Subject) -> TaskEnd {
-    carry_out(policy::decide(error, task.attempts, chrono::Utc::now()), error, subject)
+    carry_out(policy::decide(error, task.attempts, clock::now()), error, subject)
 }
 
 /// One task, from the configuration in force.

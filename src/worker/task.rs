@@ -11,6 +11,7 @@ use super::hint::{Subject, hint};
 use super::policy::{self, Decision, TaskError};
 use super::report::Reporter;
 use super::slice::{self, Ended, Room, SliceReader};
+use crate::clock;
 use crate::config::{Job, JobStream, NewFields};
 use crate::http::Session;
 use crate::load::LoadError;
@@ -20,7 +21,9 @@ use crate::load::page::{PageWriter, RowKey};
 use crate::load::table::{Cause, Table};
 use crate::schedule;
 use crate::store::run::{self, Claim};
-use crate::store::{cursor, held};
+use crate::store::session::Deadline as _;
+use crate::store::trouble::chain;
+use crate::store::{cursor, held, session};
 use crate::vendor::{Expected, Source, Window};
 
 /// How long a task that finds its stream in use waits before it asks again.
@@ -82,7 +85,18 @@ impl TaskRunner<'_> {
     /// Works on the task until it ends, waits or fails. Faults become a decision here and nowhere else.
     pub async fn run(&self) -> TaskEnd {
         let mut current = None;
-        let error = match self.read(&mut current).await {
+        let may_add = self.stream.new_fields == NewFields::Add;
+        let mut read = self.read(&mut current, may_add).await;
+        if let Err(TaskError::Load(error @ LoadError::Locked { .. })) = &read
+            && may_add
+        {
+            tracing::warn!(
+                error = chain(error),
+                "a transaction that stays open keeps the table from getting a column; until it ends, values of new fields are kept in _extra"
+            );
+            read = self.read(&mut current, false).await;
+        }
+        let error = match read {
             Ok(end) => return end,
             Err(TaskError::Load(error)) => {
                 let stream = &self.stream.stream;
@@ -90,11 +104,14 @@ impl TaskRunner<'_> {
             }
             Err(error) => error,
         };
+        if let Some(error) = error.of_database() {
+            session::judge(self.pool, error);
+        }
         // Calls that led nowhere count as well.
         if let Err(error) = self.reporter.calls(self.session).await {
             tracing::debug!(%error, "the last calls were not counted");
         }
-        let decision = policy::decide(&error, self.attempts, Utc::now());
+        let decision = policy::decide(&error, self.attempts, clock::now());
         if decision == Decision::FailAndRestart
             && let Some(slice) = current
             && let Err(error) = self.restart(slice).await
@@ -110,22 +127,23 @@ impl TaskRunner<'_> {
 
     /// Reads the slice from its first page next time.
     async fn restart(&self, slice: i64) -> Result<(), sqlx::Error> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.pool.begin().in_time().await?;
         cursor::restart(&mut transaction, slice).await?;
         if run::pass_fence(&mut *transaction, self.claim, &self.stream.stream.name, self.lease).await? {
-            transaction.commit().await?;
+            transaction.commit().in_time().await?;
         }
         Ok(())
     }
 
     /// `current` is the slice under way, for whoever handles a fault.
-    async fn read(&self, current: &mut Option<i64>) -> Result<TaskEnd, TaskError> {
+    /// `may_add`: whether the table may get columns.
+    async fn read(&self, current: &mut Option<i64>, may_add: bool) -> Result<TaskEnd, TaskError> {
         let stream = &self.stream.stream;
         let mut connection = self.pool.acquire().await?;
         let stored = self.open_stream(&mut connection).await?;
         let grid = if stream.windowed() { self.grid(&stored)? } else { self.list_grid(&stored) };
         if !run::hold_stream(&mut *connection, self.claim, &stream.name).await? {
-            let until = Utc::now() + chrono::TimeDelta::seconds(STREAM_BUSY_SECS);
+            let until = clock::now() + chrono::TimeDelta::seconds(STREAM_BUSY_SECS);
             return Ok(TaskEnd::Waiting { until, waiting_for: run::STREAM_BUSY.to_owned(), attempt: false });
         }
         let now = schedule::clock(&mut connection).await?;
@@ -139,7 +157,6 @@ impl TaskRunner<'_> {
         let cause = Cause { run: self.claim.id, connection: &self.claim.connection };
         let table = Table::open(&mut connection, stream, &self.stream.types, cause).await?;
         drop(connection);
-        let may_add = self.stream.new_fields == NewFields::Add;
         let mut layout =
             Layout::new(&stream.columns, may_add).with_children(&stream.children).with_types(&self.stream.types);
         table.teach(&mut layout, stream);
@@ -190,14 +207,14 @@ impl TaskRunner<'_> {
             return Ok(None);
         }
         let running = cursor::exports_running(&mut *connection, &self.claim.connection, &exported).await?;
-        Ok((running >= EXPORTS_MAX).then(|| Utc::now() + chrono::TimeDelta::seconds(EXPORT_BUSY_SECS)))
+        Ok((running >= EXPORTS_MAX).then(|| clock::now() + chrono::TimeDelta::seconds(EXPORT_BUSY_SECS)))
     }
 
     /// Between two slices: lets a run of higher priority have the stream, or the worker.
     async fn give_way(&self) -> Result<Option<TaskEnd>, sqlx::Error> {
         let wanted = run::wanted(self.pool, self.claim, &self.stream.stream.name, self.jobs).await?;
         Ok(if wanted.stream {
-            let until = Utc::now() + chrono::TimeDelta::seconds(GIVE_WAY_SECS);
+            let until = clock::now() + chrono::TimeDelta::seconds(GIVE_WAY_SECS);
             Some(TaskEnd::Waiting { until, waiting_for: "a run of higher priority".to_owned(), attempt: false })
         } else {
             wanted.worker.then_some(TaskEnd::Released)
@@ -342,86 +359,4 @@ pub fn carry_out(decision: Decision, error: &TaskError, subject: Subject) -> Tas
 fn failed(error: &TaskError, hint: &'static str) -> TaskEnd {
     tracing::error!(error = chain(error), hint, "failed");
     TaskEnd::Failed { error: chain(error), hint }
-}
-
-/// An error and its causes on one line, without vendor data: what Postgres says about a value that it refuses quotes it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let said = match cause.downcast_ref::<sqlx::Error>() {
-            Some(sqlx::Error::Database(database)) => {
-                let code = database.code().unwrap_or_default();
-                let quotes_data = code.starts_with("22") || code.starts_with("23");
-                let message = if quotes_data { "a value was refused" } else { database.message() };
-                return format!("{text}: {message} (SQLSTATE {code})");
-            }
-            _ => cause.to_string(),
-        };
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use std::borrow::Cow;
-    use std::fmt;
-
-    use sqlx::error::{DatabaseError, ErrorKind};
-
-    use super::*;
-
-    /// What Postgres says, with the value that it refuses.
-    #[derive(Debug)]
-    struct Said(&'static str);
-
-    impl fmt::Display for Said {
-        fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str(self.message())
-        }
-    }
-
-    impl std::error::Error for Said {}
-
-    impl DatabaseError for Said {
-        fn message(&self) -> &'static str {
-            "invalid input syntax for type bigint: \"Juana\""
-        }
-
-        fn code(&self) -> Option<Cow<'_, str>> {
-            Some(Cow::Borrowed(self.0))
-        }
-
-        fn as_error(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
-            self
-        }
-
-        fn as_error_mut(&mut self) -> &mut (dyn std::error::Error + Send + Sync + 'static) {
-            self
-        }
-
-        fn into_error(self: Box<Self>) -> Box<dyn std::error::Error + Send + Sync + 'static> {
-            self
-        }
-
-        fn kind(&self) -> ErrorKind {
-            ErrorKind::Other
-        }
-    }
-
-    #[test]
-    fn p7_what_postgres_says_about_a_value_is_not_repeated() {
-        for code in ["22P02", "22003", "23514", "23505"] {
-            let error = TaskError::Load(LoadError::Database(sqlx::Error::Database(Box::new(Said(code)))));
-            let told = chain(&error);
-            assert!(
-                !told.contains("Juana") && told.ends_with(&format!("a value was refused (SQLSTATE {code})")),
-                "{told}"
-            );
-        }
-    }
 }

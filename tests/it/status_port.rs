@@ -36,7 +36,14 @@ impl Port {
     async fn open(pool: PgPool, quota: QuotaReader) -> Self {
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::default()));
         let (_sender, config) = watch::channel(Arc::new(config()));
-        let site = Site { pool, metrics: Arc::clone(&metrics), health: Arc::clone(&health), config, quota };
+        let site = Site {
+            pool,
+            metrics: Arc::clone(&metrics),
+            health: Arc::clone(&health),
+            pulse: Arc::default(),
+            config,
+            quota,
+        };
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
         let token = CancellationToken::new();
@@ -270,4 +277,19 @@ async fn clients_that_hold_every_place_are_dropped_and_the_port_stops_in_time() 
     assert_eq!(answered.expect("places are freed").0, 200);
     let stopped = tokio::time::timeout(Duration::from_secs(5), port.close()).await;
     assert!(stopped.is_ok(), "silent clients do not delay the end");
+}
+
+#[tokio::test]
+async fn p12_clients_that_only_connect_keep_no_probe_away() {
+    let database = TestDatabase::create().await;
+    let port = Port::open(database.pool(), no_quota()).await;
+    let mut idle = Vec::new();
+    for _ in 0..400 {
+        idle.push(TcpStream::connect(port.address).await.unwrap());
+    }
+    for path in ["/healthz", "/metrics"] {
+        let (status, _) = tokio::time::timeout(Duration::from_secs(3), port.get(path)).await.expect("an answer soon");
+        assert_eq!(status, 200, "{path}");
+    }
+    port.close().await;
 }

@@ -11,6 +11,7 @@ use self::probe::{Finding, Probes};
 use super::failure::{hide, say};
 use super::output::{self, Table, plain};
 use super::{CheckArgs, Context, Exit, show};
+use crate::clock;
 use crate::config::{Config, Job, show_duration};
 use crate::quota::Unit;
 
@@ -60,7 +61,7 @@ struct JobEntry {
 
 pub async fn run(context: Context, args: CheckArgs) -> anyhow::Result<Exit> {
     let probes = if args.offline { Probes::default() } else { probe::all(&context).await? };
-    let document = document(&context.config, probes, args.offline, Utc::now());
+    let document = document(&context.config, probes, args.offline, clock::now());
     if args.json {
         output::print_json(&document)?;
     } else {

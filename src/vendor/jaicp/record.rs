@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::{Records, StepError, Window};
 use super::times;
+use crate::clock;
 use crate::decode::object::{Members, ObjectWriter};
 use crate::decode::raw::Raw;
 use crate::decode::{DecodeError, Sink};
@@ -109,7 +110,7 @@ pub(super) struct Shaper<'r, R> {
 impl<'r, R: Records> Shaper<'r, R> {
     pub(super) fn new(records: &'r mut R, kind: Kind, token: &'r TokenFinder, warned: &'r AtomicBool) -> Self {
         let (ids, writer) = (Vec::new(), ObjectWriter::default());
-        Self { records, ids, kind, of_session: None, token, warned, now: Utc::now(), writer, page: 0 }
+        Self { records, ids, kind, of_session: None, token, warned, now: clock::now(), writer, page: 0 }
     }
 
     pub(super) fn of(self, page: u64, of_session: Option<OfSession<'r>>) -> Self {

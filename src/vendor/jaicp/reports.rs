@@ -17,6 +17,7 @@ use super::endpoint::{self, Ask, Endpoint, FILE_BYTES_MAX};
 use super::record::{OTHER, Shaper};
 use super::settings::Api;
 use super::{Jaicp, lists, times};
+use crate::clock;
 use crate::decode::object::Members;
 use crate::decode::{DecodeError, list};
 use crate::http::{Answered, Body, HttpError, Session};
@@ -243,7 +244,7 @@ impl ExportApi for Reports<'_> {
             return Ok(handle);
         }
         self.learn(session).await?;
-        let sent_at = Utc::now();
+        let sent_at = clock::now();
         let outcome = match session.send(self.0.call(&self.creation(request)?)?).await {
             Ok(body) => body.small().await,
             Err(error) => Err(error),

@@ -6,11 +6,10 @@
 use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
 
-use chrono::Utc;
-
 use super::create::{self, Part};
 use super::settings::Method;
 use super::{ANSWER_BYTES_MAX, Khoros, answer};
+use crate::clock;
 use crate::http::{Call, HttpError, Session};
 use crate::vendor::{StepError, StepRequest};
 
@@ -69,7 +68,7 @@ impl Khoros {
         part: &Part,
         method: Method,
     ) -> Result<Vec<u8>, NotCreated> {
-        let call = create::call(&self.settings, method, &self.base_url, request, part, Utc::now());
+        let call = create::call(&self.settings, method, &self.base_url, request, part, clock::now());
         let call = call.map_err(NotCreated::Otherwise)?;
         let answer = match session.send(Call { bytes_max: ANSWER_BYTES_MAX, ..call }).await {
             Ok(body) => body.small().await,

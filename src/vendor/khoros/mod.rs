@@ -15,7 +15,6 @@ mod settings;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use chrono::Utc;
 use serde_json::Value;
 use url::Url;
 
@@ -31,6 +30,7 @@ use super::body::{self, Reread};
 use super::export::{self, ExportApi, JobState, Polling};
 use super::{Outcome, Records, StepError, StepRequest};
 use crate::catalogue::Mode;
+use crate::clock;
 use crate::decode::DecodeError;
 use crate::decode::json::Splitter;
 use crate::http::{Call, HttpError, Redactor, Session};
@@ -303,7 +303,7 @@ impl ExportApi for Khoros {
     async fn parts(&self, _: &Session<'_>, request: &StepRequest<'_>) -> Result<Vec<String>, StepError> {
         let window = request.window;
         let served = if request.stream.windowed() {
-            create::served(&self.settings, window, Utc::now())
+            create::served(&self.settings, window, clock::now())
         } else {
             Some(window.start)
         };

@@ -31,6 +31,7 @@ use super::body::{self, Reread};
 use super::sealed::Seal;
 use super::{Outcome, Records, StepError, StepRequest, Window, export};
 use crate::catalogue::Stream;
+use crate::clock;
 use crate::decode::csv::CsvEnd;
 use crate::decode::list::{self, Lone};
 use crate::decode::object::Members;
@@ -206,7 +207,7 @@ impl Lexer {
         form: Option<i64>,
         records: &mut impl Records,
     ) -> Result<u64, StepError> {
-        let (stream, now) = (request.stream, Utc::now());
+        let (stream, now) = (request.stream, clock::now());
         let kind = match &*stream.name {
             "workflow_states" => &self.settings.workflow_states_type,
             _ => &*stream.vendor_id,

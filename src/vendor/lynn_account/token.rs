@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::Utc;
 use serde_json::Value;
 use tokio::sync::Mutex;
 use url::Url;
 
 use super::super::StepError;
 use super::Account;
+use crate::clock;
 use crate::http::{Call, HttpError, Payload, Session};
 use crate::quota::CallKind;
 use crate::secret::Secret;
@@ -145,7 +145,7 @@ fn read(answer: &[u8]) -> Result<Token, StepError> {
     };
     let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
     let token = token.ok_or(StepError::Missing("token"))?;
-    let life = life(&token, Utc::now().timestamp());
+    let life = life(&token, clock::now().timestamp());
     let use_until = life.map(|life| Instant::now() + life.saturating_sub(EXPIRY_MARGIN.min(life / 10)));
     Ok(Token { use_until, secret: Secret::new(token) })
 }

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Ended, Message};
 use crate::catalogue::Stream;
+use crate::clock;
 use crate::decode::{DecodeError, Flat, Sink};
 use crate::http::Session;
 use crate::load::commit::PageEnd;
@@ -75,7 +75,7 @@ impl Fetch<'_> {
                 }
                 Outcome::Pending { until, cursor: waiting } => {
                     self.records.send(Message::Park(waiting.clone())).await?;
-                    match (until - Utc::now()).to_std().unwrap_or_default() {
+                    match (until - clock::now()).to_std().unwrap_or_default() {
                         pause if pause > PARK_MIN => return Ok(Ended::Pending { until }),
                         pause => tokio::time::sleep(pause).await,
                     }

@@ -11,6 +11,7 @@ use crate::load::LoadError;
 use crate::load::commit::{PageEnd, PageLoad};
 use crate::load::loader::{Loader, Reading};
 use crate::load::page::Chunk;
+use crate::store::session::{self, watched};
 use crate::worker::policy::TaskError;
 use crate::worker::report::Reporter;
 
@@ -19,10 +20,13 @@ const TOGETHER: Duration = Duration::from_secs(1);
 /// A connection is kept for the next page for so long.
 const HOLD: Duration = Duration::from_millis(250);
 
+/// A connection, and the process at the server that it leads to.
+pub(super) type Session = (PoolConnection<Postgres>, i32);
+
 pub(super) struct Load<'r, 'l> {
     pub(super) loader: &'r mut Loader<'l>,
     /// Kept from page to page: a pool hands its connections out in turn, and each would have to get to know the table.
-    pub(super) connection: Option<PoolConnection<Postgres>>,
+    pub(super) connection: Option<Session>,
     pub(super) reading: &'r mut Reading,
     pub(super) arriving: Arriving<'r>,
     pub(super) reporter: &'r Reporter<'r>,
@@ -60,11 +64,13 @@ impl Load<'_, '_> {
     }
 
     /// The connection of the page before. Dropped with a page that came to nothing, which it still may hold locks for.
-    async fn connection(&mut self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        match self.connection.take() {
-            Some(connection) => Ok(connection),
-            None => self.loader.pool.acquire().await,
+    async fn connection(&mut self) -> Result<Session, sqlx::Error> {
+        if let Some(session) = self.connection.take() {
+            return Ok(session);
         }
+        let mut connection = self.loader.pool.acquire().await?;
+        let backend = session::backend(&mut connection).await?;
+        Ok((connection, backend))
     }
 
     /// Makes a page durable that is complete, together with those that are so by the time it is loaded: a commit has its
@@ -73,31 +79,38 @@ impl Load<'_, '_> {
         let Some(layout) = self.arriving.layout() else { return Ok(()) };
         let begun = Instant::now();
         let chunks = self.arriving.chunks();
-        let mut connection = self.connection().await?;
-        let beginning = PageLoad::begin(self.loader, &mut connection, &layout, usize::MAX);
+        let pool = self.loader.pool;
+        let (mut connection, backend) = self.connection().await?;
+        let beginning = watched(pool, backend, PageLoad::begin(self.loader, &mut connection, &layout, usize::MAX));
         let mut page = self.arriving.meanwhile(weight(&chunks), beginning).await?;
         let mut behind = self.reading.clone();
         let mut is_last = end.next.is_none();
-        self.arriving.meanwhile(weight(&chunks), turn(&mut page, chunks, end, &mut behind)).await?;
+        let weighs = weight(&chunks);
+        let turning = watched(pool, backend, turn(&mut page, chunks, end, &mut behind));
+        self.arriving.meanwhile(weighs, turning).await?;
         while !is_last
             && begun.elapsed() < TOGETHER
             && let Some(end) = self.arriving.page_at_hand(|layout| page.holds(layout))
         {
             is_last = end.next.is_none();
-            let mark = page.mark().await?;
+            let mark = watched(pool, backend, page.mark()).await?;
             let mut further = behind.clone();
             let chunks = self.arriving.chunks();
-            let turned = self.arriving.meanwhile(weight(&chunks), turn(&mut page, chunks, end, &mut further)).await;
-            if let Err(error) = turned {
-                let progress = page.commit_to(mark, &behind).await?;
+            let weighs = weight(&chunks);
+            let turning = watched(pool, backend, turn(&mut page, chunks, end, &mut further));
+            if let Err(error) = self.arriving.meanwhile(weighs, turning).await {
+                if matches!(&error, LoadError::Database(error) if session::is_lost(error)) {
+                    return Err(error);
+                }
+                let progress = watched(pool, backend, page.commit_to(mark, &behind)).await?;
                 *self.reading = behind;
                 self.reporter.pages(&progress, begun.elapsed());
                 return Err(error);
             }
             behind = further;
         }
-        let progress = self.arriving.meanwhile(0, page.commit(&behind)).await?;
-        self.connection = Some(connection);
+        let progress = self.arriving.meanwhile(0, watched(pool, backend, page.commit(&behind))).await?;
+        self.connection = Some((connection, backend));
         *self.reading = behind;
         self.reporter.pages(&progress, begun.elapsed());
         Ok(())
@@ -107,20 +120,24 @@ impl Load<'_, '_> {
     async fn large_page(&mut self) -> Result<(), LoadError> {
         let Some(layout) = self.arriving.layout() else { return Ok(()) };
         let begun = Instant::now();
-        let mut connection = self.connection().await?;
-        let mut page = PageLoad::begin(self.loader, &mut connection, &layout, self.arriving.room()).await?;
+        let pool = self.loader.pool;
+        let (mut connection, backend) = self.connection().await?;
+        let room = self.arriving.room();
+        let beginning = PageLoad::begin(self.loader, &mut connection, &layout, room);
+        let mut page = watched(pool, backend, beginning).await?;
         let end = loop {
             match self.arriving.piece().await {
                 Piece::Chunk(chunk) => {
                     let held = page.waiting() + chunk.weight();
-                    self.arriving.meanwhile(held, page.copy(chunk, self.reading)).await?;
+                    let copying = watched(pool, backend, page.copy(chunk, self.reading));
+                    self.arriving.meanwhile(held, copying).await?;
                 }
                 Piece::End(end) => break end,
                 Piece::Void => return Ok(()),
             }
         };
-        let progress = page.checkpoint(end, self.reading).await?;
-        self.connection = Some(connection);
+        let progress = watched(pool, backend, page.checkpoint(end, self.reading)).await?;
+        self.connection = Some((connection, backend));
         self.reporter.pages(&progress, begun.elapsed());
         Ok(())
     }

@@ -29,6 +29,7 @@ async fn a_daemon_that_answers_is_alive_even_when_its_configuration_has_become_f
         pool: database.pool(),
         metrics: Arc::new(Metrics::default()),
         health: Arc::new(Health::default()),
+        pulse: Arc::default(),
         config,
         quota: no_quota(),
     };

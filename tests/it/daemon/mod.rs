@@ -7,4 +7,6 @@ mod reload;
 mod replicas;
 mod schedule;
 mod sharing;
+mod sick;
+mod skew;
 mod stopping;

@@ -192,7 +192,7 @@ async fn worker(connection: &mut PgConnection) -> Vec<String> {
     cheap!("add_traffic", run::add_traffic(&mut *connection, claim.id, "stream_0", 1, 1));
     assert!(cheap!("end_task", run::end_task(&mut *connection, &claim, "stream_0", TaskEnd::Succeeded)));
     cheap!("release_streams", run::release_streams(&mut *connection, &claim));
-    let state = cheap!("end_run", run::end_run(&mut *connection, &claim));
+    let state = cheap!("end_run", run::end_run(&mut *connection, &claim, false));
     assert_eq!(state.as_deref(), Some("succeeded"));
     meter.dear
 }

@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod database;
 mod folder;
 pub mod process;
+pub mod proxy;
 pub mod random;
 mod reaper;
 mod server;

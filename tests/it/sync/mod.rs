@@ -3,6 +3,7 @@
 mod clocks;
 mod failures;
 mod last_word;
+mod locked;
 mod odd_values;
 mod plan;
 mod reports;

@@ -1,0 +1,235 @@
+//! Sessions that may break: what a connection of the pool must be like, and deadlines for what waits for the database.
+//!
+//! A network that forgets a connection tells neither side. So nothing waits for an answer without an end, and a
+//! connection whose answer did not come is closed, never used again ([`Deadline`], [`pool_options`]). A statement of a load
+//! may take as long as it needs, as long as Postgres works on it ([`watched`]).
+
+use std::io;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection, PgPool};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::clock;
+
+/// A statement that is not part of a load takes milliseconds; one that takes longer than this was lost.
+pub const STATEMENT_MAX: Duration = Duration::from_secs(20);
+/// A server that is up answers an empty request at once.
+const PING_MAX: Duration = Duration::from_secs(3);
+/// A connection that was not used for so long is asked before it is used again.
+const TRUSTED_IDLE: Duration = Duration::from_secs(5);
+/// How long a statement of a load is waited for before the server is asked about it, and how often after that.
+const WATCH_AFTER: Duration = Duration::from_secs(10);
+const WATCH_EVERY: Duration = Duration::from_secs(5);
+/// A session that was found waiting for this process so many times in a row has lost its request or its answer.
+const WATCH_LOOKS: u32 = 3;
+
+/// SQLSTATEs after which the server is not the one to write to: it only reads, or an administrator ends its sessions.
+const NOT_THIS_SERVER: &[&str] = &["25006", "57P01", "57P02", "57P03", "57P05"];
+
+/// A future that ends with an error when the database does not answer in time.
+pub trait Deadline<T: Send>: Future<Output = Result<T, sqlx::Error>> + Send + Sized {
+    /// At most [`STATEMENT_MAX`]. Where it passes, the caller must drop the connection or return it to the pool, which
+    /// closes it.
+    fn in_time(self) -> impl Future<Output = Result<T, sqlx::Error>> + Send {
+        self.within(STATEMENT_MAX)
+    }
+
+    /// The same, with another limit.
+    fn within(self, limit: Duration) -> impl Future<Output = Result<T, sqlx::Error>> + Send {
+        timeout(limit, self).map(move |outcome| outcome.unwrap_or_else(|_| Err(silent(limit))))
+    }
+}
+
+impl<T: Send, F: Future<Output = Result<T, sqlx::Error>> + Send> Deadline<T> for F {}
+
+fn silent(waited: Duration) -> sqlx::Error {
+    let message = format!("the database did not answer within {} s", waited.as_secs());
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, message))
+}
+
+/// Whether an error says that the connection, or the server behind it, is gone.
+pub fn is_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| NOT_THIS_SERVER.contains(&&*code)),
+        _ => false,
+    }
+}
+
+/// What every session has, whatever the role, the database or a pooler says. Names that the server does not know are left
+/// out.
+const SETTINGS: &[(&str, &str)] = &[
+    // "relation exists, skipping" once per page is no news.
+    ("client_min_messages", "warning"),
+    ("TimeZone", "UTC"),
+    // A role named like one of our schemas must not find the migrations' table in there.
+    ("search_path", "public"),
+    ("DateStyle", "ISO, MDY"),
+    ("IntervalStyle", "postgres"),
+    ("bytea_output", "hex"),
+    ("extra_float_digits", "1"),
+    ("standard_conforming_strings", "on"),
+    ("array_nulls", "on"),
+    ("transform_null_equals", "off"),
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_deferrable", "off"),
+    // Deadlines are kept on this side, where it is known what is waited for.
+    ("statement_timeout", "0"),
+    ("lock_timeout", "0"),
+    ("idle_session_timeout", "0"),
+    ("transaction_timeout", "0"),
+    // So that the server, too, lets go of a session whose other end is gone, and of its locks.
+    ("tcp_keepalives_idle", "20"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "4"),
+    ("tcp_user_timeout", "40000"),
+    ("client_connection_check_interval", "10000"),
+];
+
+/// The options that connections of the pool are made with.
+pub fn connect_options(options: PgConnectOptions) -> PgConnectOptions {
+    // Set after the start instead, with the rest: a pooler may refuse it there.
+    options.application_name("tidegate").extra_float_digits(None)
+}
+
+/// A pool whose sessions are alike and whose connections are known to work, or closed. `silence`: how long a transaction may
+/// be idle before the server ends it.
+pub fn pool_options(silence: Duration) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .test_before_acquire(false)
+        .after_connect(move |connection, _| Box::pin(prepare(connection, silence)))
+        .before_acquire(|connection, meta| -> BoxFuture<'_, Result<bool, sqlx::Error>> {
+            if meta.idle_for < TRUSTED_IDLE {
+                return Box::pin(std::future::ready(Ok(true)));
+            }
+            Box::pin(async {
+                connection.ping().within(PING_MAX).await?;
+                Ok(true)
+            })
+        })
+        .after_release(|connection, _| {
+            Box::pin(async {
+                // The pool asks as well, but would wait for ever.
+                connection.ping().within(PING_MAX).await?;
+                // A connection's buffers grow to the largest of its messages, and connections are taken in turn.
+                connection.shrink_buffers();
+                Ok(true)
+            })
+        })
+}
+
+/// Gives a new session its settings, and learns the time.
+async fn prepare(connection: &mut PgConnection, silence: Duration) -> Result<(), sqlx::Error> {
+    let silence = silence.as_millis().to_string();
+    let own = [("idle_in_transaction_session_timeout", silence.as_str())];
+    let (names, values): (Vec<&str>, Vec<&str>) = SETTINGS.iter().chain(&own).copied().unzip();
+    // Not prepared: a statement of each session's first moment is of no use to it later.
+    let now = sqlx::query_scalar(
+        "
+        select clock_timestamp()
+        from (
+            select count(set_config(wanted.name, wanted.value, false))
+            from unnest($1::text[], $2::text[]) as wanted (name, value)
+            where exists (select from pg_settings where pg_settings.name = wanted.name)
+        ) as settings
+        ",
+    )
+    .persistent(false)
+    .bind(names)
+    .bind(values)
+    .fetch_one(connection)
+    .in_time()
+    .await?;
+    clock::note(now);
+    Ok(())
+}
+
+/// Closes the connections that nobody uses: after one was lost the others are no better, and after a failover they lead to a
+/// server that only reads.
+pub fn purge(pool: &PgPool) {
+    while let Some(connection) = pool.try_acquire() {
+        drop(connection.detach());
+    }
+}
+
+/// Looks at an error of the database before it is handled: where the server is lost, the connections to it go.
+pub fn judge(pool: &PgPool, error: &sqlx::Error) {
+    if is_lost(error) {
+        purge(pool);
+    }
+}
+
+/// The session's process at the server.
+pub async fn backend(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    sqlx::query_scalar("select pg_backend_pid()").fetch_one(connection).in_time().await
+}
+
+/// Waits for `work`, which a statement of the session `backend` does, for as long as the server works on it. Where the server
+/// waits for us while we wait for it, a message was lost on the way, and the wait ends with an error.
+pub fn watched<'w, T, E: From<sqlx::Error>>(
+    pool: &'w PgPool,
+    backend: i32,
+    work: impl Future<Output = Result<T, E>> + 'w,
+) -> impl Future<Output = Result<T, E>> + 'w {
+    // Kept apart, or every future that waits for it would be as large.
+    let work = Box::pin(work);
+    async move {
+        let begun = Instant::now();
+        tokio::select! {
+            biased;
+            outcome = work => outcome,
+            () = lost(pool, backend) => Err(silent(begun.elapsed()).into()),
+        }
+    }
+}
+
+/// Ends when the server has waited for us for a while in the session `backend`.
+async fn lost(pool: &PgPool, backend: i32) {
+    sleep(WATCH_AFTER).await;
+    let mut idle = 0;
+    while idle < WATCH_LOOKS {
+        sleep(WATCH_EVERY).await;
+        let works = match is_working(pool, backend).within(WATCH_EVERY).await {
+            Ok(works) => works,
+            // It refuses to tell, so it is there: it may have no room for a further session.
+            Err(sqlx::Error::Database(_)) => true,
+            Err(_) => false,
+        };
+        idle = if works { 0 } else { idle + 1 };
+    }
+}
+
+/// Whether the server does something for the session, or waits for a lock or a disk. It may wait for the client in the middle
+/// of a COPY, for a moment. Asked on a connection of its own, since the pool may have no other.
+async fn is_working(pool: &PgPool, backend: i32) -> Result<bool, sqlx::Error> {
+    let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
+    sqlx::query_scalar(
+        "
+        select exists (
+            select
+            from pg_stat_activity
+            where pid = $1 and state = 'active' and wait_event_type is distinct from 'Client'
+        )
+        ",
+    )
+    .bind(backend)
+    .fetch_one(&mut connection)
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn p12_what_does_not_answer_ends_with_an_error_that_says_so() {
+        let never = std::future::pending::<Result<(), sqlx::Error>>();
+        let error = never.within(Duration::from_millis(10)).await.unwrap_err();
+        assert!(is_lost(&error) && error.to_string().contains("did not answer within 0 s"), "{error}");
+        assert!(!is_lost(&sqlx::Error::RowNotFound));
+    }
+}

@@ -1,0 +1,84 @@
+//! A sick database: connections that fall silent, a server that only reads (promise 12).
+
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, Executor as _};
+use tidegate::schedule::ByHand;
+use tidegate::simulator::{Match, Point};
+
+use crate::support::daemon::{Daemon, SOON};
+use crate::support::proxy::Proxy;
+use crate::support::world::Recipe;
+use crate::support::{TestDatabase, World, ago, eventually};
+
+/// Until all is well again; a loaded machine may take as long again.
+const RECOVERY: Duration = Duration::from_mins(2);
+
+async fn one_day() -> World {
+    World::with(Recipe { start: ago(1).date_naive(), ..Recipe::default() }).await
+}
+
+async fn behind(world: &World) -> (Proxy, Daemon) {
+    let proxy = Proxy::before(world.database.url()).await;
+    let daemon = Daemon::start_with(world, &[("TIDEGATE__DATABASE__URL", &proxy.url(world.database.url()))]).await;
+    eventually(SOON, async || (daemon.get("/readyz").await.0 == 200).then_some(())).await;
+    (proxy, daemon)
+}
+
+async fn succeeds(world: &World, run: i64) {
+    let state = format!("select state from tidegate.run where id = {run}");
+    eventually(RECOVERY, async || (world.scalar::<String>(&state).await == "succeeded").then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_connections_that_fall_silent_in_the_middle_of_a_run_are_replaced_and_the_run_goes_on() {
+    let world = one_day().await;
+    let hold = world.control().hold(Match::report("navigation_marks").page(2), Point::MidBody);
+    let (proxy, daemon) = behind(&world).await;
+    let run = world.enqueue(ByHand::Manual).await;
+    tokio::time::timeout(SOON, hold.reached()).await.unwrap();
+    proxy.forget();
+    hold.release();
+    succeeds(&world, run).await;
+    let (status, ready) = daemon.get("/readyz").await;
+    assert!(status == 200 && ready.contains("claim: last completed "), "{ready}");
+    let claims: i64 = world.scalar(&format!("select fence from tidegate.run where id = {run}")).await;
+    assert!(claims < 6, "{claims}");
+    let said = daemon.said();
+    assert!(said.contains("did not answer within") && said.lines().count() < 80, "{said}");
+
+    // Once more while nothing is going on, and then the end: nothing waits for what never comes.
+    proxy.forget();
+    let (status, took, said) = daemon.terminate().await;
+    assert!(status.success() && took < Duration::from_secs(10), "{status} {took:?} {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_server_that_only_reads_is_told_and_left_as_soon_as_another_one_writes() {
+    let world = one_day().await;
+    let (_proxy, daemon) = behind(&world).await;
+    let name = world.database.name();
+    let mut admin = TestDatabase::superuser().await;
+    let reads_only = format!("alter database {name} set default_transaction_read_only = on");
+    let sessions_end = format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'");
+    admin.execute(AssertSqlSafe(reads_only)).await.unwrap();
+    admin.execute(AssertSqlSafe(sessions_end)).await.unwrap();
+    let (_, why) = eventually(SOON, async || {
+        let answer = daemon.get("/readyz").await;
+        (answer.0 == 503 && answer.1.contains("only reads")).then_some(answer)
+    })
+    .await;
+    assert!(why.starts_with("not ready: "), "{why}");
+    // Sessions are made anew all the time, and each finds that it may only read.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let lines = daemon.said().lines().count();
+    assert!(lines < 60, "{}", daemon.said());
+    assert!(daemon.said().contains("read-only transaction (SQLSTATE 25006)"), "{}", daemon.said());
+
+    let writes = format!("alter database {name} reset default_transaction_read_only");
+    admin.execute(AssertSqlSafe(writes)).await.unwrap();
+    eventually(RECOVERY, async || (daemon.get("/readyz").await.0 == 200).then_some(())).await;
+    let run = world.enqueue(ByHand::Manual).await;
+    succeeds(&world, run).await;
+    daemon.kill().await;
+}

@@ -1,0 +1,67 @@
+//! A TCP proxy between a daemon and its Postgres, which can forget what it forwards, as a firewall does.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use url::Url;
+
+/// Listens until it is dropped.
+pub struct Proxy {
+    address: SocketAddr,
+    /// Counts how often the flows were forgotten.
+    forgotten: Arc<watch::Sender<u64>>,
+    listener: JoinHandle<()>,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+impl Proxy {
+    /// In front of the server of this URL.
+    pub async fn before(url: &str) -> Self {
+        let url: Url = url.parse().unwrap();
+        let target = (url.host_str().unwrap().to_owned(), url.port().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let forgotten = Arc::new(watch::Sender::new(0));
+        let generations = Arc::clone(&forgotten);
+        let listener = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(forward(client, target.clone(), generations.subscribe()));
+            }
+        });
+        Self { address, forgotten, listener }
+    }
+
+    /// The URL with the proxy in place of the server.
+    pub fn url(&self, of: &str) -> String {
+        let mut url: Url = of.parse().unwrap();
+        url.set_host(Some("127.0.0.1")).unwrap();
+        url.set_port(Some(self.address.port())).unwrap();
+        url.to_string()
+    }
+
+    /// From now on nothing passes through the flows that there are, and neither end is told. New ones work.
+    pub fn forget(&self) {
+        self.forgotten.send_modify(|count| *count += 1);
+    }
+}
+
+async fn forward(mut client: TcpStream, target: (String, u16), mut forgotten: watch::Receiver<u64>) {
+    let Ok(mut server) = TcpStream::connect(target).await else { return };
+    forgotten.mark_unchanged();
+    tokio::select! {
+        _ = copy_bidirectional(&mut client, &mut server) => return,
+        _ = forgotten.changed() => {}
+    }
+    // Open, and silent, until the proxy is gone.
+    while forgotten.changed().await.is_ok() {}
+    drop((client, server));
+}
