@@ -32,5 +32,6 @@ pub mod server;
 pub mod simulator;
 pub mod store;
 pub mod telemetry;
+pub mod text;
 pub mod vendor;
 pub mod worker;

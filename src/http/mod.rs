@@ -35,6 +35,5 @@ pub use error::{Excerpt, HttpError};
 pub use hosts::{Hosts, Vetted};
 pub use outcome::CallOutcome;
 pub use redact::Redactor;
-pub(crate) use redact::steers;
 pub use retry::{Retry, RetryState};
 pub use session::{Answered, CallRecord, Gate, Granted, Session, Unanswered};

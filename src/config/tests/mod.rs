@@ -300,7 +300,7 @@ fn p7_a_fault_that_names_another_job_steers_no_terminal() {
     let texts = [("tidegate.yaml", MINIMAL), ("jobs/a.yaml", &*other)];
     let faults = load_texts(&texts, &credentials()).unwrap_err().to_string();
     assert!(faults.contains(r"the job `\u{1b}[2J\u{202e}lynn` reads"), "{faults}");
-    assert!(!faults.contains(|c| c != '\n' && crate::http::steers(c)), "{faults:?}");
+    assert!(!faults.contains(|c| c != '\n' && crate::text::steers(c)), "{faults:?}");
 }
 
 #[test]
