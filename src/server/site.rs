@@ -192,7 +192,8 @@ async fn show_metrics(State(desk): State<Arc<Desk>>) -> Response {
 }
 
 async fn show_json(State(desk): State<Arc<Desk>>) -> Response {
-    match desk.report().await.as_ref().as_ref().map(serde_json::to_string) {
+    let report = desk.report().await;
+    match (*report).as_ref().map(serde_json::to_string) {
         Some(Ok(document)) => {
             let document = text::json(&document).into_owned();
             (HEADERS, NOTHING_LOADS, [(CONTENT_TYPE, JSON)], document).into_response()
