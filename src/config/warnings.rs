@@ -1,5 +1,6 @@
 //! What a configuration says that is allowed and yet is hardly meant. Shown by `tidegate check`; nothing is refused.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
@@ -26,6 +27,7 @@ impl Config {
         let database = self.database.url.as_ref().and_then(|url| database_url(url.expose()));
         let mut warnings: Vec<String> = database.into_iter().chain(every_interface(self.server.listen)).collect();
         warnings.extend(self.connections.values().flat_map(plain_http));
+        warnings.extend(quotas_apart(&self.connections));
         warnings.extend(self.jobs.values().filter_map(of_job));
         warnings
     }
@@ -88,6 +90,27 @@ fn plain_http(connection: &Connection) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// Connections that share a credential, and so a ledger, and state different limits for it.
+fn quotas_apart(connections: &BTreeMap<String, Connection>) -> Vec<String> {
+    let mut first: BTreeMap<(&str, Vec<&str>), &Connection> = BTreeMap::new();
+    let mut warnings = Vec::new();
+    for connection in connections.values() {
+        let credential = (connection.base_url.as_str(), connection.settings.credential());
+        let known = *first.entry(credential).or_insert(connection);
+        for limit in &connection.limits {
+            let other = known.limits.iter().find(|other| other.name == limit.name);
+            if other.is_some_and(|other| (other.amount, other.per) != (limit.amount, limit.per)) {
+                warnings.push(format!(
+                    "connections `{}` and `{}` share a credential, and so its quota, but state different limits `{}`; \
+                     the one that is opened last holds for both: write the same limit in both",
+                    known.name, connection.name, limit.name
+                ));
+            }
+        }
+    }
+    warnings
 }
 
 /// Whether a URL leads to this host, to a private address or to a name without a dot, which no public name is.

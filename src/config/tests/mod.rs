@@ -427,3 +427,21 @@ fn the_example_of_the_contract_is_taken() {
     assert_eq!(job.streams[0].new_fields, NewFields::Extra, "navigation_marks is documented");
     assert_eq!(job.streams[1].new_fields, NewFields::Add, "survey_result is not");
 }
+
+#[test]
+fn p2_different_limits_of_one_credential_are_warned_of() {
+    let other =
+        MINIMAL[..MINIMAL.find("jobs:").unwrap()].replacen("connections:\n", "", 1).replacen("acme", "other", 1);
+    let with = |limit: &str| {
+        let text = MINIMAL.replacen(
+            "jobs:",
+            &format!("{other}    quotas: {{ requests: {{ limit: {limit}, per: 4s }} }}\njobs:"),
+            1,
+        );
+        load_texts(&[("tidegate.yaml", &text)], &credentials()).unwrap().warnings(chrono::Utc::now())
+    };
+    let warnings = with("2");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("connections `acme-lynn` and `other-lynn` share a credential"), "{warnings:?}");
+    assert_eq!(with("1"), Vec::<String>::new());
+}
