@@ -33,5 +33,6 @@ pub mod server;
 pub mod simulator;
 pub mod store;
 pub mod telemetry;
+pub mod text;
 pub mod vendor;
 pub mod worker;

@@ -25,7 +25,7 @@ use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{EnvFilter, Registry, fmt};
 
 use crate::config::{Log, LogFormat};
-use crate::http::steers;
+use crate::text::{plain, steers};
 
 /// The targets that may print below `warn`.
 const OURS: &str = env!("CARGO_CRATE_NAME");
@@ -105,12 +105,7 @@ impl<W: io::Write> io::Write for Line<W> {
         let text = String::from_utf8_lossy(event);
         let (line, end) = text.strip_suffix('\n').map_or((&*text, ""), |line| (line, "\n"));
         if line.chars().any(steers) {
-            let plain = |c: char| match c {
-                '\n' | '\r' | '\t' => ' ',
-                c if steers(c) => char::REPLACEMENT_CHARACTER,
-                c => c,
-            };
-            let line: String = line.chars().map(plain).collect();
+            let line = plain(line);
             self.0.write_all(format!("{line}{end}").as_bytes())?;
         } else {
             self.0.write_all(event)?;

@@ -7,9 +7,10 @@ use sqlx::PgPool;
 
 use super::by_hand::{self, Failure};
 use super::failure;
-use super::output::{Table, plain};
+use super::output::Table;
 use super::show;
 use crate::config::Connection;
+use crate::text::plain;
 
 /// Values of one answer that a table shows; `--json` has them all.
 const VALUES_MAX: usize = 40;

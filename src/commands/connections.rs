@@ -8,11 +8,12 @@ use serde::Serialize;
 use sqlx::{Connection as _, PgConnection};
 
 use super::failure::{CommandError, say};
-use super::output::{self, Table, plain};
+use super::output::{self, Table};
 use super::{ConnectionsArgs, Context, Exit, ForgetArgs, names, reset, show};
 use crate::schedule;
 use crate::store::account::{self, KnownConnection};
 use crate::store::forget::{self, LoadedTable};
+use crate::text::plain;
 
 /// Schemas that hold rows of connections.
 const SCHEMAS: [&str; 4] = ["lynn", "khoros", "lexer", "jaicp"];

@@ -5,7 +5,9 @@ use std::io::{self, Write as _};
 
 use super::Exit;
 use crate::config::Faults;
+use crate::http::Redactor;
 use crate::secret::Secret;
+use crate::text::{self, plain};
 
 /// Causes below the first that are shown.
 const CAUSES_MAX: usize = 8;
@@ -34,9 +36,10 @@ pub fn report(error: &anyhow::Error, secrets: &[Secret]) -> Exit {
     exit_of(error)
 }
 
-/// Prints to standard error. That nobody reads it any more changes nothing.
+/// Prints `text` to standard error, without anything that a terminal would obey. That nobody reads it any more changes
+/// nothing.
 pub fn say(text: &str) {
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    let _ = io::stderr().lock().write_all(text::lines(text).as_bytes());
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {
@@ -49,12 +52,12 @@ fn render(error: &anyhow::Error, secrets: &[Secret]) -> String {
     if let Some(faults) = error.downcast_ref::<Faults>() {
         let faults_are = if faults.len() == 1 { "1 fault" } else { &format!("{} faults", faults.len()) };
         let _ = writeln!(text, "error: the configuration has {faults_are}; nothing was done\n{faults}");
-        return hide(text, secrets);
+        return hide(&text, secrets);
     }
-    let mut said = error.to_string();
+    let mut said = plain(&error.to_string());
     let _ = writeln!(text, "error: {said}");
     for cause in error.chain().skip(1).take(CAUSES_MAX) {
-        let cause = cause.to_string();
+        let cause = plain(&cause.to_string());
         // Some libraries repeat the cause in their own message.
         if !said.contains(&cause) {
             let _ = writeln!(text, "  because: {cause}");
@@ -62,20 +65,14 @@ fn render(error: &anyhow::Error, secrets: &[Secret]) -> String {
         said = cause;
     }
     if let Some(CommandError::Failed { hint, .. }) = error.downcast_ref() {
-        let _ = writeln!(text, "hint: {hint}");
+        let _ = writeln!(text, "hint: {}", plain(hint));
     }
-    hide(text, secrets)
+    hide(&text, secrets)
 }
 
 /// A last line of defence (promise 7): no error is made with a secret in it, whatever a server answers.
-pub fn hide(text: String, secrets: &[Secret]) -> String {
-    /// Shorter ones are not secret, and would make holes in ordinary words.
-    const SECRET_BYTES_MIN: usize = 4;
-    secrets
-        .iter()
-        .map(Secret::expose)
-        .filter(|secret| secret.len() >= SECRET_BYTES_MIN)
-        .fold(text, |text, secret| text.replace(secret, "***"))
+pub fn hide(text: &str, secrets: &[Secret]) -> String {
+    Redactor::new(secrets.to_vec()).without_secrets(text)
 }
 
 #[cfg(test)]
@@ -99,5 +96,15 @@ mod tests {
         let error = anyhow::anyhow!("password s3cret-value is wrong").context("login with s3cret-value failed");
         let text = render(&error, &[Secret::new("s3cret-value"), Secret::new("a")]);
         assert_eq!(text, "error: login with *** failed\n  because: password *** is wrong\n");
+        let error = anyhow::anyhow!("S3cret%2Dvalue").context("login with s3c\u{200b}ret-value and czNjcmV0LXZhbHVl");
+        let text = render(&error, &[Secret::new("s3cret-value")]);
+        assert_eq!(text, "error: login with *** and ***\n  because: ***\n");
+    }
+
+    #[test]
+    fn p7_a_cause_neither_steers_a_terminal_nor_begins_a_line() {
+        let error = anyhow::anyhow!("a\u{1b}[2J\nerror: forged").context("b\u{202e}c\r\u{200b}");
+        let expected = "error: b\u{fffd}c \u{fffd}\n  because: a\u{fffd}[2J error: forged\n";
+        assert_eq!(render(&error, &[]), expected);
     }
 }

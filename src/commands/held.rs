@@ -6,12 +6,13 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use sqlx::{Connection as _, PgConnection};
 
-use super::output::{self, Table, plain};
+use super::output::{self, Table};
 use super::{CommandError, Context, Exit, HeldArgs, ReleaseArgs, names, show};
 use crate::config::{Config, Job};
 use crate::schedule;
 use crate::store::cursor;
 use crate::store::held::{self, HeldSlice};
+use crate::text::plain;
 use crate::worker::grid;
 
 /// Slices listed at most.

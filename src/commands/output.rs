@@ -1,6 +1,6 @@
 //! What commands print: plain tables for people, one JSON document for programs.
 //!
-//! Whatever comes from elsewhere is printed without control characters, so that no text can steer a terminal. A reader
+//! Whatever comes from elsewhere passes [`text`](crate::text), so that nothing can steer a terminal. A reader
 //! that goes away early (`tidegate runs | head`) is no failure.
 
 use std::fmt::Write as _;
@@ -8,15 +8,17 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use serde::Serialize;
 
+use crate::text::{self, plain};
+
 /// Between two columns.
 const GAP: &str = "  ";
 /// The last column is not cut below this, however narrow the terminal.
 const LAST_COLUMN_MIN: usize = 24;
 
-/// Prints `text` as it is.
+/// Prints `text`, without anything that a terminal would obey.
 pub fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(text::lines(text).as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         outcome => outcome,
     }
@@ -26,7 +28,7 @@ pub fn print(text: &str) -> io::Result<()> {
 pub fn print_json(document: &impl Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(document)?;
     text.push('\n');
-    Ok(print(&text)?)
+    Ok(print(&text::json(&text))?)
 }
 
 /// Columns of the terminal that standard output is; none for files and pipes.
@@ -34,12 +36,6 @@ pub fn terminal_width() -> Option<usize> {
     let out = io::stdout();
     let size = out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).ok())??;
     Some(usize::from(size.ws_col)).filter(|width| *width > 0)
-}
-
-/// `text` on one line, without anything that a terminal would obey.
-pub fn plain(text: &str) -> String {
-    let steers = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|c| if steers(c) { ' ' } else { c }).collect()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +149,7 @@ mod tests {
         let expected = "\
 JOB             ROWS  ERROR
 lynn              12
-a-long-name  1234567  the vendor refused the [31m key
+a-long-name  1234567  the vendor refused the\u{fffd}[31m key
 ";
         assert_eq!(table().render(None), expected);
     }

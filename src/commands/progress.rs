@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::output::plain;
 use crate::store::progress::TaskState;
+use crate::text::plain;
 
 /// Shows how runs get on; nothing where nobody looks.
 pub(super) struct Progress {

@@ -6,11 +6,12 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::failure::{hide, say};
-use super::output::{self, Table, plain};
+use super::output::{self, Table};
 use super::{CommandError, Context, Exit, PushArgs, names, status};
 use crate::config::Push;
 use crate::push::{Order, Plan, PushError, Report, UNKNOWN_HINT};
 use crate::store::push::Batch;
+use crate::text::plain;
 
 /// What is sent where, whatever comes of it.
 #[derive(Debug, Serialize)]
@@ -106,7 +107,7 @@ async fn work(
     if ok {
         return Ok(Exit::Done);
     }
-    say(&hide(complaint(&sent, unknown), &secrets));
+    say(&hide(&complaint(&sent, unknown), &secrets));
     Ok(Exit::Failed)
 }
 

@@ -16,6 +16,7 @@ use super::output;
 use super::{Context, Exit, ResetArgs, names, show};
 use crate::config::Job;
 use crate::store::{cursor, history};
+use crate::text::plain;
 use crate::worker::grid;
 
 /// A checkpoint under way holds the stream for a moment; a longer wait is trouble.
@@ -119,7 +120,7 @@ pub(super) async fn confirmed(context: &Context, question: &str) -> anyhow::Resu
 fn text(done: &[Again]) -> String {
     let mut text = String::new();
     for again in done {
-        let name = format!("{}/{}", output::plain(&again.connection), output::plain(&again.stream));
+        let name = format!("{}/{}", plain(&again.connection), plain(&again.stream));
         // Writing to a String cannot fail.
         let _ = match (again.slices, again.from) {
             (0, _) => writeln!(text, "{name}: nothing has been read there; nothing to reset"),

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::schedule;
 use crate::store::history::{self, Run, Task, Which};
 use crate::store::progress;
+use crate::text::plain;
 
 /// A run and its tasks.
 #[derive(Debug, Serialize)]
@@ -116,7 +117,7 @@ fn text(document: &Document, with_tasks: bool) -> String {
         text.push_str(&traffic(&entry.streams));
         text.push_str(&rows(&entry.streams));
         for task in entry.streams.iter().filter(|task| task.error.is_some() || task.hint.is_some()) {
-            let _ = writeln!(text, "{}", output::plain(&task.stream));
+            let _ = writeln!(text, "{}", plain(&task.stream));
             status::trouble(&mut text, task.error.as_deref(), task.hint.as_deref());
         }
     }

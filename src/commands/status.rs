@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::held::Held;
-use super::output::{self, Table, plain};
+use super::output::{self, Table};
 use super::quota::LimitUse;
 use super::{Context, Exit, StatusArgs, held, quota, show};
 use crate::schedule;
@@ -14,6 +14,7 @@ use crate::server::{JobState, Report};
 use crate::store::history::{self, Waiting};
 use crate::store::push::{self, Tally};
 use crate::store::status::{Failure, StreamState};
+use crate::text::plain;
 
 /// Failures shown to people; the document has more.
 const FAILURES_SHOWN: usize = 5;

@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::output::{self, Table, plain};
+use super::output::{self, Table};
 use super::suggest::{self, Suggestion};
 use super::{Context, Exit, StreamsArgs, names};
 use crate::catalogue::{self, Mode, Stream};
 use crate::config::Config;
 use crate::store::history::{self, DiscoveredColumn};
+use crate::text::plain;
 use crate::vendor::Vendor;
 
 /// In every table, whatever its stream.

@@ -11,6 +11,7 @@ use crate::catalogue::ColumnType;
 use crate::load::encode::{self, Encoded, Trust};
 use crate::load::ident::{quote, table as qualified};
 use crate::store::history::DiscoveredColumn;
+use crate::text::plain;
 
 /// Rows of a table that are looked at.
 const ROWS_MAX: i64 = 100_000;
@@ -143,7 +144,7 @@ pub(super) fn block(entries: &[Entry]) -> String {
         let _ = writeln!(text, "  - name: {}    # {}", key(&entry.stream), entry.table);
         let _ = writeln!(text, "    types:");
         for Suggestion { field, kind, note, .. } in entry.suggested.iter().flatten() {
-            let note = note.as_ref().map_or_else(String::new, |note| format!("    # {}", super::output::plain(note)));
+            let note = note.as_ref().map_or_else(String::new, |note| format!("    # {}", plain(note)));
             let _ = writeln!(text, "      {}: {kind}{note}", key(field));
         }
     }

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::http::steers;
+use crate::text::escaped;
 
 /// More faults than anyone reads at once; the rest appears when these are repaired.
 const FAULTS_MAX: usize = 200;
@@ -22,9 +22,9 @@ pub(super) enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File { name, line: 0, .. } => formatter.write_str(name),
-            Self::File { name, line, .. } => write!(formatter, "{name}:{line}"),
-            Self::Environment(name) => write!(formatter, "environment {name}"),
+            Self::File { name, line: 0, .. } => formatter.write_str(&escaped(name)),
+            Self::File { name, line, .. } => write!(formatter, "{}:{line}", escaped(name)),
+            Self::Environment(name) => write!(formatter, "environment {}", escaped(name)),
         }
     }
 }
@@ -64,18 +64,6 @@ impl fmt::Display for Fault {
     }
 }
 
-/// On one line that steers no terminal: messages name jobs and connections as they were written, faulty names too.
-fn harmless(message: String) -> String {
-    if !message.chars().any(steers) {
-        return message;
-    }
-    let mut shown = String::with_capacity(message.len());
-    for c in message.chars() {
-        if steers(c) { shown.extend(c.escape_debug()) } else { shown.push(c) }
-    }
-    shown
-}
-
 /// Every fault of a configuration, by place. Displays as one line per fault.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Faults {
@@ -84,7 +72,8 @@ pub struct Faults {
 
 impl Faults {
     pub(super) fn add(&mut self, place: Place, key: String, message: String) {
-        let fault = Fault { place, key, message: harmless(message) };
+        // Messages name jobs and connections as they were written, faulty names too.
+        let fault = Fault { place, key, message: escaped(&message).into_owned() };
         if self.found.len() < FAULTS_MAX && !self.found.contains(&fault) {
             self.found.push(fault);
         }

@@ -83,12 +83,12 @@ pub struct Worker {
     pub lease: Duration,
 }
 
-/// How long the past is kept; none means for good.
+/// How long the past is kept; none means forever.
 #[derive(Debug, Clone, Default)]
 pub struct History {
     /// Runs that have ended, with their tasks. A job's newest run stays.
     pub keep_runs: Option<Duration>,
-    /// Records that could not become rows.
+    /// Records that could not become rows. The configuration's default is 90 days.
     pub keep_rejects: Option<Duration>,
 }
 

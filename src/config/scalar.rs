@@ -112,6 +112,22 @@ impl Written for Span {
 
 written!(Span, json_schema!({ "type": "string", "pattern": units::DURATION_PATTERN }));
 
+/// How long something is kept: a duration, or `forever`, which is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Keep(pub(super) Option<Duration>);
+
+impl Written for Keep {
+    fn read(text: &str) -> Result<Self, String> {
+        if text == "forever" {
+            return Ok(Self(None));
+        }
+        let span = units::duration(text).map_err(|problem| format!("{problem}; to keep all, write `forever`"))?;
+        Ok(Self(Some(span)))
+    }
+}
+
+written!(Keep, json_schema!({ "type": "string", "pattern": units::KEEP_PATTERN }));
+
 /// A distance from UTC: milliseconds with their sign, or `+05:30`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Offset(pub(super) i64);

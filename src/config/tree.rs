@@ -5,6 +5,7 @@
 use std::fmt::{self, Write as _};
 
 use super::fault::Place;
+use crate::text::escaped;
 
 /// The longest part of a value or key that a fault repeats.
 const SHOWN_CHARACTERS_MAX: usize = 60;
@@ -148,7 +149,7 @@ pub(super) fn shown(text: &str) -> String {
         line.push('…');
     }
     // Quotation marks need no escape here: faults quote with backticks.
-    line.replace("\\\"", "\"").replace("\\'", "'")
+    escaped(&line.replace("\\\"", "\"").replace("\\'", "'")).into_owned()
 }
 
 /// One step from a node to a part of it.

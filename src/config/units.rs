@@ -24,6 +24,9 @@ const SIZE_UNITS: &[(&str, u64)] = &[
 /// The JSON Schema pattern of a duration.
 pub(super) const DURATION_PATTERN: &str = r"^([0-9]+(ms|s|m|h|d))+$";
 
+/// The JSON Schema pattern of a duration, or of `forever`.
+pub(super) const KEEP_PATTERN: &str = r"^(forever|([0-9]+(ms|s|m|h|d))+)$";
+
 /// Reads a duration. The error is what a fault says after the value.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     const SHAPE: &str = "write for instance `40ms`, `4s`, `10m`, `12h`, `7d` or `1h30m`";

@@ -12,8 +12,9 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use crate::decode::{DecodeError, RECORD_BYTES_MAX, Sink};
-use crate::http::{Redactor, steers};
+use crate::http::Redactor;
 use crate::secret::Secret;
+use crate::text::steers;
 use crate::vendor::{Records, StepError, Window};
 
 /// Stands in samples wherever a vendor could repeat a credential.

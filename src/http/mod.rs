@@ -28,6 +28,7 @@ mod resolver;
 mod retry;
 mod session;
 
+pub(crate) use address::is_public;
 pub use body::Body;
 pub use call::{Call, Payload, basic};
 pub use client::client;
@@ -35,6 +36,5 @@ pub use error::{Excerpt, HttpError};
 pub use hosts::{Hosts, Vetted};
 pub use outcome::CallOutcome;
 pub use redact::Redactor;
-pub(crate) use redact::steers;
 pub use retry::{Retry, RetryState};
 pub use session::{Answered, CallRecord, Gate, Granted, Session, Unanswered};

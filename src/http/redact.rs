@@ -1,117 +1,266 @@
 //! Takes a connection's secrets out of text that comes from its vendor.
+//!
+//! A secret is found as it is, in a JSON text, percent-encoded, as base64 and as hexadecimal digits, with or without
+//! characters between its letters that nobody sees. The text is passed over once: at each place each spelling of each
+//! secret is compared over at most [`COMPARED_MAX`] bytes, so the work grows with the length of the text and no faster.
 
-use std::cmp::Reverse;
+use std::ops::Range;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use crate::secret::Secret;
+use crate::text::{is_invisible, steers};
 
 /// A vendor's error text beyond this says nothing more.
 const TEXT_CHARS_MAX: usize = 500;
 /// Shorter values would blot out ordinary words.
 const SECRET_BYTES_MIN: usize = 4;
+/// Shorter pieces of base64 are compared with their case, or they would blot out ordinary words.
+const ANY_CASE_MIN: usize = 8;
+/// Text that agrees with a secret for this many bytes is taken out as far as it agrees.
+const COMPARED_MAX: usize = 32;
 /// A run of letters as long as this, with points in it, is a signed token and no word.
 const TOKEN_BYTES_MIN: usize = 40;
 
 /// Knows a connection's secrets.
 #[derive(Debug, Clone, Default)]
 pub struct Redactor {
-    secrets: Vec<Secret>,
+    spellings: Vec<Spelling>,
 }
 
 impl Redactor {
     pub fn new(secrets: Vec<Secret>) -> Self {
-        let mut secrets = secrets;
-        secrets.retain(|secret| secret.expose().len() >= SECRET_BYTES_MIN);
-        // One that holds another is taken out first, or what is left of it would be shown.
-        secrets.sort_by_key(|secret| Reverse(secret.expose().len()));
-        Self { secrets }
+        Self { spellings: secrets.into_iter().flat_map(|secret| spellings(secret.expose())).collect() }
     }
 
     /// One that knows `secret` too: a token that was minted later.
     #[must_use]
     pub fn and(&self, secret: &Secret) -> Self {
-        Self::new(self.secrets.iter().chain([secret]).cloned().collect())
+        Self { spellings: self.spellings.iter().cloned().chain(spellings(secret.expose())).collect() }
     }
 
-    /// `text` on one line, shortened, with every secret, in whatever case and however it is escaped in JSON or a URL,
-    /// everything that looks like a bearer token and the query of every URL replaced.
+    /// `text` on one line, shortened, with every secret, in whatever case and encoding, everything that looks like a
+    /// bearer token and the query of every URL replaced.
     pub fn clean(&self, text: &str) -> String {
-        let text = self.without_secrets(text.to_owned());
-        // Again behind what is not shown: a secret with such characters in it would come together once they are gone.
-        let shown = text.chars().filter(|c| c.is_whitespace() || !steers(*c)).collect();
-        let words = without_tokens(&without_queries(&self.without_secrets(shown)));
-        let words: Vec<&str> = words.split_whitespace().collect();
-        let line = words.join(" ");
+        let text = self.without_secrets(text);
+        let shown: String = text.chars().filter(|c| c.is_whitespace() || !steers(*c)).collect();
+        let words: Vec<&str> = shown.split_whitespace().collect();
+        // Again, because a secret with blanks in it may have been written with other blanks.
+        let line = self.without_secrets(&words.join(" "));
+        let line = without_tokens(&without_queries(&line));
         match line.char_indices().nth(TEXT_CHARS_MAX) {
             Some((end, _)) => format!("{}…", &line[..end]),
             None => line,
         }
     }
 
-    fn without_secrets(&self, mut text: String) -> String {
-        for secret in &self.secrets {
-            for spelling in spellings(secret.expose()) {
-                text = without(&text, &spelling);
+    /// `text` with `***` for every secret, and otherwise as it is.
+    pub fn without_secrets(&self, text: &str) -> String {
+        let visible = Visible::of(text);
+        let mut kept = String::with_capacity(text.len());
+        let mut from = 0;
+        for found in self.find(&visible.bytes) {
+            let start = text.floor_char_boundary(visible.places[found.start]).max(from);
+            kept.push_str(&text[from..start]);
+            kept.push_str("***");
+            from = text.ceil_char_boundary(visible.places[found.end - 1] + 1);
+        }
+        kept.push_str(&text[from..]);
+        kept
+    }
+
+    /// Where secrets are, in order and apart from each other.
+    fn find(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        let mut all: Vec<Range<usize>> = Vec::new();
+        // How far each spelling was followed. Nothing is followed over the same bytes twice, however often it repeats.
+        let mut followed = vec![0; self.spellings.len()];
+        for at in 0..bytes.len() {
+            for (spelling, followed) in self.spellings.iter().zip(&mut followed) {
+                let Some(end) = spelling.end(bytes, at, at >= *followed) else { continue };
+                *followed = end.max(*followed);
+                let found = spelling.widened(bytes, at..end);
+                match all.last_mut() {
+                    Some(last) if found.start <= last.end => {
+                        last.start = last.start.min(found.start);
+                        last.end = last.end.max(found.end);
+                    }
+                    _ => all.push(found),
+                }
             }
         }
-        text
+        all
     }
 }
 
-/// What makes a terminal or a reader see another text than there is: control characters and those that turn the direction
-/// of writing.
-pub const fn steers(c: char) -> bool {
-    matches!(c, '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{61c}' | '\u{200e}' | '\u{200f}')
-        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+/// The bytes of a text without those that nobody sees, and the place of each in the text.
+struct Visible {
+    bytes: Vec<u8>,
+    places: Vec<usize>,
 }
 
-/// A secret as it is, inside a JSON text, and as base64 is spelt in URLs.
-fn spellings(secret: &str) -> Vec<String> {
-    let mut spellings = vec![secret.to_owned()];
-    let json = serde_json::Value::from(secret).to_string();
-    spellings.push(json[1..json.len() - 1].to_owned());
-    let unpadded = secret.trim_end_matches('=');
-    if unpadded.len() >= SECRET_BYTES_MIN {
-        spellings.push(unpadded.to_owned());
-        spellings.push(unpadded.replace('+', "-").replace('/', "_"));
+impl Visible {
+    fn of(text: &str) -> Self {
+        let mut visible = Self { bytes: Vec::with_capacity(text.len()), places: Vec::with_capacity(text.len()) };
+        for (place, c) in text.char_indices().filter(|(_, c)| is_seen(*c)) {
+            visible.bytes.extend_from_slice(&text.as_bytes()[place..place + c.len_utf8()]);
+            visible.places.extend(place..place + c.len_utf8());
+        }
+        visible
     }
-    spellings.dedup();
-    spellings
 }
 
-/// `text` with `***` for every `secret`, whatever the case of ASCII letters and whichever bytes are percent-encoded.
-fn without(text: &str, secret: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        if let Some(after) = after(rest.as_bytes(), secret.as_bytes()).and_then(|length| rest.get(length..)) {
-            kept.push_str("***");
-            rest = after;
-        } else {
-            kept.push(first);
-            rest = &rest[first.len_utf8()..];
+fn is_seen(c: char) -> bool {
+    c.is_whitespace() || !(steers(c) || is_invisible(c))
+}
+
+/// One way to write a secret.
+#[derive(Debug, Clone)]
+struct Spelling {
+    /// Without invisible characters; never empty.
+    text: Secret,
+    encoding: Encoding,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Plain,
+    /// Those characters of base64 that depend on the secret alone. `before` and `after` say whether the character next to
+    /// them depends on it too.
+    Base64 {
+        before: bool,
+        after: bool,
+    },
+}
+
+impl Spelling {
+    /// The end of the secret that begins at `start`. If `follow` is false, it may go on behind that.
+    fn end(&self, bytes: &[u8], start: usize, follow: bool) -> Option<usize> {
+        if self.encoding != Encoding::Plain && matches!(bytes.get(start), Some(b'\r' | b'\n')) {
+            return None;
+        }
+        let mut at = start;
+        for (compared, wanted) in self.text.expose().bytes().enumerate() {
+            if compared == COMPARED_MAX && !follow {
+                break;
+            }
+            match self.after(bytes, at, wanted) {
+                Some(next) => at = next,
+                None if compared >= COMPARED_MAX => break,
+                None => return None,
+            }
+        }
+        Some(at)
+    }
+
+    /// The place after the byte `wanted`, if it is at `at`: as it is, percent-encoded or escaped as in JSON.
+    fn after(&self, bytes: &[u8], at: usize, wanted: u8) -> Option<usize> {
+        let byte = *bytes.get(at)?;
+        if self.is_same(byte, wanted) {
+            return Some(at + 1);
+        }
+        let encoded = |from: usize| hex_pair(bytes.get(from..from + 2)?).filter(|byte| self.is_same(*byte, wanted));
+        match byte {
+            b'%' => encoded(at + 1).map(|_| at + 3),
+            b'\\' if bytes[at + 1..].starts_with(b"u00") => encoded(at + 4).map(|_| at + 6),
+            b'\\' => bytes.get(at + 1).filter(|byte| self.is_same(**byte, wanted)).map(|_| at + 2),
+            // In a form.
+            b'+' if wanted == b' ' => Some(at + 1),
+            // Long base64 is broken into lines.
+            b'\r' | b'\n' if self.encoding != Encoding::Plain => {
+                let rest = &bytes[at..];
+                let letter = at + rest.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
+                self.is_same(bytes[letter], wanted).then_some(letter + 1)
+            }
+            _ => None,
         }
     }
-    kept
+
+    fn is_same(&self, byte: u8, wanted: u8) -> bool {
+        match self.encoding {
+            Encoding::Plain => byte.eq_ignore_ascii_case(&wanted),
+            Encoding::Base64 { .. } => {
+                let byte = match byte {
+                    b'-' => b'+',
+                    b'_' => b'/',
+                    byte => byte,
+                };
+                byte == wanted || (self.text.expose().len() >= ANY_CASE_MIN && byte.eq_ignore_ascii_case(&wanted))
+            }
+        }
+    }
+
+    /// With the characters around it that tell a part of the secret, and padding.
+    fn widened(&self, bytes: &[u8], found: Range<usize>) -> Range<usize> {
+        let Range { mut start, mut end } = found;
+        let Encoding::Base64 { before, after } = self.encoding else { return start..end };
+        let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
+        if before && start.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(is_base64) {
+            start -= 1;
+        }
+        if after && bytes.get(end).is_some_and(is_base64) {
+            end += 1;
+        }
+        let padding = bytes[end..].iter().take(2).take_while(|byte| **byte == b'=').count();
+        start..end + padding
+    }
 }
 
-/// Bytes of `text` that spell `secret`, if it begins with it.
-fn after(text: &[u8], secret: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    for wanted in secret {
-        let same = |byte: u8| byte.eq_ignore_ascii_case(wanted);
-        let encoded = || {
-            let digits = std::str::from_utf8(text.get(at + 1..at + 3)?).ok()?;
-            u8::from_str_radix(digits, 16).ok()
-        };
-        at += match text.get(at)? {
-            byte if same(*byte) => 1,
-            b'%' if encoded().is_some_and(same) => 3,
-            // In a form.
-            b'+' if *wanted == b' ' => 1,
-            _ => return None,
-        };
+fn hex_pair(digits: &[u8]) -> Option<u8> {
+    let value = |digit: &u8| char::from(*digit).to_digit(16);
+    let [high, low] = digits else { return None };
+    u8::try_from(value(high)? * 16 + value(low)?).ok()
+}
+
+/// The ways to write `secret`; none if it is too short to be looked for.
+fn spellings(secret: &str) -> Vec<Spelling> {
+    if secret.len() < SECRET_BYTES_MIN {
+        return Vec::new();
     }
-    Some(at)
+    let unpadded = secret.trim_end_matches('=');
+    let json = serde_json::Value::from(secret).to_string();
+    let mut texts = vec![
+        secret.to_owned(),
+        json[1..json.len() - 1].to_owned(),
+        json_ascii(secret),
+        // A secret that is base64 itself.
+        unpadded.to_owned(),
+        unpadded.replace('+', "-").replace('/', "_"),
+        hex::encode(secret),
+    ];
+    for text in &mut texts {
+        text.retain(is_seen);
+    }
+    texts.retain(|text| text.len() >= SECRET_BYTES_MIN);
+    texts.sort();
+    texts.dedup();
+    let plain = texts.into_iter().map(|text| Spelling { text: Secret::new(text), encoding: Encoding::Plain });
+    plain.chain((0..3).filter_map(|skipped| base64_within(secret, skipped))).collect()
+}
+
+/// As JSON writers do that keep to ASCII.
+fn json_ascii(secret: &str) -> String {
+    let mut text = String::with_capacity(secret.len());
+    for c in secret.chars() {
+        if c.is_ascii() {
+            text.push(c);
+        } else {
+            text.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    text
+}
+
+/// What `secret` looks like within base64 of a longer text, `skipped` bytes after a multiple of three. A character of
+/// base64 holds six bits, so those at the ends may depend on the neighbours too and are left out here.
+fn base64_within(secret: &str, skipped: usize) -> Option<Spelling> {
+    let mut bytes = vec![0; skipped];
+    bytes.extend_from_slice(secret.as_bytes());
+    let bits = bytes.len() * 8;
+    let text = STANDARD_NO_PAD.encode(&bytes);
+    let text = text.get((skipped * 8).div_ceil(6)..bits / 6).filter(|text| text.len() >= SECRET_BYTES_MIN)?;
+    let encoding = Encoding::Base64 { before: skipped > 0, after: bits % 6 > 0 };
+    Some(Spelling { text: Secret::from(text), encoding })
 }
 
 /// `text` with `***` for what stands behind the `?` of a URL, absolute or not. A question ends in a blank.
@@ -214,6 +363,80 @@ mod tests {
             assert!(cleaned.starts_with("Authorization: Basic ***") && cleaned.len() < 32, "{cleaned}");
         }
         assert_eq!(redactor.clean("100% of 5%, %zz, %4, abcd1234%3"), "100% of 5%, %zz, %4, abcd1234%3");
+    }
+
+    #[test]
+    fn p7_invisible_characters_hide_no_secret() {
+        let redactor = Redactor::new(vec![Secret::new("s3cret-value"), Secret::new("with\u{200b}joiner")]);
+        for c in ('\u{200b}'..='\u{200f}')
+            .chain('\u{202a}'..='\u{202e}')
+            .chain('\u{2060}'..='\u{2064}')
+            .chain('\u{2066}'..='\u{2069}')
+            .chain(['\u{ad}', '\u{34f}', '\u{61c}', '\u{180e}', '\u{fe0f}', '\u{feff}', '\u{e0041}', '\u{1}'])
+        {
+            let between = |text: &str| {
+                let letters: Vec<String> = text.chars().map(String::from).collect();
+                letters.join(&format!("{c}{c}"))
+            };
+            assert_eq!(redactor.clean(&format!("key {} is bad", between("s3cret-value"))), "key *** is bad", "{c:?}");
+            assert_eq!(redactor.clean(&between("czNjcmV0LXZhbHVl")), "***", "{c:?}");
+            assert_eq!(redactor.clean(&between("%733cret%2Dvalue")), "***", "{c:?}");
+            assert_eq!(redactor.clean(&between("withjoiner")), "***", "{c:?}");
+        }
+        assert_eq!(redactor.without_secrets("a\u{200b}b s3cret\u{200b}-value\n"), "a\u{200b}b ***\n");
+    }
+
+    #[test]
+    fn p7_secrets_are_found_in_base64_at_each_alignment_and_in_hexadecimal() {
+        use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
+        for secret in ["s3cret-value", "p?a>s~s", "ab~?", "é>>>???é", "0123456789012345678901234567890123456789"] {
+            let redactor = Redactor::new(vec![Secret::new(secret)]);
+            for before in ["", "u", "us", "use", "api-user:", "{\"password\":\""] {
+                for after in ["", "\"", "\"}", ", and more"] {
+                    let text = format!("{before}{secret}{after}");
+                    for encoded in [
+                        STANDARD.encode(&text),
+                        STANDARD_NO_PAD.encode(&text),
+                        URL_SAFE.encode(&text),
+                        URL_SAFE_NO_PAD.encode(&text),
+                    ] {
+                        let shown = redactor.clean(&format!("Basic {encoded} refused"));
+                        assert!(shown.contains("***"), "{text}: {encoded}: {shown}");
+                        let left = shown.split(' ').nth(1).unwrap();
+                        // What is left of the encoded text holds nothing but what stood around the secret.
+                        let around = (before.len() + after.len()) * 4 / 3 + 3;
+                        assert!(left.len() <= around + 3, "{text}: {encoded}: {shown}");
+                    }
+                }
+            }
+            assert_eq!(redactor.clean(&format!("x{}y", hex::encode(secret))), "x***y");
+            assert_eq!(redactor.clean(&hex::encode_upper(format!("u:{secret}"))), "753A***");
+        }
+        let redactor = Redactor::new(vec![Secret::new("s3cret-value")]);
+        assert_eq!(redactor.clean("dTpzM2Ny\r\nZXQtdmFsdWU="), "dT***");
+        assert_eq!(redactor.clean("dTpzM2NyZXQtdmFsdWU%3D"), "dT***%3D");
+        assert_eq!(redactor.clean("the word user stays, so does abcd"), "the word user stays, so does abcd");
+        assert_eq!(Redactor::new(vec![Secret::new("abc")]).clean("abc YWJj 616263"), "abc YWJj 616263");
+    }
+
+    #[test]
+    fn p7_secrets_are_found_in_json_that_keeps_to_ascii_and_with_other_blanks() {
+        let redactor = Redactor::new(vec![Secret::new("clé/du portail")]);
+        for said in [r"cl\u00e9/du portail", r"cl\u00E9\/du portail", "clé\\u002Fdu\u{b}portail", "clé/du \n portail"]
+        {
+            assert_eq!(redactor.clean(&format!("'{said}'")), "'***'", "{said}");
+        }
+    }
+
+    #[test]
+    fn p7_secrets_that_overlap_and_the_beginning_of_a_long_one_are_taken_out() {
+        let redactor = Redactor::new(vec![Secret::new("foo-x"), Secret::new("x-other-secret")]);
+        assert_eq!(redactor.clean("foo-x-other-secret!"), "***!");
+        let long = "0123456789abcdefghijklmnopqrstuvwxyz".repeat(4);
+        let redactor = Redactor::new(vec![Secret::new(long.as_str())]);
+        assert_eq!(redactor.clean(&format!("({long})")), "(***)");
+        assert_eq!(redactor.clean(&format!("({}…)", &long[..50])), "(***…)");
+        assert_eq!(redactor.clean(&long[..31]), &long[..31]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use super::report::{JobState, QuotaUse, Report};
 use crate::store::held::HeldSlice;
 use crate::store::status::{Failure, StreamState};
+use crate::text::shown;
 
 /// Seconds after which a browser loads the page again.
 const RELOAD_SECS: u32 = 15;
@@ -20,7 +21,7 @@ th{font-weight:600;color:#546575}.bad{color:#b3261e}.good{color:#1d6b3a}.quiet{c
 @media(prefers-color-scheme:dark){body{background:#10181f;color:#dbe4ec}th,td{border-color:#2b3a47}\
 th,.quiet{color:#93a5b5}.bad{color:#ff8a80}.good{color:#7ddba3}}";
 
-/// Text that cannot be anything but text, in an element or in a quoted attribute.
+/// Text that cannot be anything but text, in an element or in a quoted attribute, and that shows no other text than it is.
 struct Escaped<T>(T);
 
 impl<T: Display> Display for Escaped<T> {
@@ -35,7 +36,7 @@ impl<T: Display> Display for Escaped<T> {
                         '>' => self.0.write_str("&gt;")?,
                         '"' => self.0.write_str("&quot;")?,
                         '\'' => self.0.write_str("&#39;")?,
-                        other => self.0.write_char(other)?,
+                        other => self.0.write_char(shown(other))?,
                     }
                 }
                 Ok(())
@@ -202,6 +203,7 @@ mod tests {
         let hostile = "<script>alert('\"&')</script>";
         let text = Escaped(hostile).to_string();
         assert_eq!(text, "&lt;script&gt;alert(&#39;&quot;&amp;&#39;)&lt;/script&gt;");
+        assert_eq!(Escaped("a\u{202e}b\n\u{200b}c").to_string(), "a\u{fffd}b \u{fffd}c");
         let report = Report {
             at: DateTime::UNIX_EPOCH,
             version: "1",

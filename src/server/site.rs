@@ -9,7 +9,7 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderName, StatusCode};
-use axum::response::{Html, IntoResponse, Json, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use sqlx::{Connection as _, PgPool};
 use tokio::sync::{Mutex, watch};
@@ -21,6 +21,7 @@ use super::{Health, Loop, Pulse, page};
 use crate::clock;
 use crate::config::Config;
 use crate::store::{session, status};
+use crate::text;
 
 /// `/readyz` says no if the database has not answered by then.
 const READY_MAX: Duration = Duration::from_secs(1);
@@ -28,6 +29,7 @@ const READY_MAX: Duration = Duration::from_secs(1);
 const READ_MAX: Duration = Duration::from_secs(3);
 /// Answers this young are given to further clients, so that many of them cost Postgres no more than one.
 const FRESH: Duration = Duration::from_secs(1);
+const JSON: &str = "application/json";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What the status port shows, and where it reads it.
@@ -223,9 +225,13 @@ async fn show_metrics(State(desk): State<Arc<Desk>>) -> Response {
 }
 
 async fn show_json(State(desk): State<Arc<Desk>>) -> Response {
-    match &*desk.report().await {
-        Some(report) => (HEADERS, NOTHING_LOADS, Json(report)).into_response(),
-        None => no_report(),
+    let report = desk.report().await;
+    match (*report).as_ref().map(serde_json::to_string) {
+        Some(Ok(document)) => {
+            let document = text::json(&document).into_owned();
+            (HEADERS, NOTHING_LOADS, [(CONTENT_TYPE, JSON)], document).into_response()
+        }
+        _ => no_report(),
     }
 }
 

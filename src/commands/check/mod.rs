@@ -9,11 +9,12 @@ use serde::Serialize;
 
 use self::probe::{Finding, Probes};
 use super::failure::{hide, say};
-use super::output::{self, Table, plain};
+use super::output::{self, Table};
 use super::{CheckArgs, Context, Exit, show};
 use crate::clock;
 use crate::config::{Config, Job, show_duration};
 use crate::quota::Unit;
+use crate::text::plain;
 
 #[derive(Debug, Serialize)]
 struct Document {
@@ -70,7 +71,7 @@ pub async fn run(context: Context, args: CheckArgs) -> anyhow::Result<Exit> {
     if document.ok {
         return Ok(Exit::Done);
     }
-    say(&hide(failures(&document), &context.secrets()));
+    say(&hide(&failures(&document), &context.secrets()));
     Ok(Exit::Failed)
 }
 

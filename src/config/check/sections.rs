@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use super::super::scalar::{Keep, Span};
 use super::super::{Embedded, History, Log, LogFormat, Server, Worker, raw, suggest};
 use super::{KeyPath, Report, secs};
 
@@ -10,6 +12,8 @@ const DATA_DIR: &str = "./data/postgres";
 const CONCURRENCY: usize = 4;
 const LEASE_SECS: u64 = 60;
 const DAY_SECS: u64 = 86_400;
+/// Refused records hold texts of customers, so they are not kept for longer than somebody may need to look into them.
+const KEEP_REJECTS_SECS: u64 = 90 * DAY_SECS;
 const LEVEL: &str = "info";
 
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
@@ -50,11 +54,14 @@ pub(super) fn history(raw: &raw::History, report: &mut Report<'_>) -> History {
     let path = KeyPath::default().key("history");
     // A day at least: whoever looks into last night's failure must find it.
     let range = secs(DAY_SECS)..=secs(3_660 * DAY_SECS);
-    let mut keep = |key, span: Option<_>| {
-        let path = path.key(key);
-        span.map(|span| report.span(&path, Some(span), &range, *range.start()))
+    let mut keep = |key, raw: Option<Keep>, default: Option<Duration>| match raw {
+        None => default,
+        Some(Keep(span)) => span.map(|span| report.span(&path.key(key), Some(Span(span)), &range, *range.start())),
     };
-    History { keep_runs: keep("keep_runs", raw.keep_runs), keep_rejects: keep("keep_rejects", raw.keep_rejects) }
+    History {
+        keep_runs: keep("keep_runs", raw.keep_runs, None),
+        keep_rejects: keep("keep_rejects", raw.keep_rejects, Some(secs(KEEP_REJECTS_SECS))),
+    }
 }
 
 pub(super) fn log(raw: raw::Log, report: &mut Report<'_>) -> Log {

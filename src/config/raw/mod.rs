@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::scalar::{Amount, Credential, Entries, Span, Whole};
+use super::scalar::{Amount, Credential, Entries, Keep, Span, Whole};
 
 pub(super) use jaicp::*;
 pub(super) use job::*;
@@ -113,10 +113,12 @@ pub(super) struct Worker {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct History {
-    /// How long runs that have ended are kept; left out, for good.
-    pub(super) keep_runs: Option<Span>,
-    /// How long records that could not become rows are kept; left out, for good.
-    pub(super) keep_rejects: Option<Span>,
+    /// How long runs that have ended are kept: a duration, or `forever`.
+    #[schemars(extend("default" = "forever"))]
+    pub(super) keep_runs: Option<Keep>,
+    /// How long records that could not become rows are kept: a duration, or `forever`. They hold texts of customers.
+    #[schemars(extend("default" = "90d"))]
+    pub(super) keep_rejects: Option<Keep>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

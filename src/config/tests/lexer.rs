@@ -176,3 +176,13 @@ fn days_of_a_job_that_are_not_those_of_the_offset_are_warned_of() {
     assert!(zone.contains("write `timezone: America/Santiago`"), "{zone}");
     assert!(warnings("+11:00", "UTC", "[users, groups]").is_empty(), "lists have no days");
 }
+
+#[test]
+fn p7_plain_http_to_a_public_host_is_warned_of() {
+    let now: DateTime<Utc> = "2026-03-01T00:00:00Z".parse().unwrap();
+    let bases = "    base_url: http://api.lexer.example\n    status_base_url: http://clients.lexer.example\njobs:";
+    let warnings = load(&MINIMAL.replace("jobs:", bases)).unwrap().warnings(now);
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("`base_url` is `http://api.lexer.example/`"), "{warnings:?}");
+    assert!(warnings[1].contains("`status_base_url` is `http://clients.lexer.example/`"), "{warnings:?}");
+}

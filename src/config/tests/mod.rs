@@ -318,7 +318,7 @@ fn p7_a_fault_that_names_another_job_steers_no_terminal() {
     let texts = [("tidegate.yaml", MINIMAL), ("jobs/a.yaml", &*other)];
     let faults = load_texts(&texts, &credentials()).unwrap_err().to_string();
     assert!(faults.contains(r"the job `\u{1b}[2J\u{202e}lynn` reads"), "{faults}");
-    assert!(!faults.contains(|c| c != '\n' && crate::http::steers(c)), "{faults:?}");
+    assert!(!faults.contains(|c| c != '\n' && crate::text::steers(c)), "{faults:?}");
 }
 
 #[test]
@@ -444,4 +444,22 @@ fn the_example_of_the_contract_is_taken() {
     assert_eq!((job.timezone, job.streams.len()), (chrono_tz::America::Santiago, 2));
     assert_eq!(job.streams[0].new_fields, NewFields::Extra, "navigation_marks is documented");
     assert_eq!(job.streams[1].new_fields, NewFields::Add, "survey_result is not");
+}
+
+#[test]
+fn p2_different_limits_of_one_credential_are_warned_of() {
+    let other =
+        MINIMAL[..MINIMAL.find("jobs:").unwrap()].replacen("connections:\n", "", 1).replacen("acme", "other", 1);
+    let with = |limit: &str| {
+        let text = MINIMAL.replacen(
+            "jobs:",
+            &format!("{other}    quotas: {{ requests: {{ limit: {limit}, per: 4s }} }}\njobs:"),
+            1,
+        );
+        load_texts(&[("tidegate.yaml", &text)], &credentials()).unwrap().warnings(chrono::Utc::now())
+    };
+    let warnings = with("2");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].starts_with("connections `acme-lynn` and `other-lynn` share a credential"), "{warnings:?}");
+    assert_eq!(with("1"), Vec::<String>::new());
 }

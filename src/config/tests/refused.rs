@@ -66,7 +66,7 @@ const SECTIONS: &[Case] = &[
     ),
     case(
         "history that would be gone before anyone looks",
-        &[("connections:", "history: { keep_runs: 1h, keep_rejects: forever, keep: 90d }\nconnections:")],
+        &[("connections:", "history: { keep_runs: 1h, keep_rejects: always, keep: 90d }\nconnections:")],
     ),
     case(
         "a password that breaks the database URL",

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Runs once, when the Postgres image makes a new cluster, as its superuser `postgres` and over its Unix socket. Makes the role
+# `tidegate` that the daemon logs in as, and its database. POSTGRES_PASSWORD becomes the password of that role. Afterwards the
+# superuser has no password, so nobody can log in as it over the network; on this machine:
+#
+#     docker compose exec postgres psql --username=postgres tidegate
+set -eu
+
+psql --no-psqlrc --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname=postgres <<'SQL'
+\getenv password POSTGRES_PASSWORD
+create role tidegate login nosuperuser nocreatedb nocreaterole noreplication password :'password';
+-- The migrations would make this role too, for which the daemon would need the right to create roles. Without that right they
+-- use the role that is there, and the server's warning about it says nothing new.
+create role tidegate_reader nologin;
+create database tidegate owner tidegate;
+alter role current_user password null;
+SQL

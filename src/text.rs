@@ -1,0 +1,157 @@
+//! Text that others wrote, made fit to be shown: by a terminal, a log, a page.
+//!
+//! [`shown`] decides for every place what becomes of a character. A vendor, the database, the configuration and the name
+//! of a file may hold any character; some make a reader see another text than there is.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// Whether `c` takes no room and has no glyph of its own: the format characters and the others that Unicode calls
+/// ignorable by default. Between two letters they cannot be seen.
+pub const fn is_invisible(c: char) -> bool {
+    is_variation_selector(c)
+        || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}')
+        || matches!(c, '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}')
+        || matches!(c, '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// These choose between two glyphs of the character before them, most often of an emoji.
+const fn is_variation_selector(c: char) -> bool {
+    matches!(c, '\u{fe00}'..='\u{fe0f}')
+}
+
+/// Whether `c` is a control character (C0, DEL, C1), ends a line, changes the direction of text or is invisible.
+pub const fn steers(c: char) -> bool {
+    shown(c) != c
+}
+
+/// The character that is shown for `c`: a blank for tabs and line ends, U+FFFD for everything else that a terminal would
+/// obey or a reader would not see, and `c` itself otherwise.
+pub const fn shown(c: char) -> char {
+    match c {
+        '\t'..='\r' | '\u{85}' | '\u{2028}' | '\u{2029}' => ' ',
+        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' => char::REPLACEMENT_CHARACTER,
+        c if is_invisible(c) && !is_variation_selector(c) => char::REPLACEMENT_CHARACTER,
+        c => c,
+    }
+}
+
+/// `text` on one line, with [`shown`] for every character.
+pub fn plain(text: &str) -> String {
+    text.chars().map(shown).collect()
+}
+
+/// `text` on as many lines as it has, with [`shown`] for every other character.
+pub fn lines(text: &str) -> Cow<'_, str> {
+    let keeps = |c: char| c == '\n' || !steers(c);
+    if text.chars().all(keeps) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(|c| if keeps(c) { c } else { shown(c) }).collect())
+}
+
+/// `text` on one line, with an escape such as `\u{202e}` for every character that would not be shown as it is. For faults
+/// of a configuration, where the reader has to find the character.
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if !steers(c) {
+            line.push(c);
+        } else if c.escape_debug().len() > 1 {
+            line.extend(c.escape_debug());
+        } else {
+            line.extend(c.escape_unicode());
+        }
+    }
+    Cow::Owned(line)
+}
+
+/// The same JSON document, with `\u` escapes for what would not be shown as it is: it says the same to a program and
+/// steers no terminal. Line feeds between its parts stay.
+pub fn json(document: &str) -> Cow<'_, str> {
+    let keeps = |c: char| c == '\n' || !steers(c);
+    if document.chars().all(keeps) {
+        return Cow::Borrowed(document);
+    }
+    let mut text = String::with_capacity(document.len());
+    for c in document.chars() {
+        if keeps(c) {
+            text.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "\\u{unit:04x}");
+            }
+        }
+    }
+    Cow::Owned(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A character of every kind that must not be shown as it is.
+    const HOSTILE: &[char] = &[
+        '\0',
+        '\u{7}',
+        '\u{1b}',
+        '\u{7f}',
+        '\u{9b}',
+        '\u{ad}',
+        '\u{61c}',
+        '\u{180e}',
+        '\u{200b}',
+        '\u{200c}',
+        '\u{200d}',
+        '\u{200e}',
+        '\u{200f}',
+        '\u{202a}',
+        '\u{202e}',
+        '\u{2060}',
+        '\u{2064}',
+        '\u{2066}',
+        '\u{2069}',
+        '\u{feff}',
+        '\u{fff9}',
+        '\u{e0041}',
+    ];
+
+    #[test]
+    fn p7_characters_that_steer_or_hide_are_replaced() {
+        for c in HOSTILE {
+            let text = format!("a{c}b");
+            assert_eq!(plain(&text), "a\u{fffd}b", "{c:?}");
+            assert_eq!(lines(&text), "a\u{fffd}b", "{c:?}");
+            assert!(escaped(&text).is_ascii() && escaped(&text).contains('\\'), "{c:?}");
+        }
+        for c in ['\t', '\n', '\u{b}', '\u{c}', '\r', '\u{85}', '\u{2028}', '\u{2029}'] {
+            assert_eq!(plain(&format!("a{c}b")), "a b", "{c:?}");
+        }
+        assert_eq!(lines("a\nb\tc\rd"), "a\nb c d");
+        assert_eq!(escaped("a\n\u{202e}b é"), r"a\n\u{202e}b é");
+    }
+
+    #[test]
+    fn ordinary_text_stays_as_it_is() {
+        let text = "Año 2026, „Straße“, שלום, مرحبا, 日本語, ❤\u{fe0f} a\u{a0}b – c…";
+        assert_eq!(plain(text), text);
+        assert_eq!(lines(text), text);
+        assert_eq!(escaped(text), text);
+        assert_eq!(json(text), text);
+    }
+
+    #[test]
+    fn p7_a_json_document_steers_no_terminal_and_keeps_its_meaning() {
+        let hostile: String = HOSTILE.iter().collect::<String>() + "\u{2028}\n\t";
+        let document = serde_json::to_string_pretty(&serde_json::json!({ "name": hostile })).unwrap();
+        let text = json(&document);
+        assert!(!text.chars().any(|c| c != '\n' && steers(c)), "{text:?}");
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["name"], *hostile);
+    }
+}
