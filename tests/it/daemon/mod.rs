@@ -8,3 +8,4 @@ mod replicas;
 mod schedule;
 mod sharing;
 mod stopping;
+mod unblock;
