@@ -79,7 +79,7 @@ pub enum Command {
     Status(StatusArgs),
     /// What ran, newest first
     Runs(RunsArgs),
-    /// What each connection has used of its vendor's limits
+    /// What each connection has used of its vendor's limits; `quota unblock` lifts a block
     Quota(QuotaArgs),
     /// How far each stream has been read; `cursors reset` reads again
     Cursors(CursorsArgs),
@@ -89,7 +89,7 @@ pub enum Command {
     /// nothing away. The next complete reading ends the hold.
     #[command(verbatim_doc_comment)]
     Held(HeldArgs),
-    /// Which accounts were read under which name; `connections forget` ends that
+    /// Each connection with its account and what was loaded; `connections forget` removes it
     Connections(ConnectionsArgs),
     /// Records that could not become rows, newest first, and why
     ///
@@ -269,7 +269,10 @@ pub struct CancelArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct QuotaArgs {
+    #[command(subcommand)]
+    pub action: Option<QuotaAction>,
     /// Ask the vendors too what is left
     ///
     /// Lynn has a call for that, and no other vendor. It counts as a login.
@@ -279,6 +282,32 @@ pub struct QuotaArgs {
     #[arg(long = "connection", value_name = "NAME")]
     pub connections: Vec<String>,
     /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum QuotaAction {
+    /// Lift the block that a vendor's refusal left on the limits of a connection
+    ///
+    /// A limit is blocked after the vendor answered 429, or 403 because of a quota. The block belongs to the credential, so
+    /// it is lifted for every connection that shares it. Streams that wait for the limit are due at once. What was used
+    /// stays counted, and the next refusal blocks the limit again.
+    #[command(verbatim_doc_comment)]
+    Unblock(UnblockArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidegate quota unblock acme-lynn                  all limits of the connection
+  tidegate quota unblock acme-lynn period_calls     this limit")]
+pub struct UnblockArgs {
+    /// The connection whose credential was refused
+    pub connection: String,
+    /// Only this limit, as shown by `tidegate quota`; all limits, if left out
+    pub limit: Option<String>,
+    /// Print the result as one JSON document
     #[arg(long)]
     pub json: bool,
 }

@@ -1,5 +1,6 @@
-//! `tidegate connections`: which accounts were read under which name; `connections forget` ends that.
+//! `tidegate connections`: each connection with its account and what was loaded; `connections forget` removes it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 
@@ -10,9 +11,11 @@ use sqlx::{Connection as _, PgConnection};
 use super::failure::{CommandError, say};
 use super::output::{self, Table};
 use super::{ConnectionsArgs, Context, Exit, ForgetArgs, names, reset, show};
+use crate::config::Config;
 use crate::schedule;
 use crate::store::account::{self, KnownConnection};
 use crate::store::forget::{self, LoadedTable};
+use crate::store::history::{self, Cursor};
 use crate::text::plain;
 
 /// Schemas that hold rows of connections.
@@ -24,57 +27,155 @@ struct Document {
     connections: Vec<Entry>,
 }
 
+/// A connection that is configured, or that was read once.
 #[derive(Debug, Serialize)]
 struct Entry {
-    #[serde(flatten)]
-    known: KnownConnection,
-    /// Whether the configuration still has it.
+    connection: String,
+    /// `None` for one that is not configured any more and has no pinned account.
+    vendor: Option<String>,
+    /// Whether the configuration has it.
     configured: bool,
+    /// The account that it is pinned to, part by part; a part that is a secret is left out.
+    account: BTreeMap<String, String>,
+    /// When it was pinned; `None` before its first reading.
+    pinned_at: Option<DateTime<Utc>>,
+    last_success_at: Option<DateTime<Utc>>,
+    /// The streams that were ever begun.
+    streams: Vec<Loaded>,
+}
+
+/// What was read of one stream.
+#[derive(Debug, Serialize)]
+struct Loaded {
+    stream: String,
+    table: String,
+    /// Whether a job of the configuration reads it.
+    configured: bool,
+    slices: i64,
+    /// Rows of the finished slices.
+    rows: i64,
+    first_window_start: Option<DateTime<Utc>>,
+    read_until: Option<DateTime<Utc>>,
+    last_success_at: Option<DateTime<Utc>>,
 }
 
 pub async fn list(context: Context, args: ConnectionsArgs) -> anyhow::Result<Exit> {
-    let config = &context.config;
     let document = context
         .with_schema(async |_, conn| {
             let at = schedule::clock(conn).await?;
-            let known = account::list(conn).await?.into_iter();
-            let entry = |known: KnownConnection| Entry {
-                configured: config.connections.contains_key(&known.connection),
-                known,
-            };
-            Ok(Document { at, connections: known.map(entry).collect() })
+            let pinned = account::list(conn).await?;
+            let cursors = history::cursors(conn).await?;
+            Ok(Document { at, connections: entries(&context.config, pinned, cursors) })
         })
         .await?;
     if args.json {
         output::print_json(&document)?;
     } else if document.connections.is_empty() {
-        output::print("no connection has been read yet; `tidegate sync` reads once\n")?;
+        output::print("no connection is configured; see `config/jobs/lynn.yaml` for one\n")?;
     } else {
         output::print(&table(&document))?;
+        output::print(&loaded(&document))?;
     }
     Ok(Exit::Done)
 }
 
+/// What is configured, what is pinned and what was read, by name.
+fn entries(config: &Config, pinned: Vec<KnownConnection>, cursors: Vec<Cursor>) -> Vec<Entry> {
+    let mut entries: BTreeMap<String, Entry> = config
+        .connections
+        .values()
+        .map(|connection| {
+            let vendor = Some(connection.vendor().name().to_owned());
+            (connection.name.clone(), Entry { vendor, configured: true, ..Entry::named(&connection.name) })
+        })
+        .collect();
+    for known in pinned {
+        let entry = entries.entry(known.connection.clone()).or_insert_with(|| Entry::named(&known.connection));
+        entry.vendor = Some(known.vendor);
+        entry.account = known.account;
+        entry.pinned_at = Some(known.pinned_at);
+    }
+    let read = config.streams_read();
+    for cursor in cursors {
+        let entry = entries.entry(cursor.connection.clone()).or_insert_with(|| Entry::named(&cursor.connection));
+        entry.last_success_at = entry.last_success_at.max(cursor.last_success_at);
+        entry.streams.push(Loaded {
+            configured: read.contains(&(cursor.connection.as_str(), cursor.stream.as_str())),
+            stream: cursor.stream,
+            table: cursor.table,
+            slices: cursor.slices_finished,
+            rows: cursor.rows,
+            first_window_start: cursor.first_window_start,
+            read_until: cursor.read_until,
+            last_success_at: cursor.last_success_at,
+        });
+    }
+    entries.into_values().collect()
+}
+
+impl Entry {
+    /// Of which nothing is known but its name.
+    fn named(name: &str) -> Self {
+        Self {
+            connection: name.to_owned(),
+            vendor: None,
+            configured: false,
+            account: BTreeMap::new(),
+            pinned_at: None,
+            last_success_at: None,
+            streams: Vec::new(),
+        }
+    }
+}
+
 fn table(document: &Document) -> String {
-    let mut table = Table::new().left(&["CONNECTION", "VENDOR", "CONFIGURED"]).right(&["STREAMS"]).left(&[
+    let mut table = Table::new().left(&["CONNECTION", "VENDOR", "CONFIGURED"]).right(&["STREAMS", "ROWS"]).left(&[
         "LAST SUCCESS",
         "FIRST READ",
         "ACCOUNT",
     ]);
     for entry in &document.connections {
-        let known = &entry.known;
-        let account: Vec<String> = known.account.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let account: Vec<String> = entry.account.iter().map(|(name, value)| format!("{name} {value}")).collect();
         table.row([
-            known.connection.clone(),
-            known.vendor.clone(),
-            if entry.configured { "yes" } else { "no" }.to_owned(),
-            known.streams.to_string(),
-            show::moment_or_nothing(known.last_success_at, document.at),
-            show::time(known.pinned_at),
-            account.join(", "),
+            entry.connection.clone(),
+            show::text(entry.vendor.as_deref()),
+            yes_or_no(entry.configured),
+            entry.streams.len().to_string(),
+            entry.streams.iter().map(|stream| stream.rows).sum::<i64>().to_string(),
+            show::moment_or_nothing(entry.last_success_at, document.at),
+            entry.pinned_at.map_or_else(|| "never".to_owned(), show::time),
+            show::text(Some(&account.join(", "))),
         ]);
     }
     table.show()
+}
+
+/// The streams of all connections; nothing if none was ever begun.
+fn loaded(document: &Document) -> String {
+    let mut table = Table::new()
+        .left(&["CONNECTION", "STREAM", "TABLE", "CONFIGURED"])
+        .right(&["SLICES", "ROWS"])
+        .left(&["FROM", "READ UNTIL", "LAST SUCCESS"]);
+    for entry in &document.connections {
+        for stream in &entry.streams {
+            table.row([
+                entry.connection.clone(),
+                stream.stream.clone(),
+                stream.table.clone(),
+                yes_or_no(stream.configured),
+                stream.slices.to_string(),
+                stream.rows.to_string(),
+                stream.first_window_start.map_or_else(|| show::NOTHING.to_owned(), show::time),
+                stream.read_until.map_or_else(|| show::NOTHING.to_owned(), show::time),
+                show::moment_or_nothing(stream.last_success_at, document.at),
+            ]);
+        }
+    }
+    if table.is_empty() { String::new() } else { format!("\nLoaded\n{}", table.show()) }
+}
+
+fn yes_or_no(yes: bool) -> String {
+    if yes { "yes" } else { "no" }.to_owned()
 }
 
 /// What was forgotten, or would be.

@@ -37,7 +37,7 @@ pub async fn list(context: Context, args: HeldArgs) -> anyhow::Result<Exit> {
     let (at, slices) = context
         .with_schema(async |_, conn| {
             let at = schedule::clock(conn).await?;
-            Ok((at, held::list(conn, LISTED_MAX).await?))
+            Ok((at, held::list(conn, None, LISTED_MAX).await?))
         })
         .await?;
     let document = Document { at, held: with_jobs(&context.config, slices) };

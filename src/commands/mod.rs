@@ -30,6 +30,7 @@ mod status;
 mod streams;
 mod suggest;
 mod sync;
+mod unblock;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -114,6 +115,9 @@ pub async fn run(context: Context, command: Command) -> anyhow::Result<Exit> {
             Box::pin(runs::cancel(context, args)).await
         }
         Command::Runs(args) => Box::pin(runs::run(context, args)).await,
+        Command::Quota(QuotaArgs { action: Some(QuotaAction::Unblock(args)), .. }) => {
+            Box::pin(unblock::run(context, args)).await
+        }
         Command::Quota(args) => Box::pin(quota::run(context, args)).await,
         Command::Cursors(CursorsArgs { action: Some(CursorsAction::Reset(args)), .. }) => {
             Box::pin(reset::run(context, args)).await

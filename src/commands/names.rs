@@ -65,6 +65,27 @@ pub fn connections<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a C
     Ok(config.connections.values().filter(wanted).collect())
 }
 
+/// The connection of that name.
+pub fn connection<'a>(config: &'a Config, name: &str) -> Result<&'a Connection, CommandError> {
+    config
+        .connections
+        .get(name)
+        .ok_or_else(|| unknown("connection", name, config.connections.keys().map(String::as_str)))
+}
+
+/// The limits of a connection: the named one, or all of them.
+pub fn limits(connection: &Connection, name: Option<&str>) -> Result<Vec<String>, CommandError> {
+    let known = || connection.limits.iter().map(|limit| limit.name.as_str());
+    match name {
+        Some(name) if !known().any(|limit| limit == name) => {
+            let hint = suggestion(name, known());
+            Err(CommandError::Usage(format!("the connection `{}` has no limit `{name}`{hint}", connection.name)))
+        }
+        Some(name) => Ok(vec![name.to_owned()]),
+        None => Ok(known().map(ToOwned::to_owned).collect()),
+    }
+}
+
 /// The vendor of that name.
 pub fn vendor(name: &str) -> Result<Vendor, CommandError> {
     let known = || Vendor::ALL.iter().map(|vendor| vendor.name());

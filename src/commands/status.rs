@@ -38,7 +38,9 @@ pub async fn run(context: Context, args: StatusArgs) -> anyhow::Result<Exit> {
             let report = Report::gather(conn, config, used, false, now).await?;
             let sending = config.jobs.values().filter(|job| job.push.is_some()).map(|job| job.name.clone());
             let pushes = push::tally(&mut *conn, &sending.collect::<Vec<_>>()).await?;
-            Ok((Document { report, waiting: history::waiting(conn).await?, pushes }, quotas))
+            let mut waiting = history::waiting(conn).await?;
+            waiting.retain(|task| config.jobs.contains_key(&task.job));
+            Ok((Document { report, waiting, pushes }, quotas))
         })
         .await?;
     if args.json {

@@ -23,7 +23,7 @@ mod units;
 mod warnings;
 mod yaml;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -212,6 +212,14 @@ impl Config {
     /// What holds when no file says anything: the defaults, and what `env` overrides.
     pub fn without_files(env: &BTreeMap<String, String>) -> Result<Self, Faults> {
         Self::from_sources(&[], env, Faults::default())
+    }
+
+    /// Every stream that a job reads, by connection and stream.
+    pub fn streams_read(&self) -> BTreeSet<(&str, &str)> {
+        self.jobs
+            .values()
+            .flat_map(|job| job.streams.iter().map(move |entry| (job.connection.as_str(), &*entry.stream.name)))
+            .collect()
     }
 
     fn from_sources(sources: &[load::Source], env: &BTreeMap<String, String>, faults: Faults) -> Result<Self, Faults> {

@@ -11,6 +11,7 @@ mod key;
 mod ledger;
 mod limit;
 mod reservation;
+mod unblock;
 mod window;
 
 pub use answer::{Answer, header_wait, parse_wait};
@@ -19,4 +20,5 @@ pub use key::LedgerKey;
 pub use ledger::{Grant, Ledger, LedgerError, Request, pause};
 pub use limit::{CallKind, Calls, Limit, LimitSpec, Unit};
 pub use reservation::{Reservation, Settlement};
+pub use unblock::{Lifted, unblock, waiting_for};
 pub use window::Window;

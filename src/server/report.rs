@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 
 use crate::config::{Config, Job};
 use crate::store::held::{self, HeldSlice};
-use crate::store::status::{self, Failure, LastRun, StreamState, Unfinished};
+use crate::store::status::{self, Configured, Failure, LastRun, StreamState, Streams, Unfinished};
 
 /// Failures shown.
 const FAILURES_MAX: i64 = 20;
@@ -37,7 +37,7 @@ pub fn no_quota() -> QuotaReader {
     Arc::new(|| Box::pin(std::future::ready(Ok(Vec::new()))))
 }
 
-/// The state of everything, at one moment.
+/// The state of everything that is configured, at one moment.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     pub at: DateTime<Utc>,
@@ -49,7 +49,8 @@ pub struct Report {
     pub quotas: Vec<QuotaUse>,
     pub unfinished: Vec<Unfinished>,
     pub failures: Vec<Failure>,
-    /// Slices whose last reading was too doubtful to delete rows, the first of them.
+    /// Slices whose last reading was too doubtful to delete rows, the first of them; `tidegate held` lists also those of streams
+    /// that are not configured any more.
     pub held: Vec<HeldSlice>,
 }
 
@@ -64,6 +65,13 @@ pub struct JobState {
     /// None for a job that is paused, without a schedule, or with one that never fires.
     pub next_firing: Option<DateTime<Utc>>,
     pub last_run: Option<LastRun>,
+}
+
+/// The jobs of a configuration and the streams that they read. A stream that no job reads any more only grows older.
+pub(super) fn configured(config: &Config) -> Configured {
+    let streams = config.streams_read().into_iter();
+    let (connections, names) = streams.map(|(connection, stream)| (connection.to_owned(), stream.to_owned())).unzip();
+    Configured { jobs: config.jobs.keys().cloned().collect(), streams: Streams { connections, names } }
 }
 
 impl QuotaUse {
@@ -83,8 +91,8 @@ impl Report {
         reload_refused: bool,
         now: DateTime<Utc>,
     ) -> Result<Self, sqlx::Error> {
-        let names: Vec<String> = config.jobs.keys().cloned().collect();
-        let mut last_runs = status::last_runs(conn, &names).await?;
+        let configured = configured(config);
+        let mut last_runs = status::last_runs(conn, &configured.jobs).await?;
         let jobs = config
             .jobs
             .values()
@@ -98,11 +106,11 @@ impl Report {
             version: env!("CARGO_PKG_VERSION"),
             reload_refused,
             jobs,
-            streams: status::streams(conn).await?,
+            streams: status::streams(conn, &configured.streams).await?,
             quotas,
-            unfinished: status::unfinished(conn).await?,
-            failures: status::failures(conn, FAILURES_MAX).await?,
-            held: held::list(conn, HELD_MAX).await?,
+            unfinished: status::unfinished(conn, &configured.jobs).await?,
+            failures: status::failures(conn, &configured, FAILURES_MAX).await?,
+            held: held::list(conn, Some(&configured.streams), HELD_MAX).await?,
         })
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
 use super::metrics::{Gauges, Metrics};
-use super::report::{QuotaReader, QuotaUse, Report};
+use super::report::{QuotaReader, QuotaUse, Report, configured};
 use super::{Health, Loop, Pulse, page};
 use crate::clock;
 use crate::config::Config;
@@ -142,9 +142,12 @@ impl Desk {
         self.gauges
             .get(async {
                 let quotas = self.quotas().await;
-                let read =
-                    self.read(async |conn| Ok((status::streams(conn).await?, status::unfinished(conn).await?))).await;
-                let (streams, unfinished) = read.unzip();
+                let configured = configured(&self.site.config.borrow());
+                let read = self.read(async |conn| {
+                    let streams = status::streams(conn, &configured.streams).await?;
+                    Ok((streams, status::unfinished(conn, &configured.jobs).await?))
+                });
+                let (streams, unfinished) = read.await.unzip();
                 let ages = Loop::ALL.map(|of| (of, self.site.pulse.age(of))).to_vec();
                 Gauges { streams, unfinished, quotas, ages, skew: Some(clock::skew()) }
             })

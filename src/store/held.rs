@@ -5,6 +5,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgExecutor;
 
+use super::status::Streams;
+
 /// A held slice. A list has one slice, without a window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HeldSlice {
@@ -23,27 +25,36 @@ pub struct HeldSlice {
     pub released: bool,
 }
 
-/// Every held slice, by connection, stream and start; the first `limit` of them.
-pub async fn list(executor: impl PgExecutor<'_>, limit: i64) -> Result<Vec<HeldSlice>, sqlx::Error> {
+/// Held slices by connection, stream and start, the first `limit` of them; of every stream, or of those of `of`.
+pub async fn list(
+    executor: impl PgExecutor<'_>,
+    of: Option<&Streams>,
+    limit: i64,
+) -> Result<Vec<HeldSlice>, sqlx::Error> {
+    let (connections, streams) = of.map(|of| (of.connections.as_slice(), of.names.as_slice())).unzip();
     sqlx::query_as!(
         HeldSlice,
         r#"
         select
-            connection,
-            stream,
+            connection as "connection!",
+            stream as "stream!",
             case when window_start > 'epoch' then window_start end as window_start,
             case when window_start > 'epoch' then window_end end as window_end,
             held_rows_there as "rows_there!",
             held_rows_reported as "rows_reported!",
             held_since as "held_since!",
             held_reason as "reason!",
-            released
+            released as "released!"
         from tidegate.slice
-        where held_since is not null
+        where
+            held_since is not null
+            and ($2::text[] is null or (connection, stream) in (select * from unnest($2::text[], $3::text[])))
         order by slice.connection, slice.stream, slice.window_start
         limit $1
         "#,
         limit,
+        connections,
+        streams,
     )
     .fetch_all(executor)
     .in_time()

@@ -85,6 +85,47 @@ pub async fn cancel(
     .await
 }
 
+/// Makes tasks of these connections due now that wait for one of `waiting_for`, and their runs with them. Returns how many tasks.
+pub async fn wake(
+    executor: impl PgExecutor<'_>,
+    connections: &[String],
+    waiting_for: &[String],
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        with woken as (
+            update tidegate.task
+            set waiting_until = clock_timestamp()
+            from tidegate.run
+            where
+                run.id = task.run_id
+                and run.connection = any($1)
+                and run.state in ('queued', 'waiting', 'running')
+                and task.state = 'waiting'
+                and task.waiting_for = any($2)
+                and task.waiting_until > clock_timestamp()
+            returning task.run_id
+        ),
+
+        runs as (
+            update tidegate.run
+            set due_at = clock_timestamp()
+            where
+                run.id in (select run_id from woken)
+                and run.state = 'waiting'
+                and run.due_at > clock_timestamp()
+        )
+
+        select count(*) as "tasks!"
+        from woken
+        "#,
+        connections,
+        waiting_for,
+    )
+    .fetch_one(executor)
+    .await
+}
+
 /// Takes up the backfill of exactly this range and these streams that was left unfinished, if there is one: what it has
 /// finished stays finished. Answers its run.
 pub async fn resume_backfill(

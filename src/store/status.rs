@@ -1,10 +1,24 @@
-//! What ran, what failed and how far each stream is: read-only questions for the status page, the metrics and the
-//! commands that show the same. Nothing here touches rows of the warehouse.
+//! What ran, what failed and how far each stream is, of what is configured: read-only questions for the status page, the
+//! metrics and the commands that show the same. Nothing here touches rows of the warehouse.
 
 use crate::store::session::Deadline as _;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgConnection;
+
+/// What the configuration has: what it does not have any more is not shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Configured {
+    pub jobs: Vec<String>,
+    pub streams: Streams,
+}
+
+/// Streams of connections that jobs read, each once: the connection and the stream at the same place of both lists.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Streams {
+    pub connections: Vec<String>,
+    pub names: Vec<String>,
+}
 
 /// Runs looked at for failures: what failed before them is history.
 const RUNS_LOOKED_AT: i64 = 1_000;
@@ -88,14 +102,14 @@ pub async fn last_runs(conn: &mut PgConnection, jobs: &[String]) -> Result<Vec<L
     .await
 }
 
-/// Every stream that was ever read, by connection and name.
-pub async fn streams(conn: &mut PgConnection) -> Result<Vec<StreamState>, sqlx::Error> {
+/// Those of `of` that were ever read, by connection and name.
+pub async fn streams(conn: &mut PgConnection, of: &Streams) -> Result<Vec<StreamState>, sqlx::Error> {
     sqlx::query_as!(
         StreamState,
         r#"
         select
-            stream.connection,
-            stream.stream,
+            stream.connection as "connection!",
+            stream.stream as "stream!",
             stream.table_schema || '.' || stream.table_name as "table!",
             newest.read_until as "read_until?",
             stream.last_success_at,
@@ -122,16 +136,23 @@ pub async fn streams(conn: &mut PgConnection) -> Result<Vec<StreamState>, sqlx::
             order by slice.window_end desc
             limit 1
         ) as newest on true
+        where (stream.connection, stream.stream) in (select * from unnest($1::text[], $2::text[]))
         order by stream.connection, stream.stream
         "#,
+        &of.connections,
+        &of.names,
     )
     .fetch_all(conn)
     .in_time()
     .await
 }
 
-/// The newest failed tasks, newest first.
-pub async fn failures(conn: &mut PgConnection, limit: i64) -> Result<Vec<Failure>, sqlx::Error> {
+/// The newest failed tasks of what is configured, newest first.
+pub async fn failures(
+    conn: &mut PgConnection,
+    configured: &Configured,
+    limit: i64,
+) -> Result<Vec<Failure>, sqlx::Error> {
     sqlx::query_as!(
         Failure,
         r#"
@@ -139,26 +160,32 @@ pub async fn failures(conn: &mut PgConnection, limit: i64) -> Result<Vec<Failure
             run.id as "run_id!",
             run.job as "job!",
             run.connection as "connection!",
-            task.stream,
+            task.stream as "stream!",
             task.finished_at,
             task.error,
             task.hint
         from (select id, job, connection from tidegate.run order by id desc limit $2) as run
         join tidegate.task on task.run_id = run.id
-        where task.state = 'failed'
+        where
+            task.state = 'failed'
+            and run.job = any($3)
+            and (run.connection, task.stream) in (select * from unnest($4::text[], $5::text[]))
         order by task.finished_at desc nulls last, run.id desc, task.stream
         limit $1
         "#,
         limit,
         RUNS_LOOKED_AT,
+        &configured.jobs,
+        &configured.streams.connections,
+        &configured.streams.names,
     )
     .fetch_all(conn)
     .in_time()
     .await
 }
 
-/// How many runs are queued, running and waiting; all three states, also with none.
-pub async fn unfinished(conn: &mut PgConnection) -> Result<Vec<Unfinished>, sqlx::Error> {
+/// How many runs of `jobs` are queued, running and waiting; all three states, also with none.
+pub async fn unfinished(conn: &mut PgConnection, jobs: &[String]) -> Result<Vec<Unfinished>, sqlx::Error> {
     sqlx::query_as!(
         Unfinished,
         r#"
@@ -167,10 +194,11 @@ pub async fn unfinished(conn: &mut PgConnection) -> Result<Vec<Unfinished>, sqlx
             -- Spelled out so that the partial index answers.
             (
                 select count(*) from tidegate.run
-                where run.state = states.state and run.state in ('queued', 'waiting', 'running')
+                where run.state = states.state and run.state in ('queued', 'waiting', 'running') and run.job = any($1)
             ) as "runs!"
         from unnest(array['queued', 'running', 'waiting']) as states (state)
         "#,
+        jobs,
     )
     .fetch_all(conn)
     .in_time()

@@ -6,7 +6,7 @@ use super::accounts::AccountError;
 use crate::decode::DecodeError;
 use crate::http::HttpError;
 use crate::load::{LoadError, passes};
-use crate::quota::LedgerError;
+use crate::quota::{self, LedgerError};
 use crate::vendor::StepError;
 
 /// Pauses after the first, second … passing fault without progress; after the last the task fails.
@@ -103,7 +103,7 @@ pub fn decide(error: &TaskError, attempts: i32, now: DateTime<Utc>) -> Decision 
 fn decide_step(error: &StepError, attempts: i32, now: DateTime<Utc>) -> Decision {
     match error {
         StepError::Http(HttpError::Quota { limit, until } | HttpError::LimitHit { limit, until, .. }) => {
-            Decision::Wait { until: *until, waiting_for: format!("quota {limit}"), attempt: false }
+            Decision::Wait { until: *until, waiting_for: quota::waiting_for(limit), attempt: false }
         }
         StepError::Http(HttpError::Ledger(LedgerError::Database { .. } | LedgerError::Timeout { .. })) => {
             put_off_for_database(attempts, now)

@@ -1,17 +1,12 @@
 //! The status port over real HTTP and a real Postgres, polite clients and hostile ones.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::NaiveDate;
-use chrono_tz::Tz;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use tidegate::config::{self, Config, Job, Log, LogFormat};
-use tidegate::cron::{CatchUp, Schedule};
+use tidegate::config::Config;
 use tidegate::http::CallOutcome;
 use tidegate::quota::CallKind;
 use tidegate::server::metrics::{RowChange, RunOutcome};
@@ -22,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::TestDatabase;
+use crate::support::{TestDatabase, world};
 
 struct Port {
     address: SocketAddr,
@@ -77,35 +72,27 @@ impl Port {
     }
 }
 
+const CONFIG: &str = r#"
+database: { url: "postgres://u:s3cret@db/x" }
+connections:
+  acme-lynn:
+    vendor: lynn_reporting
+    tenant: 4411
+    access_token: "7c01d94ab3e2f5"
+    access_token_secret: "0b6f2f4e-52a1-4c0e-9d61-3a7a4be0c111"
+jobs:
+  lynn-hourly:
+    connection: acme-lynn
+    streams: [survey_result, menu_detail, show_error]
+    schedule: "15 * * * *"
+    timezone: America/Santiago
+    start: 2026-01-01
+"#;
+
 fn config() -> Config {
-    let job = Job {
-        name: "lynn-hourly".to_owned(),
-        connection: "acme-lynn".to_owned(),
-        streams: Vec::new(),
-        schedule: Some(Schedule::parse("15 * * * *", Tz::America__Santiago).unwrap()),
-        timezone: Tz::America__Santiago,
-        catch_up: CatchUp::Latest,
-        start: NaiveDate::from_ymd_opt(2026, 1, 1).unwrap(),
-        settle: Duration::from_mins(10),
-        priority: 0,
-        timeout: Duration::from_hours(6),
-        paused: false,
-        hold_below: 80,
-        push: None,
-    };
-    Config {
-        database: config::Database {
-            target: config::DatabaseTarget::Url("postgres://u:s3cret@db/x".into()),
-            max_connections: 8,
-        },
-        embedded: config::Embedded { data_dir: PathBuf::new() },
-        server: config::Server { listen: SocketAddr::from(([127, 0, 0, 1], 0)) },
-        worker: config::Worker { concurrency: 1, lease: Duration::from_mins(1) },
-        history: config::History::default(),
-        log: Log { format: LogFormat::Json, level: "info".to_owned() },
-        connections: BTreeMap::new(),
-        jobs: BTreeMap::from([(job.name.clone(), job)]),
-    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tidegate.yaml"), CONFIG).unwrap();
+    world::load(folder.path())
 }
 
 async fn fill(pool: &PgPool) {
@@ -117,13 +104,13 @@ async fn fill(pool: &PgPool) {
          select id, 'survey_result', 'failed', now(), 'token <refused>', 'renew it' from tidegate.run where state = 'failed';
          insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice, last_success_at)
          values ('acme-lynn', 'survey_result', 'lynn', 'survey_result', '2026-01-01', 'UTC', '1d', now()),
-                ('acme-lynn', 'campaigns', 'lynn', 'campaigns', '2026-01-01', 'UTC', '1d', now() - interval '5 minutes'),
-                ('acme-lynn', 'unread', 'lynn', 'unread', '2026-01-01', 'UTC', '1d', null);
+                ('acme-lynn', 'menu_detail', 'lynn', 'menu_detail', '2026-01-01', 'UTC', '1d', now() - interval '5 minutes'),
+                ('acme-lynn', 'show_error', 'lynn', 'show_error', '2026-01-01', 'UTC', '1d', null);
          insert into tidegate.slice (connection, stream, window_start, window_end, read_until, finished_at)
          values ('acme-lynn', 'survey_result', now() - interval '3 days', now() - interval '2 days', now() - interval '2 days', now()),
                 ('acme-lynn', 'survey_result', now() - interval '2 days', now(), now() - interval '1 hour', now()),
                 ('acme-lynn', 'survey_result', now(), now() + interval '1 day', null, null),
-                ('acme-lynn', 'campaigns', 'epoch', '9999-12-31', now(), now())",
+                ('acme-lynn', 'menu_detail', 'epoch', '9999-12-31', now(), now())",
     )
     .execute(pool)
     .await
@@ -198,7 +185,7 @@ async fn the_page_and_its_json_show_what_runs_what_failed_and_how_fresh_data_are
     let freshness: Vec<_> = body["streams"].as_array().unwrap().iter().map(|s| &s["freshness_seconds"]).collect();
     let near = |value: &serde_json::Value, seconds: f64| (value.as_f64().unwrap() - seconds).abs() < 60.0;
     assert!(near(freshness[0], 300.0), "a list is as old as its last success: {body}");
-    assert!(near(freshness[1], 3_600.0) && freshness[2].is_null(), "{body}");
+    assert!(freshness[1].is_null() && near(freshness[2], 3_600.0), "{body}");
     port.close().await;
 }
 
@@ -235,12 +222,52 @@ async fn metrics_count_this_process_and_measure_what_all_share() {
     ] {
         assert!(text.lines().any(|printed| printed == line), "{line} in {text}");
     }
-    assert!(text.contains("tidegate_stream_freshness_seconds{connection=\"acme-lynn\",stream=\"campaigns\"} 300"));
+    assert!(text.contains("tidegate_stream_freshness_seconds{connection=\"acme-lynn\",stream=\"menu_detail\"} 300"));
     assert!(text.ends_with("# EOF\n"));
     let documented = include_str!("../../docs/metrics.md");
     for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
         let known = ["", "_total", "_info"].iter().any(|end| documented.contains(&format!("`{name}{end}`")));
         assert!(known, "{name} is not in docs/metrics.md");
+    }
+    port.close().await;
+}
+
+/// A connection, a stream and a job that the configuration does not have.
+const REMOVED: &str = "
+insert into tidegate.run (job, connection, kind, state, finished_at) values
+('lynn-removed', 'gone-lynn', 'schedule', 'failed', now()),
+('lynn-hourly', 'gone-lynn', 'schedule', 'failed', now());
+insert into tidegate.task (run_id, stream, state, finished_at, error)
+select id, 'removed_stream', 'failed', now(), 'removed error' from tidegate.run where connection = 'gone-lynn';
+insert into tidegate.run (job, connection, kind, state) values ('lynn-removed', 'gone-lynn', 'manual', 'waiting');
+insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice, last_success_at) values
+('gone-lynn', 'survey_result', 'lynn', 'survey_result', '2026-01-01', 'UTC', '1d', now() - interval '90 days'),
+('acme-lynn', 'removed_stream', 'lynn', 'removed_stream', '2026-01-01', 'UTC', '1d', now() - interval '90 days');
+insert into tidegate.slice (connection, stream, window_start, window_end, finished_at, held_since, held_reason,
+    held_rows_there, held_rows_reported)
+select connection, stream, '2026-01-01', '2026-01-02', now(), now(), 'removed reason', 100, 1
+from tidegate.stream where connection = 'gone-lynn' or stream = 'removed_stream';
+";
+
+#[tokio::test]
+async fn what_is_not_configured_any_more_is_neither_shown_nor_measured() {
+    let database = TestDatabase::create().await;
+    fill(&database.pool()).await;
+    sqlx::raw_sql(REMOVED).execute(&database.pool()).await.unwrap();
+    let port = Port::open(database.pool(), quota()).await;
+    for path in ["/", "/status.json", "/metrics"] {
+        let (status, text) = port.get(path).await;
+        assert_eq!(status, 200, "{path}");
+        assert!(text.contains("survey_result"), "{path}: {text}");
+        assert!(!text.contains("gone-lynn") && !text.contains("removed"), "{path}: {text}");
+    }
+    let (_, text) = port.get("/metrics").await;
+    for line in [
+        "tidegate_runs_unfinished{state=\"queued\"} 1",
+        "tidegate_runs_unfinished{state=\"waiting\"} 0",
+        "tidegate_held_slices{connection=\"acme-lynn\",stream=\"survey_result\"} 0",
+    ] {
+        assert!(text.lines().any(|printed| printed == line), "{line} in {text}");
     }
     port.close().await;
 }

@@ -14,6 +14,7 @@ const COMMANDS: &[&[&str]] = &[
     &["status"],
     &["runs"],
     &["quota"],
+    &["quota", "unblock"],
     &["cursors"],
     &["cursors", "reset"],
     &["held"],

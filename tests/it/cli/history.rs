@@ -43,6 +43,9 @@ insert into tidegate.rejected_record (run_id, connection, stream, window_start, 
 (2, 'acme-lynn', 'navigation_marks', '2026-01-02', 'is no object', '[\"Juana\", \"+56 9 1234 5678\"]', now() - interval '4 hours'),
 (2, 'acme-lynn', 'navigation_marks', '2026-01-02', E'lacks its key\\nsession', E'{\"phone\": \"\\x1b[31m1\"}', now() - interval '4 hours'),
 (2, 'other-lynn', 'navigation_marks', '2026-01-02', 'is no object', '7', now() - interval '4 hours');
+insert into tidegate.connection (name, vendor, account, pinned_at) values
+('acme-lynn', 'lynn_reporting', '{\"host\": \"127.0.0.1\", \"tenant\": \"4411\"}', now() - interval '9 days'),
+('old-khoros', 'khoros_care', '{\"host\": \"old.example\", \"company_key\": \"sha256:00\"}', now() - interval '99 days');
 insert into tidegate.table_column (table_schema, table_name, column_name, field, kind) values
 ('lynn', 'survey_result', 'score', 'Score', 'bigint');
 ";
@@ -55,6 +58,7 @@ const READERS: &[&[&str]] = &[
     &["quota"],
     &["cursors"],
     &["cursors", "lynn-yearly"],
+    &["connections"],
     &["rejects"],
     &["rejects", "lynn-yearly", "--record"],
 ];

@@ -10,3 +10,4 @@ mod sharing;
 mod sick;
 mod skew;
 mod stopping;
+mod unblock;

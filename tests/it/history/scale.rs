@@ -12,6 +12,7 @@ use tidegate::quota::{CallKind, Calls, Grant, Ledger, LedgerKey, Limit, Request,
 use tidegate::schedule::enqueue_due;
 use tidegate::store::history::{self, Which};
 use tidegate::store::run::{self, Progress, TaskEnd};
+use tidegate::store::status::{Configured, Streams};
 use tidegate::store::{cursor, prune, push, status};
 use url::Url;
 use uuid::Uuid;
@@ -118,10 +119,14 @@ async fn readers(connection: &mut PgConnection) -> Vec<String> {
             meter.look($what, &mut *connection).await;
         }};
     }
+    let configured = Configured {
+        jobs: jobs.clone(),
+        streams: Streams { connections: vec!["connection-1".to_owned()], names: vec!["stream_1".to_owned()] },
+    };
     cheap!("last_runs", status::last_runs(connection, &jobs));
-    cheap!("streams", status::streams(connection));
-    cheap!("failures", status::failures(connection, 20));
-    cheap!("unfinished", status::unfinished(connection));
+    cheap!("streams", status::streams(connection, &configured.streams));
+    cheap!("failures", status::failures(connection, &configured, 20));
+    cheap!("unfinished", status::unfinished(connection, &configured.jobs));
     cheap!("waiting", history::waiting(&mut *connection));
     cheap!("ever_ran", history::ever_ran(&mut *connection, "job-7"));
     cheap!("tasks", history::tasks(&mut *connection, &[5, 500, 50_000]));

@@ -44,6 +44,15 @@ impl TestDatabase {
         Self::clone_of("template0").await
     }
 
+    /// A copy of this database as it is now, as a dump would hold it. Ends the sessions of this one; its pool makes new ones.
+    pub async fn copy(&self) -> Self {
+        let mut admin = Self::superuser().await;
+        let sql = format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{}'", self.name);
+        execute(&mut admin, sql).await;
+        admin.close().await.unwrap();
+        Self::clone_of(&self.name).await
+    }
+
     async fn clone_of(template: &str) -> Self {
         let name = format!("{PREFIX}{}_{:016x}", epoch_secs(), rand::random::<u64>());
         let mut admin = Self::superuser().await;

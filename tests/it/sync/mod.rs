@@ -1,5 +1,6 @@
 //! Whole runs: what the vendor reports is what the tables hold.
 
+mod changes;
 mod clocks;
 mod failures;
 mod last_word;

@@ -1,0 +1,80 @@
+//! `tidegate quota unblock`: lifts the block that a vendor's refusal left on the limits of a connection's credential.
+
+use std::fmt::Write as _;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::Connection as _;
+
+use super::output::{self, Table, plain};
+use super::{Context, Exit, UnblockArgs, names, show};
+use crate::quota::{self, LedgerKey};
+use crate::schedule;
+use crate::store::progress;
+
+#[derive(Debug, Serialize)]
+struct Document {
+    at: DateTime<Utc>,
+    connection: String,
+    lifted: Vec<Lifted>,
+    /// Streams of unfinished runs that waited for one of the limits and are due now.
+    streams_due: i64,
+}
+
+/// A limit that was blocked.
+#[derive(Debug, Serialize)]
+struct Lifted {
+    limit: String,
+    blocked_until: DateTime<Utc>,
+}
+
+pub async fn run(context: Context, args: UnblockArgs) -> anyhow::Result<Exit> {
+    let connection = names::connection(&context.config, &args.connection)?;
+    let limits = names::limits(connection, args.limit.as_deref())?;
+    let document = context
+        .with_schema(async |database, conn| {
+            let at = schedule::clock(conn).await?;
+            let key =
+                LedgerKey::derive(&database.pool, &connection.base_url, &connection.settings.credential()).await?;
+            let mut transaction = conn.begin().await?;
+            let lifted = quota::unblock(&mut *transaction, &key, &limits).await?;
+            let sharing = lifted.first().map(|lifted| lifted.connections.clone()).unwrap_or_default();
+            let waiting: Vec<String> = lifted.iter().map(|lifted| quota::waiting_for(&lifted.limit)).collect();
+            let streams_due = progress::wake(&mut *transaction, &sharing, &waiting).await?;
+            transaction.commit().await?;
+            let lifted = lifted
+                .into_iter()
+                .map(|lifted| Lifted { limit: lifted.limit, blocked_until: lifted.blocked_until })
+                .collect();
+            Ok(Document { at, connection: connection.name.clone(), lifted, streams_due })
+        })
+        .await?;
+    if args.json {
+        output::print_json(&document)?;
+    } else {
+        output::print(&text(&document, args.limit.as_deref()))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn text(document: &Document, limit: Option<&str>) -> String {
+    let connection = plain(&document.connection);
+    if document.lifted.is_empty() {
+        return match limit {
+            Some(limit) => format!("the limit `{}` of `{connection}` is not blocked\n", plain(limit)),
+            None => format!("no limit of `{connection}` is blocked\n"),
+        };
+    }
+    let mut table = Table::new().left(&["CONNECTION", "LIMIT", "WAS BLOCKED UNTIL"]);
+    for lifted in &document.lifted {
+        table.row([document.connection.clone(), lifted.limit.clone(), show::moment(lifted.blocked_until, document.at)]);
+    }
+    let mut text = table.show();
+    let due = document.streams_due;
+    if due > 0 {
+        let streams = if due == 1 { "stream is" } else { "streams are" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{due} waiting {streams} due now");
+    }
+    text
+}

@@ -1,0 +1,63 @@
+//! Lifts the blocks that a vendor's refusals left on a ledger.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+
+use super::key::LedgerKey;
+
+/// A limit that is not blocked any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lifted {
+    pub limit: String,
+    /// Until when it was blocked.
+    pub blocked_until: DateTime<Utc>,
+    /// Every connection that was ever opened with the ledger's credential.
+    pub connections: Vec<String>,
+}
+
+/// What a task waits for that ran into `limit`, as `tidegate.task.waiting_for` says it.
+pub fn waiting_for(limit: &str) -> String {
+    format!("quota {limit}")
+}
+
+/// Lifts the blocks of these limits of the ledger of `key`, and returns those that were in force. What was used stays counted.
+/// The next refusal is waited out as if it were the first.
+pub async fn unblock(
+    executor: impl PgExecutor<'_>,
+    key: &LedgerKey,
+    limits: &[String],
+) -> Result<Vec<Lifted>, sqlx::Error> {
+    sqlx::query_as!(
+        Lifted,
+        r#"
+        with blocked as (
+            select l.id, l.name, l.blocked_until, ledger.connections
+            from tidegate.quota_ledger as ledger
+            join tidegate.quota_limit as l on l.ledger_id = ledger.id
+            where ledger.key = $1 and l.name = any($2) and l.blocked_until > clock_timestamp()
+            order by l.id
+            for update of l
+        ),
+
+        lifted as (
+            update tidegate.quota_limit as l
+            set blocked_until = null, blocked_for = null
+            from blocked
+            where l.id = blocked.id
+            returning l.id
+        )
+
+        select
+            blocked.name as "limit!",
+            blocked.blocked_until as "blocked_until!",
+            blocked.connections as "connections!"
+        from blocked
+        join lifted on lifted.id = blocked.id
+        order by blocked.id
+        "#,
+        key.as_str(),
+        limits,
+    )
+    .fetch_all(executor)
+    .await
+}
