@@ -28,6 +28,8 @@ const SPEED: f64 = 20.0;
 const PORT: u16 = 8090;
 /// The sample jobs begin so many days back.
 const DAYS_BACK: i64 = 3;
+/// How the demo's `tidegate.yaml` begins.
+const HEADING: &str = "# The demo's own settings; see config/tidegate.yaml of the sources.\n";
 /// The sample jobs, written to the demo's folder at the first start.
 const JOBS: &[(&str, &str)] = &[
     ("lynn.yaml", include_str!("../../config/demo/lynn.yaml")),
@@ -40,8 +42,9 @@ const JOBS: &[(&str, &str)] = &[
 pub async fn run(context: Context, args: DemoArgs) -> anyhow::Result<Exit> {
     let simulator = simulate().await?;
     let folder = PathBuf::from(FOLDER);
-    write_jobs(&folder)?;
-    let env = environment(&simulator, &folder);
+    let values = values(&simulator);
+    write_config(&folder, &values)?;
+    let env = environment(values, &folder);
     let path = folder.join("config");
     let outcome = match Config::load(&path, &env) {
         Err(faults) => Err(faults.into()),
@@ -67,35 +70,45 @@ async fn simulate() -> anyhow::Result<Simulator> {
     }
 }
 
-/// Writes what is missing of the demo's configuration; what a user changed stays.
-fn write_jobs(folder: &Path) -> anyhow::Result<()> {
-    let jobs = folder.join("config/jobs");
-    let write = |path: PathBuf, text: &str| -> std::io::Result<()> {
-        if path.exists() { Ok(()) } else { fs::write(path, text) }
+/// Writes what is missing of the demo's configuration; what a user changed stays. It holds all that it refers to, so that
+/// other commands can read it beside the demo.
+fn write_config(folder: &Path, values: &[(&str, String)]) -> anyhow::Result<()> {
+    let (config, jobs) = (folder.join("config/tidegate.yaml"), folder.join("config/jobs"));
+    let write = |path: &Path, text: &str, unchanged: &str| -> std::io::Result<()> {
+        match fs::read_to_string(path) {
+            // As an earlier version wrote it, which left the values to the environment.
+            Ok(present) if present != unchanged => Ok(()),
+            _ => fs::write(path, text),
+        }
+    };
+    let settings = || -> std::io::Result<String> {
+        let data_dir = serde_json::to_string(&std::path::absolute(folder.join("postgres"))?)?;
+        Ok(format!("{HEADING}embedded:\n  data_dir: {data_dir}\n"))
     };
     fs::create_dir_all(&jobs)
+        .and_then(|()| write(&config, &settings()?, HEADING))
         .and_then(|()| {
-            write(
-                folder.join("config/tidegate.yaml"),
-                "# The demo's own settings; see config/tidegate.yaml of the sources.\n",
-            )
+            JOBS.iter().try_for_each(|(name, text)| write(&jobs.join(name), &with_values(text, values), text))
         })
-        .and_then(|()| JOBS.iter().try_for_each(|(name, text)| write(jobs.join(name), text)))
         .map_err(|error| {
             let message = format!("cannot write the demo's configuration to {}: {error}", folder.display());
             CommandError::failed(message, "start the demo in a folder that you may write to").into()
         })
 }
 
-/// What the sample jobs refer to. Settings of the surroundings are the demo's business only where they name the demo.
-fn environment(simulator: &Simulator, folder: &Path) -> BTreeMap<String, String> {
+/// The sample with a default for each variable.
+fn with_values(text: &str, values: &[(&str, String)]) -> String {
+    values.iter().fold(text.to_owned(), |text, (name, value)| {
+        text.replace(&format!("${{{name}}}"), &format!("${{{name}:-{value}}}"))
+    })
+}
+
+/// What the sample jobs refer to.
+fn values(simulator: &Simulator) -> Vec<(&'static str, String)> {
     let account = simulator::lynn::Account::default();
     let khoros = simulator::khoros::Account::default();
-    let mut env: BTreeMap<String, String> =
-        config::process_env().into_iter().filter(|(name, _)| !name.starts_with("TIDEGATE__DATABASE__")).collect();
     let start = (clock::now() - TimeDelta::days(DAYS_BACK)).date_naive();
-    let data_dir = folder.join("postgres").display().to_string();
-    for (name, value) in [
+    vec![
         ("DEMO_LYNN_URL", simulator.base_url()),
         ("DEMO_LYNN_TENANT", account.tenant.to_string()),
         ("DEMO_LYNN_ACCESS_TOKEN", account.access_token),
@@ -111,10 +124,15 @@ fn environment(simulator: &Simulator, folder: &Path) -> BTreeMap<String, String>
         ("DEMO_JAICP_URL", format!("{}/api", simulator.base_url())),
         ("DEMO_JAICP_TOKEN", simulator::jaicp::Account::default().token),
         ("DEMO_START", start.to_string()),
-        ("TIDEGATE__EMBEDDED__DATA_DIR", data_dir),
-    ] {
-        env.insert(name.to_owned(), value);
-    }
+    ]
+}
+
+/// The demo's environment. Settings of the surroundings are its business only where they name the demo.
+fn environment(values: Vec<(&'static str, String)>, folder: &Path) -> BTreeMap<String, String> {
+    let mut env: BTreeMap<String, String> =
+        config::process_env().into_iter().filter(|(name, _)| !name.starts_with("TIDEGATE__DATABASE__")).collect();
+    env.extend(values.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    env.insert("TIDEGATE__EMBEDDED__DATA_DIR".to_owned(), folder.join("postgres").display().to_string());
     quiet(env)
 }
 

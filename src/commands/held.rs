@@ -79,7 +79,8 @@ fn remedy(held: &[Held]) -> String {
         return String::new();
     }
     format!(
-        "\nNo rows were deleted. If the vendor did delete them, allow the next reading to delete them with:\n{}",
+        "\nNo rows were deleted. If the last readings were right, and the vendor did delete these rows, let the next reading \
+         delete them:\n{}",
         commands.concat()
     )
 }
@@ -130,6 +131,14 @@ pub async fn release(context: Context, args: ReleaseArgs) -> anyhow::Result<Exit
         && from >= to
     {
         return Err(CommandError::Usage(format!("--from {from} is not before --to {to}")).into());
+    }
+    let lists =
+        job.streams.iter().filter(|stream| !stream.stream.windowed() && streams.contains(&&*stream.stream.name));
+    if let Some(list) = lists.map(|stream| &stream.stream.name).next()
+        && (args.from.is_some() || args.to.is_some())
+    {
+        let message = format!("{} is a list, which has no days; leave out --from and --to", plain(list));
+        return Err(CommandError::Usage(message).into());
     }
     let released = context.with_schema(async |_, conn| release_all(conn, job, &streams, &args).await).await?;
     if released.iter().all(|released| released.slices == 0) {

@@ -2,6 +2,7 @@
 //!
 //! A fault never shows a credential: [`super::tree::Node`] knows which values may be shown.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -73,7 +74,11 @@ pub struct Faults {
 impl Faults {
     pub(super) fn add(&mut self, place: Place, key: String, message: String) {
         // Messages name jobs and connections as they were written, faulty names too.
-        let fault = Fault { place, key, message: escaped(&message).into_owned() };
+        let message = match escaped(&message) {
+            Cow::Owned(escaped) => escaped,
+            Cow::Borrowed(_) => message,
+        };
+        let fault = Fault { place, key, message };
         if self.found.len() < FAULTS_MAX && !self.found.contains(&fault) {
             self.found.push(fault);
         }

@@ -36,7 +36,6 @@ use crate::catalogue::{ColumnType, Stream};
 use crate::cron::{CatchUp, Schedule};
 use crate::http::{Hosts, Retry};
 use crate::quota::Limit;
-use crate::secret::Secret;
 use crate::vendor::{self, Vendor};
 pub use database::{DatabaseParts, DatabaseTarget, SslMode};
 pub use fault::{Fault, Faults};

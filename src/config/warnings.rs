@@ -179,7 +179,7 @@ mod tests {
             "postgres://u:hunter2@db.example.com:5432/d",
             "postgres://u:hunter2@db.example.com/d?sslmode=prefer",
             "postgres://u:hunter2@10.0.0.5/d?sslmode=disable",
-            "postgres://u:hunter2@postgres/d?ssl-mode=allow",
+            "postgres://u:hunter2@db.example.com/d?ssl-mode=allow",
             "postgres://u:hunter2@[2001:db8::1]/d",
             "postgres:///d?host=db.example.com",
         ] {
@@ -194,6 +194,7 @@ mod tests {
             "postgres://u:p@db.example.com/d?sslmode=require",
             "postgres://u:p@db.example.com/d?sslmode=verify-full",
             "postgres://u:p@localhost/d",
+            "postgres://u:p@postgres/d?sslmode=disable",
             "postgres://u:p@127.0.0.1:5433/d?sslmode=disable",
             "postgres://u:p@[::1]/d",
             "postgres://u:p@%2Fvar%2Frun%2Fpostgresql/d",

@@ -260,7 +260,7 @@ fn base64_within(secret: &str, skipped: usize) -> Option<Spelling> {
     let bits = bytes.len() * 8;
     let text = STANDARD_NO_PAD.encode(&bytes);
     let text = text.get((skipped * 8).div_ceil(6)..bits / 6).filter(|text| text.len() >= SECRET_BYTES_MIN)?;
-    let encoding = Encoding::Base64 { before: skipped > 0, after: bits % 6 > 0 };
+    let encoding = Encoding::Base64 { before: skipped > 0, after: !bits.is_multiple_of(6) };
     Some(Spelling { text: Secret::from(text), encoding })
 }
 

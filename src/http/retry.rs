@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn what_a_server_in_trouble_asks_for_is_waited_within_bounds() {
-        let retry = Retry { attempts_max: 3, initial: Duration::from_secs(1), max: Duration::from_secs(60) };
+        let retry = Retry { attempts_max: 3, initial: Duration::from_secs(1), max: Duration::from_mins(1) };
         let state = RetryState::new(&retry, Duration::ZERO);
         for (asked, waited) in [(None, 2), (Some(1), 2), (Some(7), 7), (Some(9_999_999_999), 60)] {
             let excerpt = Excerpt::new(b"").after(asked.map(Duration::from_secs));

@@ -11,6 +11,7 @@ use chrono::{DateTime, Duration, Utc};
 
 use crate::config::Job;
 use crate::cron::{CatchUp, Schedule};
+use crate::store::trouble::Repeats;
 
 /// A job is not left alone for longer than this.
 const QUIET_MAX: Duration = Duration::seconds(60);
@@ -28,6 +29,8 @@ struct Entry {
     paused: bool,
     /// The job is not due before.
     quiet_until: Option<DateTime<Utc>>,
+    /// Why it could not be enqueued.
+    trouble: Repeats,
 }
 
 /// A job that may be due.
@@ -64,10 +67,23 @@ impl Calendar {
         }
     }
 
+    /// Tells why `job` could not be enqueued, unless that was told a moment ago.
+    pub(super) fn cannot_enqueue(&self, job: &Job, error: &sqlx::Error) {
+        if let Some(entry) = self.entries.get(&job.name) {
+            let span = tracing::info_span!("job", job = job.name);
+            span.in_scope(|| entry.trouble.warn("the job could not be enqueued; it is tried again", error));
+        }
+    }
+
     /// What is known of a job, as long as its settings are the same.
     fn entry(&mut self, job: &Job, schedule: &Schedule) -> &Entry {
-        let new =
-            || Entry { schedule: schedule.clone(), catch_up: job.catch_up, paused: job.paused, quiet_until: None };
+        let new = || Entry {
+            schedule: schedule.clone(),
+            catch_up: job.catch_up,
+            paused: job.paused,
+            quiet_until: None,
+            trouble: Repeats::default(),
+        };
         let entry = self.entries.entry(job.name.clone()).or_insert_with(new);
         if (&entry.schedule, entry.catch_up, entry.paused) != (schedule, job.catch_up, job.paused) {
             *entry = new();

@@ -19,7 +19,7 @@ use sqlx::{Connection as _, PgConnection};
 use super::calendar::{Calendar, Candidate};
 use crate::config::Job;
 use crate::cron::Schedule;
-use crate::store::session::Deadline as _;
+use crate::store::session::{self, Deadline as _};
 
 /// How much lower than its job's a backfill's priority is: past ranges must not starve scheduled runs.
 const BACKFILL_PRIORITY_BELOW: i32 = 1_000;
@@ -98,8 +98,8 @@ impl Calendar {
                 Ok(Look::Unfinished | Look::Elsewhere) => {}
                 Ok(Look::Enqueued(run)) => enqueued.push(run),
                 // An error that Postgres returns for one job must not stop the others.
-                Err(error) if error.as_database_error().is_some() => {
-                    tracing::error!(job = job.name, %error, "the job could not be enqueued; tried again at the next look");
+                Err(error) if error.as_database_error().is_some() && !session::is_lost(&error) => {
+                    self.cannot_enqueue(job, &error);
                 }
                 Err(error) => return Err(error),
             }

@@ -20,6 +20,7 @@ use super::report::{QuotaReader, QuotaUse, Report, configured};
 use super::{Health, Loop, Pulse, page};
 use crate::clock;
 use crate::config::Config;
+use crate::store::trouble::chain;
 use crate::store::{session, status};
 use crate::text;
 
@@ -180,7 +181,7 @@ impl Desk {
         match timeout(READ_MAX, reading).await {
             Ok(Ok(value)) => Some(value),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the database could not be read for the status port");
+                tracing::warn!(error = chain(&error), "the database could not be read for the status port");
                 None
             }
             Err(_) => {

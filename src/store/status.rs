@@ -113,8 +113,10 @@ pub async fn streams(conn: &mut PgConnection, of: &Streams) -> Result<Vec<Stream
             stream.table_schema || '.' || stream.table_name as "table!",
             newest.read_until as "read_until?",
             stream.last_success_at,
-            extract(epoch from now() - coalesce(newest.read_until, stream.last_success_at))::double precision
-                as freshness_seconds,
+            greatest(
+                extract(epoch from clock_timestamp() - coalesce(newest.read_until, stream.last_success_at)),
+                0
+            )::double precision as freshness_seconds,
             (
                 select count(*)
                 from tidegate.slice

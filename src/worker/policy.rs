@@ -183,7 +183,7 @@ pub fn hint(error: &TaskError) -> &'static str {
              `tidegate cursors reset` reads the rows that the vendor still has"
         }
         TaskError::Load(LoadError::Locked { .. }) => {
-            "end the transaction that keeps the table locked (see `pg_stat_activity`); the task is retried"
+            "end the transaction that keeps the table locked, the view pg_stat_activity shows it; the task is retried"
         }
         TaskError::Load(LoadError::NotATable { .. }) => "free the name; the table is made at the next run",
         TaskError::Load(LoadError::Rule { .. }) => {

@@ -96,6 +96,22 @@ async fn a_demo_tells_how_to_look_inside_and_ends_cleanly() {
     assert_eq!(page.status().as_u16(), 200);
     assert!(servers(folder.path()).await > 0);
 
+    // Beside it, the configuration that it wrote is one as any other.
+    let reads: [&[&str]; 7] = [
+        &["status"],
+        &["runs"],
+        &["held"],
+        &["connections"],
+        &["streams", "lynn_reporting"],
+        &["plan"],
+        &["check", "--offline"],
+    ];
+    for command in reads {
+        let args = [&["--config", "data/demo/config"], command].concat();
+        let output = tidegate(folder.path(), &env(), &args).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(0), "{command:?}: {output:?}");
+    }
+
     let (status, took, said) = demo.end(Signal::INT).await;
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(took < Duration::from_secs(15), "{took:?}");

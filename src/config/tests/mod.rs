@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::load::Source;
 use super::*;
+use crate::secret::Secret;
 
 mod csv;
 mod database;

@@ -144,3 +144,23 @@ async fn p4_a_day_that_became_empty_is_emptied_once_it_is_released() {
         assert_day(&world, &task.stream, 1, &[]).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p8_what_was_read_while_the_databases_clock_was_ahead_is_read_again() {
+    let world = World::with(Recipe {
+        start: ago(2).date_naive(),
+        streams: "[navigation_marks]",
+        job: vec!["lookback: 0s".to_owned()],
+        ..Recipe::default()
+    })
+    .await;
+    assert_eq!(world.sync().await[0].slices_done, 3);
+    assert_eq!(world.sync().await[0].slices_done, 1, "the open day alone");
+    let ahead = "update tidegate.slice set finished_at = finished_at + interval '1 day'";
+    sqlx::query(ahead).execute(&world.database.pool()).await.unwrap();
+    let again = world.sync().await;
+    assert_eq!((again[0].state.as_str(), again[0].slices_done, again[0].rows_deleted), ("succeeded", 3, 0));
+    let age = "select min(extract(epoch from clock_timestamp() - finished_at))::float8 from tidegate.slice";
+    assert!(world.scalar::<f64>(age).await >= 0.0);
+    assert_eq!(world.sync().await[0].slices_done, 1);
+}
