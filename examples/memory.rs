@@ -145,8 +145,10 @@ impl Site {
     const DATABASE: &str = "measured";
 
     async fn open(folder: &Path, postgres: &Embedded, rows_per_day: u64) -> anyhow::Result<Self> {
-        let mut admin = PgConnection::connect(postgres.url().expose()).await?;
-        sqlx::query(AssertSqlSafe(format!("create database {}", Self::DATABASE))).execute(&mut admin).await?;
+        let mut admin = PgConnection::connect(postgres.superuser_url().expose()).await?;
+        sqlx::query(AssertSqlSafe(format!("create database {} owner tidegate", Self::DATABASE)))
+            .execute(&mut admin)
+            .await?;
         let mut url = url::Url::parse(postgres.url().expose())?;
         url.set_path(Self::DATABASE);
         let mut simulator = Command::new(std::env::current_exe()?)

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
-use tidegate::commands::{self, Cli, Exit, Prepared, failure};
+use tidegate::commands::{self, Cli, Command, Exit, Prepared, failure};
+use tidegate::postgres::environment;
 use tidegate::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,9 @@ fn start(cli: Cli, secrets: &mut Vec<tidegate::secret::Secret>) -> anyhow::Resul
         Prepared::Done(exit) => return Ok(exit),
         Prepared::Ready(context, command) => (context, command),
     };
+    if context.config.database.target.is_embedded() || matches!(command, Command::Demo(_)) {
+        environment::leave_out_pgoptions()?;
+    }
     *secrets = context.secrets();
     telemetry::init(&context.config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -86,13 +86,13 @@ async fn measure(
     jobs: u32,
     length: Duration,
 ) -> anyhow::Result<(Vec<Idle>, String)> {
-    let mut admin = PgConnection::connect(postgres.url().expose()).await?;
+    let mut admin = PgConnection::connect(postgres.superuser_url().expose()).await?;
     let server = process::parent_of(sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut admin).await?)?;
     let mut idle = Vec::new();
     for (schedules, jobs) in
         [(Schedules::Yearly, jobs), (Schedules::Hourly, jobs), (Schedules::Daily, jobs), (Schedules::Yearly, FEW_JOBS)]
     {
-        sqlx::query(AssertSqlSafe(format!("create database {DATABASE}"))).execute(&mut admin).await?;
+        sqlx::query(AssertSqlSafe(format!("create database {DATABASE} owner tidegate"))).execute(&mut admin).await?;
         let site = Site::new(folder, postgres, schedules, jobs)?;
         idle.push(site.idle(binary, &mut admin, server, length).await?);
         if jobs != FEW_JOBS {

@@ -49,11 +49,10 @@ impl Database {
     /// For the daemon and the demo: an embedded server is started, owned and kept running.
     pub async fn own(config: &Config, cancel: &CancellationToken) -> Result<Self, DatabaseError> {
         if !config.database.target.is_embedded() {
-            return Self::connect(&config.database.target, config, None).await;
+            return Self::connect(options_of(&config.database.target)?, config, None).await;
         }
         let embedded = Arc::new(Embedded::start(&config.embedded.data_dir, cancel).await?);
-        let target = DatabaseTarget::Url(embedded.url());
-        let mut database = Self::connect(&target, config, Some(Arc::clone(&embedded))).await?;
+        let mut database = Self::connect(embedded.connect_options(), config, Some(Arc::clone(&embedded))).await?;
         let stop = CancellationToken::new();
         let token = stop.clone();
         let supervised = tokio::spawn(async move { embedded.supervise(&token).await });
@@ -65,18 +64,17 @@ impl Database {
     pub async fn open(config: &Config, cancel: &CancellationToken) -> Result<Self, DatabaseError> {
         if !config.database.target.is_embedded() {
             knock(&config.database.target).await?;
-            return Self::connect(&config.database.target, config, None).await;
+            return Self::connect(options_of(&config.database.target)?, config, None).await;
         }
         let embedded = Arc::new(Embedded::open(&config.embedded.data_dir, cancel).await?);
-        Self::connect(&DatabaseTarget::Url(embedded.url()), config, Some(embedded)).await
+        Self::connect(embedded.connect_options(), config, Some(embedded)).await
     }
 
     async fn connect(
-        target: &DatabaseTarget,
+        options: PgConnectOptions,
         config: &Config,
         embedded: Option<Arc<Embedded>>,
     ) -> Result<Self, DatabaseError> {
-        let options = options_of(target)?;
         let place = place_of(&options);
         let pool = session::pool_options(silence_max(config))
             .max_connections(config.database.max_connections)
@@ -122,7 +120,7 @@ pub fn place(target: &DatabaseTarget) -> Option<String> {
 /// What a configured target says, as what sqlx connects with.
 fn options_of(target: &DatabaseTarget) -> Result<PgConnectOptions, DatabaseError> {
     let options = match target {
-        // Nobody asks for these: the embedded server has its URL when it runs.
+        // Nobody asks for these: the embedded server has its own when it runs.
         DatabaseTarget::Embedded => return Err(DatabaseError::Url),
         DatabaseTarget::Url(url) => url.expose().parse::<PgConnectOptions>().map_err(|_| DatabaseError::Url)?,
         DatabaseTarget::Parts(parts) => options_of_parts(parts),

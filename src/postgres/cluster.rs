@@ -1,11 +1,15 @@
 //! Makes a cluster, and knows whether one is there.
 //!
-//! A cluster appears under its name only when it is whole: `initdb` works beside it, and what a crash left half-made is
-//! thrown away at the next start.
+//! A cluster appears under its name only when it is whole, with its roles and database: `initdb` works beside it, and what a
+//! crash left half-made is thrown away at the next start.
+//!
+//! The superuser is `postgres`, for a person with a need for it. Tidegate works as the role `tidegate`, which owns its database
+//! and may make roles (a migration makes the one of readers). In clusters of earlier versions `tidegate` is the superuser. It
+//! stays that, since Postgres does not let the first superuser of a cluster lose its rights.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, fchown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -13,9 +17,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::binaries::PgBin;
-use super::home::{USER, one_line};
+use super::home::{DATABASE, Passwords, SUPERUSER, USER, one_line};
 use super::user::{as_server, give};
-use super::{Error, ServerUser};
+use super::{Error, ServerUser, files};
 use crate::secret::Secret;
 
 /// One to three seconds on a usual disk.
@@ -25,7 +29,7 @@ const SINGLE_USER_WITHIN: Duration = Duration::from_mins(5);
 
 /// The major version of the cluster in `path`; none if there is no cluster.
 pub fn version_of(path: &Path) -> Result<Option<u32>, Error> {
-    if let Ok(text) = fs::read_to_string(path.join("PG_VERSION")) {
+    if let Ok(Some(text)) = files::read(&path.join("PG_VERSION")) {
         return text.trim().parse().map(Some).map_err(|_| Error::NotACluster { path: path.to_owned() });
     }
     match fs::read_dir(path).map(|mut entries| entries.next()) {
@@ -37,7 +41,8 @@ pub fn version_of(path: &Path) -> Result<Option<u32>, Error> {
     }
 }
 
-/// Makes a cluster at `path` with `password` for its superuser. `extra` goes to `initdb`.
+/// Makes a cluster at `path` with one role, the superuser `tidegate`, and no database of its own, as earlier versions did. For
+/// servers that a test or a benchmark administers itself. `extra` goes to `initdb`.
 pub async fn make(
     path: &Path,
     bin: &PgBin,
@@ -45,14 +50,25 @@ pub async fn make(
     password: &Secret,
     extra: &[&str],
 ) -> Result<(), Error> {
+    make_whole(path, bin, user, &Passwords { tidegate: password.clone(), superuser: None }, extra).await
+}
+
+/// Makes a cluster at `path` with the roles that have `passwords`, and the database. `extra` goes to `initdb`.
+pub(super) async fn make_whole(
+    path: &Path,
+    bin: &PgBin,
+    user: Option<&ServerUser>,
+    passwords: &Passwords,
+    extra: &[&str],
+) -> Result<(), Error> {
     // Text is ordered by code point, which is fast and never changes with the system's library; case and classes of
     // letters follow Unicode where the system has that locale.
     let unicode = ["--locale=C.UTF-8", "--lc-collate=C"];
     let plain = ["--locale=C"];
-    let first = build(path, bin, user, password, &[&unicode, extra].concat()).await;
+    let first = build(path, bin, user, passwords, &[&unicode, extra].concat()).await;
     match first {
         Err(Error::Initdb { output, .. }) if output.contains("invalid locale") => {
-            build(path, bin, user, password, &[&plain, extra].concat()).await
+            build(path, bin, user, passwords, &[&plain, extra].concat()).await
         }
         other => other,
     }
@@ -62,23 +78,27 @@ async fn build(
     path: &Path,
     bin: &PgBin,
     user: Option<&ServerUser>,
-    password: &Secret,
+    passwords: &Passwords,
     flags: &[&str],
 ) -> Result<(), Error> {
     let building = path.with_extension("building");
-    if building.exists() {
+    if fs::symlink_metadata(&building).is_ok() {
+        // A link of that name is removed, and not what it leads to.
         fs::remove_dir_all(&building).map_err(Error::io("remove the half-made", &building))?;
     }
     DirBuilder::new().mode(0o700).create(&building).map_err(Error::io("make", &building))?;
     let password_file = building.join("password");
+    let (superuser, password) = passwords.superuser();
     OpenOptions::new()
         .create_new(true)
         .write(true)
         .mode(0o600)
         .open(&password_file)
-        .and_then(|mut file| file.write_all(password.expose().as_bytes()))
+        .and_then(|mut file| {
+            file.write_all(password.expose().as_bytes())?;
+            user.map_or(Ok(()), |user| fchown(&file, Some(user.uid), Some(user.gid)))
+        })
         .map_err(Error::io("write", &password_file))?;
-    give(&password_file, user)?;
     give(&building, user)?;
 
     let made = building.join("cluster");
@@ -90,9 +110,16 @@ async fn build(
         .arg(&made)
         .arg("--pwfile")
         .arg(&password_file)
-        .args(["--username", USER, "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-instructions"])
+        .args(["--username", superuser, "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-instructions"])
         .args(flags);
-    run(command, INITDB_WITHIN, b"").await.map_err(|output| Error::Initdb { path: path.to_owned(), output })?;
+    let failed = |output| Error::Initdb { path: path.to_owned(), output };
+    run(command, INITDB_WITHIN, "").await.map_err(failed)?;
+    if passwords.superuser.is_some() {
+        let statements = roles_and_database(passwords);
+        let made = run(single_user(&made, bin, user), SINGLE_USER_WITHIN, &statements).await;
+        // What it said may repeat the statement.
+        made.map_err(|output| failed(output.replace(passwords.tidegate.expose(), "***")))?;
+    }
 
     if path.is_dir() {
         // Known to be empty, or this would not have been reached.
@@ -104,22 +131,51 @@ async fn build(
     fs::remove_dir_all(&building).map_err(Error::io("remove", &building))
 }
 
-/// Gives the superuser of a stopped cluster a new password, for when the old one was lost.
-pub async fn set_password(path: &Path, bin: &PgBin, user: Option<&ServerUser>, password: &Secret) -> Result<(), Error> {
-    let mut command = Command::new(bin.program("postgres"));
-    as_server(&mut command, user);
-    command.current_dir(path).arg("--single").arg("-D").arg(path).arg("postgres");
-    // One command per line; the password is hexadecimal and needs no quoting.
-    let input = format!("alter role {USER} password '{}'\n", password.expose());
-    run(command, SINGLE_USER_WITHIN, input.as_bytes())
-        .await
-        .map(drop)
-        // What it said may repeat the command, and so the password.
-        .map_err(|_| Error::PasswordLost { path: path.to_owned() })
+/// What makes the role and the database of a new cluster, one statement per line. Passwords are hexadecimal and need no quoting.
+fn roles_and_database(passwords: &Passwords) -> String {
+    format!(
+        "create role {USER} login nosuperuser createrole password '{}'\ncreate database {DATABASE} owner {USER}\n",
+        passwords.tidegate.expose()
+    )
 }
 
-/// Runs a program to its end. The error is what it said.
-async fn run(mut command: Command, limit: Duration, input: &[u8]) -> Result<(), String> {
+/// Gives the roles of a stopped cluster new passwords, for when the old ones were lost. `keep` is called with them before they
+/// are in force.
+pub(super) async fn set_passwords(
+    path: &Path,
+    bin: &PgBin,
+    user: Option<&ServerUser>,
+    keep: impl FnOnce(&Passwords) -> Result<(), Error>,
+) -> Result<Passwords, Error> {
+    // What the program said may repeat the statement, and so a password.
+    let lost = |_| Error::PasswordLost { path: path.to_owned() };
+    // The first superuser of every cluster has this id. The answer is a line such as `1: rolname = "postgres" (typeid …)`.
+    let question = "select rolname from pg_authid where oid = 10\n";
+    let answer = run(single_user(path, bin, user), SINGLE_USER_WITHIN, question).await.map_err(lost)?;
+    let passwords = Passwords::random(answer.contains(&format!("rolname = \"{SUPERUSER}\"")));
+    keep(&passwords)?;
+    let alter = |user: &str, password: &Secret| format!("alter role {user} password '{}'\n", password.expose());
+    let superuser = passwords.superuser.as_ref().map(|password| alter(SUPERUSER, password));
+    let statements = alter(USER, &passwords.tidegate) + &superuser.unwrap_or_default();
+    run(single_user(path, bin, user), SINGLE_USER_WITHIN, &statements).await.map_err(lost)?;
+    Ok(passwords)
+}
+
+/// A server without listeners that runs the statements on its standard input, one per line, as the superuser. It ends with an
+/// error at the first statement that fails.
+fn single_user(path: &Path, bin: &PgBin, user: Option<&ServerUser>) -> Command {
+    let mut command = Command::new(bin.program("postgres"));
+    as_server(&mut command, user);
+    command
+        .current_dir(path)
+        .args(["--single", "-c", "exit_on_error=true", "-c", "password_encryption=scram-sha-256", "-D"])
+        .arg(path)
+        .arg("postgres");
+    command
+}
+
+/// Runs a program to its end, and returns its output. The error is what it said.
+async fn run(mut command: Command, limit: Duration, input: &str) -> Result<String, String> {
     use tokio::io::AsyncWriteExt as _;
 
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -127,7 +183,7 @@ async fn run(mut command: Command, limit: Duration, input: &[u8]) -> Result<(), 
     let mut child = command.kill_on_drop(true).spawn().map_err(|error| error.to_string())?;
     let finished = async {
         if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(input).await?;
+            stdin.write_all(input.as_bytes()).await?;
         }
         child.wait_with_output().await
     };
@@ -136,7 +192,7 @@ async fn run(mut command: Command, limit: Duration, input: &[u8]) -> Result<(), 
         .map_err(|_| format!("it took longer than {} s", limit.as_secs()))?
         .map_err(|error| error.to_string())?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(format!("{} ({})", one_line(&String::from_utf8_lossy(&output.stderr)), output.status))
 }

@@ -67,6 +67,24 @@ pub enum Error {
         path.display()
     )]
     PasswordLost { path: PathBuf },
+    #[error(
+        "{} is a link, or is not a regular file with one name, and is not followed; find out who made it, then remove it",
+        path.display()
+    )]
+    NotRegular { path: PathBuf },
+    #[error(
+        "{} is a link of another user, and is not followed; replace it with one of your own, or set \
+         `embedded.data_dir` to another folder",
+        path.display()
+    )]
+    ForeignLink { path: PathBuf },
+    #[error(
+        "another user has taken {}, the folder of the server's socket, while the server was down; restart Tidegate",
+        path.display()
+    )]
+    SocketFolder { path: PathBuf },
+    #[error("PGOPTIONS is set, and would change the sessions of the embedded Postgres; unset it")]
+    Environment,
     #[error("the embedded Postgres could not be asked")]
     Sql(#[from] sqlx::Error),
     #[error("cannot {doing} {}", path.display())]

@@ -3,15 +3,16 @@
 //! | file | holds |
 //! |---|---|
 //! | `lock` | the process id of the Tidegate that runs the server, locked while it does |
-//! | `pgpass` | the password, in the form that `psql` reads (mode 0600) |
+//! | `pgpass` | the passwords, in the form that `psql` reads (mode 0600) |
 //! | `port` | the port of the last start |
+//! | `socket` | the folder of the server's socket, where the cluster's own folder cannot be it |
 //! | `server.log` | what the server says; begun anew when it grows |
 //! | `cluster` | the cluster, or a link to it where the server's user cannot enter this folder |
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,12 +20,19 @@ use rand::RngExt as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tokio::time::sleep;
 
-use super::{Error, ServerUser};
+use super::{Error, ServerUser, files};
 use crate::secret::Secret;
 
-pub(super) const HOST: &str = "127.0.0.1";
+/// The role that Tidegate works as. In clusters of earlier versions it is the superuser.
 pub(super) const USER: &str = "tidegate";
+/// The superuser of a cluster that this version makes.
+pub(super) const SUPERUSER: &str = "postgres";
 pub(super) const DATABASE: &str = "tidegate";
+
+/// The host of a line in the password file: any, since `psql` compares the socket's folder with it.
+const ANY_HOST: &str = "*";
+/// What earlier versions wrote there.
+const OLD_HOST: &str = "127.0.0.1";
 
 /// Where clusters go when root's data folder is closed to the server's user.
 const ROOM_ELSEWHERE: &str = "/var/lib/tidegate";
@@ -47,12 +55,64 @@ pub(super) struct Home {
     pub user: Option<ServerUser>,
 }
 
+/// The passwords of a cluster's roles.
+#[derive(Debug, Clone)]
+pub(super) struct Passwords {
+    /// Of the role `tidegate`.
+    pub tidegate: Secret,
+    /// Of the role `postgres`. `None` for a cluster of an earlier version, whose superuser is `tidegate`.
+    pub superuser: Option<Secret>,
+}
+
+impl Passwords {
+    /// New random ones.
+    pub fn random(with_superuser: bool) -> Self {
+        let random = || Secret::new(hex::encode(rand::random::<[u8; 24]>()));
+        Self { tidegate: random(), superuser: with_superuser.then(random) }
+    }
+
+    /// Name and password of the superuser.
+    pub fn superuser(&self) -> (&'static str, &Secret) {
+        self.superuser.as_ref().map_or((USER, &self.tidegate), |password| (SUPERUSER, password))
+    }
+}
+
+/// Where the server listens for Tidegate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    /// The folder of the socket.
+    pub folder: PathBuf,
+    /// A part of the socket's name, and the TCP port.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// How to log in as `user`. Every value that would come from a `PG*` variable otherwise is set, but for `PGOPTIONS`: see
+    /// [`super::environment`].
+    pub fn login(&self, user: &str, password: &Secret, database: &str) -> PgConnectOptions {
+        PgConnectOptions::new_without_pgpass()
+            .socket(&self.folder)
+            .port(self.port)
+            .username(user)
+            .password(password.expose())
+            .database(database)
+            .ssl_mode(PgSslMode::Disable)
+            .application_name("tidegate")
+    }
+}
+
 impl Home {
-    /// The folder as it is; nothing is made.
+    /// The folder as it is; nothing is made. A link named `cluster` is followed if root or this user made it.
     pub fn at(data_dir: &Path) -> Result<Self, Error> {
         let dir = std::path::absolute(data_dir).map_err(Error::io("resolve", data_dir))?;
-        let cluster =
-            fs::read_link(dir.join("cluster")).map_or_else(|_| dir.join("cluster"), |target| dir.join(target));
+        let mut cluster = dir.join("cluster");
+        if let Ok(target) = fs::read_link(&cluster) {
+            let owner = fs::symlink_metadata(&cluster).map_err(Error::io("look at", &cluster))?.uid();
+            if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+                return Err(Error::ForeignLink { path: cluster });
+            }
+            cluster = dir.join(target);
+        }
         Ok(Self { dir, cluster, user: None })
     }
 
@@ -109,14 +169,9 @@ impl Home {
     /// The lock that only the Tidegate that runs the server holds. The system releases it when that process ends.
     pub async fn lock(&self) -> Result<File, Error> {
         let path = self.dir.join("lock");
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).read(true).write(true).mode(0o600);
+        let mut file = files::open(&path, &mut options, true)?;
         let deadline = Instant::now() + LOCK_WITHIN;
         loop {
             match file.try_lock() {
@@ -124,7 +179,7 @@ impl Home {
                 Err(TryLockError::Error(source)) => return Err(Error::Io { doing: "lock", path, source }),
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => sleep(super::process::POLL).await,
                 Err(TryLockError::WouldBlock) => {
-                    let pid = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+                    let pid = files::read(&path)?.and_then(|text| text.trim().parse().ok());
                     return Err(Error::Busy { dir: self.dir.clone(), pid });
                 }
             }
@@ -137,37 +192,40 @@ impl Home {
         Ok(file)
     }
 
-    /// The password in use, if there is one.
-    pub fn password(&self) -> Result<Option<Secret>, Error> {
-        let path = self.password_path();
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(text
-                .lines()
-                .find_map(|line| line.strip_prefix(&format!("{HOST}:*:*:{USER}:")))
+    /// The passwords in use, if the file has that of `tidegate`.
+    pub fn passwords(&self) -> Result<Option<Passwords>, Error> {
+        let Some(text) = files::read(&self.password_path())? else { return Ok(None) };
+        let of = |user: &str| {
+            [ANY_HOST, OLD_HOST]
+                .iter()
+                .find_map(|host| text.lines().find_map(|line| line.strip_prefix(&format!("{host}:*:*:{user}:"))))
                 .filter(|password| !password.is_empty())
-                .map(Secret::from)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::Io { doing: "read", path, source }),
-        }
+                .map(Secret::from)
+        };
+        Ok(of(USER).map(|tidegate| Passwords { tidegate, superuser: of(SUPERUSER) }))
     }
 
-    /// A new password, safely on disk before anything depends on it.
-    pub fn new_password(&self) -> Result<Secret, Error> {
-        let password = hex::encode(rand::random::<[u8; 24]>());
-        write_private(&self.password_path(), &format!("{HOST}:*:*:{USER}:{password}\n"))?;
-        Ok(Secret::new(password))
+    /// Writes the passwords, safely on disk before anything depends on them.
+    pub fn keep_passwords(&self, passwords: &Passwords) -> Result<(), Error> {
+        let line = |user: &str, password: &Secret| format!("{ANY_HOST}:*:*:{user}:{}\n", password.expose());
+        let superuser = passwords.superuser.as_ref().map(|password| line(SUPERUSER, password));
+        let text = line(USER, &passwords.tidegate) + &superuser.unwrap_or_default();
+        if files::read(&self.password_path())?.is_some_and(|kept| kept == text) {
+            return Ok(());
+        }
+        files::replace(&self.password_path(), &text)
     }
 
     /// The port of the last start, as it was written.
-    pub fn last_port(&self) -> Option<u16> {
-        fs::read_to_string(self.dir.join("port")).ok()?.trim().parse().ok()
+    pub fn last_port(&self) -> Result<Option<u16>, Error> {
+        Ok(files::read(&self.dir.join("port"))?.and_then(|text| text.trim().parse().ok()))
     }
 
     /// The port of the last start if it is free, else another free one.
     pub fn choose_port(&self) -> Result<u16, Error> {
         let mut rng = rand::rng();
         let random = std::iter::repeat_with(|| rng.random_range(PORTS)).take(PORT_TRIES as usize);
-        if let Some(port) = self.last_port().into_iter().chain(random).find(|port| port_is_free(*port)) {
+        if let Some(port) = self.last_port()?.into_iter().chain(random).find(|port| port_is_free(*port)) {
             return Ok(port);
         }
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -177,41 +235,33 @@ impl Home {
     }
 
     pub fn remember_port(&self, port: u16) -> Result<(), Error> {
-        write_private(&self.dir.join("port"), &format!("{port}\n"))
+        files::replace(&self.dir.join("port"), &format!("{port}\n"))
     }
 
     /// The server's log, open for appending, begun anew if it has grown.
     pub fn open_log(&self) -> Result<File, Error> {
         let path = self.log_path();
-        let open = || OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
-        let log = open().map_err(Error::io("open", &path))?;
+        let log = files::open(&path, OpenOptions::new().create(true).append(true).mode(0o600), true)?;
         trim(&log).map_err(Error::io("shorten", &path))?;
         Ok(log)
     }
 
     /// The last lines that the server wrote behind byte `from`, on one line.
     pub fn log_tail(&self, from: u64) -> String {
-        let read = || -> std::io::Result<String> {
-            let mut file = File::open(self.log_path())?;
+        let path = self.log_path();
+        let mut file = match files::open(&path, OpenOptions::new().read(true), false) {
+            Ok(file) => file,
+            Err(error) => return format!("(unreadable: {error})"),
+        };
+        let mut read = || -> std::io::Result<String> {
             let length = file.metadata()?.len();
             file.seek(std::io::SeekFrom::Start(from.min(length).max(length.saturating_sub(LOG_TAIL_BYTES))))?;
             let mut bytes = Vec::new();
-            file.take(LOG_TAIL_BYTES).read_to_end(&mut bytes)?;
+            (&file).take(LOG_TAIL_BYTES).read_to_end(&mut bytes)?;
             Ok(one_line(&String::from_utf8_lossy(&bytes)))
         };
         read().unwrap_or_else(|error| format!("(unreadable: {error})"))
     }
-}
-
-/// How to log in to the server on `port`.
-pub(super) fn login(port: u16, password: &Secret, database: &str) -> PgConnectOptions {
-    PgConnectOptions::new_without_pgpass()
-        .host(HOST)
-        .port(port)
-        .username(USER)
-        .password(password.expose())
-        .database(database)
-        .ssl_mode(PgSslMode::Disable)
 }
 
 /// Begins the log anew when it is too long. The server appends, so it goes on at the new end.
@@ -229,19 +279,6 @@ pub(super) fn port_is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// Replaces a file in one step, readable by its owner alone.
-fn write_private(path: &Path, content: &str) -> Result<(), Error> {
-    let beside = path.with_extension("new");
-    let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
-        file.write_all(content.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        File::open(path.parent().unwrap_or(path))?.sync_all()
-    };
-    write().map_err(Error::io("write", path))
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -257,11 +294,25 @@ mod tests {
     #[test]
     fn a_password_is_kept_for_its_owner_alone_and_read_back() {
         let (_root, home) = home();
-        assert!(home.password().unwrap().is_none());
-        let made = home.new_password().unwrap();
-        assert_eq!(home.password().unwrap().unwrap().expose(), made.expose());
+        assert!(home.passwords().unwrap().is_none());
+        let made = Passwords::random(true);
+        home.keep_passwords(&made).unwrap();
+        let read = home.passwords().unwrap().unwrap();
+        assert_eq!(read.tidegate.expose(), made.tidegate.expose());
+        assert_eq!(read.superuser.unwrap().expose(), made.superuser.unwrap().expose());
         let mode = fs::metadata(home.password_path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn the_password_file_of_an_earlier_version_is_read_and_written_for_any_host() {
+        let (_root, home) = home();
+        fs::write(home.password_path(), "127.0.0.1:*:*:tidegate:0ld\n").unwrap();
+        let read = home.passwords().unwrap().unwrap();
+        assert_eq!(read.tidegate.expose(), "0ld");
+        assert_eq!(read.superuser().0, "tidegate", "it is the superuser there");
+        home.keep_passwords(&read).unwrap();
+        assert_eq!(fs::read_to_string(home.password_path()).unwrap(), "*:*:*:tidegate:0ld\n");
     }
 
     #[test]

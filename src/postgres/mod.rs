@@ -1,20 +1,24 @@
 //! The private embedded Postgres: a server of one's own, for a configuration whose `database` names none.
 //!
 //! It promises: a commit survives the loss of power (fsync is on, at every start); nobody but this machine reaches it
-//! (loopback, random password); it never runs as root; one Tidegate runs it at a time, and others can use it
-//! meanwhile ([`Embedded::open`]); after a kill of Tidegate or of the server, the next start goes on with what was
-//! committed. It runs as long as the process that started it: one that is left over by a killed Tidegate is adopted by
-//! the next.
+//! (loopback, random password); Tidegate itself connects only through a socket in a folder that nobody else may enter, so
+//! nobody can take the server's place and be sent the password; it never runs as root; one Tidegate runs it at a time, and
+//! others can use it meanwhile ([`Embedded::open`]); after a kill of Tidegate or of the server, the next start goes on with
+//! what was committed. It runs as long as the process that started it: one that is left over by a killed Tidegate is adopted
+//! by the next.
 //!
 //! It does not know the schema; that is the store's.
 
 pub mod binaries;
 pub mod cluster;
+pub mod environment;
 mod error;
 mod fetch;
+mod files;
 mod home;
 mod postmaster;
 mod process;
+mod socket;
 pub mod user;
 
 use std::fs::File;
@@ -22,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use sqlx::postgres::PgConnectOptions;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +34,7 @@ pub use self::error::Error;
 pub use self::user::ServerUser;
 
 use self::binaries::{PgBin, Places};
-use self::home::{DATABASE, HOST, Home, USER};
+use self::home::{DATABASE, Endpoint, Home, Passwords, USER};
 use self::postmaster::{Answer, Cancelled, Postmaster};
 use crate::secret::Secret;
 
@@ -53,8 +58,8 @@ const OPEN_WITHIN: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct Embedded {
     home: Home,
-    port: u16,
-    password: Secret,
+    endpoint: Endpoint,
+    passwords: Passwords,
     /// Where `psql` is, if this process knows.
     psql: Option<PathBuf>,
     /// None: another process runs the server.
@@ -88,12 +93,14 @@ impl Owned {
 impl Embedded {
     /// Whether a cluster was ever made in `data_dir`: only then can a command that merely reads find anything.
     pub fn was_made(data_dir: &Path) -> bool {
-        Home::at(data_dir).is_ok_and(|home| !matches!(cluster::version_of(&home.cluster), Ok(None)))
+        // What cannot be looked at is there, and its error is reported when it is opened.
+        Home::at(data_dir).map_or(true, |home| !matches!(cluster::version_of(&home.cluster), Ok(None)))
     }
 
     /// Starts the server in `data_dir`, making the cluster at the first time, or takes over one that a killed Tidegate
     /// left running. Refused while another Tidegate runs it.
     pub async fn start(data_dir: &Path, cancel: &CancellationToken) -> Result<Self, Error> {
+        environment::check()?;
         let home = Home::prepare(data_dir)?;
         let lock = home.lock().await?;
         let version = cluster::version_of(&home.cluster)?;
@@ -101,20 +108,25 @@ impl Embedded {
             found = find_binaries(&home, version) => found?,
             () = cancel.cancelled() => return Err(Error::Cancelled),
         };
-        let password = home.password()?;
+        let passwords = home.passwords()?;
         let cancelled: Cancelled<'_> = &|| cancel.is_cancelled();
-        let adopted = Postmaster::adopt_or_clear(&home, password.as_ref(), cancelled).await?;
-        let password = match (version, password) {
-            (Some(_), Some(password)) => password,
+        let password = passwords.as_ref().map(|passwords| &passwords.tidegate);
+        let adopted = Postmaster::adopt_or_clear(&home, password, cancelled).await?;
+        let user = home.user.as_ref();
+        let passwords = match (version, passwords) {
+            (Some(_), Some(passwords)) => {
+                // Written again for a file of an earlier version, which `psql` would not take for a socket.
+                home.keep_passwords(&passwords)?;
+                passwords
+            }
             (Some(_), None) => {
-                let password = home.new_password()?;
-                cluster::set_password(&home.cluster, &bin, home.user.as_ref(), &password).await?;
-                password
+                cluster::set_passwords(&home.cluster, &bin, user, |passwords| home.keep_passwords(passwords)).await?
             }
             (None, _) => {
-                let password = home.new_password()?;
+                let passwords = Passwords::random(true);
+                home.keep_passwords(&passwords)?;
                 tokio::select! {
-                    made = cluster::make(&home.cluster, &bin, home.user.as_ref(), &password, &["--data-checksums"]) => made?,
+                    made = cluster::make_whole(&home.cluster, &bin, user, &passwords, &["--data-checksums"]) => made?,
                     () = cancel.cancelled() => return Err(Error::Cancelled),
                 }
                 tracing::warn!(
@@ -122,31 +134,35 @@ impl Embedded {
                     cluster = %home.cluster.display(),
                     "no `database.url` and no `database.host` is configured: made a new, empty cluster for the embedded Postgres"
                 );
-                password
+                passwords
             }
         };
+        let folder = home.make_socket_folder()?;
         let server = match adopted {
             Some(server) => server,
-            None => launch_on_a_free_port(&home, &bin, &password, cancelled).await?,
+            None => launch_on_a_free_port(&home, &bin, &passwords.tidegate, &folder, cancelled).await?,
         };
-        let port = server.port;
+        let endpoint = Endpoint { folder, port: server.port };
         let running = Running { server: Some(server), stopping: false, lock: Some(lock) };
         let psql = Some(bin.program("psql")).filter(|path| path.is_file());
         let owned = Some(Owned { bin, running: Mutex::new(running), restarting: tokio::sync::Mutex::default() });
-        let embedded = Self { home, port, password, psql, owned };
-        embedded.home.remember_port(port)?;
-        postmaster::ensure_database(port, &embedded.password).await?;
+        let embedded = Self { home, endpoint, passwords, psql, owned };
+        embedded.home.remember_port(embedded.endpoint.port)?;
+        postmaster::ensure_database(&embedded.endpoint, &embedded.passwords).await?;
         Ok(embedded)
     }
 
     /// Uses the server that another Tidegate runs in `data_dir`.
     pub async fn attach(data_dir: &Path) -> Result<Self, Error> {
+        environment::check()?;
         let home = Home::at(data_dir)?;
         let not_running = || Error::NotRunning { dir: home.dir.clone() };
-        let port = home.last_port().ok_or_else(not_running)?;
-        let password = home.password()?.ok_or_else(not_running)?;
-        match postmaster::ask(port, &password).await {
-            Answer::Ready => Ok(Self { home, port, password, psql: None, owned: None }),
+        let port = home.last_port()?.ok_or_else(not_running)?;
+        let passwords = home.passwords()?.ok_or_else(not_running)?;
+        let folder = home.socket_folder()?.ok_or_else(not_running)?;
+        let endpoint = Endpoint { folder, port };
+        match postmaster::ask(&endpoint, &passwords.tidegate).await {
+            Answer::Ready => Ok(Self { home, endpoint, passwords, psql: None, owned: None }),
             Answer::NotNow => Err(not_running()),
             Answer::WrongPassword => Err(Error::Password { path: home.password_path() }),
         }
@@ -168,13 +184,27 @@ impl Embedded {
         }
     }
 
-    /// Where to connect, password included.
+    /// How to connect, password included.
+    pub fn connect_options(&self) -> PgConnectOptions {
+        self.endpoint.login(USER, &self.passwords.tidegate, DATABASE)
+    }
+
+    /// The same as a URL, with the socket's folder in the place of the host.
     pub fn url(&self) -> Secret {
-        Secret::new(format!(
-            "postgres://{USER}:{}@{HOST}:{}/{DATABASE}?sslmode=disable",
-            self.password.expose(),
-            self.port
-        ))
+        self.url_of(USER, &self.passwords.tidegate)
+    }
+
+    /// The URL of the superuser, for programs that administer the server. Tidegate itself does not work as superuser, unless
+    /// an earlier version made the cluster.
+    pub fn superuser_url(&self) -> Secret {
+        let (superuser, password) = self.passwords.superuser();
+        self.url_of(superuser, password)
+    }
+
+    fn url_of(&self, user: &str, password: &Secret) -> Secret {
+        let host = socket::url_host(&self.endpoint.folder);
+        let port = self.endpoint.port;
+        Secret::new(format!("postgres://{user}:{}@{host}:{port}/{DATABASE}?sslmode=disable", password.expose()))
     }
 
     /// A command line for a shell that opens `psql` on the database. It names the password's file, not the password.
@@ -186,7 +216,8 @@ impl Embedded {
             _ => "psql".to_owned(),
         };
         let passfile = shell_quoted(&self.home.password_path());
-        format!("PGPASSFILE={passfile} {psql} -h {HOST} -p {} -U {USER} -d {DATABASE}", self.port)
+        let folder = shell_quoted(&self.endpoint.folder);
+        format!("PGPASSFILE={passfile} {psql} -h {folder} -p {} -U {USER} -d {DATABASE}", self.endpoint.port)
     }
 
     /// The folder of the cluster. Not always below `data_dir`: see the link there.
@@ -218,7 +249,7 @@ impl Embedded {
             tracing::error!(%status, log = %self.home.log_path().display(), "the embedded postgres died, restarting it");
             match self.restart(owned, &|| cancel.is_cancelled() || owned.running().stopping).await {
                 Ok(()) => {
-                    tracing::info!(port = self.port, "the embedded postgres runs again");
+                    tracing::info!(port = self.endpoint.port, "the embedded postgres runs again");
                     wait = RESTART_WAIT;
                 }
                 Err(Error::Cancelled) => return,
@@ -235,15 +266,19 @@ impl Embedded {
 
     async fn restart(&self, owned: &Owned, cancelled: Cancelled<'_>) -> Result<(), Error> {
         let _turn = owned.restarting.lock().await;
-        let left = Postmaster::adopt_or_clear(&self.home, Some(&self.password), cancelled).await?;
+        let password = &self.passwords.tidegate;
+        let left = Postmaster::adopt_or_clear(&self.home, Some(password), cancelled).await?;
+        if self.home.make_socket_folder()? != self.endpoint.folder {
+            return Err(Error::SocketFolder { path: self.endpoint.folder.clone() });
+        }
         let server = match left {
-            Some(server) if server.port == self.port => server,
+            Some(server) if server.port == self.endpoint.port => server,
             other => {
                 if let Some(mut other) = other {
                     // Someone started a server here by hand; the pools of this process know only our port.
                     other.stop(&self.home.cluster).await;
                 }
-                Postmaster::launch(&self.home, &owned.bin, &self.password, self.port, cancelled).await?
+                Postmaster::launch(&self.home, &owned.bin, password, &self.endpoint, cancelled).await?
             }
         };
         owned.running().server = Some(server);
@@ -308,13 +343,15 @@ async fn launch_on_a_free_port(
     home: &Home,
     bin: &PgBin,
     password: &Secret,
+    folder: &Path,
     cancelled: Cancelled<'_>,
 ) -> Result<Postmaster, Error> {
     let mut choices = 0;
     loop {
         choices += 1;
         let port = home.choose_port()?;
-        match Postmaster::launch(home, bin, password, port, cancelled).await {
+        let endpoint = Endpoint { folder: folder.to_owned(), port };
+        match Postmaster::launch(home, bin, password, &endpoint, cancelled).await {
             Err(Error::Exited { .. }) if !home::port_is_free(port) && choices < PORT_CHOICES => {}
             launched_or_failed => return launched_or_failed,
         }

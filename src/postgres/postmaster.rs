@@ -9,11 +9,11 @@ use rustix::process::{Pid, Signal};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::{sleep, timeout};
 
-use super::Error;
 use super::binaries::PgBin;
-use super::home::{self, DATABASE, Home};
+use super::home::{self, DATABASE, Endpoint, Home, Passwords, USER};
 use super::process::{self, POLL, ended_within, is_alive, signal};
 use super::user::as_server;
+use super::{Error, files, socket};
 use crate::secret::Secret;
 
 /// Recovery of a crashed server replays at most `max_wal_size`; a slow disk may need minutes for it.
@@ -29,8 +29,9 @@ const ORPHANS_LEAVE: Duration = Duration::from_secs(1);
 
 /// Set at every start, so that no older file and no `alter system` undoes them.
 const SETTINGS: &[&str] = &[
+    // For people and their tools. Tidegate itself uses the socket.
     "listen_addresses=127.0.0.1",
-    "unix_socket_directories=",
+    "unix_socket_permissions=0700",
     "password_encryption=scram-sha-256",
     // A commit is on disk before it is answered: the first promise rests on it.
     "fsync=on",
@@ -73,8 +74,8 @@ pub(super) enum Answer {
     WrongPassword,
 }
 
-pub(super) async fn ask(port: u16, password: &Secret) -> Answer {
-    let login = home::login(port, password, "postgres");
+pub(super) async fn ask(endpoint: &Endpoint, password: &Secret) -> Answer {
+    let login = endpoint.login(USER, password, "postgres");
     match timeout(ANSWER_WITHIN, login.connect()).await {
         Ok(Ok(connection)) => {
             // An answer was all that was wanted; the server ends the session when the socket goes.
@@ -91,12 +92,12 @@ pub(super) async fn ask(port: u16, password: &Secret) -> Answer {
 }
 
 impl Postmaster {
-    /// Starts the server on `port` and waits until it takes connections.
+    /// Starts the server at `endpoint` and waits until it takes connections.
     pub async fn launch(
         home: &Home,
         bin: &PgBin,
         password: &Secret,
-        port: u16,
+        endpoint: &Endpoint,
         cancelled: Cancelled<'_>,
     ) -> Result<Self, Error> {
         let mut log = home.open_log()?;
@@ -108,14 +109,14 @@ impl Postmaster {
             .current_dir(&home.cluster)
             .arg("-D")
             .arg(&home.cluster)
-            .args(["-p", &port.to_string()])
+            .args(["-p", &endpoint.port.to_string(), "-c", &socket::setting(&endpoint.folder)])
             .args(SETTINGS.iter().flat_map(|setting| ["-c", setting]))
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(both);
         let child = command.spawn().map_err(Error::io("run", bin.program("postgres")))?;
-        let mut server = Self { pid: Pid::from_child(&child), child: Some(child), port };
-        let ready = server.wait_until_ready(home, password, log_start, cancelled).await;
+        let mut server = Self { pid: Pid::from_child(&child), child: Some(child), port: endpoint.port };
+        let ready = server.wait_until_ready(home, endpoint, password, log_start, cancelled).await;
         if let Err(error) = ready {
             server.stop(&home.cluster).await;
             return Err(error);
@@ -126,6 +127,7 @@ impl Postmaster {
     async fn wait_until_ready(
         &mut self,
         home: &Home,
+        endpoint: &Endpoint,
         password: &Secret,
         log_start: u64,
         cancelled: Cancelled<'_>,
@@ -138,7 +140,7 @@ impl Postmaster {
             if let Some(status) = self.ended() {
                 return Err(Error::Exited { status, log: home.log_path(), tail: home.log_tail(log_start) });
             }
-            match ask(self.port, password).await {
+            match ask(endpoint, password).await {
                 Answer::Ready => return Ok(()),
                 Answer::WrongPassword => return Err(Error::Password { path: home.password_path() }),
                 Answer::NotNow => sleep(POLL).await,
@@ -155,16 +157,20 @@ impl Postmaster {
         cancelled: Cancelled<'_>,
     ) -> Result<Option<Self>, Error> {
         let pid_file = home.cluster.join("postmaster.pid");
-        let written = std::fs::read_to_string(&pid_file).ok();
+        // A file that is not one of the server's own says nothing, and is removed below.
+        let written = files::read(&pid_file).unwrap_or_else(|_| Some(String::new()));
         let (pid, port) = written.as_deref().map_or((None, None), parse_pid_file);
         let left = process::of_cluster(&home.cluster, pid);
-        if let (Some(pid), Some(port), Some(password)) = (pid.filter(|pid| left.contains(pid)), port, password) {
+        let pid_left = pid.filter(|pid| left.contains(pid));
+        if let (Some(pid), Some(port), Some(password), Some(folder)) = (pid_left, port, password, home.socket_folder()?)
+        {
+            let endpoint = Endpoint { folder, port };
             let deadline = Instant::now() + ANSWER_WITHIN;
             while is_alive(pid) && Instant::now() < deadline {
                 if cancelled() {
                     return Err(Error::Cancelled);
                 }
-                match ask(port, password).await {
+                match ask(&endpoint, password).await {
                     Answer::Ready => return Ok(Some(Self { pid, child: None, port })),
                     Answer::WrongPassword => break,
                     Answer::NotNow => sleep(POLL).await,
@@ -173,7 +179,8 @@ impl Postmaster {
             Self { pid, child: None, port }.stop(&home.cluster).await;
         }
         clear(home, pid).await?;
-        if written.is_some() && pid_file.exists() {
+        home.clear_sockets()?;
+        if written.is_some() && std::fs::symlink_metadata(&pid_file).is_ok() {
             // Nothing works in the cluster any more, so whatever the file says is wrong. The server itself would trip
             // over garbage in it, or over a stranger's process that has got the number.
             std::fs::remove_file(&pid_file).map_err(Error::io("remove the stale", &pid_file))?;
@@ -240,16 +247,21 @@ async fn clear(home: &Home, pid_file_says: Option<Pid>) -> Result<(), Error> {
     }
 }
 
-/// Makes the database that Tidegate uses, if it is not there yet.
-pub(super) async fn ensure_database(port: u16, password: &Secret) -> Result<(), Error> {
-    let mut connection = home::login(port, password, "postgres").connect().await?;
+/// Makes the database that Tidegate uses, if it is not there.
+pub(super) async fn ensure_database(endpoint: &Endpoint, passwords: &Passwords) -> Result<(), Error> {
+    let mut connection = endpoint.login(USER, &passwords.tidegate, "postgres").connect().await?;
     let there = sqlx::query_scalar::<_, bool>("select exists (select from pg_database where datname = $1)")
         .bind(DATABASE)
         .fetch_one(&mut connection)
         .await?;
-    if !there {
-        sqlx::query(sqlx::AssertSqlSafe(format!("create database {DATABASE}"))).execute(&mut connection).await?;
+    connection.close().await?;
+    if there {
+        return Ok(());
     }
+    let (superuser, password) = passwords.superuser();
+    let mut connection = endpoint.login(superuser, password, "postgres").connect().await?;
+    let statement = format!("create database {DATABASE} owner {USER}");
+    sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await?;
     connection.close().await?;
     Ok(())
 }
@@ -263,8 +275,9 @@ fn parse_pid_file(text: &str) -> (Option<Pid>, Option<u16>) {
 
 /// Begins the log of a running server anew if it has grown.
 pub(super) fn trim_log(home: &Home) {
-    let trimmed = std::fs::OpenOptions::new().append(true).open(home.log_path()).and_then(|log| home::trim(&log));
-    if let Err(error) = trimmed {
+    let path = home.log_path();
+    let log = files::open(&path, std::fs::OpenOptions::new().append(true), true);
+    if let Err(error) = log.and_then(|log| home::trim(&log).map_err(Error::io("shorten", &path))) {
         tracing::warn!(log = %home.log_path().display(), %error, "cannot shorten the server's log");
     }
 }

@@ -1,7 +1,7 @@
 //! The user that the server runs as: oneself, or an unprivileged one when Tidegate runs as root.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, lchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -61,10 +61,10 @@ impl ServerUser {
     }
 }
 
-/// Makes `path` belong to the server's user.
+/// Makes `path` belong to the server's user; a link itself, not what it leads to.
 pub fn give(path: &Path, user: Option<&ServerUser>) -> Result<(), Error> {
     let Some(user) = user else { return Ok(()) };
-    chown(path, Some(user.uid), Some(user.gid)).map_err(Error::io("give to the server's user", path))
+    lchown(path, Some(user.uid), Some(user.gid)).map_err(Error::io("give to the server's user", path))
 }
 
 /// Makes `command` run as the server's user, in a process group of its own, with nothing of the environment that could

@@ -1,19 +1,25 @@
 //! The embedded Postgres, with real servers that are really killed.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, geteuid, kill_process, test_kill_process};
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{Connection, Executor, PgConnection};
-use tidegate::postgres::{Embedded, Error};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
+use tidegate::postgres::binaries::{self, Places};
+use tidegate::postgres::{Embedded, Error, ServerUser, cluster};
+use tidegate::secret::Secret;
+use tidegate::store::migrate;
 use tokio_util::sync::CancellationToken;
 
+use crate::support::daemon::{Daemon, tidegate};
 use crate::support::{ServerFolder, child, eventually};
 
 /// Far more than anything here takes, even on a machine that does much else.
@@ -30,6 +36,11 @@ async fn start(data_dir: &Path) -> Result<Embedded, Error> {
 
 async fn connect(server: &Embedded) -> PgConnection {
     PgConnection::connect(server.url().expose()).await.unwrap()
+}
+
+/// The password in a URL of the server.
+fn password_of(url: &str) -> String {
+    url::Url::parse(url).unwrap().password().unwrap().to_owned()
 }
 
 async fn show(connection: &mut PgConnection, setting: &str) -> String {
@@ -56,7 +67,9 @@ async fn a_server_is_durable_private_and_not_root() {
     let folder = open_folder();
     let data_dir = folder.path().join("data/postgres");
     let server = start(&data_dir).await.unwrap();
-    let mut connection = connect(&server).await;
+    // Some of the settings are shown to a superuser only.
+    let mut connection = PgConnection::connect(server.superuser_url().expose()).await.unwrap();
+    let socket_folder = format!("\"{}\"", server.cluster_dir().display());
     for (setting, value) in [
         ("fsync", "on"),
         ("full_page_writes", "on"),
@@ -67,7 +80,8 @@ async fn a_server_is_durable_private_and_not_root() {
         ("server_encoding", "UTF8"),
         ("lc_collate", "C"),
         ("listen_addresses", "127.0.0.1"),
-        ("unix_socket_directories", ""),
+        ("unix_socket_directories", &*socket_folder),
+        ("unix_socket_permissions", "0700"),
         ("shared_buffers", "128MB"),
         ("max_wal_size", "1GB"),
     ] {
@@ -86,8 +100,7 @@ async fn a_server_is_durable_private_and_not_root() {
     let rules = fs::read_to_string(server.cluster_dir().join("pg_hba.conf")).unwrap();
     let rules: Vec<&str> = rules.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     assert!(!rules.is_empty() && rules.iter().all(|rule| rule.ends_with("scram-sha-256")), "{rules:?}");
-    let no_password = server.url().expose().replace(|c: char| c.is_ascii_hexdigit(), "0");
-    assert!(PgConnection::connect(&no_password).await.is_err());
+    assert!(server.connect_options().password("0").connect().await.is_err());
     server.stop().await;
 }
 
@@ -112,9 +125,7 @@ async fn the_psql_line_works_when_pasted_and_shows_no_password() {
     let folder = open_folder();
     let server = start(&folder.path().join("it's my data")).await.unwrap();
     let line = server.psql_line();
-    let url = server.url();
-    let password = url.expose().split([':', '@']).nth(2).unwrap();
-    assert!(!line.contains(password));
+    assert!(!line.contains(&password_of(server.url().expose())));
     let output = Command::new("sh").args(["-c", &format!("{line} -Atc 'select current_database()'")]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "tidegate", "{output:?}");
     server.stop().await;
@@ -227,8 +238,11 @@ async fn a_pid_file_that_lies_is_no_obstacle() {
     }
     let mut stranger = stranger.arg("300").spawn().unwrap();
     let reused = format!("{}\n{}\n1700000000\n5432\n\n127.0.0.1\n  1 1\nready   \n", stranger.id(), cluster.display());
+    let port = fs::read_to_string(folder.path().join("port")).unwrap();
+    let socket_lock = cluster.join(format!(".s.PGSQL.{}.lock", port.trim()));
     for lie in ["", "\0\0\0\0", "not a number\n", "999999999\n", &reused] {
         fs::write(cluster.join("postmaster.pid"), lie).unwrap();
+        fs::write(&socket_lock, lie).unwrap();
         let server = start(folder.path()).await.unwrap_or_else(|error| panic!("{lie:?}: {error}"));
         assert_eq!(kept(&server).await, [1]);
         server.stop().await;
@@ -256,13 +270,15 @@ async fn a_lost_password_is_replaced_and_the_rows_stay() {
     let folder = open_folder();
     let server = start(folder.path()).await.unwrap();
     keep(&server, 1).await;
-    let old = server.url();
+    let (old, old_superuser) = (server.url(), server.superuser_url());
     server.stop().await;
     fs::remove_file(folder.path().join("pgpass")).unwrap();
 
     let server = start(folder.path()).await.unwrap();
     assert_ne!(server.url().expose(), old.expose());
+    assert_ne!(server.superuser_url().expose(), old_superuser.expose());
     assert_eq!(kept(&server).await, [1]);
+    assert!(PgConnection::connect(server.superuser_url().expose()).await.is_ok());
     server.stop().await;
 }
 
@@ -363,4 +379,218 @@ async fn root_with_a_closed_folder_gets_a_cluster_elsewhere() {
     assert_eq!(kept(&server).await, [1]);
     server.stop().await;
     fs::remove_dir_all(elsewhere.parent().unwrap()).unwrap();
+}
+
+async fn is_superuser(server: &Embedded) -> bool {
+    let mut connection = connect(server).await;
+    sqlx::query_scalar("select rolsuper from pg_roles where rolname = current_user")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn tidegate_is_no_superuser_and_can_do_what_it_needs() {
+    let folder = open_folder();
+    let server = start(folder.path()).await.unwrap();
+    assert!(!is_superuser(&server).await);
+    let pool = PgPool::connect_with(server.connect_options()).await.unwrap();
+    let user: String = sqlx::query_scalar("select current_user::text").fetch_one(&pool).await.unwrap();
+    assert_eq!(user, "tidegate");
+    assert!(migrate::migrate(&pool).await.unwrap() > 0);
+    for statement in ["create role bob login", "grant tidegate_reader to bob", "create schema another"] {
+        pool.execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+    for statement in ["create role eve superuser", "alter system set fsync = off", "copy (select 1) to program 'true'"]
+    {
+        let code = pool
+            .execute(statement)
+            .await
+            .unwrap_err()
+            .into_database_error()
+            .and_then(|error| error.code().map(std::borrow::Cow::into_owned));
+        assert_eq!(code.as_deref(), Some("42501"), "{statement}");
+    }
+    pool.close().await;
+    server.stop().await;
+}
+
+/// A configuration with nothing but the data folder in it.
+fn configure(folder: &Path, data_dir: &Path) -> PathBuf {
+    let path = folder.join("tidegate.yaml");
+    let text = format!("embedded: {{ data_dir: \"{}\" }}\nserver: {{ listen: 127.0.0.1:0 }}\n", data_dir.display());
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// Listens on `port`, asks every client for its password in clear, and gathers what is sent.
+fn impostor(port: u16) -> Arc<Mutex<Vec<u8>>> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+    let gathered = Arc::<Mutex<Vec<u8>>>::default();
+    let heard = Arc::clone(&gathered);
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            client.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+            client.write_all(b"R\0\0\0\x08\0\0\0\x03").ok();
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = client.read(&mut buffer) {
+                heard.lock().unwrap().extend_from_slice(&buffer[..length]);
+            }
+        }
+    });
+    gathered
+}
+
+#[tokio::test]
+async fn an_impostor_on_the_last_port_is_sent_nothing() {
+    let folder = open_folder();
+    let data_dir = folder.path().join("postgres");
+    let server = start(&data_dir).await.unwrap();
+    server.stop().await;
+    let port = || fs::read_to_string(data_dir.join("port")).unwrap().trim().parse::<u16>().unwrap();
+    let config = configure(folder.path(), &data_dir);
+    let command = async |words: &[&str]| {
+        let args = [&["--config", config.to_str().unwrap()], words].concat();
+        let output = tidegate(folder.path(), &[], &args).output().await.unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+    };
+
+    // Each start leaves another port behind, since the last one is taken.
+    let mut heard = vec![impostor(port())];
+    command(&["migrate"]).await;
+    heard.push(impostor(port()));
+    for words in [&["status"][..], &["runs"], &["quota"], &["cursors"]] {
+        command(words).await;
+    }
+    let args = ["--config", config.to_str().unwrap(), "run"];
+    let daemon = Daemon::watch(tidegate(folder.path(), &[], &args).spawn().unwrap());
+    daemon.says("daemon started").await;
+    command(&["status"]).await;
+    let (status, _, said) = daemon.terminate().await;
+    assert!(status.success(), "{said}");
+    for gathered in heard {
+        let gathered = gathered.lock().unwrap();
+        assert!(gathered.is_empty(), "{}", String::from_utf8_lossy(&gathered));
+    }
+}
+
+#[tokio::test]
+async fn variables_of_postgres_programs_change_nothing() {
+    let folder = open_folder();
+    let data_dir = folder.path().join("postgres");
+    let config = configure(folder.path(), &data_dir);
+    let env = [
+        ("PGOPTIONS", "-c no_such_setting=1"),
+        ("PGHOST", "192.0.2.1"),
+        ("PGHOSTADDR", "192.0.2.1"),
+        ("PGPORT", "1"),
+        ("PGUSER", "nobody"),
+        ("PGPASSWORD", "none"),
+        ("PGDATABASE", "nothing"),
+        ("PGSSLMODE", "verify-full"),
+        ("PGSSLROOTCERT", "/nonexistent"),
+        ("PGAPPNAME", "another"),
+    ];
+    for word in ["migrate", "status"] {
+        let args = ["--config", config.to_str().unwrap(), word];
+        let output = tidegate(folder.path(), &env, &args).output().await.unwrap();
+        assert!(output.status.success(), "{word}: {output:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_path_has_its_socket_elsewhere() {
+    let folder = open_folder();
+    let data_dir = folder.path().join("a long, \"odd\" name ".repeat(4)).join("postgres");
+    let server = start(&data_dir).await.unwrap();
+    keep(&server, 1).await;
+    let socket = PathBuf::from(fs::read_to_string(data_dir.join("socket")).unwrap().trim());
+    let metadata = fs::symlink_metadata(&socket).unwrap();
+    assert!(metadata.is_dir());
+    assert_eq!(metadata.mode() & 0o777, 0o700);
+    assert_eq!(metadata.uid(), fs::metadata(server.cluster_dir()).unwrap().uid());
+    let line = server.psql_line();
+    let output = Command::new("sh").args(["-c", &format!("{line} -Atc 'select n from kept'")]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "1", "{output:?}");
+    let beside = Embedded::attach(&data_dir).await.unwrap();
+    assert_eq!(kept(&beside).await, [1]);
+    server.stop().await;
+
+    // As after a restart of the machine.
+    fs::remove_dir_all(&socket).unwrap();
+    let server = start(&data_dir).await.unwrap();
+    assert_eq!(kept(&server).await, [1]);
+    assert!(socket.is_dir(), "it is made again");
+    server.stop().await;
+
+    // Another user's, or a link: not used.
+    fs::remove_dir_all(&socket).unwrap();
+    symlink(folder.path(), &socket).unwrap();
+    assert!(matches!(Embedded::attach(&data_dir).await, Err(Error::NotRunning { .. })));
+    let server = start(&data_dir).await.unwrap();
+    assert_eq!(kept(&server).await, [1]);
+    let other = PathBuf::from(fs::read_to_string(data_dir.join("socket")).unwrap().trim());
+    assert_ne!(other, socket);
+    server.stop().await;
+    fs::remove_file(socket).unwrap();
+    fs::remove_dir_all(other).unwrap();
+}
+
+#[tokio::test]
+async fn links_in_the_data_folder_are_not_followed() {
+    let folder = open_folder();
+    let data_dir = folder.path().join("postgres");
+    fs::create_dir(&data_dir).unwrap();
+    let victim = folder.path().join("victim");
+    fs::write(&victim, "mine").unwrap();
+    for name in ["pgpass.new", "port.new", "cluster.building"] {
+        symlink(&victim, data_dir.join(name)).unwrap();
+    }
+    let server = start(&data_dir).await.unwrap();
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "mine");
+    assert!(fs::symlink_metadata(data_dir.join("pgpass")).unwrap().is_file());
+    server.stop().await;
+
+    for name in ["lock", "server.log", "pgpass", "port"] {
+        let path = data_dir.join(name);
+        let kept = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        symlink(&victim, &path).unwrap();
+        let refusal = start(&data_dir).await.unwrap_err();
+        assert!(matches!(refusal, Error::NotRegular { .. }), "{name}: {refusal}");
+        let refusal = refusal.to_string();
+        assert!(refusal.contains(path.to_str().unwrap()) && refusal.contains("remove it"), "{refusal}");
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "mine", "{name}");
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, kept).unwrap();
+    }
+    let server = start(&data_dir).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_cluster_of_an_earlier_version_goes_on_as_it_is() {
+    let folder = open_folder();
+    let bin = binaries::find(&Places::of_this_machine().await, None).await.unwrap().unwrap();
+    let path = folder.path().join("cluster");
+    let user = ServerUser::choose(&path).unwrap();
+    let password = "0123abcd";
+    cluster::make(&path, &bin, user.as_ref(), &Secret::new(password), &["--no-sync"]).await.unwrap();
+    fs::write(folder.path().join("pgpass"), format!("127.0.0.1:*:*:tidegate:{password}\n")).unwrap();
+
+    let server = start(folder.path()).await.unwrap();
+    assert_eq!(password_of(server.url().expose()), password);
+    assert!(is_superuser(&server).await);
+    keep(&server, 1).await;
+    let line = server.psql_line();
+    let output = Command::new("sh").args(["-c", &format!("{line} -w -Atc 'select n from kept'")]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "1", "{output:?}");
+    server.stop().await;
+
+    fs::remove_file(folder.path().join("pgpass")).unwrap();
+    let server = start(folder.path()).await.unwrap();
+    assert_ne!(password_of(server.url().expose()), password);
+    assert_eq!(kept(&server).await, [1]);
+    assert_eq!(server.superuser_url().expose(), server.url().expose());
+    server.stop().await;
 }
