@@ -113,10 +113,11 @@ pub async fn streams(conn: &mut PgConnection, of: &Streams) -> Result<Vec<Stream
             stream.table_schema || '.' || stream.table_name as "table!",
             newest.read_until as "read_until?",
             stream.last_success_at,
-            greatest(
-                extract(epoch from clock_timestamp() - coalesce(newest.read_until, stream.last_success_at)),
-                0
-            )::double precision as freshness_seconds,
+            -- Not negative after the clock was set back.
+            case
+                when coalesce(newest.read_until, stream.last_success_at) > clock_timestamp() then 0
+                else extract(epoch from clock_timestamp() - coalesce(newest.read_until, stream.last_success_at))
+            end::double precision as freshness_seconds,
             (
                 select count(*)
                 from tidegate.slice

@@ -31,8 +31,8 @@ async fn a_renamed_job_continues_where_the_old_one_stopped() {
     assert_eq!((first[0].state.as_str(), first[0].slices_done), ("succeeded", 4), "{first:#?}");
     world.edit_config(|text| text.replace("\n  lynn:\n", "\n  hourly:\n"));
     let read = asked(&world, &["sync", "hourly", "--json"]).await;
-    let task = &read["runs"][0]["streams"][0];
-    assert_eq!((&read["runs"][0]["job"], &task["state"]), (&"hourly".into(), &"succeeded".into()), "{read}");
+    let task = &read["tasks"][0];
+    assert_eq!((&task["job"], &task["state"]), (&"hourly".into(), &"succeeded".into()), "{read}");
     assert_eq!((&task["slices_done"], &task["rows_deleted"]), (&1.into(), &0.into()), "the open day only: {read}");
     let runs = asked(&world, &["runs", "lynn", "--json"]).await;
     assert_eq!(runs["runs"][0]["state"], "succeeded", "the history keeps the old name: {runs}");

@@ -9,28 +9,30 @@ use super::*;
 async fn p12_a_reader_that_keeps_a_table_locked_stops_no_load_and_the_column_comes_later() {
     let world = World::with(Recipe {
         start: ago(2).date_naive(),
-        streams: "[survey_result]",
+        streams: "[current_interactions]",
         job: vec!["lookback: 5d".to_owned()],
         ..Recipe::default()
     })
     .await;
     assert_eq!(world.sync().await[0].state, "succeeded");
-    let day = Rows::between("survey_result", ago(1), ago(0));
+    let day = Rows::between("current_interactions", ago(1), ago(0));
     let change = Change::Set { field: "newField".to_owned(), json: "\"x\"".to_owned() };
     let changed = i64::try_from(world.control().change(day, change).unwrap()).unwrap();
     assert!(changed > 0);
     let mut reader = world.database.connect().await;
     let mut transaction = reader.begin().await.unwrap();
-    let _: i64 =
-        sqlx::query_scalar("select count(*) from lynn.survey_result").fetch_one(&mut *transaction).await.unwrap();
+    let _: i64 = sqlx::query_scalar("select count(*) from lynn.current_interactions")
+        .fetch_one(&mut *transaction)
+        .await
+        .unwrap();
 
     let tasks = world.sync().await;
     assert_eq!((tasks[0].state.as_str(), tasks[0].error.as_deref()), ("succeeded", None));
-    let extra = "select count(*) from lynn.survey_result where _extra ->> 'newField' = 'x'";
+    let extra = "select count(*) from lynn.current_interactions where _extra ->> 'newField' = 'x'";
     assert_eq!(world.scalar::<i64>(extra).await, changed);
 
     transaction.rollback().await.unwrap();
     assert_eq!(world.sync().await[0].state, "succeeded");
-    let column = "select count(*) from lynn.survey_result where new_field = 'x' and _extra is null";
+    let column = "select count(*) from lynn.current_interactions where new_field = 'x' and _extra is null";
     assert_eq!(world.scalar::<i64>(column).await, changed, "the next reading brings the values to their column");
 }
