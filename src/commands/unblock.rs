@@ -6,11 +6,12 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::Connection as _;
 
-use super::output::{self, Table, plain};
+use super::output::{self, Table};
 use super::{Context, Exit, UnblockArgs, names, show};
 use crate::quota::{self, LedgerKey};
 use crate::schedule;
 use crate::store::progress;
+use crate::text::plain;
 
 #[derive(Debug, Serialize)]
 struct Document {

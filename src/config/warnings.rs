@@ -7,7 +7,7 @@ use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use url::{Host, Url};
 
-use super::{Config, Connection, Job};
+use super::{Config, Connection, DatabaseTarget, Job};
 use crate::http::is_public;
 use crate::vendor::Settings;
 use crate::vendor::lexer::UtcOffset;
@@ -24,7 +24,11 @@ impl Config {
     /// One sentence for each thing that deserves a second look, with what to write instead.
     pub fn warnings(&self, now: DateTime<Utc>) -> Vec<String> {
         let of_job = |job: &Job| days_apart(job, self.connections.get(&job.connection)?, now);
-        let database = self.database.url.as_ref().and_then(|url| database_url(url.expose()));
+        let database = match &self.database.target {
+            DatabaseTarget::Embedded => None,
+            DatabaseTarget::Url(url) => database_url(url.expose()),
+            DatabaseTarget::Parts(parts) => database(&parts.host, Some(parts.ssl_mode.word())),
+        };
         let mut warnings: Vec<String> = database.into_iter().chain(every_interface(self.server.listen)).collect();
         warnings.extend(self.connections.values().flat_map(plain_http));
         warnings.extend(quotas_apart(&self.connections));
@@ -53,7 +57,8 @@ fn database(host: &str, ssl_mode: Option<&str>) -> Option<String> {
     let is_local = bare.is_empty()
         || is_socket
         || is_localhost(bare)
-        || bare.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
+        // A name without a dot is no public one: a service of Compose or Kubernetes.
+        || bare.parse::<IpAddr>().map_or(!bare.contains('.'), |address| address.to_canonical().is_loopback());
     let has_tls = ssl_mode.is_some_and(|mode| SSL_MODES_WITH_TLS.contains(&mode.to_lowercase().as_str()));
     if is_local || has_tls {
         return None;

@@ -96,6 +96,7 @@ fn task_errors() -> Vec<TaskError> {
         TaskError::Load(LoadError::Moved),
         TaskError::Load(LoadError::SeenLost),
         TaskError::Load(LoadError::Rearranged),
+        TaskError::Load(LoadError::Locked { table: "lynn.t".to_owned() }),
         TaskError::Load(LoadError::Database(sqlx::Error::PoolTimedOut)),
         TaskError::Database(sqlx::Error::PoolTimedOut),
         TaskError::Grid { stored: "1d in UTC".to_owned(), wanted: "1h in UTC".to_owned() },
@@ -113,6 +114,7 @@ fn task_errors() -> Vec<TaskError> {
                 | LoadError::Rearranged
                 | LoadError::Database(_)
                 | LoadError::Altered { .. }
+                | LoadError::Locked { .. }
                 | LoadError::Unfit { .. }
                 | LoadError::NotATable { .. }
                 | LoadError::Required { .. }
