@@ -39,15 +39,45 @@ pub enum DatabaseError {
     Url,
     #[error("cannot reach the database {place}: check `database`, and that the server is up and lets this host in")]
     Connect { place: String, source: sqlx::Error },
+    #[error(
+        "the connection pooler {place} refuses a parameter that the session starts with: write `ignore_startup_parameters = \
+         options` in PgBouncer's configuration, or leave `options` out of `database.url`"
+    )]
+    Pooler { place: String, source: sqlx::Error },
+    #[error(
+        "the environment variable PGOPTIONS is set and would change the settings of Tidegate's sessions: start Tidegate \
+         without it (`env -u PGOPTIONS tidegate …`)"
+    )]
+    PgOptions,
     #[error(transparent)]
     Embedded(#[from] postgres::Error),
     #[error(transparent)]
     Migrate(#[from] crate::store::migrate::Error),
 }
 
+impl DatabaseError {
+    fn connect(place: String, source: sqlx::Error) -> Self {
+        // As PgBouncer words it; Postgres knows every parameter that is sent.
+        let refused = "unsupported startup parameter";
+        if source.as_database_error().is_some_and(|error| error.message().contains(refused)) {
+            return Self::Pooler { place, source };
+        }
+        Self::Connect { place, source }
+    }
+}
+
+/// sqlx sends what the variable says with every session's start, and has no way to leave it out.
+fn refuse_pg_options() -> Result<(), DatabaseError> {
+    match std::env::var_os("PGOPTIONS") {
+        Some(options) if !options.is_empty() => Err(DatabaseError::PgOptions),
+        _ => Ok(()),
+    }
+}
+
 impl Database {
     /// For the daemon and the demo: an embedded server is started, owned and kept running.
     pub async fn own(config: &Config, cancel: &CancellationToken) -> Result<Self, DatabaseError> {
+        refuse_pg_options()?;
         if !config.database.target.is_embedded() {
             return Self::connect(&config.database.target, config, None).await;
         }
@@ -63,6 +93,7 @@ impl Database {
 
     /// For commands: an embedded server that runs is used, else one is started for as long as the command takes.
     pub async fn open(config: &Config, cancel: &CancellationToken) -> Result<Self, DatabaseError> {
+        refuse_pg_options()?;
         if !config.database.target.is_embedded() {
             knock(&config.database.target).await?;
             return Self::connect(&config.database.target, config, None).await;
@@ -84,7 +115,7 @@ impl Database {
             .idle_timeout(IDLE_TIMEOUT)
             .connect_with(session::connect_options(options))
             .await
-            .map_err(|source| DatabaseError::Connect { place, source })?;
+            .map_err(|source| DatabaseError::connect(place, source))?;
         Ok(Self { pool, embedded, supervisor: None })
     }
 
@@ -175,7 +206,7 @@ async fn knock(target: &DatabaseTarget) -> Result<(), DatabaseError> {
     let place = place_of(&options);
     let answer = tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await;
     let connection =
-        answer.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|source| DatabaseError::Connect { place, source })?;
+        answer.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|source| DatabaseError::connect(place, source))?;
     // What cannot be closed is gone already.
     let _ = connection.close().await;
     Ok(())
