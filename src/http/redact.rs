@@ -110,8 +110,9 @@ impl Visible {
     }
 }
 
+/// U+FFFD may stand for such a character, where a text was made fit to be shown before it comes here.
 fn is_seen(c: char) -> bool {
-    c.is_whitespace() || !(steers(c) || is_invisible(c))
+    c.is_whitespace() || !(steers(c) || is_invisible(c) || c == char::REPLACEMENT_CHARACTER)
 }
 
 /// One way to write a secret.
@@ -384,6 +385,7 @@ mod tests {
             assert_eq!(redactor.clean(&between("withjoiner")), "***", "{c:?}");
         }
         assert_eq!(redactor.without_secrets("a\u{200b}b s3cret\u{200b}-value\n"), "a\u{200b}b ***\n");
+        assert_eq!(redactor.without_secrets("a\u{fffd}b s3c\u{fffd}\u{fffd}ret-value"), "a\u{fffd}b ***");
     }
 
     #[test]

@@ -9,19 +9,22 @@ const TOLD_AGAIN_AFTER: Duration = Duration::from_mins(1);
 
 /// An error and its causes on one line, without vendor data: what Postgres says about a value that it refuses quotes it.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = said(error);
-    let mut source = error.source();
-    while let Some(cause) = source {
+    let (mut text, mut last) = (said(error), error);
+    while !is_of_server(last)
+        && let Some(cause) = last.source()
+    {
         let said = said(cause);
         if !text.ends_with(&said) {
             text = format!("{text}: {said}");
         }
-        if cause.downcast_ref::<sqlx::Error>().is_some_and(|error| matches!(error, sqlx::Error::Database(_))) {
-            break;
-        }
-        source = cause.source();
+        last = cause;
     }
     text
+}
+
+/// Whether Postgres says it; what it says besides quotes values.
+fn is_of_server(error: &(dyn Error + 'static)) -> bool {
+    matches!(error.downcast_ref(), Some(sqlx::Error::Database(_)))
 }
 
 /// What an error says itself.
