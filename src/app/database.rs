@@ -40,10 +40,10 @@ pub enum DatabaseError {
     #[error("cannot reach the database {place}: check `database`, and that the server is up and lets this host in")]
     Connect { place: String, source: sqlx::Error },
     #[error(
-        "the connection pooler {place} refuses a parameter that the session starts with: write `ignore_startup_parameters = \
-         options` in PgBouncer's configuration, or leave `options` out of `database.url`"
+        "the connection pooler {place} refuses the parameter `{parameter}` that sessions start with: write \
+         `ignore_startup_parameters = {parameter}` in PgBouncer's configuration, or leave the parameter out of `database.url`"
     )]
-    Pooler { place: String, source: sqlx::Error },
+    Pooler { place: String, parameter: String, source: sqlx::Error },
     #[error(
         "the environment variable PGOPTIONS is set and would change the settings of Tidegate's sessions: start Tidegate \
          without it (`env -u PGOPTIONS tidegate …`)"
@@ -58,9 +58,10 @@ pub enum DatabaseError {
 impl DatabaseError {
     fn connect(place: String, source: sqlx::Error) -> Self {
         // As PgBouncer words it; Postgres knows every parameter that is sent.
-        let refused = "unsupported startup parameter";
-        if source.as_database_error().is_some_and(|error| error.message().contains(refused)) {
-            return Self::Pooler { place, source };
+        let words = "unsupported startup parameter: ";
+        let refused = source.as_database_error().and_then(|error| error.message().strip_prefix(words));
+        if let Some(parameter) = refused.map(str::to_owned) {
+            return Self::Pooler { place, parameter, source };
         }
         Self::Connect { place, source }
     }
@@ -202,7 +203,7 @@ fn place_of(options: &PgConnectOptions) -> String {
 
 /// A pool tries again until its time is up, and then knows only that; a person at a command wants the reason, at once.
 async fn knock(target: &DatabaseTarget) -> Result<(), DatabaseError> {
-    let options = options_of(target)?;
+    let options = session::connect_options(options_of(target)?);
     let place = place_of(&options);
     let answer = tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await;
     let connection =

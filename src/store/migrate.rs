@@ -16,6 +16,17 @@ use super::session::Deadline as _;
 /// user first.
 const LIST: &str = "tidegate._sqlx_migrations";
 
+/// What the list means, as every table of the schema says it.
+const COMMENTS: &str = "
+    comment on table tidegate._sqlx_migrations is 'Applied migrations of this database';
+    comment on column tidegate._sqlx_migrations.version is 'Number of the migration';
+    comment on column tidegate._sqlx_migrations.description is 'Name of the migration';
+    comment on column tidegate._sqlx_migrations.installed_on is 'When it was applied';
+    comment on column tidegate._sqlx_migrations.success is 'Whether it was applied to its end';
+    comment on column tidegate._sqlx_migrations.checksum is 'SHA-384 of the text that was applied';
+    comment on column tidegate._sqlx_migrations.execution_time is 'Nanoseconds that it took; -1 if not known';
+";
+
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     let mut migrator = sqlx::migrate!("./migrations");
     migrator.dangerous_set_table_name(LIST);
@@ -135,7 +146,10 @@ async fn bring_up(connection: &mut PgConnection) -> Result<usize, Error> {
 async fn prepare_list(connection: &mut PgConnection, applied: &Applied) -> Result<(), Error> {
     match (applied.schema.as_deref(), MIGRATOR.iter().next()) {
         (Some("public"), _) => {
-            connection.execute("alter table public._sqlx_migrations set schema tidegate").await?;
+            let mut transaction = connection.begin().await?;
+            transaction.execute("alter table public._sqlx_migrations set schema tidegate").await?;
+            transaction.execute(COMMENTS).await?;
+            transaction.commit().await?;
             tracing::info!("the list of migrations was moved from the schema public to the schema tidegate");
         }
         (None, Some(first)) => {
@@ -144,6 +158,7 @@ async fn prepare_list(connection: &mut PgConnection, applied: &Applied) -> Resul
             made.map_err(|error| MigrateError::ExecuteMigration(error, first.version))?;
             transaction.ensure_migrations_table(LIST).await?;
             transaction.skip(LIST, first).await?;
+            transaction.execute(COMMENTS).await?;
             transaction.commit().await?;
         }
         _ => {}
