@@ -39,15 +39,46 @@ pub enum DatabaseError {
     Url,
     #[error("cannot reach the database {place}: check `database`, and that the server is up and lets this host in")]
     Connect { place: String, source: sqlx::Error },
+    #[error(
+        "the connection pooler {place} refuses the parameter `{parameter}` that sessions start with: write \
+         `ignore_startup_parameters = {parameter}` in PgBouncer's configuration, or leave the parameter out of `database.url`"
+    )]
+    Pooler { place: String, parameter: String, source: sqlx::Error },
+    #[error(
+        "the environment variable PGOPTIONS is set and would change the settings of Tidegate's sessions: start Tidegate \
+         without it (`env -u PGOPTIONS tidegate …`)"
+    )]
+    PgOptions,
     #[error(transparent)]
     Embedded(#[from] postgres::Error),
     #[error(transparent)]
     Migrate(#[from] crate::store::migrate::Error),
 }
 
+impl DatabaseError {
+    fn connect(place: String, source: sqlx::Error) -> Self {
+        // As PgBouncer words it; Postgres knows every parameter that is sent.
+        let words = "unsupported startup parameter: ";
+        let refused = source.as_database_error().and_then(|error| error.message().strip_prefix(words));
+        if let Some(parameter) = refused.map(str::to_owned) {
+            return Self::Pooler { place, parameter, source };
+        }
+        Self::Connect { place, source }
+    }
+}
+
+/// sqlx sends what the variable says with every session's start, and has no way to leave it out.
+fn refuse_pg_options() -> Result<(), DatabaseError> {
+    match std::env::var_os("PGOPTIONS") {
+        Some(options) if !options.is_empty() => Err(DatabaseError::PgOptions),
+        _ => Ok(()),
+    }
+}
+
 impl Database {
     /// For the daemon and the demo: an embedded server is started, owned and kept running.
     pub async fn own(config: &Config, cancel: &CancellationToken) -> Result<Self, DatabaseError> {
+        refuse_pg_options()?;
         if !config.database.target.is_embedded() {
             return Self::connect(options_of(&config.database.target)?, config, None).await;
         }
@@ -62,6 +93,7 @@ impl Database {
 
     /// For commands: an embedded server that runs is used, else one is started for as long as the command takes.
     pub async fn open(config: &Config, cancel: &CancellationToken) -> Result<Self, DatabaseError> {
+        refuse_pg_options()?;
         if !config.database.target.is_embedded() {
             knock(&config.database.target).await?;
             return Self::connect(options_of(&config.database.target)?, config, None).await;
@@ -82,7 +114,7 @@ impl Database {
             .idle_timeout(IDLE_TIMEOUT)
             .connect_with(session::connect_options(options))
             .await
-            .map_err(|source| DatabaseError::Connect { place, source })?;
+            .map_err(|source| DatabaseError::connect(place, source))?;
         Ok(Self { pool, embedded, supervisor: None })
     }
 
@@ -169,11 +201,11 @@ fn place_of(options: &PgConnectOptions) -> String {
 
 /// A pool tries again until its time is up, and then knows only that; a person at a command wants the reason, at once.
 async fn knock(target: &DatabaseTarget) -> Result<(), DatabaseError> {
-    let options = options_of(target)?;
+    let options = session::connect_options(options_of(target)?);
     let place = place_of(&options);
     let answer = tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await;
     let connection =
-        answer.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|source| DatabaseError::Connect { place, source })?;
+        answer.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|source| DatabaseError::connect(place, source))?;
     // What cannot be closed is gone already.
     let _ = connection.close().await;
     Ok(())

@@ -7,6 +7,7 @@ use super::Exit;
 use crate::config::Faults;
 use crate::http::Redactor;
 use crate::secret::Secret;
+use crate::store::fitness::Unfit;
 use crate::text::{self, plain};
 
 /// Causes below the first that are shown.
@@ -67,7 +68,20 @@ fn render(error: &anyhow::Error, secrets: &[Secret]) -> String {
     if let Some(CommandError::Failed { hint, .. }) = error.downcast_ref() {
         let _ = writeln!(text, "hint: {}", plain(hint));
     }
+    if let Some(unfit) = error.chain().find_map(|cause| cause.downcast_ref::<Unfit>()) {
+        text.push_str(&remedy(&unfit.hint, &unfit.statements));
+    }
     hide(&text, secrets)
+}
+
+/// A hint and, on a line each, the SQL that it speaks of.
+pub fn remedy(hint: &str, statements: &[String]) -> String {
+    let colon = if statements.is_empty() { "" } else { ":" };
+    let mut text = format!("hint: {}{colon}\n", plain(hint));
+    for statement in statements {
+        let _ = writeln!(text, "    {}", plain(statement));
+    }
+    text
 }
 
 /// A last line of defence (promise 7): no error is made with a secret in it, whatever a server answers.

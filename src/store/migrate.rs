@@ -1,29 +1,46 @@
 //! Brings a database to this version's schema, one process at a time.
+//!
+//! The list of applied migrations is `tidegate._sqlx_migrations`, so a login needs no right on the schema `public`. Earlier
+//! versions kept it in `public`; [`migrate`] moves it.
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::{Executor as _, PgConnection, PgPool};
+use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 
-/// With its table named in full: a user may be called like a schema that the migrations make (the embedded server's is),
-/// and would then look for an unqualified name there first, find nothing and migrate again.
+use super::fitness::{self, Unfit};
+use super::session::Deadline as _;
+
+/// The list of applied migrations, named in full: an unqualified name would be looked for in a schema that is named like the
+/// user first.
+const LIST: &str = "tidegate._sqlx_migrations";
+
+/// What the list means, as every table of the schema says it.
+const COMMENTS: &str = "
+    comment on table tidegate._sqlx_migrations is 'Applied migrations of this database';
+    comment on column tidegate._sqlx_migrations.version is 'Number of the migration';
+    comment on column tidegate._sqlx_migrations.description is 'Name of the migration';
+    comment on column tidegate._sqlx_migrations.installed_on is 'When it was applied';
+    comment on column tidegate._sqlx_migrations.success is 'Whether it was applied to its end';
+    comment on column tidegate._sqlx_migrations.checksum is 'SHA-384 of the text that was applied';
+    comment on column tidegate._sqlx_migrations.execution_time is 'Nanoseconds that it took; -1 if not known';
+";
+
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     let mut migrator = sqlx::migrate!("./migrations");
-    migrator.dangerous_set_table_name("public._sqlx_migrations");
+    migrator.dangerous_set_table_name(LIST);
     migrator
 });
 
-/// Oldest server that the SQL is written for.
-const SERVER_VERSION_MIN: i32 = 140_000;
 /// Another process may be migrating; waiting longer than this means it hangs.
 const DEADLINE: Duration = Duration::from_mins(5);
 
 /// Why a database could not be brought to this version.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the server is PostgreSQL {found}; Tidegate needs 14 or later")]
-    OldServer { found: String },
+    #[error("the database cannot be used as it is; nothing was changed")]
+    Unfit(#[from] Unfit),
     #[error("migrations did not end within {} s: another process may hold the migration lock", DEADLINE.as_secs())]
     Deadline,
     #[error("the database was made by a newer Tidegate (migration {0} is unknown here): use that version or later")]
@@ -34,43 +51,212 @@ pub enum Error {
     Database(#[from] sqlx::Error),
 }
 
-/// Applies what is missing; answers how many migrations that were.
+impl From<MigrateError> for Error {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::VersionMissing(version) => Self::Newer(version),
+            error => Self::Migrate(error),
+        }
+    }
+}
+
+/// Which migrations a database has.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// The schema that holds the list, if there is a list of Tidegate's.
+    schema: Option<String>,
+    /// `None` if the login may not read the list.
+    versions: Option<Vec<i64>>,
+}
+
+impl Applied {
+    /// Whether Tidegate has never been here.
+    pub const fn is_empty(&self) -> bool {
+        self.schema.is_none()
+    }
+
+    /// How many migrations of this version are not applied. Zero if the list cannot be read.
+    pub fn missing(&self) -> usize {
+        let Some(versions) = &self.versions else { return 0 };
+        MIGRATOR.iter().filter(|migration| !versions.contains(&migration.version)).count()
+    }
+
+    /// The latest applied migration that this version does not know.
+    pub fn newer(&self) -> Option<i64> {
+        let unknown = |version: &&i64| !MIGRATOR.version_exists(**version);
+        self.versions.iter().flatten().filter(unknown).max().copied()
+    }
+
+    /// Whether the list is where earlier versions kept it.
+    pub fn is_in_public(&self) -> bool {
+        self.schema.as_deref() == Some("public")
+    }
+
+    fn count(&self) -> usize {
+        self.versions.as_ref().map_or(0, Vec::len)
+    }
+}
+
+/// Checks that the database allows what Tidegate does, applies the missing migrations and grants the reader role what it lacks.
+/// Returns the number of applied migrations.
 pub async fn migrate(pool: &PgPool) -> Result<usize, Error> {
-    let mut connection = pool.acquire().await?;
-    let (number, version): (i32, String) =
-        sqlx::query_as("select current_setting('server_version_num')::int, current_setting('server_version')")
-            .fetch_one(&mut *connection)
-            .await?;
-    if number < SERVER_VERSION_MIN {
-        return Err(Error::OldServer { found: version });
+    // Asked before a lock is taken, which another session would keep if a pooler changes sessions.
+    let mut connection = pool.acquire().in_time().await?;
+    fitness::require_session(pool, &mut connection).await?;
+    let outcome = tokio::time::timeout(DEADLINE, bring_up(&mut connection)).await;
+    if !matches!(outcome, Ok(Ok(_))) {
+        // The session may hold the lock.
+        connection.close_on_drop();
     }
-    // The list of what was applied is in `public`. With "$user" in the path, a user named `tidegate` would look for it in
-    // the schema of that name once the first migration has made it, and begin anew.
+    outcome.unwrap_or(Err(Error::Deadline))
+}
+
+/// Checks everything that [`migrate`] checks first, and changes nothing.
+pub async fn examine(pool: &PgPool, connection: &mut PgConnection) -> Result<Applied, Error> {
+    fitness::require_session(pool, connection).await?;
+    require_fitness(connection).await
+}
+
+async fn require_fitness(connection: &mut PgConnection) -> Result<Applied, Error> {
+    // One snapshot: another process may be applying the first migration.
+    let mut snapshot = connection.begin_with("begin isolation level repeatable read read only").in_time().await?;
+    let applied = applied(&mut snapshot).in_time().await?;
+    if let Some(version) = applied.newer() {
+        return Err(Error::Newer(version));
+    }
+    fitness::require(&mut snapshot, &applied).await?;
+    snapshot.rollback().in_time().await?;
+    Ok(applied)
+}
+
+async fn bring_up(connection: &mut PgConnection) -> Result<usize, Error> {
     connection.execute("set search_path to public").await?;
-    let before = applied(&mut connection).await?;
-    match tokio::time::timeout(DEADLINE, MIGRATOR.run(&mut *connection)).await {
-        Err(_) => return Err(Error::Deadline),
-        Ok(Err(MigrateError::VersionMissing(version))) => return Err(Error::Newer(version)),
-        Ok(outcome) => outcome.map_err(Error::Migrate)?,
-    }
-    Ok(applied(&mut connection).await? - before)
+    connection.lock().await?;
+    let before = require_fitness(connection).await?;
+    prepare_list(connection, &before).await?;
+    MIGRATOR.run_direct(None, connection, false).await?;
+    grant_readers(connection).await?;
+    let after = applied(connection).await?;
+    connection.unlock().await?;
+    Ok(after.count().saturating_sub(before.count()))
 }
 
-/// Migrations that the database still lacks.
-pub async fn missing(connection: &mut PgConnection) -> Result<usize, sqlx::Error> {
-    let applied = applied(connection).await?;
-    Ok(MIGRATOR.iter().count().saturating_sub(applied))
+/// Makes sure that the list is in the schema `tidegate`. That schema is made by the first migration, so the list is made in
+/// the transaction of that migration.
+async fn prepare_list(connection: &mut PgConnection, applied: &Applied) -> Result<(), Error> {
+    match (applied.schema.as_deref(), MIGRATOR.iter().next()) {
+        (Some("public"), _) => {
+            let mut transaction = connection.begin().await?;
+            transaction.execute("alter table public._sqlx_migrations set schema tidegate").await?;
+            transaction.execute(COMMENTS).await?;
+            transaction.commit().await?;
+            tracing::info!("the list of migrations was moved from the schema public to the schema tidegate");
+        }
+        (None, Some(first)) => {
+            let mut transaction = connection.begin().await?;
+            let made = transaction.execute(first.sql.clone()).await;
+            made.map_err(|error| MigrateError::ExecuteMigration(error, first.version))?;
+            transaction.ensure_migrations_table(LIST).await?;
+            transaction.skip(LIST, first).await?;
+            transaction.execute(COMMENTS).await?;
+            transaction.commit().await?;
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
-async fn applied(connection: &mut PgConnection) -> Result<usize, sqlx::Error> {
-    let known: bool = sqlx::query_scalar("select to_regclass('public._sqlx_migrations') is not null")
-        .fetch_one(&mut *connection)
-        .await?;
-    if !known {
-        return Ok(0);
+/// Reads which migrations were applied. A table `public._sqlx_migrations` of another program is not read.
+pub async fn applied(connection: &mut PgConnection) -> Result<Applied, sqlx::Error> {
+    let lists: Vec<(String, bool)> = sqlx::query_as(
+        "
+        select
+            namespace.nspname::text,
+            has_schema_privilege(namespace.oid, 'usage') and has_table_privilege(class.oid, 'select')
+        from pg_catalog.pg_class as class
+        inner join pg_catalog.pg_namespace as namespace on namespace.oid = class.relnamespace
+        where class.relname = '_sqlx_migrations' and class.relkind = 'r' and namespace.nspname in ('tidegate', 'public')
+        order by namespace.nspname = 'public'
+        ",
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    for (schema, is_readable) in lists {
+        let is_ours = schema == "tidegate";
+        if !is_readable {
+            if is_ours {
+                return Ok(Applied { schema: Some(schema), versions: None });
+            }
+            continue;
+        }
+        let query = if is_ours {
+            "select version, checksum from tidegate._sqlx_migrations where success order by version"
+        } else {
+            "select version, checksum from public._sqlx_migrations where success order by version"
+        };
+        let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(query).fetch_all(&mut *connection).await?;
+        let has_first = MIGRATOR.iter().next().is_some_and(|first| {
+            rows.iter().any(|(version, checksum)| *version == first.version && **checksum == *first.checksum)
+        });
+        if is_ours || has_first {
+            let versions = rows.into_iter().map(|(version, _)| version).collect();
+            return Ok(Applied { schema: Some(schema), versions: Some(versions) });
+        }
     }
-    let count: i64 = sqlx::query_scalar("select count(*) from public._sqlx_migrations where success")
-        .fetch_one(&mut *connection)
+    Ok(Applied { schema: None, versions: Some(Vec::new()) })
+}
+
+/// Grants the reader role its rights in the schemas in which this login has not granted them yet: an administrator may have
+/// made the role after the migrations. The default privileges tell; a right that was revoked later is not granted again.
+async fn grant_readers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    connection
+        .execute(
+            r"
+            do $$
+            declare
+                reader oid := (select oid from pg_catalog.pg_roles where rolname = 'tidegate_reader');
+                login oid := (select oid from pg_catalog.pg_roles where rolname = current_user);
+                schema record;
+                tables text;
+            begin
+                for schema in
+                    select namespace.oid, namespace.nspname
+                    from pg_catalog.pg_namespace as namespace
+                    where
+                        reader is not null
+                        and namespace.nspname in ('lynn', 'khoros', 'lexer', 'jaicp')
+                        and pg_has_role(namespace.nspowner, 'usage')
+                        and not exists (
+                            select
+                            from pg_catalog.pg_default_acl as defaults
+                            cross join aclexplode(defaults.defaclacl) as acl
+                            where
+                                defaults.defaclrole = login
+                                and defaults.defaclnamespace = namespace.oid
+                                and defaults.defaclobjtype = 'r'
+                                and acl.grantee = reader
+                        )
+                loop
+                    execute format('grant usage on schema %I to tidegate_reader', schema.nspname);
+                    select string_agg(class.oid::regclass::text, ', ') into tables
+                    from pg_catalog.pg_class as class
+                    inner join pg_catalog.pg_attribute as attribute
+                        on attribute.attrelid = class.oid and attribute.attname = '_run_id' and not attribute.attisdropped
+                    where
+                        class.relnamespace = schema.oid
+                        and class.relkind in ('r', 'p')
+                        and pg_has_role(class.relowner, 'usage');
+                    if tables is not null then
+                        execute format('grant select on %s to tidegate_reader', tables);
+                    end if;
+                    execute format(
+                        'alter default privileges in schema %I grant select on tables to tidegate_reader', schema.nspname
+                    );
+                end loop;
+            end
+            $$
+            ",
+        )
         .await?;
-    Ok(usize::try_from(count).unwrap_or(0))
+    Ok(())
 }

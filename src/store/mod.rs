@@ -4,6 +4,7 @@ pub mod account;
 pub mod cursor;
 pub mod demo;
 pub mod fingerprint;
+pub mod fitness;
 pub mod forget;
 pub mod held;
 pub mod history;

@@ -1,5 +1,6 @@
 //! Runs and tasks: claim, lease, fence, statistics, end.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::store::session::Deadline as _;
@@ -440,6 +441,8 @@ pub async fn end_task(
         }
         TaskEnd::Released => ("queued", None, None, None, None, false),
     };
+    // Postgres stores no NUL, and a task whose end cannot be stored would be worked on again and again.
+    let (error, hint) = (error.map(without_nul), hint.map(without_nul));
     let done = sqlx::query!(
         "
         update tidegate.task
@@ -463,8 +466,8 @@ pub async fn end_task(
         stream,
         claim.fence,
         state,
-        error,
-        hint,
+        error.as_deref(),
+        hint.as_deref(),
         waiting_for,
         until,
         attempt,
@@ -473,6 +476,11 @@ pub async fn end_task(
     .in_time()
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// `text` with U+FFFD for every NUL.
+fn without_nul(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
 /// Ends the claim: the run's state follows from its tasks. Returns the state; `None` when the fence had moved on. A run of

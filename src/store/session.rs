@@ -124,6 +124,8 @@ pub fn pool_options(silence: Duration) -> PgPoolOptions {
 
 /// Gives a new session its settings, and learns the time.
 async fn prepare(connection: &mut PgConnection, silence: Duration) -> Result<(), sqlx::Error> {
+    // By itself and first: a role's own limit may be shorter than what the next statement takes.
+    sqlx::raw_sql("set statement_timeout = 0").execute(&mut *connection).in_time().await?;
     let silence = silence.as_millis().to_string();
     let own = [("idle_in_transaction_session_timeout", silence.as_str())];
     let (names, values): (Vec<&str>, Vec<&str>) = SETTINGS.iter().chain(&own).copied().unzip();

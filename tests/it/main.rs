@@ -4,6 +4,7 @@
 
 mod cli;
 mod daemon;
+mod database;
 mod demo;
 mod embedded;
 mod harness;

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use self::probe::{Finding, Probes};
-use super::failure::{hide, say};
+use super::failure::{hide, remedy, say};
 use super::output::{self, Table};
 use super::{CheckArgs, Context, Exit, show};
 use crate::clock;
@@ -90,7 +90,9 @@ fn document(config: &Config, mut probes: Probes, offline: bool, now: DateTime<Ut
     let database = Database { place: probe::place(config), finding: probes.database };
     let bad = connections.iter().map(|connection| &connection.finding).chain([&database.finding]).any(Finding::is_bad);
     let jobs = config.jobs.values().map(|job| JobEntry::new(job, now)).collect();
-    Document { ok: !bad, offline, database, connections, jobs, warnings: config.warnings(now) }
+    let mut warnings = config.warnings(now);
+    warnings.append(&mut probes.warnings);
+    Document { ok: !bad, offline, database, connections, jobs, warnings }
 }
 
 /// `requests 1/4s`.
@@ -168,9 +170,10 @@ fn failures(document: &Document) -> String {
     let places =
         document.connections.iter().map(|entry| (format!("connection `{}`", entry.connection), &entry.finding));
     for (place, finding) in [("database".to_owned(), &document.database.finding)].into_iter().chain(places) {
-        if let Finding::Failed { error, hint } = finding {
+        if let Finding::Failed { error, hint, statements } = finding {
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "error: {}: {}\nhint: {}", plain(&place), plain(error), plain(hint));
+            let _ = writeln!(text, "error: {}: {}", plain(&place), plain(error));
+            text.push_str(&remedy(hint, statements));
         }
     }
     text

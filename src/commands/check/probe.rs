@@ -12,12 +12,18 @@ use sqlx::PgPool;
 use tokio::time::timeout;
 
 use super::super::by_hand::{self, DATABASE_WITHIN, Failure};
-use super::super::context::require_schema;
+use super::super::context::{newer, require_schema};
 use super::super::{CommandError, Context};
 use crate::app::database_place;
 use crate::config::{Config, Connection};
+use crate::store::fitness::Unfit;
+use crate::store::migrate;
 use crate::worker::policy::{self, TaskError};
 use crate::worker::{accounts, hint};
+
+/// The role is for people's programs; nothing fails without it.
+const NO_READER: &str = "the role `tidegate_reader` does not exist, so nobody can be given the right to read the reports: an \
+                         administrator runs `create role tidegate_reader nologin;`, then run `tidegate migrate`";
 
 /// What came of one check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -30,6 +36,9 @@ pub(super) enum Finding {
     Failed {
         error: String,
         hint: String,
+        /// SQL that an administrator runs.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        statements: Vec<String>,
     },
     #[default]
     NotChecked,
@@ -40,6 +49,8 @@ pub(super) enum Finding {
 pub(super) struct Probes {
     pub(super) database: Finding,
     pub(super) connections: BTreeMap<String, Finding>,
+    /// About the database, for the warnings of the configuration to go on.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Finding {
@@ -48,11 +59,19 @@ impl Finding {
     }
 
     fn of(error: &anyhow::Error) -> Self {
+        if let Some(unfit) = error.chain().find_map(|cause| cause.downcast_ref::<Unfit>()) {
+            let Unfit { hint, statements, .. } = unfit.clone();
+            return Self::Failed { error: unfit.to_string(), hint, statements };
+        }
         let hint = match error.downcast_ref() {
             Some(CommandError::Failed { hint, .. }) => hint.clone(),
             _ => "see `database` and `embedded` in the configuration, and the server's log".to_owned(),
         };
-        Self::Failed { error: format!("{error:#}"), hint }
+        Self::failed(format!("{error:#}"), hint)
+    }
+
+    const fn failed(error: String, hint: String) -> Self {
+        Self::Failed { error, hint, statements: Vec::new() }
     }
 }
 
@@ -76,22 +95,22 @@ pub(super) fn place(config: &Config) -> String {
 /// Checks everything that can be reached. An error means that the command was interrupted.
 pub(super) async fn all(context: &Context) -> anyhow::Result<Probes> {
     if let Err(error) = context.require_cluster() {
-        return Ok(Probes { database: Finding::of(&error.into()), connections: BTreeMap::new() });
+        return Ok(Probes { database: Finding::of(&error.into()), ..Probes::default() });
     }
     let probing = context.with_database(async |database| {
         let answer = timeout(DATABASE_WITHIN, ask(&database.pool));
-        let detail = answer.await.unwrap_or_else(|_| Err(silent_database().into()))?;
+        let (detail, warnings) = answer.await.unwrap_or_else(|_| Err(silent_database().into()))?;
         let logins = context
             .config
             .connections
             .values()
             .map(|connection| async { (connection.name.clone(), log_in(&database.pool, connection).await) });
         let connections = Box::pin(join_all(logins)).await.into_iter().collect();
-        Ok(Probes { database: Finding::Ok { detail: Some(detail) }, connections })
+        Ok(Probes { database: Finding::Ok { detail: Some(detail) }, connections, warnings })
     });
     match Box::pin(probing).await {
         Err(error) if matches!(error.downcast_ref(), Some(CommandError::Interrupted)) => Err(error),
-        Err(error) => Ok(Probes { database: Finding::of(&error), connections: BTreeMap::new() }),
+        Err(error) => Ok(Probes { database: Finding::of(&error), ..Probes::default() }),
         Ok(probes) => Ok(probes),
     }
 }
@@ -100,23 +119,29 @@ fn silent_database() -> CommandError {
     CommandError::failed("it does not answer", "look at its log and load, then try again")
 }
 
-async fn ask(pool: &PgPool) -> anyhow::Result<String> {
+/// What the database is, and warnings about it.
+async fn ask(pool: &PgPool) -> anyhow::Result<(String, Vec<String>)> {
     let mut conn = pool.acquire().await?;
+    match migrate::examine(pool, &mut conn).await {
+        Err(migrate::Error::Newer(version)) => return Err(newer(version).into()),
+        outcome => outcome?,
+    };
     require_schema(&mut conn).await?;
     let version = sqlx::query_scalar!(r#"select current_setting('server_version') as "version!""#);
-    Ok(format!("PostgreSQL {}", version.fetch_one(&mut *conn).await?))
+    let detail = format!("PostgreSQL {}", version.fetch_one(&mut *conn).await?);
+    let there = "select exists (select from pg_catalog.pg_roles where rolname = 'tidegate_reader')";
+    let has_reader: bool = sqlx::query_scalar(there).fetch_one(&mut *conn).await?;
+    Ok((detail, if has_reader { Vec::new() } else { vec![NO_READER.to_owned()] }))
 }
 
 async fn log_in(pool: &PgPool, connection: &Connection) -> Finding {
     if let Err(error) = accounts::compare(pool, connection).await {
         let error = TaskError::from(error);
-        return Finding::Failed {
-            error: error.to_string(),
-            hint: hint::named(policy::hint(&error), "JOB", "S", &connection.name),
-        };
+        let hint = hint::named(policy::hint(&error), "JOB", "S", &connection.name);
+        return Finding::failed(error.to_string(), hint);
     }
     match by_hand::call(pool, connection, async |source, session| source.log_in(session).await).await {
         Ok(()) => Finding::Ok { detail: None },
-        Err(Failure { error, hint }) => Finding::Failed { error, hint },
+        Err(Failure { error, hint }) => Finding::failed(error, hint),
     }
 }

@@ -246,7 +246,7 @@ async fn p7_the_reader_role_can_make_change_and_run_nothing() {
         "select pg_read_file('/etc/passwd')",
         "select * from tidegate.rejected_record",
         "select * from tidegate.slice",
-        "select * from public._sqlx_migrations",
+        "select * from tidegate._sqlx_migrations",
         "select tidegate.quota_reserve(null)",
     ] {
         let refused = session.execute(statement).await.unwrap_err();

@@ -44,6 +44,11 @@ impl TestDatabase {
         Self::clone_of("template0").await
     }
 
+    /// Without any migration, in an encoding that Tidegate does not take.
+    pub async fn create_encoded(encoding: &str) -> Self {
+        Self::make(&format!("template template0 encoding '{encoding}' lc_collate 'C' lc_ctype 'C'")).await
+    }
+
     /// A copy of this database as it is now, as a dump would hold it. Ends the sessions of this one; its pool makes new ones.
     pub async fn copy(&self) -> Self {
         let mut admin = Self::superuser().await;
@@ -54,9 +59,13 @@ impl TestDatabase {
     }
 
     async fn clone_of(template: &str) -> Self {
+        Self::make(&format!("template {template} encoding 'UTF8'")).await
+    }
+
+    async fn make(how: &str) -> Self {
         let name = format!("{PREFIX}{}_{:016x}", epoch_secs(), rand::random::<u64>());
         let mut admin = Self::superuser().await;
-        execute(&mut admin, format!("create database {name} template {template} encoding 'UTF8'")).await;
+        execute(&mut admin, format!("create database {name} {how}")).await;
         admin.close().await.unwrap();
         let mut url = server::shared().url.clone();
         url.set_path(&name);
@@ -147,9 +156,9 @@ async fn template() -> String {
         execute(&mut admin, format!("create database {building} template template0 encoding 'UTF8'")).await;
         let mut url = server::shared().url.clone();
         url.set_path(&building);
-        let mut connection = PgConnection::connect(url.as_str()).await.unwrap();
-        MIGRATIONS.run_direct(None, &mut connection, false).await.expect("the migrations apply to an empty database");
-        connection.close().await.unwrap();
+        let pool = pool_of(&url, CONNECTIONS_MAX);
+        tidegate::store::migrate::migrate(&pool).await.expect("the migrations apply to an empty database");
+        pool.close().await;
         execute(&mut admin, format!("alter database {building} rename to {name}")).await;
         execute(&mut admin, format!("alter database {name} allow_connections false")).await;
     }
@@ -177,6 +186,7 @@ async fn sweep(admin: &mut PgConnection) {
 /// Of every migration's number and content.
 fn migrations_hash() -> String {
     let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+    hasher.update(b"tidegate._sqlx_migrations");
     for migration in MIGRATIONS.iter() {
         hasher.update(&migration.version.to_le_bytes());
         hasher.update(&migration.checksum);

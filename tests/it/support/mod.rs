@@ -6,6 +6,7 @@ mod container;
 pub mod daemon;
 pub mod database;
 mod folder;
+pub mod pgbouncer;
 pub mod process;
 pub mod proxy;
 pub mod random;

@@ -1,0 +1,55 @@
+//! A real PgBouncer between Tidegate and Postgres.
+
+use super::{command_at, count, expect, finding, small_world};
+use crate::support::daemon::Daemon;
+use crate::support::pgbouncer::PgBouncer;
+use crate::support::{TestDatabase, ago};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_that_pools_by_session_needs_no_settings() {
+    let world = small_world().await;
+    let Some(pooler) = PgBouncer::start(&world.database, "pool_mode = session").await else { return };
+    let url = pooler.url(&world.database);
+    for args in [&["check"][..], &["migrate"], &["sync"], &["status"]] {
+        expect(&command_at(&world, &url, args).await, 0);
+    }
+    let until = world.scalar("select max(read_until) from tidegate.slice").await;
+    world.assert_truth("navigation_marks", ago(2), until).await;
+    let daemon = Daemon::start_with(&world, &[("TIDEGATE__DATABASE__URL", &url)]).await;
+    let (status, _, said) = daemon.terminate().await;
+    assert!(status.success(), "{said}");
+
+    let empty = TestDatabase::create_empty().await;
+    expect(&command_at(&world, &pooler.url(&empty), &["migrate"]).await, 0);
+    assert!(!pooler.log().contains("unsupported startup parameter"), "{}", pooler.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_that_pools_by_transaction_is_refused_with_the_remedy() {
+    let world = small_world().await;
+    for settings in ["pool_mode = transaction", "pool_mode = transaction\nserver_round_robin = 1\nmin_pool_size = 3"] {
+        let Some(pooler) = PgBouncer::start(&world.database, settings).await else { return };
+        let url = pooler.url(&world.database);
+        let (error, hint, _) = finding(&world, &url).await;
+        assert!(error.contains("pools by transaction"), "{error}");
+        assert!(hint.contains("pool by session") && hint.contains("`pool_mode = session`"), "{hint}");
+        let empty = TestDatabase::create_empty().await;
+        for (url, args) in [(&url, "run"), (&url, "sync"), (&pooler.url(&empty), "migrate")] {
+            let (_, said) = expect(&command_at(&world, url, &[args]).await, 1);
+            assert!(said.contains("pool by session"), "{args}: {said}");
+        }
+        assert_eq!(count(&empty, "select count(*) from pg_namespace where nspname = 'tidegate'").await, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_that_a_pooler_refuses_is_named_with_the_line_that_allows_it() {
+    let world = small_world().await;
+    let Some(pooler) = PgBouncer::start(&world.database, "pool_mode = session").await else { return };
+    let url = format!("{}&options[geqo]=off", pooler.url(&world.database));
+    let (error, ..) = finding(&world, &url).await;
+    assert!(error.contains("`ignore_startup_parameters = options`"), "{error}");
+    let Some(pooler) = PgBouncer::start(&world.database, "ignore_startup_parameters = options").await else { return };
+    let url = format!("{}&options[geqo]=off", pooler.url(&world.database));
+    expect(&command_at(&world, &url, &["check"]).await, 0);
+}
