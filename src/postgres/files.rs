@@ -77,7 +77,7 @@ pub(super) fn replace(path: &Path, content: &str) -> Result<(), Error> {
 /// Whether `path` is a folder, and no link to one, that belongs to `owner` and that nobody else may enter.
 pub(super) fn is_private_folder(path: &Path, owner: u32) -> bool {
     fs::symlink_metadata(path)
-        .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == owner && metadata.mode() & 0o077 == 0)
+        .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == owner && metadata.mode() & 0o777 == 0o700)
 }
 
 #[cfg(test)]
