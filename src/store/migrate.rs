@@ -6,6 +6,8 @@ use std::time::Duration;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Executor as _, PgConnection, PgPool};
 
+use super::session::Deadline as _;
+
 /// With its table named in full: a user may be called like a schema that the migrations make (the embedded server's is),
 /// and would then look for an unqualified name there first, find nothing and migrate again.
 static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
@@ -40,13 +42,14 @@ pub async fn migrate(pool: &PgPool) -> Result<usize, Error> {
     let (number, version): (i32, String) =
         sqlx::query_as("select current_setting('server_version_num')::int, current_setting('server_version')")
             .fetch_one(&mut *connection)
+            .in_time()
             .await?;
     if number < SERVER_VERSION_MIN {
         return Err(Error::OldServer { found: version });
     }
     // The list of what was applied is in `public`. With "$user" in the path, a user named `tidegate` would look for it in
     // the schema of that name once the first migration has made it, and begin anew.
-    connection.execute("set search_path to public").await?;
+    connection.execute("set search_path to public").in_time().await?;
     let before = applied(&mut connection).await?;
     match tokio::time::timeout(DEADLINE, MIGRATOR.run(&mut *connection)).await {
         Err(_) => return Err(Error::Deadline),
@@ -65,12 +68,14 @@ pub async fn missing(connection: &mut PgConnection) -> Result<usize, sqlx::Error
 async fn applied(connection: &mut PgConnection) -> Result<usize, sqlx::Error> {
     let known: bool = sqlx::query_scalar("select to_regclass('public._sqlx_migrations') is not null")
         .fetch_one(&mut *connection)
+        .in_time()
         .await?;
     if !known {
         return Ok(0);
     }
     let count: i64 = sqlx::query_scalar("select count(*) from public._sqlx_migrations where success")
         .fetch_one(&mut *connection)
+        .in_time()
         .await?;
     Ok(usize::try_from(count).unwrap_or(0))
 }
