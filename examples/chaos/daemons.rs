@@ -23,9 +23,8 @@ const ONLY_READS: &str = "read-only transaction";
 const FEW_FILES: u32 = 64;
 
 /// What is wrong with one life of a daemon, from its start to its end.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub enum Handicap {
-    #[default]
     None,
     /// The clock of the process is wrong by so many seconds; see [`shift`].
     Clock(i64),

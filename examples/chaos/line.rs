@@ -109,7 +109,8 @@ async fn fall_silent(mut near: TcpStream, far: TcpStream) {
         let _ = far.set_zero_linger();
     };
     // Ends when the near end closes.
-    let _ = tokio::join!(server, copy(&mut near, &mut sink()));
+    let mut nowhere = sink();
+    let _ = tokio::join!(server, copy(&mut near, &mut nowhere));
 }
 
 /// Reads, and pauses before it reads on.
