@@ -29,7 +29,9 @@ const FULL_FOR: Duration = Duration::from_secs(5);
 const ROWS_FOR_THE_DISK: u32 = 10;
 /// The least that a server only reads for.
 const READ_ONLY_FOR: Duration = Duration::from_secs(3);
-/// How long connections to Postgres are waited for before they fall silent: a daemon may just have been started.
+/// Connections to Postgres that are waited for before all of them fall silent: the daemons may just have been started.
+const SILENCED_MIN: usize = 4;
+/// How long they are waited for.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 /// Seconds by which the clock of a daemon is wrong.
 const CLOCK_SHIFTS: [i64; 5] = [-3_600, -300, -2, 600, 86_400];
@@ -254,7 +256,7 @@ impl Storm {
     async fn at_a_line(&mut self, what: &str, site: &Site) {
         if what == "to Postgres silent" {
             let deadline = Instant::now() + CONNECTED_WITHIN;
-            while site.line.connections() == 0 && Instant::now() < deadline {
+            while site.line.connections() < SILENCED_MIN && Instant::now() < deadline {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             self.silenced += site.line.forget();
