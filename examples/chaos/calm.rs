@@ -117,12 +117,8 @@ impl Site {
             call.endpoint == "execute_report" && call.status == 200 && call.mischief.as_deref().is_none_or(is_whole)
         };
         let answered = stats.reports.iter().filter(is_page).count();
-        let mut stormy = PgConnection::connect(&self.server.url(DATABASE)).await?;
-        let pages = "select coalesce(sum(pages), 0)::bigint from tidegate.task
-            inner join tidegate.run on run.id = task.run_id where connection = 'lynn'";
-        let committed: i64 = sqlx::query_scalar(pages).fetch_one(&mut stormy).await?;
-        stormy.close().await?;
-        let lost = answered.saturating_sub(usize::try_from(committed)?);
+        let committed = verify::pages_of_lynn(&self.server.url(DATABASE)).await? + self.pages_lost;
+        let lost = answered.saturating_sub(committed);
         let fault = (lost > usize::try_from(faults)? + refused)
             .then(|| format!("only {faults} faults and {refused} refused writes could explain them"));
         Ok(Finding::new(format!("Lynn: {answered} pages answered, {committed} committed, {lost} read twice"), fault))

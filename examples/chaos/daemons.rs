@@ -9,12 +9,27 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::{disk, shift};
+
 /// Longer than the ten seconds that a daemon takes to stop at most.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 const LAST_WORDS_CHARS: usize = 800;
 /// What a daemon says that is started while Postgres is away, or goes away under it.
 const WANTS: [&str; 2] = ["cannot reach the database", "the database did not answer"];
+/// What it says among its reasons when Postgres only reads.
+const ONLY_READS: &str = "read-only transaction";
+/// Files and connections that a daemon with [few](Handicap::FewFiles) of them may have open.
+const FEW_FILES: u32 = 64;
+
+/// What is wrong with one life of a daemon, from its start to its end.
+#[derive(Debug, Clone, Copy)]
+pub enum Handicap {
+    None,
+    /// The clock of the process is wrong by so many seconds; see [`shift`].
+    Clock(i64),
+    FewFiles,
+}
 
 /// How a daemon ended that nobody had asked to.
 pub struct Ended {
@@ -24,9 +39,10 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// A daemon that is started while its database cannot be reached says so and ends with 1.
+    /// A daemon that is started while its database cannot be reached or only reads says so and ends with 1.
     pub fn for_want_of_postgres(&self) -> bool {
-        self.status.code() == Some(1) && WANTS.iter().any(|want| self.said.starts_with(want))
+        let wants = WANTS.iter().any(|want| self.said.starts_with(want));
+        self.status.code() == Some(1) && (wants || self.said.contains(ONLY_READS))
     }
 }
 
@@ -40,6 +56,8 @@ pub struct Daemon {
     binary: PathBuf,
     config: PathBuf,
     log: PathBuf,
+    /// The file that says how wrong its clock is, in a life with that handicap.
+    shift: PathBuf,
     child: Child,
     /// The most memory that any life of it had resident.
     pub peak_kib: u64,
@@ -49,8 +67,16 @@ pub struct Daemon {
 
 impl Daemon {
     pub fn start(binary: &Path, config: &Path, log: &Path) -> anyhow::Result<Self> {
-        let child = spawn(binary, config, log)?;
-        Ok(Self { binary: binary.into(), config: config.into(), log: log.into(), child, peak_kib: 0, lives: 1 })
+        let command = Command::new(binary);
+        Ok(Self {
+            binary: binary.into(),
+            config: config.into(),
+            log: log.into(),
+            shift: log.with_extension("clock"),
+            child: spawn(command, config, log)?,
+            peak_kib: 0,
+            lives: 1,
+        })
     }
 
     /// Notes its memory, and starts it again if it has ended by itself.
@@ -61,14 +87,32 @@ impl Daemon {
         let last: String = log.chars().skip(log.chars().count().saturating_sub(LAST_WORDS_CHARS)).collect();
         // It may be all that the log holds.
         let said = last.rsplit_once("error: ").map_or(&*last, |(_, said)| said).to_owned();
-        self.start_again()?;
+        self.start_again(Handicap::None)?;
         Ok(Some(Ended { status, said }))
     }
 
-    fn start_again(&mut self) -> anyhow::Result<()> {
-        self.child = spawn(&self.binary, &self.config, &self.log)?;
+    pub fn start_again(&mut self, handicap: Handicap) -> anyhow::Result<()> {
+        let mut command = Command::new(&self.binary);
+        match handicap {
+            Handicap::None => {}
+            Handicap::Clock(seconds) => {
+                shift::set(&self.shift, seconds)?;
+                shift::follow(&mut command, &self.shift)?;
+            }
+            Handicap::FewFiles => {
+                // It becomes the daemon, with the same process id.
+                command = Command::new(disk::PROGRAM);
+                command.arg(format!("--nofile={FEW_FILES}:{FEW_FILES}")).arg(&self.binary);
+            }
+        }
+        self.child = spawn(command, &self.config, &self.log)?;
         self.lives += 1;
         Ok(())
+    }
+
+    /// The clock of a life with that handicap jumps.
+    pub fn set_clock(&self, seconds: i64) -> anyhow::Result<()> {
+        shift::set(&self.shift, seconds)
     }
 
     fn measure(&mut self) {
@@ -83,18 +127,24 @@ impl Daemon {
         Ok(kill_process(pid, signal)?)
     }
 
-    /// Killed at once, and started again.
+    /// Killed at once.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         self.measure();
         self.child.kill()?;
         self.child.wait()?;
-        self.start_again()
+        Ok(())
+    }
+
+    /// Killed at once, and started again.
+    pub fn kill_and_start(&mut self, handicap: Handicap) -> anyhow::Result<()> {
+        self.kill()?;
+        self.start_again(handicap)
     }
 
     /// Asked to end, waited for, and started again.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.end().await?;
-        self.start_again()
+        self.start_again(Handicap::None)
     }
 
     /// Asked to end, and waited for.
@@ -118,9 +168,9 @@ impl Drop for Daemon {
     }
 }
 
-fn spawn(binary: &Path, config: &Path, log: &Path) -> anyhow::Result<Child> {
+/// `command` is the daemon's program, or ends with it.
+fn spawn(mut command: Command, config: &Path, log: &Path) -> anyhow::Result<Child> {
     let log: File = OpenOptions::new().create(true).append(true).open(log)?;
-    let mut command = Command::new(binary);
     command.arg("--config").arg(config).arg("run").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     // Standard settings only, whatever the shell around says.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE")) {

@@ -11,12 +11,12 @@ use tidegate::postgres::{ServerUser, user};
 
 /// Of `util-linux`. A program and not a system call of ours: it runs as the server's user, who may limit its own processes
 /// where a root without all capabilities may not.
-const PROGRAM: &str = "prlimit";
+pub const PROGRAM: &str = "prlimit";
 /// A piece of the write-ahead log, and half a page: a page of which half fits in is what Postgres calls a full disk.
 const FILE_BYTES_MAX: u64 = (1 << 20) + 4096;
 
-/// Whether this system can limit a process that runs.
-pub fn can_be_full() -> bool {
+/// Whether this system can limit what a process uses.
+pub fn can_limit() -> bool {
     let asked = Command::new(PROGRAM).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     cfg!(target_os = "linux") && asked.is_ok_and(|status| status.success())
 }

@@ -1,4 +1,4 @@
-//! A line to a server that can be slow, and break.
+//! A line to a server that can be slow, break, and fall silent.
 //!
 //! Only what comes back is late: a call is at the vendor's when it left, so both count it at the same moment.
 
@@ -9,14 +9,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy, copy_bidirectional, sink};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+
+/// After this time the server closes a session whose other end does not answer: what the keepalive settings of the daemon's
+/// sessions add up to. The line does it, because keepalives on one machine are always answered.
+const SERVER_CLOSES_AFTER: Duration = Duration::from_secs(40);
+
+/// What the connections that exist at some moment meet then.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// Both ends are told.
+    Reset,
+    /// Neither end is told.
+    Silence,
+}
 
 pub struct Line {
     address: SocketAddr,
     delay_ms: Arc<AtomicU64>,
-    breaks: watch::Sender<u64>,
+    ends: watch::Sender<End>,
 }
 
 impl Line {
@@ -24,9 +37,10 @@ impl Line {
     pub async fn lay(listen: SocketAddr, server: SocketAddr) -> std::io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
-        let (breaks, _) = watch::channel(0);
+        // The first value is not a change, so nobody reads it.
+        let (ends, _) = watch::channel(End::Reset);
         let delay_ms = Arc::<AtomicU64>::default();
-        let (sender, delay) = (breaks.clone(), Arc::clone(&delay_ms));
+        let (sender, delay) = (ends.clone(), Arc::clone(&delay_ms));
         tokio::spawn(async move {
             loop {
                 if let Ok((near, _)) = listener.accept().await {
@@ -37,7 +51,7 @@ impl Line {
                 }
             }
         });
-        Ok(Self { address, delay_ms, breaks })
+        Ok(Self { address, delay_ms, ends })
     }
 
     pub const fn address(&self) -> SocketAddr {
@@ -51,22 +65,52 @@ impl Line {
 
     /// Every connection that is there is reset at once, in the middle of whatever it carries.
     pub fn cut(&self) {
-        self.breaks.send_modify(|count| *count += 1);
+        self.ends.send_replace(End::Reset);
+    }
+
+    /// Connections that exist and are not silent.
+    pub fn connections(&self) -> usize {
+        self.ends.receiver_count()
+    }
+
+    /// From now on nothing passes through the connections that exist, and neither end is told, as when a firewall forgets
+    /// them. New ones work. Returns how many fell silent.
+    pub fn forget(&self) -> usize {
+        let connections = self.connections();
+        self.ends.send_replace(End::Silence);
+        connections
     }
 }
 
-async fn carry(mut near: TcpStream, server: SocketAddr, delay: Arc<AtomicU64>, mut broken: watch::Receiver<u64>) {
+async fn carry(mut near: TcpStream, server: SocketAddr, delay: Arc<AtomicU64>, mut ends: watch::Receiver<End>) {
     let Ok(far) = TcpStream::connect(server).await else { return };
     let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let mut far = Slow { stream: far, delay, pause: None };
-    let whole = tokio::select! {
-        carried = copy_bidirectional(&mut near, &mut far) => carried.is_ok(),
-        _ = broken.changed() => false,
+    let end = tokio::select! {
+        carried = copy_bidirectional(&mut near, &mut far) => carried.err().map(|_| End::Reset),
+        _ = ends.changed() => Some(*ends.borrow()),
     };
-    if !whole {
-        // Closing then sends RST, not FIN, to both ends.
-        let _ = (near.set_zero_linger(), far.stream.set_zero_linger());
+    // A silent connection is none of those that a later fault meets.
+    drop(ends);
+    match end {
+        None => {}
+        Some(End::Reset) => {
+            // Closing then sends RST, not FIN, to both ends.
+            let _ = (near.set_zero_linger(), far.stream.set_zero_linger());
+        }
+        Some(End::Silence) => fall_silent(near, far.stream).await,
     }
+}
+
+/// Loses what both ends send, and does not tell one that the other has closed.
+async fn fall_silent(mut near: TcpStream, far: TcpStream) {
+    let server = async move {
+        tokio::time::sleep(SERVER_CLOSES_AFTER).await;
+        let _ = far.set_zero_linger();
+    };
+    // Ends when the near end closes.
+    let mut nowhere = sink();
+    let _ = tokio::join!(server, copy(&mut near, &mut nowhere));
 }
 
 /// Reads, and pauses before it reads on.

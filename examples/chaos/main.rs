@@ -5,11 +5,13 @@
 //! ```
 //!
 //! Two daemons read the five vendors' simulators into one Postgres, a firing every few seconds. Meanwhile daemons are
-//! killed, put to sleep beyond their lease and woken, Postgres is restarted, its disk is full and its connections break,
-//! vendors answer with every kind of fault, or not at all, and change their minds about rows. Then all fall quiet, every job runs once more, and the tables
-//! must equal, as multisets, those that one undisturbed run makes in a database of its own. The seed repeats the faults and
-//! their order; at which instant of the programs they strike is up to the machine. `--only disk` draws only the faults with
-//! that word in their names.
+//! killed, put to sleep beyond their lease and woken, and run with a wrong clock or few file descriptors. Postgres is
+//! restarted, only reads, or is replaced by an older copy; its disk is full, and its connections break or fall silent. A
+//! reader keeps a table from being altered. Vendors answer with every kind of fault, or not at all, and change their minds
+//! about rows. Then all fall quiet, every job runs once more, and the tables must equal, as multisets, those that one
+//! undisturbed run makes in a database of its own. The seed repeats the faults and their order; at which instant of the
+//! programs they strike is up to the machine. Every storm has silent connections and a read-only failover among its first
+//! faults, and goes on until both have struck. `--only disk` draws only the faults with that word in their names.
 
 mod calm;
 mod daemons;
@@ -17,7 +19,9 @@ mod disk;
 mod line;
 #[path = "../support/program.rs"]
 mod program;
+mod reader;
 mod server;
+mod shift;
 mod site;
 mod storm;
 mod vendors;
@@ -58,20 +62,22 @@ async fn main() -> anyhow::Result<ExitCode> {
         println!("replay with --seed {seed}; the logs are in {}", site.keep().display());
         return Ok(ExitCode::FAILURE);
     }
-    println!("{} faults survived", storm.tally.values().sum::<u32>());
+    println!("{} faults survived", storm.count());
     Ok(ExitCode::SUCCESS)
 }
 
 /// The storm, and what is found behind it.
 async fn weather(site: &mut Site, storm: &mut Storm, length: Duration) -> anyhow::Result<Vec<Finding>> {
     let began = Instant::now();
-    while began.elapsed() < length {
+    while began.elapsed() < length || !storm.is_complete() {
         storm.blow(site).await?;
     }
     println!("{}", table(&storm.tally));
     let refused = site.server.writes_refused()?;
     println!("the full disk refused {refused} writes; Postgres ended by itself {} times", site.server.ended);
-    site.calm_down(storm.tally.values().sum(), refused).await
+    let mut findings = site.calm_down(storm.count(), refused).await?;
+    findings.push(storm.silence());
+    Ok(findings)
 }
 
 struct Arguments {

@@ -19,7 +19,8 @@ use super::disk;
 const SETTINGS: &[&str] = &[
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
-    "max_connections=60",
+    // Sessions of silent connections stay for a while.
+    "max_connections=150",
     "shared_buffers=64MB",
     "autovacuum_naptime=1s",
     "restart_after_crash=on",
@@ -115,6 +116,45 @@ impl Server {
         Ok(admin.close().await?)
     }
 
+    /// For a while, every new session of a database only reads, as after a failover to a replica; those that exist end. The
+    /// sessions of that time only read for as long as they last.
+    pub async fn only_read(&self, database: &str, length: Duration) -> anyhow::Result<()> {
+        let mut admin = PgConnection::connect(&self.url("postgres")).await?;
+        let reads = format!("alter database {database} set default_transaction_read_only = on");
+        sqlx::query(AssertSqlSafe(reads)).execute(&mut admin).await?;
+        end_sessions(&mut admin, database).await?;
+        tokio::time::sleep(length).await;
+        let writes = format!("alter database {database} reset default_transaction_read_only");
+        sqlx::query(AssertSqlSafe(writes)).execute(&mut admin).await?;
+        Ok(admin.close().await?)
+    }
+
+    /// Copies a database, whose sessions end.
+    pub async fn copy_database(&self, from: &str, to: &str) -> anyhow::Result<()> {
+        let mut admin = PgConnection::connect(&self.url("postgres")).await?;
+        // They may take a moment to end, and one of a daemon that was just killed may have been on its way.
+        let copy = format!("create database {to} template {from}");
+        let deadline = Instant::now() + START_WITHIN;
+        loop {
+            end_sessions(&mut admin, from).await?;
+            match sqlx::query(AssertSqlSafe(copy.clone())).execute(&mut admin).await {
+                Ok(_) => break,
+                Err(error) => ensure!(Instant::now() < deadline, "the database cannot be copied: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(admin.close().await?)
+    }
+
+    /// Puts a database in the place of another one, which is lost.
+    pub async fn replace_database(&self, name: &str, by: &str) -> anyhow::Result<()> {
+        let mut admin = PgConnection::connect(&self.url("postgres")).await?;
+        for sql in [format!("drop database {name} with (force)"), format!("alter database {by} rename to {name}")] {
+            sqlx::query(AssertSqlSafe(sql)).execute(&mut admin).await?;
+        }
+        Ok(admin.close().await?)
+    }
+
     pub fn stop(&mut self, how: Stop) -> anyhow::Result<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
         let signal = match how {
@@ -171,6 +211,12 @@ impl Server {
         disk::free(postmaster, self.user.as_ref())?;
         self.look().await
     }
+}
+
+async fn end_sessions(admin: &mut PgConnection, database: &str) -> Result<(), sqlx::Error> {
+    let end = "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1";
+    sqlx::query(end).bind(database).execute(admin).await?;
+    Ok(())
 }
 
 fn pid(child: &Child) -> anyhow::Result<Pid> {

@@ -8,13 +8,18 @@ use anyhow::{Context as _, ensure};
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use tidegate::simulator::{self, Control, Options, Simulator, Vendor, lynn};
 
-use super::daemons::{Daemon, command};
+use super::daemons::{Daemon, Handicap, command};
 use super::line::Line;
 use super::server::Server;
 use super::{storm, vendors, verify};
 
 pub const DATABASE: &str = "stormy";
 pub const CALM_DATABASE: &str = "calm";
+/// A copy of the first that may be put in its place later.
+const OLDER_DATABASE: &str = "older";
+/// As long as the longest period of a limit that the daemons come near to. An older copy does not know the calls since it
+/// was taken, so the operator waits (see "The database" in `docs/changes.md`).
+const QUOTAS_FORGET: Duration = Duration::from_secs(10);
 /// A daemon that is silent for longer loses its runs.
 pub const LEASE: Duration = Duration::from_secs(5);
 const DAEMONS: usize = 2;
@@ -37,6 +42,10 @@ pub struct Site {
     pub ended: Vec<String>,
     /// Those that said that it was not, when they were started.
     pub ended_for_want: u32,
+    /// Whether there is an older copy of the database.
+    copied: bool,
+    /// Lynn's pages that were committed and then lost with a database that an older copy replaced.
+    pub pages_lost: usize,
 }
 
 impl Site {
@@ -72,6 +81,8 @@ impl Site {
             start,
             ended: Vec::new(),
             ended_for_want: 0,
+            copied: false,
+            pages_lost: 0,
         };
         for vendor in Vendor::ALL {
             // What an undisturbed run finds later must be what was there before.
@@ -139,6 +150,25 @@ impl Site {
         replace(&config, &text)
     }
 
+    /// While the daemons are stopped, a copy of their database is taken; the next time, it replaces the database, as a backup
+    /// does that is restored in place.
+    pub async fn older_copy(&mut self) -> anyhow::Result<()> {
+        for daemon in &mut self.daemons {
+            daemon.kill()?;
+        }
+        if self.copied {
+            let url = self.server.url(DATABASE);
+            let before = verify::pages_of_lynn(&url).await?;
+            self.server.replace_database(DATABASE, OLDER_DATABASE).await?;
+            self.pages_lost += before.saturating_sub(verify::pages_of_lynn(&url).await?);
+            tokio::time::sleep(QUOTAS_FORGET).await;
+        } else {
+            self.server.copy_database(DATABASE, OLDER_DATABASE).await?;
+        }
+        self.copied = !self.copied;
+        self.daemons.iter_mut().try_for_each(|daemon| daemon.start_again(Handicap::None))
+    }
+
     /// Runs a command of the daemon's program to its good end.
     pub fn run(&self, config: &Path, arguments: &[&str]) -> anyhow::Result<()> {
         let code = self.ends_with(config, arguments)?;
@@ -172,7 +202,7 @@ impl Site {
 }
 
 /// Replaces a file as an editor does that saves it: nobody reads half of it.
-fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
+pub fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
     let beside = path.with_extension("new");
     std::fs::write(&beside, text)?;
     Ok(std::fs::rename(&beside, path)?)

@@ -1,7 +1,8 @@
 //! What is done to them: the kinds of fault, drawn by a seeded die, and how often each was.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -12,10 +13,13 @@ use sqlx::{Connection as _, PgConnection};
 use tidegate::simulator::khoros::Fate;
 use tidegate::simulator::{Action, Change, Control, Edit, Fault, Match, Quota, Rows, Vendor, Wording};
 
+use super::daemons::Handicap;
 use super::line::Line;
+use super::reader::Reader;
 use super::server::Stop;
 use super::site::{DATABASE, HAS_LINES_TO_VENDORS, LEASE, Site};
-use super::{disk, vendors, verify};
+use super::verify::Finding;
+use super::{disk, shift, vendors, verify};
 
 /// From one fault to the next.
 const CALM_MS: std::ops::Range<u64> = 200..2_500;
@@ -23,6 +27,14 @@ const CALM_MS: std::ops::Range<u64> = 200..2_500;
 const FULL_FOR: Duration = Duration::from_secs(5);
 /// Rows of each report that come while it is.
 const ROWS_FOR_THE_DISK: u32 = 10;
+/// The least that a server only reads for.
+const READ_ONLY_FOR: Duration = Duration::from_secs(3);
+/// Connections to Postgres that are waited for before all of them fall silent: the daemons may just have been started.
+const SILENCED_MIN: usize = 4;
+/// How long they are waited for.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
+/// Seconds by which the clock of a daemon is wrong.
+const CLOCK_SHIFTS: [i64; 5] = [-3_600, -300, -2, 600, 86_400];
 /// A stretch of days that holds all rows; edits concern them.
 pub const DAYS: i64 = 3;
 
@@ -32,22 +44,36 @@ pub type Tally = BTreeMap<&'static str, u32>;
 pub struct Storm {
     dice: StdRng,
     blows: Vec<Blow>,
+    /// The faults that strike in every storm, each with its place among the faults.
+    certain: Vec<(u32, &'static str)>,
     pub tally: Tally,
+    /// Connections to Postgres that fell silent.
+    silenced: usize,
     /// Rows are edited before this moment.
     until: DateTime<Utc>,
 }
 
 type Blow = (&'static str, u32);
 
+const SILENCE: &str = "line to Postgres silent";
+const READ_ONLY: &str = "Postgres: read-only failover";
+const WRONG_CLOCK: &str = "daemon with a wrong clock that jumps";
+const FEW_FILES: &str = "daemon with few file descriptors";
 const DISK_FULL: &str = "Postgres: disk full";
 const VENDORS_CUT: &str = "line to the vendors cut";
 const VENDORS_SLOW: &str = "line to the vendors slow";
+
+/// The faults that strike in every storm, and the places among its faults that they may have: the daemons are at work then,
+/// and the server closes silent sessions soon after the end of a short storm.
+const CERTAIN: &[(&str, RangeInclusive<u32>)] = &[(SILENCE, 2..=3), (READ_ONLY, 4..=5)];
 
 /// Faults and their weights.
 const BLOWS: &[Blow] = &[
     ("daemon killed (SIGKILL)", 8),
     ("daemon stopped (SIGTERM) and started", 4),
     ("daemon asleep beyond its lease (SIGSTOP, SIGCONT)", 2),
+    (WRONG_CLOCK, 3),
+    (FEW_FILES, 2),
     ("configuration saved anew", 3),
     ("configuration with another account", 2),
     ("Postgres restarted, fast", 1),
@@ -55,6 +81,9 @@ const BLOWS: &[Blow] = &[
     ("backends terminated", 4),
     ("line to Postgres cut", 4),
     ("line to Postgres slow", 2),
+    (SILENCE, 3),
+    (READ_ONLY, 2),
+    ("Postgres: older copy, taken or swapped in", 2),
     (DISK_FULL, 3),
     (VENDORS_CUT, 4),
     (VENDORS_SLOW, 2),
@@ -87,12 +116,14 @@ const BLOWS: &[Blow] = &[
     ("truth: identical rows", 2),
     ("truth: new field", 1),
     ("truth: changed type", 1),
+    ("reader with an open transaction, and a new field", 2),
 ];
 
 /// The faults that this system has and whose names hold `only`.
 fn blows(only: &str) -> Vec<Blow> {
     let has = |name| match name {
-        DISK_FULL => disk::can_be_full(),
+        DISK_FULL | FEW_FILES => disk::can_limit(),
+        WRONG_CLOCK => shift::is_possible(),
         VENDORS_CUT | VENDORS_SLOW => HAS_LINES_TO_VENDORS,
         _ => true,
     };
@@ -104,24 +135,54 @@ impl Storm {
     pub fn new(seed: u64, only: &str, until: DateTime<Utc>) -> anyhow::Result<Self> {
         let blows = blows(only);
         ensure!(!blows.is_empty(), "this system has no fault with {only:?} in its name");
-        Ok(Self { dice: StdRng::seed_from_u64(seed), blows, tally: Tally::new(), until })
+        let mut dice = StdRng::seed_from_u64(seed);
+        let certain = CERTAIN.iter().filter(|(certain, _)| blows.iter().any(|(name, _)| name == certain));
+        let certain = certain.map(|(name, places)| (dice.random_range(places.clone()), *name)).collect();
+        Ok(Self { dice, blows, certain, tally: Tally::new(), silenced: 0, until })
     }
 
-    /// One fault, and the calm after it.
-    pub async fn blow(&mut self, site: &mut Site) -> anyhow::Result<()> {
+    /// Faults so far.
+    pub fn count(&self) -> u32 {
+        self.tally.values().sum()
+    }
+
+    /// Whether each fault that every storm has has struck.
+    pub fn is_complete(&self) -> bool {
+        self.certain.iter().all(|(place, _)| *place <= self.count())
+    }
+
+    /// That connections fell silent, if they were to.
+    pub fn silence(&self) -> Finding {
+        let none = self.tally.contains_key(SILENCE) && self.silenced == 0;
+        let fault = none.then(|| "there was none to fall silent".to_owned());
+        Finding::new(format!("{} connections to Postgres fell silent", self.silenced), fault)
+    }
+
+    /// The next fault: one that is certain, or one that is drawn.
+    fn next(&mut self) -> Option<&'static str> {
+        let place = self.count() + 1;
+        if let Some((_, name)) = self.certain.iter().find(|(certain, _)| *certain == place) {
+            return Some(*name);
+        }
         let mut drawn = self.dice.random_range(0..self.blows.iter().map(|(_, weight)| weight).sum());
         let hit = self.blows.iter().find(|(_, weight)| {
             let here = drawn < *weight;
             drawn = drawn.saturating_sub(*weight);
             here
         });
-        let Some(&(name, _)) = hit else { return Ok(()) };
+        hit.map(|(name, _)| *name)
+    }
+
+    /// One fault, and the calm after it.
+    pub async fn blow(&mut self, site: &mut Site) -> anyhow::Result<()> {
+        let Some(name) = self.next() else { return Ok(()) };
         *self.tally.entry(name).or_default() += 1;
         site.look()?;
         let (group, rest) = name.split_once([' ', ':']).unwrap_or((name, ""));
         match group {
             "daemon" | "configuration" => self.at_a_daemon(rest, site).await?,
             "line" => self.at_a_line(rest, site).await,
+            "reader" => self.beside_a_reader(site).await?,
             "vendor" if rest.starts_with(" valid") => self.fewer_rows(rest.trim(), &site.control()),
             "vendor" => self.at_a_vendor(rest.trim(), &site.control()),
             "truth" => self.of_the_truth(rest.trim(), &site.control()),
@@ -139,7 +200,15 @@ impl Storm {
     async fn at_a_daemon(&mut self, what: &str, site: &mut Site) -> anyhow::Result<()> {
         let number = self.dice.random_range(0..site.daemons.len());
         match what {
-            "killed (SIGKILL)" => site.daemons[number].kill(),
+            "killed (SIGKILL)" => site.daemons[number].kill_and_start(Handicap::None),
+            "with few file descriptors" => site.daemons[number].kill_and_start(Handicap::FewFiles),
+            "with a wrong clock that jumps" => {
+                let mut seconds = || CLOCK_SHIFTS[self.dice.random_range(0..CLOCK_SHIFTS.len())];
+                let (first, second) = (seconds(), seconds());
+                site.daemons[number].kill_and_start(Handicap::Clock(first))?;
+                tokio::time::sleep(Duration::from_millis(self.dice.random_range(2_000..5_000))).await;
+                site.daemons[number].set_clock(second)
+            }
             "stopped (SIGTERM) and started" => site.daemons[number].restart().await,
             "saved anew" => site.save_configuration(self.dice.random_range(1..4)),
             "with another account" => {
@@ -159,6 +228,8 @@ impl Storm {
         match what {
             "Postgres restarted, fast" => site.server.restart(Stop::Fast, away).await,
             "Postgres restarted, immediate" => site.server.restart(Stop::Immediate, away).await,
+            READ_ONLY => site.server.only_read(DATABASE, away + READ_ONLY_FOR).await,
+            "Postgres: older copy, taken or swapped in" => site.older_copy().await,
             DISK_FULL => {
                 // Equal rows take no room, and what waits asks for none.
                 self.rows_for_every_report(&site.control());
@@ -183,6 +254,14 @@ impl Storm {
 
     /// Between the daemons and Postgres, or between them and the vendors.
     async fn at_a_line(&mut self, what: &str, site: &Site) {
+        if what == "to Postgres silent" {
+            let deadline = Instant::now() + CONNECTED_WITHIN;
+            while site.line.connections() < SILENCED_MIN && Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            self.silenced += site.line.forget();
+            return;
+        }
         let to_postgres = what.starts_with("to Postgres");
         let lines = if to_postgres { std::slice::from_ref(&site.line) } else { &site.lines_to_vendors };
         if what.ends_with("cut") {
@@ -196,6 +275,23 @@ impl Storm {
             }
             tokio::time::sleep(length).await;
         }
+    }
+
+    /// Someone reads a table and stays in the transaction, while the vendor adds a field that wants a column.
+    async fn beside_a_reader(&mut self, site: &Site) -> anyhow::Result<()> {
+        let (vendor, report, _) = vendors::EDITED[self.dice.random_range(0..vendors::EDITED.len())];
+        let number = self.dice.random_range(0..1_000_u32);
+        // Longer than from one firing to the next.
+        let length = Duration::from_millis(self.dice.random_range(6_000..9_000));
+        let url = site.server.url(DATABASE);
+        let table = format!("{}.{report}", vendors::schema(vendor));
+        let Some(reader) = Reader::of(&url, &table).await? else { return Ok(()) };
+        let rows = Rows::between(report, self.until - TimeDelta::days(DAYS), self.until).every(2);
+        let change = Change::Set { field: format!("readerField{number}"), json: number.to_string() };
+        // Not every vendor's data can be edited in every way.
+        let _ = site.control().data(vendor).edit(Edit::Change { rows, change });
+        tokio::time::sleep(length).await;
+        reader.leave().await
     }
 
     /// A fault of whatever calls come next, of every vendor.

@@ -14,6 +14,16 @@ pub const EDITED: &[(Vendor, &str, &str)] = &[
     (Vendor::Jaicp, "messages", "textAnswer"),
 ];
 
+/// The schema of a vendor's tables.
+pub const fn schema(vendor: Vendor) -> &'static str {
+    match vendor {
+        Vendor::Lynn | Vendor::LynnOutbound => "lynn",
+        Vendor::Khoros => "khoros",
+        Vendor::Lexer => "lexer",
+        Vendor::Jaicp => "jaicp",
+    }
+}
+
 /// Khoros's exports that are read.
 pub const EXPORTS: [&str; 3] = ["conversation", "incoming_post", "raw_agent_states"];
 

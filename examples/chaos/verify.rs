@@ -243,6 +243,16 @@ pub async fn was_read(url: &str, name: &str) -> anyhow::Result<bool> {
     Ok(pinned)
 }
 
+/// Pages of Lynn that a checkpoint holds.
+pub async fn pages_of_lynn(url: &str) -> anyhow::Result<usize> {
+    let mut connection = PgConnection::connect(url).await?;
+    let pages = "select coalesce(sum(pages), 0)::bigint from tidegate.task
+        inner join tidegate.run on run.id = task.run_id where connection = 'lynn'";
+    let pages: i64 = sqlx::query_scalar(pages).fetch_one(&mut connection).await?;
+    connection.close().await?;
+    Ok(usize::try_from(pages)?)
+}
+
 /// Tells what was put off to go on now.
 pub async fn hurry(url: &str) -> anyhow::Result<()> {
     let mut connection = PgConnection::connect(url).await?;

@@ -130,7 +130,7 @@ async fn require_fitness(connection: &mut PgConnection) -> Result<Applied, Error
 }
 
 async fn bring_up(connection: &mut PgConnection) -> Result<usize, Error> {
-    connection.execute("set search_path to public").await?;
+    connection.execute("set search_path to public").in_time().await?;
     connection.lock().await?;
     let before = require_fitness(connection).await?;
     prepare_list(connection, &before).await?;
