@@ -13,8 +13,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 /// The clocks of two machines that are kept right differ by less.
 const SKEW_MAX: TimeDelta = TimeDelta::seconds(1);
 
+/// A clock that is adjusted moves by less.
+const STEP_MIN: TimeDelta = TimeDelta::seconds(20);
+
 /// The database's time, and when this process learned it.
 static NOTED: RwLock<Option<(DateTime<Utc>, Instant)>> = RwLock::new(None);
+static WENT_BACK: AtomicBool = AtomicBool::new(false);
 /// Whether the present difference was logged.
 static SKEW_TOLD: AtomicBool = AtomicBool::new(false);
 
@@ -24,9 +28,20 @@ pub fn now() -> DateTime<Utc> {
     noted.and_then(|(at, since)| Some(at + TimeDelta::from_std(since.elapsed()).ok()?)).unwrap_or_else(Utc::now)
 }
 
+/// Whether the database's clock was set back since this was last asked. Everything that waits for an instant would wait
+/// longer by as much.
+pub fn went_back() -> bool {
+    WENT_BACK.swap(false, Ordering::Relaxed)
+}
+
 /// Takes what the database has just said. A difference of more than a second is logged once, until it is gone.
 pub fn note(database: DateTime<Utc>) {
-    *NOTED.write().unwrap_or_else(PoisonError::into_inner) = Some((database, Instant::now()));
+    let last = NOTED.write().unwrap_or_else(PoisonError::into_inner).replace((database, Instant::now()));
+    if let Some((at, since)) = last
+        && TimeDelta::from_std(since.elapsed()).is_ok_and(|since| database + STEP_MIN < at + since)
+    {
+        WENT_BACK.store(true, Ordering::Relaxed);
+    }
     let skew = skew();
     if skew.abs() <= SKEW_MAX {
         SKEW_TOLD.store(false, Ordering::Relaxed);

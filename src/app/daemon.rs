@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Database, Reload, pruning};
 use crate::config::Config;
 use crate::schedule::bell::{BellError, Chore, ring};
-use crate::schedule::{Calendar, clock};
+use crate::schedule::{Calendar, clock, end_waits};
 use crate::server::{self, Health, ListenError, Loop, Metrics, Pulse, QuotaReader, QuotaUse, Site};
 use crate::store::trouble::Repeats;
 use crate::store::{instance, migrate, session};
@@ -23,7 +23,7 @@ const ENQUEUE_PERIOD: Duration = Duration::from_secs(1);
 /// How often the process updates its row in `tidegate.instance`.
 pub(super) const ALIVE_PERIOD: Duration = Duration::from_secs(15);
 /// Runs under way may take this long to reach a checkpoint; with the rest of the sequence it stays within 10 s.
-const DRAIN: Duration = Duration::from_secs(7);
+const DRAIN: Duration = Duration::from_secs(6);
 
 /// Why the daemon could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -162,11 +162,11 @@ impl Daemon {
 fn enqueue_chore(shared: Arc<Shared>, config: watch::Receiver<Arc<Config>>, wake: Arc<Notify>) -> Chore {
     const TROUBLE: &str = "firings cannot be enqueued";
     let work = Arc::new(Mutex::new((Calendar::default(), Repeats::default())));
+    shared.pulse.go_on(Loop::Enqueue);
     Chore::new("enqueue", ENQUEUE_PERIOD, move || {
         let (shared, config, wake) = (Arc::clone(&shared), Arc::clone(&config.borrow()), Arc::clone(&wake));
         let work = Arc::clone(&work);
         async move {
-            let _going = shared.pulse.go(Loop::Enqueue);
             let (calendar, trouble) = &mut *work.lock().await;
             let enqueued = enqueue(&shared.pool, &config, calendar).await;
             shared.pulse.beat(Loop::Enqueue, enqueued.is_ok());
@@ -222,6 +222,10 @@ fn alive_chore(pool: PgPool, owner: String, config: watch::Receiver<Arc<Config>>
 async fn enqueue(pool: &PgPool, config: &Config, calendar: &mut Calendar) -> anyhow::Result<usize> {
     let mut connection = pool.acquire().await?;
     let now = clock(&mut connection).await?;
+    if crate::clock::went_back() {
+        tracing::warn!("the database's clock was set back; what waits for an instant goes on now");
+        end_waits(&mut connection).await?;
+    }
     let jobs: Vec<_> = config.jobs.values().collect();
     let enqueued = calendar.enqueue_due(&mut connection, &jobs, now).await?;
     for firing in &enqueued {

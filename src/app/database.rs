@@ -15,6 +15,8 @@ use crate::store::session;
 
 /// A server that does not answer within this is down.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the end of the process waits for connections that are still in use.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// Connections that idled this long are closed; a firewall may have dropped them.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 
@@ -130,7 +132,7 @@ impl Database {
 
     /// Closes the pool, then stops the embedded server if it is ours.
     pub async fn close(mut self) {
-        let _ = tokio::time::timeout(Duration::from_secs(2), self.pool.close()).await;
+        let _ = tokio::time::timeout(CLOSE_WITHIN, self.pool.close()).await;
         if let Some((supervised, stop)) = self.supervisor.take() {
             stop.cancel();
             let _ = tokio::time::timeout(Duration::from_secs(1), supervised).await;

@@ -14,7 +14,15 @@ pub async fn run(context: Context, _args: RunArgs) -> anyhow::Result<Exit> {
     }
     let reload = Reload { path: context.config_path.clone(), env: config::process_env() };
     let config = (*context.config).clone();
-    let outcome = match Box::pin(Daemon::start(config, Some(reload), &database)).await {
+    let started = tokio::select! {
+        started = Box::pin(Daemon::start(config, Some(reload), &database)) => started,
+        // Migrations may take minutes. Each is a transaction, so that nothing is half done.
+        () = context.cancel.cancelled() => {
+            database.close().await;
+            return Ok(Exit::Done);
+        }
+    };
+    let outcome = match started {
         Err(error) => Err(error),
         Ok(mut daemon) => {
             let outcome = tokio::select! {

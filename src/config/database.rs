@@ -28,7 +28,6 @@ const PARAMETERS: &[&str] = &[
     "port",
     "dbname",
     "user",
-    "password",
     "application_name",
     "options",
 ];
@@ -128,7 +127,7 @@ impl fmt::Display for UrlProblem {
             }
             Self::Parameter => {
                 "has a parameter after `?` that is not known; known are `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, \
-                 `host`, `hostaddr`, `port`, `dbname`, `user`, `password`, `application_name`, `options` and \
+                 `host`, `hostaddr`, `port`, `dbname`, `user`, `application_name`, `options` and \
                  `statement-cache-capacity`"
             }
             Self::Value => "has a parameter after `?` with a wrong value; `port` is a number, `hostaddr` an IP address",

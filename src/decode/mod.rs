@@ -37,9 +37,7 @@ impl<'r> Flat<'r> {
 /// Where a decoder puts the records it finds.
 pub trait Sink {
     /// Takes the titles of a table before the first of its rows, and the names of members that each row gets besides.
-    fn header(&mut self, _titles: &[String], _added: &[&str]) -> Result<(), DecodeError> {
-        Ok(())
-    }
+    fn header(&mut self, titles: &[String], added: &[&str]) -> Result<(), DecodeError>;
 
     /// Takes one record, a complete JSON text.
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError>;
@@ -82,8 +80,10 @@ pub enum DecodeError {
     MembersTooLarge { max: usize },
     #[error("the body has more than {max} members beside its records")]
     TooManyMembers { max: usize },
-    #[error("no title of the file's first line is a field that the table has")]
+    #[error("the file's first line is no header of this table: most of its titles are no field that the table has")]
     ForeignHeader,
+    #[error("none of the page's {records} records has a field that the table has")]
+    ForeignRecords { records: u64 },
     #[error("the header is larger than {max} bytes")]
     HeaderTooLarge { max: usize },
     #[error("a row has more than {max} columns")]
@@ -97,7 +97,7 @@ impl DecodeError {
 
     /// Whether only another setting can help, and not another file.
     pub fn is_of_settings(&self) -> bool {
-        matches!(self, Self::UnknownCharset(_) | Self::ForeignHeader)
+        matches!(self, Self::UnknownCharset(_) | Self::ForeignHeader | Self::ForeignRecords { .. })
             || *self == Self::OTHER_CHARSET
             || *self == Self::UTF16
     }

@@ -233,6 +233,10 @@ impl Kept {
 }
 
 impl Sink for Kept {
+    fn header(&mut self, _: &[String], _: &[&str]) -> Result<(), DecodeError> {
+        Ok(())
+    }
+
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         assert!(record.len() <= RECORD_BYTES_MAX, "{} bytes", record.len());
         self.records.push(record.to_vec());

@@ -54,7 +54,7 @@ fn written(writer: &mut PageWriter, body: &[u8], cuts: &[usize]) -> Vec<Chunk> {
         }
         chunks.extend(writer.take_ready());
     }
-    chunks.extend(writer.finish());
+    chunks.extend(writer.finish().unwrap());
     chunks
 }
 
@@ -134,7 +134,7 @@ proptest! {
                         break;
                     }
                 }
-                fed.push(shown(&writer.finish()));
+                fed.push(shown(&writer.finish().unwrap()));
             }
             prop_assert_eq!(&fed[0], &fed[1]);
         }
@@ -171,7 +171,7 @@ fn p6_a_record_of_one_deep_or_wide_object_is_taken_in_linear_time_and_space() {
         for mut writer in writers() {
             writer.begin(None);
             writer.record(record.as_bytes()).unwrap();
-            let held: usize = writer.finish().iter().map(Chunk::weight).sum();
+            let held: usize = writer.finish().unwrap().iter().map(Chunk::weight).sum();
             assert!(held <= 4 * record.len(), "{held} bytes of {}: {}", record.len(), &record[..40]);
         }
     }

@@ -242,15 +242,17 @@ impl PageLoad<'_, '_> {
         for links in self.sql.links.clone() {
             let counts = planned_anew(&links.count)
                 .bind(&self.loader.claim.connection)
+                .bind(reading.slice.held_base_at)
                 .fetch_one(&mut *self.transaction)
                 .await?;
             let (present, gone): (i64, i64) = (counts.try_get("present")?, counts.try_get("gone")?);
+            let all_gone: i64 = counts.try_get("all_gone")?;
             let evidence = Evidence { present, reported: present - gone, rejected: 0 };
             let hold_below = if reading.slice.released { 0 } else { self.loader.hold_below };
             let is_whole_list = self.table.mode == Mode::Snapshot;
             if let Some(reason) = hold::doubt_of_children(&links.child, evidence, hold_below, is_whole_list) {
                 self.doubt.get_or_insert(reason);
-            } else if gone > 0 {
+            } else if all_gone > 0 {
                 planned_anew(&links.delete).bind(&self.loader.claim.connection).execute(&mut *self.transaction).await?;
             }
             planned_anew(&links.insert)
@@ -364,7 +366,7 @@ impl PageLoad<'_, '_> {
         let present = match slice.reading_present {
             Some(present) => present,
             // Begun by a version that did not count.
-            None => self.loader.rows_present(&mut self.transaction, slice).await?,
+            None => self.loader.rows_present(&mut self.transaction, slice, None).await?,
         };
         let Some(count) = count else { return Ok(Evidence { present, reported, rejected }) };
         let count = sqlx::query_scalar::<_, i64>(AssertSqlSafe(count.to_owned()))
@@ -374,6 +376,7 @@ impl PageLoad<'_, '_> {
             .bind(slice.window_end)
             .bind(self.loader.claim.id);
         let count = if stage_is_slice { count } else { count.bind(slice.id) };
+        let count = count.bind(slice.held_base_at);
         let lacking = count.fetch_one(&mut *self.transaction).await?;
         Ok(Evidence { present, reported: reported.min(present - lacking), rejected })
     }
@@ -385,7 +388,9 @@ impl PageLoad<'_, '_> {
         *self.kept(reading) = Kept { whole: false, batches: None };
         fingerprint::forget(&mut *self.transaction, slice.id).await?;
         let rows_there = match self.table.mode {
-            Mode::ReplaceWindow | Mode::Snapshot => self.loader.rows_present(&mut self.transaction, slice).await?,
+            Mode::ReplaceWindow | Mode::Snapshot => {
+                self.loader.rows_present(&mut self.transaction, slice, None).await?
+            }
             // Rows of such a table belong to no slice.
             Mode::Upsert | Mode::Observe => evidence.reported,
         };

@@ -10,7 +10,8 @@ use crate::catalogue::{Column, ColumnType};
 pub struct LinksSql {
     /// The child table's name.
     pub child: String,
-    /// `$1` connection: counts the child rows of these parents as `present`, and those no longer reported as `gone`.
+    /// `$1` connection, `$2` an instant or null: counts the child rows of these parents as `present`, and those no longer
+    /// reported as `gone`, both without those that were written since that instant; and `all_gone`.
     pub count: String,
     /// `$1` connection: deletes the child rows that are no longer reported.
     pub delete: String,
@@ -36,8 +37,9 @@ impl LinksSql {
             child: child.name.to_string(),
             count: format!(
                 "select
-    count(*) as present,
-    count(*) filter (where {is_gone}) as gone
+    count(*) filter (where $2::timestamptz is null or present._loaded_at < $2) as present,
+    count(*) filter (where ($2::timestamptz is null or present._loaded_at < $2) and {is_gone}) as gone,
+    count(*) filter (where {is_gone}) as all_gone
 from {target} as present
 inner join {source} as staged on {of_parent}
 where present._connection = $1 and staged.{array} is not null"

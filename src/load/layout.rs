@@ -134,9 +134,9 @@ impl Layout {
         self.index.get(path).or_else(|| self.folded.get(&path.to_lowercase())).copied()
     }
 
-    /// Whether one of the records' fields named so is known: from the catalogue, the table, or the job's `types`.
-    pub fn knows_any<'n>(&self, mut names: impl Iterator<Item = &'n str>) -> bool {
-        names.any(|name| self.find(name, 0).is_some() || self.stated.contains_key(name))
+    /// Whether a field of that name is known: from the catalogue, the table, or the job's `types`.
+    pub fn knows(&self, name: &str) -> bool {
+        self.find(name, 0).is_some() || self.stated.contains_key(name)
     }
 
     /// Whether the vendor field `path` stands there, and not a variant of it.

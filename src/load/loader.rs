@@ -108,12 +108,15 @@ impl<'a> Loader<'a> {
             .bind(reading.slice.window_end)
             .fetch_one(&mut *transaction)
             .await?;
-        let rows = if fresh { 0 } else { self.rows_present(&mut transaction, &reading.slice).await? };
-        let whole = reading.slice.fingerprinted && !fresh && rows == reading.slice.rows_total;
+        let slice = &reading.slice;
+        let rows = if fresh { 0 } else { self.rows_present(&mut transaction, slice, None).await? };
+        let whole = slice.fingerprinted && !fresh && rows == slice.rows_total;
         // What an abandoned reading added is not what the slice had.
-        let present = match reading.slice.finished_run {
-            Some(_) => rows.min(reading.slice.rows_total),
-            None => rows,
+        let had = if slice.finished_run.is_some() { rows.min(slice.rows_total) } else { rows };
+        // Nor is what doubtful readings added.
+        let present = match slice.held_base_at {
+            Some(base) if !fresh => self.rows_present(&mut transaction, slice, Some(base)).await?.min(had),
+            _ => had,
         };
         cursor::note_present(&mut *transaction, reading.slice.id, present).await?;
         if reading.slice.fingerprinted && !whole {
@@ -142,18 +145,25 @@ impl<'a> Loader<'a> {
     }
 
     /// How many rows the table has of a slice or list. Returns 0 where rows that are no longer reported stay anyway.
-    pub(super) async fn rows_present(&self, connection: &mut PgConnection, slice: &Slice) -> Result<i64, LoadError> {
+    /// With `before`, only rows that were last written before that instant.
+    pub(super) async fn rows_present(
+        &self,
+        connection: &mut PgConnection,
+        slice: &Slice,
+        before: Option<DateTime<Utc>>,
+    ) -> Result<i64, LoadError> {
         if matches!(self.stream.mode, Mode::Upsert | Mode::Observe) {
             return Ok(0);
         }
         let target = super::ident::table(&self.table.schema, &self.table.name);
-        let statement = format!("select count(*) from {target} where {}", rows_of(self.stream.mode));
-        Ok(sqlx::query_scalar(AssertSqlSafe(statement))
+        let written = if before.is_some() { " and _loaded_at < $4" } else { "" };
+        let statement = format!("select count(*) from {target} where {}{written}", rows_of(self.stream.mode));
+        let count = sqlx::query_scalar(AssertSqlSafe(statement))
             .bind(&self.claim.connection)
             .bind(slice.window_start)
-            .bind(slice.window_end)
-            .fetch_one(connection)
-            .await?)
+            .bind(slice.window_end);
+        let count = if before.is_some() { count.bind(before) } else { count };
+        Ok(count.fetch_one(connection).await?)
     }
 
     /// Reads the slice from its first page again, and compares every row with the table itself.

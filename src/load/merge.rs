@@ -47,7 +47,8 @@ pub struct VanishSql {
     pub unstaged: String,
     /// `$1` connection, `$2` window start, `$3` window end, `$4` run, `$5` slice: rows that no page of the reading had.
     pub unseen: String,
-    /// Count the rows that `unstaged` and `unseen` would mark. `None` except for lists whose rows have their own keys.
+    /// Count the rows that `unstaged` and `unseen` would mark. The last parameter is an instant: rows that were written since
+    /// do not count, unless it is null. `None` except for lists whose rows have their own keys.
     pub unstaged_count: Option<String>,
     pub unseen_count: Option<String>,
     /// `$1` connection: rows of child tables whose parents are gone.
@@ -319,10 +320,13 @@ where
         );
         // A row that is identified by its content becomes a different row when it changes.
         let is_known = table.mode == Mode::Snapshot && !table.by_hash();
-        let count = |rows: &str| is_known.then(|| format!("select count(*)\nfrom {target} as present\nwhere{rows}"));
+        let count = |rows: &str, base: &str| {
+            let trusted = format!("({base}::timestamptz is null or present._loaded_at < {base})");
+            is_known.then(|| format!("select count(*)\nfrom {target} as present\nwhere{rows}\n    and {trusted}"))
+        };
         Some(VanishSql {
-            unstaged_count: count(&unstaged),
-            unseen_count: count(&unseen),
+            unstaged_count: count(&unstaged, "$5"),
+            unseen_count: count(&unseen, "$6"),
             unstaged: format!("{gone}{unstaged}"),
             unseen: format!("{gone}{unseen}"),
             links: children,

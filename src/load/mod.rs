@@ -37,6 +37,8 @@ use std::borrow::Cow;
 
 use sqlx::postgres::PgDatabaseError;
 
+use crate::store::session;
+
 /// Why rows could not be brought into their table.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -115,7 +117,7 @@ pub(crate) fn code(error: &sqlx::Error) -> Option<String> {
 /// Whether a database error is likely to pass: the connection broke, the server restarts, is full or busy.
 pub(crate) fn passes(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        error if session::is_lost(error) => true,
         // connection, resources, operator intervention, transaction rollback, lock timeout, silent within a transaction
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
             ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) || code == "55P03" || code == "25P03"

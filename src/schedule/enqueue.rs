@@ -26,6 +26,8 @@ const BACKFILL_PRIORITY_BELOW: i32 = 1_000;
 /// Firings this recent still count when an expression changes. While replicas are being replaced, each takes the
 /// other's expression for a change, and without this a firing could fall between them.
 const CHANGE_GRACE: Duration = Duration::seconds(10);
+/// Two replicas look at one clock; what is settled further ahead was settled while the clock was wrong.
+const SETTLED_AHEAD_MAX: Duration = Duration::seconds(60);
 
 /// A firing that became a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,7 +141,16 @@ async fn look(
     if known.unfinished {
         return Ok(Look::Unfinished);
     }
-    // A database clock that was set back is before what is settled; then it is asked again.
+    if settled_until > now + SETTLED_AHEAD_MAX {
+        tracing::warn!(
+            job = job.name,
+            %settled_until,
+            "the database's clock was ahead when the job was last looked at; its firings count from now on"
+        );
+        forget_future(conn, job, now).await?;
+        return Ok(Look::Elsewhere);
+    }
+    // Another replica has looked a moment later.
     if settled_until > now {
         return Ok(Look::Elsewhere);
     }
@@ -150,6 +161,83 @@ async fn look(
         Some(run_id) => Look::Enqueued(Enqueued { run_id, job: job.name.clone(), scheduled_for: firing }),
         None => Look::Elsewhere,
     })
+}
+
+/// Takes back what was settled of a job while the clock was ahead.
+async fn forget_future(conn: &mut PgConnection, job: &Job, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        with firing as (
+            update tidegate.run
+            set scheduled_for = null
+            where job = $1 and scheduled_for > $2
+        )
+
+        update tidegate.job
+        set due_after = $2
+        where name = $1
+        ",
+        job.name,
+        now,
+    )
+    .execute(conn)
+    .in_time()
+    .await?;
+    Ok(())
+}
+
+/// Makes everything due now that waits for an instant: the database's clock was set back, and nobody knows by how much.
+pub async fn end_waits(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let mut transaction = conn.begin().in_time().await?;
+    sqlx::query!(
+        "
+        with task as (
+            update tidegate.task
+            set waiting_until = clock_timestamp()
+            where state = 'waiting' and waiting_until > clock_timestamp()
+        )
+
+        update tidegate.run
+        set due_at = clock_timestamp()
+        where state in ('queued', 'waiting') and due_at > clock_timestamp()
+        "
+    )
+    .execute(&mut *transaction)
+    .in_time()
+    .await?;
+    // What was used counts as if it had been used just now.
+    sqlx::query!(
+        "
+        with future as (
+            delete from tidegate.quota_use
+            using tidegate.quota_limit
+            where quota_limit.id = quota_use.limit_id
+                and quota_use.ends_at > clock_timestamp() + quota_limit.width + interval '1 minute'
+            returning quota_use.limit_id, quota_use.used
+        )
+
+        insert into tidegate.quota_use as present (limit_id, ends_at, used)
+        select limit_id, clock_timestamp(), sum(used)::bigint
+        from future
+        group by limit_id
+        on conflict (limit_id, ends_at) do update
+        set used = present.used + excluded.used
+        "
+    )
+    .execute(&mut *transaction)
+    .in_time()
+    .await?;
+    sqlx::query!(
+        "
+        update tidegate.quota_limit
+        set blocked_until = clock_timestamp() + per
+        where blocked_until > clock_timestamp() + per + interval '1 minute'
+        "
+    )
+    .execute(&mut *transaction)
+    .in_time()
+    .await?;
+    transaction.commit().in_time().await
 }
 
 /// Enqueues a run of `streams` of `job` that someone asked for, and returns its id. Not bound to firings, pauses or other runs.

@@ -10,4 +10,4 @@ mod enqueue;
 pub mod watch;
 
 pub use calendar::Calendar;
-pub use enqueue::{ByHand, Enqueued, clock, enqueue_due, enqueue_manual};
+pub use enqueue::{ByHand, Enqueued, clock, end_waits, enqueue_due, enqueue_manual};

@@ -80,6 +80,11 @@ impl Pulse {
         Going { pulse: self, of }
     }
 
+    /// A loop begins to go round for as long as the process lives.
+    pub fn go_on(&self, of: Loop) {
+        std::mem::forget(self.go(of));
+    }
+
     /// A loop came round, with success or without.
     pub fn beat(&self, of: Loop, succeeded: bool) {
         let now = Instant::now();
@@ -91,24 +96,24 @@ impl Pulse {
         });
     }
 
-    /// How long ago the loop last came round, or has been going without; `None` while it has nothing to do.
+    /// How long ago the loop last succeeded, or has been going without; `None` while it has nothing to do.
     pub fn age(&self, of: Loop) -> Option<Duration> {
         let beat = self.of(of);
-        (beat.going > 0).then(|| beat.since.max(beat.came_round).map_or(Duration::ZERO, |at| at.elapsed()))
+        (beat.going > 0).then(|| beat.since.max(beat.succeeded).map_or(Duration::ZERO, |at| at.elapsed()))
     }
 
-    /// Which loop hangs, for a probe of liveness.
+    /// Which loop hangs, for a probe of liveness: it came round neither with success nor without.
     pub fn stuck(&self) -> Option<Loop> {
-        Loop::ALL.into_iter().find(|of| self.age(*of).is_some_and(|age| age > STUCK_AFTER))
+        let hangs = |of: &Loop| {
+            let beat = self.of(*of);
+            beat.going > 0 && beat.since.max(beat.came_round).is_some_and(|at| at.elapsed() > STUCK_AFTER)
+        };
+        Loop::ALL.into_iter().find(hangs)
     }
 
     /// Which loop does no work, hanging or failing, for a probe of readiness.
     pub fn failing(&self) -> Option<Loop> {
-        let fails = |of: &Loop| {
-            let beat = self.of(*of);
-            beat.going > 0 && beat.since.max(beat.succeeded).is_some_and(|at| at.elapsed() > FAILING_AFTER)
-        };
-        Loop::ALL.into_iter().find(fails)
+        Loop::ALL.into_iter().find(|of| self.age(*of).is_some_and(|age| age > FAILING_AFTER))
     }
 
     /// A line for each loop.
@@ -146,6 +151,7 @@ mod tests {
             (true, 1, 60, false, true),
             (true, 60, 60, false, true),
             (true, 200, 200, true, true),
+            (true, 1, 200, false, true),
             (false, 900, 900, false, false),
         ] {
             let pulse = aged(going, came_round, succeeded);

@@ -135,6 +135,8 @@ pub struct Slice {
     pub held_rows_reported: Option<i64>,
     /// Records that it refused.
     pub held_records_rejected: i64,
+    /// When the first doubtful reading of the hold began. What was written later does not count when a reading is judged.
+    pub held_base_at: Option<DateTime<Utc>>,
 }
 
 /// The slices of a stream that end after `after`, and those that are to be read [again](Slice::again), by start.
@@ -152,7 +154,7 @@ pub async fn slices(
             -- What was read while the clock was ahead is not read yet.
             case when finished_at <= clock_timestamp() then finished_run end as finished_run,
             reading_run, reading_until, reading_fresh, reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches,
-            reading_present, reading_rejected, reading_doubt, released, held_rows_reported, held_records_rejected,
+            reading_present, reading_rejected, reading_doubt, released, held_rows_reported, held_records_rejected, held_base_at,
             (
                 released
                 or coalesce(held_since is not null and finished_at < clock_timestamp() - interval '1 day', false)
@@ -216,7 +218,7 @@ pub async fn open_slice(
             -- What was read while the clock was ahead is not read yet.
             case when finished_at <= clock_timestamp() then finished_run end as finished_run,
             reading_run, reading_until, reading_fresh, reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches,
-            reading_present, reading_rejected, reading_doubt, released, held_rows_reported, held_records_rejected,
+            reading_present, reading_rejected, reading_doubt, released, held_rows_reported, held_records_rejected, held_base_at,
             (
                 released
                 or coalesce(held_since is not null and finished_at < clock_timestamp() - interval '1 day', false)
@@ -419,6 +421,9 @@ pub async fn finish(
             fingerprinted = $6,
             reading_batches = 0,
             held_since = case when $7::text is not null then coalesce(held_since, clock_timestamp()) end,
+            held_base_at = case
+                when $7::text is not null then coalesce(held_base_at, reading_began_at, clock_timestamp())
+            end,
             held_reason = $7,
             held_rows_there = $8,
             held_rows_reported = $9::bigint,
@@ -446,10 +451,14 @@ pub async fn finish(
 
 /// Notes how many rows the table has of a slice whose reading begins.
 pub async fn note_present(executor: impl PgExecutor<'_>, slice: i64, rows: i64) -> Result<(), sqlx::Error> {
-    sqlx::query!("update tidegate.slice set reading_present = $2 where id = $1", slice, rows)
-        .execute(executor)
-        .in_time()
-        .await?;
+    sqlx::query!(
+        "update tidegate.slice set reading_present = $2, reading_began_at = clock_timestamp() where id = $1",
+        slice,
+        rows,
+    )
+    .execute(executor)
+    .in_time()
+    .await?;
     Ok(())
 }
 

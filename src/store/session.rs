@@ -5,12 +5,13 @@
 //! may take as long as it needs, as long as Postgres works on it ([`watched`]).
 
 use std::io;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock;
@@ -26,6 +27,12 @@ const WATCH_AFTER: Duration = Duration::from_secs(10);
 const WATCH_EVERY: Duration = Duration::from_secs(5);
 /// A session that was found waiting for this process so many times in a row has lost its request or its answer.
 const WATCH_LOOKS: u32 = 3;
+
+/// How long connections are suspected after one was lost.
+const SUSPECT_FOR: Duration = Duration::from_mins(1);
+
+/// When a connection of this process was last lost.
+static SUSPECT: RwLock<Option<Instant>> = RwLock::new(None);
 
 /// SQLSTATEs after which the server is not the one to write to: it only reads, or an administrator ends its sessions.
 const NOT_THIS_SERVER: &[&str] = &["25006", "57P01", "57P02", "57P03", "57P05"];
@@ -93,7 +100,8 @@ const SETTINGS: &[(&str, &str)] = &[
 /// The options that connections of the pool are made with.
 pub fn connect_options(options: PgConnectOptions) -> PgConnectOptions {
     // Set after the start instead, with the rest: a pooler may refuse it there.
-    options.application_name("tidegate").extra_float_digits(None)
+    // A slow statement is no news either, and its text is long.
+    options.application_name("tidegate").extra_float_digits(None).disable_statement_logging()
 }
 
 /// A pool whose sessions are alike and whose connections are known to work, or closed. `silence`: how long a transaction may
@@ -103,6 +111,9 @@ pub fn pool_options(silence: Duration) -> PgPoolOptions {
         .test_before_acquire(false)
         .after_connect(move |connection, _| Box::pin(prepare(connection, silence)))
         .before_acquire(|connection, meta| -> BoxFuture<'_, Result<bool, sqlx::Error>> {
+            if is_suspect() {
+                return Box::pin(writes(connection));
+            }
             if meta.idle_for < TRUSTED_IDLE {
                 return Box::pin(std::future::ready(Ok(true)));
             }
@@ -115,6 +126,9 @@ pub fn pool_options(silence: Duration) -> PgPoolOptions {
             Box::pin(async {
                 // The pool asks as well, but would wait for ever.
                 connection.ping().within(PING_MAX).await?;
+                if is_suspect() && !writes(connection).await? {
+                    return Ok(false);
+                }
                 // A connection's buffers grow to the largest of its messages, and connections are taken in turn.
                 connection.shrink_buffers();
                 Ok(true)
@@ -158,11 +172,27 @@ pub fn purge(pool: &PgPool) {
     }
 }
 
-/// Looks at an error of the database before it is handled: where the server is lost, the connections to it go.
+/// Looks at an error of the database before it is handled: where the server is lost, the connections to it go, and those
+/// that come back are looked at for a while before they are used again.
 pub fn judge(pool: &PgPool, error: &sqlx::Error) {
     if is_lost(error) {
+        *SUSPECT.write().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         purge(pool);
     }
+}
+
+/// Whether a connection was lost a moment ago.
+fn is_suspect() -> bool {
+    let since = *SUSPECT.read().unwrap_or_else(PoisonError::into_inner);
+    since.is_some_and(|since| since.elapsed() < SUSPECT_FOR)
+}
+
+/// Whether the connection leads to a server that writes.
+async fn writes(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select current_setting('transaction_read_only') = 'off' and not pg_is_in_recovery()")
+        .fetch_one(connection)
+        .within(PING_MAX)
+        .await
 }
 
 /// The session's process at the server.

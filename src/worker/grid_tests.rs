@@ -40,6 +40,7 @@ fn finished(window: Window, read_until: DateTime<Utc>, run: i64) -> (DateTime<Ut
         again: false,
         held_rows_reported: None,
         held_records_rejected: 0,
+        held_base_at: None,
     };
     (window.start, slice)
 }

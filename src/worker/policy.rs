@@ -183,7 +183,7 @@ pub fn hint(error: &TaskError) -> &'static str {
              `tidegate cursors reset` reads the rows that the vendor still has"
         }
         TaskError::Load(LoadError::Locked { .. }) => {
-            "end the transaction that keeps the table locked, the view pg_stat_activity shows it; the task is retried"
+            "end the transaction that keeps the table locked; the task is retried"
         }
         TaskError::Load(LoadError::NotATable { .. }) => "free the name; the table is made at the next run",
         TaskError::Load(LoadError::Rule { .. }) => {
@@ -239,9 +239,9 @@ fn hint_step(error: &StepError) -> &'static str {
             "the vendor sent nothing where a job or its state is expected: check base_url and the vendor's status page; if \
              it goes on, ask the vendor. The next run asks again"
         }
-        StepError::Unreadable(DecodeError::ForeignHeader) => {
-            "nothing was deleted. If the vendor has renamed all columns, name one of the new ones in `types` of the stream; \
-             else the file does not begin with its titles, or is another report: ask the vendor"
+        StepError::Unreadable(DecodeError::ForeignHeader | DecodeError::ForeignRecords { .. }) => {
+            "nothing was deleted. If the vendor has renamed the fields, name the new ones in `types` of the stream; else it \
+             sent another report, or a file that does not begin with its titles: ask the vendor"
         }
         StepError::Unreadable(error) if error.is_of_settings() => {
             "ask the vendor in which charset its files are, then write it under the connection: `csv: { charset: … }`"

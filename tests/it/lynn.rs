@@ -221,6 +221,10 @@ struct Page {
 }
 
 impl Sink for Page {
+    fn header(&mut self, _: &[String], _: &[&str]) -> Result<(), DecodeError> {
+        Ok(())
+    }
+
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         self.rows.push(String::from_utf8_lossy(record).into_owned());
         Ok(())

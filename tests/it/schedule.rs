@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use tidegate::catalogue;
 use tidegate::config::{Job, JobStream, NewFields, SliceLength};
 use tidegate::cron::{CatchUp, Schedule};
-use tidegate::schedule::{ByHand, Calendar, Enqueued, enqueue_due, enqueue_manual};
+use tidegate::schedule::{ByHand, Calendar, Enqueued, end_waits, enqueue_due, enqueue_manual};
 use tidegate::vendor::Vendor;
 
 use crate::support::TestDatabase;
@@ -336,4 +336,27 @@ async fn p12_a_database_error_of_one_job_does_not_stop_other_jobs() {
     .unwrap();
     let enqueued = database.due(&jobs, at("2026-01-01T00:15:00Z")).await;
     assert_eq!(enqueued.iter().map(|run| &*run.job).collect::<Vec<_>>(), ["b"]);
+}
+
+#[tokio::test]
+async fn p8_after_the_databases_clock_was_ahead_firings_go_on_and_what_waits_is_due() {
+    let database = Database::fresh().await;
+    let job = job("hourly", "0 * * * *", CatchUp::Latest);
+    assert!(database.firings(&job, "2026-03-02T10:30:00Z").await.is_empty(), "met");
+    assert_eq!(database.firings(&job, "2026-03-02T13:00:01Z").await, [at("2026-03-02T13:00:00Z")]);
+    database.end_runs("succeeded").await;
+    // Back by two hours: the first look finds out.
+    assert!(database.firings(&job, "2026-03-02T10:59:00Z").await.is_empty());
+    assert_eq!(database.firings(&job, "2026-03-02T11:00:01Z").await, [at("2026-03-02T11:00:00Z")]);
+
+    for sql in [
+        "update tidegate.run set state = 'waiting', due_at = now() + interval '1 hour' where state = 'queued'",
+        "update tidegate.task set state = 'waiting', waiting_until = now() + interval '1 hour' where state = 'queued'",
+    ] {
+        sqlx::query(sql).execute(&database.pool).await.unwrap();
+    }
+    end_waits(&mut database.pool.acquire().await.unwrap()).await.unwrap();
+    let waits = "select count(*) from tidegate.run inner join tidegate.task on task.run_id = run.id
+        where run.state = 'waiting' and due_at <= clock_timestamp() and waiting_until <= clock_timestamp()";
+    assert!(sqlx::query_scalar::<_, i64>(waits).fetch_one(&database.pool).await.unwrap() > 0);
 }

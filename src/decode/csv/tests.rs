@@ -9,6 +9,10 @@ struct Kept {
 }
 
 impl Sink for Kept {
+    fn header(&mut self, _: &[String], _: &[&str]) -> Result<(), DecodeError> {
+        Ok(())
+    }
+
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         self.records.push(String::from_utf8(record.to_vec()).unwrap());
         Ok(())

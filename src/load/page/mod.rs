@@ -42,6 +42,9 @@ pub const RECORD_FIELDS_MAX: usize = 5_000;
 /// that is shorter than 25 bytes.
 pub const ROW_VALUES_MAX: usize = 300;
 
+/// So many records of a page do not by chance lack every field that was known.
+const FOREIGN_RECORDS_MIN: u64 = 20;
+
 /// The half-open window that rows should lie in: the slice, or the part of it that was asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct RowWindow {
@@ -83,6 +86,10 @@ pub struct PageWriter {
     extra: Extra,
     row: Vec<u8>,
     hashed: Vec<u8>,
+    /// Fields that were known when the page began, whether one of its records has one of them, and its records.
+    known_fields: usize,
+    met_known: bool,
+    page_records: u64,
     /// Where [`RowKey::AnyOf`]'s fields stand, for a layout of so many fields.
     named: (usize, Vec<usize>),
 }
@@ -121,6 +128,9 @@ impl PageWriter {
             extra: Extra::default(),
             row: Vec::new(),
             hashed: Vec::new(),
+            known_fields: 0,
+            met_known: false,
+            page_records: 0,
             named: (0, Vec::new()),
         }
     }
@@ -163,6 +173,7 @@ impl PageWriter {
         self.ready.clear();
         self.twins.clear();
         self.batch_rows = 0;
+        (self.known_fields, self.met_known, self.page_records) = (self.layout.fields().len(), false, 0);
         if let Some(prints) = &mut self.prints {
             prints.begin_page();
         }
@@ -173,13 +184,18 @@ impl PageWriter {
         std::mem::take(&mut self.ready)
     }
 
-    /// Ends the page: all its remaining chunks, the last one ending a batch.
-    pub fn finish(&mut self) -> Vec<Chunk> {
+    /// Ends the page: all its remaining chunks, the last one ending a batch. Returns an error if none of many records has a
+    /// field that was known before: they are something else than the stream's.
+    pub fn finish(&mut self) -> Result<Vec<Chunk>, DecodeError> {
+        let knew_fields = self.known_fields > self.ours.len();
+        if knew_fields && !self.met_known && self.page_records >= FOREIGN_RECORDS_MIN {
+            return Err(DecodeError::ForeignRecords { records: self.page_records });
+        }
         self.end_batch();
         if let Some(prints) = &mut self.prints {
             prints.end_page();
         }
-        self.take_ready()
+        Ok(self.take_ready())
     }
 
     fn end_batch(&mut self) {
@@ -339,9 +355,11 @@ impl PageWriter {
     /// The record's members are known: it becomes a row, or is refused.
     fn end_record(&mut self, record: &str, outcome: Result<(), Refusal>) -> Result<(), DecodeError> {
         let is_empty = self.record_fields() == 0;
+        self.met_known |= self.slots.iter().take(self.known_fields).any(Option::is_some);
         let outcome = outcome.and(if is_empty { Err(Refusal::Empty) } else { Ok(()) });
         match outcome.map_err(Refusal::reason) {
             Ok(()) => {
+                self.page_records += 1;
                 if let Err(reason) = self.write(record) {
                     self.reject(reason, record.as_bytes());
                 }
@@ -410,11 +428,13 @@ impl PageWriter {
 }
 
 impl Sink for PageWriter {
-    /// Refuses a header none of whose titles is a field of the table: it is a title line, a row of data, or another report.
+    /// Refuses a header most of whose titles are no field of the table: it is a title line, a row of data, or another report.
+    /// A file may have more columns than the table knows, or fewer.
     fn header(&mut self, titles: &[String], added: &[&str]) -> Result<(), DecodeError> {
-        let knows_fields = self.layout.fields().iter().any(|field| !added.contains(&&*field.path));
-        let knows_title = || self.layout.knows_any(titles.iter().map(String::as_str));
-        if !knows_fields || knows_title() { Ok(()) } else { Err(DecodeError::ForeignHeader) }
+        let own = self.layout.fields().iter().filter(|field| field.variant.is_none());
+        let fields = own.filter(|field| !added.contains(&&*field.path)).count();
+        let known = titles.iter().filter(|title| self.layout.knows(title)).count();
+        if known >= fields.min(titles.len()).div_ceil(2) { Ok(()) } else { Err(DecodeError::ForeignHeader) }
     }
 
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {

@@ -20,7 +20,7 @@ fn page(writer: &mut PageWriter, records: &[&str]) -> Vec<Chunk> {
     for record in records {
         writer.record(record.as_bytes()).unwrap();
     }
-    writer.finish()
+    writer.finish().unwrap()
 }
 
 /// The fields of each row as text that says the same, `_row_key` first.
@@ -98,18 +98,40 @@ fn p5_another_letter_case_is_the_same_field_unless_a_record_has_both() {
 }
 
 #[test]
-fn p10_a_header_without_a_known_title_is_refused() {
+fn p10_records_that_have_nothing_of_the_table_fail_the_page() {
+    let mut writer = undocumented();
+    page(&mut writer, &[r#"{"id":1,"name":"x"}"#]);
+    let mut read = |records: &[&str], count: usize| {
+        writer.begin(None);
+        for record in records.iter().cycle().take(count) {
+            writer.record(record.as_bytes()).unwrap();
+        }
+        writer.finish().map(drop)
+    };
+    let foreign = [r#"{"error":"overloaded"}"#, r#"{"x":1}"#];
+    assert_eq!(read(&foreign, 20), Err(DecodeError::ForeignRecords { records: 20 }));
+    assert_eq!(read(&foreign[..1], 19), Ok(()), "few may differ");
+    assert_eq!(read(&[r#"{"x":1}"#, r#"{"ID":2}"#], 20), Ok(()));
+}
+
+#[test]
+fn p10_a_header_without_known_titles_is_refused() {
     let titles = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
     let mut writer = undocumented();
     writer.header(&titles(&["Responses", "column"]), &[]).unwrap();
     page(&mut writer, &[r#"{"id":1,"score":2}"#]);
-    for known in [&["id", "other"][..], &["SCORE"]] {
+    for known in [&["id", "other"][..], &["SCORE"], &["id", "score", "a", "b", "c", "d"]] {
         writer.header(&titles(known), &[]).unwrap();
     }
-    for foreign in [&["Responses", "column"][..], &["1", "2"], &[]] {
+    for foreign in [&["Responses", "column"][..], &["1", "2"], &["x"]] {
         assert_eq!(writer.header(&titles(foreign), &[]), Err(DecodeError::ForeignHeader), "{foreign:?}");
     }
-    writer.header(&titles(&["Responses"]), &["id", "score"]).unwrap();
+    page(&mut writer, &[r#"{"a":1,"b":2}"#]);
+    let one_of_four = titles(&["Report", "Score", "column", "column 2"]);
+    assert_eq!(writer.header(&one_of_four, &[]), Err(DecodeError::ForeignHeader), "a word may occur by chance");
+    let mut writer = undocumented();
+    page(&mut writer, &[r#"{"window_end":1}"#]);
+    writer.header(&titles(&["Responses"]), &["window_end"]).unwrap();
     let stated = Layout::new(&[], true).with_types(&[("new".to_owned(), ColumnType::Text)].into());
     let mut writer = PageWriter::new(stated, RowKey::Content, None);
     page(&mut writer, &[r#"{"id":1}"#]);
@@ -300,7 +322,7 @@ fn p5_records_that_are_no_rows_are_kept_with_the_reason() {
     {
         writer.record(record).unwrap();
     }
-    let chunks = writer.finish();
+    let chunks = writer.finish().unwrap();
     let reasons: Vec<_> = chunks.iter().flat_map(|c| &c.rejects).map(|reject| reject.reason.as_str()).collect();
     assert_eq!(
         reasons,
@@ -325,7 +347,7 @@ fn p5_what_a_decoder_refuses_is_counted_and_kept() {
     writer.record(br#"{"a":"1"}"#).unwrap();
     writer.refuse("2 fields where the header has 1", b"1,\xff").unwrap();
     writer.record(br#"{"a":"2"}"#).unwrap();
-    let chunks = writer.finish();
+    let chunks = writer.finish().unwrap();
     assert_eq!((chunks[0].counts.read, chunks[0].rows), (3, 2));
     let reject = &chunks[0].rejects[0];
     assert_eq!((reject.reason.as_str(), reject.record.as_str()), ("2 fields where the header has 1", r"1,\xff"));
@@ -368,7 +390,7 @@ fn p4_the_second_that_two_slices_share_belongs_to_the_later_one() {
     {
         writer.record(format!(r#"{{"id":1,"at":"{time}"}}"#).as_bytes()).unwrap();
     }
-    let chunks = writer.finish();
+    let chunks = writer.finish().unwrap();
     let counts = chunks[0].counts;
     assert_eq!((chunks[0].rows, counts.read, counts.outside, counts.astray), (3, 4, 1, 1));
 }
@@ -424,7 +446,7 @@ fn p6_long_names_do_not_multiply() {
     let members: Vec<String> = (0..1000).map(|number| format!(r#""f{number}":{number}"#)).collect();
     let record = format!(r#"{{"{}":{{{}}}}}"#, "n".repeat(100_000), members.join(","));
     writer.record(record.as_bytes()).unwrap();
-    let chunks = writer.finish();
+    let chunks = writer.finish().unwrap();
     assert_eq!(chunks[0].counts.extra, 1, "the object is kept whole");
     assert!(chunks[0].data.len() < 200_000);
 }
@@ -448,7 +470,7 @@ fn p4_copies_in_a_shared_second_are_told_once_and_counted_per_part() {
         writer.begin(window);
         writer.record(record.as_bytes()).unwrap();
         writer.record(record.as_bytes()).unwrap();
-        writer.finish()[0].shared.clone()
+        writer.finish().unwrap()[0].shared.clone()
     };
     let (midnight, noon) = ("2024-03-01T00:00:00Z", "2024-03-01T12:00:00Z");
     let morning = window(midnight, noon);
@@ -571,7 +593,7 @@ proptest! {
             let mut writer = undocumented();
             writer.begin(Some(RowWindow { start, end }));
             writer.record(record.as_bytes()).unwrap();
-            writer.finish()[0].shared.clone()
+            writer.finish().unwrap()[0].shared.clone()
         };
         let (before, behind) = (told(day, middle), told(middle, end));
         // An independent judgement: does the second of the boundary hold it?

@@ -265,6 +265,10 @@ struct Told<'r, R> {
 }
 
 impl<R: Records> Sink for Told<'_, R> {
+    fn header(&mut self, _: &[String], _: &[&str]) -> Result<(), DecodeError> {
+        Ok(())
+    }
+
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         let Some(members) = Members::parse(record) else { return Ok(()) };
         if let (Some(project), Some(id)) = (members.text("projectShortName"), members.text("sessionId"))

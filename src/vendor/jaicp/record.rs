@@ -203,6 +203,10 @@ impl<R: Records> Records for Shaper<'_, R> {
 }
 
 impl<R: Records> Sink for Shaper<'_, R> {
+    fn header(&mut self, titles: &[String], added: &[&str]) -> Result<(), DecodeError> {
+        self.records.header(titles, added)
+    }
+
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         if self.ids.len() == PAGE_ROWS_MAX {
             return Err(DecodeError::Shape("a page of more than 1,000,000 rows"));
@@ -236,6 +240,10 @@ mod tests {
     struct Kept(Vec<String>);
 
     impl Sink for Kept {
+        fn header(&mut self, _: &[String], _: &[&str]) -> Result<(), DecodeError> {
+            Ok(())
+        }
+
         fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
             self.0.push(String::from_utf8_lossy(record).into_owned());
             Ok(())

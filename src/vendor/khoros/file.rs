@@ -328,6 +328,10 @@ struct Respelt<'a, S> {
 }
 
 impl<S: Sink> Sink for Respelt<'_, S> {
+    fn header(&mut self, titles: &[String], added: &[&str]) -> Result<(), DecodeError> {
+        self.records.header(titles, added)
+    }
+
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         self.records.record(self.spelling.apply(record))
     }

@@ -321,6 +321,10 @@ pub(super) mod tests {
     struct Taken(Vec<String>);
 
     impl Sink for Taken {
+        fn header(&mut self, _: &[String], _: &[&str]) -> Result<(), DecodeError> {
+            Ok(())
+        }
+
         fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
             self.0.push(String::from_utf8(record.to_vec()).unwrap());
             Ok(())

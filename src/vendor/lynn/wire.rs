@@ -121,6 +121,10 @@ mod tests {
     struct Nowhere;
 
     impl Sink for Nowhere {
+        fn header(&mut self, _: &[String], _: &[&str]) -> Result<(), DecodeError> {
+            Ok(())
+        }
+
         fn record(&mut self, _: &[u8]) -> Result<(), DecodeError> {
             Ok(())
         }

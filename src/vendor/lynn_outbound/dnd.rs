@@ -144,6 +144,10 @@ pub(super) struct Ids<'a> {
 }
 
 impl Sink for Ids<'_> {
+    fn header(&mut self, _: &[String], _: &[&str]) -> Result<(), DecodeError> {
+        Ok(())
+    }
+
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         let id = Members::parse(record).and_then(|members| match self.field {
             Some(field) => wire::member(&members, &[&column_name(field)]).and_then(wire::word),
@@ -202,6 +206,10 @@ impl<'r, R> Entries<'r, R> {
 }
 
 impl<R: Records> Sink for Entries<'_, R> {
+    fn header(&mut self, _: &[String], _: &[&str]) -> Result<(), DecodeError> {
+        Ok(())
+    }
+
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         const NAMELESS: DecodeError = DecodeError::Shape("a blacklist whose entries name no campaign or no contact");
         self.writer.begin();

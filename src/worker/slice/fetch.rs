@@ -120,7 +120,7 @@ impl<'r> PageRecords<'r> {
 
     async fn end(&mut self, end: PageEnd) -> Result<(), StepError> {
         self.flush().await?;
-        for chunk in self.writer.finish() {
+        for chunk in self.writer.finish()? {
             self.send(Message::Chunk(chunk)).await?;
         }
         self.send(Message::End(end)).await

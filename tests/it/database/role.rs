@@ -1,5 +1,9 @@
 //! Roles of the server of the tests.
 
+use std::time::Duration;
+
+use sqlx::AssertSqlSafe;
+
 use super::execute;
 use crate::support::TestDatabase;
 
@@ -26,8 +30,16 @@ impl Role {
         url.into()
     }
 
+    /// Once its databases are gone, which takes a moment on a busy machine.
     pub async fn remove(self) {
         let mut admin = TestDatabase::superuser().await;
-        execute(&mut admin, format!("drop role \"{}\"", self.name)).await;
+        let sql = format!("drop role \"{}\"", self.name);
+        for _ in 0..40 {
+            if sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(&mut admin).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        // A database that stayed is swept with the leftovers of a later run; its role owns nothing else.
     }
 }

@@ -139,6 +139,8 @@ struct Process {
 #[derive(Debug, Default)]
 struct Reading {
     rows: Vec<String>,
+    /// Of its last CSV file.
+    titles: Vec<String>,
     refused: Vec<String>,
     /// The cursor behind each step but the last.
     cursors: Vec<String>,
@@ -178,6 +180,7 @@ impl Process {
             let mut page = Page::default();
             let outcome = self.step(&stream, window, cursor.as_deref(), &mut page).await?;
             reading.rows.append(&mut page.rows);
+            reading.titles = std::mem::take(&mut page.titles);
             reading.refused.append(&mut page.refused);
             reading.parts.extend(page.part);
             match outcome {
@@ -200,11 +203,18 @@ impl Process {
 #[derive(Debug, Default)]
 struct Page {
     rows: Vec<String>,
+    /// Of a CSV file.
+    titles: Vec<String>,
     refused: Vec<String>,
     part: Option<Window>,
 }
 
 impl Sink for Page {
+    fn header(&mut self, titles: &[String], _: &[&str]) -> Result<(), DecodeError> {
+        self.titles = titles.to_vec();
+        Ok(())
+    }
+
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         self.rows.push(String::from_utf8_lossy(record).into_owned());
         Ok(())

@@ -255,6 +255,7 @@ async fn p7_redirects_to_a_file_are_judged_one_by_one() {
     bench.control().next(Match::endpoint("jaicp_file"), Action::Redirect { status: 302, location: link });
     let read = bench.read("report_messages", day(5)).await.unwrap();
     assert_eq!(read.rows, [r#"{"Session ID":"s-1"}"#]);
+    assert_eq!(read.titles, ["Session ID"]);
     let private = "http://10.0.0.1/x".to_owned();
     bench.control().next(Match::endpoint("jaicp_file"), Action::Redirect { status: 302, location: private });
     let error = bench.read("report_messages", day(5)).await.unwrap_err();

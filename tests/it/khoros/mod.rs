@@ -149,6 +149,7 @@ impl Scene {
                 Outcome::Page { next, .. } => {
                     reading.pages += 1;
                     reading.rows.append(&mut page.rows);
+                    reading.titles = std::mem::take(&mut page.titles);
                     let Some(next) = next else { return Ok(reading) };
                     cursor = Some(next);
                 }
@@ -178,6 +179,8 @@ impl Scene {
 #[derive(Debug, Default)]
 struct Reading {
     rows: Vec<String>,
+    /// Of its last CSV file.
+    titles: Vec<String>,
     pages: usize,
     pauses: usize,
     cursors: Vec<String>,
@@ -187,9 +190,16 @@ struct Reading {
 #[derive(Debug, Default)]
 struct Page {
     rows: Vec<String>,
+    /// Of a CSV file.
+    titles: Vec<String>,
 }
 
 impl Sink for Page {
+    fn header(&mut self, titles: &[String], _: &[&str]) -> Result<(), DecodeError> {
+        self.titles = titles.to_vec();
+        Ok(())
+    }
+
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         self.rows.push(String::from_utf8_lossy(record).into_owned());
         Ok(())

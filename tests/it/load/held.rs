@@ -197,3 +197,41 @@ async fn p10_new_rows_in_a_list_do_not_show_that_its_old_rows_were_deleted() {
         assert_eq!(read(35..75, false).await, (None, 75), "a few rows were added and deleted");
     }
 }
+
+#[tokio::test]
+async fn p10_a_right_reading_ends_a_hold_whatever_the_doubtful_ones_added() {
+    let plant = Plant::new().await;
+    let read = async |numbers: std::ops::Range<u32>| {
+        let claim = plant.claim().await;
+        let mut reader = plant.reader(&claim, whole(1)).await;
+        reader.loader.hold_below = 80;
+        reader.pages(&[numbered(numbers)]).await;
+        let held: Option<i64> =
+            sqlx::query_scalar("select held_rows_there from tidegate.slice").fetch_one(&plant.pool).await.unwrap();
+        (held, plant.rows(whole(1)).await.len())
+    };
+    assert_eq!(read(0..100).await, (None, 100));
+    for rows in [150, 150, 200] {
+        // Half as many rows, and all of them new.
+        let from = if rows == 200 { 2_000 } else { 1_000 };
+        assert_eq!(read(from..from + 50).await, (Some(rows), usize::try_from(rows).unwrap()));
+    }
+    assert_eq!(read(5..105).await, (None, 100), "measured by what was there before the hold");
+
+    let groups = catalogue::streams(Vendor::LexerActivity).into_iter().find(|stream| stream.name == "groups").unwrap();
+    let plant = Plant::of(groups, false).await;
+    let read = async |ids: std::ops::Range<i32>| {
+        let claim = plant.claim().await;
+        let mut reader = plant.reader(&claim, everything()).await;
+        reader.loader.hold_below = 80;
+        reader.pages(&[ids.map(|id| format!(r#"{{"id":{id},"name":"g{id}"}}"#)).collect()]).await;
+        let held = "select count(*) from tidegate.slice where held_since is not null";
+        let listed = "select count(*) from lexer.groups where _deleted_at is null";
+        (plant.count(held).await, plant.count(listed).await)
+    };
+    assert_eq!(read(0..40).await, (0, 40));
+    for _ in 0..2 {
+        assert_eq!(read(100..140).await, (1, 80), "the same foreign rows once more are no evidence either");
+    }
+    assert_eq!(read(2..42).await, (0, 40));
+}

@@ -250,7 +250,7 @@ impl Reader<'_> {
             self.writer.record(record.as_ref()).unwrap();
             chunks.extend(self.writer.take_ready());
         }
-        chunks.extend(self.writer.finish());
+        chunks.extend(self.writer.finish().unwrap());
         chunks
     }
 

@@ -13,6 +13,10 @@ struct Taken {
 }
 
 impl Sink for Taken {
+    fn header(&mut self, _: &[String], _: &[&str]) -> Result<(), DecodeError> {
+        Ok(())
+    }
+
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         self.rows.push(String::from_utf8(record.to_vec()).unwrap());
         Ok(())
