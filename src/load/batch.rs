@@ -399,8 +399,14 @@ impl PageLoad<'_, '_> {
             reason,
             "the slice is held: nothing was deleted; see `tidegate held`"
         );
-        self.hold =
-            Some(Hold { reason, rows_there, rows_reported: evidence.reported, records_rejected: evidence.rejected });
+        let had_children = self.doubt.is_some() || slice.reading_doubt.is_some();
+        self.hold = Some(Hold {
+            reason,
+            rows_there,
+            rows_reported: evidence.reported,
+            records_rejected: evidence.rejected,
+            had_rows: evidence.present > 0 || had_children,
+        });
         Ok(())
     }
 }

@@ -294,6 +294,8 @@ pub struct Hold {
     pub rows_reported: i64,
     /// Records that it refused.
     pub records_rejected: i64,
+    /// Whether there were rows, of the slice or of a child table, before the reading.
+    pub had_rows: bool,
 }
 
 /// Moves the cursor behind a page, in the page's transaction; false when the slice stood elsewhere.
@@ -422,7 +424,9 @@ pub async fn finish(
             reading_batches = 0,
             held_since = case when $7::text is not null then coalesce(held_since, clock_timestamp()) end,
             held_base_at = case
-                when $7::text is not null then coalesce(held_base_at, reading_began_at, clock_timestamp())
+                -- Where there was nothing before, all that was reported counts.
+                when $7::text is not null then
+                    coalesce(held_base_at, case when $12::boolean then reading_began_at end)
             end,
             held_reason = $7,
             held_rows_there = $8,
@@ -442,6 +446,7 @@ pub async fn finish(
         hold.map(|hold| hold.rows_reported),
         released,
         hold.map_or(0, |hold| hold.records_rejected),
+        hold.is_some_and(|hold| hold.had_rows),
     )
     .execute(executor)
     .in_time()

@@ -33,11 +33,17 @@ fn tally<'n>(numbers: impl IntoIterator<Item = &'n u32>) -> Counts {
 /// What an operator saw of a held slice: rows reported, and whether records were refused.
 type Seen = Option<(usize, bool)>;
 
+/// Rows that the slice had before it was held, if it had any.
+type Base = Option<usize>;
+
+fn count(counts: &Counts) -> usize {
+    counts.values().sum()
+}
+
 /// What the slice has after a reading, and whether it is held. A release covers what was `seen`.
-fn expected(before: &Counts, reading: &Reading, seen: Seen) -> (Counts, bool) {
+fn expected(before: &Counts, reading: &Reading, seen: Seen, base: Base) -> (Counts, bool) {
     let reported = tally(reading.pages.iter().flatten());
-    let count = |counts: &Counts| counts.values().sum::<usize>();
-    let (there, said) = (count(before), count(&reported));
+    let (there, said) = (base.unwrap_or_else(|| count(before)), count(&reported));
     let seen = seen.filter(|_| reading.released);
     let least = seen.map_or(there, |(rows, _)| there.min(rows));
     let shrinks = least > 0 && (said == 0 || (said * 100 < least * 80 && least - said >= 20));
@@ -78,9 +84,9 @@ async fn read(plant: &Plant, reading: &Reading) -> i64 {
     }
 }
 
-async fn assert_reading(plant: &Plant, (before, seen): &mut (Counts, Seen), reading: &Reading) {
+async fn assert_reading(plant: &Plant, (before, seen, base): &mut (Counts, Seen, Base), reading: &Reading) {
     let deleted = read(plant, reading).await;
-    let (after, held) = expected(before, reading, *seen);
+    let (after, held) = expected(before, reading, *seen, *base);
     let found: Vec<u32> = plant.rows(whole(1)).await.iter().map(|row| row["n"].parse().unwrap()).collect();
     assert_eq!(tally(&found), after, "{reading:?}");
     let slice: (bool, bool, Option<i64>, i64) =
@@ -95,6 +101,7 @@ async fn assert_reading(plant: &Plant, (before, seen): &mut (Counts, Seen), read
         let left = plant.count(&format!("select count(*) from tidegate.{table}")).await;
         assert_eq!(left, i64::from(table == "rejected_record" && reading.odd), "{table}, {reading:?}");
     }
+    *base = base.or(Some(count(before)).filter(|rows| *rows > 0)).filter(|_| held);
     *before = after;
     *seen = held.then(|| (reading.pages.iter().flatten().count(), reading.odd));
 }
@@ -112,7 +119,7 @@ fn p10_whatever_is_read_a_doubtful_reading_takes_nothing_away() {
         .run(&readings, |readings| {
             runtime.block_on(async {
                 let plant = Plant::new().await;
-                let mut before = (Counts::new(), None);
+                let mut before = (Counts::new(), None, None);
                 // A release needs a slice.
                 let first = Reading { pages: vec![vec![]], odd: false, released: false };
                 for reading in std::iter::once(&first).chain(&readings) {
@@ -127,7 +134,7 @@ fn p10_whatever_is_read_a_doubtful_reading_takes_nothing_away() {
 #[tokio::test]
 async fn p10_a_slice_with_fingerprints_that_was_held_follows_its_vendor_again() {
     let plant = Plant::new().await;
-    let mut before = (Counts::new(), None);
+    let mut before = (Counts::new(), None, None);
     let reading =
         |numbers: std::ops::Range<u32>| Reading { pages: vec![numbers.collect()], odd: false, released: false };
     assert_reading(&plant, &mut before, &reading(0..300)).await;
