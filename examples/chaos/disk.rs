@@ -32,7 +32,7 @@ pub fn free(postmaster: Pid, user: Option<&ServerUser>) -> anyhow::Result<()> {
 }
 
 fn limit(postmaster: Pid, user: Option<&ServerUser>, bytes: &str) -> anyhow::Result<()> {
-    // The postmaster first: whoever is its child from now on inherits it.
+    // The postmaster first: its later children inherit the limit.
     set(postmaster, user, bytes)?;
     let pid = postmaster.as_raw_nonzero();
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();

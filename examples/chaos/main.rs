@@ -93,7 +93,7 @@ fn arguments() -> anyhow::Result<Arguments> {
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{name} wants a value"))?;
-        let number = || value.parse().with_context(|| format!("{name} {value} is no number"));
+        let number = || value.parse().with_context(|| format!("{name} {value} is not a number"));
         match name.as_str() {
             "--minutes" => known.length = Duration::from_mins(number()?),
             "--seconds" => known.length = Duration::from_secs(number()?),

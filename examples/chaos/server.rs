@@ -172,7 +172,7 @@ impl Server {
         self.launch().await
     }
 
-    /// Starts it again if it has ended by itself, as whoever supervises it would.
+    /// Starts it again if it has ended by itself, as a supervisor would.
     pub async fn look(&mut self) -> anyhow::Result<()> {
         if let Some(child) = &mut self.child
             && child.try_wait()?.is_some()

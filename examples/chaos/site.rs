@@ -185,7 +185,7 @@ impl Site {
     pub fn look(&mut self) -> anyhow::Result<()> {
         for (number, daemon) in self.daemons.iter_mut().enumerate() {
             match daemon.look()? {
-                // Whoever supervises it starts it again.
+                // A supervisor would start it again.
                 Some(ended) if ended.for_want_of_postgres() => self.ended_for_want += 1,
                 Some(ended) => self.ended.push(format!("daemon {number}: {ended}")),
                 None => {}

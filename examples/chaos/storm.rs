@@ -74,7 +74,7 @@ const BLOWS: &[Blow] = &[
     ("daemon asleep beyond its lease (SIGSTOP, SIGCONT)", 2),
     (WRONG_CLOCK, 3),
     (FEW_FILES, 2),
-    ("configuration saved anew", 3),
+    ("configuration saved again", 3),
     ("configuration with another account", 2),
     ("Postgres restarted, fast", 1),
     ("Postgres restarted, immediate", 1),
@@ -210,7 +210,7 @@ impl Storm {
                 site.daemons[number].set_clock(second)
             }
             "stopped (SIGTERM) and started" => site.daemons[number].restart().await,
-            "saved anew" => site.save_configuration(self.dice.random_range(1..4)),
+            "saved again" => site.save_configuration(self.dice.random_range(1..4)),
             "with another account" => {
                 let length = Duration::from_millis(self.dice.random_range(2_000..8_000));
                 site.swap_account(length).await
@@ -430,7 +430,7 @@ impl Storm {
                 Edit::Change { rows, change: Change::Set { field: field.to_owned(), json } }
             }
         };
-        // Not every vendor's data can be edited in every way; what is refused is no fault.
+        // Not every vendor's data can be edited in every way; what is refused is not a fault.
         let _ = data.edit(edit);
     }
 }

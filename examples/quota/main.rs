@@ -44,7 +44,7 @@ impl Trial {
         let number = |place: usize, default: u64| -> anyhow::Result<u64> {
             arguments
                 .get(place)
-                .map_or(Ok(default), |text| text.parse().with_context(|| format!("{text} is no number")))
+                .map_or(Ok(default), |text| text.parse().with_context(|| format!("{text} is not a number")))
         };
         Ok(Self {
             amount: number(0, 1)?,

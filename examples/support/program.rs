@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::ensure;
 
-/// `TIDEGATE_BIN`, or the one beside the example, built anew as `cargo run --example` does not.
+/// `TIDEGATE_BIN`, or the one beside the example, built again, as `cargo run --example` does not.
 pub fn binary() -> anyhow::Result<PathBuf> {
     let path = if let Some(path) = std::env::var_os("TIDEGATE_BIN") {
         PathBuf::from(path)

@@ -69,12 +69,12 @@ impl Foreground {
         Self { pool, runs, left, shutdown, workers, alive, owner, _config: sender }
     }
 
-    /// Looks at the tasks of the runs until all have ended, showing each look to `show`; answers the last.
+    /// Looks at the tasks of the runs until all have ended, showing each look to `show`; returns the last.
     pub async fn follow(&self, show: impl FnMut(&[TaskState])) -> Result<Vec<TaskState>, sqlx::Error> {
         look(&self.pool, &self.runs, &self.left, show).await
     }
 
-    /// Lets runs under way reach a checkpoint; answers the name under which those are still held that did not in time.
+    /// Lets runs under way reach a checkpoint; returns the name under which those are still held that did not in time.
     pub async fn stop(self) -> String {
         self.shutdown.cancel();
         let abort = self.workers.abort_handle();

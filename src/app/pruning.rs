@@ -56,7 +56,7 @@ impl Past {
     }
 }
 
-/// Takes away all that is too old; answers how many runs and refused records that were.
+/// Takes away all that is too old; returns how many runs and refused records that were.
 async fn prune(pool: &PgPool, history: &History, shutdown: &CancellationToken) -> Result<(u64, u64), sqlx::Error> {
     let runs = drain(pool, Past::Runs, history.keep_runs, shutdown).await?;
     let rejects = drain(pool, Past::Rejects, history.keep_rejects, shutdown).await?;

@@ -135,7 +135,7 @@ mod tests {
             split.push(letter);
         }
         // "lower-case, every run of characters that are neither letters nor digits becomes `_`"; a dot that only lower-casing
-        // brings about (of İ) is no character of the field.
+        // brings about (of İ) is not a character of the field.
         let mut name = String::new();
         for letter in split {
             if is_word(letter) {

@@ -78,7 +78,7 @@ pub enum Prepared {
     Ready(Context, Command),
 }
 
-/// Loads what the command needs to start with, and answers the commands that need nothing else.
+/// Loads what the command needs to start with, and returns the commands that need nothing else.
 pub fn prepare(cli: Cli) -> anyhow::Result<Prepared> {
     let env = config::process_env();
     let config = match &cli.command {

@@ -1,7 +1,7 @@
 //! What commands print: plain tables for people, one JSON document for programs.
 //!
 //! Whatever comes from elsewhere passes [`text`](crate::text), so that nothing can steer a terminal. A reader
-//! that goes away early (`tidegate runs | head`) is no failure.
+//! that goes away early (`tidegate runs | head`) is not a failure.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};

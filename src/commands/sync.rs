@@ -49,7 +49,7 @@ pub async fn run(context: Context, args: SyncArgs) -> anyhow::Result<Exit> {
     foreground(&context, wanted, args.json).await
 }
 
-/// Runs `wanted` to the end, whoever works on it.
+/// Runs `wanted` to the end, in this process or in a daemon.
 pub(super) async fn foreground(
     context: &Context,
     wanted: Vec<(&Job, Vec<&str>, ByHand)>,

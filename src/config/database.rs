@@ -100,7 +100,7 @@ impl DatabaseTarget {
 /// What is wrong with a database URL. The messages hold nothing of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UrlProblem {
-    /// It has another scheme, or is no URL at all.
+    /// It has another scheme, or is not a URL at all.
     Shape,
     /// User, password and host cannot be told apart without doubt.
     Ambiguous,

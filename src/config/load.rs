@@ -197,7 +197,7 @@ pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, String
         Ok(Some(bytes))
     };
     let bytes = open().map_err(|error| cannot_read(path, &error))?;
-    let bytes = bytes.ok_or_else(|| "is no regular file; write the path of one".to_owned())?;
+    let bytes = bytes.ok_or_else(|| "is not a regular file; write the path of one".to_owned())?;
     if bytes.len() as u64 > bytes_max {
         return Err(format!("is larger than {bytes_max} bytes; is it the right file?"));
     }

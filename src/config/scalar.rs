@@ -62,7 +62,7 @@ pub(super) struct Whole(pub(super) i64);
 impl Written for Whole {
     fn read(text: &str) -> Result<Self, String> {
         let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let problem = if all_digits { "is too large; write less" } else { "is no whole number; write digits only" };
+        let problem = if all_digits { "is too large; write less" } else { "is not a whole number; write digits only" };
         text.parse().map(Self).map_err(|_| problem.to_owned())
     }
 }
@@ -136,7 +136,7 @@ impl Written for Offset {
     fn read(text: &str) -> Result<Self, String> {
         const MINUTES_MAX: i64 = 18 * 60;
         let wrong =
-            || format!("is no distance from UTC; write for instance `-06:00`, or milliseconds: `{}`", -21_600_000);
+            || format!("is not a distance from UTC; write for instance `-06:00`, or milliseconds: `{}`", -21_600_000);
         let (sign, digits) = match text.split_at_checked(1) {
             Some(("-", digits)) => (-1, digits),
             Some(("+", digits)) => (1, digits),

@@ -126,7 +126,7 @@ fn resolve(reference: &str, env: &BTreeMap<String, String>) -> Result<String, St
 fn read_file(path: &str) -> Result<String, String> {
     let name = shown(path);
     if !Path::new(path).is_absolute() {
-        return Err(format!("`${{file:{name}}}` is no absolute path; write `${{file:/path}}`"));
+        return Err(format!("`${{file:{name}}}` is not an absolute path; write `${{file:/path}}`"));
     }
     let text = read_bounded(Path::new(path), FILE_BYTES_MAX).map_err(|problem| format!("file `{name}` {problem}"))?;
     if text.trim().is_empty() {

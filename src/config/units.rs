@@ -40,11 +40,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let mut total_ms = 0_u64;
     let mut unit_before = u64::MAX;
     while !rest.is_empty() || unit_before == u64::MAX {
-        let (number, after) = number(rest).ok_or_else(|| format!("is no duration; {SHAPE}"))?;
+        let (number, after) = number(rest).ok_or_else(|| format!("is not a duration; {SHAPE}"))?;
         let letters = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
         let (name, after) = after.split_at(letters);
         let unit = DURATION_UNITS.iter().find(|(unit, _)| *unit == name).map(|(_, ms)| *ms);
-        let unit = unit.filter(|unit| *unit < unit_before).ok_or_else(|| format!("is no duration; {SHAPE}"))?;
+        let unit = unit.filter(|unit| *unit < unit_before).ok_or_else(|| format!("is not a duration; {SHAPE}"))?;
         total_ms = number.checked_mul(unit).and_then(|ms| total_ms.checked_add(ms)).unwrap_or(u64::MAX);
         unit_before = unit;
         rest = after;
@@ -59,13 +59,13 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 /// Reads a size in bytes. The error is what a fault says after the value.
 pub(super) fn size(text: &str) -> Result<u64, String> {
     const SHAPE: &str = "write for instance `100MB`, `102400kB` or `64KiB`";
-    let (number, unit) = number(text).ok_or_else(|| format!("is no size; {SHAPE}"))?;
+    let (number, unit) = number(text).ok_or_else(|| format!("is not a size; {SHAPE}"))?;
     let unit = unit.trim_start();
     if unit.is_empty() {
         return Err(format!("has no unit; {SHAPE}"));
     }
     let factor = SIZE_UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
-    let factor = factor.ok_or_else(|| format!("is no size; {SHAPE}"))?;
+    let factor = factor.ok_or_else(|| format!("is not a size; {SHAPE}"))?;
     number.checked_mul(factor).ok_or_else(|| "is larger than can be counted".to_owned())
 }
 

@@ -57,7 +57,7 @@ fn database(host: &str, ssl_mode: Option<&str>) -> Option<String> {
     let is_local = bare.is_empty()
         || is_socket
         || is_localhost(bare)
-        // A name without a dot is no public one: a service of Compose or Kubernetes.
+        // A name without a dot is not a public one: a service of Compose or Kubernetes.
         || bare.parse::<IpAddr>().map_or(!bare.contains('.'), |address| address.to_canonical().is_loopback());
     let has_tls = ssl_mode.is_some_and(|mode| SSL_MODES_WITH_TLS.contains(&mode.to_lowercase().as_str()));
     if is_local || has_tls {

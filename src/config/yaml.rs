@@ -186,7 +186,7 @@ impl Builder<'_> {
                 }
                 None => {
                     let Kind::Scalar(key) = node.kind else {
-                        return Err(Stop::at(mark, "has a key that is no name; write a name"));
+                        return Err(Stop::at(mark, "has a key that is not a name; write a name"));
                     };
                     let first = frame.seen.get(&key).copied();
                     frame.seen.entry(key.clone()).or_insert(mark.line());

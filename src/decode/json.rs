@@ -1,7 +1,7 @@
 //! Splits a JSON body into its records while it arrives.
 //!
 //! A body is either an object with the records under one member, whose other members are small and kept ([`Envelope`]),
-//! or a bare array of records. The splitter finds where values begin and end; whoever takes a record parses it. Memory is
+//! or a bare array of records. The splitter finds where values begin and end; the sink parses a record. Memory is
 //! bounded by one record plus the kept members, whatever the body's size.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{DecodeError, RECORD_BYTES_MAX, Sink, raw};
 
-/// A kept member beyond this is no cursor, count or error text.
+/// A kept member beyond this is not a cursor, count or error text.
 pub const MEMBER_BYTES_MAX: usize = 1 << 20;
 /// More members than this are an attack or another document.
 const MEMBERS_MAX: usize = 256;
@@ -135,7 +135,7 @@ impl Splitter {
         DecodeError::Malformed { offset: self.offset + at as u64, what }
     }
 
-    /// Takes one byte between values; answers how many bytes it used up (0: the byte begins a value).
+    /// Takes one byte between values; returns how many bytes it used up (0: the byte begins a value).
     fn punctuation(&mut self, byte: u8, at: usize) -> Result<usize, DecodeError> {
         if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
             return Ok(1);
@@ -193,7 +193,7 @@ impl Splitter {
         if self.bare_array { State::End } else { State::CommaOrEnd }
     }
 
-    /// Takes bytes of a key, a member's value or a record; answers how many it used up.
+    /// Takes bytes of a key, a member's value or a record; returns how many it used up.
     fn value(&mut self, bytes: &[u8], sink: &mut impl Sink, at: usize) -> Result<usize, DecodeError> {
         if self.scan.kind == Kind::Unknown {
             let first = bytes[0];
@@ -242,7 +242,7 @@ impl Splitter {
             }
             State::Key => {
                 self.key =
-                    serde_json::from_slice(text).map_err(|_| self.malformed(at, "a member's name is no string"))?;
+                    serde_json::from_slice(text).map_err(|_| self.malformed(at, "a member's name is not a string"))?;
                 self.state = State::Colon;
                 Ok(())
             }
@@ -308,7 +308,7 @@ impl Scan {
         Some(scan.advance(bytes).0)
     }
 
-    /// Looks for the value's end; answers the bytes that belong to it and whether it is complete.
+    /// Looks for the value's end; returns the bytes that belong to it and whether it is complete.
     fn advance(&mut self, bytes: &[u8]) -> (usize, bool) {
         if self.kind == Kind::Scalar {
             let end = bytes.iter().position(|b| matches!(b, b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n'));
@@ -339,7 +339,7 @@ impl Scan {
         (at, false)
     }
 
-    /// Takes bytes inside a string, its closing quote included; answers how many.
+    /// Takes bytes inside a string, its closing quote included; returns how many.
     fn string(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         if self.escaped {

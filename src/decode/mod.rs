@@ -10,9 +10,9 @@ pub mod text;
 
 use gzip::GzipError;
 
-/// A record beyond this is no report row; it also bounds what one field may cost.
+/// A record beyond this is not a report row; it also bounds what one field may cost.
 pub const RECORD_BYTES_MAX: usize = 8 << 20;
-/// A record of more fields than this is no report row.
+/// A record of more fields than this is not a report row.
 pub const FIELDS_MAX: usize = 5_000;
 
 /// A record, a JSON object all of whose values are strings.
@@ -47,7 +47,7 @@ pub trait Sink {
         self.record(flat.record.as_bytes())
     }
 
-    /// Takes a piece of the body that is no record but must not be lost, and why it is none.
+    /// Takes a piece of the body that is not a record but must not be lost, and why it is none.
     fn refuse(&mut self, reason: &str, record: &[u8]) -> Result<(), DecodeError>;
 }
 
@@ -80,7 +80,7 @@ pub enum DecodeError {
     MembersTooLarge { max: usize },
     #[error("the body has more than {max} members beside its records")]
     TooManyMembers { max: usize },
-    #[error("the file's first line is no header of this table: most of its titles are no field that the table has")]
+    #[error("the file's first line is not a header of this table: most of its titles are no field that the table has")]
     ForeignHeader,
     #[error("none of the page's {records} records has a field that the table has")]
     ForeignRecords { records: u64 },

@@ -11,8 +11,8 @@ use super::{FIELDS_MAX, push_text};
 pub struct Members<'a>(MemberList<'a>);
 
 impl<'a> Members<'a> {
-    /// None when the record is no object of at most [`FIELDS_MAX`] members; it is then to be handed on as it came, for
-    /// whoever loads records judges them.
+    /// None when the record is not an object of at most [`FIELDS_MAX`] members; it is then to be handed on as it came, for
+    /// the loader judges them.
     pub fn parse(record: &'a [u8]) -> Option<Self> {
         Self::read(record).ok()
     }

@@ -154,7 +154,7 @@ fn fault(error: &serde_json::Error, text: &[u8]) -> Fault {
 }
 
 /// Members, or elements (without names), of a text that is known to be whole; none when it begins with something else, has
-/// a name that is no text, or more than `max` of them.
+/// a name that is not a text, or more than `max` of them.
 fn split(text: &str, open: char, max: usize) -> Option<MemberList<'_>> {
     let mut rest = text.trim_ascii().strip_prefix(open)?;
     let mut parts = Vec::new();

@@ -305,7 +305,7 @@ mod tests {
                 assert_eq!(read(charset, &utf16(&format!("\u{feff}{text}"), big)).unwrap(), text.as_bytes());
             }
             let marked = format!("\u{feff}{text}");
-            assert_eq!(read(charset, marked.as_bytes()).unwrap(), marked.as_bytes(), "the mark itself is no letter");
+            assert_eq!(read(charset, marked.as_bytes()).unwrap(), marked.as_bytes(), "the mark itself is not a letter");
         }
         assert_eq!(read(None, b"\xFF\xFE").unwrap(), b"");
     }

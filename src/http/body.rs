@@ -145,7 +145,7 @@ impl<'a> Body<'a> {
         Ok(bytes)
     }
 
-    /// Tells the quota what the call cost; answers the bytes of request and answer together.
+    /// Tells the quota what the call cost; returns the bytes of request and answer together.
     pub async fn finish(self) -> Result<u64, HttpError> {
         self.in_flight.settle(CallOutcome::Ok, Read::Whole).await
     }

@@ -88,7 +88,7 @@ mod tests {
         ll2dowHwYDVR0jBBgwFoAUJxmBRZE7ER+j60EVORqRj7ll2dowFAYDVR0RBA0wC4IJbG9jYWxob3N0MAwGA1UdEwEB/wQCMAAwCgYIKoZIzj0E\
         AwIDSQAwRgIhAL0d6/I4POlFpBSgNYG9Nk4N/wX4CP+43OAHhkGIA+sLAiEAwUh2Dasl8D1kHGbBb/nJUqSX82pykqs5CXL73oWLDJg=";
 
-    /// Speaks TLS with that certificate to whoever comes first; answers what it was told.
+    /// Speaks TLS with that certificate to the first client; returns what it was sent.
     fn impostor(listener: &std::net::TcpListener) -> Vec<u8> {
         use std::io::Read as _;
 

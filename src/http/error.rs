@@ -20,7 +20,7 @@ pub enum HttpError {
     /// The vendor refused for a quota all the same: someone else uses the credential, or a limit is lower than configured.
     #[error("the vendor refused with status {status} for quota `{limit}`, until {until}")]
     LimitHit { status: u16, limit: String, until: DateTime<Utc> },
-    /// An answer that is no success. The excerpt of its body is for classification, never for display.
+    /// An answer that is not a success. The excerpt of its body is for classification, never for display.
     #[error("the vendor answered with status {status}")]
     Status { status: u16, excerpt: Excerpt },
     #[error("no complete answer: {what}")]
@@ -43,7 +43,7 @@ fn shown(host: &str) -> String {
     if host.is_empty() { "an unreadable URL".to_owned() } else { format!("a URL to `{host}`") }
 }
 
-/// What an answer that is no success said: the beginning of its body, and for how long it asks to be left alone. It may hold
+/// What an answer that is not a success said: the beginning of its body, and for how long it asks to be left alone. It may hold
 /// anything, so it does not print.
 #[derive(Clone, Default)]
 pub struct Excerpt {

@@ -27,7 +27,7 @@ pub(super) enum Read {
 pub(super) struct InFlight<'s> {
     pub(super) session: &'s Session<'s>,
     pub(super) kind: CallKind,
-    /// None for what is no call of the vendor's API.
+    /// None for what is not a call of the vendor's API.
     pub(super) reservation: Option<Reservation>,
     /// Bytes of the request's body.
     pub(super) sent: u64,
@@ -140,7 +140,7 @@ impl<'s> InFlight<'s> {
         if self.watched && self.departure.at().is_none() { Read::Whole } else { Read::Part }
     }
 
-    /// Replaces the estimate by what the call cost; answers the bytes. What was on its way when we stopped reading was
+    /// Replaces the estimate by what the call cost; returns the bytes. What was on its way when we stopped reading was
     /// sent all the same.
     pub(super) async fn settle(self, outcome: CallOutcome, read: Read) -> Result<u64, HttpError> {
         let exact = self.sent + self.received + 2 * HEADER_BYTES;

@@ -5,7 +5,7 @@
 //! ([`Hosts::foreign`], for [`Session::fetch`], which sends no credential and, unless the operator named the host,
 //! connects to public addresses only). A fetch takes no reservation: storage is not the vendor's API.
 //!
-//! **What no client does.** It follows no redirect: each hop is judged by whoever asked. It keeps no cookie. It sends
+//! **What no client does.** It follows no redirect: each hop is judged by the caller. It keeps no cookie. It sends
 //! nothing in plain text through a proxy, which would see the credentials; over TLS, calls to hosts that the operator named
 //! go through `HTTPS_PROXY`. Strangers' hosts are never reached through a proxy: it would look up names by itself, where
 //! nobody looks at what they lead to.

@@ -43,7 +43,7 @@ impl CallOutcome {
         }
     }
 
-    /// The outcome of an answer that is no success and hit no limit.
+    /// The outcome of an answer that is not a success and hit no limit.
     pub(super) const fn of_status(status: u16) -> Self {
         match status {
             401 => Self::Unauthorized,

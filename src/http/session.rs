@@ -167,7 +167,7 @@ impl Session<'_> {
         self.records.lock().map(|mut records| std::mem::take(&mut *records)).unwrap_or_default()
     }
 
-    /// Reserves, sends, and answers the body of a success; everything else is an error, quota refusals noted in the
+    /// Reserves, sends, and returns the body of a success; everything else is an error, quota refusals noted in the
     /// ledger.
     pub async fn send(&self, call: Call) -> Result<Body<'_>, HttpError> {
         let bytes_max = call.bytes_max;
@@ -274,7 +274,7 @@ impl Session<'_> {
         }
     }
 
-    /// Turns an answer that is no success into what the caller can do about it.
+    /// Turns an answer that is not a success into what the caller can do about it.
     async fn refused(&self, response: Response, in_flight: InFlight<'_>) -> Result<HttpError, HttpError> {
         let status = response.status().as_u16();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -300,7 +300,7 @@ impl Session<'_> {
 }
 
 impl<'s> Granted<'s> {
-    /// Sends, and answers the body of a success. Once: whether a second try could do harm is the caller's to judge.
+    /// Sends, and returns the body of a success. Once: whether a second try could do harm is the caller's to judge.
     pub async fn send(self) -> Result<Body<'s>, Unanswered> {
         let Self { session, request, in_flight, bytes_max } = self;
         session.calls.fetch_add(1, Ordering::Relaxed);

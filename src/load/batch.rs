@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
 use super::chunk::Chunk;
-use super::commit::{Batch, Kept, PageLoad, execute, planned_anew, signed};
+use super::commit::{Batch, Kept, PageLoad, execute, planned_each_time, signed};
 use super::copy::{Common, Copy, Narrow, columns, fits};
 use super::encode::Bound;
 use super::hold::{self, Evidence, Released};
@@ -18,8 +18,9 @@ use super::print::{Print, RowKind};
 use super::table::{Cause, Table};
 use super::{LoadError, binary, shape};
 use crate::catalogue::Mode;
-use crate::store::cursor::{self, Hold, Slice};
+use crate::store::cursor::Slice;
 use crate::store::fingerprint;
+use crate::store::reading::{self, Hold};
 
 /// SQLSTATE of a row whose key is taken.
 const UNIQUE_VIOLATION: &str = "23505";
@@ -144,7 +145,7 @@ impl PageLoad<'_, '_> {
         Ok(())
     }
 
-    /// Holds the table's shape until the end of the transaction, and follows it if another worker changed it; answers the
+    /// Holds the table's shape until the end of the transaction, and follows it if another worker changed it; returns the
     /// transaction's own time.
     pub(super) async fn pin_shape(&mut self) -> Result<DateTime<Utc>, LoadError> {
         if let Some(at) = self.pinned {
@@ -223,7 +224,7 @@ impl PageLoad<'_, '_> {
 
     /// Merges what is staged, whatever it is.
     pub(super) async fn merge_staged(&mut self, reading: &Reading) -> Result<Merged, LoadError> {
-        let counts = planned_anew(&self.sql.merge)
+        let counts = planned_each_time(&self.sql.merge)
             .bind(&self.loader.claim.connection)
             .bind(reading.slice.window_start)
             .bind(self.loader.claim.id)
@@ -240,7 +241,7 @@ impl PageLoad<'_, '_> {
     /// them would go; the slice is held then.
     async fn merge_links(&mut self, reading: &Reading) -> Result<(), LoadError> {
         for links in self.sql.links.clone() {
-            let counts = planned_anew(&links.count)
+            let counts = planned_each_time(&links.count)
                 .bind(&self.loader.claim.connection)
                 .bind(reading.slice.held_base_at)
                 .fetch_one(&mut *self.transaction)
@@ -253,9 +254,12 @@ impl PageLoad<'_, '_> {
             if let Some(reason) = hold::doubt_of_children(&links.child, evidence, hold_below, is_whole_list) {
                 self.doubt.get_or_insert(reason);
             } else if all_gone > 0 {
-                planned_anew(&links.delete).bind(&self.loader.claim.connection).execute(&mut *self.transaction).await?;
+                planned_each_time(&links.delete)
+                    .bind(&self.loader.claim.connection)
+                    .execute(&mut *self.transaction)
+                    .await?;
             }
-            planned_anew(&links.insert)
+            planned_each_time(&links.insert)
                 .bind(&self.loader.claim.connection)
                 .bind(self.loader.claim.id)
                 .execute(&mut *self.transaction)
@@ -264,12 +268,12 @@ impl PageLoad<'_, '_> {
         Ok(())
     }
 
-    /// Leaves out what a neighbouring slice has of the second that it shares with this one; answers the keys of that.
+    /// Leaves out what a neighbouring slice has of the second that it shares with this one; returns the keys of that.
     pub(super) async fn drop_shared(&mut self, reading: &Reading, keys: Vec<Uuid>) -> Result<HashSet<u128>, LoadError> {
         let Some(drop_shared) = self.sql.drop_shared.as_ref().filter(|_| !keys.is_empty()) else {
             return Ok(HashSet::new());
         };
-        let dropped = planned_anew(&format!("{drop_shared}\nreturning staged._row_key"))
+        let dropped = planned_each_time(&format!("{drop_shared}\nreturning staged._row_key"))
             .bind(keys)
             .bind(&self.loader.claim.connection)
             .bind(reading.neighbours)
@@ -283,14 +287,15 @@ impl PageLoad<'_, '_> {
     /// Child rows go with their parents.
     async fn delete_orphans(&mut self) -> Result<(), LoadError> {
         for statement in self.sql.vanish.iter().flat_map(|vanish| &vanish.links) {
-            planned_anew(statement).bind(&self.loader.claim.connection).execute(&mut *self.transaction).await?;
+            planned_each_time(statement).bind(&self.loader.claim.connection).execute(&mut *self.transaction).await?;
         }
         Ok(())
     }
 
-    /// Notes the staged rows as still reported; answers how many were not noted before.
+    /// Notes the staged rows as still reported; returns how many were not noted before.
     async fn note_seen(&mut self, reading: &Reading) -> Result<i64, LoadError> {
-        let noted = planned_anew(&self.sql.note_seen).bind(reading.slice.id).execute(&mut *self.transaction).await?;
+        let noted =
+            planned_each_time(&self.sql.note_seen).bind(reading.slice.id).execute(&mut *self.transaction).await?;
         self.seen += signed(noted.rows_affected());
         Ok(signed(noted.rows_affected()))
     }
@@ -309,7 +314,7 @@ impl PageLoad<'_, '_> {
             return Ok(());
         };
         // Postgres may have crashed while a page was awaited: what is not noted any more has not vanished.
-        let noted = cursor::count_seen(&mut *self.transaction, reading.slice.id).await?;
+        let noted = reading::count_seen(&mut *self.transaction, reading.slice.id).await?;
         if noted != reading.slice.reading_seen + self.seen {
             return Err(LoadError::SeenLost);
         }
@@ -338,7 +343,7 @@ impl PageLoad<'_, '_> {
 
     /// Deletes or marks the rows that `statement` finds missing from the reading, and the child rows that go with them.
     async fn take_away(&mut self, statement: &str, reading: &Reading, slice: Option<i64>) -> Result<(), LoadError> {
-        let gone = planned_anew(statement)
+        let gone = planned_each_time(statement)
             .bind(&self.loader.claim.connection)
             .bind(reading.slice.window_start)
             .bind(reading.slice.window_end)

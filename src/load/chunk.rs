@@ -83,7 +83,7 @@ fn shown_key(fields: &mut &[u8]) -> Option<String> {
     length.map(|_| hex::encode(key))
 }
 
-/// A record that is no row.
+/// A record that is not a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
     pub reason: String,

@@ -15,7 +15,7 @@ use super::loader::{Loader, Reading};
 use super::merge::MergeSql;
 use super::print::Print;
 use super::table::Table;
-use crate::store::cursor::{self, Hold, Position, Traffic};
+use crate::store::reading::{self, Hold, Position, Traffic};
 use crate::store::run::{self, Progress};
 
 /// Refused records wait in memory up to this.
@@ -263,7 +263,7 @@ impl PageLoad<'_, '_> {
     pub async fn commit(mut self, reading: &Reading) -> Result<Progress, LoadError> {
         let window = (reading.slice.window_start, reading.until);
         let Loader { claim, stream, lease, .. } = self.loader;
-        // Last, for whoever counts calls waits for it.
+        // Last, since the statement that counts calls waits for it.
         run::add_progress(&mut *self.transaction, claim.id, &stream.name, &self.progress, window).await?;
         if !run::pass_fence(&mut *self.transaction, claim, &stream.name, *lease).await? {
             return Err(LoadError::Fenced);
@@ -307,9 +307,9 @@ impl PageLoad<'_, '_> {
             self.progress.slices_done = 1;
             let hold = self.hold.take();
             let slice = &reading.slice;
-            cursor::finish(&mut *self.transaction, slice.id, claim.id, &to, hold.as_ref(), slice.released).await?
+            reading::finish(&mut *self.transaction, slice.id, claim.id, &to, hold.as_ref(), slice.released).await?
         } else {
-            cursor::advance(&mut *self.transaction, reading.slice.id, &to).await?
+            reading::advance(&mut *self.transaction, reading.slice.id, &to).await?
         };
         if !moved {
             return Err(LoadError::Moved);
@@ -321,7 +321,7 @@ impl PageLoad<'_, '_> {
             slice_bytes: is_last.then_some(to.bytes),
             whole,
         };
-        cursor::learn_traffic(&mut *self.transaction, &claim.connection, &stream.name, traffic).await?;
+        reading::learn_traffic(&mut *self.transaction, &claim.connection, &stream.name, traffic).await?;
         Ok(to)
     }
 
@@ -337,7 +337,7 @@ impl PageLoad<'_, '_> {
         let Loader { claim, stream, .. } = &*self.loader;
         if reading.slice.reading_pages == 0 && !self.rejects_cleared {
             let window = (reading.slice.window_start, reading.slice.window_end);
-            cursor::clear_rejects(&mut *self.transaction, &claim.connection, &stream.name, window).await?;
+            reading::clear_rejects(&mut *self.transaction, &claim.connection, &stream.name, window).await?;
             self.rejects_cleared = true;
         }
         if self.rejects.is_empty() {
@@ -382,7 +382,7 @@ pub(super) fn signed(count: u64) -> i64 {
 
 /// A generated statement, planned each time: a plan that was made for ten rows is ruinous for ten thousand, and the staging
 /// table has no statistics that would tell Postgres so.
-pub(super) fn planned_anew(sql: &str) -> Query<'static, Postgres, PgArguments> {
+pub(super) fn planned_each_time(sql: &str) -> Query<'static, Postgres, PgArguments> {
     sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(false)
 }
 

@@ -8,10 +8,10 @@ use std::sync::atomic::Ordering;
 
 use super::LoadError;
 use super::batch::Merged;
-use super::commit::{Batch, Kept, PageLoad, planned_anew, signed};
+use super::commit::{Batch, Kept, PageLoad, planned_each_time, signed};
 use super::loader::Reading;
 use super::print::{Print, Way};
-use crate::store::{cursor, fingerprint};
+use crate::store::{fingerprint, reading};
 
 /// Of fewer rows in its first batch a slice keeps no fingerprints: they would cost more than they save.
 const ROWS_MIN: usize = 100;
@@ -79,7 +79,7 @@ impl PageLoad<'_, '_> {
         let staged = i64::from(self.rows_staged) - signed(dropped as u64);
         let mut updated = 0;
         if let Some(update) = self.sql.update.as_ref().filter(|_| !unclear) {
-            let done = planned_anew(update)
+            let done = planned_each_time(update)
                 .bind(&self.loader.claim.connection)
                 .bind(reading.slice.window_start)
                 .bind(self.loader.claim.id)
@@ -137,7 +137,7 @@ impl PageLoad<'_, '_> {
             return Ok(());
         }
         if let Some(lost) = &self.sql.lost {
-            let gone = planned_anew(lost)
+            let gone = planned_each_time(lost)
                 .bind(&self.loader.claim.connection)
                 .bind(reading.slice.window_start)
                 .bind(reading.slice.window_end)
@@ -176,6 +176,6 @@ impl PageLoad<'_, '_> {
         }
         let noted = fingerprint::note_seen(&mut *self.transaction, reading.slice.id, batches.unwrap_or(0)).await?;
         self.seen += signed(noted);
-        Ok(cursor::distrust(&mut self.transaction, reading.slice.id).await?)
+        Ok(reading::distrust(&mut self.transaction, reading.slice.id).await?)
     }
 }

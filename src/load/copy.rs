@@ -67,7 +67,7 @@ impl Copy {
         Self { statement, head, skipped, numbered_from: None }
     }
 
-    /// Sends rows; answers how many there were.
+    /// Sends rows; returns how many there were.
     pub(super) async fn send(&self, connection: &mut PgConnection, rows: &[&[u8]]) -> Result<i32, sqlx::Error> {
         let mut copy = connection.copy_in_raw(&self.statement).await?;
         let mut part = Vec::with_capacity(COPY_PART_BYTES + (COPY_PART_BYTES >> 3));

@@ -243,7 +243,7 @@ async fn forget_rows(connection: &mut PgConnection, schema: &str, name: &str) ->
     .fetch_all(&mut *connection)
     .await?;
     for slice in &slices {
-        crate::store::cursor::restart(connection, slice.id).await?;
+        crate::store::reading::restart(connection, slice.id).await?;
     }
     distrust(connection, schema, name).await?;
     Ok(slices.iter().map(|slice| i64::from(slice.finished)).sum())

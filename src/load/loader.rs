@@ -11,7 +11,8 @@ use super::LoadError;
 use super::layout::Layout;
 use super::table::{Cause, Table};
 use crate::catalogue::{Mode, Stream};
-use crate::store::cursor::{self, Position, Slice};
+use crate::store::cursor::Slice;
+use crate::store::reading::{self, Position};
 use crate::store::run::{self, Claim};
 use crate::store::session::Deadline as _;
 
@@ -33,7 +34,7 @@ pub struct Loader<'a> {
     pub straight: bool,
     /// Whether the rows of the reading under way are compared with fingerprints.
     pub comparing: bool,
-    /// Whether rows may be left out that did not change; told to whoever reads them.
+    /// Whether rows may be left out that did not change; told to the reader of the records.
     pub skipping: Arc<AtomicBool>,
     /// A reading that reports a smaller share of a slice's rows than this takes nothing away, in percent.
     pub hold_below: u8,
@@ -94,7 +95,7 @@ impl<'a> Loader<'a> {
     /// Decides whether a slice that begins to be read has rows already, and drops what an abandoned reading left.
     pub async fn begin_reading(&self, reading: &mut Reading) -> Result<(), LoadError> {
         let mut transaction = self.pool.begin().in_time().await?;
-        cursor::restart(&mut transaction, reading.slice.id).await?;
+        reading::restart(&mut transaction, reading.slice.id).await?;
         // Whatever a window of entities brings, its rows are no other than those of the windows around.
         let here = match self.stream.mode {
             Mode::ReplaceWindow => rows_of(Mode::ReplaceWindow),
@@ -118,9 +119,9 @@ impl<'a> Loader<'a> {
             Some(base) if !fresh => self.rows_present(&mut transaction, slice, Some(base)).await?.min(had),
             _ => had,
         };
-        cursor::note_present(&mut *transaction, reading.slice.id, present).await?;
+        reading::note_present(&mut *transaction, reading.slice.id, present).await?;
         if reading.slice.fingerprinted && !whole {
-            cursor::distrust(&mut transaction, reading.slice.id).await?;
+            reading::distrust(&mut transaction, reading.slice.id).await?;
         }
         // Or a worker that lost the stream would send the one that has it back to the first page.
         if !run::pass_fence(&mut *transaction, self.claim, &self.stream.name, self.lease).await? {
@@ -169,8 +170,8 @@ impl<'a> Loader<'a> {
     /// Reads the slice from its first page again, and compares every row with the table itself.
     pub async fn start_over(&self, slice: &Slice) -> Result<(), LoadError> {
         let mut transaction = self.pool.begin().in_time().await?;
-        cursor::distrust(&mut transaction, slice.id).await?;
-        cursor::restart(&mut transaction, slice.id).await?;
+        reading::distrust(&mut transaction, slice.id).await?;
+        reading::restart(&mut transaction, slice.id).await?;
         if !run::pass_fence(&mut *transaction, self.claim, &self.stream.name, self.lease).await? {
             return Err(LoadError::Fenced);
         }
@@ -179,7 +180,7 @@ impl<'a> Loader<'a> {
 
     /// Whether what an unfinished reading noted as seen is still there (Postgres may have crashed since).
     pub async fn seen_is_whole(&self, slice: &Slice) -> Result<bool, LoadError> {
-        Ok(cursor::count_seen(self.pool, slice.id).await? == slice.reading_seen)
+        Ok(reading::count_seen(self.pool, slice.id).await? == slice.reading_seen)
     }
 
     /// Notes where a reading stands that has to wait for the vendor, no rows with it.
@@ -200,7 +201,7 @@ impl<'a> Loader<'a> {
             fingerprinted: slice.fingerprinted,
             batches: slice.reading_batches,
         };
-        if !cursor::park(&mut *transaction, slice.id, &position).await? {
+        if !reading::park(&mut *transaction, slice.id, &position).await? {
             return Err(LoadError::Moved);
         }
         if !run::pass_fence(&mut *transaction, self.claim, &self.stream.name, self.lease).await? {

@@ -18,7 +18,7 @@ pub struct MergeSql {
     pub create_stage: String,
     /// Empties the staging table between two batches of one transaction.
     pub clear_stage: String,
-    /// `$1` connection, `$2` window start, `$3` run; answers inserted and updated.
+    /// `$1` connection, `$2` window start, `$3` run; returns inserted and updated.
     pub merge: String,
     /// `$1` connection, `$2` window start, `$3` run: changes rows that are there. None where windows or hashes are no key.
     pub update: Option<String>,
@@ -33,7 +33,7 @@ pub struct MergeSql {
     pub note_seen: String,
     /// What tells identical records apart; none where the later of two equal records wins.
     pub twins: Option<TwinsSql>,
-    /// `$1` keys, `$2` connection, `$3` neighbouring window starts: drops staged rows that a neighbour has just so. None
+    /// `$1` keys, `$2` connection, `$3` neighbouring window starts: drops staged rows that a neighbour has in identical form. None
     /// where rows have no `_row_key` or windows no neighbour.
     pub drop_shared: Option<String>,
     /// The staging table.

@@ -48,7 +48,7 @@ pub enum RowKind {
 /// What became of a row on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// Left out: the table has it just so.
+    /// Left out: the table has an identical row.
     Skipped,
     /// Handed on, with a key that the batch had before.
     Known,
@@ -110,7 +110,7 @@ impl Print {
 /// Compares the rows of a reading with fingerprints, which are handed in ahead.
 #[derive(Debug)]
 pub struct Prints {
-    /// Whether rows may be left out; whoever loads them may find that it must see them all.
+    /// Whether rows may be left out; the loader may find that it needs all of them.
     skipping: Arc<AtomicBool>,
     /// None where a batch had no fingerprint.
     known: BTreeMap<u32, Option<Arc<Fingerprint>>>,
@@ -196,7 +196,7 @@ impl Prints {
         self.shape = shape;
     }
 
-    /// Takes a row; none when it is in the table just so.
+    /// Takes a row; `None` when the table has an identical row.
     pub(super) fn row(&mut self, key: u128, row: &[u8], shared: bool) -> Option<RowKind> {
         let digest = if self.by_content { 0 } else { xxh3_64(row) };
         let (mut kind, mut way) = (RowKind::New, Way::New);

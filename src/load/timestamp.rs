@@ -31,7 +31,7 @@ impl Moment {
 }
 
 /// Reads `2024-03-01T11:02:45.1230000Z`: `T` or a space, a fraction of any length (cut to microseconds), and `Z` or an
-/// offset. A time without a zone is no instant and answers none, and neither is one that Postgres would not take.
+/// offset. A time without a zone is not an instant and answers none, and neither is one that Postgres would not take.
 pub fn parse(text: &str) -> Option<Timestamp> {
     let (local, exact, zone_at) = wall_clock(text)?;
     let zone = &text.as_bytes()[zone_at..];

@@ -10,7 +10,7 @@ use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::LoadError;
-use super::commit::{Batch, PageLoad, planned_anew};
+use super::commit::{Batch, PageLoad, planned_each_time};
 use super::loader::Reading;
 use super::merge::TwinsSql;
 use super::page::row_key;
@@ -45,7 +45,7 @@ impl Batch {
 }
 
 impl PageLoad<'_, '_> {
-    /// Moves the staged twins behind those of earlier pages; answers the keys of the records in shared seconds.
+    /// Moves the staged twins behind those of earlier pages; returns the keys of the records in shared seconds.
     pub(super) async fn place_twins(
         &mut self,
         sql: &TwinsSql,
@@ -164,7 +164,7 @@ impl PageLoad<'_, '_> {
         }
         if !old.is_empty() {
             self.renamed.extend(old.iter().map(Uuid::as_u128).zip(new.iter().map(Uuid::as_u128)));
-            planned_anew(&sql.rename_staged).bind(old).bind(new).execute(&mut *self.transaction).await?;
+            planned_each_time(&sql.rename_staged).bind(old).bind(new).execute(&mut *self.transaction).await?;
         }
         Ok(())
     }

@@ -54,7 +54,7 @@ const SETTINGS: &[&str] = &[
     "cluster_name=tidegate",
 ];
 
-/// Whether whoever waits has changed his mind.
+/// Whether the caller no longer wants to wait.
 pub(super) type Cancelled<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// A running server. Dropping it tells it to stop.
@@ -273,7 +273,7 @@ fn parse_pid_file(text: &str) -> (Option<Pid>, Option<u16>) {
     (pid, line(3).and_then(|line| line.parse().ok()))
 }
 
-/// Begins the log of a running server anew if it has grown.
+/// Begins the log of a running server again if it has grown.
 pub(super) fn trim_log(home: &Home) {
     let path = home.log_path();
     let log = files::open(&path, std::fs::OpenOptions::new().append(true), true);

@@ -1,7 +1,7 @@
 //! Where the server's Unix socket is.
 //!
 //! It is in a folder that nobody else may enter, so nobody else can put a socket of the same name there and be sent the
-//! password. A TCP port has no such protection: whoever binds it first gets every login.
+//! password. A TCP port has no such protection: the first process that binds it gets every login.
 //!
 //! The folder is that of the cluster. The path of a socket is limited, though, and some characters have a meaning in a
 //! connection string. Where the cluster's path does not fit, a folder with a short random name below the system's temporary

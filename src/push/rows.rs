@@ -67,7 +67,7 @@ impl<'a, 'c> Rows<'a, 'c> {
         self.source.close().await;
     }
 
-    /// Looks at every row; answers the first new ones too. Begins with the first row again after that.
+    /// Looks at every row; returns the first new ones too. Begins with the first row again after that.
     pub(super) async fn count(&mut self, first_max: usize) -> Result<(Counts, Vec<Vec<String>>), PushError> {
         let (mut counts, mut first) = (Counts::default(), Vec::new());
         loop {
@@ -121,7 +121,7 @@ impl<'a, 'c> Rows<'a, 'c> {
         let fate = |key: &Uuid, repeated: bool| match known.get(key).map(String::as_str) {
             _ if repeated => Fate::Repeated,
             None => Fate::New,
-            // To whoever only looks, a batch on its way may be one that was lost.
+            // To a process that only looks, a batch on its way may be one that was lost.
             Some("unknown" | "failed" | "sending") if self.order.resend => Fate::New,
             Some("unknown" | "failed" | "sending") => Fate::HeldBack,
             Some(_) => Fate::SentBefore,

@@ -131,7 +131,7 @@ impl<'a> Sender<'a> {
         Ok(PushError::Lost { batch: id, error: error.into() }.into())
     }
 
-    /// Notes a batch that did not arrive, for whoever asks later; its rows are free.
+    /// Notes a batch that did not arrive, for later questions; its rows are free.
     async fn refused(&mut self, batch: NewBatch<'_>, error: StepError) -> Result<Stop, Stop> {
         if let Some(id) = store::claim(self.order.pool, batch).await? {
             let mut connection = self.order.pool.acquire().await?;

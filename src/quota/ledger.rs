@@ -1,7 +1,7 @@
 //! The ledger in Postgres. Its SQL is in the migration, as functions; why is said there.
 //!
 //! A grant is for now, or for a moment a few milliseconds ahead: nobody holds a slot in the future that a crash would
-//! waste. Whoever does not fit is told when to ask again and is remembered until shortly after that: those who rank
+//! waste. A caller that does not fit is told when to ask again and is remembered until shortly after that: those who rank
 //! below leave it its share, by priority first, then by the older due time. Who falls silent blocks nobody for longer
 //! than that.
 
@@ -112,7 +112,7 @@ pub enum LedgerError {
     #[error("connection `{connection}` has no quota `{limit}`")]
     UnknownLimit { connection: String, limit: String },
     #[error(
-        "quota ledger of connection `{connection}`: its rows are gone from the database; restart to make them anew"
+        "quota ledger of connection `{connection}`: its rows are gone from the database; restart to create them again"
     )]
     Gone { connection: String },
 }

@@ -2,7 +2,7 @@
 //!
 //! Promise 2: a vendor that enforces its documented limits, as a fixed or as a sliding window, never refuses a call
 //! because of Tidegate, across restarts and replicas; and at least 95 % of the permitted rate is used while there is
-//! work. Knows no HTTP; whoever sends consumes a [`Reservation`].
+//! work. Knows no HTTP; the sender consumes a [`Reservation`].
 
 mod answer;
 mod clock;

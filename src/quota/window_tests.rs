@@ -180,7 +180,7 @@ proptest! {
     }
 }
 
-/// A vendor that counts the simple way: everything it ever saw, anew for each call.
+/// A vendor that counts the simple way: everything it ever saw, again for each call.
 struct Vendor {
     amount: u64,
     per: i64,

@@ -7,7 +7,7 @@ with inserted as (
         select from tidegate.run
         where job = $1 and kind = 'schedule' and state in ('queued', 'running', 'waiting')
     )
-    -- A firing that has a run is answered, whoever made the run.
+    -- A firing that has a run is done, in whichever process the run was created.
     on conflict on constraint run_firing_key do nothing
     returning id
 ),

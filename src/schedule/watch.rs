@@ -1,6 +1,6 @@
 //! Says when the configuration may have changed: SIGHUP, or its files did.
 //!
-//! Only that: whoever listens loads and checks it, and keeps the old one if the new one is wrong. Files are watched
+//! Only that: the listener loads and checks it, and keeps the old one if the new one is wrong. Files are watched
 //! through the system's notifications, which arrive at once but miss what a network file system or a replaced folder
 //! hides; so every few seconds the files are compared as well. Both lead to the same comparison, and nothing is
 //! reported unless it differs: loading the files is not a change, nor is a temporary file of an editor.
@@ -63,7 +63,7 @@ impl ConfigWatch {
         let hangup = signal(SignalKind::hangup())?;
         let (sender, stirred) = mpsc::channel(1);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Reading is no change. An error may hide one.
+            // Reading is not a change. An error may hide one.
             if event.is_ok_and(|event| event.kind.is_access()) {
                 return;
             }
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_jobs_folder_that_is_made_anew_is_still_watched() {
+    async fn a_jobs_folder_that_is_created_again_is_still_watched() {
         let folder = folder();
         let jobs = folder.path().join("jobs");
         let mut watch = ConfigWatch::start(folder.path()).unwrap();

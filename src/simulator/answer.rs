@@ -1,4 +1,4 @@
-//! Answers and the ways they can go wrong on the wire. Knows no vendor.
+//! Returns and the ways they can go wrong on the wire. Knows no vendor.
 
 use std::time::Duration;
 

@@ -22,7 +22,7 @@ static CONVERSATIONS: LazyLock<Vec<Conversation>> =
 pub struct Conversation {
     /// Its id.
     pub session: String,
-    /// When it really was; rows are dated anew.
+    /// When it really was; rows get new dates.
     pub started_at: DateTime<Utc>,
     pub company: String,
     pub duration: String,

@@ -37,7 +37,7 @@ const CREDENTIALS: [HeaderName; 5] = [
 #[derive(Clone)]
 pub enum FileBody {
     Whole(Bytes),
-    /// Made anew for every download, while it is sent: hundreds of megabytes are never held.
+    /// Made again for every download, while it is sent: hundreds of megabytes are never held.
     Made(Arc<dyn Fn() -> Parts + Send + Sync>),
 }
 
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_made_file_is_made_anew_for_every_download() {
+    async fn a_made_file_is_created_again_for_every_download() {
         let (_simulator, control, http) = started().await;
         let make = || (0..100).map(|_| Bytes::from(vec![b'x'; 100_000]));
         let url = control.put_file("long.csv", "text/csv", FileBody::made(make), HOUR);

@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
 
+use super::session::Deadline as _;
 use crate::secret::Secret;
-use crate::store::session::Deadline as _;
 
 /// Name and value of each part of an account; a secret part is a salted hash.
 type Parts = BTreeMap<String, String>;

@@ -3,8 +3,8 @@
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
+use super::session::Deadline as _;
 use crate::load::print::{Fingerprint, Print};
-use crate::store::session::Deadline as _;
 
 /// What is known of a batch, if anything is.
 pub async fn read(executor: impl PgExecutor<'_>, slice: i64, batch: u32) -> Result<Option<Fingerprint>, sqlx::Error> {
@@ -48,7 +48,7 @@ pub async fn write(executor: impl PgExecutor<'_>, slice: i64, print: &Print) -> 
     Ok(())
 }
 
-/// Notes the rows of the first `batches` batches as seen, in place of their fingerprints; answers how many there were.
+/// Notes the rows of the first `batches` batches as seen, in place of their fingerprints; returns how many there were.
 pub async fn note_seen(executor: impl PgExecutor<'_>, slice: i64, batches: i32) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "
@@ -69,7 +69,7 @@ pub async fn note_seen(executor: impl PgExecutor<'_>, slice: i64, batches: i32) 
     Ok(done.rows_affected())
 }
 
-/// Notes rows as seen that were left out because they did not change; answers how many were not noted before.
+/// Notes rows as seen that were left out because they did not change; returns how many were not noted before.
 pub async fn note_keys(executor: impl PgExecutor<'_>, slice: i64, keys: &[u128]) -> Result<u64, sqlx::Error> {
     let keys: Vec<Uuid> = keys.iter().map(|key| Uuid::from_u128(*key)).collect();
     let done = sqlx::query!(

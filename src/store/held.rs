@@ -1,10 +1,10 @@
 //! Slices that are held: their last reading was too doubtful to delete rows (promise 10).
 
-use crate::store::session::Deadline as _;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgExecutor;
 
+use super::session::Deadline as _;
 use super::status::Streams;
 
 /// A held slice. A list has one slice, without a window.

@@ -1,10 +1,11 @@
 //! What the commands ask for beyond the status page: runs with their tasks, what waits, cursors, refused records.
 //! Read-only, but for the lock of [`lock_stream`].
 
-use crate::store::session::Deadline as _;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 use sqlx::PgExecutor;
+
+use super::session::Deadline as _;
 
 /// A run with its tasks counted by state and their traffic summed up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,7 +1,8 @@
 //! The running processes with their jobs, and the cancelling of runs whose job is in no process's configuration.
 
-use crate::store::session::Deadline as _;
 use sqlx::PgExecutor;
+
+use super::session::Deadline as _;
 
 /// A run that was cancelled because no running process has its job.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,6 +13,7 @@ pub mod migrate;
 pub mod progress;
 pub mod prune;
 pub mod push;
+pub mod reading;
 pub mod run;
 pub mod session;
 pub mod status;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use sqlx::{PgExecutor, PgPool};
 
 use super::history::{self, Task};
-use crate::store::session::Deadline as _;
+use super::session::Deadline as _;
 
 /// One stream of a run that is waited for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -10,7 +10,7 @@ use sqlx::PgExecutor;
 
 use super::run::interval;
 
-/// Forgets up to `limit` runs, with their tasks, that ended longer than `keep` ago; answers how many.
+/// Forgets up to `limit` runs, with their tasks, that ended longer than `keep` ago; returns how many.
 pub async fn runs(executor: impl PgExecutor<'_>, keep: Duration, limit: i64) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "
@@ -39,7 +39,7 @@ pub async fn runs(executor: impl PgExecutor<'_>, keep: Duration, limit: i64) -> 
     Ok(done.rows_affected())
 }
 
-/// Forgets those of the `limit` oldest refused records that were met longer than `keep` ago; answers how many.
+/// Forgets those of the `limit` oldest refused records that were met longer than `keep` ago; returns how many.
 pub async fn rejects(executor: impl PgExecutor<'_>, keep: Duration, limit: i64) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "

@@ -1,9 +1,10 @@
 //! What `tidegate push` has sent: every batch is written down before it leaves, and every row belongs to one batch.
 
-use crate::store::session::Deadline as _;
 use serde::Serialize;
 use sqlx::{PgConnection, PgExecutor, PgPool};
 use uuid::Uuid;
+
+use super::session::Deadline as _;
 
 /// Locks the pushes of `job` for this session; false while another session has them.
 pub async fn lock(executor: impl PgExecutor<'_>, job: &str) -> Result<bool, sqlx::Error> {
@@ -30,7 +31,7 @@ pub async fn salt(executor: impl PgExecutor<'_>) -> Result<String, sqlx::Error> 
 }
 
 /// Batches of `job` that were on their way when their process ended: whether they arrived is unknown. To be asked by
-/// whoever holds the lock.
+/// the holder of the lock.
 pub async fn give_up_lost(executor: impl PgExecutor<'_>, job: &str) -> Result<u64, sqlx::Error> {
     let updated = sqlx::query!(
         "
@@ -46,7 +47,7 @@ pub async fn give_up_lost(executor: impl PgExecutor<'_>, job: &str) -> Result<u6
     Ok(updated.rows_affected())
 }
 
-/// Lets the rows of unknown and failed batches go again; answers how many.
+/// Lets the rows of unknown and failed batches go again; returns how many.
 pub async fn let_go(executor: impl PgExecutor<'_>, job: &str) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
@@ -154,7 +155,7 @@ pub async fn unclaim(executor: impl PgExecutor<'_>, id: i64) -> Result<(), sqlx:
     Ok(())
 }
 
-/// The vendor has taken a batch. Whoever took this process for dead meanwhile is corrected.
+/// The vendor has taken a batch. This corrects a process that took this one for dead meanwhile.
 pub async fn taken(
     executor: impl PgExecutor<'_>,
     id: i64,

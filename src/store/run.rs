@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::store::session::Deadline as _;
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 use sqlx::postgres::types::PgInterval;
+
+use super::session::Deadline as _;
 
 /// A run that this process holds. The fence must be presented by everything that is committed in its name.
 #[derive(Debug, Clone)]

@@ -1,10 +1,11 @@
 //! What ran, what failed and how far each stream is, of what is configured: read-only questions for the status page, the
 //! metrics and the commands that show the same. Nothing here touches rows of the warehouse.
 
-use crate::store::session::Deadline as _;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgConnection;
+
+use super::session::Deadline as _;
 
 /// What the configuration has: what it does not have any more is not shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

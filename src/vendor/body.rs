@@ -1,4 +1,4 @@
-//! A body on its way to whoever takes the records.
+//! A body on its way to the sink of its records.
 
 use super::{CsvForm, Records, StepError};
 use crate::decode::DecodeError;

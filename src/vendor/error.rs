@@ -22,7 +22,7 @@ pub enum StepError {
     SubscriptionKey,
     #[error("the vendor denied access (403)")]
     Forbidden,
-    /// Whoever reads 24-hour dates otherwise must not be answered by another format in silence.
+    /// A vendor that reads 24-hour dates in another way must not silently be sent another format.
     #[error("the vendor refused the dates `{start}` to `{end}` (status 400)")]
     DatesRefused { start: String, end: String },
     /// The report is unknown or not enabled for the account.
@@ -56,7 +56,7 @@ pub enum StepError {
     Endless(u64),
     #[error("the stored page cursor is none of ours")]
     CursorUnknown,
-    /// Whoever takes the records has stopped.
+    /// The receiver of the records has stopped.
     #[error("loading stopped")]
     LoadStopped,
 }

@@ -103,7 +103,7 @@ pub(super) trait ExportApi: Sync {
         handle: &Self::Handle,
     ) -> impl Future<Output = Result<JobState<Self::File>, StepError>> + Send;
 
-    /// Hands over the records of a finished job's file; answers its bytes.
+    /// Hands over the records of a finished job's file; returns its bytes.
     fn download(
         &self,
         session: &Session<'_>,

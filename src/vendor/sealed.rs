@@ -1,8 +1,8 @@
 //! Secrets that must outlive the process, for control tables that hold none (promises 3 and 7).
 //!
-//! Whoever has the token of a vendor's job has its file, but without the token no restart can ask after the job. So it is
+//! The token of a vendor's job gives access to its file, but without the token no restart can ask after the job. So it is
 //! stored sealed under a key that follows from the connection's credential, which no table holds: ChaCha20-Poly1305 with
-//! a random nonce, the key by HKDF-SHA-256. A changed credential opens nothing, and the job is asked for anew.
+//! a random nonce, the key by HKDF-SHA-256. A changed credential opens nothing, and the job is requested again.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -197,7 +197,7 @@ pub fn hint(error: &TaskError) -> &'static str {
             "look at the database's log: is it up, has it disk space, may this user write?"
         }
         TaskError::Grid { .. } => {
-            "set `slice` and `timezone` back, or run `tidegate cursors reset JOB --stream S` to read anew on the new grid"
+            "set `slice` and `timezone` back, or run `tidegate cursors reset JOB --stream S` to read again on the new grid"
         }
         TaskError::UnknownStream => "add the stream to the connection again, or take it out of the job",
         TaskError::OtherAccount(_) => {
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn p12_a_table_that_was_altered_is_opened_anew_at_once_and_then_ever_later() {
+    fn p12_a_table_that_was_altered_is_opened_again_at_once_and_then_ever_later() {
         let now = Utc::now();
         let error = TaskError::Load(LoadError::Altered { table: "lynn.t".to_owned(), detail: String::new() });
         let at_once = Decision::Wait { until: now, waiting_for: "table".to_owned(), attempt: true };

@@ -142,7 +142,7 @@ async fn tasks(
             tracing::warn!("lost the run, another worker has taken over");
             return Ok(());
         }
-        // Whoever waits for the stream need not wait for the run's other streams.
+        // Other runs of the stream need not wait for this run's other streams.
         run::release_streams(&shared.pool, claim).await?;
         if matches!(end, TaskEnd::Released) {
             break;

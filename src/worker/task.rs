@@ -23,7 +23,7 @@ use crate::schedule;
 use crate::store::run::{self, Claim};
 use crate::store::session::Deadline as _;
 use crate::store::trouble::chain;
-use crate::store::{cursor, held, session};
+use crate::store::{cursor, held, reading, session};
 use crate::vendor::{Expected, Source, Window};
 
 /// How long a task that finds its stream in use waits before it asks again.
@@ -54,7 +54,7 @@ pub enum TaskEnd {
         waiting_for: String,
         attempt: bool,
     },
-    /// The process stops, or the worker is wanted by a run of higher priority; whoever claims the run next goes on.
+    /// The process stops, or the worker is wanted by a run of higher priority; the worker that claims the run next continues it.
     Released,
     /// Someone else holds the run or stream now.
     Abandoned,
@@ -128,14 +128,14 @@ impl TaskRunner<'_> {
     /// Reads the slice from its first page next time.
     async fn restart(&self, slice: i64) -> Result<(), sqlx::Error> {
         let mut transaction = self.pool.begin().in_time().await?;
-        cursor::restart(&mut transaction, slice).await?;
+        reading::restart(&mut transaction, slice).await?;
         if run::pass_fence(&mut *transaction, self.claim, &self.stream.stream.name, self.lease).await? {
             transaction.commit().in_time().await?;
         }
         Ok(())
     }
 
-    /// `current` is the slice under way, for whoever handles a fault.
+    /// `current` is the slice under way, for the code that handles a fault.
     /// `may_add`: whether the table may get columns.
     async fn read(&self, current: &mut Option<i64>, may_add: bool) -> Result<TaskEnd, TaskError> {
         let stream = &self.stream.stream;

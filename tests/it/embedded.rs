@@ -253,7 +253,7 @@ async fn a_pid_file_that_lies_is_no_obstacle() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_a_crash_left_half_made_is_made_anew() {
+async fn a_cluster_that_a_crash_left_half_made_is_created_again() {
     let folder = open_folder();
     let half = folder.path().join("cluster.building/cluster/base");
     fs::create_dir_all(&half).unwrap();

@@ -278,7 +278,7 @@ async fn p2_a_grant_that_was_told_too_late_is_given_back_and_asked_for_again() {
     let pool = new_pool(&database);
     let limits = vec![calls(1, SECOND), limit("bandwidth", Calls::Every, Unit::Bytes, 1_000, HALF_DAY)];
     let ledger = open(&pool, limits).await;
-    // The first grant takes longer to be told than the period lasts; whoever asks then gets the next one.
+    // The first grant takes longer to be told than the period lasts; a caller that asks then gets the next one.
     for statement in [
         "create sequence asked",
         "create function slow() returns trigger language plpgsql as

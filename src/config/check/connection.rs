@@ -102,7 +102,7 @@ fn known_vendor(name: Option<&str>, path: &KeyPath, report: &mut Report<'_>) -> 
     };
     let vendor = Vendor::from_name(name);
     if vendor.is_none() {
-        report.refuse(&path, format!("is no known vendor{}", suggest::hint(name, names())));
+        report.refuse(&path, format!("is not a known vendor{}", suggest::hint(name, names())));
     }
     vendor
 }
@@ -125,7 +125,7 @@ pub(super) fn stand_in() -> Url {
 
 /// Scheme, host and path, nothing else; without the slash at the end.
 pub(super) fn parse_base_url(text: &str) -> Result<Url, &'static str> {
-    const SHAPE: &str = "is no URL; write for instance `https://premium-production.lynn.cx`";
+    const SHAPE: &str = "is not a URL; write for instance `https://premium-production.lynn.cx`";
     let mut url = Url::parse(text).map_err(|_| SHAPE)?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(SHAPE);
@@ -153,7 +153,7 @@ fn allowed_hosts(raw: Vec<Option<String>>, path: &KeyPath, report: &mut Report<'
         match parse_host(&entry) {
             Some(host) if !hosts.contains(&host) => hosts.push(host),
             Some(_) => {}
-            None => report.refuse(&item, "is no host; write `host` or `host:port`, without scheme, path or `*`"),
+            None => report.refuse(&item, "is not a host; write `host` or `host:port`, without scheme, path or `*`"),
         }
     }
     hosts
@@ -225,9 +225,9 @@ fn limits(
 fn amount(text: &str, unit: Unit) -> Result<u64, String> {
     let amount = match unit {
         Unit::Bytes => units::size(text)?,
-        Unit::Calls => {
-            text.parse().map_err(|_| "is no number of calls; this quota counts calls: write digits only".to_owned())?
-        }
+        Unit::Calls => text
+            .parse()
+            .map_err(|_| "is not a number of calls; this quota counts calls: write digits only".to_owned())?,
     };
     if amount == 0 {
         return Err("would let nothing through; write 1 or more".to_owned());

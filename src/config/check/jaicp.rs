@@ -80,7 +80,7 @@ fn project(raw: Option<String>, api: Api, path: &KeyPath, report: &mut Report<'_
             report.missing(path, "`api: v1` needs the project's short name: `project: my_bot-1000-abc`");
         }
         Some(name) if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c.is_control()) => {
-            report.refuse(path, "is no short name of a project; write for instance `my_bot-1000-abc`");
+            report.refuse(path, "is not a short name of a project; write for instance `my_bot-1000-abc`");
         }
         _ => {}
     }
@@ -92,7 +92,7 @@ fn language(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> Str
     let text = raw.unwrap_or_else(|| LANGUAGE.to_owned());
     let fits = (2..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     if !fits {
-        report.refuse(path, "is no language; write for instance `en` or `ru`");
+        report.refuse(path, "is not a language; write for instance `en` or `ru`");
     }
     text
 }

@@ -132,7 +132,7 @@ fn connection(raw: Option<String>, path: &KeyPath, offers: &Offers, report: &mut
     if !offers.contains_key(&name) {
         let hint = suggest::hint(&name, offers.keys().map(String::as_str));
         let hint = if hint.is_empty() { "; write it under `connections:`" } else { &hint };
-        report.refuse(&path, format!("is no connection{hint}"));
+        report.refuse(&path, format!("is not a connection{hint}"));
     }
     Some(name)
 }
@@ -147,7 +147,7 @@ fn start(raw: Option<&str>, windowed: bool, path: &KeyPath, report: &mut Report<
     };
     let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| text.len() == 10);
     match date {
-        None => report.refuse(path, "is no date; write for instance `2026-01-01`"),
+        None => report.refuse(path, "is not a date; write for instance `2026-01-01`"),
         Some(date) if !(2000..=2200).contains(&date.year()) => {
             report.refuse(path, "is out of range; write a day from 2000 to 2200");
         }
@@ -239,7 +239,7 @@ fn stream_of<'a>(
             .to_owned()
         } else {
             format!(
-                "is no stream of this connection{}",
+                "is not a stream of this connection{}",
                 suggest::hint(name, offered.iter().map(|stream| stream.name.as_ref()))
             )
         };
@@ -302,7 +302,7 @@ fn key_fields(fields: &[Option<String>], stream: &Stream, path: &KeyPath, report
         let known = stream.columns.iter().any(|known| known.name == column);
         if stream.documented && !known {
             let hint = suggest::hint(field, stream.columns.iter().map(|column| column.field.as_ref()));
-            report.refuse(&path, format!("is no field of the stream `{}`{hint}", stream.name));
+            report.refuse(&path, format!("is not a field of the stream `{}`{hint}", stream.name));
         } else if key.iter().any(|known| column_name(known) == column) {
             report.refuse(&path, "is in the list already; keep one");
         }
@@ -311,7 +311,7 @@ fn key_fields(fields: &[Option<String>], stream: &Stream, path: &KeyPath, report
     key
 }
 
-/// Whole days, or a part of a day that divides it evenly, so that the grid begins anew at midnight.
+/// Whole days, or a part of a day that divides it evenly, so that the grid begins again at midnight.
 fn slice(raw: Option<Span>, path: &KeyPath, report: &mut Report<'_>) -> Option<SliceLength> {
     let Span(length) = raw?;
     let problem = if length < secs(60) {
@@ -323,7 +323,7 @@ fn slice(raw: Option<Span>, path: &KeyPath, report: &mut Report<'_>) -> Option<S
     } else if length < DAY && !DAY.as_secs().is_multiple_of(length.as_secs()) {
         "does not divide a day evenly; write for instance `1h`, `2h`, `3h`, `4h`, `6h`, `8h` or `12h`"
     } else if length > DAY && !length.as_secs().is_multiple_of(DAY.as_secs()) {
-        "is no whole number of days; write for instance `1d`, `7d` or `30d`"
+        "is not a whole number of days; write for instance `1d`, `7d` or `30d`"
     } else if length < DAY {
         return Some(SliceLength::Time(length));
     } else {

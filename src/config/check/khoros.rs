@@ -101,7 +101,7 @@ fn username(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> Str
         None => report.missing(path, "write the API user's name: `username: reports@example.com`"),
         // Basic puts it before a colon.
         Some(name) if name.trim().is_empty() || name.contains(':') || name.contains(char::is_control) => {
-            report.refuse(path, "is no user's name; write it without a `:`");
+            report.refuse(path, "is not a user's name; write it without a `:`");
         }
         Some(_) => {}
     }
@@ -112,7 +112,7 @@ fn username(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> Str
 fn locale(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> String {
     let locale = raw.unwrap_or_else(|| LOCALE.to_owned());
     if locale.is_empty() || !locale.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
-        report.refuse(path, format!("is no locale; write one of `en`, `es`, `fr`, `de`, `tr` (default `{LOCALE}`)"));
+        report.refuse(path, format!("is not a locale; write one of `en`, `es`, `fr`, `de`, `tr` (default `{LOCALE}`)"));
     }
     locale
 }
@@ -122,7 +122,7 @@ fn is_export(name: &str, exports: &[String], path: &KeyPath, report: &mut Report
     let known = exports.iter().any(|export| export == name);
     if !known {
         let hint = suggest::hint(name, exports.iter().map(String::as_str));
-        report.state(path, &format!("`{name}` is no export{hint}"));
+        report.state(path, &format!("`{name}` is not an export{hint}"));
     }
     known
 }
@@ -290,7 +290,7 @@ fn marketing(exports: &BTreeMap<String, String>, path: &KeyPath, report: &mut Re
         }
         let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         if id.is_empty() || id.len() > ID_CHARACTERS_MAX || !id.chars().all(letter) {
-            report.refuse(&path, "is no export id; write the last part of its path, such as `raw_brand_post`");
+            report.refuse(&path, "is not an export id; write the last part of its path, such as `raw_brand_post`");
         }
         streams.push(marketing_export(name, id));
     }

@@ -86,7 +86,7 @@ fn word(raw: Option<String>, default: &str, path: &KeyPath, report: &mut Report<
     let text = raw.unwrap_or_else(|| default.to_owned());
     if text.is_empty() || text.len() > 100 || !text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
     {
-        report.refuse(path, format!("is no word of the vendor's; the default is `{default}`"));
+        report.refuse(path, format!("is not a word of the vendor's; the default is `{default}`"));
     }
     text
 }

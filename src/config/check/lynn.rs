@@ -86,7 +86,7 @@ fn date_format_problem(format: &str) -> Option<&'static str> {
     };
     let base = NaiveDate::from_ymd_opt(2026, 1, 1).and_then(|day| day.and_hms_opt(1, 0, 0)).unwrap_or_default();
     let Some(first) = written(base) else {
-        return Some("is no date format; use strftime letters without a zone (`filter_timezone` is the zone)");
+        return Some("is not a date format; use strftime letters without a zone (`filter_timezone` is the zone)");
     };
     let apart = [
         (Duration::days(365), "does not write the year"),
@@ -116,7 +116,7 @@ fn extra_streams(reports: &BTreeMap<String, String>, path: &KeyPath, report: &mu
             report.state(&path, &format!("another report becomes the stream `{table}` too; rename one of them"));
         }
         if id.len() != 36 || Uuid::try_parse(id).is_err() {
-            report.refuse(&path, "is no report id; write a GUID such as `00000000-0000-0000-0000-000000000000`");
+            report.refuse(&path, "is not a report id; write a GUID such as `00000000-0000-0000-0000-000000000000`");
         }
         streams.push(extra_report(name, id));
     }

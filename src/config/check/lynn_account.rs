@@ -130,7 +130,7 @@ fn template_problem(text: &str, known: &[&str], needed: Option<(&str, &str)>) ->
 fn scheme(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> String {
     let text = raw.unwrap_or_else(|| AUTHORIZATION_SCHEME.to_owned());
     if text.is_empty() || !text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
-        report.refuse(path, format!("is no scheme word; write for instance `{AUTHORIZATION_SCHEME}`"));
+        report.refuse(path, format!("is not a scheme word; write for instance `{AUTHORIZATION_SCHEME}`"));
     }
     text
 }

@@ -191,7 +191,7 @@ impl Report<'_> {
                 || "write an IANA name such as `America/Santiago`".to_owned(),
                 |zone| format!("did you mean `{zone}`?"),
             );
-            self.refuse(path, format!("is no IANA time zone; {hint}"));
+            self.refuse(path, format!("is not an IANA time zone; {hint}"));
             Tz::UTC
         })
     }

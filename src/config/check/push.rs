@@ -82,7 +82,7 @@ fn template_id(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> 
     if text.is_empty() {
         report.missing(path, "write the template's id, a GUID: `template_id: 00000000-0000-0000-0000-000000000000`");
     } else if text.len() != 36 || Uuid::try_parse(&text).is_err() {
-        report.refuse(path, "is no template id; write a GUID such as `00000000-0000-0000-0000-000000000000`");
+        report.refuse(path, "is not a template id; write a GUID such as `00000000-0000-0000-0000-000000000000`");
     }
     text
 }

@@ -22,7 +22,7 @@ pub(super) fn embedded(raw: raw::Embedded, report: &mut Report<'_>) -> Embedded 
     let path = KeyPath::default().key("embedded").key("data_dir");
     let data_dir = raw.data_dir.unwrap_or_else(|| DATA_DIR.to_owned());
     if data_dir.is_empty() || data_dir.contains('\0') {
-        report.refuse(&path, format!("is no folder; write for instance `{DATA_DIR}`"));
+        report.refuse(&path, format!("is not a folder; write for instance `{DATA_DIR}`"));
     }
     Embedded { data_dir: PathBuf::from(data_dir) }
 }
@@ -35,7 +35,7 @@ pub(super) fn server(raw: raw::Server, report: &mut Report<'_>) -> Server {
             let port = text.rsplit(':').next().and_then(|port| port.parse::<u16>().ok()).unwrap_or(8080);
             let hint =
                 format!("write an IP address and a port: `127.0.0.1:{port}`, or `0.0.0.0:{port}` for every interface");
-            report.refuse(&path, format!("is no address to listen on; {hint}"));
+            report.refuse(&path, format!("is not an address to listen on; {hint}"));
             default
         })
     });
@@ -52,7 +52,7 @@ pub(super) fn worker(raw: &raw::Worker, report: &mut Report<'_>) -> Worker {
 
 pub(super) fn history(raw: &raw::History, report: &mut Report<'_>) -> History {
     let path = KeyPath::default().key("history");
-    // A day at least: whoever looks into last night's failure must find it.
+    // At least a day, so that last night's failure can still be examined.
     let range = secs(DAY_SECS)..=secs(3_660 * DAY_SECS);
     let mut keep = |key, raw: Option<Keep>, default: Option<Duration>| match raw {
         None => default,
@@ -86,10 +86,10 @@ fn level_problem(filter: &str) -> Option<String> {
                 || "write for instance `info` or `info,tidegate=debug`".to_owned(),
                 |level| format!("did you mean `{level}`?"),
             );
-            return Some(format!("is no log level; {hint}"));
+            return Some(format!("is not a log level; {hint}"));
         }
     }
     tracing_subscriber::EnvFilter::try_new(filter)
         .is_err()
-        .then(|| "is no log filter; write for instance `info,tidegate=debug`".to_owned())
+        .then(|| "is not a log filter; write for instance `info,tidegate=debug`".to_owned())
 }

@@ -114,8 +114,8 @@ impl<'de> Visitor<'de> for StreamsVisitor {
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Streams, E> {
         match text {
             "*" => Ok(Streams::All),
-            // The value may be a credential that stands in the wrong place: whoever shows faults knows.
-            _ => Err(E::custom("is no list of streams; put it in brackets, or write `\"*\"` for all of them")),
+            // The value may be a credential that stands in the wrong place: the code that shows faults hides it.
+            _ => Err(E::custom("is not a list of streams; put it in brackets, or write `\"*\"` for all of them")),
         }
     }
 

@@ -210,7 +210,7 @@ pub(super) struct Polling {
     /// The longest pause between two questions.
     #[schemars(extend("default" = "1m"))]
     pub(super) max: Option<Span>,
-    /// A job that takes longer is given up, and asked for anew.
+    /// A job that takes longer is given up, and requested again.
     #[schemars(extend("default" = "6h"))]
     pub(super) deadline: Option<Span>,
 }

@@ -309,7 +309,7 @@ fn p7_no_fault_or_debug_output_shows_a_credential() {
 fn p7_a_credential_where_streams_should_be_is_not_shown() {
     let text = MINIMAL.replacen("streams: \"*\"", "streams: ${LYNN_ACCESS_TOKEN}", 1);
     let faults = load_texts(&[("tidegate.yaml", &text)], &credentials()).unwrap_err().to_string();
-    assert!(faults.contains("is no list of streams") && !faults.contains("7c01d94ab3e2f5"), "{faults}");
+    assert!(faults.contains("is not a list of streams") && !faults.contains("7c01d94ab3e2f5"), "{faults}");
 }
 
 #[test]
@@ -348,7 +348,7 @@ fn p7_an_extra_report_is_a_plain_table_and_its_id_a_guid() {
         assert_eq!(config.connections["acme-lynn"].streams.last().unwrap().name, table);
     }
     for id in ["../../CreateToken/1", "00000000-0000-0000-0000-00000000000/", "%2e%2e", "x?y=z#"] {
-        assert!(with("mine", id).unwrap_err().to_string().contains("is no report id"), "{id}");
+        assert!(with("mine", id).unwrap_err().to_string().contains("is not a report id"), "{id}");
     }
 }
 

@@ -67,7 +67,7 @@ impl Head {
     fn look(&mut self, byte: u8) {
         let is_line_end = !self.in_quotes && matches!(byte, b'\r' | b'\n');
         self.is_blank &= byte.is_ascii_whitespace();
-        // What is too long for a header is told by whoever reads it.
+        // The reader reports a header that is too long.
         if (is_line_end && !self.is_blank) || self.bytes.len() > HEADER_BYTES_MAX {
             self.header_end = Some(self.bytes.len());
         }

@@ -144,7 +144,7 @@ impl CsvSplitter {
         Ok(())
     }
 
-    /// Reads on; answers how many bytes it used up and whether a row is complete.
+    /// Reads on; returns how many bytes it used up and whether a row is complete.
     fn read(&mut self, bytes: &[u8]) -> Result<(usize, bool), DecodeError> {
         if self.filled == self.fields.len() {
             let max = if self.names.is_none() { HEADER_BYTES_MAX } else { RECORD_BYTES_MAX };

@@ -286,7 +286,7 @@ fn p5_a_formula_is_text_like_any_other() {
     );
 }
 
-/// Feeds `block` without end after `start`; answers the error and the bytes that were held by then.
+/// Feeds `block` without end after `start`; returns the error and the bytes that were held by then.
 fn endless(start: &[u8], block: &[u8]) -> (Option<DecodeError>, usize) {
     let mut splitter = CsvSplitter::new(None);
     let mut kept = Kept::default();

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::{PageWriter, RECORD_FIELDS_MAX};
 use crate::decode::raw;
 
-/// Why a record is no row.
+/// Why a record is not a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     Malformed,
@@ -24,7 +24,7 @@ impl Refusal {
         match self {
             Self::Malformed => None,
             Self::NoObject => Some("not an object".to_owned()),
-            Self::Names => Some("a field's name is no valid text".to_owned()),
+            Self::Names => Some("a field's name is not a valid text".to_owned()),
             Self::Empty => Some("no field has a value".to_owned()),
             Self::Fields => Some(format!("more than {RECORD_FIELDS_MAX} fields")),
         }
@@ -225,7 +225,7 @@ mod tests {
 
     use super::*;
 
-    /// Name and value of each member, both as they stand; none for what is no object.
+    /// Name and value of each member, both as they stand; none for what is not an object.
     fn members(text: &str) -> Option<Vec<(&str, &str)>> {
         let mut members = Members::of(text).ok()?;
         let mut found = Vec::new();

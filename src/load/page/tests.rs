@@ -1,6 +1,5 @@
-use std::collections::HashMap;
-
-use proptest::prelude::*;
+mod foreign;
+mod keys;
 
 use super::*;
 use crate::catalogue::{Column, ColumnType};
@@ -35,7 +34,7 @@ fn rows(chunks: &[Chunk]) -> Vec<Vec<String>> {
     fields(chunks).into_iter().map(|row| row[1..].to_vec()).collect()
 }
 
-fn keys(chunks: &[Chunk]) -> Vec<String> {
+fn keys_of(chunks: &[Chunk]) -> Vec<String> {
     fields(chunks).into_iter().map(|mut row| row.swap_remove(0)).collect()
 }
 
@@ -73,78 +72,12 @@ fn p5_numbers_widen_and_everything_else_goes_to_a_variant() {
 }
 
 #[test]
-fn p10_a_record_without_a_value_is_refused() {
-    let chunks = page(&mut undocumented(), &["{}", "{ }", r#"{"a":null}"#, r#"{"a":1}"#]);
-    let reasons: Vec<_> = chunks.iter().flat_map(|chunk| &chunk.rejects).map(|reject| &*reject.reason).collect();
-    assert_eq!((reasons, rows(&chunks).len()), (vec!["no field has a value"; 3], 1));
-}
-
-#[test]
-fn p5_another_letter_case_is_the_same_field_unless_a_record_has_both() {
-    let mut writer = undocumented();
-    let first = keys(&page(&mut writer, &[r#"{"t":1,"Key":"x"}"#]));
-    let chunks = page(&mut writer, &[r#"{"T":1,"KEY":"x"}"#]);
-    assert_eq!((keys(&chunks), rows(&chunks)), (first, vec![vec!["1".to_owned(), "x".to_owned(), "\\N".to_owned()]]));
-    for both in [r#"{"T":2,"t":1,"key":"y"}"#, r#"{"t":1,"key":"y","T":2}"#] {
-        let chunks = page(&mut writer, &[both]);
-        let paths: Vec<&str> = chunks[0].layout.fields().iter().map(|field| &*field.path).collect();
-        assert_eq!(
-            (&*paths, &rows(&chunks)[0][..3]),
-            (&["t", "Key", "T"][..], &["1", "y", "2"].map(str::to_owned)[..])
-        );
-    }
-    let twice = page(&mut writer, &[r#"{"t":1,"t":3}"#]);
-    assert_eq!((rows(&twice)[0][0].as_str(), twice[0].counts.extra), ("1", 1), "a name that is repeated");
-}
-
-#[test]
-fn p10_records_that_have_nothing_of_the_table_fail_the_page() {
-    let mut writer = undocumented();
-    page(&mut writer, &[r#"{"id":1,"name":"x"}"#]);
-    let mut read = |records: &[&str], count: usize| {
-        writer.begin(None);
-        for record in records.iter().cycle().take(count) {
-            writer.record(record.as_bytes()).unwrap();
-        }
-        writer.finish().map(drop)
-    };
-    let foreign = [r#"{"error":"overloaded"}"#, r#"{"x":1}"#];
-    assert_eq!(read(&foreign, 20), Err(DecodeError::ForeignRecords { records: 20 }));
-    assert_eq!(read(&foreign[..1], 19), Ok(()), "few may differ");
-    assert_eq!(read(&[r#"{"x":1}"#, r#"{"ID":2}"#], 20), Ok(()));
-}
-
-#[test]
-fn p10_a_header_without_known_titles_is_refused() {
-    let titles = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
-    let mut writer = undocumented();
-    writer.header(&titles(&["Responses", "column"]), &[]).unwrap();
-    page(&mut writer, &[r#"{"id":1,"score":2}"#]);
-    for known in [&["id", "other"][..], &["SCORE"], &["id", "score", "a", "b", "c", "d"]] {
-        writer.header(&titles(known), &[]).unwrap();
-    }
-    for foreign in [&["Responses", "column"][..], &["1", "2"], &["x"]] {
-        assert_eq!(writer.header(&titles(foreign), &[]), Err(DecodeError::ForeignHeader), "{foreign:?}");
-    }
-    page(&mut writer, &[r#"{"a":1,"b":2}"#]);
-    let one_of_four = titles(&["Report", "Score", "column", "column 2"]);
-    assert_eq!(writer.header(&one_of_four, &[]), Err(DecodeError::ForeignHeader), "a word may occur by chance");
-    let mut writer = undocumented();
-    page(&mut writer, &[r#"{"window_end":1}"#]);
-    writer.header(&titles(&["Responses"]), &["window_end"]).unwrap();
-    let stated = Layout::new(&[], true).with_types(&[("new".to_owned(), ColumnType::Text)].into());
-    let mut writer = PageWriter::new(stated, RowKey::Content, None);
-    page(&mut writer, &[r#"{"id":1}"#]);
-    writer.header(&titles(&["new"]), &[]).unwrap();
-}
-
-#[test]
 fn an_empty_string_adds_no_column_and_is_content_all_the_same() {
     let mut writer = undocumented();
     let chunks = page(&mut writer, &[r#"{"a":""}"#, r#"{"b":""}"#, r#"{"a":"2024-03-01T00:00:00Z"}"#, r#"{"a":""}"#]);
     assert_eq!(rows(&chunks)[..2], [["\\N"], ["\\N"]]);
     assert_eq!(rows(&chunks)[3], ["\\N", "\\N"]);
-    let keys = keys(&chunks);
+    let keys = keys_of(&chunks);
     assert_ne!(keys[0], keys[1]);
     assert_eq!(chunks.iter().map(|chunk| chunk.counts.extra).sum::<u64>(), 0);
     let again = page(&mut writer, &[r#"{"a":""}"#]);
@@ -193,62 +126,6 @@ fn a_stated_type_takes_what_a_documented_one_would_and_the_rest_goes_to_text() {
         rows(&chunks),
         [["\\N", r#"{"b":1}"#, "N/A", "\\N"], ["12.5", "\\N", "\\N", "\\N"], ["3", "\\N", "\\N", "\\N"]]
     );
-}
-
-fn keyed(key: RowKey) -> PageWriter {
-    let columns = [
-        Column::new("id", "id", ColumnType::Text, ""),
-        Column::new("n", "n", ColumnType::Bigint, ""),
-        Column::new("part", "part", ColumnType::Text, "").or_empty(),
-    ];
-    PageWriter::new(Layout::new(&columns, false), key, None)
-}
-
-#[test]
-fn any_spelling_of_an_id_is_one_row() {
-    let spellings = ["1001", "\"1001\"", "1001.0", "1.001e3", "\"\\u0031001\""];
-    let records: Vec<String> = spellings.iter().map(|id| format!(r#"{{"id":{id}}}"#)).collect();
-    let records: Vec<&str> = records.iter().map(String::as_str).collect();
-    for key in [RowKey::Fields(vec!["id".to_owned()]), RowKey::AnyOf(vec!["id".to_owned()])] {
-        let found = keys(&page(&mut keyed(key.clone()), &records));
-        assert!(found.iter().all(|other| *other == found[0]), "{key:?} {found:?}");
-        assert_ne!(keys(&page(&mut keyed(key), &[r#"{"id":"01001"}"#]))[0], found[0]);
-    }
-    let field = |path: &str, may_be_absent| KeyField { path: path.to_owned(), may_be_absent };
-    let mut writer = keyed(RowKey::Columns(vec![field("id", false), field("part", true)]));
-    let shown = rows(&page(&mut writer, &records));
-    assert!(shown.iter().all(|row| row == &["1001", "\\N", "", "\\N"]), "{shown:?}");
-}
-
-#[test]
-fn an_empty_id_identifies_nothing() {
-    let records = [r#"{"id":"","n":1}"#, r#"{"n":2}"#, r#"{"id":null,"n":3}"#];
-    let found = keys(&page(&mut keyed(RowKey::AnyOf(vec!["id".to_owned()])), &records));
-    assert!(found[0] != found[1] && found[1] != found[2], "they are told apart by content");
-    let two = RowKey::AnyOf(vec!["id".to_owned(), "n".to_owned()]);
-    let next = keys(&page(&mut keyed(two), &[r#"{"id":"","n":1}"#, r#"{"n":"1"}"#]));
-    assert_eq!(next[0], next[1], "the next name counts");
-    let field = KeyField { path: "id".to_owned(), may_be_absent: false };
-    for key in [RowKey::Fields(vec!["id".to_owned()]), RowKey::Columns(vec![field])] {
-        let chunks = page(&mut keyed(key), &records);
-        let reasons: Vec<_> = chunks.iter().flat_map(|chunk| &chunk.rejects).map(|reject| &*reject.reason).collect();
-        assert_eq!(reasons, ["key field `id` is empty", "no key field `id`", "no key field `id`"]);
-    }
-    // Where the field has no column, too.
-    let mut writer = PageWriter::new(Layout::new(&[], true), RowKey::Fields(vec!["id".to_owned()]), None);
-    assert_eq!(page(&mut writer, &[records[0]])[0].rejects[0].reason, "key field `id` is empty");
-    let optional = KeyField { path: "part".to_owned(), may_be_absent: true };
-    let chunks = page(&mut keyed(RowKey::Columns(vec![optional])), &[r#"{"part":""}"#, r#"{"part":null,"n":1}"#]);
-    assert_eq!(rows(&chunks), [["\\N", "\\N", "", "\\N"], ["\\N", "1", "", "\\N"]]);
-}
-
-#[test]
-fn equal_contents_are_one_content_in_any_spelling() {
-    let one = keys(&page(&mut undocumented(), &[r#"{"a":"x/y","b":1.50,"c":[1, "é"]}"#]));
-    let other = keys(&page(&mut undocumented(), &[r#"{"b":15e-1,"c":[1.0,"\u00e9"],"a":"x\/y"}"#]));
-    assert_eq!(one, other);
-    let texts = keys(&page(&mut undocumented(), &[r#"{"a":1}"#, r#"{"a":"1"}"#]));
-    assert_ne!(texts[0], texts[1], "content tells a number from its text");
 }
 
 #[test]
@@ -308,7 +185,7 @@ fn p5_nan_fits_no_documented_column() {
     // NaN identifies nothing.
     let mut writer = PageWriter::new(Layout::new(&[], true), RowKey::AnyOf(vec!["id".to_owned()]), None);
     let chunks = page(&mut writer, &[r#"{"id":NaN,"x":1}"#, r#"{"id":NaN,"x":2}"#, "NaN"]);
-    assert_ne!(keys(&chunks)[0], keys(&chunks)[1]);
+    assert_ne!(keys_of(&chunks)[0], keys_of(&chunks)[1]);
     assert_eq!(chunks[0].rejects[0].reason, "not an object");
 }
 
@@ -332,7 +209,7 @@ fn p5_records_that_are_no_rows_are_kept_with_the_reason() {
             "not an object",
             "no key field `id`",
             "not UTF-8",
-            "a field's name is no valid text",
+            "a field's name is not a valid text",
             "key field `id` is longer than 2000 bytes"
         ]
     );
@@ -359,16 +236,6 @@ fn a_record_that_is_not_json_fails_the_page() {
     writer.begin(None);
     assert!(writer.record(b"{\"a\":tru}").is_err());
     assert!(writer.record(b"nul").is_err());
-}
-
-#[test]
-fn p4_the_key_does_not_depend_on_the_order_of_fields_and_twins_survive() {
-    let mut writer = undocumented();
-    let first = keys(&page(&mut writer, &[r#"{"a":1,"b":2}"#, r#"{"b":2,"a":1}"#, r#"{"a":2,"b":1}"#]));
-    assert_ne!(first[0], first[1], "identical records are told apart");
-    let again =
-        keys(&page(&mut undocumented(), &[r#"{"b":2,"a":1,"c":null}"#, r#"{"a":2,"b":1}"#, r#"{"a":1,"b":2}"#]));
-    assert_eq!([&again[0], &again[2], &again[1]], [&first[0], &first[1], &first[2]]);
 }
 
 #[test]
@@ -416,10 +283,10 @@ fn p6_chunks_and_batches_are_bounded() {
 #[test]
 fn p4_whether_an_object_falls_apart_depends_on_nothing_but_the_record() {
     let object = r#"{"a":{"b":1}}"#;
-    let fresh = keys(&page(&mut undocumented(), &[object]));
+    let fresh = keys_of(&page(&mut undocumented(), &[object]));
     let mut taught = undocumented();
     page(&mut taught, &[r#"{"a":"x"}"#, r#"{"a":{}}"#]);
-    assert_eq!(keys(&page(&mut taught, &[object])), fresh);
+    assert_eq!(keys_of(&page(&mut taught, &[object])), fresh);
     let paths: Vec<_> = taught.layout.fields().iter().map(|field| field.path.as_str()).collect();
     assert_eq!(paths, ["a", "a.b"]);
 }
@@ -485,124 +352,4 @@ fn p4_copies_in_a_shared_second_are_told_once_and_counted_per_part() {
     assert_eq!(shared(morning, "2024-03-01T12:00:01Z"), []);
     assert_eq!(shared(morning, "2024-03-01T11:59:59.999Z"), []);
     assert_eq!(shared(None, noon), []);
-}
-
-#[test]
-fn p4_a_field_that_is_spelt_in_two_ways_has_one_key_in_whatever_order() {
-    let one = page(&mut documented(), &[r#"{"id":1,"ID":2,"iD":3}"#]);
-    let other = page(&mut documented(), &[r#"{"iD":3,"ID":2,"id":1}"#]);
-    assert_eq!(keys(&one), keys(&other));
-    assert_eq!(rows(&one), [["1", "\\N", r#"{"ID":2,"iD":3}"#]]);
-}
-
-/// A record as its members, nested ones by their path; nothing is null.
-fn any_members() -> impl Strategy<Value = Vec<(String, String)>> {
-    let name = prop::sample::select(vec!["a", "b", "c", "d.x", "d.y", "d.z.w", "e", "id", "at"]);
-    let value = prop::sample::select(vec!["1", "2", "\"x\"", "[1]", "true", "1.0", "\"2024-03-01T00:00:00Z\"", "{}"]);
-    prop::collection::btree_map(name, value, 0..7)
-        .prop_map(|members| members.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
-}
-
-/// The members as JSON, in the order in which they are given; those of one object together, and null ones strewn in.
-fn json(members: &[(String, String)], nulls: bool) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    let mut done: Vec<&str> = Vec::new();
-    for (path, value) in members {
-        match path.split_once('.') {
-            None => parts.push(format!("\"{path}\":{value}")),
-            Some((object, _)) if done.contains(&object) => {}
-            Some((object, _)) => {
-                done.push(object);
-                let inner: Vec<(String, String)> = members
-                    .iter()
-                    .filter_map(|(path, value)| {
-                        let (outer, rest) = path.split_once('.')?;
-                        (outer == object).then(|| (rest.to_owned(), value.clone()))
-                    })
-                    .collect();
-                parts.push(format!("\"{object}\": {}", json(&inner, nulls)));
-            }
-        }
-        if nulls {
-            parts.push(format!("\"null{}\":null", parts.len()));
-        }
-    }
-    format!("{{{}}}", parts.join(" , "))
-}
-
-proptest! {
-    #[test]
-    fn p4_a_key_depends_on_the_content_and_the_place_among_twins_and_on_nothing_else(
-        records in prop::collection::vec(any_members().prop_filter("a field", |members| !members.is_empty()), 1..12),
-        order in prop::collection::vec(any::<prop::sample::Index>(), 24),
-        nulls in any::<bool>(),
-        taught in any_members(),
-    ) {
-        let plain: Vec<String> = records.iter().map(|members| json(members, false)).collect();
-        let plain: Vec<&str> = plain.iter().map(String::as_str).collect();
-        let first = keys(&page(&mut undocumented(), &plain));
-        // Equal content, equal base; each twin has a place of its own.
-        let mut places: HashMap<&Vec<(String, String)>, u32> = HashMap::new();
-        let mut bases: HashMap<String, &Vec<(String, String)>> = HashMap::new();
-        let mut seen = std::collections::HashSet::new();
-        for (members, key) in records.iter().zip(&first) {
-            let place = places.entry(members).or_insert(0);
-            if *place == 0 {
-                prop_assert!(bases.insert(key.clone(), members).is_none(), "two contents, one key");
-            } else {
-                let base = bases.iter().find(|(_, known)| *known == &members).unwrap().0;
-                let base = u128::from_str_radix(base, 16).unwrap();
-                prop_assert_eq!(key, &format!("{:032x}", row_key(base, *place)));
-            }
-            *place += 1;
-            prop_assert!(seen.insert(key.clone()));
-        }
-        // The same records, their members in another order and with nulls, in another order, met by a writer that has
-        // seen other records and cuts its page elsewhere.
-        let mut shuffled: Vec<Vec<(String, String)>> = records.clone();
-        for (at, index) in order.iter().enumerate().take(records.len()) {
-            let other = index.index(records.len());
-            shuffled.swap(at, other);
-            let members = &mut shuffled[at];
-            if !members.is_empty() {
-                let middle = order[order.len() - 1 - at].index(members.len());
-                members.rotate_left(middle);
-            }
-        }
-        let shuffled: Vec<String> = shuffled.iter().map(|members| json(members, nulls)).collect();
-        let shuffled: Vec<&str> = shuffled.iter().map(String::as_str).collect();
-        for mut writer in [undocumented(), documented()] {
-            page(&mut writer, &[&json(&taught, false)]);
-            let mut again = keys(&page(&mut writer, &shuffled));
-            again.sort();
-            let mut first = first.clone();
-            first.sort();
-            prop_assert_eq!(again, first);
-        }
-    }
-
-    #[test]
-    fn p4_a_record_in_a_shared_second_is_told_to_both_parts_with_one_key(
-        cut in 1_i64..86_399, offset in -3_i64..4, millis in 0_i64..1_000,
-    ) {
-        let day = "2024-03-01T00:00:00Z".parse::<DateTime<Utc>>().unwrap();
-        let (middle, end) = (day + chrono::TimeDelta::seconds(cut), day + chrono::TimeDelta::days(1));
-        let at = middle + chrono::TimeDelta::seconds(offset) + chrono::TimeDelta::milliseconds(millis);
-        let record = format!(r#"{{"at":"{}","n":1}}"#, at.format("%Y-%m-%dT%H:%M:%S%.3fZ"));
-        let told = |start, end| {
-            let mut writer = undocumented();
-            writer.begin(Some(RowWindow { start, end }));
-            writer.record(record.as_bytes()).unwrap();
-            writer.finish().unwrap()[0].shared.clone()
-        };
-        let (before, behind) = (told(day, middle), told(middle, end));
-        // An independent judgement: does the second of the boundary hold it?
-        let shares = |boundary: DateTime<Utc>| at.timestamp() == boundary.timestamp();
-        prop_assert_eq!(before.len() == 1, shares(day) || shares(middle));
-        prop_assert_eq!(behind.len() == 1, shares(middle) || shares(end));
-        if shares(middle) {
-            prop_assert_eq!(before[0].base, behind[0].base);
-            prop_assert_ne!(before[0].tally, behind[0].tally, "copies are counted for each part apart");
-        }
-    }
 }

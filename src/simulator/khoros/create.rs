@@ -136,7 +136,7 @@ fn parameters(arrival: &Arrival, method: &str, id: &str, body: &[u8]) -> Result<
     }
     let content_type = arrival.header(&CONTENT_TYPE_HEADER);
     if content_type != Some("application/x-www-form-urlencoded") {
-        return Err(bad("a body that is no form"));
+        return Err(bad("a body that is not a form"));
     }
     let in_query = |name: &str| name == "companyKey" || (id == "conversation_history_action" && name == "raiselimit");
     if query.iter().any(|(name, _)| !in_query(name)) {

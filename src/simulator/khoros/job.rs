@@ -151,7 +151,7 @@ impl Job {
         !gone && !self.forgotten && *self.fate() != Fate::Gone
     }
 
-    /// As it is for whoever asks now.
+    /// As a request sees it now.
     fn fate(&self) -> &Fate {
         match &self.fate {
             Fate::Flapping(fates) => fates.get(self.asked).unwrap_or(&Fate::Done),
@@ -203,7 +203,7 @@ pub(super) fn key(arrival: &Arrival) -> String {
         .finish()
 }
 
-/// The job of a path, if whoever asks may: with the company's key or the token that an answer brought (`§2`).
+/// The job of a path, if the client may see it: with the company's key or the token that an answer brought (`§2`).
 fn find(arrival: &Arrival, workflow: &str, run: &str) -> Result<Job, Answer> {
     authenticate(arrival)?;
     let job = locked(&arrival.world.khoros.jobs).iter().find(|job| job.run == run).cloned();

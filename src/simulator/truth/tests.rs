@@ -43,7 +43,7 @@ fn rows(from: DateTime<Utc>, to: DateTime<Utc>) -> Rows {
     Rows::between("plain", from, to)
 }
 
-/// The same window in pages, each read anew from the place where the last one ended.
+/// The same window in pages, each read again from the place where the last one ended.
 fn paged(truth: &Truth, span: Span, size: usize) -> Vec<String> {
     let (mut rows, mut after) = (Vec::new(), None);
     loop {

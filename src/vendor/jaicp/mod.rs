@@ -105,7 +105,7 @@ impl Jaicp {
         }
     }
 
-    /// Sends a call whose answer is small, again if a fault passes, and reads it; answers its bytes too. What cannot be read
+    /// Sends a call whose answer is small, again if a fault passes, and reads it; returns its bytes too. What cannot be read
     /// is asked for once more (`§2`). Faults of HTTP are as they came.
     async fn small<T>(
         &self,
@@ -164,7 +164,7 @@ impl Jaicp {
     }
 
     /// Sends for a page, again if a fault passes, and hands its rows over while they arrive. Where the page can be made
-    /// smaller, a gateway's timeout is no fault that passes.
+    /// smaller, a gateway's timeout is not a fault that passes.
     async fn page(
         &self,
         session: &Session<'_>,

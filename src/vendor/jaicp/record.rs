@@ -124,7 +124,7 @@ impl<'r, R: Records> Shaper<'r, R> {
         }
     }
 
-    /// Of the members that identify it, as they are spelled. What has no id is no row, but it is one of those that the
+    /// Of the members that identify it, as they are spelled. What has no id is not a row, but it is one of those that the
     /// vendor counts: its place stands for it.
     fn id(&self, members: Option<&Members<'_>>) -> u64 {
         let mut key = Vec::new();

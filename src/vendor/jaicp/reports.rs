@@ -26,7 +26,7 @@ use crate::quota::CallKind;
 const REDIRECTS_MAX: usize = 3;
 /// Ids are short; what is longer is none.
 const ID_BYTES_MAX: usize = 300;
-/// Answers about one report; they are held as a tree.
+/// Returns about one report; they are held as a tree.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 const DELIMITER: &str = ",";
 /// Unlike the default that people get, so that our own tasks can be told from theirs.
@@ -204,7 +204,7 @@ impl Reports<'_> {
         }
     }
 
-    /// Opens the file: with the bearer token at the connection's own host in v1, else with nothing. Each redirect is judged anew.
+    /// Opens the file: with the bearer token at the connection's own host in v1, else with nothing. Each redirect is judged again.
     async fn open<'s>(&self, session: &'s Session<'_>, url: &str) -> Result<Body<'s>, StepError> {
         let mut url = url.to_owned();
         for _ in 0..=REDIRECTS_MAX {
@@ -377,7 +377,7 @@ fn tasks(body: &[u8]) -> Result<Vec<Task>, StepError> {
 }
 
 /// The time of a request in milliseconds since 1970: events are asked for with an integer, although the answer that names the
-/// request writes its time as a text. None for what is no time; then all events are asked for.
+/// request writes its time as a text. None for what is not a time; then all events are asked for.
 fn millis(time: &str) -> Option<i64> {
     let at = if times::is_naive(time) { times::parse(&format!("{time}Z")) } else { times::parse(time) };
     at.or_else(|| times::epoch(time)).map(|at| at.timestamp_millis())

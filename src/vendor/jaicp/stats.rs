@@ -34,7 +34,7 @@ const COUNTS: [&str; 3] = ["billingCount", "incomingCount", "outgoingCount"];
 #[serde(deny_unknown_fields)]
 struct Cursor {
     done: usize,
-    /// A slice that was begun with other buckets is read anew.
+    /// A slice that was begun with other buckets is read again.
     #[serde(default, skip_serializing_if = "is_day")]
     interval: Interval,
 }

@@ -16,7 +16,7 @@ const CHANNELS: &[&str] = &["telegram", "viber", "vk"];
 pub(super) const SESSIONS_PER_PAGE: u32 = 100;
 /// More sessions than this on one page were not asked for; all of them would go into the cursor.
 const SESSIONS_MAX: usize = 10_000;
-/// What is longer is no id.
+/// What is longer is not an id.
 const ID_BYTES_MAX: usize = 300;
 /// A session of more pages is left where it is: its last messages are re-read by the next windows.
 const PAGES_MAX: u64 = 1_000;

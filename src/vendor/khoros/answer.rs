@@ -73,7 +73,7 @@ pub(super) fn result(body: &[u8], redactor: &Redactor) -> Result<Value, StepErro
     }
 }
 
-/// The words of an answer that is no success, if it has any.
+/// The words of an answer that is not a success, if it has any.
 pub(super) fn words(body: &str, redactor: &Redactor) -> Option<String> {
     match result(body.as_bytes(), redactor) {
         Err(StepError::Refused { what, .. }) => Some(what),
@@ -91,7 +91,7 @@ pub(super) fn created(body: &[u8], redactor: &Redactor) -> Result<(Handle, Optio
     }
     let id = |name: &'static str| match result.get(name).and_then(Value::as_str) {
         Some(id) if is_id(id) => Ok(id.to_owned()),
-        Some(_) => Err(StepError::Shape(format!("`{name}` is no id"))),
+        Some(_) => Err(StepError::Shape(format!("`{name}` is not an id"))),
         None => Err(StepError::Missing(name)),
     };
     Ok((Handle { workflow: id("workflowId")?, run: id("runId")? }, token(result.get("statusUrl"))))

@@ -19,7 +19,7 @@ use crate::quota::CallKind;
 const FILE_BYTES_MAX: u64 = 64 << 30;
 /// Redirects on the way to a file.
 const HOPS_MAX: u32 = 2;
-/// So often a file is asked for again that came to nothing: its link ends soon, and is made anew each time (`§3.3`).
+/// So often a file is asked for again that came to nothing: its link ends soon, and is created again each time (`§3.3`).
 const AGAIN_MAX: u32 = 2;
 
 const ANEW: &str = "no data was lost, and a new export is requested; if this lasts, ask the vendor";
@@ -38,7 +38,7 @@ impl<E: Into<StepError>> From<E> for Fault {
 }
 
 impl Khoros {
-    /// Hands over the file's rows; answers its bytes.
+    /// Hands over the file's rows; returns its bytes.
     pub(super) async fn fetch(
         &self,
         session: &Session<'_>,

@@ -58,7 +58,7 @@ fn the_key_is_found_however_a_file_spells_it() {
                 format!(r#"{{"y":"{title}","{title}":"8"}}"#),
             ]
         };
-        // Only the name is written anew.
+        // Only the name is written again.
         let spelt: Vec<String> = rows(title)
             .into_iter()
             .map(|row| {

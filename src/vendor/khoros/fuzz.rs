@@ -52,7 +52,7 @@ fn assert_in_its_place(handle: &Handle, token: Option<&Secret>) {
     let base = "https://host/api/public".parse().unwrap();
     let query =
         token.map_or_else(|| "companyKey=k".to_owned(), |token| format!("analyticsAccessToken={}", token.expose()));
-    // A dot is no segment.
+    // A dot is not a segment.
     let Ok(url) = below(&base, &handle.path("status"), &query) else { return };
     assert_eq!((url.origin(), url.query(), url.fragment()), (base.origin(), Some(&*query), None));
     assert_eq!(url.query_pairs().count(), 1);

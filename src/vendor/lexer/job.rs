@@ -20,7 +20,7 @@ use crate::vendor::{Records, StepError, StepRequest, Window};
 
 /// A file beyond this is none.
 const FILE_BYTES_MAX: u64 = 4 << 30;
-/// Redirects of a file's URL, each judged anew.
+/// Redirects of a file's URL, each judged again.
 const REDIRECTS_MAX: u32 = 5;
 
 impl ExportApi for Lexer {

@@ -55,7 +55,7 @@ impl Answer {
             }
             tracing::warn!(errors = text, "the vendor reports errors in a valid answer");
         }
-        // Null is an empty window. Anything else that is no array would be rows that nobody reads.
+        // Null is an empty window. Anything else that is not an array would be rows that nobody reads.
         if !envelope.has_records && envelope.member("result").is_some() {
             return Err(StepError::Shape("`result` is not a list".to_owned()));
         }
@@ -92,7 +92,7 @@ fn page_count(envelope: &Envelope) -> Option<u64> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, which is far too many")]
     let count = number.filter(|number| number.is_finite()).map(|number| number.ceil() as u64);
     if count.is_none() {
-        tracing::warn!("pageCount is no number, reading until a page is not full");
+        tracing::warn!("pageCount is not a number, reading until a page is not full");
     }
     count
 }

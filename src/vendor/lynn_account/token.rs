@@ -19,7 +19,7 @@ use crate::secret::Secret;
 pub(super) const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// A token this close to its end, or to a tenth of its life, is not used any more.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(30);
-/// A life shorter than this is not believed: clocks may differ, and a token that is minted anew for every page would
+/// A life shorter than this is not believed: clocks may differ, and a token that is minted again for every page would
 /// cost more than a 401 now and then.
 const LIFE_MIN: Duration = Duration::from_mins(1);
 /// Longer ones are as good as endless.

@@ -1,6 +1,6 @@
 //! The one documented write: records for a campaign, and the task that loads them (`vendors/lynn.md §6.1`).
 //!
-//! A call here may send messages to customers, so it is made once. Whoever wants to send is handed a [`Ready`] load that
+//! A call here may send messages to customers, so it is made once. The caller gets a [`Ready`] load that
 //! has token and quota, writes down what is about to leave, and sends; what may have arrived is told apart from what
 //! certainly did not.
 
@@ -14,7 +14,7 @@ use crate::http::{Body, Call, Granted, HttpError, Payload, Redactor, Session, Un
 use crate::quota::CallKind;
 use crate::secret::Secret;
 
-/// Answers here are a few hundred bytes.
+/// Returns here are a few hundred bytes.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 const ANSWER_BYTES_GUESS: u64 = 2_000;
 /// Members that name a load task, by column name. The answer is not documented.
@@ -231,7 +231,7 @@ pub(super) fn taken(answer: &[u8], redactor: &Redactor) -> Result<Loaded, StepEr
         (None, Some(raw)) => wire::word(raw),
         (None, None) => Some(text.to_owned()),
     };
-    // A sentence is no id, and neither is what may not be stored or shown: it is told redacted instead.
+    // A sentence is not an id, and neither is what may not be stored or shown: it is told redacted instead.
     let task = task.filter(|task| {
         let is_word = !task.is_empty() && task.len() <= 200 && !task.contains(char::is_whitespace);
         is_word && redactor.clean(task) == *task

@@ -114,7 +114,7 @@ async fn drained(shutdown: &CancellationToken) {
     tokio::time::sleep(DRAIN).await;
 }
 
-/// Prepares a slice to be read: goes on where an earlier reading stopped, or begins anew.
+/// Prepares a slice to be read: goes on where an earlier reading stopped, or begins again.
 pub async fn prepare(loader: &Loader<'_>, reading: &mut Reading) -> Result<(), LoadError> {
     if reading.slice.reading_run.is_some() {
         let whole = reading.slice.reading_pages == 0 || loader.seen_is_whole(&reading.slice).await?;

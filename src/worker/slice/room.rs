@@ -7,7 +7,7 @@ use crate::load::page::CHUNK_BYTES;
 
 /// What all runs have together, for shares.
 const SHARED_BYTES: usize = 10 << 20;
-/// What one of them may have besides: whoever asks first, for as long as it has a use for it.
+/// What one of them may have besides: the first that asks, for as long as it needs it.
 const SPARE_BYTES: usize = 4 << 20;
 /// A larger share would not be used.
 const SHARE_BYTES_MAX: usize = (5 << 20) / 2;
@@ -80,7 +80,7 @@ mod tests {
             let total: usize = parts.iter().map(|part| part.bytes() + CHUNK_BYTES).sum();
             assert!(total <= SHARED_BYTES + SPARE_BYTES, "{runs} take {total}");
         }
-        assert!(Room::of(usize::MAX).part().fits(CHUNK_BYTES), "whoever runs so many gets on");
+        assert!(Room::of(usize::MAX).part().fits(CHUNK_BYTES), "even so many runs make progress");
     }
 
     #[test]

@@ -40,9 +40,9 @@ insert into tidegate.slice (connection, stream, window_start, window_end, read_u
 ('acme-lynn', 'show_error', '2026-01-05', '2026-01-06', null, null, null, 0, 3, 7),
 ('acme-lynn', 'a_list', 'epoch', '9999-12-31', now() - interval '6 hours', 1, now(), 12, null, 0);
 insert into tidegate.rejected_record (run_id, connection, stream, window_start, reason, record, rejected_at) values
-(2, 'acme-lynn', 'navigation_marks', '2026-01-02', 'is no object', '[\"Juana\", \"+56 9 1234 5678\"]', now() - interval '4 hours'),
+(2, 'acme-lynn', 'navigation_marks', '2026-01-02', 'is not an object', '[\"Juana\", \"+56 9 1234 5678\"]', now() - interval '4 hours'),
 (2, 'acme-lynn', 'navigation_marks', '2026-01-02', E'lacks its key\\nsession', E'{\"phone\": \"\\x1b[31m1\"}', now() - interval '4 hours'),
-(2, 'other-lynn', 'navigation_marks', '2026-01-02', 'is no object', '7', now() - interval '4 hours');
+(2, 'other-lynn', 'navigation_marks', '2026-01-02', 'is not an object', '7', now() - interval '4 hours');
 insert into tidegate.connection (name, vendor, account, pinned_at) values
 ('acme-lynn', 'lynn_reporting', '{\"host\": \"127.0.0.1\", \"tenant\": \"4411\"}', now() - interval '9 days'),
 ('old-khoros', 'khoros_care', '{\"host\": \"old.example\", \"company_key\": \"sha256:00\"}', now() - interval '99 days');

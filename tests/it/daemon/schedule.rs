@@ -1,4 +1,4 @@
-//! Firings: each exactly once, whoever is there; those missed as the job says.
+//! Firings: each exactly once, with any number of daemons; missed ones as the job states.
 
 use std::time::Duration;
 

@@ -69,7 +69,7 @@ async fn p12_a_server_that_only_reads_is_told_and_left_as_soon_as_another_one_wr
     })
     .await;
     assert!(why.starts_with("not ready: "), "{why}");
-    // Sessions are made anew all the time, and each finds that it may only read.
+    // Sessions are created again all the time, and each finds that it may only read.
     tokio::time::sleep(Duration::from_secs(8)).await;
     let lines = daemon.said().lines().count();
     assert!(lines < 60, "{}", daemon.said());

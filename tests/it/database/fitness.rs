@@ -67,7 +67,7 @@ async fn tables_of_another_role_are_handed_over_by_the_statements() {
         expect(&command_at(&world, &url, args).await, 0);
     }
 
-    // A role that is no superuser shares what it owns by membership.
+    // A role that is not a superuser shares what it owns by membership.
     let other = Role::create("").await;
     let (_, _, statements) = finding(&world, &other.url(&world.database)).await;
     assert!(statements.contains(&format!("grant \"{}\" to \"{}\";", role.name, other.name)), "{statements:?}");

@@ -13,7 +13,7 @@ use tidegate::schedule::enqueue_due;
 use tidegate::store::history::{self, Which};
 use tidegate::store::run::{self, Progress, TaskEnd};
 use tidegate::store::status::{Configured, Streams};
-use tidegate::store::{cursor, prune, push, status};
+use tidegate::store::{cursor, prune, push, reading, status};
 use url::Url;
 use uuid::Uuid;
 
@@ -139,7 +139,7 @@ async fn readers(connection: &mut PgConnection) -> Vec<String> {
     meter.dear
 }
 
-/// What a command asks for once in its life, so that it is always planned anew.
+/// What a command asks for once in its life, so that it is always planned again.
 async fn commands(connection: &mut PgConnection) -> Vec<String> {
     let streams = ["stream_0".to_owned()];
     let mut meter = Meter::begin(&mut *connection).await;
@@ -189,7 +189,7 @@ async fn worker(connection: &mut PgConnection) -> Vec<String> {
     cheap!("exports_running", cursor::exports_running(&mut *connection, "connection-3", &["stream_0", "stream_1"]));
     let window = (Utc::now(), Utc::now() + TimeDelta::hours(1));
     cheap!("open_slice", cursor::open_slice(&mut *connection, "connection-3", "stream_0", window));
-    cheap!("clear_rejects", cursor::clear_rejects(&mut *connection, "connection-3", "stream_0", window));
+    cheap!("clear_rejects", reading::clear_rejects(&mut *connection, "connection-3", "stream_0", window));
     assert!(cheap!("begin_task", run::begin_task(&mut *connection, &claim, "stream_0", 1)));
     assert!(cheap!("pass_fence", run::pass_fence(&mut *connection, &claim, "stream_0", LEASE)));
     let progress = Progress::default();

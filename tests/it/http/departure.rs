@@ -11,7 +11,7 @@ use super::*;
 /// Shorter than what the vendor, or the way there, takes for the first call.
 const PER: Duration = Duration::from_millis(600);
 
-/// Answers every request; the first after `delay`. Notes when each was taken up.
+/// Returns every request; the first after `delay`. Notes when each was taken up.
 async fn answer(listener: TcpListener, delay: Duration, arrivals: Arc<Mutex<Vec<Instant>>>) {
     let mut delay = Some(delay);
     while let Ok((mut stream, _)) = listener.accept().await {
@@ -27,7 +27,7 @@ async fn answer(listener: TcpListener, delay: Duration, arrivals: Arc<Mutex<Vec<
     }
 }
 
-/// Two processes send one call each, the second while the first is on its way; answers how far apart they came.
+/// Two processes send one call each, the second while the first is on its way; returns how far apart they came.
 async fn apart(connection: &Connection, call: fn(Url) -> Call, arrivals: &Mutex<Vec<Instant>>) -> Duration {
     let (one, other) = (connection.gate().await, connection.gate().await);
     let send = async |gate: &Gate| {

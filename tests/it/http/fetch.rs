@@ -77,7 +77,7 @@ async fn a_fetch_waits_for_no_quota_and_is_counted_as_traffic() {
 }
 
 #[tokio::test]
-async fn p7_each_hop_of_a_redirect_is_judged_anew() {
+async fn p7_each_hop_of_a_redirect_is_judged_again() {
     for (location, leads_on) in [
         ("https://bucket.example/f?sig=1", true),
         ("/f", true),

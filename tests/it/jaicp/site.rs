@@ -39,7 +39,7 @@ impl Site {
         site
     }
 
-    /// Writes the configuration anew.
+    /// Writes the configuration again.
     pub(super) fn configure(&self, connection: &str, streams: &str, job: &str) {
         let mut yaml = String::new();
         let url = self.simulator.base_url();

@@ -132,7 +132,7 @@ async fn months_are_asked_for_only_in_slices_in_which_one_may_begin() {
 }
 
 #[tokio::test]
-async fn p3_a_slice_that_was_begun_with_other_buckets_is_read_anew() {
+async fn p3_a_slice_that_was_begun_with_other_buckets_is_read_again() {
     let mut bench = Bench::new().await;
     let begun = bench.read("stats_series", days(4, 10)).await.unwrap().cursors[1].clone();
     bench.settings.stats_interval = Interval::Week;

@@ -63,7 +63,7 @@ async fn a_file_without_rows_is_an_empty_window() {
 }
 
 #[tokio::test]
-async fn a_link_that_has_expired_is_asked_for_anew() {
+async fn a_link_that_has_expired_is_requested_again() {
     let scene = Scene::new().await;
     scene.control().khoros().shape(|shape| shape.links_expired = 2);
     assert_eq!(scene.read(POSTS, day(3)).await.unwrap().rows.len() as u64, ROWS);

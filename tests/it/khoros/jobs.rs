@@ -42,12 +42,12 @@ async fn a_job_that_closes_without_a_detail_is_done_if_it_says_where_its_file_is
     }
     scene.control().khoros().next_job(AUTHOR, Fate::NoDetail);
     assert_eq!(scene.read(AUTHOR, day(3)).await.unwrap().rows.len() as u64, ROWS);
-    assert_eq!((scene.calls("khoros_create"), scene.calls("khoros_download")), (3, 3), "no job is asked for anew");
+    assert_eq!((scene.calls("khoros_create"), scene.calls("khoros_download")), (3, 3), "no job is requested again");
     scene.assert_well_behaved();
 }
 
 #[tokio::test]
-async fn a_failed_job_is_asked_for_anew_a_few_times() {
+async fn a_failed_job_is_requested_again_a_few_times() {
     let scene = Scene::new().await;
     let khoros = scene.control().khoros();
     khoros.next_job(AUTHOR, Fate::Failed);
@@ -144,7 +144,7 @@ async fn p3_a_restart_asks_after_the_job_that_runs() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_known_no_more_is_asked_for_anew() {
+async fn a_job_that_is_known_no_more_is_requested_again() {
     let scene = Scene::new().await;
     let (stream, mut page) = (named(AUTHOR), Page::default());
     let first = scene.step(&stream, day(3), None, Expected::default(), &mut page).await.unwrap();

@@ -44,7 +44,7 @@ fn reported(world: &World, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<String
         let open = closed.is_none() && created >= Utc::now() - TimeDelta::days(10);
         created >= from || closed.is_some_and(|closed| closed >= from) || open
     });
-    // Closed at no time is no value of an instant.
+    // Closed at no time is not a value of an instant.
     for row in &mut rows {
         row.retain(|name, value| name != "closed_time" || *value != "");
     }

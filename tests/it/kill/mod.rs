@@ -97,7 +97,7 @@ impl Scene {
         Process::start(&self.world.config_path(), &["sync"], &[])
     }
 
-    /// An undisturbed `sync`, as soon as whoever was killed counts as silent.
+    /// An undisturbed `sync`, as soon as the killed process counts as silent.
     async fn sync(&self) {
         expire_leases(&self.world.database).await;
         is_done(self.begin()).await;

@@ -160,7 +160,7 @@ async fn p1_a_kill_at_the_fence_check_loses_nothing() {
     survives(async |scene| kill_behind(scene, 2, "select from tidegate.run for update", "%with held as%").await).await;
 }
 
-/// Makes every commit that changed rows wait for whoever holds the advisory lock 77.
+/// Makes every commit that changed rows wait for the holder of the advisory lock 77.
 async fn delay_commits(database: &TestDatabase) {
     for statement in [
         "create function public.wait_at_commit() returns trigger language plpgsql as

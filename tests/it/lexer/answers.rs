@@ -1,4 +1,4 @@
-//! Answers that are no report: documented errors and their remedies, faults that pass, jobs where none is documented.
+//! Returns that are no report: documented errors and their remedies, faults that pass, jobs where none is documented.
 
 use serde_json::json;
 use tidegate::simulator::{Action, Fault, Match};

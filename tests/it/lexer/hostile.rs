@@ -43,7 +43,7 @@ async fn p7_a_url_to_a_private_address_or_without_tls_is_not_fetched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p7_every_redirect_of_a_file_is_judged_anew_and_there_are_few() {
+async fn p7_every_redirect_of_a_file_is_judged_again_and_there_are_few() {
     let to = |location: &str| Action::Redirect { status: 302, location: location.to_owned() };
     let files = || Match::endpoint("files_get");
     let (error, _) = goes_wrong(files(), to("http://127.0.0.1:1/x"), 1).await;

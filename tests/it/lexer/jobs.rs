@@ -27,7 +27,7 @@ async fn succeeds(mut process: Process) {
     assert!(status.success(), "{}", process.said());
 }
 
-/// As if whoever was killed had been silent for as long as its lease lasts.
+/// As if the killed process had been silent for as long as its lease lasts.
 async fn expire_leases(world: &World) {
     sqlx::query("update tidegate.run set lease_until = clock_timestamp() - interval '1 ms' where state = 'running'")
         .execute(&world.database.pool())
@@ -36,7 +36,7 @@ async fn expire_leases(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_a_job_that_runs_is_asked_after_by_whoever_comes_next_and_no_second_one_is_made() {
+async fn p3_a_job_that_runs_is_polled_by_the_next_process_and_no_second_one_is_created() {
     let world = slow("[mention_sla_export]", 1_000).await;
     let killed = start(&world);
     let stored = cursor(&world).await;
@@ -131,7 +131,7 @@ async fn a_job_that_is_complete_at_once_needs_no_question() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_fails_or_is_forgotten_is_made_anew_and_after_three_times_given_up_with_the_vendors_word() {
+async fn a_job_that_fails_or_is_forgotten_is_created_again_and_after_three_times_given_up_with_the_vendors_word() {
     let word = |status: &str| Action::Json {
         status: 200,
         body: json!({ "status": status, "url": null, "token": "x" }).to_string(),
@@ -159,7 +159,7 @@ async fn a_job_that_fails_or_is_forgotten_is_made_anew_and_after_three_times_giv
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_a_job_of_another_token_is_made_anew() {
+async fn p3_a_job_of_another_token_is_created_again() {
     let world = slow("[case_details]", 2_000).await;
     let killed = start(&world);
     cursor(&world).await;

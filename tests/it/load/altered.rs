@@ -347,7 +347,7 @@ async fn after(plant: &Plant, reader: &mut Reader<'_>, statement: &str) -> Resul
 }
 
 #[tokio::test]
-async fn p12_a_table_that_changes_in_the_middle_of_a_task_is_opened_anew() {
+async fn p12_a_table_that_changes_in_the_middle_of_a_task_is_opened_again() {
     for (statement, harmless) in [
         ("alter table TABLE drop column a", false),
         ("alter table TABLE rename column b to d", false),

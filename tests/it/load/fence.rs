@@ -2,7 +2,7 @@
 
 use tidegate::load::LoadError;
 use tidegate::load::commit::{PageEnd, PageLoad};
-use tidegate::store::{cursor, run};
+use tidegate::store::{cursor, reading, run};
 
 use super::plant::{CONNECTION, LEASE, Plant, numbered, whole};
 
@@ -88,7 +88,7 @@ async fn p1_a_slice_that_stands_elsewhere_keeps_nothing() {
             let slice = plant.slice(whole(0)).await;
             let mut session = plant.pool.acquire().await.unwrap();
             match how {
-                "restarted" => cursor::restart(&mut session, slice.id).await.unwrap(),
+                "restarted" => reading::restart(&mut session, slice.id).await.unwrap(),
                 "gone" => {
                     cursor::reset(&mut session, CONNECTION, &plant.stream.name, None).await.unwrap();
                 }

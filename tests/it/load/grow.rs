@@ -293,7 +293,7 @@ async fn p5_records_that_are_no_rows_are_kept_with_the_reason() {
             "not an object",
             "not an object",
             "not UTF-8",
-            "a field's name is no valid text",
+            "a field's name is not a valid text",
             "no key field `id`",
             "more than 5000 fields",
         ]
@@ -317,7 +317,7 @@ async fn p5_two_workers_that_meet_the_same_fields_at_once_make_each_column_once(
             let second = format!(r#"{{"n":{round},"f{round}":1,"g{round}":true,"h {connection} {round}":1}}"#);
             for (record, next) in [(first, Some("2")), (second, None)] {
                 barrier.wait().await;
-                // Who comes second finds the column of another type, and writes the page anew for the table as it is.
+                // Who comes second finds the column of another type, and writes the page again for the table as it is.
                 while let Err(error) = reader.page(&[&record], next).await {
                     assert!(matches!(error, LoadError::Altered { .. }), "{error:?}");
                     reader = plant.resumed(&claim, whole(round)).await;

@@ -130,7 +130,7 @@ async fn p4_an_empty_answer_empties_the_slice() {
 }
 
 #[tokio::test]
-async fn p4_rows_of_an_old_grid_go_when_their_time_is_read_anew() {
+async fn p4_rows_of_an_old_grid_go_when_their_time_is_read_again() {
     let plant = Plant::new().await;
     for number in 0..7 {
         plant.read(whole(number), &[numbered([1, 2])]).await;

@@ -160,7 +160,7 @@ struct Found {
 impl Found {
     /// Whether the value is there, once, and where it belongs.
     fn keeps(&self, field: &str, raw: &str) -> bool {
-        // Text that is no string stands as it came.
+        // Text that is not a string stands as it came.
         let is_string = !self.columns.iter().any(|(kind, _)| kind == "text") || raw.starts_with('"');
         let written = if is_string { nearest(raw) } else { raw.to_owned() };
         let is_plain = written == raw;

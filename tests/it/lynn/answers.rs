@@ -1,4 +1,4 @@
-//! Answers that the simulator never gives, from a server that says whatever it is told.
+//! Returns that the simulator never gives, from a server that says whatever it is told.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};

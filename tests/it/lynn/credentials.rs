@@ -135,7 +135,7 @@ async fn p7_what_is_no_http_at_all_shows_nothing_either() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut world = World::at(&format!("http://user:pa55word@{}", listener.local_addr().unwrap())).await;
     world.attempts_max = 1;
-    // Answers whatever it is sent with what it was sent.
+    // Returns whatever it is sent with what it was sent.
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut bytes = vec![0; 10_000];

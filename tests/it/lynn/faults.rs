@@ -1,4 +1,4 @@
-//! Faults that pass, and answers that are no reports (`vendors/lynn.md §8.4, §10.21, §10.22`).
+//! Faults that pass, and returns that are no reports (`vendors/lynn.md §8.4, §10.21, §10.22`).
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ fn calls(control: &Control) -> u64 {
 }
 
 #[tokio::test]
-async fn faults_that_pass_are_retried_with_the_same_cursor_and_the_page_begins_anew() {
+async fn faults_that_pass_are_retried_with_the_same_cursor_and_the_page_begins_again() {
     let (_simulator, control, _world, process) = start().await;
     let (first, Outcome::Page { next, .. }) = process.first_page().await.unwrap() else { panic!() };
     let expected = truth(&control, day(1));

@@ -60,7 +60,7 @@ async fn sync(world: &World) -> Vec<TaskState> {
     tasks
 }
 
-/// Runs the job, which fails; answers the first task's error and hint.
+/// Runs the job, which fails; returns the first task's error and hint.
 async fn fails(world: &World) -> (String, String) {
     let task = world.sync().await.remove(0);
     assert_eq!(task.state, "failed", "{:?}", task.error);

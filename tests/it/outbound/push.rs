@@ -107,7 +107,7 @@ async fn rows_with_the_same_key_go_once() {
     let world = push_world(6, 10).await;
     world.edit_config(|text| text.replace("key: [id]", "key: [due, tags]").replace("Tags: tags", "Tags: phone"));
     let pushed = push(&world, &[]).await;
-    assert_eq!(pushed.code, 1, "null is no key");
+    assert_eq!(pushed.code, 1, "null is not a key");
     assert!(pushed.said.contains("error: a row has no value in `tags`, which identifies it; nothing was sent"));
     sqlx::query("update public.renewals set tags = 'x', due = date '2026-02-01' + (id % 2)::int")
         .execute(&world.database.pool())

@@ -1,4 +1,4 @@
-//! What is no list is refused, clearly, and takes nothing with it.
+//! What is not a list is refused, clearly, and takes nothing with it.
 
 use tidegate::simulator::{Action, Fault, Match};
 use tokio::net::TcpListener;

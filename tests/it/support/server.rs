@@ -3,7 +3,7 @@
 //! In this order: `TEST_DATABASE_URL`; a private server, made by the first test of a run and used by the others, in this
 //! process and in those that run beside it; the same in a container, when there are no Postgres programs but a Docker
 //! engine. A server that we made is stopped by [`super::reaper`] some seconds after its last user has gone, and is made
-//! anew the next time: it runs without fsync, so what a crash leaves of it is worth nothing.
+//! again the next time: it runs without fsync, so what a crash leaves of it is worth nothing.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::net::{Ipv4Addr, TcpListener};
@@ -76,7 +76,7 @@ pub fn shared() -> &'static Server {
 
 async fn find_or_make() -> Result<Server> {
     if let Ok(url) = std::env::var("TEST_DATABASE_URL") {
-        let url = url.parse().context("TEST_DATABASE_URL is no URL")?;
+        let url = url.parse().context("TEST_DATABASE_URL is not a URL")?;
         return Ok(Server { url, _in_use: None });
     }
     let user = ServerUser::choose(Path::new("/nonexistent"))?;

@@ -21,7 +21,7 @@ impl<'a> Agent<'a> {
         }
         let members = Members::parse(element.get().as_bytes()).ok_or("not an object")?;
         let states = members.get("states").ok_or("no `states`")?;
-        let states = Members::parse(states.get().as_bytes()).ok_or("`states` is no object")?;
+        let states = Members::parse(states.get().as_bytes()).ok_or("`states` is not an object")?;
         Ok(Self { members, states })
     }
 }
@@ -84,7 +84,7 @@ impl Figures<'_> {
         for element in elements {
             let agent = Agent::read(*element).map_err(|reason| shape(&format!("an agent's line with {reason}")))?;
             for (state, _) in agent.states.iter() {
-                let count = agent.states.i64(state).ok_or_else(|| shape("a count that is no whole number"))?;
+                let count = agent.states.i64(state).ok_or_else(|| shape("a count that is not a whole number"))?;
                 let sum = sums.entry(state.to_owned()).or_default();
                 *sum = sum.checked_add(count).ok_or_else(|| shape("counts beyond all bounds"))?;
                 if sums.len() > STATES_MAX {

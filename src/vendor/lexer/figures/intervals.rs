@@ -85,7 +85,7 @@ impl Figures<'_> {
     }
 }
 
-/// Writes the members of an element; answers whether it names another series.
+/// Writes the members of an element; returns whether it names another series.
 fn write_element(named: &str, series: &str, element: &Members<'_>, writer: &mut ObjectWriter) -> bool {
     let mut contradicts = false;
     for (name, raw) in element.iter() {
@@ -110,7 +110,7 @@ fn read<'a>(members: &'a Members<'a>) -> Result<Vec<Interval<'a>>, StepError> {
     let mut intervals = Vec::new();
     for (series, raw) in members.iter().filter(|(_, raw)| raw.get() != "null") {
         if !raw.get().starts_with('[') {
-            return Err(shape("a series that is no array"));
+            return Err(shape("a series that is not an array"));
         }
         for element in list::read(raw.get().as_bytes(), Lone::Wrapper)? {
             intervals.push(Interval { series, element, label: label(element) });

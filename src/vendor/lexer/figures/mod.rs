@@ -14,7 +14,7 @@ use crate::vendor::{Records, StepError, Window};
 mod agents;
 mod intervals;
 
-/// An element beyond this is no line of a report. It also bounds what unpivoting makes of one.
+/// An element beyond this is not a line of a report. It also bounds what unpivoting makes of one.
 const ELEMENT_BYTES_MAX: usize = 64 << 10;
 /// Lengths of intervals.
 const DAY: &str = "day";
@@ -106,7 +106,7 @@ impl Figures<'_> {
         for element in elements {
             let raw = element.get().as_bytes();
             match Members::parse(raw) {
-                // What is no object is refused by whoever takes it.
+                // What is not an object is refused by the sink.
                 None => records.record(raw)?,
                 Some(members) => {
                     self.begin(&mut writer);
@@ -161,7 +161,7 @@ pub(super) fn look(body: &[u8]) -> Result<(), StepError> {
         Some(b'[') => list::read(body, Lone::Wrapper).map(|_| ()).map_err(StepError::from),
         _ => object(body).map(|_| ()),
     };
-    // Of another shape is for whoever takes it apart.
+    // Another shape is judged where it is parsed.
     looked.or_else(|error| match error {
         StepError::Unreadable(DecodeError::Shape(_)) | StepError::Shape(_) => Ok(()),
         error => Err(error),

@@ -137,11 +137,7 @@ async fn the_granularity_is_told_from_the_labels() {
 async fn p5_an_element_without_its_interval_is_kept_aside() {
     let body = r#"{"open":[{"value":1},{"value":2,"date_range":"2025-03-01 00:00"},{"value":3,"date_range":{"date_from":"soon"}},7]}"#;
     let found = taken("case_volume", body).await;
-    assert_eq!(
-        found.rows.len(),
-        2,
-        "the one that is typed as the page has it, and the one that whoever takes it refuses"
-    );
+    assert_eq!(found.rows.len(), 2, "the one that is typed as the page has it, and the one that its sink refuses");
     assert!(found.rows[0].contains(r#""value":2"#) && found.rows[1] == "7");
     assert_eq!(found.refused, ["no interval label such as `2025-03-01 00:00`"; 2]);
 }
@@ -162,11 +158,11 @@ async fn p5_a_shape_that_nobody_knows_fails_loudly() {
     for (name, body, said) in [
         ("summary", r#"{"error":"odd"}"#, "an object without any of the report's figures"),
         ("summary", "[]", "an array where an object is documented"),
-        ("states_volume", r#"{"closed":{"value":1}}"#, "a series that is no array"),
+        ("states_volume", r#"{"closed":{"value":1}}"#, "a series that is not an array"),
         ("states_volume", "[]", "an array where an object is documented"),
         ("classifications", r#"{"rows":[]}"#, "an object without a row's key"),
         ("user_volume", r#"[{"state":"closed","volume":3}]"#, "Workflow States where Team Volume was asked for"),
-        ("workflow_states", r#"[{"user_id":1,"states":{"closed":"many"}}]"#, "a count that is no whole number"),
+        ("workflow_states", r#"[{"user_id":1,"states":{"closed":"many"}}]"#, "a count that is not a whole number"),
         ("summary", "<html>", "HTML or XML"),
         ("user_summary", "<html>", "HTML or XML"),
         ("summary", "", "empty"),
@@ -204,7 +200,7 @@ async fn p5_an_agents_line_without_states_is_kept_aside() {
     assert!(found.rows.is_empty());
     assert_eq!(
         found.refused,
-        ["no `states`", "`states` is no object", "not an object", "larger than an agent's line can be"]
+        ["no `states`", "`states` is not an object", "not an object", "larger than an agent's line can be"]
     );
 }
 

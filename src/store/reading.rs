@@ -1,0 +1,304 @@
+//! What becomes of a slice's reading: where it stands after a page, how it ends, what the next one compares with. Mostly a part
+//! of a checkpoint, in its transaction.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+
+use super::session::Deadline as _;
+
+/// Where a reading stands after a page.
+#[derive(Debug, Clone)]
+pub struct Position {
+    pub reading_run: i64,
+    pub reading_until: DateTime<Utc>,
+    pub fresh: bool,
+    /// Pages committed before this one; a checkpoint from elsewhere is refused.
+    pub pages_before: i32,
+    pub rows: i64,
+    pub seen: i64,
+    pub rejected: i64,
+    /// Why rows of child tables that were not reported are kept.
+    pub doubt: Option<String>,
+    pub bytes: i64,
+    pub cursor: Option<String>,
+    pub fingerprinted: bool,
+    pub batches: Option<i32>,
+}
+
+/// Why a slice is held: its reading was doubtful, so rows that it did not report are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    pub reason: String,
+    /// Rows that the table has of the slice.
+    pub rows_there: i64,
+    /// Rows that the reading reported.
+    pub rows_reported: i64,
+    /// Records that it refused.
+    pub records_rejected: i64,
+    /// Whether there were rows, of the slice or of a child table, before the reading.
+    pub had_rows: bool,
+}
+
+/// Moves the cursor behind a page, in the page's transaction; false when the slice stood elsewhere.
+pub async fn advance(executor: impl PgExecutor<'_>, slice: i64, to: &Position) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "
+        update tidegate.slice
+        set
+            reading_run = $2,
+            reading_until = $3,
+            reading_fresh = $4,
+            reading_pages = $5::integer + 1,
+            reading_rows = $6,
+            reading_seen = $7,
+            reading_bytes = $8,
+            cursor = $9,
+            fingerprinted = $10,
+            reading_batches = $11,
+            reading_rejected = $12,
+            reading_doubt = $13
+        where id = $1 and reading_pages = $5
+        ",
+        slice,
+        to.reading_run,
+        to.reading_until,
+        to.fresh,
+        to.pages_before,
+        to.rows,
+        to.seen,
+        to.bytes,
+        to.cursor,
+        to.fingerprinted,
+        to.batches,
+        to.rejected,
+        to.doubt,
+    )
+    .execute(executor)
+    .in_time()
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Keeps the cursor of a reading that waits for the vendor; false when the slice stood elsewhere.
+pub async fn park(executor: impl PgExecutor<'_>, slice: i64, at: &Position) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "
+        update tidegate.slice
+        set reading_run = $2, reading_until = $3, reading_fresh = $4, cursor = $6
+        where id = $1 and reading_pages = $5
+        ",
+        slice,
+        at.reading_run,
+        at.reading_until,
+        at.fresh,
+        at.pages_before,
+        at.cursor,
+    )
+    .execute(executor)
+    .in_time()
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Ends the reading of a slice, in the last page's transaction. Returns false if the slice stood elsewhere. With `hold`
+/// the slice is held; without, a hold ends. `released` tells that the reading was free to delete: a release that came
+/// later stays for the next one.
+pub async fn finish(
+    executor: impl PgExecutor<'_>,
+    slice: i64,
+    run: i64,
+    at: &Position,
+    hold: Option<&Hold>,
+    released: bool,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "
+        update tidegate.slice
+        set
+            read_until = $3,
+            finished_run = $2,
+            finished_at = clock_timestamp(),
+            rows_total = coalesce($8::bigint, $5::bigint),
+            reading_run = null,
+            reading_until = null,
+            reading_fresh = false,
+            reading_pages = 0,
+            reading_rows = 0,
+            reading_seen = 0,
+            reading_bytes = 0,
+            reading_present = null,
+            reading_rejected = 0,
+            reading_doubt = null,
+            cursor = null,
+            fingerprinted = $6,
+            reading_batches = 0,
+            held_since = case when $7::text is not null then coalesce(held_since, clock_timestamp()) end,
+            held_base_at = case
+                -- Where there was nothing before, all that was reported counts.
+                when $7::text is not null then
+                    coalesce(held_base_at, case when $12::boolean then reading_began_at end)
+            end,
+            held_reason = $7,
+            held_rows_there = $8,
+            held_rows_reported = $9::bigint,
+            held_records_rejected = $11::bigint,
+            released = released and not $10::boolean
+        where id = $1 and reading_pages = $4
+        ",
+        slice,
+        run,
+        at.reading_until,
+        at.pages_before,
+        at.rows,
+        at.batches.is_some(),
+        hold.map(|hold| hold.reason.as_str()),
+        hold.map(|hold| hold.rows_there),
+        hold.map(|hold| hold.rows_reported),
+        released,
+        hold.map_or(0, |hold| hold.records_rejected),
+        hold.is_some_and(|hold| hold.had_rows),
+    )
+    .execute(executor)
+    .in_time()
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Notes how many rows the table has of a slice whose reading begins.
+pub async fn note_present(executor: impl PgExecutor<'_>, slice: i64, rows: i64) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update tidegate.slice set reading_present = $2, reading_began_at = clock_timestamp() where id = $1",
+        slice,
+        rows,
+    )
+    .execute(executor)
+    .in_time()
+    .await?;
+    Ok(())
+}
+
+/// How many rows a reading has noted as seen.
+pub async fn count_seen(executor: impl PgExecutor<'_>, slice: i64) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(r#"select count(*) as "found!" from tidegate.seen_row where slice_id = $1"#, slice)
+        .fetch_one(executor)
+        .in_time()
+        .await
+}
+
+/// Forgets an unfinished reading: the slice is read from its first page again.
+pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<(), sqlx::Error> {
+    sqlx::query!("delete from tidegate.seen_row where slice_id = $1", slice)
+        .execute(&mut *connection)
+        .in_time()
+        .await?;
+    // Of a slice that has all of them, they stay true whatever part of it was read; else what was begun is no use.
+    sqlx::query!(
+        "
+        delete from tidegate.fingerprint
+        using tidegate.slice
+        where slice_id = $1 and slice.id = $1 and not slice.fingerprinted
+        ",
+        slice,
+    )
+    .execute(&mut *connection)
+    .in_time()
+    .await?;
+    sqlx::query!(
+        "
+        update tidegate.slice
+        set
+            reading_run = null,
+            reading_until = null,
+            reading_fresh = false,
+            reading_pages = 0,
+            reading_rows = 0,
+            reading_seen = 0,
+            reading_bytes = 0,
+            reading_present = null,
+            reading_rejected = 0,
+            reading_doubt = null,
+            cursor = null,
+            reading_batches = 0
+        where id = $1
+        ",
+        slice,
+    )
+    .execute(&mut *connection)
+    .in_time()
+    .await?;
+    Ok(())
+}
+
+/// Has a slice's rows compared with the table itself: what is known of them is not so.
+pub async fn distrust(connection: &mut sqlx::PgConnection, slice: i64) -> Result<(), sqlx::Error> {
+    super::fingerprint::forget(&mut *connection, slice).await?;
+    sqlx::query!("update tidegate.slice set fingerprinted = false where id = $1", slice)
+        .execute(connection)
+        .in_time()
+        .await?;
+    Ok(())
+}
+
+/// What a page weighed, and the slice that it ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Traffic {
+    pub page_bytes: i64,
+    /// Whether the page may stand for others. The last of several pages holds what is left, and so does the only page of a
+    /// window that is still open.
+    pub typical: bool,
+    /// Set with the last page of a slice.
+    pub slice_bytes: Option<i64>,
+    /// Whether the slice's window is over. Else the slice says only what a slice weighs at least.
+    pub whole: bool,
+}
+
+/// Stores what a page weighed, for estimates of calls and bytes.
+pub async fn learn_traffic(
+    executor: impl PgExecutor<'_>,
+    connection_name: &str,
+    stream: &str,
+    traffic: Traffic,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update tidegate.stream
+        set
+            page_bytes = greatest($3, case when $4 then page_bytes * 3 / 4 else page_bytes end),
+            slice_bytes = case when $6 then coalesce($5, slice_bytes) else greatest($5, slice_bytes) end
+        where connection = $1 and stream = $2
+        ",
+        connection_name,
+        stream,
+        traffic.page_bytes,
+        traffic.typical,
+        traffic.slice_bytes,
+        traffic.whole,
+    )
+    .execute(executor)
+    .in_time()
+    .await?;
+    Ok(())
+}
+
+/// Drops the refused records of a window whose reading begins again.
+pub async fn clear_rejects(
+    executor: impl PgExecutor<'_>,
+    connection_name: &str,
+    stream: &str,
+    window: (DateTime<Utc>, DateTime<Utc>),
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        delete from tidegate.rejected_record
+        where connection = $1 and stream = $2 and window_start >= $3 and window_start < $4
+        ",
+        connection_name,
+        stream,
+        window.0,
+        window.1,
+    )
+    .execute(executor)
+    .in_time()
+    .await?;
+    Ok(())
+}
