@@ -18,9 +18,10 @@ async fn one_day() -> World {
     World::with(Recipe { start: ago(1).date_naive(), ..Recipe::default() }).await
 }
 
-async fn behind(world: &World) -> (Proxy, Daemon) {
+async fn behind(world: &World, env: &[(&str, &str)]) -> (Proxy, Daemon) {
     let proxy = Proxy::before(world.database.url()).await;
-    let daemon = Daemon::start_with(world, &[("TIDEGATE__DATABASE__URL", &proxy.url(world.database.url()))]).await;
+    let url = proxy.url(world.database.url());
+    let daemon = Daemon::start_with(world, &[&[("TIDEGATE__DATABASE__URL", url.as_str())], env].concat()).await;
     eventually(SOON, async || (daemon.get("/readyz").await.0 == 200).then_some(())).await;
     (proxy, daemon)
 }
@@ -34,7 +35,7 @@ async fn succeeds(world: &World, run: i64) {
 async fn p12_connections_that_fall_silent_in_the_middle_of_a_run_are_replaced_and_the_run_goes_on() {
     let world = one_day().await;
     let hold = world.control().hold(Match::report("navigation_marks").page(2), Point::MidBody);
-    let (proxy, daemon) = behind(&world).await;
+    let (proxy, daemon) = behind(&world, &[]).await;
     let run = world.enqueue(ByHand::Manual).await;
     tokio::time::timeout(SOON, hold.reached()).await.unwrap();
     proxy.forget();
@@ -54,9 +55,20 @@ async fn p12_connections_that_fall_silent_in_the_middle_of_a_run_are_replaced_an
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p12_a_daemon_all_of_whose_connections_fall_silent_while_it_waits_takes_up_work_again() {
+    let world = one_day().await;
+    let few = [("TIDEGATE__DATABASE__MAX_CONNECTIONS", "2"), ("TIDEGATE__WORKER__CONCURRENCY", "1")];
+    let (proxy, daemon) = behind(&world, &few).await;
+    proxy.forget();
+    let run = world.enqueue(ByHand::Manual).await;
+    succeeds(&world, run).await;
+    daemon.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p12_a_server_that_only_reads_is_told_and_left_as_soon_as_another_one_writes() {
     let world = one_day().await;
-    let (_proxy, daemon) = behind(&world).await;
+    let (_proxy, daemon) = behind(&world, &[]).await;
     let name = world.database.name();
     let mut admin = TestDatabase::superuser().await;
     let reads_only = format!("alter database {name} set default_transaction_read_only = on");
