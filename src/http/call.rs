@@ -13,7 +13,7 @@ use crate::secret::Secret;
 
 /// What a call may take before one was seen.
 const BYTES_GUESS: u64 = 4_000;
-/// Returns that are no file are smaller.
+/// Responses that are not a file are smaller.
 const BYTES_MAX: u64 = 16 << 20;
 
 /// One request to a vendor, without `Debug`: its URL and body may hold credentials.

@@ -6,7 +6,7 @@
 //! | `pgpass` | the passwords, in the form that `psql` reads (mode 0600) |
 //! | `port` | the port of the last start |
 //! | `socket` | the folder of the server's socket, where the cluster's own folder cannot be it |
-//! | `server.log` | what the server says; started again when it grows |
+//! | `server.log` | what the server says; emptied when it grows |
 //! | `cluster` | the cluster, or a link to it where the server's user cannot enter this folder |
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -238,7 +238,7 @@ impl Home {
         files::replace(&self.dir.join("port"), &format!("{port}\n"))
     }
 
-    /// The server's log, open for appending, started again if it has grown.
+    /// The server's log, open for appending, emptied if it has grown.
     pub fn open_log(&self) -> Result<File, Error> {
         let path = self.log_path();
         let log = files::open(&path, OpenOptions::new().create(true).append(true).mode(0o600), true)?;
@@ -264,7 +264,7 @@ impl Home {
     }
 }
 
-/// Begins the log again when it is too long. The server appends, so it goes on at the new end.
+/// Empties the log when it is too long. The server appends, so it continues at the new end.
 pub(super) fn trim(log: &File) -> std::io::Result<()> {
     if log.metadata()?.len() > LOG_BYTES_MAX { log.set_len(0) } else { Ok(()) }
 }

@@ -273,7 +273,7 @@ fn parse_pid_file(text: &str) -> (Option<Pid>, Option<u16>) {
     (pid, line(3).and_then(|line| line.parse().ok()))
 }
 
-/// Begins the log of a running server again if it has grown.
+/// Empties the log of a running server if it has grown.
 pub(super) fn trim_log(home: &Home) {
     let path = home.log_path();
     let log = files::open(&path, std::fs::OpenOptions::new().append(true), true);

@@ -46,7 +46,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
     TcpListener::bind(address).await.map_err(|source| ListenError { address, source })
 }
 
-/// Returns requests until `token` is cancelled, then lets those in progress end within a second.
+/// Serves requests until `token` is cancelled, then lets those in progress end within a second.
 pub async fn serve(listener: TcpListener, router: Router, token: CancellationToken) {
     let mut connections = JoinSet::new();
     let mut places = Places::default();
@@ -107,7 +107,7 @@ impl Places {
     }
 }
 
-/// Returns the one request of a connection; `asked` tells when it has arrived.
+/// Serves the one request of a connection; `asked` tells when it has arrived.
 async fn answer(stream: TcpStream, router: Router, asked: Arc<AtomicBool>) {
     let router = router.layer(map_request(move |request: Request| {
         asked.store(true, Ordering::Relaxed);

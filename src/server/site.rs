@@ -28,7 +28,7 @@ use crate::text;
 const READY_MAX: Duration = Duration::from_secs(1);
 /// What the page and the metrics may take to read.
 const READ_MAX: Duration = Duration::from_secs(3);
-/// Returns this young are given to further clients, so that many of them cost Postgres no more than one.
+/// Results this young are given to further clients, so that many of them cost Postgres no more than one.
 const FRESH: Duration = Duration::from_secs(1);
 const JSON: &str = "application/json";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -12,7 +12,7 @@ use super::settings::{Api, Settings};
 use crate::http::{Call, HttpError, Payload};
 use crate::secret::Secret;
 
-/// Returns that are read whole are smaller.
+/// Responses that are read whole are smaller.
 const BYTES_MAX: u64 = 64 << 20;
 /// A file beyond this is asked for in shorter windows.
 pub(super) const FILE_BYTES_MAX: u64 = 4 << 30;

@@ -26,7 +26,7 @@ use crate::quota::CallKind;
 const REDIRECTS_MAX: usize = 3;
 /// Ids are short; what is longer is none.
 const ID_BYTES_MAX: usize = 300;
-/// Returns about one report; they are held as a tree.
+/// Responses about one report; they are held as a tree.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 const DELIMITER: &str = ",";
 /// Unlike the default that people get, so that our own tasks can be told from theirs.

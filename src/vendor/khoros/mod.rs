@@ -38,7 +38,7 @@ use crate::quota::CallKind;
 use crate::secret::Secret;
 
 const TEAMS: &str = "teams";
-/// Returns that are no file are a few kilobytes; a list of teams may be more.
+/// Responses that are not a file are a few kilobytes; a list of teams may be more.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 const LIST_BYTES_MAX: u64 = 64 << 20;
 /// So often a job that is done is asked for its URL before the URL is made from its ids (`§3.2`).

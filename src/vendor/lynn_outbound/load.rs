@@ -14,7 +14,7 @@ use crate::http::{Body, Call, Granted, HttpError, Payload, Redactor, Session, Un
 use crate::quota::CallKind;
 use crate::secret::Secret;
 
-/// Returns here are a few hundred bytes.
+/// Responses here are a few hundred bytes.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 const ANSWER_BYTES_GUESS: u64 = 2_000;
 /// Members that name a load task, by column name. The answer is not documented.

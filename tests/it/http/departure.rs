@@ -11,7 +11,7 @@ use super::*;
 /// Shorter than what the vendor, or the way there, takes for the first call.
 const PER: Duration = Duration::from_millis(600);
 
-/// Returns every request; the first after `delay`. Notes when each was taken up.
+/// Responds to every request; the first after `delay`. Notes when each was taken up.
 async fn answer(listener: TcpListener, delay: Duration, arrivals: Arc<Mutex<Vec<Instant>>>) {
     let mut delay = Some(delay);
     while let Ok((mut stream, _)) = listener.accept().await {

@@ -148,7 +148,7 @@ async fn p2_two_processes_keep_the_bytes_of_a_period() {
     Box::pin(contend("bytes of a period", WindowKind::Sliding, "period_bandwidth", BY_BYTES)).await;
 }
 
-/// Returns every request with a token, and notes when each came.
+/// Responds to every request with a token, and notes when each came.
 async fn answer_slowly_connected(listener: TcpListener, arrivals: Arc<Mutex<Vec<Instant>>>) {
     while let Ok((mut stream, _)) = listener.accept().await {
         let arrivals = Arc::clone(&arrivals);
