@@ -157,7 +157,7 @@ impl PageWriter {
                         // As the value would be in quotes, without the length that its field begins with.
                         Encoded::Value | Encoded::Moment(_) => bytes += self.row.len() - 2,
                         Encoded::Nearest | Encoded::Empty | Encoded::Misfit => {
-                            return Err(format!("key field `{}` is no {}", field.path, known.kind.sql()));
+                            return Err(format!("key field `{}` is not of type {}", field.path, known.kind.sql()));
                         }
                     }
                 }

@@ -131,7 +131,7 @@ async fn p10_a_file_whose_first_line_has_no_known_title_is_refused_and_deletes_n
         world.control().quiet();
         put_file(&world, "text/csv", body);
         let (error, hint) = fails(&world).await;
-        assert!(error.contains("no header of this table") && hint.contains("`types`"), "{error} {hint}");
+        assert!(error.contains("not a header of this table") && hint.contains("`types`"), "{error} {hint}");
         assert_eq!(states(&world).await.into_iter().flatten().collect::<Vec<_>>(), ["open", "closed"], "{body}");
     }
 }

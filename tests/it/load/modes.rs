@@ -181,7 +181,10 @@ async fn p5_a_record_whose_key_is_no_key_is_kept_aside_and_says_why() {
     let progress = read(&plant, whole(0), &[records]).await;
     assert_eq!((progress.rows_inserted, progress.records_rejected), (1, 5));
     let reasons = texts(&plant, "select distinct reason from tidegate.rejected_record order by 1").await;
-    assert_eq!(reasons, ["key field `id` is not a bigint", "no key field `id`", "the key is longer than 2000 bytes"]);
+    assert_eq!(
+        reasons,
+        ["key field `id` is not of type bigint", "no key field `id`", "the key is longer than 2000 bytes"]
+    );
 }
 
 #[tokio::test]
