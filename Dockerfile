@@ -2,27 +2,31 @@
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
+# `--build-arg CARGO_FLAGS=--no-default-features` leaves the vendors' simulators out.
+ARG CARGO_FLAGS=""
 ENV SQLX_OFFLINE=true CARGO_TERM_PROGRESS_WHEN=never
 
 # The dependencies, in a layer that only a change of Cargo.toml or Cargo.lock makes anew. The manifest loses the tests, benches
 # and examples that it may name: they are no part of the image, and cargo would look for their files.
 COPY Cargo.toml Cargo.lock ./
+COPY simulator/Cargo.toml simulator/Cargo.toml
 RUN awk '/^\[/ { keep = !/^\[\[(test|bench|example)\]\]/ } keep' Cargo.toml > /manifest \
     && mv /manifest Cargo.toml \
-    && mkdir src \
+    && mkdir src simulator/src \
     && echo 'fn main() {}' > src/main.rs \
-    && touch src/lib.rs \
-    && cargo build --release --locked \
-    && rm -r src
+    && touch src/lib.rs simulator/src/lib.rs \
+    && cargo build --profile dist --locked $CARGO_FLAGS \
+    && rm -r src simulator/src
 
 # `build.r[s]` takes the file along once there is one.
 COPY Cargo.lock build.r[s] ./
 COPY .sqlx ./.sqlx
 COPY config ./config
 COPY migrations ./migrations
+COPY simulator ./simulator
 COPY src ./src
 # Cargo goes by times, and what was copied may be older than the stand-ins above.
-RUN touch src/main.rs src/lib.rs && cargo build --release --locked
+RUN touch src/main.rs src/lib.rs simulator/src/lib.rs && cargo build --profile dist --locked $CARGO_FLAGS
 
 FROM debian:bookworm-slim
 # The system's certificates are what vendors' hosts are checked against.
@@ -33,7 +37,7 @@ RUN apt-get update \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/tidegate --shell /usr/sbin/nologin tidegate \
     && install --directory --owner=10001 --group=10001 --mode=750 /var/lib/tidegate \
     && install --directory /etc/tidegate
-COPY --from=build /src/target/release/tidegate /usr/local/bin/tidegate
+COPY --from=build /src/target/dist/tidegate /usr/local/bin/tidegate
 COPY LICENSE NOTICE /usr/share/doc/tidegate/
 
 # Mount a folder with tidegate.yaml and jobs/*.yaml here. The status port listens on every interface of the container.

@@ -25,9 +25,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use chrono::{TimeDelta, Utc};
 use serde::Deserialize;
+use simulator::{Options, lynn};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tidegate::postgres::Embedded;
-use tidegate::simulator::{self, Options, lynn};
 use tokio_util::sync::CancellationToken;
 
 const ROWS_PER_PAGE: u64 = 10_000;

@@ -18,6 +18,7 @@ pub mod catalogue;
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod connector;
 pub mod cron;
 pub mod decode;
 #[cfg(test)]
@@ -30,9 +31,7 @@ pub mod quota;
 pub mod schedule;
 pub mod secret;
 pub mod server;
-pub mod simulator;
 pub mod store;
 pub mod telemetry;
 pub mod text;
-pub mod vendor;
 pub mod worker;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
-use tidegate::commands::{self, Cli, Command, Exit, Prepared, failure};
+use tidegate::commands::{self, Cli, Exit, Prepared, failure};
 use tidegate::postgres::environment;
 use tidegate::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,7 +28,7 @@ fn start(cli: Cli, secrets: &mut Vec<tidegate::secret::Secret>) -> anyhow::Resul
         Prepared::Done(exit) => return Ok(exit),
         Prepared::Ready(context, command) => (context, command),
     };
-    if context.config.database.target.is_embedded() || matches!(command, Command::Demo(_)) {
+    if commands::may_embed(&context, &command) {
         environment::leave_out_pgoptions()?;
     }
     *secrets = context.secrets();

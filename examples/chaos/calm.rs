@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use simulator::{ReportCall, Stats, Vendor};
 use sqlx::{Connection as _, PgConnection};
-use tidegate::simulator::{ReportCall, Stats, Vendor};
 
 use super::site::{CALM_DATABASE, DATABASE, Site};
 use super::vendors;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
-use tidegate::simulator::{self, Control, Options, Simulator, Vendor, lynn};
+use simulator::{Control, Options, Simulator, Vendor, lynn};
 
 use super::daemons::{Daemon, Handicap, command};
 use super::line::Line;

@@ -9,9 +9,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
+use simulator::khoros::Fate;
+use simulator::{Action, Change, Control, Edit, Fault, Match, Quota, Rows, Vendor, Wording};
 use sqlx::{Connection as _, PgConnection};
-use tidegate::simulator::khoros::Fate;
-use tidegate::simulator::{Action, Change, Control, Edit, Fault, Match, Quota, Rows, Vendor, Wording};
 
 use super::daemons::Handicap;
 use super::line::Line;

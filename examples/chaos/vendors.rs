@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use tidegate::simulator::{Simulator, Vendor, jaicp, khoros, lexer, lynn};
+use simulator::{Simulator, Vendor, jaicp, khoros, lexer, lynn};
 
 /// Reports whose rows are edited, and a field of each.
 pub const EDITED: &[(Vendor, &str, &str)] = &[

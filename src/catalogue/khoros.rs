@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::{Column, ColumnType, Key, Mode, Stream, Text, Windows, column_name};
-use crate::vendor::Vendor;
+use crate::connector::Vendor;
 
 /// The longest window that an export may have (`§8`).
 const DAYS_MAX: u32 = 90;

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::ColumnType::{Bigint, Boolean, Double, Text as Words, Timestamptz};
 use super::{Child, Column, ColumnType, Key, Mode, Stream, Text, Windows};
-use crate::vendor::Vendor;
+use crate::connector::Vendor;
 
 /// One request covers at most 12 months (`§1`).
 const DAYS_MAX: u32 = 365;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Column, ColumnType, Key, Mode, Stream, Text, Windows, column_name};
-use crate::vendor::Vendor;
+use crate::connector::Vendor;
 
 /// The only documented row (`vendors/lynn.md §4.1`).
 const NAVIGATION_MARKS: &[Column] = &[

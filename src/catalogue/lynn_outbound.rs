@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::{Column, ColumnType, Key, Mode, Stream, Text, Windows};
-use crate::vendor::Vendor;
+use crate::connector::Vendor;
 
 /// Likely names of a campaign's id, by column name; the vendor misspells the word elsewhere (`§10.20`).
 pub const CAMPAIGN_ID: &[Text] = &[
@@ -20,7 +20,7 @@ pub const CAMPAIGN_ID: &[Text] = &[
 /// Likely names of a contact's id, by column name.
 pub const CONTACT_ID: &[Text] = &[Text::Borrowed("contact_id"), Text::Borrowed("id_contact"), Text::Borrowed("id")];
 
-/// What is known of an entry of the blacklist, because it was asked for or found: [`crate::vendor::lynn_outbound`] names
+/// What is known of an entry of the blacklist, because it was asked for or found: [`crate::connector::lynn_outbound`] names
 /// these two whatever the vendor calls them.
 const DND_CONTACTS: &[Column] = &[
     Column::new(

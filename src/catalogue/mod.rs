@@ -17,7 +17,7 @@ pub use lynn::extra_report;
 pub use lynn_outbound::{CAMPAIGN_ID, CONTACT_ID};
 pub use naming::{ColumnNames, column_name};
 
-use crate::vendor::Vendor;
+use crate::connector::Vendor;
 
 /// Text that is usually compiled in and sometimes comes from the configuration (extra reports).
 pub type Text = Cow<'static, str>;

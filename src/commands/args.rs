@@ -112,11 +112,13 @@ pub enum Command {
     /// `# yaml-language-server: $schema=tidegate.schema.json`
     #[command(verbatim_doc_comment)]
     Schema,
+    #[cfg(feature = "simulator")]
     /// Serve the vendor simulators, with their documented limits enforced
     ///
     /// Point a connection's `base_url` there to try a configuration without a vendor.
     #[command(verbatim_doc_comment)]
     Simulate(SimulateArgs),
+    #[cfg(feature = "simulator")]
     /// Everything on one machine: embedded Postgres, simulators, sample jobs, daemon
     ///
     /// Nothing to set up. Started again, it goes on where it was.
@@ -474,6 +476,7 @@ pub struct StreamsArgs {
     pub json: bool,
 }
 
+#[cfg(feature = "simulator")]
 #[derive(Debug, Args)]
 pub struct SimulateArgs {
     /// Where to listen; port 0 picks a free one. Two further hosts, of Lexer and for files, listen on the ports behind it
@@ -487,6 +490,7 @@ pub struct SimulateArgs {
     pub speed: f64,
 }
 
+#[cfg(feature = "simulator")]
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Run every sample job once, print what was loaded, and end

@@ -7,9 +7,9 @@ use tokio::time::timeout;
 
 use crate::clock;
 use crate::config::Connection;
+use crate::connector::{Source, StepError};
 use crate::http::{Gate, HttpError, Retry, Session};
 use crate::quota::{Ledger, LedgerError, LedgerKey};
-use crate::vendor::{Source, StepError};
 use crate::worker::hint::{self, Subject};
 use crate::worker::policy::TaskError;
 

@@ -17,8 +17,8 @@ use crate::clock;
 use crate::config::{self, Config};
 use crate::postgres::NEW_CLUSTER;
 use crate::schedule::{ByHand, enqueue_manual};
-use crate::simulator::{self, Options, Simulator};
 use crate::store::{demo, migrate};
+use simulator::{Options, Simulator};
 
 /// Where everything of the demo lies; deleted, the next demo starts afresh.
 const FOLDER: &str = "data/demo";

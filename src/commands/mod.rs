@@ -8,6 +8,7 @@ mod check;
 mod connections;
 mod context;
 mod cursors;
+#[cfg(feature = "simulator")]
 mod demo;
 pub mod failure;
 mod health;
@@ -25,6 +26,7 @@ mod run;
 pub mod runs;
 pub mod schema;
 mod show;
+#[cfg(feature = "simulator")]
 mod simulate;
 mod status;
 mod streams;
@@ -71,11 +73,27 @@ impl From<Exit> for ExitCode {
     }
 }
 
+impl Command {
+    /// Whether the command runs a Postgres of its own, whatever the configuration says.
+    const fn has_own_postgres(&self) -> bool {
+        #[cfg(feature = "simulator")]
+        if matches!(self, Self::Demo(_)) {
+            return true;
+        }
+        false
+    }
+}
+
 /// What the first phase of the start came to.
 pub enum Prepared {
     /// The command needed no more than that.
     Done(Exit),
     Ready(Context, Command),
+}
+
+/// Whether the command may start the embedded Postgres.
+pub fn may_embed(context: &Context, command: &Command) -> bool {
+    context.config.database.target.is_embedded() || command.has_own_postgres()
 }
 
 /// Loads what the command needs to start with, and returns the commands that need nothing else.
@@ -89,7 +107,9 @@ pub fn prepare(cli: Cli) -> anyhow::Result<Prepared> {
             return Ok(Prepared::Done(Exit::Done));
         }
         Command::Health(args) => return health::run(&cli.config, &env, args).map(Prepared::Done),
+        #[cfg(feature = "simulator")]
         Command::Simulate(_) => Config::without_files(&env)?,
+        #[cfg(feature = "simulator")]
         Command::Demo(_) => Config::without_files(&demo::quiet(env))?,
         // The catalogue is compiled in; a configuration only adds to it.
         Command::Streams(args) if !args.discovered && !cli.config.exists() => Config::without_files(&env)?,
@@ -107,7 +127,9 @@ pub async fn run(context: Context, command: Command) -> anyhow::Result<Exit> {
         Command::Backfill(args) => Box::pin(backfill::run(context, args)).await,
         Command::Push(args) => Box::pin(push::run(context, args)).await,
         Command::Plan(args) => Box::pin(plan::run(context, args)).await,
+        #[cfg(feature = "simulator")]
         Command::Simulate(args) => Box::pin(simulate::run(context, args)).await,
+        #[cfg(feature = "simulator")]
         Command::Demo(args) => Box::pin(demo::run(context, args)).await,
         Command::Check(args) => Box::pin(check::run(context, args)).await,
         Command::Status(args) => Box::pin(status::run(context, args)).await,

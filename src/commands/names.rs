@@ -2,7 +2,7 @@
 
 use super::failure::CommandError;
 use crate::config::{Config, Connection, Job, Push, suggestion};
-use crate::vendor::Vendor;
+use crate::connector::Vendor;
 
 /// The job of that name.
 pub fn job<'a>(config: &'a Config, name: &str) -> Result<&'a Job, CommandError> {

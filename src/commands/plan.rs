@@ -190,7 +190,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::vendor::Window;
+    use crate::connector::Window;
 
     #[test]
     fn an_open_slice_weighs_what_has_happened_of_it() {

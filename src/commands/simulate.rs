@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Context, Exit, SimulateArgs, output};
-use crate::simulator::{self, Options, Simulator};
+use simulator::{Options, Simulator};
 
 pub async fn run(context: Context, args: SimulateArgs) -> anyhow::Result<Exit> {
     if !(args.speed.is_finite() && args.speed > 0.0) {

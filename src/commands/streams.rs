@@ -10,9 +10,9 @@ use super::suggest::{self, Suggestion};
 use super::{Context, Exit, StreamsArgs, names};
 use crate::catalogue::{self, Mode, Stream};
 use crate::config::Config;
+use crate::connector::Vendor;
 use crate::store::history::{self, DiscoveredColumn};
 use crate::text::plain;
-use crate::vendor::Vendor;
 
 /// In every table, whatever its stream.
 const COMMON_COLUMNS: &str = "\

@@ -33,10 +33,10 @@ use chrono_tz::Tz;
 use url::Url;
 
 use crate::catalogue::{ColumnType, Stream};
+use crate::connector::{self, Vendor};
 use crate::cron::{CatchUp, Schedule};
 use crate::http::{Hosts, Retry};
 use crate::quota::Limit;
-use crate::vendor::{self, Vendor};
 pub use database::{DatabaseParts, DatabaseTarget, SslMode};
 pub use fault::{Fault, Faults};
 pub use schema::json_schema;
@@ -117,7 +117,7 @@ pub struct Connection {
     /// Every limit in force: the vendor's, with the configured overrides.
     pub limits: Vec<Limit>,
     /// What is special about the vendor.
-    pub settings: vendor::Settings,
+    pub settings: connector::Settings,
     /// Every stream the connection offers, extra reports included.
     pub streams: Vec<Stream>,
 }

@@ -5,7 +5,7 @@ use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::raw;
-use crate::vendor::Vendor;
+use crate::connector::Vendor;
 
 /// A value may come from the environment or a file, whatever the setting wants.
 const REFERENCE_PATTERN: &str = r"\$\{.+\}";

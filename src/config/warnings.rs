@@ -8,9 +8,9 @@ use chrono_tz::Tz;
 use url::{Host, Url};
 
 use super::{Config, Connection, DatabaseTarget, Job};
+use crate::connector::Settings;
+use crate::connector::lexer::UtcOffset;
 use crate::http::is_public;
-use crate::vendor::Settings;
-use crate::vendor::lexer::UtcOffset;
 
 /// The values of `sslmode` with which nothing is sent without TLS.
 const SSL_MODES_WITH_TLS: &[&str] = &["require", "verify-ca", "verify-full"];

@@ -11,11 +11,11 @@ use futures_util::FutureExt as _;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+use crate::connector::{Records, StepError, Window};
 use crate::decode::{DecodeError, RECORD_BYTES_MAX, Sink};
 use crate::http::Redactor;
 use crate::secret::Secret;
 use crate::text::steers;
-use crate::vendor::{Records, StepError, Window};
 
 /// Stands in samples wherever a vendor could repeat a credential.
 pub(crate) const SECRET: &str = "s3cret-value";

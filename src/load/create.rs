@@ -7,7 +7,7 @@ use super::ident::{literal, quote, table as qualified};
 use super::shape;
 use super::table::{Cause, lock_shape, record, run_ddl};
 use crate::catalogue::{self, Child, Key, Mode, Stream};
-use crate::vendor::Vendor;
+use crate::connector::Vendor;
 
 /// SQLSTATE of a table whose name a type has.
 const TYPE_EXISTS: &str = "42710";

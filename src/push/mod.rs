@@ -22,8 +22,8 @@ use self::rows::{Outgoing, Rows};
 use self::send::{Sender, Stop};
 use crate::clock;
 use crate::config::{Connection, Job, Push};
+use crate::connector::{self, Vendor};
 use crate::store::push::{self as store, Batch, Tally};
-use crate::vendor::{self, Vendor};
 use crate::worker::hint::{self, Subject};
 use crate::worker::policy::TaskError;
 use crate::worker::{Account, accounts};
@@ -132,7 +132,7 @@ impl Order<'_> {
         accounts::pin(self.pool, self.connection).await.map_err(|error| PushError::Vendor(error.into()))?;
         let account =
             Account::open(self.pool, self.connection).await.map_err(|error| PushError::Vendor(error.into()))?;
-        let vendor::Source::LynnOutbound(outbound) = &account.source else {
+        let connector::Source::LynnOutbound(outbound) = &account.source else {
             // The configuration was checked.
             return Err(PushError::Vendor(TaskError::UnknownStream));
         };

@@ -6,12 +6,12 @@ use uuid::Uuid;
 
 use super::{Order, PushError, pause};
 use crate::clock;
+use crate::connector::StepError;
+use crate::connector::lynn_outbound::LynnOutbound;
+use crate::connector::lynn_outbound::load::{Data, Load, Loaded, NotLoaded, TaskState};
 use crate::http::{HttpError, RetryState, Session};
 use crate::quota::CallKind;
 use crate::store::push::{self as store, NewBatch, Open, TaskNote};
-use crate::vendor::StepError;
-use crate::vendor::lynn_outbound::LynnOutbound;
-use crate::vendor::lynn_outbound::load::{Data, Load, Loaded, NotLoaded, TaskState};
 use crate::worker::policy::TaskError;
 
 /// A quota is asked for again no later than this: somebody may have given some back.

@@ -293,7 +293,7 @@ mod tests {
 
     use super::*;
     use crate::catalogue;
-    use crate::vendor::Vendor;
+    use crate::connector::Vendor;
 
     #[test]
     fn every_schema_of_the_catalogue_is_checked() {

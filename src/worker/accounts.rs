@@ -7,11 +7,11 @@ use sqlx::PgPool;
 use tokio::sync::Mutex;
 
 use crate::config::Connection;
+use crate::connector::Source;
 use crate::http::{Gate, HttpError};
 use crate::quota::{Ledger, LedgerError, LedgerKey};
 use crate::secret::Secret;
 use crate::store::account::{self, Part};
-use crate::vendor::Source;
 
 /// One connection, ready to be read.
 #[derive(Debug)]

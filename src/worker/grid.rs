@@ -7,8 +7,8 @@ use chrono::{DateTime, Days, LocalResult, NaiveDate, NaiveTime, SubsecRound as _
 use chrono_tz::Tz;
 
 use crate::config::SliceLength;
+use crate::connector::Window;
 use crate::store::cursor::Slice;
-use crate::vendor::Window;
 
 /// One task plans no more than this; the next run goes on behind it.
 pub const SLICES_MAX: usize = 100_000;

@@ -3,8 +3,8 @@
 //! [`policy::hint`](super::policy::hint) has the text of every error; it names no key that some vendor lacks.
 
 use super::policy::{self, TaskError};
+use crate::connector::{StepError, Vendor};
 use crate::http::HttpError;
-use crate::vendor::{StepError, Vendor};
 
 /// What was being done when an error occurred, as far as a hint depends on it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -249,14 +249,14 @@ fn p9_a_hint_names_settings_that_the_vendor_has_and_commands_that_there_are() {
     assert!(problems.is_empty(), "{problems:#?}");
 }
 
-/// The vendor's part of `src/vendor`.
+/// The vendor's part of `src/connector`.
 const fn folders(vendor: Vendor) -> &'static [&'static str] {
     match vendor {
-        Vendor::LynnReporting => &["vendor/lynn", "vendor/lynn_account"],
-        Vendor::LynnOutbound => &["vendor/lynn_outbound", "vendor/lynn_account", "push"],
-        Vendor::KhorosCare => &["vendor/khoros"],
-        Vendor::LexerActivity => &["vendor/lexer"],
-        Vendor::JaicpReporter => &["vendor/jaicp"],
+        Vendor::LynnReporting => &["connector/lynn", "connector/lynn_account"],
+        Vendor::LynnOutbound => &["connector/lynn_outbound", "connector/lynn_account", "push"],
+        Vendor::KhorosCare => &["connector/khoros"],
+        Vendor::LexerActivity => &["connector/lexer"],
+        Vendor::JaicpReporter => &["connector/jaicp"],
     }
 }
 

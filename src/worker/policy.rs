@@ -3,11 +3,11 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::accounts::AccountError;
+use crate::connector::StepError;
 use crate::decode::DecodeError;
 use crate::http::HttpError;
 use crate::load::{LoadError, passes};
 use crate::quota::{self, LedgerError};
-use crate::vendor::StepError;
 
 /// Pauses after the first, second … passing fault without progress; after the last the task fails.
 const PAUSES_MINUTES: &[i64] = &[1, 5, 15, 60];

@@ -13,6 +13,7 @@ use super::report::Reporter;
 use super::slice::{self, Ended, Room, SliceReader};
 use crate::clock;
 use crate::config::{Job, JobStream, NewFields};
+use crate::connector::{Expected, Source, Window};
 use crate::http::Session;
 use crate::load::LoadError;
 use crate::load::layout::Layout;
@@ -24,7 +25,6 @@ use crate::store::run::{self, Claim};
 use crate::store::session::Deadline as _;
 use crate::store::trouble::chain;
 use crate::store::{cursor, held, reading, session};
-use crate::vendor::{Expected, Source, Window};
 
 /// How long a task that finds its stream in use waits before it asks again.
 const STREAM_BUSY_SECS: i64 = 5;

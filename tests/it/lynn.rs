@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
+use simulator::lynn::{Account, Volume};
+use simulator::{Control, Options, Simulator};
 use tidegate::catalogue::{self, Stream};
+use tidegate::connector::lynn::{Product, Settings};
+use tidegate::connector::{self, Expected, Outcome, Records, Source, StepError, StepRequest, Vendor, Window};
 use tidegate::decode::{DecodeError, Sink};
 use tidegate::http::{Gate, Hosts, Retry};
 use tidegate::quota::{Calls, Ledger, LedgerKey, Limit, Unit};
-use tidegate::simulator::lynn::{Account, Volume};
-use tidegate::simulator::{self, Control, Options, Simulator};
-use tidegate::vendor::lynn::{Product, Settings};
-use tidegate::vendor::{self, Expected, Outcome, Records, Source, StepError, StepRequest, Vendor, Window};
 use url::Url;
 
 use crate::support::TestDatabase;
@@ -59,7 +59,7 @@ impl World {
     /// The connection as a process has it: nothing is shared but the database.
     async fn process(&self) -> Process {
         let pool = self.database.another_pool(4);
-        let settings = vendor::Settings::LynnReporting(self.settings.clone());
+        let settings = connector::Settings::LynnReporting(self.settings.clone());
         let key = LedgerKey::derive(&pool, &self.base_url, &settings.credential()).await.unwrap();
         let ledger = Ledger::open(pool, &key, "acme-lynn", self.limits.clone()).await.unwrap();
         let (initial, max) = (Duration::from_millis(1), Duration::from_millis(20));
@@ -93,7 +93,7 @@ fn free() -> Options {
 fn settings() -> Settings {
     let account = Account::default();
     Settings {
-        account: vendor::lynn_account::Account {
+        account: connector::lynn_account::Account {
             tenant: account.tenant,
             access_token: account.access_token.as_str().into(),
             access_token_secret: account.access_token_secret.as_str().into(),

@@ -7,9 +7,9 @@ use chrono_tz::Tz;
 use sqlx::PgPool;
 use tidegate::catalogue;
 use tidegate::config::{Job, JobStream, NewFields, SliceLength};
+use tidegate::connector::Vendor;
 use tidegate::cron::{CatchUp, Schedule};
 use tidegate::schedule::{ByHand, Calendar, Enqueued, end_waits, enqueue_due, enqueue_manual};
-use tidegate::vendor::Vendor;
 
 use crate::support::TestDatabase;
 

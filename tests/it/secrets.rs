@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use simulator::lynn::{Account, Product};
+use simulator::{Action, Change, Fault, Match, Options, Quota, Rows, Wording};
 use sqlx::AssertSqlSafe;
 use tidegate::schedule::ByHand;
-use tidegate::simulator::lynn::{Account, Product};
-use tidegate::simulator::{Action, Change, Fault, Match, Options, Quota, Rows, Wording};
 
 use crate::support::daemon::{Daemon, SOON, command};
 use crate::support::world::Recipe;

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use self::columns as of;
 use super::{Child, Column, Key, Mode, Stream, Text, Windows};
-use crate::vendor::Vendor;
+use crate::connector::Vendor;
 
 /// Longer windows are asked for in parts anyway.
 const DAYS_MAX: u32 = 31;

@@ -11,11 +11,11 @@ use super::super::tree::{Kind, Node};
 use super::super::{Connection, Retry, raw, suggest, units};
 use super::{KeyPath, Report, jaicp, khoros, lexer, lynn, lynn_outbound, secs};
 use crate::catalogue::{self, Stream, Text};
+use crate::connector::export::Polling;
+use crate::connector::{self, CsvForm, Vendor};
 use crate::decode::text::Charset;
 use crate::quota::{Limit, LimitSpec, Unit};
 use crate::secret::Secret;
-use crate::vendor::export::Polling;
-use crate::vendor::{self, CsvForm, Vendor};
 
 const REQUEST_TIMEOUT_SECS: u64 = 60;
 const ATTEMPTS: u32 = 5;
@@ -38,7 +38,7 @@ pub(super) struct Offer {
 
 /// What a vendor's own keys say.
 pub(super) struct Special {
-    pub(super) settings: vendor::Settings,
+    pub(super) settings: connector::Settings,
     pub(super) default_base_url: &'static str,
     pub(super) extra_streams: Vec<Stream>,
 }

@@ -11,9 +11,9 @@ use super::super::{Connection, Job, raw, suggest};
 use super::connection::{Special, credential, csv, polling};
 use super::{Report, flag};
 use crate::catalogue;
+use crate::connector::jaicp::{Api, BySession, DATE_FILTERS, DEFAULT_BASE_URL, Interval, Settings};
+use crate::connector::{self, Vendor};
 use crate::secret::Secret;
-use crate::vendor::jaicp::{Api, BySession, DATE_FILTERS, DEFAULT_BASE_URL, Interval, Settings};
-use crate::vendor::{self, Vendor};
 
 const PAGE_SIZE: u32 = 100;
 const LANGUAGE: &str = "en";
@@ -55,7 +55,7 @@ pub(super) fn check(own: &Node, shared: &[&str], path: &KeyPath, report: &mut Re
         csv: csv(raw.csv, path, report),
     };
     Special {
-        settings: vendor::Settings::JaicpReporter(settings),
+        settings: connector::Settings::JaicpReporter(settings),
         default_base_url: DEFAULT_BASE_URL,
         extra_streams: Vec::new(),
     }
@@ -186,7 +186,7 @@ fn typed(name: String, value: Value, is_numeric: bool) -> (String, Value) {
 /// A bucket that is longer than a day goes on after the slice in which it begins: such slices are read again until it is over.
 pub(super) fn read_on(connections: &BTreeMap<String, Connection>, jobs: &mut BTreeMap<String, Job>) {
     for job in jobs.values_mut() {
-        let Some(vendor::Settings::JaicpReporter(settings)) =
+        let Some(connector::Settings::JaicpReporter(settings)) =
             connections.get(&job.connection).map(|connection| &connection.settings)
         else {
             continue;

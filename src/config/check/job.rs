@@ -13,8 +13,8 @@ use super::super::{Job, JobStream, NewFields, SliceLength, raw, suggest};
 use super::connection::Offer;
 use super::{Report, flag, push, secs, types};
 use crate::catalogue::{Key, Stream, Text, column_name};
+use crate::connector::Vendor;
 use crate::cron::{CatchUp, Schedule};
-use crate::vendor::Vendor;
 
 const DAY: Duration = Duration::from_hours(24);
 const LOOKBACK: Duration = DAY;

@@ -9,10 +9,10 @@ use super::super::{Connection, Job, SliceLength, raw, suggest};
 use super::connection::{Special, credential, csv, polling};
 use super::{Report, secs};
 use crate::catalogue::{self, Stream, marketing_export, marketing_name};
-use crate::vendor::khoros::{
+use crate::connector::khoros::{
     BUCKETS_MAX, DEFAULT_BASE_URL, INTERVALS, Method, ReportFormat, Settings, buckets, interval_for,
 };
-use crate::vendor::{self, CsvForm, Vendor};
+use crate::connector::{self, CsvForm, Vendor};
 
 const LOCALE: &str = "en";
 /// 18 months, taken at their shortest (`vendors/khoros_care.md §8`).
@@ -93,7 +93,7 @@ pub(super) fn check(own: &Node, shared: &[&str], path: &KeyPath, report: &mut Re
     if settings.report_format == ReportFormat::Json && settings.csv != CsvForm::default() {
         report.state(&path.key("csv"), "has no effect on JSON files; remove it, or write `report_format: csv`");
     }
-    Special { settings: vendor::Settings::KhorosCare(settings), default_base_url: DEFAULT_BASE_URL, extra_streams }
+    Special { settings: connector::Settings::KhorosCare(settings), default_base_url: DEFAULT_BASE_URL, extra_streams }
 }
 
 fn username(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> String {
@@ -248,7 +248,7 @@ pub(super) fn check_intervals(
     report: &mut Report<'_>,
 ) {
     for job in jobs.values() {
-        let Some(vendor::Settings::KhorosCare(settings)) =
+        let Some(connector::Settings::KhorosCare(settings)) =
             connections.get(&job.connection).map(|connection| &connection.settings)
         else {
             continue;

@@ -12,8 +12,8 @@ use super::super::tree::{KeyPath, Node};
 use super::super::{Connection, Job, SliceLength, raw, suggest};
 use super::connection::{Special, credential, csv, parse_base_url, polling, stand_in};
 use super::{Report, lynn};
-use crate::vendor;
-use crate::vendor::lexer::{
+use crate::connector;
+use crate::connector::lexer::{
     BY_HOURS, DEFAULT_BASE_URL, DEFAULT_NPS_CATEGORY, DEFAULT_STATUS_BASE_URL, DEFAULT_WORKFLOW_STATES_TYPE,
     HOURLY_DAYS_MAX, Intervals, OWN_FIELDS, ResponseUnit, Settings, UtcOffset,
 };
@@ -55,7 +55,7 @@ pub(super) fn check(own: &Node, shared: &[&str], path: &KeyPath, report: &mut Re
         csv: csv(raw.csv, path, report),
     };
     Special {
-        settings: vendor::Settings::LexerActivity(settings),
+        settings: connector::Settings::LexerActivity(settings),
         default_base_url: DEFAULT_BASE_URL,
         extra_streams: Vec::new(),
     }
@@ -117,7 +117,7 @@ pub(super) fn check_intervals(
     report: &mut Report<'_>,
 ) {
     for job in jobs.values() {
-        let Some(vendor::Settings::LexerActivity(settings)) =
+        let Some(connector::Settings::LexerActivity(settings)) =
             connections.get(&job.connection).map(|connection| &connection.settings)
         else {
             continue;

@@ -13,9 +13,9 @@ use super::connection::Special;
 use super::lynn_account::{Written, account as account_of, template};
 use super::{Report, flag};
 use crate::catalogue::{self, Stream, column_name, extra_report};
-pub(super) use crate::vendor::lynn::DEFAULT_BASE_URL;
-use crate::vendor::lynn::Settings;
-use crate::vendor::{self, Vendor};
+pub(super) use crate::connector::lynn::DEFAULT_BASE_URL;
+use crate::connector::lynn::Settings;
+use crate::connector::{self, Vendor};
 
 const CREATE_TOKEN_PATH: &str = "/api/LynnReporting/CreateToken";
 const EXECUTE_REPORT_PATH: &str = "/api/LynnReporting/ExecuteReport/{tenant}/{report_id}";
@@ -26,7 +26,7 @@ pub(super) fn check(own: &Node, shared: &[&str], path: &KeyPath, report: &mut Re
     let mut raw: raw::LynnReporting = read(own, path, shared, "a lynn_reporting connection", report);
     let reports = raw.reports.take().unwrap_or_default();
     Special {
-        settings: vendor::Settings::LynnReporting(settings(raw, path, report)),
+        settings: connector::Settings::LynnReporting(settings(raw, path, report)),
         default_base_url: DEFAULT_BASE_URL,
         extra_streams: extra_streams(&reports, &path.key("reports"), report),
     }

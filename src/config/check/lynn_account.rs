@@ -5,8 +5,8 @@ use super::super::scalar::{Credential, Whole};
 use super::super::tree::KeyPath;
 use super::Report;
 use super::connection::{credential, credential_problem};
+use crate::connector::lynn_account::{Account, Product};
 use crate::secret::Secret;
-use crate::vendor::lynn_account::{Account, Product};
 
 const AUTHORIZATION_SCHEME: &str = "bearer";
 

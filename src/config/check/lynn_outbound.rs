@@ -9,8 +9,8 @@ use super::super::tree::{KeyPath, Node};
 use super::Report;
 use super::connection::{Special, polling};
 use super::lynn_account::{Written, account, template};
-use crate::vendor;
-use crate::vendor::lynn_outbound::{Endpoint, Method, Settings, TaskWords};
+use crate::connector;
+use crate::connector::lynn_outbound::{Endpoint, Method, Settings, TaskWords};
 
 const CREATE_TOKEN_PATH: &str = "/api/LynnService/CreateToken";
 /// No word of a vendor is longer.
@@ -19,8 +19,8 @@ const WORD_CHARS_MAX: usize = 100;
 pub(super) fn check(own: &Node, shared: &[&str], path: &KeyPath, report: &mut Report<'_>) -> Special {
     let raw: raw::LynnOutbound = read(own, path, shared, "a lynn_outbound connection", report);
     Special {
-        settings: vendor::Settings::LynnOutbound(settings(raw, path, report).into()),
-        default_base_url: vendor::lynn_account::DEFAULT_BASE_URL,
+        settings: connector::Settings::LynnOutbound(settings(raw, path, report).into()),
+        default_base_url: connector::lynn_account::DEFAULT_BASE_URL,
         extra_streams: Vec::new(),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::Config;
 use super::super::fault::Faults;
 use super::load_texts;
-use crate::vendor::{CsvForm, Settings};
+use crate::connector::{CsvForm, Settings};
 
 /// A connection of each such vendor, and what stands beside its `csv`.
 const VENDORS: &[&str] = &[

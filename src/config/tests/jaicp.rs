@@ -1,7 +1,7 @@
 //! JAICP Reporter: the sample, and wrong settings with their exact messages (promise 9).
 
 use super::*;
-use crate::vendor::jaicp::{Api, BySession, Interval, Settings};
+use crate::connector::jaicp::{Api, BySession, Interval, Settings};
 
 const JAICP: &str = "\
 connections:
@@ -24,7 +24,7 @@ fn with(lines: &str) -> Result<Config, Faults> {
 
 fn settings(config: &Config) -> &Settings {
     match &config.connections["acme"].settings {
-        vendor::Settings::JaicpReporter(settings) => settings,
+        connector::Settings::JaicpReporter(settings) => settings,
         other => panic!("{other:?}"),
     }
 }

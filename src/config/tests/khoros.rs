@@ -1,6 +1,6 @@
 //! Khoros Care: the sample, and wrong settings with their exact messages (promise 9).
 
-use crate::vendor::khoros::{Method, ReportFormat, Settings};
+use crate::connector::khoros::{Method, ReportFormat, Settings};
 
 use super::*;
 
@@ -24,7 +24,7 @@ fn with(lines: &str) -> Result<Config, Faults> {
 
 fn settings(config: &Config) -> &Settings {
     match &config.connections["acme"].settings {
-        vendor::Settings::KhorosCare(settings) => settings,
+        connector::Settings::KhorosCare(settings) => settings,
         other => panic!("{other:?}"),
     }
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::*;
-use crate::vendor::lexer::{Intervals, UtcOffset};
+use crate::connector::lexer::{Intervals, UtcOffset};
 
 const MINIMAL: &str = "\
 connections:
@@ -75,7 +75,7 @@ fn its_settings_are_read() {
         "response_volume_unit: seconds",
     ];
     let config = with(&keys.join("\n    ")).unwrap();
-    let vendor::Settings::LexerActivity(settings) = &config.connections["acme-lexer"].settings else { panic!() };
+    let connector::Settings::LexerActivity(settings) = &config.connections["acme-lexer"].settings else { panic!() };
     assert_eq!((&settings.forms[..], settings.nps_category.as_str()), (&[502, 503][..], "promoters"));
     assert_eq!(settings.utc_offset.at(Utc::now()).local_minus_utc(), -12_600);
     assert_eq!(settings.status_base_url.as_str(), "https://hub.lexer.io/");
@@ -126,7 +126,7 @@ fn p9_what_is_wrong_is_refused_with_its_remedy() {
 #[test]
 fn by_hours_a_slice_is_a_day_unless_the_job_says_otherwise() {
     let config = with("intervals: hour\n    utc_offset: Europe/Berlin").unwrap();
-    let vendor::Settings::LexerActivity(settings) = &config.connections["acme-lexer"].settings else { panic!() };
+    let connector::Settings::LexerActivity(settings) = &config.connections["acme-lexer"].settings else { panic!() };
     assert_eq!(
         (settings.intervals, settings.utc_offset),
         (Intervals::Hour, UtcOffset::Zone(chrono_tz::Europe::Berlin))

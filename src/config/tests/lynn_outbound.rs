@@ -1,7 +1,7 @@
 //! A Lynn Outbound connection and a job that sends: samples, defaults, and what is refused (promise 9).
 
 use super::*;
-use crate::vendor::lynn_outbound::{Method, Settings, TaskWords};
+use crate::connector::lynn_outbound::{Method, Settings, TaskWords};
 
 const MINIMAL: &str = "\
 connections:
@@ -32,7 +32,7 @@ fn load(text: &str) -> Result<Config, Faults> {
 
 fn outbound(config: &Config) -> &Settings {
     match &config.connections["acme-outbound"].settings {
-        vendor::Settings::LynnOutbound(settings) => settings,
+        connector::Settings::LynnOutbound(settings) => settings,
         other => panic!("{other:?}"),
     }
 }

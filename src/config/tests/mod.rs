@@ -55,9 +55,9 @@ fn minimal_with(overrides: &[(&str, &str)]) -> Result<Config, Faults> {
     load_texts(&[("tidegate.yaml", MINIMAL)], &env)
 }
 
-fn lynn(config: &Config) -> &vendor::lynn::Settings {
+fn lynn(config: &Config) -> &connector::lynn::Settings {
     match &config.connections["acme-lynn"].settings {
-        vendor::Settings::LynnReporting(settings) => settings,
+        connector::Settings::LynnReporting(settings) => settings,
         other => panic!("{other:?}"),
     }
 }

@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 use super::{Ended, Message};
 use crate::catalogue::Stream;
 use crate::clock;
+use crate::connector::{Expected, Outcome, Records, Source, StepError, StepRequest, Window};
 use crate::decode::{DecodeError, Flat, Sink};
 use crate::http::Session;
 use crate::load::commit::PageEnd;
 use crate::load::page::{PageWriter, RowWindow};
 use crate::store::fingerprint;
-use crate::vendor::{Expected, Outcome, Records, Source, StepError, StepRequest, Window};
 use crate::worker::policy::TaskError;
 use crate::worker::report::Reporter;
 

@@ -23,13 +23,13 @@ pub use room::Room;
 
 use super::policy::TaskError;
 use super::report::Reporter;
+use crate::connector::{Expected, Source, Window};
 use crate::http::Session;
 use crate::load::LoadError;
 use crate::load::commit::PageEnd;
 use crate::load::loader::{Loader, Reading};
 use crate::load::page::{Chunk, PageWriter};
 use crate::load::print::Prints;
-use crate::vendor::{Expected, Source, Window};
 
 /// A page under way when the process is asked to stop may end within this.
 const DRAIN: Duration = Duration::from_secs(5);

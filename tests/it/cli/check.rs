@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate::simulator::{self, Action, Match, Options};
+use simulator::{Action, Match, Options};
 use tokio::net::TcpListener;
 
 use super::shell::{CONFIG, SECRET, Shell, TOKEN, timeless};

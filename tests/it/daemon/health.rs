@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use simulator::{Match, Point};
 use sqlx::{AssertSqlSafe, Executor as _};
 use tidegate::schedule::ByHand;
-use tidegate::simulator::{Match, Point};
 
 use crate::support::daemon::{Daemon, SOON};
 use crate::support::world::Recipe;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use simulator::lynn::Volume;
+use simulator::{Action, Match, Options, Quota, Stats, WindowKind, Wording};
 use tidegate::schedule::ByHand;
-use tidegate::simulator::lynn::Volume;
-use tidegate::simulator::{Action, Match, Options, Quota, Stats, WindowKind, Wording};
 
 use crate::support::daemon::{Daemon, SOON};
 use crate::support::world::Recipe;
@@ -147,7 +147,7 @@ async fn p2_a_spent_period_parks_the_run_frees_the_worker_and_ends_by_itself() {
     .await;
     // Another account, with its own quota, that the only worker can go on with.
     let options = Recipe::default().options;
-    let neighbour = tidegate::simulator::start(options).await.unwrap();
+    let neighbour = simulator::start(options).await.unwrap();
     world.edit_config(|text| {
         let jobs = text.find("jobs:").unwrap();
         let other = text[text.find("  acme:").unwrap()..jobs]

@@ -60,7 +60,7 @@ async fn p9_a_changed_file_is_taken_up_and_a_faulty_one_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_job_file_and_a_new_credential_are_taken_up() {
     let world = World::new().await;
-    let account = tidegate::simulator::lynn::Account::default();
+    let account = simulator::lynn::Account::default();
     world.edit_config(|text| text.replace(&account.access_token_secret, "not-the-secret"));
     let daemon = Daemon::start(&world).await;
     let jobs = world.folder.path().join("jobs");

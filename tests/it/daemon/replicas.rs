@@ -1,7 +1,7 @@
 //! What one daemon leaves undone another does.
 
+use simulator::{Match, Point};
 use tidegate::schedule::ByHand;
-use tidegate::simulator::{Match, Point};
 
 use crate::support::daemon::{Daemon, SOON};
 use crate::support::world::Recipe;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
-use tidegate::simulator::Options;
-use tidegate::simulator::lynn::Volume;
+use simulator::Options;
+use simulator::lynn::Volume;
 
 use crate::support::daemon::{Daemon, SOON};
 use crate::support::world::Recipe;
@@ -95,9 +95,7 @@ async fn p8_firings_missed_while_down_are_caught_up_as_the_job_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p8_a_run_that_outlasts_its_interval_is_not_overlapped() {
     let world = world(&["schedule: \"* * * * * *\""]).await;
-    let hold = world
-        .control()
-        .hold(tidegate::simulator::Match::report("navigation_marks"), tidegate::simulator::Point::MidBody);
+    let hold = world.control().hold(simulator::Match::report("navigation_marks"), simulator::Point::MidBody);
     let daemon = Daemon::start(&world).await;
     tokio::time::timeout(SOON, hold.reached()).await.unwrap();
     let held = Utc::now();

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use simulator::{Action, Match, Quota};
 use tidegate::schedule::ByHand;
-use tidegate::simulator::{Action, Match, Quota};
 
 use crate::support::daemon::{Daemon, SOON};
 use crate::support::world::Recipe;

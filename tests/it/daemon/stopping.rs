@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
+use simulator::{Match, Point};
 use tidegate::schedule::ByHand;
-use tidegate::simulator::{Match, Point};
 
 use crate::support::daemon::{Daemon, SOON, command};
 use crate::support::world::Recipe;

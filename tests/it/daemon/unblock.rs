@@ -1,8 +1,8 @@
 //! An operator lifts the block that a vendor's refusal left.
 
 use serde_json::Value;
+use simulator::{Action, Match, Quota};
 use tidegate::schedule::ByHand;
-use tidegate::simulator::{Action, Match, Quota};
 
 use crate::support::daemon::{Daemon, SOON, command};
 use crate::support::world::Recipe;

@@ -13,7 +13,7 @@ fn calls(world: &World) -> u64 {
 async fn p10_another_account_under_the_same_name_is_refused_before_anything_is_read() {
     let world = loaded(&[]).await;
     let before = calls(&world);
-    let tenant = tidegate::simulator::lynn::Account::default().tenant;
+    let tenant = simulator::lynn::Account::default().tenant;
     world.edit_config(|text| text.replace(&format!("tenant: {tenant}"), "tenant: 77"));
     let task = read_again(&world).await;
     assert_eq!(task.state, "failed", "{task:#?}");
@@ -33,7 +33,7 @@ async fn p10_another_host_or_vendor_is_another_account_and_new_credentials_are_n
     let task = read_again(&world).await;
     assert!(task.error.as_deref().unwrap().contains("host `localhost`"), "{task:#?}");
     world.edit_config(|text| text.replace("http://localhost:", "http://127.0.0.1:"));
-    let secret = tidegate::simulator::lynn::Account::default().access_token_secret;
+    let secret = simulator::lynn::Account::default().access_token_secret;
     world.edit_config(|text| text.replace(&secret, "rotated-secret"));
     let task = read_again(&world).await;
     assert!(
@@ -47,7 +47,7 @@ async fn p10_another_host_or_vendor_is_another_account_and_new_credentials_are_n
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mistyped_account_can_be_corrected_as_long_as_nothing_was_read() {
     let world = World::with(Recipe { start: ago(2).date_naive(), ..Recipe::default() }).await;
-    let tenant = tidegate::simulator::lynn::Account::default().tenant;
+    let tenant = simulator::lynn::Account::default().tenant;
     world.edit_config(|text| text.replace(&format!("tenant: {tenant}"), "tenant: 77"));
     let task = read_again(&world).await;
     assert_eq!(task.state, "failed", "the vendor has no such tenant: {task:#?}");

@@ -5,7 +5,7 @@ mod operator;
 
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use serde_json::Value;
-use tidegate::simulator::{Action, Fault, Match, Rows};
+use simulator::{Action, Fault, Match, Rows};
 use tidegate::store::progress::TaskState;
 
 use crate::support::World;
@@ -68,7 +68,7 @@ async fn p10_a_valid_answer_without_rows_deletes_nothing_and_is_held() {
     let empty = r#"{"isValid":true,"pageCount":0,"result":[],"errors":null,"lastDocument":null}"#;
     for action in [Action::ResultNull, Action::Json { status: 200, body: empty.to_owned() }] {
         // As the whole answer: a page count that announces more would be another fault.
-        world.control().shape(|shape| shape.page_count = tidegate::simulator::lynn::PageCount::FirstOnly);
+        world.control().shape(|shape| shape.page_count = simulator::lynn::PageCount::FirstOnly);
         let body = empty.replace("[]", if action == Action::ResultNull { "null" } else { "[]" });
         answer(&world, Action::Json { status: 200, body });
         assert_held(&read_again(&world).await, "none of 250 rows");

@@ -1,7 +1,7 @@
 //! What an operator sees of held slices, and what a release does.
 
-use tidegate::simulator::lynn::PageCount;
-use tidegate::simulator::{Action, Fault, Match, Rows};
+use simulator::lynn::PageCount;
+use simulator::{Action, Fault, Match, Rows};
 
 use super::{DAY_ROWS, STREAM, ago, assert_succeeded, held, loaded, read_again, rows};
 use crate::support::daemon::{Daemon, command};

@@ -1,6 +1,6 @@
 //! Refusals and answers that are none (`§1, §2`).
 
-use tidegate::simulator::{Action, Fault, Match};
+use simulator::{Action, Fault, Match};
 
 use super::*;
 

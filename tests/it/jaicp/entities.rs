@@ -1,7 +1,7 @@
 //! Sessions, messages and clients as rows (`§4-§6, §13`).
 
 use serde_json::json;
-use tidegate::simulator::{Change, Rows};
+use simulator::{Change, Rows};
 
 use super::*;
 

@@ -1,7 +1,7 @@
 //! Lists that come whole (`§8, §9`).
 
 use serde_json::json;
-use tidegate::simulator::{Action, Match};
+use simulator::{Action, Match};
 
 use super::*;
 

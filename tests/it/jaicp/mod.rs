@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
+use simulator::jaicp::{Account, Handle};
+use simulator::lynn::Volume;
+use simulator::{Control, Options, Simulator};
 use tidegate::catalogue::{self, Stream};
+use tidegate::connector::export::Polling;
+use tidegate::connector::jaicp::{Api, BySession, Interval, Settings};
+use tidegate::connector::{self, CsvForm, Expected, Outcome, Records, Source, StepError, StepRequest, Vendor, Window};
 use tidegate::decode::{DecodeError, Sink};
 use tidegate::http::{Gate, Hosts, Retry};
 use tidegate::quota::{Calls, Ledger, LedgerKey, Limit, Unit};
-use tidegate::simulator::jaicp::{Account, Handle};
-use tidegate::simulator::lynn::Volume;
-use tidegate::simulator::{self, Control, Options, Simulator};
-use tidegate::vendor::export::Polling;
-use tidegate::vendor::jaicp::{Api, BySession, Interval, Settings};
-use tidegate::vendor::{self, CsvForm, Expected, Outcome, Records, Source, StepError, StepRequest, Vendor, Window};
 
 use crate::support::TestDatabase;
 
@@ -86,7 +86,7 @@ impl Bench {
     async fn process(&self) -> Process {
         let pool = self.database.another_pool(4);
         let base_url = format!("{}{}", self.simulator.base_url(), self.prefix).parse().unwrap();
-        let settings = vendor::Settings::JaicpReporter(self.settings.clone());
+        let settings = connector::Settings::JaicpReporter(self.settings.clone());
         let key = LedgerKey::derive(&pool, &base_url, &settings.credential()).await.unwrap();
         let limit =
             Limit { name: "requests".to_owned(), calls: Calls::Data, unit: Unit::Calls, amount: 10_000, per: SECOND };

@@ -1,6 +1,6 @@
 //! Pages that must add up (`§4`).
 
-use tidegate::simulator::{Action, Fault, Match, Options, ReportCall};
+use simulator::{Action, Fault, Match, Options, ReportCall};
 
 use super::*;
 

@@ -1,8 +1,8 @@
 //! Reports as CSV (`§10`).
 
 use serde_json::json;
-use tidegate::simulator::jaicp::TaskEnd;
-use tidegate::simulator::{Action, Fault, Match};
+use simulator::jaicp::TaskEnd;
+use simulator::{Action, Fault, Match};
 
 use super::*;
 

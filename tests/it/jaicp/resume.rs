@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidegate::simulator::{Hold, Match, Point};
+use simulator::{Hold, Match, Point};
 
 use super::site::{Site, ago};
 use super::*;

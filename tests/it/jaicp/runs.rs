@@ -2,7 +2,7 @@
 
 use chrono::Datelike as _;
 use serde_json::json;
-use tidegate::simulator::{Action, Change, Match, Rows};
+use simulator::{Action, Change, Match, Rows};
 
 use super::site::{Site, ago};
 use super::*;

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use serde_json::json;
+use simulator::jaicp::TaskEnd;
+use simulator::{Action, Change, Match, Rows};
 use sqlx::AssertSqlSafe;
-use tidegate::simulator::jaicp::TaskEnd;
-use tidegate::simulator::{Action, Change, Match, Rows};
 
 use super::site::{Site, ago};
 use super::*;

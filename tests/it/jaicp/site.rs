@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use simulator::Rows;
 use sqlx::AssertSqlSafe;
 use tidegate::app::Foreground;
 use tidegate::load::timestamp;
 use tidegate::schedule::{ByHand, enqueue_manual};
-use tidegate::simulator::Rows;
 use tidegate::store::progress::TaskState;
 
 use super::*;

@@ -1,7 +1,7 @@
 //! Statistics per day (`§7`).
 
 use serde_json::json;
-use tidegate::simulator::{Action, Match};
+use simulator::{Action, Match};
 
 use super::*;
 

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::json;
-use tidegate::simulator::{Action, Change, Fault, Match, Rows};
+use simulator::{Action, Change, Fault, Match, Rows};
 
 use super::*;
 

@@ -1,9 +1,9 @@
 //! How each job is asked for (§3.1, §4, §5.1, §10).
 
 use chrono::SubsecRound as _;
+use simulator::khoros::{Methods, Submitted};
+use simulator::{Action, Match};
 use tidegate::http::HttpError;
-use tidegate::simulator::khoros::{Methods, Submitted};
-use tidegate::simulator::{Action, Match};
 
 use super::*;
 

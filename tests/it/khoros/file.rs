@@ -1,6 +1,6 @@
 //! From a finished job to its rows (§3.3, §7).
 
-use tidegate::simulator::{Action, Fault, Match};
+use simulator::{Action, Fault, Match};
 
 use super::*;
 

@@ -1,7 +1,7 @@
 //! URLs and files that mean harm (§12): refused before a byte is sent, and no credential goes astray.
 
+use simulator::{Action, Fault, Match};
 use tidegate::http::HttpError;
-use tidegate::simulator::{Action, Fault, Match};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 

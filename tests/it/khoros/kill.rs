@@ -1,7 +1,7 @@
 //! Killed at every point of an export, the next process goes on from there (promises 1 and 3).
 
-use tidegate::simulator::khoros::Submitted;
-use tidegate::simulator::{Match, Point, Rows};
+use simulator::khoros::Submitted;
+use simulator::{Match, Point, Rows};
 
 use super::*;
 use crate::support::{Process, eventually};

@@ -16,20 +16,20 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::{Map, Value};
+use simulator::khoros::Account;
+use simulator::lynn::Volume;
+use simulator::{Control, Options, Simulator};
 use sqlx::AssertSqlSafe;
 use tidegate::app::Foreground;
 use tidegate::catalogue::{self, Stream};
+use tidegate::connector::export::Polling;
+use tidegate::connector::khoros::{Method, ReportFormat, Settings};
+use tidegate::connector::{self, Expected, Outcome, Records, Source, StepError, StepRequest, Vendor, Window};
 use tidegate::decode::{DecodeError, Sink};
 use tidegate::http::{Gate, Hosts, Retry};
 use tidegate::quota::{Calls, Ledger, LedgerKey, Limit, Unit};
 use tidegate::schedule::ByHand;
-use tidegate::simulator::khoros::Account;
-use tidegate::simulator::lynn::Volume;
-use tidegate::simulator::{self, Control, Options, Simulator};
 use tidegate::store::progress::TaskState;
-use tidegate::vendor::export::Polling;
-use tidegate::vendor::khoros::{Method, ReportFormat, Settings};
-use tidegate::vendor::{self, Expected, Outcome, Records, Source, StepError, StepRequest, Vendor, Window};
 use url::Url;
 
 use crate::support::world::{canonical, columns};
@@ -58,7 +58,7 @@ fn settings() -> Settings {
         locale: "en".to_owned(),
         timezone_offset: 0,
         report_format: ReportFormat::Json,
-        csv: vendor::CsvForm::default(),
+        csv: connector::CsvForm::default(),
         method: None,
         metrics: BTreeMap::new(),
         parameters: BTreeMap::new(),
@@ -89,7 +89,7 @@ impl Scene {
     async fn at(simulator: Simulator, settings: Settings, allowed: &[String]) -> Self {
         let database = TestDatabase::create().await;
         let base_url: Url = format!("{}/api/public", simulator.base_url()).parse().unwrap();
-        let settings = vendor::Settings::KhorosCare(settings);
+        let settings = connector::Settings::KhorosCare(settings);
         let pool = database.pool();
         let key = LedgerKey::derive(&pool, &base_url, &settings.credential()).await.unwrap();
         let limit =

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use simulator::{Action, Change, Edit, Match, Rows};
 use tidegate::app::Database;
-use tidegate::simulator::{Action, Change, Edit, Match, Rows};
 use tokio_util::sync::CancellationToken;
 
 use super::*;

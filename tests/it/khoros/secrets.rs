@@ -1,7 +1,7 @@
 //! p7: no credential, token, signed URL or row content in logs, messages or control tables.
 
-use tidegate::simulator::khoros::Fate;
-use tidegate::simulator::{Action, Change, Match, Rows};
+use simulator::khoros::Fate;
+use simulator::{Action, Change, Match, Rows};
 
 use super::*;
 use crate::support::Process;

@@ -11,9 +11,9 @@ mod zombie;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use simulator::lynn::Volume;
+use simulator::{Change, Edit, Hold, Options, Rows};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
-use tidegate::simulator::lynn::Volume;
-use tidegate::simulator::{Change, Edit, Hold, Options, Rows};
 
 use super::support::world::Recipe;
 use super::support::{Process, TestDatabase, World, ago, eventually};

@@ -1,6 +1,6 @@
 //! A kill at each named point of a slice, of a first reading and of one that finds rows.
 
-use tidegate::simulator::{Change, Hold, Match, Point, Rows};
+use simulator::{Change, Hold, Match, Point, Rows};
 use tokio::net::TcpSocket;
 
 use super::{LONG, MARKS, Obstacle, SURVEY, Scene, blocked, eventually, midnight, reached};

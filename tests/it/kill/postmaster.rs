@@ -3,11 +3,11 @@
 use std::fs;
 
 use rustix::process::{Pid, Signal, kill_process};
+use simulator::{Change, Hold, Match, Point, Rows};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tidegate::postgres::Embedded;
 use tidegate::schedule::{ByHand, enqueue_manual};
-use tidegate::simulator::{Change, Hold, Match, Point, Rows};
 
 use super::points::committed_pages;
 use super::zombie::run_ends;

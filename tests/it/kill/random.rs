@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use simulator::{Action, Change, Edit, Fault, Match, Rows};
 use tidegate::schedule::ByHand;
-use tidegate::simulator::{Action, Change, Edit, Fault, Match, Rows};
 
 use super::{assert_counted, assert_tidy, expire_leases, midnight, succeeds, world};
 use crate::support::random::seed;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use tidegate::simulator::lynn::CursorShape;
-use tidegate::simulator::{Match, Point};
+use simulator::lynn::CursorShape;
+use simulator::{Match, Point};
 
 use super::points::committed_pages;
 use super::{MARKS, expire_leases, midnight, reached, succeeds, world};

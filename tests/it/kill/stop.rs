@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use simulator::{Match, Point};
 use tidegate::schedule::ByHand;
-use tidegate::simulator::{Match, Point};
 
 use super::points::committed_pages;
 use super::zombie::run_ends;

@@ -1,8 +1,8 @@
 //! A daemon that sleeps through its lease: another takes over, and when it wakes it changes nothing.
 
 use rustix::process::Signal;
+use simulator::{Change, Match, Point, Rows};
 use tidegate::schedule::ByHand;
-use tidegate::simulator::{Change, Match, Point, Rows};
 
 use super::points::committed_pages;
 use super::{LONG, MARKS, Obstacle, assert_counted, assert_tidy, blocked, eventually, midnight, reached, world};

@@ -1,7 +1,7 @@
 //! Returns that are no report: documented errors and their remedies, faults that pass, jobs where none is documented.
 
 use serde_json::json;
-use tidegate::simulator::{Action, Fault, Match};
+use simulator::{Action, Fault, Match};
 
 use super::*;
 use crate::support::daemon::command;

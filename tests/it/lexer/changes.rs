@@ -1,7 +1,7 @@
 //! What changes at the vendor between two runs.
 
 use serde_json::json;
-use tidegate::simulator::{Change, Edit, Rows};
+use simulator::{Change, Edit, Rows};
 
 use super::*;
 

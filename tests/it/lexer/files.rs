@@ -1,6 +1,6 @@
 //! What the bytes of a file say: its packing, its charset and its delimiter.
 
-use tidegate::simulator::{Action, Fault, Match};
+use simulator::{Action, Fault, Match};
 
 use super::*;
 

@@ -2,7 +2,7 @@
 //! goes astray.
 
 use serde_json::json;
-use tidegate::simulator::{Action, Fault, Match};
+use simulator::{Action, Fault, Match};
 
 use super::*;
 

@@ -77,7 +77,7 @@ async fn p4_hours_add_up_to_the_messages_and_each_belongs_to_one_slice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn days_that_come_although_hours_were_asked_for_are_told_from_them() {
-    use tidegate::simulator::{Action, Match};
+    use simulator::{Action, Match};
     let world = world(options(), "[case_volume]", 1, &["intervals: hour"], &["lookback: 0s", "slice: 1d"]).await;
     let day = |days: i64| ago(days).format("%Y-%m-%d 00:00").to_string();
     let element = |days: i64| serde_json::json!({ "value": days, "date_range": { "date_from": day(days) } });

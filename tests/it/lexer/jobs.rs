@@ -1,7 +1,7 @@
 //! CSV jobs across restarts, kills and failures: none is made twice for nothing, and no table holds what opens a file.
 
 use serde_json::json;
-use tidegate::simulator::{Action, Fault, Match, Point};
+use simulator::{Action, Fault, Match, Point};
 
 use super::*;
 use crate::support::{Process, eventually};

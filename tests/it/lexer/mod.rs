@@ -18,13 +18,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
+use simulator::lexer::{Account, Handle};
+use simulator::lynn::Volume;
+use simulator::{Options, Override, Simulator};
 use sqlx::AssertSqlSafe;
 use tidegate::app::Foreground;
 use tidegate::catalogue::column_name;
 use tidegate::schedule::ByHand;
-use tidegate::simulator::lexer::{Account, Handle};
-use tidegate::simulator::lynn::Volume;
-use tidegate::simulator::{Options, Override, Simulator};
 use tidegate::store::progress::TaskState;
 
 use super::support::{TestDatabase, World, ago};
@@ -46,8 +46,7 @@ fn options() -> Options {
 
 /// A world with the job `lexer`: `connection` and `job` are further YAML lines.
 async fn world(options: Options, streams: &str, days: i64, connection: &[&str], job: &[&str]) -> World {
-    let (database, simulator) =
-        (TestDatabase::create().await, tidegate::simulator::start(options.clone()).await.unwrap());
+    let (database, simulator) = (TestDatabase::create().await, simulator::start(options.clone()).await.unwrap());
     let folder = tempfile::tempdir().unwrap();
     let yaml = yaml(&database, &simulator, &options, streams, days, connection, job);
     std::fs::write(folder.path().join("tidegate.yaml"), yaml).unwrap();

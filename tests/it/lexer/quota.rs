@@ -1,6 +1,6 @@
 //! p2: both limits hold, polls included, and a refusal that does not say how long is waited out.
 
-use tidegate::simulator::{Action, Match, WindowKind, Wording};
+use simulator::{Action, Match, WindowKind, Wording};
 
 use super::*;
 

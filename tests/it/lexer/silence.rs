@@ -1,6 +1,6 @@
 //! p7: neither the API token nor a job's token, a file's URL or a row comes out anywhere but in the warehouse.
 
-use tidegate::simulator::{Action, Change, Fault, Match, Rows};
+use simulator::{Action, Change, Fault, Match, Rows};
 
 use super::*;
 use crate::support::Process;

@@ -1,8 +1,8 @@
 //! The columns of the SLA file have types (`§6.2`), and what does not fit them is kept.
 
 use serde_json::json;
+use simulator::{Change, Rows};
 use sqlx::Connection as _;
-use tidegate::simulator::{Change, Rows};
 
 use super::*;
 

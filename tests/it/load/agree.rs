@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sqlx::{Connection, Executor};
 use tidegate::catalogue::{self, Column, Mode, Stream};
-use tidegate::vendor::Vendor;
+use tidegate::connector::Vendor;
 
 use crate::support::TestDatabase;
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use sqlx::{AssertSqlSafe, Executor};
 use tidegate::catalogue::{self, Stream};
+use tidegate::connector::Vendor;
 use tidegate::load::LoadError;
 use tidegate::load::table::{Cause, Table};
-use tidegate::vendor::Vendor;
 
 use super::plant::{Plant, Reader, whole};
 

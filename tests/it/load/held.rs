@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use tidegate::catalogue;
+use tidegate::connector::Vendor;
 use tidegate::load::LoadError;
-use tidegate::vendor::Vendor;
 
 use super::modes::everything;
 use super::plant::{Plant, numbered, whole};

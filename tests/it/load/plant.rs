@@ -7,6 +7,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use sqlx::{AssertSqlSafe, PgPool};
 use tidegate::catalogue::{self, ColumnType, Key, Stream};
+use tidegate::connector::Vendor;
 use tidegate::decode::Sink;
 use tidegate::load::LoadError;
 use tidegate::load::commit::{PageEnd, PageLoad};
@@ -16,7 +17,6 @@ use tidegate::load::page::{Chunk, PageWriter, RowKey, RowWindow};
 use tidegate::load::table::{Cause, Table};
 use tidegate::store::cursor::{self, Slice};
 use tidegate::store::run::{self, Claim, Progress};
-use tidegate::vendor::Vendor;
 
 use crate::support::TestDatabase;
 

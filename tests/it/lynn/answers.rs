@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use simulator::{Action, Fault, Match};
+use tidegate::connector::StepError;
 use tidegate::http::{Call, HttpError, Payload};
-use tidegate::simulator::{Action, Fault, Match};
-use tidegate::vendor::StepError;
 use wiremock::matchers::{body_string_contains, method, path_regex};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 

@@ -1,8 +1,8 @@
 //! The bandwidth of a period: windows are split before they outgrow it, and a run stops at its end (`§8.2, §9`).
 
+use simulator::{Action, Match, Options};
+use tidegate::connector::StepError;
 use tidegate::http::HttpError;
-use tidegate::simulator::{Action, Match, Options};
-use tidegate::vendor::StepError;
 
 use super::*;
 

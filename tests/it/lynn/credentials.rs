@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tidegate::simulator::{Action, Match, Options};
-use tidegate::vendor::StepError;
+use simulator::{Action, Match, Options};
+use tidegate::connector::StepError;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use wiremock::matchers::path_regex;

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
+use simulator::{Action, Fault, Match};
+use tidegate::connector::StepError;
 use tidegate::http::{CallOutcome, HttpError};
-use tidegate::simulator::{Action, Fault, Match};
-use tidegate::vendor::StepError;
 
 use super::*;
 

@@ -1,8 +1,8 @@
 //! Pages and what leads from one to the next (`vendors/lynn.md §3.1`).
 
-use tidegate::simulator::lynn::{CursorShape, LastCursor, PageCount};
-use tidegate::simulator::{Action, Fault, Match, Options};
-use tidegate::vendor::StepError;
+use simulator::lynn::{CursorShape, LastCursor, PageCount};
+use simulator::{Action, Fault, Match, Options};
+use tidegate::connector::StepError;
 
 use super::*;
 

@@ -1,9 +1,9 @@
 //! 429 and 403, as the gateway tells them (`vendors/lynn.md §8.3, §8.4`).
 
+use simulator::{Action, Fault, Match, Quota, Wording};
+use tidegate::connector::StepError;
 use tidegate::http::HttpError;
 use tidegate::quota::Usage;
-use tidegate::simulator::{Action, Fault, Match, Quota, Wording};
-use tidegate::vendor::StepError;
 
 use super::*;
 

@@ -1,8 +1,8 @@
 //! The shared token (`vendors/lynn.md §2, §8.4, §10.5`).
 
 use futures_util::future::join_all;
-use tidegate::simulator::{Action, Fault, Match, Options, Wording};
-use tidegate::vendor::StepError;
+use simulator::{Action, Fault, Match, Options, Wording};
+use tidegate::connector::StepError;
 
 use super::*;
 

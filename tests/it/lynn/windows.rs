@@ -1,7 +1,7 @@
 //! Which dates are asked for (`vendors/lynn.md §10.1, §10.2, §10.3`).
 
-use tidegate::simulator::Options;
-use tidegate::vendor::StepError;
+use simulator::Options;
+use tidegate::connector::StepError;
 
 use super::*;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use tidegate::simulator::lynn::outbound::listed;
-use tidegate::simulator::{Action, Match, Point, Rows};
+use simulator::lynn::outbound::listed;
+use simulator::{Action, Match, Point, Rows};
 
 use super::super::support::world::Recipe;
 use super::{LONG, Process, World, eventually, fails, reached, rows, sync, truth, world, world_with};
@@ -141,9 +141,7 @@ async fn p5_entries_that_cannot_be_told_apart_fail_the_list_and_name_the_reason(
     ] {
         let world = world("[dnd_contacts]").await;
         let answer = Action::Json { status: 200, body: body.to_owned() };
-        world
-            .control()
-            .mischief(tidegate::simulator::Fault::new(Match::endpoint("get_dnd_contact"), answer).times(9).after(3));
+        world.control().mischief(simulator::Fault::new(Match::endpoint("get_dnd_contact"), answer).times(9).after(3));
         let (error, _) = fails(&world).await;
         assert!(error.contains(said), "{error}");
     }

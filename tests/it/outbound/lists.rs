@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tidegate::simulator::lynn::outbound::{ListShape, listed};
-use tidegate::simulator::{Action, Change, Fault, Match, Rows, Vendor};
+use simulator::lynn::outbound::{ListShape, listed};
+use simulator::{Action, Change, Fault, Match, Rows, Vendor};
 
 use super::super::support::ago;
 use super::super::support::world::Recipe;
@@ -133,7 +133,7 @@ async fn a_token_that_expires_is_renewed_once_and_faults_that_pass_are_sat_out()
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_a_429_that_comes_all_the_same_is_waited_out() {
     let world = world("[contacts]").await;
-    let wording = tidegate::simulator::Wording::Text;
+    let wording = simulator::Wording::Text;
     world.control().next(Match::report("contacts"), Action::TooMany { seconds: 1, wording, header: false });
     let begun = std::time::Instant::now();
     sync(&world).await;

@@ -10,8 +10,8 @@ mod refusals;
 use std::time::Duration;
 
 use serde_json::Value;
-use tidegate::simulator::lynn::outbound::{TEMPLATE_ID, listed};
-use tidegate::simulator::{Hold, Options, Vendor};
+use simulator::lynn::outbound::{TEMPLATE_ID, listed};
+use simulator::{Hold, Options, Vendor};
 use tidegate::store::progress::TaskState;
 
 use super::support::daemon::command;

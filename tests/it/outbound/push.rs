@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tidegate::simulator::lynn::outbound::{TEMPLATE_ID, TaskAnswer};
+use simulator::lynn::outbound::{TEMPLATE_ID, TaskAnswer};
 
 use super::super::support::world::Recipe;
 use super::{add_customers, command, push, push_world, push_world_with, received, states};
@@ -244,7 +244,7 @@ async fn p7_no_row_and_no_secret_is_printed_logged_or_kept() {
     let kept =
         "select coalesce(string_agg(b::text || r::text, ' '), '') from tidegate.push_batch b, tidegate.push_row r";
     said += &world.scalar::<String>(kept).await;
-    let account = tidegate::simulator::lynn::Account::default();
+    let account = simulator::lynn::Account::default();
     for secret in ["Customer 1", "+5699", account.access_token.as_str(), account.access_token_secret.as_str(), "eyJhb"]
     {
         assert!(!said.contains(secret), "{secret}: {said}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate::simulator::{Action, Fault, Match, Quota, Wording};
+use simulator::{Action, Fault, Match, Quota, Wording};
 use tokio::net::TcpListener;
 
 use super::super::support::world::Recipe;
@@ -43,7 +43,7 @@ async fn what_the_vendor_refuses_did_not_arrive_and_goes_with_the_next_push() {
     }
     assert_eq!((received(&world).len(), states(&world).await), (0, vec!["refused".to_owned(); 3]));
     // A wrong template, as the vendor sees it.
-    let id = tidegate::simulator::lynn::outbound::TEMPLATE_ID;
+    let id = simulator::lynn::outbound::TEMPLATE_ID;
     world.edit_config(|text| text.replace(id, "00000000-0000-0000-0000-000000000000"));
     let pushed = push(&world, &[]).await;
     assert!(pushed.said.contains("the vendor refused a batch: the vendor answered with status 400"), "{pushed:?}");
@@ -138,7 +138,7 @@ async fn a_state_that_nobody_knows_is_shown_and_the_next_push_asks_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interruption_waits_for_the_answer_and_sends_no_more() {
     let world = push_world(5, 2).await;
-    let hold = world.control().hold(Match::endpoint(LOAD), tidegate::simulator::Point::BeforeAnswer);
+    let hold = world.control().hold(Match::endpoint(LOAD), simulator::Point::BeforeAnswer);
     let mut process = begin(&world);
     reached(&hold, &mut process).await;
     process.signal(rustix::process::Signal::INT);

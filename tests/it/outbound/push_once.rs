@@ -1,6 +1,6 @@
 //! p1: whatever happens to the process, no record is sent twice and none is forgotten.
 
-use tidegate::simulator::{Match, Point};
+use simulator::{Match, Point};
 
 use super::super::support::{Process, World};
 use super::{LONG, begin, eventually, push, push_world, reached, received, states};

@@ -1,6 +1,6 @@
 //! What is not a list is refused, clearly, and takes nothing with it.
 
-use tidegate::simulator::{Action, Fault, Match};
+use simulator::{Action, Fault, Match};
 use tokio::net::TcpListener;
 
 use super::{fails, rows, sync, truth, world, world_with};
@@ -66,7 +66,7 @@ async fn p7_wrong_credentials_and_redirects_take_no_credential_elsewhere() {
     assert!(touched.is_err(), "the other host sees nothing");
     world.control().quiet();
 
-    let secret = tidegate::simulator::lynn::Account::default().access_token_secret;
+    let secret = simulator::lynn::Account::default().access_token_secret;
     world.edit_config(|text| text.replace(&secret, "mistyped-hunter2"));
     let (error, hint) = fails(&world).await;
     assert_eq!(error, "the vendor refused the credentials");

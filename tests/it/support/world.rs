@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Map, Value};
+use simulator::lynn::Volume;
+use simulator::{Control, Options, Simulator, Vendor};
 use tidegate::app::Foreground;
 use tidegate::catalogue::column_name;
 use tidegate::config::Config;
 use tidegate::load::timestamp;
 use tidegate::schedule::{ByHand, enqueue_manual};
-use tidegate::simulator::lynn::Volume;
-use tidegate::simulator::{Control, Options, Simulator, Vendor};
 use tidegate::store::progress::TaskState;
 
 use super::{TestDatabase, ago};
@@ -75,7 +75,7 @@ impl World {
             })
             .collect();
         let account = recipe.options.lynn.clone();
-        let simulator = tidegate::simulator::start(recipe.options.clone()).await.unwrap();
+        let simulator = simulator::start(recipe.options.clone()).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mut yaml = String::new();
         let _ = writeln!(yaml, "database: {{ url: \"{}\", max_connections: 6 }}", database.url());

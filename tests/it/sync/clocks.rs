@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
+use simulator::Options;
 use sqlx::AssertSqlSafe;
-use tidegate::simulator::Options;
 
 use crate::support::World;
 use crate::support::world::Recipe;

@@ -1,7 +1,7 @@
 //! What fails, fails alone, with a hint, and without a storm of calls.
 
-use tidegate::simulator::lynn::Account;
-use tidegate::simulator::{Action, Fault, Match};
+use simulator::lynn::Account;
+use simulator::{Action, Fault, Match};
 
 use super::ago;
 use crate::support::daemon::{Daemon, SOON, command};

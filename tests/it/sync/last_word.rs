@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use simulator::{Change, Edit, Rows};
 use sqlx::AssertSqlSafe;
-use tidegate::simulator::{Change, Edit, Rows};
 
 use super::ago;
 use crate::support::World;

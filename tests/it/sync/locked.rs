@@ -1,7 +1,7 @@
 //! A reader's transaction that stays open, and a vendor that adds a field meanwhile (promise 12).
 
+use simulator::{Change, Rows};
 use sqlx::Connection as _;
-use tidegate::simulator::{Change, Rows};
 
 use super::*;
 

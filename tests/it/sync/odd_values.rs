@@ -1,7 +1,7 @@
 //! Values that fit nowhere: the run succeeds and nothing is lost.
 
 use chrono::TimeDelta;
-use tidegate::simulator::{Change, Rows};
+use simulator::{Change, Rows};
 
 use super::ago;
 use crate::support::World;
@@ -204,7 +204,7 @@ async fn p5_an_undocumented_report_grows_without_loss_and_its_types_stay() {
 async fn p5_two_daemons_may_meet_the_same_new_field_at_once() {
     let world = world("[survey_result]").await;
     // Another connection fills the same table.
-    let neighbour = tidegate::simulator::start(Recipe::default().options).await.unwrap();
+    let neighbour = simulator::start(Recipe::default().options).await.unwrap();
     world.edit_config(|text| {
         let jobs = text.find("jobs:").unwrap();
         let other = text[text.find("  acme:").unwrap()..jobs]

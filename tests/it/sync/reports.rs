@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use tidegate::simulator::lynn::Account;
-use tidegate::simulator::{Change, Edit, Options, Rows};
+use simulator::lynn::Account;
+use simulator::{Change, Edit, Options, Rows};
 
 use super::ago;
 use crate::support::World;

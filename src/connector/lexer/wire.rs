@@ -1,0 +1,119 @@
+//! What the vendor's answers say about themselves: jobs (`vendors/lexer.md §6.1`) and documented errors (`§7`).
+
+use crate::connector::StepError;
+use crate::decode::object::Members;
+use crate::http::{Excerpt, HttpError};
+use crate::secret::Secret;
+
+/// An answer that speaks of a job instead of holding a report; any type may be answered so.
+pub(super) struct JobAnswer {
+    pub(super) status: String,
+    pub(super) token: Option<Secret>,
+    pub(super) url: Option<Secret>,
+}
+
+impl JobAnswer {
+    /// None when the answer is something else: a status that is a text, beside a token or a URL, null or not, is what
+    /// no report has.
+    pub(super) fn read(body: &[u8]) -> Option<Self> {
+        let members = Members::parse(body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body))?;
+        let has = |wanted: &str| members.iter().any(|(name, _)| name == wanted);
+        let status = members.get("status").filter(|raw| raw.get().starts_with('"'))?;
+        if !has("token") && !has("url") {
+            return None;
+        }
+        let secret = |name: &str| members.text(name).filter(|text| !text.is_empty()).map(|text| Secret::new(&*text));
+        let status = serde_json::from_str(status.get()).ok()?;
+        Some(Self { status, token: secret("token"), url: secret("url") })
+    }
+}
+
+/// A documented error, with what to do about it. It goes by the status, for the body's form is not documented; the words
+/// only choose the clearer hint.
+pub(super) fn classify(error: HttpError) -> StepError {
+    let HttpError::Status { status, excerpt } = &error else { return error.into() };
+    let refused =
+        |what: &str, hint: &'static str| StepError::Refused { what: format!("{what} (status {status})"), hint };
+    match status {
+        300..=399 => refused(
+            "it redirects the call, and the token follows no redirect",
+            "check `base_url` and `status_base_url`: write the hosts that the vendor's documentation names now",
+        ),
+        400 => bad_request(*status, excerpt),
+        401 => refused(
+            "the API token",
+            "check `api_token`: it is of type Activity and belongs to this account; if it is right, the API's IP allowlist \
+             may lack this machine's address",
+        ),
+        403 => refused(
+            "access",
+            "the API's IP allowlist may lack this machine's address, or the token is not of type Activity",
+        ),
+        404 => refused(
+            "the request: it is malformed or the path is unknown",
+            "check `base_url`, `forms`, `nps_category` and `parameters`: Lexer answers so to whatever it cannot read, it does \
+             not mean that there are no data",
+        ),
+        _ => error.into(),
+    }
+}
+
+fn bad_request(status: u16, excerpt: &Excerpt) -> StepError {
+    let (what, hint) = if excerpt.mentions("too long") {
+        ("the report: its date range is too long", "make the `slice` shorter: a report covers at most 12 months")
+    } else if excerpt.mentions("future") {
+        ("the report: its starting date is a future date", "check this machine's clock and the job's `start`")
+    } else if excerpt.mentions("type") {
+        (
+            "the report: the account knows no such type",
+            "leave the stream out, or correct `workflow_states_type` if it is `workflow_states`",
+        )
+    } else {
+        ("the report", "check `forms`, `nps_category` and `parameters`, and that the account has the report")
+    };
+    StepError::Refused { what: format!("{what} (status {status})"), hint }
+}
+
+/// A report that is documented to answer at once has come as a job.
+pub(super) fn unexpected_job() -> StepError {
+    StepError::Refused {
+        what: "to answer at once: it made a job of a report that is documented to need none".to_owned(),
+        hint: "make the `slice` shorter and run it again; if it goes on, ask Lexer how this report is fetched, and tell us",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_are_told_from_reports() {
+        let read = |body: &str| {
+            JobAnswer::read(body.as_bytes()).map(|job| {
+                let text = |secret: Option<Secret>| secret.map(|secret| secret.expose().to_owned());
+                (job.status, text(job.token), text(job.url))
+            })
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            read(r#"{"status":"pending","url":null,"token":"a"}"#).unwrap(),
+            ("pending".to_owned(), some("a"), None)
+        );
+        assert_eq!(
+            read(r#" {"token":7,"url":"https://x/y","status":"complete","more":[1]}"#).unwrap(),
+            ("complete".to_owned(), some("7"), some("https://x/y"))
+        );
+        assert_eq!(read(r#"{"status":"expired","token":""}"#).unwrap(), ("expired".to_owned(), None, None));
+        for other in [
+            r#"{"status":[{"value":1}],"token":[]}"#,
+            r#"{"status":"x"}"#,
+            r#"{"status":3,"token":"a"}"#,
+            r#"{"total_volume":1}"#,
+            r#"[{"status":"pending","token":"a"}]"#,
+            "<html>",
+            "",
+        ] {
+            assert!(read(other).is_none(), "{other}");
+        }
+    }
+}

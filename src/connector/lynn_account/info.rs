@@ -1,0 +1,144 @@
+//! What Lynn says is left of a credential's quotas: `CreateToken?info` (`vendors/lynn.md §2.1, §10.6`).
+//!
+//! Only the URL is documented. The answer may hold quota data, a token, or both, so it is shown as it comes, without what
+//! may be a secret, and nothing depends on it.
+
+use serde_json::Value;
+use url::Url;
+
+use super::super::StepError;
+use super::Account;
+use super::token::{ANSWER_BYTES_MAX, credential};
+use crate::decode::DecodeError;
+use crate::http::{Call, HttpError, Payload, Redactor, Session};
+use crate::quota::CallKind;
+
+/// Members that say in words what a number is about. Texts of all others may be tokens, and are shown only if they are
+/// numbers or times.
+const WORDY: [&str; 12] =
+    ["name", "type", "kind", "unit", "period", "product", "plan", "limit", "quota", "status", "message", "description"];
+const HIDDEN: &str = "***";
+/// A word as long as this may be a token.
+const TOKEN_BYTES_MIN: usize = 24;
+
+/// Asks once, as a login: whether the call counts is not documented, so it is taken to count like a token. `path` is the
+/// template of `CreateToken`.
+pub(in crate::connector) async fn ask(
+    session: &Session<'_>,
+    base_url: &Url,
+    account: &Account,
+    path: &str,
+    redactor: &Redactor,
+) -> Result<Value, StepError> {
+    let mut url = account.url(base_url, path)?;
+    // The bare flag, as the vendor writes it.
+    let query = url.query().map_or_else(|| "info".to_owned(), |query| format!("{query}&info"));
+    url.set_query(Some(&query));
+    let call = Call {
+        kind: CallKind::Login,
+        headers: account.subscription_header(),
+        bytes_expected: 4_000,
+        bytes_max: ANSWER_BYTES_MAX as u64,
+        ..Call::post(url, Payload::Json(credential(account)))
+    };
+    let outcome = match session.send(call).await {
+        Ok(body) => body.small().await,
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(answer) => Ok(shown(&answer, redactor)?),
+        Err(HttpError::Status { status: 401, excerpt }) if excerpt.mentions("subscription key") => {
+            Err(StepError::SubscriptionKey)
+        }
+        Err(HttpError::Status { status: 401, .. }) => Err(StepError::Credentials),
+        Err(HttpError::Status { status: 403, .. }) => Err(StepError::Forbidden),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The answer without what may be a secret. A text alone is most likely a token.
+fn shown(answer: &[u8], redactor: &Redactor) -> Result<Value, DecodeError> {
+    let answer = answer.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(answer).trim_ascii();
+    match serde_json::from_slice(answer) {
+        Ok(Value::String(_)) => Ok(HIDDEN.into()),
+        Ok(value) => Ok(redacted(value, false, redactor)),
+        Err(_) if answer.is_empty() => Err(DecodeError::Empty),
+        Err(_) if answer.starts_with(b"<") => Err(DecodeError::NotJson("HTML or XML")),
+        Err(_) => Err(DecodeError::NotJson("something else")),
+    }
+}
+
+/// `is_wordy`: it is a member whose text is shown.
+fn redacted(value: Value, is_wordy: bool, redactor: &Redactor) -> Value {
+    match value {
+        Value::String(text) if is_wordy || is_figure(&text) => visible(&text, redactor).into(),
+        Value::String(_) => HIDDEN.into(),
+        Value::Array(items) => items.into_iter().map(|item| redacted(item, is_wordy, redactor)).collect(),
+        Value::Object(members) => {
+            let members = members.into_iter().map(|(name, value)| {
+                let is_wordy = WORDY.iter().any(|word| name.eq_ignore_ascii_case(word));
+                (visible(&name, redactor), redacted(value, is_wordy, redactor))
+            });
+            Value::Object(members.collect())
+        }
+        other => other,
+    }
+}
+
+/// Whether a text is a number, a date, a time or a share of something.
+fn is_figure(text: &str) -> bool {
+    text.chars().all(|c| c.is_ascii_digit() || "+-.,:/% TZ".contains(c))
+}
+
+/// A text that may be shown. What tells a quota has no word as long as a token, whatever the token looks like.
+fn visible(text: &str, redactor: &Redactor) -> String {
+    let in_token = |c: char| c.is_ascii_alphanumeric() || "-_.+/=~".contains(c);
+    let is_long = text.split(|c| !in_token(c)).any(|run| run.len() >= TOKEN_BYTES_MIN);
+    if is_long { HIDDEN.to_owned() } else { redactor.clean(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::fuzz::damaged;
+    use crate::secret::Secret;
+
+    const JWT: &str = "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjEwMDM2MDAsImlhdCI6MTAwMDAwMH0.c2lnbmF0dXJlc2lnbmF0dXJl";
+
+    #[test]
+    fn p7_what_the_vendor_says_is_shown_without_tokens_and_credentials() {
+        let redactor = Redactor::new(vec![Secret::new("7c01d94ab3e2f5")]);
+        let said = json!({
+            "Token": "opaque-token", "jwt": JWT, "tokensLeft": 2, "user": "7C01d94ab3e2f5",
+            "secrets": [{ "a": "b", "n": 3 }],
+            "quota": [{ "name": "calls", "remaining": 9_973, "until": "2024-03-01T11:00:00Z", "used": "27 %" }],
+            "result": "abc123", "7c01d94ab3e2f5": null,
+        });
+        let expected = json!({
+            "Token": "***", "jwt": "***", "tokensLeft": 2, "user": "***", "secrets": [{ "a": "***", "n": 3 }],
+            "quota": [{ "name": "calls", "remaining": 9_973, "until": "2024-03-01T11:00:00Z", "used": "27 %" }],
+            "result": "***", "***": null,
+        });
+        assert_eq!(shown(said.to_string().as_bytes(), &redactor).unwrap(), expected);
+        assert_eq!(shown(b"\xEF\xBB\xBF \"opaque\"", &redactor).unwrap(), json!("***"));
+        for broken in [&b""[..], b" ", b"<html>", b"opaque-token", b"{"] {
+            let error = shown(broken, &redactor).unwrap_err().to_string();
+            assert!(!error.contains("opaque"), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn p7_a_damaged_answer_shows_no_token(answer in damaged(&[
+            br#"{"token":"eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjEwMDM2MDAsImlhdCI6MTAwMDAwMH0.c2lnbmF0dXJlc2lnbmF0dXJl","left":{"calls":1}}"#,
+            br#"["eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjEwMDM2MDAsImlhdCI6MTAwMDAwMH0.c2lnbmF0dXJlc2lnbmF0dXJl"]"#,
+        ])) {
+            if let Ok(value) = shown(&answer, &Redactor::default()) {
+                prop_assert!(!value.to_string().contains("eyJleHAiOjEwMDM2MDAsImlhdCI6MTAwMDAwMH0.c2lnbmF0dXJlc2lnbmF0dXJl"));
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The shared token: minted when first needed, kept until it expires or is refused (`vendors/lynn.md §2, §10.5`).
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+use tokio::sync::Mutex;
+use url::Url;
+
+use super::super::StepError;
+use super::Account;
+use crate::clock;
+use crate::http::{Call, HttpError, Payload, Session};
+use crate::quota::CallKind;
+use crate::secret::Secret;
+
+/// Token answers are a few hundred bytes.
+pub(super) const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// A token this close to its end, or to a tenth of its life, is not used any more.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(30);
+/// A life shorter than this is not believed: clocks may differ, and a token that is minted again for every page would
+/// cost more than a 401 now and then.
+const LIFE_MIN: Duration = Duration::from_mins(1);
+/// Longer ones are as good as endless.
+const LIFE_MAX: Duration = Duration::from_hours(24 * 366);
+
+/// The token of one account. Holding the lock while minting makes everyone else wait for the same token.
+#[derive(Debug, Default)]
+pub(in crate::connector) struct Tokens(Mutex<Held>);
+
+#[derive(Debug, Default)]
+enum Held {
+    #[default]
+    Nothing,
+    Token(Token),
+    /// The account was refused then, with this.
+    Refused(Instant, fn() -> StepError),
+}
+
+#[derive(Debug)]
+struct Token {
+    secret: Secret,
+    use_until: Option<Instant>,
+}
+
+impl Tokens {
+    /// The token, minted if there is none.
+    pub(in crate::connector) async fn get(
+        &self,
+        session: &Session<'_>,
+        base_url: &Url,
+        account: &Account,
+    ) -> Result<Secret, StepError> {
+        let mut held = self.0.lock().await;
+        match &*held {
+            Held::Token(token) if token.use_until.is_none_or(|until| Instant::now() < until) => {
+                return Ok(token.secret.clone());
+            }
+            // The other streams of the run would all burn a try for the same answer.
+            Held::Refused(at, error) if at.elapsed() < session.pace(CallKind::Login) => return Err(error()),
+            _ => {}
+        }
+        match mint(session, base_url, account).await {
+            Ok(token) => {
+                let secret = token.secret.clone();
+                *held = Held::Token(token);
+                Ok(secret)
+            }
+            Err(error) => {
+                let refused: Option<fn() -> StepError> = match error {
+                    StepError::Credentials => Some(|| StepError::Credentials),
+                    StepError::SubscriptionKey => Some(|| StepError::SubscriptionKey),
+                    StepError::Forbidden => Some(|| StepError::Forbidden),
+                    _ => None,
+                };
+                *held = refused.map_or(Held::Nothing, |error| Held::Refused(Instant::now(), error));
+                Err(error)
+            }
+        }
+    }
+
+    /// Drops the token that was refused, unless another took its place already.
+    pub(in crate::connector) async fn forget(&self, refused: &Secret) {
+        let mut held = self.0.lock().await;
+        if matches!(&*held, Held::Token(token) if token.secret.expose() == refused.expose()) {
+            *held = Held::Nothing;
+        }
+    }
+}
+
+async fn mint(session: &Session<'_>, base_url: &Url, account: &Account) -> Result<Token, StepError> {
+    let mut retry = session.retry(CallKind::Login);
+    loop {
+        let call = Call {
+            kind: CallKind::Login,
+            headers: account.subscription_header(),
+            bytes_expected: 4_000,
+            bytes_max: ANSWER_BYTES_MAX as u64,
+            ..Call::post(account.url(base_url, &account.create_token_path)?, Payload::Json(credential(account)))
+        };
+        let outcome = match session.send(call).await {
+            Ok(body) => body.small().await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(answer) => return read(&answer),
+            // Each try burns one of three per minute, and the next would fail as well.
+            Err(HttpError::Status { status: 401, excerpt }) => {
+                let about_key = excerpt.mentions("subscription key");
+                return Err(if about_key { StepError::SubscriptionKey } else { StepError::Credentials });
+            }
+            Err(HttpError::Status { status: 403, .. }) => return Err(StepError::Forbidden),
+            Err(error) => {
+                if !retry.again(&error).await {
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+}
+
+/// The body of `CreateToken`, with or without `?info`.
+pub(super) fn credential(account: &Account) -> Vec<u8> {
+    let body = serde_json::json!({
+        "accessToken": account.access_token.expose(),
+        "accessTokenSecret": account.access_token_secret.expose(),
+        "tenant": account.tenant,
+    });
+    body.to_string().into_bytes()
+}
+
+/// `{"token": "…"}` with any further keys, its name in any case, or a bare JSON string.
+fn read(answer: &[u8]) -> Result<Token, StepError> {
+    let token = match serde_json::from_slice(answer) {
+        Ok(Value::String(token)) => Some(token),
+        Ok(Value::Object(members)) => members
+            .into_iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("token"))
+            .and_then(|(_, token)| match token {
+                Value::String(token) => Some(token),
+                _ => None,
+            }),
+        _ => None,
+    };
+    let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
+    let token = token.ok_or(StepError::Missing("token"))?;
+    let life = life(&token, clock::now().timestamp());
+    let use_until = life.map(|life| Instant::now() + life.saturating_sub(EXPIRY_MARGIN.min(life / 10)));
+    Ok(Token { use_until, secret: Secret::new(token) })
+}
+
+/// How long a token that was just minted lives, if it decodes as a JWT with `exp`: a hint only, the signature is not
+/// ours to check. With `iat` the clocks need not agree.
+fn life(token: &str, now: i64) -> Option<Duration> {
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?.trim_end_matches('=')).ok()?;
+    let claims: Value = serde_json::from_slice(&payload).ok()?;
+    let claim = |name: &str| claims.get(name)?.as_f64().filter(|secs| secs.is_finite());
+    #[expect(clippy::cast_precision_loss, reason = "seconds of this age are exact")]
+    let issued = claim("iat").unwrap_or(now as f64);
+    let life = Duration::try_from_secs_f64(claim("exp")? - issued).ok()?;
+    (LIFE_MIN..=LIFE_MAX).contains(&life).then_some(life)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fuzz::damaged;
+
+    const ANSWERS: &[&[u8]] = &[
+        br#"{"token":"eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjEwMDM2MDAsImlhdCI6MTAwMDAwMH0.c2ln","more":{"a":1}}"#,
+        br#"" opaque""#,
+        br#"{"TOKEN":"h.eyJleHAiOjFlMzAwfQ.s"}"#,
+    ];
+
+    proptest! {
+        #[test]
+        fn p7_a_damaged_answer_is_a_token_that_does_not_print_or_none(answer in damaged(ANSWERS)) {
+            match read(&answer) {
+                Ok(token) => {
+                    let shown = format!("{token:?}");
+                    prop_assert!(!shown.contains("eyJ"));
+                }
+                Err(error) => prop_assert!(matches!(error, StepError::Missing("token")), "{error:?}"),
+            }
+        }
+
+        #[test]
+        fn claims_of_any_kind_tell_a_believable_life_or_none(claims in "[{]\"(exp|iat)\":-?[0-9]{1,20}(e[0-9]{1,3})?(,\"(iat|exp)\":(-?[0-9.]{1,12}|null|\"x\"))?[}]", now in any::<i64>()) {
+            let life = life(&jwt(&claims), now);
+            prop_assert!(life.is_none_or(|life| (LIFE_MIN..=LIFE_MAX).contains(&life)));
+        }
+    }
+
+    fn jwt(claims: &str) -> String {
+        format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims))
+    }
+
+    #[test]
+    fn a_token_comes_as_an_object_or_bare() {
+        for answer in [r#"{"token":"opaque","more":{"a":1}}"#, r#"{"TOKEN":"opaque"}"#, r#"" opaque""#] {
+            let token = read(answer.as_bytes()).unwrap();
+            assert_eq!(token.secret.expose(), "opaque");
+            assert!(token.use_until.is_none());
+        }
+        for broken in [&b""[..], b"{}", br#"{"token":""}"#, b"<html>", br#"{"token":7}"#, b"null", b"[]"] {
+            assert!(matches!(read(broken), Err(StepError::Missing("token"))));
+        }
+    }
+
+    #[test]
+    fn a_jwt_tells_its_life_and_clocks_need_not_agree() {
+        let hour = Some(Duration::from_hours(1));
+        assert_eq!(life(&jwt(r#"{"exp":1003600,"iat":1000000}"#), 9_000_000), hour);
+        assert_eq!(life(&jwt(r#"{"exp":1003600.0}"#), 1_000_000), hour);
+        // Expired when it was minted, or nearly so: one of the clocks is wrong, and a token a page would be minted.
+        for unbelievable in
+            [r#"{"exp":1000030}"#, r#"{"exp":999000}"#, r#"{"exp":1e300}"#, r#"{"exp":"soon"}"#, "{}", "x"]
+        {
+            assert_eq!(life(&jwt(unbelievable), 1_000_000), None, "{unbelievable}");
+        }
+        let token = read(format!("\"{}\"", jwt(r#"{"exp":1003600,"iat":1000000}"#)).as_bytes()).unwrap();
+        let left = token.use_until.unwrap() - Instant::now();
+        assert!(left > Duration::from_mins(59) && left <= Duration::from_secs(3_570), "{left:?}");
+    }
+}
