@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// Whether `c` takes no room and has no glyph of its own: the format characters and the others that Unicode calls
 /// ignorable by default. Between two letters they cannot be seen.
@@ -89,6 +90,23 @@ pub fn json(document: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(text)
+}
+
+/// Largest first, as [`show`] takes them apart; in milliseconds.
+pub(crate) const DURATION_UNITS: &[(&str, u64)] =
+    &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+/// A duration as one would write it: `1h30m`.
+pub fn show_duration(duration: Duration) -> String {
+    let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    for (name, unit) in DURATION_UNITS {
+        if rest >= *unit {
+            let _ = write!(text, "{}{name}", rest / unit);
+            rest %= unit;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 #[cfg(test)]

@@ -11,9 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Database, Reload, pruning};
 use crate::config::Config;
-use crate::schedule::bell::{BellError, Chore, ring};
+use crate::metrics::Metrics;
+use crate::pulse::Loop;
+use crate::pulse::Pulse;
+use crate::quota::QuotaUse;
+use crate::schedule::timer::{BellError, Chore, ring};
 use crate::schedule::{Calendar, clock, end_waits};
-use crate::server::{self, Health, ListenError, Loop, Metrics, Pulse, QuotaReader, QuotaUse, Site};
+use crate::server::{self, Health, ListenError, QuotaReader, Site};
 use crate::store::trouble::Repeats;
 use crate::store::{instance, migrate, session};
 use crate::worker::{Accounts, Pool, Room, Shared};

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, History};
-use crate::schedule::bell::Chore;
+use crate::schedule::timer::Chore;
 use crate::store::trouble::chain;
 use crate::store::{prune, session};
 

@@ -103,7 +103,7 @@ fn fingerprint(config: &Config) -> u128 {
 }
 
 /// What makes an account another one: its settings, and the secrets that they do not show.
-fn account(connection: &crate::config::Connection) -> (String, Vec<String>) {
+fn account(connection: &crate::connector::Connection) -> (String, Vec<String>) {
     let secrets = connection.settings.secrets().iter().map(|secret| secret.expose().to_owned()).collect();
     (format!("{connection:?}"), secrets)
 }

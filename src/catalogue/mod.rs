@@ -3,21 +3,30 @@
 //! The catalogue drives the merge SQL, `tidegate streams`, the column comments and the check that migrations and
 //! catalogue agree. It knows nothing of HTTP, SQL or the configuration.
 
-mod jaicp;
-mod khoros;
-mod lexer;
-mod lynn;
-mod lynn_outbound;
 mod naming;
 
 use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
 
-pub use khoros::{CLOSED_TIME, CONVERSATION_ID, marketing_export, marketing_name};
-pub use lynn::extra_report;
-pub use lynn_outbound::{CAMPAIGN_ID, CONTACT_ID};
 pub use naming::{ColumnNames, column_name};
 
-use crate::connector::Vendor;
+use crate::text::show_duration;
+
+/// A vendor system, known by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Vendor(&'static str);
+
+impl Vendor {
+    pub const fn new(name: &'static str) -> Self {
+        Self(name)
+    }
+
+    /// The vendor's name in configuration and tables.
+    pub const fn name(self) -> &'static str {
+        self.0
+    }
+}
 
 /// Text that is usually compiled in and sometimes comes from the configuration (extra reports).
 pub type Text = Cow<'static, str>;
@@ -33,6 +42,8 @@ pub struct Stream {
     pub schema: &'static str,
     /// The vendor's own id of the report, if it has one.
     pub vendor_id: Text,
+    /// What stands before the vendor's id in the table's comment; none where the comment does not have it.
+    pub id_label: Option<&'static str>,
     /// What one row is, for `streams` and the table comment.
     pub meaning: Text,
     /// How rows are merged.
@@ -76,6 +87,32 @@ pub struct Windows {
     /// Whether neighbouring windows share their boundary second because the vendor's filter has no finer precision:
     /// rows in it are then told apart by content.
     pub shared_second: bool,
+}
+
+/// The length of a slice: whole calendar days of the job's zone, or a plain duration below a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SliceLength {
+    Days(u32),
+    Time(Duration),
+}
+
+impl SliceLength {
+    /// Seconds, a day taken for 24 hours.
+    pub fn seconds(self) -> u64 {
+        match self {
+            Self::Days(days) => u64::from(days) * 86_400,
+            Self::Time(length) => length.as_secs(),
+        }
+    }
+}
+
+impl fmt::Display for SliceLength {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Days(days) => write!(formatter, "{days}d"),
+            Self::Time(length) => formatter.write_str(&show_duration(*length)),
+        }
+    }
 }
 
 impl Windows {
@@ -261,21 +298,20 @@ impl ColumnType {
     }
 }
 
-/// Every stream of `vendor`, in the order of its fact sheet.
-pub fn streams(vendor: Vendor) -> Vec<Stream> {
-    match vendor {
-        Vendor::LynnReporting => lynn::reports(),
-        Vendor::LynnOutbound => lynn_outbound::lists(),
-        Vendor::KhorosCare => khoros::streams(),
-        Vendor::LexerActivity => lexer::streams(),
-        Vendor::JaicpReporter => jaicp::streams(),
-    }
-}
-
 impl Stream {
     /// Whether the stream is read in time windows.
     pub const fn windowed(&self) -> bool {
         !matches!(self.mode, Mode::Snapshot | Mode::Observe)
+    }
+
+    /// What one row is, for the table's comment: with the vendor's id where the stream says so.
+    pub fn comment(&self) -> String {
+        match self.id_label {
+            Some(label) if !self.meaning.contains(&*self.vendor_id) => {
+                format!("{} ({label}{})", self.meaning, self.vendor_id)
+            }
+            _ => self.meaning.to_string(),
+        }
     }
 
     /// The columns of the primary key, in order.

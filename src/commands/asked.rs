@@ -9,7 +9,7 @@ use super::by_hand::{self, Failure};
 use super::failure;
 use super::output::Table;
 use super::show;
-use crate::config::Connection;
+use crate::connector::Connection;
 use crate::text::plain;
 
 /// Values of one answer that a table shows; `--json` has them all.
@@ -46,7 +46,7 @@ pub(super) async fn ask(pool: &PgPool, connections: &[&Connection]) -> Vec<Asked
         let answer = by_hand::call(pool, connection, async |source, session| source.ask_quota(session).await).await;
         let outcome = match answer {
             Ok(Some(answer)) => Outcome::Answered { answer },
-            Ok(None) => Outcome::NoCall { vendor: connection.settings.vendor().name() },
+            Ok(None) => Outcome::NoCall { vendor: connection.vendor().name() },
             Err(Failure { error, hint }) => Outcome::Failed { error, hint },
         };
         Asked { connection: connection.name.clone(), outcome }

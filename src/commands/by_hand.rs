@@ -6,7 +6,7 @@ use sqlx::PgPool;
 use tokio::time::timeout;
 
 use crate::clock;
-use crate::config::Connection;
+use crate::connector::Connection;
 use crate::connector::{Source, StepError};
 use crate::http::{Gate, HttpError, Retry, Session};
 use crate::quota::{Ledger, LedgerError, LedgerKey};
@@ -32,13 +32,13 @@ pub(super) struct Failure {
 pub(super) async fn call<T>(
     pool: &PgPool,
     connection: &Connection,
-    work: impl AsyncFnOnce(&Source, &Session<'_>) -> Result<T, StepError>,
+    work: impl AsyncFnOnce(&dyn Source, &Session<'_>) -> Result<T, StepError>,
 ) -> Result<T, Failure> {
     let within = QUOTA_WAIT_MAX + ANSWER_MAX.min(connection.request_timeout) + DATABASE_WITHIN;
     let calling = async {
         let gate = open(pool, connection).await?;
-        let source = Source::new(&connection.base_url, &connection.settings);
-        work(&source, &gate.session(PRIORITY, clock::now())).await
+        let source = connection.settings.source(&connection.base_url);
+        work(&*source, &gate.session(PRIORITY, clock::now())).await
     };
     let error = match timeout(within, Box::pin(calling)).await {
         Ok(Ok(done)) => return Ok(done),
@@ -50,7 +50,7 @@ pub(super) async fn call<T>(
             });
         }
     };
-    let hint = hint::hint(&error, Subject::login(connection.settings.vendor()));
+    let hint = hint::hint(&error, Subject::login(connection.vendor()));
     let hint = hint::named(hint, "JOB", "S", &connection.name);
     Err(Failure { error: format!("{:#}", anyhow::Error::from(error)), hint })
 }

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use super::Exit;
-use crate::config::Faults;
 use crate::http::Redactor;
 use crate::secret::Secret;
+use crate::settings::Faults;
 use crate::store::fitness::Unfit;
 use crate::text::{self, plain};
 

@@ -1,8 +1,10 @@
 //! Names on the command line: found in the configuration, or refused with the nearest one that exists.
 
 use super::failure::CommandError;
-use crate::config::{Config, Connection, Job, Push, suggestion};
-use crate::connector::Vendor;
+use crate::catalogue::Vendor;
+use crate::config::{Config, Job, Push};
+use crate::connector::{self, Connection};
+use crate::settings::closest_hint;
 
 /// The job of that name.
 pub fn job<'a>(config: &'a Config, name: &str) -> Result<&'a Job, CommandError> {
@@ -48,7 +50,7 @@ pub fn streams<'a>(job: &'a Job, names: &[String]) -> Result<Vec<&'a str>, Comma
     let known = || job.streams.iter().map(|entry| entry.stream.name.as_ref());
     for name in names {
         if !known().any(|stream| stream == name) {
-            let hint = suggestion(name, known());
+            let hint = closest_hint(name, known());
             return Err(CommandError::Usage(format!("the job `{}` has no stream `{name}`{hint}", job.name)));
         }
     }
@@ -78,7 +80,7 @@ pub fn limits(connection: &Connection, name: Option<&str>) -> Result<Vec<String>
     let known = || connection.limits.iter().map(|limit| limit.name.as_str());
     match name {
         Some(name) if !known().any(|limit| limit == name) => {
-            let hint = suggestion(name, known());
+            let hint = closest_hint(name, known());
             Err(CommandError::Usage(format!("the connection `{}` has no limit `{name}`{hint}", connection.name)))
         }
         Some(name) => Ok(vec![name.to_owned()]),
@@ -88,11 +90,11 @@ pub fn limits(connection: &Connection, name: Option<&str>) -> Result<Vec<String>
 
 /// The vendor of that name.
 pub fn vendor(name: &str) -> Result<Vendor, CommandError> {
-    let known = || Vendor::ALL.iter().map(|vendor| vendor.name());
-    Vendor::from_name(name).ok_or_else(|| unknown("vendor", name, known()))
+    let known = || connector::ALL.iter().map(|connector| connector.vendor);
+    known().find(|vendor| vendor.name() == name).ok_or_else(|| unknown("vendor", name, known().map(Vendor::name)))
 }
 
 /// What is said about a name that is none of `known`.
 pub fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> CommandError {
-    CommandError::Usage(format!("unknown {what} `{name}`{}", suggestion(name, known)))
+    CommandError::Usage(format!("unknown {what} `{name}`{}", closest_hint(name, known)))
 }

@@ -9,9 +9,10 @@ use super::context::require_schema;
 use super::output::{self, Table};
 use super::{Context, Exit, QuotaArgs, names, show};
 use crate::clock;
-use crate::config::{Connection, show_duration};
+use crate::connector::Connection;
+use crate::quota::QuotaUse;
 use crate::quota::{Ledger, LedgerKey, Unit, Usage};
-use crate::server::QuotaUse;
+use crate::text::show_duration;
 
 /// One limit of one connection.
 #[derive(Debug, Serialize)]

@@ -8,9 +8,10 @@ use serde::Serialize;
 use super::output::{self, Table};
 use super::suggest::{self, Suggestion};
 use super::{Context, Exit, StreamsArgs, names};
-use crate::catalogue::{self, Mode, Stream};
+use crate::catalogue::Vendor;
+use crate::catalogue::{Mode, Stream};
 use crate::config::Config;
-use crate::connector::Vendor;
+use crate::connector;
 use crate::store::history::{self, DiscoveredColumn};
 use crate::text::plain;
 
@@ -94,10 +95,11 @@ pub async fn run(context: Context, args: StreamsArgs) -> anyhow::Result<Exit> {
 /// The compiled-in streams, then those that connections add; what several connections have is listed once.
 fn streams(config: &Config, only: Option<Vendor>) -> Vec<Stream> {
     let mut streams: Vec<Stream> = Vec::new();
-    for vendor in Vendor::ALL.iter().copied().filter(|vendor| only.is_none_or(|only| only == *vendor)) {
+    for connector in connector::ALL.iter().filter(|connector| only.is_none_or(|only| only == connector.vendor)) {
+        let vendor = connector.vendor;
         let configured = config.connections.values().filter(|connection| connection.vendor() == vendor);
         let added = configured.flat_map(|connection| connection.streams.iter().cloned());
-        for stream in catalogue::streams(vendor).into_iter().chain(added) {
+        for stream in (connector.streams)().into_iter().chain(added) {
             if !streams.iter().any(|other| (other.schema, &other.name) == (stream.schema, &stream.name)) {
                 streams.push(stream);
             }

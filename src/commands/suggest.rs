@@ -8,9 +8,9 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 
 use super::streams::Entry;
 use crate::catalogue::ColumnType;
-use crate::load::encode::{self, Encoded, Trust};
-use crate::load::ident::{quote, table as qualified};
+use crate::rows::encode::{self, Encoded, Trust};
 use crate::store::history::DiscoveredColumn;
+use crate::store::ident::{quote, table as qualified};
 use crate::text::plain;
 
 /// Rows of a table that are looked at.
@@ -73,7 +73,7 @@ pub(super) async fn types(
         texts.map(|column| Judge { column, candidates: CANDIDATES.to_vec(), values: 0 }).collect();
     let seen = look_at(connection, &mut judges).await?;
     let own = columns.iter().filter(|column| column.variant.is_empty());
-    Ok(own.map(|column| suggestion(column, columns, &judges, seen)).collect())
+    Ok(own.map(|column| closest_hint(column, columns, &judges, seen)).collect())
 }
 
 /// Looks at values; returns `false` if the table takes too long.
@@ -105,7 +105,7 @@ async fn look_at(connection: &mut PgConnection, judges: &mut [Judge<'_>]) -> Res
     }
 }
 
-fn suggestion(column: &DiscoveredColumn, all: &[DiscoveredColumn], judges: &[Judge<'_>], seen: bool) -> Suggestion {
+fn closest_hint(column: &DiscoveredColumn, all: &[DiscoveredColumn], judges: &[Judge<'_>], seen: bool) -> Suggestion {
     let judge = |column: &DiscoveredColumn| judges.iter().find(|judge| judge.column.name == column.name);
     let variant = |name: &str| all.iter().find(|other| other.field == column.field && other.variant == name);
     let is_text = column.kind == ColumnType::Text.sql();

@@ -1,27 +1,16 @@
 //! The configuration: loaded once, checked once, frozen.
 //!
-//! The way of a setting: `load` reads and merges the files, `yaml` keeps the line of every key, `overrides` and
-//! `substitute` bring in the environment, `read` turns text into the raw types of `raw`, and `check` turns those
-//! into the types below. Each adds its faults to one list, so all are reported at once. Nothing here talks to a vendor
-//! or a database, and the environment is an argument.
+//! [`crate::settings`] reads the files and the environment, `raw` has the keys as they are written, and `check` turns them
+//! into the types below. Each adds its faults to one list, so all are reported at once. Nothing here talks to a vendor or a
+//! database, and the environment is an argument.
 
 mod check;
 mod database;
-mod fault;
-mod load;
-mod overrides;
 mod raw;
-mod read;
-mod scalar;
 mod schema;
-mod substitute;
-mod suggest;
 #[cfg(test)]
 mod tests;
-mod tree;
-mod units;
 mod warnings;
-mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -30,18 +19,13 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 use chrono_tz::Tz;
-use url::Url;
 
-use crate::catalogue::{ColumnType, Stream};
-use crate::connector::{self, Vendor};
+use crate::catalogue::{ColumnType, SliceLength, Stream};
+use crate::connector::{self, Connection, Connector};
 use crate::cron::{CatchUp, Schedule};
-use crate::http::{Hosts, Retry};
-use crate::quota::Limit;
+use crate::settings::{self, Faults, KeyPath};
 pub use database::{DatabaseParts, DatabaseTarget, SslMode};
-pub use fault::{Fault, Faults};
 pub use schema::json_schema;
-pub(crate) use suggest::hint as suggestion;
-pub use units::show_duration;
 
 /// Everything that was configured, checked.
 #[derive(Debug, Clone)]
@@ -104,31 +88,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// One configured account of a vendor.
-#[derive(Debug, Clone)]
-pub struct Connection {
-    pub name: String,
-    /// Without a trailing slash in its path.
-    pub base_url: Url,
-    /// `host` or `host:port`, lower case: further hosts that vendor-supplied URLs may point to, private ones too.
-    pub allowed_hosts: Vec<String>,
-    pub request_timeout: Duration,
-    pub retry: Retry,
-    /// Every limit in force: the vendor's, with the configured overrides.
-    pub limits: Vec<Limit>,
-    /// What is special about the vendor.
-    pub settings: connector::Settings,
-    /// Every stream the connection offers, extra reports included.
-    pub streams: Vec<Stream>,
-}
-
-impl Connection {
-    /// Where its calls may go.
-    pub fn hosts(&self) -> Hosts {
-        Hosts::new(&self.base_url, &self.settings.own_bases(), &self.allowed_hosts)
-    }
-}
-
 /// A schedule, a connection and the streams to read.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -184,13 +143,6 @@ pub struct JobStream {
     pub types: BTreeMap<String, ColumnType>,
 }
 
-/// The length of a slice: whole calendar days of the job's zone, or a plain duration below a day.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SliceLength {
-    Days(u32),
-    Time(Duration),
-}
-
 /// What happens to a vendor field that has no column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NewFields {
@@ -203,14 +155,23 @@ pub enum NewFields {
 impl Config {
     /// Loads what `path` names, a file or a folder, with `env` as the environment.
     pub fn load(path: &Path, env: &BTreeMap<String, String>) -> Result<Self, Faults> {
+        Self::load_with(path, env, connector::ALL)
+    }
+
+    /// The same with other connectors than those of the program.
+    pub fn load_with(
+        path: &Path,
+        env: &BTreeMap<String, String>,
+        connectors: &[&'static Connector],
+    ) -> Result<Self, Faults> {
         let mut faults = Faults::default();
-        let sources = load::read(path, &mut faults);
-        Self::from_sources(&sources, env, faults)
+        let sources = settings::read_files(path, &mut faults);
+        Self::from_sources(&sources, env, connectors, faults)
     }
 
     /// What holds when no file says anything: the defaults, and what `env` overrides.
     pub fn without_files(env: &BTreeMap<String, String>) -> Result<Self, Faults> {
-        Self::from_sources(&[], env, Faults::default())
+        Self::from_sources(&[], env, connector::ALL, Faults::default())
     }
 
     /// Every stream that a job reads, by connection and stream.
@@ -221,17 +182,22 @@ impl Config {
             .collect()
     }
 
-    fn from_sources(sources: &[load::Source], env: &BTreeMap<String, String>, faults: Faults) -> Result<Self, Faults> {
+    fn from_sources(
+        sources: &[settings::Source],
+        env: &BTreeMap<String, String>,
+        connectors: &[&'static Connector],
+        faults: Faults,
+    ) -> Result<Self, Faults> {
         let mut faults = faults;
         let unread = !faults.is_empty();
-        let tree = load::merge(sources, &mut faults);
+        let tree = settings::merge(sources, &mut faults);
         let Some(mut tree) = tree.filter(|_| !unread) else {
             faults.sort();
             return Err(faults);
         };
-        overrides::apply(&mut tree, env, &mut faults);
-        substitute::apply(&mut tree, &tree::KeyPath::default(), env, &mut faults);
-        check::check(&tree, faults)
+        settings::apply_overrides(&mut tree, env, &mut faults);
+        settings::substitute(&mut tree, &KeyPath::default(), env, &mut faults);
+        check::check(&tree, connectors, faults)
     }
 }
 
@@ -240,19 +206,4 @@ pub fn process_env() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
-}
-
-impl std::fmt::Display for SliceLength {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Days(days) => write!(formatter, "{days}d"),
-            Self::Time(length) => formatter.write_str(&show_duration(*length)),
-        }
-    }
-}
-
-impl Connection {
-    pub const fn vendor(&self) -> Vendor {
-        self.settings.vendor()
-    }
 }

@@ -5,7 +5,7 @@ use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::raw;
-use crate::connector::Vendor;
+use crate::connector;
 
 /// A value may come from the environment or a file, whatever the setting wants.
 const REFERENCE_PATTERN: &str = r"\$\{.+\}";
@@ -40,34 +40,21 @@ fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
 
 /// A connection's keys depend on its vendor.
 fn connection(generator: &mut SchemaGenerator) -> Value {
-    let common = schema_of::<raw::Connection>(generator);
+    let common = schema_of::<connector::Keys>(generator);
     let mut cases = Vec::new();
-    for vendor in Vendor::ALL {
-        let (own, required): (Value, &[&str]) = match vendor {
-            Vendor::LynnReporting => (
-                schema_of::<raw::LynnReporting>(generator),
-                &["vendor", "tenant", "access_token", "access_token_secret"],
-            ),
-            Vendor::LynnOutbound => (
-                schema_of::<raw::LynnOutbound>(generator),
-                &["vendor", "tenant", "access_token", "access_token_secret"],
-            ),
-            Vendor::KhorosCare => {
-                (schema_of::<raw::KhorosCare>(generator), &["vendor", "company_key", "username", "password"])
-            }
-            Vendor::LexerActivity => (schema_of::<raw::LexerActivity>(generator), &["vendor", "api_token"]),
-            Vendor::JaicpReporter => (schema_of::<raw::JaicpReporter>(generator), &["vendor", "token"]),
-        };
+    for connector in connector::ALL {
+        let name = connector.vendor.name();
+        let own = (connector.schema)(generator).to_value();
         let mut keys = properties(&common);
         keys.extend(properties(&own));
-        keys.insert("vendor".to_owned(), json!({ "const": vendor.name() }));
+        keys.insert("vendor".to_owned(), json!({ "const": name }));
         let mut then = json!({ "properties": keys, "additionalProperties": false });
-        require(&mut then, required);
-        let vendor = json!({ "properties": { "vendor": { "const": vendor.name() } }, "required": ["vendor"] });
+        require(&mut then, connector.required_keys);
+        let vendor = json!({ "properties": { "vendor": { "const": name } }, "required": ["vendor"] });
         cases.push(json!({ "if": vendor, "then": then }));
     }
     let mut keys = properties(&common);
-    let names: Vec<&str> = Vendor::ALL.iter().map(|vendor| vendor.name()).collect();
+    let names: Vec<&str> = connector::ALL.iter().map(|connector| connector.vendor.name()).collect();
     if let Some(vendor) = keys.get_mut("vendor").and_then(Value::as_object_mut) {
         vendor.insert("enum".to_owned(), json!(names));
         vendor.insert("type".to_owned(), json!("string"));

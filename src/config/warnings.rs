@@ -7,9 +7,8 @@ use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use url::{Host, Url};
 
-use super::{Config, Connection, DatabaseTarget, Job};
-use crate::connector::Settings;
-use crate::connector::lexer::UtcOffset;
+use super::{Config, DatabaseTarget, Job};
+use crate::connector::{Connection, UtcOffset};
 use crate::http::is_public;
 
 /// The values of `sslmode` with which nothing is sent without TLS.
@@ -135,13 +134,13 @@ fn is_localhost(name: &str) -> bool {
 
 /// A day of the job that is not a day of the connection (`vendors/lexer.md §8`).
 fn days_apart(job: &Job, connection: &Connection, now: DateTime<Utc>) -> Option<String> {
-    let Settings::LexerActivity(settings) = &connection.settings else { return None };
+    let offset = connection.settings.utc_offset()?;
     if !job.streams.iter().any(|entry| entry.stream.windowed()) {
         return None;
     }
-    let at = first_difference(job, settings.utc_offset, now)?;
-    let (zone, asked) = (job.timezone.name(), shown(settings.utc_offset));
-    let remedy = match (settings.utc_offset, job.timezone) {
+    let at = first_difference(job, offset, now)?;
+    let (zone, asked) = (job.timezone.name(), shown(offset));
+    let remedy = match (offset, job.timezone) {
         (UtcOffset::Zone(zone), _) => format!("write `timezone: {zone}` in the job"),
         (UtcOffset::Fixed(_), Tz::UTC) => "write `utc_offset: \"+00:00\"` in the connection".to_owned(),
         (UtcOffset::Fixed(_), zone) => format!("write `utc_offset: {zone}` in the connection"),

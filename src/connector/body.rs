@@ -38,7 +38,7 @@ pub(super) const fn is_empty(error: &StepError) -> bool {
 
 /// Gives a body to `feed` piece by piece, and lets `records` pass on what has gathered after each. Returns the bytes that
 /// the call took. A body that breaks off or cannot be read ends the call, and its quota is told so.
-pub(super) async fn read<R: Records, E: Into<StepError>>(
+pub(super) async fn read<R: Records + ?Sized, E: Into<StepError>>(
     body: Body<'_>,
     records: &mut R,
     feed: impl FnMut(&[u8], &mut R) -> Result<(), E> + Send,
@@ -48,7 +48,7 @@ pub(super) async fn read<R: Records, E: Into<StepError>>(
 
 /// The same for a file, whose text `feed` gets in UTF-8: unpacked if the file is gzip, and read in the charset that `form`
 /// or the file's Content-Type names. The text may be no larger than the body may be.
-pub(super) async fn read_file<R: Records, E: Into<StepError>>(
+pub(super) async fn read_file<R: Records + ?Sized, E: Into<StepError>>(
     body: Body<'_>,
     form: &CsvForm,
     redactor: &Redactor,
@@ -67,7 +67,7 @@ pub(super) async fn read_file<R: Records, E: Into<StepError>>(
     pour(body, FileText::new(charset), records, feed).await
 }
 
-async fn pour<R: Records, E: Into<StepError>>(
+async fn pour<R: Records + ?Sized, E: Into<StepError>>(
     mut body: Body<'_>,
     text: FileText,
     records: &mut R,
@@ -94,7 +94,7 @@ enum Fault {
     Loading(StepError),
 }
 
-async fn poured<R: Records, E: Into<StepError>>(
+async fn poured<R: Records + ?Sized, E: Into<StepError>>(
     body: &mut Body<'_>,
     mut text: FileText,
     records: &mut R,

@@ -110,8 +110,18 @@ pub(super) trait ExportApi: Sync {
         request: &StepRequest<'_>,
         part: &str,
         file: Self::File,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> impl Future<Output = Result<u64, StepError>> + Send;
+}
+
+/// What an operator can do about an export of a stream without windows. Those with windows can make their slices shorter.
+pub(super) const fn hint(error: &StepError, windowed: bool) -> Option<&'static str> {
+    match error {
+        StepError::ExportOverdue { .. } if !windowed => {
+            Some("ask the vendor, or raise `polling.deadline`; a new export is requested")
+        }
+        _ => None,
+    }
 }
 
 /// Where the reading of a window stands; stored as JSON.
@@ -149,7 +159,7 @@ pub(super) async fn step<A: ExportApi>(
     api: &A,
     session: &Session<'_>,
     request: StepRequest<'_>,
-    records: &mut impl Records,
+    records: &mut dyn Records,
 ) -> Result<Outcome, StepError> {
     let mut cursor: Cursor<A::Handle> = if let Some(text) = request.cursor {
         Cursor::parse(text)?
@@ -205,7 +215,7 @@ async fn finish<A: ExportApi>(
     request: &StepRequest<'_>,
     mut cursor: Cursor<A::Handle>,
     (part, file): (&str, A::File),
-    records: &mut impl Records,
+    records: &mut dyn Records,
 ) -> Result<Outcome, StepError> {
     records.begin(request.window);
     let bytes = api.download(session, request, part, file, records).await?;

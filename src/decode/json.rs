@@ -104,7 +104,7 @@ impl Splitter {
     }
 
     /// Takes the next chunk and hands every record that ends in it to `sink`.
-    pub fn feed(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), DecodeError> {
+    pub fn feed(&mut self, chunk: &[u8], sink: &mut dyn Sink) -> Result<(), DecodeError> {
         let mut at = 0;
         while at < chunk.len() {
             at += match self.state {
@@ -194,7 +194,7 @@ impl Splitter {
     }
 
     /// Takes bytes of a key, a member's value or a record; returns how many it used up.
-    fn value(&mut self, bytes: &[u8], sink: &mut impl Sink, at: usize) -> Result<usize, DecodeError> {
+    fn value(&mut self, bytes: &[u8], sink: &mut dyn Sink, at: usize) -> Result<usize, DecodeError> {
         if self.scan.kind == Kind::Unknown {
             let first = bytes[0];
             if matches!(first, b' ' | b'\t' | b'\r' | b'\n') {
@@ -233,7 +233,7 @@ impl Splitter {
         Ok(used)
     }
 
-    fn complete(&mut self, text: &[u8], sink: &mut impl Sink, at: usize) -> Result<(), DecodeError> {
+    fn complete(&mut self, text: &[u8], sink: &mut dyn Sink, at: usize) -> Result<(), DecodeError> {
         match self.state {
             State::Record => {
                 self.state = State::RecordCommaOrEnd;

@@ -250,6 +250,7 @@ impl Sink for Kept {
     }
 }
 
+#[async_trait::async_trait]
 impl Records for Kept {
     fn begin(&mut self, _: Window) {
         *self = Self::default();

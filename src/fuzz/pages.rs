@@ -8,10 +8,10 @@ use crate::catalogue::{Child, Column, ColumnType};
 use crate::decode::csv::CsvSplitter;
 use crate::decode::json::Splitter;
 use crate::decode::{DecodeError, Sink};
-use crate::load::chunk::Chunk;
-use crate::load::layout::Layout;
-use crate::load::page::{KeyField, PageWriter, RowKey, RowWindow};
-use crate::load::{encode, jsonb, timestamp, unescape};
+use crate::rows::chunk::Chunk;
+use crate::rows::layout::Layout;
+use crate::rows::page::{KeyField, PageWriter, RowKey, RowWindow};
+use crate::rows::{encode, jsonb, timestamp, unescape};
 
 const COLUMNS: &[Column] = &[
     Column::new("timestamp", "timestamp", ColumnType::Timestamptz, ""),

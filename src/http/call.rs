@@ -7,7 +7,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, He
 use url::Url;
 
 use super::HttpError;
-use super::departure::Departure;
+use super::sent_at::Departure;
 use crate::quota::CallKind;
 use crate::secret::Secret;
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, Request, Response};
 
 use super::HttpError;
-use super::departure::Departure;
 use super::outcome::CallOutcome;
+use super::sent_at::Departure;
 use super::session::{CallRecord, Session};
 use crate::quota::{CallKind, LedgerError, Reservation, Settlement};
 

@@ -18,7 +18,6 @@ mod body;
 mod call;
 mod client;
 mod coding;
-mod departure;
 mod error;
 mod hosts;
 mod in_flight;
@@ -26,6 +25,7 @@ mod outcome;
 mod redact;
 mod resolver;
 mod retry;
+mod sent_at;
 mod session;
 
 pub(crate) use address::is_public;

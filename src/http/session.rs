@@ -12,13 +12,13 @@ use uuid::Uuid;
 use super::body::Body;
 use super::call::{self, Call};
 use super::client::{client, foreign_client};
-use super::departure::Departure;
 use super::error::{Excerpt, HttpError};
 use super::hosts::{Hosts, Vetted};
 use super::in_flight::InFlight;
 use super::outcome::CallOutcome;
 use super::resolver::PublicOnly;
 use super::retry::{Retry, RetryState};
+use super::sent_at::Departure;
 use crate::clock;
 use crate::quota::{self, CallKind, Calls, Grant, Ledger, Limit, Request, Reservation, Unit, parse_wait};
 

@@ -1,8 +1,8 @@
 //! The SQL that turns the elements of an array into rows of a child table.
 
-use super::ident::{literal, quote, table as qualified};
 use super::table::Links;
 use crate::catalogue::{Column, ColumnType};
+use crate::store::ident::{literal, quote, table as qualified};
 
 /// What the arrays of staged parents make of a child table. The child rows of a parent whose array is missing, null or
 /// unreadable stay.

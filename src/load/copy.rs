@@ -3,12 +3,12 @@
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgConnection;
 
-use super::binary;
-use super::ident::{quote, table as qualified};
-use super::layout::Layout;
 use super::number_column::{conversion, split};
 use super::table::{Table, TableColumn};
 use crate::catalogue::{ColumnType, Mode};
+use crate::rows::binary;
+use crate::rows::layout::Layout;
+use crate::store::ident::{quote, table as qualified};
 
 /// A connection's write buffer grows to what is sent at once, and stays that large.
 const COPY_PART_BYTES: usize = 32 << 10;
@@ -108,7 +108,7 @@ impl Narrow {
     /// None when the table has no column for a field, or one that its numbers cannot be brought into.
     pub(super) fn of(stage: &str, table: &Table, layout: &Layout) -> Option<Self> {
         let theirs = columns(table, layout)?;
-        let own = |(column, field): (&&TableColumn, &super::layout::Field)| TableColumn {
+        let own = |(column, field): (&&TableColumn, &crate::rows::layout::Field)| TableColumn {
             kind: field.kind,
             ..(*column).clone()
         };

@@ -3,11 +3,10 @@
 use sqlx::{Connection as _, PgConnection};
 
 use super::LoadError;
-use super::ident::{literal, quote, table as qualified};
 use super::shape;
 use super::table::{Cause, lock_shape, record, run_ddl};
 use crate::catalogue::{self, Child, Key, Mode, Stream};
-use crate::connector::Vendor;
+use crate::store::ident::{literal, quote, table as qualified};
 
 /// SQLSTATE of a table whose name a type has.
 const TYPE_EXISTS: &str = "42710";
@@ -48,13 +47,7 @@ impl Definition {
         if stream.mode == Mode::Snapshot {
             columns.push(system("_deleted_at", stream));
         }
-        let meaning = match stream.vendor {
-            Vendor::LynnReporting if !stream.meaning.contains(&*stream.vendor_id) => {
-                format!("{} (report {})", stream.meaning, stream.vendor_id)
-            }
-            Vendor::LynnOutbound => format!("{} ({})", stream.meaning, stream.vendor_id),
-            _ => stream.meaning.to_string(),
-        };
+        let meaning = stream.comment();
         Self { schema: stream.schema, name: stream.name.to_string(), meaning, columns, key }
     }
 

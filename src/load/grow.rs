@@ -3,12 +3,12 @@
 use sqlx::{Connection as _, PgConnection};
 
 use super::LoadError;
-use super::ident::{literal, quote, table as qualified};
-use super::layout::{Field, Layout};
 use super::number_column::conversion;
 use super::shape;
 use super::table::{Cause, Table, TableColumn, lock_shape, record, run_ddl};
 use crate::catalogue::{ColumnNames, ColumnType, Stream};
+use crate::rows::layout::{Field, Layout};
+use crate::store::ident::{literal, quote, table as qualified};
 
 /// SQLSTATE of a lock that was not to be had in time.
 const LOCK_TIMEOUT: &str = "55P03";

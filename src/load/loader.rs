@@ -8,9 +8,9 @@ use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
 use super::LoadError;
-use super::layout::Layout;
 use super::table::{Cause, Table};
 use crate::catalogue::{Mode, Stream};
+use crate::rows::layout::Layout;
 use crate::store::cursor::Slice;
 use crate::store::reading::{self, Position};
 use crate::store::run::{self, Claim};
@@ -101,7 +101,7 @@ impl<'a> Loader<'a> {
             Mode::ReplaceWindow => rows_of(Mode::ReplaceWindow),
             Mode::Snapshot | Mode::Upsert | Mode::Observe => "_connection = $1",
         };
-        let target = super::ident::table(&self.table.schema, &self.table.name);
+        let target = crate::store::ident::table(&self.table.schema, &self.table.name);
         let statement = format!("select not exists (select from {target} where {here})");
         let fresh: bool = sqlx::query_scalar(AssertSqlSafe(statement))
             .bind(&self.claim.connection)
@@ -156,7 +156,7 @@ impl<'a> Loader<'a> {
         if matches!(self.stream.mode, Mode::Upsert | Mode::Observe) {
             return Ok(0);
         }
-        let target = super::ident::table(&self.table.schema, &self.table.name);
+        let target = crate::store::ident::table(&self.table.schema, &self.table.name);
         let written = if before.is_some() { " and _loaded_at < $4" } else { "" };
         let statement = format!("select count(*) from {target} where {}{written}", rows_of(self.stream.mode));
         let count = sqlx::query_scalar(AssertSqlSafe(statement))

@@ -7,9 +7,9 @@ use sqlx::{Connection as _, PgConnection};
 use super::LoadError;
 use super::create::{ColumnDefinition, distrust};
 use super::grow::note;
-use super::ident::{literal, quote, table as qualified};
 use super::table::{Cause, Table, TableColumn, lock_shape, record, run_ddl};
 use crate::catalogue::{Column, ColumnType, Stream};
+use crate::store::ident::{literal, quote, table as qualified};
 
 const AGAIN: &str = "existing rows have no value in it until they are read again, with `tidegate cursors reset` or \
                      `tidegate backfill`";

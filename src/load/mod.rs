@@ -1,37 +1,21 @@
-//! From records to rows: normalise into COPY rows, stage, merge, checkpoint.
-//!
-//! The pure half ([`layout`], [`encode`], [`page`]) turns records into COPY rows without a map per record; the SQL half
-//! ([`table`], [`merge`], [`commit`]) brings it into the table in one transaction with the cursor. Nothing here knows HTTP.
+//! From rows to tables: stages COPY rows, leaves out what is there already, merges the rest, and moves the cursor, all in
+//! one transaction. Knows no HTTP; the rows come from [`crate::rows`].
 
-mod batch;
-mod binary;
-pub mod buffer;
 mod child_sql;
-pub mod chunk;
-pub mod commit;
-mod compare;
 mod copy;
 mod create;
-pub mod encode;
-pub mod extra;
+mod duplicates;
 mod grow;
 mod hold;
-pub mod ident;
-pub mod jsonb;
-pub mod layout;
-mod links;
 pub mod loader;
 mod mend;
-pub mod merge;
-mod number;
 mod number_column;
-pub mod page;
-pub mod print;
 mod shape;
+pub mod sql;
+mod stage;
 pub mod table;
-pub mod timestamp;
-mod twins;
-pub mod unescape;
+pub mod transaction;
+mod unchanged;
 
 use std::borrow::Cow;
 

@@ -1,6 +1,6 @@
 //! SQL that takes numbers from a column of one type into a column of another without loss.
 //!
-//! What it decides is what [`super::encode`] decides of the same numbers, so that a number ends in the same column on
+//! What it decides is what [`crate::rows::encode`] decides of the same numbers, so that a number ends in the same column on
 //! either way.
 
 use crate::catalogue::ColumnType;

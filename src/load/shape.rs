@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::encode::Bound;
 use crate::catalogue::ColumnType;
+use crate::rows::encode::Bound;
 
 /// A relation of a table's name.
 #[derive(Debug, Clone)]

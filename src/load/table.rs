@@ -13,12 +13,12 @@ use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::LoadError;
 use super::create::{self, Definition};
-use super::encode::Bound;
-use super::ident::{quote, table as qualified};
-use super::layout::Layout;
 use super::mend::Missing;
 use super::shape::{self, Attribute, Relation};
 use crate::catalogue::{Child, ColumnNames, ColumnType, Keep, Mode, Stream};
+use crate::rows::encode::Bound;
+use crate::rows::layout::Layout;
+use crate::store::ident::{quote, table as qualified};
 
 /// DDL that waits longer gives way: a reader's long query must not make everyone queue behind it.
 const DDL_LOCK_TIMEOUT: &str = "3s";

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::binaries::PgBin;
-use super::home::{DATABASE, Passwords, SUPERUSER, USER, one_line};
+use super::data_dir::{DATABASE, Passwords, SUPERUSER, USER, one_line};
 use super::user::{as_server, give};
 use super::{Error, ServerUser, files};
 use crate::secret::Secret;

@@ -11,11 +11,11 @@
 
 pub mod binaries;
 pub mod cluster;
+mod data_dir;
 pub mod environment;
 mod error;
 mod fetch;
 mod files;
-mod home;
 mod postmaster;
 mod process;
 mod socket;
@@ -34,7 +34,7 @@ pub use self::error::Error;
 pub use self::user::ServerUser;
 
 use self::binaries::{PgBin, Places};
-use self::home::{DATABASE, Endpoint, Home, Passwords, USER};
+use self::data_dir::{DATABASE, Endpoint, Home, Passwords, USER};
 use self::postmaster::{Answer, Cancelled, Postmaster};
 use crate::secret::Secret;
 
@@ -352,7 +352,7 @@ async fn launch_on_a_free_port(
         let port = home.choose_port()?;
         let endpoint = Endpoint { folder: folder.to_owned(), port };
         match Postmaster::launch(home, bin, password, &endpoint, cancelled).await {
-            Err(Error::Exited { .. }) if !home::port_is_free(port) && choices < PORT_CHOICES => {}
+            Err(Error::Exited { .. }) if !data_dir::port_is_free(port) && choices < PORT_CHOICES => {}
             launched_or_failed => return launched_or_failed,
         }
     }

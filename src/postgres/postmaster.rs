@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::{sleep, timeout};
 
 use super::binaries::PgBin;
-use super::home::{self, DATABASE, Endpoint, Home, Passwords, USER};
+use super::data_dir::{self, DATABASE, Endpoint, Home, Passwords, USER};
 use super::process::{self, POLL, ended_within, is_alive, signal};
 use super::user::as_server;
 use super::{Error, files, socket};
@@ -277,7 +277,7 @@ fn parse_pid_file(text: &str) -> (Option<Pid>, Option<u16>) {
 pub(super) fn trim_log(home: &Home) {
     let path = home.log_path();
     let log = files::open(&path, std::fs::OpenOptions::new().append(true), true);
-    if let Err(error) = log.and_then(|log| home::trim(&log).map_err(Error::io("shorten", &path))) {
+    if let Err(error) = log.and_then(|log| data_dir::trim(&log).map_err(Error::io("shorten", &path))) {
         tracing::warn!(log = %home.log_path().display(), %error, "cannot shorten the server's log");
     }
 }

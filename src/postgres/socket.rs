@@ -12,7 +12,7 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use super::home::Home;
+use super::data_dir::Home;
 use super::user::give;
 use super::{Error, files};
 

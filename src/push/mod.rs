@@ -21,8 +21,10 @@ pub use self::rows::Counts;
 use self::rows::{Outgoing, Rows};
 use self::send::{Sender, Stop};
 use crate::clock;
-use crate::config::{Connection, Job, Push};
-use crate::connector::{self, Vendor};
+use crate::config::{Job, Push};
+use crate::connector::lynn_outbound::{self, LynnOutbound};
+use crate::connector::{AccountSettings as _, Connection};
+use crate::http::Redactor;
 use crate::store::push::{self as store, Batch, Tally};
 use crate::worker::hint::{self, Subject};
 use crate::worker::policy::TaskError;
@@ -132,11 +134,13 @@ impl Order<'_> {
         accounts::pin(self.pool, self.connection).await.map_err(|error| PushError::Vendor(error.into()))?;
         let account =
             Account::open(self.pool, self.connection).await.map_err(|error| PushError::Vendor(error.into()))?;
-        let connector::Source::LynnOutbound(outbound) = &account.source else {
+        let Some(settings) = self.connection.settings.downcast::<lynn_outbound::Settings>() else {
             // The configuration was checked.
             return Err(PushError::Vendor(TaskError::UnknownStream));
         };
-        let mut sender = Sender::new(self, outbound, account.gate.session(self.job.priority, clock::now()));
+        let (base_url, redactor) = (self.connection.base_url.clone(), Redactor::new(settings.secrets()));
+        let outbound = LynnOutbound::new(base_url, settings.clone(), redactor);
+        let mut sender = Sender::new(self, &outbound, account.gate.session(self.job.priority, clock::now()));
         let stopped = match self.send_all(&mut rows, &mut sender).await {
             Ok(()) => None,
             Err(Stop(error)) => Some(error),
@@ -179,7 +183,7 @@ impl PushError {
             Self::NoKey(_) => "leave such rows out in the query, or choose another `key`".to_owned(),
             Self::TooLarge { .. } => "shorten the value in the query".to_owned(),
             Self::Interrupted => "run the same command again, it goes on from there".to_owned(),
-            Self::Vendor(error) => hint::hint(error, Subject::login(Vendor::LynnOutbound)).to_owned(),
+            Self::Vendor(error) => hint::hint(error, Subject::login(lynn_outbound::VENDOR)).to_owned(),
             Self::Refused(_) => {
                 "check campaign, template, labels and `paths.add_campaign_data`; none of the batch arrived, its rows go \
                  with the next push"

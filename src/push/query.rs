@@ -7,8 +7,9 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Column as _, Executor as _, SqlSafeStr as _, Statement as _};
 
 use super::PushError;
-use crate::config::{Push, suggestion};
-use crate::load::ident::quote;
+use crate::config::Push;
+use crate::settings::closest_hint;
+use crate::store::ident::quote;
 
 /// Rows that are fetched at a time.
 const FETCH_ROWS: u32 = 500;
@@ -100,7 +101,7 @@ fn check(columns: &[String], wanted: &str, place: impl Fn() -> String) -> Result
     match columns.iter().filter(|column| *column == wanted).count() {
         1 => Ok(()),
         0 => {
-            let hint = suggestion(wanted, columns.iter().map(String::as_str));
+            let hint = closest_hint(wanted, columns.iter().map(String::as_str));
             Err(QueryFault::NoColumn { place: place(), column: wanted.to_owned(), hint })
         }
         _ => Err(QueryFault::Twice { place: place(), column: wanted.to_owned() }),

@@ -1,12 +1,12 @@
 //! When jobs fire, and the periodic work inside the process (promise 8).
 //!
 //! Due times come from the schedule ([`cron`](crate::cron)) and Postgres, never from memory: `enqueue` turns
-//! a due firing into a run exactly once however many replicas ask, [`bell`] only says "look now", and [`watch`] only
+//! a due firing into a run exactly once however many replicas ask, [`timer`] only says "look now", and [`watch`] only
 //! says "the configuration may have changed". `calendar` remembers nothing that Postgres could contradict. None of them knows a vendor.
 
-pub mod bell;
 mod calendar;
 mod enqueue;
+pub mod timer;
 pub mod watch;
 
 pub use calendar::Calendar;

@@ -6,15 +6,11 @@
 
 mod health;
 mod listen;
-pub mod metrics;
 mod page;
-pub mod pulse;
 mod report;
-mod site;
+mod routes;
 
 pub use health::Health;
 pub use listen::{ListenError, bind, serve};
-pub use metrics::Metrics;
-pub use pulse::{Loop, Pulse};
-pub use report::{JobState, QuotaReader, QuotaUse, Report, no_quota};
-pub use site::Site;
+pub use report::{JobState, QuotaReader, Report, no_quota};
+pub use routes::Site;

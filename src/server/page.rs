@@ -4,7 +4,8 @@ use std::fmt::{self, Display, Write as _};
 
 use chrono::{DateTime, Utc};
 
-use super::report::{JobState, QuotaUse, Report};
+use super::report::{JobState, Report};
+use crate::quota::QuotaUse;
 use crate::store::held::HeldSlice;
 use crate::store::status::{Failure, StreamState};
 use crate::text::shown;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use crate::config::{Config, Job};
+use crate::quota::QuotaUse;
 use crate::store::held::{self, HeldSlice};
 use crate::store::status::{self, Configured, Failure, LastRun, StreamState, Streams, Unfinished};
 
@@ -16,17 +17,6 @@ use crate::store::status::{self, Configured, Failure, LastRun, StreamState, Stre
 const FAILURES_MAX: i64 = 20;
 /// Held slices shown; `tidegate held` lists more.
 const HELD_MAX: i64 = 100;
-
-/// How much of one limit of a connection is used now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct QuotaUse {
-    pub connection: String,
-    pub limit: String,
-    /// Calls or bytes within the limit's period.
-    pub used: u64,
-    pub allowed: u64,
-    pub blocked_until: Option<DateTime<Utc>>,
-}
 
 /// Reads every connection's quota use from the ledger. Called with a deadline; it may be dropped half-way.
 pub type QuotaReader =
@@ -72,14 +62,6 @@ pub(super) fn configured(config: &Config) -> Configured {
     let streams = config.streams_read().into_iter();
     let (connections, names) = streams.map(|(connection, stream)| (connection.to_owned(), stream.to_owned())).unzip();
     Configured { jobs: config.jobs.keys().cloned().collect(), streams: Streams { connections, names } }
-}
-
-impl QuotaUse {
-    /// The used part of what is allowed; 1 for a limit that allows nothing.
-    #[expect(clippy::cast_precision_loss, reason = "a ratio for people and graphs")]
-    pub fn ratio(&self) -> f64 {
-        if self.allowed == 0 { 1.0 } else { self.used as f64 / self.allowed as f64 }
-    }
 }
 
 impl Report {

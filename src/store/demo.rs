@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, PgPool};
 
-use crate::load::ident;
+use crate::store::ident;
 
 /// One table of the warehouse.
 #[derive(Debug, Clone)]

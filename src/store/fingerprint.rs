@@ -4,7 +4,7 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::session::Deadline as _;
-use crate::load::print::{Fingerprint, Print};
+use crate::rows::fingerprint::{Fingerprint, Print};
 
 /// What is known of a batch, if anything is.
 pub async fn read(executor: impl PgExecutor<'_>, slice: i64, batch: u32) -> Result<Option<Fingerprint>, sqlx::Error> {

@@ -292,12 +292,11 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::catalogue;
-    use crate::connector::Vendor;
+    use crate::connector;
 
     #[test]
     fn every_schema_of_the_catalogue_is_checked() {
-        let streams = Vendor::ALL.iter().flat_map(|vendor| catalogue::streams(*vendor));
+        let streams = connector::all_streams().into_iter();
         let schemas: BTreeSet<&str> = streams.map(|stream| stream.schema).chain(["tidegate"]).collect();
         assert_eq!(schemas, SCHEMAS.iter().copied().collect());
     }

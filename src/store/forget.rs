@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::load::ident;
+use crate::store::ident;
 
 /// A table that holds rows of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]

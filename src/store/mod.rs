@@ -8,6 +8,7 @@ pub mod fitness;
 pub mod forget;
 pub mod held;
 pub mod history;
+pub mod ident;
 pub mod instance;
 pub mod migrate;
 pub mod progress;

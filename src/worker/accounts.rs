@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sqlx::PgPool;
 use tokio::sync::Mutex;
 
-use crate::config::Connection;
+use crate::connector::Connection;
 use crate::connector::Source;
 use crate::http::{Gate, HttpError};
 use crate::quota::{Ledger, LedgerError, LedgerKey};
@@ -17,7 +17,7 @@ use crate::store::account::{self, Part};
 #[derive(Debug)]
 pub struct Account {
     pub gate: Gate,
-    pub source: Source,
+    pub source: Box<dyn Source>,
 }
 
 /// Why a connection could not be opened.
@@ -66,7 +66,7 @@ impl Account {
         let key = LedgerKey::derive(pool, &connection.base_url, &connection.settings.credential()).await?;
         let ledger = Ledger::open(pool.clone(), &key, &connection.name, connection.limits.clone()).await?;
         let gate = Gate::new(ledger, connection.hosts(), connection.request_timeout, connection.retry.clone())?;
-        let source = Source::new(&connection.base_url, &connection.settings);
+        let source = connection.settings.source(&connection.base_url);
         Ok(Self { gate, source })
     }
 }

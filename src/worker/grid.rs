@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Days, LocalResult, NaiveDate, NaiveTime, SubsecRound as _, TimeDelta, TimeZone as _, Utc};
 use chrono_tz::Tz;
 
-use crate::config::SliceLength;
+use crate::catalogue::SliceLength;
 use crate::connector::Window;
 use crate::store::cursor::Slice;
 

@@ -3,7 +3,8 @@
 //! [`policy::hint`](super::policy::hint) has the text of every error; it names no key that some vendor lacks.
 
 use super::policy::{self, TaskError};
-use crate::connector::{StepError, Vendor};
+use crate::catalogue::Vendor;
+use crate::connector::{self, StepError};
 use crate::http::HttpError;
 
 /// What was being done when an error occurred, as far as a hint depends on it.
@@ -49,43 +50,8 @@ pub fn named(hint: &str, job: &str, stream: &str, connection: &str) -> String {
 /// What only one vendor's settings can change.
 fn of_vendor(error: &StepError, subject: Subject) -> Option<&'static str> {
     let vendor = subject.vendor?;
-    let is_lynn = matches!(vendor, Vendor::LynnReporting | Vendor::LynnOutbound);
-    Some(match error {
-        StepError::Credentials => match vendor {
-            Vendor::LynnReporting | Vendor::LynnOutbound => "check the credentials; they are issued per environment",
-            Vendor::KhorosCare => "check `username` and `password`",
-            Vendor::LexerActivity => "check `api_token`",
-            Vendor::JaicpReporter => {
-                "check `token`: it is of the project for `api: legacy`, and of the account for `api: v1`"
-            }
-        },
-        StepError::SubscriptionKey if is_lynn => "check `subscription_key`, and whether `product` is `premium`",
-        StepError::Forbidden if is_lynn => {
-            "the credential lacks a permission or a division; ask the tenant's administrator"
-        }
-        StepError::NotServed(_) => match vendor {
-            Vendor::LynnReporting => {
-                "check that the report is enabled for this environment, its id if it is one of `reports`, and \
-                 `paths.execute_report` and `method`"
-            }
-            Vendor::LynnOutbound => "check `paths` and `methods`: the vendor's Postman document has them",
-            Vendor::KhorosCare => "check `base_url`, and that the export is enabled for the company",
-            Vendor::LexerActivity => "check `base_url`, and that the account has the report",
-            Vendor::JaicpReporter => "check `base_url` and `api`, and that this installation has the report",
-        },
-        StepError::DatesRefused { .. } if vendor == Vendor::LynnReporting => {
-            "ask the vendor how it reads dates, then set `date_format` and `filter_timezone`"
-        }
-        StepError::Http(HttpError::TooLarge { .. })
-            if matches!(vendor, Vendor::LynnReporting | Vendor::JaicpReporter) =>
-        {
-            "make `page_size` smaller"
-        }
-        StepError::ExportOverdue { .. } if !subject.windowed && vendor != Vendor::LynnReporting => {
-            "ask the vendor, or raise `polling.deadline`; a new export is requested"
-        }
-        _ => return None,
-    })
+    let connector = connector::ALL.iter().find(|connector| connector.vendor == vendor)?;
+    (connector.hint)(error, subject.windowed)
 }
 
 /// What a shorter or a later window can change.

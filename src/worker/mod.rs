@@ -25,7 +25,7 @@ pub use slice::Room;
 pub use task::scope;
 
 use crate::config::Config;
-use crate::server::Loop;
+use crate::pulse::Loop;
 use crate::store::run::claim;
 use crate::store::session;
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::http::Session;
-use crate::server::Metrics;
-use crate::server::metrics::RowChange;
+use crate::metrics::Metrics;
+use crate::metrics::RowChange;
 use crate::store::run::{self, Claim, Progress};
 
 /// Reports for one task.

@@ -14,9 +14,12 @@ use super::report::Reporter;
 use super::slice::Room;
 use super::task::{TaskEnd, TaskRunner, carry_out};
 use crate::clock;
-use crate::config::{Config, Connection, Job};
-use crate::server::metrics::RunOutcome;
-use crate::server::{Loop, Metrics, Pulse};
+use crate::config::{Config, Job};
+use crate::connector::Connection;
+use crate::metrics::Metrics;
+use crate::metrics::RunOutcome;
+use crate::pulse::Loop;
+use crate::pulse::Pulse;
 use crate::store::run::{self, Claim, Task};
 use crate::store::session;
 use crate::store::session::Deadline as _;
@@ -175,7 +178,7 @@ async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutd
     let account = match shared.accounts.get(&shared.pool, connection).await {
         Ok(account) => account,
         Err(error) => {
-            let subject = Subject::stream(connection.settings.vendor(), stream.stream.windowed());
+            let subject = Subject::stream(connection.vendor(), stream.stream.windowed());
             return decided(&error.into(), task, subject);
         }
     };
@@ -189,7 +192,7 @@ async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutd
         claim,
         job,
         stream,
-        source: &account.source,
+        source: &*account.source,
         session: &session,
         filter_zone: connection.settings.filter_zone(),
         reporter: &reporter,

@@ -16,10 +16,10 @@ use crate::config::{Job, JobStream, NewFields};
 use crate::connector::{Expected, Source, Window};
 use crate::http::Session;
 use crate::load::LoadError;
-use crate::load::layout::Layout;
 use crate::load::loader::{Loader, Reading};
-use crate::load::page::{PageWriter, RowKey};
 use crate::load::table::{Cause, Table};
+use crate::rows::layout::Layout;
+use crate::rows::page::{PageWriter, RowKey};
 use crate::schedule;
 use crate::store::run::{self, Claim};
 use crate::store::session::Deadline as _;
@@ -66,7 +66,7 @@ pub struct TaskRunner<'a> {
     pub claim: &'a Claim,
     pub job: &'a Job,
     pub stream: &'a JobStream,
-    pub source: &'a Source,
+    pub source: &'a dyn Source,
     pub session: &'a Session<'a>,
     /// In whose local time the vendor is asked for a window.
     pub filter_zone: Tz,
@@ -122,7 +122,7 @@ impl TaskRunner<'_> {
     }
 
     const fn subject(&self) -> Subject {
-        Subject::stream(self.source.vendor(), self.stream.stream.windowed())
+        Subject::stream(self.stream.stream.vendor, self.stream.stream.windowed())
     }
 
     /// Reads the slice from its first page next time.

@@ -7,9 +7,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use simulator::lynn::{Account, Volume};
 use simulator::{Control, Options, Simulator};
-use tidegate::catalogue::{self, Stream};
-use tidegate::connector::lynn::{Product, Settings};
-use tidegate::connector::{self, Expected, Outcome, Records, Source, StepError, StepRequest, Vendor, Window};
+use tidegate::catalogue::Stream;
+use tidegate::connector::lynn::{HttpMethod, Product, Settings};
+use tidegate::connector::{
+    self, AccountSettings as _, Expected, Outcome, Records, Source, StepError, StepRequest, Window,
+};
 use tidegate::decode::{DecodeError, Sink};
 use tidegate::http::{Gate, Hosts, Retry};
 use tidegate::quota::{Calls, Ledger, LedgerKey, Limit, Unit};
@@ -59,14 +61,14 @@ impl World {
     /// The connection as a process has it: nothing is shared but the database.
     async fn process(&self) -> Process {
         let pool = self.database.another_pool(4);
-        let settings = connector::Settings::LynnReporting(self.settings.clone());
+        let settings = &self.settings;
         let key = LedgerKey::derive(&pool, &self.base_url, &settings.credential()).await.unwrap();
         let ledger = Ledger::open(pool, &key, "acme-lynn", self.limits.clone()).await.unwrap();
         let (initial, max) = (Duration::from_millis(1), Duration::from_millis(20));
         let retry = Retry { attempts_max: self.attempts_max, initial, max };
         Process {
             gate: Gate::new(ledger, Hosts::new(&self.base_url, &[], &[]), self.timeout, retry).unwrap(),
-            source: Source::new(&self.base_url, &settings),
+            source: settings.source(&self.base_url),
         }
     }
 }
@@ -103,7 +105,7 @@ fn settings() -> Settings {
             authorization_scheme: "bearer".to_owned(),
         },
         execute_report_path: "/api/LynnReporting/ExecuteReport/{tenant}/{report_id}".to_owned(),
-        execute_report_method: "POST".to_owned(),
+        execute_report_method: HttpMethod::Post,
         filter_timezone: Tz::UTC,
         date_format: "%Y-%m-%d %H:%M:%S".to_owned(),
         page_size: PAGE,
@@ -128,7 +130,7 @@ fn free_limits() -> Vec<Limit> {
 
 struct Process {
     gate: Gate,
-    source: Source,
+    source: Box<dyn Source>,
 }
 
 /// What was read of a window.
@@ -235,6 +237,7 @@ impl Sink for Page {
     }
 }
 
+#[async_trait::async_trait]
 impl Records for Page {
     fn begin(&mut self, window: Window) {
         self.rows.clear();
@@ -248,7 +251,7 @@ impl Records for Page {
 }
 
 fn stream(name: &str) -> Stream {
-    catalogue::streams(Vendor::LynnReporting).into_iter().find(|stream| stream.name == name).unwrap()
+    connector::streams(connector::lynn::VENDOR).into_iter().find(|stream| stream.name == name).unwrap()
 }
 
 fn at(text: &str) -> DateTime<Utc> {

@@ -5,9 +5,9 @@ use std::time::Duration as Pause;
 use chrono::{DateTime, Duration, NaiveDate, Utc};
 use chrono_tz::Tz;
 use sqlx::PgPool;
-use tidegate::catalogue;
-use tidegate::config::{Job, JobStream, NewFields, SliceLength};
-use tidegate::connector::Vendor;
+use tidegate::catalogue::SliceLength;
+use tidegate::config::{Job, JobStream, NewFields};
+use tidegate::connector;
 use tidegate::cron::{CatchUp, Schedule};
 use tidegate::schedule::{ByHand, Calendar, Enqueued, end_waits, enqueue_due, enqueue_manual};
 
@@ -61,7 +61,7 @@ fn at(text: &str) -> DateTime<Utc> {
 }
 
 fn job(name: &str, schedule: &str, catch_up: CatchUp) -> Job {
-    let streams = catalogue::streams(Vendor::LynnReporting)
+    let streams = connector::streams(connector::lynn::VENDOR)
         .into_iter()
         .filter(|stream| ["navigation_marks", "survey_result"].contains(&stream.name.as_ref()))
         .map(|stream| JobStream {

@@ -12,9 +12,10 @@ use super::failure::{hide, remedy, say};
 use super::output::{self, Table};
 use super::{CheckArgs, Context, Exit, show};
 use crate::clock;
-use crate::config::{Config, Job, show_duration};
+use crate::config::{Config, Job};
 use crate::quota::Unit;
 use crate::text::plain;
+use crate::text::show_duration;
 
 #[derive(Debug, Serialize)]
 struct Document {

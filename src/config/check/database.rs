@@ -7,12 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::super::database::{self, DatabaseParts, DatabaseTarget, SslMode};
-use super::super::load::cannot_read;
-use super::super::scalar::Credential;
 use super::super::{Database, Worker, raw};
-use super::connection::credential_problem;
-use super::{KeyPath, Kind, Report};
 use crate::secret::Secret;
+use crate::settings::{Credential, KeyPath, Kind, Report, cannot_read, credential_problem};
 
 const CONNECTIONS: u32 = 8;
 const CONNECTIONS_MAX: u32 = 1_000;
@@ -49,11 +46,11 @@ pub(super) fn check(raw: raw::Database, worker: &Worker, report: &mut Report<'_>
 }
 
 fn is_written(path: &KeyPath, key: &str, report: &Report<'_>) -> bool {
-    report.tree.at(&path.key(key)).is_some()
+    report.written(&path.key(key)).is_some()
 }
 
 fn refuse_what_is_empty(path: &KeyPath, report: &mut Report<'_>) {
-    let is_empty = |path: &KeyPath, report: &Report<'_>| match report.tree.at(path).map(|node| &node.kind) {
+    let is_empty = |path: &KeyPath, report: &Report<'_>| match report.written(path).map(|node| &node.kind) {
         Some(Kind::Null) => true,
         Some(Kind::Scalar(text)) => text.trim().is_empty(),
         Some(Kind::Map(entries)) => entries.is_empty(),
@@ -61,7 +58,7 @@ fn refuse_what_is_empty(path: &KeyPath, report: &mut Report<'_>) {
     };
     let mut refuse = |path: &KeyPath, message: &str| {
         // A reference that leads nowhere, and a number that is none, were refused already.
-        if is_empty(path, report) && !report.faults.concern(&path.to_string()) {
+        if is_empty(path, report) && !report.is_refused(path) {
             report.state(path, message);
         }
     };
@@ -126,10 +123,12 @@ fn parts_of(raw: raw::Database, path: &KeyPath, report: &mut Report<'_>) -> Data
     }
     let ssl_mode = raw.sslmode.map_or_else(SslMode::default, SslMode::from);
     if ssl_root_cert.is_some() && !matches!(ssl_mode, SslMode::VerifyCa | SslMode::VerifyFull) {
-        let path = path.key("sslrootcert");
         // A mode that is not known was refused, and may have been meant to verify.
-        if !report.faults.concern("database.sslmode") {
-            report.state(&path, "has no effect with this `sslmode`; write `sslmode: verify-full` or `verify-ca`");
+        if !report.is_refused(&path.key("sslmode")) {
+            report.state(
+                &path.key("sslrootcert"),
+                "has no effect with this `sslmode`; write `sslmode: verify-full` or `verify-ca`",
+            );
         }
     }
     DatabaseParts {

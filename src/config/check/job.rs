@@ -6,15 +6,12 @@ use std::time::Duration;
 use chrono::{Datelike as _, NaiveDate};
 use chrono_tz::Tz;
 
-use super::super::read::read;
-use super::super::scalar::{Percent, Span};
-use super::super::tree::{KeyPath, Node};
-use super::super::{Job, JobStream, NewFields, SliceLength, raw, suggest};
-use super::connection::Offer;
-use super::{Report, flag, push, secs, types};
-use crate::catalogue::{Key, Stream, Text, column_name};
-use crate::connector::Vendor;
+use super::super::{Job, JobStream, NewFields, raw};
+use super::{push, types};
+use crate::catalogue::{Key, SliceLength, Stream, Text, column_name};
+use crate::connector::Connection;
 use crate::cron::{CatchUp, Schedule};
+use crate::settings::{KeyPath, Node, Percent, Report, Span, closest_hint, flag, read, secs};
 
 const DAY: Duration = Duration::from_hours(24);
 const LOOKBACK: Duration = DAY;
@@ -28,8 +25,8 @@ const DAYS_MAX: u64 = 366;
 
 const NOT_ENABLED: &str = "this connection has enabled no stream; list what it may read in its `enabled_streams`";
 
-/// What a connection offers; none where its vendor is unknown.
-type Offers = BTreeMap<String, Option<Offer>>;
+/// The connections by name; none where the vendor of one is unknown.
+type Connections = BTreeMap<String, Option<Connection>>;
 
 /// What a stream has from its job unless it says otherwise.
 struct Defaults {
@@ -38,19 +35,25 @@ struct Defaults {
     lookback: Duration,
 }
 
-pub(super) fn check(name: &str, node: &Node, path: &KeyPath, offers: &Offers, report: &mut Report<'_>) -> Option<Job> {
+pub(super) fn check(
+    name: &str,
+    node: &Node,
+    path: &KeyPath,
+    known: &Connections,
+    report: &mut Report<'_>,
+) -> Option<Job> {
     let mut raw: raw::Job = read(node, path, &[], "a job", report);
     let push = raw.push.take();
-    let connection = connection(raw.connection.take(), path, offers, report);
-    let offer = connection.as_ref().and_then(|name| offers.get(name)?.as_ref());
+    let connection = connection(raw.connection.take(), path, known, report);
+    let source = connection.as_ref().and_then(|name| known.get(name)?.as_ref());
     if let Some(push) = push {
-        return sending(name, &raw, push, connection, offer, path, report);
+        return sending(name, &raw, push, connection, source, path, report);
     }
     let defaults = Defaults {
         slice: slice(raw.slice, &path.key("slice"), report),
         lookback: lookback(raw.lookback, LOOKBACK, &path.key("lookback"), report),
     };
-    let streams = streams(raw.streams, &defaults, offer, path, report);
+    let streams = streams(raw.streams, &defaults, source, path, report);
     let timezone = report.zone(&path.key("timezone"), raw.timezone.as_deref());
     let schedule = raw.schedule.and_then(|text| schedule(&text, timezone, &path.key("schedule"), report));
     let windowed = streams.iter().any(|entry| entry.stream.windowed());
@@ -97,12 +100,12 @@ fn sending(
     raw: &raw::Job,
     written: raw::Push,
     connection: Option<String>,
-    offer: Option<&Offer>,
+    source: Option<&Connection>,
     path: &KeyPath,
     report: &mut Report<'_>,
 ) -> Option<Job> {
     push::refuse_reading_keys(raw, path, report);
-    if offer.is_some_and(|offer| offer.vendor != Vendor::LynnOutbound) {
+    if source.is_some_and(|source| !source.connector.takes_records) {
         report.refuse(&path.key("connection"), "cannot be sent to; `push` needs a connection of `lynn_outbound`");
     }
     let push = push::check(written, &path.key("push"), report);
@@ -123,14 +126,14 @@ fn sending(
     })
 }
 
-fn connection(raw: Option<String>, path: &KeyPath, offers: &Offers, report: &mut Report<'_>) -> Option<String> {
+fn connection(raw: Option<String>, path: &KeyPath, known: &Connections, report: &mut Report<'_>) -> Option<String> {
     let path = path.key("connection");
     let Some(name) = raw else {
         report.missing(&path, "write the name of a connection to read from");
         return None;
     };
-    if !offers.contains_key(&name) {
-        let hint = suggest::hint(&name, offers.keys().map(String::as_str));
+    if !known.contains_key(&name) {
+        let hint = closest_hint(&name, known.keys().map(String::as_str));
         let hint = if hint.is_empty() { "; write it under `connections:`" } else { &hint };
         report.refuse(&path, format!("is not a connection{hint}"));
     }
@@ -159,7 +162,7 @@ fn start(raw: Option<&str>, windowed: bool, path: &KeyPath, report: &mut Report<
 fn streams(
     raw: Option<raw::Streams>,
     defaults: &Defaults,
-    offer: Option<&Offer>,
+    source: Option<&Connection>,
     path: &KeyPath,
     report: &mut Report<'_>,
 ) -> Vec<JobStream> {
@@ -170,12 +173,12 @@ fn streams(
             return Vec::new();
         }
         Some(raw::Streams::All) => {
-            let offered = offer.map_or(&[][..], |offer| &offer.streams);
+            let offered = source.map_or(&[][..], |source| &source.streams);
             let all = offered.iter().filter(|stream| !stream.off_by_default);
             let entry = raw::Entry { plain: true, ..raw::Entry::default() };
             let all: Vec<JobStream> = all.map(|stream| job_stream(stream, &entry, defaults, &path, report)).collect();
-            if let (true, Some(offer)) = (all.is_empty(), offer) {
-                nothing_by_default(offer, &path, report);
+            if let (true, Some(source)) = (all.is_empty(), source) {
+                nothing_by_default(source, &path, report);
             }
             return all;
         }
@@ -191,7 +194,7 @@ fn streams(
             report.missing(&path, "write the name of a stream, or remove the entry");
             continue;
         };
-        let Some(stream) = stream_of(&entry, offer, &path, report) else { continue };
+        let Some(stream) = stream_of(&entry, source, &path, report) else { continue };
         if streams.iter().any(|other| other.stream.name == stream.name) {
             report.state(&path, &format!("the stream `{}` is in the list already; keep one", stream.name));
             continue;
@@ -202,8 +205,8 @@ fn streams(
 }
 
 /// `"*"` that stands for nothing.
-fn nothing_by_default(offer: &Offer, path: &KeyPath, report: &mut Report<'_>) {
-    let named: Vec<&str> = offer.streams.iter().map(|stream| &*stream.name).collect();
+fn nothing_by_default(source: &Connection, path: &KeyPath, report: &mut Report<'_>) {
+    let named: Vec<&str> = source.streams.iter().map(|stream| &*stream.name).collect();
     let message = if named.is_empty() {
         NOT_ENABLED.to_owned()
     } else {
@@ -214,7 +217,7 @@ fn nothing_by_default(offer: &Offer, path: &KeyPath, report: &mut Report<'_>) {
 
 fn stream_of<'a>(
     entry: &raw::Entry,
-    offer: Option<&'a Offer>,
+    source: Option<&'a Connection>,
     path: &KeyPath,
     report: &mut Report<'_>,
 ) -> Option<&'a Stream> {
@@ -223,24 +226,20 @@ fn stream_of<'a>(
         return None;
     };
     // An extra report may be named as its connection names it.
-    let offer = offer?;
-    let offered = &offer.streams;
+    let source = source?;
+    let offered = &source.streams;
     let named = |wanted: &str| offered.iter().find(|stream| stream.name == wanted);
     let stream = named(name).or_else(|| named(&column_name(name)));
     if stream.is_none() {
         let at = if entry.plain { path.clone() } else { path.key("name") };
         let problem = if name == "*" {
             "stands alone; write `streams: \"*\"`, or list the streams".to_owned()
-        } else if offer.withheld.iter().any(|withheld| withheld == name) {
-            match offer.vendor {
-                Vendor::JaicpReporter => "is not offered by `api: v1`; leave it out, or use `api: legacy`",
-                _ => "is not enabled for this connection; add it to the connection's `enabled_streams`",
-            }
-            .to_owned()
+        } else if source.not_enabled.iter().any(|other| other == name) {
+            source.settings.why_not_enabled().to_owned()
         } else {
             format!(
                 "is not a stream of this connection{}",
-                suggest::hint(name, offered.iter().map(|stream| stream.name.as_ref()))
+                closest_hint(name, offered.iter().map(|stream| stream.name.as_ref()))
             )
         };
         report.refuse(&at, problem);
@@ -301,7 +300,7 @@ fn key_fields(fields: &[Option<String>], stream: &Stream, path: &KeyPath, report
         let column = column_name(field);
         let known = stream.columns.iter().any(|known| known.name == column);
         if stream.documented && !known {
-            let hint = suggest::hint(field, stream.columns.iter().map(|column| column.field.as_ref()));
+            let hint = closest_hint(field, stream.columns.iter().map(|column| column.field.as_ref()));
             report.refuse(&path, format!("is not a field of the stream `{}`{hint}", stream.name));
         } else if key.iter().any(|known| column_name(known) == column) {
             report.refuse(&path, "is in the list already; keep one");

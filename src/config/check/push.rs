@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::super::tree::KeyPath;
 use super::super::{Push, raw};
-use super::Report;
+use crate::settings::{KeyPath, Report};
 
 const BATCH_SIZE: usize = 100;
 /// A table has no more columns.

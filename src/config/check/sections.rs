@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::scalar::{Keep, Span};
-use super::super::{Embedded, History, Log, LogFormat, Server, Worker, raw, suggest};
-use super::{KeyPath, Report, secs};
+use super::super::{Embedded, History, Log, LogFormat, Server, Worker, raw};
+use crate::settings::{Keep, KeyPath, Report, Span, closest, secs};
 
 const DATA_DIR: &str = "./data/postgres";
 const CONCURRENCY: usize = 4;
@@ -82,7 +81,7 @@ fn level_problem(filter: &str) -> Option<String> {
     for directive in filter.split(',').map(str::trim) {
         let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
         if !LEVELS.contains(&level.to_lowercase().as_str()) {
-            let hint = suggest::closest(level, LEVELS.iter().copied()).map_or_else(
+            let hint = closest(level, LEVELS.iter().copied()).map_or_else(
                 || "write for instance `info` or `info,tidegate=debug`".to_owned(),
                 |level| format!("did you mean `{level}`?"),
             );

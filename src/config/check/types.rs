@@ -2,10 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::super::suggest;
-use super::super::tree::KeyPath;
-use super::Report;
 use crate::catalogue::{ColumnType, Stream, column_name};
+use crate::settings::{KeyPath, Report, closest_hint};
 
 pub(super) fn check(
     written: Option<&BTreeMap<String, Option<String>>>,
@@ -27,7 +25,7 @@ pub(super) fn check(
         let kind =
             if word == ColumnType::Double.sql() { Some(ColumnType::Double) } else { ColumnType::from_word(word) };
         let Some(kind) = kind else {
-            let hint = suggest::hint(word, ColumnType::ALL.map(ColumnType::word));
+            let hint = closest_hint(word, ColumnType::ALL.map(ColumnType::word));
             report.refuse(&path, format!("is not a type{hint}"));
             continue;
         };

@@ -10,7 +10,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::catalogue::ColumnType;
-use crate::config::scalar::{Flag, Percent, Span, Whole};
+use crate::settings::{Flag, Percent, Span, Whole};
 
 /// What a job reads, or what `tidegate push` sends for it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::super::Config;
-use super::super::fault::Faults;
 use super::load_texts;
-use crate::connector::{CsvForm, Settings};
+use crate::connector::{CsvForm, jaicp, khoros, lexer};
+use crate::settings::Faults;
 
 /// A connection of each such vendor, and what stands beside its `csv`.
 const VENDORS: &[&str] = &[
@@ -21,12 +21,13 @@ fn with(vendor: &str, csv: &str) -> Result<Config, Faults> {
 
 fn form(vendor: &str, csv: &str) -> CsvForm {
     let config = with(vendor, csv).unwrap();
-    match &config.connections["acme"].settings {
-        Settings::KhorosCare(settings) => settings.csv,
-        Settings::LexerActivity(settings) => settings.csv,
-        Settings::JaicpReporter(settings) => settings.csv,
-        other => panic!("{other:?}"),
-    }
+    let settings = &config.connections["acme"].settings;
+    let forms = [
+        settings.downcast::<khoros::Settings>().map(|settings| settings.csv),
+        settings.downcast::<lexer::Settings>().map(|settings| settings.csv),
+        settings.downcast::<jaicp::Settings>().map(|settings| settings.csv),
+    ];
+    forms.into_iter().flatten().next().unwrap()
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::cron::Schedule;
 use crate::fuzz::{damaged, damaged_text};
+use crate::text::show_duration;
 
 const SAMPLES: &[&[u8]] = &[
     include_bytes!("../../../config/tidegate.yaml"),
@@ -158,10 +159,10 @@ proptest! {
 
     #[test]
     fn damaged_durations_and_sizes_are_taken_or_refused(text in damaged_text(&[b"1h30m", b"102400kB", b"7d", b"64 KiB", b"40ms"])) {
-        if let Ok(span) = units::duration(&text) {
-            prop_assert_eq!(units::duration(&show_duration(span)), Ok(span));
+        if let Ok(span) = settings::duration(&text) {
+            prop_assert_eq!(settings::duration(&show_duration(span)), Ok(span));
         }
-        let _ = units::size(&text);
+        let _ = settings::size(&text);
     }
 }
 

@@ -23,10 +23,7 @@ fn with(lines: &str) -> Result<Config, Faults> {
 }
 
 fn settings(config: &Config) -> &Settings {
-    match &config.connections["acme"].settings {
-        connector::Settings::JaicpReporter(settings) => settings,
-        other => panic!("{other:?}"),
-    }
+    config.connections["acme"].settings.downcast().unwrap()
 }
 
 fn renamed(mut config: Config) -> Config {
@@ -44,20 +41,15 @@ fn p9_the_commented_sample_is_the_defaults() {
     assert_eq!(shown(&sample, "acme-jaicp"), shown(&minimal, "acme"));
     let named: usize = sample.jobs.values().map(|job| job.streams.len()).sum();
     assert_eq!(named, minimal.jobs["hourly"].streams.len(), "every stream that is on by default");
-    let keys = [
-        read::keys_of::<raw::JaicpReporter>(),
-        read::keys_of::<raw::Connection>(),
-        read::keys_of::<raw::Polling>(),
-        read::keys_of::<raw::Csv>(),
-    ];
-    for key in keys.concat() {
+    let keys = connection_keys("jaicp_reporter", &["polling", "csv"]);
+    for key in &keys {
         assert!(text.contains(&format!("{key}:")), "{key}");
     }
     // What is commented out says the defaults, and the defaults are understood.
     let written: String = text
         .lines()
         .map(|line| match line.strip_prefix("    # ") {
-            Some(setting) if setting.split(": ").next().is_some_and(|key| keys.concat().contains(&key)) => {
+            Some(setting) if setting.split(": ").next().is_some_and(|key| keys.iter().any(|known| known == key)) => {
                 format!("    {setting}\n")
             }
             _ => format!("{line}\n"),

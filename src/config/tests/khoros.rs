@@ -23,10 +23,7 @@ fn with(lines: &str) -> Result<Config, Faults> {
 }
 
 fn settings(config: &Config) -> &Settings {
-    match &config.connections["acme"].settings {
-        connector::Settings::KhorosCare(settings) => settings,
-        other => panic!("{other:?}"),
-    }
+    config.connections["acme"].settings.downcast().unwrap()
 }
 
 fn faults(lines: &str) -> Vec<String> {
@@ -48,13 +45,7 @@ fn p9_the_commented_sample_is_the_defaults() {
     let shown = |config: &Config, name: &str| format!("{:#?}", config.connections[name]).replace(name, "acme");
     assert_eq!(shown(&sample, "acme-khoros"), shown(&minimal, "acme"));
     assert_eq!(sample.jobs["khoros-daily"].streams.len(), 14);
-    let keys = [
-        read::keys_of::<raw::KhorosCare>(),
-        read::keys_of::<raw::Connection>(),
-        read::keys_of::<raw::Polling>(),
-        read::keys_of::<raw::Csv>(),
-    ];
-    for key in keys.concat() {
+    for key in connection_keys("khoros_care", &["polling", "csv"]) {
         assert!(text.contains(&format!("{key}:")), "{key}");
     }
 }

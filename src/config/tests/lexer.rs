@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use super::*;
-use crate::connector::lexer::{Intervals, UtcOffset};
+use crate::connector::UtcOffset;
+use crate::connector::lexer::{Intervals, Settings};
 
 const MINIMAL: &str = "\
 connections:
@@ -51,14 +52,7 @@ fn p9_the_sample_is_the_defaults_and_names_every_key() {
         .collect();
     assert!(uncommented.contains("\n    utc_offset: "), "{uncommented}");
     assert_eq!(connection(&load(&uncommented).unwrap()), connection(&minimal));
-    let keys = [
-        read::keys_of::<raw::Connection>(),
-        read::keys_of::<raw::Retry>(),
-        read::keys_of::<raw::Polling>(),
-        read::keys_of::<raw::Csv>(),
-        read::keys_of::<raw::LexerActivity>(),
-    ];
-    for key in keys.into_iter().flatten() {
+    for key in connection_keys("lexer_activity", &["retry", "polling", "csv"]) {
         assert!(SAMPLE.contains(&format!("{key}:")), "{key}");
     }
 }
@@ -75,7 +69,7 @@ fn its_settings_are_read() {
         "response_volume_unit: seconds",
     ];
     let config = with(&keys.join("\n    ")).unwrap();
-    let connector::Settings::LexerActivity(settings) = &config.connections["acme-lexer"].settings else { panic!() };
+    let settings: &Settings = config.connections["acme-lexer"].settings.downcast().unwrap();
     assert_eq!((&settings.forms[..], settings.nps_category.as_str()), (&[502, 503][..], "promoters"));
     assert_eq!(settings.utc_offset.at(Utc::now()).local_minus_utc(), -12_600);
     assert_eq!(settings.status_base_url.as_str(), "https://hub.lexer.io/");
@@ -126,7 +120,7 @@ fn p9_what_is_wrong_is_refused_with_its_remedy() {
 #[test]
 fn by_hours_a_slice_is_a_day_unless_the_job_says_otherwise() {
     let config = with("intervals: hour\n    utc_offset: Europe/Berlin").unwrap();
-    let connector::Settings::LexerActivity(settings) = &config.connections["acme-lexer"].settings else { panic!() };
+    let settings: &Settings = config.connections["acme-lexer"].settings.downcast().unwrap();
     assert_eq!(
         (settings.intervals, settings.utc_offset),
         (Intervals::Hour, UtcOffset::Zone(chrono_tz::Europe::Berlin))

@@ -31,10 +31,7 @@ fn load(text: &str) -> Result<Config, Faults> {
 }
 
 fn outbound(config: &Config) -> &Settings {
-    match &config.connections["acme-outbound"].settings {
-        connector::Settings::LynnOutbound(settings) => settings,
-        other => panic!("{other:?}"),
-    }
+    config.connections["acme-outbound"].settings.downcast().unwrap()
 }
 
 #[test]
@@ -61,17 +58,9 @@ fn p9_the_sample_is_the_defaults_and_names_every_key() {
         assert_eq!((ours.type_of_data, ours.batch_size, push.priority), (theirs.type_of_data, theirs.batch_size, 0));
     }
     assert!(uncommented.contains("\n      get_task_status: /api/"), "{uncommented}");
-    let keys = [
-        read::keys_of::<raw::Connection>(),
-        read::keys_of::<raw::Retry>(),
-        read::keys_of::<raw::Polling>(),
-        read::keys_of::<raw::LynnOutbound>(),
-        read::keys_of::<raw::OutboundPaths>(),
-        read::keys_of::<raw::OutboundMethods>(),
-        read::keys_of::<raw::TaskWords>(),
-        read::keys_of::<raw::Push>(),
-    ];
-    for key in keys.into_iter().flatten() {
+    let sections = ["retry", "polling", "paths", "methods", "task_words"];
+    let push = keys_of::<raw::Push>().iter().map(ToString::to_string);
+    for key in connection_keys("lynn_outbound", &sections).into_iter().chain(push) {
         assert!(SAMPLE.contains(&format!("{key}:")), "{key}");
     }
 }

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
-use super::load::Source;
 use super::*;
 use crate::secret::Secret;
+use crate::settings::{Source, keys_of};
 
 mod csv;
 mod database;
@@ -27,7 +27,7 @@ fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 fn load_texts(files: &[(&str, &str)], env: &BTreeMap<String, String>) -> Result<Config, Faults> {
     let sources: Vec<Source> =
         files.iter().enumerate().map(|(order, (name, text))| Source::new(order, name, (*text).to_owned())).collect();
-    Config::from_sources(&sources, env, Faults::default())
+    Config::from_sources(&sources, env, connector::ALL, Faults::default())
 }
 
 /// The least that a connection and a job need.
@@ -56,10 +56,19 @@ fn minimal_with(overrides: &[(&str, &str)]) -> Result<Config, Faults> {
 }
 
 fn lynn(config: &Config) -> &connector::lynn::Settings {
-    match &config.connections["acme-lynn"].settings {
-        connector::Settings::LynnReporting(settings) => settings,
-        other => panic!("{other:?}"),
-    }
+    config.connections["acme-lynn"].settings.downcast().unwrap()
+}
+
+/// The keys of a vendor's connection, and those within `sections` of it.
+fn connection_keys(vendor: &str, sections: &[&str]) -> Vec<String> {
+    let schema = json_schema();
+    let cases = schema["properties"]["connections"]["additionalProperties"]["allOf"].as_array().unwrap();
+    let case = cases.iter().find(|case| case["if"]["properties"]["vendor"]["const"] == vendor).unwrap();
+    let keys = |schema: &serde_json::Value| -> Vec<String> {
+        schema["properties"].as_object().unwrap().keys().cloned().collect()
+    };
+    let own = &case["then"];
+    sections.iter().flat_map(|section| keys(&own["properties"][section])).chain(keys(own)).collect()
 }
 
 #[test]
@@ -80,22 +89,19 @@ fn p9_the_commented_sample_is_the_defaults() {
 fn p9_the_sample_names_every_key() {
     let mut missing = String::new();
     let text = concat!(include_str!("../../../config/tidegate.yaml"), include_str!("../../../config/jobs/lynn.yaml"));
-    let keys = [
-        read::keys_of::<raw::Root>(),
-        read::keys_of::<raw::Database>(),
-        read::keys_of::<raw::Embedded>(),
-        read::keys_of::<raw::Server>(),
-        read::keys_of::<raw::Worker>(),
-        read::keys_of::<raw::History>(),
-        read::keys_of::<raw::Log>(),
-        read::keys_of::<raw::Connection>(),
-        read::keys_of::<raw::Retry>(),
-        read::keys_of::<raw::Quota>(),
-        read::keys_of::<raw::LynnReporting>(),
-        read::keys_of::<raw::LynnPaths>(),
-        read::keys_of::<raw::Job>(),
+    let sections = [
+        keys_of::<raw::Root>(),
+        keys_of::<raw::Database>(),
+        keys_of::<raw::Embedded>(),
+        keys_of::<raw::Server>(),
+        keys_of::<raw::Worker>(),
+        keys_of::<raw::History>(),
+        keys_of::<raw::Log>(),
+        keys_of::<raw::Job>(),
     ];
-    for key in keys.into_iter().flatten().filter(|key| **key != "push" && !text.contains(&format!("{key}:"))) {
+    let own = connection_keys("lynn_reporting", &["retry", "paths"]);
+    let keys = sections.into_iter().flatten().copied().chain(own.iter().map(String::as_str));
+    for key in keys.filter(|key| *key != "push" && !text.contains(&format!("{key}:"))) {
         writeln!(missing, "{key}").unwrap();
     }
     assert_eq!(missing, "");

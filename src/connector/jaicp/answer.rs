@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::super::StepError;
-use super::settings::Api;
+use super::config::Api;
 use crate::decode::DecodeError;
 use crate::decode::json::Envelope;
 use crate::http::{HttpError, Redactor};

@@ -8,7 +8,7 @@ use reqwest::Method;
 use url::Url;
 
 use super::super::StepError;
-use super::settings::{Api, Settings};
+use super::config::{Api, Settings};
 use crate::http::{Call, HttpError, Payload};
 use crate::secret::Secret;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::super::config::BySession;
 use super::super::interval::Interval;
-use super::super::settings::BySession;
 use super::*;
 use crate::connector::export::Polling;
 
@@ -105,7 +105,7 @@ fn nothing_else_of_this_vendor_makes_a_call_or_knows_another_verb() {
         ("paging.rs", include_str!("paging.rs")),
         ("record.rs", include_str!("record.rs")),
         ("reports.rs", include_str!("reports.rs")),
-        ("settings.rs", include_str!("settings.rs")),
+        ("config.rs", include_str!("config.rs")),
         ("stats.rs", include_str!("stats.rs")),
         ("status.rs", include_str!("status.rs")),
         ("tasks.rs", include_str!("tasks.rs")),

@@ -6,10 +6,10 @@ use chrono::TimeDelta;
 use serde_json::json;
 
 use super::super::{Outcome, Records, StepError, StepRequest, Window};
+use super::config::{Api, BySession, Settings};
 use super::endpoint::{Ask, Endpoint};
 use super::paging::{Cursor, Next, Page};
 use super::record::{self, Kind, OfSession};
-use super::settings::{Api, BySession, Settings};
 use super::status::{self, SESSIONS_PER_PAGE, Session, Wanted, tells_status};
 use super::{Jaicp, times};
 use crate::decode::object::Members;
@@ -94,7 +94,7 @@ impl Jaicp {
         &self,
         session: &HttpSession<'_>,
         request: &StepRequest<'_>,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Option<Result<Outcome, StepError>> {
         let list = List::of(&request.stream.name)?;
         Some(self.list_step(session, request, list, records).await)
@@ -105,7 +105,7 @@ impl Jaicp {
         session: &HttpSession<'_>,
         request: &StepRequest<'_>,
         list: List,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Outcome, StepError> {
         let cursor = match request.cursor {
             Some(text) => Cursor::parse(text)?,
@@ -132,7 +132,7 @@ impl Jaicp {
     }
 
     /// Goes on in smaller pieces after a refusal that may be due to their size; else tells the refusal.
-    fn easier(&self, cursor: &Cursor, error: StepError, records: &mut impl Records) -> Result<Outcome, StepError> {
+    fn easier(&self, cursor: &Cursor, error: StepError, records: &mut dyn Records) -> Result<Outcome, StepError> {
         if let StepError::Http(HttpError::Status { status, .. }) = &error
             && let Some(easier) = cursor.easier(*status)
         {
@@ -149,7 +149,7 @@ impl Jaicp {
         session: &HttpSession<'_>,
         request: &StepRequest<'_>,
         mut cursor: Cursor,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Outcome, StepError> {
         let statuses = cursor.statuses.take().unwrap_or_default();
         let (statuses, bytes) = match statuses.wanted() {
@@ -181,7 +181,7 @@ impl Jaicp {
         session: &HttpSession<'_>,
         ask: &Ask,
         part: Window,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<(Page, Vec<Session>), StepError> {
         records.begin(part);
         let mut told = Told { records, sessions: Vec::new() };
@@ -199,7 +199,7 @@ impl Jaicp {
         of: &Session,
         number: u64,
         cursor: &Cursor,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Option<Page>, StepError> {
         let mut is_unknown = false;
         let mut refusal = None;
@@ -259,12 +259,12 @@ pub(super) struct Shaped<'a> {
 }
 
 /// Takes the sessions that tell a status, and no rows.
-struct Told<'r, R> {
+struct Told<'r, R: ?Sized> {
     records: &'r mut R,
     sessions: Vec<Session>,
 }
 
-impl<R: Records> Sink for Told<'_, R> {
+impl<R: Records + ?Sized> Sink for Told<'_, R> {
     fn header(&mut self, _: &[String], _: &[&str]) -> Result<(), DecodeError> {
         Ok(())
     }
@@ -285,7 +285,8 @@ impl<R: Records> Sink for Told<'_, R> {
     }
 }
 
-impl<R: Records> Records for Told<'_, R> {
+#[async_trait::async_trait]
+impl<R: Records + ?Sized> Records for Told<'_, R> {
     fn begin(&mut self, window: Window) {
         self.sessions.clear();
         self.records.begin(window);

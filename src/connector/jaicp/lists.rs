@@ -36,7 +36,7 @@ impl Jaicp {
         &self,
         session: &Session<'_>,
         request: &StepRequest<'_>,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Outcome, StepError> {
         let (endpoint, made) = match &*request.stream.name {
             "message_labels" => (Endpoint::MessageLabels, Made::AsTheyCame),
@@ -88,7 +88,7 @@ impl Jaicp {
 }
 
 /// One record per branch; an experiment without any has none.
-pub(super) fn branches(experiment: &str, sink: &mut impl Sink) -> Result<(), DecodeError> {
+pub(super) fn branches(experiment: &str, sink: &mut dyn Sink) -> Result<(), DecodeError> {
     let Some(members) = Members::parse(experiment.as_bytes()) else {
         return sink.record(experiment.as_bytes());
     };
@@ -112,7 +112,7 @@ pub(super) fn branches(experiment: &str, sink: &mut impl Sink) -> Result<(), Dec
     Ok(())
 }
 
-fn observed(row: &str, at: &str, sink: &mut impl Sink) -> Result<(), DecodeError> {
+fn observed(row: &str, at: &str, sink: &mut dyn Sink) -> Result<(), DecodeError> {
     let Some(members) = Members::parse(row.as_bytes()) else { return sink.record(row.as_bytes()) };
     let mut writer = ObjectWriter::default();
     writer.begin();

@@ -4,6 +4,8 @@
 //! that can be sent is a line of one table, and none of it writes (`endpoint`). Rows pass `record` on their way.
 
 mod answer;
+mod columns;
+mod config;
 mod endpoint;
 mod entities;
 #[cfg(test)]
@@ -13,30 +15,55 @@ mod lists;
 mod paging;
 mod record;
 mod reports;
-mod settings;
 mod stats;
 mod status;
+mod streams;
 mod tasks;
 mod times;
 
 use std::sync::atomic::AtomicBool;
 
+use async_trait::async_trait;
 use url::Url;
 
 use self::answer::Paging;
+pub use self::config::{Api, BySession, DATE_FILTERS, DEFAULT_BASE_URL, Settings};
 use self::endpoint::{Ask, Endpoint};
 use self::entities::{KnownVerb, Shaped};
 pub use self::interval::Interval;
 use self::paging::Page;
 use self::record::{Shaper, TokenFinder};
-pub use self::settings::{Api, BySession, DATE_FILTERS, DEFAULT_BASE_URL, Settings};
+pub use self::streams::VENDOR;
 use self::tasks::KnownTasks;
 use super::body::{self, Reread};
-use super::{Outcome, Records, StepError, StepRequest, export};
+use super::{Connector, Outcome, Records, Source, StepError, StepRequest, export};
 use crate::decode::DecodeError;
 use crate::decode::json::Splitter;
 use crate::http::{Call, HttpError, Redactor, Session};
 use crate::quota::CallKind;
+
+/// What the list of connectors says of this one.
+pub const CONNECTOR: Connector = Connector {
+    vendor: VENDOR,
+    default_base_url: DEFAULT_BASE_URL,
+    required_keys: &["vendor", "token"],
+    schema: config::schema,
+    streams: streams::streams,
+    read: config::check,
+    takes_records: false,
+    hint,
+};
+
+fn hint(error: &StepError, windowed: bool) -> Option<&'static str> {
+    Some(match error {
+        StepError::Credentials => {
+            "check `token`: it is of the project for `api: legacy`, and of the account for `api: v1`"
+        }
+        StepError::NotServed(_) => "check `base_url` and `api`, and that this installation has the report",
+        StepError::Http(HttpError::TooLarge { .. }) => "make `page_size` smaller",
+        error => return export::hint(error, windowed),
+    })
+}
 
 /// One account.
 #[derive(Debug)]
@@ -53,26 +80,13 @@ pub struct Jaicp {
     known_tasks: KnownTasks,
 }
 
-impl Jaicp {
-    pub fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
-        Self {
-            token: TokenFinder::new(&settings.token),
-            base_url,
-            settings,
-            redactor,
-            by_session: KnownVerb::default(),
-            spelled_right: AtomicBool::default(),
-            warned: AtomicBool::default(),
-            known_tasks: KnownTasks::default(),
-        }
-    }
-
-    /// See [`super::Source::step`].
-    pub async fn step(
+#[async_trait]
+impl Source for Jaicp {
+    async fn step(
         &self,
         session: &Session<'_>,
         request: StepRequest<'_>,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Outcome, StepError> {
         if request.stream.exported {
             return export::step(&reports::Reports(self), session, request, records).await;
@@ -87,10 +101,24 @@ impl Jaicp {
         }
     }
 
-    /// Asks for the filters: small, and read-only (`§1`).
-    pub async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
+    async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
         let ask = Ask::new(Endpoint::Filters).query("analyticsSection", "SESSIONS");
         self.small(session, &ask, |body| lists::rows(body).map(|_| ())).await.map(|_| ())
+    }
+}
+
+impl Jaicp {
+    pub fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
+        Self {
+            token: TokenFinder::new(&settings.token),
+            base_url,
+            settings,
+            redactor,
+            by_session: KnownVerb::default(),
+            spelled_right: AtomicBool::default(),
+            warned: AtomicBool::default(),
+            known_tasks: KnownTasks::default(),
+        }
     }
 
     fn call(&self, ask: &Ask) -> Result<Call, StepError> {
@@ -171,7 +199,7 @@ impl Jaicp {
         ask: &Ask,
         can_shrink: bool,
         shaped: Shaped<'_>,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Page, StepError> {
         let mut retry = session.retry(CallKind::Data);
         let mut reread = Reread::default();
@@ -201,7 +229,7 @@ impl Jaicp {
         ask: &Ask,
         shaped: Shaped<'_>,
         reread: &Reread,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Page, StepError> {
         let body = session.send(self.call(ask)?).await?;
         let is_believed = reread.believes(body.is_no_content());

@@ -93,7 +93,7 @@ pub(super) struct OfSession<'a> {
 }
 
 /// See the module's documentation. Ids are gathered for one page.
-pub(super) struct Shaper<'r, R> {
+pub(super) struct Shaper<'r, R: ?Sized> {
     pub(super) records: &'r mut R,
     pub(super) ids: Vec<u64>,
     kind: Kind,
@@ -107,7 +107,7 @@ pub(super) struct Shaper<'r, R> {
     page: u64,
 }
 
-impl<'r, R: Records> Shaper<'r, R> {
+impl<'r, R: Records + ?Sized> Shaper<'r, R> {
     pub(super) fn new(records: &'r mut R, kind: Kind, token: &'r TokenFinder, warned: &'r AtomicBool) -> Self {
         let (ids, writer) = (Vec::new(), ObjectWriter::default());
         Self { records, ids, kind, of_session: None, token, warned, now: clock::now(), writer, page: 0 }
@@ -191,7 +191,8 @@ impl<'r, R: Records> Shaper<'r, R> {
     }
 }
 
-impl<R: Records> Records for Shaper<'_, R> {
+#[async_trait::async_trait]
+impl<R: Records + ?Sized> Records for Shaper<'_, R> {
     fn begin(&mut self, window: Window) {
         self.ids.clear();
         self.records.begin(window);
@@ -202,7 +203,7 @@ impl<R: Records> Records for Shaper<'_, R> {
     }
 }
 
-impl<R: Records> Sink for Shaper<'_, R> {
+impl<R: Records + ?Sized> Sink for Shaper<'_, R> {
     fn header(&mut self, titles: &[String], added: &[&str]) -> Result<(), DecodeError> {
         self.records.header(titles, added)
     }
@@ -254,6 +255,7 @@ mod tests {
         }
     }
 
+    #[async_trait::async_trait]
     impl Records for Kept {
         fn begin(&mut self, _: Window) {}
 

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use super::super::body;
 use super::super::export::{ExportApi, JobState, Polling};
 use super::super::{Records, StepError, StepRequest};
+use super::config::Api;
 use super::endpoint::{self, Ask, Endpoint, FILE_BYTES_MAX};
 use super::record::{OTHER, Shaper};
-use super::settings::Api;
 use super::{Jaicp, lists, times};
 use crate::clock;
 use crate::decode::object::Members;
@@ -302,7 +302,7 @@ impl ExportApi for Reports<'_> {
         request: &StepRequest<'_>,
         _: &str,
         File(url): File,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<u64, StepError> {
         let mut retry = session.retry(CallKind::Data);
         loop {
@@ -325,7 +325,7 @@ impl Reports<'_> {
         session: &Session<'_>,
         request: &StepRequest<'_>,
         url: &str,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<u64, StepError> {
         let body = self.open(session, url).await?;
         // Of the telephony report nobody can say what separates its fields.

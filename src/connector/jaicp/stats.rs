@@ -84,7 +84,7 @@ impl Jaicp {
         &self,
         session: &Session<'_>,
         request: &StepRequest<'_>,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Outcome, StepError> {
         let interval = self.settings.stats_interval;
         let cursor = Cursor::read(request, interval)?;
@@ -124,7 +124,7 @@ impl Jaicp {
         (metric, interval): (&str, Interval),
         body: &[u8],
         window: Window,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) -> Result<(), StepError> {
         let answer = members(body)?;
         let stats = array(answer.get("stats").ok_or(StepError::Missing("stats"))?)?;
@@ -149,7 +149,7 @@ impl Jaicp {
         label: Option<&Members<'_>>,
         elements: &[Raw<'_>],
         window: Window,
-        sink: &mut impl Sink,
+        sink: &mut dyn Sink,
     ) -> Result<(), DecodeError> {
         let mut writer = ObjectWriter::default();
         for element in elements {
@@ -187,7 +187,7 @@ impl Jaicp {
         &self,
         session: &Session<'_>,
         request: &StepRequest<'_>,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Outcome, StepError> {
         let cursor = Cursor::read(request, Interval::Day)?;
         let days: Vec<NaiveDate> = days(request.window).collect();
@@ -205,7 +205,7 @@ impl Jaicp {
         Ok(Outcome::Page { next: cursor.after(done, days.len())?, bytes })
     }
 
-    fn calls(&self, body: &[u8], day: NaiveDate, sink: &mut impl Sink) -> Result<(), StepError> {
+    fn calls(&self, body: &[u8], day: NaiveDate, sink: &mut dyn Sink) -> Result<(), StepError> {
         const AVERAGE: &str = "averageCallDurationInSeconds";
         let answer = members(body)?;
         if !COUNTS.iter().chain([&AVERAGE]).any(|name| answer.get(name).is_some()) {
@@ -309,7 +309,7 @@ mod tests {
     ];
 
     fn jaicp() -> Jaicp {
-        let mut settings = super::super::endpoint::tests::settings(super::super::settings::Api::Legacy);
+        let mut settings = super::super::endpoint::tests::settings(super::super::config::Api::Legacy);
         settings.timezone_offset = Some(3);
         Jaicp::new("https://app.jaicp.com/api".parse().unwrap(), settings, redactor())
     }

@@ -4,7 +4,7 @@ use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use url::Url;
 
 use super::super::{StepError, StepRequest, Window};
-use super::settings::{Method, ReportFormat, Settings, below, form, interval_for};
+use super::config::{Method, ReportFormat, Settings, below, form, interval_for};
 use crate::catalogue::Mode;
 use crate::http::{Call, Payload};
 

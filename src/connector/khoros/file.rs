@@ -5,9 +5,10 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 
 use super::super::body;
 use super::super::{CsvForm, Records, StepError, StepRequest};
-use super::settings::ReportFormat;
+use super::config::ReportFormat;
+use super::streams::{CLOSED_TIME, CONVERSATION_ID};
 use super::{File, Khoros, may_pass};
-use crate::catalogue::{CLOSED_TIME, CONVERSATION_ID, column_name};
+use crate::catalogue::column_name;
 use crate::decode::csv::{self, CsvSplitter};
 use crate::decode::json::{Envelope, Splitter};
 use crate::decode::object::{Members, ObjectWriter};
@@ -44,7 +45,7 @@ impl Khoros {
         session: &Session<'_>,
         request: &StepRequest<'_>,
         file: &File,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<u64, StepError> {
         let mut retry = session.retry(CallKind::Data);
         let mut again = AGAIN_MAX;
@@ -86,7 +87,7 @@ impl Khoros {
         session: &Session<'_>,
         request: &StepRequest<'_>,
         file: &File,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<u64, Fault> {
         let call = self.get(&file.handle.path("download"), &self.query(file.token.as_ref()), FILE_BYTES_MAX)?;
         let mut answered = session.send_or_redirect(call).await?;
@@ -112,7 +113,7 @@ impl Khoros {
         }
     }
 
-    async fn rows(&self, body: Body<'_>, request: &StepRequest<'_>, records: &mut impl Records) -> Result<u64, Fault> {
+    async fn rows(&self, body: Body<'_>, request: &StepRequest<'_>, records: &mut dyn Records) -> Result<u64, Fault> {
         let known = (request.stream.name == "conversation").then_some(spelling as csv::Spelling);
         let form = &self.settings.csv;
         let mut rows = Rows::new(self.settings.report_format, form, known, self.settings.timezone_offset);
@@ -157,14 +158,14 @@ impl Rows {
         }
     }
 
-    fn feed(&mut self, chunk: &[u8], records: &mut impl Sink) -> Result<(), DecodeError> {
+    fn feed(&mut self, chunk: &[u8], records: &mut dyn Sink) -> Result<(), DecodeError> {
         match self {
             Self::Json(splitter, spelling) => splitter.feed(chunk, &mut Respelt { records, spelling }),
             Self::Csv(splitter, spelling) => splitter.feed(chunk, &mut Respelt { records, spelling }),
         }
     }
 
-    fn finish(self, records: &mut impl Sink, redactor: &Redactor) -> Result<(), StepError> {
+    fn finish(self, records: &mut dyn Sink, redactor: &Redactor) -> Result<(), StepError> {
         match self {
             Self::Csv(splitter, mut spelling) => {
                 splitter.finish(&mut Respelt { records, spelling: &mut spelling })?;
@@ -322,12 +323,12 @@ fn member(record: &[u8], quoted: &str) -> Option<usize> {
 }
 
 /// Hands records on under the catalogue's names.
-struct Respelt<'a, S> {
+struct Respelt<'a, S: ?Sized> {
     records: &'a mut S,
     spelling: &'a mut Spelling,
 }
 
-impl<S: Sink> Sink for Respelt<'_, S> {
+impl<S: Sink + ?Sized> Sink for Respelt<'_, S> {
     fn header(&mut self, titles: &[String], added: &[&str]) -> Result<(), DecodeError> {
         self.records.header(titles, added)
     }

@@ -4,10 +4,10 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::answer::{self, Handle, Progress};
+use super::config::{ReportFormat, below};
 use super::create::Part;
 use super::file::tests::outcome;
-use super::settings::{ReportFormat, below};
-use crate::connector::{Expected, StepRequest, Vendor, Window};
+use crate::connector::{Expected, StepRequest, Window};
 use crate::decode::object::Members;
 use crate::fuzz::{Kept, any_cuts, assert_decent, assert_told, damaged, damaged_text, redactor};
 use crate::secret::Secret;
@@ -117,7 +117,7 @@ proptest! {
         let Ok(part) = Part::read(&text) else { return Ok(()) };
         let start = "2026-01-01T00:00:00Z".parse().unwrap();
         let window = Window { start, end: start + chrono::TimeDelta::days(days) };
-        for stream in crate::catalogue::streams(Vendor::KhorosCare).iter().filter(|stream| stream.windowed()) {
+        for stream in super::streams::streams().iter().filter(|stream| stream.windowed()) {
             let request = StepRequest { stream, window, cursor: None, expected: Expected::default() };
             let asked = part.window(&request, window.end);
             prop_assert!(window.start <= asked.start && asked.start <= asked.end && asked.end <= window.end, "{asked:?}");
@@ -140,7 +140,7 @@ fn assert_only_the_key_is_respelt(plain: &Kept, respelt: &Kept) {
         let is_key = |(name, _): (&str, _)| crate::catalogue::column_name(name) == "conversation_id";
         assert!(
             !before.iter().any(is_key)
-                || after.iter().any(|(name, _)| name.eq_ignore_ascii_case(crate::catalogue::CONVERSATION_ID)),
+                || after.iter().any(|(name, _)| name.eq_ignore_ascii_case(crate::connector::khoros::streams::CONVERSATION_ID)),
             "{}",
             String::from_utf8_lossy(respelt)
         );

@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
 
+use super::config::Method;
 use super::create::{self, Part};
-use super::settings::Method;
 use super::{ANSWER_BYTES_MAX, Khoros, answer};
 use crate::clock;
 use crate::connector::{StepError, StepRequest};

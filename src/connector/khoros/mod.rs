@@ -5,30 +5,33 @@
 //! without credentials if its host may be ([`crate::http::Hosts::foreign`]).
 
 mod answer;
+mod config;
 mod create;
 mod file;
 #[cfg(test)]
 mod fuzz;
 mod method;
-mod settings;
+mod streams;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use async_trait::async_trait;
 use serde_json::Value;
 use url::Url;
 
 pub(super) use self::answer::Handle;
 use self::answer::Progress;
-use self::create::Part;
-use self::method::Served;
-use self::settings::below;
-pub use self::settings::{
+use self::config::below;
+pub use self::config::{
     BUCKETS_MAX, DEFAULT_BASE_URL, INTERVALS, Method, ReportFormat, Settings, buckets, interval_for,
 };
+use self::create::Part;
+use self::method::Served;
+pub use self::streams::{VENDOR, marketing_export};
 use super::body::{self, Reread};
 use super::export::{self, ExportApi, JobState, Polling};
-use super::{Outcome, Records, StepError, StepRequest};
+use super::{Connector, Outcome, Records, Source, StepError, StepRequest};
 use crate::catalogue::Mode;
 use crate::clock;
 use crate::decode::DecodeError;
@@ -36,6 +39,26 @@ use crate::decode::json::Splitter;
 use crate::http::{Call, HttpError, Redactor, Session};
 use crate::quota::CallKind;
 use crate::secret::Secret;
+
+/// What the list of connectors says of this one.
+pub const CONNECTOR: Connector = Connector {
+    vendor: VENDOR,
+    default_base_url: DEFAULT_BASE_URL,
+    required_keys: &["vendor", "company_key", "username", "password"],
+    schema: config::schema,
+    streams: streams::streams,
+    read: config::check,
+    takes_records: false,
+    hint,
+};
+
+fn hint(error: &StepError, windowed: bool) -> Option<&'static str> {
+    Some(match error {
+        StepError::Credentials => "check `username` and `password`",
+        StepError::NotServed(_) => "check `base_url`, and that the export is enabled for the company",
+        error => return export::hint(error, windowed),
+    })
+}
 
 const TEAMS: &str = "teams";
 /// Responses that are not a file are a few kilobytes; a list of teams may be more.
@@ -74,17 +97,13 @@ pub(super) struct File {
     token: Option<Secret>,
 }
 
-impl Khoros {
-    pub fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
-        Self { base_url, settings, redactor, jobs: Mutex::default(), served: Mutex::default() }
-    }
-
-    /// See [`super::Source::step`].
-    pub async fn step(
+#[async_trait]
+impl Source for Khoros {
+    async fn step(
         &self,
         session: &Session<'_>,
         request: StepRequest<'_>,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Outcome, StepError> {
         if request.stream.name == TEAMS {
             return self.teams(session, &request, records).await;
@@ -92,13 +111,18 @@ impl Khoros {
         export::step(self, session, request, records).await
     }
 
-    /// Asks for the teams: there is no login to try, and no export is to be started.
-    pub async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
+    async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
         let body = self.ask(session, TEAMS, &self.settings.company(), LIST_BYTES_MAX).await.map_err(StepError::from)?;
         match answer::result(&body, &self.redactor)? {
             Value::Array(_) => Ok(()),
             _ => Err(StepError::Shape("`result` is not a list of teams".to_owned())),
         }
+    }
+}
+
+impl Khoros {
+    pub fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
+        Self { base_url, settings, redactor, jobs: Mutex::default(), served: Mutex::default() }
     }
 
     /// The list of teams (`§6`).
@@ -106,7 +130,7 @@ impl Khoros {
         &self,
         session: &Session<'_>,
         request: &StepRequest<'_>,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Outcome, StepError> {
         let mut retry = session.retry(CallKind::Data);
         let mut reread = Reread::default();
@@ -133,7 +157,7 @@ impl Khoros {
         &self,
         session: &Session<'_>,
         reread: &Reread,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<u64, StepError> {
         let body = session.send(self.get(TEAMS, &self.settings.company(), LIST_BYTES_MAX)?).await?;
         let is_believed = reread.believes(body.is_no_content());
@@ -369,7 +393,7 @@ impl ExportApi for Khoros {
         request: &StepRequest<'_>,
         _: &str,
         file: File,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<u64, StepError> {
         self.fetch(session, request, &file, records).await
     }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, FixedOffset, SubsecRound as _, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
-use super::settings::{BY_HOURS, HOURLY_DAYS_MAX, Intervals, Settings};
+use super::config::{BY_HOURS, HOURLY_DAYS_MAX, Intervals, Settings};
 use crate::connector::{StepError, Window};
 
 /// Below 4 days some reports change to hours (`vendors/lexer.md §8`).
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_slice_of_the_longest_kind_stays_within_twelve_months() {
-        let days = crate::catalogue::streams(crate::connector::Vendor::LexerActivity);
+        let days = crate::connector::lexer::streams::streams();
         for stream in days.iter().filter(|stream| stream.windowed()) {
             let start = at("2025-01-01T07:00:00Z");
             let end = start + TimeDelta::days(i64::from(stream.windows.days_max));

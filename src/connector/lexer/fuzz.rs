@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use super::figures::{self, Figures};
 use super::job::tests::tagged;
 use super::wire::JobAnswer;
-use super::{FORMS_MAX, Forms, Intervals, Lexer, ResponseUnit, Settings, UtcOffset, job, surveys};
-use crate::connector::{StepError, Vendor, Window};
+use super::{FORMS_MAX, Forms, Intervals, Lexer, ResponseUnit, Settings, job, surveys};
+use crate::connector::{StepError, UtcOffset, Window};
 use crate::decode::object::Members;
 use crate::decode::raw;
 use crate::fuzz::{Kept, SECRET, any_cuts, assert_decent, assert_told, at_once, damaged, damaged_text, redactor};
@@ -76,7 +76,7 @@ proptest! {
         if let Err(error) = &looked {
             assert_told(error);
         }
-        for stream in crate::catalogue::streams(Vendor::LexerActivity).iter().filter(|stream| !stream.exported) {
+        for stream in super::streams::streams().iter().filter(|stream| !stream.exported) {
             let nps = stream.name.starts_with("nps_").then_some((502, "all"));
             let (offset, now) = (FixedOffset::east_opt(39_600).unwrap(), Utc::now());
             let figures = Figures {

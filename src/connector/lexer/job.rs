@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use super::super::body;
 use super::cells::{self, Cell};
 use super::wire::{JobAnswer, classify};
-use super::{Lexer, ask, csv_ends_well, gone, settings};
+use super::{Lexer, ask, config, csv_ends_well, gone};
 use crate::connector::export::{ExportApi, JobState, Polling, Started};
 use crate::connector::{Records, StepError, StepRequest, Window};
 use crate::decode::object::{Members, ObjectWriter};
@@ -115,7 +115,7 @@ impl ExportApi for Lexer {
         request: &StepRequest<'_>,
         part: &str,
         file: Secret,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<u64, StepError> {
         let prefix = self.prefix(request, form_of(part)?);
         let (mut retry, mut reread) = (session.retry(CallKind::Data), false);
@@ -149,7 +149,7 @@ impl ExportApi for Lexer {
 
 impl Lexer {
     async fn post(&self, session: &Session<'_>, body: Vec<u8>) -> Result<Vec<u8>, StepError> {
-        let url = settings::reports_url(&self.base_url)?;
+        let url = config::reports_url(&self.base_url)?;
         let call = Call { headers: self.settings.headers(), ..Call::post(url, Payload::Json(body)) };
         Ok(session.send(call).await?.small().await?)
     }
@@ -182,7 +182,7 @@ impl Lexer {
         request: &StepRequest<'_>,
         file: &Secret,
         prefix: &[u8],
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<u64, StepError> {
         let mut url = file.clone();
         for _ in 0..=REDIRECTS_MAX {
@@ -203,7 +203,7 @@ impl Lexer {
         body: Body<'_>,
         request: &StepRequest<'_>,
         prefix: &[u8],
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<u64, StepError> {
         let form = &self.settings.csv;
         let mut splitter = form.splitter(None);
@@ -237,7 +237,7 @@ pub(super) fn not_a_job(answer: &[u8]) -> StepError {
 }
 
 /// Adds what a file does not say to each of its records, and writes the cells of the SLA file as their columns take them.
-struct Tagged<'r, R> {
+struct Tagged<'r, R: ?Sized> {
     inner: &'r mut R,
     prefix: &'r [u8],
     /// None where no column is documented.
@@ -245,7 +245,8 @@ struct Tagged<'r, R> {
     record: Vec<u8>,
 }
 
-impl<R: Records> Records for Tagged<'_, R> {
+#[async_trait::async_trait]
+impl<R: Records + ?Sized> Records for Tagged<'_, R> {
     fn begin(&mut self, window: Window) {
         self.inner.begin(window);
     }
@@ -255,7 +256,7 @@ impl<R: Records> Records for Tagged<'_, R> {
     }
 }
 
-impl<R: Sink> Sink for Tagged<'_, R> {
+impl<R: Sink + ?Sized> Sink for Tagged<'_, R> {
     fn header(&mut self, titles: &[String], _: &[&str]) -> Result<(), DecodeError> {
         let titles: Vec<String> = titles.iter().map(|title| cells::title(title).to_owned()).collect();
         let object = [b"{", self.prefix, b"}"].concat();

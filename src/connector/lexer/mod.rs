@@ -6,30 +6,33 @@
 
 mod ask;
 mod cells;
+mod config;
 mod figures;
 #[cfg(test)]
 mod fuzz;
 mod job;
-mod settings;
+mod streams;
 mod wire;
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use url::Url;
 
-use self::figures::Figures;
-pub use self::settings::{
+pub use self::config::{
     BY_HOURS, DEFAULT_BASE_URL, DEFAULT_NPS_CATEGORY, DEFAULT_STATUS_BASE_URL, DEFAULT_WORKFLOW_STATES_TYPE,
-    HOURLY_DAYS_MAX, Intervals, OWN_FIELDS, ResponseUnit, Settings, UtcOffset,
+    HOURLY_DAYS_MAX, Intervals, OWN_FIELDS, ResponseUnit, Settings,
 };
+use self::figures::Figures;
+pub use self::streams::VENDOR;
 use self::wire::{JobAnswer, classify, unexpected_job};
 use super::body::{self, Reread};
 use super::sealed::Seal;
-use super::{Outcome, Records, StepError, StepRequest, Window, export};
+use super::{Connector, Outcome, Records, Source, StepError, StepRequest, Window, export};
 use crate::catalogue::Stream;
 use crate::clock;
 use crate::decode::csv::CsvEnd;
@@ -38,6 +41,26 @@ use crate::decode::object::Members;
 use crate::decode::raw::Raw;
 use crate::http::{Call, HttpError, Payload, Redactor, Session};
 use crate::quota::CallKind;
+
+/// What the list of connectors says of this one.
+pub const CONNECTOR: Connector = Connector {
+    vendor: VENDOR,
+    default_base_url: DEFAULT_BASE_URL,
+    required_keys: &["vendor", "api_token"],
+    schema: config::schema,
+    streams: streams::streams,
+    read: config::check,
+    takes_records: false,
+    hint,
+};
+
+fn hint(error: &StepError, windowed: bool) -> Option<&'static str> {
+    Some(match error {
+        StepError::Credentials => "check `api_token`",
+        StepError::NotServed(_) => "check `base_url`, and that the account has the report",
+        error => return export::hint(error, windowed),
+    })
+}
 
 /// The forms that the vendor named are good for so long: a year of slices need not ask a year of times.
 const FORMS_KEPT: Duration = Duration::from_mins(10);
@@ -85,18 +108,13 @@ impl Forms {
     }
 }
 
-impl Lexer {
-    pub fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
-        let seal = Seal::new(&settings.api_token, "lexer job");
-        Self { base_url, settings, redactor, seal, forms: Mutex::default() }
-    }
-
-    /// See [`super::Source::step`].
-    pub async fn step(
+#[async_trait]
+impl Source for Lexer {
+    async fn step(
         &self,
         session: &Session<'_>,
         request: StepRequest<'_>,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Outcome, StepError> {
         match &*request.stream.name {
             name @ ("users" | "groups" | "forms") => self.list(session, name, request.window, records).await,
@@ -110,10 +128,16 @@ impl Lexer {
         }
     }
 
-    /// See [`super::Source::log_in`]: the smallest list.
-    pub async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
+    async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
         let body = self.get(session, "groups").await?;
         rows(&body).map(|_| ())
+    }
+}
+
+impl Lexer {
+    pub fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
+        let seal = Seal::new(&settings.api_token, "lexer job");
+        Self { base_url, settings, redactor, seal, forms: Mutex::default() }
     }
 
     async fn list(
@@ -121,7 +145,7 @@ impl Lexer {
         session: &Session<'_>,
         name: &str,
         window: Window,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Outcome, StepError> {
         let body = self.get(session, name).await?;
         records.begin(window);
@@ -133,7 +157,7 @@ impl Lexer {
     }
 
     async fn get(&self, session: &Session<'_>, list: &str) -> Result<Vec<u8>, StepError> {
-        let url = settings::list_url(&self.base_url, list)?;
+        let url = config::list_url(&self.base_url, list)?;
         let call = || Call { headers: self.settings.headers(), ..Call::get(url.clone()) };
         ask_again(session, call, |body| rows(body).map(|_| ())).await
     }
@@ -143,7 +167,7 @@ impl Lexer {
         &self,
         session: &Session<'_>,
         request: &StepRequest<'_>,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Outcome, StepError> {
         let cursor = match request.cursor {
             Some(text) => Forms::parse(text)?,
@@ -162,7 +186,7 @@ impl Lexer {
         &self,
         session: &Session<'_>,
         request: &StepRequest<'_>,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Outcome, StepError> {
         let parts = ask::parts(request.window, self.settings.utc_offset.at(request.window.start));
         let at = match request.cursor {
@@ -205,7 +229,7 @@ impl Lexer {
         request: &StepRequest<'_>,
         part: Window,
         form: Option<i64>,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<u64, StepError> {
         let (stream, now) = (request.stream, clock::now());
         let kind = match &*stream.name {
@@ -216,7 +240,7 @@ impl Lexer {
         let by_hours = ask::is_by_hours(&stream.name, &self.settings);
         let range = if by_hours { ask::hours(part, offset, now) } else { ask::range(&stream.name, part, offset, now) };
         let body = ask::body(kind, (range, offset), form, &self.settings)?;
-        let url = settings::reports_url(&self.base_url)?;
+        let url = config::reports_url(&self.base_url)?;
         let call = || Call { headers: self.settings.headers(), ..Call::post(url.clone(), Payload::Json(body.clone())) };
         let answer = ask_again(session, call, figures::look).await?;
         if JobAnswer::read(&answer).is_some() {
@@ -346,7 +370,7 @@ mod tests {
             status_base_url: DEFAULT_STATUS_BASE_URL.parse().unwrap(),
             forms: Vec::new(),
             nps_category: DEFAULT_NPS_CATEGORY.to_owned(),
-            utc_offset: UtcOffset::Fixed(FixedOffset::east_opt(0).unwrap()),
+            utc_offset: crate::connector::UtcOffset::Fixed(FixedOffset::east_opt(0).unwrap()),
             intervals: Intervals::Day,
             parameters: BTreeMap::new(),
             workflow_states_type: DEFAULT_WORKFLOW_STATES_TYPE.to_owned(),

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::super::{StepError, Window};
+use super::config::Settings;
 use super::dates;
-use super::settings::Settings;
 
 /// The part of the window that is being read, and the page inside it. Stored as JSON; `last_document` keeps the
 /// vendor's own text (`vendors/lynn.md §3.1`).

@@ -37,7 +37,7 @@ fn settings(zone: chrono_tz::Tz, fail_on_errors: bool) -> Settings {
     Settings {
         account,
         execute_report_path: "/r".to_owned(),
-        execute_report_method: "POST".to_owned(),
+        execute_report_method: super::HttpMethod::Post,
         filter_timezone: zone,
         date_format: "%Y-%m-%d %H:%M:%S".to_owned(),
         page_size: 1_000,

@@ -4,29 +4,57 @@
 //! pages of up to 10,000 rows; `lastDocument` leads from one to the next and is kept byte for byte. A window that would
 //! outgrow the bandwidth left is read in parts, each with its own pages.
 
+mod config;
 mod cursor;
 mod dates;
 #[cfg(test)]
 mod fuzz;
-mod settings;
+mod streams;
 mod wire;
 
+use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use reqwest::Method;
 use url::Url;
 
+pub use self::config::{HttpMethod, Settings};
 use self::cursor::{Cursor, Query};
-pub use self::settings::Settings;
+pub use self::streams::{VENDOR, extra_report};
 use self::wire::Answer;
 use super::body::{self, Reread};
 use super::lynn_account::{self, Tokens};
 pub use super::lynn_account::{DEFAULT_BASE_URL, Product};
-use super::{Expected, Outcome, Records, StepError, StepRequest, Window};
+use super::{Connector, Expected, Outcome, Records, Source, StepError, StepRequest, Window};
 use crate::decode::DecodeError;
 use crate::decode::json::Splitter;
 use crate::http::{Call, HttpError, Payload, Redactor, Session};
 use crate::quota::CallKind;
 use crate::secret::Secret;
+
+/// What the list of connectors says of this one.
+pub const CONNECTOR: Connector = Connector {
+    vendor: VENDOR,
+    default_base_url: DEFAULT_BASE_URL,
+    required_keys: &["vendor", "tenant", "access_token", "access_token_secret"],
+    schema: config::schema,
+    streams: streams::streams,
+    read: config::check,
+    takes_records: false,
+    hint,
+};
+
+fn hint(error: &StepError, _windowed: bool) -> Option<&'static str> {
+    Some(match error {
+        StepError::NotServed(_) => {
+            "check that the report is enabled for this environment, its id if it is one of `reports`, and \
+             `paths.execute_report` and `method`"
+        }
+        StepError::DatesRefused { .. } => {
+            "ask the vendor how it reads dates, then set `date_format` and `filter_timezone`"
+        }
+        StepError::Http(HttpError::TooLarge { .. }) => "make `page_size` smaller",
+        error => return lynn_account::hint(error),
+    })
+}
 
 /// A window of more pages is an endless loop: 10,000 pages of 10,000 rows.
 const PAGES_MAX: u64 = 10_000;
@@ -50,28 +78,13 @@ pub struct Lynn {
     redactor: Redactor,
 }
 
-impl Lynn {
-    pub fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
-        Self { base_url, settings, tokens: Tokens::default(), redactor }
-    }
-
-    /// Mints a token unless a good one is at hand; sends nothing else.
-    pub async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
-        self.tokens.get(session, &self.base_url, &self.settings.account).await.map(|_| ())
-    }
-
-    /// What the vendor says is left of the credential's quotas.
-    pub async fn ask_quota(&self, session: &Session<'_>) -> Result<serde_json::Value, StepError> {
-        let account = &self.settings.account;
-        lynn_account::info::ask(session, &self.base_url, account, &account.create_token_path, &self.redactor).await
-    }
-
-    /// Reads one page of a report.
-    pub async fn step(
+#[async_trait]
+impl Source for Lynn {
+    async fn step(
         &self,
         session: &Session<'_>,
         request: StepRequest<'_>,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Outcome, StepError> {
         let mut cursor = match request.cursor {
             Some(text) => Cursor::parse(text)?,
@@ -92,6 +105,23 @@ impl Lynn {
         }
         let next = self.next(request.window, cursor, &answer)?;
         Ok(Outcome::Page { next: next.map(|cursor| cursor.text()), bytes })
+    }
+
+    async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
+        self.tokens.get(session, &self.base_url, &self.settings.account).await.map(|_| ())
+    }
+
+    async fn ask_quota(&self, session: &Session<'_>) -> Result<Option<serde_json::Value>, StepError> {
+        let account = &self.settings.account;
+        lynn_account::info::ask(session, &self.base_url, account, &account.create_token_path, &self.redactor)
+            .await
+            .map(Some)
+    }
+}
+
+impl Lynn {
+    pub fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
+        Self { base_url, settings, tokens: Tokens::default(), redactor }
     }
 
     /// Shortens the part ahead so that it fits into the bandwidth left, as far as earlier readings tell (`§9`).
@@ -154,7 +184,7 @@ impl Lynn {
         session: &Session<'_>,
         request: &StepRequest<'_>,
         cursor: &Cursor,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<(Answer, u64), StepError> {
         let mut retry = session.retry(CallKind::Data);
         let query = cursor.query(&self.settings);
@@ -199,8 +229,7 @@ impl Lynn {
     ) -> Result<Call, StepError> {
         Ok(Call {
             kind: CallKind::Data,
-            method: Method::from_bytes(self.settings.execute_report_method.as_bytes())
-                .map_err(|_| HttpError::Request("method is none of HTTP's".to_owned()))?,
+            method: self.settings.execute_report_method.verb(),
             url: self.settings.execute_report_url(&self.base_url, &request.stream.vendor_id)?,
             headers: self.settings.account.subscription_header(),
             authorization: Some(self.settings.account.authorization(token)),
@@ -216,7 +245,7 @@ impl Lynn {
         call: Call,
         token: &Secret,
         reread: &Reread,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<(Answer, u64), StepError> {
         let body = session.send(call).await?;
         let is_believed = reread.believes(body.is_no_content());

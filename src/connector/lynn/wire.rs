@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 
 use super::super::StepError;
 use super::super::lynn_account::complaint;
+use super::config::Settings;
 use super::cursor::Query;
-use super::settings::Settings;
 use crate::decode::json::Envelope;
 use crate::http::{HttpError, Redactor};
 

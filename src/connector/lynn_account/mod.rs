@@ -4,12 +4,17 @@
 //! (`§10.18`), so each source keeps [`Tokens`] of its own.
 
 pub(in crate::connector) mod complaint;
+mod config;
 pub(in crate::connector) mod info;
 mod token;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
 use url::Url;
 
+pub(in crate::connector) use self::config::{AccountKeys, account, template};
 pub(in crate::connector) use self::token::Tokens;
+use super::StepError;
 use crate::http::HttpError;
 use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
@@ -33,7 +38,9 @@ pub struct Account {
     pub authorization_scheme: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub enum Product {
     Basic,
     Premium,
@@ -115,3 +122,13 @@ const PREMIUM: &[LimitSpec] = &[
     limit("period_calls", Calls::Every, Unit::Calls, 20_000, 43_200),
     limit("period_bandwidth", Calls::Every, Unit::Bytes, 997_200_000, 43_200),
 ];
+
+/// What an operator can do about an error that only Lynn's settings can change.
+pub(in crate::connector) const fn hint(error: &StepError) -> Option<&'static str> {
+    Some(match error {
+        StepError::Credentials => "check the credentials; they are issued per environment",
+        StepError::SubscriptionKey => "check `subscription_key`, and whether `product` is `premium`",
+        StepError::Forbidden => "the credential lacks a permission or a division; ask the tenant's administrator",
+        _ => return None,
+    })
+}

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::super::{Outcome, Records, StepError, StepRequest, Window};
+use super::streams::{CAMPAIGN_ID, CONTACT_ID};
 use super::{LIST_BYTES_GUESS, LynnOutbound, Read, wire};
-use crate::catalogue::{CAMPAIGN_ID, CONTACT_ID, Text, column_name};
+use crate::catalogue::{Text, column_name};
 use crate::decode::object::{Members, ObjectWriter};
 use crate::decode::{DecodeError, Sink, raw};
 use crate::http::Session;
@@ -36,7 +37,7 @@ impl LynnOutbound {
         &self,
         session: &Session<'_>,
         request: &StepRequest<'_>,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Outcome, StepError> {
         let per_contact = self.settings.get_dnd_contacts.path.contains(PLACEHOLDER);
         let Some(Cursor { after }) = request.cursor.map(Cursor::parse).transpose()? else {
@@ -64,7 +65,7 @@ impl LynnOutbound {
         session: &Session<'_>,
         request: &StepRequest<'_>,
         after: Option<&str>,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Outcome, StepError> {
         let contacts = self.known_contacts(session, request.window).await?;
         let at = after.map_or(0, |after| contacts.partition_point(|contact| contact.as_str() <= after));
@@ -168,6 +169,7 @@ impl Sink for Ids<'_> {
     }
 }
 
+#[async_trait::async_trait]
 impl Records for Ids<'_> {
     fn begin(&mut self, _: Window) {
         self.found.clear();
@@ -180,14 +182,14 @@ impl Records for Ids<'_> {
 }
 
 /// Names contact and campaign of every entry alike, whatever the vendor calls them: they are the row's key.
-pub(super) struct Entries<'r, R> {
+pub(super) struct Entries<'r, R: ?Sized> {
     records: &'r mut R,
     /// Who was asked about; none where the entries have to say it.
     contact: Option<&'r str>,
     writer: ObjectWriter,
 }
 
-impl<'r, R> Entries<'r, R> {
+impl<'r, R: ?Sized> Entries<'r, R> {
     pub(super) fn new(records: &'r mut R, contact: Option<&'r str>) -> Self {
         Self { records, contact, writer: ObjectWriter::default() }
     }
@@ -205,7 +207,7 @@ impl<'r, R> Entries<'r, R> {
     }
 }
 
-impl<R: Records> Sink for Entries<'_, R> {
+impl<R: Records + ?Sized> Sink for Entries<'_, R> {
     fn header(&mut self, _: &[String], _: &[&str]) -> Result<(), DecodeError> {
         Ok(())
     }
@@ -244,7 +246,8 @@ impl<R: Records> Sink for Entries<'_, R> {
     }
 }
 
-impl<R: Records> Records for Entries<'_, R> {
+#[async_trait::async_trait]
+impl<R: Records + ?Sized> Records for Entries<'_, R> {
     fn begin(&mut self, window: Window) {
         self.records.begin(window);
     }

@@ -4,27 +4,49 @@
 //! alone, one writing method and the state of its tasks ([`load`]); the configuration is held to it. The blacklist is asked
 //! for contact by contact: the cursor keeps the contact, and the contacts are listed again after a restart.
 
+mod config;
 mod dnd;
 #[cfg(test)]
 mod fuzz;
 pub mod load;
-mod settings;
+pub(super) mod streams;
 mod wire;
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tokio::sync::Mutex;
 use url::Url;
 
-pub use self::settings::{Endpoint, Method, Settings, TaskWords};
+pub use self::config::{Endpoint, Method, Settings, TaskWords};
+pub use self::streams::VENDOR;
 use super::body::{self, Reread};
 use super::lynn_account::{self, Tokens};
-use super::{Outcome, Records, StepError, StepRequest, Window};
+use super::{Connector, Outcome, Records, Source, StepError, StepRequest, Window, export};
 use crate::decode::json::Splitter;
 use crate::http::{Body, Call, HttpError, Payload, Redactor, Session};
 use crate::quota::CallKind;
 use crate::secret::Secret;
+
+/// What the list of connectors says of this one.
+pub const CONNECTOR: Connector = Connector {
+    vendor: VENDOR,
+    default_base_url: lynn_account::DEFAULT_BASE_URL,
+    required_keys: &["vendor", "tenant", "access_token", "access_token_secret"],
+    schema: config::schema,
+    streams: streams::streams,
+    read: config::check,
+    takes_records: true,
+    hint,
+};
+
+fn hint(error: &StepError, windowed: bool) -> Option<&'static str> {
+    match error {
+        StepError::NotServed(_) => Some("check `paths` and `methods`: the vendor's Postman document has them"),
+        error => lynn_account::hint(error).or_else(|| export::hint(error, windowed)),
+    }
+}
 
 /// Path of the Reporting family's `CreateToken`.
 const REPORTING_TOKEN: &str = "/api/LynnReporting/CreateToken";
@@ -60,21 +82,13 @@ enum Read<'a> {
     DndContacts(Option<&'a str>),
 }
 
-impl LynnOutbound {
-    pub fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
-        Self { base_url, settings, tokens: Tokens::default(), redactor, contacts: Mutex::default() }
-    }
-
-    pub const fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    /// See [`super::Source::step`].
-    pub async fn step(
+#[async_trait]
+impl Source for LynnOutbound {
+    async fn step(
         &self,
         session: &Session<'_>,
         request: StepRequest<'_>,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Outcome, StepError> {
         let read = match &*request.stream.name {
             "campaigns" => Read::Campaigns,
@@ -91,15 +105,24 @@ impl LynnOutbound {
         Ok(Outcome::Page { next: None, bytes: listed.bytes })
     }
 
-    /// Mints a token unless a good one is at hand; sends nothing else.
-    pub async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
+    async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
         self.token(session).await.map(|_| ())
     }
 
-    /// What the vendor says is left of the credential's quotas, which are those of all families. The call is documented
-    /// for Reporting alone (`§2.1`).
-    pub async fn ask_quota(&self, session: &Session<'_>) -> Result<serde_json::Value, StepError> {
-        lynn_account::info::ask(session, &self.base_url, &self.settings.account, REPORTING_TOKEN, &self.redactor).await
+    async fn ask_quota(&self, session: &Session<'_>) -> Result<Option<serde_json::Value>, StepError> {
+        lynn_account::info::ask(session, &self.base_url, &self.settings.account, REPORTING_TOKEN, &self.redactor)
+            .await
+            .map(Some)
+    }
+}
+
+impl LynnOutbound {
+    pub fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
+        Self { base_url, settings, tokens: Tokens::default(), redactor, contacts: Mutex::default() }
+    }
+
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     async fn token(&self, session: &Session<'_>) -> Result<Secret, StepError> {
@@ -113,7 +136,7 @@ impl LynnOutbound {
         read: Read<'_>,
         bytes_expected: u64,
         window: Window,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Listed, StepError> {
         let mut retry = session.retry(CallKind::Data);
         let (mut renewed, mut reread) = (false, Reread::default());
@@ -187,7 +210,7 @@ impl LynnOutbound {
         body: Body<'_>,
         token: &Secret,
         reread: &Reread,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<Listed, StepError> {
         let is_believed = reread.believes(body.is_no_content());
         let mut reader = Reader::begin();
@@ -200,7 +223,7 @@ impl LynnOutbound {
         Ok(Listed { bytes, rows })
     }
 
-    fn ended(&self, reader: Reader, token: &Secret, records: &mut impl Records) -> Result<u64, StepError> {
+    fn ended(&self, reader: Reader, token: &Secret, records: &mut dyn Records) -> Result<u64, StepError> {
         match reader {
             Reader::Array(splitter) => Ok(splitter.finish()?.records),
             Reader::Whole(whole) => self.whole(&whole, token, records),
@@ -208,7 +231,7 @@ impl LynnOutbound {
         }
     }
 
-    fn whole(&self, body: &[u8], token: &Secret, records: &mut impl Records) -> Result<u64, StepError> {
+    fn whole(&self, body: &[u8], token: &Secret, records: &mut dyn Records) -> Result<u64, StepError> {
         let rows = wire::wrapped(body, &self.redactor.and(token))?;
         for row in &rows {
             records.record(row.get().as_bytes())?;
@@ -237,7 +260,7 @@ impl Reader {
         Self::Unknown(Vec::new())
     }
 
-    fn feed(&mut self, chunk: &[u8], records: &mut impl Records) -> Result<(), StepError> {
+    fn feed(&mut self, chunk: &[u8], records: &mut dyn Records) -> Result<(), StepError> {
         let Self::Unknown(start) = self else { return self.feed_known(chunk, records) };
         start.extend_from_slice(chunk);
         let text = start.strip_prefix(BOM).unwrap_or(start);
@@ -254,7 +277,7 @@ impl Reader {
         Ok(())
     }
 
-    fn feed_known(&mut self, chunk: &[u8], records: &mut impl Records) -> Result<(), StepError> {
+    fn feed_known(&mut self, chunk: &[u8], records: &mut dyn Records) -> Result<(), StepError> {
         match self {
             Self::Unknown(_) => {}
             Self::Array(splitter) => splitter.feed(chunk, records)?,

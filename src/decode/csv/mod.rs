@@ -94,7 +94,7 @@ impl CsvSplitter {
     }
 
     /// Takes the next chunk and hands every row that ends in it to `sink`.
-    pub fn feed(&mut self, chunk: &[u8], sink: &mut impl Sink) -> Result<(), DecodeError> {
+    pub fn feed(&mut self, chunk: &[u8], sink: &mut dyn Sink) -> Result<(), DecodeError> {
         let mut rest = chunk;
         if let Some(mut head) = self.head.take() {
             rest = &chunk[head.take(chunk)..];
@@ -108,7 +108,7 @@ impl CsvSplitter {
     }
 
     /// The body has ended: hands over a last row that no line end follows.
-    pub fn finish(mut self, sink: &mut impl Sink) -> Result<CsvEnd, DecodeError> {
+    pub fn finish(mut self, sink: &mut dyn Sink) -> Result<CsvEnd, DecodeError> {
         if let Some(head) = self.head.take() {
             self.open(&head, true, sink)?;
         }
@@ -126,14 +126,14 @@ impl CsvSplitter {
         Ok(self.end)
     }
 
-    fn open(&mut self, head: &Head, is_all: bool, sink: &mut impl Sink) -> Result<(), DecodeError> {
+    fn open(&mut self, head: &Head, is_all: bool, sink: &mut dyn Sink) -> Result<(), DecodeError> {
         let text = head.text()?;
         self.delimiter = head.delimiter(text, is_all);
         self.core = ReaderBuilder::new().delimiter(self.delimiter).quote(self.quote).build();
         self.rows(text, sink)
     }
 
-    fn rows(&mut self, mut rest: &[u8], sink: &mut impl Sink) -> Result<(), DecodeError> {
+    fn rows(&mut self, mut rest: &[u8], sink: &mut dyn Sink) -> Result<(), DecodeError> {
         while !rest.is_empty() {
             let (used, is_complete) = self.read(rest)?;
             rest = &rest[used..];
@@ -172,7 +172,7 @@ impl CsvSplitter {
     }
 
     /// Takes the row that is complete, the header being the first.
-    fn row(&mut self, sink: &mut impl Sink) -> Result<(), DecodeError> {
+    fn row(&mut self, sink: &mut dyn Sink) -> Result<(), DecodeError> {
         let fields = &self.fields[..std::mem::take(&mut self.filled)];
         let ends = &self.ends[..std::mem::take(&mut self.ended)];
         let text = std::str::from_utf8(fields).ok();

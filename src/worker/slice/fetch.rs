@@ -12,8 +12,8 @@ use crate::clock;
 use crate::connector::{Expected, Outcome, Records, Source, StepError, StepRequest, Window};
 use crate::decode::{DecodeError, Flat, Sink};
 use crate::http::Session;
-use crate::load::commit::PageEnd;
-use crate::load::page::{PageWriter, RowWindow};
+use crate::load::transaction::PageEnd;
+use crate::rows::page::{PageWriter, RowWindow};
 use crate::store::fingerprint;
 use crate::worker::policy::TaskError;
 use crate::worker::report::Reporter;
@@ -24,7 +24,7 @@ const PARK_MIN: Duration = Duration::from_secs(2);
 const COUNT_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) struct Fetch<'r> {
-    pub(super) source: &'r Source,
+    pub(super) source: &'r dyn Source,
     pub(super) session: &'r Session<'r>,
     pub(super) reporter: &'r Reporter<'r>,
     pub(super) expected: Expected,
@@ -145,6 +145,7 @@ impl Sink for PageRecords<'_> {
     }
 }
 
+#[async_trait::async_trait]
 impl Records for PageRecords<'_> {
     fn begin(&mut self, window: Window) {
         self.writer.begin(Some(RowWindow { start: window.start, end: window.end }));

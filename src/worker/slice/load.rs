@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 
-use super::arriving::{Arriving, Met, Piece};
+use super::queue::{Arriving, Met, Piece};
 use crate::load::LoadError;
-use crate::load::commit::{PageEnd, PageLoad};
 use crate::load::loader::{Loader, Reading};
-use crate::load::page::Chunk;
+use crate::load::transaction::{PageEnd, PageLoad};
+use crate::rows::page::Chunk;
 use crate::store::session::{self, watched};
 use crate::worker::policy::TaskError;
 use crate::worker::report::Reporter;

@@ -4,10 +4,10 @@
 //! half keeps a page in memory until it is complete, so that no transaction waits for a vendor, and makes it durable
 //! with its cursor. A page too large for that is staged while it arrives. Dropped at any await, nothing half-done stays.
 
-mod arriving;
 mod fetch;
 mod load;
-mod room;
+mod memory_budget;
+mod queue;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,20 +16,20 @@ use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use arriving::Arriving;
 use fetch::{Fetch, PageRecords};
 use load::Load;
-pub use room::Room;
+pub use memory_budget::Room;
+use queue::Arriving;
 
 use super::policy::TaskError;
 use super::report::Reporter;
 use crate::connector::{Expected, Source, Window};
 use crate::http::Session;
 use crate::load::LoadError;
-use crate::load::commit::PageEnd;
 use crate::load::loader::{Loader, Reading};
-use crate::load::page::{Chunk, PageWriter};
-use crate::load::print::Prints;
+use crate::load::transaction::PageEnd;
+use crate::rows::fingerprint::Prints;
+use crate::rows::page::{Chunk, PageWriter};
 
 /// A page under way when the process is asked to stop may end within this.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -48,7 +48,7 @@ pub enum Ended {
 
 /// What it takes to read a slice.
 pub struct SliceReader<'r, 'l> {
-    pub source: &'r Source,
+    pub source: &'r dyn Source,
     pub session: &'r Session<'r>,
     pub loader: &'r mut Loader<'l>,
     pub writer: &'r mut PageWriter,

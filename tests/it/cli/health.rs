@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate::config::Config;
-use tidegate::server::{Health, Metrics, Site, bind, no_quota, serve};
+use tidegate::metrics::Metrics;
+use tidegate::server::{Health, Site, bind, no_quota, serve};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -9,10 +9,12 @@ use serde_json::{Map, Value};
 use simulator::jaicp::{Account, Handle};
 use simulator::lynn::Volume;
 use simulator::{Control, Options, Simulator};
-use tidegate::catalogue::{self, Stream};
+use tidegate::catalogue::Stream;
 use tidegate::connector::export::Polling;
 use tidegate::connector::jaicp::{Api, BySession, Interval, Settings};
-use tidegate::connector::{self, CsvForm, Expected, Outcome, Records, Source, StepError, StepRequest, Vendor, Window};
+use tidegate::connector::{
+    self, AccountSettings as _, CsvForm, Expected, Outcome, Records, Source, StepError, StepRequest, Window,
+};
 use tidegate::decode::{DecodeError, Sink};
 use tidegate::http::{Gate, Hosts, Retry};
 use tidegate::quota::{Calls, Ledger, LedgerKey, Limit, Unit};
@@ -86,7 +88,7 @@ impl Bench {
     async fn process(&self) -> Process {
         let pool = self.database.another_pool(4);
         let base_url = format!("{}{}", self.simulator.base_url(), self.prefix).parse().unwrap();
-        let settings = connector::Settings::JaicpReporter(self.settings.clone());
+        let settings = &self.settings;
         let key = LedgerKey::derive(&pool, &base_url, &settings.credential()).await.unwrap();
         let limit =
             Limit { name: "requests".to_owned(), calls: Calls::Data, unit: Unit::Calls, amount: 10_000, per: SECOND };
@@ -95,7 +97,7 @@ impl Bench {
         let retry = Retry { attempts_max: self.attempts_max, initial, max };
         Process {
             gate: Gate::new(ledger, Hosts::new(&base_url, &[], &self.allowed), 20 * SECOND, retry).unwrap(),
-            source: Source::new(&base_url, &settings),
+            source: settings.source(&base_url),
         }
     }
 
@@ -132,7 +134,7 @@ fn settings() -> Settings {
 
 struct Process {
     gate: Gate,
-    source: Source,
+    source: Box<dyn Source>,
 }
 
 /// What was read of a window.
@@ -226,6 +228,7 @@ impl Sink for Page {
     }
 }
 
+#[async_trait::async_trait]
 impl Records for Page {
     fn begin(&mut self, window: Window) {
         *self = Self { part: Some(window), ..Self::default() };
@@ -237,7 +240,7 @@ impl Records for Page {
 }
 
 fn stream(name: &str) -> Stream {
-    catalogue::streams(Vendor::JaicpReporter).into_iter().find(|stream| stream.name == name).unwrap()
+    connector::streams(connector::jaicp::VENDOR).into_iter().find(|stream| stream.name == name).unwrap()
 }
 
 fn at(text: &str) -> DateTime<Utc> {

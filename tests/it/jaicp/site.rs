@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use simulator::Rows;
 use sqlx::AssertSqlSafe;
 use tidegate::app::Foreground;
-use tidegate::load::timestamp;
+use tidegate::rows::timestamp;
 use tidegate::schedule::{ByHand, enqueue_manual};
 use tidegate::store::progress::TaskState;
 

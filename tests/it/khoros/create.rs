@@ -12,7 +12,7 @@ fn millis(at: DateTime<Utc>) -> String {
 }
 
 fn exports() -> Vec<Stream> {
-    catalogue::streams(Vendor::KhorosCare).into_iter().filter(|stream| stream.exported).collect()
+    connector::streams(connector::khoros::VENDOR).into_iter().filter(|stream| stream.exported).collect()
 }
 
 /// The create calls of a reading.
@@ -238,7 +238,7 @@ async fn p2_a_second_method_waits_for_the_quota_and_is_tried_first_then() {
 
 #[tokio::test]
 async fn a_publishing_export_has_a_path_of_its_own() {
-    let stream = catalogue::marketing_export("Brand Post", "raw_brand_post");
+    let stream = connector::khoros::marketing_export("Brand Post", "raw_brand_post");
     let calls = submitted(settings(), &stream, day(3), Expected::default()).await;
     assert_eq!((stream.name.as_ref(), calls[0].export.as_str()), ("marketing_brand_post", "raw_brand_post"));
 }

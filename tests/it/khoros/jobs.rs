@@ -131,7 +131,7 @@ async fn p3_a_restart_asks_after_the_job_that_runs() {
     // Every step is that of another process: nothing is remembered, so each asks with the company's key.
     let base: Url = format!("{}/api/public", scene.simulator.base_url()).parse().unwrap();
     let rows = loop {
-        let source = Source::new(&base, &connector::Settings::KhorosCare(settings()));
+        let source = settings().source(&base);
         let session = scene.gate.session(0, Utc::now());
         let request = StepRequest { stream: &stream, window, cursor: Some(&cursor), expected: Expected::default() };
         match source.step(&session, request, &mut page).await.unwrap() {

@@ -21,10 +21,12 @@ use simulator::lynn::Volume;
 use simulator::{Control, Options, Simulator};
 use sqlx::AssertSqlSafe;
 use tidegate::app::Foreground;
-use tidegate::catalogue::{self, Stream};
+use tidegate::catalogue::Stream;
 use tidegate::connector::export::Polling;
 use tidegate::connector::khoros::{Method, ReportFormat, Settings};
-use tidegate::connector::{self, Expected, Outcome, Records, Source, StepError, StepRequest, Vendor, Window};
+use tidegate::connector::{
+    self, AccountSettings as _, Expected, Outcome, Records, Source, StepError, StepRequest, Window,
+};
 use tidegate::decode::{DecodeError, Sink};
 use tidegate::http::{Gate, Hosts, Retry};
 use tidegate::quota::{Calls, Ledger, LedgerKey, Limit, Unit};
@@ -71,7 +73,7 @@ struct Scene {
     database: TestDatabase,
     simulator: Simulator,
     gate: Gate,
-    source: Source,
+    source: Box<dyn Source>,
 }
 
 impl Scene {
@@ -89,7 +91,6 @@ impl Scene {
     async fn at(simulator: Simulator, settings: Settings, allowed: &[String]) -> Self {
         let database = TestDatabase::create().await;
         let base_url: Url = format!("{}/api/public", simulator.base_url()).parse().unwrap();
-        let settings = connector::Settings::KhorosCare(settings);
         let pool = database.pool();
         let key = LedgerKey::derive(&pool, &base_url, &settings.credential()).await.unwrap();
         let limit =
@@ -98,7 +99,7 @@ impl Scene {
         let retry = Retry { attempts_max: 3, initial: Duration::from_millis(1), max: Duration::from_millis(20) };
         Self {
             gate: Gate::new(ledger, Hosts::new(&base_url, &[], allowed), 5 * SECOND, retry).unwrap(),
-            source: Source::new(&base_url, &settings),
+            source: settings.source(&base_url),
             database,
             simulator,
         }
@@ -210,6 +211,7 @@ impl Sink for Page {
     }
 }
 
+#[async_trait::async_trait]
 impl Records for Page {
     fn begin(&mut self, _: Window) {
         self.rows.clear();
@@ -221,7 +223,7 @@ impl Records for Page {
 }
 
 fn named(name: &str) -> Stream {
-    catalogue::streams(Vendor::KhorosCare).into_iter().find(|stream| stream.name == name).unwrap()
+    connector::streams(connector::khoros::VENDOR).into_iter().find(|stream| stream.name == name).unwrap()
 }
 
 /// So many days ago, a whole day.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sqlx::{Connection, Executor};
 use tidegate::catalogue::{self, Column, Mode, Stream};
-use tidegate::connector::Vendor;
+use tidegate::connector;
 
 use crate::support::TestDatabase;
 
@@ -20,11 +20,7 @@ struct Wanted {
 }
 
 fn wanted() -> Vec<Wanted> {
-    Vendor::ALL
-        .iter()
-        .flat_map(|vendor| catalogue::streams(*vendor))
-        .flat_map(|stream| with_children(&stream))
-        .collect()
+    connector::all_streams().iter().flat_map(with_children).collect()
 }
 
 fn with_children(stream: &Stream) -> Vec<Wanted> {
@@ -133,7 +129,7 @@ async fn every_catalogue_stream_has_its_table_with_its_columns_types_and_comment
 
 #[test]
 fn columns_are_named_by_the_rule_and_keys_are_columns() {
-    for stream in Vendor::ALL.iter().flat_map(|vendor| catalogue::streams(*vendor)) {
+    for stream in connector::all_streams() {
         for column in stream.columns.iter() {
             assert_eq!(column.name, catalogue::column_name(&column.field), "{}", stream.name);
         }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use sqlx::{AssertSqlSafe, Executor};
-use tidegate::catalogue::{self, Stream};
-use tidegate::connector::Vendor;
+use tidegate::catalogue::Stream;
+use tidegate::connector;
 use tidegate::load::LoadError;
 use tidegate::load::table::{Cause, Table};
 
@@ -136,7 +136,8 @@ async fn p12_a_reading_whose_table_was_dropped_begins_at_its_first_page_again() 
 
 #[tokio::test]
 async fn p12_a_child_table_that_was_dropped_or_altered_is_made_again_or_gives_way() {
-    let stream = catalogue::streams(Vendor::LexerActivity).into_iter().find(|stream| stream.name == "users").unwrap();
+    let stream =
+        connector::streams(connector::lexer::VENDOR).into_iter().find(|stream| stream.name == "users").unwrap();
     let plant = Plant::of(stream, false).await;
     let list = whole(0);
     let page = records(&[r#"{"id":1,"groups":[11.0,"1.2e1"]}"#, r#"{"id":2.0,"groups":[12]}"#]);
@@ -262,8 +263,8 @@ async fn p12_a_dropped_schema_is_created_again_with_the_rights_of_readers() {
             has_schema_privilege('tidegate_reader', oid, 'usage'),
             (select defaclacl::text from pg_default_acl where defaclnamespace = pg_namespace.oid))
         from pg_namespace where nspname = ";
-    for vendor in Vendor::ALL {
-        let plant = Plant::of(catalogue::streams(*vendor).into_iter().next().unwrap(), false).await;
+    for connector in connector::ALL {
+        let plant = Plant::of((connector.streams)().remove(0), false).await;
         let about = format!("{about_schema}'{}'", plant.stream.schema);
         let before: String = sqlx::query_scalar(AssertSqlSafe(about.clone())).fetch_one(&plant.pool).await.unwrap();
         alter(&plant, &format!("drop schema {} cascade", plant.stream.schema)).await;
@@ -432,7 +433,7 @@ async fn assert_same_as_migrated(plant: &Plant) {
 
 #[tokio::test]
 async fn p12_every_table_is_made_again_as_its_migration_made_it() {
-    let streams: Vec<Stream> = Vendor::ALL.iter().flat_map(|vendor| catalogue::streams(*vendor)).collect();
+    let streams: Vec<Stream> = connector::all_streams();
     let mut plant = Plant::new().await;
     for stream in streams {
         plant.stream = stream;

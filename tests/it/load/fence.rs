@@ -1,7 +1,7 @@
 //! A checkpoint keeps everything or nothing.
 
 use tidegate::load::LoadError;
-use tidegate::load::commit::{PageEnd, PageLoad};
+use tidegate::load::transaction::{PageEnd, PageLoad};
 use tidegate::store::{cursor, reading, run};
 
 use super::plant::{CONNECTION, LEASE, Plant, numbered, whole};

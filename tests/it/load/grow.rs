@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, Executor};
-use tidegate::catalogue::extra_report;
+use tidegate::connector::lynn::extra_report;
 use tidegate::load::LoadError;
-use tidegate::load::commit::{PageEnd, PageLoad};
-use tidegate::load::page::{BATCH_ROWS_MAX, ROW_VALUES_MAX};
+use tidegate::load::transaction::{PageEnd, PageLoad};
+use tidegate::rows::page::{BATCH_ROWS_MAX, ROW_VALUES_MAX};
 use tokio::sync::Barrier;
 
 use super::plant::{CONNECTION, Plant, numbered, whole};

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use tidegate::catalogue;
-use tidegate::connector::Vendor;
+use tidegate::connector;
 use tidegate::load::LoadError;
 
 use super::modes::everything;
@@ -157,7 +156,7 @@ async fn p10_a_slice_with_fingerprints_that_was_held_follows_its_vendor_again() 
 
 #[tokio::test]
 async fn p10_refused_records_hold_a_slice_of_entities_too_until_they_are_understood() {
-    let sessions = catalogue::streams(Vendor::JaicpReporter).into_iter().find(|stream| stream.name == "sessions");
+    let sessions = connector::streams(connector::jaicp::VENDOR).into_iter().find(|stream| stream.name == "sessions");
     let plant = Plant::of(sessions.unwrap(), false).await;
     let good = r#"{"projectShortName":"p","sessionId":"s1"}"#.to_owned();
     for (records, reason, total) in [
@@ -175,7 +174,8 @@ async fn p10_refused_records_hold_a_slice_of_entities_too_until_they_are_underst
 
 #[tokio::test]
 async fn p10_new_rows_in_a_list_do_not_show_that_its_old_rows_were_deleted() {
-    let groups = catalogue::streams(Vendor::LexerActivity).into_iter().find(|stream| stream.name == "groups").unwrap();
+    let groups =
+        connector::streams(connector::lexer::VENDOR).into_iter().find(|stream| stream.name == "groups").unwrap();
     for pages in [1, 2] {
         let plant = Plant::of(groups.clone(), false).await;
         let records = |ids: std::ops::Range<i32>| -> Vec<Vec<String>> {
@@ -225,7 +225,8 @@ async fn p10_a_right_reading_ends_a_hold_whatever_the_doubtful_ones_added() {
     }
     assert_eq!(read(5..105).await, (None, 100), "measured by what was there before the hold");
 
-    let groups = catalogue::streams(Vendor::LexerActivity).into_iter().find(|stream| stream.name == "groups").unwrap();
+    let groups =
+        connector::streams(connector::lexer::VENDOR).into_iter().find(|stream| stream.name == "groups").unwrap();
     let plant = Plant::of(groups, false).await;
     let read = async |ids: std::ops::Range<i32>| {
         let claim = plant.claim().await;

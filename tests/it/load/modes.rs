@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::{AssertSqlSafe, Executor as _};
 use tidegate::catalogue::{Child, Column, ColumnType, Keep, Key, Mode, Stream, Text};
 use tidegate::load::LoadError;
-use tidegate::load::page::RowWindow;
+use tidegate::rows::page::RowWindow;
 use tidegate::store::run::Progress;
 use tidegate::worker::grid;
 

@@ -6,15 +6,15 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use sqlx::{AssertSqlSafe, PgPool};
-use tidegate::catalogue::{self, ColumnType, Key, Stream};
-use tidegate::connector::Vendor;
+use tidegate::catalogue::{ColumnType, Key, Stream};
+use tidegate::connector;
 use tidegate::decode::Sink;
 use tidegate::load::LoadError;
-use tidegate::load::commit::{PageEnd, PageLoad};
-use tidegate::load::layout::Layout;
 use tidegate::load::loader::{Loader, Reading};
-use tidegate::load::page::{Chunk, PageWriter, RowKey, RowWindow};
 use tidegate::load::table::{Cause, Table};
+use tidegate::load::transaction::{PageEnd, PageLoad};
+use tidegate::rows::layout::Layout;
+use tidegate::rows::page::{Chunk, PageWriter, RowKey, RowWindow};
 use tidegate::store::cursor::{self, Slice};
 use tidegate::store::run::{self, Claim, Progress};
 
@@ -45,7 +45,7 @@ pub fn whole(number: i64) -> RowWindow {
 }
 
 pub fn stream(name: &str) -> Stream {
-    catalogue::streams(Vendor::LynnReporting).into_iter().find(|stream| stream.name == name).unwrap()
+    connector::streams(connector::lynn::VENDOR).into_iter().find(|stream| stream.name == name).unwrap()
 }
 
 impl Plant {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use tidegate::load::LoadError;
-use tidegate::load::page::RowWindow;
-use tidegate::load::print::Prints;
+use tidegate::rows::fingerprint::Prints;
+use tidegate::rows::page::RowWindow;
 use tidegate::store::fingerprint;
 use tidegate::store::run::{Claim, Progress};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use tidegate::load::page::{BATCH_ROWS_MAX, RowWindow};
+use tidegate::rows::page::{BATCH_ROWS_MAX, RowWindow};
 use tidegate::store::run::Progress;
 
 use super::plant::{Plant, day, numbered, whole};

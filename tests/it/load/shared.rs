@@ -1,6 +1,6 @@
 //! Records in a second that two slices, or two parts of one slice, both report.
 
-use tidegate::load::page::RowWindow;
+use tidegate::rows::page::RowWindow;
 
 use super::plant::{Plant, day, whole};
 

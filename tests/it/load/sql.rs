@@ -1,7 +1,7 @@
 //! The generated SQL, word for word, and how Postgres goes about it.
 
 use sqlx::AssertSqlSafe;
-use tidegate::load::merge::MergeSql;
+use tidegate::load::sql::MergeSql;
 
 use super::plant::{Plant, numbered, whole};
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Executor};
 use tidegate::catalogue::{Column, ColumnType, Stream};
-use tidegate::load::timestamp;
+use tidegate::rows::timestamp;
 use tokio::runtime::Runtime;
 
 use super::plant::{Plant, stream, whole};

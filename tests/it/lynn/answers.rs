@@ -67,13 +67,13 @@ async fn keys_are_read_in_any_case_and_unknown_ones_ignored_and_a_token_may_be_b
 async fn tenant_method_scheme_path_and_report_id_go_out_as_configured() {
     let (server, mut world, _process) = server(r#"{"token":"t-1"}"#).await;
     says(&server, &[&page("0", 1, "null")]).await;
-    world.settings.execute_report_method = "PUT".to_owned();
+    world.settings.execute_report_method = HttpMethod::Put;
     world.settings.account.authorization_scheme = "Bearer".to_owned();
     world.settings.execute_report_path = "/v2/ExecuteReport/{report_id}/{tenant}?x=1".to_owned();
     world.base_url = format!("{}/base/", server.uri()).parse().unwrap();
     let process = world.process().await;
     let mut page = Page::default();
-    let report = catalogue::extra_report("Mine", "a45ec705-6a38-426a-8d1f-9cae4d311497");
+    let report = connector::lynn::extra_report("Mine", "a45ec705-6a38-426a-8d1f-9cae4d311497");
     process.step_of(&report, day(1), None, Expected::default(), &mut page).await.unwrap();
     let sent = queries(&server).await.remove(0);
     let target = "/base/v2/ExecuteReport/a45ec705-6a38-426a-8d1f-9cae4d311497/4411?x=1";

@@ -13,7 +13,7 @@ use simulator::{Control, Options, Simulator, Vendor};
 use tidegate::app::Foreground;
 use tidegate::catalogue::column_name;
 use tidegate::config::Config;
-use tidegate::load::timestamp;
+use tidegate::rows::timestamp;
 use tidegate::schedule::{ByHand, enqueue_manual};
 use tidegate::store::progress::TaskState;
 

@@ -28,7 +28,7 @@ impl<'a> Agent<'a> {
 
 impl Figures<'_> {
     /// A row for each agent and state.
-    pub(super) async fn agents(&self, elements: &[Raw<'_>], records: &mut impl Records) -> Result<(), StepError> {
+    pub(super) async fn agents(&self, elements: &[Raw<'_>], records: &mut dyn Records) -> Result<(), StepError> {
         if elements.iter().any(|element| is_workflow_state(*element)) {
             return Err(shape("Workflow States where Team Volume was asked for"));
         }
@@ -56,7 +56,7 @@ impl Figures<'_> {
     }
 
     /// A row for each state; added up where the agents' counts came.
-    pub(super) async fn workflow(&self, elements: &[Raw<'_>], records: &mut impl Records) -> Result<(), StepError> {
+    pub(super) async fn workflow(&self, elements: &[Raw<'_>], records: &mut dyn Records) -> Result<(), StepError> {
         if elements.iter().any(|element| is_agent(*element)) {
             return self.added_up(elements, records).await;
         }
@@ -79,7 +79,7 @@ impl Figures<'_> {
         Ok(())
     }
 
-    async fn added_up(&self, elements: &[Raw<'_>], records: &mut impl Records) -> Result<(), StepError> {
+    async fn added_up(&self, elements: &[Raw<'_>], records: &mut dyn Records) -> Result<(), StepError> {
         let mut sums = BTreeMap::<String, i64>::new();
         for element in elements {
             let agent = Agent::read(*element).map_err(|reason| shape(&format!("an agent's line with {reason}")))?;

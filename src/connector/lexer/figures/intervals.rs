@@ -20,7 +20,7 @@ impl Figures<'_> {
         &self,
         named: &str,
         members: &Members<'_>,
-        records: &mut impl Records,
+        records: &mut dyn Records,
     ) -> Result<(), StepError> {
         let intervals = read(members)?;
         let granularity = self.granularity(&intervals);

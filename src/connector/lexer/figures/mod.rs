@@ -3,8 +3,9 @@
 
 use chrono::{DateTime, FixedOffset, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
 
-use super::settings::{Intervals, ResponseUnit, UtcOffset};
+use super::config::{Intervals, ResponseUnit};
 use crate::catalogue::Stream;
+use crate::connector::UtcOffset;
 use crate::connector::{Records, StepError, Window};
 use crate::decode::DecodeError;
 use crate::decode::list::{self, Lone};
@@ -41,7 +42,7 @@ pub(super) struct Figures<'a> {
 
 impl Figures<'_> {
     /// Hands over the records of an answer.
-    pub(super) async fn hand_over(&self, body: &[u8], records: &mut impl Records) -> Result<(), StepError> {
+    pub(super) async fn hand_over(&self, body: &[u8], records: &mut dyn Records) -> Result<(), StepError> {
         let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
         let row = |key| list::read(body, Lone::Row { key });
         match &*self.stream.name {
@@ -83,7 +84,7 @@ impl Figures<'_> {
     }
 
     /// The answer is the row.
-    async fn whole(&self, members: &Members<'_>, records: &mut impl Records) -> Result<(), StepError> {
+    async fn whole(&self, members: &Members<'_>, records: &mut dyn Records) -> Result<(), StepError> {
         let known = |name: &str| self.stream.columns.iter().any(|column| column.field == name);
         if !members.iter().any(|(name, _)| known(name)) {
             return Err(shape("an object without any of the report's figures"));
@@ -96,7 +97,7 @@ impl Figures<'_> {
     }
 
     /// Every element is a row, or several, or none, as `write` has it.
-    async fn each<R: Records>(
+    async fn each<R: Records + ?Sized>(
         &self,
         elements: Vec<Raw<'_>>,
         records: &mut R,

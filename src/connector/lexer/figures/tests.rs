@@ -1,8 +1,6 @@
 //! The examples of `vendors/lexer.md §11`, and what a careful reader makes of odder answers.
 
 use super::*;
-use crate::catalogue;
-use crate::connector::Vendor;
 use crate::decode::Sink;
 
 #[derive(Debug, Default)]
@@ -28,6 +26,7 @@ impl Sink for Taken {
     }
 }
 
+#[async_trait::async_trait]
 impl Records for Taken {
     fn begin(&mut self, _: Window) {}
 
@@ -42,7 +41,7 @@ fn at(text: &str) -> DateTime<Utc> {
 }
 
 fn stream(name: &str) -> Stream {
-    catalogue::streams(Vendor::LexerActivity).into_iter().find(|stream| stream.name == name).unwrap()
+    crate::connector::lexer::streams::streams().into_iter().find(|stream| stream.name == name).unwrap()
 }
 
 async fn taken_at(name: &str, hours: i32, nps: Option<(i64, &str)>, body: &str) -> Result<Taken, StepError> {

@@ -1,0 +1,423 @@
+//! The generated SQL of a load: stage, merge, and what leaves at the end of a slice.
+//!
+//! All of it is made here, from quoted names; snapshots pin the text. A row that would not change is filtered out before
+//! the insert, so it is neither locked nor rewritten.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::child_sql::{LinksSql, links_of};
+use super::number_column::conversion;
+use super::table::{Links, Table, TableColumn};
+use crate::catalogue::{ColumnType, Keep, Mode};
+use crate::store::ident::{quote, table as qualified};
+
+/// The statements for one table in its present shape.
+#[derive(Debug, Clone)]
+pub struct MergeSql {
+    /// Makes the session's staging table unless it has it.
+    pub create_stage: String,
+    /// Empties the staging table between two batches of one transaction.
+    pub clear_stage: String,
+    /// `$1` connection, `$2` window start, `$3` run; returns inserted and updated.
+    pub merge: String,
+    /// `$1` connection, `$2` window start, `$3` run: changes rows that are there. None where windows or hashes are no key.
+    pub update: Option<String>,
+    /// `$1` connection, `$2` window start, `$3` window end, `$4` slice, `$5` batches: deletes the rows that no batch has
+    /// any more.
+    pub lost: Option<String>,
+    /// What the staged rows' arrays make of the child tables.
+    pub links: Vec<LinksSql>,
+    /// What becomes of rows that are no longer reported; none where they stay.
+    pub vanish: Option<VanishSql>,
+    /// `$1` slice: notes the staged keys as seen.
+    pub note_seen: String,
+    /// What tells identical records apart; none where the later of two equal records wins.
+    pub twins: Option<TwinsSql>,
+    /// `$1` keys, `$2` connection, `$3` neighbouring window starts: drops staged rows that a neighbour has in identical form. None
+    /// where rows have no `_row_key` or windows no neighbour.
+    pub drop_shared: Option<String>,
+    /// The staging table.
+    pub stage: String,
+}
+
+/// The rows of a slice, or of a list, that the vendor no longer reports are deleted, or marked.
+#[derive(Debug, Clone)]
+pub struct VanishSql {
+    /// `$1` connection, `$2` window start, `$3` window end, `$4` run: rows that the staged, complete slice no longer has.
+    pub unstaged: String,
+    /// `$1` connection, `$2` window start, `$3` window end, `$4` run, `$5` slice: rows that no page of the reading had.
+    pub unseen: String,
+    /// Count the rows that `unstaged` and `unseen` would mark. The last parameter is an instant: rows that were written since
+    /// do not count, unless it is null. `None` except for lists whose rows have their own keys.
+    pub unstaged_count: Option<String>,
+    pub unseen_count: Option<String>,
+    /// `$1` connection: rows of child tables whose parents are gone.
+    pub links: Vec<String>,
+}
+
+/// For rows that are told apart by content.
+#[derive(Debug, Clone)]
+pub struct TwinsSql {
+    /// `$1` slice: staged keys that an earlier page of this reading had already.
+    pub seen_before: String,
+    /// `$1` connection, `$2` window start: staged keys that the table has already.
+    pub present_before: String,
+    /// `$1` old keys, `$2` new keys.
+    pub rename_staged: String,
+    /// `$1` connection, `$2` window start, `$3` keys: those of them that the table has.
+    pub present_among: String,
+}
+
+/// What the statements are put together from.
+struct Parts<'t> {
+    table: &'t Table,
+    /// Quoted and qualified.
+    target: String,
+    stage: String,
+    /// The staged rows, one per key.
+    source: String,
+    /// Quoted columns of the key behind `_connection` and `_window_start`.
+    key: Vec<String>,
+    windowed: bool,
+}
+
+impl MergeSql {
+    /// `latest_wins`: of two records with one key the later one counts.
+    pub fn new(table: &Table, latest_wins: bool) -> Self {
+        let links = table.links.iter().map(|links| &links.staged);
+        let definitions: Vec<String> = table
+            .columns
+            .iter()
+            .chain(links)
+            .map(|column| format!(", {} {}", quote(&column.name), column.kind.sql()))
+            .collect();
+        let definitions = definitions.concat();
+        let target = qualified(&table.schema, &table.name);
+        let shape = xxh3_64(format!("{target}{definitions}").as_bytes());
+        let stage = format!("pg_temp.{}", quote(&format!("stage_{shape:016x}")));
+        let key: Vec<String> = table.key.iter().map(|name| quote(name)).collect();
+        let source = if latest_wins && key.is_empty() {
+            format!("(select * from {stage} order by _place desc limit 1)")
+        } else if latest_wins {
+            let key = key.join(", ");
+            format!("(select distinct on ({key}) * from {stage} order by {key}, _place desc)")
+        } else {
+            stage.clone()
+        };
+        let windowed = table.mode == Mode::ReplaceWindow;
+        let parts = Parts { table, target, stage, source, key, windowed };
+        Self {
+            create_stage: format!(
+                "create temporary table if not exists {} (_row_key uuid, _place integer{definitions}, _extra jsonb) on commit delete rows",
+                parts.stage.trim_start_matches("pg_temp.")
+            ),
+            clear_stage: format!("truncate {}", parts.stage),
+            merge: parts.merge(),
+            update: parts.fingerprinted().then(|| parts.update()),
+            lost: parts.fingerprinted().then(|| parts.lost()),
+            links: table.links.iter().filter_map(|links| LinksSql::new(&table.schema, &parts.source, links)).collect(),
+            vanish: parts.vanish(),
+            note_seen: parts.note_seen(),
+            twins: (!latest_wins).then(|| parts.twins()),
+            drop_shared: (windowed && parts.by_hash()).then(|| parts.drop_shared(latest_wins)),
+            stage: parts.stage,
+        }
+    }
+
+    /// The statements that turn the staging table of `old` into this one's, rows kept: the table grew in the meantime.
+    pub fn reshape_stage(&self, old: &Self, before: &Table, now: &Table) -> Vec<String> {
+        if self.stage == old.stage {
+            return Vec::new();
+        }
+        let mut statements = vec![format!("drop table if exists {}", self.stage)];
+        for column in &now.columns {
+            let name = quote(&column.name);
+            let Some(known) = before.column(&column.field, column.variant) else {
+                statements.push(format!("alter table {} add column {name} {}", old.stage, column.kind.sql()));
+                continue;
+            };
+            if known.kind != column.kind {
+                statements.push(format!(
+                    "alter table {} alter column {name} type {} using {}",
+                    old.stage,
+                    column.kind.sql(),
+                    conversion(&name, known.kind)
+                ));
+            }
+        }
+        statements.push(format!("alter table {} rename to {}", old.stage, self.stage.trim_start_matches("pg_temp.")));
+        statements
+    }
+}
+
+impl Parts<'_> {
+    fn by_hash(&self) -> bool {
+        self.table.by_hash()
+    }
+
+    /// `one.k = other.k` for the key's columns; a slice of a stream without any has one row.
+    fn same_key(&self, one: &str, other: &str) -> String {
+        if self.key.is_empty() {
+            return "true".to_owned();
+        }
+        self.key.iter().map(|name| format!("{one}.{name} = {other}.{name}")).collect::<Vec<_>>().join(" and ")
+    }
+
+    /// What names a row in `tidegate.seen_row`.
+    fn identity(&self, alias: &str) -> String {
+        if self.by_hash() {
+            return format!("{alias}._row_key");
+        }
+        if self.key.is_empty() {
+            return "md5('')::uuid".to_owned();
+        }
+        let key: Vec<String> = self.key.iter().map(|name| format!("{alias}.{name}")).collect();
+        format!("md5(row({})::text)::uuid", key.join(", "))
+    }
+
+    fn merge(&self) -> String {
+        let Self { table, target, source, .. } = self;
+        let hash = if self.by_hash() { "_row_key, " } else { "" };
+        let staged_hash = if self.by_hash() { "staged._row_key, " } else { "" };
+        let (window, staged_window) = if self.windowed { ("_window_start, ", "$2, ") } else { ("", "") };
+        let window_in_key = self.windowed.then(|| "_window_start".to_owned());
+        let conflict: Vec<String> =
+            ["_connection".to_owned()].into_iter().chain(window_in_key).chain(self.key.iter().cloned()).collect();
+        let window_key = if self.windowed { " and present._window_start = $2" } else { "" };
+        let extra = TableColumn::new("", "_extra", ColumnType::Jsonb);
+        let columns: Vec<&TableColumn> = table.columns.iter().chain([&extra]).collect();
+        let listed = |each: &dyn Fn(&str, &TableColumn) -> String| {
+            columns.iter().map(|column| each(&quote(&column.name), column)).collect::<Vec<_>>().join(", ")
+        };
+        let (revived, revive) = match table.mode {
+            Mode::Snapshot => ("\n        or present._deleted_at is not null", ", _deleted_at = null"),
+            _ => ("", ""),
+        };
+        let is_key = |name: &str| self.key.iter().any(|key| key == name);
+        let assignments: Vec<String> = columns
+            .iter()
+            .map(|column| (quote(&column.name), column.keep))
+            .filter(|(name, _)| !is_key(name))
+            .map(|(name, keep)| format!("{name} = {}", kept(&name, keep, "present", "excluded")))
+            .collect();
+        let order: Vec<String> = self.key.iter().map(|name| format!("staged.{name}")).collect();
+        format!(
+            "with merged as (
+    insert into {target} as present (_connection, {window}{hash}{all}, _run_id, _loaded_at)
+    select $1, {staged_window}{staged_hash}{staged}, $3, now()
+    from {source} as staged
+    left join {target} as present
+        on present._connection = $1{window_key} and {same_key}
+    where present._connection is null
+        or ({present}) is distinct from ({written}){revived}
+{order}    on conflict ({conflict}) do update
+    set {assignments}, _run_id = excluded._run_id, _loaded_at = excluded._loaded_at{revive}
+    returning xmax = 0 as inserted
+)
+
+select
+    count(*) filter (where inserted) as inserted,
+    count(*) filter (where not inserted) as updated,
+    (select count(*) from {source} as staged) as staged
+from merged",
+            all = listed(&|name, _| name.to_owned()),
+            staged = listed(&|name, _| format!("staged.{name}")),
+            present = listed(&|name, _| format!("present.{name}")),
+            written = listed(&|name, column| kept(name, column.keep, "present", "staged")),
+            same_key = self.same_key("present", "staged"),
+            order = if order.is_empty() { String::new() } else { format!("    order by {}\n", order.join(", ")) },
+            conflict = conflict.join(", "),
+            assignments = assignments.join(", "),
+        )
+    }
+
+    /// Whether the slice's rows may have fingerprints: each belongs to one slice, has a hash as its key, and what becomes of
+    /// it depends on nothing but the record.
+    fn fingerprinted(&self) -> bool {
+        self.table.fingerprinted()
+    }
+
+    fn update(&self) -> String {
+        let Self { table, target, stage, .. } = self;
+        let columns: Vec<String> =
+            table.columns.iter().map(|column| quote(&column.name)).chain([quote("_extra")]).collect();
+        let listed = |alias: &str| columns.iter().map(|name| format!("{alias}.{name}")).collect::<Vec<_>>().join(", ");
+        let assignments: Vec<String> = columns.iter().map(|name| format!("{name} = staged.{name}")).collect();
+        format!(
+            "update {target} as present
+set {assignments}, _run_id = $3, _loaded_at = now()
+from {stage} as staged
+where
+    present._connection = $1
+    and present._window_start = $2
+    and {same_key}
+    and ({present}) is distinct from ({staged})",
+            assignments = assignments.join(", "),
+            same_key = self.same_key("present", "staged"),
+            present = listed("present"),
+            staged = listed("staged"),
+        )
+    }
+
+    fn lost(&self) -> String {
+        format!(
+            "delete from {target} as present
+using (
+    select gone.row_key
+    from tidegate.fingerprint
+    cross join lateral unnest(case when batch < $5 then gone else row_keys || gone end) as gone (row_key)
+    where slice_id = $4
+    except
+    select here.row_key
+    from tidegate.fingerprint
+    cross join lateral unnest(row_keys) as here (row_key)
+    where slice_id = $4 and batch < $5
+) as lost
+where
+    present._connection = $1
+    and present._window_start >= $2
+    and present._window_start < $3
+    and present._row_key = lost.row_key",
+            target = self.target,
+        )
+    }
+
+    /// Rows that are no longer reported: of a slice they go, of a list they are marked, and else they stay.
+    fn vanish(&self) -> Option<VanishSql> {
+        let Self { table, target, stage, .. } = self;
+        let (gone, window) = match table.mode {
+            Mode::ReplaceWindow => (
+                format!("delete from {target} as present\nwhere"),
+                "\n    and present._window_start >= $2\n    and present._window_start < $3",
+            ),
+            Mode::Snapshot => (
+                format!("update {target} as present\nset _deleted_at = now(), _run_id = $4, _loaded_at = now()\nwhere"),
+                "\n    and present._deleted_at is null",
+            ),
+            Mode::Upsert | Mode::Observe => return None,
+        };
+        let here = if self.windowed { " and present._window_start = $2" } else { "" };
+        let children = table.links.iter().map(|links| self.orphans(links)).collect();
+        let unstaged = format!(
+            "
+    present._connection = $1{window}
+    and not exists (
+        select
+        from {stage} as staged
+        where {same_key}{here}
+    )",
+            same_key = self.same_key("staged", "present"),
+        );
+        let unseen = format!(
+            "
+    present._connection = $1{window}
+    and not exists (
+        select
+        from tidegate.seen_row as seen
+        where seen.slice_id = $5 and seen.row_key = {identity}{here}
+    )",
+            identity = self.identity("present"),
+        );
+        // A row that is identified by its content becomes a different row when it changes.
+        let is_known = table.mode == Mode::Snapshot && !table.by_hash();
+        let count = |rows: &str, base: &str| {
+            let trusted = format!("({base}::timestamptz is null or present._loaded_at < {base})");
+            is_known.then(|| format!("select count(*)\nfrom {target} as present\nwhere{rows}\n    and {trusted}"))
+        };
+        Some(VanishSql {
+            unstaged_count: count(&unstaged, "$5"),
+            unseen_count: count(&unseen, "$6"),
+            unstaged: format!("{gone}{unstaged}"),
+            unseen: format!("{gone}{unseen}"),
+            links: children,
+        })
+    }
+
+    fn note_seen(&self) -> String {
+        let identity = self.identity("staged");
+        format!(
+            "insert into tidegate.seen_row (slice_id, row_key)
+select $1, {identity}
+from {} as staged
+order by 2
+on conflict do nothing",
+            self.stage
+        )
+    }
+
+    fn twins(&self) -> TwinsSql {
+        let Self { target, stage, .. } = self;
+        TwinsSql {
+            seen_before: format!(
+                "select staged._row_key
+from {stage} as staged
+inner join tidegate.seen_row as seen on seen.slice_id = $1 and seen.row_key = staged._row_key"
+            ),
+            present_before: format!(
+                "select staged._row_key
+from {stage} as staged
+inner join {target} as present
+    on present._connection = $1 and present._window_start = $2 and present._row_key = staged._row_key"
+            ),
+            rename_staged: format!(
+                "update {stage} as staged
+set _row_key = renamed.new
+from unnest($1::uuid[], $2::uuid[]) as renamed (old, new)
+where staged._row_key = renamed.old"
+            ),
+            present_among: format!(
+                "select _row_key
+from {target}
+where _connection = $1 and _window_start = $2 and _row_key = any($3)"
+            ),
+        }
+    }
+
+    fn drop_shared(&self, latest_wins: bool) -> String {
+        let Self { table, target, stage, .. } = self;
+        let names: Vec<String> =
+            table.columns.iter().map(|column| quote(&column.name)).chain([quote("_extra")]).collect();
+        let listed = |alias: &str| names.iter().map(|name| format!("{alias}{name}")).collect::<Vec<_>>().join(", ");
+        // A key made of some fields does not tell whether the record is the same one.
+        let same_content = if latest_wins {
+            format!("\n    and ({}) is not distinct from ({})", listed("neighbour."), listed("staged."))
+        } else {
+            String::new()
+        };
+        format!(
+            "delete from {stage} as staged
+using {target} as neighbour
+where
+    staged._row_key = any($1)
+    and neighbour._connection = $2
+    and neighbour._window_start = any($3)
+    and neighbour._row_key = staged._row_key{same_content}"
+        )
+    }
+
+    /// Child rows whose parents are marked as gone.
+    fn orphans(&self, links: &Links) -> String {
+        let target = qualified(&self.table.schema, &links.child.name);
+        format!(
+            "delete from {target} as present
+using {parent} as parent
+where
+    present._connection = $1
+    and parent._connection = $1
+    and parent._deleted_at is not null
+    and {of_parent}",
+            parent = self.target,
+            of_parent = links_of(links, "present", "parent"),
+        )
+    }
+}
+
+/// The value that a column has after a row was written again.
+fn kept(name: &str, keep: Keep, present: &str, new: &str) -> String {
+    match keep {
+        Keep::Latest => format!("{new}.{name}"),
+        Keep::Greatest => format!("greatest({present}.{name}, {new}.{name})"),
+        Keep::First => format!("coalesce({present}.{name}, {new}.{name})"),
+        Keep::Known => format!("coalesce({new}.{name}, {present}.{name})"),
+    }
+}

@@ -1,0 +1,110 @@
+//! Buffers that chunks are written in, used again and again.
+//!
+//! A chunk lives for as long as its rows wait, and then its memory is wanted for the next one. Given back to the
+//! allocator, pieces of this size leave holes that grow a process by half under load.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// Spare buffers of a size. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Buffers {
+    bytes: usize,
+    spare: Arc<Spare>,
+}
+
+type Spare = Mutex<Vec<Vec<u8>>>;
+
+/// The spare buffers of all who are at work at a time; they go with the last of them.
+#[derive(Debug, Default)]
+pub struct SharedBuffers(Mutex<Weak<Spare>>);
+
+impl SharedBuffers {
+    /// Of at least so many bytes each, which is the same for all.
+    pub fn of(&self, bytes: usize) -> Buffers {
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let spare = shared.upgrade().unwrap_or_default();
+        *shared = Arc::downgrade(&spare);
+        Buffers { bytes, spare }
+    }
+}
+
+impl Buffers {
+    /// An empty one; it comes back when it is dropped.
+    pub(crate) fn take(&self) -> Buffer {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Buffer { bytes: spare.unwrap_or_else(|| Vec::with_capacity(self.bytes)), home: Some(self.clone()) }
+    }
+
+    fn give_back(&self, mut buffer: Vec<u8>) {
+        // One that had to grow for a huge record goes.
+        if buffer.capacity() <= self.bytes * 2 {
+            buffer.clear();
+            self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+        }
+    }
+}
+
+/// Bytes; those of [`Buffers`] return there.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    bytes: Vec<u8>,
+    home: Option<Buffers>,
+}
+
+impl Deref for Buffer {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.take() {
+            home.give_back(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_used_again_unless_it_has_become_huge() {
+        let buffers = SharedBuffers::default().of(100);
+        let mut buffer = buffers.take();
+        buffer.extend_from_slice(&[1; 90]);
+        let place = buffer.as_ptr();
+        drop(buffer);
+        let again = buffers.take();
+        assert!(again.is_empty() && again.as_ptr() == place);
+        let mut huge = again;
+        huge.extend_from_slice(&[1; 1_000]);
+        drop(huge);
+        assert!(buffers.take().capacity() < 1_000);
+    }
+
+    #[test]
+    fn spare_buffers_are_shared_and_go_with_the_last_user() {
+        let shared = SharedBuffers::default();
+        let (one, other) = (shared.of(100), shared.of(100));
+        let buffer = one.take();
+        let place = buffer.as_ptr();
+        drop(buffer);
+        drop(one);
+        let again = other.take();
+        assert_eq!(again.as_ptr(), place);
+        drop(other);
+        drop(again);
+        assert!(shared.0.lock().unwrap().upgrade().is_none());
+    }
+}

@@ -1,0 +1,144 @@
+//! What a page is handed on in: COPY rows, refused records and counts, bounded whatever the vendor sends.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use super::buffer::Buffer;
+use super::fingerprint::{Print, RowKind};
+use super::layout::Layout;
+
+/// COPY rows of one layout, or the end of what one statement merges.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    pub layout: Arc<Layout>,
+    /// Each row's fields in COPY's binary format, one row behind the other: `_row_key`, the layout's fields, `_extra`.
+    pub data: Buffer,
+    /// Where each row ends in `data`.
+    pub ends: Vec<u32>,
+    /// What each row is, compared with the last reading.
+    pub kinds: Vec<RowKind>,
+    pub rows: u64,
+    pub rejects: Vec<Reject>,
+    pub counts: Counts,
+    /// Records in a second that two neighbouring slices, or two parts of this one, share.
+    pub shared: Vec<Shared>,
+    /// Set on the last chunk of a batch.
+    pub batch_end: Option<Box<BatchEnd>>,
+}
+
+/// What is known of a batch at its end.
+#[derive(Debug, Default)]
+pub struct BatchEnd {
+    /// Identical records by the key of the first, where there is more than one.
+    pub twins: Twins,
+    /// None where rows are not compared with the last reading.
+    pub print: Option<Print>,
+}
+
+impl Chunk {
+    /// The rows, each with what it is.
+    pub fn rows(&self) -> impl Iterator<Item = (&[u8], RowKind)> {
+        let mut start = 0;
+        self.ends.iter().zip(&self.kinds).map(move |(&end, &kind)| {
+            let row = &self.data[start..end as usize];
+            start = end as usize;
+            (row, kind)
+        })
+    }
+
+    /// About what the chunk takes in memory.
+    pub fn weight(&self) -> usize {
+        let rows = self.ends.len() * (size_of::<u32>() + size_of::<RowKind>());
+        let print = self.batch_end.as_ref().and_then(|end| end.print.as_ref()).map_or(0, Print::weight);
+        self.data.capacity() + rows + print + self.rejects.iter().map(Reject::weight).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+impl Chunk {
+    /// Each row's fields as text that says the same, none for null: `_row_key` first, `_extra` last.
+    pub fn shown(&self) -> Vec<Vec<Option<String>>> {
+        use super::binary::tests::shown;
+        use crate::catalogue::ColumnType;
+
+        let row = |mut fields: &[u8]| {
+            let key = shown_key(&mut fields);
+            let kinds = self.layout.fields().iter().map(|field| field.kind).chain([ColumnType::Jsonb]);
+            let rest: Vec<Option<String>> = kinds.map(|kind| shown(kind, &mut fields)).collect();
+            assert!(fields.is_empty(), "a row has no more fields than its layout");
+            [key].into_iter().chain(rest).collect()
+        };
+        self.rows().map(|(fields, _)| row(fields)).collect()
+    }
+}
+
+#[cfg(test)]
+fn shown_key(fields: &mut &[u8]) -> Option<String> {
+    let (head, rest) = fields.split_first_chunk::<4>().unwrap();
+    let length = usize::try_from(i32::from_be_bytes(*head)).ok();
+    assert!(matches!(length, None | Some(16)), "a key is a uuid");
+    let (key, rest) = rest.split_at(length.unwrap_or(0));
+    *fields = rest;
+    length.map(|_| hex::encode(key))
+}
+
+/// A record that is not a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reject {
+    pub reason: String,
+    /// As the vendor sent it, with what Postgres cannot hold escaped.
+    pub record: String,
+}
+
+impl Reject {
+    /// About what it takes in memory.
+    pub fn weight(&self) -> usize {
+        self.record.len() + self.reason.len()
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records met, rejects and those outside their slice included.
+    pub read: u64,
+    /// Records in the shared second at the end, left to the next slice.
+    pub outside: u64,
+    /// Records far outside their slice; they are kept.
+    pub astray: u64,
+    /// Values kept in `_extra`.
+    pub extra: u64,
+}
+
+/// A record that both sides of a boundary may report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shared {
+    /// Its key, before its place among identical ones.
+    pub base: u128,
+    /// The key by which identical ones are counted within the part of the slice that was asked for.
+    pub tally: u128,
+}
+
+/// How many identical records there are, by the key of the first.
+pub type Twins = HashMap<u128, u32, BuildHasherDefault<KeyHasher>>;
+
+/// For keys that are hashes already.
+#[derive(Debug, Default)]
+pub struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "half of a good hash is a good hash")]
+    fn write_u128(&mut self, key: u128) {
+        self.0 = key as u64;
+    }
+}

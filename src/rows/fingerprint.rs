@@ -1,0 +1,282 @@
+//! Fingerprints: which rows the table has of a slice, batch by batch, so that a row that did not change goes no further.
+//!
+//! A fingerprint claims only what is so: each of its keys is in the table, with the content that its digest stands for.
+//! All fingerprints of a slice, with what is gone from them, know all its rows; so what no batch of a reading has, has
+//! vanished. Nothing here knows SQL.
+
+use std::collections::{BTreeMap, HashSet};
+use std::hash::BuildHasherDefault;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::chunk::KeyHasher;
+use super::layout::Layout;
+use super::page::BATCH_ROWS_MAX;
+
+/// Of another version of this program that takes records apart otherwise.
+const ENCODING: u8 = 2;
+/// A fingerprint whose digests say nothing.
+const NO_SHAPE: i64 = 0;
+
+/// What is known of a batch since it was last brought in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// How its records were taken apart.
+    pub shape: i64,
+    /// In the order in which they were reported.
+    pub keys: Vec<u128>,
+    /// One for each key; none where a key says it all.
+    pub digests: Vec<u64>,
+    /// Rows of the table that the batch had before this reading.
+    pub gone: Vec<u128>,
+}
+
+/// What a row is, compared with the last reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RowKind {
+    /// Nothing is known of its key.
+    #[default]
+    New,
+    /// The batch had the key, and maybe another content.
+    Known,
+    /// In a second that a neighbouring slice shares.
+    Shared,
+}
+
+/// What became of a row on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Left out: the table has an identical row.
+    Skipped,
+    /// Handed on, with a key that the batch had before.
+    Known,
+    /// Handed on, with a key that it did not have.
+    New,
+}
+
+/// A batch as it was read.
+#[derive(Debug, Default)]
+pub struct Print {
+    pub batch: u32,
+    pub now: Fingerprint,
+    /// For each key, what became of its row.
+    pub ways: Vec<Way>,
+    /// Whether a key came twice.
+    pub doubled: bool,
+    /// Whether anything is other than before.
+    pub differs: bool,
+}
+
+impl Print {
+    /// The keys of the rows that went this way.
+    pub fn keys(&self, way: Way) -> impl Iterator<Item = u128> {
+        self.now.keys.iter().zip(&self.ways).filter(move |(_, other)| **other == way).map(|(key, _)| *key)
+    }
+
+    /// Takes out rows that another slice turned out to have; the table may have them from before.
+    pub fn take_out(&mut self, dropped: &HashSet<u128>) {
+        if dropped.is_empty() {
+            return;
+        }
+        let digested = !self.now.digests.is_empty();
+        let mut kept = 0;
+        for at in 0..self.now.keys.len() {
+            if !dropped.contains(&self.now.keys[at]) {
+                self.now.keys.swap(kept, at);
+                self.ways.swap(kept, at);
+                if digested {
+                    self.now.digests.swap(kept, at);
+                }
+                kept += 1;
+            }
+        }
+        self.now.keys.truncate(kept);
+        self.ways.truncate(kept);
+        self.now.digests.truncate(kept);
+        self.now.gone.extend(dropped);
+        self.differs = true;
+    }
+
+    /// About what it takes in memory.
+    pub fn weight(&self) -> usize {
+        (self.now.keys.len() + self.now.gone.len()) * size_of::<u128>()
+            + self.now.digests.len() * size_of::<u64>()
+            + self.ways.len()
+    }
+}
+
+/// Compares the rows of a reading with fingerprints, which are handed in ahead.
+#[derive(Debug)]
+pub struct Prints {
+    /// Whether rows may be left out; the loader may find that it needs all of them.
+    skipping: Arc<AtomicBool>,
+    /// None where a batch had no fingerprint.
+    known: BTreeMap<u32, Option<Arc<Fingerprint>>>,
+    /// The batch with which the page begins.
+    first: u32,
+    /// The shape of the rows under way; it may change within a batch.
+    shape: i64,
+    mixed: bool,
+    /// Whether keys say it all.
+    by_content: bool,
+    print: Print,
+    /// Of the batch before; most are as large.
+    rows: usize,
+    // Of the known fingerprint of the batch under way.
+    found: Vec<bool>,
+    next: usize,
+    /// Places of the keys, by key; made when one is not where it was expected.
+    by_key: Vec<u32>,
+}
+
+/// From this row of a batch on, the next one may begin before a fingerprint could be fetched.
+const NEXT_WANTED_ROWS: usize = BATCH_ROWS_MAX / 2;
+
+impl Prints {
+    /// From batch `first` of a reading on.
+    pub fn new(first: u32, by_content: bool, skipping: Arc<AtomicBool>) -> Self {
+        Self {
+            skipping,
+            known: BTreeMap::new(),
+            first,
+            shape: NO_SHAPE,
+            mixed: false,
+            by_content,
+            print: Print { batch: first, ..Print::default() },
+            rows: 0,
+            found: Vec::new(),
+            next: 0,
+            by_key: Vec::new(),
+        }
+    }
+
+    /// The batch whose fingerprint is wanted next; none while there are enough.
+    pub fn wanted(&self) -> Option<u32> {
+        if !self.skipping.load(Ordering::Relaxed) {
+            return None;
+        }
+        let ahead = u32::from(self.print.now.keys.len() >= NEXT_WANTED_ROWS);
+        (self.print.batch..=self.print.batch + ahead).find(|batch| !self.known.contains_key(batch))
+    }
+
+    /// Hands in a batch's fingerprint, if it has one.
+    pub fn provide(&mut self, batch: u32, known: Option<Fingerprint>) {
+        self.known.insert(batch, known.map(Arc::new));
+    }
+
+    /// The page begins, again maybe.
+    pub(crate) fn begin_page(&mut self) {
+        self.begin_batch(self.first);
+    }
+
+    pub(crate) fn end_page(&mut self) {
+        self.first = self.print.batch;
+    }
+
+    fn begin_batch(&mut self, batch: u32) {
+        self.print = Print { batch, ..Print::default() };
+        self.print.now.keys.reserve_exact(self.rows);
+        self.print.now.digests.reserve_exact(if self.by_content { 0 } else { self.rows });
+        self.print.ways.reserve_exact(self.rows);
+        self.mixed = false;
+        self.found.clear();
+        self.by_key.clear();
+        self.next = 0;
+    }
+
+    fn old(&self) -> Option<Arc<Fingerprint>> {
+        self.known.get(&self.print.batch).cloned().flatten()
+    }
+
+    /// Rows have this shape from now on.
+    pub(crate) fn set_shape(&mut self, shape: i64) {
+        self.mixed |= self.shape != shape && !self.print.now.keys.is_empty();
+        self.shape = shape;
+    }
+
+    /// Takes a row; `None` when the table has an identical row.
+    pub(crate) fn row(&mut self, key: u128, row: &[u8], shared: bool) -> Option<RowKind> {
+        let digest = if self.by_content { 0 } else { xxh3_64(row) };
+        let (mut kind, mut way) = (RowKind::New, Way::New);
+        if let Some(old) = self.old()
+            && let Some(at) = self.find(&old, key)
+        {
+            kind = RowKind::Known;
+            let again = std::mem::replace(&mut self.found[at], true);
+            self.print.doubled |= again;
+            let equal = old.shape == self.shape && (self.by_content || old.digests.get(at) == Some(&digest));
+            let skipped = equal && !shared && !again && self.skipping.load(Ordering::Relaxed);
+            way = if skipped { Way::Skipped } else { Way::Known };
+            self.print.differs |= !equal || again || at + 1 != self.next || self.print.now.keys.len() != at;
+        } else {
+            self.print.differs = true;
+        }
+        self.print.now.keys.push(key);
+        if !self.by_content {
+            self.print.now.digests.push(digest);
+        }
+        self.print.ways.push(way);
+        let kind = if shared { RowKind::Shared } else { kind };
+        (way != Way::Skipped).then_some(kind)
+    }
+
+    /// Where the key stands; mostly behind the one before.
+    fn find(&mut self, old: &Fingerprint, key: u128) -> Option<usize> {
+        if self.found.is_empty() {
+            self.found.resize(old.keys.len(), false);
+        }
+        if old.keys.get(self.next) == Some(&key) {
+            self.next += 1;
+            return Some(self.next - 1);
+        }
+        if self.by_key.is_empty() {
+            self.by_key = (0..u32::try_from(old.keys.len()).unwrap_or(u32::MAX)).collect();
+            self.by_key.sort_unstable_by_key(|at| old.keys[*at as usize]);
+        }
+        let place = self.by_key.binary_search_by_key(&key, |at| old.keys[*at as usize]).ok()?;
+        let at = self.by_key[place] as usize;
+        self.next = at + 1;
+        Some(at)
+    }
+
+    /// Ends the batch, and begins the next.
+    pub(crate) fn end_batch(&mut self) -> Print {
+        let old = self.old();
+        let mut print = std::mem::take(&mut self.print);
+        if let Some(old) = &old {
+            self.found.resize(old.keys.len(), false);
+            let lost = old.keys.iter().zip(&self.found).filter(|(_, found)| !**found).map(|(key, _)| *key);
+            print.now.gone = lost.collect();
+            if !old.gone.is_empty() {
+                let now: HashSet<u128, BuildHasherDefault<KeyHasher>> = print.now.keys.iter().copied().collect();
+                print.now.gone.extend(old.gone.iter().filter(|key| !now.contains(key)));
+            }
+            print.differs |= old.keys.len() != print.now.keys.len() || print.now.gone != old.gone;
+        }
+        print.now.shape = if self.mixed { NO_SHAPE } else { self.shape };
+        // For a page that begins again there is the one of its first batch, as long as it has no other.
+        self.known.retain(|batch, _| *batch >= print.batch);
+        self.rows = print.now.keys.len();
+        self.begin_batch(print.batch + 1);
+        print
+    }
+}
+
+/// A number for how records of this layout are taken apart.
+pub(crate) fn shape(layout: &Layout) -> i64 {
+    let mut text = vec![ENCODING];
+    for field in layout.fields() {
+        text.extend_from_slice(field.path.as_bytes());
+        text.push(0);
+        text.extend_from_slice(
+            format!("{:?} {:?} {:?} {:?}", field.kind, field.bound, field.trust, field.variant).as_bytes(),
+        );
+        text.push(0);
+    }
+    match xxh3_64(&text).cast_signed() {
+        NO_SHAPE => 1,
+        shape => shape,
+    }
+}

@@ -1,0 +1,103 @@
+//! Whether `jsonb` holds a JSON value as it is.
+
+use std::borrow::Cow;
+
+use super::encode::{is_number_part, numeric_holds};
+use super::unescape::unescape;
+
+/// Deeper nesting could exceed the server's stack.
+const DEPTH_MAX: usize = 100;
+
+/// No NUL, no half surrogate pair, no `NaN` or `Infinity`, no number or nesting out of proportion, and no object that has a
+/// member twice: `jsonb` would keep only the last.
+pub fn holds(raw: &str) -> bool {
+    let bytes = raw.as_bytes();
+    // The members' names of every object that is open; an array has none.
+    let mut open: Vec<Vec<Cow<'_, str>>> = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => {
+                let end = string_end(bytes, at);
+                let text = &raw[at..end];
+                let is_name = bytes[end..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':');
+                if is_name || memchr::memchr(b'\\', text.as_bytes()).is_some() {
+                    let Some(text) = unescape(text) else { return false };
+                    if is_name && let Some(names) = open.last_mut() {
+                        names.push(text);
+                    }
+                }
+                at = end;
+                continue;
+            }
+            b'{' | b'[' => {
+                open.push(Vec::new());
+                if open.len() > DEPTH_MAX {
+                    return false;
+                }
+            }
+            b'}' | b']' => {
+                let mut names = open.pop().unwrap_or_default();
+                names.sort_unstable();
+                if names.windows(2).any(|pair| pair[0] == pair[1]) {
+                    return false;
+                }
+            }
+            // `NaN` or `Infinity`: outside of strings, JSON itself has no such letters.
+            b'N' | b'I' => return false,
+            b'-' | b'0'..=b'9' => {
+                let length = bytes[at..].iter().take_while(|byte| is_number_part(**byte)).count();
+                if !numeric_holds(&raw[at..at + length]) {
+                    return false;
+                }
+                at += length;
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    true
+}
+
+/// Where the string ends that begins at `start`.
+pub(crate) fn string_end(bytes: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(found) = memchr::memchr2(b'"', b'\\', &bytes[at.min(bytes.len())..]) {
+        at += found;
+        if bytes[at] == b'"' {
+            return at + 1;
+        }
+        at += 2;
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p5_what_jsonb_would_change_or_refuse_is_told() {
+        for (raw, held) in [
+            (r#"{"a":[1,"x",{"a":2}],"b":{"a":3}}"#, true),
+            (r#"["a","a"]"#, true),
+            (r#"{"a":"b:","b":"\ud83d\ude00"}"#, true),
+            (r#"{"a":1,"a":2}"#, false),
+            (r#"[{"x":{"a":1 , "\u0061" : 2}}]"#, false),
+            (r#"{"a":"\u0000"}"#, false),
+            (r#"{"\ud800":1}"#, false),
+            ("[1e301]", false),
+            ("[1e-300]", true),
+            ("NaN", false),
+            ("-Infinity", false),
+            (r#"{"a":[Infinity]}"#, false),
+            (r#"["NaN","Infinity"]"#, true),
+        ] {
+            assert_eq!(holds(raw), held, "{raw}");
+        }
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(holds(&nested(100)));
+        assert!(!holds(&nested(101)));
+    }
+}

@@ -1,0 +1,225 @@
+//! Which row a record is: the hash of what identifies it, or the columns of the key.
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::identity::{is_number, push_id, push_value};
+use super::{EMPTY, PageWriter};
+use crate::catalogue::{Column, ColumnType, Key, Stream, Text, column_name};
+use crate::rows::encode::{self, Encoded, Trust};
+use crate::rows::extra::cut;
+use crate::rows::{binary, number};
+
+/// An index entry may not be longer; a key beyond it could never be found again.
+const KEY_BYTES_MAX: usize = 2_000;
+
+/// What identifies a row of the stream.
+#[derive(Debug, Clone)]
+pub enum RowKey {
+    /// The whole content and the place among identical records.
+    Content,
+    /// These fields, by path; the later of two equal records wins.
+    Fields(Vec<String>),
+    /// The first of the fields whose column would have one of these names, else the whole content; the later of two equal
+    /// records wins.
+    AnyOf(Vec<String>),
+    /// Columns of the table, which find equal records themselves; the later of two wins.
+    Columns(Vec<KeyField>),
+}
+
+/// A field that fills a column of the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyField {
+    pub path: String,
+    /// A record that lacks it has an empty string there; any other is refused.
+    pub may_be_absent: bool,
+}
+
+impl RowKey {
+    /// How records of `stream` are told apart.
+    pub fn of(stream: &Stream) -> Self {
+        let texts = |texts: &[Text]| texts.iter().map(ToString::to_string).collect();
+        match &stream.key {
+            Key::RowHash => Self::Content,
+            Key::Fields(fields) => Self::Fields(texts(fields)),
+            Key::AnyOf(names) => Self::AnyOf(names.iter().map(|name| column_name(name)).collect()),
+            Key::Columns(names) => {
+                let columns = names.iter().filter_map(|name| stream.columns.iter().find(|column| column.name == *name));
+                let field =
+                    |column: &Column| KeyField { path: column.field.to_string(), may_be_absent: column.may_be_absent };
+                Self::Columns(columns.map(field).collect())
+            }
+        }
+    }
+
+    /// Whether the later of two equal records counts; else both do.
+    pub const fn latest_wins(&self) -> bool {
+        !matches!(self, Self::Content)
+    }
+}
+
+/// The key of the `place`th of several identical records whose content hashes to `base`.
+pub fn row_key(base: u128, place: u32) -> u128 {
+    if place == 0 {
+        return base;
+    }
+    let mut bytes = [0; 20];
+    bytes[..16].copy_from_slice(&base.to_le_bytes());
+    bytes[16..].copy_from_slice(&place.to_le_bytes());
+    xxh3_128(&bytes)
+}
+
+impl PageWriter {
+    /// The hash of what identifies the record, before its place among identical ones.
+    pub(super) fn base_key(&mut self, record: &str) -> Result<u128, String> {
+        let mut sum = 0_u128;
+        match &self.key {
+            RowKey::Content => sum = self.content_key(record),
+            RowKey::Fields(paths) => {
+                for path in paths {
+                    let slot = self.layout.find(path, 0).and_then(|at| self.slots.get(at).copied().flatten());
+                    let place =
+                        slot.or_else(|| self.extra.iter().find(|(extra, _)| extra == path).map(|(_, place)| place));
+                    let value = place.map(|place| cut(record, place));
+                    if value == Some(EMPTY) || (value.is_none() && self.extra.empty().any(|extra| extra == path)) {
+                        return Err(empty(path));
+                    }
+                    let value = value.ok_or_else(|| format!("no key field `{path}`"))?;
+                    if !identifies(value) {
+                        return Err(format!("key field `{path}` is not a value"));
+                    }
+                    let key = hash_id(&mut self.hashed, path, value)
+                        .ok_or_else(|| format!("key field `{path}` is longer than {KEY_BYTES_MAX} bytes"))?;
+                    sum = sum.wrapping_add(key);
+                }
+            }
+            RowKey::AnyOf(names) => {
+                if self.named.0 != self.layout.fields().len() {
+                    self.named = (self.layout.fields().len(), self.layout.find_named(names));
+                }
+                let values = self.named.1.iter().filter_map(|at| Some(cut(record, self.slots.get(*at).copied()??)));
+                let found = values.into_iter().find(|value| identifies(value)).or_else(|| {
+                    // A record has the same id whether its field has a column or not.
+                    let mut extra = self.extra.iter().map(|(path, place)| (path, cut(record, place)));
+                    let is_id = |path: &str, value: &str| names.contains(&column_name(path)) && identifies(value);
+                    extra.find(|(path, value)| is_id(path, value)).map(|(_, value)| value)
+                });
+                return match found {
+                    // Not by the field's path: the same id under another spelling is the same entity.
+                    Some(value) => hash_id(&mut self.hashed, "", value)
+                        .ok_or_else(|| format!("the id is longer than {KEY_BYTES_MAX} bytes")),
+                    None => Ok(self.content_key(record)),
+                };
+            }
+            RowKey::Columns(_) => {}
+        }
+        Ok(sum)
+    }
+
+    fn content_key(&mut self, record: &str) -> u128 {
+        let mut sum = 0_u128;
+        for (at, (field, slot)) in self.layout.fields().iter().zip(&self.slots).enumerate() {
+            if let Some(place) = slot
+                && !self.ours.contains(&at)
+            {
+                sum = sum.wrapping_add(hash(&mut self.hashed, &field.path, cut(record, *place)));
+            }
+        }
+        for (path, place) in self.extra.iter() {
+            // By the field's own name: a record that spells it in two ways has one key in whatever order.
+            let known = self.layout.find(path, usize::MAX).map(|at| &*self.layout.fields()[at].path);
+            sum = sum.wrapping_add(hash(&mut self.hashed, known.unwrap_or(path), cut(record, place)));
+        }
+        for path in self.extra.empty() {
+            sum = sum.wrapping_add(hash(&mut self.hashed, path, EMPTY));
+        }
+        sum
+    }
+
+    /// Makes sure of the key's columns, which cannot be null: writes the empty string where that is allowed.
+    pub(super) fn complete_key(&mut self, record: &str) -> Result<(), String> {
+        let RowKey::Columns(fields) = &self.key else { return Ok(()) };
+        let mut bytes = 0;
+        for field in fields {
+            let place =
+                self.layout.find(&field.path, 0).and_then(|at| Some((at, self.slots.get(at).copied().flatten()?)));
+            match place {
+                None if field.may_be_absent => {}
+                None => return Err(format!("no key field `{}`", field.path)),
+                Some((_, place)) if cut(record, place) == EMPTY => {
+                    if !field.may_be_absent {
+                        return Err(empty(&field.path));
+                    }
+                }
+                Some((at, place)) => {
+                    self.row.clear();
+                    let known = &self.layout.fields()[at];
+                    match encode_key(known.kind, cut(record, place), &mut self.row) {
+                        // As the value would be in quotes, without the length that its field begins with.
+                        Encoded::Value | Encoded::Moment(_) => bytes += self.row.len() - 2,
+                        Encoded::Nearest | Encoded::Empty | Encoded::Misfit => {
+                            return Err(format!("key field `{}` is not of type {}", field.path, known.kind.sql()));
+                        }
+                    }
+                }
+            }
+        }
+        if bytes > KEY_BYTES_MAX {
+            return Err(format!("the key is longer than {KEY_BYTES_MAX} bytes"));
+        }
+        Ok(())
+    }
+
+    /// Whether an absent field of the key is written as an empty string.
+    pub(super) fn is_empty_key(&self, at: usize) -> bool {
+        let RowKey::Columns(fields) = &self.key else { return false };
+        fields.iter().any(|field| field.may_be_absent && field.path == self.layout.fields()[at].path)
+    }
+
+    /// Whether the field fills a column of the key.
+    pub(super) fn is_key_column(&self, at: usize) -> bool {
+        let RowKey::Columns(fields) = &self.key else { return false };
+        fields.iter().any(|field| field.path == self.layout.fields()[at].path)
+    }
+}
+
+/// Appends a value to a row as a field of the key: a number in a column of text is written in its canonical form.
+pub(super) fn encode_key(kind: ColumnType, raw: &str, out: &mut Vec<u8>) -> Encoded {
+    if kind == ColumnType::Text && is_number(raw) {
+        let mut text = Vec::new();
+        number::canonical(raw, &mut text);
+        binary::bytes(&text, out);
+        return Encoded::Value;
+    }
+    encode::value(kind, Trust::Documented, raw, out)
+}
+
+/// Whether a value tells one record from another: an empty text does not, and neither do `NaN` and `Infinity`, which some
+/// programs write.
+fn identifies(raw: &str) -> bool {
+    raw != EMPTY && !raw.starts_with(['N', 'I']) && !raw.starts_with("-I")
+}
+
+fn empty(path: &str) -> String {
+    format!("key field `{path}` is empty")
+}
+
+/// The hash of a field that identifies a record, by value. Returns `None` if the value is too long for an id.
+fn hash_id(buffer: &mut Vec<u8>, path: &str, raw: &str) -> Option<u128> {
+    begin(buffer, path);
+    let start = buffer.len();
+    push_id(raw, buffer);
+    (buffer.len() - start <= KEY_BYTES_MAX).then(|| xxh3_128(buffer))
+}
+
+/// The hash of a field that is part of a record's content, by value.
+fn hash(buffer: &mut Vec<u8>, path: &str, raw: &str) -> u128 {
+    begin(buffer, path);
+    push_value(raw, buffer);
+    xxh3_128(buffer)
+}
+
+fn begin(buffer: &mut Vec<u8>, path: &str) {
+    buffer.clear();
+    buffer.extend_from_slice(path.as_bytes());
+    buffer.push(0);
+}

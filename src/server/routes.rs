@@ -1,0 +1,261 @@
+//! The routes of the status port, and the reading of Postgres behind them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderName, StatusCode};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use sqlx::{Connection as _, PgPool};
+use tokio::sync::{Mutex, watch};
+use tokio::time::timeout;
+
+use super::report::{QuotaReader, Report, configured};
+use super::{Health, page};
+use crate::clock;
+use crate::config::Config;
+use crate::metrics::{Gauges, Metrics};
+use crate::pulse::{Loop, Pulse};
+use crate::quota::QuotaUse;
+use crate::store::trouble::chain;
+use crate::store::{session, status};
+use crate::text;
+
+/// `/readyz` says no if the database has not answered by then.
+const READY_MAX: Duration = Duration::from_secs(1);
+/// What the page and the metrics may take to read.
+const READ_MAX: Duration = Duration::from_secs(3);
+/// Results this young are given to further clients, so that many of them cost Postgres no more than one.
+const FRESH: Duration = Duration::from_secs(1);
+const JSON: &str = "application/json";
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What the status port shows, and where it reads it.
+#[derive(Clone)]
+pub struct Site {
+    pub pool: PgPool,
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+    pub pulse: Arc<Pulse>,
+    /// The configuration in force.
+    pub config: watch::Receiver<Arc<Config>>,
+    pub quota: QuotaReader,
+}
+
+/// A [`Site`] with its answers of the last moment.
+struct Desk {
+    site: Site,
+    ready: Shared<Result<(), &'static str>>,
+    report: Shared<Option<Report>>,
+    gauges: Shared<Gauges>,
+}
+
+/// An answer that everyone who asks within a moment shares; one asks Postgres, the others wait for it.
+struct Shared<T>(Mutex<Option<(Instant, Arc<T>)>>);
+
+impl<T> Shared<T> {
+    fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    async fn get(&self, read: impl Future<Output = T>) -> Arc<T> {
+        let mut answer = self.0.lock().await;
+        if let Some((_, value)) = answer.as_ref().filter(|(since, _)| since.elapsed() < FRESH) {
+            return Arc::clone(value);
+        }
+        let value = Arc::new(read.await);
+        *answer = Some((Instant::now(), Arc::clone(&value)));
+        value
+    }
+}
+
+impl Site {
+    /// The routes. `GET` (and `HEAD`) only, everything else is 404 or 405.
+    pub fn router(self) -> Router {
+        let desk = Desk { site: self, ready: Shared::new(), report: Shared::new(), gauges: Shared::new() };
+        Router::new()
+            .route("/", get(show_page))
+            .route("/status.json", get(show_json))
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(show_metrics))
+            .with_state(Arc::new(desk))
+    }
+}
+
+impl Desk {
+    async fn ready(&self) -> Result<(), &'static str> {
+        // Never shared: a process that stops must say so at once.
+        if let Some(obstacle) = self.site.health.obstacle() {
+            return Err(obstacle);
+        }
+        if let Some(failing) = self.site.pulse.failing() {
+            return Err(match failing {
+                Loop::Enqueue => "firings cannot be enqueued, see the log",
+                Loop::Claim => "workers cannot look for runs, see the log",
+                Loop::Renew => "leases of runs cannot be renewed, see the log",
+            });
+        }
+        *self.ready.get(async { timeout(READY_MAX, self.ask_database()).await.unwrap_or(Err(NO_ANSWER)) }).await
+    }
+
+    async fn ask_database(&self) -> Result<(), &'static str> {
+        let mut conn = self.site.pool.acquire().await.map_err(|_| UNREACHABLE)?;
+        let answer = sqlx::query_scalar!(
+            r#"
+            select
+                exists (select from tidegate.setting)
+                and current_setting('transaction_read_only') = 'off'
+                and not pg_is_in_recovery() as "is_writable!"
+            "#
+        )
+        .fetch_one(&mut *conn)
+        .await;
+        match answer {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                session::purge(&self.site.pool);
+                // This one leads there as well.
+                drop(conn.detach());
+                Err("the database only reads: it is a standby, or was made read-only")
+            }
+            Err(sqlx::Error::Database(_)) => Err("the database answers, but Tidegate's tables are not there"),
+            Err(_) => Err(UNREACHABLE),
+        }
+    }
+
+    /// The report, or none if Postgres did not answer in time.
+    async fn report(&self) -> Arc<Option<Report>> {
+        self.report
+            .get(async {
+                let quotas = self.quotas().await.unwrap_or_default();
+                let config = Arc::clone(&self.site.config.borrow());
+                let refused = self.site.health.is_reload_refused();
+                self.read(async |conn| Report::gather(conn, &config, quotas, refused, clock::now()).await).await
+            })
+            .await
+    }
+
+    async fn gauges(&self) -> Arc<Gauges> {
+        self.gauges
+            .get(async {
+                let quotas = self.quotas().await;
+                let configured = configured(&self.site.config.borrow());
+                let read = self.read(async |conn| {
+                    let streams = status::streams(conn, &configured.streams).await?;
+                    Ok((streams, status::unfinished(conn, &configured.jobs).await?))
+                });
+                let (streams, unfinished) = read.await.unzip();
+                let ages = Loop::ALL.map(|of| (of, self.site.pulse.age(of))).to_vec();
+                Gauges { streams, unfinished, quotas, ages, skew: Some(clock::skew()) }
+            })
+            .await
+    }
+
+    async fn quotas(&self) -> Option<Vec<QuotaUse>> {
+        match timeout(READ_MAX, (self.site.quota)()).await {
+            Ok(Ok(quotas)) => Some(quotas),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the quota ledger could not be read for the status port");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Reads within a deadline that Postgres keeps as well: a query that nobody waits for any more must not go on.
+    async fn read<T>(&self, read: impl AsyncFnOnce(&mut sqlx::PgConnection) -> Result<T, sqlx::Error>) -> Option<T> {
+        let reading = async {
+            let mut conn = self.site.pool.acquire().await?;
+            let mut transaction = conn.begin().await?;
+            sqlx::query!("select set_config('statement_timeout', $1, true)", READ_MAX.as_millis().to_string())
+                .fetch_one(&mut *transaction)
+                .await?;
+            let value = read(&mut transaction).await?;
+            transaction.rollback().await?;
+            Ok::<T, sqlx::Error>(value)
+        };
+        match timeout(READ_MAX, reading).await {
+            Ok(Ok(value)) => Some(value),
+            Ok(Err(error)) => {
+                tracing::warn!(error = chain(&error), "the database could not be read for the status port");
+                None
+            }
+            Err(_) => {
+                tracing::warn!("the database did not answer the status port in time");
+                None
+            }
+        }
+    }
+}
+
+const NO_ANSWER: &str = "the database did not answer within a second";
+const UNREACHABLE: &str = "the database cannot be reached";
+
+/// On every answer: nothing is kept, sniffed or framed, and nothing is loaded or run.
+const HEADERS: [(HeaderName, &str); 3] =
+    [(CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff"), (REFERRER_POLICY, "no-referrer")];
+const NOTHING_LOADS: [(HeaderName, &str); 1] =
+    [(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'")];
+
+/// Alive is a process whose loops come round, be it without success.
+async fn healthz(State(desk): State<Arc<Desk>>) -> Response {
+    let pulse = &desk.site.pulse;
+    match pulse.stuck() {
+        None => (HEADERS, format!("alive\n{}", pulse.lines())).into_response(),
+        Some(stuck) => {
+            let text = format!("not alive: the loop {} hangs\n{}", stuck.name(), pulse.lines());
+            (StatusCode::SERVICE_UNAVAILABLE, HEADERS, text).into_response()
+        }
+    }
+}
+
+async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
+    match desk.ready().await {
+        Ok(()) => (HEADERS, format!("ready\n{}", desk.site.pulse.lines())).into_response(),
+        Err(obstacle) => {
+            let text = format!("not ready: {obstacle}\n{}", desk.site.pulse.lines());
+            (StatusCode::SERVICE_UNAVAILABLE, HEADERS, text).into_response()
+        }
+    }
+}
+
+async fn show_metrics(State(desk): State<Arc<Desk>>) -> Response {
+    let text = desk.site.metrics.encode(&*desk.gauges().await);
+    (HEADERS, [(CONTENT_TYPE, OPENMETRICS)], text).into_response()
+}
+
+async fn show_json(State(desk): State<Arc<Desk>>) -> Response {
+    let report = desk.report().await;
+    match (*report).as_ref().map(serde_json::to_string) {
+        Some(Ok(document)) => {
+            let document = text::json(&document).into_owned();
+            (HEADERS, NOTHING_LOADS, [(CONTENT_TYPE, JSON)], document).into_response()
+        }
+        _ => no_report(),
+    }
+}
+
+async fn show_page(State(desk): State<Arc<Desk>>) -> Response {
+    match &*desk.report().await {
+        Some(report) => {
+            let nonce = format!("{:032x}", rand::random::<u128>());
+            let policy = format!(
+                "default-src 'none'; style-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'; \
+                 frame-ancestors 'none'"
+            );
+            (HEADERS, [(CONTENT_SECURITY_POLICY, policy)], Html(page::render(report, &nonce))).into_response()
+        }
+        None => no_report(),
+    }
+}
+
+fn no_report() -> Response {
+    let text = "the database did not answer; see /readyz and the log\n";
+    (StatusCode::SERVICE_UNAVAILABLE, HEADERS, text).into_response()
+}

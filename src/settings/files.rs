@@ -1,0 +1,281 @@
+//! Reads the files of a configuration and merges them into one tree.
+//!
+//! Maps of different files are merged; a setting that two files give is a fault that names both. Everything read from
+//! disk is bounded.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::fault::{Faults, Place};
+use super::tree::{KeyPath, Kind, Node};
+use super::yaml;
+
+/// A job takes some 500 bytes; a file past this is not a configuration.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Job files in one folder.
+const FILES_MAX: usize = 1_000;
+
+/// What a folder's settings of the process are in, and the folder of its job files.
+const MAIN: &str = "tidegate.yaml";
+const JOBS: &str = "jobs";
+
+/// One file: its name as faults show it, its place in the order of reading, its text.
+pub struct Source {
+    name: Arc<str>,
+    order: usize,
+    pub text: String,
+}
+
+impl Source {
+    pub fn new(order: usize, name: &str, text: String) -> Self {
+        Self { name: name.into(), order, text }
+    }
+
+    pub fn place(&self, line: usize) -> Place {
+        Place::File { order: self.order, name: Arc::clone(&self.name), line }
+    }
+}
+
+/// Subfolders of `jobs` are searched this deep for files that somebody may take for read.
+const DEPTH_MAX: usize = 8;
+
+/// Reads what `path` names: a file, or a folder's `tidegate.yaml` and `jobs/*.yaml`.
+pub fn read(path: &Path, faults: &mut Faults) -> Vec<Source> {
+    let files = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => folder(path, faults),
+        Ok(_) => vec![path.to_owned()],
+        Err(error) => {
+            let remedy = "name a file or a folder with `--config PATH` or `TIDEGATE_CONFIG`";
+            refuse(path, format!("{}; {remedy}", cannot_read(path, &error)), faults);
+            return Vec::new();
+        }
+    };
+    let mut sources = Vec::new();
+    for (order, file) in files.iter().enumerate() {
+        match read_bounded(file, FILE_BYTES_MAX) {
+            Ok(text) => sources.push(Source::new(order, &file.display().to_string(), text)),
+            Err(problem) => refuse(file, problem, faults),
+        }
+    }
+    sources
+}
+
+/// The files of a folder, in the order in which they are read. What is there and would not be read is a fault: a job
+/// that is missing without a word is found too late.
+fn folder(path: &Path, faults: &mut Faults) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let main = path.join(MAIN);
+    if is_present(&main, faults) {
+        files.push(main);
+    }
+    if let Err(error) = refuse_unread(path, faults) {
+        refuse(path, cannot_read(path, &error), faults);
+    }
+    let jobs = path.join(JOBS);
+    if is_present(&jobs, faults) {
+        match fs::metadata(&jobs) {
+            Ok(metadata) if metadata.is_dir() => match job_files(&jobs, faults) {
+                Ok(found) => files.extend(found),
+                Err(error) => refuse(&jobs, cannot_read(&jobs, &error), faults),
+            },
+            Ok(_) => refuse(&jobs, "is not a folder; make it one, and put the job files into it".to_owned(), faults),
+            Err(error) => refuse(&jobs, cannot_read(&jobs, &error), faults),
+        }
+    }
+    if files.is_empty() && faults.is_empty() {
+        refuse(
+            path,
+            "holds neither `tidegate.yaml` nor `jobs/*.yaml`; write one, or name another folder".to_owned(),
+            faults,
+        );
+    }
+    files
+}
+
+/// Whether something has this name. A symbolic link that leads nowhere has it too.
+fn is_present(path: &Path, faults: &mut Faults) -> bool {
+    match fs::symlink_metadata(path) {
+        Ok(_) => true,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::NotFound {
+                refuse(path, cannot_read(path, &error), faults);
+            }
+            false
+        }
+    }
+}
+
+/// Refuses what lies beside `tidegate.yaml` and looks like configuration, but has a name that is not read.
+fn refuse_unread(folder: &Path, faults: &mut Faults) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let file = entry?.path();
+        let Some(name) = visible_name(&file) else { continue };
+        if name == MAIN || name == JOBS {
+            continue;
+        }
+        if name.eq_ignore_ascii_case(JOBS) {
+            refuse(&file, "is not read; rename it to `jobs`".to_owned(), faults);
+        } else if looks_like_yaml(&file) && !file.is_dir() {
+            let is_main = file.file_stem().is_some_and(|stem| stem.eq_ignore_ascii_case("tidegate"));
+            let remedy =
+                if is_main { "rename it to `tidegate.yaml`" } else { "move it into the folder `jobs`, or elsewhere" };
+            refuse(&file, format!("is not read; {remedy}"), faults);
+        }
+    }
+    Ok(())
+}
+
+fn job_files(jobs: &Path, faults: &mut Faults) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(jobs)? {
+        let file = entry?.path();
+        if visible_name(&file).is_none() {
+            continue;
+        }
+        if file.extension() == Some(OsStr::new("yaml")) {
+            files.push(file);
+        } else if file.is_dir() {
+            let mut left = FILES_MAX;
+            refuse_nested(&file, DEPTH_MAX, &mut left, faults);
+        } else if looks_like_yaml(&file) {
+            refuse(&file, "is not read; rename it to end in `.yaml`".to_owned(), faults);
+        }
+    }
+    files.sort();
+    if files.len() > FILES_MAX {
+        refuse(jobs, format!("holds more than {FILES_MAX} files; put several jobs into one file"), faults);
+        files.truncate(FILES_MAX);
+    }
+    Ok(files)
+}
+
+/// Refuses every file in a subfolder of `jobs` that looks like YAML. `left` bounds the entries that are looked at.
+fn refuse_nested(folder: &Path, depth: usize, left: &mut usize, faults: &mut Faults) {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => return refuse(folder, cannot_read(folder, &error), faults),
+    };
+    for entry in entries.flatten() {
+        if *left == 0 {
+            return;
+        }
+        *left -= 1;
+        let file = entry.path();
+        if visible_name(&file).is_none() {
+            continue;
+        }
+        if looks_like_yaml(&file) {
+            refuse(&file, "is not read: subfolders are left out; move it into the folder `jobs`".to_owned(), faults);
+        } else if depth > 1 && file.is_dir() {
+            refuse_nested(&file, depth - 1, left, faults);
+        }
+    }
+}
+
+/// The last part of `path`; none if it is hidden. Editors and mounted config maps keep hidden names beside the real ones.
+fn visible_name(path: &Path) -> Option<&OsStr> {
+    path.file_name().filter(|name| !name.as_encoded_bytes().starts_with(b"."))
+}
+
+fn looks_like_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("yaml") || ending.eq_ignore_ascii_case("yml"))
+}
+
+/// The text of a regular file of at most `bytes_max`. The error is what a fault says after the file's name.
+pub fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
+    let open = || -> io::Result<Option<Vec<u8>>> {
+        // Asked before opening: opening a pipe would wait for its writer.
+        if !fs::metadata(path)?.is_file() {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+        Ok(Some(bytes))
+    };
+    let bytes = open().map_err(|error| cannot_read(path, &error))?;
+    let bytes = bytes.ok_or_else(|| "is not a regular file; write the path of one".to_owned())?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(format!("is larger than {bytes_max} bytes; is it the right file?"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
+        format!("is not valid UTF-8 in line {line}; save it as UTF-8")
+    })
+}
+
+/// What a fault says of a `path` that `error` came of.
+pub fn cannot_read(path: &Path, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound if path.is_symlink() => {
+            "is a symbolic link to something that does not exist; repair or remove it".to_owned()
+        }
+        io::ErrorKind::NotFound => "does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "may not be read by this user; check its permissions".to_owned(),
+        kind => format!("cannot be read: {kind}"),
+    }
+}
+
+fn refuse(path: &Path, problem: String, faults: &mut Faults) {
+    let place = Source::new(0, &path.display().to_string(), String::new()).place(0);
+    faults.add(place, String::new(), problem);
+}
+
+/// Parses every source and merges them: sections by key, connections and jobs by name. None if one cannot be read:
+/// what it holds would only be missed elsewhere.
+pub fn merge(sources: &[Source], faults: &mut Faults) -> Option<Node> {
+    let start = sources.first().map_or_else(|| Source::new(0, "configuration", String::new()).place(0), |s| s.place(0));
+    let mut merged: Vec<(String, Node)> = Vec::new();
+    let mut whole = true;
+    for source in sources {
+        let Ok(root) = yaml::parse(source, faults) else {
+            whole = false;
+            continue;
+        };
+        match root.kind {
+            Kind::Null => {}
+            Kind::Map(sections) => {
+                for (name, section) in sections {
+                    add_section(&mut merged, name, section, faults);
+                }
+            }
+            other => {
+                let message =
+                    format!("is {}, not settings; write for instance `connections:` and `jobs:`", other.name());
+                faults.add(root.place, String::new(), message);
+            }
+        }
+    }
+    whole.then(|| Node::new(start, Kind::Map(merged)))
+}
+
+fn add_section(merged: &mut Vec<(String, Node)>, name: String, section: Node, faults: &mut Faults) {
+    let Some((_, before)) = merged.iter_mut().find(|(other, _)| *other == name) else {
+        merged.push((name, section));
+        return;
+    };
+    let path = KeyPath::default().key(&name);
+    match (&mut before.kind, section.kind) {
+        (_, Kind::Null) => {}
+        (Kind::Null, kind) => {
+            before.kind = kind;
+            before.place = section.place;
+        }
+        (Kind::Map(entries), Kind::Map(more)) => {
+            for (key, node) in more {
+                match entries.iter().find(|(other, _)| *other == key) {
+                    Some((_, first)) => twice(&path.key(&key), node.place, &first.place, faults),
+                    None => entries.push((key, node)),
+                }
+            }
+        }
+        _ => twice(&path, section.place, &before.place, faults),
+    }
+}
+
+fn twice(path: &KeyPath, place: Place, first: &Place, faults: &mut Faults) {
+    faults.add(place, path.to_string(), format!("defined twice; {first} has it already: keep one"));
+}

@@ -1,0 +1,30 @@
+//! Reading configuration files: text with positions, substitution, typed values, every fault at once.
+//!
+//! `files` reads and merges, `yaml` keeps the line of every key, `overrides` and `substitute` bring in the environment,
+//! `read` turns text into types whose values are those of `scalar`, and `report` collects what is wrong. It knows no
+//! section and no vendor.
+
+mod fault;
+mod fields;
+mod files;
+mod overrides;
+mod read;
+mod report;
+mod scalar;
+mod substitute;
+mod suggest;
+mod tree;
+mod units;
+mod yaml;
+
+pub use fault::{Fault, Faults};
+pub use fields::{credential, credential_problem, parse_base_url, stand_in};
+pub use files::{Source, cannot_read, merge, read as read_files, read_bounded};
+pub use overrides::apply as apply_overrides;
+pub use read::{keys_of, read};
+pub use report::{Report, check_name, entries, flag, secs};
+pub use scalar::{Amount, Credential, Entries, Flag, Keep, Offset, Percent, Span, Whole};
+pub use substitute::apply as substitute;
+pub use suggest::{closest, fold, hint as closest_hint, zone as closest_zone};
+pub use tree::{KeyPath, Kind, Node, Step};
+pub use units::{duration, size};

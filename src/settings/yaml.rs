@@ -1,0 +1,235 @@
+//! One YAML file becomes a [`Node`] tree.
+//!
+//! Built on the parser's events rather than on a loaded document, because only so every key has its line, every scalar
+//! keeps its text, a key written twice is seen, and nesting and aliases are bounded before anything recurses.
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
+
+use super::fault::{Faults, Place};
+use super::files::Source;
+use super::tree::{KeyPath, Kind, Node, Step};
+
+/// Deeper than any setting; keeps every walk over the tree within the stack.
+const DEPTH_MAX: usize = 32;
+
+/// Nodes of one file, aliases expanded.
+const NODES_MAX: usize = 100_000;
+
+/// Bytes of text in one file, aliases expanded: what is written in it is far less.
+const TEXT_BYTES_MAX: usize = 4 << 20;
+
+/// The source cannot be read; its fault has been added.
+pub struct Unreadable;
+
+/// The settings of `source`; nothing for an empty file.
+pub fn parse(source: &Source, faults: &mut Faults) -> Result<Node, Unreadable> {
+    let mut builder =
+        Builder { source, faults, frames: Vec::new(), anchors: HashMap::new(), root: None, nodes: 0, bytes: 0 };
+    for event in Parser::new_from_str(source.text.trim_start_matches('\u{feff}')) {
+        let outcome = match event {
+            Ok((event, span)) => builder.take(event, span.start),
+            // The scanner runs ahead of the tree, so its place has a line but no key.
+            Err(error) => Err(Stop { keyless: true, ..Stop::at(*error.marker(), explain(&error)) }),
+        };
+        if let Err(stop) = outcome {
+            let path = if stop.keyless { KeyPath::default() } else { builder.path() };
+            builder.fault(stop.line, &path, stop.message);
+            return Err(Unreadable);
+        }
+    }
+    Ok(builder.root.unwrap_or_else(|| Node::new(source.place(0), Kind::Null)))
+}
+
+/// The scanner's words, with what to write instead where that is known.
+fn explain(error: &ScanError) -> String {
+    let info = error.info();
+    let lower = info.to_lowercase();
+    let remedy = if lower.contains("tab") {
+        "; indent with spaces, not tabs"
+    } else if lower.contains("alias") || lower.contains("anchor") {
+        "; a value that begins with `*` or `&` needs quotes: `\"*\"`, `\"*/5 * * * *\"`"
+    } else if lower.contains("unexpected character") || lower.contains("cannot start any token") {
+        "; a value that begins with `@`, `%` or a backtick needs quotes: `\"@hourly\"`"
+    } else if lower.contains("mapping values") {
+        "; a value that contains `: ` needs quotes"
+    } else {
+        ""
+    };
+    format!("is not valid YAML: {info}{remedy}")
+}
+
+/// The file cannot be read any further.
+struct Stop {
+    line: usize,
+    message: String,
+    keyless: bool,
+}
+
+impl Stop {
+    fn at(mark: Marker, message: impl Into<String>) -> Self {
+        Self { line: mark.line(), message: message.into(), keyless: false }
+    }
+}
+
+/// A list or map that is not finished yet.
+struct Frame {
+    node: Node,
+    anchor: usize,
+    /// In a map: the key whose value comes next.
+    key: Option<(String, Place)>,
+    /// In a map: the line of each key.
+    seen: HashMap<String, usize>,
+    /// In a map: the key was there before, so its value is left out.
+    repeated: bool,
+}
+
+struct Builder<'a> {
+    source: &'a Source,
+    faults: &'a mut Faults,
+    frames: Vec<Frame>,
+    anchors: HashMap<usize, Node>,
+    root: Option<Node>,
+    nodes: usize,
+    bytes: usize,
+}
+
+impl Builder<'_> {
+    fn take(&mut self, event: Event<'_>, mark: Marker) -> Result<(), Stop> {
+        match event {
+            Event::Nothing
+            | Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(false)
+            | Event::DocumentEnd => Ok(()),
+            Event::DocumentStart(true) if self.root.is_none() => Ok(()),
+            Event::DocumentStart(true) => {
+                Err(Stop::at(mark, "holds a second document; write one document per file, without `---` between"))
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let plain = style == ScalarStyle::Plain && tag.as_deref().is_none_or(|tag| tag.suffix != "str");
+                let null = plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+                self.check_tag(tag.as_deref(), mark);
+                let at_key = self.frames.last().is_some_and(|f| matches!(f.node.kind, Kind::Map(_)) && f.key.is_none());
+                let kind = if null && !at_key { Kind::Null } else { Kind::Scalar(text.into_owned()) };
+                self.insert(Node::new(self.place(mark), kind), anchor, mark)
+            }
+            Event::Alias(id) => {
+                let Some(node) = self.anchors.get(&id) else {
+                    return Err(Stop::at(mark, "refers to an anchor from inside it; write the value out"));
+                };
+                let size = node.measure();
+                self.nodes = self.nodes.saturating_add(size.nodes - 1);
+                self.bytes = self.bytes.saturating_add(size.bytes);
+                if self.frames.len() + size.depth > DEPTH_MAX {
+                    return Err(too_deep(mark));
+                }
+                // Before it is copied.
+                if self.bytes > TEXT_BYTES_MAX {
+                    return Err(Stop::at(mark, format!("holds more than {TEXT_BYTES_MAX} bytes, aliases expanded")));
+                }
+                let node = node.clone();
+                self.insert(node, 0, mark)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.check_tag(tag.as_deref(), mark);
+                self.open(Kind::List(Vec::new()), anchor, mark)
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.check_tag(tag.as_deref(), mark);
+                self.open(Kind::Map(Vec::new()), anchor, mark)
+            }
+            Event::SequenceEnd | Event::MappingEnd => match self.frames.pop() {
+                Some(frame) => self.insert(frame.node, frame.anchor, mark),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn open(&mut self, kind: Kind, anchor: usize, mark: Marker) -> Result<(), Stop> {
+        if self.frames.last().is_some_and(|frame| matches!(frame.node.kind, Kind::Map(_)) && frame.key.is_none()) {
+            return Err(Stop::at(
+                mark,
+                "has a map or list where a key belongs; write a name, and quote a value that begins with `{` or `[`",
+            ));
+        }
+        if self.frames.len() >= DEPTH_MAX {
+            return Err(too_deep(mark));
+        }
+        let node = Node::new(self.place(mark), kind);
+        self.frames.push(Frame { node, anchor, key: None, seen: HashMap::new(), repeated: false });
+        Ok(())
+    }
+
+    /// Puts a finished node where it belongs.
+    fn insert(&mut self, mut node: Node, anchor: usize, mark: Marker) -> Result<(), Stop> {
+        self.nodes = self.nodes.saturating_add(1);
+        if self.nodes > NODES_MAX {
+            return Err(Stop::at(mark, format!("holds more than {NODES_MAX} values, aliases expanded; split it up")));
+        }
+        if anchor > 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        let place = self.place(mark);
+        let Some(frame) = self.frames.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        match &mut frame.node.kind {
+            Kind::List(items) => items.push(node),
+            Kind::Map(entries) => match frame.key.take() {
+                Some(_) if std::mem::take(&mut frame.repeated) => {}
+                Some((key, place)) => {
+                    node.place = place;
+                    entries.push((key, node));
+                }
+                None => {
+                    let Kind::Scalar(key) = node.kind else {
+                        return Err(Stop::at(mark, "has a key that is not a name; write a name"));
+                    };
+                    let first = frame.seen.get(&key).copied();
+                    frame.seen.entry(key.clone()).or_insert(mark.line());
+                    frame.key = Some((key, place));
+                    frame.repeated = first.is_some();
+                    if let Some(first) = first {
+                        let path = self.path();
+                        self.fault(mark.line(), &path, format!("defined twice; line {first} has it already: keep one"));
+                    }
+                }
+            },
+            Kind::Null | Kind::Scalar(_) => {}
+        }
+        Ok(())
+    }
+
+    fn check_tag(&mut self, tag: Option<&Tag>, mark: Marker) {
+        if tag.is_some_and(|tag| !tag.is_yaml_core_schema()) {
+            let path = self.path();
+            let message =
+                "YAML tags are not known here; write the value itself, or `${file:/path}` for one kept in a file";
+            self.fault(mark.line(), &path, message.to_owned());
+        }
+    }
+
+    fn place(&self, mark: Marker) -> Place {
+        self.source.place(mark.line())
+    }
+
+    fn fault(&mut self, line: usize, path: &KeyPath, message: String) {
+        self.faults.add(self.source.place(line), path.to_string(), message);
+    }
+
+    /// Where in the tree the builder stands.
+    fn path(&self) -> KeyPath {
+        let steps = self.frames.iter().filter_map(|frame| match &frame.node.kind {
+            Kind::List(items) => Some(Step::Index(items.len())),
+            _ => frame.key.as_ref().map(|(key, _)| Step::Key(key.clone())),
+        });
+        KeyPath(steps.collect())
+    }
+}
+
+fn too_deep(mark: Marker) -> Stop {
+    Stop { keyless: true, ..Stop::at(mark, format!("nests deeper than {DEPTH_MAX} levels; no setting does")) }
+}
