@@ -1,10 +1,14 @@
 # syntax=docker/dockerfile:1
 
+# Where a bill of materials is asked for (`--sbom=true`), it lists the crates of Cargo.lock as well.
+ARG BUILDKIT_SBOM_SCAN_CONTEXT=true
+
+# A release replaces the two base images by the same tag with its digest (.github/workflows/release.yml).
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 # `--build-arg CARGO_FLAGS=--no-default-features` leaves the vendors' simulators out.
 ARG CARGO_FLAGS=""
-ENV SQLX_OFFLINE=true CARGO_TERM_PROGRESS_WHEN=never
+ENV CARGO_TERM_PROGRESS_WHEN=never
 
 # The dependencies, in a layer that only a change of Cargo.toml or Cargo.lock makes anew. The manifest loses the tests, benches
 # and examples that it may name: they are no part of the image, and cargo would look for their files.
@@ -18,8 +22,7 @@ RUN awk '/^\[/ { keep = !/^\[\[(test|bench|example)\]\]/ } keep' Cargo.toml > /m
     && cargo build --profile dist --locked $CARGO_FLAGS \
     && rm -r src simulator/src
 
-# `build.r[s]` takes the file along once there is one.
-COPY Cargo.lock build.r[s] ./
+COPY build.rs ./
 COPY .sqlx ./.sqlx
 COPY config ./config
 COPY migrations ./migrations
@@ -27,6 +30,9 @@ COPY simulator ./simulator
 COPY src ./src
 # Cargo goes by times, and what was copied may be older than the stand-ins above.
 RUN touch src/main.rs src/lib.rs simulator/src/lib.rs && cargo build --profile dist --locked $CARGO_FLAGS
+COPY .ci/licenses ./.ci/
+COPY .ci/license-texts ./.ci/license-texts
+RUN .ci/licenses /licenses
 
 FROM debian:bookworm-slim
 # The system's certificates are what vendors' hosts are checked against.
@@ -39,6 +45,7 @@ RUN apt-get update \
     && install --directory /etc/tidegate
 COPY --from=build /src/target/dist/tidegate /usr/local/bin/tidegate
 COPY LICENSE NOTICE /usr/share/doc/tidegate/
+COPY --from=build /licenses /usr/share/doc/tidegate/
 
 # Mount a folder with tidegate.yaml and jobs/*.yaml here. The status port listens on every interface of the container.
 ENV TIDEGATE_CONFIG=/etc/tidegate TIDEGATE__SERVER__LISTEN=0.0.0.0:8080

@@ -101,6 +101,24 @@ fn assert_decent(outcome: Result<Config, Faults>) {
     }
 }
 
+/// The same for three trees, put in the places of a configuration's own.
+fn assert_trees_decent(connections: &str, jobs: &str, rest: &str) {
+    assert_decent(load_texts(&[("tidegate.yaml", rest)], &credentials()));
+    let within = format!(
+        "connections: {{acme-lynn: {connections}}}\njobs: {{lynn-hourly: {jobs}, b: {rest}}}\nlog: {rest}\ndatabase: {rest}\n"
+    );
+    assert_decent(load_texts(&[("tidegate.yaml", &within)], &credentials()));
+    let spread =
+        MINIMAL.replace("start: 2026-01-01", &format!("start: 2026-01-01\n    streams: {jobs}\n    slice: {rest}"));
+    assert_decent(load_texts(&[("tidegate.yaml", &spread.replacen("    streams: \"*\"\n", "", 1))], &credentials()));
+}
+
+/// Found by the property below.
+#[test]
+fn p9_a_credential_where_a_stream_is_expected_is_refused_in_decent_words() {
+    assert_trees_decent("connections", "${LYNN_ACCESS_TOKEN}", "[]");
+}
+
 proptest! {
     #[test]
     fn p9_a_damaged_configuration_is_taken_or_refused_in_decent_words(one in damaged_text(SAMPLES), other in damaged_text(SAMPLES)) {
@@ -110,13 +128,7 @@ proptest! {
 
     #[test]
     fn p9_any_tree_is_taken_or_refused_in_decent_words(connections in any_tree(), jobs in any_tree(), rest in any_tree()) {
-        assert_decent(load_texts(&[("tidegate.yaml", &rest)], &credentials()));
-        let within = format!(
-            "connections: {{acme-lynn: {connections}}}\njobs: {{lynn-hourly: {jobs}, b: {rest}}}\nlog: {rest}\ndatabase: {rest}\n"
-        );
-        assert_decent(load_texts(&[("tidegate.yaml", &within)], &credentials()));
-        let spread = MINIMAL.replace("start: 2026-01-01", &format!("start: 2026-01-01\n    streams: {jobs}\n    slice: {rest}"));
-        assert_decent(load_texts(&[("tidegate.yaml", &spread.replacen("    streams: \"*\"\n", "", 1))], &credentials()));
+        assert_trees_decent(&connections, &jobs, &rest);
     }
 
     #[test]
