@@ -139,7 +139,7 @@ pub struct Child {
     pub columns: Cow<'static, [Column]>,
 }
 
-/// How a stream's rows are merged into its table (design.md §5).
+/// How a stream's rows are merged into its table (docs/warehouse.md#modes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// A slice ends as the vendor last reported it.
@@ -171,7 +171,7 @@ pub enum Key {
 pub struct Column {
     /// The vendor's field name; nested fields are joined with `.`.
     pub field: Text,
-    /// The warehouse column, by the naming rule of design.md §5.
+    /// The warehouse column, by the naming rule (docs/warehouse.md#names).
     pub name: Text,
     /// Its type.
     pub kind: ColumnType,

@@ -1,4 +1,4 @@
-//! The naming rule of design.md §5: from a vendor's field name to a column name.
+//! The naming rule (docs/warehouse.md#names): from a vendor's field name to a column name.
 
 use std::collections::HashSet;
 
@@ -122,7 +122,7 @@ mod tests {
         assert!(names.assign(&long).ends_with("_2"));
     }
 
-    /// The rule of design.md §5 once more, sentence by sentence.
+    /// The rule of [`column_name`] once more, phrase by phrase.
     fn by_the_book(field: &str) -> String {
         let letters: Vec<char> = field.chars().collect();
         let is_word = |c: char| c.is_alphabetic() || c.is_numeric();

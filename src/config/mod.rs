@@ -113,7 +113,7 @@ pub struct Job {
     pub push: Option<Push>,
 }
 
-/// Rows of the warehouse that become records of a Lynn campaign (`vendors/lynn.md §6.1`).
+/// Rows of the warehouse that become records of a Lynn campaign (`facts/lynn.md §6.1`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Push {
     /// One statement that answers rows, without a semicolon at its end.

@@ -132,7 +132,7 @@ fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-/// A day of the job that is not a day of the connection (`vendors/lexer.md §8`).
+/// A day of the job that is not a day of the connection (`facts/lexer.md §8`).
 fn days_apart(job: &Job, connection: &Connection, now: DateTime<Utc>) -> Option<String> {
     let offset = connection.settings.utc_offset()?;
     if !job.streams.iter().any(|entry| entry.stream.windowed()) {

@@ -13,9 +13,9 @@ const ROWS_MAX: usize = 1_000_000;
 /// What an object in the place of the array may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lone {
-    /// One row, which has this member (`vendors/lexer.md §2`).
+    /// One row, which has this member (`facts/lexer.md §2`).
     Row { key: &'static str },
-    /// A wrapper: one array of objects, and beside it nothing but texts, numbers and the like (`vendors/lynn.md §6`).
+    /// A wrapper: one array of objects, and beside it nothing but texts, numbers and the like (`facts/lynn.md §6`).
     Wrapper,
 }
 

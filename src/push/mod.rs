@@ -1,4 +1,4 @@
-//! `tidegate push`: rows of the warehouse become records of a Lynn campaign, each at most once (`vendors/lynn.md §6.1`).
+//! `tidegate push`: rows of the warehouse become records of a Lynn campaign, each at most once (`facts/lynn.md §6.1`).
 //!
 //! A record may become a message to a customer, so the order is: write down, send, write down the answer. A batch whose
 //! answer was lost is `unknown` and is never sent again unless somebody asks for it. Two processes cannot send one row: a

@@ -1,4 +1,4 @@
-//! What a vendor says when it refuses a call: how long, and of what there was too much (`vendors/lynn.md §8.3, §8.4`).
+//! What a vendor says when it refuses a call: how long, and of what there was too much (`facts/lynn.md §8.3, §8.4`).
 //!
 //! Pure, and made for whatever arrives: the body may be JSON, text, HTML, empty, huge or not text at all. It promises
 //! a wait of at least a second and at most two days, or none when nothing intelligible was said; then the ledger waits
@@ -36,7 +36,7 @@ pub enum Answer {
 impl Answer {
     /// The limit of `limits` that a call of `kind` ran into: the shortest for a rate, the longest of its unit for a quota. A
     /// rate refused without a word about how long may be any of the short ones: the longest of them is waited out
-    /// (`vendors/lexer.md §1`).
+    /// (`facts/lexer.md §1`).
     pub fn limit(self, kind: CallKind, limits: &[Limit]) -> Option<&Limit> {
         let counted = limits.iter().filter(|limit| limit.calls.include(kind));
         let is_short = |limit: &&Limit| limit.unit == Unit::Calls && limit.per <= SHORT_MAX;

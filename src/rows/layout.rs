@@ -126,7 +126,7 @@ impl Layout {
     }
 
     /// Where the field stands; `hint` is where it is expected. A field is found whatever the case of its name, since
-    /// vendors' spelling varies (`vendors/lynn.md §10.20`).
+    /// vendors' spelling varies (`facts/lynn.md §10.20`).
     pub fn find(&self, path: &str, hint: usize) -> Option<usize> {
         if self.is_field(hint, path) {
             return Some(hint);

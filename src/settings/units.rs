@@ -9,7 +9,7 @@ use crate::text::show_duration;
 /// Longer than any setting makes sense, and far from every overflow downstream.
 const DURATION_MAX: Duration = Duration::from_hours(3_660 * 24);
 
-/// A kilobyte is 1000 bytes, as the vendors' limits are read (`vendors/lynn.md §10.10`).
+/// A kilobyte is 1000 bytes, as the vendors' limits are read (`facts/lynn.md §10.10`).
 const SIZE_UNITS: &[(&str, u64)] = &[
     ("B", 1),
     ("kB", 1_000),

@@ -1,5 +1,5 @@
-//! A connection stays with the account that it first read (design.md §3): another account under the same name would replace
-//! one customer's rows with another's.
+//! A connection stays with the account that it first read (docs/changes.md#credentials-and-accounts): another account under
+//! the same name would replace one customer's rows with another's.
 
 use std::collections::BTreeMap;
 

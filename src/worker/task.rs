@@ -193,7 +193,7 @@ impl TaskRunner<'_> {
         Ok(TaskEnd::Succeeded)
     }
 
-    /// When to ask again, if the vendor has enough export jobs of this connection to work on (`vendors/khoros_care.md §8`).
+    /// When to ask again, if the vendor has enough export jobs of this connection to work on (`facts/khoros_care.md §8`).
     /// Two workers may look at the same moment; the bound is politeness, no limit of the vendor's.
     async fn too_many_exports(&self, due: Due) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
         if !self.stream.stream.exported {

@@ -1,4 +1,4 @@
-//! Lynn Reporting against its simulator: every rule of `vendors/lynn.md` that says what a careful connector does, over
+//! Lynn Reporting against its simulator: every rule of `facts/lynn.md` that says what a careful connector does, over
 //! real HTTP and a real quota ledger.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Filters as they are sent (`vendors/jaicp.md §3`), read strictly: a key, a type or a member that the vendor does not
+//! Filters as they are sent (`facts/jaicp.md §3`), read strictly: a key, a type or a member that the vendor does not
 //! know is refused.
 
 use axum::http::StatusCode;

@@ -1,4 +1,4 @@
-//! Lists in pages (`vendors/jaicp.md §2`): page and size in the query, what is there in all in the answer.
+//! Lists in pages (`facts/jaicp.md §2`): page and size in the query, what is there in all in the answer.
 
 use axum::http::StatusCode;
 use serde_json::json;

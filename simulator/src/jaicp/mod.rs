@@ -1,4 +1,4 @@
-//! JAICP's Reporter API as `vendors/jaicp.md` has it, in both generations: the legacy one, whose token is part of the path,
+//! JAICP's Reporter API as `facts/jaicp.md` has it, in both generations: the legacy one, whose token is part of the path,
 //! and v1 with its bearer token.
 //!
 //! Strict: filters, pages and headers are those of the vendor's documents or refused. Whatever writes is there, and noted as
@@ -177,7 +177,7 @@ impl Jaicp {
     }
 }
 
-/// None is documented (`vendors/jaicp.md §2`), so there is one only where the options ask for it.
+/// None is documented (`facts/jaicp.md §2`), so there is one only where the options ask for it.
 fn limit(options: &Options) -> Option<Rule> {
     let (applies, unit, refused) = (Applies::Every, Unit::Calls, Refused::Rate);
     let rule = Rule { name: LIMIT, applies, unit, refused, amount: 5, period: Duration::from_secs(1) };
@@ -542,7 +542,7 @@ fn without(object: &str, names: &[&str]) -> String {
     format!("{{{}}}", kept.join(","))
 }
 
-/// In the shape of the sibling API (`vendors/jaicp.md §2`).
+/// In the shape of the sibling API (`facts/jaicp.md §2`).
 fn error(status: StatusCode, what: &str) -> Answer {
     let body = json!({ "error": format!("reporter.wrong.{what}"), "message": format!("{what} is wrong") });
     Answer::new(status, JSON, body.to_string())

@@ -1,4 +1,4 @@
-//! Parameters in queries and headers, as the two specifications declare them (`vendors/jaicp.md §2-§10`): a name that is not
+//! Parameters in queries and headers, as the two specifications declare them (`facts/jaicp.md §2-§10`): a name that is not
 //! declared, a value of another type, or a required one that is missing, is refused.
 
 use axum::http::StatusCode;

@@ -1,4 +1,4 @@
-//! Report tasks (`vendors/jaicp.md §10`): made, asked after, their files fetched. Tasks are as far as they were asked
+//! Report tasks (`facts/jaicp.md §10`): made, asked after, their files fetched. Tasks are as far as they were asked
 //! after, so that tests need no clock.
 
 use std::fmt::Write as _;

@@ -1,7 +1,7 @@
 //! What JAICP's lists hold, made of real conversations: turns of sessions, clients, labels, experiments.
 //!
 //! Four turns in a row are one session; of every seventh session the last turn comes a day later, for a session of
-//! JAICP's never ends by itself (`vendors/jaicp.md §4`).
+//! JAICP's never ends by itself (`facts/jaicp.md §4`).
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What a create call must say, and the job that it starts (`vendors/khoros_care.md §3.1, §4, §5.1`).
+//! What a create call must say, and the job that it starts (`facts/khoros_care.md §3.1, §4, §5.1`).
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::job::{Job, Methods, Selection};
 use super::rows::{EXPORTS, Export};
 use super::{authorize, failed, job, pass};
 
-/// `vendors/khoros_care.md §8`
+/// `facts/khoros_care.md §8`
 const WINDOW_MAX: Duration = Duration::from_hours(24 * 90);
 const HISTORY_MAX: Duration = Duration::from_hours(24 * 550);
 /// Between 31 and 42: what lies between is not known (`§5.1`).

@@ -1,5 +1,5 @@
 //! The file of an export: JSON, an array of flat objects, or CSV with display names as titles
-//! (`vendors/khoros_care.md §7`).
+//! (`facts/khoros_care.md §7`).
 
 use std::iter;
 use std::sync::Weak;

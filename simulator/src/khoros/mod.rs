@@ -1,4 +1,4 @@
-//! Khoros Care's Analytics Reports API as `vendors/khoros_care.md` has it: exports that are jobs, and two lists.
+//! Khoros Care's Analytics Reports API as `facts/khoros_care.md` has it: exports that are jobs, and two lists.
 
 mod create;
 mod file;
@@ -35,7 +35,7 @@ const TIMEZONES: &str = "khoros_timezones";
 const CREATE: &str = "khoros_create";
 const STATUS: &str = "khoros_status";
 const DOWNLOAD: &str = "khoros_download";
-/// Many JSON answers are declared as text (`vendors/khoros_care.md §3.1`).
+/// Many JSON answers are declared as text (`facts/khoros_care.md §3.1`).
 const CONTENT_TYPE: &str = "text/plain;charset=UTF-8";
 
 /// The one account of the simulated vendor. Made up, like its secrets.
@@ -107,7 +107,7 @@ impl Khoros {
     }
 }
 
-/// `vendors/khoros_care.md §8`
+/// `facts/khoros_care.md §8`
 fn limit(options: &Options) -> Rule {
     options.rule(Rule {
         name: "khoros.requests",
@@ -119,7 +119,7 @@ fn limit(options: &Options) -> Rule {
     })
 }
 
-/// Neither `Retry-After` nor a body is documented (`vendors/khoros_care.md §8`).
+/// Neither `Retry-After` nor a body is documented (`facts/khoros_care.md §8`).
 fn too_many(_: &Refusal) -> Answer {
     Answer::empty(StatusCode::TOO_MANY_REQUESTS)
 }
@@ -245,7 +245,7 @@ fn failed(what: &str) -> Answer {
     Answer::new(StatusCode::OK, CONTENT_TYPE, body.to_string())
 }
 
-/// HTTP Basic (`vendors/khoros_care.md §2`); what a refusal looks like is not documented.
+/// HTTP Basic (`facts/khoros_care.md §2`); what a refusal looks like is not documented.
 fn authenticate(arrival: &Arrival) -> Result<(), Answer> {
     arrival.unexpected_headers(&[COOKIE]);
     let account = &arrival.world.khoros.account;
@@ -266,7 +266,7 @@ fn authorize(arrival: &Arrival) -> Result<(), Answer> {
     Ok(())
 }
 
-/// The offset is that of the moment (`vendors/khoros_care.md §6`).
+/// The offset is that of the moment (`facts/khoros_care.md §6`).
 fn zone(zone: Tz) -> Value {
     let offset = zone.offset_from_utc_datetime(&Utc::now().naive_utc());
     let seconds = offset.fix().local_minus_utc();

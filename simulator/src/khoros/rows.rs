@@ -1,5 +1,5 @@
 //! What Khoros's exports and lists hold, made of real conversations. Every field of an export is a string
-//! (`vendors/khoros_care.md §7`); which fields there are is not documented, so all but a few are made up.
+//! (`facts/khoros_care.md §7`); which fields there are is not documented, so all but a few are made up.
 
 use super::super::conversations::{Conversation, Message, choose, pick, word};
 use super::super::truth::{Dice, Record, Row, Source, Ticks, Volume, seconds_text};
@@ -300,7 +300,7 @@ impl Made {
             .text("TOTAL_GREEN_STATE_TIME_MILLIS", &(logged_in / 3).to_string());
     }
 
-    /// `vendors/khoros_care.md §6`
+    /// `facts/khoros_care.md §6`
     fn team(mut self, record: &mut Record) {
         let name = word(self.row.position, &TEAMS);
         let description = (!self.dice.once_in(3)).then(|| format!("{name}, all shifts"));

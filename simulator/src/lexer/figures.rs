@@ -1,4 +1,4 @@
-//! The reports that answer at once, counted from the rows that the files hold (`vendors/lexer.md §5`).
+//! The reports that answer at once, counted from the rows that the files hold (`facts/lexer.md §5`).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! CSV files made by jobs (`vendors/lexer.md §6`): asked for on one host, told about on another, fetched from a third.
+//! CSV files made by jobs (`facts/lexer.md §6`): asked for on one host, told about on another, fetched from a third.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};

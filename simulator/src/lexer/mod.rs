@@ -1,4 +1,4 @@
-//! Lexer's Activity API as `vendors/lexer.md` has it: lists, reports that answer at once, and CSV files made by jobs
+//! Lexer's Activity API as `facts/lexer.md` has it: lists, reports that answer at once, and CSV files made by jobs
 //! whose status a second host tells.
 
 mod figures;
@@ -37,7 +37,7 @@ pub struct Account {
     pub api_token: String,
     /// How long a job takes (before `speed`); one that takes no time is told complete in the answer that makes it.
     pub job_takes: Duration,
-    /// Body fields that this account knows beyond the documented ones (`vendors/lexer.md §3`).
+    /// Body fields that this account knows beyond the documented ones (`facts/lexer.md §3`).
     pub filters: Vec<String>,
 }
 
@@ -84,7 +84,7 @@ impl Lexer {
     }
 }
 
-/// `vendors/lexer.md §1`; both hosts share them, the stricter reading.
+/// `facts/lexer.md §1`; both hosts share them, the stricter reading.
 fn limit_rules(options: &Options) -> [Rule; 2] {
     let rule = |name, amount, secs| {
         let (applies, unit, refused) = (Applies::Every, Unit::Calls, Refused::Rate);
@@ -93,12 +93,12 @@ fn limit_rules(options: &Options) -> [Rule; 2] {
     [rule("lexer.requests", 100, 300), rule("lexer.burst", 10, 1)]
 }
 
-/// No `Retry-After` is documented (`vendors/lexer.md §1`).
+/// No `Retry-After` is documented (`facts/lexer.md §1`).
 fn too_many(_: &Refusal) -> Answer {
     error(StatusCode::TOO_MANY_REQUESTS, "Rate limited exceeded")
 }
 
-/// `vendors/lexer.md §7`; the body's shape is not documented.
+/// `facts/lexer.md §7`; the body's shape is not documented.
 fn error(status: StatusCode, message: &str) -> Answer {
     Answer::new(status, JSON, json!({ "error": message }).to_string())
 }
@@ -211,7 +211,7 @@ async fn status(incoming: Incoming) -> Response<Body> {
         .await
 }
 
-/// The token's own header, on both hosts (`vendors/lexer.md §1`).
+/// The token's own header, on both hosts (`facts/lexer.md §1`).
 fn authorize(arrival: &Arrival) -> Result<(), Answer> {
     arrival.unexpected_headers(&[AUTHORIZATION, COOKIE]);
     let refused = |message| Err(arrival.unauthorized(error(StatusCode::UNAUTHORIZED, message)));

@@ -1,4 +1,4 @@
-//! What a report is asked for with (`vendors/lexer.md §3`), checked as strictly as anything says.
+//! What a report is asked for with (`facts/lexer.md §3`), checked as strictly as anything says.
 
 use axum::http::StatusCode;
 use chrono::{DateTime, FixedOffset, Months, TimeDelta, Utc};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::truth::Place;
 
-/// The JSON type of `lastDocument` (undocumented, `vendors/lynn.md §3`).
+/// The JSON type of `lastDocument` (undocumented, `facts/lynn.md §3`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CursorShape {

@@ -1,4 +1,4 @@
-//! Lynn Reporting as `vendors/lynn.md` has it: who calls, what the gateway lets through, and the token.
+//! Lynn Reporting as `facts/lynn.md` has it: who calls, what the gateway lets through, and the token.
 
 mod cursor;
 pub mod outbound;
@@ -67,7 +67,7 @@ const TOKEN_INFO: &str = "token_info";
 const EXECUTE_REPORT: &str = "execute_report";
 const SUBSCRIPTION_KEY: &str = "ocp-apim-subscription-key";
 
-/// Families of the API: each has tokens of its own (`vendors/lynn.md §10.18`), the limits are one.
+/// Families of the API: each has tokens of its own (`facts/lynn.md §10.18`), the limits are one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Family {
     Reporting,
@@ -124,7 +124,7 @@ impl Lynn {
     }
 }
 
-/// `vendors/lynn.md §8.1`; a kilobyte is 1000 bytes, the stricter reading (`§10.10`).
+/// `facts/lynn.md §8.1`; a kilobyte is 1000 bytes, the stricter reading (`§10.10`).
 fn limit_rules(options: &Options) -> Vec<Rule> {
     use {
         Applies::{Data, Every, Login},

@@ -1,4 +1,4 @@
-//! ExecuteReport: a window of a report, page by page (`vendors/lynn.md §3`).
+//! ExecuteReport: a window of a report, page by page (`facts/lynn.md §3`).
 
 use std::fmt::Write as _;
 
@@ -18,7 +18,7 @@ use crate::mischief::Action;
 use crate::stats::ReportCall;
 use crate::truth::{Dice, Place, Span, Truth};
 
-/// `vendors/lynn.md §8.1`
+/// `facts/lynn.md §8.1`
 const SIZE_MAX: u64 = 10_000;
 /// Years in one window; more is a slip.
 const DAYS_MAX: i64 = 366 * 30;

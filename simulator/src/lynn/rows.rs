@@ -1,4 +1,4 @@
-//! What Lynn's reports hold: the documented row of Navigation marks (`vendors/lynn.md §4.1`), and plausible rows for
+//! What Lynn's reports hold: the documented row of Navigation marks (`facts/lynn.md §4.1`), and plausible rows for
 //! the seven reports whose columns are not documented (`§4.2`), made of real conversations.
 
 use std::fmt::Write as _;
@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::super::conversations::{Conversation, Message, choose, pick, word};
 use super::super::truth::{Dice, Record, Row, Source, Volume, date_text, moment_text, seconds_text};
 
-/// One report: `vendors/lynn.md §4`.
+/// One report: `facts/lynn.md §4`.
 pub(super) struct Report {
     pub name: String,
     pub id: String,

@@ -1,4 +1,4 @@
-//! The `push` section of a job: what `tidegate push` sends (`vendors/lynn.md §6.1`).
+//! The `push` section of a job: what `tidegate push` sends (`facts/lynn.md §6.1`).
 
 use std::collections::BTreeMap;
 

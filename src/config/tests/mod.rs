@@ -391,7 +391,7 @@ proptest! {
     }
 }
 
-/// design.md §3, word for word.
+/// Keys that users rely on (docs/configuration.md): this text must be accepted as it stands.
 const CONTRACT: &str = r#"
 database:
   url: ${DATABASE_URL}          # without `url` and the parts: a private embedded Postgres

@@ -1,4 +1,4 @@
-//! What JAICP's answers mean: the vendor documents successes only (`vendors/jaicp.md §2`).
+//! What JAICP's answers mean: the vendor documents successes only (`facts/jaicp.md §2`).
 
 use serde::Deserialize;
 

@@ -39,7 +39,7 @@ const OBSERVED_AT: Column = time("observedAt", "observed_at", "When Tidegate ask
 const CALL_TASK: Column = bigint("callTaskId", "call_task_id", "Id of the call campaign; phone only");
 const INCOMING: Column = boolean("isCallIncoming", "is_call_incoming", "Whether the client called; phone only");
 
-/// `vendors/jaicp.md §4`
+/// `facts/jaicp.md §4`
 pub(super) const SESSIONS: &[Column] = &[
     PROJECT,
     SESSION_ID,
@@ -69,7 +69,7 @@ pub(super) const SESSIONS: &[Column] = &[
     boolean("isLivechat", "is_livechat", "Whether an agent took part"),
 ];
 
-/// `vendors/jaicp.md §5`. What the list by session does not have is kept as it is known from the bulk list, and the other
+/// `facts/jaicp.md §5`. What the list by session does not have is kept as it is known from the bulk list, and the other
 /// way round.
 pub(super) const MESSAGES: &[Column] = &[
     PROJECT,
@@ -123,7 +123,7 @@ pub(super) const MESSAGES: &[Column] = &[
     json("sessionLabels", "session_labels", "Labels of the session, as the message lists them").keep(Keep::Known),
 ];
 
-/// `vendors/jaicp.md §6`
+/// `facts/jaicp.md §6`
 pub(super) const CLIENTS: &[Column] = &[
     PROJECT,
     CHANNEL_TYPE,
@@ -142,7 +142,7 @@ pub(super) const CLIENTS: &[Column] = &[
     time("blockDate", "block_date", "When the client was blocked"),
 ];
 
-/// `vendors/jaicp.md §8`
+/// `facts/jaicp.md §8`
 pub(super) const MESSAGE_LABELS: &[Column] = &[
     bigint("id", "id", "Id of the label"),
     text("name", "name", "Name; several labels may have the same"),
@@ -179,7 +179,7 @@ pub(super) const MESSAGE_LABEL_LINKS: &[Column] = &[
     json("group", "label_group", "Group of the label: id, name, priority"),
 ];
 
-/// `vendors/jaicp.md §9`
+/// `facts/jaicp.md §9`
 pub(super) const EXPERIMENTS: &[Column] = &[
     text("key", "key", "Key of the experiment"),
     text("description", "description", "What it is about"),
@@ -199,15 +199,15 @@ pub(super) const EXPERIMENT_COUNTS: &[Column] = &[
     bigint("count", "count", "Sessions that take part, of all branches"),
 ];
 
-/// `vendors/jaicp.md §7`
+/// `facts/jaicp.md §7`
 pub(super) const UNIQUE_CLIENTS: &[Column] =
     &[PROJECT, OBSERVED_AT, bigint("totalCount", "total_count", "Clients that the project has ever had")];
 
-/// `vendors/jaicp.md §4`
+/// `facts/jaicp.md §4`
 pub(super) const SESSIONS_COUNT: &[Column] =
     &[PROJECT, OBSERVED_AT, bigint("amount", "amount", "Sessions that the project has ever had")];
 
-/// `vendors/jaicp.md §7`
+/// `facts/jaicp.md §7`
 pub(super) const STATS_SERIES: &[Column] = &[
     text("metric", "metric", "messages, sessions, switched_sessions, session_labels or message_labels"),
     bigint("labelId", "label_id", "Id of the label that is counted; 0 for metrics without labels"),

@@ -1,4 +1,4 @@
-//! What a JAICP Reporter connection says: its keys, their check, and the settings that follow (`vendors/jaicp.md`).
+//! What a JAICP Reporter connection says: its keys, their check, and the settings that follow (`facts/jaicp.md`).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,10 +21,10 @@ use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
 use crate::settings::{Credential, Flag, KeyPath, Report, Whole, closest_hint, credential, flag, read};
 
-/// The cloud (`vendors/jaicp.md §1`); the operator may write it without `/api`.
+/// The cloud (`facts/jaicp.md §1`); the operator may write it without `/api`.
 pub const DEFAULT_BASE_URL: &str = "https://app.jaicp.com/api";
 
-/// A checked account. What the vendor's documents leave open is a setting (`vendors/jaicp.md §13`).
+/// A checked account. What the vendor's documents leave open is a setting (`facts/jaicp.md §13`).
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub polling: Polling,
@@ -61,7 +61,7 @@ pub const DATE_FILTERS: &[(&str, &[&str])] = &[
     ("report_clients", &["CLIENT_LAST_ACTIVITY_TIME"]),
 ];
 
-/// The generation of the interface (`vendors/jaicp.md §1`).
+/// The generation of the interface (`facts/jaicp.md §1`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]

@@ -1,7 +1,7 @@
 //! Everything that is ever asked of JAICP: a closed list of calls that read.
 //!
 //! A token of JAICP's may also write: labels, blocked clients, experiments, and two deletions that concern every user of the
-//! account (`vendors/jaicp.md §8-§10, §13.18`). None of these can be spelled here: the verb is GET or POST, the path is one of
+//! account (`facts/jaicp.md §8-§10, §13.18`). None of these can be spelled here: the verb is GET or POST, the path is one of
 //! the table's, and nothing else in this module makes a call.
 
 use reqwest::Method;

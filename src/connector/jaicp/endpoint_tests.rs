@@ -29,7 +29,7 @@ fn base() -> Url {
     "https://app.jaicp.com/api".parse().unwrap()
 }
 
-/// The documented reads (`vendors/jaicp.md §3-§10`) and no more. A line that is added here must be one.
+/// The documented reads (`facts/jaicp.md §3-§10`) and no more. A line that is added here must be one.
 const TABLE: &str = "\
 Filters Get filters | reporter/filters
 Sessions Post sessions/filter | reporter/sessions/filter

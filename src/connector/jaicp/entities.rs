@@ -1,4 +1,4 @@
-//! Sessions, messages and clients: lists by a range of times, in pages that must add up (`vendors/jaicp.md §4-§6`).
+//! Sessions, messages and clients: lists by a range of times, in pages that must add up (`facts/jaicp.md §4-§6`).
 
 use std::sync::atomic::Ordering;
 

@@ -1,4 +1,4 @@
-//! The intervals that the vendor's statistics are counted by (`vendors/jaicp.md §7`).
+//! The intervals that the vendor's statistics are counted by (`facts/jaicp.md §7`).
 //!
 //! Where a bucket begins is the vendor's business: the unit of the `Timezone` header is not documented, so a bucket may begin
 //! up to a day before or after the boundary in UTC that is reckoned with here.

@@ -1,4 +1,4 @@
-//! Lists that come whole: labels, experiments, counts (`vendors/jaicp.md §4, §7-§9`).
+//! Lists that come whole: labels, experiments, counts (`facts/jaicp.md §4, §7-§9`).
 
 use std::sync::atomic::Ordering;
 

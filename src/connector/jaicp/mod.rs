@@ -1,4 +1,4 @@
-//! JAICP Reporter (`vendors/jaicp.md`), in both generations of its interface.
+//! JAICP Reporter (`facts/jaicp.md`), in both generations of its interface.
 //!
 //! Sessions, messages and clients are read by ranges of time, page by page, until the pages add up (`paging`). Everything
 //! that can be sent is a line of one table, and none of it writes (`endpoint`). Rows pass `record` on their way.

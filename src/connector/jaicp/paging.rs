@@ -1,4 +1,4 @@
-//! Pages by number and size, read until they add up (`vendors/jaicp.md §4`).
+//! Pages by number and size, read until they add up (`facts/jaicp.md §4`).
 //!
 //! The order of the rows is not documented, so pages may shift while data arrives. A part of the window counts as read
 //! when the ids that were seen are as many as the vendor says there are. Else it is read again; if that does not help, in

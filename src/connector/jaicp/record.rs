@@ -15,7 +15,7 @@ use crate::decode::raw::Raw;
 use crate::decode::{DecodeError, Sink};
 use crate::secret::Secret;
 
-/// Members of a message that hold what people said; all of them go when the vendor erases it (`vendors/jaicp.md §5`).
+/// Members of a message that hold what people said; all of them go when the vendor erases it (`facts/jaicp.md §5`).
 /// States, classes and times stay, as they do at the vendor.
 const PERSONAL: &[&str] = &[
     "question",

@@ -1,4 +1,4 @@
-//! Reports as CSV (`vendors/jaicp.md §10`): a task (legacy) or a request (v1) that is made, asked after, and fetched.
+//! Reports as CSV (`facts/jaicp.md §10`): a task (legacy) or a request (v1) that is made, asked after, and fetched.
 //!
 //! Making one is not idempotent. When nobody knows whether it succeeded, the account's tasks are looked through for a new one
 //! of ours before another is made; another window's report must never be taken for it. In v1 the answer names a request and

@@ -1,4 +1,4 @@
-//! Statistics (`vendors/jaicp.md §7`): a call for each metric, and one for each day of calls.
+//! Statistics (`facts/jaicp.md §7`): a call for each metric, and one for each day of calls.
 //!
 //! A bucket belongs to the slice in which it begins, however long it lasts. Where buckets begin is the vendor's business (the
 //! `Timezone` header has no documented unit), so an interval more is asked for on both sides: every bucket of the slice is

@@ -1,4 +1,4 @@
-//! Delivery statuses of messages (`vendors/jaicp.md §5`): only the list by session has them, so they take one call for every
+//! Delivery statuses of messages (`facts/jaicp.md §5`): only the list by session has them, so they take one call for every
 //! session, and only Telegram, Viber and VK tell any.
 //!
 //! When the messages of a part are read, the sessions of the part are listed, page by page, and the messages of each

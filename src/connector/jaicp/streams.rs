@@ -1,4 +1,4 @@
-//! JAICP Reporter: its streams (`vendors/jaicp.md §14`).
+//! JAICP Reporter: its streams (`facts/jaicp.md §14`).
 
 use std::borrow::Cow;
 

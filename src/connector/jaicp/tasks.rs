@@ -1,4 +1,4 @@
-//! What is known of an account's report tasks (`vendors/jaicp.md §10`), so that one whose creation brought no answer is found
+//! What is known of an account's report tasks (`facts/jaicp.md §10`), so that one whose creation brought no answer is found
 //! again. Kept in memory: a process that begins again takes no task for its own.
 
 use std::collections::HashSet;

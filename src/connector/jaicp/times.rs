@@ -1,4 +1,4 @@
-//! Moments as JAICP writes and reads them (`vendors/jaicp.md §2, §13.9, §13.10`).
+//! Moments as JAICP writes and reads them (`facts/jaicp.md §2, §13.9, §13.10`).
 
 use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
 use serde_json::json;

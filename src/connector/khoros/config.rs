@@ -1,4 +1,4 @@
-//! What a Khoros Care connection says: its keys, their check, and the settings that follow (`vendors/khoros_care.md`).
+//! What a Khoros Care connection says: its keys, their check, and the settings that follow (`facts/khoros_care.md`).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -24,9 +24,9 @@ use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
 use crate::settings::{Credential, KeyPath, Offset, Report, Span, closest_hint, credential, read, secs};
 
-/// Of tenants in the USA; the others' is displayed to their administrators (`vendors/khoros_care.md §1`).
+/// Of tenants in the USA; the others' is displayed to their administrators (`facts/khoros_care.md §1`).
 pub const DEFAULT_BASE_URL: &str = "https://analytics-api.app.lithium.com/api/public";
-/// `vendors/khoros_care.md §5.1`, in milliseconds; any longer one means months.
+/// `facts/khoros_care.md §5.1`, in milliseconds; any longer one means months.
 pub const INTERVALS: [u64; 11] = [
     300_000,
     600_000,
@@ -185,7 +185,7 @@ pub(super) fn below(base_url: &Url, path: &str, query: &str) -> Result<Url, Http
     if url.path() == path { Ok(url) } else { Err(HttpError::Request("the path cannot be written".to_owned())) }
 }
 
-/// `vendors/khoros_care.md §8`: nothing says whether polls and downloads count, so they do.
+/// `facts/khoros_care.md §8`: nothing says whether polls and downloads count, so they do.
 const LIMITS: &[LimitSpec] = &[limit("requests", 20, 60)];
 
 const fn limit(name: &'static str, amount: u64, per_secs: u64) -> LimitSpec {
@@ -289,7 +289,7 @@ impl JsonSchema for Values {
 }
 
 const LOCALE: &str = "en";
-/// 18 months, taken at their shortest (`vendors/khoros_care.md §8`).
+/// 18 months, taken at their shortest (`facts/khoros_care.md §8`).
 const HISTORY_DAYS: u64 = 546;
 const DAY_SECS: u64 = 86_400;
 const ID_CHARACTERS_MAX: usize = 100;

@@ -1,4 +1,4 @@
-//! By which method export jobs are started (`vendors/khoros_care.md §3.1, §11.3`).
+//! By which method export jobs are started (`facts/khoros_care.md §3.1, §11.3`).
 //!
 //! The quick start uses GET, the reference POST, and a tenant may serve one of them only. A method that is refused has
 //! started nothing, so the other one may be tried; an answer that was lost is another matter.

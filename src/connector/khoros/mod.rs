@@ -1,4 +1,4 @@
-//! Khoros Care Analytics Reports (`vendors/khoros_care.md`): what is special about this vendor.
+//! Khoros Care Analytics Reports (`facts/khoros_care.md`): what is special about this vendor.
 //!
 //! Every export is a job: created, asked after, fetched. Of the URLs that the vendor hands out on the way only the token is
 //! used; the calls go to the configured base, by the job's ids. The one exception is where a file is: that URL is fetched

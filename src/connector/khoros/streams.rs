@@ -1,4 +1,4 @@
-//! Khoros Care Analytics Reports: its exports and lists (`vendors/khoros_care.md §5, §6`).
+//! Khoros Care Analytics Reports: its exports and lists (`facts/khoros_care.md §5, §6`).
 //!
 //! No column of an export is documented, so each gets its columns as its files show them. Keys are those that the names
 //! of ids suggest; a job may say better (`key`).

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::config::{BY_HOURS, HOURLY_DAYS_MAX, Intervals, Settings};
 use crate::connector::{StepError, Window};
 
-/// Below 4 days some reports change to hours (`vendors/lexer.md §8`).
+/// Below 4 days some reports change to hours (`facts/lexer.md §8`).
 const WHOLE_DAYS_MIN: i64 = 5;
 /// By hours, at least so much is asked for: were the answer one of days after all, its labels would tell.
 const HOURS_MIN: TimeDelta = TimeDelta::days(2);

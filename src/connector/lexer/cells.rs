@@ -1,4 +1,4 @@
-//! Cells of the SLA file in the form that their columns take (`vendors/lexer.md §6.2`). The draft that names the columns types
+//! Cells of the SLA file in the form that their columns take (`facts/lexer.md §6.2`). The draft that names the columns types
 //! all of them as text and does not say how times and flags are written, so any usual way is understood. What is
 //! understood in no way stays as it came, and is kept in `_extra` by the loader.
 

@@ -1,4 +1,4 @@
-//! What a Lexer Activity connection says: its keys, their check, and the settings that follow (`vendors/lexer.md`).
+//! What a Lexer Activity connection says: its keys, their check, and the settings that follow (`facts/lexer.md`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::secret::Secret;
 use crate::settings::{Credential, KeyPath, Report, Whole, closest_zone, credential, parse_base_url, read, stand_in};
 
 pub const DEFAULT_BASE_URL: &str = "https://api.lexer.io";
-/// Where the status of a job is asked for: another host (`vendors/lexer.md §1`, `§9` no. 11).
+/// Where the status of a job is asked for: another host (`facts/lexer.md §1`, `§9.11`).
 pub const DEFAULT_STATUS_BASE_URL: &str = "https://clients.lexer.io";
 /// The only documented category (`§3`).
 pub const DEFAULT_NPS_CATEGORY: &str = "all";

@@ -1,4 +1,4 @@
-//! CSV jobs (`vendors/lexer.md §6`): made on one host, asked after on the other, the file fetched from wherever it lies,
+//! CSV jobs (`facts/lexer.md §6`): made on one host, asked after on the other, the file fetched from wherever it lies,
 //! without any credential.
 //!
 //! The job's token is all that is needed to get its file, so it is stored sealed. A file's URL is never stored: a restart

@@ -1,4 +1,4 @@
-//! Lexer Activity (`vendors/lexer.md`): what is special about this vendor.
+//! Lexer Activity (`facts/lexer.md`): what is special about this vendor.
 //!
 //! One endpoint answers most reports at once and makes jobs of three. No list and no report has pages; an NPS report is
 //! read form by form, which are the pages of its slice. What the answers leave out (the window, the form, the offset of
@@ -162,7 +162,7 @@ impl Lexer {
         ask_again(session, call, |body| rows(body).map(|_| ())).await
     }
 
-    /// One form is one page; which forms there are is asked once for a slice (`§2`, `§9` no. 18).
+    /// One form is one page; which forms there are is asked once for a slice (`§2`, `§9.18`).
     async fn form_by_form(
         &self,
         session: &Session<'_>,

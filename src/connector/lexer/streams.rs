@@ -1,4 +1,4 @@
-//! Lexer Activity: lists, reports and CSV jobs (`vendors/lexer.md §2, §4, §6`).
+//! Lexer Activity: lists, reports and CSV jobs (`facts/lexer.md §2, §4, §6`).
 //!
 //! The answers repeat neither the window nor what was asked for, so the vendor module adds both: `window_end`, `form`,
 //! `nps_category`, the offset of the labels. Window aggregates are not additive (`§4`), which their tables' comments say.

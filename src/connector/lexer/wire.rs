@@ -1,4 +1,4 @@
-//! What the vendor's answers say about themselves: jobs (`vendors/lexer.md §6.1`) and documented errors (`§7`).
+//! What the vendor's answers say about themselves: jobs (`facts/lexer.md §6.1`) and documented errors (`§7`).
 
 use crate::connector::StepError;
 use crate::decode::object::Members;

@@ -1,4 +1,4 @@
-//! What a Lynn Reporting connection says: its keys, their check, and the settings that follow (`vendors/lynn.md`).
+//! What a Lynn Reporting connection says: its keys, their check, and the settings that follow (`facts/lynn.md`).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ use crate::quota::LimitSpec;
 use crate::secret::Secret;
 use crate::settings::{Credential, Flag, KeyPath, Report, Whole, flag, read};
 
-/// A checked Lynn Reporting account. Unconfirmed paths, verbs and formats are settings (`vendors/lynn.md §11`).
+/// A checked Lynn Reporting account. Unconfirmed paths, verbs and formats are settings (`facts/lynn.md §11`).
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub account: Account,

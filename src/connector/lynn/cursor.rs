@@ -9,7 +9,7 @@ use super::config::Settings;
 use super::dates;
 
 /// The part of the window that is being read, and the page inside it. Stored as JSON; `last_document` keeps the
-/// vendor's own text (`vendors/lynn.md §3.1`).
+/// vendor's own text (`facts/lynn.md §3.1`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Cursor {
     pub(super) from: DateTime<Utc>,

@@ -1,4 +1,4 @@
-//! `startDate` and `endDate`: whole seconds of local time in the filter zone (`vendors/lynn.md §10.1, §10.2, §10.3`).
+//! `startDate` and `endDate`: whole seconds of local time in the filter zone (`facts/lynn.md §10.1, §10.2, §10.3`).
 //!
 //! What is asked for is never less than what is meant. A local time that occurs twice, when clocks go back, could be read
 //! as either: such a bound is moved outwards to one that occurs once.

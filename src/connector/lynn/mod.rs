@@ -1,4 +1,4 @@
-//! Lynn Reporting (`vendors/lynn.md`): what is special about this vendor.
+//! Lynn Reporting (`facts/lynn.md`): what is special about this vendor.
 //!
 //! A token is minted lazily, shared by all streams and renewed once when a call is refused with 401. A report is read in
 //! pages of up to 10,000 rows; `lastDocument` leads from one to the next and is kept byte for byte. A window that would

@@ -1,4 +1,4 @@
-//! Lynn Reporting's eight reports (`vendors/lynn.md §4`) and the extra ones a tenant may have.
+//! Lynn Reporting's eight reports (`facts/lynn.md §4`) and the extra ones a tenant may have.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use crate::catalogue::{Column, ColumnType, Key, Mode, Stream, Text, Vendor, Wind
 
 pub const VENDOR: Vendor = Vendor::new("lynn_reporting");
 
-/// The only documented row (`vendors/lynn.md §4.1`).
+/// The only documented row (`facts/lynn.md §4.1`).
 const NAVIGATION_MARKS: &[Column] = &[
     Column::new(
         "timestamp",
@@ -33,7 +33,7 @@ const NAVIGATION_MARKS: &[Column] = &[
     Column::new("markValue", "mark_value", ColumnType::Text, "Value of the mark, kept untrimmed"),
 ];
 
-/// name, report id, meaning (`vendors/lynn.md §4`).
+/// name, report id, meaning (`facts/lynn.md §4`).
 const REPORTS: &[(&str, &str, &str)] = &[
     ("show_dialogs", "B0A26DFF-173F-4138-AB46-61273E52538A", "Table of available dialogs"),
     ("menu_detail", "542B8262-14EB-4FEF-9873-93EC8B439FB7", "Detail of chosen menu options"),
@@ -49,7 +49,7 @@ const REPORTS: &[(&str, &str, &str)] = &[
     ("navigation_marks", "A45EC705-6A38-426A-8D1F-9CAE4D311497", "Navigation mark indicator"),
 ];
 
-/// The eight reports of `vendors/lynn.md §4`.
+/// The eight reports of `facts/lynn.md §4`.
 pub(in crate::connector) fn streams() -> Vec<Stream> {
     REPORTS.iter().map(|&(name, id, meaning)| report(name, id, meaning)).collect()
 }

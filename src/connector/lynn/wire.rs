@@ -1,4 +1,4 @@
-//! What goes over the wire to ExecuteReport and back (`vendors/lynn.md §3`).
+//! What goes over the wire to ExecuteReport and back (`facts/lynn.md §3`).
 
 use serde::Serialize;
 use serde_json::Value;

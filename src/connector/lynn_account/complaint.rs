@@ -1,4 +1,4 @@
-//! What an answer of Lynn says about itself: `isValid` and `errors` (`vendors/lynn.md §8.4, §10.21`).
+//! What an answer of Lynn says about itself: `isValid` and `errors` (`facts/lynn.md §8.4, §10.21`).
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! What a Lynn credential says, whichever family of its API is called (`vendors/lynn.md §2`).
+//! What a Lynn credential says, whichever family of its API is called (`facts/lynn.md §2`).
 
 use super::{Account, Product};
 use crate::secret::Secret;

@@ -1,4 +1,4 @@
-//! What Lynn says is left of a credential's quotas: `CreateToken?info` (`vendors/lynn.md §2.1, §10.6`).
+//! What Lynn says is left of a credential's quotas: `CreateToken?info` (`facts/lynn.md §2.1, §10.6`).
 //!
 //! Only the URL is documented. The answer may hold quota data, a token, or both, so it is shown as it comes, without what
 //! may be a secret, and nothing depends on it.

@@ -1,4 +1,4 @@
-//! One credential of Lynn: what the families of its API have in common (`vendors/lynn.md §1, §2, §8, §9`).
+//! One credential of Lynn: what the families of its API have in common (`facts/lynn.md §1, §2, §8, §9`).
 //!
 //! Quotas belong to the credential, whichever family is called. Tokens do not: every family mints its own
 //! (`§10.18`), so each source keeps [`Tokens`] of its own.

@@ -1,4 +1,4 @@
-//! The shared token: minted when first needed, kept until it expires or is refused (`vendors/lynn.md §2, §10.5`).
+//! The shared token: minted when first needed, kept until it expires or is refused (`facts/lynn.md §2, §10.5`).
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! What a Lynn Outbound connection says: its keys, their check, and the settings that follow (`vendors/lynn.md §6`). Paths,
-//! verbs and words that nobody confirmed are settings (`vendors/lynn.md §11`).
+//! What a Lynn Outbound connection says: its keys, their check, and the settings that follow (`facts/lynn.md §6`). Paths,
+//! verbs and words that nobody confirmed are settings (`facts/lynn.md §11`).
 //!
 //! Every path is held to the method that it is for: no setting can make a read call one of the vendor's writing methods,
 //! some of which send messages to customers.

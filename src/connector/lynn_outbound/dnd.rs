@@ -1,4 +1,4 @@
-//! The blacklist, contact by contact (`vendors/lynn.md §6`, `GetDnDContact`).
+//! The blacklist, contact by contact (`facts/lynn.md §6`, `GetDnDContact`).
 //!
 //! A call per contact at one call in 4 s takes hours for thousands of contacts, so every contact's answer is a page: the
 //! cursor behind it is the contact, in an order that does not depend on the vendor's. The contacts themselves are listed

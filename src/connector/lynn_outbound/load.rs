@@ -1,4 +1,4 @@
-//! The one documented write: records for a campaign, and the task that loads them (`vendors/lynn.md §6.1`).
+//! The one documented write: records for a campaign, and the task that loads them (`facts/lynn.md §6.1`).
 //!
 //! A call here may send messages to customers, so it is made once. The caller gets a [`Ready`] load that
 //! has token and quota, writes down what is about to leave, and sends; what may have arrived is told apart from what

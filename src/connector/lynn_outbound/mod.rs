@@ -1,4 +1,4 @@
-//! Lynn Outbound (`vendors/lynn.md §6`): what is special about this vendor.
+//! Lynn Outbound (`facts/lynn.md §6`): what is special about this vendor.
 //!
 //! Three lists can be read, each as a whole. What can be called is the closed list of [`Read`] and, for `tidegate push`
 //! alone, one writing method and the state of its tasks ([`load`]); the configuration is held to it. The blacklist is asked

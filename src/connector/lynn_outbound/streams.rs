@@ -1,4 +1,4 @@
-//! Lynn Outbound: campaigns, contacts and the blacklist (`vendors/lynn.md §6`).
+//! Lynn Outbound: campaigns, contacts and the blacklist (`facts/lynn.md §6`).
 //!
 //! No answer of these methods is publicly documented: columns appear with the data, and an id is looked for under the
 //! names that are likely. That is also why nothing here is read unless the connection says so.

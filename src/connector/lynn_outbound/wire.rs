@@ -1,4 +1,4 @@
-//! What Outbound answers. None of it is documented (`vendors/lynn.md §6`), so shapes that are likely are taken and all
+//! What Outbound answers. None of it is documented (`facts/lynn.md §6`), so shapes that are likely are taken and all
 //! others are refused; that a list is complete is never taken for granted where the answer says otherwise.
 
 use std::fmt::Write as _;

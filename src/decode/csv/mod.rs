@@ -3,8 +3,8 @@
 //! A field is a JSON string, and an empty field is left out, for CSV cannot tell an empty text from none. A row of empty
 //! fields is left out, and one that does not fit the header is refused, never bent or dropped. Memory is bounded by the
 //! header and one row, or the first lines, whatever the body's size. Quotes are doubled inside of quotes, as in RFC 4180;
-//! nothing else about a vendor's form is known before the first file is seen (`vendors/lexer.md §6.3`,
-//! `vendors/khoros_care.md §7`), so line ends, byte order mark and delimiter may be any usual ones.
+//! nothing else about a vendor's form is known before the first file is seen (`facts/lexer.md §6.3`,
+//! `facts/khoros_care.md §7`), so line ends, byte order mark and delimiter may be any usual ones.
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 

@@ -1,4 +1,4 @@
-//! JAICP Reporter against its simulator: every rule of `vendors/jaicp.md` that says what a careful connector does, step by
+//! JAICP Reporter against its simulator: every rule of `facts/jaicp.md` that says what a careful connector does, step by
 //! step over real HTTP and a real quota ledger, and in whole runs.
 
 use std::collections::{BTreeMap, BTreeSet};

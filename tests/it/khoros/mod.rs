@@ -1,4 +1,4 @@
-//! Khoros Care against its simulator: every rule of `vendors/khoros_care.md` that says what a careful connector does, over
+//! Khoros Care against its simulator: every rule of `facts/khoros_care.md` that says what a careful connector does, over
 //! real HTTP, a real quota ledger and real tables.
 
 mod create;

@@ -1,4 +1,4 @@
-//! Reports by hours, and days of a zone whose clock changes (`§8`).
+//! Reports by hours, and days of a zone whose clock changes (`facts/lexer.md §8`).
 
 use chrono::{NaiveDate, NaiveDateTime, Offset as _};
 use chrono_tz::Tz;

@@ -1,4 +1,4 @@
-//! The columns of the SLA file have types (`§6.2`), and what does not fit them is kept.
+//! The columns of the SLA file have types (`facts/lexer.md §6.2`), and what does not fit them is kept.
 
 use serde_json::json;
 use simulator::{Change, Rows};

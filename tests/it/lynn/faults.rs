@@ -1,4 +1,4 @@
-//! Faults that pass, and answers that are not reports (`vendors/lynn.md §8.4, §10.21, §10.22`).
+//! Faults that pass, and answers that are not reports (`facts/lynn.md §8.4, §10.21, §10.22`).
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Pages and what leads from one to the next (`vendors/lynn.md §3.1`).
+//! Pages and what leads from one to the next (`facts/lynn.md §3.1`).
 
 use simulator::lynn::{CursorShape, LastCursor, PageCount};
 use simulator::{Action, Fault, Match, Options};

@@ -1,4 +1,4 @@
-//! 429 and 403, as the gateway tells them (`vendors/lynn.md §8.3, §8.4`).
+//! 429 and 403, as the gateway tells them (`facts/lynn.md §8.3, §8.4`).
 
 use simulator::{Action, Fault, Match, Quota, Wording};
 use tidegate::connector::StepError;

@@ -1,4 +1,4 @@
-//! The shared token (`vendors/lynn.md §2, §8.4, §10.5`).
+//! The shared token (`facts/lynn.md §2, §8.4, §10.5`).
 
 use futures_util::future::join_all;
 use simulator::{Action, Fault, Match, Options, Wording};

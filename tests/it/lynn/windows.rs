@@ -1,4 +1,4 @@
-//! Which dates are asked for (`vendors/lynn.md §10.1, §10.2, §10.3`).
+//! Which dates are asked for (`facts/lynn.md §10.1, §10.2, §10.3`).
 
 use simulator::Options;
 use tidegate::connector::StepError;

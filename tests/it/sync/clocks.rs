@@ -1,4 +1,4 @@
-//! Clocks that change in the zone whose local times the vendor is asked for (`vendors/lynn.md §10.2`).
+//! Clocks that change in the zone whose local times the vendor is asked for (`facts/lynn.md §10.2`).
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;

@@ -1,4 +1,4 @@
-//! `AddCampaingData` and its task (`vendors/lynn.md §6.1`): strict about what comes in, and all of it is kept for tests.
+//! `AddCampaingData` and its task (`facts/lynn.md §6.1`): strict about what comes in, and all of it is kept for tests.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

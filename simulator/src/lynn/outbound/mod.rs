@@ -1,4 +1,4 @@
-//! Lynn Outbound (`vendors/lynn.md §6`): three lists, the load of records and its task. What is not documented of their
+//! Lynn Outbound (`facts/lynn.md §6`): three lists, the load of records and its task. What is not documented of their
 //! shapes is ours, and can be changed while it is served. Methods that a careful client never calls are noted.
 
 mod loads;

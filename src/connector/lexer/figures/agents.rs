@@ -1,5 +1,5 @@
 //! Agents and states: Team Volume unpivoted, and Workflow States in whichever of its two shapes it comes
-//! (`vendors/lexer.md §5.3, §5.7`).
+//! (`facts/lexer.md §5.3, §5.7`).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Series of days or hours: an object of arrays becomes one row for each element (`vendors/lexer.md §5.2, §5.5, §5.9`).
+//! Series of days or hours: an object of arrays becomes one row for each element (`facts/lexer.md §5.2, §5.5, §5.9`).
 
 use std::collections::BTreeSet;
 
@@ -124,7 +124,7 @@ fn label(element: Raw<'_>) -> Option<(String, NaiveDateTime)> {
     let members = Members::parse(element.get().as_bytes())?;
     let text = match Members::parse(members.get("date_range")?.get().as_bytes()) {
         Some(range) => range.text("date_from")?.into_owned(),
-        // As the page types it (`§9` no. 10).
+        // As the page types it (`§9.10`).
         None => members.text("date_range")?.into_owned(),
     };
     let formats = ["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"];

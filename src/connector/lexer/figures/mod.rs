@@ -1,4 +1,4 @@
-//! From a report's answer to flat records (`vendors/lexer.md §5`). What an answer does not repeat is added: the window, the
+//! From a report's answer to flat records (`facts/lexer.md §5`). What an answer does not repeat is added: the window, the
 //! form, the offset of its labels. Numbers keep their digits, and a member that nobody asked for stays in its record.
 
 use chrono::{DateTime, FixedOffset, NaiveDateTime, SecondsFormat, TimeDelta, Utc};

@@ -1,4 +1,4 @@
-//! The examples of `vendors/lexer.md §11`, and what a careful reader makes of odder answers.
+//! The examples of `facts/lexer.md §11`, and what a careful reader makes of odder answers.
 
 use super::*;
 use crate::decode::Sink;
