@@ -19,6 +19,7 @@ mod load;
 mod lynn;
 mod outbound;
 mod quota;
+mod references;
 mod schedule;
 mod secrets;
 mod status_port;
