@@ -12,14 +12,12 @@ use super::failure::{CommandError, say};
 use super::output::{self, Table};
 use super::{ConnectionsArgs, Context, Exit, ForgetArgs, names, reset, show};
 use crate::config::Config;
+use crate::connector::all_streams;
 use crate::schedule;
 use crate::store::account::{self, KnownConnection};
 use crate::store::forget::{self, LoadedTable};
 use crate::store::history::{self, Cursor};
 use crate::text::plain;
-
-/// Schemas that hold rows of connections.
-const SCHEMAS: [&str; 4] = ["lynn", "khoros", "lexer", "jaicp"];
 
 #[derive(Debug, Serialize)]
 struct Document {
@@ -234,7 +232,8 @@ async fn forget_connection(conn: &mut PgConnection, args: &ForgetArgs, commit: b
     }
     let known = account::list(&mut transaction).await?;
     let mut tables = Vec::new();
-    for table in forget::tables(&mut transaction, &SCHEMAS.map(ToOwned::to_owned)).await? {
+    let schemas: Vec<String> = all_streams().iter().map(|stream| stream.schema.to_owned()).collect();
+    for table in forget::tables(&mut transaction, &schemas).await? {
         let rows = rows(&mut transaction, &table, args).await?;
         if rows > 0 {
             tables.push(TableRows { table: format!("{}.{}", table.schema, table.name), rows });

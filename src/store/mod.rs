@@ -11,6 +11,7 @@ pub mod history;
 pub mod ident;
 pub mod instance;
 pub mod migrate;
+pub mod migrations;
 pub mod progress;
 pub mod prune;
 pub mod push;

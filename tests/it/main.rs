@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what should not happen fails the test")]
 
+mod architecture;
 mod cli;
 mod daemon;
 mod database;
@@ -21,6 +22,7 @@ mod outbound;
 mod quota;
 mod schedule;
 mod secrets;
+mod sixth_vendor;
 mod status_port;
 mod support;
 mod sync;
