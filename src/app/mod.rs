@@ -1,11 +1,13 @@
 //! Builds what a process needs and takes it down again in order.
 
+mod alive;
 mod daemon;
 mod database;
 mod foreground;
 mod pruning;
 mod reload;
 
+pub use alive::Alive;
 pub use daemon::{Daemon, DaemonError, owner};
 pub use database::{Database, DatabaseError, place as database_place};
 pub use foreground::{Foreground, follow};

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::failure::{hide, say};
 use super::output::{self, Table};
 use super::{CommandError, Context, Exit, PushArgs, names, status};
+use crate::app::{self, Alive};
 use crate::config::Push;
 use crate::push::{Order, Plan, PushError, Report, UNKNOWN_HINT};
 use crate::store::push::Batch;
@@ -61,8 +62,10 @@ pub async fn run(context: Context, args: PushArgs) -> anyhow::Result<Exit> {
     };
     context.require_cluster()?;
     let database = context.open_database().await?;
+    let owner = app::owner();
     let order = Order {
         pool: &database.pool,
+        owner: &owner,
         job,
         push,
         connection: &config.connections[&job.connection],
@@ -91,7 +94,9 @@ async fn work(
         }
         return Ok(Exit::Done);
     }
-    let mut report = order.send().await.map_err(|error| failure(&args.job, error))?;
+    let alive = Alive::new(order.pool.clone(), order.owner.to_owned());
+    let sending = Box::pin(alive.during(&order.connection.name, order.send()));
+    let mut report = sending.await.map_err(|error| failure(&args.job, error))?;
     let stopped = report.stopped.take();
     let hint = stopped.as_ref().map(PushError::hint);
     let error = stopped.map(|error| format!("{:#}", anyhow::Error::from(error)));

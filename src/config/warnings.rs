@@ -109,7 +109,7 @@ fn quotas_apart(connections: &BTreeMap<String, Connection>) -> Vec<String> {
             if other.is_some_and(|other| (other.amount, other.per) != (limit.amount, limit.per)) {
                 warnings.push(format!(
                     "connections `{}` and `{}` share a credential, and so its quota, but state different limits `{}`; \
-                     the one that is opened last holds for both: write the same limit in both",
+                     the smaller amount within the longer period holds for both: write the same limit in both",
                     known.name, connection.name, limit.name
                 ));
             }

@@ -172,7 +172,7 @@ async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutd
     let Some((job, connection, stream)) = find(config, claim, task) else {
         return decided(&TaskError::UnknownStream, task, Subject::default());
     };
-    let account = match shared.accounts.get(&shared.pool, connection).await {
+    let account = match shared.accounts.get(&shared.pool, &shared.owner, connection).await {
         Ok(account) => account,
         Err(error) => {
             let subject = Subject::stream(connection.settings.vendor(), stream.stream.windowed());

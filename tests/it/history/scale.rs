@@ -207,7 +207,7 @@ async fn ledger(pool: &PgPool, plans: &str) -> Vec<String> {
     let key = LedgerKey::derive(pool, &Url::parse("https://vendor.example").unwrap(), &["4411"]).await.unwrap();
     let per = Duration::from_hours(1);
     let limit = Limit { name: "requests".to_owned(), calls: Calls::Every, unit: Unit::Calls, amount: 100, per };
-    let ledger = Ledger::open(pool.clone(), &key, "acme", vec![limit.clone()]).await.unwrap();
+    let ledger = Ledger::open(pool.clone(), "this", &key, "acme", vec![limit.clone()]).await.unwrap();
     for statement in [format!("set plan_cache_mode = {plans}"), "begin".to_owned()] {
         sqlx::query(AssertSqlSafe(statement)).execute(pool).await.unwrap();
     }
