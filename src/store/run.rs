@@ -110,6 +110,17 @@ pub async fn renew(executor: impl PgExecutor<'_>, run: i64, fence: i64, lease: D
     Ok(done.rows_affected() == 1)
 }
 
+/// Whether the run was cancelled.
+pub async fn is_cancelled(executor: impl PgExecutor<'_>, run: i64) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (select from tidegate.run where id = $1 and state = 'cancelled') as "cancelled!""#,
+        run,
+    )
+    .fetch_one(executor)
+    .in_time()
+    .await
+}
+
 /// The fence check of a checkpoint: renews the lease if, and only if, both the run and the stream are still held.
 pub async fn pass_fence(
     executor: impl PgExecutor<'_>,

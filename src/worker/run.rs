@@ -54,7 +54,7 @@ pub async fn work(shared: &Shared, config: &Config, claim: Claim, shutdown: &Can
             () = all_tasks(shared, config, &claim, shutdown) => {}
             // Boxed, since the other branch is large.
             () = keep_lease(shared, &claim, lease) => {
-                tracing::warn!("lost the lease, another worker has taken over");
+                say_why_lost(shared, &claim).await;
             }
         }
     }
@@ -136,10 +136,13 @@ async fn tasks(
                 run::TaskEnd::Waiting { until: *until, waiting_for, attempt: *attempt }
             }
             TaskEnd::Released => run::TaskEnd::Released,
-            TaskEnd::Abandoned => return Ok(()),
+            TaskEnd::Abandoned => {
+                say_why_lost(shared, claim).await;
+                return Ok(());
+            }
         };
         if !run::end_task(&shared.pool, claim, &task.stream, stored).await? {
-            tracing::warn!("lost the run, another worker has taken over");
+            say_why_lost(shared, claim).await;
             return Ok(());
         }
         // Other runs of the stream need not wait for this run's other streams.
@@ -152,14 +155,30 @@ async fn tasks(
     run::release_streams(&mut *transaction, claim).await?;
     let state = run::end_run(&mut *transaction, claim, is_idle).await?;
     transaction.commit().in_time().await?;
-    match state.as_deref() {
-        Some("succeeded") => shared.metrics.run_ended(&claim.job, RunOutcome::Succeeded),
-        Some("held") => shared.metrics.run_ended(&claim.job, RunOutcome::Held),
-        Some("failed") => shared.metrics.run_ended(&claim.job, RunOutcome::Failed),
+    let Some(state) = state else {
+        say_why_lost(shared, claim).await;
+        return Ok(());
+    };
+    match state.as_str() {
+        "succeeded" => shared.metrics.run_ended(&claim.job, RunOutcome::Succeeded),
+        "held" => shared.metrics.run_ended(&claim.job, RunOutcome::Held),
+        "failed" => shared.metrics.run_ended(&claim.job, RunOutcome::Failed),
         _ => {}
     }
-    tracing::info!(state = state.as_deref().unwrap_or("in other hands"), "run left");
+    tracing::info!(state, "run left");
     Ok(())
+}
+
+/// Logs why this worker does not hold the run any more.
+async fn say_why_lost(shared: &Shared, claim: &Claim) {
+    match run::is_cancelled(&shared.pool, claim.id).await {
+        Ok(true) => tracing::info!("the run was cancelled; the rows that were committed are kept"),
+        Ok(false) => tracing::warn!("lost the run or its stream, another worker has taken over"),
+        Err(error) => {
+            session::judge(&shared.pool, &error);
+            tracing::warn!(error = chain(&error), "lost the run; why could not be read");
+        }
+    }
 }
 
 /// What becomes of a task for an error that met it outside its stream.

@@ -348,7 +348,8 @@ pub fn carry_out(decision: Decision, error: &TaskError, subject: Subject) -> Tas
             TaskEnd::Waiting { until, waiting_for, attempt }
         }
         Decision::Abandon => {
-            tracing::warn!(error = chain(error), "gave up the task, another worker has taken over");
+            // The caller logs why.
+            tracing::info!(error = chain(error), "gave up the task");
             TaskEnd::Abandoned
         }
         Decision::Fail | Decision::FailAndRestart => failed(error, hint),
