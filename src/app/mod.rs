@@ -9,6 +9,6 @@ mod reload;
 
 pub use alive::Alive;
 pub use daemon::{Daemon, DaemonError, owner};
-pub use database::{Database, DatabaseError, place as database_place};
+pub use database::{Database, DatabaseError, place as database_place, warning as database_warning};
 pub use foreground::{Foreground, follow};
 pub use reload::Reload;
