@@ -62,6 +62,9 @@ impl Daemon {
     pub async fn start(config: Config, reload: Option<Reload>, database: &Database) -> Result<Self, DaemonError> {
         let health = Arc::new(Health::default());
         health.config_loaded();
+        for unread in &config.unread {
+            tracing::warn!("{unread}");
+        }
         let applied = migrate::migrate(&database.pool).await?;
         if applied > 0 {
             tracing::info!(applied, "database migrated");

@@ -20,7 +20,8 @@ impl Config {
     /// One sentence for each thing that deserves a second look, with what to write instead.
     pub fn warnings(&self, now: DateTime<Utc>) -> Vec<String> {
         let of_job = |job: &Job| days_apart(job, self.connections.get(&job.connection)?, now);
-        let mut warnings: Vec<String> = every_interface(self.server.listen).into_iter().collect();
+        let mut warnings = self.unread.clone();
+        warnings.extend(every_interface(self.server.listen));
         warnings.extend(self.connections.values().flat_map(plain_http));
         warnings.extend(quotas_apart(&self.connections));
         warnings.extend(self.jobs.values().filter_map(of_job));
