@@ -10,6 +10,7 @@ use crate::clock;
 use crate::config::Connection;
 use crate::http::{Gate, HttpError, Retry, Session};
 use crate::quota::{Ledger, LedgerError, LedgerKey};
+use crate::store::trouble::chain;
 use crate::vendor::{Source, StepError};
 use crate::worker::hint::{self, Subject};
 use crate::worker::policy::TaskError;
@@ -56,7 +57,7 @@ pub(super) async fn call<T>(
     };
     let hint = hint::hint(&error, Subject::login(connection.settings.vendor()));
     let hint = hint::named(hint, "JOB", "S", &connection.name);
-    Err(Failure { error: format!("{:#}", anyhow::Error::from(error)), hint })
+    Err(Failure { error: chain(&error), hint })
 }
 
 async fn open(pool: &PgPool, owner: &str, connection: &Connection) -> Result<Gate, StepError> {

@@ -212,6 +212,21 @@ async fn a_signal_ends_a_command_that_waits() {
 }
 
 #[tokio::test]
+async fn what_postgres_says_to_a_login_is_printed_once() {
+    let database = TestDatabase::create().await;
+    let mut url: url::Url = database.url().parse().unwrap();
+    url.set_path("/no_such_database");
+    let shell = Shell::at(url.as_str());
+    for args in [&["status"][..], &["check"]] {
+        let failed = shell.run(args).await.expect(1);
+        let said = r#"database "no_such_database" does not exist (SQLSTATE 3D000)"#;
+        assert!(failed.stderr.contains(said), "{failed:?}");
+        assert_eq!(failed.stderr.matches("does not exist").count(), 1, "{failed:?}");
+        assert!(!failed.stderr.contains("at line"), "{failed:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_database_that_is_away_is_named_at_once_with_the_reason() {
     let shell = Shell::without_database();
     let begun = std::time::Instant::now();
