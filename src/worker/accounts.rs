@@ -78,10 +78,8 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// The account of `connection`, opened in the name of the process `owner`.
+    /// The account of `connection`, opened in the name of the process `owner`. Whoever reads it must [`pin`] it first.
     pub async fn get(&self, pool: &PgPool, owner: &str, connection: &Connection) -> Result<Arc<Account>, AccountError> {
-        // Each time: an operator may have forgotten the connection meanwhile.
-        pin(pool, connection).await?;
         let mut open = self.open.lock().await;
         if let Some(account) = open.get(&connection.name) {
             return Ok(Arc::clone(account));

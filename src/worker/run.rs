@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::accounts::Accounts;
+use super::accounts::{self, Accounts};
 use super::hint::{self, Subject};
 use super::policy::{self, TaskError};
 use super::report::Reporter;
@@ -191,7 +191,12 @@ async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutd
     let Some((job, connection, stream)) = find(config, claim, task) else {
         return decided(&TaskError::UnknownStream, task, Subject::default());
     };
-    let account = match shared.accounts.get(&shared.pool, &shared.owner, connection).await {
+    let opened = async {
+        // Each time: an operator may have forgotten the connection meanwhile.
+        accounts::pin(&shared.pool, connection).await?;
+        shared.accounts.get(&shared.pool, &shared.owner, connection).await
+    };
+    let account = match opened.await {
         Ok(account) => account,
         Err(error) => {
             let subject = Subject::stream(connection.settings.vendor(), stream.stream.windowed());
