@@ -17,9 +17,10 @@ use crate::clock;
 use crate::config::{Config, Connection, Job};
 use crate::server::metrics::RunOutcome;
 use crate::server::{Loop, Metrics, Pulse};
-use crate::store::run::{self, Claim, Task};
+use crate::store::run::{self, Claim};
 use crate::store::session;
 use crate::store::session::Deadline as _;
+use crate::store::task::{self, Task};
 use crate::store::trouble::{Repeats, chain};
 
 /// How often a run is gone on with whose state could not be stored, and after which pause.
@@ -110,7 +111,7 @@ async fn tasks(
     let deadline =
         tokio::time::Instant::now() + config.jobs.get(&claim.job).map_or(Duration::MAX / 4, |job| job.timeout);
     let mut is_idle = true;
-    for task in run::tasks(&shared.pool, claim.id).await?.into_iter().filter(|task| task.due) {
+    for task in task::of_run(&shared.pool, claim.id).await?.into_iter().filter(|task| task.due) {
         is_idle = false;
         if shutdown.is_cancelled() {
             break;
@@ -129,19 +130,19 @@ async fn tasks(
             _ => String::new(),
         };
         let stored = match &end {
-            TaskEnd::Succeeded => run::TaskEnd::Succeeded,
-            TaskEnd::Held { why } => run::TaskEnd::Held { why, hint: &hint },
-            TaskEnd::Failed { error, .. } => run::TaskEnd::Failed { error, hint: &hint },
+            TaskEnd::Succeeded => task::TaskEnd::Succeeded,
+            TaskEnd::Held { why } => task::TaskEnd::Held { why, hint: &hint },
+            TaskEnd::Failed { error, .. } => task::TaskEnd::Failed { error, hint: &hint },
             TaskEnd::Waiting { until, waiting_for, attempt } => {
-                run::TaskEnd::Waiting { until: *until, waiting_for, attempt: *attempt }
+                task::TaskEnd::Waiting { until: *until, waiting_for, attempt: *attempt }
             }
-            TaskEnd::Released => run::TaskEnd::Released,
+            TaskEnd::Released => task::TaskEnd::Released,
             TaskEnd::Abandoned => {
                 say_why_lost(shared, claim).await;
                 return Ok(());
             }
         };
-        if !run::end_task(&shared.pool, claim, &task.stream, stored).await? {
+        if !task::end(&shared.pool, claim, &task.stream, stored).await? {
             say_why_lost(shared, claim).await;
             return Ok(());
         }
