@@ -54,6 +54,8 @@ pub struct Config {
     pub log: Log,
     pub connections: BTreeMap<String, Connection>,
     pub jobs: BTreeMap<String, Job>,
+    /// A sentence for each folder that looks as if it were read, and is not.
+    pub unread: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -205,7 +207,8 @@ impl Config {
     pub fn load(path: &Path, env: &BTreeMap<String, String>) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let sources = load::read(path, &mut faults);
-        Self::from_sources(&sources, env, faults)
+        let config = Self::from_sources(&sources, env, faults)?;
+        Ok(Self { unread: load::unread_folders(path), ..config })
     }
 
     /// What holds when no file says anything: the defaults, and what `env` overrides.

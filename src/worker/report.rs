@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::http::Session;
 use crate::server::Metrics;
 use crate::server::metrics::RowChange;
-use crate::store::run::{self, Claim, Progress};
+use crate::store::run::Claim;
+use crate::store::task::{self, Progress};
 
 /// Reports for one task.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ impl Reporter<'_> {
             return Ok(());
         }
         let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        run::add_traffic(self.pool, self.claim.id, self.stream, signed(calls), signed(bytes)).await
+        task::add_traffic(self.pool, self.claim.id, self.stream, signed(calls), signed(bytes)).await
     }
 
     /// Pages were committed, together.

@@ -69,7 +69,7 @@ pub(super) fn check(tree: &Node, faults: Faults) -> Result<Config, Faults> {
 
     let mut faults = report.faults;
     if faults.is_empty() {
-        return Ok(Config { database, embedded, server, worker, history, log, connections, jobs });
+        return Ok(Config { database, embedded, server, worker, history, log, connections, jobs, unread: Vec::new() });
     }
     faults.sort();
     Err(faults)

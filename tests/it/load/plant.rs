@@ -15,7 +15,8 @@ use tidegate::load::loader::{Loader, Reading};
 use tidegate::load::page::{Chunk, PageWriter, RowKey, RowWindow};
 use tidegate::load::table::{Cause, Table};
 use tidegate::store::cursor::{self, Slice};
-use tidegate::store::run::{self, Claim, Progress};
+use tidegate::store::run::{self, Claim};
+use tidegate::store::task::Progress;
 use tidegate::vendor::Vendor;
 
 use crate::support::TestDatabase;
