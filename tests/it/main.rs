@@ -18,6 +18,7 @@ mod lexer;
 mod load;
 mod lynn;
 mod outbound;
+mod programs;
 mod quota;
 mod schedule;
 mod secrets;
