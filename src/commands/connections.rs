@@ -35,7 +35,7 @@ struct Entry {
     configured: bool,
     /// The account that it is pinned to, part by part; a part that is a secret is left out.
     account: BTreeMap<String, String>,
-    /// When it was pinned; `None` before its first reading.
+    /// When it was first read, and pinned to its account; `None` if nothing was read.
     pinned_at: Option<DateTime<Utc>>,
     last_success_at: Option<DateTime<Utc>>,
     /// The streams that were ever begun.
@@ -91,7 +91,7 @@ fn entries(config: &Config, pinned: Vec<KnownConnection>, cursors: Vec<Cursor>) 
         let entry = entries.entry(known.connection.clone()).or_insert_with(|| Entry::named(&known.connection));
         entry.vendor = Some(known.vendor);
         entry.account = known.account;
-        entry.pinned_at = Some(known.pinned_at);
+        entry.pinned_at = known.first_read_at;
     }
     let read = config.streams_read();
     for cursor in cursors {
@@ -141,7 +141,7 @@ fn table(document: &Document) -> String {
             entry.streams.len().to_string(),
             entry.streams.iter().map(|stream| stream.rows).sum::<i64>().to_string(),
             show::moment_or_nothing(entry.last_success_at, document.at),
-            entry.pinned_at.map_or_else(|| "never".to_owned(), show::time),
+            entry.pinned_at.map_or_else(|| show::NOTHING.to_owned(), show::time),
             show::text(Some(&account.join(", "))),
         ]);
     }

@@ -234,7 +234,8 @@ async fn owners(
             inner join pg_catalog.pg_namespace as namespace on namespace.oid = class.relnamespace
             where
                 namespace.nspname = any($1 || case when $2 then '{public}'::text[] end)
-                and class.relkind in ('r', 'p')
+                -- `alter table` changes a view's owner too.
+                and (class.relkind in ('r', 'p') or (class.relkind = 'v' and namespace.nspname = 'tidegate'))
                 and (
                     namespace.nspname = 'tidegate'
                     or class.relname = '_sqlx_migrations'

@@ -19,4 +19,5 @@ pub mod reading;
 pub mod run;
 pub mod session;
 pub mod status;
+pub mod task;
 pub mod trouble;

@@ -19,6 +19,7 @@ mod lexer;
 mod load;
 mod lynn;
 mod outbound;
+mod programs;
 mod quota;
 mod schedule;
 mod secrets;
