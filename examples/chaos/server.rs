@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use tidegate::postgres::binaries::{self, PgBin, Places};
-use tidegate::postgres::{ServerUser, cluster, user};
+use tidegate::postgres::binaries::PgBin;
+use tidegate::postgres::{ServerUser, cluster, fetch, user};
 use tidegate::secret::Secret;
 
 use super::disk;
@@ -56,8 +56,8 @@ pub struct Server {
 
 impl Server {
     pub async fn start(folder: &Path) -> anyhow::Result<Self> {
-        let bin = binaries::find(&Places::of_this_machine().await, None).await?.context("no Postgres programs")?;
         let user = ServerUser::choose(Path::new("/nonexistent"))?;
+        let bin = fetch::find_or_fetch(&folder.join(fetch::CACHE_NAME), None, user.as_ref()).await?;
         user::give(folder, user.as_ref())?;
         let password = Secret::new("chaos");
         let path = folder.join("cluster");

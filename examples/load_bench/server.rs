@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use tidegate::postgres::binaries::{self, PgBin, Places};
-use tidegate::postgres::{ServerUser, cluster, user};
+use tidegate::postgres::binaries::PgBin;
+use tidegate::postgres::{ServerUser, cluster, fetch, user};
 use tidegate::secret::Secret;
 
 use crate::process::cpu_of_family;
@@ -42,8 +42,8 @@ pub struct Used {
 
 impl Server {
     pub async fn start(folder: &Path) -> anyhow::Result<Self> {
-        let bin = binaries::find(&Places::of_this_machine().await, None).await?.context("no Postgres programs")?;
         let user = ServerUser::choose(Path::new("/nonexistent"))?;
+        let bin = fetch::find_or_fetch(&folder.join(fetch::CACHE_NAME), None, user.as_ref()).await?;
         user::give(folder, user.as_ref())?;
         let path = folder.join("cluster");
         cluster::make(&path, &bin, user.as_ref(), &Secret::new(PASSWORD), &[]).await?;

@@ -79,7 +79,7 @@ async fn work(url: &str, number: u128, start: DateTime<Utc>, trial: Trial) -> an
     let pool = PgPoolOptions::new().max_connections(4).connect(url).await?;
     let base_url = Url::parse("https://vendor.example")?;
     let key = LedgerKey::derive(&pool, &base_url, &["4411", "secret"]).await?;
-    let ledger = Ledger::open(pool, &key, "benchmark", vec![trial.limit()]).await?;
+    let ledger = Ledger::open(pool, &format!("worker {number}"), &key, "benchmark", vec![trial.limit()]).await?;
     let mut departures = String::new();
     tokio::time::sleep((start - Utc::now()).to_std().unwrap_or_default()).await;
     let end = Instant::now() + trial.length;

@@ -9,6 +9,7 @@ use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::alive::{self, Alive};
 use super::{Database, Reload, pruning};
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -24,8 +25,6 @@ use crate::worker::{Accounts, Pool, Room, Shared};
 
 /// How often due firings are looked for; a firing is at most this late.
 const ENQUEUE_PERIOD: Duration = Duration::from_secs(1);
-/// How often the process updates its row in `tidegate.instance`.
-pub(super) const ALIVE_PERIOD: Duration = Duration::from_secs(15);
 /// Runs under way may take this long to reach a checkpoint; with the rest of the sequence it stays within 10 s.
 const DRAIN: Duration = Duration::from_secs(6);
 
@@ -47,6 +46,7 @@ pub enum DaemonError {
 pub struct Daemon {
     shutdown: CancellationToken,
     shared: Arc<Shared>,
+    alive: Arc<Alive>,
     address: SocketAddr,
     bell: JoinHandle<Result<(), BellError>>,
     workers: JoinHandle<()>,
@@ -66,6 +66,9 @@ impl Daemon {
     pub async fn start(config: Config, reload: Option<Reload>, database: &Database) -> Result<Self, DaemonError> {
         let health = Arc::new(Health::default());
         health.config_loaded();
+        for unread in &config.unread {
+            tracing::warn!("{unread}");
+        }
         let applied = migrate::migrate(&database.pool).await?;
         if applied > 0 {
             tracing::info!(applied, "database migrated");
@@ -95,7 +98,8 @@ impl Daemon {
         };
         tracing::info!(listen = %address, owner = shared.owner, "daemon started");
         let enqueue = enqueue_chore(Arc::clone(&shared), receiver.clone(), Arc::clone(&wake));
-        let alive = alive_chore(database.pool.clone(), shared.owner.clone(), receiver.clone());
+        let alive = Arc::new(Alive::new(database.pool.clone(), shared.owner.clone()));
+        let beat = alive_chore(database.pool.clone(), Arc::clone(&alive), receiver.clone());
         let prune = pruning::chore(database.pool.clone(), receiver.clone(), shutdown.clone());
         let (left, only) = (Arc::new(Notify::new()), None);
         let pool = Pool { shared: Arc::clone(&shared), config: receiver, wake, left, shutdown: shutdown.clone(), only };
@@ -103,11 +107,12 @@ impl Daemon {
             tokio::spawn(reload.follow(sender, Arc::clone(&shared), Arc::clone(&health), shutdown.clone()))
         });
         Ok(Self {
-            bell: tokio::spawn(ring(vec![enqueue, alive, prune], shutdown.clone())),
+            bell: tokio::spawn(ring(vec![enqueue, beat, prune], shutdown.clone())),
             workers: tokio::spawn(pool.run()),
             server: tokio::spawn(server::serve(listener, site.router(), shutdown.clone())),
             reload,
             shared,
+            alive,
             address,
             health,
             shutdown,
@@ -149,9 +154,7 @@ impl Daemon {
                 "runs under way did not reach a checkpoint in time; they are taken over when their lease ends"
             );
         }
-        // If this fails, the row expires a minute later.
-        let left = instance::leave(&self.shared.pool, &self.shared.owner);
-        let _ = tokio::time::timeout(Duration::from_millis(500), left).await;
+        self.alive.leave().await;
         let _ = tokio::time::timeout(Duration::from_secs(1), self.server).await;
         for abort in aborts {
             abort.abort();
@@ -192,15 +195,16 @@ fn enqueue_chore(shared: Arc<Shared>, config: watch::Receiver<Arc<Config>>, wake
     })
 }
 
-/// Records the jobs of this process, and cancels runs whose job is in no running process's configuration.
-fn alive_chore(pool: PgPool, owner: String, config: watch::Receiver<Arc<Config>>) -> Chore {
+/// Records the jobs and quotas of this process, and cancels runs whose job is in no running process's configuration.
+fn alive_chore(pool: PgPool, alive: Arc<Alive>, config: watch::Receiver<Arc<Config>>) -> Chore {
     let trouble = Arc::new(Repeats::default());
-    Chore::new("alive", ALIVE_PERIOD, move || {
+    Chore::new("alive", alive::PERIOD, move || {
         let trouble = Arc::clone(&trouble);
-        let (pool, owner, config) = (pool.clone(), owner.clone(), Arc::clone(&config.borrow()));
+        let (pool, alive, config) = (pool.clone(), Arc::clone(&alive), Arc::clone(&config.borrow()));
         async move {
             let jobs: Vec<String> = config.jobs.keys().cloned().collect();
-            let orphans = match instance::beat(&pool, &owner, &jobs).await {
+            let connections: Vec<String> = config.connections.keys().cloned().collect();
+            let orphans = match alive.beat(&jobs, &connections).await {
                 Ok(()) => instance::cancel_orphans(&pool).await,
                 Err(error) => Err(error),
             };
@@ -245,7 +249,7 @@ fn quota_reader(shared: Arc<Shared>, config: watch::Receiver<Arc<Config>>) -> Qu
         Box::pin(async move {
             let mut uses = Vec::new();
             for connection in config.connections.values() {
-                let account = shared.accounts.get(&shared.pool, connection).await?;
+                let account = shared.accounts.get(&shared.pool, &shared.owner, connection).await?;
                 uses.extend(account.gate.ledger().usage().await?.into_iter().map(|usage| QuotaUse {
                     connection: connection.name.clone(),
                     limit: usage.limit.clone(),

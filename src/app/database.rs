@@ -1,5 +1,6 @@
 //! The database of this process: a configured server, or the private embedded one.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -151,6 +152,31 @@ pub fn place(target: &DatabaseTarget) -> Option<String> {
     Some(options_of(target).map_or_else(|_| "at an unreadable URL".to_owned(), |options| place_of(&options)))
 }
 
+/// A configured server on another host that may be spoken to without TLS. What is judged is what is connected with, also where
+/// it comes from `PGHOST` or `PGSSLMODE`.
+pub fn warning(target: &DatabaseTarget) -> Option<String> {
+    let options = options_of(target).ok()?;
+    let mode = match options.get_ssl_mode() {
+        PgSslMode::Disable => "disable",
+        PgSslMode::Allow => "allow",
+        PgSslMode::Prefer => "prefer",
+        PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull => return None,
+    };
+    let host = options.get_host();
+    let name = host.trim_end_matches('.').to_lowercase();
+    let is_local = options.get_socket().is_some()
+        || host.starts_with('/')
+        || name.ends_with(".localhost")
+        // A name without a dot is not a public one: this host, or a service of Compose or Kubernetes.
+        || host.parse::<IpAddr>().map_or(!name.contains('.'), |address| address.to_canonical().is_loopback());
+    (!is_local).then(|| {
+        format!(
+            "database: the server `{host}` is on another host and `sslmode` is `{mode}`, so the password and all rows may be \
+             sent without encryption; set `sslmode` to `verify-full`, or to `require` if its certificate cannot be checked"
+        )
+    })
+}
+
 /// What a configured target says, as what sqlx connects with.
 fn options_of(target: &DatabaseTarget) -> Result<PgConnectOptions, DatabaseError> {
     let options = match target {
@@ -244,6 +270,41 @@ mod tests {
         assert!(matches!(options.get_ssl_mode(), PgSslMode::Disable));
         assert_eq!(place(&DatabaseTarget::Parts(parts("/run/pg"))).as_deref(), Some("/run/pg:6432/ware/house"));
         assert_eq!(place(&DatabaseTarget::Embedded), None);
+    }
+
+    #[test]
+    fn p7_a_database_that_may_be_reached_without_tls_is_warned_of() {
+        let warning = |url: &str| warning(&DatabaseTarget::Url(url.into()));
+        for url in [
+            "postgres://u:hunter2@db.example.com:5432/d",
+            "postgres://u:hunter2@db.example.com/d?sslmode=prefer",
+            "postgres://u:hunter2@10.0.0.5/d?sslmode=disable",
+            "postgres://u:hunter2@db.example.com/d?ssl-mode=allow",
+            "postgres://u:hunter2@[2001:db8::1]/d",
+            "postgres:///d?host=db.example.com",
+            "postgres:///d?hostaddr=10.0.0.5",
+        ] {
+            let warning = warning(url).unwrap_or_default();
+            assert!(
+                warning.starts_with("database: the server `") && warning.contains("verify-full"),
+                "{url}: {warning}"
+            );
+            assert!(!warning.contains("hunter2"), "{warning}");
+        }
+        for url in [
+            "postgres://u:p@db.example.com/d?sslmode=require",
+            "postgres://u:p@db.example.com/d?sslmode=verify-full",
+            "postgres://u:p@localhost/d",
+            "postgres://u:p@postgres/d?sslmode=disable",
+            "postgres://u:p@127.0.0.1:5433/d?sslmode=disable",
+            "postgres://u:p@[::1]/d",
+            "postgres://u:p@%2Fvar%2Frun%2Fpostgresql/d",
+            "postgres:///d?host=/var/run/postgresql",
+        ] {
+            assert_eq!(warning(url), None, "{url}");
+        }
+        assert!(super::warning(&DatabaseTarget::Parts(parts("10.0.0.5"))).unwrap().contains("`sslmode` is `disable`"));
+        assert_eq!(super::warning(&DatabaseTarget::Embedded), None);
     }
 
     #[test]

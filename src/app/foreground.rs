@@ -8,12 +8,10 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::daemon::ALIVE_PERIOD;
-use super::owner;
+use super::{Alive, owner};
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::pulse::Pulse;
-use crate::store::instance;
 use crate::store::progress::{self, TaskState};
 use crate::store::session;
 use crate::store::trouble::Repeats;
@@ -35,7 +33,8 @@ pub struct Foreground {
     left: Arc<Notify>,
     shutdown: CancellationToken,
     workers: JoinHandle<()>,
-    alive: JoinHandle<()>,
+    alive: Arc<Alive>,
+    beats: JoinHandle<()>,
     owner: String,
     /// Keeps the configuration's channel open.
     _config: watch::Sender<Arc<Config>>,
@@ -55,8 +54,13 @@ impl Foreground {
             trouble: Repeats::default(),
             owner: owner.clone(),
         };
-        let jobs = config.jobs.keys().cloned().collect();
-        let alive = tokio::spawn(stay_alive(pool.clone(), owner.clone(), jobs));
+        let jobs: Vec<String> = config.jobs.keys().cloned().collect();
+        let connections: Vec<String> = config.connections.keys().cloned().collect();
+        let alive = Arc::new(Alive::new(pool.clone(), owner.clone()));
+        let beating = Arc::clone(&alive);
+        let beats = tokio::spawn(async move {
+            let _never = beating.keep(&jobs, &connections).await;
+        });
         let (sender, receiver) = watch::channel(config);
         let workers = Pool {
             shared: Arc::new(shared),
@@ -67,7 +71,7 @@ impl Foreground {
             only: Some(runs.clone()),
         };
         let workers = tokio::spawn(workers.run());
-        Self { pool, runs, left, shutdown, workers, alive, owner, _config: sender }
+        Self { pool, runs, left, shutdown, workers, alive, beats, owner, _config: sender }
     }
 
     /// Looks at the tasks of the runs until all have ended, showing each look to `show`; returns the last.
@@ -82,22 +86,9 @@ impl Foreground {
         if tokio::time::timeout(DRAIN, self.workers).await.is_err() {
             abort.abort();
         }
-        self.alive.abort();
-        // If this fails, the row expires a minute later.
-        let left = instance::leave(&self.pool, &self.owner);
-        let _ = tokio::time::timeout(Duration::from_millis(500), left).await;
+        self.beats.abort();
+        self.alive.leave().await;
         self.owner
-    }
-}
-
-/// Updates this process's row in `tidegate.instance` periodically, so that a daemon without these jobs does not cancel
-/// their runs.
-async fn stay_alive(pool: PgPool, owner: String, jobs: Vec<String>) {
-    loop {
-        if let Err(error) = instance::beat(&pool, &owner, &jobs).await {
-            tracing::debug!(%error, "the database could not be told that this process is alive");
-        }
-        tokio::time::sleep(ALIVE_PERIOD).await;
     }
 }
 

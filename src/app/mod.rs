@@ -1,12 +1,14 @@
 //! Builds what a process needs and takes it down again in order.
 
+mod alive;
 mod daemon;
 mod database;
 mod foreground;
 mod pruning;
 mod reload;
 
+pub use alive::Alive;
 pub use daemon::{Daemon, DaemonError, owner};
-pub use database::{Database, DatabaseError, place as database_place};
+pub use database::{Database, DatabaseError, place as database_place, warning as database_warning};
 pub use foreground::{Foreground, follow};
 pub use reload::Reload;

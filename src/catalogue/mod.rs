@@ -66,17 +66,6 @@ pub struct Stream {
     pub exported: bool,
 }
 
-/// What a warehouse schema holds, for its comment.
-pub fn schema_meaning(schema: &str) -> &'static str {
-    match schema {
-        "lynn" => "Reports, campaigns and contacts of Lynn (lynn.cx)",
-        "khoros" => "Exports of Khoros Care (khoros.com)",
-        "lexer" => "Activity of Lexer Respond (lexer.io)",
-        "jaicp" => "Sessions, messages, clients and statistics of JAICP",
-        _ => "Reports of a vendor",
-    }
-}
-
 /// The windows that a stream is read in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Windows {

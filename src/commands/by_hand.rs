@@ -5,11 +5,13 @@ use std::time::Duration;
 use sqlx::PgPool;
 use tokio::time::timeout;
 
+use crate::app::{self, Alive};
 use crate::clock;
 use crate::connector::Connection;
 use crate::connector::{Source, StepError};
 use crate::http::{Gate, HttpError, Retry, Session};
 use crate::quota::{Ledger, LedgerError, LedgerKey};
+use crate::store::trouble::chain;
 use crate::worker::hint::{self, Subject};
 use crate::worker::policy::TaskError;
 
@@ -35,12 +37,15 @@ pub(super) async fn call<T>(
     work: impl AsyncFnOnce(&dyn Source, &Session<'_>) -> Result<T, StepError>,
 ) -> Result<T, Failure> {
     let within = QUOTA_WAIT_MAX + ANSWER_MAX.min(connection.request_timeout) + DATABASE_WITHIN;
+    // Each call states quotas in its own name, as a process does.
+    let owner = app::owner();
     let calling = async {
-        let gate = open(pool, connection).await?;
+        let gate = open(pool, &owner, connection).await?;
         let source = connection.settings.source(&connection.base_url);
         work(&*source, &gate.session(PRIORITY, clock::now())).await
     };
-    let error = match timeout(within, Box::pin(calling)).await {
+    let alive = Alive::new(pool.clone(), owner.clone());
+    let error = match alive.during(&connection.name, timeout(within, Box::pin(calling))).await {
         Ok(Ok(done)) => return Ok(done),
         Ok(Err(error)) => TaskError::from(error),
         Err(_) => {
@@ -52,16 +57,17 @@ pub(super) async fn call<T>(
     };
     let hint = hint::hint(&error, Subject::login(connection.vendor()));
     let hint = hint::named(hint, "JOB", "S", &connection.name);
-    Err(Failure { error: format!("{:#}", anyhow::Error::from(error)), hint })
+    Err(Failure { error: chain(&error), hint })
 }
 
-async fn open(pool: &PgPool, connection: &Connection) -> Result<Gate, StepError> {
+async fn open(pool: &PgPool, owner: &str, connection: &Connection) -> Result<Gate, StepError> {
     let key = LedgerKey::derive(pool, &connection.base_url, &connection.settings.credential())
         .await
         .map_err(|source| LedgerError::Database { connection: connection.name.clone(), source })
         .map_err(HttpError::from)?;
-    let ledger =
-        Ledger::open(pool.clone(), &key, &connection.name, connection.limits.clone()).await.map_err(HttpError::from)?;
+    let ledger = Ledger::open(pool.clone(), owner, &key, &connection.name, connection.limits.clone())
+        .await
+        .map_err(HttpError::from)?;
     // A single attempt: the operator wants to see the error, and each attempt costs quota.
     let retry = Retry { attempts_max: 1, ..connection.retry.clone() };
     Ok(Gate::new(ledger, connection.hosts(), connection.request_timeout.min(ANSWER_MAX), retry)?)

@@ -12,14 +12,12 @@ use super::failure::{CommandError, say};
 use super::output::{self, Table};
 use super::{ConnectionsArgs, Context, Exit, ForgetArgs, names, reset, show};
 use crate::config::Config;
+use crate::connector::all_streams;
 use crate::schedule;
 use crate::store::account::{self, KnownConnection};
 use crate::store::forget::{self, LoadedTable};
 use crate::store::history::{self, Cursor};
 use crate::text::plain;
-
-/// Schemas that hold rows of connections.
-const SCHEMAS: [&str; 4] = ["lynn", "khoros", "lexer", "jaicp"];
 
 #[derive(Debug, Serialize)]
 struct Document {
@@ -37,7 +35,7 @@ struct Entry {
     configured: bool,
     /// The account that it is pinned to, part by part; a part that is a secret is left out.
     account: BTreeMap<String, String>,
-    /// When it was pinned; `None` before its first reading.
+    /// When it was first read, and pinned to its account; `None` if nothing was read.
     pinned_at: Option<DateTime<Utc>>,
     last_success_at: Option<DateTime<Utc>>,
     /// The streams that were ever begun.
@@ -93,7 +91,7 @@ fn entries(config: &Config, pinned: Vec<KnownConnection>, cursors: Vec<Cursor>) 
         let entry = entries.entry(known.connection.clone()).or_insert_with(|| Entry::named(&known.connection));
         entry.vendor = Some(known.vendor);
         entry.account = known.account;
-        entry.pinned_at = Some(known.pinned_at);
+        entry.pinned_at = known.first_read_at;
     }
     let read = config.streams_read();
     for cursor in cursors {
@@ -143,7 +141,7 @@ fn table(document: &Document) -> String {
             entry.streams.len().to_string(),
             entry.streams.iter().map(|stream| stream.rows).sum::<i64>().to_string(),
             show::moment_or_nothing(entry.last_success_at, document.at),
-            entry.pinned_at.map_or_else(|| "never".to_owned(), show::time),
+            entry.pinned_at.map_or_else(|| show::NOTHING.to_owned(), show::time),
             show::text(Some(&account.join(", "))),
         ]);
     }
@@ -234,7 +232,8 @@ async fn forget_connection(conn: &mut PgConnection, args: &ForgetArgs, commit: b
     }
     let known = account::list(&mut transaction).await?;
     let mut tables = Vec::new();
-    for table in forget::tables(&mut transaction, &SCHEMAS.map(ToOwned::to_owned)).await? {
+    let schemas: Vec<String> = all_streams().iter().map(|stream| stream.schema.to_owned()).collect();
+    for table in forget::tables(&mut transaction, &schemas).await? {
         let rows = rows(&mut transaction, &table, args).await?;
         if rows > 0 {
             tables.push(TableRows { table: format!("{}.{}", table.schema, table.name), rows });

@@ -15,7 +15,7 @@ use super::{CommandError, Context, DemoArgs, Exit, show};
 use crate::app::{Daemon, Database, Reload, follow};
 use crate::clock;
 use crate::config::{self, Config};
-use crate::postgres::NEW_CLUSTER;
+use crate::postgres::{NEW_CLUSTER, PROGRAMS};
 use crate::schedule::{ByHand, enqueue_manual};
 use crate::store::{demo, migrate};
 use simulator::{Options, Simulator};
@@ -138,8 +138,8 @@ fn environment(values: Vec<(&'static str, String)>, folder: &Path) -> BTreeMap<S
 
 /// The demo tells what happens on its own; its log is for trouble, unless the environment asks for more.
 pub fn quiet(mut env: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    // The embedded Postgres is what it wants.
-    let level = || format!("warn,{NEW_CLUSTER}=off");
+    // The embedded Postgres is what it wants. The first start may have to download it.
+    let level = || format!("warn,{NEW_CLUSTER}=off,{PROGRAMS}=info");
     env.entry("TIDEGATE__LOG__LEVEL".to_owned()).or_insert_with(level);
     env
 }

@@ -8,6 +8,7 @@ use crate::http::Redactor;
 use crate::secret::Secret;
 use crate::settings::Faults;
 use crate::store::fitness::Unfit;
+use crate::store::trouble::causes;
 use crate::text::{self, plain};
 
 /// Causes below the first that are shown.
@@ -55,15 +56,8 @@ fn render(error: &anyhow::Error, secrets: &[Secret]) -> String {
         let _ = writeln!(text, "error: the configuration has {faults_are}; nothing was done\n{faults}");
         return hide(&text, secrets);
     }
-    let mut said = plain(&error.to_string());
-    let _ = writeln!(text, "error: {said}");
-    for cause in error.chain().skip(1).take(CAUSES_MAX) {
-        let cause = plain(&cause.to_string());
-        // Some libraries repeat the cause in their own message.
-        if !said.contains(&cause) {
-            let _ = writeln!(text, "  because: {cause}");
-        }
-        said = cause;
+    for (place, cause) in causes(error.as_ref()).iter().take(1 + CAUSES_MAX).enumerate() {
+        let _ = writeln!(text, "{}{}", if place == 0 { "error: " } else { "  because: " }, plain(cause));
     }
     if let Some(CommandError::Failed { hint, .. }) = error.downcast_ref() {
         let _ = writeln!(text, "hint: {}", plain(hint));

@@ -8,9 +8,11 @@ use serde::Serialize;
 use super::failure::{hide, say};
 use super::output::{self, Table};
 use super::{CommandError, Context, Exit, PushArgs, names, status};
+use crate::app::{self, Alive};
 use crate::config::Push;
 use crate::push::{Order, Plan, PushError, Report, UNKNOWN_HINT};
 use crate::store::push::Batch;
+use crate::store::trouble::chain;
 use crate::text::plain;
 
 /// What is sent where, whatever comes of it.
@@ -61,8 +63,10 @@ pub async fn run(context: Context, args: PushArgs) -> anyhow::Result<Exit> {
     };
     context.require_cluster()?;
     let database = context.open_database().await?;
+    let owner = app::owner();
     let order = Order {
         pool: &database.pool,
+        owner: &owner,
         job,
         push,
         connection: &config.connections[&job.connection],
@@ -83,7 +87,7 @@ async fn work(
 ) -> anyhow::Result<Exit> {
     super::context::require_schema(&mut *order.pool.acquire().await?).await?;
     if args.dry_run {
-        let plan = order.plan(args.show_rows).await.map_err(|error| failure(&args.job, error))?;
+        let plan = order.plan(args.show_rows).await.map_err(|error| failure(&args.job, &error))?;
         if args.json {
             output::print_json(&Planned { dry_run: true, target, plan })?;
         } else {
@@ -91,10 +95,12 @@ async fn work(
         }
         return Ok(Exit::Done);
     }
-    let mut report = order.send().await.map_err(|error| failure(&args.job, error))?;
+    let alive = Alive::new(order.pool.clone(), order.owner.to_owned());
+    let sending = Box::pin(alive.during(&order.connection.name, order.send()));
+    let mut report = sending.await.map_err(|error| failure(&args.job, &error))?;
     let stopped = report.stopped.take();
     let hint = stopped.as_ref().map(PushError::hint);
-    let error = stopped.map(|error| format!("{:#}", anyhow::Error::from(error)));
+    let error = stopped.map(|error| chain(&error));
     let unknown: i64 = report.tally.iter().filter(|tally| tally.state == "unknown").map(|tally| tally.batches).sum();
     let ok = error.is_none() && unknown == 0;
     let sent = Sent { ok, target, report, error, hint };
@@ -112,7 +118,7 @@ async fn work(
 }
 
 /// Where query and configuration do not fit, the configuration is wrong: nothing was done.
-fn failure(job: &str, error: PushError) -> anyhow::Error {
+fn failure(job: &str, error: &PushError) -> anyhow::Error {
     if matches!(error, PushError::Interrupted) {
         return CommandError::Interrupted.into();
     }
@@ -120,7 +126,7 @@ fn failure(job: &str, error: PushError) -> anyhow::Error {
     if error.is_of_configuration() {
         return CommandError::Usage(format!("jobs.{job}.{error}")).into();
     }
-    CommandError::failed(format!("{:#}", anyhow::Error::from(error)), hint).into()
+    CommandError::failed(chain(error), hint).into()
 }
 
 fn complaint(sent: &Sent<'_>, unknown: i64) -> String {

@@ -223,18 +223,6 @@ fn check_parameters(url: &Url) -> Result<Vec<PathBuf>, UrlProblem> {
 }
 
 impl SslMode {
-    /// As libpq writes it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Disable => "disable",
-            Self::Allow => "allow",
-            Self::Prefer => "prefer",
-            Self::Require => "require",
-            Self::VerifyCa => "verify-ca",
-            Self::VerifyFull => "verify-full",
-        }
-    }
-
     /// In any case, as Postgres's own programs take it.
     fn read(text: &str) -> Option<Self> {
         Some(match text.to_ascii_lowercase().as_str() {

@@ -38,6 +38,8 @@ pub struct Config {
     pub log: Log,
     pub connections: BTreeMap<String, Connection>,
     pub jobs: BTreeMap<String, Job>,
+    /// A sentence for each folder that looks as if it were read, and is not.
+    pub unread: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -166,7 +168,8 @@ impl Config {
     ) -> Result<Self, Faults> {
         let mut faults = Faults::default();
         let sources = settings::read_files(path, &mut faults);
-        Self::from_sources(&sources, env, connectors, faults)
+        let config = Self::from_sources(&sources, env, connectors, faults)?;
+        Ok(Self { unread: settings::unread_folders(path), ..config })
     }
 
     /// What holds when no file says anything: the defaults, and what `env` overrides.

@@ -7,7 +7,7 @@ pub(super) const NOT_PUBLIC: &str = "its address is private, local or reserved";
 
 /// Whether `address` is reachable for all, as IANA's registries of special addresses have it. An IPv6 address that only
 /// wraps an IPv4 address is what that one is.
-pub(crate) fn is_public(address: IpAddr) -> bool {
+pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),

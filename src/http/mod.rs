@@ -28,7 +28,6 @@ mod retry;
 mod sent_at;
 mod session;
 
-pub(crate) use address::is_public;
 pub use body::Body;
 pub use call::{Call, Payload, basic};
 pub use client::client;

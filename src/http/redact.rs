@@ -1,8 +1,9 @@
 //! Takes a connection's secrets out of text that comes from its vendor.
 //!
-//! A secret is found as it is, in a JSON text, percent-encoded, as base64 and as hexadecimal digits, with or without
-//! characters between its letters that nobody sees. The text is passed over once: at each place each spelling of each
-//! secret is compared over at most [`COMPARED_MAX`] bytes, so the work grows with the length of the text and no faster.
+//! A secret is found as it is, in a JSON text, percent-encoded, as base64 and as hexadecimal digits. It is also found with
+//! characters between its letters that nobody sees, broken by line breaks and blanks, and with ANSI sequences within it. The
+//! text is passed over once: at each place each spelling of each secret is compared over at most [`COMPARED_MAX`] bytes
+//! and what breaks them apart, so the work grows with the length of the text and no faster.
 
 use std::ops::Range;
 
@@ -18,6 +19,14 @@ const TEXT_CHARS_MAX: usize = 500;
 const SECRET_BYTES_MIN: usize = 4;
 /// Shorter pieces of base64 are compared with their case, or they would blot out ordinary words.
 const ANY_CASE_MIN: usize = 8;
+/// Shorter spellings are not looked for across blanks, or `the map` would hold the secret `them`. Across line breaks they are.
+const BLANKS_MIN: usize = 8;
+/// So many bytes may break a secret apart between two of its letters, or following them would take the time of the text squared.
+const GAP_MAX: usize = 64;
+/// Begins an ANSI sequence, such as the one for red text: ESC `[31m`.
+const ESC: char = '\u{1b}';
+/// The same as ESC `[`, in one character.
+const CSI: char = '\u{9b}';
 /// Text that agrees with a secret for this many bytes is taken out as far as it agrees.
 const COMPARED_MAX: usize = 32;
 /// A run of letters as long as this, with points in it, is a signed token and no word.
@@ -102,12 +111,23 @@ struct Visible {
 impl Visible {
     fn of(text: &str) -> Self {
         let mut visible = Self { bytes: Vec::with_capacity(text.len()), places: Vec::with_capacity(text.len()) };
-        for (place, c) in text.char_indices().filter(|(_, c)| is_seen(*c)) {
-            visible.bytes.extend_from_slice(&text.as_bytes()[place..place + c.len_utf8()]);
-            visible.places.extend(place..place + c.len_utf8());
+        for (place, c) in text.char_indices() {
+            let end = place + c.len_utf8();
+            if is_seen(c) {
+                visible.bytes.extend_from_slice(&text.as_bytes()[place..end]);
+                visible.places.extend(place..end);
+            } else if begins_sequence(c, &text[end..]) {
+                visible.bytes.push(ESC as u8);
+                visible.places.push(place);
+            }
         }
         visible
     }
+}
+
+/// Whether `c` begins an ANSI sequence that goes on in `rest`. U+FFFD may stand for the character that did.
+fn begins_sequence(c: char, rest: &str) -> bool {
+    c == CSI || (matches!(c, ESC | char::REPLACEMENT_CHARACTER) && rest.starts_with('['))
 }
 
 /// U+FFFD may stand for such a character, where a text was made fit to be shown before it comes here.
@@ -126,6 +146,8 @@ struct Spelling {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Encoding {
     Plain,
+    /// Two hexadecimal digits for each byte.
+    Hex,
     /// Those characters of base64 that depend on the secret alone. `before` and `after` say whether the character next to
     /// them depends on it too.
     Base64 {
@@ -137,21 +159,70 @@ enum Encoding {
 impl Spelling {
     /// The end of the secret that begins at `start`. If `follow` is false, it may go on behind that.
     fn end(&self, bytes: &[u8], start: usize, follow: bool) -> Option<usize> {
-        if self.encoding != Encoding::Plain && matches!(bytes.get(start), Some(b'\r' | b'\n')) {
-            return None;
-        }
         let mut at = start;
         for (compared, wanted) in self.text.expose().bytes().enumerate() {
             if compared == COMPARED_MAX && !follow {
                 break;
             }
-            match self.after(bytes, at, wanted) {
+            let next = if compared == 0 {
+                self.after(bytes, at, wanted)
+            } else {
+                self.after_gaps(bytes, at, wanted, compared)
+            };
+            match next {
                 Some(next) => at = next,
                 None if compared >= COMPARED_MAX => break,
                 None => return None,
             }
         }
         Some(at)
+    }
+
+    /// The place after the byte `wanted`, if it is at `at` or after what breaks a secret apart there.
+    fn after_gaps(&self, bytes: &[u8], mut at: usize, wanted: u8, compared: usize) -> Option<usize> {
+        let end = at + GAP_MAX;
+        while at <= end {
+            if let Some(after) = self.after(bytes, at, wanted) {
+                return Some(after);
+            }
+            at = match bytes.get(at)? {
+                // The letter may be what looks like the end of a sequence.
+                b'\x1b' => match self.after(bytes, at + 1, wanted) {
+                    Some(after) => return Some(after),
+                    None => sequence_end(bytes, at + 1).unwrap_or(at + 1),
+                },
+                _ => self.gap_end(bytes, at, compared)?,
+            };
+        }
+        None
+    }
+
+    /// The end of what breaks a secret apart at `at`, other than an ANSI sequence that is written as such.
+    fn gap_end(&self, bytes: &[u8], at: usize, compared: usize) -> Option<usize> {
+        let rest = &bytes[at..];
+        let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == b'\x0b').count();
+        if blanks > 0 {
+            let has_break = || rest[..blanks].iter().any(|byte| matches!(byte, b'\r' | b'\n'));
+            return (self.text.expose().len() >= BLANKS_MIN || has_break()).then_some(at + blanks);
+        }
+        let starts =
+            |with: &str| rest.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with.as_bytes()));
+        // As escapes, in JSON or in a program's text.
+        if let Some(escape) = ["\\u001b", "\\x1b"].iter().find(|escape| starts(escape)) {
+            return sequence_end(bytes, at + escape.len());
+        }
+        if starts("\\n") || starts("\\r") {
+            return Some(at + 2);
+        }
+        // Between the bytes of a dump.
+        if self.encoding == Encoding::Hex && compared.is_multiple_of(2) {
+            return match rest[0] {
+                b':' | b'-' | b',' => Some(at + 1),
+                _ if starts("0x") || starts("\\x") => Some(at + 2),
+                _ => None,
+            };
+        }
+        None
     }
 
     /// The place after the byte `wanted`, if it is at `at`: as it is, percent-encoded or escaped as in JSON.
@@ -167,19 +238,13 @@ impl Spelling {
             b'\\' => bytes.get(at + 1).filter(|byte| self.is_same(**byte, wanted)).map(|_| at + 2),
             // In a form.
             b'+' if wanted == b' ' => Some(at + 1),
-            // Long base64 is broken into lines.
-            b'\r' | b'\n' if self.encoding != Encoding::Plain => {
-                let rest = &bytes[at..];
-                let letter = at + rest.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
-                self.is_same(bytes[letter], wanted).then_some(letter + 1)
-            }
             _ => None,
         }
     }
 
     fn is_same(&self, byte: u8, wanted: u8) -> bool {
         match self.encoding {
-            Encoding::Plain => byte.eq_ignore_ascii_case(&wanted),
+            Encoding::Plain | Encoding::Hex => byte.eq_ignore_ascii_case(&wanted),
             Encoding::Base64 { .. } => {
                 let byte = match byte {
                     b'-' => b'+',
@@ -207,6 +272,14 @@ impl Spelling {
     }
 }
 
+/// The end of the ANSI sequence whose parameters begin at `at`, or the `[` before them.
+fn sequence_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let at = if bytes.get(at) == Some(&b'[') { at + 1 } else { at };
+    let parameters = bytes.get(at..)?.iter().take_while(|byte| matches!(byte, 0x20..=0x3f)).count();
+    let last = bytes.get(at + parameters)?;
+    matches!(last, 0x40..=0x7e).then_some(at + parameters + 1)
+}
+
 fn hex_pair(digits: &[u8]) -> Option<u8> {
     let value = |digit: &u8| char::from(*digit).to_digit(16);
     let [high, low] = digits else { return None };
@@ -227,7 +300,6 @@ fn spellings(secret: &str) -> Vec<Spelling> {
         // A secret that is base64 itself.
         unpadded.to_owned(),
         unpadded.replace('+', "-").replace('/', "_"),
-        hex::encode(secret),
     ];
     for text in &mut texts {
         text.retain(is_seen);
@@ -236,7 +308,8 @@ fn spellings(secret: &str) -> Vec<Spelling> {
     texts.sort();
     texts.dedup();
     let plain = texts.into_iter().map(|text| Spelling { text: Secret::new(text), encoding: Encoding::Plain });
-    plain.chain((0..3).filter_map(|skipped| base64_within(secret, skipped))).collect()
+    let digits = Spelling { text: Secret::new(hex::encode(secret)), encoding: Encoding::Hex };
+    plain.chain([digits]).chain((0..3).filter_map(|skipped| base64_within(secret, skipped))).collect()
 }
 
 /// As JSON writers do that keep to ASCII.
@@ -419,6 +492,58 @@ mod tests {
         assert_eq!(redactor.clean("dTpzM2NyZXQtdmFsdWU%3D"), "dT***%3D");
         assert_eq!(redactor.clean("the word user stays, so does abcd"), "the word user stays, so does abcd");
         assert_eq!(Redactor::new(vec![Secret::new("abc")]).clean("abc YWJj 616263"), "abc YWJj 616263");
+    }
+
+    #[test]
+    fn p7_a_secret_that_is_broken_by_lines_blanks_or_colours_is_found() {
+        let redactor = Redactor::new(vec![Secret::new("s3cret-value"), Secret::new("them")]);
+        for broken in [
+            "s3cret\n-value",
+            "s3c\r\n   ret-val\tue",
+            "s3cret -\u{b} value",
+            "s 3 c r e t - v a l u e",
+            r"s3cret\n-val\r\nue",
+            "s3c\u{1b}[1;31mret\u{1b}[0m\u{1b}[K-value",
+            "s3c\u{9b}31mret-value",
+            "s3c\u{fffd}[31mret-value",
+            r"s3c\u001b[31mret\u001B[0m-value",
+            r"s3c\x1b[31mret-value",
+            "s3c\u{1b}[31m\nret-value",
+            "czNjcmV0\r\nLXZh\n  bHVl",
+            "czNj\u{1b}[31mcmV0LXZhbHVl",
+            "th\nem",
+            "th\u{1b}[31mem",
+        ] {
+            assert_eq!(redactor.clean(&format!("key {broken} is bad")), "key *** is bad", "{broken:?}");
+            assert_eq!(redactor.without_secrets(&format!("({broken})")), "(***)", "{broken:?}");
+        }
+        assert_eq!(redactor.without_secrets("\u{1b}[s3cret-value"), "\u{1b}[***");
+        assert_eq!(redactor.without_secrets("\u{1b}[31ms3cret-value\u{1b}[0m"), "\u{1b}[31m***\u{1b}[0m");
+        assert_eq!(redactor.clean("the map, s3cret, val ue"), "the map, s3cret, val ue");
+    }
+
+    #[test]
+    fn p7_hexadecimal_digits_are_found_however_they_are_grouped() {
+        let redactor = Redactor::new(vec![Secret::new("s3cret-value")]);
+        let bytes: Vec<String> = "s3cret-value".bytes().map(|byte| format!("{byte:02X}")).collect();
+        for between in [" ", ":", "-", ", ", "\n", " 0x", "\\x", ",0x"] {
+            assert_eq!(redactor.clean(&format!("({})", bytes.join(between))), "(***)", "{between:?}");
+        }
+        let words: Vec<String> = bytes.chunks(2).map(<[String]>::concat).collect();
+        assert_eq!(redactor.clean(&format!("00000000: {}  s3cr", words.join(" "))), "00000000: *** s3cr");
+        assert_eq!(redactor.clean("73:33:63 and 7:3"), "73:33:63 and 7:3");
+    }
+
+    #[test]
+    fn p7_text_that_nearly_holds_a_secret_again_and_again_takes_no_longer() {
+        let redactor = Redactor::new(vec![Secret::new("aaaaaaaaaaaaaaaab"), Secret::new("s3cret-value")]);
+        let begun = std::time::Instant::now();
+        for text in
+            ["a \n".repeat(100_000), format!("s{}", " \n".repeat(100)).repeat(1_000), "\u{1b}[a".repeat(100_000)]
+        {
+            assert_eq!(redactor.without_secrets(&text), text);
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -6,6 +6,8 @@ use super::LoadError;
 use super::shape;
 use super::table::{Cause, lock_shape, record, run_ddl};
 use crate::catalogue::{self, Child, Key, Mode, Stream};
+use crate::store::migrations::schema_meaning;
+
 use crate::store::ident::{literal, quote, table as qualified};
 
 /// SQLSTATE of a table whose name a type has.
@@ -202,7 +204,7 @@ async fn create_schema(connection: &mut PgConnection, schema: &'static str) -> R
     if sqlx::query_scalar(there).bind(schema).fetch_one(&mut *connection).await? {
         return Ok(());
     }
-    let (name, meaning) = (quote(schema), literal(catalogue::schema_meaning(schema)));
+    let (name, meaning) = (quote(schema), literal(&schema_meaning(schema)));
     run_ddl(connection, format!("create schema {name}; comment on schema {name} is {meaning}")).await?;
     let readers = format!(
         "do $$ begin

@@ -26,7 +26,7 @@ use crate::store::session;
 /// Why rows could not be brought into their table.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("another worker holds this run or stream now; nothing of this page was kept")]
+    #[error("this worker does not hold the run or the stream any more; nothing of this page was kept")]
     Fenced,
     #[error("the slice was moved by another worker; nothing of this page was kept")]
     Moved,

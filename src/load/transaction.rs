@@ -16,7 +16,8 @@ use crate::rows::chunk::{BatchEnd, Chunk, Counts, Reject, Shared, Twins};
 use crate::rows::fingerprint::Print;
 use crate::rows::layout::Layout;
 use crate::store::reading::{self, Hold, Position, Traffic};
-use crate::store::run::{self, Progress};
+use crate::store::run;
+use crate::store::task::{self, Progress};
 
 /// Refused records wait in memory up to this.
 const REJECTS_BYTES_MAX: usize = 1 << 20;
@@ -264,7 +265,7 @@ impl PageLoad<'_, '_> {
         let window = (reading.slice.window_start, reading.until);
         let Loader { claim, stream, lease, .. } = self.loader;
         // Last, since the statement that counts calls waits for it.
-        run::add_progress(&mut *self.transaction, claim.id, &stream.name, &self.progress, window).await?;
+        task::add_progress(&mut *self.transaction, claim.id, &stream.name, &self.progress, window).await?;
         if !run::pass_fence(&mut *self.transaction, claim, &stream.name, *lease).await? {
             return Err(LoadError::Fenced);
         }

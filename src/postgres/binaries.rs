@@ -1,7 +1,7 @@
 //! Finds the Postgres programs of this machine.
 //!
 //! In this order: `TIDEGATE_PG_BIN` and nothing else when it is set; what `pg_config` names; the folders that the usual
-//! packages install to, newest version first. What is not found can be fetched by `fetch`.
+//! packages install to, newest version first. What is not found can be obtained by [`super::fetch`].
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -32,8 +32,9 @@ impl PgBin {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "no PostgreSQL {MAJOR_MIN} or later was found on this machine ({looked}), and none could be fetched: {fetch}; \
-         install postgresql-15, set TIDEGATE_PG_BIN to a folder with `initdb` and `postgres`, or name a server in `database`"
+        "no PostgreSQL {MAJOR_MIN} or later was found on this machine ({looked}), and none could be obtained: {fetch}; \
+         install PostgreSQL (on Debian and Ubuntu: `apt-get install postgresql`), set TIDEGATE_PG_BIN to a folder with \
+         `initdb` and `postgres`, or name a server in `database`"
     )]
     Missing { looked: String, fetch: String },
     #[error(
@@ -76,7 +77,7 @@ impl Places {
 }
 
 /// The best binaries in `places`: those of version `wanted` if it is given and there, else the first usable ones.
-/// None: there are none, and they may be fetched.
+/// None: there are none, and they may be obtained.
 pub async fn find(places: &Places, wanted: Option<u32>) -> Result<Option<PgBin>, Error> {
     if let Some(dir) = &places.only {
         return usable(dir).await.map(Some).ok_or_else(|| Error::Unusable { dir: dir.clone() });
@@ -117,8 +118,13 @@ fn parse_major(version_line: &str) -> Option<u32> {
     digits.parse().ok()
 }
 
+/// Whether the `PATH` has a file of this name.
+pub(super) fn is_on_path(name: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
+}
+
 /// The folders `parent/{prefix}{number}/{child}`, the highest number first.
-fn newest_first(parent: &str, prefix: &str, child: &str) -> Vec<PathBuf> {
+pub(super) fn newest_first(parent: impl AsRef<Path>, prefix: &str, child: &str) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(parent) else { return Vec::new() };
     let mut numbered: Vec<(u32, PathBuf)> = entries
         .filter_map(Result::ok)
@@ -149,7 +155,7 @@ mod tests {
         for name in ["9", "15", "100", "common"] {
             std::fs::create_dir(root.path().join(name)).unwrap();
         }
-        let found = newest_first(root.path().to_str().unwrap(), "", "bin");
+        let found = newest_first(root.path(), "", "bin");
         assert_eq!(found, ["100/bin", "15/bin", "9/bin"].map(|folder| root.path().join(folder)));
     }
 

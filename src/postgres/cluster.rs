@@ -132,6 +132,7 @@ async fn build(
 }
 
 /// What makes the role and the database of a new cluster, one statement per line. Passwords are hexadecimal and need no quoting.
+/// CREATEROLE: the migrations make `tidegate_reader`, and the operator makes roles for readers in a session of this role.
 fn roles_and_database(passwords: &Passwords) -> String {
     format!(
         "create role {USER} login nosuperuser createrole password '{}'\ncreate database {DATABASE} owner {USER}\n",

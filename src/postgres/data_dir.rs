@@ -34,8 +34,8 @@ const ANY_HOST: &str = "*";
 /// What earlier versions wrote there.
 const OLD_HOST: &str = "127.0.0.1";
 
-/// Where clusters go when root's data folder is closed to the server's user.
-const ROOM_ELSEWHERE: &str = "/var/lib/tidegate";
+/// Where clusters, and the programs, go when root's data folder is closed to the server's user.
+pub(super) const ROOM_ELSEWHERE: &str = "/var/lib/tidegate";
 /// A short command such as `status` may hold the lock; a start waits this long for it.
 const LOCK_WITHIN: Duration = Duration::from_secs(5);
 /// Ports below what systems use for outgoing connections, so that the one we had is free again at the next start.

@@ -14,7 +14,7 @@ pub mod cluster;
 mod data_dir;
 pub mod environment;
 mod error;
-mod fetch;
+pub mod fetch;
 mod files;
 mod postmaster;
 mod process;
@@ -33,13 +33,15 @@ use tokio_util::sync::CancellationToken;
 pub use self::error::Error;
 pub use self::user::ServerUser;
 
-use self::binaries::{PgBin, Places};
+use self::binaries::PgBin;
 use self::data_dir::{DATABASE, Endpoint, Home, Passwords, USER};
 use self::postmaster::{Answer, Cancelled, Postmaster};
 use crate::secret::Secret;
 
 /// What the warning about a new cluster is logged as, so that those who want the embedded server can leave it out.
 pub const NEW_CLUSTER: &str = "tidegate::postgres::new_cluster";
+/// What is logged while the programs are obtained, which takes a while: for those who want to see that and little else.
+pub const PROGRAMS: &str = "tidegate::postgres::programs";
 
 /// How soon the death of the server is noticed.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -209,10 +211,8 @@ impl Embedded {
 
     /// A command line for a shell that opens `psql` on the database. It names the password's file, not the password.
     pub fn psql_line(&self) -> String {
-        let on_path = std::env::var_os("PATH")
-            .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join("psql").is_file()));
         let psql = match &self.psql {
-            Some(path) if !on_path => shell_quoted(path),
+            Some(path) if !binaries::is_on_path("psql") => shell_quoted(path),
             _ => "psql".to_owned(),
         };
         let passfile = shell_quoted(&self.home.password_path());
@@ -318,13 +318,8 @@ impl Owned {
 }
 
 async fn find_binaries(home: &Home, wanted: Option<u32>) -> Result<PgBin, Error> {
-    let on_this_machine = binaries::find(&Places::of_this_machine().await, wanted).await?;
-    let bin = if let Some(bin) = on_this_machine {
-        bin
-    } else {
-        let cache = home.room().parent().unwrap_or(home.room()).join("postgres-binaries");
-        fetch::from_cache_or_network(&cache, wanted).await?
-    };
+    let cache = home.room().parent().unwrap_or(home.room()).join(fetch::CACHE_NAME);
+    let bin = fetch::find_or_fetch(&cache, wanted, home.user.as_ref()).await?;
     if let Some(cluster) = wanted
         && cluster != bin.major
     {

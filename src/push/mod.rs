@@ -37,6 +37,8 @@ pub const ROWS_SHOWN: usize = 5;
 #[derive(Debug, Clone, Copy)]
 pub struct Order<'a> {
     pub pool: &'a PgPool,
+    /// Name of this process in `tidegate.instance`.
+    pub owner: &'a str,
     pub job: &'a Job,
     pub push: &'a Push,
     pub connection: &'a Connection,
@@ -132,8 +134,9 @@ impl Order<'_> {
             tracing::info!(rows = freed, "rows of unknown and failed batches go again");
         }
         accounts::pin(self.pool, self.connection).await.map_err(|error| PushError::Vendor(error.into()))?;
-        let account =
-            Account::open(self.pool, self.connection).await.map_err(|error| PushError::Vendor(error.into()))?;
+        let account = Account::open(self.pool, self.owner, self.connection)
+            .await
+            .map_err(|error| PushError::Vendor(error.into()))?;
         let Some(settings) = self.connection.settings.downcast::<lynn_outbound::Settings>() else {
             // The configuration was checked.
             return Err(PushError::Vendor(TaskError::UnknownStream));

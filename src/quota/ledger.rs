@@ -19,6 +19,7 @@ use super::forecast::{Entry, Snapshot, Usage};
 use super::key::LedgerKey;
 use super::limit::{CallKind, Limit, Unit};
 use super::reservation::{Change, Mark, Reservation};
+use super::statement;
 use super::window::{self, Spans, Window};
 use crate::clock;
 use crate::store::session::Deadline as _;
@@ -48,9 +49,10 @@ pub struct Ledger {
 
 /// A limit and its row, in the order of the rows.
 #[derive(Debug)]
-struct Held {
-    id: i64,
-    limit: Limit,
+pub(super) struct Held {
+    pub(super) id: i64,
+    /// As this process states it. In force is the same or a tighter one: never more, and never within a shorter period.
+    pub(super) limit: Limit,
 }
 
 /// One call that wants to be sent.
@@ -118,10 +120,12 @@ pub enum LedgerError {
 }
 
 impl Ledger {
-    /// Opens the ledger of `key`, making its rows where they are missing. Changed limits take effect for everyone on
-    /// this ledger; what was used stays counted.
+    /// Opens the ledger of `key` in the name of the process `owner`, making its rows where they are missing. The limits are stated for
+    /// everyone on this ledger: where running processes differ, the tighter one counts ([`statement`]). What was used
+    /// stays counted.
     pub async fn open(
         pool: PgPool,
+        owner: &str,
         key: &LedgerKey,
         connection_name: &str,
         limits: Vec<Limit>,
@@ -134,7 +138,7 @@ impl Ledger {
                 return Err(LedgerError::InvalidLimit { connection, limit });
             }
         }
-        let (id, held) = ledger.within_deadline(ledger.make_rows(key, limits)).await?;
+        let (id, held) = ledger.within_deadline(ledger.make_rows(owner, key, limits)).await?;
         ledger.id = id;
         ledger.limits = held.into();
         Ok(ledger)
@@ -175,10 +179,15 @@ impl Ledger {
         Self { pool, id: 0, connection, limits, clock }
     }
 
-    async fn make_rows(&self, key: &LedgerKey, limits: Vec<Limit>) -> Result<(i64, Vec<Held>), sqlx::Error> {
+    async fn make_rows(
+        &self,
+        owner: &str,
+        key: &LedgerKey,
+        limits: Vec<Limit>,
+    ) -> Result<(i64, Vec<Held>), sqlx::Error> {
         let mut transaction = self.pool.begin().in_time().await?;
         // The update also takes the lock under which all rows of a ledger change.
-        let id = sqlx::query_scalar!(
+        let ledger = sqlx::query_scalar!(
             "insert into tidegate.quota_ledger as ledger (key, connections)
             values ($1, array[$2::text])
             on conflict (key) do update set connections =
@@ -196,11 +205,9 @@ impl Ledger {
             let id = sqlx::query_scalar!(
                 "insert into tidegate.quota_limit (ledger_id, name, unit, amount, per, reach, width)
                 values ($1, $2, $3, $4, $5, $6, $7)
-                on conflict (ledger_id, name) do update
-                set unit = excluded.unit, amount = excluded.amount, per = excluded.per,
-                    reach = excluded.reach, width = excluded.width
+                on conflict (ledger_id, name) do update set unit = excluded.unit
                 returning id",
-                id,
+                ledger,
                 limit.name,
                 unit_name(limit.unit),
                 units(limit.amount),
@@ -213,11 +220,12 @@ impl Ledger {
             .await?;
             held.push(Held { id, limit });
         }
+        statement::state(&mut transaction, owner, &self.connection, ledger, &held).await?;
         transaction.commit().in_time().await?;
-        Ok((id, held))
+        Ok((ledger, held))
     }
 
-    /// The limits in force, in the order they were opened with.
+    /// The limits as this process states them, in the order they were opened with.
     pub fn limits(&self) -> impl Iterator<Item = &Limit> {
         self.limits.iter().map(|held| &held.limit)
     }
@@ -471,14 +479,14 @@ pub(super) fn units(units: u64) -> i64 {
     i64::try_from(units.min(1 << 50)).unwrap_or(i64::MAX)
 }
 
-fn count(units: i64) -> u64 {
+pub(super) fn count(units: i64) -> u64 {
     u64::try_from(units).unwrap_or_default()
 }
 
-fn interval(duration: Duration) -> PgInterval {
+pub(super) fn interval(duration: Duration) -> PgInterval {
     PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
 }
 
-fn duration(interval: &PgInterval) -> Duration {
+pub(super) fn duration(interval: &PgInterval) -> Duration {
     Duration::from_micros(u64::try_from(interval.microseconds).unwrap_or_default())
 }

@@ -11,6 +11,7 @@ mod key;
 mod ledger;
 mod limit;
 mod reservation;
+mod statement;
 mod unblock;
 mod window;
 
@@ -23,6 +24,7 @@ pub use key::LedgerKey;
 pub use ledger::{Grant, Ledger, LedgerError, Request, pause};
 pub use limit::{CallKind, Calls, Limit, LimitSpec, Unit};
 pub use reservation::{Reservation, Settlement};
+pub use statement::{Dispute, Stated, renew};
 pub use unblock::{Lifted, unblock, waiting_for};
 pub use window::Window;
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::fault::{Faults, Place};
 use super::tree::{KeyPath, Kind, Node};
-use super::yaml;
+use super::{suggest, yaml};
 
 /// A job takes some 500 bytes; a file past this is not a configuration.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -22,6 +22,8 @@ const FILES_MAX: usize = 1_000;
 /// What a folder's settings of the process are in, and the folder of its job files.
 const MAIN: &str = "tidegate.yaml";
 const JOBS: &str = "jobs";
+/// What somebody may name a folder after.
+const CONNECTIONS: &str = "connections";
 
 /// One file: its name as faults show it, its place in the order of reading, its text.
 pub struct Source {
@@ -127,6 +129,29 @@ fn refuse_unread(folder: &Path, faults: &mut Faults) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Says which folders beside `jobs` look as if they held job files, but are not read: YAML files are in them, and their names
+/// resemble what configurations hold. Other folders may be anything.
+pub fn unread_folders(folder: &Path) -> Vec<String> {
+    let has_yaml = |folder: &Path| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten().take(FILES_MAX);
+        entries.map(|entry| entry.path()).any(|file| visible_name(&file).is_some() && looks_like_yaml(&file))
+    };
+    let looks_read = |path: &Path| {
+        let name = visible_name(path).map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+        let resembles = suggest::closest(&name, [JOBS, CONNECTIONS]).is_some();
+        name != JOBS && (resembles || name.starts_with("job")) && path.is_dir() && has_yaml(path)
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut found: Vec<PathBuf> = entries.filter(|path| looks_read(path)).collect();
+    found.sort();
+    let sentence = |path: PathBuf| {
+        let remedy =
+            "of a folder, `tidegate.yaml` and `jobs/*.yaml` are read; move the files into `jobs`, or elsewhere";
+        format!("the YAML files in `{}` are not read: {remedy}", path.display())
+    };
+    found.into_iter().map(sentence).collect()
 }
 
 fn job_files(jobs: &Path, faults: &mut Faults) -> io::Result<Vec<PathBuf>> {

@@ -19,7 +19,7 @@ mod yaml;
 
 pub use fault::{Fault, Faults};
 pub use fields::{credential, credential_problem, parse_base_url, stand_in};
-pub use files::{Source, cannot_read, merge, read as read_files, read_bounded};
+pub use files::{Source, cannot_read, merge, read as read_files, read_bounded, unread_folders};
 pub use overrides::apply as apply_overrides;
 pub use read::{keys_of, read};
 pub use report::{Report, check_name, entries, flag, secs};

@@ -137,20 +137,21 @@ fn difference(pinned: &Pinned, vendor: &str, configured: &Parts) -> Option<Strin
     Some(format!("it was first read with {name} `{}`, now it has {name} `{value}`", pinned.account[name]))
 }
 
-/// A connection that was read at least once.
+/// A connection that is pinned to an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct KnownConnection {
     pub connection: String,
     pub vendor: String,
     /// Its account, part by part; a part that is a secret is left out.
     pub account: Parts,
-    pub pinned_at: DateTime<Utc>,
+    /// When it was pinned, which is when it was first read; `None` if nothing was read.
+    pub first_read_at: Option<DateTime<Utc>>,
     /// Streams that were ever read.
     pub streams: i64,
     pub last_success_at: Option<DateTime<Utc>>,
 }
 
-/// Every connection that was read, by name.
+/// Every connection that is pinned to an account, by name.
 pub async fn list(conn: &mut PgConnection) -> Result<Vec<KnownConnection>, sqlx::Error> {
     let found = sqlx::query!(
         r#"
@@ -158,7 +159,17 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<KnownConnection>, sqlx:
             connection.name,
             connection.vendor,
             connection.account as "account: Json<Parts>",
-            connection.pinned_at,
+            case
+                when
+                    exists (
+                        select
+                        from tidegate.slice
+                        where
+                            slice.connection = connection.name
+                            and (slice.finished_run is not null or slice.reading_run is not null)
+                    )
+                    then connection.pinned_at
+            end as first_read_at,
             count(stream.stream) as "streams!",
             max(stream.last_success_at) as last_success_at
         from tidegate.connection
@@ -177,7 +188,7 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<KnownConnection>, sqlx:
             connection: found.name,
             vendor: found.vendor,
             account,
-            pinned_at: found.pinned_at,
+            first_read_at: found.first_read_at,
             streams: found.streams,
             last_success_at: found.last_success_at,
         }

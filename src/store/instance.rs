@@ -11,13 +11,14 @@ pub struct Orphan {
     pub job: String,
 }
 
-/// Records that the process `owner` is running and has these jobs. Deletes processes that were last seen over an hour ago.
+/// Records that the process `owner` is running and has these jobs. Deletes processes that were last seen over
+/// a week ago: one that was suspended for less finds what it states of quotas again.
 pub async fn beat(executor: impl PgExecutor<'_>, owner: &str, jobs: &[String]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
         with silent as (
             delete from tidegate.instance
-            where seen_at < clock_timestamp() - interval '1 hour' and owner <> $1
+            where seen_at < clock_timestamp() - interval '7 days' and owner <> $1
         )
 
         insert into tidegate.instance (owner, jobs, seen_at)
@@ -34,7 +35,23 @@ pub async fn beat(executor: impl PgExecutor<'_>, owner: &str, jobs: &[String]) -
     Ok(())
 }
 
-/// Deletes the record of the process `owner`, which is stopping.
+/// Records that the process `owner` is running. Its jobs stay as they were last recorded; none if there is no record yet.
+pub async fn touch(executor: impl PgExecutor<'_>, owner: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        insert into tidegate.instance (owner, jobs, seen_at)
+        values ($1, '{}', clock_timestamp())
+        on conflict on constraint instance_pkey do update set seen_at = excluded.seen_at
+        ",
+        owner,
+    )
+    .execute(executor)
+    .in_time()
+    .await?;
+    Ok(())
+}
+
+/// Deletes the record of the process `owner`, which is stopping, and what it states of quotas.
 pub async fn leave(executor: impl PgExecutor<'_>, owner: &str) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from tidegate.instance where owner = $1", owner).execute(executor).in_time().await?;
     Ok(())

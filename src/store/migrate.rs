@@ -3,18 +3,14 @@
 //! The list of applied migrations is `tidegate._sqlx_migrations`, so a login needs no right on the schema `public`. Earlier
 //! versions kept it in `public`; [`migrate`] moves it.
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
-use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
+use sqlx::migrate::{Migrate as _, MigrateError};
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 
 use super::fitness::{self, Unfit};
+use super::migrations::{LIST, MIGRATOR};
 use super::session::Deadline as _;
-
-/// The list of applied migrations, named in full: an unqualified name would be looked for in a schema that is named like the
-/// user first.
-const LIST: &str = "tidegate._sqlx_migrations";
 
 /// What the list means, as every table of the schema says it.
 const COMMENTS: &str = "
@@ -26,12 +22,6 @@ const COMMENTS: &str = "
     comment on column tidegate._sqlx_migrations.checksum is 'SHA-384 of the text that was applied';
     comment on column tidegate._sqlx_migrations.execution_time is 'Nanoseconds that it took; -1 if not known';
 ";
-
-static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
-    let mut migrator = sqlx::migrate!("./migrations");
-    migrator.dangerous_set_table_name(LIST);
-    migrator
-});
 
 /// Another process may be migrating; waiting longer than this means it hangs.
 const DEADLINE: Duration = Duration::from_mins(5);

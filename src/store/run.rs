@@ -1,6 +1,5 @@
-//! Runs and tasks: claim, lease, fence, statistics, end.
+//! Runs: claim, lease, fence, end.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -108,6 +107,17 @@ pub async fn renew(executor: impl PgExecutor<'_>, run: i64, fence: i64, lease: D
     .in_time()
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Whether the run was cancelled.
+pub async fn is_cancelled(executor: impl PgExecutor<'_>, run: i64) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (select from tidegate.run where id = $1 and state = 'cancelled') as "cancelled!""#,
+        run,
+    )
+    .fetch_one(executor)
+    .in_time()
+    .await
 }
 
 /// The fence check of a checkpoint: renews the lease if, and only if, both the run and the stream are still held.
@@ -246,242 +256,6 @@ pub async fn release_streams(executor: impl PgExecutor<'_>, claim: &Claim) -> Re
     .in_time()
     .await?;
     Ok(())
-}
-
-/// One stream of a run, as far as the worker needs to know.
-#[derive(Debug, Clone)]
-pub struct Task {
-    pub stream: String,
-    pub state: String,
-    pub attempts: i32,
-    /// Whether there is something to do for it now.
-    pub due: bool,
-}
-
-/// The tasks of a run, in a fixed order.
-pub async fn tasks(executor: impl PgExecutor<'_>, run: i64) -> Result<Vec<Task>, sqlx::Error> {
-    sqlx::query_as!(
-        Task,
-        r#"
-        select
-            stream,
-            state,
-            attempts,
-            (
-                state in ('queued', 'running')
-                or (state = 'waiting' and coalesce(waiting_until <= clock_timestamp(), true))
-            ) as "due!"
-        from tidegate.task
-        where run_id = $1
-        order by stream
-        "#,
-        run,
-    )
-    .fetch_all(executor)
-    .in_time()
-    .await
-}
-
-/// Marks a task as being worked on; refused (false) when the run is no longer held under this fence.
-pub async fn begin_task(
-    executor: impl PgExecutor<'_>,
-    claim: &Claim,
-    stream: &str,
-    slices_left: i32,
-) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query!(
-        "
-        update tidegate.task
-        set
-            state = 'running',
-            started_at = coalesce(task.started_at, clock_timestamp()),
-            slices_planned = slices_done + $4,
-            waiting_for = null,
-            waiting_until = null,
-            error = null,
-            hint = null
-        from tidegate.run
-        where
-            task.run_id = $1
-            and task.stream = $2
-            and run.id = task.run_id
-            and run.fence = $3
-            and run.state = 'running'
-        ",
-        claim.id,
-        stream,
-        claim.fence,
-        slices_left,
-    )
-    .execute(executor)
-    .in_time()
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// What one checkpoint adds to its task's statistics.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Progress {
-    pub slices_done: i32,
-    pub pages: i64,
-    pub rows_read: i64,
-    pub rows_inserted: i64,
-    pub rows_updated: i64,
-    pub rows_deleted: i64,
-    pub rows_unchanged: i64,
-    pub rows_outside: i64,
-    pub values_extra: i64,
-    pub records_rejected: i64,
-}
-
-/// Adds a checkpoint's statistics, in the checkpoint's transaction.
-pub async fn add_progress(
-    executor: impl PgExecutor<'_>,
-    run: i64,
-    stream: &str,
-    progress: &Progress,
-    window: (DateTime<Utc>, DateTime<Utc>),
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "
-        update tidegate.task
-        set
-            slices_done = slices_done + $3,
-            pages = pages + $4,
-            rows_read = rows_read + $5,
-            rows_inserted = rows_inserted + $6,
-            rows_updated = rows_updated + $7,
-            rows_deleted = rows_deleted + $8,
-            rows_unchanged = rows_unchanged + $9,
-            rows_outside = rows_outside + $10,
-            values_extra = values_extra + $11,
-            records_rejected = records_rejected + $12,
-            last_window_start = $13,
-            last_window_end = $14,
-            attempts = 0
-        where run_id = $1 and stream = $2
-        ",
-        run,
-        stream,
-        progress.slices_done,
-        progress.pages,
-        progress.rows_read,
-        progress.rows_inserted,
-        progress.rows_updated,
-        progress.rows_deleted,
-        progress.rows_unchanged,
-        progress.rows_outside,
-        progress.values_extra,
-        progress.records_rejected,
-        window.0,
-        window.1,
-    )
-    .execute(executor)
-    .in_time()
-    .await?;
-    Ok(())
-}
-
-/// Adds calls and bytes, whether or not they led to a page.
-pub async fn add_traffic(
-    executor: impl PgExecutor<'_>,
-    run: i64,
-    stream: &str,
-    calls: i64,
-    bytes: i64,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update tidegate.task set calls = calls + $3, bytes = bytes + $4 where run_id = $1 and stream = $2",
-        run,
-        stream,
-        calls,
-        bytes,
-    )
-    .execute(executor)
-    .in_time()
-    .await?;
-    Ok(())
-}
-
-/// What became of a task for now.
-#[derive(Debug, Clone)]
-pub enum TaskEnd<'a> {
-    Succeeded,
-    /// It was read to its end, but slices of the stream are held.
-    Held {
-        why: &'a str,
-        hint: &'a str,
-    },
-    Failed {
-        error: &'a str,
-        hint: &'a str,
-    },
-    /// It goes on at `until`; `attempt` when a passing fault put it off.
-    Waiting {
-        until: DateTime<Utc>,
-        waiting_for: &'a str,
-        attempt: bool,
-    },
-    /// The process stops; another takes it from here.
-    Released,
-}
-
-/// Stores what became of a task; refused (false) when the run is no longer held under this fence.
-pub async fn end_task(
-    executor: impl PgExecutor<'_>,
-    claim: &Claim,
-    stream: &str,
-    end: TaskEnd<'_>,
-) -> Result<bool, sqlx::Error> {
-    let (state, error, hint, waiting_for, until, attempt) = match end {
-        TaskEnd::Succeeded => ("succeeded", None, None, None, None, false),
-        TaskEnd::Held { why, hint } => ("held", Some(why), Some(hint), None, None, false),
-        TaskEnd::Failed { error, hint } => ("failed", Some(error), Some(hint), None, None, false),
-        TaskEnd::Waiting { until, waiting_for, attempt } => {
-            ("waiting", None, None, Some(waiting_for), Some(until), attempt)
-        }
-        TaskEnd::Released => ("queued", None, None, None, None, false),
-    };
-    // Postgres stores no NUL, and a task whose end cannot be stored would be worked on again and again.
-    let (error, hint) = (error.map(without_nul), hint.map(without_nul));
-    let done = sqlx::query!(
-        "
-        update tidegate.task
-        set
-            state = $4,
-            error = $5,
-            hint = $6,
-            waiting_for = $7,
-            waiting_until = $8,
-            attempts = attempts + $9::boolean::int,
-            finished_at = case when $4 in ('succeeded', 'held', 'failed') then clock_timestamp() end
-        from tidegate.run
-        where
-            task.run_id = $1
-            and task.stream = $2
-            and run.id = task.run_id
-            and run.fence = $3
-            and run.state = 'running'
-        ",
-        claim.id,
-        stream,
-        claim.fence,
-        state,
-        error.as_deref(),
-        hint.as_deref(),
-        waiting_for,
-        until,
-        attempt,
-    )
-    .execute(executor)
-    .in_time()
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// `text` with U+FFFD for every NUL.
-fn without_nul(text: &str) -> Cow<'_, str> {
-    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
 /// Ends the claim: the run's state follows from its tasks. Returns the state; `None` when the fence had moved on. A run of

@@ -4,40 +4,47 @@ use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use sqlx::error::DatabaseError;
+
 /// The same warning is told again after this, with the number of times.
 const TOLD_AGAIN_AFTER: Duration = Duration::from_mins(1);
 
-/// An error and its causes on one line, without vendor data: what Postgres says about a value that it refuses quotes it.
+/// An error and its causes on one line, as [`causes`] has them.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let (mut text, mut last) = (said(error), error);
-    while !is_of_server(last)
-        && let Some(cause) = last.source()
-    {
-        let said = said(cause);
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        last = cause;
-    }
-    text
+    causes(error).join(": ")
 }
 
-/// Whether Postgres says it; what it says besides quotes values.
-fn is_of_server(error: &(dyn Error + 'static)) -> bool {
-    matches!(error.downcast_ref(), Some(sqlx::Error::Database(_)))
+/// What an error and each of its causes say, without repetitions and without vendor data: what Postgres says about a value that it
+/// refuses quotes it, and what else it says is of no use to an operator, such as the line of its own source.
+pub fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
+    let mut causes: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let database = of_server(error);
+        let said = database.map_or_else(|| error.to_string(), said);
+        // Some libraries repeat the cause in their own message.
+        if causes.last().is_none_or(|last| !last.ends_with(&said)) {
+            causes.push(said);
+        }
+        next = if database.is_some() { None } else { error.source() };
+    }
+    causes
 }
 
-/// What an error says itself.
-fn said(error: &(dyn Error + 'static)) -> String {
-    match error.downcast_ref::<sqlx::Error>() {
-        Some(sqlx::Error::Database(database)) => {
-            let code = database.code().unwrap_or_default();
-            let quotes_data = code.starts_with("22") || code.starts_with("23");
-            let message = if quotes_data { "a value was refused" } else { database.message() };
-            format!("{message} (SQLSTATE {code})")
-        }
-        _ => error.to_string(),
+/// What Postgres says, if `error` is that, or shows nothing but that.
+fn of_server<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e dyn DatabaseError> {
+    if let Some(sqlx::Error::Database(database)) = error.downcast_ref() {
+        return Some(&**database);
     }
+    // The driver's error is the only one with such a source, and so is one that is transparent to it.
+    error.source()?.downcast_ref::<Box<dyn DatabaseError>>().map(|database| &**database)
+}
+
+fn said(database: &dyn DatabaseError) -> String {
+    let code = database.code().unwrap_or_default();
+    let quotes_data = code.starts_with("22") || code.starts_with("23");
+    let message = if quotes_data { "a value was refused" } else { database.message() };
+    format!("{message} (SQLSTATE {code})")
 }
 
 /// A warning that may come again and again.
@@ -94,7 +101,7 @@ mod tests {
     use std::borrow::Cow;
     use std::fmt;
 
-    use sqlx::error::{DatabaseError, ErrorKind};
+    use sqlx::error::ErrorKind;
 
     use super::*;
 
@@ -104,7 +111,8 @@ mod tests {
 
     impl fmt::Display for Said {
         fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str(self.message())
+            // As the driver does.
+            write!(formatter, "{} at line 768", self.message())
         }
     }
 
@@ -140,6 +148,10 @@ mod tests {
     #[error("the rows could not be stored")]
     struct Outer(#[source] sqlx::Error);
 
+    #[derive(Debug, thiserror::Error)]
+    #[error(transparent)]
+    struct Glass(#[from] sqlx::Error);
+
     #[test]
     fn p7_what_postgres_says_about_a_value_is_not_repeated() {
         for code in ["22P02", "22003", "23514", "23505"] {
@@ -147,6 +159,8 @@ mod tests {
             assert_eq!(chain(&bare), format!("a value was refused (SQLSTATE {code})"));
             let told = chain(&Outer(sqlx::Error::Database(Box::new(Said(code)))));
             assert_eq!(told, format!("the rows could not be stored: a value was refused (SQLSTATE {code})"));
+            let told = chain(&Glass(sqlx::Error::Database(Box::new(Said(code)))));
+            assert_eq!(told, format!("a value was refused (SQLSTATE {code})"));
         }
         let io = Outer(sqlx::Error::Io(std::io::Error::other("reset")));
         assert!(
@@ -154,6 +168,15 @@ mod tests {
             "{}",
             chain(&io)
         );
+    }
+
+    #[test]
+    fn what_postgres_says_is_said_once_and_without_a_line_of_its_source() {
+        let error = || sqlx::Error::Database(Box::new(Said("28P01")));
+        let said = r#"invalid input syntax for type bigint: "Juana" (SQLSTATE 28P01)"#;
+        assert_eq!(causes(&Outer(error())), ["the rows could not be stored", said]);
+        let told = anyhow::Error::from(Glass(error())).context("cannot log in");
+        assert_eq!(chain(told.as_ref()), format!("cannot log in: {said}"));
     }
 
     #[test]

@@ -61,10 +61,10 @@ fn configured(connection: &Connection) -> account::Account<'_> {
 }
 
 impl Account {
-    /// Opens a connection: its quota ledger, its HTTP client, its vendor. Sends nothing.
-    pub async fn open(pool: &PgPool, connection: &Connection) -> Result<Self, AccountError> {
+    /// Opens a connection in the name of the process `owner`: its quota ledger, its HTTP client, its vendor. Sends nothing.
+    pub async fn open(pool: &PgPool, owner: &str, connection: &Connection) -> Result<Self, AccountError> {
         let key = LedgerKey::derive(pool, &connection.base_url, &connection.settings.credential()).await?;
-        let ledger = Ledger::open(pool.clone(), &key, &connection.name, connection.limits.clone()).await?;
+        let ledger = Ledger::open(pool.clone(), owner, &key, &connection.name, connection.limits.clone()).await?;
         let gate = Gate::new(ledger, connection.hosts(), connection.request_timeout, connection.retry.clone())?;
         let source = connection.settings.source(&connection.base_url);
         Ok(Self { gate, source })
@@ -78,15 +78,13 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// The account of `connection`.
-    pub async fn get(&self, pool: &PgPool, connection: &Connection) -> Result<Arc<Account>, AccountError> {
-        // Each time: an operator may have forgotten the connection meanwhile.
-        pin(pool, connection).await?;
+    /// The account of `connection`, opened in the name of the process `owner`. Whoever reads it must [`pin`] it first.
+    pub async fn get(&self, pool: &PgPool, owner: &str, connection: &Connection) -> Result<Arc<Account>, AccountError> {
         let mut open = self.open.lock().await;
         if let Some(account) = open.get(&connection.name) {
             return Ok(Arc::clone(account));
         }
-        let account = Arc::new(Account::open(pool, connection).await?);
+        let account = Arc::new(Account::open(pool, owner, connection).await?);
         open.insert(connection.name.clone(), Arc::clone(&account));
         Ok(account)
     }

@@ -171,7 +171,9 @@ pub const HELD_HINT: &str = "see `tidegate held` and ask the vendor. A held slic
 pub fn hint(error: &TaskError) -> &'static str {
     match error {
         TaskError::Step(error) => hint_step(error),
-        TaskError::Load(LoadError::Fenced | LoadError::Moved) => "nothing to do: another worker has taken over",
+        TaskError::Load(LoadError::Fenced | LoadError::Moved) => {
+            "nothing to do: the run was cancelled, or another worker has taken over"
+        }
         TaskError::Load(LoadError::SeenLost | LoadError::Rearranged) => {
             "nothing to do: the slice is read from its first page again"
         }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::http::Session;
-use crate::metrics::Metrics;
-use crate::metrics::RowChange;
-use crate::store::run::{self, Claim, Progress};
+use crate::metrics::{Metrics, RowChange};
+use crate::store::run::Claim;
+use crate::store::task::{self, Progress};
 
 /// Reports for one task.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Reporter<'_> {
             return Ok(());
         }
         let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        run::add_traffic(self.pool, self.claim.id, self.stream, signed(calls), signed(bytes)).await
+        task::add_traffic(self.pool, self.claim.id, self.stream, signed(calls), signed(bytes)).await
     }
 
     /// Pages were committed, together.

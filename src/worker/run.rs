@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::accounts::Accounts;
+use super::accounts::{self, Accounts};
 use super::hint::{self, Subject};
 use super::policy::{self, TaskError};
 use super::report::Reporter;
@@ -16,13 +16,12 @@ use super::task::{TaskEnd, TaskRunner, carry_out};
 use crate::clock;
 use crate::config::{Config, Job};
 use crate::connector::Connection;
-use crate::metrics::Metrics;
-use crate::metrics::RunOutcome;
-use crate::pulse::Loop;
-use crate::pulse::Pulse;
-use crate::store::run::{self, Claim, Task};
+use crate::metrics::{Metrics, RunOutcome};
+use crate::pulse::{Loop, Pulse};
+use crate::store::run::{self, Claim};
 use crate::store::session;
 use crate::store::session::Deadline as _;
+use crate::store::task::{self, Task};
 use crate::store::trouble::{Repeats, chain};
 
 /// How often a run is gone on with whose state could not be stored, and after which pause.
@@ -57,7 +56,7 @@ pub async fn work(shared: &Shared, config: &Config, claim: Claim, shutdown: &Can
             () = all_tasks(shared, config, &claim, shutdown) => {}
             // Boxed, since the other branch is large.
             () = keep_lease(shared, &claim, lease) => {
-                tracing::warn!("lost the lease, another worker has taken over");
+                say_why_lost(shared, &claim).await;
             }
         }
     }
@@ -113,7 +112,7 @@ async fn tasks(
     let deadline =
         tokio::time::Instant::now() + config.jobs.get(&claim.job).map_or(Duration::MAX / 4, |job| job.timeout);
     let mut is_idle = true;
-    for task in run::tasks(&shared.pool, claim.id).await?.into_iter().filter(|task| task.due) {
+    for task in task::of_run(&shared.pool, claim.id).await?.into_iter().filter(|task| task.due) {
         is_idle = false;
         if shutdown.is_cancelled() {
             break;
@@ -132,17 +131,20 @@ async fn tasks(
             _ => String::new(),
         };
         let stored = match &end {
-            TaskEnd::Succeeded => run::TaskEnd::Succeeded,
-            TaskEnd::Held { why } => run::TaskEnd::Held { why, hint: &hint },
-            TaskEnd::Failed { error, .. } => run::TaskEnd::Failed { error, hint: &hint },
+            TaskEnd::Succeeded => task::TaskEnd::Succeeded,
+            TaskEnd::Held { why } => task::TaskEnd::Held { why, hint: &hint },
+            TaskEnd::Failed { error, .. } => task::TaskEnd::Failed { error, hint: &hint },
             TaskEnd::Waiting { until, waiting_for, attempt } => {
-                run::TaskEnd::Waiting { until: *until, waiting_for, attempt: *attempt }
+                task::TaskEnd::Waiting { until: *until, waiting_for, attempt: *attempt }
             }
-            TaskEnd::Released => run::TaskEnd::Released,
-            TaskEnd::Abandoned => return Ok(()),
+            TaskEnd::Released => task::TaskEnd::Released,
+            TaskEnd::Abandoned => {
+                say_why_lost(shared, claim).await;
+                return Ok(());
+            }
         };
-        if !run::end_task(&shared.pool, claim, &task.stream, stored).await? {
-            tracing::warn!("lost the run, another worker has taken over");
+        if !task::end(&shared.pool, claim, &task.stream, stored).await? {
+            say_why_lost(shared, claim).await;
             return Ok(());
         }
         // Other runs of the stream need not wait for this run's other streams.
@@ -155,14 +157,30 @@ async fn tasks(
     run::release_streams(&mut *transaction, claim).await?;
     let state = run::end_run(&mut *transaction, claim, is_idle).await?;
     transaction.commit().in_time().await?;
-    match state.as_deref() {
-        Some("succeeded") => shared.metrics.run_ended(&claim.job, RunOutcome::Succeeded),
-        Some("held") => shared.metrics.run_ended(&claim.job, RunOutcome::Held),
-        Some("failed") => shared.metrics.run_ended(&claim.job, RunOutcome::Failed),
+    let Some(state) = state else {
+        say_why_lost(shared, claim).await;
+        return Ok(());
+    };
+    match state.as_str() {
+        "succeeded" => shared.metrics.run_ended(&claim.job, RunOutcome::Succeeded),
+        "held" => shared.metrics.run_ended(&claim.job, RunOutcome::Held),
+        "failed" => shared.metrics.run_ended(&claim.job, RunOutcome::Failed),
         _ => {}
     }
-    tracing::info!(state = state.as_deref().unwrap_or("in other hands"), "run left");
+    tracing::info!(state, "run left");
     Ok(())
+}
+
+/// Logs why this worker does not hold the run any more.
+async fn say_why_lost(shared: &Shared, claim: &Claim) {
+    match run::is_cancelled(&shared.pool, claim.id).await {
+        Ok(true) => tracing::info!("the run was cancelled; the rows that were committed are kept"),
+        Ok(false) => tracing::warn!("lost the run or its stream, another worker has taken over"),
+        Err(error) => {
+            session::judge(&shared.pool, &error);
+            tracing::warn!(error = chain(&error), "lost the run; why could not be read");
+        }
+    }
 }
 
 /// What becomes of a task for an error that met it outside its stream.
@@ -175,7 +193,12 @@ async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutd
     let Some((job, connection, stream)) = find(config, claim, task) else {
         return decided(&TaskError::UnknownStream, task, Subject::default());
     };
-    let account = match shared.accounts.get(&shared.pool, connection).await {
+    let opened = async {
+        // Each time: an operator may have forgotten the connection meanwhile.
+        accounts::pin(&shared.pool, connection).await?;
+        shared.accounts.get(&shared.pool, &shared.owner, connection).await
+    };
+    let account = match opened.await {
         Ok(account) => account,
         Err(error) => {
             let subject = Subject::stream(connection.vendor(), stream.stream.windowed());

@@ -23,6 +23,7 @@ use crate::rows::page::{PageWriter, RowKey};
 use crate::schedule;
 use crate::store::run::{self, Claim};
 use crate::store::session::Deadline as _;
+use crate::store::task;
 use crate::store::trouble::chain;
 use crate::store::{cursor, held, reading, session};
 
@@ -149,7 +150,7 @@ impl TaskRunner<'_> {
         let now = schedule::clock(&mut connection).await?;
         let due = self.due(&mut connection, grid, now).await?;
         let slices = i32::try_from(due.len()).unwrap_or(i32::MAX);
-        if !run::begin_task(&mut *connection, self.claim, &stream.name, slices).await? {
+        if !task::begin(&mut *connection, self.claim, &stream.name, slices).await? {
             return Err(LoadError::Fenced.into());
         }
         tracing::debug!(slices, "task begins");
@@ -348,7 +349,8 @@ pub fn carry_out(decision: Decision, error: &TaskError, subject: Subject) -> Tas
             TaskEnd::Waiting { until, waiting_for, attempt }
         }
         Decision::Abandon => {
-            tracing::warn!(error = chain(error), "gave up the task, another worker has taken over");
+            // The caller logs why.
+            tracing::info!(error = chain(error), "gave up the task");
             TaskEnd::Abandoned
         }
         Decision::Fail | Decision::FailAndRestart => failed(error, hint),

@@ -45,11 +45,12 @@ async fn once(folder: &Path) -> Vec<(String, u64, u64)> {
 }
 
 /// Servers whose cluster lies in `folder`.
-async fn servers(folder: &Path) -> usize {
-    let output = Command::new("ps").args(["-eo", "args"]).output().await.unwrap();
+fn servers(folder: &Path) -> usize {
     let folder = folder.file_name().unwrap().to_str().unwrap();
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    processes
+        .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
+        .map(|arguments| String::from_utf8_lossy(&arguments).into_owned())
         .filter(|line| line.contains(folder) && line.contains("postgres"))
         .count()
 }
@@ -64,7 +65,7 @@ async fn a_demo_in_an_empty_folder_loads_everything_and_goes_on_where_it_was() {
     let second = once(folder.path()).await;
     assert_eq!(second.len(), 8);
     assert!(sum(&second) * 4 < sum(&first), "{second:?}");
-    assert_eq!(servers(folder.path()).await, 0, "Postgres ends with the demo");
+    assert_eq!(servers(folder.path()), 0, "Postgres ends with the demo");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +95,7 @@ async fn a_demo_tells_how_to_look_inside_and_ends_cleanly() {
     let status = said.lines().find_map(|line| line.strip_prefix("status")).unwrap().trim();
     let page = tidegate::http::client().unwrap().get(status).send().await.unwrap();
     assert_eq!(page.status().as_u16(), 200);
-    assert!(servers(folder.path()).await > 0);
+    assert!(servers(folder.path()) > 0);
 
     // Beside it, the configuration that it wrote is one as any other.
     let reads: [&[&str]; 7] = [
@@ -115,6 +116,6 @@ async fn a_demo_tells_how_to_look_inside_and_ends_cleanly() {
     let (status, took, said) = demo.end(Signal::INT).await;
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(took < Duration::from_secs(15), "{took:?}");
-    let gone = async || (servers(folder.path()).await == 0).then_some(());
+    let gone = async || (servers(folder.path()) == 0).then_some(());
     crate::support::eventually(SOON, gone).await;
 }

@@ -13,14 +13,13 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, geteuid, kill_process, test_kill_process};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
-use tidegate::postgres::binaries::{self, Places};
 use tidegate::postgres::{Embedded, Error, ServerUser, cluster};
 use tidegate::secret::Secret;
 use tidegate::store::migrate;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::daemon::{Daemon, tidegate};
-use crate::support::{ServerFolder, child, eventually};
+use crate::support::{ServerFolder, child, eventually, programs};
 
 /// Far more than anything here takes, even on a machine that does much else.
 const LONG: Duration = Duration::from_mins(1);
@@ -571,9 +570,9 @@ async fn links_in_the_data_folder_are_not_followed() {
 #[tokio::test]
 async fn a_cluster_of_an_earlier_version_goes_on_as_it_is() {
     let folder = open_folder();
-    let bin = binaries::find(&Places::of_this_machine().await, None).await.unwrap().unwrap();
     let path = folder.path().join("cluster");
     let user = ServerUser::choose(&path).unwrap();
+    let bin = programs::find_or_fetch(user.as_ref()).await.unwrap();
     let password = "0123abcd";
     cluster::make(&path, &bin, user.as_ref(), &Secret::new(password), &["--no-sync"]).await.unwrap();
     fs::write(folder.path().join("pgpass"), format!("127.0.0.1:*:*:tidegate:{password}\n")).unwrap();

@@ -63,7 +63,7 @@ impl World {
         let pool = self.database.another_pool(4);
         let settings = &self.settings;
         let key = LedgerKey::derive(&pool, &self.base_url, &settings.credential()).await.unwrap();
-        let ledger = Ledger::open(pool, &key, "acme-lynn", self.limits.clone()).await.unwrap();
+        let ledger = Ledger::open(pool, "this", &key, "acme-lynn", self.limits.clone()).await.unwrap();
         let (initial, max) = (Duration::from_millis(1), Duration::from_millis(20));
         let retry = Retry { attempts_max: self.attempts_max, initial, max };
         Process {

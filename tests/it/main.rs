@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what should not happen fails the test")]
 
+mod architecture;
 mod cli;
 mod daemon;
 mod database;
@@ -18,10 +19,12 @@ mod lexer;
 mod load;
 mod lynn;
 mod outbound;
+mod programs;
 mod quota;
 mod references;
 mod schedule;
 mod secrets;
+mod sixth_vendor;
 mod status_port;
 mod support;
 mod sync;

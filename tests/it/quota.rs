@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::support::TestDatabase;
 
 mod pace;
+mod statement;
 
 /// Stands for a process of its own.
 fn new_pool(database: &TestDatabase) -> PgPool {
@@ -43,7 +44,7 @@ async fn open(pool: &PgPool, limits: Vec<Limit>) -> Ledger {
 async fn open_as(pool: &PgPool, connection: &str, secret: &str, limits: Vec<Limit>) -> Ledger {
     let base_url = Url::parse("https://vendor.example").unwrap();
     let key = LedgerKey::derive(pool, &base_url, &["tester-4411", secret]).await.unwrap();
-    Ledger::open(pool.clone(), &key, connection, limits).await.unwrap()
+    Ledger::open(pool.clone(), "this", &key, connection, limits).await.unwrap()
 }
 
 fn request(waiter: u128) -> Request {
@@ -394,7 +395,7 @@ async fn a_limit_of_nothing_is_refused() {
     let pool = new_pool(&database);
     let key = LedgerKey::derive(&pool, &Url::parse("https://vendor.example").unwrap(), &[]).await.unwrap();
     for wrong in [calls(0, SECOND), calls(1, Duration::ZERO), calls(1, Duration::MAX)] {
-        let error = Ledger::open(pool.clone(), &key, "acme", vec![wrong]).await.unwrap_err();
+        let error = Ledger::open(pool.clone(), "this", &key, "acme", vec![wrong]).await.unwrap_err();
         assert!(matches!(error, LedgerError::InvalidLimit { .. }));
     }
 }

@@ -11,6 +11,7 @@ use self::probe::{Finding, Probes};
 use super::failure::{hide, remedy, say};
 use super::output::{self, Table};
 use super::{CheckArgs, Context, Exit, show};
+use crate::app::database_warning;
 use crate::clock;
 use crate::config::{Config, Job};
 use crate::quota::Unit;
@@ -91,7 +92,8 @@ fn document(config: &Config, mut probes: Probes, offline: bool, now: DateTime<Ut
     let database = Database { place: probe::place(config), finding: probes.database };
     let bad = connections.iter().map(|connection| &connection.finding).chain([&database.finding]).any(Finding::is_bad);
     let jobs = config.jobs.values().map(|job| JobEntry::new(job, now)).collect();
-    let mut warnings = config.warnings(now);
+    let mut warnings: Vec<String> = database_warning(&config.database.target).into_iter().collect();
+    warnings.extend(config.warnings(now));
     warnings.append(&mut probes.warnings);
     Document { ok: !bad, offline, database, connections, jobs, warnings }
 }

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::connector::Connection;
 use crate::store::fitness::Unfit;
 use crate::store::migrate;
+use crate::store::trouble::chain;
 use crate::worker::policy::{self, TaskError};
 use crate::worker::{accounts, hint};
 
@@ -68,7 +69,7 @@ impl Finding {
             Some(CommandError::Failed { hint, .. }) => hint.clone(),
             _ => "see `database` and `embedded` in the configuration, and the server's log".to_owned(),
         };
-        Self::failed(format!("{error:#}"), hint)
+        Self::failed(chain(error.as_ref()), hint)
     }
 
     const fn failed(error: String, hint: String) -> Self {

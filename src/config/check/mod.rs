@@ -56,7 +56,7 @@ pub(super) fn check(tree: &Node, connectors: &[&'static Connector], faults: Faul
 
     let mut faults = report.into_faults();
     if faults.is_empty() {
-        return Ok(Config { database, embedded, server, worker, history, log, connections, jobs });
+        return Ok(Config { database, embedded, server, worker, history, log, connections, jobs, unread: Vec::new() });
     }
     faults.sort();
     Err(faults)

@@ -367,6 +367,28 @@ fn p9_hostile_files_are_bounded() {
 }
 
 #[test]
+fn p9_a_folder_that_looks_as_if_it_were_read_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, file) in [
+        ("job", "j.yaml"),
+        ("Jobs.old", "j.yml"),
+        ("connection", "c.yaml"),
+        ("jobs", "a.yaml"),
+        ("jbos", "notes.txt"),
+        ("demo", "d.yaml"),
+        (".job", "h.yaml"),
+    ] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        std::fs::write(folder.path().join(name).join(file), "jobs: {}\n").unwrap();
+    }
+    let config = Config::load(folder.path(), &BTreeMap::new()).unwrap();
+    let unread: Vec<&str> = config.unread.iter().filter_map(|warning| warning.split('`').nth(1)).collect();
+    let expected = ["Jobs.old", "connection", "job"].map(|name| folder.path().join(name).display().to_string());
+    assert_eq!(unread, expected);
+    assert_eq!(config.warnings(chrono::Utc::now()), config.unread);
+}
+
+#[test]
 fn p9_what_cannot_be_read_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();

@@ -61,22 +61,20 @@ pub const DATE_FILTERS: &[(&str, &[&str])] = &[
     ("report_clients", &["CLIENT_LAST_ACTIVITY_TIME"]),
 ];
 
-/// The generation of the interface (`facts/jaicp.md §1`).
+/// The generation of the interface (`facts/jaicp.md §1`). That of the legacy one has the token as a part of its paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum Api {
-    /// The token is a part of the path.
     Legacy,
     V1,
 }
 
-/// The specifications say GET, the help says POST.
+/// The specifications say GET, the help says POST; `Auto` is GET, and POST where that is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum BySession {
-    /// GET, and POST where that is not served.
     Auto,
     Get,
     Post,

@@ -140,7 +140,9 @@ fn assert_only_the_key_is_respelt(plain: &Kept, respelt: &Kept) {
         let is_key = |(name, _): (&str, _)| crate::catalogue::column_name(name) == "conversation_id";
         assert!(
             !before.iter().any(is_key)
-                || after.iter().any(|(name, _)| name.eq_ignore_ascii_case(crate::connector::khoros::streams::CONVERSATION_ID)),
+                || after
+                    .iter()
+                    .any(|(name, _)| name.eq_ignore_ascii_case(crate::connector::khoros::streams::CONVERSATION_ID)),
             "{}",
             String::from_utf8_lossy(respelt)
         );

@@ -73,6 +73,25 @@ jobs:
 }
 
 #[tokio::test]
+async fn p7_a_host_of_the_environment_and_plain_http_in_a_private_network_are_warned_of() {
+    let warnings = async |shell: &Shell| {
+        shell.run(&["check", "--offline", "--json"]).await.expect(0).json()["warnings"].as_array().unwrap().clone()
+    };
+    let shell = Shell::at("postgres:///warehouse").with("LYNN_URL", "http://10.0.0.5");
+    let plain = warnings(&shell).await;
+    assert_eq!(plain.len(), 1, "{plain:?}");
+    assert!(
+        plain[0].as_str().unwrap().starts_with("connection `acme-lynn`: `base_url` is `http://10.0.0.5/`"),
+        "{plain:?}"
+    );
+    let shell = shell.with("PGHOST", "db.example.com").with("LYNN_URL", "http://127.0.0.1:9");
+    let database = warnings(&shell).await;
+    let expected = "database: the server `db.example.com` is on another host and `sslmode` is `prefer`";
+    assert!(database.len() == 1 && database[0].as_str().unwrap().starts_with(expected), "{database:?}");
+    assert_eq!(warnings(&shell.with("PGSSLMODE", "verify-full")).await, Vec::<serde_json::Value>::new());
+}
+
+#[tokio::test]
 async fn p2_the_vendor_is_asked_what_is_left_by_one_call_that_counts_and_shows_no_token() {
     let database = TestDatabase::create().await;
     let simulator = simulator::start(Options::default()).await.unwrap();
@@ -189,6 +208,21 @@ async fn a_signal_ends_a_command_that_waits() {
         let output = output.expect("it ends promptly").unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert_eq!(String::from_utf8_lossy(&output.stderr), "error: interrupted\n");
+    }
+}
+
+#[tokio::test]
+async fn what_postgres_says_to_a_login_is_printed_once() {
+    let database = TestDatabase::create().await;
+    let mut url: url::Url = database.url().parse().unwrap();
+    url.set_path("/no_such_database");
+    let shell = Shell::at(url.as_str());
+    for args in [&["status"][..], &["check"]] {
+        let failed = shell.run(args).await.expect(1);
+        let said = r#"database "no_such_database" does not exist (SQLSTATE 3D000)"#;
+        assert!(failed.stderr.contains(said), "{failed:?}");
+        assert_eq!(failed.stderr.matches("does not exist").count(), 1, "{failed:?}");
+        assert!(!failed.stderr.contains("at line"), "{failed:?}");
     }
 }
 

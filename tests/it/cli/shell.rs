@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::support::{TestDatabase, clock};
+use crate::support::{TestDatabase, clock, programs};
 
 pub const TOKEN: &str = "7c01d94ab3e2f5";
 pub const SECRET: &str = "0b6f2f4e-52a1-4c0e-9d61-3a7a4be0c111";
@@ -91,6 +91,7 @@ impl Shell {
             .current_dir(self.folder.path())
             .env_clear()
             .envs(clock::shift())
+            .envs(programs::env())
             .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -9,5 +9,6 @@ mod schedule;
 mod sharing;
 mod sick;
 mod skew;
+mod statements;
 mod stopping;
 mod unblock;

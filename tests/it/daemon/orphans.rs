@@ -1,10 +1,13 @@
 //! Runs whose job was removed from the configuration, and runs that an operator cancels.
 
+use std::time::Duration;
+
 use tidegate::schedule::ByHand;
 use tidegate::store::instance;
 
 use crate::support::daemon::{Daemon, SOON, command};
-use crate::support::{TestDatabase, World, eventually};
+use crate::support::world::Recipe;
+use crate::support::{TestDatabase, World, ago, eventually};
 
 const AN_OLD_RUN: &str = "insert into tidegate.run (job, connection, kind, priority, state, due_at, created_at)
     values ($1, 'acme', 'manual', 9, 'waiting', now() + interval '1 day', now() - interval '1 hour') returning id";
@@ -71,4 +74,22 @@ async fn p12_an_operator_cancels_a_run() {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(world.scalar::<String>(&state).await, "cancelled");
     assert_eq!(command(&world, &[], &["runs", "cancel", &run]).await.status.code(), Some(1), "it is already cancelled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_daemon_leaves_a_run_that_is_cancelled_and_says_so() {
+    let world = World::with(Recipe {
+        options: Recipe::default().options.limit("requests", 1, Duration::from_millis(150)),
+        start: ago(400).date_naive(),
+        ..Recipe::default()
+    })
+    .await;
+    let daemon = Daemon::start(&world).await;
+    let run = world.enqueue(ByHand::Manual).await;
+    eventually(SOON, async || (world.control().stats().reports.len() > 2).then_some(())).await;
+    let output = command(&world, &[], &["runs", "cancel", &run.to_string()]).await;
+    assert!(output.status.success(), "{output:?}");
+    daemon.says("the run was cancelled; the rows that were committed are kept").await;
+    let said = daemon.kill().await;
+    assert!(!said.contains("taken over"), "{said}");
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tidegate::schedule::ByHand;
-use tidegate::store::run::{self, TaskEnd};
+use tidegate::store::run;
+use tidegate::store::task::{self, TaskEnd};
 
 use super::role::Role;
 use super::{command_at, execute, expect, small_world};
@@ -56,7 +57,7 @@ async fn an_error_that_holds_what_postgres_cannot_store_ends_the_task() {
     let jobs = ["lynn".to_owned()];
     let claim = run::claim(&pool, "worker", Duration::from_secs(30), &jobs, None).await.unwrap().unwrap();
     let end = TaskEnd::Failed { error: "it says a\0b", hint: "ask\0" };
-    assert!(run::end_task(&pool, &claim, "navigation_marks", end).await.unwrap());
+    assert!(task::end(&pool, &claim, "navigation_marks", end).await.unwrap());
     let stored: String = world.scalar("select state || error || hint from tidegate.task").await;
     assert_eq!(stored, "failedit says a\u{fffd}bask\u{fffd}");
 }

@@ -2,7 +2,7 @@
 
 use super::{DAY_ROWS, STREAM, ago, assert_succeeded, loaded, read_again, rows};
 use crate::support::World;
-use crate::support::daemon::command;
+use crate::support::daemon::{Daemon, command};
 use crate::support::world::Recipe;
 
 fn calls(world: &World) -> u64 {
@@ -53,6 +53,28 @@ async fn a_mistyped_account_can_be_corrected_as_long_as_nothing_was_read() {
     assert_eq!(task.state, "failed", "the vendor has no such tenant: {task:#?}");
     world.edit_config(|text| text.replace("tenant: 77", &format!("tenant: {tenant}")));
     assert_succeeded(&[read_again(&world).await]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_was_never_read_has_no_first_reading_although_its_quota_is_shown() {
+    let world = World::with(Recipe { start: ago(2).date_naive(), ..Recipe::default() }).await;
+    let daemon = Daemon::start(&world).await;
+    assert_eq!(daemon.status().await["quotas"][0]["connection"], "acme");
+    let first_read = async || {
+        let known = command(&world, &[], &["connections", "--json"]).await;
+        let known: serde_json::Value = serde_json::from_slice(&known.stdout).unwrap();
+        known["connections"][0]["pinned_at"].clone()
+    };
+    assert!(first_read().await.is_null());
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.connection").await, 0, "it is not pinned either");
+    drop(daemon);
+    let tenant = simulator::lynn::Account::default().tenant;
+    world.edit_config(|text| text.replace(&format!("tenant: {tenant}"), "tenant: 77"));
+    assert_eq!(world.sync().await[0].state, "failed", "the vendor has no such tenant");
+    world.edit_config(|text| text.replace("tenant: 77", &format!("tenant: {tenant}")));
+    assert!(first_read().await.is_null(), "it is pinned, but nothing was read");
+    assert_succeeded(&world.sync().await);
+    assert!(first_read().await.is_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,8 +11,9 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tidegate::quota::{CallKind, Calls, Grant, Ledger, LedgerKey, Limit, Request, Settlement, Unit};
 use tidegate::schedule::enqueue_due;
 use tidegate::store::history::{self, Which};
-use tidegate::store::run::{self, Progress, TaskEnd};
+use tidegate::store::run;
 use tidegate::store::status::{Configured, Streams};
+use tidegate::store::task::{self, Progress, TaskEnd};
 use tidegate::store::{cursor, prune, push, reading, status};
 use url::Url;
 use uuid::Uuid;
@@ -181,7 +182,7 @@ async fn worker(connection: &mut PgConnection) -> Vec<String> {
     }
     assert!(cheap!("renew", run::renew(&mut *connection, claim.id, claim.fence, LEASE)));
     assert!(cheap!("hold_stream", run::hold_stream(&mut *connection, &claim, "stream_0")));
-    cheap!("tasks of a run", run::tasks(&mut *connection, claim.id));
+    cheap!("tasks of a run", task::of_run(&mut *connection, claim.id));
     cheap!("wanted", run::wanted(&mut *connection, &claim, "stream_0", &jobs));
     cheap!("grid", cursor::grid(&mut *connection, "connection-3", "stream_0"));
     let since = Utc::now() - TimeDelta::days(2);
@@ -190,12 +191,12 @@ async fn worker(connection: &mut PgConnection) -> Vec<String> {
     let window = (Utc::now(), Utc::now() + TimeDelta::hours(1));
     cheap!("open_slice", cursor::open_slice(&mut *connection, "connection-3", "stream_0", window));
     cheap!("clear_rejects", reading::clear_rejects(&mut *connection, "connection-3", "stream_0", window));
-    assert!(cheap!("begin_task", run::begin_task(&mut *connection, &claim, "stream_0", 1)));
+    assert!(cheap!("begin_task", task::begin(&mut *connection, &claim, "stream_0", 1)));
     assert!(cheap!("pass_fence", run::pass_fence(&mut *connection, &claim, "stream_0", LEASE)));
     let progress = Progress::default();
-    cheap!("add_progress", run::add_progress(&mut *connection, claim.id, "stream_0", &progress, window));
-    cheap!("add_traffic", run::add_traffic(&mut *connection, claim.id, "stream_0", 1, 1));
-    assert!(cheap!("end_task", run::end_task(&mut *connection, &claim, "stream_0", TaskEnd::Succeeded)));
+    cheap!("add_progress", task::add_progress(&mut *connection, claim.id, "stream_0", &progress, window));
+    cheap!("add_traffic", task::add_traffic(&mut *connection, claim.id, "stream_0", 1, 1));
+    assert!(cheap!("end_task", task::end(&mut *connection, &claim, "stream_0", TaskEnd::Succeeded)));
     cheap!("release_streams", run::release_streams(&mut *connection, &claim));
     let state = cheap!("end_run", run::end_run(&mut *connection, &claim, false));
     assert_eq!(state.as_deref(), Some("succeeded"));
@@ -207,7 +208,7 @@ async fn ledger(pool: &PgPool, plans: &str) -> Vec<String> {
     let key = LedgerKey::derive(pool, &Url::parse("https://vendor.example").unwrap(), &["4411"]).await.unwrap();
     let per = Duration::from_hours(1);
     let limit = Limit { name: "requests".to_owned(), calls: Calls::Every, unit: Unit::Calls, amount: 100, per };
-    let ledger = Ledger::open(pool.clone(), &key, "acme", vec![limit.clone()]).await.unwrap();
+    let ledger = Ledger::open(pool.clone(), "this", &key, "acme", vec![limit.clone()]).await.unwrap();
     for statement in [format!("set plan_cache_mode = {plans}"), "begin".to_owned()] {
         sqlx::query(AssertSqlSafe(statement)).execute(pool).await.unwrap();
     }

@@ -46,7 +46,7 @@ impl Connection {
         let key = LedgerKey::derive(&pool, &self.base_url, &["secret"]).await.unwrap();
         let (name, calls) = ("requests".to_owned(), Calls::Every);
         let limits = vec![Limit { name, calls, unit: Unit::Calls, amount: 1, per: self.per }];
-        let ledger = Ledger::open(pool, &key, "acme", limits).await.unwrap();
+        let ledger = Ledger::open(pool, "this", &key, "acme", limits).await.unwrap();
         let retry = Retry { attempts_max: 1, initial: SECOND, max: SECOND };
         Gate::new(ledger, Hosts::new(&self.base_url, &[], &self.allowed), self.timeout, retry).unwrap()
     }

@@ -92,7 +92,7 @@ impl Bench {
         let key = LedgerKey::derive(&pool, &base_url, &settings.credential()).await.unwrap();
         let limit =
             Limit { name: "requests".to_owned(), calls: Calls::Data, unit: Unit::Calls, amount: 10_000, per: SECOND };
-        let ledger = Ledger::open(pool, &key, "acme", vec![limit]).await.unwrap();
+        let ledger = Ledger::open(pool, "this", &key, "acme", vec![limit]).await.unwrap();
         let (initial, max) = (Duration::from_millis(1), Duration::from_millis(20));
         let retry = Retry { attempts_max: self.attempts_max, initial, max };
         Process {

@@ -95,7 +95,7 @@ impl Scene {
         let key = LedgerKey::derive(&pool, &base_url, &settings.credential()).await.unwrap();
         let limit =
             Limit { name: "requests".to_owned(), calls: Calls::Data, unit: Unit::Calls, amount: 10_000, per: SECOND };
-        let ledger = Ledger::open(pool, &key, "acme", vec![limit]).await.unwrap();
+        let ledger = Ledger::open(pool, "this", &key, "acme", vec![limit]).await.unwrap();
         let retry = Retry { attempts_max: 3, initial: Duration::from_millis(1), max: Duration::from_millis(20) };
         Self {
             gate: Gate::new(ledger, Hosts::new(&base_url, &[], allowed), 5 * SECOND, retry).unwrap(),
@@ -114,7 +114,7 @@ impl Scene {
         let base_url: Url = format!("{}/api/public", self.simulator.base_url()).parse().unwrap();
         let pool = self.database.pool();
         let key = LedgerKey::derive(&pool, &base_url, &["another"]).await.unwrap();
-        let ledger = Ledger::open(pool, &key, "narrow", vec![limit]).await.unwrap();
+        let ledger = Ledger::open(pool, "this", &key, "narrow", vec![limit]).await.unwrap();
         let retry = Retry { attempts_max: 3, initial: Duration::from_millis(1), max: Duration::from_millis(20) };
         Gate::new(ledger, Hosts::new(&base_url, &[], &[]), 5 * SECOND, retry).unwrap()
     }

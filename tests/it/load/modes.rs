@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 use tidegate::catalogue::{Child, Column, ColumnType, Keep, Key, Mode, Stream, Text};
 use tidegate::load::LoadError;
 use tidegate::rows::page::RowWindow;
-use tidegate::store::run::Progress;
+use tidegate::store::task::Progress;
 use tidegate::worker::grid;
 
 use super::plant::{Plant, day, stream, whole};

@@ -16,7 +16,8 @@ use tidegate::load::transaction::{PageEnd, PageLoad};
 use tidegate::rows::layout::Layout;
 use tidegate::rows::page::{Chunk, PageWriter, RowKey, RowWindow};
 use tidegate::store::cursor::{self, Slice};
-use tidegate::store::run::{self, Claim, Progress};
+use tidegate::store::run::{self, Claim};
+use tidegate::store::task::Progress;
 
 use crate::support::TestDatabase;
 

@@ -8,7 +8,8 @@ use tidegate::load::LoadError;
 use tidegate::rows::fingerprint::Prints;
 use tidegate::rows::page::RowWindow;
 use tidegate::store::fingerprint;
-use tidegate::store::run::{Claim, Progress};
+use tidegate::store::run::Claim;
+use tidegate::store::task::Progress;
 
 use super::plant::{Plant, Reader, add, numbered, whole};
 use crate::support::random::runner;

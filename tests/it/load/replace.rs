@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use tidegate::rows::page::{BATCH_ROWS_MAX, RowWindow};
-use tidegate::store::run::Progress;
+use tidegate::store::task::Progress;
 
 use super::plant::{Plant, day, numbered, whole};
 use crate::support::random::runner;

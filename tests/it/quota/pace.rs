@@ -186,8 +186,8 @@ async fn p2_the_sql_and_the_arithmetic_agree_about_any_demand() {
             let ahead = TimeDelta::milliseconds(ahead);
             now += TimeDelta::milliseconds(if pause < 25 { i64::from(pause) } else { i64::from(pause) * 10 });
             let mut claimed = 0;
-            for (priority, size) in [(5, size), (0, size / 3)] {
-                let asks = Request { bytes: size, priority, due: now, ..request(size.into()) };
+            for (task, priority, size) in [(1, 5, size), (2, 0, size / 3)] {
+                let asks = Request { bytes: size, priority, due: now, ..request(task) };
                 let answer = ask(&pool, (ledger_id, id), asks, (now, ahead)).await;
                 model.prune(now);
                 let units = model.need(size);

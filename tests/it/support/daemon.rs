@@ -11,12 +11,13 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use super::{World, clock, eventually};
+use super::{World, clock, eventually, programs};
 
 /// What a loaded machine may take for something that should take a moment.
 pub const SOON: Duration = Duration::from_secs(30);
 
-/// `tidegate` in `folder`, in no other environment than `env` and at the time of this process, with its output piped.
+/// `tidegate` in `folder`, at the time of this process and with its Postgres programs, in no other environment than `env`, with
+/// its output piped.
 pub fn tidegate(folder: &Path, env: &[(&str, &str)], args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command
@@ -24,6 +25,7 @@ pub fn tidegate(folder: &Path, env: &[(&str, &str)], args: &[&str]) -> Command {
         .current_dir(folder)
         .env_clear()
         .envs(clock::shift())
+        .envs(programs::env())
         .envs(env.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::reaper;
+use super::{programs, reaper};
 
 /// A temporary folder. Should the test be killed, the servers in it are stopped all the same.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub struct ServerFolder {
 impl ServerFolder {
     /// With a mode like 0o755: the server's user must be able to pass through, or, 0o700, must not.
     pub fn new(mode: u32) -> Self {
+        programs::prepare();
         let folder = tempfile::Builder::new().permissions(Permissions::from_mode(mode)).tempdir().unwrap();
         let in_use = reaper::use_room(folder.path()).unwrap();
         let path = folder.path().display();

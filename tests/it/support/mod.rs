@@ -8,6 +8,7 @@ pub mod database;
 mod folder;
 pub mod pgbouncer;
 pub mod process;
+pub mod programs;
 pub mod proxy;
 pub mod random;
 mod reaper;

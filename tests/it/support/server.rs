@@ -1,8 +1,8 @@
 //! The Postgres server that all tests of a run share.
 //!
 //! In this order: `TEST_DATABASE_URL`; a private server, made by the first test of a run and used by the others, in this
-//! process and in those that run beside it; the same in a container, when there are no Postgres programs but a Docker
-//! engine. A server that we made is stopped by [`super::reaper`] some seconds after its last user has gone, and is made
+//! process and in those that run beside it; the same in a container, when there are no Postgres programs and they cannot be
+//! obtained, but there is a Docker engine. A server that we made is stopped by [`super::reaper`] some seconds after its last user has gone, and is made
 //! again the next time: it runs without fsync, so what a crash leaves of it is worth nothing.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use sqlx::{Connection, PgConnection};
-use tidegate::postgres::binaries::{self, PgBin, Places};
+use tidegate::postgres::binaries::{self, PgBin};
 use tidegate::postgres::{ServerUser, cluster, user};
 use tidegate::secret::Secret;
 use url::Url;
 
-use super::{clock, container, reaper};
+use super::{clock, container, programs, reaper};
 
 /// For tests only: a commit need not survive the loss of power, and many databases are used at once.
 const SETTINGS: &[&str] = &[
@@ -122,15 +122,16 @@ fn room(user: Option<&ServerUser>) -> Result<PathBuf> {
 }
 
 async fn make(room: &Path, user: Option<&ServerUser>) -> Result<(Url, String)> {
-    if let Some(bin) = binaries::find(&Places::of_this_machine().await, None).await? {
-        return make_cluster(room, &bin, user).await;
-    }
+    let missing = match programs::find_or_fetch(user).await {
+        Ok(bin) => return make_cluster(room, &bin, user).await,
+        Err(error @ binaries::Error::Missing { .. }) => error,
+        Err(error) => return Err(error.into()),
+    };
     match container::make().await {
         Ok(made) => Ok(made),
-        Err(error) => bail!(
-            "set TEST_DATABASE_URL, install postgresql-15, or set TIDEGATE_PG_BIN; there are no Postgres programs on \
-             this machine, and a container was not possible either: {error:#}"
-        ),
+        Err(error) => {
+            bail!("{missing}; TEST_DATABASE_URL is not set, and a container was not possible either: {error:#}")
+        }
     }
 }
 

@@ -1,0 +1,97 @@
+//! Records that this process is running: its jobs, and the quotas that it states.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+use crate::quota::{self, Dispute, Stated};
+use crate::store::instance;
+use crate::text::show_duration;
+
+/// How often the process updates its row in `tidegate.instance`. A row expires after a minute.
+pub(super) const PERIOD: Duration = Duration::from_secs(15);
+/// A process that ends does not wait for the database.
+const LEAVE_MAX: Duration = Duration::from_millis(500);
+
+/// This process among those that are running.
+#[derive(Debug)]
+pub struct Alive {
+    pool: PgPool,
+    owner: String,
+    /// What was warned of, so that it is not warned of every time.
+    told: Mutex<BTreeSet<Dispute>>,
+}
+
+impl Alive {
+    pub const fn new(pool: PgPool, owner: String) -> Self {
+        Self { pool, owner, told: Mutex::new(BTreeSet::new()) }
+    }
+
+    /// Records that the process is running with these jobs and connections, and puts into force the quotas that follow from what
+    /// all running processes state.
+    pub async fn beat(&self, jobs: &[String], connections: &[String]) -> Result<(), sqlx::Error> {
+        instance::beat(&self.pool, &self.owner, jobs).await?;
+        let disputes = quota::renew(&self.pool, &self.owner, connections).await?;
+        self.tell(disputes.into_iter().collect());
+        Ok(())
+    }
+
+    /// Does so again and again, so that a daemon without these jobs does not cancel their runs.
+    pub async fn keep(&self, jobs: &[String], connections: &[String]) -> Infallible {
+        loop {
+            if let Err(error) = self.beat(jobs, connections).await {
+                tracing::debug!(%error, "the database could not be told that this process is alive");
+            }
+            tokio::time::sleep(PERIOD).await;
+        }
+    }
+
+    /// Deletes the record. If that fails, it expires.
+    pub async fn leave(&self) {
+        let left = instance::leave(&self.pool, &self.owner);
+        let _ = tokio::time::timeout(LEAVE_MAX, left).await;
+    }
+
+    /// Does `work`, a command's calls to vendors, while the process is recorded as running.
+    pub async fn during<T>(&self, connection: &str, work: impl Future<Output = T>) -> T {
+        let connections = [connection.to_owned()];
+        let done = tokio::select! {
+            done = work => done,
+            never = self.keep(&[], &connections) => match never {},
+        };
+        // Once more, so that a dispute about what the work has stated is reported.
+        let _ = tokio::time::timeout(LEAVE_MAX, self.beat(&[], &connections)).await;
+        self.leave().await;
+        done
+    }
+
+    /// Warns of disputes that are new, and says which are over.
+    fn tell(&self, disputes: BTreeSet<Dispute>) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for dispute in disputes.difference(&told) {
+            tracing::warn!(
+                limit = dispute.limit,
+                connection = dispute.connection,
+                process = self.owner,
+                states = show(dispute.here),
+                other_connection = dispute.other_connection,
+                other_process = dispute.other_owner,
+                other_states = show(dispute.there),
+                in_force = show(dispute.in_force),
+                "different quotas are configured for one credential; the smaller limit within the longer period counts"
+            );
+        }
+        for Dispute { limit, connection, .. } in told.difference(&disputes) {
+            tracing::info!(limit, connection, "over: different quotas for one credential");
+        }
+        *told = disputes;
+    }
+}
+
+/// As in the configuration.
+fn show(stated: Stated) -> String {
+    format!("{{ limit: {}, per: {} }}", stated.amount, show_duration(stated.per))
+}

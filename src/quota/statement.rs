@@ -1,0 +1,183 @@
+//! What the running processes state of each limit, and the quota that follows.
+//!
+//! Processes, or connections of one process, may state different quotas for one credential. The smaller amount within the
+//! longer period is then in force (`tidegate.quota_agreed`), which is over neither of them. A statement counts as long as its
+//! process is running, as `tidegate.instance` has it.
+
+use std::time::Duration;
+
+use sqlx::postgres::types::PgInterval;
+use sqlx::{PgConnection, PgPool};
+
+use super::ledger::{Held, count, duration, interval, units};
+use super::window::Spans;
+use crate::store::instance;
+use crate::store::session::Deadline as _;
+
+/// A quota as somebody states it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stated {
+    /// Calls or bytes.
+    pub amount: u64,
+    pub per: Duration,
+}
+
+/// Two statements of one limit that differ.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Dispute {
+    pub limit: String,
+    /// The connection of this process that states `here`.
+    pub connection: String,
+    pub here: Stated,
+    /// The process that states `there`; this one if two of its connections differ.
+    pub other_owner: String,
+    pub other_connection: String,
+    pub there: Stated,
+    pub in_force: Stated,
+}
+
+/// States the limits of a connection in the name of the process `owner`, instead of what it stated before, and puts into force
+/// what follows. The caller holds the ledger's lock.
+pub(super) async fn state(
+    conn: &mut PgConnection,
+    owner: &str,
+    connection: &str,
+    ledger: i64,
+    limits: &[Held],
+) -> Result<(), sqlx::Error> {
+    instance::touch(&mut *conn, owner).await?;
+    let ids: Vec<i64> = limits.iter().map(|held| held.id).collect();
+    // Also limits of a ledger that the connection had before its credential changed.
+    sqlx::query!(
+        "delete from tidegate.quota_statement where owner = $1 and connection = $2 and limit_id <> all ($3)",
+        owner,
+        connection,
+        &ids,
+    )
+    .execute(&mut *conn)
+    .in_time()
+    .await?;
+    let spans: Vec<Spans> = limits.iter().map(|held| Spans::of(&held.limit)).collect();
+    let amounts: Vec<i64> = limits.iter().map(|held| units(held.limit.amount)).collect();
+    let periods: Vec<_> = limits.iter().map(|held| interval(held.limit.per)).collect();
+    let reaches: Vec<_> = spans.iter().map(|spans| interval(spans.reach)).collect();
+    let widths: Vec<_> = spans.iter().map(|spans| interval(spans.width)).collect();
+    sqlx::query!(
+        "
+        insert into tidegate.quota_statement (owner, connection, limit_id, amount, per, reach, width)
+        select $1, $2, stated.*
+        from unnest($3::bigint[], $4::bigint[], $5::interval[], $6::interval[], $7::interval[]) as stated
+        on conflict on constraint quota_statement_pkey do update
+        set amount = excluded.amount, per = excluded.per, reach = excluded.reach, width = excluded.width
+        ",
+        owner,
+        connection,
+        &ids,
+        &amounts,
+        &periods,
+        &reaches,
+        &widths,
+    )
+    .execute(&mut *conn)
+    .in_time()
+    .await?;
+    agree(conn, ledger).await
+}
+
+/// Puts into force what follows from the statements of all running processes. The caller holds the ledger's lock, or an older
+/// outcome could replace a newer one.
+async fn agree(conn: &mut PgConnection, ledger: i64) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update tidegate.quota_limit as l
+        set amount = agreed.amount, per = agreed.per, reach = agreed.reach, width = agreed.width
+        from tidegate.quota_agreed as agreed
+        where
+            agreed.limit_id = l.id
+            and l.ledger_id = $1
+            and (l.amount, l.per, l.reach, l.width)
+            is distinct from (agreed.amount, agreed.per, agreed.reach, agreed.width)
+        ",
+        ledger,
+    )
+    .execute(conn)
+    .in_time()
+    .await?;
+    Ok(())
+}
+
+/// Puts quotas into force that follow now that other processes have started or ended. Withdraws what the process `owner` states
+/// for connections that it does not have any more. Returns what others state differently from this process.
+pub async fn renew(pool: &PgPool, owner: &str, connections: &[String]) -> Result<Vec<Dispute>, sqlx::Error> {
+    sqlx::query!(
+        "delete from tidegate.quota_statement where owner = $1 and connection <> all ($2)",
+        owner,
+        connections,
+    )
+    .execute(pool)
+    .in_time()
+    .await?;
+    let changed = sqlx::query_scalar!(
+        "
+        select distinct l.ledger_id
+        from tidegate.quota_limit as l
+        inner join tidegate.quota_agreed as agreed on agreed.limit_id = l.id
+        where
+            (l.amount, l.per, l.reach, l.width)
+            is distinct from (agreed.amount, agreed.per, agreed.reach, agreed.width)
+        ",
+    );
+    for ledger in changed.fetch_all(pool).in_time().await? {
+        let mut transaction = pool.begin().in_time().await?;
+        sqlx::query!("select id from tidegate.quota_ledger where id = $1 for no key update", ledger)
+            .fetch_optional(&mut *transaction)
+            .in_time()
+            .await?;
+        agree(&mut transaction, ledger).await?;
+        transaction.commit().in_time().await?;
+    }
+    disputes(pool, owner).await
+}
+
+async fn disputes(pool: &PgPool, owner: &str) -> Result<Vec<Dispute>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "
+        select
+            l.name,
+            l.amount,
+            l.per,
+            here.connection,
+            here.amount as here_amount,
+            here.per as here_per,
+            there.owner as other_owner,
+            there.connection as other_connection,
+            there.amount as there_amount,
+            there.per as there_per
+        from tidegate.quota_statement as here
+        inner join tidegate.quota_limit as l on l.id = here.limit_id
+        inner join tidegate.quota_statement as there on there.limit_id = here.limit_id
+        inner join tidegate.instance as alive on alive.owner = there.owner
+        where
+            here.owner = $1
+            and (here.amount, here.per) <> (there.amount, there.per)
+            -- Of two connections of this process, once.
+            and (there.owner <> here.owner or there.connection > here.connection)
+            and alive.seen_at > clock_timestamp() - interval '1 minute'
+        ",
+        owner,
+    )
+    .fetch_all(pool)
+    .in_time()
+    .await?;
+    let stated = |amount: i64, per: PgInterval| Stated { amount: count(amount), per: duration(&per) };
+    let disputes = rows.into_iter().map(|row| Dispute {
+        limit: row.name,
+        connection: row.connection,
+        here: stated(row.here_amount, row.here_per),
+        other_owner: row.other_owner,
+        other_connection: row.other_connection,
+        there: stated(row.there_amount, row.there_per),
+        in_force: stated(row.amount, row.per),
+    });
+    Ok(disputes.collect())
+}

@@ -1,0 +1,57 @@
+//! The migrations that are compiled in, and what their text says.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use sqlx::migrate::Migrator;
+
+/// The list of applied migrations, named in full: an unqualified name would be looked for in a schema that is named like the
+/// user first.
+pub(super) const LIST: &str = "tidegate._sqlx_migrations";
+
+pub(super) static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut migrator = sqlx::migrate!("./migrations");
+    migrator.dangerous_set_table_name(LIST);
+    migrator
+});
+
+/// A schema that a migration creates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schema {
+    pub name: String,
+    /// Its comment; empty if the migration writes none.
+    pub meaning: String,
+}
+
+/// The schemas that the migrations create, that of the control tables first.
+pub fn schemas() -> Vec<Schema> {
+    let texts: Vec<&str> = MIGRATOR.iter().map(|migration| migration.sql.as_str()).collect();
+    let lines = || texts.iter().flat_map(|text| text.lines());
+    lines()
+        .filter_map(|line| line.strip_prefix("create schema ")?.strip_suffix(';'))
+        .map(|name| {
+            let comment = format!("comment on schema {name} is '");
+            // A later migration may know better.
+            let meaning = lines().filter_map(|line| line.strip_prefix(&comment)?.strip_suffix("';")).last();
+            Schema { name: name.to_owned(), meaning: meaning.unwrap_or_default().replace("''", "'") }
+        })
+        .collect()
+}
+
+/// The comment of such a schema; of another one, that it holds reports.
+pub fn schema_meaning(name: &str) -> Cow<'static, str> {
+    let known = schemas().into_iter().find(|schema| schema.name == name && !schema.meaning.is_empty());
+    known.map_or(Cow::Borrowed("Reports of a vendor"), |schema| Cow::Owned(schema.meaning))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_schema_has_a_comment() {
+        let schemas = schemas();
+        assert!(schemas.len() >= 5 && schemas[0].name == "tidegate", "{schemas:?}");
+        assert!(schemas.iter().all(|schema| !schema.meaning.is_empty()), "{schemas:?}");
+    }
+}

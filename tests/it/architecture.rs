@@ -1,0 +1,165 @@
+//! The arrows between the folders of `src` are those of ARCHITECTURE.md, and none of them is part of a circle.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Folder (or file of `src`) → what it uses.
+type Arrows = BTreeMap<String, BTreeSet<String>>;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            sources(&entry, found);
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            found.push(entry);
+        }
+    }
+}
+
+/// Whether a file is compiled into tests only.
+fn is_test(path: &Path) -> bool {
+    path.iter().any(|part| {
+        let part = part.to_string_lossy();
+        let part = part.trim_end_matches(".rs");
+        part == "tests" || part == "fuzz" || part.ends_with("_tests") || part.ends_with("_fuzz")
+    })
+}
+
+/// The code of a source without comments and without its test module.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The names that follow `prefix`, one or several in braces.
+fn names_after<'a>(text: &'a str, prefix: &str) -> Vec<&'a str> {
+    let word = |text: &'a str| {
+        let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+        &text[..end]
+    };
+    let mut names = Vec::new();
+    for part in text.split(prefix).skip(1) {
+        match part.strip_prefix('{') {
+            // Only the outermost names of a group are folders.
+            Some(group) => {
+                let mut depth = 0;
+                let mut start = true;
+                for (at, c) in group.char_indices() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => start = true,
+                        c if start && c.is_alphabetic() => {
+                            names.push(word(&group[at..]));
+                            start = false;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            None => names.push(word(part)),
+        }
+    }
+    names
+}
+
+/// The arrows from files below `folder` to the modules named after `prefix`.
+fn arrows(folder: &Path, prefix: &str) -> Arrows {
+    let (mut files, mut arrows) = (Vec::new(), Arrows::new());
+    sources(folder, &mut files);
+    for file in files {
+        let inner = file.strip_prefix(folder).unwrap().to_path_buf();
+        let from = inner.iter().next().unwrap().to_string_lossy().trim_end_matches(".rs").to_owned();
+        if is_test(&inner) || matches!(from.as_str(), "lib" | "main" | "mod") {
+            continue;
+        }
+        let code = code(&file);
+        let to = names_after(&code, prefix).into_iter().filter(|to| *to != from && *to != "fuzz").map(str::to_owned);
+        arrows.entry(from.clone()).or_default().extend(to);
+    }
+    arrows
+}
+
+/// A way from `from` back to itself.
+fn circle(arrows: &Arrows, from: &str) -> Option<Vec<String>> {
+    let mut ways = vec![vec![from.to_owned()]];
+    let mut seen = BTreeSet::new();
+    while let Some(way) = ways.pop() {
+        for next in arrows.get(way.last().unwrap()).into_iter().flatten() {
+            if next == from {
+                return Some(way);
+            }
+            if seen.insert(next.clone()) {
+                ways.push(way.iter().chain([next]).cloned().collect());
+            }
+        }
+    }
+    None
+}
+
+/// The table below the heading "Arrows" of ARCHITECTURE.md.
+fn allowed() -> Arrows {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let section = text.split("\n## Arrows\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    rows.flat_map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let to: BTreeSet<String> = names(cells[2]).into_iter().collect();
+        names(cells[1]).into_iter().map(move |from| (from, to.clone()))
+    })
+    .collect()
+}
+
+#[test]
+fn the_folders_use_what_the_table_of_arrows_says_and_nothing_else() {
+    let (found, allowed) = (arrows(&root().join("src"), "crate::"), allowed());
+    assert_eq!(found.keys().collect::<Vec<_>>(), allowed.keys().collect::<Vec<_>>());
+    for (from, to) in &found {
+        assert_eq!(to, &allowed[from], "what `{from}` uses (left) and what ARCHITECTURE.md says (right)");
+    }
+}
+
+#[test]
+fn no_folder_is_part_of_a_circle() {
+    let src = root().join("src");
+    let all = arrows(&src, "crate::");
+    let circles: Vec<_> = all.keys().filter_map(|from| circle(&all, from)).collect();
+    assert!(circles.is_empty(), "{circles:?}");
+    // The vendors among each other.
+    let connectors = arrows(&src.join("connector"), "crate::connector::");
+    let circles: Vec<_> = connectors.keys().filter_map(|from| circle(&connectors, from)).collect();
+    assert!(circles.is_empty(), "{circles:?}");
+}
+
+#[test]
+fn circles_and_groups_are_found() {
+    let of = |pairs: &[(&str, &str)]| {
+        let mut arrows = Arrows::new();
+        for (from, to) in pairs {
+            arrows.entry((*from).to_owned()).or_default().insert((*to).to_owned());
+        }
+        arrows
+    };
+    assert!(circle(&of(&[("a", "b"), ("b", "c"), ("c", "a")]), "a").is_some());
+    assert!(circle(&of(&[("a", "b"), ("b", "c"), ("a", "c")]), "a").is_none());
+    let code = "use crate::load::{a, b::{c}};\nuse crate::{quota::Limit, store};\ncrate::http::send()";
+    assert_eq!(names_after(code, "crate::"), ["load", "quota", "store", "http"]);
+}
+
+#[test]
+fn the_simulator_imports_nothing_of_the_product() {
+    let manifest = fs::read_to_string(root().join("simulator/Cargo.toml")).unwrap();
+    assert!(!manifest.contains("tidegate\""), "{manifest}");
+    let mut files = Vec::new();
+    sources(&root().join("simulator/src"), &mut files);
+    let using: Vec<_> = files.iter().filter(|file| code(file).contains("tidegate::")).collect();
+    assert!(files.len() > 40 && using.is_empty(), "{using:?}");
+}

@@ -1,0 +1,96 @@
+//! Processes that state different quotas for one credential.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tidegate::quota::{Dispute, Ledger, LedgerKey, Limit, Stated, renew};
+use tidegate::store::instance;
+use url::Url;
+
+use super::{HALF_DAY, SECOND, bytes, calls, granted, new_pool, refused, request};
+use crate::support::TestDatabase;
+
+async fn open(pool: &PgPool, (owner, connection): (&str, &str), limits: Vec<Limit>) -> Ledger {
+    let key = LedgerKey::derive(pool, &Url::parse("https://vendor.example").unwrap(), &["secret"]).await.unwrap();
+    Ledger::open(pool.clone(), owner, &key, connection, limits).await.unwrap()
+}
+
+/// What each limit of the ledger is.
+async fn in_force(ledger: &Ledger) -> Vec<(u64, Duration)> {
+    ledger.usage().await.unwrap().iter().map(|usage| (usage.amount, usage.per)).collect()
+}
+
+/// The process beats: it has the connection `acme`.
+async fn beat(pool: &PgPool, owner: &str) -> Vec<Dispute> {
+    instance::beat(pool, owner, &[]).await.unwrap();
+    renew(pool, owner, &["acme".to_owned()]).await.unwrap()
+}
+
+#[tokio::test]
+async fn p2_of_two_processes_that_state_different_quotas_the_tighter_counts_whoever_opens_last() {
+    let database = TestDatabase::create().await;
+    let pool = new_pool(&database);
+    let wide = open(&pool, ("one", "acme"), vec![calls(3, HALF_DAY)]).await;
+    let tight = open(&pool, ("two", "acme"), vec![calls(2, HALF_DAY)]).await;
+    let again = open(&pool, ("one", "acme"), vec![calls(3, HALF_DAY)]).await;
+    let _used = (granted(&wide, request(0)).await, granted(&again, request(1)).await);
+    for ledger in [wide, tight, again] {
+        assert_eq!(in_force(&ledger).await, [(2, HALF_DAY)]);
+        refused(&ledger, request(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn p2_a_statement_counts_as_long_as_its_process_is_running() {
+    let database = TestDatabase::create().await;
+    let pool = new_pool(&database);
+    let ledger = open(&pool, ("one", "acme"), vec![calls(3, HALF_DAY)]).await;
+    assert_eq!(beat(&pool, "one").await, []);
+    for ended in [
+        "delete from tidegate.instance where owner = 'two'",
+        "update tidegate.instance set seen_at = now() - interval '2 minutes' where owner = 'two'",
+    ] {
+        let _other = open(&pool, ("two", "acme"), vec![calls(2, HALF_DAY)]).await;
+        assert_eq!(beat(&pool, "one").await.len(), 1);
+        assert_eq!(in_force(&ledger).await, [(2, HALF_DAY)]);
+        sqlx::query(ended).execute(&pool).await.unwrap();
+        assert_eq!(beat(&pool, "one").await, [], "{ended}");
+        assert_eq!(in_force(&ledger).await, [(3, HALF_DAY)], "{ended}");
+    }
+}
+
+#[tokio::test]
+async fn p2_of_quotas_of_different_shapes_neither_is_exceeded() {
+    let database = TestDatabase::create().await;
+    let pool = new_pool(&database);
+    let one = open(&pool, ("one", "acme"), vec![calls(20, 60 * SECOND), bytes(1_000, SECOND)]).await;
+    let _two = open(&pool, ("two", "acme"), vec![calls(1, SECOND), bytes(500, 60 * SECOND)]).await;
+    assert_eq!(in_force(&one).await, [(1, 60 * SECOND), (500, 60 * SECOND)]);
+    let spans = "select reach > per and (width = interval '0') = (unit = 'calls') from tidegate.quota_limit";
+    let sound: Vec<bool> = sqlx::query_scalar(spans).fetch_all(&pool).await.unwrap();
+    assert_eq!(sound, [true, true]);
+}
+
+#[tokio::test]
+async fn p2_two_connections_of_one_process_count_as_two_processes_do() {
+    let database = TestDatabase::create().await;
+    let pool = new_pool(&database);
+    let ledger = open(&pool, ("one", "acme"), vec![calls(3, HALF_DAY)]).await;
+    let _other = open(&pool, ("one", "outbound"), vec![calls(2, HALF_DAY)]).await;
+    assert_eq!(in_force(&ledger).await, [(2, HALF_DAY)]);
+    let both = ["acme".to_owned(), "outbound".to_owned()];
+    let stated = |amount| Stated { amount, per: HALF_DAY };
+    let dispute = Dispute {
+        limit: "requests".to_owned(),
+        connection: "acme".to_owned(),
+        here: stated(3),
+        other_owner: "one".to_owned(),
+        other_connection: "outbound".to_owned(),
+        there: stated(2),
+        in_force: stated(2),
+    };
+    assert_eq!(renew(&pool, "one", &both).await.unwrap(), [dispute]);
+    // The connection is taken out of the configuration.
+    assert_eq!(beat(&pool, "one").await, []);
+    assert_eq!(in_force(&ledger).await, [(3, HALF_DAY)]);
+}
