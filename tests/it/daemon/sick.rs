@@ -66,6 +66,22 @@ async fn p12_a_daemon_all_of_whose_connections_fall_silent_while_it_waits_takes_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p12_a_daemon_all_of_whose_connections_fall_silent_in_the_middle_of_a_page_ends_in_time() {
+    let world = one_day().await;
+    let hold = world.control().hold(Match::report("navigation_marks").page(2), Point::MidBody);
+    let (proxy, daemon) = behind(&world, &[]).await;
+    let run = world.enqueue(ByHand::Manual).await;
+    tokio::time::timeout(SOON, hold.reached()).await.unwrap();
+    proxy.forget();
+    hold.release();
+    let (status, took, said) = daemon.terminate().await;
+    assert!(status.success() && took < Duration::from_secs(10), "{status} {took:?} {said}");
+    let daemon = Daemon::start(&world).await;
+    succeeds(&world, run).await;
+    daemon.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p12_a_server_that_only_reads_is_told_and_left_as_soon_as_another_one_writes() {
     let world = one_day().await;
     let (_proxy, daemon) = behind(&world, &[]).await;
