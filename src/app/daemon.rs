@@ -190,6 +190,7 @@ fn enqueue_chore(shared: Arc<Shared>, config: watch::Receiver<Arc<Config>>, wake
 
 /// Records the jobs of this process, and cancels runs whose job is in no running process's configuration.
 fn alive_chore(pool: PgPool, owner: String, config: watch::Receiver<Arc<Config>>) -> Chore {
+    const TROUBLE: &str = "the database could not be told that this process is alive";
     let trouble = Arc::new(Repeats::default());
     Chore::new("alive", ALIVE_PERIOD, move || {
         let trouble = Arc::clone(&trouble);
@@ -202,6 +203,7 @@ fn alive_chore(pool: PgPool, owner: String, config: watch::Receiver<Arc<Config>>
             };
             match orphans {
                 Ok(orphans) => {
+                    trouble.over(TROUBLE);
                     for orphan in orphans {
                         tracing::warn!(
                             run = orphan.run,
@@ -212,7 +214,7 @@ fn alive_chore(pool: PgPool, owner: String, config: watch::Receiver<Arc<Config>>
                 }
                 Err(error) => {
                     session::judge(&pool, &error);
-                    trouble.warn("the database could not be told that this process is alive", &error);
+                    trouble.warn(TROUBLE, &error);
                 }
             }
         }
