@@ -36,6 +36,9 @@ impl Site {
             let text = std::fs::read_to_string(&config)?.replace("schedule:", "# schedule:");
             std::fs::write(&config, lookback(&text))?;
         }
+        for daemon in &mut self.daemons {
+            daemon.relieve().await?;
+        }
         self.settle().await?;
         for daemon in &mut self.daemons {
             daemon.end().await?;

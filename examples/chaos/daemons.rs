@@ -60,6 +60,8 @@ pub struct Daemon {
     /// The file that says how wrong its clock is, in a life with that handicap.
     shift: PathBuf,
     child: Child,
+    /// What is wrong with this life.
+    handicap: Handicap,
     /// The most memory that any life of it had resident.
     pub peak_kib: u64,
     /// How often it was started.
@@ -75,6 +77,7 @@ impl Daemon {
             log: log.into(),
             shift: log.with_extension("clock"),
             child: spawn(command, config, log)?,
+            handicap: Handicap::None,
             peak_kib: 0,
             lives: 1,
         })
@@ -107,6 +110,7 @@ impl Daemon {
             }
         }
         self.child = spawn(command, &self.config, &self.log)?;
+        self.handicap = handicap;
         self.lives += 1;
         Ok(())
     }
@@ -151,6 +155,14 @@ impl Daemon {
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.end().await?;
         self.start_again(Handicap::None)
+    }
+
+    /// Ends a want of file descriptors. A wrong clock may stay: what is open is finished all the same.
+    pub async fn relieve(&mut self) -> anyhow::Result<()> {
+        match self.handicap {
+            Handicap::FewFiles => self.restart().await,
+            Handicap::None | Handicap::Clock(_) => Ok(()),
+        }
     }
 
     /// Asked to end, and waited for.
