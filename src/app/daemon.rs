@@ -193,6 +193,7 @@ fn enqueue_chore(shared: Arc<Shared>, config: watch::Receiver<Arc<Config>>, wake
 
 /// Records the jobs and quotas of this process, and cancels runs whose job is in no running process's configuration.
 fn alive_chore(pool: PgPool, alive: Arc<Alive>, config: watch::Receiver<Arc<Config>>) -> Chore {
+    const TROUBLE: &str = "the database could not be told that this process is alive";
     let trouble = Arc::new(Repeats::default());
     Chore::new("alive", alive::PERIOD, move || {
         let trouble = Arc::clone(&trouble);
@@ -206,6 +207,7 @@ fn alive_chore(pool: PgPool, alive: Arc<Alive>, config: watch::Receiver<Arc<Conf
             };
             match orphans {
                 Ok(orphans) => {
+                    trouble.over(TROUBLE);
                     for orphan in orphans {
                         tracing::warn!(
                             run = orphan.run,
@@ -216,7 +218,7 @@ fn alive_chore(pool: PgPool, alive: Arc<Alive>, config: watch::Receiver<Arc<Conf
                 }
                 Err(error) => {
                     session::judge(&pool, &error);
-                    trouble.warn("the database could not be told that this process is alive", &error);
+                    trouble.warn(TROUBLE, &error);
                 }
             }
         }

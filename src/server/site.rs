@@ -20,7 +20,7 @@ use super::report::{QuotaReader, QuotaUse, Report, configured};
 use super::{Health, Loop, Pulse, page};
 use crate::clock;
 use crate::config::Config;
-use crate::store::trouble::chain;
+use crate::store::trouble::Repeats;
 use crate::store::{session, status};
 use crate::text;
 
@@ -51,6 +51,8 @@ struct Desk {
     ready: Shared<Result<(), &'static str>>,
     report: Shared<Option<Report>>,
     gauges: Shared<Gauges>,
+    /// Why Postgres could not be read; monitoring asks again and again.
+    trouble: Repeats,
 }
 
 /// An answer that everyone who asks within a moment shares; one asks Postgres, the others wait for it.
@@ -75,7 +77,13 @@ impl<T> Shared<T> {
 impl Site {
     /// The routes. `GET` (and `HEAD`) only, everything else is 404 or 405.
     pub fn router(self) -> Router {
-        let desk = Desk { site: self, ready: Shared::new(), report: Shared::new(), gauges: Shared::new() };
+        let desk = Desk {
+            site: self,
+            ready: Shared::new(),
+            report: Shared::new(),
+            gauges: Shared::new(),
+            trouble: Repeats::default(),
+        };
         Router::new()
             .route("/", get(show_page))
             .route("/status.json", get(show_json))
@@ -157,9 +165,12 @@ impl Desk {
 
     async fn quotas(&self) -> Option<Vec<QuotaUse>> {
         match timeout(READ_MAX, (self.site.quota)()).await {
-            Ok(Ok(quotas)) => Some(quotas),
+            Ok(Ok(quotas)) => {
+                self.trouble.over(NO_QUOTAS);
+                Some(quotas)
+            }
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the quota ledger could not be read for the status port");
+                self.trouble.warn(NO_QUOTAS, &*error);
                 None
             }
             Err(_) => None,
@@ -178,20 +189,21 @@ impl Desk {
             transaction.rollback().await?;
             Ok::<T, sqlx::Error>(value)
         };
-        match timeout(READ_MAX, reading).await {
-            Ok(Ok(value)) => Some(value),
-            Ok(Err(error)) => {
-                tracing::warn!(error = chain(&error), "the database could not be read for the status port");
-                None
+        match timeout(READ_MAX, reading).await.unwrap_or_else(|_| Err(session::silent(READ_MAX))) {
+            Ok(value) => {
+                self.trouble.over(NOT_READ);
+                Some(value)
             }
-            Err(_) => {
-                tracing::warn!("the database did not answer the status port in time");
+            Err(error) => {
+                self.trouble.warn(NOT_READ, &error);
                 None
             }
         }
     }
 }
 
+const NOT_READ: &str = "the database could not be read for the status port";
+const NO_QUOTAS: &str = "the quota ledger could not be read for the status port";
 const NO_ANSWER: &str = "the database did not answer within a second";
 const UNREACHABLE: &str = "the database cannot be reached";
 
