@@ -3,7 +3,8 @@
 //! Two filters apply, and an event must pass both:
 //!
 //! 1. what the operator asks for in `log.level` (`info`, `trace`, `warn,tidegate::quota=debug`, …);
-//! 2. a fixed cap that no setting lifts: below `warn`, only Tidegate's own events are printed.
+//! 2. a fixed cap that no setting lifts: below `warn`, only Tidegate's own events are printed; and nothing of the pool of
+//!    connections, which would fill the log while the database comes and goes.
 //!
 //! The cap is a list of what may speak, not of what must be silent, because the crates that see secrets say them
 //! when asked for detail, and a new version may do so under a new name: `h2` prints whole header frames, `Authorization`
@@ -29,6 +30,10 @@ use crate::text::{plain, steers};
 
 /// The targets that may print below `warn`.
 const OURS: &str = env!("CARGO_CRATE_NAME");
+
+/// The pool of connections, which logs every connection that breaks. [`session`](crate::store::session) logs them in a few
+/// lines.
+const NEVER: &str = "sqlx_core::pool";
 
 /// Why there are no logs.
 #[derive(Debug, Error)]
@@ -60,7 +65,10 @@ fn asked_for(level: &str) -> Result<EnvFilter, TelemetryError> {
 }
 
 fn cap() -> FilterFn {
-    filter_fn(|metadata: &Metadata<'_>| *metadata.level() <= Level::WARN || ours(metadata.target()))
+    filter_fn(|metadata: &Metadata<'_>| {
+        let target = metadata.target();
+        ours(target) || *metadata.level() <= Level::WARN && !target.starts_with(NEVER)
+    })
 }
 
 fn ours(target: &str) -> bool {
@@ -157,6 +165,7 @@ mod tests {
         tracing::trace!("within someone else's span");
         tracing::trace!(target: "tidegate::worker", page = 7, "page committed");
         tracing::warn!(target: "sqlx::query", "slow statement");
+        tracing::error!(target: "sqlx_core::pool::inner", "error returned from after_connect");
     }
 
     #[test]
@@ -169,6 +178,7 @@ mod tests {
         }
         let text = printed(LogFormat::Pretty, "trace", chatter);
         assert!(text.contains("page committed") && text.contains("slow statement"), "{text}");
+        assert!(!text.contains("after_connect"), "p12: {text}");
     }
 
     #[test]

@@ -13,6 +13,11 @@ use super::verify::{self, Finding};
 
 /// Promise 6.
 const PEAK_KIB_MAX: u64 = 64 << 10;
+/// What a daemon says when it reads on without the column that a reader's transaction keeps from being added.
+const WITHOUT_COLUMN: &str = "a transaction that stays open keeps the table from getting a column";
+/// Pages that are read again then: while the daemon waits for the table with one, a second one is complete and a third
+/// arrives.
+const PAGES_AT_HAND: usize = 3;
 /// What two daemons may take to finish what the storm left.
 const SETTLE_WITHIN: Duration = Duration::from_mins(5);
 /// From one word about that to the next.
@@ -30,6 +35,9 @@ impl Site {
         for config in [self.config(), self.calm_config()] {
             let text = std::fs::read_to_string(&config)?.replace("schedule:", "# schedule:");
             std::fs::write(&config, lookback(&text))?;
+        }
+        for daemon in &mut self.daemons {
+            daemon.relieve().await?;
         }
         self.settle().await?;
         for daemon in &mut self.daemons {
@@ -109,7 +117,7 @@ impl Site {
     }
 
     /// Pages that the vendor answered and that no checkpoint holds: only a fault between the two explains one, or one of the
-    /// writes that a full disk refused.
+    /// writes that a full disk refused, or a table that a reader kept locked.
     async fn asked_twice(&self, stats: &Stats, faults: u32, refused: usize) -> anyhow::Result<Finding> {
         // A slow answer is one, too.
         let is_whole = |met: &str| matches!(met, "delay" | "drip");
@@ -119,8 +127,13 @@ impl Site {
         let answered = stats.reports.iter().filter(is_page).count();
         let committed = verify::pages_of_lynn(&self.server.url(DATABASE)).await? + self.pages_lost;
         let lost = answered.saturating_sub(committed);
-        let fault = (lost > usize::try_from(faults)? + refused)
-            .then(|| format!("only {faults} faults and {refused} refused writes could explain them"));
+        let mut locked = 0;
+        for daemon in &self.daemons {
+            locked += daemon.said(WITHOUT_COLUMN)?;
+        }
+        let fault = (lost > usize::try_from(faults)? + refused + locked * PAGES_AT_HAND).then(|| {
+            format!("only {faults} faults, {refused} refused writes and {locked} locked tables could explain them")
+        });
         Ok(Finding::new(format!("Lynn: {answered} pages answered, {committed} committed, {lost} read twice"), fault))
     }
 

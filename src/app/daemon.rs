@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::pulse::Loop;
 use crate::pulse::Pulse;
 use crate::quota::QuotaUse;
-use crate::schedule::timer::{BellError, Chore, ring};
+use crate::schedule::timer::{BellError, PeriodicTask, ring};
 use crate::schedule::{Calendar, clock, end_waits};
 use crate::server::{self, Health, ListenError, QuotaReader, Site};
 use crate::store::trouble::Repeats;
@@ -166,11 +166,11 @@ impl Daemon {
     }
 }
 
-fn enqueue_chore(shared: Arc<Shared>, config: watch::Receiver<Arc<Config>>, wake: Arc<Notify>) -> Chore {
+fn enqueue_chore(shared: Arc<Shared>, config: watch::Receiver<Arc<Config>>, wake: Arc<Notify>) -> PeriodicTask {
     const TROUBLE: &str = "firings cannot be enqueued";
     let work = Arc::new(Mutex::new((Calendar::default(), Repeats::default())));
     shared.pulse.go_on(Loop::Enqueue);
-    Chore::new("enqueue", ENQUEUE_PERIOD, move || {
+    PeriodicTask::new("enqueue", ENQUEUE_PERIOD, move || {
         let (shared, config, wake) = (Arc::clone(&shared), Arc::clone(&config.borrow()), Arc::clone(&wake));
         let work = Arc::clone(&work);
         async move {
@@ -196,9 +196,10 @@ fn enqueue_chore(shared: Arc<Shared>, config: watch::Receiver<Arc<Config>>, wake
 }
 
 /// Records the jobs and quotas of this process, and cancels runs whose job is in no running process's configuration.
-fn alive_chore(pool: PgPool, alive: Arc<Alive>, config: watch::Receiver<Arc<Config>>) -> Chore {
+fn alive_chore(pool: PgPool, alive: Arc<Alive>, config: watch::Receiver<Arc<Config>>) -> PeriodicTask {
+    const TROUBLE: &str = "the database could not be told that this process is alive";
     let trouble = Arc::new(Repeats::default());
-    Chore::new("alive", alive::PERIOD, move || {
+    PeriodicTask::new("alive", alive::PERIOD, move || {
         let trouble = Arc::clone(&trouble);
         let (pool, alive, config) = (pool.clone(), Arc::clone(&alive), Arc::clone(&config.borrow()));
         async move {
@@ -210,6 +211,7 @@ fn alive_chore(pool: PgPool, alive: Arc<Alive>, config: watch::Receiver<Arc<Conf
             };
             match orphans {
                 Ok(orphans) => {
+                    trouble.over(TROUBLE);
                     for orphan in orphans {
                         tracing::warn!(
                             run = orphan.run,
@@ -220,7 +222,7 @@ fn alive_chore(pool: PgPool, alive: Arc<Alive>, config: watch::Receiver<Arc<Conf
                 }
                 Err(error) => {
                     session::judge(&pool, &error);
-                    trouble.warn("the database could not be told that this process is alive", &error);
+                    trouble.warn(TROUBLE, &error);
                 }
             }
         }

@@ -56,9 +56,16 @@ pub enum DatabaseError {
     Embedded(#[from] postgres::Error),
     #[error(transparent)]
     Migrate(#[from] crate::store::migrate::Error),
+    #[error("interrupted before the database answered")]
+    Interrupted,
 }
 
 impl DatabaseError {
+    /// Whether the process was told to end meanwhile.
+    pub const fn is_interruption(&self) -> bool {
+        matches!(self, Self::Interrupted | Self::Embedded(postgres::Error::Cancelled))
+    }
+
     fn connect(place: String, source: sqlx::Error) -> Self {
         // As PgBouncer words it; Postgres knows every parameter that is sent.
         let words = "unsupported startup parameter: ";
@@ -79,14 +86,20 @@ fn refuse_pg_options() -> Result<(), DatabaseError> {
 }
 
 impl Database {
-    /// For the daemon and the demo: an embedded server is started, owned and kept running.
+    /// For the daemon and the demo: an embedded server is started, owned and kept running. Ends promptly when cancelled.
     pub async fn own(config: &Config, cancel: &CancellationToken) -> Result<Self, DatabaseError> {
         refuse_pg_options()?;
         if !config.database.target.is_embedded() {
-            return Self::connect(options_of(&config.database.target)?, config, None).await;
+            let connecting = Self::connect(options_of(&config.database.target)?, config, None);
+            return cancel.run_until_cancelled(connecting).await.unwrap_or(Err(DatabaseError::Interrupted));
         }
         let embedded = Arc::new(Embedded::start(&config.embedded.data_dir, cancel).await?);
-        let mut database = Self::connect(embedded.connect_options(), config, Some(Arc::clone(&embedded))).await?;
+        let connecting = Self::connect(embedded.connect_options(), config, Some(Arc::clone(&embedded)));
+        let Some(connected) = cancel.run_until_cancelled(connecting).await else {
+            embedded.stop().await;
+            return Err(DatabaseError::Interrupted);
+        };
+        let mut database = connected?;
         let stop = CancellationToken::new();
         let token = stop.clone();
         let supervised = tokio::spawn(async move { embedded.supervise(&token).await });

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, History};
-use crate::schedule::timer::Chore;
+use crate::schedule::timer::PeriodicTask;
 use crate::store::trouble::chain;
 use crate::store::{prune, session};
 
@@ -22,8 +22,8 @@ const RUNS_AT_A_TIME: u32 = 500;
 const REJECTS_AT_A_TIME: u32 = 5_000;
 
 /// Prunes by the configuration in force.
-pub(super) fn chore(pool: PgPool, config: watch::Receiver<Arc<Config>>, shutdown: CancellationToken) -> Chore {
-    Chore::new("prune", PERIOD, move || {
+pub(super) fn chore(pool: PgPool, config: watch::Receiver<Arc<Config>>, shutdown: CancellationToken) -> PeriodicTask {
+    PeriodicTask::new("prune", PERIOD, move || {
         let (pool, history, shutdown) = (pool.clone(), config.borrow().history.clone(), shutdown.clone());
         async move {
             match prune(&pool, &history, &shutdown).await {

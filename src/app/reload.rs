@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -13,6 +15,10 @@ use crate::config::Config;
 use crate::schedule::watch::{Change, ConfigWatch};
 use crate::server::Health;
 use crate::worker::Shared;
+
+/// After this a refused configuration is loaded again: what is wrong may lie outside its files, such as the file of a
+/// secret that does not exist yet, or may pass, such as a want of file descriptors.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Where the configuration came from.
 #[derive(Debug, Clone)]
@@ -38,24 +44,27 @@ impl Reload {
             }
         };
         // What was changed between the start's loading and the first look is in no notification.
-        self.take(None, &config, &shared, &health).await;
+        let mut refused = self.take(None, None, &config, &shared, &health).await;
         loop {
             let change = tokio::select! {
                 () = shutdown.cancelled() => return,
-                change = changes.changed() => change,
+                change = changes.changed() => Some(change),
+                () = sleep(AGAIN), if refused.is_some() => None,
             };
-            self.take(Some(change), &config, &shared, &health).await;
+            refused = self.take(change, refused, &config, &shared, &health).await;
         }
     }
 
-    /// Loads the configuration and takes it into force; without a `change`, only if it is another one.
+    /// Loads the configuration and takes it into force; without a `change`, only if it is another one. Returns its faults if
+    /// it is refused. They are logged, unless nothing changed and they are those that it was `refused` for before.
     async fn take(
         &self,
         change: Option<Change>,
+        refused: Option<String>,
         config: &watch::Sender<Arc<Config>>,
         shared: &Shared,
         health: &Health,
-    ) {
+    ) -> Option<String> {
         let (path, env) = (self.path.clone(), self.env.clone());
         let loaded = tokio::task::spawn_blocking(move || Config::load(&path, &env)).await;
         match loaded {
@@ -63,8 +72,9 @@ impl Reload {
                 let before = Arc::clone(&config.borrow());
                 let same_accounts =
                     before.connections.values().map(account).eq(loaded.connections.values().map(account));
+                health.config_loaded();
                 if change.is_none() && same_accounts && fingerprint(&before) == fingerprint(&loaded) {
-                    return;
+                    return None;
                 }
                 warn_of_restart(&before, &loaded);
                 if !same_accounts {
@@ -76,13 +86,20 @@ impl Reload {
                     "configuration reloaded"
                 );
                 config.send_replace(Arc::new(loaded));
-                health.config_loaded();
+                None
             }
             Ok(Err(faults)) => {
                 health.reload_refused();
-                tracing::error!("the changed configuration is refused, the one before stays in force:\n{faults}");
+                let faults = faults.to_string();
+                if change.is_some() || refused.as_ref() != Some(&faults) {
+                    tracing::error!("the changed configuration is refused, the one before stays in force:\n{faults}");
+                }
+                Some(faults)
             }
-            Err(error) => tracing::error!(%error, "the configuration could not be read"),
+            Err(error) => {
+                tracing::error!(%error, "the configuration could not be read");
+                refused
+            }
         }
     }
 }

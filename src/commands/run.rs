@@ -8,7 +8,10 @@ pub async fn run(context: Context, _args: RunArgs) -> anyhow::Result<Exit> {
     if context.config.jobs.is_empty() {
         tracing::warn!(path = %context.config_path.display(), "no job is configured; add one under `jobs` and it is picked up");
     }
-    let database = Database::own(&context.config, &context.cancel).await?;
+    let database = match Database::own(&context.config, &context.cancel).await {
+        Err(error) if error.is_interruption() => return Ok(Exit::Done),
+        database => database?,
+    };
     if let Some(psql) = database.psql_line() {
         tracing::info!(%psql, "embedded Postgres runs");
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::export::Polling;
 use crate::decode::csv::CsvSplitter;
 use crate::decode::text::Charset;
-use crate::settings::{KeyPath, Report, Span, secs};
+use crate::settings::{DurationText, KeyPath, Report, secs};
 
 /// How a connection says that its CSV files are written; what it does not say is told from each file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,13 +55,13 @@ pub struct CsvKeys {
 pub struct PollingKeys {
     /// From the submission of a job to the first question after it; doubles with every further one.
     #[schemars(extend("default" = "5s"))]
-    initial: Option<Span>,
+    initial: Option<DurationText>,
     /// The longest pause between two questions.
     #[schemars(extend("default" = "1m"))]
-    max: Option<Span>,
+    max: Option<DurationText>,
     /// A job that takes longer is given up, and requested again.
     #[schemars(extend("default" = "6h"))]
-    deadline: Option<Span>,
+    deadline: Option<DurationText>,
 }
 
 /// How patiently export jobs are asked after.
@@ -69,9 +69,9 @@ pub fn polling(raw: Option<PollingKeys>, path: &KeyPath, report: &mut Report<'_>
     let (raw, path, default) = (raw.unwrap_or_default(), path.key("polling"), Polling::default());
     let range = Duration::from_millis(1)..=secs(7 * 86_400);
     let polling = Polling {
-        initial: report.span(&path.key("initial"), raw.initial, &range, default.initial),
-        max: report.span(&path.key("max"), raw.max, &range, default.max),
-        deadline: report.span(&path.key("deadline"), raw.deadline, &range, default.deadline),
+        initial: report.duration(&path.key("initial"), raw.initial, &range, default.initial),
+        max: report.duration(&path.key("max"), raw.max, &range, default.max),
+        deadline: report.duration(&path.key("deadline"), raw.deadline, &range, default.deadline),
     };
     if polling.initial > polling.max || polling.max > polling.deadline {
         report.state(&path, "does not fit: `initial` is at most `max`, and `max` at most `deadline`");

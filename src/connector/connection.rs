@@ -13,7 +13,8 @@ use crate::catalogue::{Stream, Text, Vendor};
 use crate::http::{Hosts, Retry};
 use crate::quota::{Limit, LimitSpec, Unit};
 use crate::settings::{
-    Amount, KeyPath, Kind, Node, Report, Span, Whole, closest_hint, keys_of, parse_base_url, read, secs, size, stand_in,
+    Amount, DurationText, Integer, KeyPath, Kind, Node, Report, closest_hint, keys_of, parse_base_url, read, secs,
+    size, stand_in,
 };
 
 /// One configured account of a vendor.
@@ -69,7 +70,7 @@ pub struct Keys {
     allowed_hosts: Option<Vec<Option<String>>>,
     /// How long one request may take.
     #[schemars(extend("default" = "60s"))]
-    request_timeout: Option<Span>,
+    request_timeout: Option<DurationText>,
     /// Retries of one request within seconds.
     retry: Option<RetryKeys>,
     /// Limits that differ from the vendor's documented ones, by the limit's name.
@@ -82,13 +83,13 @@ pub struct Keys {
 pub struct RetryKeys {
     /// Tries of one request, the first included.
     #[schemars(range(min = 1, max = 20), extend("default" = 5))]
-    max_attempts: Option<Whole>,
+    max_attempts: Option<Integer>,
     /// The wait before the second try; it doubles from there.
     #[schemars(extend("default" = "1s"))]
-    initial: Option<Span>,
+    initial: Option<DurationText>,
     /// The longest wait between two tries.
     #[schemars(extend("default" = "60s"))]
-    max: Option<Span>,
+    max: Option<DurationText>,
 }
 
 /// At most `limit` within any `per`; what is left out stays as documented.
@@ -98,7 +99,7 @@ pub struct QuotaKeys {
     /// A number of calls, or a size such as `102400kB` for a limit that counts bytes.
     limit: Option<Amount>,
     /// The period.
-    per: Option<Span>,
+    per: Option<DurationText>,
 }
 
 /// Reads a connection with every fault in it; `None` if its vendor is not known, so that nothing else of it is.
@@ -122,7 +123,7 @@ pub fn check(
         name: name.to_owned(),
         base_url: base_url(raw.base_url.as_deref(), connector.default_base_url, path, report),
         allowed_hosts: allowed_hosts(raw.allowed_hosts.unwrap_or_default(), path, report),
-        request_timeout: report.span(
+        request_timeout: report.duration(
             &path.key("request_timeout"),
             raw.request_timeout,
             &(Duration::from_millis(1)..=secs(3_600)),
@@ -212,9 +213,9 @@ fn parse_host(text: &str) -> Option<String> {
 fn retry(raw: &RetryKeys, path: &KeyPath, report: &mut Report<'_>) -> Retry {
     let path = path.key("retry");
     let range = Duration::from_millis(1)..=secs(600);
-    let attempts_max = report.whole(&path.key("max_attempts"), raw.max_attempts, 1..=20, ATTEMPTS);
-    let max = report.span(&path.key("max"), raw.max, &range, secs(RETRY_MAX_SECS));
-    let initial = report.span(&path.key("initial"), raw.initial, &range, secs(RETRY_INITIAL_SECS));
+    let attempts_max = report.integer(&path.key("max_attempts"), raw.max_attempts, 1..=20, ATTEMPTS);
+    let max = report.duration(&path.key("max"), raw.max, &range, secs(RETRY_MAX_SECS));
+    let initial = report.duration(&path.key("initial"), raw.initial, &range, secs(RETRY_INITIAL_SECS));
     if initial > max {
         let key = if raw.initial.is_some() { "initial" } else { "max" };
         let (initial_shown, max_shown) = (show_duration(initial), show_duration(max));
@@ -253,7 +254,7 @@ fn limits(
             }
         }
         let range = Duration::from_millis(1)..=secs(366 * 86_400);
-        limit.per = report.span(&path.key("per"), quota.per, &range, limit.per);
+        limit.per = report.duration(&path.key("per"), quota.per, &range, limit.per);
     }
     limits
 }

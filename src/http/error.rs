@@ -107,6 +107,8 @@ impl HttpError {
             "the connection could not be made"
         } else if error.is_decode() {
             "it was cut"
+        } else if error.is_builder() {
+            "no client could be made; has this machine CA certificates (package `ca-certificates`)?"
         } else {
             "the connection broke"
         };

@@ -106,7 +106,7 @@ impl std::fmt::Debug for Answered<'_> {
 }
 
 /// A call that has its reservation and only waits to be sent. Dropped instead, it stays counted.
-pub struct Granted<'s> {
+pub struct ReservedCall<'s> {
     session: &'s Session<'s>,
     request: reqwest::Request,
     in_flight: InFlight<'s>,
@@ -115,7 +115,7 @@ pub struct Granted<'s> {
 
 /// A call that brought no success.
 #[derive(Debug)]
-pub struct Unanswered {
+pub struct SendFailure {
     pub error: HttpError,
     /// Whether the vendor may have taken the request. False only when it is certain that it never left, or when an answer
     /// says that it was refused.
@@ -179,10 +179,10 @@ impl Session<'_> {
     }
 
     /// Reserves only, for a call of which something has to be written down before it leaves.
-    pub async fn grant(&self, call: Call) -> Result<Granted<'_>, HttpError> {
+    pub async fn reserve_call(&self, call: Call) -> Result<ReservedCall<'_>, HttpError> {
         let bytes_max = call.bytes_max;
         let (request, in_flight) = self.prepare(call).await?;
-        Ok(Granted { session: self, request, in_flight, bytes_max })
+        Ok(ReservedCall { session: self, request, in_flight, bytes_max })
     }
 
     /// The same for a call that may lead elsewhere instead (`facts/khoros_care.md §3.3`).
@@ -299,16 +299,16 @@ impl Session<'_> {
     }
 }
 
-impl<'s> Granted<'s> {
+impl<'s> ReservedCall<'s> {
     /// Sends, and returns the body of a success. Once: whether a second try could do harm is the caller's to judge.
-    pub async fn send(self) -> Result<Body<'s>, Unanswered> {
+    pub async fn send(self) -> Result<Body<'s>, SendFailure> {
         let Self { session, request, in_flight, bytes_max } = self;
         session.calls.fetch_add(1, Ordering::Relaxed);
         let (departure, watched) = (in_flight.departure.clone(), in_flight.watched);
         let gate = session.gate;
         let answer = in_flight.answer(&gate.client, request, gate.timeout, HttpError::transport).await;
         let (response, in_flight) =
-            answer.map_err(|error| Unanswered { error, may_be_taken: !watched || departure.at().is_some() })?;
+            answer.map_err(|error| SendFailure { error, may_be_taken: !watched || departure.at().is_some() })?;
         // What is written may be answered with 201 or 202 as well.
         if response.status().is_success() {
             return Ok(Body::new(response, in_flight, gate.timeout, bytes_max));
@@ -317,15 +317,15 @@ impl<'s> Granted<'s> {
         let status = response.status().as_u16();
         let may_be_taken = status == 408 || !matches!(status, 300..=499);
         match session.refused(response, in_flight).await {
-            Ok(error) | Err(error) => Err(Unanswered { error, may_be_taken }),
+            Ok(error) | Err(error) => Err(SendFailure { error, may_be_taken }),
         }
     }
 }
 
 /// The request may hold credentials and rows, so it does not print.
-impl std::fmt::Debug for Granted<'_> {
+impl std::fmt::Debug for ReservedCall<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Granted")
+        formatter.write_str("ReservedCall")
     }
 }
 

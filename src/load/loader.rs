@@ -31,7 +31,7 @@ pub struct Loader<'a> {
     /// As of the last change that is durable.
     pub table: Table,
     /// Whether rows that should be new go straight into place: until there was one whose key was taken.
-    pub straight: bool,
+    pub direct_copy: bool,
     /// Whether the rows of the reading under way are compared with fingerprints.
     pub comparing: bool,
     /// Whether rows may be left out that did not change; told to the reader of the records.
@@ -78,7 +78,7 @@ impl<'a> Loader<'a> {
             lease,
             latest_wins,
             table,
-            straight: true,
+            direct_copy: true,
             comparing: false,
             skipping,
             hold_below: HOLD_BELOW,
@@ -87,7 +87,7 @@ impl<'a> Loader<'a> {
 
     /// Prepares for the reading of a slice: compares its rows with fingerprints, where that is possible.
     pub fn compare(&mut self, slice: &Slice) {
-        self.straight = true;
+        self.direct_copy = true;
         self.comparing = self.table.fingerprinted() && slice.reading_batches.is_some();
         self.skipping = Arc::new(AtomicBool::new(self.comparing && slice.fingerprinted));
     }

@@ -11,7 +11,7 @@ use super::hold::{self, Evidence, Released};
 use super::loader::{Loader, Reading};
 use super::sql::MergeSql;
 use super::table::{Cause, Table};
-use super::transaction::{Batch, Kept, PageLoad, execute, planned_each_time, signed};
+use super::transaction::{Batch, FingerprintState, PageLoad, execute, planned_each_time, signed};
 use super::{LoadError, shape};
 use crate::catalogue::Mode;
 use crate::rows::binary;
@@ -40,8 +40,8 @@ impl PageLoad<'_, '_> {
     /// slice may have too.
     pub(super) async fn send(&mut self, chunks: &[Chunk], reading: &Reading) -> Result<(), LoadError> {
         let expected_new = reading.fresh || self.compares(reading);
-        let straight = self.loader.straight && expected_new && self.table.links.is_empty();
-        let placed = straight && self.place(chunks, reading).await?;
+        let direct_copy = self.loader.direct_copy && expected_new && self.table.links.is_empty();
+        let placed = direct_copy && self.place(chunks, reading).await?;
         self.stage(chunks, placed).await
     }
 
@@ -51,7 +51,7 @@ impl PageLoad<'_, '_> {
         let Some(layout) = chunks.first().map(|chunk| &chunk.layout).filter(|_| !rows.is_empty()) else {
             return Ok(true);
         };
-        let loaded_at = self.pin_shape().await?;
+        let loaded_at = self.lock_schema().await?;
         let columns = columns(&self.table, layout).ok_or_else(|| lacking(&self.table))?;
         if !fits(&columns, layout) || columns.iter().any(|column| column.bound != Bound::None) {
             return Ok(false);
@@ -73,7 +73,7 @@ impl PageLoad<'_, '_> {
             }
             Err(error) if is_taken(&error) => {
                 execute(&mut self.transaction, "rollback to savepoint placed".to_owned()).await?;
-                self.loader.straight = false;
+                self.loader.direct_copy = false;
                 self.taken = true;
                 Ok(false)
             }
@@ -148,7 +148,7 @@ impl PageLoad<'_, '_> {
 
     /// Holds the table's shape until the end of the transaction, and follows it if another worker changed it; returns the
     /// transaction's own time.
-    pub(super) async fn pin_shape(&mut self) -> Result<DateTime<Utc>, LoadError> {
+    pub(super) async fn lock_schema(&mut self) -> Result<DateTime<Utc>, LoadError> {
         if let Some(at) = self.pinned {
             return Ok(at);
         }
@@ -196,7 +196,7 @@ impl PageLoad<'_, '_> {
         let mut arrived = placed;
         let mut dropped = HashSet::new();
         if !reading.fresh || self.rows_staged > 0 {
-            self.pin_shape().await?;
+            self.lock_schema().await?;
             self.make_stage().await?;
             let shared = match &self.sql.twins {
                 Some(twins) if !single => self.place_twins(&twins.clone(), reading, batch).await?,
@@ -391,7 +391,7 @@ impl PageLoad<'_, '_> {
     /// itself, since the fingerprints of this one do not know all rows.
     async fn hold_back(&mut self, reading: &Reading, reason: String, evidence: Evidence) -> Result<(), LoadError> {
         let slice = &reading.slice;
-        *self.kept(reading) = Kept { whole: false, batches: None };
+        *self.kept(reading) = FingerprintState { whole: false, batches: None };
         fingerprint::forget(&mut *self.transaction, slice.id).await?;
         let rows_there = match self.table.mode {
             Mode::ReplaceWindow | Mode::Snapshot => {

@@ -61,7 +61,7 @@ pub struct PageLoad<'l, 'a> {
     /// Whether the transaction ends when its worker falls silent.
     silence_bounded: bool,
     /// What is kept of fingerprints by now.
-    pub(super) kept: Option<Kept>,
+    pub(super) kept: Option<FingerprintState>,
     /// Staged keys that gave way to those of earlier pages, and what they became.
     pub(super) renamed: HashMap<u128, u128>,
     /// Whether a row that should be new was there already.
@@ -87,7 +87,7 @@ pub struct PageLoad<'l, 'a> {
 
 /// What a transaction keeps of a slice's fingerprints.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Kept {
+pub(super) struct FingerprintState {
     /// Whether they know every row that the table has of the slice.
     pub(super) whole: bool,
     /// Batches of the reading under way; none when it keeps none.
@@ -204,7 +204,7 @@ impl PageLoad<'_, '_> {
     /// Makes everything durable, or nothing: the fence, or the slice's position, may have passed to another worker.
     pub async fn checkpoint(mut self, end: PageEnd, reading: &mut Reading) -> Result<Progress, LoadError> {
         let mut behind = reading.clone();
-        self.turn(end, &mut behind).await?;
+        self.end_page(end, &mut behind).await?;
         let progress = self.commit(&behind).await?;
         *reading = behind;
         Ok(progress)
@@ -212,7 +212,7 @@ impl PageLoad<'_, '_> {
 
     /// Ends a page whose transaction may go on with the next one; `reading` moves behind the page, which is not durable
     /// yet.
-    pub async fn turn(&mut self, end: PageEnd, reading: &mut Reading) -> Result<(), LoadError> {
+    pub async fn end_page(&mut self, end: PageEnd, reading: &mut Reading) -> Result<(), LoadError> {
         let last_page = end.next.is_none();
         let single = reading.slice.reading_pages == 0 && last_page && self.batches_merged == 0;
         self.bound_silence().await?;

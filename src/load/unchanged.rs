@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use super::LoadError;
 use super::loader::Reading;
 use super::stage::Merged;
-use super::transaction::{Batch, Kept, PageLoad, planned_each_time, signed};
+use super::transaction::{Batch, FingerprintState, PageLoad, planned_each_time, signed};
 use crate::rows::fingerprint::{Print, Way};
 use crate::store::{fingerprint, reading};
 
@@ -18,14 +18,14 @@ const ROWS_MIN: usize = 100;
 
 impl PageLoad<'_, '_> {
     /// What is kept of the slice's fingerprints by now.
-    pub(super) fn kept(&mut self, reading: &Reading) -> &mut Kept {
+    pub(super) fn kept(&mut self, reading: &Reading) -> &mut FingerprintState {
         let slice = &reading.slice;
-        self.kept.get_or_insert(Kept { whole: slice.fingerprinted, batches: slice.reading_batches })
+        self.kept.get_or_insert(FingerprintState { whole: slice.fingerprinted, batches: slice.reading_batches })
     }
 
     /// Whether rows are compared with the fingerprints of the last reading.
     pub(super) fn compares(&mut self, reading: &Reading) -> bool {
-        let Kept { whole, batches } = *self.kept(reading);
+        let FingerprintState { whole, batches } = *self.kept(reading);
         self.loader.comparing && !reading.fresh && whole && batches.is_some()
     }
 
@@ -43,7 +43,7 @@ impl PageLoad<'_, '_> {
         let placed = std::mem::take(&mut self.rows_placed);
         let (mut merged, mut dropped) = (Merged { inserted: 0, updated: 0, staged: 0 }, HashSet::new());
         if self.rows_staged > 0 {
-            self.pin_shape().await?;
+            self.lock_schema().await?;
             let shared = match &self.sql.twins {
                 Some(twins) if unclear || !batch.shared.is_empty() => {
                     self.place_twins(&twins.clone(), reading, batch).await?
@@ -169,7 +169,8 @@ impl PageLoad<'_, '_> {
 
     /// Goes on without fingerprints: what they know of this reading is noted as seen.
     async fn give_up(&mut self, reading: &Reading) -> Result<(), LoadError> {
-        let Kept { whole, batches } = std::mem::replace(self.kept(reading), Kept { whole: false, batches: None });
+        let FingerprintState { whole, batches } =
+            std::mem::replace(self.kept(reading), FingerprintState { whole: false, batches: None });
         self.loader.skipping.store(false, Ordering::Relaxed);
         if !whole {
             return Ok(());

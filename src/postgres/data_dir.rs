@@ -46,7 +46,7 @@ const LOG_TAIL_BYTES: u64 = 2 * 1024;
 
 /// The data folder, resolved.
 #[derive(Debug, Clone)]
-pub(super) struct Home {
+pub(super) struct DataDir {
     /// `embedded.data_dir`, absolute.
     pub dir: PathBuf,
     /// Where the cluster is or will be; its parent is where the server's user can be sent.
@@ -101,7 +101,7 @@ impl Endpoint {
     }
 }
 
-impl Home {
+impl DataDir {
     /// The folder as it is; nothing is made. A link named `cluster` is followed if root or this user made it.
     pub fn at(data_dir: &Path) -> Result<Self, Error> {
         let dir = std::path::absolute(data_dir).map_err(Error::io("resolve", data_dir))?;
@@ -285,9 +285,9 @@ mod tests {
 
     use super::*;
 
-    fn home() -> (tempfile::TempDir, Home) {
+    fn home() -> (tempfile::TempDir, DataDir) {
         let root = tempfile::tempdir().unwrap();
-        let home = Home { dir: root.path().to_owned(), cluster: root.path().join("cluster"), user: None };
+        let home = DataDir { dir: root.path().to_owned(), cluster: root.path().join("cluster"), user: None };
         (root, home)
     }
 

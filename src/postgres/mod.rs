@@ -34,7 +34,7 @@ pub use self::error::Error;
 pub use self::user::ServerUser;
 
 use self::binaries::PgBin;
-use self::data_dir::{DATABASE, Endpoint, Home, Passwords, USER};
+use self::data_dir::{DATABASE, DataDir, Endpoint, Passwords, USER};
 use self::postmaster::{Answer, Cancelled, Postmaster};
 use crate::secret::Secret;
 
@@ -59,7 +59,7 @@ const OPEN_WITHIN: Duration = Duration::from_mins(1);
 /// Dropping it without [`stop`](Self::stop) tells the server to stop, but does not wait for it.
 #[derive(Debug)]
 pub struct Embedded {
-    home: Home,
+    home: DataDir,
     endpoint: Endpoint,
     passwords: Passwords,
     /// Where `psql` is, if this process knows.
@@ -96,14 +96,14 @@ impl Embedded {
     /// Whether a cluster was ever made in `data_dir`: only then can a command that merely reads find anything.
     pub fn was_made(data_dir: &Path) -> bool {
         // What cannot be looked at is there, and its error is reported when it is opened.
-        Home::at(data_dir).map_or(true, |home| !matches!(cluster::version_of(&home.cluster), Ok(None)))
+        DataDir::at(data_dir).map_or(true, |home| !matches!(cluster::version_of(&home.cluster), Ok(None)))
     }
 
     /// Starts the server in `data_dir`, making the cluster at the first time, or takes over one that a killed Tidegate
     /// left running. Refused while another Tidegate runs it.
     pub async fn start(data_dir: &Path, cancel: &CancellationToken) -> Result<Self, Error> {
         environment::check()?;
-        let home = Home::prepare(data_dir)?;
+        let home = DataDir::prepare(data_dir)?;
         let lock = home.lock().await?;
         let version = cluster::version_of(&home.cluster)?;
         let bin = tokio::select! {
@@ -157,7 +157,7 @@ impl Embedded {
     /// Uses the server that another Tidegate runs in `data_dir`.
     pub async fn attach(data_dir: &Path) -> Result<Self, Error> {
         environment::check()?;
-        let home = Home::at(data_dir)?;
+        let home = DataDir::at(data_dir)?;
         let not_running = || Error::NotRunning { dir: home.dir.clone() };
         let port = home.last_port()?.ok_or_else(not_running)?;
         let passwords = home.passwords()?.ok_or_else(not_running)?;
@@ -317,7 +317,7 @@ impl Owned {
     }
 }
 
-async fn find_binaries(home: &Home, wanted: Option<u32>) -> Result<PgBin, Error> {
+async fn find_binaries(home: &DataDir, wanted: Option<u32>) -> Result<PgBin, Error> {
     let cache = home.room().parent().unwrap_or(home.room()).join(fetch::CACHE_NAME);
     let bin = fetch::find_or_fetch(&cache, wanted, home.user.as_ref()).await?;
     if let Some(cluster) = wanted
@@ -335,7 +335,7 @@ async fn find_binaries(home: &Home, wanted: Option<u32>) -> Result<PgBin, Error>
 }
 
 async fn launch_on_a_free_port(
-    home: &Home,
+    home: &DataDir,
     bin: &PgBin,
     password: &Secret,
     folder: &Path,

@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::{sleep, timeout};
 
 use super::binaries::PgBin;
-use super::data_dir::{self, DATABASE, Endpoint, Home, Passwords, USER};
+use super::data_dir::{self, DATABASE, DataDir, Endpoint, Passwords, USER};
 use super::process::{self, POLL, ended_within, is_alive, signal};
 use super::user::as_server;
 use super::{Error, files, socket};
@@ -94,7 +94,7 @@ pub(super) async fn ask(endpoint: &Endpoint, password: &Secret) -> Answer {
 impl Postmaster {
     /// Starts the server at `endpoint` and waits until it takes connections.
     pub async fn launch(
-        home: &Home,
+        home: &DataDir,
         bin: &PgBin,
         password: &Secret,
         endpoint: &Endpoint,
@@ -126,7 +126,7 @@ impl Postmaster {
 
     async fn wait_until_ready(
         &mut self,
-        home: &Home,
+        home: &DataDir,
         endpoint: &Endpoint,
         password: &Secret,
         log_start: u64,
@@ -152,7 +152,7 @@ impl Postmaster {
     /// The server that an earlier Tidegate left running on this cluster, if it takes our password. Any other process
     /// that is left of it is stopped, so that `none` means that the cluster is free.
     pub async fn adopt_or_clear(
-        home: &Home,
+        home: &DataDir,
         password: Option<&Secret>,
         cancelled: Cancelled<'_>,
     ) -> Result<Option<Self>, Error> {
@@ -226,7 +226,7 @@ impl Drop for Postmaster {
 
 /// Ends every process that a killed postmaster left in the cluster. They leave by themselves once they notice; a new
 /// server would refuse to start beside them.
-async fn clear(home: &Home, pid_file_says: Option<Pid>) -> Result<(), Error> {
+async fn clear(home: &DataDir, pid_file_says: Option<Pid>) -> Result<(), Error> {
     for (name, limit) in
         [(None, ORPHANS_LEAVE), (Some(Signal::QUIT), IMMEDIATE_STOP), (Some(Signal::KILL), IMMEDIATE_STOP)]
     {
@@ -274,7 +274,7 @@ fn parse_pid_file(text: &str) -> (Option<Pid>, Option<u16>) {
 }
 
 /// Empties the log of a running server if it has grown.
-pub(super) fn trim_log(home: &Home) {
+pub(super) fn trim_log(home: &DataDir) {
     let path = home.log_path();
     let log = files::open(&path, std::fs::OpenOptions::new().append(true), true);
     if let Err(error) = log.and_then(|log| data_dir::trim(&log).map_err(Error::io("shorten", &path))) {

@@ -12,7 +12,7 @@ use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use super::data_dir::Home;
+use super::data_dir::DataDir;
 use super::user::give;
 use super::{Error, files};
 
@@ -24,7 +24,7 @@ const NAME_START: &str = ".s.PGSQL.";
 /// The name of a short folder starts with this.
 const SHORT_START: &str = "tidegate-";
 
-impl Home {
+impl DataDir {
     /// The folder of the socket, if there is one that is private now.
     pub fn socket_folder(&self) -> Result<Option<PathBuf>, Error> {
         let owner = self.server_uid();
@@ -140,10 +140,10 @@ mod tests {
 
     use super::*;
 
-    fn home(root: &Path, cluster: PathBuf) -> Home {
+    fn home(root: &Path, cluster: PathBuf) -> DataDir {
         fs::create_dir_all(&cluster).unwrap();
         fs::set_permissions(&cluster, fs::Permissions::from_mode(0o700)).unwrap();
-        Home { dir: root.to_owned(), cluster, user: None }
+        DataDir { dir: root.to_owned(), cluster, user: None }
     }
 
     #[test]

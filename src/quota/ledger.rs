@@ -238,7 +238,7 @@ impl Ledger {
         let mut tries = ASKED_MAX;
         loop {
             let mut reservation = match self.within_deadline(self.ask(request, &counted)).await? {
-                Asked::Granted { reservation, from } => {
+                Asked::ReservedCall { reservation, from } => {
                     pause(from.saturating_duration_since(Instant::now())).await;
                     reservation
                 }
@@ -305,7 +305,7 @@ impl Ledger {
         let shortest = counted.iter().filter(|held| held.limit.unit == Unit::Calls).map(|held| held.limit.per).min();
         let good_for = shortest.unwrap_or(Duration::MAX);
         let reservation = Reservation { granted_at: row.answered_at, granted, good_for, marks };
-        Ok(Asked::Granted { reservation, from })
+        Ok(Asked::ReservedCall { reservation, from })
     }
 
     /// Gives up a place in the queue, for a waiter that will not ask again.
@@ -459,7 +459,7 @@ impl Ledger {
 
 enum Asked {
     /// To be sent, but not before `from`.
-    Granted {
+    ReservedCall {
         reservation: Reservation,
         from: Instant,
     },

@@ -25,7 +25,7 @@ const WORK_MAX: Duration = Duration::from_mins(2);
 const PERIOD_MIN: Duration = Duration::from_secs(1);
 
 /// Something to do again and again: enqueue what is due, take over silent runs, prune.
-pub struct Chore {
+pub struct PeriodicTask {
     name: &'static str,
     period: Duration,
     work_max: Duration,
@@ -38,10 +38,10 @@ pub enum BellError {
     #[error("the periodic work could not be scheduled")]
     Scheduler(#[from] JobSchedulerError),
     #[error("periodic work ended unexpectedly; this is a bug, restart the daemon")]
-    Chore(#[from] tokio::task::JoinError),
+    PeriodicTask(#[from] tokio::task::JoinError),
 }
 
-impl Chore {
+impl PeriodicTask {
     /// Does `work` every `period` (at least a second, and once at the start). `work` reports its own failures, for they
     /// only mean that the next ring tries again.
     pub fn new<F, W>(name: &'static str, period: Duration, mut work: W) -> Self
@@ -60,16 +60,20 @@ impl Chore {
     }
 }
 
-impl fmt::Debug for Chore {
+impl fmt::Debug for PeriodicTask {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Chore").field("name", &self.name).field("period", &self.period).finish_non_exhaustive()
+        formatter
+            .debug_struct("PeriodicTask")
+            .field("name", &self.name)
+            .field("period", &self.period)
+            .finish_non_exhaustive()
     }
 }
 
 /// Rings until `token` is cancelled, then waits for the work in progress, which should heed the token as well.
 ///
 /// Returns early only if something is broken: the scheduler, or a chore that panicked.
-pub async fn ring(chores: Vec<Chore>, token: CancellationToken) -> Result<(), BellError> {
+pub async fn ring(chores: Vec<PeriodicTask>, token: CancellationToken) -> Result<(), BellError> {
     let mut scheduler = JobScheduler::new().await?;
     let mut loops = JoinSet::new();
     // However this function is left, the loops end.
@@ -99,7 +103,7 @@ pub async fn ring(chores: Vec<Chore>, token: CancellationToken) -> Result<(), Be
 }
 
 /// Works once at the start, and then whenever it has rung since the work began.
-async fn answer(mut chore: Chore, rung: Arc<Notify>, token: CancellationToken) {
+async fn answer(mut chore: PeriodicTask, rung: Arc<Notify>, token: CancellationToken) {
     let silence_max = chore.period * SILENT_PERIODS_MAX;
     while !token.is_cancelled() {
         if tokio::time::timeout(chore.work_max, (chore.work)()).await.is_err() {
@@ -129,7 +133,7 @@ mod tests {
     async fn work_is_done_again_and_again_but_never_twice_at_a_time() {
         let (sender, mut done) = mpsc::unbounded_channel();
         let busy = Arc::new(AtomicUsize::new(0));
-        let chore = Chore::new("slow", Duration::from_secs(1), move || {
+        let chore = PeriodicTask::new("slow", Duration::from_secs(1), move || {
             let (sender, busy) = (sender.clone(), Arc::clone(&busy));
             async move {
                 let others = busy.fetch_add(1, Ordering::SeqCst);
@@ -151,7 +155,7 @@ mod tests {
     #[tokio::test]
     async fn the_end_is_waited_for() {
         let (sender, mut steps) = mpsc::unbounded_channel();
-        let chore = Chore::new("careful", Duration::from_mins(1), move || {
+        let chore = PeriodicTask::new("careful", Duration::from_mins(1), move || {
             let sender = sender.clone();
             async move {
                 sender.send("begun").unwrap();
@@ -170,7 +174,7 @@ mod tests {
     #[tokio::test]
     async fn p12_work_that_hangs_is_stopped_and_begins_again() {
         let (sender, mut begun) = mpsc::unbounded_channel();
-        let chore = Chore::new("hanging", Duration::from_secs(1), move || {
+        let chore = PeriodicTask::new("hanging", Duration::from_secs(1), move || {
             let sender = sender.clone();
             async move {
                 sender.send(()).unwrap();
@@ -188,9 +192,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_of_the_work_ends_the_bell_with_an_error() {
-        let chore = Chore::new("broken", Duration::from_secs(1), || async { panic!("as the test wants") });
-        let patient = Chore::new("patient", Duration::from_secs(1), || async {});
+        let chore = PeriodicTask::new("broken", Duration::from_secs(1), || async { panic!("as the test wants") });
+        let patient = PeriodicTask::new("patient", Duration::from_secs(1), || async {});
         let ended = ring(vec![chore, patient], CancellationToken::new()).await;
-        assert!(matches!(ended, Err(BellError::Chore(_))), "{ended:?}");
+        assert!(matches!(ended, Err(BellError::PeriodicTask(_))), "{ended:?}");
     }
 }

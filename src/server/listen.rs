@@ -18,6 +18,8 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::store::trouble::Repeats;
+
 /// Probes, a scraper and a few people need no more.
 const CONNECTIONS_MAX: usize = 64;
 /// A client that has not sent its request line and headers by then is dropped.
@@ -49,7 +51,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
 /// Serves requests until `token` is cancelled, then lets those in progress end within a second.
 pub async fn serve(listener: TcpListener, router: Router, token: CancellationToken) {
     let mut connections = JoinSet::new();
-    let mut places = Places::default();
+    let (mut places, trouble) = (Places::default(), Repeats::default());
     loop {
         let accepted = tokio::select! {
             () = token.cancelled() => break,
@@ -70,7 +72,7 @@ pub async fn serve(listener: TcpListener, router: Router, token: CancellationTok
             }
             Ok(_) => tracing::debug!("a status client was turned away: all places are taken"),
             Err(error) => {
-                tracing::warn!(%error, "a status connection could not be accepted");
+                trouble.warn("a status connection could not be accepted", &error);
                 sleep(ACCEPT_PAUSE).await;
             }
         }

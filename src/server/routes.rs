@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::metrics::{Gauges, Metrics};
 use crate::pulse::{Loop, Pulse};
 use crate::quota::QuotaUse;
-use crate::store::trouble::chain;
+use crate::store::trouble::Repeats;
 use crate::store::{session, status};
 use crate::text;
 
@@ -48,11 +48,13 @@ pub struct Site {
 }
 
 /// A [`Site`] with its answers of the last moment.
-struct Desk {
+struct AppState {
     site: Site,
     ready: Shared<Result<(), &'static str>>,
     report: Shared<Option<Report>>,
     gauges: Shared<Gauges>,
+    /// Why Postgres could not be read; monitoring asks again and again.
+    trouble: Repeats,
 }
 
 /// An answer that everyone who asks within a moment shares; one asks Postgres, the others wait for it.
@@ -77,7 +79,13 @@ impl<T> Shared<T> {
 impl Site {
     /// The routes. `GET` (and `HEAD`) only, everything else is 404 or 405.
     pub fn router(self) -> Router {
-        let desk = Desk { site: self, ready: Shared::new(), report: Shared::new(), gauges: Shared::new() };
+        let desk = AppState {
+            site: self,
+            ready: Shared::new(),
+            report: Shared::new(),
+            gauges: Shared::new(),
+            trouble: Repeats::default(),
+        };
         Router::new()
             .route("/", get(show_page))
             .route("/status.json", get(show_json))
@@ -88,7 +96,7 @@ impl Site {
     }
 }
 
-impl Desk {
+impl AppState {
     async fn ready(&self) -> Result<(), &'static str> {
         // Never shared: a process that stops must say so at once.
         if let Some(obstacle) = self.site.health.obstacle() {
@@ -159,9 +167,12 @@ impl Desk {
 
     async fn quotas(&self) -> Option<Vec<QuotaUse>> {
         match timeout(READ_MAX, (self.site.quota)()).await {
-            Ok(Ok(quotas)) => Some(quotas),
+            Ok(Ok(quotas)) => {
+                self.trouble.over(NO_QUOTAS);
+                Some(quotas)
+            }
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the quota ledger could not be read for the status port");
+                self.trouble.warn(NO_QUOTAS, &*error);
                 None
             }
             Err(_) => None,
@@ -180,20 +191,21 @@ impl Desk {
             transaction.rollback().await?;
             Ok::<T, sqlx::Error>(value)
         };
-        match timeout(READ_MAX, reading).await {
-            Ok(Ok(value)) => Some(value),
-            Ok(Err(error)) => {
-                tracing::warn!(error = chain(&error), "the database could not be read for the status port");
-                None
+        match timeout(READ_MAX, reading).await.unwrap_or_else(|_| Err(session::silent(READ_MAX))) {
+            Ok(value) => {
+                self.trouble.over(NOT_READ);
+                Some(value)
             }
-            Err(_) => {
-                tracing::warn!("the database did not answer the status port in time");
+            Err(error) => {
+                self.trouble.warn(NOT_READ, &error);
                 None
             }
         }
     }
 }
 
+const NOT_READ: &str = "the database could not be read for the status port";
+const NO_QUOTAS: &str = "the quota ledger could not be read for the status port";
 const NO_ANSWER: &str = "the database did not answer within a second";
 const UNREACHABLE: &str = "the database cannot be reached";
 
@@ -204,7 +216,7 @@ const NOTHING_LOADS: [(HeaderName, &str); 1] =
     [(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'")];
 
 /// Alive is a process whose loops come round, be it without success.
-async fn healthz(State(desk): State<Arc<Desk>>) -> Response {
+async fn healthz(State(desk): State<Arc<AppState>>) -> Response {
     let pulse = &desk.site.pulse;
     match pulse.stuck() {
         None => (HEADERS, format!("alive\n{}", pulse.lines())).into_response(),
@@ -215,7 +227,7 @@ async fn healthz(State(desk): State<Arc<Desk>>) -> Response {
     }
 }
 
-async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
+async fn readyz(State(desk): State<Arc<AppState>>) -> Response {
     match desk.ready().await {
         Ok(()) => (HEADERS, format!("ready\n{}", desk.site.pulse.lines())).into_response(),
         Err(obstacle) => {
@@ -225,12 +237,12 @@ async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
     }
 }
 
-async fn show_metrics(State(desk): State<Arc<Desk>>) -> Response {
+async fn show_metrics(State(desk): State<Arc<AppState>>) -> Response {
     let text = desk.site.metrics.encode(&*desk.gauges().await);
     (HEADERS, [(CONTENT_TYPE, OPENMETRICS)], text).into_response()
 }
 
-async fn show_json(State(desk): State<Arc<Desk>>) -> Response {
+async fn show_json(State(desk): State<Arc<AppState>>) -> Response {
     let report = desk.report().await;
     match (*report).as_ref().map(serde_json::to_string) {
         Some(Ok(document)) => {
@@ -241,7 +253,7 @@ async fn show_json(State(desk): State<Arc<Desk>>) -> Response {
     }
 }
 
-async fn show_page(State(desk): State<Arc<Desk>>) -> Response {
+async fn show_page(State(desk): State<Arc<AppState>>) -> Response {
     match &*desk.report().await {
         Some(report) => {
             let nonce = format!("{:032x}", rand::random::<u128>());

@@ -240,7 +240,7 @@ pub fn cannot_read(path: &Path, error: &io::Error) -> String {
         }
         io::ErrorKind::NotFound => "does not exist".to_owned(),
         io::ErrorKind::PermissionDenied => "may not be read by this user; check its permissions".to_owned(),
-        kind => format!("cannot be read: {kind}"),
+        _ => format!("cannot be read: {error}"),
     }
 }
 

@@ -23,7 +23,7 @@ pub use files::{Source, cannot_read, merge, read as read_files, read_bounded, un
 pub use overrides::apply as apply_overrides;
 pub use read::{keys_of, read};
 pub use report::{Report, check_name, entries, flag, secs};
-pub use scalar::{Amount, Credential, Entries, Flag, Keep, Offset, Percent, Span, Whole};
+pub use scalar::{Amount, Bool, Credential, DurationText, Entries, Integer, Keep, Offset, Percent};
 pub use substitute::apply as substitute;
 pub use suggest::{closest, fold, hint as closest_hint, zone as closest_zone};
 pub use tree::{KeyPath, Kind, Node, Step};

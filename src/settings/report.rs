@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 
 use super::fault::Faults;
-use super::scalar::{Flag, Span, Whole};
+use super::scalar::{Bool, DurationText, Integer};
 use super::suggest;
 use super::tree::{KeyPath, Kind, Node, Step};
 use crate::text::show_duration;
@@ -89,11 +89,11 @@ impl Report<'_> {
     }
 
     /// A whole number within `range`.
-    pub fn whole<N>(&mut self, path: &KeyPath, raw: Option<Whole>, range: RangeInclusive<i64>, default: N) -> N
+    pub fn integer<N>(&mut self, path: &KeyPath, raw: Option<Integer>, range: RangeInclusive<i64>, default: N) -> N
     where
         N: TryFrom<i64>,
     {
-        let Some(Whole(value)) = raw else { return default };
+        let Some(Integer(value)) = raw else { return default };
         match N::try_from(value) {
             Ok(number) if range.contains(&value) => number,
             _ => {
@@ -106,14 +106,14 @@ impl Report<'_> {
     }
 
     /// A duration within `range`.
-    pub fn span(
+    pub fn duration(
         &mut self,
         path: &KeyPath,
-        raw: Option<Span>,
+        raw: Option<DurationText>,
         range: &RangeInclusive<Duration>,
         default: Duration,
     ) -> Duration {
-        let Some(Span(value)) = raw else { return default };
+        let Some(DurationText(value)) = raw else { return default };
         if range.contains(&value) {
             return value;
         }
@@ -136,9 +136,9 @@ impl Report<'_> {
     }
 }
 
-pub const fn flag(raw: Option<Flag>, default: bool) -> bool {
+pub const fn flag(raw: Option<Bool>, default: bool) -> bool {
     match raw {
-        Some(Flag(value)) => value,
+        Some(Bool(value)) => value,
         None => default,
     }
 }

@@ -57,9 +57,9 @@ macro_rules! written {
 
 /// A whole number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Whole(pub i64);
+pub struct Integer(pub i64);
 
-impl Written for Whole {
+impl Written for Integer {
     fn read(text: &str) -> Result<Self, String> {
         let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let problem = if all_digits { "is too large; write less" } else { "is not a whole number; write digits only" };
@@ -67,13 +67,13 @@ impl Written for Whole {
     }
 }
 
-written!(Whole, json_schema!({ "type": "integer" }));
+written!(Integer, json_schema!({ "type": "integer" }));
 
 /// `true` or `false`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Flag(pub bool);
+pub struct Bool(pub bool);
 
-impl Written for Flag {
+impl Written for Bool {
     fn read(text: &str) -> Result<Self, String> {
         match text {
             "true" | "True" | "TRUE" => Ok(Self(true)),
@@ -83,7 +83,7 @@ impl Written for Flag {
     }
 }
 
-written!(Flag, json_schema!({ "type": "boolean" }));
+written!(Bool, json_schema!({ "type": "boolean" }));
 
 /// A share, from `0%` to `100%`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,15 +102,15 @@ written!(Percent, json_schema!({ "type": "string", "pattern": "^(100|[0-9]{1,2})
 
 /// A duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span(pub Duration);
+pub struct DurationText(pub Duration);
 
-impl Written for Span {
+impl Written for DurationText {
     fn read(text: &str) -> Result<Self, String> {
         units::duration(text).map(Self)
     }
 }
 
-written!(Span, json_schema!({ "type": "string", "pattern": units::DURATION_PATTERN }));
+written!(DurationText, json_schema!({ "type": "string", "pattern": units::DURATION_PATTERN }));
 
 /// How long something is kept: a duration, or `forever`, which is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -185,7 +185,7 @@ pub async fn hold_stream(executor: impl PgExecutor<'_>, claim: &Claim, stream: &
 
 /// Who of a higher priority waits for what this run has.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted {
+pub struct Contention {
     /// A due run of one of the jobs that this process knows waits for a worker.
     pub worker: bool,
     /// A run waits for the stream.
@@ -201,9 +201,9 @@ pub async fn wanted(
     claim: &Claim,
     stream: &str,
     jobs: &[String],
-) -> Result<Wanted, sqlx::Error> {
+) -> Result<Contention, sqlx::Error> {
     sqlx::query_as!(
-        Wanted,
+        Contention,
         r#"
         select
             exists (

@@ -5,7 +5,7 @@
 //! may take as long as it needs, as long as Postgres works on it ([`watched`]).
 
 use std::io;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{LazyLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -14,6 +14,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::trouble::Repeats;
 use crate::clock;
 
 /// A statement that is not part of a load takes milliseconds; one that takes longer than this was lost.
@@ -34,6 +35,11 @@ const SUSPECT_FOR: Duration = Duration::from_mins(1);
 /// When a connection of this process was last lost.
 static SUSPECT: RwLock<Option<Instant>> = RwLock::new(None);
 
+/// Errors of single connections. The pool would log every one, so `telemetry` leaves its lines out.
+static TROUBLE: LazyLock<Repeats> = LazyLock::new(Repeats::default);
+const UNUSABLE: &str = "a new session of the database cannot be used";
+const BROKEN: &str = "a connection to the database is broken; it is replaced";
+
 /// SQLSTATEs after which the server is not the one to write to: it only reads, or an administrator ends its sessions.
 const NOT_THIS_SERVER: &[&str] = &["25006", "57P01", "57P02", "57P03", "57P05"];
 
@@ -53,7 +59,8 @@ pub trait Deadline<T: Send>: Future<Output = Result<T, sqlx::Error>> + Send + Si
 
 impl<T: Send, F: Future<Output = Result<T, sqlx::Error>> + Send> Deadline<T> for F {}
 
-fn silent(waited: Duration) -> sqlx::Error {
+/// What is said of a database that did not answer for so long.
+pub fn silent(waited: Duration) -> sqlx::Error {
     let message = format!("the database did not answer within {} s", waited.as_secs());
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, message))
 }
@@ -109,31 +116,35 @@ pub fn connect_options(options: PgConnectOptions) -> PgConnectOptions {
 pub fn pool_options(silence: Duration) -> PgPoolOptions {
     PgPoolOptions::new()
         .test_before_acquire(false)
-        .after_connect(move |connection, _| Box::pin(prepare(connection, silence)))
+        // A wait is not worth a line; one that is in vain ends with an error, which is logged.
+        .acquire_slow_threshold(Duration::MAX)
+        .after_connect(move |connection, _| {
+            Box::pin(
+                async move { prepare(connection, silence).await.inspect_err(|error| TROUBLE.warn(UNUSABLE, error)) },
+            )
+        })
         .before_acquire(|connection, meta| -> BoxFuture<'_, Result<bool, sqlx::Error>> {
-            if is_suspect() {
-                return Box::pin(writes(connection));
-            }
-            if meta.idle_for < TRUSTED_IDLE {
+            if !is_suspect() && meta.idle_for < TRUSTED_IDLE {
                 return Box::pin(std::future::ready(Ok(true)));
             }
-            Box::pin(async {
-                connection.ping().within(PING_MAX).await?;
-                Ok(true)
-            })
+            Box::pin(works(connection))
         })
         .after_release(|connection, _| {
             Box::pin(async {
                 // The pool asks as well, but would wait for ever.
-                connection.ping().within(PING_MAX).await?;
-                if is_suspect() && !writes(connection).await? {
-                    return Ok(false);
-                }
+                let works = works(connection).await?;
                 // A connection's buffers grow to the largest of its messages, and connections are taken in turn.
                 connection.shrink_buffers();
-                Ok(true)
+                Ok(works)
             })
         })
+}
+
+/// Asks whether the connection can be used. An error is logged here.
+async fn works(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let works =
+        if is_suspect() { writes(connection).await } else { connection.ping().within(PING_MAX).await.map(|()| true) };
+    works.inspect_err(|error| TROUBLE.warn(BROKEN, error))
 }
 
 /// Gives a new session its settings, and learns the time.

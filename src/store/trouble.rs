@@ -1,13 +1,18 @@
 //! How errors are told in the log: with their causes, without vendor data, and not once a second.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
 
-/// The same warning is told again after this, with the number of times.
-const TOLD_AGAIN_AFTER: Duration = Duration::from_mins(1);
+/// The same warning is logged again after this, with the number of times.
+const PERIOD: Duration = Duration::from_mins(1);
+/// The most lines about one kind of trouble within a [`PERIOD`], whatever their texts.
+const LINES_MAX: usize = 3;
+/// Trouble is over when it has not come for so long: a database that comes and goes is one trouble.
+const OVER_AFTER: Duration = Duration::from_secs(10);
 
 /// An error and its causes on one line, as [`causes`] has them.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
@@ -47,38 +52,68 @@ fn said(database: &dyn DatabaseError) -> String {
     format!("{message} (SQLSTATE {code})")
 }
 
-/// A warning that may come again and again.
+/// Warnings that may come again and again. Each kind of trouble is known by its message, and the errors of one kind may
+/// differ: a server that goes away refuses connections, breaks them or is silent.
 #[derive(Debug, Default)]
-pub struct Repeats(Mutex<Option<Told>>);
+pub struct Repeats(Mutex<HashMap<&'static str, Kind>>);
 
 #[derive(Debug)]
-struct Told {
-    text: String,
+struct Kind {
+    /// Those of the last [`PERIOD`].
+    lines: Vec<Line>,
+    /// How often it came since it was last over.
+    count: u64,
+    /// How often it came since it was last logged.
+    unlogged: u64,
+    came: Instant,
+}
+
+#[derive(Debug)]
+struct Line {
+    /// `None` once the trouble was over: the same text is news then.
+    text: Option<String>,
     at: Instant,
-    /// How often it has come since.
-    untold: u64,
+}
+
+impl Kind {
+    const fn new(now: Instant) -> Self {
+        Self { lines: Vec::new(), count: 0, unlogged: 0, came: now }
+    }
 }
 
 impl Repeats {
-    /// Returns how often it came since it was last told, if it is to be told now.
-    fn take(&self, text: &str, now: Instant) -> Option<u64> {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(told) = last.as_mut()
-            && told.text == text
-            && now.saturating_duration_since(told.at) < TOLD_AGAIN_AFTER
-        {
-            told.untold += 1;
+    /// Counts a warning. Returns how often its kind came since it was last logged, if it is to be logged now.
+    fn take(&self, what: &'static str, text: &str, now: Instant) -> Option<u64> {
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = kinds.entry(what).or_insert_with(|| Kind::new(now));
+        kind.came = now;
+        kind.count += 1;
+        kind.lines.retain(|line| now.saturating_duration_since(line.at) < PERIOD);
+        if kind.lines.len() >= LINES_MAX || kind.lines.iter().any(|line| line.text.as_deref() == Some(text)) {
+            kind.unlogged += 1;
             return None;
         }
-        let untold = last.take().filter(|told| told.text == text).map_or(0, |told| told.untold);
-        *last = Some(Told { text: text.to_owned(), at: now, untold: 0 });
-        Some(untold)
+        kind.lines.push(Line { text: Some(text.to_owned()), at: now });
+        Some(std::mem::take(&mut kind.unlogged))
     }
 
-    /// Warns of `error` unless the same was told within the last minute.
+    /// Counts a success. Returns how often the trouble came, if that was more than once and it is over now.
+    fn end(&self, what: &'static str, now: Instant) -> Option<u64> {
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = kinds.get_mut(what)?;
+        if kind.count == 0 || now.saturating_duration_since(kind.came) < OVER_AFTER {
+            return None;
+        }
+        kind.lines.iter_mut().for_each(|line| line.text = None);
+        kind.unlogged = 0;
+        let count = std::mem::take(&mut kind.count);
+        (count > 1).then_some(count)
+    }
+
+    /// Warns of `error`, unless the same was logged within the last minute, or much of this kind.
     pub fn warn(&self, what: &'static str, error: &(dyn Error + 'static)) {
         let text = chain(error);
-        if let Some(repeated) = self.take(&text, Instant::now()) {
+        if let Some(repeated) = self.take(what, &text, Instant::now()) {
             if repeated == 0 {
                 tracing::warn!(error = text, "{what}");
             } else {
@@ -87,11 +122,10 @@ impl Repeats {
         }
     }
 
-    /// What was warned of is over; says so if it came more than once.
+    /// What was warned of works. Once it has worked for a while, says how often it did not, if that was more than once.
     pub fn over(&self, what: &'static str) {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(told) = last.filter(|told| told.untold > 0) {
-            tracing::info!(repeated = told.untold, "over: {what}");
+        if let Some(times) = self.end(what, Instant::now()) {
+            tracing::info!(times, "over: {what}");
         }
     }
 }
@@ -180,13 +214,38 @@ mod tests {
     }
 
     #[test]
-    fn p12_the_same_warning_is_told_once_a_minute_with_how_often_it_came() {
+    fn p12_the_same_warning_is_logged_once_a_minute_with_how_often_it_came() {
         let (repeats, begun) = (Repeats::default(), Instant::now());
         let at = |secs| begun + Duration::from_secs(secs);
-        let told: Vec<_> = [(0, "a"), (1, "a"), (30, "a"), (61, "a"), (62, "b"), (63, "a"), (64, "a")]
+        let logged: Vec<_> = [(0, "a"), (1, "a"), (30, "a"), (61, "a"), (62, "b"), (63, "a"), (64, "b")]
             .into_iter()
-            .map(|(secs, text)| repeats.take(text, at(secs)))
+            .map(|(secs, text)| repeats.take("trouble", text, at(secs)))
             .collect();
-        assert_eq!(told, [Some(0), None, None, Some(2), Some(0), Some(0), None]);
+        assert_eq!(logged, [Some(0), None, None, Some(2), Some(0), None, None]);
+        assert_eq!(repeats.take("another trouble", "a", at(64)), Some(0));
+        assert_eq!(repeats.end("trouble", at(70)), None, "it may come again");
+        assert_eq!(repeats.end("trouble", at(75)), Some(7));
+        assert_eq!(repeats.end("trouble", at(76)), None);
+        assert_eq!(repeats.take("trouble", "a", at(77)), Some(0), "it was over");
+    }
+
+    #[test]
+    fn p12_trouble_that_comes_and_goes_with_many_errors_is_a_few_lines_a_minute() {
+        const TEXTS: [&str; 5] = ["refused", "reset", "closed", "timed out", "shutting down"];
+        for period in [1, 3, 5, 12, 20] {
+            let (repeats, begun) = (Repeats::default(), Instant::now());
+            let (mut warnings, mut ends, mut counted) = (0, 0_u64, 0);
+            for (second, text) in (0..600).zip(TEXTS.into_iter().cycle()) {
+                let now = begun + Duration::from_secs(second);
+                if second / period % 2 == 1 {
+                    ends += u64::from(repeats.end("trouble", now).is_some());
+                } else if let Some(repeated) = repeats.take("trouble", text, now) {
+                    warnings += 1;
+                    counted += 1 + repeated;
+                }
+            }
+            assert!((10..=33).contains(&warnings) && ends <= 30, "every {period} s: {warnings} warnings, {ends} ends");
+            assert!(ends > 0 || counted > 250, "{counted} of 300");
+        }
     }
 }

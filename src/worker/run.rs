@@ -27,6 +27,7 @@ use crate::store::trouble::{Repeats, chain};
 /// How often a run is gone on with whose state could not be stored, and after which pause.
 const STORE_ATTEMPTS: u32 = 5;
 const STORE_PAUSE: Duration = Duration::from_secs(3);
+const CANNOT_RENEW: &str = "leases cannot be renewed";
 /// The lease is renewed this many times before it would end.
 const RENEWALS_PER_LEASE: u32 = 3;
 
@@ -92,12 +93,12 @@ async fn keep_lease(shared: &Shared, claim: &Claim, lease: Duration) {
         let renewed = run::renew(&shared.pool, claim.id, claim.fence, lease).await;
         shared.pulse.beat(Loop::Renew, renewed.is_ok());
         match renewed {
-            Ok(true) => {}
+            Ok(true) => shared.trouble.over(CANNOT_RENEW),
             Ok(false) => return,
             // The fence decides, not the lease: a database that answers again in time has lost nothing.
             Err(error) => {
                 session::judge(&shared.pool, &error);
-                shared.trouble.warn("leases cannot be renewed", &error);
+                shared.trouble.warn(CANNOT_RENEW, &error);
             }
         }
     }

@@ -24,7 +24,7 @@ pub(super) fn check(raw: raw::Database, worker: &Worker, report: &mut Report<'_>
     let wanted = u32::try_from(worker.concurrency).unwrap_or(u32::MAX).saturating_mul(2);
     let default = CONNECTIONS.max(wanted).min(CONNECTIONS_MAX);
     let range = 1..=CONNECTIONS_MAX.into();
-    let max_connections = report.whole(&path.key("max_connections"), raw.max_connections, range, default);
+    let max_connections = report.integer(&path.key("max_connections"), raw.max_connections, range, default);
     refuse_what_is_empty(&path, report);
     let parts: Vec<&str> = PARTS.iter().copied().filter(|key| is_written(&path, key, report)).collect();
     let target = match (is_written(&path, "url", report), parts.as_slice()) {
@@ -133,7 +133,7 @@ fn parts_of(raw: raw::Database, path: &KeyPath, report: &mut Report<'_>) -> Data
     }
     DatabaseParts {
         host: host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host).to_owned(),
-        port: report.whole(&path.key("port"), raw.port, 1..=u16::MAX.into(), PORT),
+        port: report.integer(&path.key("port"), raw.port, 1..=u16::MAX.into(), PORT),
         name,
         user,
         password,

@@ -11,7 +11,7 @@ use super::{push, types};
 use crate::catalogue::{Key, SliceLength, Stream, Text, column_name};
 use crate::connector::Connection;
 use crate::cron::{CatchUp, Schedule};
-use crate::settings::{KeyPath, Node, Percent, Report, Span, closest_hint, flag, read, secs};
+use crate::settings::{DurationText, KeyPath, Node, Percent, Report, closest_hint, flag, read, secs};
 
 const DAY: Duration = Duration::from_hours(24);
 const LOOKBACK: Duration = DAY;
@@ -70,14 +70,14 @@ pub(super) fn check(
             Some(raw::CatchUp::Latest) | None => CatchUp::Latest,
         },
         start: start.unwrap_or_default(),
-        settle: report.span(
+        settle: report.duration(
             &path.key("settle"),
             raw.settle,
             &(Duration::ZERO..=secs(DAYS_MAX * 86_400)),
             secs(SETTLE_SECS),
         ),
-        priority: report.whole(&path.key("priority"), raw.priority, -1_000..=1_000, 0),
-        timeout: report.span(&path.key("timeout"), raw.timeout, &(secs(1)..=secs(30 * 86_400)), secs(TIMEOUT_SECS)),
+        priority: report.integer(&path.key("priority"), raw.priority, -1_000..=1_000, 0),
+        timeout: report.duration(&path.key("timeout"), raw.timeout, &(secs(1)..=secs(30 * 86_400)), secs(TIMEOUT_SECS)),
         paused: flag(raw.paused, false),
         hold_below: raw.hold_below.map_or(HOLD_BELOW, |Percent(percent)| percent),
         push: None,
@@ -118,7 +118,7 @@ fn sending(
         catch_up: CatchUp::None,
         start: NaiveDate::default(),
         settle: Duration::ZERO,
-        priority: report.whole(&path.key("priority"), raw.priority, -1_000..=1_000, 0),
+        priority: report.integer(&path.key("priority"), raw.priority, -1_000..=1_000, 0),
         timeout: secs(TIMEOUT_SECS),
         paused: false,
         hold_below: HOLD_BELOW,
@@ -310,9 +310,9 @@ fn key_fields(fields: &[Option<String>], stream: &Stream, path: &KeyPath, report
     key
 }
 
-/// Whole days, or a part of a day that divides it evenly, so that the grid begins again at midnight.
-fn slice(raw: Option<Span>, path: &KeyPath, report: &mut Report<'_>) -> Option<SliceLength> {
-    let Span(length) = raw?;
+/// Integer days, or a part of a day that divides it evenly, so that the grid begins again at midnight.
+fn slice(raw: Option<DurationText>, path: &KeyPath, report: &mut Report<'_>) -> Option<SliceLength> {
+    let DurationText(length) = raw?;
     let problem = if length < secs(60) {
         "is too short; write at least `1m`"
     } else if length > secs(DAYS_MAX * 86_400) {
@@ -355,8 +355,8 @@ fn fitting(
     }
 }
 
-fn lookback(raw: Option<Span>, default: Duration, path: &KeyPath, report: &mut Report<'_>) -> Duration {
-    report.span(path, raw, &(Duration::ZERO..=secs(DAYS_MAX * 86_400)), default)
+fn lookback(raw: Option<DurationText>, default: Duration, path: &KeyPath, report: &mut Report<'_>) -> Duration {
+    report.duration(path, raw, &(Duration::ZERO..=secs(DAYS_MAX * 86_400)), default)
 }
 
 /// Jobs that read one stream of a connection share its grid, and everyone who fills a table shares its key.

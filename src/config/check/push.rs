@@ -40,10 +40,10 @@ pub(super) fn check(raw: raw::Push, path: &KeyPath, report: &mut Report<'_>) -> 
         query: query(raw.query, &path.key("query"), report),
         campaign_id: campaign_id(raw.campaign_id, &path.key("campaign_id"), report),
         template_id: template_id(raw.template_id, &path.key("template_id"), report),
-        type_of_data: report.whole(&path.key("type_of_data"), raw.type_of_data, 0..=i64::from(i32::MAX), 0),
+        type_of_data: report.integer(&path.key("type_of_data"), raw.type_of_data, 0..=i64::from(i32::MAX), 0),
         columns: columns(raw.columns.unwrap_or_default(), &path.key("columns"), report),
         key: key(raw.key.unwrap_or_default(), &path.key("key"), report),
-        batch_size: report.whole(&path.key("batch_size"), raw.batch_size, 1..=10_000, BATCH_SIZE),
+        batch_size: report.integer(&path.key("batch_size"), raw.batch_size, 1..=10_000, BATCH_SIZE),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::{Embedded, History, Log, LogFormat, Server, Worker, raw};
-use crate::settings::{Keep, KeyPath, Report, Span, closest, secs};
+use crate::settings::{DurationText, Keep, KeyPath, Report, closest, secs};
 
 const DATA_DIR: &str = "./data/postgres";
 const CONCURRENCY: usize = 4;
@@ -43,9 +43,9 @@ pub(super) fn server(raw: raw::Server, report: &mut Report<'_>) -> Server {
 
 pub(super) fn worker(raw: &raw::Worker, report: &mut Report<'_>) -> Worker {
     let path = KeyPath::default().key("worker");
-    let concurrency = report.whole(&path.key("concurrency"), raw.concurrency, 1..=256, CONCURRENCY);
+    let concurrency = report.integer(&path.key("concurrency"), raw.concurrency, 1..=256, CONCURRENCY);
     // Below 5 s a few late heartbeats, or one slow checkpoint, would hand a healthy run over.
-    let lease = report.span(&path.key("lease"), raw.lease, &(secs(5)..=secs(3_600)), secs(LEASE_SECS));
+    let lease = report.duration(&path.key("lease"), raw.lease, &(secs(5)..=secs(3_600)), secs(LEASE_SECS));
     Worker { concurrency, lease }
 }
 
@@ -55,7 +55,9 @@ pub(super) fn history(raw: &raw::History, report: &mut Report<'_>) -> History {
     let range = secs(DAY_SECS)..=secs(3_660 * DAY_SECS);
     let mut keep = |key, raw: Option<Keep>, default: Option<Duration>| match raw {
         None => default,
-        Some(Keep(span)) => span.map(|span| report.span(&path.key(key), Some(Span(span)), &range, *range.start())),
+        Some(Keep(span)) => {
+            span.map(|span| report.duration(&path.key(key), Some(DurationText(span)), &range, *range.start()))
+        }
     };
     History {
         keep_runs: keep("keep_runs", raw.keep_runs, None),

@@ -10,7 +10,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::catalogue::ColumnType;
-use crate::settings::{Flag, Percent, Span, Whole};
+use crate::settings::{Bool, DurationText, Integer, Percent};
 
 /// What a job reads, or what `tidegate push` sends for it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -35,26 +35,26 @@ pub(in crate::config) struct Job {
     pub(in crate::config) start: Option<String>,
     /// Length of the windows that are read: whole days, or a part of a day that divides it evenly. Left out, every stream
     /// has its own, mostly `1d` (`tidegate streams`).
-    pub(in crate::config) slice: Option<Span>,
+    pub(in crate::config) slice: Option<DurationText>,
     /// Finished slices this far behind are read again, for what the vendor changes late.
     #[schemars(extend("default" = "1d"))]
-    pub(in crate::config) lookback: Option<Span>,
+    pub(in crate::config) lookback: Option<DurationText>,
     /// Never read closer to now than this.
     #[schemars(extend("default" = "10m"))]
-    pub(in crate::config) settle: Option<Span>,
+    pub(in crate::config) settle: Option<DurationText>,
     /// A reading that reports a smaller share of a slice's or list's rows than this takes nothing away, and the slice is
     /// held for a decision. `0%` switches the comparison off.
     #[schemars(extend("default" = "80%"))]
     pub(in crate::config) hold_below: Option<Percent>,
     /// Higher goes first when a quota is scarce.
     #[schemars(range(min = -1000, max = 1000), extend("default" = 0))]
-    pub(in crate::config) priority: Option<Whole>,
+    pub(in crate::config) priority: Option<Integer>,
     /// A run that takes longer is stopped at its next checkpoint and fails.
     #[schemars(extend("default" = "6h"))]
-    pub(in crate::config) timeout: Option<Span>,
+    pub(in crate::config) timeout: Option<DurationText>,
     /// A paused job runs only when it is named.
     #[schemars(extend("default" = false))]
-    pub(in crate::config) paused: Option<Flag>,
+    pub(in crate::config) paused: Option<Bool>,
 }
 
 /// Rows of the warehouse as records of a Lynn campaign.
@@ -69,7 +69,7 @@ pub(in crate::config) struct Push {
     pub(in crate::config) template_id: Option<String>,
     /// The vendor documents 0 and no other value.
     #[schemars(range(min = 0, max = 2_147_483_647), extend("default" = 0))]
-    pub(in crate::config) type_of_data: Option<Whole>,
+    pub(in crate::config) type_of_data: Option<Integer>,
     /// Label of a column of the template: column of the query.
     pub(in crate::config) columns: Option<BTreeMap<String, String>>,
     /// Columns of the query that identify a row: one that was sent is not sent again.
@@ -77,7 +77,7 @@ pub(in crate::config) struct Push {
     pub(in crate::config) key: Option<Vec<Option<String>>>,
     /// Rows sent in one call.
     #[schemars(range(min = 1, max = 10000), extend("default" = 100))]
-    pub(in crate::config) batch_size: Option<Whole>,
+    pub(in crate::config) batch_size: Option<Integer>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -148,8 +148,8 @@ impl JsonSchema for Streams {
 #[derive(Debug, Default)]
 pub(in crate::config) struct Entry {
     pub(in crate::config) name: Option<String>,
-    pub(in crate::config) slice: Option<Span>,
-    pub(in crate::config) lookback: Option<Span>,
+    pub(in crate::config) slice: Option<DurationText>,
+    pub(in crate::config) lookback: Option<DurationText>,
     pub(in crate::config) key: Option<Vec<Option<String>>>,
     pub(in crate::config) columns: Option<NewFields>,
     pub(in crate::config) types: Option<BTreeMap<String, Option<String>>>,
@@ -164,9 +164,9 @@ struct EntryMap {
     /// Name of the stream.
     name: Option<String>,
     /// Instead of the job's.
-    slice: Option<Span>,
+    slice: Option<DurationText>,
     /// Instead of the job's.
-    lookback: Option<Span>,
+    lookback: Option<DurationText>,
     /// The fields that identify a row, as the vendor names them, where you know better than the documentation.
     #[schemars(with = "Option<Vec<String>>")]
     key: Option<Vec<Option<String>>>,

@@ -8,7 +8,7 @@ mod job;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::settings::{Credential, Entries, Keep, Span, Whole};
+use crate::settings::{Credential, DurationText, Entries, Integer, Keep};
 
 pub(super) use job::*;
 
@@ -43,7 +43,7 @@ pub(super) struct Database {
     pub(super) host: Option<String>,
     /// Beside `host`; left out, 5432.
     #[schemars(range(min = 1, max = 65535))]
-    pub(super) port: Option<Whole>,
+    pub(super) port: Option<Integer>,
     /// Beside `host`: the database.
     pub(super) name: Option<String>,
     /// Beside `host`: the role.
@@ -56,7 +56,7 @@ pub(super) struct Database {
     pub(super) sslrootcert: Option<String>,
     /// Connections to the database that this process may hold.
     #[schemars(range(min = 1, max = 1000), extend("default" = 8))]
-    pub(super) max_connections: Option<Whole>,
+    pub(super) max_connections: Option<Integer>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -92,10 +92,10 @@ pub(super) struct Server {
 pub(super) struct Worker {
     /// Runs at a time in this process.
     #[schemars(range(min = 1, max = 256), extend("default" = 4))]
-    pub(super) concurrency: Option<Whole>,
+    pub(super) concurrency: Option<Integer>,
     /// A run whose worker is silent for this long is taken over.
     #[schemars(extend("default" = "60s"))]
-    pub(super) lease: Option<Span>,
+    pub(super) lease: Option<DurationText>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

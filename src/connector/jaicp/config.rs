@@ -19,7 +19,7 @@ use crate::connector::{AccountSettings, CsvForm, CsvKeys, OwnKeys, PollingKeys, 
 use crate::http::Redactor;
 use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
-use crate::settings::{Credential, Flag, KeyPath, Report, Whole, closest_hint, credential, flag, read};
+use crate::settings::{Bool, Credential, Integer, KeyPath, Report, closest_hint, credential, flag, read};
 
 /// The cloud (`facts/jaicp.md §1`); the operator may write it without `/api`.
 pub const DEFAULT_BASE_URL: &str = "https://app.jaicp.com/api";
@@ -35,7 +35,7 @@ pub struct Settings {
     pub project: Option<String>,
     /// Rows asked for per page; a vendor that gives fewer is followed (`§13.4`).
     pub page_size: u32,
-    /// Ask for the delivery status of messages: one more call for every session (`§5`).
+    /// Request for the delivery status of messages: one more call for every session (`§5`).
     pub message_status: bool,
     /// How `messages/by-session` is called (`§13.2`).
     pub by_session_method: BySession,
@@ -150,10 +150,10 @@ struct Keys {
     project: Option<String>,
     /// Rows asked for per page.
     #[schemars(range(min = 1, max = 1000), extend("default" = 100))]
-    page_size: Option<Whole>,
+    page_size: Option<Integer>,
     /// Load the delivery status of messages in Telegram, Viber and VK too: one call more for every session.
     #[schemars(extend("default" = false))]
-    message_status: Option<Flag>,
+    message_status: Option<Bool>,
     /// HTTP verb of the list of a session's messages; `auto` tries GET, then POST.
     #[schemars(extend("default" = "auto"))]
     by_session_method: Option<BySession>,
@@ -162,7 +162,7 @@ struct Keys {
     language: Option<String>,
     /// Number sent as the `Timezone` header of statistics and reports; left out, none is sent.
     #[schemars(range(min = -86400, max = 86400))]
-    timezone_offset: Option<Whole>,
+    timezone_offset: Option<Integer>,
     /// Filters by stream, in the vendor's own form: `key`, `type` and what that type has. They are sent beside the range of
     /// times, which Tidegate sets itself.
     #[schemars(extend("default" = {}))]
@@ -245,13 +245,13 @@ pub(super) fn check(own: &OwnKeys<'_>, report: &mut Report<'_>) -> VendorPart {
         token: token(raw.token.map(|token| token.0), &path.key("token"), report),
         api,
         project: project(raw.project, api, &path.key("project"), report),
-        page_size: report.whole(&path.key("page_size"), raw.page_size, 1..=1_000, PAGE_SIZE),
+        page_size: report.integer(&path.key("page_size"), raw.page_size, 1..=1_000, PAGE_SIZE),
         message_status,
         by_session_method: raw.by_session_method.unwrap_or(BySession::Auto),
         language: language(raw.language, &path.key("language"), report),
         timezone_offset: raw
             .timezone_offset
-            .map(|offset| report.whole(&path.key("timezone_offset"), Some(offset), -86_400..=86_400, 0)),
+            .map(|offset| report.integer(&path.key("timezone_offset"), Some(offset), -86_400..=86_400, 0)),
         filters: filters(raw.filters.unwrap_or_default(), message_status, &path.key("filters"), report),
         stats_interval: raw.stats_interval.map(Interval::from).unwrap_or_default(),
         csv: csv(raw.csv, path, report),

@@ -182,7 +182,7 @@ impl Endpoint {
 
 /// One call, as far as it is this vendor's own business.
 #[derive(Debug, Clone)]
-pub(super) struct Ask {
+pub(super) struct Request {
     pub(super) endpoint: Endpoint,
     pub(super) query: Vec<(&'static str, String)>,
     /// Of a POST; none at all where the vendor documents none.
@@ -193,7 +193,7 @@ pub(super) struct Ask {
     pub(super) bytes_max: u64,
 }
 
-impl Ask {
+impl Request {
     pub(super) const fn new(endpoint: Endpoint) -> Self {
         Self { endpoint, query: Vec::new(), body: None, id: None, bytes_expected: None, bytes_max: BYTES_MAX }
     }
@@ -209,7 +209,7 @@ impl Ask {
 }
 
 /// The one place where a call is made.
-pub(super) fn call(base_url: &Url, settings: &Settings, ask: &Ask) -> Result<Call, StepError> {
+pub(super) fn call(base_url: &Url, settings: &Settings, ask: &Request) -> Result<Call, StepError> {
     let (verb, legacy, v1) = ask.endpoint.route();
     let path = match settings.api {
         Api::Legacy => legacy,
@@ -261,7 +261,7 @@ fn headers(settings: &Settings, endpoint: Endpoint) -> Vec<(&'static str, Secret
 }
 
 /// The token is one segment of the legacy path, whatever characters it has.
-fn url(base_url: &Url, settings: &Settings, path: &str, ask: &Ask) -> Result<Url, StepError> {
+fn url(base_url: &Url, settings: &Settings, path: &str, ask: &Request) -> Result<Url, StepError> {
     let mut url = base_url.clone();
     {
         let unfit = || HttpError::Request("base_url cannot have a path".to_owned());

@@ -72,7 +72,7 @@ fn only_documented_reads_can_be_sent() {
     assert_eq!(table, TABLE);
     for endpoint in Endpoint::ALL {
         for api in [Api::Legacy, Api::V1] {
-            let Ok(call) = call(&base(), &settings(api), &Ask::new(*endpoint)) else { continue };
+            let Ok(call) = call(&base(), &settings(api), &Request::new(*endpoint)) else { continue };
             assert!(matches!(call.method, Method::GET | Method::POST), "{endpoint:?}");
             let path = call.url.path();
             for write in [
@@ -98,7 +98,7 @@ fn only_documented_reads_can_be_sent() {
 fn nothing_else_of_this_vendor_makes_a_call_or_knows_another_verb() {
     let sources = [
         ("mod.rs", include_str!("mod.rs")),
-        ("answer.rs", include_str!("answer.rs")),
+        ("wire.rs", include_str!("wire.rs")),
         ("entities.rs", include_str!("entities.rs")),
         ("interval.rs", include_str!("interval.rs")),
         ("lists.rs", include_str!("lists.rs")),
@@ -123,34 +123,34 @@ fn nothing_else_of_this_vendor_makes_a_call_or_knows_another_verb() {
 
 #[test]
 fn the_token_is_one_segment_of_the_path_or_a_header_and_never_both() {
-    let ask = Ask::new(Endpoint::Task).query("page", "0");
-    let ask = Ask { id: Some("../t 1?x".to_owned()), ..ask };
+    let ask = Request::new(Endpoint::Task).query("page", "0");
+    let ask = Request { id: Some("../t 1?x".to_owned()), ..ask };
     let legacy = call(&base(), &settings(Api::Legacy), &ask).unwrap();
     assert_eq!(
         legacy.url.as_str(),
         "https://app.jaicp.com/api/reporter/p/ab12cd34:0f%2F9%20%C3%A9/reports/tasks/..%2Ft%201%3Fx?page=0"
     );
     assert!(legacy.authorization.is_none());
-    let v1 = call(&base(), &settings(Api::V1), &Ask::new(Endpoint::Experiments)).unwrap();
+    let v1 = call(&base(), &settings(Api::V1), &Request::new(Endpoint::Experiments)).unwrap();
     assert_eq!(v1.url.as_str(), "https://app.jaicp.com/api/v1/reporter/scenario-exeperiments?projectShortName=bot-1");
     let (scheme, token) = v1.authorization.unwrap();
     assert_eq!((scheme.as_str(), token.expose()), ("Bearer", "ab12cd34:0f/9 é"));
     let bare: Url = "https://host".parse().unwrap();
-    let literal = call(&bare, &settings(Api::Legacy), &Ask::new(Endpoint::Tasks)).unwrap();
+    let literal = call(&bare, &settings(Api::Legacy), &Request::new(Endpoint::Tasks)).unwrap();
     assert!(literal.url.path().starts_with("/reporter/p/ab12cd34:0f%2F9"), "{}", literal.url);
 }
 
 #[test]
 fn v1_names_the_project_where_it_is_declared_and_nowhere_else() {
     let named = |endpoint: &&Endpoint| {
-        let call = call(&base(), &settings(Api::V1), &Ask::new(**endpoint));
+        let call = call(&base(), &settings(Api::V1), &Request::new(**endpoint));
         call.is_ok_and(|call| call.url.query().is_some_and(|query| query.contains("projectShortName=bot-1")))
     };
     let without: Vec<&Endpoint> = Endpoint::ALL.iter().filter(|endpoint| !named(endpoint)).collect();
     let labels = [&Endpoint::MessageLabels, &Endpoint::MessageLabelGroups, &Endpoint::SessionLabels];
     let account = [&Endpoint::SessionsCount, &Endpoint::Task, &Endpoint::Tasks, &Endpoint::Events];
     assert_eq!(without, [&[&Endpoint::Filters][..], &labels, &account].concat());
-    let legacy = call(&base(), &settings(Api::Legacy), &Ask::new(Endpoint::Sessions)).unwrap();
+    let legacy = call(&base(), &settings(Api::Legacy), &Request::new(Endpoint::Sessions)).unwrap();
     assert_eq!(legacy.url.query(), None);
 }
 
@@ -158,20 +158,20 @@ fn v1_names_the_project_where_it_is_declared_and_nowhere_else() {
 fn headers_are_sent_where_they_are_documented() {
     let with = Settings { timezone_offset: Some(-180), ..settings(Api::Legacy) };
     let headers = |endpoint| {
-        let call = call(&base(), &with, &Ask::new(endpoint)).unwrap();
+        let call = call(&base(), &with, &Request::new(endpoint)).unwrap();
         call.headers.into_iter().map(|(name, value)| format!("{name}={}", value.expose())).collect::<Vec<_>>().join(" ")
     };
     assert_eq!(headers(Endpoint::Sessions), "");
     assert_eq!(headers(Endpoint::Filters), "language=en");
     assert_eq!(headers(Endpoint::MessageStats), "Timezone=-180");
     assert_eq!(headers(Endpoint::ClientsReport), "language=en Timezone=-180");
-    assert!(call(&base(), &settings(Api::Legacy), &Ask::new(Endpoint::SessionStats)).unwrap().headers.is_empty());
+    assert!(call(&base(), &settings(Api::Legacy), &Request::new(Endpoint::SessionStats)).unwrap().headers.is_empty());
 }
 
 #[test]
 fn what_a_generation_does_not_have_is_refused_with_the_remedy() {
     for endpoint in [Endpoint::MessageLabelGroups, Endpoint::SessionLabels] {
-        let refused = call(&base(), &settings(Api::V1), &Ask::new(endpoint)).err().unwrap();
+        let refused = call(&base(), &settings(Api::V1), &Request::new(endpoint)).err().unwrap();
         assert!(matches!(&refused, StepError::Refused { hint, .. } if hint.contains("api: legacy")), "{refused:?}");
     }
 }

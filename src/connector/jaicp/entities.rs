@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::super::{Outcome, Records, StepError, StepRequest, Window};
 use super::config::{Api, BySession, Settings};
-use super::endpoint::{Ask, Endpoint};
+use super::endpoint::{Endpoint, Request};
 use super::paging::{Cursor, Next, Page};
 use super::record::{self, Kind, OfSession};
 use super::status::{self, SESSIONS_PER_PAGE, Session, Wanted, tells_status};
@@ -71,12 +71,12 @@ impl List {
         (page, size): (u64, u32),
         settings: &Settings,
         request: &StepRequest<'_>,
-    ) -> Result<Ask, StepError> {
+    ) -> Result<Request, StepError> {
         let dated = times::filter(self.filter, part.start - OVERLAP, part.end);
         let filters = settings.filters(&request.stream.name, dated);
         let body = serde_json::to_vec(&json!({ "filters": filters })).map_err(|_| StepError::CursorUnknown)?;
         let mut ask =
-            Ask::new(self.endpoint).query("page", page.to_string()).query("size", size.to_string()).body(body);
+            Request::new(self.endpoint).query("page", page.to_string()).query("size", size.to_string()).body(body);
         if self.whole {
             ask = ask.query("needToReturnSessionLabels", "true");
         }
@@ -84,7 +84,7 @@ impl List {
         if self.whole && settings.api == Api::V1 {
             ask = ask.query("needToReturnSessionData", "true");
         }
-        Ok(Ask { bytes_expected: request.expected.page_bytes, bytes_max: PAGE_BYTES_MAX, ..ask })
+        Ok(Request { bytes_expected: request.expected.page_bytes, bytes_max: PAGE_BYTES_MAX, ..ask })
     }
 }
 
@@ -119,7 +119,7 @@ impl Jaicp {
             Shaped { member: list.member, kind: list.kind, of_session: None, window: cursor.part(), page: cursor.page };
         let page = match self.page(session, &ask, cursor.size > 1, shaped, records).await {
             Ok(page) => page,
-            Err(error) => return self.easier(&cursor, error, records),
+            Err(error) => return self.smaller(&cursor, error, records),
         };
         let next = match cursor.after(&page)? {
             Next::Page(cursor) => Some(cursor),
@@ -132,9 +132,9 @@ impl Jaicp {
     }
 
     /// Goes on in smaller pieces after a refusal that may be due to their size; else tells the refusal.
-    fn easier(&self, cursor: &Cursor, error: StepError, records: &mut dyn Records) -> Result<Outcome, StepError> {
+    fn smaller(&self, cursor: &Cursor, error: StepError, records: &mut dyn Records) -> Result<Outcome, StepError> {
         if let StepError::Http(HttpError::Status { status, .. }) = &error
-            && let Some(easier) = cursor.easier(*status)
+            && let Some(easier) = cursor.smaller(*status)
         {
             tracing::info!(status, size = easier.size, until = %easier.to, "the page was refused, asking for less");
             records.begin(cursor.part());
@@ -179,12 +179,12 @@ impl Jaicp {
     async fn sessions_told(
         &self,
         session: &HttpSession<'_>,
-        ask: &Ask,
+        ask: &Request,
         part: Window,
         records: &mut dyn Records,
     ) -> Result<(Page, Vec<Session>), StepError> {
         records.begin(part);
-        let mut told = Told { records, sessions: Vec::new() };
+        let mut told = StatusSessions { records, sessions: Vec::new() };
         let shaped = Shaped { member: "sessions", kind: record::SESSION, of_session: None, window: part, page: 0 };
         let page = self.page(session, ask, false, shaped, &mut told).await.map_err(|error| self.told(error))?;
         // The last to be asked for first: they are taken from the end.
@@ -204,7 +204,7 @@ impl Jaicp {
         let mut is_unknown = false;
         let mut refusal = None;
         for endpoint in self.by_session_endpoints() {
-            let mut ask = Ask::new(endpoint)
+            let mut ask = Request::new(endpoint)
                 .query("sessionId", of.id.as_str())
                 .query("page", number.to_string())
                 .query("size", cursor.size.to_string());
@@ -259,12 +259,12 @@ pub(super) struct Shaped<'a> {
 }
 
 /// Takes the sessions that tell a status, and no rows.
-struct Told<'r, R: ?Sized> {
+struct StatusSessions<'r, R: ?Sized> {
     records: &'r mut R,
     sessions: Vec<Session>,
 }
 
-impl<R: Records + ?Sized> Sink for Told<'_, R> {
+impl<R: Records + ?Sized> Sink for StatusSessions<'_, R> {
     fn header(&mut self, _: &[String], _: &[&str]) -> Result<(), DecodeError> {
         Ok(())
     }
@@ -286,7 +286,7 @@ impl<R: Records + ?Sized> Sink for Told<'_, R> {
 }
 
 #[async_trait::async_trait]
-impl<R: Records + ?Sized> Records for Told<'_, R> {
+impl<R: Records + ?Sized> Records for StatusSessions<'_, R> {
     fn begin(&mut self, window: Window) {
         self.sessions.clear();
         self.records.begin(window);

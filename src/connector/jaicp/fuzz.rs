@@ -6,9 +6,9 @@ use std::sync::atomic::AtomicBool;
 use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 
-use super::answer::Paging;
 use super::paging::{Cursor, Next, Page};
-use super::record::{CLIENT, MESSAGE, OTHER, OfSession, SESSION, Shaper, TokenFinder};
+use super::record::{CLIENT, MESSAGE, OTHER, OfSession, RecordWriter, SESSION, TokenFinder};
+use super::wire::Paging;
 use super::{lists, times};
 use crate::connector::{StepError, Window};
 use crate::decode::json::Splitter;
@@ -64,7 +64,7 @@ proptest! {
         let of = OfSession { project: "p", id: "s", window: window() };
         for (kind, of) in [(SESSION, None), (MESSAGE, None), (MESSAGE, Some(of)), (CLIENT, None), (OTHER, None)] {
             let mut kept = Kept::default();
-            let mut shaper = Shaper::new(&mut kept, kind, &token, &warned).of(1, of);
+            let mut shaper = RecordWriter::new(&mut kept, kind, &token, &warned).of(1, of);
             for record in &page.records {
                 shaper.record(record).unwrap();
             }
@@ -95,7 +95,7 @@ proptest! {
         }
         let _ = (times::text(cursor.from), times::text(times::last(cursor.part())));
         for status in [400, 413, 500, 504] {
-            let easier = cursor.easier(status);
+            let easier = cursor.smaller(status);
             prop_assert!(easier.is_none_or(|easier| easier.size < cursor.size || easier.to < cursor.to));
         }
         let whole = Window { start: cursor.from, end: cursor.to + chrono::TimeDelta::days(1) };

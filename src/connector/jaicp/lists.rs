@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use super::super::{Outcome, Records, StepError, StepRequest};
-use super::endpoint::{Ask, Endpoint};
-use super::record::{OTHER, Shaper};
+use super::endpoint::{Endpoint, Request};
+use super::record::{OTHER, RecordWriter};
 use super::{Jaicp, times};
 use crate::decode::list::{self, Lone};
 use crate::decode::object::{Members, ObjectWriter};
@@ -51,7 +51,7 @@ impl Jaicp {
         };
         let (rows, bytes) = self.whole(session, endpoint).await?;
         records.begin(request.window);
-        let mut shaper = Shaper::new(records, OTHER, &self.token, &self.warned);
+        let mut shaper = RecordWriter::new(records, OTHER, &self.token, &self.warned);
         let observed_at = times::text(request.window.end);
         for (number, row) in rows.iter().enumerate() {
             match made {
@@ -71,14 +71,14 @@ impl Jaicp {
         let right = match endpoint {
             Endpoint::Experiments => Endpoint::ExperimentsSpelledRight,
             Endpoint::ExperimentCounts => Endpoint::ExperimentCountsSpelledRight,
-            _ => return self.small_rows(session, &Ask::new(endpoint), rows).await,
+            _ => return self.small_rows(session, &Request::new(endpoint), rows).await,
         };
         if self.spelled_right.load(Ordering::Relaxed) {
-            return self.small_rows(session, &Ask::new(right), rows).await;
+            return self.small_rows(session, &Request::new(right), rows).await;
         }
-        match self.small_as_it_came(session, &Ask::new(endpoint), rows, Some(Vec::new)).await {
+        match self.small_as_it_came(session, &Request::new(endpoint), rows, Some(Vec::new)).await {
             Err(StepError::Http(HttpError::Status { status: 404, .. })) => {
-                let answer = self.small_rows(session, &Ask::new(right), rows).await?;
+                let answer = self.small_rows(session, &Request::new(right), rows).await?;
                 self.spelled_right.store(true, Ordering::Relaxed);
                 Ok(answer)
             }

@@ -3,7 +3,6 @@
 //! Sessions, messages and clients are read by ranges of time, page by page, until the pages add up (`paging`). Everything
 //! that can be sent is a line of one table, and none of it writes (`endpoint`). Rows pass `record` on their way.
 
-mod answer;
 mod columns;
 mod config;
 mod endpoint;
@@ -20,21 +19,22 @@ mod status;
 mod streams;
 mod tasks;
 mod times;
+mod wire;
 
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use url::Url;
 
-use self::answer::Paging;
 pub use self::config::{Api, BySession, DATE_FILTERS, DEFAULT_BASE_URL, Settings};
-use self::endpoint::{Ask, Endpoint};
+use self::endpoint::{Endpoint, Request};
 use self::entities::{KnownVerb, Shaped};
 pub use self::interval::Interval;
 use self::paging::Page;
-use self::record::{Shaper, TokenFinder};
+use self::record::{RecordWriter, TokenFinder};
 pub use self::streams::VENDOR;
 use self::tasks::KnownTasks;
+use self::wire::Paging;
 use super::body::{self, Reread};
 use super::{Connector, Outcome, Records, Source, StepError, StepRequest, export};
 use crate::decode::DecodeError;
@@ -102,7 +102,7 @@ impl Source for Jaicp {
     }
 
     async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
-        let ask = Ask::new(Endpoint::Filters).query("analyticsSection", "SESSIONS");
+        let ask = Request::new(Endpoint::Filters).query("analyticsSection", "SESSIONS");
         self.small(session, &ask, |body| lists::rows(body).map(|_| ())).await.map(|_| ())
     }
 }
@@ -121,15 +121,15 @@ impl Jaicp {
         }
     }
 
-    fn call(&self, ask: &Ask) -> Result<Call, StepError> {
+    fn call(&self, ask: &Request) -> Result<Call, StepError> {
         endpoint::call(&self.base_url, &self.settings, ask)
     }
 
     /// A fault in this vendor's words.
     fn told(&self, error: StepError) -> StepError {
         match error {
-            StepError::Http(error) => answer::refusal(error, self.settings.api, &self.redactor),
-            other => answer::unreadable(other),
+            StepError::Http(error) => wire::refusal(error, self.settings.api, &self.redactor),
+            other => wire::unreadable(other),
         }
     }
 
@@ -138,7 +138,7 @@ impl Jaicp {
     async fn small<T>(
         &self,
         session: &Session<'_>,
-        ask: &Ask,
+        ask: &Request,
         read: impl Fn(&[u8]) -> Result<T, StepError>,
     ) -> Result<(T, u64), StepError> {
         let answer = self.small_as_it_came(session, ask, read, None).await;
@@ -149,7 +149,7 @@ impl Jaicp {
     async fn small_rows<T: Default>(
         &self,
         session: &Session<'_>,
-        ask: &Ask,
+        ask: &Request,
         read: impl Fn(&[u8]) -> Result<T, StepError>,
     ) -> Result<(T, u64), StepError> {
         let answer = self.small_as_it_came(session, ask, read, Some(T::default)).await;
@@ -160,7 +160,7 @@ impl Jaicp {
     async fn small_as_it_came<T>(
         &self,
         session: &Session<'_>,
-        ask: &Ask,
+        ask: &Request,
         read: impl Fn(&[u8]) -> Result<T, StepError>,
         none: Option<fn() -> T>,
     ) -> Result<(T, u64), StepError> {
@@ -196,7 +196,7 @@ impl Jaicp {
     async fn page(
         &self,
         session: &Session<'_>,
-        ask: &Ask,
+        ask: &Request,
         can_shrink: bool,
         shaped: Shaped<'_>,
         records: &mut dyn Records,
@@ -226,7 +226,7 @@ impl Jaicp {
     async fn attempt(
         &self,
         session: &Session<'_>,
-        ask: &Ask,
+        ask: &Request,
         shaped: Shaped<'_>,
         reread: &Reread,
         records: &mut dyn Records,
@@ -234,7 +234,7 @@ impl Jaicp {
         let body = session.send(self.call(ask)?).await?;
         let is_believed = reread.believes(body.is_no_content());
         let mut splitter = Splitter::new(shaped.member);
-        let shaper = Shaper::new(records, shaped.kind, &self.token, &self.warned);
+        let shaper = RecordWriter::new(records, shaped.kind, &self.token, &self.warned);
         let mut shaper = shaper.of(shaped.page, shaped.of_session);
         let bytes = body::read(body, &mut shaper, |chunk, shaper| splitter.feed(chunk, shaper)).await?;
         let paging = match splitter.finish() {

@@ -198,7 +198,7 @@ impl Cursor {
     }
 
     /// What to ask for instead of a page that was refused: smaller pages, or a shorter part instead of a deep page.
-    pub(super) fn easier(&self, status: u16) -> Option<Self> {
+    pub(super) fn smaller(&self, status: u16) -> Option<Self> {
         let least = match status {
             400 => SIZE_DOCUMENTED,
             413 | 504 => 1,

@@ -114,7 +114,7 @@ fn parts_follow_one_another_to_the_windows_end_and_grow_again() {
 #[test]
 fn a_refused_page_is_asked_for_in_smaller_pieces() {
     let sizes = |status: u16| {
-        std::iter::successors(Some(begin()), move |cursor| cursor.easier(status))
+        std::iter::successors(Some(begin()), move |cursor| cursor.smaller(status))
             .map(|cursor| cursor.size)
             .collect::<Vec<_>>()
     };
@@ -125,9 +125,9 @@ fn a_refused_page_is_asked_for_in_smaller_pieces() {
         assert_eq!(sizes(status), [100]);
     }
     let deep = Cursor { page: 7, rows: 700, ..begin() };
-    let half = deep.easier(500).unwrap();
+    let half = deep.smaller(500).unwrap();
     assert_eq!((half.page, half.rows, half.to), (0, 0, "2024-03-01T12:00:00Z".parse().unwrap()));
-    assert_eq!(deep.easier(403), None);
+    assert_eq!(deep.smaller(403), None);
 }
 
 #[test]

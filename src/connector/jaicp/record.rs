@@ -93,7 +93,7 @@ pub(super) struct OfSession<'a> {
 }
 
 /// See the module's documentation. Ids are gathered for one page.
-pub(super) struct Shaper<'r, R: ?Sized> {
+pub(super) struct RecordWriter<'r, R: ?Sized> {
     pub(super) records: &'r mut R,
     pub(super) ids: Vec<u64>,
     kind: Kind,
@@ -107,7 +107,7 @@ pub(super) struct Shaper<'r, R: ?Sized> {
     page: u64,
 }
 
-impl<'r, R: Records + ?Sized> Shaper<'r, R> {
+impl<'r, R: Records + ?Sized> RecordWriter<'r, R> {
     pub(super) fn new(records: &'r mut R, kind: Kind, token: &'r TokenFinder, warned: &'r AtomicBool) -> Self {
         let (ids, writer) = (Vec::new(), ObjectWriter::default());
         Self { records, ids, kind, of_session: None, token, warned, now: clock::now(), writer, page: 0 }
@@ -192,7 +192,7 @@ impl<'r, R: Records + ?Sized> Shaper<'r, R> {
 }
 
 #[async_trait::async_trait]
-impl<R: Records + ?Sized> Records for Shaper<'_, R> {
+impl<R: Records + ?Sized> Records for RecordWriter<'_, R> {
     fn begin(&mut self, window: Window) {
         self.ids.clear();
         self.records.begin(window);
@@ -203,7 +203,7 @@ impl<R: Records + ?Sized> Records for Shaper<'_, R> {
     }
 }
 
-impl<R: Records + ?Sized> Sink for Shaper<'_, R> {
+impl<R: Records + ?Sized> Sink for RecordWriter<'_, R> {
     fn header(&mut self, titles: &[String], added: &[&str]) -> Result<(), DecodeError> {
         self.records.header(titles, added)
     }
@@ -266,7 +266,7 @@ mod tests {
 
     fn shaped(kind: Kind, of: Option<OfSession<'_>>, records: &[&str]) -> (Vec<String>, Vec<u64>) {
         let (token, warned, mut kept) = (TokenFinder::new(&"ab12:cd".into()), AtomicBool::default(), Kept::default());
-        let mut shaper = Shaper::new(&mut kept, kind, &token, &warned);
+        let mut shaper = RecordWriter::new(&mut kept, kind, &token, &warned);
         shaper.of_session = of;
         for record in records {
             shaper.record(record.as_bytes()).unwrap();
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn p6_the_rows_of_a_page_are_bounded() {
         let (token, warned, mut kept) = (TokenFinder::new(&"t".into()), AtomicBool::default(), Kept::default());
-        let mut shaper = Shaper::new(&mut kept, SESSION, &token, &warned);
+        let mut shaper = RecordWriter::new(&mut kept, SESSION, &token, &warned);
         shaper.ids = vec![0; PAGE_ROWS_MAX - 1];
         assert!(shaper.record(b"{}").is_ok() && shaper.record(b"{}").is_err());
     }

@@ -14,8 +14,8 @@ use super::super::body;
 use super::super::export::{ExportApi, JobState, Polling};
 use super::super::{Records, StepError, StepRequest};
 use super::config::Api;
-use super::endpoint::{self, Ask, Endpoint, FILE_BYTES_MAX};
-use super::record::{OTHER, Shaper};
+use super::endpoint::{self, Endpoint, FILE_BYTES_MAX, Request};
+use super::record::{OTHER, RecordWriter};
 use super::{Jaicp, lists, times};
 use crate::clock;
 use crate::decode::object::Members;
@@ -92,21 +92,21 @@ impl Reports<'_> {
     }
 
     /// What makes the report of a window. Its rows belong to one window only, so ranges do not overlap.
-    fn creation(&self, request: &StepRequest<'_>) -> Result<Ask, StepError> {
+    fn creation(&self, request: &StepRequest<'_>) -> Result<Request, StepError> {
         let (from, to) = (request.window.start, times::last(request.window));
         let (endpoint, key) = match &*request.stream.vendor_id {
             "sessions" => (Endpoint::SessionsReport, "SESSION_START_TIME"),
             "messages" => (Endpoint::MessagesReport, "MESSAGE_TIME"),
             "clients" => (Endpoint::ClientsReport, "CLIENT_LAST_ACTIVITY_TIME"),
             "telephony" => {
-                let ask = Ask::new(Endpoint::TelephonyReport);
+                let ask = Request::new(Endpoint::TelephonyReport);
                 return Ok(ask.query("startTime", times::text(from)).query("endTime", times::text(to)));
             }
             _ => return Err(StepError::NotServed(501)),
         };
         let filters = self.0.settings.filters(&request.stream.name, times::filter(key, from, to));
         let body = json!({ "filters": filters, "settings": settings() });
-        Ok(Ask::new(endpoint).body(serde_json::to_vec(&body).map_err(|_| StepError::CursorUnknown)?))
+        Ok(Request::new(endpoint).body(serde_json::to_vec(&body).map_err(|_| StepError::CursorUnknown)?))
     }
 
     /// Learns which tasks there are before one of our own is made: once where an answer names its task, else each time.
@@ -114,7 +114,7 @@ impl Reports<'_> {
         if self.api() == Api::Legacy && self.0.known_tasks.are_listed() {
             return Ok(());
         }
-        match self.0.small_as_it_came(session, &Ask::new(Endpoint::Tasks), tasks, None).await {
+        match self.0.small_as_it_came(session, &Request::new(Endpoint::Tasks), tasks, None).await {
             Ok((tasks, _)) => self.0.known_tasks.learn(tasks.iter().map(|task| &*task.id.0)),
             Err(StepError::Http(error)) if !matches!(error, HttpError::Status { .. }) => return Err(error.into()),
             // Then no task is taken for ours.
@@ -138,7 +138,7 @@ impl Reports<'_> {
         if !known.are_listed() || known.may_be_others(&request.stream.name, request.window) {
             return Ok(None);
         }
-        let (tasks, _) = self.0.small(session, &Ask::new(Endpoint::Tasks), tasks).await?;
+        let (tasks, _) = self.0.small(session, &Request::new(Endpoint::Tasks), tasks).await?;
         let is_ours = |task: &&Task| {
             let of_kind = task.report_type.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(kind));
             let failed = task.status.as_deref().is_some_and(|status| FAILURES.contains(&status));
@@ -274,7 +274,7 @@ impl ExportApi for Reports<'_> {
     ) -> Result<JobState<File>, StepError> {
         match handle {
             Handle::Task(id) => {
-                let ask = Ask { id: Some(id.clone()), bytes_max: ANSWER_BYTES_MAX, ..Ask::new(Endpoint::Task) };
+                let ask = Request { id: Some(id.clone()), bytes_max: ANSWER_BYTES_MAX, ..Request::new(Endpoint::Task) };
                 match self.0.small_as_it_came(session, &ask, task, None).await {
                     Ok((task, _)) => Ok(self.task_state(task)),
                     Err(StepError::Http(HttpError::Status { status: 404, .. })) => {
@@ -284,7 +284,7 @@ impl ExportApi for Reports<'_> {
                 }
             }
             Handle::Request { id, time } => {
-                let mut ask = Ask::new(Endpoint::Events).query("requestId", id.as_str()).query("timeout", "1");
+                let mut ask = Request::new(Endpoint::Events).query("requestId", id.as_str()).query("timeout", "1");
                 if let Some(at) = time.as_deref().and_then(millis) {
                     ask = ask.query("startTime", at.to_string());
                 }
@@ -332,12 +332,13 @@ impl Reports<'_> {
         let delimiter = (&*request.stream.vendor_id != "telephony").then_some(DELIMITER.as_bytes()[0]);
         let form = &self.0.settings.csv;
         let mut splitter = form.splitter(delimiter);
-        let mut shaper = Shaper::new(records, OTHER, &self.0.token, &self.0.warned);
-        let bytes = body::read_file(body, form, &self.0.redactor, &mut shaper, |text, shaper: &mut Shaper<'_, _>| {
-            shaper.ids.clear();
-            splitter.feed(text, shaper)
-        })
-        .await?;
+        let mut shaper = RecordWriter::new(records, OTHER, &self.0.token, &self.0.warned);
+        let bytes =
+            body::read_file(body, form, &self.0.redactor, &mut shaper, |text, shaper: &mut RecordWriter<'_, _>| {
+                shaper.ids.clear();
+                splitter.feed(text, shaper)
+            })
+            .await?;
         splitter.finish(&mut shaper)?;
         Ok(bytes)
     }

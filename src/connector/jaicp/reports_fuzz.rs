@@ -22,8 +22,8 @@ const ANSWERS: &[&[u8]] = &[
 /// An id of a report stays one segment of a path, or one value of a query.
 fn assert_in_its_place(jaicp: &Jaicp, handle: &Handle) {
     let ask = match handle {
-        Handle::Task(id) => Ask { id: Some(id.clone()), ..Ask::new(Endpoint::Task) },
-        Handle::Request { id, .. } => Ask::new(Endpoint::Events).query("requestId", id.as_str()),
+        Handle::Task(id) => Request { id: Some(id.clone()), ..Request::new(Endpoint::Task) },
+        Handle::Request { id, .. } => Request::new(Endpoint::Events).query("requestId", id.as_str()),
     };
     let url: Url = jaicp.call(&ask).unwrap().url;
     let segments: Vec<&str> = url.path_segments().unwrap().collect();

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::super::{Outcome, Records, StepError, StepRequest, Window};
-use super::endpoint::{Ask, Endpoint};
+use super::endpoint::{Endpoint, Request};
 use super::interval::{Interval, midnight};
 use super::{Jaicp, times};
 use crate::decode::object::{Members, ObjectWriter};
@@ -100,7 +100,7 @@ impl Jaicp {
         let range = interval.around(request.window);
         let ask = if of_days(endpoint) {
             // A range of times ends where its last day begins, and so does a range of dates that leaves its end out.
-            Ask::new(endpoint)
+            Request::new(endpoint)
                 .query("dateFrom", range.start.date_naive().to_string())
                 .query("dateTo", range.end.date_naive().to_string())
                 .query("transferToOperatorMethod", "SWITCH")
@@ -108,7 +108,7 @@ impl Jaicp {
             let dated = times::filter(key, range.start, range.end);
             let filters = json!({ "filters": self.settings.filters(&request.stream.name, dated) });
             let body = serde_json::to_vec(&filters).map_err(|_| StepError::CursorUnknown)?;
-            Ask::new(endpoint).query("intervalType", interval.name()).query("step", "1").body(body)
+            Request::new(endpoint).query("intervalType", interval.name()).query("step", "1").body(body)
         };
         let (body, bytes) = self.small_rows(session, &ask, complete).await?;
         records.begin(request.window);
@@ -195,7 +195,7 @@ impl Jaicp {
             records.begin(request.window);
             return Ok(Outcome::Page { next: None, bytes: 0 });
         };
-        let ask = Ask::new(Endpoint::Telephony).query("dateFrom", day.to_string()).query("dateTo", day.to_string());
+        let ask = Request::new(Endpoint::Telephony).query("dateFrom", day.to_string()).query("dateTo", day.to_string());
         let (body, bytes) = self.small_rows(session, &ask, complete).await?;
         records.begin(request.window);
         if !body.is_empty() {

@@ -22,7 +22,7 @@ use crate::connector::{
 use crate::http::{HttpError, Redactor, basic};
 use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
-use crate::settings::{Credential, KeyPath, Offset, Report, Span, closest_hint, credential, read, secs};
+use crate::settings::{Credential, DurationText, KeyPath, Offset, Report, closest_hint, credential, read, secs};
 
 /// Of tenants in the USA; the others' is displayed to their administrators (`facts/khoros_care.md §1`).
 pub const DEFAULT_BASE_URL: &str = "https://analytics-api.app.lithium.com/api/public";
@@ -228,7 +228,7 @@ struct Keys {
     marketing: Option<BTreeMap<String, String>>,
     /// How far back the vendor serves. Windows before that are skipped.
     #[schemars(extend("default" = "546d"))]
-    history: Option<Span>,
+    history: Option<DurationText>,
     /// How patiently export jobs are asked after.
     polling: Option<PollingKeys>,
 }
@@ -360,7 +360,7 @@ pub(super) fn check(own: &OwnKeys<'_>, report: &mut Report<'_>) -> VendorPart {
         },
         metrics: metrics(raw.metrics.unwrap_or_default(), &exports, &path.key("metrics"), report),
         parameters: parameters(raw.parameters.unwrap_or_default(), &exports, &path.key("parameters"), report),
-        history: report.span(
+        history: report.duration(
             &path.key("history"),
             raw.history,
             &(secs(DAY_SECS)..=secs(3_660 * DAY_SECS)),

@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::answer::{self, Handle, Progress};
 use super::config::{ReportFormat, below};
 use super::create::Part;
 use super::file::tests::outcome;
+use super::wire::{self, Handle, Progress};
 use crate::connector::{Expected, StepRequest, Window};
 use crate::decode::object::Members;
 use crate::fuzz::{Kept, any_cuts, assert_decent, assert_told, damaged, damaged_text, redactor};
@@ -66,19 +66,19 @@ proptest! {
     #[test]
     fn p7_a_damaged_answer_is_understood_or_refused_in_decent_words(body in damaged(ANSWERS)) {
         let redactor = redactor();
-        match answer::result(&body, &redactor) {
+        match wire::result(&body, &redactor) {
             Ok(result) => prop_assert!(result.is_array() || result.is_object() || !matches!(result, Value::Null | Value::String(_))),
             Err(error) => assert_told(&error),
         }
-        if let Some(said) = answer::words(&String::from_utf8_lossy(&body), &redactor) {
+        if let Some(said) = wire::words(&String::from_utf8_lossy(&body), &redactor) {
             assert_decent(&said);
         }
-        match answer::created(&body, &redactor) {
+        match wire::created(&body, &redactor) {
             Ok((handle, token)) => assert_in_its_place(&handle, token.as_ref()),
             Err(error) => assert_told(&error),
         }
         let handle = Handle { workflow: "7d0c1e52-4b1a".to_owned(), run: "r".to_owned() };
-        match answer::status(&body, &handle, &redactor) {
+        match wire::status(&body, &handle, &redactor) {
             Ok((progress, token)) => {
                 assert_in_its_place(&handle, token.as_ref());
                 match progress {

@@ -8,7 +8,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use super::config::Method;
 use super::create::{self, Part};
-use super::{ANSWER_BYTES_MAX, Khoros, answer};
+use super::{ANSWER_BYTES_MAX, Khoros, wire};
 use crate::clock;
 use crate::connector::{StepError, StepRequest};
 use crate::http::{Call, HttpError, Session};
@@ -77,7 +77,7 @@ impl Khoros {
         answer.map_err(|error| match error {
             // The vendor has its own words for other reasons (`§9`).
             HttpError::Status { status: status @ (404 | 405 | 501), ref excerpt }
-                if answer::words(excerpt.text(), &self.redactor).is_none() =>
+                if wire::words(excerpt.text(), &self.redactor).is_none() =>
             {
                 NotCreated::ByThisMethod(status)
             }

@@ -4,7 +4,6 @@
 //! used; the calls go to the configured base, by the job's ids. The one exception is where a file is: that URL is fetched
 //! without credentials if its host may be ([`crate::http::Hosts::foreign`]).
 
-mod answer;
 mod config;
 mod create;
 mod file;
@@ -12,6 +11,7 @@ mod file;
 mod fuzz;
 mod method;
 mod streams;
+mod wire;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,8 +20,6 @@ use async_trait::async_trait;
 use serde_json::Value;
 use url::Url;
 
-pub(super) use self::answer::Handle;
-use self::answer::Progress;
 use self::config::below;
 pub use self::config::{
     BUCKETS_MAX, DEFAULT_BASE_URL, INTERVALS, Method, ReportFormat, Settings, buckets, interval_for,
@@ -29,6 +27,8 @@ pub use self::config::{
 use self::create::Part;
 use self::method::Served;
 pub use self::streams::{VENDOR, marketing_export};
+pub(super) use self::wire::Handle;
+use self::wire::Progress;
 use super::body::{self, Reread};
 use super::export::{self, ExportApi, JobState, Polling};
 use super::{Connector, Outcome, Records, Source, StepError, StepRequest};
@@ -113,7 +113,7 @@ impl Source for Khoros {
 
     async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
         let body = self.ask(session, TEAMS, &self.settings.company(), LIST_BYTES_MAX).await.map_err(StepError::from)?;
-        match answer::result(&body, &self.redactor)? {
+        match wire::result(&body, &self.redactor)? {
             Value::Array(_) => Ok(()),
             _ => Err(StepError::Shape("`result` is not a list of teams".to_owned())),
         }
@@ -227,7 +227,7 @@ impl Khoros {
             };
             return StepError::Refused { what, hint };
         }
-        if let Some(what) = answer::words(excerpt.text(), &self.redactor) {
+        if let Some(what) = wire::words(excerpt.text(), &self.redactor) {
             let hint =
                 "check `metrics`, `parameters` and `locale` of the connection; if they are right, ask the vendor";
             return StepError::Refused { what: format!("{what} (status {status})"), hint };
@@ -294,7 +294,7 @@ impl Khoros {
                 }
                 Err(error) => return Err(error.into()),
             };
-            match answer::status(&body, handle, &redactor) {
+            match wire::status(&body, handle, &redactor) {
                 Err(StepError::Unreadable(_)) if !reread => reread = true,
                 outcome => return outcome,
             }
@@ -357,7 +357,7 @@ impl ExportApi for Khoros {
     async fn submit(&self, session: &Session<'_>, request: &StepRequest<'_>, part: &str) -> Result<Handle, StepError> {
         let part = Part::read(part)?;
         let body = self.create(session, request, &part).await?;
-        let (handle, token) = answer::created(&body, &self.redactor)?;
+        let (handle, token) = wire::created(&body, &self.redactor)?;
         self.remember(&handle, token);
         Ok(handle)
     }

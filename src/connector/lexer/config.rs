@@ -18,7 +18,7 @@ use crate::connector::{
 use crate::http::{HttpError, Redactor};
 use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
-use crate::settings::{Credential, KeyPath, Report, Whole, closest_zone, credential, parse_base_url, read, stand_in};
+use crate::settings::{Credential, Integer, KeyPath, Report, closest_zone, credential, parse_base_url, read, stand_in};
 
 pub const DEFAULT_BASE_URL: &str = "https://api.lexer.io";
 /// Where the status of a job is asked for: another host (`facts/lexer.md §1`, `§9.11`).
@@ -187,8 +187,8 @@ struct Keys {
     #[schemars(extend("default" = "https://clients.lexer.io"))]
     status_base_url: Option<String>,
     /// Ids of the forms that NPS reports are read for; left out, all that the vendor calls NPS surveys.
-    #[schemars(with = "Option<Vec<Whole>>", extend("default" = []))]
-    forms: Option<Vec<Option<Whole>>>,
+    #[schemars(with = "Option<Vec<Integer>>", extend("default" = []))]
+    forms: Option<Vec<Option<Integer>>>,
     /// Which submissions NPS reports count.
     #[schemars(extend("default" = "all"))]
     nps_category: Option<String>,
@@ -259,14 +259,14 @@ fn status_base_url(raw: Option<&str>, path: &KeyPath, report: &mut Report<'_>) -
     })
 }
 
-fn forms(raw: &[Option<Whole>], path: &KeyPath, report: &mut Report<'_>) -> Vec<i64> {
+fn forms(raw: &[Option<Integer>], path: &KeyPath, report: &mut Report<'_>) -> Vec<i64> {
     let mut forms = Vec::new();
     for (index, form) in raw.iter().enumerate() {
         let path = path.index(index);
         match form {
             None => report.missing(&path, "write the id of a form, or remove the entry"),
-            Some(Whole(form)) if forms.contains(form) => report.refuse(&path, "is in the list already; keep one"),
-            Some(Whole(form)) => forms.push(*form),
+            Some(Integer(form)) if forms.contains(form) => report.refuse(&path, "is in the list already; keep one"),
+            Some(Integer(form)) => forms.push(*form),
         }
     }
     forms

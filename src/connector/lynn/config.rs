@@ -20,7 +20,7 @@ use crate::connector::{AccountSettings, OwnKeys, Source, VendorPart};
 use crate::http::{HttpError, Redactor};
 use crate::quota::LimitSpec;
 use crate::secret::Secret;
-use crate::settings::{Credential, Flag, KeyPath, Report, Whole, flag, read};
+use crate::settings::{Bool, Credential, Integer, KeyPath, Report, flag, read};
 
 /// A checked Lynn Reporting account. Unconfirmed paths, verbs and formats are settings (`facts/lynn.md §11`).
 #[derive(Debug, Clone)]
@@ -80,7 +80,7 @@ impl Settings {
 struct Keys {
     /// The tenant's number, shown in parentheses beside its name where a credential is created.
     #[schemars(range(min = 1))]
-    tenant: Option<Whole>,
+    tenant: Option<Integer>,
     /// The credential's Token.
     access_token: Option<Credential>,
     /// The credential's Secret Token.
@@ -109,13 +109,13 @@ struct Keys {
     authorization_scheme: Option<String>,
     /// Rows asked for per page.
     #[schemars(range(min = 1, max = 10000), extend("default" = 10000))]
-    page_size: Option<Whole>,
+    page_size: Option<Integer>,
     /// Read one more page when the last planned one was full; costs a call.
     #[schemars(extend("default" = true))]
-    probe_full_page: Option<Flag>,
+    probe_full_page: Option<Bool>,
     /// Fail a window whose answer is valid but lists errors.
     #[schemars(extend("default" = true))]
-    fail_on_errors: Option<Flag>,
+    fail_on_errors: Option<Bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -193,7 +193,7 @@ fn settings(raw: Keys, path: &KeyPath, report: &mut Report<'_>) -> Settings {
         execute_report_method: raw.method.unwrap_or(HttpMethod::Post),
         filter_timezone: report.zone(&path.key("filter_timezone"), raw.filter_timezone.as_deref()),
         date_format: date_format(raw.date_format, &path.key("date_format"), report),
-        page_size: report.whole(&path.key("page_size"), raw.page_size, 1..=10_000, PAGE_SIZE),
+        page_size: report.integer(&path.key("page_size"), raw.page_size, 1..=10_000, PAGE_SIZE),
         probe_full_page: flag(raw.probe_full_page, true),
         fail_on_errors: flag(raw.fail_on_errors, true),
     }

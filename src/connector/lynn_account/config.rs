@@ -2,13 +2,13 @@
 
 use super::{Account, Product};
 use crate::secret::Secret;
-use crate::settings::{Credential, KeyPath, Report, Whole, credential, credential_problem};
+use crate::settings::{Credential, Integer, KeyPath, Report, credential, credential_problem};
 
 const AUTHORIZATION_SCHEME: &str = "bearer";
 
 /// The keys of an account as they are written.
 pub(in crate::connector) struct AccountKeys {
-    pub(in crate::connector) tenant: Option<Whole>,
+    pub(in crate::connector) tenant: Option<Integer>,
     pub(in crate::connector) access_token: Option<Credential>,
     pub(in crate::connector) access_token_secret: Option<Credential>,
     pub(in crate::connector) product: Option<Product>,
@@ -31,7 +31,7 @@ pub(in crate::connector) fn account(
     let key = raw.subscription_key.map(|key| key.0);
     let create_token = path.key("paths").key("create_token");
     Account {
-        tenant: report.whole(&tenant, raw.tenant, 1..=i64::MAX, 0),
+        tenant: report.integer(&tenant, raw.tenant, 1..=i64::MAX, 0),
         access_token: credential(
             raw.access_token,
             &path.key("access_token"),

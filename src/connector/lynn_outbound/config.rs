@@ -18,7 +18,7 @@ use crate::connector::{AccountSettings, OwnKeys, PollingKeys, Source, VendorPart
 use crate::http::Redactor;
 use crate::quota::LimitSpec;
 use crate::secret::Secret;
-use crate::settings::{Credential, KeyPath, Report, Whole, read};
+use crate::settings::{Credential, Integer, KeyPath, Report, read};
 
 /// A checked account.
 #[derive(Debug, Clone)]
@@ -140,7 +140,7 @@ impl Default for TaskWords {
 struct Keys {
     /// The tenant's number, shown in parentheses beside its name where a credential is created.
     #[schemars(range(min = 1))]
-    tenant: Option<Whole>,
+    tenant: Option<Integer>,
     /// The credential's Token.
     access_token: Option<Credential>,
     /// The credential's Secret Token.

@@ -10,7 +10,7 @@ use super::super::StepError;
 use super::{LynnOutbound, wire};
 use crate::decode::object::Members;
 use crate::decode::raw;
-use crate::http::{Body, Call, Granted, HttpError, Payload, Redactor, Session, Unanswered};
+use crate::http::{Body, Call, HttpError, Payload, Redactor, ReservedCall, SendFailure, Session};
 use crate::quota::CallKind;
 use crate::secret::Secret;
 
@@ -62,7 +62,7 @@ impl Serialize for Record<'_> {
 /// A load that only waits to be sent.
 #[derive(Debug)]
 pub struct Ready<'s> {
-    granted: Granted<'s>,
+    granted: ReservedCall<'s>,
     token: Secret,
     redactor: Redactor,
 }
@@ -111,8 +111,8 @@ impl NotLoaded {
         Self { error, may_be_taken: true, token_refused: None }
     }
 
-    fn of(unanswered: Unanswered, token: Secret) -> Self {
-        let Unanswered { error, may_be_taken } = unanswered;
+    fn of(unanswered: SendFailure, token: Secret) -> Self {
+        let SendFailure { error, may_be_taken } = unanswered;
         let (error, token_refused) = match error {
             HttpError::Status { status: 401, excerpt } if excerpt.mentions("subscription key") => {
                 (StepError::SubscriptionKey, None)
@@ -137,7 +137,7 @@ impl LynnOutbound {
             bytes_max: ANSWER_BYTES_MAX,
             ..self.call(&endpoint.path, endpoint.method, Payload::Json(body), &token)?
         };
-        let granted = session.grant(call).await?;
+        let granted = session.reserve_call(call).await?;
         Ok(Ready { granted, redactor: self.redactor.and(&token), token })
     }
 

@@ -157,5 +157,5 @@ async fn turn(
     for chunk in chunks {
         page.copy(chunk, reading).await?;
     }
-    page.turn(end, reading).await
+    page.end_page(end, reading).await
 }

@@ -58,6 +58,20 @@ async fn p9_a_changed_file_is_taken_up_and_a_faulty_one_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p9_a_configuration_that_lacks_the_file_of_a_secret_is_taken_up_when_the_file_is_there() {
+    let world = World::new().await;
+    let secret = simulator::lynn::Account::default().access_token_secret;
+    let daemon = Daemon::start(&world).await;
+    let file = world.folder.path().join("secret");
+    world.edit_config(|text| text.replace(&secret, &format!("${{file:{}}}", file.display())));
+    eventually(SOON, async || (daemon.status().await["reload_refused"] == true).then_some(())).await;
+    std::fs::write(&file, &secret).unwrap();
+    eventually(SOON, async || (daemon.status().await["reload_refused"] == false).then_some(())).await;
+    let said = daemon.kill().await;
+    assert_eq!(said.matches("stays in force").count(), 1, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_job_file_and_a_new_credential_are_taken_up() {
     let world = World::new().await;
     let account = simulator::lynn::Account::default();

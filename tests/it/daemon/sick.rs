@@ -1,5 +1,6 @@
-//! A sick database: connections that fall silent, a server that only reads (promise 12).
+//! A sick database: connections that fall silent, a server that only reads or comes and goes (promise 12).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use simulator::{Match, Point};
@@ -63,6 +64,45 @@ async fn p12_a_daemon_all_of_whose_connections_fall_silent_while_it_waits_takes_
     let run = world.enqueue(ByHand::Manual).await;
     succeeds(&world, run).await;
     daemon.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_daemon_all_of_whose_connections_fall_silent_in_the_middle_of_a_page_ends_in_time() {
+    let world = one_day().await;
+    let hold = world.control().hold(Match::report("navigation_marks").page(2), Point::MidBody);
+    let (proxy, daemon) = behind(&world, &[]).await;
+    let run = world.enqueue(ByHand::Manual).await;
+    tokio::time::timeout(SOON, hold.reached()).await.unwrap();
+    proxy.forget();
+    hold.release();
+    let (status, took, said) = daemon.terminate().await;
+    assert!(status.success() && took < Duration::from_secs(10), "{status} {took:?} {said}");
+    let daemon = Daemon::start(&world).await;
+    succeeds(&world, run).await;
+    daemon.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_database_that_comes_and_goes_is_a_few_lines_of_each_kind() {
+    const LINES_MAX: usize = 4;
+    let world = one_day().await;
+    let (proxy, daemon) = behind(&world, &[]).await;
+    for cycle in 0..24 {
+        proxy.set_up(cycle % 2 == 1);
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        // Monitoring asks as well.
+        daemon.get("/metrics").await;
+    }
+    eventually(RECOVERY, async || (daemon.get("/readyz").await.0 == 200).then_some(())).await;
+    let run = world.enqueue(ByHand::Manual).await;
+    succeeds(&world, run).await;
+    let said = daemon.kill().await;
+    let mut kinds = BTreeMap::<&str, usize>::new();
+    for line in said.lines().filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")) {
+        let (what, _) = line.split_once(" error=").unwrap_or((line, ""));
+        *kinds.entry(what.rsplit(": ").next().unwrap_or(what)).or_default() += 1;
+    }
+    assert!(!kinds.is_empty() && kinds.values().all(|lines| *lines <= LINES_MAX), "{kinds:?} {said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

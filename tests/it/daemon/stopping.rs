@@ -5,8 +5,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use simulator::{Match, Point};
 use tidegate::schedule::ByHand;
+use tokio::net::TcpListener;
 
-use crate::support::daemon::{Daemon, SOON, command};
+use crate::support::daemon::{Daemon, SOON, command, tidegate};
 use crate::support::world::Recipe;
 use crate::support::{World, ago, eventually};
 
@@ -53,6 +54,21 @@ async fn a_daemon_that_rests_ends_at_once() {
     let daemon = Daemon::start(&world).await;
     let (status, took, _) = daemon.terminate().await;
     assert!(status.success() && took < Duration::from_secs(5), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p12_a_daemon_whose_database_never_answers_ends_as_soon_as_it_is_told_to() {
+    let world = World::new().await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://tidegate@{}/tidegate", silent.local_addr().unwrap());
+    let config = world.config_path();
+    let args = ["--config", config.to_str().unwrap(), "run"];
+    let child = tidegate(world.folder.path(), &[("TIDEGATE__DATABASE__URL", &url)], &args).spawn().unwrap();
+    let daemon = Daemon::watch(child);
+    let _connection = tokio::time::timeout(SOON, silent.accept()).await.unwrap().unwrap();
+    let (status, took, said) = daemon.terminate().await;
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(took < Duration::from_secs(5), "{took:?} {said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! A TCP proxy between a daemon and its Postgres, which can forget what it forwards, as a firewall does.
+//! A TCP proxy between a daemon and its Postgres, which can forget what it forwards, as a firewall does, and break down.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ pub struct Proxy {
     address: SocketAddr,
     /// Counts how often the flows were forgotten.
     forgotten: Arc<watch::Sender<u64>>,
+    is_up: Arc<watch::Sender<bool>>,
     listener: JoinHandle<()>,
 }
 
@@ -31,13 +32,14 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let forgotten = Arc::new(watch::Sender::new(0));
-        let generations = Arc::clone(&forgotten);
+        let is_up = Arc::new(watch::Sender::new(true));
+        let (generations, up) = (Arc::clone(&forgotten), Arc::clone(&is_up));
         let listener = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(forward(client, target.clone(), generations.subscribe()));
+                tokio::spawn(forward(client, target.clone(), generations.subscribe(), up.subscribe()));
             }
         });
-        Self { address, forgotten, listener }
+        Self { address, forgotten, is_up, listener }
     }
 
     /// The URL with the proxy in place of the server.
@@ -52,13 +54,27 @@ impl Proxy {
     pub fn forget(&self) {
         self.forgotten.send_modify(|count| *count += 1);
     }
+
+    /// Until it is up again, all flows end, and new ones end at once.
+    pub fn set_up(&self, is_up: bool) {
+        self.is_up.send_replace(is_up);
+    }
 }
 
-async fn forward(mut client: TcpStream, target: (String, u16), mut forgotten: watch::Receiver<u64>) {
+async fn forward(
+    mut client: TcpStream,
+    target: (String, u16),
+    mut forgotten: watch::Receiver<u64>,
+    mut is_up: watch::Receiver<bool>,
+) {
+    if !*is_up.borrow() {
+        return;
+    }
     let Ok(mut server) = TcpStream::connect(target).await else { return };
     forgotten.mark_unchanged();
     tokio::select! {
         _ = copy_bidirectional(&mut client, &mut server) => return,
+        _ = is_up.wait_for(|is_up| !is_up) => return,
         _ = forgotten.changed() => {}
     }
     // Open, and silent, until the proxy is gone.

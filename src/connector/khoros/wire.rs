@@ -185,5 +185,5 @@ fn word(redactor: &Redactor, text: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "answer_tests.rs"]
+#[path = "wire_tests.rs"]
 mod tests;
