@@ -27,8 +27,8 @@ pub const fn steers(c: char) -> bool {
     shown(c) != c
 }
 
-/// The character that is shown for `c`: a blank for tabs and line ends, U+FFFD for everything else that a terminal would
-/// obey or a reader would not see, and `c` itself otherwise.
+/// The character that is shown for `c`: a blank for tabs and line ends, U+FFFD for everything else that a terminal
+/// would interpret or a reader would not see, and `c` itself otherwise.
 pub const fn shown(c: char) -> char {
     match c {
         '\t'..='\r' | '\u{85}' | '\u{2028}' | '\u{2029}' => ' ',

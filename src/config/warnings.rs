@@ -105,7 +105,7 @@ fn days_apart(job: &Job, connection: &Connection, now: DateTime<Utc>) -> Option<
         (UtcOffset::Fixed(_), zone) => format!("write `utc_offset: {zone}` in the connection"),
     };
     Some(format!(
-        "job `{}`: its days are those of {zone}, the connection `{}` asks with `utc_offset: {asked}`, which differs on {}: the \
+        "job `{}`: its days are those of {zone}, the connection `{}` uses `utc_offset: {asked}`, which differs on {}: the \
          last day of a slice is not over when the slice is; {remedy}, or see that `lookback` is two days or more",
         job.name,
         connection.name,

@@ -89,7 +89,7 @@ fn understood(place: usize, text: &str) -> bool {
     read(&fields.join(" ")).is_some()
 }
 
-/// As in cron, day of month and day of week must both match if one of them begins with `*`; otherwise one match is enough.
+/// As in cron, day of month and day of week must both match if one of them begins with `*`; otherwise one is enough.
 fn read(expression: &str) -> Option<Cron> {
     let fields: Vec<&str> = expression.split_whitespace().collect();
     let begins_with_star = |from_end: usize| {

@@ -140,7 +140,7 @@ fn p7_a_member_that_is_too_large_is_not_named() {
     let body = format!(r#"{{"\u001b[2J\ns3cret":"{}"}}"#, "x".repeat(MEMBER_BYTES_MAX));
     assert_eq!(
         split(body.as_bytes(), 4096).unwrap_err().to_string(),
-        "a member beside the records is larger than 1048576 bytes"
+        "a member outside the records is larger than 1048576 bytes"
     );
 }
 

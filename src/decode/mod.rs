@@ -74,15 +74,15 @@ pub enum DecodeError {
     #[error("a record is larger than {max} bytes")]
     RecordTooLarge { max: usize },
     /// The name of the member may contain anything and is not shown.
-    #[error("a member beside the records is larger than {max} bytes")]
+    #[error("a member outside the records is larger than {max} bytes")]
     MemberTooLarge { max: usize },
-    #[error("the members beside the records are larger than {max} bytes together")]
+    #[error("the members outside the records are larger than {max} bytes together")]
     MembersTooLarge { max: usize },
-    #[error("the body has more than {max} members beside its records")]
+    #[error("the body has more than {max} members outside its records")]
     TooManyMembers { max: usize },
-    #[error("the file's first line is not a header of this table: most of its titles are no field that the table has")]
+    #[error("the file's first line is not a header of this table: most of its titles are not fields of the table")]
     ForeignHeader,
-    #[error("none of the page's {records} records has a field that the table has")]
+    #[error("none of the page's {records} records has a field of the table")]
     ForeignRecords { records: u64 },
     #[error("the header is larger than {max} bytes")]
     HeaderTooLarge { max: usize },

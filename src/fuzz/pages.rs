@@ -81,8 +81,8 @@ impl Sink for AsText<'_> {
     }
 }
 
-/// Asserts that a body becomes the same rows whether it is read in one piece or in several, that every value has the type of its
-/// column, and that every record becomes a row or is refused.
+/// Asserts that a body becomes the same rows whether it is read in one piece or in several, that every value has the
+/// type of its column, and that every record becomes a row or is rejected.
 fn assert_whole_rows(body: &[u8], cuts: &[usize]) {
     for (mut writer, mut other) in writers().into_iter().zip(writers()) {
         let chunks = written(&mut writer, body, &[usize::MAX]);

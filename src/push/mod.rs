@@ -189,8 +189,8 @@ impl PushError {
             Self::Interrupted => "run the same command again; it continues from there".to_owned(),
             Self::Vendor(error) => hint::hint(error, Subject::login(lynn_outbound::VENDOR)).to_owned(),
             Self::Refused(_) => {
-                "check campaign, template, labels and `paths.add_campaign_data`; none of the batch arrived, its rows go \
-                 with the next push"
+                "check campaign, template, labels and `paths.add_campaign_data`; no record of the batch arrived; its rows \
+                 are sent with the next push"
                     .to_owned()
             }
             Self::Lost { .. } => UNKNOWN_HINT.to_owned(),

@@ -1,7 +1,8 @@
 //! Turns due firings into runs, each exactly once however many replicas try (promise 8).
 //!
-//! What is due follows from Postgres alone: firings after the newest one that has a run and after `tidegate.job.due_after`,
-//! which is when the job was first seen, its schedule last changed, or the last firing that passed while it was paused.
+//! What is due follows from Postgres alone: firings after the newest one that has a run and after
+//! `tidegate.job.due_after`, which is when the job was first seen, its schedule last changed, or the last firing that
+//! passed while it was paused.
 //! So a restart loses nothing, a new job or expression does not fire for the past, the firings of a pause are not made
 //! up for, and pruned runs do not come back.
 //!

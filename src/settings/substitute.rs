@@ -80,7 +80,7 @@ fn expand(text: &str, room: &mut Room<'_>) -> Result<String, String> {
             let value = resolve(reference, room.env)?;
             room.left = room.left.checked_sub(value.len()).ok_or_else(|| {
                 format!(
-                    "has references that come to more than {EXPANDED_BYTES_MAX} bytes with those before; leave some out"
+                    "has references that expand to more than {EXPANDED_BYTES_MAX} bytes together with earlier ones; leave some out"
                 )
             })?;
             expanded.push_str(&value);
@@ -111,7 +111,7 @@ fn resolve(reference: &str, env: &BTreeMap<String, String>) -> Result<String, St
     match (env.get(name), default) {
         (Some(value), None) if value.trim().is_empty() => {
             let name = shown(name);
-            let remedy = format!("give it a value, or write `${{{name}:-}}` if empty is meant");
+            let remedy = format!("give it a value, or write `${{{name}:-}}` to allow an empty value");
             Err(format!("environment variable `{name}` is empty; {remedy}"))
         }
         (Some(value), None) => Ok(value.clone()),
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn references_expand_to_a_bounded_length() {
         assert_eq!(expand_with(&"${A}".repeat(100)).unwrap().len(), 100);
-        assert!(expand_with(&"${A}".repeat(101)).unwrap_err().starts_with("has references that come to more than"));
+        assert!(expand_with(&"${A}".repeat(101)).unwrap_err().starts_with("has references that expand to more than"));
     }
 
     #[test]
@@ -180,7 +180,7 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             assert!(expand_with(&file).unwrap_err().ends_with("is empty; write the value into it"), "{text:?}");
         }
-        let empty = "is empty; give it a value, or write `${EMPTY:-}` if empty is meant";
+        let empty = "is empty; give it a value, or write `${EMPTY:-}` to allow an empty value";
         for text in ["${EMPTY}", "a${EMPTY}b"] {
             assert_eq!(expand_with(text).unwrap_err(), format!("environment variable `EMPTY` {empty}"));
         }

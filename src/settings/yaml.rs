@@ -207,7 +207,7 @@ impl Builder<'_> {
         if tag.is_some_and(|tag| !tag.is_yaml_core_schema()) {
             let path = self.path();
             let message =
-                "YAML tags are not known here; write the value itself, or `${file:/path}` for one kept in a file";
+                "YAML tags are not supported; write the value itself, or `${file:/path}` for one kept in a file";
             self.fault(mark.line(), &path, message.to_owned());
         }
     }

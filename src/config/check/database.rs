@@ -33,7 +33,7 @@ pub(super) fn check(raw: raw::Database, worker: &Worker, report: &mut Report<'_>
         (true, parts) => {
             let parts: Vec<String> = parts.iter().map(|key| format!("`{key}`")).collect();
             let message = format!(
-                "is given together with {}; keep the URL, where `?sslmode=` and `?sslrootcert=` have a place, or keep the \
+                "is given together with {}; keep the URL, which accepts `?sslmode=` and `?sslrootcert=`, or keep the \
                  parts",
                 parts.join(", ")
             );
@@ -98,7 +98,7 @@ fn parts_of(raw: raw::Database, path: &KeyPath, report: &mut Report<'_>) -> Data
         }
         let value = value.unwrap_or_default();
         if value.contains(char::is_control) {
-            report.state(&path.key(key), "holds a line break or another control character; write it without");
+            report.state(&path.key(key), "holds a line break or another control character; remove it");
         }
         value
     };

@@ -233,7 +233,7 @@ fn stream_of<'a>(
     if stream.is_none() {
         let at = if entry.plain { path.clone() } else { path.key("name") };
         let problem = if name == "*" {
-            "stands alone; write `streams: \"*\"`, or list the streams".to_owned()
+            "cannot be used in a list; write `streams: \"*\"`, or list the streams".to_owned()
         } else if source.not_enabled.iter().any(|other| other == name) {
             source.settings.why_not_enabled().to_owned()
         } else {

@@ -35,8 +35,8 @@ const TURN_WITHIN: Duration = Duration::from_mins(30);
 
 /// The programs of this machine, otherwise those in the cache, otherwise new ones in the cache. `wanted` is the major
 /// version of the cluster they are for. Another version is returned if the machine has only that.
-///
-/// The cache is the folder that `TIDEGATE_PG_CACHE` names, else `own_cache`. If `user` is given, this process is root, and
+/// The cache is the folder that `TIDEGATE_PG_CACHE` names, otherwise `own_cache`. If `user` is given, this process is
+/// root, and a folder that another user can change or that `user` cannot enter is not used.
 /// a folder that somebody else can change or that `user` cannot enter is not used.
 pub async fn find_or_fetch(own_cache: &Path, wanted: Option<u32>, user: Option<&ServerUser>) -> Result<PgBin, Error> {
     let places = Places::of_this_machine().await;
@@ -71,7 +71,7 @@ pub async fn fetch(cache: &Path, wanted: Option<u32>) -> Result<PgBin, Error> {
             .map_err(|archive| missing(format!("{packages}; and from an archive: {archive}")))?,
     }
     drop(turn);
-    let unusable = || missing(format!("what was unpacked into {} does not run here", cache.display()));
+    let unusable = || missing(format!("the programs unpacked into {} do not run on this machine", cache.display()));
     cached(cache, wanted).await.ok_or_else(unusable)
 }
 

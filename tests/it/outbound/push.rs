@@ -146,7 +146,7 @@ async fn p9_what_does_not_fit_the_query_is_named_before_anything_is_sent() {
             "select id, name",
             "select id, name as phone, name",
             2,
-            "error: jobs.renewals.push.columns.Phone: the query has two columns `phone`; name one of them otherwise\n",
+            "error: jobs.renewals.push.columns.Phone: the query has two columns `phone`; rename one of them\n",
         ),
         (
             "order by id;",

@@ -46,7 +46,7 @@ async fn what_the_vendor_refuses_did_not_arrive_and_goes_with_the_next_push() {
     let id = simulator::lynn::outbound::TEMPLATE_ID;
     world.edit_config(|text| text.replace(id, "00000000-0000-0000-0000-000000000000"));
     let pushed = push(&world, &[]).await;
-    assert!(pushed.said.contains("the vendor refused a batch: the vendor answered with status 400"), "{pushed:?}");
+    assert!(pushed.said.contains("the vendor refused a batch: the vendor responded with status 400"), "{pushed:?}");
     world.edit_config(|text| text.replace("00000000-0000-0000-0000-000000000000", id));
     assert_eq!(push(&world, &[]).await.code, 0);
     assert_eq!(received(&world), [1, 2, 3, 4, 5]);
