@@ -39,7 +39,7 @@ impl Alive {
         Ok(())
     }
 
-    /// Repeats the record, so that a daemon without these jobs does not cancel their runs.
+    /// Renews the record periodically, so that a daemon without these jobs does not cancel their runs.
     pub async fn keep(&self, jobs: &[String], connections: &[String]) -> Infallible {
         loop {
             if let Err(error) = self.beat(jobs, connections).await {

@@ -94,8 +94,8 @@ impl<'s> InFlight<'s> {
         Err(error)
     }
 
-    /// Meanwhile tells the ledger if the request is sent late. A request without a body may be sent at any time until
-    /// its response arrives; that time is then used.
+    /// Sends the request and tells the ledger meanwhile if it is sent late. A request without a body may be sent at any
+    /// time until its response arrives; that time is then used.
     async fn exchange(
         &mut self,
         client: &Client,

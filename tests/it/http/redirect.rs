@@ -66,7 +66,7 @@ async fn a_relative_redirect_is_resolved_against_the_request_url() {
 }
 
 #[tokio::test]
-async fn a_response_without_a_location_is_not_a_redirect() {
+async fn other_responses_are_not_redirects() {
     for (status, location) in [(307, None), (304, Some("/a")), (300, Some("/a")), (404, Some("/a"))] {
         let server = vendor(status, location).await;
         let connection = Connection::to(&server.uri()).await;
