@@ -1,4 +1,4 @@
-//! Promise 6, measured: the daemon's peak memory over a load, and over ten times the load.
+//! Promise 6, measured: the daemon's peak memory during a load, and during ten times that load.
 //!
 //! ```sh
 //! cargo build --release --bins --examples
@@ -6,12 +6,12 @@
 //! target/release/examples/memory 100 1000         # other numbers of pages
 //! ```
 //!
-//! Three processes beside this one: an embedded Postgres, the simulator with its limits widened so far that they do not
-//! matter, and the real binary (`TIDEGATE_BIN`, else the one beside this program's folder), whose `VmHWM` is read from
-//! `/proc` until it ends. Each size is read twice: into an empty slice, and again over rows that did not change, which
-//! takes another path through the loader. Last, four runs load at a time, as many as a process does by default, and
-//! together about as much as the largest size. Exits with 1 if a peak is above 64 MiB. Everything lies in a temporary
-//! folder that is deleted at the end.
+//! Three more processes run: an embedded Postgres, the simulator with limits so wide that they do not matter, and the
+//! real binary (`TIDEGATE_BIN`, or the binary next to this program's folder), whose `VmHWM` is read from `/proc` until
+//! it ends. Each size is read twice: into an empty slice, and again over unchanged rows, which takes another path
+//! through the loader. Finally four runs load concurrently, as many as a process does by default, and together about as
+//! much as the largest size. Exits with 1 if a peak is above 64 MiB. All files are in a temporary folder that is
+//! deleted at the end.
 
 #[path = "support/program.rs"]
 mod program;
@@ -32,17 +32,17 @@ use tokio_util::sync::CancellationToken;
 
 const ROWS_PER_PAGE: u64 = 10_000;
 const PAGES: [u64; 2] = [20, 200];
-/// The promise.
+/// The promised maximum.
 const PEAK_KIB_MAX: u64 = 64 << 10;
-/// One day holds all rows, so that all pages are of one slice.
+/// One day has all rows, so that all pages belong to one slice.
 const DAY: [&str; 2] = ["2026-03-01", "2026-03-02"];
-/// What is read at a time: one run for each, as many as `worker.concurrency` is by default.
+/// The streams read concurrently: one run for each, as many as the default of `worker.concurrency`.
 const AT_A_TIME: [&str; 4] = ["navigation_marks", "show_dialogs", "menu_detail", "detail_performance"];
 const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 /// The argument that makes this program the simulator.
 const SIMULATOR: &str = "simulator";
 
-/// What the binary says of a load.
+/// The binary's report of a load.
 #[derive(Deserialize)]
 struct Summary {
     tasks: Vec<Task>,
@@ -85,7 +85,7 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The simulator's process: says where it is, and ends with its parent, which holds the other end of its input.
+/// The simulator's process. Prints its address, and ends with its parent, which holds the other end of its input.
 async fn simulate(rows: u64) -> anyhow::Result<()> {
     let options = Options { volume: lynn::Volume::Exactly(rows), ..Options::default() }
         .limit("create_token", 1_000, Duration::from_mins(1))
@@ -124,7 +124,7 @@ async fn measure_all(binary: &Path, folder: &Path, postgres: &Embedded, pages: &
     }
     let largest = pages.iter().max().copied().unwrap_or_default();
     let site = Site::open(folder, postgres, largest * ROWS_PER_PAGE / AT_A_TIME.len() as u64).await?;
-    // Yesterday whole, and today so far.
+    // Yesterday completely, and today so far.
     let yesterday = Utc::now().date_naive() - TimeDelta::days(1);
     let config = site.configure(&AT_A_TIME, &yesterday.to_string())?;
     loads.push(load(binary, &config, &["sync", "--json"], "four at a time")?);
@@ -207,7 +207,7 @@ jobs:
     )
 }
 
-/// Runs the binary to its end and watches its memory.
+/// Runs the binary to its end and monitors its memory.
 fn load(binary: &Path, config: &Path, command: &[&str], what: &'static str) -> anyhow::Result<Load> {
     let began = Instant::now();
     let mut daemon = Command::new(binary).arg("--config").arg(config).args(command).stdout(Stdio::piped()).spawn()?;
@@ -219,7 +219,7 @@ fn load(binary: &Path, config: &Path, command: &[&str], what: &'static str) -> a
     Ok(Load { what, tasks: summary.tasks, took, peak_kib })
 }
 
-/// The most memory that the process ever had resident. Its answer is short enough to wait in the pipe.
+/// The peak resident memory of the process. Its output is short enough to fit into the pipe.
 fn watch(daemon: &mut Child) -> anyhow::Result<u64> {
     let status = format!("/proc/{}/status", daemon.id());
     let mut peak_kib = 0;

@@ -1,6 +1,6 @@
-//! Tidegate keeps a Postgres warehouse in step with the reports of customer-care vendors.
+//! Tidegate loads the reports of customer-care vendors into a Postgres warehouse and keeps them up to date.
 //!
-//! ARCHITECTURE.md has the path of a page, and which module uses which.
+//! ARCHITECTURE.md describes the path of a page, and which module uses which.
 
 pub mod app;
 pub mod catalogue;

@@ -1,5 +1,5 @@
-//! The binary. Two phases: arguments, configuration, logging and TLS first, in this thread; only then a runtime, with a
-//! task that turns the first Ctrl-C or SIGTERM into a cancellation.
+//! The binary. It has two phases: arguments, configuration, logging and TLS first, in this thread; then a runtime, with
+//! a task that turns the first Ctrl-C or SIGTERM into a cancellation.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tidegate::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// What tasks may take to end when the command has.
+/// How long tasks may take to end after the command has ended.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
@@ -42,7 +42,7 @@ fn start(cli: Cli, secrets: &mut Vec<tidegate::secret::Secret>) -> anyhow::Resul
     outcome
 }
 
-/// The first signal asks for an orderly end; the second ends the process where it stands, which loses nothing that was
+/// The first signal requests an orderly end. The second ends the process at once, which loses nothing that was
 /// committed.
 fn listen_for_signals(cancel: CancellationToken) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;

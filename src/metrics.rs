@@ -1,7 +1,7 @@
-//! The metrics of this process: names and labels are constants, labels come from closed sets (docs/metrics.md).
+//! The metrics of this process. Names and labels are constants; label values come from closed sets (docs/metrics.md).
 //!
-//! Counters count what this process did and live in memory. Gauges describe what all replicas share, so they are read
-//! from Postgres when someone scrapes and never kept.
+//! Counters count what this process did and are kept in memory. Gauges describe what all replicas share, so each scrape
+//! reads them from Postgres.
 
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
@@ -22,7 +22,7 @@ use crate::pulse::Loop;
 use crate::quota::{CallKind, QuotaUse};
 use crate::store::status::{StreamState, Unfinished};
 
-// Counters get `_total` and the info metric gets `_info` when they are written.
+// The encoder appends `_total` to counters and `_info` to the info metric.
 pub const RUNS: &str = "tidegate_runs";
 pub const ROWS: &str = "tidegate_rows";
 pub const PAGES: &str = "tidegate_pages";
@@ -44,9 +44,9 @@ pub const CLOCK_SKEW_SECONDS: &str = "tidegate_clock_skew_seconds";
 pub const UP: &str = "tidegate_up";
 pub const BUILD: &str = "tidegate_build";
 
-/// Upper bounds in seconds: from a local answer to a vendor that makes us wait a minute.
+/// Upper bounds in seconds: from a local response to a vendor that takes a minute.
 const CALL_BUCKETS: [f64; 11] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0];
-/// Upper bounds in seconds: from a page of few rows to a merge that Postgres labours at.
+/// Upper bounds in seconds: from a page of few rows to a slow merge.
 const CHECKPOINT_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 /// How a run ended.
@@ -69,7 +69,7 @@ impl RunOutcome {
     }
 }
 
-/// What became of a record.
+/// The outcome of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RowChange {
     Inserted,
@@ -157,13 +157,13 @@ pub struct Metrics {
     quota_wait_seconds: Family<LimitLabels, Seconds>,
 }
 
-/// What is true at one scrape. What is read from Postgres is `None` where it did not answer in time.
+/// The values at one scrape. Those read from Postgres are `None` if it did not respond in time.
 #[derive(Debug, Default)]
 pub struct Gauges {
     pub streams: Option<Vec<StreamState>>,
     pub unfinished: Option<Vec<Unfinished>>,
     pub quotas: Option<Vec<QuotaUse>>,
-    /// How long ago each loop of this process came round; `None` for one with nothing to do.
+    /// The time since each loop of this process last completed; `None` for one with nothing to do.
     pub ages: Vec<(Loop, Option<Duration>)>,
     /// How far this machine's clock is ahead of the database's.
     pub skew: Option<TimeDelta>,
@@ -196,14 +196,14 @@ impl Metrics {
         registry.register(BUILD, "The version of this process", build);
         let up: Gauge = Gauge::default();
         up.set(1);
-        registry.register(UP, "1 while the process answers", up);
+        registry.register(UP, "1 while the process responds", up);
         registry.register(RUNS, "Runs that ended in this process", self.runs.clone());
-        registry.register(ROWS, "Records committed, by what became of them", self.rows.clone());
+        registry.register(ROWS, "Records committed, by outcome", self.rows.clone());
         registry.register(PAGES, "Pages committed", self.pages.clone());
         registry.register(VENDOR_CALLS, "Requests sent to vendors, retries included", self.vendor_calls.clone());
         registry.register(VENDOR_BYTES, "Bytes exchanged with vendors, uncompressed", self.vendor_bytes.clone());
         let seconds = self.vendor_call_seconds.clone();
-        registry.register(VENDOR_CALL_SECONDS, "Time from request to the end of the answer", seconds);
+        registry.register(VENDOR_CALL_SECONDS, "Time from request to the end of the response", seconds);
         let rejected = self.rejected_records.clone();
         registry.register(REJECTED_RECORDS, "Records that could not become rows", rejected);
         registry.register(EXTRA_VALUES, "Values kept in _extra", self.extra_values.clone());
@@ -213,18 +213,18 @@ impl Metrics {
         registry.register(QUOTA_WAIT_SECONDS, "Time that runs waited for a limit", waited);
     }
 
-    /// A run ended.
+    /// Counts a run that ended.
     pub fn run_ended(&self, job: &str, outcome: RunOutcome) {
         self.runs.get_or_create(&RunLabels { job: job.to_owned(), outcome: outcome.label() }).inc();
     }
 
-    /// `rows` records of a committed page had this fate.
+    /// Counts `rows` records of a committed page with this outcome.
     pub fn rows(&self, connection: &str, stream: &str, change: RowChange, rows: u64) {
         let labels = RowLabels { connection: connection.to_owned(), stream: stream.to_owned(), change: change.label() };
         self.rows.get_or_create(&labels).inc_by(rows);
     }
 
-    /// A page was committed, within `took`, with so many refused records and values kept in `_extra`.
+    /// Records a page that was committed within `took`, with its rejected records and values kept in `_extra`.
     pub fn page_committed(&self, connection: &str, stream: &str, took: Duration, rejected: u64, extra: u64) {
         let labels = StreamLabels { connection: connection.to_owned(), stream: stream.to_owned() };
         self.pages.get_or_create(&labels).inc();
@@ -233,13 +233,13 @@ impl Metrics {
         self.checkpoint_seconds.observe(took.as_secs_f64());
     }
 
-    /// So many further pages were committed together with one.
+    /// Counts further pages that were committed together with one.
     pub fn pages_joined(&self, connection: &str, stream: &str, pages: u64) {
         let labels = StreamLabels { connection: connection.to_owned(), stream: stream.to_owned() };
         self.pages.get_or_create(&labels).inc_by(pages);
     }
 
-    /// A request to a vendor ended, after `took` and `bytes` in both directions.
+    /// Records a request to a vendor that ended after `took`, with `bytes` in both directions.
     pub fn vendor_call(&self, connection: &str, kind: CallKind, outcome: CallOutcome, took: Duration, bytes: u64) {
         let kind = match kind {
             CallKind::Login => "login",
@@ -253,20 +253,20 @@ impl Metrics {
         self.vendor_call_seconds.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// A run waited for a limit.
+    /// Records the time that a run waited for a limit.
     pub fn quota_wait(&self, connection: &str, limit: &str, waited: Duration) {
         let labels = LimitLabels { connection: connection.to_owned(), limit: limit.to_owned() };
         self.quota_wait_seconds.get_or_create(&labels).inc_by(waited.as_secs_f64());
     }
 
-    /// Everything in Prometheus' text format.
+    /// All metrics in the Prometheus text format.
     pub fn encode(&self, gauges: &Gauges) -> String {
         let mut text = String::new();
         let written = encode_registry(&mut text, &self.registry)
             .and_then(|()| encode_registry(&mut text, &gauges.registry()))
             .and_then(|()| encode_eof(&mut text));
         if written.is_err() {
-            // Writing to a string does not fail; a metric that cannot be written should be seen by who scrapes.
+            // Writing to a string cannot fail; if encoding a metric ever does, the scraper should see it.
             let _infallible = writeln!(text, "# a metric could not be written");
         }
         text
@@ -278,12 +278,12 @@ impl Gauges {
         let mut registry = Registry::default();
         let database: Gauge = Gauge::default();
         database.set(i64::from(self.unfinished.is_some()));
-        registry.register(DATABASE_UP, "1 if the database answered this scrape in time", database);
+        registry.register(DATABASE_UP, "1 if the database responded to this scrape in time", database);
         let ages: Family<LoopLabels, Ratio> = Family::default();
         for (of, age) in &self.ages {
             ages.get_or_create(&LoopLabels { r#loop: of.name() }).set(age.unwrap_or_default().as_secs_f64());
         }
-        registry.register(LOOP_AGE_SECONDS, "How long ago the loop came round; 0 while it has nothing to do", ages);
+        registry.register(LOOP_AGE_SECONDS, "Time since the loop last completed; 0 while it has nothing to do", ages);
         if let Some(skew) = self.skew {
             let gauge: Ratio = Gauge::default();
             gauge.set(skew.as_seconds_f64());
@@ -317,8 +317,8 @@ impl Gauges {
                 used.get_or_create(&labels).set(quota.ratio());
                 blocked.get_or_create(&labels).set(i64::from(quota.blocked_until.is_some()));
             }
-            registry.register(QUOTA_USED_RATIO, "Part of the limit that is used now; 1 is all of it", used);
-            registry.register(QUOTA_BLOCKED, "1 while the vendor has told to wait", blocked);
+            registry.register(QUOTA_USED_RATIO, "Fraction of the limit that is used now; 1 is all of it", used);
+            registry.register(QUOTA_BLOCKED, "1 while the vendor has asked to wait", blocked);
         }
         registry
     }

@@ -1,12 +1,12 @@
-//! The loops that nothing goes on without: when each of them last came round.
+//! The loops that the process depends on, and when each of them last completed.
 
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A loop that has not come round for so long hangs: every wait in it ends sooner.
+/// A loop that has not completed for this long hangs: every wait in it is shorter.
 const STUCK_AFTER: Duration = Duration::from_mins(3);
-/// A loop that was not successful for so long does no work.
+/// A loop without success for this long does no work.
 const FAILING_AFTER: Duration = Duration::from_secs(45);
 
 /// A loop of the daemon.
@@ -14,16 +14,16 @@ const FAILING_AFTER: Duration = Duration::from_secs(45);
 pub enum Loop {
     /// Turns due firings into runs.
     Enqueue,
-    /// A worker that looks for a run.
+    /// A worker that looks for a run to claim.
     Claim,
-    /// Keeps the lease of a run under way.
+    /// Renews the lease of a run in progress.
     Renew,
 }
 
 impl Loop {
     pub const ALL: [Self; 3] = [Self::Enqueue, Self::Claim, Self::Renew];
 
-    /// Its name on the status port and in the metrics.
+    /// The name on the status port and in the metrics.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Enqueue => "enqueue",
@@ -33,10 +33,10 @@ impl Loop {
     }
 }
 
-/// Of one kind of loop. `None` and zero before anything happened.
+/// State of one kind of loop. `None` and zero before anything happened.
 #[derive(Debug, Default, Clone, Copy)]
 struct Beat {
-    /// How many loops of the kind go round now. No worker looks for a run while all of them have one.
+    /// Number of loops of this kind that are active. No worker looks for a run while all of them have one.
     going: u32,
     since: Option<Instant>,
     came_round: Option<Instant>,
@@ -47,7 +47,7 @@ struct Beat {
 #[derive(Debug, Default)]
 pub struct Pulse(Mutex<[Beat; 3]>);
 
-/// A loop that goes round until this is dropped.
+/// A loop that counts as active until this is dropped.
 #[derive(Debug)]
 pub struct Going<'p> {
     pulse: &'p Pulse,
@@ -69,7 +69,7 @@ impl Pulse {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)[of as usize]
     }
 
-    /// A loop begins to go round.
+    /// Registers an active loop.
     pub fn go(&self, of: Loop) -> Going<'_> {
         self.change(of, |beat| {
             if beat.going == 0 {
@@ -80,12 +80,12 @@ impl Pulse {
         Going { pulse: self, of }
     }
 
-    /// A loop begins to go round for as long as the process lives.
+    /// Registers a loop that is active for as long as the process lives.
     pub fn go_on(&self, of: Loop) {
         std::mem::forget(self.go(of));
     }
 
-    /// A loop came round, with success or without.
+    /// Records that a loop completed, with success or without.
     pub fn beat(&self, of: Loop, succeeded: bool) {
         let now = Instant::now();
         self.change(of, |beat| {
@@ -96,13 +96,13 @@ impl Pulse {
         });
     }
 
-    /// How long ago the loop last succeeded, or has been going without; `None` while it has nothing to do.
+    /// The time since the loop last succeeded, or since it started; `None` while it has nothing to do.
     pub fn age(&self, of: Loop) -> Option<Duration> {
         let beat = self.of(of);
         (beat.going > 0).then(|| beat.since.max(beat.succeeded).map_or(Duration::ZERO, |at| at.elapsed()))
     }
 
-    /// Which loop hangs, for a probe of liveness: it came round neither with success nor without.
+    /// Which loop hangs, for a liveness probe: it has completed neither with success nor without.
     pub fn stuck(&self) -> Option<Loop> {
         let hangs = |of: &Loop| {
             let beat = self.of(*of);
@@ -111,12 +111,12 @@ impl Pulse {
         Loop::ALL.into_iter().find(hangs)
     }
 
-    /// Which loop does no work, hanging or failing, for a probe of readiness.
+    /// Which loop does no work, hanging or failing, for a readiness probe.
     pub fn failing(&self) -> Option<Loop> {
         Loop::ALL.into_iter().find(|of| self.age(*of).is_some_and(|age| age > FAILING_AFTER))
     }
 
-    /// A line for each loop.
+    /// One line per loop.
     pub fn lines(&self) -> String {
         let mut lines = String::new();
         for of in Loop::ALL {
@@ -134,7 +134,7 @@ impl Pulse {
 mod tests {
     use super::*;
 
-    /// A pulse whose last beats are so long ago.
+    /// A pulse whose last completions are this long ago.
     fn aged(going: bool, came_round: u64, succeeded: u64) -> Pulse {
         let ago = |secs| Instant::now().checked_sub(Duration::from_secs(secs));
         let beat =
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn p12_a_loop_that_hangs_or_fails_is_told_and_one_with_nothing_to_do_is_not() {
+    fn p12_a_loop_that_hangs_or_fails_is_reported_and_an_idle_one_is_not() {
         for (going, came_round, succeeded, stuck, failing) in [
             (true, 1, 1, false, false),
             (true, 1, 60, false, true),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_goes_as_long_as_one_of_its_kind_does() {
+    fn a_loop_is_active_while_one_of_its_kind_is() {
         let pulse = Pulse::default();
         assert_eq!(pulse.age(Loop::Claim), None);
         let (one, other) = (pulse.go(Loop::Claim), pulse.go(Loop::Claim));

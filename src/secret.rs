@@ -14,7 +14,7 @@ impl Secret {
         Self(SecretString::from(value.into()))
     }
 
-    /// The bare value, for the request that needs it and nothing else.
+    /// The plain value, for the request that needs it and nothing else.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }

@@ -1,18 +1,18 @@
-//! Logs: to standard error, pretty or JSON, filtered by `log.level`, and never with a secret in them (promise 7).
+//! Logging to standard error, as text or JSON, filtered by `log.level`, and never with a secret (promise 7).
 //!
 //! Two filters apply, and an event must pass both:
 //!
-//! 1. what the operator asks for in `log.level` (`info`, `trace`, `warn,tidegate::quota=debug`, …);
-//! 2. a fixed cap that no setting lifts: below `warn`, only Tidegate's own events are printed; and nothing of the pool of
-//!    connections, which would fill the log while the database comes and goes.
+//! 1. the filter in `log.level` (`info`, `trace`, `warn,tidegate::quota=debug`, …);
+//! 2. a fixed cap that no setting lifts: below `warn`, only Tidegate's own events are printed, and never those of the
+//!    connection pool, which would fill the log while the database is unavailable.
 //!
-//! The cap is a list of what may speak, not of what must be silent, because the crates that see secrets say them
-//! when asked for detail, and a new version may do so under a new name: `h2` prints whole header frames, `Authorization`
-//! included, at `debug` and `trace`; `hyper` and `reqwest` print addresses with their query at `trace`; `rustls` prints
-//! handshakes; `sqlx` prints statements, which for generated SQL name vendor fields. `sqlx` and others say nothing
-//! secret at `warn`: slow statements appear there without their values. So `level: trace` shows everything that
-//! Tidegate does and nothing of what a vendor request or answer holds. That Tidegate's own events name no secret is
-//! settled where they are written: [`Secret`](crate::secret::Secret) does not print itself.
+//! The cap lists what may log rather than what must not, because crates that handle secrets print them at detailed
+//! levels, and a new version may do so under a new name: `h2` prints header frames, `Authorization` included, at
+//! `debug` and `trace`; `hyper` and `reqwest` print URLs with their query at `trace`; `rustls` prints handshakes;
+//! `sqlx` prints statements, which for generated SQL name vendor fields. At `warn` they print nothing secret: slow
+//! statements appear without their values. So `level: trace` shows everything that Tidegate does and nothing of the
+//! content of vendor requests and responses. Tidegate's own events contain no secret because
+//! [`Secret`](crate::secret::Secret) does not print itself.
 
 use std::io;
 
@@ -31,11 +31,11 @@ use crate::text::{plain, steers};
 /// The targets that may print below `warn`.
 const OURS: &str = env!("CARGO_CRATE_NAME");
 
-/// The pool of connections, which logs every connection that breaks. [`session`](crate::store::session) logs them in a few
+/// The connection pool, which logs every broken connection. [`session`](crate::store::session) logs them in a few
 /// lines.
 const NEVER: &str = "sqlx_core::pool";
 
-/// Why there are no logs.
+/// Why logging could not be set up.
 #[derive(Debug, Error)]
 pub enum TelemetryError {
     #[error(
@@ -46,13 +46,13 @@ pub enum TelemetryError {
     Twice(#[from] TryInitError),
 }
 
-/// Sets up logging for the whole process. Call once, early.
+/// Sets up logging for the whole process. Call it once, early.
 pub fn init(log: &Log) -> Result<(), TelemetryError> {
     subscriber(log, io::stderr)?.try_init()?;
     Ok(())
 }
 
-/// Whether `level` can be used as `log.level`.
+/// Whether `level` is valid for `log.level`.
 pub fn check_level(level: &str) -> Result<(), TelemetryError> {
     asked_for(level).map(drop)
 }
@@ -79,18 +79,18 @@ fn subscriber<W>(log: &Log, writer: W) -> Result<impl Subscriber + Send + Sync +
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    // Colours would only litter files and collectors; terminals get by without.
+    // No colours: files and collectors do not need them, and terminals work without.
     let printed = fmt::layer().with_writer(Lines(writer)).with_ansi(false);
     let printed = match log.format {
         LogFormat::Pretty => printed.boxed(),
         LogFormat::Json => printed.json().flatten_event(true).with_current_span(false).boxed(),
     };
-    // Both hold for all that is below them, so what they refuse is not even formatted.
+    // Both filters apply to all layers below, so a refused event is not even formatted.
     Ok(Registry::default().with(printed).with(asked_for(&log.level)?).with(cap()))
 }
 
-/// Makes writers that print an event on one line, whatever stands in it: errors of databases and files quote what others
-/// wrote.
+/// Creates writers that print an event on one line, whatever text it contains: errors of databases and files quote
+/// external text.
 struct Lines<W>(W);
 
 impl<'writer, W: MakeWriter<'writer>> MakeWriter<'writer> for Lines<W> {
@@ -105,7 +105,7 @@ impl<'writer, W: MakeWriter<'writer>> MakeWriter<'writer> for Lines<W> {
     }
 }
 
-/// Is given a whole event at a time.
+/// Receives a whole event at a time.
 struct Line<W>(W);
 
 impl<W: io::Write> io::Write for Line<W> {
@@ -162,14 +162,14 @@ mod tests {
         tracing::info!(target: "a_crate_of_next_year", "s3cret");
         tracing::info!(target: "tidegated", "s3cret");
         let _span = tracing::trace_span!(target: "h2::proto", "frame", header = "s3cret").entered();
-        tracing::trace!("within someone else's span");
+        tracing::trace!("within a span of another crate");
         tracing::trace!(target: "tidegate::worker", page = 7, "page committed");
         tracing::warn!(target: "sqlx::query", "slow statement");
         tracing::error!(target: "sqlx_core::pool::inner", "error returned from after_connect");
     }
 
     #[test]
-    fn p7_no_level_makes_other_crates_talk() {
+    fn p7_no_level_lets_other_crates_log() {
         for level in ["trace", "h2=trace,hyper_util=trace,trace", "trace,[frame]=trace", "a_crate_of_next_year=trace"] {
             for format in [LogFormat::Pretty, LogFormat::Json] {
                 let text = printed(format, level, chatter);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_level_says_what_tidegate_prints() {
+    fn the_level_selects_what_tidegate_prints() {
         let events = || {
             tracing::info!("told");
             tracing::debug!(target: "tidegate::quota", "detail");
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn p7_no_text_of_others_begins_a_line_or_steers_a_terminal() {
+    fn p7_no_external_text_starts_a_line_or_controls_a_terminal() {
         let hostile = "x\n2026-03-01T00:00:00Z ERROR forged\r\u{1b}[2J\u{9b}31m\u{7}";
         let error = io::Error::other(hostile);
         for format in [LogFormat::Pretty, LogFormat::Json] {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn p9_a_wrong_level_is_answered_with_what_to_write() {
+    fn p9_a_wrong_level_causes_an_error_that_says_what_to_write() {
         let error = check_level("tidegate=loud").unwrap_err();
         assert!(error.to_string().starts_with("log.level \"tidegate=loud\" is not a filter; write error,"), "{error}");
         assert!(check_level("info,tidegate::quota=debug").is_ok());

@@ -1,14 +1,14 @@
-//! Text that others wrote, made fit to be shown: by a terminal, a log, a page.
+//! Makes external text safe to show on a terminal, in a log and on a page.
 //!
-//! [`shown`] decides for every place what becomes of a character. A vendor, the database, the configuration and the name
-//! of a file may hold any character; some make a reader see another text than there is.
+//! [`shown`] decides for all of them how a character is shown. A vendor, the database, the configuration or a file name
+//! may contain any character; some make a reader see a different text.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Whether `c` takes no room and has no glyph of its own: the format characters and the others that Unicode calls
-/// ignorable by default. Between two letters they cannot be seen.
+/// Whether `c` has no width and no glyph of its own: format characters and others that Unicode calls ignorable by
+/// default. They are invisible between two letters.
 pub const fn is_invisible(c: char) -> bool {
     is_variation_selector(c)
         || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}')
@@ -17,7 +17,7 @@ pub const fn is_invisible(c: char) -> bool {
         || matches!(c, '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// These choose between two glyphs of the character before them, most often of an emoji.
+/// Variation selectors: they choose between two glyphs of the character before them, most often an emoji.
 const fn is_variation_selector(c: char) -> bool {
     matches!(c, '\u{fe00}'..='\u{fe0f}')
 }
@@ -27,8 +27,8 @@ pub const fn steers(c: char) -> bool {
     shown(c) != c
 }
 
-/// The character that is shown for `c`: a blank for tabs and line ends, U+FFFD for everything else that a terminal would
-/// obey or a reader would not see, and `c` itself otherwise.
+/// The character that is shown for `c`: a blank for tabs and line ends, U+FFFD for everything else that a terminal
+/// would interpret or a reader would not see, and `c` itself otherwise.
 pub const fn shown(c: char) -> char {
     match c {
         '\t'..='\r' | '\u{85}' | '\u{2028}' | '\u{2029}' => ' ',
@@ -52,8 +52,8 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(|c| if keeps(c) { c } else { shown(c) }).collect())
 }
 
-/// `text` on one line, with an escape such as `\u{202e}` for every character that would not be shown as it is. For faults
-/// of a configuration, where the reader has to find the character.
+/// `text` on one line, with an escape such as `\u{202e}` for every character that would not be shown unchanged. For
+/// configuration errors, where the reader has to find the character.
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.chars().any(steers) {
         return Cow::Borrowed(text);
@@ -71,8 +71,8 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
-/// The same JSON document, with `\u` escapes for what would not be shown as it is: it says the same to a program and
-/// steers no terminal. Line feeds between its parts stay.
+/// The same JSON document, with `\u` escapes for characters that would not be shown unchanged. Its meaning is the same
+/// and it cannot control a terminal. Line feeds between tokens stay.
 pub fn json(document: &str) -> Cow<'_, str> {
     let keeps = |c: char| c == '\n' || !steers(c);
     if document.chars().all(keeps) {
@@ -92,11 +92,11 @@ pub fn json(document: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Largest first, as [`show`] takes them apart; in milliseconds.
+/// In milliseconds, largest first.
 pub(crate) const DURATION_UNITS: &[(&str, u64)] =
     &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// A duration as one would write it: `1h30m`.
+/// A duration in the usual notation: `1h30m`.
 pub fn show_duration(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
@@ -113,7 +113,7 @@ pub fn show_duration(duration: Duration) -> String {
 mod tests {
     use super::*;
 
-    /// A character of every kind that must not be shown as it is.
+    /// One character of every kind that must not be shown unchanged.
     const HOSTILE: &[char] = &[
         '\0',
         '\u{7}',
@@ -140,7 +140,7 @@ mod tests {
     ];
 
     #[test]
-    fn p7_characters_that_steer_or_hide_are_replaced() {
+    fn p7_control_and_invisible_characters_are_replaced() {
         for c in HOSTILE {
             let text = format!("a{c}b");
             assert_eq!(plain(&text), "a\u{fffd}b", "{c:?}");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_text_stays_as_it_is() {
+    fn ordinary_text_is_unchanged() {
         let text = "Año 2026, „Straße“, שלום, مرحبا, 日本語, ❤\u{fe0f} a\u{a0}b – c…";
         assert_eq!(plain(text), text);
         assert_eq!(lines(text), text);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn p7_a_json_document_steers_no_terminal_and_keeps_its_meaning() {
+    fn p7_a_json_document_cannot_control_a_terminal_and_keeps_its_meaning() {
         let hostile: String = HOSTILE.iter().collect::<String>() + "\u{2028}\n\t";
         let document = serde_json::to_string_pretty(&serde_json::json!({ "name": hostile })).unwrap();
         let text = json(&document);

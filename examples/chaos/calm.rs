@@ -1,4 +1,4 @@
-//! After the storm: what is open is finished, every job runs once more, and all is looked at.
+//! After the storm: open work is finished, every job runs once more, and everything is checked.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,25 +13,25 @@ use super::verify::{self, Finding};
 
 /// Promise 6.
 const PEAK_KIB_MAX: u64 = 64 << 10;
-/// What a daemon says when it reads on without the column that a reader's transaction keeps from being added.
+/// What a daemon logs when it continues without a column that a reader's open transaction prevents.
 const WITHOUT_COLUMN: &str = "a transaction that stays open keeps the table from getting a column";
-/// Pages that are read again then: while the daemon waits for the table with one, a second one is complete and a third
-/// arrives.
+/// Pages that are then read again: while the daemon waits for the table with one page, a second one is complete and a
+/// third arrives.
 const PAGES_AT_HAND: usize = 3;
-/// What two daemons may take to finish what the storm left.
+/// How long two daemons may take to finish the open work.
 const SETTLE_WITHIN: Duration = Duration::from_mins(5);
-/// From one word about that to the next.
+/// Interval between two progress messages.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
 impl Site {
-    /// Everything falls quiet, what is open is finished, every job runs once more; then all is looked at.
+    /// Ends all faults, waits for open work, runs every job once more, then checks everything.
     pub async fn calm_down(&mut self, faults: u32, refused: usize) -> anyhow::Result<Vec<Finding>> {
         let control = self.control();
         control.quiet();
         for vendor in Vendor::ALL {
             control.data(vendor).release_late();
         }
-        // Everything is read again, however far back it changed; no firing comes in between.
+        // Everything is read again, whatever its age, and no firing interferes.
         for config in [self.config(), self.calm_config()] {
             let text = std::fs::read_to_string(&config)?.replace("schedule:", "# schedule:");
             std::fs::write(&config, lookback(&text))?;
@@ -57,14 +57,14 @@ impl Site {
         let stats = control.stats();
         findings.push(within_quotas(&stats));
         let astray = stats.unexpected.first().map(|first| format!("{}, {first:?}", stats.unexpected.len()));
-        findings.push(Finding::new("no credential went astray", astray));
+        findings.push(Finding::new("no credential was sent to a wrong place", astray));
         findings.push(asked_twice);
         findings.extend(self.daemons_kept());
         Ok(findings)
     }
 
-    /// Runs every job. Rows that the storm took away for good may have been many at a time, so that their slices are held: a
-    /// person would look, and release them.
+    /// Runs every job. The storm may have removed many rows of a slice at once, so that the slice is held; an operator
+    /// would check and release it.
     async fn sync_and_release(&self, config: &Path) -> anyhow::Result<()> {
         const HELD: i32 = 3;
         if self.ends_with(config, &["sync"])? == Some(HELD) {
@@ -77,11 +77,11 @@ impl Site {
         self.run(config, &["sync"])
     }
 
-    /// Waits until no run is under way; those that were put off are told to go on.
+    /// Waits until no run is in progress; makes postponed runs due.
     async fn settle(&mut self) -> anyhow::Result<()> {
         let (began, mut told) = (Instant::now(), Instant::now());
         loop {
-            // One that was started while Postgres was away may have ended since.
+            // A daemon that was started while Postgres was unavailable may have ended since.
             self.look()?;
             let open = verify::open_runs(&self.server.url(DATABASE)).await;
             if open.as_ref().is_ok_and(Vec::is_empty) {
@@ -99,7 +99,7 @@ impl Site {
         }
     }
 
-    /// Table by table, against the undisturbed run.
+    /// Compares each table with that of the undisturbed run.
     async fn compare(&self) -> anyhow::Result<Vec<Finding>> {
         let mut stormy = PgConnection::connect(&self.server.url(DATABASE)).await?;
         let mut calm = PgConnection::connect(&self.server.url(CALM_DATABASE)).await?;
@@ -116,10 +116,10 @@ impl Site {
         Ok(findings)
     }
 
-    /// Pages that the vendor answered and that no checkpoint holds: only a fault between the two explains one, or one of the
-    /// writes that a full disk refused, or a table that a reader kept locked.
+    /// Pages that the vendor served and that no checkpoint contains. Each needs an explanation: a fault in between, a
+    /// write that a full disk refused, or a table that a reader kept locked.
     async fn asked_twice(&self, stats: &Stats, faults: u32, refused: usize) -> anyhow::Result<Finding> {
-        // A slow answer is one, too.
+        // A slow response is complete too.
         let is_whole = |met: &str| matches!(met, "delay" | "drip");
         let is_page = |call: &&ReportCall| {
             call.endpoint == "execute_report" && call.status == 200 && call.mischief.as_deref().is_none_or(is_whole)
@@ -139,8 +139,10 @@ impl Site {
 
     fn daemons_kept(&self) -> Vec<Finding> {
         let ended = self.ended.first().map(|first| format!("{}, {first}", self.ended.len()));
-        let what =
-            format!("no daemon ended by itself, but {} times for want of Postgres at its start", self.ended_for_want);
+        let what = format!(
+            "no daemon ended by itself, except {} times because Postgres was unavailable at its start",
+            self.ended_for_want
+        );
         let mut findings = vec![Finding::new(what, ended)];
         for (number, daemon) in self.daemons.iter().enumerate() {
             let (mib, lives) = (daemon.peak_kib >> 10, daemon.lives);
@@ -152,7 +154,7 @@ impl Site {
     }
 }
 
-/// A call that came too early is told with the report calls before it.
+/// A call that came too early is reported with the report calls before it.
 fn within_quotas(stats: &Stats) -> Finding {
     const BEFORE_SECS: f64 = 1.0;
     let violation = stats.violations.first().map(|first| {
@@ -166,7 +168,7 @@ fn within_quotas(stats: &Stats) -> Finding {
     Finding::new("no quota was exceeded", violation)
 }
 
-/// With a lookback that reaches behind every row.
+/// With a lookback that covers every row.
 fn lookback(text: &str) -> String {
     let lines: Vec<String> = text
         .lines()

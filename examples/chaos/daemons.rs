@@ -1,4 +1,4 @@
-//! The daemons that are killed, put to sleep and woken; what they say, and how large they grow.
+//! The daemons that are killed, suspended and resumed; their output and their memory.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -11,36 +11,36 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{disk, shift};
 
-/// Longer than the ten seconds that a daemon takes to stop at most.
+/// Longer than the ten seconds that a daemon takes at most to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 const LAST_WORDS_CHARS: usize = 800;
-/// What a daemon says that is started while Postgres is away, or goes away under it.
-const WANTS: [&str; 2] = ["cannot reach the database", "the database did not answer"];
-/// What it says among its reasons when Postgres only reads.
+/// What a daemon logs if Postgres is unavailable when it starts, or becomes so.
+const WANTS: [&str; 2] = ["cannot reach the database", "the database did not"];
+/// What it logs among the causes when Postgres is read-only.
 const ONLY_READS: &str = "read-only transaction";
-/// Files and connections that a daemon with [few](Handicap::FewFiles) of them may have open. At work it would have up to 30,
-/// of which 13 are not connections.
+/// Number of files and connections that a daemon with [few](Handicap::FewFiles) of them may have open. Normally it
+/// would have up to 30, of which 13 are not connections.
 const FEW_FILES: u32 = 20;
 
-/// What is wrong with one life of a daemon, from its start to its end.
+/// What is wrong in one life of a daemon, from its start to its end.
 #[derive(Debug, Clone, Copy)]
 pub enum Handicap {
     None,
-    /// The clock of the process is wrong by so many seconds; see [`shift`].
+    /// The clock of the process is wrong by this many seconds; see [`shift`].
     Clock(i64),
     FewFiles,
 }
 
-/// How a daemon ended that nobody had asked to.
+/// How a daemon ended that was not told to.
 pub struct Ended {
     status: ExitStatus,
-    /// Its last words: an error, if it told one.
+    /// The error at the end of its log, if any.
     said: String,
 }
 
 impl Ended {
-    /// A daemon that is started while its database cannot be reached or only reads says so and ends with 1.
+    /// A daemon that starts while its database is unreachable or read-only reports that and exits with 1.
     pub fn for_want_of_postgres(&self) -> bool {
         let wants = WANTS.iter().any(|want| self.said.starts_with(want));
         self.status.code() == Some(1) && (wants || self.said.contains(ONLY_READS))
@@ -57,14 +57,14 @@ pub struct Daemon {
     binary: PathBuf,
     config: PathBuf,
     log: PathBuf,
-    /// The file that says how wrong its clock is, in a life with that handicap.
+    /// The file with the offset of its clock, for a life with that handicap.
     shift: PathBuf,
     child: Child,
-    /// What is wrong with this life.
+    /// What is wrong in this life.
     handicap: Handicap,
-    /// The most memory that any life of it had resident.
+    /// The peak resident memory over all its lives.
     pub peak_kib: u64,
-    /// How often it was started.
+    /// Number of starts.
     pub lives: u32,
 }
 
@@ -83,13 +83,13 @@ impl Daemon {
         })
     }
 
-    /// Notes its memory, and starts it again if it has ended by itself.
+    /// Records its memory, and starts it again if it has ended by itself.
     pub fn look(&mut self) -> anyhow::Result<Option<Ended>> {
         self.measure();
         let Some(status) = self.child.try_wait()? else { return Ok(None) };
         let log = std::fs::read_to_string(&self.log)?;
         let last: String = log.chars().skip(log.chars().count().saturating_sub(LAST_WORDS_CHARS)).collect();
-        // It may be all that the log holds.
+        // The error may be the only content of the log.
         let said = last.rsplit_once("error: ").map_or(&*last, |(_, said)| said).to_owned();
         self.start_again(Handicap::None)?;
         Ok(Some(Ended { status, said }))
@@ -115,12 +115,12 @@ impl Daemon {
         Ok(())
     }
 
-    /// The clock of a life with that handicap jumps.
+    /// Changes the clock offset, in a life with that handicap.
     pub fn set_clock(&self, seconds: i64) -> anyhow::Result<()> {
         shift::set(&self.shift, seconds)
     }
 
-    /// Lines of its log that hold `words`.
+    /// The lines of its log that contain `words`.
     pub fn said(&self, words: &str) -> anyhow::Result<usize> {
         Ok(std::fs::read_to_string(&self.log)?.lines().filter(|line| line.contains(words)).count())
     }
@@ -137,7 +137,7 @@ impl Daemon {
         Ok(kill_process(pid, signal)?)
     }
 
-    /// Killed at once.
+    /// Kills it.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         self.measure();
         self.child.kill()?;
@@ -145,19 +145,19 @@ impl Daemon {
         Ok(())
     }
 
-    /// Killed at once, and started again.
+    /// Kills it and starts it again.
     pub fn kill_and_start(&mut self, handicap: Handicap) -> anyhow::Result<()> {
         self.kill()?;
         self.start_again(handicap)
     }
 
-    /// Asked to end, waited for, and started again.
+    /// Stops it, waits for its end, and starts it again.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.end().await?;
         self.start_again(Handicap::None)
     }
 
-    /// Ends a want of file descriptors. A wrong clock may stay: what is open is finished all the same.
+    /// Ends a lack of file descriptors. A wrong clock may stay: open work is finished anyway.
     pub async fn relieve(&mut self) -> anyhow::Result<()> {
         match self.handicap {
             Handicap::FewFiles => self.restart().await,
@@ -165,7 +165,7 @@ impl Daemon {
         }
     }
 
-    /// Asked to end, and waited for.
+    /// Stops it and waits for its end.
     pub async fn end(&mut self) -> anyhow::Result<()> {
         self.measure();
         self.signal(Signal::TERM)?;
@@ -186,11 +186,11 @@ impl Drop for Daemon {
     }
 }
 
-/// `command` is the daemon's program, or ends with it.
+/// `command` is the daemon's program, or ends together with it.
 fn spawn(mut command: Command, config: &Path, log: &Path) -> anyhow::Result<Child> {
     let log: File = OpenOptions::new().create(true).append(true).open(log)?;
     command.arg("--config").arg(config).arg("run").stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    // Standard settings only, whatever the shell around says.
+    // Only standard settings, regardless of the calling shell.
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE")) {
         command.env_remove(name);
     }

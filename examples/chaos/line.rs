@@ -1,6 +1,6 @@
-//! A line to a server that can be slow, break, and fall silent.
+//! A proxy to a server that can be slow, break, and fall silent.
 //!
-//! Only what comes back is late: a call is at the vendor's when it left, so both count it at the same moment.
+//! Only responses are delayed: a call reaches the vendor when it is sent, so both sides count it at the same time.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -13,16 +13,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy, copy_bidirectional, sink};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// After this time the server closes a session whose other end does not answer: what the keepalive settings of the daemon's
-/// sessions add up to. The line does it, because keepalives on one machine are always answered.
+/// How long until the server closes a session whose other end does not respond, as configured with the keepalive
+/// settings of the daemon's sessions. The proxy does it, because keepalives on one machine are always acknowledged.
 const SERVER_CLOSES_AFTER: Duration = Duration::from_secs(40);
 
-/// What the connections that exist at some moment meet then.
+/// What happens to the existing connections.
 #[derive(Debug, Clone, Copy)]
 enum End {
-    /// Both ends are told.
+    /// Both ends are notified.
     Reset,
-    /// Neither end is told.
+    /// Neither end is notified.
     Silence,
 }
 
@@ -33,11 +33,11 @@ pub struct Line {
 }
 
 impl Line {
-    /// From `listen` (port 0 picks a free one) to a server, which may be away.
+    /// Listens on `listen` (port 0 selects a free one) and forwards to a server, which may be unavailable.
     pub async fn lay(listen: SocketAddr, server: SocketAddr) -> std::io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
-        // The first value is not a change, so nobody reads it.
+        // The initial value is not a change, so nobody reads it.
         let (ends, _) = watch::channel(End::Reset);
         let delay_ms = Arc::<AtomicU64>::default();
         let (sender, delay) = (ends.clone(), Arc::clone(&delay_ms));
@@ -46,7 +46,7 @@ impl Line {
                 if let Ok((near, _)) = listener.accept().await {
                     tokio::spawn(carry(near, server, Arc::clone(&delay), sender.subscribe()));
                 } else {
-                    // Out of file descriptors, most likely: others will be closed.
+                    // Probably out of file descriptors; others will be closed.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
@@ -58,23 +58,23 @@ impl Line {
         self.address
     }
 
-    /// From now on every burst that comes back takes so much longer.
+    /// Delays every response by this much from now on.
     pub fn slow(&self, delay: Duration) {
         self.delay_ms.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Every connection that is there is reset at once, in the middle of whatever it carries.
+    /// Resets every existing connection at once, even in the middle of a transfer.
     pub fn cut(&self) {
         self.ends.send_replace(End::Reset);
     }
 
-    /// Connections that exist and are not silent.
+    /// Number of existing connections that are not silent.
     pub fn connections(&self) -> usize {
         self.ends.receiver_count()
     }
 
-    /// From now on nothing passes through the connections that exist, and neither end is told, as when a firewall forgets
-    /// them. New ones work. Returns how many fell silent.
+    /// From now on nothing passes through the existing connections, and neither end is notified, as when a firewall
+    /// drops its state. New connections work. Returns how many fell silent.
     pub fn forget(&self) -> usize {
         let connections = self.connections();
         self.ends.send_replace(End::Silence);
@@ -90,7 +90,7 @@ async fn carry(mut near: TcpStream, server: SocketAddr, delay: Arc<AtomicU64>, m
         carried = copy_bidirectional(&mut near, &mut far) => carried.err().map(|_| End::Reset),
         _ = ends.changed() => Some(*ends.borrow()),
     };
-    // A silent connection is none of those that a later fault meets.
+    // A silent connection is not affected by later faults.
     drop(ends);
     match end {
         None => {}
@@ -102,18 +102,18 @@ async fn carry(mut near: TcpStream, server: SocketAddr, delay: Arc<AtomicU64>, m
     }
 }
 
-/// Loses what both ends send, and does not tell one that the other has closed.
+/// Drops what both ends send, and does not tell one end that the other has closed.
 async fn fall_silent(mut near: TcpStream, far: TcpStream) {
     let server = async move {
         tokio::time::sleep(SERVER_CLOSES_AFTER).await;
         let _ = far.set_zero_linger();
     };
-    // Ends when the near end closes.
+    // Ends when the client's end closes.
     let mut nowhere = sink();
     let _ = tokio::join!(server, copy(&mut near, &mut nowhere));
 }
 
-/// Reads, and pauses before it reads on.
+/// Reads, and pauses before it continues.
 struct Slow {
     stream: TcpStream,
     delay: Arc<AtomicU64>,

@@ -4,14 +4,14 @@
 //! cargo run --release --example chaos -- --minutes 5 --seed 7
 //! ```
 //!
-//! Two daemons read the five vendors' simulators into one Postgres, a firing every few seconds. Meanwhile daemons are
-//! killed, put to sleep beyond their lease and woken, and run with a wrong clock or few file descriptors. Postgres is
-//! restarted, only reads, or is replaced by an older copy; its disk is full, and its connections break or fall silent. A
-//! reader keeps a table from being altered. Vendors answer with every kind of fault, or not at all, and change their minds
-//! about rows. Then all fall quiet, every job runs once more, and the tables must equal, as multisets, those that one
-//! undisturbed run makes in a database of its own. The seed repeats the faults and their order; at which instant of the
-//! programs they strike is up to the machine. Every storm has silent connections and a read-only failover among its first
-//! faults, and goes on until both have struck. `--only disk` draws only the faults with that word in their names.
+//! Two daemons read the five vendors' simulators into one Postgres, with a firing every few seconds. Meanwhile daemons
+//! are killed, suspended beyond their lease and resumed, and run with a wrong clock or few file descriptors. Postgres
+//! is restarted, becomes read-only, or is replaced by an older copy; its disk is full, and its connections break or
+//! fall silent. A reader keeps a table from being altered. Vendors respond with every kind of fault or not at all, and
+//! change rows. Then all faults end, every job runs once more, and the tables must equal, as multisets, those of one
+//! undisturbed run in a separate database. The seed repeats the faults and their order; their exact timing depends on
+//! the machine. Every storm includes silent connections and a read-only failover among its first faults, and continues
+//! until both have occurred. `--only disk` selects only the faults with that word in their names.
 
 mod calm;
 mod daemons;
@@ -66,7 +66,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The storm, and what is found behind it.
+/// Runs the storm and returns the findings of the checks after it.
 async fn weather(site: &mut Site, storm: &mut Storm, length: Duration) -> anyhow::Result<Vec<Finding>> {
     let began = Instant::now();
     while began.elapsed() < length || !storm.is_complete() {
@@ -83,7 +83,7 @@ async fn weather(site: &mut Site, storm: &mut Storm, length: Duration) -> anyhow
 struct Arguments {
     length: Duration,
     seed: u64,
-    /// A word that the name of every fault holds.
+    /// A word in the names of the selected faults.
     only: String,
 }
 
@@ -92,14 +92,14 @@ fn arguments() -> anyhow::Result<Arguments> {
     let mut known = Arguments { length: Duration::from_mins(1), seed: rand::random(), only: String::new() };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
-        let value = arguments.next().with_context(|| format!("{name} wants a value"))?;
+        let value = arguments.next().with_context(|| format!("{name} needs a value"))?;
         let number = || value.parse().with_context(|| format!("{name} {value} is not a number"));
         match name.as_str() {
             "--minutes" => known.length = Duration::from_mins(number()?),
             "--seconds" => known.length = Duration::from_secs(number()?),
             "--seed" => known.seed = number()?,
             "--only" => known.only = value,
-            _ => anyhow::bail!("{name} is none of --minutes, --seconds, --seed, --only"),
+            _ => anyhow::bail!("unknown option {name}; known are --minutes, --seconds, --seed, --only"),
         }
     }
     Ok(known)

@@ -1,12 +1,12 @@
-//! Someone who reads a table of the warehouse and leaves the transaction open.
+//! A client that reads a warehouse table and leaves its transaction open.
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 pub struct Reader(PgConnection);
 
 impl Reader {
-    /// Reads a row and stays in the transaction, which keeps the table from being altered. `None` if there is no such table
-    /// yet.
+    /// Reads a row and keeps the transaction open, so that the table cannot be altered. `None` if the table does not
+    /// exist yet.
     pub async fn of(url: &str, table: &str) -> anyhow::Result<Option<Self>> {
         let mut connection = PgConnection::connect(url).await?;
         let exists: bool =

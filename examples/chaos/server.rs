@@ -1,4 +1,4 @@
-//! A Postgres server that is mistreated: restarted in every way, and without room on its disk.
+//! A Postgres server under faults: restarted in every way, and without space on its disk.
 
 use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as PortFinder};
@@ -15,7 +15,7 @@ use tidegate::secret::Secret;
 
 use super::disk;
 
-/// A crash must cost nothing that was committed, so the settings are durable ones.
+/// A crash must not lose committed data, so the settings are durable.
 const SETTINGS: &[&str] = &[
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
@@ -24,20 +24,20 @@ const SETTINGS: &[&str] = &[
     "shared_buffers=64MB",
     "autovacuum_naptime=1s",
     "restart_after_crash=on",
-    // The log is a file too, which does not grow beyond the limit: without the statements it stays below.
+    // The log file is subject to the limit too: without statements it stays small enough.
     "log_min_error_statement=panic",
     "timezone=UTC",
 ];
-/// Its log is written in pieces of the least size, so that a limit of size never hits it.
+/// WAL segments of the smallest size, so that a size limit never affects them.
 const INITDB: &[&str] = &["--no-sync", "--wal-segsize=1"];
 const START_WITHIN: Duration = Duration::from_mins(1);
 
 /// How a server is stopped.
 #[derive(Debug, Clone, Copy)]
 pub enum Stop {
-    /// Sessions are ended, transactions rolled back.
+    /// Sessions are ended and transactions rolled back.
     Fast,
-    /// As if the power had failed: recovery follows.
+    /// Like a power failure: recovery follows.
     Immediate,
 }
 
@@ -86,7 +86,7 @@ impl Server {
         self.ready().await
     }
 
-    /// Waits until it lets clients in, be it after a start or a crash.
+    /// Waits until it accepts connections, after a start or a crash.
     async fn ready(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + START_WITHIN;
         while PgConnection::connect(&self.url("postgres")).await.is_err() {
@@ -100,12 +100,12 @@ impl Server {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))
     }
 
-    /// Where a database is, on the good line.
+    /// The URL of a database, without a faulty proxy.
     pub fn url(&self, database: &str) -> String {
         self.url_at(self.address(), database)
     }
 
-    /// Where a database is, on the line at `address`.
+    /// The URL of a database through the proxy at `address`.
     pub fn url_at(&self, address: SocketAddr, database: &str) -> String {
         format!("postgres://tidegate:{}@{address}/{database}?sslmode=disable", self.password.expose())
     }
@@ -116,8 +116,8 @@ impl Server {
         Ok(admin.close().await?)
     }
 
-    /// For a while, every new session of a database only reads, as after a failover to a replica; those that exist end. The
-    /// sessions of that time only read for as long as they last.
+    /// For a while, every new session of a database is read-only, as after a failover to a replica; existing sessions
+    /// are ended. Sessions of that time stay read-only to their end.
     pub async fn only_read(&self, database: &str, length: Duration) -> anyhow::Result<()> {
         let mut admin = PgConnection::connect(&self.url("postgres")).await?;
         let reads = format!("alter database {database} set default_transaction_read_only = on");
@@ -129,10 +129,10 @@ impl Server {
         Ok(admin.close().await?)
     }
 
-    /// Copies a database, whose sessions end.
+    /// Copies a database and ends its sessions.
     pub async fn copy_database(&self, from: &str, to: &str) -> anyhow::Result<()> {
         let mut admin = PgConnection::connect(&self.url("postgres")).await?;
-        // They may take a moment to end, and one of a daemon that was just killed may have been on its way.
+        // Sessions take a moment to end, and a daemon that was just killed may have been opening one.
         let copy = format!("create database {to} template {from}");
         let deadline = Instant::now() + START_WITHIN;
         loop {
@@ -146,7 +146,7 @@ impl Server {
         Ok(admin.close().await?)
     }
 
-    /// Puts a database in the place of another one, which is lost.
+    /// Replaces a database by another one; the old one is lost.
     pub async fn replace_database(&self, name: &str, by: &str) -> anyhow::Result<()> {
         let mut admin = PgConnection::connect(&self.url("postgres")).await?;
         for sql in [format!("drop database {name} with (force)"), format!("alter database {by} rename to {name}")] {
@@ -183,7 +183,7 @@ impl Server {
         self.ready().await
     }
 
-    /// Leaves most of every page of a table's empty, so that tables are large enough for [`disk`].
+    /// Leaves most of every page of a table empty, so that tables are large enough for [`disk`].
     pub async fn spread_rows(&self, database: &str) -> anyhow::Result<()> {
         let mut connection = PgConnection::connect(&self.url(database)).await?;
         let alter = "select format('alter table %s set (fillfactor = 10)', oid::regclass) from pg_class
@@ -193,7 +193,7 @@ impl Server {
         Ok(connection.close().await?)
     }
 
-    /// What the log says that the limit refused.
+    /// Counts the log lines about writes that the limit refused.
     pub fn writes_refused(&self) -> anyhow::Result<usize> {
         let log = std::fs::read_to_string(&self.log_path)?;
         let refused = |line: &&str| {
@@ -203,7 +203,7 @@ impl Server {
         Ok(log.lines().filter(refused).count())
     }
 
-    /// For a while its disk has no room.
+    /// Leaves its disk without space for a while.
     pub async fn fill_disk(&mut self, length: Duration) -> anyhow::Result<()> {
         let postmaster = pid(self.child.as_ref().context("it is stopped")?)?;
         disk::fill(postmaster, self.user.as_ref())?;
@@ -225,7 +225,7 @@ fn pid(child: &Child) -> anyhow::Result<Pid> {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Nobody will read the cluster again.
+        // The cluster is not used again.
         let _ = self.stop(Stop::Immediate);
     }
 }

@@ -1,4 +1,4 @@
-//! The clock of one process is wrong, and jumps. The time that waits are measured by is right.
+//! A wrong clock for one process, which may jump. The monotonic clock, which measures waits, stays right.
 
 use std::env::consts::ARCH;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,11 @@ use anyhow::Context as _;
 
 use super::site::replace;
 
-/// The variant that locks: several threads read the file with the shift.
+/// The variant with locking: several threads read the file with the offset.
 const LIBRARY: &str = "libfaketimeMT.so.1";
 
-/// Where Linux distributions keep the library. `None` if this system lacks it, or shifts the clock of this process already.
+/// Where Linux distributions install the library. `None` if it is missing, or if the clock of this process is shifted
+/// already.
 fn library() -> Option<PathBuf> {
     if std::env::var_os("FAKETIME").is_some() {
         return None;
@@ -25,15 +26,15 @@ pub fn is_possible() -> bool {
     cfg!(target_os = "linux") && library().is_some()
 }
 
-/// The processes that follow `file` see a clock that is wrong by so many seconds, within about a second.
+/// Shifts the clock of the processes that follow `file` by this many seconds, within about a second.
 pub fn set(file: &Path, seconds: i64) -> anyhow::Result<()> {
     replace(file, &format!("{seconds:+}\n"))
 }
 
-/// The process of `command` will see the clock that `file` says.
+/// Makes the process of `command` use the clock offset in `file`.
 pub fn follow(command: &mut Command, file: &Path) -> anyhow::Result<()> {
     command
-        .env("LD_PRELOAD", library().context("there is no libfaketime")?)
+        .env("LD_PRELOAD", library().context("libfaketime is not installed")?)
         .env("FAKETIME_TIMESTAMP_FILE", file)
         .env("FAKETIME_CACHE_DURATION", "1")
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")

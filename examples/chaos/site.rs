@@ -1,4 +1,4 @@
-//! Everything that is hit, and what stands between.
+//! Everything under test, and the proxies in between.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -15,17 +15,17 @@ use super::{storm, vendors, verify};
 
 pub const DATABASE: &str = "stormy";
 pub const CALM_DATABASE: &str = "calm";
-/// A copy of the first that may be put in its place later.
+/// A copy of the database that may replace it later.
 const OLDER_DATABASE: &str = "older";
-/// As long as the longest period of a limit that the daemons come near to. An older copy does not know the calls since it
+/// The longest period of a limit that the daemons come close to. An older copy does not know the calls made since it
 /// was taken, so the operator waits (see "The database" in `docs/changes.md`).
 const QUOTAS_FORGET: Duration = Duration::from_secs(10);
 /// A daemon that is silent for longer loses its runs.
 pub const LEASE: Duration = Duration::from_secs(5);
 const DAEMONS: usize = 2;
 
-/// Whether lines can be laid before the vendors: at their ports, but another address of this machine, so that the URLs
-/// which they hand out lead through the lines too. Linux has a whole net of such addresses.
+/// Whether proxies can be placed before the vendors: at their ports, but on another address of this machine, so that
+/// returned URLs lead through the proxies too. Linux has a whole network of such addresses.
 pub const HAS_LINES_TO_VENDORS: bool = cfg!(target_os = "linux");
 const VENDORS_FRONT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
@@ -38,20 +38,20 @@ pub struct Site {
     pub lines_to_vendors: Vec<Line>,
     pub daemons: Vec<Daemon>,
     start: String,
-    /// Daemons that ended by themselves, though Postgres was there.
+    /// Daemons that ended by themselves although Postgres was available.
     pub ended: Vec<String>,
-    /// Those that said that it was not, when they were started.
+    /// Daemons that reported at their start that Postgres was unavailable.
     pub ended_for_want: u32,
     /// Whether there is an older copy of the database.
     copied: bool,
-    /// Lynn's pages that were committed and then lost with a database that an older copy replaced.
+    /// Lynn's pages that were committed and then lost when an older copy replaced the database.
     pub pages_lost: usize,
 }
 
 impl Site {
     pub async fn open(binary: PathBuf, seed: u64) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        // Postgres' own user must come through.
+        // The Postgres user must be able to traverse it.
         std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
         let room = folder.path().join("postgres");
         std::fs::create_dir(&room)?;
@@ -85,7 +85,7 @@ impl Site {
             pages_lost: 0,
         };
         for vendor in Vendor::ALL {
-            // What an undisturbed run finds later must be what was there before.
+            // An undisturbed run later must find the same data.
             site.control().data(vendor).freeze(Self::until());
         }
         site.save_configuration(1)?;
@@ -99,7 +99,7 @@ impl Site {
         Ok(site)
     }
 
-    /// The vendors have no row beyond this moment: the midnight before.
+    /// Hides the vendors' rows after last midnight.
     pub fn until() -> DateTime<Utc> {
         Utc::now().date_naive().and_time(NaiveTime::MIN).and_utc()
     }
@@ -116,7 +116,7 @@ impl Site {
         self.folder.path().join("calm.yaml")
     }
 
-    /// Writes the daemons' configuration, as an editor does that saves a file.
+    /// Writes the daemons' configuration, as an editor saves a file.
     pub fn save_configuration(&self, lookback_days: u32) -> anyhow::Result<()> {
         let url = self.server.url_at(self.line.address(), DATABASE);
         let calm = self.server.url(CALM_DATABASE);
@@ -132,8 +132,8 @@ impl Site {
         Ok(())
     }
 
-    /// For a while, the configuration names another account under the same name. Its rows must not replace the others', so
-    /// nothing is read meanwhile.
+    /// For a while, the configuration has another account under the same name. Its rows must not replace the others, so
+    /// nothing may be read meanwhile.
     pub async fn swap_account(&self, length: Duration) -> anyhow::Result<()> {
         // A connection belongs to the account that it reads first.
         let mut pinned = true;
@@ -150,8 +150,8 @@ impl Site {
         replace(&config, &text)
     }
 
-    /// While the daemons are stopped, a copy of their database is taken; the next time, it replaces the database, as a backup
-    /// does that is restored in place.
+    /// Stops the daemons and copies their database. The next time, the copy replaces the database, like a backup
+    /// restored in place.
     pub async fn older_copy(&mut self) -> anyhow::Result<()> {
         for daemon in &mut self.daemons {
             daemon.kill()?;
@@ -169,7 +169,7 @@ impl Site {
         self.daemons.iter_mut().try_for_each(|daemon| daemon.start_again(Handicap::None))
     }
 
-    /// Runs a command of the daemon's program to its good end.
+    /// Runs a command of the daemon's program, which must succeed.
     pub fn run(&self, config: &Path, arguments: &[&str]) -> anyhow::Result<()> {
         let code = self.ends_with(config, arguments)?;
         ensure!(code == Some(0), "`{}` for {} ended with {code:?}", arguments.join(" "), config.display());
@@ -181,11 +181,11 @@ impl Site {
         Ok(command(&self.binary, config, arguments, &self.folder.path().join("commands.log"))?.code())
     }
 
-    /// Looks after the daemons: one that ended by itself is noted and started again.
+    /// Checks the daemons: one that ended by itself is recorded and started again.
     pub fn look(&mut self) -> anyhow::Result<()> {
         for (number, daemon) in self.daemons.iter_mut().enumerate() {
             match daemon.look()? {
-                // A supervisor would start it again.
+                // As a supervisor would.
                 Some(ended) if ended.for_want_of_postgres() => self.ended_for_want += 1,
                 Some(ended) => self.ended.push(format!("daemon {number}: {ended}")),
                 None => {}
@@ -194,21 +194,21 @@ impl Site {
         Ok(())
     }
 
-    /// Leaves the logs behind.
+    /// Keeps the logs.
     pub fn keep(&mut self) -> PathBuf {
         self.folder.disable_cleanup(true);
         self.folder.path().to_owned()
     }
 }
 
-/// Replaces a file as an editor does that saves it: nobody reads half of it.
+/// Replaces a file as an editor does: a reader never sees half of it.
 pub fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
     let beside = path.with_extension("new");
     std::fs::write(&beside, text)?;
     Ok(std::fs::rename(&beside, path)?)
 }
 
-/// One before each of the simulator's hosts.
+/// One proxy before each of the simulator's hosts.
 async fn lay_lines(simulator: &Simulator) -> anyhow::Result<Vec<Line>> {
     let mut lines = Vec::new();
     for url in [simulator.base_url(), simulator.clients_url(), simulator.files_url()] {

@@ -1,4 +1,4 @@
-//! What is done to them: the kinds of fault, drawn by a seeded die, and how often each was.
+//! The faults: their kinds, drawn by a seeded random generator, and how often each occurred.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -21,21 +21,21 @@ use super::site::{DATABASE, HAS_LINES_TO_VENDORS, LEASE, Site};
 use super::verify::Finding;
 use super::{disk, shift, vendors, verify};
 
-/// From one fault to the next.
+/// Time between two faults.
 const CALM_MS: std::ops::Range<u64> = 200..2_500;
-/// The least that a disk is full for: firings come every few seconds.
+/// Minimum duration of a full disk: firings come every few seconds.
 const FULL_FOR: Duration = Duration::from_secs(5);
-/// Rows of each report that come while it is.
+/// Rows of each report that are added meanwhile.
 const ROWS_FOR_THE_DISK: u32 = 10;
-/// The least that a server only reads for.
+/// Minimum duration of a read-only server.
 const READ_ONLY_FOR: Duration = Duration::from_secs(3);
-/// Connections to Postgres that are waited for before all of them fall silent: the daemons may just have been started.
+/// Connections to Postgres that must exist before all fall silent, since the daemons may just have been started.
 const SILENCED_MIN: usize = 4;
-/// How long they are waited for.
+/// How long to wait for them.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
 /// Seconds by which the clock of a daemon is wrong.
 const CLOCK_SHIFTS: [i64; 5] = [-3_600, -300, -2, 600, 86_400];
-/// A stretch of days that holds all rows; edits concern them.
+/// A range of days that contains all rows; edits apply to it.
 pub const DAYS: i64 = 3;
 
 /// How often each fault was injected.
@@ -44,12 +44,12 @@ pub type Tally = BTreeMap<&'static str, u32>;
 pub struct Storm {
     dice: StdRng,
     blows: Vec<Blow>,
-    /// The faults that strike in every storm, each with its place among the faults.
+    /// The faults that every storm has, each with its position among the faults.
     certain: Vec<(u32, &'static str)>,
     pub tally: Tally,
     /// Connections to Postgres that fell silent.
     silenced: usize,
-    /// Rows are edited before this moment.
+    /// Only rows before this time are edited.
     until: DateTime<Utc>,
 }
 
@@ -63,8 +63,8 @@ const DISK_FULL: &str = "Postgres: disk full";
 const VENDORS_CUT: &str = "line to the vendors cut";
 const VENDORS_SLOW: &str = "line to the vendors slow";
 
-/// The faults that strike in every storm, and the places among its faults that they may have: the daemons are at work then,
-/// and the server closes silent sessions soon after the end of a short storm.
+/// The faults that every storm has, and their possible positions: the daemons are at work then, and the server closes
+/// silent sessions soon after the end of a short storm.
 const CERTAIN: &[(&str, RangeInclusive<u32>)] = &[(SILENCE, 2..=3), (READ_ONLY, 4..=5)];
 
 /// Faults and their weights.
@@ -119,7 +119,7 @@ const BLOWS: &[Blow] = &[
     ("reader with an open transaction, and a new field", 2),
 ];
 
-/// The faults that this system has and whose names hold `only`.
+/// The faults that this system supports and whose names contain `only`.
 fn blows(only: &str) -> Vec<Blow> {
     let has = |name| match name {
         DISK_FULL | FEW_FILES => disk::can_limit(),
@@ -131,7 +131,7 @@ fn blows(only: &str) -> Vec<Blow> {
 }
 
 impl Storm {
-    /// Of all faults, or of those with `only` in their names.
+    /// All faults, or those with `only` in their names.
     pub fn new(seed: u64, only: &str, until: DateTime<Utc>) -> anyhow::Result<Self> {
         let blows = blows(only);
         ensure!(!blows.is_empty(), "this system has no fault with {only:?} in its name");
@@ -141,24 +141,24 @@ impl Storm {
         Ok(Self { dice, blows, certain, tally: Tally::new(), silenced: 0, until })
     }
 
-    /// Faults so far.
+    /// Number of faults so far.
     pub fn count(&self) -> u32 {
         self.tally.values().sum()
     }
 
-    /// Whether each fault that every storm has has struck.
+    /// Whether each mandatory fault has occurred.
     pub fn is_complete(&self) -> bool {
         self.certain.iter().all(|(place, _)| *place <= self.count())
     }
 
-    /// That connections fell silent, if they were to.
+    /// Checks that connections fell silent, if they were to.
     pub fn silence(&self) -> Finding {
         let none = self.tally.contains_key(SILENCE) && self.silenced == 0;
-        let fault = none.then(|| "there was none to fall silent".to_owned());
+        let fault = none.then(|| "no connection existed to fall silent".to_owned());
         Finding::new(format!("{} connections to Postgres fell silent", self.silenced), fault)
     }
 
-    /// The next fault: one that is certain, or one that is drawn.
+    /// The next fault: a mandatory one, or a random one.
     fn next(&mut self) -> Option<&'static str> {
         let place = self.count() + 1;
         if let Some((_, name)) = self.certain.iter().find(|(certain, _)| *certain == place) {
@@ -189,7 +189,7 @@ impl Storm {
             _ => self.at_postgres(name, site).await?,
         }
         site.look()?;
-        // Without a hurry the storm would blow over tasks that wait a minute or an hour.
+        // Otherwise the storm would end before tasks that wait a minute or an hour continue.
         if self.dice.random_range(0..3) == 0 {
             verify::hurry(&site.server.url(DATABASE)).await.ok();
         }
@@ -231,7 +231,7 @@ impl Storm {
             READ_ONLY => site.server.only_read(DATABASE, away + READ_ONLY_FOR).await,
             "Postgres: older copy, taken or swapped in" => site.older_copy().await,
             DISK_FULL => {
-                // Equal rows take no room, and what waits asks for none.
+                // Identical rows need no space, and waiting tasks do not try.
                 self.rows_for_every_report(&site.control());
                 verify::hurry(&site.server.url(DATABASE)).await.ok();
                 site.server.fill_disk(away + FULL_FOR).await
@@ -252,7 +252,7 @@ impl Storm {
         }
     }
 
-    /// Between the daemons and Postgres, or between them and the vendors.
+    /// A fault between the daemons and Postgres, or between them and the vendors.
     async fn at_a_line(&mut self, what: &str, site: &Site) {
         if what == "to Postgres silent" {
             let deadline = Instant::now() + CONNECTED_WITHIN;
@@ -277,24 +277,24 @@ impl Storm {
         }
     }
 
-    /// Someone reads a table and stays in the transaction, while the vendor adds a field that wants a column.
+    /// A reader keeps its transaction open while the vendor adds a field that needs a column.
     async fn beside_a_reader(&mut self, site: &Site) -> anyhow::Result<()> {
         let (vendor, report, _) = vendors::EDITED[self.dice.random_range(0..vendors::EDITED.len())];
         let number = self.dice.random_range(0..1_000_u32);
-        // Longer than from one firing to the next.
+        // Longer than the interval between two firings.
         let length = Duration::from_millis(self.dice.random_range(6_000..9_000));
         let url = site.server.url(DATABASE);
         let table = format!("{}.{report}", vendors::schema(vendor));
         let Some(reader) = Reader::of(&url, &table).await? else { return Ok(()) };
         let rows = Rows::between(report, self.until - TimeDelta::days(DAYS), self.until).every(2);
         let change = Change::Set { field: format!("readerField{number}"), json: number.to_string() };
-        // Not every vendor's data can be edited in every way.
+        // Not every vendor's data supports every edit.
         let _ = site.control().data(vendor).edit(Edit::Change { rows, change });
         tokio::time::sleep(length).await;
         reader.leave().await
     }
 
-    /// A fault of whatever calls come next, of every vendor.
+    /// A fault of the next calls of every vendor.
     fn at_a_vendor(&mut self, what: &str, control: &Control) {
         let action = match what {
             "server errors" => Action::Status { status: [500, 502, 503, 504, 408][self.dice.random_range(0..5)] },
@@ -334,18 +334,18 @@ impl Storm {
         control.mischief(Fault::new(Match::default(), action).times(self.dice.random_range(1..5)));
     }
 
-    /// Every vendor answers well formed, but for a while without rows, or with half of them.
+    /// For a while, every vendor sends valid responses without rows, or with half of them.
     fn fewer_rows(&mut self, what: &str, control: &Control) {
         let every = if what == "valid but empty" { 1 } else { 2 };
         let for_ms = Some(self.dice.random_range(2_000..8_000));
         for (vendor, report, _) in vendors::EDITED {
             let rows = Rows::between(report, self.until - TimeDelta::days(DAYS), self.until).every(every);
-            // Not every vendor's data can be edited in every way.
+            // Not every vendor's data supports every edit.
             let _ = control.data(*vendor).edit(Edit::Late { rows, for_ms });
         }
     }
 
-    /// What becomes of the next jobs.
+    /// The fate of the next export jobs.
     fn of_exports(&mut self, what: &str, control: &Control) {
         for export in vendors::EXPORTS {
             let fate = match what {
@@ -372,7 +372,7 @@ impl Storm {
         }
     }
 
-    /// A state that a job is in for a moment.
+    /// A temporary state of a job.
     fn unsteady(&mut self) -> Fate {
         let fates = [
             Fate::Done,
@@ -386,18 +386,18 @@ impl Storm {
         fates[self.dice.random_range(0..fates.len())].clone()
     }
 
-    /// Rows that every lookback reaches.
+    /// Rows within every lookback.
     fn rows_for_every_report(&mut self, control: &Control) {
         for (vendor, report, _) in vendors::EDITED {
             for _ in 0..ROWS_FOR_THE_DISK {
                 let at = self.until - TimeDelta::seconds(self.dice.random_range(1..6 * 3_600));
-                // Not every vendor's data can be edited in every way.
+                // Not every vendor's data supports every edit.
                 let _ = control.data(*vendor).insert(report, at);
             }
         }
     }
 
-    /// The vendor changes its mind about rows.
+    /// The vendor changes rows.
     fn of_the_truth(&mut self, what: &str, control: &Control) {
         let reports = vendors::EDITED;
         let (vendor, report, field) = reports[self.dice.random_range(0..reports.len())];
@@ -405,8 +405,7 @@ impl Storm {
         let from = self.until - TimeDelta::days(DAYS);
         let rows = Rows::between(report, from, self.until).every(self.dice.random_range(5..40));
         let number = self.dice.random_range(0..1_000_u32);
-        // Entities stay with the greatest count that was ever seen, which an undisturbed run would never see; and no two of
-        // them have one id.
+        // Entities keep the greatest count ever seen, which an undisturbed run would not see, and their ids are unique.
         let what = match (vendor, what) {
             (Vendor::Jaicp, "rows vanish") => "rows come late",
             (Vendor::Jaicp, "identical rows") => "rows appear",
@@ -430,7 +429,7 @@ impl Storm {
                 Edit::Change { rows, change: Change::Set { field: field.to_owned(), json } }
             }
         };
-        // Not every vendor's data can be edited in every way; what is refused is not a fault.
+        // Not every vendor's data supports every edit; a refused edit is not a fault.
         let _ = data.edit(edit);
     }
 }

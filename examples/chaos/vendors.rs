@@ -1,4 +1,4 @@
-//! The five vendors' connections and jobs, as a user would write them for the simulators.
+//! The connections and jobs for the five vendors, as a user would write them for the simulators.
 
 use std::fmt::Write as _;
 
@@ -24,10 +24,10 @@ pub const fn schema(vendor: Vendor) -> &'static str {
     }
 }
 
-/// Khoros's exports that are read.
+/// The Khoros exports that are read.
 pub const EXPORTS: [&str; 3] = ["conversation", "incoming_post", "raw_agent_states"];
 
-/// Tables of entities, and of what hangs on them: rows stay when the vendor no longer reports them.
+/// Tables of entities and their dependents: rows stay when the vendor no longer reports them.
 pub const ENTITIES: &[&str] = &[
     "khoros.conversation",
     "khoros.incoming_post",
@@ -40,10 +40,10 @@ pub const ENTITIES: &[&str] = &[
 /// Tables with a row for every run.
 pub const OBSERVED: &[&str] = &["jaicp.experiment_counts", "jaicp.unique_clients"];
 
-/// The connections whose account is swapped for another one's.
+/// The connections whose account is swapped.
 pub const SWAPPED: [&str; 2] = ["lynn", "outbound"];
 
-/// The configuration with another tenant for the connections of Lynn.
+/// The configuration with another tenant for Lynn's connections.
 pub fn swapped(text: &str) -> String {
     text.replace(&format!("tenant: {}", lynn::Account::default().tenant), "tenant: 1")
 }
@@ -51,7 +51,7 @@ pub fn swapped(text: &str) -> String {
 /// Divides the simulators' periods.
 pub const SPEED: f64 = 40.0;
 
-/// Job and connection, what it reads, and every how many seconds.
+/// Job and connection, the streams, and the interval in seconds.
 const JOBS: &[(&str, &str, u32)] = &[
     ("lynn", "[navigation_marks, survey_result, menu_detail]", 5),
     ("outbound", "[campaigns, contacts]", 11),
@@ -60,8 +60,8 @@ const JOBS: &[(&str, &str, u32)] = &[
     ("jaicp", "[sessions, messages, clients, message_labels, experiment_counts, stats_series]", 7),
 ];
 
-/// The connections and jobs. Quotas are the documented ones at [`SPEED`], and the distance between two calls doubled: on one
-/// starved machine a call arrives later than it left.
+/// The connections and jobs. Quotas are the documented ones at [`SPEED`], with doubled distance between calls: on a
+/// busy machine a call arrives later than it was sent.
 pub fn configuration(simulator: &Simulator, start: &str, lookback_days: u32) -> String {
     let files = simulator.files_url().replace("http://", "");
     let patience = "retry: { max_attempts: 3, initial: 50ms, max: 500ms }";
@@ -88,7 +88,7 @@ pub fn configuration(simulator: &Simulator, start: &str, lookback_days: u32) -> 
     text
 }
 
-/// One credential for both families, and so one ledger.
+/// One credential for both connectors, and so one ledger.
 fn lynn_keys(simulator: &Simulator, vendor: &str) -> String {
     let account = lynn::Account::default();
     format!(

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-/// What a person is told of one check.
+/// The result of one check.
 pub struct Finding {
     pub what: String,
     pub fault: Option<String>,
@@ -17,32 +17,33 @@ impl Finding {
     }
 }
 
-/// Columns that tell of the reading, not of the data.
+/// Columns that describe the reading, not the data.
 const OF_THE_READING: &[&str] = &["_connection", "_row_key", "_run_id", "_loaded_at", "_deleted_at", "window_end"];
-/// Columns with the moment of an observation.
+/// Columns with the time of an observation.
 const OF_THE_MOMENT: &[&str] = &["observed_at", "extracted_at", "cleaned_at"];
 
-/// Every warehouse table with a row.
+/// Every warehouse table that has a row.
 pub async fn tables(connection: &mut PgConnection) -> anyhow::Result<Vec<String>> {
     let names = "select schemaname || '.' || quote_ident(tablename) from pg_tables
         where schemaname in ('lynn', 'khoros', 'lexer', 'jaicp') order by 1";
     Ok(sqlx::query_scalar(names).fetch_all(connection).await?)
 }
 
-/// What of a table is compared.
+/// How a table is compared.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows {
-    /// Entities that vanished at the vendor may be left over.
+    /// Entities that vanished at the vendor may remain.
     pub stay: bool,
-    /// There are rows of every run, and those of the last one count.
+    /// Every run has rows, and only those of the last one are compared.
     pub last_run: bool,
 }
 
-/// A table's rows as a multiset, without what tells of the reading; rows of lists that are marked as gone are left out.
+/// A table's rows as a multiset, without columns that describe the reading. Rows of lists that are marked as deleted
+/// are left out.
 async fn rows(connection: &mut PgConnection, table: &str, last_run: bool) -> anyhow::Result<BTreeMap<String, u64>> {
     let without: Vec<String> = OF_THE_READING.iter().chain(OF_THE_MOMENT).map(|name| (*name).to_owned()).collect();
     let last = if last_run { format!("and _run_id = (select max(_run_id) from {table})") } else { String::new() };
-    // Null says nothing: a column that only one of the two databases met is null everywhere.
+    // Nulls are ignored: a column that only one of the two databases has is null everywhere.
     let query = format!(
         "select jsonb_strip_nulls(to_jsonb(t) - $1::text[])::text from {table} as t
         where to_jsonb(t) ->> '_deleted_at' is null {last}"
@@ -69,16 +70,16 @@ pub async fn same_rows(
         found.iter().filter(|(row, n)| wanted.get(*row).unwrap_or(&0) < n).map(|pair| pair.0).collect();
     let fault = (!lacking.is_empty() || !(stay || surplus.is_empty())).then(|| {
         let show = |rows: &[&String]| rows.first().map_or_else(String::new, |row| row.chars().take(300).collect());
-        format!("{} lacking ({}), {} too many ({})", lacking.len(), show(&lacking), surplus.len(), show(&surplus))
+        format!("{} missing ({}), {} unexpected ({})", lacking.len(), show(&lacking), surplus.len(), show(&surplus))
     });
     let of_which = if last_run { " of the last run" } else { "" };
     Ok(Finding::new(format!("{table}: {} rows{of_which} as of an undisturbed run", count(&wanted)), fault))
 }
 
-/// Queries that find nothing when all is well.
+/// Queries that return nothing if all is well.
 const NOTHING: &[(&str, &str)] = &[
     (
-        "no run is left hanging",
+        "no run is unfinished",
         "select 'run ' || id || ' is ' || state from tidegate.run where state in ('queued', 'running', 'waiting')",
     ),
     (
@@ -92,7 +93,7 @@ const NOTHING: &[(&str, &str)] = &[
         "select connection || '/' || stream || ' ' || window_start from tidegate.slice where reading_run is not null",
     ),
     (
-        "no slice is held any more",
+        "no slice is still held",
         "select connection || '/' || stream || ': ' || held_reason from tidegate.slice where held_since is not null or released",
     ),
     ("no record was refused", "select connection || '/' || stream || ': ' || reason from tidegate.rejected_record"),
@@ -108,7 +109,7 @@ pub async fn nothing_left(connection: &mut PgConnection) -> anyhow::Result<Vec<F
     Ok(findings)
 }
 
-/// Once no daemon is connected any more: neither sessions, locks nor temporary tables of theirs.
+/// After all daemons have disconnected: no sessions, locks or temporary tables of theirs remain.
 pub async fn nothing_held(url: &str, database: &str) -> anyhow::Result<Vec<Finding>> {
     const WITHIN: Duration = Duration::from_mins(1);
     let held = [
@@ -146,8 +147,8 @@ pub async fn nothing_held(url: &str, database: &str) -> anyhow::Result<Vec<Findi
     Ok(findings)
 }
 
-/// Notes every statement that deletes rows of a table of windows, with what it left of the slice, beside what there was when
-/// the reading began: an account of promise 10 that shares no code with the daemon.
+/// Records every statement that deletes rows of a windowed table, with the number of rows left in the slice and the
+/// number before the reading: evidence for promise 10 that shares no code with the daemon.
 pub async fn audit(url: &str) -> anyhow::Result<()> {
     let mut connection = PgConnection::connect(url).await?;
     sqlx::raw_sql(
@@ -203,7 +204,7 @@ pub async fn audit(url: &str) -> anyhow::Result<()> {
     Ok(connection.close().await?)
 }
 
-/// Promise 10: no reading took a sharp part of a slice, unless a person released it, which is done after the storm only.
+/// Promise 10: no reading deleted a large part of a slice, unless it was released, which is done only after the storm.
 pub async fn no_sharp_loss(url: &str) -> anyhow::Result<Finding> {
     let mut connection = PgConnection::connect(url).await?;
     let sharp: Vec<String> = sqlx::query_scalar(
@@ -218,10 +219,10 @@ pub async fn no_sharp_loss(url: &str) -> anyhow::Result<Finding> {
         .await?;
     connection.close().await?;
     let fault = sharp.first().map(|first| format!("{}, {first}", sharp.len()));
-    Ok(Finding::new(format!("no slice lost a sharp part of its rows at once ({all} rows went)"), fault))
+    Ok(Finding::new(format!("no slice lost a large part of its rows at once ({all} rows were deleted)"), fault))
 }
 
-/// Connections, which the jobs are named after, and streams with a held slice.
+/// Connections (jobs have the same names) and streams with a held slice.
 pub async fn held(url: &str) -> anyhow::Result<Vec<(String, String)>> {
     let mut connection = PgConnection::connect(url).await?;
     let held = "select distinct connection, stream from tidegate.slice where held_since is not null order by 1, 2";
@@ -230,7 +231,7 @@ pub async fn held(url: &str) -> anyhow::Result<Vec<(String, String)>> {
     Ok(held)
 }
 
-/// Whether something was read from a connection, which belongs to its account from then on.
+/// Whether a connection has read something, and so belongs to its account.
 pub async fn was_read(url: &str, name: &str) -> anyhow::Result<bool> {
     let mut connection = PgConnection::connect(url).await?;
     let pinned = sqlx::query_scalar(
@@ -243,7 +244,7 @@ pub async fn was_read(url: &str, name: &str) -> anyhow::Result<bool> {
     Ok(pinned)
 }
 
-/// Pages of Lynn that a checkpoint holds.
+/// Number of Lynn's pages in checkpoints.
 pub async fn pages_of_lynn(url: &str) -> anyhow::Result<usize> {
     let mut connection = PgConnection::connect(url).await?;
     let pages = "select coalesce(sum(pages), 0)::bigint from tidegate.task
@@ -253,7 +254,7 @@ pub async fn pages_of_lynn(url: &str) -> anyhow::Result<usize> {
     Ok(usize::try_from(pages)?)
 }
 
-/// Tells what was put off to go on now.
+/// Makes postponed work due now.
 pub async fn hurry(url: &str) -> anyhow::Result<()> {
     let mut connection = PgConnection::connect(url).await?;
     let hurry = "with task as (
@@ -264,7 +265,7 @@ pub async fn hurry(url: &str) -> anyhow::Result<()> {
     Ok(connection.close().await?)
 }
 
-/// The runs that are under way, each with what it waits for; those that were put off are told to go on.
+/// The runs in progress, each with what it waits for. Makes postponed ones due.
 pub async fn open_runs(url: &str) -> anyhow::Result<Vec<String>> {
     hurry(url).await?;
     let mut connection = PgConnection::connect(url).await?;

@@ -1,4 +1,4 @@
-//! What the daemon costs while nothing is due, how fast it starts, and how large it is.
+//! What the daemon costs while nothing is due, how quickly it starts, and how large it is.
 //!
 //! ```sh
 //! cargo build --release --bins --examples
@@ -6,11 +6,11 @@
 //! target/release/examples/idle 5000 60            # other numbers of jobs and seconds
 //! ```
 //!
-//! Beside this process run an embedded Postgres and the real binary (`TIDEGATE_BIN`, else the one beside this program's folder).
-//! Once the daemon has met all its jobs, its processor time is read from `/proc` before and after a while without firings, and
-//! that of all Postgres processes too; its peak memory is the kernel's `VmHWM`, the start included. Transactions are those
-//! that Postgres counts. Exits with 1 if the daemon takes 1 % of a core or 40 MiB. A start lasts from the call of the program
-//! until `/readyz` says yes, on a database that is migrated.
+//! An embedded Postgres and the real binary run as separate processes (`TIDEGATE_BIN`, or the binary next to this
+//! program's folder). Once the daemon has read all its jobs, its processor time is read from `/proc` before and after
+//! an interval without firings, and so is that of all Postgres processes. Its peak memory is the kernel's `VmHWM`,
+//! including the start. Transactions are those that Postgres counts. Exits with 1 if the daemon uses 1 % of a core or
+//! 40 MiB. A start lasts from the launch of the program until `/readyz` reports ready, on a migrated database.
 
 mod process;
 #[path = "../support/program.rs"]
@@ -32,13 +32,13 @@ use tokio_util::sync::CancellationToken;
 const DATABASE: &str = "idle";
 const JOBS: u32 = 1_000;
 const SECONDS: u64 = 30;
-/// Jobs of the daemon whose start is measured.
+/// Number of jobs of the daemon whose start is measured.
 const FEW_JOBS: u32 = 10;
 /// The promises: a hundredth of a core, …
 const SHARE_MAX: f64 = 0.01;
 /// … and 40 MiB.
 const PEAK_KIB_MAX: u64 = 40 << 10;
-/// The daemon looks once a second; by then it has met all jobs and looked again.
+/// The daemon reads its jobs once a second; by then it has read all of them twice.
 const SETTLE: Duration = Duration::from_secs(5);
 const START_WITHIN: Duration = Duration::from_mins(1);
 const STARTS: usize = 5;
@@ -48,7 +48,7 @@ const VERSIONS: usize = 20;
 #[derive(Debug, Clone, Copy)]
 enum Schedules {
     Yearly,
-    /// Spread over the minutes of an hour that do not come while it is measured.
+    /// Spread over the minutes of an hour that do not occur during the measurement.
     Hourly,
     /// Spread over all minutes of a later hour.
     Daily,
@@ -104,7 +104,7 @@ async fn measure(
     Ok((idle, starts))
 }
 
-/// A configuration and where its daemon answers.
+/// A configuration and the address of its daemon.
 struct Site {
     config: PathBuf,
     log: PathBuf,
@@ -128,7 +128,7 @@ impl Site {
                 Schedules::Yearly => {
                     format!("{} {} {} {} *", job % 60, job % 24, 1 + job % 28, (now_month() + 5) % 12 + 1)
                 }
-                // From ten minutes from now on, up to five minutes before now.
+                // From ten minutes after now to five minutes before now.
                 Schedules::Hourly => format!("{} * * * *", (now.minute() + 10 + job % 45) % 60),
                 Schedules::Daily => format!("{} {} * * *", job % 60, (now.hour() + 2 + job % 20) % 24),
             };
@@ -191,7 +191,7 @@ impl Site {
     }
 }
 
-/// Ends with this.
+/// Stops when it is dropped.
 struct Daemon {
     child: Child,
     ready_after: Duration,
@@ -199,13 +199,13 @@ struct Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended.
+        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The sixth month from now is as far from any firing as can be.
+/// The sixth month from now is farthest from now.
 fn now_month() -> u32 {
     chrono::Datelike::month(&Utc::now())
 }

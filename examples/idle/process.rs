@@ -1,25 +1,25 @@
-//! What the kernel says of a process. Linux only.
+//! What the kernel reports about a process. Linux only.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-/// The kernel counts processor time in hundredths of a second, for every program.
+/// The kernel reports processor time in hundredths of a second to every program.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The fields of `/proc/PID/stat` from the third on: the second may hold anything.
+/// The fields of `/proc/PID/stat` from the third on; the second may contain anything.
 fn stat(id: u32) -> anyhow::Result<Vec<String>> {
     let text = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
     let (_, fields) = text.rsplit_once(')').context("a process's state")?;
     Ok(fields.split_whitespace().map(str::to_owned).collect())
 }
 
-/// Processor time that it has taken.
+/// Its processor time.
 pub fn cpu(id: u32) -> anyhow::Result<Duration> {
     ticks(&stat(id)?, 11)
 }
 
-/// Two neighbouring fields, user and system, in time.
+/// Two adjacent fields, user and system time.
 fn ticks(fields: &[String], first: usize) -> anyhow::Result<Duration> {
     let sum: u32 = fields.iter().skip(first).take(2).map(|field| field.parse::<u32>()).sum::<Result<_, _>>()?;
     Ok(TICK * sum)
@@ -29,7 +29,7 @@ pub fn parent_of(id: i32) -> anyhow::Result<u32> {
     Ok(stat(u32::try_from(id)?)?.get(1).context("a parent")?.parse()?)
 }
 
-/// Processor time of a process and its children, those that have ended included.
+/// Processor time of a process and its children, including those that have ended.
 pub fn cpu_of_children(parent: u32) -> anyhow::Result<Duration> {
     let fields = stat(parent)?;
     let mut sum = ticks(&fields, 11)? + ticks(&fields, 13)?;
@@ -44,14 +44,14 @@ pub fn cpu_of_children(parent: u32) -> anyhow::Result<Duration> {
     Ok(sum)
 }
 
-/// The most memory that it ever had resident.
+/// Its peak resident memory.
 pub fn peak_kib(id: u32) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-/// KiB in MiB.
+/// Converts KiB to MiB.
 #[expect(clippy::cast_precision_loss, reason = "a size to print")]
 pub fn mib(kib: u64) -> f64 {
     kib as f64 / 1024.0

@@ -1,4 +1,4 @@
-//! The floors: the same rows, loaded by psql into a table of the same shape, in the same run.
+//! The baselines ("floors"): the same rows, loaded by psql into a table of the same shape in the same run.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use sqlx::AssertSqlSafe;
 use crate::process::{self, Ended};
 use crate::server::Server;
 
-/// psql's tables beside the one that is measured.
+/// psql's tables, next to the measured one.
 const STAGE: &str = "floor_stage";
 const KEYED: &str = "floor_keyed";
 const PLAIN: &str = "floor_plain";
@@ -15,7 +15,7 @@ const PLAIN: &str = "floor_plain";
 /// How psql loads a file of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Floor {
-    /// `\copy` straight into the keyed table, which is empty.
+    /// `\copy` directly into the keyed table, which is empty.
     Plain,
     /// `\copy` into an unlogged table, then `insert … on conflict do update`.
     Staged,
@@ -28,7 +28,7 @@ pub struct Floors<'a> {
 }
 
 impl<'a> Floors<'a> {
-    /// Tables like `table`, empty.
+    /// Creates empty tables with the shape of `table`.
     pub async fn new(server: &'a Server, database: &'a str, table: &str) -> anyhow::Result<Self> {
         let like = format!(
             "create unlogged table {STAGE} (like {table});
@@ -65,7 +65,7 @@ impl<'a> Floors<'a> {
         Ok(Self { server, database, upsert })
     }
 
-    /// The rows of `table`, in the order of `order`, as psql reads them.
+    /// The rows of `table` ordered by `order`, in the format that psql reads.
     pub async fn export(&self, table: &str, order: &str, path: PathBuf) -> anyhow::Result<PathBuf> {
         let mut psql = self.server.psql(self.database);
         psql.args(["-c", &format!("\\copy (select * from {table} order by {order}) to '{}'", path.display())]);
@@ -88,7 +88,7 @@ impl<'a> Floors<'a> {
         self.server.execute(self.database, &format!("truncate {STAGE}, {PLAIN}")).await
     }
 
-    /// Whether psql's table holds what `table` holds, but for who loaded it and when.
+    /// Whether psql's table equals `table`, except for who loaded the rows and when.
     pub async fn agrees(&self, table: &str) -> anyhow::Result<bool> {
         let digest = |table: &str| {
             format!(

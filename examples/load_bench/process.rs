@@ -1,4 +1,4 @@
-//! What processes use, as the kernel counts it.
+//! Resource usage of processes, as the kernel counts it.
 
 use std::fs;
 use std::process::{Child, Command};
@@ -10,7 +10,7 @@ use anyhow::{Context as _, ensure};
 const TICK: Duration = Duration::from_millis(10);
 const SAMPLE_EVERY: Duration = Duration::from_millis(10);
 
-/// A program that ran to its end.
+/// Usage of a program that ran to its end.
 pub struct Ended {
     pub took: Duration,
     pub cpu: Duration,
@@ -18,7 +18,7 @@ pub struct Ended {
     pub output: Vec<u8>,
 }
 
-/// Runs a program, while nothing else is waited for that this process started.
+/// Runs a program while this process waits for no other child.
 pub fn run(mut command: Command) -> anyhow::Result<Ended> {
     let before = stat("self")?.of_ended_children;
     let began = Instant::now();
@@ -31,7 +31,7 @@ pub fn run(mut command: Command) -> anyhow::Result<Ended> {
     Ok(Ended { took, cpu, peak_kib, output: output.stdout })
 }
 
-/// The most memory that the process ever had resident. Its output is short enough to wait in the pipe.
+/// The peak resident memory of the process. Its output is short enough to fit into the pipe.
 fn watch(child: &mut Child) -> anyhow::Result<u64> {
     let status = format!("/proc/{}/status", child.id());
     let mut peak_kib = 0;
@@ -45,7 +45,7 @@ fn watch(child: &mut Child) -> anyhow::Result<u64> {
     Ok(peak_kib)
 }
 
-/// A process with all that it ever started.
+/// A process with all its descendants.
 pub fn cpu_of_family(pid: u32) -> anyhow::Result<Duration> {
     loop {
         let parent = stat(&pid.to_string())?;
@@ -55,7 +55,7 @@ pub fn cpu_of_family(pid: u32) -> anyhow::Result<Duration> {
             stat(&name).ok().filter(|stat| stat.parent == pid)
         });
         let of_children: Duration = children.map(|stat| stat.own).sum();
-        // One that ended meanwhile may be missing in both.
+        // A process that ended meanwhile may be missing in both.
         if stat(&pid.to_string())?.of_ended_children == parent.of_ended_children {
             return Ok(parent.own + parent.of_ended_children + of_children);
         }
@@ -70,7 +70,7 @@ struct Stat {
 
 fn stat(process: &str) -> anyhow::Result<Stat> {
     let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // The name, in parentheses, may hold anything.
+    // The name, in parentheses, may contain anything.
     let rest = text.rsplit_once(')').context("no stat")?.1;
     let fields: Vec<&str> = rest.split_whitespace().collect();
     let ticks =

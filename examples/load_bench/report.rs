@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// One load, and what it used.
+/// One load and its resource usage.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
     pub took: Duration,
@@ -15,7 +15,7 @@ pub struct Load {
     pub wal_bytes: u64,
 }
 
-/// All loads, by step and by who loaded, in the order of the repetitions.
+/// All loads, by step and loader, in the order of the repetitions.
 pub struct Report {
     name: &'static str,
     rows: u64,
@@ -47,7 +47,7 @@ impl Report {
         self.loads.get(&(step, who)).map_or(&[], Vec::as_slice)
     }
 
-    /// How many times as fast as a floor, or as thrifty.
+    /// Speed and resource usage relative to a baseline.
     fn ratio(&self, step: &'static str, floor: &'static str, of: fn(&Load) -> f64) -> Option<f64> {
         let pairs = self.of(step, floor).iter().zip(self.of(step, "tidegate"));
         median(pairs.map(|(floor, load)| of(floor) / of(load)).collect())

@@ -1,4 +1,4 @@
-//! A Postgres of the benchmark's own, with ordinary durable settings, and what it used.
+//! The benchmark's own Postgres with ordinary durable settings, and its resource usage.
 
 use std::fs::OpenOptions;
 use std::net::{Ipv4Addr, TcpListener};
@@ -33,7 +33,7 @@ pub struct Server {
     child: Child,
 }
 
-/// What the server had used by then.
+/// The server's usage up to a point in time.
 #[derive(Debug, Clone, Copy)]
 pub struct Used {
     pub cpu: Duration,
@@ -90,7 +90,7 @@ impl Server {
         Ok(answer)
     }
 
-    /// psql, ready to be told what to run.
+    /// A psql command without instructions.
     pub fn psql(&self, database: &str) -> Command {
         let beside = self.bin.program("psql");
         let mut command = Command::new(if beside.is_file() { beside } else { PathBuf::from("psql") });
@@ -98,7 +98,7 @@ impl Server {
         command
     }
 
-    /// Counts processes that have ended, too.
+    /// Includes processes that have ended.
     pub async fn used(&self) -> anyhow::Result<Used> {
         let wal = self.scalar("postgres", "select (pg_current_wal_lsn() - '0/0'::pg_lsn)::bigint").await?;
         Ok(Used { cpu: cpu_of_family(self.child.id())?, wal_bytes: u64::try_from(wal)? })
@@ -107,7 +107,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Nobody will read the cluster again.
+        // The cluster is not used again.
         if let Some(pid) = self.child.id().try_into().ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, Signal::QUIT);
         }

@@ -2,12 +2,12 @@
 
 use crate::vendor::DAY;
 
-/// A vendor's way to report a million rows.
+/// How a vendor reports a million rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Workload {
-    /// Lynn's pages: 10,000 JSON objects of twelve mixed columns each.
+    /// Lynn's pages: 10,000 JSON objects each, with twelve columns of mixed types.
     Json,
-    /// An export of Khoros's: one CSV file of twenty columns.
+    /// A Khoros export: one CSV file with twenty columns.
     Csv,
 }
 
@@ -32,7 +32,7 @@ impl Workload {
         }
     }
 
-    /// The columns that put the table's rows in the order of the vendor's.
+    /// The columns that sort the table's rows in the vendor's order.
     pub const fn order(self) -> &'static str {
         match self {
             Self::Json => "\"timestamp\", record_id",

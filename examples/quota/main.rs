@@ -1,4 +1,4 @@
-//! How much of a limit four processes use together, and how close to each other their calls come (promise 2).
+//! How much of a limit four processes use together, and how close their calls are (promise 2).
 //!
 //! ```sh
 //! cargo build --release --examples
@@ -6,9 +6,9 @@
 //! target/release/examples/quota 1 1000 30         # calls, per milliseconds, for seconds
 //! ```
 //!
-//! An embedded Postgres with fsync on, and four processes of this program on one ledger of one credential, each with a pool of
-//! its own. All ask, wait as they are told, and note when they could send; nothing is sent. Departures are told by the
-//! kernel's clock, which the processes share. Exits with 1 if any period held more calls than the limit allows.
+//! An embedded Postgres with fsync on, and four processes of this program that share the ledger of one credential, each
+//! with its own pool. All request calls, wait as told, and record when they could send; nothing is sent. Times come
+//! from the kernel's clock, which the processes share. Exits with 1 if any period had more calls than the limit allows.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -26,12 +26,12 @@ use url::Url;
 use uuid::Uuid;
 
 const PROCESSES: u128 = 4;
-/// The argument that makes this program one of them.
+/// The argument that starts this program as one of the processes.
 const WORKER: &str = "worker";
-/// All have their connections by then.
+/// By then all have their connections.
 const START_AFTER: Duration = Duration::from_secs(2);
 
-/// The limit, and for how long it is used.
+/// The limit, and how long it is used.
 #[derive(Debug, Clone, Copy)]
 struct Trial {
     amount: u64,
@@ -74,7 +74,7 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(report(trial, &departures))
 }
 
-/// One process: asks as often as it may and says when it could send, in nanoseconds.
+/// One process: requests calls continuously and prints when it could send, in nanoseconds.
 async fn work(url: &str, number: u128, start: DateTime<Utc>, trial: Trial) -> anyhow::Result<()> {
     let pool = PgPoolOptions::new().max_connections(4).connect(url).await?;
     let base_url = Url::parse("https://vendor.example")?;
@@ -84,7 +84,7 @@ async fn work(url: &str, number: u128, start: DateTime<Utc>, trial: Trial) -> an
     tokio::time::sleep((start - Utc::now()).to_std().unwrap_or_default()).await;
     let end = Instant::now() + trial.length;
     while Instant::now() < end {
-        // A task of a run asks for each of its calls; at equal priority the older goes first.
+        // A run's task requests each of its calls; at equal priority the older one goes first.
         let asks = Request {
             kind: CallKind::Data,
             bytes: 0,
@@ -99,7 +99,7 @@ async fn work(url: &str, number: u128, start: DateTime<Utc>, trial: Trial) -> an
             }
         };
         let departed = SystemTime::now().duration_since(UNIX_EPOCH)?;
-        // An answer is there at once.
+        // The response arrives at once.
         let age = Some(reservation.age());
         // Writing to a String cannot fail.
         let _ = writeln!(departures, "{}", departed.as_nanos());
@@ -152,11 +152,11 @@ async fn run_all(postgres: &Embedded, trial: Trial) -> anyhow::Result<Vec<i128>>
 #[expect(clippy::cast_precision_loss, reason = "shares and times to print")]
 fn report(trial: Trial, departures: &[i128]) -> ExitCode {
     let amount = usize::try_from(trial.amount).unwrap_or(usize::MAX);
-    // The first call of every round marks how long the rounds before it took.
+    // The first call of every round marks how long the previous rounds took.
     let rounds = departures.len().saturating_sub(1) / amount;
     let took = departures.get(rounds * amount).zip(departures.first()).map_or(0, |(last, first)| last - first);
     let used = rounds as f64 * trial.per.as_nanos() as f64 * 100.0 / took as f64;
-    // The closest that a call came to the one that it must leave a period between.
+    // The distances between calls that must be a period apart.
     let mut distances: Vec<i128> = departures.windows(amount + 1).map(|calls| calls[amount] - calls[0]).collect();
     distances.sort_unstable();
     let at = |share: usize| distances.get(distances.len() * share / 100).map_or(0.0, |nanos| *nanos as f64 / 1e6);

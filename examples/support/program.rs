@@ -1,11 +1,11 @@
-//! The daemon's program, for every example that runs it.
+//! The daemon's binary, for every example that runs it.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::ensure;
 
-/// `TIDEGATE_BIN`, or the one beside the example, built again, as `cargo run --example` does not.
+/// `TIDEGATE_BIN`, or the binary next to the example, rebuilt, since `cargo run --example` does not build it.
 pub fn binary() -> anyhow::Result<PathBuf> {
     let path = if let Some(path) = std::env::var_os("TIDEGATE_BIN") {
         PathBuf::from(path)

@@ -1,4 +1,4 @@
-//! Returns and the ways they can go wrong on the wire. Knows no vendor.
+//! HTTP responses and the ways in which they can go wrong on the wire. Independent of the vendor.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ impl Answer {
         Self::new(StatusCode::OK, JSON, body)
     }
 
-    /// As object storages tell an error.
+    /// An error in the format of object storages.
     pub fn xml_error(status: StatusCode, code: &str, message: &str) -> Self {
         let head = r#"<?xml version="1.0" encoding="UTF-8"?>"#;
         Self::new(status, XML, format!("{head}\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"))
@@ -64,13 +64,13 @@ impl Answer {
         Self::new(status, "", "")
     }
 
-    /// As the gateway tells an error.
+    /// An error in the gateway's format.
     pub fn error(status: StatusCode, message: &str) -> Self {
         let body = serde_json::json!({ "statusCode": status.as_u16(), "message": message });
         Self::new(status, JSON, body.to_string())
     }
 
-    /// As the gateway tells that a limit is reached.
+    /// The gateway's response when a limit is reached.
     pub fn refusal(refusal: &Refusal) -> Self {
         let seconds = refusal.wait.as_secs() + u64::from(refusal.wait.subsec_nanos() > 0);
         match (refusal.refused, refusal.unit) {
@@ -85,11 +85,11 @@ impl Answer {
         self
     }
 
-    /// What the action makes of the answer. Actions that concern a vendor's page have done their part before.
+    /// Applies an action to the response. Actions on a vendor's page have been applied before.
     pub fn meet(mut self, action: Action) -> Self {
         match action {
             Action::Status { status } => {
-                return Self::error(status_of(status), "The simulator was asked to answer so.");
+                return Self::error(status_of(status), "The simulator was asked to respond like this.");
             }
             Action::Json { status, body } => return Self::new(status_of(status), JSON, body),
             Action::Text { status, content_type, body } => return Self::new(status_of(status), &content_type, body),
@@ -134,7 +134,7 @@ impl Answer {
                 self.delivery = Delivery::Drip { bytes: bytes.max(1), every: bounded(every_ms) };
             }
             Action::Hold(hold) if hold.point == Point::MidBody => self.delivery = Delivery::Hold(hold),
-            // Waited out, or made part of the page, by now.
+            // These are handled earlier: waited for, or applied to the page.
             Action::Hold(_)
             | Action::Delay { .. }
             | Action::Invalid { .. }
@@ -152,7 +152,7 @@ impl Answer {
         self
     }
 
-    /// Hands the answer to the connection. What is made while it is sent is not compressed.
+    /// Sends the response. A generated body is not compressed.
     pub fn send(mut self, wire: &Wire, gzip: bool, stopping: CancellationToken) -> Response<Body> {
         let (mut begun, rest) = self.body.begin();
         if gzip && rest.is_none() && !begun.is_empty() && !self.headers.iter().any(|(name, _)| name == CONTENT_ENCODING)
@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_speak_as_the_gateway_does() {
+    fn refusals_have_the_format_of_the_gateway() {
         let refusal = |refused, unit, wait| {
             let answer = Answer::refusal(&Refusal { limit: "any", unit, refused, wait });
             (

@@ -1,4 +1,4 @@
-//! Bodies of answers: whole, or made part by part while they are sent, and how they go wrong on the way.
+//! Response bodies: complete, or generated part by part while they are sent, and the ways in which they go wrong.
 
 use std::io::{self, Write as _};
 use std::iter;
@@ -14,22 +14,23 @@ use tokio_util::sync::CancellationToken;
 use super::mischief::HoldAt;
 use super::wire::Wire;
 
-/// Of a made body, so much is made before the answer begins: one that ends within is sent as if it had been whole.
+/// How much of a generated body is produced before the response begins. A shorter body is sent as if it were complete.
 const AHEAD: usize = 1 << 20;
-/// What a body that is made up comes in.
+/// Part size of a generated body.
 const PART: usize = 1 << 16;
 
-/// A body that is made while it is sent.
+/// A body that is generated while it is sent.
 pub type Parts = Box<dyn Iterator<Item = Bytes> + Send>;
 
-/// What an answer holds.
+/// The content of a response.
 pub(super) enum Content {
     Whole(Bytes),
     Made(Parts),
 }
 
 impl Content {
-    /// In bytes. Of a made body nothing is known, so it counts as nothing: no vendor's bandwidth covers storages.
+    /// Length in bytes. A generated body counts as 0: only the storage has them, and no vendor's bandwidth limit covers
+    /// it.
     pub fn len(&self) -> usize {
         match self {
             Self::Whole(bytes) => bytes.len(),
@@ -37,7 +38,7 @@ impl Content {
         }
     }
 
-    /// The beginning, and what is to be made after it: nothing, if all of it is there.
+    /// The beginning, and the parts to be generated after it; `None` if the beginning is everything.
     pub fn begin(self) -> (Bytes, Option<Parts>) {
         let mut parts = match self {
             Self::Whole(bytes) => return (bytes, None),
@@ -53,19 +54,19 @@ impl Content {
         (begun.freeze(), Some(parts))
     }
 
-    /// Its beginning again and again, without end.
+    /// Repeats its beginning endlessly.
     pub fn endless(self) -> Self {
         let (begun, _) = self.begin();
         let part = if begun.is_empty() { Bytes::from_static(b"without end\n") } else { begun };
         Self::Made(Box::new(iter::repeat(part)))
     }
 
-    /// The gzip of so many equal bytes, about a thousandth of that.
+    /// The gzip of this many equal bytes, about a thousandth in size.
     pub fn bomb(bytes: u64) -> Self {
         let mut encoder = Some(GzEncoder::new(Vec::new(), Compression::default()));
         let mut left = letters(bytes);
         Self::Made(Box::new(iter::from_fn(move || {
-            // Writing to memory does not fail.
+            // Writing to memory cannot fail.
             if let Some(part) = left.next() {
                 let encoder = encoder.as_mut()?;
                 encoder.write_all(&part).ok()?;
@@ -75,7 +76,7 @@ impl Content {
         })))
     }
 
-    /// Its gzip in so many members of about equal length; of a body that is made while it is sent, every part is one.
+    /// Its gzip in this many members of about equal length. For a generated body, every part is one member.
     pub fn in_members(self, members: usize) -> Self {
         match self.begin() {
             (whole, None) if whole.is_empty() => Self::Whole(compressed(&whole)),
@@ -87,7 +88,7 @@ impl Content {
         }
     }
 
-    /// One field of so many bytes: of a JSON array's only object, or of a CSV file with the header that was there.
+    /// One field of this many bytes: in a JSON array's only object, or in a CSV file with the original header.
     pub fn one_field(self, content_type: &str, bytes: u64) -> Self {
         let (before, after) = if content_type.contains("json") {
             (Bytes::from_static(b"[{\"field\":\""), "\"}]")
@@ -110,7 +111,7 @@ fn letters(bytes: u64) -> impl Iterator<Item = Bytes> {
 
 pub(super) fn compressed(body: &[u8]) -> Bytes {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    // Writing to memory does not fail.
+    // Writing to memory cannot fail.
     encoder.write_all(body).and_then(|()| encoder.finish()).unwrap_or_default().into()
 }
 
@@ -122,7 +123,7 @@ pub(super) enum After {
     Gate(HoldAt),
 }
 
-/// A body on its way.
+/// A body that is being sent.
 struct Sending {
     begun: Bytes,
     rest: Option<Parts>,
@@ -132,8 +133,8 @@ struct Sending {
     stopping: CancellationToken,
 }
 
-/// Sends part by part what has begun and what is made after it. When the simulator stops, the rest of what is there
-/// goes out at once, and a body that is still being made breaks off.
+/// Sends the beginning and then the generated parts. When the simulator stops, the rest of a complete body is sent at
+/// once, and a generated body breaks off.
 pub(super) fn in_parts(
     begun: Bytes,
     rest: Option<Parts>,
@@ -157,7 +158,7 @@ impl Sending {
         if self.sent > 0 {
             match &self.after {
                 After::Nothing => {}
-                // Of a body that is made while it is sent, one part may not be enough.
+                // For a generated body, one part may not be enough.
                 After::Reset(_) if self.sent < self.part => part -= self.sent,
                 After::Reset(wire) => {
                     // Lets the part that was sent reach the client before the reset overtakes it.
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_made_body_is_as_good_as_a_whole_one() {
+    fn a_short_generated_body_is_sent_like_a_complete_one() {
         let parts = || Box::new(["a", "", "b"].map(Bytes::from).into_iter());
         let (begun, rest) = Content::Made(parts()).begin();
         assert_eq!((&begun[..], rest.is_none()), (&b"ab"[..], true));
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn members_hold_the_body_together() {
+    fn members_together_contain_the_body() {
         let long: Vec<Bytes> = letters(3 << 20).chain([Bytes::from_static(b"end")]).collect();
         let made = || Content::Made(Box::new(long.clone().into_iter()));
         for (content, members, plain) in [
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn bombs_and_fields_have_the_size_that_was_asked_for() {
+    fn bombs_and_fields_have_the_requested_size() {
         let mut plain = Vec::new();
         let bomb = all(Content::bomb(5_000_001));
         assert!(bomb.len() < 50_000, "{}", bomb.len());

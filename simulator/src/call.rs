@@ -1,6 +1,6 @@
-//! What every endpoint does alike: arrive, pass the vendor's gateway, read the body, meet its mischief, be answered.
+//! What all endpoints share: arrival, the vendor's gateway, reading the body, applying mischief, sending the response.
 //!
-//! A handler is an `Incoming` and its `serve`; only what makes the answer is the vendor's own.
+//! A handler takes an `Incoming` and calls its `serve`; only the response itself is specific to the vendor.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -22,7 +22,7 @@ use super::{Options, Vendor, World, locked};
 /// A request is a few hundred bytes.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
 
-/// What stands before a vendor's own code: its limits, and how it tells that one is reached.
+/// What comes before a vendor's own code: its limits, and how it reports that one is reached.
 pub(super) struct Gateway {
     limits: Mutex<Limits>,
     refusal: fn(&Refusal) -> Answer,
@@ -38,7 +38,7 @@ impl Gateway {
     }
 }
 
-/// A request that has come in: what a handler takes, as its last argument.
+/// A received request; the last argument of a handler.
 pub(super) struct Incoming {
     world: Arc<World>,
     wire: Wire,
@@ -54,7 +54,7 @@ impl FromRequest<Arc<World>> for Incoming {
     }
 }
 
-/// What a handler answers, before it goes wrong.
+/// A handler's response, before mischief is applied.
 pub(super) struct Reply {
     answer: Answer,
     action: Option<Action>,
@@ -66,15 +66,15 @@ impl Reply {
         Self { answer, action, report: None }
     }
 
-    /// Logs the call in `Stats::reports`. Moment, endpoint, status, bytes and mischief are filled in.
+    /// Logs the call in `Stats::reports`. Time, endpoint, status, bytes and mischief are filled in.
     pub fn reported(self, report: ReportCall) -> Self {
         Self { report: Some(report), ..self }
     }
 }
 
 impl Incoming {
-    /// Serves a call of a vendor (`None`: of the storage, which has no limits). `work` checks the credentials, meets
-    /// the mischief and makes the answer; what it gives as an error is answered without mischief.
+    /// Serves a call of a vendor (`None`: of the storage, which has no limits). `work` checks the credentials, applies
+    /// mischief and makes the response. An error from it is sent without mischief.
     pub async fn serve(
         self,
         vendor: impl Into<Option<Vendor>>,
@@ -104,7 +104,7 @@ impl Incoming {
         .await
     }
 
-    /// The call arrives when its head has been read; the body may take as long as it likes.
+    /// The call arrives when its headers have been read; the body may take any time.
     pub fn arrive(self, vendor: impl Into<Option<Vendor>>, endpoint: &'static str, kind: CallKind) -> (Arrival, Body) {
         let Self { world, wire, request } = self;
         let at = world.now();
@@ -118,22 +118,22 @@ impl Incoming {
     }
 }
 
-/// Goes on when the client hangs up: the vendor has done the work and counts it, and a held call stays held.
+/// Continues when the client disconnects: the vendor has done the work and counts it, and a held call stays held.
 pub(super) async fn outliving_the_client(
     work: impl Future<Output = Response<Body>> + Send + 'static,
 ) -> Response<Body> {
     let broken = |_| {
-        let mut response = Response::new(Body::from("the simulator has a defect"));
+        let mut response = Response::new(Body::from("internal error of the simulator"));
         *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         response
     };
     tokio::spawn(work).await.unwrap_or_else(broken)
 }
 
-/// One call on its way: what of it does not depend on the body.
+/// One call in progress: everything that does not depend on the body.
 pub(super) struct Arrival {
     pub world: Arc<World>,
-    /// Since the simulator's start.
+    /// Time since the simulator's start.
     pub at: Duration,
     pub endpoint: &'static str,
     pub headers: HeaderMap,
@@ -149,7 +149,7 @@ impl Arrival {
         self.vendor.map(|vendor| self.world.gateway(vendor))
     }
 
-    /// Lets the call through the vendor's limits, or refuses it.
+    /// Admits the call under the vendor's limits, or refuses it.
     pub fn admit(&self) -> Result<(), Answer> {
         let Some(gateway) = self.gateway() else { return Ok(()) };
         let admitted = locked(&gateway.limits).admit(self.kind, self.at);
@@ -159,20 +159,20 @@ impl Arrival {
         })
     }
 
-    /// Notes what a careful client would not have sent. `what` never holds the value.
+    /// Records something that a careful client would not have sent. `what` never contains the value.
     pub fn unexpected_if(&self, condition: bool, what: &str) {
         if condition {
             locked(&self.world.stats).unexpected(self.endpoint, what, self.at);
         }
     }
 
-    /// Notes each of these headers that was sent, and says whether there was one.
+    /// Records each of these headers that was sent. Returns whether there was one.
     pub fn unexpected_headers(&self, names: &[HeaderName]) -> bool {
         let sent = |name: &&HeaderName| self.headers.contains_key(*name);
         names.iter().filter(sent).inspect(|name| self.unexpected_if(true, name.as_str())).count() > 0
     }
 
-    /// Counts the answer to wrong credentials.
+    /// Counts a response to wrong credentials.
     pub fn unauthorized(&self, answer: Answer) -> Answer {
         locked(&self.world.stats).unauthorized += 1;
         answer
@@ -189,12 +189,12 @@ impl Arrival {
         pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
 
-    /// As it came, nothing decoded.
+    /// Not decoded.
     pub fn path(&self) -> &str {
         self.uri.path()
     }
 
-    /// As it came, nothing decoded.
+    /// Not decoded.
     pub fn raw_query(&self) -> &str {
         self.uri.query().unwrap_or_default()
     }
@@ -204,12 +204,12 @@ impl Arrival {
         read.map_err(|_| Answer::error(StatusCode::BAD_REQUEST, "The request body could not be read."))
     }
 
-    /// What this call meets. `report` are all names of what it asks for; `page` is from 1.
+    /// The action for this call. `report` are all names of what it requests; `page` starts at 1.
     pub fn meet(&self, report: &[&str], page: Option<u32>) -> Option<Action> {
         self.world.mischief.meet(&Call { endpoint: self.endpoint, report, page })
     }
 
-    /// The answer after its mischief, and how many bytes the call counted.
+    /// The response after mischief, and how many bytes the call counts.
     pub async fn deliver(&self, answer: Answer, action: Option<Action>, request_bytes: usize) -> (Response<Body>, u64) {
         let stopping = &self.world.stopping;
         match &action {
@@ -228,7 +228,7 @@ impl Arrival {
         self.finish(answer, request_bytes)
     }
 
-    /// Counts the bytes, uncompressed, and hands the answer to the connection.
+    /// Counts the bytes, decompressed, and passes the response to the connection.
     pub fn finish(&self, answer: Answer, request_bytes: usize) -> (Response<Body>, u64) {
         let bytes = (request_bytes + answer.body.len()) as u64 + self.head_bytes;
         if let Some(gateway) = self.gateway() {
@@ -237,14 +237,14 @@ impl Arrival {
         (self.send(answer), bytes)
     }
 
-    /// The gateway's refusals count as no bytes.
+    /// The gateway's refusals count 0 bytes.
     pub fn refuse(&self, answer: Answer) -> Response<Body> {
         self.send(answer)
     }
 
     fn send(&self, answer: Answer) -> Response<Body> {
         let accepts = self.header(&ACCEPT_ENCODING).is_some_and(|accepted| accepted.contains("gzip"));
-        // Storages send what they hold as it is.
+        // Storages send their content unchanged.
         let gzip = accepts && self.vendor.is_some_and(|vendor| self.world.compresses(vendor));
         answer.send(&self.wire, gzip, self.world.stopping.clone())
     }

@@ -1,4 +1,4 @@
-//! The handle on a running simulator: reads what it saw, scripts its misbehaviour, knows the truth.
+//! The handle of a running simulator: reads what it saw, scripts its misbehaviour, and knows the truth.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::stats::Stats;
 use super::truth::{Change, Edit, Rows, UnknownReport};
 use super::{FileBody, TruthHandle, Vendor, World, jaicp, khoros, lexer, locked, lynn};
 
-/// Cheap to clone; works as long as the simulator runs, and reads on after it stopped.
+/// Cheap to clone. Works while the simulator runs, and can still be read after it stopped.
 #[derive(Clone)]
 pub struct Control {
     pub(super) world: Arc<World>,
@@ -32,34 +32,33 @@ impl Control {
         self.world.mischief.add(fault);
     }
 
-    /// Queues a fault for the next call that matches.
+    /// Queues a fault for the next matching call.
     pub fn next(&self, on: Match, action: super::Action) {
         self.mischief(Fault::new(on, action));
     }
 
-    /// Holds the next call that matches.
+    /// Holds the next matching call.
     pub fn hold(&self, on: Match, point: Point) -> Hold {
         self.hold_after(on, 0, point)
     }
 
-    /// Holds the call that matches after `after` others have.
+    /// Holds the matching call after `after` others.
     pub fn hold_after(&self, on: Match, after: u32, point: Point) -> Hold {
         self.world.mischief.hold(on, after, point).1
     }
 
-    /// Forgets queued faults and the fates of exports, and releases held calls. Edits of the truth stay: they are the truth
-    /// now.
+    /// Removes queued faults and export fates, and releases held calls. Edits of the truth stay.
     pub fn quiet(&self) {
         self.world.mischief.quiet();
         self.world.khoros.quiet();
     }
 
-    /// Faults that no call has met yet.
+    /// Number of queued faults that no call has met yet.
     pub fn pending(&self) -> usize {
         self.world.mischief.pending()
     }
 
-    /// The truth of a vendor's reports. Lynn's has shorter ways below.
+    /// The truth of a vendor's reports. The methods below are shortcuts for Lynn's.
     pub fn data(&self, vendor: Vendor) -> TruthHandle {
         TruthHandle { world: Arc::clone(&self.world), vendor }
     }
@@ -80,7 +79,7 @@ impl Control {
         jaicp::Handle(self.clone())
     }
 
-    /// Stores a file at the storage and gives a link to it that is good for `ttl`. The name goes into the URL as it is.
+    /// Stores a file in the storage and returns a link that is valid for `ttl`. The name is used in the URL unchanged.
     pub fn put_file(&self, name: &str, content_type: &str, body: impl Into<FileBody>, ttl: Duration) -> String {
         self.world.files.put(name, content_type, body, ttl)
     }
@@ -89,53 +88,53 @@ impl Control {
         self.data(Vendor::Lynn)
     }
 
-    /// Changes how Lynn's answers look from now on.
+    /// Changes the shape of Lynn's responses from now on.
     pub fn shape(&self, change: impl FnOnce(&mut Shape)) {
         change(&mut self.world.lynn.shape.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Makes every token of Lynn's expire now, without a word.
+    /// Makes every token of Lynn expire now, without notice.
     pub fn expire_tokens(&self) {
         self.world.lynn.expire_tokens();
     }
 
-    /// Edits Lynn's truth and says how many rows that concerned (0 for changes that concern rows as they are read).
+    /// Edits Lynn's truth. Returns the number of rows concerned (0 for changes that apply when rows are read).
     pub fn edit(&self, edit: Edit) -> Result<u64, UnknownReport> {
         self.lynn().edit(edit)
     }
 
-    /// The rows read differently from now on.
+    /// Changes the content of the rows from now on.
     pub fn change(&self, rows: Rows, change: Change) -> Result<u64, UnknownReport> {
         self.edit(Edit::Change { rows, change })
     }
 
-    /// The rows are gone from now on.
+    /// Removes the rows from now on.
     pub fn vanish(&self, rows: Rows) -> Result<u64, UnknownReport> {
         self.edit(Edit::Vanish { rows })
     }
 
-    /// The rows are not there until `release_late`.
+    /// Hides the rows until `release_late`.
     pub fn late(&self, rows: Rows) -> Result<u64, UnknownReport> {
         self.edit(Edit::Late { rows, for_ms: None })
     }
 
-    /// One more row at exactly that moment, such as the report has.
+    /// Adds a row at exactly that time, with content such as the report has.
     pub fn insert(&self, report: &str, at: DateTime<Utc>) -> Result<u64, UnknownReport> {
         self.edit(Edit::Insert { report: report.to_owned(), at, json: None })
     }
 
-    /// Every late row appears.
+    /// Shows every late row.
     pub fn release_late(&self) {
         self.lynn().release_late();
     }
 
-    /// How many rows a full, undisturbed read of `[from, to)` would give now.
+    /// Number of rows that a complete, undisturbed read of `[from, to)` would return now.
     pub fn count(&self, report: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<u64, UnknownReport> {
         self.lynn().count(report, from, to)
     }
 
-    /// The rows that a full, undisturbed read of `[from, to)` would give now, in order. Only records that are objects
-    /// and that serde_json can read; `truth_text` has them all.
+    /// The rows that a complete, undisturbed read of `[from, to)` would return now, in order. Only records that are
+    /// objects and that serde_json can parse; `truth_text` returns all.
     pub fn truth(
         &self,
         report: &str,
@@ -155,7 +154,7 @@ impl Control {
         self.lynn().text(report, from, to)
     }
 
-    /// The same one by one, for windows that memory should not hold.
+    /// The same one by one, for windows too large for memory.
     pub fn truth_each(
         &self,
         report: &str,

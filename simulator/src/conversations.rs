@@ -1,6 +1,6 @@
-//! Real customer-care conversations, embedded: what every simulated row is made of.
+//! Real customer-care conversations, embedded in the binary: the basis of every simulated row.
 //!
-//! `data/NOTICE.md` says where they come from and under which licence (Apache-2.0).
+//! `data/NOTICE.md` states their source and licence (Apache-2.0).
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::truth::{Ticks, ticks};
 
-/// Carried with the data wherever they go.
+/// Distributed with the data.
 pub const NOTICE: &str = include_str!("data/NOTICE.md");
 
 static DATA: &[u8] = include_bytes!("data/care_conversations.json");
@@ -22,7 +22,7 @@ static CONVERSATIONS: LazyLock<Vec<Conversation>> =
 pub struct Conversation {
     /// Its id.
     pub session: String,
-    /// When it really was; rows get new dates.
+    /// The original time; rows get new dates.
     pub started_at: DateTime<Utc>,
     pub company: String,
     pub duration: String,
@@ -46,23 +46,23 @@ pub struct Resolution {
 }
 
 impl Conversation {
-    /// How long after the conversation's start one of its messages came.
+    /// Time from the conversation's start to one of its messages.
     pub fn since_start(&self, message: &Message) -> Ticks {
         ticks(message.at) - ticks(self.started_at)
     }
 }
 
-/// The conversation that a number picks.
+/// The conversation selected by a number.
 pub fn pick(number: u64) -> &'static Conversation {
     &CONVERSATIONS[index(number, CONVERSATIONS.len())]
 }
 
-/// The element that a number picks.
+/// The element selected by a number.
 pub fn choose<T>(number: u64, from: &[T]) -> &T {
     &from[index(number, from.len())]
 }
 
-/// The word that a number picks.
+/// The word selected by a number.
 pub fn word(number: u64, from: &[&'static str]) -> &'static str {
     from[index(number, from.len())]
 }
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_conversation_has_messages_and_the_licence_goes_along() {
+    fn every_conversation_has_messages_and_the_licence_is_included() {
         assert_eq!(CONVERSATIONS.len(), 525);
         assert!(CONVERSATIONS.iter().all(|conversation| !conversation.messages.is_empty()));
         let in_order = |conversation: &Conversation| {

@@ -1,4 +1,4 @@
-//! Rows of a report as a file that is made while it is sent, as JSON or as CSV.
+//! Rows of a report as a JSON or CSV file that is generated while it is sent.
 
 use std::iter;
 use std::sync::Weak;
@@ -10,10 +10,11 @@ use serde_json::value::RawValue;
 use super::truth::Span;
 use super::{Vendor, World};
 
-/// So many rows are read at once; edits wait no longer than that takes.
+/// Rows read at once. Edits wait for at most one such read.
 const PIECE: usize = 1000;
 
-/// All rows of a span, piece by piece, each a JSON text. The world is held weakly: a file is part of it.
+/// All rows of a span in batches, each row as JSON text. The reference to the world is weak, since files are part of
+/// it.
 pub(super) fn pieces(
     world: Weak<World>,
     vendor: Vendor,
@@ -47,7 +48,7 @@ pub(super) fn json(
     iter::once(Bytes::from_static(b"[")).chain(rows).chain(iter::once(Bytes::from_static(b"]")))
 }
 
-/// A header and a line for each row that is an object; a row's field without a column is left out.
+/// A header, and a line for each row that is an object. Fields without a column are left out.
 pub(super) fn csv(
     columns: Vec<String>,
     pieces: impl Iterator<Item = Vec<String>> + Send + 'static,
@@ -68,8 +69,8 @@ pub(super) fn csv(
     iter::once(Bytes::from(header)).chain(lines)
 }
 
-/// Names and values of a JSON object's fields in their order. A text is its content, null is nothing, and all else is
-/// as JSON has it.
+/// Names and values of a JSON object's fields, in order. A string yields its content, null an empty text, and
+/// everything else its JSON text.
 pub(super) fn fields(object: &str) -> Vec<(String, String)> {
     struct Fields;
     impl<'de> Visitor<'de> for Fields {
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pieces_add_up_to_the_truth() {
+    async fn batches_add_up_to_the_truth() {
         let simulator = start(Options::default()).await.unwrap();
         let data = simulator.control().khoros().data();
         let (from, to) = (chrono::DateTime::UNIX_EPOCH, chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(20));

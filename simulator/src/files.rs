@@ -1,5 +1,5 @@
-//! The object storage behind the vendors' exports, on a port of its own: pre-signed links, and a refusal of whatever
-//! credential a client sends along. Behaves as S3 does; knows no vendor.
+//! The object storage behind the vendors' exports, on its own port. It serves pre-signed links and refuses requests
+//! with any other credential. Behaves as S3; independent of the vendor.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -20,11 +20,11 @@ use super::truth::Dice;
 use super::{World, locked};
 
 const FILES_GET: &str = "files_get";
-/// The oldest files go when there are more.
+/// Maximum number of files; the oldest are removed.
 const FILES_MAX: usize = 1000;
-/// Links that expired are told so for this long; then they are unknown.
+/// How long an expired link is reported as expired; after that it is unknown.
 const EXPIRED_KEPT: Duration = Duration::from_hours(1);
-/// No credential belongs here: the signature is one already, and the host is another's.
+/// Headers that must not be sent: the signature is the credential, and the host is not the vendor's.
 const CREDENTIALS: [HeaderName; 5] = [
     AUTHORIZATION,
     PROXY_AUTHORIZATION,
@@ -33,11 +33,11 @@ const CREDENTIALS: [HeaderName; 5] = [
     HeaderName::from_static("ocp-apim-subscription-key"),
 ];
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Clone)]
 pub enum FileBody {
     Whole(Bytes),
-    /// Made again for every download, while it is sent: hundreds of megabytes are never held.
+    /// Generated again for every download while it is sent, so that hundreds of megabytes are never in memory.
     Made(Arc<dyn Fn() -> Parts + Send + Sync>),
 }
 
@@ -73,7 +73,7 @@ pub(super) struct Files {
     dice: Mutex<Dice>,
     /// Oldest first.
     stored: Mutex<Vec<File>>,
-    /// By signature.
+    /// Links by signature.
     links: Mutex<HashMap<String, Link>>,
 }
 
@@ -83,8 +83,8 @@ impl Files {
         Self { base_url, dice, stored: Mutex::default(), links: Mutex::default() }
     }
 
-    /// Stores a file, in place of one of that name, and gives a link to it. The name goes into a URL as it is: letters,
-    /// digits, `-`, `_` and `.`. `ttl` is real time, the simulator's speed taken into account.
+    /// Stores a file, replacing one with the same name, and returns a link to it. The name is used in a URL unchanged:
+    /// letters, digits, `-`, `_` and `.`. `ttl` is real time, after applying the simulator's speed.
     pub fn put(&self, name: &str, content_type: &str, body: impl Into<FileBody>, ttl: Duration) -> String {
         let mut files = locked(&self.stored);
         files.retain(|file| file.name != name);
@@ -96,7 +96,7 @@ impl Files {
         self.sign(name, ttl)
     }
 
-    /// One more link to a file, whether there is one or not.
+    /// Another link to a file, which need not exist.
     pub fn sign(&self, name: &str, ttl: Duration) -> String {
         let signature = {
             let mut dice = locked(&self.dice);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_link_is_good_for_its_file_and_its_time_only() {
+    async fn a_link_is_valid_for_its_file_and_its_time_only() {
         let (simulator, control, http) = started().await;
         let url = control.put_file("a.csv", "text/csv", CSV, HOUR);
         assert!(url.starts_with(&format!("{}/exports/a.csv?X-Amz-Signature=", simulator.files_url())), "{url}");
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_credential_is_refused_and_noted() {
+    async fn a_credential_is_refused_and_recorded() {
         let (_simulator, control, http) = started().await;
         let url = control.put_file("a.csv", "text/csv", CSV, HOUR);
         for header in ["authorization", "cookie", "auth-api-token"] {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_made_file_is_created_again_for_every_download() {
+    async fn a_generated_file_is_generated_again_for_every_download() {
         let (_simulator, control, http) = started().await;
         let make = || (0..100).map(|_| Bytes::from(vec![b'x'; 100_000]));
         let url = control.put_file("long.csv", "text/csv", FileBody::made(make), HOUR);
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_storage_goes_wrong_in_its_own_ways() {
+    async fn the_storage_has_its_own_faults() {
         let (simulator, control, http) = started().await;
         let url = control.put_file("a.csv", "text/csv", CSV, HOUR);
         let next = |action| control.next(Match::endpoint("files_get"), action);

@@ -1,4 +1,4 @@
-//! The truth of one vendor's reports, to be read and edited while it is served.
+//! The truth of one vendor's reports, readable and editable while it is served.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::truth::{Change, Edit, Reports, Rows, Span, UnknownReport};
 use super::{Vendor, World};
 
-/// Cheap to clone; works as long as the simulator runs, and reads on after it stopped.
+/// Cheap to clone. Works while the simulator runs, and can still be read after it stopped.
 #[derive(Clone)]
 pub struct TruthHandle {
     pub(super) world: Arc<World>,
@@ -20,48 +20,48 @@ impl TruthHandle {
         self.world.data(self.vendor)
     }
 
-    /// Edits the truth and says how many rows that concerned (0 for changes that concern rows as they are read).
+    /// Edits the truth. Returns the number of rows concerned (0 for changes that apply when rows are read).
     pub fn edit(&self, edit: Edit) -> Result<u64, UnknownReport> {
         self.reports().edit(edit)
     }
 
-    /// The rows read differently from now on.
+    /// Changes the content of the rows from now on.
     pub fn change(&self, rows: Rows, change: Change) -> Result<u64, UnknownReport> {
         self.edit(Edit::Change { rows, change })
     }
 
-    /// The rows are gone from now on.
+    /// Removes the rows from now on.
     pub fn vanish(&self, rows: Rows) -> Result<u64, UnknownReport> {
         self.edit(Edit::Vanish { rows })
     }
 
-    /// The rows are not there until `release_late`.
+    /// Hides the rows until `release_late`.
     pub fn late(&self, rows: Rows) -> Result<u64, UnknownReport> {
         self.edit(Edit::Late { rows, for_ms: None })
     }
 
-    /// One more row at exactly that moment, such as the report has.
+    /// Adds a row at exactly that time, with content such as the report has.
     pub fn insert(&self, report: &str, at: DateTime<Utc>) -> Result<u64, UnknownReport> {
         self.edit(Edit::Insert { report: report.to_owned(), at, json: None })
     }
 
-    /// Nothing is there beyond this moment from now on, however much time goes by.
+    /// Hides everything after this time, however much time passes.
     pub fn freeze(&self, at: DateTime<Utc>) {
         self.reports().freeze(at);
     }
 
-    /// Every late row appears.
+    /// Shows every late row.
     pub fn release_late(&self) {
         self.reports().release_late();
     }
 
-    /// How many rows a full, undisturbed read of `[from, to)` would give now.
+    /// Number of rows that a complete, undisturbed read of `[from, to)` would return now.
     pub fn count(&self, report: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<u64, UnknownReport> {
         self.reports().count(report, Span::new(from, to))
     }
 
-    /// The rows that a full, undisturbed read of `[from, to)` would give now, in order. Only records that are objects
-    /// and that serde_json can read; `text` has them all.
+    /// The rows that a complete, undisturbed read of `[from, to)` would return now, in order. Only records that are
+    /// objects and that serde_json can parse; `text` returns all.
     pub fn rows(
         &self,
         report: &str,
@@ -80,7 +80,7 @@ impl TruthHandle {
         Ok(rows)
     }
 
-    /// The same one by one, for windows that memory should not hold.
+    /// The same one by one, for windows too large for memory.
     pub fn each(
         &self,
         report: &str,

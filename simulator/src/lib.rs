@@ -1,7 +1,7 @@
-//! The vendors' simulators: their documented interfaces, limits strictly enforced, and misbehaviour on request.
+//! Simulators of the vendors: documented interfaces, strictly enforced limits, and misbehaviour on request.
 //!
-//! Serves `simulate`, `demo` and the tests. Imports no other module of Tidegate, least of all the quota code: what the
-//! daemon gets wrong must not be wrong here in the same way.
+//! Serves `simulate`, `demo` and the tests. Imports no other module of Tidegate, least of all the quota code, so that
+//! an error in the daemon is not repeated here.
 
 mod answer;
 mod body;
@@ -58,44 +58,44 @@ const STOP_MAX: Duration = Duration::from_secs(2);
 /// How a simulator is set up.
 #[derive(Clone)]
 pub struct Options {
-    /// Port 0 picks a free one. The further hosts get the two ports behind it, or free ones if those are taken.
+    /// Port 0 selects a free one. The other hosts get the next two ports, or free ones if those are taken.
     pub listen: SocketAddr,
-    /// The host's name in the URLs that are handed out; the address itself if there is none.
+    /// The host name in returned URLs; the address itself if `None`.
     pub advertise: Option<String>,
-    /// Divides every period: limits, token lifetimes. Must be above 0.
+    /// Divides every period: limits and token lifetimes. Must be positive.
     pub speed: f64,
-    /// Decides all rows.
+    /// Determines all rows.
     pub seed: u64,
     pub lynn: lynn::Account,
     pub khoros: khoros::Account,
     pub lexer: lexer::Account,
     pub jaicp: jaicp::Account,
-    /// How limits are enforced. Both ways are measured whatever this says.
+    /// How limits are enforced. Both kinds of window are always measured.
     pub window: WindowKind,
-    /// How old the subscription is at the start, in real time: fixed periods count from its beginning.
+    /// The subscription's age at the start, in real time: fixed periods count from its beginning.
     pub subscription_age: Duration,
-    /// Other amounts and periods (before `speed`) for limits, by name. Lynn's names stand alone: `create_token`,
-    /// `requests`, `period_calls`, `period_bandwidth`. The others': `khoros.requests`, `lexer.requests`, `lexer.burst`,
-    /// `jaicp.requests`, of which the last is enforced only if it is here.
+    /// Other amounts and periods (before `speed`) for limits, by name. Lynn's names have no prefix: `create_token`,
+    /// `requests`, `period_calls`, `period_bandwidth`. The others are `khoros.requests`, `lexer.requests`,
+    /// `lexer.burst` and `jaicp.requests`, which is enforced only if it is set here.
     pub limits: BTreeMap<String, Override>,
     /// Before `speed`.
     pub token_lifetime: Duration,
     pub volume: lynn::Volume,
-    /// The zone of `startDate` and `endDate`.
+    /// The time zone of `startDate` and `endDate`.
     pub filter_timezone: Tz,
     /// Whether a row exactly at `endDate` belongs to the window.
     pub end_inclusive: bool,
-    /// Rows dated after the present moment are not there yet.
+    /// Whether rows dated after the current time are hidden.
     pub hide_future: bool,
-    /// Count the heads of requests as bandwidth too, not only bodies.
+    /// Whether the headers of requests count as bandwidth, not only bodies.
     pub count_heads: bool,
     /// Lynn's.
     pub shape: lynn::Shape,
-    /// The other vendors compress for clients that accept it. (Lynn's `shape` says so of Lynn.)
+    /// Whether the other vendors compress for clients that accept it. (For Lynn, `shape` decides.)
     pub gzip: bool,
 }
 
-/// What replaces a documented limit's numbers.
+/// Replacement numbers of a documented limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Override {
     pub amount: Option<u64>,
@@ -136,7 +136,7 @@ impl Options {
         self
     }
 
-    /// A documented limit as it is enforced here.
+    /// A documented limit as enforced here.
     fn rule(&self, documented: Rule) -> Rule {
         let replaced = self.limits.get(documented.name).copied().unwrap_or_default();
         let period = self.scaled(replaced.period.unwrap_or(documented.period));
@@ -149,7 +149,7 @@ impl Options {
     }
 }
 
-/// Everything the handlers share.
+/// The state that all handlers share.
 struct World {
     options: Options,
     started: Instant,
@@ -165,37 +165,37 @@ struct World {
 }
 
 impl World {
-    /// Since the simulator's start.
+    /// Time since the simulator's start.
     fn now(&self) -> Duration {
         self.started.elapsed()
     }
 }
 
-/// Where the simulator's hosts are: `http://` and the address.
+/// The URLs of the simulator's hosts: `http://` and the address.
 struct Urls {
     main: String,
     clients: String,
     files: String,
 }
 
-/// A running simulator. Dropped, it serves on until the process ends; `stop` ends it.
+/// A running simulator. If dropped, it keeps running until the process ends; `stop` ends it.
 pub struct Simulator {
     world: Arc<World>,
     servers: Vec<JoinHandle<io::Result<()>>>,
 }
 
 impl Simulator {
-    /// Every vendor's API.
+    /// The API of every vendor.
     pub fn base_url(&self) -> String {
         self.world.urls.main.clone()
     }
 
-    /// Lexer's second host, where the status of a job is asked for.
+    /// Lexer's second host, for the status of jobs.
     pub fn clients_url(&self) -> String {
         self.world.urls.clients.clone()
     }
 
-    /// The object storage that pre-signed links lead to.
+    /// The object storage of pre-signed links.
     pub fn files_url(&self) -> String {
         self.world.urls.files.clone()
     }
@@ -204,7 +204,7 @@ impl Simulator {
         Control { world: Arc::clone(&self.world) }
     }
 
-    /// Releases what is held, finishes what is being answered, and closes the ports.
+    /// Releases held calls, finishes responses in progress, and closes the ports.
     pub async fn stop(mut self) {
         self.world.mischief.quiet();
         self.world.stopping.cancel();
@@ -255,7 +255,7 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
     Ok(Simulator { world, servers: servers.into() })
 }
 
-/// The port that many behind `listen`'s, or a free one.
+/// The port at this distance after that of `listen`, or a free one.
 async fn behind(listen: SocketAddr, distance: u16) -> io::Result<TcpListener> {
     if let Some(port) = listen.port().checked_add(distance).filter(|_| listen.port() > 0)
         && let Ok(listener) = TcpListener::bind(SocketAddr::new(listen.ip(), port)).await
@@ -271,7 +271,7 @@ fn serve(listener: TcpListener, router: Router<Arc<World>>, world: &Arc<World>) 
     tokio::spawn(axum::serve(Wires(listener), service).with_graceful_shutdown(stopping).into_future())
 }
 
-/// Locks, also after a panic elsewhere: the simulator's state is counters and queues, whole at any moment.
+/// Locks, even after a panic elsewhere: the state is counters and queues, which are always consistent.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,24 +1,24 @@
-//! The limits a vendor documents, enforced the way Azure API Management does it. Knows nothing of HTTP.
+//! The limits that a vendor documents, enforced as Azure API Management does. Independent of HTTP.
 //!
-//! This is the simulator's own arithmetic: it must never share code with the daemon's quota module, or one mistake
-//! would pass on both sides. Time is a parameter: the moment since the simulator's start.
+//! This arithmetic must never share code with the daemon's quota module, or one error would pass on both sides. Time is
+//! a parameter: the duration since the simulator's start.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How a vendor counts what happened "within a period".
+/// How a vendor counts calls "within a period".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WindowKind {
-    /// Periods follow one another from the subscription's start.
+    /// Consecutive periods from the subscription's start.
     Fixed,
-    /// No stretch of a period's length, wherever it begins, holds more than the amount.
+    /// No interval of a period's length contains more than the amount.
     Sliding,
 }
 
-/// What a limit adds up.
+/// What a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
@@ -34,7 +34,7 @@ pub enum Applies {
     Every,
 }
 
-/// Whether a call mints a token or reads data.
+/// Whether a call issues a token or reads data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallKind {
     Login,
@@ -68,20 +68,20 @@ pub struct Refusal {
     pub wait: Duration,
 }
 
-/// What was seen of one limit.
+/// Observations of one limit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LimitStats {
     pub unit: Unit,
     pub amount: u64,
-    /// The period in real seconds, the simulator's speed taken into account.
+    /// The period in real seconds, after applying the simulator's speed.
     pub period_secs: f64,
-    /// Calls or bytes that were let through.
+    /// Admitted calls or bytes.
     pub counted: u64,
     /// Calls that were refused because of this limit.
     pub refused: u64,
-    /// The most that any stretch of a period's length held, refused calls included.
+    /// The maximum in any interval of a period's length, including refused calls.
     pub highest_sliding: u64,
-    /// The most that any fixed period held, refused calls included.
+    /// The maximum in any fixed period, including refused calls.
     pub highest_fixed: u64,
 }
 
@@ -93,12 +93,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// `age` is how old the subscription was when the simulator started: fixed periods count from its start.
+    /// `age`: how old the subscription was when the simulator started; fixed periods count from its start.
     pub fn new(rules: &[Rule], window: WindowKind, age: Duration) -> Self {
         Self { meters: rules.iter().map(|&rule| Meter::new(rule, age)).collect(), window }
     }
 
-    /// Lets the call through and counts it, or refuses it. A refused call is not held against the limits.
+    /// Admits the call and counts it, or refuses it. A refused call does not count against the limits.
     pub fn admit(&mut self, call: CallKind, now: Duration) -> Result<(), Refusal> {
         let window = self.window;
         let mut refusals = Vec::new();
@@ -116,7 +116,7 @@ impl Limits {
                 });
             }
         }
-        // The rate policy stands before the quota policy, as in the stock configuration.
+        // The rate policy comes before the quota policy, as in the default configuration.
         refusals.sort_by_key(|refusal| refusal.refused == Refused::Quota);
         if let Some(first) = refusals.first() {
             return Err(*first);
@@ -128,7 +128,7 @@ impl Limits {
         Ok(())
     }
 
-    /// Counts the bytes of a call that was let through, once its answer is known.
+    /// Counts the bytes of an admitted call once its response is known.
     pub fn spend(&mut self, call: CallKind, bytes: u64, now: Duration) {
         for meter in self.meters.iter_mut().filter(|meter| meter.counts(call) && meter.rule.unit == Unit::Bytes) {
             meter.counted += bytes;
@@ -145,9 +145,9 @@ impl Limits {
 #[derive(Debug)]
 struct Meter {
     rule: Rule,
-    /// What was let through: what is enforced.
+    /// Admitted calls; used for enforcement.
     admitted: Tally,
-    /// Everything that came in: what the highest marks are taken from.
+    /// All calls; used for the maximums.
     seen: Tally,
     counted: u64,
     refused: u64,
@@ -180,12 +180,12 @@ impl Meter {
     }
 }
 
-/// Sums over the running fixed period and over the last period's length, with their highest marks.
+/// Sums over the current fixed period and over the last period's length, with their maximums.
 #[derive(Debug)]
 struct Tally {
     period: Duration,
     age: Duration,
-    /// Arrivals of the last period, oldest first. Something exactly one period old no longer counts.
+    /// Arrivals in the last period, oldest first. An arrival exactly one period old no longer counts.
     recent: VecDeque<(Duration, u64)>,
     sliding: u64,
     fixed_period: u128,
@@ -217,7 +217,7 @@ impl Tally {
             self.recent.pop_front();
         }
         let period = (now + self.age).as_nanos() / self.period.as_nanos();
-        // Two calls may be handed in the other way round; the later period holds both.
+        // Two calls may be passed in reverse order; the later period gets both.
         if period > self.fixed_period {
             self.fixed_period = period;
             self.fixed = 0;
@@ -233,7 +233,7 @@ impl Tally {
         self.highest_fixed = self.highest_fixed.max(self.fixed);
     }
 
-    /// None: there is room. Some: how long until there is.
+    /// `None` if the call fits, otherwise how long until it does.
     fn wait(&mut self, window: WindowKind, limit: u64, now: Duration) -> Option<Duration> {
         self.roll(now);
         match window {
@@ -285,14 +285,14 @@ mod tests {
         Duration::from_secs_f64(secs)
     }
 
-    /// Feeds the arrivals and tells which were let through, and the wait told to the others.
+    /// Passes the arrivals in. Returns which were admitted, and the wait of the others.
     fn outcomes(limits: &mut Limits, arrivals: &[f64]) -> Vec<Result<(), f64>> {
         let admit = |&at: &f64| limits.admit(CallKind::Data, secs(at)).map_err(|refusal| refusal.wait.as_secs_f64());
         arrivals.iter().map(admit).collect()
     }
 
     #[test]
-    fn fixed_windows_count_from_the_start_of_the_subscription() {
+    fn fixed_windows_start_with_the_subscription() {
         let mut limits = Limits::new(&[RATE], WindowKind::Fixed, Duration::ZERO);
         let got = outcomes(&mut limits, &[8.0, 9.0, 9.5, 10.0, 11.0, 12.0]);
         assert_eq!(got, [Ok(()), Ok(()), Err(0.5), Ok(()), Ok(()), Err(8.0)]);
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_counted_after_the_answer_and_then_refuse_every_call() {
+    fn bytes_are_counted_after_the_response_and_then_block_every_call() {
         for window in [WindowKind::Fixed, WindowKind::Sliding] {
             let mut limits = Limits::new(&[BYTES], window, Duration::ZERO);
             assert!(limits.admit(CallKind::Data, secs(1.0)).is_ok());

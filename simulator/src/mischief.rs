@@ -1,4 +1,5 @@
-//! Misbehaviour on request: which call meets what, and calls that are held until they are released. Knows no vendor.
+//! Misbehaviour on request: which call meets which action, and calls that are held until released. Independent of the
+//! vendor.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,16 +9,16 @@ use tokio::sync::watch;
 
 use super::locked;
 
-/// Which calls a fault waits for; what is left out matches every call.
+/// Which calls a fault applies to; an absent condition matches every call.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Match {
-    /// As in the statistics. Lynn's are `create_token`, `token_info` and `execute_report`, the storage's is
-    /// `files_get`, and the others' begin with the vendor's name: `khoros_teams`.
+    /// The endpoint as in the statistics. Lynn's are `create_token`, `token_info` and `execute_report`, the storage's
+    /// is `files_get`, and the others begin with the vendor's name: `khoros_teams`.
     pub endpoint: Option<String>,
-    /// The report's name, or its id in any case; the file's name at the storage.
+    /// The report's name, or its id in any case; for the storage, the file's name.
     pub report: Option<String>,
-    /// From 1.
+    /// Starts at 1.
     pub page: Option<u32>,
 }
 
@@ -43,7 +44,7 @@ impl Match {
     }
 }
 
-/// A call as faults see it.
+/// A call as matched against faults.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call<'a> {
     pub endpoint: &'a str,
@@ -52,7 +53,7 @@ pub(super) struct Call<'a> {
     pub page: Option<u32>,
 }
 
-/// The next `times` calls that match, after the first `after` of them, meet the action.
+/// After the first `after` matching calls, the next `times` matching ones meet the action.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
@@ -90,7 +91,7 @@ impl Fault {
     }
 }
 
-/// How a 429 is told.
+/// The wording of a 429.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Wording {
@@ -111,24 +112,24 @@ pub enum Quota {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Point {
-    /// Everything was done; nothing of the answer was sent.
+    /// After the work, before the response.
     BeforeAnswer,
     /// Half of the body was sent.
     MidBody,
 }
 
-/// What a call meets. `json` fields are raw text.
+/// What happens to a call. `json` fields are raw text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Action {
-    // Another answer.
+    // Other responses.
     Status {
         status: u16,
     },
     TooMany {
         seconds: u64,
         wording: Wording,
-        /// Send `Retry-After` as well.
+        /// Whether to send `Retry-After` as well.
         header: bool,
     },
     /// `replenished_in`: `HH:MM:SS` or `D.HH:MM:SS`.
@@ -138,9 +139,9 @@ pub enum Action {
         #[serde(default)]
         retry_after: Option<u64>,
     },
-    /// 403 that says nothing of quotas.
+    /// 403 without mention of quotas.
     Forbidden,
-    /// The token that was sent is no longer good, and the answer is 401 with an empty body.
+    /// Invalidates the token that was sent, and responds with 401 and an empty body.
     TokenExpired,
     /// 401 with an empty body.
     Unauthorized,
@@ -165,72 +166,72 @@ pub enum Action {
     /// An object storage's error page, but with 200.
     XmlErrorWith200,
 
-    // Another page.
+    // Other pages.
     Invalid {
         errors_json: String,
     },
-    /// `isValid` is true all the same.
+    /// `isValid` is still true.
     Errors {
         errors_json: String,
     },
     ResultNull,
     ResultMissing,
     MalformedResult,
-    /// The `lastDocument` of the request again, with rows.
+    /// Returns the request's `lastDocument` again, with rows.
     StuckCursor,
-    /// There are always more pages: behind the last row comes the first.
+    /// There are always more pages: after the last row comes the first.
     Endless,
     /// `pageCount` is one too low.
     HiddenPage,
-    /// `lastDocument` is null, whatever was announced.
+    /// `lastDocument` is always null.
     NoLastDocument,
     /// One of the rows is a number.
     OddRow,
-    /// The page begins with the last rows of the page before.
+    /// The page begins with the last rows of the previous page.
     Overlap {
         rows: u32,
     },
 
-    // Another body.
-    /// Its beginning again and again.
+    // Other bodies.
+    /// Repeats its beginning endlessly.
     EndlessBody,
-    /// Small, and so many bytes once decompressed.
+    /// Small, but this many bytes once decompressed.
     GzipBomb {
         bytes: u64,
     },
-    /// The same body as gzip of several members: so many, or one for each part of a body that is made while it is sent.
+    /// The same body as gzip of this many members, or one for each part of a generated body.
     GzipMembers {
         members: usize,
-        /// Whether `Content-Encoding` says that it is gzip; else the file itself is.
+        /// Whether `Content-Encoding` says gzip; otherwise the file itself is gzip.
         #[serde(default = "yes")]
         named: bool,
     },
-    /// One field of so many bytes, as JSON or CSV.
+    /// One field of this many bytes, as JSON or CSV.
     OneField {
         bytes: u64,
     },
 
-    // Another way of sending.
+    // Other ways of sending.
     ContentType {
         value: String,
     },
-    /// 200, and nothing.
+    /// 200 with an empty body.
     EmptyBody,
     /// 204.
     NoContent,
-    /// The connection is reset without an answer.
+    /// The connection is reset without a response.
     Reset,
-    /// Half of the body, or of what is made before it is sent, then the connection is reset.
+    /// Half of the body, or of its part generated in advance, then the connection is reset.
     Cut,
-    /// So many bytes of the body, then the connection is reset.
+    /// This many bytes of the body, then the connection is reset.
     CutAfter {
         bytes: usize,
     },
-    /// Wait before the answer.
+    /// Waits before the response.
     Delay {
         ms: u64,
     },
-    /// So many bytes, then a wait, and so on.
+    /// This many bytes, then a wait, and so on.
     Drip {
         bytes: usize,
         every_ms: u64,
@@ -241,7 +242,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// For the log.
+    /// The name for the log.
     pub(super) fn name(&self) -> String {
         if let Self::Hold(hold) = self {
             return format!("hold {:?}", hold.point);
@@ -251,7 +252,7 @@ impl Action {
     }
 }
 
-/// Where and by whom a call is held.
+/// Where a call is held, and the channels between it and the test.
 #[derive(Debug, Clone)]
 pub struct HoldAt {
     pub(super) point: Point,
@@ -271,16 +272,16 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    /// Says that a call arrived, and waits for the release.
+    /// Reports that a call arrived, and waits for the release.
     pub async fn pass(&self) {
         self.reached.send_replace(true);
         let mut released = self.released.subscribe();
-        // Fails only when the gate is gone, and then nobody can release it.
+        // Fails only if the gate is gone, and then nobody can release it.
         let _ = released.wait_for(|released| *released).await;
     }
 }
 
-/// One call that is held, or will be. It stays held whatever becomes of the client.
+/// One call that is or will be held. It stays held even if the client disconnects.
 #[derive(Debug, Clone)]
 pub struct Hold {
     pub(super) gate: Arc<Gate>,
@@ -290,7 +291,7 @@ impl Hold {
     /// Waits until a call is held.
     pub async fn reached(&self) {
         let mut reached = self.gate.reached.subscribe();
-        // Cannot fail: `self` keeps the gate.
+        // Cannot fail: `self` keeps the gate alive.
         let _ = reached.wait_for(|reached| *reached).await;
     }
 
@@ -303,7 +304,7 @@ impl Hold {
     }
 }
 
-/// The queue of faults, and all holds that were made.
+/// The queue of faults, and all holds.
 #[derive(Debug, Default)]
 pub(super) struct Mischief {
     faults: Mutex<Vec<Fault>>,
@@ -315,7 +316,7 @@ impl Mischief {
         locked(&self.faults).push(fault);
     }
 
-    /// The hold and its number.
+    /// Creates a hold and returns it with its number.
     pub fn hold(&self, on: Match, after: u32, point: Point) -> (usize, Hold) {
         let hold = Hold { gate: Arc::default() };
         self.add(Fault { on, after, times: 1, action: Action::Hold(HoldAt { point, gate: Arc::clone(&hold.gate) }) });
@@ -328,7 +329,8 @@ impl Mischief {
         locked(&self.holds).get(number).cloned()
     }
 
-    /// What this call meets: the first fault that matches and is due. Each matching fault counts its own calls.
+    /// The action for this call: that of the first fault that matches and is due. Each matching fault counts its own
+    /// calls.
     pub fn meet(&self, call: &Call<'_>) -> Option<Action> {
         let mut faults = locked(&self.faults);
         let mut met = None;
@@ -346,7 +348,7 @@ impl Mischief {
         action
     }
 
-    /// Forgets what is queued and releases what is held.
+    /// Removes queued faults and releases held calls.
     pub fn quiet(&self) {
         locked(&self.faults).clear();
         for hold in locked(&self.holds).iter() {
@@ -359,7 +361,7 @@ impl Mischief {
     }
 }
 
-/// A wait that a client may be scripted to sit out, bounded so that a slip in a script cannot hang a test run.
+/// Maximum wait that a script can cause, so that a mistake in a script cannot hang a test run.
 pub(super) fn bounded(ms: u64) -> Duration {
     Duration::from_millis(ms.min(3_600_000))
 }
@@ -373,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_wait_for_their_call_and_are_used_up() {
+    fn faults_apply_to_their_call_and_are_used_up() {
         let mischief = Mischief::default();
         let status = |status| Action::Status { status };
         mischief.add(Fault::new(Match::report("542b").page(2), status(500)).times(2));

@@ -1,7 +1,7 @@
 //! The control handle over HTTP, under `/_sim/`, for a simulator that runs in another process. Counts against no limit.
 //!
-//! `truth`, `count`, `data` and `data/release` are Lynn's unless `vendor=` says `lynn_outbound`, `khoros`, `lexer` or `jaicp`; `shape` and
-//! `tokens` are Lynn's alone; the rest concerns every vendor.
+//! `truth`, `count`, `data` and `data/release` apply to Lynn unless `vendor=` says `lynn_outbound`, `khoros`, `lexer`
+//! or `jaicp`; `shape` and `tokens` apply only to Lynn; the rest applies to every vendor.
 //!
 //! `GET stats`, `GET truth?report=…&from=…&to=…`, `GET count?…`, `POST mischief` (a fault), `POST data` (an edit),
 //! `POST data/release`, `POST shape`, `POST tokens/expire`, `POST hold` → `{"id":0}`, `GET hold/0` → `{"reached":…}`,
@@ -26,7 +26,7 @@ use super::stats::Stats;
 use super::truth::{Edit, UnknownReport};
 use super::{TruthHandle, Vendor, World, answer};
 
-/// The most rows that one answer holds; a longer window is asked for in pieces.
+/// Maximum number of rows in one response; longer windows have to be requested in parts.
 const ROWS_MAX: u64 = 1_000_000;
 
 pub(super) fn routes() -> Router<Arc<World>> {

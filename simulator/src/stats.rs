@@ -7,29 +7,29 @@ use serde::{Deserialize, Serialize};
 
 use super::limits::{LimitStats, Refusal, Refused};
 
-/// The most entries that each log keeps; what came first is kept, and the rest is counted.
+/// Maximum entries per log. The first ones are kept, the rest is only counted.
 const LOG_MAX: usize = 50_000;
 
-/// Times are seconds since the simulator's start.
+/// Times are in seconds since the simulator's start.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Stats {
     pub uptime_secs: f64,
-    /// By the limit's name. Lynn's have none before it (`requests`), the others' that of the vendor: `khoros.requests`.
+    /// By the limit's name. Lynn's have no prefix (`requests`), the others' have that of the vendor: `khoros.requests`.
     pub limits: BTreeMap<String, LimitStats>,
-    /// Every call that was refused because it broke a limit. Scripted refusals are not here.
+    /// Every call that was refused because it broke a limit, except scripted refusals.
     pub violations: Vec<Violation>,
-    /// All of them, those included that the log has no room for.
+    /// The number of all violations, including those not in the log.
     pub violation_count: u64,
-    /// Every call, refused ones included, by endpoint.
+    /// Number of calls by endpoint, including refused ones.
     pub calls: BTreeMap<String, u64>,
     /// Calls answered with 401 or 403 for their credentials.
     pub unauthorized: u64,
     pub tokens_minted: u64,
-    /// Calls that carried a credential or header where none belongs.
+    /// Calls with a credential or header that must not be sent.
     pub unexpected: Vec<Unexpected>,
-    /// Every report call that was let through, of every vendor.
+    /// Every admitted report call, of every vendor.
     pub reports: Vec<ReportCall>,
-    /// Report calls that the log has no room for.
+    /// Number of report calls not in the log.
     pub reports_left_off: u64,
 }
 
@@ -50,30 +50,30 @@ pub struct Unexpected {
     pub what: String,
 }
 
-/// What a vendor's call does not have stays empty.
+/// Fields that a vendor's call does not have stay empty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ReportCall {
     pub at_secs: f64,
     pub endpoint: String,
-    /// Its name, or the id in the URL when there is no such report.
+    /// Its name, or the id in the URL if there is no such report.
     pub report: String,
     #[serde(rename = "startDate")]
     pub start_date: String,
     #[serde(rename = "endDate")]
     pub end_date: String,
     pub size: u64,
-    /// From 1.
+    /// Starts at 1.
     pub page: u32,
     /// Whether the request carried `lastDocument`.
     #[serde(rename = "lastDocument")]
     pub last_document: bool,
     pub status: u16,
-    /// Rows in the answer as it was meant.
+    /// Rows in the response before mischief.
     pub rows: u64,
-    /// Request and response, uncompressed.
+    /// Request and response, decompressed.
     pub bytes: u64,
-    /// The scripted misbehaviour that this call met.
+    /// The scripted misbehaviour of this call.
     pub mischief: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The simulator as a client meets it, over real HTTP.
+//! The simulator as a client sees it, over real HTTP.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ impl Reply {
     }
 }
 
-/// Limits out of the way, 50 rows a day.
+/// Limits that do not interfere, and 50 rows a day.
 fn free() -> Options {
     let options = Options { volume: Volume::Exactly(50), ..Options::default() };
     let limits = ["create_token", "requests", "period_calls", "period_bandwidth"];
@@ -63,7 +63,7 @@ impl Client {
         self.post("/api/LynnReporting/CreateToken", body.to_string(), false).await
     }
 
-    /// The marks of 1 March, 20 rows a page.
+    /// The marks of 1 March, 20 rows per page.
     async fn page(&self, last: Option<&str>) -> reqwest::Result<Reply> {
         let last = last.map(|last| format!(",\"lastDocument\":{last}")).unwrap_or_default();
         let body = format!(r#"{{"startDate":"2024-03-01 00:00:00","endDate":"2024-03-01 23:59:59","size":20{last}}}"#);
@@ -96,7 +96,7 @@ fn day(day: u32) -> DateTime<Utc> {
     Utc.with_ymd_and_hms(2024, 3, day, 0, 0, 0).unwrap()
 }
 
-/// Reads as the vendor tells to: as many more pages as the first answer's `pageCount` says.
+/// Reads as documented: as many more pages as the first response's `pageCount`.
 async fn read_all(client: &Client) -> (Vec<String>, Vec<Option<u64>>) {
     let (mut rows, mut counts, mut last) = (Vec::new(), Vec::new(), None::<String>);
     let mut planned = 0;
@@ -115,7 +115,7 @@ async fn read_all(client: &Client) -> (Vec<String>, Vec<Option<u64>>) {
 }
 
 #[tokio::test]
-async fn a_window_reads_as_the_truth_says_in_every_shape() {
+async fn a_window_reads_as_the_truth_in_every_shape() {
     let (simulator, control, client) = started(free()).await;
     let truth = control.truth_text("navigation_marks", day(1), day(2)).unwrap();
     assert_eq!(truth.len(), 50);
@@ -148,7 +148,7 @@ async fn a_window_reads_as_the_truth_says_in_every_shape() {
 }
 
 #[tokio::test]
-async fn every_report_has_rows_of_its_own() {
+async fn every_report_has_its_own_rows() {
     let mut options = Options::default();
     let guid = "00000000-0000-0000-0000-0000000000aa";
     options.lynn.extra_reports.insert("my_report".into(), guid.into());
@@ -214,7 +214,7 @@ async fn wrong_requests_are_refused() {
 }
 
 #[tokio::test]
-async fn premium_asks_for_its_key_and_basic_wants_none() {
+async fn premium_requires_its_key_and_basic_does_not() {
     let account = Account { product: Product::Premium, subscription_key: Some("the-key".into()), ..Account::default() };
     let (_simulator, control, client) = started(Options { lynn: account, ..free() }).await;
     assert_eq!(control.stats().limits["period_calls"].amount, u64::MAX);
@@ -235,7 +235,7 @@ async fn premium_asks_for_its_key_and_basic_wants_none() {
 }
 
 #[tokio::test]
-async fn limits_are_enforced_and_told() {
+async fn limits_are_enforced_and_reported() {
     let options = Options { speed: 1000.0, ..free() }.limit("requests", 2, Duration::from_hours(1000)).limit(
         "create_token",
         1,
@@ -259,18 +259,18 @@ async fn limits_are_enforced_and_told() {
         Duration::from_hours(1000),
     );
     let (_simulator, control, client) = started(Options { window: WindowKind::Sliding, ..bandwidth }).await;
-    assert_eq!(client.page(None).await.unwrap().status, 200, "one answer may go beyond what is left");
+    assert_eq!(client.page(None).await.unwrap().status, 200, "one response may exceed what is left");
     let refused = client.page(None).await.unwrap();
     assert_eq!(refused.status, 403);
     assert!(refused.body.contains("Out of bandwidth quota. Quota will be replenished in 0"), "{}", refused.body);
     let stats = control.stats();
     assert!(stats.limits["period_bandwidth"].highest_sliding > 5000);
-    assert_eq!(stats.reports.len(), 1, "refused calls are no report calls");
+    assert_eq!(stats.reports.len(), 1, "refused calls are not report calls");
     assert!(stats.limits["period_bandwidth"].counted > stats.reports[0].bytes, "the login counts too");
 }
 
 #[tokio::test]
-async fn answers_can_be_replaced() {
+async fn responses_can_be_replaced() {
     let (_simulator, control, client) = started(free()).await;
     let too_many = |wording, header| Action::TooMany { seconds: 7, wording, header };
     let quota = |quota, text: &str| Action::OutOfQuota { quota, replenished_in: text.into(), retry_after: None };
@@ -307,7 +307,7 @@ async fn answers_can_be_replaced() {
     }
     control.next(Match::default(), Action::ContentType { value: "text/plain".into() });
     assert_eq!(client.page(None).await.unwrap().headers["content-type"], "text/plain");
-    assert_eq!((control.pending(), control.stats().violation_count), (0, 0), "scripted refusals are no violations");
+    assert_eq!((control.pending(), control.stats().violation_count), (0, 0), "scripted refusals are not violations");
     for action in [Action::Reset, Action::Cut] {
         control.next(Match::default(), action);
         assert!(client.page(None).await.is_err());
@@ -327,7 +327,7 @@ async fn paging_can_go_wrong() {
 
     control.next(page.clone().page(1), Action::HiddenPage);
     let (rows, counts) = read_all(&client).await;
-    assert_eq!((rows.len(), counts[0]), (40, Some(1)), "the last planned page is full, and more is behind it");
+    assert_eq!((rows.len(), counts[0]), (40, Some(1)), "the last planned page is full, and more follows");
 
     control.next(page.clone().page(2), Action::Overlap { rows: 5 });
     let (rows, _) = read_all(&client).await;
@@ -360,7 +360,7 @@ async fn paging_can_go_wrong() {
 }
 
 #[tokio::test]
-async fn a_held_call_stays_held_when_its_client_vanishes() {
+async fn a_held_call_stays_held_when_its_client_disconnects() {
     let (_simulator, control, client) = started(free()).await;
     for point in [Point::BeforeAnswer, Point::MidBody] {
         let hold = control.hold(Match::default(), point);
@@ -412,7 +412,7 @@ async fn the_future_can_be_hidden() {
 }
 
 #[tokio::test]
-async fn another_process_drives_it_over_http() {
+async fn another_process_controls_it_over_http() {
     let (_simulator, control, client) = started(free()).await;
     let on = json!({ "endpoint": "execute_report", "report": MARKS, "page": 1 });
     client.control("mischief", json!({ "on": on, "times": 2, "do": { "kind": "status", "status": 503 } })).await;
@@ -431,7 +431,7 @@ async fn another_process_drives_it_over_http() {
     let window = "report=navigation_marks&from=2024-03-01T00:00:00Z&to=2024-03-02T00:00:00Z";
     let truth = get(&format!("truth?{window}")).await.text().await.unwrap();
     assert_eq!(truth, format!("[{}]", read_all(&client).await.0.join(",\n")));
-    assert!(control.truth(MARKS, day(1), day(2)).unwrap().is_empty(), "serde_json reads no lone surrogate");
+    assert!(control.truth(MARKS, day(1), day(2)).unwrap().is_empty(), "serde_json does not read lone surrogates");
     let stats: Stats = serde_json::from_str(&get("stats").await.text().await.unwrap()).unwrap();
     assert_eq!(stats.reports.len(), 5);
     let hold = client.control("hold", json!({ "point": "before_answer" })).await;
@@ -441,12 +441,16 @@ async fn another_process_drives_it_over_http() {
 }
 
 #[tokio::test]
-async fn another_process_names_the_vendor_whose_data_it_means() {
+async fn another_process_selects_the_vendor_by_name() {
     let (_simulator, control, client) = started(free()).await;
     let rows = json!({ "report": "conversation", "from": "2024-03-01T00:00:00Z", "to": "2024-03-02T00:00:00Z" });
     let vanish = json!({ "kind": "vanish", "rows": rows });
     assert_eq!(client.control("data?vendor=khoros", vanish.clone()).await, 50);
-    assert_eq!(client.post("/_sim/data", vanish.to_string(), false).await.unwrap().status, 404, "Lynn has none such");
+    assert_eq!(
+        client.post("/_sim/data", vanish.to_string(), false).await.unwrap().status,
+        404,
+        "Lynn has no such report"
+    );
     let get = async |path: &str| client.http.get(format!("{}/_sim/{path}", client.base)).send().await.unwrap();
     let window = "from=2024-03-01T00:00:00Z&to=2024-03-03T00:00:00Z";
     let truth = get(&format!("truth?vendor=khoros&report=conversation&{window}")).await.text().await.unwrap();

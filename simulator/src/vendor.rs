@@ -1,4 +1,4 @@
-//! The vendors by name, and what the frame asks each of them for.
+//! The vendors by name, and what the common code needs from each.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use super::World;
 use super::call::Gateway;
 use super::truth::Reports;
 
-/// Lynn Outbound is Lynn's: gateway and limits are the same, the data are its own.
+/// Lynn Outbound belongs to Lynn: gateway and limits are shared, the data is separate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Vendor {
@@ -19,7 +19,7 @@ pub enum Vendor {
 }
 
 impl Vendor {
-    /// Every gateway once.
+    /// Every gateway, without duplicates.
     pub const ALL: [Self; 4] = [Self::Lynn, Self::Khoros, Self::Lexer, Self::Jaicp];
 }
 

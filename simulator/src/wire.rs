@@ -1,4 +1,4 @@
-//! Connections that can be reset on request: the one thing a handler cannot do to its client.
+//! Connections that can be reset on request, which a handler cannot do to its client.
 
 use std::io;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// From the next write on, the connection is broken; closing it sends a reset.
+    /// Breaks the connection from the next write on; closing it then sends a reset.
     pub fn reset(&self) {
         self.broken.store(true, Ordering::Release);
     }
@@ -44,11 +44,11 @@ impl Listener for Wires {
             match self.0.accept().await {
                 Ok((stream, _)) => {
                     let broken = Arc::new(AtomicBool::new(false));
-                    // Small answers would otherwise wait for the client's acknowledgement; without it they are only slower.
+                    // Without this option, small responses would wait for the client's acknowledgement.
                     let _ = stream.set_nodelay(true);
                     return (Stream { stream, broken: Arc::clone(&broken) }, Wire { broken });
                 }
-                // Out of file descriptors, most likely: others will be closed.
+                // Probably out of file descriptors; others will be closed.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
@@ -69,7 +69,7 @@ pub(super) struct Stream {
 impl Stream {
     fn check(&self) -> io::Result<()> {
         if self.broken.load(Ordering::Acquire) {
-            // Closing then sends RST, not FIN. Should the option not hold, the client still sees no answer.
+            // Closing then sends RST, not FIN. If the option has no effect, the client still sees no response.
             let _ = self.stream.set_zero_linger();
             return Err(io::ErrorKind::ConnectionReset.into());
         }

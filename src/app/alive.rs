@@ -1,4 +1,4 @@
-//! Records that this process is running: its jobs, and the quotas that it states.
+//! Records that this process is running, with its jobs and the quotas it configures.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -13,15 +13,15 @@ use crate::text::show_duration;
 
 /// How often the process updates its row in `tidegate.instance`. A row expires after a minute.
 pub(super) const PERIOD: Duration = Duration::from_secs(15);
-/// A process that ends does not wait for the database.
+/// How long a process that shuts down waits for the database.
 const LEAVE_MAX: Duration = Duration::from_millis(500);
 
-/// This process among those that are running.
+/// This process's record in the table of running processes.
 #[derive(Debug)]
 pub struct Alive {
     pool: PgPool,
     owner: String,
-    /// What was warned of, so that it is not warned of every time.
+    /// Disputes already logged, so that each is logged once.
     told: Mutex<BTreeSet<Dispute>>,
 }
 
@@ -30,8 +30,8 @@ impl Alive {
         Self { pool, owner, told: Mutex::new(BTreeSet::new()) }
     }
 
-    /// Records that the process is running with these jobs and connections, and puts into force the quotas that follow from what
-    /// all running processes state.
+    /// Records that the process is running with these jobs and connections, and applies the quotas that follow from
+    /// what all running processes configure.
     pub async fn beat(&self, jobs: &[String], connections: &[String]) -> Result<(), sqlx::Error> {
         instance::beat(&self.pool, &self.owner, jobs).await?;
         let disputes = quota::renew(&self.pool, &self.owner, connections).await?;
@@ -39,36 +39,36 @@ impl Alive {
         Ok(())
     }
 
-    /// Does so again and again, so that a daemon without these jobs does not cancel their runs.
+    /// Renews the record periodically, so that a daemon without these jobs does not cancel their runs.
     pub async fn keep(&self, jobs: &[String], connections: &[String]) -> Infallible {
         loop {
             if let Err(error) = self.beat(jobs, connections).await {
-                tracing::debug!(%error, "the database could not be told that this process is alive");
+                tracing::debug!(%error, "this process could not be recorded as running");
             }
             tokio::time::sleep(PERIOD).await;
         }
     }
 
-    /// Deletes the record. If that fails, it expires.
+    /// Deletes the record. If that fails, the record expires.
     pub async fn leave(&self) {
         let left = instance::leave(&self.pool, &self.owner);
         let _ = tokio::time::timeout(LEAVE_MAX, left).await;
     }
 
-    /// Does `work`, a command's calls to vendors, while the process is recorded as running.
+    /// Runs `work` (a command's calls to vendors) while the process is recorded as running.
     pub async fn during<T>(&self, connection: &str, work: impl Future<Output = T>) -> T {
         let connections = [connection.to_owned()];
         let done = tokio::select! {
             done = work => done,
             never = self.keep(&[], &connections) => match never {},
         };
-        // Once more, so that a dispute about what the work has stated is reported.
+        // Record again, so that a dispute about quotas that the work has configured is reported.
         let _ = tokio::time::timeout(LEAVE_MAX, self.beat(&[], &connections)).await;
         self.leave().await;
         done
     }
 
-    /// Warns of disputes that are new, and says which are over.
+    /// Warns of new disputes and logs which have ended.
     fn tell(&self, disputes: BTreeSet<Dispute>) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         for dispute in disputes.difference(&told) {
@@ -81,17 +81,17 @@ impl Alive {
                 other_process = dispute.other_owner,
                 other_states = show(dispute.there),
                 in_force = show(dispute.in_force),
-                "different quotas are configured for one credential; the smaller limit within the longer period counts"
+                "different quotas are configured for one credential; the smaller limit and the longer period apply"
             );
         }
         for Dispute { limit, connection, .. } in told.difference(&disputes) {
-            tracing::info!(limit, connection, "over: different quotas for one credential");
+            tracing::info!(limit, connection, "resolved: one credential no longer has different quotas");
         }
         *told = disputes;
     }
 }
 
-/// As in the configuration.
+/// As written in the configuration.
 fn show(stated: Stated) -> String {
     format!("{{ limit: {}, per: {} }}", stated.amount, show_duration(stated.per))
 }

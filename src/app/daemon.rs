@@ -1,4 +1,4 @@
-//! The daemon: bell, workers, status port, reload, and the one shutdown sequence.
+//! The daemon: periodic tasks, workers, status port, reload, and the only shutdown sequence.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,9 +23,9 @@ use crate::store::trouble::Repeats;
 use crate::store::{instance, migrate, session};
 use crate::worker::{Accounts, Pool, Room, Shared};
 
-/// How often due firings are looked for; a firing is at most this late.
+/// How often due firings are enqueued. A firing is at most this late.
 const ENQUEUE_PERIOD: Duration = Duration::from_secs(1);
-/// Runs under way may take this long to reach a checkpoint; with the rest of the sequence it stays within 10 s.
+/// How long runs in progress may take to reach a checkpoint. The whole shutdown sequence stays within 10 s.
 const DRAIN: Duration = Duration::from_secs(6);
 
 /// Why the daemon could not start or had to stop.
@@ -55,14 +55,14 @@ pub struct Daemon {
     health: Arc<Health>,
 }
 
-/// The name of this process among the workers: readable for an operator, different for every start.
+/// The name of this process among the workers: readable for an operator and different at every start.
 pub fn owner() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{host}/{}/{:08x}", std::process::id(), rand::random::<u32>())
 }
 
 impl Daemon {
-    /// Migrates, binds the status port and sets everything going.
+    /// Migrates the database, opens the status port and starts all tasks.
     pub async fn start(config: Config, reload: Option<Reload>, database: &Database) -> Result<Self, DaemonError> {
         let health = Arc::new(Health::default());
         health.config_loaded();
@@ -119,7 +119,7 @@ impl Daemon {
         })
     }
 
-    /// Where the status port listens.
+    /// The address of the status port.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
@@ -128,7 +128,7 @@ impl Daemon {
         &self.shared.pool
     }
 
-    /// Waits for something that should never end to end.
+    /// Waits until a task ends that should never end.
     pub async fn ended(&mut self) -> DaemonError {
         tokio::select! {
             ended = &mut self.bell => match ended {
@@ -140,18 +140,19 @@ impl Daemon {
         }
     }
 
-    /// Stops enqueuing and claiming, lets runs reach a checkpoint, then stops the rest. Within 10 s, whatever hangs.
+    /// Stops enqueuing and claiming, lets runs reach a checkpoint, then stops the rest. Takes at most 10 s, even if a
+    /// task hangs.
     pub async fn stop(self) {
         self.health.stopping();
         self.shutdown.cancel();
         let aborts = [self.workers.abort_handle(), self.bell.abort_handle(), self.server.abort_handle()];
         let drained = tokio::time::timeout(DRAIN, async {
-            // Ends that were waited for already, or panics, were reported where they happened.
+            // Tasks that have already been awaited, and panics, were reported where they occurred.
             let _ = tokio::join!(self.workers, self.bell);
         });
         if drained.await.is_err() {
             tracing::warn!(
-                "runs under way did not reach a checkpoint in time; they are taken over when their lease ends"
+                "runs in progress did not reach a checkpoint in time; they are taken over when their lease ends"
             );
         }
         self.alive.leave().await;
@@ -197,7 +198,7 @@ fn enqueue_chore(shared: Arc<Shared>, config: watch::Receiver<Arc<Config>>, wake
 
 /// Records the jobs and quotas of this process, and cancels runs whose job is in no running process's configuration.
 fn alive_chore(pool: PgPool, alive: Arc<Alive>, config: watch::Receiver<Arc<Config>>) -> PeriodicTask {
-    const TROUBLE: &str = "the database could not be told that this process is alive";
+    const TROUBLE: &str = "this process could not be recorded as running";
     let trouble = Arc::new(Repeats::default());
     PeriodicTask::new("alive", alive::PERIOD, move || {
         let trouble = Arc::clone(&trouble);
@@ -216,7 +217,7 @@ fn alive_chore(pool: PgPool, alive: Arc<Alive>, config: watch::Receiver<Arc<Conf
                         tracing::warn!(
                             run = orphan.run,
                             job = orphan.job,
-                            "cancelled: the job is not in the configuration any more"
+                            "cancelled: the job is no longer in the configuration"
                         );
                     }
                 }
@@ -233,7 +234,7 @@ async fn enqueue(pool: &PgPool, config: &Config, calendar: &mut Calendar) -> any
     let mut connection = pool.acquire().await?;
     let now = clock(&mut connection).await?;
     if crate::clock::went_back() {
-        tracing::warn!("the database's clock was set back; what waits for an instant goes on now");
+        tracing::warn!("the database's clock was set back; everything that waits for a point in time continues now");
         end_waits(&mut connection).await?;
     }
     let jobs: Vec<_> = config.jobs.values().collect();

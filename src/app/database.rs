@@ -14,20 +14,20 @@ use crate::config::{Config, DatabaseParts, DatabaseTarget, SslMode};
 use crate::postgres::{self, Embedded};
 use crate::store::session;
 
-/// A server that does not answer within this is down.
+/// A server that does not respond within this time counts as down.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long the end of the process waits for connections that are still in use.
+/// How long shutdown waits for connections that are still in use.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-/// Connections that idled this long are closed; a firewall may have dropped them.
+/// Connections idle for this long are closed, since a firewall may have dropped them.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// A large page is staged while it arrives. A transaction that is silent for this much longer than a vendor may be belongs
-/// to a process that is suspended or unreachable, and gives its locks back.
+/// A large page is staged while it arrives. A transaction that is silent for this much longer than a vendor may be
+/// belongs to a process that is suspended or unreachable, so Postgres ends it and releases its locks.
 const SILENCE_MARGIN: Duration = Duration::from_mins(5);
-/// Postgres takes no setting beyond 24 days.
+/// Postgres accepts no timeout beyond 24 days.
 const SILENCE_MAX: Duration = Duration::from_hours(24);
 
-/// A pool, and the embedded server behind it if that is ours to stop.
+/// A connection pool, and the embedded server behind it if this process started it.
 #[derive(Debug)]
 pub struct Database {
     pub pool: PgPool,
@@ -35,12 +35,14 @@ pub struct Database {
     supervisor: Option<(JoinHandle<()>, CancellationToken)>,
 }
 
-/// Why there is no database. Messages never hold the URL's password.
+/// Why there is no database. Messages never contain the URL's password.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
     #[error("database.url is not a Postgres URL; write postgres://user:password@host:5432/database")]
     Url,
-    #[error("cannot reach the database {place}: check `database`, and that the server is up and lets this host in")]
+    #[error(
+        "cannot reach the database {place}: check `database`, and that the server is running and accepts this host"
+    )]
     Connect { place: String, source: sqlx::Error },
     #[error(
         "the connection pooler {place} refuses the parameter `{parameter}` that sessions start with: write \
@@ -56,18 +58,18 @@ pub enum DatabaseError {
     Embedded(#[from] postgres::Error),
     #[error(transparent)]
     Migrate(#[from] crate::store::migrate::Error),
-    #[error("interrupted before the database answered")]
+    #[error("interrupted before the database responded")]
     Interrupted,
 }
 
 impl DatabaseError {
-    /// Whether the process was told to end meanwhile.
+    /// Whether the process was told to end while it waited.
     pub const fn is_interruption(&self) -> bool {
         matches!(self, Self::Interrupted | Self::Embedded(postgres::Error::Cancelled))
     }
 
     fn connect(place: String, source: sqlx::Error) -> Self {
-        // As PgBouncer words it; Postgres knows every parameter that is sent.
+        // PgBouncer's wording. Postgres itself knows every parameter that is sent.
         let words = "unsupported startup parameter: ";
         let refused = source.as_database_error().and_then(|error| error.message().strip_prefix(words));
         if let Some(parameter) = refused.map(str::to_owned) {
@@ -77,7 +79,7 @@ impl DatabaseError {
     }
 }
 
-/// sqlx sends what the variable says with every session's start, and has no way to leave it out.
+/// sqlx sends the value of PGOPTIONS at every session start and cannot be configured not to.
 fn refuse_pg_options() -> Result<(), DatabaseError> {
     match std::env::var_os("PGOPTIONS") {
         Some(options) if !options.is_empty() => Err(DatabaseError::PgOptions),
@@ -86,7 +88,8 @@ fn refuse_pg_options() -> Result<(), DatabaseError> {
 }
 
 impl Database {
-    /// For the daemon and the demo: an embedded server is started, owned and kept running. Ends promptly when cancelled.
+    /// For the daemon and the demo: starts an embedded server, owns it and keeps it running. Returns promptly when
+    /// cancelled.
     pub async fn own(config: &Config, cancel: &CancellationToken) -> Result<Self, DatabaseError> {
         refuse_pg_options()?;
         if !config.database.target.is_embedded() {
@@ -107,7 +110,7 @@ impl Database {
         Ok(database)
     }
 
-    /// For commands: an embedded server that runs is used, else one is started for as long as the command takes.
+    /// For commands: uses an embedded server that is already running, or starts one for the duration of the command.
     pub async fn open(config: &Config, cancel: &CancellationToken) -> Result<Self, DatabaseError> {
         refuse_pg_options()?;
         if !config.database.target.is_embedded() {
@@ -134,17 +137,17 @@ impl Database {
         Ok(Self { pool, embedded, supervisor: None })
     }
 
-    /// A `psql` command line that works, for an embedded server.
+    /// A working `psql` command line for an embedded server.
     pub fn psql_line(&self) -> Option<String> {
         self.embedded.as_ref().map(|embedded| embedded.psql_line())
     }
 
-    /// Where the embedded cluster lies.
+    /// The directory of the embedded cluster.
     pub fn cluster_dir(&self) -> Option<&Path> {
         self.embedded.as_ref().map(|embedded| embedded.cluster_dir())
     }
 
-    /// Closes the pool, then stops the embedded server if it is ours.
+    /// Closes the pool, then stops the embedded server if this process started it.
     pub async fn close(mut self) {
         let _ = tokio::time::timeout(CLOSE_WITHIN, self.pool.close()).await;
         if let Some((supervised, stop)) = self.supervisor.take() {
@@ -157,7 +160,7 @@ impl Database {
     }
 }
 
-/// Where a configured server is, without user and password. None for the embedded one.
+/// Where a configured server is, without user and password. `None` for the embedded server.
 pub fn place(target: &DatabaseTarget) -> Option<String> {
     if target.is_embedded() {
         return None;
@@ -165,8 +168,8 @@ pub fn place(target: &DatabaseTarget) -> Option<String> {
     Some(options_of(target).map_or_else(|_| "at an unreadable URL".to_owned(), |options| place_of(&options)))
 }
 
-/// A configured server on another host that may be spoken to without TLS. What is judged is what is connected with, also where
-/// it comes from `PGHOST` or `PGSSLMODE`.
+/// The warning for a configured server on another host that may be reached without TLS. Judges the options that sqlx
+/// connects with, including those from `PGHOST` and `PGSSLMODE`.
 pub fn warning(target: &DatabaseTarget) -> Option<String> {
     let options = options_of(target).ok()?;
     let mode = match options.get_ssl_mode() {
@@ -180,7 +183,7 @@ pub fn warning(target: &DatabaseTarget) -> Option<String> {
     let is_local = options.get_socket().is_some()
         || host.starts_with('/')
         || name.ends_with(".localhost")
-        // A name without a dot is not a public one: this host, or a service of Compose or Kubernetes.
+        // A name without a dot is not public: it is this host, or a service of Compose or Kubernetes.
         || host.parse::<IpAddr>().map_or(!name.contains('.'), |address| address.to_canonical().is_loopback());
     (!is_local).then(|| {
         format!(
@@ -190,15 +193,15 @@ pub fn warning(target: &DatabaseTarget) -> Option<String> {
     })
 }
 
-/// What a configured target says, as what sqlx connects with.
+/// The configured target as sqlx's connection options.
 fn options_of(target: &DatabaseTarget) -> Result<PgConnectOptions, DatabaseError> {
     let options = match target {
-        // Nobody asks for these: the embedded server has its own when it runs.
+        // Not used: a running embedded server supplies its own options.
         DatabaseTarget::Embedded => return Err(DatabaseError::Url),
         DatabaseTarget::Url(url) => url.expose().parse::<PgConnectOptions>().map_err(|_| DatabaseError::Url)?,
         DatabaseTarget::Parts(parts) => options_of_parts(parts),
     };
-    // A URL's parser leaves the brackets on, and with them the address would be looked up as a name.
+    // A URL parser keeps the brackets, and the address would then be looked up as a name.
     let bare = options.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')).map(str::to_owned);
     Ok(match bare {
         Some(host) => options.host(&host),
@@ -240,19 +243,20 @@ fn place_of(options: &PgConnectOptions) -> String {
     }
 }
 
-/// A pool tries again until its time is up, and then knows only that; a person at a command wants the reason, at once.
+/// Connects once before the pool does. A pool retries until its timeout and loses the reason, which a user needs at
+/// once.
 async fn knock(target: &DatabaseTarget) -> Result<(), DatabaseError> {
     let options = session::connect_options(options_of(target)?);
     let place = place_of(&options);
     let answer = tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await;
     let connection =
         answer.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|source| DatabaseError::connect(place, source))?;
-    // What cannot be closed is gone already.
+    // If closing fails, the connection is already gone.
     let _ = connection.close().await;
     Ok(())
 }
 
-/// The longest that a transaction may have to wait for a vendor, and more.
+/// The longest time, with a margin, that a transaction may have to wait for a vendor.
 fn silence_max(config: &Config) -> Duration {
     let connections = config.connections.values();
     let longest = connections.map(|connection| connection.request_timeout.saturating_add(connection.retry.max)).max();
@@ -276,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_taken_as_they_are() {
+    fn parts_are_used_unchanged() {
         let options = options_of(&DatabaseTarget::Parts(parts("db.example"))).unwrap();
         assert_eq!((options.get_host(), options.get_port()), ("db.example", 6432));
         assert_eq!((options.get_database(), options.get_username()), (Some("ware/house"), "tide gate"));
@@ -286,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn p7_a_database_that_may_be_reached_without_tls_is_warned_of() {
+    fn p7_a_database_that_may_be_reached_without_tls_causes_a_warning() {
         let warning = |url: &str| warning(&DatabaseTarget::Url(url.into()));
         for url in [
             "postgres://u:hunter2@db.example.com:5432/d",
@@ -321,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_version_6_has_no_brackets_when_it_is_connected_to() {
+    fn an_ipv6_address_is_used_without_brackets() {
         let url = DatabaseTarget::Url("postgres://u:p@[::1]:6432/d".into());
         assert_eq!(options_of(&url).unwrap().get_host(), "::1");
         assert_eq!(place(&url).as_deref(), Some("[::1]:6432/d"));

@@ -1,4 +1,4 @@
-//! Runs that a command waits for: enqueued like any other, worked on here or by a daemon beside.
+//! Runs that a command waits for: enqueued like any other run, processed by this process or by a daemon.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,31 +17,31 @@ use crate::store::session;
 use crate::store::trouble::Repeats;
 use crate::worker::{Accounts, Pool, Room, Shared};
 
-/// How long a command waits for a database that it has lost.
+/// How long a command waits for a lost database connection.
 const LOST_MAX: Duration = Duration::from_mins(1);
-/// How often progress is looked at.
+/// How often progress is read.
 const LOOK: Duration = Duration::from_millis(300);
-/// Runs under way may take this long to reach a checkpoint when the command is interrupted.
+/// How long runs in progress may take to reach a checkpoint when the command is interrupted.
 const DRAIN: Duration = Duration::from_secs(7);
 
-/// Workers of this process for a few runs.
+/// The workers of this process, for a few runs only.
 #[derive(Debug)]
 pub struct Foreground {
     pool: PgPool,
     runs: Vec<i64>,
-    /// Rung when a worker has left a run.
+    /// Notified when a worker has left a run.
     left: Arc<Notify>,
     shutdown: CancellationToken,
     workers: JoinHandle<()>,
     alive: Arc<Alive>,
     beats: JoinHandle<()>,
     owner: String,
-    /// Keeps the configuration's channel open.
+    /// Keeps the configuration channel open.
     _config: watch::Sender<Arc<Config>>,
 }
 
 impl Foreground {
-    /// Sets workers going on `runs` and no other.
+    /// Starts workers for `runs` only.
     pub fn start(config: Arc<Config>, pool: PgPool, runs: Vec<i64>) -> Self {
         let shutdown = CancellationToken::new();
         let (owner, left) = (owner(), Arc::new(Notify::new()));
@@ -74,12 +74,13 @@ impl Foreground {
         Self { pool, runs, left, shutdown, workers, alive, beats, owner, _config: sender }
     }
 
-    /// Looks at the tasks of the runs until all have ended, showing each look to `show`; returns the last.
+    /// Reads the tasks of the runs until all have ended and passes each state to `show`. Returns the last state.
     pub async fn follow(&self, show: impl FnMut(&[TaskState])) -> Result<Vec<TaskState>, sqlx::Error> {
         look(&self.pool, &self.runs, &self.left, show).await
     }
 
-    /// Lets runs under way reach a checkpoint; returns the name under which those are still held that did not in time.
+    /// Lets runs in progress reach a checkpoint. Returns the owner name of the runs that did not reach one in time, if
+    /// any.
     pub async fn stop(self) -> String {
         self.shutdown.cancel();
         let abort = self.workers.abort_handle();
@@ -92,12 +93,12 @@ impl Foreground {
     }
 }
 
-/// The same of runs that others work on.
+/// Like [`Foreground::follow`], for runs that other processes work on.
 pub async fn follow(pool: &PgPool, runs: &[i64]) -> Result<Vec<TaskState>, sqlx::Error> {
     look(pool, runs, &Notify::new(), |_| {}).await
 }
 
-/// Looks every now and then, and when there is something to see.
+/// Reads progress periodically, and when a worker has left a run.
 async fn look(
     pool: &PgPool,
     runs: &[i64],
@@ -108,7 +109,7 @@ async fn look(
     loop {
         let tasks = match progress::tasks(pool, runs).await {
             Ok(tasks) => tasks,
-            // Workers go on when the database is back, so the look does.
+            // Workers continue when the database is back, so reading continues too.
             Err(error) if session::is_lost(&error) && seen.elapsed() < LOST_MAX => {
                 session::purge(pool);
                 tokio::time::sleep(LOOK).await;
@@ -121,7 +122,7 @@ async fn look(
         if tasks.iter().all(|task| matches!(task.run_state.as_str(), "succeeded" | "held" | "failed" | "cancelled")) {
             return Ok(tasks);
         }
-        // Or nobody works on them here.
+        // Or this process has no workers for them.
         let _ = tokio::time::timeout(LOOK, left.notified()).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Builds what a process needs and takes it down again in order.
+//! Builds what a process needs and shuts it down in order.
 
 mod alive;
 mod daemon;

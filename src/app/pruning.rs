@@ -1,4 +1,4 @@
-//! Takes old history away while the daemon runs, in short transactions with pauses between them.
+//! Deletes old history while the daemon runs, in short transactions with pauses between them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,26 +12,26 @@ use crate::schedule::timer::PeriodicTask;
 use crate::store::trouble::chain;
 use crate::store::{prune, session};
 
-/// How often old history is looked for.
+/// How often old history is deleted.
 const PERIOD: Duration = Duration::from_mins(10);
-/// How long it may take to take away what has grown old; the rest goes the next time.
+/// Time limit of one pass. The rest is deleted in the next one.
 const WORK_MAX: Duration = Duration::from_hours(1);
-/// Runs that one transaction takes away; each has a task per stream.
+/// Runs per transaction; each has a task per stream.
 const RUNS_AT_A_TIME: u32 = 500;
-/// Refused records that one transaction takes away.
+/// Rejected records per transaction.
 const REJECTS_AT_A_TIME: u32 = 5_000;
 
-/// Prunes by the configuration in force.
+/// Prunes by the current configuration.
 pub(super) fn chore(pool: PgPool, config: watch::Receiver<Arc<Config>>, shutdown: CancellationToken) -> PeriodicTask {
     PeriodicTask::new("prune", PERIOD, move || {
         let (pool, history, shutdown) = (pool.clone(), config.borrow().history.clone(), shutdown.clone());
         async move {
             match prune(&pool, &history, &shutdown).await {
                 Ok((0, 0)) => {}
-                Ok((runs, rejects)) => tracing::info!(runs, rejects, "old history taken away"),
+                Ok((runs, rejects)) => tracing::info!(runs, rejects, "old history deleted"),
                 Err(error) => {
                     session::judge(&pool, &error);
-                    tracing::warn!(error = chain(&error), "old history could not be taken away; it is tried again");
+                    tracing::warn!(error = chain(&error), "old history could not be deleted; it is retried");
                 }
             }
         }
@@ -39,7 +39,7 @@ pub(super) fn chore(pool: PgPool, config: watch::Receiver<Arc<Config>>, shutdown
     .within(WORK_MAX)
 }
 
-/// What grows old.
+/// Kinds of history that expire.
 #[derive(Debug, Clone, Copy)]
 enum Past {
     Runs,
@@ -47,7 +47,7 @@ enum Past {
 }
 
 impl Past {
-    /// How many rows of it one transaction takes away.
+    /// How many rows of this kind one transaction deletes.
     const fn at_a_time(self) -> u32 {
         match self {
             Self::Runs => RUNS_AT_A_TIME,
@@ -56,7 +56,7 @@ impl Past {
     }
 }
 
-/// Takes away all that is too old; returns how many runs and refused records that were.
+/// Deletes everything that is too old. Returns the number of deleted runs and rejected records.
 async fn prune(pool: &PgPool, history: &History, shutdown: &CancellationToken) -> Result<(u64, u64), sqlx::Error> {
     let runs = drain(pool, Past::Runs, history.keep_runs, shutdown).await?;
     let rejects = drain(pool, Past::Rejects, history.keep_rejects, shutdown).await?;
@@ -82,7 +82,7 @@ async fn drain(
         if gone < u64::from(limit) {
             break;
         }
-        // Loads go on meanwhile and have the database for themselves half of the time.
+        // Pauses as long as it worked, so that loads have the database to themselves half of the time.
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = tokio::time::sleep(began.elapsed()) => {}

@@ -1,4 +1,4 @@
-//! Takes a changed configuration into force without a restart, or refuses it and keeps the one before.
+//! Applies a changed configuration without a restart, or refuses it and keeps the previous one.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -16,11 +16,11 @@ use crate::schedule::watch::{Change, ConfigWatch};
 use crate::server::Health;
 use crate::worker::Shared;
 
-/// After this a refused configuration is loaded again: what is wrong may lie outside its files, such as the file of a
-/// secret that does not exist yet, or may pass, such as a want of file descriptors.
+/// How long until a refused configuration is loaded again. The cause may lie outside its files, such as a secret file
+/// that does not exist yet, or may pass, such as a lack of file descriptors.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// Where the configuration came from.
+/// Where the configuration is loaded from.
 #[derive(Debug, Clone)]
 pub struct Reload {
     pub path: PathBuf,
@@ -39,11 +39,11 @@ impl Reload {
         let mut changes = match ConfigWatch::start(&self.path) {
             Ok(changes) => changes,
             Err(error) => {
-                tracing::error!(%error, "configuration changes are not followed; restart after a change");
+                tracing::error!(%error, "configuration files cannot be watched; restart after a change");
                 return;
             }
         };
-        // What was changed between the start's loading and the first look is in no notification.
+        // No notification covers a change between the initial load and the start of the watch.
         let mut refused = self.take(None, None, &config, &shared, &health).await;
         loop {
             let change = tokio::select! {
@@ -55,8 +55,9 @@ impl Reload {
         }
     }
 
-    /// Loads the configuration and takes it into force; without a `change`, only if it is another one. Returns its faults if
-    /// it is refused. They are logged, unless nothing changed and they are those that it was `refused` for before.
+    /// Loads the configuration and applies it; without a `change`, only if it differs from the current one. Returns its
+    /// faults if it is refused. The faults are logged, unless nothing changed and they are identical to those of the
+    /// last refusal (`refused`).
     async fn take(
         &self,
         change: Option<Change>,
@@ -92,7 +93,7 @@ impl Reload {
                 health.reload_refused();
                 let faults = faults.to_string();
                 if change.is_some() || refused.as_ref() != Some(&faults) {
-                    tracing::error!("the changed configuration is refused, the one before stays in force:\n{faults}");
+                    tracing::error!("the changed configuration is refused, the previous one stays in force:\n{faults}");
                 }
                 Some(faults)
             }
@@ -104,7 +105,8 @@ impl Reload {
     }
 }
 
-/// Of everything that a configuration shows of itself. Hashed while it is written: a thousand jobs make megabytes of text.
+/// A hash of the `Debug` output of a configuration, computed while it is written: a thousand jobs make megabytes of
+/// text.
 fn fingerprint(config: &Config) -> u128 {
     struct Hasher(Xxh3);
     impl fmt::Write for Hasher {
@@ -114,18 +116,18 @@ fn fingerprint(config: &Config) -> u128 {
         }
     }
     let mut hasher = Hasher(Xxh3::new());
-    // Hashing does not fail.
+    // Hashing cannot fail.
     let _infallible = write!(hasher, "{config:?}");
     hasher.0.digest128()
 }
 
-/// What makes an account another one: its settings, and the secrets that they do not show.
+/// What identifies an account: its settings, and the secrets that `Debug` does not show.
 fn account(connection: &crate::connector::Connection) -> (String, Vec<String>) {
     let secrets = connection.settings.secrets().iter().map(|secret| secret.expose().to_owned()).collect();
     (format!("{connection:?}"), secrets)
 }
 
-/// Jobs and connections are followed; what was built at start is not.
+/// Jobs and connections are reloaded; what was built at start is not.
 fn warn_of_restart(before: &Config, after: &Config) {
     let fixed = |config: &Config| {
         (

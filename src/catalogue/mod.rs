@@ -1,7 +1,7 @@
 //! Streams as data: table, key, columns, meanings, write mode.
 //!
 //! The catalogue drives the merge SQL, `tidegate streams`, the column comments and the check that migrations and
-//! catalogue agree. It knows nothing of HTTP, SQL or the configuration.
+//! catalogue agree. It does not know HTTP, SQL or the configuration.
 
 mod naming;
 
@@ -13,7 +13,7 @@ pub use naming::{ColumnNames, column_name};
 
 use crate::text::show_duration;
 
-/// A vendor system, known by its name.
+/// A vendor system, identified by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Vendor(&'static str);
 
@@ -31,54 +31,55 @@ impl Vendor {
 /// Text that is usually compiled in and sometimes comes from the configuration (extra reports).
 pub type Text = Cow<'static, str>;
 
-/// One report or list of a vendor; fills one warehouse table.
+/// One report or list of a vendor, which fills one warehouse table.
 #[derive(Debug, Clone)]
 pub struct Stream {
-    /// The vendor that has it.
+    /// The vendor that provides it.
     pub vendor: Vendor,
-    /// Its name in job files; also the table's name.
+    /// The name in job files and of the table.
     pub name: Text,
-    /// Warehouse schema, `lynn` for instance.
+    /// The warehouse schema, such as `lynn`.
     pub schema: &'static str,
-    /// The vendor's own id of the report, if it has one.
+    /// The vendor's own id of the report, if any.
     pub vendor_id: Text,
-    /// What stands before the vendor's id in the table's comment; none where the comment does not have it.
+    /// The label before the vendor's id in the table comment. `None` omits the id from the comment.
     pub id_label: Option<&'static str>,
     /// What one row is, for `streams` and the table comment.
     pub meaning: Text,
     /// How rows are merged.
     pub mode: Mode,
-    /// What identifies a row, after `_connection` (and `_window_start` of a windowed stream).
+    /// What identifies a row, in addition to `_connection` (and `_window_start` for a windowed stream).
     pub key: Key,
     /// The documented columns, in table order.
     pub columns: Cow<'static, [Column]>,
-    /// Whether the vendor documents the columns. Fields without a column go to `_extra` if so, else they get a column.
+    /// Whether the vendor documents the columns. If so, fields without a column go to `_extra`; otherwise they get a
+    /// column.
     pub documented: bool,
-    /// The vendor field that says when a row happened, where it is known: rows outside their slice are left out.
+    /// The vendor field with the time of a row, if known. Rows outside their slice are left out.
     pub time_field: Option<Text>,
-    /// Streams that `"*"` leaves out.
+    /// Whether `"*"` leaves the stream out.
     pub off_by_default: bool,
-    /// Tables that are filled with this one; only streams with [`Key::Columns`] have any.
+    /// Tables that are filled together with this one. Only streams with [`Key::Columns`] have any.
     pub children: Cow<'static, [Child]>,
-    /// The windows that it is read in; of no account for a list.
+    /// The time windows in which it is read. Not used for a list.
     pub windows: Windows,
-    /// Whether it is read through export jobs: submitted, polled, downloaded.
+    /// Whether it is read through export jobs: submit, poll, download.
     pub exported: bool,
 }
 
-/// The windows that a stream is read in.
+/// The time windows in which a stream is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Windows {
-    /// Length of a slice unless the job says otherwise.
+    /// Default length of a slice.
     pub days: u32,
     /// The longest slice that the vendor serves.
     pub days_max: u32,
-    /// Whether neighbouring windows share their boundary second because the vendor's filter has no finer precision:
-    /// rows in it are then told apart by content.
+    /// Whether adjacent windows share their boundary second because the vendor's filter has no finer precision. Rows in
+    /// that second are then distinguished by content.
     pub shared_second: bool,
 }
 
-/// The length of a slice: whole calendar days of the job's zone, or a plain duration below a day.
+/// The length of a slice: whole calendar days in the job's time zone, or a duration below a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SliceLength {
     Days(u32),
@@ -86,7 +87,7 @@ pub enum SliceLength {
 }
 
 impl SliceLength {
-    /// Seconds, a day taken for 24 hours.
+    /// Seconds; a day counts as 24 hours.
     pub fn seconds(self) -> u64 {
         match self {
             Self::Days(days) => u64::from(days) * 86_400,
@@ -105,51 +106,53 @@ impl fmt::Display for SliceLength {
 }
 
 impl Windows {
-    /// One-day slices with exact bounds, of up to `days_max` days.
+    /// One-day slices with exact bounds, up to `days_max` days.
     pub const fn daily(days_max: u32) -> Self {
         Self { days: 1, days_max, shared_second: false }
     }
 }
 
-/// A table that is filled with its parent: one row per element of an array in the parent's record. The rows of a parent
-/// that was read are replaced; those of a parent that is gone go with it.
+/// A table filled with its parent: one row per element of an array in the parent's record. Reading a parent replaces
+/// its child rows; deleting a parent deletes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Child {
     /// The table's name, in the parent's schema.
     pub name: Text,
     /// What one row is, for the table comment.
     pub meaning: Text,
-    /// The vendor field that holds the array; nested fields are joined with `.`. It has no column of its own.
+    /// The vendor field that holds the array; nested fields are joined with `.`. It has no column of its own in the
+    /// parent.
     pub field: Text,
-    /// The parent's key columns, and what they are called here.
+    /// The parent's key columns and their names in this table.
     pub parent: Cow<'static, [(Text, Text)]>,
-    /// Its own columns; the first completes the key. `field` names an element's member, or is empty where the elements
-    /// are plain values.
+    /// The table's own columns; the first completes the key. `field` names a member of an element, or is empty if the
+    /// elements are plain values.
     pub columns: Cow<'static, [Column]>,
 }
 
 /// How a stream's rows are merged into its table (docs/warehouse.md#modes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// A slice ends as the vendor last reported it.
+    /// A slice is replaced by its latest reading.
     ReplaceWindow,
-    /// Entities by their own key; what is no longer reported stays.
+    /// Entities by their own key. Entities that are no longer reported stay.
     Upsert,
     /// The full list, with soft delete.
     Snapshot,
-    /// One observation per run, appended.
+    /// One observation per run, appended to the table.
     Observe,
 }
 
 /// What identifies a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Key {
-    /// The vendor documents no key: `_row_key`, a hash of the content and of the place among identical records.
+    /// The vendor documents no key. The key is `_row_key`, a hash of the content and of the position among identical
+    /// records.
     RowHash,
-    /// `_row_key` too, but a hash of these vendor fields only: the job says that they identify a record.
+    /// `_row_key` as a hash of these vendor fields only; the job states that they identify a record.
     Fields(Vec<Text>),
-    /// `_row_key`, a hash of the first of these vendor fields that a record has, in any case and spelling that gives the
-    /// same column name; of the whole record where it has none. For entities whose id is known to exist but not by name.
+    /// `_row_key` as a hash of the first of these vendor fields that a record has, matched by column name, or of the
+    /// whole record if it has none. For entities whose id exists but whose field name is not known.
     AnyOf(Cow<'static, [Text]>),
     /// Columns of the table, by column name.
     Columns(Cow<'static, [Text]>),
@@ -164,32 +167,32 @@ pub struct Column {
     pub name: Text,
     /// Its type.
     pub kind: ColumnType,
-    /// Meaning, unit and source, for the column comment.
+    /// Meaning, unit and source; used as the column comment.
     pub meaning: Text,
-    /// What becomes of the value that is there when a row is written again.
+    /// How the stored value is treated when a row is written again.
     pub keep: Keep,
-    /// A key column that a record may lack holds an empty string then.
+    /// Whether records may lack this key column. It then holds an empty string.
     pub may_be_absent: bool,
-    /// Says how a record was asked for, not what the vendor says of it: no part of what tells records apart.
+    /// Whether the value describes the request, not the record. Such values do not distinguish records.
     pub is_ours: bool,
 }
 
-/// What a row keeps of a column when it is written again.
+/// Which value a column holds after its row is written again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Keep {
-    /// Nothing: the last word of the vendor counts.
+    /// The new value.
     #[default]
     Latest,
-    /// The greater value: the vendor may count within the window that was asked for.
+    /// The greater value, because the vendor may count only within the requested window.
     Greatest,
-    /// The first value that was ever there.
+    /// The first value ever stored.
     First,
-    /// The value, unless there is a new one: not every answer has the field.
+    /// The stored value, unless the response contains a new one.
     Known,
 }
 
 impl Column {
-    /// A compiled-in column whose last value counts.
+    /// A compiled-in column that takes the new value.
     pub const fn new(field: &'static str, name: &'static str, kind: ColumnType, meaning: &'static str) -> Self {
         Self {
             field: Cow::Borrowed(field),
@@ -202,21 +205,21 @@ impl Column {
         }
     }
 
-    /// The same with another rule for rows that are written again.
+    /// The same column with another rule for rows that are written again.
     #[must_use]
     pub const fn keep(mut self, keep: Keep) -> Self {
         self.keep = keep;
         self
     }
 
-    /// The same as something that says how a record was asked for.
+    /// The same column, marked as describing the request.
     #[must_use]
     pub const fn ours(mut self) -> Self {
         self.is_ours = true;
         self
     }
 
-    /// The same as a part of the key that records may lack.
+    /// The same column as a part of the key that records may lack.
     #[must_use]
     pub const fn or_empty(mut self) -> Self {
         self.may_be_absent = true;
@@ -237,7 +240,7 @@ pub enum ColumnType {
 }
 
 impl ColumnType {
-    /// All of them.
+    /// All types.
     pub const ALL: [Self; 7] =
         [Self::Boolean, Self::Bigint, Self::Double, Self::Numeric, Self::Timestamptz, Self::Text, Self::Jsonb];
 
@@ -254,7 +257,7 @@ impl ColumnType {
         }
     }
 
-    /// The type's name in the name of a variant and in the configuration: one word.
+    /// The type as one word, used in variant column names and in the configuration.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Double => "double",
@@ -262,7 +265,7 @@ impl ColumnType {
         }
     }
 
-    /// The type of that [`Self::word`].
+    /// The type with this [`Self::word`].
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.word() == word)
     }
@@ -272,7 +275,7 @@ impl ColumnType {
         matches!(self, Self::Bigint | Self::Double | Self::Numeric)
     }
 
-    /// The type of that SQL spelling, as `format_type` prints it; none for a type that Tidegate never makes.
+    /// The type with this SQL spelling, as `format_type` prints it. `None` for a type that Tidegate never creates.
     pub fn from_sql(name: &str) -> Option<Self> {
         Some(match name {
             "boolean" => Self::Boolean,
@@ -293,7 +296,7 @@ impl Stream {
         !matches!(self.mode, Mode::Snapshot | Mode::Observe)
     }
 
-    /// What one row is, for the table's comment: with the vendor's id where the stream says so.
+    /// What one row is, for the table comment, with the vendor's id if the stream shows it.
     pub fn comment(&self) -> String {
         match self.id_label {
             Some(label) if !self.meaning.contains(&*self.vendor_id) => {

@@ -7,9 +7,9 @@ const NAME_BYTES_MAX: usize = 63;
 
 /// The column name for one vendor field, before a second equal name gets its `_2`.
 ///
-/// Split where a lower-case letter or digit meets an upper-case letter, lower-case, every run of characters that are
-/// neither letters nor digits becomes `_`, cut to 63 bytes on a character boundary, then no `_` at either end, a
-/// leading digit gets `_` before it, an empty name becomes `column`.
+/// Split where a lower-case letter or digit is followed by an upper-case letter; convert to lower case; replace every
+/// run of characters that are neither letters nor digits with `_`; cut to 63 bytes on a character boundary; remove `_`
+/// at either end; put `_` before a leading digit; replace an empty name with `column`.
 pub fn column_name(field: &str) -> String {
     let mut name = String::with_capacity(field.len() + 4);
     let mut before: Option<char> = None;
@@ -37,7 +37,7 @@ fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
 
-/// Hands out column names that are unique within one table.
+/// Assigns column names that are unique within one table.
 #[derive(Debug, Clone, Default)]
 pub struct ColumnNames {
     taken: HashSet<String>,
@@ -49,7 +49,7 @@ impl ColumnNames {
         Self { taken: taken.into_iter().collect() }
     }
 
-    /// The name for `field`: the rule's, with `_2`, `_3` … where it is taken already.
+    /// The name for `field` by the rule, with `_2`, `_3` … if it is already taken.
     pub fn assign(&mut self, field: &str) -> String {
         let plain = column_name(field);
         let name = if self.taken.contains(&plain) { self.numbered(&plain) } else { plain };
@@ -57,7 +57,7 @@ impl ColumnNames {
         name
     }
 
-    /// The name for the variant `suffix` of the column `name`, with a number where it is taken already.
+    /// The name for the variant `suffix` of the column `name`, with a number if it is already taken.
     pub fn assign_variant(&mut self, name: &str, suffix: &str) -> String {
         let plain = format!("{}_{suffix}", cut(name, NAME_BYTES_MAX - suffix.len() - 1));
         let name = if self.taken.contains(&plain) { self.numbered(&plain) } else { plain };
@@ -122,7 +122,7 @@ mod tests {
         assert!(names.assign(&long).ends_with("_2"));
     }
 
-    /// The rule of [`column_name`] once more, phrase by phrase.
+    /// A second implementation of the rule of design.md §5, sentence by sentence.
     fn by_the_book(field: &str) -> String {
         let letters: Vec<char> = field.chars().collect();
         let is_word = |c: char| c.is_alphabetic() || c.is_numeric();
@@ -134,8 +134,8 @@ mod tests {
             }
             split.push(letter);
         }
-        // "lower-case, every run of characters that are neither letters nor digits becomes `_`"; a dot that only lower-casing
-        // brings about (of İ) is not a character of the field.
+        // "lower-case, every run of characters that are neither letters nor digits becomes `_`". A combining dot that
+        // only results from lower-casing (of İ) is not a character of the field.
         let mut name = String::new();
         for letter in split {
             if is_word(letter) {
@@ -171,14 +171,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_are_those_of_the_rule(field in any_field()) {
+        fn names_follow_the_rule(field in any_field()) {
             prop_assert_eq!(column_name(&field), by_the_book(&field));
         }
 
         #[test]
-        fn a_name_is_its_own_name(field in any_field()) {
+        fn naming_a_name_again_does_not_change_it(field in any_field()) {
             let name = column_name(&field);
-            // Upper-case letters without a lower case (𝐀) stay, and stand apart or not by what was before them.
+            // Upper-case letters without a lower case (𝐀) stay, and the letters before them determine whether they are
+            // split.
             prop_assume!(!name.chars().any(char::is_uppercase));
             prop_assert_eq!(column_name(&name), name);
         }

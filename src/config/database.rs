@@ -1,7 +1,7 @@
-//! Where the database is, checked, and whether a database URL says that without doubt.
+//! Where the database is, and whether a database URL is unambiguous.
 //!
-//! A password with an `@`, `/`, `#` or `?` that is not percent-encoded moves the end of a URL's authority: what follows
-//! is then taken for a host, looked up in DNS and shown in errors. Such a URL is refused before anything reads it.
+//! A password with an `@`, `/`, `#` or `?` that is not percent-encoded moves the end of a URL's authority: the rest is
+//! then taken as a host, looked up in DNS and shown in errors. Such a URL is refused before anything uses it.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::secret::Secret;
 
-/// The parameters of a URL that have a meaning; others would be left out with a warning that shows their values.
+/// The URL parameters that have a meaning. sqlx ignores others with a warning that shows their values.
 const PARAMETERS: &[&str] = &[
     "sslmode",
     "ssl-mode",
@@ -35,30 +35,30 @@ const PARAMETERS: &[&str] = &[
 /// Which database to use.
 #[derive(Debug, Clone)]
 pub enum DatabaseTarget {
-    /// None is configured: the private embedded Postgres.
+    /// Nothing is configured: the private embedded Postgres.
     Embedded,
-    /// `database.url`. Parsing it finds the host that was meant.
+    /// `database.url`, checked: a parser finds the intended host.
     Url(Secret),
-    /// `database.host` and the keys beside it.
+    /// `database.host` and the keys next to it.
     Parts(DatabaseParts),
 }
 
-/// A database as parts, none of which is encoded.
+/// A database given as parts. Nothing is encoded.
 #[derive(Debug, Clone)]
 pub struct DatabaseParts {
-    /// A name, an IP address without brackets, or the absolute path of a socket's folder.
+    /// A host name, an IP address without brackets, or the absolute path of a socket's folder.
     pub host: String,
     pub port: u16,
-    /// Of the database.
+    /// Name of the database.
     pub name: String,
     pub user: String,
     pub password: Option<Secret>,
     pub ssl_mode: SslMode,
-    /// A PEM file of authorities, beside the public ones, that may have signed the server's certificate.
+    /// A PEM file of additional authorities that may have signed the server's certificate.
     pub ssl_root_cert: Option<PathBuf>,
 }
 
-/// How a connection is encrypted, in libpq's words.
+/// How a connection is encrypted, named as in libpq.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SslMode {
     Disable,
@@ -75,7 +75,7 @@ impl DatabaseTarget {
         matches!(self, Self::Embedded)
     }
 
-    /// Everything in it that must never be printed: the password as written and decoded, and the whole URL.
+    /// All values that must never be printed: the password as written and decoded, and the whole URL.
     pub fn secrets(&self) -> Vec<Secret> {
         match self {
             Self::Embedded => Vec::new(),
@@ -97,16 +97,16 @@ impl DatabaseTarget {
     }
 }
 
-/// What is wrong with a database URL. The messages hold nothing of it.
+/// What is wrong with a database URL. The messages contain no part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UrlProblem {
-    /// It has another scheme, or is not a URL at all.
+    /// It has another scheme, or is not a URL.
     Shape,
-    /// User, password and host cannot be told apart without doubt.
+    /// User, password and host cannot be distinguished reliably.
     Ambiguous,
     SslMode,
     Parameter,
-    /// A parameter has a value that it cannot have.
+    /// A parameter has an invalid value.
     Value,
 }
 
@@ -118,7 +118,7 @@ impl fmt::Display for UrlProblem {
                  `name`, `user` and `password` instead of the URL"
             }
             Self::Ambiguous => {
-                "cannot be split into user, password and host without doubt; write the password percent-encoded (`%40` for \
+                "cannot be split reliably into user, password and host; write the password percent-encoded (`%40` for \
                  an `@`, `%2F` for a `/`, `%23` for a `#`, `%3F` for a `?`), or use `database.host`, `name`, `user` and \
                  `password` instead of the URL"
             }
@@ -126,7 +126,7 @@ impl fmt::Display for UrlProblem {
                 "has an unknown `sslmode`; write disable, allow, prefer, require, verify-ca or verify-full"
             }
             Self::Parameter => {
-                "has a parameter after `?` that is not known; known are `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, \
+                "has a parameter after `?` that is not known; the known ones are `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, \
                  `host`, `hostaddr`, `port`, `dbname`, `user`, `application_name`, `options` and \
                  `statement-cache-capacity`"
             }
@@ -135,14 +135,14 @@ impl fmt::Display for UrlProblem {
     }
 }
 
-/// Checks that `text` has one reading only. Returns the paths of the files that it names.
+/// Checks that `text` is unambiguous. Returns the paths of the files that it names.
 pub(super) fn check_url(text: &str) -> Result<Vec<PathBuf>, UrlProblem> {
     let text = text.trim();
     let (scheme, rest) = text.split_once("://").ok_or(UrlProblem::Shape)?;
     if !["postgres", "postgresql"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
         return Err(UrlProblem::Shape);
     }
-    // A URL's parser drops tabs and line breaks without a word, and a `#` with what follows is never sent.
+    // A URL parser silently drops tabs and line breaks, and a `#` and the text after it are never sent.
     if rest.contains(|c: char| c.is_control() || c == '#') {
         return Err(UrlProblem::Ambiguous);
     }
@@ -154,7 +154,7 @@ pub(super) fn check_url(text: &str) -> Result<Vec<PathBuf>, UrlProblem> {
     check_parameters(&url)
 }
 
-/// Whether `authority` is `user:password@host:port`, each part but the host optional, with everything else encoded.
+/// Whether `authority` is `user:password@host:port`, where only the host is required and everything else is encoded.
 fn is_plain_authority(authority: &str) -> bool {
     let (user_info, server) = match authority.split_once('@') {
         Some((user_info, server)) => (user_info, server),
@@ -171,14 +171,14 @@ fn is_plain_authority(authority: &str) -> bool {
     let port_fits = port.is_none_or(|port| {
         port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
     });
-    // An encoded `/` begins the path of a socket's folder. Without a host, the parameter `host` has it.
+    // An encoded `/` starts the path of a socket's folder. Without a host, the parameter `host` contains it.
     let host_fits = host.is_empty()
         || is_host(host)
         || (host.to_ascii_uppercase().starts_with("%2F") && decoded(host).is_some_and(|path| is_host(&path)));
     port_fits && host_fits
 }
 
-/// Whether `text` is a host name, an IP address, one of version 6 with or without brackets, or a socket's folder.
+/// Whether `text` is a host name, an IP address (IPv6 with or without brackets), or a socket's folder.
 pub(super) fn is_host(text: &str) -> bool {
     if text.starts_with('/') {
         return !text.contains(char::is_control);
@@ -223,7 +223,7 @@ fn check_parameters(url: &Url) -> Result<Vec<PathBuf>, UrlProblem> {
 }
 
 impl SslMode {
-    /// In any case, as Postgres's own programs take it.
+    /// Ignores case, as Postgres's own programs do.
     fn read(text: &str) -> Option<Self> {
         Some(match text.to_ascii_lowercase().as_str() {
             "disable" => Self::Disable,
@@ -237,7 +237,7 @@ impl SslMode {
     }
 }
 
-/// `text` with `%40` and the like replaced. None where a `%` begins no such thing, or what comes out is not text.
+/// `text` percent-decoded. `None` if a `%` is not followed by two hexadecimal digits, or if the result is not UTF-8.
 fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -260,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p9_a_url_with_one_reading_is_taken() {
+    fn p9_an_unambiguous_url_is_accepted() {
         for text in [
             "postgres://host/db",
             "postgresql://u@host",
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn p9_a_url_with_two_readings_is_refused() {
+    fn p9_an_ambiguous_url_is_refused() {
         for text in [
             "postgres://u:p@ss/w#rd?x@host/db",
             "postgres://u:p@ss@host/db",

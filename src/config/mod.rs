@@ -1,8 +1,8 @@
-//! The configuration: loaded once, checked once, frozen.
+//! The configuration: loaded once, checked once, then immutable.
 //!
-//! [`crate::settings`] reads the files and the environment, `raw` has the keys as they are written, and `check` turns them
-//! into the types below. Each adds its faults to one list, so all are reported at once. Nothing here talks to a vendor or a
-//! database, and the environment is an argument.
+//! [`crate::settings`] reads the files and the environment, `raw` defines the keys as they are written, and `check`
+//! turns them into the types below. Each adds its faults to one list, so all are reported at once. Nothing here
+//! connects to a vendor or a database, and the environment is an argument.
 
 mod check;
 mod database;
@@ -27,7 +27,7 @@ use crate::settings::{self, Faults, KeyPath};
 pub use database::{DatabaseParts, DatabaseTarget, SslMode};
 pub use schema::json_schema;
 
-/// Everything that was configured, checked.
+/// The complete configuration, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub database: Database,
@@ -38,7 +38,7 @@ pub struct Config {
     pub log: Log,
     pub connections: BTreeMap<String, Connection>,
     pub jobs: BTreeMap<String, Job>,
-    /// A sentence for each folder that looks as if it were read, and is not.
+    /// A warning for each folder that appears to be part of the configuration but is not read.
     pub unread: Vec<String>,
 }
 
@@ -50,30 +50,30 @@ pub struct Database {
 
 #[derive(Debug, Clone)]
 pub struct Embedded {
-    /// Where the embedded Postgres keeps its cluster.
+    /// The folder of the embedded Postgres cluster.
     pub data_dir: PathBuf,
 }
 
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// Status page, `/metrics`, `/healthz`, `/readyz`.
+    /// The address of the status page, `/metrics`, `/healthz` and `/readyz`.
     pub listen: SocketAddr,
 }
 
 #[derive(Debug, Clone)]
 pub struct Worker {
-    /// Runs at a time in this process.
+    /// Maximum number of concurrent runs in this process.
     pub concurrency: usize,
-    /// A run whose worker is silent for this long is taken over.
+    /// A run whose worker is silent for this long is taken over by another.
     pub lease: Duration,
 }
 
-/// How long the past is kept; none means forever.
+/// How long history is kept; `None` means forever.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    /// Runs that have ended, with their tasks. A job's newest run stays.
+    /// Runs that have ended, with their tasks. A job's newest run is always kept.
     pub keep_runs: Option<Duration>,
-    /// Records that could not become rows. The configuration's default is 90 days.
+    /// Records that could not become rows. The default is 90 days.
     pub keep_rejects: Option<Duration>,
 }
 
@@ -96,49 +96,50 @@ pub struct Job {
     pub name: String,
     pub connection: String,
     pub streams: Vec<JobStream>,
-    /// When it fires, in `timezone`; none: only run by hand.
+    /// When it fires, in `timezone`. `None`: only by hand.
     pub schedule: Option<Schedule>,
     pub timezone: Tz,
     pub catch_up: CatchUp,
-    /// First slice of the first run, 00:00 in `timezone`.
+    /// Start of the first slice of the first run: 00:00 in `timezone`.
     pub start: NaiveDate,
-    /// Never read closer to now than this.
+    /// Data newer than this, counted back from now, is not read.
     pub settle: Duration,
     /// Higher goes first when a quota is scarce.
     pub priority: i32,
     /// A run that takes longer is stopped at its next checkpoint and fails.
     pub timeout: Duration,
     pub paused: bool,
-    /// A reading that reports a smaller share of a slice's or list's rows takes nothing away; in percent, 0 for never.
+    /// If a reading reports a smaller share of a slice's or list's rows, no row is deleted. In percent; 0 disables the
+    /// check.
     pub hold_below: u8,
-    /// What `tidegate push` sends; such a job reads no stream and is never run otherwise.
+    /// What `tidegate push` sends. Such a job reads no stream and runs only by that command.
     pub push: Option<Push>,
 }
 
-/// Rows of the warehouse that become records of a Lynn campaign (`facts/lynn.md §6.1`).
+/// Rows of the warehouse that are sent as records of a Lynn campaign (`vendors/lynn.md §6.1`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Push {
-    /// One statement that answers rows, without a semicolon at its end.
+    /// One statement that returns rows, without a semicolon at its end.
     pub query: String,
     pub campaign_id: String,
-    /// A GUID, as it was written.
+    /// A GUID, as written.
     pub template_id: String,
     pub type_of_data: i64,
     /// Label of the template's column → column of the query.
     pub columns: BTreeMap<String, String>,
     /// Columns of the query that identify a row.
     pub key: Vec<String>,
-    /// Rows of one call.
+    /// Rows per call.
     pub batch_size: usize,
 }
 
-/// One stream of a job, with the job's settings or its own.
+/// One stream of a job, with its own settings or the job's.
 #[derive(Debug, Clone)]
 pub struct JobStream {
-    /// With `key` already replaced if the job says so.
+    /// With the `key` of the job, if it sets one.
     pub stream: Stream,
     pub slice: SliceLength,
-    /// Finished slices this far behind are read again.
+    /// Finished slices that ended less than this ago are read again.
     pub lookback: Duration,
     pub new_fields: NewFields,
     /// Types of columns that the vendor does not document, by vendor field.
@@ -148,19 +149,19 @@ pub struct JobStream {
 /// What happens to a vendor field that has no column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NewFields {
-    /// Kept in `_extra`.
+    /// It is kept in `_extra`.
     Extra,
-    /// Gets a column.
+    /// It gets a column.
     Add,
 }
 
 impl Config {
-    /// Loads what `path` names, a file or a folder, with `env` as the environment.
+    /// Loads the file or folder `path`, with `env` as the environment.
     pub fn load(path: &Path, env: &BTreeMap<String, String>) -> Result<Self, Faults> {
         Self::load_with(path, env, connector::ALL)
     }
 
-    /// The same with other connectors than those of the program.
+    /// The same with other connectors than the built-in ones.
     pub fn load_with(
         path: &Path,
         env: &BTreeMap<String, String>,
@@ -172,7 +173,7 @@ impl Config {
         Ok(Self { unread: settings::unread_folders(path), ..config })
     }
 
-    /// What holds when no file says anything: the defaults, and what `env` overrides.
+    /// The configuration without any file: the defaults, with overrides from `env`.
     pub fn without_files(env: &BTreeMap<String, String>) -> Result<Self, Faults> {
         Self::from_sources(&[], env, connector::ALL, Faults::default())
     }
@@ -204,7 +205,7 @@ impl Config {
     }
 }
 
-/// The environment of this process, for [`Config::load`]. Variables that are not UTF-8 can hold no setting.
+/// The environment of this process, for [`Config::load`]. Variables that are not UTF-8 are left out.
 pub fn process_env() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

@@ -1,4 +1,4 @@
-//! JSON Schema of the configuration, for editors: the raw types, put together per vendor.
+//! JSON Schema of the configuration, for editors: the raw types, combined per vendor.
 
 use schemars::JsonSchema;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::raw;
 use crate::connector;
 
-/// A value may come from the environment or a file, whatever the setting wants.
+/// A value of any setting may come from the environment or a file.
 const REFERENCE_PATTERN: &str = r"\$\{.+\}";
 
 /// The schema of `tidegate.yaml` and of every `jobs/*.yaml`: both take the same keys.
@@ -78,7 +78,7 @@ fn require(schema: &mut Value, keys: &[&str]) {
     }
 }
 
-/// Lets `${…}` stand where a number, a flag, a choice or a pattern is wanted.
+/// Allows `${…}` in place of a number, a flag, a choice or a pattern.
 fn allow_references(schema: &mut Value) {
     let Value::Object(schema) = schema else { return };
     for key in ["additionalProperties", "items", "then"] {
@@ -100,7 +100,7 @@ fn allow_references(schema: &mut Value) {
     }
 }
 
-/// Moves what constrains a plain value beside the alternative of a reference.
+/// Moves the constraints of a plain value next to the alternative for a reference.
 fn allow_reference(schema: &mut Map<String, Value>) {
     const CONSTRAINTS: &[&str] = &["type", "enum", "const", "pattern", "minimum", "maximum"];
     let constrained = schema.contains_key("enum") || schema.contains_key("pattern");
@@ -113,7 +113,7 @@ fn allow_reference(schema: &mut Map<String, Value>) {
     schema.insert("anyOf".to_owned(), json!([constraint, reference]));
 }
 
-/// A key without a value is taken for absent, but nothing that an editor should offer.
+/// A key without a value counts as absent, but editors should not offer that.
 fn drop_null(schema: &mut Map<String, Value>) {
     if let Some(Value::Array(choices)) = schema.get_mut("enum") {
         choices.retain(|choice| !choice.is_null());

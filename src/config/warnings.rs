@@ -1,4 +1,4 @@
-//! What a configuration says that is allowed and yet is hardly meant. Shown by `tidegate check`; nothing is refused.
+//! Settings that are allowed but probably not intended. `tidegate check` shows them; nothing is refused.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,13 +10,13 @@ use url::{Host, Url};
 use super::{Config, Job};
 use crate::connector::{Connection, UtcOffset};
 
-/// Clocks change for weeks at a time, so a look per week finds every difference.
+/// Clock changes last for weeks, so one comparison per week finds every difference.
 const STEP: TimeDelta = TimeDelta::days(7);
-/// So far ahead of now offsets are compared.
+/// How far ahead of now offsets are compared.
 const AHEAD: TimeDelta = TimeDelta::days(366);
 
 impl Config {
-    /// One sentence for each thing that deserves a second look, with what to write instead.
+    /// One sentence per suspicious setting, with what to write instead.
     pub fn warnings(&self, now: DateTime<Utc>) -> Vec<String> {
         let of_job = |job: &Job| days_apart(job, self.connections.get(&job.connection)?, now);
         let mut warnings = self.unread.clone();
@@ -28,7 +28,7 @@ impl Config {
     }
 }
 
-/// A status port that other hosts can reach: it has no login.
+/// A status port without a login that other hosts can reach.
 fn every_interface(listen: SocketAddr) -> Option<String> {
     listen.ip().to_canonical().is_unspecified().then(|| {
         format!(
@@ -39,7 +39,7 @@ fn every_interface(listen: SocketAddr) -> Option<String> {
     })
 }
 
-/// Hosts of a connection that credentials are sent to without encryption.
+/// Base URLs of a connection to which credentials are sent without encryption.
 fn plain_http(connection: &Connection) -> Vec<String> {
     let own = connection.settings.own_bases().into_iter().map(|url| ("status_base_url", url));
     let bases = [("base_url", &connection.base_url)].into_iter().chain(own);
@@ -55,7 +55,7 @@ fn plain_http(connection: &Connection) -> Vec<String> {
         .collect()
 }
 
-/// Connections that share a credential, and so a ledger, and state different limits for it.
+/// Connections that share a credential, and so a ledger, but configure different limits.
 fn quotas_apart(connections: &BTreeMap<String, Connection>) -> Vec<String> {
     let mut first: BTreeMap<(&str, Vec<&str>), &Connection> = BTreeMap::new();
     let mut warnings = Vec::new();
@@ -66,7 +66,7 @@ fn quotas_apart(connections: &BTreeMap<String, Connection>) -> Vec<String> {
             let other = known.limits.iter().find(|other| other.name == limit.name);
             if other.is_some_and(|other| (other.amount, other.per) != (limit.amount, limit.per)) {
                 warnings.push(format!(
-                    "connections `{}` and `{}` share a credential, and so its quota, but state different limits `{}`; \
+                    "connections `{}` and `{}` share a credential, and so its quota, but configure different limits `{}`; \
                      the smaller amount within the longer period holds for both: write the same limit in both",
                     known.name, connection.name, limit.name
                 ));
@@ -76,7 +76,7 @@ fn quotas_apart(connections: &BTreeMap<String, Connection>) -> Vec<String> {
     warnings
 }
 
-/// Whether a URL leads to this host. In a private network others may listen.
+/// Whether a URL points to this host. In a private network others may listen.
 fn is_local(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => is_localhost(name),
@@ -91,7 +91,7 @@ fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-/// A day of the job that is not a day of the connection (`facts/lexer.md §8`).
+/// A job whose days differ from those of its connection (`vendors/lexer.md §8`).
 fn days_apart(job: &Job, connection: &Connection, now: DateTime<Utc>) -> Option<String> {
     let offset = connection.settings.utc_offset()?;
     if !job.streams.iter().any(|entry| entry.stream.windowed()) {
@@ -105,7 +105,7 @@ fn days_apart(job: &Job, connection: &Connection, now: DateTime<Utc>) -> Option<
         (UtcOffset::Fixed(_), zone) => format!("write `utc_offset: {zone}` in the connection"),
     };
     Some(format!(
-        "job `{}`: its days are those of {zone}, the connection `{}` asks with `utc_offset: {asked}`, which differs on {}: the \
+        "job `{}`: its days are those of {zone}, the connection `{}` uses `utc_offset: {asked}`, which differs on {}: the \
          last day of a slice is not over when the slice is; {remedy}, or see that `lookback` is two days or more",
         job.name,
         connection.name,
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_port_on_every_interface_is_warned_of() {
+    fn a_status_port_on_every_interface_causes_a_warning() {
         for (listen, warned) in
             [("0.0.0.0:8080", true), ("[::]:8080", true), ("127.0.0.1:8080", false), ("[::1]:8080", false)]
         {

@@ -270,7 +270,7 @@ fn amount(text: &str, unit: Unit) -> Result<u64, String> {
         return Err("would let nothing through; write 1 or more".to_owned());
     }
     if i64::try_from(amount).is_err() {
-        return Err("is larger than can be counted".to_owned());
+        return Err("is too large; write a smaller size".to_owned());
     }
     Ok(amount)
 }

@@ -1,15 +1,16 @@
-//! Reads a schedule expression and, where it is wrong, says which field and what to write instead.
+//! Parses a schedule expression. If it is wrong, the error names the field and what to write instead.
 //!
-//! The grammar is croner's: five fields, or six with seconds first. Only the nicknames and the wording of faults are ours.
+//! The grammar is croner's: five fields, or six with seconds first. Only the nicknames and the error messages are
+//! Tidegate's.
 
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use thiserror::Error;
 
-/// Expressions longer than this are refused: no honest one comes near, and field lists cost time to read.
+/// Longer expressions are refused: no realistic one comes close, and long field lists take time to parse.
 const EXPRESSION_BYTES_MAX: usize = 1_000;
 
-/// What is wrong with a schedule expression, as a predicate. The caller adds file, line and value.
+/// What is wrong with a schedule expression, worded as a predicate. The caller adds file, line and value.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ScheduleError {
     #[error("is not a schedule; write five fields such as `15 * * * *`, or leave `schedule` out")]
@@ -39,7 +40,7 @@ const FIELDS: [Field; 6] = [
     Field { name: "day of week", remedy: "0-7 (0 and 7 are Sunday), SUN-SAT, *, MON#1, 5L, or a list or range" },
 ];
 
-/// Reads `expression`.
+/// Parses `expression`.
 pub(super) fn parse(expression: &str) -> Result<Cron, ScheduleError> {
     let given = expression.trim();
     if given.is_empty() {
@@ -62,7 +63,7 @@ pub(super) fn parse(expression: &str) -> Result<Cron, ScheduleError> {
             return Err(ScheduleError::Field { field: field.name, text: (*text).to_owned(), remedy: field.remedy });
         }
     }
-    // Field by field it is understood, so the whole is; should croner think otherwise, the count is the likeliest cause.
+    // Every field is valid by itself, so the whole is. If croner disagrees, the field count is the likeliest cause.
     read(spelled).ok_or(ScheduleError::FieldCount(fields.len()))
 }
 
@@ -77,9 +78,9 @@ fn nickname(given: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether `text` is a valid field at `place`, all others being `*`.
+/// Whether `text` is a valid field at `place` if all other fields are `*`.
 fn understood(place: usize, text: &str) -> bool {
-    // croner ignores empty list items and `@` makes it look for a nickname.
+    // croner ignores empty list items, and looks for a nickname after `@`.
     if text.contains('@') || text.split(',').any(str::is_empty) {
         return false;
     }
@@ -88,7 +89,7 @@ fn understood(place: usize, text: &str) -> bool {
     read(&fields.join(" ")).is_some()
 }
 
-/// As in cron, day of month and day of week must both match if one of them begins with `*`; otherwise one match is enough.
+/// As in cron, day of month and day of week must both match if one of them begins with `*`; otherwise one is enough.
 fn read(expression: &str) -> Option<Cron> {
     let fields: Vec<&str> = expression.split_whitespace().collect();
     let begins_with_star = |from_end: usize| {
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn p9_a_wrong_expression_is_answered_with_what_to_write() {
+    fn p9_a_wrong_expression_causes_an_error_that_says_what_to_write() {
         for (expression, expected) in [
             ("", "is not a schedule; write five fields such as `15 * * * *`, or leave `schedule` out"),
             (

@@ -2,15 +2,15 @@
 //!
 //! An expression names wall-clock times of a zone. What a clock change does to them depends on the hour field:
 //!
-//! - **The hour field leaves hours out** (`30 2 * * *`, `0 */6 * * *`): each named wall-clock time fires once. One that
-//!   falls in a spring gap fires at the first instant after the gap (several such times fire there together, as one);
-//!   one that happens twice in autumn fires the first time.
-//! - **The hour field is every hour** (`15 * * * *`, `*/10 * * * *`): the job has a rhythm, not a time of day. It fires in
-//!   both repeated hours of autumn, and times that do not exist in spring are left out, so the rhythm is kept.
+//! - **The hour field is restricted** (`30 2 * * *`, `0 */6 * * *`): each named wall-clock time fires once. A time in a
+//!   spring gap fires at the first instant after the gap (several such times fire there together, as one). A time that
+//!   is repeated in autumn fires the first time.
+//! - **The hour field is every hour** (`15 * * * *`, `*/10 * * * *`): the job has an interval, not a time of day. It
+//!   fires in both repeated hours of autumn and skips times that do not exist in spring, so the interval is kept.
 //!
-//! croner's own rule differs (it calls `0,30 2 * * *` a rhythm, gives up on gaps over two hours and loses a firing whose
-//! gap ends on a date that does not match), so croner is only asked about a clock without zone, and the wall clock is
-//! mapped to instants here.
+//! croner's own rule differs (it treats `0,30 2 * * *` as an interval, gives up on gaps over two hours and loses a
+//! firing whose gap ends on a date that does not match). So croner only evaluates times without a zone, and this module
+//! maps them to instants.
 
 use chrono::{DateTime, Duration, DurationRound, MappedLocalTime, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
@@ -18,11 +18,12 @@ use croner::Cron;
 
 use super::expression::ScheduleError;
 
-/// `catch_up: none` still answers a firing this late, so that a slow moment of the process or a quick restart loses nothing.
+/// `catch_up: none` still runs a firing this late, so that a slow moment of the process or a quick restart loses
+/// nothing.
 const GRACE: Duration = Duration::seconds(60);
-/// Wall-clock times looked at for one answer. A repeated or missing day of an every-second schedule needs 86,400.
+/// Bound on the wall-clock times examined per call. A repeated or missing day of an every-second schedule needs 86,400.
 const STEPS_MAX: usize = 200_000;
-/// Hours in a day: an hour field with so many values names no time of day.
+/// Hours in a day. An hour field with this many values names no time of day.
 const HOURS: usize = 24;
 
 /// What happens to firings that were missed while nothing ran.
@@ -36,28 +37,29 @@ pub enum CatchUp {
 /// A schedule expression in its zone.
 #[derive(Debug, Clone)]
 pub struct Schedule {
-    /// As it was written.
+    /// The expression as written.
     expression: String,
     cron: Cron,
     timezone: Tz,
     /// Whether the hour field is every hour.
     rhythm: bool,
-    /// Whether it fires at all; `0 0 31 2 *` does not.
+    /// Whether it ever fires; `0 0 31 2 *` does not.
     possible: bool,
 }
 
 impl Schedule {
-    /// Reads `expression`: five fields, six with seconds first, or a nickname such as `@daily`.
+    /// Parses `expression`: five fields, six with seconds first, or a nickname such as `@daily`.
     pub fn parse(expression: &str, timezone: Tz) -> Result<Self, ScheduleError> {
         let cron = super::expression::parse(expression)?;
         let rhythm = cron.pattern.hours.values().len() == HOURS;
         let mut schedule = Self { expression: expression.to_owned(), cron, timezone, rhythm, possible: true };
-        // The calendar repeats, so what does not fire from here on never does; croner's search is bounded by the year 5000.
+        // The calendar repeats, so an expression that does not fire from here on never fires. croner's search ends at
+        // the year 5000.
         schedule.possible = schedule.next_on_wall_clock(NaiveDateTime::default()).is_some();
         Ok(schedule)
     }
 
-    /// As it was written.
+    /// The expression as written.
     pub fn expression(&self) -> &str {
         &self.expression
     }
@@ -66,7 +68,7 @@ impl Schedule {
         self.timezone
     }
 
-    /// Whether there is any firing. A job for which there is none is surely not what its author meant.
+    /// Whether it ever fires. A schedule that never fires is surely a mistake.
     pub const fn ever_fires(&self) -> bool {
         self.possible
     }
@@ -83,7 +85,7 @@ impl Schedule {
             let Some(next) = self.next_on_wall_clock(wall) else { break };
             wall = next;
             let (first, second) = self.instants(wall);
-            // First instants grow with the wall clock, so beyond the best there is nothing better.
+            // First instants grow with the wall clock, so no later time can be earlier than the best one.
             if first.zip(best).is_some_and(|(first, best)| first >= best) {
                 break;
             }
@@ -94,14 +96,14 @@ impl Schedule {
         best
     }
 
-    /// The firings to answer at `now`, oldest first and at most `limit`.
+    /// The firings to run at `now`, oldest first and at most `limit`.
     ///
-    /// `last_seen` is the newest firing that needs no answer any more (or the moment the job was first seen); without it
-    /// nothing was missed. A `last_seen` after `now`, as when a clock was set back, means that nothing is due.
+    /// `last_seen` is the newest firing that needs no run any more (or the time the job was first seen). If it is
+    /// `None`, nothing was missed. A `last_seen` after `now` (a clock was set back) means that nothing is due.
     ///
-    /// - [`CatchUp::Latest`]: the newest one only.
-    /// - [`CatchUp::All`]: every one; what exceeds `limit` is left to the next call.
-    /// - [`CatchUp::None`]: the newest one, if it is no older than a minute.
+    /// - [`CatchUp::Latest`]: only the newest one.
+    /// - [`CatchUp::All`]: all; those beyond `limit` are left to the next call.
+    /// - [`CatchUp::None`]: the newest one, if it is at most a minute old.
     pub fn due(
         &self,
         last_seen: Option<DateTime<Utc>>,
@@ -122,10 +124,10 @@ impl Schedule {
         }
     }
 
-    /// The newest firing after `from` and not after `to`, by halving: years of downtime cost some thirty steps.
+    /// The newest firing in `(from, to]`, by bisection: years of downtime cost about thirty steps.
     pub fn newest(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let mut found = self.next_after(from).filter(|firing| *firing <= to)?;
-        // From here to `to` nothing fires.
+        // Nothing fires between `from` and `to`.
         let mut silent_from = to.duration_trunc(Duration::seconds(1)).ok()? + Duration::seconds(1);
         while (silent_from - found).num_seconds() > 1 {
             let middle = found + Duration::seconds(((silent_from - found).num_seconds() - 1) / 2);
@@ -141,7 +143,7 @@ impl Schedule {
     fn walk_from(&self, after: DateTime<Utc>) -> Option<NaiveDateTime> {
         let local = after.with_timezone(&self.timezone).naive_local();
         match self.timezone.from_local_datetime(&local) {
-            // Within a time that will be repeated: what the clock has shown of it is still to come once more.
+            // Within a time that will be repeated: the wall-clock times shown so far will be shown again.
             MappedLocalTime::Ambiguous(first, second) if self.rhythm && after < second => {
                 local.checked_sub_signed(second.signed_duration_since(first))
             }
@@ -149,7 +151,8 @@ impl Schedule {
         }
     }
 
-    /// When the clock shows `wall`, as this schedule sees it: once, twice or, in a gap of a rhythm, never.
+    /// The instants at which the clock shows `wall`, by the rule of this schedule: one, two, or none (in a gap, for an
+    /// interval).
     fn instants(&self, wall: NaiveDateTime) -> (Option<DateTime<Utc>>, Option<DateTime<Utc>>) {
         match self.timezone.from_local_datetime(&wall) {
             MappedLocalTime::Single(instant) => (Some(instant.to_utc()), None),
@@ -162,7 +165,7 @@ impl Schedule {
         }
     }
 
-    /// The next time of the expression on a clock that knows no zone.
+    /// The next time of the expression on a clock without a zone.
     fn next_on_wall_clock(&self, wall: NaiveDateTime) -> Option<NaiveDateTime> {
         self.cron.find_next_occurrence(&wall.and_utc(), false).ok().map(|next| next.naive_utc())
     }

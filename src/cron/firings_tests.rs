@@ -45,14 +45,14 @@ fn p8_berlin_keeps_its_wall_clock_across_both_changes() {
     assert_eq!(
         firings("0,30 2,3 * * *", zone, "2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z"),
         ["29 03:00 +02:00", "29 03:30 +02:00"],
-        "what the gap swallowed fires right after it, together with what is due there anyway"
+        "times in the gap fire right after it, together with what is due there anyway"
     );
     assert_eq!(firings("30 2 * * *", zone, autumn.0, autumn.1), ["25 02:30 +02:00", "26 02:30 +01:00"]);
     assert_eq!(firings("0,30 2 * * *", zone, autumn.0, "2026-10-25T12:00:00Z"), ["25 02:00 +02:00", "25 02:30 +02:00"]);
     assert_eq!(
         firings("15 * * * *", zone, "2026-10-24T23:00:00Z", "2026-10-25T02:59:00Z"),
         ["25 01:15 +02:00", "25 02:15 +02:00", "25 02:15 +01:00", "25 03:15 +01:00"],
-        "an hourly job keeps its rhythm through the repeated hour"
+        "an hourly job keeps its interval through the repeated hour"
     );
     assert_eq!(
         firings("15 * * * *", zone, "2026-03-29T00:00:00Z", "2026-03-29T02:00:00Z"),
@@ -145,7 +145,7 @@ fn rare_dates_are_found_and_impossible_ones_end_the_search() {
 }
 
 #[test]
-fn the_ends_of_time_are_no_panic() {
+fn the_first_and_last_instants_do_not_panic() {
     let daily = schedule("@daily", Tz::America__Santiago);
     assert_eq!(daily.next_after(DateTime::<Utc>::MAX_UTC), None);
     let _ = daily.next_after(DateTime::<Utc>::MIN_UTC);
@@ -162,7 +162,7 @@ fn p8_missed_firings_are_caught_up_as_the_job_says() {
     let all = hourly.due(last, now, CatchUp::All, 3);
     assert_eq!(all, [at("2026-01-01T01:15:00Z"), at("2026-01-01T02:15:00Z"), at("2026-01-01T03:15:00Z")]);
     let rest = hourly.due(all.last().copied(), now, CatchUp::All, 3);
-    assert_eq!(rest, [at("2026-01-01T04:15:00Z"), at("2026-01-01T05:15:00Z")], "the next call goes on");
+    assert_eq!(rest, [at("2026-01-01T04:15:00Z"), at("2026-01-01T05:15:00Z")], "the next call continues");
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn years_of_downtime_cost_few_steps() {
 #[derive(Debug, Clone)]
 struct Simple {
     minutes: BTreeSet<u32>,
-    /// None: every hour.
+    /// `None` means every hour.
     hours: Option<BTreeSet<u32>>,
     days: Option<BTreeSet<u32>>,
     months: Option<BTreeSet<u32>>,
@@ -216,7 +216,7 @@ impl Simple {
     }
 }
 
-/// Every firing in `(after, until]`, found by looking at the clock once a minute for two days more.
+/// Every firing in `(after, until]`, found by checking the clock once a minute for two days longer.
 fn by_looking_at_the_clock(
     simple: &Simple,
     zone: Tz,
@@ -233,7 +233,7 @@ fn by_looking_at_the_clock(
         let fires = if simple.hours.is_none() {
             simple.names(wall)
         } else {
-            // The minutes the clock jumped over, and the one it shows unless it has shown it before.
+            // The minutes that the clock skipped, and the current one unless it was shown before.
             let mut passed = latest_shown + minute;
             let mut fires = false;
             while passed <= wall {
@@ -266,7 +266,7 @@ fn some_of(range: std::ops::RangeInclusive<u32>) -> impl Strategy<Value = Option
 
 fn simple() -> impl Strategy<Value = Simple> {
     let minutes = proptest::collection::btree_set(0_u32..=59, 1..4);
-    // Hours near the usual clock changes more often than others.
+    // Hours near the usual clock changes are more frequent.
     let hours = proptest::option::weighted(
         0.7,
         proptest::collection::btree_set(prop_oneof![0_u32..=3, 22_u32..=23, 0_u32..=23], 1..4),
@@ -283,7 +283,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
 
     #[test]
-    fn p8_next_after_agrees_with_a_clock_that_is_looked_at_every_minute(
+    fn p8_next_after_agrees_with_a_clock_that_is_read_every_minute(
         simple in simple(),
         zone in proptest::sample::select(chrono_tz::TZ_VARIANTS.to_vec()),
         minutes in 0_i64..15 * 365 * 24 * 60,
@@ -332,8 +332,8 @@ fn changes(zone: Tz) -> Vec<ClockChange> {
 }
 
 #[test]
-fn p8_every_clock_change_of_every_zone_from_2020_to_2035_fires_what_a_clock_shows() {
-    // Zones that change in the same way at the same moment show the same clocks around it.
+fn p8_every_clock_change_of_every_zone_from_2020_to_2035_fires_the_times_that_a_clock_shows() {
+    // Zones that change in the same way at the same moment show the same times around the change.
     let zones: BTreeMap<_, Tz> = chrono_tz::TZ_VARIANTS
         .iter()
         .flat_map(|zone| changes(*zone).into_iter().map(|change| (change, *zone)))
@@ -378,7 +378,7 @@ fn p8_day_of_month_and_day_of_week_combine_as_in_cron() {
         let june = (1..=30).map(|day| chrono::NaiveDate::from_ymd_opt(2026, 6, day).unwrap());
         june.filter(|date| fits(date.day(), date.weekday() == chrono::Weekday::Mon)).count()
     };
-    assert_eq!(days("0 9 1,15 * 1"), brute(|day, monday| day == 1 || day == 15 || monday), "either is enough");
+    assert_eq!(days("0 9 1,15 * 1"), brute(|day, monday| day == 1 || day == 15 || monday), "one match is enough");
     assert_eq!(days("0 9 */2 * 1"), brute(|day, monday| day % 2 == 1 && monday), "one begins with a star: both");
     assert_eq!(days("0 9 1-7 * *"), 7);
     assert_eq!(days("0 9 * * 1"), brute(|_, monday| monday));

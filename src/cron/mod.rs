@@ -1,7 +1,7 @@
-//! What a cron expression means: how it is read, and when it fires in its zone (promise 8).
+//! Parses cron expressions and computes when they fire in their zone (promise 8).
 //!
-//! This is the only parser of cron expressions. The checked configuration holds a parsed [`Schedule`], which all other modules
-//! use. This module depends on no job and no database.
+//! This is the only parser of cron expressions. The checked configuration holds a parsed [`Schedule`], which all other
+//! modules use. This module depends on no job and no database.
 
 mod expression;
 mod firings;

@@ -1,7 +1,7 @@
-//! Unpacks gzip while it arrives: all members, one after another (RFC 1952, §2.2).
+//! Decompresses gzip while it arrives: all members, one after another (RFC 1952, §2.2).
 //!
-//! Zero bytes may follow the last member, as `gzip` itself allows; anything else that is not a member is an error. What
-//! comes of one call is bounded, however small the bytes are that it came from.
+//! Zero bytes may follow the last member, as `gzip` itself allows; anything else that is not a member is an error. The
+//! output of one call is bounded, however small its input.
 
 use std::io::Write as _;
 
@@ -10,16 +10,16 @@ use flate2::write::GzDecoder;
 /// The first bytes of every member.
 pub const MAGIC: &[u8] = &[0x1F, 0x8B];
 
-/// Why bytes are not gzip. Also a body that breaks off.
+/// Why bytes are not gzip. Includes truncated bodies.
 #[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
 pub enum GzipError {
-    #[error("its gzip is broken or was cut")]
+    #[error("its gzip data is corrupt or truncated")]
     Broken,
     #[error("bytes that are not gzip follow its last gzip member")]
     Trailing,
 }
 
-/// Takes compressed bytes and returns what they hold; see the module's documentation.
+/// Takes compressed bytes and returns the decompressed ones; see the module's documentation.
 #[derive(Debug, Default)]
 pub struct Gunzip {
     state: State,
@@ -27,7 +27,7 @@ pub struct Gunzip {
 
 #[derive(Debug, Default)]
 enum State {
-    /// Nothing has come.
+    /// No bytes so far.
     #[default]
     Start,
     Member(Box<GzDecoder<Vec<u8>>>),
@@ -38,8 +38,8 @@ enum State {
 }
 
 impl Gunzip {
-    /// Takes bytes from the front of `input` and returns what came of them, at most about 64 KiB. To be called until
-    /// `input` is empty and nothing comes.
+    /// Takes bytes from the front of `input` and returns what they decompress to, at most about 64 KiB. Call it until
+    /// `input` is empty and it returns nothing.
     pub fn take(&mut self, input: &mut &[u8]) -> Result<Vec<u8>, GzipError> {
         while let Some(&first) = input.first() {
             match &mut self.state {
@@ -57,7 +57,7 @@ impl Gunzip {
                 State::Member(decoder) => {
                     let used = decoder.write(input).map_err(|_| GzipError::Broken)?;
                     *input = input.get(used..).unwrap_or_default();
-                    // It takes no more once it is whole.
+                    // A complete member takes no more bytes.
                     let unpacked = if used == 0 { self.end()? } else { std::mem::take(decoder.get_mut()) };
                     if !unpacked.is_empty() {
                         return Ok(unpacked);
@@ -68,7 +68,7 @@ impl Gunzip {
         Ok(Vec::new())
     }
 
-    /// The bytes have ended: what is left of what they hold. Without any bytes there is nothing.
+    /// Ends the input and returns the remaining output. Empty input yields empty output.
     pub fn finish(&mut self) -> Result<Vec<u8>, GzipError> {
         self.end()
     }
@@ -77,7 +77,7 @@ impl Gunzip {
         self.state = State::Member(Box::new(GzDecoder::new(Vec::new())));
     }
 
-    /// Ends the member, whose checksum and length must be right.
+    /// Ends the member after checking its checksum and length.
     fn end(&mut self) -> Result<Vec<u8>, GzipError> {
         match std::mem::take(&mut self.state) {
             State::Member(decoder) => {
@@ -99,7 +99,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// One member.
+    /// Compresses one member.
     pub(crate) fn member(text: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Compression::default());
         encoder.write_all(text).unwrap();
@@ -113,7 +113,7 @@ pub(crate) mod tests {
             loop {
                 let unpacked = gunzip.take(&mut rest)?;
                 if unpacked.is_empty() {
-                    assert!(rest.is_empty(), "nothing may come only once all is taken");
+                    assert!(rest.is_empty(), "output may be empty only when all input is taken");
                     break;
                 }
                 whole.extend(unpacked);
@@ -124,7 +124,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn all_members_are_read_whatever_their_number_and_the_empty_ones_too() {
+    fn all_members_are_read_including_empty_ones() {
         for texts in [&["one"][..], &["one", "two"], &["", "one", "", "", "two", "three", ""], &[""]] {
             let packed: Vec<u8> = texts.iter().flat_map(|text| member(text.as_bytes())).collect();
             assert_eq!(unpack(&[&packed]).unwrap(), texts.concat().into_bytes(), "{texts:?}");
@@ -133,7 +133,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_header_may_have_all_that_the_format_knows() {
+    fn a_header_may_have_all_optional_fields() {
         let mut encoder = GzBuilder::new()
             .filename("a name")
             .comment("of a file")
@@ -147,7 +147,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn zeros_may_follow_the_last_member_and_nothing_else_may() {
+    fn only_zeros_may_follow_the_last_member() {
         let whole = [member(b"one"), member(b"two")].concat();
         for (tail, outcome) in [
             (&b""[..], Ok(b"onetwo".to_vec())),
@@ -170,7 +170,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_cut_anywhere_is_told_but_between_two_members() {
+    fn truncation_is_detected_except_between_two_members() {
         let packed = [member(b"one"), member(b"two")].concat();
         let boundary = member(b"one").len();
         for end in 1..packed.len() {
@@ -184,7 +184,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_wrong_checksum_or_length_is_told_in_every_member() {
+    fn a_wrong_checksum_or_length_is_detected_in_every_member() {
         for at in 1..=8 {
             for members in [[member(b"one"), member(b"two")], [member(b"two"), member(b"one")]] {
                 let first = members[0].len();
@@ -199,7 +199,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn p6_what_comes_of_one_call_is_bounded_across_members_too() {
+    fn p6_the_output_of_one_call_is_bounded_across_members() {
         let bomb = member(&vec![b'x'; 20 << 20]);
         let packed = [bomb.clone(), bomb.clone(), bomb].concat();
         let (mut gunzip, mut rest, mut total) = (Gunzip::default(), &packed[..], 0);
@@ -218,7 +218,7 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn members_are_the_same_however_the_bytes_are_cut(
+        fn members_are_the_same_in_any_chunks(
             texts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 1..5),
             cuts in proptest::collection::vec(1_usize..40, 1..8),
         ) {

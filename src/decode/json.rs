@@ -10,35 +10,35 @@ use serde_json::value::RawValue;
 
 use super::{DecodeError, RECORD_BYTES_MAX, Sink, raw};
 
-/// A kept member beyond this is not a cursor, count or error text.
+/// A longer member is not a cursor, count or error text.
 pub const MEMBER_BYTES_MAX: usize = 1 << 20;
-/// More members than this are an attack or another document.
+/// A body with more members is an attack or another document.
 const MEMBERS_MAX: usize = 256;
-/// All that is kept beside the records, names included.
+/// Bound on all members kept in the envelope, names included.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 
-/// The members beside the records, by lower-cased name, each as the raw text it came in.
+/// The members other than the records, by lower-cased name, each as raw text.
 #[derive(Debug, Default)]
 pub struct Envelope {
     members: BTreeMap<String, Box<RawValue>>,
-    /// Whether the records member was an array; false when it was null, absent or something else.
+    /// Whether the records member was an array; `false` if it was null, absent or something else.
     pub has_records: bool,
-    /// How many records there were.
+    /// Number of records.
     pub records: u64,
 }
 
 impl Envelope {
-    /// The raw JSON of a member, by name in any case; none when it is absent or null.
+    /// The raw JSON of a member, by name in any case; `None` if it is absent or null.
     pub fn member(&self, name: &str) -> Option<&RawValue> {
         self.members.get(&name.to_ascii_lowercase()).map(AsRef::as_ref).filter(|raw| raw.get() != "null")
     }
 
-    /// Whether the member is there at all, null included.
+    /// Whether the member is present, null included.
     pub fn has(&self, name: &str) -> bool {
         self.members.contains_key(&name.to_ascii_lowercase())
     }
 
-    /// A member as a typed value; none when it is absent, null or of another type.
+    /// A member as a typed value; `None` if it is absent, null or of another type.
     pub fn parsed<'a, T: serde::Deserialize<'a>>(&'a self, name: &str) -> Option<T> {
         self.member(name).and_then(|raw| serde_json::from_str(raw.get()).ok())
     }
@@ -58,14 +58,14 @@ enum State {
     End,
 }
 
-/// Feeds on chunks of a body; see the module's documentation.
+/// Splits a body that arrives in chunks; see the module's documentation.
 #[derive(Debug)]
 pub struct Splitter {
-    /// None when only a bare array holds records.
+    /// `None` if only a bare array contains records.
     records_member: Option<&'static str>,
     state: State,
     scan: Scan,
-    /// The part of an unfinished key, member or record that arrived in earlier chunks.
+    /// The start of an unfinished key, member or record from earlier chunks.
     carry: Vec<u8>,
     key: String,
     envelope: Envelope,
@@ -77,12 +77,12 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    /// Records are the elements of the member `records_member`, whatever its case, or of a bare array.
+    /// Records are the elements of the member `records_member` (in any case) or of a bare array.
     pub fn new(records_member: &'static str) -> Self {
         Self::of(Some(records_member))
     }
 
-    /// Records are the elements of a bare array; the members of an object in its place are all kept, for it may be an
+    /// Records are the elements of a bare array. If the body is an object, all its members are kept, since it may be an
     /// error.
     pub fn bare() -> Self {
         Self::of(None)
@@ -103,7 +103,7 @@ impl Splitter {
         }
     }
 
-    /// Takes the next chunk and hands every record that ends in it to `sink`.
+    /// Reads the next chunk and passes every record that ends in it to `sink`.
     pub fn feed(&mut self, chunk: &[u8], sink: &mut dyn Sink) -> Result<(), DecodeError> {
         let mut at = 0;
         while at < chunk.len() {
@@ -116,7 +116,7 @@ impl Splitter {
         Ok(())
     }
 
-    /// The body has ended: what stood beside the records.
+    /// The body has ended: returns the members other than the records.
     pub fn finish(self) -> Result<Envelope, DecodeError> {
         match self.state {
             State::End => Ok(self.envelope),
@@ -125,7 +125,7 @@ impl Splitter {
         }
     }
 
-    /// Bytes held, whatever has come.
+    /// Bytes currently held.
     #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
         self.carry.capacity() + self.key.capacity() + self.kept
@@ -135,7 +135,7 @@ impl Splitter {
         DecodeError::Malformed { offset: self.offset + at as u64, what }
     }
 
-    /// Takes one byte between values; returns how many bytes it used up (0: the byte begins a value).
+    /// Reads one byte between values. Returns the number of bytes used (0: the byte begins a value).
     fn punctuation(&mut self, byte: u8, at: usize) -> Result<usize, DecodeError> {
         if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
             return Ok(1);
@@ -193,7 +193,7 @@ impl Splitter {
         if self.bare_array { State::End } else { State::CommaOrEnd }
     }
 
-    /// Takes bytes of a key, a member's value or a record; returns how many it used up.
+    /// Reads bytes of a key, a member's value or a record. Returns the number used.
     fn value(&mut self, bytes: &[u8], sink: &mut dyn Sink, at: usize) -> Result<usize, DecodeError> {
         if self.scan.kind == Kind::Unknown {
             let first = bytes[0];
@@ -285,14 +285,14 @@ impl Kind {
         Some(match first {
             b'{' | b'[' => Self::Container,
             b'"' => Self::String,
-            // `NaN` and `Infinity` too: they are judged by the consumer of the record (`super::raw`).
+            // `NaN` and `Infinity` too: the consumer of the record checks them (`super::raw`).
             b'-' | b'0'..=b'9' | b't' | b'f' | b'n' | b'N' | b'I' => Self::Scalar,
             _ => return None,
         })
     }
 }
 
-/// Where inside a value the last chunk ended.
+/// The scan state inside a value at the end of the last chunk.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     kind: Kind,
@@ -302,13 +302,13 @@ pub(super) struct Scan {
 }
 
 impl Scan {
-    /// How long the value is that `bytes`, which are whole, begin with; none where no value can begin.
+    /// Length of the value at the start of `bytes`, which contain all of it; `None` if no value can begin there.
     pub(super) fn length(bytes: &[u8]) -> Option<usize> {
         let mut scan = Self { kind: Kind::of(*bytes.first()?)?, ..Self::default() };
         Some(scan.advance(bytes).0)
     }
 
-    /// Looks for the value's end; returns the bytes that belong to it and whether it is complete.
+    /// Looks for the value's end. Returns the number of bytes that belong to it and whether it is complete.
     fn advance(&mut self, bytes: &[u8]) -> (usize, bool) {
         if self.kind == Kind::Scalar {
             let end = bytes.iter().position(|b| matches!(b, b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n'));
@@ -339,7 +339,7 @@ impl Scan {
         (at, false)
     }
 
-    /// Takes bytes inside a string, its closing quote included; returns how many.
+    /// Reads bytes inside a string, including its closing quote. Returns their number.
     fn string(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         if self.escaped {

@@ -16,7 +16,7 @@ impl Sink for Kept {
     }
 
     fn refuse(&mut self, _: &str, _: &[u8]) -> Result<(), DecodeError> {
-        unreachable!("JSON is split, not judged")
+        unreachable!("the splitter does not reject records")
     }
 }
 
@@ -55,7 +55,7 @@ fn a_bare_array_is_records_too() {
 }
 
 #[test]
-fn a_bare_splitter_keeps_an_object_whole_for_it_may_be_an_error() {
+fn a_splitter_of_bare_arrays_keeps_all_members_of_an_object() {
     for chunk in 1..20 {
         let (records, envelope) = split_by(Splitter::bare(), b"[{\"a\":1}, {}]", chunk).unwrap();
         assert_eq!((records.len(), envelope.has_records, envelope.records), (2, true, 2));
@@ -68,14 +68,14 @@ fn a_bare_splitter_keeps_an_object_whole_for_it_may_be_an_error() {
 }
 
 #[test]
-fn null_or_missing_records_are_told_apart_from_an_array() {
+fn null_or_missing_records_are_distinguished_from_an_array() {
     assert!(!split(br#"{"result":null}"#, 4).unwrap().1.has_records);
     assert!(!split(br#"{"isValid":false}"#, 4).unwrap().1.has_records);
     assert!(split(br#"{"result":[]}"#, 4).unwrap().1.has_records);
 }
 
 #[test]
-fn p5_nan_stays_in_its_record_and_fails_no_page() {
+fn p5_nan_stays_in_its_record_and_does_not_fail_the_page() {
     let body = br#"{"pageCount":NaN,"result":[{"a":NaN,"b":[-Infinity]},Infinity, NaN],"more":{"x":[Infinity,"NaN"]}}"#;
     for chunk in 1..40 {
         let (records, envelope) = split(body, chunk).unwrap();
@@ -103,7 +103,7 @@ fn what_is_not_json_is_named() {
 }
 
 #[test]
-fn a_cut_body_is_told_at_every_byte() {
+fn a_truncated_body_is_detected_at_every_byte() {
     let body = PAGE.trim();
     for end in 1..body.len() {
         assert!(split(&body.as_bytes()[..end], 5).is_err(), "cut at {end}");
@@ -111,7 +111,7 @@ fn a_cut_body_is_told_at_every_byte() {
 }
 
 #[test]
-fn p6_a_record_without_end_is_refused() {
+fn p6_an_endless_record_is_refused() {
     let mut splitter = Splitter::new("result");
     let mut kept = Kept::default();
     splitter.feed(br#"{"result":[{"a":""#, &mut kept).unwrap();
@@ -130,7 +130,7 @@ fn p6_members_beside_the_records_are_bounded_together() {
     assert_eq!(refused, Some(DecodeError::MembersTooLarge { max: KEPT_BYTES_MAX }));
     let held: usize = splitter.envelope.members.values().map(|raw| raw.get().len()).sum();
     assert!(held + splitter.carry.capacity() < 2 * KEPT_BYTES_MAX, "{held}");
-    // The same one again and again is no way around it.
+    // Repeating the same member does not circumvent the bound.
     let again = format!(r#"{{{}"m":1}}"#, format!(r#""m":"{value}","#).repeat(5));
     assert_eq!(split(again.as_bytes(), 1 << 20).unwrap_err(), DecodeError::MembersTooLarge { max: KEPT_BYTES_MAX });
 }
@@ -140,18 +140,18 @@ fn p7_a_member_that_is_too_large_is_not_named() {
     let body = format!(r#"{{"\u001b[2J\ns3cret":"{}"}}"#, "x".repeat(MEMBER_BYTES_MAX));
     assert_eq!(
         split(body.as_bytes(), 4096).unwrap_err().to_string(),
-        "a member beside the records is larger than 1048576 bytes"
+        "a member outside the records is larger than 1048576 bytes"
     );
 }
 
 proptest! {
     #[test]
-    fn any_bytes_are_answered_without_a_panic(body in proptest::collection::vec(any::<u8>(), 0..200), chunk in 1_usize..9) {
+    fn any_bytes_are_read_or_refused_without_a_panic(body in proptest::collection::vec(any::<u8>(), 0..200), chunk in 1_usize..9) {
         let _ = split(&body, chunk);
     }
 
     #[test]
-    fn any_json_punctuation_is_answered_without_a_panic(body in "[\\[\\]{}\",:\\\\a1 ]{0,60}", chunk in 1_usize..9) {
+    fn any_json_punctuation_is_split_or_refused_without_a_panic(body in "[\\[\\]{}\",:\\\\a1 ]{0,60}", chunk in 1_usize..9) {
         let _ = split(body.as_bytes(), chunk);
     }
 }

@@ -1,25 +1,25 @@
-//! Rows of a small body that is complete: a list whose form its vendor does not document.
+//! Rows of a small complete body: a list whose format its vendor does not document.
 //!
-//! It may be a bare array, one row alone, or an object around the array. What is none of these is refused, because
-//! guessing would mean no rows where there are some.
+//! It may be a bare array, a single row, or an object that wraps the array. Anything else is refused, because a wrong
+//! guess would lose rows silently.
 
 use super::object::Members;
 use super::raw::{Fault, Raw};
 use super::{DecodeError, raw};
 
-/// More rows than this are no list that comes in one answer.
+/// A list in one response does not have more rows than this.
 const ROWS_MAX: usize = 1_000_000;
 
-/// What an object in the place of the array may be.
+/// What an object in place of the array may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lone {
-    /// One row, which has this member (`facts/lexer.md §2`).
+    /// A single row, which has this member (`vendors/lexer.md §2`).
     Row { key: &'static str },
-    /// A wrapper: one array of objects, and beside it nothing but texts, numbers and the like (`facts/lynn.md §6`).
+    /// A wrapper: one array of objects, and otherwise only scalar members (`vendors/lynn.md §6`).
     Wrapper,
 }
 
-/// The rows of `body`, each as the text it came in.
+/// The rows of `body`, each as raw text.
 pub fn read(body: &[u8], lone: Lone) -> Result<Vec<Raw<'_>>, DecodeError> {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     match body.trim_ascii_start().first() {
@@ -42,8 +42,8 @@ pub fn read(body: &[u8], lone: Lone) -> Result<Vec<Raw<'_>>, DecodeError> {
     }
 }
 
-/// The rows of an object around one array, as [`read`] has it, for those who know members that are something else and
-/// leave them out.
+/// The rows of an object that wraps one array, as in [`read`]; the caller has removed members known to be something
+/// else.
 pub fn unwrap<'n, 'a: 'n>(
     members: impl Iterator<Item = (&'n str, Raw<'a>)> + Clone,
 ) -> Result<Vec<Raw<'a>>, DecodeError> {
@@ -60,7 +60,7 @@ pub fn unwrap<'n, 'a: 'n>(
             let are_objects = rows.iter().all(|row| begins(*row, '{'));
             are_objects
                 .then_some(rows)
-                .ok_or(DecodeError::Shape("an object around an array of other things than objects"))
+                .ok_or(DecodeError::Shape("an object around an array whose elements are not objects"))
         }
     }
 }
@@ -78,7 +78,7 @@ fn single(body: &[u8]) -> Result<Raw<'_>, DecodeError> {
     raw::value(body).map_err(|fault| told(fault, "unreadable"))
 }
 
-/// `excess` says what the body is when it is JSON, but more of it than is read.
+/// Converts a parse fault. `excess` describes the body if it is JSON with too many values.
 fn told(fault: Fault, excess: &'static str) -> DecodeError {
     match fault {
         Fault::Cut => DecodeError::Cut,
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_array_is_itself() {
+    fn the_elements_of_a_bare_array_are_the_rows() {
         for lone in [ROW, Lone::Wrapper] {
             assert_eq!(texts("\u{feff} [ {\"id\": 1.50} ,2]\n", lone).unwrap(), [r#"{"id": 1.50}"#, "2"]);
             assert!(texts("[]", lone).unwrap().is_empty());
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_one_row_or_a_wrapper_as_its_vendor_has_it() {
+    fn an_object_is_one_row_or_a_wrapper_depending_on_the_vendor() {
         let row = r#"{"id":7,"groups":[{"a":1},{"a":2}]}"#;
         assert_eq!(texts(&format!(" {row}\n"), ROW).unwrap(), [row]);
         let wrapper = r#"{"total":2,"next":null,"name":"x","contacts":[{"a":1}, {"a":[2]}],"ok":true}"#;
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn p5_a_shape_that_nobody_knows_is_an_error_and_not_an_empty_list() {
+    fn p5_an_unknown_shape_is_an_error_and_not_an_empty_list() {
         for (body, lone, shape) in [
             (r#"{"users":[{"id":1}]}"#, ROW, "an object without a row's key"),
             (r#"{"id":null}"#, ROW, "an object without a row's key"),
@@ -139,7 +139,7 @@ mod tests {
             ("{}", Lone::Wrapper, "an object without an array"),
             (r#"{"a":[],"b":[]}"#, Lone::Wrapper, "an object with several arrays"),
             (r#"{"a":[],"b":{}}"#, Lone::Wrapper, "an object with objects in it"),
-            (r#"{"errors":["x"]}"#, Lone::Wrapper, "an object around an array of other things than objects"),
+            (r#"{"errors":["x"]}"#, Lone::Wrapper, "an object around an array whose elements are not objects"),
             ("null", ROW, "a single value"),
             (r#""x""#, Lone::Wrapper, "a single value"),
         ] {

@@ -1,23 +1,23 @@
-//! Small objects taken apart and put together again without a change to their values: a number keeps its digits, and what
-//! nobody asked for stays what it was.
+//! Splits small objects into members and writes them again without changing their values: a number keeps its digits,
+//! and other members stay unchanged.
 
 use std::borrow::Cow;
 
 use super::raw::{self, Fault, MemberList, Raw};
 use super::{FIELDS_MAX, push_text};
 
-/// The members of an object in their order, each value as the text it came in.
+/// The members of an object in order, each value as raw text.
 #[derive(Debug)]
 pub struct Members<'a>(MemberList<'a>);
 
 impl<'a> Members<'a> {
-    /// None when the record is not an object of at most [`FIELDS_MAX`] members; it is then to be handed on as it came, for
-    /// the loader judges them.
+    /// `None` if the record is not an object of at most [`FIELDS_MAX`] members. The caller passes it on unchanged, and
+    /// the loader rejects it.
     pub fn parse(record: &'a [u8]) -> Option<Self> {
         Self::read(record).ok()
     }
 
-    /// The same, and what is wrong with it.
+    /// The same, with the fault.
     pub fn read(record: &'a [u8]) -> Result<Self, Fault> {
         raw::members(record, FIELDS_MAX).map(Self)
     }
@@ -26,12 +26,12 @@ impl<'a> Members<'a> {
         self.0.iter().map(|(name, raw)| (name.as_ref(), *raw))
     }
 
-    /// The first member of exactly that name; none when it is absent or null.
+    /// The first member with exactly this name; `None` if it is absent or null.
     pub fn get(&self, name: &str) -> Option<Raw<'a>> {
         self.iter().find(|(other, _)| *other == name).map(|(_, raw)| raw).filter(|raw| raw.get() != "null")
     }
 
-    /// A string, or a number with its digits as they came.
+    /// A string, or a number with its original digits.
     pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
         let raw = self.get(name).filter(|raw| raw.is_json())?.get();
         match raw.as_bytes()[0] {
@@ -41,12 +41,12 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// A whole number, be it a number or a string.
+    /// A whole number, written as a number or a string.
     pub fn i64(&self, name: &str) -> Option<i64> {
         self.text(name)?.trim().parse().ok()
     }
 
-    /// Whether the member is `true` itself.
+    /// Whether the member is literally `true`.
     pub fn is_true(&self, name: &str) -> bool {
         self.get(name).is_some_and(|raw| raw.get() == "true")
     }
@@ -62,7 +62,7 @@ pub struct ObjectWriter {
 }
 
 impl ObjectWriter {
-    /// Begins an object; the one before is dropped.
+    /// Begins an object and discards the previous one.
     pub fn begin(&mut self) {
         self.json.clear();
         self.json.push(b'{');
@@ -83,7 +83,7 @@ impl ObjectWriter {
         self.json.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
-    /// Ends the object: its text, to be taken before the next one begins.
+    /// Ends the object and returns its text, which is valid until the next object begins.
     pub fn end(&mut self) -> &[u8] {
         self.json.push(b'}');
         &self.json
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_are_read_whatever_their_form() {
+    fn members_are_read_in_any_format() {
         let text = r#" {"id": 41, "user":"7 ", "big":12345678901234567890.10, "name":"a\"\u00e9", "on":true, "off":"true",
             "none":null, "id":2, "list":[1, 2], "half":"\ud800"} "#;
         let members = Members::parse(text.as_bytes()).unwrap();
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_none() {
+    fn values_that_are_not_objects_are_none() {
         for record in [&b""[..], b"[1]", b"null", b"{", b"{\"a\":tru}", b"{\"a\":\"\xff\"}", br#"{"\ud800":1}"#, b"{}x"]
         {
             assert!(Members::parse(record).is_none(), "{}", record.escape_ascii());
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn p5_an_object_that_is_put_together_again_keeps_every_digit() {
+    fn p5_an_object_that_is_written_again_keeps_every_digit() {
         let text = r#"{"a\n":1.50,"b":12345678901234567890123,"a\n":{"x": [ ]},"":null,"c":NaN,"d":[-Infinity]}"#;
         let mut writer = ObjectWriter::default();
         for _ in 0..2 {

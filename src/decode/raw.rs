@@ -1,7 +1,8 @@
-//! JSON values as the text they came in: found and checked, never changed.
+//! JSON values as raw text: found and checked, never changed.
 //!
-//! A value may also be `NaN`, `Infinity` or `-Infinity`, which JSON does not have and many programs write. Such a value, and
-//! a container that holds one, is read and marked ([`Raw::is_json`]), so that it costs neither its record nor its page.
+//! A value may also be `NaN`, `Infinity` or `-Infinity`, which are not JSON but which many programs write. Such a
+//! value, and a container with one, is read and marked ([`Raw::is_json`]), so that neither its record nor its page is
+//! lost.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,10 +12,10 @@ use serde_json::value::RawValue;
 
 use super::json::Scan;
 
-/// How many programs write numbers that JSON does not have.
+/// Spellings that many programs use for numbers that JSON lacks.
 const BARE: &[&str] = &["NaN", "Infinity", "-Infinity"];
 
-/// The text of one value.
+/// The raw text of one value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Raw<'a> {
     text: &'a str,
@@ -29,7 +30,7 @@ impl<'a> Raw<'a> {
         self.text
     }
 
-    /// Whether it is JSON. If not, it is `NaN`, `Infinity`, `-Infinity`, or a container that holds such a value.
+    /// Whether it is JSON. If not, it is `NaN`, `Infinity`, `-Infinity`, or a container with such a value.
     pub const fn is_json(self) -> bool {
         self.is_json
     }
@@ -42,35 +43,35 @@ impl<'a> Raw<'a> {
 /// Name and value of each member of an object.
 pub type MemberList<'a> = Vec<(Cow<'a, str>, Raw<'a>)>;
 
-/// Why a text is not what was asked for.
+/// Why a text is not the requested value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It ends in the middle of a value.
+    /// It is truncated.
     Cut,
-    /// It is JSON, but of another shape, or with more values than are taken.
+    /// It is JSON, but of another type or with too many values.
     Other,
-    /// It is not JSON, as is found at about this byte.
+    /// It is not JSON; detected near this byte.
     Malformed { offset: usize },
 }
 
-/// The one value that the text is.
+/// The single value that makes up the text.
 pub fn value(text: &[u8]) -> Result<Raw<'_>, Fault> {
     serde_json::from_slice(text)
         .map(Raw::strict)
         .or_else(|error| lenient(text, &error).map(|text| Raw { text: text.trim_ascii(), is_json: false }))
 }
 
-/// The value that the text begins with; none when it is not whole, or no value.
+/// The value at the start of the text; `None` if it is incomplete or invalid.
 pub fn first(text: &str) -> Option<Raw<'_>> {
     value(text.as_bytes().get(..Scan::length(text.as_bytes())?)?).ok()
 }
 
-/// The members of the object that the text is, at most `max`, in their order.
+/// The members of the object in the text, in order, at most `max`.
 pub fn members(text: &[u8], max: usize) -> Result<MemberList<'_>, Fault> {
     strict(text, Gather(max)).or_else(|error| split(lenient(text, &error)?, '{', max).ok_or(Fault::Other))
 }
 
-/// The elements of the array that the text is, at most `max`.
+/// The elements of the array in the text, at most `max`.
 pub fn elements(text: &[u8], max: usize) -> Result<Vec<Raw<'_>>, Fault> {
     strict(text, GatherElements(max)).or_else(|error| {
         let elements = split(lenient(text, &error)?, '[', max).ok_or(Fault::Other)?;
@@ -78,8 +79,7 @@ pub fn elements(text: &[u8], max: usize) -> Result<Vec<Raw<'_>>, Fault> {
     })
 }
 
-/// The text with every bare value written as a string; none when it has no such value. Whether it is JSON otherwise is not
-/// looked at.
+/// The text with every bare value replaced by a string; `None` if it has none. Does not check the rest of the JSON.
 pub fn quoted(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let mut quoted: Option<String> = None;
@@ -107,12 +107,12 @@ pub fn quoted(text: &str) -> Option<String> {
     Some(quoted)
 }
 
-/// Whether `text` begins with that bare value, and not with a member's name.
+/// Whether `text` begins with this bare value, and not with a member's name.
 fn is_value(text: &str, bare: &str) -> bool {
     text.strip_prefix(bare).is_some_and(|after| !after.trim_ascii_start().starts_with(':'))
 }
 
-/// Where the string ends that begins at `start`.
+/// Where the string that begins at `start` ends.
 fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(found) = memchr::memchr2(b'"', b'\\', &bytes[at.min(bytes.len())..]) {
@@ -132,7 +132,7 @@ fn strict<'a, S: DeserializeSeed<'a>>(text: &'a [u8], seed: S) -> serde_json::Re
     Ok(found)
 }
 
-/// The text, if only bare values keep it from being JSON; else what is wrong with it. `error` is what strict reading says.
+/// The text, if only bare values keep it from being JSON; otherwise the fault. `error` comes from the strict parser.
 fn lenient<'a>(text: &'a [u8], error: &serde_json::Error) -> Result<&'a str, Fault> {
     let copy = std::str::from_utf8(text).ok().and_then(|text| Some((text, quoted(text)?)));
     let Some((text, copy)) = copy else { return Err(fault(error, text)) };
@@ -153,8 +153,8 @@ fn fault(error: &serde_json::Error, text: &[u8]) -> Fault {
     Fault::Malformed { offset: lines.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(1) }
 }
 
-/// Members, or elements (without names), of a text that is known to be whole; none when it begins with something else, has
-/// a name that is not a text, or more than `max` of them.
+/// Members or elements (without names) of a complete text; `None` if it begins with something else, has a name that is
+/// not a string, or has more than `max` of them.
 fn split(text: &str, open: char, max: usize) -> Option<MemberList<'_>> {
     let mut rest = text.trim_ascii().strip_prefix(open)?;
     let mut parts = Vec::new();
@@ -182,7 +182,7 @@ fn split(text: &str, open: char, max: usize) -> Option<MemberList<'_>> {
 #[derive(serde::Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Gathers at most so many members.
+/// Collects at most this many members.
 struct Gather(usize);
 
 impl<'de> DeserializeSeed<'de> for Gather {
@@ -212,7 +212,7 @@ impl<'de> Visitor<'de> for Gather {
     }
 }
 
-/// Gathers at most so many elements.
+/// Collects at most this many elements.
 struct GatherElements(usize);
 
 impl<'de> DeserializeSeed<'de> for GatherElements {
@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bare_values_are_read_wherever_a_value_may_stand_and_marked() {
+    fn bare_values_are_read_in_any_position_and_marked() {
         let text = r#" {"a":NaN, "b" : -Infinity ,"NaN":"NaN","c":[1,{"d":Infinity}],"e":[-1], "f\n":null} "#;
         let read: Vec<_> = members(text.as_bytes(), 9).unwrap();
         let shown: Vec<_> = read.iter().map(|(name, raw)| (name.as_ref(), raw.get(), raw.is_json())).collect();
@@ -311,7 +311,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_read_is_json_once_bare_values_are_strings(
+        fn accepted_text_is_json_after_bare_values_become_strings(
             text in r#"[\[{]("[aN\\":]{0,3}"|NaN|-?Infinity|-?1|null|[\[\]{},: ]){0,8}[\]}]?"#
         ) {
             let is_json = |text: &str| serde_json::from_str::<serde_json::Value>(text).is_ok();

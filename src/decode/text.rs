@@ -1,8 +1,8 @@
-//! From the bytes of a file to its text in UTF-8, while they arrive.
+//! Converts the bytes of a file to UTF-8 text while they arrive.
 //!
-//! A file that is itself gzip is unpacked, all members of it. A byte order mark decides which charset the text is in;
-//! without one, the caller does, by default UTF-8. Nothing is replaced silently: bytes that are not a letter of the charset become
-//! a byte that UTF-8 does not have, so that the row is refused by the consumer of the text.
+//! A file that is itself gzip is decompressed, all its members. A byte order mark determines the charset; without one,
+//! the caller does, by default UTF-8. Nothing is replaced silently: bytes that are invalid in the charset become a byte
+//! that is invalid in UTF-8, so that the consumer of the text rejects the row.
 
 use std::borrow::Cow;
 
@@ -11,28 +11,28 @@ use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use super::DecodeError;
 use super::gzip::{Gunzip, MAGIC};
 
-/// Never part of UTF-8.
+/// Never part of valid UTF-8.
 const NO_LETTER: u8 = 0xFF;
 /// The longest byte order mark.
 const MARK_BYTES: usize = 3;
 
-/// What a text is written in.
+/// The charset of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Charset(&'static Encoding);
 
 impl Charset {
-    /// The charset of that name, in any case and any usual spelling (WHATWG's list of labels).
+    /// The charset with this name, in any case and usual spelling (WHATWG's list of labels).
     pub fn named(name: &str) -> Option<Self> {
         Encoding::for_label_no_replacement(name.as_bytes()).map(Self)
     }
 
-    /// What a Content-Type names; none when it names none. The error is the name of a charset that is not known.
+    /// The charset in a Content-Type; `None` if it names none. The error is the name of an unknown charset.
     pub fn of_content_type(content_type: &str) -> Result<Option<Self>, &str> {
         let parameters = content_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
         let named = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset")).map(|(_, value)| value);
         let name = named.map(|value| value.trim().trim_matches(['"', '\'']).trim()).next().unwrap_or_default();
-        // "binary" says that the file is not text, not how its text is written. What is called ASCII is ASCII or more often
-        // UTF-8, and not the windows-1252 that the name stands for in WHATWG's list.
+        // "binary" means that the file is not text. "ASCII" means ASCII or more often UTF-8, not windows-1252 as in
+        // WHATWG's list.
         let says_nothing = ["", "binary", "ascii", "us-ascii"];
         if says_nothing.iter().any(|word| name.eq_ignore_ascii_case(word)) {
             return Ok(None);
@@ -55,20 +55,20 @@ pub struct FileText {
 
 #[derive(Debug)]
 enum Packing {
-    /// What came of the first bytes, which tell.
+    /// The first bytes, until there are enough to recognise gzip.
     Start(Vec<u8>),
     Plain,
     Gzip(Gunzip),
 }
 
 enum Text {
-    /// What came of the first bytes, which tell, and what the text is in if they do not.
+    /// The first bytes, until there are enough to recognise a byte order mark, and the charset without one.
     Start(Vec<u8>, &'static Encoding),
     Utf8,
     Other(Decoder),
 }
 
-/// A decoder does not print.
+/// `Decoder` does not implement `Debug`.
 impl std::fmt::Debug for Text {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
@@ -80,19 +80,19 @@ impl std::fmt::Debug for Text {
 }
 
 impl FileText {
-    /// Of a file in that charset, unless a byte order mark says otherwise.
+    /// Decodes a file in this charset, unless a byte order mark says otherwise.
     pub fn new(charset: Option<Charset>) -> Self {
         let encoding = charset.map_or(UTF_8, |charset| charset.0);
         Self { packing: Packing::Start(Vec::new()), text: Text::Start(Vec::new(), encoding) }
     }
 
-    /// Of bytes that are handed on as they are.
+    /// Passes bytes on unchanged.
     pub const fn plain() -> Self {
         Self { packing: Packing::Plain, text: Text::Utf8 }
     }
 
-    /// Takes bytes from the front of `input` and returns what came of them, which is bounded by `input` and some hundred
-    /// KiB. To be called until `input` is empty and nothing comes.
+    /// Takes bytes from the front of `input` and returns their text, bounded by the length of `input` plus a few
+    /// hundred KiB. Call it until `input` is empty and it returns nothing.
     pub fn take<'a>(&mut self, input: &mut &'a [u8]) -> Result<Cow<'a, [u8]>, DecodeError> {
         loop {
             let unpacked = self.unpack(input)?;
@@ -106,7 +106,7 @@ impl FileText {
         }
     }
 
-    /// The file has ended: the rest of its text.
+    /// Ends the file and returns the rest of its text.
     pub fn finish(&mut self) -> Result<Vec<u8>, DecodeError> {
         let last = match &mut self.packing {
             Packing::Start(head) => std::mem::take(head),
@@ -132,7 +132,7 @@ impl FileText {
                     let head = std::mem::take(head);
                     if head == MAGIC {
                         let mut gunzip = Gunzip::default();
-                        // The first two bytes of a member hold nothing yet.
+                        // The first two bytes of a member contain no data.
                         gunzip.take(&mut &head[..])?;
                         self.packing = Packing::Gzip(gunzip);
                     } else {
@@ -173,7 +173,7 @@ impl Text {
         }
     }
 
-    /// Appends what is left of a text that has ended.
+    /// Appends the rest of the text at its end.
     fn finish(&mut self, text: &mut Vec<u8>) {
         if let Self::Start(head, _) = self {
             let head = std::mem::take(head);
@@ -203,7 +203,7 @@ impl Text {
 fn decode(decoder: &mut Decoder, mut bytes: &[u8], is_last: bool, text: &mut Vec<u8>) {
     loop {
         let start = text.len();
-        // The bound is missing only for texts of exabytes.
+        // The bound is absent only for texts of exabytes.
         let room = decoder.max_utf8_buffer_length_without_replacement(bytes.len()).unwrap_or(bytes.len());
         text.resize(start + room, 0);
         let (result, used, written) = decoder.decode_to_utf8_without_replacement(bytes, &mut text[start..], is_last);
@@ -243,7 +243,7 @@ mod tests {
         Ok(whole)
     }
 
-    /// The same however the file is cut.
+    /// Asserts the same text for every chunk size.
     fn read(charset: Option<&str>, file: &[u8]) -> Result<Vec<u8>, DecodeError> {
         let whole = text_of(charset, file, file.len().max(1));
         for chunk in 1..file.len().min(9) {
@@ -288,7 +288,7 @@ mod tests {
         }
         assert_eq!(read(Some("iso-8859-2"), b"\xAEofie").unwrap(), "Žofie".as_bytes());
         assert_eq!(read(None, text.as_bytes()).unwrap(), text.as_bytes());
-        assert_eq!(read(None, windows).unwrap(), windows, "UTF-8 is judged by the consumer of the rows");
+        assert_eq!(read(None, windows).unwrap(), windows, "the consumer of the rows checks UTF-8");
         assert_eq!(read(Some("utf-16le"), &utf16(text, false)).unwrap(), text.as_bytes());
         assert_eq!(read(Some("utf-16be"), &utf16(text, true)).unwrap(), text.as_bytes());
         for file in [&b""[..], b"a", b"ab"] {
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn p5_a_byte_order_mark_says_more_than_anyone() {
+    fn p5_a_byte_order_mark_overrides_any_charset() {
         let text = "a;ß\n😀;2\n";
         for charset in [None, Some("utf-8"), Some("latin1"), Some("utf-16")] {
             for big in [false, true] {
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn p5_what_is_no_letter_spoils_its_row_and_no_other() {
+    fn p5_an_invalid_character_rejects_only_its_own_row() {
         for (charset, file, text) in [
             ("utf-16le", [utf16("a\n", false), vec![0x00, 0xD8], utf16("\nb", false)].concat(), &b"a\n\xFF\nb"[..]),
             ("utf-16le", [utf16("ab", false), vec![0x63]].concat(), b"ab\xFF"),
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn p5_a_file_that_is_gzip_is_unpacked_whatever_its_name() {
+    fn p5_a_gzip_file_is_decompressed_whatever_its_name() {
         let latin = b"Gr\xF6\xDFe\n".to_vec();
         let packed = [member(&latin[..3]), member(b""), member(&latin[3..])].concat();
         assert_eq!(read(Some("latin1"), &packed).unwrap(), "Größe\n".as_bytes());
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn p6_what_comes_of_one_call_is_bounded() {
+    fn p6_the_output_of_one_call_is_bounded() {
         let bomb = member(&vec![b'\xE4'; 8 << 20]).repeat(3);
         let (mut text, mut rest, mut total) = (FileText::new(Charset::named("latin1")), &bomb[..], 0);
         loop {
@@ -356,14 +356,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn p5_any_text_comes_back_in_any_charset_that_has_its_letters(text in "\\PC{0,60}", chunk in 1_usize..9) {
+        fn p5_any_text_round_trips_in_any_charset_that_has_its_characters(text in "\\PC{0,60}", chunk in 1_usize..9) {
             for name in ["utf-8", "utf-16le", "utf-16be", "gb18030"] {
                 let file = match name {
                     "utf-16le" => utf16(&text, false),
                     "utf-16be" => utf16(&text, true),
                     _ => Charset::named(name).unwrap().0.encode(&text).0.into_owned(),
                 };
-                // A file that begins like another is taken for that.
+                // A file that begins with the bytes of another format is read as that format.
                 let is_marked = text.starts_with(['\u{feff}', '\u{fffe}']) || file.starts_with(MAGIC)
                     || file.starts_with(&[0xFF, 0xFE]) || file.starts_with(&[0xFE, 0xFF]) || file.starts_with(b"\xEF\xBB\xBF");
                 prop_assume!(!is_marked);

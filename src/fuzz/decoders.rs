@@ -40,7 +40,7 @@ const REFUSALS: &[&[u8]] = &[
     b"Sun, 01 Mar 2026 12:10:00 GMT",
 ];
 
-/// What a body came to, without where in a chunk a fault was noticed.
+/// The outcome of reading a body, without the position in a chunk at which an error was noticed.
 fn json(splitter: fn() -> Splitter, body: &[u8], cuts: &[usize]) -> (Kept, Result<Envelope, DecodeError>) {
     let mut kept = Kept::default();
     let mut splitter = splitter();
@@ -89,7 +89,7 @@ proptest! {
                 (Ok(end), Ok(again)) => {
                     prop_assert_eq!(format!("{end:?}"), format!("{again:?}"));
                     prop_assert_eq!(end.records, kept.records.len() as u64);
-                    // Splitting judges no record, but a body of valid records is valid JSON.
+                    // Splitting does not validate records, but a body of valid records is valid JSON.
                     if kept.records.iter().all(|record| raw::value(record).is_ok()) {
                         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
                         let starts = body.iter().position(|byte| matches!(byte, b'{' | b'[')).unwrap();
@@ -116,7 +116,7 @@ proptest! {
             let holds = object.is_ok_and(|object| object.values().all(is_text));
             prop_assert!(holds, "{}", String::from_utf8_lossy(record));
         }
-        // Each row repeats the header at most, and a byte takes at most six.
+        // Each row repeats the header at most once, and escaping makes at most six bytes of one.
         let rows = kept.records.len() + kept.refused.len();
         prop_assert!(kept.bytes() <= (rows + 1) * (6 * body.len() + 64));
         if let Ok(end) = end {
@@ -128,7 +128,7 @@ proptest! {
     fn p5_a_damaged_list_is_read_whole_or_refused(body in damaged(JSON)) {
         for lone in [Lone::Row { key: "id" }, Lone::Wrapper] {
             if let Ok(rows) = list::read(&body, lone) {
-                // Half of a surrogate pair is JSON, and nothing that a tree could hold.
+                // Half of a surrogate pair is valid JSON that a tree cannot hold.
                 let text = serde_json::from_slice::<serde_json::Value>(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body));
                 let Ok(text) = text else { continue };
                 let count = |value: &serde_json::Value| value.as_array().map_or(0, Vec::len);
@@ -137,14 +137,14 @@ proptest! {
                     (serde_json::Value::Object(members), Lone::Wrapper) => members.values().map(count).max().unwrap_or(0),
                     _ => count(&text),
                 };
-                // A member that comes twice is one in a tree.
+                // A tree keeps only one of two members with the same name.
                 prop_assert!(rows.len() == all || matches!(text, serde_json::Value::Object(_)));
             }
         }
     }
 
     #[test]
-    fn p5_a_damaged_object_is_taken_apart_and_put_together_without_a_change(body in damaged(JSON)) {
+    fn p5_a_damaged_object_is_split_and_joined_without_a_change(body in damaged(JSON)) {
         if let Some(members) = Members::parse(&body) {
             let mut writer = ObjectWriter::default();
             writer.begin();
@@ -159,7 +159,7 @@ proptest! {
     }
 
     #[test]
-    fn p2_a_damaged_refusal_tells_a_bounded_wait_or_none(
+    fn p2_a_damaged_refusal_yields_a_bounded_wait_or_none(
         body in damaged(REFUSALS), header in prop::option::of(damaged(REFUSALS)), status in prop::sample::select(&[403_u16, 429][..]),
     ) {
         let now: DateTime<Utc> = "2026-03-01T12:00:00Z".parse().unwrap();
@@ -171,7 +171,7 @@ proptest! {
     }
 
     #[test]
-    fn p7_whatever_a_vendor_says_is_one_short_line_without_secrets(body in damaged(REFUSALS), tail in damaged(JSON), at in any::<prop::sample::Index>()) {
+    fn p7_every_vendor_message_becomes_one_short_line_without_secrets(body in damaged(REFUSALS), tail in damaged(JSON), at in any::<prop::sample::Index>()) {
         let redactor = Redactor::new(vec![Secret::new("s3cret-value"), Secret::new("q\"uo/te\\d")]);
         let mut said = String::from_utf8_lossy(&body).into_owned();
         let at = said.floor_char_boundary(at.index(said.len() + 1));
@@ -183,11 +183,11 @@ proptest! {
     }
 }
 
-/// In debug builds on a busy machine; what is quadratic takes minutes.
+/// Limit for debug builds on a busy machine. Quadratic code takes minutes.
 const SOON: Duration = Duration::from_secs(20);
 
 #[test]
-fn p6_megabytes_made_to_be_slow_are_read_in_linear_time() {
+fn p6_megabytes_crafted_to_be_slow_are_read_in_linear_time() {
     let started = Instant::now();
     let now: DateTime<Utc> = "2026-03-01T12:00:00Z".parse().unwrap();
     for piece in ["<", "in 1", "in ", "1:", "9", "<a>", ".", "quota in 1.1:1:1 "] {
@@ -211,7 +211,7 @@ fn p6_megabytes_made_to_be_slow_are_read_in_linear_time() {
 }
 
 #[test]
-fn p6_a_body_without_end_is_held_within_the_bounds_whatever_it_repeats() {
+fn p6_an_endless_body_stays_within_the_memory_bounds() {
     for (start, piece) in [
         ("{\"result\":[", "["),
         ("{\"result\":[", "{\"a\":"),

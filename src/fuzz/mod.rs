@@ -1,8 +1,8 @@
-//! Hostile bytes for everything that reads what a vendor or an operator wrote: valid samples, damaged in structure.
+//! Hostile input for everything that parses text from a vendor or an operator: valid samples with structural damage.
 //!
-//! Promised of every reader: no panic, an end, no more memory than its bounds say, and the same outcome however the bytes
-//! are cut into chunks. `PROPTEST_CASES` says how many cases each test tries; the default is meant for every day. What
-//! a module keeps to itself is tried in a `fuzz` module of its own, with the same damage.
+//! Every parser must not panic, must terminate, must stay within its memory bounds, and must produce the same outcome
+//! however the bytes are split into chunks. `PROPTEST_CASES` sets the number of cases per test; the default suits
+//! everyday runs. Private parsers of a module are tested in a `fuzz` module of their own, with the same damage.
 
 mod decoders;
 mod pages;
@@ -17,12 +17,12 @@ use crate::http::Redactor;
 use crate::secret::Secret;
 use crate::text::steers;
 
-/// Stands in samples wherever a vendor could repeat a credential.
+/// Used in samples wherever a vendor could repeat a credential.
 pub(crate) const SECRET: &str = "s3cret-value";
-/// More than a message and the 500 characters of a vendor that it may hold.
+/// Longer than a message with the 500 characters of vendor text that it may hold.
 const SHOWN_CHARS_MAX: usize = 700;
 
-/// What readers are likely to trip over.
+/// Fragments that parsers are likely to handle wrongly.
 const TOKENS: &[&[u8]] = &[
     b"{",
     b"}",
@@ -77,18 +77,18 @@ const TOKENS: &[&[u8]] = &[
     b"?",
 ];
 
-/// One thing that happened to a sample on its way.
+/// One kind of damage to a sample.
 #[derive(Debug, Clone)]
 enum Damage {
     Flip(Index, u8),
     Insert(Index, &'static [u8]),
     Delete(Index, usize),
-    /// A piece comes again, elsewhere.
+    /// A piece is inserted again at another position.
     Copy(Index, usize, Index),
-    /// A piece comes again and again.
+    /// A piece is repeated many times.
     Repeat(Index, usize, usize),
     Truncate(Index),
-    /// Goes on as another sample does.
+    /// The rest is replaced by the rest of another sample.
     Splice(Index, Index, Index),
 }
 
@@ -107,7 +107,7 @@ fn any_damage() -> impl Strategy<Value = Damage> {
 
 impl Damage {
     fn strike(&self, bytes: &mut Vec<u8>, samples: &[&[u8]]) {
-        // Half of the places stand where something begins or ends.
+        // Half of the positions are at the start or end of a token.
         let place = |index: &Index, bytes: &[u8]| {
             let at = index.index(bytes.len() + 1);
             let joint = |byte: &u8| byte.is_ascii_punctuation() || *byte == b'\n';
@@ -152,7 +152,7 @@ impl Damage {
     }
 }
 
-/// One of the samples, whole or damaged in several ways; now and then plain noise.
+/// One of the samples, intact or damaged in several ways; sometimes random bytes.
 pub(crate) fn damaged(samples: &'static [&'static [u8]]) -> impl Strategy<Value = Vec<u8>> {
     let struck = (select(samples), prop::collection::vec(any_damage(), 0..8)).prop_map(|(sample, damages)| {
         let mut bytes = sample.to_vec();
@@ -173,19 +173,20 @@ pub(crate) fn damaged_text(samples: &'static [&'static [u8]]) -> impl Strategy<V
     damaged(samples).prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// One that knows the credential of the samples.
+/// A redactor that knows the credential of the samples.
 pub(crate) fn redactor() -> Redactor {
     Redactor::new(vec![Secret::new(SECRET)])
 }
 
-/// Insists that a text may be shown and logged: one line of bounded length, without a credential, that steers no terminal.
+/// Asserts that a text may be shown and logged: one line of bounded length, without a credential and without terminal
+/// control characters.
 pub(crate) fn assert_decent(text: &str) {
     assert!(!text.contains(SECRET), "{text}");
     assert!(!text.chars().any(steers), "{text:?}");
     assert!(text.chars().count() <= SHOWN_CHARS_MAX, "{text}");
 }
 
-/// Insists that a refusal says something, and that it may be shown.
+/// Asserts that an error message is not empty and may be shown.
 pub(crate) fn assert_told(error: &StepError) {
     let shown = error.to_string();
     assert!(!shown.is_empty());
@@ -193,17 +194,17 @@ pub(crate) fn assert_told(error: &StepError) {
     assert!(!format!("{error:?}").contains(SECRET), "{error:?}");
 }
 
-/// Runs what has nothing to wait for.
+/// Runs a future that never has to wait.
 pub(crate) fn at_once<T>(work: impl Future<Output = T>) -> T {
     work.now_or_never().expect("it waits")
 }
 
-/// Lengths of chunks, used in turn.
+/// Chunk lengths, used in turn.
 pub(crate) fn any_cuts() -> impl Strategy<Value = Vec<usize>> {
     prop_oneof![Just(vec![1]), prop::collection::vec(1_usize..90, 1..8), Just(vec![usize::MAX])]
 }
 
-/// The bytes in pieces of those lengths.
+/// Splits the bytes into chunks of these lengths.
 pub(crate) fn pieces<'a>(bytes: &'a [u8], cuts: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
     let mut rest = bytes;
     let mut cuts = cuts.iter().cycle();
@@ -217,7 +218,7 @@ pub(crate) fn pieces<'a>(bytes: &'a [u8], cuts: &'a [usize]) -> impl Iterator<It
     })
 }
 
-/// Keeps what it is given, and insists on the bound.
+/// A sink that stores what it receives and asserts the bound.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Kept {
     pub(crate) records: Vec<Vec<u8>>,
@@ -225,7 +226,7 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// Bytes that came in all.
+    /// Total bytes received.
     pub(crate) fn bytes(&self) -> usize {
         let refused = self.refused.iter().map(|(_, record)| record.len());
         self.records.iter().map(Vec::len).chain(refused).sum()

@@ -1,4 +1,4 @@
-//! From a damaged body to COPY rows: what the load path takes for a row is one, whatever came.
+//! From a damaged body to COPY rows: whatever the input, every row that the load path produces is valid.
 
 use proptest::prelude::*;
 
@@ -41,7 +41,7 @@ fn writers() -> Vec<PageWriter> {
     ]
 }
 
-/// The chunks of a body, as far as it could be read.
+/// The chunks of a body, up to the first error.
 fn written(writer: &mut PageWriter, body: &[u8], cuts: &[usize]) -> Vec<Chunk> {
     let start = "2024-03-01T00:00:00Z".parse().unwrap();
     let end = "2024-03-02T00:00:00Z".parse().unwrap();
@@ -64,7 +64,7 @@ fn shown(chunks: &[Chunk]) -> String {
     parts.collect()
 }
 
-/// Takes every record for a text of which nothing is known.
+/// Treats every record as text whose members are not known.
 struct AsText<'w>(&'w mut PageWriter);
 
 impl Sink for AsText<'_> {
@@ -81,8 +81,8 @@ impl Sink for AsText<'_> {
     }
 }
 
-/// Asserts that a body becomes the same rows whether it is read in one piece or in several, that every value has the type of its
-/// column, and that every record becomes a row or is refused.
+/// Asserts that a body becomes the same rows whether it is read in one piece or in several, that every value has the
+/// type of its column, and that every record becomes a row or is rejected.
 fn assert_whole_rows(body: &[u8], cuts: &[usize]) {
     for (mut writer, mut other) in writers().into_iter().zip(writers()) {
         let chunks = written(&mut writer, body, &[usize::MAX]);
@@ -115,15 +115,15 @@ fn assert_whole_rows(body: &[u8], cuts: &[usize]) {
             assert!(chunk.rejects.iter().all(|reject| !reject.record.contains('\0')));
             told += chunk.rows + chunk.rejects.len() as u64 + chunk.counts.outside;
         }
-        // None is lost but those of a record at which the body broke.
+        // Nothing is lost except the records from the point at which the body broke.
         let read: u64 = chunks.iter().map(|chunk| chunk.counts.read).sum();
         assert!(told == read || told + 1 == read, "{told} of {read}");
     }
 }
 
-/// Found by the property below.
+/// Bodies found by the property below.
 #[test]
-fn p5_bodies_that_once_broke_it_become_whole_rows_and_refused_records() {
+fn p5_bodies_that_once_failed_become_whole_rows_and_rejected_records() {
     for body in [
         &br#"[{"id":1,"name":"x","groups":[1,2]},{"id":2,"groups":[]}, 3, null, "s", [[]]]"#[..],
         br#"[{"id":1,"name":"x","groups":[1,2]},{"idgroups":[]}, 3, null, "s", [[]]]"#,
@@ -134,12 +134,12 @@ fn p5_bodies_that_once_broke_it_become_whole_rows_and_refused_records() {
 
 proptest! {
     #[test]
-    fn p5_a_damaged_body_becomes_whole_rows_and_refused_records(body in damaged(JSON), cuts in any_cuts()) {
+    fn p5_a_damaged_body_becomes_whole_rows_and_rejected_records(body in damaged(JSON), cuts in any_cuts()) {
         assert_whole_rows(&body, &cuts);
     }
 
     #[test]
-    fn p5_a_row_whose_members_are_known_is_the_row_that_its_text_says(body in damaged(CSV), cuts in any_cuts()) {
+    fn p5_a_row_with_known_members_equals_the_row_parsed_from_its_text(body in damaged(CSV), cuts in any_cuts()) {
         for (mut known, mut read) in writers().into_iter().zip(writers()) {
             let mut fed = Vec::new();
             for (writer, knows) in [(&mut known, true), (&mut read, false)] {
@@ -158,13 +158,13 @@ proptest! {
     }
 
     #[test]
-    fn p5_damaged_values_are_judged_without_a_panic(value in damaged(JSON), time in "[0-9TtZz:.,+ -]{0,70}") {
+    fn p5_damaged_values_are_checked_without_a_panic(value in damaged(JSON), time in "[0-9TtZz:.,+ -]{0,70}") {
         let value = String::from_utf8_lossy(&value);
         let _ = (jsonb::holds(&value), timestamp::parse(&value), timestamp::moment(&value), timestamp::moment(&time));
         if serde_json::from_str::<&serde_json::value::RawValue>(&value).is_ok() {
             let raw = value.trim();
             let _ = (encode::infer(raw), unescape::unescape(raw));
-            // Whatever is held comes back as the same tree, unless a tree cannot tell it.
+            // Every accepted value yields the same tree, unless a tree cannot represent it.
             if jsonb::holds(raw) && let Ok(tree) = serde_json::from_str::<serde_json::Value>(raw) {
                 prop_assert!(jsonb::holds(&tree.to_string()));
             }
@@ -173,7 +173,7 @@ proptest! {
 }
 
 #[test]
-fn p6_a_record_of_one_deep_or_wide_object_is_taken_in_linear_time_and_space() {
+fn p6_a_deep_or_wide_record_is_read_in_linear_time_and_space() {
     let started = std::time::Instant::now();
     let wide = |member: &dyn Fn(usize) -> String| (0..200_000).map(member).collect::<Vec<_>>().join(",");
     for record in [

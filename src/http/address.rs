@@ -1,12 +1,12 @@
-//! Which addresses belong to everybody: the rest is ours or our host's, and no vendor's business.
+//! Which IP addresses are publicly routable.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why an address is refused, for [`HttpError::Host`](super::HttpError::Host).
 pub(super) const NOT_PUBLIC: &str = "its address is private, local or reserved";
 
-/// Whether `address` is reachable for all, as IANA's registries of special addresses have it. An IPv6 address that only
-/// wraps an IPv4 address is what that one is.
+/// Whether `address` is publicly routable by IANA's registries of special addresses. An IPv6 address that embeds an
+/// IPv4 address is treated as that address.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -15,7 +15,7 @@ pub(super) fn is_public(address: IpAddr) -> bool {
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    // This network; carrier-grade NAT; IETF protocols, 6to4 relays; benchmarks; the future, broadcast included.
+    // This network; carrier-grade NAT; IETF protocols, 6to4 relays; benchmarks; reserved, broadcast included.
     let reserved = matches!(
         address.octets(),
         [0 | 240..=255, ..] | [100, 64..=127, ..] | [192, 0, 0, _] | [192, 88, 99, _] | [198, 18 | 19, ..]
@@ -32,9 +32,9 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     match address.segments() {
         // Mapped, and translated by NAT64: connections end at the IPv4 address.
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => is_public_v4(joined(high, low)),
-        // IETF protocols, Teredo among them; documentation, old and new; 6to4, which nobody needs any more.
+        // IETF protocols including Teredo; documentation, old and new; 6to4, which is obsolete.
         [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] | [0x2002, ..] => false,
-        // All that was ever given out. Loopback, unique-local, link-local, multicast and the rest lie elsewhere.
+        // The only allocated global range. Loopback, unique-local, link-local, multicast and the rest are outside it.
         [first, ..] => first & 0xe000 == 0x2000,
     }
 }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p7_only_addresses_of_everybody_are_public() {
+    fn p7_only_routable_addresses_are_public() {
         for (class, addresses) in [
             ("unspecified", "0.0.0.0 0.1.2.3 :: ::ffff:0.0.0.0"),
             ("loopback", "127.0.0.1 127.255.255.254 ::1 ::ffff:127.0.0.1 ::ffff:7f00:1"),

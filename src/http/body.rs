@@ -1,4 +1,4 @@
-//! A vendor's answer as a stream of bytes that is unpacked, counted and capped.
+//! A vendor's response as a stream of bytes: decompressed, counted and bounded.
 
 use std::time::{Duration, Instant};
 
@@ -10,24 +10,24 @@ use super::coding::Coding;
 use super::in_flight::{InFlight, Read};
 use super::{CallOutcome, HttpError};
 
-/// A body that arrives slower than this, in bytes per second, is as good as none.
+/// A body that arrives slower than this, in bytes per second, is treated as failed.
 const PACE_MIN: u64 = 1_000;
 
-/// The body of a successful answer. Must be [`Body::finish`]ed so that the quota learns what it cost; dropped, the
-/// estimate stays counted.
+/// The body of a successful response. It must be [`Body::finish`]ed so that the ledger records its real cost; if
+/// dropped, the estimate stays counted.
 pub struct Body<'a> {
     response: reqwest::Response,
     in_flight: InFlight<'a>,
     coding: Coding,
-    /// What has arrived and is not unpacked yet.
+    /// Bytes that have arrived and are not decompressed yet.
     packed: Bytes,
-    /// Silence between two pieces beyond this is a broken connection.
+    /// Longer silence between two chunks means a broken connection.
     silence_max: Duration,
-    /// Bytes beyond this are refused, unpacked (a gzip bomb ends here) and as they arrive (so do empty members without end).
+    /// More bytes are refused, both decompressed (against gzip bombs) and compressed (against endless empty members).
     bytes_max: u64,
-    /// Bytes that have arrived, packed.
+    /// Compressed bytes that have arrived.
     bytes_arrived: u64,
-    /// Spent waiting for pieces.
+    /// Time spent waiting for chunks.
     waited: Duration,
 }
 
@@ -39,7 +39,7 @@ impl<'a> Body<'a> {
         bytes_max: u64,
     ) -> Self {
         let coding = Coding::of(response.headers());
-        // Bytes count uncompressed, and how many those of gzip will be is not announced.
+        // The quota counts decompressed bytes, and gzip does not announce their number.
         in_flight.announced = if matches!(coding, Coding::Gzip(_)) { None } else { response.content_length() };
         Self {
             response,
@@ -53,22 +53,22 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// Whether the vendor says that there is nothing to send (status 204).
+    /// Whether the vendor says that there is no content (status 204).
     pub fn is_no_content(&self) -> bool {
         self.response.status() == StatusCode::NO_CONTENT
     }
 
-    /// What the vendor says that the body is, if it is text.
+    /// The content type of the body, if it is text.
     pub fn content_type(&self) -> Option<&str> {
         self.response.headers().get(CONTENT_TYPE)?.to_str().ok()
     }
 
-    /// The most bytes that are read of the body.
+    /// Maximum number of bytes read from the body.
     pub const fn bytes_max(&self) -> u64 {
         self.bytes_max
     }
 
-    /// The next piece, unpacked; none at the end. What one piece of the network unpacks to comes in pieces of its own.
+    /// The next chunk, decompressed; `None` at the end. One network chunk may yield several.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
         let chunk = match &self.coding {
             Coding::Identity => self.arrived().await?,
@@ -104,7 +104,7 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// The next piece as it comes from the network.
+    /// The next chunk from the network.
     async fn arrived(&mut self) -> Result<Option<Bytes>, HttpError> {
         let asked = Instant::now();
         let next = tokio::time::timeout(self.silence_max, self.response.chunk()).await;
@@ -118,7 +118,7 @@ impl<'a> Body<'a> {
             if self.bytes_arrived > self.bytes_max {
                 return Err(HttpError::TooLarge { max: self.bytes_max });
             }
-            // A byte now and then breaks no silence and would go on for ever.
+            // A byte now and then never exceeds the silence limit and would continue forever.
             let patience = self.silence_max + Duration::from_secs(self.bytes_arrived / PACE_MIN);
             if self.waited > patience {
                 return Err(HttpError::Transport { what: "the body arrives too slowly", source: None });
@@ -127,7 +127,7 @@ impl<'a> Body<'a> {
         Ok(piece)
     }
 
-    /// The whole body, for answers that are small by nature.
+    /// The whole body, for responses that are small.
     pub async fn small(mut self) -> Result<Vec<u8>, HttpError> {
         let mut bytes = Vec::new();
         loop {
@@ -145,18 +145,18 @@ impl<'a> Body<'a> {
         Ok(bytes)
     }
 
-    /// Tells the quota what the call cost; returns the bytes of request and answer together.
+    /// Records what the call cost. Returns the bytes of request and response together.
     pub async fn finish(self) -> Result<u64, HttpError> {
         self.in_flight.settle(CallOutcome::Ok, Read::Whole).await
     }
 
-    /// Ends a call whose body was no use or was not read to its end: the vendor counts all that it sent, so no less than
-    /// what was expected is counted.
+    /// Ends a call whose body was useless or not read to its end. The vendor counts all that it sent, so at least the
+    /// expected size is counted.
     pub async fn abandon(self, outcome: CallOutcome) -> Result<(), HttpError> {
         self.end(outcome, Read::Part).await
     }
 
-    /// The beginning of a body that is not what the call was sent for; ends the call with what `outcome` makes of it.
+    /// The beginning of an unexpected body. Ends the call with the outcome that `outcome` derives from it.
     pub(super) async fn excerpt(mut self, outcome: impl FnOnce(&[u8]) -> CallOutcome) -> Result<Vec<u8>, HttpError> {
         let mut excerpt = Vec::new();
         let read = loop {
@@ -175,7 +175,7 @@ impl<'a> Body<'a> {
     }
 }
 
-/// The response knows its URL, which may be all that is needed to get a file, so it does not print.
+/// The response contains its URL, which may be enough to get a file, so it does not print.
 impl std::fmt::Debug for Body<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "Body({} bytes read)", self.in_flight.received)

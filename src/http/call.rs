@@ -1,4 +1,4 @@
-//! One request as a vendor writes it, and as it is sent.
+//! One request to a vendor, and how it is sent.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,28 +11,28 @@ use super::sent_at::Departure;
 use crate::quota::CallKind;
 use crate::secret::Secret;
 
-/// What a call may take before one was seen.
+/// Expected bytes of a call before one was seen.
 const BYTES_GUESS: u64 = 4_000;
-/// Responses that are not a file are smaller.
+/// Responses that are not a file are smaller than this.
 const BYTES_MAX: u64 = 16 << 20;
 
-/// One request to a vendor, without `Debug`: its URL and body may hold credentials.
+/// One request to a vendor. Not `Debug`: its URL and body may contain credentials.
 pub struct Call {
     pub kind: CallKind,
     pub method: Method,
     pub url: Url,
-    /// Sent as they are; marked sensitive.
+    /// Sent unchanged and marked as sensitive.
     pub headers: Vec<(&'static str, Secret)>,
     /// Scheme and credential of the Authorization header.
     pub authorization: Option<(String, Secret)>,
     pub body: Payload,
-    /// Bytes that request and answer are expected to take.
+    /// Expected bytes of request and response.
     pub bytes_expected: u64,
-    /// Uncompressed bytes of an answer beyond this are not read.
+    /// Maximum decompressed bytes read of a response.
     pub bytes_max: u64,
 }
 
-/// What a request carries.
+/// The body of a request.
 #[derive(Clone)]
 pub enum Payload {
     None,
@@ -75,7 +75,7 @@ impl Payload {
     }
 }
 
-/// The credential of HTTP Basic. It belongs to what [`Redactor`](super::Redactor) is told, beside the password.
+/// The credential of HTTP Basic. Pass it to [`Redactor`](super::Redactor) in addition to the password.
 pub fn basic(user: &str, password: &Secret) -> Secret {
     Secret::new(STANDARD.encode(format!("{user}:{}", password.expose())))
 }
@@ -94,7 +94,7 @@ pub(super) fn build(
         Payload::None => {}
     }
     if call.body.len() == 0 && !matches!(call.method, Method::GET | Method::HEAD) {
-        // Some servers refuse a POST that does not say how long it is.
+        // Some servers refuse a POST without a Content-Length.
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     if let Some((scheme, credential)) = &call.authorization {
@@ -111,7 +111,7 @@ pub(super) fn build(
 }
 
 fn sensitive(value: &str, what: &str) -> Result<HeaderValue, HttpError> {
-    let unfit = || HttpError::Request(format!("{what} holds characters that a header cannot carry"));
+    let unfit = || HttpError::Request(format!("{what} contains characters that a header cannot carry"));
     let mut value: HeaderValue = value.parse().map_err(|_| unfit())?;
     value.set_sensitive(true);
     Ok(value)

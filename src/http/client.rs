@@ -9,17 +9,17 @@ use super::coding::OFFERED;
 use super::resolver::PublicOnly;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two calls of a slow limit a connection may idle this long and still be used again.
+/// How long a connection may idle between two calls of a slow limit and still be reused.
 const POOL_IDLE: Duration = Duration::from_secs(90);
 
-/// Chooses the TLS implementation of the process.
+/// Installs the TLS implementation of the process.
 fn install_tls() {
-    // An error means that it was chosen before, which is as good.
+    // An error means that one is already installed, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// A client for hosts that the operator named. It follows no redirect, keeps no cookie and names itself. Calls over TLS go
-/// through `HTTPS_PROXY`, if there is one: it sees the host and nothing else.
+/// A client for hosts that the operator configured. It follows no redirects, keeps no cookies and sends a User-Agent.
+/// Calls over TLS go through `HTTPS_PROXY`, if set; the proxy sees only the host.
 pub fn client() -> Result<reqwest::Client, HttpError> {
     let proxy = ["HTTPS_PROXY", "https_proxy"].iter().find_map(|name| std::env::var(name).ok());
     through(builder(), proxy.filter(|proxy| !proxy.is_empty()).as_deref())?.build().map_err(HttpError::transport)
@@ -27,9 +27,9 @@ pub fn client() -> Result<reqwest::Client, HttpError> {
 
 fn through(builder: reqwest::ClientBuilder, proxy: Option<&str>) -> Result<reqwest::ClientBuilder, HttpError> {
     let Some(proxy) = proxy else { return Ok(builder) };
-    // The address of a proxy may hold a password.
+    // The address of a proxy may contain a password.
     let proxy = reqwest::Proxy::https(proxy)
-        .map_err(|_| HttpError::Request("HTTPS_PROXY holds no address of a proxy".to_owned()))?;
+        .map_err(|_| HttpError::Request("HTTPS_PROXY is not the address of a proxy".to_owned()))?;
     Ok(builder.proxy(proxy.no_proxy(reqwest::NoProxy::from_env())))
 }
 
@@ -41,7 +41,7 @@ pub(super) fn foreign_client(resolver: PublicOnly) -> Result<reqwest::Client, Ht
 fn builder() -> reqwest::ClientBuilder {
     install_tls();
     reqwest::Client::builder()
-        // Unpacked by `Body`: all members of a gzip body, and bounded.
+        // `Body` decompresses instead: all members of a gzip body, with bounds.
         .default_headers(HeaderMap::from_iter([(ACCEPT_ENCODING, OFFERED)]))
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
@@ -79,7 +79,7 @@ mod tests {
         assert!(through(builder(), Some("http://[")).is_err());
     }
 
-    /// Made for this test and signed by nobody; good for a hundred years.
+    /// Made for this test, self-signed, valid for a hundred years.
     const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgYh0KCFekr5sAMu7ziAGyNzw5sRlCbOJnFXNxDAHF//ihRANCAAQJEzR5xGIo8s\
         Slp6aClJEgQ/32B6cTB4gowSf+Z38AsB991g9JpD4IImv4nA/PmeA3Lnh7/fTmmOa3jMB99HUa";
     const CERTIFICATE: &str = "MIIBkzCCATigAwIBAgIULxBBMhf4K27m3qzOEx+9Ivx/L1swCgYIKoZIzj0EAwIwFDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMTA5MT\
@@ -88,7 +88,7 @@ mod tests {
         ll2dowHwYDVR0jBBgwFoAUJxmBRZE7ER+j60EVORqRj7ll2dowFAYDVR0RBA0wC4IJbG9jYWxob3N0MAwGA1UdEwEB/wQCMAAwCgYIKoZIzj0E\
         AwIDSQAwRgIhAL0d6/I4POlFpBSgNYG9Nk4N/wX4CP+43OAHhkGIA+sLAiEAwUh2Dasl8D1kHGbBb/nJUqSX82pykqs5CXL73oWLDJg=";
 
-    /// Speaks TLS with that certificate to the first client; returns what it was sent.
+    /// Accepts TLS with this certificate from the first client. Returns what it received.
     fn impostor(listener: &std::net::TcpListener) -> Vec<u8> {
         use std::io::Read as _;
 
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn p7_a_man_in_the_middle_is_told_nothing() {
+    async fn p7_a_man_in_the_middle_receives_nothing() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://localhost:{}/report?key=s3cret", listener.local_addr().unwrap().port());
         let client = builder().build().unwrap();
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn p7_no_byte_is_sent_to_a_name_that_leads_home() {
+    async fn p7_no_byte_is_sent_to_a_name_that_resolves_to_this_machine() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let home = listener.local_addr().unwrap();
         let resolver = PublicOnly::of(move |_| Box::pin(std::future::ready(Ok(vec![SocketAddr::new(home.ip(), 0)]))));
@@ -127,6 +127,6 @@ mod tests {
         let error = HttpError::foreign(error, "files.example".to_owned());
         assert!(matches!(&error, HttpError::Host { host, .. } if host == "files.example"), "{error:?}");
         let none = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
-        assert!(none.is_err(), "nobody has knocked");
+        assert!(none.is_err(), "no connection was made");
     }
 }

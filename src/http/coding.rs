@@ -1,26 +1,26 @@
-//! What a body is packed in. Only gzip is offered to vendors, so nothing else may come.
+//! The encoding of a body. Only gzip is offered to vendors, so nothing else is accepted.
 
 use reqwest::header::{CONTENT_ENCODING, HeaderMap, HeaderValue};
 
 use crate::decode::gzip::Gunzip;
 
-/// What is offered: the value of `Accept-Encoding`.
+/// The value of `Accept-Encoding`.
 pub(super) const OFFERED: HeaderValue = HeaderValue::from_static("gzip");
-/// Encodings that an error names. Any other name is the vendor's own text and is not shown.
+/// Encodings that an error names. Any other name is vendor text and is not shown.
 const KNOWN: &[&str] =
     &["br", "zstd", "deflate", "compress", "x-compress", "dcb", "dcz", "aes128gcm", "exi", "pack200-gzip"];
 
-/// How the bytes of a body become its text.
+/// How a body is encoded.
 #[derive(Debug)]
 pub(super) enum Coding {
     Identity,
     Gzip(Gunzip),
-    /// One that was not offered, by its name.
+    /// An encoding that was not offered, by name.
     Other(&'static str),
 }
 
 impl Coding {
-    /// What the head of an answer says. Header names and values may come in any case, and in several lines.
+    /// The encoding that the headers state. Names and values may be in any case and in several lines.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let values = headers.get_all(CONTENT_ENCODING).into_iter();
         let text: Vec<String> =
@@ -35,7 +35,7 @@ impl Coding {
             [] => Self::Identity,
             ["gzip" | "x-gzip"] => Self::Gzip(Gunzip::default()),
             [other] => {
-                Self::Other(KNOWN.iter().find(|known| **known == other).copied().unwrap_or("of an unknown name"))
+                Self::Other(KNOWN.iter().find(|known| **known == other).copied().unwrap_or("with an unknown name"))
             }
             _ => Self::Other("several, one within another"),
         }
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_and_nothing_are_read_and_everything_else_is_named() {
+    fn gzip_and_no_encoding_are_accepted_and_others_are_named() {
         for (lines, coding) in [
             (&[][..], "identity"),
             (&["identity"], "identity"),
@@ -71,7 +71,7 @@ mod tests {
             (&["br"], "not br"),
             (&["ZSTD"], "not zstd"),
             (&["deflate"], "not deflate"),
-            (&["s3cret-value"], "not of an unknown name"),
+            (&["s3cret-value"], "not with an unknown name"),
             (&["gzip, gzip"], "not several, one within another"),
             (&["deflate", "gzip"], "not several, one within another"),
         ] {

@@ -1,4 +1,4 @@
-//! What can go wrong with a call, named by what the caller can do about it.
+//! Errors of a call, classified by what the caller can do.
 
 use std::error::Error;
 use std::time::Duration;
@@ -11,30 +11,32 @@ use super::resolver::NoPublicAddress;
 use crate::decode::gzip::GzipError;
 use crate::quota::LedgerError;
 
-/// Why a call brought no body. Messages hold no URL, header or body.
+/// Why a call returned no body. Messages contain no URL, header or body.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// Our own ledger has no room for a while; nothing was sent.
+    /// Tidegate's own ledger has no quota left for a while; nothing was sent.
     #[error("quota `{limit}` is used up until {until}")]
     Quota { limit: String, until: DateTime<Utc> },
-    /// The vendor refused for a quota all the same: someone else uses the credential, or a limit is lower than configured.
+    /// The vendor refused the call for a quota: another client uses the credential, or a limit is lower than
+    /// configured.
     #[error("the vendor refused with status {status} for quota `{limit}`, until {until}")]
     LimitHit { status: u16, limit: String, until: DateTime<Utc> },
-    /// An answer that is not a success. The excerpt of its body is for classification, never for display.
-    #[error("the vendor answered with status {status}")]
+    /// Any other unsuccessful response. The excerpt of its body is for classification, never for display.
+    #[error("the vendor responded with status {status}")]
     Status { status: u16, excerpt: Excerpt },
-    #[error("no complete answer: {what}")]
+    #[error("no complete response: {what}")]
     Transport { what: &'static str, source: Option<Box<reqwest::Error>> },
-    #[error("the answer is larger than {max} bytes")]
+    #[error("the response is larger than {max} bytes")]
     TooLarge { max: u64 },
-    /// A body that is packed in what was not offered.
-    #[error("the answer has a Content-Encoding that was not offered: {0}")]
+    /// The body has an encoding that was not offered.
+    #[error("the response has a Content-Encoding that was not offered: {0}")]
     Encoding(&'static str),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error("the request cannot be built: {0}")]
     Request(String),
-    /// A URL from the vendor that nothing is sent to. `host` is `host` or `host:port`, empty if it cannot be made out.
+    /// A URL from the vendor that nothing is sent to. `host` is `host` or `host:port`, or empty if it cannot be
+    /// determined.
     #[error("the vendor handed out {}: {why}", shown(host))]
     Host { host: String, why: &'static str },
 }
@@ -43,8 +45,8 @@ fn shown(host: &str) -> String {
     if host.is_empty() { "an unreadable URL".to_owned() } else { format!("a URL to `{host}`") }
 }
 
-/// What an answer that is not a success said: the beginning of its body, and for how long it asks to be left alone. It may hold
-/// anything, so it does not print.
+/// An unsuccessful response: the beginning of its body, and the wait that it requests. It may contain anything, so it
+/// does not print.
 #[derive(Clone, Default)]
 pub struct Excerpt {
     text: String,
@@ -56,27 +58,27 @@ impl Excerpt {
         Self { text: String::from_utf8_lossy(bytes).into_owned(), retry_after: None }
     }
 
-    /// With what the answer's `Retry-After` says.
+    /// Adds the wait from the response's `Retry-After`.
     pub(super) fn after(self, retry_after: Option<Duration>) -> Self {
         Self { retry_after, ..self }
     }
 
-    /// For how long the vendor asks to be left alone.
+    /// The wait that the vendor requests.
     pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// The text itself: untrusted, and to be redacted before it is shown.
+    /// The raw text: untrusted, and must be redacted before it is shown.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Whether the text holds `words`, in any case.
+    /// Whether the text contains `words`, ignoring case.
     pub fn mentions(&self, words: &str) -> bool {
         self.text.to_lowercase().contains(&words.to_lowercase())
     }
 
-    /// What these members of a JSON error say, without secrets: fit for display. Empty if the error is something else.
+    /// The text of these members of a JSON error, redacted and fit for display. Empty if the error has another shape.
     pub fn said(&self, members: &[&str], redactor: &Redactor) -> String {
         let error: serde_json::Value = serde_json::from_str(&self.text).unwrap_or_default();
         let texts: Vec<&str> = members.iter().filter_map(|name| error.get(*name)?.as_str()).collect();
@@ -91,7 +93,7 @@ impl std::fmt::Debug for Excerpt {
 }
 
 impl HttpError {
-    /// A fetch from `host` that failed without an answer.
+    /// A fetch from `host` that failed without a response.
     pub(super) fn foreign(error: reqwest::Error, host: String) -> Self {
         let causes = std::iter::successors(error.source(), |error| (*error).source());
         if causes.into_iter().any(<dyn Error>::is::<NoPublicAddress>) {
@@ -106,20 +108,20 @@ impl HttpError {
         } else if error.is_connect() {
             "the connection could not be made"
         } else if error.is_decode() {
-            "it was cut"
+            "it was truncated"
         } else if error.is_builder() {
-            "no client could be made; has this machine CA certificates (package `ca-certificates`)?"
+            "no client could be created; check that CA certificates are installed (package `ca-certificates`)"
         } else {
             "the connection broke"
         };
-        // The URL may hold a secret.
+        // The URL may contain a secret.
         Self::Transport { what, source: Some(Box::new(error.without_url())) }
     }
 
-    /// A body whose gzip cannot be read.
+    /// A body whose gzip data cannot be read.
     pub(super) const fn packed(error: GzipError) -> Self {
         let what = match error {
-            GzipError::Broken => "its gzip is broken or was cut",
+            GzipError::Broken => "its gzip data is corrupt or truncated",
             GzipError::Trailing => "bytes that are not gzip follow its last gzip member",
         };
         Self::Transport { what, source: None }

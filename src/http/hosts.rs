@@ -1,8 +1,8 @@
-//! Where a connection may send: its own hosts with the credential, any public host without.
+//! Where a connection may send: to its own hosts with the credential, to any public host without it.
 //!
-//! A URL that a vendor hands out is untrusted (promise 7). [`Hosts::own`] takes it for a call that bears the credential,
-//! [`Hosts::foreign`] for a fetch that bears none. Names are judged here as far as they can be; what they lead to is
-//! judged when the connection is made ([`super::resolver`]).
+//! A URL from a vendor is untrusted (promise 7). [`Hosts::own`] checks it for a call with the credential,
+//! [`Hosts::foreign`] for a fetch without. Names are checked here as far as possible; their addresses are checked when
+//! connecting ([`super::resolver`]).
 
 use std::net::IpAddr;
 
@@ -11,9 +11,9 @@ use url::{Host, Url};
 use super::HttpError;
 use super::address::{NOT_PUBLIC, is_public};
 
-/// A pre-signed storage URL has some 2,000.
+/// A pre-signed storage URL has about 2,000.
 const URL_BYTES_MAX: usize = 16 << 10;
-/// What DNS allows.
+/// The limit of DNS.
 const HOST_BYTES_MAX: usize = 255;
 
 /// The hosts of one connection.
@@ -24,7 +24,7 @@ pub struct Hosts {
     allowed: Vec<String>,
 }
 
-/// A URL of the vendor's that may be fetched, without credential. Only [`Hosts::foreign`] makes it.
+/// A URL from the vendor that may be fetched without credential. Only [`Hosts::foreign`] creates it.
 #[derive(Clone)]
 pub struct Vetted {
     url: Url,
@@ -32,7 +32,7 @@ pub struct Vetted {
 }
 
 impl Hosts {
-    /// `further`: own base URLs beside `base_url` that bear the credential too. `allowed`: `host`, for every port, or
+    /// `further`: base URLs other than `base_url` that receive the credential too. `allowed`: `host` (any port) or
     /// `host:port`, in lower case.
     pub fn new(base_url: &Url, further: &[&Url], allowed: &[String]) -> Self {
         Self {
@@ -42,18 +42,18 @@ impl Hosts {
         }
     }
 
-    /// A URL for a call that bears the credential: scheme, host and port are those of an own base. A relative one is
-    /// meant from `base_url`.
+    /// Checks a URL for a call with the credential: scheme, host and port must be those of an own base URL. A relative
+    /// URL is resolved against `base_url`.
     pub fn own(&self, url: &str) -> Result<Url, HttpError> {
         let url = self.read(url)?;
         if self.bases().any(|base| base.scheme() == url.scheme() && same_place(base, &url)) {
             return Ok(url);
         }
-        Err(refused(&url, "the credential goes to the connection's own hosts only"))
+        Err(refused(&url, "the credential is sent to the connection's own hosts only"))
     }
 
-    /// A URL for a fetch without credential: https, or http too when an own base is plain, to a public host, an own one
-    /// or one of the allowed.
+    /// Checks a URL for a fetch without credential: https (or http if an own base URL uses it), to a public, own or
+    /// allowed host.
     pub fn foreign(&self, url: &str) -> Result<Vetted, HttpError> {
         let url = self.read(url)?;
         match url.scheme() {
@@ -80,7 +80,7 @@ impl Hosts {
         std::iter::once(&self.base_url).chain(&self.further)
     }
 
-    /// What both ways demand.
+    /// The checks that both kinds share.
     fn read(&self, text: &str) -> Result<Url, HttpError> {
         let unreadable = |why| HttpError::Host { host: String::new(), why };
         match text.trim().len() {
@@ -93,13 +93,13 @@ impl Hosts {
             return Err(unreadable("it names no host"));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(refused(&url, "it holds a user or password"));
+            return Err(refused(&url, "it contains a user or password"));
         }
         url.set_fragment(None);
         Ok(url)
     }
 
-    /// Whether the operator has named that host: then it may be private.
+    /// Whether the operator configured this host: then it may be private.
     fn trusts(&self, url: &Url) -> bool {
         let Some(host) = url.host_str() else { return false };
         let with_port = url.port_or_known_default().map(|port| format!("{host}:{port}"));
@@ -113,7 +113,7 @@ impl Vetted {
         &self.url
     }
 
-    /// Whether the operator has named its host. Where any other name leads is looked at when connecting.
+    /// Whether the operator configured its host. Addresses of other hosts are checked when connecting.
     pub(super) const fn is_trusted(&self) -> bool {
         self.trusted
     }
@@ -123,7 +123,7 @@ impl Vetted {
     }
 }
 
-/// Its path and query may be all that is needed to fetch a file, so they do not print.
+/// Its path and query may be enough to fetch a file, so they do not print.
 impl std::fmt::Debug for Vetted {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "Vetted({})", self.place())
@@ -144,7 +144,7 @@ fn place(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// `localhost` and all below it, whatever the resolver says (RFC 6761).
+/// `localhost` and every name below it, whatever the resolver returns (RFC 6761).
 fn is_this_machine(name: &str) -> bool {
     let name = name.trim_end_matches('.');
     name == "localhost" || name.ends_with(".localhost")

@@ -1,11 +1,11 @@
-//! Promise 7 as tables: where a URL of the vendor's may lead.
+//! Promise 7 as tables: where a URL from the vendor may lead.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::fuzz::{assert_decent, damaged_text};
 
-/// What stands where no host can stand must not be shown: no host can hold a `|`.
+/// A marker for parts that must not be shown: a host cannot contain a `|`.
 const URLS: &[&[u8]] = &[
     b"https://files.example:8443/path%2Bs3cret|/a?X-Sig=s3cret|&b=%2F#s3cret|",
     b"https://user:s3cret|@api.vendor.example/",
@@ -28,7 +28,7 @@ fn assert_refusal(refused: &HttpError) {
 
 proptest! {
     #[test]
-    fn p7_a_damaged_url_leads_where_it_may_or_is_refused_without_its_secrets(text in damaged_text(URLS)) {
+    fn p7_a_damaged_url_is_allowed_or_refused_without_showing_its_secrets(text in damaged_text(URLS)) {
         let is_clean = |url: &Url| url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
         let own = [url("https://api.vendor.example/"), url("https://clients.vendor.example:8443/")];
         match hosts().own(&text) {
@@ -78,7 +78,7 @@ fn why(error: &HttpError) -> (&str, &str) {
 }
 
 #[test]
-fn p7_a_credential_goes_to_the_own_hosts_only() {
+fn p7_a_credential_is_sent_to_own_hosts_only() {
     for (given, sent) in [
         ("https://api.vendor.example/status?a=1", "https://api.vendor.example/status?a=1"),
         ("HTTPS://API.Vendor.Example:443/s#part", "https://api.vendor.example/s"),
@@ -117,7 +117,7 @@ fn p7_a_credential_goes_to_the_own_hosts_only() {
 }
 
 #[test]
-fn p7_what_cannot_be_read_names_no_host() {
+fn p7_an_unreadable_url_names_no_host() {
     let endless = format!("https://files.example/{}", "a".repeat(URL_BYTES_MAX));
     let long_name = format!("https://{}example/", "a.".repeat(200));
     for given in [
@@ -143,7 +143,7 @@ fn p7_what_cannot_be_read_names_no_host() {
 }
 
 #[test]
-fn p7_a_refusal_shows_the_host_and_nothing_else_of_the_url() {
+fn p7_a_refusal_shows_only_the_host_of_the_url() {
     let given = "https://user:secret@10.0.0.1:8443/path-secret?signature=secret#secret";
     for refused in [hosts().own(given).unwrap_err(), hosts().foreign(given).unwrap_err()] {
         assert!(!format!("{refused} {refused:?}").contains("secret"), "{refused:?}");
@@ -155,7 +155,7 @@ fn p7_a_refusal_shows_the_host_and_nothing_else_of_the_url() {
 }
 
 #[test]
-fn p7_a_foreign_host_is_public_and_spoken_to_over_tls() {
+fn p7_a_foreign_host_is_public_and_reached_over_tls() {
     for (given, fetched) in [
         ("https://bucket.s3.amazonaws.com/a%2Bb?X-Sig=%2F%3D#x", "https://bucket.s3.amazonaws.com/a%2Bb?X-Sig=%2F%3D"),
         ("https://FILES.example:8443/", "https://files.example:8443/"),
@@ -173,8 +173,8 @@ fn p7_a_foreign_host_is_public_and_spoken_to_over_tls() {
         ("http://api.vendor.example/", "it is not https"),
         ("ftp://files.example/", "it is not https"),
         ("wss://files.example/", "it is not https"),
-        ("https://user@files.example/", "it holds a user or password"),
-        ("https://:p@files.example/", "it holds a user or password"),
+        ("https://user@files.example/", "it contains a user or password"),
+        ("https://:p@files.example/", "it contains a user or password"),
         ("https://localhost/", "it is this machine"),
         ("https://LOCALHOST:8443/", "it is this machine"),
         ("https://localhost./", "it is this machine"),
@@ -187,9 +187,9 @@ fn p7_a_foreign_host_is_public_and_spoken_to_over_tls() {
     }
 }
 
-/// One of each class, in every spelling that a URL knows; the classes themselves are tested beside their rules.
+/// One address of each class, in every URL spelling; the classes themselves are tested next to their rules.
 #[test]
-fn p7_a_private_address_is_one_however_it_is_spelt() {
+fn p7_a_private_address_is_recognised_in_any_spelling() {
     for address in [
         "127.0.0.1",
         "127.0.0.1.",
@@ -237,7 +237,7 @@ fn p7_a_private_address_is_one_however_it_is_spelt() {
 }
 
 #[test]
-fn p7_private_hosts_are_fetched_from_when_the_operator_named_them() {
+fn p7_private_hosts_are_fetched_from_if_the_operator_configured_them() {
     let hosts = hosts_at(
         "http://10.0.0.1:8080/base",
         &["https://[::1]:9000"],
@@ -256,7 +256,7 @@ fn p7_private_hosts_are_fetched_from_when_the_operator_named_them() {
         ("http://[fd00:0::1]/", Some(true)),
         ("http://localhost:3000/", Some(true)),
         ("https://b\u{fc}cher.example/", Some(true)),
-        // Public, but nobody named them: their addresses are looked at.
+        // Public names that are not configured: their addresses are checked when connecting.
         ("https://files.example/", Some(false)),
         ("https://files.example.:8443/", Some(false)),
         ("https://sub.files.example:8443/", Some(false)),

@@ -1,4 +1,4 @@
-//! A call between its grant and its end: tells the ledger when it left and what it cost.
+//! A call between its reservation and its end: reports to the ledger when it was sent and what it cost.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ use crate::quota::{CallKind, LedgerError, Reservation, Settlement};
 
 /// First line and headers of one direction, counted against a bandwidth limit.
 const HEADER_BYTES: u64 = 1_000;
-/// A request that left later than this after its grant has its departure moved in the ledger at once.
+/// If a request is sent later than this after its reservation, the ledger is updated at once.
 const LATE: Duration = Duration::from_millis(10);
 
-/// How much of an answer was read.
+/// How much of a response was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Read {
     Whole,
@@ -27,18 +27,18 @@ pub(super) enum Read {
 pub(super) struct InFlight<'s> {
     pub(super) session: &'s Session<'s>,
     pub(super) kind: CallKind,
-    /// None for what is not a call of the vendor's API.
+    /// `None` for a request that is not a call of the vendor's API.
     pub(super) reservation: Option<Reservation>,
     /// Bytes of the request's body.
     pub(super) sent: u64,
     pub(super) received: u64,
-    /// What the head of the answer says about the length of its body.
+    /// The body length that the response's headers announce.
     pub(super) announced: Option<u64>,
     pub(super) expected: u64,
-    /// Whether the departure is seen: only that of a body is.
+    /// Whether the time of sending is observed, which only a request with a body allows.
     pub(super) watched: bool,
     pub(super) departure: Departure,
-    /// How long after the grant the head of the answer was there.
+    /// The time from the reservation to the response's headers.
     pub(super) answered: Option<Duration>,
     pub(super) begun: Instant,
     pub(super) waited: Duration,
@@ -46,7 +46,7 @@ pub(super) struct InFlight<'s> {
 }
 
 impl<'s> InFlight<'s> {
-    /// One without a body, of which nothing is known.
+    /// A call without a body, of which nothing is known yet.
     pub(super) fn new(
         session: &'s Session<'s>,
         kind: CallKind,
@@ -71,8 +71,8 @@ impl<'s> InFlight<'s> {
         }
     }
 
-    /// Sends the request and waits for the head of the answer, no longer than `patience`; a call that brings none is
-    /// settled. `failed` names what went wrong.
+    /// Sends the request and waits at most `patience` for the response's headers; without a response, the call is
+    /// settled. `failed` classifies the error.
     pub(super) async fn answer(
         mut self,
         client: &Client,
@@ -94,8 +94,8 @@ impl<'s> InFlight<'s> {
         Err(error)
     }
 
-    /// Tells the ledger meanwhile if the request leaves late. One without a body may leave at any moment until its
-    /// answer is there: that is when it left.
+    /// Sends the request and tells the ledger meanwhile if it is sent late. A request without a body may be sent at any
+    /// time until its response arrives; that time is then used.
     async fn exchange(
         &mut self,
         client: &Client,
@@ -114,7 +114,8 @@ impl<'s> InFlight<'s> {
                     Err(error) => return Ok(Err(error)),
                 },
                 () = self.departure.left() => break None,
-                // It has not left yet. Without a word the next call would be granted before this one leaves.
+                // It has not been sent yet. If the ledger were not told, it would grant the next call before this one
+                // is sent.
                 () = tokio::time::sleep(renewal) => {
                     let offset = reservation.age() + 2 * renewal;
                     reservation.departed(ledger, offset).await?;
@@ -126,7 +127,7 @@ impl<'s> InFlight<'s> {
         }
         let offset = self.departure.offset(reservation);
         if offset > LATE {
-            // The answer is not read meanwhile, but it is on its way; the ledger takes a moment.
+            // The response is not read meanwhile, but it is in transit; the ledger takes only a moment.
             reservation.departed(ledger, offset).await?;
         }
         match response {
@@ -135,13 +136,14 @@ impl<'s> InFlight<'s> {
         }
     }
 
-    /// Without an answer: a request that never left the machine took no bytes, any other may have cost all of them.
+    /// Settles a call without a response: a request that never left the machine cost nothing, any other may have cost
+    /// everything.
     fn read_of_nothing(&self) -> Read {
         if self.watched && self.departure.at().is_none() { Read::Whole } else { Read::Part }
     }
 
-    /// Replaces the estimate by what the call cost; returns the bytes. What was on its way when we stopped reading was
-    /// sent all the same.
+    /// Replaces the estimate by what the call cost. Returns the bytes, including those in transit when reading stopped,
+    /// since they were sent.
     pub(super) async fn settle(self, outcome: CallOutcome, read: Read) -> Result<u64, HttpError> {
         let exact = self.sent + self.received + 2 * HEADER_BYTES;
         let bytes = match read {

@@ -1,17 +1,17 @@
-//! The only place that sends. Sending consumes a quota reservation; what came back settles it.
+//! The only module that sends to vendors. Sending consumes a quota reservation; the response settles it.
 //!
-//! **Where credentials go.** To the connection's own hosts and nowhere else. A URL that a vendor hands out passes
-//! [`Hosts`] before anything is sent to it: as one of our own ([`Hosts::own`], for [`Session::send`]) or as a stranger's
-//! ([`Hosts::foreign`], for [`Session::fetch`], which sends no credential and, unless the operator named the host,
+//! **Where credentials are sent.** Only to the connection's own hosts. A URL from a vendor passes [`Hosts`] before
+//! anything is sent to it: as an own URL ([`Hosts::own`], for [`Session::send`]) or as a foreign one
+//! ([`Hosts::foreign`], for [`Session::fetch`], which sends no credential and, unless the operator configured the host,
 //! connects to public addresses only). A fetch takes no reservation: storage is not the vendor's API.
 //!
-//! **What no client does.** It follows no redirect: each hop is judged by the caller. It keeps no cookie. It sends
-//! nothing in plain text through a proxy, which would see the credentials; over TLS, calls to hosts that the operator named
-//! go through `HTTPS_PROXY`. Strangers' hosts are never reached through a proxy: it would look up names by itself, where
-//! nobody looks at what they lead to.
+//! **What no client does.** It follows no redirect: the caller checks each hop. It keeps no cookie. It sends nothing in
+//! plain text through a proxy, which would see the credentials; over TLS, calls to configured hosts go through
+//! `HTTPS_PROXY`. Foreign hosts are never reached through a proxy, which would resolve names itself without the address
+//! check.
 //!
-//! **When a call counts.** From when it left, which is seen of a request with a body only. Any other may leave until its
-//! answer is there, and until then the ledger is told that it has not left yet.
+//! **When a call counts.** From the time it is sent, which can be observed only for a request with a body. Any other
+//! request may be sent until its response arrives, and until then the ledger counts it as not sent.
 
 mod address;
 mod body;

@@ -2,21 +2,21 @@
 
 use super::HttpError;
 
-/// How a vendor answered one request.
+/// How a request to a vendor ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CallOutcome {
     Ok,
     /// The vendor says that a limit is used up.
     Quota,
     Unauthorized,
-    /// Any other answer that says the request was wrong.
+    /// Any other response that says the request was wrong.
     Refused,
     /// The vendor failed.
     ServerError,
     Timeout,
-    /// No whole answer came.
+    /// No complete response arrived.
     Transport,
-    /// A success whose body is not what was promised.
+    /// A success with an unexpected body.
     Unreadable,
 }
 
@@ -35,7 +35,7 @@ impl CallOutcome {
         }
     }
 
-    /// The outcome of an answer whose body failed like that.
+    /// The outcome of a response whose body failed with this error.
     pub(crate) const fn of(error: &HttpError) -> Self {
         match error {
             HttpError::TooLarge { .. } | HttpError::Encoding(_) => Self::Unreadable,
@@ -43,7 +43,7 @@ impl CallOutcome {
         }
     }
 
-    /// The outcome of an answer that is not a success and hit no limit.
+    /// The outcome of an unsuccessful response that is not about a limit.
     pub(super) const fn of_status(status: u16) -> Self {
         match status {
             401 => Self::Unauthorized,

@@ -1,9 +1,9 @@
-//! Takes a connection's secrets out of text that comes from its vendor.
+//! Removes a connection's secrets from text that comes from its vendor.
 //!
-//! A secret is found as it is, in a JSON text, percent-encoded, as base64 and as hexadecimal digits. It is also found with
-//! characters between its letters that nobody sees, broken by line breaks and blanks, and with ANSI sequences within it. The
-//! text is passed over once: at each place each spelling of each secret is compared over at most [`COMPARED_MAX`] bytes
-//! and what breaks them apart, so the work grows with the length of the text and no faster.
+//! A secret is found in plain text, in JSON, percent-encoded, as base64 and as hexadecimal digits. It is also found
+//! with invisible characters between its letters, split by line breaks and blanks, and with ANSI sequences inside. The
+//! text is scanned once: at each position each spelling of each secret is compared over at most [`COMPARED_MAX`] bytes
+//! plus separators, so the time is linear in the length of the text.
 
 use std::ops::Range;
 
@@ -13,23 +13,24 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use crate::secret::Secret;
 use crate::text::{is_invisible, steers};
 
-/// A vendor's error text beyond this says nothing more.
+/// A longer vendor error text adds nothing.
 const TEXT_CHARS_MAX: usize = 500;
-/// Shorter values would blot out ordinary words.
+/// Shorter values would match ordinary words.
 const SECRET_BYTES_MIN: usize = 4;
-/// Shorter pieces of base64 are compared with their case, or they would blot out ordinary words.
+/// Shorter pieces of base64 are compared case-sensitively, or they would match ordinary words.
 const ANY_CASE_MIN: usize = 8;
-/// Shorter spellings are not looked for across blanks, or `the map` would hold the secret `them`. Across line breaks they are.
+/// Shorter spellings are not matched across blanks, or `the map` would contain the secret `them`. They are matched
+/// across line breaks.
 const BLANKS_MIN: usize = 8;
-/// So many bytes may break a secret apart between two of its letters, or following them would take the time of the text squared.
+/// Maximum separator bytes between two letters of a secret; without a bound, the time would be quadratic.
 const GAP_MAX: usize = 64;
-/// Begins an ANSI sequence, such as the one for red text: ESC `[31m`.
+/// Starts an ANSI sequence, such as the one for red text: ESC `[31m`.
 const ESC: char = '\u{1b}';
 /// The same as ESC `[`, in one character.
 const CSI: char = '\u{9b}';
-/// Text that agrees with a secret for this many bytes is taken out as far as it agrees.
+/// Text that agrees with a secret for this many bytes is removed as far as it agrees.
 const COMPARED_MAX: usize = 32;
-/// A run of letters as long as this, with points in it, is a signed token and no word.
+/// A run of this many letters with dots in it is a signed token, not a word.
 const TOKEN_BYTES_MIN: usize = 40;
 
 /// Knows a connection's secrets.
@@ -43,19 +44,19 @@ impl Redactor {
         Self { spellings: secrets.into_iter().flat_map(|secret| spellings(secret.expose())).collect() }
     }
 
-    /// One that knows `secret` too: a token that was minted later.
+    /// A redactor that also knows `secret`, such as a token issued later.
     #[must_use]
     pub fn and(&self, secret: &Secret) -> Self {
         Self { spellings: self.spellings.iter().cloned().chain(spellings(secret.expose())).collect() }
     }
 
-    /// `text` on one line, shortened, with every secret, in whatever case and encoding, everything that looks like a
-    /// bearer token and the query of every URL replaced.
+    /// `text` on one line, shortened. Replaces every secret in any case and encoding, everything that looks like a
+    /// bearer token, and the query of every URL.
     pub fn clean(&self, text: &str) -> String {
         let text = self.without_secrets(text);
         let shown: String = text.chars().filter(|c| c.is_whitespace() || !steers(*c)).collect();
         let words: Vec<&str> = shown.split_whitespace().collect();
-        // Again, because a secret with blanks in it may have been written with other blanks.
+        // Again, because a secret with blanks may have been written with different blanks.
         let line = self.without_secrets(&words.join(" "));
         let line = without_tokens(&without_queries(&line));
         match line.char_indices().nth(TEXT_CHARS_MAX) {
@@ -64,7 +65,7 @@ impl Redactor {
         }
     }
 
-    /// `text` with `***` for every secret, and otherwise as it is.
+    /// `text` with `***` for every secret, otherwise unchanged.
     pub fn without_secrets(&self, text: &str) -> String {
         let visible = Visible::of(text);
         let mut kept = String::with_capacity(text.len());
@@ -79,10 +80,10 @@ impl Redactor {
         kept
     }
 
-    /// Where secrets are, in order and apart from each other.
+    /// The ranges of secrets, in order and disjoint.
     fn find(&self, bytes: &[u8]) -> Vec<Range<usize>> {
         let mut all: Vec<Range<usize>> = Vec::new();
-        // How far each spelling was followed. Nothing is followed over the same bytes twice, however often it repeats.
+        // How far each spelling was followed. No byte is followed twice, however often a spelling repeats.
         let mut followed = vec![0; self.spellings.len()];
         for at in 0..bytes.len() {
             for (spelling, followed) in self.spellings.iter().zip(&mut followed) {
@@ -102,7 +103,7 @@ impl Redactor {
     }
 }
 
-/// The bytes of a text without those that nobody sees, and the place of each in the text.
+/// The bytes of a text without invisible ones, and the position of each in the text.
 struct Visible {
     bytes: Vec<u8>,
     places: Vec<usize>,
@@ -125,17 +126,17 @@ impl Visible {
     }
 }
 
-/// Whether `c` begins an ANSI sequence that goes on in `rest`. U+FFFD may stand for the character that did.
+/// Whether `c` starts an ANSI sequence that continues in `rest`. U+FFFD may have replaced the start character.
 fn begins_sequence(c: char, rest: &str) -> bool {
     c == CSI || (matches!(c, ESC | char::REPLACEMENT_CHARACTER) && rest.starts_with('['))
 }
 
-/// U+FFFD may stand for such a character, where a text was made fit to be shown before it comes here.
+/// U+FFFD may have replaced such a character, if the text was cleaned before.
 fn is_seen(c: char) -> bool {
     c.is_whitespace() || !(steers(c) || is_invisible(c) || c == char::REPLACEMENT_CHARACTER)
 }
 
-/// One way to write a secret.
+/// One spelling of a secret.
 #[derive(Debug, Clone)]
 struct Spelling {
     /// Without invisible characters; never empty.
@@ -148,8 +149,8 @@ enum Encoding {
     Plain,
     /// Two hexadecimal digits for each byte.
     Hex,
-    /// Those characters of base64 that depend on the secret alone. `before` and `after` say whether the character next to
-    /// them depends on it too.
+    /// The base64 characters that depend only on the secret. `before` and `after` say whether the adjacent character
+    /// depends on it too.
     Base64 {
         before: bool,
         after: bool,
@@ -157,7 +158,7 @@ enum Encoding {
 }
 
 impl Spelling {
-    /// The end of the secret that begins at `start`. If `follow` is false, it may go on behind that.
+    /// The end of the secret that begins at `start`. If `follow` is false, it may continue after that.
     fn end(&self, bytes: &[u8], start: usize, follow: bool) -> Option<usize> {
         let mut at = start;
         for (compared, wanted) in self.text.expose().bytes().enumerate() {
@@ -178,7 +179,7 @@ impl Spelling {
         Some(at)
     }
 
-    /// The place after the byte `wanted`, if it is at `at` or after what breaks a secret apart there.
+    /// The position after the byte `wanted`, if it is at `at` or after separators there.
     fn after_gaps(&self, bytes: &[u8], mut at: usize, wanted: u8, compared: usize) -> Option<usize> {
         let end = at + GAP_MAX;
         while at <= end {
@@ -186,7 +187,7 @@ impl Spelling {
                 return Some(after);
             }
             at = match bytes.get(at)? {
-                // The letter may be what looks like the end of a sequence.
+                // The letter may look like the end of a sequence.
                 b'\x1b' => match self.after(bytes, at + 1, wanted) {
                     Some(after) => return Some(after),
                     None => sequence_end(bytes, at + 1).unwrap_or(at + 1),
@@ -197,7 +198,7 @@ impl Spelling {
         None
     }
 
-    /// The end of what breaks a secret apart at `at`, other than an ANSI sequence that is written as such.
+    /// The end of the separators at `at`, other than a literal ANSI sequence.
     fn gap_end(&self, bytes: &[u8], at: usize, compared: usize) -> Option<usize> {
         let rest = &bytes[at..];
         let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == b'\x0b').count();
@@ -207,7 +208,7 @@ impl Spelling {
         }
         let starts =
             |with: &str| rest.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with.as_bytes()));
-        // As escapes, in JSON or in a program's text.
+        // Escaped, in JSON or in a program's text.
         if let Some(escape) = ["\\u001b", "\\x1b"].iter().find(|escape| starts(escape)) {
             return sequence_end(bytes, at + escape.len());
         }
@@ -225,7 +226,7 @@ impl Spelling {
         None
     }
 
-    /// The place after the byte `wanted`, if it is at `at`: as it is, percent-encoded or escaped as in JSON.
+    /// The position after the byte `wanted`, if it is at `at`: plain, percent-encoded or escaped as in JSON.
     fn after(&self, bytes: &[u8], at: usize, wanted: u8) -> Option<usize> {
         let byte = *bytes.get(at)?;
         if self.is_same(byte, wanted) {
@@ -236,7 +237,7 @@ impl Spelling {
             b'%' => encoded(at + 1).map(|_| at + 3),
             b'\\' if bytes[at + 1..].starts_with(b"u00") => encoded(at + 4).map(|_| at + 6),
             b'\\' => bytes.get(at + 1).filter(|byte| self.is_same(**byte, wanted)).map(|_| at + 2),
-            // In a form.
+            // As in a form.
             b'+' if wanted == b' ' => Some(at + 1),
             _ => None,
         }
@@ -256,7 +257,7 @@ impl Spelling {
         }
     }
 
-    /// With the characters around it that tell a part of the secret, and padding.
+    /// Extends the range by the adjacent characters that depend on a part of the secret, and by padding.
     fn widened(&self, bytes: &[u8], found: Range<usize>) -> Range<usize> {
         let Range { mut start, mut end } = found;
         let Encoding::Base64 { before, after } = self.encoding else { return start..end };
@@ -272,7 +273,7 @@ impl Spelling {
     }
 }
 
-/// The end of the ANSI sequence whose parameters begin at `at`, or the `[` before them.
+/// The end of the ANSI sequence whose parameters, or the `[` before them, begin at `at`.
 fn sequence_end(bytes: &[u8], at: usize) -> Option<usize> {
     let at = if bytes.get(at) == Some(&b'[') { at + 1 } else { at };
     let parameters = bytes.get(at..)?.iter().take_while(|byte| matches!(byte, 0x20..=0x3f)).count();
@@ -286,7 +287,7 @@ fn hex_pair(digits: &[u8]) -> Option<u8> {
     u8::try_from(value(high)? * 16 + value(low)?).ok()
 }
 
-/// The ways to write `secret`; none if it is too short to be looked for.
+/// The spellings of `secret`; empty if it is too short to be searched for.
 fn spellings(secret: &str) -> Vec<Spelling> {
     if secret.len() < SECRET_BYTES_MIN {
         return Vec::new();
@@ -297,7 +298,7 @@ fn spellings(secret: &str) -> Vec<Spelling> {
         secret.to_owned(),
         json[1..json.len() - 1].to_owned(),
         json_ascii(secret),
-        // A secret that is base64 itself.
+        // A secret that is itself base64.
         unpadded.to_owned(),
         unpadded.replace('+', "-").replace('/', "_"),
     ];
@@ -312,7 +313,7 @@ fn spellings(secret: &str) -> Vec<Spelling> {
     plain.chain([digits]).chain((0..3).filter_map(|skipped| base64_within(secret, skipped))).collect()
 }
 
-/// As JSON writers do that keep to ASCII.
+/// Escaped as by JSON writers that produce only ASCII.
 fn json_ascii(secret: &str) -> String {
     let mut text = String::with_capacity(secret.len());
     for c in secret.chars() {
@@ -325,8 +326,8 @@ fn json_ascii(secret: &str) -> String {
     text
 }
 
-/// What `secret` looks like within base64 of a longer text, `skipped` bytes after a multiple of three. A character of
-/// base64 holds six bits, so those at the ends may depend on the neighbours too and are left out here.
+/// The base64 form of `secret` inside a longer text, `skipped` bytes after a multiple of three. A base64 character
+/// holds six bits, so the characters at the ends may depend on adjacent bytes and are left out.
 fn base64_within(secret: &str, skipped: usize) -> Option<Spelling> {
     let mut bytes = vec![0; skipped];
     bytes.extend_from_slice(secret.as_bytes());
@@ -337,7 +338,8 @@ fn base64_within(secret: &str, skipped: usize) -> Option<Spelling> {
     Some(Spelling { text: Secret::from(text), encoding })
 }
 
-/// `text` with `***` for what stands behind the `?` of a URL, absolute or not. A question ends in a blank.
+/// `text` with `***` for the query of every URL, absolute or relative. A question mark followed by a blank is not a
+/// query.
 fn without_queries(text: &str) -> String {
     let ends = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '<' | '>');
     let mut kept = String::with_capacity(text.len());
@@ -355,7 +357,7 @@ fn without_queries(text: &str) -> String {
     kept
 }
 
-/// A signed token: long parts of base64 with points between them, whatever stands around it.
+/// Replaces signed tokens: long parts of base64 separated by dots, in any context.
 fn without_tokens(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut rest = text;
@@ -381,7 +383,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p7_secrets_and_tokens_are_taken_out_and_long_text_is_shortened() {
+    fn p7_secrets_and_tokens_are_removed_and_long_text_is_shortened() {
         let redactor = Redactor::new(vec![Secret::new("s3cret-value"), Secret::new("a"), Secret::new("q\"uote\\d")]);
         assert_eq!(redactor.clean("bad\nsecret s3cret-value, again: 's3cret-value'"), "bad secret ***, again: '***'");
         assert_eq!(redactor.clean("S3CRET-Value and é S3cret-value"), "*** and é ***");
@@ -395,14 +397,14 @@ mod tests {
     }
 
     #[test]
-    fn p7_a_secret_that_holds_another_is_taken_out_whole() {
+    fn p7_a_secret_that_contains_another_is_removed_completely() {
         let redactor = Redactor::new(vec![Secret::new("acme"), Secret::new("acme-t0ken")]);
         assert_eq!(redactor.clean("acme-t0ken of acme"), "*** of ***");
         assert_eq!(redactor.and(&Secret::new("x-acme-t0ken-y")).clean("x-acme-t0ken-y"), "***");
     }
 
     #[test]
-    fn p7_what_would_steer_a_terminal_is_dropped_and_hides_no_secret() {
+    fn p7_terminal_controls_are_dropped_and_do_not_hide_a_secret() {
         let redactor = Redactor::new(vec![Secret::new("s3cret-value"), Secret::new("tab\tbed")]);
         assert_eq!(redactor.clean("a\u{1b}[31mred\u{7}\r\nlevel=ERROR \u{202e}x\u{9b}2J"), "a[31mred level=ERROR x2J");
         for hidden in
@@ -416,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn p7_secrets_are_found_however_a_url_or_a_header_spells_them() {
+    fn p7_secrets_are_found_in_all_spellings_of_urls_and_headers() {
         let redactor =
             Redactor::new(vec![Secret::new("abcd1234:0f/9+=é x"), basic("api-user", &Secret::new("p?a>s~s"))]);
         for spelt in [
@@ -440,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn p7_invisible_characters_hide_no_secret() {
+    fn p7_invisible_characters_do_not_hide_a_secret() {
         let redactor = Redactor::new(vec![Secret::new("s3cret-value"), Secret::new("with\u{200b}joiner")]);
         for c in ('\u{200b}'..='\u{200f}')
             .chain('\u{202a}'..='\u{202e}')
@@ -478,7 +480,7 @@ mod tests {
                         let shown = redactor.clean(&format!("Basic {encoded} refused"));
                         assert!(shown.contains("***"), "{text}: {encoded}: {shown}");
                         let left = shown.split(' ').nth(1).unwrap();
-                        // What is left of the encoded text holds nothing but what stood around the secret.
+                        // The rest of the encoded text contains only what surrounded the secret.
                         let around = (before.len() + after.len()) * 4 / 3 + 3;
                         assert!(left.len() <= around + 3, "{text}: {encoded}: {shown}");
                     }
@@ -535,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn p7_text_that_nearly_holds_a_secret_again_and_again_takes_no_longer() {
+    fn p7_text_that_repeatedly_almost_contains_a_secret_takes_linear_time() {
         let redactor = Redactor::new(vec![Secret::new("aaaaaaaaaaaaaaaab"), Secret::new("s3cret-value")]);
         let begun = std::time::Instant::now();
         for text in
@@ -547,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn p7_secrets_are_found_in_json_that_keeps_to_ascii_and_with_other_blanks() {
+    fn p7_secrets_are_found_in_ascii_json_and_with_other_blanks() {
         let redactor = Redactor::new(vec![Secret::new("clé/du portail")]);
         for said in [r"cl\u00e9/du portail", r"cl\u00E9\/du portail", "clé\\u002Fdu\u{b}portail", "clé/du \n portail"]
         {
@@ -556,7 +558,7 @@ mod tests {
     }
 
     #[test]
-    fn p7_secrets_that_overlap_and_the_beginning_of_a_long_one_are_taken_out() {
+    fn p7_overlapping_secrets_and_the_beginning_of_a_long_one_are_removed() {
         let redactor = Redactor::new(vec![Secret::new("foo-x"), Secret::new("x-other-secret")]);
         assert_eq!(redactor.clean("foo-x-other-secret!"), "***!");
         let long = "0123456789abcdefghijklmnopqrstuvwxyz".repeat(4);
@@ -567,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn p7_queries_of_urls_are_blanked_and_questions_are_not() {
+    fn p7_queries_of_urls_are_replaced_and_questions_are_not() {
         let redactor = Redactor::default();
         for (said, shown) in [
             ("see https://x.example/a?companyKey=k&t=1#f for more", "see https://x.example/a?*** for more"),

@@ -1,7 +1,7 @@
-//! Looks up the names that a vendor hands out, and answers public addresses only.
+//! Resolves names from vendors' URLs to public addresses only.
 //!
-//! The connection is made to the very addresses that were looked at, so a name that answers differently the second time
-//! gains nothing.
+//! The connection uses the same addresses that were checked, so a name that resolves differently the second time has no
+//! effect.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use super::address;
 
 type Lookup = dyn Fn(String) -> BoxFuture<'static, std::io::Result<Vec<SocketAddr>>> + Send + Sync;
 
-/// The system's resolver without the addresses that are not public.
+/// The system's resolver, with addresses that are not public removed.
 pub(super) struct PublicOnly {
     lookup: Arc<Lookup>,
 }
 
-/// A name has addresses, but none that may be talked to.
+/// A name has addresses, but none is public.
 #[derive(Debug, thiserror::Error)]
 #[error("no public address")]
 pub(super) struct NoPublicAddress;
@@ -27,7 +27,7 @@ impl PublicOnly {
     pub(super) fn of_this_machine() -> Self {
         Self::of(|name| {
             Box::pin(async move {
-                // The port is filled in by the client.
+                // The client sets the port.
                 Ok(tokio::net::lookup_host((name, 0)).await?.collect())
             })
         })
@@ -69,9 +69,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn p7_a_name_leads_to_its_public_addresses_only() {
+    async fn p7_a_name_resolves_to_its_public_addresses_only() {
         assert_eq!(resolved("8.8.8.8 10.0.0.1 ::1").await.unwrap(), ["8.8.8.8"]);
         assert_eq!(resolved("127.0.0.1 ::1 fd00::1").await.unwrap_err(), "no public address");
-        assert_eq!(resolved("").await.unwrap(), Vec::<String>::new(), "that is the client's to say");
+        assert_eq!(resolved("").await.unwrap(), Vec::<String>::new(), "the client reports this");
     }
 }

@@ -1,4 +1,4 @@
-//! The seconds-long retries of one idempotent call; everything longer is a due time in Postgres.
+//! Retries of one idempotent call within seconds; longer waits are due times in Postgres.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use super::HttpError;
 use super::session::WORKER_WAIT_MAX;
 use crate::clock;
 
-/// Seconds-long retries of one idempotent request, as configured.
+/// The configured retries of one idempotent request within seconds.
 #[derive(Debug, Clone)]
 pub struct Retry {
-    /// Including the first.
+    /// Number of attempts, including the first.
     pub attempts_max: u32,
     pub initial: Duration,
     pub max: Duration,
@@ -22,12 +22,12 @@ pub struct Retry {
 pub struct RetryState {
     delays: ExponentialBackoff,
     pause_max: Duration,
-    /// Refusals for a quota are waited out by the ledger; they are bounded all the same.
+    /// Refusals for a quota are waited for by the ledger, but they are bounded too.
     refusals_left: u32,
 }
 
 impl RetryState {
-    /// `pause_min`: vendors that ask for more distance than the configured backoff.
+    /// `pause_min`: for vendors that require longer pauses than the configured backoff.
     pub fn new(retry: &Retry, pause_min: Duration) -> Self {
         let initial = retry.initial.max(pause_min);
         let delays = ExponentialBuilder::default()
@@ -39,7 +39,7 @@ impl RetryState {
         Self { delays, pause_max: retry.max.max(initial), refusals_left: retry.attempts_max.saturating_sub(1) }
     }
 
-    /// Whether the call that failed with `error` should be sent again; waits as long as it takes.
+    /// Whether the call that failed with `error` should be sent again. Waits before it returns `true`.
     pub async fn again(&mut self, error: &HttpError) -> bool {
         if let HttpError::LimitHit { until, .. } = error {
             let soon = (*until - clock::now()).to_std().is_ok_and(|wait| wait <= WORKER_WAIT_MAX);
@@ -55,7 +55,7 @@ impl RetryState {
         true
     }
 
-    /// At least as long as a server in trouble asks for, within the configured bound.
+    /// At least the wait that the server requests, within the configured bound.
     fn pause(&self, delay: Duration, error: &HttpError) -> Duration {
         let asked = match error {
             HttpError::Status { excerpt, .. } => excerpt.retry_after(),
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_server_in_trouble_asks_for_is_waited_within_bounds() {
+    fn the_wait_requested_by_a_server_is_bounded() {
         let retry = Retry { attempts_max: 3, initial: Duration::from_secs(1), max: Duration::from_mins(1) };
         let state = RetryState::new(&retry, Duration::ZERO);
         for (asked, waited) in [(None, 2), (Some(1), 2), (Some(7), 7), (Some(9_999_999_999), 60)] {

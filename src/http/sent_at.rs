@@ -1,6 +1,7 @@
-//! When a request really left: the moment its body is handed to the open connection.
+//! When a request was really sent: the time at which its body is handed to the open connection.
 //!
-//! Name look-up, TCP and TLS may take long after a quota was granted; a vendor counts when the request arrives.
+//! Name look-up, TCP and TLS may take long after a quota was granted, and a vendor counts from the arrival of the
+//! request.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::quota::Reservation;
 
-/// Watches one request leave.
+/// Observes when one request is sent.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Departure {
     shared: Arc<Shared>,
@@ -27,7 +28,7 @@ struct Shared {
 }
 
 impl Departure {
-    /// A request body that tells when it is taken.
+    /// A request body that records when it is read.
     pub(super) fn watch(&self, bytes: Vec<u8>) -> WatchedBody {
         WatchedBody { bytes: Some(bytes.into()), shared: Arc::clone(&self.shared) }
     }
@@ -36,18 +37,18 @@ impl Departure {
         self.shared.at.get().copied()
     }
 
-    /// The request has left by now, if it was not seen before.
+    /// Records that the request has been sent by now, unless that was observed before.
     pub(super) fn not_later(&self) {
         let _ = self.shared.at.set(Instant::now());
     }
 
-    /// How long after the grant the request left; until now when it is not known.
+    /// The time from the reservation to the sending of the request; until now if it is not known.
     pub(super) fn offset(&self, reservation: &Reservation) -> Duration {
         let age = reservation.age();
         self.at().map_or(age, |at| age.saturating_sub(at.elapsed()))
     }
 
-    /// Waits until the request has left; forever for one without a body.
+    /// Waits until the request has been sent; forever for one without a body.
     pub(super) async fn left(&self) {
         while self.at().is_none() {
             self.shared.notify.notified().await;
@@ -55,7 +56,7 @@ impl Departure {
     }
 }
 
-/// A request body of known size. It may hold credentials, so it does not print.
+/// A request body of known size. It may contain credentials, so it does not print.
 pub(super) struct WatchedBody {
     bytes: Option<Bytes>,
     shared: Arc<Shared>,

@@ -1,4 +1,4 @@
-//! One connection's way out ([`Gate`]) and what one task sends through it ([`Session`]).
+//! The HTTP access of one connection ([`Gate`]), and of one task through it ([`Session`]).
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,18 +22,18 @@ use super::sent_at::Departure;
 use crate::clock;
 use crate::quota::{self, CallKind, Calls, Grant, Ledger, Limit, Request, Reservation, Unit, parse_wait};
 
-/// A run that has to wait longer for a quota gives its worker back.
+/// A run that has to wait longer for a quota releases its worker.
 pub const WORKER_WAIT_MAX: Duration = Duration::from_mins(1);
-/// Enough of an error body to find a wait or a cause in.
+/// Enough of an error body to find a wait or a cause.
 const EXCERPT_BYTES_MAX: u64 = 64 << 10;
-/// The body of a redirect says nothing; a small one is read so that the connection can be used again.
+/// The body of a redirect is not used; a small one is read so that the connection can be reused.
 const REDIRECT_BYTES_MAX: u64 = 16 << 10;
 
-/// One connection's HTTP clients, hosts and quota ledger, shared by everything that reads it.
+/// One connection's HTTP clients, hosts and quota ledger, shared by all its tasks.
 #[derive(Debug)]
 pub struct Gate {
     client: reqwest::Client,
-    /// For hosts that the operator has not named.
+    /// For hosts that the operator has not configured.
     foreign: reqwest::Client,
     ledger: Ledger,
     hosts: Hosts,
@@ -42,7 +42,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// `timeout` bounds the wait for an answer's head and every silence in its body.
+    /// `timeout` bounds the wait for a response's headers and every silence in its body.
     pub fn new(ledger: Ledger, hosts: Hosts, timeout: Duration, retry: Retry) -> Result<Self, HttpError> {
         let foreign = foreign_client(PublicOnly::of_this_machine())?;
         Ok(Self { client: client()?, foreign, ledger, hosts, timeout, retry })
@@ -56,13 +56,13 @@ impl Gate {
         &self.ledger
     }
 
-    /// What one task, or one check, sends; higher `priority` and older `due` go first when a quota is scarce.
+    /// The session of one task or one check. Higher `priority` and older `due` go first when a quota is scarce.
     pub fn session(&self, priority: i32, due: DateTime<Utc>) -> Session<'_> {
         self.session_for(Uuid::new_v4(), priority, due)
     }
 
-    /// The same under a name that lasts: a task that was put off and comes back as the same `waiter` takes its own
-    /// place in the queue, not one more.
+    /// The same under a stable name: a postponed task that comes back as the same `waiter` keeps its place in the queue
+    /// and takes no second one.
     pub const fn session_for(&self, waiter: Uuid, priority: i32, due: DateTime<Utc>) -> Session<'_> {
         Session {
             gate: self,
@@ -76,7 +76,7 @@ impl Gate {
     }
 }
 
-/// What one call came to, for metrics.
+/// The result of one call, for metrics.
 #[derive(Debug, Clone)]
 pub struct CallRecord {
     pub kind: CallKind,
@@ -87,12 +87,12 @@ pub struct CallRecord {
     pub bytes: u64,
 }
 
-/// What a call that may lead elsewhere came to.
+/// The result of a call that may be redirected.
 #[expect(clippy::large_enum_variant, reason = "one per call, and taken apart at once")]
 pub enum Answered<'a> {
     Body(Body<'a>),
-    /// Where the file is: absolute if it can be read, untrusted, to be judged by [`Hosts`] before anything is sent
-    /// there. Not to be shown or stored, it may be all that is needed to get the file.
+    /// The location of the file: absolute if it can be parsed, untrusted, to be checked by [`Hosts`] before anything is
+    /// sent there. Do not show or store it, since it may be enough to get the file.
     Redirect(String),
 }
 
@@ -105,7 +105,7 @@ impl std::fmt::Debug for Answered<'_> {
     }
 }
 
-/// A call that has its reservation and only waits to be sent. Dropped instead, it stays counted.
+/// A call with a reservation, ready to be sent. If dropped instead, it stays counted.
 pub struct ReservedCall<'s> {
     session: &'s Session<'s>,
     request: reqwest::Request,
@@ -113,11 +113,11 @@ pub struct ReservedCall<'s> {
     bytes_max: u64,
 }
 
-/// A call that brought no success.
+/// A call that did not succeed.
 #[derive(Debug)]
 pub struct SendFailure {
     pub error: HttpError,
-    /// Whether the vendor may have taken the request. False only when it is certain that it never left, or when an answer
+    /// Whether the vendor may have processed the request. `false` only if it certainly was not sent, or if a response
     /// says that it was refused.
     pub may_be_taken: bool,
 }
@@ -135,13 +135,14 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Counts the attempts of one call of that kind. They keep the distance of [`Session::pace`], whatever is configured.
+    /// Counts the attempts of one call of this kind. They keep the distance of [`Session::pace`], whatever is
+    /// configured.
     pub fn retry(&self, kind: CallKind) -> RetryState {
         RetryState::new(&self.gate.retry, self.pace(kind))
     }
 
-    /// The distance that calls of that kind keep from each other on average under the limits in force that are made
-    /// for them: 4 s where 1 per 4 s is allowed, 20 s where 3 per minute are.
+    /// The average distance between calls of this kind under the limits in force: 4 s for 1 per 4 s, 20 s for 3 per
+    /// minute.
     pub fn pace(&self, kind: CallKind) -> Duration {
         let own =
             |limit: &&Limit| limit.unit == Unit::Calls && limit.calls != Calls::Every && limit.calls.include(kind);
@@ -152,23 +153,23 @@ impl Session<'_> {
         &self.gate.ledger
     }
 
-    /// Judges the URLs that the vendor hands out.
+    /// The checks for URLs from the vendor.
     pub const fn hosts(&self) -> &Hosts {
         &self.gate.hosts
     }
 
-    /// Calls and bytes since this was last asked.
+    /// Calls and bytes since the last time this was called.
     pub fn take_traffic(&self) -> (u64, u64) {
         (self.calls.swap(0, Ordering::Relaxed), self.bytes.swap(0, Ordering::Relaxed))
     }
 
-    /// The calls since this was last asked.
+    /// The calls since the last time this was called.
     pub fn take_records(&self) -> Vec<CallRecord> {
         self.records.lock().map(|mut records| std::mem::take(&mut *records)).unwrap_or_default()
     }
 
-    /// Reserves, sends, and returns the body of a success; everything else is an error, quota refusals noted in the
-    /// ledger.
+    /// Reserves, sends, and returns the body of a success. Everything else is an error; quota refusals are recorded in
+    /// the ledger.
     pub async fn send(&self, call: Call) -> Result<Body<'_>, HttpError> {
         let bytes_max = call.bytes_max;
         let (response, in_flight) = self.exchange(call).await?;
@@ -178,22 +179,22 @@ impl Session<'_> {
         Err(self.refused(response, in_flight).await?)
     }
 
-    /// Reserves only, for a call of which something has to be written down before it leaves.
+    /// Only reserves, for a call that must be recorded before it is sent.
     pub async fn reserve_call(&self, call: Call) -> Result<ReservedCall<'_>, HttpError> {
         let bytes_max = call.bytes_max;
         let (request, in_flight) = self.prepare(call).await?;
         Ok(ReservedCall { session: self, request, in_flight, bytes_max })
     }
 
-    /// The same for a call that may lead elsewhere instead (`facts/khoros_care.md §3.3`).
+    /// The same for a call that may be redirected (`vendors/khoros_care.md §3.3`).
     pub async fn send_or_redirect(&self, call: Call) -> Result<Answered<'_>, HttpError> {
         let bytes_max = call.bytes_max;
         let (response, in_flight) = self.exchange(call).await?;
         self.answered(response, in_flight, bytes_max).await
     }
 
-    /// Gets a file that a vendor's URL leads to: without credential or any header of the vendor's. The host is not the
-    /// vendor's API, so no quota is reserved, nor blocked by a refusal; calls and bytes are counted all the same.
+    /// Fetches a file from a vendor's URL, without credential or vendor headers. The host is not the vendor's API, so
+    /// the fetch needs no quota and is not blocked by refusals; calls and bytes are still counted.
     pub async fn fetch(&self, target: &Vetted, bytes_max: u64) -> Result<Answered<'_>, HttpError> {
         let client = if target.is_trusted() { &self.gate.client } else { &self.gate.foreign };
         let request = client.get(target.url().clone()).build().map_err(HttpError::transport)?;
@@ -204,14 +205,14 @@ impl Session<'_> {
         self.answered(response, in_flight, bytes_max).await
     }
 
-    /// Reserves, sends, and waits for the head of the answer.
+    /// Reserves, sends, and waits for the response's headers.
     async fn exchange(&self, call: Call) -> Result<(Response, InFlight<'_>), HttpError> {
         let (request, in_flight) = self.prepare(call).await?;
         self.calls.fetch_add(1, Ordering::Relaxed);
         in_flight.answer(&self.gate.client, request, self.gate.timeout, HttpError::transport).await
     }
 
-    /// Reserves.
+    /// Reserves quota for a call.
     async fn prepare(&self, call: Call) -> Result<(reqwest::Request, InFlight<'_>), HttpError> {
         let (kind, expected, sent) = (call.kind, call.bytes_expected, call.body.len());
         let departure = Departure::default();
@@ -229,7 +230,7 @@ impl Session<'_> {
         Ok((request, in_flight))
     }
 
-    /// Body or redirect; everything else is an error.
+    /// Returns the body or the redirect; everything else is an error.
     async fn answered<'s>(
         &'s self,
         response: Response,
@@ -259,13 +260,14 @@ impl Session<'_> {
             match self.gate.ledger.reserve(&request).await? {
                 Grant::Now(reservation) => return Ok((reservation, waited_for)),
                 Grant::Wait { until, wait, limit } => {
-                    // Not `until`, which is on the database's clock. Beyond some minutes `wait` says no more than that.
+                    // Not `until`, which is on the database's clock. The ledger does not report a `wait` beyond some
+                    // minutes exactly.
                     if wait > WORKER_WAIT_MAX || patience.is_zero() {
                         self.gate.ledger.leave(self.waiter).await?;
                         return Err(HttpError::Quota { limit, until });
                     }
                     waited_for = Some(limit);
-                    // Never none at all, lest the loop has no end.
+                    // Never zero, or this loop would spin.
                     let wait = wait.max(Duration::from_micros(100));
                     patience = patience.saturating_sub(wait);
                     quota::pause(wait).await;
@@ -274,7 +276,7 @@ impl Session<'_> {
         }
     }
 
-    /// Turns an answer that is not a success into what the caller can do about it.
+    /// Classifies an unsuccessful response by what the caller can do about it.
     async fn refused(&self, response: Response, in_flight: InFlight<'_>) -> Result<HttpError, HttpError> {
         let status = response.status().as_u16();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -300,7 +302,7 @@ impl Session<'_> {
 }
 
 impl<'s> ReservedCall<'s> {
-    /// Sends, and returns the body of a success. Once: whether a second try could do harm is the caller's to judge.
+    /// Sends once and returns the body of a success. The caller decides whether a second attempt could do harm.
     pub async fn send(self) -> Result<Body<'s>, SendFailure> {
         let Self { session, request, in_flight, bytes_max } = self;
         session.calls.fetch_add(1, Ordering::Relaxed);
@@ -309,11 +311,11 @@ impl<'s> ReservedCall<'s> {
         let answer = in_flight.answer(&gate.client, request, gate.timeout, HttpError::transport).await;
         let (response, in_flight) =
             answer.map_err(|error| SendFailure { error, may_be_taken: !watched || departure.at().is_some() })?;
-        // What is written may be answered with 201 or 202 as well.
+        // A write may also return 201 or 202.
         if response.status().is_success() {
             return Ok(Body::new(response, in_flight, gate.timeout, bytes_max));
         }
-        // A refusal is one for certain; a server that failed, or gave up waiting, may have done its work before.
+        // A refusal is certain; a server that failed or timed out may have processed the request before.
         let status = response.status().as_u16();
         let may_be_taken = status == 408 || !matches!(status, 300..=499);
         match session.refused(response, in_flight).await {
@@ -322,19 +324,19 @@ impl<'s> ReservedCall<'s> {
     }
 }
 
-/// The request may hold credentials and rows, so it does not print.
+/// The request may contain credentials and rows, so it does not print.
 impl std::fmt::Debug for ReservedCall<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("ReservedCall")
     }
 }
 
-/// Whether the answer is what was asked for: a whole body, or the word that there is nothing to send.
+/// Whether the response is complete: a whole body, or status 204.
 fn is_body(response: &Response) -> bool {
     matches!(response.status(), StatusCode::OK | StatusCode::NO_CONTENT)
 }
 
-/// Where a redirect leads, as an absolute URL if it can be read at all.
+/// The target of a redirect, as an absolute URL if it can be parsed.
 fn location(response: &Response) -> Option<String> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;

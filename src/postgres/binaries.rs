@@ -1,7 +1,7 @@
 //! Finds the Postgres programs of this machine.
 //!
-//! In this order: `TIDEGATE_PG_BIN` and nothing else when it is set; what `pg_config` names; the folders that the usual
-//! packages install to, newest version first. What is not found can be obtained by [`super::fetch`].
+//! The search order is: `TIDEGATE_PG_BIN`, and nothing else if it is set; the folder that `pg_config` names; the
+//! folders that the usual packages install to, newest version first. [`super::fetch`] can obtain missing programs.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 /// The oldest PostgreSQL that Tidegate supports.
 pub const MAJOR_MIN: u32 = 14;
-/// `--version` and `--bindir` answer at once, or something is wrong with the program.
+/// `--version` and `--bindir` return at once unless the program is broken.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// A folder with the programs of one PostgreSQL version.
@@ -38,24 +38,24 @@ pub enum Error {
     )]
     Missing { looked: String, fetch: String },
     #[error(
-        "TIDEGATE_PG_BIN is {}, which holds no usable `initdb` and `postgres` of version {MAJOR_MIN} or later; set it to \
+        "TIDEGATE_PG_BIN is {}, which contains no usable `initdb` and `postgres` of version {MAJOR_MIN} or later; set it to \
          the bin folder of a PostgreSQL installation, or unset it",
         dir.display()
     )]
     Unusable { dir: PathBuf },
 }
 
-/// Where to look.
+/// Where to search.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
-    /// The only place, if there is one: `TIDEGATE_PG_BIN`.
+    /// The value of `TIDEGATE_PG_BIN`; if set, nothing else is searched.
     pub only: Option<PathBuf>,
-    /// The rest, best first.
+    /// The other places, best first.
     pub folders: Vec<PathBuf>,
 }
 
 impl Places {
-    /// As the environment and the file system of this machine say.
+    /// The places for the environment and file system of this machine.
     pub async fn of_this_machine() -> Self {
         let only = std::env::var_os("TIDEGATE_PG_BIN").filter(|value| !value.is_empty()).map(PathBuf::from);
         if only.is_some() {
@@ -76,8 +76,8 @@ impl Places {
     }
 }
 
-/// The best binaries in `places`: those of version `wanted` if it is given and there, else the first usable ones.
-/// None: there are none, and they may be obtained.
+/// The best binaries in `places`: those of version `wanted` if present, otherwise the first usable ones. `None` if
+/// there are none; they may be obtained.
 pub async fn find(places: &Places, wanted: Option<u32>) -> Result<Option<PgBin>, Error> {
     if let Some(dir) = &places.only {
         return usable(dir).await.map(Some).ok_or_else(|| Error::Unusable { dir: dir.clone() });
@@ -93,7 +93,7 @@ pub async fn find(places: &Places, wanted: Option<u32>) -> Result<Option<PgBin>,
     Ok(best)
 }
 
-/// The binaries in `dir`, if it holds what is needed in a supported version.
+/// The binaries in `dir`, if it contains the required programs in a supported version.
 pub(super) async fn usable(dir: &Path) -> Option<PgBin> {
     if !dir.join("initdb").is_file() || !dir.join("postgres").is_file() {
         return None;
@@ -111,7 +111,7 @@ async fn first_line(program: &Path, argument: &str) -> Option<String> {
     output.status.success().then(|| text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
-/// `postgres (PostgreSQL) 15.6 (Debian …)` and `… 16beta1` alike.
+/// Parses `postgres (PostgreSQL) 15.6 (Debian …)` and `… 16beta1`.
 fn parse_major(version_line: &str) -> Option<u32> {
     let rest = version_line.split_once("(PostgreSQL) ")?.1;
     let digits = rest.find(|c: char| !c.is_ascii_digit()).map_or(rest, |end| &rest[..end]);

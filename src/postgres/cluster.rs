@@ -1,11 +1,11 @@
-//! Makes a cluster, and knows whether one is there.
+//! Creates a cluster, and detects whether one exists.
 //!
-//! A cluster appears under its name only when it is whole, with its roles and database: `initdb` works beside it, and what a
-//! crash left half-made is thrown away at the next start.
+//! A cluster gets its name only when it is complete, with its roles and database: `initdb` works in a folder next to
+//! it, and what a crash left incomplete is deleted at the next start.
 //!
-//! The superuser is `postgres`, for a person with a need for it. Tidegate works as the role `tidegate`, which owns its database
-//! and may make roles (a migration makes the one of readers). In clusters of earlier versions `tidegate` is the superuser. It
-//! stays that, since Postgres does not let the first superuser of a cluster lose its rights.
+//! The superuser `postgres` is for administrators. Tidegate works as the role `tidegate`, which owns its database and
+//! may create roles (a migration creates the role for readers). In clusters of earlier versions `tidegate` is the
+//! superuser and stays so, since Postgres does not let the first superuser of a cluster lose its rights.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write as _;
@@ -22,18 +22,18 @@ use super::user::{as_server, give};
 use super::{Error, ServerUser, files};
 use crate::secret::Secret;
 
-/// One to three seconds on a usual disk.
+/// Takes one to three seconds on a usual disk.
 const INITDB_WITHIN: Duration = Duration::from_mins(3);
-/// A single-user server starts in a second, after a crash it recovers first.
+/// A single-user server starts in a second; after a crash it recovers first.
 const SINGLE_USER_WITHIN: Duration = Duration::from_mins(5);
 
-/// The major version of the cluster in `path`; none if there is no cluster.
+/// The major version of the cluster in `path`; `None` if there is no cluster.
 pub fn version_of(path: &Path) -> Result<Option<u32>, Error> {
     if let Ok(Some(text)) = files::read(&path.join("PG_VERSION")) {
         return text.trim().parse().map(Some).map_err(|_| Error::NotACluster { path: path.to_owned() });
     }
     match fs::read_dir(path).map(|mut entries| entries.next()) {
-        // Left by someone who made the folder for us.
+        // An empty folder that someone created for Tidegate.
         Ok(None) => Ok(None),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Ok(Some(_)) => Err(Error::NotACluster { path: path.to_owned() }),
@@ -41,8 +41,8 @@ pub fn version_of(path: &Path) -> Result<Option<u32>, Error> {
     }
 }
 
-/// Makes a cluster at `path` with one role, the superuser `tidegate`, and no database of its own, as earlier versions did. For
-/// servers that a test or a benchmark administers itself. `extra` goes to `initdb`.
+/// Creates a cluster at `path` with one role, the superuser `tidegate`, and no database of its own, as earlier versions
+/// did. For servers that a test or a benchmark administers itself. `extra` is passed to `initdb`.
 pub async fn make(
     path: &Path,
     bin: &PgBin,
@@ -53,7 +53,7 @@ pub async fn make(
     make_whole(path, bin, user, &Passwords { tidegate: password.clone(), superuser: None }, extra).await
 }
 
-/// Makes a cluster at `path` with the roles that have `passwords`, and the database. `extra` goes to `initdb`.
+/// Creates a cluster at `path` with the roles that have `passwords`, and the database. `extra` is passed to `initdb`.
 pub(super) async fn make_whole(
     path: &Path,
     bin: &PgBin,
@@ -83,8 +83,8 @@ async fn build(
 ) -> Result<(), Error> {
     let building = path.with_extension("building");
     if fs::symlink_metadata(&building).is_ok() {
-        // A link of that name is removed, and not what it leads to.
-        fs::remove_dir_all(&building).map_err(Error::io("remove the half-made", &building))?;
+        // If the name is a link, the link is removed and not its target.
+        fs::remove_dir_all(&building).map_err(Error::io("remove the incomplete", &building))?;
     }
     DirBuilder::new().mode(0o700).create(&building).map_err(Error::io("make", &building))?;
     let password_file = building.join("password");
@@ -117,12 +117,12 @@ async fn build(
     if passwords.superuser.is_some() {
         let statements = roles_and_database(passwords);
         let made = run(single_user(&made, bin, user), SINGLE_USER_WITHIN, &statements).await;
-        // What it said may repeat the statement.
+        // The output may repeat the statement.
         made.map_err(|output| failed(output.replace(passwords.tidegate.expose(), "***")))?;
     }
 
     if path.is_dir() {
-        // Known to be empty, or this would not have been reached.
+        // Known to be empty at this point.
         fs::remove_dir(path).map_err(Error::io("replace the empty", path))?;
     }
     fs::rename(&made, path).map_err(Error::io("put the new cluster in", path))?;
@@ -131,8 +131,9 @@ async fn build(
     fs::remove_dir_all(&building).map_err(Error::io("remove", &building))
 }
 
-/// What makes the role and the database of a new cluster, one statement per line. Passwords are hexadecimal and need no quoting.
-/// CREATEROLE: the migrations make `tidegate_reader`, and the operator makes roles for readers in a session of this role.
+/// The statements that create the role and the database of a new cluster, one per line. Passwords are hexadecimal and
+/// need no quoting. CREATEROLE: the migrations create `tidegate_reader`, and the operator creates roles for readers in
+/// a session of this role.
 fn roles_and_database(passwords: &Passwords) -> String {
     format!(
         "create role {USER} login nosuperuser createrole password '{}'\ncreate database {DATABASE} owner {USER}\n",
@@ -140,17 +141,18 @@ fn roles_and_database(passwords: &Passwords) -> String {
     )
 }
 
-/// Gives the roles of a stopped cluster new passwords, for when the old ones were lost. `keep` is called with them before they
-/// are in force.
+/// Gives the roles of a stopped cluster new passwords after the old ones were lost. `keep` receives them before they
+/// take effect.
 pub(super) async fn set_passwords(
     path: &Path,
     bin: &PgBin,
     user: Option<&ServerUser>,
     keep: impl FnOnce(&Passwords) -> Result<(), Error>,
 ) -> Result<Passwords, Error> {
-    // What the program said may repeat the statement, and so a password.
+    // The output may repeat the statement, and so a password.
     let lost = |_| Error::PasswordLost { path: path.to_owned() };
-    // The first superuser of every cluster has this id. The answer is a line such as `1: rolname = "postgres" (typeid …)`.
+    // The first superuser of every cluster has this id. The output is a line such as `1: rolname = "postgres" (typeid
+    // …)`.
     let question = "select rolname from pg_authid where oid = 10\n";
     let answer = run(single_user(path, bin, user), SINGLE_USER_WITHIN, question).await.map_err(lost)?;
     let passwords = Passwords::random(answer.contains(&format!("rolname = \"{SUPERUSER}\"")));
@@ -162,8 +164,8 @@ pub(super) async fn set_passwords(
     Ok(passwords)
 }
 
-/// A server without listeners that runs the statements on its standard input, one per line, as the superuser. It ends with an
-/// error at the first statement that fails.
+/// A server without listeners that executes the statements on its standard input, one per line, as the superuser. It
+/// exits with an error at the first statement that fails.
 fn single_user(path: &Path, bin: &PgBin, user: Option<&ServerUser>) -> Command {
     let mut command = Command::new(bin.program("postgres"));
     as_server(&mut command, user);
@@ -175,7 +177,7 @@ fn single_user(path: &Path, bin: &PgBin, user: Option<&ServerUser>) -> Command {
     command
 }
 
-/// Runs a program to its end, and returns its output. The error is what it said.
+/// Runs a program to its end and returns its output. The error is the program's error output.
 async fn run(mut command: Command, limit: Duration, input: &str) -> Result<String, String> {
     use tokio::io::AsyncWriteExt as _;
 
@@ -203,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_that_holds_something_else_is_not_touched() {
+    fn a_folder_with_other_content_is_not_changed() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("cluster");
         assert_eq!(version_of(&path).unwrap(), None);

@@ -5,9 +5,9 @@
 //! | `lock` | the process id of the Tidegate that runs the server, locked while it does |
 //! | `pgpass` | the passwords, in the form that `psql` reads (mode 0600) |
 //! | `port` | the port of the last start |
-//! | `socket` | the folder of the server's socket, where the cluster's own folder cannot be it |
-//! | `server.log` | what the server says; emptied when it grows |
-//! | `cluster` | the cluster, or a link to it where the server's user cannot enter this folder |
+//! | `socket` | the folder of the server's socket, if it cannot be in the cluster's own folder |
+//! | `server.log` | the server's log; emptied when it grows too large |
+//! | `cluster` | the cluster, or a link to it if the server's user cannot enter this folder |
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -29,29 +29,29 @@ pub(super) const USER: &str = "tidegate";
 pub(super) const SUPERUSER: &str = "postgres";
 pub(super) const DATABASE: &str = "tidegate";
 
-/// The host of a line in the password file: any, since `psql` compares the socket's folder with it.
+/// The host in a line of the password file: any, since `psql` compares it with the socket's folder.
 const ANY_HOST: &str = "*";
-/// What earlier versions wrote there.
+/// The host that earlier versions wrote.
 const OLD_HOST: &str = "127.0.0.1";
 
-/// Where clusters, and the programs, go when root's data folder is closed to the server's user.
+/// Where clusters and programs are kept if the server's user cannot enter root's data folder.
 pub(super) const ROOM_ELSEWHERE: &str = "/var/lib/tidegate";
-/// A short command such as `status` may hold the lock; a start waits this long for it.
+/// How long a start waits for the lock, which a short command such as `status` may hold.
 const LOCK_WITHIN: Duration = Duration::from_secs(5);
-/// Ports below what systems use for outgoing connections, so that the one we had is free again at the next start.
+/// Below the ports that systems use for outgoing connections, so that the port is free again at the next start.
 const PORTS: std::ops::RangeInclusive<u16> = 20_000..=32_000;
 const PORT_TRIES: u32 = 100;
 const LOG_BYTES_MAX: u64 = 8 * 1024 * 1024;
 const LOG_TAIL_BYTES: u64 = 2 * 1024;
 
-/// The data folder, resolved.
+/// The resolved data folder.
 #[derive(Debug, Clone)]
 pub(super) struct DataDir {
     /// `embedded.data_dir`, absolute.
     pub dir: PathBuf,
-    /// Where the cluster is or will be; its parent is where the server's user can be sent.
+    /// The path of the cluster. The server's user can enter its parent.
     pub cluster: PathBuf,
-    /// Whom the server runs as, when Tidegate runs as root.
+    /// The user that the server runs as, if Tidegate runs as root.
     pub user: Option<ServerUser>,
 }
 
@@ -65,7 +65,7 @@ pub(super) struct Passwords {
 }
 
 impl Passwords {
-    /// New random ones.
+    /// New random passwords.
     pub fn random(with_superuser: bool) -> Self {
         let random = || Secret::new(hex::encode(rand::random::<[u8; 24]>()));
         Self { tidegate: random(), superuser: with_superuser.then(random) }
@@ -77,17 +77,17 @@ impl Passwords {
     }
 }
 
-/// Where the server listens for Tidegate.
+/// Where the server listens for Tidegate's connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
     /// The folder of the socket.
     pub folder: PathBuf,
-    /// A part of the socket's name, and the TCP port.
+    /// Part of the socket's name, and the TCP port.
     pub port: u16,
 }
 
 impl Endpoint {
-    /// How to log in as `user`. Every value that would come from a `PG*` variable otherwise is set, but for `PGOPTIONS`: see
+    /// Connection options for `user`. Sets every value that could come from a `PG*` variable, except `PGOPTIONS`: see
     /// [`super::environment`].
     pub fn login(&self, user: &str, password: &Secret, database: &str) -> PgConnectOptions {
         PgConnectOptions::new_without_pgpass()
@@ -102,7 +102,7 @@ impl Endpoint {
 }
 
 impl DataDir {
-    /// The folder as it is; nothing is made. A link named `cluster` is followed if root or this user made it.
+    /// The existing folder; creates nothing. Follows a link named `cluster` if root or this user created it.
     pub fn at(data_dir: &Path) -> Result<Self, Error> {
         let dir = std::path::absolute(data_dir).map_err(Error::io("resolve", data_dir))?;
         let mut cluster = dir.join("cluster");
@@ -116,11 +116,11 @@ impl DataDir {
         Ok(Self { dir, cluster, user: None })
     }
 
-    /// The folder, made where it is missing, with a place for the cluster that the server's user can reach.
+    /// The folder, created if missing, with a place for the cluster that the server's user can enter.
     pub fn prepare(data_dir: &Path) -> Result<Self, Error> {
         let mut home = Self::at(data_dir)?;
         home.user = ServerUser::choose(&home.cluster)?;
-        // Only root's folder is open for passing through: the server's user must get to the cluster inside.
+        // Only root's folder is opened for traversal: the server's user must reach the cluster inside.
         let mode = if home.user.is_some() { 0o711 } else { 0o700 };
         let parent = home.dir.parent().unwrap_or(&home.dir);
         fs::create_dir_all(parent).map_err(Error::io("make", parent))?;
@@ -153,7 +153,7 @@ impl DataDir {
         symlink(&self.cluster, &link).map_err(Error::io("make the link", link))
     }
 
-    /// The folder that the cluster is in.
+    /// The folder that contains the cluster.
     pub fn room(&self) -> &Path {
         self.cluster.parent().unwrap_or(&self.dir)
     }
@@ -166,7 +166,7 @@ impl DataDir {
         self.dir.join("pgpass")
     }
 
-    /// The lock that only the Tidegate that runs the server holds. The system releases it when that process ends.
+    /// The lock held by the Tidegate that runs the server. The system releases it when the process ends.
     pub async fn lock(&self) -> Result<File, Error> {
         let path = self.dir.join("lock");
         let mut options = OpenOptions::new();
@@ -184,7 +184,7 @@ impl DataDir {
                 }
             }
         }
-        // For the message that another process gives; the lock itself needs no content.
+        // For the error message of another process; the lock itself needs no content.
         file.set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()))
@@ -192,7 +192,7 @@ impl DataDir {
         Ok(file)
     }
 
-    /// The passwords in use, if the file has that of `tidegate`.
+    /// The current passwords, if the file contains that of `tidegate`.
     pub fn passwords(&self) -> Result<Option<Passwords>, Error> {
         let Some(text) = files::read(&self.password_path())? else { return Ok(None) };
         let of = |user: &str| {
@@ -205,7 +205,7 @@ impl DataDir {
         Ok(of(USER).map(|tidegate| Passwords { tidegate, superuser: of(SUPERUSER) }))
     }
 
-    /// Writes the passwords, safely on disk before anything depends on them.
+    /// Writes the passwords durably before anything depends on them.
     pub fn keep_passwords(&self, passwords: &Passwords) -> Result<(), Error> {
         let line = |user: &str, password: &Secret| format!("{ANY_HOST}:*:*:{user}:{}\n", password.expose());
         let superuser = passwords.superuser.as_ref().map(|password| line(SUPERUSER, password));
@@ -216,12 +216,12 @@ impl DataDir {
         files::replace(&self.password_path(), &text)
     }
 
-    /// The port of the last start, as it was written.
+    /// The port of the last start, as recorded.
     pub fn last_port(&self) -> Result<Option<u16>, Error> {
         Ok(files::read(&self.dir.join("port"))?.and_then(|text| text.trim().parse().ok()))
     }
 
-    /// The port of the last start if it is free, else another free one.
+    /// The port of the last start if it is free, otherwise another free one.
     pub fn choose_port(&self) -> Result<u16, Error> {
         let mut rng = rand::rng();
         let random = std::iter::repeat_with(|| rng.random_range(PORTS)).take(PORT_TRIES as usize);
@@ -238,7 +238,7 @@ impl DataDir {
         files::replace(&self.dir.join("port"), &format!("{port}\n"))
     }
 
-    /// The server's log, open for appending, emptied if it has grown.
+    /// The server's log, opened for appending, and emptied if it has grown.
     pub fn open_log(&self) -> Result<File, Error> {
         let path = self.log_path();
         let log = files::open(&path, OpenOptions::new().create(true).append(true).mode(0o600), true)?;
@@ -246,7 +246,7 @@ impl DataDir {
         Ok(log)
     }
 
-    /// The last lines that the server wrote behind byte `from`, on one line.
+    /// The last lines that the server wrote after byte `from`, on one line.
     pub fn log_tail(&self, from: u64) -> String {
         let path = self.log_path();
         let mut file = match files::open(&path, OpenOptions::new().read(true), false) {
@@ -269,7 +269,7 @@ pub(super) fn trim(log: &File) -> std::io::Result<()> {
     if log.metadata()?.len() > LOG_BYTES_MAX { log.set_len(0) } else { Ok(()) }
 }
 
-/// What a program said, for the end of a one-line message.
+/// The output of a program, for the end of a one-line message.
 pub(super) fn one_line(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if lines.is_empty() { "(nothing)".to_owned() } else { lines.join(" | ") }
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_kept_for_its_owner_alone_and_read_back() {
+    fn a_password_file_is_private_and_read_back() {
         let (_root, home) = home();
         assert!(home.passwords().unwrap().is_none());
         let made = Passwords::random(true);
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_port_is_taken_again_if_it_is_free() {
+    fn the_last_port_is_used_again_if_it_is_free() {
         let (_root, home) = home();
         let port = home.choose_port().unwrap();
         home.remember_port(port).unwrap();
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_has_grown_is_begun_again() {
+    fn a_log_that_has_grown_is_emptied() {
         let (_root, home) = home();
         File::create(home.log_path()).unwrap().set_len(LOG_BYTES_MAX + 1).unwrap();
         assert_eq!(home.open_log().unwrap().metadata().unwrap().len(), 0);

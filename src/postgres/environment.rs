@@ -1,8 +1,8 @@
 //! Keeps `PGOPTIONS` away from the sessions of the embedded Postgres.
 //!
-//! Every other `PG*` variable that the driver reads is replaced by a value of ours. `PGOPTIONS` cannot be: the driver adds to it,
-//! and no function of it removes it. A process may not change its own environment safely either. So the binary starts itself
-//! again without the variable, and a caller of the library that has it set is refused.
+//! Every other `PG*` variable that the driver reads is overridden. `PGOPTIONS` cannot be: the driver adds to it and
+//! offers no way to remove it, and a process cannot change its own environment safely. So the binary restarts itself
+//! without the variable, and a library caller that has it set is refused.
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -12,8 +12,8 @@ use super::Error;
 
 const PGOPTIONS: &str = "PGOPTIONS";
 
-/// Replaces this process by the same program, with the same arguments and without `PGOPTIONS`. Returns at once if it is not set;
-/// otherwise it returns only if that fails. For the start of a program, before it has done anything.
+/// Replaces this process by the same program, with the same arguments and without `PGOPTIONS`. Returns at once if the
+/// variable is not set, otherwise only on failure. Call it at the start of a program, before anything else.
 pub fn leave_out_pgoptions() -> io::Result<()> {
     if std::env::var_os(PGOPTIONS).is_none() {
         return Ok(());
@@ -27,6 +27,6 @@ pub fn leave_out_pgoptions() -> io::Result<()> {
 }
 
 pub(super) fn check() -> Result<(), Error> {
-    // As the driver does, which leaves out what is not text.
+    // As the driver does, which ignores values that are not UTF-8.
     if std::env::var(PGOPTIONS).is_ok() { Err(Error::Environment) } else { Ok(()) }
 }

@@ -16,7 +16,7 @@ pub enum Error {
         pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
     )]
     Busy { dir: PathBuf, pid: Option<u32> },
-    #[error("no embedded Postgres runs in {}; start it with `tidegate run`", dir.display())]
+    #[error("no embedded Postgres is running in {}; start it with `tidegate run`", dir.display())]
     NotRunning { dir: PathBuf },
     #[error(
         "the user `{user}`, which runs Postgres since it refuses to run as root, cannot enter {}, and so cannot reach \
@@ -32,7 +32,7 @@ pub enum Error {
     )]
     NoOrdinaryUser,
     #[error(
-        "{} is not empty, but holds no Postgres cluster; move it away, or set `embedded.data_dir` to another folder",
+        "{} is not empty, but does not contain a Postgres cluster; move it away, or set `embedded.data_dir` to another folder",
         path.display()
     )]
     NotACluster { path: PathBuf },
@@ -44,11 +44,11 @@ pub enum Error {
         bin_dir.display()
     )]
     OtherVersion { path: PathBuf, cluster: u32, binaries: u32, bin_dir: PathBuf },
-    #[error("initdb could not make a cluster in {}: {output}", path.display())]
+    #[error("initdb could not create a cluster in {}: {output}", path.display())]
     Initdb { path: PathBuf, output: String },
     #[error("Postgres stopped while it started ({status}); the end of {}: {tail}", log.display())]
     Exited { status: String, log: PathBuf, tail: String },
-    #[error("Postgres took no connection within {secs} s; the end of {}: {tail}", log.display())]
+    #[error("Postgres accepted no connection within {secs} s; the end of {}: {tail}", log.display())]
     NotReady { secs: u64, log: PathBuf, tail: String },
     #[error(
         "process {pid} is left over from an earlier Postgres in {} and cannot be stopped; end it by hand",
@@ -56,7 +56,7 @@ pub enum Error {
     )]
     Leftover { pid: i32, path: PathBuf },
     #[error(
-        "the password in {} is not that of the cluster; restore that file, or remove it to get a new password at the \
+        "the password in {} does not match the cluster; restore that file, or remove it to get a new password at the \
          next start",
         path.display()
     )]
@@ -68,7 +68,7 @@ pub enum Error {
     )]
     PasswordLost { path: PathBuf },
     #[error(
-        "{} is a link, or is not a regular file with one name, and is not followed; find out who made it, then remove it",
+        "{} is a link, or is not a regular file with one name, and is not followed; find out who created it, then remove it",
         path.display()
     )]
     NotRegular { path: PathBuf },
@@ -85,7 +85,7 @@ pub enum Error {
     SocketFolder { path: PathBuf },
     #[error("PGOPTIONS is set, and would change the sessions of the embedded Postgres; unset it")]
     Environment,
-    #[error("the embedded Postgres could not be asked")]
+    #[error("the embedded Postgres could not be queried")]
     Sql(#[from] sqlx::Error),
     #[error("cannot {doing} {}", path.display())]
     Io { doing: &'static str, path: PathBuf, source: std::io::Error },

@@ -1,7 +1,7 @@
 //! Reads and writes the small files of the data folder.
 //!
-//! The folder may belong to another user while Tidegate runs as root. A symbolic link in it could then lead a write to any
-//! file of the system. So nothing here follows a link, and only regular files are opened.
+//! The folder may belong to another user while Tidegate runs as root. A symbolic link in it could then redirect a write
+//! to any file of the system. So no function here follows links, and only regular files are opened.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -13,13 +13,13 @@ use rustix::io::Errno;
 
 use super::Error;
 
-/// The files are a few lines long. Something longer is not one of them.
+/// The files are a few lines long. A longer file is not one of them.
 const BYTES_MAX: u64 = 64 * 1024;
 /// `NONBLOCK` keeps a named pipe from blocking the open; it has no effect on a regular file.
 const FLAGS: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK);
 
-/// Opens `path` as `options` say. Fails if it is a symbolic link or not a regular file, and, when `writes` is set, if the
-/// file has a second name (a hard link), since it may then be a file of another folder.
+/// Opens `path` with `options`. Fails if it is a symbolic link or not a regular file, and, if `writes` is set, if the
+/// file has a second name (a hard link), since it may then belong to another folder.
 pub(super) fn open(path: &Path, options: &mut OpenOptions, writes: bool) -> Result<File, Error> {
     let flags = i32::try_from(FLAGS.bits()).unwrap_or_default();
     let file = match options.custom_flags(flags).open(path) {
@@ -34,7 +34,7 @@ pub(super) fn open(path: &Path, options: &mut OpenOptions, writes: bool) -> Resu
     Ok(file)
 }
 
-/// What `open` reports for a link, for a pipe without a reader or a socket, and for a folder.
+/// The errors of `open` for a link, for a pipe without a reader or a socket, and for a folder.
 fn is_special(error: &io::Error) -> bool {
     let special = [Errno::LOOP, Errno::NXIO, Errno::ISDIR];
     error.raw_os_error().is_some_and(|code| special.iter().any(|errno| errno.raw_os_error() == code))
@@ -56,8 +56,8 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, Error> {
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// Replaces a file in one step, readable by its owner alone. What lies at the name with the extension `new` is removed first,
-/// so that a link there is not followed.
+/// Replaces a file in one step, readable only by its owner. First removes any file with the extension `new`, so that a
+/// link there is not followed.
 pub(super) fn replace(path: &Path, content: &str) -> Result<(), Error> {
     let beside = path.with_extension("new");
     let write = || -> io::Result<()> {
@@ -74,7 +74,7 @@ pub(super) fn replace(path: &Path, content: &str) -> Result<(), Error> {
     write().map_err(Error::io("write", path))
 }
 
-/// Whether `path` is a folder, and no link to one, that belongs to `owner` and that nobody else may enter.
+/// Whether `path` is a real folder (not a link) that belongs to `owner` and that nobody else may enter.
 pub(super) fn is_private_folder(path: &Path, owner: u32) -> bool {
     fs::symlink_metadata(path)
         .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == owner && metadata.mode() & 0o777 == 0o700)

@@ -1,13 +1,13 @@
-//! The private embedded Postgres: a server of one's own, for a configuration whose `database` names none.
+//! The private embedded Postgres, for a configuration whose `database` names no server.
 //!
-//! It promises: a commit survives the loss of power (fsync is on, at every start); nobody but this machine reaches it
-//! (loopback, random password); Tidegate itself connects only through a socket in a folder that nobody else may enter, so
-//! nobody can take the server's place and be sent the password; it never runs as root; one Tidegate runs it at a time, and
-//! others can use it meanwhile ([`Embedded::open`]); after a kill of Tidegate or of the server, the next start goes on with
-//! what was committed. It runs as long as the process that started it: one that is left over by a killed Tidegate is adopted
-//! by the next.
+//! It guarantees: a commit survives a power loss (fsync is on at every start); only this machine can reach it
+//! (loopback, random password); Tidegate connects only through a socket in a private folder, so nobody can impersonate
+//! the server to obtain the password; it never runs as root; one Tidegate runs it at a time, and others can use it
+//! meanwhile ([`Embedded::open`]); after Tidegate or the server is killed, the next start continues from what was
+//! committed. It runs as long as the process that started it. A server left by a killed Tidegate is adopted by the next
+//! one.
 //!
-//! It does not know the schema; that is the store's.
+//! It does not know the schema, which belongs to the store.
 
 pub mod binaries;
 pub mod cluster;
@@ -38,23 +38,23 @@ use self::data_dir::{DATABASE, DataDir, Endpoint, Passwords, USER};
 use self::postmaster::{Answer, Cancelled, Postmaster};
 use crate::secret::Secret;
 
-/// What the warning about a new cluster is logged as, so that those who want the embedded server can leave it out.
+/// The log target of the warning about a new cluster, so that users who want the embedded server can filter it.
 pub const NEW_CLUSTER: &str = "tidegate::postgres::new_cluster";
-/// What is logged while the programs are obtained, which takes a while: for those who want to see that and little else.
+/// The log target while the programs are obtained, which takes a while, so that users can show it alone.
 pub const PROGRAMS: &str = "tidegate::postgres::programs";
 
-/// How soon the death of the server is noticed.
+/// How quickly the server's exit is detected.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Looks between two glances at the length of the server's log: one minute.
+/// Number of these checks between two checks of the server log's length: one minute.
 const LOOKS_PER_TRIM: u32 = 300;
 const RESTART_WAIT: Duration = Duration::from_millis(200);
 const RESTART_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Between the choice of a free port and its use, another program can take it.
+/// Attempts to start: another program can take a free port between its choice and its use.
 const PORT_CHOICES: u32 = 5;
-/// Another Tidegate that is just starting or stopping the server is waited for this long.
+/// How long to wait for another Tidegate that is just starting or stopping the server.
 const OPEN_WITHIN: Duration = Duration::from_mins(1);
 
-/// The embedded server, in use by this process.
+/// The embedded server, used by this process.
 ///
 /// Dropping it without [`stop`](Self::stop) tells the server to stop, but does not wait for it.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub struct Embedded {
     passwords: Passwords,
     /// Where `psql` is, if this process knows.
     psql: Option<PathBuf>,
-    /// None: another process runs the server.
+    /// `None`: another process runs the server.
     owned: Option<Owned>,
 }
 
@@ -78,29 +78,29 @@ struct Owned {
 
 #[derive(Debug)]
 struct Running {
-    /// None: it has been stopped, or is being restarted.
+    /// `None`: stopped, or being restarted.
     server: Option<Postmaster>,
     stopping: bool,
-    /// Held as long as this process may touch the cluster.
+    /// Held as long as this process may access the cluster.
     lock: Option<File>,
 }
 
 impl Owned {
     fn running(&self) -> MutexGuard<'_, Running> {
-        // Nothing panics while it is held, and the state is whole between any two statements.
+        // Nothing panics while it is held, and the state is consistent between any two statements.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Embedded {
-    /// Whether a cluster was ever made in `data_dir`: only then can a command that merely reads find anything.
+    /// Whether a cluster was ever created in `data_dir`; without one, a read-only command finds nothing.
     pub fn was_made(data_dir: &Path) -> bool {
-        // What cannot be looked at is there, and its error is reported when it is opened.
+        // A path that cannot be examined counts as existing; its error is reported when it is opened.
         DataDir::at(data_dir).map_or(true, |home| !matches!(cluster::version_of(&home.cluster), Ok(None)))
     }
 
-    /// Starts the server in `data_dir`, making the cluster at the first time, or takes over one that a killed Tidegate
-    /// left running. Refused while another Tidegate runs it.
+    /// Starts the server in `data_dir` and creates the cluster the first time, or adopts a server that a killed
+    /// Tidegate left running. Fails while another Tidegate runs it.
     pub async fn start(data_dir: &Path, cancel: &CancellationToken) -> Result<Self, Error> {
         environment::check()?;
         let home = DataDir::prepare(data_dir)?;
@@ -117,7 +117,7 @@ impl Embedded {
         let user = home.user.as_ref();
         let passwords = match (version, passwords) {
             (Some(_), Some(passwords)) => {
-                // Written again for a file of an earlier version, which `psql` would not take for a socket.
+                // Rewritten for a file of an earlier version, which `psql` would not use for a socket.
                 home.keep_passwords(&passwords)?;
                 passwords
             }
@@ -134,7 +134,7 @@ impl Embedded {
                 tracing::warn!(
                     target: NEW_CLUSTER,
                     cluster = %home.cluster.display(),
-                    "no `database.url` and no `database.host` is configured: made a new, empty cluster for the embedded Postgres"
+                    "no `database.url` and no `database.host` is configured: created a new, empty cluster for the embedded Postgres"
                 );
                 passwords
             }
@@ -170,8 +170,8 @@ impl Embedded {
         }
     }
 
-    /// Uses the server in `data_dir` as it is: the running one of another Tidegate, else one that is started for this
-    /// process and ends with it. For commands that work beside the daemon and without it.
+    /// Uses the server in `data_dir`: the running one of another Tidegate, otherwise one that is started for this
+    /// process and ends with it. For commands that work with and without the daemon.
     pub async fn open(data_dir: &Path, cancel: &CancellationToken) -> Result<Self, Error> {
         let deadline = Instant::now() + OPEN_WITHIN;
         loop {
@@ -186,18 +186,18 @@ impl Embedded {
         }
     }
 
-    /// How to connect, password included.
+    /// Connection options, password included.
     pub fn connect_options(&self) -> PgConnectOptions {
         self.endpoint.login(USER, &self.passwords.tidegate, DATABASE)
     }
 
-    /// The same as a URL, with the socket's folder in the place of the host.
+    /// The same as a URL, with the socket's folder as the host.
     pub fn url(&self) -> Secret {
         self.url_of(USER, &self.passwords.tidegate)
     }
 
-    /// The URL of the superuser, for programs that administer the server. Tidegate itself does not work as superuser, unless
-    /// an earlier version made the cluster.
+    /// The URL of the superuser, for programs that administer the server. Tidegate itself does not work as superuser,
+    /// except in a cluster of an earlier version.
     pub fn superuser_url(&self) -> Secret {
         let (superuser, password) = self.passwords.superuser();
         self.url_of(superuser, password)
@@ -209,7 +209,7 @@ impl Embedded {
         Secret::new(format!("postgres://{user}:{}@{host}:{port}/{DATABASE}?sslmode=disable", password.expose()))
     }
 
-    /// A command line for a shell that opens `psql` on the database. It names the password's file, not the password.
+    /// A shell command line that opens `psql` on the database. It names the password file, not the password.
     pub fn psql_line(&self) -> String {
         let psql = match &self.psql {
             Some(path) if !binaries::is_on_path("psql") => shell_quoted(path),
@@ -220,7 +220,7 @@ impl Embedded {
         format!("PGPASSFILE={passfile} {psql} -h {folder} -p {} -U {USER} -d {DATABASE}", self.endpoint.port)
     }
 
-    /// The folder of the cluster. Not always below `data_dir`: see the link there.
+    /// The folder of the cluster. Not always below `data_dir`, which may contain a link.
     pub fn cluster_dir(&self) -> &Path {
         &self.home.cluster
     }
@@ -230,7 +230,7 @@ impl Embedded {
         self.owned.is_some()
     }
 
-    /// Restarts the server, on the same port, whenever it dies. Ends when `cancel` fires or the server is stopped.
+    /// Restarts the server on the same port whenever it exits. Ends when `cancel` fires or the server is stopped.
     pub async fn supervise(&self, cancel: &CancellationToken) {
         let Some(owned) = &self.owned else { return cancel.cancelled().await };
         let mut wait = RESTART_WAIT;
@@ -246,10 +246,10 @@ impl Embedded {
                 }
                 continue;
             };
-            tracing::error!(%status, log = %self.home.log_path().display(), "the embedded postgres died, restarting it");
+            tracing::error!(%status, log = %self.home.log_path().display(), "the embedded postgres exited, restarting it");
             match self.restart(owned, &|| cancel.is_cancelled() || owned.running().stopping).await {
                 Ok(()) => {
-                    tracing::info!(port = self.endpoint.port, "the embedded postgres runs again");
+                    tracing::info!(port = self.endpoint.port, "the embedded postgres is running again");
                     wait = RESTART_WAIT;
                 }
                 Err(Error::Cancelled) => return,
@@ -275,7 +275,7 @@ impl Embedded {
             Some(server) if server.port == self.endpoint.port => server,
             other => {
                 if let Some(mut other) = other {
-                    // Someone started a server here by hand; the pools of this process know only our port.
+                    // Someone started a server here by hand; the pools of this process only know this process's port.
                     other.stop(&self.home.cluster).await;
                 }
                 Postmaster::launch(&self.home, &owned.bin, password, &self.endpoint, cancelled).await?
@@ -285,8 +285,8 @@ impl Embedded {
         Ok(())
     }
 
-    /// Stops the server: fast, and by force after some seconds. Nothing that was committed is lost either way. What
-    /// another Tidegate runs is left alone.
+    /// Stops the server: fast, and by force after some seconds. Committed data is safe either way. Leaves a server of
+    /// another Tidegate alone.
     pub async fn stop(&self) {
         let Some(owned) = &self.owned else { return };
         owned.running().stopping = true;
@@ -300,7 +300,7 @@ impl Embedded {
 }
 
 impl Owned {
-    /// How the server ended, if it should run and does not.
+    /// The exit status of the server if it should be running and is not.
     fn death(&self) -> Option<String> {
         let mut running = self.running();
         if running.stopping {

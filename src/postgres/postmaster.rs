@@ -1,4 +1,4 @@
-//! One server process: launched or found running, asked, stopped.
+//! One server process: started or found running, queried, stopped.
 
 use std::io::Seek as _;
 use std::path::Path;
@@ -16,24 +16,24 @@ use super::user::as_server;
 use super::{Error, files, socket};
 use crate::secret::Secret;
 
-/// Recovery of a crashed server replays at most `max_wal_size`; a slow disk may need minutes for it.
+/// Recovery after a crash replays at most `max_wal_size`; a slow disk may need minutes for it.
 const READY_WITHIN: Duration = Duration::from_mins(5);
-/// A server that was left running and that is neither ready nor starting gets this long to answer.
+/// How long a server that was left running, and is neither ready nor starting, may take to respond.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// Rolls back what is open and writes a checkpoint. SIGTERM leaves the daemon 10 s for everything.
+/// A fast stop rolls back open transactions and writes a checkpoint. SIGTERM leaves the daemon 10 s for everything.
 const FAST_STOP: Duration = Duration::from_secs(6);
-/// Ends at once; the next start recovers.
+/// An immediate stop; the next start recovers.
 const IMMEDIATE_STOP: Duration = Duration::from_secs(2);
-/// How long the backends of a killed postmaster get to notice and leave.
+/// How long the backends of a killed postmaster may take to notice and exit.
 const ORPHANS_LEAVE: Duration = Duration::from_secs(1);
 
-/// Set at every start, so that no older file and no `alter system` undoes them.
+/// Set at every start, so that no older file and no `alter system` overrides them.
 const SETTINGS: &[&str] = &[
-    // For people and their tools. Tidegate itself uses the socket.
+    // For users and their tools. Tidegate itself uses the socket.
     "listen_addresses=127.0.0.1",
     "unix_socket_permissions=0700",
     "password_encryption=scram-sha-256",
-    // A commit is on disk before it is answered: the first promise rests on it.
+    // A commit is on disk before it is confirmed. Promise 1 depends on this.
     "fsync=on",
     "full_page_writes=on",
     "synchronous_commit=on",
@@ -45,7 +45,7 @@ const SETTINGS: &[&str] = &[
     "log_timezone=UTC",
     "logging_collector=off",
     "log_destination=stderr",
-    // An error's text can hold a row's content, which stays out of logs; the client gets it anyway.
+    // An error's text can contain a row's values, which must not be logged; the client gets it anyway.
     "log_min_messages=log",
     "log_min_error_statement=panic",
     "log_error_verbosity=terse",
@@ -61,15 +61,15 @@ pub(super) type Cancelled<'a> = &'a (dyn Fn() -> bool + Sync);
 #[derive(Debug)]
 pub(super) struct Postmaster {
     pid: Pid,
-    /// None: it was started by a Tidegate that is gone.
+    /// `None`: it was started by a Tidegate that has ended.
     child: Option<Child>,
     pub port: u16,
 }
 
-/// What a server says to a login.
+/// The server's response to a login.
 pub(super) enum Answer {
     Ready,
-    /// It recovers, starts or stops, or nobody listens.
+    /// It is recovering, starting or stopping, or nothing listens.
     NotNow,
     WrongPassword,
 }
@@ -78,21 +78,21 @@ pub(super) async fn ask(endpoint: &Endpoint, password: &Secret) -> Answer {
     let login = endpoint.login(USER, password, "postgres");
     match timeout(ANSWER_WITHIN, login.connect()).await {
         Ok(Ok(connection)) => {
-            // An answer was all that was wanted; the server ends the session when the socket goes.
+            // The response was enough; the server ends the session when the socket closes.
             drop(connection.close().await);
             Answer::Ready
         }
         Ok(Err(sqlx::Error::Database(error))) if error.code().is_some_and(|code| code == "28P01") => {
             Answer::WrongPassword
         }
-        // No database or too many sessions: it is there.
+        // No such database or too many sessions: the server is running.
         Ok(Err(sqlx::Error::Database(error))) if error.code().is_some_and(|code| code == "53300") => Answer::Ready,
         Ok(Err(_)) | Err(_) => Answer::NotNow,
     }
 }
 
 impl Postmaster {
-    /// Starts the server at `endpoint` and waits until it takes connections.
+    /// Starts the server at `endpoint` and waits until it accepts connections.
     pub async fn launch(
         home: &DataDir,
         bin: &PgBin,
@@ -149,15 +149,15 @@ impl Postmaster {
         Err(Error::NotReady { secs: READY_WITHIN.as_secs(), log: home.log_path(), tail: home.log_tail(log_start) })
     }
 
-    /// The server that an earlier Tidegate left running on this cluster, if it takes our password. Any other process
-    /// that is left of it is stopped, so that `none` means that the cluster is free.
+    /// The server that an earlier Tidegate left running on this cluster, if it accepts Tidegate's password. Any other
+    /// process left on the cluster is stopped, so that `None` means that the cluster is free.
     pub async fn adopt_or_clear(
         home: &DataDir,
         password: Option<&Secret>,
         cancelled: Cancelled<'_>,
     ) -> Result<Option<Self>, Error> {
         let pid_file = home.cluster.join("postmaster.pid");
-        // A file that is not one of the server's own says nothing, and is removed below.
+        // A file that the server did not write contains no usable data, and is removed below.
         let written = files::read(&pid_file).unwrap_or_else(|_| Some(String::new()));
         let (pid, port) = written.as_deref().map_or((None, None), parse_pid_file);
         let left = process::of_cluster(&home.cluster, pid);
@@ -181,14 +181,14 @@ impl Postmaster {
         clear(home, pid).await?;
         home.clear_sockets()?;
         if written.is_some() && std::fs::symlink_metadata(&pid_file).is_ok() {
-            // Nothing works in the cluster any more, so whatever the file says is wrong. The server itself would trip
-            // over garbage in it, or over a stranger's process that has got the number.
+            // No process uses the cluster any more, so the file's content is wrong. The server itself would fail on
+            // garbage in it, or on an unrelated process with that id.
             std::fs::remove_file(&pid_file).map_err(Error::io("remove the stale", &pid_file))?;
         }
         Ok(None)
     }
 
-    /// How the server ended, if it has.
+    /// The server's exit status, if it has exited.
     pub fn ended(&mut self) -> Option<String> {
         match &mut self.child {
             Some(child) => match child.try_wait() {
@@ -199,7 +199,7 @@ impl Postmaster {
         }
     }
 
-    /// Fast, then at once, then by force.
+    /// Fast, then immediate, then by force.
     pub async fn stop(&mut self, cluster: &Path) {
         for (name, limit) in [(Signal::INT, FAST_STOP), (Signal::QUIT, IMMEDIATE_STOP), (Signal::KILL, IMMEDIATE_STOP)]
         {
@@ -210,7 +210,7 @@ impl Postmaster {
             if ended_within(&[self.pid], limit).await {
                 break;
             }
-            tracing::warn!(cluster = %cluster.display(), secs = limit.as_secs(), "postgres did not stop when it was told");
+            tracing::warn!(cluster = %cluster.display(), secs = limit.as_secs(), "postgres did not stop when it was told to");
         }
         self.ended();
     }
@@ -224,8 +224,8 @@ impl Drop for Postmaster {
     }
 }
 
-/// Ends every process that a killed postmaster left in the cluster. They leave by themselves once they notice; a new
-/// server would refuse to start beside them.
+/// Ends every process that a killed postmaster left in the cluster. They exit by themselves once they notice, but a new
+/// server would refuse to start until then.
 async fn clear(home: &DataDir, pid_file_says: Option<Pid>) -> Result<(), Error> {
     for (name, limit) in
         [(None, ORPHANS_LEAVE), (Some(Signal::QUIT), IMMEDIATE_STOP), (Some(Signal::KILL), IMMEDIATE_STOP)]
@@ -247,7 +247,7 @@ async fn clear(home: &DataDir, pid_file_says: Option<Pid>) -> Result<(), Error> 
     }
 }
 
-/// Makes the database that Tidegate uses, if it is not there.
+/// Creates the database that Tidegate uses, if it is missing.
 pub(super) async fn ensure_database(endpoint: &Endpoint, passwords: &Passwords) -> Result<(), Error> {
     let mut connection = endpoint.login(USER, &passwords.tidegate, "postgres").connect().await?;
     let there = sqlx::query_scalar::<_, bool>("select exists (select from pg_database where datname = $1)")
@@ -266,7 +266,7 @@ pub(super) async fn ensure_database(endpoint: &Endpoint, passwords: &Passwords) 
     Ok(())
 }
 
-/// Process id and port, which stand on the first and the fourth line; garbage gives none.
+/// Process id and port, on the first and the fourth line; `None` if they are invalid.
 fn parse_pid_file(text: &str) -> (Option<Pid>, Option<u16>) {
     let line = |number: usize| text.lines().nth(number).map(str::trim);
     let pid = line(0).and_then(|line| line.parse().ok()).filter(|pid| *pid > 1).and_then(Pid::from_raw);
@@ -287,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pid_file_is_read_and_garbage_is_nothing() {
+    fn a_pid_file_is_read_and_garbage_is_ignored() {
         let (pid, port) = parse_pid_file("4711\n/data/cluster\n1700000000\n25432\n\n127.0.0.1\n  12 34\nready   \n");
         assert_eq!((pid.map(Pid::as_raw_pid), port), (Some(4711), Some(25432)));
         for garbage in ["", "\n\n\n", "-5\n", "0\n", "1\n", "99999999999999\n", "\u{0}\u{0}\u{0}"] {

@@ -1,4 +1,4 @@
-//! What can be known of processes by their id, and how they are stopped.
+//! Information about processes by id, and how they are stopped.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -7,24 +7,24 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::time::sleep;
 
-/// How often something that nobody announces is looked at.
+/// Polling interval for events without notification.
 pub(super) const POLL: Duration = Duration::from_millis(50);
 
-/// Whether the process runs. One that has ended, but that nobody has waited for, does not.
+/// Whether the process is running. A zombie process is not.
 pub(super) fn is_alive(pid: Pid) -> bool {
     let exists = !matches!(test_kill_process(pid), Err(Errno::SRCH));
     exists && !is_zombie(pid)
 }
 
 fn is_zombie(pid: Pid) -> bool {
-    // The state follows the name, which stands in parentheses and may hold anything, parentheses too.
+    // The state follows the name, which is in parentheses and may contain anything, including parentheses.
     std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid()))
         .ok()
         .and_then(|stat| stat.rsplit_once(')').map(|(_, rest)| rest.trim_start().starts_with(['Z', 'X'])))
         .unwrap_or(false)
 }
 
-/// Sends a signal; a process that is gone already is as good as stopped.
+/// Sends a signal. A process that does not exist counts as stopped.
 pub(super) fn signal(pid: Pid, signal: Signal) {
     if let Err(error) = kill_process(pid, signal) {
         tracing::debug!(pid = pid.as_raw_pid(), %error, "the signal found no process");
@@ -43,8 +43,8 @@ pub(super) async fn ended_within(pids: &[Pid], limit: Duration) -> bool {
     true
 }
 
-/// Every Postgres process that works in `cluster`: postmaster and backends live with it as their current folder.
-/// The process table tells it on Linux; elsewhere only the process that the pid file names can be known.
+/// Every Postgres process that works in `cluster`: postmaster and backends have it as their working directory. Linux
+/// lists it in the process table; elsewhere only the process in the pid file can be found.
 #[cfg(target_os = "linux")]
 pub(super) fn of_cluster(cluster: &Path, _pid_file_says: Option<Pid>) -> Vec<Pid> {
     let (Ok(cluster), Ok(processes)) = (cluster.canonicalize(), std::fs::read_dir("/proc")) else { return Vec::new() };
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_alive_and_no_postgres() {
+    fn this_process_is_alive_and_is_not_postgres() {
         let own = rustix::process::getpid();
         assert!(is_alive(own));
         assert!(!of_cluster(&std::env::current_dir().unwrap(), Some(own)).contains(&own));

@@ -1,11 +1,11 @@
 //! Where the server's Unix socket is.
 //!
-//! It is in a folder that nobody else may enter, so nobody else can put a socket of the same name there and be sent the
-//! password. A TCP port has no such protection: the first process that binds it gets every login.
+//! It is in a private folder, so nobody else can create a socket of the same name there and receive the password. A TCP
+//! port has no such protection: the first process that binds it receives every login.
 //!
-//! The folder is that of the cluster. The path of a socket is limited, though, and some characters have a meaning in a
-//! connection string. Where the cluster's path does not fit, a folder with a short random name below the system's temporary
-//! folder is used instead. The file `socket` in the data folder records it.
+//! The folder is that of the cluster if possible. But the length of a socket's path is limited, and some characters
+//! have a meaning in a connection string. If the cluster's path is unsuitable, a folder with a short random name below
+//! the system's temporary folder is used instead, and the file `socket` in the data folder records it.
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder};
@@ -16,16 +16,16 @@ use super::data_dir::DataDir;
 use super::user::give;
 use super::{Error, files};
 
-/// What the system takes for the path of a socket, in bytes.
+/// Maximum length of a socket's path, in bytes.
 const PATH_BYTES_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 /// The longest name that Postgres gives to a socket.
 const NAME_LONGEST: &str = "/.s.PGSQL.65535";
 const NAME_START: &str = ".s.PGSQL.";
-/// The name of a short folder starts with this.
+/// Prefix of a short folder's name.
 const SHORT_START: &str = "tidegate-";
 
 impl DataDir {
-    /// The folder of the socket, if there is one that is private now.
+    /// The folder of the socket, if there is one and it is private now.
     pub fn socket_folder(&self) -> Result<Option<PathBuf>, Error> {
         let owner = self.server_uid();
         if fits(&self.cluster) && files::is_private_folder(&self.cluster, owner) {
@@ -34,12 +34,12 @@ impl DataDir {
         Ok(self.recorded()?.filter(|folder| files::is_private_folder(folder, owner)))
     }
 
-    /// The folder of the socket, made where it is missing. The cluster must be there.
+    /// The folder of the socket, created if missing. The cluster must exist.
     pub fn make_socket_folder(&self) -> Result<PathBuf, Error> {
         if let Some(folder) = self.socket_folder()? {
             return Ok(folder);
         }
-        // The same name again if possible: pools of this process know it.
+        // The same name if possible, since pools of this process use it.
         if let Some(folder) = self.recorded()?
             && folder.parent().is_some_and(|parent| parents().iter().any(|known| known == parent))
             && self.make_private(&folder).is_ok()
@@ -57,8 +57,8 @@ impl DataDir {
         Ok(folder)
     }
 
-    /// Removes what a killed server left in the socket's folder. Only for a cluster in which no process works: a new server
-    /// would refuse to start if the process id in the left lock file has been given to another process.
+    /// Removes what a killed server left in the socket's folder. Only for a cluster without processes: a new server
+    /// would refuse to start if the process id in the old lock file belongs to another process by now.
     pub fn clear_sockets(&self) -> Result<(), Error> {
         let Some(folder) = self.socket_folder()? else { return Ok(()) };
         let entries = fs::read_dir(&folder).map_err(Error::io("read", &folder))?;
@@ -74,7 +74,7 @@ impl DataDir {
         self.dir.join("socket")
     }
 
-    /// The short folder of an earlier start. A path that Tidegate would not have written is left out.
+    /// The short folder of an earlier start. Ignores a path that Tidegate would not have written.
     fn recorded(&self) -> Result<Option<PathBuf>, Error> {
         let text = files::read(&self.socket_path())?;
         let folder = text.map(|text| PathBuf::from(text.trim_end_matches('\n')));
@@ -85,7 +85,7 @@ impl DataDir {
     }
 
     fn make_private(&self, folder: &Path) -> Result<(), Error> {
-        // Fails if anything has that name, a link too.
+        // Fails if the name exists, even as a link.
         DirBuilder::new().mode(0o700).create(folder).map_err(Error::io("make", folder))?;
         give(folder, self.user.as_ref())
     }
@@ -96,31 +96,31 @@ impl DataDir {
         if !own.is_root() {
             return own.as_raw();
         }
-        // Root may use the server without having started it, and then has not chosen its user.
+        // Root may use the server without having started it, and then did not choose its user.
         let chosen = self.user.as_ref().map(|user| user.uid);
         chosen.or_else(|| fs::metadata(&self.cluster).ok().map(|metadata| metadata.uid())).unwrap_or(0)
     }
 }
 
-/// Where short folders are made, best first.
+/// Parents of short folders, best first.
 fn parents() -> Vec<PathBuf> {
     vec![std::env::temp_dir(), PathBuf::from("/tmp")]
 }
 
-/// Whether a socket in `folder` can be named everywhere: to the system, which limits its length; to `psql`, which splits a
-/// host at commas; and in a URL, which is text.
+/// Whether a socket in `folder` can be named everywhere: for the system, which limits its length; for `psql`, which
+/// splits a host at commas; and in a URL, which is text.
 fn fits(folder: &Path) -> bool {
     folder.as_os_str().len() + NAME_LONGEST.len() <= PATH_BYTES_MAX
         && folder.to_str().is_some_and(|text| !text.contains(|c: char| c.is_control() || c == ','))
 }
 
-/// The value of `unix_socket_directories` for one folder. The setting is a list: a name in double quotes may hold anything,
-/// with its own double quotes doubled.
+/// The value of `unix_socket_directories` for one folder. The setting is a list: a name in double quotes may contain
+/// anything, with double quotes doubled.
 pub(super) fn setting(folder: &Path) -> String {
     format!("unix_socket_directories=\"{}\"", folder.display().to_string().replace('"', "\"\""))
 }
 
-/// `folder` as the host of a URL: every byte that has a meaning there is percent-encoded.
+/// `folder` as the host of a URL: every byte with a special meaning is percent-encoded.
 pub(super) fn url_host(folder: &Path) -> String {
     let mut host = String::new();
     for byte in folder.as_os_str().as_encoded_bytes() {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_lies_in_the_cluster_where_its_path_fits() {
+    fn a_socket_is_in_the_cluster_if_its_path_fits() {
         let root = tempfile::tempdir().unwrap();
         let home = home(root.path(), root.path().join("cluster"));
         assert_eq!(home.make_socket_folder().unwrap(), home.cluster);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_folder_is_made_once_recorded_and_checked_at_each_use() {
+    fn a_short_folder_is_created_once_recorded_and_checked_at_each_use() {
         let root = tempfile::tempdir().unwrap();
         let home = home(root.path(), root.path().join("long".repeat(30)).join("cluster"));
         assert_eq!(home.socket_folder().unwrap(), None);

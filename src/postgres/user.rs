@@ -1,4 +1,4 @@
-//! The user that the server runs as: oneself, or an unprivileged one when Tidegate runs as root.
+//! The user that the server runs as: the current one, or an unprivileged one if Tidegate runs as root.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, lchown};
@@ -8,10 +8,10 @@ use std::process::Command;
 
 use super::Error;
 
-/// Whom to try, best first, when Tidegate runs as root.
+/// Users to try, best first, if Tidegate runs as root.
 const CANDIDATES: [&str; 2] = ["postgres", "nobody"];
 
-/// An unprivileged user to drop to.
+/// An unprivileged user to switch to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerUser {
     pub name: String,
@@ -20,8 +20,8 @@ pub struct ServerUser {
 }
 
 impl ServerUser {
-    /// None: this process is not root, and the server runs as the same user. As root, a cluster that is there already
-    /// keeps its owner, whatever name that has here.
+    /// `None`: this process is not root, and the server runs as the same user. As root, an existing cluster keeps its
+    /// owner, whatever its name.
     pub fn choose(cluster: &Path) -> Result<Option<Self>, Error> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
@@ -39,8 +39,8 @@ impl ServerUser {
         CANDIDATES.iter().find_map(|name| in_passwd(&passwd, name)).map(Some).ok_or(Error::NoOrdinaryUser)
     }
 
-    /// The innermost folder on the way to `path` that the user may not enter. Judged by mode bits: an access list that
-    /// opens more is not seen.
+    /// The innermost folder on the way to `path` that the user may not enter. Checks mode bits only, not access control
+    /// lists.
     pub fn blocked_at(&self, path: &Path) -> Option<PathBuf> {
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         path.ancestors()
@@ -61,14 +61,14 @@ impl ServerUser {
     }
 }
 
-/// Makes `path` belong to the server's user; a link itself, not what it leads to.
+/// Makes the server's user the owner of `path`; for a link, of the link itself.
 pub fn give(path: &Path, user: Option<&ServerUser>) -> Result<(), Error> {
     let Some(user) = user else { return Ok(()) };
     lchown(path, Some(user.uid), Some(user.gid)).map_err(Error::io("give to the server's user", path))
 }
 
-/// Makes `command` run as the server's user, in a process group of its own, with nothing of the environment that could
-/// change what Postgres does. A Ctrl-C in the terminal goes to the foreground group and so not to the server.
+/// Runs `command` as the server's user, in its own process group, without environment variables that could change
+/// Postgres's behaviour. Ctrl-C in the terminal goes to the foreground group and so not to the server.
 pub fn as_server(command: &mut Command, user: Option<&ServerUser>) {
     command.env_clear().env("LC_ALL", "C").process_group(0);
     for kept in ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"] {
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn users_are_read_from_passwd_and_root_is_never_one() {
+    fn users_are_read_from_passwd_and_root_is_never_used() {
         let passwd =
             "root:x:0:0:root:/root:/bin/bash\npostgres:x:101:104:,,,:/var/lib/postgresql:/bin/bash\nodd:x:0:0::/:\n";
         let found = in_passwd(passwd, "postgres").unwrap();
@@ -115,8 +115,8 @@ mod tests {
     fn the_first_class_that_fits_decides_who_may_enter() {
         assert!(user(7, 7).may_enter(0, 0, 0o701));
         assert!(!user(7, 7).may_enter(0, 0, 0o700));
-        assert!(!user(7, 7).may_enter(7, 0, 0o011), "an owner is judged as owner alone");
-        assert!(!user(7, 7).may_enter(0, 7, 0o701), "a member is judged as member alone");
+        assert!(!user(7, 7).may_enter(7, 0, 0o011), "only the owner's bits apply to an owner");
+        assert!(!user(7, 7).may_enter(0, 7, 0o701), "only the group's bits apply to a member");
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! `tidegate push`: rows of the warehouse become records of a Lynn campaign, each at most once (`facts/lynn.md §6.1`).
+//! `tidegate push`: sends rows of the warehouse as records of a Lynn campaign, each at most once (`vendors/lynn.md
+//! §6.1`).
 //!
-//! A record may become a message to a customer, so the order is: write down, send, write down the answer. A batch whose
-//! answer was lost is `unknown` and is never sent again unless somebody asks for it. Two processes cannot send one row: a
-//! lock keeps the second one out, and a row's key can belong to one batch only. The first batch is followed to its end
-//! before more is sent, because what is wrong with one is mostly wrong with all.
+//! A record may become a message to a customer, so each batch is recorded, sent, and its response recorded. A batch
+//! whose response was lost is `unknown` and is sent again only on request. Two processes cannot send the same row: a
+//! lock excludes the second, and a row's key can belong to one batch only. The first batch is followed to its end
+//! before more are sent, because an error in one batch usually affects all.
 
 mod query;
 mod rows;
@@ -30,10 +31,10 @@ use crate::worker::hint::{self, Subject};
 use crate::worker::policy::TaskError;
 use crate::worker::{Account, accounts};
 
-/// Rows that `--show-rows` shows.
+/// Number of rows that `--show-rows` shows.
 pub const ROWS_SHOWN: usize = 5;
 
-/// What is to be pushed, and with what.
+/// The input of a push.
 #[derive(Debug, Clone, Copy)]
 pub struct Order<'a> {
     pub pool: &'a PgPool,
@@ -43,19 +44,19 @@ pub struct Order<'a> {
     pub push: &'a Push,
     pub connection: &'a Connection,
     pub cancel: &'a CancellationToken,
-    /// Rows of unknown and failed batches go again.
+    /// Whether rows of unknown and failed batches are sent again.
     pub resend: bool,
 }
 
-/// Why nothing was sent, or nothing more.
+/// Why nothing was sent, or why sending stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
-    /// The configuration and the database do not fit.
+    /// The configuration and the database do not match.
     #[error(transparent)]
     Query(#[from] QueryFault),
     #[error("the query fails ({code})")]
     QueryFails { code: String },
-    #[error("another push of the job `{0}` is under way")]
+    #[error("another push of the job `{0}` is in progress")]
     Busy(String),
     #[error("a row has no value in `{0}`, which identifies it; nothing was sent")]
     NoKey(String),
@@ -67,44 +68,44 @@ pub enum PushError {
     Vendor(TaskError),
     #[error("the vendor refused a batch: {0}")]
     Refused(TaskError),
-    #[error("the answer to batch {batch} was lost: {error}")]
+    #[error("the response to batch {batch} was lost: {error}")]
     Lost { batch: i64, error: TaskError },
-    #[error("the vendor says that batch {batch} failed: {said}")]
+    #[error("the vendor reports that batch {batch} failed: {said}")]
     Failed { batch: i64, said: String },
-    #[error("the task of batch {batch} has not ended within {hours} h; it last said {said}")]
+    #[error("the task of batch {batch} has not ended within {hours} h; its last status was {said}")]
     Overdue { batch: i64, hours: u64, said: String },
-    #[error("the database did not answer")]
+    #[error("the database did not respond")]
     Database(#[from] sqlx::Error),
 }
 
-/// What a push came to.
+/// The result of a push.
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub rows: Counts,
-    /// The batches that were sent or followed.
+    /// The batches that were sent or followed in this push.
     pub batches: Vec<Batch>,
-    /// Everything that the job has ever sent, by state.
+    /// All records that the job has ever sent, by state.
     pub tally: Vec<Tally>,
-    /// Why it stopped, if it did.
+    /// Why it stopped early, if it did.
     #[serde(skip)]
     pub stopped: Option<PushError>,
 }
 
-/// What a push would do.
+/// A preview of a push.
 #[derive(Debug, Serialize)]
 pub struct Plan {
     pub rows: Counts,
-    /// Calls that would send records.
+    /// Number of calls that would send records.
     pub batches: u64,
-    /// The first rows, label by label, if they were asked for.
+    /// The first rows, label by label, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_rows: Option<Vec<Vec<String>>>,
 }
 
 impl Order<'_> {
-    /// Counts what would go; sends nothing and writes nothing.
+    /// Counts what would be sent. Sends and writes nothing.
     pub async fn plan(self, show_rows: bool) -> Result<Plan, PushError> {
-        // A cursor of a session that goes to nobody else.
+        // The cursor needs a session that is not returned to the pool.
         let mut session = self.pool.acquire().await?.detach();
         let source = Source::open(&mut session, self.push).await?;
         let mut rows = Rows::new(self, source).await?;
@@ -114,9 +115,9 @@ impl Order<'_> {
         Ok(Plan { rows: counts, batches: counts.new.div_ceil(size), first_rows: show_rows.then_some(first) })
     }
 
-    /// Sends what was not sent before. An error means that nothing was sent; what stops a push later is in the report.
+    /// Sends what was not sent before. Returns an error if nothing was sent; what stops a push later is in the report.
     pub async fn send(self) -> Result<Report, PushError> {
-        // Lock and cursor belong to this session, and go with it however this ends.
+        // Lock and cursor belong to this session and end with it.
         let mut session = self.pool.acquire().await?.detach();
         if !store::lock(&mut session, &self.job.name).await? {
             return Err(PushError::Busy(self.job.name.clone()));
@@ -124,21 +125,21 @@ impl Order<'_> {
         let source = Source::open(&mut session, self.push).await?;
         let lost = store::give_up_lost(self.pool, &self.job.name).await?;
         if lost > 0 {
-            tracing::warn!(batches = lost, "the answers to batches of an earlier push were lost");
+            tracing::warn!(batches = lost, "the responses to batches of an earlier push were lost");
         }
         let mut rows = Rows::new(self, source).await?;
-        // What is wrong with a row is found before anything leaves.
+        // Errors in rows are found before anything is sent.
         let (mut counts, _) = rows.count(0).await?;
         if self.resend {
             let freed = store::let_go(self.pool, &self.job.name).await?;
-            tracing::info!(rows = freed, "rows of unknown and failed batches go again");
+            tracing::info!(rows = freed, "rows of unknown and failed batches are sent again");
         }
         accounts::pin(self.pool, self.connection).await.map_err(|error| PushError::Vendor(error.into()))?;
         let account = Account::open(self.pool, self.owner, self.connection)
             .await
             .map_err(|error| PushError::Vendor(error.into()))?;
         let Some(settings) = self.connection.settings.downcast::<lynn_outbound::Settings>() else {
-            // The configuration was checked.
+            // Holds because the configuration was checked.
             return Err(PushError::Vendor(TaskError::UnknownStream));
         };
         let (base_url, redactor) = (self.connection.base_url.clone(), Redactor::new(settings.secrets()));
@@ -172,12 +173,12 @@ impl Order<'_> {
 }
 
 impl PushError {
-    /// Whether the configuration is to be corrected.
+    /// Whether the configuration has to be corrected.
     pub const fn is_of_configuration(&self) -> bool {
         matches!(self, Self::Query(_))
     }
 
-    /// One sentence for the operator.
+    /// One sentence that tells the operator what to do.
     pub fn hint(&self) -> String {
         match self {
             Self::Query(_) => "correct the job's `push` section".to_owned(),
@@ -185,11 +186,11 @@ impl PushError {
             Self::Busy(_) => "wait for it to end; nothing was sent".to_owned(),
             Self::NoKey(_) => "leave such rows out in the query, or choose another `key`".to_owned(),
             Self::TooLarge { .. } => "shorten the value in the query".to_owned(),
-            Self::Interrupted => "run the same command again, it goes on from there".to_owned(),
+            Self::Interrupted => "run the same command again; it continues from there".to_owned(),
             Self::Vendor(error) => hint::hint(error, Subject::login(lynn_outbound::VENDOR)).to_owned(),
             Self::Refused(_) => {
-                "check campaign, template, labels and `paths.add_campaign_data`; none of the batch arrived, its rows go \
-                 with the next push"
+                "check campaign, template, labels and `paths.add_campaign_data`; no record of the batch arrived; its rows \
+                 are sent with the next push"
                     .to_owned()
             }
             Self::Lost { .. } => UNKNOWN_HINT.to_owned(),
@@ -198,20 +199,20 @@ impl PushError {
                     .to_owned()
             }
             Self::Overdue { .. } => {
-                "if that word is a final one, add it to the connection's `task_words`; the next push asks again and sends \
+                "if that status is final, add it to the connection's `task_words`; the next push polls again and sends \
                  nothing twice"
                     .to_owned()
             }
-            Self::Database(_) => "look at the database's log".to_owned(),
+            Self::Database(_) => "check the database's log".to_owned(),
         }
     }
 }
 
-/// What to do about batches that may have arrived.
+/// What to do about batches that may have been received.
 pub const UNKNOWN_HINT: &str = "look into the campaign's data at the vendor: if the records are not there, `--resend` sends \
                                 them; a push without it never does";
 
-/// Waits, unless the process is to stop.
+/// Sleeps, unless the process is shutting down.
 async fn pause(cancel: &CancellationToken, time: Duration) -> Result<(), PushError> {
     cancel.run_until_cancelled(tokio::time::sleep(time)).await.ok_or(PushError::Interrupted)
 }

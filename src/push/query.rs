@@ -1,7 +1,7 @@
-//! The query of a push: checked against the labels and the key, then held open by Postgres.
+//! The query of a push: checked against the labels and the key, and held open as a cursor by Postgres.
 //!
-//! It runs once, in a read-only transaction, into a cursor that outlives it: what is sent is one picture of the warehouse,
-//! however long the sending takes, no transaction stays open meanwhile, and no more than a few hundred rows are in memory.
+//! The query runs once, in a read-only transaction, into a cursor that survives the commit. So a push sends one
+//! snapshot of the warehouse, however long it takes, without an open transaction and with a few hundred rows in memory.
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Column as _, Executor as _, SqlSafeStr as _, Statement as _};
@@ -11,34 +11,34 @@ use crate::config::Push;
 use crate::settings::closest_hint;
 use crate::store::ident::quote;
 
-/// Rows that are fetched at a time.
+/// Rows per fetch.
 const FETCH_ROWS: u32 = 500;
 
-/// Where query and configuration do not fit.
+/// Mismatches between the query and the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryFault {
-    #[error("push.query: Postgres does not take it: {0}")]
+    #[error("push.query: Postgres refuses it: {0}")]
     Query(String),
     #[error("push.{place}: the query has no column `{column}`{hint}")]
     NoColumn { place: String, column: String, hint: String },
-    #[error("push.{place}: the query has two columns `{column}`; name one of them otherwise")]
+    #[error("push.{place}: the query has two columns `{column}`; rename one of them")]
     Twice { place: String, column: String },
 }
 
-/// One row as it was found.
+/// One row as fetched.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct Row {
-    /// By label, in the order of the labels; null is none.
+    /// Values in the order of the labels; `None` is null.
     #[sqlx(rename = "row_values")]
     pub(super) values: Vec<Option<String>>,
-    /// By key column.
+    /// Values in the order of the key columns.
     #[sqlx(rename = "row_key")]
     pub(super) key: Vec<Option<String>>,
-    /// A row before this one has the same key.
+    /// Whether an earlier row has the same key.
     pub(super) repeated: bool,
 }
 
-/// The rows of the query, one after the other.
+/// The rows of the query, in order.
 #[derive(Debug)]
 pub(super) struct Source<'c> {
     connection: &'c mut PgConnection,
@@ -57,37 +57,37 @@ impl<'c> Source<'c> {
         let declare = declare(push);
         connection.execute("begin transaction isolation level repeatable read read only").await?;
         let declared = connection.execute(AssertSqlSafe(declare)).await;
-        // A cursor that is held runs to its end at the commit.
+        // A held cursor runs to its end at the commit.
         let outcome = match declared {
             Ok(_) => connection.execute("commit").await,
             Err(error) => Err(error),
         };
         if let Err(error) = outcome {
-            // A connection that broke needs none.
+            // A broken connection needs no rollback.
             let _ = connection.execute("rollback").await;
             return Err(fails(error));
         }
         Ok(Self { connection })
     }
 
-    /// The next rows; none at the end.
+    /// The next rows; empty at the end.
     pub(super) async fn fetch(&mut self) -> Result<Vec<Row>, sqlx::Error> {
         let fetch = format!("fetch forward {FETCH_ROWS} from tidegate_push");
         sqlx::query_as(AssertSqlSafe(fetch)).fetch_all(&mut *self.connection).await
     }
 
-    /// Begins with the first row again.
+    /// Returns to the first row.
     pub(super) async fn rewind(&mut self) -> Result<(), sqlx::Error> {
         self.connection.execute("move absolute 0 in tidegate_push").await.map(|_| ())
     }
 
     pub(super) async fn close(self) {
-        // It goes with the session in any case.
+        // The cursor ends with the session in any case.
         let _ = self.connection.execute("close tidegate_push").await;
     }
 }
 
-/// The names of the query's columns. Preparing touches no row, so what Postgres says about it holds none.
+/// The names of the query's columns. Preparing reads no row, so Postgres's message cannot contain one.
 async fn columns(connection: &mut PgConnection, query: &str) -> Result<Vec<String>, PushError> {
     let wrapped = format!("select * from (\n{query}\n) as q");
     match connection.prepare(AssertSqlSafe(wrapped).into_sql_str()).await {
@@ -108,7 +108,7 @@ fn check(columns: &[String], wanted: &str, place: impl Fn() -> String) -> Result
     }
 }
 
-/// Every value as text, in the query's order, and whether its key came before.
+/// Selects every value as text, in the query's order, and whether its key occurred before.
 fn declare(push: &Push) -> String {
     let array = |columns: &mut dyn Iterator<Item = &String>| {
         let texts: Vec<String> = columns.map(|column| format!("q.{}::text", quote(column))).collect();
@@ -127,8 +127,8 @@ fn declare(push: &Push) -> String {
     )
 }
 
-/// A query that failed under way: Postgres may quote rows, so only its code is shown. What it says about rights, or about
-/// the statement itself, holds none.
+/// The error of a query that failed while it ran. Postgres may quote rows in its message, so only the code is shown,
+/// except for errors about privileges or the statement itself.
 fn fails(error: sqlx::Error) -> PushError {
     if let Some(error) = error.as_database_error()
         && error.code().is_some_and(|code| code.starts_with("42"))

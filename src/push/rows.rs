@@ -1,4 +1,4 @@
-//! The rows of a push: which of them go, and which went before.
+//! The rows of a push: which are sent, and which were sent before.
 
 use std::collections::HashMap;
 
@@ -10,35 +10,35 @@ use super::query::{Row, Source};
 use super::{Order, PushError};
 use crate::store::push as store;
 
-/// A value of a message is a fraction of that.
+/// Byte limit of one value. A value in a message is much smaller.
 const VALUE_BYTES_MAX: usize = 64 << 10;
 
-/// Rows of the query.
+/// Counts of the query's rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// All of them.
+    /// All rows.
     pub query: u64,
-    /// Those that were to go.
+    /// Rows that were to be sent.
     pub new: u64,
-    /// Those that this push has sent.
+    /// Rows that this push has sent.
     pub sent: u64,
-    /// Sent by an earlier push.
+    /// Rows that an earlier push has sent.
     pub sent_before: u64,
-    /// Sent by an earlier push that never heard whether they arrived, or heard that they failed.
+    /// Rows of an earlier push whose response was lost or reported a failure.
     pub held_back: u64,
-    /// Another row of the query has the same key.
+    /// Rows whose key another row of the query has too.
     pub repeated: u64,
 }
 
-/// Rows of one batch.
+/// The rows of one batch.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     pub(super) keys: Vec<Uuid>,
-    /// By label; null is an empty text.
+    /// Values by label; null is an empty text.
     pub(super) values: Vec<Vec<String>>,
 }
 
-/// What an earlier push did with a row.
+/// The state of a row after earlier pushes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     New,
@@ -47,12 +47,12 @@ enum Fate {
     Repeated,
 }
 
-/// The rows of the query with what is known of them.
+/// The rows of the query with their known state.
 pub(super) struct Rows<'a, 'c> {
     order: Order<'a>,
     source: Source<'c>,
     salt: String,
-    /// New rows that were fetched and have not gone yet.
+    /// New rows that were fetched and not sent yet.
     waiting: Vec<(Uuid, Vec<String>)>,
     at_end: bool,
 }
@@ -67,7 +67,7 @@ impl<'a, 'c> Rows<'a, 'c> {
         self.source.close().await;
     }
 
-    /// Looks at every row; returns the first new ones too. Begins with the first row again after that.
+    /// Counts every row and returns the first new ones too. Returns to the first row afterwards.
     pub(super) async fn count(&mut self, first_max: usize) -> Result<(Counts, Vec<Vec<String>>), PushError> {
         let (mut counts, mut first) = (Counts::default(), Vec::new());
         loop {
@@ -94,7 +94,7 @@ impl<'a, 'c> Rows<'a, 'c> {
         Ok((counts, first))
     }
 
-    /// The next batch of new rows; none when all have gone.
+    /// The next batch of new rows; empty when all have been sent.
     pub(super) async fn next_batch(&mut self) -> Result<Option<Outgoing>, PushError> {
         let size = self.order.push.batch_size;
         while self.waiting.len() < size && !self.at_end {
@@ -121,7 +121,7 @@ impl<'a, 'c> Rows<'a, 'c> {
         let fate = |key: &Uuid, repeated: bool| match known.get(key).map(String::as_str) {
             _ if repeated => Fate::Repeated,
             None => Fate::New,
-            // To a process that only looks, a batch on its way may be one that was lost.
+            // For a process that only reads, a batch in progress may be a lost one.
             Some("unknown" | "failed" | "sending") if self.order.resend => Fate::New,
             Some("unknown" | "failed" | "sending") => Fate::HeldBack,
             Some(_) => Fate::SentBefore,
@@ -129,13 +129,13 @@ impl<'a, 'c> Rows<'a, 'c> {
         Ok(keyed.into_iter().map(|(key, repeated, values)| (fate(&key, repeated), key, values)).collect())
     }
 
-    /// A salted hash: the columns that identify a row may hold telephone numbers, which a bare hash would not hide.
+    /// A salted hash: the key columns may hold telephone numbers, which an unsalted hash would not hide.
     fn key(&self, row: &Row) -> Result<Uuid, PushError> {
         let mut hash = Sha256::new();
         hash.update(&self.salt);
         for (value, column) in row.key.iter().zip(&self.order.push.key) {
             let value = value.as_deref().ok_or_else(|| PushError::NoKey(column.clone()))?;
-            // The length keeps neighbours apart.
+            // The length separates adjacent values.
             hash.update((value.len() as u64).to_be_bytes());
             hash.update(value);
         }

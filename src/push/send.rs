@@ -1,4 +1,4 @@
-//! Sends batches one after the other, and follows their tasks.
+//! Sends batches one after the other and follows their tasks.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,10 @@ use crate::quota::CallKind;
 use crate::store::push::{self as store, NewBatch, Open, TaskNote};
 use crate::worker::policy::TaskError;
 
-/// A quota is asked for again no later than this: somebody may have given some back.
+/// Maximum wait before a quota is requested again, because another process may have released some.
 const QUOTA_LOOK: Duration = Duration::from_mins(1);
 
-/// Nothing more is sent.
+/// Why nothing more is sent.
 pub(super) struct Stop(pub(super) PushError);
 
 impl<E: Into<PushError>> From<E> for Stop {
@@ -26,13 +26,13 @@ impl<E: Into<PushError>> From<E> for Stop {
     }
 }
 
-/// Sends for one push.
+/// The sender of one push.
 pub(super) struct Sender<'a> {
     order: Order<'a>,
     outbound: &'a LynnOutbound,
     session: Session<'a>,
     labels: Vec<String>,
-    /// What was sent or followed.
+    /// The batches sent or followed so far.
     batches: Vec<i64>,
     rows_sent: u64,
 }
@@ -51,8 +51,7 @@ impl<'a> Sender<'a> {
         self.batches.clone()
     }
 
-    /// Sends a batch until it was taken, or its fate is known to be another, or unknown. Answers its task, if the vendor
-    /// named one.
+    /// Sends a batch until it is accepted, refused or its state is unknown. Returns its task, if the vendor named one.
     pub(super) async fn send(&mut self, keys: &[Uuid], rows: &[Vec<String>]) -> Result<Option<Open>, Stop> {
         let push = self.order.push;
         let labels = std::mem::take(&mut self.labels);
@@ -88,7 +87,7 @@ impl<'a> Sender<'a> {
             };
             let claimed = store::claim(order.pool, batch).await?;
             let id = claimed.ok_or_else(|| PushError::Busy(order.job.name.clone()))?;
-            // From here on nothing is left half-way: an interruption waits for the answer.
+            // The call is never abandoned from here on: an interruption waits for the response.
             match ready.send().await {
                 Ok(loaded) => return self.loaded(id, keys.len(), loaded).await,
                 Err(NotLoaded { error, may_be_taken: true, .. }) => return Err(self.lost(id, error).await?),
@@ -107,7 +106,7 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// The vendor has answered a load.
+    /// Records the vendor's response to a batch.
     async fn loaded(&mut self, id: i64, rows: usize, loaded: Loaded) -> Result<Option<Open>, Stop> {
         self.batches.push(id);
         match loaded {
@@ -131,7 +130,7 @@ impl<'a> Sender<'a> {
         Ok(PushError::Lost { batch: id, error: error.into() }.into())
     }
 
-    /// Notes a batch that did not arrive, for later questions; its rows are free.
+    /// Records a batch that was not received, for later inspection, and releases its rows.
     async fn refused(&mut self, batch: NewBatch<'_>, error: StepError) -> Result<Stop, Stop> {
         if let Some(id) = store::claim(self.order.pool, batch).await? {
             let mut connection = self.order.pool.acquire().await?;
@@ -141,7 +140,7 @@ impl<'a> Sender<'a> {
         Ok(PushError::Refused(error.into()).into())
     }
 
-    /// Waits out what passes: quotas however long they take, faults of the way a few times. Nothing has left.
+    /// Waits for what passes: quotas without limit, transport errors a few times. Nothing has been sent.
     async fn passes(&self, error: &StepError, retry: &mut RetryState) -> Result<bool, PushError> {
         match error {
             StepError::Http(HttpError::Quota { limit, until } | HttpError::LimitHit { limit, until, .. }) => {
@@ -157,7 +156,7 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// Asks after a task until it has ended. `just_sent`: not at once.
+    /// Polls a task until it has ended; if `just_sent`, after a pause.
     pub(super) async fn follow(&mut self, open: &Open, just_sent: bool) -> Result<(), Stop> {
         if !self.batches.contains(&open.id) {
             self.batches.push(open.id);
@@ -188,7 +187,7 @@ impl<'a> Sender<'a> {
     }
 
     async fn ask(&self, task: &str) -> Result<TaskState, PushError> {
-        // Faults of the way are tried again below; this only waits for quotas.
+        // Transport errors are retried below; this only waits for quotas.
         let mut retry = self.session.retry(CallKind::Data);
         loop {
             let asking = Box::pin(self.outbound.task(&self.session, task));

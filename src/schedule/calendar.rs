@@ -1,9 +1,9 @@
-//! What the process knows of each job's schedule between two looks: only arithmetic, so that a thousand jobs that are not due
-//! cost next to nothing.
+//! What the process knows of each job's schedule between two database reads. It needs no I/O, so a thousand jobs that
+//! are not due cost almost nothing.
 //!
-//! What is due still follows from Postgres alone. A job whose next firing is known to be in the future cannot be due, whatever
-//! other processes did meanwhile, for what is settled only ever grows; so until then nobody asks about it. That lasts a
-//! minute at most, for rows that someone changes by hand.
+//! What is due still follows from Postgres alone. A job whose next firing is in the future cannot be due, whatever
+//! other processes have done, because the settled time only grows. So until then the job is not read, for at most a
+//! minute, since someone may have changed rows by hand.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use crate::config::Job;
 use crate::cron::{CatchUp, Schedule};
 use crate::store::trouble::Repeats;
 
-/// A job is not left alone for longer than this.
+/// Maximum time without reading a job.
 const QUIET_MAX: Duration = Duration::seconds(60);
 
 /// The schedules of a process's jobs.
@@ -27,9 +27,9 @@ struct Entry {
     schedule: Schedule,
     catch_up: CatchUp,
     paused: bool,
-    /// The job is not due before.
+    /// The job is not due before this time.
     quiet_until: Option<DateTime<Utc>>,
-    /// Why it could not be enqueued.
+    /// Limits how often its enqueue errors are logged.
     trouble: Repeats,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Candidate<'a> {
 }
 
 impl Calendar {
-    /// Those of `jobs` that have a schedule and may be due at `now`. Schedules of other jobs are forgotten.
+    /// Those of `jobs` that have a schedule and may be due at `now`. Drops the schedules of other jobs.
     pub(super) fn candidates<'a>(&mut self, jobs: &[&'a Job], now: DateTime<Utc>) -> Vec<Candidate<'a>> {
         let mut candidates = Vec::new();
         let mut scheduled = 0;
@@ -58,7 +58,7 @@ impl Calendar {
         candidates
     }
 
-    /// Nothing of `job` is due at `now`: the next firing after it is the next that can be.
+    /// Records that nothing of `job` is due at `now`: the earliest it can be due is the next firing.
     pub(super) fn rests(&mut self, job: &Job, now: DateTime<Utc>) {
         if let Some(entry) = self.entries.get_mut(&job.name) {
             let limit = now + QUIET_MAX;
@@ -67,15 +67,15 @@ impl Calendar {
         }
     }
 
-    /// Tells why `job` could not be enqueued, unless that was told a moment ago.
+    /// Logs why `job` could not be enqueued, unless that was logged a moment ago.
     pub(super) fn cannot_enqueue(&self, job: &Job, error: &sqlx::Error) {
         if let Some(entry) = self.entries.get(&job.name) {
             let span = tracing::info_span!("job", job = job.name);
-            span.in_scope(|| entry.trouble.warn("the job could not be enqueued; it is tried again", error));
+            span.in_scope(|| entry.trouble.warn("the job could not be enqueued; it is retried", error));
         }
     }
 
-    /// What is known of a job, as long as its settings are the same.
+    /// What is known of a job, valid while its settings are unchanged.
     fn entry(&mut self, job: &Job, schedule: &Schedule) -> &Entry {
         let new = || Entry {
             schedule: schedule.clone(),

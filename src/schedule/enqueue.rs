@@ -1,15 +1,16 @@
-//! Turns due firings into runs, each exactly once however many replicas ask (promise 8).
+//! Turns due firings into runs, each exactly once however many replicas try (promise 8).
 //!
-//! What is due follows from Postgres alone: firings after the newest one that has a run and after `tidegate.job.due_after`,
-//! which is when the job was first seen, its schedule last changed, or the last firing that passed while it was paused.
-//! So a restart forgets nothing, a new job or a new expression does not fire for the past, the firings of a pause are
-//! not made up for, and pruned runs do not come back.
+//! What is due follows from Postgres alone: firings after the newest one that has a run and after
+//! `tidegate.job.due_after`, which is when the job was first seen, its schedule last changed, or the last firing that
+//! passed while it was paused.
+//! So a restart loses nothing, a new job or expression does not fire for the past, the firings of a pause are not made
+//! up for, and pruned runs do not come back.
 //!
-//! **A job never has two unfinished scheduled runs.** While one is queued, running or waiting, the next firing waits in
-//! the calendar; nothing is enqueued. When the run has ended, `catch_up` decides: `latest` enqueues the newest
-//! firing that came due meanwhile, `none` only one of the last minute, `all` the oldest, and the others one after another. So
-//! a job slower than its schedule never piles up, and takes no more than its own turn from other jobs. Runs by hand and
-//! backfills are no firings: they neither block the schedule nor wait for it.
+//! **A job never has two unfinished scheduled runs.** While one is queued, running or waiting, nothing is enqueued.
+//! When the run has ended, `catch_up` decides: `latest` enqueues the newest firing that came due meanwhile, `none` only
+//! one of the last minute, `all` the oldest, then the others one after another. So a job slower than its schedule does
+//! not accumulate runs and takes only its share from other jobs. Manual runs and backfills are not firings: they
+//! neither block the schedule nor wait for it.
 
 use std::collections::HashMap;
 
@@ -21,12 +22,12 @@ use crate::config::Job;
 use crate::cron::Schedule;
 use crate::store::session::{self, Deadline as _};
 
-/// How much lower than its job's a backfill's priority is: past ranges must not starve scheduled runs.
+/// How much lower a backfill's priority is than its job's, so that past ranges do not starve scheduled runs.
 const BACKFILL_PRIORITY_BELOW: i32 = 1_000;
-/// Firings this recent still count when an expression changes. While replicas are being replaced, each takes the
-/// other's expression for a change, and without this a firing could fall between them.
+/// Firings this recent still count when an expression changes. While replicas are being replaced, each sees the other's
+/// expression as a change, and without this a firing could be lost between them.
 const CHANGE_GRACE: Duration = Duration::seconds(10);
-/// Two replicas look at one clock; what is settled further ahead was settled while the clock was wrong.
+/// Replicas share one clock. A settled time further ahead than this was written while the clock was wrong.
 const SETTLED_AHEAD_MAX: Duration = Duration::seconds(60);
 
 /// A firing that became a run.
@@ -37,25 +38,26 @@ pub struct Enqueued {
     pub scheduled_for: DateTime<Utc>,
 }
 
-/// A run that someone asked for.
+/// A run that was requested by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ByHand {
     /// As the schedule would run it.
     Manual,
-    /// A past range, end exclusive, read again.
+    /// Reads a past range again, end exclusive.
     Backfill { from: DateTime<Utc>, to: DateTime<Utc> },
 }
 
-/// What Postgres knows about one job.
+/// The stored state of one job.
 struct Known {
     schedule: String,
     timezone: String,
-    /// Firings up to here need no answer any more.
+    /// Firings up to this time need no run any more.
     settled_until: DateTime<Utc>,
     unfinished: bool,
 }
 
-/// The database's clock, the only one that replicas share: the `now` for [`enqueue_due`]. [`crate::clock`] learns of it.
+/// The database's clock, the only one that replicas share: the `now` for [`enqueue_due`]. Also updates
+/// [`crate::clock`].
 pub async fn clock(conn: &mut PgConnection) -> Result<DateTime<Utc>, sqlx::Error> {
     let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(conn).in_time().await?;
     crate::clock::note(now);
@@ -64,8 +66,8 @@ pub async fn clock(conn: &mut PgConnection) -> Result<DateTime<Utc>, sqlx::Error
 
 /// Enqueues what is due at `now`, at most one firing of each job, and returns what this caller enqueued.
 ///
-/// Jobs without a schedule are left alone, paused ones let their firings pass. Each firing is a transaction of its own:
-/// `conn` must not be inside one that others wait for.
+/// Ignores jobs without a schedule; firings of paused jobs pass. Each firing is a transaction of its own: `conn` must
+/// not be inside a transaction that others wait for.
 pub async fn enqueue_due(
     conn: &mut PgConnection,
     jobs: &[&Job],
@@ -75,7 +77,7 @@ pub async fn enqueue_due(
 }
 
 impl Calendar {
-    /// As [`enqueue_due`], with what was learned of the schedules before: asks only about jobs that may be due.
+    /// As [`enqueue_due`], with the schedules known from before: reads only jobs that may be due.
     pub async fn enqueue_due(
         &mut self,
         conn: &mut PgConnection,
@@ -110,13 +112,13 @@ impl Calendar {
     }
 }
 
-/// What a look at one job found.
+/// The outcome for one job.
 enum Look {
     /// Nothing is due.
     Nothing,
-    /// Its last scheduled run has not ended: whatever is due waits.
+    /// Its last scheduled run has not ended, so the next firing waits.
     Unfinished,
-    /// Another replica enqueues, or has.
+    /// Another replica enqueues it now, or has done so.
     Elsewhere,
     Enqueued(Enqueued),
 }
@@ -150,7 +152,7 @@ async fn look(
         forget_future(conn, job, now).await?;
         return Ok(Look::Elsewhere);
     }
-    // Another replica has looked a moment later.
+    // Another replica has read the job a moment later.
     if settled_until > now {
         return Ok(Look::Elsewhere);
     }
@@ -163,7 +165,7 @@ async fn look(
     })
 }
 
-/// Takes back what was settled of a job while the clock was ahead.
+/// Resets the settled time of a job that was written while the clock was ahead.
 async fn forget_future(conn: &mut PgConnection, job: &Job, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
@@ -186,7 +188,7 @@ async fn forget_future(conn: &mut PgConnection, job: &Job, now: DateTime<Utc>) -
     Ok(())
 }
 
-/// Makes everything due now that waits for an instant: the database's clock was set back, and nobody knows by how much.
+/// Makes everything that waits for a point in time due now: the database's clock was set back by an unknown amount.
 pub async fn end_waits(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     let mut transaction = conn.begin().in_time().await?;
     sqlx::query!(
@@ -205,7 +207,7 @@ pub async fn end_waits(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     .execute(&mut *transaction)
     .in_time()
     .await?;
-    // What was used counts as if it had been used just now.
+    // Used quota counts as if it had been used just now.
     sqlx::query!(
         "
         with future as (
@@ -240,7 +242,7 @@ pub async fn end_waits(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     transaction.commit().in_time().await
 }
 
-/// Enqueues a run of `streams` of `job` that someone asked for, and returns its id. Not bound to firings, pauses or other runs.
+/// Enqueues a requested run of `streams` of `job` and returns its id. Independent of firings, pauses and other runs.
 pub async fn enqueue_manual(
     conn: &mut PgConnection,
     job: &Job,
@@ -316,7 +318,7 @@ async fn known_jobs(conn: &mut PgConnection, names: &[String]) -> Result<HashMap
         .collect())
 }
 
-/// Remembers a job that was never seen: its firings count from `now`. Who meets it first decides.
+/// Stores a job that was not seen before: its firings count from `now`. The first replica to insert it decides.
 async fn meet(conn: &mut PgConnection, job: &Job, schedule: &Schedule, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"
@@ -334,7 +336,7 @@ async fn meet(conn: &mut PgConnection, job: &Job, schedule: &Schedule, now: Date
     Ok(())
 }
 
-/// Remembers the job's expression, and that its firings up to `until` need no answer. Never goes backward.
+/// Stores the job's expression, and that its firings up to `until` need no run. The time never goes backward.
 async fn settle(
     conn: &mut PgConnection,
     job: &Job,
@@ -358,12 +360,12 @@ async fn settle(
     Ok(())
 }
 
-/// Enqueues one firing, unless another replica is at it, has done it, or the job's last scheduled run is unfinished.
+/// Enqueues one firing, unless another replica is doing or has done so, or the job's last scheduled run is unfinished.
 async fn enqueue_firing(conn: &mut PgConnection, job: &Job, firing: DateTime<Utc>) -> Result<Option<i64>, sqlx::Error> {
     let streams: Vec<String> = job.streams.iter().map(|entry| entry.stream.name.clone().into_owned()).collect();
     let mut transaction = conn.begin().in_time().await?;
-    // A statement of its own, so that the next one sees everything that the lock's last holder committed. The replica
-    // that finds it taken has nothing to do: the holder enqueues.
+    // A separate statement, so that the next one sees everything that the previous lock holder committed. A replica
+    // that finds the row locked has nothing to do: the holder enqueues.
     let mine = sqlx::query_scalar!(
         r#"select name from tidegate.job where name = $1 and due_after < $2 for update skip locked"#,
         job.name,

@@ -1,5 +1,5 @@
 -- Turns one firing of a job into a run with its tasks, unless the job still has an unfinished scheduled run.
--- The caller holds the lock on the job's row, so nothing of this can change between the check and the insert.
+-- The caller holds the lock on the job's row, so nothing changes between the check and the insert.
 with inserted as (
     insert into tidegate.run (job, connection, kind, priority, scheduled_for)
     select $1, $2, 'schedule', $3, $4

@@ -1,8 +1,9 @@
 //! When jobs fire, and the periodic work inside the process (promise 8).
 //!
-//! Due times come from the schedule ([`cron`](crate::cron)) and Postgres, never from memory: `enqueue` turns
-//! a due firing into a run exactly once however many replicas ask, [`timer`] only says "look now", and [`watch`] only
-//! says "the configuration may have changed". `calendar` remembers nothing that Postgres could contradict. None of them knows a vendor.
+//! Due times come from the schedule ([`cron`](crate::cron)) and Postgres, never from memory: `enqueue` turns a due
+//! firing into a run exactly once however many replicas try, [`timer`] only runs tasks periodically, and [`watch`] only
+//! reports that the configuration may have changed. `calendar` caches nothing that Postgres could contradict. None of
+//! them depends on a vendor.
 
 mod calendar;
 mod enqueue;

@@ -1,9 +1,8 @@
-//! The periodic work inside the process: `tokio-cron-scheduler` rings, our own loops work.
+//! The periodic work of the process: `tokio-cron-scheduler` signals, our own loops do the work.
 //!
-//! The scheduler spawns what it fires untracked, lets firings overlap and, for jobs with a zone, freezes the offset it
-//! found at their creation. So it is given nothing but "every N seconds, in UTC, set a flag". Behind each flag one loop
-//! does the work: never twice at a time, whatever rang meanwhile counting as one, with its panic reported and its end
-//! waited for.
+//! The scheduler spawns what it fires untracked, lets firings overlap and, for jobs with a zone, keeps the UTC offset
+//! at their creation. So it only gets "every N seconds, in UTC, set a flag". One loop per flag does the work: never
+//! twice at a time, several signals counting as one, with panics reported and its end awaited.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,15 +15,15 @@ use tokio::task::JoinSet;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 
-/// A loop that heard nothing for so many of its periods works anyway: the scheduler goes by the wall clock, and a clock
-/// that was set back keeps it silent for as long.
+/// A loop without a signal for this many periods works anyway: the scheduler follows the wall clock and stays silent
+/// for as long as the clock was set back.
 const SILENT_PERIODS_MAX: u32 = 3;
-/// Work that takes longer hangs: what it does has ends of its own.
+/// Work that takes longer hangs: everything it does has shorter timeouts of its own.
 const WORK_MAX: Duration = Duration::from_mins(2);
 /// The scheduler counts in whole seconds.
 const PERIOD_MIN: Duration = Duration::from_secs(1);
 
-/// Something to do again and again: enqueue what is due, take over silent runs, prune.
+/// A periodic task: enqueue what is due, take over silent runs, prune.
 pub struct PeriodicTask {
     name: &'static str,
     period: Duration,
@@ -32,7 +31,7 @@ pub struct PeriodicTask {
     work: Box<dyn FnMut() -> BoxFuture<'static, ()> + Send>,
 }
 
-/// Why the bell stopped ringing.
+/// Why the timer stopped.
 #[derive(Debug, Error)]
 pub enum BellError {
     #[error("the periodic work could not be scheduled")]
@@ -42,8 +41,8 @@ pub enum BellError {
 }
 
 impl PeriodicTask {
-    /// Does `work` every `period` (at least a second, and once at the start). `work` reports its own failures, for they
-    /// only mean that the next ring tries again.
+    /// Does `work` every `period` (at least a second), and once at the start. `work` logs its own errors, since the
+    /// next period retries.
     pub fn new<F, W>(name: &'static str, period: Duration, mut work: W) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
@@ -53,7 +52,7 @@ impl PeriodicTask {
         Self { name, period: period.max(PERIOD_MIN), work_max: WORK_MAX, work }
     }
 
-    /// The same, for work that may take so long.
+    /// The same task with another time limit for its work.
     #[must_use]
     pub fn within(self, work_max: Duration) -> Self {
         Self { work_max, ..self }
@@ -70,13 +69,13 @@ impl fmt::Debug for PeriodicTask {
     }
 }
 
-/// Rings until `token` is cancelled, then waits for the work in progress, which should heed the token as well.
+/// Runs the tasks until `token` is cancelled, then waits for the work in progress, which should observe the token too.
 ///
-/// Returns early only if something is broken: the scheduler, or a chore that panicked.
+/// Returns early only on an internal error: the scheduler failed, or a task panicked.
 pub async fn ring(chores: Vec<PeriodicTask>, token: CancellationToken) -> Result<(), BellError> {
     let mut scheduler = JobScheduler::new().await?;
     let mut loops = JoinSet::new();
-    // However this function is left, the loops end.
+    // The loops end however this function is left.
     let stop = token.child_token();
     let _stop_loops = stop.clone().drop_guard();
     for chore in chores {
@@ -90,7 +89,7 @@ pub async fn ring(chores: Vec<PeriodicTask>, token: CancellationToken) -> Result
 
     let ended = tokio::select! {
         () = token.cancelled() => Ok(()),
-        // Loops only end with the token, so whatever is here is a panic.
+        // Loops end only with the token, so a loop that ends here has panicked.
         Some(ended) = loops.join_next() => ended,
     };
     let stopped = scheduler.shutdown().await;
@@ -102,19 +101,19 @@ pub async fn ring(chores: Vec<PeriodicTask>, token: CancellationToken) -> Result
     Ok(stopped?)
 }
 
-/// Works once at the start, and then whenever it has rung since the work began.
+/// Works once at the start, and then once for any number of signals since the work began.
 async fn answer(mut chore: PeriodicTask, rung: Arc<Notify>, token: CancellationToken) {
     let silence_max = chore.period * SILENT_PERIODS_MAX;
     while !token.is_cancelled() {
         if tokio::time::timeout(chore.work_max, (chore.work)()).await.is_err() {
             let seconds = chore.work_max.as_secs();
-            tracing::error!(chore = chore.name, seconds, "the periodic work hung and was stopped; it begins again");
+            tracing::error!(chore = chore.name, seconds, "the periodic work hung and was stopped; it starts again");
         }
         tokio::select! {
             () = token.cancelled() => break,
             heard = tokio::time::timeout(silence_max, rung.notified()) => {
                 if heard.is_err() {
-                    tracing::debug!(chore = chore.name, "the bell was silent, working anyway");
+                    tracing::debug!(chore = chore.name, "no signal from the scheduler, working anyway");
                 }
             }
         }
@@ -130,7 +129,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_is_done_again_and_again_but_never_twice_at_a_time() {
+    async fn work_is_repeated_but_never_overlaps() {
         let (sender, mut done) = mpsc::unbounded_channel();
         let busy = Arc::new(AtomicUsize::new(0));
         let chore = PeriodicTask::new("slow", Duration::from_secs(1), move || {
@@ -145,7 +144,7 @@ mod tests {
         let token = CancellationToken::new();
         let bell = tokio::spawn(ring(vec![chore], token.clone()));
         for _ in 0..3 {
-            assert_eq!(done.recv().await, Some(0), "nobody else was at work");
+            assert_eq!(done.recv().await, Some(0), "no other work was in progress");
         }
         token.cancel();
         bell.await.unwrap().unwrap();
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_is_waited_for() {
+    async fn the_end_of_the_work_is_awaited() {
         let (sender, mut steps) = mpsc::unbounded_channel();
         let chore = PeriodicTask::new("careful", Duration::from_mins(1), move || {
             let sender = sender.clone();
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn p12_work_that_hangs_is_stopped_and_begins_again() {
+    async fn p12_work_that_hangs_is_stopped_and_starts_again() {
         let (sender, mut begun) = mpsc::unbounded_channel();
         let chore = PeriodicTask::new("hanging", Duration::from_secs(1), move || {
             let sender = sender.clone();
@@ -191,8 +190,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_of_the_work_ends_the_bell_with_an_error() {
-        let chore = PeriodicTask::new("broken", Duration::from_secs(1), || async { panic!("as the test wants") });
+    async fn a_panic_of_the_work_ends_the_timer_with_an_error() {
+        let chore = PeriodicTask::new("broken", Duration::from_secs(1), || async { panic!("intended by the test") });
         let patient = PeriodicTask::new("patient", Duration::from_secs(1), || async {});
         let ended = ring(vec![chore, patient], CancellationToken::new()).await;
         assert!(matches!(ended, Err(BellError::PeriodicTask(_))), "{ended:?}");

@@ -1,9 +1,9 @@
-//! Says when the configuration may have changed: SIGHUP, or its files did.
+//! Reports when the configuration may have changed: on SIGHUP, or when its files change.
 //!
-//! Only that: the listener loads and checks it, and keeps the old one if the new one is wrong. Files are watched
-//! through the system's notifications, which arrive at once but miss what a network file system or a replaced folder
-//! hides; so every few seconds the files are compared as well. Both lead to the same comparison, and nothing is
-//! reported unless it differs: loading the files is not a change, nor is a temporary file of an editor.
+//! The caller loads and checks the configuration, and keeps the old one if the new one is wrong. Files are watched
+//! through system notifications, which arrive at once but miss changes on a network file system or in a replaced
+//! folder, so the files are also compared every few seconds. Both lead to the same comparison, and only a difference is
+//! reported: reading the files is not a change, nor is an editor's temporary file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,19 +19,19 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
 
 /// The folder of job files in a configuration folder.
 const JOBS_FOLDER: &str = "jobs";
-/// Writing is taken to be over when nothing has happened for this long…
+/// Writing counts as finished when nothing has happened for this long…
 const QUIET: Duration = Duration::from_millis(300);
-/// …or when it has gone on for this long.
+/// …or when it has continued for this long.
 const RESTLESS_MAX: Duration = Duration::from_secs(3);
-/// How often the files are compared without any notification.
+/// How often the files are compared without a notification.
 const POLL: Duration = Duration::from_secs(10);
-/// Files looked at in one folder; a configuration has a few dozen.
+/// Maximum number of files examined in one folder; a configuration has a few dozen.
 const FILES_MAX: usize = 10_000;
 
 /// Why the configuration should be loaded again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// SIGHUP: someone asks for it, changed or not.
+    /// SIGHUP: reload, changed or not.
     Signal,
     /// Files were changed, added, removed or replaced.
     Files,
@@ -42,23 +42,23 @@ pub enum Change {
 pub struct ConfigWatch {
     path: PathBuf,
     hangup: Signal,
-    /// Gets a unit when something happened to a watched folder. Holds one: more say nothing more.
+    /// Receives a unit for each notification. Holds one, since further ones add nothing.
     stirred: mpsc::Receiver<()>,
-    /// Kept for its thread; none if the system's notifications are not to be had.
+    /// Kept for its thread. `None` if system notifications are not available.
     watcher: Option<RecommendedWatcher>,
     poll: Interval,
     seen: Fingerprint,
 }
 
-/// What tells one state of the files from another: for each, the file it really is, its size and its times. A
-/// ConfigMap's update swaps a symbolic link and nothing else, hence the real path and inode.
+/// Identifies a state of the files: real path, size and times of each. A ConfigMap update only swaps a symbolic link,
+/// hence the real path and inode.
 type Fingerprint = BTreeMap<PathBuf, (PathBuf, u64, u64, (i64, i64), (i64, i64))>;
 
 impl ConfigWatch {
-    /// Begins to watch `path`. What changes from here on is reported.
+    /// Starts to watch `path`. Later changes are reported.
     ///
-    /// Fails only if the process cannot listen for SIGHUP. Without file notifications it falls back on comparing, and
-    /// warns.
+    /// Fails only if the process cannot listen for SIGHUP. Without file notifications it falls back to comparing and
+    /// logs a warning.
     pub fn start(path: &Path) -> io::Result<Self> {
         let hangup = signal(SignalKind::hangup())?;
         let (sender, stirred) = mpsc::channel(1);
@@ -104,33 +104,34 @@ impl ConfigWatch {
         }
     }
 
-    /// Waits until the files have been left alone for a moment.
+    /// Waits until the files have not changed for a moment.
     async fn settle(&mut self) {
         let stirred = &mut self.stirred;
         let quiet = async {
             while let Ok(Some(())) = timeout(QUIET, stirred.recv()).await {
-                // One notification stands for all until it is taken; do not spin through a burst.
+                // One pending notification stands for all; this avoids spinning through a burst.
                 sleep(QUIET / 10).await;
             }
         };
         let _still_restless = timeout(RESTLESS_MAX, quiet).await;
     }
 
-    /// (Re)registers the folders: one that was deleted and made again has lost its watch.
+    /// Registers the folders (again): a folder that was deleted and created again has lost its watch.
     fn listen(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
         for folder in folders(&self.path) {
-            // Folders, not files: an editor that writes a new file and renames it leaves a watch on the old one behind.
+            // Folders, not files: after an editor writes a new file and renames it, a file watch would still be on the
+            // old one.
             let _was_not_watched = watcher.unwatch(&folder);
             if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
-                tracing::debug!(%error, folder = %folder.display(), "folder is polled only");
+                tracing::debug!(%error, folder = %folder.display(), "the folder is polled only");
             }
         }
     }
 
     async fn look(&self) -> Fingerprint {
         let path = self.path.clone();
-        // A network file system can hang; the event loop must not. If even the thread fails, nothing has changed.
+        // A network file system can hang, and the event loop must not. If the thread itself fails, nothing has changed.
         tokio::task::spawn_blocking(move || fingerprint(&path)).await.unwrap_or_else(|_| self.seen.clone())
     }
 }
@@ -178,7 +179,7 @@ mod tests {
 
     /// Long enough for the poll; notifications are much faster.
     const PATIENCE: Duration = Duration::from_secs(30);
-    /// Longer than the quiet time: what has not been reported by then was not noticed.
+    /// Longer than the quiet time: a change not reported by then was not noticed.
     const SILENCE: Duration = Duration::from_millis(1_500);
 
     fn folder() -> TempDir {
@@ -189,7 +190,7 @@ mod tests {
         folder
     }
 
-    /// Waits for a change of the files. The process gets a hangup from the test of it.
+    /// Waits for a change of the files. Ignores the SIGHUP that another test sends to this process.
     async fn changed(watch: &mut ConfigWatch) -> Option<Change> {
         let files = async { while watch.changed().await != Change::Files {} };
         timeout(PATIENCE, files).await.ok().map(|()| Change::Files)
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reading_and_files_of_others_are_no_change() {
+    async fn reading_and_unrelated_files_are_not_a_change() {
         let folder = folder();
         let mut watch = ConfigWatch::start(folder.path()).unwrap();
         fs::read(folder.path().join("tidegate.yaml")).unwrap();

@@ -1,8 +1,8 @@
-//! Whether this process should get work: what the parts have said so far.
+//! Whether this process is ready for work, from what its parts have reported.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Filled in by the application as it starts and stops; read by `/readyz` and the status page.
+/// Set by the application as it starts and stops; read by `/readyz` and the status page.
 #[derive(Debug, Default)]
 pub struct Health {
     config_loaded: AtomicBool,
@@ -18,17 +18,17 @@ impl Health {
         self.reload_refused.store(false, Ordering::Relaxed);
     }
 
-    /// The configuration was changed to something wrong; the one before is still in force.
+    /// The changed configuration is invalid; the previous one is still in force.
     pub fn reload_refused(&self) {
         self.reload_refused.store(true, Ordering::Relaxed);
     }
 
-    /// The database is at this version.
+    /// The database is migrated to this version.
     pub fn migrated(&self) {
         self.migrated.store(true, Ordering::Relaxed);
     }
 
-    /// The process is shutting down and will not be ready again.
+    /// The process is shutting down and will not become ready again.
     pub fn stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
@@ -38,7 +38,7 @@ impl Health {
         self.reload_refused.load(Ordering::Relaxed)
     }
 
-    /// Why the process is not ready, whatever the database says.
+    /// Why the process is not ready, regardless of the database.
     pub fn obstacle(&self) -> Option<&'static str> {
         if self.stopping.load(Ordering::Relaxed) {
             Some("shutting down")
@@ -65,7 +65,7 @@ mod tests {
         health.migrated();
         assert_eq!(health.obstacle(), None);
         health.reload_refused();
-        assert_eq!(health.obstacle(), None, "the configuration before it is in force");
+        assert_eq!(health.obstacle(), None, "the previous configuration is in force");
         health.stopping();
         assert_eq!(health.obstacle(), Some("shutting down"));
     }

@@ -1,4 +1,4 @@
-//! Accepts connections on the status port, within limits that a hostile client cannot stretch.
+//! Accepts connections on the status port, within limits that a hostile client cannot exceed.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -20,19 +20,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::trouble::Repeats;
 
-/// Probes, a scraper and a few people need no more.
+/// Enough for probes, a scraper and a few people.
 const CONNECTIONS_MAX: usize = 64;
-/// A client that has not sent its request line and headers by then is dropped.
+/// A client that has not sent its request line and headers within this time is disconnected.
 const HEADER_READ_MAX: Duration = Duration::from_secs(5);
 /// From accept to the last byte, so that a client that reads slowly is dropped too.
 const CONNECTION_MAX: Duration = Duration::from_secs(20);
-/// Headers in a request.
+/// Maximum number of headers in a request.
 const HEADERS_MAX: usize = 64;
-/// Bytes of a request's line and headers; also the write buffer.
+/// Maximum bytes of a request's line and headers; also the size of the write buffer.
 const BUFFER_BYTES_MAX: usize = 16 * 1024;
-/// How long requests in progress may go on when the process stops.
+/// How long requests in progress may continue when the process stops.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
-/// Pause after a failed accept: it fails while the process is out of file descriptors.
+/// Pause after a failed accept, which fails while the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Why the status port cannot be opened.
@@ -48,7 +48,7 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
     TcpListener::bind(address).await.map_err(|source| ListenError { address, source })
 }
 
-/// Serves requests until `token` is cancelled, then lets those in progress end within a second.
+/// Serves requests until `token` is cancelled, then gives those in progress one second to end.
 pub async fn serve(listener: TcpListener, router: Router, token: CancellationToken) {
     let mut connections = JoinSet::new();
     let (mut places, trouble) = (Places::default(), Repeats::default());
@@ -70,7 +70,7 @@ pub async fn serve(listener: TcpListener, router: Router, token: CancellationTok
                 let connection = connections.spawn(answer(stream, router.clone(), Arc::clone(&asked)));
                 places.0.push_back(Place { connection, asked });
             }
-            Ok(_) => tracing::debug!("a status client was turned away: all places are taken"),
+            Ok(_) => tracing::debug!("a status client was refused: all connections are in use"),
             Err(error) => {
                 trouble.warn("a status connection could not be accepted", &error);
                 sleep(ACCEPT_PAUSE).await;
@@ -84,7 +84,7 @@ pub async fn serve(listener: TcpListener, router: Router, token: CancellationTok
     }
 }
 
-/// The connections there are, oldest first.
+/// The open connections, oldest first.
 #[derive(Default)]
 struct Places(VecDeque<Place>);
 
@@ -95,8 +95,8 @@ struct Place {
 }
 
 impl Places {
-    /// Makes room for one more: the oldest connection that has not asked for anything goes, so that clients that only
-    /// connect keep no probe away. Returns `false` if all of them have asked.
+    /// Frees a connection: closes the oldest one that has not sent a request, so that clients that only connect cannot
+    /// block probes. Returns `false` if all have sent one.
     fn make_room(&mut self) -> bool {
         self.0.retain(|place| !place.connection.is_finished());
         if self.0.len() < CONNECTIONS_MAX {
@@ -109,7 +109,7 @@ impl Places {
     }
 }
 
-/// Serves the one request of a connection; `asked` tells when it has arrived.
+/// Serves the single request of a connection and sets `asked` when it has arrived.
 async fn answer(stream: TcpStream, router: Router, asked: Arc<AtomicBool>) {
     let router = router.layer(map_request(move |request: Request| {
         asked.store(true, Ordering::Relaxed);
@@ -120,12 +120,12 @@ async fn answer(stream: TcpStream, router: Router, asked: Arc<AtomicBool>) {
         .header_read_timeout(HEADER_READ_MAX)
         .max_headers(HEADERS_MAX)
         .max_buf_size(BUFFER_BYTES_MAX)
-        // Idle connections would hold places.
+        // Idle connections would use up the limit.
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     match timeout(CONNECTION_MAX, connection).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a status client broke off"),
+        Ok(Err(error)) => tracing::debug!(%error, "a status client disconnected"),
         Err(_) => tracing::debug!("a status client was too slow"),
     }
 }

@@ -1,8 +1,8 @@
 //! The status port: `/healthz`, `/readyz`, `/metrics`, the status page and `/status.json`.
 //!
-//! It answers `GET` only, changes nothing, and shows no credential and no row of the warehouse. A hostile client can neither
-//! keep it busy (few connections, short deadlines, one request each) nor use up the database connections that workers
-//! need (what is read from Postgres is read once for all clients of a moment, within a deadline).
+//! It serves `GET` only, changes nothing, and shows no credential and no row of the warehouse. A hostile client can
+//! neither keep it busy (few connections, short deadlines, one request each) nor use up the database connections that
+//! workers need (data from Postgres is read once for all clients within a short time, with a deadline).
 
 mod health;
 mod listen;

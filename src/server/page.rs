@@ -1,4 +1,5 @@
-//! The status page: one HTML document without scripts or anything to load. All text is escaped, wherever it comes from.
+//! The status page: one HTML document without scripts or external resources. All text is escaped, wherever it comes
+//! from.
 
 use std::fmt::{self, Display, Write as _};
 
@@ -10,9 +11,9 @@ use crate::store::held::HeldSlice;
 use crate::store::status::{Failure, StreamState};
 use crate::text::shown;
 
-/// Seconds after which a browser loads the page again.
+/// Seconds after which a browser reloads the page.
 const RELOAD_SECS: u32 = 15;
-/// Messages are cut there; the whole is in `tidegate.task`.
+/// Messages are cut to this length; the full text is in `tidegate.task`.
 const MESSAGE_CHARS_MAX: usize = 400;
 
 const STYLE: &str = "body{font:14px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#1b2733}\
@@ -22,7 +23,7 @@ th{font-weight:600;color:#546575}.bad{color:#b3261e}.good{color:#1d6b3a}.quiet{c
 @media(prefers-color-scheme:dark){body{background:#10181f;color:#dbe4ec}th,td{border-color:#2b3a47}\
 th,.quiet{color:#93a5b5}.bad{color:#ff8a80}.good{color:#7ddba3}}";
 
-/// Text that cannot be anything but text, in an element or in a quoted attribute, and that shows no other text than it is.
+/// Text escaped for an element or a quoted attribute. Invisible and control characters are replaced.
 struct Escaped<T>(T);
 
 impl<T: Display> Display for Escaped<T> {
@@ -47,10 +48,10 @@ impl<T: Display> Display for Escaped<T> {
     }
 }
 
-/// The page, whose style bears `nonce`.
+/// The page. Its style element carries `nonce`.
 pub(super) fn render(report: &Report, nonce: &str) -> String {
     let mut page = String::with_capacity(16 * 1024);
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _infallible = write_page(&mut page, report, nonce);
     page
 }
@@ -71,7 +72,7 @@ fn write_page(page: &mut String, report: &Report, nonce: &str) -> fmt::Result {
     page.push_str("</p>");
     if report.reload_refused {
         page.push_str(
-            "<p class=\"bad\">The configuration on disk is wrong and was refused; the one before is in force. \
+            "<p class=\"bad\">The configuration on disk is wrong and was refused; the previous one is in force. \
              <code>tidegate check --offline</code> says why.</p>",
         );
     }
@@ -179,7 +180,7 @@ fn moment(moment: Option<DateTime<Utc>>) -> String {
     moment.map_or_else(|| "–".to_owned(), |moment| moment.format("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
-/// Seconds as people say them.
+/// A duration in readable units.
 fn age(seconds: f64) -> String {
     let minutes = seconds.max(0.0) / 60.0;
     if minutes < 120.0 {
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn ages_read_as_people_say_them() {
+    fn ages_are_shown_in_readable_units() {
         assert_eq!([0.0, 90.0 * 60.0, 3.0 * 3_600.0, 500_000.0].map(age), ["0 min", "90 min", "3 h", "6 d"]);
     }
 

@@ -1,4 +1,4 @@
-//! What the status page, `/status.json` and the `status` command show: the state of jobs, streams and quotas.
+//! The data of the status page, `/status.json` and the `status` command: the state of jobs, streams and quotas.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use crate::quota::QuotaUse;
 use crate::store::held::{self, HeldSlice};
 use crate::store::status::{self, Configured, Failure, LastRun, StreamState, Streams, Unfinished};
 
-/// Failures shown.
+/// Maximum number of failures shown.
 const FAILURES_MAX: i64 = 20;
-/// Held slices shown; `tidegate held` lists more.
+/// Maximum number of held slices shown; `tidegate held` lists all.
 const HELD_MAX: i64 = 100;
 
-/// Reads every connection's quota use from the ledger. Called with a deadline; it may be dropped half-way.
+/// Reads every connection's quota use from the ledger. Called with a deadline; the future may be dropped at any point.
 pub type QuotaReader =
     Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<QuotaUse>, Box<dyn Error + Send + Sync>>> + Send + Sync>;
 
@@ -27,20 +27,20 @@ pub fn no_quota() -> QuotaReader {
     Arc::new(|| Box::pin(std::future::ready(Ok(Vec::new()))))
 }
 
-/// The state of everything that is configured, at one moment.
+/// The state of everything that is configured, at one point in time.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     pub at: DateTime<Utc>,
     pub version: &'static str,
-    /// The configuration on disk is wrong; the one before it is in force.
+    /// Whether the configuration on disk is wrong; the previous one is then in force.
     pub reload_refused: bool,
     pub jobs: Vec<JobState>,
     pub streams: Vec<StreamState>,
     pub quotas: Vec<QuotaUse>,
     pub unfinished: Vec<Unfinished>,
     pub failures: Vec<Failure>,
-    /// Slices whose last reading was too doubtful to delete rows, the first of them; `tidegate held` lists also those of streams
-    /// that are not configured any more.
+    /// Slices whose last reading was too doubtful to delete rows, up to a limit. `tidegate held` also lists those of
+    /// streams that are no longer configured.
     pub held: Vec<HeldSlice>,
 }
 
@@ -52,12 +52,13 @@ pub struct JobState {
     pub schedule: Option<String>,
     pub timezone: String,
     pub paused: bool,
-    /// None for a job that is paused, without a schedule, or with one that never fires.
+    /// `None` for a job that is paused, has no schedule, or never fires.
     pub next_firing: Option<DateTime<Utc>>,
     pub last_run: Option<LastRun>,
 }
 
-/// The jobs of a configuration and the streams that they read. A stream that no job reads any more only grows older.
+/// The jobs of a configuration and the streams that they read. A stream that no job reads is left out, since it only
+/// grows older.
 pub(super) fn configured(config: &Config) -> Configured {
     let streams = config.streams_read().into_iter();
     let (connections, names) = streams.map(|(connection, stream)| (connection.to_owned(), stream.to_owned())).unzip();
@@ -65,7 +66,7 @@ pub(super) fn configured(config: &Config) -> Configured {
 }
 
 impl Report {
-    /// Gathers the report from what is configured and what Postgres knows.
+    /// Builds the report from the configuration and Postgres.
     pub async fn gather(
         conn: &mut PgConnection,
         config: &Config,

@@ -1,4 +1,4 @@
-//! The routes of the status port, and the reading of Postgres behind them.
+//! The routes of the status port, and the database reads behind them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,11 +26,11 @@ use crate::store::trouble::Repeats;
 use crate::store::{session, status};
 use crate::text;
 
-/// `/readyz` says no if the database has not answered by then.
+/// `/readyz` reports not ready if the database has not responded within this time.
 const READY_MAX: Duration = Duration::from_secs(1);
-/// What the page and the metrics may take to read.
+/// Time limit for reading the page's and the metrics' data.
 const READ_MAX: Duration = Duration::from_secs(3);
-/// Results this young are given to further clients, so that many of them cost Postgres no more than one.
+/// Results younger than this are shared with further clients, so that many clients cost Postgres no more than one.
 const FRESH: Duration = Duration::from_secs(1);
 const JSON: &str = "application/json";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -47,17 +47,17 @@ pub struct Site {
     pub quota: QuotaReader,
 }
 
-/// A [`Site`] with its answers of the last moment.
+/// A [`Site`] with its cached results.
 struct AppState {
     site: Site,
     ready: Shared<Result<(), &'static str>>,
     report: Shared<Option<Report>>,
     gauges: Shared<Gauges>,
-    /// Why Postgres could not be read; monitoring asks again and again.
+    /// Limits how often a failed read of Postgres is logged, since monitoring repeats it.
     trouble: Repeats,
 }
 
-/// An answer that everyone who asks within a moment shares; one asks Postgres, the others wait for it.
+/// A result that all requests within a moment share: one reads Postgres, the others wait for it.
 struct Shared<T>(Mutex<Option<(Instant, Arc<T>)>>);
 
 impl<T> Shared<T> {
@@ -98,7 +98,7 @@ impl Site {
 
 impl AppState {
     async fn ready(&self) -> Result<(), &'static str> {
-        // Never shared: a process that stops must say so at once.
+        // Never cached: a process that stops must say so at once.
         if let Some(obstacle) = self.site.health.obstacle() {
             return Err(obstacle);
         }
@@ -128,16 +128,16 @@ impl AppState {
             Ok(true) => Ok(()),
             Ok(false) => {
                 session::purge(&self.site.pool);
-                // This one leads there as well.
+                // Unreachable: this case is handled above.
                 drop(conn.detach());
-                Err("the database only reads: it is a standby, or was made read-only")
+                Err("the database is read-only: it is a standby, or was made read-only")
             }
-            Err(sqlx::Error::Database(_)) => Err("the database answers, but Tidegate's tables are not there"),
+            Err(sqlx::Error::Database(_)) => Err("the database responds, but Tidegate's tables are missing"),
             Err(_) => Err(UNREACHABLE),
         }
     }
 
-    /// The report, or none if Postgres did not answer in time.
+    /// The report, or `None` if Postgres did not respond in time.
     async fn report(&self) -> Arc<Option<Report>> {
         self.report
             .get(async {
@@ -179,7 +179,7 @@ impl AppState {
         }
     }
 
-    /// Reads within a deadline that Postgres keeps as well: a query that nobody waits for any more must not go on.
+    /// Reads within a deadline that Postgres enforces too, so that no query continues that nobody waits for.
     async fn read<T>(&self, read: impl AsyncFnOnce(&mut sqlx::PgConnection) -> Result<T, sqlx::Error>) -> Option<T> {
         let reading = async {
             let mut conn = self.site.pool.acquire().await?;
@@ -206,16 +206,16 @@ impl AppState {
 
 const NOT_READ: &str = "the database could not be read for the status port";
 const NO_QUOTAS: &str = "the quota ledger could not be read for the status port";
-const NO_ANSWER: &str = "the database did not answer within a second";
+const NO_ANSWER: &str = "the database did not respond within a second";
 const UNREACHABLE: &str = "the database cannot be reached";
 
-/// On every answer: nothing is kept, sniffed or framed, and nothing is loaded or run.
+/// Headers of every response: no caching, sniffing or framing, and nothing is loaded or executed.
 const HEADERS: [(HeaderName, &str); 3] =
     [(CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff"), (REFERRER_POLICY, "no-referrer")];
 const NOTHING_LOADS: [(HeaderName, &str); 1] =
     [(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'")];
 
-/// Alive is a process whose loops come round, be it without success.
+/// A process is alive if its loops complete, even without success.
 async fn healthz(State(desk): State<Arc<AppState>>) -> Response {
     let pulse = &desk.site.pulse;
     match pulse.stuck() {
@@ -268,6 +268,6 @@ async fn show_page(State(desk): State<Arc<AppState>>) -> Response {
 }
 
 fn no_report() -> Response {
-    let text = "the database did not answer; see /readyz and the log\n";
+    let text = "the database did not respond; see /readyz and the log\n";
     (StatusCode::SERVICE_UNAVAILABLE, HEADERS, text).into_response()
 }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use crate::text::escaped;
 
-/// More faults than anyone reads at once; the rest appears when these are repaired.
+/// More faults than anyone reads at once; the rest appear when these are fixed.
 const FAULTS_MAX: usize = 200;
 
-/// Where a setting was written. Files sort in the order in which they were read, the environment after them.
+/// Where a setting was written. Sorted by the order in which files were read, then the environment.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// Line 0 means the file as a whole.
@@ -30,7 +30,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// One thing that is wrong. Displays as `jobs/lynn.yaml:14: jobs.lynn.schedul: unknown key; did you mean …`.
+/// One fault. Displays as `jobs/lynn.yaml:14: jobs.lynn.schedul: unknown key; did you mean …`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
     place: Place,
@@ -44,7 +44,7 @@ impl Fault {
         self.place.to_string()
     }
 
-    /// The setting, `jobs.lynn-hourly.schedule` for instance; empty if a whole file is meant.
+    /// The setting, such as `jobs.lynn-hourly.schedule`; empty for a whole file.
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -65,7 +65,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Every fault of a configuration, by place. Displays as one line per fault.
+/// Every fault of a configuration, by place. Displays one line per fault.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Faults {
     found: Vec<Fault>,
@@ -73,7 +73,7 @@ pub struct Faults {
 
 impl Faults {
     pub fn add(&mut self, place: Place, key: String, message: String) {
-        // Messages name jobs and connections as they were written, faulty names too.
+        // Messages contain names of jobs and connections as they were written, even invalid ones.
         let message = match escaped(&message) {
             Cow::Owned(escaped) => escaped,
             Cow::Borrowed(_) => message,
@@ -84,7 +84,7 @@ impl Faults {
         }
     }
 
-    /// Whether `key`, or something inside it, was found wrong already.
+    /// Whether `key`, or something inside it, has a fault already.
     pub fn concern(&self, key: &str) -> bool {
         self.found.iter().any(|fault| {
             fault.key.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))

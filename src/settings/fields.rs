@@ -1,4 +1,4 @@
-//! Settings that connectors of every kind have: credentials and base URLs.
+//! Settings that all kinds of connectors have: credentials and base URLs.
 
 use url::Url;
 
@@ -7,13 +7,13 @@ use super::scalar::Credential;
 use super::tree::KeyPath;
 use crate::secret::Secret;
 
-/// The base URL that stands in for a refused one.
+/// The base URL that replaces a refused one.
 pub fn stand_in() -> Url {
-    #[expect(clippy::expect_used, reason = "a constant that parses; it only stands in for a refused value")]
+    #[expect(clippy::expect_used, reason = "a constant that parses; it only replaces a refused value")]
     Url::parse("https://refused.invalid").expect("the stand-in parses")
 }
 
-/// Scheme, host and path, nothing else; without the slash at the end. `example` is shown where it is not a URL.
+/// A URL with scheme, host and path only, without a slash at the end. A fault shows `example`.
 pub fn parse_base_url(text: &str, example: &str) -> Result<Url, String> {
     let shape = || format!("is not a URL; write for instance `{example}`");
     let mut url = Url::parse(text).map_err(|_| shape())?;
@@ -21,7 +21,7 @@ pub fn parse_base_url(text: &str, example: &str) -> Result<Url, String> {
         return Err(shape());
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("holds a user or password; credentials have keys of their own".to_owned());
+        return Err("contains a user or password; credentials have their own keys".to_owned());
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err("has a query or fragment; write scheme, host and path only".to_owned());
@@ -31,7 +31,7 @@ pub fn parse_base_url(text: &str, example: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// A credential that must be there; an empty one is none.
+/// A required credential; an empty one counts as missing.
 pub fn credential(raw: Option<Credential>, path: &KeyPath, remedy: &str, report: &mut Report<'_>) -> Secret {
     let Some(Credential(secret)) = raw else {
         report.missing(path, remedy);
@@ -43,7 +43,7 @@ pub fn credential(raw: Option<Credential>, path: &KeyPath, remedy: &str, report:
     secret
 }
 
-/// Why a text can be no credential: such a one travels in a header or between quotation marks.
+/// Why a text cannot be a credential, which is sent in a header or between quotation marks.
 pub fn credential_problem(text: &str) -> Option<&'static str> {
     if text.trim().is_empty() {
         Some("is empty")

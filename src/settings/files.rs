@@ -1,7 +1,7 @@
 //! Reads the files of a configuration and merges them into one tree.
 //!
-//! Maps of different files are merged; a setting that two files give is a fault that names both. Everything read from
-//! disk is bounded.
+//! Maps of different files are merged; a setting in two files is a fault that names both. Everything read from disk is
+//! bounded.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -13,19 +13,19 @@ use super::fault::{Faults, Place};
 use super::tree::{KeyPath, Kind, Node};
 use super::{suggest, yaml};
 
-/// A job takes some 500 bytes; a file past this is not a configuration.
+/// A job takes about 500 bytes; a larger file is not a configuration.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Job files in one folder.
+/// Maximum number of job files in one folder.
 const FILES_MAX: usize = 1_000;
 
-/// What a folder's settings of the process are in, and the folder of its job files.
+/// The file with the process's settings in a folder, and the folder of its job files.
 const MAIN: &str = "tidegate.yaml";
 const JOBS: &str = "jobs";
-/// What somebody may name a folder after.
+/// Words in folder names that suggest job files.
 const CONNECTIONS: &str = "connections";
 
-/// One file: its name as faults show it, its place in the order of reading, its text.
+/// One file: its name as faults show it, its position in the reading order, its text.
 pub struct Source {
     name: Arc<str>,
     order: usize,
@@ -42,10 +42,10 @@ impl Source {
     }
 }
 
-/// Subfolders of `jobs` are searched this deep for files that somebody may take for read.
+/// How deep subfolders of `jobs` are searched for files that would not be read.
 const DEPTH_MAX: usize = 8;
 
-/// Reads what `path` names: a file, or a folder's `tidegate.yaml` and `jobs/*.yaml`.
+/// Reads `path`: a file, or a folder with `tidegate.yaml` and `jobs/*.yaml`.
 pub fn read(path: &Path, faults: &mut Faults) -> Vec<Source> {
     let files = match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => folder(path, faults),
@@ -66,8 +66,8 @@ pub fn read(path: &Path, faults: &mut Faults) -> Vec<Source> {
     sources
 }
 
-/// The files of a folder, in the order in which they are read. What is there and would not be read is a fault: a job
-/// that is missing without a word is found too late.
+/// The files of a folder in reading order. A file that would not be read is a fault, because a silently missing job is
+/// noticed too late.
 fn folder(path: &Path, faults: &mut Faults) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let main = path.join(MAIN);
@@ -98,7 +98,7 @@ fn folder(path: &Path, faults: &mut Faults) -> Vec<PathBuf> {
     files
 }
 
-/// Whether something has this name. A symbolic link that leads nowhere has it too.
+/// Whether something has this name, including a dangling symbolic link.
 fn is_present(path: &Path, faults: &mut Faults) -> bool {
     match fs::symlink_metadata(path) {
         Ok(_) => true,
@@ -111,7 +111,7 @@ fn is_present(path: &Path, faults: &mut Faults) -> bool {
     }
 }
 
-/// Refuses what lies beside `tidegate.yaml` and looks like configuration, but has a name that is not read.
+/// Refuses files next to `tidegate.yaml` that look like configuration but are not read.
 fn refuse_unread(folder: &Path, faults: &mut Faults) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let file = entry?.path();
@@ -131,8 +131,8 @@ fn refuse_unread(folder: &Path, faults: &mut Faults) -> io::Result<()> {
     Ok(())
 }
 
-/// Says which folders beside `jobs` look as if they held job files, but are not read: YAML files are in them, and their names
-/// resemble what configurations hold. Other folders may be anything.
+/// Warnings for folders next to `jobs` that appear to contain job files but are not read: they contain YAML files and
+/// have a telling name. Other folders are ignored.
 pub fn unread_folders(folder: &Path) -> Vec<String> {
     let has_yaml = |folder: &Path| {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten().take(FILES_MAX);
@@ -178,7 +178,7 @@ fn job_files(jobs: &Path, faults: &mut Faults) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Refuses every file in a subfolder of `jobs` that looks like YAML. `left` bounds the entries that are looked at.
+/// Refuses every YAML file in a subfolder of `jobs`. `left` bounds the number of entries examined.
 fn refuse_nested(folder: &Path, depth: usize, left: &mut usize, faults: &mut Faults) {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -194,14 +194,19 @@ fn refuse_nested(folder: &Path, depth: usize, left: &mut usize, faults: &mut Fau
             continue;
         }
         if looks_like_yaml(&file) {
-            refuse(&file, "is not read: subfolders are left out; move it into the folder `jobs`".to_owned(), faults);
+            refuse(
+                &file,
+                "is not read: subfolders are not searched; move it into the folder `jobs`".to_owned(),
+                faults,
+            );
         } else if depth > 1 && file.is_dir() {
             refuse_nested(&file, depth - 1, left, faults);
         }
     }
 }
 
-/// The last part of `path`; none if it is hidden. Editors and mounted config maps keep hidden names beside the real ones.
+/// The last part of `path`; `None` if it is hidden. Editors and mounted config maps keep hidden entries next to the
+/// real ones.
 fn visible_name(path: &Path) -> Option<&OsStr> {
     path.file_name().filter(|name| !name.as_encoded_bytes().starts_with(b"."))
 }
@@ -210,10 +215,10 @@ fn looks_like_yaml(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("yaml") || ending.eq_ignore_ascii_case("yml"))
 }
 
-/// The text of a regular file of at most `bytes_max`. The error is what a fault says after the file's name.
+/// The text of a regular file of at most `bytes_max`. The error follows the file's name in a fault.
 pub fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
     let open = || -> io::Result<Option<Vec<u8>>> {
-        // Asked before opening: opening a pipe would wait for its writer.
+        // Checked before opening: opening a pipe would wait for its writer.
         if !fs::metadata(path)?.is_file() {
             return Ok(None);
         }
@@ -232,7 +237,7 @@ pub fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
     })
 }
 
-/// What a fault says of a `path` that `error` came of.
+/// The fault for a `path` that failed with `error`.
 pub fn cannot_read(path: &Path, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound if path.is_symlink() => {
@@ -249,8 +254,8 @@ fn refuse(path: &Path, problem: String, faults: &mut Faults) {
     faults.add(place, String::new(), problem);
 }
 
-/// Parses every source and merges them: sections by key, connections and jobs by name. None if one cannot be read:
-/// what it holds would only be missed elsewhere.
+/// Parses all sources and merges them: sections by key, connections and jobs by name. `None` if one cannot be read,
+/// since its content would cause further faults elsewhere.
 pub fn merge(sources: &[Source], faults: &mut Faults) -> Option<Node> {
     let start = sources.first().map_or_else(|| Source::new(0, "configuration", String::new()).place(0), |s| s.place(0));
     let mut merged: Vec<(String, Node)> = Vec::new();

@@ -1,8 +1,8 @@
-//! Reading configuration files: text with positions, substitution, typed values, every fault at once.
+//! Reads configuration files: text with positions, substitution, typed values, and all faults at once.
 //!
-//! `files` reads and merges, `yaml` keeps the line of every key, `overrides` and `substitute` bring in the environment,
-//! `read` turns text into types whose values are those of `scalar`, and `report` collects what is wrong. It knows no
-//! section and no vendor.
+//! `files` reads and merges, `yaml` keeps the line of every key, `overrides` and `substitute` apply the environment,
+//! `read` converts text to types with the values of `scalar`, and `report` collects faults. It knows no section and no
+//! vendor.
 
 mod fault;
 mod fields;

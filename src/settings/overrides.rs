@@ -1,9 +1,9 @@
 //! `TIDEGATE__SECTION__KEY`: settings from the environment, on top of the files.
 //!
-//! The `config` crate reads the variables (prefix, separator). The layering itself is done here, because `config` would
-//! lose what a clear refusal needs: its layers replace each other silently, so a name defined twice is not seen; its
-//! origin belongs to a value, not to a key, so an unknown key has no line; it lower-cases variable names, so
-//! `Acme-Lynn` could never be reached; it reads dots in a name as a path; and it stops at the first fault.
+//! The `config` crate reads the variables (prefix, separator). The layering is done here, because `config` would lose
+//! what a clear error needs: its layers replace each other silently, so a duplicate name is not detected; it records
+//! the origin of a value, not of a key, so an unknown key has no line; it lower-cases variable names, so `Acme-Lynn`
+//! could not be addressed; it reads dots in a name as a path; and it stops at the first fault.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +16,13 @@ use super::tree::{KeyPath, Kind, Node};
 const PREFIX: &str = "TIDEGATE";
 const SEPARATOR: &str = "__";
 
-/// Settings that are lists: an override separates their items by commas.
+/// Settings that are lists; an override separates their items with commas.
 const LISTS: &[&str] = &["streams", "allowed_hosts", "enabled_streams"];
 
-/// Sections whose entries have names of their own; an override changes an entry and never makes one.
+/// Sections whose entries are named; an override changes an existing entry and never creates one.
 const NAMED: &[&str] = &["connections", "jobs"];
 
-/// Puts every override into `root`.
+/// Applies every override to `root`.
 pub fn apply(root: &mut Node, env: &BTreeMap<String, String>, faults: &mut Faults) {
     for (name, value) in collect(env) {
         let place = Place::Environment(name);
@@ -32,7 +32,7 @@ pub fn apply(root: &mut Node, env: &BTreeMap<String, String>, faults: &mut Fault
     }
 }
 
-/// The variables that are overrides: name, steps, value; a section before what is in it.
+/// The override variables: name, steps, value; a section comes before its contents.
 fn collect(env: &BTreeMap<String, String>) -> BTreeMap<String, (Vec<String>, String)> {
     let source = env.clone().into_iter().collect();
     let variables = Environment::with_prefix(PREFIX).separator(SEPARATOR).source(Some(source)).collect();
@@ -76,7 +76,7 @@ fn scalar(place: &Place, text: String) -> Node {
     Node { place: place.clone(), kind: Kind::Scalar(text), hidden: true }
 }
 
-/// The key in `node` that `step` means: case, dashes and dots do not count, since variable names cannot have them.
+/// The key in `node` that `step` means. Case, dashes and dots are ignored, since variable names cannot contain them.
 fn resolve(node: &Node, step: &str, must_exist: bool) -> Result<String, String> {
     let names = || match &node.kind {
         Kind::Map(entries) => entries.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
@@ -94,14 +94,14 @@ fn resolve(node: &Node, step: &str, must_exist: bool) -> Result<String, String> 
     }
 }
 
-/// The value at `key` of `node`, made where there is none.
+/// The value at `key` of `node`, created if missing.
 fn entry<'a>(node: &'a mut Node, key: String, place: &Place) -> Result<&'a mut Node, String> {
     if matches!(node.kind, Kind::Null) {
         node.kind = Kind::Map(Vec::new());
     }
     let kind = node.kind.name();
     let Kind::Map(entries) = &mut node.kind else {
-        return Err(format!("{kind} is here and has no keys; set it as a whole"));
+        return Err(format!("{kind} has no keys; set it as a whole"));
     };
     let index = entries.iter().position(|(name, _)| *name == key).unwrap_or_else(|| {
         entries.push((key, Node::new(place.clone(), Kind::Null)));

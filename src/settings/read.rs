@@ -1,6 +1,6 @@
-//! From a [`Node`] to a raw struct, through serde, with every fault and not only the first.
+//! Converts a [`Node`] to a raw struct with serde, and reports every fault, not only the first.
 //!
-//! serde stops at the first thing it cannot take. [`read`] reports it, takes it out and tries again.
+//! serde stops at the first value that it cannot read. [`read`] reports it, removes it and tries again.
 
 use std::fmt;
 
@@ -12,11 +12,11 @@ use super::report::Report;
 use super::suggest;
 use super::tree::{KeyPath, Kind, Node, Step};
 
-/// Every try takes at least one node out; this only bounds the work.
+/// Every attempt removes at least one node; this only bounds the work.
 const TRIES_MAX: usize = 200;
 
-/// Reads `node`, which is at `path`, reporting every key and value that `T` does not take. `beside` are keys that are
-/// known there as well, `whose` says where "there" is.
+/// Reads `node`, which is at `path`, and reports every key and value that `T` does not accept. `beside` are additional
+/// known keys; `whose` names the section in the fault.
 pub fn read<T>(node: &Node, path: &KeyPath, beside: &[&str], whose: &str, report: &mut Report<'_>) -> T
 where
     T: DeserializeOwned + Default,
@@ -50,7 +50,7 @@ where
     T::default()
 }
 
-/// The keys that `T`, a struct, takes.
+/// The field names of the struct `T`.
 pub fn keys_of<T: DeserializeOwned>() -> &'static [&'static str] {
     match T::deserialize(KeyProbe) {
         Err(Error { problem: Problem::UnknownKey(keys), .. }) => keys,
@@ -58,7 +58,7 @@ pub fn keys_of<T: DeserializeOwned>() -> &'static [&'static str] {
     }
 }
 
-/// A deserializer that hands back the field names it is asked for.
+/// A deserializer that returns the requested field names.
 struct KeyProbe;
 
 impl<'de> Deserializer<'de> for KeyProbe {
@@ -83,10 +83,10 @@ impl<'de> Deserializer<'de> for KeyProbe {
     }
 }
 
-/// What serde could not take, and where.
+/// What serde could not read, and where.
 #[derive(Debug)]
 pub struct Error {
-    /// Innermost first.
+    /// Innermost step first.
     steps: Vec<Step>,
     problem: Problem,
 }
@@ -99,7 +99,7 @@ enum Problem {
         found: &'static str,
         wanted: String,
     },
-    /// What to say after the value.
+    /// The text after the value in the fault.
     Other(String),
 }
 
@@ -152,7 +152,7 @@ impl serde::de::Error for Error {
     }
 }
 
-/// Nothing counts as absent, as an empty list and as an empty map; scalars are text.
+/// Null counts as absent, as an empty list and as an empty map; scalars are text.
 struct Reader<'a>(&'a Node);
 
 impl<'de> Deserializer<'de> for Reader<'_> {

@@ -1,4 +1,4 @@
-//! Collects the faults of a configuration, and the checks that settings of every kind have in common.
+//! Collects the faults of a configuration, and contains the checks that all kinds of settings share.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -15,7 +15,7 @@ use crate::text::show_duration;
 /// Longer names make labels and tables unreadable.
 const NAME_CHARACTERS_MAX: usize = 100;
 
-/// Collects faults and knows where the settings were written.
+/// Collects faults, with the places where the settings were written.
 pub struct Report<'a> {
     tree: &'a Node,
     faults: Faults,
@@ -26,14 +26,14 @@ impl<'a> Report<'a> {
         Self { tree, faults }
     }
 
-    /// Every fault that was found, and those that were there before.
+    /// All faults found so far, including earlier ones.
     pub fn into_faults(self) -> Faults {
         self.faults
     }
 }
 
 impl Report<'_> {
-    /// A fault whose message stands for itself.
+    /// Adds a fault with a complete message.
     pub fn add(&mut self, path: &KeyPath, message: String) {
         self.faults.add(self.tree.place_of(path).clone(), path.to_string(), message);
     }
@@ -42,7 +42,7 @@ impl Report<'_> {
         self.add(path, message.to_owned());
     }
 
-    /// A fault of a value: `predicate` goes on after the value, which is shown unless it may be a secret.
+    /// Adds a fault of a value: `predicate` follows the value, which is shown unless it may be a secret.
     pub fn refuse(&mut self, path: &KeyPath, predicate: impl Display) {
         let node = self.tree.at(path);
         let value = node.and_then(|node| node.shown(path));
@@ -56,12 +56,12 @@ impl Report<'_> {
         );
     }
 
-    /// What was written there.
+    /// The value as written.
     pub fn written(&self, path: &KeyPath) -> Option<&Node> {
         self.tree.at(path)
     }
 
-    /// Whether there is a fault at that place already.
+    /// Whether this place has a fault already.
     pub fn is_refused(&self, path: &KeyPath) -> bool {
         self.faults.concern(&path.to_string())
     }
@@ -71,7 +71,7 @@ impl Report<'_> {
         self.tree.at(path).is_some_and(|node| node.hidden)
     }
 
-    /// A setting that must be there is not; silent where it is there and was refused already.
+    /// Adds a fault for a missing required setting, unless it was present and has been refused already.
     pub fn missing(&mut self, path: &KeyPath, remedy: &str) {
         if !self.is_refused(path) {
             self.add(path, format!("missing; {remedy}"));
@@ -81,7 +81,7 @@ impl Report<'_> {
     pub fn unknown_key<'k>(&mut self, path: &KeyPath, whose: &str, known: impl Iterator<Item = &'k str>) {
         let Some(Step::Key(key)) = path.0.last() else { return };
         if key == "<<" {
-            return self.add(path, "merge keys are no part of YAML 1.2; write the keys out".to_owned());
+            return self.add(path, "merge keys are not part of YAML 1.2; write the keys out".to_owned());
         }
         let of = if whose.is_empty() { String::new() } else { format!(" of {whose}") };
         let hint = suggest::hint(key, known);

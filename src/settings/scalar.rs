@@ -1,4 +1,4 @@
-//! The kinds of value that settings have, as raw types: they read the text that was written, quoted or not.
+//! The raw types of setting values, parsed from the text as written, quoted or not.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,9 +11,9 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use super::units;
 use crate::secret::Secret;
 
-/// A value that is read from its text.
+/// A value that is parsed from its text.
 pub trait Written: Sized {
-    /// The error is what a fault says after the value.
+    /// The error follows the value in a fault.
     fn read(text: &str) -> Result<Self, String>;
 }
 
@@ -62,7 +62,11 @@ pub struct Integer(pub i64);
 impl Written for Integer {
     fn read(text: &str) -> Result<Self, String> {
         let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let problem = if all_digits { "is too large; write less" } else { "is not a whole number; write digits only" };
+        let problem = if all_digits {
+            "is too large; write a smaller number"
+        } else {
+            "is not a whole number; write digits only"
+        };
         text.parse().map(Self).map_err(|_| problem.to_owned())
     }
 }
@@ -85,7 +89,7 @@ impl Written for Bool {
 
 written!(Bool, json_schema!({ "type": "boolean" }));
 
-/// A share, from `0%` to `100%`.
+/// A percentage from `0%` to `100%`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Percent(pub u8);
 
@@ -112,7 +116,7 @@ impl Written for DurationText {
 
 written!(DurationText, json_schema!({ "type": "string", "pattern": units::DURATION_PATTERN }));
 
-/// How long something is kept: a duration, or `forever`, which is none.
+/// How long something is kept: a duration, or `forever`, which is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep(pub Option<Duration>);
 
@@ -128,7 +132,7 @@ impl Written for Keep {
 
 written!(Keep, json_schema!({ "type": "string", "pattern": units::KEEP_PATTERN }));
 
-/// A distance from UTC: milliseconds with their sign, or `+05:30`.
+/// An offset from UTC: milliseconds with a sign, or `+05:30`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offset(pub i64);
 
@@ -162,7 +166,7 @@ written!(
     json_schema!({ "type": ["integer", "string"], "pattern": "^[+-]([0-9]{2}:[0-9]{2}|[0-9]+)$|^[0-9]+$" })
 );
 
-/// A number of calls, or a size in bytes: which one, the limit's unit says.
+/// A number of calls or a size in bytes, depending on the unit of the limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Amount(pub String);
 
@@ -193,7 +197,7 @@ impl Written for Credential {
 
 written!(Credential, json_schema!({ "type": ["string", "number"] }));
 
-/// A map whose entries are read one by one elsewhere.
+/// A map whose entries are read individually elsewhere.
 #[derive(Debug, Clone, Copy)]
 pub struct Entries;
 

@@ -1,10 +1,10 @@
 //! `${VAR}`, `${VAR:-default}` and `${file:/path}` in values.
 //!
-//! What is put in is never read as YAML or looked at again, so a password of digits stays text and one with `${` in it
-//! stays whole. `$${` writes a plain `${`.
+//! Substituted text is never parsed as YAML or expanded again, so a password of digits stays text and one with `${`
+//! stays unchanged. `$${` produces a literal `${`.
 //!
-//! A variable or file that is empty is a fault, as one that is missing is: emptiness is hardly ever meant. Where it is,
-//! `${VAR:-}` says so.
+//! An empty variable or file is a fault, like a missing one, because it is rarely intended. `${VAR:-}` allows an empty
+//! value.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,15 +16,16 @@ use super::tree::{KeyPath, Kind, Node, shown};
 /// Credentials are short; certificates fit too.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
-/// What all references together may put in. A hundred files of credentials fit.
+/// Total size that all references may substitute. A hundred credential files fit.
 const EXPANDED_BYTES_MAX: usize = 8 << 20;
 
-/// Replaces the references in every value of `node` that came from a file; what cannot be replaced goes, with a fault.
+/// Replaces the references in every value of `node` that came from a file. A value that cannot be replaced is removed,
+/// with a fault.
 pub fn apply(node: &mut Node, path: &KeyPath, env: &BTreeMap<String, String>, faults: &mut Faults) {
     replace(node, path, &mut Room { env, left: EXPANDED_BYTES_MAX }, faults);
 }
 
-/// Where values come from, and how much of them there may still be.
+/// The sources of values, and how many bytes may still be substituted.
 struct Room<'a> {
     env: &'a BTreeMap<String, String>,
     left: usize,
@@ -33,7 +34,7 @@ struct Room<'a> {
 fn replace(node: &mut Node, path: &KeyPath, room: &mut Room<'_>, faults: &mut Faults) {
     match &mut node.kind {
         Kind::Null => {}
-        // Overrides are taken as they are.
+        // Overrides are used unchanged.
         Kind::Scalar(_) if matches!(node.place, Place::Environment(_)) => {}
         Kind::Scalar(text) => {
             if !text.contains("${") {
@@ -79,7 +80,7 @@ fn expand(text: &str, room: &mut Room<'_>) -> Result<String, String> {
             let value = resolve(reference, room.env)?;
             room.left = room.left.checked_sub(value.len()).ok_or_else(|| {
                 format!(
-                    "has references that come to more than {EXPANDED_BYTES_MAX} bytes with those before; leave some out"
+                    "has references that expand to more than {EXPANDED_BYTES_MAX} bytes together with earlier ones; leave some out"
                 )
             })?;
             expanded.push_str(&value);
@@ -110,7 +111,7 @@ fn resolve(reference: &str, env: &BTreeMap<String, String>) -> Result<String, St
     match (env.get(name), default) {
         (Some(value), None) if value.trim().is_empty() => {
             let name = shown(name);
-            let remedy = format!("give it a value, or write `${{{name}:-}}` if empty is meant");
+            let remedy = format!("give it a value, or write `${{{name}:-}}` to allow an empty value");
             Err(format!("environment variable `{name}` is empty; {remedy}"))
         }
         (Some(value), None) => Ok(value.clone()),
@@ -146,16 +147,16 @@ mod tests {
     }
 
     #[test]
-    fn references_come_to_a_bounded_length() {
+    fn references_expand_to_a_bounded_length() {
         assert_eq!(expand_with(&"${A}".repeat(100)).unwrap().len(), 100);
-        assert!(expand_with(&"${A}".repeat(101)).unwrap_err().starts_with("has references that come to more than"));
+        assert!(expand_with(&"${A}".repeat(101)).unwrap_err().starts_with("has references that expand to more than"));
     }
 
     #[test]
     fn references_are_replaced_once() {
         assert_eq!(expand_with("${A}").as_deref(), Ok("1"));
         assert_eq!(expand_with("a${A}b${A}").as_deref(), Ok("a1b1"));
-        assert_eq!(expand_with("${B}").as_deref(), Ok("x${A}"), "what was put in is not looked at again");
+        assert_eq!(expand_with("${B}").as_deref(), Ok("x${A}"), "substituted text is not expanded again");
         assert_eq!(expand_with("${NONE:-d}").as_deref(), Ok("d"));
         assert_eq!(expand_with("${NONE:-}").as_deref(), Ok(""));
         assert_eq!(expand_with("${EMPTY:-d}").as_deref(), Ok("d"));
@@ -164,14 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_that_leads_nowhere_is_a_fault() {
+    fn an_unresolvable_reference_is_a_fault() {
         for text in ["${NONE}", "${", "${}", "${a b}", "${1}", "${file:relative}", "${file:/nonexistent}"] {
             assert!(expand_with(text).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn p9_what_is_empty_is_a_fault_unless_it_is_meant() {
+    fn p9_an_empty_value_is_a_fault_unless_it_is_allowed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         let file = format!("${{file:{}}}", path.display());
@@ -179,7 +180,7 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             assert!(expand_with(&file).unwrap_err().ends_with("is empty; write the value into it"), "{text:?}");
         }
-        let empty = "is empty; give it a value, or write `${EMPTY:-}` if empty is meant";
+        let empty = "is empty; give it a value, or write `${EMPTY:-}` to allow an empty value";
         for text in ["${EMPTY}", "a${EMPTY}b"] {
             assert_eq!(expand_with(text).unwrap_err(), format!("environment variable `EMPTY` {empty}"));
         }

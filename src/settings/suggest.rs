@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use super::tree::shown;
 
-/// More known words than this are not listed.
+/// Longer lists of known words are not shown.
 const LISTED_MAX: usize = 24;
 
-/// The known word that `word` most likely stands for.
+/// The known word that `word` most likely means.
 pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = fold(word);
     known
@@ -22,7 +22,7 @@ pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
-/// The end of a fault about an unknown word: `; did you mean …?`, else `; known here: …`.
+/// The end of a fault about an unknown word: `; did you mean …?`, otherwise `; known here: …`.
 pub fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     if let Some(candidate) = closest(word, known.iter().copied()) {
@@ -41,7 +41,7 @@ pub fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String 
     text
 }
 
-/// The nearest IANA zone: by its whole name, or by its city alone.
+/// The nearest IANA zone, by its full name or by its city.
 pub fn zone(word: &str) -> Option<&'static str> {
     let names = || chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
     let wanted = fold(&word.replace(' ', "_"));
@@ -49,7 +49,7 @@ pub fn zone(word: &str) -> Option<&'static str> {
     names()
         .find(|name| fold(name) == wanted)
         .or_else(|| names().find(|name| name.contains('/') && fold(city(name)) == fold(city_of(&wanted))))
-        // A fixed offset (`GMT-03:00`) is near to names that mean something else.
+        // A fixed offset (`GMT-03:00`) resembles names with another meaning.
         .or_else(|| closest(&wanted, names()).filter(|_| !word.contains(|c: char| c.is_ascii_digit())))
 }
 
@@ -57,7 +57,7 @@ fn city_of(folded: &str) -> &str {
     folded.rsplit('/').next().unwrap_or(folded)
 }
 
-/// Case, dashes and underscores are what people get wrong first.
+/// Most typing errors are in case, dashes and underscores.
 pub fn fold(word: &str) -> String {
     word.to_lowercase().replace(['-', '.', ' '], "_")
 }
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn p7_a_known_word_may_be_anybodys_and_steers_no_terminal() {
+    fn p7_a_known_word_from_outside_cannot_control_a_terminal() {
         assert_eq!(hint("acme-lynn", ["acme\t-lynn"]), r"; did you mean `acme\t-lynn`?");
         assert_eq!(hint("x", ["a\n\u{202e}b"]), r"; known here: a\n\u{202e}b");
     }

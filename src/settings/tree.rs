@@ -1,13 +1,13 @@
 //! Settings as a tree in which every node knows where it was written.
 //!
-//! Scalars stay the text that was written: whether `00123` is a number is for the setting to say that wants one.
+//! Scalars keep their text: the setting that needs a number decides whether `00123` is one.
 
 use std::fmt::{self, Write as _};
 
 use super::fault::Place;
 use crate::text::escaped;
 
-/// The longest part of a value or key that a fault repeats.
+/// The longest part of a value or key that a fault shows.
 const SHOWN_CHARACTERS_MAX: usize = 60;
 
 /// A value and the place of its key.
@@ -15,7 +15,7 @@ const SHOWN_CHARACTERS_MAX: usize = 60;
 pub struct Node {
     pub place: Place,
     pub kind: Kind,
-    /// It came from the environment or a file and may be a secret, so it is not shown.
+    /// Whether it came from the environment or a file. It may then be a secret and is not shown.
     pub hidden: bool,
 }
 
@@ -30,7 +30,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What it is, for a fault.
+    /// The kind of value, for a fault.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
@@ -41,13 +41,13 @@ impl Kind {
     }
 }
 
-/// How large a node is with all that is in it.
+/// The size of a node, including its contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
     pub nodes: usize,
-    /// How deep they nest.
+    /// Nesting depth.
     pub depth: usize,
-    /// Of keys and values.
+    /// Bytes of keys and values.
     pub bytes: usize,
 }
 
@@ -86,7 +86,7 @@ impl Node {
         path.0.iter().try_fold(self, |node, step| node.child(step))
     }
 
-    /// The place of `path`, or of the innermost thing around it that was written.
+    /// The place of `path`, or of the innermost existing node around it.
     pub fn place_of(&self, path: &KeyPath) -> &Place {
         let mut node = self;
         for step in &path.0 {
@@ -96,7 +96,7 @@ impl Node {
         &node.place
     }
 
-    /// Takes out what is at `steps`: a key goes, a list item becomes nothing so that the others keep their numbers.
+    /// Removes the node at `steps`: a key is deleted, a list item becomes null so that the others keep their index.
     pub fn remove(&mut self, steps: &[Step]) {
         let Some((last, parents)) = steps.split_last() else { return };
         let parent = parents.iter().try_fold(self, |node, step| node.child_mut(step));
@@ -111,7 +111,7 @@ impl Node {
         }
     }
 
-    /// What a copy would take.
+    /// The size of a copy.
     pub fn measure(&self) -> Size {
         let mut size = Size { nodes: 1, depth: 0, bytes: 0 };
         let mut hold = |node: &Self| {
@@ -134,7 +134,7 @@ impl Node {
         size
     }
 
-    /// The value as a fault may repeat it; none for credentials and for what may be one.
+    /// The value for display in a fault; `None` for credentials and values that may be one.
     pub fn shown(&self, path: &KeyPath) -> Option<String> {
         let Kind::Scalar(text) = &self.kind else { return None };
         let may_be_secret = self.hidden || path.names_a_credential() || (text.contains("://") && text.contains('@'));
@@ -142,13 +142,13 @@ impl Node {
     }
 }
 
-/// `text` on one line, cut to what a fault has room for.
+/// `text` on one line, cut to the length that a fault may show.
 pub fn shown(text: &str) -> String {
     let mut line: String = text.chars().take(SHOWN_CHARACTERS_MAX).flat_map(char::escape_debug).collect();
     if text.chars().nth(SHOWN_CHARACTERS_MAX).is_some() {
         line.push('…');
     }
-    // Quotation marks need no escape here: faults quote with backticks.
+    // Quotation marks are not escaped: faults quote with backticks.
     escaped(&line.replace("\\\"", "\"").replace("\\'", "'")).into_owned()
 }
 
@@ -159,7 +159,7 @@ pub enum Step {
     Index(usize),
 }
 
-/// The way from the root to a setting. Displays as `jobs.lynn.streams[1].slice`.
+/// The path from the root to a setting. Displays as `jobs.lynn.streams[1].slice`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyPath(pub Vec<Step>);
 
@@ -176,7 +176,7 @@ impl KeyPath {
         Self(self.0.iter().cloned().chain(steps).collect())
     }
 
-    /// Whether the setting holds a credential, judged by its name so that a new vendor's are covered too.
+    /// Whether the setting is a credential, judged by its name so that those of new vendors are covered too.
     fn names_a_credential(&self) -> bool {
         let key = self.0.iter().rev().find_map(|step| match step {
             Step::Key(key) => Some(key.to_lowercase()),

@@ -1,4 +1,4 @@
-//! Durations (`40ms 4s 10m 12h 1d 1h30m`) and sizes (`100MB`, `102400kB`, `1MiB`) as they are written.
+//! Parses durations (`40ms 4s 10m 12h 1d 1h30m`) and sizes (`100MB`, `102400kB`, `1MiB`).
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use crate::text::DURATION_UNITS;
 #[cfg(test)]
 use crate::text::show_duration;
 
-/// Longer than any setting makes sense, and far from every overflow downstream.
+/// Longer than any useful setting, and far from every overflow.
 const DURATION_MAX: Duration = Duration::from_hours(3_660 * 24);
 
-/// A kilobyte is 1000 bytes, as the vendors' limits are read (`facts/lynn.md §10.10`).
+/// A kilobyte is 1000 bytes, as in the vendors' limits (`vendors/lynn.md §10.10`).
 const SIZE_UNITS: &[(&str, u64)] = &[
     ("B", 1),
     ("kB", 1_000),
@@ -27,7 +27,7 @@ pub const DURATION_PATTERN: &str = r"^([0-9]+(ms|s|m|h|d))+$";
 /// The JSON Schema pattern of a duration, or of `forever`.
 pub const KEEP_PATTERN: &str = r"^(forever|([0-9]+(ms|s|m|h|d))+)$";
 
-/// Reads a duration. The error is what a fault says after the value.
+/// Parses a duration. The error follows the value in a fault.
 pub fn duration(text: &str) -> Result<Duration, String> {
     const SHAPE: &str = "write for instance `40ms`, `4s`, `10m`, `12h`, `7d` or `1h30m`";
     if text.starts_with('-') {
@@ -56,7 +56,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Ok(total)
 }
 
-/// Reads a size in bytes. The error is what a fault says after the value.
+/// Parses a size in bytes. The error follows the value in a fault.
 pub fn size(text: &str) -> Result<u64, String> {
     const SHAPE: &str = "write for instance `100MB`, `102400kB` or `64KiB`";
     let (number, unit) = number(text).ok_or_else(|| format!("is not a size; {SHAPE}"))?;
@@ -66,10 +66,10 @@ pub fn size(text: &str) -> Result<u64, String> {
     }
     let factor = SIZE_UNITS.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor);
     let factor = factor.ok_or_else(|| format!("is not a size; {SHAPE}"))?;
-    number.checked_mul(factor).ok_or_else(|| "is larger than can be counted".to_owned())
+    number.checked_mul(factor).ok_or_else(|| "is too large; write a smaller size".to_owned())
 }
 
-/// The digits at the start of `text`, and what follows them; a number too large to hold is the largest.
+/// The digits at the start of `text`, and the rest; a number too large becomes the maximum.
 fn number(text: &str) -> Option<(u64, &str)> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at(digits);
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_read_as_the_design_writes_them() {
+    fn durations_are_parsed_as_in_the_design() {
         for (text, ms) in [
             ("40ms", 40),
             ("4s", 4_000),
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_read_as_the_design_writes_them() {
+    fn sizes_are_parsed_as_in_the_design() {
         assert_eq!(size("100MB"), Ok(100_000_000));
         assert_eq!(size("102400kB"), Ok(102_400_000));
         assert_eq!(size("102400 kB"), Ok(102_400_000));

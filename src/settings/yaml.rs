@@ -1,7 +1,7 @@
-//! One YAML file becomes a [`Node`] tree.
+//! Parses one YAML file into a [`Node`] tree.
 //!
-//! Built on the parser's events rather than on a loaded document, because only so every key has its line, every scalar
-//! keeps its text, a key written twice is seen, and nesting and aliases are bounded before anything recurses.
+//! Uses the parser's events rather than a loaded document, because only then every key has its line, every scalar keeps
+//! its text, duplicate keys are detected, and nesting and aliases are bounded before any recursion.
 
 use std::collections::HashMap;
 
@@ -11,26 +11,26 @@ use super::fault::{Faults, Place};
 use super::files::Source;
 use super::tree::{KeyPath, Kind, Node, Step};
 
-/// Deeper than any setting; keeps every walk over the tree within the stack.
+/// Deeper than any setting; keeps recursion over the tree within the stack.
 const DEPTH_MAX: usize = 32;
 
-/// Nodes of one file, aliases expanded.
+/// Maximum nodes of one file, aliases expanded.
 const NODES_MAX: usize = 100_000;
 
-/// Bytes of text in one file, aliases expanded: what is written in it is far less.
+/// Maximum bytes of text in one file, aliases expanded; much more than the file itself.
 const TEXT_BYTES_MAX: usize = 4 << 20;
 
 /// The source cannot be read; its fault has been added.
 pub struct Unreadable;
 
-/// The settings of `source`; nothing for an empty file.
+/// The settings of `source`; null for an empty file.
 pub fn parse(source: &Source, faults: &mut Faults) -> Result<Node, Unreadable> {
     let mut builder =
         Builder { source, faults, frames: Vec::new(), anchors: HashMap::new(), root: None, nodes: 0, bytes: 0 };
     for event in Parser::new_from_str(source.text.trim_start_matches('\u{feff}')) {
         let outcome = match event {
             Ok((event, span)) => builder.take(event, span.start),
-            // The scanner runs ahead of the tree, so its place has a line but no key.
+            // The scanner is ahead of the tree, so its position has a line but no key.
             Err(error) => Err(Stop { keyless: true, ..Stop::at(*error.marker(), explain(&error)) }),
         };
         if let Err(stop) = outcome {
@@ -42,7 +42,7 @@ pub fn parse(source: &Source, faults: &mut Faults) -> Result<Node, Unreadable> {
     Ok(builder.root.unwrap_or_else(|| Node::new(source.place(0), Kind::Null)))
 }
 
-/// The scanner's words, with what to write instead where that is known.
+/// The scanner's message, with what to write instead if that is known.
 fn explain(error: &ScanError) -> String {
     let info = error.info();
     let lower = info.to_lowercase();
@@ -60,7 +60,7 @@ fn explain(error: &ScanError) -> String {
     format!("is not valid YAML: {info}{remedy}")
 }
 
-/// The file cannot be read any further.
+/// The file cannot be parsed further.
 struct Stop {
     line: usize,
     message: String,
@@ -73,7 +73,7 @@ impl Stop {
     }
 }
 
-/// A list or map that is not finished yet.
+/// An unfinished list or map.
 struct Frame {
     node: Node,
     anchor: usize,
@@ -81,7 +81,7 @@ struct Frame {
     key: Option<(String, Place)>,
     /// In a map: the line of each key.
     seen: HashMap<String, usize>,
-    /// In a map: the key was there before, so its value is left out.
+    /// In a map: the key is a duplicate, so its value is ignored.
     repeated: bool,
 }
 
@@ -125,7 +125,7 @@ impl Builder<'_> {
                 if self.frames.len() + size.depth > DEPTH_MAX {
                     return Err(too_deep(mark));
                 }
-                // Before it is copied.
+                // Checked before the copy.
                 if self.bytes > TEXT_BYTES_MAX {
                     return Err(Stop::at(mark, format!("holds more than {TEXT_BYTES_MAX} bytes, aliases expanded")));
                 }
@@ -162,7 +162,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Puts a finished node where it belongs.
+    /// Adds a finished node to its parent.
     fn insert(&mut self, mut node: Node, anchor: usize, mark: Marker) -> Result<(), Stop> {
         self.nodes = self.nodes.saturating_add(1);
         if self.nodes > NODES_MAX {
@@ -207,7 +207,7 @@ impl Builder<'_> {
         if tag.is_some_and(|tag| !tag.is_yaml_core_schema()) {
             let path = self.path();
             let message =
-                "YAML tags are not known here; write the value itself, or `${file:/path}` for one kept in a file";
+                "YAML tags are not supported; write the value itself, or `${file:/path}` for one kept in a file";
             self.fault(mark.line(), &path, message.to_owned());
         }
     }
@@ -220,7 +220,7 @@ impl Builder<'_> {
         self.faults.add(self.source.place(line), path.to_string(), message);
     }
 
-    /// Where in the tree the builder stands.
+    /// The builder's current position in the tree.
     fn path(&self) -> KeyPath {
         let steps = self.frames.iter().filter_map(|frame| match &frame.node.kind {
             Kind::List(items) => Some(Step::Index(items.len())),

@@ -1,10 +1,10 @@
-//! The arrows between the folders of `src` are those of ARCHITECTURE.md, and none of them is part of a circle.
+//! The dependencies between the folders of `src` are those in ARCHITECTURE.md, and none is circular.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Folder (or file of `src`) → what it uses.
+/// For each folder (or file of `src`), what it uses.
 type Arrows = BTreeMap<String, BTreeSet<String>>;
 
 fn root() -> PathBuf {
@@ -21,7 +21,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Whether a file is compiled into tests only.
+/// Whether a file is compiled only for tests.
 fn is_test(path: &Path) -> bool {
     path.iter().any(|part| {
         let part = part.to_string_lossy();
@@ -30,14 +30,14 @@ fn is_test(path: &Path) -> bool {
     })
 }
 
-/// The code of a source without comments and without its test module.
+/// The source code without comments and without its test module.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// The names that follow `prefix`, one or several in braces.
+/// The names that follow `prefix`: one, or several in braces.
 fn names_after<'a>(text: &'a str, prefix: &str) -> Vec<&'a str> {
     let word = |text: &'a str| {
         let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
@@ -70,7 +70,7 @@ fn names_after<'a>(text: &'a str, prefix: &str) -> Vec<&'a str> {
     names
 }
 
-/// The arrows from files below `folder` to the modules named after `prefix`.
+/// The dependencies of files below `folder` on the modules named after `prefix`.
 fn arrows(folder: &Path, prefix: &str) -> Arrows {
     let (mut files, mut arrows) = (Vec::new(), Arrows::new());
     sources(folder, &mut files);
@@ -87,7 +87,7 @@ fn arrows(folder: &Path, prefix: &str) -> Arrows {
     arrows
 }
 
-/// A way from `from` back to itself.
+/// A path from `from` back to itself.
 fn circle(arrows: &Arrows, from: &str) -> Option<Vec<String>> {
     let mut ways = vec![vec![from.to_owned()]];
     let mut seen = BTreeSet::new();
@@ -119,7 +119,7 @@ fn allowed() -> Arrows {
 }
 
 #[test]
-fn the_folders_use_what_the_table_of_arrows_says_and_nothing_else() {
+fn the_folders_use_exactly_what_the_table_of_arrows_says() {
     let (found, allowed) = (arrows(&root().join("src"), "crate::"), allowed());
     assert_eq!(found.keys().collect::<Vec<_>>(), allowed.keys().collect::<Vec<_>>());
     for (from, to) in &found {
@@ -128,7 +128,7 @@ fn the_folders_use_what_the_table_of_arrows_says_and_nothing_else() {
 }
 
 #[test]
-fn no_folder_is_part_of_a_circle() {
+fn no_folder_is_part_of_a_cycle() {
     let src = root().join("src");
     let all = arrows(&src, "crate::");
     let circles: Vec<_> = all.keys().filter_map(|from| circle(&all, from)).collect();
@@ -140,7 +140,7 @@ fn no_folder_is_part_of_a_circle() {
 }
 
 #[test]
-fn circles_and_groups_are_found() {
+fn cycles_and_groups_are_found() {
     let of = |pairs: &[(&str, &str)]| {
         let mut arrows = Arrows::new();
         for (from, to) in pairs {

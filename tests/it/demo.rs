@@ -1,4 +1,4 @@
-//! The demo, as somebody meets it: an empty folder, an empty environment, the real binary.
+//! The demo as a new user sees it: an empty folder, an empty environment, the real binary.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -10,7 +10,7 @@ use tokio::process::Command;
 use crate::support::ServerFolder;
 use crate::support::daemon::{Daemon, SOON, tidegate};
 
-/// Initialising a cluster on a busy machine, and three days of eight reports at the demo's pace.
+/// Time limit for initialising a cluster on a busy machine, and for three days of eight reports at the demo's pace.
 const PATIENCE: Duration = Duration::from_mins(3);
 
 fn folder() -> ServerFolder {
@@ -19,12 +19,12 @@ fn folder() -> ServerFolder {
     folder
 }
 
-/// The programs' folders are all that the demo needs to know.
+/// The demo needs only the programs' folders.
 fn env() -> Vec<(&'static str, &'static str)> {
     vec![("PATH", "/usr/local/bin:/usr/bin:/bin")]
 }
 
-/// What `demo --once` says it read: stream, rows read, rows that are new.
+/// What `demo --once` reports per stream: rows read and new rows.
 async fn once(folder: &Path) -> Vec<(String, u64, u64)> {
     let output = tokio::time::timeout(PATIENCE, tidegate(folder, &env(), &["demo", "--once"]).output()).await;
     let output = output.expect("the demo ends").unwrap();
@@ -44,7 +44,7 @@ async fn once(folder: &Path) -> Vec<(String, u64, u64)> {
         .collect()
 }
 
-/// Servers whose cluster lies in `folder`.
+/// Number of servers whose cluster is in `folder`.
 fn servers(folder: &Path) -> usize {
     let folder = folder.file_name().unwrap().to_str().unwrap();
     let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
@@ -56,7 +56,7 @@ fn servers(folder: &Path) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demo_in_an_empty_folder_loads_everything_and_goes_on_where_it_was() {
+async fn a_demo_in_an_empty_folder_loads_everything_and_continues_where_it_stopped() {
     let folder = folder();
     let first = once(folder.path()).await;
     assert_eq!(first.len(), 8, "{first:?}");
@@ -69,7 +69,7 @@ async fn a_demo_in_an_empty_folder_loads_everything_and_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_demo_tells_how_to_look_inside_and_ends_cleanly() {
+async fn a_demo_says_how_to_query_its_data_and_ends_cleanly() {
     let folder = folder();
     let demo = Daemon::watch(tidegate(folder.path(), &env(), &["demo"]).spawn().unwrap());
     let begun = std::time::Instant::now();
@@ -97,7 +97,7 @@ async fn a_demo_tells_how_to_look_inside_and_ends_cleanly() {
     assert_eq!(page.status().as_u16(), 200);
     assert!(servers(folder.path()) > 0);
 
-    // Beside it, the configuration that it wrote is one as any other.
+    // The configuration that it wrote is valid by itself.
     let reads: [&[&str]; 7] = [
         &["status"],
         &["runs"],

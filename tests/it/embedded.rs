@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 use crate::support::daemon::{Daemon, tidegate};
 use crate::support::{ServerFolder, child, eventually, programs};
 
-/// Far more than anything here takes, even on a machine that does much else.
+/// Far longer than any step here takes, even on a busy machine.
 const LONG: Duration = Duration::from_mins(1);
 
-/// A folder that any user can pass through, since the server does not run as root.
+/// A folder that every user can traverse, since the server does not run as root.
 fn open_folder() -> ServerFolder {
     ServerFolder::new(0o755)
 }
@@ -66,7 +66,7 @@ async fn a_server_is_durable_private_and_not_root() {
     let folder = open_folder();
     let data_dir = folder.path().join("data/postgres");
     let server = start(&data_dir).await.unwrap();
-    // Some of the settings are shown to a superuser only.
+    // Postgres shows some settings only to a superuser.
     let mut connection = PgConnection::connect(server.superuser_url().expose()).await.unwrap();
     let socket_folder = format!("\"{}\"", server.cluster_dir().display());
     for (setting, value) in [
@@ -104,7 +104,7 @@ async fn a_server_is_durable_private_and_not_root() {
 }
 
 #[tokio::test]
-async fn committed_rows_survive_a_stop_and_the_port_stays() {
+async fn committed_rows_survive_a_stop_and_the_port_stays_the_same() {
     let folder = open_folder();
     let server = start(folder.path()).await.unwrap();
     keep(&server, 1).await;
@@ -155,7 +155,7 @@ async fn a_second_tidegate_is_refused_but_may_use_the_server() {
 }
 
 #[tokio::test]
-async fn a_killed_postmaster_is_replaced_and_the_pool_goes_on_with_every_committed_row() {
+async fn a_killed_postmaster_is_replaced_and_the_pool_continues_with_every_committed_row() {
     let folder = open_folder();
     let server = Arc::new(start(folder.path()).await.unwrap());
     let cancel = CancellationToken::new();
@@ -167,7 +167,7 @@ async fn a_killed_postmaster_is_replaced_and_the_pool_goes_on_with_every_committ
     keep(&server, 1).await;
 
     for round in 2..4_i64 {
-        // A busy backend does not notice that its postmaster is gone, and stands in the way of the next one.
+        // A busy backend does not notice that its postmaster has exited, and blocks the next one.
         let mut busy = connect(&server).await;
         let busy = tokio::spawn(async move { busy.execute("select count(*) from generate_series(1, 1e12)").await });
         let pid = postmaster_pid(server.cluster_dir());
@@ -181,7 +181,7 @@ async fn a_killed_postmaster_is_replaced_and_the_pool_goes_on_with_every_committ
         })
         .await;
         assert!(busy.await.unwrap().is_err());
-        // An orphaned backend may have taken the row before the next postmaster was there.
+        // An orphaned backend may have stored the row before the next postmaster started.
         let pid_file = server.cluster_dir().join("postmaster.pid");
         let told = async || fs::read_to_string(&pid_file).ok()?.lines().next()?.parse().ok().and_then(Pid::from_raw);
         eventually(LONG, async || told().await.filter(|now| *now != pid)).await;
@@ -223,7 +223,7 @@ async fn a_server_left_by_a_killed_tidegate_is_adopted() {
 }
 
 #[tokio::test]
-async fn a_pid_file_that_lies_is_no_obstacle() {
+async fn a_wrong_pid_file_is_not_an_obstacle() {
     let folder = open_folder();
     let server = start(folder.path()).await.unwrap();
     keep(&server, 1).await;
@@ -231,7 +231,7 @@ async fn a_pid_file_that_lies_is_no_obstacle() {
     server.stop().await;
     let mut stranger = Command::new("sleep");
     if geteuid().is_root() {
-        // Of the server's own user, for whom the server would believe the file.
+        // The process of the server's own user, for which the server would trust the file.
         let metadata = fs::metadata(&cluster).unwrap();
         stranger.uid(metadata.uid()).gid(metadata.gid());
     }
@@ -246,13 +246,13 @@ async fn a_pid_file_that_lies_is_no_obstacle() {
         assert_eq!(kept(&server).await, [1]);
         server.stop().await;
     }
-    assert!(stranger.try_wait().unwrap().is_none(), "a stranger's process is left alone");
+    assert!(stranger.try_wait().unwrap().is_none(), "an unrelated process is left alone");
     stranger.kill().unwrap();
     stranger.wait().unwrap();
 }
 
 #[tokio::test]
-async fn a_cluster_that_a_crash_left_half_made_is_created_again() {
+async fn a_cluster_that_a_crash_left_incomplete_is_created_again() {
     let folder = open_folder();
     let half = folder.path().join("cluster.building/cluster/base");
     fs::create_dir_all(&half).unwrap();
@@ -282,7 +282,7 @@ async fn a_lost_password_is_replaced_and_the_rows_stay() {
 }
 
 #[tokio::test]
-async fn what_cannot_work_is_refused_with_the_place_and_the_remedy() {
+async fn unusable_settings_are_refused_with_the_place_and_the_remedy() {
     let folder = open_folder();
     let cluster = folder.path().join("cluster");
     fs::create_dir(&cluster).unwrap();
@@ -303,7 +303,7 @@ async fn what_cannot_work_is_refused_with_the_place_and_the_remedy() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_start_says_why() {
+async fn the_error_of_a_server_that_does_not_start_says_why() {
     let folder = open_folder();
     let server = start(folder.path()).await.unwrap();
     let control = server.cluster_dir().join("global/pg_control");
@@ -327,8 +327,8 @@ async fn a_cancelled_start_leaves_nothing_running() {
 }
 
 #[tokio::test]
-async fn an_ordinary_user_runs_the_server_as_himself() {
-    const NAME: &str = "embedded::an_ordinary_user_runs_the_server_as_himself";
+async fn an_ordinary_user_runs_the_server_under_the_same_account() {
+    const NAME: &str = "embedded::an_ordinary_user_runs_the_server_under_the_same_account";
     if let Some(data_dir) = child::role() {
         let data_dir = PathBuf::from(data_dir);
         for number in 1..3 {
@@ -359,12 +359,12 @@ async fn an_ordinary_user_runs_the_server_as_himself() {
 }
 
 #[tokio::test]
-async fn root_with_a_closed_folder_gets_a_cluster_elsewhere() {
+async fn root_with_a_private_folder_gets_a_cluster_elsewhere() {
     if !geteuid().is_root() {
         println!("skipped: only root's server runs as another user");
         return;
     }
-    // 0700, as root's home is.
+    // Mode 0700, as root's home has.
     let folder = ServerFolder::new(0o700);
     let data_dir = folder.path().join("data/postgres");
     let server = start(&data_dir).await.unwrap();
@@ -389,7 +389,7 @@ async fn is_superuser(server: &Embedded) -> bool {
 }
 
 #[tokio::test]
-async fn tidegate_is_no_superuser_and_can_do_what_it_needs() {
+async fn tidegate_is_not_a_superuser_and_has_the_privileges_it_needs() {
     let folder = open_folder();
     let server = start(folder.path()).await.unwrap();
     assert!(!is_superuser(&server).await);
@@ -414,7 +414,7 @@ async fn tidegate_is_no_superuser_and_can_do_what_it_needs() {
     server.stop().await;
 }
 
-/// A configuration with nothing but the data folder in it.
+/// A configuration that contains only the data folder.
 fn configure(folder: &Path, data_dir: &Path) -> PathBuf {
     let path = folder.join("tidegate.yaml");
     let text = format!("embedded: {{ data_dir: \"{}\" }}\nserver: {{ listen: 127.0.0.1:0 }}\n", data_dir.display());
@@ -422,7 +422,7 @@ fn configure(folder: &Path, data_dir: &Path) -> PathBuf {
     path
 }
 
-/// Listens on `port`, asks every client for its password in clear, and gathers what is sent.
+/// Listens on `port`, asks every client for a plain-text password, and collects what is sent.
 fn impostor(port: u16) -> Arc<Mutex<Vec<u8>>> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
     let gathered = Arc::<Mutex<Vec<u8>>>::default();
@@ -441,7 +441,7 @@ fn impostor(port: u16) -> Arc<Mutex<Vec<u8>>> {
 }
 
 #[tokio::test]
-async fn an_impostor_on_the_last_port_is_sent_nothing() {
+async fn an_impostor_on_the_last_port_receives_nothing() {
     let folder = open_folder();
     let data_dir = folder.path().join("postgres");
     let server = start(&data_dir).await.unwrap();
@@ -454,7 +454,7 @@ async fn an_impostor_on_the_last_port_is_sent_nothing() {
         assert!(output.status.success(), "{words:?}: {output:?}");
     };
 
-    // Each start leaves another port behind, since the last one is taken.
+    // Each start leaves another port, since the last one is taken.
     let mut heard = vec![impostor(port())];
     command(&["migrate"]).await;
     heard.push(impostor(port()));
@@ -474,7 +474,7 @@ async fn an_impostor_on_the_last_port_is_sent_nothing() {
 }
 
 #[tokio::test]
-async fn variables_of_postgres_programs_change_nothing() {
+async fn variables_of_postgres_programs_have_no_effect() {
     let folder = open_folder();
     let data_dir = folder.path().join("postgres");
     let config = configure(folder.path(), &data_dir);
@@ -515,14 +515,14 @@ async fn a_long_path_has_its_socket_elsewhere() {
     assert_eq!(kept(&beside).await, [1]);
     server.stop().await;
 
-    // As after a restart of the machine.
+    // The state after a restart of the machine.
     fs::remove_dir_all(&socket).unwrap();
     let server = start(&data_dir).await.unwrap();
     assert_eq!(kept(&server).await, [1]);
-    assert!(socket.is_dir(), "it is made again");
+    assert!(socket.is_dir(), "it is created again");
     server.stop().await;
 
-    // Another user's, or a link: not used.
+    // A folder of another user, or a link, is not used.
     fs::remove_dir_all(&socket).unwrap();
     symlink(folder.path(), &socket).unwrap();
     assert!(matches!(Embedded::attach(&data_dir).await, Err(Error::NotRunning { .. })));
@@ -568,7 +568,7 @@ async fn links_in_the_data_folder_are_not_followed() {
 }
 
 #[tokio::test]
-async fn a_cluster_of_an_earlier_version_goes_on_as_it_is() {
+async fn a_cluster_of_an_earlier_version_is_used_unchanged() {
     let folder = open_folder();
     let path = folder.path().join("cluster");
     let user = ServerUser::choose(&path).unwrap();

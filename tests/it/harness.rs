@@ -1,4 +1,4 @@
-//! The tests' own database harness does what the tests rely on.
+//! The tests' database harness does what the tests rely on.
 
 use sqlx::{Connection, Executor};
 
@@ -27,7 +27,7 @@ async fn two_tests_do_not_see_each_other() {
 }
 
 #[tokio::test]
-async fn a_test_database_goes_with_its_test_even_while_someone_is_connected() {
+async fn a_test_database_is_dropped_with_its_test_even_while_a_client_is_connected() {
     let database = TestDatabase::create_empty().await;
     let name = database.name().to_owned();
     let _still_connected = database.connect().await;

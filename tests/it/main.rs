@@ -1,4 +1,4 @@
-//! Everything that needs a real Postgres, real HTTP or real processes, in one binary.
+//! Tests that need a real Postgres, real HTTP or real processes, in one binary.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what should not happen fails the test")]
 

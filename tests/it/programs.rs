@@ -1,4 +1,5 @@
-//! The distribution's packages of Postgres: the real apt, an ordinary user, and a server that runs from what was unpacked.
+//! Postgres from the distribution's packages: the real apt, an ordinary user, and a server that runs from the unpacked
+//! files.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -14,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{ServerFolder, child};
 
 const NAME: &str = "programs::an_ordinary_user_gets_postgres_from_the_distributions_packages";
-/// An ordinary user, for when the tests run as root.
+/// An ordinary user, used if the tests run as root.
 const NOBODY: u32 = 65_534;
-/// What apt says where there is no network.
+/// The messages of apt without network.
 const OFFLINE: [&str; 4] =
     ["Failed to fetch", "could not fetch any package list", "Could not resolve", "took longer than"];
 
@@ -39,7 +40,7 @@ async fn an_ordinary_user_gets_postgres_from_the_distributions_packages() {
     let exe = folder.path().join("it");
     fs::copy(std::env::current_exe().unwrap(), &exe).unwrap();
     let cache = folder.path().join("cache");
-    // As if an earlier attempt had been killed while it unpacked.
+    // The state after an earlier attempt was killed while it unpacked.
     fs::create_dir_all(cache.join("building/tree/bin")).unwrap();
     fs::write(cache.join("building/tree/bin/postgres"), "half").unwrap();
     let data = folder.path().join("data");
@@ -70,9 +71,9 @@ async fn an_ordinary_user_gets_postgres_from_the_distributions_packages() {
         return;
     }
     let found: Vec<PathBuf> = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(found.len(), 2, "the lock and the programs, and nothing half-made: {found:?}");
+    assert_eq!(found.len(), 2, "the lock and the programs, and nothing incomplete: {found:?}");
     let programs = found.into_iter().find(|path| path.is_dir()).unwrap();
-    // They do not depend on where they are.
+    // They can be moved to another folder.
     let moved = folder.path().join("moved elsewhere");
     fs::rename(programs, &moved).unwrap();
     run("start", Some(moved.join("bin")));
@@ -96,14 +97,14 @@ async fn obtain(folder: &Path) {
 async fn start(folder: &Path) {
     let server = Embedded::start(&folder.join("data/postgres"), &CancellationToken::new()).await.unwrap();
     let mut connection = PgConnection::connect(server.superuser_url().expose()).await.unwrap();
-    // Files of the distribution beside the programs, and libraries of other packages.
+    // Uses files of the distribution next to the programs, and libraries of other packages.
     for statement in [
         "create extension pgcrypto",
         "create function f() returns int language plpgsql as 'begin return 1; end'",
         "select xml '<a/>'",
         "create collation c (provider = icu, locale = 'de')",
         "set timezone = 'Europe/Berlin'",
-        // The compiler was left out. The server does without it.
+        // The just-in-time compiler was left out; the server works without it.
         "set jit = on",
         "set jit_above_cost = 0",
         "select sum(n) from generate_series(1, 1000) n",

@@ -1,4 +1,4 @@
-//! p7: whatever a vendor does, no credential, token or row content comes out anywhere but in the warehouse.
+//! Promise 7: whatever a vendor does, credentials, tokens and row content appear nowhere but in the warehouse.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ use crate::support::daemon::{Daemon, SOON, command};
 use crate::support::world::Recipe;
 use crate::support::{World, ago, eventually};
 
-/// In every row that is read.
+/// Part of every row that is read.
 const MARKER: &str = "Juana-Perez-marker";
 const KEY: &str = "subscription-key-5f1c77";
 
@@ -42,7 +42,7 @@ async fn world() -> World {
     .await
 }
 
-/// One misbehaviour for each report and more, each of which quotes what it can of secrets and rows.
+/// One misbehaviour per report, and more; each quotes secrets and rows where it can.
 fn misbehave(world: &World) {
     let control = world.control();
     let errors = || {
@@ -86,7 +86,7 @@ fn misbehave(world: &World) {
     control.change(Rows::since("menu_detail", chrono::DateTime::UNIX_EPOCH).every(31), no_json).unwrap();
 }
 
-/// Every text and jsonb value of the control tables, but for the records that were refused, which are kept on purpose.
+/// Every text and jsonb value of the control tables, except rejected records, which are kept on purpose.
 async fn control_tables(world: &World) -> String {
     let columns: Vec<(String, String)> = sqlx::query_as(
         "select table_name::text, column_name::text from information_schema.columns
@@ -107,7 +107,7 @@ async fn control_tables(world: &World) -> String {
     all
 }
 
-/// What must not be found, by what to call it.
+/// What must not appear, by name.
 fn secrets(world: &World) -> Vec<(&'static str, String)> {
     let account = account();
     let url: url::Url = world.database.url().parse().unwrap();
@@ -116,7 +116,7 @@ fn secrets(world: &World) -> Vec<(&'static str, String)> {
         ("access token", account.access_token),
         ("access token secret", account.access_token_secret),
         ("subscription key", KEY.to_owned()),
-        // Every token that the simulator mints begins with the same header.
+        // Every token of the simulator begins with the same header.
         ("minted token", "eyJhbGciOiJIUzI1NiIs".to_owned()),
         ("row content", MARKER.to_owned()),
     ];
@@ -183,7 +183,7 @@ async fn nothing_comes_out(format: &str) {
         assert_silent(&args.join(" "), &said, &secrets);
     }
     assert_silent("a control table", &control_tables(&world).await, &secrets);
-    // The rows themselves are where they belong.
+    // The rows themselves are in the warehouse.
     let kept: i64 = world
         .scalar(&format!("select count(*) from lynn.navigation_marks t where to_jsonb(t)::text like '%{MARKER}%'"))
         .await;
@@ -197,11 +197,11 @@ async fn nothing_comes_out(format: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p7_nothing_secret_comes_out_in_pretty_logs_pages_or_tables() {
+async fn p7_nothing_secret_appears_in_pretty_logs_pages_or_tables() {
     nothing_comes_out("pretty").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p7_nothing_secret_comes_out_in_json_logs_pages_or_tables() {
+async fn p7_nothing_secret_appears_in_json_logs_pages_or_tables() {
     nothing_comes_out("json").await;
 }

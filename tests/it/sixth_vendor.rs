@@ -1,5 +1,5 @@
-//! A sixth vendor, from outside the five: one folder (here one file), one line in a list, one migration. Everything else of
-//! the program takes it as it takes the others.
+//! A sixth vendor from outside the crate: one folder (here one file), one line in a list, one migration. The rest of
+//! the program treats it like the others.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -85,7 +85,7 @@ fn streams() -> Vec<Stream> {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Keys {
-    /// The key that the vendor's console shows.
+    /// The key shown in the vendor's console.
     api_key: Option<Credential>,
 }
 
@@ -162,7 +162,7 @@ impl Source for CallDesk {
     }
 }
 
-/// The five, and this one.
+/// The five built-in connectors, and this one.
 fn connectors() -> Vec<&'static Connector> {
     connector::ALL.iter().copied().chain([&CALL_DESK]).collect()
 }
@@ -215,7 +215,7 @@ jobs:
     ))
     .unwrap();
     let config = Arc::new(config);
-    // Read twice, for whoever reads again must find nothing new.
+    // Read twice, since the second reading must find nothing new.
     for _ in 0..2 {
         let mut connection = database.connect().await;
         let run = enqueue_manual(&mut connection, &config.jobs["calls"], &["calls"], ByHand::Manual).await.unwrap();
@@ -232,11 +232,11 @@ jobs:
         assert_eq!(rows, [(1, Some("Ada".to_owned()), None), (2, None, Some(r#"["x"]"#.to_owned()))]);
     }
     let used: i64 = sqlx::query_scalar("select count(*) from tidegate.quota_ledger").fetch_one(&pool).await.unwrap();
-    assert_eq!(used, 1, "its calls count against a ledger of its own");
+    assert_eq!(used, 1, "its calls count against its own ledger");
 }
 
 #[test]
-fn p9_its_faults_name_the_place_and_the_remedy() {
+fn p9_faults_in_its_settings_name_the_place_and_the_remedy() {
     let faults = load("connections:\n  acme:\n    vendor: call_desk\n    api_kee: x\n").unwrap_err();
     assert!(faults.contains("unknown key of a call_desk connection"), "{faults}");
     assert!(

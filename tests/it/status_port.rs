@@ -1,4 +1,4 @@
-//! The status port over real HTTP and a real Postgres, polite clients and hostile ones.
+//! The status port over real HTTP and with a real Postgres, for well-behaved and hostile clients.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl Port {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
-        // A refusal may arrive as a reset behind the answer.
+        // A refusal may arrive as a reset after the response.
         let _end = stream.read_to_end(&mut answer).await;
         String::from_utf8(answer).unwrap()
     }
@@ -165,7 +165,7 @@ async fn without_a_database_the_process_is_alive_but_not_ready() {
 }
 
 #[tokio::test]
-async fn the_page_and_its_json_show_what_runs_what_failed_and_how_fresh_data_are() {
+async fn the_page_and_its_json_show_runs_failures_and_freshness() {
     let database = TestDatabase::create().await;
     fill(&database.pool()).await;
     let port = Port::open(database.pool(), quota()).await;
@@ -192,7 +192,7 @@ async fn the_page_and_its_json_show_what_runs_what_failed_and_how_fresh_data_are
 }
 
 #[tokio::test]
-async fn metrics_count_this_process_and_measure_what_all_share() {
+async fn metrics_count_this_process_and_measure_the_shared_state() {
     let database = TestDatabase::create().await;
     fill(&database.pool()).await;
     let port = Port::open(database.pool(), quota()).await;
@@ -234,7 +234,7 @@ async fn metrics_count_this_process_and_measure_what_all_share() {
     port.close().await;
 }
 
-/// A connection, a stream and a job that the configuration does not have.
+/// A connection, a stream and a job that are not in the configuration.
 const REMOVED: &str = "
 insert into tidegate.run (job, connection, kind, state, finished_at) values
 ('lynn-removed', 'gone-lynn', 'schedule', 'failed', now()),
@@ -252,7 +252,7 @@ from tidegate.stream where connection = 'gone-lynn' or stream = 'removed_stream'
 ";
 
 #[tokio::test]
-async fn what_is_not_configured_any_more_is_neither_shown_nor_measured() {
+async fn removed_settings_are_neither_shown_nor_measured() {
     let database = TestDatabase::create().await;
     fill(&database.pool()).await;
     sqlx::raw_sql(REMOVED).execute(&database.pool()).await.unwrap();
@@ -275,7 +275,7 @@ async fn what_is_not_configured_any_more_is_neither_shown_nor_measured() {
 }
 
 #[tokio::test]
-async fn only_get_is_answered_and_nothing_large_is_read() {
+async fn only_get_is_served_and_large_requests_are_not_read() {
     let database = TestDatabase::create().await;
     let port = Port::open(database.pool(), no_quota()).await;
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
@@ -293,7 +293,7 @@ async fn only_get_is_answered_and_nothing_large_is_read() {
 }
 
 #[tokio::test]
-async fn clients_that_hold_every_place_are_dropped_and_the_port_stops_in_time() {
+async fn clients_that_use_every_connection_are_dropped_and_the_port_stops_in_time() {
     let database = TestDatabase::create().await;
     let port = Port::open(database.pool(), no_quota()).await;
     let mut silent = Vec::new();
@@ -303,13 +303,13 @@ async fn clients_that_hold_every_place_are_dropped_and_the_port_stops_in_time() 
         silent.push(stream);
     }
     let answered = tokio::time::timeout(Duration::from_secs(20), port.get("/healthz")).await;
-    assert_eq!(answered.expect("places are freed").0, 200);
+    assert_eq!(answered.expect("connections are freed").0, 200);
     let stopped = tokio::time::timeout(Duration::from_secs(5), port.close()).await;
     assert!(stopped.is_ok(), "silent clients do not delay the end");
 }
 
 #[tokio::test]
-async fn p12_clients_that_only_connect_keep_no_probe_away() {
+async fn p12_clients_that_only_connect_do_not_block_probes() {
     let database = TestDatabase::create().await;
     let port = Port::open(database.pool(), no_quota()).await;
     let mut idle = Vec::new();
@@ -317,7 +317,7 @@ async fn p12_clients_that_only_connect_keep_no_probe_away() {
         idle.push(TcpStream::connect(port.address).await.unwrap());
     }
     for path in ["/healthz", "/metrics"] {
-        let (status, _) = tokio::time::timeout(Duration::from_secs(3), port.get(path)).await.expect("an answer soon");
+        let (status, _) = tokio::time::timeout(Duration::from_secs(3), port.get(path)).await.expect("a response soon");
         assert_eq!(status, 200, "{path}");
     }
     port.close().await;

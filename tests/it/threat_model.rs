@@ -1,4 +1,4 @@
-//! Every proof that docs/threat-model.md names is there.
+//! Every test that docs/threat-model.md names exists.
 
 use std::collections::BTreeSet;
 use std::fs;

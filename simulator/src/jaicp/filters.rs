@@ -1,5 +1,4 @@
-//! Filters as they are sent (`facts/jaicp.md §3`), read strictly: a key, a type or a member that the vendor does not
-//! know is refused.
+//! Parses filters (`vendors/jaicp.md §3`) strictly: a key, type or member that the vendor does not know is refused.
 
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
@@ -12,7 +11,7 @@ use super::error;
 
 const TIMES: [&str; 5] =
     ["MESSAGE_TIME", "SESSION_START_TIME", "SESSION_END_TIME", "CLIENT_JOIN_TIME", "CLIENT_LAST_ACTIVITY_TIME"];
-/// The other keys of both generations.
+/// Further keys that both generations have.
 const OTHERS: [&str; 36] = [
     "MESSAGE_COUNT",
     "WITHOUT_EMPTY_SESSIONS",
@@ -62,7 +61,7 @@ struct Body {
     filters: Vec<Map<String, Value>>,
 }
 
-/// A range of times, whose they are, and what else is asked of a row.
+/// A time range, the field that it applies to, and further conditions.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Range {
     pub key: String,
@@ -72,17 +71,17 @@ pub(super) struct Range {
     pub also: Vec<Also>,
 }
 
-/// A filter beside the range of times, as far as the simulator has data for it.
+/// A further filter, as far as the simulator has data for it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Also {
-    /// The row's channel is among these, or among none of them.
+    /// The row's channel is one of these, or none of these.
     Channels { options: Vec<String>, among: bool },
-    /// So many phrases of the client.
+    /// The number of client phrases is in this range.
     Count { from: f64, to: f64 },
 }
 
 impl Range {
-    /// Whether a row is asked for, apart from its time. Filters combine with AND.
+    /// Whether a row matches, apart from its time. Filters combine with AND.
     pub fn wants(&self, row: &Map<String, Value>) -> bool {
         self.also.iter().all(|also| also.holds(row))
     }
@@ -108,7 +107,7 @@ impl Also {
     }
 }
 
-/// What a body asks for: one range of times, and further filters. `end_inclusive`: a row exactly at `to` belongs to it.
+/// Parses a body: one time range and further filters. `end_inclusive`: a row exactly at `to` matches.
 pub(super) fn read(body: &[u8], end_inclusive: bool) -> Result<Range, Answer> {
     let wrong = |what: &str| error(StatusCode::BAD_REQUEST, what);
     let body: Body = serde_json::from_slice(body).map_err(|_| wrong("filters"))?;
@@ -144,7 +143,7 @@ pub(super) fn read(body: &[u8], end_inclusive: bool) -> Result<Range, Answer> {
     Ok(Range { also, ..range })
 }
 
-/// Whether a filter has the members of its type, and no other.
+/// Whether a filter has exactly the members of its type.
 fn is_documented(kind: &str, filter: &Map<String, Value>) -> bool {
     let has = |name: &str, holds: &dyn Fn(&Value) -> bool| filter.get(name).is_some_and(holds);
     let may_have = |name: &str, holds: &dyn Fn(&Value) -> bool| filter.get(name).is_none_or(holds);
@@ -153,7 +152,7 @@ fn is_documented(kind: &str, filter: &Map<String, Value>) -> bool {
     };
     let text = Value::is_string;
     let texts = |value: &Value| value.as_array().is_some_and(|items| items.iter().all(Value::is_string));
-    // The specifications say numbers, the vendor's example sends strings.
+    // The specifications say numbers; the vendor's example sends strings.
     let number = |value: &Value| value.is_number() || value.as_str().is_some_and(|text| text.parse::<f64>().is_ok());
     let one_of =
         |words: &'static [&'static str]| move |value: &Value| value.as_str().is_some_and(|word| words.contains(&word));
@@ -190,7 +189,7 @@ fn is_documented(kind: &str, filter: &Map<String, Value>) -> bool {
     }
 }
 
-/// What the simulator has data for.
+/// The filters for which the simulator has data.
 fn simulated(key: &str, filter: &Map<String, Value>) -> Option<Also> {
     let number = |name: &str, default: f64| match filter.get(name) {
         None => Some(default),
@@ -213,7 +212,7 @@ fn simulated(key: &str, filter: &Map<String, Value>) -> Option<Also> {
     }
 }
 
-/// `yyyy-MM-ddTHH:mm:ss.SSSZ` and nothing else (`§2`).
+/// Parses exactly `yyyy-MM-ddTHH:mm:ss.SSSZ` (`§2`).
 pub(super) fn moment(text: &str) -> Option<DateTime<Utc>> {
     let shape = "dddd-dd-ddTdd:dd:dd.dddZ";
     let fits = text.len() == shape.len()

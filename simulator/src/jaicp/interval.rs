@@ -1,9 +1,9 @@
-//! Buckets of statistics (`facts/jaicp.md §7`): calendar intervals, shifted by the `Timezone` header. Shares no code with the
-//! connector.
+//! Buckets of statistics (`vendors/jaicp.md §7`): calendar intervals, shifted by the `Timezone` header. Shares no code
+//! with the connector.
 
 use chrono::{DateTime, Datelike as _, NaiveDate, NaiveDateTime, Timelike as _, Utc};
 
-/// What statistics are counted by.
+/// The intervals of statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Interval {
     Hour,
@@ -15,7 +15,7 @@ pub(super) enum Interval {
 }
 
 impl Interval {
-    /// By the vendor's word.
+    /// Parses the vendor's word.
     pub fn of(name: &str) -> Option<Self> {
         Some(match name {
             "HOUR" => Self::Hour,
@@ -28,7 +28,7 @@ impl Interval {
         })
     }
 
-    /// The start of the bucket that holds a moment, in milliseconds since 1970; `zone` in minutes.
+    /// The start of the bucket that contains a time, in milliseconds since 1970; `zone` in minutes.
     pub fn bucket(self, at: DateTime<Utc>, zone: i64) -> i64 {
         let shift = chrono::TimeDelta::minutes(zone);
         let local: NaiveDateTime = (at + shift).naive_utc();

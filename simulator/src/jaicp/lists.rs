@@ -1,4 +1,4 @@
-//! Lists in pages (`facts/jaicp.md §2`): page and size in the query, what is there in all in the answer.
+//! Paged lists (`vendors/jaicp.md §2`): page and size in the query, the total in the response.
 
 use axum::http::StatusCode;
 use serde_json::json;
@@ -12,10 +12,10 @@ use super::{Shape, error};
 
 const SIZE: u64 = 20;
 
-/// What of a list is asked for.
+/// The requested page of a list.
 pub(super) struct Page {
     number: u64,
-    /// As it was asked for.
+    /// The page number as requested.
     asked: u64,
     size: u64,
 }
@@ -41,8 +41,8 @@ impl Page {
         Ok(Self { number: page, asked, size: asked.min(shape.size_max) })
     }
 
-    /// The page as JSON under `member`, its mischief met. `rows` are the list's, the oldest first; `more` stands before
-    /// the rows.
+    /// The page as JSON under `member`, with mischief applied. `rows` are the list's rows, oldest first; `more` are
+    /// members before them.
     pub fn reply(
         &self,
         arrival: &Arrival,
@@ -53,7 +53,7 @@ impl Page {
         range: Option<&Range>,
     ) -> Reply {
         let action = arrival.meet(&[report], u32::try_from(self.number + 1).ok());
-        // The order is not documented. The newest first is the hardest: what arrives shifts all pages.
+        // The order is not documented. Newest first is the hardest: new rows shift all pages.
         rows.reverse();
         if shape.shifts && !rows.is_empty() {
             let calls = arrival.world.jaicp.turn();
@@ -84,7 +84,7 @@ impl Page {
     }
 }
 
-/// A list that comes whole; logged as a report.
+/// A list without pages; logged as a report.
 pub(super) fn whole(arrival: &Arrival, report: &str, elements: &[serde_json::Value]) -> Reply {
     let rows = elements.len() as u64;
     let body = json!(elements).to_string();

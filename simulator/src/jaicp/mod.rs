@@ -1,8 +1,8 @@
-//! JAICP's Reporter API as `facts/jaicp.md` has it, in both generations: the legacy one, whose token is part of the path,
+//! JAICP's Reporter API as in `vendors/jaicp.md`, in both generations: the legacy one, whose token is part of the path,
 //! and v1 with its bearer token.
 //!
-//! Strict: filters, pages and headers are those of the vendor's documents or refused. Whatever writes is there, and noted as
-//! unexpected when it is called.
+//! Strict: filters, pages and headers are those of the vendor's documents, or refused. Writing endpoints exist, and a
+//! call to one is recorded as unexpected.
 
 mod filters;
 mod interval;
@@ -42,7 +42,7 @@ use super::truth::{Reports, Span};
 use super::{Control, Options, TruthHandle, Vendor, World, locked};
 
 const LIMIT: &str = "jaicp.requests";
-/// What the list by session does not tell of a message (`§5`).
+/// Message fields that the list by session lacks (`§5`).
 const OF_BULK_LIST: &[&str] = &[
     "projectShortName",
     "channelType",
@@ -54,12 +54,12 @@ const OF_BULK_LIST: &[&str] = &[
     "sessionLabels",
 ];
 
-/// The one account of the simulated vendor. Made up, like its secrets.
+/// The only account of the simulated vendor, with invented secrets.
 #[derive(Clone)]
 pub struct Account {
-    /// Of the legacy API.
+    /// Token of the legacy API.
     pub token: String,
-    /// Of v1.
+    /// Token of v1.
     pub unified_token: String,
     pub project: String,
 }
@@ -74,38 +74,38 @@ impl Default for Account {
     }
 }
 
-/// How the vendor behaves where its documents leave it open.
+/// The vendor's behaviour where its documents leave it open.
 #[derive(Debug, Clone)]
 pub struct Shape {
-    /// Larger pages are cut to this.
+    /// Larger pages are cut to this size.
     pub size_max: u64,
     /// Larger pages are refused with that status.
     pub size_refused: Option<(u64, u16)>,
-    /// Pages from this on are refused.
+    /// Pages from this number on are refused.
     pub pages_refused: Option<u64>,
-    /// What the first page is called in answers.
+    /// The number of the first page in responses.
     pub page_base: u64,
-    /// The method of `messages/by-session`; the other is answered with 405.
+    /// The method of `messages/by-session`; the other gets 405.
     pub by_session: Method,
-    /// Whether `questionCount` counts the turns of the window that was asked for only.
+    /// Whether `questionCount` counts only turns in the requested window.
     pub counts_in_window: bool,
-    /// `totalCount` is off by so many.
+    /// `totalCount` is wrong by this much.
     pub total_off: i64,
-    /// Every page is the first.
+    /// Every page is the first one.
     pub ignores_page: bool,
-    /// Rows stand elsewhere at every call.
+    /// The order of rows changes with every call.
     pub shifts: bool,
     pub ts_in_seconds: bool,
-    /// What a wrong token is answered with.
+    /// The status for a wrong token.
     pub wrong_token: u16,
-    /// The first so many questions after a report find it under way.
+    /// How many polls find a report still in progress.
     pub polls: u32,
     pub task_end: TaskEnd,
-    /// Whether reports are really made.
+    /// Whether reports are really generated.
     pub creates: bool,
-    /// Where reports' files are said to be, instead of where they are.
+    /// The URL that is returned for report files, instead of the real one.
     pub file_url: Option<String>,
-    /// Experiments are under the path that is spelled right.
+    /// Experiments are under the correctly spelled path.
     pub spelled_right: bool,
 }
 
@@ -140,7 +140,7 @@ pub(super) struct Jaicp {
     shape: RwLock<Shape>,
     edits: Mutex<Edits>,
     tasks: Mutex<Vec<reports::Task>>,
-    /// Files of reports at the vendor's own host.
+    /// Files of reports on the vendor's own host.
     own_files: Mutex<BTreeMap<String, String>>,
     turns: Mutex<usize>,
 }
@@ -169,7 +169,7 @@ impl Jaicp {
         read(&locked(&self.edits))
     }
 
-    /// Counts the pages that were served.
+    /// Counts the served pages.
     fn turn(&self) -> usize {
         let mut turns = locked(&self.turns);
         *turns += 1;
@@ -177,14 +177,14 @@ impl Jaicp {
     }
 }
 
-/// None is documented (`facts/jaicp.md §2`), so there is one only where the options ask for it.
+/// No limit is documented (`vendors/jaicp.md §2`), so there is one only if the options set it.
 fn limit(options: &Options) -> Option<Rule> {
     let (applies, unit, refused) = (Applies::Every, Unit::Calls, Refused::Rate);
     let rule = Rule { name: LIMIT, applies, unit, refused, amount: 5, period: Duration::from_secs(1) };
     options.limits.contains_key(LIMIT).then(|| options.rule(rule))
 }
 
-/// What a test does to JAICP beyond `Control`.
+/// Test controls for JAICP beyond `Control`.
 pub struct Handle(pub(super) Control);
 
 impl Handle {
@@ -192,34 +192,34 @@ impl Handle {
         self.0.data(Vendor::Jaicp)
     }
 
-    /// Changes how the vendor behaves from now on.
+    /// Changes the vendor's behaviour from now on.
     pub fn shape(&self, change: impl FnOnce(&mut Shape)) {
         change(&mut self.0.world.jaicp.shape.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// A session's field reads so from now on.
+    /// Changes a session's field from now on.
     pub fn set(&self, session: &str, field: &str, value: Value) {
         locked(&self.0.world.jaicp.edits).fields.entry(session.to_owned()).or_default().insert(field.to_owned(), value);
     }
 
-    /// The session is listed no more.
+    /// Removes the session from the list.
     pub fn hide(&self, session: &str) {
         locked(&self.0.world.jaicp.edits).hidden.insert(session.to_owned());
     }
 
-    /// The sessions with a turn in `[from, to)`, as a full, undisturbed read would give them now.
+    /// The sessions with a turn in `[from, to)`, as a complete, undisturbed read would return them now.
     pub fn sessions(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<Map<String, Value>> {
         let world = &self.0.world;
         let span = Span::new(from, to);
         world.jaicp.with_edits(|edits| sessions::sessions(world, &world.jaicp.shape(), edits, span, By::MessageTime))
     }
 
-    /// What the statistics of `[from, to)` come to by days; the metric by its name in the path.
+    /// The statistics of `[from, to)` by day; the metric by its name in the path.
     pub fn series(&self, metric: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Series {
         self.series_by("DAY", metric, from, to)
     }
 
-    /// The same by another of the vendor's intervals.
+    /// The same by another interval of the vendor.
     pub fn series_by(&self, interval: &str, metric: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Series {
         let world = &self.0.world;
         let metric = match metric {
@@ -247,7 +247,7 @@ impl Handle {
         reports::rows(world, &world.jaicp.shape(), kind, Span::new(from, to))
     }
 
-    /// Whole lists by the name of their stream.
+    /// Complete lists by the name of their stream.
     pub fn list(&self, name: &str) -> Vec<Value> {
         match name {
             "message_labels" => rows::message_labels(),
@@ -259,7 +259,7 @@ impl Handle {
         }
     }
 
-    /// How many report tasks there are: each was made by one creation.
+    /// The number of report tasks; each call that creates one adds one.
     pub fn tasks(&self) -> usize {
         locked(&self.0.world.jaicp.tasks).len()
     }
@@ -271,7 +271,7 @@ enum Api {
     V1,
 }
 
-/// What a method and path lead to.
+/// The endpoint of a method and path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Endpoint<'a> {
     Filters,
@@ -286,7 +286,7 @@ enum Endpoint<'a> {
     Tasks,
     Task(&'a str),
     Events,
-    /// Something that a reader never calls.
+    /// An endpoint that a reader never calls.
     Write,
     Nothing,
 }
@@ -396,7 +396,7 @@ fn name_of(endpoint: Endpoint<'_>) -> &'static str {
     }
 }
 
-/// The token in the path, or that of the header (`§1`); what a refusal looks like is not documented.
+/// Checks the token in the path or in the header (`§1`); the refusal is not documented.
 fn authorize(arrival: &Arrival, token: Option<&str>) -> Result<(), Answer> {
     arrival.unexpected_headers(&[COOKIE]);
     let account = &arrival.world.jaicp.account;
@@ -460,7 +460,7 @@ fn whole(arrival: &Arrival, name: &str) -> Vec<Value> {
     }
 }
 
-/// The range of a list, which must be of this kind.
+/// The time range of a list, which must be of this kind.
 fn range(arrival: &Arrival, key: &str, body: &[u8]) -> Result<filters::Range, Answer> {
     let range = filters::read(body, arrival.world.options.end_inclusive)?;
     if range.key == key { Ok(range) } else { Err(error(StatusCode::BAD_REQUEST, "filter_not_simulated")) }
@@ -477,7 +477,7 @@ fn session_list(arrival: &Arrival, api: Api, shape: &Shape, body: &[u8]) -> Resu
         if !is_asked("needToReturnSessionLabels") {
             session.remove("labels");
         }
-        // The legacy interface has no such parameter (`§12`).
+        // The legacy API has no such parameter (`§12`).
         if api == Api::V1 && !is_asked("needToReturnSessionData") {
             session.remove("sessionData");
         }
@@ -500,11 +500,11 @@ fn client_list(arrival: &Arrival, shape: &Shape, body: &[u8]) -> Result<Reply, A
     Ok(page.reply(arrival, shape, ("clients", "clients"), rows, "", Some(&range)))
 }
 
-/// All turns of one session, whenever they were.
+/// All turns of one session, at any time.
 fn by_session(arrival: &Arrival, shape: &Shape) -> Result<Reply, Answer> {
     let page = Page::read(arrival, shape)?;
     let id = arrival.query("sessionId").ok_or_else(|| error(StatusCode::BAD_REQUEST, "sessionId"))?;
-    // The day of its start stands in its id.
+    // The id contains the day on which the session started.
     let day = id.rsplit('-').nth(1).and_then(|day| day.parse::<i64>().ok());
     let day = day.ok_or_else(|| error(StatusCode::NOT_FOUND, "session"))?;
     let from = day * 864_000_000_000;
@@ -529,7 +529,7 @@ fn texts(arrival: &Arrival, section: usize, span: Span) -> Vec<String> {
     rows
 }
 
-/// The object without these members, the others as they are.
+/// The object without these members.
 fn without(object: &str, names: &[&str]) -> String {
     let Ok(members) = serde_json::from_str::<BTreeMap<String, &serde_json::value::RawValue>>(object) else {
         return object.to_owned();
@@ -542,7 +542,7 @@ fn without(object: &str, names: &[&str]) -> String {
     format!("{{{}}}", kept.join(","))
 }
 
-/// In the shape of the sibling API (`facts/jaicp.md §2`).
+/// The format of the sibling API (`vendors/jaicp.md §2`).
 fn error(status: StatusCode, what: &str) -> Answer {
     let body = json!({ "error": format!("reporter.wrong.{what}"), "message": format!("{what} is wrong") });
     Answer::new(status, JSON, body.to_string())

@@ -1,5 +1,5 @@
-//! Parameters in queries and headers, as the two specifications declare them (`facts/jaicp.md §2-§10`): a name that is not
-//! declared, a value of another type, or a required one that is missing, is refused.
+//! Query and header parameters as the two specifications declare them (`vendors/jaicp.md §2-§10`). An undeclared name,
+//! a value of another type or a missing required parameter is refused.
 
 use axum::http::StatusCode;
 use chrono::NaiveDate;
@@ -9,7 +9,7 @@ use super::super::call::Arrival;
 use super::stats::Metric;
 use super::{Api, Endpoint, error, filters};
 
-/// What a parameter may be.
+/// The type of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Text,
@@ -35,12 +35,12 @@ impl Kind {
     }
 }
 
-/// Names and kinds.
+/// Names and types.
 type Params = &'static [(&'static str, Kind)];
 
 const PAGING: Params = &[("page", Kind::Integer), ("size", Kind::Integer)];
 
-/// The declared parameters of a call, and the names of those that are required.
+/// The declared parameters of a call, and the names of the required ones.
 fn declared(api: Api, endpoint: Endpoint<'_>) -> (Vec<(&'static str, Kind)>, &'static [&'static str]) {
     const DATES: Params = &[("dateFrom", Kind::Date), ("dateTo", Kind::Date), ("botIds", Kind::Text)];
     let (own, required): (Vec<Params>, &[&str]) = match endpoint {
@@ -83,7 +83,7 @@ fn declared(api: Api, endpoint: Endpoint<'_>) -> (Vec<(&'static str, Kind)>, &'s
     (own.concat(), required)
 }
 
-/// Whether v1 declares the project for the call; what belongs to the account has none.
+/// Whether v1 declares the project for the call; calls about the account have none.
 fn is_of_a_project(endpoint: Endpoint<'_>) -> bool {
     !matches!(
         endpoint,

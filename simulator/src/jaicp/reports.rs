@@ -1,5 +1,5 @@
-//! Report tasks (`facts/jaicp.md §10`): made, asked after, their files fetched. Tasks are as far as they were asked
-//! after, so that tests need no clock.
+//! Report tasks (`vendors/jaicp.md §10`): created, polled, their files downloaded. Tasks progress with each poll, so
+//! that tests need no clock.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -42,17 +42,17 @@ const CLIENT_TITLES: [(&str, &str); 4] = [
     ("Last activity", "/lastVisitDate"),
 ];
 
-/// What becomes of report tasks.
+/// How report tasks end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskEnd {
-    /// With a file at the vendor's own host.
+    /// With a file on the vendor's own host.
     OwnFile,
-    /// With a file at the storage, behind a pre-signed link.
+    /// With a file in the storage, behind a pre-signed link.
     StoredFile,
     /// Completed without a file.
     NoFile,
     Failed,
-    /// Some status that nobody knows.
+    /// With an unknown status.
     Unknown,
 }
 
@@ -65,10 +65,10 @@ pub(super) struct Task {
     settings: Value,
     created: DateTime<Utc>,
     polls: u32,
-    /// The request that it was asked for with (v1).
+    /// The id of the request that created it (v1).
     request: Option<String>,
     also: Vec<filters::Also>,
-    /// Where its file is, once it is there.
+    /// Where its file is, once it exists.
     url: Option<String>,
 }
 
@@ -88,7 +88,7 @@ struct SettingsAsked {
     date_time_format: Option<String>,
 }
 
-/// Makes a task.
+/// Creates a task.
 pub(super) fn create(arrival: &Arrival, kind: &'static str, body: &[u8], is_request: bool) -> Result<Reply, Answer> {
     arrival.unexpected_if(!arrival.headers.contains_key("language"), "no language");
     let (range, settings) = if kind == "telephony" {
@@ -138,7 +138,7 @@ fn times(arrival: &Arrival) -> Result<filters::Range, Answer> {
     Ok(filters::Range { key: String::new(), from, to, span: Span::new(start, end), also: Vec::new() })
 }
 
-/// A moment as the vendor writes it.
+/// A time in the vendor's format.
 fn text(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
@@ -163,7 +163,7 @@ pub(super) fn all(arrival: &Arrival) -> Reply {
     Reply::new(Answer::json(json!({ "tasks": listed }).to_string()), arrival.meet(&["tasks"], None))
 }
 
-/// One task, a step further.
+/// One task, one step further.
 pub(super) fn task(arrival: &Arrival, shape: &Shape, id: &str) -> Result<Reply, Answer> {
     let world = &arrival.world;
     let mut tasks = super::super::locked(&world.jaicp.tasks);
@@ -175,7 +175,7 @@ pub(super) fn task(arrival: &Arrival, shape: &Shape, id: &str) -> Result<Reply, 
     Ok(Reply::new(Answer::json(json(arrival, task, status).to_string()), action))
 }
 
-/// The events of a request: none until it has ended (v1).
+/// The events of a request; empty until it has ended (v1).
 pub(super) fn events(arrival: &Arrival, shape: &Shape) -> Result<Reply, Answer> {
     let world = &arrival.world;
     let id = arrival.query("requestId").ok_or_else(|| error(StatusCode::BAD_REQUEST, "requestId"))?;
@@ -183,7 +183,7 @@ pub(super) fn events(arrival: &Arrival, shape: &Shape) -> Result<Reply, Answer> 
     let Some(task) = tasks.iter_mut().find(|task| task.request.as_ref() == Some(&id)) else {
         return Err(error(StatusCode::NOT_FOUND, "request"));
     };
-    // Milliseconds, as the vendor's other integer times are; what was asked for before is not told.
+    // Milliseconds, as the vendor's other integer times. Earlier requests are not reported.
     let from: i64 = arrival.query("startTime").and_then(|text| text.parse().ok()).unwrap_or_default();
     let is_before = task.created.timestamp_millis() < from;
     let mut event = json!({ "requestId": id, "requestTime": text(task.created), "responseTime": text(Utc::now()) });
@@ -258,7 +258,7 @@ fn titles(kind: &str) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-/// What a report's file has rows of.
+/// The kinds of rows in a report's file.
 pub(super) fn rows(world: &World, shape: &Shape, kind: &str, span: Span) -> Vec<Map<String, Value>> {
     let of = |section: usize| {
         let mut rows = Vec::new();
@@ -282,7 +282,7 @@ pub(super) fn rows(world: &World, shape: &Shape, kind: &str, span: Span) -> Vec<
     }
 }
 
-/// A file at the vendor's own host; no credential belongs into the request.
+/// A file on the vendor's own host; the request must not contain a credential.
 pub(super) fn file(arrival: &Arrival, name: &str) -> Result<Reply, Answer> {
     let files = super::super::locked(&arrival.world.jaicp.own_files);
     let Some(csv) = files.get(name) else { return Err(Answer::new(StatusCode::NOT_FOUND, JSON, "{}")) };

@@ -1,7 +1,7 @@
-//! What JAICP's lists hold, made of real conversations: turns of sessions, clients, labels, experiments.
+//! The content of JAICP's lists, made from real conversations: turns of sessions, clients, labels, experiments.
 //!
-//! Four turns in a row are one session; of every seventh session the last turn comes a day later, for a session of
-//! JAICP's never ends by itself (`facts/jaicp.md §4`).
+//! Four turns in a row form one session. In every seventh session the last turn comes a day later, because a JAICP
+//! session never ends by itself (`vendors/jaicp.md §4`).
 
 use serde_json::{Value, json};
 
@@ -10,9 +10,9 @@ use super::super::truth::{Dice, Record, Row, Source, Ticks, Volume, moment_text}
 
 pub(super) const MESSAGES: usize = 0;
 pub(super) const CLIENTS: usize = 1;
-/// Sections by number, with the share of rows that each has.
+/// Sections by number, with the share of rows of each.
 const SECTIONS: &[(&str, u64)] = &[("messages", 300), ("clients", 60)];
-/// Turns of a session.
+/// Turns per session.
 const TURNS: u64 = 4;
 const TICKS_PER_MILLI: i64 = 10_000;
 const MILLIS_PER_DAY: u64 = 86_400_000;
@@ -28,14 +28,14 @@ pub(super) struct Rows {
     pub project: String,
 }
 
-/// `yyyy-MM-ddTHH:mm:ss.SSSZ`, as the vendor prints moments.
+/// `yyyy-MM-ddTHH:mm:ss.SSSZ`, the vendor's time format.
 pub(super) fn millis_text(at: Ticks) -> String {
     let mut text = moment_text(at);
     text.replace_range(text.len() - 5.., "Z");
     text
 }
 
-/// One session as its turns have it.
+/// One session, as its turns describe it.
 struct Session {
     id: String,
     channel: &'static str,
@@ -61,14 +61,14 @@ impl Source for Rows {
 }
 
 impl Rows {
-    /// The `number`th session that began on a day.
+    /// The `number`th session that started on a day.
     fn session(&self, day: i32, number: u64) -> Session {
         let mut dice = Dice::new(self.seed, &[u64::from(day.cast_unsigned()), number, 41]);
         let conversation = pick(dice.roll());
         let channel = word(dice.roll(), &["telegram", "chatwidget", "viber", "vk", "resterisk", "TELEGRAM"]);
         let (bot, client) = (format!("{}-2000", self.project), 10_000 + dice.below(90_000));
         let width = (MILLIS_PER_DAY / self.rows_on(MESSAGES, day).max(1)).max(2);
-        // Inserted rows have any number; their sessions begin within the day, too.
+        // Inserted rows may have any number; their sessions start within the day too.
         let turn = number % (MILLIS_PER_DAY / (TURNS * width)).max(1) * TURNS;
         let started = i64::from(day).cast_unsigned().wrapping_mul(MILLIS_PER_DAY).wrapping_add(turn * width);
         Session {
@@ -82,7 +82,7 @@ impl Rows {
         }
     }
 
-    /// A turn as `messages/filter` has it, with the status that only the list by session tells (`§5`).
+    /// A turn as in `messages/filter`, with the status that only the list by session returns (`§5`).
     fn write_turn(&self, row: Row, record: &mut Record) {
         let (number, turn) = (row.position / TURNS, row.position % TURNS);
         let day = if number % 7 == 3 && turn == TURNS - 1 { row.day - 1 } else { row.day };
@@ -114,7 +114,7 @@ impl Rows {
             "viber" | "vk" => _ = record.text("status", "READ"),
             "telegram" | "TELEGRAM" => _ = record.text("status", "SENT"),
             "resterisk" => {
-                // Beyond what a double holds exactly.
+                // Larger than a double holds exactly.
                 record.raw("callTaskId", 9_007_199_254_740_993_u64 + session.client);
                 record.raw("isCallIncoming", session.client.is_multiple_of(2));
             }
@@ -122,7 +122,7 @@ impl Rows {
         }
     }
 
-    /// `§6`; the row's moment is the last activity.
+    /// `§6`; the row's time is the last activity.
     fn write_client(&self, row: Row, record: &mut Record) {
         let mut dice = Dice::new(self.seed, &[u64::from(row.day.cast_unsigned()), row.position, 47]);
         let conversation = pick(dice.roll());
@@ -137,7 +137,7 @@ impl Rows {
             .text("joinDate", &millis_text(row.at - 3_600 * 1_000 * TICKS_PER_MILLI))
             .text("lastVisitDate", &millis_text(row.at))
             .raw("isBlocked", dice.once_in(20));
-        // It may be absent.
+        // May be absent.
         if !dice.once_in(4) {
             record.text("botId", &format!("{}-2000", self.project));
         }
@@ -160,7 +160,7 @@ fn message_labels_of(dice: &mut Dice) -> Value {
     (0..count).map(|next| message_labels()[usize::try_from((first + next) % 6).unwrap_or_default()].clone()).collect()
 }
 
-/// Ids beyond what a double holds exactly; a name that is there twice.
+/// Ids larger than a double holds exactly, and a duplicate name.
 pub(super) fn message_labels() -> Vec<Value> {
     let label = |number: u64| {
         let group = json!({ "id": 71 + number % 2, "name": format!("group {}", number % 2), "priority": number % 2 });

@@ -1,4 +1,4 @@
-//! Sessions as their turns make them, so that a turn that comes late, changes or vanishes shows in its session too.
+//! Sessions computed from their turns, so that a turn that comes late, changes or vanishes changes its session too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,26 +9,26 @@ use super::super::truth::{Span, Truth};
 use super::rows::{MESSAGES, session_labels_of};
 use super::{Shape, filters};
 
-/// Turns of a session are at most so far apart.
+/// Maximum distance between turns of a session.
 const DAY: i64 = 864_000_000_000;
 
-/// Which sessions are asked for.
+/// Which sessions are requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum By {
-    /// A turn of theirs is in the span.
+    /// Those with a turn in the span.
     MessageTime,
-    /// They began in the span.
+    /// Those that started in the span.
     Start,
 }
 
-/// What tests change of sessions, by their ids.
+/// Changes of sessions by tests, by session id.
 #[derive(Debug, Default)]
 pub(super) struct Edits {
     pub fields: BTreeMap<String, Map<String, Value>>,
     pub hidden: BTreeSet<String>,
 }
 
-/// `SessionInfo` of every session, by start (`facts/jaicp.md §4`).
+/// `SessionInfo` of every session, ordered by start (`vendors/jaicp.md §4`).
 pub(super) fn sessions(world: &World, shape: &Shape, edits: &Edits, span: Span, by: By) -> Vec<Map<String, Value>> {
     let jaicp = &world.jaicp;
     let wide = jaicp.data.visible(Span { from: span.from - DAY, until: span.until + DAY });

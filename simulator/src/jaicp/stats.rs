@@ -1,4 +1,4 @@
-//! Statistics (`facts/jaicp.md §7`), counted from the rows: per interval, intervals without any left out.
+//! Statistics (`vendors/jaicp.md §7`), counted from the rows per interval; empty intervals are left out.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ use super::rows::MESSAGES;
 use super::sessions::{By as Asked, Edits, sessions};
 use super::{Shape, error, filters};
 
-/// Numbers by bucket (milliseconds since 1970), for each label (0: none).
+/// Numbers by bucket (milliseconds since 1970) and label (0: no label).
 pub type Series = BTreeMap<i64, BTreeMap<i64, u64>>;
 
-/// What is counted, by the last part of the path.
+/// The counted metric, by the last part of the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Metric {
     Messages,
@@ -29,17 +29,17 @@ pub(super) enum Metric {
     Switched,
 }
 
-/// What is counted, by which buckets.
+/// The metric and its buckets.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct By {
     pub metric: Metric,
     pub interval: Interval,
     pub span: Span,
-    /// Minutes.
+    /// In minutes.
     pub zone: i64,
 }
 
-/// What a metric comes to, of the rows that are wanted.
+/// Counts a metric over the matching rows.
 pub(super) fn series(
     world: &World,
     shape: &Shape,
@@ -89,18 +89,18 @@ pub(super) fn series(
     series
 }
 
-/// Of one label, as `[{ts, value}]`.
+/// The values of one label, as `[{ts, value}]`.
 fn buckets(of: &BTreeMap<i64, u64>, shape: &Shape) -> Vec<Value> {
     let ts = |at: i64| if shape.ts_in_seconds { at / 1000 } else { at };
     of.iter().map(|(at, count)| json!({ "ts": ts(*at), "value": number(*count) })).collect()
 }
 
-/// A count as a fraction, which is what the vendor's numbers are.
+/// A count as a fraction, the vendor's number format.
 fn number(count: u64) -> f64 {
     u32::try_from(count).map_or(f64::MAX, f64::from)
 }
 
-/// The `Timezone` header: a number, in minutes here.
+/// The `Timezone` header: a number, here in minutes.
 fn zone(arrival: &Arrival) -> Result<i64, Answer> {
     match arrival.headers.get("timezone") {
         None => Ok(0),
@@ -128,7 +128,7 @@ pub(super) fn answer(arrival: &Arrival, shape: &Shape, metric: Metric, body: &[u
         (Interval::Day, None, span, asked)
     } else {
         let interval = arrival.query("intervalType").as_deref().and_then(Interval::of);
-        // The default is not documented, and longer steps are not simulated.
+        // The default is not documented, and longer intervals are not simulated.
         let interval = interval.filter(|_| arrival.query("step").is_none_or(|step| step == "1"));
         let interval = interval.ok_or_else(|| error(StatusCode::BAD_REQUEST, "intervalType"))?;
         let range = filters::read(body, arrival.world.options.end_inclusive)?;
@@ -166,7 +166,7 @@ fn reply(arrival: &Arrival, name: &str, body: &Value, (start_date, end_date): (S
     Reply::new(answer, arrival.meet(&[name], None)).reported(report)
 }
 
-/// `dateFrom` and `dateTo`, whole days, the last included.
+/// `dateFrom` and `dateTo`: whole days, both inclusive.
 fn dates(arrival: &Arrival, zone: i64) -> Result<(Span, (String, String)), Answer> {
     let date = |name: &str| {
         let text = arrival.query(name).filter(|text| text.len() == 10);
@@ -217,7 +217,7 @@ pub(super) fn calls(world: &World, shape: &Shape, edits: &Edits, span: Span) -> 
         seconds += session["duration"].as_f64().unwrap_or_default() / 1000.0;
         number += 1.0;
     }
-    // Numbers of few digits are read the same by everyone.
+    // All parsers read numbers with few digits alike.
     calls.average = if number > 0.0 { (seconds / number).round() } else { 0.0 };
     calls
 }

@@ -43,7 +43,7 @@ async fn started() -> (Simulator, Control, Client) {
 }
 
 #[tokio::test]
-async fn the_filters_want_the_token_in_the_path_and_there_is_no_limit() {
+async fn the_filters_require_the_token_in_the_path_and_have_no_limit() {
     let simulator = start(Options::default()).await.unwrap();
     let (token, http) = (Account::default().token, Client::of(&simulator).http);
     let get = async |token: &str, query: &str| {
@@ -62,7 +62,7 @@ async fn the_filters_want_the_token_in_the_path_and_there_is_no_limit() {
 }
 
 #[tokio::test]
-async fn pages_add_up_to_the_truth_and_sessions_are_made_of_their_turns() {
+async fn pages_add_up_to_the_truth_and_sessions_are_computed_from_turns() {
     let (_simulator, control, client) = started().await;
     let jaicp = control.jaicp();
     let mut rows = Vec::new();
@@ -82,7 +82,7 @@ async fn pages_add_up_to_the_truth_and_sessions_are_made_of_their_turns() {
     let mut truth: Vec<Value> = jaicp.sessions(at(5), at(6)).into_iter().map(Value::Object).collect();
     truth.reverse();
     assert_eq!(answer["sessions"].as_array().unwrap(), &truth);
-    assert!(truth.len() > 15, "some go on from the day before: {}", truth.len());
+    assert!(truth.len() > 15, "some continue from the day before: {}", truth.len());
     let session = truth[3]["sessionId"].as_str().unwrap();
     let (_, answer) = client.call(Method::GET, &format!("messages/by-session?sessionId={session}&size=50"), "").await;
     assert_eq!(answer["paging"]["totalCount"], truth[3]["questionCount"]);
@@ -96,7 +96,7 @@ async fn pages_add_up_to_the_truth_and_sessions_are_made_of_their_turns() {
 }
 
 #[tokio::test]
-async fn what_is_not_documented_is_refused_and_what_writes_is_noted() {
+async fn undocumented_requests_are_refused_and_writing_ones_are_recorded() {
     let (_simulator, control, client) = started().await;
     for (query, status) in [("page=-1", 400), ("size=0", 400), ("size=x", 400), ("size=10000", 200), ("", 200)] {
         assert_eq!(client.page("messages", "MESSAGE_TIME", query).await.0, status, "{query}");
@@ -120,7 +120,7 @@ async fn what_is_not_documented_is_refused_and_what_writes_is_noted() {
 }
 
 #[tokio::test]
-async fn a_report_is_made_asked_after_and_fetched() {
+async fn a_report_is_created_polled_and_downloaded() {
     let (simulator, control, client) = started().await;
     let body = day("MESSAGE_TIME").replace("{\"filters\"", "{\"settings\":{\"fileType\":\"CSV\"},\"filters\"");
     let (status, task) = client.call(Method::POST, "reports/messages", &body).await;
@@ -155,7 +155,7 @@ async fn an_inserted_message_belongs_to_a_session_of_its_day() {
 }
 
 #[tokio::test]
-async fn v1_takes_declared_parameters_of_their_types_and_no_other() {
+async fn v1_accepts_only_declared_parameters_of_their_types() {
     let (simulator, control, client) = started().await;
     let account = Account::default();
     let call = async |method: Method, path: &str, body: &str| {
@@ -185,7 +185,7 @@ async fn v1_takes_declared_parameters_of_their_types_and_no_other() {
     assert_eq!((&done["response"][0]["isOk"], &done["response"][0]["requestId"]), (&json!(true), &json!(id)));
     let late = call(Method::GET, &format!("async/events?requestId={id}&startTime={}", millis + 1), "").await.1;
     assert_eq!(late, json!({ "response": [] }));
-    // The account's tasks, the one of the request among them, under an id of their own.
+    // The account's tasks, including that of the request, under their own ids.
     let tasks = call(Method::GET, "reporter/reports", "").await.1;
     let task = tasks["tasks"][0]["taskId"].as_str().unwrap();
     assert!(task != id);
@@ -211,6 +211,6 @@ async fn v1_takes_declared_parameters_of_their_types_and_no_other() {
         assert_eq!(call(Method::POST, &stats(query), &day("MESSAGE_TIME")).await.0, status, "{query}");
     }
     assert!(control.stats().unexpected.is_empty(), "{:?}", control.stats().unexpected);
-    // The legacy interface has no such parameter.
+    // The legacy API has no such parameter.
     assert_eq!(client.page("sessions", "MESSAGE_TIME", "needToReturnSessionData=true").await.0, 400);
 }

@@ -1,4 +1,4 @@
-//! What a create call must say, and the job that it starts (`facts/khoros_care.md §3.1, §4, §5.1`).
+//! Checks a create call and starts its job (`vendors/khoros_care.md §3.1, §4, §5.1`).
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ use super::{authorize, failed, job, pass};
 /// `facts/khoros_care.md §8`
 const WINDOW_MAX: Duration = Duration::from_hours(24 * 90);
 const HISTORY_MAX: Duration = Duration::from_hours(24 * 550);
-/// Between 31 and 42: what lies between is not known (`§5.1`).
+/// Between 31 and 42; the exact limit is not known (`§5.1`).
 const BUCKETS_MAX: u64 = 32;
-/// A clock may be ahead of ours by so much.
+/// How far a client's clock may be ahead.
 const AHEAD_MAX: Duration = Duration::from_secs(5);
 const TICKS_PER_MS: i64 = 10_000;
 const INTERVALS: [u64; 11] = [
@@ -37,12 +37,12 @@ const INTERVALS: [u64; 11] = [
     86_400_000,
     604_800_000,
 ];
-/// `§3.1`: these want their parameters in a form.
+/// `§3.1`: exports whose parameters must be in a form.
 const FORM: [&str; 3] = ["conversation_actions", "conversation_history_action", "user"];
-/// And these can be had by GET.
+/// Exports that GET can create.
 const GET: [&str; 3] = ["conversation", "conversation_actions", "user"];
 const COMMON: [&str; 6] = ["companyKey", "startTime", "endTime", "reportFormat", "reportMetrics", "locale"];
-/// What `user` does not know (`§5`).
+/// Parameters that `user` does not have (`§5`).
 const NOT_OF_USER: [&str; 7] = [
     "timezone",
     "timezoneOffset",
@@ -53,13 +53,13 @@ const NOT_OF_USER: [&str; 7] = [
     "workqueueIds",
 ];
 
-/// A create call that was let through.
+/// An accepted create call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submitted {
     pub export: String,
     /// `GET` or `POST`.
     pub method: &'static str,
-    /// Decoded, in the order of the query, then of the form.
+    /// Decoded; first those of the query, then those of the form.
     pub parameters: Vec<(String, String)>,
 }
 
@@ -69,7 +69,7 @@ impl Submitted {
         self.parameters.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str()).collect()
     }
 
-    /// The only value of a parameter.
+    /// The value of a parameter that occurs once.
     pub fn get(&self, name: &str) -> Option<&str> {
         match self.all(name)[..] {
             [only] => Some(only),
@@ -123,7 +123,7 @@ pub(super) fn create(arrival: &Arrival, method: &'static str, path: &str, body: 
     Ok(Reply::new(answer.unwrap_or_else(|refused| refused), action).reported(report))
 }
 
-/// Where the parameters are, by method and export (`§3.1`).
+/// The parameters, depending on method and export (`§3.1`).
 fn parameters(arrival: &Arrival, method: &str, id: &str, body: &[u8]) -> Result<Vec<(String, String)>, Answer> {
     let decoded = |text: &[u8]| url::form_urlencoded::parse(text).into_owned().collect::<Vec<_>>();
     let query = decoded(arrival.raw_query().as_bytes());
@@ -149,7 +149,7 @@ fn parameters(arrival: &Arrival, method: &str, id: &str, body: &[u8]) -> Result<
     Ok(query.into_iter().chain(form).collect())
 }
 
-/// What is asked for, if it makes sense. A refusal is an answer with 200, as the one that is documented (`§9`).
+/// The requested export, if valid. A refusal has status 200, as the documented one (`§9`).
 fn selection(arrival: &Arrival, export: &Export, asked: &Submitted) -> Result<Selection, Answer> {
     let wrong = |what: String| Err(failed(&format!("Unable to hydrate filter for export info: {what}")));
     let instant = |name: &str| {
@@ -188,7 +188,7 @@ fn selection(arrival: &Arrival, export: &Export, asked: &Submitted) -> Result<Se
     })
 }
 
-/// The parameters that every export has (`§4`).
+/// The parameters common to all exports (`§4`).
 fn common(arrival: &Arrival, export: &Export, asked: &Submitted) -> Result<(), Answer> {
     let bad = || Answer::new(StatusCode::BAD_REQUEST, super::CONTENT_TYPE, "{}");
     let repeated = |name: &str| asked.all(name).len() > 1 && !matches!(name, "reportMetrics" | "agentId" | "teamId");

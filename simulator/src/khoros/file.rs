@@ -1,5 +1,5 @@
-//! The file of an export: JSON, an array of flat objects, or CSV with display names as titles
-//! (`facts/khoros_care.md §7`).
+//! The file of an export: a JSON array of flat objects, or CSV with display names as titles (`vendors/khoros_care.md
+//! §7`).
 
 use std::iter;
 use std::sync::Weak;
@@ -12,7 +12,7 @@ use super::super::{Vendor, World};
 use super::job::{Selection, Shape};
 use super::rows::{CLOSED_WITHIN, EXPORTS, display_name};
 
-/// Conversations that are older are not reported as open.
+/// Older conversations are not reported as open.
 const OPEN_WITHIN: Ticks = 10 * DAY;
 pub(super) const DAY: Ticks = 864_000_000_000;
 
@@ -48,7 +48,7 @@ pub(super) fn parts(
     Box::new(json(rows))
 }
 
-/// The row with the metrics that are wanted, or all of them, perhaps under their titles.
+/// The row with the requested metrics, or all of them, optionally under their titles.
 fn chosen(row: &str, wanted: &[String], titled: bool) -> String {
     let fields = fields(row);
     let kept = fields.into_iter().filter(|(name, _)| wanted.is_empty() || wanted.contains(name));

@@ -1,4 +1,4 @@
-//! Jobs: how they fare, what their status says, and where their files are (`facts/khoros_care.md §3.2, §3.3`).
+//! Jobs: their progress, their status, and where their files are (`vendors/khoros_care.md §3.2, §3.3`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use super::super::truth::{Dice, Span};
 use super::rows::EXPORTS;
 use super::{authenticate, file, pass};
 
-/// A job and its file are gone after that (`§8`).
+/// How long a job and its file exist (`§8`).
 const LIFE: Duration = Duration::from_hours(24);
 
-/// What becomes of a job.
+/// How a job ends.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
@@ -27,64 +27,64 @@ pub enum Fate {
     #[default]
     Done,
     Failed,
-    /// It runs for ever.
+    /// It never ends.
     Endless,
-    /// It closes with this detail, or none.
+    /// It closes with this detail, or without one.
     Closed(Option<String>),
-    /// It is done and says where its file is, but closes without a detail.
+    /// It is done and returns its file's URL, but closes without a detail.
     NoDetail,
-    /// It is in this state for ever, or in none.
+    /// It stays in this state, or has none.
     State(Option<String>),
-    /// It is done, but for so many questions says nothing of a URL.
+    /// It is done, but this many polls return no URL.
     NoUrl(u32),
-    /// Nobody knows of it.
+    /// It is unknown.
     Gone,
-    /// Once its time is over, each question after it meets the next of these, and a download that of the question to
-    /// come; behind the last it is done. One of these that flaps itself is done, too.
+    /// Once its time is over, each poll meets the next of these, and a download meets that of the next poll; after the
+    /// last it is done. A nested `Flapping` counts as done.
     Flapping(Vec<Fate>),
 }
 
-/// How a tenant lets jobs be started.
+/// How a tenant allows jobs to be started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Methods {
-    /// As the reference has it: every export by POST, some by GET too.
+    /// As in the reference: every export by POST, some by GET too.
     #[default]
     Documented,
     PostOnly,
     GetOnly,
-    /// By neither: the tenant serves no export.
+    /// By neither: the tenant offers no export.
     Neither,
 }
 
-/// How answers look, where the vendor's documents leave it open or warn.
+/// The shape of responses where the vendor's documents leave it open or warn.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shape {
-    /// What the URLs that are handed out begin with, instead of the base (`§11.12`).
+    /// The prefix of returned URLs, instead of the base URL (`§11.12`).
     pub url_base: Option<String>,
-    /// A status that is an array holds other jobs too.
+    /// A status that is an array contains other jobs too.
     pub with_others: bool,
     /// `details` instead of `detail` (`§3.4`).
     pub details: bool,
-    /// So many links of the next downloads have expired when they are given.
+    /// This many links of the next downloads are already expired.
     pub links_expired: u32,
     /// Titles of CSV files are metric ids.
     pub plain_titles: bool,
-    /// Fields of JSON files are called by their titles.
+    /// Fields of JSON files are named by their titles.
     pub titled_json: bool,
     /// How jobs can be started (`§11.3`).
     pub methods: Methods,
 }
 
-/// What a job is to bring.
+/// What a job exports.
 #[derive(Debug, Clone)]
 pub(super) struct Selection {
     pub span: Span,
     pub csv: bool,
-    /// All of them, if there is none.
+    /// The requested metrics; all if empty.
     pub metrics: Vec<String>,
-    /// Of conversations.
+    /// The type of conversations.
     pub report_type: Option<&'static str>,
 }
 
@@ -97,9 +97,9 @@ pub(super) struct Job {
     token: String,
     created: Duration,
     fate: Fate,
-    /// How often its status was asked for.
+    /// How often its status was requested.
     asked: usize,
-    /// How often a status said that it is done.
+    /// How often a status reported it as done.
     done_said: u32,
     pub forgotten: bool,
 }
@@ -108,7 +108,7 @@ impl Job {
     pub fn new(arrival: &Arrival, export: usize, selection: Selection, fate: Fate) -> Self {
         let mut dice = locked(&arrival.world.khoros.dice);
         let part = |dice: &mut Dice| dice.guid().replace('-', "")[..8].to_owned();
-        // Everything that base64 has and a path has not.
+        // Contains every character that is in base64 but not in a path.
         let run = format!("{}+{}/{}=", part(&mut dice), part(&mut dice), part(&mut dice));
         let token = format!("{}/{}==", part(&mut dice), part(&mut dice));
         let workflow = dice.guid();
@@ -126,7 +126,7 @@ impl Job {
         }
     }
 
-    /// A URL of the job as the vendor hands it out.
+    /// A URL of the job as the vendor returns it.
     pub fn url(&self, arrival: &Arrival, shape: &Shape, what: &str, query: &str) -> String {
         let own = format!("{}/api/public", arrival.world.urls.main);
         let base = shape.url_base.as_ref().unwrap_or(&own);
@@ -141,7 +141,7 @@ impl Job {
         format!("analyticsAccessToken={}", encoded(&self.token))
     }
 
-    /// What opens the job's URLs.
+    /// The token that grants access to the job's URLs.
     pub fn secret(&self) -> String {
         self.token.clone()
     }
@@ -151,7 +151,7 @@ impl Job {
         !gone && !self.forgotten && *self.fate() != Fate::Gone
     }
 
-    /// As a request sees it now.
+    /// The state that a request sees now.
     fn fate(&self) -> &Fate {
         match &self.fate {
             Fate::Flapping(fates) => fates.get(self.asked).unwrap_or(&Fate::Done),
@@ -159,7 +159,7 @@ impl Job {
         }
     }
 
-    /// It fares well from now on.
+    /// Lets the job succeed from now on.
     pub fn mend(&mut self) {
         self.fate = Fate::Done;
     }
@@ -169,7 +169,7 @@ impl Job {
         arrival.at.saturating_sub(self.created) >= takes
     }
 
-    /// State and detail, and whether a URL is told.
+    /// State and detail, and whether a URL is returned.
     fn status(&self, arrival: &Arrival) -> (Value, Value, bool) {
         let running = (json!("RUNNING"), json!(""), false);
         if !self.is_over(arrival) {
@@ -191,19 +191,19 @@ impl Job {
     }
 }
 
-/// As a segment of a path.
+/// Encoded as a segment of a path.
 fn encoded(id: &str) -> String {
     id.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D")
 }
 
-/// The query of a URL that is good for a company.
+/// The query of a URL that is valid for a company.
 pub(super) fn key(arrival: &Arrival) -> String {
     url::form_urlencoded::Serializer::new(String::new())
         .append_pair("companyKey", &arrival.world.khoros.account.company_key)
         .finish()
 }
 
-/// The job of a path, if the client may see it: with the company's key or the token that an answer brought (`§2`).
+/// The job of a path, if the client may see it: with the company's key or the token from a response (`§2`).
 fn find(arrival: &Arrival, workflow: &str, run: &str) -> Result<Job, Answer> {
     authenticate(arrival)?;
     let job = locked(&arrival.world.khoros.jobs).iter().find(|job| job.run == run).cloned();
@@ -247,7 +247,7 @@ pub(super) fn status(arrival: &Arrival, workflow: &str, run: &str) -> Result<Rep
             "lastAcknowledgeTime": null,
         },
     });
-    // An object when it is done, an array before and when it failed (`§3.2`).
+    // An object when it is done, an array before that and when it failed (`§3.2`).
     let result = if is_done && !shape.with_others {
         element
     } else if shape.with_others {
@@ -263,7 +263,7 @@ pub(super) fn status(arrival: &Arrival, workflow: &str, run: &str) -> Result<Rep
     Ok(Reply::new(pass(&result), arrival.meet(&[job.name()], None)))
 }
 
-/// Leads to the storage, by another link each time (`§3.3`).
+/// Redirects to the storage, with a new link each time (`§3.3`).
 pub(super) fn download(arrival: &Arrival, workflow: &str, run: &str) -> Result<Reply, Answer> {
     let job = find(arrival, workflow, run)?;
     if !job.is_done(arrival) {

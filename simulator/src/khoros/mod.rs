@@ -1,4 +1,4 @@
-//! Khoros Care's Analytics Reports API as `facts/khoros_care.md` has it: exports that are jobs, and two lists.
+//! Khoros Care's Analytics Reports API as in `vendors/khoros_care.md`: exports that are jobs, and two lists.
 
 mod create;
 mod file;
@@ -35,10 +35,10 @@ const TIMEZONES: &str = "khoros_timezones";
 const CREATE: &str = "khoros_create";
 const STATUS: &str = "khoros_status";
 const DOWNLOAD: &str = "khoros_download";
-/// Many JSON answers are declared as text (`facts/khoros_care.md §3.1`).
+/// Many JSON responses are declared as text (`vendors/khoros_care.md §3.1`).
 const CONTENT_TYPE: &str = "text/plain;charset=UTF-8";
 
-/// The one account of the simulated vendor. Made up, like its secrets.
+/// The only account of the simulated vendor, with invented secrets.
 #[derive(Clone)]
 pub struct Account {
     pub company_key: String,
@@ -46,7 +46,7 @@ pub struct Account {
     pub password: String,
     /// How long a job takes, before `speed`.
     pub job_time: Duration,
-    /// How long a link to a file is good, before `speed`.
+    /// How long a link to a file is valid, before `speed`.
     pub link_life: Duration,
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Khoros {
     account: Account,
     dice: Mutex<Dice>,
     shape: Mutex<Shape>,
-    /// Of jobs to come, by their export.
+    /// Fates of jobs to come, by export.
     fates: Mutex<Vec<(String, Fate)>>,
     jobs: Mutex<Vec<job::Job>>,
     submitted: Mutex<Vec<Submitted>>,
@@ -94,7 +94,7 @@ impl Khoros {
         locked(&self.shape).clone()
     }
 
-    /// Jobs that are there or to come fare well from now on; one that told a bad end may tell a good one.
+    /// Lets existing and future jobs succeed from now on, even one that has already reported a failure.
     pub fn quiet(&self) {
         locked(&self.fates).clear();
         locked(&self.jobs).iter_mut().for_each(job::Job::mend);
@@ -124,7 +124,7 @@ fn too_many(_: &Refusal) -> Answer {
     Answer::empty(StatusCode::TOO_MANY_REQUESTS)
 }
 
-/// What a test does to Khoros beyond `Control`.
+/// Test controls for Khoros beyond `Control`.
 pub struct Handle(pub(super) Control);
 
 impl Handle {
@@ -132,27 +132,27 @@ impl Handle {
         self.0.data(Vendor::Khoros)
     }
 
-    /// What becomes of the next job of that export for which nothing was said yet.
+    /// Sets the fate of the next job of that export without one.
     pub fn next_job(&self, export: &str, fate: Fate) {
         locked(&self.0.world.khoros.fates).push((export.to_owned(), fate));
     }
 
-    /// Changes how answers look from now on.
+    /// Changes the shape of responses from now on.
     pub fn shape(&self, change: impl FnOnce(&mut Shape)) {
         change(&mut locked(&self.0.world.khoros.shape));
     }
 
-    /// Every job that was started, and what it was asked for with.
+    /// Every job that was started, and its request.
     pub fn submitted(&self) -> Vec<Submitted> {
         locked(&self.0.world.khoros.submitted).clone()
     }
 
-    /// All jobs are as good as 24 hours old.
+    /// Makes all jobs 24 hours old.
     pub fn forget_jobs(&self) {
         locked(&self.0.world.khoros.jobs).iter_mut().for_each(|job| job.forgotten = true);
     }
 
-    /// The tokens of all jobs, none of which belongs into a log or a table.
+    /// The tokens of all jobs, which must not appear in a log or a table.
     pub fn secrets(&self) -> Vec<String> {
         locked(&self.0.world.khoros.jobs).iter().map(job::Job::secret).collect()
     }
@@ -206,7 +206,7 @@ async fn timezones(incoming: Incoming) -> Response<Body> {
         .await
 }
 
-/// The rows of its first day are the list.
+/// The rows of the first day are the list.
 async fn teams(incoming: Incoming) -> Response<Body> {
     incoming
         .serve(Vendor::Khoros, TEAMS, |arrival, _| {
@@ -222,7 +222,7 @@ async fn teams(incoming: Incoming) -> Response<Body> {
         .await
 }
 
-/// A list's reply, logged as a report.
+/// A list's response, logged as a report.
 fn list(arrival: &Arrival, report: &str, elements: &[Value]) -> Reply {
     let answer = pass(&json!(elements));
     let rows = elements.len() as u64;
@@ -233,19 +233,19 @@ fn list(arrival: &Arrival, report: &str, elements: &[Value]) -> Reply {
     })
 }
 
-/// The envelope of every good answer.
+/// The envelope of every successful response.
 fn pass(result: &Value) -> Answer {
     let body = json!({ "status": "PASS", "request": null, "message": null, "result": result });
     Answer::new(StatusCode::OK, CONTENT_TYPE, body.to_string())
 }
 
-/// A refusal: `result` is a text. What `status` and the HTTP status are then is not documented (`§9`).
+/// A refusal: `result` is a text. `status` and the HTTP status are not documented (`§9`).
 fn failed(what: &str) -> Answer {
     let body = json!({ "status": "FAIL", "request": null, "message": null, "result": what });
     Answer::new(StatusCode::OK, CONTENT_TYPE, body.to_string())
 }
 
-/// HTTP Basic (`facts/khoros_care.md §2`); what a refusal looks like is not documented.
+/// HTTP Basic (`vendors/khoros_care.md §2`); the refusal is not documented.
 fn authenticate(arrival: &Arrival) -> Result<(), Answer> {
     arrival.unexpected_headers(&[COOKIE]);
     let account = &arrival.world.khoros.account;
@@ -257,7 +257,7 @@ fn authenticate(arrival: &Arrival) -> Result<(), Answer> {
     Ok(())
 }
 
-/// And the company's key.
+/// Also checks the company's key.
 fn authorize(arrival: &Arrival) -> Result<(), Answer> {
     authenticate(arrival)?;
     if arrival.query("companyKey").as_ref() != Some(&arrival.world.khoros.account.company_key) {
@@ -266,7 +266,7 @@ fn authorize(arrival: &Arrival) -> Result<(), Answer> {
     Ok(())
 }
 
-/// The offset is that of the moment (`facts/khoros_care.md §6`).
+/// The offset that is current at that time (`vendors/khoros_care.md §6`).
 fn zone(zone: Tz) -> Value {
     let offset = zone.offset_from_utc_datetime(&Utc::now().naive_utc());
     let seconds = offset.fix().local_minus_utc();

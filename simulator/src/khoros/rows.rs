@@ -1,23 +1,23 @@
-//! What Khoros's exports and lists hold, made of real conversations. Every field of an export is a string
-//! (`facts/khoros_care.md §7`); which fields there are is not documented, so all but a few are made up.
+//! The content of Khoros's exports and lists, made from real conversations. Every field of an export is a string
+//! (`vendors/khoros_care.md §7`); most fields are not documented, so all but a few are invented.
 
 use super::super::conversations::{Conversation, Message, choose, pick, word};
 use super::super::truth::{Dice, Record, Row, Source, Ticks, Volume, seconds_text};
 
-/// A conversation that gets closed is so within this time.
+/// Conversations that get closed are closed within this time.
 pub(super) const CLOSED_WITHIN: Ticks = 2 * 864_000_000_000;
-/// Agents of the account.
+/// Number of agents of the account.
 const AGENTS: u64 = 12;
 const TEAMS: [&str; 3] = ["Soporte", "Billing \"EU\"", "Night shift"];
 
-/// One export or list: its id, its rows for a thousand of the largest one's, and the metrics that it has.
+/// One export or list: its id, its rows per thousand rows of the largest one, and its metrics.
 pub(super) struct Export {
     pub id: &'static str,
     share: u64,
     pub metrics: &'static [&'static str],
 }
 
-/// The lists are the rows of 1 January 1970: they have no time.
+/// The lists are the rows of 1 January 1970, since they have no time.
 const LISTS: &[(&str, u64)] = &[("user", AGENTS), ("teams", TEAMS.len() as u64)];
 
 /// By number.
@@ -101,7 +101,7 @@ pub(super) const EXPORTS: &[Export] = &[
         ],
     },
     Export { id: "teams", share: 0, metrics: &[] },
-    // A Publishing export: nothing about it is known (`§5`).
+    // A Publishing export: undocumented (`§5`).
     Export { id: "raw_brand_post", share: 30, metrics: &["BRAND_POST_ID", "POST_TIME", "MESSAGE_TEXT"] },
 ];
 
@@ -165,9 +165,9 @@ impl Source for Rows {
     }
 }
 
-/// What a row is made of.
+/// The inputs of a row.
 struct Made {
-    /// Of whatever it is, within its export.
+    /// The number of the entity within its export.
     id: u64,
     conversation: &'static Conversation,
     message: &'static Message,
@@ -323,7 +323,7 @@ impl Made {
         (14 + self.dice.below(AGENTS)).to_string()
     }
 
-    /// Authors come back: there are two hundred.
+    /// Authors recur: there are two hundred.
     fn author_id(&mut self, seed: u64) -> String {
         Dice::new(seed, &[self.dice.below(200), 31]).guid()
     }

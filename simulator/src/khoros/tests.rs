@@ -1,4 +1,4 @@
-//! A whole job over real HTTP, and what the vendor refuses.
+//! A complete job over real HTTP, and what the vendor refuses.
 
 use chrono::{DateTime, NaiveTime, TimeDelta};
 use reqwest::redirect::Policy;
@@ -8,7 +8,7 @@ use super::super::{Action, Change, Match, Rows, Simulator};
 use super::*;
 
 #[tokio::test]
-async fn the_lists_want_both_credentials_and_keep_the_rate() {
+async fn the_lists_require_both_credentials_and_count_against_the_rate() {
     rustls::crypto::ring::default_provider().install_default().ok();
     let options = Options::default().limit("khoros.requests", 6, Duration::from_hours(1));
     let simulator = super::super::start(options).await.unwrap();
@@ -80,17 +80,17 @@ async fn value(answer: Answered) -> Value {
     serde_json::from_str(&answer.text().await.unwrap()).unwrap()
 }
 
-/// 00:00 UTC three days ago. The vendor has a history of some 18 months only.
+/// 00:00 UTC three days ago, since the vendor's history is only about 18 months long.
 fn start() -> DateTime<Utc> {
     (Utc::now() - TimeDelta::days(3)).date_naive().and_time(NaiveTime::MIN).and_utc()
 }
 
-/// Parameters of a window that begins at one epoch millisecond and ends at another.
+/// Parameters of a window between two epoch milliseconds.
 fn window(from: i64, to: i64) -> String {
     format!("startTime={from}&endTime={to}&locale=en&timezoneOffset=0")
 }
 
-/// Those of the day after [`start`].
+/// Parameters of the day after [`start`].
 fn day() -> String {
     let from = start().timestamp_millis();
     window(from, from + DAY_MS - 1)
@@ -103,7 +103,7 @@ fn quick() -> Options {
 }
 
 #[tokio::test]
-async fn a_job_is_started_asked_after_and_fetched_without_credentials() {
+async fn a_job_is_started_polled_and_downloaded_without_credentials() {
     let caller = Caller::new(quick()).await;
     let data = caller.simulator.control().khoros().data();
     let (from, to) = (start(), start() + TimeDelta::days(1));
@@ -164,7 +164,7 @@ async fn conversations_are_reported_by_type() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_refused() {
+async fn wrong_requests_are_refused() {
     let caller = Caller::new(quick()).await;
     let day = day();
     let interval = |ms: u64| format!("{day}&timeInterval={ms}");

@@ -1,4 +1,4 @@
-//! The reports that answer at once, counted from the rows that the files hold (`facts/lexer.md §5`).
+//! The reports with an immediate response, counted from the rows of the files (`vendors/lexer.md §5`).
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ impl Fact {
         NaiveDateTime::parse_from_str(self.get(column), "%Y-%m-%d %H:%M:%S").ok().map(|at| at.and_utc())
     }
 
-    /// Seconds of a column in minutes.
+    /// A column in seconds, as minutes.
     fn seconds(&self, column: &str) -> Option<f64> {
         self.number(column).map(|minutes| (minutes * 60.0).round())
     }
@@ -60,12 +60,12 @@ impl Fact {
 
 fn facts(data: &Reports, file: usize, span: Span) -> Vec<Fact> {
     let mut facts = Vec::new();
-    // Every file has its name.
+    // Every file has a name.
     let _ = data.walk(&names()[file][0], span, &mut |text| facts.push(Fact(fields(text).into_iter().collect())));
     facts
 }
 
-/// The answer; none when the type is a job's.
+/// The response; `None` if the type needs a job.
 pub(super) fn answer(data: &Reports, asked: &Asked) -> Option<Value> {
     let mentions = || facts(data, MENTIONS, asked.span());
     Some(match asked.kind {
@@ -85,7 +85,7 @@ pub(super) fn answer(data: &Reports, asked: &Asked) -> Option<Value> {
     })
 }
 
-/// Average, minimum, maximum and median; nothing without numbers.
+/// Average, minimum, maximum and median; empty without numbers.
 fn spread(mut numbers: Vec<f64>) -> [Value; 4] {
     numbers.sort_by(f64::total_cmp);
     let Some((least, most)) = numbers.first().zip(numbers.last()) else { return [(); 4].map(|()| Value::Null) };
@@ -128,7 +128,7 @@ fn summary(facts: &[Fact]) -> Value {
     })
 }
 
-/// The label of the interval that holds a moment, local to the offset that was asked with.
+/// The label of the interval that contains a time, local to the requested offset.
 fn label(at: DateTime<Utc>, asked: &Asked) -> String {
     let local = at.with_timezone(asked.from.offset());
     local.format(if asked.hourly() { "%Y-%m-%d %H:00" } else { "%Y-%m-%d 00:00" }).to_string()
@@ -230,7 +230,7 @@ fn user_volume(facts: &[Fact]) -> Value {
     AGENTS.iter().enumerate().map(of_agent).collect()
 }
 
-/// Cases that were open at some time of the range.
+/// Cases that were open at some time in the range.
 fn cases(data: &Reports, asked: &Asked) -> Vec<Fact> {
     let span = asked.span();
     let from = span.from - CASE_SECS_MAX * TICKS_PER_SECOND;
@@ -272,7 +272,7 @@ fn case_volume(cases: &[Fact], asked: &Asked) -> Value {
     json!({ "open": open })
 }
 
-/// The beginning of the local day, or hour, that holds a moment.
+/// The start of the local day or hour that contains a time.
 fn floor(at: DateTime<FixedOffset>, step: TimeDelta) -> DateTime<FixedOffset> {
     let into = at.naive_local().and_utc().timestamp().rem_euclid(step.num_seconds());
     at - TimeDelta::seconds(into)
@@ -289,7 +289,7 @@ fn case_classifications(cases: &[Fact]) -> Value {
     counts.into_iter().map(row).collect()
 }
 
-/// Whether a submission is one of the form's and category's.
+/// Whether a submission belongs to the form and category.
 pub(super) fn submitted(form: Option<i64>, category: &str, form_id: &str, score: &str) -> bool {
     let score: u64 = score.parse().unwrap_or(0);
     let category_of = match score {
@@ -317,8 +317,8 @@ fn nps(submissions: &[Fact]) -> Value {
     })
 }
 
-/// Buckets on local midnight of the offset; the first one is a day later than asked for (`§5.12`), days without answers
-/// are there.
+/// Buckets at local midnight of the offset. The first one is a day later than requested (`§5.12`); days without
+/// responses are included.
 fn nps_volume(submissions: &[Fact], asked: &Asked) -> Value {
     let day = TimeDelta::days(1);
     let mut buckets: BTreeMap<i64, Vec<Fact>> = BTreeMap::new();

@@ -1,4 +1,5 @@
-//! CSV files made by jobs (`facts/lexer.md §6`): asked for on one host, told about on another, fetched from a third.
+//! CSV files made by jobs (`vendors/lexer.md §6`): requested from one host, status from a second, download from a
+//! third.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -18,17 +19,17 @@ use super::request::Asked;
 use super::rows::{SUBMISSIONS, columns};
 use super::{Account, error};
 
-/// A link to a file is good for so long.
+/// How long a link to a file is valid.
 const LINK: Duration = Duration::from_mins(10);
 const CSV: &str = "text/csv; charset=utf-8";
 
 struct Job {
     asked: Asked,
-    /// Since the simulator's start.
+    /// Time since the simulator's start.
     ready_at: Duration,
 }
 
-/// The jobs by their tokens.
+/// The jobs by token.
 pub(super) struct Jobs {
     dice: Mutex<Dice>,
     known: Mutex<HashMap<String, Job>>,
@@ -42,7 +43,7 @@ impl Jobs {
         Self { dice, known: Mutex::default(), takes: options.scaled(account.job_takes), link: options.scaled(LINK) }
     }
 
-    /// Starts a job; one that takes no time is told complete at once.
+    /// Starts a job; one that takes no time is complete at once.
     pub fn submit(&self, arrival: &Arrival, asked: Asked) -> Answer {
         let token = locked(&self.dice).guid();
         let job = Job { asked, ready_at: arrival.at + self.takes };
@@ -51,7 +52,7 @@ impl Jobs {
         answer
     }
 
-    /// Tells how a job is doing. A complete one gets a fresh link with every answer.
+    /// The status of a job. A complete one gets a new link with every response.
     pub fn status(&self, arrival: &Arrival) -> Result<Reply, Answer> {
         let token = arrival.query("token").unwrap_or_default();
         let jobs = locked(&self.known);
@@ -60,7 +61,7 @@ impl Jobs {
         Ok(Reply::new(self.tell(arrival, &token, job), arrival.meet(&[job.asked.kind], None)).reported(report))
     }
 
-    /// The tokens of all jobs that are known.
+    /// The tokens of all known jobs.
     pub fn tokens(&self) -> Vec<String> {
         locked(&self.known).keys().cloned().collect()
     }
@@ -80,7 +81,7 @@ impl Jobs {
     }
 }
 
-/// Made while it is sent, of the rows as they are then.
+/// Generated while it is sent, from the rows at that time.
 fn body(world: Weak<World>, asked: Asked) -> FileBody {
     FileBody::made(move || {
         let file = match asked.kind {
@@ -106,7 +107,7 @@ fn is_of(asked: &Asked, row: &str) -> bool {
     submitted(asked.form, &asked.category, get("Form ID"), get("Score"))
 }
 
-/// Both branches above are one type then.
+/// In that case both branches above have the same type.
 trait Boxed: Iterator<Item = Vec<String>> + Send + Sized + 'static {
     fn boxed(self) -> Box<dyn Iterator<Item = Vec<String>> + Send> {
         Box::new(self)

@@ -1,5 +1,5 @@
-//! Lexer's Activity API as `facts/lexer.md` has it: lists, reports that answer at once, and CSV files made by jobs
-//! whose status a second host tells.
+//! Lexer's Activity API as in `vendors/lexer.md`: lists, reports with an immediate response, and CSV files made by jobs
+//! whose status is on a second host.
 
 mod figures;
 mod jobs;
@@ -31,13 +31,13 @@ const REPORTS: &str = "lexer_reports";
 const STATUS: &str = "lexer_status";
 const TOKEN: HeaderName = HeaderName::from_static("auth-api-token");
 
-/// The one account of the simulated vendor. Made up, like its secret.
+/// The only account of the simulated vendor, with an invented secret.
 #[derive(Clone)]
 pub struct Account {
     pub api_token: String,
-    /// How long a job takes (before `speed`); one that takes no time is told complete in the answer that makes it.
+    /// How long a job takes (before `speed`). With zero, the response that creates it reports it as complete.
     pub job_takes: Duration,
-    /// Body fields that this account knows beyond the documented ones (`facts/lexer.md §3`).
+    /// Body fields that this account accepts beyond the documented ones (`vendors/lexer.md §3`).
     pub filters: Vec<String>,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Lexer {
     account: Account,
     lists: Mutex<BTreeMap<&'static str, Vec<Value>>>,
     jobs: jobs::Jobs,
-    /// Columns that files have beside the usual ones, by file.
+    /// Additional columns, by file.
     further: Mutex<BTreeMap<usize, Vec<String>>>,
 }
 
@@ -84,7 +84,7 @@ impl Lexer {
     }
 }
 
-/// `facts/lexer.md §1`; both hosts share them, the stricter reading.
+/// `vendors/lexer.md §1`; the hosts share the limits, which is the stricter reading.
 fn limit_rules(options: &Options) -> [Rule; 2] {
     let rule = |name, amount, secs| {
         let (applies, unit, refused) = (Applies::Every, Unit::Calls, Refused::Rate);
@@ -98,12 +98,12 @@ fn too_many(_: &Refusal) -> Answer {
     error(StatusCode::TOO_MANY_REQUESTS, "Rate limited exceeded")
 }
 
-/// `facts/lexer.md §7`; the body's shape is not documented.
+/// `vendors/lexer.md §7`; the body is not documented.
 fn error(status: StatusCode, message: &str) -> Answer {
     Answer::new(status, JSON, json!({ "error": message }).to_string())
 }
 
-/// What a test does to Lexer beyond `Control`.
+/// Test controls for Lexer beyond `Control`.
 pub struct Handle(pub(super) Control);
 
 impl Handle {
@@ -111,7 +111,7 @@ impl Handle {
         self.0.data(Vendor::Lexer)
     }
 
-    /// A list as it would be answered now.
+    /// A list as it would be returned now.
     pub fn list(&self, name: &str) -> Vec<Value> {
         self.0.world.lexer.list(name)
     }
@@ -121,7 +121,7 @@ impl Handle {
         change(locked(&self.0.world.lexer.lists).get_mut(name).unwrap_or(&mut Vec::new()));
     }
 
-    /// What a report would answer now to these bounds (the end inclusive to the second); nothing if a job makes it.
+    /// The response of a report to these bounds now (the end inclusive to the second); `None` if a job makes it.
     pub fn figures(
         &self,
         kind: &'static str,
@@ -134,18 +134,18 @@ impl Handle {
         figures::answer(&self.0.world.lexer.data, &asked)
     }
 
-    /// Files of that type have one more column from now on; edits of the truth say what is in it.
+    /// Adds a column to files of that type from now on; edits of the truth set its content.
     pub fn add_column(&self, file: &str, title: &str) {
         let Ok(number) = self.0.world.lexer.data.number(file) else { return };
         locked(&self.0.world.lexer.further).entry(number).or_default().push(title.to_owned());
     }
 
-    /// The tokens of the jobs so far, none of which may be seen anywhere.
+    /// The tokens of the jobs so far, which must not appear anywhere.
     pub fn job_tokens(&self) -> Vec<String> {
         self.0.world.lexer.jobs.tokens()
     }
 
-    /// No job is known any more.
+    /// Forgets all jobs.
     pub fn forget_jobs(&self) {
         self.0.world.lexer.jobs.forget();
     }
@@ -211,7 +211,7 @@ async fn status(incoming: Incoming) -> Response<Body> {
         .await
 }
 
-/// The token's own header, on both hosts (`facts/lexer.md §1`).
+/// The header with the token, on both hosts (`vendors/lexer.md §1`).
 fn authorize(arrival: &Arrival) -> Result<(), Answer> {
     arrival.unexpected_headers(&[AUTHORIZATION, COOKIE]);
     let refused = |message| Err(arrival.unauthorized(error(StatusCode::UNAUTHORIZED, message)));

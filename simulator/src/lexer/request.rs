@@ -1,4 +1,4 @@
-//! What a report is asked for with (`facts/lexer.md §3`), checked as strictly as anything says.
+//! The request for a report (`vendors/lexer.md §3`), checked as strictly as the documents allow.
 
 use axum::http::StatusCode;
 use chrono::{DateTime, FixedOffset, Months, TimeDelta, Utc};
@@ -10,7 +10,7 @@ use super::super::truth::{Span, ticks};
 use super::error;
 use super::rows::FORMS;
 
-/// Every type, those of jobs and the one that no document names (`§4`). What it is called here is made up.
+/// Every type, including those of jobs and the one that no document names (`§4`), whose name here is invented.
 const TYPES: &[&str] = &[
     "summary",
     "states_volume",
@@ -31,7 +31,7 @@ const TYPES: &[&str] = &[
 const CATEGORIES: &[&str] = &["all", "promoters", "passives", "detractors"];
 const FIELDS: &[&str] = &["type", "date_from", "date_to", "form", "nps_category"];
 
-/// A request that is in order.
+/// A valid request.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
     pub kind: &'static str,
@@ -43,7 +43,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// `known` are further fields that are taken without a word.
+    /// `known` are further fields that are accepted silently.
     pub fn read(arrival: &Arrival, body: &[u8], known: &[String]) -> Result<Self, Answer> {
         let malformed = || error(StatusCode::NOT_FOUND, "Not found");
         let body: Map<String, Value> = serde_json::from_slice(body).map_err(|_| malformed())?;
@@ -84,7 +84,7 @@ impl Asked {
         Span { from: ticks(utc(self.from)), until: ticks(utc(self.to) + TimeDelta::seconds(1)) }
     }
 
-    /// Whether intervals are hours, by the rule of each type (`§5.2, §5.5`); of cases nothing is said.
+    /// Whether intervals are hours, by the rule of each type (`§5.2, §5.5`). For cases nothing is documented.
     pub fn hourly(&self) -> bool {
         let range = self.to - self.from;
         if self.kind == "response_volume" { range <= TimeDelta::days(3) } else { range < TimeDelta::days(4) }

@@ -1,25 +1,25 @@
-//! What Lexer's lists and files hold, made of real conversations. The reports' figures are counted from the files' rows,
-//! so that they agree with one another and with every edit.
+//! The content of Lexer's lists and files, made from real conversations. The reports' figures are counted from the
+//! files' rows, so that they agree with each other and with every edit.
 
 use serde_json::{Value, json};
 
 use super::super::conversations::{Conversation, Message, choose, pick, word};
 use super::super::truth::{Dice, Record, Row, Source, TICKS_PER_SECOND, Ticks, Volume, seconds_text};
 
-/// The files by number: their types, and rows for a thousand of the vendor's largest report.
+/// The files by number: their types, and their rows per thousand rows of the vendor's largest report.
 const FILES: &[(&str, u64)] = &[("mention_sla_export", 500), ("case_details", 80), ("nps_submissions", 120)];
 pub(super) const MENTIONS: usize = 0;
 pub(super) const CASES: usize = 1;
 pub(super) const SUBMISSIONS: usize = 2;
 
-/// A case is closed so many seconds after it was opened, at most.
+/// Maximum seconds from opening a case to closing it.
 pub(super) const CASE_SECS_MAX: i64 = 3 * 86_400;
-/// Between the classifications in one cell; no document says what it is.
+/// Separator of classifications in one cell; it is not documented.
 pub(super) const SEPARATOR: &str = "; ";
 
 pub(super) const CLASSIFICATIONS: &[(i64, &str)] =
     &[(7001, "billing"), (7002, "outage"), (7003, "praise, thanks"), (7004, "retour / Rückgabe")];
-/// Most volume sits in `closed` (`facts/lexer.md §5.2`).
+/// Most volume is in `closed` (`vendors/lexer.md §5.2`).
 const STATES: &[&str] = &[
     "closed",
     "closed",
@@ -57,8 +57,8 @@ pub(super) fn names() -> Vec<Vec<String>> {
     FILES.iter().map(|(name, _)| vec![(*name).to_owned()]).collect()
 }
 
-/// The columns of a file, in order. Of `mention_sla_export` those of the draft (`facts/lexer.md §6.2`), of the others
-/// likely ones.
+/// The columns of a file, in order: for `mention_sla_export` those of the draft (`vendors/lexer.md §6.2`), for the
+/// others likely ones.
 pub(super) fn columns(file: usize) -> &'static [&'static str] {
     match file {
         MENTIONS => &[
@@ -134,7 +134,7 @@ struct Scene {
     dice: Dice,
 }
 
-/// `yyyy-MM-dd HH:mm:ss`, so many seconds later.
+/// `yyyy-MM-dd HH:mm:ss`, this many seconds later.
 fn moment(at: Ticks, later: u64) -> String {
     let later = i64::try_from(later).unwrap_or_default();
     seconds_text(at + later * TICKS_PER_SECOND).replace('T', " ").replace('Z', "")

@@ -52,7 +52,7 @@ fn first_days(kind: &str, days: u32) -> Value {
 }
 
 #[tokio::test]
-async fn both_hosts_want_the_token_and_share_the_rate() {
+async fn both_hosts_require_the_token_and_share_the_rate() {
     let options = Options::default().limit("lexer.burst", 5, Duration::from_hours(1));
     let mut client = Client::new(options).await;
     let (api, clients) = (client.simulator.base_url(), client.simulator.clients_url());
@@ -71,7 +71,7 @@ async fn both_hosts_want_the_token_and_share_the_rate() {
 }
 
 #[tokio::test]
-async fn its_truth_is_its_own() {
+async fn its_truth_is_separate_from_other_vendors() {
     let simulator = start(Options::default()).await.unwrap();
     let (control, report) = (simulator.control(), "mention_sla_export");
     let data = control.lexer().data();
@@ -87,7 +87,7 @@ async fn its_truth_is_its_own() {
 }
 
 #[tokio::test]
-async fn what_is_not_in_order_is_refused_as_documented() {
+async fn invalid_requests_are_refused_as_documented() {
     let client = Client::new(free()).await;
     let (from, to) = ("2024-03-01T00:00:00+00:00", "2024-03-01T23:59:59+00:00");
     for (body, status, said) in [
@@ -121,7 +121,7 @@ async fn what_is_not_in_order_is_refused_as_documented() {
 }
 
 #[tokio::test]
-async fn intervals_are_hours_when_the_range_is_short_and_each_report_has_its_own_idea_of_short() {
+async fn short_ranges_have_hourly_intervals_by_the_rule_of_each_report() {
     let client = Client::new(free()).await;
     let hourly = async |kind: &str, days: u32, to: &str| {
         let body = asked(kind, "2024-03-01T00:00:00+11:00", &format!("2024-03-{days:02}T{to}+11:00"));
@@ -137,7 +137,7 @@ async fn intervals_are_hours_when_the_range_is_short_and_each_report_has_its_own
 }
 
 #[tokio::test]
-async fn figures_agree_with_one_another() {
+async fn figures_agree_with_each_other() {
     let client = Client::new(free()).await;
     let sum = |rows: &Value, field: &str, holds: &dyn Fn(&Value) -> bool| {
         rows.as_array().unwrap().iter().filter(|row| holds(row)).map(|row| row[field].as_u64().unwrap()).sum::<u64>()
@@ -164,7 +164,7 @@ async fn figures_agree_with_one_another() {
 }
 
 #[tokio::test]
-async fn a_job_takes_its_time_and_its_file_wants_no_credential() {
+async fn a_job_takes_its_time_and_its_file_needs_no_credential() {
     let account = Account { job_takes: Duration::from_millis(300), ..Account::default() };
     let client = Client::new(Options { lexer: account, ..free() }).await;
     let (status, job) = client.report(first_days("mention_sla_export", 1)).await;

@@ -1,4 +1,4 @@
-//! `lastDocument`: which row a page ended with, told in one of several shapes and expected back byte for byte.
+//! `lastDocument`: the last row of a page, encoded in one of several shapes and expected back byte for byte.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,24 +8,24 @@ use super::super::truth::Place;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CursorShape {
-    /// An Elasticsearch-like pair, with a blank after the comma.
+    /// An Elasticsearch-like pair, with a space after the comma.
     #[default]
     Array,
-    /// An integer far beyond 2^53.
+    /// An integer far above 2^53.
     Number,
-    /// A string with escapes that need not be there, and characters beyond the basic plane.
+    /// A string with unnecessary escapes and characters outside the basic plane.
     Text,
-    /// An object with blanks, a number in an unusual form and a key that occurs twice.
+    /// An object with spaces, an unusual number format and a duplicate key.
     Object,
 }
 
-/// Where reading goes on.
+/// Where reading continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cursor {
     pub place: Place,
-    /// The page that ended here, from 1.
+    /// The page that ended here, starting at 1.
     pub page: u16,
-    /// Of the report, the window and the size: a cursor is good for its own query only.
+    /// A hash of report, window and size: a cursor is valid for its own query only.
     pub query: u32,
 }
 
@@ -48,7 +48,7 @@ impl Cursor {
         }
     }
 
-    /// Reads a cursor in whatever shape it has; whether it came back unchanged is for the caller to compare.
+    /// Parses a cursor of any shape. The caller checks whether it came back unchanged.
     pub fn read(json: &str) -> Option<(Self, CursorShape)> {
         let packed = match json.find("row-") {
             Some(at) => u128::from_str_radix(json.get(at + 4..at + 4 + DIGITS)?, 16).ok()?,
@@ -85,7 +85,7 @@ mod tests {
     const CURSOR: Cursor = Cursor { place: Place { day: 19_783, position: 7, sub: 2 }, page: 3, query: 0xab_cdef };
 
     #[test]
-    fn a_cursor_comes_back_in_every_shape_and_only_unchanged() {
+    fn a_cursor_round_trips_in_every_shape() {
         for shape in [CursorShape::Array, CursorShape::Number, CursorShape::Text, CursorShape::Object] {
             let json = CURSOR.json(shape);
             assert_eq!(Cursor::read(&json), Some((CURSOR, shape)), "{json}");
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_no_cursor() {
+    fn nonsense_is_not_a_cursor() {
         for json in ["null", "\"\"", "[]", "\"row-xyz\"", "12", "\"row-1😀😀😀😀😀😀😀😀😀😀\""] {
             assert_eq!(Cursor::read(json), None, "{json}");
         }

@@ -1,4 +1,4 @@
-//! Lynn Reporting as `facts/lynn.md` has it: who calls, what the gateway lets through, and the token.
+//! Lynn Reporting as in `vendors/lynn.md`: account, gateway limits and tokens.
 
 mod cursor;
 pub mod outbound;
@@ -29,23 +29,23 @@ pub use super::truth::Volume;
 pub use cursor::CursorShape;
 pub use report::{LastCursor, PageCount, Shape};
 
-/// The product that a subscription has: decides its quotas.
+/// The product of a subscription, which determines its quotas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Product {
     Basic,
     Premium,
 }
 
-/// The one account of the simulated vendor. Made up, like its secrets.
+/// The only account of the simulated vendor, with invented secrets.
 #[derive(Clone)]
 pub struct Account {
     pub tenant: i64,
     pub access_token: String,
     pub access_token_secret: String,
     pub product: Product,
-    /// Asked for when the product is premium.
+    /// Required if the product is premium.
     pub subscription_key: Option<String>,
-    /// Reports of the tenant's own: name and GUID.
+    /// The tenant's own reports: name and GUID.
     pub extra_reports: BTreeMap<String, String>,
 }
 
@@ -67,7 +67,7 @@ const TOKEN_INFO: &str = "token_info";
 const EXECUTE_REPORT: &str = "execute_report";
 const SUBSCRIPTION_KEY: &str = "ocp-apim-subscription-key";
 
-/// Families of the API: each has tokens of its own (`facts/lynn.md §10.18`), the limits are one.
+/// Families of the API: each has its own tokens (`vendors/lynn.md §10.18`), but they share the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Family {
     Reporting,
@@ -83,7 +83,7 @@ pub(super) struct Lynn {
     token_lifetime: Duration,
     tokens: Mutex<token::Tokens>,
     pub outbound: outbound::Outbound,
-    /// By their number.
+    /// By number.
     reports: Vec<rows::Report>,
     pub shape: RwLock<Shape>,
 }
@@ -195,7 +195,7 @@ async fn execute_report(Path((tenant, report)): Path<(String, String)>, incoming
     .await
 }
 
-/// The subscription key, which the gateway asks for before it counts.
+/// The subscription key, which the gateway checks before it counts.
 fn check_key(arrival: &Arrival) -> Result<(), Answer> {
     let account = &arrival.world.lynn.account;
     let key = arrival.headers.get(SUBSCRIPTION_KEY).map(HeaderValue::as_bytes);
@@ -216,7 +216,7 @@ fn check_key(arrival: &Arrival) -> Result<(), Answer> {
     Ok(())
 }
 
-/// A good bearer token of that family, with the scheme in any case.
+/// Checks the bearer token of that family; the scheme may be in any case.
 fn bearer(arrival: &Arrival, family: Family) -> Result<&str, Answer> {
     let refuse = || arrival.unauthorized(Answer::empty(StatusCode::UNAUTHORIZED));
     let (scheme, token) = arrival.header(&AUTHORIZATION).and_then(|value| value.split_once(' ')).ok_or_else(refuse)?;
@@ -255,7 +255,7 @@ fn mint(arrival: &Arrival, body: &[u8], family: Family) -> Answer {
     Answer::json(serde_json::json!({ "token": token }).to_string())
 }
 
-/// Undocumented (`§10.6`): ours tells what is used of each limit.
+/// Undocumented (`§10.6`): this one returns the use of each limit.
 fn token_info(arrival: &Arrival, body: &[u8]) -> Answer {
     if let Err(answer) = check_credentials(arrival, body) {
         return answer;
@@ -263,7 +263,7 @@ fn token_info(arrival: &Arrival, body: &[u8]) -> Answer {
     Answer::json(serde_json::json!({ "quota": arrival.world.lynn.gateway.stats() }).to_string())
 }
 
-/// Whether the call is answered instead of being carried out.
+/// Whether an action replaces the call's processing.
 const fn refuses_the_call(action: &Action) -> bool {
     matches!(
         action,

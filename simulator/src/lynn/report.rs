@@ -20,19 +20,19 @@ use crate::truth::{Dice, Place, Span, Truth};
 
 /// `facts/lynn.md §8.1`
 const SIZE_MAX: u64 = 10_000;
-/// Years in one window; more is a slip.
+/// Maximum length of a window; a longer one is a mistake.
 const DAYS_MAX: i64 = 366 * 30;
 
-/// What `pageCount` says on follow-up pages (`§10.4`).
+/// The value of `pageCount` on follow-up pages (`§10.4`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PageCount {
-    /// What is still to come.
+    /// The remaining pages.
     #[default]
     Decreasing,
-    /// The first page's number again.
+    /// The same number as on the first page.
     Constant,
-    /// Nothing: the key is absent.
+    /// The key is absent.
     FirstOnly,
 }
 
@@ -40,21 +40,21 @@ pub enum PageCount {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LastCursor {
-    /// That of its last row, as everywhere; null when there is no row.
+    /// That of its last row, as on other pages; null without rows.
     #[default]
     OfLastRow,
     Null,
     Absent,
 }
 
-/// How answers look, where the vendor's documents leave it open.
+/// The shape of responses where the vendor's documents leave it open.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shape {
     pub cursor: CursorShape,
     pub page_count: PageCount,
     pub last_cursor: LastCursor,
-    /// Compress for clients that accept it.
+    /// Whether to compress for clients that accept it.
     pub gzip: bool,
 }
 
@@ -68,17 +68,17 @@ struct Asked<'a> {
     last_document: Option<&'a RawValue>,
 }
 
-/// A `null` that was sent is not the same as nothing sent.
+/// Distinguishes an explicit `null` from an absent member.
 fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(value).map(Some)
 }
 
-/// A query that makes sense.
+/// A valid query.
 struct Query<'a> {
     report: usize,
     span: Span,
     size: u64,
-    /// Where it goes on, and the same as it was sent.
+    /// Where it continues, and the same value as it was sent.
     cursor: Option<(Cursor, &'a str)>,
     fingerprint: u32,
 }
@@ -174,7 +174,7 @@ fn query<'a>(arrival: &Arrival, report: usize, asked: &Asked<'a>) -> Result<Quer
     Ok(Query { report, span: arrival.world.lynn.data.visible(span), size: asked.size, cursor, fingerprint })
 }
 
-/// Reads `yyyy-MM-dd HH:mm:ss` in the zone; a time that a clock change skips is the one an hour later.
+/// Parses `yyyy-MM-dd HH:mm:ss` in the zone. A time skipped by a clock change becomes the one an hour later.
 fn moment(text: &str, zone: Tz) -> Option<DateTime<Utc>> {
     let local = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").ok().filter(|_| text.len() == 19)?;
     let resolve = |local: NaiveDateTime| match zone.from_local_datetime(&local) {
@@ -184,7 +184,7 @@ fn moment(text: &str, zone: Tz) -> Option<DateTime<Utc>> {
     resolve(local).or_else(|| resolve(local + Duration::hours(1)))
 }
 
-/// An answer that is to be sent.
+/// A response to be sent.
 struct Page {
     json: String,
     rows: u64,
@@ -247,13 +247,13 @@ fn answer_page(lynn: &Lynn, query: &Query<'_>, action: Option<&Action>, options:
     Page { json, rows: read.count }
 }
 
-/// The rows of one page, comma by comma.
+/// The rows of one page, separated by commas.
 #[derive(Default)]
 struct Read {
     rows: String,
     count: u64,
     last: Option<Place>,
-    /// Whether rows follow.
+    /// Whether more rows follow.
     more: bool,
 }
 
@@ -267,7 +267,7 @@ impl Read {
         self.last = Some(place);
     }
 
-    /// Fills up to `size` rows from what follows `after`.
+    /// Adds up to `size` rows from those after `after`.
     fn fill(&mut self, truth: &Truth, query: &Query<'_>, after: Option<Place>) {
         self.more = false;
         truth.walk(query.report, query.span, after, &mut |place, text| {
@@ -295,7 +295,7 @@ fn read(truth: &Truth, query: &Query<'_>, action: Option<&Action>) -> Read {
     read
 }
 
-/// The place so many rows further back. Walks from the day's start: overlaps are asked for in small windows.
+/// The place this many rows before. Walks from the start of the day, since overlaps are requested in small windows.
 fn before(truth: &Truth, query: &Query<'_>, place: Place, rows: u32) -> Option<Place> {
     let wanted = usize::try_from(rows).unwrap_or(usize::MAX).saturating_add(1);
     let mut recent = std::collections::VecDeque::new();

@@ -1,5 +1,5 @@
-//! What Lynn's reports hold: the documented row of Navigation marks (`facts/lynn.md §4.1`), and plausible rows for
-//! the seven reports whose columns are not documented (`§4.2`), made of real conversations.
+//! The content of Lynn's reports, made from real conversations: the documented row of Navigation marks
+//! (`vendors/lynn.md §4.1`), and plausible rows for the seven reports whose columns are not documented (`§4.2`).
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ pub(super) struct Report {
     pub name: String,
     pub id: String,
     pub title: String,
-    /// Rows for a thousand navigation marks.
+    /// Rows per thousand navigation marks.
     share: u64,
     write: fn(&mut Scene, &mut Record),
 }
@@ -29,12 +29,12 @@ const STANDARD: &[Standard] = &[
     ("navigation_marks", "A45EC705-6A38-426A-8D1F-9CAE4D311497", "Navigation marks", 1000, mark),
 ];
 
-/// Navigation marks, the last of them.
+/// Navigation marks is the last one.
 const MARKS: usize = STANDARD.len() - 1;
 
 const MARKS_PER_SESSION: u64 = 4;
 
-/// The eight reports, then the tenant's own ones, whose rows look like survey results.
+/// The eight reports, then the tenant's own ones, whose rows resemble survey results.
 pub(super) fn reports<'a>(extra: impl IntoIterator<Item = (&'a String, &'a String)>) -> Vec<Report> {
     let report = |name: &str, id: &str, title: &str, share, write| Report {
         name: name.to_owned(),
@@ -67,7 +67,8 @@ impl Source for Rows {
     fn write(&self, row: Row, record: &mut Record) {
         let day = u64::from(row.day.cast_unsigned());
         let mut dice = Dice::new(self.seed, &[row.report as u64, day, row.position, 13]);
-        // Sessions are those of the marks, so that the reports join; a mark belongs to its neighbours' session.
+        // Sessions are those of the marks, so that the reports can be joined; a mark belongs to the session of its
+        // neighbours.
         let sessions = self.rows_on(MARKS, row.day) / MARKS_PER_SESSION + 1;
         let session = if row.report == MARKS { row.position / MARKS_PER_SESSION } else { dice.below(sessions) };
         let mut session_dice = Dice::new(self.seed, &[day, session, 17]);
@@ -89,7 +90,7 @@ const AGENTS: &[&str] = &["María Núñez", "O'Brien, Pat", "李小龍", "Zoë \
 const INTENTS: &[&str] = &["greet", "billing_question", "cannot_sign_in", "cancel order", "speak_to_agent", "¿otro?"];
 const SERVICES: &[&str] = &["GetCustomer", "CreateTicket", "NLU.Classify", "SendMessage", "Translate"];
 
-/// What one row is made of.
+/// The inputs of one row.
 struct Scene {
     row: Row,
     tenant: i64,
@@ -117,13 +118,13 @@ impl Scene {
         choose(self.dice.roll(), &self.conversation.messages)
     }
 
-    /// `hh:mm:ss`, where hours may exceed a day's.
+    /// `hh:mm:ss`; hours may exceed 24.
     fn clock(&mut self, seconds_max: u64) -> String {
         let seconds = self.dice.below(seconds_max);
         format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
     }
 
-    /// A number with so many decimal places.
+    /// A number with this many decimal places.
     fn decimal(&mut self, below: u64) -> String {
         format!("{}.{:02}", self.dice.below(below), self.dice.below(100))
     }

@@ -1,4 +1,4 @@
-//! Bearer tokens that look like JWTs, with an `exp` that is true.
+//! Bearer tokens that look like JWTs, with a correct `exp`.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use chrono::Utc;
 
 use super::super::truth::Dice;
 
-/// All tokens that are still good.
+/// All valid tokens.
 #[derive(Debug)]
 pub(super) struct Tokens {
     dice: Dice,
@@ -22,7 +22,7 @@ impl Tokens {
     pub fn mint(&mut self, tenant: i64, lifetime: Duration, now: Duration) -> String {
         self.good_until.retain(|_, until| *until > now);
         let issued = Utc::now();
-        // Whole seconds, rounded down: a token never claims to live longer than it does.
+        // Whole seconds, rounded down: a token never claims a longer life than it has.
         let expires = (issued + lifetime).timestamp();
         let id = self.dice.guid();
         let payload = serde_json::json!({ "tenant": tenant, "jti": id, "iat": issued.timestamp(), "exp": expires });
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_are_good_until_they_expire() {
+    fn tokens_are_valid_until_they_expire() {
         assert_eq!(base64url(b"a"), "YQ");
         assert_eq!(base64url(b"ab?>~"), "YWI_Pn4");
         let mut tokens = Tokens::new(1);

@@ -1,23 +1,23 @@
-//! What can happen to a record at the vendor: new fields, other types, values that fit nowhere.
+//! Changes of a record at the vendor: new fields, other types, values that no column holds.
 
 use serde::{Deserialize, Serialize};
 
 use super::Record;
 use super::record::push_json_string;
 
-/// A change of one record. `json` is raw text and may be anything, well-formed or not.
+/// A change of one record. `json` is raw text and may be anything, valid or not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Change {
     /// Replaces the value, or adds the field.
     Set { field: String, json: String },
-    /// The key is missing.
+    /// The key is absent.
     Remove { field: String },
     /// `7` becomes `"7"`.
     NumberToString { field: String },
     /// `"x"` becomes `{"value":"x","changed":true}`.
     StringToObject { field: String },
-    /// A string of so many bytes.
+    /// A string of this many bytes.
     LongString { field: String, bytes: usize },
     /// A string with `\u0000` in it.
     Nul { field: String },
@@ -25,7 +25,7 @@ pub enum Change {
     LoneSurrogate { field: String },
     /// 2^70.
     HugeInteger { field: String },
-    /// A number that no float holds.
+    /// A number that no float can hold.
     HugeExponent { field: String },
     /// Arrays within arrays.
     Deep { field: String, depth: usize },
@@ -35,7 +35,7 @@ pub enum Change {
     LookalikeKeys { field: String },
     /// A key that is the empty string.
     EmptyKey,
-    /// The record is not an object but this.
+    /// The record is this instead of an object.
     Whole { json: String },
 }
 

@@ -1,4 +1,4 @@
-//! Repeatable chance: the same seed and salts always fall the same way, on every machine and version.
+//! Repeatable pseudo-random numbers: the same seed and salts give the same results on every machine and version.
 
 /// A splitmix64 sequence.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// Below `bound`, which counts as 1 at least.
+    /// Below `bound`; a bound of 0 counts as 1.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.roll() % bound.max(1)
     }

@@ -1,4 +1,4 @@
-//! Edits of the truth: rows that come late, change, vanish, or appear beside the ones the source makes.
+//! Edits of the truth: rows that come late, change, vanish, or are added to those of the source.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -8,25 +8,25 @@ use serde::{Deserialize, Serialize};
 
 use super::{Change, Place, Span, Ticks, Truth, ticks};
 
-/// The most rows that one edit picks one by one.
+/// Maximum number of rows that one edit selects individually.
 const PICKED_MAX: u64 = 100_000;
 
-/// Which rows of a report an edit concerns.
+/// The rows of a report that an edit concerns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rows {
     /// Any of its names.
     pub report: String,
-    /// From this moment on; without it, from ever.
+    /// From this time on; without it, from the beginning.
     #[serde(default)]
     pub from: Option<DateTime<Utc>>,
-    /// Before this moment; without it, for ever. Only a `Change` may leave the bounds open.
+    /// Before this time; without it, without end. Only a `Change` may leave the bounds open.
     #[serde(default)]
     pub to: Option<DateTime<Utc>>,
     /// Only rows whose position in their day is a multiple of this; 0 and 1 mean all.
     #[serde(default)]
     pub every: u64,
-    /// At most so many, from the first.
+    /// At most this many, from the first.
     #[serde(default)]
     pub first: Option<u64>,
 }
@@ -37,7 +37,7 @@ impl Rows {
         Self { report: report.to_owned(), from: Some(from), to: Some(to), every: 1, first: None }
     }
 
-    /// All rows of a report from a moment on.
+    /// All rows of a report from a time on.
     pub fn since(report: &str, from: DateTime<Utc>) -> Self {
         Self { report: report.to_owned(), from: Some(from), to: None, every: 1, first: None }
     }
@@ -63,24 +63,24 @@ impl Rows {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Edit {
-    /// The rows read differently from now on.
+    /// The rows have other content from now on.
     Change { rows: Rows, change: Change },
-    /// The rows are gone.
+    /// The rows are removed.
     Vanish { rows: Rows },
-    /// The rows are not there yet: until `release_late`, or for so many real milliseconds.
+    /// The rows are hidden until `release_late`, or for this many real milliseconds.
     Late {
         rows: Rows,
         #[serde(default)]
         for_ms: Option<u64>,
     },
-    /// Identical copies of the rows, `distance` rows further on (0: right behind; a page's size: on the next page).
+    /// Identical copies of the rows, `distance` rows later (0: directly after; a page's size: on the next page).
     Twin {
         rows: Rows,
         copies: u16,
         #[serde(default)]
         distance: u64,
     },
-    /// One more row at exactly that moment: `json`, or a row such as the source makes.
+    /// One more row at exactly that time: `json`, or a row such as the source makes.
     Insert {
         report: String,
         at: DateTime<Utc>,
@@ -110,7 +110,7 @@ enum Hidden {
 #[derive(Debug)]
 pub(super) enum Content {
     CopyOf(Place),
-    /// Written by the source as if it stood at this position.
+    /// Written by the source as if it were at this position.
     Made(u64),
     Json(String),
 }
@@ -148,7 +148,7 @@ pub(super) struct Edits {
 
 impl Edits {
     pub fn hides(&self, place: Place) -> bool {
-        // Nearly every report has nothing hidden; a lookup per row would be felt over millions of rows.
+        // Most reports have nothing hidden, and a lookup per row would be slow over millions of rows.
         !self.hidden.is_empty() && self.hidden.get(&place).is_some_and(|hidden| is_hidden(*hidden))
     }
 
@@ -160,7 +160,7 @@ impl Edits {
         self.hidden.retain(|_, hidden| *hidden == Hidden::Gone);
     }
 
-    /// The row that a twin is the copy of, else the row itself.
+    /// The row that a copy was made of, otherwise the row itself.
     pub fn origin(&self, place: Place) -> Place {
         match self.inserted.get(&place) {
             Some(Insert { content: Content::CopyOf(origin), .. }) => *origin,
@@ -168,7 +168,7 @@ impl Edits {
         }
     }
 
-    /// The next free place behind a row and what was inserted there before.
+    /// The next free place after a row and the rows inserted there.
     pub fn free_after(&self, row: Place) -> Place {
         let last = Place { sub: u16::MAX, ..row };
         let taken = self.inserted.range(row..=last).next_back().map_or(0, |(place, _)| place.sub);
@@ -244,7 +244,7 @@ fn twin(truth: &mut Truth, report: usize, rows: &Rows, copies: u16, distance: u6
 
 fn insert(truth: &mut Truth, report: usize, at: Ticks, json: Option<String>) -> u64 {
     let place = truth.place_at(report, at);
-    // A position that no row of the source has, so that a made row equals none of them.
+    // A position that no row of the source has, so that a new row is equal to none of them.
     let made = Content::Made(u64::from(place.sub) << 40 | place.position);
     let content = json.map_or(made, Content::Json);
     truth.edits[report].inserted.insert(place, Insert { at, content });

@@ -1,8 +1,8 @@
-//! The truth behind every simulated report: rows that are a function of seed, report, day and position, plus edits.
+//! The truth behind every simulated report: rows as a function of seed, report, day and position, plus edits.
 //!
-//! Nothing is held but the edits, so a window of ten million rows costs no memory: a day's rows are numbered, the
-//! number of rows of a day and the moment and content of a row at a position follow from hashes, and moments rise with
-//! positions. Knows no vendor (a `Source` does) and no HTTP.
+//! Only the edits are stored, so a window of ten million rows costs no memory. A day's rows are numbered; their number,
+//! and the time and content of each, follow from hashes. Times increase with positions. Independent of the vendor (a
+//! `Source` is not) and of HTTP.
 
 mod change;
 mod dice;
@@ -29,8 +29,8 @@ pub use volume::Volume;
 use self::edit::{Content, Edits, Insert};
 use self::time::TICKS_PER_DAY;
 
-/// Where a row stands: rows are always served in this order. A row of the source has `sub` 0 and a position from 1;
-/// an inserted row follows the row at its position.
+/// The place of a row; rows are always served in this order. A row of the source has `sub` 0 and a position from 1; an
+/// inserted row follows the row at its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// Days since 1970, UTC.
@@ -39,7 +39,7 @@ pub struct Place {
     pub sub: u16,
 }
 
-/// One row of a source that is to be written.
+/// One row of a source to be written.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
     pub report: usize,
@@ -56,12 +56,12 @@ pub trait Source: Send + Sync {
     fn write(&self, row: Row, record: &mut Record);
 }
 
-/// No such report.
+/// There is no such report.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the simulator has no report `{0}`")]
 pub struct UnknownReport(pub String);
 
-/// Rows of all reports of one vendor, after all edits so far.
+/// The rows of all reports of one vendor, after all edits so far.
 pub struct Truth {
     source: Box<dyn Source>,
     edits: Vec<Edits>,
@@ -72,7 +72,7 @@ impl Truth {
         Self { source, edits: (0..reports).map(|_| Edits::default()).collect() }
     }
 
-    /// How many rows the span holds at the moment.
+    /// Number of rows in the span at present.
     pub fn count(&self, report: usize, span: Span) -> u64 {
         let edits = &self.edits[report];
         let base: u64 = self.days(report, span, None).map(|day| day.until - day.from).sum();
@@ -83,7 +83,7 @@ impl Truth {
         base + inserted - hidden
     }
 
-    /// Walks the rows of the span that follow `after`, in order, until `each` says stop (`false`).
+    /// Passes the rows of the span after `after`, in order, to `each` until it returns `false`.
     pub fn walk(&self, report: usize, span: Span, after: Option<Place>, each: &mut dyn FnMut(Place, &str) -> bool) {
         let mut record = Record::default();
         let mut text = String::new();
@@ -112,7 +112,7 @@ impl Truth {
         serve_inserted(&mut inserted, edits, span, None, each);
     }
 
-    /// The days of a span with the positions (from 0, end exclusive) that lie in it and follow `after`.
+    /// The days of a span, with the positions (from 0, end exclusive) that are in it and after `after`.
     fn days(&self, report: usize, span: Span, after: Option<Place>) -> impl Iterator<Item = Day> {
         let last = span.until.saturating_sub(1);
         let (first_day, last_day) = if span.is_empty() { (1, 0) } else { (day_of(span.from), day_of(last)) };
@@ -130,12 +130,12 @@ impl Truth {
         })
     }
 
-    /// When the row at a place (of the source, `position` from 1) happened.
+    /// The time of the row at a place (of the source, `position` from 1).
     fn moment(&self, report: usize, day: i32, position: u64) -> Ticks {
         self.base_moment(report, day, position.saturating_sub(1), self.source.rows_on(report, day))
     }
 
-    /// Moments rise with positions, and none falls on a whole second: only an inserted row does.
+    /// Times increase with positions, and none is a whole second: only inserted rows are.
     fn base_moment(&self, report: usize, day: i32, position: u64, rows: u64) -> Ticks {
         const MILLIS: u64 = 86_400_000;
         let mut dice = Dice::new(self.source.seed(), &[report as u64, u64::from(day.cast_unsigned()), position, 7]);
@@ -169,19 +169,19 @@ impl Truth {
         record.write_to(text);
     }
 
-    /// Applies an edit and says how many rows it concerned (0 for edits that concern rows as they come).
+    /// Applies an edit. Returns the number of rows concerned (0 for edits that apply when rows are read).
     pub fn edit(&mut self, report: usize, edit: Edit) -> u64 {
         edit::apply(self, report, edit)
     }
 
-    /// Lets every late row appear.
+    /// Shows every late row.
     pub fn release_late(&mut self) {
         for edits in &mut self.edits {
             edits.release_late();
         }
     }
 
-    /// Where a row of that moment is inserted: behind the last source row before it.
+    /// Where a row with that time is inserted: after the last source row before it.
     fn place_at(&self, report: usize, at: Ticks) -> Place {
         let day = day_of(at);
         let rows = self.source.rows_on(report, day);
@@ -190,14 +190,14 @@ impl Truth {
     }
 }
 
-/// The positions of a day that are asked for: from 0, end exclusive.
+/// The requested positions of a day: from 0, end exclusive.
 struct Day {
     number: i32,
     from: u64,
     until: u64,
 }
 
-/// Serves the inserted rows that stand before `upto` (all, without one).
+/// Serves the inserted rows before `upto` (all if `None`).
 fn serve_inserted(
     inserted: &mut Peekable<Range<'_, Place, Insert>>,
     edits: &Edits,
@@ -217,7 +217,7 @@ fn day_of(at: Ticks) -> i32 {
     i32::try_from(at.div_euclid(TICKS_PER_DAY)).unwrap_or(i32::MAX)
 }
 
-/// The first of `0..count` for which the rising predicate holds, else `count`.
+/// The first of `0..count` for which the monotonic predicate holds, or `count`.
 fn first_position(count: u64, holds: impl Fn(u64) -> bool) -> u64 {
     let (mut low, mut high) = (0, count);
     while low < high {

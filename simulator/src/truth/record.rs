@@ -1,10 +1,10 @@
-//! One record as raw JSON text, field by field, so that values no JSON library would print can be served as well.
+//! One record as raw JSON text, field by field, so that values that no JSON library would print can be served too.
 
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 use std::ops::Range;
 
-/// Fields in the order of writing. One buffer serves record after record.
+/// Fields in writing order. One buffer is reused for all records.
 #[derive(Debug, Default)]
 pub struct Record {
     fields: Vec<(Cow<'static, str>, Range<usize>)>,
@@ -56,7 +56,7 @@ impl Record {
         }
     }
 
-    /// Takes the field away: a missing key.
+    /// Removes the field.
     pub fn remove(&mut self, key: &str) {
         self.fields.retain(|(name, _)| name != key);
     }
@@ -83,7 +83,7 @@ impl Record {
     }
 }
 
-/// Appends a JSON string, everything beyond ASCII as it is.
+/// Appends a JSON string; characters outside ASCII are unchanged.
 pub fn push_json_string(out: &mut String, value: &str) {
     out.push('"');
     let mut clean = 0;

@@ -1,4 +1,4 @@
-//! One vendor's reports by name, behind a lock: what its endpoints read and what tests edit.
+//! One vendor's reports by name, behind a lock: read by its endpoints and edited by tests.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -13,12 +13,12 @@ pub struct Reports {
     names: Vec<Vec<String>>,
     truth: RwLock<Truth>,
     hide_future: bool,
-    /// Nothing is there beyond this moment.
+    /// Rows after this time are hidden.
     frozen_at: AtomicI64,
 }
 
 impl Reports {
-    /// A report's number for the source is its place in `names`, which are compared in any case of letters.
+    /// A report's number for the source is its index in `names`, which ignore case.
     pub fn new(source: Box<dyn Source>, names: Vec<Vec<String>>, hide_future: bool) -> Self {
         Self {
             truth: RwLock::new(Truth::new(source, names.len())),
@@ -28,7 +28,7 @@ impl Reports {
         }
     }
 
-    /// Nothing is there beyond this moment from now on, however much time goes by.
+    /// Hides everything after this time, however much time passes.
     pub fn freeze(&self, at: DateTime<Utc>) {
         self.frozen_at.store(ticks(at), Ordering::Relaxed);
     }
@@ -38,7 +38,7 @@ impl Reports {
         self.names.iter().position(named).ok_or_else(|| UnknownReport(wanted.to_owned()))
     }
 
-    /// The part of a span that has happened, if the future is hidden.
+    /// The part of a span that has passed, if the future is hidden.
     pub fn visible(&self, span: Span) -> Span {
         let until = if self.hide_future { span.until.min(ticks(Utc::now())) } else { span.until };
         Span { until: until.min(self.frozen_at.load(Ordering::Relaxed)), ..span }
@@ -62,8 +62,8 @@ impl Reports {
         Ok(self.with_truth(|truth| truth.count(report, self.visible(span))))
     }
 
-    /// All rows of the span, in order. Edits wait meanwhile: what is sent slowly should be read in pieces, with
-    /// `with_truth`, each behind the last one's place.
+    /// All rows of the span, in order. Edits wait meanwhile, so slow senders should read in parts with `with_truth`,
+    /// each after the place of the last one.
     pub fn walk(&self, report: &str, span: Span, each: &mut dyn FnMut(&str)) -> Result<(), UnknownReport> {
         let report = self.number(report)?;
         self.with_truth(|truth| {

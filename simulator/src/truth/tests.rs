@@ -3,7 +3,7 @@ use serde_json::Value;
 
 use super::*;
 
-/// Rows that say where they stand; 240 a day.
+/// Rows that contain their place; 240 a day.
 struct Plain;
 
 impl Source for Plain {
@@ -43,7 +43,7 @@ fn rows(from: DateTime<Utc>, to: DateTime<Utc>) -> Rows {
     Rows::between("plain", from, to)
 }
 
-/// The same window in pages, each read again from the place where the last one ended.
+/// The same window in pages, each read from the place where the previous one ended.
 fn paged(truth: &Truth, span: Span, size: usize) -> Vec<String> {
     let (mut rows, mut after) = (Vec::new(), None);
     loop {
@@ -61,7 +61,7 @@ fn paged(truth: &Truth, span: Span, size: usize) -> Vec<String> {
 }
 
 #[test]
-fn the_same_seed_tells_the_same_truth_and_windows_add_up() {
+fn the_same_seed_gives_the_same_truth_and_windows_add_up() {
     let whole = read(&truth(), at(1, 0), at(12, 0));
     assert_eq!(whole, read(&truth(), at(1, 0), at(12, 0)));
     assert!(whole.len() > 1900);
@@ -76,7 +76,7 @@ fn the_same_seed_tells_the_same_truth_and_windows_add_up() {
 }
 
 #[test]
-fn pages_continue_where_they_ended_whatever_was_edited() {
+fn pages_continue_where_they_ended_after_any_edit() {
     let mut truth = truth();
     truth.edit(0, Edit::Twin { rows: rows(at(2, 0), at(3, 0)).every(7), copies: 2, distance: 50 });
     truth.edit(0, Edit::Vanish { rows: rows(at(1, 5), at(8, 0)).every(3) });
@@ -101,13 +101,13 @@ fn vanished_rows_are_gone_and_late_rows_come() {
     let after = read(&truth, at(6, 0), at(7, 0));
     assert_eq!(after, [&before[..30], &before[40..]].concat());
     truth.edit(0, Edit::Late { rows: rows(at(6, 0), at(7, 0)), for_ms: Some(0) });
-    assert_eq!(read(&truth, at(6, 0), at(7, 0)), after, "late for no time");
+    assert_eq!(read(&truth, at(6, 0), at(7, 0)), after, "late by no time");
     let other = Span::new(at(6, 0), at(7, 0));
     assert_eq!(truth.count(1, other), 240, "another report keeps its rows");
 }
 
 #[test]
-fn twins_are_identical_and_at_their_moment() {
+fn copies_are_identical_and_at_their_time() {
     let mut truth = truth();
     let before = read(&truth, at(6, 0), at(7, 0));
     truth.edit(0, Edit::Twin { rows: rows(at(6, 0), at(7, 0)).first(1), copies: 1, distance: 0 });
@@ -127,7 +127,7 @@ fn twins_are_identical_and_at_their_moment() {
 }
 
 #[test]
-fn an_inserted_row_stands_at_exactly_its_moment() {
+fn an_inserted_row_is_at_exactly_its_time() {
     let mut truth = truth();
     let before = read(&truth, at(5, 23), at(6, 1)).len();
     truth.edit(0, Edit::Insert { report: "plain".into(), at: at(6, 0), json: None });
@@ -138,7 +138,7 @@ fn an_inserted_row_stands_at_exactly_its_moment() {
 }
 
 #[test]
-fn changes_begin_on_their_day_and_survive_what_no_parser_takes() {
+fn changes_start_on_their_day_and_may_be_invalid_json() {
     let changed = |change: Change| {
         let mut truth = truth();
         truth.edit(0, Edit::Change { rows: Rows::since("plain", at(6, 12)).every(2), change });
@@ -166,7 +166,7 @@ fn changes_begin_on_their_day_and_survive_what_no_parser_takes() {
 }
 
 #[test]
-fn strings_are_escaped_as_json_wants_them() {
+fn strings_are_escaped_as_json_requires() {
     let text = "\u{0}\u{1f}\"\\\n\r\t😀 é\u{7f}";
     let mut record = Record::default();
     record.text("a", text);

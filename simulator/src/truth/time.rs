@@ -1,4 +1,4 @@
-//! Moments in units of 100 ns since 1970, UTC: the finest resolution a vendor prints (Lynn's seven fraction digits).
+//! Times in units of 100 ns since 1970, UTC: the finest resolution that a vendor prints (Lynn's seven fraction digits).
 
 use std::fmt::Write as _;
 
@@ -17,7 +17,7 @@ pub fn ticks(at: DateTime<Utc>) -> Ticks {
     at.timestamp() * TICKS_PER_SECOND + i64::from(at.timestamp_subsec_nanos() / 100)
 }
 
-/// A stretch of time, `until` exclusive.
+/// A time span, `until` exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     pub from: Ticks,

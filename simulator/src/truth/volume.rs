@@ -1,25 +1,25 @@
-//! How many rows the days of a report hold.
+//! Number of rows per day of a report.
 
 use serde::{Deserialize, Serialize};
 
 use super::Dice;
 
-/// More would not fit a day's milliseconds.
+/// More would not fit into the milliseconds of a day.
 const ROWS_PER_DAY_MAX: u64 = 40_000_000;
 
 /// How many rows a day holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Volume {
-    /// The vendor's largest report (Lynn's Navigation marks) holds about so many, from a quarter to seven quarters of
-    /// it; the other reports a share of it.
+    /// About this many for the vendor's largest report (Lynn's Navigation marks), from a quarter to seven quarters of
+    /// it; a share of it for other reports.
     Around(u64),
-    /// Every report holds exactly so many, every day.
+    /// Exactly this many for every report and day.
     Exactly(u64),
 }
 
 impl Volume {
-    /// `share`: rows for a thousand of the vendor's largest report.
+    /// `share`: rows per thousand rows of the vendor's largest report.
     pub fn rows_on(self, seed: u64, report: usize, day: i32, share: u64) -> u64 {
         let rows = match self {
             Self::Exactly(rows) => rows,

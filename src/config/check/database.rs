@@ -1,7 +1,7 @@
 //! The section `database`: a URL, or parts, or neither for the embedded Postgres.
 //!
-//! The embedded Postgres is what holds when nothing is written. Something that is written and empty is a fault: who
-//! writes a key means a server.
+//! The embedded Postgres is used if nothing is written. A key that is written but empty is an error: writing a key
+//! means that a server is wanted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,12 @@ const CONNECTIONS: u32 = 8;
 const CONNECTIONS_MAX: u32 = 1_000;
 const PORT: u16 = 5432;
 
-/// The keys that together say what a URL says.
+/// The keys that together replace a URL.
 const PARTS: &[&str] = &["host", "port", "name", "user", "password", "sslmode", "sslrootcert"];
 
 pub(super) fn check(raw: raw::Database, worker: &Worker, report: &mut Report<'_>) -> Database {
     let path = KeyPath::default().key("database");
-    // A run that adds columns holds two connections at a time; more runs get more of them.
+    // A run that adds columns holds two connections at a time, so more runs need more connections.
     let wanted = u32::try_from(worker.concurrency).unwrap_or(u32::MAX).saturating_mul(2);
     let default = CONNECTIONS.max(wanted).min(CONNECTIONS_MAX);
     let range = 1..=CONNECTIONS_MAX.into();
@@ -33,7 +33,7 @@ pub(super) fn check(raw: raw::Database, worker: &Worker, report: &mut Report<'_>
         (true, parts) => {
             let parts: Vec<String> = parts.iter().map(|key| format!("`{key}`")).collect();
             let message = format!(
-                "is given together with {}; keep the URL, where `?sslmode=` and `?sslrootcert=` have a place, or keep the \
+                "is given together with {}; keep the URL, which accepts `?sslmode=` and `?sslrootcert=`, or keep the \
                  parts",
                 parts.join(", ")
             );
@@ -57,7 +57,7 @@ fn refuse_what_is_empty(path: &KeyPath, report: &mut Report<'_>) {
         Some(Kind::List(_)) | None => false,
     };
     let mut refuse = |path: &KeyPath, message: &str| {
-        // A reference that leads nowhere, and a number that is none, were refused already.
+        // Unresolvable references and invalid numbers were refused earlier.
         if is_empty(path, report) && !report.is_refused(path) {
             report.state(path, message);
         }
@@ -74,14 +74,14 @@ fn refuse_what_is_empty(path: &KeyPath, report: &mut Report<'_>) {
 
 fn url(raw: Option<Credential>, path: &KeyPath, report: &mut Report<'_>) -> DatabaseTarget {
     let Some(Credential(url)) = raw.filter(|url| !url.0.expose().trim().is_empty()) else {
-        // Refused already: it is empty, or has no plain value.
+        // Refused earlier: it is empty, or not a plain value.
         return DatabaseTarget::Embedded;
     };
     match database::check_url(url.expose()) {
         Ok(files) => {
             for file in files {
                 if let Some(problem) = file_problem(&file) {
-                    // The path came out of a value that holds a password.
+                    // The path comes from a value that contains a password.
                     report.refuse(path, format!("names a certificate or key that {problem}"));
                 }
             }
@@ -98,7 +98,7 @@ fn parts_of(raw: raw::Database, path: &KeyPath, report: &mut Report<'_>) -> Data
         }
         let value = value.unwrap_or_default();
         if value.contains(char::is_control) {
-            report.state(&path.key(key), "holds a line break or another control character; write it without");
+            report.state(&path.key(key), "holds a line break or another control character; remove it");
         }
         value
     };
@@ -106,7 +106,7 @@ fn parts_of(raw: raw::Database, path: &KeyPath, report: &mut Report<'_>) -> Data
     let name = required("name", raw.name, "write the database's name: `name: warehouse`", report);
     let user = required("user", raw.user, "write the role to log in as: `user: tidegate`", report);
     if !host.trim().is_empty() && !database::is_host(&host) {
-        // Without the value: it may be a whole URL.
+        // Without the value, which may be a whole URL.
         report.state(
             &path.key("host"),
             "is not a host; write a host name, an IP address, or the absolute path of a socket's folder; the port has a key \
@@ -123,7 +123,7 @@ fn parts_of(raw: raw::Database, path: &KeyPath, report: &mut Report<'_>) -> Data
     }
     let ssl_mode = raw.sslmode.map_or_else(SslMode::default, SslMode::from);
     if ssl_root_cert.is_some() && !matches!(ssl_mode, SslMode::VerifyCa | SslMode::VerifyFull) {
-        // A mode that is not known was refused, and may have been meant to verify.
+        // An unknown mode was refused, and may have been meant to verify.
         if !report.is_refused(&path.key("sslmode")) {
             report.state(
                 &path.key("sslrootcert"),
@@ -143,11 +143,11 @@ fn parts_of(raw: raw::Database, path: &KeyPath, report: &mut Report<'_>) -> Data
 }
 
 fn password_problem(password: &Secret) -> Option<String> {
-    // A space at its end is a rare password and a frequent mistake.
+    // A space at the end is rarely part of a password and often a mistake.
     credential_problem(password.expose()).map(|problem| format!("{problem}; write the password alone"))
 }
 
-/// What a fault says of a certificate's file that cannot be used.
+/// The error for a certificate file that cannot be used.
 fn file_problem(path: &Path) -> Option<String> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => None,

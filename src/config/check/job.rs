@@ -20,17 +20,17 @@ const SETTLE_SECS: u64 = 600;
 const HOLD_BELOW: u8 = 80;
 const TIMEOUT_SECS: u64 = 6 * 3_600;
 
-/// A year of slices behind, or one slice of a year, is more than any vendor keeps changing.
+/// A lookback of a year, or a slice of a year, is longer than any vendor keeps changing data.
 const DAYS_MAX: u64 = 366;
 
-const NOT_ENABLED: &str = "this connection has enabled no stream; list what it may read in its `enabled_streams`";
+const NOT_ENABLED: &str = "this connection enables no stream; list what it may read in its `enabled_streams`";
 
-/// The connections by name; none where the vendor of one is unknown.
+/// The connections by name; `None` if the vendor is unknown.
 type Connections = BTreeMap<String, Option<Connection>>;
 
-/// What a stream has from its job unless it says otherwise.
+/// The job's settings that apply to its streams by default.
 struct Defaults {
-    /// None: every stream has its own.
+    /// `None`: every stream has its own default.
     slice: Option<SliceLength>,
     lookback: Duration,
 }
@@ -84,7 +84,7 @@ pub(super) fn check(
     })
 }
 
-/// A schedule that fires at some time.
+/// Checks that a schedule fires at some time.
 fn schedule(text: &str, timezone: Tz, path: &KeyPath, report: &mut Report<'_>) -> Option<Schedule> {
     match Schedule::parse(text, timezone) {
         Ok(schedule) if schedule.ever_fires() => return Some(schedule),
@@ -94,7 +94,7 @@ fn schedule(text: &str, timezone: Tz, path: &KeyPath, report: &mut Report<'_>) -
     None
 }
 
-/// A job that `tidegate push` runs, and nothing else does.
+/// A job that only `tidegate push` runs.
 fn sending(
     name: &str,
     raw: &raw::Job,
@@ -140,7 +140,7 @@ fn connection(raw: Option<String>, path: &KeyPath, known: &Connections, report: 
     Some(name)
 }
 
-/// The first day to read; what is read as a whole has none.
+/// The first day to read; streams without windows have none.
 fn start(raw: Option<&str>, windowed: bool, path: &KeyPath, report: &mut Report<'_>) -> Option<NaiveDate> {
     let Some(text) = raw else {
         if windowed {
@@ -204,7 +204,7 @@ fn streams(
     streams
 }
 
-/// `"*"` that stands for nothing.
+/// Why `"*"` selects no stream.
 fn nothing_by_default(source: &Connection, path: &KeyPath, report: &mut Report<'_>) {
     let named: Vec<&str> = source.streams.iter().map(|stream| &*stream.name).collect();
     let message = if named.is_empty() {
@@ -233,7 +233,7 @@ fn stream_of<'a>(
     if stream.is_none() {
         let at = if entry.plain { path.clone() } else { path.key("name") };
         let problem = if name == "*" {
-            "stands alone; write `streams: \"*\"`, or list the streams".to_owned()
+            "cannot be used in a list; write `streams: \"*\"`, or list the streams".to_owned()
         } else if source.not_enabled.iter().any(|other| other == name) {
             source.settings.why_not_enabled().to_owned()
         } else {
@@ -285,7 +285,7 @@ fn job_stream(
     JobStream { stream, slice, lookback, new_fields, types }
 }
 
-/// The columns of the vendor fields that a job says identify a row.
+/// The columns of the vendor fields that the job states as key.
 fn key_fields(fields: &[Option<String>], stream: &Stream, path: &KeyPath, report: &mut Report<'_>) -> Vec<Text> {
     if fields.is_empty() {
         report.missing(path, "the list is empty: write the fields that identify a row, or leave `key` out");
@@ -310,7 +310,7 @@ fn key_fields(fields: &[Option<String>], stream: &Stream, path: &KeyPath, report
     key
 }
 
-/// Integer days, or a part of a day that divides it evenly, so that the grid begins again at midnight.
+/// Whole days, or a duration below a day that divides it evenly, so that slices start again at midnight.
 fn slice(raw: Option<DurationText>, path: &KeyPath, report: &mut Report<'_>) -> Option<SliceLength> {
     let DurationText(length) = raw?;
     let problem = if length < secs(60) {
@@ -332,7 +332,7 @@ fn slice(raw: Option<DurationText>, path: &KeyPath, report: &mut Report<'_>) -> 
     None
 }
 
-/// The slice of a stream: what is written, as far as the vendor serves it, else the stream's own.
+/// The slice of a stream: the configured one, up to the vendor's maximum, or the stream's default.
 fn fitting(
     written: Option<SliceLength>,
     stream: &Stream,
@@ -359,9 +359,10 @@ fn lookback(raw: Option<DurationText>, default: Duration, path: &KeyPath, report
     report.duration(path, raw, &(Duration::ZERO..=secs(DAYS_MAX * 86_400)), default)
 }
 
-/// Jobs that read one stream of a connection share its grid, and everyone who fills a table shares its key.
+/// Jobs that read one stream of a connection must agree on its slices, and jobs that fill one table must agree on its
+/// key and types.
 pub(super) fn check_shared_streams(jobs: &BTreeMap<String, Job>, report: &mut Report<'_>) {
-    // The first to read a stream, of a connection and of all: agreeing with it is agreeing with everyone.
+    // The first job that reads a stream, per connection and overall. Agreeing with it means agreeing with all.
     let mut first: BTreeMap<(&str, &str, &str), (&Job, &JobStream)> = BTreeMap::new();
     for job in jobs.values() {
         let path = KeyPath::default().key("jobs").key(&job.name).key("streams");
@@ -372,7 +373,7 @@ pub(super) fn check_shared_streams(jobs: &BTreeMap<String, Job>, report: &mut Re
                 problem = problem.or_else(|| conflict((job, ours), other));
             }
         }
-        // One fault says enough: jobs that disagree mostly do so in every stream.
+        // One fault is enough: jobs that disagree usually do so for every stream.
         if let Some(problem) = problem {
             report.state(&path, &problem);
         }

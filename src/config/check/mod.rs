@@ -1,7 +1,7 @@
-//! From what was written to the checked types, with every fault at once.
+//! Turns the configuration as written into the checked types and reports every fault at once.
 //!
-//! A setting that is refused is replaced by its default for the rest of the check, so that one fault does not hide the
-//! next; nothing of it leaves, since any fault refuses the whole.
+//! A refused setting is replaced by its default for the rest of the check, so that one fault does not hide the next.
+//! The default is never used, since any fault refuses the whole configuration.
 
 mod database;
 mod job;
@@ -27,7 +27,7 @@ pub(super) fn check(tree: &Node, connectors: &[&'static Connector], faults: Faul
     let history = sections::history(&raw.history.unwrap_or_default(), &mut report);
     let log = sections::log(raw.log.unwrap_or_default(), &mut report);
 
-    // None where a connection's vendor is not known, so that a job can refer to it without a fault of its own.
+    // `None` if a connection's vendor is unknown, so that a job that refers to it does not cause another fault.
     let mut known = BTreeMap::new();
     for (name, node) in entries(raw.connections.and(tree.get("connections"))) {
         let path = root.key("connections").key(name);

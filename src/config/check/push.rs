@@ -8,13 +8,13 @@ use super::super::{Push, raw};
 use crate::settings::{KeyPath, Report};
 
 const BATCH_SIZE: usize = 100;
-/// A table has no more columns.
+/// A Postgres table has no more columns.
 const COLUMNS_MAX: usize = 500;
 
-/// Keys that say when and how streams are read.
+/// Keys that control when and how streams are read.
 const READING: &str = "is for jobs that read; a job with `push` sends, and only `tidegate push` runs it: remove it";
 
-/// Refuses what a job that sends has no use for.
+/// Refuses keys that do not apply to a job that sends.
 pub(super) fn refuse_reading_keys(job: &raw::Job, path: &KeyPath, report: &mut Report<'_>) {
     for (key, written) in [
         ("streams", job.streams.is_some()),
@@ -58,20 +58,20 @@ fn query(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> String
     text.to_owned()
 }
 
-/// May be empty, as in the vendor's sample, but only where it is written so: what a reference leaves empty is a mistake.
+/// May be empty, as in the vendor's sample, but only if written so: an empty reference is a mistake.
 fn campaign_id(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> String {
     let Some(text) = raw else {
         report.missing(
             path,
-            "write the id of the campaign that takes the records: `campaign_id: \"…\"`, or `campaign_id: \"\"` to send it \
+            "write the id of the campaign that receives the records: `campaign_id: \"…\"`, or `campaign_id: \"\"` to send it \
              empty, as the vendor's sample does",
         );
         return String::new();
     };
     if text.is_empty() && report.is_from_reference(path) {
-        report.state(path, "the reference stands for nothing; write `campaign_id: \"\"` if it is to be sent empty");
+        report.state(path, "the reference is empty; write `campaign_id: \"\"` to send it empty");
     } else if text.trim() != text || text.contains(char::is_control) {
-        report.refuse(path, "has a space at its start or end, or a control character; write the id alone");
+        report.refuse(path, "has a space at its start or end, or a control character; write only the id");
     }
     text
 }
@@ -90,7 +90,7 @@ fn columns(raw: BTreeMap<String, String>, path: &KeyPath, report: &mut Report<'_
     if raw.is_empty() {
         report.missing(path, "write `{ \"Label of the template\": column_of_the_query, … }`");
     } else if raw.len() > COLUMNS_MAX {
-        report.state(path, &format!("has more than {COLUMNS_MAX} columns; write less"));
+        report.state(path, &format!("has more than {COLUMNS_MAX} columns; write fewer"));
     }
     for (label, column) in &raw {
         if label.trim().is_empty() {

@@ -1,4 +1,4 @@
-//! The sections that are about this process: embedded, server, worker, history, log.
+//! The sections about this process: embedded, server, worker, history, log.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ const DATA_DIR: &str = "./data/postgres";
 const CONCURRENCY: usize = 4;
 const LEASE_SECS: u64 = 60;
 const DAY_SECS: u64 = 86_400;
-/// Refused records hold texts of customers, so they are not kept for longer than somebody may need to look into them.
+/// Rejected records contain customers' texts, so they are kept no longer than someone may need to examine them.
 const KEEP_REJECTS_SECS: u64 = 90 * DAY_SECS;
 const LEVEL: &str = "info";
 
@@ -44,14 +44,14 @@ pub(super) fn server(raw: raw::Server, report: &mut Report<'_>) -> Server {
 pub(super) fn worker(raw: &raw::Worker, report: &mut Report<'_>) -> Worker {
     let path = KeyPath::default().key("worker");
     let concurrency = report.integer(&path.key("concurrency"), raw.concurrency, 1..=256, CONCURRENCY);
-    // Below 5 s a few late heartbeats, or one slow checkpoint, would hand a healthy run over.
+    // Below 5 s, a few late heartbeats or one slow checkpoint would hand over a healthy run.
     let lease = report.duration(&path.key("lease"), raw.lease, &(secs(5)..=secs(3_600)), secs(LEASE_SECS));
     Worker { concurrency, lease }
 }
 
 pub(super) fn history(raw: &raw::History, report: &mut Report<'_>) -> History {
     let path = KeyPath::default().key("history");
-    // At least a day, so that last night's failure can still be examined.
+    // At least a day, so that a failure of last night can still be examined.
     let range = secs(DAY_SECS)..=secs(3_660 * DAY_SECS);
     let mut keep = |key, raw: Option<Keep>, default: Option<Duration>| match raw {
         None => default,
@@ -78,7 +78,7 @@ pub(super) fn log(raw: raw::Log, report: &mut Report<'_>) -> Log {
     Log { format, level }
 }
 
-/// A filter takes any word for a module's name, so a misspelt level would silently log nothing.
+/// A filter accepts any word as a module name, so a misspelt level would silently log nothing.
 fn level_problem(filter: &str) -> Option<String> {
     for directive in filter.split(',').map(str::trim) {
         let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);

@@ -1,4 +1,4 @@
-//! `types:` of a stream: types of columns that the vendor does not document.
+//! `types:` of a stream: the types of columns that the vendor does not document.
 
 use std::collections::BTreeMap;
 

@@ -18,11 +18,11 @@ use crate::settings::{Bool, DurationText, Integer, Percent};
 pub(in crate::config) struct Job {
     /// Name of the connection to read from, or to send to.
     pub(in crate::config) connection: Option<String>,
-    /// The streams to read, or `"*"` for all but those off by default.
+    /// The streams to read, or `"*"` for all except those off by default.
     pub(in crate::config) streams: Option<Streams>,
-    /// Instead of `streams`: what `tidegate push` sends, at its command only.
+    /// Instead of `streams`: what `tidegate push` sends. Runs only by that command.
     pub(in crate::config) push: Option<Push>,
-    /// Cron expression of 5 fields, 6 with seconds, or `@hourly` and the like; left out, the job only runs by hand.
+    /// Cron expression of 5 fields, 6 with seconds, or `@hourly` and the like. Without it, the job runs only by hand.
     pub(in crate::config) schedule: Option<String>,
     /// IANA zone in which the schedule fires and days begin.
     #[schemars(extend("default" = "UTC"))]
@@ -30,20 +30,20 @@ pub(in crate::config) struct Job {
     /// Firings missed while nothing ran: run the `latest` one, `all` of them or `none`.
     #[schemars(extend("default" = "latest"))]
     pub(in crate::config) catch_up: Option<CatchUp>,
-    /// First day to read, in `timezone`. Required where a stream of the job has windows; lists have none.
+    /// First day to read, in `timezone`. Required if a stream of the job has windows; lists have none.
     #[schemars(regex(pattern = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"))]
     pub(in crate::config) start: Option<String>,
-    /// Length of the windows that are read: whole days, or a part of a day that divides it evenly. Left out, every stream
-    /// has its own, mostly `1d` (`tidegate streams`).
+    /// Length of the windows that are read: whole days, or a part of a day that divides it evenly. By default every
+    /// stream has its own length, mostly `1d` (`tidegate streams`).
     pub(in crate::config) slice: Option<DurationText>,
-    /// Finished slices this far behind are read again, for what the vendor changes late.
+    /// Finished slices that ended less than this ago are read again, because the vendor may change data late.
     #[schemars(extend("default" = "1d"))]
     pub(in crate::config) lookback: Option<DurationText>,
-    /// Never read closer to now than this.
+    /// Data newer than this, counted back from now, is not read.
     #[schemars(extend("default" = "10m"))]
     pub(in crate::config) settle: Option<DurationText>,
-    /// A reading that reports a smaller share of a slice's or list's rows than this takes nothing away, and the slice is
-    /// held for a decision. `0%` switches the comparison off.
+    /// If a reading reports a smaller share of a slice's or list's rows than this, no row is deleted and the slice is
+    /// held for a decision. `0%` disables the comparison.
     #[schemars(extend("default" = "80%"))]
     pub(in crate::config) hold_below: Option<Percent>,
     /// Higher goes first when a quota is scarce.
@@ -57,13 +57,14 @@ pub(in crate::config) struct Job {
     pub(in crate::config) paused: Option<Bool>,
 }
 
-/// Rows of the warehouse as records of a Lynn campaign.
+/// Rows of the warehouse, sent as records of a Lynn campaign.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Push {
-    /// A query of the warehouse, one record a row. It runs in a read-only transaction.
+    /// A query of the warehouse; each row becomes one record. It runs in a read-only transaction.
     pub(in crate::config) query: Option<String>,
-    /// The campaign that takes the records. The vendor's sample has an empty text here; one that is written is sent so.
+    /// The campaign that receives the records. The vendor's sample has an empty text here; an empty text is sent as it
+    /// is.
     pub(in crate::config) campaign_id: Option<String>,
     /// The WhatsApp template, a GUID.
     pub(in crate::config) template_id: Option<String>,
@@ -72,10 +73,10 @@ pub(in crate::config) struct Push {
     pub(in crate::config) type_of_data: Option<Integer>,
     /// Label of a column of the template: column of the query.
     pub(in crate::config) columns: Option<BTreeMap<String, String>>,
-    /// Columns of the query that identify a row: one that was sent is not sent again.
+    /// Columns of the query that identify a row. A row that was sent is not sent again.
     #[schemars(with = "Option<Vec<String>>")]
     pub(in crate::config) key: Option<Vec<Option<String>>>,
-    /// Rows sent in one call.
+    /// Rows per call.
     #[schemars(range(min = 1, max = 10000), extend("default" = 100))]
     pub(in crate::config) batch_size: Option<Integer>,
 }
@@ -89,7 +90,7 @@ pub(in crate::config) enum CatchUp {
     None,
 }
 
-/// `"*"` or a list. An item that was refused is none, so that the others keep their numbers.
+/// `"*"` or a list. A refused item is `None`, so that the others keep their index.
 #[derive(Debug)]
 pub(in crate::config) enum Streams {
     All,
@@ -114,7 +115,7 @@ impl<'de> Visitor<'de> for StreamsVisitor {
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Streams, E> {
         match text {
             "*" => Ok(Streams::All),
-            // The value may be a credential that stands in the wrong place: the code that shows faults hides it.
+            // The value may be a misplaced credential; the code that shows faults hides it.
             _ => Err(E::custom("is not a list of streams; put it in brackets, or write `\"*\"` for all of them")),
         }
     }
@@ -153,7 +154,7 @@ pub(in crate::config) struct Entry {
     pub(in crate::config) key: Option<Vec<Option<String>>>,
     pub(in crate::config) columns: Option<NewFields>,
     pub(in crate::config) types: Option<BTreeMap<String, Option<String>>>,
-    /// It was written as a name alone.
+    /// Whether it was written as a name only.
     pub(in crate::config) plain: bool,
 }
 
@@ -167,13 +168,12 @@ struct EntryMap {
     slice: Option<DurationText>,
     /// Instead of the job's.
     lookback: Option<DurationText>,
-    /// The fields that identify a row, as the vendor names them, where you know better than the documentation.
+    /// The fields that identify a row, by the vendor's names, if you know better than the documentation.
     #[schemars(with = "Option<Vec<String>>")]
     key: Option<Vec<Option<String>>>,
     /// A field without a column is kept in `_extra` (`extra`) or gets a column (`add`).
     columns: Option<NewFields>,
-    /// The type of a column that appears with the data, by field as the vendor names it. Left out, the first value
-    /// decides.
+    /// The type of a column that appears with the data, by the vendor's field name. By default the first value decides.
     #[schemars(schema_with = "types_schema")]
     types: Option<BTreeMap<String, Option<String>>>,
 }

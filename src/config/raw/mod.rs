@@ -1,7 +1,7 @@
-//! The configuration as it is written: every key optional, unknown keys denied, nothing checked.
+//! The configuration as it is written: every key is optional, unknown keys are refused, and nothing else is checked.
 //!
-//! The doc comments are what editors show (`tidegate schema`); the defaults beside them are held to the real ones by a
-//! test. The keys of connections are those of [`crate::connector`].
+//! Editors show the doc comments (`tidegate schema`). A test compares the stated defaults with the real ones. The keys
+//! of connections are defined in [`crate::connector`].
 
 mod job;
 
@@ -16,21 +16,21 @@ pub(super) use job::*;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Root {
-    /// The Postgres that is loaded into.
+    /// The Postgres database to load into.
     pub(super) database: Option<Database>,
-    /// The private Postgres that runs when `database` names no server.
+    /// The private Postgres that is used when `database` names no server.
     pub(super) embedded: Option<Embedded>,
     /// The HTTP server for status page, metrics and health.
     pub(super) server: Option<Server>,
     /// How this process works.
     pub(super) worker: Option<Worker>,
-    /// How long the past is kept.
+    /// How long history is kept.
     pub(super) history: Option<History>,
     /// What is logged.
     pub(super) log: Option<Log>,
     /// Accounts at vendors, by name.
     pub(super) connections: Option<Entries>,
-    /// What is read when, by name.
+    /// Jobs, by name: what is read and when.
     pub(super) jobs: Option<Entries>,
 }
 
@@ -41,20 +41,20 @@ pub(super) struct Database {
     pub(super) url: Option<Credential>,
     /// Instead of `url`: a host name, an IP address, or the absolute path of a socket's folder.
     pub(super) host: Option<String>,
-    /// Beside `host`; left out, 5432.
+    /// With `host`: the port; the default is 5432.
     #[schemars(range(min = 1, max = 65535))]
     pub(super) port: Option<Integer>,
-    /// Beside `host`: the database.
+    /// With `host`: the database.
     pub(super) name: Option<String>,
-    /// Beside `host`: the role.
+    /// With `host`: the role.
     pub(super) user: Option<String>,
-    /// Beside `host`: the role's password, as it is.
+    /// With `host`: the role's password, not encoded.
     pub(super) password: Option<Credential>,
-    /// Beside `host`: how the connection is encrypted; left out, `prefer`.
+    /// With `host`: how the connection is encrypted; the default is `prefer`.
     pub(super) sslmode: Option<SslMode>,
-    /// Beside `host`: a PEM file of further authorities that may have signed the server's certificate.
+    /// With `host`: a PEM file of additional authorities that may have signed the server's certificate.
     pub(super) sslrootcert: Option<String>,
-    /// Connections to the database that this process may hold.
+    /// Maximum number of connections of this process to the database.
     #[schemars(range(min = 1, max = 1000), extend("default" = 8))]
     pub(super) max_connections: Option<Integer>,
 }
@@ -74,7 +74,7 @@ pub(super) enum SslMode {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Embedded {
-    /// Where the embedded Postgres keeps its cluster.
+    /// The folder of the embedded Postgres cluster.
     #[schemars(extend("default" = "./data/postgres"))]
     pub(super) data_dir: Option<String>,
 }
@@ -90,10 +90,10 @@ pub(super) struct Server {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Worker {
-    /// Runs at a time in this process.
+    /// Maximum number of concurrent runs in this process.
     #[schemars(range(min = 1, max = 256), extend("default" = 4))]
     pub(super) concurrency: Option<Integer>,
-    /// A run whose worker is silent for this long is taken over.
+    /// A run whose worker is silent for this long is taken over by another.
     #[schemars(extend("default" = "60s"))]
     pub(super) lease: Option<DurationText>,
 }
@@ -104,7 +104,7 @@ pub(super) struct History {
     /// How long runs that have ended are kept: a duration, or `forever`.
     #[schemars(extend("default" = "forever"))]
     pub(super) keep_runs: Option<Keep>,
-    /// How long records that could not become rows are kept: a duration, or `forever`. They hold texts of customers.
+    /// How long records that could not become rows are kept: a duration, or `forever`. They contain customers' texts.
     #[schemars(extend("default" = "90d"))]
     pub(super) keep_rejects: Option<Keep>,
 }

@@ -1,4 +1,4 @@
-//! How CSV files are written, the same for every vendor that delivers them.
+//! The format of CSV files, identical for every vendor that delivers them.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::load_texts;
 use crate::connector::{CsvForm, jaicp, khoros, lexer};
 use crate::settings::Faults;
 
-/// A connection of each such vendor, and what stands beside its `csv`.
+/// A connection of each such vendor, and the keys around its `csv`.
 const VENDORS: &[&str] = &[
     "vendor: khoros_care\n    company_key: acme-t1\n    username: u@example.com\n    password: hunter2-hunter2\n    report_format: csv",
     "vendor: lexer_activity\n    api_token: 1d8a6c7e-30f5-4b92-8e41-6f2b9a07c553",
@@ -31,7 +31,7 @@ fn form(vendor: &str, csv: &str) -> CsvForm {
 }
 
 #[test]
-fn every_setting_is_taken() {
+fn every_setting_is_read() {
     for vendor in VENDORS {
         assert_eq!(form(vendor, "{}"), CsvForm::default());
         let own = form(vendor, "{ delimiter: \";\", quote: \"'\", charset: Latin1 }");

@@ -10,7 +10,7 @@ fn target(yaml: &str, env: &[(&str, &str)]) -> Result<DatabaseTarget, String> {
 }
 
 #[test]
-fn parts_say_what_a_url_says() {
+fn parts_are_equivalent_to_a_url() {
     let folder = tempfile::tempdir().unwrap();
     let (password, ca) = (folder.path().join("password"), folder.path().join("ca.pem"));
     std::fs::write(&password, "p@ss/w#rd?x\n").unwrap();
@@ -44,7 +44,7 @@ fn host_name_and_user_are_enough_and_may_come_from_the_environment() {
 }
 
 #[test]
-fn only_a_database_that_is_not_written_is_the_embedded_one() {
+fn only_an_absent_database_section_means_the_embedded_one() {
     assert!(target("", &[]).unwrap().is_embedded());
     assert!(target("database: { max_connections: 4 }\n", &[]).unwrap().is_embedded());
     let url = [("DATABASE_URL", "postgres://u:p@h/d")];

@@ -1,4 +1,4 @@
-//! Configurations that nobody would write: promise 9 holds for them too, within bounds.
+//! Unrealistic configurations: promise 9 holds for them too, within bounds.
 
 use std::time::{Duration, Instant};
 
@@ -26,10 +26,10 @@ const EXPRESSIONS: &[&[u8]] = &[
     b"*/7 1-5,23 29 2 ?",
 ];
 
-/// Parsing, checking and showing what is wrong may take so long, in debug builds on a busy machine.
+/// Time limit for parsing, checking and showing the faults, in debug builds on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 
-/// A tree as YAML, in one of its two styles.
+/// A tree as YAML, in block or flow style.
 fn any_tree() -> impl Strategy<Value = String> {
     let word = prop_oneof![
         prop::sample::select(vec![
@@ -89,7 +89,7 @@ fn any_tree() -> impl Strategy<Value = String> {
     })
 }
 
-/// What a refusal may say: in bounds, on as many lines as there are faults, and no credential.
+/// Asserts that an error message is bounded, has as many lines as there are faults, and shows no credential.
 fn assert_decent(outcome: Result<Config, Faults>) {
     let Err(faults) = outcome else { return };
     let text = faults.to_string();
@@ -101,7 +101,7 @@ fn assert_decent(outcome: Result<Config, Faults>) {
     }
 }
 
-/// The same for three trees, put in the places of a configuration's own.
+/// The same for three trees, used as sections of a configuration.
 fn assert_trees_decent(connections: &str, jobs: &str, rest: &str) {
     assert_decent(load_texts(&[("tidegate.yaml", rest)], &credentials()));
     let within = format!(
@@ -113,26 +113,26 @@ fn assert_trees_decent(connections: &str, jobs: &str, rest: &str) {
     assert_decent(load_texts(&[("tidegate.yaml", &spread.replacen("    streams: \"*\"\n", "", 1))], &credentials()));
 }
 
-/// Found by the property below.
+/// A case found by the property below.
 #[test]
-fn p9_a_credential_where_a_stream_is_expected_is_refused_in_decent_words() {
+fn p9_a_credential_in_place_of_a_stream_causes_a_safe_error() {
     assert_trees_decent("connections", "${LYNN_ACCESS_TOKEN}", "[]");
 }
 
 proptest! {
     #[test]
-    fn p9_a_damaged_configuration_is_taken_or_refused_in_decent_words(one in damaged_text(SAMPLES), other in damaged_text(SAMPLES)) {
+    fn p9_a_damaged_configuration_is_accepted_or_causes_a_safe_error(one in damaged_text(SAMPLES), other in damaged_text(SAMPLES)) {
         assert_decent(load_texts(&[("tidegate.yaml", &one)], &credentials()));
         assert_decent(load_texts(&[("tidegate.yaml", &one), ("jobs/other.yaml", &other)], &credentials()));
     }
 
     #[test]
-    fn p9_any_tree_is_taken_or_refused_in_decent_words(connections in any_tree(), jobs in any_tree(), rest in any_tree()) {
+    fn p9_any_tree_is_accepted_or_causes_a_safe_error(connections in any_tree(), jobs in any_tree(), rest in any_tree()) {
         assert_trees_decent(&connections, &jobs, &rest);
     }
 
     #[test]
-    fn p9_files_of_any_bytes_are_taken_or_refused_in_decent_words(main in damaged(SAMPLES), job in damaged(SAMPLES), secret in damaged(SAMPLES)) {
+    fn p9_files_of_any_bytes_are_accepted_or_cause_a_safe_error(main in damaged(SAMPLES), job in damaged(SAMPLES), secret in damaged(SAMPLES)) {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         std::fs::create_dir(root.join("jobs")).unwrap();
@@ -145,7 +145,7 @@ proptest! {
     }
 
     #[test]
-    fn p9_any_override_is_taken_or_refused_in_decent_words(
+    fn p9_any_override_is_accepted_or_causes_a_safe_error(
         names in prop::collection::vec(
             "TIDEGATE__(CONNECTIONS|JOBS|DATABASE|LOG|[A-Z_]{0,6})(__(ACME_LYNN|LYNN_HOURLY|URL|LEVEL|STREAMS|[A-Za-z_.é]{0,8})){0,4}", 1..5,
         ),
@@ -156,7 +156,7 @@ proptest! {
     }
 
     #[test]
-    fn p8_a_damaged_schedule_fires_or_is_refused_and_never_goes_on_for_ever(
+    fn p8_a_damaged_schedule_fires_or_is_refused_in_bounded_time(
         text in damaged_text(EXPRESSIONS), zone in prop::sample::select(chrono_tz::TZ_VARIANTS.to_vec()),
     ) {
         let started = Instant::now();
@@ -170,7 +170,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_durations_and_sizes_are_taken_or_refused(text in damaged_text(&[b"1h30m", b"102400kB", b"7d", b"64 KiB", b"40ms"])) {
+    fn damaged_durations_and_sizes_are_accepted_or_refused(text in damaged_text(&[b"1h30m", b"102400kB", b"7d", b"64 KiB", b"40ms"])) {
         if let Ok(span) = settings::duration(&text) {
             prop_assert_eq!(settings::duration(&show_duration(span)), Ok(span));
         }
@@ -179,7 +179,7 @@ proptest! {
 }
 
 #[test]
-fn p9_megabytes_made_to_be_slow_are_refused_soon() {
+fn p9_megabytes_crafted_to_be_slow_are_refused_quickly() {
     let started = Instant::now();
     let repeated = |piece: &str| piece.repeat((300 << 10) / piece.len());
     let names: String = (0..2_000).map(|number| format!("  n{number}: {{}}\n")).collect::<Vec<_>>().concat();

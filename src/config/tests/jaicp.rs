@@ -15,7 +15,7 @@ jobs:
     start: 2026-01-01
 ";
 
-/// Without the default token where `lines` bring another.
+/// Adds the default token unless `lines` contain another.
 fn with(lines: &str) -> Result<Config, Faults> {
     let text =
         if lines.contains("token:") { JAICP.replace("    token: ab12cd34:hunter2\n", "") } else { JAICP.to_owned() };
@@ -45,7 +45,7 @@ fn p9_the_commented_sample_is_the_defaults() {
     for key in &keys {
         assert!(text.contains(&format!("{key}:")), "{key}");
     }
-    // What is commented out says the defaults, and the defaults are understood.
+    // The sample's commented lines state the defaults, and they are valid.
     let written: String = text
         .lines()
         .map(|line| match line.strip_prefix("    # ") {
@@ -63,7 +63,7 @@ fn p9_the_commented_sample_is_the_defaults() {
 }
 
 #[test]
-fn every_setting_is_taken() {
+fn every_setting_is_read() {
     let config = with(
         "    api: v1
     project: my_bot-1000-abc
@@ -129,11 +129,11 @@ fn p9_wrong_jaicp_settings_are_refused_with_what_to_write() {
         ("a token and a space", "    token: \"ab12:hunter2 \"\n"),
         ("v1 without a project", "    api: v1\n"),
         ("an unknown generation", "    api: v2\n    project: a\n"),
-        ("a project that is none", "    project: my bot\n"),
+        ("an invalid project", "    project: my bot\n"),
         ("pages without rows", "    page_size: 0\n"),
         ("pages that are too large", "    page_size: 5000\n"),
         ("an unknown verb", "    by_session_method: PUT\n"),
-        ("a language that is none", "    language: \"en\\r\\nX: y\"\n"),
+        ("an invalid language", "    language: \"en\\r\\nX: y\"\n"),
         ("a zone by name", "    timezone_offset: Europe/Berlin\n"),
         ("a key of another vendor", "    company_key: x\n"),
         ("an unknown interval", "    stats_interval: MINUTE\n"),
@@ -143,10 +143,10 @@ fn p9_wrong_jaicp_settings_are_refused_with_what_to_write() {
             "filters without key or type",
             "    filters: { clients: [{ type: CHECKBOX }, { key: BOT_ID }, { key: [a], type: \"\" }, ] }\n",
         ),
-        ("a filter that is none", "    filters: { clients: [BOT_ID] }\n"),
-        ("filters that are no list", "    filters: { clients: { key: BOT_ID, type: CHECKBOX } }\n"),
+        ("an invalid filter", "    filters: { clients: [BOT_ID] }\n"),
+        ("filters that are not a list", "    filters: { clients: { key: BOT_ID, type: CHECKBOX } }\n"),
         (
-            "a date filter of ours",
+            "a date filter that Tidegate sets itself",
             "    filters: { messages: [{ key: MESSAGE_TIME, type: DATE_TIME_RANGE, from: x }] }\n",
         ),
         (

@@ -51,7 +51,7 @@ fn p9_the_commented_sample_is_the_defaults() {
 }
 
 #[test]
-fn every_setting_is_taken() {
+fn every_setting_is_read() {
     let config = with(
         "    locale: en_US
     timezone_offset: -06:00

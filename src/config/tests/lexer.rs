@@ -1,4 +1,4 @@
-//! A Lexer Activity connection: its sample, its defaults, and what is refused (promise 9).
+//! A Lexer Activity connection: its sample, its defaults, and refused settings (promise 9).
 
 use chrono::{DateTime, Utc};
 
@@ -27,7 +27,7 @@ fn load(text: &str) -> Result<Config, Faults> {
     load_texts(&[("lexer.yaml", text)], &token())
 }
 
-/// With further keys of the connection.
+/// A configuration with additional keys of the connection.
 fn with(keys: &str) -> Result<Config, Faults> {
     load(&MINIMAL.replace("jobs:", &format!("    {keys}\njobs:")))
 }
@@ -118,7 +118,7 @@ fn p9_what_is_wrong_is_refused_with_its_remedy() {
 }
 
 #[test]
-fn by_hours_a_slice_is_a_day_unless_the_job_says_otherwise() {
+fn with_hourly_data_a_slice_is_a_day_by_default() {
     let config = with("intervals: hour\n    utc_offset: Europe/Berlin").unwrap();
     let settings: &Settings = config.connections["acme-lexer"].settings.downcast().unwrap();
     assert_eq!(
@@ -138,7 +138,7 @@ fn by_hours_a_slice_is_a_day_unless_the_job_says_otherwise() {
 }
 
 #[test]
-fn days_of_a_job_that_are_not_those_of_the_offset_are_warned_of() {
+fn days_of_a_job_that_differ_from_those_of_the_offset_cause_a_warning() {
     let now: DateTime<Utc> = "2026-03-01T00:00:00Z".parse().unwrap();
     let warnings = |offset: &str, zone: &str, streams: &str| {
         let text = MINIMAL.replace("jobs:", &format!("    utc_offset: \"{offset}\"\njobs:"));
@@ -172,7 +172,7 @@ fn days_of_a_job_that_are_not_those_of_the_offset_are_warned_of() {
 }
 
 #[test]
-fn p7_plain_http_to_a_public_host_is_warned_of() {
+fn p7_plain_http_to_a_public_host_causes_a_warning() {
     let now: DateTime<Utc> = "2026-03-01T00:00:00Z".parse().unwrap();
     let bases = "    base_url: http://api.lexer.example\n    status_base_url: http://clients.lexer.example\njobs:";
     let warnings = load(&MINIMAL.replace("jobs:", bases)).unwrap().warnings(now);

@@ -1,4 +1,4 @@
-//! A Lynn Outbound connection and a job that sends: samples, defaults, and what is refused (promise 9).
+//! A Lynn Outbound connection and a job that sends: samples, defaults, and refused settings (promise 9).
 
 use super::*;
 use crate::connector::lynn_outbound::{Method, Settings, TaskWords};
@@ -108,7 +108,7 @@ fn its_settings_are_read() {
 }
 
 #[test]
-fn an_account_of_both_families_is_one_account_to_the_ledger() {
+fn one_account_used_by_both_connectors_shares_one_ledger() {
     let reporting = minimal_with(&[]).unwrap();
     let (reporting, outbound) =
         (&reporting.connections["acme-lynn"], &load(MINIMAL).unwrap().connections["acme-outbound"]);
@@ -127,7 +127,7 @@ fn p9_what_is_wrong_is_refused_with_its_remedy() {
         ("a stream that is not enabled", "enabled_streams: [campaigns, contacts]", "enabled_streams: [contacts]"),
         ("no stream enabled", connection, ""),
         (
-            "all streams of none",
+            "all streams, but none enabled",
             "enabled_streams: [campaigns, contacts]\njobs:\n  outbound-daily:\n    connection: acme-outbound\n    streams: [campaigns, contacts]",
             "product: basic\njobs:\n  outbound-daily:\n    connection: acme-outbound\n    streams: \"*\"",
         ),
@@ -142,12 +142,12 @@ fn p9_what_is_wrong_is_refused_with_its_remedy() {
              get_task_status: /x/GetTaskStatus }\n",
         ),
         (
-            "a writing verb for what reads",
+            "a writing verb for a reading call",
             connection,
             "    enabled_streams: [campaigns, contacts]\n    methods: { get_contacts: PUT, add_campaign_data: GET }\n",
         ),
         (
-            "words that contradict",
+            "task words that contradict",
             connection,
             "    enabled_streams: [campaigns, contacts]\n    task_words: { done: [OK, \"\", ~], failed: [ok] }\n    contact_id_field: \" \"\n",
         ),

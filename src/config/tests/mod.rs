@@ -23,14 +23,14 @@ fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// Loads texts as if they were files of these names.
+/// Loads texts as files with these names.
 fn load_texts(files: &[(&str, &str)], env: &BTreeMap<String, String>) -> Result<Config, Faults> {
     let sources: Vec<Source> =
         files.iter().enumerate().map(|(order, (name, text))| Source::new(order, name, (*text).to_owned())).collect();
     Config::from_sources(&sources, env, connector::ALL, Faults::default())
 }
 
-/// The least that a connection and a job need.
+/// The minimal connection and job.
 const MINIMAL: &str = "\
 connections:
   acme-lynn:
@@ -59,7 +59,7 @@ fn lynn(config: &Config) -> &connector::lynn::Settings {
     config.connections["acme-lynn"].settings.downcast().unwrap()
 }
 
-/// The keys of a vendor's connection, and those within `sections` of it.
+/// The keys of a vendor's connection and of its `sections`.
 fn connection_keys(vendor: &str, sections: &[&str]) -> Vec<String> {
     let schema = json_schema();
     let cases = schema["properties"]["connections"]["additionalProperties"]["allOf"].as_array().unwrap();
@@ -79,7 +79,7 @@ fn p9_the_commented_sample_is_the_defaults() {
     ];
     let mut sample = load_texts(&files, &credentials()).unwrap();
     let minimal = minimal_with(&[]).unwrap();
-    // The one key of the sample that has no default.
+    // The only key of the sample without a default.
     assert_eq!(sample.jobs["lynn-hourly"].schedule.as_ref().map(Schedule::expression), Some("15 * * * *"));
     sample.jobs.get_mut("lynn-hourly").unwrap().schedule = None;
     assert_eq!(format!("{sample:#?}"), format!("{minimal:#?}"));
@@ -138,7 +138,7 @@ fn the_defaults_that_the_schema_states_are_the_real_ones() {
     write_defaults(&schema["properties"]["connections"]["additionalProperties"]["allOf"][0]["then"], 4, &mut text);
     text.push_str("jobs:\n");
     text.push_str(jobs);
-    // Nothing of `push` holds for a job that reads.
+    // The keys of `push` do not apply to a job that reads.
     schema["properties"]["jobs"]["additionalProperties"]["properties"].as_object_mut().unwrap().remove("push");
     write_defaults(&schema["properties"]["jobs"]["additionalProperties"], 4, &mut text);
     for section in ["connections", "jobs"] {
@@ -227,7 +227,7 @@ fn the_environment_overrides_any_setting() {
 }
 
 #[test]
-fn an_override_replaces_a_reference_that_leads_nowhere() {
+fn an_override_replaces_an_unresolvable_reference() {
     let mut env = credentials();
     env.remove("LYNN_ACCESS_TOKEN");
     env.insert("TIDEGATE__CONNECTIONS__ACME_LYNN__ACCESS_TOKEN".to_owned(), "given".to_owned());
@@ -254,7 +254,7 @@ fn lists_and_maps_from_aliases_keep_working() {
 }
 
 #[test]
-fn a_stream_has_its_jobs_settings_or_its_own() {
+fn a_stream_has_its_own_settings_or_those_of_its_job() {
     let text = MINIMAL.replace(
         "streams: \"*\"",
         "streams: [survey_result, {name: show_error, slice: 7d, lookback: 0s, key: [POST_ID, markName], columns: extra}, \
@@ -273,7 +273,7 @@ fn a_stream_has_its_jobs_settings_or_its_own() {
 }
 
 #[test]
-fn premium_has_its_key_and_its_quotas() {
+fn premium_has_its_own_key_and_quotas() {
     let config = minimal_with(&[
         ("TIDEGATE__CONNECTIONS__ACME_LYNN__PRODUCT", "premium"),
         ("TIDEGATE__CONNECTIONS__ACME_LYNN__SUBSCRIPTION_KEY", "k3y"),
@@ -290,7 +290,7 @@ fn premium_has_its_key_and_its_quotas() {
 fn p7_no_fault_or_debug_output_shows_a_credential() {
     let config = minimal_with(&[("TIDEGATE__DATABASE__URL", "postgres://u:hunter2@db/x")]).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
-    // Every setting in turn gets a value that no setting takes and that holds a secret.
+    // Every setting in turn gets an invalid value that contains a secret.
     let schema = json_schema();
     for section in ["database", "embedded", "server", "worker", "log"] {
         for key in schema["properties"][section]["properties"].as_object().unwrap().keys() {
@@ -319,7 +319,7 @@ fn p7_a_credential_where_streams_should_be_is_not_shown() {
 }
 
 #[test]
-fn p7_a_fault_that_names_another_job_steers_no_terminal() {
+fn p7_a_fault_that_names_another_job_cannot_control_a_terminal() {
     let other = MINIMAL[MINIMAL.find("jobs:").unwrap()..].replacen("lynn-hourly:", "\"\\e[2J\\u202elynn\":", 1)
         + "    timezone: America/Santiago\n";
     let texts = [("tidegate.yaml", MINIMAL), ("jobs/a.yaml", &*other)];
@@ -329,7 +329,7 @@ fn p7_a_fault_that_names_another_job_steers_no_terminal() {
 }
 
 #[test]
-fn p7_no_name_of_the_configuration_can_steer_metrics_pages_or_paths() {
+fn p7_no_name_in_the_configuration_can_affect_metrics_pages_or_paths() {
     for name in ["a\"} 1", "a\nb", "a b", "../a", "a/b", "a\\", "a<b>", "\u{202e}a", "a\u{1b}", ".", ""] {
         let quoted = serde_json::Value::from(name).to_string();
         for old in ["acme-lynn:", "lynn-hourly:"] {
@@ -373,7 +373,7 @@ proptest! {
     }
 
     #[test]
-    fn p9_any_value_for_any_key_is_taken_or_refused(
+    fn p9_any_value_for_any_key_is_accepted_or_refused(
         line in 0..11_usize,
         value in prop_oneof!["\\PC{0,12}", "[0-9]{1,24}(ms|s|m|h|d|kB)?", "\\[[a-z*, ]{0,8}\\]", "\\{[a-z: ]{0,8}\\}"],
     ) {
@@ -391,7 +391,7 @@ proptest! {
     }
 }
 
-/// Keys that users rely on (docs/configuration.md): this text must be accepted as it stands.
+/// design.md §3, verbatim.
 const CONTRACT: &str = r#"
 database:
   url: ${DATABASE_URL}          # without `url` and the parts: a private embedded Postgres
@@ -438,7 +438,7 @@ jobs:
 "#;
 
 #[test]
-fn the_example_of_the_contract_is_taken() {
+fn the_example_of_the_contract_is_accepted() {
     let mut env = credentials();
     env.insert(
         "DATABASE_URL".to_owned(),
@@ -454,7 +454,7 @@ fn the_example_of_the_contract_is_taken() {
 }
 
 #[test]
-fn p2_different_limits_of_one_credential_are_warned_of() {
+fn p2_different_limits_of_one_credential_cause_a_warning() {
     let other =
         MINIMAL[..MINIMAL.find("jobs:").unwrap()].replacen("connections:\n", "", 1).replacen("acme", "other", 1);
     let with = |limit: &str| {

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 
-/// What a case changes in [`MINIMAL`]: `old` → `new`, or the whole text where `old` is empty.
+/// What a case changes in [`MINIMAL`]: `old` → `new`, or the whole text if `old` is empty.
 struct Case {
     title: &'static str,
     changes: &'static [(&'static str, &'static str)],
@@ -65,7 +65,7 @@ const SECTIONS: &[Case] = &[
         &[("connections:", "server: { listen: 9000 }\nworker: { lease: 2h, concurrency: 1.5 }\nconnections:")],
     ),
     case(
-        "history that would be gone before anyone looks",
+        "history that is too short to be examined",
         &[("connections:", "history: { keep_runs: 1h, keep_rejects: always, keep: 90d }\nconnections:")],
     ),
     case(
@@ -77,8 +77,8 @@ const SECTIONS: &[Case] = &[
         &[("connections:", "database: { url: \"postgres://u:hunter2@h/d?sslmode=on\" }\nconnections:")],
     ),
     case("a database that is empty", &[("connections:", "database:\nconnections:")]),
-    case("a database of nothing", &[("connections:", "database: {}\nconnections:")]),
-    case("a URL that is nothing", &[("connections:", "database: { url: ~ }\nconnections:")]),
+    case("a database without keys", &[("connections:", "database: {}\nconnections:")]),
+    case("a URL that is null", &[("connections:", "database: { url: ~ }\nconnections:")]),
     case("a URL that is empty", &[("connections:", "database: { url: \" \" }\nconnections:")]),
     case(
         "a URL and parts",
@@ -94,7 +94,7 @@ const SECTIONS: &[Case] = &[
     ),
     case("parts without a host", &[("connections:", "database: { password: hunter2 }\nconnections:")]),
     case(
-        "a certificate that nothing is compared with",
+        "a certificate that is not used",
         &[(
             "connections:",
             "database: { host: h, name: d, user: u, sslmode: require, sslrootcert: /etc/passwd }\nconnections:",
@@ -109,7 +109,7 @@ const SECTIONS: &[Case] = &[
         )],
     ),
     case(
-        "a level that would be taken for a module",
+        "a level that would be read as a module",
         &[("connections:", "log: { level: \"info,tidegate=verbose\" }\nconnections:")],
     ),
 ];
@@ -138,7 +138,7 @@ const CONNECTIONS: &[Case] = &[
     case("a base URL with credentials", &[("tenant:", "base_url: https://u:hunter2@lynn.cx\n    tenant:")]),
     case("a base URL with a query", &[("tenant:", "base_url: https://lynn.cx/?a=1\n    tenant:")]),
     case(
-        "hosts that are none",
+        "invalid hosts",
         &[("tenant:", "allowed_hosts: [https://a.b, \"*.b.c\", a.b/c, a.b:0, \"\", ~, good.host]\n    tenant:")],
     ),
     case("a text for a list", &[("tenant:", "allowed_hosts: a.b\n    tenant:")]),
@@ -214,10 +214,10 @@ const JOBS: &[Case] = &[
     case("an unknown catch-up", &[("start:", "catch_up: last\n    start:")]),
     case("a start that is not a date", &[("2026-01-01", "2026-02-30")]),
     case("a start that is a duration", &[("2026-01-01", "30d")]),
-    case("a start in the past of all vendors", &[("2026-01-01", "0026-01-01")]),
+    case("a start before any vendor existed", &[("2026-01-01", "0026-01-01")]),
     case("a slice that does not divide a day", &[("start:", "slice: 7h\n    start:")]),
     case("a slice of a day and a half", &[("start:", "slice: 1d12h\n    start:")]),
-    case("a slice of nothing", &[("start:", "slice: 0s\n    start:")]),
+    case("a slice of zero", &[("start:", "slice: 0s\n    start:")]),
     case(
         "wrong windows",
         &[("start:", "slice: 400d\n    lookback: 400d\n    settle: -1m\n    timeout: 0s\n    start:")],
@@ -367,7 +367,7 @@ fn p9_hostile_files_are_bounded() {
 }
 
 #[test]
-fn p9_a_folder_that_looks_as_if_it_were_read_is_warned_of() {
+fn p9_a_folder_that_appears_to_be_read_but_is_not_causes_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     for (name, file) in [
         ("job", "j.yaml"),
@@ -389,7 +389,7 @@ fn p9_a_folder_that_looks_as_if_it_were_read_is_warned_of() {
 }
 
 #[test]
-fn p9_what_cannot_be_read_is_refused() {
+fn p9_unreadable_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     let jobs = root.join("config/jobs");

@@ -9,7 +9,7 @@ fn with_streams(streams: &str) -> Result<Config, Faults> {
 }
 
 #[test]
-fn types_of_undocumented_fields_are_taken_as_stated() {
+fn types_of_undocumented_fields_are_used_as_stated() {
     let config = with_streams(
         "\n    - name: survey_result\n      types: { waitMinutes: double, rate: double precision, user.age: bigint, \"Since\": timestamptz }\n    - { name: navigation_marks, types: { session: text } }",
     )
@@ -25,11 +25,11 @@ fn types_of_undocumented_fields_are_taken_as_stated() {
             ("waitMinutes", ColumnType::Double),
         ]
     );
-    assert!(streams[1].types.is_empty(), "the vendor says it already");
+    assert!(streams[1].types.is_empty(), "the vendor documents it");
 }
 
 #[test]
-fn p9_types_that_are_none_or_contradict_the_vendor_are_refused() {
+fn p9_invalid_types_and_types_that_contradict_the_vendor_are_refused() {
     for (streams, fault) in [
         (
             "[{ name: survey_result, types: { wait: dubble } }]",

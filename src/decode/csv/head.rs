@@ -1,4 +1,4 @@
-//! The beginning of a CSV body: whether it is CSV at all, what separates its fields, what its columns are called.
+//! The beginning of a CSV body: whether it is CSV at all, which delimiter it uses, and its column titles.
 
 use std::collections::HashMap;
 
@@ -7,27 +7,28 @@ use csv_core::{ReadRecordResult, ReaderBuilder};
 use super::super::{DecodeError, FIELDS_MAX};
 use super::Spelling;
 
-/// A header beyond this is none.
+/// A longer first line is not a header.
 pub(super) const HEADER_BYTES_MAX: usize = 1 << 20;
-/// What may separate fields when nobody said. Of two that are equally likely the first: commas stand in words and numbers too.
+/// Delimiters that are detected. Of two equally likely ones the first wins, since commas also occur in words and
+/// numbers.
 const DELIMITERS: &[u8] = b"\t;|,";
-/// How much after the header is examined to find the delimiter: so many lines, or so many bytes.
+/// How many lines or bytes after the header are examined to detect the delimiter.
 const SAMPLE_LINES: usize = 50;
 const SAMPLE_BYTES: usize = 64 << 10;
 const MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// Gathers the first line that is not blank, and the lines after it if the delimiter has to be found.
+/// Collects the first line that is not blank, and the lines after it if the delimiter has to be detected.
 #[derive(Debug)]
 pub(super) struct Head {
     bytes: Vec<u8>,
-    /// Given by the caller; none if it has to be found.
+    /// Given by the caller; `None` if it has to be detected.
     delimiter: Option<u8>,
     quote: u8,
     in_quotes: bool,
-    /// Whether a quote would be one that opens: at the start of a field, or as the second of a doubled one.
+    /// Whether a quote here would open a quoted field: at the start of a field, or as the second of a doubled quote.
     may_open: bool,
     is_blank: bool,
-    /// Where the header ends, once it has.
+    /// Where the header ends, once known.
     header_end: Option<usize>,
     /// Line ends after the header.
     lines: usize,
@@ -47,7 +48,7 @@ impl Head {
         }
     }
 
-    /// Takes bytes from the front of `chunk`, until it is complete; returns how many.
+    /// Takes bytes from the front of `chunk` until it is complete. Returns their number.
     pub(super) fn take(&mut self, chunk: &[u8]) -> usize {
         for (at, &byte) in chunk.iter().enumerate() {
             if self.is_complete() {
@@ -87,12 +88,12 @@ impl Head {
         })
     }
 
-    /// What separates the fields of `text`, which [`Head::text`] returned. `is_all`: nothing follows.
+    /// The delimiter of `text`, which [`Head::text`] returned. `is_all`: the body ends with it.
     ///
-    /// It is the candidate that splits the header and most of the lines after it into the same number of fields, which is more
-    /// than one. Of several, it is the one that is most frequent in the header, not counting places where a space follows, as
-    /// in a sentence. If none splits the header, it is the one that splits the lines most: they are refused then, instead of
-    /// being read as one field each.
+    /// It is the candidate that splits the header and most of the lines after it into the same number of fields, more
+    /// than one. Of several such candidates, the most frequent one in the header wins, not counting places followed by
+    /// a space, as in a sentence. If none splits the header, the one that splits the lines most wins: its rows are then
+    /// refused instead of being read as one field each.
     pub(super) fn delimiter(&self, text: &[u8], is_all: bool) -> u8 {
         if let Some(delimiter) = self.delimiter {
             return delimiter;
@@ -107,7 +108,7 @@ impl Head {
         best.0
     }
 
-    /// What was gathered without byte order mark and blank lines, unless it is plainly something else than CSV.
+    /// The collected bytes without byte order mark and blank lines, or an error if they are clearly not CSV.
     pub(super) fn text(&self) -> Result<&[u8], DecodeError> {
         let text = self.bytes.strip_prefix(MARK).unwrap_or(&self.bytes);
         let trimmed = text.trim_ascii_start();
@@ -115,7 +116,7 @@ impl Head {
             [] => return Ok(trimmed),
             [b'<', ..] => "HTML or XML",
             [b'{' | b'[', ..] => "JSON",
-            // A workbook is one; an export of JAICP may be either (`facts/jaicp.md §10`).
+            // An XLSX workbook is a ZIP archive; an export of JAICP may be one (`vendors/jaicp.md §10`).
             [b'P', b'K', 3, 4, ..] => "a ZIP archive (or XLSX)",
             [0x1F, 0x8B, ..] => "gzip within gzip",
             [0xD0, 0xCF, 0x11, 0xE0, ..] => "an old workbook (XLS)",
@@ -124,7 +125,7 @@ impl Head {
             [b'%', b'P', b'D', b'F', ..] => "a PDF",
             [0, ..] | [_, 0, ..] => return Err(DecodeError::UTF16),
             _ => {
-                // White space before the first title may be delimiters.
+                // White space before the first title may be a delimiter.
                 let blank = &text[..text.len() - trimmed.len()];
                 let line = blank.iter().rposition(|byte| matches!(byte, b'\r' | b'\n')).map_or(0, |end| end + 1);
                 return Ok(&text[line..]);
@@ -134,13 +135,13 @@ impl Head {
     }
 }
 
-/// What a delimiter makes of the beginning of a body.
+/// Statistics of one delimiter over the beginning of a body.
 #[derive(Debug, Default)]
 struct Judged {
-    /// Fields of the header, and how often the delimiter stands there without a space after it.
+    /// Fields of the header, and how often the delimiter occurs in it without a space after it.
     titles: usize,
     tight: usize,
-    /// Complete lines after it, those of them with as many fields, and the fields of all of them.
+    /// Complete lines after the header, how many have the same number of fields, and the total number of their fields.
     rows: usize,
     alike: usize,
     fields: usize,
@@ -162,7 +163,7 @@ impl Judged {
                 match result {
                     ReadRecordResult::Record => judged.take(&fields[..filled], &ends[..ended]),
                     ReadRecordResult::InputEmpty => continue,
-                    // More than is read at all.
+                    // More columns than are read.
                     ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull | ReadRecordResult::End => {
                         return judged;
                     }
@@ -171,7 +172,7 @@ impl Judged {
             }
         }
         if judged.rows == 0 && filled > 0 {
-            // One line alone is longer than the sample: it is like the header as far as it goes.
+            // A single line exceeds the sample: it counts as complete, compared up to its cut.
             judged.fields = ended + 1;
             judged.rows = 1;
             judged.alike = usize::from((2..=judged.titles).contains(&judged.fields));
@@ -182,7 +183,7 @@ impl Judged {
     fn take(&mut self, fields: &[u8], ends: &[usize]) {
         if self.titles == 0 {
             self.titles = ends.len();
-            // A field begins where the one before ends.
+            // A field begins where the previous one ends.
             let starts = ends.iter().take(ends.len().saturating_sub(1));
             self.tight = starts.filter(|start| fields.get(**start) != Some(&b' ')).count();
             return;
@@ -192,7 +193,7 @@ impl Judged {
         self.alike += usize::from(ends.len() == self.titles || is_padded(ends, self.titles));
     }
 
-    /// Larger is likelier.
+    /// Sort key; a larger one is likelier.
     fn rank(&self) -> (bool, usize, usize) {
         if self.titles < 2 {
             return (false, self.fields, 0);
@@ -200,21 +201,21 @@ impl Judged {
         (true, (self.alike * 1_000).checked_div(self.rows).unwrap_or(0), self.tight)
     }
 
-    /// Whether it splits anything.
+    /// Whether it splits any line.
     const fn is_of_use(&self) -> bool {
         self.titles > 1 || self.fields > self.rows
     }
 }
 
-/// Whether a row has more fields than there are titles, and all of the further ones are empty.
+/// Whether a row has more fields than titles and all additional ones are empty.
 pub(super) fn is_padded(ends: &[usize], titles: usize) -> bool {
     titles > 0 && ends.len() > titles && ends.get(titles - 1) == ends.last()
 }
 
-/// The columns' names from the header's fields, each unlike the others; none when a field is not UTF-8.
+/// Distinct column names from the header's fields; `None` if a field is not UTF-8.
 pub(super) fn titles(text: &str, ends: &[usize], spelling: Option<Spelling>) -> Option<Vec<String>> {
     let mut titles = Vec::with_capacity(ends.len());
-    // Each name with the number to try for its next bearer.
+    // Each name with the number to try for its next duplicate.
     let mut taken = HashMap::<String, usize>::with_capacity(ends.len());
     let mut start = 0;
     for &end in ends {

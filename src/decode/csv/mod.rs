@@ -1,10 +1,10 @@
-//! Turns a CSV body into records while it arrives: each row becomes one JSON object, its members named by the header.
+//! Converts a CSV body to records while it arrives: each row becomes one JSON object with member names from the header.
 //!
-//! A field is a JSON string, and an empty field is left out, for CSV cannot tell an empty text from none. A row of empty
-//! fields is left out, and one that does not fit the header is refused, never bent or dropped. Memory is bounded by the
-//! header and one row, or the first lines, whatever the body's size. Quotes are doubled inside of quotes, as in RFC 4180;
-//! nothing else about a vendor's form is known before the first file is seen (`facts/lexer.md §6.3`,
-//! `facts/khoros_care.md §7`), so line ends, byte order mark and delimiter may be any usual ones.
+//! A field becomes a JSON string. An empty field is left out, since CSV does not distinguish empty text from null, and
+//! so is a row of empty fields. A row that does not fit the header is rejected, never changed or dropped. Memory is
+//! bounded by the header and one row, or the first lines, whatever the body's size. Quotes inside quotes are doubled,
+//! as in RFC 4180. A vendor's exact format is not known in advance (`vendors/lexer.md §6.3`, `vendors/khoros_care.md
+//! §7`), so line ends, byte order mark and delimiter may be any usual ones.
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
@@ -14,18 +14,18 @@ mod head;
 
 use head::{HEADER_BYTES_MAX, Head, is_padded, titles};
 
-/// What a body came to.
+/// The result of reading a body.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct CsvEnd {
-    /// How many rows became records.
+    /// Number of rows that became records.
     pub records: u64,
-    /// How many rows were refused.
+    /// Number of rejected rows.
     pub refused: u64,
-    /// The members' names, in the order of the columns; none when the body is empty.
+    /// The members' names in column order; empty if the body is empty.
     pub titles: Vec<String>,
 }
 
-/// Feeds on chunks of a body; see the module's documentation.
+/// Splits a body that arrives in chunks; see the module's documentation.
 #[derive(Debug)]
 pub struct CsvSplitter {
     /// The body's beginning, until its delimiter is known.
@@ -33,35 +33,36 @@ pub struct CsvSplitter {
     core: Reader,
     delimiter: u8,
     quote: u8,
-    /// The row under way without its quotes, one field behind the other.
+    /// The current row without its quotes, its fields concatenated.
     fields: Vec<u8>,
     filled: usize,
     /// Where each field of the row ends.
     ends: Vec<usize>,
     ended: usize,
-    /// Each column's name as it stands in a record, with the colon; none before the header was read.
+    /// Each column's name as written in a record, with the colon; `None` before the header was read.
     names: Option<Vec<Vec<u8>>>,
     text: Vec<u8>,
-    /// Where the values stand in it.
+    /// Where the values are in `text`.
     values: Vec<Option<(usize, usize)>>,
-    /// How many empty fields the file's rows have beyond the header's: a delimiter may end them. None before the first.
+    /// Number of empty fields that rows have in addition to the header's, if a delimiter ends each line. `None` before
+    /// the first row.
     padding: Option<usize>,
-    /// Another spelling for some titles.
+    /// Replacements for some titles.
     spelling: Option<Spelling>,
     end: CsvEnd,
 }
 
-/// The spelling of a title that is to be used instead, if there is one.
+/// Returns the replacement of a title, if any.
 pub type Spelling = fn(&str) -> Option<&'static str>;
 
 impl CsvSplitter {
-    /// Fields are separated by `delimiter`, which is neither a quote nor a line end; without one it is found from the
-    /// header and the first lines together: `,` `;` tab or `|`. A field may stand in double quotes.
+    /// `delimiter` separates the fields; it is neither a quote nor a line end. Without one, it is detected from the
+    /// header and the first lines: `,` `;` tab or `|`. A field may be enclosed in double quotes.
     pub fn new(delimiter: Option<u8>) -> Self {
         Self::quoted(delimiter, b'"')
     }
 
-    /// The same with another quote, which is unlike the delimiter.
+    /// The same with another quote character, which differs from the delimiter.
     pub fn quoted(delimiter: Option<u8>, quote: u8) -> Self {
         Self {
             head: Some(Head::new(delimiter, quote)),
@@ -81,19 +82,19 @@ impl CsvSplitter {
         }
     }
 
-    /// The same, with some titles spelt otherwise.
+    /// The same, with replacements for some titles.
     #[must_use]
     pub fn spelt(self, spelling: Spelling) -> Self {
         Self { spelling: Some(spelling), ..self }
     }
 
-    /// The header's titles as the records' members bear them: without white space around, a repeated one with a number
-    /// behind it. Empty until the header has been read.
+    /// The header's titles as they appear in records: trimmed, duplicates with a number appended. Empty until the
+    /// header has been read.
     pub fn titles(&self) -> &[String] {
         &self.end.titles
     }
 
-    /// Takes the next chunk and hands every row that ends in it to `sink`.
+    /// Reads the next chunk and passes every row that ends in it to `sink`.
     pub fn feed(&mut self, chunk: &[u8], sink: &mut dyn Sink) -> Result<(), DecodeError> {
         let mut rest = chunk;
         if let Some(mut head) = self.head.take() {
@@ -107,13 +108,13 @@ impl CsvSplitter {
         self.rows(rest, sink)
     }
 
-    /// The body has ended: hands over a last row that no line end follows.
+    /// The body has ended: passes on a last row without a line end.
     pub fn finish(mut self, sink: &mut dyn Sink) -> Result<CsvEnd, DecodeError> {
         if let Some(head) = self.head.take() {
             self.open(&head, true, sink)?;
         }
         let before = self.filled;
-        // A line end completes a row wherever it may end; inside quotes it is one more character.
+        // A line end always completes a row, except inside quotes.
         let (_, is_complete) = self.read(b"\n")?;
         if is_complete {
             if self.names.as_ref().is_some_and(|names| self.ended < names.len()) {
@@ -144,7 +145,7 @@ impl CsvSplitter {
         Ok(())
     }
 
-    /// Reads on; returns how many bytes it used up and whether a row is complete.
+    /// Reads on. Returns the number of bytes used and whether a row is complete.
     fn read(&mut self, bytes: &[u8]) -> Result<(usize, bool), DecodeError> {
         if self.filled == self.fields.len() {
             let max = if self.names.is_none() { HEADER_BYTES_MAX } else { RECORD_BYTES_MAX };
@@ -171,7 +172,7 @@ impl CsvSplitter {
         Ok((used, result == ReadRecordResult::Record))
     }
 
-    /// Takes the row that is complete, the header being the first.
+    /// Processes a complete row; the first one is the header.
     fn row(&mut self, sink: &mut dyn Sink) -> Result<(), DecodeError> {
         let fields = &self.fields[..std::mem::take(&mut self.filled)];
         let ends = &self.ends[..std::mem::take(&mut self.ended)];
@@ -182,13 +183,13 @@ impl CsvSplitter {
             self.names = Some(self.end.titles.iter().map(|title| name(title)).collect());
             return sink.header(&self.end.titles, &[]);
         };
-        // Delimiters alone, as a spreadsheet writes them below a table.
+        // A line of delimiters only, as spreadsheets write them below a table.
         if fields.is_empty() {
             return Ok(());
         }
         self.text.clear();
         self.values.clear();
-        // Told from the first row: where rows do not end like that, a further field may be a part of another.
+        // Decided by the first row: if rows do not all end like that, an additional field may be part of another.
         let beyond = if is_padded(ends, names.len()) { ends.len() - names.len() } else { 0 };
         let padding = *self.padding.get_or_insert(beyond);
         let ends = if beyond > 0 && beyond == padding { &ends[..names.len()] } else { ends };
@@ -217,7 +218,7 @@ fn name(title: &str) -> Vec<u8> {
     json
 }
 
-/// Writes a record; false when a field on its own is not UTF-8.
+/// Writes a record. Returns `false` if a field by itself is not UTF-8.
 fn write_object(
     text: &str,
     ends: &[usize],
@@ -238,7 +239,7 @@ fn write_object(
             let value_start = json.len();
             push_text(field, json);
             value = Some((value_start, json.len()));
-            // Escapes may have made the row larger than it came.
+            // Escapes may have made the row longer than it was.
             if json.len() > RECORD_BYTES_MAX {
                 return Err(DecodeError::RecordTooLarge { max: RECORD_BYTES_MAX });
             }
@@ -250,7 +251,7 @@ fn write_object(
     Ok(true)
 }
 
-/// Writes a row as CSV again, with quotes where they are needed.
+/// Writes a row as CSV again, with quotes where needed.
 fn write_row(fields: &[u8], ends: &[usize], (delimiter, quote): (u8, u8), out: &mut Vec<u8>) {
     let mut start = 0;
     for (column, &end) in ends.iter().enumerate() {

@@ -35,7 +35,7 @@ fn split(body: &[u8], delimiter: Option<u8>, chunk: usize) -> Result<(Kept, CsvE
     Ok((kept, end))
 }
 
-/// The same however the body is cut into chunks.
+/// Asserts the same result for every chunk size.
 fn decode(body: impl AsRef<[u8]>) -> Result<(Kept, CsvEnd), DecodeError> {
     let body = body.as_ref();
     let whole = split(body, None, body.len().max(1));
@@ -98,7 +98,7 @@ fn the_delimiter_is_the_most_frequent_one_outside_quotes() {
         ("a;b;c,d", vec!["a", "b", "c,d"]),
         ("\"a;;\";b,c,d", vec!["a;;;b", "c", "d"]),
         ("\"x,,\"\",,\";b", vec!["x,,\",,", "b"]),
-        // Nothing tells; a comma may stand in a word.
+        // Undecidable; a comma may be part of a word.
         ("a,b;c", vec!["a,b", "c"]),
         ("one", vec!["one"]),
         ("\n\ta\tb", vec!["column", "a", "b"]),
@@ -110,9 +110,9 @@ fn the_delimiter_is_the_most_frequent_one_outside_quotes() {
 }
 
 #[test]
-fn p5_the_delimiter_is_told_by_header_and_lines_together() {
+fn p5_the_delimiter_is_detected_from_header_and_lines_together() {
     for (body, titles) in [
-        // The header alone would say comma.
+        // The header alone would suggest a comma.
         ("Agent;Wait (h, m)\nAnn;1\nBob;2\n", &["Agent", "Wait (h, m)"][..]),
         ("Agent;Wait (h, m, s)\nAnn;1\nBob;2\n", &["Agent", "Wait (h, m, s)"]),
         ("Agent;Wait (h,m,s)\nAnn;1\n", &["Agent", "Wait (h,m,s)"]),
@@ -123,15 +123,15 @@ fn p5_the_delimiter_is_told_by_header_and_lines_together() {
         // Decimal commas.
         ("Agent;Wait (h,m)\nAnn;3,5\nBob;4,0\n", &["Agent", "Wait (h,m)"]),
         ("Agent;Wait;Total\nAnn;3,5;1,0\nBob;4,0;2,5\n", &["Agent", "Wait", "Total"]),
-        // A space after each comma is bad style, not another delimiter.
+        // A space after each comma does not change the delimiter.
         ("Agent, Wait, Total\nAnn, 1, 2\n", &["Agent", "Wait", "Total"]),
-        // Most lines count, not all.
+        // Most lines decide, not all.
         ("Agent;A,B\nAnn;1\nBob\nCleo;2\nDan;3,4\n", &["Agent", "A,B"]),
-        // Line ends inside of quotes are none.
+        // Line ends inside quotes do not count.
         ("Agent;A,B,C\n\"Ann, of\nAtown, B\";1\nBob;2\n", &["Agent", "A,B,C"]),
         ("Agent;A,B,C\r\nAnn;1\r\n", &["Agent", "A,B,C"]),
         ("Agent;A,B,C\rAnn;1", &["Agent", "A,B,C"]),
-        // No lines: as many titles as can be.
+        // Without lines, the delimiter with the most titles wins.
         ("Agent;A,B,C\n", &["Agent;A", "B", "C"]),
         ("Name\nSmith\n", &["Name"]),
     ] {
@@ -142,7 +142,7 @@ fn p5_the_delimiter_is_told_by_header_and_lines_together() {
 }
 
 #[test]
-fn p10_a_title_line_makes_its_rows_refused_and_none_is_one_field() {
+fn p10_rows_below_a_title_line_are_rejected_and_none_becomes_one_field() {
     for body in ["Report of March\na;b;c\n1;2;3\n", "Report of March\na,b,c\n1,2,3\n", "Report, March\na;b;c\n1;2;3\n"]
     {
         let (kept, _) = decode(body).unwrap();
@@ -151,7 +151,7 @@ fn p10_a_title_line_makes_its_rows_refused_and_none_is_one_field() {
 }
 
 #[test]
-fn p6_the_lines_that_tell_the_delimiter_are_few() {
+fn p6_the_lines_examined_for_the_delimiter_are_bounded() {
     let mut splitter = CsvSplitter::new(None);
     let mut kept = Kept::default();
     splitter.feed(b"Agent;A,B\n", &mut kept).unwrap();
@@ -173,7 +173,7 @@ fn p5_a_delimiter_may_end_every_line() {
     {
         assert_eq!(records(body), [r#"{"a":"1","b":"2"}"#, r#"{"a":"3","b":"4"}"#], "{body:?}");
     }
-    // Told from the first line: else it may be a field that holds a delimiter without quotes.
+    // Decided by the first line: otherwise the field may contain an unquoted delimiter.
     for (body, refused) in [
         ("a;b\n1;2\n3;4;\n", "3;4;"),
         ("a;b\n1;2;\n3;x;4\n", "3;x;4"),
@@ -187,7 +187,7 @@ fn p5_a_delimiter_may_end_every_line() {
 }
 
 #[test]
-fn another_quote_surrounds_fields_when_it_is_said() {
+fn another_quote_character_can_be_configured() {
     let mut kept = Kept::default();
     let mut splitter = CsvSplitter::quoted(None, b'\'');
     splitter.feed(b"'a;;;';b\n'it''s; \"1\"';2\n\"x;3\ny\n'z';'\n", &mut kept).unwrap();
@@ -200,7 +200,7 @@ fn another_quote_surrounds_fields_when_it_is_said() {
 }
 
 #[test]
-fn a_given_delimiter_is_not_doubted() {
+fn a_configured_delimiter_is_always_used() {
     let (kept, end) = split(b"a,b;c,d,e^f\n1^2\n", Some(b'^'), 3).unwrap();
     assert_eq!(end.titles, ["a,b;c,d,e", "f"]);
     assert_eq!(kept.records, [r#"{"a,b;c,d,e":"1","f":"2"}"#]);
@@ -208,7 +208,7 @@ fn a_given_delimiter_is_not_doubted() {
 }
 
 #[test]
-fn p5_titles_are_trimmed_and_unlike_each_other() {
+fn p5_titles_are_trimmed_and_distinct() {
     for (header, titles) in [
         (" a ,\tB\u{a0},\"\u{feff}c \"", vec!["a", "B", "c"]),
         ("a,A,a,a", vec!["a", "A", "a 2", "a 3"]),
@@ -231,7 +231,7 @@ fn titles_are_known_as_soon_as_the_header_is_read() {
 }
 
 #[test]
-fn p5_a_row_that_does_not_fit_is_kept_as_it_came() {
+fn p5_a_row_that_does_not_fit_is_kept_unchanged() {
     let (kept, end) =
         decode(b"a;b\n1\n\"x;\"\"\";2;3\n\xff;2\n\xc3;\xa9\n1;2\n1;\"two\nlines\";\n1;2;3".as_slice()).unwrap();
     assert_eq!(kept.records, [r#"{"a":"1","b":"2"}"#]);
@@ -251,7 +251,7 @@ fn p5_a_row_that_does_not_fit_is_kept_as_it_came() {
 }
 
 #[test]
-fn p5_a_cut_body_is_told() {
+fn p5_a_truncated_body_is_detected() {
     for body in
         ["a,b\n1,2\n3", "a,b\n1,2\n3,\"4", "a,b\n\"", "a,\"b", "a,b\n1,\"2\n3,4\n", "\"", "a,b\n1,2\n3,\"4\"\"\n"]
     {
@@ -286,7 +286,7 @@ fn p5_a_formula_is_text_like_any_other() {
     );
 }
 
-/// Feeds `block` without end after `start`; returns the error and the bytes that were held by then.
+/// Feeds `block` endlessly after `start`. Returns the error and the number of bytes held by then.
 fn endless(start: &[u8], block: &[u8]) -> (Option<DecodeError>, usize) {
     let mut splitter = CsvSplitter::new(None);
     let mut kept = Kept::default();
@@ -298,7 +298,7 @@ fn endless(start: &[u8], block: &[u8]) -> (Option<DecodeError>, usize) {
 }
 
 #[test]
-fn p6_a_row_or_header_without_end_is_refused() {
+fn p6_an_endless_row_or_header_is_refused() {
     let block = vec![b'x'; 1 << 16];
     let record = Some(DecodeError::RecordTooLarge { max: RECORD_BYTES_MAX });
     let header = Some(DecodeError::HeaderTooLarge { max: HEADER_BYTES_MAX });
@@ -322,14 +322,14 @@ fn p6_a_row_or_header_without_end_is_refused() {
 }
 
 #[test]
-fn p6_escapes_do_not_lift_a_record_over_its_bound() {
+fn p6_escapes_do_not_raise_a_record_above_its_bound() {
     let body = format!("a,b\n1,{}\n", "\\".repeat(RECORD_BYTES_MAX / 2 + 1));
     let refused = split(body.as_bytes(), None, 1 << 16).unwrap_err();
     assert_eq!(refused, DecodeError::RecordTooLarge { max: RECORD_BYTES_MAX });
 }
 
 #[test]
-fn as_many_columns_and_bytes_as_are_allowed_are_read() {
+fn the_maximum_of_columns_and_bytes_is_read() {
     let header: Vec<String> = (0..FIELDS_MAX).map(|column| format!("c{column}")).collect();
     let body = format!("{}\n{}1", header.join(","), ",".repeat(FIELDS_MAX - 1));
     assert_eq!(split(body.as_bytes(), None, 999).unwrap().0.records, [r#"{"c4999":"1"}"#]);
@@ -350,7 +350,7 @@ fn quoted(field: &str, delimiter: char, always: bool) -> String {
 
 proptest! {
     #[test]
-    fn p5_whatever_fields_hold_comes_back(
+    fn p5_any_field_content_round_trips(
         rows in proptest::collection::vec(proptest::collection::vec("([a-z ,;|\t\"\r\n\\\\é😀\u{0}]|\\PC){0,6}", 3), 0..6),
         delimiter in prop::sample::select(vec![',', ';', '\t', '|']),
         (line_end, last_line_end) in (prop::sample::select(vec!["\n", "\r\n", "\r"]), any::<bool>()),
@@ -377,12 +377,12 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_answered_without_a_panic(body in proptest::collection::vec(any::<u8>(), 0..200), chunk in 1_usize..9) {
+    fn any_bytes_are_read_or_refused_without_a_panic(body in proptest::collection::vec(any::<u8>(), 0..200), chunk in 1_usize..9) {
         prop_assert_eq!(split(&body, None, chunk), split(&body, None, 200));
     }
 
     #[test]
-    fn any_punctuation_is_answered_without_a_panic(body in "[,;\"\r\n\u{feff}a1 ]{0,60}", chunk in 1_usize..9) {
+    fn any_punctuation_is_read_or_refused_without_a_panic(body in "[,;\"\r\n\u{feff}a1 ]{0,60}", chunk in 1_usize..9) {
         let parts = split(body.as_bytes(), None, chunk);
         prop_assert_eq!(&parts, &split(body.as_bytes(), None, 200));
         if let Ok((kept, _)) = parts {

@@ -1,4 +1,4 @@
-//! apt with the sources, keys and preferences of the system, and with lists and a cache of its own.
+//! apt with the system's sources, keys and preferences, but with its own lists and cache.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -10,13 +10,13 @@ use super::make_folder;
 use super::packages::{Failure, LOCAL_WITHIN, run};
 use crate::postgres::binaries::MAJOR_MIN;
 
-/// The lists, some 10 MB.
+/// Timeout for the lists, about 10 MB.
 const UPDATE_WITHIN: Duration = Duration::from_mins(5);
-/// The packages, some 30 MB.
+/// Timeout for the packages, about 30 MB.
 const DOWNLOAD_WITHIN: Duration = Duration::from_mins(10);
 
-/// Read after the system's own settings. The hooks that it removes would change the system's folders, and the lists are those of
-/// translations, icons and the like.
+/// Read after the system's own settings. It removes hooks that would change the system's folders, and leaves out lists
+/// of translations, icons and the like.
 const CONFIGURATION: &str = r#"
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
@@ -38,9 +38,9 @@ APT::Get::Show-User-Simulation-Note "false";
 APT::Update::Error-Mode "any";
 "#;
 
-/// How the names of packages begin that are not taken. The server can do without the large ones: the just-in-time compiler,
-/// which Tidegate switches off, the scripts that administer clusters, the source texts of locales, and a program of a library
-/// that it uses. The C library must be the system's own, since it works only with its own loader.
+/// Prefixes of packages that are not downloaded. The server does not need the large ones: the just-in-time compiler,
+/// which Tidegate disables, scripts for cluster administration, locale sources, and a program of a library that it
+/// uses. The C library must be the system's own, since it works only with its own loader.
 const NOT_TAKEN: [&str; 11] = [
     "libc6",
     "libc-bin",
@@ -55,7 +55,7 @@ const NOT_TAKEN: [&str; 11] = [
     "openssl",
 ];
 
-/// apt, with the system's sources and with lists and a cache below a folder of ours.
+/// apt with the system's sources, and with lists and a cache below a folder of Tidegate.
 pub(super) struct Apt {
     options: Vec<OsString>,
     lists: PathBuf,
@@ -63,7 +63,7 @@ pub(super) struct Apt {
 }
 
 impl Apt {
-    /// `settings` are more of apt's settings, such as `Dir::Etc::sourcelist=…`.
+    /// `settings` are additional apt settings, such as `Dir::Etc::sourcelist=…`.
     pub(super) fn new(building: &Path, settings: &[String]) -> Result<Self, Failure> {
         let (state, cache, packages) = (building.join("state"), building.join("cache"), building.join("packages"));
         let lists = state.join("lists");
@@ -75,7 +75,7 @@ impl Apt {
         let mut options = vec!["-q".into(), "-c".into(), configuration.into_os_string()];
         let folders = [("Dir::State", &state), ("Dir::Cache", &cache)];
         let folders = folders.map(|(name, folder)| format!("{name}={}", folder.display()));
-        // What is installed, and so need not be downloaded, is the system's knowledge.
+        // The system's record of installed packages, which need not be downloaded.
         let status = "Dir::State::status=/var/lib/dpkg/status".to_owned();
         for setting in folders.iter().chain([&status]).chain(settings) {
             options.extend(["-o".into(), setting.into()]);
@@ -88,10 +88,10 @@ impl Apt {
         run(program, arguments, &self.packages, within).await
     }
 
-    /// Downloads the lists. An error does not mean that there are none: one of several sources may have failed.
+    /// Downloads the lists. After an error there may still be lists: one of several sources may have failed.
     pub(super) async fn update(&self) -> Result<(), Failure> {
         self.run("apt-get", &["update".to_owned()], UPDATE_WITHIN).await?;
-        // Older versions of apt end with success when they are offline.
+        // Older versions of apt succeed when they are offline.
         let has_lists = fs::read_dir(&self.lists).is_ok_and(|entries| {
             entries.flatten().any(|entry| entry.file_name().to_string_lossy().contains("_Packages"))
         });
@@ -102,7 +102,7 @@ impl Apt {
         }
     }
 
-    /// The major versions that can be used, newest first.
+    /// The usable major versions, newest first.
     pub(super) async fn offered(&self) -> Result<Vec<u32>, Failure> {
         let names = self.run("apt-cache", &["pkgnames".to_owned(), "postgresql-".to_owned()], LOCAL_WITHIN).await?;
         let majors = majors_of(&names);
@@ -121,7 +121,7 @@ impl Apt {
         let arguments = ["install", "--simulate", "--no-install-recommends"].map(str::to_owned);
         let arguments: Vec<String> = arguments.into_iter().chain(programs.iter().cloned()).collect();
         let simulation = self.run("apt-get", &arguments, LOCAL_WITHIN).await?;
-        // The programs themselves may be installed, yet not usable.
+        // The programs may be installed but unusable.
         let needed: BTreeSet<String> = to_install(&simulation).map(str::to_owned).chain(programs).collect();
         let arguments: Vec<String> = ["download".to_owned()].into_iter().chain(needed).collect();
         self.run("apt-get", &arguments, DOWNLOAD_WITHIN).await?;
@@ -138,7 +138,7 @@ fn majors_of(names: &str) -> Vec<u32> {
     majors.into_iter().rev().collect()
 }
 
-/// Whether `apt-cache policy` names a version of the package that can be installed.
+/// Whether `apt-cache policy` names an installable version of the package.
 fn has_candidate(policy: &str, package: &str) -> bool {
     let mut lines = policy.lines().skip_while(|line| line.strip_suffix(':') != Some(package)).skip(1);
     lines
@@ -148,7 +148,7 @@ fn has_candidate(policy: &str, package: &str) -> bool {
         .is_some_and(|version| version.trim() != "(none)")
 }
 
-/// The packages that `apt-get install --simulate` would install or upgrade, without those that are not taken.
+/// The packages that `apt-get install --simulate` would install or upgrade, without the excluded ones.
 fn to_install(simulation: &str) -> impl Iterator<Item = &str> {
     simulation
         .lines()
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_installed_or_upgraded_is_taken_without_the_compiler_and_the_scripts() {
+    fn packages_to_install_or_upgrade_are_used_except_the_compiler_and_the_scripts() {
         let simulation = "Reading package lists...\nThe following NEW packages will be installed:\n  libpq5\n\
             Inst libicu72 (72.1-3 Debian:12.5/stable [amd64])\n\
             Inst libpq5 [15.1] (15.20-0+deb12u1 Debian-Security:12/stable-security [amd64]) []\n\
@@ -222,7 +222,7 @@ mod tests {
         let Err(Failure::Broken(said)) = updated else { panic!("{updated:?}") };
         assert!(said.contains("`apt-get update` failed") && said.contains("not signed"), "{said}");
         assert!(!majors.contains(&99), "{majors:?}");
-        // The same source is read if its owner vouches for it, so it was the signature that was missing.
+        // The same source is accepted when marked as trusted, so only the signature was missing.
         let (updated, majors) = offered(format!("deb [trusted=yes] file:{} ./\n", source.display())).await;
         assert!(majors.contains(&99), "{updated:?} {majors:?}");
     }

@@ -1,4 +1,4 @@
-//! Postgres programs from an archive of prebuilt ones, for systems without apt.
+//! Postgres programs from a prebuilt archive, for systems without apt.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,15 +12,15 @@ use tracing::info;
 
 use crate::postgres::PROGRAMS;
 
-/// How the folder of a version is named in the cache, before its number.
+/// Prefix of a version's folder in the cache, before its number.
 pub(super) const PREFIX: &str = "postgresql-";
 
-/// About 30 MB from a release page; a network that needs longer is better served by the package manager.
+/// About 30 MB from a release page. On a slower network, use the package manager.
 const FETCH_WITHIN: Duration = Duration::from_mins(3);
-/// What Tidegate is developed on.
+/// The version that Tidegate is developed with.
 const MAJOR_DEFAULT: u32 = 15;
 
-/// Puts the programs into `cache`. The error says what failed.
+/// Unpacks the programs into `cache`. The error says what failed.
 pub(super) async fn obtain(cache: &Path, wanted: Option<u32>) -> Result<(), String> {
     let major = wanted.unwrap_or(MAJOR_DEFAULT);
     let folder = cache.join(format!("{PREFIX}{major}"));
@@ -41,13 +41,13 @@ async fn fetch(folder: &Path, major: u32) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
-/// The crate unpacks beside the target and renames, so that a half-made folder is never taken for a whole one.
+/// The crate unpacks next to the target and renames, so that an incomplete folder is never used.
 fn unpack(runtime: &tokio::runtime::Handle, bytes: &Vec<u8>, folder: &PathBuf) -> anyhow::Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder)?;
     }
     runtime.block_on(extract(theseus::URL, bytes, folder))?;
-    // It unpacks into a folder for the owner alone, but the server may run as another user.
+    // It unpacks into a private folder, but the server may run as another user.
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
     Ok(())
 }

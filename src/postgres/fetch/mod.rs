@@ -1,10 +1,11 @@
-//! Obtains the Postgres programs where the machine has none.
+//! Obtains the Postgres programs if the machine has none.
 //!
-//! On Debian and Ubuntu they come from the distribution's packages, whose signatures apt checks ([`packages`]). Elsewhere, and
-//! where the distribution lacks the wanted version, they come from an archive of prebuilt programs ([`archive`]). Neither
-//! needs root. A failure of apt is an error: the archive is not signed, so it does not stand in for packages that apt refuses.
+//! On Debian and Ubuntu they come from the distribution's packages, whose signatures apt checks ([`packages`]). On
+//! other systems, or if the distribution lacks the wanted version, they come from an archive of prebuilt programs
+//! ([`archive`]). Neither needs root. A failure of apt is an error: the archive is not signed, so it does not replace
+//! packages that apt refuses.
 //!
-//! The programs are unpacked into a cache folder, once. They appear there under their name only when they are complete.
+//! The programs are unpacked once into a cache folder, and get their final name there only when they are complete.
 
 mod apt;
 mod archive;
@@ -24,18 +25,18 @@ use super::binaries::{self, Error, MAJOR_MIN, PgBin, Places};
 use super::process::POLL;
 use super::{ServerUser, data_dir, files};
 
-/// Names the cache folder, for several data folders that share one.
+/// Names the cache folder, which several data folders may share.
 pub const CACHE_VARIABLE: &str = "TIDEGATE_PG_CACHE";
-/// The cache folder's name where the variable is not set.
+/// The cache folder's name if the variable is not set.
 pub const CACHE_NAME: &str = "postgres-binaries";
 
-/// Another process that obtains the programs is waited for this long: longer than all deadlines of that work together.
+/// How long to wait for another process that obtains the programs: longer than all its timeouts together.
 const TURN_WITHIN: Duration = Duration::from_mins(30);
 
-/// The programs of this machine, else those in the cache, else new ones in the cache. `wanted` is the major version of the
-/// cluster they are for; another version is returned if the machine has only that.
-///
-/// The cache is the folder that `TIDEGATE_PG_CACHE` names, else `own_cache`. If `user` is given, this process is root, and
+/// The programs of this machine, otherwise those in the cache, otherwise new ones in the cache. `wanted` is the major
+/// version of the cluster they are for. Another version is returned if the machine has only that.
+/// The cache is the folder that `TIDEGATE_PG_CACHE` names, otherwise `own_cache`. If `user` is given, this process is
+/// root, and a folder that another user can change or that `user` cannot enter is not used.
 /// a folder that somebody else can change or that `user` cannot enter is not used.
 pub async fn find_or_fetch(own_cache: &Path, wanted: Option<u32>, user: Option<&ServerUser>) -> Result<PgBin, Error> {
     let places = Places::of_this_machine().await;
@@ -51,10 +52,10 @@ pub async fn find_or_fetch(own_cache: &Path, wanted: Option<u32>, user: Option<&
     }
 }
 
-/// The programs of version `wanted`, or of the newest version there is, from `cache`. Obtains them first if they are not
-/// there, even if the machine has such programs elsewhere.
+/// The programs of version `wanted`, or of the newest available version, from `cache`. Obtains them first if they are
+/// missing, even if the machine has them elsewhere.
 pub async fn fetch(cache: &Path, wanted: Option<u32>) -> Result<PgBin, Error> {
-    // No source has older ones. With newer ones at least, the caller can say what is the matter.
+    // No source has older versions. With newer ones, the caller can at least report the mismatch.
     let wanted = wanted.filter(|wanted| *wanted >= MAJOR_MIN);
     let missing =
         |fetch: String| Error::Missing { looked: "`pg_config` and the usual system folders".to_owned(), fetch };
@@ -70,11 +71,11 @@ pub async fn fetch(cache: &Path, wanted: Option<u32>) -> Result<PgBin, Error> {
             .map_err(|archive| missing(format!("{packages}; and from an archive: {archive}")))?,
     }
     drop(turn);
-    let unusable = || missing(format!("what was unpacked into {} does not run here", cache.display()));
+    let unusable = || missing(format!("the programs unpacked into {} do not run on this machine", cache.display()));
     cached(cache, wanted).await.ok_or_else(unusable)
 }
 
-/// The programs that were obtained earlier, the newest version first.
+/// The programs obtained earlier, newest version first.
 async fn cached(cache: &Path, wanted: Option<u32>) -> Option<PgBin> {
     for prefix in [packages::PREFIX, archive::PREFIX] {
         for folder in binaries::newest_first(cache, prefix, "bin") {
@@ -88,7 +89,7 @@ async fn cached(cache: &Path, wanted: Option<u32>) -> Option<PgBin> {
     None
 }
 
-/// Waits for the right to write to `cache`, which is made if it is missing. The system takes it back when this process ends.
+/// Waits for the lock on `cache`, which is created if missing. The system releases the lock when this process ends.
 async fn take_turn(cache: &Path) -> Result<File, String> {
     let failed = |error: &dyn std::error::Error| format!("cannot use the folder {}: {error}", cache.display());
     make_folder(cache).map_err(|error| failed(&error))?;
@@ -109,7 +110,7 @@ async fn take_turn(cache: &Path) -> Result<File, String> {
     }
 }
 
-/// Makes a folder that every user may enter, whatever the process's umask says: the server may run as another user.
+/// Creates a folder that every user may enter, regardless of the umask: the server may run as another user.
 fn make_folder(path: &Path) -> std::io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -126,8 +127,7 @@ fn choose_cache(named: Option<OsString>, own: &Path, user: Option<&ServerUser>) 
     named.into_iter().chain([own.to_owned()]).find(fits).unwrap_or(elsewhere)
 }
 
-/// Whether nobody but root can put something else in the place of `path`. Root runs programs from the cache and unpacks files
-/// into it.
+/// Whether only root can replace `path`. Root runs programs from the cache and unpacks files into it.
 fn only_root_changes(path: &Path) -> bool {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     path.ancestors().filter_map(|folder| fs::metadata(folder).ok()).all(|metadata| {
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_was_obtained_once_is_used_again_without_the_network() {
+    async fn cached_programs_are_used_again_without_the_network() {
         let Some(there) = binaries::find(&Places::of_this_machine().await, None).await.unwrap() else {
             println!("skipped: needs the Postgres programs to put into the cache");
             return;

@@ -1,8 +1,9 @@
-//! Postgres programs from the packages of Debian or Ubuntu, without root and without a change to the system.
+//! Postgres programs from Debian or Ubuntu packages, without root and without a change to the system.
 //!
-//! apt works with the system's sources, keys and preferences, but with lists and a cache of its own. It takes only lists that are
-//! signed by a key of that source, and checks each package against the hash in them. So the packages are as trustworthy as
-//! those that the administrator would install. The packages are unpacked and not installed: none of their scripts runs.
+//! apt works with the system's sources, keys and preferences, but with its own lists and cache. It accepts only lists
+//! that are signed by a key of their source, and checks each package against the hash in them. So the packages are as
+//! trustworthy as those that an administrator would install. They are unpacked, not installed: none of their scripts
+//! runs.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -21,19 +22,19 @@ use crate::postgres::PROGRAMS;
 use crate::postgres::binaries;
 use crate::postgres::data_dir::one_line;
 
-/// How the folder of a version is named in the cache, before its number.
+/// Prefix of a version's folder in the cache, before its number.
 pub(super) const PREFIX: &str = "debian-";
 
-/// What reads the lists takes a second or two, unpacking a package a few seconds.
+/// Reading the lists takes a second or two, unpacking a package a few seconds.
 pub(super) const LOCAL_WITHIN: Duration = Duration::from_mins(2);
 
 pub(super) const TOOLS: [&str; 3] = ["apt-get", "apt-cache", "dpkg-deb"];
-/// What these programs may know of the environment: where to find programs, and the way to the network. The rest can hold
+/// Environment variables passed to these programs: where to find programs, and the network proxy. Others may contain
 /// the vendors' credentials.
 const VARIABLES: [&str; 9] =
     ["PATH", "HOME", "TMPDIR", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
 
-/// Debian's and Ubuntu's Postgres reads the time zones from here and nowhere else.
+/// Debian's and Ubuntu's Postgres reads time zones only from here.
 const TIME_ZONE: &str = "/usr/share/zoneinfo/UTC";
 
 /// Why there are no programs.
@@ -41,7 +42,7 @@ const TIME_ZONE: &str = "/usr/share/zoneinfo/UTC";
 pub(super) enum Failure {
     /// This system has no such packages.
     NotOffered(String),
-    /// It should have them, but something went wrong.
+    /// It should have them, but an error occurred.
     Broken(String),
 }
 
@@ -52,7 +53,7 @@ impl Failure {
     }
 }
 
-/// Puts the programs of version `wanted`, or of the newest one, into `cache`. The caller holds the lock of `cache`.
+/// Unpacks the programs of version `wanted`, or of the newest one, into `cache`. The caller holds the lock of `cache`.
 pub(super) async fn obtain(cache: &Path, wanted: Option<u32>) -> Result<(), Failure> {
     if !TOOLS.into_iter().all(binaries::is_on_path) {
         return Err(Failure::NotOffered("this system has no apt-get".to_owned()));
@@ -68,11 +69,11 @@ pub(super) async fn obtain(cache: &Path, wanted: Option<u32>) -> Result<(), Fail
         Ok(major) => place(&building.join("tree"), &cache.join(format!("{PREFIX}{major}"))).await,
         Err(failure) => Err(failure),
     };
-    // What remains are lists and packages, or what a failure left.
+    // The remaining files are lists and packages, or leftovers of a failure.
     placed.and(remove(&building))
 }
 
-/// Makes the folder `tree` in `building`, and returns the major version.
+/// Creates the folder `tree` in `building`. Returns the major version.
 async fn build(building: &Path, wanted: Option<u32>) -> Result<u32, Failure> {
     let (apt, tree) = (Apt::new(building, &[])?, building.join("tree"));
     info!(target: PROGRAMS, "no Postgres on this machine: reading the distribution's package lists");
@@ -80,13 +81,13 @@ async fn build(building: &Path, wanted: Option<u32>) -> Result<u32, Failure> {
     let offered = apt.offered().await?;
     let chosen = offered.iter().copied().find(|major| wanted.is_none_or(|wanted| wanted == *major));
     let Some(major) = chosen else {
-        // Without the lists it is not known what there is.
+        // Without the lists, the available versions are unknown.
         updated?;
         let name = wanted.map_or_else(|| "postgresql".to_owned(), |major| format!("postgresql-{major}"));
         return Err(Failure::NotOffered(format!("the distribution has no package {name} that can be used")));
     };
     info!(target: PROGRAMS, version = major, "downloading the distribution's packages of Postgres");
-    // A version that is installed is known without the lists, but then there is nothing to download.
+    // An installed version is known without the lists, but then there is nothing to download.
     let packages = apt.download(major).await.map_err(|failure| updated.err().unwrap_or(failure))?;
     info!(target: PROGRAMS, version = major, packages = packages.len(), "unpacking them");
     let root = tree.join(scripts::ROOT);
@@ -104,12 +105,12 @@ async fn build(building: &Path, wanted: Option<u32>) -> Result<u32, Failure> {
     Ok(major)
 }
 
-/// Moves the tree to its place, in one step, once it is on disk.
+/// Moves the tree to its final place in one step, after writing it to disk.
 async fn place(tree: &Path, folder: &Path) -> Result<(), Failure> {
     remove(folder)?;
     let (from, to) = (tree.to_owned(), folder.to_owned());
     let moved = tokio::task::spawn_blocking(move || {
-        // Or a loss of power might leave empty files under the final name.
+        // Otherwise a power loss might leave empty files under the final name.
         #[cfg(target_os = "linux")]
         rustix::fs::syncfs(File::open(&from)?)?;
         fs::rename(&from, &to)?;
@@ -117,7 +118,7 @@ async fn place(tree: &Path, folder: &Path) -> Result<(), Failure> {
     });
     let moved = moved.await.unwrap_or_else(|error| Err(io::Error::other(error)));
     moved.map_err(Failure::broken("put the programs into", folder))?;
-    info!(target: PROGRAMS, folder = %folder.display(), "Postgres is there");
+    info!(target: PROGRAMS, folder = %folder.display(), "Postgres is ready");
     Ok(())
 }
 
@@ -128,7 +129,7 @@ pub(super) fn remove(folder: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Runs a program to its end, and returns its output. It is killed at the deadline, and when the caller no longer waits.
+/// Runs a program to its end and returns its output. Kills it at the deadline, or if the caller stops waiting.
 pub(super) async fn run(
     program: impl AsRef<OsStr>,
     arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
@@ -144,7 +145,7 @@ pub(super) async fn run(
         .env("LC_ALL", "C")
         .env("DEBIAN_FRONTEND", "noninteractive");
     command.envs(VARIABLES.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-    // A Ctrl-C in the terminal is for this process, which then kills the other.
+    // Ctrl-C in the terminal is for this process, which then kills the program.
     command.stdin(Stdio::null()).process_group(0).kill_on_drop(true);
     let name = describe(program.as_ref(), &arguments);
     let output = timeout(within, command.output())
@@ -158,7 +159,7 @@ pub(super) async fn run(
     Err(Failure::Broken(format!("`{name}` failed ({}): {said}", output.status)))
 }
 
-/// The program and what it was to do, without options and paths: `apt-get update`.
+/// The program and its subcommand, without options and paths: `apt-get update`.
 fn describe(program: &OsStr, arguments: &[OsString]) -> String {
     let program = Path::new(program).file_name().unwrap_or(program).to_string_lossy();
     let words = ["update", "pkgnames", "policy", "install", "download", "-x", "--version"];
@@ -171,7 +172,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_program_that_fails_or_hangs_is_named_with_what_it_said() {
+    async fn a_program_that_fails_or_hangs_is_named_with_its_output() {
         let here = Path::new("/");
         let failure =
             run("sh", ["-c", "echo first >&2; echo second >&2; exit 3"], here, LOCAL_WITHIN).await.unwrap_err();

@@ -1,7 +1,7 @@
-//! A script for each program of the unpacked packages, in the folder `bin` beside them.
+//! A script for each program of the unpacked packages, in the folder `bin` next to them.
 //!
-//! Postgres finds its other files relative to its programs. It finds the shared libraries of other packages through
-//! `LD_LIBRARY_PATH`, which the scripts set. They are what the rest of the code, and a person with a `psql` line, takes for the
+//! Postgres finds its other files relative to its programs, but the shared libraries of other packages through
+//! `LD_LIBRARY_PATH`, which the scripts set. The rest of the code, and `psql` command lines, use the scripts as the
 //! programs.
 
 use std::fs;
@@ -14,10 +14,10 @@ use super::packages::Failure;
 /// The folder in the tree that the packages are unpacked into.
 pub(super) const ROOT: &str = "root";
 
-/// Adds the folder `bin` with a script for each program.
+/// Creates the folder `bin` with a script for each program.
 pub(super) fn add(tree: &Path, major: u32) -> Result<(), Failure> {
     let postgres = Path::new(ROOT).join(format!("usr/lib/postgresql/{major}"));
-    // Its library was left out, and without this file the server knows that it has no such compiler.
+    // Without this file, the server knows that it has no just-in-time compiler, whose library was left out.
     let compiler = tree.join(&postgres).join("lib/llvmjit.so");
     if compiler.exists() {
         fs::remove_file(&compiler).map_err(Failure::broken("remove", &compiler))?;
@@ -37,7 +37,7 @@ pub(super) fn add(tree: &Path, major: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The folders of shared libraries, relative to the tree: `root/usr/lib/x86_64-linux-gnu` and the like.
+/// The folders with shared libraries, relative to the tree, such as `root/usr/lib/x86_64-linux-gnu`.
 fn library_folders(tree: &Path) -> Vec<PathBuf> {
     let mut folders = Vec::new();
     for parent in ["usr/lib", "lib"].map(|parent| Path::new(ROOT).join(parent)) {
@@ -50,8 +50,8 @@ fn library_folders(tree: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// A script that runs `program` with the libraries. All paths are relative to the tree, so that it can be moved. They come from
-/// packages' file names and hold nothing that a shell would not take as it is.
+/// A script that runs `program` with the libraries. All paths are relative to the tree, so that it can be moved. They
+/// come from file names in packages and contain no character that a shell interprets.
 fn script(libraries: &[PathBuf], program: &Path) -> String {
     let folders: Vec<String> = libraries.iter().map(|folder| format!("$tree/{}", folder.display())).collect();
     format!(

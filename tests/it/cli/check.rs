@@ -1,4 +1,4 @@
-//! `check` logs in to everything and sends no report call.
+//! `check` logs in everywhere and sends no report call.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use super::shell::{CONFIG, SECRET, Shell, TOKEN, timeless};
 use crate::support::TestDatabase;
 
-/// Beside `acme-lynn`: the same credential in the other family, and a vendor that has no such call.
+/// In addition to `acme-lynn`: the same credential with the other connector, and a vendor without such a call.
 const OTHERS: &str = "
   acme-outbound:
     vendor: lynn_outbound
@@ -20,7 +20,7 @@ const OTHERS: &str = "
 ";
 
 #[tokio::test]
-async fn a_right_configuration_is_told_in_full_and_costs_one_login() {
+async fn a_valid_configuration_is_shown_completely_and_costs_one_login() {
     let database = TestDatabase::create().await;
     let simulator = simulator::start(Options::default()).await.unwrap();
     let shell = Shell::on(&database).with("LYNN_URL", &simulator.base_url());
@@ -40,7 +40,7 @@ async fn a_right_configuration_is_told_in_full_and_costs_one_login() {
 }
 
 #[tokio::test]
-async fn what_deserves_a_second_look_is_a_warning_in_the_text_and_in_the_document() {
+async fn suspicious_settings_cause_a_warning_in_text_and_json() {
     let shell = Shell::without_database();
     let config = |offset: &str| {
         shell.write_config(&format!(
@@ -60,7 +60,7 @@ jobs:
     };
     config("+11:00");
     let checked = shell.run(&["check", "--offline"]).await.expect(0);
-    let begin = "\nwarning: job `lexer-hourly`: its days are those of Australia/Sydney, the connection `acme-lexer` asks with \
+    let begin = "\nwarning: job `lexer-hourly`: its days are those of Australia/Sydney, the connection `acme-lexer` uses \
                  `utc_offset: +11:00`, which differs on 2026-04-";
     assert!(checked.stdout.contains(begin), "{checked:?}");
     assert!(checked.stdout.contains("write `utc_offset: Australia/Sydney` in the connection"), "{checked:?}");
@@ -73,7 +73,7 @@ jobs:
 }
 
 #[tokio::test]
-async fn p7_a_host_of_the_environment_and_plain_http_in_a_private_network_are_warned_of() {
+async fn p7_a_host_from_the_environment_and_plain_http_in_a_private_network_cause_warnings() {
     let warnings = async |shell: &Shell| {
         shell.run(&["check", "--offline", "--json"]).await.expect(0).json()["warnings"].as_array().unwrap().clone()
     };
@@ -92,7 +92,7 @@ async fn p7_a_host_of_the_environment_and_plain_http_in_a_private_network_are_wa
 }
 
 #[tokio::test]
-async fn p2_the_vendor_is_asked_what_is_left_by_one_call_that_counts_and_shows_no_token() {
+async fn p2_asking_the_vendor_for_its_quota_counts_as_one_call_and_shows_no_token() {
     let database = TestDatabase::create().await;
     let simulator = simulator::start(Options::default()).await.unwrap();
     let shell = Shell::on(&database).with("LYNN_URL", &simulator.base_url());
@@ -102,14 +102,14 @@ async fn p2_the_vendor_is_asked_what_is_left_by_one_call_that_counts_and_shows_n
         let found = asked["asked"].as_array().unwrap().iter().find(|asked| asked["connection"] == name);
         found.cloned().unwrap()
     };
-    // What the simulated vendor counts, our own call included; and beside it what the ledger counts.
+    // What the simulated vendor counts, including this call, next to what the ledger counts.
     for name in ["acme-lynn", "acme-outbound"] {
         assert_eq!(of(name)["state"], "answered", "{asked}");
         assert_eq!(of(name)["answer"]["quota"]["create_token"]["amount"], 3, "{asked}");
     }
     let lexer = of("acme-lexer");
     assert_eq!((&lexer["state"], &lexer["vendor"]), (&"no_call".into(), &"lexer_activity".into()), "{asked}");
-    // One credential, one ledger: both calls count for both.
+    // One credential and one ledger: both calls count for both.
     let used = |name: &str, limit: &str| {
         let quotas = asked["quotas"].as_array().unwrap();
         let found = quotas.iter().find(|quota| quota["connection"] == name && quota["limit"] == limit);
@@ -129,13 +129,13 @@ async fn p2_the_vendor_is_asked_what_is_left_by_one_call_that_counts_and_shows_n
     assert!(none.stdout.contains("lexer_activity has no call that tells what is left"), "{none:?}");
     let unknown = shell.run(&["quota", "--connection", "acme-lexr"]).await.expect(2);
     assert!(unknown.stderr.contains("unknown connection `acme-lexr`; did you mean `acme-lexer`?"), "{unknown:?}");
-    // Three a minute: the fourth would have to wait too long, is not sent, and the ledger's numbers are shown all the same.
+    // Three a minute: the fourth would wait too long and is not sent, and the ledger's numbers are still shown.
     assert_eq!(simulator.control().stats().calls["token_info"], 3);
     simulator.stop().await;
 }
 
 #[tokio::test]
-async fn a_vendor_that_does_not_say_what_is_left_fails_the_question_alone() {
+async fn a_vendor_without_a_usable_response_fails_only_its_own_query() {
     let database = TestDatabase::create().await;
     let simulator = simulator::start(Options::default()).await.unwrap();
     let shell = Shell::on(&database).with("LYNN_URL", &simulator.base_url());
@@ -146,12 +146,12 @@ async fn a_vendor_that_does_not_say_what_is_left_fails_the_question_alone() {
     simulator.control().next(Match::endpoint("token_info"), Action::Unauthorized);
     let document = shell.run(&["quota", "--ask", "--json"]).await.expect(1).json();
     assert_eq!(document["asked"][0]["hint"], "check the credentials; they are issued per environment");
-    assert_eq!(simulator.control().stats().calls["token_info"], 2, "no second try");
+    assert_eq!(simulator.control().stats().calls["token_info"], 2, "no second attempt");
     simulator.stop().await;
 }
 
 #[tokio::test]
-async fn p7_a_wrong_secret_is_named_with_its_remedy_and_not_shown() {
+async fn p7_a_wrong_secret_is_reported_with_the_remedy_and_not_shown() {
     let database = TestDatabase::create().await;
     let simulator = simulator::start(Options::default()).await.unwrap();
     let shell = Shell::on(&database)
@@ -177,9 +177,9 @@ async fn a_vendor_that_cannot_be_reached_fails_the_check_at_once() {
     let database = TestDatabase::create().await;
     let begun = std::time::Instant::now();
     let checked = Shell::on(&database).run(&["check"]).await.expect(1);
-    assert!(checked.stderr.contains("error: connection `acme-lynn`: no complete answer"), "{checked:?}");
+    assert!(checked.stderr.contains("error: connection `acme-lynn`: no complete response"), "{checked:?}");
     assert!(checked.stderr.contains("hint: check that base_url is right"), "{checked:?}");
-    assert!(begun.elapsed() < Duration::from_secs(20), "retries are for runs");
+    assert!(begun.elapsed() < Duration::from_secs(20), "only runs retry");
 }
 
 #[tokio::test]
@@ -195,7 +195,7 @@ async fn p2_nothing_is_sent_while_the_ledger_cannot_count_it() {
 
 #[tokio::test]
 async fn a_signal_ends_a_command_that_waits() {
-    // A database that accepts, and never says a word.
+    // A database that accepts connections and never responds.
     let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("postgres://tidegate@{}/x?sslmode=disable", mute.local_addr().unwrap());
     for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
@@ -212,7 +212,7 @@ async fn a_signal_ends_a_command_that_waits() {
 }
 
 #[tokio::test]
-async fn what_postgres_says_to_a_login_is_printed_once() {
+async fn the_error_of_postgres_for_a_login_is_printed_once() {
     let database = TestDatabase::create().await;
     let mut url: url::Url = database.url().parse().unwrap();
     url.set_path("/no_such_database");
@@ -227,7 +227,7 @@ async fn what_postgres_says_to_a_login_is_printed_once() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_is_named_at_once_with_the_reason() {
+async fn an_unreachable_database_is_reported_at_once_with_the_reason() {
     let shell = Shell::without_database();
     let begun = std::time::Instant::now();
     let failed = shell.run(&["status"]).await.expect(1);

@@ -1,4 +1,4 @@
-//! The container's question: is the daemon beside me alive?
+//! The container health check: whether the daemon next to it is alive.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ fn config_with(listen: SocketAddr) -> String {
 }
 
 #[tokio::test]
-async fn a_daemon_that_answers_is_alive_even_when_its_configuration_has_become_faulty() {
+async fn a_daemon_that_responds_is_alive_even_if_its_configuration_has_become_faulty() {
     let database = TestDatabase::create().await;
     let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -54,7 +54,7 @@ async fn a_daemon_that_answers_is_alive_even_when_its_configuration_has_become_f
 }
 
 #[tokio::test]
-async fn a_daemon_that_hangs_is_given_up_within_seconds() {
+async fn a_daemon_that_hangs_is_reported_within_seconds() {
     let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let shell = Shell::without_database();
     shell.write_config(&config_with(mute.local_addr().unwrap()));

@@ -1,4 +1,4 @@
-//! What a newcomer meets first: help texts, and what is said about a wrong command line or configuration.
+//! What a new user sees first: help texts, and the errors for a wrong command line or configuration.
 
 use std::fmt::Write as _;
 
@@ -30,7 +30,7 @@ const COMMANDS: &[&[&str]] = &[
 ];
 
 #[tokio::test]
-async fn every_command_explains_itself() {
+async fn every_command_has_a_help_text() {
     let shell = Shell::without_database();
     let mut text = String::new();
     for command in COMMANDS {
@@ -78,14 +78,14 @@ async fn p9_a_wrong_configuration_exits_with_2_before_anything_is_done() {
 }
 
 #[tokio::test]
-async fn p9_a_configuration_that_is_not_there_is_named() {
+async fn p9_a_missing_configuration_is_named() {
     let shell = Shell::without_database().with("TIDEGATE_CONFIG", "elsewhere");
     let refused = shell.run(&["status"]).await.expect(2);
     assert!(
         refused.stderr.contains("elsewhere: does not exist; name a file or a folder with `--config PATH`"),
         "{refused:?}"
     );
-    // The command line wins.
+    // The command line takes precedence.
     shell.run(&["--config", "config", "check", "--offline"]).await.expect(0);
     shell.run(&["check", "--offline", "--config", "config/tidegate.yaml"]).await.expect(0);
 }
@@ -110,7 +110,7 @@ async fn the_catalogue_needs_no_configuration_and_lists_extra_reports_of_one() {
 }
 
 #[tokio::test]
-async fn the_schema_is_the_one_that_editors_are_given() {
+async fn the_schema_is_the_committed_one_for_editors() {
     let schema = Shell::without_database().run(&["schema"]).await.expect(0);
     assert_eq!(schema.stdout, include_str!("../../../config/tidegate.schema.json"));
 }

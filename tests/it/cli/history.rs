@@ -1,4 +1,4 @@
-//! What is due, what ran, what is used, how far each stream is, what was refused.
+//! What is due, what ran, quota use, how far each stream has been read, and rejected records.
 
 use std::fmt::Write as _;
 use std::process::Stdio;
@@ -8,7 +8,7 @@ use sqlx::AssertSqlSafe;
 use super::shell::{SECRET, Shell, TOKEN, timeless};
 use crate::support::TestDatabase;
 
-/// One run that failed in part, one that waits for a quota, one of a job that nobody knows any more.
+/// One run that failed in part, one that waits for a quota, and one of a job that is no longer configured.
 const STORY: &str = "
 insert into tidegate.run (job, connection, kind, state, created_at, started_at, finished_at) values
 ('lynn-forgotten', 'acme-lynn', 'manual', 'succeeded', now() - interval '9 days', now() - interval '9 days', now() - interval '9 days');
@@ -80,13 +80,13 @@ async fn transcript(shell: &Shell) -> String {
 }
 
 #[tokio::test]
-async fn tables_tell_what_happened() {
+async fn tables_show_what_happened() {
     let database = with_story().await;
     insta::assert_snapshot!(transcript(&Shell::on(&database)).await);
 }
 
 #[tokio::test]
-async fn where_there_is_nothing_yet_the_next_step_is_named() {
+async fn empty_lists_name_the_next_step() {
     let database = TestDatabase::create().await;
     let shell = Shell::on(&database);
     let mut text = String::new();
@@ -126,7 +126,7 @@ async fn json_is_one_document_with_times_as_rfc_3339() {
 }
 
 #[tokio::test]
-async fn p7_refused_records_are_shown_on_demand_only_and_cannot_steer_a_terminal() {
+async fn p7_rejected_records_are_shown_on_demand_only_and_cannot_control_a_terminal() {
     let database = with_story().await;
     let shell = Shell::on(&database);
     for args in [&["rejects"][..], &["rejects", "--json"], &["status"], &["runs", "--tasks", "--json"]] {
@@ -140,7 +140,7 @@ async fn p7_refused_records_are_shown_on_demand_only_and_cannot_steer_a_terminal
 }
 
 #[tokio::test]
-async fn a_database_without_the_schema_is_left_alone_until_it_is_migrated() {
+async fn a_database_without_the_schema_is_unchanged_until_it_is_migrated() {
     let database = TestDatabase::create_empty().await;
     let shell = Shell::on(&database);
     for args in [
@@ -160,7 +160,7 @@ async fn a_database_without_the_schema_is_left_alone_until_it_is_migrated() {
         .await
         .unwrap();
     assert_eq!(schemas, 0);
-    // Also by a user called `tidegate`, as the schema: the one of the tests' own server is.
+    // Also by a user named `tidegate` like the schema, as on the test server.
     let (one, other) = tokio::join!(shell.run(&["migrate"]), shell.run(&["migrate"]));
     assert!(one.expect(0).stdout.contains("migration") || other.expect(0).stdout.contains("migration"));
     assert_eq!(shell.run(&["migrate"]).await.expect(0).stdout, "the database is up to date\n");
@@ -177,7 +177,7 @@ async fn reading_writes_nothing() {
 }
 
 #[tokio::test]
-async fn no_embedded_cluster_is_made_to_be_found_empty() {
+async fn a_read_only_command_creates_no_embedded_cluster() {
     let shell = Shell::without_database();
     shell.write_config("embedded: { data_dir: ./data }\n");
     for args in [&["status"][..], &["runs"], &["check"]] {
@@ -188,7 +188,7 @@ async fn no_embedded_cluster_is_made_to_be_found_empty() {
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_away_is_no_failure() {
+async fn a_closed_output_pipe_is_not_a_failure() {
     let database = with_story().await;
     sqlx::raw_sql(
         "insert into tidegate.run (job, connection, kind, state, error)

@@ -1,4 +1,4 @@
-//! The command line, as a shell sees it: the real binary, its exit codes, what it prints and what it never prints.
+//! The command line as a shell sees it: the real binary, its exit codes, and its output.
 
 mod check;
 mod health;

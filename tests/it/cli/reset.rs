@@ -1,11 +1,11 @@
-//! `cursors reset` forgets how far streams were read, never while someone reads them.
+//! `cursors reset` forgets how far streams were read, but never during a reading.
 
 use sqlx::PgPool;
 
 use super::shell::Shell;
 use crate::support::TestDatabase;
 
-/// Ten days of two streams, on a grid in Santiago (UTC-3 in summer).
+/// Ten days of two streams, with days in Santiago (UTC-3 in summer).
 async fn with_slices() -> TestDatabase {
     let database = TestDatabase::create().await;
     sqlx::raw_sql(
@@ -78,7 +78,7 @@ async fn p1_a_stream_that_is_being_read_is_not_reset_and_neither_are_the_others(
     assert!(refused.stderr.starts_with("error: run 1 is reading `survey_result`\nhint: wait"), "{refused:?}");
     assert_eq!((slices(&pool, "survey_result").await, slices(&pool, "navigation_marks").await), (10, 10));
 
-    // Fallen silent, it holds nothing: its next checkpoint finds the slice gone and is refused.
+    // After its lease has ended, the run holds nothing: its next checkpoint finds the slice missing and is refused.
     sqlx::raw_sql("update tidegate.run set lease_until = now() - interval '1 second'").execute(&pool).await.unwrap();
     shell.run(&["cursors", "reset", "lynn-yearly"]).await.expect(0);
     assert_eq!((slices(&pool, "survey_result").await, slices(&pool, "navigation_marks").await), (0, 0));

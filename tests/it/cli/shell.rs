@@ -1,4 +1,4 @@
-//! Runs the binary in a folder of its own, with an environment of its own.
+//! Runs the binary in its own folder and environment.
 
 use std::fs;
 use std::process::{ExitStatus, Stdio};
@@ -35,13 +35,13 @@ jobs:
     start: 2026-01-01
 "#;
 
-/// A folder with a configuration, and the variables that it needs.
+/// A folder with a configuration, and the required variables.
 pub struct Shell {
     folder: TempDir,
     env: Vec<(String, String)>,
 }
 
-/// What a command came to.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Outcome {
     pub status: ExitStatus,
@@ -50,7 +50,7 @@ pub struct Outcome {
 }
 
 impl Shell {
-    /// On a database that nobody listens at, for commands that need none.
+    /// Uses a database URL without a server, for commands that need none.
     pub fn without_database() -> Self {
         Self::at("postgres://tidegate:pg-hunter2@127.0.0.1:9/nowhere")
     }
@@ -68,7 +68,7 @@ impl Shell {
             .with("LYNN_ACCESS_TOKEN_SECRET", SECRET)
     }
 
-    /// Sets a variable for all commands to come.
+    /// Sets a variable for all later commands.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.env.retain(|(known, _)| known != name);
         self.env.push((name.to_owned(), value.to_owned()));
@@ -114,19 +114,19 @@ impl Outcome {
         self
     }
 
-    /// Standard output as the one JSON document that it must be.
+    /// Standard output parsed as a single JSON document.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Everything that was printed.
+    /// Standard output and standard error.
     pub fn said(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
     }
 }
 
-/// `text` without what differs from day to day: times, ages ahead, and the widths that follow from them.
+/// `text` without what differs from day to day: times, durations, and the widths that depend on them.
 pub fn timeless(text: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     for line in text.lines() {

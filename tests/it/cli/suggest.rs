@@ -1,4 +1,4 @@
-//! `tidegate streams --discovered --suggest` judges types by the values that are there.
+//! `tidegate streams --discovered --suggest` derives types from the stored values.
 
 use sqlx::Executor;
 
@@ -28,7 +28,7 @@ from (values
 ";
 
 #[tokio::test]
-async fn types_are_suggested_as_a_block_that_a_job_takes() {
+async fn types_are_suggested_as_a_block_that_a_job_accepts() {
     let database = TestDatabase::create().await;
     database.pool().execute(TABLE).await.unwrap();
     let shell = Shell::on(&database);
@@ -75,7 +75,7 @@ async fn a_dropped_column_does_not_prevent_suggestions_for_the_others() {
 }
 
 #[tokio::test]
-async fn where_no_column_has_appeared_nothing_is_suggested() {
+async fn without_new_columns_nothing_is_suggested() {
     let database = TestDatabase::create().await;
     let shell = Shell::on(&database);
     let block = shell.run(&["streams", "--discovered", "--suggest"]).await.expect(0).stdout;

@@ -1,4 +1,4 @@
-//! What the status port of the real daemon says, while all is well and while the database is gone.
+//! What the status port of the real daemon shows, normally and without the database.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ async fn admin(sql: String) {
     TestDatabase::superuser().await.execute(AssertSqlSafe(sql)).await.unwrap();
 }
 
-/// Nobody may connect, and everyone who is connected is thrown out.
+/// Rejects new connections and ends the existing ones.
 async fn take_away(database: &TestDatabase) {
     let name = database.name();
     admin(format!("alter database {name} allow_connections false")).await;
@@ -29,7 +29,7 @@ async fn give_back(database: &TestDatabase) {
     admin(format!("alter database {} allow_connections true", database.name())).await;
 }
 
-/// The names that the documentation promises.
+/// The documented names.
 fn documented() -> BTreeSet<String> {
     let text = include_str!("../../../docs/metrics.md");
     let rows = text.lines().filter_map(|line| line.strip_prefix("| `tidegate_"));
@@ -37,8 +37,8 @@ fn documented() -> BTreeSet<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_documented_metrics_are_there_and_move() {
-    // A pace that is waited for.
+async fn the_documented_metrics_exist_and_change() {
+    // A pace that causes waits.
     let options = Recipe::default().options.limit("requests", 1, std::time::Duration::from_millis(100));
     let start = ago(1).date_naive();
     let world = World::with(Recipe { options, start, ..Recipe::default() }).await;
@@ -74,7 +74,7 @@ async fn the_documented_metrics_are_there_and_move() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_without_its_database_is_alive_but_not_ready_and_goes_on_when_it_is_back() {
+async fn a_daemon_without_its_database_is_alive_but_not_ready_and_continues_when_it_is_back() {
     let world = one_day().await;
     let hold = world.control().hold(Match::report("navigation_marks").page(2), Point::MidBody);
     let daemon = Daemon::start(&world).await;
@@ -99,7 +99,7 @@ async fn a_daemon_without_its_database_is_alive_but_not_ready_and_goes_on_when_i
     give_back(&world.database).await;
     eventually(SOON, async || (daemon.get("/readyz").await.0 == 200).then_some(())).await;
     let state = format!("select state from tidegate.run where id = {run}");
-    // A checkpoint that found no database is put off for a minute; who cannot wait says so.
+    // A checkpoint without a database is postponed for a minute; the test does not wait that long.
     eventually(SOON * 2, async || {
         let done = world.scalar::<String>(&state).await == "succeeded";
         for sql in [

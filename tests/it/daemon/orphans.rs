@@ -77,7 +77,7 @@ async fn p12_an_operator_cancels_a_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p12_a_daemon_leaves_a_run_that_is_cancelled_and_says_so() {
+async fn p12_a_daemon_stops_working_on_a_cancelled_run_and_logs_it() {
     let world = World::with(Recipe {
         options: Recipe::default().options.limit("requests", 1, Duration::from_millis(150)),
         start: ago(400).date_naive(),

@@ -10,12 +10,12 @@ use crate::support::daemon::{Daemon, SOON};
 use crate::support::world::Recipe;
 use crate::support::{World, ago, eventually};
 
-/// What the vendor enforces between two calls, and how much slower it is asked to be. A simulator that gets no turn on a
-/// busy machine notices a call late and finds the next one early; real periods have a margin of their own against that.
+/// The vendor's limit between two calls, and the slower configured one. On a busy machine a simulator may notice a call
+/// late and then sees the next one too early; real periods are longer than such delays.
 const PACE: Duration = Duration::from_millis(200);
 const JITTER: Duration = Duration::from_millis(150);
 
-/// Three jobs with far more to read than the limits allow, read by two daemons of which one is restarted, for so long
+/// Three jobs with far more to read than the limits allow. Two daemons, one of which is restarted, read for this long
 /// after the first call.
 async fn busy(window: WindowKind, limits: &[(&str, u64, Duration)], page_size: u32, observed: Duration) -> Stats {
     let mut options = Options { window, volume: Volume::Exactly(10_000), ..Options::default() };
@@ -61,8 +61,8 @@ async fn busy(window: WindowKind, limits: &[(&str, u64, Duration)], page_size: u
     stats
 }
 
-/// Which part of what `limit` permits within `observed` was used. The ledger keeps some distance to each period's end,
-/// so whole periods are observed.
+/// The used share of what `limit` permits within `observed`. The ledger keeps some distance from the end of each
+/// period, so complete periods are observed.
 #[expect(clippy::cast_precision_loss, reason = "small numbers")]
 fn utilisation(stats: &Stats, limit: &str, observed: Duration) -> f64 {
     let limit = &stats.limits[limit];
@@ -73,7 +73,7 @@ fn utilisation(stats: &Stats, limit: &str, observed: Duration) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_two_daemons_use_a_call_quota_up_and_never_exceed_it() {
+async fn p2_two_daemons_exhaust_a_call_quota_and_never_exceed_it() {
     let observed = Duration::from_secs(40);
     let limits = [
         ("create_token", 6, Duration::from_secs(20)),
@@ -105,7 +105,7 @@ async fn p2_two_daemons_keep_the_pace_of_a_rate_and_use_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_two_daemons_use_a_bandwidth_up_and_never_exceed_it() {
+async fn p2_two_daemons_exhaust_a_bandwidth_and_never_exceed_it() {
     let observed = Duration::from_secs(40);
     let limits = [
         ("create_token", 6, Duration::from_secs(20)),
@@ -120,7 +120,7 @@ async fn p2_two_daemons_use_a_bandwidth_up_and_never_exceed_it() {
     }
 }
 
-/// What waits for a quota, by stream.
+/// The quotas that streams wait for.
 async fn waiting(world: &World, run: i64) -> Option<String> {
     sqlx::query_scalar("select waiting_for from tidegate.task where run_id = $1 and state = 'waiting'")
         .bind(run)
@@ -134,7 +134,7 @@ async fn state(world: &World, run: i64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_a_spent_period_parks_the_run_frees_the_worker_and_ends_by_itself() {
+async fn p2_an_exhausted_period_postpones_the_run_and_frees_the_worker() {
     let period = Duration::from_secs(66);
     let options = Recipe::default().options.limit("period_calls", 6, period);
     let world = World::with(Recipe {
@@ -145,7 +145,7 @@ async fn p2_a_spent_period_parks_the_run_frees_the_worker_and_ends_by_itself() {
         ..Recipe::default()
     })
     .await;
-    // Another account, with its own quota, that the only worker can go on with.
+    // Another account with its own quota, on which the only worker can continue.
     let options = Recipe::default().options;
     let neighbour = simulator::start(options).await.unwrap();
     world.edit_config(|text| {
@@ -180,7 +180,7 @@ async fn last_end(world: &World) -> chrono::DateTime<chrono::Utc> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_a_rate_that_someone_else_used_up_is_waited_out_with_one_more_call() {
+async fn p2_a_rate_exhausted_by_another_client_costs_one_refused_call() {
     let world = World::with(Recipe { start: ago(1).date_naive(), ..Recipe::default() }).await;
     for wording in [Wording::Json, Wording::Text, Wording::Html] {
         let too_many = Action::TooMany { seconds: 2, wording, header: wording == Wording::Html };
@@ -198,7 +198,7 @@ async fn p2_a_rate_that_someone_else_used_up_is_waited_out_with_one_more_call() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_a_quota_that_someone_else_used_up_silences_everyone_on_the_credential() {
+async fn p2_a_quota_exhausted_by_another_client_stops_all_runs_on_the_credential() {
     let world = World::with(Recipe {
         start: ago(1).date_naive(),
         streams: "[navigation_marks, survey_result, menu_detail]",
@@ -233,7 +233,7 @@ async fn p2_a_quota_that_someone_else_used_up_silences_everyone_on_the_credentia
     assert_eq!(other.metric(blocked).await, Some(1.0));
     let stats = world.control().stats();
     let refused = stats.reports.iter().position(|call| call.status == 403).unwrap();
-    assert_eq!(stats.reports.len(), refused + 1, "not one call after the refusal: {:#?}", stats.reports);
+    assert_eq!(stats.reports.len(), refused + 1, "no call after the refusal: {:#?}", stats.reports);
     // The vendor's quota is replenished.
     for sql in [
         "update tidegate.quota_limit set blocked_until = now() - interval '1 second' where blocked_until is not null",
@@ -247,6 +247,6 @@ async fn p2_a_quota_that_someone_else_used_up_silences_everyone_on_the_credentia
     }
     let calls = world.control().stats().reports;
     let pages: i64 = world.scalar("select sum(pages)::bigint from tidegate.task").await;
-    assert_eq!(i64::try_from(calls.len()).unwrap(), pages + 1, "the refused call once more, and no other");
+    assert_eq!(i64::try_from(calls.len()).unwrap(), pages + 1, "only the refused call is repeated");
     tokio::join!(one.kill(), other.kill());
 }

@@ -1,4 +1,4 @@
-//! A changed configuration comes into force without a restart, or is refused and changes nothing.
+//! A changed configuration is applied without a restart, or is refused and changes nothing.
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -17,7 +17,7 @@ async fn until_jobs_are(daemon: &Daemon, wanted: &[(&str, bool)]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p9_a_changed_file_is_taken_up_and_a_faulty_one_refused() {
+async fn p9_a_changed_file_is_applied_and_a_faulty_one_refused() {
     let world = World::new().await;
     let daemon = Daemon::start(&world).await;
     until_jobs_are(&daemon, &[("lynn", false)]).await;
@@ -40,14 +40,14 @@ async fn p9_a_changed_file_is_taken_up_and_a_faulty_one_refused() {
     world.edit_config(|text| text.replace("paused: true", "pawsed: true"));
     eventually(SOON, async || (daemon.status().await["reload_refused"] == true).then_some(())).await;
     until_jobs_are(&daemon, &[("lynn", false), ("more", true)]).await;
-    assert_eq!(daemon.get("/readyz").await.0, 200, "the configuration before is in force");
+    assert_eq!(daemon.get("/readyz").await.0, 200, "the previous configuration is in force");
     let said = daemon.said();
     assert!(said.contains("stays in force") && said.contains("pawsed"), "{said}");
     assert!(daemon.get("/").await.1.contains("was refused"));
 
     world.edit_config(|text| text.replace("pawsed: true", "paused: true"));
     eventually(SOON, async || (daemon.status().await["reload_refused"] == false).then_some(())).await;
-    assert_eq!(world.scalar::<i64>(runs).await, paused_at, "what is paused does not fire");
+    assert_eq!(world.scalar::<i64>(runs).await, paused_at, "a paused job does not fire");
 
     let before = daemon.said().matches("configuration reloaded").count();
     daemon.signal(Signal::HUP);
@@ -58,7 +58,7 @@ async fn p9_a_changed_file_is_taken_up_and_a_faulty_one_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p9_a_configuration_that_lacks_the_file_of_a_secret_is_taken_up_when_the_file_is_there() {
+async fn p9_a_configuration_with_a_missing_secret_file_is_applied_when_the_file_exists() {
     let world = World::new().await;
     let secret = simulator::lynn::Account::default().access_token_secret;
     let daemon = Daemon::start(&world).await;
@@ -72,7 +72,7 @@ async fn p9_a_configuration_that_lacks_the_file_of_a_secret_is_taken_up_when_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_job_file_and_a_new_credential_are_taken_up() {
+async fn a_new_job_file_and_a_new_credential_are_applied() {
     let world = World::new().await;
     let account = simulator::lynn::Account::default();
     world.edit_config(|text| text.replace(&account.access_token_secret, "not-the-secret"));

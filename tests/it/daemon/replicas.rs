@@ -1,4 +1,4 @@
-//! What one daemon leaves undone another does.
+//! Work that one daemon leaves unfinished is done by another.
 
 use simulator::{Match, Point};
 use tidegate::schedule::ByHand;
@@ -27,14 +27,14 @@ async fn p1_a_killed_daemons_run_is_taken_over_and_finished() {
     let until = world.scalar("select max(read_until) from tidegate.slice").await;
     world.assert_truth("navigation_marks", start.and_time(chrono::NaiveTime::MIN).and_utc(), until).await;
     let firsts = world.control().stats().reports.iter().filter(|call| call.page == 1).count();
-    assert_eq!(firsts, 3, "p3: no slice was begun twice");
+    assert_eq!(firsts, 3, "p3: no slice was started twice");
     let fence: i64 = world.scalar(&format!("select fence from tidegate.run where id = {run}")).await;
     assert_eq!(fence, 2);
     other.terminate().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_falls_silent_and_wakes_up_again_spoils_nothing() {
+async fn a_worker_that_stalls_and_resumes_causes_no_damage() {
     let start = ago(2).date_naive();
     let world = World::with(Recipe { start, worker: "{ concurrency: 1, lease: 5s }", ..Recipe::default() }).await;
     let run = world.enqueue(ByHand::Manual).await;

@@ -1,4 +1,4 @@
-//! Firings: each exactly once, with any number of daemons; missed ones as the job states.
+//! Firings: each exactly once, with any number of daemons; missed ones as the job says.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ async fn p8_two_daemons_run_each_firing_exactly_once() {
     let calls: i64 = world.scalar("select sum(calls)::bigint from tidegate.task").await;
     let stats = world.control().stats();
     let seen: u64 = stats.calls.values().sum();
-    assert_eq!(u64::try_from(calls).unwrap(), seen, "no call that no run knows of");
+    assert_eq!(u64::try_from(calls).unwrap(), seen, "every call belongs to a run");
     let failed: i64 = world.scalar("select count(*) from tidegate.run where state = 'failed'").await;
     assert_eq!(failed, 0);
 }
@@ -72,8 +72,8 @@ async fn p8_firings_missed_while_down_are_caught_up_as_the_job_says() {
     eventually(SOON, met).await;
     daemon.terminate().await;
     let before: i64 = world.scalar("select count(*) from tidegate.run").await;
-    assert_eq!(before, 0, "a job that was just met has missed nothing");
-    // As if the daemon had been down for that long: three firings, the last of them half an hour ago.
+    assert_eq!(before, 0, "a new job has missed nothing");
+    // As if the daemon had been stopped that long: three firings were missed, the last half an hour ago.
     sqlx::query("update tidegate.job set due_after = due_after - interval '200 minutes'")
         .execute(&world.database.pool())
         .await
@@ -104,7 +104,7 @@ async fn p8_a_run_that_outlasts_its_interval_is_not_overlapped() {
     assert_eq!(firings(&world, "lynn").await.len(), 1);
     hold.release();
     let next = eventually(SOON, async || firings(&world, "lynn").await.get(1).copied()).await;
-    assert!(next - held > TimeDelta::seconds(2), "only the latest of those that were missed");
+    assert!(next - held > TimeDelta::seconds(2), "only the latest missed firing");
     let (status, took, _) = daemon.terminate().await;
     assert!(status.success() && took < Duration::from_secs(10));
 }

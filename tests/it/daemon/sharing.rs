@@ -1,4 +1,4 @@
-//! Who goes first when something is scarce: a quota, a worker, a stream.
+//! Who goes first when a quota, a worker or a stream is scarce.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn world(worker: &'static str, daily: &str) -> World {
     world
 }
 
-/// The vendor's log of calls: whether each was for a slice of the last days.
+/// From the vendor's call log: whether each call was for a slice of the last days.
 fn calls(world: &World) -> Vec<(String, bool)> {
     let recent = ago(2).format("%Y-%m-%d").to_string();
     world
@@ -41,7 +41,7 @@ async fn state(world: &World, run: i64) -> String {
     world.scalar(&format!("select state from tidegate.run where id = {run}")).await
 }
 
-/// Runs `daily` while a backfill is under way; gives the calls from then on until it ended.
+/// Runs `daily` during a backfill. Returns the calls from then until it ended.
 async fn daily_beside_a_backfill(world: &World) -> Vec<(String, bool)> {
     let daemon = Daemon::start(world).await;
     let backfill = world.enqueue(ByHand::Backfill { from: ago(400), to: ago(3) }).await;
@@ -50,7 +50,7 @@ async fn daily_beside_a_backfill(world: &World) -> Vec<(String, bool)> {
     let daily = world.enqueue_job("daily", ByHand::Manual).await;
     eventually(SOON, async || (state(world, daily).await == "succeeded").then_some(())).await;
     let meanwhile = calls(world)[begun..].to_vec();
-    // Then the backfill goes on.
+    // Then the backfill continues.
     let ended = calls(world).len();
     eventually(SOON, async || (calls(world).len() > ended + 6).then_some(())).await;
     assert!(["running", "waiting", "queued"].contains(&state(world, backfill).await.as_str()));
@@ -65,13 +65,13 @@ async fn p2_calls_of_a_higher_priority_go_first() {
     let first = calls.iter().position(|(report, _)| report == "survey_result").unwrap();
     let last = calls.iter().rposition(|(report, _)| report == "survey_result").unwrap();
     let between = calls[first..last].iter().filter(|(report, _)| report == "navigation_marks").count();
-    // While a page is committed nobody asks, and the backfill may take its turn.
+    // While a page is committed, no call is requested, and the backfill may take its turn.
     let urgent = last - first - between + 1;
     assert!(first <= 6 && between * 3 <= urgent, "{first} calls before, {between} among {urgent}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_a_backfill_gives_way_when_it_has_the_only_worker() {
+async fn p2_a_backfill_yields_the_only_worker() {
     let world = world("{ concurrency: 1, lease: 5s }", "streams: [survey_result]").await;
     let calls = daily_beside_a_backfill(&world).await;
     let first = calls.iter().position(|(report, _)| report == "survey_result").unwrap();
@@ -80,7 +80,7 @@ async fn p2_a_backfill_gives_way_when_it_has_the_only_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_a_backfill_gives_way_on_the_stream_that_it_reads() {
+async fn p2_a_backfill_yields_the_stream_that_it_reads() {
     let world = world("{ concurrency: 2, lease: 5s }", "streams: [navigation_marks]").await;
     let calls = daily_beside_a_backfill(&world).await;
     let recent = calls.iter().filter(|(_, recent)| *recent).count();

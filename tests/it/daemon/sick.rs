@@ -1,4 +1,4 @@
-//! A sick database: connections that fall silent, a server that only reads or comes and goes (promise 12).
+//! Faulty databases: silent connections, a read-only server, an intermittent server (promise 12).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::proxy::Proxy;
 use crate::support::world::Recipe;
 use crate::support::{TestDatabase, World, ago, eventually};
 
-/// Until all is well again; a loaded machine may take as long again.
+/// Time limit for the recovery, with a margin for a busy machine.
 const RECOVERY: Duration = Duration::from_mins(2);
 
 async fn one_day() -> World {
@@ -33,7 +33,7 @@ async fn succeeds(world: &World, run: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p12_connections_that_fall_silent_in_the_middle_of_a_run_are_replaced_and_the_run_goes_on() {
+async fn p12_connections_that_fall_silent_during_a_run_are_replaced_and_the_run_continues() {
     let world = one_day().await;
     let hold = world.control().hold(Match::report("navigation_marks").page(2), Point::MidBody);
     let (proxy, daemon) = behind(&world, &[]).await;
@@ -49,14 +49,14 @@ async fn p12_connections_that_fall_silent_in_the_middle_of_a_run_are_replaced_an
     let said = daemon.said();
     assert!(said.contains("did not answer within") && said.lines().count() < 80, "{said}");
 
-    // Once more while nothing is going on, and then the end: nothing waits for what never comes.
+    // Again while the daemon is idle, then it ends: nothing waits for a response that never comes.
     proxy.forget();
     let (status, took, said) = daemon.terminate().await;
     assert!(status.success() && took < Duration::from_secs(10), "{status} {took:?} {said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p12_a_daemon_all_of_whose_connections_fall_silent_while_it_waits_takes_up_work_again() {
+async fn p12_a_waiting_daemon_whose_connections_all_fall_silent_resumes_work() {
     let world = one_day().await;
     let few = [("TIDEGATE__DATABASE__MAX_CONNECTIONS", "2"), ("TIDEGATE__WORKER__CONCURRENCY", "1")];
     let (proxy, daemon) = behind(&world, &few).await;
@@ -67,7 +67,7 @@ async fn p12_a_daemon_all_of_whose_connections_fall_silent_while_it_waits_takes_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p12_a_daemon_all_of_whose_connections_fall_silent_in_the_middle_of_a_page_ends_in_time() {
+async fn p12_a_daemon_whose_connections_all_fall_silent_during_a_page_ends_in_time() {
     let world = one_day().await;
     let hold = world.control().hold(Match::report("navigation_marks").page(2), Point::MidBody);
     let (proxy, daemon) = behind(&world, &[]).await;
@@ -83,14 +83,14 @@ async fn p12_a_daemon_all_of_whose_connections_fall_silent_in_the_middle_of_a_pa
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p12_a_database_that_comes_and_goes_is_a_few_lines_of_each_kind() {
+async fn p12_an_intermittent_database_causes_few_log_lines_of_each_kind() {
     const LINES_MAX: usize = 4;
     let world = one_day().await;
     let (proxy, daemon) = behind(&world, &[]).await;
     for cycle in 0..24 {
         proxy.set_up(cycle % 2 == 1);
         tokio::time::sleep(Duration::from_millis(700)).await;
-        // Monitoring asks as well.
+        // Monitoring sends requests too.
         daemon.get("/metrics").await;
     }
     eventually(RECOVERY, async || (daemon.get("/readyz").await.0 == 200).then_some(())).await;
@@ -106,7 +106,7 @@ async fn p12_a_database_that_comes_and_goes_is_a_few_lines_of_each_kind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p12_a_server_that_only_reads_is_told_and_left_as_soon_as_another_one_writes() {
+async fn p12_a_read_only_server_is_reported_and_left_when_another_is_writable() {
     let world = one_day().await;
     let (_proxy, daemon) = behind(&world, &[]).await;
     let name = world.database.name();
@@ -121,7 +121,7 @@ async fn p12_a_server_that_only_reads_is_told_and_left_as_soon_as_another_one_wr
     })
     .await;
     assert!(why.starts_with("not ready: "), "{why}");
-    // Sessions are created again all the time, and each finds that it may only read.
+    // Sessions are created continuously, and each finds that it is read-only.
     tokio::time::sleep(Duration::from_secs(8)).await;
     let lines = daemon.said().lines().count();
     assert!(lines < 60, "{}", daemon.said());

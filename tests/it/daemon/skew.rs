@@ -1,4 +1,4 @@
-//! One clock decides, the database's: a daemon on a machine whose clock is wrong works as any other (promise 8).
+//! Only the database's clock counts: a daemon on a machine with a wrong clock works like any other (promise 8).
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::support::{World, ago, eventually};
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p8_a_daemon_whose_clock_is_wrong_waits_as_long_as_any_other_and_claims_nothing_in_vain() {
+async fn p8_a_daemon_with_a_wrong_clock_waits_correctly_and_claims_nothing_too_early() {
     if !Path::new(LIBRARY).exists() || std::env::var_os("FAKETIME").is_some() {
         println!("skipped: no faketime here, or the clock is shifted already");
         return;
@@ -34,7 +34,7 @@ async fn p8_a_daemon_whose_clock_is_wrong_waits_as_long_as_any_other_and_claims_
         eventually(SOON, async || (world.scalar::<String>(&of_run("state")).await == "waiting").then_some(())).await;
         let wait: f64 = world.scalar(&of_run("extract(epoch from due_at - clock_timestamp())::float8")).await;
         assert!((80.0..125.0).contains(&wait), "{shift}: {wait}");
-        // Nobody looks at it meanwhile.
+        // No worker reads it meanwhile.
         let claims: i64 = world.scalar(&of_run("fence")).await;
         tokio::time::sleep(Duration::from_secs(4)).await;
         assert_eq!(world.scalar::<i64>(&of_run("fence")).await, claims, "{shift}");

@@ -1,4 +1,4 @@
-//! Two daemons whose configurations state different quotas for one credential.
+//! Two daemons with different configured quotas for one credential.
 
 use crate::support::daemon::{Daemon, SOON, command};
 use crate::support::{World, eventually};
@@ -8,7 +8,7 @@ const REQUESTS: &str =
 const DIFFER: &str = "different quotas are configured for one credential";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_of_two_daemons_with_different_quotas_the_tighter_counts_and_both_warn_once() {
+async fn p2_two_daemons_with_different_quotas_use_the_stricter_one_and_both_warn_once() {
     let world = World::new().await;
     let longer = [("TIDEGATE__CONNECTIONS__ACME__QUOTAS__REQUESTS__PER", "25s")];
     let tight = Daemon::start_with(&world, &longer).await;
@@ -35,7 +35,7 @@ async fn p2_of_two_daemons_with_different_quotas_the_tighter_counts_and_both_war
     }
     assert_eq!(wide.said().matches(DIFFER).count(), 1);
     tight.terminate().await;
-    wide.says("over: different quotas for one credential").await;
+    wide.says("resolved: one credential no longer has different quotas").await;
     eventually(SOON, async || (world.scalar::<i64>(REQUESTS).await == 10).then_some(())).await;
     drop(wide);
 }

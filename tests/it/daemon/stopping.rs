@@ -1,4 +1,4 @@
-//! How a daemon ends, and what time limits do.
+//! How a daemon ends, and the effect of time limits.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ async fn sigterm_and_sigint_end_a_daemon_in_time_while_a_body_stalls() {
         assert!(took < Duration::from_secs(10), "{took:?}");
         assert!(said.contains("daemon stopped"), "{said}");
         let state: String = world.scalar(&format!("select state from tidegate.run where id = {run}")).await;
-        assert_eq!(state, "queued", "another worker can go on at once: {said}");
+        assert_eq!(state, "queued", "another worker can continue at once: {said}");
     }
     world.control().quiet();
     let daemon = Daemon::start(&world).await;
@@ -49,7 +49,7 @@ async fn sigterm_and_sigint_end_a_daemon_in_time_while_a_body_stalls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_that_rests_ends_at_once() {
+async fn an_idle_daemon_ends_at_once() {
     let world = World::new().await;
     let daemon = Daemon::start(&world).await;
     let (status, took, _) = daemon.terminate().await;
@@ -57,7 +57,7 @@ async fn a_daemon_that_rests_ends_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p12_a_daemon_whose_database_never_answers_ends_as_soon_as_it_is_told_to() {
+async fn p12_a_daemon_whose_database_never_responds_ends_when_told_to() {
     let world = World::new().await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("postgres://tidegate@{}/tidegate", silent.local_addr().unwrap());
@@ -89,6 +89,6 @@ async fn a_run_beyond_its_timeout_fails_with_a_hint_and_keeps_its_cursor() {
     world.edit_config(|text| text.replace("timeout: 3s", "timeout: 60s"));
     let output = command(&world, &[], &["sync"]).await;
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(world.control().stats().reports[before].page, 3, "p3: goes on behind the last checkpoint");
+    assert_eq!(world.control().stats().reports[before].page, 3, "p3: continues after the last checkpoint");
     assert_truth(&world).await;
 }

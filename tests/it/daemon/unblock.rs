@@ -1,4 +1,4 @@
-//! An operator lifts the block that a vendor's refusal left.
+//! An operator removes the block that a vendor's refusal caused.
 
 use serde_json::Value;
 use simulator::{Action, Match, Quota};
@@ -15,7 +15,7 @@ async fn said(world: &World, args: &[&str], code: i32) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lifted_block_lets_what_waits_for_it_go_on_at_once() {
+async fn runs_that_wait_for_a_block_continue_at_once_when_it_is_removed() {
     let world = World::with(Recipe { start: ago(1).date_naive(), ..Recipe::default() }).await;
     let out = Action::OutOfQuota { quota: Quota::Calls, replenished_in: "06:00:00".to_owned(), retry_after: None };
     world.control().next(Match::report("navigation_marks").page(2), out);
@@ -41,10 +41,10 @@ async fn a_lifted_block_lets_what_waits_for_it_go_on_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_block_is_lifted_once_and_an_unknown_name_is_refused_with_the_known_ones() {
+async fn a_block_is_removed_once_and_an_unknown_name_is_refused_with_the_known_ones() {
     let world = World::new().await;
     said(&world, &["quota", "unblock", "acme"], 0).await;
-    // The first reading makes the ledger.
+    // The first reading creates the ledger.
     let daemon = Daemon::start(&world).await;
     let rows = "select count(*) from tidegate.quota_limit";
     eventually(SOON, async || {

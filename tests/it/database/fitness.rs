@@ -1,4 +1,4 @@
-//! What a database must be and allow is told before anything is changed, with the SQL that helps.
+//! An unsuitable database is reported before anything is changed, with the SQL that helps.
 
 use super::role::Role;
 use super::{as_administrator, command_at, count, expect, finding, small_world};
@@ -6,7 +6,7 @@ use crate::support::TestDatabase;
 
 const SCHEMAS: &str = "select count(*) from pg_namespace where nspname in ('tidegate', 'lynn')";
 
-/// As a careful administrator makes it: nobody has any right in it that was not granted.
+/// The settings of a careful administrator: no role has a privilege that was not granted.
 async fn locked_database() -> TestDatabase {
     let database = TestDatabase::create_empty().await;
     let name = database.name();
@@ -19,7 +19,7 @@ async fn locked_database() -> TestDatabase {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_without_rights_is_told_the_statements_and_needs_no_others() {
+async fn a_login_without_privileges_is_shown_sufficient_statements() {
     let (world, database, role) = (small_world().await, locked_database().await, Role::create("").await);
     let (url, login, name) = (role.url(&database), &role.name, database.name());
     let (error, hint, statements) = finding(&world, &url).await;
@@ -30,7 +30,7 @@ async fn a_login_without_rights_is_told_the_statements_and_needs_no_others() {
     assert_eq!(statements, expected);
     assert!(error.contains("may not create schemas") && error.contains("may not create temporary tables"), "{error}");
     assert!(hint.contains(name), "{hint}");
-    // The same at every other place where it would fail, and nothing is half done.
+    // The same in all other places where it would fail, and nothing is half done.
     for args in [&["check"][..], &["migrate"], &["sync"], &["run"]] {
         let (_, said) = expect(&command_at(&world, &url, args).await, 1);
         for statement in &expected {
@@ -45,7 +45,7 @@ async fn a_login_without_rights_is_told_the_statements_and_needs_no_others() {
     expect(&command_at(&world, &url, &["check"]).await, 0);
     expect(&command_at(&world, &url, &["sync"]).await, 0);
     assert!(count(&database, "select count(*) from lynn.navigation_marks").await > 0);
-    // The right to create schemas is needed once.
+    // The privilege to create schemas is needed only once.
     as_administrator(&database, &[format!("revoke create on database {name} from \"{login}\"")]).await;
     expect(&command_at(&world, &url, &["migrate"]).await, 0);
     drop(database);
@@ -53,7 +53,7 @@ async fn a_login_without_rights_is_told_the_statements_and_needs_no_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tables_of_another_role_are_handed_over_by_the_statements() {
+async fn the_statements_transfer_tables_of_another_role() {
     let (world, role) = (small_world().await, Role::create("").await);
     let url = role.url(&world.database);
     let (error, _, statements) = finding(&world, &url).await;
@@ -61,13 +61,13 @@ async fn tables_of_another_role_are_handed_over_by_the_statements() {
     let schema = format!("grant usage, create on schema lynn to \"{}\";", role.name);
     let table = format!("alter table lynn.navigation_marks owner to \"{}\";", role.name);
     assert!(statements.contains(&schema) && statements.contains(&table), "{statements:?}");
-    assert!(!statements.iter().any(|line| line.starts_with("grant tidegate ")), "never a superuser's role");
+    assert!(!statements.iter().any(|line| line.starts_with("grant tidegate ")), "not for a superuser's role");
     as_administrator(&world.database, &statements).await;
     for args in [&["check"][..], &["migrate"], &["sync"]] {
         expect(&command_at(&world, &url, args).await, 0);
     }
 
-    // A role that is not a superuser shares what it owns by membership.
+    // A role that is not a superuser shares what it owns through membership.
     let other = Role::create("").await;
     let (_, _, statements) = finding(&world, &other.url(&world.database)).await;
     assert!(statements.contains(&format!("grant \"{}\" to \"{}\";", role.name, other.name)), "{statements:?}");
@@ -110,7 +110,7 @@ async fn a_database_of_a_newer_version_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schema_that_is_not_tidegates_is_named() {
+async fn a_schema_that_tidegate_did_not_create_is_named() {
     let (world, database) = (small_world().await, TestDatabase::create_empty().await);
     as_administrator(&database, &["create schema lexer".to_owned()]).await;
     let (error, ..) = finding(&world, database.url()).await;

@@ -1,4 +1,4 @@
-//! Where the list of migrations is, and who may read the reports.
+//! Where the list of migrations is stored, and who may read the reports.
 
 use tidegate::store::migrate;
 
@@ -6,13 +6,13 @@ use super::{as_administrator, command_at, count, expect, small_world};
 use crate::support::TestDatabase;
 
 #[tokio::test]
-async fn a_list_that_an_earlier_version_kept_in_public_is_moved() {
+async fn a_list_that_an_earlier_version_stored_in_public_is_moved() {
     let database = TestDatabase::create().await;
     let rows = count(&database, "select count(*) from tidegate._sqlx_migrations").await;
     as_administrator(&database, &["alter table tidegate._sqlx_migrations set schema public".to_owned()]).await;
     let mut connection = database.connect().await;
     let applied = migrate::applied(&mut connection).await.unwrap();
-    assert_eq!((applied.missing(), applied.newer()), (0, None), "it is read where it is");
+    assert_eq!((applied.missing(), applied.newer()), (0, None), "it is read from its place");
     assert_eq!(migrate::migrate(&database.pool()).await.unwrap(), 0);
     assert_eq!(count(&database, "select count(*) from tidegate._sqlx_migrations").await, rows);
     assert_eq!(count(&database, "select count(*) from pg_tables where schemaname = 'public'").await, 0);
@@ -44,7 +44,7 @@ async fn two_processes_migrate_an_empty_database_once() {
     assert_eq!((applied[0], i64::try_from(applied[1]).unwrap()), (0, rows));
 }
 
-/// What is left when the role is made after the migrations: no right and no default privilege.
+/// The state if the role is created after the migrations: no privilege and no default privilege.
 const NOTHING_GRANTED: &str = "
     alter default privileges in schema lynn revoke select on tables from tidegate_reader;
     revoke select on all tables in schema lynn from tidegate_reader;
@@ -53,7 +53,7 @@ const MAY_READ: &str = "select has_schema_privilege('tidegate_reader', 'lynn', '
     + has_table_privilege('tidegate_reader', 'lynn.navigation_marks', 'select')::int::bigint";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_role_that_is_made_later_gets_its_rights_at_the_next_start() {
+async fn a_reader_role_created_later_gets_its_privileges_at_the_next_start() {
     let world = small_world().await;
     as_administrator(&world.database, &[NOTHING_GRANTED.to_owned()]).await;
     assert_eq!(count(&world.database, MAY_READ).await, 0);
@@ -62,7 +62,7 @@ async fn a_reader_role_that_is_made_later_gets_its_rights_at_the_next_start() {
     as_administrator(&world.database, &["create table lynn.later (_run_id bigint)".to_owned()]).await;
     let later = "select has_table_privilege('tidegate_reader', 'lynn.later', 'select')::int::bigint";
     assert_eq!(count(&world.database, later).await, 1, "default privileges");
-    // What an administrator takes away stays away.
+    // Privileges that an administrator revokes stay revoked.
     let revoked = "revoke select on lynn.navigation_marks from tidegate_reader";
     as_administrator(&world.database, &[revoked.to_owned()]).await;
     expect(&command_at(&world, world.database.url(), &["migrate"]).await, 0);

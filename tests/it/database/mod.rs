@@ -1,4 +1,4 @@
-//! The database as users have it: logins with few rights, other encodings, newer versions, settings of a role, poolers.
+//! The database as users have it: logins with few privileges, other encodings, newer versions, role settings, poolers.
 
 mod fitness;
 mod list;
@@ -50,7 +50,7 @@ async fn execute(connection: &mut PgConnection, sql: impl Into<String>) {
     sqlx::raw_sql(AssertSqlSafe(sql.into())).execute(connection).await.unwrap();
 }
 
-/// Runs `statements` in `database` with every right.
+/// Executes `statements` in `database` as a superuser.
 async fn as_administrator(database: &TestDatabase, statements: &[String]) {
     let mut connection = database.connect().await;
     for statement in statements {

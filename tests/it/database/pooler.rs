@@ -6,7 +6,7 @@ use crate::support::pgbouncer::PgBouncer;
 use crate::support::{TestDatabase, ago};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pooler_that_pools_by_session_needs_no_settings() {
+async fn a_pooler_in_session_mode_needs_no_settings() {
     let world = small_world().await;
     let Some(pooler) = PgBouncer::start(&world.database, "pool_mode = session").await else { return };
     let url = pooler.url(&world.database);
@@ -25,7 +25,7 @@ async fn a_pooler_that_pools_by_session_needs_no_settings() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pooler_that_pools_by_transaction_is_refused_with_the_remedy() {
+async fn a_pooler_in_transaction_mode_is_refused_with_the_remedy() {
     let world = small_world().await;
     for settings in ["pool_mode = transaction", "pool_mode = transaction\nserver_round_robin = 1\nmin_pool_size = 3"] {
         let Some(pooler) = PgBouncer::start(&world.database, settings).await else { return };
@@ -43,7 +43,7 @@ async fn a_pooler_that_pools_by_transaction_is_refused_with_the_remedy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_parameter_that_a_pooler_refuses_is_named_with_the_line_that_allows_it() {
+async fn a_parameter_refused_by_a_pooler_is_named_with_the_setting_that_allows_it() {
     let world = small_world().await;
     let Some(pooler) = PgBouncer::start(&world.database, "pool_mode = session").await else { return };
     let url = format!("{}&options[geqo]=off", pooler.url(&world.database));

@@ -1,4 +1,4 @@
-//! Roles of the server of the tests.
+//! Roles of the test server.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use sqlx::AssertSqlSafe;
 use super::execute;
 use crate::support::TestDatabase;
 
-/// A login of one test. [`remove`](Self::remove) it after its databases.
+/// A login role of one test. Call [`remove`](Self::remove) after dropping its databases.
 pub struct Role {
     pub name: String,
 }
 
 impl Role {
-    /// With `attributes` such as `superuser`.
+    /// `attributes` are SQL, such as `superuser`.
     pub async fn create(attributes: &str) -> Self {
         // A capital letter, so that a statement is wrong unless it quotes the name.
         let name = format!("Role_{:016x}", rand::random::<u64>());
@@ -22,7 +22,7 @@ impl Role {
         Self { name }
     }
 
-    /// Where `database` is, for this login.
+    /// The URL of `database` for this login.
     pub fn url(&self, database: &TestDatabase) -> String {
         let mut url: url::Url = database.url().parse().unwrap();
         url.set_username(&self.name).unwrap();
@@ -30,7 +30,7 @@ impl Role {
         url.into()
     }
 
-    /// Once its databases are gone, which takes a moment on a busy machine.
+    /// Works once its databases are dropped, which takes a moment on a busy machine.
     pub async fn remove(self) {
         let mut admin = TestDatabase::superuser().await;
         let sql = format!("drop role \"{}\"", self.name);
@@ -40,6 +40,6 @@ impl Role {
             }
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
-        // A database that stayed is swept with the leftovers of a later run; its role owns nothing else.
+        // A database that remained is removed by a later run; its role owns nothing else.
     }
 }

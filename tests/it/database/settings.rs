@@ -1,4 +1,4 @@
-//! Settings of the role and of the environment do not change what a run does.
+//! Settings of the role and of the environment do not affect a run.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{command_at, execute, expect, small_world};
 use crate::support::{TestDatabase, ago, daemon};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_of_the_role_do_not_disturb_a_run() {
+async fn settings_of_the_role_do_not_affect_a_run() {
     let (world, role) = (small_world().await, Role::create("superuser").await);
     let mut admin = TestDatabase::superuser().await;
     for setting in [
@@ -50,7 +50,7 @@ async fn pgoptions_is_refused_because_it_would_change_every_session() {
 }
 
 #[tokio::test]
-async fn an_error_that_holds_what_postgres_cannot_store_ends_the_task() {
+async fn an_error_with_characters_that_postgres_cannot_store_ends_the_task() {
     let world = small_world().await;
     world.enqueue(ByHand::Manual).await;
     let pool = world.database.pool();

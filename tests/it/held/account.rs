@@ -1,4 +1,4 @@
-//! A connection stays with the account that it first read.
+//! A connection stays bound to the account that it read first.
 
 use super::{DAY_ROWS, STREAM, ago, assert_succeeded, loaded, read_again, rows};
 use crate::support::World;
@@ -23,11 +23,11 @@ async fn p10_another_account_under_the_same_name_is_refused_before_anything_is_r
     let output = command(&world, &[], &["check"]).await;
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("another account"), "{output:?}");
-    assert_eq!((calls(&world), rows(&world).await), (before, 2 * DAY_ROWS), "nothing was asked, nothing deleted");
+    assert_eq!((calls(&world), rows(&world).await), (before, 2 * DAY_ROWS), "no call was sent and no row deleted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p10_another_host_or_vendor_is_another_account_and_new_credentials_are_not() {
+async fn p10_another_host_or_vendor_is_another_account_but_new_credentials_are_not() {
     let world = loaded(&[]).await;
     world.edit_config(|text| text.replace("http://127.0.0.1:", "http://localhost:"));
     let task = read_again(&world).await;
@@ -38,14 +38,14 @@ async fn p10_another_host_or_vendor_is_another_account_and_new_credentials_are_n
     let task = read_again(&world).await;
     assert!(
         task.hint.as_deref().unwrap().starts_with("check the credentials"),
-        "asked, and refused by the vendor: {task:#?}"
+        "the call was sent, and the vendor refused it: {task:#?}"
     );
     world.edit_config(|text| text.replace("rotated-secret", &secret));
     assert_succeeded(&[read_again(&world).await]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mistyped_account_can_be_corrected_as_long_as_nothing_was_read() {
+async fn a_mistyped_account_can_be_corrected_while_nothing_was_read() {
     let world = World::with(Recipe { start: ago(2).date_naive(), ..Recipe::default() }).await;
     let tenant = simulator::lynn::Account::default().tenant;
     world.edit_config(|text| text.replace(&format!("tenant: {tenant}"), "tenant: 77"));
@@ -66,13 +66,13 @@ async fn a_connection_that_was_never_read_has_no_first_reading_although_its_quot
         known["connections"][0]["pinned_at"].clone()
     };
     assert!(first_read().await.is_null());
-    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.connection").await, 0, "it is not pinned either");
+    assert_eq!(world.scalar::<i64>("select count(*) from tidegate.connection").await, 0, "it is not bound either");
     drop(daemon);
     let tenant = simulator::lynn::Account::default().tenant;
     world.edit_config(|text| text.replace(&format!("tenant: {tenant}"), "tenant: 77"));
     assert_eq!(world.sync().await[0].state, "failed", "the vendor has no such tenant");
     world.edit_config(|text| text.replace("tenant: 77", &format!("tenant: {tenant}")));
-    assert!(first_read().await.is_null(), "it is pinned, but nothing was read");
+    assert!(first_read().await.is_null(), "it is bound, but nothing was read");
     assert_succeeded(&world.sync().await);
     assert!(first_read().await.is_string());
 }

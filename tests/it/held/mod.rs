@@ -1,4 +1,4 @@
-//! Promise 10: doubtful evidence deletes nothing, whole runs and the real commands.
+//! Promise 10: doubtful evidence deletes nothing. Complete runs and the real commands.
 
 mod account;
 mod operator;
@@ -16,12 +16,12 @@ const STREAM: &str = "navigation_marks";
 /// Rows of each day.
 const DAY_ROWS: i64 = 250;
 
-/// Midnight so many days before today.
+/// Midnight this many days before today.
 fn ago(days: i64) -> DateTime<Utc> {
     (Utc::now() - TimeDelta::days(days)).date_naive().and_time(NaiveTime::MIN).and_utc()
 }
 
-/// Two days that are over have been loaded.
+/// A world in which two past days have been loaded.
 async fn loaded(job: &[&str]) -> World {
     let job = job.iter().map(|line| (*line).to_owned()).collect();
     let world = World::with(Recipe { start: ago(2).date_naive(), job, ..Recipe::default() }).await;
@@ -63,11 +63,11 @@ fn answer(world: &World, action: Action) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p10_a_valid_answer_without_rows_deletes_nothing_and_is_held() {
+async fn p10_a_valid_response_without_rows_deletes_nothing_and_is_held() {
     let world = loaded(&[]).await;
     let empty = r#"{"isValid":true,"pageCount":0,"result":[],"errors":null,"lastDocument":null}"#;
     for action in [Action::ResultNull, Action::Json { status: 200, body: empty.to_owned() }] {
-        // As the whole answer: a page count that announces more would be another fault.
+        // As the only page: a page count that announces more would be another error.
         world.control().shape(|shape| shape.page_count = simulator::lynn::PageCount::FirstOnly);
         let body = empty.replace("[]", if action == Action::ResultNull { "null" } else { "[]" });
         answer(&world, Action::Json { status: 200, body });
@@ -97,17 +97,17 @@ async fn p10_half_of_the_rows_is_held_while_new_and_changed_rows_are_applied() {
     assert_held(&task, "126 rows where there were 250, less than 80 %");
     assert_eq!((task.rows_inserted, task.rows_deleted), (1, 0));
     assert_eq!(rows(&world).await, 2 * DAY_ROWS + 1);
-    // Again the same: what was held stays held, and since the same moment.
+    // The same again: the slice stays held, since the same time.
     let since: DateTime<Utc> = world.scalar("select held_since from tidegate.slice where held_since is not null").await;
     assert_held(&read_again(&world).await, "126 rows where there were 250");
     let still: DateTime<Utc> = world.scalar("select held_since from tidegate.slice where held_since is not null").await;
     assert_eq!(since, still);
     let total: i64 = world.scalar("select rows_total from tidegate.slice where held_since is not null").await;
-    assert_eq!(total, DAY_ROWS + 1, "what the table has, not what was reported");
+    assert_eq!(total, DAY_ROWS + 1, "the rows in the table, not those reported");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p10_a_small_loss_is_believed() {
+async fn p10_a_small_loss_is_accepted() {
     let world = loaded(&[]).await;
     assert!(world.control().vanish(Rows::between(STREAM, ago(1), ago(0)).every(10)).unwrap() >= 20);
     let task = read_again(&world).await;
@@ -128,13 +128,13 @@ async fn p10_announced_pages_that_cannot_be_read_fail_the_slice_and_delete_nothi
     let task = read_again(&world).await;
     assert!(task.error.as_deref().unwrap().contains("page 2 of 3 is empty"), "{task:#?}");
     assert_eq!(rows(&world).await, 2 * DAY_ROWS);
-    // Whatever was begun is read to its end the next time.
+    // A reading that was begun is finished the next time.
     assert_succeeded(&[read_again(&world).await]);
     assert_eq!(rows(&world).await, 2 * DAY_ROWS);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p10_a_full_page_without_a_count_that_leads_nowhere_fails_the_slice() {
+async fn p10_a_full_page_without_a_count_or_a_next_page_fails_the_slice() {
     let world = loaded(&[]).await;
     let row = r#"{"timestamp":"2026-01-01T00:00:00Z","session":"s"}"#;
     let full = vec![row; 100].join(",");
@@ -146,7 +146,7 @@ async fn p10_a_full_page_without_a_count_that_leads_nowhere_fails_the_slice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p10_a_reading_with_a_refused_record_deletes_nothing_even_with_the_brake_off() {
+async fn p10_a_reading_with_a_rejected_record_deletes_nothing_even_without_the_share_check() {
     let world = loaded(&["hold_below: 0%"]).await;
     assert_eq!(world.control().vanish(Rows::between(STREAM, ago(2), ago(1)).first(5)).unwrap(), 5);
     world.control().next(Match::report(STREAM).page(2), Action::OddRow);
@@ -155,11 +155,11 @@ async fn p10_a_reading_with_a_refused_record_deletes_nothing_even_with_the_brake
     assert_eq!((task.rows_deleted, task.records_rejected, rows(&world).await), (0, 1, 2 * DAY_ROWS));
     let task = read_again(&world).await;
     assert_succeeded(std::slice::from_ref(&task));
-    assert_eq!((task.rows_deleted, rows(&world).await), (5, 2 * DAY_ROWS - 5), "now every record was understood");
+    assert_eq!((task.rows_deleted, rows(&world).await), (5, 2 * DAY_ROWS - 5), "now every record was valid");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p10_a_first_reading_with_a_refused_record_is_held_since_something_is_missing() {
+async fn p10_a_first_reading_with_a_rejected_record_is_held() {
     let world = World::with(Recipe { start: ago(2).date_naive(), ..Recipe::default() }).await;
     world.control().next(Match::report(STREAM), Action::OddRow);
     let task = read_again(&world).await;
@@ -168,7 +168,7 @@ async fn p10_a_first_reading_with_a_refused_record_is_held_since_something_is_mi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p10_records_without_a_value_are_refused_however_many_they_are() {
+async fn p10_records_without_a_value_are_rejected_in_any_number() {
     let world = loaded(&[]).await;
     for record in ["{}", r#"{"timestamp":null,"session":null}"#] {
         let result = vec![record; 250].join(",");
@@ -180,7 +180,7 @@ async fn p10_records_without_a_value_are_refused_however_many_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p10_a_job_may_switch_the_brake_off() {
+async fn p10_a_job_may_disable_the_share_check() {
     let world = loaded(&["hold_below: 0%"]).await;
     world.control().vanish(Rows::between(STREAM, ago(1), ago(0))).unwrap();
     let task = read_again(&world).await;

@@ -24,7 +24,7 @@ async fn p10_a_release_lets_the_next_reading_delete_and_makes_it_due() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(text(&output.stdout).contains("1 slice is released"), "{output:?}");
     assert_eq!(rows(&world).await, 2 * DAY_ROWS, "a release deletes nothing itself");
-    // Without any lookback, the released slice alone is read again; the other one stays held.
+    // Without a lookback, only the released slice is read again; the other one stays held.
     let output = command(&world, &[], &["sync", "--json"]).await;
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     let today: i64 =
@@ -37,7 +37,7 @@ async fn p10_a_release_lets_the_next_reading_delete_and_makes_it_due() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p10_a_release_covers_no_doubt_that_came_after_it() {
+async fn p10_a_release_does_not_cover_later_doubts() {
     let world = loaded(&[]).await;
     world.control().vanish(Rows::between(STREAM, ago(1), ago(0))).unwrap();
     read_again(&world).await;
@@ -45,7 +45,11 @@ async fn p10_a_release_covers_no_doubt_that_came_after_it() {
     world.control().mischief(Fault::new(Match::report(STREAM), Action::OddRow).times(9));
     assert_eq!((read_again(&world).await.state.as_str(), rows(&world).await), ("held", 2 * DAY_ROWS));
     world.control().quiet();
-    assert_eq!((read_again(&world).await.state.as_str(), rows(&world).await), ("held", 2 * DAY_ROWS), "it is spent");
+    assert_eq!(
+        (read_again(&world).await.state.as_str(), rows(&world).await),
+        ("held", 2 * DAY_ROWS),
+        "the release was used up"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -64,7 +68,7 @@ async fn p10_a_release_of_what_is_not_held_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p10_what_is_held_is_seen_everywhere() {
+async fn p10_held_slices_are_shown_everywhere() {
     let world = loaded(&[]).await;
     world.control().vanish(Rows::between(STREAM, ago(1), ago(0))).unwrap();
     read_again(&world).await;
@@ -88,7 +92,7 @@ async fn p10_what_is_held_is_seen_everywhere() {
     assert_eq!(daemon.metric(&metric).await, Some(1.0));
     assert!(daemon.get("/").await.1.contains("none of 250 rows"));
     daemon.kill().await;
-    // A release, a reading, and all is well again.
+    // After a release and a reading, everything is normal again.
     assert!(command(&world, &[], &["held", "release", "lynn", "--stream", STREAM]).await.status.success());
     assert_succeeded(&[read_again(&world).await]);
     assert_eq!(rows(&world).await, DAY_ROWS);

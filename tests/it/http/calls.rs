@@ -1,4 +1,4 @@
-//! Requests as vendors document them.
+//! Requests in the formats that vendors document.
 
 use tidegate::http::{HttpError, basic};
 use wiremock::matchers::any;
@@ -6,7 +6,7 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
 use super::*;
 
-/// What a vendor gets to see of a call.
+/// The request as the vendor receives it.
 async fn seen(call: impl FnOnce(Url) -> Call) -> Request {
     let server = MockServer::start().await;
     Mock::given(any()).respond_with(ResponseTemplate::new(200)).mount(&server).await;
@@ -33,7 +33,7 @@ async fn a_form_is_posted_with_its_type_length_and_headers() {
 }
 
 #[tokio::test]
-async fn a_vendors_own_content_type_replaces_ours() {
+async fn a_content_type_required_by_the_vendor_replaces_the_default() {
     let request = seen(|url| Call {
         headers: vec![("Content-Type", "application/json;charset=UTF-8".into())],
         ..Call::post(url, Payload::Json(b"{}".to_vec()))
@@ -44,7 +44,7 @@ async fn a_vendors_own_content_type_replaces_ours() {
 }
 
 #[tokio::test]
-async fn an_empty_post_says_that_it_is_empty_and_a_get_says_nothing() {
+async fn an_empty_post_has_a_content_length_and_a_get_has_none() {
     let request = seen(|url| Call::post(url, Payload::None)).await;
     assert_eq!(request.headers["content-length"], "0");
     assert!(!request.headers.contains_key("content-type") && !request.headers.contains_key("transfer-encoding"));
@@ -66,8 +66,8 @@ async fn a_header_that_cannot_be_sent_is_named_and_not_shown() {
 }
 
 #[tokio::test]
-async fn p6_members_of_gzip_that_hold_nothing_have_an_end() {
-    // An empty member is twenty bytes: nothing ever comes of them.
+async fn p6_empty_gzip_members_count_against_the_size_limit() {
+    // An empty member is twenty bytes and decompresses to nothing.
     const EMPTY: &[u8] = &[0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 0xFF, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n".to_vec();
     for (members, fits) in [(100, true), (1_000, false)] {

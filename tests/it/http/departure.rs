@@ -1,4 +1,4 @@
-//! Promise 2 for calls without a body: nobody sees when they leave.
+//! Promise 2 for calls without a body, whose time of sending cannot be observed.
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -8,10 +8,10 @@ use tokio::net::TcpSocket;
 
 use super::*;
 
-/// Shorter than what the vendor, or the way there, takes for the first call.
+/// Shorter than the delay of the vendor or the network for the first call.
 const PER: Duration = Duration::from_millis(600);
 
-/// Responds to every request; the first after `delay`. Notes when each was taken up.
+/// Responds to every request; to the first after `delay`. Records when each was accepted.
 async fn answer(listener: TcpListener, delay: Duration, arrivals: Arc<Mutex<Vec<Instant>>>) {
     let mut delay = Some(delay);
     while let Ok((mut stream, _)) = listener.accept().await {
@@ -27,7 +27,8 @@ async fn answer(listener: TcpListener, delay: Duration, arrivals: Arc<Mutex<Vec<
     }
 }
 
-/// Two processes send one call each, the second while the first is on its way; returns how far apart they came.
+/// Two processes send one call each, the second while the first is in progress. Returns the time between their
+/// arrivals.
 async fn apart(connection: &Connection, call: fn(Url) -> Call, arrivals: &Mutex<Vec<Instant>>) -> Duration {
     let (one, other) = (connection.gate().await, connection.gate().await);
     let send = async |gate: &Gate| {
@@ -43,7 +44,7 @@ async fn apart(connection: &Connection, call: fn(Url) -> Call, arrivals: &Mutex<
 }
 
 #[tokio::test]
-async fn p2_a_call_without_a_body_counts_until_its_answer_is_there() {
+async fn p2_a_call_without_a_body_counts_until_its_response_arrives() {
     for call in [Call::get, |url| Call::post(url, Payload::None)] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let connection =
@@ -62,7 +63,7 @@ async fn p2_a_call_without_a_body_counts_from_a_connection_that_is_slow_to_open(
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();
     let address = listener.local_addr().unwrap();
-    // With the queue of the listener full, a connection is open only after the system has tried again: a second later.
+    // If the listener's queue is full, a connection opens only when the system retries, a second later.
     let fillers = join_all((0..4).map(|_| tokio::time::timeout(SECOND / 4, TcpStream::connect(address)))).await;
     let connection = Connection { per: PER, ..Connection::to(&format!("http://{address}")).await };
     let arrivals = Arc::new(Mutex::new(Vec::new()));

@@ -1,4 +1,4 @@
-//! Files from elsewhere: without credential, and whatever arrives is bounded.
+//! Files from other hosts: fetched without credential, and bounded.
 
 use std::io::Write as _;
 use std::net::ToSocketAddrs as _;
@@ -11,7 +11,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::*;
 
-/// Nobody listens there; a fetch must not go there either.
+/// An address without a server, which a fetch must not use either.
 const VENDOR: &str = "http://127.0.0.1:1/api";
 
 /// A connection that may fetch from `storage`.
@@ -43,7 +43,7 @@ fn outcomes(session: &Session<'_>) -> Vec<CallOutcome> {
 }
 
 #[tokio::test]
-async fn p7_a_fetch_bears_nothing_of_the_connection() {
+async fn p7_a_fetch_sends_nothing_of_the_connection() {
     let storage = storage(ResponseTemplate::new(200).insert_header("set-cookie", "s=1").set_body_string("x")).await;
     let connection = beside(&storage.uri()).await;
     let gate = connection.gate().await;
@@ -77,7 +77,7 @@ async fn a_fetch_waits_for_no_quota_and_is_counted_as_traffic() {
 }
 
 #[tokio::test]
-async fn p7_each_hop_of_a_redirect_is_judged_again() {
+async fn p7_each_hop_of_a_redirect_is_checked_again() {
     for (location, leads_on) in [
         ("https://bucket.example/f?sig=1", true),
         ("/f", true),
@@ -94,12 +94,12 @@ async fn p7_each_hop_of_a_redirect_is_judged_again() {
         let session = session(&gate);
         let Answered::Redirect(next) = fetch(&session, &storage.uri(), 9).await.unwrap() else { panic!() };
         assert_eq!(session.hosts().foreign(&next).is_ok(), leads_on, "{location}");
-        assert_eq!(storage.received_requests().await.unwrap().len(), 1, "nothing is followed unasked");
+        assert_eq!(storage.received_requests().await.unwrap().len(), 1, "no redirect is followed automatically");
     }
 }
 
 #[tokio::test]
-async fn a_refusal_by_the_storage_passes_or_not_and_blocks_no_limit() {
+async fn a_refusal_by_the_storage_is_classified_and_blocks_no_limit() {
     for (status, passes, outcome) in [
         (403, false, CallOutcome::Refused),
         (404, false, CallOutcome::Refused),
@@ -121,9 +121,9 @@ async fn a_refusal_by_the_storage_passes_or_not_and_blocks_no_limit() {
     }
 }
 
-/// Where names can be made up, beside the client, this is proved for any name.
+/// If names can be injected, next to the client, this is tested for any name.
 #[tokio::test]
-async fn p7_a_name_of_this_machine_is_refused_when_it_is_looked_up() {
+async fn p7_a_name_of_this_machine_is_refused_when_it_is_resolved() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -142,8 +142,8 @@ async fn p7_a_name_of_this_machine_is_refused_when_it_is_looked_up() {
     assert_eq!(error.to_string(), told);
     assert!(!format!("{error:?}").contains("secret"));
     assert_eq!(outcomes(&session), [CallOutcome::Transport]);
-    assert!(tokio::time::timeout(SECOND / 10, listener.accept()).await.is_err(), "nobody has knocked");
-    // Named by the operator, it is connected to, whatever comes of that.
+    assert!(tokio::time::timeout(SECOND / 10, listener.accept()).await.is_err(), "no connection was made");
+    // If the operator configured the host, a connection is attempted.
     connection.allowed = vec![format!("{name}:{port}")];
     connection.timeout = SECOND / 2;
     let error = fetch(&self::session(&connection.gate().await), &target, 9).await.unwrap_err();
@@ -160,7 +160,7 @@ fn gzip(filling: u8, megabytes: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn p6_a_compressed_file_is_unpacked_and_a_bomb_is_bounded() {
+async fn p6_a_compressed_file_is_decompressed_and_a_bomb_is_bounded() {
     for (megabytes, fits) in [(1, true), (256, false)] {
         let packed = ResponseTemplate::new(200).insert_header("content-encoding", "gzip");
         let storage = storage(packed.set_body_bytes(gzip(b'x', megabytes))).await;
@@ -186,7 +186,7 @@ fn member(text: &str) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// What a body comes to that is packed like that, fetched and sent for alike.
+/// The outcome for a body with this encoding, the same for fetched and sent calls.
 async fn unpacked(encoding: &str, packed: Vec<u8>) -> Result<Vec<u8>, String> {
     let answer = ResponseTemplate::new(200).insert_header("content-encoding", encoding).set_body_bytes(packed);
     let storage = storage(answer).await;
@@ -216,34 +216,34 @@ async fn p5_all_members_of_a_compressed_body_are_read() {
         }
         assert_eq!(unpacked("gzip", [packed, vec![0; 100]].concat()).await, Ok(whole), "zeros may follow");
     }
-    assert_eq!(unpacked("gzip", Vec::new()).await, Ok(Vec::new()), "nothing is nothing, packed or not");
+    assert_eq!(unpacked("gzip", Vec::new()).await, Ok(Vec::new()), "an empty body stays empty, compressed or not");
     assert_eq!(unpacked("identity", b"plain".to_vec()).await, Ok(b"plain".to_vec()));
 }
 
 #[tokio::test]
-async fn p10_a_compressed_body_is_an_error_if_anything_of_it_is_not_right() {
+async fn p10_a_compressed_body_with_any_defect_is_an_error() {
     let two = [member("one"), member("two")].concat();
     let mut damaged = two.clone();
     let at = damaged.len() - 6;
     damaged[at] ^= 1;
     for (packed, said) in [
         ([&two[..], b"trailing"].concat(), "bytes that are not gzip follow its last gzip member"),
-        ([&two[..], b"\x1f\x8b"].concat(), "its gzip is broken or was cut"),
-        (two[..two.len() - 1].to_vec(), "its gzip is broken or was cut"),
-        (two[..member("one").len() + 5].to_vec(), "its gzip is broken or was cut"),
-        (damaged, "its gzip is broken or was cut"),
-        (b"plain text".to_vec(), "its gzip is broken or was cut"),
+        ([&two[..], b"\x1f\x8b"].concat(), "its gzip data is corrupt or truncated"),
+        (two[..two.len() - 1].to_vec(), "its gzip data is corrupt or truncated"),
+        (two[..member("one").len() + 5].to_vec(), "its gzip data is corrupt or truncated"),
+        (damaged, "its gzip data is corrupt or truncated"),
+        (b"plain text".to_vec(), "its gzip data is corrupt or truncated"),
     ] {
-        assert_eq!(unpacked("gzip", packed).await, Err(format!("no complete answer: {said}")));
+        assert_eq!(unpacked("gzip", packed).await, Err(format!("no complete response: {said}")));
     }
     for (encoding, name) in [
         ("br", "br"),
         ("zstd", "zstd"),
         ("deflate", "deflate"),
         ("gzip, gzip", "several, one within another"),
-        ("s3cret-value", "of an unknown name"),
+        ("s3cret-value", "with an unknown name"),
     ] {
-        let said = format!("the answer has a Content-Encoding that was not offered: {name}");
+        let said = format!("the response has a Content-Encoding that was not offered: {name}");
         assert_eq!(unpacked(encoding, b"whatever".to_vec()).await, Err(said));
     }
 }
@@ -272,7 +272,7 @@ async fn p6_a_bomb_of_several_members_is_bounded_too() {
 }
 
 #[tokio::test]
-async fn no_content_is_an_answer_without_a_body() {
+async fn no_content_is_a_response_without_a_body() {
     let storage = storage(ResponseTemplate::new(204)).await;
     let connection = Connection { base_url: url(&storage.uri()), ..beside(&storage.uri()).await };
     let gate = connection.gate().await;
@@ -285,7 +285,7 @@ async fn no_content_is_an_answer_without_a_body() {
 }
 
 #[tokio::test]
-async fn a_cut_file_is_no_file() {
+async fn a_truncated_file_is_an_error() {
     let whole = gzip(b'x', 1);
     let cut = &whole[..whole.len() / 2];
     let length = |bytes: usize| {
@@ -296,7 +296,7 @@ async fn a_cut_file_is_no_file() {
         vec![b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbegin".to_vec()],
         vec![b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegin\r\n".to_vec()],
         vec![length(cut.len()), cut.to_vec()],
-        // The first member is whole, and more was announced.
+        // The first member is complete, and more was announced.
         vec![length(2 * whole.len()), whole.clone()],
         vec![chunked, format!("{:x}\r\n", whole.len()).into_bytes(), whole.clone(), b"\r\n".to_vec()],
     ] {
@@ -311,7 +311,7 @@ async fn a_cut_file_is_no_file() {
 }
 
 #[tokio::test]
-async fn a_file_that_trickles_or_falls_silent_is_given_up() {
+async fn a_fetch_that_trickles_or_stalls_is_aborted() {
     let head = || b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n".to_vec();
     let trickle = [vec![head()], vec![b"x".to_vec(); 1_000]].concat();
     for (pieces, pause) in [(trickle, SECOND / 20), (vec![head(), vec![b'x'; 1_000]], 60 * SECOND)] {
@@ -326,7 +326,7 @@ async fn a_file_that_trickles_or_falls_silent_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_storage_that_says_nothing_is_given_up() {
+async fn a_fetch_from_a_silent_storage_is_aborted() {
     let address = saying(vec![Vec::new(), Vec::new()], 60 * SECOND).await;
     let mut connection = beside(&format!("http://{address}")).await;
     connection.timeout = SECOND / 2;

@@ -1,4 +1,5 @@
-//! The way out over real HTTP and a real ledger: what is sent where, what an answer may do, and when a call counts.
+//! The HTTP client with real connections and a real ledger: what is sent where, what a response may do, and when a call
+//! counts.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,7 +21,7 @@ mod redirect;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A connection: its vendor's address, and what it may use.
+/// A connection: its vendor's address, and its limits.
 struct Connection {
     database: TestDatabase,
     base_url: Url,
@@ -40,7 +41,7 @@ impl Connection {
         }
     }
 
-    /// The connection as a process has it. One call per `per` is allowed.
+    /// The connection as seen by one process. One call per `per` is allowed.
     async fn gate(&self) -> Gate {
         let pool = self.database.another_pool(4);
         let key = LedgerKey::derive(&pool, &self.base_url, &["secret"]).await.unwrap();
@@ -73,7 +74,8 @@ async fn blocked(gate: &Gate) -> Option<DateTime<Utc>> {
     gate.ledger().usage().await.unwrap()[0].blocked_until
 }
 
-/// A server that says the same to every connection, piece by piece with a pause before each but the first, and hangs up.
+/// A server that sends the same to every connection, piece by piece with a pause before each but the first, and closes
+/// it.
 async fn saying(pieces: Vec<Vec<u8>>, pause: Duration) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -96,7 +98,7 @@ async fn saying(pieces: Vec<Vec<u8>>, pause: Duration) -> SocketAddr {
     address
 }
 
-/// Reads a request without a body; what there is of it when the other side hangs up.
+/// Reads a request without a body; returns what arrived before the other side closed the connection.
 async fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -1,4 +1,4 @@
-//! A call of the vendor's API that leads to a file elsewhere (`facts/khoros_care.md §3.3, §12`).
+//! A call of the vendor's API that redirects to a file elsewhere (`vendors/khoros_care.md §3.3, §12`).
 
 use tidegate::http::{Answered, CallOutcome, HttpError};
 use wiremock::matchers::path;
@@ -6,7 +6,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::*;
 
-/// A vendor whose download answers with `status` and `location`.
+/// A vendor whose download returns `status` and `location`.
 async fn vendor(status: u16, location: Option<&str>) -> MockServer {
     let server = MockServer::start().await;
     let answer = ResponseTemplate::new(status).set_body_string("moved");
@@ -19,7 +19,7 @@ async fn vendor(status: u16, location: Option<&str>) -> MockServer {
 }
 
 #[tokio::test]
-async fn p7_a_redirect_is_handed_over_and_the_credential_stays_behind() {
+async fn p7_a_redirect_is_returned_and_the_credential_is_not_sent_on() {
     let storage = MockServer::start().await;
     let file = ResponseTemplate::new(200).set_body_string("a,b\n");
     Mock::given(path("/bucket/file.csv")).respond_with(file).mount(&storage).await;
@@ -34,7 +34,7 @@ async fn p7_a_redirect_is_handed_over_and_the_credential_stays_behind() {
         assert_eq!(format!("{answer:?}"), "Redirect", "a signed URL does not print");
         let Answered::Redirect(location) = answer else { panic!("{status}") };
         assert_eq!(location, signed);
-        assert!(session.hosts().own(&location).is_err(), "the credential does not go there");
+        assert!(session.hosts().own(&location).is_err(), "the credential is not sent there");
         let target = session.hosts().foreign(&location).unwrap();
         let Answered::Body(body) = session.fetch(&target, 1_000).await.unwrap() else { panic!("{status}") };
         assert_eq!(body.small().await.unwrap(), b"a,b\n");
@@ -55,7 +55,7 @@ async fn p7_a_redirect_is_handed_over_and_the_credential_stays_behind() {
 }
 
 #[tokio::test]
-async fn a_relative_redirect_leads_from_where_it_was_given() {
+async fn a_relative_redirect_is_resolved_against_the_request_url() {
     let server = vendor(302, Some("../files/a.csv?s=1")).await;
     let connection = Connection::to(&server.uri()).await;
     let gate = connection.gate().await;
@@ -66,7 +66,7 @@ async fn a_relative_redirect_leads_from_where_it_was_given() {
 }
 
 #[tokio::test]
-async fn an_answer_that_leads_nowhere_is_what_it_says() {
+async fn other_responses_are_not_redirects() {
     for (status, location) in [(307, None), (304, Some("/a")), (300, Some("/a")), (404, Some("/a"))] {
         let server = vendor(status, location).await;
         let connection = Connection::to(&server.uri()).await;
@@ -86,7 +86,7 @@ async fn an_answer_that_leads_nowhere_is_what_it_says() {
 }
 
 #[tokio::test]
-async fn p7_no_other_call_is_led_anywhere() {
+async fn p7_no_other_call_follows_a_redirect() {
     let server = vendor(307, Some("/elsewhere")).await;
     let connection = Connection::to(&server.uri()).await;
     let gate = connection.gate().await;
@@ -96,7 +96,7 @@ async fn p7_no_other_call_is_led_anywhere() {
 }
 
 #[tokio::test]
-async fn p2_a_refused_download_blocks_the_limit_that_it_hit() {
+async fn p2_a_refused_download_blocks_the_exceeded_limit() {
     let server = vendor(429, None).await;
     let connection = Connection::to(&server.uri()).await;
     let gate = connection.gate().await;
@@ -110,7 +110,7 @@ async fn p2_a_refused_download_blocks_the_limit_that_it_hit() {
 }
 
 #[tokio::test]
-async fn p6_a_redirect_with_an_endless_body_is_followed_all_the_same() {
+async fn p6_a_redirect_with_an_endless_body_is_still_returned() {
     let head = b"HTTP/1.1 302 Found\r\nlocation: /a\r\ncontent-length: 1000000000\r\n\r\n".to_vec();
     let address = saying([vec![head], vec![vec![b'x'; 1 << 20]; 64]].concat(), Duration::ZERO).await;
     let connection = Connection::to(&format!("http://{address}")).await;

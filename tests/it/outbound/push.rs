@@ -140,19 +140,19 @@ async fn p9_what_does_not_fit_the_query_is_named_before_anything_is_sent() {
             "public.renewals order",
             "public.renewal order",
             2,
-            "error: jobs.renewals.push.query: Postgres does not take it: relation \"public.renewal\" does not exist\n",
+            "error: jobs.renewals.push.query: Postgres refuses it: relation \"public.renewal\" does not exist\n",
         ),
         (
             "select id, name",
             "select id, name as phone, name",
             2,
-            "error: jobs.renewals.push.columns.Phone: the query has two columns `phone`; name one of them otherwise\n",
+            "error: jobs.renewals.push.columns.Phone: the query has two columns `phone`; rename one of them\n",
         ),
         (
             "order by id;",
             "; delete from public.renewals",
             2,
-            "error: jobs.renewals.push.query: Postgres does not take it: syntax error at or near \";\"\n",
+            "error: jobs.renewals.push.query: Postgres refuses it: syntax error at or near \";\"\n",
         ),
         (
             "select id, name",
@@ -200,7 +200,7 @@ async fn the_query_reads_what_the_databases_user_may() {
     let gone = format!("drop owned by {role}; drop role {role}");
     sqlx::raw_sql(sqlx::AssertSqlSafe(gone)).execute(&pool).await.unwrap();
     assert_eq!(output.status.code(), Some(2), "{said}");
-    let denied = "jobs.renewals.push.query: Postgres does not take it: permission denied for table renewals";
+    let denied = "jobs.renewals.push.query: Postgres refuses it: permission denied for table renewals";
     assert!(said.contains(denied), "{said}");
 }
 

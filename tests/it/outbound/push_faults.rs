@@ -17,7 +17,7 @@ async fn a_task_that_fails_stops_the_push_and_its_rows_stay_until_they_are_asked
     let pushed = push(&world, &[]).await;
     assert_eq!(pushed.code, 1);
     assert!(
-        pushed.said.starts_with("error: the vendor says that batch 1 failed: Failed\nhint: ask the vendor"),
+        pushed.said.starts_with("error: the vendor reports that batch 1 failed: Failed\nhint: ask the vendor"),
         "{pushed:?}"
     );
     assert_eq!((received(&world).len(), states(&world).await), (10, vec!["failed".to_owned()]), "the first is a trial");
@@ -46,7 +46,7 @@ async fn what_the_vendor_refuses_did_not_arrive_and_goes_with_the_next_push() {
     let id = simulator::lynn::outbound::TEMPLATE_ID;
     world.edit_config(|text| text.replace(id, "00000000-0000-0000-0000-000000000000"));
     let pushed = push(&world, &[]).await;
-    assert!(pushed.said.contains("the vendor refused a batch: the vendor answered with status 400"), "{pushed:?}");
+    assert!(pushed.said.contains("the vendor refused a batch: the vendor responded with status 400"), "{pushed:?}");
     world.edit_config(|text| text.replace("00000000-0000-0000-0000-000000000000", id));
     assert_eq!(push(&world, &[]).await.code, 0);
     assert_eq!(received(&world), [1, 2, 3, 4, 5]);
@@ -84,7 +84,7 @@ async fn p1_an_answer_that_is_lost_is_never_sent_again_unless_asked_for() {
         world.control().next(Match::endpoint(LOAD), action.clone());
         let pushed = push(&world, &[]).await;
         assert_eq!(pushed.code, 1, "{action:?}: {pushed:?}");
-        assert!(pushed.said.starts_with("error: the answer to batch 1 was lost: "), "{action:?}: {pushed:?}");
+        assert!(pushed.said.starts_with("error: the response to batch 1 was lost: "), "{action:?}: {pushed:?}");
         assert!(pushed.said.contains("hint: look into the campaign's data"), "{pushed:?}");
         assert_eq!(world.control().stats().calls[LOAD], 1, "{action:?}: once");
 
@@ -124,7 +124,7 @@ async fn a_state_that_nobody_knows_is_shown_and_the_next_push_asks_again() {
     world.control().outbound().shape(|shape| shape.done_word = "Procesado".to_owned());
     let pushed = push(&world, &[]).await;
     assert_eq!(pushed.code, 1);
-    assert!(pushed.said.contains("has not ended within 0 h; it last said Procesado"), "{pushed:?}");
+    assert!(pushed.said.contains("has not ended within 0 h; its last status was Procesado"), "{pushed:?}");
     assert!(pushed.said.contains("add it to the connection's `task_words`"), "{pushed:?}");
     assert_eq!((received(&world).len(), states(&world).await), (2, vec!["sent".to_owned()]));
     world.edit_config(|text| {

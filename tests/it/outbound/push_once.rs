@@ -63,7 +63,7 @@ async fn p1_two_pushes_at_once_send_every_row_once() {
     reached(&hold, &mut first).await;
     let second = push(&world, &[]).await;
     assert_eq!(second.code, 1, "{second:?}");
-    let said = "error: another push of the job `renewals` is under way\nhint: wait for it to end; nothing was sent\n";
+    let said = "error: another push of the job `renewals` is in progress\nhint: wait for it to end; nothing was sent\n";
     assert_eq!(second.said, said);
     hold.release();
     assert!(first.wait(LONG).await.success(), "{}", first.said());

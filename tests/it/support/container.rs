@@ -1,4 +1,4 @@
-//! The shared server in a container, where a Docker engine answers and there are no Postgres programs.
+//! The shared server in a container, if there is a Docker engine and no Postgres programs.
 
 use anyhow::{Context, Result};
 use rand::random;
@@ -10,7 +10,8 @@ use url::Url;
 use super::server::answers;
 use super::wait::eventually;
 
-/// Its URL and how to stop it. The container outlives this process on purpose: others use it, and the reaper removes it.
+/// Its URL, and how to stop it. The container outlives this process on purpose: others use it, and the reaper removes
+/// it.
 pub async fn make() -> Result<(Url, String)> {
     let password = hex::encode(random::<[u8; 16]>());
     let container = GenericImage::new("postgres", "15-alpine")
@@ -26,7 +27,7 @@ pub async fn make() -> Result<(Url, String)> {
     let url: Url = format!("postgres://postgres:{password}@{host}:{port}/postgres?sslmode=disable").parse()?;
     let stop = format!("docker rm --force --volumes {}", container.id());
     std::mem::forget(container);
-    // It says that it is ready once before it restarts with the settings.
+    // It reports that it is ready once before it restarts with the settings.
     eventually(std::time::Duration::from_mins(1), async || answers(&url).await.then_some(())).await;
     Ok((url, stop))
 }

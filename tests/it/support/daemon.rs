@@ -1,4 +1,4 @@
-//! The real daemon, and the real commands, on the configuration of a [`World`].
+//! The real daemon and the real commands, with the configuration of a [`World`].
 
 use std::path::Path;
 use std::process::{ExitStatus, Output, Stdio};
@@ -13,11 +13,11 @@ use tokio::task::JoinHandle;
 
 use super::{World, clock, eventually, programs};
 
-/// What a loaded machine may take for something that should take a moment.
+/// Time limit on a busy machine for something that usually takes a moment.
 pub const SOON: Duration = Duration::from_secs(30);
 
-/// `tidegate` in `folder`, at the time of this process and with its Postgres programs, in no other environment than `env`, with
-/// its output piped.
+/// `tidegate` in `folder`, with this process's time and Postgres programs, otherwise only with the environment `env`,
+/// and with its output piped.
 pub fn tidegate(folder: &Path, env: &[(&str, &str)], args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
     command
@@ -34,14 +34,14 @@ pub fn tidegate(folder: &Path, env: &[(&str, &str)], args: &[&str]) -> Command {
     command
 }
 
-/// Runs a command on the world's configuration to its end.
+/// Runs a command with the world's configuration to its end.
 pub async fn command(world: &World, env: &[(&str, &str)], args: &[&str]) -> Output {
     let config = world.config_path();
     let args = [&["--config", config.to_str().unwrap()], args].concat();
     tidegate(world.folder.path(), env, &args).output().await.unwrap()
 }
 
-/// A `tidegate run` of the test's own; killed when it is dropped.
+/// A separate `tidegate run`; killed when dropped.
 pub struct Daemon {
     child: Child,
     said: Arc<Mutex<Vec<u8>>>,
@@ -72,7 +72,7 @@ impl Daemon {
         }
     }
 
-    /// Gathers what a process says.
+    /// Collects the output of a process.
     pub fn watch(mut child: Child) -> Self {
         let said = Arc::<Mutex<Vec<u8>>>::default();
         let readers = vec![
@@ -82,12 +82,12 @@ impl Daemon {
         Self { child, said, readers, address: String::new() }
     }
 
-    /// Everything said so far, on standard output and standard error.
+    /// The output so far, of standard output and standard error.
     pub fn said(&self) -> String {
         String::from_utf8_lossy(&self.said.lock().unwrap()).into_owned()
     }
 
-    /// Waits until it says `words`.
+    /// Waits until the output contains `words`.
     pub async fn says(&self, words: &str) {
         eventually(SOON, async || self.said().contains(words).then_some(())).await;
     }
@@ -114,19 +114,19 @@ impl Daemon {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// The value of one line of its metrics, such as `tidegate_up`, labels included; none while the line is missing.
+    /// The value of one line of its metrics, such as `tidegate_up`, labels included; `None` if the line is missing.
     pub async fn metric(&self, line: &str) -> Option<f64> {
         let (_, text) = self.get("/metrics").await;
         let value = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '))?;
         value.parse().ok()
     }
 
-    /// SIGTERM; its exit, how long that took, and all it ever said.
+    /// Sends SIGTERM. Returns its exit status, how long the exit took, and all its output.
     pub async fn terminate(self) -> (ExitStatus, Duration, String) {
         self.end(Signal::TERM).await
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub async fn kill(self) -> String {
         self.end(Signal::KILL).await.2
     }
@@ -137,14 +137,14 @@ impl Daemon {
         let status = tokio::time::timeout(SOON, self.child.wait()).await.expect("it ends").unwrap();
         let took = begun.elapsed();
         for reader in self.readers.drain(..) {
-            // Something that it left behind may keep the pipe open; that is another test's business.
+            // A process that it left behind may keep the pipe open, which other tests check.
             let _ = tokio::time::timeout(Duration::from_secs(2), reader).await;
         }
         (status, took, self.said())
     }
 }
 
-/// The first loopback address of a line.
+/// The first loopback address in a line.
 fn address(line: &str) -> Option<String> {
     let from = line.find("127.0.0.1:")?;
     Some(line[from..].chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect())

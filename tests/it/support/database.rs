@@ -1,4 +1,4 @@
-//! A database for each test, cloned from a template that was migrated once.
+//! A database for each test, cloned from a template that is migrated once.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,18 +13,18 @@ use super::server;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
-/// Names of our databases begin like this, and go on with the second of their creation.
+/// Prefix of the test databases' names; the second of their creation follows.
 const PREFIX: &str = "tidegate_test_";
-/// A database that is older was left by a killed test.
+/// Older databases were left by killed tests.
 const LEFTOVER_AFTER: Duration = Duration::from_hours(1);
-/// A test must not take the connections of the others.
+/// A test must not use up the connections of the others.
 const CONNECTIONS_MAX: u32 = 5;
-/// A database goes within a tenth of that, unless something is in the way.
+/// Dropping a database takes a tenth of this, unless something blocks it.
 const DROP_WAIT: Duration = Duration::from_secs(2);
-/// Any number; all of a server's tests must use the same.
+/// Any number, but the same for all tests of a server.
 const TEMPLATE_LOCK: i64 = 0x7469_6465_6761_7465;
 
-/// A database that only this test uses, gone when it is dropped.
+/// A database for one test only, dropped with this value.
 #[derive(Debug)]
 pub struct TestDatabase {
     name: String,
@@ -33,23 +33,24 @@ pub struct TestDatabase {
 }
 
 impl TestDatabase {
-    /// With all migrations applied.
+    /// With all migrations.
     pub async fn create() -> Self {
         static TEMPLATE: OnceCell<String> = OnceCell::const_new();
         Self::clone_of(TEMPLATE.get_or_init(template).await).await
     }
 
-    /// Without any migration.
+    /// Without migrations.
     pub async fn create_empty() -> Self {
         Self::clone_of("template0").await
     }
 
-    /// Without any migration, in an encoding that Tidegate does not take.
+    /// Without migrations, in an encoding that Tidegate does not support.
     pub async fn create_encoded(encoding: &str) -> Self {
         Self::make(&format!("template template0 encoding '{encoding}' lc_collate 'C' lc_ctype 'C'")).await
     }
 
-    /// A copy of this database as it is now, as a dump would hold it. Ends the sessions of this one; its pool makes new ones.
+    /// A copy of this database in its current state, like a dump. Ends the sessions of this one; its pool opens new
+    /// ones.
     pub async fn copy(&self) -> Self {
         let mut admin = Self::superuser().await;
         let sql = format!("select pg_terminate_backend(pid) from pg_stat_activity where datname = '{}'", self.name);
@@ -73,7 +74,7 @@ impl TestDatabase {
         Self { name, url, pool }
     }
 
-    /// A connection to the server's maintenance database, with every right.
+    /// A connection to the server's maintenance database as superuser.
     pub async fn superuser() -> PgConnection {
         PgConnection::connect(server::shared().url.as_str()).await.expect("the server of the tests answers")
     }
@@ -82,12 +83,12 @@ impl TestDatabase {
         &self.name
     }
 
-    /// Where it is, with the password, as `database.url` would say it.
+    /// The URL with the password, as in `database.url`.
     pub fn url(&self) -> &str {
         self.url.as_str()
     }
 
-    /// The same, as the config holds it.
+    /// The same as a configuration value.
     pub fn secret(&self) -> Secret {
         Secret::from(self.url.as_str())
     }
@@ -97,12 +98,12 @@ impl TestDatabase {
         self.pool.clone()
     }
 
-    /// Another pool, of so many connections: it stands for a process of its own.
+    /// Another pool with this many connections, in place of another process.
     pub fn another_pool(&self, connections_max: u32) -> PgPool {
         pool_of(&self.url, connections_max)
     }
 
-    /// A session of its own, for locks and temporary tables.
+    /// A separate session, for locks and temporary tables.
     pub async fn connect(&self) -> PgConnection {
         PgConnection::connect(self.url.as_str()).await.unwrap()
     }
@@ -112,7 +113,7 @@ impl Drop for TestDatabase {
     fn drop(&mut self) {
         let sql = format!("drop database if exists {} with (force)", self.name);
         let (done, wait) = std::sync::mpsc::channel::<()>();
-        // A thread of its own: the test's runtime cannot be waited for from here. What fails is swept up later.
+        // A separate thread, since the test's runtime cannot be awaited here. Failures are cleaned up later.
         std::thread::spawn(move || {
             if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 runtime.block_on(async {
@@ -124,8 +125,8 @@ impl Drop for TestDatabase {
             }
             drop(done);
         });
-        // Not to its end at any price: the server waits for every login that is under way, and one of those may be a
-        // task of the very runtime that stands still here.
+        // Limited in time: the server waits for every login in progress, and one of those may be a task of this same
+        // runtime, which is blocked here.
         wait.recv_timeout(DROP_WAIT).unwrap_or_default();
     }
 }
@@ -138,7 +139,7 @@ fn pool_of(url: &Url, connections_max: u32) -> PgPool {
         .connect_lazy_with(options.disable_statement_logging())
 }
 
-/// The name of the migrated template, made if this set of migrations has none yet.
+/// The name of the migrated template, created if this set of migrations has none yet.
 async fn template() -> String {
     let mut admin = TestDatabase::superuser().await;
     sqlx::query("select pg_advisory_lock($1)").bind(TEMPLATE_LOCK).execute(&mut admin).await.unwrap();
@@ -150,7 +151,7 @@ async fn template() -> String {
         .await
         .unwrap();
     if !there {
-        // Under another name until it is whole, so that a killed test leaves no half-migrated template.
+        // Under another name until it is complete, so that a killed test leaves no half-migrated template.
         let building = format!("{name}_building");
         execute(&mut admin, format!("drop database if exists {building} with (force)")).await;
         execute(&mut admin, format!("create database {building} template template0 encoding 'UTF8'")).await;
@@ -162,12 +163,12 @@ async fn template() -> String {
         execute(&mut admin, format!("alter database {building} rename to {name}")).await;
         execute(&mut admin, format!("alter database {name} allow_connections false")).await;
     }
-    // The lock goes with the session.
+    // The session holds the lock and ends with it.
     admin.close().await.unwrap();
     name
 }
 
-/// Removes the databases of tests that were killed.
+/// Removes the databases of killed tests.
 async fn sweep(admin: &mut PgConnection) {
     let names: Vec<String> = sqlx::query_scalar("select datname from pg_database where starts_with(datname, $1)")
         .bind(PREFIX)
@@ -183,7 +184,7 @@ async fn sweep(admin: &mut PgConnection) {
     }
 }
 
-/// Of every migration's number and content.
+/// A hash of every migration's number and content.
 fn migrations_hash() -> String {
     let mut hasher = xxhash_rust::xxh3::Xxh3::new();
     hasher.update(b"tidegate._sqlx_migrations");

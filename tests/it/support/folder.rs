@@ -1,4 +1,4 @@
-//! Folders in which tests run servers of their own.
+//! Folders in which tests run their own servers.
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::{programs, reaper};
 
-/// A temporary folder. Should the test be killed, the servers in it are stopped all the same.
+/// A temporary folder. The servers in it are stopped even if the test is killed.
 #[derive(Debug)]
 pub struct ServerFolder {
     folder: TempDir,
@@ -16,7 +16,7 @@ pub struct ServerFolder {
 }
 
 impl ServerFolder {
-    /// With a mode like 0o755: the server's user must be able to pass through, or, 0o700, must not.
+    /// With a mode such as 0o755, which the server's user can traverse, or 0o700, which it cannot.
     pub fn new(mode: u32) -> Self {
         programs::prepare();
         let folder = tempfile::Builder::new().permissions(Permissions::from_mode(mode)).tempdir().unwrap();

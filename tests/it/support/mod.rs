@@ -1,4 +1,4 @@
-//! What the tests share: a database for each, and a way to wait.
+//! Shared parts of the tests: a database for each, and a way to wait.
 
 pub mod child;
 pub mod clock;

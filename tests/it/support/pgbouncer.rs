@@ -1,4 +1,4 @@
-//! A real PgBouncer with its default settings before the server of the tests.
+//! A real PgBouncer with its default settings in front of the test server.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -23,7 +23,7 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// `None`, with a printed line, where the program is missing. `settings` are lines of the section `[pgbouncer]`.
+    /// `None`, with a printed line, if the program is missing. `settings` are lines of the section `[pgbouncer]`.
     pub async fn start(database: &TestDatabase, settings: &str) -> Option<Self> {
         let Some(program) = PLACES.iter().map(PathBuf::from).find(|path| path.exists()) else {
             println!("skipped: pgbouncer is not installed");
@@ -66,7 +66,7 @@ impl PgBouncer {
         Some(pooler)
     }
 
-    /// Where `database` is through the pooler.
+    /// The URL of `database` through the pooler.
     pub fn url(&self, database: &TestDatabase) -> String {
         let mut url: Url = database.url().parse().unwrap();
         url.set_host(Some("127.0.0.1")).unwrap();
@@ -75,7 +75,7 @@ impl PgBouncer {
         url.into()
     }
 
-    /// What it has said.
+    /// Its log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! The real binary in a process of its own: started, watched, stopped, killed.
+//! The real binary in a separate process: started, monitored, stopped, killed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,14 +10,14 @@ use tempfile::TempDir;
 
 use super::wait::eventually;
 
-/// A running `tidegate`, killed when it is dropped. What it says goes to files, so that it never waits for a reader.
+/// A running `tidegate`, killed when dropped. Its output goes to files, so that it never waits for a reader.
 pub struct Process {
     child: Child,
     output: TempDir,
 }
 
 impl Process {
-    /// `tidegate --config CONFIG ARGS…`, with `env` beside the variables of this process.
+    /// `tidegate --config CONFIG ARGS…`, with `env` in addition to the variables of this process.
     pub fn start(config: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
         let output = tempfile::tempdir().unwrap();
         let file = |name: &str| File::create(output.path().join(name)).unwrap();
@@ -34,7 +34,7 @@ impl Process {
         Self { child, output }
     }
 
-    /// As the system does it: no chance to say goodbye.
+    /// Sends SIGKILL: the process cannot clean up.
     pub fn kill(mut self) {
         self.end();
     }
@@ -56,7 +56,7 @@ impl Process {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Everything that it said so far.
+    /// Its output so far.
     pub fn said(&self) -> String {
         let read = |name: &str| fs::read_to_string(self.file(name)).unwrap_or_default();
         format!("{}{}", read("stdout"), read("stderr"))

@@ -1,4 +1,4 @@
-//! A TCP proxy between a daemon and its Postgres, which can forget what it forwards, as a firewall does, and break down.
+//! A TCP proxy between a daemon and its Postgres, which can drop connection state, as a firewall does, and fail.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use url::Url;
 /// Listens until it is dropped.
 pub struct Proxy {
     address: SocketAddr,
-    /// Counts how often the flows were forgotten.
+    /// Number of times the state was dropped.
     forgotten: Arc<watch::Sender<u64>>,
     is_up: Arc<watch::Sender<bool>>,
     listener: JoinHandle<()>,
@@ -25,7 +25,7 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// In front of the server of this URL.
+    /// Starts a proxy in front of the server of this URL.
     pub async fn before(url: &str) -> Self {
         let url: Url = url.parse().unwrap();
         let target = (url.host_str().unwrap().to_owned(), url.port().unwrap());
@@ -50,12 +50,12 @@ impl Proxy {
         url.to_string()
     }
 
-    /// From now on nothing passes through the flows that there are, and neither end is told. New ones work.
+    /// From now on nothing passes through the existing connections, and neither end is notified. New ones work.
     pub fn forget(&self) {
         self.forgotten.send_modify(|count| *count += 1);
     }
 
-    /// Until it is up again, all flows end, and new ones end at once.
+    /// Until it works again, all connections end, and new ones end at once.
     pub fn set_up(&self, is_up: bool) {
         self.is_up.send_replace(is_up);
     }
@@ -77,7 +77,7 @@ async fn forward(
         _ = is_up.wait_for(|is_up| !is_up) => return,
         _ = forgotten.changed() => {}
     }
-    // Open, and silent, until the proxy is gone.
+    // Stays open and silent until the proxy is dropped.
     while forgotten.changed().await.is_ok() {}
     drop((client, server));
 }

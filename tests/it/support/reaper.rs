@@ -1,7 +1,7 @@
-//! Stops a shared server some seconds after its last user has gone.
+//! Stops a shared server a few seconds after its last user has ended.
 //!
-//! No test process can do it: with nextest every test is a process of its own, and any of them may be killed. So a small
-//! shell script stays behind. It cannot be forgotten by a kill, since the lock that it asks for is the system's.
+//! No test process can do this: with nextest every test is a separate process, and any of them may be killed. So a
+//! small shell script stays behind. A kill cannot disturb it, because the lock that it requests belongs to the system.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::process::CommandExt;
@@ -11,9 +11,9 @@ use std::process::{Command, Stdio};
 use anyhow::Result;
 use rustix::process::{Pid, test_kill_process};
 
-/// `$1`: the file that every user holds a shared lock on. `$2`: how to stop. Stops after four looks, 5 s apart, without a
-/// user, and only while it has the lock for itself, so that nobody can begin to use the server meanwhile. Systems
-/// without `flock` have `perl`.
+/// `$1`: the file on which every user holds a shared lock. `$2`: the command to stop. Stops after four checks, 5 s
+/// apart, without a user, and only while it has the exclusive lock, so that no test can start to use the server
+/// meanwhile. Systems without `flock` have `perl`.
 const SCRIPT: &str = r#"
 alone() {
     if command -v flock >/dev/null; then
@@ -31,21 +31,21 @@ done
 sh -c "$2"
 "#;
 
-/// Begins to use what a reaper for `room` watches: until the file is dropped, or this process ends in whatever way.
+/// Registers a user of what a reaper for `room` watches: until the file is dropped or this process ends.
 pub fn use_room(room: &Path) -> Result<File> {
     let users = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(room.join("users"))?;
     users.lock_shared()?;
     Ok(users)
 }
 
-/// Starts a reaper and gives its process id.
+/// Starts a reaper and returns its process id.
 pub fn start(room: &Path, stop: &str) -> Result<u32> {
     let child = Command::new("sh")
         .args(["-c", SCRIPT, "tidegate-test-reaper"])
         .arg(room.join("users"))
         .arg(stop)
         .current_dir("/")
-        // Nothing that the test runner waits for, and not in the group that it signals.
+        // The test runner does not wait for it, and it is not in the process group that the runner signals.
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

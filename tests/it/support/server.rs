@@ -1,9 +1,9 @@
 //! The Postgres server that all tests of a run share.
 //!
-//! In this order: `TEST_DATABASE_URL`; a private server, made by the first test of a run and used by the others, in this
-//! process and in those that run beside it; the same in a container, when there are no Postgres programs and they cannot be
-//! obtained, but there is a Docker engine. A server that we made is stopped by [`super::reaper`] some seconds after its last user has gone, and is made
-//! again the next time: it runs without fsync, so what a crash leaves of it is worth nothing.
+//! The first available of: `TEST_DATABASE_URL`; a private server, started by the first test of a run and shared by all
+//! test processes; the same in a container, if the Postgres programs are missing and cannot be obtained but there is a
+//! Docker engine. [`super::reaper`] stops a started server a few seconds after its last user has ended, and the next
+//! run creates a new one: it runs without fsync, so its data is worthless after a crash.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::net::{Ipv4Addr, TcpListener};
@@ -23,7 +23,7 @@ use url::Url;
 
 use super::{clock, container, programs, reaper};
 
-/// For tests only: a commit need not survive the loss of power, and many databases are used at once.
+/// Test settings: a commit need not survive a power loss, and many databases are used at once.
 const SETTINGS: &[&str] = &[
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
@@ -35,7 +35,7 @@ const SETTINGS: &[&str] = &[
     "max_connections=300",
     "shared_buffers=128MB",
     "autovacuum=off",
-    // `drop database` waits for every login under way, so one that stalls must not stall all.
+    // `drop database` waits for every login in progress, so a stalled login must not stall everything.
     "authentication_timeout=20s",
     "jit=off",
     "timezone=UTC",
@@ -43,29 +43,29 @@ const SETTINGS: &[&str] = &[
 ];
 const START_WITHIN: Duration = Duration::from_mins(1);
 
-/// A server, in use by this process.
+/// A server used by this process.
 #[derive(Debug)]
 pub struct Server {
-    /// Its maintenance database, as superuser.
+    /// The URL of its maintenance database, as superuser.
     pub url: Url,
-    /// Shared among the users of a server that we made; the system releases it when this process ends.
+    /// A lock shared by all users of a started server; the system releases it when this process ends.
     _in_use: Option<File>,
 }
 
-/// What a process that makes the server tells the others.
+/// What the process that starts the server tells the others.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Made {
     pub url: Url,
-    /// A line for `sh` that stops the server and removes what it leaves.
+    /// A command for `sh` that stops the server and removes its files.
     pub stop: String,
     pub reaper_pid: u32,
 }
 
-/// The server of this run. The first call of a process waits for it.
+/// The server of this run. The first call in a process waits for it.
 pub fn shared() -> &'static Server {
     static SERVER: OnceLock<Server> = OnceLock::new();
     SERVER.get_or_init(|| {
-        // A thread of its own, since the caller may be inside any kind of runtime.
+        // A separate thread, since the caller may be inside any kind of runtime.
         let found = std::thread::spawn(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(find_or_make())
@@ -81,7 +81,7 @@ async fn find_or_make() -> Result<Server> {
     }
     let user = ServerUser::choose(Path::new("/nonexistent"))?;
     let room = room(user.as_ref())?;
-    // One process at a time looks, and makes the server if there is none.
+    // One process at a time checks, and starts the server if there is none.
     let turn = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(room.join("turn"))?;
     turn.lock()?;
     let in_use = reaper::use_room(&room)?;
@@ -103,8 +103,8 @@ async fn find_or_make() -> Result<Server> {
     Ok(Server { url: made.url, _in_use: Some(in_use) })
 }
 
-/// A folder below `target`, or below the system's temporary folder if the server's user cannot reach that. Processes for which it
-/// is another time have a server of their own.
+/// A folder below `target`, or below the system's temporary folder if the server's user cannot reach that. Processes
+/// with a shifted clock have their own server.
 fn room(user: Option<&ServerUser>) -> Result<PathBuf> {
     let name = std::env::var("FAKETIME").map_or_else(|_| "postgres".to_owned(), |shift| format!("postgres-at{shift}"));
     let below_target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -143,7 +143,7 @@ async fn make_cluster(room: &Path, bin: &PgBin, user: Option<&ServerUser>) -> Re
         }
     }
     let password = Secret::new(hex::encode(rand::random::<[u8; 16]>()));
-    // A new name each time: should an old server still be about, it cannot disturb this one.
+    // A new name each time, so that an old server that still runs cannot interfere.
     let path = room.join(format!("cluster-{:08x}", rand::random::<u32>()));
     cluster::make(&path, bin, user, &password, &["--no-sync"]).await?;
 
@@ -172,12 +172,12 @@ async fn make_cluster(room: &Path, bin: &PgBin, user: Option<&ServerUser>) -> Re
         }
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
-    // An immediate shutdown: nobody will read this cluster again.
+    // An immediate shutdown, since the cluster is not used again.
     let stop = format!("kill -QUIT {}; sleep 1; rm -rf '{}'", child.id(), path.display());
     Ok((url, stop))
 }
 
-/// The server of a cluster that nobody uses (we hold the lock), should its reaper have been killed.
+/// Stops the server of a cluster without users (this process has the lock), in case its reaper was killed.
 fn stop_leftover(path: &Path) {
     let pid = fs::read_to_string(path.join("postmaster.pid")).ok().and_then(|text| text.lines().next()?.parse().ok());
     let works_there = |pid: &i32| {

@@ -1,9 +1,9 @@
-//! Waiting for something that another task or process does.
+//! Waiting for an effect of another task or process.
 
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
-/// Asks `probe` until it has a value, and fails the test, at the caller's place, when `deadline` passes first.
+/// Calls `probe` until it returns a value. Fails the test, at the caller's location, after `deadline`.
 #[track_caller]
 pub fn eventually<T, F>(deadline: Duration, mut probe: F) -> impl Future<Output = T>
 where

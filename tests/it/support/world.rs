@@ -1,4 +1,4 @@
-//! A vendor, a database and a configuration: everything a run needs, small and fast.
+//! A vendor, a database and a configuration: everything that a run needs, small and fast.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,18 +19,18 @@ use tidegate::store::progress::TaskState;
 
 use super::{TestDatabase, ago};
 
-/// How the world is made.
+/// Options of a world.
 pub struct Recipe {
     pub options: Options,
     /// Rows per page; small, so that a day has several.
     pub page_size: u32,
-    /// The connection's further keys, as YAML lines.
+    /// Additional keys of the connection, as YAML lines.
     pub connection: Vec<String>,
     /// Keys of the job `lynn`, as YAML lines.
     pub job: Vec<String>,
     pub streams: &'static str,
     pub start: NaiveDate,
-    /// Whole files beside.
+    /// Additional configuration files.
     pub worker: &'static str,
 }
 
@@ -131,7 +131,7 @@ impl World {
         std::fs::write(path, text).unwrap();
     }
 
-    /// Runs the job once, in this process, to its end.
+    /// Runs the job once, to its end, in this process.
     pub async fn sync(&self) -> Vec<TaskState> {
         self.run(ByHand::Manual).await
     }
@@ -164,17 +164,17 @@ impl World {
         enqueue_manual(&mut connection, job, &streams, by_hand).await.unwrap()
     }
 
-    /// Every row of a table as a JSON object without the columns that Tidegate adds, sorted.
+    /// Every row of a table as a JSON object without Tidegate's own columns, sorted.
     pub async fn rows(&self, table: &str) -> Vec<String> {
         self.rows_of(&self.database.pool(), table, "true").await
     }
 
-    /// Those rows for which `condition` holds.
+    /// The rows that satisfy `condition`.
     pub async fn rows_where(&self, table: &str, condition: &str) -> Vec<String> {
         self.rows_of(&self.database.pool(), table, condition).await
     }
 
-    /// The same of a database elsewhere.
+    /// The same for another database.
     pub async fn rows_in(&self, pool: &sqlx::PgPool, table: &str) -> Vec<String> {
         self.rows_of(pool, table, "true").await
     }
@@ -190,12 +190,12 @@ impl World {
         rows
     }
 
-    /// What the table should hold: the vendor's truth of `[from, to)`, sorted.
+    /// The expected rows of the table: the vendor's truth of `[from, to)`, sorted.
     pub fn truth(&self, report: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<String> {
         self.truth_of(Vendor::Lynn, report, (from, to))
     }
 
-    /// The same of another vendor's report.
+    /// The same for another vendor's report.
     pub fn truth_of(&self, vendor: Vendor, report: &str, (from, to): (DateTime<Utc>, DateTime<Utc>)) -> Vec<String> {
         let rows = self.control().data(vendor).rows(report, from, to).unwrap();
         let mut rows: Vec<String> = rows.into_iter().map(|row| canonical(columns(&row))).collect();
@@ -225,7 +225,7 @@ impl World {
     }
 }
 
-/// Loads a configuration without any environment.
+/// Loads a configuration without any environment variables.
 pub fn load(path: &Path) -> Config {
     Config::load(path, &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults}"))
 }
@@ -251,8 +251,8 @@ pub fn columns(record: &Map<String, Value>) -> Map<String, Value> {
     out
 }
 
-/// One spelling for what means the same: no nulls and no empty texts (null where they came before their field had a column),
-/// instants as UTC with microseconds, 1.0 as 1.
+/// Normalises equal values: no nulls or empty texts (values that came before their field had a column are null), times
+/// as UTC with microseconds, 1.0 as 1.
 pub fn canonical(mut row: Map<String, Value>) -> String {
     row.retain(|_, value| !value.is_null() && value != "");
     for value in row.values_mut() {
@@ -263,6 +263,6 @@ pub fn canonical(mut row: Map<String, Value>) -> String {
             *value = number.parse::<i64>().map_or_else(|_| value.clone(), Value::from);
         }
     }
-    // A BTreeMap inside: keys come sorted.
+    // The map is a BTreeMap, so keys are sorted.
     Value::Object(row).to_string()
 }

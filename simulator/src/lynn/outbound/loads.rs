@@ -1,4 +1,4 @@
-//! `AddCampaingData` and its task (`facts/lynn.md §6.1`): strict about what comes in, and all of it is kept for tests.
+//! `AddCampaingData` and its task (`vendors/lynn.md §6.1`): checks input strictly and keeps all of it for tests.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::stats::ReportCall;
 use crate::truth::Dice;
 use crate::{Vendor, locked};
 
-/// The one template of the account, and the labels of its columns.
+/// The only template of the account, and its column labels.
 pub const TEMPLATE_ID: &str = "5f3c1a52-9f0e-4b7e-8a64-0c2f0a7be111";
 pub const TEMPLATE_LABELS: &[&str] = &["Name", "Phone", "Tags", "Due Date"];
-/// Records kept; further ones are refused, so that memory stays bounded.
+/// Maximum number of records kept; more are refused, so that memory stays bounded.
 const RECORDS_MAX: u64 = 200_000;
 
-/// How the id of a task is told.
+/// How the id of a task is returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskAnswer {
@@ -36,7 +36,7 @@ pub enum TaskAnswer {
     Nothing,
 }
 
-/// A load that was taken.
+/// An accepted load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Load {
     pub campaign_id: String,
@@ -44,7 +44,7 @@ pub struct Load {
     pub records: Vec<BTreeMap<String, String>>,
     pub task: String,
     fails: bool,
-    /// Since the simulator's start.
+    /// Time since the simulator's start.
     ends_at: Duration,
 }
 
@@ -64,7 +64,7 @@ impl Loads {
     }
 }
 
-/// As the vendor prints it; every value of a record is a string in its sample.
+/// As the vendor prints it; in its sample every value of a record is a string.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Sent {
@@ -81,7 +81,7 @@ pub(super) async fn add_campaign_data(Path(tenant): Path<String>, incoming: Inco
             admit_account(arrival, &tenant)?;
             arrival.unexpected_if(arrival.header(&CONTENT_TYPE) != Some("application/json"), "not application/json");
             let sent = check(arrival, body)?;
-            // Mischief that answers something else than a load says: nothing was taken.
+            // Mischief that replaces the response: nothing was accepted.
             let action = meet(arrival, &["push"]);
             let refuses = action.as_ref().is_some_and(super::super::refuses_the_call);
             let records = sent.data.len() as u64;

@@ -1,5 +1,5 @@
-//! Lynn Outbound (`facts/lynn.md §6`): three lists, the load of records and its task. What is not documented of their
-//! shapes is ours, and can be changed while it is served. Methods that a careful client never calls are noted.
+//! Lynn Outbound (`vendors/lynn.md §6`): three lists, the load of records and its task. Undocumented shapes are
+//! invented and can be changed at run time. Methods that a careful client never calls are recorded.
 
 mod loads;
 mod rows;
@@ -36,7 +36,7 @@ const ADD_CAMPAIGN_DATA: &str = "add_campaign_data";
 const GET_TASK_STATUS: &str = "get_task_status";
 const NEVER: &str = "outbound_never";
 
-/// How lists come.
+/// The format of lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ListShape {
@@ -46,19 +46,19 @@ pub enum ListShape {
     Wrapped,
 }
 
-/// How the methods behave, where the vendor's documents leave it open.
+/// The behaviour of methods where the vendor's documents leave it open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
     pub lists: ListShape,
-    /// The lists want POST, not GET.
+    /// The lists require POST, not GET.
     pub lists_are_posted: bool,
-    /// Entries of the blacklist are ids of campaigns and nothing else.
+    /// Entries of the blacklist are only ids of campaigns.
     pub dnd_is_ids: bool,
     pub task_answer: TaskAnswer,
     /// How long a load takes, before `speed`.
     pub task_takes: Duration,
     pub done_word: String,
-    /// Loads that come from now on fail.
+    /// Loads from now on fail.
     pub tasks_fail: bool,
 }
 
@@ -98,16 +98,16 @@ impl Outbound {
         self.shape.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The rows of a list at the moment.
+    /// The current rows of a list.
     fn list(&self, name: &str) -> Vec<Map<String, Value>> {
         let mut list = Vec::new();
-        // Names of our own are known.
+        // The names are constants of this module.
         let _ = self.data.walk(name, rows::span(), &mut |text| list.extend(serde_json::from_str(text).ok()));
         list
     }
 }
 
-/// What a test does to Lynn Outbound beyond `Control`.
+/// Test controls for Lynn Outbound beyond `Control`.
 pub struct Handle(pub(crate) Control);
 
 impl Handle {
@@ -119,12 +119,12 @@ impl Handle {
         self.0.data(Vendor::LynnOutbound)
     }
 
-    /// Changes how the methods behave from now on.
+    /// Changes the methods' behaviour from now on.
     pub fn shape(&self, change: impl FnOnce(&mut Shape)) {
         change(&mut self.outbound().shape.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Every load that was taken.
+    /// Every accepted load.
     pub fn loads(&self) -> Vec<Load> {
         locked(&self.outbound().loads).all().to_vec()
     }
@@ -154,7 +154,7 @@ async fn create_token(uri: Uri, incoming: Incoming) -> Response<Body> {
     serve_token(arrival, body, Family::Service).await
 }
 
-/// The rest of the family writes, or makes sessions (`§6, §7`).
+/// The other methods of the family write, or create sessions (`§6, §7`).
 async fn never(incoming: Incoming) -> Response<Body> {
     incoming
         .serve(Vendor::Lynn, NEVER, |arrival, _| {
@@ -219,7 +219,7 @@ async fn get_dnd_contact(
         .await
 }
 
-/// Who asks, for which tenant, and how.
+/// Checks credential, tenant and method.
 fn admit(arrival: &Arrival, tenant: &str, method: &Method, body: &[u8]) -> Result<(), Answer> {
     admit_account(arrival, tenant)?;
     arrival.unexpected_if(!body.is_empty(), "a body where none belongs");
@@ -243,7 +243,7 @@ fn admit_account(arrival: &Arrival, tenant: &str) -> Result<(), Answer> {
     Err(Answer::error(StatusCode::FORBIDDEN, "The credential has no access to this tenant."))
 }
 
-/// What the call meets; a token that expires does so for everyone.
+/// The action for the call; a token that expires does so for all clients.
 fn meet(arrival: &Arrival, names: &[&str]) -> Option<Action> {
     let action = arrival.meet(names, None);
     if action == Some(Action::TokenExpired) {

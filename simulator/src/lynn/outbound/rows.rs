@@ -1,4 +1,4 @@
-//! Campaigns, contacts and the blacklist, made of real conversations: who wrote to a company is its contact.
+//! Campaigns, contacts and the blacklist, made from real conversations: everyone who wrote to a company is its contact.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -12,14 +12,14 @@ const CAMPAIGNS: u64 = 5;
 const CONTACTS: u64 = 40;
 /// Every third contact is on two blacklists.
 const DND: u64 = CONTACTS.div_ceil(3) * 2;
-/// All that is listed is dated to this day, 1 January 2024; what is inserted may be later that year.
+/// The date of all listed rows, 1 January 2024; inserted rows may be later that year.
 const DAY: i32 = 19_723;
 
 pub(super) fn names() -> Vec<Vec<String>> {
     LISTS.iter().map(|&name| vec![name.to_owned()]).collect()
 }
 
-/// The time in which the truth of these lists lies, for those who read or edit it.
+/// The time span of these lists' truth, for reading and editing it.
 pub fn listed() -> (DateTime<Utc>, DateTime<Utc>) {
     let at = |day: i32| DateTime::from_timestamp(i64::from(day) * 86_400, 0).unwrap_or_default();
     (at(DAY), at(DAY + 366))
@@ -40,7 +40,7 @@ impl Rows {
         Dice::new(self.seed, &[1, position, 53]).guid()
     }
 
-    /// `facts/lynn.md §6.2`; the names of the members are ours.
+    /// `vendors/lynn.md §6.2`; the member names are invented.
     fn campaign(&self, row: Row, record: &mut Record) {
         let mut dice = Dice::new(self.seed, &[0, row.position, 59]);
         let conversation = pick(dice.roll());
