@@ -116,7 +116,7 @@ pub struct Job {
     pub push: Option<Push>,
 }
 
-/// Rows of the warehouse that are sent as records of a Lynn campaign (`vendors/lynn.md §6.1`).
+/// Rows of the warehouse that are sent as records of a Lynn campaign (`facts/lynn.md §6.1`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Push {
     /// One statement that returns rows, without a semicolon at its end.

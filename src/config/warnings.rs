@@ -91,7 +91,7 @@ fn is_localhost(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-/// A job whose days differ from those of its connection (`vendors/lexer.md §8`).
+/// A job whose days differ from those of its connection (`facts/lexer.md §8`).
 fn days_apart(job: &Job, connection: &Connection, now: DateTime<Utc>) -> Option<String> {
     let offset = connection.settings.utc_offset()?;
     if !job.streams.iter().any(|entry| entry.stream.windowed()) {

@@ -13,9 +13,9 @@ const ROWS_MAX: usize = 1_000_000;
 /// What an object in place of the array may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lone {
-    /// A single row, which has this member (`vendors/lexer.md §2`).
+    /// A single row, which has this member (`facts/lexer.md §2`).
     Row { key: &'static str },
-    /// A wrapper: one array of objects, and otherwise only scalar members (`vendors/lynn.md §6`).
+    /// A wrapper: one array of objects, and otherwise only scalar members (`facts/lynn.md §6`).
     Wrapper,
 }
 

@@ -186,7 +186,7 @@ impl Session<'_> {
         Ok(ReservedCall { session: self, request, in_flight, bytes_max })
     }
 
-    /// The same for a call that may be redirected (`vendors/khoros_care.md §3.3`).
+    /// The same for a call that may be redirected (`facts/khoros_care.md §3.3`).
     pub async fn send_or_redirect(&self, call: Call) -> Result<Answered<'_>, HttpError> {
         let bytes_max = call.bytes_max;
         let (response, in_flight) = self.exchange(call).await?;

@@ -1,4 +1,4 @@
-//! `tidegate push`: sends rows of the warehouse as records of a Lynn campaign, each at most once (`vendors/lynn.md
+//! `tidegate push`: sends rows of the warehouse as records of a Lynn campaign, each at most once (`facts/lynn.md
 //! §6.1`).
 //!
 //! A record may become a message to a customer, so each batch is recorded, sent, and its response recorded. A batch

@@ -9,7 +9,7 @@ use crate::text::show_duration;
 /// Longer than any useful setting, and far from every overflow.
 const DURATION_MAX: Duration = Duration::from_hours(3_660 * 24);
 
-/// A kilobyte is 1000 bytes, as in the vendors' limits (`vendors/lynn.md §10.10`).
+/// A kilobyte is 1000 bytes, as in the vendors' limits (`facts/lynn.md §10.10`).
 const SIZE_UNITS: &[(&str, u64)] = &[
     ("B", 1),
     ("kB", 1_000),

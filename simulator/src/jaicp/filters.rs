@@ -1,4 +1,4 @@
-//! Parses filters (`vendors/jaicp.md §3`) strictly: a key, type or member that the vendor does not know is refused.
+//! Parses filters (`facts/jaicp.md §3`) strictly: a key, type or member that the vendor does not know is refused.
 
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};

@@ -1,4 +1,4 @@
-//! Buckets of statistics (`vendors/jaicp.md §7`): calendar intervals, shifted by the `Timezone` header. Shares no code
+//! Buckets of statistics (`facts/jaicp.md §7`): calendar intervals, shifted by the `Timezone` header. Shares no code
 //! with the connector.
 
 use chrono::{DateTime, Datelike as _, NaiveDate, NaiveDateTime, Timelike as _, Utc};

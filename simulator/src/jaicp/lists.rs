@@ -1,4 +1,4 @@
-//! Paged lists (`vendors/jaicp.md §2`): page and size in the query, the total in the response.
+//! Paged lists (`facts/jaicp.md §2`): page and size in the query, the total in the response.
 
 use axum::http::StatusCode;
 use serde_json::json;

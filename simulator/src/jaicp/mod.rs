@@ -1,4 +1,4 @@
-//! JAICP's Reporter API as in `vendors/jaicp.md`, in both generations: the legacy one, whose token is part of the path,
+//! JAICP's Reporter API as in `facts/jaicp.md`, in both generations: the legacy one, whose token is part of the path,
 //! and v1 with its bearer token.
 //!
 //! Strict: filters, pages and headers are those of the vendor's documents, or refused. Writing endpoints exist, and a
@@ -177,7 +177,7 @@ impl Jaicp {
     }
 }
 
-/// No limit is documented (`vendors/jaicp.md §2`), so there is one only if the options set it.
+/// No limit is documented (`facts/jaicp.md §2`), so there is one only if the options set it.
 fn limit(options: &Options) -> Option<Rule> {
     let (applies, unit, refused) = (Applies::Every, Unit::Calls, Refused::Rate);
     let rule = Rule { name: LIMIT, applies, unit, refused, amount: 5, period: Duration::from_secs(1) };
@@ -542,7 +542,7 @@ fn without(object: &str, names: &[&str]) -> String {
     format!("{{{}}}", kept.join(","))
 }
 
-/// The format of the sibling API (`vendors/jaicp.md §2`).
+/// The format of the sibling API (`facts/jaicp.md §2`).
 fn error(status: StatusCode, what: &str) -> Answer {
     let body = json!({ "error": format!("reporter.wrong.{what}"), "message": format!("{what} is wrong") });
     Answer::new(status, JSON, body.to_string())

@@ -1,4 +1,4 @@
-//! Query and header parameters as the two specifications declare them (`vendors/jaicp.md §2-§10`). An undeclared name,
+//! Query and header parameters as the two specifications declare them (`facts/jaicp.md §2-§10`). An undeclared name,
 //! a value of another type or a missing required parameter is refused.
 
 use axum::http::StatusCode;

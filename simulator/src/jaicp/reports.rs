@@ -1,4 +1,4 @@
-//! Report tasks (`vendors/jaicp.md §10`): created, polled, their files downloaded. Tasks progress with each poll, so
+//! Report tasks (`facts/jaicp.md §10`): created, polled, their files downloaded. Tasks progress with each poll, so
 //! that tests need no clock.
 
 use std::fmt::Write as _;

@@ -1,7 +1,7 @@
 //! The content of JAICP's lists, made from real conversations: turns of sessions, clients, labels, experiments.
 //!
 //! Four turns in a row form one session. In every seventh session the last turn comes a day later, because a JAICP
-//! session never ends by itself (`vendors/jaicp.md §4`).
+//! session never ends by itself (`facts/jaicp.md §4`).
 
 use serde_json::{Value, json};
 

@@ -28,7 +28,7 @@ pub(super) struct Edits {
     pub hidden: BTreeSet<String>,
 }
 
-/// `SessionInfo` of every session, ordered by start (`vendors/jaicp.md §4`).
+/// `SessionInfo` of every session, ordered by start (`facts/jaicp.md §4`).
 pub(super) fn sessions(world: &World, shape: &Shape, edits: &Edits, span: Span, by: By) -> Vec<Map<String, Value>> {
     let jaicp = &world.jaicp;
     let wide = jaicp.data.visible(Span { from: span.from - DAY, until: span.until + DAY });

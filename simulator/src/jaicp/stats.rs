@@ -1,4 +1,4 @@
-//! Statistics (`vendors/jaicp.md §7`), counted from the rows per interval; empty intervals are left out.
+//! Statistics (`facts/jaicp.md §7`), counted from the rows per interval; empty intervals are left out.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Checks a create call and starts its job (`vendors/khoros_care.md §3.1, §4, §5.1`).
+//! Checks a create call and starts its job (`facts/khoros_care.md §3.1, §4, §5.1`).
 
 use std::time::Duration;
 

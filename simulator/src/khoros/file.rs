@@ -1,4 +1,4 @@
-//! The file of an export: a JSON array of flat objects, or CSV with display names as titles (`vendors/khoros_care.md
+//! The file of an export: a JSON array of flat objects, or CSV with display names as titles (`facts/khoros_care.md
 //! §7`).
 
 use std::iter;

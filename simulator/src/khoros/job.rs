@@ -1,4 +1,4 @@
-//! Jobs: their progress, their status, and where their files are (`vendors/khoros_care.md §3.2, §3.3`).
+//! Jobs: their progress, their status, and where their files are (`facts/khoros_care.md §3.2, §3.3`).
 
 use std::sync::Arc;
 use std::time::Duration;

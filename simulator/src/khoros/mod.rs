@@ -1,4 +1,4 @@
-//! Khoros Care's Analytics Reports API as in `vendors/khoros_care.md`: exports that are jobs, and two lists.
+//! Khoros Care's Analytics Reports API as in `facts/khoros_care.md`: exports that are jobs, and two lists.
 
 mod create;
 mod file;
@@ -35,7 +35,7 @@ const TIMEZONES: &str = "khoros_timezones";
 const CREATE: &str = "khoros_create";
 const STATUS: &str = "khoros_status";
 const DOWNLOAD: &str = "khoros_download";
-/// Many JSON responses are declared as text (`vendors/khoros_care.md §3.1`).
+/// Many JSON responses are declared as text (`facts/khoros_care.md §3.1`).
 const CONTENT_TYPE: &str = "text/plain;charset=UTF-8";
 
 /// The only account of the simulated vendor, with invented secrets.
@@ -245,7 +245,7 @@ fn failed(what: &str) -> Answer {
     Answer::new(StatusCode::OK, CONTENT_TYPE, body.to_string())
 }
 
-/// HTTP Basic (`vendors/khoros_care.md §2`); the refusal is not documented.
+/// HTTP Basic (`facts/khoros_care.md §2`); the refusal is not documented.
 fn authenticate(arrival: &Arrival) -> Result<(), Answer> {
     arrival.unexpected_headers(&[COOKIE]);
     let account = &arrival.world.khoros.account;
@@ -266,7 +266,7 @@ fn authorize(arrival: &Arrival) -> Result<(), Answer> {
     Ok(())
 }
 
-/// The offset that is current at that time (`vendors/khoros_care.md §6`).
+/// The offset that is current at that time (`facts/khoros_care.md §6`).
 fn zone(zone: Tz) -> Value {
     let offset = zone.offset_from_utc_datetime(&Utc::now().naive_utc());
     let seconds = offset.fix().local_minus_utc();

@@ -1,5 +1,5 @@
 //! The content of Khoros's exports and lists, made from real conversations. Every field of an export is a string
-//! (`vendors/khoros_care.md §7`); most fields are not documented, so all but a few are invented.
+//! (`facts/khoros_care.md §7`); most fields are not documented, so all but a few are invented.
 
 use super::super::conversations::{Conversation, Message, choose, pick, word};
 use super::super::truth::{Dice, Record, Row, Source, Ticks, Volume, seconds_text};

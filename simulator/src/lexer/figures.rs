@@ -1,4 +1,4 @@
-//! The reports with an immediate response, counted from the rows of the files (`vendors/lexer.md §5`).
+//! The reports with an immediate response, counted from the rows of the files (`facts/lexer.md §5`).
 
 use std::collections::BTreeMap;
 

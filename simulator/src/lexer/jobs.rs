@@ -1,4 +1,4 @@
-//! CSV files made by jobs (`vendors/lexer.md §6`): requested from one host, status from a second, download from a
+//! CSV files made by jobs (`facts/lexer.md §6`): requested from one host, status from a second, download from a
 //! third.
 
 use std::collections::HashMap;

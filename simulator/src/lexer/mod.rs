@@ -1,4 +1,4 @@
-//! Lexer's Activity API as in `vendors/lexer.md`: lists, reports with an immediate response, and CSV files made by jobs
+//! Lexer's Activity API as in `facts/lexer.md`: lists, reports with an immediate response, and CSV files made by jobs
 //! whose status is on a second host.
 
 mod figures;
@@ -37,7 +37,7 @@ pub struct Account {
     pub api_token: String,
     /// How long a job takes (before `speed`). With zero, the response that creates it reports it as complete.
     pub job_takes: Duration,
-    /// Body fields that this account accepts beyond the documented ones (`vendors/lexer.md §3`).
+    /// Body fields that this account accepts beyond the documented ones (`facts/lexer.md §3`).
     pub filters: Vec<String>,
 }
 
@@ -84,7 +84,7 @@ impl Lexer {
     }
 }
 
-/// `vendors/lexer.md §1`; the hosts share the limits, which is the stricter reading.
+/// `facts/lexer.md §1`; the hosts share the limits, which is the stricter reading.
 fn limit_rules(options: &Options) -> [Rule; 2] {
     let rule = |name, amount, secs| {
         let (applies, unit, refused) = (Applies::Every, Unit::Calls, Refused::Rate);
@@ -98,7 +98,7 @@ fn too_many(_: &Refusal) -> Answer {
     error(StatusCode::TOO_MANY_REQUESTS, "Rate limited exceeded")
 }
 
-/// `vendors/lexer.md §7`; the body is not documented.
+/// `facts/lexer.md §7`; the body is not documented.
 fn error(status: StatusCode, message: &str) -> Answer {
     Answer::new(status, JSON, json!({ "error": message }).to_string())
 }
@@ -211,7 +211,7 @@ async fn status(incoming: Incoming) -> Response<Body> {
         .await
 }
 
-/// The header with the token, on both hosts (`vendors/lexer.md §1`).
+/// The header with the token, on both hosts (`facts/lexer.md §1`).
 fn authorize(arrival: &Arrival) -> Result<(), Answer> {
     arrival.unexpected_headers(&[AUTHORIZATION, COOKIE]);
     let refused = |message| Err(arrival.unauthorized(error(StatusCode::UNAUTHORIZED, message)));

@@ -1,4 +1,4 @@
-//! The request for a report (`vendors/lexer.md §3`), checked as strictly as the documents allow.
+//! The request for a report (`facts/lexer.md §3`), checked as strictly as the documents allow.
 
 use axum::http::StatusCode;
 use chrono::{DateTime, FixedOffset, Months, TimeDelta, Utc};

@@ -19,7 +19,7 @@ pub(super) const SEPARATOR: &str = "; ";
 
 pub(super) const CLASSIFICATIONS: &[(i64, &str)] =
     &[(7001, "billing"), (7002, "outage"), (7003, "praise, thanks"), (7004, "retour / Rückgabe")];
-/// Most volume is in `closed` (`vendors/lexer.md §5.2`).
+/// Most volume is in `closed` (`facts/lexer.md §5.2`).
 const STATES: &[&str] = &[
     "closed",
     "closed",
@@ -57,7 +57,7 @@ pub(super) fn names() -> Vec<Vec<String>> {
     FILES.iter().map(|(name, _)| vec![(*name).to_owned()]).collect()
 }
 
-/// The columns of a file, in order: for `mention_sla_export` those of the draft (`vendors/lexer.md §6.2`), for the
+/// The columns of a file, in order: for `mention_sla_export` those of the draft (`facts/lexer.md §6.2`), for the
 /// others likely ones.
 pub(super) fn columns(file: usize) -> &'static [&'static str] {
     match file {

@@ -1,4 +1,4 @@
-//! Lynn Reporting as in `vendors/lynn.md`: account, gateway limits and tokens.
+//! Lynn Reporting as in `facts/lynn.md`: account, gateway limits and tokens.
 
 mod cursor;
 pub mod outbound;
@@ -67,7 +67,7 @@ const TOKEN_INFO: &str = "token_info";
 const EXECUTE_REPORT: &str = "execute_report";
 const SUBSCRIPTION_KEY: &str = "ocp-apim-subscription-key";
 
-/// Families of the API: each has its own tokens (`vendors/lynn.md §10.18`), but they share the limits.
+/// Families of the API: each has its own tokens (`facts/lynn.md §10.18`), but they share the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Family {
     Reporting,

@@ -1,5 +1,5 @@
 //! The content of Lynn's reports, made from real conversations: the documented row of Navigation marks
-//! (`vendors/lynn.md §4.1`), and plausible rows for the seven reports whose columns are not documented (`§4.2`).
+//! (`facts/lynn.md §4.1`), and plausible rows for the seven reports whose columns are not documented (`§4.2`).
 
 use std::fmt::Write as _;
 

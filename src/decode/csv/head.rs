@@ -116,7 +116,7 @@ impl Head {
             [] => return Ok(trimmed),
             [b'<', ..] => "HTML or XML",
             [b'{' | b'[', ..] => "JSON",
-            // An XLSX workbook is a ZIP archive; an export of JAICP may be one (`vendors/jaicp.md §10`).
+            // An XLSX workbook is a ZIP archive; an export of JAICP may be one (`facts/jaicp.md §10`).
             [b'P', b'K', 3, 4, ..] => "a ZIP archive (or XLSX)",
             [0x1F, 0x8B, ..] => "gzip within gzip",
             [0xD0, 0xCF, 0x11, 0xE0, ..] => "an old workbook (XLS)",

@@ -1,4 +1,4 @@
-//! A call of the vendor's API that redirects to a file elsewhere (`vendors/khoros_care.md §3.3, §12`).
+//! A call of the vendor's API that redirects to a file elsewhere (`facts/khoros_care.md §3.3, §12`).
 
 use tidegate::http::{Answered, CallOutcome, HttpError};
 use wiremock::matchers::path;

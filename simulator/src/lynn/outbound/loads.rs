@@ -1,4 +1,4 @@
-//! `AddCampaingData` and its task (`vendors/lynn.md §6.1`): checks input strictly and keeps all of it for tests.
+//! `AddCampaingData` and its task (`facts/lynn.md §6.1`): checks input strictly and keeps all of it for tests.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

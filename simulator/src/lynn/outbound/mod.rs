@@ -1,4 +1,4 @@
-//! Lynn Outbound (`vendors/lynn.md §6`): three lists, the load of records and its task. Undocumented shapes are
+//! Lynn Outbound (`facts/lynn.md §6`): three lists, the load of records and its task. Undocumented shapes are
 //! invented and can be changed at run time. Methods that a careful client never calls are recorded.
 
 mod loads;

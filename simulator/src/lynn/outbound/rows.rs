@@ -40,7 +40,7 @@ impl Rows {
         Dice::new(self.seed, &[1, position, 53]).guid()
     }
 
-    /// `vendors/lynn.md §6.2`; the member names are invented.
+    /// `facts/lynn.md §6.2`; the member names are invented.
     fn campaign(&self, row: Row, record: &mut Record) {
         let mut dice = Dice::new(self.seed, &[0, row.position, 59]);
         let conversation = pick(dice.roll());
