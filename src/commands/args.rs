@@ -1,4 +1,4 @@
-//! The command line. Help texts say what a command does to the world and show it in use.
+//! The command line. Help texts say what a command changes and show examples.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,18 +7,21 @@ use chrono::NaiveDate;
 use clap::{Args, Parser, Subcommand};
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 something failed and is named on standard error; 2 the command line or the configuration is wrong;
-3 done, but something is held and needs a decision (`tidegate held`).
+Exit codes:
+  0  done
+  1  something failed; standard error says what
+  2  the command line or the configuration is wrong
+  3  done, but a slice is held and needs a decision (`tidegate held`)
 
 First steps:
-  tidegate demo                 see it at work, with nothing to set up
-  tidegate check --offline      is my configuration right?
-  tidegate migrate              make the tables
-  tidegate check                can it log in everywhere?
-  tidegate sync JOB             read once, now
-  tidegate run                  the daemon";
+  tidegate demo                 try everything, without any setup
+  tidegate check --offline      is the configuration correct?
+  tidegate migrate              create the tables
+  tidegate check                can we log in to the database and the vendors?
+  tidegate sync JOB             run a job once, now
+  tidegate run                  start the daemon";
 
-/// Keeps a Postgres warehouse in step with the reports of customer-care vendors, inside their quotas
+/// Copies the reports of customer-care vendors into Postgres, within the vendors' quotas
 #[derive(Debug, Parser)]
 #[command(name = "tidegate", version, after_help = EXIT_CODES)]
 pub struct Cli {
@@ -42,89 +45,89 @@ pub struct Cli {
 pub enum Command {
     /// Run the daemon: schedules, workers, status page
     ///
-    /// SIGTERM or Ctrl-C stops it at the next checkpoint, within 10 s. SIGHUP or a changed file reloads the jobs; a
-    /// faulty configuration is refused and the one before stays in force.
+    /// SIGTERM or Ctrl-C stops it at the next checkpoint, within 10 s. SIGHUP or a changed file reloads the jobs. If
+    /// the new configuration has an error, it is refused and the previous one stays in force.
     #[command(verbatim_doc_comment)]
     Run(RunArgs),
-    /// Run jobs once, now, in the foreground, to the end
+    /// Run jobs once, now, in the foreground, until they are done
     ///
-    /// Waits for quotas as long as they take. Exits with 1 if any stream failed, else with 3 if slices of a stream are
-    /// held. Ctrl-C stops at the next checkpoint; the next run goes on from there.
+    /// Waits for quotas as long as necessary. Exits with 1 if a stream failed, or with 3 if slices of a stream are
+    /// held. Ctrl-C stops at the next checkpoint; the next run continues from there.
     #[command(verbatim_doc_comment)]
     Sync(SyncArgs),
     /// Read a past range again, at lower priority
     ///
-    /// Rows end up as the vendor reports them now. Interrupted, it is resumed by a worker of `tidegate run`, or by the
-    /// same command.
+    /// Afterwards, rows are as the vendor reports them now. If the command is interrupted, a worker of `tidegate run`
+    /// resumes the backfill, or you run the same command again.
     #[command(verbatim_doc_comment)]
     Backfill(BackfillArgs),
-    /// Send rows of the warehouse to a Lynn campaign, each once
+    /// Send rows of the warehouse to a Lynn campaign, each row once
     ///
-    /// Only this command does it: no schedule, no `sync`. The records may become messages to customers, so look at
-    /// --dry-run first. A batch whose answer was lost is never sent again without --resend.
+    /// Only this command sends rows; schedules and `sync` never do. The records may become messages to customers, so
+    /// use --dry-run first. A batch whose response was lost is not sent again without --resend.
     #[command(verbatim_doc_comment)]
     Push(PushArgs),
-    /// What a run would do now: slices, calls, bytes, and when the quotas allow it to end
+    /// Show what a run would do now: slices, calls, bytes, and when the quotas allow it to end
     ///
     /// Sends nothing and changes nothing.
     #[command(verbatim_doc_comment)]
     Plan(PlanArgs),
     /// Check the configuration, and log in to every connection and database
     ///
-    /// Logging in obtains a token where a vendor has tokens, which counts against its quota; no report is read. With
-    /// --offline nothing is contacted.
+    /// Logging in obtains a token if the vendor uses tokens; this counts against its quota. No report is read. With
+    /// --offline, nothing is contacted.
     #[command(verbatim_doc_comment)]
     Check(CheckArgs),
-    /// What is due, what waits, how fresh each stream is, what failed
+    /// Show what is due, what waits, how fresh each stream is, and what failed
     Status(StatusArgs),
-    /// What ran, newest first
+    /// Show runs, newest first; `runs cancel` cancels a run
     Runs(RunsArgs),
-    /// What each connection has used of its vendor's limits; `quota unblock` lifts a block
+    /// Show what each connection has used of its vendor's limits; `quota unblock` lifts a block
     Quota(QuotaArgs),
-    /// How far each stream has been read; `cursors reset` reads again
+    /// Show how far each stream was read; `cursors reset` lets the next run read it again
     Cursors(CursorsArgs),
-    /// Slices whose last reading was too doubtful to delete rows; `held release` lets the next one delete
+    /// Show slices whose last reading was too doubtful to delete rows; `held release` allows deleting them
     ///
-    /// A reading that refused records, or that reports far fewer rows than there are, adds and changes rows and takes
-    /// nothing away. The next complete reading ends the hold.
+    /// A reading that rejects records, or reports far fewer rows than the table has, adds and changes rows but deletes
+    /// none. The next complete reading ends the hold.
     #[command(verbatim_doc_comment)]
     Held(HeldArgs),
-    /// Each connection with its account and what was loaded; `connections forget` removes it
+    /// Show each connection with its account and what was loaded; `connections forget` removes these
     Connections(ConnectionsArgs),
-    /// Records that could not become rows, newest first, and why
+    /// Show records that could not become rows, newest first, with the reason
     ///
-    /// They hold what the vendor sent, so their content is shown with --record only.
+    /// They contain the vendor's data, so their content is shown only with --record.
     #[command(verbatim_doc_comment)]
     Rejects(RejectsArgs),
-    /// The catalogue: every stream, its table, key, cursor and columns
+    /// Show the catalogue: every stream with its table, key, cursor and columns
     ///
-    /// Needs no configuration; with one, the extra reports of its connections are listed too.
+    /// Needs no configuration. If there is one, the extra reports of its connections are listed too.
     #[command(verbatim_doc_comment)]
     Streams(StreamsArgs),
-    /// Bring the database to this version
+    /// Bring the database to the version of this program
     ///
-    /// `run` and `sync` do it too. One process at a time, any number may try.
+    /// `run` and `sync` do this too. Several processes can start it at the same time: one migrates, the others wait.
     #[command(verbatim_doc_comment)]
     Migrate,
     /// Print the JSON Schema of the configuration, for editors
     ///
-    /// `tidegate schema > tidegate.schema.json`, and at the top of a YAML file:
+    /// Run `tidegate schema > tidegate.schema.json`, and write at the top of a YAML file:
     /// `# yaml-language-server: $schema=tidegate.schema.json`
     #[command(verbatim_doc_comment)]
     Schema,
     #[cfg(feature = "simulator")]
-    /// Serve the vendor simulators, with their documented limits enforced
+    /// Run simulators of the vendors, which enforce the documented limits
     ///
-    /// Point a connection's `base_url` there to try a configuration without a vendor.
+    /// Set `base_url` of a connection to a simulator's address to try a configuration without a vendor.
     #[command(verbatim_doc_comment)]
     Simulate(SimulateArgs),
     #[cfg(feature = "simulator")]
-    /// Everything on one machine: embedded Postgres, simulators, sample jobs, daemon
+    /// Run everything on this machine: embedded Postgres, simulators, sample jobs, daemon
     ///
-    /// Nothing to set up. Started again, it goes on where it was.
+    /// Needs no setup. When it is started again, it continues where it stopped.
     #[command(verbatim_doc_comment)]
     Demo(DemoArgs),
-    /// Ask the daemon of this configuration whether it is alive; for container health checks
+    /// Check whether the daemon of this configuration is alive; for container health checks
     #[command(hide = true)]
     Health(HealthArgs),
 }
@@ -135,14 +138,14 @@ pub struct RunArgs {}
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  tidegate sync                                  all jobs but the paused ones
-  tidegate sync lynn-hourly                      this job, paused or not
+  tidegate sync                                  all jobs that are not paused
+  tidegate sync lynn-hourly                      this job, even if it is paused
   tidegate sync lynn-hourly --stream survey_result")]
 pub struct SyncArgs {
-    /// Jobs to run; all that are not paused, if none is named
+    /// Jobs to run. Without names: all jobs that are not paused
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
-    /// Only this stream; may be given several times
+    /// Only this stream. Can be repeated
     #[arg(long = "stream", value_name = "STREAM")]
     pub streams: Vec<String>,
     /// Print the result as one JSON document, without progress
@@ -158,13 +161,13 @@ Examples:
 pub struct BackfillArgs {
     /// The job whose streams are read
     pub job: String,
-    /// First day of the range, in the job's zone
+    /// First day of the range, in the job's time zone
     #[arg(long, value_name = "DATE")]
     pub from: NaiveDate,
-    /// Day behind the last of the range
+    /// Day after the last day of the range
     #[arg(long, value_name = "DATE")]
     pub to: NaiveDate,
-    /// Only this stream; may be given several times
+    /// Only this stream. Can be repeated
     #[arg(long = "stream", value_name = "STREAM")]
     pub streams: Vec<String>,
     /// Print the result as one JSON document, without progress
@@ -175,20 +178,20 @@ pub struct BackfillArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  tidegate push renewals --dry-run               how many rows would go, in how many batches
-  tidegate push renewals --dry-run --show-rows   and the first of them: they may be personal data
-  tidegate push renewals                         sends what was not sent before
-  tidegate push renewals --resend                and what an earlier push sent without hearing that it arrived")]
+  tidegate push renewals --dry-run               how many rows would be sent, and in how many batches
+  tidegate push renewals --dry-run --show-rows   also the first rows, which may be personal data
+  tidegate push renewals                         send the rows that were not sent before
+  tidegate push renewals --resend                also rows of batches that failed or had no response")]
 pub struct PushArgs {
     /// The job whose rows are sent
     pub job: String,
-    /// Send nothing: show what would go
+    /// Send nothing; show what would be sent
     #[arg(long)]
     pub dry_run: bool,
     /// Show the first rows as well
     #[arg(long, requires = "dry_run")]
     pub show_rows: bool,
-    /// Send rows of unknown and failed batches again: they may arrive twice
+    /// Send rows of unknown and failed batches again; they may arrive twice
     #[arg(long)]
     pub resend: bool,
     /// Print one JSON document
@@ -198,7 +201,7 @@ pub struct PushArgs {
 
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// Jobs to plan; all, if none is named
+    /// Jobs to plan. Without names: all jobs
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
     /// Print one JSON document
@@ -212,7 +215,7 @@ Examples:
   tidegate check --offline                       in a pre-commit hook
   tidegate --config /etc/tidegate check          before a restart")]
 pub struct CheckArgs {
-    /// Contact nothing: only the files are checked
+    /// Check only the files; contact nothing
     #[arg(long)]
     pub offline: bool,
     /// Print one JSON document
@@ -239,13 +242,13 @@ pub struct RunsArgs {
     pub action: Option<RunsAction>,
     /// Only runs of this job
     pub job: Option<String>,
-    /// Runs shown at most
+    /// Maximum number of runs to show
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub limit: u32,
     /// Show what each stream of a run read and changed
     #[arg(long)]
     pub tasks: bool,
-    /// Print one JSON document; tasks are always in it
+    /// Print one JSON document, which always contains the tasks
     #[arg(long)]
     pub json: bool,
 }
@@ -254,8 +257,8 @@ pub struct RunsArgs {
 pub enum RunsAction {
     /// Cancel queued, waiting or running runs
     ///
-    /// A running run stops at its next checkpoint. The rows and cursors that it has committed are kept, and the next run
-    /// of the job continues from there.
+    /// A running run stops at its next checkpoint. Rows and cursors that it has committed are kept, and the next run of
+    /// the job continues from there.
     #[command(verbatim_doc_comment)]
     Cancel(CancelArgs),
 }
@@ -275,12 +278,12 @@ pub struct CancelArgs {
 pub struct QuotaArgs {
     #[command(subcommand)]
     pub action: Option<QuotaAction>,
-    /// Ask the vendors too what is left
+    /// Also request the remaining quota from the vendors
     ///
-    /// Lynn has a call for that, and no other vendor. It counts as a login.
+    /// Only Lynn offers such a call. It counts as a login.
     #[arg(long)]
     pub ask: bool,
-    /// Only this connection; may be given several times
+    /// Only this connection. Can be repeated
     #[arg(long = "connection", value_name = "NAME")]
     pub connections: Vec<String>,
     /// Print one JSON document
@@ -292,9 +295,9 @@ pub struct QuotaArgs {
 pub enum QuotaAction {
     /// Lift the block that a vendor's refusal left on the limits of a connection
     ///
-    /// A limit is blocked after the vendor answered 429, or 403 because of a quota. The block belongs to the credential, so
-    /// it is lifted for every connection that shares it. Streams that wait for the limit are due at once. What was used
-    /// stays counted, and the next refusal blocks the limit again.
+    /// A limit is blocked after the vendor responded with status 429, or 403 because of a quota. The block belongs to
+    /// the credential, so it is lifted for every connection with the same credential. Streams that wait for the limit
+    /// are due immediately. The usage so far stays counted, and the next refusal blocks the limit again.
     #[command(verbatim_doc_comment)]
     Unblock(UnblockArgs),
 }
@@ -305,9 +308,9 @@ Examples:
   tidegate quota unblock acme-lynn                  all limits of the connection
   tidegate quota unblock acme-lynn period_calls     this limit")]
 pub struct UnblockArgs {
-    /// The connection whose credential was refused
+    /// The connection whose calls were refused
     pub connection: String,
-    /// Only this limit, as shown by `tidegate quota`; all limits, if left out
+    /// Only this limit, as shown by `tidegate quota`. Without it: all limits
     pub limit: Option<String>,
     /// Print the result as one JSON document
     #[arg(long)]
@@ -330,8 +333,9 @@ pub struct CursorsArgs {
 pub enum CursorsAction {
     /// Forget how far streams were read, so that the next run reads again
     ///
-    /// No row is touched now: a slice that is read again ends as the vendor reports it then. On a terminal it asks
-    /// before it does anything; elsewhere, and with --yes, it does not. Refused while a run reads the stream.
+    /// This command changes no rows. When the next run reads a slice again, its rows become those that the vendor then
+    /// reports. On a terminal, the command asks for confirmation, unless --yes is given. It is refused while a run
+    /// reads the stream.
     #[command(verbatim_doc_comment)]
     Reset(ResetArgs),
 }
@@ -340,21 +344,21 @@ pub enum CursorsAction {
 #[command(after_help = "\
 Examples:
   tidegate cursors reset lynn-hourly --to 2026-03-01                   everything since March
-  tidegate cursors reset lynn-hourly --stream survey_result            one stream from its start, on a new grid if
-                                                                       `slice` or `timezone` changed")]
+  tidegate cursors reset lynn-hourly --stream survey_result            one stream from its start, on a new grid
+                                                                       if `slice` or `timezone` has changed")]
 pub struct ResetArgs {
     /// The job whose streams are reset
     pub job: String,
-    /// Only this stream; may be given several times
+    /// Only this stream. Can be repeated
     #[arg(long = "stream", value_name = "STREAM")]
     pub streams: Vec<String>,
-    /// First day to read again, in the stream's zone; everything since the job's start, if left out
+    /// First day to read again, in the stream's time zone. Without it: everything since the job's start
     #[arg(long, value_name = "DATE")]
     pub to: Option<NaiveDate>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short)]
     pub yes: bool,
-    /// Print the result as one JSON document; does not ask
+    /// Print the result as one JSON document, without asking for confirmation
     #[arg(long)]
     pub json: bool,
 }
@@ -371,10 +375,10 @@ pub struct HeldArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum HeldAction {
-    /// Let the next reading of held slices delete what the vendor does not report, and make it due
+    /// Allow the next reading of held slices to delete rows that the vendor does not report, and make it due
     ///
-    /// Nothing is deleted now. Ask the vendor first: rows that it stopped reporting by mistake are gone from the table
-    /// after the next run.
+    /// This command deletes nothing. Ask the vendor first: if the vendor left out rows by mistake, the next run deletes
+    /// them from the table.
     #[command(verbatim_doc_comment)]
     Release(ReleaseArgs),
 }
@@ -387,13 +391,13 @@ Examples:
 pub struct ReleaseArgs {
     /// The job that reads the stream
     pub job: String,
-    /// The stream whose held slices are released; may be given several times
+    /// The stream whose held slices are released. Can be repeated
     #[arg(long = "stream", value_name = "STREAM", required = true)]
     pub streams: Vec<String>,
-    /// First day whose slices are released, in the stream's zone
+    /// First day whose slices are released, in the stream's time zone
     #[arg(long, value_name = "DATE")]
     pub from: Option<NaiveDate>,
-    /// Day after the last of them
+    /// Day after the last day whose slices are released
     #[arg(long, value_name = "DATE")]
     pub to: Option<NaiveDate>,
     /// Print the result as one JSON document
@@ -413,10 +417,10 @@ pub struct ConnectionsArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum ConnectionsAction {
-    /// Forget which account a connection read, and how far
+    /// Forget which account a connection has read, and its cursors
     ///
-    /// For a connection that was removed, or whose name another account is to have. On a terminal it asks before it does
-    /// anything; elsewhere, and with --yes, it does not. Refused while a run reads the connection.
+    /// Use it for a connection that was removed, or to use its name for another account. On a terminal, the command
+    /// asks for confirmation, unless --yes is given. It is refused while a run reads the connection.
     #[command(verbatim_doc_comment)]
     Forget(ForgetArgs),
 }
@@ -424,18 +428,18 @@ pub enum ConnectionsAction {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  tidegate connections forget acme-lynn            account and cursors; its rows stay in the tables
-  tidegate connections forget acme-lynn --rows     and its rows")]
+  tidegate connections forget acme-lynn            account and cursors; rows stay in the tables
+  tidegate connections forget acme-lynn --rows     account, cursors and rows")]
 pub struct ForgetArgs {
-    /// The connection, configured or not
+    /// The connection; it need not be in the configuration
     pub name: String,
-    /// Delete its rows from every table as well
+    /// Also delete its rows from all tables
     #[arg(long)]
     pub rows: bool,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short)]
     pub yes: bool,
-    /// Print the result as one JSON document; does not ask
+    /// Print the result as one JSON document, without asking for confirmation
     #[arg(long)]
     pub json: bool,
 }
@@ -444,10 +448,10 @@ pub struct ForgetArgs {
 pub struct RejectsArgs {
     /// Only records of this job's streams
     pub job: Option<String>,
-    /// Records shown at most
+    /// Maximum number of records to show
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub limit: u32,
-    /// Show the records themselves: they are vendor data, and may be personal
+    /// Show the records themselves, which may contain personal data
     #[arg(long)]
     pub record: bool,
     /// Print one JSON document
@@ -459,19 +463,19 @@ pub struct RejectsArgs {
 #[command(after_help = "\
 Examples:
   tidegate streams                               one line per stream
-  tidegate streams lynn_reporting                with every column
-  tidegate streams lynn_reporting --discovered   with those that appeared with the data
-  tidegate streams --discovered --suggest        types for a job's `types:`, as the data has them")]
+  tidegate streams lynn_reporting                one vendor, with every column
+  tidegate streams lynn_reporting --discovered   also columns that were created for new fields
+  tidegate streams --discovered --suggest        types for `types:` of a job, based on the data")]
 pub struct StreamsArgs {
-    /// Only this vendor, in full
+    /// Only this vendor, with all details
     pub vendor: Option<String>,
-    /// Ask the database for the columns that appeared with the data
+    /// Also read from the database which columns were created for new fields
     #[arg(long)]
     pub discovered: bool,
-    /// Print a `types:` block for those columns: the narrowest type that holds what is there
+    /// Print a `types:` block for these columns, with the narrowest type that fits all their values
     #[arg(long, requires = "discovered")]
     pub suggest: bool,
-    /// Print one JSON document, in full
+    /// Print one JSON document with all details
     #[arg(long)]
     pub json: bool,
 }
@@ -479,13 +483,13 @@ pub struct StreamsArgs {
 #[cfg(feature = "simulator")]
 #[derive(Debug, Args)]
 pub struct SimulateArgs {
-    /// Where to listen; port 0 picks a free one. Two further hosts, of Lexer and for files, listen on the ports behind it
+    /// Address to listen on; port 0 selects a free port. The next two ports are used too
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
     pub listen: SocketAddr,
-    /// The name by which others reach this host, for the URLs that the simulators hand out
+    /// Name of this host in the URLs that the simulators return, if others need another name
     #[arg(long, value_name = "HOST")]
     pub advertise: Option<String>,
-    /// Divide every period by this: limits, token lifetimes
+    /// Divide every period (of limits, and lifetimes of tokens) by this number
     #[arg(long, value_name = "N", default_value_t = 1.0)]
     pub speed: f64,
 }
@@ -493,14 +497,14 @@ pub struct SimulateArgs {
 #[cfg(feature = "simulator")]
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// Run every sample job once, print what was loaded, and end
+    /// Run every sample job once, print what was loaded, and exit
     #[arg(long)]
     pub once: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct HealthArgs {
-    /// Where the daemon listens, if not where the configuration says
+    /// Address of the daemon, if it differs from the configuration
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
 }

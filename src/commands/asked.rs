@@ -81,7 +81,7 @@ pub(super) fn table(asked: &[Asked]) -> String {
                 }
             }
             Outcome::NoCall { vendor } => {
-                row(show::NOTHING.to_owned(), format!("nothing: {vendor} has no call that tells what is left"));
+                row(show::NOTHING.to_owned(), format!("nothing: {vendor} has no call for the remaining quota"));
             }
             Outcome::Failed { error, .. } => row(show::NOTHING.to_owned(), format!("nothing: {error}")),
         }

@@ -50,8 +50,8 @@ pub(super) async fn call<T>(
         Ok(Err(error)) => TaskError::from(error),
         Err(_) => {
             return Err(Failure {
-                error: format!("no answer within {} s", within.as_secs()),
-                hint: "check that base_url is right and that the host can be reached from here".to_owned(),
+                error: format!("no response within {} s", within.as_secs()),
+                hint: "check that `base_url` is correct and that this machine can reach the host".to_owned(),
             });
         }
     };

@@ -227,7 +227,7 @@ async fn forget_connection(conn: &mut PgConnection, args: &ForgetArgs, commit: b
     let mut transaction = conn.begin().await?;
     if let Some(run) = forget::reader(&mut transaction, name).await? {
         let hint =
-            "take its jobs out of the configuration or stop the daemon, wait until the run has ended, then try again";
+            "remove its jobs from the configuration or stop the daemon, wait until the run has ended, then try again";
         return Err(CommandError::failed(format!("run {run} is reading `{name}`"), hint).into());
     }
     let known = account::list(&mut transaction).await?;
@@ -261,7 +261,7 @@ async fn rows(conn: &mut PgConnection, table: &LoadedTable, args: &ForgetArgs) -
 
 fn text(forgotten: &Forgotten) -> String {
     let name = plain(&forgotten.connection);
-    let mut text = format!("{name}: account, cursors and refused records are forgotten\n");
+    let mut text = format!("{name}: the account, cursors and rejected records are forgotten\n");
     for TableRows { table, rows } in &forgotten.tables {
         let fate = if forgotten.rows_deleted { "deleted" } else { "stay" };
         // Writing to a String cannot fail.
@@ -269,7 +269,7 @@ fn text(forgotten: &Forgotten) -> String {
     }
     if !forgotten.rows_deleted && !forgotten.tables.is_empty() {
         text.push_str(
-            "they are replaced window by window when the connection is read again; entities that the new account does not report stay. --rows deletes all of them\n",
+            "they are replaced window by window when the connection is read again, but entities that the new account does not report stay. --rows deletes all of them\n",
         );
     }
     text

@@ -75,8 +75,8 @@ impl Context {
                 work(database, &mut conn).await
             };
             tokio::time::timeout(READ_WITHIN, reading).await.unwrap_or_else(|_| {
-                let message = format!("the database did not answer within {} s", READ_WITHIN.as_secs());
-                Err(CommandError::failed(message, "look at its log and load, then try again").into())
+                let message = format!("the database did not respond within {} s", READ_WITHIN.as_secs());
+                Err(CommandError::failed(message, "check its log and its load, then try again").into())
             })
         })
         .await
@@ -88,7 +88,7 @@ impl Context {
             return Ok(());
         }
         let message = format!("there is no embedded Postgres in {} yet", self.config.embedded.data_dir.display());
-        Err(CommandError::failed(message, "run `tidegate migrate` to make it, or name a server in `database`"))
+        Err(CommandError::failed(message, "run `tidegate migrate` to create it, or configure a server in `database`"))
     }
 }
 

@@ -66,7 +66,9 @@ async fn simulate() -> anyhow::Result<Simulator> {
     };
     match simulator::start(options(PORT)).await {
         Ok(simulator) => Ok(simulator),
-        Err(_) => simulator::start(options(0)).await.context("the simulators found no free port on the loopback"),
+        Err(_) => simulator::start(options(0))
+            .await
+            .context("there is no free port on the loopback interface for the simulators"),
     }
 }
 
@@ -92,7 +94,7 @@ fn write_config(folder: &Path, values: &[(&str, String)]) -> anyhow::Result<()> 
         })
         .map_err(|error| {
             let message = format!("cannot write the demo's configuration to {}: {error}", folder.display());
-            CommandError::failed(message, "start the demo in a folder that you may write to").into()
+            CommandError::failed(message, "start the demo in a folder that you can write to").into()
         })
 }
 
@@ -173,7 +175,7 @@ async fn serve(
     let reload = Reload { path: context.config_path.clone(), env };
     let mut daemon = Box::pin(Daemon::start((*context.config).clone(), Some(reload), database)).await?;
     output::print(&format!(
-        "database    {}\nstatus      http://{}/\nsimulator   {}/_sim/stats\njobs        {} (edit them: they are picked up)\n\n",
+        "database    {}\nstatus      http://{}/\nsimulator   {}/_sim/stats\njobs        {} (changes take effect immediately)\n\n",
         database.psql_line().unwrap_or_default(),
         daemon.address(),
         simulator.base_url(),

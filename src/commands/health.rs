@@ -22,11 +22,12 @@ pub fn run(config_path: &Path, env: &BTreeMap<String, String>, args: &HealthArgs
     });
     let problem = match ask(address, Instant::now() + WITHIN) {
         Ok(answer) if answer.starts_with("HTTP/1.1 200") => return Ok(Exit::Done),
-        Ok(_) => "it answers something else than 200".to_owned(),
+        Ok(_) => "the response does not have status 200".to_owned(),
         Err(error) => error.kind().to_string(),
     };
-    let hint = "is `tidegate run` up, and does `server.listen` say the same for both?";
-    Err(CommandError::failed(format!("no sign of life from http://{address}/healthz: {problem}"), hint).into())
+    let hint = "check that `tidegate run` is running, and that `server.listen` is the same for both";
+    Err(CommandError::failed(format!("the daemon does not respond at http://{address}/healthz: {problem}"), hint)
+        .into())
 }
 
 /// The daemon goes on with the configuration that it has when the files become faulty, and must not be taken for dead then:

@@ -93,7 +93,7 @@ pub(super) fn table(held: &[Held], now: DateTime<Utc>) -> String {
         .left(&["SINCE", "WHY"]);
     for Held { job, slice } in held {
         let window = slice.window_start.zip(slice.window_end);
-        let released = if slice.released { "released, the next run deletes; " } else { "" };
+        let released = if slice.released { "released, the next run may delete rows; " } else { "" };
         table.row([
             job.clone().unwrap_or_else(|| show::NOTHING.to_owned()),
             slice.connection.clone(),

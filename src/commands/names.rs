@@ -15,7 +15,7 @@ pub fn job<'a>(config: &'a Config, name: &str) -> Result<&'a Job, CommandError> 
 pub fn reading_job<'a>(config: &'a Config, name: &str) -> Result<&'a Job, CommandError> {
     let job = job(config, name)?;
     if job.push.is_some() {
-        let message = format!("the job `{name}` reads nothing, it sends: run `tidegate push {name}`");
+        let message = format!("the job `{name}` sends rows and reads nothing: run `tidegate push {name}`");
         return Err(CommandError::Usage(message));
     }
     Ok(job)
@@ -25,7 +25,9 @@ pub fn reading_job<'a>(config: &'a Config, name: &str) -> Result<&'a Job, Comman
 pub fn sending_job<'a>(config: &'a Config, name: &str) -> Result<(&'a Job, &'a Push), CommandError> {
     let job = job(config, name)?;
     let push = job.push.as_ref().ok_or_else(|| {
-        CommandError::Usage(format!("the job `{name}` has no `push` section, it reads: run `tidegate sync {name}`"))
+        CommandError::Usage(format!(
+            "the job `{name}` has no `push` section, so it sends nothing: run `tidegate sync {name}`"
+        ))
     })?;
     Ok((job, push))
 }

@@ -182,7 +182,7 @@ fn text(document: &Document) -> String {
         ]);
     }
     let guessed = document.streams.iter().any(|plan| !plan.measured);
-    let note = if guessed { "~ is a guess: the stream was never read\n" } else { "" };
+    let note = if guessed { "~ marks a guess: the stream was never read\n" } else { "" };
     format!("{}{note}", table.show())
 }
 

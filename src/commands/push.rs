@@ -137,7 +137,7 @@ fn complaint(sent: &Sent<'_>, unknown: i64) -> String {
     }
     if unknown > 0 {
         let batches = if unknown == 1 { "1 batch".to_owned() } else { format!("{unknown} batches") };
-        let _ = writeln!(text, "error: whether {batches} arrived is unknown; the rows are held back");
+        let _ = writeln!(text, "error: it is unknown whether {batches} arrived; the rows are held back");
         if sent.hint.as_deref() != Some(UNKNOWN_HINT) {
             let _ = writeln!(text, "hint: {UNKNOWN_HINT}");
         }
@@ -163,7 +163,7 @@ fn planned(target: &Target<'_>, plan: &Plan, push: &Push) -> String {
     let counts = &plan.rows;
     let _ = writeln!(
         text,
-        "rows {}: {} would go, in {} of up to {}; {} sent before, {} held back, {} repeated\nnothing was sent",
+        "rows {}: {} would be sent, in {} of up to {}; {} sent before, {} held back, {} repeated\nnothing was sent",
         counts.query,
         counts.new,
         if plan.batches == 1 { "1 batch".to_owned() } else { format!("{} batches", plan.batches) },

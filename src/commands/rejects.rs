@@ -35,7 +35,7 @@ pub async fn run(context: Context, args: RejectsArgs) -> anyhow::Result<Exit> {
 
 fn text(document: &Document, with_record: bool) -> String {
     if document.rejects.is_empty() {
-        return "no record was refused\n".to_owned();
+        return "no record was rejected\n".to_owned();
     }
     let titles: &[&'static str] = if with_record {
         &["CONNECTION", "STREAM", "WINDOW", "WHEN", "REASON", "RECORD"]

@@ -48,7 +48,7 @@ pub async fn run(context: Context, args: ResetArgs) -> anyhow::Result<Exit> {
             return Ok(Exit::Done);
         }
         let slices: i64 = planned.iter().map(|again| again.slices).sum();
-        let question = format!("{}read {slices} slices again, at the cost of their quota? [y/N] ", text(&planned));
+        let question = format!("{}read {slices} slices again, which uses quota? [y/N] ", text(&planned));
         if !confirmed(&context, &question).await? {
             say("nothing was done\n");
             return Ok(Exit::Failed);
@@ -102,7 +102,7 @@ async fn reset(
 
 fn busy(stream: &str, run: Option<i64>) -> CommandError {
     let who = run.map_or_else(|| "another process".to_owned(), |run| format!("run {run}"));
-    let hint = "wait until it has ended (`tidegate runs` tells), or stop the daemon; nothing was reset";
+    let hint = "wait until it has ended (see `tidegate runs`), or stop the daemon; nothing was reset";
     CommandError::failed(format!("{who} is reading `{stream}`"), hint)
 }
 
@@ -123,7 +123,7 @@ fn text(done: &[Again]) -> String {
         let name = format!("{}/{}", plain(&again.connection), plain(&again.stream));
         // Writing to a String cannot fail.
         let _ = match (again.slices, again.from) {
-            (0, _) => writeln!(text, "{name}: nothing has been read there; nothing to reset"),
+            (0, _) => writeln!(text, "{name}: nothing was read, so there is nothing to reset"),
             (slices, Some(from)) => {
                 writeln!(text, "{name}: {slices} slices are read again, from {} on", show::time(from))
             }

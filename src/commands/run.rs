@@ -6,14 +6,14 @@ use crate::config;
 
 pub async fn run(context: Context, _args: RunArgs) -> anyhow::Result<Exit> {
     if context.config.jobs.is_empty() {
-        tracing::warn!(path = %context.config_path.display(), "no job is configured; add one under `jobs` and it is picked up");
+        tracing::warn!(path = %context.config_path.display(), "no job is configured; add one under `jobs`; the daemon then reads it");
     }
     let database = match Database::own(&context.config, &context.cancel).await {
         Err(error) if error.is_interruption() => return Ok(Exit::Done),
         database => database?,
     };
     if let Some(psql) = database.psql_line() {
-        tracing::info!(%psql, "embedded Postgres runs");
+        tracing::info!(%psql, "the embedded Postgres is running");
     }
     let reload = Reload { path: context.config_path.clone(), env: config::process_env() };
     let config = (*context.config).clone();

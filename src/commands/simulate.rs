@@ -17,7 +17,10 @@ pub async fn run(context: Context, args: SimulateArgs) -> anyhow::Result<Exit> {
         ..Options::default()
     };
     let simulator = simulator::start(options.clone()).await.map_err(|error| {
-        super::CommandError::failed(format!("cannot listen on {}: {error}", args.listen), "choose another --listen")
+        super::CommandError::failed(
+            format!("cannot listen on {}: {error}", args.listen),
+            "choose another address with --listen",
+        )
     })?;
     let blocks: String = blocks(&options, &simulator).iter().map(Block::text).collect();
     output::print(&format!(
@@ -50,7 +53,7 @@ fn blocks(options: &Options, simulator: &Simulator) -> Vec<Block> {
                 ("vendor", "lynn_reporting".to_owned()),
                 ("base_url", simulator.base_url()),
                 ("tenant", lynn.tenant.to_string()),
-                ("access_token", format!("{}          # the simulator's own, no secret", lynn.access_token)),
+                ("access_token", format!("{}          # of the simulator, not a secret", lynn.access_token)),
                 ("access_token_secret", lynn.access_token_secret.clone()),
             ],
         },
@@ -73,7 +76,7 @@ fn blocks(options: &Options, simulator: &Simulator) -> Vec<Block> {
                 ("allowed_hosts", format!("[\"{files}\"]")),
                 ("company_key", khoros.company_key.clone()),
                 ("username", khoros.username.clone()),
-                ("password", format!("{}          # the simulator's own, no secret", khoros.password)),
+                ("password", format!("{}          # of the simulator, not a secret", khoros.password)),
             ],
         },
         Block {
@@ -83,7 +86,7 @@ fn blocks(options: &Options, simulator: &Simulator) -> Vec<Block> {
                 ("base_url", simulator.base_url()),
                 ("status_base_url", simulator.clients_url()),
                 ("allowed_hosts", format!("[\"{files}\"]")),
-                ("api_token", format!("{}          # the simulator's own, no secret", lexer.api_token)),
+                ("api_token", format!("{}          # of the simulator, not a secret", lexer.api_token)),
             ],
         },
         Block {
@@ -91,7 +94,7 @@ fn blocks(options: &Options, simulator: &Simulator) -> Vec<Block> {
             keys: vec![
                 ("vendor", "jaicp_reporter".to_owned()),
                 ("base_url", format!("{}/api", simulator.base_url())),
-                ("token", format!("{}          # the simulator's own, no secret", jaicp.token)),
+                ("token", format!("{}          # of the simulator, not a secret", jaicp.token)),
             ],
         },
     ]

@@ -160,7 +160,7 @@ fn overview(document: &Document) -> String {
             entry.meaning.clone(),
         ]);
     }
-    format!("{}\nwith keys, cursors and columns: `tidegate streams VENDOR`\n", table.show())
+    format!("{}\n`tidegate streams VENDOR` shows keys, cursors and columns\n", table.show())
 }
 
 fn full(document: &Document) -> String {
@@ -172,10 +172,10 @@ fn full(document: &Document) -> String {
         let _ = writeln!(text, "  key     {}", plain(&entry.key.join(", ")));
         let _ = writeln!(text, "  cursor  {}", entry.cursor);
         if entry.off_by_default {
-            text.push_str("  off by default: name it in a job to read it\n");
+            text.push_str("  off by default: to read it, name it in a job\n");
         }
         if !entry.documented {
-            text.push_str("  columns appear with the data; `--discovered` lists them\n");
+            text.push_str("  columns are created for the fields of the data; `--discovered` lists them\n");
         }
         for line in columns(entry).lines() {
             let _ = writeln!(text, "  {line}");
@@ -194,9 +194,9 @@ fn columns(entry: &Entry) -> String {
     for column in entry.discovered.iter().flatten() {
         let day = column.added_at.format("%Y-%m-%d");
         let since = if column.variant.is_empty() {
-            format!("appeared with the data on {day}")
+            format!("created for a new field on {day}")
         } else {
-            format!("since {day}, for values that the field's own column does not hold")
+            format!("created on {day} for values that do not fit the field's column")
         };
         table.row([column.name.clone(), column.kind.clone(), column.field.clone(), since]);
     }

@@ -116,18 +116,21 @@ fn closest_hint(column: &DiscoveredColumn, all: &[DiscoveredColumn], judges: &[J
         note = Some("not examined: reading the table took too long".to_owned());
     } else if is_text && let Some(narrowest) = judge(column).and_then(Judge::narrowest) {
         kind = narrowest;
-        note = Some(format!("{} is text now; drop the column to have it made again", column.name));
+        note = Some(format!("{} is text now; drop the column, and it is created again", column.name));
     } else if let Some(numeric) = variant("numeric") {
         kind = ColumnType::Numeric;
-        note = Some(format!("{} holds what {} does not; drop both to have one", numeric.name, column.name));
+        note = Some(format!(
+            "{} has the values that do not fit {}; drop both to get one column",
+            numeric.name, column.name
+        ));
     } else if let Some(text) = variant("text")
         && let Some(judge) = judge(text).filter(|judge| judge.values > 0)
     {
         note = Some(if judge.candidates.contains(&kind) {
-            format!("then {} takes what goes to {} now", column.name, text.name)
+            format!("then {} gets the values that go to {} now", column.name, text.name)
         } else {
             // The column's own type is what most values have; the others stay apart.
-            format!("{} holds {} values that are none; `text` would keep all in one column", text.name, judge.values)
+            format!("{} holds {} values of other types; `text` would keep all in one column", text.name, judge.values)
         });
     }
     Suggestion { field: column.field.clone(), kind: kind.word(), now: column.kind.clone(), note }
@@ -136,7 +139,7 @@ fn closest_hint(column: &DiscoveredColumn, all: &[DiscoveredColumn], judges: &[J
 /// YAML to be pasted into the jobs, one entry for each stream.
 pub(super) fn block(entries: &[Entry]) -> String {
     if entries.is_empty() {
-        return "no column has appeared with the data yet\n".to_owned();
+        return "no column was created for new fields yet\n".to_owned();
     }
     let mut text = String::from("streams:\n");
     for entry in entries {

@@ -43,7 +43,7 @@ pub async fn run(context: Context, args: SyncArgs) -> anyhow::Result<Exit> {
         wanted.push((job, streams, ByHand::Manual));
     }
     if wanted.is_empty() {
-        let why = "no job to run: all are paused or send, none is configured, or none has the stream";
+        let why = "no job to run: no job is configured, all jobs are paused or only send rows, or none has the stream";
         return Err(CommandError::Usage(why.to_owned()).into());
     }
     foreground(&context, wanted, args.json).await
@@ -100,7 +100,7 @@ async fn work(
         }
         return Err(CommandError::failed(
             "interrupted: what was read is kept",
-            "run the same command again, it goes on from there",
+            "run the same command again to continue from there",
         )
         .into());
     };
@@ -118,7 +118,7 @@ async fn enqueue(
         let mut names: Vec<String> = streams.iter().map(|stream| (*stream).to_owned()).collect();
         names.sort();
         if let Some(run) = progress::resume_backfill(&mut *connection, &job.name, (from, to), &names).await? {
-            tracing::info!(run, "going on with the backfill that was left unfinished");
+            tracing::info!(run, "continuing an unfinished backfill");
             return Ok(run);
         }
     }

@@ -7,6 +7,7 @@ mod cli;
 mod daemon;
 mod database;
 mod demo;
+mod documents;
 mod embedded;
 mod harness;
 mod held;

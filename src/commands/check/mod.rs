@@ -55,7 +55,7 @@ struct JobEntry {
     schedule: Option<String>,
     timezone: &'static str,
     paused: bool,
-    /// It reads nothing: `tidegate push` sends for it.
+    /// It reads nothing: `tidegate push` sends its rows.
     push: bool,
     next_firing: Option<DateTime<Utc>>,
     /// The same on the clock of the job's zone.
@@ -154,7 +154,7 @@ fn text(document: &Document) -> String {
                 show::text(entry.schedule.as_deref()),
                 entry.next_firing_local.clone().unwrap_or_else(|| idle.to_owned()),
                 entry.next_firing.map_or_else(|| show::NOTHING.to_owned(), show::time),
-                if entry.push { "none: `tidegate push` sends for it".to_owned() } else { entry.streams.join(", ") },
+                if entry.push { "none: `tidegate push` sends its rows".to_owned() } else { entry.streams.join(", ") },
             ]);
         }
         let _ = write!(text, "\n{}", table.show());

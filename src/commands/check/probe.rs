@@ -118,7 +118,7 @@ pub(super) async fn all(context: &Context) -> anyhow::Result<Probes> {
 }
 
 fn silent_database() -> CommandError {
-    CommandError::failed("it does not answer", "look at its log and load, then try again")
+    CommandError::failed("it does not respond", "check its log and its load, then try again")
 }
 
 /// What the database is, and warnings about it.

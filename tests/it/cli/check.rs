@@ -126,7 +126,7 @@ async fn p2_asking_the_vendor_for_its_quota_counts_as_one_call_and_shows_no_toke
     assert!(one.stdout.contains("THE VENDOR SAYS") && one.stdout.contains("quota.create_token.amount"), "{one:?}");
     assert!(!one.stdout.contains("acme-outbound") && !one.said().contains(SECRET), "{one:?}");
     let none = shell.run(&["quota", "--ask", "--connection", "acme-lexer"]).await.expect(0);
-    assert!(none.stdout.contains("lexer_activity has no call that tells what is left"), "{none:?}");
+    assert!(none.stdout.contains("lexer_activity has no call for the remaining quota"), "{none:?}");
     let unknown = shell.run(&["quota", "--connection", "acme-lexr"]).await.expect(2);
     assert!(unknown.stderr.contains("unknown connection `acme-lexr`; did you mean `acme-lexer`?"), "{unknown:?}");
     // Three a minute: the fourth would wait too long and is not sent, and the ledger's numbers are still shown.

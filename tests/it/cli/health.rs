@@ -50,7 +50,7 @@ async fn a_daemon_that_responds_is_alive_even_if_its_configuration_has_become_fa
     token.cancel();
     server.await.unwrap();
     let dead = shell.run(&["health"]).await.expect(1);
-    assert!(dead.stderr.starts_with("error: no sign of life from http://127.0.0.1:"), "{dead:?}");
+    assert!(dead.stderr.starts_with("error: the daemon does not respond at http://127.0.0.1:"), "{dead:?}");
 }
 
 #[tokio::test]

@@ -183,7 +183,7 @@ async fn a_read_only_command_creates_no_embedded_cluster() {
     for args in [&["status"][..], &["runs"], &["check"]] {
         let refused = shell.run(args).await.expect(1);
         assert!(refused.stderr.contains("there is no embedded Postgres in ./data yet"), "{refused:?}");
-        assert!(refused.stderr.contains("hint: run `tidegate migrate` to make it"), "{refused:?}");
+        assert!(refused.stderr.contains("hint: run `tidegate migrate` to create it"), "{refused:?}");
     }
 }
 

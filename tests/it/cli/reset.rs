@@ -58,7 +58,7 @@ async fn a_reset_without_a_day_forgets_all_streams_of_the_job() {
     );
     assert_eq!(slices(&database.pool(), "survey_result").await, 0);
     let again = shell.run(&["cursors", "reset", "lynn-yearly", "--yes"]).await.expect(0);
-    assert!(again.stdout.contains("survey_result: nothing has been read there"), "{again:?}");
+    assert!(again.stdout.contains("survey_result: nothing was read, so there is nothing to reset"), "{again:?}");
 }
 
 #[tokio::test]

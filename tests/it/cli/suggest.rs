@@ -37,20 +37,20 @@ async fn types_are_suggested_as_a_block_that_a_job_accepts() {
 streams:
   - name: survey_result    # lynn.survey_result
     types:
-      \"Wait (min)\": bigint    # wait is text now; drop the column to have it made again
-      rate: double    # rate is text now; drop the column to have it made again
-      share: numeric    # share is text now; drop the column to have it made again
-      closedAt: timestamptz    # closed_at is text now; drop the column to have it made again
-      flag: boolean    # flag is text now; drop the column to have it made again
+      \"Wait (min)\": bigint    # wait is text now; drop the column, and it is created again
+      rate: double    # rate is text now; drop the column, and it is created again
+      share: numeric    # share is text now; drop the column, and it is created again
+      closedAt: timestamptz    # closed_at is text now; drop the column, and it is created again
+      flag: boolean    # flag is text now; drop the column, and it is created again
       note: text
       empty: text
-      amount: bigint    # then amount takes what goes to amount_text now
-      price: numeric    # price_numeric holds what price does not; drop both to have one
+      amount: bigint    # then amount gets the values that go to amount_text now
+      price: numeric    # price_numeric has the values that do not fit price; drop both to get one column
       \"null\": timestamptz
 ";
     assert_eq!(block, expected);
     let listed = shell.run(&["streams", "lynn_reporting", "--discovered"]).await.expect(0).stdout;
-    assert!(listed.contains("for values that the field's own column does not hold"), "{listed}");
+    assert!(listed.contains("for values that do not fit the field's column"), "{listed}");
     let json = shell.run(&["streams", "--discovered", "--suggest", "--json"]).await.expect(0).json();
     assert_eq!(
         (&json["streams"][0]["suggested"][1]["type"], &json["streams"][0]["discovered"][8]["variant"]),
@@ -65,9 +65,9 @@ async fn a_dropped_column_does_not_prevent_suggestions_for_the_others() {
     database.pool().execute("alter table lynn.survey_result drop column rate, drop column amount_text").await.unwrap();
     let block = Shell::on(&database).run(&["streams", "--discovered", "--suggest"]).await.expect(0).stdout;
     for line in [
-        "\"Wait (min)\": bigint    # wait is text now; drop the column to have it made again\n",
+        "\"Wait (min)\": bigint    # wait is text now; drop the column, and it is created again\n",
         "rate: text    # the column was dropped, so its values are not known\n",
-        "flag: boolean    # flag is text now; drop the column to have it made again\n",
+        "flag: boolean    # flag is text now; drop the column, and it is created again\n",
         "amount: bigint\n",
     ] {
         assert!(block.contains(line), "{line}{block}");
@@ -79,6 +79,6 @@ async fn without_new_columns_nothing_is_suggested() {
     let database = TestDatabase::create().await;
     let shell = Shell::on(&database);
     let block = shell.run(&["streams", "--discovered", "--suggest"]).await.expect(0).stdout;
-    assert_eq!(block, "no column has appeared with the data yet\n");
+    assert_eq!(block, "no column was created for new fields yet\n");
     shell.run(&["streams", "--suggest"]).await.expect(2);
 }

@@ -60,7 +60,7 @@ async fn a_dry_run_sends_nothing_and_shows_rows_only_when_asked() {
     assert!(dry.document.get("first_rows").is_none());
     let text = command(&world, &[], &["push", "renewals", "--dry-run"]).await;
     let text = String::from_utf8(text.stdout).unwrap();
-    assert!(text.contains("rows 25: 25 would go, in 3 batches of up to 10; 0 sent before"), "{text}");
+    assert!(text.contains("rows 25: 25 would be sent, in 3 batches of up to 10; 0 sent before"), "{text}");
     assert!(text.contains("campaign 101") && text.contains("Due Date (due)") && text.contains("nothing was sent"));
     assert!(!text.contains("Customer") && !text.contains("+5699"), "no row content: {text}");
     let shown = command(&world, &[], &["push", "renewals", "--dry-run", "--show-rows"]).await;
@@ -211,7 +211,7 @@ async fn only_push_runs_a_job_that_sends_and_it_runs_no_other() {
         let output = command(&world, &[], args).await;
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
     };
-    let sends = "error: the job `renewals` reads nothing, it sends: run `tidegate push renewals`\n";
+    let sends = "error: the job `renewals` sends rows and reads nothing: run `tidegate push renewals`\n";
     for args in [
         &["sync", "renewals"][..],
         &["plan", "renewals"],
@@ -220,7 +220,7 @@ async fn only_push_runs_a_job_that_sends_and_it_runs_no_other() {
     ] {
         assert_eq!(run(args).await, (2, sends.to_owned()), "{args:?}");
     }
-    let reads = "error: the job `lynn` has no `push` section, it reads: run `tidegate sync lynn`\n";
+    let reads = "error: the job `lynn` has no `push` section, so it sends nothing: run `tidegate sync lynn`\n";
     assert_eq!(run(&["push", "lynn"]).await, (2, reads.to_owned()));
     assert_eq!(run(&["push", "renewal"]).await.0, 2);
     assert_eq!(run(&["sync"]).await.0, 0, "and leaves it out when nothing is named");
@@ -231,7 +231,7 @@ async fn only_push_runs_a_job_that_sends_and_it_runs_no_other() {
     let status = String::from_utf8(status.stdout).unwrap();
     assert!(status.contains("Pushes\n") && status.contains("renewals  done"), "{status}");
     let check = command(&world, &[], &["check", "--offline"]).await;
-    assert!(String::from_utf8(check.stdout).unwrap().contains("none: `tidegate push` sends for it"));
+    assert!(String::from_utf8(check.stdout).unwrap().contains("none: `tidegate push` sends its rows"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,7 +90,7 @@ async fn p1_an_answer_that_is_lost_is_never_sent_again_unless_asked_for() {
 
         let pushed = push(&world, &[]).await;
         assert_eq!(pushed.code, 1, "{action:?}: it is still unknown: {pushed:?}");
-        assert!(pushed.said.contains("error: whether 1 batch arrived is unknown"), "{pushed:?}");
+        assert!(pushed.said.contains("error: it is unknown whether 1 batch arrived"), "{pushed:?}");
         assert_eq!(pushed.document["rows"]["held_back"], 2);
         let before: &[i64] = if arrived { &[1, 2] } else { &[] };
         assert_eq!(received(&world), [before, &[3, 4, 5]].concat(), "{action:?}");

@@ -28,7 +28,9 @@ async fn p1_a_kill_between_send_and_answer_makes_a_batch_unknown_and_nothing_els
 
     let pushed = push(&world, &[]).await;
     assert_eq!(pushed.code, 1, "{pushed:?}");
-    assert!(pushed.said.contains("error: whether 1 batch arrived is unknown; the rows are held back\nhint: look into"));
+    assert!(
+        pushed.said.contains("error: it is unknown whether 1 batch arrived; the rows are held back\nhint: look into")
+    );
     assert_eq!(states(&world).await, ["done", "unknown", "done"]);
     assert_eq!(received(&world), (1..=25).collect::<Vec<i64>>(), "the vendor had taken it");
 

@@ -1,0 +1,69 @@
+//! The form of the documents: lines of prose end at 100 columns, and the paths of files exist.
+
+use super::markdown::{code, names};
+use super::{document, documents, root};
+
+const COLUMNS: usize = 100;
+/// Pages whose lines were not reflowed yet.
+const NOT_REFLOWED: &str = "docs/vendors/";
+/// Folders whose names begin a path.
+const FOLDERS: [&str; 7] = ["src/", "tests/", "examples/", "docs/", "config/", "deploy/", "simulator/"];
+
+/// The lines of prose that are too long. Tables, code blocks and words that cannot be broken may be longer.
+fn long_lines(text: &str) -> Vec<&str> {
+    let mut in_code = false;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        let words = line.split_whitespace().count();
+        if line.trim_start().starts_with("```") {
+            in_code = !in_code;
+        } else if !in_code && !line.trim_start().starts_with('|') && words > 1 && line.chars().count() > COLUMNS {
+            found.push(line);
+        }
+    }
+    found
+}
+
+#[test]
+fn lines_of_prose_end_at_100_columns() {
+    let mut faults = Vec::new();
+    for path in documents().into_iter().filter(|path| !path.starts_with(NOT_REFLOWED)) {
+        let text = document(&path);
+        faults.extend(long_lines(&text).iter().map(|line| format!("{path}: {line}")));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn a_long_line_is_noticed() {
+    let long = "word ".repeat(21);
+    let url = "x".repeat(101);
+    assert_eq!(long_lines(&format!("{long}\n| {long} |\n```\n{long}\n```\n{url}\n- {long}")).len(), 2);
+}
+
+/// The paths in the code of a document that lead nowhere. A path may begin at the root or at `src`.
+fn missing_paths(text: &str) -> Vec<String> {
+    let is_path = |code: &String| {
+        let placeholder =
+            code.contains([' ', '*', '<', '{', '$', '…']) || names(code).iter().any(|name| *name == "NAME");
+        let path = FOLDERS.iter().any(|folder| code.starts_with(folder)) || code.contains('/') && code.ends_with(".rs");
+        path && !placeholder
+    };
+    let exists = |path: &String| root().join(path).exists() || root().join("src").join(path).exists();
+    code(text).into_iter().filter(is_path).filter(|path| !exists(path)).collect()
+}
+
+#[test]
+fn paths_in_documents_exist() {
+    let faults: Vec<_> = documents()
+        .into_iter()
+        .flat_map(|path| missing_paths(&document(&path)).into_iter().map(move |missing| format!("{path}: {missing}")))
+        .collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn a_path_that_leads_nowhere_is_noticed() {
+    let text = "`src/main.rs`, `load/sql.rs`, `docs/vendors/NAME.md`, `src/room.rs`, `load/room.rs`, `tests/it/none`";
+    assert_eq!(missing_paths(text), ["src/room.rs", "load/room.rs", "tests/it/none"]);
+}
