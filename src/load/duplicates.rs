@@ -10,13 +10,13 @@ use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::LoadError;
-use super::loader::Reading;
-use super::sql::TwinsSql;
-use super::transaction::{Batch, PageLoad, planned_each_time};
+use super::loader::SliceReading;
+use super::sql::DuplicatesSql;
+use super::transaction::{PageLoad, StagedBatch, planned_each_time};
 use crate::rows::page::row_key;
 
 /// Identical records of one slice beyond this are taken for one; it bounds the search for a free place.
-const TWINS_MAX: u32 = 1 << 24;
+const DUPLICATES_MAX: u32 = 1 << 24;
 
 /// Where the places that are taken are looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +27,10 @@ enum Places {
     Seen,
 }
 
-impl Batch {
+impl StagedBatch {
     /// How many identical records the batch has of the one whose key is `base`.
     fn count(&self, base: u128) -> u32 {
-        self.twins.get(&base).copied().unwrap_or(1)
+        self.duplicates.get(&base).copied().unwrap_or(1)
     }
 
     /// The keys of the records in shared seconds, behind those that `before` says are placed already.
@@ -46,29 +46,34 @@ impl Batch {
 
 impl PageLoad<'_, '_> {
     /// Moves the staged twins behind those of earlier pages; returns the keys of the records in shared seconds.
-    pub(super) async fn place_twins(
+    pub(super) async fn place_duplicates(
         &mut self,
-        sql: &TwinsSql,
-        reading: &Reading,
-        batch: &Batch,
+        sql: &DuplicatesSql,
+        reading: &SliceReading,
+        batch: &StagedBatch,
     ) -> Result<Vec<Uuid>, LoadError> {
         let is_first = reading.slice.reading_pages == 0 && self.batches_merged == 0;
-        let tallies: Vec<u128> = batch.shared.iter().map(|shared| shared.tally).collect();
-        let mut shared_before = vec![0; tallies.len()];
+        let part_keys: Vec<u128> = batch.shared.iter().map(|shared| shared.part_key).collect();
+        let mut shared_before = vec![0; part_keys.len()];
         if !is_first {
-            shared_before = self.count_taken(sql, reading, Places::Seen, &tallies).await?;
-            let bases = self.bases_taken(sql, reading, batch).await?;
+            shared_before = self.count_places(sql, reading, Places::Seen, &part_keys).await?;
+            let bases = self.bases_before(sql, reading, batch).await?;
             let places = if reading.fresh { Places::Table } else { Places::Seen };
-            let before = self.count_taken(sql, reading, places, &bases).await?;
+            let before = self.count_places(sql, reading, places, &bases).await?;
             let shared = batch.shared.iter().map(|shared| shared.base).zip(shared_before.iter().copied());
             self.rename(sql, batch, bases.iter().copied().zip(before).chain(shared)).await?;
         }
-        self.note_tallies(reading, batch, &shared_before).await?;
+        self.note_part_copies(reading, batch, &shared_before).await?;
         Ok(batch.shared_keys(&shared_before))
     }
 
     /// Staged records that earlier pages had as well, less those in shared seconds.
-    async fn bases_taken(&mut self, sql: &TwinsSql, reading: &Reading, batch: &Batch) -> Result<Vec<u128>, LoadError> {
+    async fn bases_before(
+        &mut self,
+        sql: &DuplicatesSql,
+        reading: &SliceReading,
+        batch: &StagedBatch,
+    ) -> Result<Vec<u128>, LoadError> {
         let query = if reading.fresh { sql.present_before.clone() } else { sql.seen_before.clone() };
         let query = sqlx::query_scalar::<_, Uuid>(AssertSqlSafe(query)).persistent(false);
         let query = if reading.fresh {
@@ -82,23 +87,23 @@ impl PageLoad<'_, '_> {
         }
         let apart: HashSet<u128> = batch.shared.iter().map(|shared| shared.base).collect();
         let later: HashSet<u128> =
-            batch.twins.iter().flat_map(|(base, count)| (1..*count).map(|place| row_key(*base, place))).collect();
+            batch.duplicates.iter().flat_map(|(base, count)| (1..*count).map(|place| row_key(*base, place))).collect();
         let is_base = |key: &u128| !apart.contains(key) && !later.contains(key);
         Ok(taken.iter().map(Uuid::as_u128).filter(is_base).collect())
     }
 
     /// How many places are taken behind each key: doubling, then halving, all keys at once.
-    async fn count_taken(
+    async fn count_places(
         &mut self,
-        sql: &TwinsSql,
-        reading: &Reading,
+        sql: &DuplicatesSql,
+        reading: &SliceReading,
         places: Places,
         bases: &[u128],
     ) -> Result<Vec<u32>, LoadError> {
         // (base, places known to be taken, a place that is free)
-        let mut searches: Vec<(u128, u32, u32)> = bases.iter().map(|&base| (base, 0, TWINS_MAX)).collect();
+        let mut searches: Vec<(u128, u32, u32)> = bases.iter().map(|&base| (base, 0, DUPLICATES_MAX)).collect();
         let next = |taken: u32, free: u32| match free {
-            TWINS_MAX => (taken * 2).min(TWINS_MAX - 1),
+            DUPLICATES_MAX => (taken * 2).min(DUPLICATES_MAX - 1),
             _ => taken.midpoint(free),
         };
         loop {
@@ -108,7 +113,7 @@ impl PageLoad<'_, '_> {
             if probes.is_empty() {
                 return Ok(searches.into_iter().map(|(_, taken, _)| taken).collect());
             }
-            let found = self.taken_among(sql, reading, places, &probes).await?;
+            let found = self.existing_among(sql, reading, places, &probes).await?;
             for ((_, taken, free), probe) in searches.iter_mut().filter(|(_, taken, free)| taken < free).zip(probes) {
                 let place = next(*taken, *free);
                 if found.contains(&probe) {
@@ -120,10 +125,10 @@ impl PageLoad<'_, '_> {
         }
     }
 
-    async fn taken_among(
+    async fn existing_among(
         &mut self,
-        sql: &TwinsSql,
-        reading: &Reading,
+        sql: &DuplicatesSql,
+        reading: &SliceReading,
         places: Places,
         keys: &[Uuid],
     ) -> Result<HashSet<Uuid>, LoadError> {
@@ -153,8 +158,8 @@ impl PageLoad<'_, '_> {
     /// Moves the staged copies of each record behind the number that is given with it.
     async fn rename(
         &mut self,
-        sql: &TwinsSql,
-        batch: &Batch,
+        sql: &DuplicatesSql,
+        batch: &StagedBatch,
         moves: impl Iterator<Item = (u128, u32)>,
     ) -> Result<(), LoadError> {
         let (mut old, mut new) = (Vec::new(), Vec::new());
@@ -170,7 +175,12 @@ impl PageLoad<'_, '_> {
     }
 
     /// Notes how many copies this part of the slice has of the records in shared seconds.
-    async fn note_tallies(&mut self, reading: &Reading, batch: &Batch, before: &[u32]) -> Result<(), LoadError> {
+    async fn note_part_copies(
+        &mut self,
+        reading: &SliceReading,
+        batch: &StagedBatch,
+        before: &[u32],
+    ) -> Result<(), LoadError> {
         if batch.shared.is_empty() {
             return Ok(());
         }
@@ -178,7 +188,7 @@ impl PageLoad<'_, '_> {
             .shared
             .iter()
             .zip(before)
-            .flat_map(|(shared, before)| keys(shared.tally, *before, batch.count(shared.base)))
+            .flat_map(|(shared, before)| keys(shared.part_key, *before, batch.count(shared.base)))
             .collect();
         let done = sqlx::query!(
             "

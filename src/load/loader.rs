@@ -51,7 +51,7 @@ const fn rows_of(mode: Mode) -> &'static str {
 
 /// The slice that is being read, as of the last committed page.
 #[derive(Debug, Clone)]
-pub struct Reading {
+pub struct SliceReading {
     pub slice: Slice,
     /// The end that its pages are asked for with.
     pub until: DateTime<Utc>,
@@ -93,7 +93,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Decides whether a slice that begins to be read has rows already, and drops what an abandoned reading left.
-    pub async fn begin_reading(&self, reading: &mut Reading) -> Result<(), LoadError> {
+    pub async fn begin_reading(&self, reading: &mut SliceReading) -> Result<(), LoadError> {
         let mut transaction = self.pool.begin().in_time().await?;
         reading::restart(&mut transaction, reading.slice.id).await?;
         // Whatever a window of entities brings, its rows are no other than those of the windows around.
@@ -184,7 +184,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Notes where a reading stands that has to wait for the vendor, no rows with it.
-    pub async fn park(&self, cursor: String, reading: &mut Reading) -> Result<(), LoadError> {
+    pub async fn park(&self, cursor: String, reading: &mut SliceReading) -> Result<(), LoadError> {
         let mut transaction = self.pool.begin().in_time().await?;
         let slice = &reading.slice;
         let position = Position {

@@ -32,7 +32,7 @@ pub struct MergeSql {
     /// `$1` slice: notes the staged keys as seen.
     pub note_seen: String,
     /// What tells identical records apart; none where the later of two equal records wins.
-    pub twins: Option<TwinsSql>,
+    pub duplicates: Option<DuplicatesSql>,
     /// `$1` keys, `$2` connection, `$3` neighbouring window starts: drops staged rows that a neighbour has in identical form. None
     /// where rows have no `_row_key` or windows no neighbour.
     pub drop_shared: Option<String>,
@@ -57,7 +57,7 @@ pub struct VanishSql {
 
 /// For rows that are told apart by content.
 #[derive(Debug, Clone)]
-pub struct TwinsSql {
+pub struct DuplicatesSql {
     /// `$1` slice: staged keys that an earlier page of this reading had already.
     pub seen_before: String,
     /// `$1` connection, `$2` window start: staged keys that the table has already.
@@ -118,7 +118,7 @@ impl MergeSql {
             links: table.links.iter().filter_map(|links| LinksSql::new(&table.schema, &parts.source, links)).collect(),
             vanish: parts.vanish(),
             note_seen: parts.note_seen(),
-            twins: (!latest_wins).then(|| parts.twins()),
+            duplicates: (!latest_wins).then(|| parts.duplicates()),
             drop_shared: (windowed && parts.by_hash()).then(|| parts.drop_shared(latest_wins)),
             stage: parts.stage,
         }
@@ -345,9 +345,9 @@ on conflict do nothing",
         )
     }
 
-    fn twins(&self) -> TwinsSql {
+    fn duplicates(&self) -> DuplicatesSql {
         let Self { target, stage, .. } = self;
-        TwinsSql {
+        DuplicatesSql {
             seen_before: format!(
                 "select staged._row_key
 from {stage} as staged

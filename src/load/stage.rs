@@ -8,16 +8,16 @@ use uuid::Uuid;
 
 use super::copy::{Common, Copy, Narrow, columns, fits};
 use super::hold::{self, Evidence, Released};
-use super::loader::{Loader, Reading};
+use super::loader::{Loader, SliceReading};
 use super::sql::MergeSql;
 use super::table::{Cause, Table};
-use super::transaction::{Batch, FingerprintState, PageLoad, execute, planned_each_time, signed};
+use super::transaction::{FingerprintState, PageLoad, StagedBatch, execute, planned_each_time, signed};
 use super::{LoadError, shape};
 use crate::catalogue::Mode;
 use crate::rows::binary;
 use crate::rows::chunk::Chunk;
 use crate::rows::encode::Bound;
-use crate::rows::fingerprint::{Print, RowKind};
+use crate::rows::fingerprint::{BatchFingerprint, RowKind};
 use crate::rows::layout::Layout;
 use crate::store::cursor::Slice;
 use crate::store::fingerprint;
@@ -38,7 +38,7 @@ pub(super) struct Merged {
 impl PageLoad<'_, '_> {
     /// Sends rows of one layout. Those of a slice that has none go straight into place, but for those that a neighbouring
     /// slice may have too.
-    pub(super) async fn send(&mut self, chunks: &[Chunk], reading: &Reading) -> Result<(), LoadError> {
+    pub(super) async fn send(&mut self, chunks: &[Chunk], reading: &SliceReading) -> Result<(), LoadError> {
         let expected_new = reading.fresh || self.compares(reading);
         let direct_copy = self.loader.direct_copy && expected_new && self.table.links.is_empty();
         let placed = direct_copy && self.place(chunks, reading).await?;
@@ -46,7 +46,7 @@ impl PageLoad<'_, '_> {
     }
 
     /// Copies rows straight into place; false when there is nothing of them, for the key of one is taken.
-    async fn place(&mut self, chunks: &[Chunk], reading: &Reading) -> Result<bool, LoadError> {
+    async fn place(&mut self, chunks: &[Chunk], reading: &SliceReading) -> Result<bool, LoadError> {
         let rows = in_order(chunks, |kind| kind == RowKind::New);
         let Some(layout) = chunks.first().map(|chunk| &chunk.layout).filter(|_| !rows.is_empty()) else {
             return Ok(true);
@@ -71,10 +71,10 @@ impl PageLoad<'_, '_> {
                 self.rows_placed += i64::from(count);
                 Ok(true)
             }
-            Err(error) if is_taken(&error) => {
+            Err(error) if is_key_conflict(&error) => {
                 execute(&mut self.transaction, "rollback to savepoint placed".to_owned()).await?;
                 self.loader.direct_copy = false;
-                self.taken = true;
+                self.key_conflict = true;
                 Ok(false)
             }
             Err(error) => Err(error.into()),
@@ -169,12 +169,12 @@ impl PageLoad<'_, '_> {
     }
 
     /// Brings the staged batch into the table; `single` when it is the whole slice.
-    pub(super) async fn merge(&mut self, reading: &Reading, single: bool) -> Result<(), LoadError> {
+    pub(super) async fn merge(&mut self, reading: &SliceReading, single: bool) -> Result<(), LoadError> {
         let Some(mut batch) = self.staged.take() else { return Ok(()) };
         self.flush(reading).await?;
-        match batch.print.take() {
-            Some(print) if self.compares(reading) => self.merge_compared(reading, &batch, print).await?,
-            print => self.merge_whole(reading, &batch, print, single).await?,
+        match batch.fingerprint.take() {
+            Some(fingerprint) if self.compares(reading) => self.merge_compared(reading, &batch, fingerprint).await?,
+            fingerprint => self.merge_whole(reading, &batch, fingerprint, single).await?,
         }
         self.batches_merged += 1;
         self.renamed.clear();
@@ -184,12 +184,12 @@ impl PageLoad<'_, '_> {
     /// Merges a batch of which nothing is known.
     async fn merge_whole(
         &mut self,
-        reading: &Reading,
-        batch: &Batch,
-        print: Option<Print>,
+        reading: &SliceReading,
+        batch: &StagedBatch,
+        fingerprint: Option<BatchFingerprint>,
         single: bool,
     ) -> Result<(), LoadError> {
-        self.taken = false;
+        self.key_conflict = false;
         let placed = std::mem::take(&mut self.rows_placed);
         self.progress.rows_inserted += placed;
         self.rows += placed;
@@ -198,8 +198,8 @@ impl PageLoad<'_, '_> {
         if !reading.fresh || self.rows_staged > 0 {
             self.lock_schema().await?;
             self.make_stage().await?;
-            let shared = match &self.sql.twins {
-                Some(twins) if !single => self.place_twins(&twins.clone(), reading, batch).await?,
+            let shared = match &self.sql.duplicates {
+                Some(duplicates) if !single => self.place_duplicates(&duplicates.clone(), reading, batch).await?,
                 _ => batch.shared_keys(&[]),
             };
             dropped = self.drop_shared(reading, shared).await?;
@@ -220,11 +220,11 @@ impl PageLoad<'_, '_> {
             self.rows += counted;
             arrived += counted;
         }
-        self.keep_whole(reading, print, arrived, &dropped).await
+        self.keep_whole(reading, fingerprint, arrived, &dropped).await
     }
 
     /// Merges what is staged, whatever it is.
-    pub(super) async fn merge_staged(&mut self, reading: &Reading) -> Result<Merged, LoadError> {
+    pub(super) async fn merge_staged(&mut self, reading: &SliceReading) -> Result<Merged, LoadError> {
         let counts = planned_each_time(&self.sql.merge)
             .bind(&self.loader.claim.connection)
             .bind(reading.slice.window_start)
@@ -240,7 +240,7 @@ impl PageLoad<'_, '_> {
 
     /// Brings the child tables in line with the staged parents. Child rows that are no longer reported stay if too many of
     /// them would go; the slice is held then.
-    async fn merge_links(&mut self, reading: &Reading) -> Result<(), LoadError> {
+    async fn merge_links(&mut self, reading: &SliceReading) -> Result<(), LoadError> {
         for links in self.sql.links.clone() {
             let counts = planned_each_time(&links.count)
                 .bind(&self.loader.claim.connection)
@@ -270,7 +270,11 @@ impl PageLoad<'_, '_> {
     }
 
     /// Leaves out what a neighbouring slice has of the second that it shares with this one; returns the keys of that.
-    pub(super) async fn drop_shared(&mut self, reading: &Reading, keys: Vec<Uuid>) -> Result<HashSet<u128>, LoadError> {
+    pub(super) async fn drop_shared(
+        &mut self,
+        reading: &SliceReading,
+        keys: Vec<Uuid>,
+    ) -> Result<HashSet<u128>, LoadError> {
         let Some(drop_shared) = self.sql.drop_shared.as_ref().filter(|_| !keys.is_empty()) else {
             return Ok(HashSet::new());
         };
@@ -294,7 +298,7 @@ impl PageLoad<'_, '_> {
     }
 
     /// Notes the staged rows as still reported; returns how many were not noted before.
-    async fn note_seen(&mut self, reading: &Reading) -> Result<i64, LoadError> {
+    async fn note_seen(&mut self, reading: &SliceReading) -> Result<i64, LoadError> {
         let noted =
             planned_each_time(&self.sql.note_seen).bind(reading.slice.id).execute(&mut *self.transaction).await?;
         self.seen += signed(noted.rows_affected());
@@ -302,7 +306,7 @@ impl PageLoad<'_, '_> {
     }
 
     /// After the last page: rows that no page had are deleted or marked, unless the reading is doubtful.
-    pub(super) async fn end_reading(&mut self, reading: &Reading) -> Result<(), LoadError> {
+    pub(super) async fn end_reading(&mut self, reading: &SliceReading) -> Result<(), LoadError> {
         let compared = self.compares(reading);
         let stage_is_slice = std::mem::take(&mut self.stage_is_slice);
         let vanish = self.sql.vanish.clone();
@@ -337,13 +341,18 @@ impl PageLoad<'_, '_> {
     }
 
     /// Why the finished reading is held.
-    fn doubt(&self, reading: &Reading, evidence: Evidence) -> Option<String> {
+    fn doubt(&self, reading: &SliceReading, evidence: Evidence) -> Option<String> {
         let of_children = reading.slice.reading_doubt.clone().or_else(|| self.doubt.clone());
         hold::doubt(evidence, self.loader.hold_below, released(&reading.slice)).or(of_children)
     }
 
     /// Deletes or marks the rows that `statement` finds missing from the reading, and the child rows that go with them.
-    async fn take_away(&mut self, statement: &str, reading: &Reading, slice: Option<i64>) -> Result<(), LoadError> {
+    async fn take_away(
+        &mut self,
+        statement: &str,
+        reading: &SliceReading,
+        slice: Option<i64>,
+    ) -> Result<(), LoadError> {
         let gone = planned_each_time(statement)
             .bind(&self.loader.claim.connection)
             .bind(reading.slice.window_start)
@@ -359,7 +368,7 @@ impl PageLoad<'_, '_> {
     /// that the reading did not report; with it, rows that are new in the table do not count as reported.
     async fn evidence(
         &mut self,
-        reading: &Reading,
+        reading: &SliceReading,
         count: Option<&str>,
         stage_is_slice: bool,
     ) -> Result<Evidence, LoadError> {
@@ -389,7 +398,7 @@ impl PageLoad<'_, '_> {
 
     /// Keeps the rows that the reading did not report, and says why. The next reading compares every row with the table
     /// itself, since the fingerprints of this one do not know all rows.
-    async fn hold_back(&mut self, reading: &Reading, reason: String, evidence: Evidence) -> Result<(), LoadError> {
+    async fn hold_back(&mut self, reading: &SliceReading, reason: String, evidence: Evidence) -> Result<(), LoadError> {
         let slice = &reading.slice;
         *self.kept(reading) = FingerprintState { whole: false, batches: None };
         fingerprint::forget(&mut *self.transaction, slice.id).await?;
@@ -436,6 +445,6 @@ fn lacking(table: &Table) -> LoadError {
     table.altered("it has no column, or one of another type, for a field")
 }
 
-fn is_taken(error: &sqlx::Error) -> bool {
+fn is_key_conflict(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() == Some(UNIQUE_VIOLATION)
 }

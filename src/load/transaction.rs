@@ -9,11 +9,11 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Connection as _, Postgres, Transaction};
 
 use super::LoadError;
-use super::loader::{Loader, Reading};
+use super::loader::{Loader, SliceReading};
 use super::sql::MergeSql;
 use super::table::Table;
-use crate::rows::chunk::{BatchEnd, Chunk, Counts, Reject, Shared, Twins};
-use crate::rows::fingerprint::Print;
+use crate::rows::chunk::{BatchEnd, Chunk, DuplicateCounts, RecordCounts, Reject, SharedRecord};
+use crate::rows::fingerprint::BatchFingerprint;
 use crate::rows::layout::Layout;
 use crate::store::reading::{self, Hold, Position, Traffic};
 use crate::store::run;
@@ -65,10 +65,10 @@ pub struct PageLoad<'l, 'a> {
     /// Staged keys that gave way to those of earlier pages, and what they became.
     pub(super) renamed: HashMap<u128, u128>,
     /// Whether a row that should be new was there already.
-    pub(super) taken: bool,
+    pub(super) key_conflict: bool,
     /// The batch that is staged, complete, and not merged yet.
-    pub(super) staged: Option<Batch>,
-    shared: Vec<Shared>,
+    pub(super) staged: Option<StagedBatch>,
+    shared: Vec<SharedRecord>,
     /// Whether the staging table has every row of the slice.
     pub(super) stage_is_slice: bool,
     /// Why rows of child tables that this page did not report are kept.
@@ -96,17 +96,17 @@ pub(super) struct FingerprintState {
 
 /// Where a transaction of several pages can go back to.
 #[derive(Debug)]
-pub struct Mark {
+pub struct Savepoint {
     progress: Progress,
     table: Table,
 }
 
 /// What is known of the records of a batch beside their rows.
 #[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) shared: Vec<Shared>,
-    pub(super) twins: Twins,
-    pub(super) print: Option<Print>,
+pub(super) struct StagedBatch {
+    pub(super) shared: Vec<SharedRecord>,
+    pub(super) duplicates: DuplicateCounts,
+    pub(super) fingerprint: Option<BatchFingerprint>,
 }
 
 impl<'l, 'a> PageLoad<'l, 'a> {
@@ -141,7 +141,7 @@ impl<'l, 'a> PageLoad<'l, 'a> {
             silence_bounded: false,
             kept: None,
             renamed: HashMap::new(),
-            taken: false,
+            key_conflict: false,
             staged: None,
             shared: Vec::new(),
             stage_is_slice: false,
@@ -158,7 +158,7 @@ impl<'l, 'a> PageLoad<'l, 'a> {
 
 impl PageLoad<'_, '_> {
     /// Takes a chunk's rows; a batch that was complete before is merged first.
-    pub async fn copy(&mut self, mut chunk: Chunk, reading: &Reading) -> Result<(), LoadError> {
+    pub async fn copy(&mut self, mut chunk: Chunk, reading: &SliceReading) -> Result<(), LoadError> {
         // Before the merge: as long as nothing is merged, the table is free.
         if !self.table.holds(&chunk.layout) {
             self.grow(&chunk.layout).await?;
@@ -180,8 +180,8 @@ impl PageLoad<'_, '_> {
         if self.waiting_bytes > self.waiting_max {
             self.flush(reading).await?;
         }
-        if let Some(BatchEnd { twins, print }) = batch_end.map(|end| *end) {
-            self.staged = Some(Batch { shared: std::mem::take(&mut self.shared), twins, print });
+        if let Some(BatchEnd { duplicates, fingerprint }) = batch_end.map(|end| *end) {
+            self.staged = Some(StagedBatch { shared: std::mem::take(&mut self.shared), duplicates, fingerprint });
         }
         Ok(())
     }
@@ -192,7 +192,7 @@ impl PageLoad<'_, '_> {
     }
 
     /// Sends the rows that wait.
-    pub(super) async fn flush(&mut self, reading: &Reading) -> Result<(), LoadError> {
+    pub(super) async fn flush(&mut self, reading: &SliceReading) -> Result<(), LoadError> {
         let chunks = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
         for alike in chunks.chunk_by(|one, other| Arc::ptr_eq(&one.layout, &other.layout)) {
@@ -202,7 +202,7 @@ impl PageLoad<'_, '_> {
     }
 
     /// Makes everything durable, or nothing: the fence, or the slice's position, may have passed to another worker.
-    pub async fn checkpoint(mut self, end: PageEnd, reading: &mut Reading) -> Result<Progress, LoadError> {
+    pub async fn checkpoint(mut self, end: PageEnd, reading: &mut SliceReading) -> Result<Progress, LoadError> {
         let mut behind = reading.clone();
         self.end_page(end, &mut behind).await?;
         let progress = self.commit(&behind).await?;
@@ -212,7 +212,7 @@ impl PageLoad<'_, '_> {
 
     /// Ends a page whose transaction may go on with the next one; `reading` moves behind the page, which is not durable
     /// yet.
-    pub async fn end_page(&mut self, end: PageEnd, reading: &mut Reading) -> Result<(), LoadError> {
+    pub async fn end_page(&mut self, end: PageEnd, reading: &mut SliceReading) -> Result<(), LoadError> {
         let last_page = end.next.is_none();
         let single = reading.slice.reading_pages == 0 && last_page && self.batches_merged == 0;
         self.bound_silence().await?;
@@ -247,21 +247,21 @@ impl PageLoad<'_, '_> {
     }
 
     /// Marks the pages that were turned: a fault in the next one need not cost them.
-    pub async fn mark(&mut self) -> Result<Mark, LoadError> {
+    pub async fn mark(&mut self) -> Result<Savepoint, LoadError> {
         let release = if std::mem::take(&mut self.savepoint) { "release savepoint placed; " } else { "" };
         execute(&mut self.transaction, format!("{release}savepoint turned")).await?;
-        Ok(Mark { progress: self.progress, table: self.table.clone() })
+        Ok(Savepoint { progress: self.progress, table: self.table.clone() })
     }
 
     /// Makes durable what was turned when the mark was made.
-    pub async fn commit_to(mut self, mark: Mark, reading: &Reading) -> Result<Progress, LoadError> {
+    pub async fn commit_to(mut self, mark: Savepoint, reading: &SliceReading) -> Result<Progress, LoadError> {
         execute(&mut self.transaction, "rollback to savepoint turned".to_owned()).await?;
         (self.progress, self.table) = (mark.progress, mark.table);
         self.commit(reading).await
     }
 
     /// Makes the pages durable that were turned, or none of them.
-    pub async fn commit(mut self, reading: &Reading) -> Result<Progress, LoadError> {
+    pub async fn commit(mut self, reading: &SliceReading) -> Result<Progress, LoadError> {
         let window = (reading.slice.window_start, reading.until);
         let Loader { claim, stream, lease, .. } = self.loader;
         // Last, since the statement that counts calls waits for it.
@@ -286,7 +286,7 @@ impl PageLoad<'_, '_> {
     }
 
     /// Moves the slice's cursor behind this page, or ends its reading.
-    async fn advance(&mut self, end: PageEnd, reading: &Reading) -> Result<Position, LoadError> {
+    async fn advance(&mut self, end: PageEnd, reading: &SliceReading) -> Result<Position, LoadError> {
         let bytes = i64::try_from(end.bytes).unwrap_or(i64::MAX);
         let to = Position {
             reading_run: reading.slice.reading_run.unwrap_or(self.loader.claim.id),
@@ -326,7 +326,7 @@ impl PageLoad<'_, '_> {
         Ok(to)
     }
 
-    fn count(&mut self, counts: Counts) {
+    fn count(&mut self, counts: RecordCounts) {
         self.progress.rows_read += signed(counts.read);
         self.progress.rows_outside += signed(counts.outside);
         self.progress.values_extra += signed(counts.extra);
@@ -334,7 +334,7 @@ impl PageLoad<'_, '_> {
     }
 
     /// Keeps the records that are no rows; those of an earlier reading of the slice go.
-    async fn store_rejects(&mut self, reading: &Reading) -> Result<(), LoadError> {
+    async fn store_rejects(&mut self, reading: &SliceReading) -> Result<(), LoadError> {
         let Loader { claim, stream, .. } = &*self.loader;
         if reading.slice.reading_pages == 0 && !self.rejects_cleared {
             let window = (reading.slice.window_start, reading.slice.window_end);
@@ -365,7 +365,7 @@ impl PageLoad<'_, '_> {
         Ok(())
     }
 
-    fn warn_of_astray(&self, reading: &Reading) {
+    fn warn_of_astray(&self, reading: &SliceReading) {
         if self.astray > 0 {
             tracing::warn!(
                 stream = &*self.loader.stream.name,

@@ -7,10 +7,10 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use super::LoadError;
-use super::loader::Reading;
+use super::loader::SliceReading;
 use super::stage::Merged;
-use super::transaction::{Batch, FingerprintState, PageLoad, planned_each_time, signed};
-use crate::rows::fingerprint::{Print, Way};
+use super::transaction::{FingerprintState, PageLoad, StagedBatch, planned_each_time, signed};
+use crate::rows::fingerprint::{BatchFingerprint, RowOutcome};
 use crate::store::{fingerprint, reading};
 
 /// Of fewer rows in its first batch a slice keeps no fingerprints: they would cost more than they save.
@@ -18,13 +18,13 @@ const ROWS_MIN: usize = 100;
 
 impl PageLoad<'_, '_> {
     /// What is kept of the slice's fingerprints by now.
-    pub(super) fn kept(&mut self, reading: &Reading) -> &mut FingerprintState {
+    pub(super) fn kept(&mut self, reading: &SliceReading) -> &mut FingerprintState {
         let slice = &reading.slice;
         self.kept.get_or_insert(FingerprintState { whole: slice.fingerprinted, batches: slice.reading_batches })
     }
 
     /// Whether rows are compared with the fingerprints of the last reading.
-    pub(super) fn compares(&mut self, reading: &Reading) -> bool {
+    pub(super) fn compares(&mut self, reading: &SliceReading) -> bool {
         let FingerprintState { whole, batches } = *self.kept(reading);
         self.loader.comparing && !reading.fresh && whole && batches.is_some()
     }
@@ -32,11 +32,11 @@ impl PageLoad<'_, '_> {
     /// Merges a batch whose unchanged rows were left out.
     pub(super) async fn merge_compared(
         &mut self,
-        reading: &Reading,
-        batch: &Batch,
-        mut print: Print,
+        reading: &SliceReading,
+        batch: &StagedBatch,
+        mut fingerprint: BatchFingerprint,
     ) -> Result<(), LoadError> {
-        let unclear = std::mem::take(&mut self.taken) || print.doubled;
+        let unclear = std::mem::take(&mut self.key_conflict) || fingerprint.doubled;
         if unclear {
             self.give_up(reading).await?;
         }
@@ -44,30 +44,30 @@ impl PageLoad<'_, '_> {
         let (mut merged, mut dropped) = (Merged { inserted: 0, updated: 0, staged: 0 }, HashSet::new());
         if self.rows_staged > 0 {
             self.lock_schema().await?;
-            let shared = match &self.sql.twins {
-                Some(twins) if unclear || !batch.shared.is_empty() => {
-                    self.place_twins(&twins.clone(), reading, batch).await?
+            let shared = match &self.sql.duplicates {
+                Some(duplicates) if unclear || !batch.shared.is_empty() => {
+                    self.place_duplicates(&duplicates.clone(), reading, batch).await?
                 }
                 _ => batch.shared_keys(&[]),
             };
             dropped = self.drop_shared(reading, shared).await?;
             merged = self.merge_known(reading, unclear, dropped.len()).await?;
         }
-        let skipped = signed(print.keys(Way::Skipped).count() as u64);
+        let skipped = signed(fingerprint.keys(RowOutcome::Skipped).count() as u64);
         self.progress.rows_inserted += placed + merged.inserted;
         self.progress.rows_updated += merged.updated;
         self.progress.rows_unchanged += skipped + merged.staged - merged.inserted - merged.updated;
 
-        let new = print.keys(Way::New).filter(|key| !dropped.contains(key)).count();
+        let new = fingerprint.keys(RowOutcome::New).filter(|key| !dropped.contains(key)).count();
         let as_expected = self.renamed.is_empty() && placed + merged.inserted == signed(new as u64);
         if !unclear && as_expected {
-            print.take_out(&dropped);
-            self.rows += signed(print.now.keys.len() as u64);
-            return self.keep(reading, &print).await;
+            fingerprint.take_out(&dropped);
+            self.rows += signed(fingerprint.now.keys.len() as u64);
+            return self.keep(reading, &fingerprint).await;
         }
         self.give_up(reading).await?;
         let renamed = |key: &u128| self.renamed.get(key).copied().unwrap_or(*key);
-        let keys: Vec<u128> = print.now.keys.iter().map(renamed).filter(|key| !dropped.contains(key)).collect();
+        let keys: Vec<u128> = fingerprint.now.keys.iter().map(renamed).filter(|key| !dropped.contains(key)).collect();
         let noted = signed(fingerprint::note_keys(&mut *self.transaction, reading.slice.id, &keys).await?);
         self.seen += noted;
         self.rows += noted;
@@ -75,7 +75,12 @@ impl PageLoad<'_, '_> {
     }
 
     /// Merges staged rows that should be there, with another content. The others are compared one by one.
-    async fn merge_known(&mut self, reading: &Reading, unclear: bool, dropped: usize) -> Result<Merged, LoadError> {
+    async fn merge_known(
+        &mut self,
+        reading: &SliceReading,
+        unclear: bool,
+        dropped: usize,
+    ) -> Result<Merged, LoadError> {
         let staged = i64::from(self.rows_staged) - signed(dropped as u64);
         let mut updated = 0;
         if let Some(update) = self.sql.update.as_ref().filter(|_| !unclear) {
@@ -97,8 +102,8 @@ impl PageLoad<'_, '_> {
     /// Keeps what a batch is of which nothing was known, if every row of it `arrived`.
     pub(super) async fn keep_whole(
         &mut self,
-        reading: &Reading,
-        print: Option<Print>,
+        reading: &SliceReading,
+        fingerprint: Option<BatchFingerprint>,
         arrived: i64,
         dropped: &HashSet<u128>,
     ) -> Result<(), LoadError> {
@@ -106,10 +111,10 @@ impl PageLoad<'_, '_> {
         if self.kept(reading).whole {
             self.give_up(reading).await?;
         }
-        let Some(mut print) = print else {
+        let Some(mut fingerprint) = fingerprint else {
             return self.keep_none(reading).await;
         };
-        let skipped: Vec<u128> = print.keys(Way::Skipped).collect();
+        let skipped: Vec<u128> = fingerprint.keys(RowOutcome::Skipped).collect();
         if !skipped.is_empty() {
             // Left out before it was clear that this reading must see them all.
             let noted = fingerprint::note_keys(&mut *self.transaction, reading.slice.id, &skipped).await?;
@@ -121,17 +126,17 @@ impl PageLoad<'_, '_> {
             self.progress.rows_unchanged += signed(noted);
         }
         let Some(batches) = self.kept(reading).batches else { return Ok(()) };
-        print.take_out(dropped);
-        print.now.gone.clear();
-        let is_whole = self.renamed.is_empty() && arrived == signed(print.now.keys.len() as u64);
-        if !is_whole || (batches == 0 && print.now.keys.len() < ROWS_MIN) {
+        fingerprint.take_out(dropped);
+        fingerprint.now.gone.clear();
+        let is_whole = self.renamed.is_empty() && arrived == signed(fingerprint.now.keys.len() as u64);
+        if !is_whole || (batches == 0 && fingerprint.now.keys.len() < ROWS_MIN) {
             return self.keep_none(reading).await;
         }
-        self.keep(reading, &print).await
+        self.keep(reading, &fingerprint).await
     }
 
     /// After the last page: rows that no batch has any more go.
-    pub(super) async fn end_compared(&mut self, reading: &Reading) -> Result<(), LoadError> {
+    pub(super) async fn end_compared(&mut self, reading: &SliceReading) -> Result<(), LoadError> {
         let (slice, batches) = (reading.slice.id, self.kept(reading).batches.unwrap_or(0));
         if !fingerprint::vanished(&mut *self.transaction, slice, batches).await? {
             return Ok(());
@@ -150,9 +155,9 @@ impl PageLoad<'_, '_> {
         Ok(fingerprint::settle(&mut self.transaction, slice, batches).await?)
     }
 
-    async fn keep(&mut self, reading: &Reading, print: &Print) -> Result<(), LoadError> {
-        if print.differs {
-            fingerprint::write(&mut *self.transaction, reading.slice.id, print).await?;
+    async fn keep(&mut self, reading: &SliceReading, fingerprint: &BatchFingerprint) -> Result<(), LoadError> {
+        if fingerprint.differs {
+            fingerprint::write(&mut *self.transaction, reading.slice.id, fingerprint).await?;
         }
         let kept = self.kept(reading);
         kept.batches = kept.batches.map(|batches| batches + 1);
@@ -160,7 +165,7 @@ impl PageLoad<'_, '_> {
     }
 
     /// This reading keeps no fingerprints.
-    async fn keep_none(&mut self, reading: &Reading) -> Result<(), LoadError> {
+    async fn keep_none(&mut self, reading: &SliceReading) -> Result<(), LoadError> {
         if self.kept(reading).batches.take().is_some_and(|batches| batches > 0) {
             fingerprint::forget(&mut *self.transaction, reading.slice.id).await?;
         }
@@ -168,7 +173,7 @@ impl PageLoad<'_, '_> {
     }
 
     /// Goes on without fingerprints: what they know of this reading is noted as seen.
-    async fn give_up(&mut self, reading: &Reading) -> Result<(), LoadError> {
+    async fn give_up(&mut self, reading: &SliceReading) -> Result<(), LoadError> {
         let FingerprintState { whole, batches } =
             std::mem::replace(self.kept(reading), FingerprintState { whole: false, batches: None });
         self.loader.skipping.store(false, Ordering::Relaxed);

@@ -5,7 +5,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use super::buffer::Buffer;
-use super::fingerprint::{Print, RowKind};
+use super::fingerprint::{BatchFingerprint, RowKind};
 use super::layout::Layout;
 
 /// COPY rows of one layout, or the end of what one statement merges.
@@ -20,9 +20,9 @@ pub struct Chunk {
     pub kinds: Vec<RowKind>,
     pub rows: u64,
     pub rejects: Vec<Reject>,
-    pub counts: Counts,
+    pub counts: RecordCounts,
     /// Records in a second that two neighbouring slices, or two parts of this one, share.
-    pub shared: Vec<Shared>,
+    pub shared: Vec<SharedRecord>,
     /// Set on the last chunk of a batch.
     pub batch_end: Option<Box<BatchEnd>>,
 }
@@ -31,9 +31,9 @@ pub struct Chunk {
 #[derive(Debug, Default)]
 pub struct BatchEnd {
     /// Identical records by the key of the first, where there is more than one.
-    pub twins: Twins,
+    pub duplicates: DuplicateCounts,
     /// None where rows are not compared with the last reading.
-    pub print: Option<Print>,
+    pub fingerprint: Option<BatchFingerprint>,
 }
 
 impl Chunk {
@@ -50,8 +50,9 @@ impl Chunk {
     /// About what the chunk takes in memory.
     pub fn weight(&self) -> usize {
         let rows = self.ends.len() * (size_of::<u32>() + size_of::<RowKind>());
-        let print = self.batch_end.as_ref().and_then(|end| end.print.as_ref()).map_or(0, Print::weight);
-        self.data.capacity() + rows + print + self.rejects.iter().map(Reject::weight).sum::<usize>()
+        let fingerprint =
+            self.batch_end.as_ref().and_then(|end| end.fingerprint.as_ref()).map_or(0, BatchFingerprint::weight);
+        self.data.capacity() + rows + fingerprint + self.rejects.iter().map(Reject::weight).sum::<usize>()
     }
 }
 
@@ -99,7 +100,7 @@ impl Reject {
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct RecordCounts {
     /// Records met, rejects and those outside their slice included.
     pub read: u64,
     /// Records in the shared second at the end, left to the next slice.
@@ -112,15 +113,15 @@ pub struct Counts {
 
 /// A record that both sides of a boundary may report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shared {
+pub struct SharedRecord {
     /// Its key, before its place among identical ones.
     pub base: u128,
     /// The key by which identical ones are counted within the part of the slice that was asked for.
-    pub tally: u128,
+    pub part_key: u128,
 }
 
 /// How many identical records there are, by the key of the first.
-pub type Twins = HashMap<u128, u32, BuildHasherDefault<KeyHasher>>;
+pub type DuplicateCounts = HashMap<u128, u32, BuildHasherDefault<KeyHasher>>;
 
 /// For keys that are hashes already.
 #[derive(Debug, Default)]

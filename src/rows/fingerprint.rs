@@ -47,7 +47,7 @@ pub enum RowKind {
 
 /// What became of a row on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum RowOutcome {
     /// Left out: the table has an identical row.
     Skipped,
     /// Handed on, with a key that the batch had before.
@@ -58,21 +58,21 @@ pub enum Way {
 
 /// A batch as it was read.
 #[derive(Debug, Default)]
-pub struct Print {
+pub struct BatchFingerprint {
     pub batch: u32,
     pub now: Fingerprint,
     /// For each key, what became of its row.
-    pub ways: Vec<Way>,
+    pub outcomes: Vec<RowOutcome>,
     /// Whether a key came twice.
     pub doubled: bool,
     /// Whether anything is other than before.
     pub differs: bool,
 }
 
-impl Print {
+impl BatchFingerprint {
     /// The keys of the rows that went this way.
-    pub fn keys(&self, way: Way) -> impl Iterator<Item = u128> {
-        self.now.keys.iter().zip(&self.ways).filter(move |(_, other)| **other == way).map(|(key, _)| *key)
+    pub fn keys(&self, outcome: RowOutcome) -> impl Iterator<Item = u128> {
+        self.now.keys.iter().zip(&self.outcomes).filter(move |(_, other)| **other == outcome).map(|(key, _)| *key)
     }
 
     /// Takes out rows that another slice turned out to have; the table may have them from before.
@@ -85,7 +85,7 @@ impl Print {
         for at in 0..self.now.keys.len() {
             if !dropped.contains(&self.now.keys[at]) {
                 self.now.keys.swap(kept, at);
-                self.ways.swap(kept, at);
+                self.outcomes.swap(kept, at);
                 if digested {
                     self.now.digests.swap(kept, at);
                 }
@@ -93,7 +93,7 @@ impl Print {
             }
         }
         self.now.keys.truncate(kept);
-        self.ways.truncate(kept);
+        self.outcomes.truncate(kept);
         self.now.digests.truncate(kept);
         self.now.gone.extend(dropped);
         self.differs = true;
@@ -103,13 +103,13 @@ impl Print {
     pub fn weight(&self) -> usize {
         (self.now.keys.len() + self.now.gone.len()) * size_of::<u128>()
             + self.now.digests.len() * size_of::<u64>()
-            + self.ways.len()
+            + self.outcomes.len()
     }
 }
 
 /// Compares the rows of a reading with fingerprints, which are handed in ahead.
 #[derive(Debug)]
-pub struct Prints {
+pub struct Fingerprinter {
     /// Whether rows may be left out; the loader may find that it needs all of them.
     skipping: Arc<AtomicBool>,
     /// None where a batch had no fingerprint.
@@ -121,7 +121,7 @@ pub struct Prints {
     mixed: bool,
     /// Whether keys say it all.
     by_content: bool,
-    print: Print,
+    current: BatchFingerprint,
     /// Of the batch before; most are as large.
     rows: usize,
     // Of the known fingerprint of the batch under way.
@@ -134,7 +134,7 @@ pub struct Prints {
 /// From this row of a batch on, the next one may begin before a fingerprint could be fetched.
 const NEXT_WANTED_ROWS: usize = BATCH_ROWS_MAX / 2;
 
-impl Prints {
+impl Fingerprinter {
     /// From batch `first` of a reading on.
     pub fn new(first: u32, by_content: bool, skipping: Arc<AtomicBool>) -> Self {
         Self {
@@ -144,7 +144,7 @@ impl Prints {
             shape: NO_SHAPE,
             mixed: false,
             by_content,
-            print: Print { batch: first, ..Print::default() },
+            current: BatchFingerprint { batch: first, ..BatchFingerprint::default() },
             rows: 0,
             found: Vec::new(),
             next: 0,
@@ -157,8 +157,8 @@ impl Prints {
         if !self.skipping.load(Ordering::Relaxed) {
             return None;
         }
-        let ahead = u32::from(self.print.now.keys.len() >= NEXT_WANTED_ROWS);
-        (self.print.batch..=self.print.batch + ahead).find(|batch| !self.known.contains_key(batch))
+        let ahead = u32::from(self.current.now.keys.len() >= NEXT_WANTED_ROWS);
+        (self.current.batch..=self.current.batch + ahead).find(|batch| !self.known.contains_key(batch))
     }
 
     /// Hands in a batch's fingerprint, if it has one.
@@ -172,14 +172,14 @@ impl Prints {
     }
 
     pub(crate) fn end_page(&mut self) {
-        self.first = self.print.batch;
+        self.first = self.current.batch;
     }
 
     fn begin_batch(&mut self, batch: u32) {
-        self.print = Print { batch, ..Print::default() };
-        self.print.now.keys.reserve_exact(self.rows);
-        self.print.now.digests.reserve_exact(if self.by_content { 0 } else { self.rows });
-        self.print.ways.reserve_exact(self.rows);
+        self.current = BatchFingerprint { batch, ..BatchFingerprint::default() };
+        self.current.now.keys.reserve_exact(self.rows);
+        self.current.now.digests.reserve_exact(if self.by_content { 0 } else { self.rows });
+        self.current.outcomes.reserve_exact(self.rows);
         self.mixed = false;
         self.found.clear();
         self.by_key.clear();
@@ -187,39 +187,39 @@ impl Prints {
     }
 
     fn old(&self) -> Option<Arc<Fingerprint>> {
-        self.known.get(&self.print.batch).cloned().flatten()
+        self.known.get(&self.current.batch).cloned().flatten()
     }
 
     /// Rows have this shape from now on.
     pub(crate) fn set_shape(&mut self, shape: i64) {
-        self.mixed |= self.shape != shape && !self.print.now.keys.is_empty();
+        self.mixed |= self.shape != shape && !self.current.now.keys.is_empty();
         self.shape = shape;
     }
 
     /// Takes a row; `None` when the table has an identical row.
     pub(crate) fn row(&mut self, key: u128, row: &[u8], shared: bool) -> Option<RowKind> {
         let digest = if self.by_content { 0 } else { xxh3_64(row) };
-        let (mut kind, mut way) = (RowKind::New, Way::New);
+        let (mut kind, mut outcome) = (RowKind::New, RowOutcome::New);
         if let Some(old) = self.old()
             && let Some(at) = self.find(&old, key)
         {
             kind = RowKind::Known;
             let again = std::mem::replace(&mut self.found[at], true);
-            self.print.doubled |= again;
+            self.current.doubled |= again;
             let equal = old.shape == self.shape && (self.by_content || old.digests.get(at) == Some(&digest));
             let skipped = equal && !shared && !again && self.skipping.load(Ordering::Relaxed);
-            way = if skipped { Way::Skipped } else { Way::Known };
-            self.print.differs |= !equal || again || at + 1 != self.next || self.print.now.keys.len() != at;
+            outcome = if skipped { RowOutcome::Skipped } else { RowOutcome::Known };
+            self.current.differs |= !equal || again || at + 1 != self.next || self.current.now.keys.len() != at;
         } else {
-            self.print.differs = true;
+            self.current.differs = true;
         }
-        self.print.now.keys.push(key);
+        self.current.now.keys.push(key);
         if !self.by_content {
-            self.print.now.digests.push(digest);
+            self.current.now.digests.push(digest);
         }
-        self.print.ways.push(way);
+        self.current.outcomes.push(outcome);
         let kind = if shared { RowKind::Shared } else { kind };
-        (way != Way::Skipped).then_some(kind)
+        (outcome != RowOutcome::Skipped).then_some(kind)
     }
 
     /// Where the key stands; mostly behind the one before.
@@ -242,25 +242,25 @@ impl Prints {
     }
 
     /// Ends the batch, and begins the next.
-    pub(crate) fn end_batch(&mut self) -> Print {
+    pub(crate) fn end_batch(&mut self) -> BatchFingerprint {
         let old = self.old();
-        let mut print = std::mem::take(&mut self.print);
+        let mut current = std::mem::take(&mut self.current);
         if let Some(old) = &old {
             self.found.resize(old.keys.len(), false);
             let lost = old.keys.iter().zip(&self.found).filter(|(_, found)| !**found).map(|(key, _)| *key);
-            print.now.gone = lost.collect();
+            current.now.gone = lost.collect();
             if !old.gone.is_empty() {
-                let now: HashSet<u128, BuildHasherDefault<KeyHasher>> = print.now.keys.iter().copied().collect();
-                print.now.gone.extend(old.gone.iter().filter(|key| !now.contains(key)));
+                let now: HashSet<u128, BuildHasherDefault<KeyHasher>> = current.now.keys.iter().copied().collect();
+                current.now.gone.extend(old.gone.iter().filter(|key| !now.contains(key)));
             }
-            print.differs |= old.keys.len() != print.now.keys.len() || print.now.gone != old.gone;
+            current.differs |= old.keys.len() != current.now.keys.len() || current.now.gone != old.gone;
         }
-        print.now.shape = if self.mixed { NO_SHAPE } else { self.shape };
+        current.now.shape = if self.mixed { NO_SHAPE } else { self.shape };
         // For a page that begins again there is the one of its first batch, as long as it has no other.
-        self.known.retain(|batch, _| *batch >= print.batch);
-        self.rows = print.now.keys.len();
-        self.begin_batch(print.batch + 1);
-        print
+        self.known.retain(|batch, _| *batch >= current.batch);
+        self.rows = current.now.keys.len();
+        self.begin_batch(current.batch + 1);
+        current
     }
 }
 

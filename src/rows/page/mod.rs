@@ -19,10 +19,10 @@ use members::Refusal;
 
 use super::binary;
 use super::buffer::{Buffers, SharedBuffers};
-pub use super::chunk::{BatchEnd, Chunk, Counts, Reject, Shared, Twins};
+pub use super::chunk::{BatchEnd, Chunk, DuplicateCounts, RecordCounts, Reject, SharedRecord};
 use super::encode::EMPTY;
 use super::extra::{Extra, Span, cut, span};
-use super::fingerprint::{self, Prints, RowKind};
+use super::fingerprint::{self, Fingerprinter, RowKind};
 use super::layout::{FIELD_BYTES_MAX, Layout};
 use super::timestamp::Moment;
 use crate::catalogue::Stream;
@@ -69,10 +69,10 @@ pub struct PageWriter {
     /// Whether the page, or the one before where none is begun, has a chunk that is full.
     large: bool,
     ready: Vec<Chunk>,
-    twins: Twins,
+    duplicates: DuplicateCounts,
     batch_rows: usize,
     /// What the last reading of the slice is known to have brought; none where rows are not compared with it.
-    prints: Option<Prints>,
+    fingerprinter: Option<Fingerprinter>,
     // What follows belongs to the record under way.
     /// Path of the member that is looked at.
     path: String,
@@ -117,9 +117,9 @@ impl PageWriter {
             buffers: SharedBuffers::default().of(CHUNK_ROOM),
             large: false,
             ready: Vec::new(),
-            twins: Twins::default(),
+            duplicates: DuplicateCounts::default(),
             batch_rows: 0,
-            prints: None,
+            fingerprinter: None,
             path: String::new(),
             expected: 0,
             slots: Vec::new(),
@@ -142,14 +142,14 @@ impl PageWriter {
     }
 
     /// Compares the rows of a reading that begins, or goes on, with the last one.
-    pub fn compare(&mut self, prints: Option<Prints>) {
-        self.prints = prints;
+    pub fn compare(&mut self, fingerprinter: Option<Fingerprinter>) {
+        self.fingerprinter = fingerprinter;
         self.shape_changed();
     }
 
     /// What rows are compared with.
-    pub const fn prints(&mut self) -> Option<&mut Prints> {
-        self.prints.as_mut()
+    pub const fn fingerprinter(&mut self) -> Option<&mut Fingerprinter> {
+        self.fingerprinter.as_mut()
     }
 
     /// Whether a row says all in its key.
@@ -158,8 +158,8 @@ impl PageWriter {
     }
 
     fn shape_changed(&mut self) {
-        if let Some(prints) = &mut self.prints {
-            prints.set_shape(fingerprint::shape(&self.layout));
+        if let Some(fingerprinter) = &mut self.fingerprinter {
+            fingerprinter.set_shape(fingerprint::shape(&self.layout));
         }
     }
 
@@ -171,11 +171,11 @@ impl PageWriter {
         self.large = false;
         self.chunk_weight = 0;
         self.ready.clear();
-        self.twins.clear();
+        self.duplicates.clear();
         self.batch_rows = 0;
         (self.known_fields, self.met_known, self.page_records) = (self.layout.fields().len(), false, 0);
-        if let Some(prints) = &mut self.prints {
-            prints.begin_page();
+        if let Some(fingerprinter) = &mut self.fingerprinter {
+            fingerprinter.begin_page();
         }
     }
 
@@ -192,18 +192,18 @@ impl PageWriter {
             return Err(DecodeError::ForeignRecords { records: self.page_records });
         }
         self.end_batch();
-        if let Some(prints) = &mut self.prints {
-            prints.end_page();
+        if let Some(fingerprinter) = &mut self.fingerprinter {
+            fingerprinter.end_page();
         }
         Ok(self.take_ready())
     }
 
     fn end_batch(&mut self) {
-        let mut twins = std::mem::take(&mut self.twins);
-        twins.retain(|_, count| *count > 1);
-        twins.shrink_to_fit();
-        let print = self.prints.as_mut().map(Prints::end_batch);
-        self.chunk.batch_end = Some(Box::new(BatchEnd { twins, print }));
+        let mut duplicates = std::mem::take(&mut self.duplicates);
+        duplicates.retain(|_, count| *count > 1);
+        duplicates.shrink_to_fit();
+        let fingerprint = self.fingerprinter.as_mut().map(Fingerprinter::end_batch);
+        self.chunk.batch_end = Some(Box::new(BatchEnd { duplicates, fingerprint }));
         self.batch_rows = 0;
         self.seal();
     }
@@ -385,7 +385,7 @@ impl PageWriter {
             self.chunk.counts.astray += 1;
         }
         let place = if matches!(self.key, RowKey::Content) {
-            let count = self.twins.entry(base).or_insert(0);
+            let count = self.duplicates.entry(base).or_insert(0);
             *count += 1;
             *count - 1
         } else {
@@ -395,14 +395,14 @@ impl PageWriter {
             && is_shared
             && place == 0
         {
-            self.chunk.shared.push(Shared { base, tally: window.tally(base) });
+            self.chunk.shared.push(SharedRecord { base, part_key: window.part_key(base) });
         }
         self.chunk.counts.extra += self.extra.count() as u64;
         self.extra.write(record, &mut self.row);
         self.batch_rows += 1;
         let key = row_key(base, place);
-        let kind = match &mut self.prints {
-            Some(prints) => prints.row(key, &self.row, is_shared),
+        let kind = match &mut self.fingerprinter {
+            Some(fingerprinter) => fingerprinter.row(key, &self.row, is_shared),
             None if is_shared => Some(RowKind::Shared),
             None => Some(RowKind::New),
         };
@@ -481,7 +481,7 @@ impl RowWindow {
     }
 
     /// The key under which copies of a record in a shared second are counted: its own for every part of a slice.
-    fn tally(&self, base: u128) -> u128 {
+    fn part_key(&self, base: u128) -> u128 {
         let mut bytes = [0; 24];
         bytes[..16].copy_from_slice(&base.to_le_bytes());
         bytes[16..].copy_from_slice(&self.start.timestamp_micros().to_le_bytes());

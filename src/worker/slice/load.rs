@@ -8,7 +8,7 @@ use sqlx::pool::PoolConnection;
 
 use super::queue::{Arriving, Met, Piece};
 use crate::load::LoadError;
-use crate::load::loader::{Loader, Reading};
+use crate::load::loader::{Loader, SliceReading};
 use crate::load::transaction::{PageEnd, PageLoad};
 use crate::rows::page::Chunk;
 use crate::store::session::{self, watched};
@@ -27,7 +27,7 @@ pub(super) struct Load<'r, 'l> {
     pub(super) loader: &'r mut Loader<'l>,
     /// Kept from page to page: a pool hands its connections out in turn, and each would have to get to know the table.
     pub(super) connection: Option<Session>,
-    pub(super) reading: &'r mut Reading,
+    pub(super) reading: &'r mut SliceReading,
     pub(super) arriving: Arriving<'r>,
     pub(super) reporter: &'r Reporter<'r>,
 }
@@ -152,7 +152,7 @@ async fn turn(
     page: &mut PageLoad<'_, '_>,
     chunks: VecDeque<Chunk>,
     end: PageEnd,
-    reading: &mut Reading,
+    reading: &mut SliceReading,
 ) -> Result<(), LoadError> {
     for chunk in chunks {
         page.copy(chunk, reading).await?;

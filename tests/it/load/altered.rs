@@ -74,7 +74,7 @@ async fn p12_a_column_that_was_dropped_or_renamed_is_made_again() {
 async fn p12_a_column_that_is_made_again_is_filled_in_a_slice_that_has_fingerprints() {
     let plant = Plant::new().await;
     let page: Vec<String> = (0..500).map(|n| format!(r#"{{"n":{n},"text":"t{n}"}}"#)).collect();
-    let read = async || super::prints::read(&plant, whole(0), std::slice::from_ref(&page), 1).await;
+    let read = async || super::fingerprints::read(&plant, whole(0), std::slice::from_ref(&page), 1).await;
     read().await;
     assert!(plant.slice(whole(0)).await.fingerprinted);
     alter(&plant, "alter table TABLE drop column text").await;

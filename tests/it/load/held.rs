@@ -8,9 +8,9 @@ use proptest::test_runner::{Config, TestRunner};
 use tidegate::connector;
 use tidegate::load::LoadError;
 
+use super::fingerprints;
 use super::modes::everything;
 use super::plant::{Plant, numbered, whole};
-use super::prints;
 
 /// One reading: pages of numbers, and whether one of its records is refused.
 #[derive(Debug, Clone)]
@@ -65,13 +65,13 @@ async fn read(plant: &Plant, reading: &Reading) -> i64 {
         sqlx::query("update tidegate.slice set released = true").execute(&plant.pool).await.unwrap();
     }
     let claim = plant.claim().await;
-    let mut reader = prints::comparing(plant, &claim, whole(1), false).await;
+    let mut reader = fingerprints::comparing(plant, &claim, whole(1), false).await;
     reader.loader.hold_below = 80;
     let mut pages: Vec<Vec<String>> = reading.pages.iter().map(|page| numbered(page.iter().copied())).collect();
     if reading.odd {
         pages[0].push("17".to_owned());
     }
-    match prints::read_pages(plant, &mut reader, &pages, 1).await {
+    match fingerprints::read_pages(plant, &mut reader, &pages, 1).await {
         Ok(progress) => progress.rows_deleted,
         Err(LoadError::Rearranged) => {
             reader.loader.start_over(&reader.reading.slice).await.unwrap();

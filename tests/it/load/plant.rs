@@ -10,7 +10,7 @@ use tidegate::catalogue::{ColumnType, Key, Stream};
 use tidegate::connector;
 use tidegate::decode::Sink;
 use tidegate::load::LoadError;
-use tidegate::load::loader::{Loader, Reading};
+use tidegate::load::loader::{Loader, SliceReading};
 use tidegate::load::table::{Cause, Table};
 use tidegate::load::transaction::{PageEnd, PageLoad};
 use tidegate::rows::layout::Layout;
@@ -129,7 +129,7 @@ impl Plant {
         let bounds = (window.start, window.end);
         let slice = cursor::open_slice(&mut session, &claim.connection, &self.stream.name, bounds).await.unwrap();
         let length = window.end - window.start;
-        let reading = Reading {
+        let reading = SliceReading {
             until: window.end,
             neighbours: [window.start - length, window.end],
             fresh: slice.reading_fresh,
@@ -237,7 +237,7 @@ fn fields(row: &Map<String, Value>) -> BTreeMap<String, String> {
 pub struct Reader<'a> {
     pub loader: Loader<'a>,
     pub writer: PageWriter,
-    pub reading: Reading,
+    pub reading: SliceReading,
     /// The part of the slice that pages are asked for with.
     pub part: RowWindow,
 }

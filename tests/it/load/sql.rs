@@ -9,19 +9,19 @@ async fn statements(plant: &Plant, latest_wins: bool) -> String {
     let claim = plant.claim().await;
     let reader = plant.resumed(&claim, whole(0)).await;
     let sql = MergeSql::new(&reader.loader.table, latest_wins);
-    let (vanish, twins) = (sql.vanish.unwrap(), sql.twins);
-    let twins = twins.iter().flat_map(|twins| {
+    let (vanish, duplicates) = (sql.vanish.unwrap(), sql.duplicates);
+    let duplicates = duplicates.iter().flat_map(|duplicates| {
         [
-            ("present_before", &twins.present_before),
-            ("present_among", &twins.present_among),
-            ("seen_before", &twins.seen_before),
-            ("rename_staged", &twins.rename_staged),
+            ("present_before", &duplicates.present_before),
+            ("present_among", &duplicates.present_among),
+            ("seen_before", &duplicates.seen_before),
+            ("rename_staged", &duplicates.rename_staged),
         ]
     });
     let named: Vec<(&str, &String)> = [("create_stage", &sql.create_stage), ("clear_stage", &sql.clear_stage)]
         .into_iter()
         .chain(sql.drop_shared.as_ref().map(|sql| ("drop_shared", sql)))
-        .chain(twins)
+        .chain(duplicates)
         .chain([
             ("merge", &sql.merge),
             ("note_seen", &sql.note_seen),

@@ -187,7 +187,7 @@ proptest! {
         prop_assert_eq!(behind.len() == 1, shares(middle) || shares(end));
         if shares(middle) {
             prop_assert_eq!(before[0].base, behind[0].base);
-            prop_assert_ne!(before[0].tally, behind[0].tally, "copies are counted for each part apart");
+            prop_assert_ne!(before[0].part_key, behind[0].part_key, "copies are counted for each part apart");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use tidegate::load::LoadError;
-use tidegate::rows::fingerprint::Prints;
+use tidegate::rows::fingerprint::Fingerprinter;
 use tidegate::rows::page::RowWindow;
 use tidegate::store::fingerprint;
 use tidegate::store::run::Claim;
@@ -22,20 +22,20 @@ pub(super) async fn comparing<'a>(plant: &'a Plant, claim: &'a Claim, window: Ro
     let mut reader = if resumed { plant.resumed(claim, window).await } else { plant.reader(claim, window).await };
     reader.loader.compare(&reader.reading.slice);
     let first = reader.reading.slice.reading_batches.filter(|_| reader.loader.comparing);
-    let prints = first.map(|first| {
+    let fingerprinter = first.map(|first| {
         let first = u32::try_from(first).unwrap();
-        Prints::new(first, reader.writer.by_content(), Arc::clone(&reader.loader.skipping))
+        Fingerprinter::new(first, reader.writer.by_content(), Arc::clone(&reader.loader.skipping))
     });
-    reader.writer.compare(prints);
+    reader.writer.compare(fingerprinter);
     reader
 }
 
 async fn provide(plant: &Plant, reader: &mut Reader<'_>) {
     let slice = reader.reading.slice.id;
-    while let Some(prints) = reader.writer.prints()
-        && let Some(batch) = prints.wanted()
+    while let Some(fingerprinter) = reader.writer.fingerprinter()
+        && let Some(batch) = fingerprinter.wanted()
     {
-        prints.provide(batch, fingerprint::read(&plant.pool, slice, batch).await.unwrap());
+        fingerprinter.provide(batch, fingerprint::read(&plant.pool, slice, batch).await.unwrap());
     }
 }
 
@@ -100,12 +100,12 @@ async fn p4_only_what_changed_reaches_the_table() {
     assert_eq!(counts(&first), (2 * many, 0, 0, 0));
     assert!(is_fingerprinted(&plant).await);
     let before = plant.traces(whole(0)).await;
-    let prints = "select sum(hashtext(t::text || xmin::text)) from tidegate.fingerprint as t";
-    let prints_before = plant.count(prints).await;
+    let digest = "select sum(hashtext(t::text || xmin::text)) from tidegate.fingerprint as t";
+    let digest_before = plant.count(digest).await;
 
     let same = read(&plant, whole(0), &pages(&|_| 0), 2).await;
     assert_eq!(counts(&same), (0, 0, 0, 2 * many));
-    assert_eq!((plant.traces(whole(0)).await, plant.count(prints).await), (before.clone(), prints_before));
+    assert_eq!((plant.traces(whole(0)).await, plant.count(digest).await), (before.clone(), digest_before));
 
     let some = read(&plant, whole(0), &pages(&|id| u32::from(id % 10 == 3)), 2).await;
     assert_eq!(counts(&some), (0, many / 5, 0, many * 9 / 5));
