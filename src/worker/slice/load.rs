@@ -93,7 +93,7 @@ impl Load<'_, '_> {
             && let Some(end) = self.arriving.page_at_hand(|layout| page.holds(layout))
         {
             is_last = end.next.is_none();
-            let mark = watched(pool, backend, page.mark()).await?;
+            let savepoint = watched(pool, backend, page.savepoint()).await?;
             let mut further = behind.clone();
             let chunks = self.arriving.chunks();
             let weighs = weight(&chunks);
@@ -102,7 +102,7 @@ impl Load<'_, '_> {
                 if matches!(&error, LoadError::Database(error) if session::is_lost(error)) {
                     return Err(error);
                 }
-                let progress = watched(pool, backend, page.commit_to(mark, &behind)).await?;
+                let progress = watched(pool, backend, page.commit_to(savepoint, &behind)).await?;
                 *self.reading = behind;
                 self.reporter.pages(&progress, begun.elapsed());
                 return Err(error);
