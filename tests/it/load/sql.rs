@@ -1,4 +1,4 @@
-//! The generated SQL, word for word, and how Postgres goes about it.
+//! The text of the generated SQL, and how Postgres plans it.
 
 use sqlx::AssertSqlSafe;
 use tidegate::load::sql::MergeSql;
@@ -34,20 +34,20 @@ async fn statements(plant: &Plant, latest_wins: bool) -> String {
 }
 
 #[tokio::test]
-async fn the_sql_of_a_documented_table_is_this() {
+async fn the_sql_of_a_documented_table() {
     let plant = Plant::documented().await;
     insta::assert_snapshot!(statements(&plant, false).await);
 }
 
 #[tokio::test]
-async fn the_sql_of_a_table_that_grew_and_has_a_key_is_this() {
+async fn the_sql_of_a_table_that_grew_and_has_a_key() {
     let plant = Plant::new().await;
     plant.read(whole(0), &[vec![r#"{"id":1,"say \"hi\"":"x","at":"2024-03-01T00:00:00Z"}"#.to_owned()]]).await;
     insta::assert_snapshot!(statements(&plant, true).await);
 }
 
 #[tokio::test]
-async fn what_vanished_is_found_without_comparing_every_row_with_every_other() {
+async fn vanished_rows_are_found_with_an_anti_join() {
     let plant = Plant::new().await;
     plant.read(whole(0), &[numbered(0..500)]).await;
     let claim = plant.claim().await;
