@@ -61,9 +61,13 @@ pub fn value(text: &[u8]) -> Result<Raw<'_>, Fault> {
         .or_else(|error| lenient(text, &error).map(|text| Raw { text: text.trim_ascii(), is_json: false }))
 }
 
-/// The value at the start of the text; `None` if it is incomplete or invalid.
-pub fn first(text: &str) -> Option<Raw<'_>> {
-    value(text.as_bytes().get(..Scan::length(text.as_bytes())?)?).ok()
+/// The members of an object that has bare values, or names that are not valid texts: each name as it is written, with its
+/// quotes.
+pub fn lenient_members(text: &str) -> Result<Parts<'_>, Fault> {
+    let copy = quoted(text);
+    let copy = copy.as_deref().unwrap_or(text);
+    serde_json::from_str::<&RawValue>(copy).map_err(|error| fault(&error, copy.as_bytes()))?;
+    Parts::of(text, '{').ok_or(Fault::Other)
 }
 
 /// The members of the object in the text, in order, at most `max`.
@@ -153,34 +157,59 @@ fn fault(error: &serde_json::Error, text: &[u8]) -> Fault {
     Fault::Malformed { offset: lines.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(1) }
 }
 
-/// Members or elements (without names) of a complete text; `None` if it begins with something else, has a name that is
-/// not a string, or has more than `max` of them.
-fn split(text: &str, open: char, max: usize) -> Option<MemberList<'_>> {
-    let mut rest = text.trim_ascii().strip_prefix(open)?;
-    let mut parts = Vec::new();
-    loop {
-        rest = rest.trim_ascii_start();
-        if rest.is_empty() || rest.starts_with(['}', ']']) {
-            return Some(parts);
+/// The members or elements of a container that is known to be complete, one by one. Elements have empty names.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    rest: &'a str,
+    has_names: bool,
+}
+
+impl<'a> Parts<'a> {
+    /// Returns `None` if the text does not begin with `open`.
+    fn of(text: &'a str, open: char) -> Option<Self> {
+        Some(Self { rest: text.trim_ascii().strip_prefix(open)?, has_names: open == '{' })
+    }
+
+    fn part(&mut self) -> Option<(&'a str, Raw<'a>)> {
+        let mut rest = self.rest.trim_ascii_start();
+        let mut name = "";
+        if self.has_names {
+            (name, rest) = rest.split_at_checked(string_end(rest.as_bytes(), 0))?;
+            rest = rest.trim_ascii_start().strip_prefix(':')?.trim_ascii_start();
         }
-        if parts.len() == max {
-            return None;
-        }
-        let mut name = Cow::Borrowed("");
-        if open == '{' {
-            let (quoted, after) = rest.split_at_checked(string_end(rest.as_bytes(), 0))?;
-            name = serde_json::from_str::<Name<'_>>(quoted).ok()?.0;
-            rest = after.trim_ascii_start().strip_prefix(':')?.trim_ascii_start();
-        }
-        let (value, after) = rest.split_at_checked(Scan::length(rest.as_bytes())?)?;
-        parts.push((name, Raw { text: value, is_json: quoted(value).is_none() }));
-        rest = after.trim_ascii_start();
-        rest = rest.strip_prefix(',').unwrap_or(rest);
+        let (value, rest) = rest.split_at_checked(Scan::length(rest.as_bytes())?)?;
+        let rest = rest.trim_ascii_start();
+        self.rest = rest.strip_prefix(',').unwrap_or(rest);
+        Some((name, Raw { text: value, is_json: quoted(value).is_none() }))
     }
 }
 
+impl<'a> Iterator for Parts<'a> {
+    type Item = Result<(&'a str, Raw<'a>), Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let is_end = self.rest.trim_ascii_start().starts_with(['}', ']']);
+        (!is_end).then(|| self.part().ok_or(Fault::Other))
+    }
+}
+
+/// At most `max` members or elements of a complete text. Returns `None` if the text does not begin with `open`, has more of
+/// them, or has a name that is not a valid text.
+fn split(text: &str, open: char, max: usize) -> Option<MemberList<'_>> {
+    let mut members = Vec::new();
+    for part in Parts::of(text, open)? {
+        if members.len() == max {
+            return None;
+        }
+        let (name, raw) = part.ok()?;
+        let name = if name.is_empty() { Cow::Borrowed("") } else { serde_json::from_str::<Name<'_>>(name).ok()?.0 };
+        members.push((name, raw));
+    }
+    Some(members)
+}
+
 #[derive(serde::Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+pub struct Name<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 /// Collects at most this many members.
 struct Gather(usize);

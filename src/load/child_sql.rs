@@ -1,17 +1,17 @@
-//! The SQL that turns the elements of an array into rows of a child table.
+//! The SQL that makes rows of a child table from the elements of an array.
 
 use super::table::Links;
 use crate::catalogue::{Column, ColumnType};
 use crate::store::ident::{literal, quote, table as qualified};
 
-/// What the arrays of staged parents make of a child table. The child rows of a parent whose array is missing, null or
-/// unreadable stay.
+/// Statements that update a child table from the arrays of staged parents. The child rows of a parent whose array is missing,
+/// null or unreadable are kept.
 #[derive(Debug, Clone)]
 pub struct LinksSql {
     /// The child table's name.
     pub child: String,
-    /// `$1` connection, `$2` an instant or null: counts the child rows of these parents as `present`, and those no longer
-    /// reported as `gone`, both without those that were written since that instant; and `all_gone`.
+    /// `$1` connection, `$2` an instant or null: counts the child rows of these parents as `present`, and those that are
+    /// no longer reported as `gone`, both without rows that were written since the instant. `all_gone` includes those.
     pub count: String,
     /// `$1` connection: deletes the child rows that are no longer reported.
     pub delete: String,
@@ -20,7 +20,7 @@ pub struct LinksSql {
 }
 
 impl LinksSql {
-    /// `schema` is the table's, `source` are its staged rows. `None` for a child table without columns.
+    /// `schema` is the table's schema, `source` its staged rows. `None` for a child table without columns.
     pub(super) fn new(schema: &str, source: &str, links: &Links) -> Option<Self> {
         let Links { child, staged } = links;
         let id = child.columns.first()?;
@@ -111,7 +111,7 @@ set {assignments}, _run_id = excluded._run_id, _loaded_at = excluded._loaded_at"
     )
 }
 
-/// That a child row belongs to a parent.
+/// The condition that a child row belongs to a parent.
 pub(super) fn links_of(links: &Links, child: &str, parent: &str) -> String {
     let pairs = links.child.parent.iter();
     pairs
@@ -120,7 +120,7 @@ pub(super) fn links_of(links: &Links, child: &str, parent: &str) -> String {
         .join(" and ")
 }
 
-/// A child's column out of an element of the array; `links::fit` has made sure that it can be had.
+/// The expression for a child's column, from an element of the array. `links::fit` has checked that it cannot fail.
 fn element(column: &Column, is_id: bool) -> String {
     let (json, text) = if column.field.is_empty() {
         ("element".to_owned(), "(element #>> '{}')".to_owned())
@@ -129,7 +129,7 @@ fn element(column: &Column, is_id: bool) -> String {
         (format!("(element -> {name})"), format!("(element ->> {name})"))
     };
     match column.kind {
-        // A number is the same id however it is spelled.
+        // Different spellings of a number are the same id.
         ColumnType::Text if is_id => {
             format!("case jsonb_typeof({json}) when 'number' then trim_scale({text}::numeric)::text else {text} end")
         }

@@ -1,4 +1,4 @@
-//! Rows over COPY, in its binary format: into the staging table, or straight into place.
+//! Sends rows with COPY in binary format, to the staging table or directly to their table.
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgConnection;
@@ -10,10 +10,10 @@ use crate::rows::binary;
 use crate::rows::layout::Layout;
 use crate::store::ident::{quote, table as qualified};
 
-/// A connection's write buffer grows to what is sent at once, and stays that large.
+/// Limit for one piece: a connection's write buffer grows to the largest piece and does not shrink again.
 const COPY_PART_BYTES: usize = 32 << 10;
 
-/// What every row of a page has beside its record, where rows go straight into place.
+/// The values that all rows of a page share when they are copied directly to their table.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Common<'a> {
     pub(super) connection: &'a str,
@@ -22,20 +22,20 @@ pub(super) struct Common<'a> {
     pub(super) loaded_at: DateTime<Utc>,
 }
 
-/// A COPY statement, and what makes its rows of a chunk's.
+/// A COPY statement, and how its rows are made from the rows of a chunk.
 #[derive(Debug)]
 pub(super) struct Copy {
     statement: String,
-    /// How many fields each row has, and those that stand before the chunk's.
+    /// The number of fields in each row, and the fields before the chunk's.
     head: Vec<u8>,
-    /// Bytes of a chunk's row that are left out.
+    /// Bytes at the beginning of a chunk's row that are left out.
     skipped: usize,
-    /// Each row ends with its number, counted from here.
+    /// If set, each row ends with its number, and this is the first.
     numbered_from: Option<i32>,
 }
 
 impl Copy {
-    /// Into the staging table; rows are numbered, for the later of two may count.
+    /// To the staging table. Rows are numbered, because the later of two with one key may count.
     pub(super) fn to_stage(stage: &str, columns: &[&TableColumn], numbered_from: i32) -> Self {
         Self {
             statement: format!("copy {stage} (_row_key{}, _extra, _place) from stdin (format binary)", list(columns)),
@@ -45,8 +45,8 @@ impl Copy {
         }
     }
 
-    /// Into the table itself.
-    pub(super) fn into_place(table: &Table, columns: &[&TableColumn], common: Common<'_>) -> Self {
+    /// To the table itself.
+    pub(super) fn into_table(table: &Table, columns: &[&TableColumn], common: Common<'_>) -> Self {
         let windowed = table.mode == Mode::ReplaceWindow;
         let (window, key) =
             (if windowed { ", _window_start" } else { "" }, if table.by_hash() { ", _row_key" } else { "" });
@@ -62,12 +62,12 @@ impl Copy {
         if windowed {
             binary::instant(common.window_start, &mut head);
         }
-        // A row's key is null where the table has no column for it.
+        // The key is null if the table has no column for it.
         let skipped = if table.by_hash() { 0 } else { binary::NULL.len() };
         Self { statement, head, skipped, numbered_from: None }
     }
 
-    /// Sends rows; returns how many there were.
+    /// Sends rows; returns their number.
     pub(super) async fn send(&self, connection: &mut PgConnection, rows: &[&[u8]]) -> Result<i32, sqlx::Error> {
         let mut copy = connection.copy_in_raw(&self.statement).await?;
         let mut part = Vec::with_capacity(COPY_PART_BYTES + (COPY_PART_BYTES >> 3));
@@ -94,18 +94,18 @@ impl Copy {
     }
 }
 
-/// A staging table for rows that were written when a column of numbers had, or was to have, another type.
+/// A staging table for rows that were encoded when a column of numbers had, or was expected to have, another type.
 #[derive(Debug)]
 pub(super) struct Narrow {
     pub(super) stage: String,
     pub(super) create: String,
     pub(super) columns: Vec<TableColumn>,
-    /// Takes its rows over into the staging table that they belong in, and empties it.
+    /// Moves its rows to the actual staging table.
     pub(super) widen: [String; 2],
 }
 
 impl Narrow {
-    /// None when the table has no column for a field, or one that its numbers cannot be brought into.
+    /// Returns `None` if the table has no column for a field, or a column that its numbers cannot be converted to.
     pub(super) fn of(stage: &str, table: &Table, layout: &Layout) -> Option<Self> {
         let theirs = columns(table, layout)?;
         let own = |(column, field): (&&TableColumn, &crate::rows::layout::Field)| TableColumn {
@@ -158,12 +158,12 @@ impl Narrow {
     }
 }
 
-/// The columns that the layout's fields fill; none when the table lacks one.
+/// The columns that the layout's fields fill. Returns `None` if the table lacks one.
 pub(super) fn columns<'t>(table: &'t Table, layout: &Layout) -> Option<Vec<&'t TableColumn>> {
     layout.fields().iter().map(|field| table.column(&field.path, field.variant)).collect()
 }
 
-/// Whether each field was written in its column's own type.
+/// Whether each field was encoded in its column's type.
 pub(super) fn fits(columns: &[&TableColumn], layout: &Layout) -> bool {
     columns.iter().zip(layout.fields()).all(|(column, field)| column.kind == field.kind)
 }
@@ -173,7 +173,7 @@ fn list(columns: &[&TableColumn]) -> String {
     names.concat()
 }
 
-/// The beginning of a row of so many fields; a table has 1,600 columns at most.
+/// The beginning of a row of `count` fields. A table has at most 1,600 columns.
 fn fields(count: usize) -> Vec<u8> {
     i16::try_from(count).unwrap_or(i16::MAX).to_be_bytes().to_vec()
 }

@@ -1,25 +1,25 @@
-//! The table of a stream as its migration makes it, from the catalogue: for extra reports, and for tables that were dropped.
+//! Creates the table of a stream from the catalogue, as its migration would: for extra reports, and for tables that were dropped.
 
 use sqlx::{Connection as _, PgConnection};
 
 use super::LoadError;
 use super::shape;
-use super::table::{Cause, lock_shape, record, run_ddl};
+use super::table::{Cause, lock_structure, record, run_ddl};
 use crate::catalogue::{self, Child, Key, Mode, Stream};
 use crate::store::migrations::schema_meaning;
 
 use crate::store::ident::{literal, quote, table as qualified};
 
-/// SQLSTATE of a table whose name a type has.
+/// SQLSTATE of a table whose name belongs to a type.
 const TYPE_EXISTS: &str = "42710";
 
-/// A table and what it is made of.
+/// A table and its columns.
 #[derive(Debug, Clone)]
 pub(super) struct Definition {
     pub(super) schema: &'static str,
     pub(super) name: String,
     pub(super) meaning: String,
-    /// In their order.
+    /// In the order of the table.
     pub(super) columns: Vec<ColumnDefinition>,
     /// The primary key's columns.
     pub(super) key: Vec<String>,
@@ -53,7 +53,7 @@ impl Definition {
         Self { schema: stream.schema, name: stream.name.to_string(), meaning, columns, key }
     }
 
-    /// The table that elements of an array of a stream's records fill.
+    /// The child table that the elements of an array fill.
     pub(super) fn of_child(stream: &Stream, child: &Child) -> Self {
         let of_parent = child.parent.iter().filter_map(|(theirs, ours)| {
             let column = stream.columns.iter().find(|column| column.name == *theirs)?;
@@ -85,12 +85,12 @@ impl Definition {
         format!("{}.{}", self.schema, self.name)
     }
 
-    /// The primary key's name, as long as nothing else has it.
+    /// The preferred name of the primary key.
     fn constraint(&self) -> String {
         format!("{}_pkey", &self.name[..self.name.floor_char_boundary(58)])
     }
 
-    /// `constraint` names the primary key; none where Postgres is to find a name.
+    /// `constraint` names the primary key. If it is `None`, Postgres chooses a name.
     fn statements(&self, constraint: Option<&str>) -> Vec<String> {
         let table = qualified(self.schema, &self.name);
         let columns: Vec<String> = self.columns.iter().map(ColumnDefinition::sql).collect();
@@ -156,7 +156,7 @@ fn system(name: &'static str, stream: &Stream) -> ColumnDefinition {
     ColumnDefinition { name: name.to_owned(), sql_type, not_null, meaning: meaning.to_owned() }
 }
 
-/// Makes the table unless another worker has.
+/// Creates the table, unless another worker did.
 pub(super) async fn create(
     connection: &mut PgConnection,
     definition: &Definition,
@@ -164,12 +164,12 @@ pub(super) async fn create(
 ) -> Result<(), LoadError> {
     let mut transaction = connection.begin().await?;
     let (schema, name) = (definition.schema, &*definition.name);
-    lock_shape(&mut transaction, schema, name).await?;
+    lock_structure(&mut transaction, schema, name).await?;
     if shape::relation(&mut transaction, schema, name).await?.is_some() {
         return Ok(());
     }
     create_schema(&mut transaction, schema).await?;
-    // A table that was renamed keeps its constraint, and with it the constraint's name.
+    // A table that was renamed still has the constraint of this name.
     let constraint = definition.constraint();
     let is_free = shape::relation(&mut transaction, schema, &constraint).await?.is_none();
     for statement in definition.statements(Some(&*constraint).filter(|_| is_free)) {
@@ -200,7 +200,7 @@ async fn create_schema(connection: &mut PgConnection, schema: &'static str) -> R
         return Ok(());
     }
     // Another worker may be creating the same schema for another table.
-    lock_shape(connection, schema, "").await?;
+    lock_structure(connection, schema, "").await?;
     if sqlx::query_scalar(there).bind(schema).fetch_one(&mut *connection).await? {
         return Ok(());
     }
@@ -244,7 +244,7 @@ async fn forget_rows(connection: &mut PgConnection, schema: &str, name: &str) ->
     Ok(slices.iter().map(|slice| i64::from(slice.finished)).sum())
 }
 
-/// Rows of the table are written again when they are reported again, changed or not: a column of theirs is not what it was.
+/// Deletes the fingerprints of the table after a change of its columns, so that unchanged rows are written again too.
 pub(super) async fn distrust(connection: &mut PgConnection, schema: &str, name: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "

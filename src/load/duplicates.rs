@@ -1,118 +1,122 @@
-//! Places among identical records, over several pages and batches of one reading.
+//! Keys of identical records whose copies come in several pages or batches of one reading.
 //!
-//! Within a batch the writer counts. What comes later moves behind what earlier pages had: the rows of a fresh slice, or
-//! the keys noted as seen. Records in a second that two parts of the slice share are counted for each part apart, so
-//! that both parts' copies meet in the same rows.
+//! Within a batch, the writer numbers the copies. Copies of a later batch get the numbers after those of earlier pages: after
+//! the rows of a fresh slice, or after the keys in `tidegate.seen_row`. Records in a second that two parts of the slice
+//! share are counted for each part separately, so that the copies of both parts become the same rows.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
 use super::LoadError;
-use super::loader::Reading;
-use super::sql::TwinsSql;
-use super::transaction::{Batch, PageLoad, planned_each_time};
+use super::loader::SliceReading;
+use super::sql::DuplicatesSql;
+use super::stage::StagedBatch;
+use super::statement::{planned_each_time, signed};
 use crate::rows::page::row_key;
 
-/// Identical records of one slice beyond this are taken for one; it bounds the search for a free place.
-const TWINS_MAX: u32 = 1 << 24;
+/// Further identical records of one slice count as one record; this bounds the search for a free number.
+const DUPLICATES_MAX: u32 = 1 << 24;
 
-/// Where the places that are taken are looked up.
+/// Where the existing copies of a record are looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Places {
+enum Source {
     /// Rows of the slice, which was empty when its reading began.
     Table,
     /// `tidegate.seen_row`.
     Seen,
 }
 
-impl Batch {
+pub(super) struct Duplicates<'d> {
+    pub(super) connection: &'d mut PgConnection,
+    pub(super) sql: &'d DuplicatesSql,
+    pub(super) account: &'d str,
+    pub(super) reading: &'d SliceReading,
+    pub(super) batch: &'d StagedBatch,
+}
+
+pub(super) struct Moved {
+    /// Keys of the records in shared seconds.
+    pub(super) shared: Vec<Uuid>,
+    pub(super) renamed: HashMap<u128, u128>,
+    pub(super) noted: i64,
+}
+
+impl StagedBatch {
     /// How many identical records the batch has of the one whose key is `base`.
     fn count(&self, base: u128) -> u32 {
-        self.twins.get(&base).copied().unwrap_or(1)
-    }
-
-    /// The keys of the records in shared seconds, behind those that `before` says are placed already.
-    pub(super) fn shared_keys(&self, before: &[u32]) -> Vec<Uuid> {
-        let first = |number: usize| before.get(number).copied().unwrap_or(0);
-        self.shared
-            .iter()
-            .enumerate()
-            .flat_map(|(number, shared)| keys(shared.base, first(number), self.count(shared.base)))
-            .collect()
+        self.duplicates.get(&base).copied().unwrap_or(1)
     }
 }
 
-impl PageLoad<'_, '_> {
-    /// Moves the staged twins behind those of earlier pages; returns the keys of the records in shared seconds.
-    pub(super) async fn place_twins(
-        &mut self,
-        sql: &TwinsSql,
-        reading: &Reading,
-        batch: &Batch,
-    ) -> Result<Vec<Uuid>, LoadError> {
-        let is_first = reading.slice.reading_pages == 0 && self.batches_merged == 0;
-        let tallies: Vec<u128> = batch.shared.iter().map(|shared| shared.tally).collect();
-        let mut shared_before = vec![0; tallies.len()];
+/// The keys of the batch's records in shared seconds. `before`: how many copies of each earlier pages had.
+pub(super) fn shared_keys(batch: &StagedBatch, before: &[u32]) -> Vec<Uuid> {
+    let before = before.iter().copied().chain(std::iter::repeat(0));
+    let shared = batch.shared.iter().zip(before);
+    shared.flat_map(|(shared, before)| keys(shared.base, before, batch.count(shared.base))).collect()
+}
+
+impl Duplicates<'_> {
+    /// Gives staged duplicates the numbers after those of earlier pages. `is_first`: there are no earlier pages.
+    pub(super) async fn place(&mut self, is_first: bool) -> Result<Moved, LoadError> {
+        let batch = self.batch;
+        let part_keys: Vec<u128> = batch.shared.iter().map(|shared| shared.part_key).collect();
+        let (mut shared_before, mut renamed) = (vec![0; part_keys.len()], HashMap::new());
         if !is_first {
-            shared_before = self.count_taken(sql, reading, Places::Seen, &tallies).await?;
-            let bases = self.bases_taken(sql, reading, batch).await?;
-            let places = if reading.fresh { Places::Table } else { Places::Seen };
-            let before = self.count_taken(sql, reading, places, &bases).await?;
+            shared_before = self.count_copies(Source::Seen, &part_keys).await?;
+            let bases = self.bases_before().await?;
+            let source = if self.reading.fresh { Source::Table } else { Source::Seen };
+            let before = self.count_copies(source, &bases).await?;
             let shared = batch.shared.iter().map(|shared| shared.base).zip(shared_before.iter().copied());
-            self.rename(sql, batch, bases.iter().copied().zip(before).chain(shared)).await?;
+            renamed = self.rename(bases.iter().copied().zip(before).chain(shared)).await?;
         }
-        self.note_tallies(reading, batch, &shared_before).await?;
-        Ok(batch.shared_keys(&shared_before))
+        let noted = self.note_part_copies(&shared_before).await?;
+        Ok(Moved { shared: shared_keys(batch, &shared_before), renamed, noted })
     }
 
-    /// Staged records that earlier pages had as well, less those in shared seconds.
-    async fn bases_taken(&mut self, sql: &TwinsSql, reading: &Reading, batch: &Batch) -> Result<Vec<u128>, LoadError> {
-        let query = if reading.fresh { sql.present_before.clone() } else { sql.seen_before.clone() };
-        let query = sqlx::query_scalar::<_, Uuid>(AssertSqlSafe(query)).persistent(false);
+    /// Staged records that earlier pages had as well, without those in shared seconds.
+    async fn bases_before(&mut self) -> Result<Vec<u128>, LoadError> {
+        let (reading, batch) = (self.reading, self.batch);
+        let query = if reading.fresh { &self.sql.present_before } else { &self.sql.seen_before };
+        let query = sqlx::query_scalar::<_, Uuid>(AssertSqlSafe(query.clone())).persistent(false);
         let query = if reading.fresh {
-            query.bind(&self.loader.claim.connection).bind(reading.slice.window_start)
+            query.bind(self.account).bind(reading.slice.window_start)
         } else {
             query.bind(reading.slice.id)
         };
-        let taken = query.fetch_all(&mut *self.transaction).await?;
-        if taken.is_empty() {
+        let found = query.fetch_all(&mut *self.connection).await?;
+        if found.is_empty() {
             return Ok(Vec::new());
         }
-        let apart: HashSet<u128> = batch.shared.iter().map(|shared| shared.base).collect();
-        let later: HashSet<u128> =
-            batch.twins.iter().flat_map(|(base, count)| (1..*count).map(|place| row_key(*base, place))).collect();
-        let is_base = |key: &u128| !apart.contains(key) && !later.contains(key);
-        Ok(taken.iter().map(Uuid::as_u128).filter(is_base).collect())
+        let shared: HashSet<u128> = batch.shared.iter().map(|shared| shared.base).collect();
+        let copies: HashSet<u128> =
+            batch.duplicates.iter().flat_map(|(base, count)| (1..*count).map(|place| row_key(*base, place))).collect();
+        let is_base = |key: &u128| !shared.contains(key) && !copies.contains(key);
+        Ok(found.iter().map(Uuid::as_u128).filter(is_base).collect())
     }
 
-    /// How many places are taken behind each key: doubling, then halving, all keys at once.
-    async fn count_taken(
-        &mut self,
-        sql: &TwinsSql,
-        reading: &Reading,
-        places: Places,
-        bases: &[u128],
-    ) -> Result<Vec<u32>, LoadError> {
-        // (base, places known to be taken, a place that is free)
-        let mut searches: Vec<(u128, u32, u32)> = bases.iter().map(|&base| (base, 0, TWINS_MAX)).collect();
-        let next = |taken: u32, free: u32| match free {
-            TWINS_MAX => (taken * 2).min(TWINS_MAX - 1),
-            _ => taken.midpoint(free),
+    /// How many copies exist of each record: a search by doubling, then halving, for all records at once.
+    async fn count_copies(&mut self, source: Source, bases: &[u128]) -> Result<Vec<u32>, LoadError> {
+        // (base, number of copies that exist, a number that is free)
+        let mut searches: Vec<(u128, u32, u32)> = bases.iter().map(|&base| (base, 0, DUPLICATES_MAX)).collect();
+        let next = |existing: u32, free: u32| match free {
+            DUPLICATES_MAX => (existing * 2).min(DUPLICATES_MAX - 1),
+            _ => existing.midpoint(free),
         };
         loop {
-            let open = searches.iter().filter(|(_, taken, free)| taken < free);
+            let open = searches.iter().filter(|(_, existing, free)| existing < free);
             let probes: Vec<Uuid> =
-                open.map(|&(base, taken, free)| Uuid::from_u128(row_key(base, next(taken, free)))).collect();
+                open.map(|&(base, existing, free)| Uuid::from_u128(row_key(base, next(existing, free)))).collect();
             if probes.is_empty() {
-                return Ok(searches.into_iter().map(|(_, taken, _)| taken).collect());
+                return Ok(searches.into_iter().map(|(_, existing, _)| existing).collect());
             }
-            let found = self.taken_among(sql, reading, places, &probes).await?;
-            for ((_, taken, free), probe) in searches.iter_mut().filter(|(_, taken, free)| taken < free).zip(probes) {
-                let place = next(*taken, *free);
+            let found = self.existing_among(source, &probes).await?;
+            let open = searches.iter_mut().filter(|(_, existing, free)| existing < free);
+            for ((_, existing, free), probe) in open.zip(probes) {
+                let place = next(*existing, *free);
                 if found.contains(&probe) {
-                    *taken = place + 1;
+                    *existing = place + 1;
                 } else {
                     *free = place;
                 }
@@ -120,65 +124,55 @@ impl PageLoad<'_, '_> {
         }
     }
 
-    async fn taken_among(
-        &mut self,
-        sql: &TwinsSql,
-        reading: &Reading,
-        places: Places,
-        keys: &[Uuid],
-    ) -> Result<HashSet<Uuid>, LoadError> {
-        let taken = match places {
-            Places::Table => {
-                sqlx::query_scalar(AssertSqlSafe(sql.present_among.clone()))
+    async fn existing_among(&mut self, source: Source, keys: &[Uuid]) -> Result<HashSet<Uuid>, LoadError> {
+        let found = match source {
+            Source::Table => {
+                sqlx::query_scalar(AssertSqlSafe(self.sql.present_among.clone()))
                     .persistent(false)
-                    .bind(&self.loader.claim.connection)
-                    .bind(reading.slice.window_start)
+                    .bind(self.account)
+                    .bind(self.reading.slice.window_start)
                     .bind(keys)
-                    .fetch_all(&mut *self.transaction)
+                    .fetch_all(&mut *self.connection)
                     .await?
             }
-            Places::Seen => {
+            Source::Seen => {
                 sqlx::query_scalar!(
                     "select row_key from tidegate.seen_row where slice_id = $1 and row_key = any($2)",
-                    reading.slice.id,
+                    self.reading.slice.id,
                     keys,
                 )
-                .fetch_all(&mut *self.transaction)
+                .fetch_all(&mut *self.connection)
                 .await?
             }
         };
-        Ok(taken.into_iter().collect())
+        Ok(found.into_iter().collect())
     }
 
-    /// Moves the staged copies of each record behind the number that is given with it.
-    async fn rename(
-        &mut self,
-        sql: &TwinsSql,
-        batch: &Batch,
-        moves: impl Iterator<Item = (u128, u32)>,
-    ) -> Result<(), LoadError> {
+    /// Moves the staged copies of each record after the number that is given with it; returns the new keys by old key.
+    async fn rename(&mut self, moves: impl Iterator<Item = (u128, u32)>) -> Result<HashMap<u128, u128>, LoadError> {
         let (mut old, mut new) = (Vec::new(), Vec::new());
         for (base, before) in moves.filter(|(_, before)| *before > 0) {
-            old.extend(keys(base, 0, batch.count(base)));
-            new.extend(keys(base, before, batch.count(base)));
+            old.extend(keys(base, 0, self.batch.count(base)));
+            new.extend(keys(base, before, self.batch.count(base)));
         }
+        let renamed = old.iter().map(Uuid::as_u128).zip(new.iter().map(Uuid::as_u128)).collect();
         if !old.is_empty() {
-            self.renamed.extend(old.iter().map(Uuid::as_u128).zip(new.iter().map(Uuid::as_u128)));
-            planned_each_time(&sql.rename_staged).bind(old).bind(new).execute(&mut *self.transaction).await?;
+            planned_each_time(&self.sql.rename_staged).bind(old).bind(new).execute(&mut *self.connection).await?;
         }
-        Ok(())
+        Ok(renamed)
     }
 
-    /// Notes how many copies this part of the slice has of the records in shared seconds.
-    async fn note_tallies(&mut self, reading: &Reading, batch: &Batch, before: &[u32]) -> Result<(), LoadError> {
+    /// Notes the copies that this part of the slice has of records in shared seconds; returns the number of new entries.
+    async fn note_part_copies(&mut self, before: &[u32]) -> Result<i64, LoadError> {
+        let batch = self.batch;
         if batch.shared.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let noted: Vec<Uuid> = batch
             .shared
             .iter()
             .zip(before)
-            .flat_map(|(shared, before)| keys(shared.tally, *before, batch.count(shared.base)))
+            .flat_map(|(shared, before)| keys(shared.part_key, *before, batch.count(shared.base)))
             .collect();
         let done = sqlx::query!(
             "
@@ -188,17 +182,16 @@ impl PageLoad<'_, '_> {
             order by noted.row_key
             on conflict do nothing
             ",
-            reading.slice.id,
+            self.reading.slice.id,
             &noted,
         )
-        .execute(&mut *self.transaction)
+        .execute(&mut *self.connection)
         .await?;
-        self.seen += i64::try_from(done.rows_affected()).unwrap_or(i64::MAX);
-        Ok(())
+        Ok(signed(done.rows_affected()))
     }
 }
 
-/// The keys of `count` identical records behind the first `before`.
+/// The keys of `count` identical records after the first `before`.
 fn keys(base: u128, before: u32, count: u32) -> impl Iterator<Item = Uuid> {
     (before..before.saturating_add(count)).map(move |place| Uuid::from_u128(row_key(base, place)))
 }

@@ -1,24 +1,23 @@
-//! How a table grows with the data: new columns, wider numbers, variants.
+//! Adapts a table to the data: new columns, wider numbers, variants.
 
 use sqlx::{Connection as _, PgConnection};
 
 use super::LoadError;
 use super::number_column::conversion;
 use super::shape;
-use super::table::{Cause, Table, TableColumn, lock_shape, record, run_ddl};
+use super::table::{Cause, Table, TableColumn, lock_structure, record, run_ddl};
 use crate::catalogue::{ColumnNames, ColumnType, Stream};
 use crate::rows::layout::{Field, Layout};
 use crate::store::ident::{literal, quote, table as qualified};
 
-/// SQLSTATE of a lock that was not to be had in time.
+/// SQLSTATE of a lock that was not granted in time.
 const LOCK_TIMEOUT: &str = "55P03";
 
 impl Table {
-    /// Adds columns and widens those of numbers until every field of `layout` has one; in a transaction of its own.
+    /// Adds columns and widens columns of numbers so that every field of `layout` has one, in a transaction of its own.
     ///
-    /// Returns [`LoadError::Altered`] if the table has a column for a field whose values are no numbers, of another type
-    /// than the layout: the rows must be encoded again for the current table. Returns [`LoadError::Locked`] if someone
-    /// keeps the table locked.
+    /// Returns [`LoadError::Altered`] if a column has another type than its field and not both are numbers: the rows must be
+    /// encoded again for the current table. Returns [`LoadError::Locked`] if another session has locked the table.
     pub async fn grow(
         &mut self,
         connection: &mut PgConnection,
@@ -42,7 +41,7 @@ impl Table {
         cause: Cause<'_>,
     ) -> Result<(), LoadError> {
         let mut transaction = connection.begin().await?;
-        lock_shape(&mut transaction, &self.schema, &self.name).await?;
+        lock_structure(&mut transaction, &self.schema, &self.name).await?;
         let mut now = Self::read(&mut transaction, stream).await?;
         if !now.missing.is_empty() {
             return Err(self.altered("columns of it were dropped or changed"));
@@ -50,7 +49,7 @@ impl Table {
         let mut names = now.names(&mut transaction).await?;
         let mut new = Vec::new();
         for field in layout.fields().iter().filter(|field| field.child.is_none()) {
-            match now.place(&field.path, field.variant) {
+            match now.position(&field.path, field.variant) {
                 None => new.push(now.new_column(field, &new, &mut names)),
                 Some(at) => {
                     let variant = now.fit(&mut transaction, at, field, &mut names, cause).await?;
@@ -69,21 +68,21 @@ impl Table {
         Ok(())
     }
 
-    /// The column that a field without one gets.
+    /// The new column of a field that has none.
     fn new_column(&self, field: &Field, new: &[TableColumn], names: &mut ColumnNames) -> TableColumn {
         let name = match field.variant {
             None => names.assign(&field.path),
             Some(variant) => {
                 // A new field may need a variant in the same batch.
-                let home = self.column(&field.path, None).or_else(|| new.iter().find(|home| home.field == field.path));
-                let home = home.map_or_else(|| names.assign(&field.path), |home| home.name.clone());
-                names.assign_variant(&home, variant.word())
+                let own = self.column(&field.path, None).or_else(|| new.iter().find(|own| own.field == field.path));
+                let own = own.map_or_else(|| names.assign(&field.path), |own| own.name.clone());
+                names.assign_variant(&own, variant.word())
             }
         };
         TableColumn { variant: field.variant, ..TableColumn::new(&field.path, &name, field.kind) }
     }
 
-    /// Makes a column of numbers hold all numbers of the layout's type. Returns the variant that takes them where the
+    /// Widens a column of numbers so that it holds all numbers of the field's type. Returns the variant that takes them if the
     /// column cannot be widened.
     async fn fit(
         &mut self,
@@ -95,7 +94,7 @@ impl Table {
     ) -> Result<Option<TableColumn>, LoadError> {
         let column = &self.columns[at];
         let both_numbers = column.kind.is_number() && field.kind.is_number();
-        let has_variant = self.place(&field.path, Some(ColumnType::Numeric)).is_some();
+        let has_variant = self.position(&field.path, Some(ColumnType::Numeric)).is_some();
         if column.kind == field.kind || !both_numbers || column.kind == ColumnType::Numeric || has_variant {
             return Ok(None);
         }
@@ -107,8 +106,8 @@ impl Table {
         Ok(Some(TableColumn { variant: Some(kind), ..TableColumn::new(&field.path, &name, kind) }))
     }
 
-    /// Gives a column of numbers a wider type. Returns `false` if something of the operator's stands in the way, such as
-    /// a view or an index.
+    /// Gives a column of numbers a wider type. Returns `false` if an object of the operator depends on it, such as a view or an
+    /// index.
     async fn widen(
         &mut self,
         connection: &mut PgConnection,
@@ -129,7 +128,7 @@ impl Table {
             Err(error) if super::passes(&error) || error.as_database_error().is_none() => return Err(error.into()),
             Err(error) => {
                 attempt.rollback().await?;
-                tracing::warn!(%table, column = old.name, code = super::code(&error), "something depends on the column; numbers that it does not hold go to a variant");
+                tracing::warn!(%table, column = old.name, code = super::code(&error), "the column cannot be widened because something depends on it; numbers that it does not hold go to a variant");
                 return Ok(false);
             }
         }
@@ -147,8 +146,8 @@ impl Table {
         )
         .execute(&mut *connection)
         .await?;
-        let told = (&*old.name, Some(&*old.field), sql);
-        record(connection, (&self.schema, &self.name), Some(told), ("widen_column", Some(old.kind)), cause).await?;
+        let changed = (&*old.name, Some(&*old.field), sql);
+        record(connection, (&self.schema, &self.name), Some(changed), ("widen_column", Some(old.kind)), cause).await?;
         Ok(true)
     }
 
@@ -166,25 +165,25 @@ impl Table {
             new.iter().map(|column| format!("add column {} {}", quote(&column.name), column.kind.sql())).collect();
         run_ddl(connection, format!("alter table {table} {}", additions.join(", "))).await?;
         for column in new {
-            let home = self.column(&column.field, None).filter(|_| column.variant.is_some());
-            let meaning = home.map_or_else(
+            let own = self.column(&column.field, None).filter(|_| column.variant.is_some());
+            let meaning = own.map_or_else(
                 || format!("Vendor field {}; undocumented, found in the data", column.field),
-                |home| format!("Vendor field {}; values that column {} does not hold", column.field, home.name),
+                |own| format!("Vendor field {}; values that column {} does not hold", column.field, own.name),
             );
             let (word, change) = column.variant.map_or(("", "add_column"), |variant| (variant.word(), "add_variant"));
-            let old = home.map(|home| home.kind);
+            let old = own.map(|own| own.kind);
             let meaning = literal(&meaning);
             run_ddl(connection, format!("comment on column {table}.{} is {meaning}", quote(&column.name))).await?;
             note(connection, self, &column, word).await?;
-            let told = (&*column.name, Some(&*column.field), column.kind.sql());
-            record(connection, (&self.schema, &self.name), Some(told), (change, old), cause).await?;
+            let changed = (&*column.name, Some(&*column.field), column.kind.sql());
+            record(connection, (&self.schema, &self.name), Some(changed), (change, old), cause).await?;
             self.push(column);
         }
         Ok(())
     }
 }
 
-/// Notes which field fills a column; what was noted of a column or variant that is gone goes.
+/// Notes which field fills a column. Deletes what was noted about a former column or variant of the same field or name.
 pub(super) async fn note(
     connection: &mut PgConnection,
     table: &Table,

@@ -1,10 +1,10 @@
-//! When a reading is too doubtful to take anything away (promise 10).
+//! When a reading is too doubtful to delete anything (promise 10).
 //!
-//! A vendor that answers with nothing, with half of its rows or with records that cannot be read looks just like one that
-//! has deleted them. So rows go only on the strength of a reading that was understood as a whole and that does not shrink
-//! its slice or list sharply. Any other reading adds and changes rows, and its slice is held.
+//! A vendor that reports no rows, half of its rows, or records that cannot be read looks just like one that has deleted them.
+//! So rows are deleted only after a reading without rejects that does not shrink its slice or list sharply. Any other reading
+//! adds and changes rows, and its slice is held.
 
-/// Rows that a reading may lack before it counts as sharply smaller: small slices change by chance.
+/// A reading that lacks fewer rows never counts as sharply smaller: small slices vary by chance.
 const ROWS_LACKING_MIN: i64 = 20;
 
 /// What a finished reading found, compared with what its slice or list had when the reading began.
@@ -23,12 +23,12 @@ pub struct Evidence {
 pub struct Released {
     /// Rows that it reported.
     pub reported: i64,
-    /// Whether it refused records.
+    /// Whether some of its records were refused.
     pub rejected: bool,
 }
 
-/// Returns why nothing may be taken away, or `None` if the reading may delete what it did not report. `hold_below` is in
-/// percent; 0 switches the comparison of sizes off, but refused records stay doubtful. A release covers what the operator
+/// Returns why nothing may be deleted, or `None` if the reading may delete what it did not report. `hold_below` is in
+/// percent; 0 switches the comparison of sizes off, but refused records are still doubtful. A release covers what the operator
 /// saw: refused records if there were any, and as few rows as were reported then.
 pub fn doubt(evidence: Evidence, hold_below: u8, released: Option<Released>) -> Option<String> {
     let Evidence { present, reported, rejected } = evidence;
@@ -48,9 +48,9 @@ pub fn doubt(evidence: Evidence, hold_below: u8, released: Option<Released>) -> 
         .then(|| format!("the vendor reported {reported} rows where there were {present}, less than {hold_below} %"))
 }
 
-/// Returns why rows of the child table `child` are kept, of which `evidence` tells what the parents of a batch had and still
-/// report. `is_whole_list`: the parents are a list, and not a part of a slice, in which the few children that a batch has
-/// may well come and go together.
+/// Returns why rows of the child table `child` are kept. `evidence` counts the children of a batch's parents before and after.
+/// `is_whole_list`: the parents are a whole list. Otherwise they are a part of a slice, and the few children of a batch may all
+/// change together.
 pub fn doubt_of_children(child: &str, evidence: Evidence, hold_below: u8, is_whole_list: bool) -> Option<String> {
     let Evidence { present, reported, .. } = evidence;
     if !is_whole_list && present - reported < ROWS_LACKING_MIN {
@@ -74,7 +74,7 @@ mod tests {
             (100, 80, false),
             (100, 79, true),
             (100, 0, true),
-            // Fewer than 20 rows may come and go, but not all of them.
+            // Fewer than 20 rows may be missing, but not all of them.
             (24, 5, false),
             (25, 5, true),
             (3, 1, false),
@@ -90,14 +90,14 @@ mod tests {
     }
 
     #[test]
-    fn p10_a_refused_record_holds_whatever_else_was_reported() {
+    fn p10_a_refused_record_holds_the_slice_whatever_else_was_reported() {
         assert!(is_held(100, 100, 1, 80));
-        assert!(is_held(100, 99, 1, 0), "the comparison of sizes has nothing to do with it");
-        assert!(is_held(0, 99, 1, 80), "what was refused is missing, even in a first reading");
+        assert!(is_held(100, 99, 1, 0), "also without the comparison of sizes");
+        assert!(is_held(0, 99, 1, 80), "a refused record is missing, even in a first reading");
     }
 
     #[test]
-    fn p10_a_release_covers_what_the_operator_saw_and_no_more() {
+    fn p10_a_release_covers_only_what_the_operator_saw() {
         let is_held = |(seen, refused): (i64, bool), reported: i64, rejected: i64| {
             let released = Some(Released { reported: seen, rejected: refused });
             doubt(Evidence { present: 100, reported, rejected }, 80, released).is_some()
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn p10_children_that_go_together_are_kept_unless_they_are_few_of_a_slice() {
+    fn p10_children_that_vanish_together_are_kept_unless_they_are_few_of_a_slice() {
         let doubt = |present, reported, is_whole_list| {
             doubt_of_children("links", Evidence { present, reported, rejected: 0 }, 80, is_whole_list)
         };

@@ -1,4 +1,4 @@
-//! What loads the pages of a task, slice by slice, and what becomes of a slice's reading between its pages.
+//! Loads the pages of a task, slice by slice. Changes the state of a slice's reading before its first page and between pages.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,31 +16,31 @@ use crate::store::reading::{self, Position};
 use crate::store::run::{self, Claim};
 use crate::store::session::Deadline as _;
 
-/// What [`Loader::hold_below`] is unless the job says otherwise.
+/// The default of [`Loader::hold_below`].
 pub const HOLD_BELOW: u8 = 80;
 
-/// What stays the same for all pages of a task.
+/// The settings and the state of a task that loads pages.
 #[derive(Debug)]
 pub struct Loader<'a> {
     pub pool: &'a PgPool,
     pub claim: &'a Claim,
     pub stream: &'a Stream,
     pub lease: Duration,
-    /// The record key is made of fields: the later of two equal records wins.
+    /// Of two records with one key, the later wins. Otherwise both are kept.
     pub latest_wins: bool,
-    /// As of the last change that is durable.
+    /// As of the last durable change.
     pub table: Table,
-    /// Whether rows that should be new go straight into place: until there was one whose key was taken.
+    /// Whether rows that should be new are copied directly into the table. Cleared by the first key conflict.
     pub direct_copy: bool,
-    /// Whether the rows of the reading under way are compared with fingerprints.
+    /// Whether the rows of the current reading are compared with fingerprints.
     pub comparing: bool,
-    /// Whether rows may be left out that did not change; told to the reader of the records.
+    /// Whether unchanged rows may be left out. Shared with the writer of the rows.
     pub skipping: Arc<AtomicBool>,
-    /// A reading that reports a smaller share of a slice's rows than this takes nothing away, in percent.
+    /// In percent. A reading that reports a smaller share of a slice's rows deletes nothing.
     pub hold_below: u8,
 }
 
-/// Rows that a slice or list has, as a condition on `$1` connection, `$2` window start and `$3` window end.
+/// The rows of a slice or list, as a condition on `$1` connection, `$2` window start and `$3` window end.
 const fn rows_of(mode: Mode) -> &'static str {
     match mode {
         Mode::ReplaceWindow => "_connection = $1 and _window_start >= $2 and _window_start < $3",
@@ -51,14 +51,32 @@ const fn rows_of(mode: Mode) -> &'static str {
 
 /// The slice that is being read, as of the last committed page.
 #[derive(Debug, Clone)]
-pub struct Reading {
+pub struct SliceReading {
     pub slice: Slice,
-    /// The end that its pages are asked for with.
+    /// The end of the requested window.
     pub until: DateTime<Utc>,
-    /// Starts of the slices before and behind.
+    /// Starts of the previous and the next slice.
     pub neighbours: [DateTime<Utc>; 2],
-    /// Whether the slice has no row in the table that an earlier reading left.
+    /// Whether the table had no rows of the slice when this reading began.
     pub fresh: bool,
+}
+
+impl SliceReading {
+    pub(super) fn move_to(&mut self, to: Position) {
+        let slice = &mut self.slice;
+        slice.reading_run = Some(to.reading_run);
+        slice.reading_until = Some(to.reading_until);
+        slice.reading_fresh = to.fresh;
+        slice.reading_pages += 1;
+        slice.reading_rows = to.rows;
+        slice.reading_seen = to.seen;
+        slice.reading_rejected = to.rejected;
+        slice.reading_doubt = to.doubt;
+        slice.reading_bytes = to.bytes;
+        slice.cursor = to.cursor;
+        slice.fingerprinted = to.fingerprinted;
+        slice.reading_batches = to.batches;
+    }
 }
 
 impl<'a> Loader<'a> {
@@ -85,18 +103,18 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Prepares for the reading of a slice: compares its rows with fingerprints, where that is possible.
+    /// Prepares for the reading of a slice. Its rows are compared with fingerprints, if that is possible.
     pub fn compare(&mut self, slice: &Slice) {
         self.direct_copy = true;
         self.comparing = self.table.fingerprinted() && slice.reading_batches.is_some();
         self.skipping = Arc::new(AtomicBool::new(self.comparing && slice.fingerprinted));
     }
 
-    /// Decides whether a slice that begins to be read has rows already, and drops what an abandoned reading left.
-    pub async fn begin_reading(&self, reading: &mut Reading) -> Result<(), LoadError> {
+    /// Begins the reading of a slice: finds out whether it has rows already, and deletes the state of an abandoned reading.
+    pub async fn begin_reading(&self, reading: &mut SliceReading) -> Result<(), LoadError> {
         let mut transaction = self.pool.begin().in_time().await?;
         reading::restart(&mut transaction, reading.slice.id).await?;
-        // Whatever a window of entities brings, its rows are no other than those of the windows around.
+        // The rows of other modes do not belong to a window: any row of the connection may be reported again.
         let here = match self.stream.mode {
             Mode::ReplaceWindow => rows_of(Mode::ReplaceWindow),
             Mode::Snapshot | Mode::Upsert | Mode::Observe => "_connection = $1",
@@ -112,9 +130,9 @@ impl<'a> Loader<'a> {
         let slice = &reading.slice;
         let rows = if fresh { 0 } else { self.rows_present(&mut transaction, slice, None).await? };
         let whole = slice.fingerprinted && !fresh && rows == slice.rows_total;
-        // What an abandoned reading added is not what the slice had.
+        // Rows that an abandoned reading added do not count.
         let had = if slice.finished_run.is_some() { rows.min(slice.rows_total) } else { rows };
-        // Nor is what doubtful readings added.
+        // Neither do rows that doubtful readings added.
         let present = match slice.held_base_at {
             Some(base) if !fresh => self.rows_present(&mut transaction, slice, Some(base)).await?.min(had),
             _ => had,
@@ -123,7 +141,7 @@ impl<'a> Loader<'a> {
         if reading.slice.fingerprinted && !whole {
             reading::distrust(&mut transaction, reading.slice.id).await?;
         }
-        // Or a worker that lost the stream would send the one that has it back to the first page.
+        // Otherwise a worker that lost the stream would send its new holder back to the first page.
         if !run::pass_fence(&mut *transaction, self.claim, &self.stream.name, self.lease).await? {
             return Err(LoadError::Fenced);
         }
@@ -145,7 +163,7 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// How many rows the table has of a slice or list. Returns 0 where rows that are no longer reported stay anyway.
+    /// How many rows the table has of a slice or list. Returns 0 for modes that never delete rows.
     /// With `before`, only rows that were last written before that instant.
     pub(super) async fn rows_present(
         &self,
@@ -178,13 +196,13 @@ impl<'a> Loader<'a> {
         Ok(transaction.commit().in_time().await?)
     }
 
-    /// Whether what an unfinished reading noted as seen is still there (Postgres may have crashed since).
+    /// Whether all rows that an unfinished reading noted as seen are still noted. Postgres may have crashed since.
     pub async fn seen_is_whole(&self, slice: &Slice) -> Result<bool, LoadError> {
         Ok(reading::count_seen(self.pool, slice.id).await? == slice.reading_seen)
     }
 
-    /// Notes where a reading stands that has to wait for the vendor, no rows with it.
-    pub async fn park(&self, cursor: String, reading: &mut Reading) -> Result<(), LoadError> {
+    /// Stores the cursor of a reading that has to wait for the vendor, without rows.
+    pub async fn park(&self, cursor: String, reading: &mut SliceReading) -> Result<(), LoadError> {
         let mut transaction = self.pool.begin().in_time().await?;
         let slice = &reading.slice;
         let position = Position {
@@ -215,7 +233,7 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// Gives every field of the layout a column, in a transaction of its own.
+    /// Adds columns for the fields of the layout, in a transaction of its own.
     pub(super) async fn grow(&mut self, connection: &mut PgConnection, layout: &Layout) -> Result<(), LoadError> {
         let cause = Cause { run: self.claim.id, connection: &self.claim.connection };
         self.table.grow(connection, self.stream, layout, cause).await

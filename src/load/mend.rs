@@ -1,27 +1,28 @@
-//! Creates missing columns of a table again.
+//! Finds missing system columns of a table, and creates missing columns again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::{Connection as _, PgConnection};
 
 use super::LoadError;
-use super::create::{ColumnDefinition, distrust};
+use super::create::{ColumnDefinition, Definition, distrust};
 use super::grow::note;
-use super::table::{Cause, Table, TableColumn, lock_shape, record, run_ddl};
+use super::shape::{self, Attribute};
+use super::table::{Cause, Table, TableColumn, lock_structure, record, run_ddl};
 use crate::catalogue::{Column, ColumnType, Stream};
 use crate::store::ident::{literal, quote, table as qualified};
 
 const AGAIN: &str = "existing rows have no value in it until they are read again, with `tidegate cursors reset` or \
                      `tidegate backfill`";
 
-/// What a table lacks.
+/// What is missing from a table.
 #[derive(Debug, Clone)]
 pub(super) enum Missing {
     /// The column that a field fills.
     Column(TableColumn),
-    /// A column that takes what the field's own column does not, whose type is none of ours.
+    /// A replacement for a field's column, whose type cannot be written.
     Foreign { column: TableColumn, found: String },
-    /// A column that all tables have, or one of a child table.
+    /// A system column, or a column of a child table.
     System { table: String, column: ColumnDefinition },
 }
 
@@ -35,32 +36,32 @@ impl Table {
         cause: Cause<'_>,
     ) -> Result<(), LoadError> {
         let mut transaction = connection.begin().await?;
-        lock_shape(&mut transaction, &self.schema, &self.name).await?;
+        lock_structure(&mut transaction, &self.schema, &self.name).await?;
         let now = Self::read(&mut transaction, stream).await?;
-        let mut told = Vec::new();
+        let mut created = Vec::new();
         for missing in &now.missing {
-            told.push(match missing {
+            created.push(match missing {
                 Missing::Column(column) => {
                     let documented = stream.columns.iter().find(|documented| documented.name == column.name);
                     let stated = types.get(&column.field).filter(|_| documented.is_none());
                     let column = TableColumn { kind: stated.copied().unwrap_or(column.kind), ..column.clone() };
-                    now.make_again(&mut transaction, documented, &column, cause).await?
+                    now.create_column(&mut transaction, documented, &column, cause).await?
                 }
                 Missing::Foreign { column, found } => now.replace(&mut transaction, column, found, cause).await?,
                 Missing::System { table, column } => {
-                    make_system(&mut transaction, (&self.schema, table), column, cause).await?
+                    create_system_column(&mut transaction, (&self.schema, table), column, cause).await?
                 }
             });
         }
         distrust(&mut transaction, &self.schema, &self.name).await?;
         transaction.commit().await?;
-        for (table, column, what) in told {
+        for (table, column, what) in created {
             tracing::warn!(table = format!("{}.{table}", self.schema), column, "{what}; {AGAIN}");
         }
         Ok(())
     }
 
-    async fn make_again(
+    async fn create_column(
         &self,
         connection: &mut PgConnection,
         documented: Option<&Column>,
@@ -75,8 +76,8 @@ impl Table {
         if documented.is_none() {
             note(connection, self, column, "").await?;
         }
-        let told = (&*column.name, Some(&*column.field), column.kind.sql());
-        record(connection, (&self.schema, &self.name), Some(told), ("add_column", None), cause).await?;
+        let changed = (&*column.name, Some(&*column.field), column.kind.sql());
+        record(connection, (&self.schema, &self.name), Some(changed), ("add_column", None), cause).await?;
         Ok((self.name.clone(), column.name.clone(), "the column was missing and was created again".to_owned()))
     }
 
@@ -95,8 +96,8 @@ impl Table {
         let variant = TableColumn { name, ..column.clone() };
         self.add(connection, &variant, &meaning).await?;
         note(connection, self, &variant, word).await?;
-        let told = (&*variant.name, Some(&*column.field), column.kind.sql());
-        record(connection, (&self.schema, &self.name), Some(told), ("add_variant", None), cause).await?;
+        let changed = (&*variant.name, Some(&*column.field), column.kind.sql());
+        record(connection, (&self.schema, &self.name), Some(changed), ("add_variant", None), cause).await?;
         let what = format!("the column has type {found}, which Tidegate does not write; values go to {}", variant.name);
         Ok((self.name.clone(), column.name.clone(), what))
     }
@@ -115,7 +116,7 @@ impl Table {
     }
 }
 
-async fn make_system(
+async fn create_system_column(
     connection: &mut PgConnection,
     (schema, table): (&str, &str),
     column: &ColumnDefinition,
@@ -135,4 +136,66 @@ async fn make_system(
     record(connection, (schema, table), Some((&column.name, None, column.sql_type)), ("add_column", None), cause)
         .await?;
     Ok((table.to_owned(), column.name.clone(), "the column was missing and was created again".to_owned()))
+}
+
+/// The missing system columns, which can be created again. System columns and key columns must have their original types.
+pub(super) fn system_missing(
+    definition: &Definition,
+    attributes: &HashMap<String, Attribute>,
+) -> Result<Vec<Missing>, LoadError> {
+    let mut missing = Vec::new();
+    for column in &definition.columns {
+        let is_key = definition.is_key(&column.name);
+        if !is_key && !column.name.starts_with('_') {
+            continue;
+        }
+        let table = qualified(definition.schema, &definition.name);
+        let name = quote(&column.name);
+        let wanted = column.sql_type.replace("timestamptz", "timestamp with time zone");
+        match attributes.get(&column.name) {
+            Some(attribute) if attribute.sql_type == wanted => {}
+            Some(attribute) => {
+                return Err(LoadError::Unfit {
+                    table: definition.full_name(),
+                    what: format!("column {name} is {}, but must be {}", attribute.sql_type, column.sql_type),
+                    remedy: format!(
+                        "alter table {table} alter column {name} type {wanted} using {name}::{}",
+                        column.sql_type
+                    ),
+                });
+            }
+            None if is_key => {
+                return Err(LoadError::Unfit {
+                    table: definition.full_name(),
+                    what: format!("column {name} of its key is missing"),
+                    // The table is renamed, not dropped: the vendor may no longer have these rows.
+                    remedy: format!("alter table {table} rename to {}", quote(&aside(&definition.name))),
+                });
+            }
+            None => missing.push(Missing::System { table: definition.name.clone(), column: column.clone() }),
+        }
+    }
+    Ok(missing)
+}
+
+/// The new name for a table that must be replaced.
+fn aside(name: &str) -> String {
+    format!("{}_old", &name[..name.floor_char_boundary(59)])
+}
+
+pub(super) async fn check_key(
+    connection: &mut PgConnection,
+    definition: &Definition,
+    oid: i64,
+) -> Result<(), LoadError> {
+    if shape::has_key(connection, oid, &definition.key).await? {
+        return Ok(());
+    }
+    let key: Vec<String> = definition.key.iter().map(|name| quote(name)).collect();
+    let table = qualified(definition.schema, &definition.name);
+    Err(LoadError::Unfit {
+        table: definition.full_name(),
+        what: format!("no unique index has the columns of its key ({})", key.join(", ")),
+        remedy: format!("alter table {table} add primary key ({})", key.join(", ")),
+    })
 }

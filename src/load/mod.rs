@@ -1,18 +1,22 @@
-//! From rows to tables: stages COPY rows, leaves out what is there already, merges the rest, and moves the cursor, all in
-//! one transaction. Knows no HTTP; the rows come from [`crate::rows`].
+//! From rows to tables: copies rows from [`crate::rows`] into a staging table or directly into their table, merges what is
+//! staged, and moves the cursor, all in one transaction. Knows no HTTP.
 
 mod child_sql;
 mod copy;
+mod counts;
 mod create;
 mod duplicates;
+mod end_reading;
 mod grow;
 mod hold;
 pub mod loader;
 mod mend;
+mod merge;
 mod number_column;
 mod shape;
 pub mod sql;
 mod stage;
+mod statement;
 pub mod table;
 pub mod transaction;
 mod unchanged;
@@ -23,27 +27,31 @@ use sqlx::postgres::PgDatabaseError;
 
 use crate::store::session;
 
-/// Why rows could not be brought into their table.
+/// Why rows could not be loaded into their table.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("this worker does not hold the run or the stream any more; nothing of this page was kept")]
+    #[error("this worker no longer holds the run or the stream; nothing of this page was kept")]
     Fenced,
     #[error("the slice was moved by another worker; nothing of this page was kept")]
     Moved,
-    #[error("the rows noted as seen are gone, Postgres must have crashed; nothing of this page was kept")]
+    #[error(
+        "the list of rows that were seen is lost, probably because Postgres crashed; nothing of this page was kept"
+    )]
     SeenLost,
-    #[error("rows moved within the slice while they were left out as unchanged; nothing of this page was kept")]
+    #[error("rows that were left out as unchanged moved within the slice; nothing of this page was kept")]
     Rearranged,
-    #[error("the database refused or did not answer")]
+    #[error("the database refused a statement or did not respond")]
     Database(#[from] sqlx::Error),
     #[error("table {table} was altered while it was loaded: {detail}; nothing of this page was kept")]
     Altered { table: String, detail: String },
     /// The rows can be loaded without further columns.
-    #[error("table {table} cannot get a column, since another session keeps it locked; nothing of this page was kept")]
+    #[error(
+        "table {table} cannot get a new column, because another session has locked it; nothing of this page was kept"
+    )]
     Locked { table: String },
-    #[error("table {table} cannot be loaded: {what}; mend it with `{remedy}`")]
+    #[error("table {table} cannot be loaded: {what}; repair it with `{remedy}`")]
     Unfit { table: String, what: String, remedy: String },
-    #[error("{table} is {what}, and must be a table: give it another name, or drop it")]
+    #[error("{table} is {what}, but must be a table: rename it or drop it")]
     NotATable { table: String, what: &'static str },
     #[error("{rule} of table {table} rejected a row (SQLSTATE {code})")]
     Rule { table: String, rule: String, code: String },
@@ -52,22 +60,22 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// The same error with table and column named, where it says that the table is not what it was taken for.
+    /// Names the table and the column in an error whose cause is the table's definition.
     #[must_use]
     pub fn about(self, table: &str) -> Self {
         let Self::Database(sqlx::Error::Database(error)) = &self else { return self };
         let code = error.code().unwrap_or_default();
         if code == REQUIRED {
-            let said = error.try_downcast_ref::<PgDatabaseError>();
-            let column = said.and_then(PgDatabaseError::column).unwrap_or_default().to_owned();
-            let found = said.and_then(|said| Some(format!("{}.{}", said.schema()?, said.table()?)));
+            let reported = error.try_downcast_ref::<PgDatabaseError>();
+            let column = reported.and_then(PgDatabaseError::column).unwrap_or_default().to_owned();
+            let found = reported.and_then(|error| Some(format!("{}.{}", error.schema()?, error.table()?)));
             return Self::Required { table: found.unwrap_or_else(|| table.to_owned()), column };
         }
-        let said = error.try_downcast_ref::<PgDatabaseError>();
-        let is_theirs = said.and_then(PgDatabaseError::schema).is_none_or(|schema| schema != "tidegate");
+        let reported = error.try_downcast_ref::<PgDatabaseError>();
+        let is_theirs = reported.and_then(PgDatabaseError::schema).is_none_or(|schema| schema != "tidegate");
         if RULES.contains(&&*code) && is_theirs {
-            let named = said.and_then(|said| Some(format!("{}.{}", said.schema()?, said.table()?)));
-            let rule = said.and_then(PgDatabaseError::constraint);
+            let named = reported.and_then(|error| Some(format!("{}.{}", error.schema()?, error.table()?)));
+            let rule = reported.and_then(PgDatabaseError::constraint);
             return Self::Rule {
                 table: named.unwrap_or_else(|| table.to_owned()),
                 rule: rule.map_or_else(|| "a trigger".to_owned(), |name| format!("constraint {name}")),
@@ -75,7 +83,7 @@ impl LoadError {
             };
         }
         if ALTERED.contains(&&*code) {
-            // What Postgres says of names and types quotes no value.
+            // Postgres's messages about names and types contain no values.
             let detail = format!("{} (SQLSTATE {code})", error.message());
             return Self::Altered { table: table.to_owned(), detail };
         }
@@ -83,26 +91,26 @@ impl LoadError {
     }
 }
 
-/// SQLSTATE of a null in a column that takes none.
+/// SQLSTATE of a null in a column that is not nullable.
 const REQUIRED: &str = "23502";
 
-/// SQLSTATEs of rows that a constraint, an index or a trigger rejects. Tidegate creates none that can reject its own rows.
+/// SQLSTATEs of rows that a constraint, an index or a trigger rejects. Tidegate creates none that could reject its own rows.
 const RULES: [&str; 5] = ["23503", "23505", "23514", "23P01", "P0001"];
 
-/// SQLSTATEs of statements that do not fit the table: undefined column, table, schema, function (or operator), object; a wrong type;
-/// a taken name; no unique index for the key; a binary value that is none of the column's type.
+/// SQLSTATEs of statements that do not fit the table: undefined column, table, schema, function (or operator), object; a wrong
+/// type; a duplicate name; no unique index for the key; a binary value that is invalid for the column's type.
 const ALTERED: [&str; 10] = ["42703", "42P01", "3F000", "42883", "42704", "42804", "42P07", "42P10", "22P03", "0A000"];
 
-/// The SQLSTATE of what Postgres said.
+/// The SQLSTATE of an error that Postgres returned.
 pub(crate) fn code(error: &sqlx::Error) -> Option<String> {
     error.as_database_error()?.code().map(Cow::into_owned)
 }
 
-/// Whether a database error is likely to pass: the connection broke, the server restarts, is full or busy.
+/// Whether a database error is likely to be temporary: a broken connection, or a server that restarts, is full or busy.
 pub(crate) fn passes(error: &sqlx::Error) -> bool {
     match error {
         error if session::is_lost(error) => true,
-        // connection, resources, operator intervention, transaction rollback, lock timeout, silent within a transaction
+        // connection, resources, operator intervention, transaction rollback, lock timeout, idle-in-transaction timeout
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
             ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) || code == "55P03" || code == "25P03"
         }),

@@ -1,15 +1,14 @@
-//! SQL that takes numbers from a column of one type into a column of another without loss.
+//! SQL that moves numbers from a column of one type to a column of another without loss.
 //!
-//! What it decides is what [`crate::rows::encode`] decides of the same numbers, so that a number ends in the same column on
-//! either way.
+//! It must choose the same column as [`crate::rows::encode`] does for the same number.
 
 use crate::catalogue::ColumnType;
 
-/// The doubles next to zero and to infinity; a cast of what lies between them never fails.
+/// The smallest and the largest positive double. A cast of a number between them cannot fail.
 const DOUBLE_MIN: &str = "4.9e-324";
 const DOUBLE_MAX: &str = "1.7976931348623157e308";
 
-/// The expression that makes a `numeric` of a column of numbers. A direct cast of a double would keep only 15 digits.
+/// The expression that converts a column of numbers to `numeric`. A direct cast of a double would keep only 15 digits.
 pub(super) fn conversion(column: &str, from: ColumnType) -> String {
     match from {
         ColumnType::Double => format!("{column}::text::numeric"),
@@ -17,7 +16,7 @@ pub(super) fn conversion(column: &str, from: ColumnType) -> String {
     }
 }
 
-/// The expressions that share the numbers of a column between a column of the narrower type `to` and one of `numeric`.
+/// The expressions that divide the numbers of a column between a column of the narrower type `to` and a `numeric` one.
 pub(super) fn split(column: &str, from: ColumnType, to: ColumnType) -> [String; 2] {
     let number = conversion(column, from);
     let (fits, narrow) = match to {

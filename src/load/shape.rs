@@ -1,4 +1,4 @@
-//! What a table is like, as Postgres's own catalogue has it.
+//! A table's structure according to Postgres's catalogue.
 
 use std::collections::HashMap;
 
@@ -8,13 +8,13 @@ use sqlx::PgConnection;
 use crate::catalogue::ColumnType;
 use crate::rows::encode::Bound;
 
-/// A relation of a table's name.
+/// A relation that has the name of a table.
 #[derive(Debug, Clone)]
 pub(super) struct Relation {
     pub(super) oid: i64,
     /// `pg_class.relkind`.
     pub(super) kind: String,
-    /// Differs after every change to the columns, and between a table and another one of the same name.
+    /// Differs after every change of the columns, and from that of an earlier table of the same name.
     pub(super) version: i64,
     /// The time of the transaction.
     pub(super) now: DateTime<Utc>,
@@ -25,7 +25,7 @@ impl Relation {
         matches!(&*self.kind, "r" | "p")
     }
 
-    /// What it is, for an error.
+    /// Its kind, for an error.
     pub(super) fn what(&self) -> &'static str {
         match &*self.kind {
             "v" => "a view",
@@ -44,13 +44,13 @@ impl Relation {
 pub(super) struct Attribute {
     /// As `format_type` prints it.
     pub(super) sql_type: String,
-    /// Its type among those that rows are written in; none if nothing can be written to it.
+    /// The type that its values are encoded in. `None` if Tidegate cannot write to it.
     pub(super) usable: Option<(ColumnType, Bound)>,
-    /// `pg_attribute.attnum`: another one of the same name has another number.
+    /// `pg_attribute.attnum`: a later column of the same name has another number.
     pub(super) number: i16,
 }
 
-/// Looks the relation up in the catalogue itself: a session may resolve a name from what it knew before it waited for a lock.
+/// Reads the catalogue itself: the session's cache may be older than a lock that it waited for.
 pub(super) async fn relation(
     connection: &mut PgConnection,
     schema: &str,
@@ -112,7 +112,7 @@ pub(super) async fn attributes(
     Ok(found.into_iter().map(|row| (row.name, attribute(row.sql_type, row.computed, row.number))).collect())
 }
 
-/// Whether some unique index has exactly these columns, so that `on conflict` finds it.
+/// Whether a unique index has exactly these columns, so that `on conflict` finds it.
 pub(super) async fn has_key(connection: &mut PgConnection, oid: i64, key: &[String]) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
@@ -139,7 +139,7 @@ pub(super) async fn has_key(connection: &mut PgConnection, oid: i64, key: &[Stri
     .await
 }
 
-/// How values are written to a column of this type; none for a type that takes none of them for certain.
+/// How values are encoded for a column of this type. `None` for a type that Tidegate does not write.
 fn usable(sql_type: &str) -> Option<(ColumnType, Bound)> {
     if let Some(kind) = ColumnType::from_sql(sql_type) {
         return Some((kind, Bound::None));
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_type_is_usable_if_it_is_one_of_ours_or_takes_a_part_of_its_values() {
+    fn a_type_is_usable_if_it_is_a_column_type_or_holds_some_values_of_one() {
         for (sql_type, expected) in [
             ("bigint", Some((ColumnType::Bigint, Bound::None))),
             ("timestamp with time zone", Some((ColumnType::Timestamptz, Bound::None))),

@@ -1,7 +1,7 @@
-//! The generated SQL of a load: stage, merge, and what leaves at the end of a slice.
+//! The generated SQL of a load: staging, merging, and deleting at the end of a slice.
 //!
-//! All of it is made here, from quoted names; snapshots pin the text. A row that would not change is filtered out before
-//! the insert, so it is neither locked nor rewritten.
+//! All of it is generated here from quoted names, and snapshots pin its text. A row that would not change is filtered out
+//! before the insert, so it is neither locked nor rewritten.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -11,78 +11,77 @@ use super::table::{Links, Table, TableColumn};
 use crate::catalogue::{ColumnType, Keep, Mode};
 use crate::store::ident::{quote, table as qualified};
 
-/// The statements for one table in its present shape.
+/// The statements for one table with its current columns.
 #[derive(Debug, Clone)]
 pub struct MergeSql {
-    /// Makes the session's staging table unless it has it.
+    /// Creates the session's staging table if it does not exist.
     pub create_stage: String,
     /// Empties the staging table between two batches of one transaction.
     pub clear_stage: String,
     /// `$1` connection, `$2` window start, `$3` run; returns inserted and updated.
     pub merge: String,
-    /// `$1` connection, `$2` window start, `$3` run: changes rows that are there. None where windows or hashes are no key.
+    /// `$1` connection, `$2` window start, `$3` run: changes existing rows. `None` unless rows may have fingerprints.
     pub update: Option<String>,
-    /// `$1` connection, `$2` window start, `$3` window end, `$4` slice, `$5` batches: deletes the rows that no batch has
-    /// any more.
+    /// `$1` connection, `$2` window start, `$3` window end, `$4` slice, `$5` batches: deletes the rows that are no longer in
+    /// any batch.
     pub lost: Option<String>,
-    /// What the staged rows' arrays make of the child tables.
+    /// Updates the child tables from the arrays of staged rows.
     pub links: Vec<LinksSql>,
-    /// What becomes of rows that are no longer reported; none where they stay.
+    /// Deletes or marks rows that are no longer reported. `None` if they are kept.
     pub vanish: Option<VanishSql>,
     /// `$1` slice: notes the staged keys as seen.
     pub note_seen: String,
-    /// What tells identical records apart; none where the later of two equal records wins.
-    pub twins: Option<TwinsSql>,
-    /// `$1` keys, `$2` connection, `$3` neighbouring window starts: drops staged rows that a neighbour has in identical form. None
-    /// where rows have no `_row_key` or windows no neighbour.
+    /// Numbers identical records. `None` if the later of two records with one key wins.
+    pub duplicates: Option<DuplicatesSql>,
+    /// `$1` keys, `$2` connection, `$3` neighbouring window starts: deletes staged rows that a neighbour has in identical form.
+    /// `None` if rows have no `_row_key` or belong to no window.
     pub drop_shared: Option<String>,
-    /// The staging table.
     pub stage: String,
 }
 
-/// The rows of a slice, or of a list, that the vendor no longer reports are deleted, or marked.
+/// Statements that delete or mark the rows of a slice or list that the vendor no longer reports.
 #[derive(Debug, Clone)]
 pub struct VanishSql {
-    /// `$1` connection, `$2` window start, `$3` window end, `$4` run: rows that the staged, complete slice no longer has.
+    /// `$1` connection, `$2` window start, `$3` window end, `$4` run: rows that the completely staged slice does not have.
     pub unstaged: String,
     /// `$1` connection, `$2` window start, `$3` window end, `$4` run, `$5` slice: rows that no page of the reading had.
     pub unseen: String,
-    /// Count the rows that `unstaged` and `unseen` would mark. The last parameter is an instant: rows that were written since
-    /// do not count, unless it is null. `None` except for lists whose rows have their own keys.
+    /// Count the rows that `unstaged` and `unseen` would mark. The last parameter is an instant or null: rows that were
+    /// written since do not count. `None` except for lists whose rows have their own keys.
     pub unstaged_count: Option<String>,
     pub unseen_count: Option<String>,
-    /// `$1` connection: rows of child tables whose parents are gone.
+    /// `$1` connection: rows of child tables whose parents are marked.
     pub links: Vec<String>,
 }
 
-/// For rows that are told apart by content.
+/// For rows whose key is a hash of their content.
 #[derive(Debug, Clone)]
-pub struct TwinsSql {
-    /// `$1` slice: staged keys that an earlier page of this reading had already.
+pub struct DuplicatesSql {
+    /// `$1` slice: staged keys that an earlier page of this reading had.
     pub seen_before: String,
-    /// `$1` connection, `$2` window start: staged keys that the table has already.
+    /// `$1` connection, `$2` window start: staged keys that the table has.
     pub present_before: String,
     /// `$1` old keys, `$2` new keys.
     pub rename_staged: String,
-    /// `$1` connection, `$2` window start, `$3` keys: those of them that the table has.
+    /// `$1` connection, `$2` window start, `$3` keys: the keys that the table has.
     pub present_among: String,
 }
 
-/// What the statements are put together from.
-struct Parts<'t> {
+/// What the statements are composed of.
+struct StatementParts<'t> {
     table: &'t Table,
     /// Quoted and qualified.
     target: String,
     stage: String,
     /// The staged rows, one per key.
     source: String,
-    /// Quoted columns of the key behind `_connection` and `_window_start`.
+    /// Quoted columns of the key after `_connection` and `_window_start`.
     key: Vec<String>,
     windowed: bool,
 }
 
 impl MergeSql {
-    /// `latest_wins`: of two records with one key the later one counts.
+    /// `latest_wins`: of two records with one key, the later counts.
     pub fn new(table: &Table, latest_wins: bool) -> Self {
         let links = table.links.iter().map(|links| &links.staged);
         let definitions: Vec<String> = table
@@ -105,7 +104,7 @@ impl MergeSql {
             stage.clone()
         };
         let windowed = table.mode == Mode::ReplaceWindow;
-        let parts = Parts { table, target, stage, source, key, windowed };
+        let parts = StatementParts { table, target, stage, source, key, windowed };
         Self {
             create_stage: format!(
                 "create temporary table if not exists {} (_row_key uuid, _place integer{definitions}, _extra jsonb) on commit delete rows",
@@ -113,18 +112,18 @@ impl MergeSql {
             ),
             clear_stage: format!("truncate {}", parts.stage),
             merge: parts.merge(),
-            update: parts.fingerprinted().then(|| parts.update()),
-            lost: parts.fingerprinted().then(|| parts.lost()),
+            update: table.fingerprinted().then(|| parts.update()),
+            lost: table.fingerprinted().then(|| parts.lost()),
             links: table.links.iter().filter_map(|links| LinksSql::new(&table.schema, &parts.source, links)).collect(),
             vanish: parts.vanish(),
             note_seen: parts.note_seen(),
-            twins: (!latest_wins).then(|| parts.twins()),
+            duplicates: (!latest_wins).then(|| parts.duplicates()),
             drop_shared: (windowed && parts.by_hash()).then(|| parts.drop_shared(latest_wins)),
             stage: parts.stage,
         }
     }
 
-    /// The statements that turn the staging table of `old` into this one's, rows kept: the table grew in the meantime.
+    /// The statements that change the staging table of `old` into this one's without losing its rows, after the table grew.
     pub fn reshape_stage(&self, old: &Self, before: &Table, now: &Table) -> Vec<String> {
         if self.stage == old.stage {
             return Vec::new();
@@ -150,12 +149,12 @@ impl MergeSql {
     }
 }
 
-impl Parts<'_> {
+impl StatementParts<'_> {
     fn by_hash(&self) -> bool {
         self.table.by_hash()
     }
 
-    /// `one.k = other.k` for the key's columns; a slice of a stream without any has one row.
+    /// `one.k = other.k` for the key's columns. Without such columns, a slice has one row.
     fn same_key(&self, one: &str, other: &str) -> String {
         if self.key.is_empty() {
             return "true".to_owned();
@@ -163,7 +162,7 @@ impl Parts<'_> {
         self.key.iter().map(|name| format!("{one}.{name} = {other}.{name}")).collect::<Vec<_>>().join(" and ")
     }
 
-    /// What names a row in `tidegate.seen_row`.
+    /// The expression for a row's key in `tidegate.seen_row`.
     fn identity(&self, alias: &str) -> String {
         if self.by_hash() {
             return format!("{alias}._row_key");
@@ -231,12 +230,6 @@ from merged",
         )
     }
 
-    /// Whether the slice's rows may have fingerprints: each belongs to one slice, has a hash as its key, and what becomes of
-    /// it depends on nothing but the record.
-    fn fingerprinted(&self) -> bool {
-        self.table.fingerprinted()
-    }
-
     fn update(&self) -> String {
         let Self { table, target, stage, .. } = self;
         let columns: Vec<String> =
@@ -282,7 +275,7 @@ where
         )
     }
 
-    /// Rows that are no longer reported: of a slice they go, of a list they are marked, and else they stay.
+    /// Rows that are no longer reported are deleted from a slice, marked in a list, and kept otherwise.
     fn vanish(&self) -> Option<VanishSql> {
         let Self { table, target, stage, .. } = self;
         let (gone, window) = match table.mode {
@@ -318,7 +311,7 @@ where
     )",
             identity = self.identity("present"),
         );
-        // A row that is identified by its content becomes a different row when it changes.
+        // A row whose key is a hash of its content becomes a different row when it changes.
         let is_known = table.mode == Mode::Snapshot && !table.by_hash();
         let count = |rows: &str, base: &str| {
             let trusted = format!("({base}::timestamptz is null or present._loaded_at < {base})");
@@ -345,9 +338,9 @@ on conflict do nothing",
         )
     }
 
-    fn twins(&self) -> TwinsSql {
+    fn duplicates(&self) -> DuplicatesSql {
         let Self { target, stage, .. } = self;
-        TwinsSql {
+        DuplicatesSql {
             seen_before: format!(
                 "select staged._row_key
 from {stage} as staged
@@ -378,7 +371,7 @@ where _connection = $1 and _window_start = $2 and _row_key = any($3)"
         let names: Vec<String> =
             table.columns.iter().map(|column| quote(&column.name)).chain([quote("_extra")]).collect();
         let listed = |alias: &str| names.iter().map(|name| format!("{alias}{name}")).collect::<Vec<_>>().join(", ");
-        // A key made of some fields does not tell whether the record is the same one.
+        // A key of some fields does not show whether the records are identical.
         let same_content = if latest_wins {
             format!("\n    and ({}) is not distinct from ({})", listed("neighbour."), listed("staged."))
         } else {
@@ -395,7 +388,7 @@ where
         )
     }
 
-    /// Child rows whose parents are marked as gone.
+    /// Deletes child rows whose parents are marked.
     fn orphans(&self, links: &Links) -> String {
         let target = qualified(&self.table.schema, &links.child.name);
         format!(
@@ -412,7 +405,7 @@ where
     }
 }
 
-/// The value that a column has after a row was written again.
+/// The value of a column after a row was written again.
 fn kept(name: &str, keep: Keep, present: &str, new: &str) -> String {
     match keep {
         Keep::Latest => format!("{new}.{name}"),

@@ -1,433 +1,385 @@
-//! A batch's way from its chunks into the table: straight into place, or staged and merged.
+//! Rows on their way into the table: waiting in memory, copied directly, or staged and merged.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::postgres::PgConnection;
+use sqlx::{FromRow, Row as _};
 use uuid::Uuid;
 
 use super::copy::{Common, Copy, Narrow, columns, fits};
-use super::hold::{self, Evidence, Released};
-use super::loader::{Loader, Reading};
+use super::hold::{self, Evidence};
+use super::loader::{Loader, SliceReading};
 use super::sql::MergeSql;
+use super::statement::{execute, planned_each_time, signed};
 use super::table::{Cause, Table};
-use super::transaction::{Batch, FingerprintState, PageLoad, execute, planned_each_time, signed};
 use super::{LoadError, shape};
-use crate::catalogue::Mode;
+use crate::catalogue::{Mode, Stream};
 use crate::rows::binary;
-use crate::rows::chunk::Chunk;
+use crate::rows::chunk::{Chunk, DuplicateCounts, SharedRecord};
 use crate::rows::encode::Bound;
-use crate::rows::fingerprint::{Print, RowKind};
+use crate::rows::fingerprint::{BatchFingerprint, RowKind};
 use crate::rows::layout::Layout;
-use crate::store::cursor::Slice;
-use crate::store::fingerprint;
-use crate::store::reading::{self, Hold};
+use crate::store::run::Claim;
 
-/// SQLSTATE of a row whose key is taken.
+/// SQLSTATE of a row whose key exists.
 const UNIQUE_VIOLATION: &str = "23505";
 
 /// What a merge did.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default, FromRow)]
 pub(super) struct Merged {
     pub(super) inserted: i64,
     pub(super) updated: i64,
-    /// Rows that were staged, of two with one key the later.
+    /// Rows that were staged. Of two with one key, only the later counts.
     pub(super) staged: i64,
 }
 
-impl PageLoad<'_, '_> {
-    /// Sends rows of one layout. Those of a slice that has none go straight into place, but for those that a neighbouring
-    /// slice may have too.
-    pub(super) async fn send(&mut self, chunks: &[Chunk], reading: &Reading) -> Result<(), LoadError> {
-        let expected_new = reading.fresh || self.compares(reading);
-        let direct_copy = self.loader.direct_copy && expected_new && self.table.links.is_empty();
-        let placed = direct_copy && self.place(chunks, reading).await?;
-        self.stage(chunks, placed).await
+/// What is known of the records of a complete batch, beside their rows.
+#[derive(Debug)]
+pub(super) struct StagedBatch {
+    pub(super) shared: Vec<SharedRecord>,
+    pub(super) duplicates: DuplicateCounts,
+    pub(super) fingerprint: Option<BatchFingerprint>,
+}
+
+/// The rows of the current batch. Each is in exactly one place: in `waiting`, in the staging table, or in the table itself,
+/// where `rows_staged` and `rows_copied` count them.
+#[derive(Debug)]
+pub(super) struct Stage {
+    /// As this transaction sees it, with its own columns that are not durable yet.
+    table: Table,
+    sql: MergeSql,
+    latest_wins: bool,
+    /// The transaction's timestamp, which becomes `_loaded_at`. Set once the transaction has locked the table's schema.
+    locked_at: Option<DateTime<Utc>>,
+    /// Chunks are sent together, as late as possible: rows that were copied directly lock the table's schema.
+    waiting: Vec<Chunk>,
+    waiting_bytes: usize,
+    waiting_max: usize,
+    /// Whether this session has the staging table.
+    exists: bool,
+    rows_staged: i32,
+    rows_copied: i64,
+    has_savepoint: bool,
+    /// Whether a row that should be new was in the table already.
+    key_conflict: bool,
+}
+
+impl Stage {
+    pub(super) fn new(loader: &Loader<'_>, waiting_max: usize) -> Self {
+        Self {
+            table: loader.table.clone(),
+            sql: MergeSql::new(&loader.table, loader.latest_wins),
+            latest_wins: loader.latest_wins,
+            locked_at: None,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            waiting_max,
+            exists: false,
+            rows_staged: 0,
+            rows_copied: 0,
+            has_savepoint: false,
+            key_conflict: false,
+        }
     }
 
-    /// Copies rows straight into place; false when there is nothing of them, for the key of one is taken.
-    async fn place(&mut self, chunks: &[Chunk], reading: &Reading) -> Result<bool, LoadError> {
+    pub(super) const fn table(&self) -> &Table {
+        &self.table
+    }
+
+    pub(super) fn restore(&mut self, table: Table) {
+        self.table = table;
+    }
+
+    pub(super) fn into_table(self) -> Table {
+        self.table
+    }
+
+    pub(super) const fn sql(&self) -> &MergeSql {
+        &self.sql
+    }
+
+    pub(super) const fn has_rows(&self) -> bool {
+        self.rows_staged > 0
+    }
+
+    pub(super) fn rows(&self) -> i64 {
+        self.rows_staged.into()
+    }
+
+    pub(super) const fn waiting(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    pub(super) const fn is_full(&self) -> bool {
+        self.waiting_bytes > self.waiting_max
+    }
+
+    pub(super) fn push(&mut self, chunk: Chunk) {
+        self.waiting_bytes += chunk.weight();
+        self.waiting.push(chunk);
+    }
+
+    /// How many rows of the batch were copied directly, and whether a key conflict stopped that.
+    pub(super) const fn take_copied(&mut self) -> (i64, bool) {
+        (std::mem::replace(&mut self.rows_copied, 0), std::mem::replace(&mut self.key_conflict, false))
+    }
+
+    /// The statement that releases the savepoint of a direct copy; empty without one.
+    pub(super) const fn release_savepoint(&mut self) -> &'static str {
+        if std::mem::replace(&mut self.has_savepoint, false) { "release savepoint direct_copy; " } else { "" }
+    }
+
+    /// Sends the chunks that wait. If rows are expected to be new, they are copied directly into the table, except those
+    /// that a neighbouring slice may have too.
+    pub(super) async fn flush(
+        &mut self,
+        connection: &mut PgConnection,
+        loader: &mut Loader<'_>,
+        reading: &SliceReading,
+        expects_new: bool,
+    ) -> Result<(), LoadError> {
+        let chunks = std::mem::take(&mut self.waiting);
+        self.waiting_bytes = 0;
+        for chunks in chunks.chunk_by(|one, other| Arc::ptr_eq(&one.layout, &other.layout)) {
+            let direct_copy = loader.direct_copy && expects_new && self.table.links.is_empty();
+            let copied = direct_copy && self.copy_directly(connection, loader, chunks, reading).await?;
+            self.stage(connection, chunks, copied).await?;
+        }
+        Ok(())
+    }
+
+    /// Copies new rows directly into the table. Returns `false` if none was copied because one of their keys exists.
+    async fn copy_directly(
+        &mut self,
+        connection: &mut PgConnection,
+        loader: &mut Loader<'_>,
+        chunks: &[Chunk],
+        reading: &SliceReading,
+    ) -> Result<bool, LoadError> {
         let rows = in_order(chunks, |kind| kind == RowKind::New);
         let Some(layout) = chunks.first().map(|chunk| &chunk.layout).filter(|_| !rows.is_empty()) else {
             return Ok(true);
         };
-        let loaded_at = self.lock_schema().await?;
+        let loaded_at = self.lock_schema(connection, loader.stream).await?;
         let columns = columns(&self.table, layout).ok_or_else(|| lacking(&self.table))?;
         if !fits(&columns, layout) || columns.iter().any(|column| column.bound != Bound::None) {
             return Ok(false);
         }
         let common = Common {
-            connection: &self.loader.claim.connection,
+            connection: &loader.claim.connection,
             window_start: reading.slice.window_start,
-            run: self.loader.claim.id,
+            run: loader.claim.id,
             loaded_at,
         };
-        let copy = Copy::into_place(&self.table, &columns, common);
-        let release = if self.savepoint { "release savepoint placed; " } else { "" };
-        execute(&mut self.transaction, format!("{release}savepoint placed")).await?;
-        self.savepoint = true;
-        match copy.send(&mut self.transaction, &rows).await {
+        let copy = Copy::into_table(&self.table, &columns, common);
+        let release = self.release_savepoint();
+        execute(connection, format!("{release}savepoint direct_copy")).await?;
+        self.has_savepoint = true;
+        match copy.send(connection, &rows).await {
             Ok(count) => {
-                self.rows_placed += i64::from(count);
+                self.rows_copied += i64::from(count);
                 Ok(true)
             }
-            Err(error) if is_taken(&error) => {
-                execute(&mut self.transaction, "rollback to savepoint placed".to_owned()).await?;
-                self.loader.direct_copy = false;
-                self.taken = true;
+            Err(error) if is_key_conflict(&error) => {
+                execute(connection, "rollback to savepoint direct_copy".to_owned()).await?;
+                loader.direct_copy = false;
+                self.key_conflict = true;
                 Ok(false)
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Copies rows into the staging table; the new ones not if they are in place.
-    async fn stage(&mut self, chunks: &[Chunk], placed: bool) -> Result<(), LoadError> {
-        let rows = in_order(chunks, |kind| kind != RowKind::New || !placed);
+    /// Copies rows into the staging table, without the new ones if those were `copied` directly.
+    async fn stage(&mut self, connection: &mut PgConnection, chunks: &[Chunk], copied: bool) -> Result<(), LoadError> {
+        let rows = in_order(chunks, |kind| kind != RowKind::New || !copied);
         let Some(layout) = chunks.first().map(|chunk| &chunk.layout).filter(|_| !rows.is_empty()) else {
             return Ok(());
         };
-        self.make_stage().await?;
+        self.create(connection).await?;
         let columns = columns(&self.table, layout).ok_or_else(|| lacking(&self.table))?;
         if fits(&columns, layout) {
             let copy = Copy::to_stage(&self.sql.stage, &columns, self.rows_staged);
-            self.rows_staged += copy.send(&mut self.transaction, &rows).await?;
+            self.rows_staged += copy.send(connection, &rows).await?;
             return Ok(());
         }
         let narrow = Narrow::of(&self.sql.stage, &self.table, layout).ok_or_else(|| lacking(&self.table))?;
-        execute(&mut self.transaction, narrow.create).await?;
+        execute(connection, narrow.create).await?;
         let columns: Vec<_> = narrow.columns.iter().collect();
         let copy = Copy::to_stage(&narrow.stage, &columns, self.rows_staged);
-        self.rows_staged += copy.send(&mut self.transaction, &rows).await?;
+        self.rows_staged += copy.send(connection, &rows).await?;
         for statement in narrow.widen {
-            execute(&mut self.transaction, statement).await?;
+            execute(connection, statement).await?;
         }
         Ok(())
     }
 
-    async fn make_stage(&mut self) -> Result<(), LoadError> {
-        if !std::mem::replace(&mut self.has_stage, true) {
-            execute(&mut self.transaction, self.sql.create_stage.clone()).await?;
+    pub(super) async fn create(&mut self, connection: &mut PgConnection) -> Result<(), LoadError> {
+        if !std::mem::replace(&mut self.exists, true) {
+            execute(connection, self.sql.create_stage.clone()).await?;
         }
         Ok(())
     }
 
-    /// Makes room for the next batch of the transaction.
-    pub(super) async fn clear_stage(&mut self) -> Result<(), LoadError> {
+    /// Empties the staging table for the next batch of the transaction.
+    pub(super) async fn clear(&mut self, connection: &mut PgConnection) -> Result<(), LoadError> {
         if std::mem::take(&mut self.rows_staged) > 0 {
-            execute(&mut self.transaction, self.sql.clear_stage.clone()).await?;
+            execute(connection, self.sql.clear_stage.clone()).await?;
         }
         Ok(())
     }
 
-    /// Grows the table under a page that is arriving. Once rows of this transaction are in it, it holds the table, so the
-    /// change must be its own; before that, a separate transaction keeps the table free for others.
-    pub(super) async fn grow(&mut self, layout: &Layout) -> Result<(), LoadError> {
+    /// Adds columns to the table while a page arrives. If this transaction has locked the table's schema, it makes the
+    /// change itself. Otherwise a transaction of its own does, so that the table is not locked for longer.
+    pub(super) async fn grow(
+        &mut self,
+        connection: &mut PgConnection,
+        loader: &mut Loader<'_>,
+        layout: &Layout,
+    ) -> Result<(), LoadError> {
         let before = self.table.clone();
-        if self.pinned.is_some() {
-            let Loader { claim, stream, .. } = &*self.loader;
-            let cause = Cause { run: claim.id, connection: &claim.connection };
-            self.table.grow(&mut self.transaction, stream, layout, cause).await?;
+        if self.locked_at.is_some() {
+            let cause = Cause { run: loader.claim.id, connection: &loader.claim.connection };
+            self.table.grow(connection, loader.stream, layout, cause).await?;
         } else {
-            let mut connection = self.loader.pool.acquire().await?;
-            self.loader.grow(&mut connection, layout).await?;
-            self.table = self.loader.table.clone();
+            let mut other = loader.pool.acquire().await?;
+            loader.grow(&mut other, layout).await?;
+            self.table = loader.table.clone();
         }
-        self.reshape(&before).await
+        self.reshape(connection, &before).await
     }
 
-    pub(super) async fn reshape(&mut self, before: &Table) -> Result<(), LoadError> {
-        let sql = MergeSql::new(&self.table, self.loader.latest_wins);
-        let statements = if self.has_stage { sql.reshape_stage(&self.sql, before, &self.table) } else { Vec::new() };
+    async fn reshape(&mut self, connection: &mut PgConnection, before: &Table) -> Result<(), LoadError> {
+        let sql = MergeSql::new(&self.table, self.latest_wins);
+        let statements = if self.exists { sql.reshape_stage(&self.sql, before, &self.table) } else { Vec::new() };
         for statement in statements {
-            execute(&mut self.transaction, statement).await?;
+            execute(connection, statement).await?;
         }
         self.sql = sql;
         Ok(())
     }
 
-    /// Holds the table's shape until the end of the transaction, and follows it if another worker changed it; returns the
-    /// transaction's own time.
-    pub(super) async fn lock_schema(&mut self) -> Result<DateTime<Utc>, LoadError> {
-        if let Some(at) = self.pinned {
+    /// Locks the table's schema until the end of the transaction, and reads it again if another worker changed it. Returns
+    /// the transaction's timestamp.
+    pub(super) async fn lock_schema(
+        &mut self,
+        connection: &mut PgConnection,
+        stream: &Stream,
+    ) -> Result<DateTime<Utc>, LoadError> {
+        if let Some(at) = self.locked_at {
             return Ok(at);
         }
         let target = crate::store::ident::table(&self.table.schema, &self.table.name);
-        execute(&mut self.transaction, format!("lock table {target} in row exclusive mode")).await?;
-        let relation = shape::relation(&mut self.transaction, &self.table.schema, &self.table.name).await?;
+        execute(connection, format!("lock table {target} in row exclusive mode")).await?;
+        let relation = shape::relation(connection, &self.table.schema, &self.table.name).await?;
         let relation = relation.ok_or_else(|| self.table.altered("it was dropped"))?;
-        self.pinned = Some(relation.now);
+        self.locked_at = Some(relation.now);
         if relation.version != self.table.version {
-            let now = Table::read(&mut self.transaction, self.loader.stream).await?;
+            let now = Table::read(connection, stream).await?;
             if !now.missing.is_empty() || !now.follows(&self.table) {
                 return Err(self.table.altered("columns of it were dropped or changed"));
             }
             let before = std::mem::replace(&mut self.table, now);
-            self.reshape(&before).await?;
+            self.reshape(connection, &before).await?;
         }
         Ok(relation.now)
     }
 
-    /// Brings the staged batch into the table; `single` when it is the whole slice.
-    pub(super) async fn merge(&mut self, reading: &Reading, single: bool) -> Result<(), LoadError> {
-        let Some(mut batch) = self.staged.take() else { return Ok(()) };
-        self.flush(reading).await?;
-        match batch.print.take() {
-            Some(print) if self.compares(reading) => self.merge_compared(reading, &batch, print).await?,
-            print => self.merge_whole(reading, &batch, print, single).await?,
-        }
-        self.batches_merged += 1;
-        self.renamed.clear();
-        Ok(())
-    }
-
-    /// Merges a batch of which nothing is known.
-    async fn merge_whole(
-        &mut self,
-        reading: &Reading,
-        batch: &Batch,
-        print: Option<Print>,
-        single: bool,
-    ) -> Result<(), LoadError> {
-        self.taken = false;
-        let placed = std::mem::take(&mut self.rows_placed);
-        self.progress.rows_inserted += placed;
-        self.rows += placed;
-        let mut arrived = placed;
-        let mut dropped = HashSet::new();
-        if !reading.fresh || self.rows_staged > 0 {
-            self.lock_schema().await?;
-            self.make_stage().await?;
-            let shared = match &self.sql.twins {
-                Some(twins) if !single => self.place_twins(&twins.clone(), reading, batch).await?,
-                _ => batch.shared_keys(&[]),
-            };
-            dropped = self.drop_shared(reading, shared).await?;
-            let merged = self.merge_staged(reading).await?;
-            self.progress.rows_inserted += merged.inserted;
-            self.progress.rows_updated += merged.updated;
-            self.progress.rows_unchanged += merged.staged - merged.inserted - merged.updated;
-            self.merge_links(reading).await?;
-            let counted = match (self.sql.vanish.is_some(), reading.fresh, single) {
-                (true, true, _) => merged.inserted,
-                (true, false, true) => {
-                    self.stage_is_slice = true;
-                    merged.staged
-                }
-                (true, false, false) => self.note_seen(reading).await?,
-                (false, ..) => merged.staged,
-            };
-            self.rows += counted;
-            arrived += counted;
-        }
-        self.keep_whole(reading, print, arrived, &dropped).await
-    }
-
-    /// Merges what is staged, whatever it is.
-    pub(super) async fn merge_staged(&mut self, reading: &Reading) -> Result<Merged, LoadError> {
+    pub(super) async fn merge(
+        &self,
+        connection: &mut PgConnection,
+        claim: &Claim,
+        reading: &SliceReading,
+    ) -> Result<Merged, LoadError> {
         let counts = planned_each_time(&self.sql.merge)
-            .bind(&self.loader.claim.connection)
+            .bind(&claim.connection)
             .bind(reading.slice.window_start)
-            .bind(self.loader.claim.id)
-            .fetch_one(&mut *self.transaction)
+            .bind(claim.id)
+            .fetch_one(connection)
             .await?;
-        Ok(Merged {
-            inserted: counts.try_get("inserted")?,
-            updated: counts.try_get("updated")?,
-            staged: counts.try_get("staged")?,
-        })
+        Ok(Merged::from_row(&counts)?)
     }
 
-    /// Brings the child tables in line with the staged parents. Child rows that are no longer reported stay if too many of
-    /// them would go; the slice is held then.
-    async fn merge_links(&mut self, reading: &Reading) -> Result<(), LoadError> {
-        for links in self.sql.links.clone() {
-            let counts = planned_each_time(&links.count)
-                .bind(&self.loader.claim.connection)
-                .bind(reading.slice.held_base_at)
-                .fetch_one(&mut *self.transaction)
-                .await?;
+    /// Writes staged rows whose keys the table has, and returns how many of them changed a row.
+    pub(super) async fn update(
+        &self,
+        connection: &mut PgConnection,
+        claim: &Claim,
+        reading: &SliceReading,
+    ) -> Result<i64, LoadError> {
+        let Some(update) = &self.sql.update else { return Ok(0) };
+        let done = planned_each_time(update)
+            .bind(&claim.connection)
+            .bind(reading.slice.window_start)
+            .bind(claim.id)
+            .execute(connection)
+            .await?;
+        Ok(signed(done.rows_affected()))
+    }
+
+    /// Updates the child tables from the staged parents. Returns why child rows that are no longer reported stay, if too
+    /// many of them would be deleted; the slice must then be held.
+    pub(super) async fn merge_links(
+        &self,
+        connection: &mut PgConnection,
+        loader: &Loader<'_>,
+        reading: &SliceReading,
+    ) -> Result<Option<String>, LoadError> {
+        let (account, run) = (&loader.claim.connection, loader.claim.id);
+        let mut doubt = None;
+        for links in &self.sql.links {
+            let count = planned_each_time(&links.count).bind(account).bind(reading.slice.held_base_at);
+            let counts = count.fetch_one(&mut *connection).await?;
             let (present, gone): (i64, i64) = (counts.try_get("present")?, counts.try_get("gone")?);
             let all_gone: i64 = counts.try_get("all_gone")?;
             let evidence = Evidence { present, reported: present - gone, rejected: 0 };
-            let hold_below = if reading.slice.released { 0 } else { self.loader.hold_below };
+            let hold_below = if reading.slice.released { 0 } else { loader.hold_below };
             let is_whole_list = self.table.mode == Mode::Snapshot;
             if let Some(reason) = hold::doubt_of_children(&links.child, evidence, hold_below, is_whole_list) {
-                self.doubt.get_or_insert(reason);
+                doubt.get_or_insert(reason);
             } else if all_gone > 0 {
-                planned_each_time(&links.delete)
-                    .bind(&self.loader.claim.connection)
-                    .execute(&mut *self.transaction)
-                    .await?;
+                planned_each_time(&links.delete).bind(account).execute(&mut *connection).await?;
             }
-            planned_each_time(&links.insert)
-                .bind(&self.loader.claim.connection)
-                .bind(self.loader.claim.id)
-                .execute(&mut *self.transaction)
-                .await?;
+            planned_each_time(&links.insert).bind(account).bind(run).execute(&mut *connection).await?;
         }
-        Ok(())
+        Ok(doubt)
     }
 
-    /// Leaves out what a neighbouring slice has of the second that it shares with this one; returns the keys of that.
-    pub(super) async fn drop_shared(&mut self, reading: &Reading, keys: Vec<Uuid>) -> Result<HashSet<u128>, LoadError> {
+    /// Removes staged rows with these keys that a neighbouring slice has too; returns the keys of the removed rows.
+    pub(super) async fn drop_shared(
+        &self,
+        connection: &mut PgConnection,
+        claim: &Claim,
+        reading: &SliceReading,
+        keys: Vec<Uuid>,
+    ) -> Result<HashSet<u128>, LoadError> {
         let Some(drop_shared) = self.sql.drop_shared.as_ref().filter(|_| !keys.is_empty()) else {
             return Ok(HashSet::new());
         };
         let dropped = planned_each_time(&format!("{drop_shared}\nreturning staged._row_key"))
             .bind(keys)
-            .bind(&self.loader.claim.connection)
+            .bind(&claim.connection)
             .bind(reading.neighbours)
-            .fetch_all(&mut *self.transaction)
+            .fetch_all(connection)
             .await?;
-        self.progress.rows_outside += signed(dropped.len() as u64);
         let keys = dropped.iter().map(|row| row.try_get::<Uuid, _>(0).map(|key| key.as_u128()));
         Ok(keys.collect::<Result<_, _>>()?)
     }
 
-    /// Child rows go with their parents.
-    async fn delete_orphans(&mut self) -> Result<(), LoadError> {
-        for statement in self.sql.vanish.iter().flat_map(|vanish| &vanish.links) {
-            planned_each_time(statement).bind(&self.loader.claim.connection).execute(&mut *self.transaction).await?;
-        }
-        Ok(())
-    }
-
     /// Notes the staged rows as still reported; returns how many were not noted before.
-    async fn note_seen(&mut self, reading: &Reading) -> Result<i64, LoadError> {
-        let noted =
-            planned_each_time(&self.sql.note_seen).bind(reading.slice.id).execute(&mut *self.transaction).await?;
-        self.seen += signed(noted.rows_affected());
+    pub(super) async fn note_seen(&self, connection: &mut PgConnection, slice: i64) -> Result<i64, LoadError> {
+        let noted = planned_each_time(&self.sql.note_seen).bind(slice).execute(connection).await?;
         Ok(signed(noted.rows_affected()))
     }
-
-    /// After the last page: rows that no page had are deleted or marked, unless the reading is doubtful.
-    pub(super) async fn end_reading(&mut self, reading: &Reading) -> Result<(), LoadError> {
-        let compared = self.compares(reading);
-        let stage_is_slice = std::mem::take(&mut self.stage_is_slice);
-        let vanish = self.sql.vanish.clone();
-        let Some(vanish) = vanish.filter(|_| !reading.fresh || reading.slice.reading_seen + self.seen > 0) else {
-            // Nothing can be deleted, but what was refused is missing.
-            let evidence = self.evidence(reading, None, stage_is_slice).await?;
-            if let Some(reason) = self.doubt(reading, evidence) {
-                self.hold_back(reading, reason, evidence).await?;
-            }
-            return Ok(());
-        };
-        // Postgres may have crashed while a page was awaited: what is not noted any more has not vanished.
-        let noted = reading::count_seen(&mut *self.transaction, reading.slice.id).await?;
-        if noted != reading.slice.reading_seen + self.seen {
-            return Err(LoadError::SeenLost);
-        }
-        let count = if stage_is_slice { &vanish.unstaged_count } else { &vanish.unseen_count };
-        let evidence = self.evidence(reading, count.as_deref(), stage_is_slice).await?;
-        if let Some(reason) = self.doubt(reading, evidence) {
-            self.hold_back(reading, reason, evidence).await?;
-        } else if compared {
-            self.end_compared(reading).await?;
-        } else if stage_is_slice {
-            self.take_away(&vanish.unstaged, reading, None).await?;
-        } else if !reading.fresh {
-            self.take_away(&vanish.unseen, reading, Some(reading.slice.id)).await?;
-        }
-        sqlx::query!("delete from tidegate.seen_row where slice_id = $1", reading.slice.id)
-            .execute(&mut *self.transaction)
-            .await?;
-        Ok(())
-    }
-
-    /// Why the finished reading is held.
-    fn doubt(&self, reading: &Reading, evidence: Evidence) -> Option<String> {
-        let of_children = reading.slice.reading_doubt.clone().or_else(|| self.doubt.clone());
-        hold::doubt(evidence, self.loader.hold_below, released(&reading.slice)).or(of_children)
-    }
-
-    /// Deletes or marks the rows that `statement` finds missing from the reading, and the child rows that go with them.
-    async fn take_away(&mut self, statement: &str, reading: &Reading, slice: Option<i64>) -> Result<(), LoadError> {
-        let gone = planned_each_time(statement)
-            .bind(&self.loader.claim.connection)
-            .bind(reading.slice.window_start)
-            .bind(reading.slice.window_end)
-            .bind(self.loader.claim.id);
-        let gone = if slice.is_some() { gone.bind(slice) } else { gone };
-        let gone = gone.execute(&mut *self.transaction).await?;
-        self.progress.rows_deleted += signed(gone.rows_affected());
-        self.delete_orphans().await
-    }
-
-    /// Returns the numbers by which the finished reading is judged. `count` is the statement that counts the rows of a list
-    /// that the reading did not report; with it, rows that are new in the table do not count as reported.
-    async fn evidence(
-        &mut self,
-        reading: &Reading,
-        count: Option<&str>,
-        stage_is_slice: bool,
-    ) -> Result<Evidence, LoadError> {
-        let slice = &reading.slice;
-        let reported = slice.reading_rows + self.rows;
-        let rejected = slice.reading_rejected + self.rejected;
-        if reading.fresh {
-            return Ok(Evidence { present: 0, reported, rejected });
-        }
-        let present = match slice.reading_present {
-            Some(present) => present,
-            // Begun by a version that did not count.
-            None => self.loader.rows_present(&mut self.transaction, slice, None).await?,
-        };
-        let Some(count) = count else { return Ok(Evidence { present, reported, rejected }) };
-        let count = sqlx::query_scalar::<_, i64>(AssertSqlSafe(count.to_owned()))
-            .persistent(false)
-            .bind(&self.loader.claim.connection)
-            .bind(slice.window_start)
-            .bind(slice.window_end)
-            .bind(self.loader.claim.id);
-        let count = if stage_is_slice { count } else { count.bind(slice.id) };
-        let count = count.bind(slice.held_base_at);
-        let lacking = count.fetch_one(&mut *self.transaction).await?;
-        Ok(Evidence { present, reported: reported.min(present - lacking), rejected })
-    }
-
-    /// Keeps the rows that the reading did not report, and says why. The next reading compares every row with the table
-    /// itself, since the fingerprints of this one do not know all rows.
-    async fn hold_back(&mut self, reading: &Reading, reason: String, evidence: Evidence) -> Result<(), LoadError> {
-        let slice = &reading.slice;
-        *self.kept(reading) = FingerprintState { whole: false, batches: None };
-        fingerprint::forget(&mut *self.transaction, slice.id).await?;
-        let rows_there = match self.table.mode {
-            Mode::ReplaceWindow | Mode::Snapshot => {
-                self.loader.rows_present(&mut self.transaction, slice, None).await?
-            }
-            // Rows of such a table belong to no slice.
-            Mode::Upsert | Mode::Observe => evidence.reported,
-        };
-        tracing::warn!(
-            window_start = %slice.window_start,
-            reason,
-            "the slice is held: nothing was deleted; see `tidegate held`"
-        );
-        let had_children = self.doubt.is_some() || slice.reading_doubt.is_some();
-        self.hold = Some(Hold {
-            reason,
-            rows_there,
-            rows_reported: evidence.reported,
-            records_rejected: evidence.rejected,
-            had_rows: evidence.present > 0 || had_children,
-        });
-        Ok(())
-    }
 }
 
-/// The doubtful reading that the operator saw before the release; `None` without a release.
-fn released(slice: &Slice) -> Option<Released> {
-    let reported = slice.held_rows_reported.filter(|_| slice.released)?;
-    Some(Released { reported, rejected: slice.held_records_rejected > 0 })
-}
-
-/// The rows of these kinds, in the order of their keys: so they meet the index where it was met before.
+/// The rows of the wanted kinds, ordered by key, so that index pages are written in their order.
 fn in_order(chunks: &[Chunk], wanted: impl Fn(RowKind) -> bool) -> Vec<&[u8]> {
     let rows = chunks.iter().flat_map(Chunk::rows).filter(|(_, kind)| wanted(*kind));
     let mut rows: Vec<&[u8]> = rows.map(|(row, _)| row).collect();
-    // Stable: of two rows with one key the later counts. Where there is no hash, nothing moves.
+    // The sort is stable: of two rows with one key the later counts. Rows without a hash keep their order.
     rows.sort_by_cached_key(|row| binary::first_key(row));
     rows
 }
@@ -436,6 +388,6 @@ fn lacking(table: &Table) -> LoadError {
     table.altered("it has no column, or one of another type, for a field")
 }
 
-fn is_taken(error: &sqlx::Error) -> bool {
+fn is_key_conflict(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() == Some(UNIQUE_VIOLATION)
 }

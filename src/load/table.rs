@@ -1,11 +1,11 @@
 //! The current structure of a warehouse table.
 //!
-//! What its columns are like is read from Postgres's own catalogue; Tidegate's notes and the stream's definition only say
-//! which vendor field fills which column. What is missing is made again, and a column whose type takes nothing of ours is
-//! replaced by a variant.
+//! The columns are read from Postgres's catalogue; Tidegate's notes and the stream's definition only say which vendor field
+//! fills which column. A missing column is created again, and a column with a type that Tidegate cannot write is replaced by
+//! a variant.
 //!
-//! Two workers may meet the same new field at once: every change is made under one lock per table, after reading what the
-//! other has done. It is a row of ours, since any login may take an advisory lock.
+//! Two workers may find the same new field at the same time: every change is made under one lock per table, after reading the
+//! current columns. The lock is a row in a table, because any login may take an advisory lock.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,14 +13,14 @@ use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::LoadError;
 use super::create::{self, Definition};
-use super::mend::Missing;
+use super::mend::{Missing, check_key, system_missing};
 use super::shape::{self, Attribute, Relation};
 use crate::catalogue::{Child, ColumnNames, ColumnType, Keep, Mode, Stream};
 use crate::rows::encode::Bound;
 use crate::rows::layout::Layout;
-use crate::store::ident::{quote, table as qualified};
+use crate::store::ident::table as qualified;
 
-/// DDL that waits longer gives way: a reader's long query must not make everyone queue behind it.
+/// DDL gives up after this wait: while it waits for a reader's long query, all other sessions wait for it.
 const DDL_LOCK_TIMEOUT: &str = "3s";
 
 /// A warehouse table and which vendor field fills which column.
@@ -33,13 +33,13 @@ pub struct Table {
     pub key: Vec<String>,
     /// Documented columns first, then those that the data brought, then variants.
     pub columns: Vec<TableColumn>,
-    /// What fills child tables: staged with a row, but no column of the table.
+    /// Arrays that fill child tables. They are staged with a row, but have no column in the table.
     pub links: Vec<Links>,
     by_field: HashMap<String, Vec<usize>>,
-    /// Of the columns that this picture knows; another number after every change.
+    /// Differs after every change of the columns.
     pub version: i64,
     pub(super) missing: Vec<Missing>,
-    /// Columns whose type was changed to another one that can hold some of the values.
+    /// Columns whose type was changed to one that can hold some of the values.
     retyped: Vec<Retyped>,
 }
 
@@ -49,21 +49,21 @@ struct Retyped {
     column: String,
     field: String,
     made: ColumnType,
-    /// As Postgres prints it.
+    /// The type as Postgres prints it.
     found: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableColumn {
     pub field: String,
-    /// For a column that takes values which the field's own does not hold, which variant it is.
+    /// `None` for the field's own column. A variant takes the values that that column does not hold.
     pub variant: Option<ColumnType>,
     pub name: String,
     pub kind: ColumnType,
-    /// What the column takes less of than its type does.
+    /// A limit of the column that is narrower than its type.
     pub bound: Bound,
     pub keep: Keep,
-    /// Its number in Postgres's catalogue; 0 until it is read there.
+    /// Its number in Postgres's catalogue; 0 until it was read there.
     pub(super) number: i16,
 }
 
@@ -71,18 +71,17 @@ pub struct TableColumn {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Links {
     pub child: Child,
-    /// Where the array is staged.
     pub staged: TableColumn,
 }
 
-/// Who asks for a change, for `tidegate.schema_change`.
+/// What caused a change, for `tidegate.schema_change`.
 #[derive(Debug, Clone, Copy)]
 pub struct Cause<'a> {
     pub run: i64,
     pub connection: &'a str,
 }
 
-/// What `tidegate.table_column` says of a column.
+/// A row of `tidegate.table_column`.
 #[derive(Debug, Clone)]
 struct Note {
     name: String,
@@ -97,7 +96,7 @@ impl TableColumn {
         Self { field, variant: None, name, kind, bound: Bound::None, keep: Keep::Latest, number: 0 }
     }
 
-    /// As the attribute of that name is; the type stays where nothing can be written to it.
+    /// Takes type and number from the attribute of the same name. Keeps the type if the attribute cannot be written.
     fn found(mut self, attribute: Option<&Attribute>) -> Self {
         if let Some((kind, bound)) = attribute.and_then(|attribute| attribute.usable) {
             (self.kind, self.bound) = (kind, bound);
@@ -108,8 +107,8 @@ impl TableColumn {
 }
 
 impl Table {
-    /// The table of `stream` as it is now. Tables and columns that are missing are made; those that the data brought get
-    /// the types of `types`, by vendor field, where it has one.
+    /// The current table of `stream`. Creates missing tables and columns. `types` has the types of undocumented columns by
+    /// vendor field, where the job states them.
     pub async fn open(
         connection: &mut PgConnection,
         stream: &Stream,
@@ -123,16 +122,16 @@ impl Table {
             }
         }
         let table = Self::read(connection, stream).await?;
-        table.tell_retyped(connection, cause).await?;
+        table.report_retyped(connection, cause).await?;
         if table.missing.is_empty() {
             return Ok(table);
         }
         table.mend(connection, stream, types, cause).await?;
         let table = Self::read(connection, stream).await?;
-        if table.missing.is_empty() { Ok(table) } else { Err(table.altered("columns of it vanish again and again")) }
+        if table.missing.is_empty() { Ok(table) } else { Err(table.altered("columns of it disappear repeatedly")) }
     }
 
-    /// Reads what the table is like, and what is missing.
+    /// Reads the table's columns, and which are missing.
     pub(super) async fn read(connection: &mut PgConnection, stream: &Stream) -> Result<Self, LoadError> {
         let definition = Definition::of(stream);
         let relation = table_named(connection, &definition).await?;
@@ -155,7 +154,6 @@ impl Table {
         Ok(table)
     }
 
-    /// Without any column.
     fn new(stream: &Stream, version: i64) -> Self {
         let links = stream.children.iter().enumerate().map(|(number, child)| Links {
             child: child.clone(),
@@ -176,7 +174,7 @@ impl Table {
         }
     }
 
-    /// Takes the column that a field fills, or the one that stands in for it because nothing can be written to it.
+    /// Adds the column that a field fills, or its replacement if the column cannot be written.
     fn take(&mut self, wanted: TableColumn, attributes: &HashMap<String, Attribute>, notes: &[Note]) {
         match attributes.get(&wanted.name) {
             None => self.missing.push(Missing::Column(wanted.clone())),
@@ -194,13 +192,13 @@ impl Table {
                 return;
             }
             Some(attribute) => {
-                let stand_in = notes
+                let replacement = notes
                     .iter()
                     .filter(|note| note.field == wanted.field && note.variant == wanted.kind.word())
                     .find(|note| {
                         attributes.get(&note.name).is_some_and(|found| found.usable == Some((wanted.kind, Bound::None)))
                     });
-                if let Some(note) = stand_in {
+                if let Some(note) = replacement {
                     let column = TableColumn { name: note.name.clone(), ..wanted };
                     self.push(column.found(attributes.get(&note.name)));
                     return;
@@ -212,7 +210,7 @@ impl Table {
         self.push(wanted);
     }
 
-    /// A variant that was dropped, or whose type cannot be written, is created again when a value needs it.
+    /// Adds the variants. One that was dropped, or cannot be written, is created again when a value needs it.
     fn take_variants(&mut self, attributes: &HashMap<String, Attribute>, notes: &[Note]) {
         for note in notes {
             let variant = match &*note.variant {
@@ -221,15 +219,15 @@ impl Table {
                 _ => continue,
             };
             let attribute = attributes.get(&note.name).filter(|attribute| attribute.usable.is_some());
-            let stands_in = self.columns.iter().any(|column| column.name == note.name);
-            if attribute.is_some() && !stands_in && self.column(&note.field, None).is_some() {
+            let is_replacement = self.columns.iter().any(|column| column.name == note.name);
+            if attribute.is_some() && !is_replacement && self.column(&note.field, None).is_some() {
                 let column = TableColumn::new(&note.field, &note.name, note.kind).found(attribute);
                 self.push(TableColumn { variant: Some(variant), ..column });
             }
         }
     }
 
-    /// What is missing of child tables. An array's elements keep in `_extra` what a child table's column does not take.
+    /// Finds the missing columns of child tables. Values that a child table's column does not take go to its `_extra`.
     async fn read_children(&mut self, connection: &mut PgConnection, stream: &Stream) -> Result<(), LoadError> {
         for links in &mut self.links {
             let definition = Definition::of_child(stream, &links.child);
@@ -256,7 +254,7 @@ impl Table {
         Ok(())
     }
 
-    /// The columns that every table has, and the key, must be as they were made.
+    /// Checks that system columns and key are as they were created.
     async fn check_system(
         &mut self,
         connection: &mut PgConnection,
@@ -269,7 +267,7 @@ impl Table {
     }
 
     /// Records each column type that was changed outside Tidegate, once, and logs where its values are written.
-    async fn tell_retyped(&self, connection: &mut PgConnection, cause: Cause<'_>) -> Result<(), LoadError> {
+    async fn report_retyped(&self, connection: &mut PgConnection, cause: Cause<'_>) -> Result<(), LoadError> {
         for Retyped { column, field, made, found } in &self.retyped {
             let noted = sqlx::query_scalar!(
                 "
@@ -288,8 +286,9 @@ impl Table {
             if noted.flatten().as_deref() == Some(found) {
                 continue;
             }
-            let told = (&**column, Some(&**field), &**found);
-            record(connection, (&self.schema, &self.name), Some(told), ("retype_column", Some(*made)), cause).await?;
+            let changed = (&**column, Some(&**field), &**found);
+            record(connection, (&self.schema, &self.name), Some(changed), ("retype_column", Some(*made)), cause)
+                .await?;
             tracing::warn!(
                 table = format!("{}.{}", self.schema, self.name),
                 column,
@@ -328,31 +327,31 @@ impl Table {
         self.columns.push(column);
     }
 
-    /// Whether rows are told apart by `_row_key`.
+    /// Whether `_row_key` identifies rows.
     pub fn by_hash(&self) -> bool {
         self.key == ["_row_key"]
     }
 
-    /// Whether rows may be compared with fingerprints: each belongs to one slice, has a hash as its key, and what becomes of
-    /// it depends on nothing but its record.
+    /// Whether rows may be compared with fingerprints: each belongs to one slice, has a hash as its key, and depends only on
+    /// its record.
     pub fn fingerprinted(&self) -> bool {
         let plain = self.columns.iter().all(|column| column.keep == Keep::Latest);
         self.mode == Mode::ReplaceWindow && self.by_hash() && self.links.is_empty() && plain
     }
 
-    /// Where the column stands that `field` fills, or a variant of it.
-    pub(super) fn place(&self, field: &str, variant: Option<ColumnType>) -> Option<usize> {
-        let places = self.by_field.get(field)?;
-        places.iter().copied().find(|at| self.columns[*at].variant == variant)
+    /// The position of the column that `field` fills, or of a variant of it.
+    pub(super) fn position(&self, field: &str, variant: Option<ColumnType>) -> Option<usize> {
+        let positions = self.by_field.get(field)?;
+        positions.iter().copied().find(|at| self.columns[*at].variant == variant)
     }
 
-    /// The column that `field` fills, or a variant of it, or where the field is staged for a child table.
+    /// The column that `field` fills, or a variant of it, or the column in which it is staged for a child table.
     pub fn column(&self, field: &str, variant: Option<ColumnType>) -> Option<&TableColumn> {
         let links = || self.links.iter().map(|links| &links.staged).find(|staged| staged.field == field);
-        self.place(field, variant).map(|at| &self.columns[at]).or_else(links)
+        self.position(field, variant).map(|at| &self.columns[at]).or_else(links)
     }
 
-    /// Tells a layout what the table's columns are like.
+    /// Sets the types of a layout's fields to those of the table's columns.
     pub fn teach(&self, layout: &mut Layout, stream: &Stream) {
         let (documented, added) = self.columns.split_at(stream.columns.len().min(self.columns.len()));
         for column in documented {
@@ -371,7 +370,7 @@ impl Table {
                             column = column.name,
                             found = column.kind.sql(),
                             stated = stated.sql(),
-                            "the column keeps its type, which is another one than `types` states; a column that is dropped is made again with the stated type"
+                            "the column keeps its type, although `types` states another one; if you drop the column, it is created again with the stated type"
                         );
                     }
                 }
@@ -383,14 +382,14 @@ impl Table {
     pub fn holds(&self, layout: &Layout) -> bool {
         layout.fields().iter().all(|field| {
             self.column(&field.path, field.variant).is_some_and(|column| {
-                let has_variant = || self.place(&field.path, Some(ColumnType::Numeric)).is_some();
+                let has_variant = || self.position(&field.path, Some(ColumnType::Numeric)).is_some();
                 let both_numbers = column.kind.is_number() && field.kind.is_number();
                 column.kind == field.kind || (both_numbers && (column.kind == ColumnType::Numeric || has_variant()))
             })
         })
     }
 
-    /// Whether rows that were staged for `before` can go on into this table.
+    /// Whether rows that were staged for `before` can be merged into this table.
     pub(super) fn follows(&self, before: &Self) -> bool {
         before.columns.iter().all(|old| {
             self.column(&old.field, old.variant).is_some_and(|now| {
@@ -401,7 +400,7 @@ impl Table {
         })
     }
 
-    /// The names that are taken: of columns, of those that others added, and of what every table has (`xmin`, …).
+    /// The names of all columns in the database, including those that others added and system columns such as `xmin`.
     pub(super) async fn names(&self, connection: &mut PgConnection) -> Result<ColumnNames, LoadError> {
         let taken: Vec<String> = sqlx::query_scalar(
             "select attname::text from pg_attribute where attrelid = to_regclass($1) and not attisdropped",
@@ -417,7 +416,7 @@ impl Table {
     }
 }
 
-/// The table of that name, which must be one.
+/// The relation of that name, which must be a table.
 async fn table_named(connection: &mut PgConnection, definition: &Definition) -> Result<Relation, LoadError> {
     let table = definition.full_name();
     match shape::relation(connection, definition.schema, &definition.name).await? {
@@ -427,62 +426,11 @@ async fn table_named(connection: &mut PgConnection, definition: &Definition) -> 
     }
 }
 
-/// What can be made again of the columns that a table of that definition must have as they were made.
-fn system_missing(definition: &Definition, attributes: &HashMap<String, Attribute>) -> Result<Vec<Missing>, LoadError> {
-    let mut missing = Vec::new();
-    for column in &definition.columns {
-        let is_key = definition.is_key(&column.name);
-        if !is_key && !column.name.starts_with('_') {
-            continue;
-        }
-        let table = qualified(definition.schema, &definition.name);
-        let name = quote(&column.name);
-        let wanted = column.sql_type.replace("timestamptz", "timestamp with time zone");
-        match attributes.get(&column.name) {
-            Some(attribute) if attribute.sql_type == wanted => {}
-            Some(attribute) => {
-                return Err(LoadError::Unfit {
-                    table: definition.full_name(),
-                    what: format!("column {name} is {}, and must be {}", attribute.sql_type, column.sql_type),
-                    remedy: format!(
-                        "alter table {table} alter column {name} type {wanted} using {name}::{}",
-                        column.sql_type
-                    ),
-                });
-            }
-            None if is_key => {
-                return Err(LoadError::Unfit {
-                    table: definition.full_name(),
-                    what: format!("column {name} of its key is gone"),
-                    // Renamed, not dropped: the vendor may no longer have these rows.
-                    remedy: format!("alter table {table} rename to {}", quote(&aside(&definition.name))),
-                });
-            }
-            None => missing.push(Missing::System { table: definition.name.clone(), column: column.clone() }),
-        }
-    }
-    Ok(missing)
-}
-
-/// The new name for a table that must be replaced.
-fn aside(name: &str) -> String {
-    format!("{}_old", &name[..name.floor_char_boundary(59)])
-}
-
-async fn check_key(connection: &mut PgConnection, definition: &Definition, oid: i64) -> Result<(), LoadError> {
-    if shape::has_key(connection, oid, &definition.key).await? {
-        return Ok(());
-    }
-    let key: Vec<String> = definition.key.iter().map(|name| quote(name)).collect();
-    let table = qualified(definition.schema, &definition.name);
-    Err(LoadError::Unfit {
-        table: definition.full_name(),
-        what: format!("no unique index has its key ({})", key.join(", ")),
-        remedy: format!("alter table {table} add primary key ({})", key.join(", ")),
-    })
-}
-
-pub(super) async fn lock_shape(connection: &mut PgConnection, schema: &str, table: &str) -> Result<(), sqlx::Error> {
+pub(super) async fn lock_structure(
+    connection: &mut PgConnection,
+    schema: &str,
+    table: &str,
+) -> Result<(), sqlx::Error> {
     run_ddl(connection, format!("set local lock_timeout = '{DDL_LOCK_TIMEOUT}'")).await?;
     let name = format!("structure of {schema}.{table}");
     sqlx::query!("insert into tidegate.lock (name) values ($1) on conflict do nothing", name)
@@ -492,7 +440,7 @@ pub(super) async fn lock_shape(connection: &mut PgConnection, schema: &str, tabl
     Ok(())
 }
 
-/// Writes a change down.
+/// Records a change in `tidegate.schema_change`.
 pub(super) async fn record(
     connection: &mut PgConnection,
     (schema, table): (&str, &str),

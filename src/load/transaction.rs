@@ -1,116 +1,72 @@
-//! One page's transaction: stage, merge, rejects, cursor, statistics and the fence check become durable together.
+//! The transaction of one or more pages: their rows, rejects, fingerprints, cursor, statistics and the fence check become
+//! durable together, or not at all.
+//!
+//! [`PageLoad`] owns the transaction and three parts: the stage, the fingerprints and the counts. The parts run statements on
+//! the connection that they are given, and do not know each other.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use chrono::{DateTime, Utc};
-use sqlx::postgres::{PgArguments, PgConnection};
-use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Connection as _, Postgres, Transaction};
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, Postgres, Transaction};
 
 use super::LoadError;
-use super::loader::{Loader, Reading};
-use super::sql::MergeSql;
+use super::counts::PageCounts;
+use super::loader::{Loader, SliceReading};
+use super::stage::{Stage, StagedBatch};
+use super::statement::{execute, signed};
 use super::table::Table;
-use crate::rows::chunk::{BatchEnd, Chunk, Counts, Reject, Shared, Twins};
-use crate::rows::fingerprint::Print;
+use super::unchanged::Fingerprints;
+use crate::rows::chunk::{BatchEnd, Chunk, Reject, SharedRecord};
 use crate::rows::layout::Layout;
 use crate::store::reading::{self, Hold, Position, Traffic};
 use crate::store::run;
 use crate::store::task::{self, Progress};
 
-/// Refused records wait in memory up to this.
+/// Larger rejects are stored before the page ends.
 const REJECTS_BYTES_MAX: usize = 1 << 20;
 
-/// Rows wait in memory up to this before they are sent: the more there are, the better they meet the index.
+/// Rows wait in memory up to this size. The more are sent together, the better their order fits the index.
 const WAITING_BYTES_MAX: usize = 4 << 20;
 
 /// What follows a page.
 #[derive(Debug, Clone)]
 pub struct PageEnd {
-    /// Where the next page begins; none after the last one.
+    /// Where the next page begins. `None` after the last one.
     pub next: Option<String>,
     /// Bytes that this page cost.
     pub bytes: u64,
 }
 
-/// A page's transaction while its rows arrive. Dropped before its checkpoint, it leaves nothing behind but columns.
+/// The transaction of a page while its rows arrive. If it is dropped before its checkpoint, only new columns remain.
 pub struct PageLoad<'l, 'a> {
     pub(super) loader: &'l mut Loader<'a>,
     pub(super) transaction: Transaction<'l, Postgres>,
-    /// As this transaction sees it, with columns of its own that are not durable yet.
-    pub(super) table: Table,
-    /// The transaction's own time, which `_loaded_at` will be, once the table keeps its shape until its end.
-    pub(super) pinned: Option<DateTime<Utc>>,
-    pub(super) sql: MergeSql,
-    pub(super) progress: Progress,
-    rejects: Vec<Reject>,
-    rejects_cleared: bool,
-    /// Chunks that are sent together, and not before they must: rows in place hold the table.
-    pub(super) waiting: Vec<Chunk>,
-    waiting_bytes: usize,
-    waiting_max: usize,
-    /// Whether this session has the staging table.
-    pub(super) has_stage: bool,
-    /// Rows of the batch under way that are in the staging table.
-    pub(super) rows_staged: i32,
-    /// Rows of the batch under way that went straight into place.
-    pub(super) rows_placed: i64,
-    /// A savepoint is open behind which rows went straight into place.
-    pub(super) savepoint: bool,
-    /// Whether the transaction ends when its worker falls silent.
-    silence_bounded: bool,
-    /// What is kept of fingerprints by now.
-    pub(super) kept: Option<FingerprintState>,
-    /// Staged keys that gave way to those of earlier pages, and what they became.
-    pub(super) renamed: HashMap<u128, u128>,
-    /// Whether a row that should be new was there already.
-    pub(super) taken: bool,
-    /// The batch that is staged, complete, and not merged yet.
-    pub(super) staged: Option<Batch>,
-    shared: Vec<Shared>,
+    pub(super) stage: Stage,
+    pub(super) fingerprints: Fingerprints,
+    pub(super) counts: PageCounts,
+    /// The batch that is complete and not merged yet.
+    pub(super) batch: Option<StagedBatch>,
     /// Whether the staging table has every row of the slice.
     pub(super) stage_is_slice: bool,
     /// Why rows of child tables that this page did not report are kept.
     pub(super) doubt: Option<String>,
     /// Why the slice that ends with this page is held.
     pub(super) hold: Option<Hold>,
-    pub(super) batches_merged: u32,
-    /// Rows that the slice has by this page.
-    pub(super) rows: i64,
-    /// Entries that this page made in `tidegate.seen_row`.
-    pub(super) seen: i64,
-    /// Records that this page refused.
-    pub(super) rejected: i64,
-    astray: u64,
+    /// Of the batch whose rows are arriving.
+    shared: Vec<SharedRecord>,
+    rejects: Vec<Reject>,
+    rejects_cleared: bool,
+    /// Whether the transaction is limited to the length of the lease without a statement.
+    silence_bounded: bool,
 }
 
-/// What a transaction keeps of a slice's fingerprints.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct FingerprintState {
-    /// Whether they know every row that the table has of the slice.
-    pub(super) whole: bool,
-    /// Batches of the reading under way; none when it keeps none.
-    pub(super) batches: Option<i32>,
-}
-
-/// Where a transaction of several pages can go back to.
+/// Where a transaction can return to if a later page fails.
 #[derive(Debug)]
-pub struct Mark {
+pub struct Savepoint {
     progress: Progress,
     table: Table,
 }
 
-/// What is known of the records of a batch beside their rows.
-#[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) shared: Vec<Shared>,
-    pub(super) twins: Twins,
-    pub(super) print: Option<Print>,
-}
-
 impl<'l, 'a> PageLoad<'l, 'a> {
-    /// Opens a page's transaction for rows of this layout, of which no more than `waiting_max` bytes are to wait.
+    /// Opens a transaction for rows of this layout, of which at most `waiting_max` bytes wait in memory.
     pub async fn begin(
         loader: &'l mut Loader<'a>,
         connection: &'l mut PgConnection,
@@ -121,161 +77,121 @@ impl<'l, 'a> PageLoad<'l, 'a> {
             loader.grow(connection, layout).await?;
         }
         let transaction = connection.begin().await?;
-        let sql = MergeSql::new(&loader.table, loader.latest_wins);
         Ok(Self {
-            table: loader.table.clone(),
+            stage: Stage::new(loader, waiting_max.min(WAITING_BYTES_MAX)),
             loader,
             transaction,
-            sql,
-            pinned: None,
-            progress: Progress::default(),
-            rejects: Vec::new(),
-            rejects_cleared: false,
-            waiting: Vec::new(),
-            waiting_bytes: 0,
-            waiting_max: waiting_max.min(WAITING_BYTES_MAX),
-            has_stage: false,
-            rows_staged: 0,
-            rows_placed: 0,
-            savepoint: false,
-            silence_bounded: false,
-            kept: None,
-            renamed: HashMap::new(),
-            taken: false,
-            staged: None,
-            shared: Vec::new(),
+            fingerprints: Fingerprints::default(),
+            counts: PageCounts::default(),
+            batch: None,
             stage_is_slice: false,
             doubt: None,
             hold: None,
-            rejected: 0,
-            batches_merged: 0,
-            rows: 0,
-            seen: 0,
-            astray: 0,
+            shared: Vec::new(),
+            rejects: Vec::new(),
+            rejects_cleared: false,
+            silence_bounded: false,
         })
     }
 }
 
 impl PageLoad<'_, '_> {
-    /// Takes a chunk's rows; a batch that was complete before is merged first.
-    pub async fn copy(&mut self, mut chunk: Chunk, reading: &Reading) -> Result<(), LoadError> {
-        // Before the merge: as long as nothing is merged, the table is free.
-        if !self.table.holds(&chunk.layout) {
-            self.grow(&chunk.layout).await?;
+    /// Takes a chunk's rows. Merges the batch before, if that is complete.
+    pub async fn copy(&mut self, mut chunk: Chunk, reading: &SliceReading) -> Result<(), LoadError> {
+        // Before the merge: until something is merged, this transaction does not lock the table.
+        if !self.stage.table().holds(&chunk.layout) {
+            self.stage.grow(&mut self.transaction, self.loader, &chunk.layout).await?;
         }
-        if self.staged.is_some() {
+        if self.batch.is_some() {
             self.merge(reading, false).await?;
-            self.clear_stage().await?;
+            self.stage.clear(&mut self.transaction).await?;
         }
-        self.count(chunk.counts);
+        self.counts.add_records(chunk.counts, chunk.rejects.len());
         self.shared.append(&mut chunk.shared);
-        self.rejected += signed(chunk.rejects.len() as u64);
         self.rejects.append(&mut chunk.rejects);
         if self.rejects.iter().map(Reject::weight).sum::<usize>() > REJECTS_BYTES_MAX {
             self.store_rejects(reading).await?;
         }
         let batch_end = chunk.batch_end.take();
-        self.waiting_bytes += chunk.weight();
-        self.waiting.push(chunk);
-        if self.waiting_bytes > self.waiting_max {
+        self.stage.push(chunk);
+        if self.stage.is_full() {
             self.flush(reading).await?;
         }
-        if let Some(BatchEnd { twins, print }) = batch_end.map(|end| *end) {
-            self.staged = Some(Batch { shared: std::mem::take(&mut self.shared), twins, print });
+        if let Some(BatchEnd { duplicates, fingerprint }) = batch_end.map(|end| *end) {
+            self.batch = Some(StagedBatch { shared: std::mem::take(&mut self.shared), duplicates, fingerprint });
         }
         Ok(())
     }
 
-    /// Bytes of the rows that wait.
+    /// Size of the rows that wait in memory, in bytes.
     pub const fn waiting(&self) -> usize {
-        self.waiting_bytes
+        self.stage.waiting()
     }
 
-    /// Sends the rows that wait.
-    pub(super) async fn flush(&mut self, reading: &Reading) -> Result<(), LoadError> {
-        let chunks = std::mem::take(&mut self.waiting);
-        self.waiting_bytes = 0;
-        for alike in chunks.chunk_by(|one, other| Arc::ptr_eq(&one.layout, &other.layout)) {
-            self.send(alike, reading).await?;
-        }
-        Ok(())
-    }
-
-    /// Makes everything durable, or nothing: the fence, or the slice's position, may have passed to another worker.
-    pub async fn checkpoint(mut self, end: PageEnd, reading: &mut Reading) -> Result<Progress, LoadError> {
-        let mut behind = reading.clone();
-        self.end_page(end, &mut behind).await?;
-        let progress = self.commit(&behind).await?;
-        *reading = behind;
+    /// Ends the page and commits. Fails if another worker has taken over the run, the stream or the slice.
+    pub async fn checkpoint(mut self, end: PageEnd, reading: &mut SliceReading) -> Result<Progress, LoadError> {
+        let mut after = reading.clone();
+        self.end_page(end, &mut after).await?;
+        let progress = self.commit(&after).await?;
+        *reading = after;
         Ok(progress)
     }
 
-    /// Ends a page whose transaction may go on with the next one; `reading` moves behind the page, which is not durable
-    /// yet.
-    pub async fn end_page(&mut self, end: PageEnd, reading: &mut Reading) -> Result<(), LoadError> {
+    /// Ends a page without a commit, so that the transaction can take the next one. Moves `reading` to the position after
+    /// the page, which is not durable yet.
+    pub async fn end_page(&mut self, end: PageEnd, reading: &mut SliceReading) -> Result<(), LoadError> {
         let last_page = end.next.is_none();
-        let single = reading.slice.reading_pages == 0 && last_page && self.batches_merged == 0;
+        let single = reading.slice.reading_pages == 0 && last_page && self.counts.batches_merged == 0;
         self.bound_silence().await?;
         self.merge(reading, single).await?;
         if last_page {
             self.end_reading(reading).await?;
         }
-        self.clear_stage().await?;
+        self.stage.clear(&mut self.transaction).await?;
         self.store_rejects(reading).await?;
         let to = self.advance(end, reading).await?;
-        self.warn_of_astray(reading);
-        self.progress.pages += 1;
-        (self.rows, self.seen, self.rejected, self.astray) = (0, 0, 0, 0);
-        reading.slice.reading_run = Some(to.reading_run);
-        reading.slice.reading_until = Some(to.reading_until);
-        reading.slice.reading_fresh = to.fresh;
-        reading.slice.reading_pages += 1;
-        reading.slice.reading_rows = to.rows;
-        reading.slice.reading_seen = to.seen;
-        reading.slice.reading_rejected = to.rejected;
-        reading.slice.reading_doubt = to.doubt;
-        reading.slice.reading_bytes = to.bytes;
-        reading.slice.cursor = to.cursor;
-        reading.slice.fingerprinted = to.fingerprinted;
-        reading.slice.reading_batches = to.batches;
+        self.end_counts(reading);
+        reading.move_to(to);
         Ok(())
     }
 
-    /// Whether the layout's fields have columns already: a page that needs others gets them before its transaction begins.
+    /// Whether the layout's fields have columns already. A page that needs new columns gets them before its transaction.
     pub fn holds(&self, layout: &Layout) -> bool {
-        self.table.holds(layout)
+        self.stage.table().holds(layout)
     }
 
-    /// Marks the pages that were turned: a fault in the next one need not cost them.
-    pub async fn mark(&mut self) -> Result<Mark, LoadError> {
-        let release = if std::mem::take(&mut self.savepoint) { "release savepoint placed; " } else { "" };
-        execute(&mut self.transaction, format!("{release}savepoint turned")).await?;
-        Ok(Mark { progress: self.progress, table: self.table.clone() })
+    /// Sets a savepoint so that an error in the next page does not lose the finished ones.
+    pub async fn savepoint(&mut self) -> Result<Savepoint, LoadError> {
+        let release = self.stage.release_savepoint();
+        execute(&mut self.transaction, format!("{release}savepoint finished_pages")).await?;
+        Ok(Savepoint { progress: self.counts.progress, table: self.stage.table().clone() })
     }
 
-    /// Makes durable what was turned when the mark was made.
-    pub async fn commit_to(mut self, mark: Mark, reading: &Reading) -> Result<Progress, LoadError> {
-        execute(&mut self.transaction, "rollback to savepoint turned".to_owned()).await?;
-        (self.progress, self.table) = (mark.progress, mark.table);
+    /// Commits the pages that were finished at the savepoint.
+    pub async fn commit_to(mut self, savepoint: Savepoint, reading: &SliceReading) -> Result<Progress, LoadError> {
+        execute(&mut self.transaction, "rollback to savepoint finished_pages".to_owned()).await?;
+        self.counts.progress = savepoint.progress;
+        self.stage.restore(savepoint.table);
         self.commit(reading).await
     }
 
-    /// Makes the pages durable that were turned, or none of them.
-    pub async fn commit(mut self, reading: &Reading) -> Result<Progress, LoadError> {
+    /// Commits all finished pages, or none of them.
+    pub async fn commit(mut self, reading: &SliceReading) -> Result<Progress, LoadError> {
         let window = (reading.slice.window_start, reading.until);
         let Loader { claim, stream, lease, .. } = self.loader;
-        // Last, since the statement that counts calls waits for it.
-        task::add_progress(&mut *self.transaction, claim.id, &stream.name, &self.progress, window).await?;
+        let progress = self.counts.progress;
+        // At the end, because the statement that counts calls waits for this lock.
+        task::add_progress(&mut *self.transaction, claim.id, &stream.name, &progress, window).await?;
         if !run::pass_fence(&mut *self.transaction, claim, &stream.name, *lease).await? {
             return Err(LoadError::Fenced);
         }
         self.transaction.commit().await?;
-        self.loader.table = self.table;
-        Ok(self.progress)
+        self.loader.table = self.stage.into_table();
+        Ok(progress)
     }
 
-    /// From here on nothing waits for the vendor: a worker that falls silent now must not hold its locks against the one
-    /// that takes over, even when its connection stays open.
+    /// Nothing waits for the vendor from here on. If this worker falls silent now, Postgres must release its locks for the
+    /// worker that takes over, even if the connection stays open.
     async fn bound_silence(&mut self) -> Result<(), LoadError> {
         if std::mem::replace(&mut self.silence_bounded, true) {
             return Ok(());
@@ -285,37 +201,38 @@ impl PageLoad<'_, '_> {
         Ok(execute(&mut self.transaction, statement).await?)
     }
 
-    /// Moves the slice's cursor behind this page, or ends its reading.
-    async fn advance(&mut self, end: PageEnd, reading: &Reading) -> Result<Position, LoadError> {
+    /// Moves the slice's cursor to the position after this page, or ends its reading.
+    async fn advance(&mut self, end: PageEnd, reading: &SliceReading) -> Result<Position, LoadError> {
         let bytes = i64::try_from(end.bytes).unwrap_or(i64::MAX);
+        let slice = &reading.slice;
+        let fingerprints = *self.fingerprints.state(slice);
         let to = Position {
-            reading_run: reading.slice.reading_run.unwrap_or(self.loader.claim.id),
+            reading_run: slice.reading_run.unwrap_or(self.loader.claim.id),
             reading_until: reading.until,
             fresh: reading.fresh,
-            pages_before: reading.slice.reading_pages,
-            rows: reading.slice.reading_rows + self.rows,
-            seen: reading.slice.reading_seen + self.seen,
-            rejected: reading.slice.reading_rejected + self.rejected,
-            doubt: reading.slice.reading_doubt.clone().or_else(|| self.doubt.take()),
-            bytes: reading.slice.reading_bytes + bytes,
+            pages_before: slice.reading_pages,
+            rows: slice.reading_rows + self.counts.rows(),
+            seen: slice.reading_seen + self.counts.seen(),
+            rejected: slice.reading_rejected + self.counts.rejected(),
+            doubt: slice.reading_doubt.clone().or_else(|| self.doubt.take()),
+            bytes: slice.reading_bytes + bytes,
             cursor: end.next,
-            fingerprinted: self.kept(reading).whole,
-            batches: self.kept(reading).batches,
+            fingerprinted: fingerprints.whole,
+            batches: fingerprints.batches,
         };
         let Loader { claim, stream, .. } = &*self.loader;
         let is_last = to.cursor.is_none();
         let moved = if is_last {
-            self.progress.slices_done = 1;
+            self.counts.progress.slices_done = 1;
             let hold = self.hold.take();
-            let slice = &reading.slice;
             reading::finish(&mut *self.transaction, slice.id, claim.id, &to, hold.as_ref(), slice.released).await?
         } else {
-            reading::advance(&mut *self.transaction, reading.slice.id, &to).await?
+            reading::advance(&mut *self.transaction, slice.id, &to).await?
         };
         if !moved {
             return Err(LoadError::Moved);
         }
-        let whole = reading.until >= reading.slice.window_end;
+        let whole = reading.until >= slice.window_end;
         let traffic = Traffic {
             page_bytes: bytes,
             typical: !is_last || (whole && to.pages_before == 0),
@@ -326,15 +243,8 @@ impl PageLoad<'_, '_> {
         Ok(to)
     }
 
-    fn count(&mut self, counts: Counts) {
-        self.progress.rows_read += signed(counts.read);
-        self.progress.rows_outside += signed(counts.outside);
-        self.progress.values_extra += signed(counts.extra);
-        self.astray += counts.astray;
-    }
-
-    /// Keeps the records that are no rows; those of an earlier reading of the slice go.
-    async fn store_rejects(&mut self, reading: &Reading) -> Result<(), LoadError> {
+    /// Stores the rejects. The first page of a reading deletes those of earlier readings of the slice.
+    async fn store_rejects(&mut self, reading: &SliceReading) -> Result<(), LoadError> {
         let Loader { claim, stream, .. } = &*self.loader;
         if reading.slice.reading_pages == 0 && !self.rejects_cleared {
             let window = (reading.slice.window_start, reading.slice.window_end);
@@ -361,33 +271,19 @@ impl PageLoad<'_, '_> {
         )
         .execute(&mut *self.transaction)
         .await?;
-        self.progress.records_rejected += signed(stored.rows_affected());
+        self.counts.progress.records_rejected += signed(stored.rows_affected());
         Ok(())
     }
 
-    fn warn_of_astray(&self, reading: &Reading) {
-        if self.astray > 0 {
+    fn end_counts(&mut self, reading: &SliceReading) {
+        let astray = self.counts.end_page();
+        if astray > 0 {
             tracing::warn!(
                 stream = &*self.loader.stream.name,
                 window_start = %reading.slice.window_start,
-                rows = self.astray,
-                "rows lie far outside the window that was asked for; they are kept (does the filter's zone fit?)"
+                rows = astray,
+                "rows lie far outside the requested window; they are kept (is the time zone of the filter correct?)"
             );
         }
     }
-}
-
-pub(super) fn signed(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// A generated statement, planned each time: a plan that was made for ten rows is ruinous for ten thousand, and the staging
-/// table has no statistics that would tell Postgres so.
-pub(super) fn planned_each_time(sql: &str) -> Query<'static, Postgres, PgArguments> {
-    sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(false)
-}
-
-pub(super) async fn execute(connection: &mut PgConnection, statement: String) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
-    Ok(())
 }

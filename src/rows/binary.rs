@@ -1,19 +1,19 @@
-//! Fields of COPY's binary format: a length and the bytes that Postgres's own receive functions read, so that the server
-//! has nothing to parse.
+//! Fields of COPY's binary format: a length, then the bytes that Postgres's receive functions read. The server parses no
+//! text.
 
 use chrono::{DateTime, Utc};
 
-/// What a binary COPY begins with: signature, flags, length of a header extension.
+/// The header of a binary COPY: signature, flags, length of a header extension.
 pub(crate) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-/// What it ends with.
+/// The trailer of a binary COPY.
 pub(crate) const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
-/// The field that is null.
+/// A null field.
 pub(crate) const NULL: [u8; 4] = (-1_i32).to_be_bytes();
-/// 2000-01-01, from which Postgres counts, in microseconds of Unix time.
+/// Postgres's epoch, 2000-01-01, in microseconds of Unix time.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
-/// The version of `jsonb`'s binary form, whose rest is JSON text.
+/// Version number of `jsonb`'s binary form; JSON text follows it.
 const JSONB_VERSION: u8 = 1;
-/// `numeric` counts in digits to this base.
+/// Decimal digits in one digit of `numeric`, whose base is 10,000.
 const NUMERIC_DIGIT: i32 = 4;
 const NUMERIC_NEGATIVE: u16 = 0x4000;
 
@@ -55,7 +55,7 @@ pub(crate) fn instant(at: DateTime<Utc>, out: &mut Vec<u8>) {
     bigint(at.timestamp_micros() - EPOCH_MICROS, out);
 }
 
-/// The `uuid` that a row begins with; 0 when it is null.
+/// The `uuid` at the beginning of a row; 0 if it is null.
 pub(crate) fn first_key(row: &[u8]) -> u128 {
     match row.split_first_chunk::<4>() {
         Some(([0, 0, 0, 16], rest)) => rest.first_chunk().map_or(0, |key| u128::from_be_bytes(*key)),
@@ -70,8 +70,8 @@ pub(crate) fn jsonb(json: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(json);
 }
 
-/// Appends a JSON number as `numeric`, with the digits and the scale that Postgres would read from its text; nothing and
-/// false when it has more than `numeric` can hold.
+/// Appends a JSON number as `numeric`, with the digits and the scale that Postgres would read from its text. Returns `false`
+/// and appends nothing if `numeric` cannot hold the number.
 pub(crate) fn numeric(number: &str, out: &mut Vec<u8>) -> bool {
     let (negative, unsigned) = number.strip_prefix('-').map_or((false, number), |rest| (true, rest));
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
@@ -132,7 +132,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::catalogue::ColumnType;
 
-    /// The next field as text that says the same; none for null.
+    /// The next field as text; `None` for null.
     pub(crate) fn shown(kind: ColumnType, field: &mut &[u8]) -> Option<String> {
         let (head, rest) = field.split_first_chunk::<4>().unwrap();
         let length = usize::try_from(i32::from_be_bytes(*head)).ok();
@@ -156,7 +156,7 @@ pub(crate) mod tests {
 
     fn decimal(value: &[u8]) -> String {
         let parts: Vec<i16> = value.chunks(2).map(|pair| i16::from_be_bytes([pair[0], pair[1]])).collect();
-        let [count, weight, sign, scale, digits @ ..] = parts.as_slice() else { panic!("a short numeric") };
+        let [count, weight, sign, scale, digits @ ..] = parts.as_slice() else { panic!("the numeric is too short") };
         assert_eq!(usize::try_from(*count).unwrap(), digits.len());
         let digit =
             |power: i16| usize::try_from(weight - power).ok().and_then(|at| digits.get(at)).copied().unwrap_or(0);

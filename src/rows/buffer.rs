@@ -1,12 +1,12 @@
-//! Buffers that chunks are written in, used again and again.
+//! Reusable buffers for chunks.
 //!
-//! A chunk lives for as long as its rows wait, and then its memory is wanted for the next one. Given back to the
-//! allocator, pieces of this size leave holes that grow a process by half under load.
+//! Returning memory of this size to the allocator after each chunk fragments the heap: under load, the process needs half
+//! as much memory again.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Spare buffers of a size. Clones share them.
+/// Spare buffers of one size. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Buffers {
     bytes: usize,
@@ -15,12 +15,12 @@ pub struct Buffers {
 
 type Spare = Mutex<Vec<Vec<u8>>>;
 
-/// The spare buffers of all who are at work at a time; they go with the last of them.
+/// Spare buffers that are shared by all users in the process, and freed with the last user.
 #[derive(Debug, Default)]
 pub struct SharedBuffers(Mutex<Weak<Spare>>);
 
 impl SharedBuffers {
-    /// Of at least so many bytes each, which is the same for all.
+    /// Buffers of at least `bytes` each, which must be the same number for all users.
     pub fn of(&self, bytes: usize) -> Buffers {
         let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let spare = shared.upgrade().unwrap_or_default();
@@ -30,14 +30,14 @@ impl SharedBuffers {
 }
 
 impl Buffers {
-    /// An empty one; it comes back when it is dropped.
+    /// An empty buffer, which returns here when it is dropped.
     pub(crate) fn take(&self) -> Buffer {
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Buffer { bytes: spare.unwrap_or_else(|| Vec::with_capacity(self.bytes)), home: Some(self.clone()) }
+        Buffer { bytes: spare.unwrap_or_else(|| Vec::with_capacity(self.bytes)), origin: Some(self.clone()) }
     }
 
     fn give_back(&self, mut buffer: Vec<u8>) {
-        // One that had to grow for a huge record goes.
+        // A buffer that grew for a huge record is freed.
         if buffer.capacity() <= self.bytes * 2 {
             buffer.clear();
             self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
@@ -45,11 +45,11 @@ impl Buffers {
     }
 }
 
-/// Bytes; those of [`Buffers`] return there.
+/// Bytes. A buffer from [`Buffers`] returns there when it is dropped.
 #[derive(Debug, Default)]
 pub struct Buffer {
     bytes: Vec<u8>,
-    home: Option<Buffers>,
+    origin: Option<Buffers>,
 }
 
 impl Deref for Buffer {
@@ -68,8 +68,8 @@ impl DerefMut for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Some(home) = self.home.take() {
-            home.give_back(std::mem::take(&mut self.bytes));
+        if let Some(origin) = self.origin.take() {
+            origin.give_back(std::mem::take(&mut self.bytes));
         }
     }
 }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_is_used_again_unless_it_has_become_huge() {
+    fn a_buffer_is_reused_unless_it_has_become_huge() {
         let buffers = SharedBuffers::default().of(100);
         let mut buffer = buffers.take();
         buffer.extend_from_slice(&[1; 90]);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn spare_buffers_are_shared_and_go_with_the_last_user() {
+    fn spare_buffers_are_shared_and_freed_with_the_last_user() {
         let shared = SharedBuffers::default();
         let (one, other) = (shared.of(100), shared.of(100));
         let buffer = one.take();

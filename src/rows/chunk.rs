@@ -1,43 +1,43 @@
-//! What a page is handed on in: COPY rows, refused records and counts, bounded whatever the vendor sends.
+//! The unit in which a page is handed on: COPY rows, rejects and counts, bounded whatever the vendor sends.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use super::buffer::Buffer;
-use super::fingerprint::{Print, RowKind};
+use super::fingerprint::{BatchFingerprint, RowKind};
 use super::layout::Layout;
 
-/// COPY rows of one layout, or the end of what one statement merges.
+/// COPY rows of one layout. The last chunk of a batch also describes the batch.
 #[derive(Debug, Default)]
 pub struct Chunk {
     pub layout: Arc<Layout>,
-    /// Each row's fields in COPY's binary format, one row behind the other: `_row_key`, the layout's fields, `_extra`.
+    /// Each row's fields in COPY's binary format, row after row: `_row_key`, the layout's fields, `_extra`.
     pub data: Buffer,
-    /// Where each row ends in `data`.
+    /// The end of each row in `data`.
     pub ends: Vec<u32>,
-    /// What each row is, compared with the last reading.
+    /// The kind of each row, compared with the last reading.
     pub kinds: Vec<RowKind>,
     pub rows: u64,
     pub rejects: Vec<Reject>,
-    pub counts: Counts,
+    pub counts: RecordCounts,
     /// Records in a second that two neighbouring slices, or two parts of this one, share.
-    pub shared: Vec<Shared>,
+    pub shared: Vec<SharedRecord>,
     /// Set on the last chunk of a batch.
     pub batch_end: Option<Box<BatchEnd>>,
 }
 
-/// What is known of a batch at its end.
+/// What is known of a batch once it is complete.
 #[derive(Debug, Default)]
 pub struct BatchEnd {
-    /// Identical records by the key of the first, where there is more than one.
-    pub twins: Twins,
-    /// None where rows are not compared with the last reading.
-    pub print: Option<Print>,
+    /// Records that have duplicates in the batch.
+    pub duplicates: DuplicateCounts,
+    /// `None` if rows are not compared with the last reading.
+    pub fingerprint: Option<BatchFingerprint>,
 }
 
 impl Chunk {
-    /// The rows, each with what it is.
+    /// The rows, each with its kind.
     pub fn rows(&self) -> impl Iterator<Item = (&[u8], RowKind)> {
         let mut start = 0;
         self.ends.iter().zip(&self.kinds).map(move |(&end, &kind)| {
@@ -47,17 +47,18 @@ impl Chunk {
         })
     }
 
-    /// About what the chunk takes in memory.
+    /// Approximate size in memory, in bytes.
     pub fn weight(&self) -> usize {
         let rows = self.ends.len() * (size_of::<u32>() + size_of::<RowKind>());
-        let print = self.batch_end.as_ref().and_then(|end| end.print.as_ref()).map_or(0, Print::weight);
-        self.data.capacity() + rows + print + self.rejects.iter().map(Reject::weight).sum::<usize>()
+        let fingerprint =
+            self.batch_end.as_ref().and_then(|end| end.fingerprint.as_ref()).map_or(0, BatchFingerprint::weight);
+        self.data.capacity() + rows + fingerprint + self.rejects.iter().map(Reject::weight).sum::<usize>()
     }
 }
 
 #[cfg(test)]
 impl Chunk {
-    /// Each row's fields as text that says the same, none for null: `_row_key` first, `_extra` last.
+    /// Each row's fields as text, `None` for null: `_row_key` first, `_extra` last.
     pub fn shown(&self) -> Vec<Vec<Option<String>>> {
         use super::binary::tests::shown;
         use crate::catalogue::ColumnType;
@@ -83,7 +84,7 @@ fn shown_key(fields: &mut &[u8]) -> Option<String> {
     length.map(|_| hex::encode(key))
 }
 
-/// A record that is not a row.
+/// A record that cannot become a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
     pub reason: String,
@@ -92,17 +93,17 @@ pub struct Reject {
 }
 
 impl Reject {
-    /// About what it takes in memory.
+    /// Approximate size in memory, in bytes.
     pub fn weight(&self) -> usize {
         self.record.len() + self.reason.len()
     }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Records met, rejects and those outside their slice included.
+pub struct RecordCounts {
+    /// Records that were read, including rejects and those outside their slice.
     pub read: u64,
-    /// Records in the shared second at the end, left to the next slice.
+    /// Records in the shared second at the end, which belong to the next slice.
     pub outside: u64,
     /// Records far outside their slice; they are kept.
     pub astray: u64,
@@ -110,19 +111,19 @@ pub struct Counts {
     pub extra: u64,
 }
 
-/// A record that both sides of a boundary may report.
+/// A record that the slices or parts on both sides of a boundary may report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shared {
-    /// Its key, before its place among identical ones.
+pub struct SharedRecord {
+    /// Hash of its content: the key of the first of its duplicates.
     pub base: u128,
-    /// The key by which identical ones are counted within the part of the slice that was asked for.
-    pub tally: u128,
+    /// Key under which duplicates are counted within the requested part of the slice.
+    pub part_key: u128,
 }
 
-/// How many identical records there are, by the key of the first.
-pub type Twins = HashMap<u128, u32, BuildHasherDefault<KeyHasher>>;
+/// Number of identical records, by the key of the first.
+pub type DuplicateCounts = HashMap<u128, u32, BuildHasherDefault<KeyHasher>>;
 
-/// For keys that are hashes already.
+/// A hasher for keys that are hashes already.
 #[derive(Debug, Default)]
 pub struct KeyHasher(u64);
 

@@ -7,24 +7,24 @@ use super::unescape::{nearest_json, nearest_text, unescape};
 use super::{binary, jsonb, number};
 use crate::catalogue::ColumnType;
 
-/// The empty string as JSON. It says nothing about a type and fits every type.
+/// The empty string as JSON. It fits every type, and no type is inferred from it.
 pub const EMPTY: &str = "\"\"";
 
-/// A JSON number that `numeric` takes without growing out of proportion.
+/// Limits of the JSON numbers that are written as `numeric`.
 const NUMERIC_DIGITS_MAX: usize = 1000;
 const NUMERIC_EXPONENT_MAX: i32 = 300;
 /// Beyond this an inferred `double precision` could not be widened to `numeric`.
 const DOUBLE_EXPONENT_MAX: i32 = 2000;
 
-/// 2^52. Below it, what lies midway between two doubles has more than the 17 digits that tell a double from all others.
+/// 2^52. Below it, a number midway between two doubles has more than the 17 digits that identify a double.
 const MIDWAY_MIN: f64 = 4_503_599_627_370_496.0;
 
-/// What became of a value.
+/// The result of encoding a value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Encoded {
     /// Written.
     Value,
-    /// Written; it says when something happened.
+    /// Written; the value is a timestamp.
     Moment(Moment),
     /// Written with a replacement for characters that Postgres cannot hold.
     Nearest,
@@ -34,18 +34,18 @@ pub enum Encoded {
     Misfit,
 }
 
-/// Who says what type a column has.
+/// Where a column's type comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trust {
     /// The vendor's documentation.
     Documented,
     /// The job, with `types`.
     Stated,
-    /// The first value of the field. Such a column must lose nothing at all.
+    /// The first value of the field. Such a column must not lose any digit or character.
     Inferred,
 }
 
-/// What a column takes less of than its type does, because its type in the table is a narrower one.
+/// A limit of a column whose type in the table is narrower than its [`ColumnType`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Bound {
     #[default]
@@ -54,13 +54,13 @@ pub enum Bound {
     Int2,
     /// `integer`.
     Int4,
-    /// `varchar(n)`: so many characters.
+    /// `varchar(n)`: at most `n` characters.
     Chars(u32),
-    /// `char(n)`: so many characters, and no blank at the end.
+    /// `char(n)`: at most `n` characters, without a space at the end.
     Padded(u32),
 }
 
-/// Appends `raw` like [`value`], if it lies within `bound` as well.
+/// Appends `raw` like [`value`], if it is also within `bound`.
 pub fn bounded(kind: ColumnType, bound: Bound, trust: Trust, raw: &str, out: &mut Vec<u8>) -> Encoded {
     let start = out.len();
     let encoded = value(kind, trust, raw, out);
@@ -85,7 +85,7 @@ pub fn bounded(kind: ColumnType, bound: Bound, trust: Trust, raw: &str, out: &mu
     Encoded::Misfit
 }
 
-/// Appends `raw`, a JSON value that is not null, to `out` as a field of type `kind`, unless it is empty or a misfit.
+/// Appends `raw`, a JSON value that is not null, to `out` as a field of type `kind`, unless it is empty or does not fit.
 pub fn value(kind: ColumnType, trust: Trust, raw: &str, out: &mut Vec<u8>) -> Encoded {
     if raw == EMPTY && kind != ColumnType::Text {
         return Encoded::Empty;
@@ -101,7 +101,7 @@ pub fn value(kind: ColumnType, trust: Trust, raw: &str, out: &mut Vec<u8>) -> En
             binary::boolean(first == b't', out);
             Encoded::Value
         }
-        // A CSV file has no other way to say so.
+        // A CSV file has no other booleans.
         ColumnType::Boolean if trust == Trust::Stated && matches!(raw, r#""true""# | r#""false""#) => {
             binary::boolean(raw == r#""true""#, out);
             Encoded::Value
@@ -125,7 +125,7 @@ pub fn value(kind: ColumnType, trust: Trust, raw: &str, out: &mut Vec<u8>) -> En
             None => Encoded::Misfit,
         },
         ColumnType::Timestamptz if first == b'"' => instant(trust, raw, out),
-        // What is inferred from containers holds only those, so that a string is told from its JSON.
+        // An inferred column holds only containers, so that a string differs from the JSON that it contains.
         ColumnType::Jsonb if trust != Trust::Inferred || matches!(first, b'{' | b'[') => json(raw, out),
         ColumnType::Boolean | ColumnType::Timestamptz | ColumnType::Jsonb => Encoded::Misfit,
     }
@@ -155,7 +155,7 @@ pub fn infer(raw: &str) -> Option<ColumnType> {
     }
 }
 
-/// Whether what stands in a record is JSON, and not a word such as `NaN`.
+/// Whether a value of a record is JSON, and not a bare word such as `NaN`.
 pub fn is_json(raw: &str) -> bool {
     match raw.as_bytes().first() {
         Some(b't' | b'f' | b'{' | b'[' | b'"') => true,
@@ -164,7 +164,7 @@ pub fn is_json(raw: &str) -> bool {
     }
 }
 
-/// Whether `numeric` holds the number without growing out of proportion.
+/// Whether the number is within our limits for `numeric`.
 pub(crate) fn numeric_holds(number: &str) -> bool {
     is_modest(number, NUMERIC_EXPONENT_MAX)
 }
@@ -217,7 +217,7 @@ fn scalar(trust: Trust, raw: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Appends a number as `numeric`, if that holds it. What a column held while it was one of doubles, it goes on to hold.
+/// Appends a number as `numeric`, if that holds it. A column that was widened from doubles still holds every double.
 fn numeric(text: &str, out: &mut Vec<u8>) -> bool {
     let holds = numeric_holds(text) || double(Trust::Inferred, text).is_some();
     holds && number::is_number(text) && binary::numeric(text, out)
@@ -227,17 +227,17 @@ fn is_fractional(number: &str) -> bool {
     number.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E'))
 }
 
-/// The number as `double precision`, if that holds it; an inferred column takes only what comes back digit by digit.
+/// The number as `double precision`, if that holds it. An inferred column takes only numbers that keep every digit.
 pub(crate) fn double(trust: Trust, number: &str) -> Option<f64> {
     let double = number.parse::<f64>().ok().filter(|double| double.is_finite())?;
-    // What is too small for a double is refused by Postgres, not rounded to nothing.
+    // Postgres refuses a number that is too small for a double; it does not round it to zero.
     if double == 0.0 && significant_digits(number).next().is_some() {
         return None;
     }
     if trust != Trust::Inferred {
         return Some(double);
     }
-    // Even nothing at all, which may be spelt with any exponent.
+    // Zero included, which may be written with any exponent.
     if !is_modest(number, DOUBLE_EXPONENT_MAX) {
         return None;
     }
@@ -245,19 +245,19 @@ pub(crate) fn double(trust: Trust, number: &str) -> Option<f64> {
         return Some(double);
     }
     let may_be_midway = double.abs() >= MIDWAY_MIN;
-    // Fifteen digits survive in any double that is not denormal.
+    // A double that is not denormal keeps fifteen digits.
     if double.is_normal() && !may_be_midway && significant_digits(number).nth(15).is_none() {
         return Some(double);
     }
     let shown = format!("{double:e}");
-    let comes_back = significant_digits(number).eq(significant_digits(&shown));
-    (comes_back && !(may_be_midway && is_midway(double, &shown))).then_some(double)
+    let round_trips = significant_digits(number).eq(significant_digits(&shown));
+    (round_trips && !(may_be_midway && is_midway(double, &shown))).then_some(double)
 }
 
-/// Whether `shown`, the shortest number that is read as `double`, lies midway between two doubles. It is read as one of them by
-/// rounding only, so Postgres shows that one with other digits.
+/// Whether `shown`, the shortest number that is read as `double`, lies midway between two doubles. It is only rounded to this
+/// one, so Postgres prints other digits for it.
 fn is_midway(double: f64, shown: &str) -> bool {
-    // Of such a number, either a little less or a little more is read as another double. This is 10^20.
+    // Slightly below or slightly above such a number, another double is nearer. 10^20.
     const LITTLE: u128 = 100_000_000_000_000_000_000;
     let Some((mantissa, exponent)) = shown.split_once('e') else { return false };
     let digits = mantissa.trim_start_matches('-').replace('.', "");
@@ -271,11 +271,11 @@ fn is_midway(double: f64, shown: &str) -> bool {
     beside(whole * LITTLE - 1) || beside(whole * LITTLE + 1)
 }
 
-/// The digits between the first and the last that is not zero.
+/// The digits from the first to the last that is not zero.
 fn significant_digits(number: &str) -> impl Iterator<Item = u8> + '_ {
     let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
     let digits = mantissa.trim_end_matches(['0', '.']).trim_start_matches(['-', '+', '0', '.']);
-    // `100` has lost its zeros at the end, `1.00` its point as well.
+    // `100` has lost its trailing zeros here, `1.00` its point as well.
     digits.bytes().filter(u8::is_ascii_digit)
 }
 

@@ -6,7 +6,7 @@ use super::*;
 fn encoded(kind: ColumnType, trust: Trust, raw: &str) -> Option<String> {
     let mut out = Vec::new();
     if matches!(value(kind, trust, raw, &mut out), Encoded::Misfit | Encoded::Empty) {
-        assert!(out.is_empty(), "a misfit leaves nothing behind");
+        assert!(out.is_empty(), "a value that does not fit appends nothing");
         return None;
     }
     let mut rest = out.as_slice();
@@ -50,14 +50,14 @@ fn the_narrowest_type_is_inferred() {
 }
 
 #[test]
-fn what_only_text_holds_though_it_is_no_string_decides_no_type() {
+fn no_type_is_inferred_from_a_value_that_only_text_holds() {
     for raw in ["1e999", "1e-999", "1.2345678e-320", "0.0e99999999999", r#"[{"a":1,"a":2}]"#, "[1e400000]", "NaN"] {
         assert_eq!(infer(raw), None, "{raw}");
     }
 }
 
 #[test]
-fn p5_what_a_column_cannot_hold_is_a_misfit() {
+fn p5_a_value_that_a_column_cannot_hold_is_not_written() {
     use ColumnType::{Bigint, Boolean, Double, Jsonb, Numeric, Text, Timestamptz};
     for (kind, raw) in [
         (Text, "[1]"),
@@ -91,7 +91,7 @@ fn p5_what_a_column_cannot_hold_is_a_misfit() {
 }
 
 #[test]
-fn p5_the_nearest_form_of_what_postgres_has_no_character_for_is_written() {
+fn p5_characters_that_postgres_cannot_hold_are_written_in_the_nearest_form() {
     for (kind, raw, nearest) in [
         (ColumnType::Text, r#""a\u0000b""#, "a\u{fffd}b"),
         (ColumnType::Text, r#""\ud800""#, "\u{fffd}"),
@@ -101,7 +101,7 @@ fn p5_the_nearest_form_of_what_postgres_has_no_character_for_is_written() {
         assert_eq!(value(kind, Trust::Documented, raw, &mut out), Encoded::Nearest, "{raw}");
         assert_eq!(encoded(kind, Trust::Inferred, raw).unwrap(), nearest);
     }
-    // Two members whose names become equal are one too many.
+    // `jsonb` cannot hold two members whose names become equal.
     assert_eq!(encoded(ColumnType::Jsonb, Trust::Documented, r#"{"\u0000":1,"\ud800":2}"#), None);
 }
 
@@ -117,7 +117,7 @@ fn an_empty_string_is_null_in_a_column_that_is_not_text() {
 }
 
 #[test]
-fn a_whole_number_is_one_in_any_spelling() {
+fn a_whole_number_is_recognised_in_any_spelling() {
     for (raw, text) in [("11.0", "11"), ("1.2e1", "12"), (r#""11.0""#, "11"), ("-0.0", "0")] {
         assert_eq!(encoded(ColumnType::Bigint, Trust::Documented, raw).unwrap(), text);
     }
@@ -125,7 +125,7 @@ fn a_whole_number_is_one_in_any_spelling() {
 }
 
 #[test]
-fn a_stated_type_takes_what_a_csv_file_can_say() {
+fn a_stated_type_takes_the_strings_of_a_csv_file() {
     for (kind, raw, text) in [
         (ColumnType::Boolean, r#""true""#, "true"),
         (ColumnType::Bigint, r#""12""#, "12"),
@@ -143,7 +143,7 @@ fn a_stated_type_takes_what_a_csv_file_can_say() {
 }
 
 #[test]
-fn p5_a_narrower_column_takes_what_lies_within_its_bounds() {
+fn p5_a_narrower_column_takes_values_within_its_bounds() {
     for (kind, bound, raw, fits) in [
         (ColumnType::Bigint, Bound::Int4, "2147483647", true),
         (ColumnType::Bigint, Bound::Int4, "2147483648", false),
@@ -169,7 +169,7 @@ fn p4_a_tiny_double_stays_in_a_column_that_became_numeric() {
 }
 
 #[test]
-fn text_is_what_the_string_says() {
+fn text_is_the_content_of_the_string() {
     assert_eq!(encoded(ColumnType::Text, Trust::Documented, r#"" -> a\tb\\\n\"ü""#).unwrap(), " -> a\tb\\\n\"ü");
     assert_eq!(encoded(ColumnType::Text, Trust::Documented, "26").unwrap(), "26");
     assert_eq!(encoded(ColumnType::Text, Trust::Inferred, r#"{"a":"\n"}"#).unwrap(), r#"{"a":"\n"}"#);
@@ -177,7 +177,7 @@ fn text_is_what_the_string_says() {
 }
 
 #[test]
-fn documented_numbers_may_come_as_strings_and_inferred_ones_may_not() {
+fn documented_numbers_may_be_strings_and_inferred_ones_may_not() {
     assert_eq!(encoded(ColumnType::Bigint, Trust::Documented, r#""42""#).unwrap(), "42");
     assert_eq!(encoded(ColumnType::Bigint, Trust::Inferred, r#""42""#), None);
     assert_eq!(encoded(ColumnType::Double, Trust::Documented, r#""4.5""#).unwrap(), "4.5");
@@ -200,7 +200,7 @@ fn any_raw() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn p5_the_inferred_type_holds_its_value_and_every_other_value_has_a_place(one in any_raw(), other in any_raw()) {
+    fn p5_the_inferred_type_holds_its_value_and_every_other_value_has_a_column(one in any_raw(), other in any_raw()) {
         prop_assume!(one != EMPTY && other != EMPTY);
         let Some(kind) = infer(&one) else { return Ok(()) };
         prop_assert!(encoded(kind, Trust::Inferred, &one).is_some(), "{:?} {}", kind, one);
@@ -211,7 +211,7 @@ proptest! {
         }
         let place = match layout.detour(at, &other) {
             Detour::Widen(wider) => {
-                // Rows that were written before the column was widened say the same.
+                // Rows that were written before the column was widened have the same value.
                 let number = |text: String| {
                     let digits = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
                     if digits == "-0" { "0".to_owned() } else { digits.to_owned() }
@@ -227,7 +227,7 @@ proptest! {
     }
 
     #[test]
-    fn p5_text_comes_back_character_by_character(text in prop::collection::vec(any::<char>(), 0..60)) {
+    fn p5_text_round_trips_character_by_character(text in prop::collection::vec(any::<char>(), 0..60)) {
         let text: String = text.into_iter().filter(|character| *character != '\0').collect();
         let raw = serde_json::Value::from(text.as_str()).to_string();
         prop_assert_eq!(encoded(ColumnType::Text, Trust::Inferred, &raw), Some(text));

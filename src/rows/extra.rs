@@ -3,14 +3,14 @@
 use super::binary;
 use super::jsonb;
 
-/// Where a value stands in its record.
+/// Byte offsets of a value in its record.
 pub type Span = (u32, u32);
 
 /// The values of one record that no column holds; reused from record to record.
 #[derive(Debug, Default)]
 pub struct Extra {
     entries: Vec<(Span, Span)>,
-    /// Fields without a column that hold an empty string: it says nothing, but it belongs to the record's content.
+    /// Fields without a column that hold an empty string. They are not written, but are part of the record's content.
     empty: Vec<Span>,
     names: String,
     json: Vec<u8>,
@@ -53,13 +53,13 @@ impl Extra {
         span(start, self.names.len())
     }
 
-    /// Each field with its value, in the order in which they came.
+    /// Each field with its value, in the order of the record.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Span)> {
         self.entries.iter().map(|(name, value)| (cut(&self.names, *name), *value))
     }
 
-    /// Appends the column as a field of COPY's binary format: one member per field, null when there is none. What `jsonb`
-    /// cannot hold stands as text under `_raw`; the values of a field that came more than once stand under `_values`.
+    /// Appends the column as a field of COPY's binary format: one member per field, or null without fields. What
+    /// `jsonb` cannot hold is written as text under `_raw`; the values of a repeated field are written under `_values`.
     pub fn write(&mut self, record: &str, out: &mut Vec<u8>) {
         let Self { entries, names, json, .. } = self;
         if entries.is_empty() {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn p5_a_field_that_came_twice_keeps_both_values_in_order() {
+    fn p5_a_repeated_field_keeps_both_values_in_order() {
         assert_eq!(
             written("7 [3] 1e999", &[("a", "7"), ("b", "[3]"), ("a", "1e999")]),
             r#"{"a":{"_values":[7,{"_raw":"1e999"}]},"b":[3]}"#
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn p5_what_jsonb_cannot_hold_stands_as_text() {
+    fn p5_what_jsonb_cannot_hold_is_written_as_text() {
         assert_eq!(written(r#""\u0000""#, &[("a\0", r#""\u0000""#)]), r#"{"a\\\\u0000":{"_raw":"\\"\\\\u0000\\""}}"#);
     }
 }

@@ -1,8 +1,7 @@
-//! Fingerprints: which rows the table has of a slice, batch by batch, so that a row that did not change goes no further.
+//! Fingerprints: which rows the table has of a slice, batch by batch, so that unchanged rows are not sent to Postgres.
 //!
-//! A fingerprint claims only what is so: each of its keys is in the table, with the content that its digest stands for.
-//! All fingerprints of a slice, with what is gone from them, know all its rows; so what no batch of a reading has, has
-//! vanished. Nothing here knows SQL.
+//! Each key of a fingerprint is in the table, with the content of its digest. All fingerprints of a slice together, with the
+//! keys in `gone`, know all its rows; so a row that is in no batch of a reading has vanished. Nothing here knows SQL.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::BuildHasherDefault;
@@ -15,67 +14,67 @@ use super::chunk::KeyHasher;
 use super::layout::Layout;
 use super::page::BATCH_ROWS_MAX;
 
-/// Of another version of this program that takes records apart otherwise.
+/// To be changed when records are split or encoded in another way; older fingerprints then match no row.
 const ENCODING: u8 = 2;
-/// A fingerprint whose digests say nothing.
+/// The shape of a fingerprint whose digests cannot be compared.
 const NO_SHAPE: i64 = 0;
 
-/// What is known of a batch since it was last brought in.
+/// What is known of a batch since it was last loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fingerprint {
-    /// How its records were taken apart.
+    /// Hash of the layout that its rows were encoded with.
     pub shape: i64,
-    /// In the order in which they were reported.
+    /// In the order of the vendor's report.
     pub keys: Vec<u128>,
-    /// One for each key; none where a key says it all.
+    /// One for each key. Empty if keys are hashes of the whole content.
     pub digests: Vec<u64>,
     /// Rows of the table that the batch had before this reading.
     pub gone: Vec<u128>,
 }
 
-/// What a row is, compared with the last reading.
+/// A row compared with the last reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RowKind {
-    /// Nothing is known of its key.
+    /// The batch did not have its key.
     #[default]
     New,
-    /// The batch had the key, and maybe another content.
+    /// The batch had its key, possibly with another content.
     Known,
-    /// In a second that a neighbouring slice shares.
+    /// The row lies in a second that it shares with a neighbouring slice.
     Shared,
 }
 
-/// What became of a row on its way.
+/// What the comparison did with a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum RowOutcome {
     /// Left out: the table has an identical row.
     Skipped,
-    /// Handed on, with a key that the batch had before.
+    /// Loaded; the batch had its key before.
     Known,
-    /// Handed on, with a key that it did not have.
+    /// Loaded; the batch did not have its key.
     New,
 }
 
-/// A batch as it was read.
+/// The fingerprint of a batch that was read, and how it differs from the stored one.
 #[derive(Debug, Default)]
-pub struct Print {
+pub struct BatchFingerprint {
     pub batch: u32,
     pub now: Fingerprint,
-    /// For each key, what became of its row.
-    pub ways: Vec<Way>,
-    /// Whether a key came twice.
+    /// One for each key.
+    pub outcomes: Vec<RowOutcome>,
+    /// Whether a key was reported twice.
     pub doubled: bool,
-    /// Whether anything is other than before.
+    /// Whether it differs from the stored fingerprint.
     pub differs: bool,
 }
 
-impl Print {
-    /// The keys of the rows that went this way.
-    pub fn keys(&self, way: Way) -> impl Iterator<Item = u128> {
-        self.now.keys.iter().zip(&self.ways).filter(move |(_, other)| **other == way).map(|(key, _)| *key)
+impl BatchFingerprint {
+    /// The keys of the rows with this outcome.
+    pub fn keys(&self, outcome: RowOutcome) -> impl Iterator<Item = u128> {
+        self.now.keys.iter().zip(&self.outcomes).filter(move |(_, other)| **other == outcome).map(|(key, _)| *key)
     }
 
-    /// Takes out rows that another slice turned out to have; the table may have them from before.
+    /// Removes rows that belong to another slice. The table may still have them from an earlier reading.
     pub fn take_out(&mut self, dropped: &HashSet<u128>) {
         if dropped.is_empty() {
             return;
@@ -85,7 +84,7 @@ impl Print {
         for at in 0..self.now.keys.len() {
             if !dropped.contains(&self.now.keys[at]) {
                 self.now.keys.swap(kept, at);
-                self.ways.swap(kept, at);
+                self.outcomes.swap(kept, at);
                 if digested {
                     self.now.digests.swap(kept, at);
                 }
@@ -93,49 +92,49 @@ impl Print {
             }
         }
         self.now.keys.truncate(kept);
-        self.ways.truncate(kept);
+        self.outcomes.truncate(kept);
         self.now.digests.truncate(kept);
         self.now.gone.extend(dropped);
         self.differs = true;
     }
 
-    /// About what it takes in memory.
+    /// Approximate size in memory, in bytes.
     pub fn weight(&self) -> usize {
         (self.now.keys.len() + self.now.gone.len()) * size_of::<u128>()
             + self.now.digests.len() * size_of::<u64>()
-            + self.ways.len()
+            + self.outcomes.len()
     }
 }
 
-/// Compares the rows of a reading with fingerprints, which are handed in ahead.
+/// Compares the rows of a reading with the stored fingerprints, which must be provided in advance.
 #[derive(Debug)]
-pub struct Prints {
-    /// Whether rows may be left out; the loader may find that it needs all of them.
+pub struct Fingerprinter {
+    /// Whether rows may be left out. The loader clears it when it needs all of them.
     skipping: Arc<AtomicBool>,
-    /// None where a batch had no fingerprint.
+    /// `None` for a batch without a fingerprint.
     known: BTreeMap<u32, Option<Arc<Fingerprint>>>,
-    /// The batch with which the page begins.
+    /// The first batch of the page.
     first: u32,
-    /// The shape of the rows under way; it may change within a batch.
+    /// The shape of the current rows. It may change within a batch.
     shape: i64,
     mixed: bool,
-    /// Whether keys say it all.
+    /// Whether keys are hashes of the whole content.
     by_content: bool,
-    print: Print,
-    /// Of the batch before; most are as large.
+    current: BatchFingerprint,
+    /// Capacity hint: size of the previous batch.
     rows: usize,
-    // Of the known fingerprint of the batch under way.
+    // The following fields belong to the stored fingerprint of the current batch.
     found: Vec<bool>,
     next: usize,
-    /// Places of the keys, by key; made when one is not where it was expected.
+    /// Positions of the keys, sorted by key. Filled when a key is not at the expected position.
     by_key: Vec<u32>,
 }
 
-/// From this row of a batch on, the next one may begin before a fingerprint could be fetched.
+/// After this many rows of a batch, the fingerprint of the next batch is requested too, so that it arrives in time.
 const NEXT_WANTED_ROWS: usize = BATCH_ROWS_MAX / 2;
 
-impl Prints {
-    /// From batch `first` of a reading on.
+impl Fingerprinter {
+    /// Starts with batch `first` of a reading.
     pub fn new(first: u32, by_content: bool, skipping: Arc<AtomicBool>) -> Self {
         Self {
             skipping,
@@ -144,7 +143,7 @@ impl Prints {
             shape: NO_SHAPE,
             mixed: false,
             by_content,
-            print: Print { batch: first, ..Print::default() },
+            current: BatchFingerprint { batch: first, ..BatchFingerprint::default() },
             rows: 0,
             found: Vec::new(),
             next: 0,
@@ -152,34 +151,34 @@ impl Prints {
         }
     }
 
-    /// The batch whose fingerprint is wanted next; none while there are enough.
+    /// The batch whose fingerprint must be provided next, if any.
     pub fn wanted(&self) -> Option<u32> {
         if !self.skipping.load(Ordering::Relaxed) {
             return None;
         }
-        let ahead = u32::from(self.print.now.keys.len() >= NEXT_WANTED_ROWS);
-        (self.print.batch..=self.print.batch + ahead).find(|batch| !self.known.contains_key(batch))
+        let ahead = u32::from(self.current.now.keys.len() >= NEXT_WANTED_ROWS);
+        (self.current.batch..=self.current.batch + ahead).find(|batch| !self.known.contains_key(batch))
     }
 
-    /// Hands in a batch's fingerprint, if it has one.
+    /// Provides a batch's fingerprint, or `None` if it has none.
     pub fn provide(&mut self, batch: u32, known: Option<Fingerprint>) {
         self.known.insert(batch, known.map(Arc::new));
     }
 
-    /// The page begins, again maybe.
+    /// Begins a page, or begins the current one again.
     pub(crate) fn begin_page(&mut self) {
         self.begin_batch(self.first);
     }
 
     pub(crate) fn end_page(&mut self) {
-        self.first = self.print.batch;
+        self.first = self.current.batch;
     }
 
     fn begin_batch(&mut self, batch: u32) {
-        self.print = Print { batch, ..Print::default() };
-        self.print.now.keys.reserve_exact(self.rows);
-        self.print.now.digests.reserve_exact(if self.by_content { 0 } else { self.rows });
-        self.print.ways.reserve_exact(self.rows);
+        self.current = BatchFingerprint { batch, ..BatchFingerprint::default() };
+        self.current.now.keys.reserve_exact(self.rows);
+        self.current.now.digests.reserve_exact(if self.by_content { 0 } else { self.rows });
+        self.current.outcomes.reserve_exact(self.rows);
         self.mixed = false;
         self.found.clear();
         self.by_key.clear();
@@ -187,42 +186,42 @@ impl Prints {
     }
 
     fn old(&self) -> Option<Arc<Fingerprint>> {
-        self.known.get(&self.print.batch).cloned().flatten()
+        self.known.get(&self.current.batch).cloned().flatten()
     }
 
-    /// Rows have this shape from now on.
+    /// Sets the shape of the rows that follow.
     pub(crate) fn set_shape(&mut self, shape: i64) {
-        self.mixed |= self.shape != shape && !self.print.now.keys.is_empty();
+        self.mixed |= self.shape != shape && !self.current.now.keys.is_empty();
         self.shape = shape;
     }
 
-    /// Takes a row; `None` when the table has an identical row.
+    /// Takes a row. Returns `None` if the table already holds an identical row.
     pub(crate) fn row(&mut self, key: u128, row: &[u8], shared: bool) -> Option<RowKind> {
         let digest = if self.by_content { 0 } else { xxh3_64(row) };
-        let (mut kind, mut way) = (RowKind::New, Way::New);
+        let (mut kind, mut outcome) = (RowKind::New, RowOutcome::New);
         if let Some(old) = self.old()
             && let Some(at) = self.find(&old, key)
         {
             kind = RowKind::Known;
             let again = std::mem::replace(&mut self.found[at], true);
-            self.print.doubled |= again;
+            self.current.doubled |= again;
             let equal = old.shape == self.shape && (self.by_content || old.digests.get(at) == Some(&digest));
             let skipped = equal && !shared && !again && self.skipping.load(Ordering::Relaxed);
-            way = if skipped { Way::Skipped } else { Way::Known };
-            self.print.differs |= !equal || again || at + 1 != self.next || self.print.now.keys.len() != at;
+            outcome = if skipped { RowOutcome::Skipped } else { RowOutcome::Known };
+            self.current.differs |= !equal || again || at + 1 != self.next || self.current.now.keys.len() != at;
         } else {
-            self.print.differs = true;
+            self.current.differs = true;
         }
-        self.print.now.keys.push(key);
+        self.current.now.keys.push(key);
         if !self.by_content {
-            self.print.now.digests.push(digest);
+            self.current.now.digests.push(digest);
         }
-        self.print.ways.push(way);
+        self.current.outcomes.push(outcome);
         let kind = if shared { RowKind::Shared } else { kind };
-        (way != Way::Skipped).then_some(kind)
+        (outcome != RowOutcome::Skipped).then_some(kind)
     }
 
-    /// Where the key stands; mostly behind the one before.
+    /// The position of the key, which is usually the next one.
     fn find(&mut self, old: &Fingerprint, key: u128) -> Option<usize> {
         if self.found.is_empty() {
             self.found.resize(old.keys.len(), false);
@@ -242,29 +241,29 @@ impl Prints {
     }
 
     /// Ends the batch, and begins the next.
-    pub(crate) fn end_batch(&mut self) -> Print {
+    pub(crate) fn end_batch(&mut self) -> BatchFingerprint {
         let old = self.old();
-        let mut print = std::mem::take(&mut self.print);
+        let mut current = std::mem::take(&mut self.current);
         if let Some(old) = &old {
             self.found.resize(old.keys.len(), false);
             let lost = old.keys.iter().zip(&self.found).filter(|(_, found)| !**found).map(|(key, _)| *key);
-            print.now.gone = lost.collect();
+            current.now.gone = lost.collect();
             if !old.gone.is_empty() {
-                let now: HashSet<u128, BuildHasherDefault<KeyHasher>> = print.now.keys.iter().copied().collect();
-                print.now.gone.extend(old.gone.iter().filter(|key| !now.contains(key)));
+                let now: HashSet<u128, BuildHasherDefault<KeyHasher>> = current.now.keys.iter().copied().collect();
+                current.now.gone.extend(old.gone.iter().filter(|key| !now.contains(key)));
             }
-            print.differs |= old.keys.len() != print.now.keys.len() || print.now.gone != old.gone;
+            current.differs |= old.keys.len() != current.now.keys.len() || current.now.gone != old.gone;
         }
-        print.now.shape = if self.mixed { NO_SHAPE } else { self.shape };
-        // For a page that begins again there is the one of its first batch, as long as it has no other.
-        self.known.retain(|batch, _| *batch >= print.batch);
-        self.rows = print.now.keys.len();
-        self.begin_batch(print.batch + 1);
-        print
+        current.now.shape = if self.mixed { NO_SHAPE } else { self.shape };
+        // The fingerprint of this batch is still needed if the page begins again in its first batch.
+        self.known.retain(|batch, _| *batch >= current.batch);
+        self.rows = current.now.keys.len();
+        self.begin_batch(current.batch + 1);
+        current
     }
 }
 
-/// A number for how records of this layout are taken apart.
+/// A hash of the layout: rows of equal shape can be compared.
 pub(crate) fn shape(layout: &Layout) -> i64 {
     let mut text = vec![ENCODING];
     for field in layout.fields() {

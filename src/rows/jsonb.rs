@@ -1,4 +1,4 @@
-//! Whether `jsonb` holds a JSON value as it is.
+//! Whether `jsonb` holds a JSON value unchanged.
 
 use std::borrow::Cow;
 
@@ -8,11 +8,11 @@ use super::unescape::unescape;
 /// Deeper nesting could exceed the server's stack.
 const DEPTH_MAX: usize = 100;
 
-/// No NUL, no half surrogate pair, no `NaN` or `Infinity`, no number or nesting out of proportion, and no object that has a
-/// member twice: `jsonb` would keep only the last.
+/// Whether a JSON value has no NUL, no lone surrogate, no `NaN` or `Infinity`, no number and no nesting beyond our limits,
+/// and no object with a repeated member, of which `jsonb` would keep only the last.
 pub fn holds(raw: &str) -> bool {
     let bytes = raw.as_bytes();
-    // The members' names of every object that is open; an array has none.
+    // The names of the members of every open object; an array has an empty list.
     let mut open: Vec<Vec<Cow<'_, str>>> = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
@@ -43,7 +43,7 @@ pub fn holds(raw: &str) -> bool {
                     return false;
                 }
             }
-            // `NaN` or `Infinity`: outside of strings, JSON itself has no such letters.
+            // `NaN` or `Infinity`: JSON itself has no such letters outside of strings.
             b'N' | b'I' => return false,
             b'-' | b'0'..=b'9' => {
                 let length = bytes[at..].iter().take_while(|byte| is_number_part(**byte)).count();
@@ -60,7 +60,7 @@ pub fn holds(raw: &str) -> bool {
     true
 }
 
-/// Where the string ends that begins at `start`.
+/// The end of the string that begins at `start`.
 pub(crate) fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(found) = memchr::memchr2(b'"', b'\\', &bytes[at.min(bytes.len())..]) {
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn p5_what_jsonb_would_change_or_refuse_is_told() {
+    fn p5_what_jsonb_would_change_or_refuse_is_recognised() {
         for (raw, held) in [
             (r#"{"a":[1,"x",{"a":2}],"b":{"a":3}}"#, true),
             (r#"["a","a"]"#, true),

@@ -1,4 +1,4 @@
-//! Which vendor fields a stream's rows have, and of what type: known from the catalogue, or met in the data.
+//! Which vendor fields a stream's rows have, and their types: known from the catalogue, or found in the data.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -6,18 +6,18 @@ use std::sync::Arc;
 use super::encode::{self, Bound, Trust};
 use crate::catalogue::{Child, Column, ColumnType, column_name};
 
-/// Fields beyond this go to `_extra`: Postgres ends at 1600 columns, readers long before.
+/// Further fields go to `_extra`: Postgres allows 1,600 columns, and readers cope with far fewer.
 pub const ADDED_FIELDS_MAX: usize = 400;
-/// A field with a longer name goes to `_extra`: it is the key of an index, where Postgres takes 2,700 bytes in all.
+/// A field with a longer name goes to `_extra`: the name is part of an index entry, which may have 2,700 bytes in Postgres.
 pub const FIELD_BYTES_MAX: usize = 500;
 
 /// The columns that a stream's records fill, in the order in which COPY rows carry them.
 #[derive(Debug, Clone, Default)]
 pub struct Layout {
     fields: Vec<Field>,
-    /// Where each vendor field stands; variants are not in it.
+    /// Position of each vendor field, without variants.
     index: HashMap<String, usize>,
-    /// The same, by the name in lower case. Of two names that differ in case only, the first.
+    /// The same by the name in lower case. Of names that differ only in case, the first.
     folded: HashMap<String, usize>,
     /// How many fields are documented; they come first.
     documented: usize,
@@ -26,30 +26,30 @@ pub struct Layout {
     stated: Arc<BTreeMap<String, ColumnType>>,
 }
 
-/// One vendor field that has, or will have, a column; or a variant of one.
+/// A vendor field that has, or will have, a column; or a variant of such a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
     /// The vendor's name; nested fields are joined with `.`.
     pub path: String,
     pub kind: ColumnType,
-    /// What the column takes less of than its type does.
+    /// A limit of the column that is narrower than its type.
     pub bound: Bound,
     pub trust: Trust,
     /// The array whose elements become rows of a child table; it has no column of its own.
     pub child: Option<Child>,
-    /// For a variant, which one it is. It takes values that the field's own column does not hold.
+    /// `None` for the field itself. A variant takes the values that the field's own column does not hold.
     pub variant: Option<ColumnType>,
-    /// Where the field's variants stand.
+    /// Positions of the field's variants.
     numeric: Option<usize>,
     text: Option<usize>,
 }
 
-/// Where a value goes that the field's own column does not hold.
+/// The destination of a value that the field's own column does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detour {
-    /// Into the column all the same, which gets this type.
+    /// The same column, which gets this type.
     Widen(ColumnType),
-    /// Into this variant.
+    /// This variant.
     Variant(ColumnType),
     Extra,
 }
@@ -62,7 +62,7 @@ impl Field {
 }
 
 impl Layout {
-    /// A stream whose documented columns are `documented`; `may_add` lets fields without a column get one.
+    /// The layout of a stream with these documented columns. `may_add`: other fields get columns too.
     pub fn new(documented: &[Column], may_add: bool) -> Self {
         let mut layout = Self { may_add, documented: documented.len(), ..Self::default() };
         for column in documented {
@@ -71,7 +71,7 @@ impl Layout {
         layout
     }
 
-    /// With the arrays that fill these child tables.
+    /// Adds the arrays that fill these child tables.
     #[must_use]
     pub fn with_children(mut self, children: &[Child]) -> Self {
         for child in children {
@@ -82,28 +82,28 @@ impl Layout {
         self
     }
 
-    /// With the types that a job states of fields that the vendor does not document.
+    /// Sets the types that a job states for fields that the vendor does not document.
     #[must_use]
     pub fn with_types(mut self, stated: &BTreeMap<String, ColumnType>) -> Self {
         self.stated = Arc::new(stated.clone());
         self
     }
 
-    /// Tells what the column of a documented field is like in the table.
+    /// Sets the type that a documented field's column has in the table.
     pub fn know_documented(&mut self, path: &str, kind: ColumnType, bound: Bound) {
         if let Some(&at) = self.index.get(path) {
             (self.fields[at].kind, self.fields[at].bound) = (kind, bound);
         }
     }
 
-    /// Tells what a child table takes, where that is less than the catalogue has.
+    /// Sets the columns that a child table has, which may be fewer than in the catalogue.
     pub fn know_child(&mut self, child: &Child) {
         if let Some(&at) = self.index.get(&*child.field) {
             self.fields[at].child = Some(child.clone());
         }
     }
 
-    /// Tells of a column that an earlier page added. Returns the type that the job states, if the table has another.
+    /// Adds a field whose column exists. Returns the type that the job states, if the column has another.
     pub fn know(&mut self, path: &str, kind: ColumnType, bound: Bound) -> Option<ColumnType> {
         if self.index.contains_key(path) {
             return None;
@@ -114,7 +114,7 @@ impl Layout {
         stated.filter(|stated| *stated != kind)
     }
 
-    /// Tells of a variant that an earlier page added, after its field.
+    /// Adds a variant whose column exists. Its field must have been added before.
     pub fn know_variant(&mut self, path: &str, variant: ColumnType, kind: ColumnType, bound: Bound) {
         if let Some(&home) = self.index.get(path) {
             self.push_variant(home, Field { bound, ..Field::new(path, kind, Trust::Inferred) }, variant);
@@ -125,8 +125,8 @@ impl Layout {
         &self.fields
     }
 
-    /// Where the field stands; `hint` is where it is expected. A field is found whatever the case of its name, since
-    /// vendors' spelling varies (`facts/lynn.md §10.20`).
+    /// The position of a field, which is expected at `hint`. Letter case is ignored, since the spelling of one field varies
+    /// between a vendor's responses.
     pub fn find(&self, path: &str, hint: usize) -> Option<usize> {
         if self.is_field(hint, path) {
             return Some(hint);
@@ -139,12 +139,12 @@ impl Layout {
         self.find(name, 0).is_some() || self.stated.contains_key(name)
     }
 
-    /// Whether the vendor field `path` stands there, and not a variant of it.
+    /// Whether the vendor field `path`, and not a variant of it, is at this position.
     pub fn is_field(&self, at: usize, path: &str) -> bool {
         self.fields.get(at).is_some_and(|field| field.path == path && field.variant.is_none())
     }
 
-    /// Where fields stand whose column would have one of these names, in the names' order.
+    /// The positions of fields whose column would have one of these names, in the order of the names.
     pub fn find_named(&self, names: &[String]) -> Vec<usize> {
         let fields: Vec<Option<String>> =
             self.fields.iter().map(|field| field.variant.is_none().then(|| column_name(&field.path))).collect();
@@ -155,12 +155,12 @@ impl Layout {
         names.iter().flat_map(named).collect()
     }
 
-    /// Whether the field is documented, and its type not ours to choose.
+    /// Whether the field is documented, so that its type is given.
     pub fn is_documented(&self, at: usize) -> bool {
         at < self.documented
     }
 
-    /// Whether an object is kept as it is: its field is documented, or the job states a type that holds it.
+    /// Whether an object is not flattened: its field is documented, or the job states a type that holds it.
     pub fn is_whole(&self, path: &str, known: Option<usize>) -> bool {
         known.is_some_and(|at| self.is_documented(at))
             || matches!(self.stated.get(path), Some(ColumnType::Jsonb | ColumnType::Text))
@@ -168,7 +168,7 @@ impl Layout {
 
     /// Whether [`Self::add`] would add the field.
     pub fn may_add(&self, path: &str) -> bool {
-        // Postgres keeps no NUL, neither in a column's name nor in the table of fields.
+        // Postgres cannot store NUL, neither in a column's name nor in the table of fields.
         self.has_room() && path.len() <= FIELD_BYTES_MAX && !path.contains('\0')
     }
 
@@ -176,13 +176,13 @@ impl Layout {
         self.may_add && self.fields.len() - self.documented < ADDED_FIELDS_MAX
     }
 
-    /// The type of a column for the field: what the job states, else what the value is. Returns `None` for a value that
-    /// must not decide it.
+    /// The type of a new column for the field: the stated type, else the type of the value. Returns `None` for a value from
+    /// which no type is inferred.
     pub fn type_for(&self, path: &str, raw: &str) -> Option<ColumnType> {
         self.stated.get(path).copied().or_else(|| encode::infer(raw))
     }
 
-    /// Adds a field met in the data; none when its values go to `_extra`.
+    /// Adds a field that was found in the data. Returns `None` if its values go to `_extra`.
     pub fn add(&mut self, path: &str, kind: ColumnType) -> Option<usize> {
         if !self.may_add(path) {
             return None;
@@ -192,7 +192,7 @@ impl Layout {
         Some(self.fields.len() - 1)
     }
 
-    /// Where a value goes that the field's column does not hold. It depends on nothing but the value and the columns.
+    /// The destination of a value that the field's column does not hold. It depends only on the value and the columns.
     pub fn detour(&self, at: usize, raw: &str) -> Detour {
         let field = &self.fields[at];
         if field.trust == Trust::Documented || field.variant.is_some() || !encode::is_json(raw) {
@@ -200,7 +200,7 @@ impl Layout {
         }
         let is_number = field.kind.is_number() && encode::infer(raw).is_some_and(ColumnType::is_number);
         if field.trust == Trust::Inferred && is_number && field.kind != ColumnType::Numeric {
-            // A column with a variant for numbers is not widened any more, or values would depend on what came first.
+            // A column that has a numeric variant is not widened: otherwise a value's column would depend on the order of values.
             let may_widen = field.numeric.is_none() && field.bound == Bound::None && self.may_add;
             return if may_widen { Detour::Widen(ColumnType::Numeric) } else { Detour::Variant(ColumnType::Numeric) };
         }
@@ -212,7 +212,7 @@ impl Layout {
         self.fields[at].kind = wider;
     }
 
-    /// Where the variant of a field stands; none if it has none.
+    /// The position of a variant of the field at `home`.
     pub fn variant(&self, home: usize, variant: ColumnType) -> Option<usize> {
         match variant {
             ColumnType::Numeric => self.fields[home].numeric,
@@ -225,7 +225,7 @@ impl Layout {
         self.has_room()
     }
 
-    /// Adds a variant of a field; none when its values go to `_extra`.
+    /// Adds a variant of a field. Returns `None` if its values go to `_extra`.
     pub fn add_variant(&mut self, home: usize, variant: ColumnType) -> Option<usize> {
         if !self.may_add_variant() {
             return None;
@@ -261,7 +261,7 @@ mod tests {
         let at = layout.add("a", ColumnType::Bigint).unwrap();
         assert_eq!(layout.detour(at, "1.5"), Detour::Widen(ColumnType::Numeric));
         assert_eq!(layout.detour(at, "\"x\""), Detour::Variant(ColumnType::Text));
-        assert_eq!(layout.detour(at, "1e999"), Detour::Variant(ColumnType::Text), "no numeric holds it");
+        assert_eq!(layout.detour(at, "1e999"), Detour::Variant(ColumnType::Text), "numeric does not hold it");
         assert_eq!(layout.detour(at, "NaN"), Detour::Extra, "that is not JSON");
         layout.add_variant(at, ColumnType::Numeric).unwrap();
         assert_eq!(layout.detour(at, "1.5"), Detour::Variant(ColumnType::Numeric));

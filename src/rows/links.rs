@@ -12,11 +12,11 @@ use crate::catalogue::{Child, Column, ColumnType};
 use crate::decode::object::Members;
 use crate::decode::raw::Raw;
 
-/// The first column of a child is part of a key, behind the parent's: together they must fit an index entry.
+/// The first column of a child is part of its key, after the parent's columns: together they must fit an index entry.
 const ID_BYTES_MAX: usize = 500;
 
-/// Whether every element of the array can be a row of the child table, so that the SQL which takes it apart cannot fail. An
-/// array that does not fit is kept in the parent's `_extra`. Elements are looked at one by one: there may be millions.
+/// Whether every element of the array can be a row of the child table, so that the SQL that splits the array cannot fail.
+/// An array that does not fit is kept in the parent's `_extra`. Elements are read one by one: there may be millions.
 pub(crate) fn fit(child: &Child, raw: &str) -> bool {
     let mut deserializer = serde_json::Deserializer::from_str(raw);
     jsonb::holds(raw) && deserializer.deserialize_seq(Elements(child)).unwrap_or(false)
@@ -66,7 +66,7 @@ fn holds(kind: ColumnType, raw: &str) -> bool {
         ColumnType::Text => !matches!(first, b'{' | b'['),
         ColumnType::Boolean => matches!(first, b't' | b'f') || raw == EMPTY,
         ColumnType::Jsonb => true,
-        // A child has none; what SQL would make of any text is not known here.
+        // No child table has such a column, and it is not known here which texts the cast would accept.
         ColumnType::Numeric | ColumnType::Timestamptz => false,
     }
 }
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn p5_only_an_array_that_falls_apart_without_loss_becomes_rows() {
+    fn p5_only_an_array_that_can_be_split_without_loss_becomes_rows() {
         for (columns, raw, expected) in [
             (GROUPS, "[]", true),
             (GROUPS, "[1, 2]", true),
@@ -126,11 +126,11 @@ mod tests {
         ] {
             assert_eq!(fit(&child(columns), raw), expected, "{raw}");
         }
-        // What is too small for a double is refused by Postgres, though JSON readers call it zero.
+        // Postgres refuses a number that is too small for a double, although JSON readers take it for zero.
         assert!(!fit(&child(MEASURES), &format!(r#"[{{"id":"a","value":0.{}1}}]"#, "0".repeat(400))));
         assert!(
             fit(&child(MEASURES), &format!(r#"[{{"id":"{}"}}]"#, r"\u0444".repeat(250))),
-            "500 bytes however spelt"
+            "500 bytes in any spelling"
         );
         assert!(!fit(&child(MEASURES), &format!(r#"[{{"id":"{}"}}]"#, "x".repeat(501))));
     }

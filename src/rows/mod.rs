@@ -1,7 +1,7 @@
 //! From records to rows: vendors' JSON becomes binary COPY rows, without a map per record. Pure: no database, no HTTP.
 //!
-//! [`page`] takes records, [`layout`] knows the columns, [`encode`] writes a value as its column takes it, and [`chunk`]s
-//! carry the rows away. [`fingerprint`] tells a row that the table holds already.
+//! [`page`] turns records into rows, [`layout`] knows the columns, [`encode`] writes a value in its column's type, and
+//! [`chunk`] hands the rows on. [`fingerprint`] recognises rows that the table already holds.
 
 pub mod binary;
 pub mod buffer;

@@ -1,8 +1,8 @@
-//! Decimal numbers by value, whatever their spelling: `1001`, `1001.0` and `1.001e3` are one number.
+//! Decimal numbers by value, independent of their spelling: `1001`, `1001.0` and `1.001e3` are one number.
 
-/// A number with its point further from its digits than this is written with an exponent, to keep the text short.
+/// If more zeros than this lie between a number's digits and its point, it is written with an exponent to keep the text short.
 const ZEROS_MAX: i64 = 400;
-/// A whole number with more digits, or a greater exponent, is not looked at.
+/// Texts with more bytes or a larger exponent are not read as whole numbers.
 const WHOLE_BYTES_MAX: usize = 1000;
 const WHOLE_EXPONENT_MAX: i64 = 300;
 
@@ -10,13 +10,13 @@ const WHOLE_EXPONENT_MAX: i64 = 300;
 #[derive(Debug, Clone, Copy)]
 struct Decimal<'n> {
     negative: bool,
-    /// Digits before and after the point, as they are written.
+    /// Digits before and after the point, as written.
     whole: &'n str,
     fraction: &'n str,
     exponent: i64,
 }
 
-/// The digits of a number without zeros at either end, and where the point is.
+/// The digits of a number without leading and trailing zeros, and the position of its point.
 struct Significant<'n> {
     digits: std::iter::Take<std::iter::Skip<std::iter::Chain<std::str::Bytes<'n>, std::str::Bytes<'n>>>>,
     count: i64,
@@ -25,7 +25,7 @@ struct Significant<'n> {
 }
 
 impl<'n> Decimal<'n> {
-    /// Returns `None` if the text is not a JSON number (leading zeros are taken) or its exponent exceeds 64 bits.
+    /// Returns `None` if the text is not a JSON number (leading zeros are accepted) or its exponent exceeds 64 bits.
     fn parse(text: &'n str) -> Option<Self> {
         let (negative, unsigned) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
         let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
@@ -54,7 +54,7 @@ impl<'n> Decimal<'n> {
 }
 
 /// Appends the canonical text of a JSON number: equal numbers have equal texts. A number without point, exponent and sign
-/// is canonical already.
+/// is already canonical.
 pub(crate) fn canonical(number: &str, out: &mut Vec<u8>) {
     if is_plain_integer(number) {
         out.extend_from_slice(number.as_bytes());
@@ -91,8 +91,8 @@ pub(crate) fn canonical(number: &str, out: &mut Vec<u8>) {
     out.extend((count..point).map(|_| b'0'));
 }
 
-/// The whole number that the text is, in any spelling: `11`, `11.0`, `1.2e1`. Returns `None` for a fraction, and for what
-/// 64 bits do not hold.
+/// Reads a whole number in any spelling: `11`, `11.0`, `1.2e1`. Returns `None` for a fraction and for a number that does not
+/// fit 64 bits.
 pub(crate) fn whole(text: &str) -> Option<i64> {
     if let Ok(number) = text.parse() {
         return Some(number);
@@ -110,7 +110,7 @@ pub(crate) fn whole(text: &str) -> Option<i64> {
     i64::try_from(if decimal.negative { -magnitude } else { magnitude }).ok()
 }
 
-/// Whether the text is a number, and nothing else of the same characters.
+/// Whether the text is a number, and not just made of the characters of numbers.
 pub(crate) fn is_number(text: &str) -> bool {
     is_plain_integer(text) || Decimal::parse(text).is_some()
 }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_number_is_taken_in_any_spelling_and_never_rounded() {
+    fn a_whole_number_is_read_in_any_spelling_and_never_rounded() {
         for (text, number) in [
             ("11", Some(11)),
             ("11.0", Some(11)),
@@ -190,7 +190,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_spelling_of_a_number_has_one_text(digits in "[1-9][0-9]{0,20}", shift in -30_i64..30, zeros in 0_usize..5, negative: bool) {
-            // digits × 10^shift, with its point elsewhere and zeros at both ends.
+            // digits × 10^shift, with the point in another place and zeros at both ends.
             let sign = if negative { "-" } else { "" };
             let plain = shown(&format!("{sign}{digits}e{shift}"));
             for cut in 0..=digits.len() {
@@ -200,7 +200,7 @@ mod tests {
                 let spelled = format!("{sign}{whole}.{fraction}0{}e{exponent:+}", "0".repeat(zeros));
                 prop_assert_eq!(shown(&spelled), plain.clone(), "{}", spelled);
             }
-            prop_assert_eq!(shown(&plain), plain.clone(), "it is canonical already");
+            prop_assert_eq!(shown(&plain), plain.clone(), "it is already canonical");
             let value: i128 = digits.parse().unwrap();
             if shift == 0 {
                 let expected = i64::try_from(if negative { -value } else { value }).ok();

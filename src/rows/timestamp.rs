@@ -6,32 +6,32 @@ use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDate, NaiveDateTime, Tim
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timestamp {
     pub at: DateTime<Utc>,
-    /// Whether nothing was cut: at most six digits of the fraction say something.
+    /// Whether nothing was cut: every digit of the fraction after the sixth is zero.
     pub exact: bool,
 }
 
-/// When something happened, as far as a value says it.
+/// A point in time, as precise as a value gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     Instant(DateTime<Utc>),
-    /// The wall clock of a zone that is not told.
+    /// A local time whose zone is not given.
     Local(NaiveDateTime),
 }
 
 impl Moment {
-    /// Whether it may lie in the second that begins at `boundary`. A wall clock may if some zone's would show it then.
+    /// Whether it may lie in the second that begins at `boundary`. A local time may if some zone has that time then.
     pub fn may_share_second(self, boundary: DateTime<Utc>) -> bool {
         let since = match self {
             Self::Instant(at) => return at >= boundary && at < boundary + TimeDelta::seconds(1),
             Self::Local(at) => at.and_utc() - boundary,
         };
-        // Zones are at most 14 hours apart from UTC, and whole quarters of an hour.
+        // Zones differ from UTC by at most 14 hours, in quarters of an hour.
         since.num_seconds().abs() <= 14 * 3600 && since.num_milliseconds().rem_euclid(900_000) < 1000
     }
 }
 
 /// Reads `2024-03-01T11:02:45.1230000Z`: `T` or a space, a fraction of any length (cut to microseconds), and `Z` or an
-/// offset. A time without a zone is not an instant and answers none, and neither is one that Postgres would not take.
+/// offset. Returns `None` for a time without a zone, and for one that Postgres would not accept.
 pub fn parse(text: &str) -> Option<Timestamp> {
     let (local, exact, zone_at) = wall_clock(text)?;
     let zone = &text.as_bytes()[zone_at..];
@@ -39,7 +39,7 @@ pub fn parse(text: &str) -> Option<Timestamp> {
     (1..=9999).contains(&at.year()).then_some(Timestamp { at, exact })
 }
 
-/// The moment that a text is, with or without a zone.
+/// Reads a timestamp with or without a zone.
 pub fn moment(text: &str) -> Option<Moment> {
     let (local, _, zone_at) = wall_clock(text)?;
     if zone_at == text.len() {
@@ -48,7 +48,7 @@ pub fn moment(text: &str) -> Option<Moment> {
     parse(text).map(|parsed| Moment::Instant(parsed.at))
 }
 
-/// Date and time of day, whether they are exact, and where the zone begins.
+/// Date and time of day, whether they are exact, and the offset at which the zone begins.
 fn wall_clock(text: &str) -> Option<(NaiveDateTime, bool, usize)> {
     let bytes = text.as_bytes();
     if bytes.len() < 19 || bytes.len() > 64 {
@@ -71,7 +71,7 @@ fn digits(bytes: &[u8]) -> Option<u32> {
     })
 }
 
-/// Microseconds, whether they are exact, and where the zone begins.
+/// Microseconds, whether they are exact, and the offset at which the zone begins.
 fn fraction(bytes: &[u8]) -> Option<(u32, bool, usize)> {
     if !matches!(bytes.first(), Some(b'.' | b',')) {
         return Some((0, true, 0));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_instant_is_refused() {
+    fn a_text_that_is_not_an_instant_is_refused() {
         for text in [
             "",
             "2024-03-01",
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn p4_a_wall_clock_may_share_a_second_in_any_zone() {
+    fn p4_a_local_time_may_share_a_second_in_any_zone() {
         let midnight = at("2024-03-02T00:00:00Z");
         for (text, shares) in [
             ("2024-03-02T00:00:00.999Z", true),

@@ -1,10 +1,10 @@
 //! The text of a JSON string, and the nearest text that Postgres can hold.
 //!
-//! Postgres has no character for NUL, and none for half a surrogate pair. JSON can escape both.
+//! JSON can escape NUL and lone surrogates; Postgres cannot store either.
 
 use std::borrow::Cow;
 
-/// Stands for a character that Postgres cannot hold.
+/// Replaces a character that Postgres cannot hold.
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
 /// Returns the text of a JSON string, or `None` if Postgres cannot hold it.
@@ -22,7 +22,7 @@ pub(crate) fn nearest_text(raw: &str, out: &mut Vec<u8>) {
     walk(raw, out, |_, out| push(REPLACEMENT, out));
 }
 
-/// Appends the text of a JSON string so that only equal strings become equal: half a surrogate pair becomes three bytes
+/// Appends the text of a JSON string so that only equal strings become equal: a lone surrogate becomes three bytes
 /// that no text has.
 pub(crate) fn exact_text(raw: &str, out: &mut Vec<u8>) {
     walk(raw, out, |unit, out| {
@@ -38,25 +38,25 @@ pub(crate) fn exact_text(raw: &str, out: &mut Vec<u8>) {
 /// JSON with `REPLACEMENT` for each character that Postgres cannot hold. Returns `None` if there is none.
 pub(crate) fn nearest_json(raw: &str) -> Option<String> {
     let bytes = raw.as_bytes();
-    let mut mended = String::new();
+    let mut nearest = String::new();
     let (mut kept, mut at) = (0, 0);
     while let Some(found) = memchr::memchr(b'\\', &bytes[at..]) {
         at += found;
         let (escaped, length) = escape(&bytes[at..]);
-        if matches!(escaped, Escaped::Odd(_)) {
-            mended.push_str(&raw[kept..at]);
-            mended.push_str("\\ufffd");
+        if matches!(escaped, Escape::Odd(_)) {
+            nearest.push_str(&raw[kept..at]);
+            nearest.push_str("\\ufffd");
             kept = at + length;
         }
         at = (at + length).min(bytes.len());
     }
-    (kept > 0).then(|| mended + &raw[kept..])
+    (kept > 0).then(|| nearest + &raw[kept..])
 }
 
-/// What an escape stands for.
-enum Escaped {
+/// The meaning of an escape sequence.
+enum Escape {
     Character(char),
-    /// NUL, or half a surrogate pair.
+    /// NUL, or a lone surrogate.
     Odd(u16),
     /// Not an escape of JSON.
     Unknown,
@@ -71,17 +71,17 @@ fn walk(raw: &str, out: &mut Vec<u8>, odd: impl Fn(u16, &mut Vec<u8>)) {
         let (escaped, length) = escape(&bytes[at..]);
         let end = (at + length).min(bytes.len());
         match escaped {
-            Escaped::Character(character) => push(character, out),
-            Escaped::Odd(unit) => odd(unit, out),
-            Escaped::Unknown => out.extend_from_slice(&bytes[at..end]),
+            Escape::Character(character) => push(character, out),
+            Escape::Odd(unit) => odd(unit, out),
+            Escape::Unknown => out.extend_from_slice(&bytes[at..end]),
         }
         at = end;
     }
     out.extend_from_slice(&bytes[at..]);
 }
 
-/// Reads the escape that `bytes` begins with; returns it with its length.
-fn escape(bytes: &[u8]) -> (Escaped, usize) {
+/// Reads the escape sequence at the beginning of `bytes`; returns it with its length.
+fn escape(bytes: &[u8]) -> (Escape, usize) {
     let character = match bytes.get(1) {
         Some(b'n') => '\n',
         Some(b't') => '\t',
@@ -90,19 +90,19 @@ fn escape(bytes: &[u8]) -> (Escaped, usize) {
         Some(b'f') => '\u{c}',
         Some(b'u') => return unicode(bytes),
         Some(&byte @ (b'"' | b'\\' | b'/')) => char::from(byte),
-        _ => return (Escaped::Unknown, 1),
+        _ => return (Escape::Unknown, 1),
     };
-    (Escaped::Character(character), 2)
+    (Escape::Character(character), 2)
 }
 
-fn unicode(bytes: &[u8]) -> (Escaped, usize) {
-    let Some(first) = unit(bytes) else { return (Escaped::Unknown, 2) };
+fn unicode(bytes: &[u8]) -> (Escape, usize) {
+    let Some(first) = unit(bytes) else { return (Escape::Unknown, 2) };
     let second = if (0xd800..0xdc00).contains(&first) { bytes.get(6..).and_then(unit) } else { None };
     let units = [first, second.unwrap_or_default()];
     match char::decode_utf16(units).next() {
-        Some(Ok('\0')) => (Escaped::Odd(0), 6),
-        Some(Ok(character)) => (Escaped::Character(character), character.len_utf16() * 6),
-        Some(Err(_)) | None => (Escaped::Odd(first), 6),
+        Some(Ok('\0')) => (Escape::Odd(0), 6),
+        Some(Ok(character)) => (Escape::Character(character), character.len_utf16() * 6),
+        Some(Err(_)) | None => (Escape::Odd(first), 6),
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn p5_what_postgres_has_no_character_for_is_replaced() {
+    fn p5_characters_that_postgres_cannot_hold_are_replaced() {
         assert_eq!(nearest(r#""a\u0000b\ud800c\udc00\ud83d\ude00\\u0000""#), "a\u{fffd}b\u{fffd}c\u{fffd}😀\\u0000");
         assert_eq!(nearest(r#""\ud800\ud83d\ude00\ud800""#), "\u{fffd}😀\u{fffd}");
         assert_eq!(
@@ -159,7 +159,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_found_in_any_spelling(text in prop::collection::vec((any::<char>(), any::<bool>()), 0..30)) {
+        fn any_spelling_of_a_text_is_read_as_that_text(text in prop::collection::vec((any::<char>(), any::<bool>()), 0..30)) {
             let plain: String = text.iter().map(|(character, _)| *character).collect();
             let spell = |(character, escaped): &(char, bool)| {
                 let mut buffer = [0; 2];

@@ -16,7 +16,7 @@ use crate::config::{Job, JobStream, NewFields};
 use crate::connector::{Expected, Source, Window};
 use crate::http::Session;
 use crate::load::LoadError;
-use crate::load::loader::{Loader, Reading};
+use crate::load::loader::{Loader, SliceReading};
 use crate::load::table::{Cause, Table};
 use crate::rows::layout::Layout;
 use crate::rows::page::{PageWriter, RowKey};
@@ -238,7 +238,7 @@ impl TaskRunner<'_> {
             cursor::open_slice(&mut connection, &self.claim.connection, &stream.name, window).await?
         };
         *current = Some(slice.id);
-        let mut reading = Reading {
+        let mut reading = SliceReading {
             until: slice.reading_until.unwrap_or(due.until),
             neighbours: if stream.windowed() {
                 [grid.before(due.window).start, grid.after(due.window).start]

@@ -1,4 +1,4 @@
-//! The fields of a record in the columns that they fill.
+//! Writes the fields of a record to their columns.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::rows::timestamp::Moment;
 use crate::rows::{binary, links};
 
 impl PageWriter {
-    /// Gives the field at `self.path` a place, if the stream may; none sends the value to `_extra`.
+    /// Adds the field at `self.path`, if the stream may add fields. Returns `None` if the value goes to `_extra`.
     pub(super) fn add_field(&mut self, raw: &str) -> Option<usize> {
         if raw == EMPTY || !self.layout.may_add(&self.path) {
             return None;
@@ -23,23 +23,23 @@ impl PageWriter {
         let kind = self.layout.type_for(&self.path, raw)?;
         self.end_shape();
         let added = Arc::make_mut(&mut self.layout).add(&self.path, kind);
-        self.shape_changed();
+        self.update_shape();
         added
     }
 
-    /// Ends the chunk before the layout changes: rows written so far have the old one.
+    /// Ends the chunk before the layout changes, because its rows have the old layout.
     fn end_shape(&mut self) {
         if self.chunk.rows > 0 {
             self.seal();
         }
     }
 
-    /// Writes the fields of the record to `self.row`. Returns when it happened, where the stream says so, and whether any
-    /// of its moments lies in a second that the window shares with another.
+    /// Writes the fields of the record to `self.row`. Returns the record's time, if the stream has a time field, and whether
+    /// any of its timestamps lies in a second that the window shares with another.
     pub(super) fn encode_fields(&mut self, record: &str) -> (Option<DateTime<Utc>>, bool) {
         self.row.clear();
-        let (mut happened, mut is_shared) = (None, false);
-        // A value may add a variant, which stands after its field.
+        let (mut time, mut is_shared) = (None, false);
+        // A value may add a variant, whose position is after its field.
         let mut at = 0;
         while at < self.layout.fields().len() {
             let encoded = match self.slots.get(at).copied().flatten() {
@@ -63,14 +63,14 @@ impl PageWriter {
                         if let Moment::Instant(instant) = moment
                             && *path == self.layout.fields()[at].path
                         {
-                            happened = Some(instant);
+                            time = Some(instant);
                         }
                     }
                 },
             }
             at += 1;
         }
-        (happened, is_shared)
+        (time, is_shared)
     }
 
     /// Appends one value to `self.row`, or leaves it to a variant of its field.
@@ -84,7 +84,7 @@ impl PageWriter {
             Detour::Widen(kind) => {
                 self.end_shape();
                 Arc::make_mut(&mut self.layout).widen(at, kind);
-                self.shape_changed();
+                self.update_shape();
                 self.encode(at, raw)
             }
             Detour::Variant(kind) => match self.variant(at, kind) {
@@ -101,7 +101,7 @@ impl PageWriter {
         }
     }
 
-    /// Where the variant of a field stands, which is made if it may be.
+    /// The position of a field's variant, which is added if necessary and possible.
     fn variant(&mut self, home: usize, kind: ColumnType) -> Option<usize> {
         if let Some(at) = self.layout.variant(home, kind) {
             return Some(at);
@@ -111,7 +111,7 @@ impl PageWriter {
         }
         self.end_shape();
         let added = Arc::make_mut(&mut self.layout).add_variant(home, kind);
-        self.shape_changed();
+        self.update_shape();
         added
     }
 

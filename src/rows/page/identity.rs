@@ -1,6 +1,6 @@
-//! Values by what they say and not by how they are spelled: what hashes of ids and of contents are made of.
+//! The canonical form of values, for hashes of ids and contents: it does not depend on a value's spelling.
 //!
-//! A string without escapes and a whole number stand for themselves, so that most values are hashed as they come.
+//! A string without escapes and a whole number are already canonical, so most values are hashed as they are.
 
 use crate::rows::encode::is_number_part;
 use crate::rows::jsonb::string_end;
@@ -18,8 +18,8 @@ pub(super) fn push_id(raw: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the canonical form of a JSON value: equal for equal strings and equal numbers, here and in arrays and objects,
-/// whatever white space is between them.
+/// Appends the canonical form of a JSON value: equal for equal strings and equal numbers, also in arrays and objects with any
+/// white space.
 pub(super) fn push_value(raw: &str, out: &mut Vec<u8>) {
     match raw.as_bytes().first() {
         Some(b'"') => push_string(raw, out),
@@ -42,7 +42,7 @@ fn push_string(raw: &str, out: &mut Vec<u8>) {
     exact_text(raw, &mut text);
     out.push(b'"');
     for byte in text {
-        // Or a text could end in the middle of an array.
+        // Otherwise a text could look like the end of a string in an array.
         if matches!(byte, b'"' | b'\\') {
             out.push(b'\\');
         }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_no_change_stands_for_itself() {
+    fn a_canonical_value_is_unchanged() {
         for raw in ["17", "-17", "true", "\"plain é\"", r#"["a",1,{"b":[null]}]"#, "{}"] {
             assert_eq!(value(raw), raw);
         }
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn values_inside_arrays_are_equal_whatever_their_spelling_and_only_then() {
+    fn equal_values_in_arrays_and_only_those_are_equal_in_any_spelling() {
         assert_eq!(value("[ 1.0, \"a\\/b\" ,{\"c\" :10e-1}\n]"), value(r#"[1,"a/b",{"c":1}]"#));
         assert_ne!(value(r#"["a\",\"b"]"#), value(r#"["a","b"]"#));
         assert_ne!(value(r#"["a\\","b"]"#), value(r#"["a","b"]"#));

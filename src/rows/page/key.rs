@@ -1,28 +1,28 @@
-//! Which row a record is: the hash of what identifies it, or the columns of the key.
+//! Which row a record becomes: the hash of what identifies it, or the columns of the key.
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::PageWriter;
 use super::identity::{is_number, push_id, push_value};
-use super::{EMPTY, PageWriter};
 use crate::catalogue::{Column, ColumnType, Key, Stream, Text, column_name};
-use crate::rows::encode::{self, Encoded, Trust};
+use crate::rows::encode::{self, EMPTY, Encoded, Trust};
 use crate::rows::extra::cut;
 use crate::rows::{binary, number};
 
-/// An index entry may not be longer; a key beyond it could never be found again.
+/// Limit for a key, which must fit an index entry.
 const KEY_BYTES_MAX: usize = 2_000;
 
 /// What identifies a row of the stream.
 #[derive(Debug, Clone)]
 pub enum RowKey {
-    /// The whole content and the place among identical records.
+    /// The whole content, and the number among identical records.
     Content,
-    /// These fields, by path; the later of two equal records wins.
+    /// These fields, by path. Of two records with one key, the later wins.
     Fields(Vec<String>),
-    /// The first of the fields whose column would have one of these names, else the whole content; the later of two equal
-    /// records wins.
+    /// The first of the fields whose column would have one of these names, else the whole content. Of two records with one
+    /// key, the later wins.
     AnyOf(Vec<String>),
-    /// Columns of the table, which find equal records themselves; the later of two wins.
+    /// Columns of the table's primary key, without a hash. Of two records with one key, the later wins.
     Columns(Vec<KeyField>),
 }
 
@@ -30,12 +30,12 @@ pub enum RowKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyField {
     pub path: String,
-    /// A record that lacks it has an empty string there; any other is refused.
+    /// A record without the field gets an empty string. Otherwise it is rejected.
     pub may_be_absent: bool,
 }
 
 impl RowKey {
-    /// How records of `stream` are told apart.
+    /// What identifies the records of `stream`.
     pub fn of(stream: &Stream) -> Self {
         let texts = |texts: &[Text]| texts.iter().map(ToString::to_string).collect();
         match &stream.key {
@@ -51,13 +51,13 @@ impl RowKey {
         }
     }
 
-    /// Whether the later of two equal records counts; else both do.
+    /// Whether only the later of two records with one key counts. Otherwise both do.
     pub const fn latest_wins(&self) -> bool {
         !matches!(self, Self::Content)
     }
 }
 
-/// The key of the `place`th of several identical records whose content hashes to `base`.
+/// The key of number `place` of several identical records, whose content hashes to `base`. Numbers begin with 0.
 pub fn row_key(base: u128, place: u32) -> u128 {
     if place == 0 {
         return base;
@@ -69,7 +69,7 @@ pub fn row_key(base: u128, place: u32) -> u128 {
 }
 
 impl PageWriter {
-    /// The hash of what identifies the record, before its place among identical ones.
+    /// The hash of what identifies the record, without its number among identical ones.
     pub(super) fn base_key(&mut self, record: &str) -> Result<u128, String> {
         let mut sum = 0_u128;
         match &self.key {
@@ -98,13 +98,13 @@ impl PageWriter {
                 }
                 let values = self.named.1.iter().filter_map(|at| Some(cut(record, self.slots.get(*at).copied()??)));
                 let found = values.into_iter().find(|value| identifies(value)).or_else(|| {
-                    // A record has the same id whether its field has a column or not.
+                    // The id must not depend on whether its field has a column.
                     let mut extra = self.extra.iter().map(|(path, place)| (path, cut(record, place)));
                     let is_id = |path: &str, value: &str| names.contains(&column_name(path)) && identifies(value);
                     extra.find(|(path, value)| is_id(path, value)).map(|(_, value)| value)
                 });
                 return match found {
-                    // Not by the field's path: the same id under another spelling is the same entity.
+                    // Without the field's path: an id under another spelling of the name is the same entity.
                     Some(value) => hash_id(&mut self.hashed, "", value)
                         .ok_or_else(|| format!("the id is longer than {KEY_BYTES_MAX} bytes")),
                     None => Ok(self.content_key(record)),
@@ -125,7 +125,7 @@ impl PageWriter {
             }
         }
         for (path, place) in self.extra.iter() {
-            // By the field's own name: a record that spells it in two ways has one key in whatever order.
+            // By the name in the layout: the key must not depend on the order of two spellings in one record.
             let known = self.layout.find(path, usize::MAX).map(|at| &*self.layout.fields()[at].path);
             sum = sum.wrapping_add(hash(&mut self.hashed, known.unwrap_or(path), cut(record, place)));
         }
@@ -135,7 +135,7 @@ impl PageWriter {
         sum
     }
 
-    /// Makes sure of the key's columns, which cannot be null: writes the empty string where that is allowed.
+    /// Checks the key's columns, which cannot be null. An absent field becomes the empty string where that is allowed.
     pub(super) fn complete_key(&mut self, record: &str) -> Result<(), String> {
         let RowKey::Columns(fields) = &self.key else { return Ok(()) };
         let mut bytes = 0;
@@ -154,7 +154,7 @@ impl PageWriter {
                     self.row.clear();
                     let known = &self.layout.fields()[at];
                     match encode_key(known.kind, cut(record, place), &mut self.row) {
-                        // As the value would be in quotes, without the length that its field begins with.
+                        // The length of the value as a string with its quotes, without the field's length prefix.
                         Encoded::Value | Encoded::Moment(_) => bytes += self.row.len() - 2,
                         Encoded::Nearest | Encoded::Empty | Encoded::Misfit => {
                             return Err(format!("key field `{}` is not of type {}", field.path, known.kind.sql()));
@@ -193,8 +193,7 @@ pub(super) fn encode_key(kind: ColumnType, raw: &str, out: &mut Vec<u8>) -> Enco
     encode::value(kind, Trust::Documented, raw, out)
 }
 
-/// Whether a value tells one record from another: an empty text does not, and neither do `NaN` and `Infinity`, which some
-/// programs write.
+/// Whether a value can identify a record. An empty text cannot, and neither can `NaN` or `Infinity`.
 fn identifies(raw: &str) -> bool {
     raw != EMPTY && !raw.starts_with(['N', 'I']) && !raw.starts_with("-I")
 }

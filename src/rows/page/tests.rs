@@ -4,7 +4,7 @@ mod keys;
 use super::*;
 use crate::catalogue::{Column, ColumnType};
 
-fn undocumented() -> PageWriter {
+pub(super) fn undocumented() -> PageWriter {
     PageWriter::new(Layout::new(&[], true), RowKey::Content, None)
 }
 
@@ -14,7 +14,7 @@ fn documented() -> PageWriter {
     PageWriter::new(Layout::new(&columns, false), RowKey::Content, Some("at".to_owned()))
 }
 
-fn page(writer: &mut PageWriter, records: &[&str]) -> Vec<Chunk> {
+pub(super) fn page(writer: &mut PageWriter, records: &[&str]) -> Vec<Chunk> {
     writer.begin(None);
     for record in records {
         writer.record(record.as_bytes()).unwrap();
@@ -22,9 +22,9 @@ fn page(writer: &mut PageWriter, records: &[&str]) -> Vec<Chunk> {
     writer.finish().unwrap()
 }
 
-/// The fields of each row as text that says the same, `_row_key` first.
-fn fields(chunks: &[Chunk]) -> Vec<Vec<String>> {
-    // As COPY spells it.
+/// The fields of each row as text, `_row_key` first.
+pub(super) fn fields(chunks: &[Chunk]) -> Vec<Vec<String>> {
+    // In COPY's text format.
     let spelled = |text: Option<String>| text.map_or_else(|| "\\N".to_owned(), |text| text.replace('\\', "\\\\"));
     let rows = chunks.iter().flat_map(Chunk::shown);
     rows.map(|row| row.into_iter().map(spelled).collect()).collect()
@@ -72,7 +72,7 @@ fn p5_numbers_widen_and_everything_else_goes_to_a_variant() {
 }
 
 #[test]
-fn an_empty_string_adds_no_column_and_is_content_all_the_same() {
+fn an_empty_string_adds_no_column_but_is_part_of_the_content() {
     let mut writer = undocumented();
     let chunks = page(&mut writer, &[r#"{"a":""}"#, r#"{"b":""}"#, r#"{"a":"2024-03-01T00:00:00Z"}"#, r#"{"a":""}"#]);
     assert_eq!(rows(&chunks)[..2], [["\\N"], ["\\N"]]);
@@ -81,11 +81,11 @@ fn an_empty_string_adds_no_column_and_is_content_all_the_same() {
     assert_ne!(keys[0], keys[1]);
     assert_eq!(chunks.iter().map(|chunk| chunk.counts.extra).sum::<u64>(), 0);
     let again = page(&mut writer, &[r#"{"a":""}"#]);
-    assert_eq!(fields(&again)[0][0], keys[0], "with a column or without, it is the same record");
+    assert_eq!(fields(&again)[0][0], keys[0], "it is the same record with and without a column");
 }
 
 #[test]
-fn p5_a_value_that_no_type_holds_decides_none() {
+fn p5_no_type_is_inferred_from_a_value_that_no_type_holds() {
     let mut writer = undocumented();
     let chunks = page(&mut writer, &[r#"{"a":1e999}"#, r#"{"a":2}"#, r#"{"a":1e999}"#]);
     assert_eq!(rows(&chunks), [vec![r#"{"a":{"_raw":"1e999"}}"#], vec!["2", "\\N"], vec!["\\N", "1e999", "\\N"]]);
@@ -110,7 +110,7 @@ fn p5_the_original_of_a_nearest_form_is_in_extra() {
 }
 
 #[test]
-fn a_member_that_comes_twice_does_not_fill_its_variant() {
+fn a_repeated_member_does_not_fill_its_variant() {
     let mut writer = undocumented();
     page(&mut writer, &[r#"{"a":1}"#, r#"{"a":"x"}"#]);
     let chunks = page(&mut writer, &[r#"{"a":1,"a":"y"}"#]);
@@ -118,7 +118,7 @@ fn a_member_that_comes_twice_does_not_fill_its_variant() {
 }
 
 #[test]
-fn a_stated_type_takes_what_a_documented_one_would_and_the_rest_goes_to_text() {
+fn a_stated_type_takes_the_values_of_a_documented_one_and_others_go_to_text() {
     let types = [("wait".to_owned(), ColumnType::Double), ("raw".to_owned(), ColumnType::Jsonb)].into();
     let mut writer = PageWriter::new(Layout::new(&[], true).with_types(&types), RowKey::Content, None);
     let chunks = page(&mut writer, &[r#"{"wait":"N/A","raw":{"b":1}}"#, r#"{"wait":"12.5"}"#, r#"{"wait":3}"#]);
@@ -140,7 +140,7 @@ fn p5_what_does_not_fit_a_documented_column_is_kept_in_extra() {
 }
 
 #[test]
-fn p5_nan_is_kept_in_extra_gets_no_column_and_costs_nothing_else() {
+fn p5_nan_is_kept_in_extra_and_other_fields_are_not_affected() {
     let mut writer = undocumented();
     let records = [
         r#"{"a":NaN,"b":1,"c":{"d":-Infinity,"e":2},"f":[Infinity]}"#,
@@ -190,7 +190,7 @@ fn p5_nan_fits_no_documented_column() {
 }
 
 #[test]
-fn p5_records_that_are_no_rows_are_kept_with_the_reason() {
+fn p5_records_that_cannot_become_rows_are_kept_with_the_reason() {
     let mut writer = PageWriter::new(Layout::new(&[], true), RowKey::Fields(vec!["id".to_owned()]), None);
     writer.begin(None);
     let long = format!(r#"{{"id":"{}"}}"#, "k".repeat(5000));
@@ -218,7 +218,7 @@ fn p5_records_that_are_no_rows_are_kept_with_the_reason() {
 }
 
 #[test]
-fn p5_what_a_decoder_refuses_is_counted_and_kept() {
+fn p5_records_that_a_decoder_refuses_are_counted_and_kept() {
     let mut writer = undocumented();
     writer.begin(None);
     writer.record(br#"{"a":"1"}"#).unwrap();
@@ -281,13 +281,13 @@ fn p6_chunks_and_batches_are_bounded() {
 }
 
 #[test]
-fn p4_whether_an_object_falls_apart_depends_on_nothing_but_the_record() {
+fn p4_whether_an_object_is_flattened_depends_only_on_the_record() {
     let object = r#"{"a":{"b":1}}"#;
     let fresh = keys_of(&page(&mut undocumented(), &[object]));
-    let mut taught = undocumented();
-    page(&mut taught, &[r#"{"a":"x"}"#, r#"{"a":{}}"#]);
-    assert_eq!(keys_of(&page(&mut taught, &[object])), fresh);
-    let paths: Vec<_> = taught.layout.fields().iter().map(|field| field.path.as_str()).collect();
+    let mut used = undocumented();
+    page(&mut used, &[r#"{"a":"x"}"#, r#"{"a":{}}"#]);
+    assert_eq!(keys_of(&page(&mut used, &[object])), fresh);
+    let paths: Vec<_> = used.layout.fields().iter().map(|field| field.path.as_str()).collect();
     assert_eq!(paths, ["a", "a.b"]);
 }
 
@@ -300,7 +300,7 @@ fn p6_refused_records_are_handed_on_by_weight() {
         writer.record(record.as_bytes()).unwrap();
         assert!(writer.take_ready().iter().all(|chunk| chunk.weight() < 2 * CHUNK_BYTES));
         assert!(writer.chunk.weight() < CHUNK_BYTES);
-        writer.refuse("no row", record.as_bytes()).unwrap();
+        writer.refuse("not a row", record.as_bytes()).unwrap();
         assert!(writer.take_ready().iter().all(|chunk| chunk.weight() < 2 * CHUNK_BYTES));
         assert!(writer.chunk.weight() < CHUNK_BYTES);
     }
@@ -328,7 +328,7 @@ fn p5_a_row_has_no_more_values_than_fit_a_block() {
 }
 
 #[test]
-fn p4_copies_in_a_shared_second_are_told_once_and_counted_per_part() {
+fn p4_duplicates_in_a_shared_second_are_reported_once_and_counted_per_part() {
     let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
     let window = |start, end| Some(RowWindow { start: at(start), end: at(end) });
     let mut writer = undocumented();
@@ -342,12 +342,12 @@ fn p4_copies_in_a_shared_second_are_told_once_and_counted_per_part() {
     let (midnight, noon) = ("2024-03-01T00:00:00Z", "2024-03-01T12:00:00Z");
     let morning = window(midnight, noon);
     let evening = window(noon, "2024-03-02T00:00:00Z");
-    // Seven digits make it a text column, and no zone makes it no instant; it is a shared second all the same.
+    // Text with seven digits or without a zone is not an instant, but lies in the shared second too.
     for time in ["2024-03-01T12:00:00.5Z", "2024-03-01T12:00:00.1234567Z", "2024-03-01 09:00:00"] {
         let (before, behind) = (shared(morning, time), shared(evening, time));
         assert_eq!((before.len(), behind.len()), (1, 1), "{time}");
         assert_eq!(before[0].base, behind[0].base);
-        assert_ne!(before[0].tally, behind[0].tally);
+        assert_ne!(before[0].part_key, behind[0].part_key);
     }
     assert_eq!(shared(morning, "2024-03-01T12:00:01Z"), []);
     assert_eq!(shared(morning, "2024-03-01T11:59:59.999Z"), []);

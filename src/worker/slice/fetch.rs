@@ -110,10 +110,10 @@ impl<'r> PageRecords<'r> {
 
     /// Hands the writer the fingerprints that it needs next.
     async fn provide(&mut self) -> Result<(), sqlx::Error> {
-        while let Some(prints) = self.writer.prints()
-            && let Some(batch) = prints.wanted()
+        while let Some(fingerprinter) = self.writer.fingerprinter()
+            && let Some(batch) = fingerprinter.wanted()
         {
-            prints.provide(batch, fingerprint::read(self.pool, self.slice, batch).await?);
+            fingerprinter.provide(batch, fingerprint::read(self.pool, self.slice, batch).await?);
         }
         Ok(())
     }

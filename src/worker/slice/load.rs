@@ -8,7 +8,7 @@ use sqlx::pool::PoolConnection;
 
 use super::queue::{Arriving, Met, Piece};
 use crate::load::LoadError;
-use crate::load::loader::{Loader, Reading};
+use crate::load::loader::{Loader, SliceReading};
 use crate::load::transaction::{PageEnd, PageLoad};
 use crate::rows::page::Chunk;
 use crate::store::session::{self, watched};
@@ -27,7 +27,7 @@ pub(super) struct Load<'r, 'l> {
     pub(super) loader: &'r mut Loader<'l>,
     /// Kept from page to page: a pool hands its connections out in turn, and each would have to get to know the table.
     pub(super) connection: Option<Session>,
-    pub(super) reading: &'r mut Reading,
+    pub(super) reading: &'r mut SliceReading,
     pub(super) arriving: Arriving<'r>,
     pub(super) reporter: &'r Reporter<'r>,
 }
@@ -93,7 +93,7 @@ impl Load<'_, '_> {
             && let Some(end) = self.arriving.page_at_hand(|layout| page.holds(layout))
         {
             is_last = end.next.is_none();
-            let mark = watched(pool, backend, page.mark()).await?;
+            let savepoint = watched(pool, backend, page.savepoint()).await?;
             let mut further = behind.clone();
             let chunks = self.arriving.chunks();
             let weighs = weight(&chunks);
@@ -102,7 +102,7 @@ impl Load<'_, '_> {
                 if matches!(&error, LoadError::Database(error) if session::is_lost(error)) {
                     return Err(error);
                 }
-                let progress = watched(pool, backend, page.commit_to(mark, &behind)).await?;
+                let progress = watched(pool, backend, page.commit_to(savepoint, &behind)).await?;
                 *self.reading = behind;
                 self.reporter.pages(&progress, begun.elapsed());
                 return Err(error);
@@ -152,7 +152,7 @@ async fn turn(
     page: &mut PageLoad<'_, '_>,
     chunks: VecDeque<Chunk>,
     end: PageEnd,
-    reading: &mut Reading,
+    reading: &mut SliceReading,
 ) -> Result<(), LoadError> {
     for chunk in chunks {
         page.copy(chunk, reading).await?;

@@ -26,9 +26,9 @@ use super::report::Reporter;
 use crate::connector::{Expected, Source, Window};
 use crate::http::Session;
 use crate::load::LoadError;
-use crate::load::loader::{Loader, Reading};
+use crate::load::loader::{Loader, SliceReading};
 use crate::load::transaction::PageEnd;
-use crate::rows::fingerprint::Prints;
+use crate::rows::fingerprint::Fingerprinter;
 use crate::rows::page::{Chunk, PageWriter};
 
 /// A page under way when the process is asked to stop may end within this.
@@ -69,7 +69,7 @@ enum Message {
 
 impl SliceReader<'_, '_> {
     /// Reads from where `reading` stands to the slice's end.
-    pub async fn read(self, reading: &mut Reading) -> Result<Ended, TaskError> {
+    pub async fn read(self, reading: &mut SliceReading) -> Result<Ended, TaskError> {
         // What waits is kept by the loading half, which knows how much it may be.
         let (sender, receiver) = mpsc::channel(1);
         let window = Window { start: reading.slice.window_start, end: reading.until };
@@ -77,10 +77,10 @@ impl SliceReader<'_, '_> {
         let stream = self.loader.stream.clone();
         self.loader.compare(&reading.slice);
         let first = reading.slice.reading_batches.filter(|_| self.loader.comparing);
-        let prints = first
+        let fingerprinter = first
             .and_then(|first| u32::try_from(first).ok())
-            .map(|first| Prints::new(first, self.writer.by_content(), Arc::clone(&self.loader.skipping)));
-        self.writer.compare(prints);
+            .map(|first| Fingerprinter::new(first, self.writer.by_content(), Arc::clone(&self.loader.skipping)));
+        self.writer.compare(fingerprinter);
         let (pool, slice) = (self.loader.pool, reading.slice.id);
         let mut fetch = Fetch {
             source: self.source,
@@ -115,7 +115,7 @@ async fn drained(shutdown: &CancellationToken) {
 }
 
 /// Prepares a slice to be read: goes on where an earlier reading stopped, or begins again.
-pub async fn prepare(loader: &Loader<'_>, reading: &mut Reading) -> Result<(), LoadError> {
+pub async fn prepare(loader: &Loader<'_>, reading: &mut SliceReading) -> Result<(), LoadError> {
     if reading.slice.reading_run.is_some() {
         let whole = reading.slice.reading_pages == 0 || loader.seen_is_whole(&reading.slice).await?;
         if whole {

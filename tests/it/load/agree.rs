@@ -9,7 +9,7 @@ use tidegate::connector;
 
 use crate::support::TestDatabase;
 
-/// A table as the catalogue has it: schema, name, meaning, its key, its system columns and the columns of its own.
+/// A table according to the catalogue: schema, name, meaning, key, system columns and its own columns.
 struct Wanted {
     schema: &'static str,
     name: String,
@@ -145,7 +145,7 @@ fn columns_are_named_by_the_rule_and_keys_are_columns() {
 }
 
 #[tokio::test]
-async fn every_schema_table_and_column_says_what_it_means() {
+async fn every_schema_table_and_column_has_a_comment() {
     let database = TestDatabase::create().await;
     let silent: Vec<String> = sqlx::query_scalar(
         "select nspname::text from pg_namespace
@@ -195,7 +195,7 @@ async fn every_table_has_a_primary_key_and_named_constraints_and_no_bare_timesta
 }
 
 #[tokio::test]
-async fn the_reader_role_sees_the_warehouse_and_nothing_of_the_control_schema() {
+async fn the_reader_role_can_read_the_warehouse_but_not_the_control_schema() {
     let database = TestDatabase::create().await;
     let rights: Vec<(String, String, bool, bool)> = sqlx::query_as(
         "select schemaname::text, tablename::text,
@@ -215,7 +215,7 @@ async fn the_reader_role_sees_the_warehouse_and_nothing_of_the_control_schema() 
     }
     assert!(counts["lynn"] >= 8);
     assert!(counts["tidegate"] > 5);
-    // Not only by what the catalogue says.
+    // Tried, and not only read from Postgres's catalogue.
     let mut session = database.connect().await;
     session.execute("set role tidegate_reader").await.unwrap();
     session.execute("select * from lynn.navigation_marks").await.unwrap();
@@ -225,7 +225,7 @@ async fn the_reader_role_sees_the_warehouse_and_nothing_of_the_control_schema() 
 }
 
 #[tokio::test]
-async fn p7_the_reader_role_can_make_change_and_run_nothing() {
+async fn p7_the_reader_role_can_create_change_and_run_nothing() {
     let database = TestDatabase::create().await;
     let mut session = database.connect().await;
     session.execute("set role tidegate_reader").await.unwrap();

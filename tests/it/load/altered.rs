@@ -1,4 +1,4 @@
-//! Tables that people alter: no stream stops for good, nothing is lost, and the message names table and column.
+//! Tables that people alter: no stream stops permanently, nothing is lost, and the message names table and column.
 
 use std::collections::BTreeMap;
 
@@ -39,12 +39,12 @@ async fn changes(plant: &Plant) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn p12_a_column_that_was_dropped_or_renamed_is_made_again() {
+async fn p12_a_column_that_was_dropped_or_renamed_is_created_again() {
     let plant = Plant::new().await;
     let page = records(&[r#"{"a":1,"b":"x","c":true}"#, r#"{"a":2,"b":"y"}"#]);
     plant.read(whole(0), &page).await;
     alter(&plant, "alter table TABLE drop column a; alter table TABLE rename column b to better").await;
-    // A reading of the same rows fills it, though none of them has changed.
+    // A reading of the same rows fills it, although none of them has changed.
     plant.read(whole(0), &page).await;
     assert_eq!(shown(&plant, 0).await, ["a=1 b=x better=x c=true", "a=2 b=y better=y"]);
     let comment: Option<String> = sqlx::query_scalar(
@@ -69,12 +69,12 @@ async fn p12_a_column_that_was_dropped_or_renamed_is_made_again() {
     assert_same_as_migrated(&plant).await;
 }
 
-/// A large slice is compared by fingerprints: they must not claim that a new column is filled.
+/// A large slice is compared with fingerprints, which must not leave out rows whose new column is empty.
 #[tokio::test]
-async fn p12_a_column_that_is_made_again_is_filled_in_a_slice_that_has_fingerprints() {
+async fn p12_a_column_that_is_created_again_is_filled_in_a_slice_that_has_fingerprints() {
     let plant = Plant::new().await;
     let page: Vec<String> = (0..500).map(|n| format!(r#"{{"n":{n},"text":"t{n}"}}"#)).collect();
-    let read = async || super::prints::read(&plant, whole(0), std::slice::from_ref(&page), 1).await;
+    let read = async || super::fingerprints::read(&plant, whole(0), std::slice::from_ref(&page), 1).await;
     read().await;
     assert!(plant.slice(whole(0)).await.fingerprinted);
     alter(&plant, "alter table TABLE drop column text").await;
@@ -83,7 +83,7 @@ async fn p12_a_column_that_is_made_again_is_filled_in_a_slice_that_has_fingerpri
 }
 
 #[tokio::test]
-async fn p12_a_table_that_was_dropped_is_made_again_with_all_its_columns() {
+async fn p12_a_table_that_was_dropped_is_created_again_with_all_its_columns() {
     for plant in [Plant::new().await, Plant::documented().await] {
         let page =
             records(&[r#"{"session":"s","markName":"7","count":1,"count2":1.5}"#, r#"{"session":"s","count":"x"}"#]);
@@ -98,7 +98,7 @@ async fn p12_a_table_that_was_dropped_is_made_again_with_all_its_columns() {
         plant.read(whole(1), &page).await;
         assert_eq!(shown(&plant, 1).await, before);
         assert_eq!(plant.count(&columns).await, count);
-        // What was read before is read again by a backfill.
+        // A backfill reads the earlier rows again.
         assert_eq!(shown(&plant, 0).await, Vec::<String>::new());
         plant.read(whole(0), &page).await;
         assert_eq!(shown(&plant, 0).await, before);
@@ -110,7 +110,7 @@ async fn p12_a_table_that_was_dropped_is_made_again_with_all_its_columns() {
 }
 
 #[tokio::test]
-async fn p12_a_table_that_was_renamed_is_made_again_beside_it() {
+async fn p12_a_table_that_was_renamed_is_created_again_beside_it() {
     for plant in [Plant::new().await, Plant::documented().await] {
         let page = records(&[r#"{"session":"s","markName":"7"}"#]);
         plant.read(whole(0), &page).await;
@@ -124,7 +124,7 @@ async fn p12_a_table_that_was_renamed_is_made_again_beside_it() {
 }
 
 #[tokio::test]
-async fn p12_a_reading_whose_table_was_dropped_begins_at_its_first_page_again() {
+async fn p12_a_reading_whose_table_was_dropped_starts_over() {
     let plant = Plant::new().await;
     let claim = plant.claim().await;
     let mut reader = plant.reader(&claim, whole(0)).await;
@@ -135,7 +135,7 @@ async fn p12_a_reading_whose_table_was_dropped_begins_at_its_first_page_again() 
 }
 
 #[tokio::test]
-async fn p12_a_child_table_that_was_dropped_or_altered_is_made_again_or_gives_way() {
+async fn p12_a_dropped_child_table_is_created_again_and_altered_columns_of_one_are_not_filled() {
     let stream =
         connector::streams(connector::lexer::VENDOR).into_iter().find(|stream| stream.name == "users").unwrap();
     let plant = Plant::of(stream, false).await;
@@ -160,7 +160,7 @@ async fn p12_a_child_table_that_was_dropped_or_altered_is_made_again_or_gives_wa
     assert!(
         error
             .to_string()
-            .starts_with("table lexer.user_groups cannot be loaded: column \"group_id\" is text, and must be bigint;"),
+            .starts_with("table lexer.user_groups cannot be loaded: column \"group_id\" is text, but must be bigint;"),
         "{error}"
     );
     alter(&plant, remedy).await;
@@ -169,7 +169,7 @@ async fn p12_a_child_table_that_was_dropped_or_altered_is_made_again_or_gives_wa
 }
 
 #[tokio::test]
-async fn p12_a_discovered_column_of_another_type_gets_what_fits_and_the_rest_goes_to_a_variant() {
+async fn p12_a_found_column_of_another_type_gets_values_that_fit_and_others_go_to_a_variant() {
     let plant = Plant::new().await;
     let page = records(&[
         r#"{"row":1,"n":1,"count":5,"short":"abc","at":"2024-03-01T11:00:00Z","list":[1],"flag":true}"#,
@@ -199,17 +199,17 @@ async fn p12_a_discovered_column_of_another_type_gets_what_fits_and_the_rest_goe
         ["text", "date"],
         "a type that somebody chose stays"
     );
-    // What no longer fits the stand-in has its variant as well.
+    // Values that do not fit the replacement have a variant too.
     plant.read(whole(2), &records(&[r#"{"at":"soon"}"#])).await;
     assert_eq!(shown(&plant, 2).await, ["at_timestamptz_text=soon"]);
-    // Changed back, the column is filled again.
+    // If its type is changed back, the column is filled again.
     alter(&plant, "alter table TABLE alter column at type timestamptz").await;
     plant.read(whole(3), &records(&[r#"{"at":"2024-03-04T11:00:00Z"}"#])).await;
     assert_eq!(shown(&plant, 3).await, ["at=2024-03-04T11:00:00+00:00"]);
 }
 
 #[tokio::test]
-async fn p12_a_documented_column_of_another_type_gets_what_fits_and_the_rest_goes_to_extra() {
+async fn p12_a_documented_column_of_another_type_gets_values_that_fit_and_others_go_to_extra() {
     let plant = Plant::documented().await;
     let page = records(&[
         r#"{"timestamp":"2024-03-01T11:00:00Z","session":"12","division":"1234567890123","intent":"ok","markName":"5"}"#,
@@ -234,16 +234,16 @@ async fn p12_a_documented_column_of_another_type_gets_what_fits_and_the_rest_goe
 }
 
 #[tokio::test]
-async fn p12_a_key_that_was_altered_is_refused_with_the_statement_that_mends_it() {
+async fn p12_an_altered_key_is_refused_with_the_statement_that_repairs_it() {
     let plant = Plant::new().await;
     plant.read(whole(0), &records(&[r#"{"a":1}"#])).await;
     for (statement, what) in [
-        ("alter table TABLE drop column _row_key", "column \"_row_key\" of its key is gone"),
-        ("alter table TABLE alter column _run_id type text", "column \"_run_id\" is text, and must be bigint"),
-        ("alter table TABLE alter column _extra type json", "column \"_extra\" is json, and must be jsonb"),
+        ("alter table TABLE drop column _row_key", "column \"_row_key\" of its key is missing"),
+        ("alter table TABLE alter column _run_id type text", "column \"_run_id\" is text, but must be bigint"),
+        ("alter table TABLE alter column _extra type json", "column \"_extra\" is json, but must be jsonb"),
         (
             "alter table TABLE drop constraint survey_result_pkey",
-            "no unique index has its key (\"_connection\", \"_window_start\", \"_row_key\")",
+            "no unique index has the columns of its key (\"_connection\", \"_window_start\", \"_row_key\")",
         ),
     ] {
         alter(&plant, statement).await;
@@ -293,7 +293,7 @@ async fn p11_a_changed_column_type_is_recorded_once() {
     plant.read(whole(0), &page).await;
     assert_eq!(changes(&plant).await[noted + 1..], ["retype_column navigation_marks mark_name integer"]);
 
-    // Our own widening is none.
+    // A column that Tidegate widened itself is not reported.
     let plant = Plant::new().await;
     plant.read(whole(0), &records(&[r#"{"a":1}"#, r#"{"a":1.5e300}"#])).await;
     plant.read(whole(1), &records(&[r#"{"a":2}"#])).await;
@@ -302,7 +302,7 @@ async fn p11_a_changed_column_type_is_recorded_once() {
 }
 
 #[tokio::test]
-async fn p12_a_column_that_takes_no_null_is_named() {
+async fn p12_a_column_that_does_not_allow_null_is_named() {
     for (statement, column) in [
         ("alter table TABLE add column theirs int not null", "theirs"),
         ("alter table TABLE alter column session set not null", "session"),
@@ -322,14 +322,11 @@ async fn p12_a_column_that_takes_no_null_is_named() {
 }
 
 #[tokio::test]
-async fn p12_a_name_that_something_else_has_is_refused() {
+async fn p12_a_name_of_another_object_is_refused() {
     let plant = Plant::new().await;
     alter(&plant, "alter table TABLE rename to kept; create view TABLE as select * from lynn.kept").await;
     let error = open(&plant).await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "lynn.survey_result is a view, and must be a table: give it another name, or drop it"
-    );
+    assert_eq!(error.to_string(), "lynn.survey_result is a view, but must be a table: rename it or drop it");
     alter(&plant, "drop view TABLE; create type TABLE as enum ('a')").await;
     let error = open(&plant).await.unwrap_err();
     assert!(
@@ -352,7 +349,7 @@ async fn p12_a_table_that_changes_in_the_middle_of_a_task_is_opened_again() {
     for (statement, harmless) in [
         ("alter table TABLE drop column a", false),
         ("alter table TABLE rename column b to d", false),
-        // Eight bytes all of them: as binary values they would be taken for one another.
+        // All types have eight bytes, so that binary values of one would be accepted as another.
         ("alter table TABLE alter column a type double precision", false),
         ("alter table TABLE alter column c type bigint", false),
         ("alter table TABLE alter column a type timestamptz using to_timestamp(a)", false),
@@ -391,7 +388,7 @@ async fn p12_a_table_that_changes_in_the_middle_of_a_task_is_opened_again() {
     }
 }
 
-/// Everything that tells a table from another.
+/// All properties of a table.
 async fn picture(plant: &Plant, schema: &str, name: &str) -> BTreeMap<String, Vec<String>> {
     let parts = [
         (
@@ -421,7 +418,7 @@ async fn picture(plant: &Plant, schema: &str, name: &str) -> BTreeMap<String, Ve
     picture
 }
 
-/// Compares the tables of a stream with those that the migrations make in a new database.
+/// Compares the tables of a stream with those that the migrations create in a new database.
 async fn assert_same_as_migrated(plant: &Plant) {
     let fresh = Plant::of(plant.stream.clone(), false).await;
     let children = plant.stream.children.iter().map(|child| &*child.name);
@@ -432,7 +429,7 @@ async fn assert_same_as_migrated(plant: &Plant) {
 }
 
 #[tokio::test]
-async fn p12_every_table_is_made_again_as_its_migration_made_it() {
+async fn p12_every_table_is_created_again_as_its_migration_created_it() {
     let streams: Vec<Stream> = connector::all_streams();
     let mut plant = Plant::new().await;
     for stream in streams {

@@ -1,4 +1,4 @@
-//! Arrays that become rows of child tables: whatever they hold, the load goes on and nothing is lost.
+//! Arrays that become rows of child tables: whatever they hold, the load succeeds and nothing is lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,7 +17,7 @@ const COLUMNS: &[Column] =
     &[Column::new("id", "id", ColumnType::Text, ""), Column::new("at", "at", ColumnType::Bigint, "")];
 const PARENT: &[(Text, Text)] = &[(Text::Borrowed("id"), Text::Borrowed("parent_id"))];
 
-/// Children by every type that an id may have, with members of every type, or with plain elements.
+/// Child tables with every type of id, with members of every type, and with plain elements.
 const CHILDREN: &[(&str, &[Column])] = &[
     (
         "by_bigint",
@@ -78,7 +78,7 @@ async fn plant() -> Plant {
     plant
 }
 
-/// An element that fits often, fits nearly, or is anything.
+/// An element that often fits, nearly fits, or is anything.
 fn any_element() -> impl Strategy<Value = String> {
     let members = prop::collection::vec(
         (prop::sample::select(vec!["k", "k", "k", "t", "d", "b", "j", "i", "more", "\\u006b"]), any_small()),
@@ -125,7 +125,7 @@ fn p5_any_array_becomes_child_rows_or_is_kept_with_its_parent() {
                     format!("{{\"id\":\"{number}-{parent}\"{}}}", arrays.concat())
                 })
                 .collect();
-            // Whatever the arrays hold, the SQL that takes them apart does not fail.
+            // Whatever the arrays hold, the SQL that splits them does not fail.
             let progress = runtime.block_on(plant.read(whole(number), &[records]));
             prop_assert_eq!(progress.rows_inserted, i64::try_from(parents.len()).unwrap());
             for (at, (name, columns)) in CHILDREN.iter().enumerate() {
@@ -144,7 +144,7 @@ fn p5_any_array_becomes_child_rows_or_is_kept_with_its_parent() {
                     let parent: usize = id.split_once('-').unwrap().1.parse().unwrap();
                     let ids: BTreeSet<String> = parents[parent][at].iter().map(|raw| id_of(columns, raw)).collect();
                     prop_assert!(!is_kept || rows == 0, "{name} {:?} is in both places", parents[parent][at]);
-                    // Numbers may be spelt in several ways, so there may be fewer ids than spellings.
+                    // A number has several spellings, so there may be fewer ids than elements.
                     let all = usize::try_from(rows).unwrap();
                     prop_assert!(
                         is_kept || (all <= ids.len() && (all > 0) != ids.is_empty()),
@@ -158,7 +158,7 @@ fn p5_any_array_becomes_child_rows_or_is_kept_with_its_parent() {
         .unwrap();
 }
 
-/// The id of an element as it is spelled. The element's other members do not matter, though no double holds them.
+/// The id of an element in its spelling. The other members may be numbers that no double holds.
 fn id_of(columns: &[Column], raw: &str) -> String {
     let member =
         |name: &str| Some(serde_json::from_str::<BTreeMap<String, &RawValue>>(raw).ok()?.get(name)?.to_string());
@@ -166,7 +166,7 @@ fn id_of(columns: &[Column], raw: &str) -> String {
 }
 
 #[tokio::test]
-async fn p5_a_number_beyond_every_double_beside_the_key_merges_no_children() {
+async fn p5_a_number_beyond_every_double_does_not_merge_children() {
     let plant = plant().await;
     for (parent, zeros) in (0_i64..).zip([299, 307, 308, 309, 998]) {
         let digits = format!("9{}", "0".repeat(zeros));
@@ -184,9 +184,9 @@ async fn p5_a_number_beyond_every_double_beside_the_key_merges_no_children() {
 }
 
 #[tokio::test]
-async fn p5_the_longest_keys_that_are_taken_fit_an_index() {
+async fn p5_the_longest_accepted_keys_fit_an_index() {
     let plant = plant().await;
-    // Hashes, for what compresses would take less.
+    // Hashes, because other texts would be compressed.
     let noise = |bytes: usize, seed: u128| -> String {
         let blocks =
             (0..).map(|n: u128| format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&(seed << 64 | n).to_le_bytes())));
@@ -223,7 +223,7 @@ async fn p10_a_missing_or_unreadable_array_deletes_no_child_rows() {
 }
 
 #[tokio::test]
-async fn p10_children_that_all_go_at_once_are_kept_until_the_operator_releases_them() {
+async fn p10_children_that_all_vanish_at_once_are_kept_until_the_operator_releases_them() {
     let plant = plant().await;
     let pages = |parents: std::ops::Range<usize>, array: &str| -> Vec<Vec<String>> {
         let records: Vec<String> = parents.map(|id| format!(r#"{{"id":"p{id}","plain_bigint":{array}}}"#)).collect();
@@ -247,13 +247,13 @@ async fn p10_children_that_all_go_at_once_are_kept_until_the_operator_releases_t
     assert_eq!(read(&pages(0..9, "[]"), false).await, (None, 82), "few may go");
     let (held, rows) = read(&pages(0..50, "[]"), false).await;
     assert_eq!((held.as_deref(), rows), (Some("the vendor reported none of 32 rows, of child table plain_bigint"), 82));
-    // The doubt about the first page stays until the end of the reading; what is new is written.
+    // The doubt about the first page remains until the end of the reading; new rows are written.
     let mixed = [pages(25..50, "[2,3]"), pages(9..25, "[]"), pages(0..9, "[7]")].concat();
     let (held, rows) = read(&mixed, false).await;
     let reason = "the vendor reported 25 rows where there were 50, less than 80 %, of child table plain_bigint";
     assert_eq!((held.as_deref(), rows), (Some(reason), 116));
     assert_eq!(read(&pages(0..25, "[]"), true).await, (None, 75), "after a release");
-    // What doubtful readings add does not keep a right one from ending the hold.
+    // Rows that doubtful readings added do not keep a correct one from ending the hold.
     assert_eq!(read(&pages(25..50, "[7]"), false).await.1, 100);
     assert_eq!(read(&pages(25..50, "[1,2,3]"), false).await, (None, 75));
 }

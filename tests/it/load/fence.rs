@@ -27,7 +27,7 @@ async fn state(plant: &Plant) -> String {
     state
 }
 
-/// Reads a slice of two pages and, before the second is committed, does what takes it out of this worker's hands.
+/// Reads a slice of two pages; `break_in` takes it away from this worker before the second is committed.
 async fn interrupted(break_in: impl AsyncFnOnce(&Plant, &run::Claim)) -> (LoadError, bool) {
     let plant = Plant::new().await;
     plant.read(whole(0), &[numbered([1, 2, 3])]).await;
@@ -82,7 +82,7 @@ async fn p1_a_stream_that_another_run_holds_keeps_nothing() {
 }
 
 #[tokio::test]
-async fn p1_a_slice_that_stands_elsewhere_keeps_nothing() {
+async fn p1_a_slice_that_another_worker_moved_keeps_nothing() {
     for how in ["restarted", "advanced", "gone"] {
         let (error, kept_nothing) = interrupted(async |plant, _| {
             let slice = plant.slice(whole(0)).await;
@@ -98,17 +98,17 @@ async fn p1_a_slice_that_stands_elsewhere_keeps_nothing() {
             }
         })
         .await;
-        // With the slice, what was noted of it has gone.
-        let told = if how == "advanced" { "moved by another worker" } else { "noted as seen are gone" };
+        // The rows that were seen were deleted with the slice.
+        let told = if how == "advanced" { "moved by another worker" } else { "rows that were seen is lost" };
         assert!(error.to_string().contains(told), "{how}: {error}");
         assert!(kept_nothing, "{how}");
     }
 }
 
 #[tokio::test]
-async fn p1_a_crash_of_postgres_between_two_pages_makes_nothing_vanish() {
+async fn p1_a_crash_of_postgres_between_two_pages_deletes_no_rows() {
     let (error, kept_nothing) = interrupted(async |plant, _| {
-        // What crash recovery does to an unlogged table.
+        // Crash recovery empties an unlogged table.
         sqlx::query("truncate tidegate.seen_row").execute(&plant.pool).await.unwrap();
     })
     .await;
@@ -131,20 +131,20 @@ async fn p1_a_page_that_is_dropped_leaves_nothing() {
     }
     drop(page);
     assert_eq!(state(&plant).await, before);
-    // And the loader is as good as new.
+    // The loader can be used again.
     reader.page(&numbered([3]), None).await.unwrap();
     assert_eq!(plant.rows(whole(0)).await.len(), 1);
 }
 
 #[tokio::test]
-async fn p1_a_reading_goes_on_where_it_stood() {
+async fn p1_a_reading_resumes_at_its_cursor() {
     let plant = Plant::new().await;
     for fresh in [true, false] {
         let claim = plant.claim().await;
         let mut reader = plant.reader(&claim, whole(0)).await;
         assert_eq!(reader.reading.fresh, fresh);
         reader.page(&numbered([1, 1]), Some("second")).await.unwrap();
-        // Another process: all that it knows is in the database.
+        // Like another process, which only has the state in the database.
         let second = plant.claim().await;
         let mut reader = plant.resumed(&second, whole(0)).await;
         let slice = &reader.reading.slice;
@@ -162,14 +162,14 @@ async fn p1_a_reading_goes_on_where_it_stood() {
 }
 
 #[tokio::test]
-async fn p1_seen_rows_that_a_crash_of_postgres_emptied_are_missed() {
+async fn p1_the_loss_of_seen_rows_in_a_crash_of_postgres_is_detected() {
     let plant = Plant::new().await;
     plant.read(whole(0), &[numbered([1, 2, 3])]).await;
     let claim = plant.claim().await;
     let mut reader = plant.reader(&claim, whole(0)).await;
     reader.page(&numbered([1]), Some("second")).await.unwrap();
     assert!(reader.loader.seen_is_whole(&reader.reading.slice).await.unwrap());
-    // What crash recovery does to an unlogged table.
+    // Crash recovery empties an unlogged table.
     sqlx::query("truncate tidegate.seen_row").execute(&plant.pool).await.unwrap();
     let mut reader = plant.resumed(&claim, whole(0)).await;
     assert!(!reader.loader.seen_is_whole(&reader.reading.slice).await.unwrap());
@@ -206,7 +206,7 @@ async fn p1_a_worker_whose_run_was_taken_over_cannot_hold_the_stream() {
 }
 
 #[tokio::test]
-async fn p1_statistics_are_those_of_the_pages_that_were_kept() {
+async fn p1_statistics_cover_the_committed_pages() {
     let plant = Plant::new().await;
     plant.read(whole(0), &[numbered([1, 2]), numbered([3]), vec!["[]".to_owned()]]).await;
     let task: (i32, i64, i64, i64, i64) =

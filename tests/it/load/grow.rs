@@ -1,4 +1,4 @@
-//! Whatever fields the vendor sends, the table grows with them, no load fails and no value is lost.
+//! Whatever fields the vendor sends, the table gets their columns, no load fails and no value is lost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -87,7 +87,7 @@ async fn p5_numbers_widen_on_existing_rows_without_loss() {
 }
 
 #[tokio::test]
-async fn p5_nothing_with_a_vast_exponent_goes_with_its_column_wherever_that_widens() {
+async fn p5_a_zero_with_a_huge_exponent_does_not_prevent_its_column_from_widening() {
     let plant = Plant::new().await;
     let page = strings(&[r#"{"z":0.0e99999999999}"#, r#"{"z":9223372036854775808}"#, r#"{"z":1.5}"#]);
     assert_eq!(plant.read(whole(0), &[page]).await.rows_inserted, 3);
@@ -96,7 +96,7 @@ async fn p5_nothing_with_a_vast_exponent_goes_with_its_column_wherever_that_wide
 }
 
 #[tokio::test]
-async fn p5_nothing_that_json_can_say_fails_a_load_or_gets_lost() {
+async fn p5_no_json_value_fails_a_load_or_is_lost() {
     let long = "é\\n".repeat(350_000);
     let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
     let deep_objects = format!("{}1{}", r#"{"o":"#.repeat(300), "}".repeat(300));
@@ -141,7 +141,7 @@ async fn p5_nothing_that_json_can_say_fails_a_load_or_gets_lost() {
 }
 
 #[tokio::test]
-async fn p5_what_fits_no_column_is_readable_in_extra() {
+async fn p5_values_that_fit_no_column_are_readable_in_extra() {
     let plant = Plant::documented().await;
     let record = r#"{"session":"s","SESSION":"again","timestamp":"soon","division":{"id":1},"new":1,"new":[2],
         "nested":{"a":"\u0000","b":1e999},"\u0000":5,"markName":7}"#;
@@ -158,7 +158,7 @@ async fn p5_what_fits_no_column_is_readable_in_extra() {
 }
 
 #[tokio::test]
-async fn p5_a_documented_time_is_cut_to_microseconds_and_kept_otherwise() {
+async fn p5_a_documented_time_is_cut_to_microseconds_and_unchanged_otherwise() {
     let plant = Plant::documented().await;
     for (number, (sent, stored)) in (0..).zip([
         ("2024-03-01T11:02:45.1234567Z", "2024-03-01T11:02:45.123456+00:00"),
@@ -243,9 +243,9 @@ async fn p5_hostile_and_colliding_field_names_get_columns_of_their_own() {
 }
 
 #[tokio::test]
-async fn p5_fields_by_the_thousand_are_bounded_and_rows_fit_their_block() {
+async fn p5_thousands_of_fields_are_bounded_and_rows_fit_their_block() {
     let plant = Plant::new().await;
-    // 24 bytes are the most that Postgres never moves out of a row.
+    // Postgres never moves values of up to 24 bytes out of a row.
     let record = |from: usize| {
         let members: Vec<String> = (from..from + 1000).map(|n| format!(r#""f{n}":"{n:024}""#)).collect();
         format!("{{{}}}", members.join(","))
@@ -262,7 +262,7 @@ async fn p5_fields_by_the_thousand_are_bounded_and_rows_fit_their_block() {
 }
 
 #[tokio::test]
-async fn p5_records_that_are_no_rows_are_kept_with_the_reason() {
+async fn p5_records_that_cannot_become_rows_are_kept_with_the_reason() {
     let plant = Plant::new().await.keyed(&["id"]);
     let claim = plant.claim().await;
     let mut reader = plant.reader(&claim, whole(0)).await;
@@ -304,20 +304,20 @@ async fn p5_records_that_are_no_rows_are_kept_with_the_reason() {
 }
 
 #[tokio::test]
-async fn p5_two_workers_that_meet_the_same_fields_at_once_make_each_column_once() {
+async fn p5_two_workers_that_find_the_same_fields_at_once_create_each_column_once() {
     const ROUNDS: i64 = 30;
     let plant = Plant::new().await;
     let barrier = Arc::new(Barrier::new(2));
     let worker = async |connection: &str, value: &str| {
         let claim = plant.claim_as(connection).await;
-        // One picture of the table for all rounds, so that it is stale at each.
+        // The table as of the beginning in all rounds, so that it is always outdated.
         for round in 0..ROUNDS {
             let mut reader = plant.reader(&claim, whole(round)).await;
             let first = format!(r#"{{"n":{round},"f{round}":{value}}}"#);
             let second = format!(r#"{{"n":{round},"f{round}":1,"g{round}":true,"h {connection} {round}":1}}"#);
             for (record, next) in [(first, Some("2")), (second, None)] {
                 barrier.wait().await;
-                // Who comes second finds the column of another type, and writes the page again for the table as it is.
+                // The second worker finds the column with another type, and encodes the page again for the current table.
                 while let Err(error) = reader.page(&[&record], next).await {
                     assert!(matches!(error, LoadError::Altered { .. }), "{error:?}");
                     reader = plant.resumed(&claim, whole(round)).await;
@@ -344,12 +344,12 @@ async fn p5_two_workers_that_meet_the_same_fields_at_once_make_each_column_once(
 }
 
 #[tokio::test]
-async fn p5_a_worker_with_a_stale_picture_follows_the_table() {
+async fn p5_a_worker_with_outdated_columns_follows_the_table() {
     let plant = Plant::new().await;
     plant.read(whole(9), &[strings(&[r#"{"a":1,"b":1,"c":"2024-03-01T00:00:00Z"}"#])]).await;
     let claim = plant.claim_as("slow").await;
     let mut reader = plant.reader(&claim, whole(0)).await;
-    // The other widens and adds, before the slow one's page and in the middle of it.
+    // The other worker widens and adds columns, before the slow worker's page and in the middle of it.
     plant.read(whole(9), &[strings(&[r#"{"a":"x","b":1.5,"d":1}"#])]).await;
     reader.page(&[r#"{"a":2,"b":2,"c":"2024-03-02T00:00:00Z"}"#], Some("2")).await.unwrap();
     let chunks = reader.write(&[r#"{"a":3,"b":3,"c":"2024-03-03T00:00:00Z","e":1}"#, r#"{"a":"y"}"#]);
@@ -374,13 +374,13 @@ async fn p5_a_worker_with_a_stale_picture_follows_the_table() {
     );
 }
 
-/// Enough records for a batch that is merged while the page still arrives.
+/// Enough records for a batch that is merged while the page is still arriving.
 pub fn more_than_a_batch() -> Vec<String> {
     numbered(0..u32::try_from(BATCH_ROWS_MAX).unwrap() + 10)
 }
 
 #[tokio::test]
-async fn p5_a_page_that_is_staged_while_it_arrives_grows_the_table_under_itself() {
+async fn p5_a_page_that_is_staged_while_it_arrives_adds_columns_in_the_middle() {
     let plant = Plant::new().await;
     let claim = plant.claim().await;
     let mut records = more_than_a_batch();
@@ -400,7 +400,7 @@ async fn p5_a_page_that_is_staged_while_it_arrives_grows_the_table_under_itself(
 }
 
 #[tokio::test]
-async fn p5_columns_of_a_page_that_was_given_up_are_made_again() {
+async fn p5_columns_of_an_abandoned_page_are_created_again() {
     let plant = Plant::new().await;
     let claim = plant.claim().await;
     let mut reader = plant.reader(&claim, whole(0)).await;
@@ -420,7 +420,7 @@ async fn p5_columns_of_a_page_that_was_given_up_are_made_again() {
 }
 
 #[tokio::test]
-async fn p5_two_pages_that_grow_a_table_they_both_hold_end_one_after_the_other() {
+async fn p5_two_pages_that_lock_a_table_and_add_columns_finish_one_after_the_other() {
     let plant = Plant::new().await;
     plant.read(whole(9), &[numbered([1])]).await;
     let barrier = Arc::new(Barrier::new(2));
@@ -448,7 +448,7 @@ async fn p5_two_pages_that_grow_a_table_they_both_hold_end_one_after_the_other()
             None => {
                 page.checkpoint(end, &mut reader.reading).await.unwrap();
             }
-            // Both hold the table: one must give way. The page is read again.
+            // Both have locked the table, so one must fail. Its page is read again.
             Some(LoadError::Database(sqlx::Error::Database(error))) => {
                 assert!(matches!(error.code().as_deref(), Some("40P01" | "55P03")), "{error}");
                 drop(page);
@@ -463,8 +463,8 @@ async fn p5_two_pages_that_grow_a_table_they_both_hold_end_one_after_the_other()
 }
 
 #[tokio::test]
-async fn p5_an_extra_report_gets_its_table_once_however_many_ask() {
-    // As long as names get, and the cut of its constraint's name falls inside a character.
+async fn p5_an_extra_report_gets_its_table_once_for_many_workers() {
+    // The longest possible name; the name of its constraint is cut inside a character.
     let name = format!("{}é report", "x".repeat(57));
     let plant = Plant::of(extra_report(&name, "11111111-2222-3333-4444-555555555555"), true).await;
     let worker = async |connection: &'static str| {
@@ -490,7 +490,7 @@ async fn p5_new_fields_of_a_documented_stream_get_columns_if_the_job_says_so() {
     plant.read(whole(0), &[strings(&[r#"{"SESSION":"s","new":1}"#])]).await;
     let row = only(&plant, 0).await;
     assert_eq!((row["session"].as_str(), row["new"].as_str()), ("s", "1"));
-    // And keep them when it no longer does; what does not fit goes to `_extra`.
+    // They keep them when it no longer does; values that do not fit go to `_extra`.
     let plant = Plant { may_add: false, ..plant };
     plant.read(whole(0), &[strings(&[r#"{"session":"s","new":"x","newer":1}"#])]).await;
     assert_eq!(json(&only(&plant, 0).await["_extra"]), json(r#"{"new":"x","newer":1}"#));

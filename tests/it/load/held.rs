@@ -1,4 +1,4 @@
-//! Promise 10 against a model: what a doubtful reading does to a slice, however its pages and batches fall.
+//! Promise 10 against a model: what a doubtful reading does to a slice, for any division into pages and batches.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use proptest::test_runner::{Config, TestRunner};
 use tidegate::connector;
 use tidegate::load::LoadError;
 
+use super::fingerprints;
 use super::modes::everything;
 use super::plant::{Plant, numbered, whole};
-use super::prints;
 
 /// One reading: pages of numbers, and whether one of its records is refused.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ struct Reading {
 
 type Counts = BTreeMap<u32, usize>;
 
-fn tally<'n>(numbers: impl IntoIterator<Item = &'n u32>) -> Counts {
+fn count_each<'n>(numbers: impl IntoIterator<Item = &'n u32>) -> Counts {
     numbers.into_iter().fold(BTreeMap::new(), |mut counts, number| {
         *counts.entry(*number).or_default() += 1;
         counts
@@ -41,7 +41,7 @@ fn count(counts: &Counts) -> usize {
 
 /// What the slice has after a reading, and whether it is held. A release covers what was `seen`.
 fn expected(before: &Counts, reading: &Reading, seen: Seen, base: Base) -> (Counts, bool) {
-    let reported = tally(reading.pages.iter().flatten());
+    let reported = count_each(reading.pages.iter().flatten());
     let (there, said) = (base.unwrap_or_else(|| count(before)), count(&reported));
     let seen = seen.filter(|_| reading.released);
     let least = seen.map_or(there, |(rows, _)| there.min(rows));
@@ -51,7 +51,7 @@ fn expected(before: &Counts, reading: &Reading, seen: Seen, base: Base) -> (Coun
     if !held {
         return (reported, false);
     }
-    // Of identical records the greater number stays.
+    // Of identical records, the greater number remains.
     let mut both = before.clone();
     for (number, count) in reported {
         let most = both.entry(number).or_default();
@@ -65,13 +65,13 @@ async fn read(plant: &Plant, reading: &Reading) -> i64 {
         sqlx::query("update tidegate.slice set released = true").execute(&plant.pool).await.unwrap();
     }
     let claim = plant.claim().await;
-    let mut reader = prints::comparing(plant, &claim, whole(1), false).await;
+    let mut reader = fingerprints::comparing(plant, &claim, whole(1), false).await;
     reader.loader.hold_below = 80;
     let mut pages: Vec<Vec<String>> = reading.pages.iter().map(|page| numbered(page.iter().copied())).collect();
     if reading.odd {
         pages[0].push("17".to_owned());
     }
-    match prints::read_pages(plant, &mut reader, &pages, 1).await {
+    match fingerprints::read_pages(plant, &mut reader, &pages, 1).await {
         Ok(progress) => progress.rows_deleted,
         Err(LoadError::Rearranged) => {
             reader.loader.start_over(&reader.reading.slice).await.unwrap();
@@ -87,7 +87,7 @@ async fn assert_reading(plant: &Plant, (before, seen, base): &mut (Counts, Seen,
     let deleted = read(plant, reading).await;
     let (after, held) = expected(before, reading, *seen, *base);
     let found: Vec<u32> = plant.rows(whole(1)).await.iter().map(|row| row["n"].parse().unwrap()).collect();
-    assert_eq!(tally(&found), after, "{reading:?}");
+    assert_eq!(count_each(&found), after, "{reading:?}");
     let slice: (bool, bool, Option<i64>, i64) =
         sqlx::query_as("select held_since is not null, released, held_rows_there, rows_total from tidegate.slice")
             .fetch_one(&plant.pool)
@@ -106,7 +106,7 @@ async fn assert_reading(plant: &Plant, (before, seen, base): &mut (Counts, Seen,
 }
 
 #[test]
-fn p10_whatever_is_read_a_doubtful_reading_takes_nothing_away() {
+fn p10_a_doubtful_reading_deletes_nothing() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     // Few numbers, so that there are identical records within a page, across pages and across readings.
     let page = prop::collection::vec(0..150_u32, 0..150);
@@ -155,7 +155,7 @@ async fn p10_a_slice_with_fingerprints_that_was_held_follows_its_vendor_again() 
 }
 
 #[tokio::test]
-async fn p10_refused_records_hold_a_slice_of_entities_too_until_they_are_understood() {
+async fn p10_refused_records_hold_a_slice_of_entities_too_until_they_can_be_read() {
     let sessions = connector::streams(connector::jaicp::VENDOR).into_iter().find(|stream| stream.name == "sessions");
     let plant = Plant::of(sessions.unwrap(), false).await;
     let good = r#"{"projectShortName":"p","sessionId":"s1"}"#.to_owned();
@@ -206,7 +206,7 @@ async fn p10_new_rows_in_a_list_do_not_show_that_its_old_rows_were_deleted() {
 }
 
 #[tokio::test]
-async fn p10_a_right_reading_ends_a_hold_whatever_the_doubtful_ones_added() {
+async fn p10_a_correct_reading_ends_a_hold_whatever_the_doubtful_ones_added() {
     let plant = Plant::new().await;
     let read = async |numbers: std::ops::Range<u32>| {
         let claim = plant.claim().await;
@@ -219,7 +219,7 @@ async fn p10_a_right_reading_ends_a_hold_whatever_the_doubtful_ones_added() {
     };
     assert_eq!(read(0..100).await, (None, 100));
     for rows in [150, 150, 200] {
-        // Half as many rows, and all of them new.
+        // Half as many rows, all of them new.
         let from = if rows == 200 { 2_000 } else { 1_000 };
         assert_eq!(read(from..from + 50).await, (Some(rows), usize::try_from(rows).unwrap()));
     }

@@ -30,7 +30,7 @@ async fn p4_the_later_record_wins_within_a_page_across_pages_and_across_readings
 }
 
 #[tokio::test]
-async fn p5_a_record_without_its_key_is_kept_aside() {
+async fn p5_a_record_without_its_key_is_rejected() {
     let plant = Plant::new().await.keyed(&["POST_ID", "sub.id"]);
     let page = [r#"{"POST_ID":1,"sub":{"id":2}}"#, r#"{"POST_ID":1}"#, r#"{"sub":{"id":1}}"#, "{}"];
     let progress = plant.read(whole(0), &[page.iter().map(|&record| record.to_owned()).collect()]).await;
@@ -38,11 +38,11 @@ async fn p5_a_record_without_its_key_is_kept_aside() {
 }
 
 #[tokio::test]
-async fn p4_equal_keys_in_a_shared_second_drop_only_what_is_the_same_record() {
+async fn p4_of_equal_keys_in_a_shared_second_only_identical_records_are_dropped() {
     let plant = Plant::new().await.keyed(&["agent"]);
     let agent =
         |day: u32, calls: u32| vec![format!(r#"{{"agent":7,"day":"2024-03-{day:02}T00:00:00Z","calls":{calls}}}"#)];
-    // Days as times at midnight: every row lies in a shared second, and the key is the same every day.
+    // Days as times at midnight: every row lies in a shared second, with the same key every day.
     plant.read(whole(0), &[agent(1, 5)]).await;
     let progress = plant.read(whole(1), &[agent(2, 5)]).await;
     assert_eq!((progress.rows_inserted, progress.rows_outside), (1, 0));

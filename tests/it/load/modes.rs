@@ -1,5 +1,5 @@
-//! The write modes beside slices of anonymous rows: entities, lists, observations, rows with keys of their own, and the
-//! child tables that are filled with their parents.
+//! All write modes except slices of rows without keys: entities, lists, observations, rows with their own keys, and child
+//! tables.
 
 use std::borrow::Cow;
 
@@ -36,7 +36,7 @@ fn child(name: &'static str, field: &'static str, columns: &'static [Column]) ->
     Child { name: name.into(), meaning: "".into(), field: field.into(), parent: PARENT.into(), columns: columns.into() }
 }
 
-/// A stream of that mode with two child tables, and its tables.
+/// A stream of this mode with two child tables, and its tables.
 async fn plant(mode: Mode, key: &'static [&'static str]) -> Plant {
     let columns: Vec<Text> = key.iter().map(|&name| name.into()).collect();
     let all = key == ["project", "id", "bot"];
@@ -98,7 +98,7 @@ fn page(records: &[&str]) -> Vec<String> {
     records.iter().map(|record| record.replacen('{', r#"{"project":"p","#, 1)).collect()
 }
 
-/// What a query that gives one text per row finds, in order.
+/// The results of a query with one text per row, in order.
 async fn texts(plant: &Plant, query: &str) -> Vec<String> {
     sqlx::query_scalar(AssertSqlSafe(query.to_owned())).fetch_all(&plant.pool).await.unwrap()
 }
@@ -129,7 +129,7 @@ async fn groups(plant: &Plant) -> Vec<String> {
     texts(plant, "select entity_id || ' ' || group_id from modes.groups order by entity_id, group_id").await
 }
 
-/// Where rows stand physically: what was not rewritten stays there.
+/// Physical positions of rows: a row that was not rewritten keeps its position.
 async fn places(plant: &Plant, table: &str) -> Vec<String> {
     texts(plant, &format!("select ctid::text || xmin::text from modes.{table} order by ctid")).await
 }
@@ -141,7 +141,7 @@ async fn read(plant: &Plant, window: RowWindow, pages: &[Vec<String>]) -> Progre
 }
 
 #[tokio::test]
-async fn p4_entities_stay_when_a_window_no_longer_reports_them_and_change_when_one_does() {
+async fn p4_entities_are_kept_when_a_window_does_not_report_them_and_updated_when_it_does() {
     let plant = entities().await;
     let first = page(&[r#"{"id":1,"bot":"b","name":"one"}"#, r#"{"id":2,"bot":"b","name":"two"}"#]);
     let progress = read(&plant, whole(0), &[first]).await;
@@ -158,7 +158,7 @@ async fn p4_entities_stay_when_a_window_no_longer_reports_them_and_change_when_o
 }
 
 #[tokio::test]
-async fn p4_the_later_of_two_records_of_one_entity_counts_whatever_its_key_is_written_like() {
+async fn p4_the_later_of_two_records_of_one_entity_counts_in_any_spelling_of_the_key() {
     let plant = entities().await;
     let one = page(&[
         r#"{"id":"7","bot":"b","name":"text"}"#,
@@ -173,7 +173,7 @@ async fn p4_the_later_of_two_records_of_one_entity_counts_whatever_its_key_is_wr
 }
 
 #[tokio::test]
-async fn p5_a_record_whose_key_is_no_key_is_kept_aside_and_says_why() {
+async fn p5_a_record_with_an_unusable_key_is_rejected_with_the_reason() {
     let plant = entities().await;
     let long = format!(r#"{{"id":1,"bot":"{}"}}"#, "x".repeat(5_000));
     let records =
@@ -188,7 +188,7 @@ async fn p5_a_record_whose_key_is_no_key_is_kept_aside_and_says_why() {
 }
 
 #[tokio::test]
-async fn a_row_that_is_written_again_keeps_what_its_columns_say() {
+async fn a_row_that_is_written_again_follows_the_rules_of_its_columns() {
     let plant = entities().await;
     let first = r#"{"id":1,"name":"a","count":5,"status":"SENT","seen":"2024-03-01T10:00:00Z"}"#;
     let second = r#"{"id":1,"name":"b","count":3,"seen":"2024-03-02T10:00:00Z"}"#;
@@ -206,7 +206,7 @@ async fn a_row_that_is_written_again_keeps_what_its_columns_say() {
 }
 
 #[tokio::test]
-async fn p4_a_list_marks_what_is_gone_and_takes_it_back_when_it_returns() {
+async fn p4_a_list_marks_rows_that_vanish_and_unmarks_them_when_they_return() {
     let plant = list().await;
     let of = |ids: &[u32]| -> Vec<String> {
         page(
@@ -224,7 +224,7 @@ async fn p4_a_list_marks_what_is_gone_and_takes_it_back_when_it_returns() {
     let before = places(&plant, "entity").await;
     read(&plant, everything(), &[of(&[3, 1, 2])]).await;
     assert_eq!(places(&plant, "entity").await, before);
-    // On one page, on several, and in the batches of none: the same comes of it.
+    // In one page, and in several: the result is the same.
     let progress = read(&plant, everything(), &[of(&[1, 3])]).await;
     assert_eq!((progress.rows_deleted, progress.rows_unchanged), (1, 2));
     assert_eq!(texts(&plant, deleted).await, ["2"]);
@@ -241,7 +241,7 @@ async fn p4_a_list_marks_what_is_gone_and_takes_it_back_when_it_returns() {
 }
 
 #[tokio::test]
-async fn another_connections_rows_of_a_list_are_none_of_ours() {
+async fn rows_of_another_connection_in_a_list_are_left_alone() {
     let plant = list().await;
     read(&plant, everything(), &[page(&[r#"{"id":1,"groups":[1]}"#])]).await;
     let claim = plant.claim_as("other").await;
@@ -281,7 +281,7 @@ async fn p4_child_rows_follow_their_parent() {
 }
 
 #[tokio::test]
-async fn p5_an_array_that_does_not_fall_apart_is_kept_with_its_parent() {
+async fn p5_an_array_that_cannot_be_split_is_kept_with_its_parent() {
     let plant = entities().await;
     let records = page(&[
         r#"{"id":1,"labels":[{"id":"ten"}],"groups":"none"}"#,
@@ -303,7 +303,7 @@ async fn p5_an_array_that_does_not_fall_apart_is_kept_with_its_parent() {
 }
 
 #[tokio::test]
-async fn p4_rows_with_keys_of_their_own_end_as_the_slice_was_last_reported() {
+async fn p4_rows_with_their_own_keys_end_as_last_reported() {
     let plant = plant(Mode::ReplaceWindow, &["name", "at"]).await;
     let row = |name: &str, hour: u32, count: u32| {
         format!(r#"{{"name":"{name}","at":"2024-03-01T{hour:02}:00:00+02:00","count":{count}}}"#)
@@ -316,7 +316,7 @@ async fn p4_rows_with_keys_of_their_own_end_as_the_slice_was_last_reported() {
     let hour = |name: &str, hour: u32, count: u32| format!("{name} 2024-03-01 {hour:02}:00:00 {count}");
     assert_eq!(texts(&plant, found).await, [hour("a", 2, 1), hour("a", 3, 3), hour("b", 2, 2)]);
     let before = places(&plant, "entity").await;
-    // The same moment, written otherwise, is the same key.
+    // Another spelling of the same time is the same key.
     let same = r#"{"name":"a","at":"2024-03-01T02:00:00Z","count":1}"#.to_owned();
     let progress = read(&plant, whole(0), &[vec![same], vec![c.clone()], vec![b.clone()]]).await;
     assert_eq!((progress.rows_unchanged, progress.rows_deleted), (3, 0));
@@ -340,7 +340,7 @@ async fn observations_are_added_run_by_run() {
 }
 
 #[tokio::test]
-async fn entities_of_unknown_spelling_are_told_apart_by_their_id_and_without_one_by_content() {
+async fn entities_with_undocumented_fields_are_identified_by_id_or_else_by_content() {
     let mut plant = Plant::new().await;
     plant.stream.mode = Mode::Upsert;
     plant.stream.key = Key::AnyOf(Cow::Borrowed(&[Cow::Borrowed("post_id"), Cow::Borrowed("id")]));
@@ -362,7 +362,7 @@ async fn entities_of_unknown_spelling_are_told_apart_by_their_id_and_without_one
 }
 
 #[tokio::test]
-async fn p3_a_reading_that_waits_keeps_its_cursor_and_is_no_page() {
+async fn p3_a_waiting_reading_keeps_its_cursor_and_does_not_count_a_page() {
     let plant = entities().await;
     let claim = plant.claim().await;
     let mut reader = plant.reader(&claim, whole(0)).await;

@@ -10,7 +10,7 @@ use tidegate::catalogue::{ColumnType, Key, Stream};
 use tidegate::connector;
 use tidegate::decode::Sink;
 use tidegate::load::LoadError;
-use tidegate::load::loader::{Loader, Reading};
+use tidegate::load::loader::{Loader, SliceReading};
 use tidegate::load::table::{Cause, Table};
 use tidegate::load::transaction::{PageEnd, PageLoad};
 use tidegate::rows::layout::Layout;
@@ -25,7 +25,7 @@ pub const CONNECTION: &str = "acme";
 const SYSTEM: [&str; 5] = ["_connection", "_window_start", "_row_key", "_run_id", "_loaded_at"];
 pub const LEASE: Duration = Duration::from_mins(10);
 
-/// A database with one stream that is loaded.
+/// A database with one stream to load.
 pub struct Plant {
     pub database: TestDatabase,
     pub pool: PgPool,
@@ -50,12 +50,12 @@ pub fn stream(name: &str) -> Stream {
 }
 
 impl Plant {
-    /// Of a stream without documented columns.
+    /// A plant with a stream without documented columns.
     pub async fn new() -> Self {
         Self::of(stream("survey_result"), true).await
     }
 
-    /// Of a stream whose columns the vendor documents.
+    /// A plant with a stream whose columns the vendor documents.
     pub async fn documented() -> Self {
         Self::of(stream("navigation_marks"), false).await
     }
@@ -66,7 +66,7 @@ impl Plant {
         Self { database, pool, stream, may_add, types: BTreeMap::new() }
     }
 
-    /// With records that these fields identify.
+    /// Makes these fields the records' key.
     pub fn keyed(mut self, fields: &[&str]) -> Self {
         self.stream.key = Key::Fields(fields.iter().map(|&field| field.to_owned().into()).collect());
         self
@@ -105,7 +105,7 @@ impl Plant {
         self.claim_as(CONNECTION).await
     }
 
-    /// Claims a queued run, or one whose holder is silent.
+    /// Claims a queued run, or one whose lease has expired.
     pub async fn take(&self, run: i64) -> Claim {
         run::claim(&self.pool, "worker", LEASE, &["job".to_owned()], Some(&[run])).await.unwrap().unwrap()
     }
@@ -117,7 +117,7 @@ impl Plant {
         reader
     }
 
-    /// A task that goes on where the slice stands.
+    /// A task that resumes the slice at its cursor.
     pub async fn resumed<'a>(&'a self, claim: &'a Claim, window: RowWindow) -> Reader<'a> {
         let mut session = self.pool.acquire().await.unwrap();
         let cause = Cause { run: claim.id, connection: &claim.connection };
@@ -129,7 +129,7 @@ impl Plant {
         let bounds = (window.start, window.end);
         let slice = cursor::open_slice(&mut session, &claim.connection, &self.stream.name, bounds).await.unwrap();
         let length = window.end - window.start;
-        let reading = Reading {
+        let reading = SliceReading {
             until: window.end,
             neighbours: [window.start - length, window.end],
             fresh: slice.reading_fresh,
@@ -138,7 +138,7 @@ impl Plant {
         let latest_wins = RowKey::of(&self.stream).latest_wins();
         let (pool, stream) = (&self.pool, &self.stream);
         let mut loader = Loader::new(pool, claim, stream, LEASE, latest_wins, table);
-        // How a table follows its vendor is one thing, when it must not is another: `held.rs`.
+        // Most tests delete many rows at once. `held.rs` tests when that is not allowed.
         loader.hold_below = 0;
         Reader { loader, writer, reading, part: window }
     }
@@ -150,7 +150,7 @@ impl Plant {
         reader.pages(pages).await
     }
 
-    /// What `cursors reset` does: the next reading may be on another grid.
+    /// Like `cursors reset`: the next reading may be on another grid.
     pub async fn reset(&self) {
         let mut session = self.pool.acquire().await.unwrap();
         cursor::reset(&mut session, CONNECTION, &self.stream.name, None).await.unwrap();
@@ -177,7 +177,7 @@ impl Plant {
         rows
     }
 
-    /// Every row of a slice with all that tells whether it was touched, by key.
+    /// For every row of a slice, by key, the values that change when it is written.
     pub async fn traces(&self, window: RowWindow) -> BTreeMap<String, Trace> {
         let rows: Vec<(String, String, String, DateTime<Utc>, i64)> = sqlx::query_as(AssertSqlSafe(format!(
             "select _row_key::text, xmin::text, ctid::text, _loaded_at, _run_id
@@ -196,7 +196,7 @@ impl Plant {
         sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&self.pool).await.unwrap()
     }
 
-    /// The type of a column; none when there is no such column.
+    /// The type of a column. `None` if there is no such column.
     pub async fn column(&self, name: &str) -> Option<String> {
         sqlx::query_scalar(
             "select format_type(atttypid, atttypmod) from pg_attribute
@@ -209,7 +209,7 @@ impl Plant {
         .unwrap()
     }
 
-    /// The slice as the database has it.
+    /// The slice as stored in the database.
     pub async fn slice(&self, window: RowWindow) -> Slice {
         let mut slices =
             cursor::slices(&self.pool, CONNECTION, &self.stream.name, window.start).await.unwrap().into_iter();
@@ -237,13 +237,13 @@ fn fields(row: &Map<String, Value>) -> BTreeMap<String, String> {
 pub struct Reader<'a> {
     pub loader: Loader<'a>,
     pub writer: PageWriter,
-    pub reading: Reading,
-    /// The part of the slice that pages are asked for with.
+    pub reading: SliceReading,
+    /// The requested part of the slice.
     pub part: RowWindow,
 }
 
 impl Reader<'_> {
-    /// The chunks that a page of these records makes.
+    /// Encodes a page of these records.
     pub fn write(&mut self, records: &[impl AsRef<[u8]>]) -> Vec<Chunk> {
         self.writer.begin(Some(self.part));
         let mut chunks = Vec::new();
@@ -255,7 +255,7 @@ impl Reader<'_> {
         chunks
     }
 
-    /// A page that is complete before it is loaded.
+    /// Loads a page that is complete.
     pub async fn page(&mut self, records: &[impl AsRef<[u8]>], next: Option<&str>) -> Result<Progress, LoadError> {
         let chunks = self.write(records);
         self.load(chunks, next).await
@@ -271,7 +271,7 @@ impl Reader<'_> {
         page.checkpoint(PageEnd { next: next.map(ToOwned::to_owned), bytes: 100 }, &mut self.reading).await
     }
 
-    /// A page that is staged while it arrives: nobody knows the layout of its end when it begins.
+    /// Loads a page while it arrives: the layout of its last rows is not known when it begins.
     pub async fn spill(&mut self, records: &[impl AsRef<[u8]>], next: Option<&str>) -> Result<Progress, LoadError> {
         let chunks = self.write(records);
         let mut connection = self.loader.pool.acquire().await?;
@@ -282,7 +282,7 @@ impl Reader<'_> {
         page.checkpoint(PageEnd { next: next.map(ToOwned::to_owned), bytes: 100 }, &mut self.reading).await
     }
 
-    /// All pages of the slice, the last one ending it.
+    /// Loads all pages of the slice; the last one ends it.
     pub async fn pages(&mut self, pages: &[Vec<String>]) -> Progress {
         let mut sum = Progress::default();
         for (number, records) in pages.iter().enumerate() {

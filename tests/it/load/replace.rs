@@ -1,4 +1,4 @@
-//! A slice that is read again ends as last reported, and what did not change is not touched.
+//! A slice that is read again ends as last reported, and unchanged rows are not written.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use tidegate::store::task::Progress;
 use super::plant::{Plant, day, numbered, whole};
 use crate::support::random::runner;
 
-/// How often each number stands in the slice.
+/// How often the slice has each number.
 async fn counts(plant: &Plant, window: RowWindow) -> BTreeMap<u32, usize> {
-    tally(plant.rows(window).await.iter().map(|row| row["n"].parse().unwrap()))
+    count_each(plant.rows(window).await.iter().map(|row| row["n"].parse().unwrap()))
 }
 
-fn tally(numbers: impl IntoIterator<Item = u32>) -> BTreeMap<u32, usize> {
+fn count_each(numbers: impl IntoIterator<Item = u32>) -> BTreeMap<u32, usize> {
     numbers.into_iter().fold(BTreeMap::new(), |mut counts, number| {
         *counts.entry(number).or_default() += 1;
         counts
@@ -33,14 +33,14 @@ fn accounts_for_every_record(progress: &Progress) {
     );
 }
 
-/// Reads the slice once more and checks all that promise 4 says of it.
+/// Reads the slice again and checks everything that promise 4 says about it.
 async fn read_again(plant: &Plant, window: RowWindow, pages: &[Vec<u32>]) {
     let before = plant.traces(window).await;
     let counts_before = counts(plant, window).await;
     let records: Vec<Vec<String>> = pages.iter().map(|page| numbered(page.iter().copied())).collect();
     let progress = plant.read(window, &records).await;
 
-    let reported = tally(pages.iter().flatten().copied());
+    let reported = count_each(pages.iter().flatten().copied());
     assert_eq!(counts(plant, window).await, reported);
     let stayed: usize =
         reported.iter().map(|(number, count)| (*count).min(counts_before.get(number).copied().unwrap_or(0))).sum();
@@ -63,7 +63,7 @@ async fn read_again(plant: &Plant, window: RowWindow, pages: &[Vec<u32>]) {
 fn p4_a_slice_that_is_read_again_in_any_pages_ends_as_last_reported() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let plant = runtime.block_on(Plant::new());
-    // Few numbers, so that there are twins within a page, across pages and across readings.
+    // Few numbers, so that there are duplicates within a page, across pages and across readings.
     let pages = prop::collection::vec(prop::collection::vec(0..6_u32, 0..12), 1..5);
     let readings = prop::collection::vec(pages, 1..4);
     let mut number = 0;
@@ -71,7 +71,7 @@ fn p4_a_slice_that_is_read_again_in_any_pages_ends_as_last_reported() {
     let cell = std::cell::RefCell::new(number);
     runner(25)
         .run(&readings, |readings| {
-            // Each case in a slice of its own, away from the others.
+            // Each case has its own slice, not adjacent to others.
             let window = {
                 let mut number = cell.borrow_mut();
                 **number += 1;
@@ -120,7 +120,7 @@ async fn p4_several_batches_and_several_pages_end_as_last_reported() {
 }
 
 #[tokio::test]
-async fn p4_an_empty_answer_empties_the_slice() {
+async fn p4_an_empty_response_empties_the_slice() {
     let plant = Plant::new().await;
     read_again(&plant, whole(0), &[vec![1, 2, 2]]).await;
     read_again(&plant, whole(0), &[vec![]]).await;
@@ -130,24 +130,24 @@ async fn p4_an_empty_answer_empties_the_slice() {
 }
 
 #[tokio::test]
-async fn p4_rows_of_an_old_grid_go_when_their_time_is_read_again() {
+async fn p4_rows_of_an_old_grid_are_deleted_when_their_time_is_read_again() {
     let plant = Plant::new().await;
     for number in 0..7 {
         plant.read(whole(number), &[numbered([1, 2])]).await;
     }
     plant.read(RowWindow { start: day(7), end: day(8) }, &[numbered([9])]).await;
     let week = RowWindow { start: day(0), end: day(7) };
-    // In one page, and in several.
+    // In one page and in several.
     plant.reset().await;
     let progress = plant.read(week, &[numbered([1, 2, 3])]).await;
     assert_eq!((progress.rows_inserted, progress.rows_unchanged, progress.rows_deleted), (1, 2, 12));
-    assert_eq!(counts(&plant, week).await, tally([1, 2, 3]));
+    assert_eq!(counts(&plant, week).await, count_each([1, 2, 3]));
     plant.reset().await;
     plant.read(whole(3), &[numbered([4])]).await;
     let progress = plant.read(week, &[numbered([1]), numbered([2])]).await;
     assert_eq!((progress.rows_unchanged, progress.rows_deleted), (2, 2));
-    assert_eq!(counts(&plant, week).await, tally([1, 2]));
-    assert_eq!(counts(&plant, whole(7)).await, tally([9]), "the next slice is another's");
+    assert_eq!(counts(&plant, week).await, count_each([1, 2]));
+    assert_eq!(counts(&plant, whole(7)).await, count_each([9]), "the next slice is another's");
 }
 
 #[tokio::test]
@@ -159,8 +159,8 @@ async fn p4_other_connections_and_slices_are_left_alone() {
     plant.read(whole(1), &[numbered([1])]).await;
     plant.read(whole(0), &[numbered([1])]).await;
     plant.read(whole(0), &[numbered([2])]).await;
-    assert_eq!(counts(&plant, whole(0)).await, tally([1, 2, 3, 2]));
-    assert_eq!(counts(&plant, whole(1)).await, tally([1]));
+    assert_eq!(counts(&plant, whole(0)).await, count_each([1, 2, 3, 2]));
+    assert_eq!(counts(&plant, whole(1)).await, count_each([1]));
 }
 
 #[tokio::test]
@@ -180,7 +180,7 @@ async fn p4_refused_records_are_those_of_the_last_reading() {
 }
 
 #[tokio::test]
-async fn p6_megabytes_of_refused_records_are_stored_as_they_come() {
+async fn p6_megabytes_of_refused_records_are_stored_while_the_page_arrives() {
     let plant = Plant::new().await;
     let records: Vec<String> = (0..40).map(|n| format!("[{n},\"{}\"]", "x".repeat(100_000))).collect();
     let progress = plant.read(whole(0), &[records]).await;

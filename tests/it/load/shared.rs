@@ -21,13 +21,13 @@ async fn p4_neighbouring_slices_share_a_second_without_a_time_field() {
     let morning = [at(MIDNIGHT, 2), at(MIDNIGHT, 2), at(MIDNIGHT, 3), at("2024-03-02T01:00:00Z", 4)];
     let (first, second) = (whole(0), whole(1));
     plant.read(first, &[evening.to_vec()]).await;
-    // In one page, and in two: the copies are the same two either way.
+    // In one page and in two: the two copies are the same rows.
     for pages in [vec![morning.to_vec()], vec![morning[..1].to_vec(), morning[1..].to_vec()]] {
         let progress = plant.read(second, &pages).await;
         assert_eq!(progress.rows_outside, 3);
         assert_eq!(numbers(&plant, second).await, [4]);
     }
-    // Whichever is read again, nothing changes hands.
+    // Whichever slice is read again, no row moves to the other.
     for window in [first, second, first] {
         let records = if window.start == first.start { evening.to_vec() } else { morning.to_vec() };
         let before = plant.traces(RowWindow { start: day(0), end: day(2) }).await;
@@ -43,7 +43,7 @@ async fn p4_a_late_copy_in_a_shared_second_is_kept_once() {
     let both = RowWindow { start: day(0), end: day(2) };
     let copies = |count: usize| vec![at(MIDNIGHT, 1); count];
     plant.read(whole(0), &[copies(1)]).await;
-    // The next slice is read later and finds two, over two pages.
+    // The next slice is read later and has two copies, in two pages.
     plant.read(whole(1), &[copies(1), copies(1)]).await;
     assert_eq!(numbers(&plant, both).await, [1, 1]);
     plant.read(whole(0), &[copies(2)]).await;
@@ -52,7 +52,7 @@ async fn p4_a_late_copy_in_a_shared_second_is_kept_once() {
 }
 
 #[tokio::test]
-async fn p4_a_shared_second_is_known_in_every_spelling() {
+async fn p4_a_shared_second_is_recognised_in_every_spelling() {
     let plant = Plant::new().await;
     for (number, time) in
         ["2024-03-02T00:00:00.1234567Z", "2024-03-01T21:00:00-03:00", "2024-03-02 00:00:00", "2024-03-01T21:00:00.5"]
@@ -67,7 +67,7 @@ async fn p4_a_shared_second_is_known_in_every_spelling() {
 }
 
 #[tokio::test]
-async fn p4_rows_that_look_alike_away_from_the_boundary_stay_in_both_slices() {
+async fn p4_identical_rows_outside_the_shared_second_are_kept_in_both_slices() {
     let plant = Plant::new().await;
     let record = at("2024-01-01T12:00:00Z", 1);
     plant.read(whole(0), &[vec![record.clone()]]).await;
@@ -75,7 +75,7 @@ async fn p4_rows_that_look_alike_away_from_the_boundary_stay_in_both_slices() {
     assert_eq!((progress.rows_inserted, progress.rows_outside), (1, 0));
 }
 
-/// Reads a day in two parts that share noon's second, each part in the pages given.
+/// Reads a day in two parts that share the second at noon, each part in the given pages.
 async fn in_parts(plant: &Plant, parts: [&[Vec<String>]; 2]) {
     let claim = plant.claim().await;
     let mut reader = plant.reader(&claim, whole(0)).await;
@@ -98,7 +98,7 @@ async fn p4_parts_of_a_slice_share_a_second_and_keep_each_record_once() {
     let noon = |n: u32| at("2024-03-01T12:00:00.5Z", n);
     let early = at("2024-03-01T10:00:00Z", 1);
     let late = at("2024-03-01T15:00:00Z", 5);
-    // Fresh, then again; record 2 twice, over pages of both parts.
+    // First into an empty slice, then again; record 2 twice, in pages of both parts.
     for _ in 0..2 {
         in_parts(
             &plant,
@@ -111,7 +111,7 @@ async fn p4_parts_of_a_slice_share_a_second_and_keep_each_record_once() {
         assert_eq!(numbers(&plant, whole(0)).await, [1, 2, 2, 3, 5]);
     }
     let before = plant.traces(whole(0)).await;
-    // In one page without parts: the same rows, untouched.
+    // In one page without parts: the same rows, not rewritten.
     plant.read(whole(0), &[vec![early.clone(), noon(2), noon(2), noon(3), late.clone()]]).await;
     assert_eq!(plant.traces(whole(0)).await, before);
     // One copy fewer in both parts.
@@ -120,7 +120,7 @@ async fn p4_parts_of_a_slice_share_a_second_and_keep_each_record_once() {
 }
 
 #[tokio::test]
-async fn p4_a_part_goes_on_after_a_restart_and_counts_on() {
+async fn p4_a_part_resumes_after_a_restart_and_continues_counting() {
     let plant = Plant::new().await;
     let noon = day(0) + chrono::TimeDelta::hours(12);
     let record = at("2024-03-01T12:00:00Z", 1);

@@ -1,4 +1,4 @@
-//! The generated SQL, word for word, and how Postgres goes about it.
+//! The text of the generated SQL, and how Postgres plans it.
 
 use sqlx::AssertSqlSafe;
 use tidegate::load::sql::MergeSql;
@@ -9,19 +9,19 @@ async fn statements(plant: &Plant, latest_wins: bool) -> String {
     let claim = plant.claim().await;
     let reader = plant.resumed(&claim, whole(0)).await;
     let sql = MergeSql::new(&reader.loader.table, latest_wins);
-    let (vanish, twins) = (sql.vanish.unwrap(), sql.twins);
-    let twins = twins.iter().flat_map(|twins| {
+    let (vanish, duplicates) = (sql.vanish.unwrap(), sql.duplicates);
+    let duplicates = duplicates.iter().flat_map(|duplicates| {
         [
-            ("present_before", &twins.present_before),
-            ("present_among", &twins.present_among),
-            ("seen_before", &twins.seen_before),
-            ("rename_staged", &twins.rename_staged),
+            ("present_before", &duplicates.present_before),
+            ("present_among", &duplicates.present_among),
+            ("seen_before", &duplicates.seen_before),
+            ("rename_staged", &duplicates.rename_staged),
         ]
     });
     let named: Vec<(&str, &String)> = [("create_stage", &sql.create_stage), ("clear_stage", &sql.clear_stage)]
         .into_iter()
         .chain(sql.drop_shared.as_ref().map(|sql| ("drop_shared", sql)))
-        .chain(twins)
+        .chain(duplicates)
         .chain([
             ("merge", &sql.merge),
             ("note_seen", &sql.note_seen),
@@ -34,20 +34,20 @@ async fn statements(plant: &Plant, latest_wins: bool) -> String {
 }
 
 #[tokio::test]
-async fn the_sql_of_a_documented_table_is_this() {
+async fn the_sql_of_a_documented_table() {
     let plant = Plant::documented().await;
     insta::assert_snapshot!(statements(&plant, false).await);
 }
 
 #[tokio::test]
-async fn the_sql_of_a_table_that_grew_and_has_a_key_is_this() {
+async fn the_sql_of_a_table_that_grew_and_has_a_key() {
     let plant = Plant::new().await;
     plant.read(whole(0), &[vec![r#"{"id":1,"say \"hi\"":"x","at":"2024-03-01T00:00:00Z"}"#.to_owned()]]).await;
     insta::assert_snapshot!(statements(&plant, true).await);
 }
 
 #[tokio::test]
-async fn what_vanished_is_found_without_comparing_every_row_with_every_other() {
+async fn vanished_rows_are_found_with_an_anti_join() {
     let plant = Plant::new().await;
     plant.read(whole(0), &[numbered(0..500)]).await;
     let claim = plant.claim().await;

@@ -1,4 +1,4 @@
-//! Any value that a vendor may send comes back from the database as it was.
+//! Any value that a vendor may send round-trips through the database.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -30,7 +30,7 @@ fn escaped(text: &str) -> String {
 }
 
 #[test]
-fn p5_any_string_comes_back_from_text_and_jsonb() {
+fn p5_any_string_round_trips_through_text_and_jsonb() {
     let runtime = Runtime::new().unwrap();
     let plant = runtime.block_on(Plant::new());
     let window = AtomicI64::new(0);
@@ -41,7 +41,7 @@ fn p5_any_string_comes_back_from_text_and_jsonb() {
                 .zip(&texts)
                 .map(|(number, (text, escape)): (u32, _)| {
                     let raw = if *escape { escaped(text) } else { Value::from(text.as_str()).to_string() };
-                    // The first value makes it text, whatever comes.
+                    // The first value makes the column text.
                     let text = if number == 0 { "\"text\"" } else { &raw };
                     format!(r#"{{"n":{number},"t":{text},"j":[{raw},{{"k":{raw}}}]}}"#)
                 })
@@ -67,7 +67,7 @@ fn p5_any_string_comes_back_from_text_and_jsonb() {
         .unwrap();
 }
 
-/// Raw JSON values, nested objects left out: those fall apart into other fields.
+/// Raw JSON values without nested objects, which would be split into other fields.
 pub fn any_value() -> impl Strategy<Value = String> {
     let digits = "-?(0|[1-9][0-9]{0,22})(\\.[0-9]{1,22})?([eE][+-]?[0-9]{1,3})?";
     prop_oneof![
@@ -111,8 +111,8 @@ fn decimal(text: &str) -> Option<(bool, String, i64)> {
     Some((negative, digits.to_owned(), exponent))
 }
 
-/// Whether a column's text says what the vendor's value said. A number may be spelled otherwise but is the same to the
-/// last digit; an instant is the same to the microsecond; JSON is the same tree; a string is the same string.
+/// Whether a column's text has the vendor's value. A number has the same digits in any spelling; an instant is equal to the
+/// microsecond; JSON is the same tree; a string is the same string.
 fn says(kind: &str, text: &str, raw: &str) -> bool {
     if text == raw && !raw.starts_with('"') {
         return true;
@@ -145,12 +145,12 @@ fn kept_in_extra(extra: Option<&Value>, field: &str, raw: &str) -> bool {
         || says("numeric", &value.to_string(), raw)
 }
 
-/// The value with a replacement for what Postgres has no character for.
+/// The value with a replacement for characters that Postgres cannot hold.
 fn nearest(raw: &str) -> String {
     raw.replace("\\u0000", "\u{fffd}").replace("\\ud83d\"", "\u{fffd}\"")
 }
 
-/// What one field of one row became: its column, its variants, `_extra`.
+/// One field of one row: its column, its variants, `_extra`.
 #[derive(Debug, Default)]
 struct Found {
     columns: Vec<(String, String)>,
@@ -158,9 +158,9 @@ struct Found {
 }
 
 impl Found {
-    /// Whether the value is there, once, and where it belongs.
+    /// Whether the value is stored once, in the right place.
     fn keeps(&self, field: &str, raw: &str) -> bool {
-        // Text that is not a string stands as it came.
+        // A value that is not a string is stored as text unchanged.
         let is_string = !self.columns.iter().any(|(kind, _)| kind == "text") || raw.starts_with('"');
         let written = if is_string { nearest(raw) } else { raw.to_owned() };
         let is_plain = written == raw;
@@ -176,7 +176,7 @@ impl Found {
     }
 }
 
-/// The columns of one field with their types: its own first.
+/// The columns of one field with their types, its own first.
 async fn columns_of(plant: &Plant, field: &str) -> Vec<(String, String)> {
     let mut columns = Vec::new();
     for name in [field.to_owned(), format!("{field}_numeric"), format!("{field}_text")] {
@@ -187,7 +187,7 @@ async fn columns_of(plant: &Plant, field: &str) -> Vec<(String, String)> {
     columns
 }
 
-/// What became of the field in every row of the slice, by `n`.
+/// The field in every row of the slice, by `n`.
 async fn found(plant: &Plant, number: i64, field: &str) -> BTreeMap<i64, Found> {
     let columns = columns_of(plant, field).await;
     let mut rows: BTreeMap<i64, Found> = BTreeMap::new();
@@ -214,7 +214,7 @@ fn p5_any_sequence_of_values_in_one_field_loses_nothing_and_changes_its_type_onl
     let pages = prop::collection::vec(prop::collection::vec(any_value(), 1..8), 1..4);
     runner(48)
         .run(&(pages, any::<bool>()), |(pages, is_seen)| {
-            // A field of its own for each case.
+            // Each case has its own field.
             let number = case.fetch_add(1, Ordering::Relaxed);
             let field = format!("v{number}");
             let mut sent = BTreeMap::new();
@@ -252,7 +252,7 @@ fn p5_any_sequence_of_values_in_one_field_loses_nothing_and_changes_its_type_onl
                     }
                 }
                 prop_assert_eq!(inserted, i64::try_from(sent.len()).unwrap());
-                // In the first reading a value may come before the column that holds it; then each has its place.
+                // In the first reading a value may come before the column that holds it. In the second, all columns exist.
                 for _ in 0..2 {
                     let rows = found(&plant, number, &field).await;
                     prop_assert_eq!(rows.len(), sent.len());
@@ -263,7 +263,7 @@ fn p5_any_sequence_of_values_in_one_field_loses_nothing_and_changes_its_type_onl
                 }
                 let again = plant.read(whole(number), &pages).await;
                 prop_assert_eq!(again.rows_unchanged, i64::try_from(sent.len()).unwrap());
-                // Where a value is depends on it and on the columns alone, whatever came before it.
+                // The place of a value depends only on the value and the columns, not on earlier values.
                 let mut backwards = pages.clone();
                 backwards.reverse();
                 for page in &mut backwards {

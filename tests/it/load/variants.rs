@@ -1,4 +1,4 @@
-//! Types that stay: what does not fit a column goes to a variant of it, and nothing is lost.
+//! Column types that do not change: values that do not fit go to a variant of the column, and nothing is lost.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use super::grow::{json, more_than_a_batch, only, strings};
 use super::plant::{Plant, numbered, whole};
 
 #[tokio::test]
-async fn p5_what_does_not_fit_goes_to_a_variant_and_the_column_keeps_its_type() {
+async fn p5_values_that_do_not_fit_go_to_a_variant_and_the_column_keeps_its_type() {
     let plant = Plant::new().await;
-    // (type, a value, one that does not fit, and what the variant holds then)
+    // (type, a value, one that does not fit, and the variant's value for it)
     let cases = [
         ("numeric", "0.1234567890123456789", r#""x""#, "x"),
         ("bigint", "12", r#""N/A""#, "N/A"),
@@ -29,7 +29,7 @@ async fn p5_what_does_not_fit_goes_to_a_variant_and_the_column_keeps_its_type() 
         let name = format!("v{number}");
         let record = |value: &str| format!(r#"{{"{name}":{value}}}"#);
         plant.read(whole(number), &[vec![record(fits), record(other), record(fits)]]).await;
-        // What fits goes on into the column, what is empty says nothing.
+        // Values that fit still go to the column; empty ones are null.
         plant.read(whole(100 + number), &[vec![record(fits), record("\"\""), record("null"), record(other)]]).await;
         assert_eq!(plant.column(&name).await.as_deref(), Some(kind), "{fits}");
         assert_eq!(plant.column(&format!("{name}_text")).await.as_deref(), Some("text"));
@@ -65,7 +65,7 @@ async fn p5_a_variant_and_a_field_of_its_name_have_a_column_each() {
 }
 
 #[tokio::test]
-async fn p5_an_empty_string_says_nothing_about_a_type() {
+async fn p5_no_type_is_inferred_from_an_empty_string() {
     let plant = Plant::new().await;
     let page = strings(&[
         r#"{"n":1,"closedAt":""}"#,
@@ -78,7 +78,7 @@ async fn p5_an_empty_string_says_nothing_about_a_type() {
         assert_eq!(plant.count("select count(closed_at) from lynn.survey_result where _extra is null").await, 1);
     }
     assert_eq!(plant.count("select count(*) from tidegate.table_column").await, 2);
-    // In a text column it is what it is; in a documented column of another type it is null.
+    // It is an empty text in a text column, and null in a documented column of another type.
     plant.read(whole(1), &[strings(&[r#"{"t":"x"}"#, r#"{"t":""}"#])]).await;
     assert_eq!(plant.count("select count(*) from lynn.survey_result where t = ''").await, 1);
     let plant = Plant::documented().await;
@@ -88,7 +88,7 @@ async fn p5_an_empty_string_says_nothing_about_a_type() {
 }
 
 #[tokio::test]
-async fn p5_what_postgres_has_no_character_for_is_stored_in_the_nearest_form() {
+async fn p5_characters_that_postgres_cannot_hold_are_stored_in_the_nearest_form() {
     for plant in [Plant::new().await, Plant::of(super::plant::stream("navigation_marks"), true).await] {
         plant
             .read(
@@ -110,7 +110,7 @@ async fn p5_what_postgres_has_no_character_for_is_stored_in_the_nearest_form() {
 }
 
 #[tokio::test]
-async fn p5_a_stated_type_is_the_columns_from_the_first_value_on() {
+async fn p5_a_column_has_its_stated_type_from_the_first_value_on() {
     let types: BTreeMap<String, ColumnType> = [("waitMinutes", ColumnType::Double), ("flag", ColumnType::Text)]
         .map(|(name, kind)| (name.to_owned(), kind))
         .into();
@@ -132,13 +132,13 @@ async fn p5_a_stated_type_is_the_columns_from_the_first_value_on() {
             .unwrap();
     let text = |text: &str| Some(text.to_owned());
     assert_eq!(found, [(None, text("N/A"), text("true")), (Some(12.5), None, text("x")), (Some(3.0), None, None)]);
-    // A column that is there already keeps its type.
+    // An existing column keeps its type.
     let types = [("n".to_owned(), ColumnType::Text)].into();
     let plant = Plant { types, ..plant };
     plant.read(whole(1), &[numbered([7])]).await;
     assert_eq!(plant.column("n").await.as_deref(), Some("bigint"));
     assert_eq!(only(&plant, 1).await["n"], "7");
-    // Dropped, it is made again as stated.
+    // If it is dropped, it is created again with the stated type.
     plant.pool.execute("alter table lynn.survey_result drop column n").await.unwrap();
     plant.read(whole(1), &[numbered([7])]).await;
     assert_eq!(plant.column("n").await.as_deref(), Some("text"));
@@ -183,7 +183,7 @@ async fn p5_a_view_on_a_column_that_must_widen_does_not_fail_the_load() {
     assert_eq!(plant.column("amount").await.as_deref(), Some("bigint"));
     assert_eq!(plant.column("share").await.as_deref(), Some("double precision"));
     assert_eq!(plant.column("other").await.as_deref(), Some("numeric"));
-    // A worker that knows the variants from the beginning puts every value where it is.
+    // A worker that knows the variants from the beginning stores every value in the same place.
     let progress = plant.read(whole(1), std::slice::from_ref(&page)).await;
     assert_eq!(
         (progress.rows_inserted, progress.rows_updated, progress.rows_unchanged),
@@ -192,7 +192,7 @@ async fn p5_a_view_on_a_column_that_must_widen_does_not_fail_the_load() {
         shown().await
     );
     assert_eq!(shown().await, first);
-    // Once numbers have a variant the column stays as it is, with a view or without.
+    // Once numbers have a variant, the column keeps its type with and without a view.
     plant.pool.execute("drop view seen_by_bi").await.unwrap();
     plant.read(whole(2), &[strings(&[r#"{"amount":7.5}"#])]).await;
     assert_eq!(only(&plant, 2).await["amount_numeric"], "7.5");
@@ -201,7 +201,7 @@ async fn p5_a_view_on_a_column_that_must_widen_does_not_fail_the_load() {
 }
 
 #[tokio::test]
-async fn p5_whatever_depends_on_a_column_of_numbers_no_load_fails() {
+async fn p5_no_object_that_depends_on_a_column_of_numbers_fails_a_load() {
     let plant = Plant::new().await;
     let names = ["by_generated", "by_rule", "by_trigger", "by_policy", "by_gin", "by_check"];
     let record = |value: &str| {
@@ -244,14 +244,14 @@ async fn p5_whatever_depends_on_a_column_of_numbers_no_load_fails() {
 }
 
 #[tokio::test]
-async fn p5_a_stale_worker_shares_numbers_between_a_column_and_its_variant() {
+async fn p5_a_worker_with_outdated_columns_divides_numbers_between_a_column_and_its_variant() {
     let plant = Plant::new().await;
     plant.read(whole(0), &[strings(&[r#"{"amount":1}"#])]).await;
     plant.pool.execute("create view seen_by_bi as select amount from lynn.survey_result").await.unwrap();
     let claim = plant.claim_as("slow").await;
     let mut reader = plant.reader(&claim, whole(1)).await;
     plant.read(whole(0), &[strings(&[r#"{"amount":1.5}"#])]).await;
-    // It takes the column for one that it may widen.
+    // It assumes that it may widen the column.
     reader.page(&[r#"{"amount":5}"#, r#"{"amount":0.5}"#, r#"{"amount":6}"#], None).await.unwrap();
     let rows = plant.rows(whole(1)).await;
     let shown: Vec<_> =
@@ -260,7 +260,7 @@ async fn p5_a_stale_worker_shares_numbers_between_a_column_and_its_variant() {
 }
 
 #[tokio::test]
-async fn p5_a_page_that_holds_the_table_makes_a_variant_under_itself() {
+async fn p5_a_page_that_has_locked_the_table_creates_a_variant() {
     let plant = Plant::new().await;
     plant.read(whole(9), &[numbered([1])]).await;
     plant.pool.execute("create view seen_by_bi as select n from lynn.survey_result").await.unwrap();

@@ -1,4 +1,4 @@
-//! Records, pages and files that are not what the table holds, and names that are spelled in another way.
+//! Records, pages and files that do not belong to the table, and names in another letter case.
 
 use super::*;
 
@@ -27,11 +27,11 @@ fn p5_another_letter_case_is_the_same_field_unless_a_record_has_both() {
         );
     }
     let twice = page(&mut writer, &[r#"{"t":1,"t":3}"#]);
-    assert_eq!((rows(&twice)[0][0].as_str(), twice[0].counts.extra), ("1", 1), "a name that is repeated");
+    assert_eq!((rows(&twice)[0][0].as_str(), twice[0].counts.extra), ("1", 1), "a repeated name");
 }
 
 #[test]
-fn p10_records_that_have_nothing_of_the_table_fail_the_page() {
+fn p10_records_without_any_known_field_fail_the_page() {
     let mut writer = undocumented();
     page(&mut writer, &[r#"{"id":1,"name":"x"}"#]);
     let mut read = |records: &[&str], count: usize| {
@@ -43,7 +43,7 @@ fn p10_records_that_have_nothing_of_the_table_fail_the_page() {
     };
     let foreign = [r#"{"error":"overloaded"}"#, r#"{"x":1}"#];
     assert_eq!(read(&foreign, 20), Err(DecodeError::ForeignRecords { records: 20 }));
-    assert_eq!(read(&foreign[..1], 19), Ok(()), "few may differ");
+    assert_eq!(read(&foreign[..1], 19), Ok(()), "a few records may differ");
     assert_eq!(read(&[r#"{"x":1}"#, r#"{"ID":2}"#], 20), Ok(()));
 }
 
@@ -61,7 +61,7 @@ fn p10_a_header_without_known_titles_is_refused() {
     }
     page(&mut writer, &[r#"{"a":1,"b":2}"#]);
     let one_of_four = titles(&["Report", "Score", "column", "column 2"]);
-    assert_eq!(writer.header(&one_of_four, &[]), Err(DecodeError::ForeignHeader), "a word may occur by chance");
+    assert_eq!(writer.header(&one_of_four, &[]), Err(DecodeError::ForeignHeader), "one title may match by chance");
     let mut writer = undocumented();
     page(&mut writer, &[r#"{"window_end":1}"#]);
     writer.header(&titles(&["Responses"]), &["window_end"]).unwrap();

@@ -1,11 +1,11 @@
-//! Slices of many rows: a reading is compared with fingerprints, and ends as if it were not.
+//! Large slices: a reading that is compared with fingerprints ends like one that is not.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use tidegate::load::LoadError;
-use tidegate::rows::fingerprint::Prints;
+use tidegate::rows::fingerprint::Fingerprinter;
 use tidegate::rows::page::RowWindow;
 use tidegate::store::fingerprint;
 use tidegate::store::run::Claim;
@@ -14,32 +14,32 @@ use tidegate::store::task::Progress;
 use super::plant::{Plant, Reader, add, numbered, whole};
 use crate::support::random::runner;
 
-/// Enough rows for fingerprints to be kept.
+/// Enough rows for fingerprints to be stored.
 const MANY: u32 = 1_100;
 
-/// A reader that compares, as the worker has it.
+/// A reader that compares rows with fingerprints, as in the worker.
 pub(super) async fn comparing<'a>(plant: &'a Plant, claim: &'a Claim, window: RowWindow, resumed: bool) -> Reader<'a> {
     let mut reader = if resumed { plant.resumed(claim, window).await } else { plant.reader(claim, window).await };
     reader.loader.compare(&reader.reading.slice);
     let first = reader.reading.slice.reading_batches.filter(|_| reader.loader.comparing);
-    let prints = first.map(|first| {
+    let fingerprinter = first.map(|first| {
         let first = u32::try_from(first).unwrap();
-        Prints::new(first, reader.writer.by_content(), Arc::clone(&reader.loader.skipping))
+        Fingerprinter::new(first, reader.writer.by_content(), Arc::clone(&reader.loader.skipping))
     });
-    reader.writer.compare(prints);
+    reader.writer.compare(fingerprinter);
     reader
 }
 
 async fn provide(plant: &Plant, reader: &mut Reader<'_>) {
     let slice = reader.reading.slice.id;
-    while let Some(prints) = reader.writer.prints()
-        && let Some(batch) = prints.wanted()
+    while let Some(fingerprinter) = reader.writer.fingerprinter()
+        && let Some(batch) = fingerprinter.wanted()
     {
-        prints.provide(batch, fingerprint::read(&plant.pool, slice, batch).await.unwrap());
+        fingerprinter.provide(batch, fingerprint::read(&plant.pool, slice, batch).await.unwrap());
     }
 }
 
-/// Reads pages; `ahead` of them are written before the first of those is loaded, as it is when the vendor is fast.
+/// Reads pages. `ahead` pages are encoded before the first of them is loaded, as with a fast vendor.
 pub(super) async fn read_pages(
     plant: &Plant,
     reader: &mut Reader<'_>,
@@ -63,7 +63,7 @@ pub(super) async fn read_pages(
     Ok(sum)
 }
 
-/// Reads the slice, again if rows turn out to have moved under what was left out.
+/// Reads the slice. Starts over if rows that were left out turn out to have moved.
 pub async fn read(plant: &Plant, window: RowWindow, pages: &[Vec<String>], ahead: usize) -> Progress {
     let claim = plant.claim().await;
     for _ in 0..2 {
@@ -90,7 +90,7 @@ fn counts(progress: &Progress) -> (i64, i64, i64, i64) {
 }
 
 #[tokio::test]
-async fn p4_only_what_changed_reaches_the_table() {
+async fn p4_only_changed_rows_are_written() {
     let plant = Plant::new().await.keyed(&["id"]);
     let many = i64::from(MANY);
     let pages = |value: &dyn Fn(u32) -> u32| {
@@ -100,12 +100,12 @@ async fn p4_only_what_changed_reaches_the_table() {
     assert_eq!(counts(&first), (2 * many, 0, 0, 0));
     assert!(is_fingerprinted(&plant).await);
     let before = plant.traces(whole(0)).await;
-    let prints = "select sum(hashtext(t::text || xmin::text)) from tidegate.fingerprint as t";
-    let prints_before = plant.count(prints).await;
+    let digest = "select sum(hashtext(t::text || xmin::text)) from tidegate.fingerprint as t";
+    let digest_before = plant.count(digest).await;
 
     let same = read(&plant, whole(0), &pages(&|_| 0), 2).await;
     assert_eq!(counts(&same), (0, 0, 0, 2 * many));
-    assert_eq!((plant.traces(whole(0)).await, plant.count(prints).await), (before.clone(), prints_before));
+    assert_eq!((plant.traces(whole(0)).await, plant.count(digest).await), (before.clone(), digest_before));
 
     let some = read(&plant, whole(0), &pages(&|id| u32::from(id % 10 == 3)), 2).await;
     assert_eq!(counts(&some), (0, many / 5, 0, many * 9 / 5));
@@ -126,7 +126,7 @@ async fn p4_only_what_changed_reaches_the_table() {
 }
 
 #[tokio::test]
-async fn p4_rows_that_someone_deleted_come_back() {
+async fn p4_rows_that_someone_deleted_are_loaded_again() {
     let plant = Plant::new().await;
     let page = [numbered(0..MANY)];
     read(&plant, whole(0), &page, 1).await;
@@ -139,7 +139,7 @@ async fn p4_rows_that_someone_deleted_come_back() {
 }
 
 #[tokio::test]
-async fn p5_a_field_that_gets_a_column_is_moved_there() {
+async fn p5_values_of_a_field_that_gets_a_column_are_moved_there() {
     let plant = Plant::of(super::plant::stream("survey_result"), false).await;
     let records: Vec<String> = (0..MANY).map(|n| format!(r#"{{"n":{n},"late":"x"}}"#)).collect();
     let page = [records];
@@ -152,7 +152,7 @@ async fn p5_a_field_that_gets_a_column_is_moved_there() {
 }
 
 #[tokio::test]
-async fn p1_a_compared_reading_goes_on_where_it_stood() {
+async fn p1_a_compared_reading_resumes_at_its_cursor() {
     let plant = Plant::new().await.keyed(&["id"]);
     let pages = |value: u32| {
         (0..3).map(|page| keyed((page * MANY..(page + 1) * MANY).map(|id| (id, value)))).collect::<Vec<_>>()
@@ -187,7 +187,7 @@ async fn p1_a_compared_reading_goes_on_where_it_stood() {
     }
 }
 
-/// What a vendor may do to its rows between two readings.
+/// Changes that a vendor may make to its rows between two readings.
 #[derive(Debug, Clone)]
 enum Edit {
     Change(usize),
@@ -261,7 +261,7 @@ fn readings_end_as_reported(plant: &Plant, runtime: &tokio::runtime::Runtime, by
 }
 
 #[test]
-fn p4_compared_readings_end_as_last_reported_with_twins() {
+fn p4_compared_readings_end_as_last_reported_with_duplicates() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let plant = runtime.block_on(Plant::new());
     readings_end_as_reported(&plant, &runtime, false);
