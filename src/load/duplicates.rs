@@ -52,7 +52,7 @@ impl PageLoad<'_, '_> {
         reading: &Reading,
         batch: &Batch,
     ) -> Result<Vec<Uuid>, LoadError> {
-        let is_first = reading.slice.reading_pages == 0 && self.batches_merged == 0;
+        let is_first = reading.slice.position.pages == 0 && self.batches_merged == 0;
         let tallies: Vec<u128> = batch.shared.iter().map(|shared| shared.tally).collect();
         let mut shared_before = vec![0; tallies.len()];
         if !is_first {

@@ -306,7 +306,7 @@ impl PageLoad<'_, '_> {
         let compared = self.compares(reading);
         let stage_is_slice = std::mem::take(&mut self.stage_is_slice);
         let vanish = self.sql.vanish.clone();
-        let Some(vanish) = vanish.filter(|_| !reading.fresh || reading.slice.reading_seen + self.seen > 0) else {
+        let Some(vanish) = vanish.filter(|_| !reading.fresh || reading.slice.position.seen + self.seen > 0) else {
             // Nothing can be deleted, but what was refused is missing.
             let evidence = self.evidence(reading, None, stage_is_slice).await?;
             if let Some(reason) = self.doubt(reading, evidence) {
@@ -316,7 +316,7 @@ impl PageLoad<'_, '_> {
         };
         // Postgres may have crashed while a page was awaited: what is not noted any more has not vanished.
         let noted = reading::count_seen(&mut *self.transaction, reading.slice.id).await?;
-        if noted != reading.slice.reading_seen + self.seen {
+        if noted != reading.slice.position.seen + self.seen {
             return Err(LoadError::SeenLost);
         }
         let count = if stage_is_slice { &vanish.unstaged_count } else { &vanish.unseen_count };
@@ -338,7 +338,7 @@ impl PageLoad<'_, '_> {
 
     /// Why the finished reading is held.
     fn doubt(&self, reading: &Reading, evidence: Evidence) -> Option<String> {
-        let of_children = reading.slice.reading_doubt.clone().or_else(|| self.doubt.clone());
+        let of_children = reading.slice.position.doubt.clone().or_else(|| self.doubt.clone());
         hold::doubt(evidence, self.loader.hold_below, released(&reading.slice)).or(of_children)
     }
 
@@ -364,8 +364,8 @@ impl PageLoad<'_, '_> {
         stage_is_slice: bool,
     ) -> Result<Evidence, LoadError> {
         let slice = &reading.slice;
-        let reported = slice.reading_rows + self.rows;
-        let rejected = slice.reading_rejected + self.rejected;
+        let reported = slice.position.rows + self.rows;
+        let rejected = slice.position.rejected + self.rejected;
         if reading.fresh {
             return Ok(Evidence { present: 0, reported, rejected });
         }
@@ -405,7 +405,7 @@ impl PageLoad<'_, '_> {
             reason,
             "the slice is held: nothing was deleted; see `tidegate held`"
         );
-        let had_children = self.doubt.is_some() || slice.reading_doubt.is_some();
+        let had_children = self.doubt.is_some() || slice.position.doubt.is_some();
         self.hold = Some(Hold {
             reason,
             rows_there,

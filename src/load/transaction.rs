@@ -214,7 +214,7 @@ impl PageLoad<'_, '_> {
     /// yet.
     pub async fn end_page(&mut self, end: PageEnd, reading: &mut Reading) -> Result<(), LoadError> {
         let last_page = end.next.is_none();
-        let single = reading.slice.reading_pages == 0 && last_page && self.batches_merged == 0;
+        let single = reading.slice.position.pages == 0 && last_page && self.batches_merged == 0;
         self.bound_silence().await?;
         self.merge(reading, single).await?;
         if last_page {
@@ -226,18 +226,7 @@ impl PageLoad<'_, '_> {
         self.warn_of_astray(reading);
         self.progress.pages += 1;
         (self.rows, self.seen, self.rejected, self.astray) = (0, 0, 0, 0);
-        reading.slice.reading_run = Some(to.reading_run);
-        reading.slice.reading_until = Some(to.reading_until);
-        reading.slice.reading_fresh = to.fresh;
-        reading.slice.reading_pages += 1;
-        reading.slice.reading_rows = to.rows;
-        reading.slice.reading_seen = to.seen;
-        reading.slice.reading_rejected = to.rejected;
-        reading.slice.reading_doubt = to.doubt;
-        reading.slice.reading_bytes = to.bytes;
-        reading.slice.cursor = to.cursor;
-        reading.slice.fingerprinted = to.fingerprinted;
-        reading.slice.reading_batches = to.batches;
+        reading.slice.position = to;
         Ok(())
     }
 
@@ -288,19 +277,21 @@ impl PageLoad<'_, '_> {
     /// Moves the slice's cursor behind this page, or ends its reading.
     async fn advance(&mut self, end: PageEnd, reading: &Reading) -> Result<Position, LoadError> {
         let bytes = i64::try_from(end.bytes).unwrap_or(i64::MAX);
+        let FingerprintState { whole, batches } = *self.kept(reading);
+        let before = &reading.slice.position;
         let to = Position {
-            reading_run: reading.slice.reading_run.unwrap_or(self.loader.claim.id),
-            reading_until: reading.until,
+            run: before.run.or(Some(self.loader.claim.id)),
+            until: Some(reading.until),
             fresh: reading.fresh,
-            pages_before: reading.slice.reading_pages,
-            rows: reading.slice.reading_rows + self.rows,
-            seen: reading.slice.reading_seen + self.seen,
-            rejected: reading.slice.reading_rejected + self.rejected,
-            doubt: reading.slice.reading_doubt.clone().or_else(|| self.doubt.take()),
-            bytes: reading.slice.reading_bytes + bytes,
+            pages: before.pages + 1,
+            rows: before.rows + self.rows,
+            seen: before.seen + self.seen,
+            rejected: before.rejected + self.rejected,
+            doubt: before.doubt.clone().or_else(|| self.doubt.take()),
+            bytes: before.bytes + bytes,
             cursor: end.next,
-            fingerprinted: self.kept(reading).whole,
-            batches: self.kept(reading).batches,
+            fingerprinted: whole,
+            batches,
         };
         let Loader { claim, stream, .. } = &*self.loader;
         let is_last = to.cursor.is_none();
@@ -318,7 +309,7 @@ impl PageLoad<'_, '_> {
         let whole = reading.until >= reading.slice.window_end;
         let traffic = Traffic {
             page_bytes: bytes,
-            typical: !is_last || (whole && to.pages_before == 0),
+            typical: !is_last || (whole && to.pages == 1),
             slice_bytes: is_last.then_some(to.bytes),
             whole,
         };
@@ -336,7 +327,7 @@ impl PageLoad<'_, '_> {
     /// Keeps the records that are no rows; those of an earlier reading of the slice go.
     async fn store_rejects(&mut self, reading: &Reading) -> Result<(), LoadError> {
         let Loader { claim, stream, .. } = &*self.loader;
-        if reading.slice.reading_pages == 0 && !self.rejects_cleared {
+        if reading.slice.position.pages == 0 && !self.rejects_cleared {
             let window = (reading.slice.window_start, reading.slice.window_end);
             reading::clear_rejects(&mut *self.transaction, &claim.connection, &stream.name, window).await?;
             self.rejects_cleared = true;

@@ -6,22 +6,30 @@ use sqlx::PgExecutor;
 
 use super::session::Deadline as _;
 
-/// Where a reading stands after a page.
-#[derive(Debug, Clone)]
+/// How far the reading of a slice has come.
+#[derive(Debug, Clone, Default)]
 pub struct Position {
-    pub reading_run: i64,
-    pub reading_until: DateTime<Utc>,
+    /// The run that began the reading. `None` if no reading is under way.
+    pub run: Option<i64>,
+    /// The end of the window that its pages are requested with.
+    pub until: Option<DateTime<Utc>>,
+    /// Whether the table has no row of the slice from an earlier reading.
     pub fresh: bool,
-    /// Pages committed before this one; a checkpoint from elsewhere is refused.
-    pub pages_before: i32,
+    /// Pages committed.
+    pub pages: i32,
     pub rows: i64,
+    /// Rows noted in `tidegate.seen_row`.
     pub seen: i64,
+    /// Records rejected.
     pub rejected: i64,
     /// Why rows of child tables that were not reported are kept.
     pub doubt: Option<String>,
     pub bytes: i64,
+    /// Where the next page begins, in the vendor's terms.
     pub cursor: Option<String>,
+    /// Whether `tidegate.fingerprint` knows every row that the table has of the slice.
     pub fingerprinted: bool,
+    /// Batches of this reading whose fingerprints are kept. `None` if it keeps none.
     pub batches: Option<i32>,
 }
 
@@ -39,7 +47,7 @@ pub struct Hold {
     pub had_rows: bool,
 }
 
-/// Moves the cursor behind a page, in the page's transaction; false when the slice stood elsewhere.
+/// Moves the cursor after a page, in the page's transaction. Returns false unless the slice stood one page before `to`.
 pub async fn advance(executor: impl PgExecutor<'_>, slice: i64, to: &Position) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "
@@ -48,7 +56,7 @@ pub async fn advance(executor: impl PgExecutor<'_>, slice: i64, to: &Position) -
             reading_run = $2,
             reading_until = $3,
             reading_fresh = $4,
-            reading_pages = $5::integer + 1,
+            reading_pages = $5,
             reading_rows = $6,
             reading_seen = $7,
             reading_bytes = $8,
@@ -57,13 +65,13 @@ pub async fn advance(executor: impl PgExecutor<'_>, slice: i64, to: &Position) -
             reading_batches = $11,
             reading_rejected = $12,
             reading_doubt = $13
-        where id = $1 and reading_pages = $5
+        where id = $1 and reading_pages = $5::integer - 1
         ",
         slice,
-        to.reading_run,
-        to.reading_until,
+        to.run,
+        to.until,
         to.fresh,
-        to.pages_before,
+        to.pages,
         to.rows,
         to.seen,
         to.bytes,
@@ -79,7 +87,7 @@ pub async fn advance(executor: impl PgExecutor<'_>, slice: i64, to: &Position) -
     Ok(done.rows_affected() == 1)
 }
 
-/// Keeps the cursor of a reading that waits for the vendor; false when the slice stood elsewhere.
+/// Stores the cursor of a reading that waits for the vendor. Returns false if the slice has another number of pages.
 pub async fn park(executor: impl PgExecutor<'_>, slice: i64, at: &Position) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "
@@ -88,10 +96,10 @@ pub async fn park(executor: impl PgExecutor<'_>, slice: i64, at: &Position) -> R
         where id = $1 and reading_pages = $5
         ",
         slice,
-        at.reading_run,
-        at.reading_until,
+        at.run,
+        at.until,
         at.fresh,
-        at.pages_before,
+        at.pages,
         at.cursor,
     )
     .execute(executor)
@@ -100,9 +108,9 @@ pub async fn park(executor: impl PgExecutor<'_>, slice: i64, at: &Position) -> R
     Ok(done.rows_affected() == 1)
 }
 
-/// Ends the reading of a slice, in the last page's transaction. Returns false if the slice stood elsewhere. With `hold`
-/// the slice is held; without, a hold ends. `released` tells that the reading was free to delete: a release that came
-/// later stays for the next one.
+/// Ends the reading of a slice, in the transaction of its last page. Returns false unless the slice stood one page before `at`.
+/// With `hold` the slice is held; without, a hold ends. `released` tells that the reading was allowed to delete: a release
+/// that came later is kept for the next reading.
 pub async fn finish(
     executor: impl PgExecutor<'_>,
     slice: i64,
@@ -143,12 +151,12 @@ pub async fn finish(
             held_rows_reported = $9::bigint,
             held_records_rejected = $11::bigint,
             released = released and not $10::boolean
-        where id = $1 and reading_pages = $4
+        where id = $1 and reading_pages = $4::integer - 1
         ",
         slice,
         run,
-        at.reading_until,
-        at.pages_before,
+        at.until,
+        at.pages,
         at.rows,
         at.batches.is_some(),
         hold.map(|hold| hold.reason.as_str()),

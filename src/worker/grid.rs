@@ -127,7 +127,7 @@ pub fn list_window() -> Window {
 
 /// What a run has to read of a list at `now`: all of it, unless it has done so already.
 pub fn due_list(run: i64, now: DateTime<Utc>, known: Option<&Slice>) -> Option<Due> {
-    let done = known.is_some_and(|slice| slice.reading_run.is_none() && slice.finished_run >= Some(run));
+    let done = known.is_some_and(|slice| slice.position.run.is_none() && slice.finished_run >= Some(run));
     (!done).then(|| Due { window: list_window(), until: now, newest: true })
 }
 
@@ -167,7 +167,7 @@ pub fn due(grid: Grid, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) -> V
             let other_bounds = slice.window_end != due.window.end;
             let wanted_again = scope.range_end.is_some() || due.window.end > again_from || other_bounds;
             let behind = read_until < due.until && (closed || !read_by_this_run);
-            slice.reading_run.is_some() || behind || (wanted_again && !read_by_this_run)
+            slice.position.run.is_some() || behind || (wanted_again && !read_by_this_run)
         })
         .take(SLICES_MAX)
         .collect();

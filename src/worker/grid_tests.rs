@@ -6,6 +6,7 @@ use chrono::Offset as _;
 use proptest::prelude::*;
 
 use super::*;
+use crate::store::reading::Position;
 
 fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
@@ -22,20 +23,9 @@ fn finished(window: Window, read_until: DateTime<Utc>, run: i64) -> (DateTime<Ut
         window_end: window.end,
         read_until: Some(read_until),
         finished_run: Some(run),
-        reading_run: None,
-        reading_until: None,
-        reading_fresh: false,
-        reading_pages: 0,
-        reading_rows: 0,
-        reading_seen: 0,
-        reading_bytes: 0,
-        cursor: None,
         rows_total: 0,
-        fingerprinted: false,
-        reading_batches: Some(0),
+        position: Position { batches: Some(0), ..Position::default() },
         reading_present: None,
-        reading_rejected: 0,
-        reading_doubt: None,
         released: false,
         again: false,
         held_rows_reported: None,
@@ -139,7 +129,7 @@ fn an_interrupted_slice_is_due_whatever_its_age() {
     let grid = grid(chrono_tz::UTC, SliceLength::Days(1));
     let day = grid.around(at("2026-01-01T12:00:00Z"));
     let (start, mut slice) = finished(day, day.end, 9);
-    slice.reading_run = Some(3);
+    slice.position.run = Some(3);
     let limit = at("2026-01-09T00:00:00Z");
     let scope = Scope { from: day.start, range_end: Some(day.end), limit, lookback: Duration::ZERO, run: 5 };
     assert_eq!(due(grid, scope, &HashMap::from([(start, slice)])).len(), 1);
@@ -313,7 +303,7 @@ proptest! {
             for instant in (0..).map(|n| start + TimeDelta::seconds(n * step)).take_while(|instant| *instant < end) {
                 let slice = grid.around(instant);
                 let unread = known.get(&slice.start).is_none_or(|known: &Slice| {
-                    known.reading_run.is_some() || known.read_until.is_none_or(|until| until <= instant)
+                    known.position.run.is_some() || known.read_until.is_none_or(|until| until <= instant)
                 });
                 let again = range.is_some() || slice.end > again_from;
                 // An open slice that was read to yesterday's limit is read on within this run's.
@@ -326,7 +316,7 @@ proptest! {
                 let (start, mut slice) = finished(due.window, due.until, run);
                 if left == 0 {
                     if turn.interrupted {
-                        slice.reading_run = Some(run);
+                        slice.position.run = Some(run);
                         slice.finished_run = known.get(&start).and_then(|known: &Slice| known.finished_run);
                         slice.read_until = known.get(&start).and_then(|known: &Slice| known.read_until);
                         known.insert(start, slice);

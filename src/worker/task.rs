@@ -204,7 +204,7 @@ impl TaskRunner<'_> {
         let exported: Vec<&str> = self.exported.iter().copied().filter(|other| *other != stream).collect();
         let mut connection = self.pool.acquire().await?;
         let slices = cursor::slices(&mut *connection, &self.claim.connection, stream, due.window.start).await?;
-        if slices.iter().any(|slice| slice.window_start == due.window.start && slice.cursor.is_some()) {
+        if slices.iter().any(|slice| slice.window_start == due.window.start && slice.position.cursor.is_some()) {
             return Ok(None);
         }
         let running = cursor::exports_running(&mut *connection, &self.claim.connection, &exported).await?;
@@ -239,16 +239,16 @@ impl TaskRunner<'_> {
         };
         *current = Some(slice.id);
         let mut reading = Reading {
-            until: slice.reading_until.unwrap_or(due.until),
+            until: slice.position.until.unwrap_or(due.until),
             neighbours: if stream.windowed() {
                 [grid.before(due.window).start, grid.after(due.window).start]
             } else {
                 [due.window.start, due.window.end]
             },
-            fresh: slice.reading_fresh,
+            fresh: slice.position.fresh,
             slice,
         };
-        if reading.slice.reading_run.is_none() {
+        if reading.slice.position.run.is_none() {
             reading.until = due.until;
         }
         slice::prepare(loader, &mut reading).await?;

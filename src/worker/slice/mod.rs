@@ -73,10 +73,10 @@ impl SliceReader<'_, '_> {
         // What waits is kept by the loading half, which knows how much it may be.
         let (sender, receiver) = mpsc::channel(1);
         let window = Window { start: reading.slice.window_start, end: reading.until };
-        let cursor = reading.slice.cursor.clone();
+        let cursor = reading.slice.position.cursor.clone();
         let stream = self.loader.stream.clone();
         self.loader.compare(&reading.slice);
-        let first = reading.slice.reading_batches.filter(|_| self.loader.comparing);
+        let first = reading.slice.position.batches.filter(|_| self.loader.comparing);
         let prints = first
             .and_then(|first| u32::try_from(first).ok())
             .map(|first| Prints::new(first, self.writer.by_content(), Arc::clone(&self.loader.skipping)));
@@ -116,8 +116,8 @@ async fn drained(shutdown: &CancellationToken) {
 
 /// Prepares a slice to be read: goes on where an earlier reading stopped, or begins again.
 pub async fn prepare(loader: &Loader<'_>, reading: &mut Reading) -> Result<(), LoadError> {
-    if reading.slice.reading_run.is_some() {
-        let whole = reading.slice.reading_pages == 0 || loader.seen_is_whole(&reading.slice).await?;
+    if reading.slice.position.run.is_some() {
+        let whole = reading.slice.position.pages == 0 || loader.seen_is_whole(&reading.slice).await?;
         if whole {
             return Ok(());
         }
