@@ -8,11 +8,11 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::accounts::{self, Accounts};
-use super::hint::{self, Subject};
+use super::hint::Subject;
 use super::policy::{self, TaskError};
 use super::report::Reporter;
 use super::slice::Room;
-use super::task::{TaskEnd, TaskRunner, carry_out};
+use super::task::{TaskRunner, carry_out};
 use crate::clock;
 use crate::config::{Config, Job};
 use crate::connector::Connection;
@@ -21,7 +21,7 @@ use crate::pulse::{Loop, Pulse};
 use crate::store::run::{self, Claim};
 use crate::store::session;
 use crate::store::session::Deadline as _;
-use crate::store::task::{self, Task};
+use crate::store::task::{self, DueTask, TaskEnd};
 use crate::store::trouble::{Repeats, chain};
 
 /// How often a run is gone on with whose state could not be stored, and after which pause.
@@ -113,7 +113,7 @@ async fn tasks(
     let deadline =
         tokio::time::Instant::now() + config.jobs.get(&claim.job).map_or(Duration::MAX / 4, |job| job.timeout);
     let mut is_idle = true;
-    for task in task::of_run(&shared.pool, claim.id).await?.into_iter().filter(|task| task.due) {
+    for task in task::due(&shared.pool, claim.id).await? {
         is_idle = false;
         if shutdown.is_cancelled() {
             break;
@@ -123,34 +123,19 @@ async fn tasks(
             match tokio::time::timeout_at(deadline, one(shared, config, claim, &task, shutdown)).instrument(span).await
             {
                 Ok(end) => end,
-                Err(_) => decided(&TaskError::Timeout, &task, Subject::default()),
+                Err(_) => decided(&TaskError::Timeout, claim, &task, Subject::default()),
             };
-        let named = |hint| hint::named(hint, &claim.job, &task.stream, &claim.connection);
-        let hint = match &end {
-            TaskEnd::Held { .. } => named(policy::HELD_HINT),
-            TaskEnd::Failed { hint, .. } => named(hint),
-            _ => String::new(),
+        let held = match &end {
+            Some(end) => task::end(&shared.pool, claim, &task.stream, end).await?,
+            None => false,
         };
-        let stored = match &end {
-            TaskEnd::Succeeded => task::TaskEnd::Succeeded,
-            TaskEnd::Held { why } => task::TaskEnd::Held { why, hint: &hint },
-            TaskEnd::Failed { error, .. } => task::TaskEnd::Failed { error, hint: &hint },
-            TaskEnd::Waiting { until, waiting_for, attempt } => {
-                task::TaskEnd::Waiting { until: *until, waiting_for, attempt: *attempt }
-            }
-            TaskEnd::Released => task::TaskEnd::Released,
-            TaskEnd::Abandoned => {
-                say_why_lost(shared, claim).await;
-                return Ok(());
-            }
-        };
-        if !task::end(&shared.pool, claim, &task.stream, stored).await? {
+        if !held {
             say_why_lost(shared, claim).await;
             return Ok(());
         }
         // Other runs of the stream need not wait for this run's other streams.
         run::release_streams(&shared.pool, claim).await?;
-        if matches!(end, TaskEnd::Released) {
+        if matches!(end, Some(TaskEnd::Released)) {
             break;
         }
     }
@@ -184,15 +169,21 @@ async fn say_why_lost(shared: &Shared, claim: &Claim) {
     }
 }
 
-/// What becomes of a task for an error that met it outside its stream.
-fn decided(error: &TaskError, task: &Task, subject: Subject) -> TaskEnd {
-    carry_out(policy::decide(error, task.attempts, clock::now()), error, subject)
+/// How a task ends for an error that occurred before its stream was opened, or that is not the stream's.
+fn decided(error: &TaskError, claim: &Claim, task: &DueTask, subject: Subject) -> Option<TaskEnd> {
+    carry_out(policy::decide(error, task.attempts, clock::now()), error, subject, claim, &task.stream)
 }
 
-/// One task, from the configuration in force.
-async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutdown: &CancellationToken) -> TaskEnd {
+/// Works on one task, as the configuration in force has it. Returns `None` if the run or stream is lost.
+async fn one(
+    shared: &Shared,
+    config: &Config,
+    claim: &Claim,
+    task: &DueTask,
+    shutdown: &CancellationToken,
+) -> Option<TaskEnd> {
     let Some((job, connection, stream)) = find(config, claim, task) else {
-        return decided(&TaskError::UnknownStream, task, Subject::default());
+        return decided(&TaskError::UnknownStream, claim, task, Subject::default());
     };
     let opened = async {
         // Each time: an operator may have forgotten the connection meanwhile.
@@ -203,7 +194,7 @@ async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutd
         Ok(account) => account,
         Err(error) => {
             let subject = Subject::stream(connection.vendor(), stream.stream.windowed());
-            return decided(&error.into(), task, subject);
+            return decided(&error.into(), claim, task, subject);
         }
     };
     let session = account.gate.session_for(waiter(claim, &task.stream), claim.priority, claim.due);
@@ -233,7 +224,7 @@ async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutd
 fn find<'c>(
     config: &'c Config,
     claim: &Claim,
-    task: &Task,
+    task: &DueTask,
 ) -> Option<(&'c Job, &'c Connection, &'c crate::config::JobStream)> {
     let job = config.jobs.get(&claim.job).filter(|job| job.connection == claim.connection)?;
     let connection = config.connections.get(&job.connection)?;

@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 use tokio_util::sync::CancellationToken;
 
 use super::grid::{self, Due, Grid, Scope, midnight};
-use super::hint::{Subject, hint};
+use super::hint::{self, Subject};
 use super::policy::{self, Decision, TaskError};
 use super::report::Reporter;
 use super::slice::{self, Ended, Room, SliceReader};
@@ -23,7 +23,7 @@ use crate::rows::page::{PageWriter, RowKey};
 use crate::schedule;
 use crate::store::run::{self, Claim};
 use crate::store::session::Deadline as _;
-use crate::store::task;
+use crate::store::task::{self, TaskEnd};
 use crate::store::trouble::chain;
 use crate::store::{cursor, held, reading, session};
 
@@ -36,30 +36,6 @@ const GIVE_WAY_SECS: i64 = STREAM_BUSY_SECS + 1;
 const EXPORTS_MAX: i64 = 2;
 /// How long a task waits that finds so many.
 const EXPORT_BUSY_SECS: i64 = 15;
-
-/// How a task ended for now.
-#[derive(Debug)]
-pub enum TaskEnd {
-    Succeeded,
-    /// Read to its end, but slices of the stream are held.
-    Held {
-        why: String,
-    },
-    Failed {
-        error: String,
-        /// May have placeholders; see [`named`](super::hint::named).
-        hint: &'static str,
-    },
-    Waiting {
-        until: DateTime<Utc>,
-        waiting_for: String,
-        attempt: bool,
-    },
-    /// The process stops, or the worker is wanted by a run of higher priority; the worker that claims the run next continues it.
-    Released,
-    /// Someone else holds the run or stream now.
-    Abandoned,
-}
 
 /// What it takes to work on a task.
 pub struct TaskRunner<'a> {
@@ -83,8 +59,9 @@ pub struct TaskRunner<'a> {
 }
 
 impl TaskRunner<'_> {
-    /// Works on the task until it ends, waits or fails. Faults become a decision here and nowhere else.
-    pub async fn run(&self) -> TaskEnd {
+    /// Works on the task until it ends, waits or fails. Returns `None` if another worker holds the run or the stream now.
+    /// Only here do errors become decisions.
+    pub async fn run(&self) -> Option<TaskEnd> {
         let mut current = None;
         let may_add = self.stream.new_fields == NewFields::Add;
         let mut read = self.read(&mut current, may_add).await;
@@ -98,7 +75,7 @@ impl TaskRunner<'_> {
             read = self.read(&mut current, false).await;
         }
         let error = match read {
-            Ok(end) => return end,
+            Ok(end) => return Some(end),
             Err(TaskError::Load(error)) => {
                 let stream = &self.stream.stream;
                 TaskError::Load(error.about(&format!("{}.{}", stream.schema, stream.name)))
@@ -119,7 +96,7 @@ impl TaskRunner<'_> {
         {
             tracing::warn!(error = chain(&error), "the slice keeps its cursor");
         }
-        carry_out(decision, &error, self.subject())
+        carry_out(decision, &error, self.subject(), self.claim, &self.stream.stream.name)
     }
 
     const fn subject(&self) -> Subject {
@@ -188,7 +165,8 @@ impl TaskRunner<'_> {
             }
         }
         if let Some(why) = held::of_stream(self.pool, &self.claim.connection, &stream.name).await? {
-            return Ok(TaskEnd::Held { why });
+            let hint = hint::named(policy::HELD_HINT, &self.claim.job, &stream.name, &self.claim.connection);
+            return Ok(TaskEnd::Held { why, hint });
         }
         run::stream_succeeded(self.pool, &self.claim.connection, &stream.name).await?;
         Ok(TaskEnd::Succeeded)
@@ -336,9 +314,15 @@ fn range(claim: &Claim) -> Option<Window> {
     Some(Window { start: claim.range_start?, end: claim.range_end? })
 }
 
-/// What a decision means for the task, told once.
-pub fn carry_out(decision: Decision, error: &TaskError, subject: Subject) -> TaskEnd {
-    let hint = hint(error, subject);
+/// Logs a decision, and turns it into the end of the task. Returns `None` if another worker holds the run or the stream now.
+pub fn carry_out(
+    decision: Decision,
+    error: &TaskError,
+    subject: Subject,
+    claim: &Claim,
+    stream: &str,
+) -> Option<TaskEnd> {
+    let hint = hint::hint(error, subject);
     match decision {
         Decision::Wait { until, waiting_for, attempt } => {
             if attempt {
@@ -346,19 +330,17 @@ pub fn carry_out(decision: Decision, error: &TaskError, subject: Subject) -> Tas
             } else {
                 tracing::info!(%until, %waiting_for, "waiting");
             }
-            TaskEnd::Waiting { until, waiting_for, attempt }
+            Some(TaskEnd::Waiting { until, waiting_for, attempt })
         }
         Decision::Abandon => {
             // The caller logs why.
             tracing::info!(error = chain(error), "gave up the task");
-            TaskEnd::Abandoned
+            None
         }
-        Decision::Fail | Decision::FailAndRestart => failed(error, hint),
+        Decision::Fail | Decision::FailAndRestart => {
+            tracing::error!(error = chain(error), hint, "failed");
+            let hint = hint::named(hint, &claim.job, stream, &claim.connection);
+            Some(TaskEnd::Failed { error: chain(error), hint })
+        }
     }
-}
-
-/// Ends a task for good, and says so.
-fn failed(error: &TaskError, hint: &'static str) -> TaskEnd {
-    tracing::error!(error = chain(error), hint, "failed");
-    TaskEnd::Failed { error: chain(error), hint }
 }

@@ -182,7 +182,7 @@ async fn worker(connection: &mut PgConnection) -> Vec<String> {
     }
     assert!(cheap!("renew", run::renew(&mut *connection, claim.id, claim.fence, LEASE)));
     assert!(cheap!("hold_stream", run::hold_stream(&mut *connection, &claim, "stream_0")));
-    cheap!("tasks of a run", task::of_run(&mut *connection, claim.id));
+    cheap!("tasks of a run", task::due(&mut *connection, claim.id));
     cheap!("wanted", run::wanted(&mut *connection, &claim, "stream_0", &jobs));
     cheap!("grid", cursor::grid(&mut *connection, "connection-3", "stream_0"));
     let since = Utc::now() - TimeDelta::days(2);
@@ -196,7 +196,7 @@ async fn worker(connection: &mut PgConnection) -> Vec<String> {
     let progress = Progress::default();
     cheap!("add_progress", task::add_progress(&mut *connection, claim.id, "stream_0", &progress, window));
     cheap!("add_traffic", task::add_traffic(&mut *connection, claim.id, "stream_0", 1, 1));
-    assert!(cheap!("end_task", task::end(&mut *connection, &claim, "stream_0", TaskEnd::Succeeded)));
+    assert!(cheap!("end_task", task::end(&mut *connection, &claim, "stream_0", &TaskEnd::Succeeded)));
     cheap!("release_streams", run::release_streams(&mut *connection, &claim));
     let state = cheap!("end_run", run::end_run(&mut *connection, &claim, false));
     assert_eq!(state.as_deref(), Some("succeeded"));
