@@ -21,7 +21,7 @@ use crate::schedule::{Calendar, clock, end_waits};
 use crate::server::{self, Health, ListenError, QuotaReader, Site};
 use crate::store::trouble::Repeats;
 use crate::store::{instance, migrate, session};
-use crate::worker::{Accounts, Pool, Room, Shared};
+use crate::worker::{Accounts, Pool, MemoryBudget, Shared};
 
 /// How often due firings are looked for; a firing is at most this late.
 const ENQUEUE_PERIOD: Duration = Duration::from_secs(1);
@@ -82,7 +82,7 @@ impl Daemon {
             pool: database.pool.clone(),
             accounts: Accounts::default(),
             metrics: Arc::new(Metrics::default()),
-            room: Room::of(config.worker.concurrency),
+            memory: MemoryBudget::for_runs(config.worker.concurrency),
             pulse: Arc::new(Pulse::default()),
             trouble: Repeats::default(),
             owner: owner(),

@@ -15,7 +15,7 @@ use crate::pulse::Pulse;
 use crate::store::progress::{self, TaskState};
 use crate::store::session;
 use crate::store::trouble::Repeats;
-use crate::worker::{Accounts, Pool, Room, Shared};
+use crate::worker::{Accounts, Pool, MemoryBudget, Shared};
 
 /// How long a command waits for a database that it has lost.
 const LOST_MAX: Duration = Duration::from_mins(1);
@@ -49,7 +49,7 @@ impl Foreground {
             pool: pool.clone(),
             accounts: Accounts::default(),
             metrics: Arc::new(Metrics::default()),
-            room: Room::of(config.worker.concurrency),
+            memory: MemoryBudget::for_runs(config.worker.concurrency),
             pulse: Arc::new(Pulse::default()),
             trouble: Repeats::default(),
             owner: owner.clone(),

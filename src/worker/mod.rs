@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use accounts::{Account, AccountError, Accounts};
 pub use run::Shared;
-pub use slice::Room;
+pub use slice::MemoryBudget;
 pub use task::scope;
 
 use crate::config::Config;

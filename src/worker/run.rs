@@ -11,7 +11,7 @@ use super::accounts::{self, Accounts};
 use super::hint::Subject;
 use super::policy::{self, TaskError};
 use super::report::Reporter;
-use super::slice::Room;
+use super::slice::MemoryBudget;
 use super::task::{TaskRunner, carry_out};
 use crate::clock;
 use crate::config::{Config, Job};
@@ -37,7 +37,7 @@ pub struct Shared {
     pub pool: sqlx::PgPool,
     pub accounts: Accounts,
     pub metrics: Arc<Metrics>,
-    pub room: Room,
+    pub memory: MemoryBudget,
     pub pulse: Arc<Pulse>,
     /// What workers cannot do for now.
     pub trouble: Repeats,
@@ -215,7 +215,7 @@ async fn one(
         attempts: task.attempts,
         exported: &exported,
         jobs: &jobs,
-        room: &shared.room,
+        memory: &shared.memory,
         shutdown,
     };
     runner.run().await

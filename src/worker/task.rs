@@ -10,7 +10,7 @@ use super::grid::{self, Due, Grid, Scope, midnight};
 use super::hint::{self, Subject};
 use super::policy::{self, Decision, TaskError};
 use super::report::Reporter;
-use super::slice::{self, Ended, Room, SliceReader};
+use super::slice::{self, Ended, MemoryBudget, SliceReader};
 use crate::clock;
 use crate::config::{Job, JobStream, NewFields};
 use crate::connector::{Expected, Source, Window};
@@ -54,7 +54,7 @@ pub struct TaskRunner<'a> {
     pub exported: &'a [&'a str],
     /// The jobs that this process works on.
     pub jobs: &'a [String],
-    pub room: &'a Room,
+    pub memory: &'a MemoryBudget,
     pub shutdown: &'a CancellationToken,
 }
 
@@ -139,7 +139,7 @@ impl TaskRunner<'_> {
             Layout::new(&stream.columns, may_add).with_children(&stream.children).with_types(&self.stream.types);
         table.teach(&mut layout, stream);
         let latest_wins = RowKey::of(stream).latest_wins();
-        let mut writer = PageWriter::of(stream, layout).sharing(&self.room.buffers);
+        let mut writer = PageWriter::of(stream, layout).sharing(&self.memory.buffers);
         let mut loader = Loader::new(self.pool, self.claim, stream, self.lease, latest_wins, table);
         loader.hold_below = self.job.hold_below;
 
@@ -246,7 +246,7 @@ impl TaskRunner<'_> {
             writer,
             reporter: self.reporter,
             expected,
-            room: self.room,
+            memory: self.memory,
             shutdown: self.shutdown,
         };
         Box::pin(reader.read(&mut reading)).await
