@@ -261,14 +261,14 @@ impl Session<'_> {
                 Grant::Wait { until, wait, limit } => {
                     // Not `until`, which is on the database's clock. Beyond some minutes `wait` says no more than that.
                     if wait > WORKER_WAIT_MAX || patience.is_zero() {
-                        self.gate.ledger.leave(self.waiter).await?;
+                        self.gate.ledger.cancel_wait(self.waiter).await?;
                         return Err(HttpError::Quota { limit, until });
                     }
                     waited_for = Some(limit);
-                    // Never none at all, lest the loop has no end.
+                    // Never zero, or this loop might not end.
                     let wait = wait.max(Duration::from_micros(100));
                     patience = patience.saturating_sub(wait);
-                    quota::pause(wait).await;
+                    tokio::time::sleep(wait).await;
                 }
             }
         }
