@@ -16,7 +16,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 const LAST_WORDS_CHARS: usize = 800;
 /// What a daemon says that is started while Postgres is away, or goes away under it.
-const WANTS: [&str; 2] = ["cannot reach the database", "the database did not answer"];
+const WANTS: [&str; 2] = ["cannot reach the database", "the database did not respond"];
 /// What it says among its reasons when Postgres only reads.
 const ONLY_READS: &str = "read-only transaction";
 /// Files and connections that a daemon with [few](Handicap::FewFiles) of them may have open. At work it would have up to 30,

@@ -15,7 +15,7 @@ use crate::pulse::Pulse;
 use crate::store::progress::{self, TaskState};
 use crate::store::session;
 use crate::store::trouble::Repeats;
-use crate::worker::{Accounts, Pool, MemoryBudget, Shared};
+use crate::worker::{Accounts, MemoryBudget, Pool, WorkerContext};
 
 /// How long a command waits for a database that it has lost.
 const LOST_MAX: Duration = Duration::from_mins(1);
@@ -45,7 +45,7 @@ impl Foreground {
     pub fn start(config: Arc<Config>, pool: PgPool, runs: Vec<i64>) -> Self {
         let shutdown = CancellationToken::new();
         let (owner, left) = (owner(), Arc::new(Notify::new()));
-        let shared = Shared {
+        let shared = WorkerContext {
             pool: pool.clone(),
             accounts: Accounts::default(),
             metrics: Arc::new(Metrics::default()),

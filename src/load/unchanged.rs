@@ -20,7 +20,8 @@ impl PageLoad<'_, '_> {
     /// What is kept of the slice's fingerprints by now.
     pub(super) fn kept(&mut self, reading: &Reading) -> &mut FingerprintState {
         let slice = &reading.slice;
-        self.kept.get_or_insert(FingerprintState { whole: slice.position.fingerprinted, batches: slice.position.batches })
+        self.kept
+            .get_or_insert(FingerprintState { whole: slice.position.fingerprinted, batches: slice.position.batches })
     }
 
     /// Whether rows are compared with the fingerprints of the last reading.

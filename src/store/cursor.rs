@@ -6,9 +6,9 @@ use sqlx::{Connection as _, PgExecutor};
 use super::reading::{self, Position};
 use super::session::Deadline as _;
 
-/// A stream's slice grid and what is known of its traffic.
+/// A stream's stored slice grid, and sizes seen so far.
 #[derive(Debug, Clone)]
-pub struct Grid {
+pub struct StoredGrid {
     pub anchor: NaiveDate,
     pub timezone: String,
     pub slice: String,
@@ -18,14 +18,14 @@ pub struct Grid {
     pub used: bool,
 }
 
-/// Stores the grid that a stream starts with, unless it has one; returns the one in force.
+/// Stores the grid that a stream starts with, unless it has one. Returns the one in force.
 pub async fn ensure_stream(
     connection: &mut sqlx::PgConnection,
     connection_name: &str,
     stream: &str,
     table: (&str, &str),
     wanted: (NaiveDate, &str, &str),
-) -> Result<Grid, sqlx::Error> {
+) -> Result<StoredGrid, sqlx::Error> {
     sqlx::query!(
         "
         insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice)
@@ -63,7 +63,7 @@ pub async fn ensure_stream(
             .execute(&mut *connection)
             .in_time()
             .await?;
-            Ok(Grid { anchor: wanted.0, timezone: wanted.1.to_owned(), slice: wanted.2.to_owned(), ..grid })
+            Ok(StoredGrid { anchor: wanted.0, timezone: wanted.1.to_owned(), slice: wanted.2.to_owned(), ..grid })
         }
         Some(grid) => Ok(grid),
         None => Err(sqlx::Error::RowNotFound),
@@ -75,9 +75,9 @@ pub async fn grid(
     executor: impl PgExecutor<'_>,
     connection_name: &str,
     stream: &str,
-) -> Result<Option<Grid>, sqlx::Error> {
+) -> Result<Option<StoredGrid>, sqlx::Error> {
     sqlx::query_as!(
-        Grid,
+        StoredGrid,
         r#"
         select
             anchor,
@@ -205,8 +205,8 @@ async fn find(
     slice.fetch_all(executor).in_time().await
 }
 
-/// The slice that starts at `window.0`, made if it was never begun. If it had another end, its reading begins again, and
-/// slices that begin within it are forgotten: its next reading replaces their rows.
+/// The slice that starts at `window.0`. Created if it was never begun. If it had another end, its reading begins again, and
+/// slices that begin within it are deleted: its next reading replaces their rows.
 pub async fn open_slice(
     connection: &mut sqlx::PgConnection,
     connection_name: &str,
@@ -240,7 +240,7 @@ pub async fn open_slice(
     slice.into_iter().next().ok_or(sqlx::Error::RowNotFound)
 }
 
-/// Forgets the slices that begin after the start of `window` and before its end.
+/// Deletes the slices that begin after the start of `window` and before its end.
 async fn forget_within(
     connection: &mut sqlx::PgConnection,
     connection_name: &str,
@@ -270,8 +270,8 @@ async fn forget_within(
     Ok(())
 }
 
-/// How many slices of these streams of a connection wait for an export job that the vendor has begun. A task that failed
-/// waits for nothing, though its slice keeps the cursor for the next run.
+/// How many slices of these streams of a connection wait for an export job that the vendor has begun. A failed task does
+/// not wait, although its slice keeps the cursor for the next run.
 pub async fn exports_running(
     executor: impl PgExecutor<'_>,
     connection_name: &str,
@@ -301,7 +301,7 @@ pub async fn exports_running(
     .await
 }
 
-/// Forgets how far a stream was read from `from` on; without `from` the grid is forgotten too.
+/// Forgets how far a stream was read from `from` on. Without `from`, deletes all of its slices.
 pub async fn reset(
     connection: &mut sqlx::PgConnection,
     connection_name: &str,

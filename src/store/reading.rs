@@ -1,5 +1,5 @@
-//! What becomes of a slice's reading: where it stands after a page, how it ends, what the next one compares with. Mostly a part
-//! of a checkpoint, in its transaction.
+//! The reading of a slice: its position after a page, its end, and what the next reading compares with. Most of it is part of a
+//! checkpoint, in its transaction.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
@@ -41,7 +41,7 @@ pub struct Hold {
     pub rows_there: i64,
     /// Rows that the reading reported.
     pub rows_reported: i64,
-    /// Records that it refused.
+    /// Records that the reading rejected.
     pub records_rejected: i64,
     /// Whether there were rows, of the slice or of a child table, before the reading.
     pub had_rows: bool,
@@ -142,7 +142,7 @@ pub async fn finish(
             reading_batches = 0,
             held_since = case when $7::text is not null then coalesce(held_since, clock_timestamp()) end,
             held_base_at = case
-                -- Where there was nothing before, all that was reported counts.
+                -- If there was nothing before, everything that was reported counts.
                 when $7::text is not null then
                     coalesce(held_base_at, case when $12::boolean then reading_began_at end)
             end,
@@ -172,7 +172,7 @@ pub async fn finish(
     Ok(done.rows_affected() == 1)
 }
 
-/// Notes how many rows the table has of a slice whose reading begins.
+/// Stores how many rows the table has of a slice whose reading begins.
 pub async fn note_present(executor: impl PgExecutor<'_>, slice: i64, rows: i64) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update tidegate.slice set reading_present = $2, reading_began_at = clock_timestamp() where id = $1",
@@ -199,7 +199,7 @@ pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<
         .execute(&mut *connection)
         .in_time()
         .await?;
-    // Of a slice that has all of them, they stay true whatever part of it was read; else what was begun is no use.
+    // If the slice has all fingerprints, they stay true whatever was read. Otherwise the incomplete ones are of no use.
     sqlx::query!(
         "
         delete from tidegate.fingerprint
@@ -237,7 +237,7 @@ pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<
     Ok(())
 }
 
-/// Has a slice's rows compared with the table itself: what is known of them is not so.
+/// Drops the fingerprints of a slice, because they are wrong: its rows are then compared with the table.
 pub async fn distrust(connection: &mut sqlx::PgConnection, slice: i64) -> Result<(), sqlx::Error> {
     super::fingerprint::forget(&mut *connection, slice).await?;
     sqlx::query!("update tidegate.slice set fingerprinted = false where id = $1", slice)
@@ -247,20 +247,19 @@ pub async fn distrust(connection: &mut sqlx::PgConnection, slice: i64) -> Result
     Ok(())
 }
 
-/// What a page weighed, and the slice that it ended.
+/// The size of a page, and of the slice that it ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Traffic {
     pub page_bytes: i64,
-    /// Whether the page may stand for others. The last of several pages holds what is left, and so does the only page of a
-    /// window that is still open.
+    /// Whether the page is typical. The last of several pages is not, nor is the only page of a window that is still open.
     pub typical: bool,
     /// Set with the last page of a slice.
     pub slice_bytes: Option<i64>,
-    /// Whether the slice's window is over. Else the slice says only what a slice weighs at least.
+    /// Whether the slice's window is over. Otherwise the size is only a lower bound.
     pub whole: bool,
 }
 
-/// Stores what a page weighed, for estimates of calls and bytes.
+/// Stores the size of a page, for estimates of calls and bytes.
 pub async fn learn_traffic(
     executor: impl PgExecutor<'_>,
     connection_name: &str,
@@ -288,7 +287,7 @@ pub async fn learn_traffic(
     Ok(())
 }
 
-/// Drops the refused records of a window whose reading begins again.
+/// Deletes the rejected records of a window whose reading begins again.
 pub async fn clear_rejects(
     executor: impl PgExecutor<'_>,
     connection_name: &str,

@@ -1,4 +1,4 @@
-//! The tasks of a run: what is to do, statistics, end.
+//! The tasks of a run: which are due, their statistics and their end.
 
 use std::borrow::Cow;
 
@@ -38,7 +38,7 @@ pub async fn due(executor: impl PgExecutor<'_>, run: i64) -> Result<Vec<DueTask>
     .await
 }
 
-/// Marks a task as being worked on; refused (false) when the run is no longer held under this fence.
+/// Marks a task as running. Returns false if the run is no longer held under this fence.
 pub async fn begin(
     executor: impl PgExecutor<'_>,
     claim: &Claim,
@@ -138,7 +138,7 @@ pub async fn add_progress(
     Ok(())
 }
 
-/// Adds calls and bytes, whether or not they led to a page.
+/// Adds calls and bytes, including those of failed calls.
 pub async fn add_traffic(
     executor: impl PgExecutor<'_>,
     run: i64,

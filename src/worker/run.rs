@@ -1,4 +1,4 @@
-//! One run that this process holds: its tasks one after another, under a lease that is kept alive.
+//! Works on one run that this process holds: its tasks one after another, under a lease that is renewed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,33 +24,33 @@ use crate::store::session::Deadline as _;
 use crate::store::task::{self, DueTask, TaskEnd};
 use crate::store::trouble::{Repeats, chain};
 
-/// How often a run is gone on with whose state could not be stored, and after which pause.
+/// Attempts at a run whose state cannot be stored, and the pause between them.
 const STORE_ATTEMPTS: u32 = 5;
 const STORE_PAUSE: Duration = Duration::from_secs(3);
 const CANNOT_RENEW: &str = "leases cannot be renewed";
-/// The lease is renewed this many times before it would end.
+/// How often the lease is renewed within its length.
 const RENEWALS_PER_LEASE: u32 = 3;
 
-/// What every run of a process shares.
+/// Everything that the runs of a process share.
 #[derive(Debug)]
-pub struct Shared {
+pub struct WorkerContext {
     pub pool: sqlx::PgPool,
     pub accounts: Accounts,
     pub metrics: Arc<Metrics>,
     pub memory: MemoryBudget,
     pub pulse: Arc<Pulse>,
-    /// What workers cannot do for now.
+    /// Warnings about what fails repeatedly.
     pub trouble: Repeats,
     /// Name of this worker in `tidegate.run`.
     pub owner: String,
 }
 
 /// Works on a claimed run until it ends, waits, or passes to another worker.
-pub async fn work(shared: &Shared, config: &Config, claim: Claim, shutdown: &CancellationToken) {
+pub async fn work(shared: &WorkerContext, config: &Config, claim: Claim, shutdown: &CancellationToken) {
     let span = tracing::info_span!("run", run = claim.id, job = claim.job, connection = claim.connection);
     async {
         if claim.taken_over {
-            tracing::warn!("taking over from a worker that fell silent");
+            tracing::warn!("taking over from a worker that stopped responding");
         }
         let lease = config.worker.lease;
         tokio::select! {
@@ -65,8 +65,8 @@ pub async fn work(shared: &Shared, config: &Config, claim: Claim, shutdown: &Can
     .await;
 }
 
-/// Works on the run's tasks, and goes on when the database was lost in between: the run is still held.
-async fn all_tasks(shared: &Shared, config: &Config, claim: &Claim, shutdown: &CancellationToken) {
+/// Works on the run's tasks. Continues after a loss of the database, because the run is still held.
+async fn all_tasks(shared: &WorkerContext, config: &Config, claim: &Claim, shutdown: &CancellationToken) {
     for attempt in 1..=STORE_ATTEMPTS {
         let Err(error) = tasks(shared, config, claim, shutdown).await else { return };
         session::judge(&shared.pool, &error);
@@ -83,8 +83,8 @@ async fn all_tasks(shared: &Shared, config: &Config, claim: &Claim, shutdown: &C
     }
 }
 
-/// Renews the lease until it turns out to be lost.
-async fn keep_lease(shared: &Shared, claim: &Claim, lease: Duration) {
+/// Renews the lease. Returns when it is lost.
+async fn keep_lease(shared: &WorkerContext, claim: &Claim, lease: Duration) {
     let _going = shared.pulse.go(Loop::Renew);
     let mut beat = tokio::time::interval(lease / RENEWALS_PER_LEASE);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -95,7 +95,7 @@ async fn keep_lease(shared: &Shared, claim: &Claim, lease: Duration) {
         match renewed {
             Ok(true) => shared.trouble.over(CANNOT_RENEW),
             Ok(false) => return,
-            // The fence decides, not the lease: a database that answers again in time has lost nothing.
+            // The fence decides, not the lease: if the database responds again in time, nothing is lost.
             Err(error) => {
                 session::judge(&shared.pool, &error);
                 shared.trouble.warn(CANNOT_RENEW, &error);
@@ -105,7 +105,7 @@ async fn keep_lease(shared: &Shared, claim: &Claim, lease: Duration) {
 }
 
 async fn tasks(
-    shared: &Shared,
+    shared: &WorkerContext,
     config: &Config,
     claim: &Claim,
     shutdown: &CancellationToken,
@@ -157,14 +157,14 @@ async fn tasks(
     Ok(())
 }
 
-/// Logs why this worker does not hold the run any more.
-async fn say_why_lost(shared: &Shared, claim: &Claim) {
+/// Logs why this worker no longer holds the run.
+async fn say_why_lost(shared: &WorkerContext, claim: &Claim) {
     match run::is_cancelled(&shared.pool, claim.id).await {
         Ok(true) => tracing::info!("the run was cancelled; the rows that were committed are kept"),
         Ok(false) => tracing::warn!("lost the run or its stream, another worker has taken over"),
         Err(error) => {
             session::judge(&shared.pool, &error);
-            tracing::warn!(error = chain(&error), "lost the run; why could not be read");
+            tracing::warn!(error = chain(&error), "lost the run, and could not read why");
         }
     }
 }
@@ -176,7 +176,7 @@ fn decided(error: &TaskError, claim: &Claim, task: &DueTask, subject: Subject) -
 
 /// Works on one task, as the configuration in force has it. Returns `None` if the run or stream is lost.
 async fn one(
-    shared: &Shared,
+    shared: &WorkerContext,
     config: &Config,
     claim: &Claim,
     task: &DueTask,
@@ -186,7 +186,7 @@ async fn one(
         return decided(&TaskError::UnknownStream, claim, task, Subject::default());
     };
     let opened = async {
-        // Each time: an operator may have forgotten the connection meanwhile.
+        // Each time, because an operator may have forgotten the connection in the meantime.
         accounts::pin(&shared.pool, connection).await?;
         shared.accounts.get(&shared.pool, &shared.owner, connection).await
     };
@@ -232,7 +232,7 @@ fn find<'c>(
     Some((job, connection, stream))
 }
 
-/// Who waits for a quota: the same after a restart, so that a task keeps its place.
+/// Identifies the task in the quota's queue. The same after a restart, so that the task keeps its place.
 fn waiter(claim: &Claim, stream: &str) -> Uuid {
     Uuid::from_u128(xxhash_rust::xxh3::xxh3_128(format!("{} {stream}", claim.id).as_bytes()))
 }

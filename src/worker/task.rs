@@ -1,4 +1,4 @@
-//! One stream of one run, from its grid to its last slice.
+//! Works on one stream of one run: opens its grid and reads the slices that are due.
 
 use std::collections::HashMap;
 
@@ -27,17 +27,17 @@ use crate::store::task::{self, TaskEnd};
 use crate::store::trouble::chain;
 use crate::store::{cursor, held, reading, session};
 
-/// How long a task that finds its stream in use waits before it asks again.
+/// How long a task waits before it tries again if another run reads its stream.
 const STREAM_BUSY_SECS: i64 = 5;
-/// How long a task that leaves its stream to a higher priority waits: until that one has asked again.
+/// How long a task waits that leaves its stream to a run of higher priority: until that run has tried again.
 const GIVE_WAY_SECS: i64 = STREAM_BUSY_SECS + 1;
 
-/// Export jobs of one connection that the vendor works on at a time.
+/// Export jobs of one connection that run at the vendor at a time.
 const EXPORTS_MAX: i64 = 2;
-/// How long a task waits that finds so many.
+/// How long a task waits if that many are running.
 const EXPORT_BUSY_SECS: i64 = 15;
 
-/// What it takes to work on a task.
+/// Everything that the work on a task needs.
 pub struct TaskRunner<'a> {
     pub pool: &'a sqlx::PgPool,
     pub claim: &'a Claim,
@@ -45,7 +45,7 @@ pub struct TaskRunner<'a> {
     pub stream: &'a JobStream,
     pub source: &'a dyn Source,
     pub session: &'a Session<'a>,
-    /// In whose local time the vendor is asked for a window.
+    /// The zone in whose local time windows are requested from the vendor.
     pub filter_zone: Tz,
     pub reporter: &'a Reporter<'a>,
     pub lease: std::time::Duration,
@@ -85,7 +85,7 @@ impl TaskRunner<'_> {
         if let Some(error) = error.of_database() {
             session::judge(self.pool, error);
         }
-        // Calls that led nowhere count as well.
+        // Calls that failed count as well.
         if let Err(error) = self.reporter.calls(self.session).await {
             tracing::debug!(%error, "the last calls were not counted");
         }
@@ -103,7 +103,7 @@ impl TaskRunner<'_> {
         Subject::stream(self.stream.stream.vendor, self.stream.stream.windowed())
     }
 
-    /// Reads the slice from its first page next time.
+    /// Has the next run read the slice from its first page.
     async fn restart(&self, slice: i64) -> Result<(), sqlx::Error> {
         let mut transaction = self.pool.begin().in_time().await?;
         reading::restart(&mut transaction, slice).await?;
@@ -113,8 +113,7 @@ impl TaskRunner<'_> {
         Ok(())
     }
 
-    /// `current` is the slice under way, for the code that handles a fault.
-    /// `may_add`: whether the table may get columns.
+    /// `current` is set to the slice under way, for error handling. `may_add`: whether the table may get columns.
     async fn read(&self, current: &mut Option<i64>, may_add: bool) -> Result<TaskEnd, TaskError> {
         let stream = &self.stream.stream;
         let mut connection = self.pool.acquire().await?;
@@ -147,7 +146,7 @@ impl TaskRunner<'_> {
             if self.shutdown.is_cancelled() {
                 return Ok(TaskEnd::Released);
             }
-            // Not before the first slice: every claim gets on.
+            // Not before the first slice, so that every claim makes progress.
             if number > 0
                 && let Some(end) = self.give_way().await?
             {
@@ -172,8 +171,8 @@ impl TaskRunner<'_> {
         Ok(TaskEnd::Succeeded)
     }
 
-    /// When to ask again, if the vendor has enough export jobs of this connection to work on (`vendors/khoros_care.md §8`).
-    /// Two workers may look at the same moment; the bound is politeness, no limit of the vendor's.
+    /// When to try again if [`EXPORTS_MAX`] export jobs of this connection are running. Two workers that look at the same moment
+    /// may exceed that; it is not a limit of the vendor.
     async fn too_many_exports(&self, due: Due) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
         if !self.stream.stream.exported {
             return Ok(None);
@@ -189,7 +188,7 @@ impl TaskRunner<'_> {
         Ok((running >= EXPORTS_MAX).then(|| clock::now() + chrono::TimeDelta::seconds(EXPORT_BUSY_SECS)))
     }
 
-    /// Between two slices: lets a run of higher priority have the stream, or the worker.
+    /// Between two slices: leaves the stream, or the worker, to a run of higher priority.
     async fn give_way(&self) -> Result<Option<TaskEnd>, sqlx::Error> {
         let wanted = run::wanted(self.pool, self.claim, &self.stream.stream.name, self.jobs).await?;
         Ok(if wanted.stream {
@@ -205,7 +204,7 @@ impl TaskRunner<'_> {
         grid: Grid,
         due: Due,
         current: &mut Option<i64>,
-        stored: &cursor::Grid,
+        stored: &cursor::StoredGrid,
         loader: &mut Loader<'_>,
         writer: &mut PageWriter,
     ) -> Result<Ended, TaskError> {
@@ -252,8 +251,8 @@ impl TaskRunner<'_> {
         Box::pin(reader.read(&mut reading)).await
     }
 
-    /// The stream's row with its grid, made if this is its first run.
-    async fn open_stream(&self, connection: &mut sqlx::PgConnection) -> Result<cursor::Grid, sqlx::Error> {
+    /// The stored grid of the stream. Created by its first run.
+    async fn open_stream(&self, connection: &mut sqlx::PgConnection) -> Result<cursor::StoredGrid, sqlx::Error> {
         let stream = &self.stream.stream;
         let slice = self.stream.slice.to_string();
         let wanted = (self.job.start, self.job.timezone.name(), slice.as_str());
@@ -261,8 +260,8 @@ impl TaskRunner<'_> {
         cursor::ensure_stream(connection, &self.claim.connection, &stream.name, table, wanted).await
     }
 
-    /// Of a list, whose grid nothing hangs on.
-    const fn list_grid(&self, stored: &cursor::Grid) -> Grid {
+    /// The grid of a list. Nothing depends on it.
+    const fn list_grid(&self, stored: &cursor::StoredGrid) -> Grid {
         self.grid_from(stored.anchor)
     }
 
@@ -270,7 +269,7 @@ impl TaskRunner<'_> {
         Grid { anchor, zone: self.job.timezone, length: self.stream.slice, filter_zone: self.filter_zone }
     }
 
-    fn grid(&self, stored: &cursor::Grid) -> Result<Grid, TaskError> {
+    fn grid(&self, stored: &cursor::StoredGrid) -> Result<Grid, TaskError> {
         let wanted = format!("{} in {}", self.stream.slice, self.job.timezone);
         let found = format!("{} in {}", stored.slice, stored.timezone);
         if wanted != found {
@@ -299,7 +298,7 @@ impl TaskRunner<'_> {
     }
 }
 
-/// What a run of `job` reads of a stream at `now`; `range` for a backfill.
+/// What a run of `job` reads of a stream at `now`. `range`: of a backfill.
 pub fn scope(job: &Job, stream: &JobStream, now: DateTime<Utc>, run: i64, range: Option<Window>) -> Scope {
     Scope {
         from: range.map_or_else(|| midnight(job.start, job.timezone), |range| range.start),

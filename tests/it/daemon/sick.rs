@@ -47,7 +47,7 @@ async fn p12_connections_that_fall_silent_in_the_middle_of_a_run_are_replaced_an
     let claims: i64 = world.scalar(&format!("select fence from tidegate.run where id = {run}")).await;
     assert!(claims < 6, "{claims}");
     let said = daemon.said();
-    assert!(said.contains("did not answer within") && said.lines().count() < 80, "{said}");
+    assert!(said.contains("did not respond within") && said.lines().count() < 80, "{said}");
 
     // Once more while nothing is going on, and then the end: nothing waits for what never comes.
     proxy.forget();
