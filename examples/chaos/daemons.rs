@@ -15,9 +15,9 @@ use super::{disk, shift};
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 const LAST_WORDS_CHARS: usize = 800;
-/// What a daemon logs if Postgres is unavailable when it starts, or becomes so.
-const WANTS: [&str; 2] = ["cannot reach the database", "the database did not"];
-/// What it logs among the causes when Postgres is read-only.
+/// What a daemon says that is started while Postgres is away, or goes away under it.
+const WANTS: [&str; 2] = ["cannot reach the database", "the database did not respond"];
+/// What it says among its reasons when Postgres only reads.
 const ONLY_READS: &str = "read-only transaction";
 /// Number of files and connections that a daemon with [few](Handicap::FewFiles) of them may have open. Normally it
 /// would have up to 30, of which 13 are not connections.

@@ -2,8 +2,8 @@
 //!
 //! ```sh
 //! cargo build --release --examples
-//! target/release/examples/quota                   # 1 call per 40 ms, 20 s
-//! target/release/examples/quota 1 1000 30         # calls, per milliseconds, for seconds
+//! target/release/examples/quota                   # 1 call per second, 20 s
+//! target/release/examples/quota 5 4000 60         # calls, per milliseconds, for seconds
 //! ```
 //!
 //! An embedded Postgres with fsync on, and four processes of this program that share the ledger of one credential, each
@@ -19,7 +19,7 @@ use anyhow::{Context as _, ensure};
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgPoolOptions;
 use tidegate::postgres::Embedded;
-use tidegate::quota::{CallKind, Calls, Grant, Ledger, LedgerKey, Limit, Request, Settlement, Unit, pause};
+use tidegate::quota::{CallKind, Calls, Grant, Ledger, LedgerKey, Limit, Request, Settlement, Unit};
 use tidegate::store::migrate;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -48,7 +48,7 @@ impl Trial {
         };
         Ok(Self {
             amount: number(0, 1)?,
-            per: Duration::from_millis(number(1, 40)?),
+            per: Duration::from_millis(number(1, 1_000)?),
             length: Duration::from_secs(number(2, 20)?),
         })
     }
@@ -95,17 +95,16 @@ async fn work(url: &str, number: u128, start: DateTime<Utc>, trial: Trial) -> an
         let reservation = loop {
             match ledger.reserve(&asks).await? {
                 Grant::Now(reservation) => break reservation,
-                Grant::Wait { wait, .. } => pause(wait).await,
+                Grant::Wait { wait, .. } => tokio::time::sleep(wait).await,
             }
         };
         let departed = SystemTime::now().duration_since(UNIX_EPOCH)?;
-        // The response arrives at once.
         let age = Some(reservation.age());
         // Writing to a String cannot fail.
         let _ = writeln!(departures, "{}", departed.as_nanos());
-        reservation.settle(&ledger, Settlement { bytes: 0, sent_at_offset: age, answered_offset: age }).await?;
+        reservation.settle(&ledger, Settlement { bytes: 0, sent_at_offset: age }).await?;
     }
-    ledger.leave(Uuid::from_u128(number + 1)).await?;
+    ledger.cancel_wait(Uuid::from_u128(number + 1)).await?;
     std::io::stdout().write_all(departures.as_bytes())?;
     Ok(())
 }

@@ -21,7 +21,7 @@ use crate::schedule::{Calendar, clock, end_waits};
 use crate::server::{self, Health, ListenError, QuotaReader, Site};
 use crate::store::trouble::Repeats;
 use crate::store::{instance, migrate, session};
-use crate::worker::{Accounts, Pool, Room, Shared};
+use crate::worker::{Accounts, MemoryBudget, Pool, WorkerContext};
 
 /// How often due firings are enqueued. A firing is at most this late.
 const ENQUEUE_PERIOD: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ pub enum DaemonError {
 #[derive(Debug)]
 pub struct Daemon {
     shutdown: CancellationToken,
-    shared: Arc<Shared>,
+    shared: Arc<WorkerContext>,
     alive: Arc<Alive>,
     address: SocketAddr,
     bell: JoinHandle<Result<(), BellError>>,
@@ -78,11 +78,11 @@ impl Daemon {
         let address = listener.local_addr().unwrap_or(config.server.listen);
         let shutdown = CancellationToken::new();
         let wake = Arc::new(Notify::new());
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(WorkerContext {
             pool: database.pool.clone(),
             accounts: Accounts::default(),
             metrics: Arc::new(Metrics::default()),
-            room: Room::of(config.worker.concurrency),
+            memory: MemoryBudget::for_runs(config.worker.concurrency),
             pulse: Arc::new(Pulse::default()),
             trouble: Repeats::default(),
             owner: owner(),
@@ -167,7 +167,7 @@ impl Daemon {
     }
 }
 
-fn enqueue_chore(shared: Arc<Shared>, config: watch::Receiver<Arc<Config>>, wake: Arc<Notify>) -> PeriodicTask {
+fn enqueue_chore(shared: Arc<WorkerContext>, config: watch::Receiver<Arc<Config>>, wake: Arc<Notify>) -> PeriodicTask {
     const TROUBLE: &str = "firings cannot be enqueued";
     let work = Arc::new(Mutex::new((Calendar::default(), Repeats::default())));
     shared.pulse.go_on(Loop::Enqueue);
@@ -246,7 +246,7 @@ async fn enqueue(pool: &PgPool, config: &Config, calendar: &mut Calendar) -> any
 }
 
 /// Reads the ledgers of all connections, for the status page and the metrics.
-fn quota_reader(shared: Arc<Shared>, config: watch::Receiver<Arc<Config>>) -> QuotaReader {
+fn quota_reader(shared: Arc<WorkerContext>, config: watch::Receiver<Arc<Config>>) -> QuotaReader {
     Arc::new(move || {
         let (shared, config) = (Arc::clone(&shared), Arc::clone(&config.borrow()));
         Box::pin(async move {

@@ -15,7 +15,7 @@ use crate::pulse::Pulse;
 use crate::store::progress::{self, TaskState};
 use crate::store::session;
 use crate::store::trouble::Repeats;
-use crate::worker::{Accounts, Pool, Room, Shared};
+use crate::worker::{Accounts, MemoryBudget, Pool, WorkerContext};
 
 /// How long a command waits for a lost database connection.
 const LOST_MAX: Duration = Duration::from_mins(1);
@@ -45,11 +45,11 @@ impl Foreground {
     pub fn start(config: Arc<Config>, pool: PgPool, runs: Vec<i64>) -> Self {
         let shutdown = CancellationToken::new();
         let (owner, left) = (owner(), Arc::new(Notify::new()));
-        let shared = Shared {
+        let shared = WorkerContext {
             pool: pool.clone(),
             accounts: Accounts::default(),
             metrics: Arc::new(Metrics::default()),
-            room: Room::of(config.worker.concurrency),
+            memory: MemoryBudget::for_runs(config.worker.concurrency),
             pulse: Arc::new(Pulse::default()),
             trouble: Repeats::default(),
             owner: owner.clone(),

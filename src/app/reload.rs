@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::config::Config;
 use crate::schedule::watch::{Change, ConfigWatch};
 use crate::server::Health;
-use crate::worker::Shared;
+use crate::worker::WorkerContext;
 
 /// How long until a refused configuration is loaded again. The cause may lie outside its files, such as a secret file
 /// that does not exist yet, or may pass, such as a lack of file descriptors.
@@ -32,7 +32,7 @@ impl Reload {
     pub async fn follow(
         self,
         config: watch::Sender<Arc<Config>>,
-        shared: Arc<Shared>,
+        shared: Arc<WorkerContext>,
         health: Arc<Health>,
         shutdown: CancellationToken,
     ) {
@@ -63,7 +63,7 @@ impl Reload {
         change: Option<Change>,
         refused: Option<String>,
         config: &watch::Sender<Arc<Config>>,
-        shared: &Shared,
+        shared: &WorkerContext,
         health: &Health,
     ) -> Option<String> {
         let (path, env) = (self.path.clone(), self.env.clone());

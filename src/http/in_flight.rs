@@ -38,8 +38,6 @@ pub(super) struct InFlight<'s> {
     /// Whether the time of sending is observed, which only a request with a body allows.
     pub(super) watched: bool,
     pub(super) departure: Departure,
-    /// The time from the reservation to the response's headers.
-    pub(super) answered: Option<Duration>,
     pub(super) begun: Instant,
     pub(super) waited: Duration,
     pub(super) waited_for: Option<String>,
@@ -64,7 +62,6 @@ impl<'s> InFlight<'s> {
             expected: 0,
             watched: false,
             departure: Departure::default(),
-            answered: None,
             begun: Instant::now(),
             waited,
             waited_for,
@@ -81,10 +78,7 @@ impl<'s> InFlight<'s> {
         failed: impl FnOnce(reqwest::Error) -> HttpError,
     ) -> Result<(Response, Self), HttpError> {
         let (outcome, error) = match tokio::time::timeout(patience, self.exchange(client, request)).await {
-            Ok(Ok(Ok(response))) => {
-                self.answered = self.reservation.as_ref().map(Reservation::age);
-                return Ok((response, self));
-            }
+            Ok(Ok(Ok(response))) => return Ok((response, self)),
             Ok(Ok(Err(error))) => (CallOutcome::Transport, failed(error)),
             Ok(Err(error)) => (CallOutcome::Transport, error.into()),
             Err(_) => (CallOutcome::Timeout, HttpError::Transport { what: "it timed out", source: None }),
@@ -163,9 +157,7 @@ impl<'s> InFlight<'s> {
         });
         if let Some(reservation) = self.reservation {
             let sent_at_offset = Some(self.departure.offset(&reservation));
-            reservation
-                .settle(self.session.ledger(), Settlement { bytes, sent_at_offset, answered_offset: self.answered })
-                .await?;
+            reservation.settle(self.session.ledger(), Settlement { bytes, sent_at_offset }).await?;
         }
         Ok(bytes)
     }

@@ -263,14 +263,14 @@ impl Session<'_> {
                     // Not `until`, which is on the database's clock. The ledger does not report a `wait` beyond some
                     // minutes exactly.
                     if wait > WORKER_WAIT_MAX || patience.is_zero() {
-                        self.gate.ledger.leave(self.waiter).await?;
+                        self.gate.ledger.cancel_wait(self.waiter).await?;
                         return Err(HttpError::Quota { limit, until });
                     }
                     waited_for = Some(limit);
-                    // Never zero, or this loop would spin.
+                    // Never zero, or this loop might not end.
                     let wait = wait.max(Duration::from_micros(100));
                     patience = patience.saturating_sub(wait);
-                    quota::pause(wait).await;
+                    tokio::time::sleep(wait).await;
                 }
             }
         }

@@ -106,8 +106,8 @@ impl<'a> Loader<'a> {
     /// Prepares for the reading of a slice. Its rows are compared with fingerprints, if that is possible.
     pub fn compare(&mut self, slice: &Slice) {
         self.direct_copy = true;
-        self.comparing = self.table.fingerprinted() && slice.reading_batches.is_some();
-        self.skipping = Arc::new(AtomicBool::new(self.comparing && slice.fingerprinted));
+        self.comparing = self.table.fingerprinted() && slice.position.batches.is_some();
+        self.skipping = Arc::new(AtomicBool::new(self.comparing && slice.position.fingerprinted));
     }
 
     /// Begins the reading of a slice: finds out whether it has rows already, and deletes the state of an abandoned reading.
@@ -129,8 +129,8 @@ impl<'a> Loader<'a> {
             .await?;
         let slice = &reading.slice;
         let rows = if fresh { 0 } else { self.rows_present(&mut transaction, slice, None).await? };
-        let whole = slice.fingerprinted && !fresh && rows == slice.rows_total;
-        // Rows that an abandoned reading added do not count.
+        let whole = slice.position.fingerprinted && !fresh && rows == slice.rows_total;
+        // What an abandoned reading added is not what the slice had.
         let had = if slice.finished_run.is_some() { rows.min(slice.rows_total) } else { rows };
         // Neither do rows that doubtful readings added.
         let present = match slice.held_base_at {
@@ -138,7 +138,7 @@ impl<'a> Loader<'a> {
             _ => had,
         };
         reading::note_present(&mut *transaction, reading.slice.id, present).await?;
-        if reading.slice.fingerprinted && !whole {
+        if reading.slice.position.fingerprinted && !whole {
             reading::distrust(&mut transaction, reading.slice.id).await?;
         }
         // Otherwise a worker that lost the stream would send its new holder back to the first page.
@@ -147,19 +147,8 @@ impl<'a> Loader<'a> {
         }
         transaction.commit().in_time().await?;
         reading.fresh = fresh;
-        reading.slice.reading_run = None;
-        reading.slice.reading_until = None;
-        reading.slice.reading_fresh = false;
-        reading.slice.reading_pages = 0;
-        reading.slice.reading_rows = 0;
-        reading.slice.reading_seen = 0;
-        reading.slice.reading_bytes = 0;
+        reading.slice.position = Position { fingerprinted: whole, batches: Some(0), ..Position::default() };
         reading.slice.reading_present = Some(present);
-        reading.slice.reading_rejected = 0;
-        reading.slice.reading_doubt = None;
-        reading.slice.cursor = None;
-        reading.slice.fingerprinted = whole;
-        reading.slice.reading_batches = Some(0);
         Ok(())
     }
 
@@ -198,38 +187,25 @@ impl<'a> Loader<'a> {
 
     /// Whether all rows that an unfinished reading noted as seen are still noted. Postgres may have crashed since.
     pub async fn seen_is_whole(&self, slice: &Slice) -> Result<bool, LoadError> {
-        Ok(reading::count_seen(self.pool, slice.id).await? == slice.reading_seen)
+        Ok(reading::count_seen(self.pool, slice.id).await? == slice.position.seen)
     }
 
     /// Stores the cursor of a reading that has to wait for the vendor, without rows.
     pub async fn park(&self, cursor: String, reading: &mut SliceReading) -> Result<(), LoadError> {
         let mut transaction = self.pool.begin().in_time().await?;
-        let slice = &reading.slice;
-        let position = Position {
-            reading_run: slice.reading_run.unwrap_or(self.claim.id),
-            reading_until: reading.until,
-            fresh: reading.fresh,
-            pages_before: slice.reading_pages,
-            rows: slice.reading_rows,
-            seen: slice.reading_seen,
-            rejected: slice.reading_rejected,
-            doubt: slice.reading_doubt.clone(),
-            bytes: slice.reading_bytes,
-            cursor: Some(cursor),
-            fingerprinted: slice.fingerprinted,
-            batches: slice.reading_batches,
-        };
-        if !reading::park(&mut *transaction, slice.id, &position).await? {
+        let mut position = reading.slice.position.clone();
+        position.run.get_or_insert(self.claim.id);
+        position.until = Some(reading.until);
+        position.fresh = reading.fresh;
+        position.cursor = Some(cursor);
+        if !reading::park(&mut *transaction, reading.slice.id, &position).await? {
             return Err(LoadError::Moved);
         }
         if !run::pass_fence(&mut *transaction, self.claim, &self.stream.name, self.lease).await? {
             return Err(LoadError::Fenced);
         }
         transaction.commit().in_time().await?;
-        reading.slice.reading_run = Some(position.reading_run);
-        reading.slice.reading_until = Some(position.reading_until);
-        reading.slice.reading_fresh = position.fresh;
-        reading.slice.cursor = position.cursor;
+        reading.slice.position = position;
         Ok(())
     }
 

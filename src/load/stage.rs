@@ -373,6 +373,121 @@ impl Stage {
         let noted = planned_each_time(&self.sql.note_seen).bind(slice).execute(connection).await?;
         Ok(signed(noted.rows_affected()))
     }
+
+    /// After the last page: rows that no page had are deleted or marked, unless the reading is doubtful.
+    pub(super) async fn end_reading(&mut self, reading: &Reading) -> Result<(), LoadError> {
+        let compared = self.compares(reading);
+        let stage_is_slice = std::mem::take(&mut self.stage_is_slice);
+        let vanish = self.sql.vanish.clone();
+        let Some(vanish) = vanish.filter(|_| !reading.fresh || reading.slice.position.seen + self.seen > 0) else {
+            // Nothing can be deleted, but what was refused is missing.
+            let evidence = self.evidence(reading, None, stage_is_slice).await?;
+            if let Some(reason) = self.doubt(reading, evidence) {
+                self.hold_back(reading, reason, evidence).await?;
+            }
+            return Ok(());
+        };
+        // Postgres may have crashed while a page was awaited: what is not noted any more has not vanished.
+        let noted = reading::count_seen(&mut *self.transaction, reading.slice.id).await?;
+        if noted != reading.slice.position.seen + self.seen {
+            return Err(LoadError::SeenLost);
+        }
+        let count = if stage_is_slice { &vanish.unstaged_count } else { &vanish.unseen_count };
+        let evidence = self.evidence(reading, count.as_deref(), stage_is_slice).await?;
+        if let Some(reason) = self.doubt(reading, evidence) {
+            self.hold_back(reading, reason, evidence).await?;
+        } else if compared {
+            self.end_compared(reading).await?;
+        } else if stage_is_slice {
+            self.take_away(&vanish.unstaged, reading, None).await?;
+        } else if !reading.fresh {
+            self.take_away(&vanish.unseen, reading, Some(reading.slice.id)).await?;
+        }
+        sqlx::query!("delete from tidegate.seen_row where slice_id = $1", reading.slice.id)
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(())
+    }
+
+    /// Why the finished reading is held.
+    fn doubt(&self, reading: &Reading, evidence: Evidence) -> Option<String> {
+        let of_children = reading.slice.position.doubt.clone().or_else(|| self.doubt.clone());
+        hold::doubt(evidence, self.loader.hold_below, released(&reading.slice)).or(of_children)
+    }
+
+    /// Deletes or marks the rows that `statement` finds missing from the reading, and the child rows that go with them.
+    async fn take_away(&mut self, statement: &str, reading: &Reading, slice: Option<i64>) -> Result<(), LoadError> {
+        let gone = planned_each_time(statement)
+            .bind(&self.loader.claim.connection)
+            .bind(reading.slice.window_start)
+            .bind(reading.slice.window_end)
+            .bind(self.loader.claim.id);
+        let gone = if slice.is_some() { gone.bind(slice) } else { gone };
+        let gone = gone.execute(&mut *self.transaction).await?;
+        self.progress.rows_deleted += signed(gone.rows_affected());
+        self.delete_orphans().await
+    }
+
+    /// Returns the numbers by which the finished reading is judged. `count` is the statement that counts the rows of a list
+    /// that the reading did not report; with it, rows that are new in the table do not count as reported.
+    async fn evidence(
+        &mut self,
+        reading: &Reading,
+        count: Option<&str>,
+        stage_is_slice: bool,
+    ) -> Result<Evidence, LoadError> {
+        let slice = &reading.slice;
+        let reported = slice.position.rows + self.rows;
+        let rejected = slice.position.rejected + self.rejected;
+        if reading.fresh {
+            return Ok(Evidence { present: 0, reported, rejected });
+        }
+        let present = match slice.reading_present {
+            Some(present) => present,
+            // Begun by a version that did not count.
+            None => self.loader.rows_present(&mut self.transaction, slice, None).await?,
+        };
+        let Some(count) = count else { return Ok(Evidence { present, reported, rejected }) };
+        let count = sqlx::query_scalar::<_, i64>(AssertSqlSafe(count.to_owned()))
+            .persistent(false)
+            .bind(&self.loader.claim.connection)
+            .bind(slice.window_start)
+            .bind(slice.window_end)
+            .bind(self.loader.claim.id);
+        let count = if stage_is_slice { count } else { count.bind(slice.id) };
+        let count = count.bind(slice.held_base_at);
+        let lacking = count.fetch_one(&mut *self.transaction).await?;
+        Ok(Evidence { present, reported: reported.min(present - lacking), rejected })
+    }
+
+    /// Keeps the rows that the reading did not report, and says why. The next reading compares every row with the table
+    /// itself, since the fingerprints of this one do not know all rows.
+    async fn hold_back(&mut self, reading: &Reading, reason: String, evidence: Evidence) -> Result<(), LoadError> {
+        let slice = &reading.slice;
+        *self.kept(reading) = FingerprintState { whole: false, batches: None };
+        fingerprint::forget(&mut *self.transaction, slice.id).await?;
+        let rows_there = match self.table.mode {
+            Mode::ReplaceWindow | Mode::Snapshot => {
+                self.loader.rows_present(&mut self.transaction, slice, None).await?
+            }
+            // Rows of such a table belong to no slice.
+            Mode::Upsert | Mode::Observe => evidence.reported,
+        };
+        tracing::warn!(
+            window_start = %slice.window_start,
+            reason,
+            "the slice is held: nothing was deleted; see `tidegate held`"
+        );
+        let had_children = self.doubt.is_some() || slice.position.doubt.is_some();
+        self.hold = Some(Hold {
+            reason,
+            rows_there,
+            rows_reported: evidence.reported,
+            records_rejected: evidence.rejected,
+            had_rows: evidence.present > 0 || had_children,
+        });
+        Ok(())
+    }
 }
 
 /// The rows of the wanted kinds, ordered by key, so that index pages are written in their order.

@@ -141,7 +141,7 @@ impl PageLoad<'_, '_> {
     /// the page, which is not durable yet.
     pub async fn end_page(&mut self, end: PageEnd, reading: &mut SliceReading) -> Result<(), LoadError> {
         let last_page = end.next.is_none();
-        let single = reading.slice.reading_pages == 0 && last_page && self.counts.batches_merged == 0;
+        let single = reading.slice.position.pages == 0 && last_page && self.batches_merged == 0;
         self.bound_silence().await?;
         self.merge(reading, single).await?;
         if last_page {
@@ -150,8 +150,10 @@ impl PageLoad<'_, '_> {
         self.stage.clear(&mut self.transaction).await?;
         self.store_rejects(reading).await?;
         let to = self.advance(end, reading).await?;
-        self.end_counts(reading);
-        reading.move_to(to);
+        self.warn_of_astray(reading);
+        self.progress.pages += 1;
+        (self.rows, self.seen, self.rejected, self.astray) = (0, 0, 0, 0);
+        reading.slice.position = to;
         Ok(())
     }
 
@@ -204,21 +206,21 @@ impl PageLoad<'_, '_> {
     /// Moves the slice's cursor to the position after this page, or ends its reading.
     async fn advance(&mut self, end: PageEnd, reading: &SliceReading) -> Result<Position, LoadError> {
         let bytes = i64::try_from(end.bytes).unwrap_or(i64::MAX);
-        let slice = &reading.slice;
-        let fingerprints = *self.fingerprints.state(slice);
+        let FingerprintState { whole, batches } = *self.kept(reading);
+        let before = &reading.slice.position;
         let to = Position {
-            reading_run: slice.reading_run.unwrap_or(self.loader.claim.id),
-            reading_until: reading.until,
+            run: before.run.or(Some(self.loader.claim.id)),
+            until: Some(reading.until),
             fresh: reading.fresh,
-            pages_before: slice.reading_pages,
-            rows: slice.reading_rows + self.counts.rows(),
-            seen: slice.reading_seen + self.counts.seen(),
-            rejected: slice.reading_rejected + self.counts.rejected(),
-            doubt: slice.reading_doubt.clone().or_else(|| self.doubt.take()),
-            bytes: slice.reading_bytes + bytes,
+            pages: before.pages + 1,
+            rows: before.rows + self.rows,
+            seen: before.seen + self.seen,
+            rejected: before.rejected + self.rejected,
+            doubt: before.doubt.clone().or_else(|| self.doubt.take()),
+            bytes: before.bytes + bytes,
             cursor: end.next,
-            fingerprinted: fingerprints.whole,
-            batches: fingerprints.batches,
+            fingerprinted: whole,
+            batches,
         };
         let Loader { claim, stream, .. } = &*self.loader;
         let is_last = to.cursor.is_none();
@@ -235,7 +237,7 @@ impl PageLoad<'_, '_> {
         let whole = reading.until >= slice.window_end;
         let traffic = Traffic {
             page_bytes: bytes,
-            typical: !is_last || (whole && to.pages_before == 0),
+            typical: !is_last || (whole && to.pages == 1),
             slice_bytes: is_last.then_some(to.bytes),
             whole,
         };
@@ -246,7 +248,7 @@ impl PageLoad<'_, '_> {
     /// Stores the rejects. The first page of a reading deletes those of earlier readings of the slice.
     async fn store_rejects(&mut self, reading: &SliceReading) -> Result<(), LoadError> {
         let Loader { claim, stream, .. } = &*self.loader;
-        if reading.slice.reading_pages == 0 && !self.rejects_cleared {
+        if reading.slice.position.pages == 0 && !self.rejects_cleared {
             let window = (reading.slice.window_start, reading.slice.window_end);
             reading::clear_rejects(&mut *self.transaction, &claim.connection, &stream.name, window).await?;
             self.rejects_cleared = true;

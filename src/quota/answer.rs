@@ -1,8 +1,7 @@
-//! What a vendor says when it refuses a call: how long, and of what there was too much (`facts/lynn.md §8.3, §8.4`).
+//! Reads the response with which a vendor refuses a call: how long to wait, and which limit was exceeded.
 //!
-//! Pure, and made for whatever arrives: the body may be JSON, text, HTML, empty, huge or not text at all. It promises
-//! a wait of at least a second and at most two days, or none when nothing intelligible was said; then the ledger waits
-//! in growing steps.
+//! Pure, and safe for any input: the body may be JSON, text, HTML, empty, huge or binary. A wait is at least a second and at
+//! most two days. Without a wait that can be understood, the ledger waits in growing steps.
 
 use std::time::Duration;
 
@@ -10,14 +9,14 @@ use chrono::{DateTime, Utc};
 
 use super::limit::{CallKind, Limit, Unit};
 
-/// Bytes of a body that are searched; the wording stands at the start or nowhere.
+/// Bytes of a body that are searched. The wording is at the start or nowhere.
 const BODY_MAX: usize = 64 * 1024;
-/// A vendor that says "0 seconds" is not asked again at once.
+/// Minimum wait, also after "0 seconds".
 const WAIT_MIN: Duration = Duration::from_secs(1);
-/// Documented periods are 12 h; whatever is said beyond this is a mistake, and asking again costs one call.
+/// Documented periods are 12 h. A longer wait than this is a mistake, and asking again costs one call.
 const WAIT_MAX: Duration = Duration::from_hours(48);
 
-/// A limit of so short a period is waited out when the vendor does not say how long.
+/// If the vendor states no wait, a limit of at most this period is waited out.
 pub(super) const SHORT_MAX: Duration = Duration::from_mins(15);
 
 /// What a refusal means.
@@ -25,18 +24,17 @@ pub(super) const SHORT_MAX: Duration = Duration::from_mins(15);
 pub enum Answer {
     /// Too many calls in a short time.
     RateLimited { wait: Option<Duration> },
-    /// The calls or bytes of a long period are spent; which, if it was said. No authentication failure: mint no token.
+    /// The calls or bytes of a long period are used up. Not an authentication failure: a new token would not help.
     QuotaSpent { wait: Option<Duration>, unit: Option<Unit> },
-    /// A 403 that is not about quota: a permission is missing, waiting does not help.
+    /// A 403 without a word about quota: a permission is missing, and waiting does not help.
     Forbidden,
     /// Neither 429 nor 403.
     Other,
 }
 
 impl Answer {
-    /// The limit of `limits` that a call of `kind` ran into: the shortest for a rate, the longest of its unit for a quota. A
-    /// rate refused without a word about how long may be any of the short ones: the longest of them is waited out
-    /// (`facts/lexer.md §1`).
+    /// The limit that a call of `kind` exceeded: the shortest for a rate, the longest of its unit for a quota. If no wait is
+    /// stated, a rate may be any of the short limits, so the longest of them is waited out.
     pub fn limit(self, kind: CallKind, limits: &[Limit]) -> Option<&Limit> {
         let counted = limits.iter().filter(|limit| limit.calls.include(kind));
         let is_short = |limit: &&Limit| limit.unit == Unit::Calls && limit.per <= SHORT_MAX;
@@ -50,7 +48,7 @@ impl Answer {
         }
     }
 
-    /// What the vendor said about how long.
+    /// The wait that the vendor stated.
     pub const fn wait(self) -> Option<Duration> {
         match self {
             Self::RateLimited { wait } | Self::QuotaSpent { wait, .. } => wait,
@@ -59,7 +57,7 @@ impl Answer {
     }
 }
 
-/// Reads an answer. `reason` is the reason phrase of the status line, `body_prefix` as much of the body as is at hand.
+/// Reads a response. `reason` is the reason phrase of the status line, `body_prefix` the part of the body that was read.
 pub fn parse_wait(
     status: u16,
     retry_after: Option<&str>,
@@ -92,7 +90,7 @@ pub fn parse_wait(
     Answer::Forbidden
 }
 
-/// `Retry-After`: seconds, or an HTTP date.
+/// Reads `Retry-After`: seconds, or an HTTP date.
 pub fn header_wait(value: &str, now: DateTime<Utc>) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<f64>() {
@@ -102,17 +100,17 @@ pub fn header_wait(value: &str, now: DateTime<Utc>) -> Option<Duration> {
     Some((until.with_timezone(&Utc) - now).to_std().unwrap_or(Duration::ZERO))
 }
 
-/// Rounded up to whole seconds, as large as may be.
+/// Rounds up to whole seconds. A value out of range becomes [`WAIT_MAX`].
 fn seconds_wait(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.ceil()).unwrap_or(WAIT_MAX)
 }
 
-/// The text of a page: tags would stand between a number and its unit.
+/// Removes tags, which may stand between a number and its unit.
 fn without_tags(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, tag)) = rest.split_once('<') {
-        // A lone `<` is text, and so is all that follows: looking for an end again and again would take long.
+        // Without an end it is not a tag. Nor is anything after it, so do not search again.
         let Some((_, after)) = tag.split_once('>') else { break };
         plain.push_str(before);
         plain.push(' ');
@@ -144,7 +142,7 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// The longest wait that the text speaks of: "in T seconds", "in HH:MM:SS", "after 5 minutes", `"retryAfter": 30`.
+/// The longest wait that the text states: "in T seconds", "in HH:MM:SS", "after 5 minutes", `"retryAfter": 30`.
 fn said_wait(text: &str) -> Option<Duration> {
     let tokens = tokens(text);
     let waits = tokens.iter().enumerate().filter_map(|(place, token)| {
@@ -159,7 +157,7 @@ fn said_wait(text: &str) -> Option<Duration> {
             Some(Token::Word(word)) => unit_seconds(word),
             _ => None,
         };
-        // A bare number may be anything ("in 2026"), unless it was waiting that the text spoke of.
+        // A number without a unit may be anything ("in 2026"), unless the text is about waiting.
         let seconds = seconds.or_else(|| about_waiting(&tokens[..place]).then_some(1.0))?;
         Some(seconds_wait(number.parse::<f64>().ok()? * seconds))
     });

@@ -1,4 +1,4 @@
-//! A ledger at one instant: what is used, what is left, and when further calls would be done. Pure.
+//! A ledger at one instant: what is used, what is left, and when further calls could be sent. Pure.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::limit::{CallKind, Limit, Unit};
 use super::window::{self, Window};
 
-/// Every limit of a ledger as it stood at `now`.
+/// The state of every limit of a ledger at `now`.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// On the database's clock.
@@ -28,17 +28,17 @@ pub struct Usage {
     pub limit: String,
     pub amount: u64,
     pub unit: Unit,
-    /// May exceed `amount` when an answer was larger than its estimate.
+    /// May exceed `amount` if a response was larger than estimated.
     pub used: u64,
     pub per: Duration,
-    /// The vendor said no until then; none if that has passed.
+    /// The end of a block after a refusal. `None` if it has passed.
     pub blocked_until: Option<DateTime<Utc>>,
-    /// When one more call, or byte, fits; none if it does now.
+    /// When one more call, or byte, fits. `None` if it does now.
     pub next_free: Option<DateTime<Utc>>,
 }
 
 impl Snapshot {
-    /// A ledger of which nothing has ever been used.
+    /// A ledger that was never used.
     pub fn unused(limits: &[Limit], now: DateTime<Utc>) -> Self {
         let entries = limits
             .iter()
@@ -64,7 +64,7 @@ impl Snapshot {
         self.entries.iter().map(usage).collect()
     }
 
-    /// Bytes that may still be read before a bandwidth limit is used up; none if bandwidth is not limited.
+    /// Bytes that may still be read before a bandwidth limit is used up. `None` if bandwidth is not limited.
     pub fn remaining_bytes(&self) -> Option<u64> {
         let bytes = self.entries.iter().filter(|entry| entry.limit.unit == Unit::Bytes);
         bytes.map(|entry| entry.limit.amount.saturating_sub(entry.window.used())).min()

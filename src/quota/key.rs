@@ -1,16 +1,16 @@
-//! What names a ledger: the credential, not the connection, and never the credential itself (promise 7).
+//! Identifies a ledger by its credential, not by the connection, and without revealing the credential (promise 7).
 
 use crate::store::session::Deadline as _;
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use url::Url;
 
-/// Names a credential's ledger: a salted hash, never the secret.
+/// Identifies the ledger of a credential: a salted hash, never the secret.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LedgerKey(String);
 
 impl LedgerKey {
-    /// The key of a credential at a base URL. `credential` is everything that tells one account from another.
+    /// The key of a credential at a base URL. `credential` is everything that distinguishes accounts.
     pub async fn derive(pool: &PgPool, base_url: &Url, credential: &[&str]) -> Result<Self, sqlx::Error> {
         let salt = sqlx::query_scalar!("select value from tidegate.setting where name = 'ledger_salt'");
         Ok(Self::new(&salt.fetch_one(pool).in_time().await?, base_url, credential))
@@ -20,7 +20,7 @@ impl LedgerKey {
         let base_url = base_url.as_str().trim_end_matches('/');
         let mut hash = Sha256::new();
         for part in [salt, base_url].iter().chain(credential) {
-            // The length keeps neighbours apart.
+            // The length separates neighbouring parts.
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }

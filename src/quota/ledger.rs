@@ -1,9 +1,8 @@
-//! The ledger in Postgres. Its SQL is in the migration, as functions; why is said there.
+//! The ledger in Postgres. Its SQL consists of functions in the migrations, which explain it.
 //!
-//! A grant is for now, or for a moment a few milliseconds ahead: nobody holds a slot in the future that a crash would
-//! waste. A caller that does not fit is told when to ask again and is remembered until shortly after that: those who rank
-//! below leave it its share, by priority first, then by the older due time. Who falls silent blocks nobody for longer
-//! than that.
+//! A grant is for now: nobody holds a slot in the future that a crash would waste. A call that does not fit is told when to
+//! ask again, and its place is kept until shortly after that: callers of lower rank leave it its share. Rank goes by
+//! priority, then by the older due time. A caller that stops asking delays others no longer than that.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,27 +13,22 @@ use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
 use super::answer::SHORT_MAX;
-use super::clock::{DatabaseClock, Reading};
 use super::forecast::{Entry, Snapshot, Usage};
 use super::key::LedgerKey;
 use super::limit::{CallKind, Limit, Unit};
-use super::reservation::{Change, Mark, Reservation};
+use super::reservation::{Change, CountedUse, Reservation};
 use super::statement;
 use super::window::{self, Spans, Window};
 use crate::clock;
 use crate::store::session::Deadline as _;
 
-/// No statement of the ledger takes longer unless the database is in trouble; a caller that is still waiting by then is
-/// better off with an error that it can retry.
+/// A statement of the ledger takes longer only if the database is in trouble. Then the caller gets an error that it can retry.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
-/// Grants that the database told so late that they are worth nothing any more are asked for again, so often in all.
+/// How often a call is asked for if the database responds so late that the grant is stale.
 const ASKED_MAX: u32 = 4;
-/// A call is asked for this long before it fits: what question and commit take is over when its moment comes. Who ranks
-/// higher and asks meanwhile comes too late by that much.
-const AHEAD: Duration = Duration::from_millis(5);
 /// Longest period of a limit; beyond it the arithmetic of times would leave its range.
 const PER_MAX: Duration = Duration::from_hours(24 * 366);
-/// How much longer than a limit's period a vendor's wait may be.
+/// A wait that a vendor states is shortened to the limit's period and this.
 const WAIT_MARGIN: Duration = Duration::from_mins(1);
 
 /// The quota ledger of one credential.
@@ -43,15 +37,14 @@ pub struct Ledger {
     pool: PgPool,
     id: i64,
     connection: Arc<str>,
-    limits: Arc<[Held]>,
-    clock: DatabaseClock,
+    limits: Arc<[LimitRow]>,
 }
 
-/// A limit and its row, in the order of the rows.
+/// A limit and the id of its row.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct LimitRow {
     pub(super) id: i64,
-    /// As this process states it. In force is the same or a tighter one: never more, and never within a shorter period.
+    /// As this process states it. The limit in force is the same or a tighter one.
     pub(super) limit: Limit,
 }
 
@@ -59,53 +52,38 @@ pub(super) struct Held {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
     pub kind: CallKind,
-    /// What request and answer are expected to take.
+    /// Expected bytes of request and response.
     pub bytes: u64,
     /// Higher goes first.
     pub priority: i32,
     /// At equal priority the older goes first.
     pub due: DateTime<Utc>,
-    /// Who asks. One that asks again takes its own place.
+    /// Identifies the caller. If it asks again, it keeps its place.
     pub waiter: Uuid,
 }
 
-/// The ledger's answer.
+/// The ledger's decision.
 #[derive(Debug)]
 #[must_use]
 pub enum Grant {
     /// Send now.
     Now(Reservation),
-    /// Ask again after `wait`; sooner is of no use, much later loses the place in the queue.
+    /// Ask again after `wait`. Asking sooner has no effect; asking much later loses the place in the queue.
     Wait {
-        /// When the call is expected to fit, on the database's clock. Further away than `wait` if that is hours:
-        /// estimates are settled and others give up meanwhile.
+        /// When the call is expected to fit, on the database's clock. May be hours later than `wait`: until then estimates
+        /// are settled, and other callers give up.
         until: DateTime<Utc>,
         wait: Duration,
-        /// The limit that is short for longest.
+        /// The limit that the call must wait for longest.
         limit: String,
     },
 }
 
-/// Waits as [`Grant::Wait`] says. A short wait is left to a thread, which wakes within a fraction of a millisecond: the
-/// runtime's timer may take two, which a short period would lack at every call.
-pub async fn pause(wait: Duration) {
-    const SHORT: Duration = Duration::from_millis(100);
-    if wait.is_zero() {
-        return;
-    }
-    if wait < SHORT {
-        // That the thread ends is all that is to be known of it.
-        let _ = tokio::task::spawn_blocking(move || std::thread::sleep(wait)).await;
-    } else {
-        tokio::time::sleep(wait).await;
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    #[error("quota ledger of connection `{connection}`: the database did not answer")]
+    #[error("quota ledger of connection `{connection}`: the database did not respond")]
     Database { connection: String, source: sqlx::Error },
-    #[error("quota ledger of connection `{connection}`: no answer from the database within {}s", ANSWER_MAX.as_secs())]
+    #[error("quota ledger of connection `{connection}`: no response from the database within {}s", ANSWER_MAX.as_secs())]
     Timeout { connection: String },
     #[error(
         "quota `{limit}` of connection `{connection}`: limit and period must be above zero, the period at most 366d"
@@ -120,9 +98,8 @@ pub enum LedgerError {
 }
 
 impl Ledger {
-    /// Opens the ledger of `key` in the name of the process `owner`, making its rows where they are missing. The limits are stated for
-    /// everyone on this ledger: where running processes differ, the tighter one counts ([`statement`]). What was used
-    /// stays counted.
+    /// Opens the ledger of `key` in the name of the process `owner`, and creates missing rows. If running processes state different
+    /// limits, the tighter one is in force ([`statement`]). What was used stays counted.
     pub async fn open(
         pool: PgPool,
         owner: &str,
@@ -138,14 +115,14 @@ impl Ledger {
                 return Err(LedgerError::InvalidLimit { connection, limit });
             }
         }
-        let (id, held) = ledger.within_deadline(ledger.make_rows(owner, key, limits)).await?;
+        let (id, rows) = ledger.within_deadline(ledger.make_rows(owner, key, limits)).await?;
         ledger.id = id;
-        ledger.limits = held.into();
+        ledger.limits = rows.into();
         Ok(ledger)
     }
 
-    /// Every limit of the ledger of `key` as it stands now, and nothing is written: limits that were never used are shown
-    /// as such, and what another process opened the ledger with stays in force.
+    /// The state of every limit of the ledger of `key`. Writes nothing: limits that have no row yet are shown as unused, and the
+    /// limits in force do not change.
     pub async fn peek(
         pool: PgPool,
         key: &LedgerKey,
@@ -163,7 +140,7 @@ impl Ledger {
         let rows = ledger.within_deadline(query.fetch_all(&ledger.pool)).await?;
         let id_of = |limit: &Limit| rows.iter().find(|row| row.name == limit.name).map(|row| row.id);
         ledger.limits =
-            limits.iter().filter_map(|limit| Some(Held { id: id_of(limit)?, limit: limit.clone() })).collect();
+            limits.iter().filter_map(|limit| Some(LimitRow { id: id_of(limit)?, limit: limit.clone() })).collect();
         let mut used = ledger.snapshot().await?;
         let mut snapshot = Snapshot::unused(limits, used.now);
         for entry in &mut snapshot.entries {
@@ -175,8 +152,7 @@ impl Ledger {
     }
 
     fn without_limits(pool: PgPool, connection_name: &str) -> Self {
-        let (connection, limits, clock) = (connection_name.into(), Arc::new([]), DatabaseClock::default());
-        Self { pool, id: 0, connection, limits, clock }
+        Self { pool, id: 0, connection: connection_name.into(), limits: Arc::new([]) }
     }
 
     async fn make_rows(
@@ -184,7 +160,7 @@ impl Ledger {
         owner: &str,
         key: &LedgerKey,
         limits: Vec<Limit>,
-    ) -> Result<(i64, Vec<Held>), sqlx::Error> {
+    ) -> Result<(i64, Vec<LimitRow>), sqlx::Error> {
         let mut transaction = self.pool.begin().in_time().await?;
         // The update also takes the lock under which all rows of a ledger change.
         let ledger = sqlx::query_scalar!(
@@ -199,7 +175,7 @@ impl Ledger {
         .fetch_one(&mut *transaction)
         .in_time()
         .await?;
-        let mut held = Vec::with_capacity(limits.len());
+        let mut rows = Vec::with_capacity(limits.len());
         for limit in limits {
             let spans = Spans::of(&limit);
             let id = sqlx::query_scalar!(
@@ -218,118 +194,101 @@ impl Ledger {
             .fetch_one(&mut *transaction)
             .in_time()
             .await?;
-            held.push(Held { id, limit });
+            rows.push(LimitRow { id, limit });
         }
-        statement::state(&mut transaction, owner, &self.connection, ledger, &held).await?;
+        statement::state(&mut transaction, owner, &self.connection, ledger, &rows).await?;
         transaction.commit().in_time().await?;
-        Ok((ledger, held))
+        Ok((ledger, rows))
     }
 
     /// The limits as this process states them, in the order they were opened with.
     pub fn limits(&self) -> impl Iterator<Item = &Limit> {
-        self.limits.iter().map(|held| &held.limit)
+        self.limits.iter().map(|row| &row.limit)
     }
 
-    /// Asks to send one call now, or within [`AHEAD`], which is waited for here.
+    /// Asks to send one call now.
     pub async fn reserve(&self, request: &Request) -> Result<Grant, LedgerError> {
-        let mut counted: Vec<&Held> =
-            self.limits.iter().filter(|held| held.limit.calls.include(request.kind)).collect();
-        counted.sort_unstable_by_key(|held| held.id);
+        let mut counted: Vec<&LimitRow> =
+            self.limits.iter().filter(|row| row.limit.calls.include(request.kind)).collect();
+        counted.sort_unstable_by_key(|row| row.id);
         let mut tries = ASKED_MAX;
         loop {
             let mut reservation = match self.within_deadline(self.ask(request, &counted)).await? {
-                Asked::ReservedCall { reservation, from } => {
-                    pause(from.saturating_duration_since(Instant::now())).await;
-                    reservation
-                }
-                Asked::Refused(grant) => return Ok(grant),
-                Asked::Gone => return Err(self.gone()),
+                Some(Grant::Now(reservation)) => reservation,
+                Some(refused) => return Ok(refused),
+                None => return Err(self.gone()),
             };
             reservation.catch_up(self).await?;
             tries -= 1;
             if tries == 0 || !reservation.is_stale() {
                 return Ok(Grant::Now(reservation));
             }
-            reservation.give_back(self).await?;
+            reservation.release(self).await?;
         }
     }
 
-    async fn ask(&self, request: &Request, counted: &[&Held]) -> Result<Asked, sqlx::Error> {
-        let ids: Vec<i64> = counted.iter().map(|held| held.id).collect();
+    /// Returns `None` if the ledger's rows are gone.
+    async fn ask(&self, request: &Request, counted: &[&LimitRow]) -> Result<Option<Grant>, sqlx::Error> {
+        let ids: Vec<i64> = counted.iter().map(|row| row.id).collect();
         // The wait for a free connection is not part of the way to the database.
         let mut connection = self.pool.acquire().await?;
         let asked = Instant::now();
         let row = sqlx::query!(
             r#"select asked_at as "asked_at!", answered_at as "answered_at!",
                 granted_ends, granted_units, expected_at, again_at, scarce
-            from tidegate.quota_reserve($1, $2, $3, $4, $5, $6, ask_ahead => $7)"#,
+            from tidegate.quota_reserve($1, $2, $3, $4, $5, $6)"#,
             self.id,
             &ids,
             units(request.bytes),
             request.waiter,
             request.priority,
             request.due,
-            interval(AHEAD),
         )
         .fetch_one(&mut *connection)
         .in_time()
         .await?;
-        let answered = Instant::now();
         if let (Some(until), Some(again_at)) = (row.expected_at, row.again_at) {
             let wait = (again_at - row.answered_at).to_std().unwrap_or_default();
-            let limit = row.scarce.unwrap_or_default();
-            self.clock.reaches(row.answered_at, Reading { at: answered, showed: row.answered_at });
-            // The answer to the call before may come meanwhile, and prove that its margin was not needed.
-            let tight = counted.iter().find(|held| held.limit.name == limit && window::is_tight(&held.limit));
-            let early = tight.and_then(|held| wait.checked_sub(AHEAD + window::margin(held.limit.per)));
-            let wait = early.unwrap_or(wait.saturating_sub(AHEAD));
-            return Ok(Asked::Refused(Grant::Wait { until, wait, limit }));
+            return Ok(Some(Grant::Wait { until, wait, limit: row.scarce.unwrap_or_default() }));
         }
         let granted_units = row.granted_units.unwrap_or_default();
         let granted: Vec<_> = row.granted_ends.unwrap_or_default().into_iter().zip(granted_units).collect();
         if granted.len() != ids.len() {
-            return Ok(Asked::Gone);
+            return Ok(None);
         }
-        let mark = |(held, (ends_at, counted)): (&&Held, _)| {
-            let slack = TimeDelta::from_std(window::margin(held.limit.per) / 2).unwrap_or_default();
-            let tight = window::is_tight(&held.limit).then_some(held.limit.per);
-            Mark { limit_id: held.id, unit: held.limit.unit, ends_at, counted, slack, tight }
+        let place = |(row, (ends_at, units)): (&&LimitRow, _)| {
+            let slack = TimeDelta::from_std(window::margin(row.limit.per) / 2).unwrap_or_default();
+            CountedUse { limit_id: row.id, unit: row.limit.unit, ends_at, units, slack }
         };
-        let marks = counted.iter().zip(granted).map(mark).collect();
-        // When the question arrived, or the ledger's lock was obtained, whichever is known to be later. A refusal is told at
-        // once, where the answer to a grant waits for the disk: it knows the clock better.
-        let showed = row.asked_at.max(row.answered_at - AHEAD);
-        let from = self.clock.reaches(row.answered_at, Reading { at: answered, showed });
+        let counted_in = counted.iter().zip(granted).map(place).collect();
         // The statement reached the server after `asked`, so this is not later than the grant.
         let granted = asked + (row.answered_at - row.asked_at).to_std().unwrap_or_default();
-        let shortest = counted.iter().filter(|held| held.limit.unit == Unit::Calls).map(|held| held.limit.per).min();
+        let shortest = counted.iter().filter(|row| row.limit.unit == Unit::Calls).map(|row| row.limit.per).min();
         let good_for = shortest.unwrap_or(Duration::MAX);
-        let reservation = Reservation { granted_at: row.answered_at, granted, good_for, marks };
-        Ok(Asked::ReservedCall { reservation, from })
+        Ok(Some(Grant::Now(Reservation { granted_at: row.answered_at, granted, good_for, counted_in })))
     }
 
-    /// Gives up a place in the queue, for a waiter that will not ask again.
-    pub async fn leave(&self, waiter: Uuid) -> Result<(), LedgerError> {
+    /// Gives up the place of a waiter that will not ask again.
+    pub async fn cancel_wait(&self, waiter: Uuid) -> Result<(), LedgerError> {
         let query =
             sqlx::query!("delete from tidegate.quota_waiter where ledger_id = $1 and waiter = $2", self.id, waiter);
         self.within_deadline(query.execute(&self.pool)).await.map(|_| ())
     }
 
-    /// Notes that the vendor refused a call because of `limit`, for `wait` if it said so; returns until when nothing
-    /// that counts against it is sent. Never shortens a block that is in force. Without a `wait`, a refusal that follows
-    /// upon the last block is waited out twice as long as that, up to 12 h. A `wait` is shortened to at most the limit's period
-    /// plus one minute.
+    /// Blocks `limit` because the vendor refused a call, for `wait` if the vendor stated one. Returns when the block ends. Never
+    /// shortens a block that is in force. Without a `wait`, a refusal soon after the last block is waited out twice as long,
+    /// up to 12 h. A `wait` is shortened to the limit's period plus one minute.
     pub async fn block(&self, limit: &str, wait: Option<Duration>) -> Result<DateTime<Utc>, LedgerError> {
-        let Some(held) = self.limits.iter().find(|held| held.limit.name == limit) else {
+        let Some(row) = self.limits.iter().find(|row| row.limit.name == limit) else {
             return Err(LedgerError::UnknownLimit { connection: self.connection.to_string(), limit: limit.to_owned() });
         };
-        // Vendors speak in whole seconds, perhaps rounded down; and no wait is shorter than the limit's own pace.
-        let pace = held.limit.pace();
+        // Vendors state whole seconds, perhaps rounded down. No wait is shorter than the limit's own pace.
+        let pace = row.limit.pace();
         // A longer wait than the limit's period is a mistake or belongs to another limit, so it is shortened.
-        let longest = held.limit.per.saturating_add(WAIT_MARGIN).min(PER_MAX);
+        let longest = row.limit.per.saturating_add(WAIT_MARGIN).min(PER_MAX);
         let said = wait.map(|wait| interval(wait.saturating_add(Duration::from_secs(1)).max(pace).min(longest)));
-        // A short period is waited out; of a long one it is asked again soon, then less and less often.
-        let first = if held.limit.per <= SHORT_MAX { held.limit.per } else { Duration::from_mins(1) };
+        // A short period is waited out. With a long one, we ask again soon, then less and less often.
+        let first = if row.limit.per <= SHORT_MAX { row.limit.per } else { Duration::from_mins(1) };
         let first = interval(first.max(Duration::from_secs(1)));
         let query = sqlx::query_scalar!(
             r#"update tidegate.quota_limit as l
@@ -349,16 +308,16 @@ impl Ledger {
             ) as next
             where l.id = $1
             returning l.blocked_until as "blocked_until!""#,
-            held.id,
+            row.id,
             said,
             first,
         );
         self.within_deadline(query.fetch_optional(&self.pool)).await?.ok_or_else(|| self.gone())
     }
 
-    /// Every limit as it stands now.
+    /// The state of every limit.
     pub async fn snapshot(&self) -> Result<Snapshot, LedgerError> {
-        let ids: Vec<i64> = self.limits.iter().map(|held| held.id).collect();
+        let ids: Vec<i64> = self.limits.iter().map(|row| row.id).collect();
         if ids.is_empty() {
             return Ok(Snapshot::unused(&[], clock::now()));
         }
@@ -374,13 +333,13 @@ impl Ledger {
         let rows = self.within_deadline(query.fetch_all(&self.pool)).await?;
         let Some(now) = rows.iter().map(|row| row.now).max() else { return Err(self.gone()) };
         let mut entries = Vec::with_capacity(self.limits.len());
-        for held in &*self.limits {
-            let mut rows = rows.iter().filter(|row| row.id == held.id).peekable();
+        for stated in &*self.limits {
+            let mut rows = rows.iter().filter(|row| row.id == stated.id).peekable();
             let Some(first) = rows.peek() else { return Err(self.gone()) };
-            // What another process opened the ledger with may differ, and is in force.
+            // The limit in force may differ from what this process stated.
             let amount = count(first.amount);
             let spans = Spans { width: duration(&first.width), reach: duration(&first.reach) };
-            let limit = Limit { amount, per: duration(&first.per), ..held.limit.clone() };
+            let limit = Limit { amount, per: duration(&first.per), ..stated.limit.clone() };
             let blocked_until = first.blocked_until.filter(|until| *until > now);
             let mut window = Window::with_spans(limit.unit, amount, spans);
             for row in rows {
@@ -402,7 +361,7 @@ impl Ledger {
         Ok(self.snapshot().await?.usage())
     }
 
-    /// Bytes that may still be read before a bandwidth limit is used up; none if bandwidth is not limited.
+    /// Bytes that may still be read before a bandwidth limit is used up. `None` if bandwidth is not limited.
     pub async fn remaining_bytes(&self) -> Result<Option<u64>, LedgerError> {
         Ok(self.snapshot().await?.remaining_bytes())
     }
@@ -412,20 +371,19 @@ impl Ledger {
         Ok(self.snapshot().await?.finish(kind, calls, bytes))
     }
 
-    /// Carries out what became of marks; returns them where they are counted now.
-    pub(super) async fn apply(&self, mut changes: Vec<Change>) -> Result<Vec<Mark>, LedgerError> {
+    /// Applies changes, and returns where the uses are counted now.
+    pub(super) async fn apply(&self, mut changes: Vec<Change>) -> Result<Vec<CountedUse>, LedgerError> {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
-        changes.sort_unstable_by_key(|change| change.mark.limit_id);
-        // If a crash of the database undoes it, no less is counted than before: then nobody needs to wait for the disk.
-        let lossy = changes.chunk_by(|one, other| one.mark.limit_id == other.mark.limit_id).all(|changes| {
-            let (used, counted) = changes.iter().fold((0, 0), |sum, c| (sum.0 + c.used, sum.1 + c.mark.counted));
-            used <= counted && changes.iter().all(|change| change.sent_at <= change.mark.ends_at)
-        });
-        let ids: Vec<i64> = changes.iter().map(|change| change.mark.limit_id).collect();
-        let ends: Vec<_> = changes.iter().map(|change| change.mark.ends_at).collect();
-        let counted: Vec<i64> = changes.iter().map(|change| change.mark.counted).collect();
+        changes.sort_unstable_by_key(|change| change.counted.limit_id);
+        // If losing the change in a crash would count no less than now, the commit need not wait for the disk.
+        let is_lossy =
+            |change: &Change| change.used <= change.counted.units && change.sent_at <= change.counted.ends_at;
+        let lossy = changes.iter().all(is_lossy);
+        let ids: Vec<i64> = changes.iter().map(|change| change.counted.limit_id).collect();
+        let ends: Vec<_> = changes.iter().map(|change| change.counted.ends_at).collect();
+        let counted: Vec<i64> = changes.iter().map(|change| change.counted.units).collect();
         let used: Vec<i64> = changes.iter().map(|change| change.used).collect();
         let sent: Vec<_> = changes.iter().map(|change| change.sent_at).collect();
         let query = sqlx::query_scalar!(
@@ -440,7 +398,7 @@ impl Ledger {
         );
         let ends = self.within_deadline(query.fetch_one(&self.pool)).await?.unwrap_or_default();
         let moved = changes.into_iter().zip(ends);
-        Ok(moved.map(|(change, ends_at)| Mark { ends_at, counted: change.used, ..change.mark }).collect())
+        Ok(moved.map(|(change, ends_at)| CountedUse { ends_at, units: change.used, ..change.counted }).collect())
     }
 
     async fn within_deadline<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, LedgerError> {
@@ -455,16 +413,6 @@ impl Ledger {
     fn gone(&self) -> LedgerError {
         LedgerError::Gone { connection: self.connection.to_string() }
     }
-}
-
-enum Asked {
-    /// To be sent, but not before `from`.
-    ReservedCall {
-        reservation: Reservation,
-        from: Instant,
-    },
-    Refused(Grant),
-    Gone,
 }
 
 const fn unit_name(unit: Unit) -> &'static str {

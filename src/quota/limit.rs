@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What one call is, as far as limits tell calls apart.
+/// The kinds of calls that limits distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CallKind {
     /// Obtains a token.
@@ -33,7 +33,7 @@ pub enum Unit {
     Bytes,
 }
 
-/// A documented limit: never more than `amount` within any `per_secs`.
+/// A documented limit: at most `amount` within any `per_secs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitSpec {
     pub name: &'static str,
@@ -43,7 +43,7 @@ pub struct LimitSpec {
     pub per_secs: u64,
 }
 
-/// A limit in force: the documented one, or what the configuration says instead.
+/// A limit in force: the documented one, or the one that the configuration sets instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {
     pub name: String,
@@ -54,7 +54,7 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// The distance of calls that use the limit evenly.
+    /// The distance between calls that use the limit evenly.
     pub fn pace(&self) -> Duration {
         self.per / u32::try_from(self.amount).unwrap_or(u32::MAX).max(1)
     }

@@ -6,119 +6,114 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::ledger::{Ledger, LedgerError, units};
 use super::limit::Unit;
-use super::window::proven_end;
 
-/// The right to send one call, now. It is counted already: dropped, it stays counted as estimated, which is the safe
-/// side. Cannot be cloned or made; [`Ledger::reserve`] hands it out.
+/// The right to send one call, now. It is counted already; if it is dropped, it stays counted as estimated, which is safe.
+/// Only [`Ledger::reserve`] creates it.
 #[derive(Debug)]
 #[must_use = "a reservation is counted against the quota from the moment it was granted"]
 pub struct Reservation {
     pub(super) granted_at: DateTime<Utc>,
-    /// Not later than `granted_at`, on this process's clock.
+    /// A moment on this process's clock that is not later than `granted_at`.
     pub(super) granted: Instant,
-    /// The shortest period that it is counted in.
+    /// The shortest period of its call limits.
     pub(super) good_for: Duration,
-    pub(super) marks: Vec<Mark>,
+    pub(super) counted_in: Vec<CountedUse>,
 }
 
-/// Where a reservation is counted.
+/// Where one limit counts a reservation.
 #[derive(Debug, Clone)]
-pub(super) struct Mark {
+pub(super) struct CountedUse {
     pub(super) limit_id: i64,
     pub(super) unit: Unit,
     pub(super) ends_at: DateTime<Utc>,
-    pub(super) counted: i64,
-    /// Lateness that the limit's margin takes care of.
+    pub(super) units: i64,
+    /// How late the call may be sent without moving the recorded time: the limit's margin covers it.
     pub(super) slack: TimeDelta,
-    /// The period of a limit whose margin is out of proportion to it.
-    pub(super) tight: Option<Duration>,
 }
 
-/// What a call really used.
+/// What a call actually used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Settlement {
-    /// Request and answer, as the vendor counts them.
+    /// Bytes of request and response, as the vendor counts them.
     pub bytes: u64,
-    /// How long after the grant the request reached the vendor at the latest, as [`Reservation::age`] counts; none if
-    /// it left at once. Half of a limit's margin is let pass.
+    /// How long after the grant the request was sent at the latest, as [`Reservation::age`] counts. `None` if it was sent at
+    /// once. Up to half of a limit's margin is ignored.
     pub sent_at_offset: Option<Duration>,
-    /// How long after the grant the vendor began to answer, at the latest; none without an answer.
-    pub answered_offset: Option<Duration>,
 }
 
 impl Reservation {
-    /// When it was granted, on the database's clock.
+    /// When the call was granted, on the database's clock.
     pub const fn granted_at(&self) -> DateTime<Utc> {
         self.granted_at
     }
 
-    /// How long ago it was granted, rounded up by what the database's answer took.
+    /// How long ago the call was granted, including the time that the database's response took.
     pub fn age(&self) -> Duration {
         self.granted.elapsed()
     }
 
-    /// Whether the grant has left the shortest of its periods: by now another call may have been granted in its place.
+    /// Whether the shortest period is over: another call may have been granted in place of this one.
     pub(super) fn is_stale(&self) -> bool {
         self.age() >= self.good_for
     }
 
-    /// How often a request that has not left yet must tell so by [`departed`](Self::departed), lest its grant becomes
-    /// stale unseen.
+    /// How often a request that is not sent yet must call [`departed`](Self::departed), or its grant would become stale
+    /// unnoticed.
     pub fn renewal(&self) -> Duration {
         (self.good_for / 4).clamp(Duration::from_millis(20), Duration::from_secs(1))
     }
 
-    /// Records that the request leaves `offset` after the grant, before its answer is read: who asks next must keep
-    /// the distance from the real departure. Never moves it earlier.
+    /// Records that the request is sent `offset` after the grant, before its response is read: the next call must keep its
+    /// distance from the real time. Never moves it to an earlier time.
     pub async fn departed(&mut self, ledger: &Ledger, offset: Duration) -> Result<(), LedgerError> {
         let sent_at = self.after_grant(offset);
-        let late = self.marks.iter().filter(|mark| mark.lateness(sent_at).is_some());
-        let changes = late.map(|mark| Change { mark: mark.clone(), used: mark.counted, sent_at }).collect();
+        let late = self.counted_in.iter().filter(|place| place.lateness(sent_at).is_some());
+        let changes = late.map(|place| Change { counted: place.clone(), used: place.units, sent_at }).collect();
         for moved in ledger.apply(changes).await? {
-            if let Some(mark) = self.marks.iter_mut().find(|mark| mark.limit_id == moved.limit_id) {
-                *mark = moved;
+            if let Some(place) = self.counted_in.iter_mut().find(|place| place.limit_id == moved.limit_id) {
+                *place = moved;
             }
         }
         Ok(())
     }
 
-    /// Moves the recorded departure to where it can still be, if the answer of the database took so long that it has
-    /// eaten the margin between this call and the next.
+    /// Moves the recorded time if the database's response took so long that it has used up the margin before the next call.
     pub(super) async fn catch_up(&mut self, ledger: &Ledger) -> Result<(), LedgerError> {
-        /// Each time twice as much is allowed for as was lacking; a database that outruns this five times over is in
-        /// trouble that no margin covers.
+        /// Each correction allows for twice the delay. A database that is too slow for five of them is in trouble that no
+        /// margin covers.
         const CORRECTIONS_MAX: usize = 5;
         for _ in 0..CORRECTIONS_MAX {
             let now = self.after_grant(self.age());
-            let Some(late) = self.marks.iter().filter_map(|mark| mark.lateness(now)).max() else { break };
+            let Some(late) = self.counted_in.iter().filter_map(|place| place.lateness(now)).max() else { break };
             let offset = self.age() + late * 2;
             self.departed(ledger, offset).await?;
         }
         Ok(())
     }
 
-    /// Replaces the estimate by what was really used.
+    /// Replaces the estimate with what was actually used.
     pub async fn settle(self, ledger: &Ledger, settlement: Settlement) -> Result<(), LedgerError> {
         let sent_at = self.after_grant(settlement.sent_at_offset.unwrap_or_default());
-        // A vendor may count bytes when the call begins or when the answer ends: they are counted from the grant until
-        // a period after now, which holds for both.
+        // A vendor may count bytes when the call begins or when the response ends. Counted from the grant until a period
+        // after now, they cover both.
         let read_at = self.after_grant(self.age());
-        let answered_at = settlement.answered_offset.map(|offset| self.after_grant(offset));
-        let change = |mark: &Mark| match mark.unit {
-            Unit::Bytes => vec![Change { mark: mark.clone(), used: units(settlement.bytes), sent_at: read_at }],
-            Unit::Calls => mark.proven(answered_at).unwrap_or_else(|| {
-                let late = mark.lateness(sent_at).map(|_| Change { mark: mark.clone(), used: mark.counted, sent_at });
-                late.into_iter().collect()
-            }),
+        let change = |place: &CountedUse| match place.unit {
+            Unit::Bytes => Some(Change { counted: place.clone(), used: units(settlement.bytes), sent_at: read_at }),
+            Unit::Calls => {
+                place.lateness(sent_at).map(|_| Change { counted: place.clone(), used: place.units, sent_at })
+            }
         };
-        let changes = self.marks.iter().flat_map(change).collect();
+        let changes = self.counted_in.iter().filter_map(change).collect();
         ledger.apply(changes).await.map(|_| ())
     }
 
-    /// For a call that will never be sent.
-    pub(super) async fn give_back(self, ledger: &Ledger) -> Result<(), LedgerError> {
+    /// Uncounts a call that will never be sent.
+    pub(super) async fn release(self, ledger: &Ledger) -> Result<(), LedgerError> {
         let sent_at = self.granted_at;
-        ledger.apply(self.marks.into_iter().map(|mark| Change { mark, used: 0, sent_at }).collect()).await.map(|_| ())
+        ledger
+            .apply(self.counted_in.into_iter().map(|counted| Change { counted, used: 0, sent_at }).collect())
+            .await
+            .map(|_| ())
     }
 
     fn after_grant(&self, offset: Duration) -> DateTime<Utc> {
@@ -127,28 +122,18 @@ impl Reservation {
     }
 }
 
-impl Mark {
-    /// How much later than recorded a call leaves at `sent_at`, if that is more than the margin takes care of. Bytes
-    /// are moved when they have been read.
+impl CountedUse {
+    /// How much later than recorded a call is sent at `sent_at`, if the margin does not cover that. Bytes are moved when the
+    /// response has been read.
     fn lateness(&self, sent_at: DateTime<Utc>) -> Option<Duration> {
         let late = sent_at - self.ends_at;
         (self.unit == Unit::Calls && late > self.slack).then(|| late.to_std().unwrap_or_default())
     }
-
-    /// Moves the use to where the answer proves that it counts. The ledger moves none to an earlier time by itself, so it
-    /// is taken away from one place and counted at the other.
-    fn proven(&self, answered_at: Option<DateTime<Utc>>) -> Option<Vec<Change>> {
-        let ends_at = proven_end(self.ends_at, answered_at?, self.tight?)?;
-        let gone = Change { mark: self.clone(), used: 0, sent_at: self.ends_at };
-        let counted =
-            Change { mark: Self { ends_at, counted: 0, ..self.clone() }, used: self.counted, sent_at: ends_at };
-        Some(vec![gone, counted])
-    }
 }
 
-/// What is to become of a mark.
+/// A change of where and how much a limit counts.
 pub(super) struct Change {
-    pub(super) mark: Mark,
+    pub(super) counted: CountedUse,
     pub(super) used: i64,
     pub(super) sent_at: DateTime<Utc>,
 }

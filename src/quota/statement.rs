@@ -1,20 +1,20 @@
-//! What the running processes state of each limit, and the quota that follows.
+//! The limits that the running processes state, and the quota that follows from them.
 //!
 //! Processes, or connections of one process, may state different quotas for one credential. The smaller amount within the
-//! longer period is then in force (`tidegate.quota_agreed`), which is over neither of them. A statement counts as long as its
-//! process is running, as `tidegate.instance` has it.
+//! longer period is then in force (`tidegate.quota_agreed`), which exceeds neither of them. A statement counts as long as its
+//! process is running according to `tidegate.instance`.
 
 use std::time::Duration;
 
 use sqlx::postgres::types::PgInterval;
 use sqlx::{PgConnection, PgPool};
 
-use super::ledger::{Held, count, duration, interval, units};
+use super::ledger::{LimitRow, count, duration, interval, units};
 use super::window::Spans;
 use crate::store::instance;
 use crate::store::session::Deadline as _;
 
-/// A quota as somebody states it.
+/// A quota as one process states it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stated {
     /// Calls or bytes.
@@ -29,25 +29,25 @@ pub struct Dispute {
     /// The connection of this process that states `here`.
     pub connection: String,
     pub here: Stated,
-    /// The process that states `there`; this one if two of its connections differ.
+    /// The process that states `there`. It is this process if two of its connections differ.
     pub other_owner: String,
     pub other_connection: String,
     pub there: Stated,
     pub in_force: Stated,
 }
 
-/// States the limits of a connection in the name of the process `owner`, instead of what it stated before, and puts into force
-/// what follows. The caller holds the ledger's lock.
+/// Replaces what the process `owner` states for a connection, and puts the resulting limits into force. The caller holds the
+/// ledger's lock.
 pub(super) async fn state(
     conn: &mut PgConnection,
     owner: &str,
     connection: &str,
     ledger: i64,
-    limits: &[Held],
+    limits: &[LimitRow],
 ) -> Result<(), sqlx::Error> {
     instance::touch(&mut *conn, owner).await?;
-    let ids: Vec<i64> = limits.iter().map(|held| held.id).collect();
-    // Also limits of a ledger that the connection had before its credential changed.
+    let ids: Vec<i64> = limits.iter().map(|row| row.id).collect();
+    // Including limits of the ledger that the connection had before its credential changed.
     sqlx::query!(
         "delete from tidegate.quota_statement where owner = $1 and connection = $2 and limit_id <> all ($3)",
         owner,
@@ -57,9 +57,9 @@ pub(super) async fn state(
     .execute(&mut *conn)
     .in_time()
     .await?;
-    let spans: Vec<Spans> = limits.iter().map(|held| Spans::of(&held.limit)).collect();
-    let amounts: Vec<i64> = limits.iter().map(|held| units(held.limit.amount)).collect();
-    let periods: Vec<_> = limits.iter().map(|held| interval(held.limit.per)).collect();
+    let spans: Vec<Spans> = limits.iter().map(|row| Spans::of(&row.limit)).collect();
+    let amounts: Vec<i64> = limits.iter().map(|row| units(row.limit.amount)).collect();
+    let periods: Vec<_> = limits.iter().map(|row| interval(row.limit.per)).collect();
     let reaches: Vec<_> = spans.iter().map(|spans| interval(spans.reach)).collect();
     let widths: Vec<_> = spans.iter().map(|spans| interval(spans.width)).collect();
     sqlx::query!(
@@ -85,7 +85,7 @@ pub(super) async fn state(
 }
 
 /// Puts into force what follows from the statements of all running processes. The caller holds the ledger's lock, or an older
-/// outcome could replace a newer one.
+/// result could replace a newer one.
 async fn agree(conn: &mut PgConnection, ledger: i64) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
@@ -106,8 +106,8 @@ async fn agree(conn: &mut PgConnection, ledger: i64) -> Result<(), sqlx::Error> 
     Ok(())
 }
 
-/// Puts quotas into force that follow now that other processes have started or ended. Withdraws what the process `owner` states
-/// for connections that it does not have any more. Returns what others state differently from this process.
+/// Updates the quotas in force after other processes have started or ended. Withdraws what the process `owner` states for
+/// connections that it no longer has. Returns what others state differently from this process.
 pub async fn renew(pool: &PgPool, owner: &str, connections: &[String]) -> Result<Vec<Dispute>, sqlx::Error> {
     sqlx::query!(
         "delete from tidegate.quota_statement where owner = $1 and connection <> all ($2)",
@@ -160,7 +160,7 @@ async fn disputes(pool: &PgPool, owner: &str) -> Result<Vec<Dispute>, sqlx::Erro
         where
             here.owner = $1
             and (here.amount, here.per) <> (there.amount, there.per)
-            -- Of two connections of this process, once.
+            -- Each pair of connections of this process once.
             and (there.owner <> here.owner or there.connection > here.connection)
             and alive.seen_at > clock_timestamp() - interval '1 minute'
         ",

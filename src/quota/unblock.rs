@@ -1,11 +1,11 @@
-//! Lifts the blocks that a vendor's refusals left on a ledger.
+//! Lifts the blocks that the refusals of a vendor left on a ledger.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
 use super::key::LedgerKey;
 
-/// A limit that is not blocked any more.
+/// A limit whose block was lifted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lifted {
     pub limit: String,
@@ -15,7 +15,7 @@ pub struct Lifted {
     pub connections: Vec<String>,
 }
 
-/// What a task waits for that ran into `limit`, as `tidegate.task.waiting_for` says it.
+/// The value of `tidegate.task.waiting_for` for a task that waits for `limit`.
 pub fn waiting_for(limit: &str) -> String {
     format!("quota {limit}")
 }

@@ -1,13 +1,12 @@
 //! The arithmetic of one limit, over injected times.
 //!
 //! It promises that no interval as long as the limit's period ever holds more than the limit's amount, which satisfies
-//! a vendor whose windows slide as well as one whose windows start anywhere; and that steady demand uses at least 95 %
-//! of what is permitted. The SQL of `tidegate.quota_reserve` follows the same rule; this module serves forecasts and is
-//! the model that the SQL is tested against.
+//! vendors with sliding windows and vendors with fixed windows; and that steady demand uses at least 95 % of the permitted
+//! rate if the period is a second or longer. The SQL of `tidegate.quota_reserve` follows the same rule; this module serves
+//! forecasts and is the model that the SQL is tested against.
 //!
-//! What is used counts until [`Spans::reach`] after the end of the bucket it was used in. Limits of few calls have
-//! buckets of no width: exact send times. Others have about a hundred buckets to a period, and a bucket counts fully
-//! until its end has left the window.
+//! A use counts until [`Spans::reach`] after the end of its bucket. Limits of few calls have buckets of zero width: exact send
+//! times. Others have about a hundred buckets per period, and a bucket counts fully until its end has left the window.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,17 +15,16 @@ use chrono::{DateTime, Utc};
 
 use super::limit::{Limit, Unit};
 
-/// Calls per period up to which every send time is kept.
+/// Limits of up to this many calls keep every send time.
 const EXACT_CALLS_MAX: u64 = 200;
-/// Buckets to a period for all other limits: 1 % of the rate is what they cost.
+/// Buckets per period for all other limits. They cost 1 % of the rate.
 const BUCKETS_PER_PERIOD: u32 = 100;
-/// Two calls may come closer together on their way to the vendor than they left. This share of the period, in percent,
-/// is left free for that, …
+/// Two calls may reach the vendor closer together than they were sent. This share of the period, in percent, is kept free for
+/// that, …
 const MARGIN_PERCENT: u32 = 3;
 /// … at most this, …
 const MARGIN_MAX: Duration = Duration::from_millis(300);
-/// … and at least this: what tasks take to wake does not shrink with the period. Only periods below 170 ms, which no
-/// vendor has but a fast simulator, pay more than their percents.
+/// … and at least this, because the latency of a task does not shrink with the period.
 const MARGIN_MIN: Duration = Duration::from_millis(5);
 
 /// The lengths that follow from a limit.
@@ -46,21 +44,9 @@ impl Spans {
     }
 }
 
-/// How much closer together than they left two calls may arrive.
+/// How much closer together two calls may arrive than they were sent.
 pub fn margin(per: Duration) -> Duration {
     whole_micros((per / 100 * MARGIN_PERCENT).clamp(MARGIN_MIN, MARGIN_MAX)) + Duration::from_micros(1)
-}
-
-/// Whether the margin costs more than its percents, so that it is worth a word to the ledger that it was not needed.
-pub(super) fn is_tight(limit: &Limit) -> bool {
-    Spans::of(limit).width.is_zero() && limit.per / 100 * MARGIN_PERCENT < MARGIN_MIN
-}
-
-/// Where a use counts once its answer is there: the vendor saw the call by then, so the next may leave a whole period
-/// later, whatever the margin says. None if that is no earlier than `end`.
-pub(super) fn proven_end(end: DateTime<Utc>, answered_at: DateTime<Utc>, per: Duration) -> Option<DateTime<Utc>> {
-    let proven = at(answered_at.timestamp_micros().saturating_sub(micros(margin(per))).saturating_add(1));
-    (proven < end).then_some(proven)
 }
 
 /// Postgres keeps microseconds.
@@ -76,14 +62,14 @@ fn at(micros: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(micros).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// What a limit has seen and still counts.
+/// The uses of a limit that still count.
 #[derive(Debug, Clone)]
 pub struct Window {
     unit: Unit,
     amount: u64,
     width: i64,
     reach: i64,
-    /// Units by the end of the bucket they were used in, in microseconds since 1970.
+    /// Units by the end of their bucket, in microseconds since 1970.
     uses: BTreeMap<i64, u64>,
     used: u64,
     blocked_until: i64,
@@ -107,8 +93,8 @@ impl Window {
         }
     }
 
-    /// What a call of `bytes` needs of this limit: at least a byte, since no call is free of them; and an estimate beyond
-    /// the whole limit counts as the whole, so that it can ever run.
+    /// The units that a call of `bytes` needs: at least a byte, as every call has some, and at most the whole limit, or the call
+    /// could never be sent.
     pub fn need(&self, bytes: u64) -> u64 {
         match self.unit {
             Unit::Calls => 1,
@@ -132,7 +118,7 @@ impl Window {
         self.blocked_until = self.blocked_until.max(until.timestamp_micros());
     }
 
-    /// Lets go of what no longer counts.
+    /// Removes uses that no longer count.
     pub fn prune(&mut self, now: DateTime<Utc>) {
         let gone = now.timestamp_micros().saturating_sub(self.reach);
         while let Some(first) = self.uses.first_entry().filter(|entry| *entry.key() <= gone) {
@@ -140,14 +126,14 @@ impl Window {
         }
     }
 
-    /// The earliest time from `now` on when `units` fit, behind `claimed` units of others who go first. Exact when
-    /// nobody does. Counts what [`prune`](Self::prune) left.
+    /// The earliest time from `now` on when `units` fit, after `claimed` units of callers with a higher rank. Exact if there are
+    /// none. Requires [`prune`](Self::prune).
     pub fn earliest(&self, now: DateTime<Utc>, units: u64, claimed: u64) -> DateTime<Utc> {
         let over = (self.used + claimed + units.min(self.amount)).saturating_sub(self.amount);
         let fits = if over == 0 {
             now.timestamp_micros()
         } else {
-            // Units are freed in the order of their use; after a whole turn of the limit, those used meanwhile.
+            // Units are freed in the order of their use; after a whole turn of the limit, those used in the meantime.
             let turn = self.amount.max(self.used);
             let turns = i64::try_from(1 + (over - 1) / turn).unwrap_or(i64::MAX);
             let last = self.uses.last_key_value().map_or(i64::MIN, |(end, _)| *end).max(now.timestamp_micros());
@@ -157,7 +143,7 @@ impl Window {
         at(fits.max(self.blocked_until))
     }
 
-    /// The bucket end with which the `units`-th used unit goes.
+    /// The end of the bucket that holds the `units`-th unit.
     fn freed(&self, units: u64) -> Option<i64> {
         let mut freed = 0;
         self.uses.iter().find_map(|(end, used)| {
@@ -194,30 +180,30 @@ impl Window {
 /// When the last of `calls` further calls of `bytes` each is granted, if they are sent as soon as the limits allow and
 /// nobody else uses them; `now` if there are none.
 pub fn finish_time(windows: &[Window], calls: u64, bytes: u64, now: DateTime<Utc>) -> DateTime<Utc> {
-    /// Calls that are played through; what is beyond goes on at the same average rate.
-    const PLAYED_MAX: u64 = 100_000;
+    /// Calls that are simulated one by one. Further calls are extrapolated at the same average rate.
+    const SIMULATED_MAX: u64 = 100_000;
     let mut windows = windows.to_vec();
     let mut clock = now;
-    let played = calls.min(PLAYED_MAX);
-    for _ in 0..played {
+    let simulated = calls.min(SIMULATED_MAX);
+    for _ in 0..simulated {
         clock = grant_time(&mut windows, bytes, clock);
         for window in &mut windows {
             let units = window.need(bytes);
             window.take(clock, units);
         }
     }
-    let rest = calls - played;
+    let rest = calls - simulated;
     if rest == 0 {
         return clock;
     }
     let taken = i128::from((clock - now).num_microseconds().unwrap_or(i64::MAX));
-    let further = taken * i128::from(rest) / i128::from(played);
+    let further = taken * i128::from(rest) / i128::from(simulated);
     at(clock.timestamp_micros().saturating_add(i64::try_from(further).unwrap_or(i64::MAX)))
 }
 
 /// The first time from `clock` on when a call of `bytes` fits every window, all pruned to that time.
 fn grant_time(windows: &mut [Window], bytes: u64, mut clock: DateTime<Utc>) -> DateTime<Utc> {
-    // Each limit is exact about itself, and what fits once goes on fitting while nothing is sent: the latest wins.
+    // Once a call fits a limit, it keeps fitting while nothing is sent. So the latest time counts.
     for window in windows.iter_mut() {
         window.prune(clock);
         clock = clock.max(window.earliest(clock, window.need(bytes), 0));

@@ -42,7 +42,7 @@ fn most_in_any_window(sends: &[(i64, u64)], per: Duration) -> u64 {
     most
 }
 
-/// Sends whatever is asked for as soon as it fits, following the hints.
+/// Sends each request as soon as it fits, following the hints.
 fn play(limit: &Limit, demand: &[(u64, u64)]) -> Vec<(i64, u64)> {
     let mut window = Window::new(limit);
     let (mut now, mut sends) = (0, Vec::new());
@@ -88,7 +88,7 @@ proptest! {
     #[test]
     fn p2_steady_demand_uses_95_percent(limit in any_limit(), calls_per_amount in 1_u64..30, start in 0_i64..1_000_000) {
         prop_assume!(limit.per >= Duration::from_millis(170));
-        // Calls so small that they divide the amount: what does not divide is the caller's loss, not the ledger's.
+        // Calls that divide the amount: a remainder would be the caller's loss, not the ledger's.
         let units = match limit.unit { Unit::Calls => 1, Unit::Bytes => (limit.amount / calls_per_amount).max(1) };
         let limit = Limit { amount: limit.amount / units * units, ..limit };
         let mut window = Window::new(&limit);
@@ -110,7 +110,7 @@ proptest! {
     }
 
     #[test]
-    fn p2_a_late_departure_that_is_reported_keeps_the_promise(
+    fn p2_a_late_call_that_is_reported_keeps_the_limit(
         limit in any_limit(), demand in any_demand(), late in prop::collection::vec(0_i64..900, 400),
     ) {
         let mut window = Window::new(&limit);
@@ -132,40 +132,7 @@ proptest! {
     }
 
     #[test]
-    fn p2_a_margin_that_an_answer_proves_needless_is_not_missed(
-        per in 10_u64..167, amount in 1_u64..20, calls in prop::collection::vec((0_i64..3_000, 0_i64..1_500, 0_i64..=1_000), 1..200),
-    ) {
-        let limit = limit(Unit::Calls, amount, Duration::from_millis(per));
-        prop_assert!(is_tight(&limit));
-        let margin = micros(margin(limit.per));
-        let mut window = Window::new(&limit);
-        let (mut now, mut arrivals, mut under_way) = (0, Vec::new(), Vec::<(i64, DateTime<Utc>)>::new());
-        for (pause, round_trip, way) in calls {
-            // Times in thousandths of the margin; it takes care of the way if no answer does.
-            now += margin / 1_000 * pause;
-            loop {
-                under_way.retain(|(answered_at, end)| {
-                    if *answered_at <= now && let Some(proven) = proven_end(*end, time(*answered_at), limit.per) {
-                        window.settle(*end, 1, 0, *end);
-                        window.take(proven, 1);
-                    }
-                    *answered_at > now
-                });
-                window.prune(time(now));
-                if window.earliest(time(now), 1, 0) <= time(now) {
-                    break;
-                }
-                now += 100;
-            }
-            let answered_at = now + margin / 1_000 * round_trip;
-            arrivals.push((now + (margin / 1_000 * way).min(answered_at - now), 1));
-            under_way.push((answered_at, window.take(time(now), 1)));
-        }
-        prop_assert!(most_in_any_window(&arrivals, limit.per) <= amount);
-    }
-
-    #[test]
-    fn those_who_go_first_only_make_the_hint_later(
+    fn callers_of_higher_rank_only_make_the_hint_later(
         limit in any_limit(), demand in any_demand(), claimed in 0_u64..50, more in 0_u64..50,
     ) {
         let mut window = Window::new(&limit);
@@ -180,11 +147,11 @@ proptest! {
     }
 }
 
-/// A vendor that counts the simple way: everything it ever saw, again for each call.
+/// A vendor that counts by brute force: all calls it ever received, again for each call.
 struct Vendor {
     amount: u64,
     per: i64,
-    /// When its fixed windows begin; none: it looks back from each call.
+    /// When its fixed windows begin. `None`: its window slides.
     phase: Option<i64>,
     seen: Vec<(i64, u64)>,
 }
@@ -224,7 +191,7 @@ fn first_fit(limit: &Limit, sends: &[(i64, u64)], now: i64, units: u64) -> i64 {
 
 proptest! {
     #[test]
-    fn p2_a_vendor_that_counts_in_fixed_or_sliding_windows_refuses_nothing(
+    fn p2_vendors_with_fixed_or_sliding_windows_refuse_nothing(
         limit in any_limit(), demand in any_demand(),
         phase in prop::option::of(0_u64..1_000), hurry in prop::collection::vec(0_u64..=1_000, 400),
     ) {
@@ -245,7 +212,7 @@ proptest! {
     }
 
     #[test]
-    fn p2_a_call_goes_at_the_first_instant_at_which_a_brute_force_count_has_room(
+    fn p2_a_call_is_granted_at_the_first_instant_that_a_brute_force_count_allows(
         limit in any_limit(), demand in any_demand(), later in 0_u64..2_500, size in 0_u64..1_200,
     ) {
         let sends = play(&limit, &demand);
@@ -261,7 +228,7 @@ proptest! {
     }
 
     #[test]
-    fn p2_a_window_that_is_read_back_from_the_ledger_counts_the_same(
+    fn p2_a_window_restored_from_the_ledger_counts_the_same(
         limit in any_limit(), demand in any_demand(), later in 0_u64..2_500,
     ) {
         let mut window = Window::new(&limit);
@@ -282,7 +249,7 @@ proptest! {
 }
 
 #[test]
-fn one_call_per_four_seconds_leaves_every_4120_milliseconds() {
+fn one_call_per_four_seconds_is_sent_every_4120_milliseconds() {
     let windows = [Window::new(&limit(Unit::Calls, 1, Duration::from_secs(4)))];
     assert_eq!(finish_time(&windows, 0, 0, time(0)), time(0));
     assert_eq!(finish_time(&windows, 1, 0, time(0)), time(0));
@@ -290,7 +257,7 @@ fn one_call_per_four_seconds_leaves_every_4120_milliseconds() {
 }
 
 #[test]
-fn a_forecast_waits_for_the_period_when_the_bandwidth_is_spent() {
+fn a_forecast_waits_for_the_period_when_the_bandwidth_is_used_up() {
     let half_day = Duration::from_hours(12);
     let windows =
         [Window::new(&limit(Unit::Calls, 1, Duration::from_secs(4))), Window::new(&limit(Unit::Bytes, 100, half_day))];
@@ -310,7 +277,7 @@ fn a_forecast_of_very_many_calls_is_bounded_work() {
 }
 
 #[test]
-fn a_blocked_window_opens_when_the_vendor_said() {
+fn a_blocked_window_opens_when_the_vendor_stated() {
     let mut window = Window::new(&limit(Unit::Calls, 1, Duration::from_secs(4)));
     window.block(time(9_000_000));
     assert_eq!(window.earliest(time(0), 1, 0), time(9_000_000));

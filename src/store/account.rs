@@ -1,5 +1,5 @@
-//! A connection stays with the account that it first read (docs/changes.md#credentials-and-accounts): another account under
-//! the same name would replace one customer's rows with another's.
+//! Pins a connection to the account that it first read: another account under the same name would replace one customer's
+//! rows with another's.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use sqlx::{PgConnection, PgPool};
 use super::session::Deadline as _;
 use crate::secret::Secret;
 
-/// Name and value of each part of an account; a secret part is a salted hash.
+/// Name and value of each part of an account. The value of a secret part is a salted hash.
 type Parts = BTreeMap<String, String>;
 
-/// The account of a connection, as the configuration has it.
+/// The account of a connection in the configuration.
 #[derive(Debug, Clone)]
 pub struct Account<'a> {
     pub connection: &'a str,
@@ -23,7 +23,7 @@ pub struct Account<'a> {
     pub parts: Vec<Part>,
 }
 
-/// What tells one account of a vendor from another.
+/// A part of what distinguishes the accounts of a vendor.
 #[derive(Debug, Clone)]
 pub struct Part {
     pub name: &'static str,
@@ -34,7 +34,7 @@ pub struct Part {
 
 /// Pins a connection to its account if nothing was ever read from it: a name or a number that was mistyped at first can be
 /// corrected. Returns how the configured account differs from the pinned one, or `None` if it is the same. A part that only
-/// one of them has does not tell them apart.
+/// one of them has is ignored.
 pub async fn pin(pool: &PgPool, account: &Account<'_>) -> Result<Option<String>, sqlx::Error> {
     let mut conn = pool.acquire().await?;
     let configured = configured(&mut conn, account).await?;
@@ -49,7 +49,7 @@ pub async fn pin(pool: &PgPool, account: &Account<'_>) -> Result<Option<String>,
     Ok(difference(&pinned, account.vendor, &configured))
 }
 
-/// The same without pinning anything.
+/// Like [`pin`], but pins nothing.
 pub async fn compare(pool: &PgPool, account: &Account<'_>) -> Result<Option<String>, sqlx::Error> {
     let mut conn = pool.acquire().await?;
     let configured = configured(&mut conn, account).await?;
@@ -57,7 +57,7 @@ pub async fn compare(pool: &PgPool, account: &Account<'_>) -> Result<Option<Stri
     Ok(pinned.and_then(|pinned| difference(&pinned, account.vendor, &configured)))
 }
 
-/// What is pinned of one connection.
+/// The pinned account of one connection.
 struct Pinned {
     vendor: String,
     account: Parts,
@@ -74,8 +74,8 @@ async fn read(conn: &mut PgConnection, name: &str) -> Result<Option<Pinned>, sql
     Ok(found.map(|found| Pinned { vendor: found.vendor, account: found.account.0 }))
 }
 
-/// Pins the account unless something was read from the connection under another one. Returns what is pinned now: another
-/// process may have been first.
+/// Pins the account unless something was read from the connection under another one. Returns the account that is pinned
+/// now: another process may have been first.
 async fn write(conn: &mut PgConnection, account: &Account<'_>, parts: &Parts) -> Result<Pinned, sqlx::Error> {
     sqlx::query!(
         "
@@ -112,13 +112,13 @@ async fn configured(conn: &mut PgConnection, account: &Account<'_>) -> Result<Pa
     Ok(account.parts.iter().map(|part| (part.name.to_owned(), stored(part))).collect())
 }
 
-/// What a secret part begins with when it is stored.
+/// Prefix of a stored secret part.
 const HASH_MARK: &str = "sha256:";
 
 fn hashed(salt: &str, name: &str, value: &str) -> String {
     let mut hash = Sha256::new();
     for part in [salt, name, value] {
-        // The length keeps neighbours apart.
+        // The length separates neighbouring parts.
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }

@@ -3,12 +3,12 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{Connection as _, PgExecutor};
 
-use super::reading;
+use super::reading::{self, Position};
 use super::session::Deadline as _;
 
-/// A stream's slice grid and what is known of its traffic.
+/// A stream's stored slice grid, and sizes seen so far.
 #[derive(Debug, Clone)]
-pub struct Grid {
+pub struct StoredGrid {
     pub anchor: NaiveDate,
     pub timezone: String,
     pub slice: String,
@@ -18,14 +18,14 @@ pub struct Grid {
     pub used: bool,
 }
 
-/// Stores the grid that a stream starts with, unless it has one; returns the one in force.
+/// Stores the grid that a stream starts with, unless it has one. Returns the one in force.
 pub async fn ensure_stream(
     connection: &mut sqlx::PgConnection,
     connection_name: &str,
     stream: &str,
     table: (&str, &str),
     wanted: (NaiveDate, &str, &str),
-) -> Result<Grid, sqlx::Error> {
+) -> Result<StoredGrid, sqlx::Error> {
     sqlx::query!(
         "
         insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice)
@@ -63,7 +63,7 @@ pub async fn ensure_stream(
             .execute(&mut *connection)
             .in_time()
             .await?;
-            Ok(Grid { anchor: wanted.0, timezone: wanted.1.to_owned(), slice: wanted.2.to_owned(), ..grid })
+            Ok(StoredGrid { anchor: wanted.0, timezone: wanted.1.to_owned(), slice: wanted.2.to_owned(), ..grid })
         }
         Some(grid) => Ok(grid),
         None => Err(sqlx::Error::RowNotFound),
@@ -75,9 +75,9 @@ pub async fn grid(
     executor: impl PgExecutor<'_>,
     connection_name: &str,
     stream: &str,
-) -> Result<Option<Grid>, sqlx::Error> {
+) -> Result<Option<StoredGrid>, sqlx::Error> {
     sqlx::query_as!(
-        Grid,
+        StoredGrid,
         r#"
         select
             anchor,
@@ -109,25 +109,10 @@ pub struct Slice {
     pub window_end: DateTime<Utc>,
     pub read_until: Option<DateTime<Utc>>,
     pub finished_run: Option<i64>,
-    pub reading_run: Option<i64>,
-    pub reading_until: Option<DateTime<Utc>>,
-    pub reading_fresh: bool,
-    pub reading_pages: i32,
-    pub reading_rows: i64,
-    pub reading_seen: i64,
-    pub reading_bytes: i64,
-    pub cursor: Option<String>,
     pub rows_total: i64,
-    /// Whether `tidegate.fingerprint` knows every row that the table has of the slice.
-    pub fingerprinted: bool,
-    /// Batches of this reading whose fingerprints are kept; none when it keeps none.
-    pub reading_batches: Option<i32>,
+    pub position: Position,
     /// Rows that the table had of the slice when the reading began. `None` if it is not known.
     pub reading_present: Option<i64>,
-    /// Records that the reading under way has refused.
-    pub reading_rejected: i64,
-    /// Why rows of child tables that it did not report are kept.
-    pub reading_doubt: Option<String>,
     /// Whether the operator lets the next reading delete what it does not report.
     pub released: bool,
     /// Whether it is read again even if it is older than the lookback: it was released, or it is held and was last read more
@@ -135,7 +120,7 @@ pub struct Slice {
     pub again: bool,
     /// Rows that the doubtful reading reported, if the slice is held.
     pub held_rows_reported: Option<i64>,
-    /// Records that it refused.
+    /// Records that the doubtful reading rejected.
     pub held_records_rejected: i64,
     /// When the first doubtful reading of the hold began. What was written later does not count when a reading is judged.
     pub held_base_at: Option<DateTime<Utc>>,
@@ -148,15 +133,26 @@ pub async fn slices(
     stream: &str,
     after: DateTime<Utc>,
 ) -> Result<Vec<Slice>, sqlx::Error> {
-    sqlx::query_as!(
-        Slice,
+    find(executor, connection_name, stream, after, None).await
+}
+
+/// [`slices`], or only the one of them that starts at `start`.
+async fn find(
+    executor: impl PgExecutor<'_>,
+    connection_name: &str,
+    stream: &str,
+    after: DateTime<Utc>,
+    start: Option<DateTime<Utc>>,
+) -> Result<Vec<Slice>, sqlx::Error> {
+    let query = sqlx::query!(
         r#"
         select
             id, window_start, window_end, read_until,
-            -- What was read while the clock was ahead is not read yet.
+            -- A finish in the future was stored while the clock was ahead: the slice counts as unread.
             case when finished_at <= clock_timestamp() then finished_run end as finished_run,
-            reading_run, reading_until, reading_fresh, reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches,
-            reading_present, reading_rejected, reading_doubt, released, held_rows_reported, held_records_rejected, held_base_at,
+            reading_run, reading_until, reading_fresh, reading_pages, reading_rows, reading_seen, reading_rejected,
+            reading_doubt, reading_bytes, cursor, fingerprinted, reading_batches,
+            rows_total, reading_present, released, held_rows_reported, held_records_rejected, held_base_at,
             (
                 released
                 or coalesce(held_since is not null and finished_at < clock_timestamp() - interval '1 day', false)
@@ -165,6 +161,7 @@ pub async fn slices(
         where
             connection = $1
             and stream = $2
+            and window_start between coalesce($4::timestamptz, '-infinity') and coalesce($4::timestamptz, 'infinity')
             and (
                 window_end > $3
                 or released
@@ -175,14 +172,41 @@ pub async fn slices(
         connection_name,
         stream,
         after,
-    )
-    .fetch_all(executor)
-    .in_time()
-    .await
+        start,
+    );
+    let slice = query.map(|row| Slice {
+        id: row.id,
+        window_start: row.window_start,
+        window_end: row.window_end,
+        read_until: row.read_until,
+        finished_run: row.finished_run,
+        rows_total: row.rows_total,
+        position: Position {
+            run: row.reading_run,
+            until: row.reading_until,
+            fresh: row.reading_fresh,
+            pages: row.reading_pages,
+            rows: row.reading_rows,
+            seen: row.reading_seen,
+            rejected: row.reading_rejected,
+            doubt: row.reading_doubt,
+            bytes: row.reading_bytes,
+            cursor: row.cursor,
+            fingerprinted: row.fingerprinted,
+            batches: row.reading_batches,
+        },
+        reading_present: row.reading_present,
+        released: row.released,
+        again: row.again,
+        held_rows_reported: row.held_rows_reported,
+        held_records_rejected: row.held_records_rejected,
+        held_base_at: row.held_base_at,
+    });
+    slice.fetch_all(executor).in_time().await
 }
 
-/// The slice that starts at `window.0`, made if it was never begun. If it had another end, its reading begins again, and
-/// slices that begin within it are forgotten: its next reading replaces their rows.
+/// The slice that starts at `window.0`. Created if it was never begun. If it had another end, its reading begins again, and
+/// slices that begin within it are deleted: its next reading replaces their rows.
 pub async fn open_slice(
     connection: &mut sqlx::PgConnection,
     connection_name: &str,
@@ -212,32 +236,11 @@ pub async fn open_slice(
         forget_within(&mut transaction, connection_name, stream, window).await?;
     }
     transaction.commit().in_time().await?;
-    sqlx::query_as!(
-        Slice,
-        r#"
-        select
-            id, window_start, window_end, read_until,
-            -- What was read while the clock was ahead is not read yet.
-            case when finished_at <= clock_timestamp() then finished_run end as finished_run,
-            reading_run, reading_until, reading_fresh, reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches,
-            reading_present, reading_rejected, reading_doubt, released, held_rows_reported, held_records_rejected, held_base_at,
-            (
-                released
-                or coalesce(held_since is not null and finished_at < clock_timestamp() - interval '1 day', false)
-            ) as "again!"
-        from tidegate.slice
-        where connection = $1 and stream = $2 and window_start = $3
-        "#,
-        connection_name,
-        stream,
-        window.0,
-    )
-    .fetch_one(&mut *connection)
-    .in_time()
-    .await
+    let slice = find(&mut *connection, connection_name, stream, window.0, Some(window.0)).await?;
+    slice.into_iter().next().ok_or(sqlx::Error::RowNotFound)
 }
 
-/// Forgets the slices that begin after the start of `window` and before its end.
+/// Deletes the slices that begin after the start of `window` and before its end.
 async fn forget_within(
     connection: &mut sqlx::PgConnection,
     connection_name: &str,
@@ -267,8 +270,8 @@ async fn forget_within(
     Ok(())
 }
 
-/// How many slices of these streams of a connection wait for an export job that the vendor has begun. A task that failed
-/// waits for nothing, though its slice keeps the cursor for the next run.
+/// How many slices of these streams of a connection wait for an export job that the vendor has begun. A failed task does
+/// not wait, although its slice keeps the cursor for the next run.
 pub async fn exports_running(
     executor: impl PgExecutor<'_>,
     connection_name: &str,
@@ -298,7 +301,7 @@ pub async fn exports_running(
     .await
 }
 
-/// Forgets how far a stream was read from `from` on; without `from` the grid is forgotten too.
+/// Forgets how far a stream was read from `from` on. Without `from`, deletes all of its slices.
 pub async fn reset(
     connection: &mut sqlx::PgConnection,
     connection_name: &str,

@@ -1,4 +1,4 @@
-//! What the demo tells: what is in the tables now.
+//! What the demo shows: the contents of the tables.
 
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, PgPool};
@@ -14,7 +14,7 @@ pub struct Loaded {
     pub last_run_state: Option<String>,
 }
 
-/// Every table that a stream fills. Counts rows: for a demo's few thousand only.
+/// Every table that a stream fills. Counts all rows, so only for a demo.
 pub async fn loaded(pool: &PgPool) -> Result<Vec<Loaded>, sqlx::Error> {
     let streams = sqlx::query!(
         r#"

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::session::Deadline as _;
 use crate::rows::fingerprint::{BatchFingerprint, Fingerprint};
 
-/// What is known of a batch, if anything is.
+/// The fingerprints of a batch, if they are kept.
 pub async fn read(executor: impl PgExecutor<'_>, slice: i64, batch: u32) -> Result<Option<Fingerprint>, sqlx::Error> {
     let found = sqlx::query!(
         "select shape, row_keys, digests, gone from tidegate.fingerprint where slice_id = $1 and batch = $2",
@@ -24,12 +24,8 @@ pub async fn read(executor: impl PgExecutor<'_>, slice: i64, batch: u32) -> Resu
     }))
 }
 
-/// Notes what a batch brought, in the transaction that brought it.
-pub async fn write(
-    executor: impl PgExecutor<'_>,
-    slice: i64,
-    fingerprint: &BatchFingerprint,
-) -> Result<(), sqlx::Error> {
+/// Stores the fingerprints of a batch, in the transaction of its rows.
+pub async fn write(executor: impl PgExecutor<'_>, slice: i64, print: &Print) -> Result<(), sqlx::Error> {
     let uuids = |keys: &[u128]| keys.iter().map(|key| Uuid::from_u128(*key)).collect::<Vec<_>>();
     let digests: Vec<u8> = fingerprint.now.digests.iter().flat_map(|digest| digest.to_le_bytes()).collect();
     sqlx::query!(
@@ -52,7 +48,7 @@ pub async fn write(
     Ok(())
 }
 
-/// Notes the rows of the first `batches` batches as seen, in place of their fingerprints; returns how many there were.
+/// Notes the rows of the first `batches` batches as seen, in place of their fingerprints. Returns how many there were.
 pub async fn note_seen(executor: impl PgExecutor<'_>, slice: i64, batches: i32) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "
@@ -73,7 +69,7 @@ pub async fn note_seen(executor: impl PgExecutor<'_>, slice: i64, batches: i32) 
     Ok(done.rows_affected())
 }
 
-/// Notes rows as seen that were left out because they did not change; returns how many were not noted before.
+/// Notes rows as seen that were left out because they did not change. Returns how many were not noted before.
 pub async fn note_keys(executor: impl PgExecutor<'_>, slice: i64, keys: &[u128]) -> Result<u64, sqlx::Error> {
     let keys: Vec<Uuid> = keys.iter().map(|key| Uuid::from_u128(*key)).collect();
     let done = sqlx::query!(
@@ -93,7 +89,7 @@ pub async fn note_keys(executor: impl PgExecutor<'_>, slice: i64, keys: &[u128])
     Ok(done.rows_affected())
 }
 
-/// The rows that no batch of the reading has, which has `batches` of them.
+/// The rows that are in none of the `batches` batches of the reading.
 pub async fn vanished(executor: impl PgExecutor<'_>, slice: i64, batches: i32) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
@@ -111,7 +107,7 @@ pub async fn vanished(executor: impl PgExecutor<'_>, slice: i64, batches: i32) -
     .await
 }
 
-/// Forgets batches beyond those of the reading that ends, and what is gone from the others.
+/// Deletes batches beyond those of the reading that ends, and removes deleted rows from the others.
 pub async fn settle(connection: &mut sqlx::PgConnection, slice: i64, batches: i32) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from tidegate.fingerprint where slice_id = $1 and batch >= $2", slice, batches)
         .execute(&mut *connection)
@@ -124,7 +120,7 @@ pub async fn settle(connection: &mut sqlx::PgConnection, slice: i64, batches: i3
     Ok(())
 }
 
-/// Forgets all of a slice.
+/// Deletes all fingerprints of a slice.
 pub async fn forget(executor: impl PgExecutor<'_>, slice: i64) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from tidegate.fingerprint where slice_id = $1", slice).execute(executor).in_time().await?;
     Ok(())

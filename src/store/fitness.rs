@@ -1,4 +1,4 @@
-//! What a database must be and allow before Tidegate works in it. Everything is asked before anything is changed.
+//! Checks that a database has and allows what Tidegate needs, before anything is changed.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use super::session::Deadline as _;
 
 /// Oldest server that the SQL is written for.
 const SERVER_VERSION_MIN: i32 = 140_000;
-/// A session that a pooler does not hand out within this tells nothing.
+/// How long to wait for a session of a pooler. After that the check has no result.
 const LOOK_MAX: Duration = Duration::from_secs(5);
-/// How often two connections are asked for their sessions.
+/// How often the sessions of two connections are compared.
 const LOOKS: u32 = 3;
 /// What a database lacks, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl fmt::Display for Unfit {
 
 impl std::error::Error for Unfit {}
 
-/// Why a check ended without a result, or what it found.
+/// What a check found, or why it has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -53,7 +53,7 @@ impl From<Error> for super::migrate::Error {
 
 /// Refuses a pooler that gives the transactions of one connection to different sessions.
 pub async fn require_session(pool: &PgPool, connection: &mut PgConnection) -> Result<(), Error> {
-    // What cannot be told is no reason to refuse: the pooler may have no further session at the moment.
+    // Without a result, do not refuse: the pooler may have no further session at the moment.
     if !changes_session(pool, connection).within(LOOK_MAX).await.unwrap_or(false) {
         return Ok(());
     }
@@ -70,7 +70,7 @@ pub async fn require_session(pool: &PgPool, connection: &mut PgConnection) -> Re
     }))
 }
 
-/// A session belongs to one connection for as long as that lives. Asked in the simple protocol, which needs no session.
+/// Whether a session belongs to one connection for as long as that lives. Uses the simple protocol, which needs no session.
 async fn changes_session(pool: &PgPool, first: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let mut second = PgConnection::connect_with(&pool.connect_options()).await?;
     let known = (session_of(first).await?, session_of(&mut second).await?);
@@ -86,7 +86,7 @@ async fn session_of(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
     sqlx::raw_sql("select pg_backend_pid()").fetch_one(connection).await?.try_get(0)
 }
 
-/// Refuses a database in which the migrations, or later a run, would fail for want of a right, an encoding or a version.
+/// Refuses a database in which the migrations, or later a run, would fail because of a missing privilege, the encoding or the version.
 pub async fn require(connection: &mut PgConnection, applied: &Applied) -> Result<(), Error> {
     require_server(connection).await?;
     let facts = Facts::read(connection).await?;
@@ -144,7 +144,7 @@ async fn require_server(connection: &mut PgConnection) -> Result<(), Error> {
     Ok(())
 }
 
-/// The login and the database, as SQL writes their names, and what the one may do in the other.
+/// The login and the database as quoted SQL names, and the privileges of the login.
 struct Facts {
     login: String,
     database: String,
@@ -219,7 +219,7 @@ async fn rights_on_schemas(connection: &mut PgConnection, facts: &Facts, unfit: 
     Ok(())
 }
 
-/// Tables are altered when fields come, so they must belong to the login, or to a role that it is a member of.
+/// Tables get columns for new fields, so they must belong to the login, or to a role that it is a member of.
 async fn owners(
     connection: &mut PgConnection,
     facts: &Facts,

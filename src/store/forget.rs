@@ -1,4 +1,4 @@
-//! Forgets a connection: its account, its cursors and, if asked to, its rows.
+//! Forgets a connection: its account, its cursors and, on request, its rows.
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
@@ -11,7 +11,7 @@ pub struct LoadedTable {
     pub name: String,
 }
 
-/// Whether a live run reads a stream of the connection; returns that run. Locks its streams against new readers until the
+/// The live run that reads a stream of the connection, if there is one. Locks its streams against new readers until the
 /// transaction ends.
 pub async fn reader(conn: &mut PgConnection, connection: &str) -> Result<Option<i64>, sqlx::Error> {
     sqlx::query!("select stream from tidegate.stream where connection = $1 order by stream for update", connection)
@@ -31,7 +31,7 @@ pub async fn reader(conn: &mut PgConnection, connection: &str) -> Result<Option<
     .await
 }
 
-/// Forgets a connection's account, cursors and refused records. Returns whether anything was known of it.
+/// Deletes a connection's account, cursors and rejected records. Returns whether there were any.
 pub async fn connection(conn: &mut PgConnection, connection: &str) -> Result<bool, sqlx::Error> {
     sqlx::query!(
         "
@@ -52,7 +52,7 @@ pub async fn connection(conn: &mut PgConnection, connection: &str) -> Result<boo
     Ok(streams.rows_affected() + pinned.rows_affected() > 0)
 }
 
-/// Every warehouse table, child tables included: those that have the columns which each of them has.
+/// Every warehouse table, including child tables: the tables that have the columns common to all of them.
 pub async fn tables(conn: &mut PgConnection, schemas: &[String]) -> Result<Vec<LoadedTable>, sqlx::Error> {
     sqlx::query_as!(
         LoadedTable,
@@ -87,7 +87,7 @@ pub async fn count_rows(conn: &mut PgConnection, table: &LoadedTable, connection
     sqlx::query_scalar(AssertSqlSafe(statement)).bind(connection).fetch_one(conn).await
 }
 
-/// Deletes a connection's rows from a table; returns how many there were.
+/// Deletes a connection's rows from a table. Returns how many there were.
 pub async fn delete_rows(conn: &mut PgConnection, table: &LoadedTable, connection: &str) -> Result<u64, sqlx::Error> {
     let target = ident::table(&table.schema, &table.name);
     let statement = format!("delete from {target} where _connection = $1");

@@ -25,7 +25,7 @@ pub struct HeldSlice {
     pub released: bool,
 }
 
-/// Held slices by connection, stream and start, the first `limit` of them; of every stream, or of those of `of`.
+/// The first `limit` held slices by connection, stream and start. With `of`, only of those streams.
 pub async fn list(
     executor: impl PgExecutor<'_>,
     of: Option<&Streams>,
@@ -61,7 +61,7 @@ pub async fn list(
     .await
 }
 
-/// Says in a sentence what a stream has of held slices, with the reason of the oldest. Returns `None` if it has none.
+/// A sentence about the held slices of a stream, with the reason of the oldest. `None` if there are none.
 pub async fn of_stream(
     executor: impl PgExecutor<'_>,
     connection: &str,
@@ -84,7 +84,7 @@ pub async fn of_stream(
 }
 
 /// Lets the next reading of the held slices of a stream delete what it does not report, and makes them due. `window` is a
-/// half-open range of starts; a list is released whatever it says. Returns how many slices were released.
+/// half-open range of starts; a list is always released. Returns how many slices were released.
 pub async fn release(
     executor: impl PgExecutor<'_>,
     connection: &str,

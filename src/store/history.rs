@@ -1,5 +1,5 @@
-//! What the commands ask for beyond the status page: runs with their tasks, what waits, cursors, refused records.
-//! Read-only, but for the lock of [`lock_stream`].
+//! What the commands show beyond the status page: runs with their tasks, waiting tasks, cursors, rejected records.
+//! Read-only except for the lock of [`lock_stream`].
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
@@ -7,7 +7,7 @@ use sqlx::PgExecutor;
 
 use super::session::Deadline as _;
 
-/// A run with its tasks counted by state and their traffic summed up.
+/// A run, with its tasks counted by state and their statistics summed up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Run {
     pub run_id: i64,
@@ -37,7 +37,7 @@ pub struct Run {
     pub hint: Option<String>,
 }
 
-/// Which runs are asked for.
+/// Which runs to return.
 #[derive(Debug, Clone, Copy)]
 pub enum Which<'a> {
     All,
@@ -114,7 +114,7 @@ pub async fn runs(executor: impl PgExecutor<'_>, which: Which<'_>, limit: i64) -
     .await
 }
 
-/// Whether a job of that name ever ran: the configuration may not know it any more.
+/// Whether a job of that name ever ran. It may have been removed from the configuration.
 pub async fn ever_ran(executor: impl PgExecutor<'_>, job: &str) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(r#"select exists (select from tidegate.run where job = $1) as "exists!""#, job)
         .fetch_one(executor)
@@ -122,7 +122,7 @@ pub async fn ever_ran(executor: impl PgExecutor<'_>, job: &str) -> Result<bool, 
         .await
 }
 
-/// One stream of a run, with everything that is known of it.
+/// One stream of a run, with all of its statistics.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Task {
     #[serde(skip)]
@@ -176,7 +176,7 @@ pub async fn tasks(executor: impl PgExecutor<'_>, runs: &[i64]) -> Result<Vec<Ta
     .await
 }
 
-/// A stream of an unfinished run that cannot go on yet.
+/// A task of an unfinished run that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Waiting {
     pub run_id: i64,
@@ -187,7 +187,7 @@ pub struct Waiting {
     pub waiting_until: Option<DateTime<Utc>>,
 }
 
-/// Everything that waits, by when it goes on.
+/// Every task that waits, by when it resumes.
 pub async fn waiting(executor: impl PgExecutor<'_>) -> Result<Vec<Waiting>, sqlx::Error> {
     sqlx::query_as!(
         Waiting,
@@ -215,7 +215,7 @@ pub struct Cursor {
     pub timezone: String,
     pub slice: String,
     pub slices_finished: i64,
-    /// Begun, and left at a page.
+    /// Slices whose reading is unfinished.
     pub slices_unfinished: i64,
     pub rows: i64,
     pub first_window_start: Option<DateTime<Utc>>,
@@ -294,7 +294,7 @@ pub async fn cursors(executor: impl PgExecutor<'_>) -> Result<Vec<Cursor>, sqlx:
     .await
 }
 
-/// A stream that nobody else can begin to read before the transaction ends.
+/// A stream that no run can begin to read before the transaction ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockedStream {
     pub timezone: String,
@@ -302,7 +302,7 @@ pub struct LockedStream {
     pub reader_run: Option<i64>,
 }
 
-/// Locks a stream against readers, if it was ever read. A checkpoint under way is waited for.
+/// Locks a stream against readers, if it was ever read. Waits for a checkpoint under way.
 pub async fn lock_stream(
     executor: impl PgExecutor<'_>,
     connection: &str,
@@ -333,7 +333,7 @@ pub async fn lock_stream(
     .await
 }
 
-/// Slices that a reset to `from` would forget, and the start of the first of them.
+/// The number of slices that a reset to `from` would delete, and the start of the first of them.
 pub async fn forgettable(
     executor: impl PgExecutor<'_>,
     connection: &str,
@@ -369,12 +369,12 @@ pub struct Reject {
     pub rejected_at: DateTime<Utc>,
     pub reason: String,
     pub bytes: i32,
-    /// Vendor data: only on demand.
+    /// Vendor data: shown only on request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
 }
 
-/// The newest refused records, newest first; of one connection's streams if they are named.
+/// The newest rejected records, newest first. Optionally of some streams of one connection.
 pub async fn rejects(
     executor: impl PgExecutor<'_>,
     of: Option<(&str, &[String])>,
@@ -419,9 +419,9 @@ pub struct DiscoveredColumn {
     pub table_name: String,
     pub name: String,
     pub field: String,
-    /// Empty for the field's own column; else which variant of it this is.
+    /// Which variant of the field's column this is. Empty for the column itself.
     pub variant: String,
-    /// The type that it has now.
+    /// Its current type.
     pub kind: String,
     /// Whether the column exists: a column that was dropped is created again by the next load.
     #[serde(skip)]

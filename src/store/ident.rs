@@ -1,6 +1,6 @@
-//! The one function that quotes SQL identifiers, and the SQL fragments made of them.
+//! Quotes SQL identifiers and literals. The only place that does.
 
-/// `name` as a quoted identifier. NUL cannot stand in one and is dropped.
+/// `name` as a quoted identifier. NUL is not allowed in identifiers and is dropped.
 pub fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('\0', "").replace('"', "\"\""))
 }

@@ -1,4 +1,4 @@
-//! The running processes with their jobs, and the cancelling of runs whose job is in no process's configuration.
+//! Records the running processes with their jobs, and cancels runs whose job is in no process's configuration.
 
 use sqlx::PgExecutor;
 
@@ -12,7 +12,7 @@ pub struct Orphan {
 }
 
 /// Records that the process `owner` is running and has these jobs. Deletes processes that were last seen over
-/// a week ago: one that was suspended for less finds what it states of quotas again.
+/// a week ago: a process that was suspended for less finds its quota statements again.
 pub async fn beat(executor: impl PgExecutor<'_>, owner: &str, jobs: &[String]) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
@@ -35,7 +35,7 @@ pub async fn beat(executor: impl PgExecutor<'_>, owner: &str, jobs: &[String]) -
     Ok(())
 }
 
-/// Records that the process `owner` is running. Its jobs stay as they were last recorded; none if there is no record yet.
+/// Records that the process `owner` is running. Its jobs stay as they were last recorded.
 pub async fn touch(executor: impl PgExecutor<'_>, owner: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
@@ -51,7 +51,7 @@ pub async fn touch(executor: impl PgExecutor<'_>, owner: &str) -> Result<(), sql
     Ok(())
 }
 
-/// Deletes the record of the process `owner`, which is stopping, and what it states of quotas.
+/// Deletes the record of the process `owner`, which is stopping, and its quota statements.
 pub async fn leave(executor: impl PgExecutor<'_>, owner: &str) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from tidegate.instance where owner = $1", owner).execute(executor).in_time().await?;
     Ok(())

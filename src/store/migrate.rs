@@ -1,6 +1,6 @@
 //! Brings a database to this version's schema, one process at a time.
 //!
-//! The list of applied migrations is `tidegate._sqlx_migrations`, so a login needs no right on the schema `public`. Earlier
+//! The list of applied migrations is `tidegate._sqlx_migrations`, so a login needs no privilege on the schema `public`. Earlier
 //! versions kept it in `public`; [`migrate`] moves it.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::fitness::{self, Unfit};
 use super::migrations::{LIST, MIGRATOR};
 use super::session::Deadline as _;
 
-/// What the list means, as every table of the schema says it.
+/// The comment of the list: every table of the schema has one.
 const COMMENTS: &str = "
     comment on table tidegate._sqlx_migrations is 'Applied migrations of this database';
     comment on column tidegate._sqlx_migrations.version is 'Number of the migration';
@@ -23,7 +23,7 @@ const COMMENTS: &str = "
     comment on column tidegate._sqlx_migrations.execution_time is 'Nanoseconds that it took; -1 if not known';
 ";
 
-/// Another process may be migrating; waiting longer than this means it hangs.
+/// Another process may be migrating. If that takes longer than this, it hangs.
 const DEADLINE: Duration = Duration::from_mins(5);
 
 /// Why a database could not be brought to this version.
@@ -33,11 +33,11 @@ pub enum Error {
     Unfit(#[from] Unfit),
     #[error("migrations did not end within {} s: another process may hold the migration lock", DEADLINE.as_secs())]
     Deadline,
-    #[error("the database was made by a newer Tidegate (migration {0} is unknown here): use that version or later")]
+    #[error("the database was created by a newer Tidegate (migration {0} is unknown here): use that version or later")]
     Newer(i64),
     #[error("migrations failed")]
     Migrate(#[source] MigrateError),
-    #[error("the database did not answer")]
+    #[error("the database did not respond")]
     Database(#[from] sqlx::Error),
 }
 
@@ -53,14 +53,14 @@ impl From<MigrateError> for Error {
 /// Which migrations a database has.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// The schema that holds the list, if there is a list of Tidegate's.
+    /// The schema of the list, if the list exists.
     schema: Option<String>,
     /// `None` if the login may not read the list.
     versions: Option<Vec<i64>>,
 }
 
 impl Applied {
-    /// Whether Tidegate has never been here.
+    /// Whether Tidegate has never used the database.
     pub const fn is_empty(&self) -> bool {
         self.schema.is_none()
     }
@@ -77,7 +77,7 @@ impl Applied {
         self.versions.iter().flatten().filter(unknown).max().copied()
     }
 
-    /// Whether the list is where earlier versions kept it.
+    /// Whether the list is in the schema where earlier versions kept it.
     pub fn is_in_public(&self) -> bool {
         self.schema.as_deref() == Some("public")
     }
@@ -87,10 +87,10 @@ impl Applied {
     }
 }
 
-/// Checks that the database allows what Tidegate does, applies the missing migrations and grants the reader role what it lacks.
+/// Checks that the database allows what Tidegate does, applies missing migrations, and grants the reader role missing rights.
 /// Returns the number of applied migrations.
 pub async fn migrate(pool: &PgPool) -> Result<usize, Error> {
-    // Asked before a lock is taken, which another session would keep if a pooler changes sessions.
+    // Checked before the lock is taken: if a pooler changes sessions, another session would keep the lock.
     let mut connection = pool.acquire().in_time().await?;
     fitness::require_session(pool, &mut connection).await?;
     let outcome = tokio::time::timeout(DEADLINE, bring_up(&mut connection)).await;
@@ -131,8 +131,8 @@ async fn bring_up(connection: &mut PgConnection) -> Result<usize, Error> {
     Ok(after.count().saturating_sub(before.count()))
 }
 
-/// Makes sure that the list is in the schema `tidegate`. That schema is made by the first migration, so the list is made in
-/// the transaction of that migration.
+/// Ensures that the list is in the schema `tidegate`. The first migration creates that schema, so the list is created in the
+/// transaction of that migration.
 async fn prepare_list(connection: &mut PgConnection, applied: &Applied) -> Result<(), Error> {
     match (applied.schema.as_deref(), MIGRATOR.iter().next()) {
         (Some("public"), _) => {
@@ -197,7 +197,7 @@ pub async fn applied(connection: &mut PgConnection) -> Result<Applied, sqlx::Err
 }
 
 /// Grants the reader role its rights in the schemas in which this login has not granted them yet: an administrator may have
-/// made the role after the migrations. The default privileges tell; a right that was revoked later is not granted again.
+/// created the role after the migrations. The default privileges show it; a right that was revoked later is not granted again.
 async fn grant_readers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     connection
         .execute(

@@ -1,12 +1,12 @@
-//! The migrations that are compiled in, and what their text says.
+//! The migrations that are compiled in, and the schemas and comments in their text.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use sqlx::migrate::Migrator;
 
-/// The list of applied migrations, named in full: an unqualified name would be looked for in a schema that is named like the
-/// user first.
+/// The list of applied migrations, named in full: an unqualified name would first be looked up in a schema that is named like
+/// the user.
 pub(super) const LIST: &str = "tidegate._sqlx_migrations";
 
 pub(super) static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
@@ -19,7 +19,7 @@ pub(super) static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schema {
     pub name: String,
-    /// Its comment; empty if the migration writes none.
+    /// Its comment. Empty if the migration has none.
     pub meaning: String,
 }
 
@@ -31,14 +31,14 @@ pub fn schemas() -> Vec<Schema> {
         .filter_map(|line| line.strip_prefix("create schema ")?.strip_suffix(';'))
         .map(|name| {
             let comment = format!("comment on schema {name} is '");
-            // A later migration may know better.
+            // A later migration may replace it.
             let meaning = lines().filter_map(|line| line.strip_prefix(&comment)?.strip_suffix("';")).last();
             Schema { name: name.to_owned(), meaning: meaning.unwrap_or_default().replace("''", "'") }
         })
         .collect()
 }
 
-/// The comment of such a schema; of another one, that it holds reports.
+/// The comment of a schema. A default text if no migration has one.
 pub fn schema_meaning(name: &str) -> Cow<'static, str> {
     let known = schemas().into_iter().find(|schema| schema.name == name && !schema.meaning.is_empty());
     known.map_or(Cow::Borrowed("Reports of a vendor"), |schema| Cow::Owned(schema.meaning))

@@ -1,4 +1,4 @@
-//! How runs that a command waits for get on, and their end when nobody waits any more.
+//! The progress of runs that a command waits for, and how such runs are cancelled, woken and resumed.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -7,7 +7,7 @@ use sqlx::{PgExecutor, PgPool};
 use super::history::{self, Task};
 use super::session::Deadline as _;
 
-/// One stream of a run that is waited for.
+/// One task of a run that a command waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TaskState {
     pub run_id: i64,
@@ -126,8 +126,8 @@ pub async fn wake(
     .await
 }
 
-/// Takes up the backfill of exactly this range and these streams that was left unfinished, if there is one: what it has
-/// finished stays finished. Answers its run.
+/// Resumes the unfinished backfill of exactly this range and these streams, if there is one. Finished tasks stay finished.
+/// Returns its run.
 pub async fn resume_backfill(
     executor: impl PgExecutor<'_>,
     job: &str,

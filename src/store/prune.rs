@@ -1,8 +1,8 @@
-//! Takes away what is older than the configuration wants to keep, a bounded number of rows at a time.
+//! Deletes what is older than the configuration keeps, a bounded number of rows at a time.
 //!
-//! Nothing that decides anything goes. A job's newest run stays, however old, and which firings were answered is in
-//! `tidegate.job`; slices are the cursor and stay; so do the rows of `tidegate.push_row`, which keep a row from being
-//! sent twice. Any number of processes may prune at a time: each takes rows that no other has.
+//! Nothing is deleted that decisions depend on. The newest run of a job stays at any age, and `tidegate.job` knows which
+//! firings were handled. Slices stay, because they are the cursor. So do the rows of `tidegate.push_row`, which prevent that a
+//! row is sent twice. Several processes may prune at a time: each skips rows that another has locked.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use sqlx::PgExecutor;
 
 use super::run::interval;
 
-/// Forgets up to `limit` runs, with their tasks, that ended longer than `keep` ago; returns how many.
+/// Deletes up to `limit` runs, with their tasks, that ended longer than `keep` ago. Returns how many.
 pub async fn runs(executor: impl PgExecutor<'_>, keep: Duration, limit: i64) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "
@@ -18,7 +18,7 @@ pub async fn runs(executor: impl PgExecutor<'_>, keep: Duration, limit: i64) -> 
             select id
             from tidegate.run
             where
-                -- Not `clock_timestamp()`, which no index can answer.
+                -- Not `clock_timestamp()`, for which no index can be used.
                 finished_at < now() - $1::interval
                 and state in ('succeeded', 'held', 'failed', 'cancelled')
                 and exists (select from tidegate.run as newer where newer.job = run.job and newer.id > run.id)
@@ -39,12 +39,12 @@ pub async fn runs(executor: impl PgExecutor<'_>, keep: Duration, limit: i64) -> 
     Ok(done.rows_affected())
 }
 
-/// Forgets those of the `limit` oldest refused records that were met longer than `keep` ago; returns how many.
+/// Deletes those of the `limit` oldest rejected records that were stored longer than `keep` ago. Returns how many.
 pub async fn rejects(executor: impl PgExecutor<'_>, keep: Duration, limit: i64) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "
         with oldest as (
-            -- Ids grow with time, so this needs no index beside the key's.
+            -- Ids grow with time, so the index of the key is enough.
             select id, rejected_at
             from tidegate.rejected_record
             order by id

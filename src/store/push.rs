@@ -1,4 +1,4 @@
-//! What `tidegate push` has sent: every batch is written down before it leaves, and every row belongs to one batch.
+//! What `tidegate push` has sent: every batch is recorded before it is sent, and every row belongs to one batch.
 
 use serde::Serialize;
 use sqlx::{PgConnection, PgExecutor, PgPool};
@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use super::session::Deadline as _;
 
-/// Locks the pushes of `job` for this session; false while another session has them.
+/// Locks the pushes of `job` for this session. Returns false if another session holds the lock.
 pub async fn lock(executor: impl PgExecutor<'_>, job: &str) -> Result<bool, sqlx::Error> {
-    // With the salt, so that no other login can take it first.
+    // With the salt, so that no other login can take the lock first.
     sqlx::query_scalar!(
         r#"
         select pg_try_advisory_lock(hashtextextended('tidegate push ' || $1 || value, 0)) as "mine!"
@@ -22,7 +22,7 @@ pub async fn lock(executor: impl PgExecutor<'_>, job: &str) -> Result<bool, sqlx
     .await
 }
 
-/// What the hashes of this database's rows are salted with.
+/// The salt of this database's row hashes.
 pub async fn salt(executor: impl PgExecutor<'_>) -> Result<String, sqlx::Error> {
     sqlx::query_scalar!("select value from tidegate.setting where name = 'ledger_salt'")
         .fetch_one(executor)
@@ -30,8 +30,7 @@ pub async fn salt(executor: impl PgExecutor<'_>) -> Result<String, sqlx::Error> 
         .await
 }
 
-/// Batches of `job` that were on their way when their process ended: whether they arrived is unknown. To be asked by
-/// the holder of the lock.
+/// Marks batches of `job` as unknown that were being sent when their process ended. The caller holds the lock.
 pub async fn give_up_lost(executor: impl PgExecutor<'_>, job: &str) -> Result<u64, sqlx::Error> {
     let updated = sqlx::query!(
         "
@@ -47,7 +46,7 @@ pub async fn give_up_lost(executor: impl PgExecutor<'_>, job: &str) -> Result<u6
     Ok(updated.rows_affected())
 }
 
-/// Lets the rows of unknown and failed batches go again; returns how many.
+/// Lets the rows of unknown and failed batches be sent again. Returns how many.
 pub async fn let_go(executor: impl PgExecutor<'_>, job: &str) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar!(
         r#"
@@ -75,11 +74,11 @@ pub async fn let_go(executor: impl PgExecutor<'_>, job: &str) -> Result<i64, sql
 #[derive(Debug)]
 pub struct Known {
     pub row_key: Uuid,
-    /// Of its batch.
+    /// The state of its batch.
     pub state: String,
 }
 
-/// Those of `keys` that a batch of `job` has.
+/// Those of `keys` that are in a batch of `job`.
 pub async fn known(executor: impl PgExecutor<'_>, job: &str, keys: &[Uuid]) -> Result<Vec<Known>, sqlx::Error> {
     sqlx::query_as!(
         Known,
@@ -97,7 +96,7 @@ pub async fn known(executor: impl PgExecutor<'_>, job: &str, keys: &[Uuid]) -> R
     .await
 }
 
-/// A batch that is about to leave.
+/// A batch that is about to be sent.
 #[derive(Debug, Clone, Copy)]
 pub struct NewBatch<'a> {
     pub job: &'a str,
@@ -107,7 +106,7 @@ pub struct NewBatch<'a> {
     pub keys: &'a [Uuid],
 }
 
-/// Writes down that a batch is on its way; none when one of its rows belongs to another batch already.
+/// Records that a batch is being sent. Returns `None` if one of its rows already belongs to another batch.
 pub async fn claim(pool: &PgPool, batch: NewBatch<'_>) -> Result<Option<i64>, sqlx::Error> {
     let mut transaction = pool.begin().in_time().await?;
     let id = sqlx::query_scalar!(
@@ -146,7 +145,7 @@ pub async fn claim(pool: &PgPool, batch: NewBatch<'_>) -> Result<Option<i64>, sq
     Ok(Some(id))
 }
 
-/// Forgets a batch that certainly did not arrive and is sent again at once.
+/// Deletes a batch that certainly did not arrive and is sent again at once.
 pub async fn unclaim(executor: impl PgExecutor<'_>, id: i64) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from tidegate.push_batch where id = $1 and state in ('sending', 'unknown')", id)
         .execute(executor)
@@ -155,7 +154,7 @@ pub async fn unclaim(executor: impl PgExecutor<'_>, id: i64) -> Result<(), sqlx:
     Ok(())
 }
 
-/// The vendor has taken a batch. This corrects a process that took this one for dead meanwhile.
+/// Records that the vendor has accepted a batch, even if another process has marked it as unknown in the meantime.
 pub async fn taken(
     executor: impl PgExecutor<'_>,
     id: i64,
@@ -179,7 +178,7 @@ pub async fn taken(
     Ok(())
 }
 
-/// The vendor has refused a batch: none of it arrived, and its rows may go again.
+/// Records that the vendor has refused a batch: its rows may be sent again.
 pub async fn refused(connection: &mut PgConnection, id: i64, error: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
@@ -199,7 +198,7 @@ pub async fn refused(connection: &mut PgConnection, id: i64, error: &str) -> Res
     Ok(())
 }
 
-/// The answer to a batch was lost.
+/// Records that the response to a batch was lost.
 pub async fn lost(executor: impl PgExecutor<'_>, id: i64, error: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
@@ -216,7 +215,7 @@ pub async fn lost(executor: impl PgExecutor<'_>, id: i64, error: &str) -> Result
     Ok(())
 }
 
-/// What the vendor says about the task of a batch that it has taken.
+/// The state of an accepted batch's task at the vendor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskNote {
     Running,
@@ -224,7 +223,7 @@ pub enum TaskNote {
     Failed,
 }
 
-/// Notes how a batch is doing at the vendor.
+/// Records the state of a batch at the vendor.
 pub async fn task(executor: impl PgExecutor<'_>, id: i64, note: TaskNote, said: &str) -> Result<(), sqlx::Error> {
     let (state, error) = match note {
         TaskNote::Running => ("sent", None),
@@ -249,7 +248,7 @@ pub async fn task(executor: impl PgExecutor<'_>, id: i64, note: TaskNote, said: 
     Ok(())
 }
 
-/// A batch that the vendor is at work on.
+/// A batch that the vendor is processing.
 #[derive(Debug, Clone)]
 pub struct Open {
     pub id: i64,
@@ -257,7 +256,7 @@ pub struct Open {
     pub rows: i64,
 }
 
-/// The batches of `job` whose tasks have not ended, as far as is known.
+/// The batches of `job` whose tasks are not known to have ended.
 pub async fn open(executor: impl PgExecutor<'_>, job: &str) -> Result<Vec<Open>, sqlx::Error> {
     sqlx::query_as!(
         Open,
@@ -274,7 +273,7 @@ pub async fn open(executor: impl PgExecutor<'_>, job: &str) -> Result<Vec<Open>,
     .await
 }
 
-/// A batch as it stands.
+/// The state of a batch.
 #[derive(Debug, Clone, Serialize)]
 pub struct Batch {
     pub id: i64,
@@ -311,7 +310,7 @@ pub struct Tally {
     pub rows: i64,
 }
 
-/// What the jobs named have sent, by state.
+/// What these jobs have sent, by state.
 pub async fn tally(executor: impl PgExecutor<'_>, jobs: &[String]) -> Result<Vec<Tally>, sqlx::Error> {
     sqlx::query_as!(
         Tally,

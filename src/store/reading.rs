@@ -1,27 +1,35 @@
-//! What becomes of a slice's reading: where it stands after a page, how it ends, what the next one compares with. Mostly a part
-//! of a checkpoint, in its transaction.
+//! The reading of a slice: its position after a page, its end, and what the next reading compares with. Most of it is part of a
+//! checkpoint, in its transaction.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
 use super::session::Deadline as _;
 
-/// Where a reading stands after a page.
-#[derive(Debug, Clone)]
+/// How far the reading of a slice has come.
+#[derive(Debug, Clone, Default)]
 pub struct Position {
-    pub reading_run: i64,
-    pub reading_until: DateTime<Utc>,
+    /// The run that began the reading. `None` if no reading is under way.
+    pub run: Option<i64>,
+    /// The end of the window that its pages are requested with.
+    pub until: Option<DateTime<Utc>>,
+    /// Whether the table has no row of the slice from an earlier reading.
     pub fresh: bool,
-    /// Pages committed before this one; a checkpoint from elsewhere is refused.
-    pub pages_before: i32,
+    /// Pages committed.
+    pub pages: i32,
     pub rows: i64,
+    /// Rows noted in `tidegate.seen_row`.
     pub seen: i64,
+    /// Records rejected.
     pub rejected: i64,
     /// Why rows of child tables that were not reported are kept.
     pub doubt: Option<String>,
     pub bytes: i64,
+    /// Where the next page begins, in the vendor's terms.
     pub cursor: Option<String>,
+    /// Whether `tidegate.fingerprint` knows every row that the table has of the slice.
     pub fingerprinted: bool,
+    /// Batches of this reading whose fingerprints are kept. `None` if it keeps none.
     pub batches: Option<i32>,
 }
 
@@ -33,13 +41,13 @@ pub struct Hold {
     pub rows_there: i64,
     /// Rows that the reading reported.
     pub rows_reported: i64,
-    /// Records that it refused.
+    /// Records that the reading rejected.
     pub records_rejected: i64,
     /// Whether there were rows, of the slice or of a child table, before the reading.
     pub had_rows: bool,
 }
 
-/// Moves the cursor behind a page, in the page's transaction; false when the slice stood elsewhere.
+/// Moves the cursor after a page, in the page's transaction. Returns false unless the slice stood one page before `to`.
 pub async fn advance(executor: impl PgExecutor<'_>, slice: i64, to: &Position) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "
@@ -48,7 +56,7 @@ pub async fn advance(executor: impl PgExecutor<'_>, slice: i64, to: &Position) -
             reading_run = $2,
             reading_until = $3,
             reading_fresh = $4,
-            reading_pages = $5::integer + 1,
+            reading_pages = $5,
             reading_rows = $6,
             reading_seen = $7,
             reading_bytes = $8,
@@ -57,13 +65,13 @@ pub async fn advance(executor: impl PgExecutor<'_>, slice: i64, to: &Position) -
             reading_batches = $11,
             reading_rejected = $12,
             reading_doubt = $13
-        where id = $1 and reading_pages = $5
+        where id = $1 and reading_pages = $5::integer - 1
         ",
         slice,
-        to.reading_run,
-        to.reading_until,
+        to.run,
+        to.until,
         to.fresh,
-        to.pages_before,
+        to.pages,
         to.rows,
         to.seen,
         to.bytes,
@@ -79,7 +87,7 @@ pub async fn advance(executor: impl PgExecutor<'_>, slice: i64, to: &Position) -
     Ok(done.rows_affected() == 1)
 }
 
-/// Keeps the cursor of a reading that waits for the vendor; false when the slice stood elsewhere.
+/// Stores the cursor of a reading that waits for the vendor. Returns false if the slice has another number of pages.
 pub async fn park(executor: impl PgExecutor<'_>, slice: i64, at: &Position) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "
@@ -88,10 +96,10 @@ pub async fn park(executor: impl PgExecutor<'_>, slice: i64, at: &Position) -> R
         where id = $1 and reading_pages = $5
         ",
         slice,
-        at.reading_run,
-        at.reading_until,
+        at.run,
+        at.until,
         at.fresh,
-        at.pages_before,
+        at.pages,
         at.cursor,
     )
     .execute(executor)
@@ -100,9 +108,9 @@ pub async fn park(executor: impl PgExecutor<'_>, slice: i64, at: &Position) -> R
     Ok(done.rows_affected() == 1)
 }
 
-/// Ends the reading of a slice, in the last page's transaction. Returns false if the slice stood elsewhere. With `hold`
-/// the slice is held; without, a hold ends. `released` tells that the reading was free to delete: a release that came
-/// later stays for the next one.
+/// Ends the reading of a slice, in the transaction of its last page. Returns false unless the slice stood one page before `at`.
+/// With `hold` the slice is held; without, a hold ends. `released` tells that the reading was allowed to delete: a release
+/// that came later is kept for the next reading.
 pub async fn finish(
     executor: impl PgExecutor<'_>,
     slice: i64,
@@ -134,7 +142,7 @@ pub async fn finish(
             reading_batches = 0,
             held_since = case when $7::text is not null then coalesce(held_since, clock_timestamp()) end,
             held_base_at = case
-                -- Where there was nothing before, all that was reported counts.
+                -- If there was nothing before, everything that was reported counts.
                 when $7::text is not null then
                     coalesce(held_base_at, case when $12::boolean then reading_began_at end)
             end,
@@ -143,12 +151,12 @@ pub async fn finish(
             held_rows_reported = $9::bigint,
             held_records_rejected = $11::bigint,
             released = released and not $10::boolean
-        where id = $1 and reading_pages = $4
+        where id = $1 and reading_pages = $4::integer - 1
         ",
         slice,
         run,
-        at.reading_until,
-        at.pages_before,
+        at.until,
+        at.pages,
         at.rows,
         at.batches.is_some(),
         hold.map(|hold| hold.reason.as_str()),
@@ -164,7 +172,7 @@ pub async fn finish(
     Ok(done.rows_affected() == 1)
 }
 
-/// Notes how many rows the table has of a slice whose reading begins.
+/// Stores how many rows the table has of a slice whose reading begins.
 pub async fn note_present(executor: impl PgExecutor<'_>, slice: i64, rows: i64) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "update tidegate.slice set reading_present = $2, reading_began_at = clock_timestamp() where id = $1",
@@ -191,7 +199,7 @@ pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<
         .execute(&mut *connection)
         .in_time()
         .await?;
-    // Of a slice that has all of them, they stay true whatever part of it was read; else what was begun is no use.
+    // If the slice has all fingerprints, they stay true whatever was read. Otherwise the incomplete ones are of no use.
     sqlx::query!(
         "
         delete from tidegate.fingerprint
@@ -229,7 +237,7 @@ pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<
     Ok(())
 }
 
-/// Has a slice's rows compared with the table itself: what is known of them is not so.
+/// Drops the fingerprints of a slice, because they are wrong: its rows are then compared with the table.
 pub async fn distrust(connection: &mut sqlx::PgConnection, slice: i64) -> Result<(), sqlx::Error> {
     super::fingerprint::forget(&mut *connection, slice).await?;
     sqlx::query!("update tidegate.slice set fingerprinted = false where id = $1", slice)
@@ -239,20 +247,19 @@ pub async fn distrust(connection: &mut sqlx::PgConnection, slice: i64) -> Result
     Ok(())
 }
 
-/// What a page weighed, and the slice that it ended.
+/// The size of a page, and of the slice that it ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Traffic {
     pub page_bytes: i64,
-    /// Whether the page may stand for others. The last of several pages holds what is left, and so does the only page of a
-    /// window that is still open.
+    /// Whether the page is typical. The last of several pages is not, nor is the only page of a window that is still open.
     pub typical: bool,
     /// Set with the last page of a slice.
     pub slice_bytes: Option<i64>,
-    /// Whether the slice's window is over. Else the slice says only what a slice weighs at least.
+    /// Whether the slice's window is over. Otherwise the size is only a lower bound.
     pub whole: bool,
 }
 
-/// Stores what a page weighed, for estimates of calls and bytes.
+/// Stores the size of a page, for estimates of calls and bytes.
 pub async fn learn_traffic(
     executor: impl PgExecutor<'_>,
     connection_name: &str,
@@ -280,7 +287,7 @@ pub async fn learn_traffic(
     Ok(())
 }
 
-/// Drops the refused records of a window whose reading begins again.
+/// Deletes the rejected records of a window whose reading begins again.
 pub async fn clear_rejects(
     executor: impl PgExecutor<'_>,
     connection_name: &str,

@@ -8,7 +8,7 @@ use sqlx::postgres::types::PgInterval;
 
 use super::session::Deadline as _;
 
-/// A run that this process holds. The fence must be presented by everything that is committed in its name.
+/// A run that this process holds. Every commit for it must present the fence.
 #[derive(Debug, Clone)]
 pub struct Claim {
     pub id: i64,
@@ -17,22 +17,22 @@ pub struct Claim {
     pub kind: String,
     pub fence: i64,
     pub priority: i32,
-    /// When the run was first due: the older goes first when a quota is scarce.
+    /// When the run was first due. The older run goes first when a quota is scarce.
     pub due: DateTime<Utc>,
     pub created_at: DateTime<Utc>,
     pub started_at: DateTime<Utc>,
     pub range_start: Option<DateTime<Utc>>,
     pub range_end: Option<DateTime<Utc>>,
-    /// Whether another worker held it before and fell silent.
+    /// Whether its previous worker stopped responding.
     pub taken_over: bool,
 }
 
-/// Turns a duration into Postgres's interval; the durations of a lease are far from its limits.
+/// Converts a duration to an interval of Postgres. Lease durations are far below its limits.
 pub fn interval(duration: Duration) -> PgInterval {
     PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
 }
 
-/// Takes the next run that is due, or one whose holder fell silent; `only` restricts it to these runs.
+/// Claims the next run that is due, or one whose lease has expired. `only` restricts it to these runs.
 pub async fn claim(
     executor: impl PgExecutor<'_>,
     owner: &str,
@@ -91,7 +91,7 @@ pub async fn claim(
     .await
 }
 
-/// Keeps the lease; false when the run is no longer held under this fence.
+/// Renews the lease. Returns false if the run is no longer held under this fence.
 pub async fn renew(executor: impl PgExecutor<'_>, run: i64, fence: i64, lease: Duration) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "
@@ -152,7 +152,7 @@ pub async fn pass_fence(
     Ok(done.rows_affected() == 1)
 }
 
-/// Takes the stream for this run unless another live run reads it, or this run has passed to another worker.
+/// Takes the stream for this run. Returns false if another live run reads it, or if another worker holds this run.
 pub async fn hold_stream(executor: impl PgExecutor<'_>, claim: &Claim, stream: &str) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "
@@ -183,7 +183,7 @@ pub async fn hold_stream(executor: impl PgExecutor<'_>, claim: &Claim, stream: &
     Ok(done.rows_affected() == 1)
 }
 
-/// Who of a higher priority waits for what this run has.
+/// Whether a run of higher priority waits for something that this run holds.
 #[derive(Debug, Clone, Copy)]
 pub struct Contention {
     /// A due run of one of the jobs that this process knows waits for a worker.
@@ -221,7 +221,7 @@ pub async fn wanted(
                 inner join tidegate.task on task.run_id = run.id
                 where
                     run.priority > $1
-                    -- Others cannot be claimed, and would be made way for in vain.
+                    -- Runs of other jobs cannot be claimed here.
                     and run.job = any($2)
                     and run.connection = $3
                     and run.state in ('queued', 'running', 'waiting')
@@ -241,7 +241,7 @@ pub async fn wanted(
     .await
 }
 
-/// Lets every stream go that this claim holds.
+/// Releases every stream that this claim holds.
 pub async fn release_streams(executor: impl PgExecutor<'_>, claim: &Claim) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
@@ -258,8 +258,8 @@ pub async fn release_streams(executor: impl PgExecutor<'_>, claim: &Claim) -> Re
     Ok(())
 }
 
-/// Ends the claim: the run's state follows from its tasks. Returns the state; `None` when the fence had moved on. A run of
-/// which nothing was done (`is_idle`) is not due again at once.
+/// Ends the claim. The run's state follows from its tasks, and is returned; `None` if the fence was out of date. A run
+/// without any due task (`is_idle`) is not due again at once.
 pub async fn end_run(
     executor: impl PgExecutor<'_>,
     claim: &Claim,
@@ -325,7 +325,7 @@ pub async fn end_run(
     .await
 }
 
-/// Notes that a stream was read to its end, with nothing held.
+/// Records that a stream was read to its end, with nothing held.
 pub async fn stream_succeeded(
     executor: impl PgExecutor<'_>,
     connection: &str,

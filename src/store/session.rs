@@ -1,8 +1,8 @@
-//! Sessions that may break: what a connection of the pool must be like, and deadlines for what waits for the database.
+//! Database sessions that may break: the settings of pooled connections, and deadlines for waiting on the database.
 //!
-//! A network that forgets a connection tells neither side. So nothing waits for an answer without an end, and a
-//! connection whose answer did not come is closed, never used again ([`Deadline`], [`pool_options`]). A statement of a load
-//! may take as long as it needs, as long as Postgres works on it ([`watched`]).
+//! A network may drop a connection without telling either side. So every wait for a response has a limit, and a connection
+//! whose response did not arrive is closed ([`Deadline`], [`pool_options`]). A statement of a load may take as long as Postgres
+//! works on it ([`watched`]).
 
 use std::io;
 use std::sync::{LazyLock, PoisonError, RwLock};
@@ -17,41 +17,41 @@ use tokio::time::{Instant, sleep, timeout};
 use super::trouble::Repeats;
 use crate::clock;
 
-/// A statement that is not part of a load takes milliseconds; one that takes longer than this was lost.
+/// A statement that is not part of a load takes milliseconds. After this time it counts as lost.
 pub const STATEMENT_MAX: Duration = Duration::from_secs(20);
-/// A server that is up answers an empty request at once.
+/// A running server responds to an empty request at once.
 const PING_MAX: Duration = Duration::from_secs(3);
-/// A connection that was not used for so long is asked before it is used again.
+/// A connection that was idle for this long is tested before it is used again.
 const TRUSTED_IDLE: Duration = Duration::from_secs(5);
-/// How long a statement of a load is waited for before the server is asked about it, and how often after that.
+/// How long to wait for a statement of a load before the server is asked about it, and how often after that.
 const WATCH_AFTER: Duration = Duration::from_secs(10);
 const WATCH_EVERY: Duration = Duration::from_secs(5);
-/// A session that was found waiting for this process so many times in a row has lost its request or its answer.
+/// If the server waits for this process this many times in a row, a request or a response was lost.
 const WATCH_LOOKS: u32 = 3;
 
-/// How long connections are suspected after one was lost.
+/// How long connections are tested before each use after one was lost.
 const SUSPECT_FOR: Duration = Duration::from_mins(1);
 
 /// When a connection of this process was last lost.
 static SUSPECT: RwLock<Option<Instant>> = RwLock::new(None);
 
-/// Errors of single connections. The pool would log every one, so `telemetry` leaves its lines out.
+/// Errors of single connections. The pool would log every one, so `telemetry` filters its lines.
 static TROUBLE: LazyLock<Repeats> = LazyLock::new(Repeats::default);
 const UNUSABLE: &str = "a new session of the database cannot be used";
 const BROKEN: &str = "a connection to the database is broken; it is replaced";
 
-/// SQLSTATEs after which the server is not the one to write to: it only reads, or an administrator ends its sessions.
+/// SQLSTATEs that mean that the server cannot be written to: it is read-only, or an administrator ends its sessions.
 const NOT_THIS_SERVER: &[&str] = &["25006", "57P01", "57P02", "57P03", "57P05"];
 
-/// A future that ends with an error when the database does not answer in time.
+/// A future that ends with an error if the database does not respond in time.
 pub trait Deadline<T: Send>: Future<Output = Result<T, sqlx::Error>> + Send + Sized {
-    /// At most [`STATEMENT_MAX`]. Where it passes, the caller must drop the connection or return it to the pool, which
+    /// Waits at most [`STATEMENT_MAX`]. After that, the caller must drop the connection or return it to the pool, which
     /// closes it.
     fn in_time(self) -> impl Future<Output = Result<T, sqlx::Error>> + Send {
         self.within(STATEMENT_MAX)
     }
 
-    /// The same, with another limit.
+    /// Like [`in_time`](Self::in_time), with another limit.
     fn within(self, limit: Duration) -> impl Future<Output = Result<T, sqlx::Error>> + Send {
         timeout(limit, self).map(move |outcome| outcome.unwrap_or_else(|_| Err(silent(limit))))
     }
@@ -59,9 +59,9 @@ pub trait Deadline<T: Send>: Future<Output = Result<T, sqlx::Error>> + Send + Si
 
 impl<T: Send, F: Future<Output = Result<T, sqlx::Error>> + Send> Deadline<T> for F {}
 
-/// What is said of a database that did not answer for so long.
+/// The error for a database that did not respond.
 pub fn silent(waited: Duration) -> sqlx::Error {
-    let message = format!("the database did not answer within {} s", waited.as_secs());
+    let message = format!("the database did not respond within {} s", waited.as_secs());
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, message))
 }
 
@@ -74,13 +74,13 @@ pub fn is_lost(error: &sqlx::Error) -> bool {
     }
 }
 
-/// What every session has, whatever the role, the database or a pooler says. Names that the server does not know are left
-/// out.
+/// The settings of every session, independent of those of the role, the database or a pooler. Settings that the server does
+/// not know are left out.
 const SETTINGS: &[(&str, &str)] = &[
-    // "relation exists, skipping" once per page is no news.
+    // "relation exists, skipping" once per page would flood the log.
     ("client_min_messages", "warning"),
     ("TimeZone", "UTC"),
-    // A role named like one of our schemas must not find the migrations' table in there.
+    // A role named like one of our schemas must not find the migrations' table there.
     ("search_path", "public"),
     ("DateStyle", "ISO, MDY"),
     ("IntervalStyle", "postgres"),
@@ -91,12 +91,12 @@ const SETTINGS: &[(&str, &str)] = &[
     ("transform_null_equals", "off"),
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_deferrable", "off"),
-    // Deadlines are kept on this side, where it is known what is waited for.
+    // Deadlines are enforced by this process, which knows what it waits for.
     ("statement_timeout", "0"),
     ("lock_timeout", "0"),
     ("idle_session_timeout", "0"),
     ("transaction_timeout", "0"),
-    // So that the server, too, lets go of a session whose other end is gone, and of its locks.
+    // So that the server also ends a session whose client is gone, and releases its locks.
     ("tcp_keepalives_idle", "20"),
     ("tcp_keepalives_interval", "5"),
     ("tcp_keepalives_count", "4"),
@@ -104,19 +104,19 @@ const SETTINGS: &[(&str, &str)] = &[
     ("client_connection_check_interval", "10000"),
 ];
 
-/// The options that connections of the pool are made with.
+/// The options for connections of the pool.
 pub fn connect_options(options: PgConnectOptions) -> PgConnectOptions {
-    // Set after the start instead, with the rest: a pooler may refuse it there.
-    // A slow statement is no news either, and its text is long.
+    // Set later, with the other settings: a pooler may refuse it at the start.
+    // Slow statements are not logged: their text is long.
     options.application_name("tidegate").extra_float_digits(None).disable_statement_logging()
 }
 
-/// A pool whose sessions are alike and whose connections are known to work, or closed. `silence`: how long a transaction may
-/// be idle before the server ends it.
+/// Pool options that give all sessions the same settings and close broken connections. `silence`: how long a transaction may be
+/// idle before the server ends it.
 pub fn pool_options(silence: Duration) -> PgPoolOptions {
     PgPoolOptions::new()
         .test_before_acquire(false)
-        // A wait is not worth a line; one that is in vain ends with an error, which is logged.
+        // Slow waits are not logged. A wait that fails ends with an error, which is logged.
         .acquire_slow_threshold(Duration::MAX)
         .after_connect(move |connection, _| {
             Box::pin(
@@ -131,30 +131,30 @@ pub fn pool_options(silence: Duration) -> PgPoolOptions {
         })
         .after_release(|connection, _| {
             Box::pin(async {
-                // The pool asks as well, but would wait for ever.
+                // The pool tests it as well, but without a limit.
                 let works = works(connection).await?;
-                // A connection's buffers grow to the largest of its messages, and connections are taken in turn.
+                // A connection's buffers grow to its largest message, and the pool uses its connections in turn.
                 connection.shrink_buffers();
                 Ok(works)
             })
         })
 }
 
-/// Asks whether the connection can be used. An error is logged here.
+/// Tests whether the connection can be used. Logs an error.
 async fn works(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let works =
         if is_suspect() { writes(connection).await } else { connection.ping().within(PING_MAX).await.map(|()| true) };
     works.inspect_err(|error| TROUBLE.warn(BROKEN, error))
 }
 
-/// Gives a new session its settings, and learns the time.
+/// Gives a new session its settings, and reads the database's clock.
 async fn prepare(connection: &mut PgConnection, silence: Duration) -> Result<(), sqlx::Error> {
-    // By itself and first: a role's own limit may be shorter than what the next statement takes.
+    // Separately and first: the role's own limit may be shorter than the next statement takes.
     sqlx::raw_sql("set statement_timeout = 0").execute(&mut *connection).in_time().await?;
     let silence = silence.as_millis().to_string();
     let own = [("idle_in_transaction_session_timeout", silence.as_str())];
     let (names, values): (Vec<&str>, Vec<&str>) = SETTINGS.iter().chain(&own).copied().unzip();
-    // Not prepared: a statement of each session's first moment is of no use to it later.
+    // Not prepared, because it is executed only once per session.
     let now = sqlx::query_scalar(
         "
         select clock_timestamp()
@@ -175,16 +175,15 @@ async fn prepare(connection: &mut PgConnection, silence: Duration) -> Result<(),
     Ok(())
 }
 
-/// Closes the connections that nobody uses: after one was lost the others are no better, and after a failover they lead to a
-/// server that only reads.
+/// Closes idle connections: after one was lost the others probably are, and after a failover they lead to a read-only server.
 pub fn purge(pool: &PgPool) {
     while let Some(connection) = pool.try_acquire() {
         drop(connection.detach());
     }
 }
 
-/// Looks at an error of the database before it is handled: where the server is lost, the connections to it go, and those
-/// that come back are looked at for a while before they are used again.
+/// Must see every error of the database before it is handled. If the server is lost, closes the idle connections, and has
+/// the others tested for a while before they are used.
 pub fn judge(pool: &PgPool, error: &sqlx::Error) {
     if is_lost(error) {
         *SUSPECT.write().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
@@ -192,13 +191,13 @@ pub fn judge(pool: &PgPool, error: &sqlx::Error) {
     }
 }
 
-/// Whether a connection was lost a moment ago.
+/// Whether a connection was lost recently.
 fn is_suspect() -> bool {
     let since = *SUSPECT.read().unwrap_or_else(PoisonError::into_inner);
     since.is_some_and(|since| since.elapsed() < SUSPECT_FOR)
 }
 
-/// Whether the connection leads to a server that writes.
+/// Whether the connection leads to a server that can be written to.
 async fn writes(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("select current_setting('transaction_read_only') = 'off' and not pg_is_in_recovery()")
         .fetch_one(connection)
@@ -206,19 +205,19 @@ async fn writes(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
         .await
 }
 
-/// The session's process at the server.
+/// The id of the session's server process.
 pub async fn backend(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
     sqlx::query_scalar("select pg_backend_pid()").fetch_one(connection).in_time().await
 }
 
-/// Waits for `work`, which a statement of the session `backend` does, for as long as the server works on it. Where the server
-/// waits for us while we wait for it, a message was lost on the way, and the wait ends with an error.
+/// Waits for `work`, a statement of the session `backend`, for as long as the server works on it. If both sides wait for each
+/// other, a message was lost, and the wait ends with an error.
 pub fn watched<'w, T, E: From<sqlx::Error>>(
     pool: &'w PgPool,
     backend: i32,
     work: impl Future<Output = Result<T, E>> + 'w,
 ) -> impl Future<Output = Result<T, E>> + 'w {
-    // Kept apart, or every future that waits for it would be as large.
+    // Boxed, because every waiting future would otherwise be as large.
     let work = Box::pin(work);
     async move {
         let begun = Instant::now();
@@ -230,7 +229,7 @@ pub fn watched<'w, T, E: From<sqlx::Error>>(
     }
 }
 
-/// Ends when the server has waited for us for a while in the session `backend`.
+/// Returns when the server has waited for this process for a while in the session `backend`.
 async fn lost(pool: &PgPool, backend: i32) {
     sleep(WATCH_AFTER).await;
     let mut idle = 0;
@@ -238,7 +237,7 @@ async fn lost(pool: &PgPool, backend: i32) {
         sleep(WATCH_EVERY).await;
         let works = match is_working(pool, backend).within(WATCH_EVERY).await {
             Ok(works) => works,
-            // It refuses to tell, so it is there: it may have no room for a further session.
+            // The server responds, so it is running: it may have no free session.
             Err(sqlx::Error::Database(_)) => true,
             Err(_) => false,
         };
@@ -246,8 +245,8 @@ async fn lost(pool: &PgPool, backend: i32) {
     }
 }
 
-/// Whether the server does something for the session, or waits for a lock or a disk. It may wait for the client in the middle
-/// of a COPY, for a moment. Asked on a connection of its own, since the pool may have no other.
+/// Whether the server works for the session, or waits for a lock or a disk. During a COPY it may briefly wait for the client.
+/// Uses a separate connection, because the pool may have no other.
 async fn is_working(pool: &PgPool, backend: i32) -> Result<bool, sqlx::Error> {
     let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
     sqlx::query_scalar(
@@ -272,7 +271,7 @@ mod tests {
     async fn p12_what_does_not_answer_ends_with_an_error_that_says_so() {
         let never = std::future::pending::<Result<(), sqlx::Error>>();
         let error = never.within(Duration::from_millis(10)).await.unwrap_err();
-        assert!(is_lost(&error) && error.to_string().contains("did not answer within 0 s"), "{error}");
+        assert!(is_lost(&error) && error.to_string().contains("did not respond within 0 s"), "{error}");
         assert!(!is_lost(&sqlx::Error::RowNotFound));
     }
 }

@@ -1,5 +1,5 @@
-//! What ran, what failed and how far each stream is, of what is configured: read-only questions for the status page, the
-//! metrics and the commands that show the same. Nothing here touches rows of the warehouse.
+//! What ran, what failed and how far each configured stream is: read-only queries for the status page, the metrics and some
+//! commands. None of them reads rows of the warehouse.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -7,21 +7,21 @@ use sqlx::PgConnection;
 
 use super::session::Deadline as _;
 
-/// What the configuration has: what it does not have any more is not shown.
+/// The configured jobs and streams. Others are not shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Configured {
     pub jobs: Vec<String>,
     pub streams: Streams,
 }
 
-/// Streams of connections that jobs read, each once: the connection and the stream at the same place of both lists.
+/// The streams that jobs read, each once: the connection and the stream at the same index of both lists.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Streams {
     pub connections: Vec<String>,
     pub names: Vec<String>,
 }
 
-/// Runs looked at for failures: what failed before them is history.
+/// How many runs are searched for failures.
 const RUNS_LOOKED_AT: i64 = 1_000;
 
 /// The newest run of a job.
@@ -45,9 +45,9 @@ pub struct StreamState {
     pub connection: String,
     pub stream: String,
     pub table: String,
-    /// The end of what its newest slice holds that is finished and not held; none before the first, and for lists.
+    /// The end of the newest slice that is finished and not held. `None` if there is none, and for lists.
     pub read_until: Option<DateTime<Utc>>,
-    /// When a task last read all of it, with nothing held.
+    /// When a task last read the stream to its end, with nothing held.
     pub last_success_at: Option<DateTime<Utc>>,
     /// Age of the newest data: seconds since `read_until`, or since the last success of a list.
     pub freshness_seconds: Option<f64>,
@@ -103,7 +103,7 @@ pub async fn last_runs(conn: &mut PgConnection, jobs: &[String]) -> Result<Vec<L
     .await
 }
 
-/// Those of `of` that were ever read, by connection and name.
+/// The streams of `of` that were ever read, by connection and name.
 pub async fn streams(conn: &mut PgConnection, of: &Streams) -> Result<Vec<StreamState>, sqlx::Error> {
     sqlx::query_as!(
         StreamState,
@@ -133,9 +133,9 @@ pub async fn streams(conn: &mut PgConnection, of: &Streams) -> Result<Vec<Stream
             where slice.connection = stream.connection
               and slice.stream = stream.stream
               and slice.finished_at is not null
-              -- What is held is not known to be current.
+              -- Held data may be out of date.
               and slice.held_since is null
-              -- The one slice of a list begins with time; its age is that of the last success.
+              -- The one slice of a list has no window: its age is that of the last success.
               and slice.window_start > 'epoch'
             order by slice.window_end desc
             limit 1
@@ -188,14 +188,14 @@ pub async fn failures(
     .await
 }
 
-/// How many runs of `jobs` are queued, running and waiting; all three states, also with none.
+/// How many runs of `jobs` are queued, running and waiting. Always all three states.
 pub async fn unfinished(conn: &mut PgConnection, jobs: &[String]) -> Result<Vec<Unfinished>, sqlx::Error> {
     sqlx::query_as!(
         Unfinished,
         r#"
         select
             states.state as "state!",
-            -- Spelled out so that the partial index answers.
+            -- Spelled out so that the partial index is used.
             (
                 select count(*) from tidegate.run
                 where run.state = states.state and run.state in ('queued', 'waiting', 'running') and run.job = any($1)

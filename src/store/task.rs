@@ -1,4 +1,4 @@
-//! The tasks of a run: what is to do, statistics, end.
+//! The tasks of a run: which are due, their statistics and their end.
 
 use std::borrow::Cow;
 
@@ -8,33 +8,29 @@ use sqlx::PgExecutor;
 use super::run::Claim;
 use super::session::Deadline as _;
 
-/// One stream of a run, as far as the worker needs to know.
+/// One stream of a run that can be worked on now.
 #[derive(Debug, Clone)]
-pub struct Task {
+pub struct DueTask {
     pub stream: String,
-    pub state: String,
+    /// Temporary errors in a row, without a page in between.
     pub attempts: i32,
-    /// Whether there is something to do for it now.
-    pub due: bool,
 }
 
-/// The tasks of a run, in a fixed order.
-pub async fn of_run(executor: impl PgExecutor<'_>, run: i64) -> Result<Vec<Task>, sqlx::Error> {
+/// The tasks of a run that can be worked on now, by stream.
+pub async fn due(executor: impl PgExecutor<'_>, run: i64) -> Result<Vec<DueTask>, sqlx::Error> {
     sqlx::query_as!(
-        Task,
-        r#"
-        select
-            stream,
-            state,
-            attempts,
-            (
+        DueTask,
+        "
+        select stream, attempts
+        from tidegate.task
+        where
+            run_id = $1
+            and (
                 state in ('queued', 'running')
                 or (state = 'waiting' and coalesce(waiting_until <= clock_timestamp(), true))
-            ) as "due!"
-        from tidegate.task
-        where run_id = $1
+            )
         order by stream
-        "#,
+        ",
         run,
     )
     .fetch_all(executor)
@@ -42,7 +38,7 @@ pub async fn of_run(executor: impl PgExecutor<'_>, run: i64) -> Result<Vec<Task>
     .await
 }
 
-/// Marks a task as being worked on; refused (false) when the run is no longer held under this fence.
+/// Marks a task as running. Returns false if the run is no longer held under this fence.
 pub async fn begin(
     executor: impl PgExecutor<'_>,
     claim: &Claim,
@@ -142,7 +138,7 @@ pub async fn add_progress(
     Ok(())
 }
 
-/// Adds calls and bytes, whether or not they led to a page.
+/// Adds calls and bytes, including those of failed calls.
 pub async fn add_traffic(
     executor: impl PgExecutor<'_>,
     run: i64,
@@ -163,47 +159,47 @@ pub async fn add_traffic(
     Ok(())
 }
 
-/// What became of a task for now.
+/// How the work on a task ended for now.
 #[derive(Debug, Clone)]
-pub enum TaskEnd<'a> {
+pub enum TaskEnd {
     Succeeded,
-    /// It was read to its end, but slices of the stream are held.
+    /// The stream was read to its end, but slices of it are held.
     Held {
-        why: &'a str,
-        hint: &'a str,
+        why: String,
+        hint: String,
     },
     Failed {
-        error: &'a str,
-        hint: &'a str,
+        error: String,
+        hint: String,
     },
-    /// It goes on at `until`; `attempt` when a passing fault put it off.
+    /// It resumes at `until`. `attempt`: because of a temporary error.
     Waiting {
         until: DateTime<Utc>,
-        waiting_for: &'a str,
+        waiting_for: String,
         attempt: bool,
     },
-    /// The process stops; another takes it from here.
+    /// The process stops, or a run of higher priority needs the worker. The worker that claims the run next continues it.
     Released,
 }
 
-/// Stores what became of a task; refused (false) when the run is no longer held under this fence.
+/// Stores how a task ended. Returns false if the run is no longer held under this fence.
 pub async fn end(
     executor: impl PgExecutor<'_>,
     claim: &Claim,
     stream: &str,
-    end: TaskEnd<'_>,
+    end: &TaskEnd,
 ) -> Result<bool, sqlx::Error> {
     let (state, error, hint, waiting_for, until, attempt) = match end {
         TaskEnd::Succeeded => ("succeeded", None, None, None, None, false),
         TaskEnd::Held { why, hint } => ("held", Some(why), Some(hint), None, None, false),
         TaskEnd::Failed { error, hint } => ("failed", Some(error), Some(hint), None, None, false),
         TaskEnd::Waiting { until, waiting_for, attempt } => {
-            ("waiting", None, None, Some(waiting_for), Some(until), attempt)
+            ("waiting", None, None, Some(waiting_for), Some(*until), *attempt)
         }
         TaskEnd::Released => ("queued", None, None, None, None, false),
     };
-    // Postgres stores no NUL, and a task whose end cannot be stored would be worked on again and again.
-    let (error, hint) = (error.map(without_nul), hint.map(without_nul));
+    // Postgres cannot store NUL, and a task whose end cannot be stored would be repeated without end.
+    let (error, hint) = (error.map(|text| without_nul(text)), hint.map(|text| without_nul(text)));
     let done = sqlx::query!(
         "
         update tidegate.task
@@ -229,7 +225,7 @@ pub async fn end(
         state,
         error.as_deref(),
         hint.as_deref(),
-        waiting_for,
+        waiting_for.map(String::as_str),
         until,
         attempt,
     )

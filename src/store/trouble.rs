@@ -1,4 +1,4 @@
-//! How errors are told in the log: with their causes, without vendor data, and not once a second.
+//! How errors are logged: with their causes, without vendor data, and not once a second.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
 
-/// The same warning is logged again after this, with the number of times.
+/// A repeated warning is logged again after this time, with the number of repetitions.
 const PERIOD: Duration = Duration::from_mins(1);
-/// The most lines about one kind of trouble within a [`PERIOD`], whatever their texts.
+/// Maximum number of lines about one kind of trouble within a [`PERIOD`], whatever their texts.
 const LINES_MAX: usize = 3;
-/// Trouble is over when it has not come for so long: a database that comes and goes is one trouble.
+/// Trouble is over if it has not occurred for this long: a database that comes and goes is one trouble.
 const OVER_AFTER: Duration = Duration::from_secs(10);
 
 /// An error and its causes on one line, as [`causes`] has them.
@@ -19,8 +19,8 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     causes(error).join(": ")
 }
 
-/// What an error and each of its causes say, without repetitions and without vendor data: what Postgres says about a value that it
-/// refuses quotes it, and what else it says is of no use to an operator, such as the line of its own source.
+/// The messages of an error and of its causes, without repetitions and without vendor data. Details of Postgres are left out:
+/// they may quote a value that it refused.
 pub fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
     let mut causes: Vec<String> = Vec::new();
     let mut next = Some(error);
@@ -36,12 +36,12 @@ pub fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
     causes
 }
 
-/// What Postgres says, if `error` is that, or shows nothing but that.
+/// The message of Postgres, if `error` is an error of Postgres, or a transparent wrapper of one.
 fn of_server<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e dyn DatabaseError> {
     if let Some(sqlx::Error::Database(database)) = error.downcast_ref() {
         return Some(&**database);
     }
-    // The driver's error is the only one with such a source, and so is one that is transparent to it.
+    // Only the driver's error, or a transparent wrapper of it, has such a source.
     error.source()?.downcast_ref::<Box<dyn DatabaseError>>().map(|database| &**database)
 }
 
@@ -52,25 +52,25 @@ fn said(database: &dyn DatabaseError) -> String {
     format!("{message} (SQLSTATE {code})")
 }
 
-/// Warnings that may come again and again. Each kind of trouble is known by its message, and the errors of one kind may
-/// differ: a server that goes away refuses connections, breaks them or is silent.
+/// Warnings that may repeat. Each kind of trouble is identified by its message, and the errors of one kind may differ: a server
+/// that goes away refuses connections, breaks them or does not respond.
 #[derive(Debug, Default)]
 pub struct Repeats(Mutex<HashMap<&'static str, Kind>>);
 
 #[derive(Debug)]
 struct Kind {
-    /// Those of the last [`PERIOD`].
+    /// Lines of the last [`PERIOD`].
     lines: Vec<Line>,
-    /// How often it came since it was last over.
+    /// How often it occurred since it was last over.
     count: u64,
-    /// How often it came since it was last logged.
+    /// How often it occurred since it was last logged.
     unlogged: u64,
     came: Instant,
 }
 
 #[derive(Debug)]
 struct Line {
-    /// `None` once the trouble was over: the same text is news then.
+    /// `None` after the trouble was over: then the same text is logged again.
     text: Option<String>,
     at: Instant,
 }
@@ -82,7 +82,7 @@ impl Kind {
 }
 
 impl Repeats {
-    /// Counts a warning. Returns how often its kind came since it was last logged, if it is to be logged now.
+    /// Counts a warning. Returns how often its kind occurred since it was last logged, if it must be logged now.
     fn take(&self, what: &'static str, text: &str, now: Instant) -> Option<u64> {
         let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kind = kinds.entry(what).or_insert_with(|| Kind::new(now));
@@ -97,7 +97,7 @@ impl Repeats {
         Some(std::mem::take(&mut kind.unlogged))
     }
 
-    /// Counts a success. Returns how often the trouble came, if that was more than once and it is over now.
+    /// Counts a success. Returns how often the trouble occurred, if that was more than once and it is over now.
     fn end(&self, what: &'static str, now: Instant) -> Option<u64> {
         let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kind = kinds.get_mut(what)?;
@@ -110,7 +110,7 @@ impl Repeats {
         (count > 1).then_some(count)
     }
 
-    /// Warns of `error`, unless the same was logged within the last minute, or much of this kind.
+    /// Warns of `error`, unless the same text, or many of this kind, were logged within the last minute.
     pub fn warn(&self, what: &'static str, error: &(dyn Error + 'static)) {
         let text = chain(error);
         if let Some(repeated) = self.take(what, &text, Instant::now()) {
@@ -122,7 +122,7 @@ impl Repeats {
         }
     }
 
-    /// What was warned of works. Once it has worked for a while, says how often it did not, if that was more than once.
+    /// Records a success. After a while of success, logs how often it failed, if that was more than once.
     pub fn over(&self, what: &'static str) {
         if let Some(times) = self.end(what, Instant::now()) {
             tracing::info!(times, "over: {what}");
@@ -139,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    /// What Postgres says, with the value that it refuses.
+    /// An error of Postgres that quotes the value that it refused.
     #[derive(Debug)]
     struct Said(&'static str);
 

@@ -13,7 +13,7 @@ use crate::quota::{Ledger, LedgerError, LedgerKey};
 use crate::secret::Secret;
 use crate::store::account::{self, Part};
 
-/// One connection, ready to be read.
+/// One connection, ready for use.
 #[derive(Debug)]
 pub struct Account {
     pub gate: Gate,
@@ -23,7 +23,7 @@ pub struct Account {
 /// Why a connection could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
-    #[error("the database did not answer")]
+    #[error("the database did not respond")]
     Database(#[from] sqlx::Error),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -33,7 +33,7 @@ pub enum AccountError {
     Other(String),
 }
 
-/// Refuses a connection that was first read with another account: its rows would be replaced. A connection that was never
+/// Refuses a connection that was first read with another account, whose rows would be replaced. A connection that was never
 /// read belongs to this account from now on.
 pub async fn pin(pool: &PgPool, connection: &Connection) -> Result<(), AccountError> {
     match account::pin(pool, &configured(connection)).await? {
@@ -42,7 +42,7 @@ pub async fn pin(pool: &PgPool, connection: &Connection) -> Result<(), AccountEr
     }
 }
 
-/// The same without pinning anything.
+/// Like [`pin`], but pins nothing.
 pub async fn compare(pool: &PgPool, connection: &Connection) -> Result<(), AccountError> {
     match account::compare(pool, &configured(connection)).await? {
         Some(difference) => Err(AccountError::Other(difference)),
@@ -61,7 +61,7 @@ fn configured(connection: &Connection) -> account::Account<'_> {
 }
 
 impl Account {
-    /// Opens a connection in the name of the process `owner`: its quota ledger, its HTTP client, its vendor. Sends nothing.
+    /// Opens a connection in the name of the process `owner`: its quota ledger, HTTP client and connector. Sends nothing.
     pub async fn open(pool: &PgPool, owner: &str, connection: &Connection) -> Result<Self, AccountError> {
         let key = LedgerKey::derive(pool, &connection.base_url, &connection.settings.credential()).await?;
         let ledger = Ledger::open(pool.clone(), owner, &key, &connection.name, connection.limits.clone()).await?;
@@ -71,14 +71,14 @@ impl Account {
     }
 }
 
-/// Every account in use. Token and connections of one are shared by all runs.
+/// Every account in use. All runs share its token and its connections.
 #[derive(Debug, Default)]
 pub struct Accounts {
     open: Mutex<HashMap<String, Arc<Account>>>,
 }
 
 impl Accounts {
-    /// The account of `connection`, opened in the name of the process `owner`. Whoever reads it must [`pin`] it first.
+    /// The account of `connection`, opened in the name of the process `owner`. The caller must [`pin`] it before it reads.
     pub async fn get(&self, pool: &PgPool, owner: &str, connection: &Connection) -> Result<Arc<Account>, AccountError> {
         let mut open = self.open.lock().await;
         if let Some(account) = open.get(&connection.name) {
@@ -89,7 +89,7 @@ impl Accounts {
         Ok(account)
     }
 
-    /// Forgets all accounts: the configuration changed. Runs under way keep theirs.
+    /// Forgets all accounts, because the configuration changed. Runs under way keep theirs.
     pub async fn forget(&self) {
         self.open.lock().await.clear();
     }

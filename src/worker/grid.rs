@@ -1,4 +1,4 @@
-//! The slice grid, and which slices a run has to read. Pure: now is a parameter.
+//! The slice grid, and which slices a run has to read. Pure: the current time is a parameter.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,25 +10,25 @@ use crate::catalogue::SliceLength;
 use crate::connector::Window;
 use crate::store::cursor::Slice;
 
-/// One task plans no more than this; the next run goes on behind it.
+/// Slices that one task plans at most. The next run continues after them.
 pub const SLICES_MAX: usize = 100_000;
 
 /// A stream's grid: slices counted from 00:00 of `anchor` in `zone`.
 ///
-/// Two slices that ask the vendor for the same local times would both get all rows of those times. So a boundary is left
-/// out if its local time in `filter_zone` occurs twice, when clocks go back there: the slices on both sides of it are one.
-/// It keeps the start of the first of them. All other slices are as they would be without `filter_zone`.
+/// Two slices that request the same local times would both get all rows of those times. So a boundary is left out if its
+/// local time in `filter_zone` occurs twice, when clocks are set back: the slices on both sides of it become one, which keeps
+/// the start of the first. `filter_zone` changes no other slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grid {
     pub anchor: NaiveDate,
     pub zone: Tz,
     pub length: SliceLength,
-    /// The zone in whose local time the vendor is asked for a window. UTC if it is asked in instants.
+    /// The zone in whose local time windows are requested from the vendor. UTC if they are requested as instants.
     pub filter_zone: Tz,
 }
 
 impl Grid {
-    /// The slice that holds `instant`.
+    /// The slice that contains `instant`.
     pub fn around(&self, instant: DateTime<Utc>) -> Window {
         let Window { mut start, mut end } = self.regular(instant);
         // Every step is at least a second long, and no local time occurs twice for longer than a day.
@@ -41,7 +41,7 @@ impl Grid {
         Window { start, end }
     }
 
-    /// The slice that holds `instant` if no boundary is left out.
+    /// The slice that contains `instant`, before any boundary is left out.
     fn regular(&self, instant: DateTime<Utc>) -> Window {
         match self.length {
             SliceLength::Days(days) => {
@@ -61,7 +61,7 @@ impl Grid {
         }
     }
 
-    /// The slice behind `window`.
+    /// The slice after `window`.
     pub fn after(&self, window: Window) -> Window {
         self.around(window.end)
     }
@@ -71,20 +71,20 @@ impl Grid {
         self.around(window.start - TimeDelta::seconds(1))
     }
 
-    /// The slices that hold part of `[from, until)`, in order.
+    /// The slices that overlap `[from, until)`, in order.
     pub fn slices(self, from: DateTime<Utc>, until: DateTime<Utc>) -> impl Iterator<Item = Window> {
         std::iter::successors(Some(self.around(from)), move |window| Some(self.after(*window)))
             .take_while(move |window| window.start < until)
     }
 }
 
-/// Whether the clocks of a zone show the local time of `at` twice.
+/// Whether the local time of `at` occurs twice in a zone.
 fn occurs_twice(at: DateTime<Utc>, zone: Tz) -> bool {
     matches!(zone.from_local_datetime(&at.with_timezone(&zone).naive_local()), LocalResult::Ambiguous(..))
 }
 
-/// The first instant of a day in a zone. Where a zone skips midnight it is the first time that exists; where it skips a
-/// whole day, the first of the next.
+/// The first instant of a day in a zone. If the zone skips midnight, the first time that exists; if it skips the whole day, the
+/// first instant of the next.
 pub fn midnight(date: NaiveDate, zone: Tz) -> DateTime<Utc> {
     for day in 0..3 {
         let Some(date) = date.checked_add_days(Days::new(day)) else { break };
@@ -101,37 +101,37 @@ pub fn midnight(date: NaiveDate, zone: Tz) -> DateTime<Utc> {
 /// What a run reads of a stream.
 #[derive(Debug, Clone, Copy)]
 pub struct Scope {
-    /// Start of the first slice that was ever wanted, or of the range.
+    /// Start of the first slice of the stream, or of the range.
     pub from: DateTime<Utc>,
-    /// A past range to be read again, whole.
+    /// End of a past range that is read again completely.
     pub range_end: Option<DateTime<Utc>>,
-    /// Never read closer to now than this.
+    /// Nothing after this is read.
     pub limit: DateTime<Utc>,
     pub lookback: Duration,
-    /// A slice that this run, or a later one, has finished is not read again by it.
+    /// The run. It does not read a slice that it, or a later run, has finished.
     pub run: i64,
 }
 
 impl Scope {
-    /// `settle` behind `now`, on a whole second: vendors' filters have no finer precision.
+    /// `settle` before `now`, on a whole second: vendors' filters have no finer precision.
     pub fn limit(now: DateTime<Utc>, settle: Duration) -> DateTime<Utc> {
         earlier(now, settle).trunc_subsecs(0)
     }
 }
 
-/// The one slice of a stream that is read as a whole. Queries know it by its start, before any real slice's.
+/// The one slice of a list. Queries recognise it by its start, which is before that of any real slice.
 pub fn list_window() -> Window {
     let end = NaiveDate::from_ymd_opt(9999, 12, 31).unwrap_or(NaiveDate::MAX).and_time(NaiveTime::MIN).and_utc();
     Window { start: DateTime::UNIX_EPOCH, end }
 }
 
-/// What a run has to read of a list at `now`: all of it, unless it has done so already.
+/// The slice of a list that a run has to read at `now`. `None` if the run has read it already.
 pub fn due_list(run: i64, now: DateTime<Utc>, known: Option<&Slice>) -> Option<Due> {
-    let done = known.is_some_and(|slice| slice.reading_run.is_none() && slice.finished_run >= Some(run));
+    let done = known.is_some_and(|slice| slice.position.run.is_none() && slice.finished_run >= Some(run));
     (!done).then(|| Due { window: list_window(), until: now, newest: true })
 }
 
-/// `before` that instant, or the first that there is.
+/// `before` that instant, or the earliest possible one.
 fn earlier(at: DateTime<Utc>, before: Duration) -> DateTime<Utc> {
     TimeDelta::from_std(before)
         .ok()
@@ -139,17 +139,17 @@ fn earlier(at: DateTime<Utc>, before: Duration) -> DateTime<Utc> {
         .unwrap_or(DateTime::<Utc>::MIN_UTC)
 }
 
-/// A slice to be read, and how far.
+/// A slice that is due, and how far it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Due {
     pub window: Window,
-    /// The window's end, or the limit while the window is still open.
+    /// The end of the window, or the limit if the window is still open.
     pub until: DateTime<Utc>,
-    /// Whether none follows it now, in the whole stream.
+    /// Whether it is the newest slice of the stream.
     pub newest: bool,
 }
 
-/// The slices that `scope` asks for, oldest first; `known` are those begun before, by start.
+/// The slices due in `scope`, oldest first. `known`: the slices that were begun, by start.
 #[expect(clippy::implicit_hasher, reason = "callers use the default one")]
 pub fn due(grid: Grid, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) -> Vec<Due> {
     let until = scope.range_end.map_or(scope.limit, |end| end.min(scope.limit));
@@ -163,11 +163,11 @@ pub fn due(grid: Grid, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) -> V
             let (Some(read_until), Some(finished_run)) = (slice.read_until, slice.finished_run) else { return true };
             let closed = due.window.end <= scope.limit;
             let read_by_this_run = finished_run >= scope.run;
-            // It was read with other bounds: it lacks rows, or has some that belong to the next slice.
+            // It was read with other bounds, so it lacks rows, or has rows of the next slice.
             let other_bounds = slice.window_end != due.window.end;
             let wanted_again = scope.range_end.is_some() || due.window.end > again_from || other_bounds;
             let behind = read_until < due.until && (closed || !read_by_this_run);
-            slice.reading_run.is_some() || behind || (wanted_again && !read_by_this_run)
+            slice.position.run.is_some() || behind || (wanted_again && !read_by_this_run)
         })
         .take(SLICES_MAX)
         .collect();

@@ -6,6 +6,7 @@ use chrono::Offset as _;
 use proptest::prelude::*;
 
 use super::*;
+use crate::store::reading::Position;
 
 fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
@@ -22,20 +23,9 @@ fn finished(window: Window, read_until: DateTime<Utc>, run: i64) -> (DateTime<Ut
         window_end: window.end,
         read_until: Some(read_until),
         finished_run: Some(run),
-        reading_run: None,
-        reading_until: None,
-        reading_fresh: false,
-        reading_pages: 0,
-        reading_rows: 0,
-        reading_seen: 0,
-        reading_bytes: 0,
-        cursor: None,
         rows_total: 0,
-        fingerprinted: false,
-        reading_batches: Some(0),
+        position: Position { batches: Some(0), ..Position::default() },
         reading_present: None,
-        reading_rejected: 0,
-        reading_doubt: None,
         released: false,
         again: false,
         held_rows_reported: None,
@@ -64,7 +54,7 @@ fn p8_a_day_whose_midnight_is_skipped_begins_at_its_first_instant() {
 }
 
 #[test]
-fn p8_slices_whose_local_times_the_vendor_cannot_tell_apart_are_one() {
+fn p8_slices_with_the_same_local_times_are_merged() {
     let hours = SliceLength::Time(Duration::from_hours(1));
     let hours = Grid { filter_zone: chrono_tz::Europe::Madrid, ..grid(chrono_tz::UTC, hours) };
     let starts = |grid: Grid, from: &str, until: &str| {
@@ -135,11 +125,11 @@ fn finished_slices_are_read_again_within_the_lookback_and_once_per_run() {
 }
 
 #[test]
-fn an_interrupted_slice_is_due_whatever_its_age() {
+fn an_interrupted_slice_is_due_at_any_age() {
     let grid = grid(chrono_tz::UTC, SliceLength::Days(1));
     let day = grid.around(at("2026-01-01T12:00:00Z"));
     let (start, mut slice) = finished(day, day.end, 9);
-    slice.reading_run = Some(3);
+    slice.position.run = Some(3);
     let limit = at("2026-01-09T00:00:00Z");
     let scope = Scope { from: day.start, range_end: Some(day.end), limit, lookback: Duration::ZERO, run: 5 };
     assert_eq!(due(grid, scope, &HashMap::from([(start, slice)])).len(), 1);
@@ -216,7 +206,7 @@ fn around_a_change(zone: Tz, from: DateTime<Utc>) -> DateTime<Utc> {
 
 proptest! {
     #[test]
-    fn p8_every_instant_is_in_one_slice_of_any_grid(
+    fn p8_every_instant_is_in_exactly_one_slice(
         zone in proptest::sample::select(chrono_tz::TZ_VARIANTS.as_slice()),
         length in any_length(),
         anchor in 0_u64..8_000,
@@ -240,7 +230,7 @@ proptest! {
     }
 
     #[test]
-    fn p8_no_two_slices_of_any_grid_ask_for_the_same_local_time(
+    fn p8_no_two_slices_request_the_same_local_time(
         zone in proptest::sample::select(chrono_tz::TZ_VARIANTS.as_slice()),
         filter_zone in proptest::sample::select(chrono_tz::TZ_VARIANTS.as_slice()),
         same in any::<bool>(),
@@ -277,7 +267,7 @@ proptest! {
     }
 
     #[test]
-    fn p3_p4_runs_of_any_kind_read_everything_again_when_it_is_due_and_nothing_else(
+    fn p3_p4_runs_read_exactly_what_is_due(
         zone in proptest::sample::select(chrono_tz::TZ_VARIANTS.as_slice()),
         length in any_length(),
         from in 1_600_000_000_i64..1_900_000_000,
@@ -313,7 +303,7 @@ proptest! {
             for instant in (0..).map(|n| start + TimeDelta::seconds(n * step)).take_while(|instant| *instant < end) {
                 let slice = grid.around(instant);
                 let unread = known.get(&slice.start).is_none_or(|known: &Slice| {
-                    known.reading_run.is_some() || known.read_until.is_none_or(|until| until <= instant)
+                    known.position.run.is_some() || known.read_until.is_none_or(|until| until <= instant)
                 });
                 let again = range.is_some() || slice.end > again_from;
                 // An open slice that was read to yesterday's limit is read on within this run's.
@@ -326,7 +316,7 @@ proptest! {
                 let (start, mut slice) = finished(due.window, due.until, run);
                 if left == 0 {
                     if turn.interrupted {
-                        slice.reading_run = Some(run);
+                        slice.position.run = Some(run);
                         slice.finished_run = known.get(&start).and_then(|known: &Slice| known.finished_run);
                         slice.read_until = known.get(&start).and_then(|known: &Slice| known.read_until);
                         known.insert(start, slice);
@@ -347,7 +337,7 @@ proptest! {
 }
 
 #[test]
-fn a_plan_is_bounded_however_far_back_it_reaches() {
+fn a_plan_is_bounded() {
     let grid = grid(chrono_tz::UTC, SliceLength::Time(Duration::from_hours(1)));
     let limit = Scope::limit(at("2026-06-01T00:00:00Z"), Duration::ZERO);
     let mut scope = Scope { from: at("1000-01-01T00:00:00Z"), range_end: None, limit, lookback: Duration::MAX, run: 1 };

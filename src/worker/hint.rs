@@ -1,13 +1,13 @@
-//! Hints that depend on the vendor, or on what is read: they name settings that are there.
+//! Hints that depend on the vendor, or on what is read: they name settings that exist there.
 //!
-//! [`policy::hint`](super::policy::hint) has the text of every error; it names no key that some vendor lacks.
+//! [`policy::hint`](super::policy::hint) has the text of every error; those texts name no key that some vendor lacks.
 
 use super::policy::{self, TaskError};
 use crate::catalogue::Vendor;
 use crate::connector::{self, StepError};
 use crate::http::HttpError;
 
-/// What was being done when an error occurred, as far as a hint depends on it.
+/// The context of an error, as far as a hint depends on it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Subject {
     /// `None` if the connection is not configured any more.
@@ -21,7 +21,7 @@ impl Subject {
         Self { vendor: Some(vendor), windowed }
     }
 
-    /// A login, or another call that reads no stream.
+    /// A login, or another call outside a stream.
     pub const fn login(vendor: Vendor) -> Self {
         Self { vendor: Some(vendor), windowed: false }
     }
@@ -47,14 +47,14 @@ pub fn named(hint: &str, job: &str, stream: &str, connection: &str) -> String {
     hint
 }
 
-/// What only one vendor's settings can change.
+/// Advice about settings of one vendor.
 fn of_vendor(error: &StepError, subject: Subject) -> Option<&'static str> {
     let vendor = subject.vendor?;
     let connector = connector::ALL.iter().find(|connector| connector.vendor == vendor)?;
     (connector.hint)(error, subject.windowed)
 }
 
-/// What a shorter or a later window can change.
+/// Advice to use a shorter or a later window.
 const fn of_window(error: &StepError) -> Option<&'static str> {
     match error {
         StepError::Http(HttpError::TooLarge { .. }) => Some("make the `slice` shorter"),

@@ -1,7 +1,7 @@
-//! Claims runs and works on them: the only place that knows vendors and SQL at once.
+//! Claims runs and works on them. The only folder that knows both vendors and SQL.
 //!
-//! A lease saves work, a fence gives correctness: every checkpoint verifies that the run and the stream are still held
-//! under the number they were claimed with.
+//! The lease avoids duplicate work; the fence guarantees correctness: every checkpoint verifies that the run and the stream are
+//! still held under the fencing number they were claimed with.
 
 pub mod accounts;
 pub mod grid;
@@ -20,8 +20,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use accounts::{Account, AccountError, Accounts};
-pub use run::Shared;
-pub use slice::Room;
+pub use run::WorkerContext;
+pub use slice::MemoryBudget;
 pub use task::scope;
 
 use crate::config::Config;
@@ -29,28 +29,28 @@ use crate::pulse::Loop;
 use crate::store::run::claim;
 use crate::store::session;
 
-/// How often an idle worker looks for a run, besides being told.
+/// How often an idle worker looks for a run without being notified.
 const IDLE: Duration = Duration::from_secs(1);
 const CANNOT_LOOK: &str = "workers cannot look for runs";
-/// After a database fault a worker looks again this much later.
+/// Pause after an error of the database.
 const FAULT_PAUSE: Duration = Duration::from_secs(3);
 
 /// The workers of one process.
 #[derive(Debug)]
 pub struct Pool {
-    pub shared: Arc<Shared>,
+    pub shared: Arc<WorkerContext>,
     pub config: watch::Receiver<Arc<Config>>,
-    /// Rung when a run may have become due.
+    /// Notified when a run may have become due.
     pub wake: Arc<Notify>,
-    /// Is rung when a run was left.
+    /// Notified when the work on a run has ended for now.
     pub left: Arc<Notify>,
     pub shutdown: CancellationToken,
-    /// Only these runs; none for whatever is due.
+    /// If set, only these runs are claimed.
     pub only: Option<Vec<i64>>,
 }
 
 impl Pool {
-    /// Works until `shutdown`, then until every run under way has reached a checkpoint and was released.
+    /// Works until `shutdown`, then until every run under way has reached a checkpoint and is released.
     pub async fn run(self) {
         let workers = self.config.borrow().worker.concurrency;
         let pool = Arc::new(self);
@@ -62,8 +62,8 @@ impl Pool {
             if let Err(error) = ended
                 && error.is_panic()
             {
-                // The run's lease ends and another worker takes it over.
-                tracing::error!(%error, "a worker died; this is a bug");
+                // When the run's lease expires, another worker takes it over.
+                tracing::error!(%error, "a worker panicked; this is a bug");
                 tokio::select! {
                     () = pool.shutdown.cancelled() => {}
                     () = tokio::time::sleep(FAULT_PAUSE) => {}
@@ -76,7 +76,7 @@ impl Pool {
     }
 
     async fn worker(self: Arc<Self>) {
-        let Shared { pool, owner, pulse, trouble, .. } = &*self.shared;
+        let WorkerContext { pool, owner, pulse, trouble, .. } = &*self.shared;
         let mut looking = Some(pulse.go(Loop::Claim));
         while !self.shutdown.is_cancelled() {
             let config = Arc::clone(&self.config.borrow());

@@ -1,4 +1,4 @@
-//! The one place that turns an error's kind into a decision, and into a hint for the operator.
+//! Turns the kind of an error into a decision, and into a hint for the operator. The only place that does.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -9,9 +9,9 @@ use crate::http::HttpError;
 use crate::load::{LoadError, passes};
 use crate::quota::{self, LedgerError};
 
-/// Pauses after the first, second … passing fault without progress; after the last the task fails.
+/// Pauses after the first, second, … temporary error without progress. After the last one the task fails.
 const PAUSES_MINUTES: &[i64] = &[1, 5, 15, 60];
-/// Pause before those, after the first fault of the database.
+/// An additional first pause after an error of the database.
 const FIRST_PAUSE_DATABASE: TimeDelta = TimeDelta::seconds(5);
 
 /// Why a task stopped before its end.
@@ -21,9 +21,9 @@ pub enum TaskError {
     Step(#[from] StepError),
     #[error(transparent)]
     Load(#[from] LoadError),
-    #[error("the database did not answer")]
+    #[error("the database did not respond")]
     Database(#[from] sqlx::Error),
-    #[error("the stream's rows are on a grid of {stored} slices, the job asks for {wanted}")]
+    #[error("the stream's rows are on a grid of {stored} slices, the job needs {wanted}")]
     Grid { stored: String, wanted: String },
     #[error("the stream is not offered by the connection any more")]
     UnknownStream,
@@ -35,7 +35,7 @@ pub enum TaskError {
 }
 
 impl TaskError {
-    /// What the database said, or that it said nothing.
+    /// The error of the database, if it is one.
     pub const fn of_database(&self) -> Option<&sqlx::Error> {
         match self {
             Self::Load(LoadError::Database(error)) | Self::Database(error) => Some(error),
@@ -56,25 +56,25 @@ impl From<AccountError> for TaskError {
     }
 }
 
-/// What is done about an error.
+/// What to do about an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Give the worker back and go on at `until`.
+    /// Release the worker and resume at `until`.
     Wait { until: DateTime<Utc>, waiting_for: String, attempt: bool },
-    /// Leave it to the next firing; the cursor stays where it is.
+    /// Leave it to the next firing. The cursor is kept.
     Fail,
     /// Leave it to the next firing, which reads the slice from its first page.
     FailAndRestart,
-    /// Someone else holds the run now: touch nothing.
+    /// Another worker holds the run now: change nothing.
     Abandon,
 }
 
-/// `attempts`: passing faults in a row, without a page in between.
+/// `attempts`: temporary errors in a row, without a page in between.
 pub fn decide(error: &TaskError, attempts: i32, now: DateTime<Utc>) -> Decision {
     match error {
         TaskError::Step(error) => decide_step(error, attempts, now),
         TaskError::Load(LoadError::Fenced | LoadError::Moved) => Decision::Abandon,
-        // At once: the slice is found without its notes then, and read from its first page.
+        // At once: the next attempt finds that the notes are missing, and reads the slice from its first page.
         TaskError::Load(LoadError::SeenLost | LoadError::Rearranged) => {
             Decision::Wait { until: now, waiting_for: "database".to_owned(), attempt: false }
         }
@@ -143,7 +143,7 @@ fn decide_step(error: &StepError, attempts: i32, now: DateTime<Utc>) -> Decision
     }
 }
 
-/// A lost connection is replaced at once, and most failovers take seconds; so the first pause is short.
+/// A lost connection is replaced at once, and most failovers take seconds, so the first pause is short.
 fn put_off_for_database(attempts: i32, now: DateTime<Utc>) -> Decision {
     if attempts > 0 {
         return put_off(attempts - 1, now, "database");
@@ -166,8 +166,8 @@ fn put_off(attempts: i32, now: DateTime<Utc>, waiting_for: &str) -> Decision {
 pub const HELD_HINT: &str = "see `tidegate held` and ask the vendor. A held slice is read again once a day, or by `tidegate backfill`. If the vendor \
      did delete the rows, run `tidegate held release JOB --stream S` to let the next reading delete them";
 
-/// One sentence for the operator that is right for every vendor, and for lists as for windows; [`super::hint::hint`] knows
-/// better where it matters.
+/// One sentence for the operator that is correct for every vendor, and for lists as well as windows. [`super::hint::hint`] is
+/// more specific.
 pub fn hint(error: &TaskError) -> &'static str {
     match error {
         TaskError::Step(error) => hint_step(error),
@@ -187,7 +187,7 @@ pub fn hint(error: &TaskError) -> &'static str {
         TaskError::Load(LoadError::Locked { .. }) => {
             "end the transaction that keeps the table locked; the task is retried"
         }
-        TaskError::Load(LoadError::NotATable { .. }) => "free the name; the table is made at the next run",
+        TaskError::Load(LoadError::NotATable { .. }) => "free the name; the next run creates the table",
         TaskError::Load(LoadError::Rule { .. }) => {
             "drop the constraint, index or trigger; or, if the rows violate it only during a load, declare the constraint as \
              `deferrable initially deferred`"
@@ -196,24 +196,24 @@ pub fn hint(error: &TaskError) -> &'static str {
             "give the column a default, or run `alter table … alter column … drop not null`"
         }
         TaskError::Load(LoadError::Database(_)) | TaskError::Database(_) => {
-            "look at the database's log: is it up, has it disk space, may this user write?"
+            "check the database and its log: is it running, does it have disk space, may this user write?"
         }
         TaskError::Grid { .. } => {
             "set `slice` and `timezone` back, or run `tidegate cursors reset JOB --stream S` to read again on the new grid"
         }
-        TaskError::UnknownStream => "add the stream to the connection again, or take it out of the job",
+        TaskError::UnknownStream => "add the stream to the connection again, or remove it from the job",
         TaskError::OtherAccount(_) => {
             "give the new account a connection of its own name; or, if its rows may replace those of the first, run \
              `tidegate connections forget NAME`"
         }
-        TaskError::Timeout => "raise the job's `timeout`, or let it run more often; the next run goes on from here",
+        TaskError::Timeout => "raise the job's `timeout`, or let it run more often; the next run continues from here",
     }
 }
 
 fn hint_step(error: &StepError) -> &'static str {
     match error {
         StepError::Http(error) => match error {
-            HttpError::Quota { .. } => "nothing to do: reading goes on when the quota is replenished",
+            HttpError::Quota { .. } => "nothing to do: reading resumes when the quota is replenished",
             HttpError::LimitHit { .. } => {
                 "someone else uses this credential, or the vendor's limit is lower: lower it under `quotas`"
             }
@@ -228,7 +228,7 @@ fn hint_step(error: &StepError) -> &'static str {
                 "the response was incomplete or damaged, and the request is repeated; if the error persists, check proxies between \
                  Tidegate and the vendor, then ask the vendor"
             }
-            HttpError::TooLarge { .. } => "ask the vendor: no answer of this kind should be so large",
+            HttpError::TooLarge { .. } => "ask the vendor: no response of this kind should be so large",
             HttpError::Encoding(_) => {
                 "only gzip is offered: ask the vendor, or the operator of a proxy on the way, to send gzip or no encoding"
             }
@@ -236,7 +236,7 @@ fn hint_step(error: &StepError) -> &'static str {
             HttpError::Request(_) => "correct the connection's settings",
             HttpError::Host { .. } => "if you trust that host, add it under the connection's `allowed_hosts`",
         },
-        // Where rows are expected, an empty answer is an empty reading. It is none where a job or its state is.
+        // Where rows are expected, an empty response is an empty reading. Where a job or its state is expected, it is an error.
         StepError::Unreadable(DecodeError::Empty) => {
             "the vendor sent nothing where a job or its state is expected: check base_url and the vendor's status page; if \
              it goes on, ask the vendor. The next run asks again"
@@ -249,7 +249,7 @@ fn hint_step(error: &StepError) -> &'static str {
             "ask the vendor in which charset its files are, then write it under the connection: `csv: { charset: … }`"
         }
         StepError::Unreadable(_) | StepError::Missing(_) => {
-            "the vendor sent something else than a report: try again later, then ask the vendor"
+            "the vendor sent something other than a report: try again later, then ask the vendor"
         }
         StepError::Credentials => "check the credentials",
         StepError::SubscriptionKey => "check the credentials: the vendor wants another subscription key",
@@ -258,7 +258,7 @@ fn hint_step(error: &StepError) -> &'static str {
         StepError::DatesRefused { .. } => "ask the vendor how it reads dates",
         StepError::Refused { hint, .. } => hint,
         StepError::Shape(_) => {
-            "check `base_url`; if it is right, the vendor has changed its answers: tell us their shape"
+            "check `base_url`; if it is right, the vendor has changed its responses: report their structure to us"
         }
         StepError::ExportFailed { .. } => {
             "ask the vendor about the export; no data was lost, and a new export is requested"
@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passing_faults_are_put_off_ever_longer_and_then_fail() {
+    fn temporary_errors_are_retried_after_growing_pauses_and_then_fail() {
         let now = Utc::now();
         let error = || TaskError::Step(StepError::Http(HttpError::Transport { what: "it timed out", source: None }));
         let pauses: Vec<_> = (0..5)
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn p12_a_table_that_was_altered_is_opened_again_at_once_and_then_ever_later() {
+    fn p12_an_altered_table_is_opened_again_at_once_and_then_after_growing_pauses() {
         let now = Utc::now();
         let error = TaskError::Load(LoadError::Altered { table: "lynn.t".to_owned(), detail: String::new() });
         let at_once = Decision::Wait { until: now, waiting_for: "table".to_owned(), attempt: true };
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn p2_a_spent_quota_waits_without_counting_as_a_fault() {
+    fn p2_waiting_for_a_quota_is_not_an_error() {
         let until = Utc::now() + TimeDelta::hours(3);
         let error = TaskError::Step(StepError::Http(HttpError::Quota { limit: "period_calls".to_owned(), until }));
         let waits = Decision::Wait { until, waiting_for: "quota period_calls".to_owned(), attempt: false };

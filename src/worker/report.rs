@@ -1,4 +1,4 @@
-//! Tells metrics, and the task's statistics, what a task does.
+//! Reports the progress of a task to the metrics and to the task's statistics.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub struct Reporter<'a> {
 }
 
 impl Reporter<'_> {
-    /// Takes what the session has sent since it was last asked.
+    /// Reports the calls that the session has made since the last report.
     pub async fn calls(&self, session: &Session<'_>) -> Result<(), sqlx::Error> {
         let connection = &self.claim.connection;
         for call in session.take_records() {
@@ -34,7 +34,7 @@ impl Reporter<'_> {
         task::add_traffic(self.pool, self.claim.id, self.stream, signed(calls), signed(bytes)).await
     }
 
-    /// Pages were committed, together.
+    /// Reports pages that were committed together.
     pub fn pages(&self, progress: &Progress, took: Duration) {
         let connection = &self.claim.connection;
         let count = |count: i64| u64::try_from(count).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! One run that this process holds: its tasks one after another, under a lease that is kept alive.
+//! Works on one run that this process holds: its tasks one after another, under a lease that is renewed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::accounts::{self, Accounts};
-use super::hint::{self, Subject};
+use super::hint::Subject;
 use super::policy::{self, TaskError};
 use super::report::Reporter;
-use super::slice::Room;
-use super::task::{TaskEnd, TaskRunner, carry_out};
+use super::slice::MemoryBudget;
+use super::task::{TaskRunner, carry_out};
 use crate::clock;
 use crate::config::{Config, Job};
 use crate::connector::Connection;
@@ -21,36 +21,36 @@ use crate::pulse::{Loop, Pulse};
 use crate::store::run::{self, Claim};
 use crate::store::session;
 use crate::store::session::Deadline as _;
-use crate::store::task::{self, Task};
+use crate::store::task::{self, DueTask, TaskEnd};
 use crate::store::trouble::{Repeats, chain};
 
-/// How often a run is gone on with whose state could not be stored, and after which pause.
+/// Attempts at a run whose state cannot be stored, and the pause between them.
 const STORE_ATTEMPTS: u32 = 5;
 const STORE_PAUSE: Duration = Duration::from_secs(3);
 const CANNOT_RENEW: &str = "leases cannot be renewed";
-/// The lease is renewed this many times before it would end.
+/// How often the lease is renewed within its length.
 const RENEWALS_PER_LEASE: u32 = 3;
 
-/// What every run of a process shares.
+/// Everything that the runs of a process share.
 #[derive(Debug)]
-pub struct Shared {
+pub struct WorkerContext {
     pub pool: sqlx::PgPool,
     pub accounts: Accounts,
     pub metrics: Arc<Metrics>,
-    pub room: Room,
+    pub memory: MemoryBudget,
     pub pulse: Arc<Pulse>,
-    /// What workers cannot do for now.
+    /// Warnings about what fails repeatedly.
     pub trouble: Repeats,
     /// Name of this worker in `tidegate.run`.
     pub owner: String,
 }
 
 /// Works on a claimed run until it ends, waits, or passes to another worker.
-pub async fn work(shared: &Shared, config: &Config, claim: Claim, shutdown: &CancellationToken) {
+pub async fn work(shared: &WorkerContext, config: &Config, claim: Claim, shutdown: &CancellationToken) {
     let span = tracing::info_span!("run", run = claim.id, job = claim.job, connection = claim.connection);
     async {
         if claim.taken_over {
-            tracing::warn!("taking over from a worker that fell silent");
+            tracing::warn!("taking over from a worker that stopped responding");
         }
         let lease = config.worker.lease;
         tokio::select! {
@@ -65,8 +65,8 @@ pub async fn work(shared: &Shared, config: &Config, claim: Claim, shutdown: &Can
     .await;
 }
 
-/// Works on the run's tasks, and goes on when the database was lost in between: the run is still held.
-async fn all_tasks(shared: &Shared, config: &Config, claim: &Claim, shutdown: &CancellationToken) {
+/// Works on the run's tasks. Continues after a loss of the database, because the run is still held.
+async fn all_tasks(shared: &WorkerContext, config: &Config, claim: &Claim, shutdown: &CancellationToken) {
     for attempt in 1..=STORE_ATTEMPTS {
         let Err(error) = tasks(shared, config, claim, shutdown).await else { return };
         session::judge(&shared.pool, &error);
@@ -83,8 +83,8 @@ async fn all_tasks(shared: &Shared, config: &Config, claim: &Claim, shutdown: &C
     }
 }
 
-/// Renews the lease until it turns out to be lost.
-async fn keep_lease(shared: &Shared, claim: &Claim, lease: Duration) {
+/// Renews the lease. Returns when it is lost.
+async fn keep_lease(shared: &WorkerContext, claim: &Claim, lease: Duration) {
     let _going = shared.pulse.go(Loop::Renew);
     let mut beat = tokio::time::interval(lease / RENEWALS_PER_LEASE);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -95,7 +95,7 @@ async fn keep_lease(shared: &Shared, claim: &Claim, lease: Duration) {
         match renewed {
             Ok(true) => shared.trouble.over(CANNOT_RENEW),
             Ok(false) => return,
-            // The fence decides, not the lease: a database that answers again in time has lost nothing.
+            // The fence decides, not the lease: if the database responds again in time, nothing is lost.
             Err(error) => {
                 session::judge(&shared.pool, &error);
                 shared.trouble.warn(CANNOT_RENEW, &error);
@@ -105,7 +105,7 @@ async fn keep_lease(shared: &Shared, claim: &Claim, lease: Duration) {
 }
 
 async fn tasks(
-    shared: &Shared,
+    shared: &WorkerContext,
     config: &Config,
     claim: &Claim,
     shutdown: &CancellationToken,
@@ -113,7 +113,7 @@ async fn tasks(
     let deadline =
         tokio::time::Instant::now() + config.jobs.get(&claim.job).map_or(Duration::MAX / 4, |job| job.timeout);
     let mut is_idle = true;
-    for task in task::of_run(&shared.pool, claim.id).await?.into_iter().filter(|task| task.due) {
+    for task in task::due(&shared.pool, claim.id).await? {
         is_idle = false;
         if shutdown.is_cancelled() {
             break;
@@ -123,34 +123,19 @@ async fn tasks(
             match tokio::time::timeout_at(deadline, one(shared, config, claim, &task, shutdown)).instrument(span).await
             {
                 Ok(end) => end,
-                Err(_) => decided(&TaskError::Timeout, &task, Subject::default()),
+                Err(_) => decided(&TaskError::Timeout, claim, &task, Subject::default()),
             };
-        let named = |hint| hint::named(hint, &claim.job, &task.stream, &claim.connection);
-        let hint = match &end {
-            TaskEnd::Held { .. } => named(policy::HELD_HINT),
-            TaskEnd::Failed { hint, .. } => named(hint),
-            _ => String::new(),
+        let held = match &end {
+            Some(end) => task::end(&shared.pool, claim, &task.stream, end).await?,
+            None => false,
         };
-        let stored = match &end {
-            TaskEnd::Succeeded => task::TaskEnd::Succeeded,
-            TaskEnd::Held { why } => task::TaskEnd::Held { why, hint: &hint },
-            TaskEnd::Failed { error, .. } => task::TaskEnd::Failed { error, hint: &hint },
-            TaskEnd::Waiting { until, waiting_for, attempt } => {
-                task::TaskEnd::Waiting { until: *until, waiting_for, attempt: *attempt }
-            }
-            TaskEnd::Released => task::TaskEnd::Released,
-            TaskEnd::Abandoned => {
-                say_why_lost(shared, claim).await;
-                return Ok(());
-            }
-        };
-        if !task::end(&shared.pool, claim, &task.stream, stored).await? {
+        if !held {
             say_why_lost(shared, claim).await;
             return Ok(());
         }
         // Other runs of the stream need not wait for this run's other streams.
         run::release_streams(&shared.pool, claim).await?;
-        if matches!(end, TaskEnd::Released) {
+        if matches!(end, Some(TaskEnd::Released)) {
             break;
         }
     }
@@ -172,30 +157,36 @@ async fn tasks(
     Ok(())
 }
 
-/// Logs why this worker does not hold the run any more.
-async fn say_why_lost(shared: &Shared, claim: &Claim) {
+/// Logs why this worker no longer holds the run.
+async fn say_why_lost(shared: &WorkerContext, claim: &Claim) {
     match run::is_cancelled(&shared.pool, claim.id).await {
         Ok(true) => tracing::info!("the run was cancelled; the rows that were committed are kept"),
         Ok(false) => tracing::warn!("lost the run or its stream, another worker has taken over"),
         Err(error) => {
             session::judge(&shared.pool, &error);
-            tracing::warn!(error = chain(&error), "lost the run; why could not be read");
+            tracing::warn!(error = chain(&error), "lost the run, and could not read why");
         }
     }
 }
 
-/// What becomes of a task for an error that met it outside its stream.
-fn decided(error: &TaskError, task: &Task, subject: Subject) -> TaskEnd {
-    carry_out(policy::decide(error, task.attempts, clock::now()), error, subject)
+/// How a task ends for an error that occurred before its stream was opened, or that is not the stream's.
+fn decided(error: &TaskError, claim: &Claim, task: &DueTask, subject: Subject) -> Option<TaskEnd> {
+    carry_out(policy::decide(error, task.attempts, clock::now()), error, subject, claim, &task.stream)
 }
 
-/// One task, from the configuration in force.
-async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutdown: &CancellationToken) -> TaskEnd {
+/// Works on one task, as the configuration in force has it. Returns `None` if the run or stream is lost.
+async fn one(
+    shared: &WorkerContext,
+    config: &Config,
+    claim: &Claim,
+    task: &DueTask,
+    shutdown: &CancellationToken,
+) -> Option<TaskEnd> {
     let Some((job, connection, stream)) = find(config, claim, task) else {
-        return decided(&TaskError::UnknownStream, task, Subject::default());
+        return decided(&TaskError::UnknownStream, claim, task, Subject::default());
     };
     let opened = async {
-        // Each time: an operator may have forgotten the connection meanwhile.
+        // Each time, because an operator may have forgotten the connection in the meantime.
         accounts::pin(&shared.pool, connection).await?;
         shared.accounts.get(&shared.pool, &shared.owner, connection).await
     };
@@ -203,7 +194,7 @@ async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutd
         Ok(account) => account,
         Err(error) => {
             let subject = Subject::stream(connection.vendor(), stream.stream.windowed());
-            return decided(&error.into(), task, subject);
+            return decided(&error.into(), claim, task, subject);
         }
     };
     let session = account.gate.session_for(waiter(claim, &task.stream), claim.priority, claim.due);
@@ -224,7 +215,7 @@ async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutd
         attempts: task.attempts,
         exported: &exported,
         jobs: &jobs,
-        room: &shared.room,
+        memory: &shared.memory,
         shutdown,
     };
     runner.run().await
@@ -233,7 +224,7 @@ async fn one(shared: &Shared, config: &Config, claim: &Claim, task: &Task, shutd
 fn find<'c>(
     config: &'c Config,
     claim: &Claim,
-    task: &Task,
+    task: &DueTask,
 ) -> Option<(&'c Job, &'c Connection, &'c crate::config::JobStream)> {
     let job = config.jobs.get(&claim.job).filter(|job| job.connection == claim.connection)?;
     let connection = config.connections.get(&job.connection)?;
@@ -241,7 +232,7 @@ fn find<'c>(
     Some((job, connection, stream))
 }
 
-/// Who waits for a quota: the same after a restart, so that a task keeps its place.
+/// Identifies the task in the quota's queue. The same after a restart, so that the task keeps its place.
 fn waiter(claim: &Claim, stream: &str) -> Uuid {
     Uuid::from_u128(xxhash_rust::xxh3::xxh3_128(format!("{} {stream}", claim.id).as_bytes()))
 }

@@ -1,4 +1,4 @@
-//! One stream of one run, from its grid to its last slice.
+//! Works on one stream of one run: opens its grid and reads the slices that are due.
 
 use std::collections::HashMap;
 
@@ -7,10 +7,10 @@ use chrono_tz::Tz;
 use tokio_util::sync::CancellationToken;
 
 use super::grid::{self, Due, Grid, Scope, midnight};
-use super::hint::{Subject, hint};
+use super::hint::{self, Subject};
 use super::policy::{self, Decision, TaskError};
 use super::report::Reporter;
-use super::slice::{self, Ended, Room, SliceReader};
+use super::slice::{self, Ended, MemoryBudget, SliceReader};
 use crate::clock;
 use crate::config::{Job, JobStream, NewFields};
 use crate::connector::{Expected, Source, Window};
@@ -23,45 +23,21 @@ use crate::rows::page::{PageWriter, RowKey};
 use crate::schedule;
 use crate::store::run::{self, Claim};
 use crate::store::session::Deadline as _;
-use crate::store::task;
+use crate::store::task::{self, TaskEnd};
 use crate::store::trouble::chain;
 use crate::store::{cursor, held, reading, session};
 
-/// How long a task that finds its stream in use waits before it asks again.
+/// How long a task waits before it tries again if another run reads its stream.
 const STREAM_BUSY_SECS: i64 = 5;
-/// How long a task that leaves its stream to a higher priority waits: until that one has asked again.
+/// How long a task waits that leaves its stream to a run of higher priority: until that run has tried again.
 const GIVE_WAY_SECS: i64 = STREAM_BUSY_SECS + 1;
 
-/// Export jobs of one connection that the vendor works on at a time.
+/// Export jobs of one connection that run at the vendor at a time.
 const EXPORTS_MAX: i64 = 2;
-/// How long a task waits that finds so many.
+/// How long a task waits if that many are running.
 const EXPORT_BUSY_SECS: i64 = 15;
 
-/// How a task ended for now.
-#[derive(Debug)]
-pub enum TaskEnd {
-    Succeeded,
-    /// Read to its end, but slices of the stream are held.
-    Held {
-        why: String,
-    },
-    Failed {
-        error: String,
-        /// May have placeholders; see [`named`](super::hint::named).
-        hint: &'static str,
-    },
-    Waiting {
-        until: DateTime<Utc>,
-        waiting_for: String,
-        attempt: bool,
-    },
-    /// The process stops, or the worker is wanted by a run of higher priority; the worker that claims the run next continues it.
-    Released,
-    /// Someone else holds the run or stream now.
-    Abandoned,
-}
-
-/// What it takes to work on a task.
+/// Everything that the work on a task needs.
 pub struct TaskRunner<'a> {
     pub pool: &'a sqlx::PgPool,
     pub claim: &'a Claim,
@@ -69,7 +45,7 @@ pub struct TaskRunner<'a> {
     pub stream: &'a JobStream,
     pub source: &'a dyn Source,
     pub session: &'a Session<'a>,
-    /// In whose local time the vendor is asked for a window.
+    /// The zone in whose local time windows are requested from the vendor.
     pub filter_zone: Tz,
     pub reporter: &'a Reporter<'a>,
     pub lease: std::time::Duration,
@@ -78,13 +54,14 @@ pub struct TaskRunner<'a> {
     pub exported: &'a [&'a str],
     /// The jobs that this process works on.
     pub jobs: &'a [String],
-    pub room: &'a Room,
+    pub memory: &'a MemoryBudget,
     pub shutdown: &'a CancellationToken,
 }
 
 impl TaskRunner<'_> {
-    /// Works on the task until it ends, waits or fails. Faults become a decision here and nowhere else.
-    pub async fn run(&self) -> TaskEnd {
+    /// Works on the task until it ends, waits or fails. Returns `None` if another worker holds the run or the stream now.
+    /// Only here do errors become decisions.
+    pub async fn run(&self) -> Option<TaskEnd> {
         let mut current = None;
         let may_add = self.stream.new_fields == NewFields::Add;
         let mut read = self.read(&mut current, may_add).await;
@@ -98,7 +75,7 @@ impl TaskRunner<'_> {
             read = self.read(&mut current, false).await;
         }
         let error = match read {
-            Ok(end) => return end,
+            Ok(end) => return Some(end),
             Err(TaskError::Load(error)) => {
                 let stream = &self.stream.stream;
                 TaskError::Load(error.about(&format!("{}.{}", stream.schema, stream.name)))
@@ -108,7 +85,7 @@ impl TaskRunner<'_> {
         if let Some(error) = error.of_database() {
             session::judge(self.pool, error);
         }
-        // Calls that led nowhere count as well.
+        // Calls that failed count as well.
         if let Err(error) = self.reporter.calls(self.session).await {
             tracing::debug!(%error, "the last calls were not counted");
         }
@@ -119,14 +96,14 @@ impl TaskRunner<'_> {
         {
             tracing::warn!(error = chain(&error), "the slice keeps its cursor");
         }
-        carry_out(decision, &error, self.subject())
+        carry_out(decision, &error, self.subject(), self.claim, &self.stream.stream.name)
     }
 
     const fn subject(&self) -> Subject {
         Subject::stream(self.stream.stream.vendor, self.stream.stream.windowed())
     }
 
-    /// Reads the slice from its first page next time.
+    /// Has the next run read the slice from its first page.
     async fn restart(&self, slice: i64) -> Result<(), sqlx::Error> {
         let mut transaction = self.pool.begin().in_time().await?;
         reading::restart(&mut transaction, slice).await?;
@@ -136,8 +113,7 @@ impl TaskRunner<'_> {
         Ok(())
     }
 
-    /// `current` is the slice under way, for the code that handles a fault.
-    /// `may_add`: whether the table may get columns.
+    /// `current` is set to the slice under way, for error handling. `may_add`: whether the table may get columns.
     async fn read(&self, current: &mut Option<i64>, may_add: bool) -> Result<TaskEnd, TaskError> {
         let stream = &self.stream.stream;
         let mut connection = self.pool.acquire().await?;
@@ -162,7 +138,7 @@ impl TaskRunner<'_> {
             Layout::new(&stream.columns, may_add).with_children(&stream.children).with_types(&self.stream.types);
         table.teach(&mut layout, stream);
         let latest_wins = RowKey::of(stream).latest_wins();
-        let mut writer = PageWriter::of(stream, layout).sharing(&self.room.buffers);
+        let mut writer = PageWriter::of(stream, layout).sharing(&self.memory.buffers);
         let mut loader = Loader::new(self.pool, self.claim, stream, self.lease, latest_wins, table);
         loader.hold_below = self.job.hold_below;
 
@@ -170,7 +146,7 @@ impl TaskRunner<'_> {
             if self.shutdown.is_cancelled() {
                 return Ok(TaskEnd::Released);
             }
-            // Not before the first slice: every claim gets on.
+            // Not before the first slice, so that every claim makes progress.
             if number > 0
                 && let Some(end) = self.give_way().await?
             {
@@ -188,14 +164,15 @@ impl TaskRunner<'_> {
             }
         }
         if let Some(why) = held::of_stream(self.pool, &self.claim.connection, &stream.name).await? {
-            return Ok(TaskEnd::Held { why });
+            let hint = hint::named(policy::HELD_HINT, &self.claim.job, &stream.name, &self.claim.connection);
+            return Ok(TaskEnd::Held { why, hint });
         }
         run::stream_succeeded(self.pool, &self.claim.connection, &stream.name).await?;
         Ok(TaskEnd::Succeeded)
     }
 
-    /// When to ask again, if the vendor has enough export jobs of this connection to work on (`facts/khoros_care.md §8`).
-    /// Two workers may look at the same moment; the bound is politeness, no limit of the vendor's.
+    /// When to try again if [`EXPORTS_MAX`] export jobs of this connection are running. Two workers that look at the same moment
+    /// may exceed that; it is not a limit of the vendor.
     async fn too_many_exports(&self, due: Due) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
         if !self.stream.stream.exported {
             return Ok(None);
@@ -204,14 +181,14 @@ impl TaskRunner<'_> {
         let exported: Vec<&str> = self.exported.iter().copied().filter(|other| *other != stream).collect();
         let mut connection = self.pool.acquire().await?;
         let slices = cursor::slices(&mut *connection, &self.claim.connection, stream, due.window.start).await?;
-        if slices.iter().any(|slice| slice.window_start == due.window.start && slice.cursor.is_some()) {
+        if slices.iter().any(|slice| slice.window_start == due.window.start && slice.position.cursor.is_some()) {
             return Ok(None);
         }
         let running = cursor::exports_running(&mut *connection, &self.claim.connection, &exported).await?;
         Ok((running >= EXPORTS_MAX).then(|| clock::now() + chrono::TimeDelta::seconds(EXPORT_BUSY_SECS)))
     }
 
-    /// Between two slices: lets a run of higher priority have the stream, or the worker.
+    /// Between two slices: leaves the stream, or the worker, to a run of higher priority.
     async fn give_way(&self) -> Result<Option<TaskEnd>, sqlx::Error> {
         let wanted = run::wanted(self.pool, self.claim, &self.stream.stream.name, self.jobs).await?;
         Ok(if wanted.stream {
@@ -227,7 +204,7 @@ impl TaskRunner<'_> {
         grid: Grid,
         due: Due,
         current: &mut Option<i64>,
-        stored: &cursor::Grid,
+        stored: &cursor::StoredGrid,
         loader: &mut Loader<'_>,
         writer: &mut PageWriter,
     ) -> Result<Ended, TaskError> {
@@ -238,17 +215,17 @@ impl TaskRunner<'_> {
             cursor::open_slice(&mut connection, &self.claim.connection, &stream.name, window).await?
         };
         *current = Some(slice.id);
-        let mut reading = SliceReading {
-            until: slice.reading_until.unwrap_or(due.until),
+        let mut reading = Reading {
+            until: slice.position.until.unwrap_or(due.until),
             neighbours: if stream.windowed() {
                 [grid.before(due.window).start, grid.after(due.window).start]
             } else {
                 [due.window.start, due.window.end]
             },
-            fresh: slice.reading_fresh,
+            fresh: slice.position.fresh,
             slice,
         };
-        if reading.slice.reading_run.is_none() {
+        if reading.slice.position.run.is_none() {
             reading.until = due.until;
         }
         slice::prepare(loader, &mut reading).await?;
@@ -268,14 +245,14 @@ impl TaskRunner<'_> {
             writer,
             reporter: self.reporter,
             expected,
-            room: self.room,
+            memory: self.memory,
             shutdown: self.shutdown,
         };
         Box::pin(reader.read(&mut reading)).await
     }
 
-    /// The stream's row with its grid, made if this is its first run.
-    async fn open_stream(&self, connection: &mut sqlx::PgConnection) -> Result<cursor::Grid, sqlx::Error> {
+    /// The stored grid of the stream. Created by its first run.
+    async fn open_stream(&self, connection: &mut sqlx::PgConnection) -> Result<cursor::StoredGrid, sqlx::Error> {
         let stream = &self.stream.stream;
         let slice = self.stream.slice.to_string();
         let wanted = (self.job.start, self.job.timezone.name(), slice.as_str());
@@ -283,8 +260,8 @@ impl TaskRunner<'_> {
         cursor::ensure_stream(connection, &self.claim.connection, &stream.name, table, wanted).await
     }
 
-    /// Of a list, whose grid nothing hangs on.
-    const fn list_grid(&self, stored: &cursor::Grid) -> Grid {
+    /// The grid of a list. Nothing depends on it.
+    const fn list_grid(&self, stored: &cursor::StoredGrid) -> Grid {
         self.grid_from(stored.anchor)
     }
 
@@ -292,7 +269,7 @@ impl TaskRunner<'_> {
         Grid { anchor, zone: self.job.timezone, length: self.stream.slice, filter_zone: self.filter_zone }
     }
 
-    fn grid(&self, stored: &cursor::Grid) -> Result<Grid, TaskError> {
+    fn grid(&self, stored: &cursor::StoredGrid) -> Result<Grid, TaskError> {
         let wanted = format!("{} in {}", self.stream.slice, self.job.timezone);
         let found = format!("{} in {}", stored.slice, stored.timezone);
         if wanted != found {
@@ -321,7 +298,7 @@ impl TaskRunner<'_> {
     }
 }
 
-/// What a run of `job` reads of a stream at `now`; `range` for a backfill.
+/// What a run of `job` reads of a stream at `now`. `range`: of a backfill.
 pub fn scope(job: &Job, stream: &JobStream, now: DateTime<Utc>, run: i64, range: Option<Window>) -> Scope {
     Scope {
         from: range.map_or_else(|| midnight(job.start, job.timezone), |range| range.start),
@@ -336,9 +313,15 @@ fn range(claim: &Claim) -> Option<Window> {
     Some(Window { start: claim.range_start?, end: claim.range_end? })
 }
 
-/// What a decision means for the task, told once.
-pub fn carry_out(decision: Decision, error: &TaskError, subject: Subject) -> TaskEnd {
-    let hint = hint(error, subject);
+/// Logs a decision, and turns it into the end of the task. Returns `None` if another worker holds the run or the stream now.
+pub fn carry_out(
+    decision: Decision,
+    error: &TaskError,
+    subject: Subject,
+    claim: &Claim,
+    stream: &str,
+) -> Option<TaskEnd> {
+    let hint = hint::hint(error, subject);
     match decision {
         Decision::Wait { until, waiting_for, attempt } => {
             if attempt {
@@ -346,19 +329,17 @@ pub fn carry_out(decision: Decision, error: &TaskError, subject: Subject) -> Tas
             } else {
                 tracing::info!(%until, %waiting_for, "waiting");
             }
-            TaskEnd::Waiting { until, waiting_for, attempt }
+            Some(TaskEnd::Waiting { until, waiting_for, attempt })
         }
         Decision::Abandon => {
             // The caller logs why.
             tracing::info!(error = chain(error), "gave up the task");
-            TaskEnd::Abandoned
+            None
         }
-        Decision::Fail | Decision::FailAndRestart => failed(error, hint),
+        Decision::Fail | Decision::FailAndRestart => {
+            tracing::error!(error = chain(error), hint, "failed");
+            let hint = hint::named(hint, &claim.job, stream, &claim.connection);
+            Some(TaskEnd::Failed { error: chain(error), hint })
+        }
     }
-}
-
-/// Ends a task for good, and says so.
-fn failed(error: &TaskError, hint: &'static str) -> TaskEnd {
-    tracing::error!(error = chain(error), hint, "failed");
-    TaskEnd::Failed { error: chain(error), hint }
 }

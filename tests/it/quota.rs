@@ -1,11 +1,11 @@
-//! Promise 2 on a real Postgres: many tasks and several pools on one ledger never pass a limit, and use it.
+//! Promise 2 on a real Postgres: many tasks and several pools on one ledger never exceed a limit, and use it.
 
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use tidegate::quota::{
-    CallKind, Calls, Grant, Ledger, LedgerError, LedgerKey, Limit, Request, Reservation, Settlement, Unit, pause,
+    CallKind, Calls, Grant, Ledger, LedgerError, LedgerKey, Limit, Request, Reservation, Settlement, Unit,
 };
 use tokio::task::JoinSet;
 use url::Url;
@@ -16,7 +16,7 @@ use crate::support::TestDatabase;
 mod pace;
 mod statement;
 
-/// Stands for a process of its own.
+/// The pool of a separate process.
 fn new_pool(database: &TestDatabase) -> PgPool {
     database.another_pool(8)
 }
@@ -76,7 +76,7 @@ async fn patient(ledger: &Ledger, request: Request) -> Reservation {
     loop {
         match ledger.reserve(&request).await.unwrap() {
             Grant::Now(reservation) => return reservation,
-            Grant::Wait { wait, .. } => pause(wait).await,
+            Grant::Wait { wait, .. } => tokio::time::sleep(wait).await,
         }
     }
 }
@@ -92,7 +92,7 @@ async fn higher_priority_goes_first_then_the_older_due_time() {
     for (index, (priority, due)) in ranks.into_iter().enumerate() {
         let ledger = ledger.clone();
         let asks = Request { priority, due, ..request(10 + index as u128) };
-        // Everybody has asked before the first one goes.
+        // All have asked before the first one is granted.
         refused(&ledger, asks).await;
         set.spawn(async move { (patient(&ledger, asks).await.granted_at(), index) });
     }
@@ -102,22 +102,22 @@ async fn higher_priority_goes_first_then_the_older_due_time() {
 }
 
 #[tokio::test]
-async fn a_call_that_delays_nobody_above_is_not_held_back() {
+async fn a_call_that_delays_no_higher_rank_is_not_held_back() {
     let database = TestDatabase::create().await;
     let limits = vec![calls(1, SECOND), limit("bandwidth", Calls::Data, Unit::Bytes, 100, HALF_DAY)];
     let ledger = open(&new_pool(&database), limits).await;
     granted(&ledger, Request { bytes: 60, ..request(0) }).await.settle(&ledger, used(60)).await.unwrap();
     let large = Request { bytes: 50, priority: 5, ..request(1) };
     assert_eq!(refused(&ledger, large).await.2, "bandwidth");
-    // Ten bytes would fit, but the large one misses them later.
+    // Ten bytes would fit, but the large call would lack them later.
     assert_eq!(refused(&ledger, Request { bytes: 10, ..request(2) }).await.2, "bandwidth");
-    // A login takes no bandwidth, and a call rate that will be free again long before the large one can go.
+    // A login uses no bandwidth, and the call rate is free again long before the large call can be sent.
     let login = patient(&ledger, Request { kind: CallKind::Login, ..request(3) });
     let _login = tokio::time::timeout(60 * SECOND, login).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_dead_waiter_blocks_nobody_for_longer_than_its_expiry() {
+async fn a_dead_waiter_delays_others_only_until_it_expires() {
     let database = TestDatabase::create().await;
     let ledger = open(&new_pool(&database), vec![calls(1, 2 * SECOND)]).await;
     let _first = granted(&ledger, request(0)).await;
@@ -126,23 +126,23 @@ async fn a_dead_waiter_blocks_nobody_for_longer_than_its_expiry() {
     let _other = patient(&ledger, request(2)).await;
     let waited = asked.elapsed();
     assert!(waited >= wait + 2 * SECOND, "its turn was kept for {waited:?}");
-    // Four seconds, and whatever a machine that does much else takes to wake up.
+    // Four seconds, and the delay of a busy machine.
     assert!(waited <= wait + 20 * SECOND, "its turn was kept for {waited:?}");
 }
 
 #[tokio::test]
-async fn a_waiter_that_leaves_frees_its_place_at_once() {
+async fn a_cancelled_wait_frees_its_place_at_once() {
     let database = TestDatabase::create().await;
     let ledger = open(&new_pool(&database), vec![calls(1, 2 * SECOND)]).await;
     let _first = granted(&ledger, request(0)).await;
     let (_, wait, _) = refused(&ledger, Request { priority: 9, ..request(1) }).await;
-    ledger.leave(request(1).waiter).await.unwrap();
+    ledger.cancel_wait(request(1).waiter).await.unwrap();
     tokio::time::sleep(wait).await;
     let _other = granted(&ledger, request(2)).await;
 }
 
 #[tokio::test]
-async fn a_block_holds_everybody_and_is_never_shortened() {
+async fn a_block_applies_to_all_callers_and_is_never_shortened() {
     let database = TestDatabase::create().await;
     let ledger = open(&new_pool(&database), vec![calls(10, SECOND)]).await;
     let until = ledger.block("requests", Some(3_600 * SECOND)).await.unwrap();
@@ -172,7 +172,7 @@ async fn p12_a_wait_is_at_most_the_limits_period_plus_one_minute() {
 }
 
 #[tokio::test]
-async fn a_zero_wait_still_waits_and_an_unknown_one_grows() {
+async fn a_zero_wait_still_waits_and_an_unknown_wait_grows() {
     let database = TestDatabase::create().await;
     let pool = new_pool(&database);
     let ledger = open(&pool, vec![calls(3, 60 * SECOND)]).await;
@@ -236,7 +236,7 @@ async fn an_estimate_beyond_the_whole_limit_runs_when_nothing_else_is_used() {
 }
 
 #[tokio::test]
-async fn p2_a_request_that_left_late_keeps_the_next_one_away() {
+async fn p2_the_call_after_a_late_request_keeps_its_distance() {
     let database = TestDatabase::create().await;
     let ledger = open(&new_pool(&database), vec![calls(1, 10 * SECOND)]).await;
     let mut first = granted(&ledger, request(0)).await;
@@ -244,14 +244,14 @@ async fn p2_a_request_that_left_late_keeps_the_next_one_away() {
     first.departed(&ledger, 2 * SECOND).await.unwrap();
     let (later, ..) = refused(&ledger, request(1)).await;
     assert!(later > until && later - first.granted_at() >= TimeDelta::seconds(12), "{until} {later}");
-    // Settled with an earlier departure, it does not move back.
+    // Settling with an earlier time does not move it back.
     let settlement = Settlement { sent_at_offset: Some(SECOND), ..Settlement::default() };
     first.settle(&ledger, settlement).await.unwrap();
     assert_eq!(refused(&ledger, request(1)).await.0, later);
 }
 
 #[tokio::test]
-async fn p2_a_slow_database_does_not_eat_the_distance_between_calls() {
+async fn p2_a_slow_database_does_not_shorten_the_distance_between_calls() {
     let database = TestDatabase::create().await;
     let pool = new_pool(&database);
     let ledger = open(&pool, vec![calls(1, 2 * SECOND)]).await;
@@ -274,12 +274,12 @@ async fn p2_a_slow_database_does_not_eat_the_distance_between_calls() {
 }
 
 #[tokio::test]
-async fn p2_a_grant_that_was_told_too_late_is_given_back_and_asked_for_again() {
+async fn p2_a_grant_that_arrives_too_late_is_released_and_requested_again() {
     let database = TestDatabase::create().await;
     let pool = new_pool(&database);
     let limits = vec![calls(1, SECOND), limit("bandwidth", Calls::Every, Unit::Bytes, 1_000, HALF_DAY)];
     let ledger = open(&pool, limits).await;
-    // The first grant takes longer to be told than the period lasts; a caller that asks then gets the next one.
+    // The response with the first grant takes longer than the period. A caller that asks then gets the next one.
     for statement in [
         "create sequence asked",
         "create function slow() returns trigger language plpgsql as
@@ -294,7 +294,7 @@ async fn p2_a_grant_that_was_told_too_late_is_given_back_and_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_stricter_isolation_than_the_ledger_can_work_with_is_refused() {
+async fn an_isolation_level_stricter_than_the_ledger_needs_is_refused() {
     let database = TestDatabase::create().await;
     let pool = new_pool(&database);
     let ledger = open(&pool, vec![calls(1, SECOND)]).await;
@@ -373,7 +373,7 @@ async fn a_changed_limit_takes_effect_and_keeps_the_history() {
 }
 
 #[tokio::test]
-async fn logins_and_data_calls_are_counted_apart_and_together() {
+async fn logins_and_data_calls_are_counted_separately_and_together() {
     let database = TestDatabase::create().await;
     let limits = vec![
         limit("create_token", Calls::Login, Unit::Calls, 1, HALF_DAY),
@@ -390,7 +390,7 @@ async fn logins_and_data_calls_are_counted_apart_and_together() {
 }
 
 #[tokio::test]
-async fn a_limit_of_nothing_is_refused() {
+async fn a_limit_of_zero_is_refused() {
     let database = TestDatabase::create().await;
     let pool = new_pool(&database);
     let key = LedgerKey::derive(&pool, &Url::parse("https://vendor.example").unwrap(), &[]).await.unwrap();

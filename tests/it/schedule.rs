@@ -19,7 +19,7 @@ struct Database {
 }
 
 impl Database {
-    /// With a connection for each concurrent scheduler.
+    /// With a connection for each of the concurrent schedulers.
     async fn fresh() -> Self {
         let database = TestDatabase::create().await;
         Self { pool: database.another_pool(20), _database: database }
@@ -111,13 +111,13 @@ async fn p8_a_firing_becomes_one_run_with_a_task_per_stream() {
 }
 
 #[tokio::test]
-async fn p8_cached_schedules_do_not_change_the_result() {
+async fn p8_a_cached_schedule_changes_nothing() {
     let (forgetful, remembering) = tokio::join!(Database::fresh(), Database::fresh());
     let mut calendar = Calendar::default();
     let mut now = at("2026-03-28T20:00:00Z");
     let mut fired = 0;
     for step in 0..400_i64 {
-        // Across a clock change of the zone, in steps of a second up to half a day, with long gaps.
+        // Across a clock change of the zone, in steps of a second to half a day, with long gaps in between.
         now += Duration::seconds([1, 1, 59, 600, 1, 3_601, 47_000][usize::try_from(step % 7).unwrap()]);
         let (early, late) = ("*/10 * * * *", "30 2 * * *");
         let jobs: Vec<Job> = [CatchUp::Latest, CatchUp::None, CatchUp::All]
@@ -180,7 +180,7 @@ async fn p8_schedulers_on_both_sides_of_a_firing_leave_one_unfinished_run() {
 }
 
 #[tokio::test]
-async fn p8_after_downtime_each_job_catches_up_as_it_says() {
+async fn p8_after_downtime_each_job_catches_up_as_configured() {
     let database = Database::fresh().await;
     for (catch_up, expected) in [
         (CatchUp::Latest, vec!["2026-01-01T05:15:00Z"]),
@@ -245,7 +245,7 @@ async fn p8_a_job_never_has_two_unfinished_scheduled_runs() {
 }
 
 #[tokio::test]
-async fn p8_firings_of_a_pause_pass_and_are_not_made_up_for() {
+async fn p8_firings_during_a_pause_are_not_caught_up() {
     let database = Database::fresh().await;
     let mut hourly = job("hourly", "15 * * * *", CatchUp::All);
     database.firings(&hourly, "2026-01-01T00:00:00Z").await;
@@ -312,7 +312,7 @@ async fn manual_runs_are_not_firings() {
 }
 
 #[tokio::test]
-async fn jobs_without_a_schedule_run_only_by_hand() {
+async fn jobs_without_a_schedule_run_only_on_request() {
     let database = Database::fresh().await;
     let mut by_hand = job("by-hand", "@daily", CatchUp::All);
     by_hand.schedule = None;
@@ -345,7 +345,7 @@ async fn p8_after_the_databases_clock_was_ahead_firings_continue_and_waiting_run
     assert!(database.firings(&job, "2026-03-02T10:30:00Z").await.is_empty(), "met");
     assert_eq!(database.firings(&job, "2026-03-02T13:00:01Z").await, [at("2026-03-02T13:00:00Z")]);
     database.end_runs("succeeded").await;
-    // Back by two hours: the first read detects it.
+    // Set back by two hours: the first check notices it.
     assert!(database.firings(&job, "2026-03-02T10:59:00Z").await.is_empty());
     assert_eq!(database.firings(&job, "2026-03-02T11:00:01Z").await, [at("2026-03-02T11:00:00Z")]);
 

@@ -1,4 +1,4 @@
-//! The fetching half: asks the vendor, page after page, and normalises what it says.
+//! The fetching half: requests page after page from the vendor and encodes the records as rows.
 
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,9 @@ use crate::store::fingerprint;
 use crate::worker::policy::TaskError;
 use crate::worker::report::Reporter;
 
-/// A shorter wait for the vendor does not give the worker back.
+/// A longer wait for the vendor releases the worker.
 const PARK_MIN: Duration = Duration::from_secs(2);
-/// Calls are counted in the task's row this often, and at the end.
+/// How often calls are added to the task's row. They are also added at the end.
 const COUNT_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) struct Fetch<'r> {
@@ -89,13 +89,13 @@ impl Fetch<'_> {
 /// The fetching half's end of the queue.
 pub(super) struct PageRecords<'r> {
     writer: &'r mut PageWriter,
-    /// Where the fingerprints are that the writer compares rows with.
+    /// For reading the fingerprints that the writer compares rows with.
     pool: &'r PgPool,
     slice: i64,
-    /// Why the last of them could not be had.
+    /// The error of the last attempt to read them.
     fault: Option<sqlx::Error>,
     sender: mpsc::Sender<Message>,
-    /// Whether the loading half knows that the page began (again).
+    /// Whether the loading half was told that the page began (again).
     begun: bool,
 }
 
@@ -108,7 +108,7 @@ impl<'r> PageRecords<'r> {
         self.sender.send(message).await.map_err(|_| StepError::LoadStopped)
     }
 
-    /// Hands the writer the fingerprints that it needs next.
+    /// Gives the writer the fingerprints that it needs next.
     async fn provide(&mut self) -> Result<(), sqlx::Error> {
         while let Some(fingerprinter) = self.writer.fingerprinter()
             && let Some(batch) = fingerprinter.wanted()
@@ -160,7 +160,7 @@ impl Records for PageRecords<'_> {
         for chunk in self.writer.take_ready() {
             self.send(Message::Chunk(chunk)).await?;
         }
-        // Both halves are one task: while there is something to read, Postgres would wait for what it could have.
+        // Both halves share one task. Without this, the loading half would wait until there is nothing to read.
         tokio::task::yield_now().await;
         if let Err(fault) = self.provide().await {
             self.fault = Some(fault);

@@ -1,4 +1,4 @@
-//! The loading half: keeps a page until it is complete, and makes it durable with its cursor.
+//! The loading half: keeps a page in memory until it is complete, and commits it with its cursor.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 
-use super::queue::{Arriving, Met, Piece};
+use super::queue::{Event, Part, Queue};
 use crate::load::LoadError;
 use crate::load::loader::{Loader, SliceReading};
 use crate::load::transaction::{PageEnd, PageLoad};
@@ -15,32 +15,32 @@ use crate::store::session::{self, watched};
 use crate::worker::policy::TaskError;
 use crate::worker::report::Reporter;
 
-/// A page that is complete joins a transaction that is not older.
+/// A complete page joins the open transaction if that is not older.
 const TOGETHER: Duration = Duration::from_secs(1);
-/// A connection is kept for the next page for so long.
+/// How long a connection is kept for the next page.
 const HOLD: Duration = Duration::from_millis(250);
 
-/// A connection, and the process at the server that it leads to.
-pub(super) type Session = (PoolConnection<Postgres>, i32);
+/// A connection, and the id of the server process that serves it.
+pub(super) type PageConnection = (PoolConnection<Postgres>, i32);
 
 pub(super) struct Load<'r, 'l> {
     pub(super) loader: &'r mut Loader<'l>,
-    /// Kept from page to page: a pool hands its connections out in turn, and each would have to get to know the table.
-    pub(super) connection: Option<Session>,
-    pub(super) reading: &'r mut SliceReading,
-    pub(super) arriving: Arriving<'r>,
+    /// Kept from page to page: each new connection would first have to read the structure of the table.
+    pub(super) connection: Option<PageConnection>,
+    pub(super) reading: &'r mut Reading,
+    pub(super) queue: Queue<'r>,
     pub(super) reporter: &'r Reporter<'r>,
 }
 
 impl Load<'_, '_> {
-    /// Loads what arrives, to the end of the queue.
+    /// Loads everything that arrives, until the end of the queue.
     pub(super) async fn all(mut self) -> Result<(), TaskError> {
-        while let Some(met) = self.next().await {
-            let loaded = match met {
-                Met::Page(end) => self.pages(end).await,
-                Met::Large => self.large_page().await,
-                Met::Park(cursor) => {
-                    // A pool of one has no other.
+        while let Some(event) = self.next().await {
+            let loaded = match event {
+                Event::Page(end) => self.pages(end).await,
+                Event::LargePage => self.large_page().await,
+                Event::Park(cursor) => {
+                    // The pool may have no other connection.
                     self.connection = None;
                     self.loader.park(cursor, self.reading).await
                 }
@@ -53,18 +53,18 @@ impl Load<'_, '_> {
         Ok(())
     }
 
-    /// The next thing to do; while it is long in coming, others may have the connection.
-    async fn next(&mut self) -> Option<Met> {
-        if let Ok(met) = tokio::time::timeout(HOLD, self.arriving.next()).await {
-            return met;
+    /// Waits for the next event. After a while, gives the connection and the spare memory back.
+    async fn next(&mut self) -> Option<Event> {
+        if let Ok(event) = tokio::time::timeout(HOLD, self.queue.next()).await {
+            return event;
         }
         self.connection = None;
-        self.arriving.rest();
-        self.arriving.next().await
+        self.queue.release_spare();
+        self.queue.next().await
     }
 
-    /// The connection of the page before. Dropped with a page that came to nothing, which it still may hold locks for.
-    async fn connection(&mut self) -> Result<Session, sqlx::Error> {
+    /// The connection of the page before, or a new one. After an error the connection is dropped, as it may still hold locks.
+    async fn connection(&mut self) -> Result<PageConnection, sqlx::Error> {
         if let Some(session) = self.connection.take() {
             return Ok(session);
         }
@@ -73,67 +73,67 @@ impl Load<'_, '_> {
         Ok((connection, backend))
     }
 
-    /// Makes a page durable that is complete, together with those that are so by the time it is loaded: a commit has its
-    /// price, and nothing is waited for.
+    /// Loads a complete page, and the pages that are complete by then, in one transaction: fewer commits, and no page waits
+    /// for another.
     async fn pages(&mut self, end: PageEnd) -> Result<(), LoadError> {
-        let Some(layout) = self.arriving.layout() else { return Ok(()) };
+        let Some(layout) = self.queue.layout() else { return Ok(()) };
         let begun = Instant::now();
-        let chunks = self.arriving.chunks();
+        let chunks = self.queue.take_chunks();
         let pool = self.loader.pool;
         let (mut connection, backend) = self.connection().await?;
         let beginning = watched(pool, backend, PageLoad::begin(self.loader, &mut connection, &layout, usize::MAX));
-        let mut page = self.arriving.meanwhile(weight(&chunks), beginning).await?;
-        let mut behind = self.reading.clone();
+        let mut page = self.queue.receive_during(weight(&chunks), beginning).await?;
+        let mut after = self.reading.clone();
         let mut is_last = end.next.is_none();
-        let weighs = weight(&chunks);
-        let turning = watched(pool, backend, turn(&mut page, chunks, end, &mut behind));
-        self.arriving.meanwhile(weighs, turning).await?;
+        let held = weight(&chunks);
+        let loading = watched(pool, backend, load_page(&mut page, chunks, end, &mut after));
+        self.queue.receive_during(held, loading).await?;
         while !is_last
             && begun.elapsed() < TOGETHER
-            && let Some(end) = self.arriving.page_at_hand(|layout| page.holds(layout))
+            && let Some(end) = self.queue.try_next_page(|layout| page.holds(layout))
         {
             is_last = end.next.is_none();
-            let savepoint = watched(pool, backend, page.savepoint()).await?;
-            let mut further = behind.clone();
-            let chunks = self.arriving.chunks();
-            let weighs = weight(&chunks);
-            let turning = watched(pool, backend, turn(&mut page, chunks, end, &mut further));
-            if let Err(error) = self.arriving.meanwhile(weighs, turning).await {
+            let mark = watched(pool, backend, page.mark()).await?;
+            let mut after_next = after.clone();
+            let chunks = self.queue.take_chunks();
+            let held = weight(&chunks);
+            let loading = watched(pool, backend, load_page(&mut page, chunks, end, &mut after_next));
+            if let Err(error) = self.queue.receive_during(held, loading).await {
                 if matches!(&error, LoadError::Database(error) if session::is_lost(error)) {
                     return Err(error);
                 }
-                let progress = watched(pool, backend, page.commit_to(savepoint, &behind)).await?;
-                *self.reading = behind;
+                let progress = watched(pool, backend, page.commit_to(mark, &after)).await?;
+                *self.reading = after;
                 self.reporter.pages(&progress, begun.elapsed());
                 return Err(error);
             }
-            behind = further;
+            after = after_next;
         }
-        let progress = self.arriving.meanwhile(0, watched(pool, backend, page.commit(&behind))).await?;
+        let progress = self.queue.receive_during(0, watched(pool, backend, page.commit(&after))).await?;
         self.connection = Some((connection, backend));
-        *self.reading = behind;
+        *self.reading = after;
         self.reporter.pages(&progress, begun.elapsed());
         Ok(())
     }
 
-    /// Loads a page while it arrives, or drops it when it begins again.
+    /// Loads a page while it arrives. Rolls back if it begins again.
     async fn large_page(&mut self) -> Result<(), LoadError> {
-        let Some(layout) = self.arriving.layout() else { return Ok(()) };
+        let Some(layout) = self.queue.layout() else { return Ok(()) };
         let begun = Instant::now();
         let pool = self.loader.pool;
         let (mut connection, backend) = self.connection().await?;
-        let room = self.arriving.room();
-        let beginning = PageLoad::begin(self.loader, &mut connection, &layout, room);
+        let capacity = self.queue.capacity();
+        let beginning = PageLoad::begin(self.loader, &mut connection, &layout, capacity);
         let mut page = watched(pool, backend, beginning).await?;
         let end = loop {
-            match self.arriving.piece().await {
-                Piece::Chunk(chunk) => {
+            match self.queue.next_part().await {
+                Some(Part::Chunk(chunk)) => {
                     let held = page.waiting() + chunk.weight();
                     let copying = watched(pool, backend, page.copy(chunk, self.reading));
-                    self.arriving.meanwhile(held, copying).await?;
+                    self.queue.receive_during(held, copying).await?;
                 }
-                Piece::End(end) => break end,
-                Piece::Void => return Ok(()),
+                Some(Part::End(end)) => break end,
+                None => return Ok(()),
             }
         };
         let progress = watched(pool, backend, page.checkpoint(end, self.reading)).await?;
@@ -147,8 +147,8 @@ fn weight(chunks: &VecDeque<Chunk>) -> usize {
     chunks.iter().map(Chunk::weight).sum()
 }
 
-/// Loads a page that is complete, into a transaction that is open.
-async fn turn(
+/// Loads a complete page into an open transaction.
+async fn load_page(
     page: &mut PageLoad<'_, '_>,
     chunks: VecDeque<Chunk>,
     end: PageEnd,

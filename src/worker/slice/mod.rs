@@ -1,8 +1,8 @@
-//! Reads one slice: pages are fetched ahead while the page before is merged.
+//! Reads one slice: the next page is fetched while a page is loaded.
 //!
-//! Two halves run side by side and meet in a short queue. The fetching half asks the vendor and normalises; the loading
-//! half keeps a page in memory until it is complete, so that no transaction waits for a vendor, and makes it durable
-//! with its cursor. A page too large for that is staged while it arrives. Dropped at any await, nothing half-done stays.
+//! Two halves run side by side and are connected by a short queue. The fetching half calls the vendor and encodes the rows. The
+//! loading half keeps a page in memory until it is complete, so that no transaction waits for a vendor, and commits it with its
+//! cursor. A page too large for that is loaded while it arrives. Cancel-safe: dropping the future leaves nothing half done.
 
 mod fetch;
 mod load;
@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use fetch::{Fetch, PageRecords};
 use load::Load;
-pub use memory_budget::Room;
-use queue::Arriving;
+pub use memory_budget::MemoryBudget;
+use queue::Queue;
 
 use super::policy::TaskError;
 use super::report::Reporter;
@@ -31,14 +31,14 @@ use crate::load::transaction::PageEnd;
 use crate::rows::fingerprint::Fingerprinter;
 use crate::rows::page::{Chunk, PageWriter};
 
-/// A page under way when the process is asked to stop may end within this.
+/// Time for a page under way to end when the process is asked to stop.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// How the reading of a slice ended, short of a fault.
+/// How the reading of a slice ended without an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
     Finished,
-    /// The vendor needs time; go on at `until`.
+    /// The vendor needs time. The reading resumes at `until`.
     Pending {
         until: DateTime<Utc>,
     },
@@ -46,7 +46,7 @@ pub enum Ended {
     Stopped,
 }
 
-/// What it takes to read a slice.
+/// Everything that reading a slice needs.
 pub struct SliceReader<'r, 'l> {
     pub source: &'r dyn Source,
     pub session: &'r Session<'r>,
@@ -54,30 +54,30 @@ pub struct SliceReader<'r, 'l> {
     pub writer: &'r mut PageWriter,
     pub reporter: &'r Reporter<'r>,
     pub expected: Expected,
-    pub room: &'r Room,
+    pub memory: &'r MemoryBudget,
     pub shutdown: &'r CancellationToken,
 }
 
 enum Message {
-    /// The page begins, or begins again: what came of it before is void.
+    /// The page begins, or begins again: its chunks so far do not count.
     Begin,
     Chunk(Chunk),
     End(PageEnd),
-    /// Nothing follows for now; the reading goes on with this cursor.
+    /// The vendor needs time. The reading resumes with this cursor.
     Park(String),
 }
 
 impl SliceReader<'_, '_> {
-    /// Reads from where `reading` stands to the slice's end.
-    pub async fn read(self, reading: &mut SliceReading) -> Result<Ended, TaskError> {
-        // What waits is kept by the loading half, which knows how much it may be.
+    /// Reads from the position of `reading` to the end of the slice.
+    pub async fn read(self, reading: &mut Reading) -> Result<Ended, TaskError> {
+        // The loading half keeps what waits, because it knows the memory budget.
         let (sender, receiver) = mpsc::channel(1);
         let window = Window { start: reading.slice.window_start, end: reading.until };
-        let cursor = reading.slice.cursor.clone();
+        let cursor = reading.slice.position.cursor.clone();
         let stream = self.loader.stream.clone();
         self.loader.compare(&reading.slice);
-        let first = reading.slice.reading_batches.filter(|_| self.loader.comparing);
-        let fingerprinter = first
+        let first = reading.slice.position.batches.filter(|_| self.loader.comparing);
+        let prints = first
             .and_then(|first| u32::try_from(first).ok())
             .map(|first| Fingerprinter::new(first, self.writer.by_content(), Arc::clone(&self.loader.skipping)));
         self.writer.compare(fingerprinter);
@@ -96,14 +96,14 @@ impl SliceReader<'_, '_> {
                 outcome = fetch.pages(&stream, window, cursor) => outcome,
                 () = drained => Ok(Ended::Stopped),
             };
-            // Closing the queue lets the loading half finish what is complete.
+            // Closing the queue lets the loading half finish the complete pages.
             drop(fetch);
             outcome
         };
-        let arriving = Arriving::new(receiver, self.room.part());
-        let loading = Load { loader: self.loader, connection: None, reading, arriving, reporter: self.reporter };
+        let queue = Queue::new(receiver, self.memory.share());
+        let loading = Load { loader: self.loader, connection: None, reading, queue, reporter: self.reporter };
         let (fetched, loaded) = tokio::join!(fetching, loading.all());
-        // The loading half's fault is the cause when the fetching half only found the queue closed.
+        // If the loading half failed, the fetching half only found the queue closed.
         loaded?;
         fetched
     }
@@ -114,10 +114,10 @@ async fn drained(shutdown: &CancellationToken) {
     tokio::time::sleep(DRAIN).await;
 }
 
-/// Prepares a slice to be read: goes on where an earlier reading stopped, or begins again.
-pub async fn prepare(loader: &Loader<'_>, reading: &mut SliceReading) -> Result<(), LoadError> {
-    if reading.slice.reading_run.is_some() {
-        let whole = reading.slice.reading_pages == 0 || loader.seen_is_whole(&reading.slice).await?;
+/// Prepares a slice for reading: resumes an unfinished reading, or begins a new one.
+pub async fn prepare(loader: &Loader<'_>, reading: &mut Reading) -> Result<(), LoadError> {
+    if reading.slice.position.run.is_some() {
+        let whole = reading.slice.position.pages == 0 || loader.seen_is_whole(&reading.slice).await?;
         if whole {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! The loading half's end of the queue: what has arrived, and whether there is room for more.
+//! The loading half's end of the queue: what has arrived, within the run's share of the memory budget.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,165 +6,164 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::Message;
-use super::memory_budget::Part;
+use super::memory_budget::Share;
 use crate::load::transaction::PageEnd;
 use crate::rows::layout::Layout;
 use crate::rows::page::Chunk;
 
-pub(super) struct Arriving<'r> {
+pub(super) struct Queue<'r> {
     receiver: mpsc::Receiver<Message>,
-    /// Of the page that is under way or complete.
+    /// The chunks of the page under way, or of the page that is complete.
     chunks: VecDeque<Chunk>,
     bytes: usize,
-    room: Part<'r>,
-    /// The large page that is loaded piece by piece began again.
-    again: bool,
-    /// What was met and is not dealt with.
-    met: Option<Met>,
-    /// Nothing more will come.
+    share: Share<'r>,
+    /// A page began since a large page was last announced.
+    restarted: bool,
+    /// Received, and not handled yet.
+    pending: Option<Event>,
+    /// The sender is gone.
     closed: bool,
 }
 
-/// What the queue came to.
-pub(super) enum Met {
-    /// A page is complete.
+/// What the loading half has to do next.
+pub(super) enum Event {
+    /// Load a page that is complete.
     Page(PageEnd),
-    /// A page is larger than what is kept in memory.
-    Large,
+    /// Load a page in parts: it exceeds the memory budget.
+    LargePage,
+    /// Store the cursor of a reading that waits for the vendor.
     Park(String),
 }
 
-/// What follows of a large page.
-pub(super) enum Piece {
+/// The next part of a large page.
+pub(super) enum Part {
     Chunk(Chunk),
     End(PageEnd),
-    /// It begins again, or came to nothing.
-    Void,
 }
 
-impl<'r> Arriving<'r> {
-    pub(super) fn new(receiver: mpsc::Receiver<Message>, room: Part<'r>) -> Self {
-        Self { receiver, chunks: VecDeque::new(), bytes: 0, room, again: false, met: None, closed: false }
+impl<'r> Queue<'r> {
+    pub(super) fn new(receiver: mpsc::Receiver<Message>, share: Share<'r>) -> Self {
+        Self { receiver, chunks: VecDeque::new(), bytes: 0, share, restarted: false, pending: None, closed: false }
     }
 
-    /// The next thing to do; none at the end of the queue.
-    pub(super) async fn next(&mut self) -> Option<Met> {
+    /// Waits for the next event. Returns `None` at the end of the queue.
+    pub(super) async fn next(&mut self) -> Option<Event> {
         loop {
-            if let Some(met) = self.at_hand() {
-                return Some(met);
+            if let Some(event) = self.try_next() {
+                return Some(event);
             }
             let message = self.receiver.recv().await?;
-            self.take(message);
+            self.accept(message);
         }
     }
 
-    /// The next thing to do, if it has arrived.
-    pub(super) fn at_hand(&mut self) -> Option<Met> {
-        while self.met.is_none() && self.room.fits(self.bytes) {
+    /// The next event, if it has arrived.
+    fn try_next(&mut self) -> Option<Event> {
+        while self.pending.is_none() && self.share.fits(self.bytes) {
             let Ok(message) = self.receiver.try_recv() else { return None };
-            self.take(message);
+            self.accept(message);
         }
-        self.met.take().or_else(|| {
-            self.again = false;
-            Some(Met::Large)
+        self.pending.take().or_else(|| {
+            self.restarted = false;
+            Some(Event::LargePage)
         })
     }
 
-    /// A page that is complete, if it is the next thing to do and `fits`.
-    pub(super) fn page_at_hand(&mut self, fits: impl Fn(&Layout) -> bool) -> Option<PageEnd> {
-        match self.at_hand() {
-            Some(Met::Page(end)) if self.layout().is_some_and(|layout| fits(&layout)) => Some(end),
+    /// The end of a complete page, if that is the next event, it has arrived, and `fits` accepts the page's layout.
+    pub(super) fn try_next_page(&mut self, fits: impl Fn(&Layout) -> bool) -> Option<PageEnd> {
+        match self.try_next() {
+            Some(Event::Page(end)) if self.layout().is_some_and(|layout| fits(&layout)) => Some(end),
             other => {
-                self.met = other;
+                self.pending = other;
                 None
             }
         }
     }
 
-    /// Takes what arrives while something else is done that holds so many bytes itself.
-    pub(super) async fn meanwhile<T>(&mut self, held: usize, work: impl Future<Output = T>) -> T {
+    /// Does `work`, which holds `held` bytes of chunks itself, and receives what fits meanwhile.
+    pub(super) async fn receive_during<T>(&mut self, held: usize, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
-            let takes = !self.closed && self.met.is_none() && self.room.fits(self.bytes + held);
+            let receives = !self.closed && self.pending.is_none() && self.share.fits(self.bytes + held);
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                message = self.receiver.recv(), if takes => match message {
-                    Some(message) => self.take(message),
+                message = self.receiver.recv(), if receives => match message {
+                    Some(message) => self.accept(message),
                     None => self.closed = true,
                 },
             }
         }
     }
 
-    /// What follows of the page under way.
-    pub(super) async fn piece(&mut self) -> Piece {
+    /// Waits for the next part of the large page. Returns `None` if the page began again or will never end.
+    pub(super) async fn next_part(&mut self) -> Option<Part> {
         loop {
-            if std::mem::take(&mut self.again) {
-                return Piece::Void;
+            if std::mem::take(&mut self.restarted) {
+                return None;
             }
             if let Some(chunk) = self.chunks.pop_front() {
                 self.bytes -= chunk.weight();
-                return Piece::Chunk(chunk);
+                return Some(Part::Chunk(chunk));
             }
-            match self.met.take() {
-                Some(Met::Page(end)) => return Piece::End(end),
+            match self.pending.take() {
+                Some(Event::Page(end)) => return Some(Part::End(end)),
                 None => {}
                 other => {
-                    // A step that came to nothing hands no records over.
-                    self.met = other;
-                    return Piece::Void;
+                    // The step produced no page: its chunks do not count.
+                    self.pending = other;
+                    return None;
                 }
             }
-            let Some(message) = self.receiver.recv().await else { return Piece::Void };
-            self.take(message);
+            let message = self.receiver.recv().await?;
+            self.accept(message);
         }
     }
 
-    fn take(&mut self, message: Message) {
+    fn accept(&mut self, message: Message) {
         match message {
             Message::Begin => {
                 self.chunks.clear();
                 self.bytes = 0;
-                self.again = true;
+                self.restarted = true;
             }
             Message::Chunk(chunk) => {
                 self.bytes += chunk.weight();
                 self.chunks.push_back(chunk);
             }
-            Message::End(end) => self.met = Some(Met::Page(end)),
-            Message::Park(cursor) => self.met = Some(Met::Park(cursor)),
+            Message::End(end) => self.pending = Some(Event::Page(end)),
+            Message::Park(cursor) => self.pending = Some(Event::Park(cursor)),
         }
     }
 
-    /// The layout of the last chunk, which has every field that those before it have.
+    /// The layout of the last chunk. It has every field of the chunks before.
     pub(super) fn layout(&self) -> Option<Arc<Layout>> {
         self.chunks.back().map(|chunk| Arc::clone(&chunk.layout))
     }
 
-    /// The chunks so far.
-    pub(super) fn chunks(&mut self) -> VecDeque<Chunk> {
+    /// Takes the chunks that have arrived.
+    pub(super) fn take_chunks(&mut self) -> VecDeque<Chunk> {
         self.bytes = 0;
         std::mem::take(&mut self.chunks)
     }
 
-    /// What there is room for by now.
-    pub(super) fn room(&self) -> usize {
-        self.room.bytes()
+    /// The bytes that pages may use now.
+    pub(super) fn capacity(&self) -> usize {
+        self.share.capacity()
     }
 
-    /// Nothing comes for now.
-    pub(super) fn rest(&mut self) {
-        self.room.give_back(self.bytes);
+    /// Returns the spare memory unless chunks need it, because nothing has arrived for a while.
+    pub(super) fn release_spare(&mut self) {
+        self.share.release_spare(self.bytes);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::slice::Room;
+    use crate::worker::slice::MemoryBudget;
 
-    /// A chunk that says which one it is by its rows.
+    /// A chunk whose number of rows identifies it.
     fn chunk(number: u64, bytes: usize) -> Message {
         let mut chunk = Chunk { rows: number, ..Chunk::default() };
         chunk.data.resize(bytes, 0);
@@ -189,82 +188,82 @@ mod tests {
         }
     }
 
-    /// What follows, as numbers of chunks; then whether the page ended.
-    async fn pieces(arriving: &mut Arriving<'_>) -> (Vec<u64>, bool) {
+    /// The numbers of the chunks that follow, and whether the page ended.
+    async fn parts(queue: &mut Queue<'_>) -> (Vec<u64>, bool) {
         let mut numbers = Vec::new();
         loop {
-            match arriving.piece().await {
-                Piece::Chunk(chunk) => numbers.push(chunk.rows),
-                Piece::End(_) => return (numbers, true),
-                Piece::Void => return (numbers, false),
+            match queue.next_part().await {
+                Some(Part::Chunk(chunk)) => numbers.push(chunk.rows),
+                Some(Part::End(_)) => return (numbers, true),
+                None => return (numbers, false),
             }
         }
     }
 
     #[tokio::test]
-    async fn p1_of_a_page_that_begins_again_only_what_came_last_counts() {
-        let room = Room::of(1);
+    async fn p1_only_the_last_attempt_at_a_page_counts() {
+        let budget = MemoryBudget::for_runs(1);
         let again = [Message::Begin, chunk(1, 10), Message::Begin, chunk(2, 10), end()];
-        let mut arriving = Arriving::new(sent(again).await, room.part());
-        assert!(matches!(arriving.next().await, Some(Met::Page(_))));
-        let rows: Vec<u64> = arriving.chunks().iter().map(|chunk| chunk.rows).collect();
+        let mut queue = Queue::new(sent(again).await, budget.share());
+        assert!(matches!(queue.next().await, Some(Event::Page(_))));
+        let rows: Vec<u64> = queue.take_chunks().iter().map(|chunk| chunk.rows).collect();
         assert_eq!(rows, [2]);
-        assert!(arriving.next().await.is_none());
+        assert!(queue.next().await.is_none());
     }
 
     #[tokio::test]
-    async fn p6_a_page_beyond_its_room_comes_piece_by_piece() {
-        let room = Room::of(1);
+    async fn p6_a_page_beyond_the_memory_budget_comes_in_parts() {
+        let budget = MemoryBudget::for_runs(1);
         let many = (0..20).map(|number| chunk(number, 1 << 20));
         let messages = [Message::Begin].into_iter().chain(many).chain([end()]);
-        let mut arriving = Arriving::new(sent(messages).await, room.part());
-        assert!(matches!(arriving.next().await, Some(Met::Large)));
-        assert!(arriving.bytes < 8 << 20, "{}", arriving.bytes);
-        // Nothing more is taken while what has arrived is all there is room for.
-        let before = arriving.bytes;
-        arriving.meanwhile(0, while_others_run()).await;
-        assert_eq!(arriving.bytes, before);
-        assert_eq!(pieces(&mut arriving).await, ((0..20).collect(), true));
-        assert!(arriving.next().await.is_none());
+        let mut queue = Queue::new(sent(messages).await, budget.share());
+        assert!(matches!(queue.next().await, Some(Event::LargePage)));
+        assert!(queue.bytes < 8 << 20, "{}", queue.bytes);
+        // Nothing more is received while the budget is used up.
+        let before = queue.bytes;
+        queue.receive_during(0, while_others_run()).await;
+        assert_eq!(queue.bytes, before);
+        assert_eq!(parts(&mut queue).await, ((0..20).collect(), true));
+        assert!(queue.next().await.is_none());
     }
 
     #[tokio::test]
-    async fn p1_a_large_page_that_begins_again_is_void_and_then_comes_whole() {
-        let room = Room::of(1);
+    async fn p1_a_large_page_that_begins_again_is_dropped_and_then_comes_whole() {
+        let budget = MemoryBudget::for_runs(1);
         let first = (0..8).map(|number| chunk(number, 1 << 20));
         let messages = [Message::Begin].into_iter().chain(first);
         let (sender, receiver) = mpsc::channel(100);
-        let mut arriving = Arriving::new(receiver, room.part());
+        let mut queue = Queue::new(receiver, budget.share());
         for message in messages {
             sender.send(message).await.unwrap();
         }
-        assert!(matches!(arriving.next().await, Some(Met::Large)));
+        assert!(matches!(queue.next().await, Some(Event::LargePage)));
         for _ in 0..5 {
-            assert!(matches!(arriving.piece().await, Piece::Chunk(_)));
+            assert!(matches!(queue.next_part().await, Some(Part::Chunk(_))));
         }
-        // While its first rows are sent, it breaks off.
+        // While its first rows are loaded, it begins again.
         for message in [Message::Begin, chunk(100, 10)] {
             sender.send(message).await.unwrap();
         }
-        arriving.meanwhile(0, while_others_run()).await;
-        assert_eq!(pieces(&mut arriving).await, (vec![], false));
+        queue.receive_during(0, while_others_run()).await;
+        assert_eq!(parts(&mut queue).await, (vec![], false));
         sender.send(end()).await.unwrap();
-        assert!(matches!(arriving.next().await, Some(Met::Page(_))));
-        assert_eq!(arriving.chunks().len(), 1);
+        assert!(matches!(queue.next().await, Some(Event::Page(_))));
+        assert_eq!(queue.take_chunks().len(), 1);
     }
 
     #[tokio::test]
-    async fn p3_a_step_that_comes_to_nothing_is_parked_whatever_was_under_way() {
-        let room = Room::of(1);
+    async fn p3_a_step_without_a_page_is_parked_whatever_was_under_way() {
+        let budget = MemoryBudget::for_runs(1);
         let parked = [Message::Begin, chunk(1, 64 << 20), Message::Park("handle".to_owned())];
-        let mut arriving = Arriving::new(sent(parked).await, room.part());
-        assert!(matches!(arriving.next().await, Some(Met::Large)));
-        assert_eq!(pieces(&mut arriving).await, (vec![1], false));
-        assert!(matches!(arriving.next().await, Some(Met::Park(cursor)) if cursor == "handle"));
-        // And one whose vendor fell silent ends with the queue.
-        let mut arriving = Arriving::new(sent([Message::Begin, chunk(1, 64 << 20)]).await, room.part());
-        assert!(matches!(arriving.next().await, Some(Met::Large)));
-        assert_eq!(pieces(&mut arriving).await, (vec![1], false));
-        assert!(arriving.next().await.is_none());
+        let mut queue = Queue::new(sent(parked).await, budget.share());
+        assert!(matches!(queue.next().await, Some(Event::LargePage)));
+        assert_eq!(parts(&mut queue).await, (vec![1], false));
+        assert!(matches!(queue.next().await, Some(Event::Park(cursor)) if cursor == "handle"));
+        // A page whose vendor stops responding ends with the queue.
+        let mut queue = Queue::new(sent([Message::Begin, chunk(1, 64 << 20)]).await, budget.share());
+        assert!(matches!(queue.next().await, Some(Event::LargePage)));
+        assert_eq!(parts(&mut queue).await, (vec![1], false));
+        assert!(queue.next().await.is_none());
     }
 }

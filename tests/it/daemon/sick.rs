@@ -47,7 +47,7 @@ async fn p12_connections_that_fall_silent_during_a_run_are_replaced_and_the_run_
     let claims: i64 = world.scalar(&format!("select fence from tidegate.run where id = {run}")).await;
     assert!(claims < 6, "{claims}");
     let said = daemon.said();
-    assert!(said.contains("did not answer within") && said.lines().count() < 80, "{said}");
+    assert!(said.contains("did not respond within") && said.lines().count() < 80, "{said}");
 
     // Again while the daemon is idle, then it ends: nothing waits for a response that never comes.
     proxy.forget();

@@ -1,4 +1,4 @@
-//! The past: it slows nothing down, and goes when it is older than the configuration wants it.
+//! History: it slows nothing down, and is deleted when it is older than configured.
 
 mod prune;
 mod scale;

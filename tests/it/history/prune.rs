@@ -37,7 +37,7 @@ async fn left(pool: &PgPool) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn runs_older_than_the_setting_go_and_what_still_matters_stays() {
+async fn runs_older_than_the_setting_are_deleted_unless_they_still_matter() {
     let database = TestDatabase::create().await;
     let pool = database.pool();
     let all = [
@@ -62,7 +62,7 @@ async fn runs_older_than_the_setting_go_and_what_still_matters_stays() {
 }
 
 #[tokio::test]
-async fn refused_records_go_by_their_own_age() {
+async fn rejected_records_are_deleted_by_their_own_age() {
     let database = TestDatabase::create().await;
     let pool = database.pool();
     sqlx::query(
@@ -99,13 +99,13 @@ async fn p8_a_firing_whose_run_was_pruned_does_not_come_back() {
     }
     assert_eq!(prune::runs(&mut *conn, DAY, 100).await.unwrap(), 2);
     assert_eq!(enqueue_due(&mut conn, &jobs, now).await.unwrap(), []);
-    // Even when a run by hand is all that is left.
+    // Even if only a manual run is left.
     sqlx::query("update tidegate.run set kind = 'manual', scheduled_for = null").execute(&mut *conn).await.unwrap();
     assert_eq!(enqueue_due(&mut conn, &jobs, now).await.unwrap(), []);
 }
 
 #[tokio::test]
-async fn two_processes_prune_beside_each_other() {
+async fn two_processes_prune_at_the_same_time() {
     let database = TestDatabase::create().await;
     let pool = database.pool();
     sqlx::query(
@@ -128,13 +128,13 @@ async fn two_processes_prune_beside_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_daemon_takes_away_what_the_configuration_does_not_want_kept() {
+async fn the_daemon_deletes_what_the_configuration_does_not_keep() {
     let world = World::new().await;
     let pool = world.database.pool();
     runs(&pool, &[("lynn", "succeeded", 40), ("lynn", "failed", 35), ("lynn", "succeeded", 2)]).await;
     let _kept = Daemon::start(&world).await;
     world.edit_config(|text| format!("history: {{ keep_runs: 30d }}\n{text}"));
-    // The one without a limit still runs; the next begins with pruning.
+    // The process without a limit still runs. The next one begins with pruning.
     let _pruning = Daemon::start(&world).await;
     eventually(SOON, async || (left(&pool).await == [3]).then_some(())).await;
 }

@@ -1,7 +1,7 @@
-//! A long history: what is asked all the time reads as few rows of it as on the first day.
+//! A long history: frequent queries read as few rows of it as on the first day.
 //!
-//! Not a matter of time, which depends on the machine: Postgres counts the rows that a transaction has read of each table,
-//! one after another or by an index, and those are held against a bound. The statements are the product's own.
+//! Time is not measured, because it depends on the machine. Postgres counts the rows that a transaction has read of each table,
+//! sequentially or by an index, and the count is compared with a limit. The statements are the product's own.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::support::{TestDatabase, World};
 /// Tables that grow with time, or with the number of credentials.
 const GROWING: &[&str] =
     &["run", "task", "slice", "rejected_record", "schema_change", "push_batch", "push_row", "quota_use", "quota_limit"];
-/// The most rows that any one question may read: 1,000 runs are looked at for failures.
+/// The most rows that one query may read: 1,000 runs are searched for failures.
 const ROWS_MAX: i64 = 2_000;
 const LEASE: Duration = Duration::from_mins(1);
 
@@ -38,7 +38,7 @@ const RUNS: &str = "
     analyze tidegate.run;
 ";
 
-/// 200,000 tasks, 100,000 slices of 20 streams, 100,000 refused records, and what else grows.
+/// 200,000 tasks, 100,000 slices of 20 streams, 100,000 rejected records, and rows of all other growing tables.
 const REST: &str = "
     -- The keys are right: they need not be looked up one by one.
     set session_replication_role = replica;
@@ -70,7 +70,7 @@ const REST: &str = "
     set session_replication_role = origin;
 ";
 
-/// Counts what one session's transaction reads.
+/// Counts the rows that one session's transaction reads.
 struct Meter {
     before: i64,
     dear: Vec<String>,
@@ -103,14 +103,14 @@ async fn rows_read(connection: impl sqlx::PgExecutor<'_>) -> i64 {
     .unwrap()
 }
 
-/// A session that plans as one that has asked often (`force_generic_plan`), or for the first time (`force_custom_plan`).
+/// A session that plans as if it had asked often (`force_generic_plan`), or for the first time (`force_custom_plan`).
 async fn session(database: &TestDatabase, plans: &str) -> PgConnection {
     let mut connection = database.connect().await;
     sqlx::query(AssertSqlSafe(format!("set plan_cache_mode = {plans}"))).execute(&mut connection).await.unwrap();
     connection
 }
 
-/// What the status page, the metrics and the commands that show the same ask for.
+/// The queries of the status page, the metrics and the commands that show the same.
 async fn readers(connection: &mut PgConnection) -> Vec<String> {
     let jobs: Vec<String> = (0..50).map(|job| format!("job-{job}")).collect();
     let mut meter = Meter::begin(&mut *connection).await;
@@ -140,7 +140,7 @@ async fn readers(connection: &mut PgConnection) -> Vec<String> {
     meter.dear
 }
 
-/// What a command asks for once in its life, so that it is always planned again.
+/// The queries that a command executes once, so that they are always planned again.
 async fn commands(connection: &mut PgConnection) -> Vec<String> {
     let streams = ["stream_0".to_owned()];
     let mut meter = Meter::begin(&mut *connection).await;
@@ -157,7 +157,7 @@ async fn commands(connection: &mut PgConnection) -> Vec<String> {
     meter.dear
 }
 
-/// What a worker asks for, from the claim to the end of a run.
+/// The queries of a worker, from the claim to the end of a run.
 async fn worker(connection: &mut PgConnection) -> Vec<String> {
     let id: i64 = sqlx::query_scalar(
         "with run as (
@@ -182,7 +182,7 @@ async fn worker(connection: &mut PgConnection) -> Vec<String> {
     }
     assert!(cheap!("renew", run::renew(&mut *connection, claim.id, claim.fence, LEASE)));
     assert!(cheap!("hold_stream", run::hold_stream(&mut *connection, &claim, "stream_0")));
-    cheap!("tasks of a run", task::of_run(&mut *connection, claim.id));
+    cheap!("tasks of a run", task::due(&mut *connection, claim.id));
     cheap!("wanted", run::wanted(&mut *connection, &claim, "stream_0", &jobs));
     cheap!("grid", cursor::grid(&mut *connection, "connection-3", "stream_0"));
     let since = Utc::now() - TimeDelta::days(2);
@@ -196,14 +196,14 @@ async fn worker(connection: &mut PgConnection) -> Vec<String> {
     let progress = Progress::default();
     cheap!("add_progress", task::add_progress(&mut *connection, claim.id, "stream_0", &progress, window));
     cheap!("add_traffic", task::add_traffic(&mut *connection, claim.id, "stream_0", 1, 1));
-    assert!(cheap!("end_task", task::end(&mut *connection, &claim, "stream_0", TaskEnd::Succeeded)));
+    assert!(cheap!("end_task", task::end(&mut *connection, &claim, "stream_0", &TaskEnd::Succeeded)));
     cheap!("release_streams", run::release_streams(&mut *connection, &claim));
     let state = cheap!("end_run", run::end_run(&mut *connection, &claim, false));
     assert_eq!(state.as_deref(), Some("succeeded"));
     meter.dear
 }
 
-/// What the ledger asks for; `pool` has one connection, within a transaction.
+/// The queries of the ledger. `pool` has one connection, within a transaction.
 async fn ledger(pool: &PgPool, plans: &str) -> Vec<String> {
     let key = LedgerKey::derive(pool, &Url::parse("https://vendor.example").unwrap(), &["4411"]).await.unwrap();
     let per = Duration::from_hours(1);

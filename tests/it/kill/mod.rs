@@ -1,5 +1,5 @@
-//! Kills, stops and suspends the real binary at every point of a slice, from outside. What its successors load is what
-//! an undisturbed run loads: nothing lost, nothing twice.
+//! Kills, stops and suspends the real binary at every point of a slice, from outside. Its successors must load
+//! what an undisturbed run loads: nothing is lost, nothing is duplicated.
 
 mod points;
 mod postmaster;
@@ -18,17 +18,17 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use super::support::world::Recipe;
 use super::support::{Process, TestDatabase, World, ago, eventually};
 
-/// Far more than anything here takes, even on a machine that does much else.
+/// Far longer than anything here takes, even on a busy machine.
 const LONG: Duration = Duration::from_mins(1);
 const MARKS: &str = "navigation_marks";
 const SURVEY: &str = "survey_result";
 
-/// Midnight UTC, so many days from today.
+/// Midnight UTC, that many days from today.
 fn midnight(days: i64) -> DateTime<Utc> {
     ago(-days)
 }
 
-/// A world whose days before today have rows and today has none, so that the open slice holds still.
+/// A world with rows before today and none today, so that the open slice does not change.
 async fn world(days: i64, rows: u64, page_size: u32, streams: &'static str, job: &[&str]) -> World {
     let defaults = Recipe::default();
     let world = World::with(Recipe {
@@ -60,7 +60,7 @@ impl Scene {
         Self { world, reference: TestDatabase::create().await, streams: vec![MARKS.to_owned(), SURVEY.to_owned()] }
     }
 
-    /// Records that need care, on both days: twins across pages, one on the border of two slices, some that are no rows.
+    /// Difficult records on both days: duplicates across pages, one on the boundary of two slices, some that cannot become rows.
     fn make_hard(&self) {
         let control = self.world.control();
         for report in &self.streams {
@@ -74,7 +74,7 @@ impl Scene {
         }
     }
 
-    /// What a vendor does behind our back: rows vanish, change and appear, and a field is new.
+    /// Changes at the vendor: rows are deleted, changed and added, and a field is new.
     fn change_the_truth(&self) {
         let control = self.world.control();
         for report in &self.streams {
@@ -85,7 +85,7 @@ impl Scene {
             for hour in 0..48 {
                 control.insert(report, midnight(-2) + TimeDelta::minutes(60 * hour + 7)).unwrap();
             }
-            // Or nothing might be deleted: a reading with records that are no rows takes nothing away (promise 10).
+            // Otherwise nothing would be deleted: a reading with rejected records deletes nothing (promise 10).
             for odd in odd(report) {
                 control.vanish(odd).unwrap();
             }
@@ -97,7 +97,7 @@ impl Scene {
         Process::start(&self.world.config_path(), &["sync"], &[])
     }
 
-    /// An undisturbed `sync`, as soon as the killed process counts as silent.
+    /// An undisturbed `sync`, as soon as the lease of the killed process has expired.
     async fn sync(&self) {
         expire_leases(&self.world.database).await;
         is_done(self.begin()).await;
@@ -126,14 +126,14 @@ impl Scene {
         assert_tidy(&self.world.database).await;
     }
 
-    /// Everything that a load leaves, without what differs from run to run.
+    /// Everything that a load stores, except what differs from run to run.
     fn queries(&self) -> Vec<String> {
         let tables = self.streams.iter().map(|table| {
             format!("select (to_jsonb(t) - '{{_run_id,_loaded_at}}'::text[])::text from lynn.{table} as t")
         });
         let control = [
             "select (connection, stream, window_start, reason, record)::text from tidegate.rejected_record",
-            // How far the open slice was read is a matter of the clock.
+            // How far the open slice was read depends on the clock.
             "select (
                 connection, stream, window_start, window_end, read_until = window_end, finished_run is not null,
                 rows_total, reading_run, reading_until, reading_fresh, reading_pages, reading_rows, reading_seen,
@@ -146,7 +146,7 @@ impl Scene {
     }
 }
 
-/// The records that are no rows, of each day: none of those that there are several of.
+/// The rejected records of each day, without those that occur several times.
 fn odd(report: &str) -> [Rows; 2] {
     [-2, -1].map(|day| Rows::between(report, midnight(day) + TimeDelta::hours(1), midnight(day + 1)).every(40))
 }
@@ -167,7 +167,7 @@ async fn assert_counted(database: &TestDatabase, stream: &str) {
     assert_eq!(net, held, "{stream}: what the tasks counted, what the table holds");
 }
 
-/// Nothing half-done stays: no noted row, no cursor inside a slice, no open transaction.
+/// Nothing half done is left: no noted row, no cursor inside a slice, no open transaction.
 async fn assert_tidy(database: &TestDatabase) {
     let pool = database.pool();
     let left: i64 = sqlx::query_scalar(
@@ -178,7 +178,7 @@ async fn assert_tidy(database: &TestDatabase) {
     .await
     .unwrap();
     assert_eq!(left, 0, "rows noted as seen and unfinished slices");
-    // Of the killed, Postgres may still notice that they are gone.
+    // Postgres may not have noticed yet that the killed processes are gone.
     eventually(LONG, async || {
         let open: i64 = sqlx::query_scalar(
             "select count(*) from pg_stat_activity
@@ -192,7 +192,7 @@ async fn assert_tidy(database: &TestDatabase) {
     .await;
 }
 
-/// As if the killed had been silent for as long as their leases last.
+/// Lets the leases of the killed processes expire.
 async fn expire_leases(database: &TestDatabase) {
     sqlx::query("update tidegate.run set lease_until = clock_timestamp() - interval '1 ms' where state = 'running'")
         .execute(&database.pool())
@@ -205,7 +205,7 @@ async fn succeeds(mut process: Process) {
     assert!(status.success(), "{status}: {}", process.said());
 }
 
-/// Done, though slices with records that are no rows may be held: those that the killed had read are read again.
+/// The sync is done. Slices with rejected records may be held: those that the killed process had read are read again.
 async fn is_done(mut process: Process) {
     let status = process.wait(LONG).await;
     assert!(matches!(status.code(), Some(0 | 3)), "{status}: {}", process.said());

@@ -6,7 +6,7 @@ use tokio::net::TcpSocket;
 use super::{LONG, MARKS, Obstacle, SURVEY, Scene, blocked, eventually, midnight, reached};
 use crate::support::{Process, TestDatabase, World};
 
-/// Kills at a point of the first reading and of a later one, each time followed by a run that goes on undisturbed.
+/// Kills at a point of the first reading and of a later one. Each time an undisturbed run follows.
 async fn survives(kill: impl AsyncFn(&Scene)) {
     let scene = Scene::new().await;
     scene.make_hard();
@@ -30,7 +30,7 @@ async fn held(scene: &Scene, page: u32, point: Point) -> (Process, Hold) {
     (process, hold)
 }
 
-/// Kills a `sync` while a statement like `query` waits for what `lock` locks, taken while page `page` is on its way.
+/// Kills a `sync` while a statement like `query` waits for the lock of `lock`, which is taken while page `page` is requested.
 async fn kill_behind(scene: &Scene, page: u32, lock: &str, query: &str) {
     let (process, hold) = held(scene, page, Point::BeforeAnswer).await;
     let obstacle = Obstacle::new(&scene.world.database, lock).await;
@@ -41,7 +41,7 @@ async fn kill_behind(scene: &Scene, page: u32, lock: &str, query: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_kill_while_a_token_is_minted_loses_nothing() {
+async fn p1_a_kill_during_a_login_loses_nothing() {
     survives(async |scene| {
         let hold = scene.world.control().hold(Match::endpoint("create_token"), Point::BeforeAnswer);
         let mut process = scene.begin();
@@ -66,18 +66,18 @@ async fn p1_a_kill_while_a_slice_is_prepared_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_kill_before_a_reservation_loses_nothing() {
-    // Only a reservation touches this table; the answer before is settled without it.
+    // Only a reservation uses this table; settling the call before does not.
     let lock = "lock table tidegate.quota_waiter in access exclusive mode";
     survives(async |scene| kill_behind(scene, 2, lock, "%tidegate.quota_reserve%").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_kill_while_an_answer_is_settled_loses_nothing() {
+async fn p1_a_kill_while_a_call_is_settled_loses_nothing() {
     let lock = "lock table tidegate.quota_ledger in access exclusive mode";
     survives(async |scene| kill_behind(scene, 2, lock, "%tidegate.quota_settle%").await).await;
 }
 
-/// A port at which connecting hangs: its queue is full and nobody accepts.
+/// A port where connecting hangs: its queue is full and no connection is accepted.
 async fn deaf_port() -> (tokio::net::TcpListener, Vec<tokio::net::TcpStream>) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -142,7 +142,7 @@ async fn p1_a_kill_while_rows_are_merged_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_kill_while_vanished_rows_are_deleted_loses_nothing() {
     survives(async |scene| {
-        // The last page: what was seen before is looked up, the rest noted, and what was not seen deleted.
+        // The last page: seen rows are looked up, the others noted, and rows that were not seen are deleted.
         let lock = "lock table tidegate.seen_row in access exclusive mode";
         let fresh =
             scene.world.scalar::<i64>("select count(*) from tidegate.slice where finished_run is not null").await;
@@ -192,7 +192,7 @@ async fn p1_a_kill_at_the_commit_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_commit_that_ends_after_its_successor_began_loses_nothing() {
+async fn p1_a_commit_that_ends_after_a_takeover_loses_nothing() {
     let scene = Scene::new().await;
     scene.make_hard();
     scene.sync().await;
@@ -204,7 +204,7 @@ async fn p1_a_commit_that_ends_after_its_successor_began_loses_nothing() {
     hold.release();
     blocked(database, "commit%").await;
     process.kill();
-    // The lease cannot be ended by hand, the commit holds the run; it ends by itself.
+    // The test cannot end the lease, because the commit locks the run. It expires by itself.
     let successor = scene.begin();
     blocked(database, "%insert into tidegate.stream%").await;
     obstacle.release().await;
@@ -224,7 +224,7 @@ async fn p1_a_kill_between_a_commit_and_the_next_page_loses_nothing() {
     .await;
 }
 
-/// Waits until so many pages of a slice under way are committed.
+/// Waits until that many pages of a slice under way are committed.
 pub(super) async fn committed_pages(world: &World, pages: i32) {
     let query = "select coalesce(max(reading_pages), 0) from tidegate.slice";
     eventually(LONG, async || (world.scalar::<i32>(query).await == pages).then_some(())).await;

@@ -25,7 +25,7 @@ fn hold_third_page_of_second_day(world: &World) -> Hold {
     world.control().hold_after(Match::report(MARKS).page(3), 1, Point::BeforeAnswer)
 }
 
-/// How often the first page of the second day was asked for.
+/// How often the first page of the second day was requested.
 fn first_pages(world: &World) -> usize {
     let day = midnight(-1).format("%Y-%m-%d").to_string();
     let calls = world.control().stats().reports;
@@ -33,7 +33,7 @@ fn first_pages(world: &World) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_notes_that_a_crash_of_postgres_empties_under_a_running_reading_delete_nothing() {
+async fn p1_seen_rows_lost_in_a_crash_of_postgres_delete_nothing() {
     let world = world(2, 250, 100, "[navigation_marks]", &["lookback: 10d"]).await;
     world.sync().await;
     change_the_truth(&world);
@@ -42,7 +42,7 @@ async fn p1_notes_that_a_crash_of_postgres_empties_under_a_running_reading_delet
     let mut daemon = Process::start(&world.config_path(), &["run"], &[]);
     reached(&hold, &mut daemon).await;
     committed_pages(&world, 2).await;
-    // What recovery does to an unlogged table, while the process behind has already new connections.
+    // What recovery does to an unlogged table, while the process already has new connections.
     sqlx::query("truncate tidegate.seen_row").execute(&world.database.pool()).await.unwrap();
     let before = first_pages(&world);
     hold.release();
@@ -63,7 +63,7 @@ async fn enqueue(world: &World, pool: &PgPool) -> i64 {
     enqueue_manual(&mut connection, &config.jobs["lynn"], &[MARKS], ByHand::Manual).await.unwrap()
 }
 
-/// Waits until a run has succeeded; one that was put off is told to go on now, and Postgres may be away meanwhile.
+/// Waits until a run has succeeded. Makes waiting runs due; Postgres may be down in the meantime.
 async fn succeeded(pool: &PgPool, run: i64) {
     eventually(LONG, async || {
         let hurry = "with task as (update tidegate.task set waiting_until = now() where state = 'waiting')
@@ -78,7 +78,7 @@ async fn succeeded(pool: &PgPool, run: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_killed_postmaster_costs_a_slice_its_notes_and_no_row() {
+async fn p1_a_killed_postmaster_loses_seen_rows_of_a_slice_and_no_row() {
     let world = world(2, 250, 100, "[navigation_marks]", &["lookback: 10d"]).await;
     let folder = ServerFolder::new(0o755);
     let data_dir = folder.path().join("postgres");
@@ -105,7 +105,7 @@ async fn p1_a_killed_postmaster_costs_a_slice_its_notes_and_no_row() {
     let postmaster = Pid::from_raw(text.lines().next().unwrap().parse().unwrap()).unwrap();
     kill_process(postmaster, Signal::KILL).unwrap();
     let notes = "select count(*) from tidegate.seen_row";
-    // Orphaned backends answer a moment longer, from before the crash.
+    // Orphaned backends from before the crash respond for a moment.
     let emptied = async || sqlx::query_scalar::<_, i64>(notes).fetch_one(&pool).await.ok().filter(|left| *left == 0);
     eventually(LONG, emptied).await;
     hold.release();

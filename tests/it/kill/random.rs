@@ -1,4 +1,4 @@
-//! Kills at random instants of a run, while the vendor changes its mind.
+//! Kills at random instants of a run, while the vendor's data change.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ const KILLS: u32 = 40;
 const STREAMS: [&str; 3] = ["menu_detail", "navigation_marks", "survey_result"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_kills_at_random_instants_lose_nothing_and_double_nothing() {
+async fn p1_kills_at_random_instants_lose_and_duplicate_nothing() {
     let mut dice = StdRng::seed_from_u64(seed());
-    // The vendor takes back whatever the dice say, which is more than a fifth of a slice at times.
+    // The vendor deletes random rows, sometimes more than a fifth of a slice.
     let world =
         world(3, 120, 50, "[menu_detail, navigation_marks, survey_result]", &["lookback: 10d", "hold_below: 0%"]).await;
-    // Time enough in every state.
+    // Enough time in every state.
     let slow = Fault::new(Match::endpoint("execute_report"), Action::Delay { ms: 10 }).times(u32::MAX);
     world.control().mischief(slow);
     let mut runs = 0;
@@ -47,7 +47,7 @@ async fn p1_kills_at_random_instants_lose_nothing_and_double_nothing() {
     assert_tidy(&world.database).await;
 }
 
-/// Rows vanish, change, appear, or come twice.
+/// Rows are deleted, changed, added or duplicated.
 fn change_something(world: &World, dice: &mut StdRng) {
     let control = world.control();
     for report in STREAMS {

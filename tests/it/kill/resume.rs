@@ -1,4 +1,4 @@
-//! After a kill, reading goes on behind the last checkpoint: nothing is asked twice but what was under way.
+//! After a kill, reading resumes after the last checkpoint: only pages under way are requested twice.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::points::committed_pages;
 use super::{MARKS, expire_leases, midnight, reached, succeeds, world};
 use crate::support::{Process, World};
 
-/// How often each page was asked for, by window and page. The open slice's window differs from run to run.
+/// How often each page was requested, by window and page. The open slice's window differs from run to run.
 fn asked(world: &World) -> BTreeMap<(String, u32), usize> {
     let mut asked = BTreeMap::new();
     for call in world.control().stats().reports {
@@ -46,7 +46,7 @@ async fn resumed_behind_the_checkpoint(shape: CursorShape) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_a_restart_goes_on_behind_the_last_checkpoint_with_the_vendors_cursor_byte_for_byte() {
+async fn p3_a_restart_resumes_after_the_last_checkpoint_with_the_exact_cursor() {
     for shape in [CursorShape::Array, CursorShape::Number, CursorShape::Text, CursorShape::Object] {
         resumed_behind_the_checkpoint(shape).await;
     }

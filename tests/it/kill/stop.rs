@@ -1,4 +1,4 @@
-//! An orderly stop in the middle of a body: soon, with nothing lost and the run free for others.
+//! An orderly stop in the middle of a body: it is quick, loses nothing and releases the run.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use super::zombie::run_ends;
 use super::{LONG, MARKS, assert_tidy, midnight, reached, succeeds, world};
 use crate::support::{Process, World};
 
-/// What `SIGTERM` is promised to take at most.
+/// The longest time that a stop after `SIGTERM` may take.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// A process whose second page of the second day hangs in the middle of its body.
@@ -23,13 +23,13 @@ async fn in_a_slow_body(world: &World, command: &str) -> Process {
     process
 }
 
-/// How often pages were asked for, those included that nobody waited for to the end.
+/// How often pages were requested, including requests that were cancelled.
 fn calls(world: &World) -> u64 {
     world.control().stats().calls["execute_report"]
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_a_daemon_stops_in_the_middle_of_a_slow_body_within_ten_seconds_and_the_next_goes_on() {
+async fn p3_a_daemon_stops_within_ten_seconds_during_a_slow_body_and_the_next_one_resumes() {
     let world = world(2, 250, 100, "[navigation_marks]", &["lookback: 0s"]).await;
     let run = world.enqueue(ByHand::Manual).await;
     let mut daemon = in_a_slow_body(&world, "run").await;
@@ -56,7 +56,7 @@ async fn p3_a_daemon_stops_in_the_middle_of_a_slow_body_within_ten_seconds_and_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_an_interrupted_sync_says_what_to_do_and_the_next_goes_on() {
+async fn p3_an_interrupted_sync_says_what_to_do_and_the_next_one_resumes() {
     let world = world(2, 250, 100, "[navigation_marks]", &["lookback: 0s"]).await;
     let mut sync = in_a_slow_body(&world, "sync").await;
     sync.signal(Signal::INT);
@@ -77,7 +77,7 @@ async fn p3_an_interrupted_sync_says_what_to_do_and_the_next_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_an_interrupted_sync_whose_page_is_slow_to_load_is_cancelled_all_the_same() {
+async fn p1_an_interrupted_sync_is_cancelled_even_if_its_page_loads_slowly() {
     let world = world(2, 250, 100, "[navigation_marks]", &["lookback: 0s"]).await;
     let hold = world.control().hold_after(Match::report(MARKS).page(2), 1, Point::BeforeAnswer);
     let mut sync = Process::start(&world.config_path(), &["sync"], &[]);
@@ -101,7 +101,7 @@ async fn p1_an_interrupted_sync_whose_page_is_slow_to_load_is_cancelled_all_the_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_an_interrupted_backfill_is_taken_up_by_the_same_command() {
+async fn p3_the_same_command_resumes_an_interrupted_backfill() {
     let world = world(3, 250, 100, "[navigation_marks]", &["lookback: 0s"]).await;
     succeeds(Process::start(&world.config_path(), &["sync"], &[])).await;
     let (from, to) = (midnight(-2).date_naive().to_string(), midnight(0).date_naive().to_string());

@@ -1,4 +1,4 @@
-//! A daemon that sleeps through its lease: another takes over, and when it wakes it changes nothing.
+//! A daemon is suspended past its lease: another one takes over, and the first one changes nothing when it resumes.
 
 use rustix::process::Signal;
 use simulator::{Change, Match, Point, Rows};
@@ -27,7 +27,7 @@ async fn two_days() -> World {
     world(2, 250, 100, "[navigation_marks]", &["lookback: 10d"]).await
 }
 
-/// Behind the page that the zombie has committed: its successor does not read that one again.
+/// After the page that the zombie has committed: its successor does not read that page again.
 fn change_the_truth(world: &World) {
     let rows = Rows::between(MARKS, midnight(-1) + chrono::TimeDelta::hours(12), midnight(0)).every(3);
     let set = Change::Set { field: "markValue".to_owned(), json: "\"changed meanwhile\"".to_owned() };
@@ -35,7 +35,7 @@ fn change_the_truth(world: &World) {
     world.control().vanish(Rows { every: 11, ..rows }).unwrap();
 }
 
-/// Everything that a zombie could spoil.
+/// Everything that a zombie could damage.
 async fn state(world: &World) -> Vec<String> {
     let query = "
         select md5(string_agg(t::text, ',' order by t::text)) from lynn.navigation_marks as t
@@ -68,7 +68,7 @@ async fn wakes_harmlessly(world: &World, zombie: &Process, run: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_daemon_that_sleeps_through_its_lease_while_the_vendor_answers_commits_nothing() {
+async fn p1_a_daemon_that_sleeps_past_its_lease_during_a_call_commits_nothing() {
     let world = two_days().await;
     world.sync().await;
     let hold = world.control().hold_after(Match::report(MARKS).page(2), 1, Point::BeforeAnswer);
@@ -77,14 +77,14 @@ async fn p1_a_daemon_that_sleeps_through_its_lease_while_the_vendor_answers_comm
     reached(&hold, &mut zombie).await;
     committed_pages(&world, 1).await;
     zombie.signal(Signal::STOP);
-    // Its answer, made before the change, waits in its socket.
+    // The response from before the change waits in its socket.
     hold.release();
     change_the_truth(&world);
     wakes_harmlessly(&world, &zombie, run).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_p8_a_daemon_that_sleeps_within_a_checkpoint_gives_its_locks_back_and_commits_nothing() {
+async fn p1_p8_a_daemon_that_sleeps_within_a_checkpoint_releases_its_locks_and_commits_nothing() {
     let world = two_days().await;
     world.sync().await;
     change_the_truth(&world);
@@ -96,13 +96,13 @@ async fn p1_p8_a_daemon_that_sleeps_within_a_checkpoint_gives_its_locks_back_and
     hold.release();
     blocked(&world.database, "%with held as%").await;
     zombie.signal(Signal::STOP);
-    // Postgres runs its last statement; its transaction, with all its locks, is never ended by it.
+    // Postgres runs its last statement. The zombie never ends the transaction, which holds locks.
     obstacle.release().await;
     wakes_harmlessly(&world, &zombie, run).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_daemon_that_sleeps_before_it_begins_a_slice_does_not_reset_its_successors() {
+async fn p1_a_daemon_that_sleeps_before_a_slice_does_not_reset_the_slice_of_its_successor() {
     let world = two_days().await;
     world.sync().await;
     change_the_truth(&world);

@@ -76,7 +76,7 @@ async fn p12_a_column_that_is_created_again_is_filled_in_a_slice_that_has_finger
     let page: Vec<String> = (0..500).map(|n| format!(r#"{{"n":{n},"text":"t{n}"}}"#)).collect();
     let read = async || super::fingerprints::read(&plant, whole(0), std::slice::from_ref(&page), 1).await;
     read().await;
-    assert!(plant.slice(whole(0)).await.fingerprinted);
+    assert!(plant.slice(whole(0)).await.position.fingerprinted);
     alter(&plant, "alter table TABLE drop column text").await;
     read().await;
     assert_eq!(plant.count("select count(distinct text) from lynn.survey_result").await, 500);
@@ -131,7 +131,7 @@ async fn p12_a_reading_whose_table_was_dropped_starts_over() {
     reader.page(&[r#"{"a":1}"#], Some("2")).await.unwrap();
     alter(&plant, "drop table TABLE").await;
     let reader = plant.resumed(&claim, whole(0)).await;
-    assert_eq!((reader.reading.slice.reading_run, &reader.reading.slice.cursor), (None, &None));
+    assert_eq!((reader.reading.slice.position.run, &reader.reading.slice.position.cursor), (None, &None));
 }
 
 #[tokio::test]

@@ -148,13 +148,13 @@ async fn p1_a_reading_resumes_at_its_cursor() {
         let second = plant.claim().await;
         let mut reader = plant.resumed(&second, whole(0)).await;
         let slice = &reader.reading.slice;
-        assert_eq!((slice.cursor.as_deref(), slice.reading_pages), (Some("second"), 1));
-        assert_eq!((slice.reading_run, slice.reading_until), (Some(claim.id), Some(whole(0).end)));
-        assert_eq!(slice.reading_fresh, fresh);
+        assert_eq!((slice.position.cursor.as_deref(), slice.position.pages), (Some("second"), 1));
+        assert_eq!((slice.position.run, slice.position.until), (Some(claim.id), Some(whole(0).end)));
+        assert_eq!(slice.position.fresh, fresh);
         assert!(reader.loader.seen_is_whole(slice).await.unwrap());
         reader.page(&numbered([1, 2]), None).await.unwrap();
         let slice = plant.slice(whole(0)).await;
-        assert_eq!((slice.cursor, slice.reading_pages, slice.reading_run), (None, 0, None));
+        assert_eq!((slice.position.cursor, slice.position.pages, slice.position.run), (None, 0, None));
         assert_eq!((slice.read_until, slice.finished_run), (Some(whole(0).end), Some(second.id)));
         let rows = plant.rows(whole(0)).await;
         assert_eq!(rows.iter().map(|row| row["n"].as_str()).collect::<Vec<_>>(), ["1", "1", "1", "2"]);
@@ -188,7 +188,7 @@ async fn p1_a_worker_that_lost_the_stream_cannot_begin_a_reading() {
     reader.page(&numbered([1]), Some("second")).await.unwrap();
     let error = zombie.loader.begin_reading(&mut zombie.reading).await.unwrap_err();
     assert!(matches!(error, LoadError::Fenced));
-    assert_eq!(plant.slice(whole(0)).await.reading_pages, 1);
+    assert_eq!(plant.slice(whole(0)).await.position.pages, 1);
     reader.page(&numbered([2]), None).await.unwrap();
 }
 

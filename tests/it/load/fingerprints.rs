@@ -21,8 +21,8 @@ const MANY: u32 = 1_100;
 pub(super) async fn comparing<'a>(plant: &'a Plant, claim: &'a Claim, window: RowWindow, resumed: bool) -> Reader<'a> {
     let mut reader = if resumed { plant.resumed(claim, window).await } else { plant.reader(claim, window).await };
     reader.loader.compare(&reader.reading.slice);
-    let first = reader.reading.slice.reading_batches.filter(|_| reader.loader.comparing);
-    let fingerprinter = first.map(|first| {
+    let first = reader.reading.slice.position.batches.filter(|_| reader.loader.comparing);
+    let prints = first.map(|first| {
         let first = u32::try_from(first).unwrap();
         Fingerprinter::new(first, reader.writer.by_content(), Arc::clone(&reader.loader.skipping))
     });
@@ -78,7 +78,7 @@ pub async fn read(plant: &Plant, window: RowWindow, pages: &[Vec<String>], ahead
 }
 
 async fn is_fingerprinted(plant: &Plant) -> bool {
-    plant.slice(whole(0)).await.fingerprinted
+    plant.slice(whole(0)).await.position.fingerprinted
 }
 
 fn keyed(pairs: impl IntoIterator<Item = (u32, u32)>) -> Vec<String> {
@@ -173,7 +173,7 @@ async fn p1_a_compared_reading_resumes_at_its_cursor() {
             read(&plant, whole(0), &changed, 1).await;
         } else {
             let mut reader = comparing(&plant, &claim, whole(0), true).await;
-            assert_eq!(reader.reading.slice.reading_batches, Some(2));
+            assert_eq!(reader.reading.slice.position.batches, Some(2));
             provide(&plant, &mut reader).await;
             reader.page(&changed[2], None).await.unwrap();
         }

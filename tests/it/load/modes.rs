@@ -370,7 +370,7 @@ async fn p3_a_waiting_reading_keeps_its_cursor_and_does_not_count_a_page() {
     reader.loader.park("job 1, asked".to_owned(), &mut reader.reading).await.unwrap();
     let slice = plant.slice(whole(0)).await;
     assert_eq!(
-        (slice.cursor.as_deref(), slice.reading_pages, slice.reading_run),
+        (slice.position.cursor.as_deref(), slice.position.pages, slice.position.run),
         (Some("job 1, asked"), 0, Some(claim.id))
     );
     let mut resumed = plant.resumed(&claim, whole(0)).await;
@@ -386,5 +386,5 @@ async fn p1_a_worker_that_lost_the_run_cannot_move_the_cursor_of_a_waiting_readi
     plant.claim().await;
     let lost = reader.loader.park("job 2".to_owned(), &mut reader.reading).await;
     assert!(matches!(lost, Err(LoadError::Fenced)), "{lost:?}");
-    assert_eq!(plant.slice(whole(0)).await.cursor, None);
+    assert_eq!(plant.slice(whole(0)).await.position.cursor, None);
 }

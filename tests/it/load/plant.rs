@@ -132,7 +132,7 @@ impl Plant {
         let reading = SliceReading {
             until: window.end,
             neighbours: [window.start - length, window.end],
-            fresh: slice.reading_fresh,
+            fresh: slice.position.fresh,
             slice,
         };
         let latest_wins = RowKey::of(&self.stream).latest_wins();

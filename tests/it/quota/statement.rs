@@ -27,7 +27,7 @@ async fn beat(pool: &PgPool, owner: &str) -> Vec<Dispute> {
 }
 
 #[tokio::test]
-async fn p2_of_two_processes_that_state_different_quotas_the_tighter_counts_whoever_opens_last() {
+async fn p2_if_two_processes_state_different_quotas_the_tighter_one_counts() {
     let database = TestDatabase::create().await;
     let pool = new_pool(&database);
     let wide = open(&pool, ("one", "acme"), vec![calls(3, HALF_DAY)]).await;
@@ -60,7 +60,7 @@ async fn p2_a_statement_counts_as_long_as_its_process_is_running() {
 }
 
 #[tokio::test]
-async fn p2_of_quotas_of_different_shapes_neither_is_exceeded() {
+async fn p2_neither_of_two_quotas_with_different_periods_is_exceeded() {
     let database = TestDatabase::create().await;
     let pool = new_pool(&database);
     let one = open(&pool, ("one", "acme"), vec![calls(20, 60 * SECOND), bytes(1_000, SECOND)]).await;
@@ -72,7 +72,7 @@ async fn p2_of_quotas_of_different_shapes_neither_is_exceeded() {
 }
 
 #[tokio::test]
-async fn p2_two_connections_of_one_process_count_as_two_processes_do() {
+async fn p2_two_connections_of_one_process_count_like_two_processes() {
     let database = TestDatabase::create().await;
     let pool = new_pool(&database);
     let ledger = open(&pool, ("one", "acme"), vec![calls(3, HALF_DAY)]).await;

@@ -62,7 +62,7 @@ async fn a_renamed_connection_is_read_from_its_start_and_the_old_rows_stay_under
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_an_older_copy_of_the_database_reads_what_it_lacks_and_nothing_else() {
+async fn p1_a_restored_backup_reads_only_what_it_lacks() {
     let mut world = world().await;
     let first = world.backfill(ago(3), ago(1)).await;
     assert_eq!((first[0].state.as_str(), first[0].slices_done), ("succeeded", 2), "{first:#?}");

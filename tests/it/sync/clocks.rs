@@ -1,4 +1,4 @@
-//! Clocks that change in the zone whose local times the vendor is asked for (`facts/lynn.md §10.2`).
+//! Clock changes in the zone in whose local times windows are requested from the vendor.
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -8,14 +8,14 @@ use sqlx::AssertSqlSafe;
 use crate::support::World;
 use crate::support::world::Recipe;
 
-/// Of these no column tells when a row happened, and of the last one does.
+/// Only the last of these has a column with the time of a row.
 const REPORTS: [&str; 3] = ["survey_result", "show_dialogs", "navigation_marks"];
 
 fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
 }
 
-/// A vendor that reads local times of Madrid, and a job whose windows are so long.
+/// A vendor that expects local times of Madrid, and a job with windows of that length.
 async fn world(slice: &str) -> World {
     let recipe = Recipe::default();
     World::with(Recipe {
@@ -35,14 +35,14 @@ async fn read(world: &World, from: &str, to: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p8_an_hour_that_occurs_twice_or_never_has_every_row_once() {
+async fn p8_every_row_of_an_hour_that_occurs_twice_is_loaded_once() {
     for slice in ["30m", "1h", "6h", "1d"] {
         let world = world(slice).await;
         // From 02:00 to 03:00 occurs twice on 25 October, from 00:00Z and from 01:00Z, and never on 29 March.
         for (from, to) in
             [("2026-10-24T00:00:00Z", "2026-10-26T00:00:00Z"), ("2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z")]
         {
-            // Whole days, since a slice that holds a part of the range is read whole.
+            // Whole days, because a slice that overlaps the range is read completely.
             if slice == "1d" && from.contains("12:") {
                 continue;
             }
@@ -56,7 +56,7 @@ async fn p8_an_hour_that_occurs_twice_or_never_has_every_row_once() {
                 assert_eq!(found, truth, "{report} in {slice} from {from}");
             }
         }
-        // No two calls asked for the same local times, but for further pages of the same window.
+        // No two calls requested the same local times, except for further pages of the same window.
         let calls = world.control().stats().reports;
         for report in REPORTS {
             let mut asked: Vec<_> = calls.iter().filter(|call| call.report == report && call.page == 1).collect();
@@ -69,11 +69,11 @@ async fn p8_an_hour_that_occurs_twice_or_never_has_every_row_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_rows_that_older_slices_hold_twice_are_replaced_by_the_slice_that_took_them_over() {
+async fn p4_rows_in_two_older_slices_are_replaced_by_the_merged_slice() {
     let world = world("1h").await;
     let (from, to) = ("2026-10-24T00:00:00Z", "2026-10-26T00:00:00Z");
     read(&world, from, to).await;
-    // As versions left it whose slices met within the hour: each of the three has the rows of the whole hour.
+    // As left by versions whose slices met within the hour: each of the three has the rows of the whole hour.
     for report in REPORTS {
         for start in ["2026-10-25T00:00:00Z", "2026-10-25T01:00:00Z"] {
             let statements = format!(
@@ -107,7 +107,7 @@ async fn p4_rows_that_older_slices_hold_twice_are_replaced_by_the_slice_that_too
     let ends = "select count(*) from tidegate.slice
         where window_start = '2026-10-24T23:00:00Z' and window_end = '2026-10-25T02:00:00Z'";
     assert_eq!(world.scalar::<i64>(ends).await, 3);
-    // And nothing is left to do: the next reading changes nothing.
+    // The next reading changes nothing.
     let loaded = "select max(_loaded_at)::text from lynn.survey_result";
     let before: String = world.scalar(loaded).await;
     read(&world, from, to).await;

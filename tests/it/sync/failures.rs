@@ -1,4 +1,4 @@
-//! What fails, fails alone, with a hint, and without a storm of calls.
+//! Failures do not affect other streams, come with a hint, and cause no flood of calls.
 
 use simulator::lynn::Account;
 use simulator::{Action, Fault, Match};
@@ -44,7 +44,7 @@ async fn a_stream_that_fails_does_not_stop_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fault_that_passes_is_put_off_and_then_gone() {
+async fn a_temporary_error_is_retried_later() {
     let world = world("[navigation_marks]").await;
     // The vendor's 4 s, ten times as fast: retries keep the distance of the limit in force.
     world.edit_config(|text| {
@@ -80,7 +80,7 @@ async fn a_fault_that_passes_is_put_off_and_then_gone() {
 async fn p2_wrong_credentials_fail_every_stream_with_one_login() {
     let world = world("\"*\"").await;
     world.edit_config(|text| {
-        // A refusal is remembered for the pace of logins: 20 s at the vendor's own limit.
+        // A refusal blocks logins for their pace: 20 s at the vendor's own limit.
         text.replace("create_token: { limit: 1000", "create_token: { limit: 3")
             .replace(&Account::default().access_token_secret, "mistyped-secret")
     });
@@ -96,7 +96,7 @@ async fn p2_wrong_credentials_fail_every_stream_with_one_login() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_a_token_that_is_refused_again_and_again_is_renewed_once() {
+async fn p2_a_token_that_is_refused_repeatedly_is_renewed_once() {
     let world = world("[navigation_marks]").await;
     world.control().mischief(Fault::new(Match::endpoint("execute_report"), Action::Unauthorized).times(99));
     let tasks = world.sync().await;

@@ -1,4 +1,4 @@
-//! What changes at the vendor between two runs.
+//! Changes at the vendor between two runs.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::support::world::Recipe;
 
 const REPORTS: [&str; 2] = ["navigation_marks", "survey_result"];
 
-/// Row key, then what must not change while the vendor says nothing new.
+/// Row key, then what must not change while the vendor's data do not.
 async fn untouched(world: &World, report: &str) -> BTreeMap<String, String> {
     let query = format!("select _row_key::text, concat_ws(' ', xmin, _run_id, _loaded_at) from lynn.{report}");
     let rows: Vec<(String, String)> =
@@ -21,7 +21,7 @@ async fn untouched(world: &World, report: &str) -> BTreeMap<String, String> {
     rows.into_iter().collect()
 }
 
-/// Changes, takes away, repeats, adds and brings late rows, on the day that began then.
+/// Changes, deletes, duplicates, adds and delays rows of the day that began then.
 fn edit(world: &World, report: &str, days_ago: i64, text: &str) {
     let control = world.control();
     let (from, to) = (ago(days_ago), ago(days_ago - 1));
@@ -45,7 +45,7 @@ async fn assert_day(world: &World, report: &str, days_ago: i64, expected: &[Stri
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_what_changed_vanished_came_late_or_twice_ends_as_last_reported() {
+async fn p4_changed_deleted_late_and_duplicate_rows_end_as_last_reported() {
     let world = World::with(Recipe {
         start: ago(6).date_naive(),
         streams: "[navigation_marks, survey_result]",
@@ -55,7 +55,7 @@ async fn p4_what_changed_vanished_came_late_or_twice_ends_as_last_reported() {
     .await;
     let (near, far) = (1, 5);
     for report in REPORTS {
-        // In the second that two days share.
+        // In the second on the boundary of two days.
         world.control().insert(report, ago(3)).unwrap();
         for days_ago in [near, far] {
             let late = Rows::between(report, ago(days_ago), ago(days_ago - 1)).every(13);
@@ -64,7 +64,7 @@ async fn p4_what_changed_vanished_came_late_or_twice_ends_as_last_reported() {
     }
     let tasks = world.sync().await;
     assert!(tasks.iter().all(|task| task.state == "succeeded"), "{tasks:#?}");
-    // The streams were read one after another, each as far as the moment allowed.
+    // The streams were read one after another, each up to its own limit.
     let ends = |tasks: &[tidegate::store::progress::TaskState]| -> BTreeMap<String, DateTime<Utc>> {
         tasks.iter().map(|task| (task.stream.clone(), task.last_window_end.unwrap())).collect()
     };
@@ -105,7 +105,7 @@ async fn p4_what_changed_vanished_came_late_or_twice_ends_as_last_reported() {
         assert!(same > 1000 && new > 20, "{report}: {same} {new}");
     }
 
-    // Beyond the lookback it takes a backfill.
+    // Beyond the lookback a backfill is needed.
     let tasks = world.backfill(ago(far), ago(far - 1)).await;
     assert!(tasks.iter().all(|task| task.state == "succeeded" && task.slices_done == 1), "{tasks:#?}");
     for report in REPORTS {
@@ -146,7 +146,7 @@ async fn p4_a_day_that_became_empty_is_emptied_once_it_is_released() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p8_what_was_read_while_the_databases_clock_was_ahead_is_read_again() {
+async fn p8_slices_read_while_the_databases_clock_was_ahead_are_read_again() {
     let world = World::with(Recipe {
         start: ago(2).date_naive(),
         streams: "[navigation_marks]",

@@ -1,4 +1,4 @@
-//! A reader's transaction that stays open, and a vendor that adds a field meanwhile (promise 12).
+//! A reader's transaction stays open while a vendor adds a field (promise 12).
 
 use simulator::{Change, Rows};
 use sqlx::Connection as _;
@@ -6,7 +6,7 @@ use sqlx::Connection as _;
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p12_a_reader_that_keeps_a_table_locked_stops_no_load_and_the_column_comes_later() {
+async fn p12_a_reader_that_locks_a_table_stops_no_load_and_the_column_is_added_later() {
     // `faketime` shows the real time to a signal handler that interrupts `epoll_wait`, so Postgres, whose shifted clock is ahead,
     // takes the alarm that ends a wait for a lock for one that came too early, and `lock_timeout` never passes.
     if std::env::var_os("FAKETIME").is_some() {

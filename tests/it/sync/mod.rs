@@ -1,4 +1,4 @@
-//! Whole runs: what the vendor reports is what the tables hold.
+//! Whole runs: the tables contain what the vendor reports.
 
 mod changes;
 mod clocks;

@@ -1,4 +1,4 @@
-//! Values that fit nowhere: the run succeeds and nothing is lost.
+//! Values that fit no column: the run succeeds and nothing is lost.
 
 use chrono::TimeDelta;
 use simulator::{Change, Rows};
@@ -40,7 +40,7 @@ async fn world(streams: &'static str) -> World {
     .await
 }
 
-/// Checks where each change's values went, and that the vendor's records are all there.
+/// Checks where the values of each change were stored, and that all records are there.
 async fn check(world: &World, report: &str, changes: &[(Change, &str)]) {
     let tasks = world.sync().await;
     let state = if tasks[0].records_rejected > 0 { "held" } else { "succeeded" };
@@ -63,9 +63,9 @@ async fn check(world: &World, report: &str, changes: &[(Change, &str)]) {
         ))
         .await;
     assert_eq!(extra, tasks[0].values_extra);
-    // The same again changes nothing, whatever the values are.
+    // Reading the same values again changes nothing.
     let again = world.backfill(ago(3), ago(0)).await;
-    // A slice with refused records takes nothing away when it is read again (promise 10).
+    // A slice with rejected records deletes nothing when it is read again (promise 10).
     assert_eq!(again[0].state, if rejected > 0 { "held" } else { "succeeded" }, "{again:?}");
     assert_eq!((again[0].rows_inserted, again[0].rows_updated, again[0].rows_deleted), (0, 0, 0), "{again:?}");
     let still: i64 = world.scalar("select count(*) from tidegate.rejected_record").await;
@@ -73,7 +73,7 @@ async fn check(world: &World, report: &str, changes: &[(Change, &str)]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p5_a_documented_report_keeps_what_does_not_fit_beside_its_columns() {
+async fn p5_a_documented_report_keeps_values_that_fit_no_column() {
     let world = world("[navigation_marks]").await;
     let changes = [
         (set("newField", "\"x\""), "_extra = '{\"newField\": \"x\"}'"),
@@ -117,7 +117,7 @@ async fn p5_a_documented_report_keeps_what_does_not_fit_beside_its_columns() {
     assert_eq!(changed, 0, "a documented table does not grow by itself");
 }
 
-/// Changes of an undocumented report, and where their values are to be found.
+/// Changes of an undocumented report, and where their values are stored.
 fn undocumented() -> Vec<(Change, String)> {
     let sla = "session_service_level_sec";
     vec![
@@ -161,7 +161,7 @@ fn undocumented() -> Vec<(Change, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p5_an_undocumented_report_grows_without_loss_and_its_types_stay() {
+async fn p5_an_undocumented_report_gets_columns_without_loss_and_keeps_its_types() {
     let world = world("[current_interactions]").await;
     let changes = undocumented();
     let changes: Vec<(Change, &str)> =
@@ -201,7 +201,7 @@ async fn p5_an_undocumented_report_grows_without_loss_and_its_types_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p5_two_daemons_may_meet_the_same_new_field_at_once() {
+async fn p5_two_daemons_may_add_the_same_new_field_at_once() {
     let world = world("[survey_result]").await;
     // Another connection fills the same table.
     let neighbour = simulator::start(Recipe::default().options).await.unwrap();
@@ -228,7 +228,7 @@ async fn p5_two_daemons_may_meet_the_same_new_field_at_once() {
     for control in [world.control(), neighbour.control()] {
         assert_eq!(control.stats().violation_count, 0);
     }
-    // Whichever came first, the other's values are beside its own.
+    // Whichever was first, the values of the other are stored beside its own.
     let of = |value: &str| {
         format!(
             "select count(*) from lynn.survey_result as t

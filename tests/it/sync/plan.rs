@@ -1,4 +1,4 @@
-//! `plan` knows what `sync` will do, and does nothing itself.
+//! `plan` predicts what `sync` will do, and sends nothing.
 
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ async fn plan(world: &World) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_tells_slices_and_calls_and_sends_nothing() {
+async fn a_plan_shows_slices_and_calls_and_sends_nothing() {
     let world = World::with(Recipe {
         start: ago(4).date_naive(),
         job: vec!["lookback: 36h".to_owned()],
@@ -45,7 +45,7 @@ async fn a_plan_tells_slices_and_calls_and_sends_nothing() {
     assert_eq!(i64::from(tasks[0].slices_done), slices);
     let calls = world.control().stats().reports.len() - before;
     let planned = usize::try_from(stream["calls"].as_u64().unwrap()).unwrap();
-    // However young the open day is: its rows come evenly, but not quite.
+    // However young the open day is: its rows arrive almost evenly.
     assert!(planned.abs_diff(calls) <= 1, "{planned} planned, {calls} sent");
     assert!(stream["ends_at"].as_str() > second["at"].as_str(), "{second}");
 }

@@ -1,4 +1,4 @@
-//! Extra reports, and what a job says about a stream.
+//! Extra reports, and the settings of a stream in a job.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::support::world::Recipe;
 const REPORT: &str = "0e5a7a4c-1111-4222-8333-944445555666";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_extra_report_gets_its_own_table_that_readers_may_read() {
+async fn an_extra_report_gets_its_own_table_that_the_reader_role_may_read() {
     let account = Account {
         extra_reports: BTreeMap::from([("agent_breaks".to_owned(), REPORT.to_owned())]),
         ..Account::default()
@@ -42,7 +42,7 @@ async fn an_extra_report_gets_its_own_table_that_readers_may_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_of_the_job_tells_rows_apart() {
+async fn a_key_of_the_job_identifies_rows() {
     let world = World::with(Recipe {
         streams: "[{ name: survey_result, key: [SessionId, date] }]",
         start: ago(2).date_naive(),
@@ -69,13 +69,13 @@ async fn a_key_of_the_job_tells_rows_apart() {
     world.control().change(day().every(7).first(5), set).unwrap();
     let second = world.sync().await;
     let task = &second[0];
-    // Held, for records without a key were refused again (promise 10).
+    // Held, because records without a key were rejected again (promise 10).
     assert_eq!((task.state.as_str(), task.rows_inserted, task.rows_deleted), ("held", 0, 0), "{task:?}");
     assert!((4..=6).contains(&task.rows_updated), "{task:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_may_say_where_new_fields_go() {
+async fn a_job_may_set_where_new_fields_are_stored() {
     let world = World::with(Recipe {
         streams: "[{ name: navigation_marks, columns: add }, { name: survey_result, columns: extra }]",
         start: ago(1).date_naive(),
