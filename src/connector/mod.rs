@@ -15,6 +15,7 @@ pub mod lexer;
 pub mod lynn;
 pub mod lynn_account;
 pub mod lynn_outbound;
+mod request;
 mod sealed;
 mod utc_offset;
 

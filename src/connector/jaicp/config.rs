@@ -17,7 +17,7 @@ use crate::catalogue::Stream;
 use crate::connector::export::Polling;
 use crate::connector::{AccountSettings, CsvForm, CsvKeys, OwnKeys, PollingKeys, Source, VendorPart, csv, polling};
 use crate::http::Redactor;
-use crate::quota::{Calls, LimitSpec, Unit};
+use crate::quota::LimitSpec;
 use crate::secret::Secret;
 use crate::settings::{Bool, Credential, Integer, KeyPath, Report, closest_hint, credential, flag, read};
 
@@ -131,11 +131,7 @@ impl Settings {
 }
 
 /// Ours: none is documented.
-const LIMITS: &[LimitSpec] = &[limit("requests", 5, 1)];
-
-const fn limit(name: &'static str, amount: u64, per_secs: u64) -> LimitSpec {
-    LimitSpec { name, calls: Calls::Data, unit: Unit::Calls, amount, per_secs }
-}
+const LIMITS: &[LimitSpec] = &[LimitSpec::calls("requests", 5, 1)];
 
 /// The keys of a JAICP Reporter connection beyond those of every connection.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -19,8 +19,8 @@ use crate::connector::export::Polling;
 use crate::connector::{
     AccountSettings, CsvForm, CsvKeys, OwnKeys, PollingKeys, SliceUse, Source, VendorPart, csv, polling,
 };
-use crate::http::{HttpError, Redactor, basic};
-use crate::quota::{Calls, LimitSpec, Unit};
+use crate::http::{Redactor, basic};
+use crate::quota::LimitSpec;
 use crate::secret::Secret;
 use crate::settings::{Credential, DurationText, KeyPath, Offset, Report, closest_hint, credential, read, secs};
 
@@ -175,22 +175,8 @@ pub(super) fn form(pairs: &[(impl AsRef<str>, impl AsRef<str>)]) -> String {
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish().replace('+', "%20")
 }
 
-/// A URL below the base: `path` and `query` are encoded already and stay as they are.
-pub(super) fn below(base_url: &Url, path: &str, query: &str) -> Result<Url, HttpError> {
-    let mut url = base_url.clone();
-    let path = format!("{}/{path}", url.path().trim_end_matches('/'));
-    url.set_path(&path);
-    url.set_query(Some(query));
-    // Not another path because of a dot that the vendor sent.
-    if url.path() == path { Ok(url) } else { Err(HttpError::Request("the path cannot be written".to_owned())) }
-}
-
 /// `vendors/khoros_care.md §8`: nothing says whether polls and downloads count, so they do.
-const LIMITS: &[LimitSpec] = &[limit("requests", 20, 60)];
-
-const fn limit(name: &'static str, amount: u64, per_secs: u64) -> LimitSpec {
-    LimitSpec { name, calls: Calls::Data, unit: Unit::Calls, amount, per_secs }
-}
+const LIMITS: &[LimitSpec] = &[LimitSpec::calls("requests", 20, 60)];
 
 /// The keys of a Khoros Care connection beyond those of every connection.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

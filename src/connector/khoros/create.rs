@@ -3,8 +3,9 @@
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use url::Url;
 
+use super::super::request::below;
 use super::super::{StepError, StepRequest, Window};
-use super::config::{Method, ReportFormat, Settings, below, form, interval_for};
+use super::config::{Method, ReportFormat, Settings, form, interval_for};
 use crate::catalogue::Mode;
 use crate::http::{Call, Payload};
 
@@ -97,7 +98,7 @@ pub(super) fn call(
             query.push((name, value));
         }
     }
-    let url = below(base_url, &format!("reports/report/{}", request.stream.vendor_id), &form(&query))?;
+    let url = below(base_url, &format!("reports/report/{}", request.stream.vendor_id), Some(&form(&query)))?;
     let call = match method {
         Method::Get => Call::get(url),
         Method::Post if in_form => Call::post(url, Payload::Form(form(&rest).into_bytes())),

@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::config::{ReportFormat, below};
+use super::config::ReportFormat;
 use super::create::Part;
 use super::file::tests::outcome;
 use super::wire::{self, Handle, Progress};
+use crate::connector::request::below;
 use crate::connector::{Expected, StepRequest, Window};
 use crate::decode::object::Members;
 use crate::fuzz::{Kept, any_cuts, assert_decent, assert_told, damaged, damaged_text, redactor};
@@ -53,7 +54,7 @@ fn assert_in_its_place(handle: &Handle, token: Option<&Secret>) {
     let query =
         token.map_or_else(|| "companyKey=k".to_owned(), |token| format!("analyticsAccessToken={}", token.expose()));
     // A dot is not a segment.
-    let Ok(url) = below(&base, &handle.path("status"), &query) else { return };
+    let Ok(url) = below(&base, &handle.path("status"), Some(&query)) else { return };
     assert_eq!((url.origin(), url.query(), url.fragment()), (base.origin(), Some(&*query), None));
     assert_eq!(url.query_pairs().count(), 1);
     let segments: Vec<&str> = url.path_segments().unwrap().collect();

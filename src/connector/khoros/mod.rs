@@ -20,7 +20,6 @@ use async_trait::async_trait;
 use serde_json::Value;
 use url::Url;
 
-use self::config::below;
 pub use self::config::{
     BUCKETS_MAX, DEFAULT_BASE_URL, INTERVALS, Method, ReportFormat, Settings, buckets, interval_for,
 };
@@ -31,6 +30,7 @@ pub(super) use self::wire::Handle;
 use self::wire::Progress;
 use super::body::{self, Reread};
 use super::export::{self, ExportApi, JobState, Polling};
+use super::request::below;
 use super::{Connector, Outcome, Records, Source, StepError, StepRequest};
 use crate::catalogue::Mode;
 use crate::clock;
@@ -171,7 +171,7 @@ impl Khoros {
     }
 
     fn get(&self, path: &str, query: &str, bytes_max: u64) -> Result<Call, HttpError> {
-        let url = below(&self.base_url, path, query)?;
+        let url = below(&self.base_url, path, Some(query))?;
         Ok(Call { authorization: Some(self.settings.authorization()), bytes_max, ..Call::get(url) })
     }
 

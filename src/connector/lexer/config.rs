@@ -12,11 +12,12 @@ use url::Url;
 use super::Lexer;
 use crate::catalogue::{SliceLength, Stream};
 use crate::connector::export::Polling;
+use crate::connector::request::below;
 use crate::connector::{
     AccountSettings, CsvForm, CsvKeys, OwnKeys, PollingKeys, SliceUse, Source, UtcOffset, VendorPart, csv, polling,
 };
 use crate::http::{HttpError, Redactor};
-use crate::quota::{Calls, LimitSpec, Unit};
+use crate::quota::LimitSpec;
 use crate::secret::Secret;
 use crate::settings::{Credential, Integer, KeyPath, Report, closest_zone, credential, parse_base_url, read, stand_in};
 
@@ -142,7 +143,7 @@ impl AccountSettings for Settings {
 impl Settings {
     /// The token is percent-encoded.
     pub(super) fn status_url(&self, job: &Secret) -> Result<Url, HttpError> {
-        let mut url = below(&self.status_base_url, STATUS_PATH)?;
+        let mut url = below(&self.status_base_url, STATUS_PATH, None)?;
         url.query_pairs_mut().append_pair("token", job.expose());
         Ok(url)
     }
@@ -153,29 +154,14 @@ impl Settings {
 }
 
 pub(super) fn list_url(base_url: &Url, list: &str) -> Result<Url, HttpError> {
-    below(base_url, &format!("/v1/{list}"))
+    below(base_url, &format!("/v1/{list}"), None)
 }
 
 pub(super) fn reports_url(base_url: &Url) -> Result<Url, HttpError> {
-    below(base_url, REPORTS_PATH)
+    below(base_url, REPORTS_PATH, None)
 }
 
-/// A path below the base URL.
-fn below(base_url: &Url, path: &str) -> Result<Url, HttpError> {
-    let mut url = base_url.clone();
-    let whole = format!("{}{path}", base_url.path().trim_end_matches('/'));
-    if url.cannot_be_a_base() {
-        return Err(HttpError::Request("the base URL has no path".to_owned()));
-    }
-    url.set_path(&whole);
-    Ok(url)
-}
-
-const LIMITS: &[LimitSpec] = &[limit("requests", 100, 300), limit("burst", 10, 1)];
-
-const fn limit(name: &'static str, amount: u64, per_secs: u64) -> LimitSpec {
-    LimitSpec { name, calls: Calls::Data, unit: Unit::Calls, amount, per_secs }
-}
+const LIMITS: &[LimitSpec] = &[LimitSpec::calls("requests", 100, 300), LimitSpec::calls("burst", 10, 1)];
 
 /// The keys of a Lexer Activity connection beyond those of every connection.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

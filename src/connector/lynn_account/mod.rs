@@ -15,6 +15,7 @@ use url::Url;
 pub(in crate::connector) use self::config::{AccountKeys, account, template};
 pub(in crate::connector) use self::token::Tokens;
 use super::StepError;
+use super::request::below;
 use crate::http::HttpError;
 use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
@@ -61,7 +62,9 @@ impl Account {
 
     /// The URL of a path template, its `{tenant}` filled in.
     pub(in crate::connector) fn url(&self, base_url: &Url, template: &str) -> Result<Url, HttpError> {
-        joined(base_url, &template.replace("{tenant}", &self.tenant.to_string()))
+        let path = template.replace("{tenant}", &self.tenant.to_string());
+        let (path, query) = path.split_once('?').map_or((&*path, None), |(path, query)| (path, Some(query)));
+        below(base_url, path, query)
     }
 
     /// The premium key; the header is left out for basic accounts.
@@ -87,41 +90,21 @@ impl Account {
     }
 }
 
-/// A path below the base URL; never another host.
-fn joined(base_url: &Url, path: &str) -> Result<Url, HttpError> {
-    let mut url = base_url.clone();
-    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-    let base = url.path().trim_end_matches('/').to_owned();
-    url.set_path(&format!("{base}/{}", path.trim_start_matches('/')));
-    url.set_query(query);
-    if url.host() == base_url.host() && url.port() == base_url.port() {
-        Ok(url)
-    } else {
-        Err(HttpError::Request("the path leads to another host".to_owned()))
-    }
-}
-
-const fn limit(name: &'static str, calls: Calls, unit: Unit, amount: u64, per_secs: u64) -> LimitSpec {
-    LimitSpec { name, calls, unit, amount, per_secs }
-}
-
-const CREATE_TOKEN: LimitSpec = limit("create_token", Calls::Login, Unit::Calls, 3, 60);
-const REQUESTS: LimitSpec = limit("requests", Calls::Data, Unit::Calls, 1, 4);
+const CREATE_TOKEN: LimitSpec = LimitSpec { calls: Calls::Login, ..LimitSpec::calls("create_token", 3, 60) };
+const REQUESTS: LimitSpec = LimitSpec::calls("requests", 1, 4);
 
 /// `§8.1`; a kilobyte is 1000 bytes, the stricter reading (`§10.10`).
-const BASIC: &[LimitSpec] = &[
-    CREATE_TOKEN,
-    REQUESTS,
-    limit("period_calls", Calls::Every, Unit::Calls, 10_000, 43_200),
-    limit("period_bandwidth", Calls::Every, Unit::Bytes, 102_400_000, 43_200),
-];
+const BASIC: &[LimitSpec] = &[CREATE_TOKEN, REQUESTS, period_calls(10_000), period_bandwidth(102_400_000)];
+const PREMIUM: &[LimitSpec] = &[CREATE_TOKEN, REQUESTS, period_calls(20_000), period_bandwidth(997_200_000)];
+const PERIOD_SECS: u64 = 12 * 3_600;
 
-const PREMIUM: &[LimitSpec] = &[
-    CREATE_TOKEN,
-    REQUESTS,
-    limit("period_calls", Calls::Every, Unit::Calls, 20_000, 43_200),
-    limit("period_bandwidth", Calls::Every, Unit::Bytes, 997_200_000, 43_200),
-];
+const fn period_calls(amount: u64) -> LimitSpec {
+    LimitSpec { calls: Calls::Every, ..LimitSpec::calls("period_calls", amount, PERIOD_SECS) }
+}
+
+const fn period_bandwidth(amount: u64) -> LimitSpec {
+    LimitSpec { name: "period_bandwidth", unit: Unit::Bytes, ..period_calls(amount) }
+}
 
 /// What an operator can do about an error that only Lynn's settings can change.
 pub(in crate::connector) const fn hint(error: &StepError) -> Option<&'static str> {
