@@ -18,8 +18,6 @@ pub enum StepError {
     /// The credentials are wrong, or no longer right.
     #[error("the vendor refused the credentials")]
     Credentials,
-    #[error("the vendor refused the subscription key")]
-    SubscriptionKey,
     #[error("the vendor denied access (403)")]
     Forbidden,
     /// A vendor that reads 24-hour dates in another way must not silently be sent another format.

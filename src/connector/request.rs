@@ -1,8 +1,96 @@
-//! Requests: URLs below a base URL.
+//! Sends a call that only reads, repeats it after errors that pass, and builds URLs below a base URL.
 
 use url::Url;
 
-use crate::http::HttpError;
+use super::StepError;
+use crate::decode::DecodeError;
+use crate::http::{Call, HttpError, RetryState, Session};
+use crate::quota::CallKind;
+
+/// The attempts of one idempotent call: it is repeated after a transient HTTP error, and once after a response that cannot
+/// be read.
+///
+/// Status 204 means that there are no rows. A 200 without a body may be a transient fault of the vendor, so it means the
+/// same only if it comes twice in a row.
+#[derive(Debug)]
+pub(super) struct Attempts {
+    retry: RetryState,
+    repeats_incomplete: bool,
+    repeated: bool,
+    was_empty: bool,
+}
+
+impl Attempts {
+    pub(super) fn new(session: &Session<'_>) -> Self {
+        let retry = session.retry(CallKind::Data);
+        Self { retry, repeats_incomplete: false, repeated: false, was_empty: false }
+    }
+
+    /// Treats a response that lacks a member, or has another shape than documented, as one that cannot be read.
+    pub(super) fn repeating_incomplete(self) -> Self {
+        Self { repeats_incomplete: true, ..self }
+    }
+
+    /// Whether to send the call again after `error`. Waits before that for as long as the error requires.
+    pub(super) async fn again(&mut self, error: &StepError) -> bool {
+        match error {
+            StepError::Http(error) => return self.retry.again(error).await,
+            StepError::Unreadable(_) => {}
+            StepError::Missing(_) | StepError::Shape(_) if self.repeats_incomplete => {}
+            _ => return false,
+        }
+        self.was_empty = is_empty(error);
+        !std::mem::replace(&mut self.repeated, true)
+    }
+
+    /// Whether a response without a body means that there are no rows. `no_content`: its status is 204.
+    pub(super) const fn accept_empty(&self, no_content: bool) -> bool {
+        no_content || self.was_empty
+    }
+}
+
+/// Whether a response could not be read because it has no body.
+pub(super) const fn is_empty(error: &StepError) -> bool {
+    matches!(error, StepError::Unreadable(DecodeError::Empty))
+}
+
+/// Sends a call whose response is small, and reads the response. Returns the body too. `none` is the result of a response
+/// without a body, if the call may have one.
+pub(super) async fn small<T>(
+    session: &Session<'_>,
+    mut attempts: Attempts,
+    call: impl Fn() -> Result<Call, StepError>,
+    read: impl Fn(&[u8]) -> Result<T, StepError>,
+    none: Option<fn() -> T>,
+) -> Result<(T, Vec<u8>), StepError> {
+    loop {
+        match attempt_small(session, &attempts, call()?, &read, none).await {
+            Err(error) if attempts.again(&error).await => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn attempt_small<T>(
+    session: &Session<'_>,
+    attempts: &Attempts,
+    call: Call,
+    read: impl Fn(&[u8]) -> Result<T, StepError>,
+    none: Option<fn() -> T>,
+) -> Result<(T, Vec<u8>), StepError> {
+    let body = session.send(call).await?;
+    let none = none.filter(|_| attempts.accept_empty(body.is_no_content()));
+    let body = body.small().await?;
+    match (read(&body), none) {
+        (Err(error), Some(none)) if is_empty(&error) => Ok((none(), body)),
+        (outcome, _) => Ok((outcome?, body)),
+    }
+}
+
+/// Sends a call once, and returns the body of its response, which is small.
+pub(super) async fn whole(session: &Session<'_>, call: Call) -> Result<Vec<u8>, HttpError> {
+    session.send(call).await?.small().await
+}
 
 /// A URL below `base_url`. `path` and `query` are encoded already.
 pub(super) fn below(base_url: &Url, path: &str, query: Option<&str>) -> Result<Url, HttpError> {

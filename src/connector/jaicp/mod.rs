@@ -35,12 +35,12 @@ use self::record::{RecordWriter, TokenFinder};
 pub use self::streams::VENDOR;
 use self::tasks::KnownTasks;
 use self::wire::Paging;
-use super::body::{self, Reread};
+use super::body;
+use super::request::{self, Attempts};
 use super::{Connector, Outcome, Records, Source, StepError, StepRequest, export};
 use crate::decode::DecodeError;
 use crate::decode::json::Splitter;
 use crate::http::{Call, HttpError, Redactor, Session};
-use crate::quota::CallKind;
 
 /// What the list of connectors says of this one.
 pub const CONNECTOR: Connector = Connector {
@@ -164,31 +164,9 @@ impl Jaicp {
         read: impl Fn(&[u8]) -> Result<T, StepError>,
         none: Option<fn() -> T>,
     ) -> Result<(T, u64), StepError> {
-        let mut retry = session.retry(CallKind::Data);
-        let mut reread = Reread::default();
-        loop {
-            let mut is_believed = false;
-            let outcome = match session.send(self.call(ask)?).await {
-                Ok(body) => {
-                    is_believed = reread.believes(body.is_no_content());
-                    body.small().await
-                }
-                Err(error) => Err(error),
-            };
-            match outcome.map(|body| (read(&body), body.len() as u64)) {
-                Ok((Ok(answer), bytes)) => return Ok((answer, bytes)),
-                Ok((Err(error), bytes)) => match none {
-                    Some(none) if is_believed && body::is_empty(&error) => return Ok((none(), bytes)),
-                    _ if reread.again(&error) => {}
-                    _ => return Err(error),
-                },
-                Err(error) => {
-                    if !retry.again(&error).await {
-                        return Err(error.into());
-                    }
-                }
-            }
-        }
+        let attempts = Attempts::new(session).repeating_incomplete();
+        let (answer, body) = request::small(session, attempts, || self.call(ask), read, none).await?;
+        Ok((answer, body.len() as u64))
     }
 
     /// Sends for a page, again if a fault passes, and hands its rows over while they arrive. Where the page can be made
@@ -201,24 +179,15 @@ impl Jaicp {
         shaped: Shaped<'_>,
         records: &mut dyn Records,
     ) -> Result<Page, StepError> {
-        let mut retry = session.retry(CallKind::Data);
-        let mut reread = Reread::default();
+        let mut attempts = Attempts::new(session).repeating_incomplete();
         loop {
             records.begin(shaped.window);
-            match self.attempt(session, ask, shaped, &reread, records).await {
-                Ok(page) => return Ok(page),
-                Err(StepError::Http(error)) => {
-                    let shrinks = can_shrink && matches!(error, HttpError::Status { status: 504, .. });
-                    if shrinks || !retry.again(&error).await {
-                        return Err(error.into());
-                    }
+            match self.attempt(session, ask, shaped, &attempts, records).await {
+                Err(StepError::Http(error @ HttpError::Status { status: 504, .. })) if can_shrink => {
+                    return Err(error.into());
                 }
-                Err(error @ (StepError::Unreadable(_) | StepError::Missing(_))) => {
-                    if !reread.again(&error) {
-                        return Err(error);
-                    }
-                }
-                Err(error) => return Err(error),
+                Err(error) if attempts.again(&error).await => {}
+                outcome => return outcome,
             }
         }
     }
@@ -228,17 +197,17 @@ impl Jaicp {
         session: &Session<'_>,
         ask: &Request,
         shaped: Shaped<'_>,
-        reread: &Reread,
+        attempts: &Attempts,
         records: &mut dyn Records,
     ) -> Result<Page, StepError> {
         let body = session.send(self.call(ask)?).await?;
-        let is_believed = reread.believes(body.is_no_content());
+        let accept_empty = attempts.accept_empty(body.is_no_content());
         let mut splitter = Splitter::new(shaped.member);
         let shaper = RecordWriter::new(records, shaped.kind, &self.token, &self.warned);
         let mut shaper = shaper.of(shaped.page, shaped.of_session);
         let bytes = body::read(body, &mut shaper, |chunk, shaper| splitter.feed(chunk, shaper)).await?;
         let paging = match splitter.finish() {
-            Err(DecodeError::Empty) if is_believed => return Ok(Page { ids: Vec::new(), size: 0, total: 0, bytes }),
+            Err(DecodeError::Empty) if accept_empty => return Ok(Page { ids: Vec::new(), size: 0, total: 0, bytes }),
             envelope => Paging::read(&envelope?, shaped.member)?,
         };
         Ok(Page { ids: shaper.ids, size: paging.page_size, total: paging.total(), bytes })

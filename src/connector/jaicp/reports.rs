@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::super::body;
 use super::super::export::{ExportApi, JobState, Polling};
-use super::super::{Records, StepError, StepRequest};
+use super::super::{Records, StepError, StepRequest, request};
 use super::config::Api;
 use super::endpoint::{self, Endpoint, FILE_BYTES_MAX, Request};
 use super::record::{OTHER, RecordWriter};
@@ -245,10 +245,7 @@ impl ExportApi for Reports<'_> {
         }
         self.learn(session).await?;
         let sent_at = clock::now();
-        let outcome = match session.send(self.0.call(&self.creation(request)?)?).await {
-            Ok(body) => body.small().await,
-            Err(error) => Err(error),
-        };
+        let outcome = request::whole(session, self.0.call(&self.creation(request)?)?).await;
         let handle = match outcome {
             Ok(body) => self.handle(&body),
             Err(error) if error.is_transient() => Err(error.into()),
@@ -308,11 +305,7 @@ impl ExportApi for Reports<'_> {
         loop {
             records.begin(request.window);
             match self.attempt(session, request, &url, records).await {
-                Err(StepError::Http(error)) => {
-                    if !retry.again(&error).await {
-                        return Err(error.into());
-                    }
-                }
+                Err(StepError::Http(error)) if retry.again(&error).await => {}
                 outcome => return outcome,
             }
         }

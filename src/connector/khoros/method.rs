@@ -10,7 +10,7 @@ use super::config::Method;
 use super::create::{self, Part};
 use super::{ANSWER_BYTES_MAX, Khoros, wire};
 use crate::clock;
-use crate::connector::{StepError, StepRequest};
+use crate::connector::{StepError, StepRequest, request};
 use crate::http::{Call, HttpError, Session};
 
 /// The methods that start jobs.
@@ -70,10 +70,7 @@ impl Khoros {
     ) -> Result<Vec<u8>, NotCreated> {
         let call = create::call(&self.settings, method, &self.base_url, request, part, clock::now());
         let call = call.map_err(NotCreated::Otherwise)?;
-        let answer = match session.send(Call { bytes_max: ANSWER_BYTES_MAX, ..call }).await {
-            Ok(body) => body.small().await,
-            Err(error) => Err(error),
-        };
+        let answer = request::whole(session, Call { bytes_max: ANSWER_BYTES_MAX, ..call }).await;
         answer.map_err(|error| match error {
             // The vendor has its own words for other reasons (`§9`).
             HttpError::Status { status: status @ (404 | 405 | 501), ref excerpt }

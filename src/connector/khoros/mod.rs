@@ -28,16 +28,15 @@ use self::method::Served;
 pub use self::streams::{VENDOR, marketing_export};
 pub(super) use self::wire::Handle;
 use self::wire::Progress;
-use super::body::{self, Reread};
+use super::body;
 use super::export::{self, ExportApi, JobState, Polling};
-use super::request::below;
+use super::request::{self, Attempts, below};
 use super::{Connector, Outcome, Records, Source, StepError, StepRequest};
 use crate::catalogue::Mode;
 use crate::clock;
 use crate::decode::DecodeError;
 use crate::decode::json::Splitter;
 use crate::http::{Call, HttpError, Redactor, Session};
-use crate::quota::CallKind;
 use crate::secret::Secret;
 
 /// What the list of connectors says of this one.
@@ -112,7 +111,9 @@ impl Source for Khoros {
     }
 
     async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
-        let body = self.ask(session, TEAMS, &self.settings.company(), LIST_BYTES_MAX).await.map_err(StepError::from)?;
+        let query = self.settings.company();
+        let asked = self.ask(session, TEAMS, &query, LIST_BYTES_MAX, |_| Ok(())).await;
+        let ((), body) = asked.map_err(|error| self.explained(error))?;
         match wire::result(&body, &self.redactor)? {
             Value::Array(_) => Ok(()),
             _ => Err(StepError::Shape("`result` is not a list of teams".to_owned())),
@@ -132,23 +133,13 @@ impl Khoros {
         request: &StepRequest<'_>,
         records: &mut dyn Records,
     ) -> Result<Outcome, StepError> {
-        let mut retry = session.retry(CallKind::Data);
-        let mut reread = Reread::default();
+        let mut attempts = Attempts::new(session);
         loop {
             records.begin(request.window);
-            match self.read_teams(session, &reread, records).await {
+            match self.read_teams(session, &attempts, records).await {
                 Ok(bytes) => return Ok(Outcome::Page { next: None, bytes }),
-                Err(StepError::Http(error)) => {
-                    if !retry.again(&error).await {
-                        return Err(self.refused(error));
-                    }
-                }
-                Err(error @ StepError::Unreadable(_)) => {
-                    if !reread.again(&error) {
-                        return Err(error);
-                    }
-                }
-                Err(error) => return Err(error),
+                Err(error) if attempts.again(&error).await => {}
+                Err(error) => return Err(self.explained(error)),
             }
         }
     }
@@ -156,15 +147,15 @@ impl Khoros {
     async fn read_teams(
         &self,
         session: &Session<'_>,
-        reread: &Reread,
+        attempts: &Attempts,
         records: &mut dyn Records,
     ) -> Result<u64, StepError> {
         let body = session.send(self.get(TEAMS, &self.settings.company(), LIST_BYTES_MAX)?).await?;
-        let is_believed = reread.believes(body.is_no_content());
+        let accept_empty = attempts.accept_empty(body.is_no_content());
         let mut splitter = Splitter::new("result");
         let bytes = body::read(body, records, |chunk, records| splitter.feed(chunk, records)).await?;
         match splitter.finish() {
-            Err(DecodeError::Empty) if is_believed => {}
+            Err(DecodeError::Empty) if accept_empty => {}
             envelope => file::judge_list(&envelope?, &self.redactor)?,
         }
         Ok(bytes)
@@ -175,33 +166,24 @@ impl Khoros {
         Ok(Call { authorization: Some(self.settings.authorization()), bytes_max, ..Call::get(url) })
     }
 
-    /// A small answer to a GET, asked for again if a fault passes.
-    async fn ask(
+    /// Sends a GET whose response is small, and reads the response.
+    async fn ask<T>(
         &self,
         session: &Session<'_>,
         path: &str,
         query: &str,
         bytes_max: u64,
-    ) -> Result<Vec<u8>, Unanswered<'_>> {
-        let mut retry = session.retry(CallKind::Data);
-        loop {
-            let answer = match session.send(self.get(path, query, bytes_max).map_err(|error| self.not(error))?).await {
-                Ok(body) => body.small().await,
-                Err(error) => Err(error),
-            };
-            match answer {
-                Ok(answer) => return Ok(answer),
-                Err(error) => {
-                    if !retry.again(&error).await {
-                        return Err(self.not(error));
-                    }
-                }
-            }
-        }
+        read: impl Fn(&[u8]) -> Result<T, StepError>,
+    ) -> Result<(T, Vec<u8>), StepError> {
+        let call = || Ok(self.get(path, query, bytes_max)?);
+        request::small(session, Attempts::new(session), call, read, None).await
     }
 
-    const fn not(&self, error: HttpError) -> Unanswered<'_> {
-        Unanswered { khoros: self, error }
+    fn explained(&self, error: StepError) -> StepError {
+        match error {
+            StepError::Http(error) => self.refused(error),
+            other => other,
+        }
     }
 
     /// An HTTP refusal as what it means here; nothing of it is documented (`§9`).
@@ -278,39 +260,20 @@ impl Khoros {
     ) -> Result<(Progress, Option<Secret>), StepError> {
         let redactor = token.map_or_else(|| self.redactor.clone(), |token| self.redactor.and(token));
         let (path, query) = (handle.path("status"), self.query(token));
-        let mut reread = false;
-        loop {
-            let body = match self.ask(session, &path, &query, ANSWER_BYTES_MAX).await {
-                Ok(body) => body,
-                // Jobs are kept for a day (`§8`).
-                Err(Unanswered { error: HttpError::Status { status: status @ (404 | 410), .. }, .. }) => {
-                    let said = format!("it is known no more (status {status})");
-                    return Ok((Progress::Failed(said), None));
-                }
-                // The token may have ended before the job.
-                Err(Unanswered { error: HttpError::Status { status: 401 | 403, .. }, .. }) if token.is_some() => {
-                    self.forget(handle);
-                    return Box::pin(self.progress(session, handle, None)).await;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            match wire::status(&body, handle, &redactor) {
-                Err(StepError::Unreadable(_)) if !reread => reread = true,
-                outcome => return outcome,
+        let read = |body: &[u8]| wire::status(body, handle, &redactor);
+        match self.ask(session, &path, &query, ANSWER_BYTES_MAX, read).await {
+            Ok((progress, _)) => Ok(progress),
+            // Jobs are kept for a day (`§8`).
+            Err(StepError::Http(HttpError::Status { status: status @ (404 | 410), .. })) => {
+                Ok((Progress::Failed(format!("it is known no more (status {status})")), None))
             }
+            // The token may have ended before the job.
+            Err(StepError::Http(HttpError::Status { status: 401 | 403, .. })) if token.is_some() => {
+                self.forget(handle);
+                Box::pin(self.progress(session, handle, None)).await
+            }
+            Err(error) => Err(self.explained(error)),
         }
-    }
-}
-
-/// A GET that brought nothing, and who can say what that means.
-struct Unanswered<'a> {
-    khoros: &'a Khoros,
-    error: HttpError,
-}
-
-impl From<Unanswered<'_>> for StepError {
-    fn from(unanswered: Unanswered<'_>) -> Self {
-        unanswered.khoros.refused(unanswered.error)
     }
 }
 

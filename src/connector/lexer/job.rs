@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::super::body;
+use super::super::request::{self, Attempts};
 use super::cells::{self, Cell};
 use super::wire::{JobAnswer, classify};
 use super::{Lexer, ask, config, csv_ends_well, gone};
@@ -61,8 +62,7 @@ impl ExportApi for Lexer {
                 Ok(answer) => break answer,
                 // An answer may have made the job: sent again only when none came.
                 Err(StepError::Http(error @ HttpError::Transport { .. })) if retry.again(&error).await => {}
-                Err(StepError::Http(error)) => return Err(classify(error)),
-                Err(error) => return Err(error),
+                Err(error) => return Err(classify(error)),
             }
         };
         let job = JobAnswer::read(&answer).ok_or_else(|| not_a_job(&answer))?;
@@ -85,21 +85,13 @@ impl ExportApi for Lexer {
         let Some(token) = self.seal.as_ref().and_then(|seal| seal.open(handle)) else {
             return Ok(JobState::Failed("it was made with another API token".to_owned()));
         };
-        let mut retry = session.retry(CallKind::Data);
-        let answer = loop {
-            let call = Call { headers: self.settings.headers(), ..Call::get(self.settings.status_url(&token)?) };
-            match session.send(call).await {
-                Ok(body) => match body.small().await {
-                    Ok(answer) => break answer,
-                    Err(error) if retry.again(&error).await => {}
-                    Err(error) => return Err(error.into()),
-                },
-                Err(HttpError::Status { status: 404, .. }) => {
-                    return Ok(JobState::Failed("the vendor knows it no more (status 404)".to_owned()));
-                }
-                Err(error) if retry.again(&error).await => {}
-                Err(error) => return Err(classify(error)),
+        let call = || Ok(Call { headers: self.settings.headers(), ..Call::get(self.settings.status_url(&token)?) });
+        let answer = match request::small(session, Attempts::new(session), call, |_| Ok(()), None).await {
+            Ok(((), answer)) => answer,
+            Err(StepError::Http(HttpError::Status { status: 404, .. })) => {
+                return Ok(JobState::Failed("the vendor knows it no more (status 404)".to_owned()));
             }
+            Err(error) => return Err(classify(error)),
         };
         let job = JobAnswer::read(&answer).ok_or_else(|| not_a_job(&answer))?;
         Ok(match (job.status.as_str(), job.url) {
@@ -118,30 +110,19 @@ impl ExportApi for Lexer {
         records: &mut dyn Records,
     ) -> Result<u64, StepError> {
         let prefix = self.prefix(request, form_of(part)?);
-        let (mut retry, mut reread) = (session.retry(CallKind::Data), false);
+        let mut attempts = Attempts::new(session);
         loop {
             records.begin(request.window);
             match self.fetch(session, request, &file, &prefix, records).await {
                 Ok(bytes) => return Ok(bytes),
-                Err(StepError::Http(error)) => {
-                    if !retry.again(&error).await {
-                        return Err(gone(error));
-                    }
-                }
+                Err(StepError::Unreadable(error)) if error.is_of_settings() => return Err(error.into()),
+                Err(error) if attempts.again(&error).await => {}
+                // The job is not asked for this file again: another one may be better.
                 Err(StepError::Unreadable(error)) => {
-                    if error.is_of_settings() {
-                        return Err(error.into());
-                    }
-                    if reread {
-                        // The job is not asked for this file again: another one may be better.
-                        return Err(StepError::ExportFailed {
-                            times: 1,
-                            said: format!("its file cannot be read: {error}"),
-                        });
-                    }
-                    reread = true;
+                    let said = format!("its file cannot be read: {error}");
+                    return Err(StepError::ExportFailed { times: 1, said });
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(gone(error)),
             }
         }
     }
@@ -151,7 +132,7 @@ impl Lexer {
     async fn post(&self, session: &Session<'_>, body: Vec<u8>) -> Result<Vec<u8>, StepError> {
         let url = config::reports_url(&self.base_url)?;
         let call = Call { headers: self.settings.headers(), ..Call::post(url, Payload::Json(body)) };
-        Ok(session.send(call).await?.small().await?)
+        Ok(request::whole(session, call).await?)
     }
 
     /// The vendor's word for how a job is, which no document lists.

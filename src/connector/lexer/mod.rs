@@ -30,7 +30,7 @@ pub use self::config::{
 use self::figures::Figures;
 pub use self::streams::VENDOR;
 use self::wire::{JobAnswer, classify, unexpected_job};
-use super::body::{self, Reread};
+use super::request::{self, Attempts};
 use super::sealed::Seal;
 use super::{Connector, Outcome, Records, Source, StepError, StepRequest, Window, export};
 use crate::catalogue::Stream;
@@ -40,7 +40,6 @@ use crate::decode::list::{self, Lone};
 use crate::decode::object::Members;
 use crate::decode::raw::Raw;
 use crate::http::{Call, HttpError, Payload, Redactor, Session};
-use crate::quota::CallKind;
 
 /// What the list of connectors says of this one.
 pub const CONNECTOR: Connector = Connector {
@@ -159,7 +158,7 @@ impl Lexer {
     async fn get(&self, session: &Session<'_>, list: &str) -> Result<Vec<u8>, StepError> {
         let url = config::list_url(&self.base_url, list)?;
         let call = || Call { headers: self.settings.headers(), ..Call::get(url.clone()) };
-        ask_again(session, call, |body| rows(body).map(|_| ())).await
+        ask(session, call, |body| rows(body).map(|_| ())).await
     }
 
     /// One form is one page; which forms there are is asked once for a slice (`§2`, `§9` no. 18).
@@ -242,7 +241,7 @@ impl Lexer {
         let body = ask::body(kind, (range, offset), form, &self.settings)?;
         let url = config::reports_url(&self.base_url)?;
         let call = || Call { headers: self.settings.headers(), ..Call::post(url.clone(), Payload::Json(body.clone())) };
-        let answer = ask_again(session, call, figures::look).await?;
+        let answer = ask(session, call, figures::look).await?;
         if JobAnswer::read(&answer).is_some() {
             return Err(unexpected_job());
         }
@@ -266,41 +265,14 @@ impl Lexer {
     }
 }
 
-/// Sends a call that only reads and answers its whole body; again when a fault passes, and once when `look` finds the body
-/// unreadable. The body is blank when the vendor says that there is nothing.
-async fn ask_again(
+/// Sends a call whose response may be empty. Returns the body, once `look` finds that it can be read.
+async fn ask(
     session: &Session<'_>,
     call: impl Fn() -> Call,
     look: impl Fn(&[u8]) -> Result<(), StepError>,
 ) -> Result<Vec<u8>, StepError> {
-    let (mut retry, mut reread) = (session.retry(CallKind::Data), Reread::default());
-    loop {
-        let mut is_believed = false;
-        let answer = match session.send(call()).await {
-            Ok(body) => {
-                is_believed = reread.believes(body.is_no_content());
-                body.small().await
-            }
-            Err(error) => Err(error),
-        };
-        match answer {
-            Ok(body) => match look(&body) {
-                Err(error) if is_believed && body::is_empty(&error) => return Ok(body),
-                Err(error @ StepError::Unreadable(_)) => {
-                    if !reread.again(&error) {
-                        return Err(error);
-                    }
-                }
-                Err(error) => return Err(error),
-                Ok(()) => return Ok(body),
-            },
-            Err(error) => {
-                if !retry.again(&error).await {
-                    return Err(classify(error));
-                }
-            }
-        }
-    }
+    let asked = request::small(session, Attempts::new(session), || Ok(call()), look, Some(|| ())).await;
+    asked.map(|((), body)| body).map_err(classify)
 }
 
 /// The rows of a list: an array, or one row alone, as the examples have it (`§2`).
@@ -334,12 +306,12 @@ fn surveys(body: &[u8]) -> Result<Vec<i64>, StepError> {
 }
 
 /// A file that cannot be had. One that is not there any more is no use to ask for again: its job is.
-fn gone(error: HttpError) -> StepError {
+fn gone(error: StepError) -> StepError {
     match error {
-        HttpError::Status { status: status @ (400..=499), .. } => {
+        StepError::Http(HttpError::Status { status: status @ (400..=499), .. }) => {
             StepError::ExportFailed { times: 1, said: format!("its file is gone (status {status})") }
         }
-        error => error.into(),
+        error => error,
     }
 }
 

@@ -30,8 +30,8 @@ impl JobAnswer {
 
 /// A documented error, with what to do about it. It goes by the status, for the body's form is not documented; the words
 /// only choose the clearer hint.
-pub(super) fn classify(error: HttpError) -> StepError {
-    let HttpError::Status { status, excerpt } = &error else { return error.into() };
+pub(super) fn classify(error: StepError) -> StepError {
+    let StepError::Http(HttpError::Status { status, excerpt }) = &error else { return error };
     let refused =
         |what: &str, hint: &'static str| StepError::Refused { what: format!("{what} (status {status})"), hint };
     match status {
@@ -54,7 +54,7 @@ pub(super) fn classify(error: HttpError) -> StepError {
             "check `base_url`, `forms`, `nps_category` and `parameters`: Lexer answers so to whatever it cannot read, it does \
              not mean that there are no data",
         ),
-        _ => error.into(),
+        _ => error,
     }
 }
 

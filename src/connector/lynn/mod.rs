@@ -20,9 +20,10 @@ pub use self::config::{HttpMethod, Settings};
 use self::cursor::{Cursor, Query};
 pub use self::streams::{VENDOR, extra_report};
 use self::wire::Answer;
-use super::body::{self, Reread};
+use super::body;
 use super::lynn_account::{self, Tokens};
 pub use super::lynn_account::{DEFAULT_BASE_URL, Product};
+use super::request::Attempts;
 use super::{Connector, Expected, Outcome, Records, Source, StepError, StepRequest, Window};
 use crate::decode::DecodeError;
 use crate::decode::json::Splitter;
@@ -186,36 +187,19 @@ impl Lynn {
         cursor: &Cursor,
         records: &mut dyn Records,
     ) -> Result<(Answer, u64), StepError> {
-        let mut retry = session.retry(CallKind::Data);
         let query = cursor.query(&self.settings);
-        let (mut renewed, mut reread) = (false, Reread::default());
+        let (mut attempts, mut renewed) = (Attempts::new(session).repeating_incomplete(), false);
         loop {
             records.begin(Window { start: cursor.from, end: cursor.to });
             let token = self.tokens.get(session, &self.base_url, &self.settings.account).await?;
             let call = self.call(request, cursor, &query, &token)?;
-            match self.attempt(session, call, &token, &reread, records).await {
+            match self.attempt(session, call, &token, &attempts, records).await {
                 Ok(page) => return Ok(page),
                 Err(StepError::Http(HttpError::Status { status: 401, excerpt })) => {
-                    if excerpt.mentions("subscription key") {
-                        return Err(StepError::SubscriptionKey);
-                    }
-                    if renewed {
-                        return Err(StepError::Credentials);
-                    }
-                    self.tokens.forget(&token).await;
-                    renewed = true;
+                    self.tokens.renew(&excerpt, &mut renewed, &token).await?;
                 }
-                Err(StepError::Http(error)) => {
-                    if !retry.again(&error).await {
-                        return Err(wire::classify(error, &query));
-                    }
-                }
-                Err(error @ (StepError::Unreadable(_) | StepError::Missing(_) | StepError::Shape(_))) => {
-                    if !reread.again(&error) {
-                        return Err(error);
-                    }
-                }
-                Err(error) => return Err(error),
+                Err(error) if attempts.again(&error).await => {}
+                Err(error) => return Err(wire::classify(error, &query)),
             }
         }
     }
@@ -244,15 +228,15 @@ impl Lynn {
         session: &Session<'_>,
         call: Call,
         token: &Secret,
-        reread: &Reread,
+        attempts: &Attempts,
         records: &mut dyn Records,
     ) -> Result<(Answer, u64), StepError> {
         let body = session.send(call).await?;
-        let is_believed = reread.believes(body.is_no_content());
+        let accept_empty = attempts.accept_empty(body.is_no_content());
         let mut splitter = Splitter::new("result");
         let bytes = body::read(body, records, |chunk, records| splitter.feed(chunk, records)).await?;
         let answer = match splitter.finish() {
-            Err(DecodeError::Empty) if is_believed => Answer::empty(),
+            Err(DecodeError::Empty) if accept_empty => Answer::empty(),
             envelope => Answer::read(&envelope?, &self.settings, &self.redactor.and(token))?,
         };
         Ok((answer, bytes))

@@ -5,7 +5,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::super::StepError;
-use super::super::lynn_account::complaint;
+use super::super::lynn_account::{self, complaint};
 use super::config::Settings;
 use super::cursor::Query;
 use crate::decode::json::Envelope;
@@ -98,16 +98,12 @@ fn page_count(envelope: &Envelope) -> Option<u64> {
 }
 
 /// An HTTP refusal of a data call as what it means here (`§8.4, §10.1, §10.17`).
-pub(super) fn classify(error: HttpError, query: &Query) -> StepError {
+pub(super) fn classify(error: StepError, query: &Query) -> StepError {
     match error {
-        HttpError::Status { status: 403, .. } => StepError::Forbidden,
-        HttpError::Status { status: 400, excerpt } if excerpt.mentions("date") => {
+        StepError::Http(HttpError::Status { status: 400, excerpt }) if excerpt.mentions("date") => {
             StepError::DatesRefused { start: query.start_date.clone(), end: query.end_date.clone() }
         }
-        HttpError::Status { status: status @ (400 | 404..=407 | 409..=428 | 430..=499), .. } => {
-            StepError::NotServed(status)
-        }
-        other => other.into(),
+        other => lynn_account::classify(other),
     }
 }
 

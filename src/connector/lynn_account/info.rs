@@ -6,12 +6,11 @@
 use serde_json::Value;
 use url::Url;
 
-use super::super::StepError;
-use super::Account;
-use super::token::{ANSWER_BYTES_MAX, credential};
+use super::super::{StepError, request};
+use super::token::login;
+use super::{Account, denied};
 use crate::decode::DecodeError;
-use crate::http::{Call, HttpError, Payload, Redactor, Session};
-use crate::quota::CallKind;
+use crate::http::{Redactor, Session};
 
 /// Members that say in words what a number is about. Texts of all others may be tokens, and are shown only if they are
 /// numbers or times.
@@ -34,26 +33,8 @@ pub(in crate::connector) async fn ask(
     // The bare flag, as the vendor writes it.
     let query = url.query().map_or_else(|| "info".to_owned(), |query| format!("{query}&info"));
     url.set_query(Some(&query));
-    let call = Call {
-        kind: CallKind::Login,
-        headers: account.subscription_header(),
-        bytes_expected: 4_000,
-        bytes_max: ANSWER_BYTES_MAX as u64,
-        ..Call::post(url, Payload::Json(credential(account)))
-    };
-    let outcome = match session.send(call).await {
-        Ok(body) => body.small().await,
-        Err(error) => Err(error),
-    };
-    match outcome {
-        Ok(answer) => Ok(shown(&answer, redactor)?),
-        Err(HttpError::Status { status: 401, excerpt }) if excerpt.mentions("subscription key") => {
-            Err(StepError::SubscriptionKey)
-        }
-        Err(HttpError::Status { status: 401, .. }) => Err(StepError::Credentials),
-        Err(HttpError::Status { status: 403, .. }) => Err(StepError::Forbidden),
-        Err(error) => Err(error.into()),
-    }
+    let answer = request::whole(session, login(account, url)).await.map_err(denied)?;
+    Ok(shown(&answer, redactor)?)
 }
 
 /// The answer without what may be a secret. A text alone is most likely a token.

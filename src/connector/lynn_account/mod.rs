@@ -16,7 +16,7 @@ pub(in crate::connector) use self::config::{AccountKeys, account, template};
 pub(in crate::connector) use self::token::Tokens;
 use super::StepError;
 use super::request::below;
-use crate::http::HttpError;
+use crate::http::{Excerpt, HttpError};
 use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
 
@@ -106,11 +106,43 @@ const fn period_bandwidth(amount: u64) -> LimitSpec {
     LimitSpec { name: "period_bandwidth", unit: Unit::Bytes, ..period_calls(amount) }
 }
 
+/// What a refusal of the credentials means.
+pub(in crate::connector) fn denied(error: HttpError) -> StepError {
+    match error {
+        HttpError::Status { status: 401, excerpt } if is_about_key(&excerpt) => subscription_key(),
+        HttpError::Status { status: 401, .. } => StepError::Credentials,
+        HttpError::Status { status: 403, .. } => StepError::Forbidden,
+        other => other.into(),
+    }
+}
+
+/// Whether status 401 refuses the subscription key, not the token.
+pub(in crate::connector) fn is_about_key(excerpt: &Excerpt) -> bool {
+    excerpt.mentions("subscription key")
+}
+
+fn subscription_key() -> StepError {
+    StepError::Refused {
+        what: "the subscription key".to_owned(),
+        hint: "check `subscription_key`, and whether `product` is `premium`",
+    }
+}
+
+/// What the refusal of a call for data means.
+pub(in crate::connector) fn classify(error: StepError) -> StepError {
+    match error {
+        StepError::Http(HttpError::Status { status: 403, .. }) => StepError::Forbidden,
+        StepError::Http(HttpError::Status { status: status @ (400 | 404..=407 | 409..=428 | 430..=499), .. }) => {
+            StepError::NotServed(status)
+        }
+        other => other,
+    }
+}
+
 /// What an operator can do about an error that only Lynn's settings can change.
 pub(in crate::connector) const fn hint(error: &StepError) -> Option<&'static str> {
     Some(match error {
         StepError::Credentials => "check the credentials; they are issued per environment",
-        StepError::SubscriptionKey => "check `subscription_key`, and whether `product` is `premium`",
         StepError::Forbidden => "the credential lacks a permission or a division; ask the tenant's administrator",
         _ => return None,
     })

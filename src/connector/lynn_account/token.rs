@@ -8,15 +8,15 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use url::Url;
 
-use super::super::StepError;
-use super::Account;
+use super::super::{StepError, request};
+use super::{Account, denied, is_about_key, subscription_key};
 use crate::clock;
-use crate::http::{Call, HttpError, Payload, Session};
+use crate::http::{Call, Excerpt, Payload, Session};
 use crate::quota::CallKind;
 use crate::secret::Secret;
 
 /// Token answers are a few hundred bytes.
-pub(super) const ANSWER_BYTES_MAX: usize = 64 << 10;
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
 /// A token this close to its end, or to a tenth of its life, is not used any more.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(30);
 /// A life shorter than this is not believed: clocks may differ, and a token that is minted again for every page would
@@ -70,7 +70,7 @@ impl Tokens {
             Err(error) => {
                 let refused: Option<fn() -> StepError> = match error {
                     StepError::Credentials => Some(|| StepError::Credentials),
-                    StepError::SubscriptionKey => Some(|| StepError::SubscriptionKey),
+                    StepError::Refused { .. } => Some(subscription_key),
                     StepError::Forbidden => Some(|| StepError::Forbidden),
                     _ => None,
                 };
@@ -87,47 +87,53 @@ impl Tokens {
             *held = Held::Nothing;
         }
     }
+
+    /// After a call was refused with status 401: drops its token, so that the next attempt gets another. Fails if the
+    /// subscription key is the reason, or if the token was `renewed` before.
+    pub(in crate::connector) async fn renew(
+        &self,
+        excerpt: &Excerpt,
+        renewed: &mut bool,
+        token: &Secret,
+    ) -> Result<(), StepError> {
+        if is_about_key(excerpt) {
+            return Err(subscription_key());
+        }
+        if std::mem::replace(renewed, true) {
+            return Err(StepError::Credentials);
+        }
+        self.forget(token).await;
+        Ok(())
+    }
 }
 
 async fn mint(session: &Session<'_>, base_url: &Url, account: &Account) -> Result<Token, StepError> {
     let mut retry = session.retry(CallKind::Login);
     loop {
-        let call = Call {
-            kind: CallKind::Login,
-            headers: account.subscription_header(),
-            bytes_expected: 4_000,
-            bytes_max: ANSWER_BYTES_MAX as u64,
-            ..Call::post(account.url(base_url, &account.create_token_path)?, Payload::Json(credential(account)))
-        };
-        let outcome = match session.send(call).await {
-            Ok(body) => body.small().await,
-            Err(error) => Err(error),
-        };
-        match outcome {
+        let call = login(account, account.url(base_url, &account.create_token_path)?);
+        match request::whole(session, call).await {
             Ok(answer) => return read(&answer),
-            // Each try burns one of three per minute, and the next would fail as well.
-            Err(HttpError::Status { status: 401, excerpt }) => {
-                let about_key = excerpt.mentions("subscription key");
-                return Err(if about_key { StepError::SubscriptionKey } else { StepError::Credentials });
-            }
-            Err(HttpError::Status { status: 403, .. }) => return Err(StepError::Forbidden),
-            Err(error) => {
-                if !retry.again(&error).await {
-                    return Err(error.into());
-                }
-            }
+            Err(error) if retry.again(&error).await => {}
+            // Not repeated: each attempt uses one of three calls per minute, and the next would fail as well.
+            Err(error) => return Err(denied(error)),
         }
     }
 }
 
-/// The body of `CreateToken`, with or without `?info`.
-pub(super) fn credential(account: &Account) -> Vec<u8> {
+/// A call of `CreateToken`, with or without `?info`.
+pub(super) fn login(account: &Account, url: Url) -> Call {
     let body = serde_json::json!({
         "accessToken": account.access_token.expose(),
         "accessTokenSecret": account.access_token_secret.expose(),
         "tenant": account.tenant,
     });
-    body.to_string().into_bytes()
+    Call {
+        kind: CallKind::Login,
+        headers: account.subscription_header(),
+        bytes_expected: 4_000,
+        bytes_max: ANSWER_BYTES_MAX,
+        ..Call::post(url, Payload::Json(body.to_string().into_bytes()))
+    }
 }
 
 /// `{"token": "…"}` with any further keys, its name in any case, or a bare JSON string.

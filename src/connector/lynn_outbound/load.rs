@@ -7,11 +7,12 @@
 use serde::{Serialize, Serializer};
 
 use super::super::StepError;
+use super::super::lynn_account;
+use super::super::request::{self, Attempts};
 use super::{LynnOutbound, wire};
 use crate::decode::object::Members;
 use crate::decode::raw;
-use crate::http::{Body, Call, HttpError, Payload, Redactor, ReservedCall, SendFailure, Session};
-use crate::quota::CallKind;
+use crate::http::{Call, HttpError, Payload, Redactor, ReservedCall, SendFailure, Session};
 use crate::secret::Secret;
 
 /// Responses here are a few hundred bytes.
@@ -114,13 +115,11 @@ impl NotLoaded {
     fn of(unanswered: SendFailure, token: Secret) -> Self {
         let SendFailure { error, may_be_taken } = unanswered;
         let (error, token_refused) = match error {
-            HttpError::Status { status: 401, excerpt } if excerpt.mentions("subscription key") => {
-                (StepError::SubscriptionKey, None)
+            HttpError::Status { status: 401, ref excerpt } if !lynn_account::is_about_key(excerpt) => {
+                (StepError::Credentials, Some(token))
             }
-            HttpError::Status { status: 401, .. } => (StepError::Credentials, Some(token)),
-            // As a load, for a report is none.
-            HttpError::Status { status: 403, .. } => (StepError::Forbidden, None),
-            error => (error.into(), None),
+            // Not `wire::classify`: the other refusals concern a load, and a load is not a report.
+            error => (lynn_account::denied(error), None),
         };
         Self { error, may_be_taken, token_refused }
     }
@@ -150,8 +149,7 @@ impl LynnOutbound {
     pub async fn task(&self, session: &Session<'_>, task: &str) -> Result<TaskState, StepError> {
         let endpoint = &self.settings.get_task_status;
         let path = wire::with_id(&endpoint.path, "{task_id}", task)?;
-        let mut retry = session.retry(CallKind::Data);
-        let mut renewed = false;
+        let (mut attempts, mut renewed) = (Attempts::new(session), false);
         loop {
             let token = self.token(session).await?;
             let call = Call {
@@ -159,20 +157,13 @@ impl LynnOutbound {
                 bytes_max: ANSWER_BYTES_MAX,
                 ..self.call(&path, endpoint.method, Payload::None, &token)?
             };
-            let answer = match session.send(call).await {
-                Ok(body) => Body::small(body).await,
-                Err(error) => Err(error),
-            };
-            match answer {
+            match request::whole(session, call).await.map_err(StepError::from) {
                 Ok(answer) => return self.state(&answer, &self.redactor.and(&token)),
-                Err(HttpError::Status { status: 401, excerpt }) => {
-                    self.renew(excerpt.mentions("subscription key"), &mut renewed, &token).await?;
+                Err(StepError::Http(HttpError::Status { status: 401, excerpt })) => {
+                    self.tokens.renew(&excerpt, &mut renewed, &token).await?;
                 }
-                Err(error) => {
-                    if !retry.again(&error).await {
-                        return Err(wire::classify(error));
-                    }
-                }
+                Err(error) if attempts.again(&error).await => {}
+                Err(error) => return Err(lynn_account::classify(error)),
             }
         }
     }

@@ -21,12 +21,12 @@ use url::Url;
 
 pub use self::config::{Endpoint, Method, Settings, TaskWords};
 pub use self::streams::VENDOR;
-use super::body::{self, Reread};
+use super::body;
 use super::lynn_account::{self, Tokens};
+use super::request::{self, Attempts};
 use super::{Connector, Outcome, Records, Source, StepError, StepRequest, Window, export};
 use crate::decode::json::Splitter;
-use crate::http::{Body, Call, HttpError, Payload, Redactor, Session};
-use crate::quota::CallKind;
+use crate::http::{Call, HttpError, Payload, Redactor, Session};
 use crate::secret::Secret;
 
 /// What the list of connectors says of this one.
@@ -138,46 +138,20 @@ impl LynnOutbound {
         window: Window,
         records: &mut dyn Records,
     ) -> Result<Listed, StepError> {
-        let mut retry = session.retry(CallKind::Data);
-        let (mut renewed, mut reread) = (false, Reread::default());
+        let (mut attempts, mut renewed) = (Attempts::new(session), false);
         loop {
             records.begin(window);
             let token = self.token(session).await?;
             let call = Call { bytes_expected, bytes_max: LIST_BYTES_MAX, ..self.read_call(read, &token)? };
-            let outcome = match session.send(call).await {
-                Ok(body) => self.rows(body, &token, &reread, records).await,
-                Err(error) => Err(error.into()),
-            };
-            match outcome {
+            match self.attempt(session, call, &token, &attempts, records).await {
                 Ok(listed) => return Ok(listed),
                 Err(StepError::Http(HttpError::Status { status: 401, excerpt })) => {
-                    self.renew(excerpt.mentions("subscription key"), &mut renewed, &token).await?;
+                    self.tokens.renew(&excerpt, &mut renewed, &token).await?;
                 }
-                Err(StepError::Http(error)) => {
-                    if !retry.again(&error).await {
-                        return Err(wire::classify(error));
-                    }
-                }
-                Err(error @ StepError::Unreadable(_)) => {
-                    if !reread.again(&error) {
-                        return Err(error);
-                    }
-                }
-                Err(error) => return Err(error),
+                Err(error) if attempts.again(&error).await => {}
+                Err(error) => return Err(lynn_account::classify(error)),
             }
         }
-    }
-
-    /// Drops a token that was refused, once.
-    async fn renew(&self, about_key: bool, renewed: &mut bool, token: &Secret) -> Result<(), StepError> {
-        if about_key {
-            return Err(StepError::SubscriptionKey);
-        }
-        if std::mem::replace(renewed, true) {
-            return Err(StepError::Credentials);
-        }
-        self.tokens.forget(token).await;
-        Ok(())
     }
 
     fn read_call(&self, read: Read<'_>, token: &Secret) -> Result<Call, StepError> {
@@ -205,18 +179,20 @@ impl LynnOutbound {
     }
 
     /// Hands over the rows of a body: of a bare array while it arrives, of anything else when it is whole.
-    async fn rows(
+    async fn attempt(
         &self,
-        body: Body<'_>,
+        session: &Session<'_>,
+        call: Call,
         token: &Secret,
-        reread: &Reread,
+        attempts: &Attempts,
         records: &mut dyn Records,
     ) -> Result<Listed, StepError> {
-        let is_believed = reread.believes(body.is_no_content());
+        let body = session.send(call).await?;
+        let accept_empty = attempts.accept_empty(body.is_no_content());
         let mut reader = Reader::begin();
         let bytes = body::read(body, records, |chunk, records| reader.feed(chunk, records)).await?;
         let rows = match self.ended(reader, token, records) {
-            Err(error) if is_believed && body::is_empty(&error) => 0,
+            Err(error) if accept_empty && request::is_empty(&error) => 0,
             rows => rows?,
         };
         records.flush().await?;

@@ -9,7 +9,7 @@ use crate::catalogue::{Text, column_name};
 use crate::decode::object::Members;
 use crate::decode::raw::Raw;
 use crate::decode::{DecodeError, list};
-use crate::http::{HttpError, Redactor};
+use crate::http::Redactor;
 
 /// Ids and states are short; a longer text is something else.
 const WORD_CHARS_MAX: usize = 200;
@@ -135,17 +135,6 @@ pub(super) fn doubt(stream: &str, rows: u64) {
             rows,
             "the list is as long as pages tend to be; if the vendor pages it, rows are missing"
         );
-    }
-}
-
-/// An HTTP refusal as what it means here.
-pub(super) fn classify(error: HttpError) -> StepError {
-    match error {
-        HttpError::Status { status: 403, .. } => StepError::Forbidden,
-        HttpError::Status { status: status @ (400 | 404..=407 | 409..=428 | 430..=499), .. } => {
-            StepError::NotServed(status)
-        }
-        other => other.into(),
     }
 }
 

@@ -24,7 +24,7 @@ async fn the_subscription_key_is_sent_for_premium_and_only_then() {
     };
     let (_simulator, control, mut world, process) = start_with(Options { lynn: account, ..free() }).await;
     let error = process.first_page().await.unwrap_err();
-    assert!(matches!(error, StepError::SubscriptionKey), "without it: {error:?}");
+    assert!(is_of_subscription_key(&error), "without it: {error:?}");
     (world.settings.account.product, world.settings.account.subscription_key) = (Product::Premium, Some(key.into()));
     assert_eq!(world.process().await.first_page().await.unwrap().0.len(), 20);
     assert!(control.stats().unexpected.is_empty());
