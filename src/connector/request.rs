@@ -7,11 +7,11 @@ use crate::decode::DecodeError;
 use crate::http::{Call, HttpError, RetryState, Session};
 use crate::quota::CallKind;
 
-/// The attempts of one idempotent call: it is repeated after a transient HTTP error, and once after a response that cannot
-/// be read.
+/// The attempts of one idempotent call: it is repeated after a transient HTTP error, and once after a response that
+/// cannot be read.
 ///
-/// Status 204 means that there are no rows. A 200 without a body may be a transient fault of the vendor, so it means the
-/// same only if it comes twice in a row.
+/// Status 204 means that there are no rows. A 200 without a body may be a transient fault of the vendor, so it means
+/// the same only if it comes twice in a row.
 #[derive(Debug)]
 pub(super) struct Attempts {
     retry: RetryState,
@@ -54,8 +54,8 @@ pub(super) const fn is_empty(error: &StepError) -> bool {
     matches!(error, StepError::Unreadable(DecodeError::Empty))
 }
 
-/// Sends a call whose response is small, and reads the response. Returns the body too. `none` is the result of a response
-/// without a body, if the call may have one.
+/// Sends a call whose response is small, and reads the response. Returns the body too. `none` is the result of a
+/// response without a body, if the call may have one.
 pub(super) async fn small<T>(
     session: &Session<'_>,
     mut attempts: Attempts,
@@ -103,5 +103,23 @@ pub(super) fn below(base_url: &Url, path: &str, query: Option<&str>) -> Result<U
         Ok(url)
     } else {
         Err(HttpError::Request("the path contains `.` or `..`".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encoded_parts_of_a_url_are_unchanged_and_stay_below_the_base() {
+        let base = Url::parse("https://host/api/public").unwrap();
+        let of = |path: &str, query| below(&base, path, query);
+        let url = of("reports/report/a/2%2Bb%2Fc%3D/status", Some("analyticsAccessToken=q%3D%3D")).unwrap();
+        let expected = "https://host/api/public/reports/report/a/2%2Bb%2Fc%3D/status?analyticsAccessToken=q%3D%3D";
+        assert_eq!(url.as_str(), expected);
+        assert_eq!(of("/v1/users", None).unwrap().as_str(), "https://host/api/public/v1/users");
+        for path in ["reports/report/../x/status", "reports/report/%2e%2E/x/status", "a/./b", "a/.", "a/..", "../x"] {
+            assert!(of(path, None).is_err(), "{path}");
+        }
     }
 }

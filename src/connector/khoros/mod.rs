@@ -1,8 +1,8 @@
-//! Khoros Care Analytics Reports (`vendors/khoros_care.md`): what is special about this vendor.
+//! Khoros Care Analytics Reports (`vendors/khoros_care.md`).
 //!
-//! Every export is a job: created, asked after, fetched. Of the URLs that the vendor hands out on the way only the token is
-//! used; the calls go to the configured base, by the job's ids. The one exception is where a file is: that URL is fetched
-//! without credentials if its host may be ([`crate::http::Hosts::foreign`]).
+//! Every export is a job: created, polled, downloaded. Of the URLs in the vendor's responses only the token is used;
+//! calls go to the configured base URL, with the job's ids. The exception is the location of a file: it is fetched
+//! without credentials, if its host is allowed ([`crate::http::Hosts::foreign`]).
 
 mod config;
 mod create;
@@ -20,9 +20,8 @@ use async_trait::async_trait;
 use serde_json::Value;
 use url::Url;
 
-pub use self::config::{
-    BUCKETS_MAX, DEFAULT_BASE_URL, INTERVALS, Method, ReportFormat, Settings, buckets, interval_for,
-};
+use self::config::DEFAULT_BASE_URL;
+pub use self::config::{Method, ReportFormat, Settings};
 use self::create::Part;
 use self::method::Served;
 pub use self::streams::{VENDOR, marketing_export};
@@ -39,7 +38,7 @@ use crate::decode::json::Splitter;
 use crate::http::{Call, HttpError, Redactor, Session};
 use crate::secret::Secret;
 
-/// What the list of connectors says of this one.
+/// Entry of the list of connectors.
 pub const CONNECTOR: Connector = Connector {
     vendor: VENDOR,
     default_base_url: DEFAULT_BASE_URL,
@@ -60,36 +59,36 @@ fn hint(error: &StepError, windowed: bool) -> Option<&'static str> {
 }
 
 const TEAMS: &str = "teams";
-/// Responses that are not a file are a few kilobytes; a list of teams may be more.
-const ANSWER_BYTES_MAX: u64 = 1 << 20;
+/// Responses that are neither a file nor a list of teams have a few kilobytes.
+const RESPONSE_BYTES_MAX: u64 = 1 << 20;
 const LIST_BYTES_MAX: u64 = 64 << 20;
-/// So often a job that is done is asked for its URL before the URL is made from its ids (`§3.2`).
+/// Polls of a finished job for its URL, before the URL is built from its ids (`§3.2`).
 const URL_POLLS: u32 = 3;
-/// What is remembered of jobs, none of it needed.
+/// Number of jobs that are remembered; the memory only saves calls.
 const JOBS_MAX: usize = 1000;
 
 /// One account.
 #[derive(Debug)]
-pub struct Khoros {
+struct Khoros {
     base_url: Url,
     settings: Settings,
     redactor: Redactor,
-    /// Of the running jobs, by run id. A restart forgets it.
+    /// State of the running jobs, by run id. Lost at a restart.
     jobs: Mutex<HashMap<String, Remembered>>,
-    /// The HTTP method that the tenant supports, if `method` is `auto`. Kept in memory; a restart costs one call.
+    /// The HTTP method that the tenant supports, if `method` is `auto`. Lost at a restart, which costs one call.
     served: Mutex<Served>,
 }
 
-/// What is known of a job and never stored.
+/// State of a job that is never stored.
 #[derive(Debug, Clone, Default)]
 struct Remembered {
-    /// Of the last URL that was handed out for it, as it stood there.
+    /// Token of the last URL that the vendor sent for the job, unchanged.
     token: Option<Secret>,
-    /// How often it was done without a URL.
+    /// How often the job was reported as done without a URL.
     url_missing: u32,
 }
 
-/// Where a finished job's file is.
+/// Location of a finished job's file.
 #[derive(Debug)]
 pub(super) struct File {
     handle: Handle,
@@ -122,7 +121,7 @@ impl Source for Khoros {
 }
 
 impl Khoros {
-    pub fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
+    fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
         Self { base_url, settings, redactor, jobs: Mutex::default(), served: Mutex::default() }
     }
 
@@ -156,7 +155,7 @@ impl Khoros {
         let bytes = body::read(body, records, |chunk, records| splitter.feed(chunk, records)).await?;
         match splitter.finish() {
             Err(DecodeError::Empty) if accept_empty => {}
-            envelope => file::judge_list(&envelope?, &self.redactor)?,
+            envelope => file::check_list(&envelope?, &self.redactor)?,
         }
         Ok(bytes)
     }
@@ -186,19 +185,19 @@ impl Khoros {
         }
     }
 
-    /// An HTTP refusal as what it means here; nothing of it is documented (`§9`).
+    /// Classifies an HTTP error; the vendor documents none of them (`§9`).
     fn refused(&self, error: HttpError) -> StepError {
         let HttpError::Status { status, excerpt } = error else { return error.into() };
         let hint = match status {
             401 => {
                 "check `username` and `password`, which are case-sensitive, and `base_url`, which depends on the tenant's \
-                 region; the user must be of type Analytics, enabled by Khoros Support and made outside SSO"
+                 region; the user must be of type Analytics, enabled by Khoros Support and created outside SSO"
             }
             403 => {
                 "check `company_key`, which is case-sensitive, and that the user is of type Analytics and enabled for \
                  this company"
             }
-            300..=399 => "check `base_url`: the API itself never redirects",
+            300..=399 => "check `base_url`: the API never redirects",
             _ => "",
         };
         if !hint.is_empty() {
@@ -229,7 +228,7 @@ impl Khoros {
         self.remembered().remove(&handle.run);
     }
 
-    /// Keeps the token of the last URL, if there was one.
+    /// Keeps the token of the last URL, if it has one.
     fn remember(&self, handle: &Handle, token: Option<Secret>) {
         let mut jobs = self.remembered();
         if jobs.len() >= JOBS_MAX {
@@ -239,12 +238,12 @@ impl Khoros {
         job.token = token.or(job.token.take());
     }
 
-    /// What a URL of the job ends in: the last token, or the company's key (`§11.2`).
+    /// The query of a job's URL: the last token, or the company's key (`§11.2`).
     fn query(&self, token: Option<&Secret>) -> String {
         token.map_or_else(|| self.settings.company(), |token| format!("analyticsAccessToken={}", token.expose()))
     }
 
-    /// Whether a job that is done is to be asked once more where its file is.
+    /// Whether to poll a finished job once more for the URL of its file.
     fn url_may_come(&self, handle: &Handle) -> bool {
         let mut jobs = self.remembered();
         let job = jobs.entry(handle.run.clone()).or_default();
@@ -261,13 +260,13 @@ impl Khoros {
         let redactor = token.map_or_else(|| self.redactor.clone(), |token| self.redactor.and(token));
         let (path, query) = (handle.path("status"), self.query(token));
         let read = |body: &[u8]| wire::status(body, handle, &redactor);
-        match self.ask(session, &path, &query, ANSWER_BYTES_MAX, read).await {
+        match self.ask(session, &path, &query, RESPONSE_BYTES_MAX, read).await {
             Ok((progress, _)) => Ok(progress),
             // Jobs are kept for a day (`§8`).
             Err(StepError::Http(HttpError::Status { status: status @ (404 | 410), .. })) => {
-                Ok((Progress::Failed(format!("it is known no more (status {status})")), None))
+                Ok((Progress::Failed(format!("the vendor does not know it any more (status {status})")), None))
             }
-            // The token may have ended before the job.
+            // The token may have expired before the job ended.
             Err(StepError::Http(HttpError::Status { status: 401 | 403, .. })) if token.is_some() => {
                 self.forget(handle);
                 Box::pin(self.progress(session, handle, None)).await
@@ -285,8 +284,8 @@ impl ExportApi for Khoros {
         self.settings.polling
     }
 
-    /// None at all for a window before the vendor's history. Rows that an earlier reading left in such a window are the
-    /// only ones that there will ever be, so they are not replaced by nothing.
+    /// Empty for a window before the vendor's history. The rows that an earlier reading stored for such a window cannot
+    /// be read again, so they are kept.
     async fn parts(&self, _: &Session<'_>, request: &StepRequest<'_>) -> Result<Vec<String>, StepError> {
         let window = request.window;
         let served = if request.stream.windowed() {
@@ -308,10 +307,10 @@ impl ExportApi for Khoros {
         }
         match served {
             None => {
-                tracing::warn!(%start, %end, days, "the vendor's history does not reach back so far, window skipped");
+                tracing::warn!(%start, %end, days, "the window is before the vendor's history and is skipped");
             }
             Some(from) => {
-                tracing::warn!(%start, %from, days, "the vendor's history begins within the window, reading from there");
+                tracing::warn!(%start, %from, days, "the vendor's history begins within the window, reading from its beginning");
             }
         }
         Ok(if served.is_some() { Part::all(request) } else { Vec::new() })
@@ -362,7 +361,7 @@ impl ExportApi for Khoros {
     }
 }
 
-/// Whether another try may bring what this one did not: a file that was cut, or an error page in its place.
+/// Whether another attempt may succeed: the file was cut, or an error page came in its place.
 const fn may_pass(error: &DecodeError) -> bool {
     matches!(error, DecodeError::Cut | DecodeError::Packed(_) | DecodeError::NotJson(_) | DecodeError::NotCsv(_))
 }

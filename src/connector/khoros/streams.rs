@@ -1,7 +1,7 @@
 //! Khoros Care Analytics Reports: its exports and lists (`vendors/khoros_care.md §5, §6`).
 //!
-//! No column of an export is documented, so each gets its columns as its files show them. Keys are those that the names
-//! of ids suggest; a job may say better (`key`).
+//! The columns of exports are not documented, so they are created from the files. Keys are guessed from the names of
+//! ids; a job may set others (`key`).
 
 use std::borrow::Cow;
 
@@ -13,10 +13,10 @@ pub const VENDOR: Vendor = Vendor::new("khoros_care");
 const DAYS_MAX: u32 = 90;
 
 /// The metric that names a conversation (`§5.2`).
-pub const CONVERSATION_ID: &str = "CONVERSATION_ID";
+pub(super) const CONVERSATION_ID: &str = "CONVERSATION_ID";
 
-/// The metric that says when a conversation was closed. No document lists it; the export has it where the company does.
-pub const CLOSED_TIME: &str = "CLOSED_TIME";
+/// The closing time of a conversation. The metric is not documented; the export has it if the company has enabled it.
+pub(super) const CLOSED_TIME: &str = "CLOSED_TIME";
 
 const CONVERSATION: &[Column] = &[
     Column::new(
@@ -92,7 +92,7 @@ pub(in crate::connector) fn streams() -> Vec<Stream> {
     EXPORTS.iter().map(|&(name, mode, ids, meaning)| export(name, mode, ids, meaning)).chain([teams()]).collect()
 }
 
-/// A Publishing export of the tenant's: a stream whose columns appear as its data shows them (`§11.18`).
+/// A Publishing export of the tenant: a stream whose columns are created from its data (`§11.18`).
 pub fn marketing_export(name: &str, export_id: &str) -> Stream {
     Stream {
         name: marketing_name(name).into(),
@@ -103,7 +103,7 @@ pub fn marketing_export(name: &str, export_id: &str) -> Stream {
 }
 
 /// The stream of the Publishing export that the configuration calls `name`.
-pub fn marketing_name(name: &str) -> String {
+pub(super) fn marketing_name(name: &str) -> String {
     column_name(&format!("marketing_{name}"))
 }
 

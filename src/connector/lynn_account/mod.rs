@@ -1,7 +1,7 @@
-//! One credential of Lynn: what the families of its API have in common (`vendors/lynn.md §1, §2, §8, §9`).
+//! A credential of Lynn: what the families of its API share (`vendors/lynn.md §1, §2, §8, §9`).
 //!
-//! Quotas belong to the credential, whichever family is called. Tokens do not: every family mints its own
-//! (`§10.18`), so each source keeps [`Tokens`] of its own.
+//! Quotas belong to the credential, whichever family is called. Tokens do not: every family creates its own (`§10.18`),
+//! so each source has its own [`Tokens`].
 
 pub(in crate::connector) mod complaint;
 mod config;
@@ -26,14 +26,14 @@ pub const DEFAULT_BASE_URL: &str = "https://premium-production.lynn.cx";
 /// A checked credential, and how its token is obtained and sent.
 #[derive(Debug, Clone)]
 pub struct Account {
-    /// One tenant is one Lynn application (`§1.1`).
+    /// A tenant is a Lynn application (`§1.1`).
     pub tenant: i64,
     pub access_token: Secret,
     pub access_token_secret: Secret,
     pub product: Product,
     /// `Ocp-Apim-Subscription-Key`, premium only; never sent empty.
     pub subscription_key: Option<Secret>,
-    /// Path template with `{tenant}`: that of the family (`§10.18`).
+    /// Path template of the family, with `{tenant}` (`§10.18`).
     pub create_token_path: String,
     /// Scheme word of the Authorization header; the vendor's examples use `bearer` (`§2`).
     pub authorization_scheme: String,
@@ -48,7 +48,7 @@ pub enum Product {
 }
 
 impl Account {
-    /// What tells this account's quota from another's (`§9`).
+    /// What distinguishes this account's quota from another's (`§9`).
     pub(in crate::connector) fn credential(&self) -> Vec<&str> {
         let key = self.subscription_key.as_ref().map_or("", Secret::expose);
         vec![self.access_token.expose(), self.access_token_secret.expose(), key]
@@ -60,7 +60,7 @@ impl Account {
         secrets
     }
 
-    /// The URL of a path template, its `{tenant}` filled in.
+    /// The URL of a path template, with `{tenant}` filled in.
     pub(in crate::connector) fn url(&self, base_url: &Url, template: &str) -> Result<Url, HttpError> {
         let path = template.replace("{tenant}", &self.tenant.to_string());
         let (path, query) = path.split_once('?').map_or((&*path, None), |(path, query)| (path, Some(query)));
@@ -139,7 +139,7 @@ pub(in crate::connector) fn classify(error: StepError) -> StepError {
     }
 }
 
-/// What an operator can do about an error that only Lynn's settings can change.
+/// What an operator can do about an error, if it depends on Lynn's settings.
 pub(in crate::connector) const fn hint(error: &StepError) -> Option<&'static str> {
     Some(match error {
         StepError::Credentials => "check the credentials; they are issued per environment",
