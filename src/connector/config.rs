@@ -37,7 +37,7 @@ impl CsvForm {
 /// Format of CSV files; what is left out is detected from each file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CsvKeys {
+pub(super) struct CsvKeys {
     /// Separator of fields, one ASCII character; if left out, detected from the header and the first lines.
     #[schemars(length(min = 1, max = 1))]
     delimiter: Option<String>,
@@ -52,7 +52,7 @@ pub struct CsvKeys {
 /// Polling of export jobs.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct PollingKeys {
+pub(super) struct PollingKeys {
     /// Pause from the submission of a job to the first poll; doubles with every poll.
     #[schemars(extend("default" = "5s"))]
     initial: Option<DurationText>,
@@ -65,7 +65,7 @@ pub struct PollingKeys {
 }
 
 /// Polling of export jobs.
-pub fn polling(raw: Option<PollingKeys>, path: &KeyPath, report: &mut Report<'_>) -> Polling {
+pub(super) fn polling(raw: Option<PollingKeys>, path: &KeyPath, report: &mut Report<'_>) -> Polling {
     let (raw, path, default) = (raw.unwrap_or_default(), path.key("polling"), Polling::default());
     let range = Duration::from_millis(1)..=secs(7 * 86_400);
     let polling = Polling {
@@ -80,7 +80,7 @@ pub fn polling(raw: Option<PollingKeys>, path: &KeyPath, report: &mut Report<'_>
 }
 
 /// Format of CSV files.
-pub fn csv(raw: Option<CsvKeys>, path: &KeyPath, report: &mut Report<'_>) -> CsvForm {
+pub(super) fn csv(raw: Option<CsvKeys>, path: &KeyPath, report: &mut Report<'_>) -> CsvForm {
     let (raw, path, default) = (raw.unwrap_or_default(), path.key("csv"), CsvForm::default());
     let mut character = |key: &str, raw: Option<&str>, remedy: &str| {
         let text = raw?;

@@ -72,7 +72,7 @@ pub struct Keys {
     /// Timeout of one request.
     #[schemars(extend("default" = "60s"))]
     request_timeout: Option<DurationText>,
-    /// Retries of one request within seconds.
+    /// Retries of one request, within seconds.
     retry: Option<RetryKeys>,
     /// Limits that differ from the vendor's documented ones, by the limit's name.
     #[schemars(extend("default" = {}))]
@@ -81,7 +81,7 @@ pub struct Keys {
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RetryKeys {
+struct RetryKeys {
     /// Attempts of one request, including the first.
     #[schemars(range(min = 1, max = 20), extend("default" = 5))]
     max_attempts: Option<Integer>,
@@ -96,7 +96,7 @@ pub struct RetryKeys {
 /// At most `limit` within any `per`; a key that is left out keeps its documented value.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct QuotaKeys {
+struct QuotaKeys {
     /// A number of calls, or a size such as `102400kB` for a limit that counts bytes.
     limit: Option<Amount>,
     /// The period.

@@ -19,7 +19,8 @@ mod request;
 mod sealed;
 mod utc_offset;
 
-pub use config::{CsvForm, CsvKeys, PollingKeys, csv, polling};
+pub use config::CsvForm;
+use config::{CsvKeys, PollingKeys, csv, polling};
 pub use connection::{Connection, Keys, check};
 pub use contract::{
     AccountSettings, Connector, Expected, Outcome, OwnKeys, Records, SliceUse, Source, StepRequest, VendorPart, Window,

@@ -202,7 +202,7 @@ impl From<IntervalKey> for Interval {
 /// A filter in the configuration; scalars are texts.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
-struct Filter(pub(super) BTreeMap<String, Value>);
+struct Filter(BTreeMap<String, Value>);
 
 impl JsonSchema for Filter {
     fn inline_schema() -> bool {

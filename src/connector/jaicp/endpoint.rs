@@ -51,13 +51,13 @@ pub(super) enum Endpoint {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verb {
+enum Verb {
     Get,
     Post,
 }
 
 /// Verb, and the paths after `/reporter/p/TOKEN/` and `/v1/`; `None` if a generation does not have the call.
-pub(super) type Route = (Verb, Option<&'static str>, Option<&'static str>);
+type Route = (Verb, Option<&'static str>, Option<&'static str>);
 
 /// Documented header fields of a call, besides its credential (`§2`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl Endpoint {
         Self::Events,
     ];
 
-    pub(super) const fn route(self) -> Route {
+    const fn route(self) -> Route {
         use Verb::{Get, Post};
         match self {
             Self::Filters => (Get, Some("filters"), Some("reporter/filters")),

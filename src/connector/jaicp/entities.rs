@@ -116,9 +116,14 @@ impl Jaicp {
             return self.status_step(session, request, cursor, records).await;
         }
         let ask = list.ask(cursor.part(), (cursor.page, cursor.size), &self.settings, request)?;
-        let shaped =
-            Shaped { member: list.member, kind: list.kind, of_session: None, window: cursor.part(), page: cursor.page };
-        let page = match self.page(session, &ask, cursor.size > 1, shaped, records).await {
+        let format = PageFormat {
+            member: list.member,
+            kind: list.kind,
+            of_session: None,
+            window: cursor.part(),
+            page: cursor.page,
+        };
+        let page = match self.page(session, &ask, cursor.size > 1, format, records).await {
             Ok(page) => page,
             Err(error) => return self.smaller(&cursor, error, records),
         };
@@ -186,8 +191,8 @@ impl Jaicp {
     ) -> Result<(Page, Vec<Session>), StepError> {
         records.begin(part);
         let mut found = StatusSessions { records, sessions: Vec::new() };
-        let shaped = Shaped { member: "sessions", kind: record::SESSION, of_session: None, window: part, page: 0 };
-        let page = self.page(session, ask, false, shaped, &mut found).await.map_err(|error| self.explained(error))?;
+        let format = PageFormat { member: "sessions", kind: record::SESSION, of_session: None, window: part, page: 0 };
+        let page = self.page(session, ask, false, format, &mut found).await.map_err(|error| self.explained(error))?;
         // The next session is taken from the end.
         found.sessions.reverse();
         Ok((page, found.sessions))
@@ -214,9 +219,14 @@ impl Jaicp {
             }
             ask.bytes_max = PAGE_BYTES_MAX;
             let of_session = Some(OfSession { project: &of.project, id: &of.id, window: cursor.part() });
-            let shaped =
-                Shaped { member: "messages", kind: record::MESSAGE, of_session, window: cursor.part(), page: number };
-            match self.page(session, &ask, false, shaped, records).await {
+            let format = PageFormat {
+                member: "messages",
+                kind: record::MESSAGE,
+                of_session,
+                window: cursor.part(),
+                page: number,
+            };
+            match self.page(session, &ask, false, format, records).await {
                 Ok(page) => {
                     self.by_session.store(endpoint == Endpoint::BySessionPosted, &self.settings);
                     return Ok(Some(page));
@@ -250,7 +260,7 @@ impl Jaicp {
 
 /// How to read the rows of a page.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shaped<'a> {
+pub(super) struct PageFormat<'a> {
     pub(super) member: &'static str,
     pub(super) kind: Kind,
     pub(super) of_session: Option<OfSession<'a>>,

@@ -29,7 +29,7 @@ use url::Url;
 use self::config::DEFAULT_BASE_URL;
 pub use self::config::{Api, BySession, Settings};
 use self::endpoint::{Endpoint, Request};
-use self::entities::{KnownVerb, Shaped};
+use self::entities::{KnownVerb, PageFormat};
 pub use self::interval::Interval;
 use self::paging::Page;
 use self::record::{RecordWriter, TokenFinder};
@@ -44,7 +44,7 @@ use crate::decode::json::Splitter;
 use crate::http::{Call, HttpError, Redactor, Session};
 
 /// Entry of the list of connectors.
-pub const CONNECTOR: Connector = Connector {
+pub(super) const CONNECTOR: Connector = Connector {
     vendor: VENDOR,
     default_base_url: DEFAULT_BASE_URL,
     required_keys: &["vendor", "token"],
@@ -177,13 +177,13 @@ impl Jaicp {
         session: &Session<'_>,
         ask: &Request,
         can_shrink: bool,
-        shaped: Shaped<'_>,
+        format: PageFormat<'_>,
         records: &mut dyn Records,
     ) -> Result<Page, StepError> {
         let mut attempts = Attempts::new(session).repeating_incomplete();
         loop {
-            records.begin(shaped.window);
-            match self.attempt(session, ask, shaped, &attempts, records).await {
+            records.begin(format.window);
+            match self.attempt(session, ask, format, &attempts, records).await {
                 Err(StepError::Http(error @ HttpError::Status { status: 504, .. })) if can_shrink => {
                     return Err(error.into());
                 }
@@ -197,19 +197,19 @@ impl Jaicp {
         &self,
         session: &Session<'_>,
         ask: &Request,
-        shaped: Shaped<'_>,
+        format: PageFormat<'_>,
         attempts: &Attempts,
         records: &mut dyn Records,
     ) -> Result<Page, StepError> {
         let body = session.send(self.call(ask)?).await?;
         let accept_empty = attempts.accept_empty(body.is_no_content());
-        let mut splitter = Splitter::new(shaped.member);
-        let writer = RecordWriter::new(records, shaped.kind, &self.token, &self.warned);
-        let mut writer = writer.of(shaped.page, shaped.of_session);
+        let mut splitter = Splitter::new(format.member);
+        let writer = RecordWriter::new(records, format.kind, &self.token, &self.warned);
+        let mut writer = writer.of(format.page, format.of_session);
         let bytes = body::read(body, &mut writer, |chunk, writer| splitter.feed(chunk, writer)).await?;
         let paging = match splitter.finish() {
             Err(DecodeError::Empty) if accept_empty => return Ok(Page { ids: Vec::new(), size: 0, total: 0, bytes }),
-            envelope => Paging::read(&envelope?, shaped.member)?,
+            envelope => Paging::read(&envelope?, format.member)?,
         };
         Ok(Page { ids: writer.ids, size: paging.page_size, total: paging.total(), bytes })
     }

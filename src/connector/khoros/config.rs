@@ -28,7 +28,7 @@ use crate::settings::{Credential, DurationText, KeyPath, Offset, Report, closest
 /// For tenants in the USA; other tenants' administrators see their own (`vendors/khoros_care.md §1`).
 pub(super) const DEFAULT_BASE_URL: &str = "https://analytics-api.app.lithium.com/api/public";
 /// `vendors/khoros_care.md §5.1`, in milliseconds; a longer interval means months.
-pub(super) const INTERVALS: [u64; 11] = [
+const INTERVALS: [u64; 11] = [
     300_000,
     600_000,
     900_000,
@@ -42,7 +42,7 @@ pub(super) const INTERVALS: [u64; 11] = [
     604_800_000,
 ];
 /// Maximum number of intervals in a request; the vendor's limit is somewhat higher (`§5.1`).
-pub(super) const BUCKETS_MAX: u64 = 31;
+const BUCKETS_MAX: u64 = 31;
 
 /// A checked account.
 #[derive(Debug, Clone)]
@@ -163,7 +163,7 @@ pub(super) fn interval_for(slice_secs: u64) -> u64 {
 }
 
 /// Number of intervals in a slice. A day counts as 24 hours, even at a clock change.
-pub(super) fn buckets(slice_secs: u64, interval_ms: u64) -> u64 {
+fn buckets(slice_secs: u64, interval_ms: u64) -> u64 {
     const DAY: u64 = 86_400;
     let secs = if slice_secs < DAY { slice_secs } else { (slice_secs + DAY / 2) / DAY * DAY };
     (secs * 1000).div_ceil(interval_ms.max(1))
@@ -230,7 +230,7 @@ enum MethodKey {
 
 /// One value or a list of values. A refused item is `None`.
 #[derive(Debug)]
-struct Values(pub(super) Vec<Option<String>>);
+struct Values(Vec<Option<String>>);
 
 impl<'de> Deserialize<'de> for Values {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

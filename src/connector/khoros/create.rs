@@ -13,7 +13,7 @@ use crate::http::{Call, Payload};
 const IN_A_FORM: [&str; 3] = ["conversation_actions", "conversation_history_action", "user"];
 /// A parameter that is always sent in the query (`§3.1`).
 const RAISE_LIMIT: &str = "raiselimit";
-/// The longest window that the vendor serves (`§8`). Ninety calendar days may be an hour longer.
+/// The longest window that the vendor accepts (`§8`). Ninety calendar days may be an hour longer.
 const WINDOW_MAX: TimeDelta = TimeDelta::days(90);
 /// The window of the export `user`, which only sets the period of its sums (`§5.1`).
 const USER_WINDOW: TimeDelta = TimeDelta::hours(24);

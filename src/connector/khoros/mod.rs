@@ -39,7 +39,7 @@ use crate::http::{Call, HttpError, Redactor, Session};
 use crate::secret::Secret;
 
 /// Entry of the list of connectors.
-pub const CONNECTOR: Connector = Connector {
+pub(super) const CONNECTOR: Connector = Connector {
     vendor: VENDOR,
     default_base_url: DEFAULT_BASE_URL,
     required_keys: &["vendor", "company_key", "username", "password"],
@@ -165,7 +165,7 @@ impl Khoros {
         Ok(Call { authorization: Some(self.settings.authorization()), bytes_max, ..Call::get(url) })
     }
 
-    /// Sends a GET whose response is small, and reads the response.
+    /// Sends a GET whose response is small, and reads the response. Returns the body too.
     async fn ask<T>(
         &self,
         session: &Session<'_>,
@@ -178,6 +178,7 @@ impl Khoros {
         request::small(session, Attempts::new(session), call, read, None).await
     }
 
+    /// Classifies an error.
     fn explained(&self, error: StepError) -> StepError {
         match error {
             StepError::Http(error) => self.refused(error),

@@ -46,16 +46,16 @@ const fn named(name: &'static str) -> Text {
     Cow::Borrowed(name)
 }
 
-// Names of ids, likeliest first; none is documented (`§5`).
+// Likely names of ids, the likeliest first; they are not documented (`§5`).
 const AUTHOR_IDS: &[Text] = &[named("author_uuid"), named("author_id"), named("uuid"), named("id")];
 const POST_IDS: &[Text] =
     &[named("post_id"), named("incoming_post_id"), named("post_uuid"), named("message_id"), named("uuid"), named("id")];
-/// Not `post_id`: that may be the post which is answered, and two answers to it are two rows.
+/// Not `post_id`: that may be the post to which an agent replied, and two replies to it are two rows.
 const RESPONSE_IDS: &[Text] =
     &[named("response_id"), named("response_post_id"), named("response_uuid"), named("uuid"), named("id")];
 const USER_IDS: &[Text] = &[named("agent_id"), named("user_id"), named("agent_uuid"), named("uuid"), named("id")];
 
-/// Export id, how its rows are merged, what identifies one, what one is (`§5`).
+/// Export id, merge mode, likely names of the row's id, and meaning (`§5`).
 const EXPORTS: &[(&str, Mode, &[Text], &str)] = &[
     (
         "conversation",

@@ -51,7 +51,7 @@ fn hour_after(at: DateTime<Utc>, offset: FixedOffset) -> DateTime<Utc> {
 }
 
 /// Whether the report has days, whose rows outside the slice are dropped.
-pub(super) fn is_of_intervals(stream: &str) -> bool {
+fn is_of_intervals(stream: &str) -> bool {
     matches!(stream, "states_volume" | "response_volume" | "case_volume" | "nps_volume")
 }
 

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use chrono::NaiveDateTime;
 
 /// The header as documented.
-pub(super) const REPLY_DATE: &str = "Agent Reponse Date (UTC)";
+const REPLY_DATE: &str = "Agent Reponse Date (UTC)";
 /// The header in correct spelling.
 const REPLY_DATE_SPELT: &str = "Agent Response Date (UTC)";
 /// Times in UTC, as their titles state.

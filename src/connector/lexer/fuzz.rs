@@ -3,10 +3,11 @@
 use chrono::{DateTime, FixedOffset, Utc};
 use proptest::prelude::*;
 
+use super::config::ResponseUnit;
 use super::figures::{self, Figures};
 use super::job::tests::tagged;
 use super::wire::JobResponse;
-use super::{FORMS_MAX, Forms, Intervals, Lexer, ResponseUnit, Settings, job, surveys};
+use super::{FORMS_MAX, Forms, Intervals, Lexer, Settings, job, surveys};
 use crate::connector::{StepError, UtcOffset, Window};
 use crate::decode::object::Members;
 use crate::decode::raw;

@@ -24,7 +24,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use self::config::DEFAULT_BASE_URL;
-pub use self::config::{Intervals, ResponseUnit, Settings};
+pub use self::config::{Intervals, Settings};
 use self::figures::Figures;
 pub use self::streams::VENDOR;
 use self::wire::{JobResponse, classify, unexpected_job};
@@ -40,7 +40,7 @@ use crate::decode::raw::Raw;
 use crate::http::{Call, HttpError, Payload, Redactor, Session};
 
 /// Entry of the list of connectors.
-pub const CONNECTOR: Connector = Connector {
+pub(super) const CONNECTOR: Connector = Connector {
     vendor: VENDOR,
     default_base_url: DEFAULT_BASE_URL,
     required_keys: &["vendor", "api_token"],
@@ -329,7 +329,7 @@ mod tests {
 
     use chrono::FixedOffset;
 
-    use super::config::{DEFAULT_NPS_CATEGORY, DEFAULT_STATUS_BASE_URL, DEFAULT_WORKFLOW_STATES_TYPE};
+    use super::config::{DEFAULT_NPS_CATEGORY, DEFAULT_STATUS_BASE_URL, DEFAULT_WORKFLOW_STATES_TYPE, ResponseUnit};
     use super::*;
     use crate::connector::export::Polling;
     use crate::secret::Secret;

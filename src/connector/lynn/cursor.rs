@@ -47,7 +47,7 @@ impl Cursor {
     }
 
     pub(super) fn text(&self) -> String {
-        // Strings, numbers and raw JSON always serialise.
+        // Strings, numbers and raw JSON can always be serialised.
         serde_json::to_string(self).unwrap_or_default()
     }
 

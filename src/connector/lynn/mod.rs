@@ -21,8 +21,8 @@ use self::cursor::{Cursor, Query};
 pub use self::streams::{VENDOR, extra_report};
 use self::wire::Response;
 use super::body;
+pub use super::lynn_account::Product;
 use super::lynn_account::{self, Tokens};
-pub use super::lynn_account::{DEFAULT_BASE_URL, Product};
 use super::request::Attempts;
 use super::{Connector, Expected, Outcome, Records, Source, StepError, StepRequest, Window};
 use crate::decode::DecodeError;
@@ -32,9 +32,9 @@ use crate::quota::CallKind;
 use crate::secret::Secret;
 
 /// Entry of the list of connectors.
-pub const CONNECTOR: Connector = Connector {
+pub(super) const CONNECTOR: Connector = Connector {
     vendor: VENDOR,
-    default_base_url: DEFAULT_BASE_URL,
+    default_base_url: lynn_account::DEFAULT_BASE_URL,
     required_keys: &["vendor", "tenant", "access_token", "access_token_secret"],
     schema: config::schema,
     streams: streams::streams,

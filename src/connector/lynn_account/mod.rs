@@ -21,7 +21,7 @@ use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
 
 /// Production environment of the Reporting and Outbound families (`§1`).
-pub const DEFAULT_BASE_URL: &str = "https://premium-production.lynn.cx";
+pub(super) const DEFAULT_BASE_URL: &str = "https://premium-production.lynn.cx";
 
 /// A checked credential, and how its token is obtained and sent.
 #[derive(Debug, Clone)]

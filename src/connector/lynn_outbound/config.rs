@@ -145,10 +145,10 @@ struct Keys {
     access_token: Option<Credential>,
     /// The credential's Secret Token.
     access_token_secret: Option<Credential>,
-    /// The subscription, which decides the quotas.
+    /// The subscription, which determines the quotas.
     #[schemars(extend("default" = "basic"))]
     product: Option<Product>,
-    /// `Ocp-Apim-Subscription-Key`; premium only, empty is none.
+    /// `Ocp-Apim-Subscription-Key`; premium only. Empty means none.
     subscription_key: Option<Credential>,
     /// Scheme word of the Authorization header.
     #[schemars(extend("default" = "bearer"))]

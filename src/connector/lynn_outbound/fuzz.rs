@@ -2,9 +2,10 @@
 
 use proptest::prelude::*;
 
+use super::config::Endpoint;
 use super::dnd::{Cursor, Entries, Ids};
 use super::load::{Loaded, TaskState, taken};
-use super::{Endpoint, LynnOutbound, Method, Reader, Settings, TaskWords, wire};
+use super::{LynnOutbound, Method, Reader, Settings, TaskWords, wire};
 use crate::connector::export::Polling;
 use crate::connector::lynn_account::{Account, Product};
 use crate::decode::object::Members;

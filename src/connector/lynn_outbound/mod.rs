@@ -19,7 +19,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::Mutex;
 use url::Url;
 
-pub use self::config::{Endpoint, Method, Settings, TaskWords};
+pub use self::config::{Method, Settings, TaskWords};
 pub use self::streams::VENDOR;
 use super::body;
 use super::lynn_account::{self, Tokens};
@@ -30,7 +30,7 @@ use crate::http::{Call, HttpError, Payload, Redactor, Session};
 use crate::secret::Secret;
 
 /// Entry of the list of connectors.
-pub const CONNECTOR: Connector = Connector {
+pub(super) const CONNECTOR: Connector = Connector {
     vendor: VENDOR,
     default_base_url: lynn_account::DEFAULT_BASE_URL,
     required_keys: &["vendor", "tenant", "access_token", "access_token_secret"],

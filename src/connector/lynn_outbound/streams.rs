@@ -10,7 +10,7 @@ use crate::catalogue::{Column, ColumnType, Key, Mode, Stream, Text, Vendor, Wind
 pub const VENDOR: Vendor = Vendor::new("lynn_outbound");
 
 /// Likely names of a campaign's id, by column name; the vendor misspells the word elsewhere (`§10.20`).
-pub const CAMPAIGN_ID: &[Text] = &[
+pub(super) const CAMPAIGN_ID: &[Text] = &[
     Text::Borrowed("campaign_id"),
     Text::Borrowed("campaing_id"),
     Text::Borrowed("id_campaign"),
@@ -19,7 +19,8 @@ pub const CAMPAIGN_ID: &[Text] = &[
 ];
 
 /// Likely names of a contact's id, by column name.
-pub const CONTACT_ID: &[Text] = &[Text::Borrowed("contact_id"), Text::Borrowed("id_contact"), Text::Borrowed("id")];
+pub(super) const CONTACT_ID: &[Text] =
+    &[Text::Borrowed("contact_id"), Text::Borrowed("id_contact"), Text::Borrowed("id")];
 
 /// The known members of a blacklist entry: [`crate::connector::lynn_outbound`] gives them these names, whatever the
 /// vendor calls them.
