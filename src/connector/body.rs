@@ -1,43 +1,15 @@
-//! A body on its way to the sink of its records.
+//! Reads response bodies into the sink of their records.
 
 use super::{CsvForm, Records, StepError};
 use crate::decode::DecodeError;
 use crate::decode::text::{Charset, FileText};
 use crate::http::{Body, CallOutcome, HttpError, Redactor};
 
-/// What is read of a body at a time: a socket may have gathered much more, and others wait while it is looked at.
+/// Bytes parsed at a time. A socket may have received much more, and other tasks wait while this task parses.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// Whether to ask again for what could not be read, and whether to believe that there is nothing.
-///
-/// An answer that cannot be read is asked for once more. Status 204 says that there are no rows; a 200 without a body may
-/// be a fault that passes, so it says so only when it comes twice in a row.
-#[derive(Debug, Default)]
-pub(super) struct Reread {
-    spent: bool,
-    was_empty: bool,
-}
-
-impl Reread {
-    /// After an answer that could not be read: whether to send the call once more.
-    pub(super) fn again(&mut self, error: &StepError) -> bool {
-        self.was_empty = is_empty(error);
-        !std::mem::replace(&mut self.spent, true)
-    }
-
-    /// Whether an answer without a body is one without rows.
-    pub(super) const fn believes(&self, no_content: bool) -> bool {
-        no_content || self.was_empty
-    }
-}
-
-/// Whether an answer could not be read because it has no body.
-pub(super) const fn is_empty(error: &StepError) -> bool {
-    matches!(error, StepError::Unreadable(DecodeError::Empty))
-}
-
-/// Gives a body to `feed` piece by piece, and lets `records` pass on what has gathered after each. Returns the bytes that
-/// the call took. A body that breaks off or cannot be read ends the call, and its quota is told so.
+/// Passes a body to `feed` piece by piece, and flushes `records` after each piece. Returns the bytes that the call
+/// took. A body that breaks off or cannot be read ends the call, and the quota ledger records this outcome.
 pub(super) async fn read<R: Records + ?Sized, E: Into<StepError>>(
     body: Body<'_>,
     records: &mut R,
@@ -46,8 +18,8 @@ pub(super) async fn read<R: Records + ?Sized, E: Into<StepError>>(
     pour(body, FileText::plain(), records, feed).await
 }
 
-/// The same for a file, whose text `feed` gets in UTF-8: unpacked if the file is gzip, and read in the charset that `form`
-/// or the file's Content-Type names. The text may be no larger than the body may be.
+/// Like [`read`], for a file. `feed` receives the text in UTF-8: unpacked if the file is gzip, and decoded from the
+/// charset that `form` or the file's Content-Type names. The size limit of the body applies to the unpacked text too.
 pub(super) async fn read_file<R: Records + ?Sized, E: Into<StepError>>(
     body: Body<'_>,
     form: &CsvForm,

@@ -1,4 +1,4 @@
-//! Keys that several connectors have: how CSV files are written, and how patiently export jobs are asked after.
+//! Keys that several connectors have: the format of CSV files, and the polling of export jobs.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::decode::csv::CsvSplitter;
 use crate::decode::text::Charset;
 use crate::settings::{DurationText, KeyPath, Report, secs};
 
-/// How a connection says that its CSV files are written; what it does not say is told from each file.
+/// Format of a connection's CSV files; what is not set is detected from each file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CsvForm {
-    /// What separates fields: an ASCII character.
+    /// Separator of fields: an ASCII character.
     pub delimiter: Option<u8>,
-    /// What surrounds fields: another one.
+    /// Quote character: another ASCII character.
     pub quote: u8,
-    /// What the text is in, whatever a Content-Type says. A byte order mark says more.
+    /// Charset, whatever the Content-Type says. A byte order mark takes precedence.
     pub charset: Option<Charset>,
 }
 
@@ -28,35 +28,35 @@ impl Default for CsvForm {
 }
 
 impl CsvForm {
-    /// What splits such a file; `delimiter` is the one of files of which the connection says none.
+    /// The splitter for a file. `delimiter` applies if the connection has none.
     pub(super) fn splitter(&self, delimiter: Option<u8>) -> CsvSplitter {
         CsvSplitter::quoted(self.delimiter.or(delimiter), self.quote)
     }
 }
 
-/// How CSV files are written; what is left out is told from each file.
+/// Format of CSV files; what is left out is detected from each file.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CsvKeys {
-    /// What separates fields, one ASCII character; left out, found from the header and the first lines.
+pub(super) struct CsvKeys {
+    /// Separator of fields, one ASCII character; if left out, detected from the header and the first lines.
     #[schemars(length(min = 1, max = 1))]
     delimiter: Option<String>,
-    /// What surrounds fields that hold a delimiter or a line end, one ASCII character.
+    /// Quote character of fields that hold a delimiter or a line end, one ASCII character.
     #[schemars(length(min = 1, max = 1), extend("default" = "\""))]
     quote: Option<String>,
-    /// What the text is in, such as `windows-1252`; left out, what the file's Content-Type names, else UTF-8. A byte order
-    /// mark says more.
+    /// Charset, such as `windows-1252`; if left out, the one that the file's Content-Type names, else UTF-8. A byte
+    /// order mark takes precedence.
     charset: Option<String>,
 }
 
-/// How patiently export jobs are asked after.
+/// Polling of export jobs.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct PollingKeys {
-    /// From the submission of a job to the first question after it; doubles with every further one.
+pub(super) struct PollingKeys {
+    /// Pause from the submission of a job to the first poll; doubles with every poll.
     #[schemars(extend("default" = "5s"))]
     initial: Option<DurationText>,
-    /// The longest pause between two questions.
+    /// The longest pause between two polls.
     #[schemars(extend("default" = "1m"))]
     max: Option<DurationText>,
     /// A job that takes longer is given up, and requested again.
@@ -64,8 +64,8 @@ pub struct PollingKeys {
     deadline: Option<DurationText>,
 }
 
-/// How patiently export jobs are asked after.
-pub fn polling(raw: Option<PollingKeys>, path: &KeyPath, report: &mut Report<'_>) -> Polling {
+/// Polling of export jobs.
+pub(super) fn polling(raw: Option<PollingKeys>, path: &KeyPath, report: &mut Report<'_>) -> Polling {
     let (raw, path, default) = (raw.unwrap_or_default(), path.key("polling"), Polling::default());
     let range = Duration::from_millis(1)..=secs(7 * 86_400);
     let polling = Polling {
@@ -79,8 +79,8 @@ pub fn polling(raw: Option<PollingKeys>, path: &KeyPath, report: &mut Report<'_>
     polling
 }
 
-/// How CSV files are written.
-pub fn csv(raw: Option<CsvKeys>, path: &KeyPath, report: &mut Report<'_>) -> CsvForm {
+/// Format of CSV files.
+pub(super) fn csv(raw: Option<CsvKeys>, path: &KeyPath, report: &mut Report<'_>) -> CsvForm {
     let (raw, path, default) = (raw.unwrap_or_default(), path.key("csv"), CsvForm::default());
     let mut character = |key: &str, raw: Option<&str>, remedy: &str| {
         let text = raw?;

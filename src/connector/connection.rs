@@ -1,4 +1,4 @@
-//! A connection: one configured account of a vendor. Its common keys are read here, the others by its connector.
+//! A connection: one configured account of a vendor. The common keys are read here, the others by the connector.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,17 +23,18 @@ pub struct Connection {
     pub name: String,
     /// Without a trailing slash in its path.
     pub base_url: Url,
-    /// `host` or `host:port`, lower case: further hosts that vendor-supplied URLs may point to, private ones too.
+    /// `host` or `host:port`, lower case: further hosts that vendor-supplied URLs may point to, including private
+    /// hosts.
     pub allowed_hosts: Vec<String>,
     pub request_timeout: Duration,
     pub retry: Retry,
     /// Every limit in force: the vendor's, with the configured overrides.
     pub limits: Vec<Limit>,
-    /// What reads it.
+    /// The connector that reads the account.
     pub connector: &'static Connector,
-    /// What is special about the vendor.
+    /// The vendor's own settings.
     pub settings: Arc<dyn AccountSettings>,
-    /// Every stream the connection offers, extra reports included.
+    /// Every stream that the connection offers, including those from its configuration.
     pub streams: Vec<Stream>,
     /// Names of the vendor's streams that this connection has not enabled.
     pub not_enabled: Vec<Text>,
@@ -44,7 +45,7 @@ impl Connection {
         self.connector.vendor
     }
 
-    /// Where its calls may go.
+    /// The hosts to which calls may be sent.
     pub fn hosts(&self) -> Hosts {
         Hosts::new(&self.base_url, &self.settings.own_bases(), &self.allowed_hosts)
     }
@@ -61,17 +62,17 @@ const RETRY_MAX_SECS: u64 = 60;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Keys {
-    /// The kind of source; it decides which further keys there are.
+    /// The vendor system; it determines which further keys there are.
     vendor: Option<String>,
-    /// Where the vendor's API is; every vendor has a default.
+    /// Base URL of the vendor's API; every vendor has a default.
     base_url: Option<String>,
-    /// Further hosts, as `host` or `host:port`, that URLs handed out by the vendor may point to.
+    /// Further hosts, as `host` or `host:port`, to which URLs from the vendor may point.
     #[schemars(with = "Option<Vec<String>>", extend("default" = []))]
     allowed_hosts: Option<Vec<Option<String>>>,
-    /// How long one request may take.
+    /// Timeout of one request.
     #[schemars(extend("default" = "60s"))]
     request_timeout: Option<DurationText>,
-    /// Retries of one request within seconds.
+    /// Retries of one request, within seconds.
     retry: Option<RetryKeys>,
     /// Limits that differ from the vendor's documented ones, by the limit's name.
     #[schemars(extend("default" = {}))]
@@ -80,29 +81,29 @@ pub struct Keys {
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RetryKeys {
-    /// Tries of one request, the first included.
+struct RetryKeys {
+    /// Attempts of one request, including the first.
     #[schemars(range(min = 1, max = 20), extend("default" = 5))]
     max_attempts: Option<Integer>,
-    /// The wait before the second try; it doubles from there.
+    /// The wait before the second attempt; it doubles with each further attempt.
     #[schemars(extend("default" = "1s"))]
     initial: Option<DurationText>,
-    /// The longest wait between two tries.
+    /// The longest wait between two attempts.
     #[schemars(extend("default" = "60s"))]
     max: Option<DurationText>,
 }
 
-/// At most `limit` within any `per`; what is left out stays as documented.
+/// At most `limit` within any `per`; a key that is left out keeps its documented value.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct QuotaKeys {
+struct QuotaKeys {
     /// A number of calls, or a size such as `102400kB` for a limit that counts bytes.
     limit: Option<Amount>,
     /// The period.
     per: Option<DurationText>,
 }
 
-/// Reads a connection with every fault in it; `None` if its vendor is not known, so that nothing else of it is.
+/// Reads a connection and reports every fault in it. Returns `None` if its vendor is unknown.
 pub fn check(
     name: &str,
     node: &Node,
@@ -138,7 +139,7 @@ pub fn check(
     })
 }
 
-/// The keys that every connection has, and the others.
+/// Splits the keys into those of every connection and the others.
 fn split(node: &Node, shared: &[&str]) -> (Node, Node) {
     let Kind::Map(entries) = &node.kind else {
         return (node.clone(), Node::new(node.place.clone(), Kind::Null));
@@ -196,7 +197,7 @@ fn allowed_hosts(raw: Vec<Option<String>>, path: &KeyPath, report: &mut Report<'
     hosts
 }
 
-/// `host` or `host:port`, lower case, names of other scripts as the network spells them.
+/// `host` or `host:port`, in lower case; international names in their ASCII form.
 fn parse_host(text: &str) -> Option<String> {
     let port_at = text.rfind(':').filter(|colon| !text[*colon..].contains(']'));
     let (host, port) = port_at.map_or((text, None), |colon| (&text[..colon], Some(&text[colon + 1..])));
@@ -227,7 +228,7 @@ fn retry(raw: &RetryKeys, path: &KeyPath, report: &mut Report<'_>) -> Retry {
     Retry { attempts_max, initial, max }
 }
 
-/// The documented limits with what the configuration says instead.
+/// The documented limits, with the overrides of the configuration.
 fn limits(
     documented: &[LimitSpec],
     raw: BTreeMap<String, QuotaKeys>,

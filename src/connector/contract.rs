@@ -1,8 +1,9 @@
-//! The contract of a connector: what it says of itself, of an account, and the one verb, [`Source::step`].
+//! The contract of a connector: what it declares about itself and about an account, and its one operation,
+//! [`Source::step`].
 //!
-//! A connector answers one question: given a stream, a window and the cursor inside it, send at most one logical call and
-//! hand over a page of records with the next cursor, or "pending until T". The cursor is opaque to everyone else and holds
-//! all that a restart needs, the handle of a running export included. Connectors know no SQL.
+//! A step takes a stream, a window and the cursor inside it. It sends at most one logical call and returns a page of
+//! records with the next cursor, or "pending until T". The cursor is opaque to the caller and holds everything that a
+//! restart needs, including the handle of a running export. Connectors contain no SQL.
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -24,43 +25,43 @@ use crate::quota::LimitSpec;
 use crate::secret::Secret;
 use crate::settings::{KeyPath, Node, Report};
 
-/// One vendor system that Tidegate reads: its line in [`super::ALL`] leads to everything else.
+/// One vendor system that Tidegate reads; listed in [`super::ALL`].
 #[derive(Debug)]
 pub struct Connector {
     pub vendor: Vendor,
-    /// Where its interface is unless the configuration says otherwise.
+    /// The base URL if the configuration has none.
     pub default_base_url: &'static str,
-    /// Keys that a connection cannot do without.
+    /// Keys that every connection must have.
     pub required_keys: &'static [&'static str],
-    /// JSON Schema of the keys that a connection has beside the common ones.
+    /// JSON Schema of the vendor's own keys.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
-    /// Every stream, in the order of its fact sheet.
+    /// Every stream, in the order of the documentation.
     pub streams: fn() -> Vec<Stream>,
-    /// Reads and checks the connector's own keys.
+    /// Reads and checks the vendor's own keys.
     pub read: fn(&OwnKeys<'_>, &mut Report<'_>) -> VendorPart,
-    /// Whether `tidegate push` can send to it.
+    /// Whether `tidegate push` can send records to the vendor.
     pub takes_records: bool,
-    /// What an operator can do about an error that only this vendor's settings can change; the flag says whether a stream
-    /// was read that has windows.
+    /// What an operator can do about an error, if it depends on this vendor's settings. The flag says whether the
+    /// stream is read by windows.
     pub hint: fn(&StepError, bool) -> Option<&'static str>,
 }
 
-/// The keys of a connection that are its vendor's.
+/// The keys of a connection that only its vendor has.
 #[derive(Debug, Clone, Copy)]
 pub struct OwnKeys<'a> {
     /// Without the common keys.
     pub node: &'a Node,
-    /// Names of the common keys, for hints about misspelt ones.
+    /// Names of the common keys, for hints about misspelled keys.
     pub common: &'a [&'a str],
-    /// Where the connection stands.
+    /// The path of the connection in the configuration.
     pub path: &'a KeyPath,
 }
 
-/// What a vendor's own keys say.
+/// The result of reading a vendor's own keys.
 #[derive(Debug)]
 pub struct VendorPart {
     pub settings: Arc<dyn AccountSettings>,
-    /// Streams that the configuration adds to the catalogue.
+    /// Streams that the configuration adds to the vendor's streams.
     pub extra_streams: Vec<Stream>,
 }
 
@@ -69,61 +70,61 @@ pub trait AccountSettings: Any + Debug + Send + Sync {
     /// The vendor's documented limits for this account, before overrides.
     fn limits(&self) -> &'static [LimitSpec];
 
-    /// What tells this account's quota from another's at the same base URL.
+    /// What distinguishes this account's quota from that of another account at the same base URL.
     fn credential(&self) -> Vec<&str>;
 
     /// Everything that must never be printed.
     fn secrets(&self) -> Vec<Secret>;
 
-    /// What reads the account.
+    /// The source that reads the account.
     fn source(&self, base_url: &Url) -> Box<dyn Source>;
 
-    /// Base URLs beside the connection's that bear its credential too.
+    /// Further base URLs to which the credential is sent.
     fn own_bases(&self) -> Vec<&Url> {
         Vec::new()
     }
 
-    /// The zone in whose local time a window is asked for; UTC where it is asked for in instants.
+    /// The time zone in which requests state a window; UTC if they state instants.
     fn filter_zone(&self) -> Tz {
         Tz::UTC
     }
 
-    /// Whether the account serves a stream of its vendor: some are read only where the connection says so.
+    /// Whether the account serves a stream of its vendor. Some streams are read only if the connection enables them.
     fn offers(&self, _stream: &Stream) -> bool {
         true
     }
 
-    /// Why a stream that the account does not offer is not offered, and the remedy.
+    /// Why the account does not offer a stream, and what to do.
     fn why_not_enabled(&self) -> &'static str {
         "is not enabled for this connection; add it to the connection's `enabled_streams`"
     }
 
-    /// A stream as the account serves it.
+    /// Adapts a stream to the account's settings.
     fn adapted(&self, stream: Stream) -> Stream {
         stream
     }
 
-    /// What the configuration says of the account beside its host and its credentials: name and value.
+    /// What identifies the account besides its host and credentials: name and value.
     fn account(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
 
-    /// Reports a slice that the vendor would refuse or serve in another way.
+    /// Reports a slice that the vendor would refuse, or would serve in another form.
     fn check_slice(&self, _use: &SliceUse<'_>, _report: &mut Report<'_>) {}
 
-    /// How far behind finished slices of a stream are read again; `lookback` is what the job says.
+    /// How far back finished slices of a stream are read again. `lookback` is the job's setting.
     fn lookback(&self, _stream: &Stream, lookback: Duration) -> Duration {
         lookback
     }
 
-    /// The distance from UTC by which the vendor counts days, where the connection says it with `utc_offset`.
+    /// The UTC offset by which the vendor counts days, if the connection states it with `utc_offset`.
     fn utc_offset(&self) -> Option<UtcOffset> {
         None
     }
 }
 
 impl dyn AccountSettings {
-    /// The settings as the type that the vendor's connector has; `None` for another vendor's.
+    /// The settings as the type `T` of one connector. Returns `None` if they belong to another connector.
     pub fn downcast<T: AccountSettings>(&self) -> Option<&T> {
         (self as &dyn Any).downcast_ref()
     }
@@ -141,7 +142,7 @@ pub struct SliceUse<'a> {
 /// An account that can be read.
 #[async_trait]
 pub trait Source: Debug + Send + Sync {
-    /// The verb; see the module's documentation.
+    /// Reads the next page; see the module's documentation.
     async fn step(
         &self,
         session: &Session<'_>,
@@ -149,10 +150,11 @@ pub trait Source: Debug + Send + Sync {
         records: &mut dyn Records,
     ) -> Result<Outcome, StepError>;
 
-    /// Logs in and sends nothing else.
+    /// Checks the credentials. Sends nothing else.
     async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError>;
 
-    /// What the vendor says is left of the quotas, by one call that counts as a login; `None` if it has no such call.
+    /// Asks the vendor what is left of the quotas, with one call that counts as a login. Returns `None` if the vendor
+    /// has no such call.
     async fn ask_quota(&self, _session: &Session<'_>) -> Result<Option<serde_json::Value>, StepError> {
         Ok(None)
     }
@@ -165,46 +167,46 @@ pub struct Window {
     pub end: DateTime<Utc>,
 }
 
-/// What is to be read next.
+/// The page to read next.
 #[derive(Debug, Clone, Copy)]
 pub struct StepRequest<'a> {
     pub stream: &'a Stream,
     pub window: Window,
-    /// Where the last page ended; none at the start of a reading.
+    /// Where the last page ended. `None` when a reading starts.
     pub cursor: Option<&'a str>,
     pub expected: Expected,
 }
 
-/// What earlier readings of the stream weighed, in bytes, and where this one stands among them.
+/// The size of earlier readings of the stream, in bytes, and how this reading relates to them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Expected {
     pub page_bytes: Option<u64>,
-    /// Of a whole slice, whatever part of it `window` is.
+    /// Size of a whole slice, even if `window` is a part of it.
     pub slice_bytes: Option<u64>,
-    /// Length of that slice.
+    /// Length of the slice.
     pub slice_secs: u64,
-    /// Whether the run reads no later slice of the stream; never in a past range that is read again.
+    /// Whether the run reads no later slice of the stream. `false` for a past range that is read again.
     pub newest: bool,
-    /// Whether the slice has no row in the table that an earlier reading left.
+    /// Whether the table has no row of the slice from an earlier reading.
     pub fresh: bool,
 }
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// A page of records was handed over. `next` is where the next page begins; none after the last one.
+    /// A page of records was passed to `records`. `next` is where the next page begins; `None` after the last page.
     Page { next: Option<String>, bytes: u64 },
-    /// Nothing yet: come back at `until` with this cursor.
+    /// Nothing yet: continue at `until` with this cursor.
     Pending { until: DateTime<Utc>, cursor: String },
 }
 
-/// Takes the records of a page.
+/// Receives the records of a page.
 #[async_trait]
 pub trait Records: Sink + Send {
-    /// Begins the page, or begins it again after a fault: what was taken of it is dropped. `window` is the part of the
-    /// slice that the page belongs to.
+    /// Begins the page, or begins it again after an error: the records received so far are dropped. `window` is the
+    /// part of the slice to which the page belongs.
     fn begin(&mut self, window: Window);
 
-    /// Passes on what has gathered; to be awaited after every piece of a body.
+    /// Passes on what has accumulated. To be awaited after every piece of a body.
     async fn flush(&mut self) -> Result<(), StepError>;
 }

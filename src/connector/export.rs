@@ -1,8 +1,8 @@
-//! Export jobs, the same for every vendor that has them: submitted, polled, downloaded.
+//! Export jobs of every vendor that has them: submit, poll, download.
 //!
-//! The handle of a running job is part of the cursor, so a restart polls the job that is there instead of starting
-//! another. A slice may take several jobs, one after another (`parts`: report types, forms). Pauses between polls grow; a
-//! job that fails is submitted again a bounded number of times, and one that never ends is given up.
+//! The handle of a running job is part of the cursor, so a restart polls the existing job instead of starting another.
+//! A slice may take several jobs, one after another (`parts`: report types, forms). Pauses between polls grow. A job
+//! that fails is submitted again a bounded number of times, and a job that exceeds the deadline is given up.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use super::{Outcome, Records, StepError, StepRequest};
 use crate::clock;
 use crate::http::Session;
 
-/// Jobs submitted for one file before the slice fails.
+/// Jobs submitted for one file until the slice fails.
 const ATTEMPTS_MAX: u32 = 3;
-/// Jobs that one slice may take.
+/// Maximum number of jobs of one slice.
 const PARTS_MAX: usize = 10_000;
 
-/// How patiently jobs are asked after.
+/// How often and for how long jobs are polled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Polling {
-    /// From the submission to the first question; doubles with every further one.
+    /// Pause from the submission to the first poll; doubles with every poll.
     pub initial: Duration,
-    /// The longest pause.
+    /// Longest pause.
     pub max: Duration,
     /// A job that takes longer is given up.
     pub deadline: Duration,
@@ -43,41 +43,41 @@ impl Polling {
     }
 }
 
-/// How a job is doing.
+/// The state of a job.
 #[derive(Debug)]
 pub(super) enum JobState<F> {
-    /// Not ready; what the vendor said, for an operator.
+    /// Not ready; what the vendor reported, for an operator.
     Running(String),
     Ready(F),
-    /// It came to a bad end, or is known no more.
+    /// It failed, or the vendor does not know it any more.
     Failed(String),
 }
 
-/// What a submission came to.
+/// The result of a submission.
 pub(super) enum Started<H, F> {
-    /// A job, to be asked after.
+    /// A job to be polled.
     Job(H),
-    /// The file is there at once.
+    /// The file is available immediately.
     Ready(F),
 }
 
-/// What is special about the export jobs of one vendor.
+/// The vendor-specific part of export jobs.
 pub(super) trait ExportApi: Sync {
-    /// What a job is known by. It is stored: no URL, and no token but a sealed one ([`super::sealed`]).
+    /// What identifies a job. It is stored, so it holds no URL, and no token unless it is sealed ([`super::sealed`]).
     type Handle: Serialize + DeserializeOwned + Send + Sync;
-    /// Where the file of a finished job is; never stored.
+    /// Location of the file of a finished job; never stored.
     type File: Send;
 
     fn polling(&self) -> Polling;
 
-    /// The jobs that the window takes, in order; asked once at its start. None at all means that there is nothing to read.
+    /// The jobs of the window, in order; called once when the window starts. Empty if there is nothing to read.
     fn parts(
         &self,
         session: &Session<'_>,
         request: &StepRequest<'_>,
     ) -> impl Future<Output = Result<Vec<String>, StepError>> + Send;
 
-    /// Starts the job of a part. Not idempotent: sent once.
+    /// Starts the job of a part. Not idempotent, so it is sent once.
     fn submit(
         &self,
         session: &Session<'_>,
@@ -85,7 +85,7 @@ pub(super) trait ExportApi: Sync {
         part: &str,
     ) -> impl Future<Output = Result<Self::Handle, StepError>> + Send;
 
-    /// The same for a vendor that may have the file at once.
+    /// Like `submit`, for a vendor that may return the file immediately.
     fn start(
         &self,
         session: &Session<'_>,
@@ -95,7 +95,7 @@ pub(super) trait ExportApi: Sync {
         async move { self.submit(session, request, part).await.map(Started::Job) }
     }
 
-    /// Asks after a job.
+    /// Polls a job.
     fn poll(
         &self,
         session: &Session<'_>,
@@ -103,7 +103,7 @@ pub(super) trait ExportApi: Sync {
         handle: &Self::Handle,
     ) -> impl Future<Output = Result<JobState<Self::File>, StepError>> + Send;
 
-    /// Hands over the records of a finished job's file; returns its bytes.
+    /// Passes the records of a finished job's file to `records`. Returns the bytes of the file.
     fn download(
         &self,
         session: &Session<'_>,
@@ -114,7 +114,7 @@ pub(super) trait ExportApi: Sync {
     ) -> impl Future<Output = Result<u64, StepError>> + Send;
 }
 
-/// What an operator can do about an export of a stream without windows. Those with windows can make their slices shorter.
+/// What an operator can do about an export of a stream without windows. A stream with windows can have shorter slices.
 pub(super) const fn hint(error: &StepError, windowed: bool) -> Option<&'static str> {
     match error {
         StepError::ExportOverdue { .. } if !windowed => {
@@ -124,15 +124,15 @@ pub(super) const fn hint(error: &StepError, windowed: bool) -> Option<&'static s
     }
 }
 
-/// Where the reading of a window stands; stored as JSON.
+/// Progress within a window; stored as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 struct Cursor<H> {
     parts: Vec<String>,
-    /// The part under way.
+    /// Index of the current part.
     part: usize,
-    /// Jobs submitted for it, the running one included.
+    /// Jobs submitted for the part, including the running one.
     attempt: u32,
-    /// None: to be submitted.
+    /// `None`: to be submitted.
     job: Option<Job<H>>,
 }
 
@@ -154,7 +154,7 @@ impl<H: Serialize + DeserializeOwned> Cursor<H> {
     }
 }
 
-/// One step of a stream that is read through export jobs (see [`super::Source::step`]).
+/// One step of a stream that is read by export jobs (see [`super::Source::step`]).
 pub(super) async fn step<A: ExportApi>(
     api: &A,
     session: &Session<'_>,
@@ -201,14 +201,14 @@ pub(super) async fn step<A: ExportApi>(
             Err(StepError::ExportFailed { times: cursor.attempt, said })
         }
         JobState::Failed(said) => {
-            tracing::warn!(part, attempt = cursor.attempt, said, "the export failed, asking for another");
+            tracing::warn!(part, attempt = cursor.attempt, said, "the export failed, submitting another job");
             pending(&cursor, api.polling().pause(cursor.attempt))
         }
         JobState::Ready(file) => finish(api, session, &request, cursor, (&part, file), records).await,
     }
 }
 
-/// Hands over a file's records and moves on to the next part.
+/// Passes on the records of a file and advances to the next part.
 async fn finish<A: ExportApi>(
     api: &A,
     session: &Session<'_>,
@@ -244,8 +244,8 @@ mod tests {
         br#"{"parts":[],"part":0,"attempt":0,"job":null}"#,
     ];
 
-    /// A stored cursor, damaged, with handles of that kind.
-    fn assert_ours_or_unknown<H: Serialize + DeserializeOwned>(text: &str) {
+    /// Checks a damaged cursor whose handles are of type `H`.
+    fn assert_round_trips_or_refused<H: Serialize + DeserializeOwned>(text: &str) {
         let cursor = match Cursor::<H>::parse(text) {
             Ok(cursor) => cursor,
             Err(error) => return assert!(matches!(error, StepError::CursorUnknown), "{error:?}"),
@@ -257,20 +257,20 @@ mod tests {
         let polling = Polling::default();
         let pause = polling.pause(job.polls);
         assert!(pause >= TimeDelta::seconds(5) && pause <= TimeDelta::minutes(1), "{pause}");
-        // Whenever it was submitted, it has an age.
+        // The age can be computed for any time of submission.
         let _ = (Utc::now() - job.submitted_at).to_std();
     }
 
     proptest! {
         #[test]
-        fn p3_a_damaged_cursor_of_an_export_is_none_of_ours_or_comes_back_as_it_was(text in damaged_text(CURSORS)) {
-            assert_ours_or_unknown::<String>(&text);
-            assert_ours_or_unknown::<khoros::Handle>(&text);
+        fn p3_a_damaged_cursor_of_an_export_is_refused_or_round_trips(text in damaged_text(CURSORS)) {
+            assert_round_trips_or_refused::<String>(&text);
+            assert_round_trips_or_refused::<khoros::Handle>(&text);
         }
     }
 
     #[test]
-    fn p6_a_cursor_of_more_parts_than_a_slice_takes_is_none_of_ours() {
+    fn p6_a_cursor_with_more_parts_than_a_slice_may_have_is_refused() {
         let of = |parts: usize| {
             let parts = vec![String::new(); parts];
             Cursor::<String> { parts, part: 0, attempt: 0, job: None }.text().unwrap()

@@ -1,7 +1,7 @@
 //! The vendor systems that Tidegate reads, a folder each, and what they share.
 //!
-//! [`contract`] is what a connector implements; [`ALL`] lists them. A new one is a folder, a line in that list, a migration
-//! with its tables and a page of `docs/vendors`.
+//! [`contract`] is what a connector implements; [`ALL`] lists them. A new one is a folder, a line in that list, a
+//! migration with its tables and a page of `docs/vendors`.
 
 mod body;
 mod config;
@@ -15,10 +15,12 @@ pub mod lexer;
 pub mod lynn;
 pub mod lynn_account;
 pub mod lynn_outbound;
+mod request;
 mod sealed;
 mod utc_offset;
 
-pub use config::{CsvForm, CsvKeys, PollingKeys, csv, polling};
+pub use config::CsvForm;
+use config::{CsvKeys, PollingKeys, csv, polling};
 pub use connection::{Connection, Keys, check};
 pub use contract::{
     AccountSettings, Connector, Expected, Outcome, OwnKeys, Records, SliceUse, Source, StepRequest, VendorPart, Window,
@@ -32,12 +34,12 @@ use crate::catalogue::{Stream, Vendor};
 pub const ALL: &[&Connector] =
     &[&lynn::CONNECTOR, &lynn_outbound::CONNECTOR, &khoros::CONNECTOR, &lexer::CONNECTOR, &jaicp::CONNECTOR];
 
-/// The streams of one of [`ALL`]; none of another vendor.
+/// The streams of a vendor in [`ALL`]; empty for any other vendor.
 pub fn streams(vendor: Vendor) -> Vec<Stream> {
     ALL.iter().find(|connector| connector.vendor == vendor).map_or_else(Vec::new, |connector| (connector.streams)())
 }
 
-/// The streams of all of them.
+/// The streams of every connector.
 pub fn all_streams() -> Vec<Stream> {
     ALL.iter().flat_map(|connector| (connector.streams)()).collect()
 }

@@ -1,8 +1,9 @@
-//! Secrets that must outlive the process, for control tables that hold none (promises 3 and 7).
+//! Encrypts secrets that must outlive the process, because control tables hold no plain secrets (promises 3 and 7).
 //!
-//! The token of a vendor's job gives access to its file, but without the token no restart can ask after the job. So it is
-//! stored sealed under a key that follows from the connection's credential, which no table holds: ChaCha20-Poly1305 with
-//! a random nonce, the key by HKDF-SHA-256. A changed credential opens nothing, and the job is requested again.
+//! The token of a vendor's job gives access to its file, but without the token a restart cannot poll the job. So the
+//! token is stored encrypted (ChaCha20-Poly1305 with a random nonce). The key is derived by HKDF-SHA-256 from the
+//! connection's credential, which no table holds. After a change of the credential nothing can be opened, and the job
+//! is requested again.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,26 +12,26 @@ use ring::hkdf::{HKDF_SHA256, Salt};
 
 use crate::secret::Secret;
 
-/// Begins every sealed text, so that another way can follow this one.
+/// Prefix of every sealed text: the version of the format.
 const VERSION: &str = "s1.";
 const SALT: &[u8] = b"tidegate sealed 1";
 
-/// Seals what belongs to one credential and purpose.
+/// Seals and opens secrets for one credential and purpose.
 pub(super) struct Seal {
-    /// Its tables are large.
+    /// Boxed because the key tables are large.
     key: Box<LessSafeKey>,
     purpose: &'static str,
 }
 
 impl Seal {
-    /// What was sealed for one purpose opens for no other.
+    /// A text that was sealed for one purpose cannot be opened for another.
     pub(super) fn new(credential: &Secret, purpose: &'static str) -> Option<Self> {
         let source = Salt::new(HKDF_SHA256, SALT).extract(credential.expose().as_bytes());
         let key: UnboundKey = source.expand(&[purpose.as_bytes()], &CHACHA20_POLY1305).ok()?.into();
         Some(Self { key: Box::new(LessSafeKey::new(key)), purpose })
     }
 
-    /// Text that says nothing without the credential; none for a secret beyond all bounds.
+    /// Encrypts a secret. Returns `None` if the secret is too long for the cipher.
     pub(super) fn close(&self, secret: &Secret) -> Option<String> {
         let nonce: [u8; NONCE_LEN] = rand::random();
         let mut sealed = secret.expose().as_bytes().to_vec();
@@ -39,7 +40,7 @@ impl Seal {
         Some(format!("{VERSION}{}", URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat())))
     }
 
-    /// What was sealed; none if it was not sealed here, or changed since.
+    /// Decrypts a text. Returns `None` if it was not sealed with this credential and purpose, or was changed.
     pub(super) fn open(&self, text: &str) -> Option<Secret> {
         let mut sealed = URL_SAFE_NO_PAD.decode(text.strip_prefix(VERSION)?).ok()?;
         if sealed.len() < NONCE_LEN {
@@ -61,7 +62,7 @@ mod tests {
 
     const TOKEN: &str = "0b7f3a52-1111-4222-8333-944445555666";
 
-    /// Sealed by this version, and so to be opened by every later one.
+    /// Sealed by this version; every later version must be able to open it.
     const SEALED: &str = "s1.AAECAwQFBgcICQoLQNSAJ85tAS3XMXcVRtsGfTGC9BBI9y1mQ3PU0SAzOjHPWSaoneXwsmA7J0QObQi6WOAs-w";
     const SAMPLES: &[&[u8]] = &[SEALED.as_bytes(), b"s1.AAAAAAAAAAAAAAAA", b"s2.AAAA"];
 
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn p3_what_is_sealed_opens_again_in_another_process() {
+    fn p3_a_sealed_secret_can_be_opened_by_another_process() {
         for secret in ["", TOKEN, "täglich\n\u{1f600}", &"x".repeat(10_000)] {
             let text = seal("credential", "job").close(&Secret::new(secret)).unwrap();
             assert_eq!(seal("credential", "job").open(&text).unwrap().expose(), secret);
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn p7_a_sealed_text_shows_nothing_and_is_never_the_same() {
+    fn p7_a_sealed_text_reveals_nothing_and_is_never_the_same() {
         let seal = seal("credential", "job");
         let (one, other) = (seal.close(&Secret::new(TOKEN)).unwrap(), seal.close(&Secret::new(TOKEN)).unwrap());
         assert_ne!(one, other);
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn p7_only_its_credential_and_purpose_open_it_and_only_unchanged() {
+    fn p7_only_the_same_credential_and_purpose_open_an_unchanged_text() {
         let text = seal("credential", "job").close(&Secret::new(TOKEN)).unwrap();
         assert!(seal("credentiaL", "job").open(&text).is_none());
         assert!(seal("credential", "other").open(&text).is_none());
@@ -107,7 +108,7 @@ mod tests {
             let mut changed = text.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).unwrap();
-            // The last character's spare bits say nothing; base64 refuses them when they are set.
+            // The spare bits of the last character hold no data; base64 refuses them if they are set.
             assert!(seal("credential", "job").open(&changed).is_none(), "{at}");
         }
         for odd in ["", "s1.", "s1.AAAA", "s2.AAAA", "täglich", &text[..text.len() - 1], TOKEN] {

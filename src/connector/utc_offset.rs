@@ -1,9 +1,9 @@
-//! The distance from UTC that a vendor counts days by.
+//! The UTC offset by which a vendor counts days.
 
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveTime, Offset as _, TimeDelta, TimeZone as _, Utc};
 use chrono_tz::Tz;
 
-/// Always the same distance, or that of a zone at the start of each slice.
+/// A fixed offset, or that of a time zone at the start of each slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UtcOffset {
     Fixed(FixedOffset),
@@ -19,7 +19,7 @@ impl UtcOffset {
         }
     }
 
-    /// When a local date begins. Where a zone skips midnight, the first time that exists.
+    /// When a local date begins: the first local time that exists, if the zone skips midnight.
     pub(super) fn midnight(self, date: NaiveDate) -> DateTime<Utc> {
         let local = date.and_time(NaiveTime::MIN);
         let zone = match self {
@@ -53,7 +53,7 @@ mod tests {
         assert_eq!(midnight(berlin, "2026-03-29"), at("2026-03-28T23:00:00Z"));
         assert_eq!(midnight(berlin, "2026-03-30"), at("2026-03-29T22:00:00Z"));
         assert_eq!(midnight(fixed, "2026-03-29"), at("2026-03-29T03:30:00Z"));
-        // There is no midnight on that day.
+        // On that day the zone skips midnight.
         assert_eq!(midnight(UtcOffset::Zone(chrono_tz::America::Santiago), "2026-09-06"), at("2026-09-06T04:00:00Z"));
     }
 }

@@ -43,7 +43,14 @@ pub struct LimitSpec {
     pub per_secs: u64,
 }
 
-/// A limit in force: the documented one, or the one that the configuration sets instead.
+impl LimitSpec {
+    /// A limit on the number of data calls.
+    pub const fn calls(name: &'static str, amount: u64, per_secs: u64) -> Self {
+        Self { name, calls: Calls::Data, unit: Unit::Calls, amount, per_secs }
+    }
+}
+
+/// A limit in force: the documented one, or what the configuration says instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {
     pub name: String,

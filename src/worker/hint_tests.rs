@@ -46,7 +46,6 @@ fn step_errors() -> Vec<StepError> {
         StepError::Unreadable(DecodeError::Empty),
         StepError::Missing("result"),
         StepError::Credentials,
-        StepError::SubscriptionKey,
         StepError::Forbidden,
         StepError::DatesRefused { start: start.clone(), end: end.clone() },
         StepError::NotServed(404),
@@ -67,7 +66,6 @@ fn step_errors() -> Vec<StepError> {
             | StepError::Unreadable(_)
             | StepError::Missing(_)
             | StepError::Credentials
-            | StepError::SubscriptionKey
             | StepError::Forbidden
             | StepError::DatesRefused { .. }
             | StepError::NotServed(_)

@@ -127,7 +127,6 @@ fn decide_step(error: &StepError, attempts: i32, now: DateTime<Utc>) -> Decision
         | StepError::Refused { .. }
         | StepError::Shape(_)
         | StepError::Credentials
-        | StepError::SubscriptionKey
         | StepError::Forbidden => Decision::Fail,
         StepError::ExportFailed { .. }
         | StepError::ExportOverdue { .. }
@@ -252,7 +251,6 @@ fn hint_step(error: &StepError) -> &'static str {
             "the vendor sent something other than a report: try again later, then ask the vendor"
         }
         StepError::Credentials => "check the credentials",
-        StepError::SubscriptionKey => "check the credentials: the vendor wants another subscription key",
         StepError::Forbidden => "the credential lacks a permission; ask the account's administrator",
         StepError::NotServed(_) => "check `base_url`, and that the account has the report",
         StepError::DatesRefused { .. } => "ask the vendor how it reads dates",

@@ -271,3 +271,7 @@ fn day(day: i64) -> Window {
 fn truth(control: &Control, window: Window) -> Vec<String> {
     control.truth_text(MARKS, window.start, window.end).unwrap()
 }
+
+fn is_of_subscription_key(error: &StepError) -> bool {
+    matches!(error, StepError::Refused { what, hint } if what == "the subscription key" && hint.contains("`subscription_key`"))
+}

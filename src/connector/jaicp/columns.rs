@@ -1,4 +1,4 @@
-//! The documented fields of JAICP's entities. Units and meanings that the vendor does not state are said to be unstated.
+//! The documented fields of JAICP's entities. The meanings state if the vendor documents no unit.
 
 use crate::catalogue::{Column, ColumnType, Keep};
 
@@ -69,8 +69,8 @@ pub(super) const SESSIONS: &[Column] = &[
     boolean("isLivechat", "is_livechat", "Whether an agent took part"),
 ];
 
-/// `facts/jaicp.md §5`. What the list by session does not have is kept as it is known from the bulk list, and the other
-/// way round.
+/// `facts/jaicp.md §5`. A column that only the bulk list has keeps its value when the list by session is read, and
+/// vice versa.
 pub(super) const MESSAGES: &[Column] = &[
     PROJECT,
     SESSION_ID,

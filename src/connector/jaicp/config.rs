@@ -1,4 +1,5 @@
-//! What a JAICP Reporter connection says: its keys, their check, and the settings that follow (`facts/jaicp.md`).
+//! Configuration of a JAICP Reporter connection: the keys, their checks, and the resulting settings
+//! (`facts/jaicp.md`).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -17,41 +18,41 @@ use crate::catalogue::Stream;
 use crate::connector::export::Polling;
 use crate::connector::{AccountSettings, CsvForm, CsvKeys, OwnKeys, PollingKeys, Source, VendorPart, csv, polling};
 use crate::http::Redactor;
-use crate::quota::{Calls, LimitSpec, Unit};
+use crate::quota::LimitSpec;
 use crate::secret::Secret;
 use crate::settings::{Bool, Credential, Integer, KeyPath, Report, closest_hint, credential, flag, read};
 
 /// The cloud (`facts/jaicp.md §1`); the operator may write it without `/api`.
-pub const DEFAULT_BASE_URL: &str = "https://app.jaicp.com/api";
+pub(super) const DEFAULT_BASE_URL: &str = "https://app.jaicp.com/api";
 
 /// A checked account. What the vendor's documents leave open is a setting (`facts/jaicp.md §13`).
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub polling: Polling,
-    /// Of the project (legacy), or of the account (v1).
+    /// Token of the project (legacy) or of the account (v1).
     pub token: Secret,
     pub api: Api,
-    /// Short name of the project; v1 wants it in every call.
+    /// Short name of the project; required by v1.
     pub project: Option<String>,
-    /// Rows asked for per page; a vendor that gives fewer is followed (`§13.4`).
+    /// Rows requested per page; if the vendor's pages are smaller, its size is used (`§13.4`).
     pub page_size: u32,
-    /// Request for the delivery status of messages: one more call for every session (`§5`).
+    /// Whether to read the delivery status of messages, with one more call for every session (`§5`).
     pub message_status: bool,
     /// How `messages/by-session` is called (`§13.2`).
     pub by_session_method: BySession,
-    /// Header `language`: that of the titles of reports.
+    /// Header `language`, for the titles in reports.
     pub language: String,
     /// Header `Timezone` of statistics and reports; unit and sign are not documented (`§7`).
     pub timezone_offset: Option<i32>,
-    /// Filters of the vendor's own form, by stream, sent beside the range of times (`§3`).
+    /// Filters in the vendor's format, by stream, sent in addition to the range of times (`§3`).
     pub filters: BTreeMap<String, Vec<Value>>,
     /// Length of the buckets of `stats_series`.
     pub stats_interval: Interval,
     pub csv: CsvForm,
 }
 
-/// The streams whose requests take filters, and the keys whose range of times is set here.
-pub const DATE_FILTERS: &[(&str, &[&str])] = &[
+/// The streams that accept filters, and the filter keys that Tidegate sets to the range of times.
+const DATE_FILTERS: &[(&str, &[&str])] = &[
     ("sessions", &["MESSAGE_TIME"]),
     ("messages", &["MESSAGE_TIME"]),
     ("clients", &["CLIENT_LAST_ACTIVITY_TIME"]),
@@ -61,7 +62,7 @@ pub const DATE_FILTERS: &[(&str, &[&str])] = &[
     ("report_clients", &["CLIENT_LAST_ACTIVITY_TIME"]),
 ];
 
-/// The generation of the interface (`facts/jaicp.md §1`). That of the legacy one has the token as a part of its paths.
+/// The generation of the API (`facts/jaicp.md §1`). In the legacy one, the token is part of the paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -70,7 +71,7 @@ pub enum Api {
     V1,
 }
 
-/// The specifications say GET, the help says POST; `Auto` is GET, and POST where that is not served.
+/// The specifications say GET, the help says POST; `Auto` is GET, or POST if GET is not supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -110,8 +111,8 @@ impl AccountSettings for Settings {
         "is not offered by `api: v1`; leave it out, or use `api: legacy`"
     }
 
-    /// A bucket that is longer than a day goes on after the slice in which it begins: such slices are read again until it is
-    /// over.
+    /// A bucket that is longer than a day ends after the slice in which it begins: such slices are read again until the
+    /// bucket has ended.
     fn lookback(&self, stream: &Stream, lookback: Duration) -> Duration {
         let is_longer = !matches!(self.stats_interval, Interval::Hour | Interval::Day);
         if is_longer && stream.name == "stats_series" {
@@ -123,19 +124,15 @@ impl AccountSettings for Settings {
 }
 
 impl Settings {
-    /// The filters of a stream's requests: `dated`, the range of times, and those that the connection names.
+    /// The filters of a stream's requests: `dated`, the range of times, and those of the configuration.
     pub(super) fn filters(&self, stream: &str, dated: Value) -> Value {
         let own = self.filters.get(stream).into_iter().flatten().cloned();
         Value::Array(std::iter::once(dated).chain(own).collect())
     }
 }
 
-/// Ours: none is documented.
-const LIMITS: &[LimitSpec] = &[limit("requests", 5, 1)];
-
-const fn limit(name: &'static str, amount: u64, per_secs: u64) -> LimitSpec {
-    LimitSpec { name, calls: Calls::Data, unit: Unit::Calls, amount, per_secs }
-}
+/// A choice of Tidegate; the vendor documents no limit.
+const LIMITS: &[LimitSpec] = &[LimitSpec::calls("requests", 5, 1)];
 
 /// The keys of a JAICP Reporter connection beyond those of every connection.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -143,15 +140,15 @@ const fn limit(name: &'static str, amount: u64, per_secs: u64) -> LimitSpec {
 struct Keys {
     /// The API token: of the project (`api: legacy`), or of the account (`api: v1`).
     token: Option<Credential>,
-    /// Generation of the interface that the token is for.
+    /// Generation of the API to which the token belongs.
     #[schemars(extend("default" = "legacy"))]
     api: Option<Api>,
     /// Short name of the project, such as `my_bot-1000-abc`; `api: v1` needs it.
     project: Option<String>,
-    /// Rows asked for per page.
+    /// Rows requested per page.
     #[schemars(range(min = 1, max = 1000), extend("default" = 100))]
     page_size: Option<Integer>,
-    /// Load the delivery status of messages in Telegram, Viber and VK too: one call more for every session.
+    /// Also load the delivery status of messages in Telegram, Viber and VK: one more call for every session.
     #[schemars(extend("default" = false))]
     message_status: Option<Bool>,
     /// HTTP verb of the list of a session's messages; `auto` tries GET, then POST.
@@ -160,23 +157,23 @@ struct Keys {
     /// Language of the titles in reports, such as `en` or `ru`.
     #[schemars(extend("default" = "en"))]
     language: Option<String>,
-    /// Number sent as the `Timezone` header of statistics and reports; left out, none is sent.
+    /// Number in the `Timezone` header of statistics and reports; if left out, the header is not sent.
     #[schemars(range(min = -86400, max = 86400))]
     timezone_offset: Option<Integer>,
-    /// Filters by stream, in the vendor's own form: `key`, `type` and what that type has. They are sent beside the range of
-    /// times, which Tidegate sets itself.
+    /// Filters by stream, in the vendor's format: `key`, `type` and the members of that type. They are sent in addition
+    /// to the range of times, which Tidegate sets.
     #[schemars(extend("default" = {}))]
     filters: Option<BTreeMap<String, Vec<Filter>>>,
     /// Length of the buckets of `stats_series`.
     #[schemars(extend("default" = "day"))]
     stats_interval: Option<IntervalKey>,
-    /// How the reports' CSV files are written, where it cannot be told from them.
+    /// Format of the reports' CSV files, if it cannot be detected from them.
     csv: Option<CsvKeys>,
-    /// How patiently report tasks are asked after.
+    /// Polling of report tasks.
     polling: Option<PollingKeys>,
 }
 
-/// An [`Interval`] as the configuration spells it.
+/// An [`Interval`] in the spelling of the configuration.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -202,10 +199,10 @@ impl From<IntervalKey> for Interval {
     }
 }
 
-/// A filter as it is written; scalars are text.
+/// A filter in the configuration; scalars are texts.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
-struct Filter(pub(super) BTreeMap<String, Value>);
+struct Filter(BTreeMap<String, Value>);
 
 impl JsonSchema for Filter {
     fn inline_schema() -> bool {
@@ -227,7 +224,7 @@ impl JsonSchema for Filter {
 
 const PAGE_SIZE: u32 = 100;
 const LANGUAGE: &str = "en";
-/// How long after its end a bucket is read again, since a run rarely starts at that moment.
+/// How long after its end a bucket is still read again, because a run rarely starts exactly at the end.
 const AFTER_BUCKET: Duration = Duration::from_hours(7 * 24);
 
 /// JSON Schema of the keys.
@@ -259,7 +256,7 @@ pub(super) fn check(own: &OwnKeys<'_>, report: &mut Report<'_>) -> VendorPart {
     VendorPart { settings: Arc::new(settings), extra_streams: Vec::new() }
 }
 
-/// It is one segment of a path; nothing else is known of its shape (`§1`).
+/// The token is one segment of a path; its format is not documented (`§1`).
 fn token(raw: Option<Secret>, path: &KeyPath, report: &mut Report<'_>) -> Secret {
     const REMEDY: &str = "write the token: `token: ${JAICP_TOKEN}`";
     let unfit = raw.as_ref().is_some_and(|token| {
@@ -285,7 +282,7 @@ fn project(raw: Option<String>, api: Api, path: &KeyPath, report: &mut Report<'_
     raw
 }
 
-/// It is sent as a header.
+/// The language is sent as a header.
 fn language(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> String {
     let text = raw.unwrap_or_else(|| LANGUAGE.to_owned());
     let fits = (2..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
@@ -295,7 +292,7 @@ fn language(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> Str
     text
 }
 
-/// Filters in the vendor's form (`§3`). Keys and types that are not known here are the vendor's to judge.
+/// Filters in the vendor's format (`§3`). Unknown keys and types are left to the vendor.
 fn filters(
     raw: BTreeMap<String, Vec<Filter>>,
     message_status: bool,
@@ -311,7 +308,7 @@ fn filters(
         };
         if stream == "messages" && message_status && !listed.is_empty() {
             let message =
-                "the messages of a session, which `message_status` asks for, cannot be filtered; remove one of both";
+                "the messages of a session, which `message_status` requests, cannot be filtered; remove one of the two";
             report.state(&path, message);
         }
         let of_stream: Vec<Value> = listed
@@ -328,7 +325,7 @@ fn without_filters(stream: &str) -> String {
     let known = || DATE_FILTERS.iter().map(|(name, _)| *name);
     if streams().iter().any(|known| known.name == stream) {
         let known = known().collect::<Vec<_>>().join("`, `");
-        format!("the vendor takes no filters for `{stream}`; remove it; there are filters for `{known}`")
+        format!("the vendor has no filters for `{stream}`; remove it; there are filters for `{known}`")
     } else {
         format!("no stream of this vendor has this name{}", closest_hint(stream, known()))
     }
@@ -346,7 +343,7 @@ fn one_filter(written: BTreeMap<String, Value>, dates: &[&str], path: &KeyPath, 
         match written.get(name) {
             Some(Value::String(text)) if !text.trim().is_empty() => {}
             Some(Value::String(_) | Value::Null) | None => report.missing(&path.key(name), remedy),
-            Some(_) => report.state(&path.key(name), "a plain value is wanted"),
+            Some(_) => report.state(&path.key(name), "expected a plain value"),
         }
     }
     let text = |name: &str| written.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -360,7 +357,7 @@ fn one_filter(written: BTreeMap<String, Value>, dates: &[&str], path: &KeyPath, 
     Value::Object(written.into_iter().map(|(name, value)| typed(name, value, is_numeric)).collect())
 }
 
-/// With the types that the vendor declares: flags, and the ends of a range of numbers. Everything else is text.
+/// Converts flags and the ends of a range of numbers to the types that the vendor declares. Everything else is text.
 fn typed(name: String, value: Value, is_numeric: bool) -> (String, Value) {
     let value = match value {
         Value::String(text) => match (name.as_str(), text.as_str()) {

@@ -1,8 +1,8 @@
-//! Everything that is ever asked of JAICP: a closed list of calls that read.
+//! All calls to JAICP: a closed list of calls that read.
 //!
-//! A token of JAICP's may also write: labels, blocked clients, experiments, and two deletions that concern every user of the
-//! account (`facts/jaicp.md §8-§10, §13.18`). None of these can be spelled here: the verb is GET or POST, the path is one of
-//! the table's, and nothing else in this module makes a call.
+//! A JAICP token also permits writing: labels, blocked clients, experiments, and two deletions that affect every user
+//! of the account (`facts/jaicp.md §8-§10, §13.18`). This module cannot express such calls: the verb is GET or POST,
+//! the path is in the table, and calls are built in one place.
 
 use reqwest::Method;
 use url::Url;
@@ -12,12 +12,12 @@ use super::config::{Api, Settings};
 use crate::http::{Call, HttpError, Payload};
 use crate::secret::Secret;
 
-/// Responses that are read whole are smaller.
+/// Maximum size of a response that is held in memory.
 const BYTES_MAX: u64 = 64 << 20;
-/// A file beyond this is asked for in shorter windows.
+/// Maximum size of a file; larger ones need shorter windows.
 pub(super) const FILE_BYTES_MAX: u64 = 4 << 30;
 
-/// A call that reads. Creating a report is the one that leaves something behind: a task of our own (`§10`).
+/// A call that reads. Only the creation of a report leaves something at the vendor: a report task (`§10`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Endpoint {
     Filters,
@@ -51,15 +51,15 @@ pub(super) enum Endpoint {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verb {
+enum Verb {
     Get,
     Post,
 }
 
-/// Verb, and the paths behind `/reporter/p/TOKEN/` and `/v1/`; none where a generation does not have it.
-pub(super) type Route = (Verb, Option<&'static str>, Option<&'static str>);
+/// Verb, and the paths after `/reporter/p/TOKEN/` and `/v1/`; `None` if a generation does not have the call.
+type Route = (Verb, Option<&'static str>, Option<&'static str>);
 
-/// Header fields that are documented for a call beside its credential (`§2`).
+/// Documented header fields of a call, besides its credential (`§2`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Headers {
     None,
@@ -101,7 +101,7 @@ impl Endpoint {
         Self::Events,
     ];
 
-    pub(super) const fn route(self) -> Route {
+    const fn route(self) -> Route {
         use Verb::{Get, Post};
         match self {
             Self::Filters => (Get, Some("filters"), Some("reporter/filters")),
@@ -150,7 +150,8 @@ impl Endpoint {
         }
     }
 
-    /// Whether v1 declares `projectShortName` for it. What belongs to the account has none: labels, tasks, events.
+    /// Whether v1 declares `projectShortName` for the call. Calls about the whole account have none: labels, tasks,
+    /// events.
     const fn is_of_a_project(self) -> bool {
         !matches!(
             self,
@@ -180,14 +181,14 @@ impl Endpoint {
     }
 }
 
-/// One call, as far as it is this vendor's own business.
+/// The vendor-specific part of a call.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     pub(super) endpoint: Endpoint,
     pub(super) query: Vec<(&'static str, String)>,
-    /// Of a POST; none at all where the vendor documents none.
+    /// Body of a POST; `None` if the vendor documents none.
     pub(super) body: Option<Vec<u8>>,
-    /// The id behind the path of [`Endpoint::Task`].
+    /// The id after the path of [`Endpoint::Task`].
     pub(super) id: Option<String>,
     pub(super) bytes_expected: Option<u64>,
     pub(super) bytes_max: u64,
@@ -208,7 +209,7 @@ impl Request {
     }
 }
 
-/// The one place where a call is made.
+/// Builds a call. No other function of this vendor does.
 pub(super) fn call(base_url: &Url, settings: &Settings, ask: &Request) -> Result<Call, StepError> {
     let (verb, legacy, v1) = ask.endpoint.route();
     let path = match settings.api {
@@ -216,7 +217,7 @@ pub(super) fn call(base_url: &Url, settings: &Settings, ask: &Request) -> Result
         Api::V1 => v1,
     };
     let path = path.ok_or(StepError::Refused {
-        what: "this generation of its interface does not offer it".to_owned(),
+        what: "this generation of its API does not have the call".to_owned(),
         hint: "v1 has no lists of message label groups and session labels: use `api: legacy`, or leave the stream out",
     })?;
     let mut call = Call {
@@ -241,8 +242,8 @@ pub(super) fn call(base_url: &Url, settings: &Settings, ask: &Request) -> Result
     Ok(call)
 }
 
-/// The file of a report at the connection's own host, which may want the token (`§10`). The legacy token is a part of paths
-/// that we know, and is never put into one that the vendor hands out.
+/// The call for a report's file at the connection's own host, which may require the token (`§10`). The legacy token is
+/// part of known paths, and is never added to a path from the vendor.
 pub(super) fn file(url: Url, settings: &Settings) -> Call {
     let authorization = (settings.api == Api::V1).then(|| ("Bearer".to_owned(), settings.token.clone()));
     Call { authorization, bytes_max: FILE_BYTES_MAX, ..Call::get(url) }
@@ -260,7 +261,7 @@ fn headers(settings: &Settings, endpoint: Endpoint) -> Vec<(&'static str, Secret
     headers
 }
 
-/// The token is one segment of the legacy path, whatever characters it has.
+/// The token is one segment of the legacy path, percent-encoded.
 fn url(base_url: &Url, settings: &Settings, path: &str, ask: &Request) -> Result<Url, StepError> {
     let mut url = base_url.clone();
     {

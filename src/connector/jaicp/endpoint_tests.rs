@@ -1,4 +1,4 @@
-//! The connector is read-only by construction: here is all that it can say.
+//! The connector is read-only by construction: the table lists every call.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -29,7 +29,7 @@ fn base() -> Url {
     "https://app.jaicp.com/api".parse().unwrap()
 }
 
-/// The documented reads (`facts/jaicp.md §3-§10`) and no more. A line that is added here must be one.
+/// The documented calls that read (`facts/jaicp.md §3-§10`). A line that is added must be such a call.
 const TABLE: &str = "\
 Filters Get filters | reporter/filters
 Sessions Post sessions/filter | reporter/sessions/filter
@@ -95,7 +95,7 @@ fn only_documented_reads_can_be_sent() {
 }
 
 #[test]
-fn nothing_else_of_this_vendor_makes_a_call_or_knows_another_verb() {
+fn no_other_module_of_this_vendor_builds_a_call_or_uses_another_verb() {
     let sources = [
         ("mod.rs", include_str!("mod.rs")),
         ("wire.rs", include_str!("wire.rs")),
@@ -141,7 +141,7 @@ fn the_token_is_one_segment_of_the_path_or_a_header_and_never_both() {
 }
 
 #[test]
-fn v1_names_the_project_where_it_is_declared_and_nowhere_else() {
+fn v1_names_the_project_only_where_it_is_declared() {
     let named = |endpoint: &&Endpoint| {
         let call = call(&base(), &settings(Api::V1), &Request::new(**endpoint));
         call.is_ok_and(|call| call.url.query().is_some_and(|query| query.contains("projectShortName=bot-1")))
@@ -169,7 +169,7 @@ fn headers_are_sent_where_they_are_documented() {
 }
 
 #[test]
-fn what_a_generation_does_not_have_is_refused_with_the_remedy() {
+fn a_call_that_a_generation_does_not_have_is_refused_with_the_remedy() {
     for endpoint in [Endpoint::MessageLabelGroups, Endpoint::SessionLabels] {
         let refused = call(&base(), &settings(Api::V1), &Request::new(endpoint)).err().unwrap();
         assert!(matches!(&refused, StepError::Refused { hint, .. } if hint.contains("api: legacy")), "{refused:?}");

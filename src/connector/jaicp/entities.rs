@@ -1,4 +1,5 @@
-//! Sessions, messages and clients: lists by a range of times, in pages that must add up (`facts/jaicp.md §4-§6`).
+//! Sessions, messages and clients: lists by a range of times, in pages whose rows must match the vendor's count
+//! (`facts/jaicp.md §4-§6`).
 
 use std::sync::atomic::Ordering;
 
@@ -10,17 +11,17 @@ use super::config::{Api, BySession, Settings};
 use super::endpoint::{Endpoint, Request};
 use super::paging::{Cursor, Next, Page};
 use super::record::{self, Kind, OfSession};
-use super::status::{self, SESSIONS_PER_PAGE, Session, Wanted, tells_status};
+use super::status::{self, SESSIONS_PER_PAGE, Session, Wanted, has_status};
 use super::{Jaicp, times};
 use crate::decode::object::Members;
 use crate::decode::{DecodeError, Sink};
 use crate::http::{HttpError, Session as HttpSession};
 
-/// Whether the ends of a range belong to it is not documented, so ranges overlap; rows are told apart by their keys (`§4`).
+/// It is not documented whether a range includes its ends, so ranges overlap; keys make rows unique (`§4`).
 const OVERLAP: TimeDelta = TimeDelta::seconds(1);
-/// More than a page of any size takes.
+/// Maximum size of a page.
 const PAGE_BYTES_MAX: u64 = 1 << 30;
-/// The list of sessions, read for its ids only.
+/// The list of sessions, for its ids only.
 const SESSIONS: List = List {
     endpoint: Endpoint::Sessions,
     filter: "MESSAGE_TIME",
@@ -33,17 +34,17 @@ const SESSIONS: List = List {
 #[derive(Debug, Clone, Copy)]
 struct List {
     endpoint: Endpoint,
-    /// Key of the filter that takes the range.
+    /// Key of the filter for the range.
     filter: &'static str,
-    /// Member of the answer that holds the rows.
+    /// Member of the response that holds the rows.
     member: &'static str,
     kind: Kind,
-    /// Whether labels and data of sessions come only when they are asked for.
+    /// Whether to request labels and data of sessions, which are optional.
     whole: bool,
 }
 
 impl List {
-    /// Sessions never end by themselves, so those that were touched are looked for, not those that began (`§4`).
+    /// Sessions have no end, so they are selected by their messages, not by their start (`§4`).
     fn of(stream: &str) -> Option<Self> {
         Some(match stream {
             "sessions" => Self { whole: true, ..SESSIONS },
@@ -80,7 +81,7 @@ impl List {
         if self.whole {
             ask = ask.query("needToReturnSessionLabels", "true");
         }
-        // The legacy interface has no such parameter, and sends the data anyway (`§12`).
+        // The legacy API has no such parameter, and always sends the data (`§12`).
         if self.whole && settings.api == Api::V1 {
             ask = ask.query("needToReturnSessionData", "true");
         }
@@ -89,7 +90,7 @@ impl List {
 }
 
 impl Jaicp {
-    /// One page of a list, or of a session's messages; none where the stream is no such list.
+    /// Reads a page of a list, or of a session's messages. Returns `None` if the stream is not such a list.
     pub(super) async fn entity_step(
         &self,
         session: &HttpSession<'_>,
@@ -115,9 +116,14 @@ impl Jaicp {
             return self.status_step(session, request, cursor, records).await;
         }
         let ask = list.ask(cursor.part(), (cursor.page, cursor.size), &self.settings, request)?;
-        let shaped =
-            Shaped { member: list.member, kind: list.kind, of_session: None, window: cursor.part(), page: cursor.page };
-        let page = match self.page(session, &ask, cursor.size > 1, shaped, records).await {
+        let format = PageFormat {
+            member: list.member,
+            kind: list.kind,
+            of_session: None,
+            window: cursor.part(),
+            page: cursor.page,
+        };
+        let page = match self.page(session, &ask, cursor.size > 1, format, records).await {
             Ok(page) => page,
             Err(error) => return self.smaller(&cursor, error, records),
         };
@@ -131,19 +137,19 @@ impl Jaicp {
         paged(next.as_ref(), page.bytes)
     }
 
-    /// Goes on in smaller pieces after a refusal that may be due to their size; else tells the refusal.
+    /// Continues with smaller pages after an error that their size may have caused. Returns any other error.
     fn smaller(&self, cursor: &Cursor, error: StepError, records: &mut dyn Records) -> Result<Outcome, StepError> {
         if let StepError::Http(HttpError::Status { status, .. }) = &error
-            && let Some(easier) = cursor.smaller(*status)
+            && let Some(smaller) = cursor.smaller(*status)
         {
-            tracing::info!(status, size = easier.size, until = %easier.to, "the page was refused, asking for less");
+            tracing::info!(status, size = smaller.size, until = %smaller.to, "the page was refused, requesting a smaller one");
             records.begin(cursor.part());
-            return paged(Some(&easier), 0);
+            return paged(Some(&smaller), 0);
         }
-        Err(self.told(error))
+        Err(self.explained(error))
     }
 
-    /// One call more for the delivery statuses of a part.
+    /// Sends one call for the delivery statuses of a part.
     async fn status_step(
         &self,
         session: &HttpSession<'_>,
@@ -156,7 +162,7 @@ impl Jaicp {
             Wanted::Sessions(number) => {
                 let size = SESSIONS_PER_PAGE.min(cursor.size);
                 let ask = SESSIONS.ask(cursor.part(), (number, size), &self.settings, request)?;
-                let (page, sessions) = self.sessions_told(session, &ask, cursor.part(), records).await?;
+                let (page, sessions) = self.sessions_with_status(session, &ask, cursor.part(), records).await?;
                 (statuses.listed(&page, sessions), page.bytes)
             }
             Wanted::Messages(of, number) => match self.messages_of(session, &of, number, &cursor, records).await? {
@@ -175,8 +181,8 @@ impl Jaicp {
         paged(Some(&cursor), bytes)
     }
 
-    /// A page of the list of sessions: the ids of those that tell a status. Their rows are another stream's.
-    async fn sessions_told(
+    /// Reads a page of the list of sessions, for the ids of those with statuses. The rows belong to another stream.
+    async fn sessions_with_status(
         &self,
         session: &HttpSession<'_>,
         ask: &Request,
@@ -184,15 +190,15 @@ impl Jaicp {
         records: &mut dyn Records,
     ) -> Result<(Page, Vec<Session>), StepError> {
         records.begin(part);
-        let mut told = StatusSessions { records, sessions: Vec::new() };
-        let shaped = Shaped { member: "sessions", kind: record::SESSION, of_session: None, window: part, page: 0 };
-        let page = self.page(session, ask, false, shaped, &mut told).await.map_err(|error| self.told(error))?;
-        // The last to be asked for first: they are taken from the end.
-        told.sessions.reverse();
-        Ok((page, told.sessions))
+        let mut found = StatusSessions { records, sessions: Vec::new() };
+        let format = PageFormat { member: "sessions", kind: record::SESSION, of_session: None, window: part, page: 0 };
+        let page = self.page(session, ask, false, format, &mut found).await.map_err(|error| self.explained(error))?;
+        // The next session is taken from the end.
+        found.sessions.reverse();
+        Ok((page, found.sessions))
     }
 
-    /// A page of one session's messages; none when the vendor knows the session no more.
+    /// Reads a page of a session's messages. Returns `None` if the vendor does not know the session any more.
     async fn messages_of(
         &self,
         session: &HttpSession<'_>,
@@ -213,25 +219,30 @@ impl Jaicp {
             }
             ask.bytes_max = PAGE_BYTES_MAX;
             let of_session = Some(OfSession { project: &of.project, id: &of.id, window: cursor.part() });
-            let shaped =
-                Shaped { member: "messages", kind: record::MESSAGE, of_session, window: cursor.part(), page: number };
-            match self.page(session, &ask, false, shaped, records).await {
+            let format = PageFormat {
+                member: "messages",
+                kind: record::MESSAGE,
+                of_session,
+                window: cursor.part(),
+                page: number,
+            };
+            match self.page(session, &ask, false, format, records).await {
                 Ok(page) => {
                     self.by_session.store(endpoint == Endpoint::BySessionPosted, &self.settings);
                     return Ok(Some(page));
                 }
-                // Nothing is guessed from 401 or 403 (`§5`).
+                // 401 and 403 do not show that the method is wrong (`§5`).
                 Err(StepError::Http(HttpError::Status { status: status @ (404 | 405 | 501), .. })) => {
                     is_unknown |= status == 404;
                     refusal = Some(status);
                 }
-                Err(error) => return Err(self.told(error)),
+                Err(error) => return Err(self.explained(error)),
             }
         }
         match refusal {
             Some(status) if !is_unknown => Err(StepError::NotServed(status)),
             _ => {
-                tracing::debug!("a session is known no more, its messages keep the status that they have");
+                tracing::debug!("the vendor does not know a session any more; its messages keep their status");
                 records.begin(cursor.part());
                 Ok(None)
             }
@@ -247,18 +258,18 @@ impl Jaicp {
     }
 }
 
-/// How the rows of a page are read.
+/// How to read the rows of a page.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shaped<'a> {
+pub(super) struct PageFormat<'a> {
     pub(super) member: &'static str,
     pub(super) kind: Kind,
     pub(super) of_session: Option<OfSession<'a>>,
     pub(super) window: Window,
-    /// Its number.
+    /// Number of the page.
     pub(super) page: u64,
 }
 
-/// Takes the sessions that tell a status, and no rows.
+/// Collects the sessions with statuses; passes no rows on.
 struct StatusSessions<'r, R: ?Sized> {
     records: &'r mut R,
     sessions: Vec<Session>,
@@ -272,7 +283,7 @@ impl<R: Records + ?Sized> Sink for StatusSessions<'_, R> {
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
         let Some(members) = Members::parse(record) else { return Ok(()) };
         if let (Some(project), Some(id)) = (members.text("projectShortName"), members.text("sessionId"))
-            && members.text("channelType").is_some_and(|channel| tells_status(&channel))
+            && members.text("channelType").is_some_and(|channel| has_status(&channel))
             && let Some(session) = Session::of(&project, &id)
         {
             return status::keep(&mut self.sessions, session);
@@ -301,7 +312,7 @@ fn paged(next: Option<&Cursor>, bytes: u64) -> Result<Outcome, StepError> {
     Ok(Outcome::Page { next: next.map(Cursor::text).transpose()?, bytes })
 }
 
-/// Which method of `messages/by-session` the vendor was found to serve.
+/// The method of `messages/by-session` that the vendor supports, once known.
 #[derive(Debug, Default)]
 pub(super) struct KnownVerb(std::sync::atomic::AtomicU8);
 

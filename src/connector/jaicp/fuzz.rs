@@ -32,7 +32,7 @@ const EXPERIMENTS: &[&[u8]] = &[
     br#"{"data":[{"key":"e","branches":{"a":[]}}]}"#,
 ];
 
-const MOMENTS: &[&[u8]] = &[
+const TIMES: &[&[u8]] = &[
     b"2024-05-01T08:00:00.120+0000",
     b"2024-05-01 08:00:00.1",
     b"-9223372036854775808",
@@ -55,7 +55,7 @@ fn read(body: &[u8]) -> Option<(Kept, Result<Paging, StepError>)> {
 
 proptest! {
     #[test]
-    fn p7_rows_of_a_damaged_page_are_counted_shaped_and_without_the_token(body in damaged(PAGES)) {
+    fn p7_rows_of_a_damaged_page_are_counted_and_converted_without_the_token(body in damaged(PAGES)) {
         let Some((page, paging)) = read(&body) else { return Ok(()) };
         if let Err(error) = paging {
             assert_told(&error);
@@ -64,11 +64,11 @@ proptest! {
         let of = OfSession { project: "p", id: "s", window: window() };
         for (kind, of) in [(SESSION, None), (MESSAGE, None), (MESSAGE, Some(of)), (CLIENT, None), (OTHER, None)] {
             let mut kept = Kept::default();
-            let mut shaper = RecordWriter::new(&mut kept, kind, &token, &warned).of(1, of);
+            let mut writer = RecordWriter::new(&mut kept, kind, &token, &warned).of(1, of);
             for record in &page.records {
-                shaper.record(record).unwrap();
+                writer.record(record).unwrap();
             }
-            prop_assert_eq!(shaper.ids.len(), page.records.len());
+            prop_assert_eq!(writer.ids.len(), page.records.len());
             prop_assert!(of.is_some() || kept.records.len() == page.records.len());
             prop_assert!(kept.records.len() <= page.records.len());
             for record in &kept.records {
@@ -84,7 +84,7 @@ proptest! {
     }
 
     #[test]
-    fn p3_a_damaged_cursor_is_none_of_ours_or_leads_on_within_bounds(
+    fn p3_a_damaged_cursor_is_refused_or_continues_within_bounds(
         text in damaged_text(CURSORS), ids in prop::collection::vec(0_u64..50, 0..60), size in any::<i64>(), total in prop_oneof![0_u64..100, any::<u64>()],
     ) {
         let Ok(cursor) = Cursor::parse(&text) else { return Ok(()) };
@@ -95,8 +95,8 @@ proptest! {
         }
         let _ = (times::text(cursor.from), times::text(times::last(cursor.part())));
         for status in [400, 413, 500, 504] {
-            let easier = cursor.smaller(status);
-            prop_assert!(easier.is_none_or(|easier| easier.size < cursor.size || easier.to < cursor.to));
+            let smaller = cursor.smaller(status);
+            prop_assert!(smaller.is_none_or(|smaller| smaller.size < cursor.size || smaller.to < cursor.to));
         }
         let whole = Window { start: cursor.from, end: cursor.to + chrono::TimeDelta::days(1) };
         if let Some(following) = cursor.following(whole) {
@@ -117,9 +117,9 @@ proptest! {
     }
 
     #[test]
-    fn damaged_moments_are_read_or_not(text in damaged_text(MOMENTS)) {
-        let moments = [times::parse(&text), times::epoch(&text)];
-        for at in moments.into_iter().flatten() {
+    fn damaged_times_are_read_or_refused(text in damaged_text(TIMES)) {
+        let times = [times::parse(&text), times::epoch(&text)];
+        for at in times.into_iter().flatten() {
             let shown = times::text(at);
             prop_assert!(!(1..=9999).contains(&chrono::Datelike::year(&at)) || times::parse(&shown).is_some(), "{shown}");
         }
@@ -147,7 +147,7 @@ proptest! {
 }
 
 #[test]
-fn p3_a_cursor_out_of_bounds_is_none_of_ours() {
+fn p3_a_cursor_out_of_bounds_is_refused() {
     let good = std::str::from_utf8(CURSORS[0]).unwrap();
     assert!(Cursor::parse(good).is_ok());
     for (part, other) in [
@@ -162,6 +162,6 @@ fn p3_a_cursor_out_of_bounds_is_none_of_ours() {
         assert!(matches!(Cursor::parse(&damaged), Err(StepError::CursorUnknown)), "{damaged}");
     }
     let at: Vec<DateTime<Utc>> =
-        MOMENTS.iter().filter_map(|text| times::epoch(std::str::from_utf8(text).unwrap())).collect();
+        TIMES.iter().filter_map(|text| times::epoch(std::str::from_utf8(text).unwrap())).collect();
     assert_eq!(at.len(), 2);
 }

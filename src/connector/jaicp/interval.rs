@@ -1,7 +1,7 @@
-//! The intervals that the vendor's statistics are counted by (`facts/jaicp.md §7`).
+//! The intervals of the vendor's statistics (`facts/jaicp.md §7`).
 //!
-//! Where a bucket begins is the vendor's business: the unit of the `Timezone` header is not documented, so a bucket may begin
-//! up to a day before or after the boundary in UTC that is reckoned with here.
+//! The unit of the `Timezone` header is not documented, so a bucket may begin up to a day before or after the UTC
+//! boundary that is computed here.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ impl Interval {
         }
     }
 
-    /// The longest time that a bucket takes.
+    /// The longest duration of a bucket.
     pub const fn longest(self) -> Duration {
         match self {
             Self::Hour => Duration::from_hours(1),
@@ -51,14 +51,14 @@ impl Interval {
         }
     }
 
-    /// The range to ask for, so that every bucket that begins in the window is a whole one: from the interval before the one
-    /// that holds the window's start to the end of the interval after the one that holds its end.
+    /// The range in which every bucket that begins in the window is complete: from the interval before the one that
+    /// contains the window's start to the end of the interval after the one that contains its end.
     pub(super) fn around(self, window: Window) -> Window {
         let (first, last) = (self.floor(window.start), self.floor(times::last(window)));
         Window { start: self.before(first), end: self.after(self.after(last)) }
     }
 
-    /// Whether a bucket may begin in the window. False only where the calendar rules it out: weeks may begin on any day.
+    /// Whether a bucket may begin in the window. `false` only if the calendar excludes it: weeks may begin on any day.
     pub(super) fn may_begin_in(self, window: Window) -> bool {
         let day = TimeDelta::days(1);
         match self {
@@ -67,7 +67,7 @@ impl Interval {
         }
     }
 
-    /// The start (UTC) of the interval that holds `at`; weeks begin on Monday here.
+    /// The start (UTC) of the interval that contains `at`; weeks begin on Monday here.
     fn floor(self, at: DateTime<Utc>) -> DateTime<Utc> {
         let date = at.date_naive();
         let first_of = |month: u32| NaiveDate::from_ymd_opt(date.year(), month, 1).unwrap_or(date);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_range_holds_every_bucket_that_begins_in_the_window_as_a_whole() {
+    fn the_range_completely_contains_every_bucket_that_begins_in_the_window() {
         for (interval, slice, range) in [
             (
                 Interval::Hour,

@@ -1,4 +1,4 @@
-//! Lists that come whole: labels, experiments, counts (`facts/jaicp.md §4, §7-§9`).
+//! Lists without pages: labels, experiments, counts (`facts/jaicp.md §4, §7-§9`).
 
 use std::sync::atomic::Ordering;
 
@@ -11,20 +11,20 @@ use crate::decode::object::{Members, ObjectWriter};
 use crate::decode::{DecodeError, Sink};
 use crate::http::{HttpError, Session};
 
-/// So many rows are handed over at a time.
+/// Rows that are passed on at a time.
 const FLUSH_ROWS: usize = 500;
 
 /// How a list's elements become records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Made {
-    AsTheyCame,
+    Unchanged,
     /// One for each element of `branches`.
     Branches,
-    /// With the moment at which they were asked for.
+    /// With the time of the reading.
     Observed,
 }
 
-/// The elements of a list, as the text they came in.
+/// The elements of a list, as JSON texts.
 pub(super) fn rows(body: &[u8]) -> Result<Vec<String>, StepError> {
     let rows = list::read(body, Lone::Wrapper)?;
     Ok(rows.into_iter().map(|row| row.get().to_owned()).collect())
@@ -39,10 +39,10 @@ impl Jaicp {
         records: &mut dyn Records,
     ) -> Result<Outcome, StepError> {
         let (endpoint, made) = match &*request.stream.name {
-            "message_labels" => (Endpoint::MessageLabels, Made::AsTheyCame),
-            "message_label_groups" => (Endpoint::MessageLabelGroups, Made::AsTheyCame),
-            "session_labels" => (Endpoint::SessionLabels, Made::AsTheyCame),
-            "experiments" => (Endpoint::Experiments, Made::AsTheyCame),
+            "message_labels" => (Endpoint::MessageLabels, Made::Unchanged),
+            "message_label_groups" => (Endpoint::MessageLabelGroups, Made::Unchanged),
+            "session_labels" => (Endpoint::SessionLabels, Made::Unchanged),
+            "experiments" => (Endpoint::Experiments, Made::Unchanged),
             "experiment_branches" => (Endpoint::Experiments, Made::Branches),
             "experiment_counts" => (Endpoint::ExperimentCounts, Made::Observed),
             "unique_clients" => (Endpoint::UniqueClients, Made::Observed),
@@ -51,22 +51,22 @@ impl Jaicp {
         };
         let (rows, bytes) = self.whole(session, endpoint).await?;
         records.begin(request.window);
-        let mut shaper = RecordWriter::new(records, OTHER, &self.token, &self.warned);
+        let mut writer = RecordWriter::new(records, OTHER, &self.token, &self.warned);
         let observed_at = times::text(request.window.end);
         for (number, row) in rows.iter().enumerate() {
             match made {
-                Made::AsTheyCame => shaper.record(row.as_bytes())?,
-                Made::Branches => branches(row, &mut shaper)?,
-                Made::Observed => observed(row, &observed_at, &mut shaper)?,
+                Made::Unchanged => writer.record(row.as_bytes())?,
+                Made::Branches => branches(row, &mut writer)?,
+                Made::Observed => observed(row, &observed_at, &mut writer)?,
             }
             if number % FLUSH_ROWS == FLUSH_ROWS - 1 {
-                shaper.flush().await?;
+                writer.flush().await?;
             }
         }
         Ok(Outcome::Page { next: None, bytes })
     }
 
-    /// The vendor's spelling of experiments first, the right one where that is unknown (`§9`).
+    /// Tries the vendor's spelling of experiments first, and the correct one if that path is unknown (`§9`).
     async fn whole(&self, session: &Session<'_>, endpoint: Endpoint) -> Result<(Vec<String>, u64), StepError> {
         let right = match endpoint {
             Endpoint::Experiments => Endpoint::ExperimentsSpelledRight,
@@ -76,25 +76,25 @@ impl Jaicp {
         if self.spelled_right.load(Ordering::Relaxed) {
             return self.small_rows(session, &Request::new(right), rows).await;
         }
-        match self.small_as_it_came(session, &Request::new(endpoint), rows, Some(Vec::new)).await {
+        match self.small_unclassified(session, &Request::new(endpoint), rows, Some(Vec::new)).await {
             Err(StepError::Http(HttpError::Status { status: 404, .. })) => {
-                let answer = self.small_rows(session, &Request::new(right), rows).await?;
+                let response = self.small_rows(session, &Request::new(right), rows).await?;
                 self.spelled_right.store(true, Ordering::Relaxed);
-                Ok(answer)
+                Ok(response)
             }
-            answer => answer.map_err(|error| self.told(error)),
+            response => response.map_err(|error| self.explained(error)),
         }
     }
 }
 
-/// One record per branch; an experiment without any has none.
+/// One record per branch; an experiment without branches has no record.
 pub(super) fn branches(experiment: &str, sink: &mut dyn Sink) -> Result<(), DecodeError> {
     let Some(members) = Members::parse(experiment.as_bytes()) else {
         return sink.record(experiment.as_bytes());
     };
     let Some(branches) = members.get("branches") else { return Ok(()) };
     let Ok(branches) = list::elements(branches) else {
-        return sink.refuse("its branches are no array", experiment.as_bytes());
+        return sink.refuse("its branches are not an array", experiment.as_bytes());
     };
     let mut writer = ObjectWriter::default();
     for branch in branches {

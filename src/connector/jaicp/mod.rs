@@ -1,7 +1,7 @@
-//! JAICP Reporter (`facts/jaicp.md`), in both generations of its interface.
+//! JAICP Reporter (`facts/jaicp.md`), in both generations of its API.
 //!
-//! Sessions, messages and clients are read by ranges of time, page by page, until the pages add up (`paging`). Everything
-//! that can be sent is a line of one table, and none of it writes (`endpoint`). Rows pass `record` on their way.
+//! Sessions, messages and clients are read by ranges of time, page by page, until the rows match the vendor's count
+//! (`paging`). All calls are listed in one table, and none of them writes (`endpoint`). All rows pass through `record`.
 
 mod columns;
 mod config;
@@ -26,24 +26,25 @@ use std::sync::atomic::AtomicBool;
 use async_trait::async_trait;
 use url::Url;
 
-pub use self::config::{Api, BySession, DATE_FILTERS, DEFAULT_BASE_URL, Settings};
+use self::config::DEFAULT_BASE_URL;
+pub use self::config::{Api, BySession, Settings};
 use self::endpoint::{Endpoint, Request};
-use self::entities::{KnownVerb, Shaped};
+use self::entities::{KnownVerb, PageFormat};
 pub use self::interval::Interval;
 use self::paging::Page;
 use self::record::{RecordWriter, TokenFinder};
 pub use self::streams::VENDOR;
 use self::tasks::KnownTasks;
 use self::wire::Paging;
-use super::body::{self, Reread};
+use super::body;
+use super::request::{self, Attempts};
 use super::{Connector, Outcome, Records, Source, StepError, StepRequest, export};
 use crate::decode::DecodeError;
 use crate::decode::json::Splitter;
 use crate::http::{Call, HttpError, Redactor, Session};
-use crate::quota::CallKind;
 
-/// What the list of connectors says of this one.
-pub const CONNECTOR: Connector = Connector {
+/// Entry of the list of connectors.
+pub(super) const CONNECTOR: Connector = Connector {
     vendor: VENDOR,
     default_base_url: DEFAULT_BASE_URL,
     required_keys: &["vendor", "token"],
@@ -67,15 +68,15 @@ fn hint(error: &StepError, windowed: bool) -> Option<&'static str> {
 
 /// One account.
 #[derive(Debug)]
-pub struct Jaicp {
+struct Jaicp {
     base_url: Url,
     settings: Settings,
     redactor: Redactor,
     token: TokenFinder,
     by_session: KnownVerb,
-    /// Whether experiments are under the path that is spelled right.
+    /// Whether experiments are under the correctly spelled path.
     spelled_right: AtomicBool,
-    /// Whether it was said that times lack a zone.
+    /// Whether the warning about times without a zone was logged.
     warned: AtomicBool,
     known_tasks: KnownTasks,
 }
@@ -108,7 +109,7 @@ impl Source for Jaicp {
 }
 
 impl Jaicp {
-    pub fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
+    fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
         Self {
             token: TokenFinder::new(&settings.token),
             base_url,
@@ -125,100 +126,69 @@ impl Jaicp {
         endpoint::call(&self.base_url, &self.settings, ask)
     }
 
-    /// A fault in this vendor's words.
-    fn told(&self, error: StepError) -> StepError {
+    /// Classifies an error.
+    fn explained(&self, error: StepError) -> StepError {
         match error {
             StepError::Http(error) => wire::refusal(error, self.settings.api, &self.redactor),
             other => wire::unreadable(other),
         }
     }
 
-    /// Sends a call whose answer is small, again if a fault passes, and reads it; returns its bytes too. What cannot be read
-    /// is asked for once more (`§2`). Faults of HTTP are as they came.
+    /// Sends a call whose response is small, and reads the response. Returns its bytes too.
     async fn small<T>(
         &self,
         session: &Session<'_>,
         ask: &Request,
         read: impl Fn(&[u8]) -> Result<T, StepError>,
     ) -> Result<(T, u64), StepError> {
-        let answer = self.small_as_it_came(session, ask, read, None).await;
-        answer.map_err(|error| self.told(error))
+        let response = self.small_unclassified(session, ask, read, None).await;
+        response.map_err(|error| self.explained(error))
     }
 
-    /// The same for an answer of rows: without a body it has none.
+    /// Like `small`, for a response with rows: without a body it has no rows.
     async fn small_rows<T: Default>(
         &self,
         session: &Session<'_>,
         ask: &Request,
         read: impl Fn(&[u8]) -> Result<T, StepError>,
     ) -> Result<(T, u64), StepError> {
-        let answer = self.small_as_it_came(session, ask, read, Some(T::default)).await;
-        answer.map_err(|error| self.told(error))
+        let response = self.small_unclassified(session, ask, read, Some(T::default)).await;
+        response.map_err(|error| self.explained(error))
     }
 
-    /// `none` is what an answer without a body comes to, where it may be one.
-    async fn small_as_it_came<T>(
+    /// Like `small`, but returns HTTP errors unclassified. `none` is the result of a response without a body, if the
+    /// call may have one.
+    async fn small_unclassified<T>(
         &self,
         session: &Session<'_>,
         ask: &Request,
         read: impl Fn(&[u8]) -> Result<T, StepError>,
         none: Option<fn() -> T>,
     ) -> Result<(T, u64), StepError> {
-        let mut retry = session.retry(CallKind::Data);
-        let mut reread = Reread::default();
-        loop {
-            let mut is_believed = false;
-            let outcome = match session.send(self.call(ask)?).await {
-                Ok(body) => {
-                    is_believed = reread.believes(body.is_no_content());
-                    body.small().await
-                }
-                Err(error) => Err(error),
-            };
-            match outcome.map(|body| (read(&body), body.len() as u64)) {
-                Ok((Ok(answer), bytes)) => return Ok((answer, bytes)),
-                Ok((Err(error), bytes)) => match none {
-                    Some(none) if is_believed && body::is_empty(&error) => return Ok((none(), bytes)),
-                    _ if reread.again(&error) => {}
-                    _ => return Err(error),
-                },
-                Err(error) => {
-                    if !retry.again(&error).await {
-                        return Err(error.into());
-                    }
-                }
-            }
-        }
+        let attempts = Attempts::new(session).repeating_incomplete();
+        let (response, body) = request::small(session, attempts, || self.call(ask), read, none).await?;
+        Ok((response, body.len() as u64))
     }
 
-    /// Sends for a page, again if a fault passes, and hands its rows over while they arrive. Where the page can be made
-    /// smaller, a gateway's timeout is not a fault that passes.
+    /// Requests a page, repeats the request if necessary, and passes on the rows while they arrive. If the page can be
+    /// made smaller, a timeout of the gateway (504) is not repeated.
     async fn page(
         &self,
         session: &Session<'_>,
         ask: &Request,
         can_shrink: bool,
-        shaped: Shaped<'_>,
+        format: PageFormat<'_>,
         records: &mut dyn Records,
     ) -> Result<Page, StepError> {
-        let mut retry = session.retry(CallKind::Data);
-        let mut reread = Reread::default();
+        let mut attempts = Attempts::new(session).repeating_incomplete();
         loop {
-            records.begin(shaped.window);
-            match self.attempt(session, ask, shaped, &reread, records).await {
-                Ok(page) => return Ok(page),
-                Err(StepError::Http(error)) => {
-                    let shrinks = can_shrink && matches!(error, HttpError::Status { status: 504, .. });
-                    if shrinks || !retry.again(&error).await {
-                        return Err(error.into());
-                    }
+            records.begin(format.window);
+            match self.attempt(session, ask, format, &attempts, records).await {
+                Err(StepError::Http(error @ HttpError::Status { status: 504, .. })) if can_shrink => {
+                    return Err(error.into());
                 }
-                Err(error @ (StepError::Unreadable(_) | StepError::Missing(_))) => {
-                    if !reread.again(&error) {
-                        return Err(error);
-                    }
-                }
-                Err(error) => return Err(error),
+                Err(error) if attempts.again(&error).await => {}
+                outcome => return outcome,
             }
         }
     }
@@ -227,20 +197,20 @@ impl Jaicp {
         &self,
         session: &Session<'_>,
         ask: &Request,
-        shaped: Shaped<'_>,
-        reread: &Reread,
+        format: PageFormat<'_>,
+        attempts: &Attempts,
         records: &mut dyn Records,
     ) -> Result<Page, StepError> {
         let body = session.send(self.call(ask)?).await?;
-        let is_believed = reread.believes(body.is_no_content());
-        let mut splitter = Splitter::new(shaped.member);
-        let shaper = RecordWriter::new(records, shaped.kind, &self.token, &self.warned);
-        let mut shaper = shaper.of(shaped.page, shaped.of_session);
-        let bytes = body::read(body, &mut shaper, |chunk, shaper| splitter.feed(chunk, shaper)).await?;
+        let accept_empty = attempts.accept_empty(body.is_no_content());
+        let mut splitter = Splitter::new(format.member);
+        let writer = RecordWriter::new(records, format.kind, &self.token, &self.warned);
+        let mut writer = writer.of(format.page, format.of_session);
+        let bytes = body::read(body, &mut writer, |chunk, writer| splitter.feed(chunk, writer)).await?;
         let paging = match splitter.finish() {
-            Err(DecodeError::Empty) if is_believed => return Ok(Page { ids: Vec::new(), size: 0, total: 0, bytes }),
-            envelope => Paging::read(&envelope?, shaped.member)?,
+            Err(DecodeError::Empty) if accept_empty => return Ok(Page { ids: Vec::new(), size: 0, total: 0, bytes }),
+            envelope => Paging::read(&envelope?, format.member)?,
         };
-        Ok(Page { ids: shaper.ids, size: paging.page_size, total: paging.total(), bytes })
+        Ok(Page { ids: writer.ids, size: paging.page_size, total: paging.total(), bytes })
     }
 }

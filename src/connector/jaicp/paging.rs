@@ -1,9 +1,9 @@
-//! Pages by number and size, read until they add up (`facts/jaicp.md §4`).
+//! Pages by number and size, read until their rows match the vendor's count (`facts/jaicp.md §4`).
 //!
-//! The order of the rows is not documented, so pages may shift while data arrives. A part of the window counts as read
-//! when the ids that were seen are as many as the vendor says there are. Else it is read again; if that does not help, in
-//! two halves, and so on down to a second. The cursor carries what was seen of the part, in bounded space: a part that
-//! holds too many rows is halved before it is read on, which spares the vendor its deep pages too.
+//! The order of the rows is not documented, so pages may shift while data arrives. A part of the window is complete
+//! when the number of distinct ids equals the vendor's count. Otherwise it is read again; if that does not help, in two
+//! halves, and so on down to a second. The cursor holds the ids of the part, in bounded space: a part with too many
+//! rows is halved before it is read, which also avoids deep pages.
 
 use std::collections::HashSet;
 
@@ -19,37 +19,37 @@ use super::times;
 
 /// A part with more rows is halved.
 pub(super) const ROWS_MAX: u64 = 5_000;
-/// A part that cannot be halved any more may hold so many.
+/// Maximum number of ids in a part that cannot be halved any more.
 const IDS_MAX: usize = 20_000;
 /// How often a part is read before it is halved.
 const READINGS_MAX: u32 = 3;
-/// A page may be any size; more pages than this of one part have no end.
+/// Maximum number of pages of a part, of any size.
 const PAGES_MAX: u64 = 20_000;
-/// The documented default: smaller pages are not asked for when the vendor only says that a request is bad.
+/// The documented default. After status 400, smaller pages are not requested.
 const SIZE_DOCUMENTED: u32 = 20;
 
-/// Where the reading of a window stands. Stored as JSON.
+/// Progress within a window. Stored as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Cursor {
     /// The part that is read.
     pub(super) from: DateTime<Utc>,
     pub(super) to: DateTime<Utc>,
     pub(super) page: u64,
-    /// Rows asked for per page: at most what the vendor gives.
+    /// Rows requested per page: at most the vendor's maximum.
     pub(super) size: u32,
-    /// Rows of the pages behind us, double ones counted twice.
+    /// Rows of the pages that were read, including duplicates.
     rows: u64,
     ids: Ids,
-    /// Of the ids of the page before.
+    /// Hash of the ids of the page before.
     last: u64,
-    /// Readings of this part that did not add up.
+    /// Readings of this part that did not match the vendor's count.
     unsteady: u32,
-    /// The part's messages are read; now their statuses.
+    /// Present while the statuses of the part's messages are read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) statuses: Option<Statuses>,
 }
 
-/// Hashes of the ids that were seen: eight bytes each, as base64.
+/// Hashes of the ids in the part: eight bytes each, as base64.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Ids(HashSet<u64>);
 
@@ -74,14 +74,14 @@ impl<'de> Deserialize<'de> for Ids {
     }
 }
 
-/// What a page came to.
+/// The content of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Page {
     /// Hashes of the ids of its rows, in order.
     pub(super) ids: Vec<u64>,
-    /// Rows per page, as the vendor has it.
+    /// Rows per page, according to the vendor.
     pub(super) size: i64,
-    /// Rows of the part, as the vendor counts them.
+    /// Rows of the part, according to the vendor.
     pub(super) total: u64,
     pub(super) bytes: u64,
 }
@@ -90,7 +90,7 @@ pub(super) struct Page {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Next {
     Page(Cursor),
-    /// The part adds up.
+    /// The part is complete.
     Complete(Cursor),
 }
 
@@ -111,7 +111,7 @@ impl Cursor {
 
     pub(super) fn parse(text: &str) -> Result<Self, StepError> {
         let cursor: Option<Self> = serde_json::from_str(text).ok();
-        // Beyond these years there are no clocks to show and to reckon with.
+        // Times of other years cannot be formatted and computed.
         let is_shown = |at: DateTime<Utc>| (1..=9999).contains(&at.year());
         cursor
             .filter(|cursor| is_shown(cursor.from) && is_shown(cursor.to) && cursor.from < cursor.to)
@@ -127,18 +127,18 @@ impl Cursor {
         Window { start: self.from, end: self.to }
     }
 
-    /// The same part, complete; its ids are needed no more.
+    /// The cursor for the statuses of the part, which is complete; its ids are no longer needed.
     pub(super) fn with_statuses(self) -> Self {
         Self { ids: Ids::default(), statuses: Some(Statuses::default()), ..self }
     }
 
-    /// Where the reading goes on behind a page.
+    /// The cursor after a page.
     pub(super) fn after(mut self, page: &Page) -> Result<Next, StepError> {
         let given = u32::try_from(page.size).ok().filter(|given| *given > 0 && *given != self.size);
         if let Some(given) = given {
             self.size = given;
             if self.page > 0 {
-                // The pages before were cut differently.
+                // The pages before had another size.
                 return self.again(page.total);
             }
         }
@@ -167,7 +167,7 @@ impl Cursor {
         if self.ids.0.len() as u64 == page.total { Ok(Next::Complete(self)) } else { self.again(page.total) }
     }
 
-    /// The same part from its first page, or half of it, for its pages did not add up.
+    /// Restarts the part, or begins with half of it, because its rows did not match the vendor's count.
     fn again(mut self, announced: u64) -> Result<Next, StepError> {
         let found = self.ids.0.len() as u64;
         self.unsteady = self.unsteady.saturating_add(1);
@@ -190,14 +190,14 @@ impl Cursor {
         Self { page: 0, rows: 0, ids: Ids::default(), last: 0, ..self }
     }
 
-    /// The first half of the part, in whole seconds; none when it is a second long.
+    /// The first half of the part, in whole seconds. Returns `None` if the part is one second long.
     fn half(&self) -> Option<Self> {
         let middle = (self.from + (self.to - self.from) / 2).trunc_subsecs(0);
         let half = Window { start: self.from, end: middle };
         (middle > self.from && middle - self.from >= TimeDelta::seconds(1)).then(|| Self::begin(half, self.size))
     }
 
-    /// What to ask for instead of a page that was refused: smaller pages, or a shorter part instead of a deep page.
+    /// The cursor after a refused page: smaller pages, or a shorter part instead of a deep page.
     pub(super) fn smaller(&self, status: u16) -> Option<Self> {
         let least = match status {
             400 => SIZE_DOCUMENTED,
@@ -212,7 +212,7 @@ impl Cursor {
         if self.page > 0 { self.half() } else { None }
     }
 
-    /// The part behind this one; none at the window's end. Parts grow again when they are easily read.
+    /// The part after this one; `None` at the window's end. After a part with few rows, the next one is longer.
     pub(super) fn following(&self, window: Window) -> Option<Self> {
         if self.to >= window.end {
             return None;

@@ -25,7 +25,7 @@ fn going(next: Next) -> Cursor {
 fn pages_follow_one_another_until_as_many_rows_were_seen_as_there_are() {
     let cursor = going(begin().after(&page(0..100, 100, 250)).unwrap());
     assert_eq!((cursor.page, cursor.size), (1, 100));
-    // A short page is no end by itself.
+    // A short page is not an end.
     let cursor = going(cursor.after(&page(100..150, 100, 250)).unwrap());
     let cursor = going(cursor.after(&page(150..249, 100, 250)).unwrap());
     assert_eq!(cursor.page, 3);
@@ -34,10 +34,10 @@ fn pages_follow_one_another_until_as_many_rows_were_seen_as_there_are() {
 }
 
 #[test]
-fn the_vendors_size_counts() {
+fn the_vendors_page_size_is_used() {
     let cursor = going(begin().after(&page(0..50, 50, 80)).unwrap());
     assert_eq!((cursor.page, cursor.size), (1, 50));
-    // It changes its mind: pages were cut differently before.
+    // The vendor changes the page size during the reading.
     let cursor = going(cursor.after(&page(40..60, 20, 80)).unwrap());
     assert_eq!((cursor.page, cursor.size, cursor.rows), (0, 20, 0));
     for size in [0, -1, i64::MAX] {
@@ -46,13 +46,13 @@ fn the_vendors_size_counts() {
 }
 
 #[test]
-fn what_does_not_add_up_is_read_again_then_in_halves_then_given_up() {
+fn a_part_with_another_count_is_read_again_then_in_halves_then_given_up() {
     let mut cursor = begin();
     let mut readings = 0;
     let error = loop {
         readings += 1;
         match cursor.after(&page(0..10, 100, 11)) {
-            // The row that is missing is on no page.
+            // The missing row is on no page.
             Ok(next) => match going(next).after(&page(0..0, 100, 11)) {
                 Ok(next) => cursor = going(next),
                 Err(error) => break error,
@@ -67,14 +67,14 @@ fn what_does_not_add_up_is_read_again_then_in_halves_then_given_up() {
 
 #[test]
 fn rows_that_are_seen_twice_are_counted_once() {
-    // A row came in before the second page: it repeats one row, and one is on no page.
+    // A row was added before the second page was read: one row is on two pages, and one is on none.
     let cursor = going(begin().after(&page(0..100, 100, 150)).unwrap());
     let again = going(cursor.after(&page(99..149, 100, 150)).unwrap());
     assert_eq!((again.page, again.unsteady, again.from, again.to), (0, 1, day().start, day().end));
 }
 
 #[test]
-fn a_page_that_repeats_itself_is_an_error() {
+fn a_repeated_page_is_an_error() {
     let cursor = going(begin().after(&page(0..100, 100, 250)).unwrap());
     assert!(matches!(cursor.after(&page(0..100, 100, 250)), Err(StepError::CursorStuck)));
 }
@@ -112,7 +112,7 @@ fn parts_follow_one_another_to_the_windows_end_and_grow_again() {
 }
 
 #[test]
-fn a_refused_page_is_asked_for_in_smaller_pieces() {
+fn a_refused_page_is_requested_in_smaller_pieces() {
     let sizes = |status: u16| {
         std::iter::successors(Some(begin()), move |cursor| cursor.smaller(status))
             .map(|cursor| cursor.size)
@@ -131,14 +131,14 @@ fn a_refused_page_is_asked_for_in_smaller_pieces() {
 }
 
 #[test]
-fn a_cursor_that_is_none_of_ours_is_refused() {
+fn an_unknown_cursor_is_refused() {
     for text in ["", "null", "{}", r#"{"page":1}"#] {
         assert!(matches!(Cursor::parse(text), Err(StepError::CursorUnknown)), "{text}");
     }
 }
 
 proptest! {
-    /// A vendor that does not change while it is read is read completely, whatever it holds and however it cuts pages.
+    /// A list that does not change during the reading is read completely, with any content and any page size.
     #[test]
     fn a_steady_list_is_read_completely(
         rows in proptest::collection::vec(0_i64..86_400, 0..400),
@@ -158,8 +158,8 @@ proptest! {
             let (page, rows) = (usize::try_from(now.page).unwrap(), size as usize);
             let ids: Vec<u64> = here.iter().copied().skip(page * rows).take(rows).collect();
             seen.extend(&ids);
-            let answer = Page { ids, size: i64::from(size), total: here.len() as u64, bytes: 0 };
-            cursor = match now.after(&answer).unwrap() {
+            let response = Page { ids, size: i64::from(size), total: here.len() as u64, bytes: 0 };
+            cursor = match now.after(&response).unwrap() {
                 Next::Page(next) => Some(next),
                 Next::Complete(done) => done.following(day()),
             };

@@ -1,5 +1,5 @@
-//! Records on their way to the loader: their ids are noted, times get a zone, what the vendor has erased stays erased, and
-//! the token leaves wherever it stands.
+//! Converts records on their way to the loader: notes their ids, adds a zone to times, removes what the vendor has
+//! erased, and removes the token.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,8 +15,8 @@ use crate::decode::raw::Raw;
 use crate::decode::{DecodeError, Sink};
 use crate::secret::Secret;
 
-/// Members of a message that hold what people said; all of them go when the vendor erases it (`facts/jaicp.md §5`).
-/// States, classes and times stay, as they do at the vendor.
+/// Members of a message with personal data; they are removed when the vendor erases the message (`facts/jaicp.md
+/// §5`). States, classes and times stay, as at the vendor.
 const PERSONAL: &[&str] = &[
     "question",
     "textAnswer",
@@ -29,13 +29,13 @@ const PERSONAL: &[&str] = &[
     "exception",
 ];
 
-/// Rows of one page, whose ids are held; a vendor that is asked for a thousand sends no more.
+/// Maximum number of rows of a page, because their ids are held in memory. At most a thousand are requested.
 const PAGE_ROWS_MAX: usize = 1_000_000;
 
-/// What the records of a list are.
+/// The kind of records in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kind {
-    /// The members that identify a record; of clients, `botId` may be absent (`§6`).
+    /// The members that identify a record; `botId` of a client may be missing (`§6`).
     key: &'static [&'static str],
     times: &'static [&'static str],
 }
@@ -47,10 +47,10 @@ pub(super) const CLIENT: Kind = Kind {
     key: &["projectShortName", "channelType", "botId", "id"],
     times: &["joinDate", "lastVisitDate", "blockDate"],
 };
-/// Without a key: what stands in a list or file of another kind.
+/// Without a key: records of another list or of a file.
 pub(super) const OTHER: Kind = Kind { key: &[], times: &[] };
 
-/// Finds the token in what the vendor sends: links to recordings may hold it (`§1`).
+/// Finds the token in records: links to recordings may contain it (`§1`).
 #[derive(Debug)]
 pub(super) struct TokenFinder(Vec<Finder<'static>>);
 
@@ -64,7 +64,7 @@ impl TokenFinder {
         Self(spellings.iter().filter(|text| !text.is_empty()).map(|text| Finder::new(text).into_owned()).collect())
     }
 
-    /// The text without the token; none when it does not hold it.
+    /// The text without the token. Returns `None` if the text does not contain the token.
     fn without(&self, record: &[u8]) -> Option<Vec<u8>> {
         let mut cleaned: Option<Vec<u8>> = None;
         for finder in &self.0 {
@@ -84,7 +84,7 @@ impl TokenFinder {
     }
 }
 
-/// What of a session's messages is wanted, and what they lack (`§5`).
+/// The session of the messages, whose ids they lack, and the window that is wanted (`§5`).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OfSession<'a> {
     pub(super) project: &'a str,
@@ -92,18 +92,18 @@ pub(super) struct OfSession<'a> {
     pub(super) window: Window,
 }
 
-/// See the module's documentation. Ids are gathered for one page.
+/// See the module's documentation. Collects the ids of one page.
 pub(super) struct RecordWriter<'r, R: ?Sized> {
     pub(super) records: &'r mut R,
     pub(super) ids: Vec<u64>,
     kind: Kind,
     of_session: Option<OfSession<'r>>,
     token: &'r TokenFinder,
-    /// Whether it was said that times lack a zone.
+    /// Whether the warning about times without a zone was logged.
     warned: &'r AtomicBool,
     now: DateTime<Utc>,
     writer: ObjectWriter,
-    /// Of the page, so that records without an id are told apart from those of other pages.
+    /// Number of the page. Makes records without an id distinct from those of other pages.
     page: u64,
 }
 
@@ -124,8 +124,8 @@ impl<'r, R: Records + ?Sized> RecordWriter<'r, R> {
         }
     }
 
-    /// Of the members that identify it, as they are spelled. What has no id is not a row, but it is one of those that the
-    /// vendor counts: its place stands for it.
+    /// A hash of the members that identify the record. A record without an id cannot become a row, but the vendor
+    /// counts it, so its position identifies it.
     fn id(&self, members: Option<&Members<'_>>) -> u64 {
         let mut key = Vec::new();
         for name in self.kind.key {
@@ -145,7 +145,7 @@ impl<'r, R: Records + ?Sized> RecordWriter<'r, R> {
         xxh3_64(&key)
     }
 
-    /// Whether a message of a session lies in the window that is read.
+    /// Whether a message of a session lies in the window.
     fn is_wanted(&self, members: &Members<'_>) -> bool {
         let Some(OfSession { window, .. }) = self.of_session else { return true };
         let text = members.text("timestamp");
@@ -155,7 +155,7 @@ impl<'r, R: Records + ?Sized> RecordWriter<'r, R> {
         at.is_none_or(|at| (window.start..window.end).contains(&at))
     }
 
-    /// Puts the record together again where something of it changes.
+    /// Rewrites the record into `writer` if it must change. Returns whether it did.
     fn reshaped(&mut self, members: &Members<'_>) -> bool {
         let is_erased = self.kind == MESSAGE && members.is_true("cleaned");
         let naive = |name: &str| {
@@ -266,25 +266,25 @@ mod tests {
 
     fn shaped(kind: Kind, of: Option<OfSession<'_>>, records: &[&str]) -> (Vec<String>, Vec<u64>) {
         let (token, warned, mut kept) = (TokenFinder::new(&"ab12:cd".into()), AtomicBool::default(), Kept::default());
-        let mut shaper = RecordWriter::new(&mut kept, kind, &token, &warned);
-        shaper.of_session = of;
+        let mut writer = RecordWriter::new(&mut kept, kind, &token, &warned);
+        writer.of_session = of;
         for record in records {
-            shaper.record(record.as_bytes()).unwrap();
+            writer.record(record.as_bytes()).unwrap();
         }
-        let ids = shaper.ids;
+        let ids = writer.ids;
         (kept.0, ids)
     }
 
     #[test]
     fn p6_the_rows_of_a_page_are_bounded() {
         let (token, warned, mut kept) = (TokenFinder::new(&"t".into()), AtomicBool::default(), Kept::default());
-        let mut shaper = RecordWriter::new(&mut kept, SESSION, &token, &warned);
-        shaper.ids = vec![0; PAGE_ROWS_MAX - 1];
-        assert!(shaper.record(b"{}").is_ok() && shaper.record(b"{}").is_err());
+        let mut writer = RecordWriter::new(&mut kept, SESSION, &token, &warned);
+        writer.ids = vec![0; PAGE_ROWS_MAX - 1];
+        assert!(writer.record(b"{}").is_ok() && writer.record(b"{}").is_err());
     }
 
     #[test]
-    fn a_record_that_needs_nothing_stays_byte_for_byte() {
+    fn a_record_that_needs_no_change_stays_byte_for_byte() {
         let record =
             r#"{ "sessionId":"s", "questionCount":9007199254740993.0, "startTime":"2024-05-01T08:00:00+0000" }"#;
         assert_eq!(shaped(SESSION, None, &[record, "7"]).0, [record, "7"]);
@@ -312,12 +312,12 @@ mod tests {
         assert_eq!(
             ids.into_iter().collect::<std::collections::HashSet<_>>().len(),
             6,
-            "what has no id counts by its place"
+            "records without an id are distinguished by their position"
         );
     }
 
     #[test]
-    fn what_the_vendor_has_erased_goes_and_the_row_stays() {
+    fn erased_members_are_removed_and_the_row_stays() {
         let erased = r#"{"questionId":"q","question":"message has been deleted","operatorInfo":{"id":"7"},"cleaned":true,
             "nlpInfo":{"nlpState":"/A"},"data":{"a":1}}"#;
         let (kept, _) = shaped(MESSAGE, None, &[erased]);
@@ -328,13 +328,13 @@ mod tests {
     }
 
     #[test]
-    fn p7_the_token_leaves_rows_in_every_spelling() {
+    fn p7_the_token_is_removed_from_rows_in_every_spelling() {
         let row = r#"{"audioFileUrl":"https://h/p/ab12:cd/a?ab12%3Acd","b":"ab12%3acd ab12"}"#;
         assert_eq!(shaped(OTHER, None, &[row]).0, [r#"{"audioFileUrl":"https://h/p/***/a?***","b":"*** ab12"}"#]);
     }
 
     #[test]
-    fn messages_of_a_session_are_those_of_the_window_with_the_key_that_they_lack() {
+    fn messages_of_a_session_are_limited_to_the_window_and_get_their_missing_key() {
         let window =
             Window { start: "2024-05-01T00:00:00Z".parse().unwrap(), end: "2024-05-02T00:00:00Z".parse().unwrap() };
         let of = OfSession { project: "p", id: "s", window };

@@ -1,9 +1,10 @@
-//! Reports as CSV (`facts/jaicp.md §10`): a task (legacy) or a request (v1) that is made, asked after, and fetched.
+//! Reports as CSV (`facts/jaicp.md §10`): a task (legacy) or a request (v1) is created, polled, and its file
+//! downloaded.
 //!
-//! Making one is not idempotent. When nobody knows whether it succeeded, the account's tasks are looked through for a new one
-//! of ours before another is made; another window's report must never be taken for it. In v1 the answer names a request and
-//! not its task, so the tasks are listed before each creation. A file is fetched without credential, but from the
-//! connection's own host in v1.
+//! A creation is not idempotent. If its outcome is unknown, the account's tasks are searched for a new one with our
+//! settings before another is created; the report of another window must never be taken for it. In v1 the response
+//! names a request and not its task, so the tasks are listed before each creation. A file is fetched without
+//! credentials, except from the connection's own host in v1.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::super::body;
 use super::super::export::{ExportApi, JobState, Polling};
-use super::super::{Records, StepError, StepRequest};
+use super::super::{Records, StepError, StepRequest, request};
 use super::config::Api;
 use super::endpoint::{self, Endpoint, FILE_BYTES_MAX, Request};
 use super::record::{OTHER, RecordWriter};
@@ -24,33 +25,33 @@ use crate::http::{Answered, Body, HttpError, Session};
 use crate::quota::CallKind;
 
 const REDIRECTS_MAX: usize = 3;
-/// Ids are short; what is longer is none.
+/// Maximum length of an id.
 const ID_BYTES_MAX: usize = 300;
-/// Responses about one report; they are held as a tree.
-const ANSWER_BYTES_MAX: u64 = 1 << 20;
+/// Maximum size of a response about one report, which is held in memory.
+const RESPONSE_BYTES_MAX: u64 = 1 << 20;
 const DELIMITER: &str = ",";
-/// Unlike the default that people get, so that our own tasks can be told from theirs.
+/// Differs from the default, so that Tidegate's tasks can be distinguished from those of users.
 const DATE_TIME_FORMAT: &str = "yyyy-MM-dd'T'HH:mm:ss.SSS";
-/// A task that was made at quite another time than its creation was sent is another one.
+/// Maximum difference between the time of a task and the time when its creation was sent.
 const CLOCKS_APART_MAX: TimeDelta = TimeDelta::minutes(5);
 const FAILURES: [&str; 3] = ["STOPPED", "FAILED", "DELETED"];
 
 /// The reports of an account.
 pub(super) struct Reports<'a>(pub(super) &'a Jaicp);
 
-/// What a job is known by.
+/// What identifies a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Handle {
     Task(String),
-    /// `time` is as the vendor wrote it.
+    /// `time` is the vendor's text.
     Request {
         id: String,
         time: Option<String>,
     },
 }
 
-/// Where a finished file is: untrusted, and perhaps all that is needed to get it.
+/// URL of a finished file: untrusted, and possibly sufficient to get the file.
 pub(super) struct File(String);
 
 #[derive(Debug, Deserialize)]
@@ -66,7 +67,7 @@ struct Task {
     file_url: Option<String>,
 }
 
-/// An id: a string, or a number by its digits.
+/// An id: a string, or the digits of a number.
 #[derive(Debug)]
 struct Text(String);
 
@@ -91,7 +92,7 @@ impl Reports<'_> {
         self.0.settings.api
     }
 
-    /// What makes the report of a window. Its rows belong to one window only, so ranges do not overlap.
+    /// The request that creates the report of a window. Each row belongs to one window, so ranges do not overlap.
     fn creation(&self, request: &StepRequest<'_>) -> Result<Request, StepError> {
         let (from, to) = (request.window.start, times::last(request.window));
         let (endpoint, key) = match &*request.stream.vendor_id {
@@ -109,15 +110,15 @@ impl Reports<'_> {
         Ok(Request::new(endpoint).body(serde_json::to_vec(&body).map_err(|_| StepError::CursorUnknown)?))
     }
 
-    /// Learns which tasks there are before one of our own is made: once where an answer names its task, else each time.
+    /// Lists the existing tasks before one is created: once if responses name their task, else each time.
     async fn learn(&self, session: &Session<'_>) -> Result<(), StepError> {
         if self.api() == Api::Legacy && self.0.known_tasks.are_listed() {
             return Ok(());
         }
-        match self.0.small_as_it_came(session, &Request::new(Endpoint::Tasks), tasks, None).await {
+        match self.0.small_unclassified(session, &Request::new(Endpoint::Tasks), tasks, None).await {
             Ok((tasks, _)) => self.0.known_tasks.learn(tasks.iter().map(|task| &*task.id.0)),
             Err(StepError::Http(error)) if !matches!(error, HttpError::Status { .. }) => return Err(error.into()),
-            // Then no task is taken for ours.
+            // Then no task can be recognised as new.
             Err(error) => {
                 self.0.known_tasks.forget();
                 tracing::debug!(%error, "the list of reports cannot be read");
@@ -126,7 +127,8 @@ impl Reports<'_> {
         Ok(())
     }
 
-    /// The task whose creation brought no answer: new, of that kind, project and time, with our settings, and the only one.
+    /// Finds the task whose creation had no response: the only new one with that kind, project and time and our
+    /// settings.
     async fn find(
         &self,
         session: &Session<'_>,
@@ -151,7 +153,7 @@ impl Reports<'_> {
         let mut found = tasks.iter().filter(is_ours);
         match (found.next(), found.next()) {
             (Some(task), None) => {
-                tracing::info!("the report whose creation brought no answer is there");
+                tracing::info!("found the report whose creation had no response");
                 Ok(Some(Handle::Task(id(&task.id.0)?)))
             }
             _ => Ok(None),
@@ -179,7 +181,7 @@ impl Reports<'_> {
             ("COMPLETED", Some(url)) => JobState::Ready(File(url)),
             ("COMPLETED", None) => JobState::Failed("COMPLETED without a file".to_owned()),
             (failed, _) if FAILURES.contains(&failed) => JobState::Failed(status),
-            // Whatever it may be, it is not the end yet.
+            // Any other state is not final.
             _ => JobState::Running(self.0.redactor.clean(&status)),
         }
     }
@@ -192,7 +194,7 @@ impl Reports<'_> {
             });
             return Ok(JobState::Failed(self.0.redactor.clean(&said.unwrap_or_default())));
         }
-        // The payload is not documented: the link itself, or something around it.
+        // The payload is not documented: it is the link, or contains it.
         let payload = event.payload.as_ref();
         let url = payload.and_then(|payload| match payload {
             Value::String(text) => Some(text.clone()),
@@ -204,7 +206,8 @@ impl Reports<'_> {
         }
     }
 
-    /// Opens the file: with the bearer token at the connection's own host in v1, else with nothing. Each redirect is judged again.
+    /// Opens the file: with the bearer token at the connection's own host in v1, else without credentials. Each
+    /// redirect is checked.
     async fn open<'s>(&self, session: &'s Session<'_>, url: &str) -> Result<Body<'s>, StepError> {
         let mut url = url.to_owned();
         for _ in 0..=REDIRECTS_MAX {
@@ -245,21 +248,18 @@ impl ExportApi for Reports<'_> {
         }
         self.learn(session).await?;
         let sent_at = clock::now();
-        let outcome = match session.send(self.0.call(&self.creation(request)?)?).await {
-            Ok(body) => body.small().await,
-            Err(error) => Err(error),
-        };
+        let outcome = request::whole(session, self.0.call(&self.creation(request)?)?).await;
         let handle = match outcome {
             Ok(body) => self.handle(&body),
             Err(error) if error.is_transient() => Err(error.into()),
-            Err(error) => return Err(self.0.told(error.into())),
+            Err(error) => return Err(self.0.explained(error.into())),
         };
         let handle = match handle {
             Ok(handle) => handle,
-            // It may have been made all the same: the answer was lost, or cannot be read.
+            // The task may exist nevertheless: the response was lost, or cannot be read.
             Err(error) => {
                 known.note_uncertain(stream, window, sent_at);
-                self.find(session, request, sent_at).await?.ok_or_else(|| self.0.told(error))?
+                self.find(session, request, sent_at).await?.ok_or_else(|| self.0.explained(error))?
             }
         };
         known.settle(stream, window, &handle);
@@ -274,13 +274,14 @@ impl ExportApi for Reports<'_> {
     ) -> Result<JobState<File>, StepError> {
         match handle {
             Handle::Task(id) => {
-                let ask = Request { id: Some(id.clone()), bytes_max: ANSWER_BYTES_MAX, ..Request::new(Endpoint::Task) };
-                match self.0.small_as_it_came(session, &ask, task, None).await {
+                let ask =
+                    Request { id: Some(id.clone()), bytes_max: RESPONSE_BYTES_MAX, ..Request::new(Endpoint::Task) };
+                match self.0.small_unclassified(session, &ask, task, None).await {
                     Ok((task, _)) => Ok(self.task_state(task)),
                     Err(StepError::Http(HttpError::Status { status: 404, .. })) => {
-                        Ok(JobState::Failed("it is known no more".to_owned()))
+                        Ok(JobState::Failed("the vendor does not know it any more".to_owned()))
                     }
-                    Err(error) => Err(self.0.told(error)),
+                    Err(error) => Err(self.0.explained(error)),
                 }
             }
             Handle::Request { id, time } => {
@@ -288,7 +289,7 @@ impl ExportApi for Reports<'_> {
                 if let Some(at) = time.as_deref().and_then(millis) {
                     ask = ask.query("startTime", at.to_string());
                 }
-                ask.bytes_max = ANSWER_BYTES_MAX;
+                ask.bytes_max = RESPONSE_BYTES_MAX;
                 let (event, _) = self.0.small(session, &ask, |body| event(body, id)).await?;
                 self.0.known_tasks.note_running(&request.stream.name, id, event.is_none());
                 self.event_state(event)
@@ -308,11 +309,7 @@ impl ExportApi for Reports<'_> {
         loop {
             records.begin(request.window);
             match self.attempt(session, request, &url, records).await {
-                Err(StepError::Http(error)) => {
-                    if !retry.again(&error).await {
-                        return Err(error.into());
-                    }
-                }
+                Err(StepError::Http(error)) if retry.again(&error).await => {}
                 outcome => return outcome,
             }
         }
@@ -328,18 +325,18 @@ impl Reports<'_> {
         records: &mut dyn Records,
     ) -> Result<u64, StepError> {
         let body = self.open(session, url).await?;
-        // Of the telephony report nobody can say what separates its fields.
+        // The delimiter of the telephony report is not documented.
         let delimiter = (&*request.stream.vendor_id != "telephony").then_some(DELIMITER.as_bytes()[0]);
         let form = &self.0.settings.csv;
         let mut splitter = form.splitter(delimiter);
-        let mut shaper = RecordWriter::new(records, OTHER, &self.0.token, &self.0.warned);
+        let mut writer = RecordWriter::new(records, OTHER, &self.0.token, &self.0.warned);
         let bytes =
-            body::read_file(body, form, &self.0.redactor, &mut shaper, |text, shaper: &mut RecordWriter<'_, _>| {
-                shaper.ids.clear();
-                splitter.feed(text, shaper)
+            body::read_file(body, form, &self.0.redactor, &mut writer, |text, writer: &mut RecordWriter<'_, _>| {
+                writer.ids.clear();
+                splitter.feed(text, writer)
             })
             .await?;
-        splitter.finish(&mut shaper)?;
+        splitter.finish(&mut writer)?;
         Ok(bytes)
     }
 }
@@ -355,9 +352,9 @@ fn like_ours(settings: &RawValue) -> bool {
 }
 
 fn id(text: &str) -> Result<String, StepError> {
-    // A dot would be no segment of a path.
+    // `.` and `..` cannot be segments of a path.
     if matches!(text, "" | "." | "..") || text.len() > ID_BYTES_MAX || text.contains(char::is_control) {
-        return Err(StepError::Shape("the id of a report is none".to_owned()));
+        return Err(StepError::Shape("a report's id is not valid".to_owned()));
     }
     Ok(text.to_owned())
 }
@@ -366,7 +363,7 @@ fn unlike(body: &[u8], what: &str) -> StepError {
     if body.trim_ascii().is_empty() {
         return DecodeError::Empty.into();
     }
-    StepError::Shape(format!("something else than {what}"))
+    StepError::Shape(format!("a response that is not {what}"))
 }
 
 fn task(body: &[u8]) -> Result<Task, StepError> {
@@ -377,8 +374,8 @@ fn tasks(body: &[u8]) -> Result<Vec<Task>, StepError> {
     Ok(lists::rows(body)?.iter().filter_map(|task| serde_json::from_str(task).ok()).collect())
 }
 
-/// The time of a request in milliseconds since 1970: events are asked for with an integer, although the answer that names the
-/// request writes its time as a text. None for what is not a time; then all events are asked for.
+/// The time of a request in milliseconds since 1970: events are requested with an integer, although the response that
+/// names the request has a text. Returns `None` if it is not a time; then all events are requested.
 fn millis(time: &str) -> Option<i64> {
     let at = if times::is_naive(time) { times::parse(&format!("{time}Z")) } else { times::parse(time) };
     at.or_else(|| times::epoch(time)).map(|at| at.timestamp_millis())

@@ -1,4 +1,4 @@
-//! Damaged answers about reports.
+//! Damaged responses about reports.
 
 use proptest::prelude::*;
 use url::Url;
@@ -8,7 +8,7 @@ use crate::connector::jaicp::endpoint::tests::settings as settings_of;
 use crate::connector::jaicp::tasks::KnownTasks;
 use crate::fuzz::{assert_decent, assert_told, damaged, redactor};
 
-const ANSWERS: &[&[u8]] = &[
+const RESPONSES: &[&[u8]] = &[
     br#"{"taskId":7,"status":"COMPLETED","reportType":"SESSIONS","settings":{"fileType":"CSV","delimiter":",","dateTimeFormat":"yyyy-MM-dd'T'HH:mm:ss.SSS"},"fileUrl":"https://h/f?s3cret-value"}"#,
     br#"{"taskId":"..","status":"s3cret-value is at work\n","settings":null,"fileUrl":" "}"#,
     br#"[{"taskId":"a/../b?c#d","status":"FAILED","reportType":"messages","settings":[1]},{"taskId":null}]"#,
@@ -19,7 +19,7 @@ const ANSWERS: &[&[u8]] = &[
     br#"{"response":[{"isOk":true,"requestId":"r-2","payload":"https://h/g"},{"isOk":true,"requestId":"r-1","payload":"https://h/f"}]}"#,
 ];
 
-/// An id of a report stays one segment of a path, or one value of a query.
+/// Asserts that an id of a report is one segment of a path, or one value of a query.
 fn assert_in_its_place(jaicp: &Jaicp, handle: &Handle) {
     let ask = match handle {
         Handle::Task(id) => Request { id: Some(id.clone()), ..Request::new(Endpoint::Task) },
@@ -55,7 +55,7 @@ fn assert_state(state: Result<JobState<File>, StepError>) {
 
 proptest! {
     #[test]
-    fn p7_a_damaged_answer_about_a_report_leads_to_its_own_task_or_is_refused(body in damaged(ANSWERS)) {
+    fn p7_a_damaged_response_about_a_report_leads_to_its_own_task_or_is_refused(body in damaged(RESPONSES)) {
         for api in [Api::Legacy, Api::V1] {
             let jaicp = Jaicp::new("https://app.jaicp.com/api".parse().unwrap(), settings_of(api), redactor());
             let reports = Reports(&jaicp);
@@ -92,7 +92,7 @@ proptest! {
 }
 
 #[test]
-fn the_time_of_a_request_is_sent_in_milliseconds_however_it_is_written() {
+fn the_time_of_a_request_is_sent_in_milliseconds_from_any_format() {
     for time in ["2024-05-01T08:00:00.120Z", "2024-05-01T11:00:00.120+0300", "2024-05-01T08:00:00.12", "1714550400120"]
     {
         assert_eq!(millis(time), Some(1_714_550_400_120), "{time}");
@@ -104,14 +104,14 @@ fn the_time_of_a_request_is_sent_in_milliseconds_however_it_is_written() {
 }
 
 #[test]
-fn an_event_of_another_request_is_not_taken_for_ours() {
+fn an_event_of_another_request_is_ignored() {
     let events = br#"{"response":[{"isOk":true,"requestId":"r-2","payload":"https://h/g"}]}"#;
     assert!(event(events, "r-1").unwrap().is_none());
     assert!(event(events, "r-2").unwrap().is_some());
 }
 
 #[test]
-fn p7_a_dot_is_no_id_of_a_report() {
+fn p7_a_dot_is_not_an_id_of_a_report() {
     for dot in [".", ".."] {
         assert!(matches!(id(dot), Err(StepError::Shape(_))), "{dot}");
     }

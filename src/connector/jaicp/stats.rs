@@ -1,8 +1,8 @@
-//! Statistics (`facts/jaicp.md §7`): a call for each metric, and one for each day of calls.
+//! Statistics (`facts/jaicp.md §7`): a call for each metric, and one for each day of telephony.
 //!
-//! A bucket belongs to the slice in which it begins, however long it lasts. Where buckets begin is the vendor's business (the
-//! `Timezone` header has no documented unit), so an interval more is asked for on both sides: every bucket of the slice is
-//! then a whole one.
+//! A bucket belongs to the slice in which it begins, even if it ends later. The boundaries of buckets are unknown (the
+//! unit of the `Timezone` header is not documented), so an additional interval is requested on both sides: then every
+//! bucket of the slice is complete.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use crate::decode::raw::Raw;
 use crate::decode::{DecodeError, Sink, list};
 use crate::http::Session;
 
-/// Names of the metrics, where they come from, and by which time they are counted.
+/// Names of the metrics, their endpoints, and the times by which they are counted.
 const METRICS: [(&str, Endpoint, &str); 5] = [
     ("messages", Endpoint::MessageStats, "MESSAGE_TIME"),
     ("sessions", Endpoint::SessionStats, "SESSION_START_TIME"),
@@ -25,16 +25,16 @@ const METRICS: [(&str, Endpoint, &str); 5] = [
     ("session_labels", Endpoint::SessionLabelStats, "SESSION_START_TIME"),
     ("message_labels", Endpoint::MessageLabelStats, "MESSAGE_TIME"),
 ];
-/// A slice has far fewer days.
+/// Maximum number of days; a slice has far fewer.
 const DAYS_MAX: usize = 1_000;
 const COUNTS: [&str; 3] = ["billingCount", "incomingCount", "outgoingCount"];
 
-/// Where the reading of a slice stands: metrics, or days of it, that were read. Stored as JSON.
+/// Progress within a slice: the number of metrics, or of days, that were read. Stored as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Cursor {
     done: usize,
-    /// A slice that was begun with other buckets is read again.
+    /// A slice that began with other buckets is read again.
     #[serde(default, skip_serializing_if = "is_day")]
     interval: Interval,
 }
@@ -51,7 +51,7 @@ impl Cursor {
         cursor.filter(|cursor| cursor.interval == interval).ok_or(StepError::CursorUnknown)
     }
 
-    /// After the first `done` of `all`.
+    /// The cursor after the first `done` of `all`; `None` at the end.
     fn after(self, done: usize, all: usize) -> Result<Option<String>, StepError> {
         let next = Self { done, ..self };
         let text = (next.done < all).then(|| serde_json::to_string(&next)).transpose();
@@ -59,19 +59,19 @@ impl Cursor {
     }
 }
 
-/// The metric to be asked for when the first `done` are read. Those that can have no bucket in the window are left out; the
-/// handovers, whose buckets are always days, never are.
+/// The next metric after the first `done`. Metrics that cannot have a bucket in the window are skipped, except the
+/// handovers, whose buckets are always days.
 fn wanted(done: usize, interval: Interval, window: Window) -> Option<usize> {
     let may_have_any = |of: &usize| of_days(METRICS[*of].1) || interval.may_begin_in(window);
     (done..METRICS.len()).find(may_have_any)
 }
 
-/// Whether the vendor counts by days whatever it is asked for.
+/// Whether the vendor always counts by days.
 fn of_days(endpoint: Endpoint) -> bool {
     endpoint == Endpoint::SwitchedSessions
 }
 
-/// A number at a moment, as it came.
+/// A number at a time; `value` is unchanged.
 #[derive(Debug, Clone, Copy)]
 struct Point<'a> {
     at: DateTime<Utc>,
@@ -79,7 +79,7 @@ struct Point<'a> {
 }
 
 impl Jaicp {
-    /// One metric of the slice.
+    /// Reads one metric of the slice.
     pub(super) async fn series_step(
         &self,
         session: &Session<'_>,
@@ -99,7 +99,7 @@ impl Jaicp {
         let interval = if of_days(endpoint) { Interval::Day } else { interval };
         let range = interval.around(request.window);
         let ask = if of_days(endpoint) {
-            // A range of times ends where its last day begins, and so does a range of dates that leaves its end out.
+            // The range ends when its last day begins, so the end is right even if the vendor excludes it.
             Request::new(endpoint)
                 .query("dateFrom", range.start.date_naive().to_string())
                 .query("dateTo", range.end.date_naive().to_string())
@@ -126,14 +126,14 @@ impl Jaicp {
         window: Window,
         sink: &mut dyn Sink,
     ) -> Result<(), StepError> {
-        let answer = members(body)?;
-        let stats = array(answer.get("stats").ok_or(StepError::Missing("stats"))?)?;
+        let response = members(body)?;
+        let stats = array(response.get("stats").ok_or(StepError::Missing("stats"))?)?;
         if !metric.ends_with("_labels") {
             return Ok(self.points((metric, interval), None, &stats, window, sink)?);
         }
         for stat in stats {
             let Some(of_label) = Members::parse(stat.get().as_bytes()) else {
-                sink.refuse("no statistics of a label", stat.get().as_bytes())?;
+                sink.refuse("not the statistics of a label", stat.get().as_bytes())?;
                 continue;
             };
             let label = of_label.get("label").and_then(|label| Members::parse(label.get().as_bytes()));
@@ -154,7 +154,7 @@ impl Jaicp {
         let mut writer = ObjectWriter::default();
         for element in elements {
             let Some(point) = point(*element) else {
-                sink.refuse("no number at a moment", element.get().as_bytes())?;
+                sink.refuse("not a number with a time", element.get().as_bytes())?;
                 continue;
             };
             if !(window.start..window.end).contains(&point.at) {
@@ -182,7 +182,7 @@ impl Jaicp {
         Ok(())
     }
 
-    /// One day of the slice: the average is one number for the range that is asked for.
+    /// Reads one day of the slice, because the average is a single number for the requested range.
     pub(super) async fn telephony_step(
         &self,
         session: &Session<'_>,
@@ -207,21 +207,21 @@ impl Jaicp {
 
     fn calls(&self, body: &[u8], day: NaiveDate, sink: &mut dyn Sink) -> Result<(), StepError> {
         const AVERAGE: &str = "averageCallDurationInSeconds";
-        let answer = members(body)?;
-        if !COUNTS.iter().chain([&AVERAGE]).any(|name| answer.get(name).is_some()) {
+        let response = members(body)?;
+        if !COUNTS.iter().chain([&AVERAGE]).any(|name| response.get(name).is_some()) {
             return Err(StepError::Missing(AVERAGE));
         }
         let mut series = Vec::new();
         for name in COUNTS {
-            for element in answer.get(name).map(elements).transpose()?.unwrap_or_default() {
+            for element in response.get(name).map(elements).transpose()?.unwrap_or_default() {
                 match point(element) {
                     Some(point) => series.push((point.at, name, point.value)),
-                    None => sink.refuse("no number at a moment", element.get().as_bytes())?,
+                    None => sink.refuse("not a number with a time", element.get().as_bytes())?,
                 }
             }
         }
-        let average = answer.get(AVERAGE).filter(|average| average.get().parse() != Ok(0.0) || !series.is_empty());
-        // Stable: what stands in a bucket keeps its order.
+        let average = response.get(AVERAGE).filter(|average| average.get().parse() != Ok(0.0) || !series.is_empty());
+        // Stable: the members of a bucket keep their order.
         series.sort_by_key(|(at, ..)| *at);
         let mut buckets: Vec<_> =
             series.chunk_by(|(one, ..), (next, ..)| one == next).map(|points| (points[0].0, points)).collect();
@@ -244,7 +244,7 @@ impl Jaicp {
         Ok(())
     }
 
-    /// The header that shifts buckets is kept beside them.
+    /// Adds the value of the header that shifts buckets.
     fn zone(&self, writer: &mut ObjectWriter) {
         if let Some(offset) = self.settings.timezone_offset {
             writer.member_i64("timezone", i64::from(offset));
@@ -268,10 +268,10 @@ fn members(body: &[u8]) -> Result<Members<'_>, StepError> {
 }
 
 fn array(raw: Raw<'_>) -> Result<Vec<Raw<'_>>, StepError> {
-    list::elements(raw).map_err(|_| StepError::Shape("statistics that are no array of bounded length".to_owned()))
+    list::elements(raw).map_err(|_| StepError::Shape("statistics that are not an array of bounded length".to_owned()))
 }
 
-/// The points of a series, which is an array or an object around one.
+/// The points of a series, which is an array or an object that contains one.
 fn elements(raw: Raw<'_>) -> Result<Vec<Raw<'_>>, StepError> {
     match Members::parse(raw.get().as_bytes()) {
         None => array(raw),
@@ -301,7 +301,7 @@ mod tests {
     use super::*;
     use crate::fuzz::{Kept, assert_told, damaged, redactor};
 
-    const ANSWERS: &[&[u8]] = &[
+    const RESPONSES: &[&[u8]] = &[
         br#"{"stats":[{"ts":1709251200,"value":2},{"ts":"1709251200000","value":"3.50"},{"ts":-9223372036854775808,"value":1},7]}"#,
         br#"{"stats":[{"label":{"id":7,"name":"a"},"tsToValues":{"stats":[{"ts":1709251200,"value":2}]}},{"label":null,"tsToValues":[{"ts":1709337600,"value":{}}]},5]}"#,
         br#"{"billingCount":{"stats":[{"ts":1709251200,"value":2}]},"incomingCount":[{"ts":1709251200.0,"value":1},{"ts":null}],"averageCallDurationInSeconds":0.0}"#,
@@ -316,7 +316,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn p5_damaged_statistics_become_numbers_at_moments_or_are_refused(body in damaged(ANSWERS)) {
+        fn p5_damaged_statistics_become_numbers_with_times_or_are_refused(body in damaged(RESPONSES)) {
             let (jaicp, two) = (jaicp(), window("2024-03-01T00:00:00Z", "2024-03-03T00:00:00Z"));
             for metric in ["messages", "session_labels"] {
                 let mut kept = Kept::default();
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn p6_calls_at_many_moments_are_read_in_linear_time() {
+    fn p6_calls_at_many_times_are_read_in_linear_time() {
         let points: Vec<String> = (0..100_000).map(|ts| format!(r#"{{"ts":{ts},"value":1}}"#)).collect();
         let body = format!(r#"{{"billingCount":[{}]}}"#, points.join(","));
         let started = std::time::Instant::now();
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_series_is_an_array_or_an_object_around_one() {
+    fn a_series_is_an_array_or_an_object_that_contains_one() {
         for raw in [r#"[{"ts":1,"value":2}]"#, r#"{"stats":[{"ts":1,"value":2}],"totalCount":2}"#] {
             let raw = crate::decode::raw::value(raw.as_bytes()).unwrap();
             assert_eq!(elements(raw).unwrap().len(), 1);

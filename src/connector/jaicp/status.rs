@@ -1,8 +1,8 @@
-//! Delivery statuses of messages (`facts/jaicp.md §5`): only the list by session has them, so they take one call for every
-//! session, and only Telegram, Viber and VK tell any.
+//! Delivery statuses of messages (`facts/jaicp.md §5`). Only the list by session has them, so they need a call for
+//! every session, and only the channels Telegram, Viber and VK have any.
 //!
-//! When the messages of a part are read, the sessions of the part are listed, page by page, and the messages of each
-//! are read in turn: those of the part are written again, with their status. Where that stands is part of the cursor.
+//! After the messages of a part, the sessions of the part are listed, page by page, and the messages of each session
+//! are read: those of the part are written again, with their status. The progress is part of the cursor.
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
@@ -10,30 +10,30 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::paging::Page;
 use crate::decode::DecodeError;
 
-/// The channels that tell a status.
+/// The channels with statuses.
 const CHANNELS: &[&str] = &["telegram", "viber", "vk"];
-/// Sessions of which the list page is kept.
+/// Sessions per page of the list.
 pub(super) const SESSIONS_PER_PAGE: u32 = 100;
-/// More sessions than this on one page were not asked for; all of them would go into the cursor.
+/// Maximum number of sessions on a page, because the cursor holds all of them.
 const SESSIONS_MAX: usize = 10_000;
-/// What is longer is not an id.
+/// Maximum length of an id.
 const ID_BYTES_MAX: usize = 300;
-/// A session of more pages is left where it is: its last messages are re-read by the next windows.
+/// Maximum number of pages of a session; the following windows read its last messages.
 const PAGES_MAX: u64 = 1_000;
 
-/// Where the reading of statuses stands.
+/// Progress of the reading of statuses.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Statuses {
     /// The next page of the list of sessions.
     page: u64,
     rows: u64,
-    /// Of the page before; a list that repeats itself has ended.
+    /// Hash of the page before; a list that repeats a page has ended.
     last: u64,
     /// Whether the list has been read to its end.
     listed: bool,
-    /// Sessions of the last page that are still to be asked for, the next one last.
+    /// Sessions of the last page that are still to be read, the next one last.
     sessions: Vec<Session>,
-    /// The next page of that session, and its rows so far.
+    /// The next page of the current session, and its rows so far.
     turn: u64,
     turns: u64,
 }
@@ -45,30 +45,30 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// None for what cannot be an id.
+    /// Returns `None` if one of the texts cannot be an id.
     pub(super) fn of(project: &str, id: &str) -> Option<Self> {
         let is_id = |text: &str| !text.is_empty() && text.len() <= ID_BYTES_MAX;
         (is_id(project) && is_id(id)).then(|| Self { project: project.to_owned(), id: id.to_owned() })
     }
 }
 
-/// Adds one more of a page's, as far as there is room.
+/// Adds a session of a page. Fails if the page has too many.
 pub(super) fn keep(sessions: &mut Vec<Session>, session: Session) -> Result<(), DecodeError> {
     if sessions.len() == SESSIONS_MAX {
-        return Err(DecodeError::Shape("a page of many more sessions than were asked for"));
+        return Err(DecodeError::Shape("a page with many more sessions than requested"));
     }
     sessions.push(session);
     Ok(())
 }
 
-/// What is to be asked for next.
+/// The next request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// That page of the list of sessions.
+    /// A page of the list of sessions.
     Sessions(u64),
-    /// That page of a session's messages.
+    /// A page of a session's messages.
     Messages(Session, u64),
-    /// Nothing more of this part.
+    /// None; the part is complete.
     Nothing,
 }
 
@@ -81,7 +81,7 @@ impl Statuses {
         }
     }
 
-    /// Behind a page of the list: `sessions` are those of it that tell a status.
+    /// Advances after a page of the list. `sessions` are its sessions with statuses.
     pub(super) fn listed(mut self, page: &Page, sessions: Vec<Session>) -> Self {
         let bytes: Vec<u8> = page.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
         let last = xxh3_64(&bytes);
@@ -94,14 +94,14 @@ impl Statuses {
         self
     }
 
-    /// Behind a page of a session's messages.
+    /// Advances after a page of a session's messages.
     pub(super) fn read(mut self, page: &Page) -> Self {
         self.turns = self.turns.saturating_add(page.ids.len() as u64);
         self.turn = self.turn.saturating_add(1);
         if page.ids.is_empty() || self.turns >= page.total || self.turn >= PAGES_MAX { self.skip() } else { self }
     }
 
-    /// Done with the session.
+    /// Advances to the next session.
     pub(super) fn skip(mut self) -> Self {
         self.sessions.pop();
         (self.turn, self.turns) = (0, 0);
@@ -109,8 +109,8 @@ impl Statuses {
     }
 }
 
-/// Whether messages of that channel have a status; channels are spelled in any case (`§11`).
-pub(super) fn tells_status(channel: &str) -> bool {
+/// Whether messages of the channel have a status; the letter case of channels varies (`§11`).
+pub(super) fn has_status(channel: &str) -> bool {
     CHANNELS.iter().any(|known| known.eq_ignore_ascii_case(channel))
 }
 
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn every_session_of_every_page_is_asked_for_once() {
+    fn every_session_of_every_page_is_requested_once() {
         let statuses = Statuses::default();
         assert_eq!(statuses.wanted(), Wanted::Sessions(0));
         let statuses = statuses.listed(&page(0..100, 101), vec![session("a"), session("b")]);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn p6_a_list_that_repeats_itself_has_ended() {
+    fn p6_a_list_that_repeats_a_page_has_ended() {
         let statuses = Statuses::default().listed(&page(0..100, 1000), Vec::new());
         assert_eq!(statuses.wanted(), Wanted::Sessions(1));
         assert_eq!(statuses.listed(&page(0..100, 1000), vec![session("a")]).wanted(), Wanted::Nothing);
@@ -157,11 +157,11 @@ mod tests {
     }
 
     #[test]
-    fn channels_tell_statuses_in_any_spelling() {
+    fn channels_have_statuses_in_any_letter_case() {
         for (channel, tells) in
             [("telegram", true), ("TELEGRAM", true), ("Vk", true), ("chatwidget", false), ("", false)]
         {
-            assert_eq!(tells_status(channel), tells, "{channel}");
+            assert_eq!(has_status(channel), tells, "{channel}");
         }
     }
 }

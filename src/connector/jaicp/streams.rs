@@ -7,7 +7,7 @@ use crate::catalogue::{Child, Column, Key, Mode, Stream, Text, Vendor, Windows};
 
 pub const VENDOR: Vendor = Vendor::new("jaicp_reporter");
 
-/// Longer windows are asked for in parts anyway.
+/// Longer windows would be read in parts anyway.
 const DAYS_MAX: u32 = 31;
 
 /// Every stream.
@@ -109,7 +109,7 @@ fn series() -> Vec<Stream> {
     ]
 }
 
-/// The CSV exports; what their columns are called is not documented (`§10`).
+/// The CSV exports; the names of their columns are not documented (`§10`).
 fn reports() -> Vec<Stream> {
     let report = |name, vendor_id: &'static str, meaning| Stream {
         vendor_id: vendor_id.into(),

@@ -1,5 +1,5 @@
-//! What is known of an account's report tasks (`facts/jaicp.md §10`), so that one whose creation brought no answer is found
-//! again. Kept in memory: a process that begins again takes no task for its own.
+//! The known report tasks of an account (`facts/jaicp.md §10`), by which a task is found whose creation had no
+//! response. Kept in memory: after a restart no task is recognised.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -10,21 +10,21 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::super::Window;
 use super::reports::Handle;
 
-/// What is known of the account's tasks, so that one whose creation brought no answer can be told from all others.
+/// The known tasks of an account. A task that is not among them is new.
 #[derive(Debug, Default)]
 pub(super) struct KnownTasks(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// Hashes of the ids that were there before, or are ours; none until they were asked for.
+    /// Hashes of the ids of existing tasks; `None` until they were listed.
     ids: Option<HashSet<u64>>,
-    /// Where a task may have been made though no answer came.
+    /// Creations without a response, which may have created a task.
     uncertain: Vec<Uncertain>,
-    /// Streams and requests (v1) that the vendor works on: which of the listed tasks is theirs is not known.
+    /// Streams and requests (v1) in progress; their tasks are unknown.
     running: Vec<(String, String)>,
 }
 
-/// A creation without an answer.
+/// A creation without a response.
 #[derive(Debug)]
 struct Uncertain {
     stream: String,
@@ -50,7 +50,7 @@ impl KnownTasks {
         self.with(|known| known.ids.is_some())
     }
 
-    /// Knows no task any more.
+    /// Forgets all tasks.
     pub(super) fn forget(&self) {
         self.with(|known| known.ids = None);
     }
@@ -64,12 +64,12 @@ impl KnownTasks {
         });
     }
 
-    /// Whether the task came after those that are known.
+    /// Whether the task is not a known one.
     pub(super) fn is_new(&self, id: &str) -> bool {
         self.with(|known| known.ids.as_ref().is_some_and(|ids| !ids.contains(&xxh3_64(id.as_bytes()))))
     }
 
-    /// Whether a new task of the stream could be another window's.
+    /// Whether a new task of the stream could belong to another window.
     pub(super) fn may_be_others(&self, stream: &str, window: Window) -> bool {
         self.with(|known| {
             known.running.iter().any(|(name, _)| name == stream)
@@ -77,7 +77,7 @@ impl KnownTasks {
         })
     }
 
-    /// Notes whether the vendor still works on a request.
+    /// Notes whether a request is still in progress.
     pub(super) fn note_running(&self, stream: &str, id: &str, is_running: bool) {
         self.with(|known| {
             known.running.retain(|(name, other)| name != stream || other != id);
@@ -87,7 +87,7 @@ impl KnownTasks {
         });
     }
 
-    /// When the creation was sent that brought no answer.
+    /// When the creation without a response was sent.
     pub(super) fn uncertain_since(&self, stream: &str, window: Window) -> Option<DateTime<Utc>> {
         self.with(|known| known.uncertain.iter().find(|other| other.is(stream, window)).map(|other| other.sent_at))
     }
@@ -101,14 +101,14 @@ impl KnownTasks {
         });
     }
 
-    /// The task of a window is there.
+    /// Notes the task of a window.
     pub(super) fn settle(&self, stream: &str, window: Window, handle: &Handle) {
         self.with(|known| known.uncertain.retain(|other| !other.is(stream, window)));
         match handle {
             Handle::Task(id) if self.are_listed() => self.learn(std::iter::once(id.as_str())),
             Handle::Task(_) => {}
             Handle::Request { id, .. } => {
-                // Its task will be a new one as well, and nothing tells it from one that is missed.
+                // Its task will be new too, and cannot be distinguished from a missing one.
                 self.with(|known| known.uncertain.retain(|other| other.stream != stream));
                 self.note_running(stream, id, true);
             }

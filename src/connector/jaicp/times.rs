@@ -1,11 +1,11 @@
-//! Moments as JAICP writes and reads them (`facts/jaicp.md §2, §13.9, §13.10`).
+//! Formats of times in JAICP's requests and responses (`facts/jaicp.md §2, §13.9, §13.10`).
 
 use chrono::{DateTime, NaiveDateTime, SecondsFormat, Utc};
 use serde_json::json;
 
 use super::super::Window;
 
-/// Below it a moment is in seconds, else in milliseconds: 1e11 ms is 1973, 1e11 s is the year 5138.
+/// A smaller number is in seconds, a larger one in milliseconds: 1e11 ms is in 1973, 1e11 s in the year 5138.
 const SECONDS_BELOW: u64 = 100_000_000_000;
 
 /// `yyyy-MM-ddTHH:mm:ss.SSSZ`
@@ -13,25 +13,25 @@ pub(super) fn text(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// The filter that asks for a range of times: `key` says of what. No request goes without one, for nobody knows which range the
-/// vendor would take instead (`§13.7`).
+/// The filter for a range of times; `key` names the time. Every request has one, because the vendor's default range is
+/// not documented (`§13.7`).
 pub(super) fn filter(key: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> serde_json::Value {
     json!({ "key": key, "type": "DATE_TIME_RANGE", "from": text(from), "to": text(to) })
 }
 
-/// The last millisecond of a window, for a filter whose end may be inclusive and whose rows belong to one window only.
+/// The last millisecond of a window, for a filter whose end may be inclusive and whose rows must belong to one window.
 pub(super) fn last(window: Window) -> DateTime<Utc> {
     window.end - chrono::TimeDelta::milliseconds(1)
 }
 
-/// A moment with a zone: `Z`, `+00:00`, `+0000`, fractions of any length.
+/// Parses a time with a zone: `Z`, `+00:00`, `+0000`, fractions of any length.
 pub(super) fn parse(text: &str) -> Option<DateTime<Utc>> {
     let parsed =
         DateTime::parse_from_rfc3339(text).or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%z"));
     parsed.ok().map(|at| at.to_utc())
 }
 
-/// Whether a moment lacks its zone; it is then taken for UTC.
+/// Whether a text is a time without a zone, which is read as UTC.
 pub(super) fn is_naive(text: &str) -> bool {
     !text.ends_with('Z')
         && ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"]
@@ -39,11 +39,11 @@ pub(super) fn is_naive(text: &str) -> bool {
             .any(|form| NaiveDateTime::parse_from_str(text, form).is_ok())
 }
 
-/// A number of seconds or milliseconds since 1970, whichever it must be.
+/// Parses a number of seconds or milliseconds since 1970, depending on its size.
 pub(super) fn epoch(number: &str) -> Option<DateTime<Utc>> {
     let number = number.parse::<i64>().ok().or_else(|| {
         let number = number.parse::<f64>().ok().filter(|number| number.is_finite())?;
-        #[expect(clippy::cast_possible_truncation, reason = "saturates, and is then no moment")]
+        #[expect(clippy::cast_possible_truncation, reason = "saturates, and is then not a time")]
         Some(number as i64)
     })?;
     if number.unsigned_abs() < SECONDS_BELOW {
@@ -58,16 +58,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_have_a_zone_in_any_spelling_or_none() {
-        for moment in [
+    fn times_have_a_zone_in_any_format_or_none() {
+        for time in [
             "2024-05-01T08:00:00.120Z",
             "2024-05-01T08:00:00.120+00:00",
             "2024-05-01T08:00:00.120+0000",
             "2024-05-01T11:00:00.120000000+0300",
             "2024-05-01T04:30:00.12-03:30",
         ] {
-            assert_eq!(parse(moment).map(text).as_deref(), Some("2024-05-01T08:00:00.120Z"), "{moment}");
-            assert!(!is_naive(moment), "{moment}");
+            assert_eq!(parse(time).map(text).as_deref(), Some("2024-05-01T08:00:00.120Z"), "{time}");
+            assert!(!is_naive(time), "{time}");
         }
         assert_eq!(parse("2024-05-01T08:00:00Z").map(text).as_deref(), Some("2024-05-01T08:00:00.000Z"));
         for naive in ["2024-05-01T08:00:00", "2024-05-01T08:00:00.123456789", "2024-05-01 08:00:00.1"] {

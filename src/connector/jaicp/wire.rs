@@ -1,4 +1,4 @@
-//! What JAICP's answers mean: the vendor documents successes only (`facts/jaicp.md §2`).
+//! Classifies JAICP's responses: the vendor documents only successes (`facts/jaicp.md §2`).
 
 use serde::Deserialize;
 
@@ -12,13 +12,14 @@ use crate::http::{HttpError, Redactor};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Paging {
-    /// As the server has it: it may give less than it was asked for.
+    /// The page size that the server used, which may be smaller than requested.
     pub(super) page_size: i64,
     pub(super) total_count: i64,
 }
 
 impl Paging {
-    /// `member` are the list's rows: without them, or without a count, nobody could tell an empty list from a failure.
+    /// `member` holds the list's rows. Without rows or a count, an empty list could not be distinguished from a
+    /// failure.
     pub(super) fn read(envelope: &Envelope, member: &'static str) -> Result<Self, StepError> {
         let paging: Self = envelope.parsed("paging").ok_or(StepError::Missing("paging"))?;
         if !envelope.has_records && paging.total_count != 0 {
@@ -32,7 +33,7 @@ impl Paging {
     }
 }
 
-/// A refusal as what it means here (`§2`).
+/// Classifies an HTTP error (`§2`).
 pub(super) fn refusal(error: HttpError, api: Api, redactor: &Redactor) -> StepError {
     let HttpError::Status { status, excerpt } = error else { return error.into() };
     match status {
@@ -48,7 +49,7 @@ pub(super) fn refusal(error: HttpError, api: Api, redactor: &Redactor) -> StepEr
             let said = if said.is_empty() { "no reason given" } else { &said };
             StepError::Refused {
                 what: format!("status {status}, {said}"),
-                hint: "it does not take the filters or pages as they are asked for: try another `page_size`, then tell us",
+                hint: "it does not accept the requested filters or pages: try another `page_size`; if that does not help, report it to us",
             }
         }
         404 | 405 | 501 => StepError::NotServed(status),
@@ -56,11 +57,11 @@ pub(super) fn refusal(error: HttpError, api: Api, redactor: &Redactor) -> StepEr
     }
 }
 
-/// A web page in the place of data is what the product's front end answers to an unknown path (`§1`).
+/// For an unknown path, the product's front end returns a web page (`§1`).
 pub(super) fn unreadable(error: StepError) -> StepError {
     match error {
         StepError::Unreadable(DecodeError::NotJson("HTML or XML")) => StepError::Refused {
-            what: "it answers with a web page instead of data".to_owned(),
+            what: "it returns a web page instead of data".to_owned(),
             hint: "check `base_url`: the default is `https://app.jaicp.com/api`, some installations have no `/api`",
         },
         other => other,

@@ -1,4 +1,5 @@
-//! What a Khoros Care connection says: its keys, their check, and the settings that follow (`facts/khoros_care.md`).
+//! Configuration of a Khoros Care connection: the keys, their checks, and the resulting settings
+//! (`facts/khoros_care.md`).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,15 +20,15 @@ use crate::connector::export::Polling;
 use crate::connector::{
     AccountSettings, CsvForm, CsvKeys, OwnKeys, PollingKeys, SliceUse, Source, VendorPart, csv, polling,
 };
-use crate::http::{HttpError, Redactor, basic};
-use crate::quota::{Calls, LimitSpec, Unit};
+use crate::http::{Redactor, basic};
+use crate::quota::LimitSpec;
 use crate::secret::Secret;
 use crate::settings::{Credential, DurationText, KeyPath, Offset, Report, closest_hint, credential, read, secs};
 
-/// Of tenants in the USA; the others' is displayed to their administrators (`facts/khoros_care.md §1`).
-pub const DEFAULT_BASE_URL: &str = "https://analytics-api.app.lithium.com/api/public";
-/// `facts/khoros_care.md §5.1`, in milliseconds; any longer one means months.
-pub const INTERVALS: [u64; 11] = [
+/// For tenants in the USA; other tenants' administrators see their own (`facts/khoros_care.md §1`).
+pub(super) const DEFAULT_BASE_URL: &str = "https://analytics-api.app.lithium.com/api/public";
+/// `facts/khoros_care.md §5.1`, in milliseconds; a longer interval means months.
+const INTERVALS: [u64; 11] = [
     300_000,
     600_000,
     900_000,
@@ -40,8 +41,8 @@ pub const INTERVALS: [u64; 11] = [
     86_400_000,
     604_800_000,
 ];
-/// Intervals of one request; the vendor's limit lies somewhere above (`§5.1`).
-pub const BUCKETS_MAX: u64 = 31;
+/// Maximum number of intervals in a request; the vendor's limit is somewhat higher (`§5.1`).
+const BUCKETS_MAX: u64 = 31;
 
 /// A checked account.
 #[derive(Debug, Clone)]
@@ -50,19 +51,19 @@ pub struct Settings {
     pub company_key: Secret,
     pub username: String,
     pub password: Secret,
-    /// Language and date style of the files; pinned, so that titles do not change (`§7`).
+    /// Language and date format of the files; always sent, so that titles do not change (`§7`).
     pub locale: String,
-    /// How far from UTC dates are printed, in milliseconds.
+    /// UTC offset of dates in files, in milliseconds.
     pub timezone_offset: i64,
     pub report_format: ReportFormat,
     pub csv: CsvForm,
-    /// How jobs are started (`§11.3`). `None`: as the tenant serves it.
+    /// How jobs are started (`§11.3`). `None`: by the method that the tenant supports.
     pub method: Option<Method>,
-    /// The columns to ask for, by stream, as the vendor spells them; all that the company has enabled where there are none.
+    /// The columns to request, by stream, as the vendor spells them. A stream without an entry has all enabled columns.
     pub metrics: BTreeMap<String, Vec<String>>,
-    /// Further parameters of the create call, by stream; one of several values is there several times.
+    /// Further parameters of the create call, by stream. A parameter with several values occurs several times.
     pub parameters: BTreeMap<String, Vec<(String, String)>>,
-    /// How far back the vendor serves (`§8`).
+    /// How far back the vendor has data (`§8`).
     pub history: Duration,
 }
 
@@ -117,7 +118,7 @@ impl AccountSettings for Settings {
         vec![("company_key", self.company_key.expose().to_owned())]
     }
 
-    /// The vendor refuses a window of too many intervals (`§5.1`); how long the window is, the job says.
+    /// The vendor refuses a window with too many intervals (`§5.1`); the job sets the length of the window.
     fn check_slice(&self, used: &SliceUse<'_>, report: &mut Report<'_>) {
         if used.stream.name != "team_performance_interval" {
             return;
@@ -145,52 +146,37 @@ impl Settings {
         basic(&self.username, &self.password)
     }
 
-    /// What every call to the vendor bears, and nothing else does (`§2`).
+    /// The credential of every call to the vendor, and of no other request (`§2`).
     pub(super) fn authorization(&self) -> (String, Secret) {
         ("Basic".to_owned(), self.basic())
     }
 
-    /// The query that says for which company a call is.
+    /// The query that identifies the company.
     pub(super) fn company(&self) -> String {
         form(&[("companyKey", self.company_key.expose())])
     }
 }
 
-/// The interval of `team_performance_interval` that fits a slice of so many seconds, in milliseconds: the shortest of no
-/// more than 31 to a slice.
-pub fn interval_for(slice_secs: u64) -> u64 {
+/// The shortest interval of `team_performance_interval`, in milliseconds, of which a slice has at most 31.
+pub(super) fn interval_for(slice_secs: u64) -> u64 {
     INTERVALS.into_iter().find(|interval| buckets(slice_secs, *interval) <= BUCKETS_MAX).unwrap_or(INTERVALS[10])
 }
 
-/// Intervals of so many milliseconds in a slice. A day counts 24 hours, clock changes or not.
-pub fn buckets(slice_secs: u64, interval_ms: u64) -> u64 {
+/// Number of intervals in a slice. A day counts as 24 hours, even at a clock change.
+fn buckets(slice_secs: u64, interval_ms: u64) -> u64 {
     const DAY: u64 = 86_400;
     let secs = if slice_secs < DAY { slice_secs } else { (slice_secs + DAY / 2) / DAY * DAY };
     (secs * 1000).div_ceil(interval_ms.max(1))
 }
 
-/// `name=value&…`, everything but letters, digits and `*-._` encoded.
+/// `name=value&…`, with everything encoded except letters, digits and `*-._`.
 pub(super) fn form(pairs: &[(impl AsRef<str>, impl AsRef<str>)]) -> String {
-    // Not `+` for a space: that is a form's way, and most of these stand in a query.
+    // `+` means a space only in forms, and most of these pairs are sent in a query.
     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish().replace('+', "%20")
 }
 
-/// A URL below the base: `path` and `query` are encoded already and stay as they are.
-pub(super) fn below(base_url: &Url, path: &str, query: &str) -> Result<Url, HttpError> {
-    let mut url = base_url.clone();
-    let path = format!("{}/{path}", url.path().trim_end_matches('/'));
-    url.set_path(&path);
-    url.set_query(Some(query));
-    // Not another path because of a dot that the vendor sent.
-    if url.path() == path { Ok(url) } else { Err(HttpError::Request("the path cannot be written".to_owned())) }
-}
-
-/// `facts/khoros_care.md §8`: nothing says whether polls and downloads count, so they do.
-const LIMITS: &[LimitSpec] = &[limit("requests", 20, 60)];
-
-const fn limit(name: &'static str, amount: u64, per_secs: u64) -> LimitSpec {
-    LimitSpec { name, calls: Calls::Data, unit: Unit::Calls, amount, per_secs }
-}
+/// `facts/khoros_care.md §8`: it is not documented whether polls and downloads count, so they are counted.
+const LIMITS: &[LimitSpec] = &[LimitSpec::calls("requests", 20, 60)];
 
 /// The keys of a Khoros Care connection beyond those of every connection.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -202,34 +188,34 @@ struct Keys {
     username: Option<String>,
     /// The API user's password.
     password: Option<Credential>,
-    /// Language and date style of the files: `en`, `es`, `fr`, `de` or `tr`. A change renames the titles of CSV files.
+    /// Language and date format of the files: `en`, `es`, `fr`, `de` or `tr`. A change renames the titles of CSV files.
     #[schemars(extend("default" = "en"))]
     locale: Option<String>,
-    /// How far from UTC dates are printed: `-06:00`, or milliseconds. It moves no window.
+    /// UTC offset of dates in files: `-06:00`, or milliseconds. It does not affect windows.
     #[schemars(extend("default" = 0))]
     timezone_offset: Option<Offset>,
     /// Format of the files. JSON has more columns, and their names do not depend on `locale`.
     #[schemars(extend("default" = "json"))]
     report_format: Option<ReportFormat>,
-    /// How the files of `report_format: csv` are written, where it cannot be told from them.
+    /// Format of the files of `report_format: csv`, if it cannot be detected from them.
     csv: Option<CsvKeys>,
-    /// How export jobs are started: by `post`, by `get`, or by whichever of them the tenant serves.
+    /// How export jobs are started: by `post`, by `get`, or by the one that the tenant supports.
     #[schemars(extend("default" = "auto"))]
     method: Option<MethodKey>,
-    /// The columns to ask for, by export: the vendor's metric ids as it spells them. Left out, all that the company has
-    /// enabled.
+    /// The columns to request, by export: the vendor's metric ids as it spells them. If left out, all columns that the
+    /// company has enabled.
     #[schemars(with = "Option<BTreeMap<String, Vec<String>>>", extend("default" = {}))]
     metrics: Option<BTreeMap<String, Vec<Option<String>>>>,
-    /// Further parameters, by export: filters such as `teamIds`, and what is special about one, such as `timeInterval`.
+    /// Further parameters, by export: filters such as `teamIds`, and parameters of one export, such as `timeInterval`.
     #[schemars(extend("default" = {}))]
     parameters: Option<BTreeMap<String, BTreeMap<String, Values>>>,
     /// Publishing exports, name: export id. Each becomes a stream and a table `marketing_NAME`.
     #[schemars(extend("default" = {}))]
     marketing: Option<BTreeMap<String, String>>,
-    /// How far back the vendor serves. Windows before that are skipped.
+    /// How far back the vendor has data. Windows before that are skipped.
     #[schemars(extend("default" = "546d"))]
     history: Option<DurationText>,
-    /// How patiently export jobs are asked after.
+    /// Polling of export jobs.
     polling: Option<PollingKeys>,
 }
 
@@ -242,9 +228,9 @@ enum MethodKey {
     Get,
 }
 
-/// One value or a list of them. An item that was refused is none.
+/// One value or a list of values. A refused item is `None`.
 #[derive(Debug)]
-struct Values(pub(super) Vec<Option<String>>);
+struct Values(Vec<Option<String>>);
 
 impl<'de> Deserialize<'de> for Values {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -289,12 +275,12 @@ impl JsonSchema for Values {
 }
 
 const LOCALE: &str = "en";
-/// 18 months, taken at their shortest (`facts/khoros_care.md §8`).
+/// 18 months, at their shortest (`facts/khoros_care.md §8`).
 const HISTORY_DAYS: u64 = 546;
 const DAY_SECS: u64 = 86_400;
 const ID_CHARACTERS_MAX: usize = 100;
 
-/// What Tidegate says by itself, and where else it may be said.
+/// Parameters that Tidegate sets, and what to configure instead.
 const OURS: &[(&str, &str)] = &[
     ("companyKey", "write it as `company_key`"),
     ("startTime", "it is the window's"),
@@ -311,12 +297,12 @@ const HOURS: &str = "businessHourType";
 const HOURS_ENABLED: &str = "enableBusinessHour";
 const PRIORITIES: &str = "priorities";
 const SMART_VIEW: &str = "smartViewId";
-/// Their value is `true` or `false` (`§4, §5.1`).
+/// Parameters whose value is `true` or `false` (`§4, §5.1`).
 const FLAGS: &[&str] = &[HOURS, HOURS_ENABLED, "includeDisabled", "raiselimit"];
-/// One value with commas in it; any other list is the parameter repeated (`§4`).
+/// Lists that are sent as one value with commas; any other list repeats the parameter (`§4`).
 const WITH_COMMAS: &[&str] = &[PRIORITIES, "workqueueIds", "teamIds"];
 const REPEATED: &[&str] = &["agentId", "teamId"];
-/// What the export `user` does not have (`§5`).
+/// Parameters that the export `user` does not have (`§5`).
 const NOT_OF_USER: &[&str] = &[HOURS, HOURS_ENABLED, PRIORITIES, SMART_VIEW, "workqueueIds"];
 
 /// JSON Schema of the keys.
@@ -376,7 +362,7 @@ pub(super) fn check(own: &OwnKeys<'_>, report: &mut Report<'_>) -> VendorPart {
 fn username(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> String {
     match &raw {
         None => report.missing(path, "write the API user's name: `username: reports@example.com`"),
-        // Basic puts it before a colon.
+        // In Basic authentication, a colon ends the name.
         Some(name) if name.trim().is_empty() || name.contains(':') || name.contains(char::is_control) => {
             report.refuse(path, "is not a user's name; write it without a `:`");
         }
@@ -385,7 +371,7 @@ fn username(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> Str
     raw.unwrap_or_default()
 }
 
-/// Passed on unchanged: the vendor's own examples have one that is not in its list (`§11.8`).
+/// Sent unchanged: the vendor's own examples have a locale that is not in its list (`§11.8`).
 fn locale(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> String {
     let locale = raw.unwrap_or_else(|| LOCALE.to_owned());
     if locale.is_empty() || !locale.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
@@ -394,7 +380,7 @@ fn locale(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> Strin
     locale
 }
 
-/// Whether `name` is an export; a fault if not.
+/// Whether `name` is an export; reports a fault if it is not.
 fn is_export(name: &str, exports: &[String], path: &KeyPath, report: &mut Report<'_>) -> bool {
     let known = exports.iter().any(|export| export == name);
     if !known {
@@ -456,8 +442,8 @@ fn parameters(
                 pairs.extend(values.into_iter().map(|value| (name.clone(), value)));
             }
         }
-        let said = |name: &str| pairs.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
-        match (said(HOURS), said(HOURS_ENABLED)) {
+        let value_of = |name: &str| pairs.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
+        match (value_of(HOURS), value_of(HOURS_ENABLED)) {
             (Some(_), None) => pairs.push((HOURS_ENABLED.to_owned(), "true".to_owned())),
             (Some(_), Some("false")) => {
                 let message = format!("`{HOURS}` has no effect with `{HOURS_ENABLED}: false`; remove one of them");
@@ -490,7 +476,7 @@ fn parameter_problem(export: &str, name: &str, values: &[String]) -> Option<Stri
             .chain([INTERVAL, SMART_VIEW])
     };
     if let Some(right) = known().find(|known| known.eq_ignore_ascii_case(name) && *known != name) {
-        return Some(format!("the vendor tells letters of other case apart; write `{right}`"));
+        return Some(format!("the vendor's names are case-sensitive; write `{right}`"));
     }
     if let Some((_, where_to)) = OURS.iter().find(|(ours, _)| *ours == name) {
         return Some(format!("`{name}` is set by Tidegate ({where_to}); remove it"));
@@ -525,7 +511,7 @@ fn marketing(exports: &BTreeMap<String, String>, path: &KeyPath, report: &mut Re
         let path = path.key(name);
         let table = marketing_name(name);
         if !name.contains(char::is_alphanumeric) {
-            report.state(&path, "an export's name has letters or digits; rename it");
+            report.state(&path, "an export's name must have letters or digits; rename it");
         } else if streams.iter().any(|stream| stream.name == table) {
             report.state(&path, &format!("another export becomes the stream `{table}` too; rename one of them"));
         }
@@ -560,13 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_stays_so() {
-        let base = Url::parse("https://host/api/public").unwrap();
-        let url = below(&base, "reports/report/a/2%2Bb%2Fc%3D/status", "analyticsAccessToken=q%3D%3D").unwrap();
-        let expected = "https://host/api/public/reports/report/a/2%2Bb%2Fc%3D/status?analyticsAccessToken=q%3D%3D";
-        assert_eq!(url.as_str(), expected);
-        assert!(below(&base, "reports/report/../x/status", "").is_err());
-        assert!(below(&base, "reports/report/%2e%2E/x/status", "").is_err());
+    fn a_space_is_encoded_as_in_a_query() {
         assert_eq!(form(&[("a", "1,2 3"), ("b", "é&")]), "a=1%2C2%203&b=%C3%A9%26");
     }
 }

@@ -1,26 +1,27 @@
-//! The create call of an export's job: which window, which parameters, and where they stand (`§3.1, §4, §5.1`).
+//! The call that creates an export job: its window, its parameters, and where they are sent (`§3.1, §4, §5.1`).
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use url::Url;
 
+use super::super::request::below;
 use super::super::{StepError, StepRequest, Window};
-use super::config::{Method, ReportFormat, Settings, below, form, interval_for};
+use super::config::{Method, ReportFormat, Settings, form, interval_for};
 use crate::catalogue::Mode;
 use crate::http::{Call, Payload};
 
-/// Those whose parameters belong into a form (`§3.1`).
+/// The exports whose parameters are sent as a form (`§3.1`).
 const IN_A_FORM: [&str; 3] = ["conversation_actions", "conversation_history_action", "user"];
-/// Stays in the query of any call (`§3.1`).
+/// A parameter that is always sent in the query (`§3.1`).
 const RAISE_LIMIT: &str = "raiselimit";
-/// The longest window that the vendor serves (`§8`). Ninety calendar days may be an hour longer.
+/// The longest window that the vendor accepts (`§8`). Ninety calendar days may be an hour longer.
 const WINDOW_MAX: TimeDelta = TimeDelta::days(90);
-/// What `user` is asked for; its window only says over which time it adds up (`§5.1`).
+/// The window of the export `user`, which only sets the period of its sums (`§5.1`).
 const USER_WINDOW: TimeDelta = TimeDelta::hours(24);
 
-/// One of the jobs that a window takes: which report of conversations, and which piece of the window.
+/// One of the jobs of a window: the type of conversation report, and the piece of the window.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part {
-    /// Empty but for conversations (`§5.1`).
+    /// Empty except for conversations (`§5.1`).
     report_type: String,
     piece: i32,
     of: i32,
@@ -29,8 +30,8 @@ pub(super) struct Part {
 const OPEN_AT_END: &str = "OPEN_AT_END";
 
 impl Part {
-    /// The jobs of a window (`§10`): of conversations those that were created and those that were closed in it, and once
-    /// per run those that are open now.
+    /// The jobs of a window (`§10`). For conversations: those created and those closed in the window, and once per run
+    /// those that are open now.
     pub(super) fn all(request: &StepRequest<'_>) -> Vec<String> {
         let Window { start, end } = request.window;
         let is_long = request.stream.windowed() && end - start > WINDOW_MAX;
@@ -41,7 +42,7 @@ impl Part {
         pieces.chain(open).map(|(report_type, piece, of)| format!("{report_type} {piece}/{of}")).collect()
     }
 
-    /// As the cursor keeps it.
+    /// Parses the form in the cursor.
     pub(super) fn read(text: &str) -> Result<Self, StepError> {
         let parse = || {
             let (report_type, piece) = text.split_once(' ')?;
@@ -52,7 +53,7 @@ impl Part {
         parse().ok_or(StepError::CursorUnknown)
     }
 
-    /// What the job is to report on.
+    /// The window of the job.
     pub(super) fn window(&self, request: &StepRequest<'_>, now: DateTime<Utc>) -> Window {
         let now = now.trunc_subsecs(0);
         if !request.stream.windowed() {
@@ -68,7 +69,7 @@ impl Part {
     }
 }
 
-/// How much of the window lies within the vendor's history (`§8`): none of it, or from when on.
+/// The start of the part of the window that lies within the vendor's history (`§8`), or `None`.
 pub(super) fn served(settings: &Settings, window: Window, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let first = now - TimeDelta::from_std(settings.history).unwrap_or(TimeDelta::MAX / 2);
     (window.end > first).then(|| window.start.max(first.trunc_subsecs(0) + TimeDelta::seconds(1)))
@@ -97,7 +98,7 @@ pub(super) fn call(
             query.push((name, value));
         }
     }
-    let url = below(base_url, &format!("reports/report/{}", request.stream.vendor_id), &form(&query))?;
+    let url = below(base_url, &format!("reports/report/{}", request.stream.vendor_id), Some(&form(&query)))?;
     let call = match method {
         Method::Get => Call::get(url),
         Method::Post if in_form => Call::post(url, Payload::Form(form(&rest).into_bytes())),
@@ -114,12 +115,12 @@ fn parameters(settings: &Settings, request: &StepRequest<'_>, part: &Part, windo
     };
     let mut list: Vec<(&str, String)> = vec![
         ("startTime", window.start.timestamp_millis().to_string()),
-        // Taken for inclusive: no instant is asked for twice (`§10`).
+        // Treated as inclusive, so that no instant is requested twice (`§10`).
         ("endTime", (window.end.timestamp_millis() - 1).to_string()),
         ("reportFormat", format.to_owned()),
         ("locale", settings.locale.clone()),
     ];
-    // Exactly one zone, always the same (`§10`). `user` has none (`§5`).
+    // Always the same zone (`§10`). `user` has none (`§5`).
     if request.stream.mode != Mode::Snapshot {
         list.push(("timezoneOffset", settings.timezone_offset.to_string()));
     }

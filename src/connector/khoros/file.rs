@@ -1,4 +1,4 @@
-//! From a finished job to its rows: the download leads to a storage, and what is there is read while it arrives
+//! From a finished job to its rows: the download redirects to a storage, and the file is parsed while it arrives
 //! (`§3.3, §7`).
 
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
@@ -16,11 +16,11 @@ use crate::decode::{DecodeError, Sink};
 use crate::http::{Answered, Body, HttpError, Redactor, Session};
 use crate::quota::CallKind;
 
-/// A file beyond this is none; uncompressed, so that a small file that unpacks without end ends here.
+/// Maximum uncompressed size of a file, which also stops a small file that unpacks without end.
 const FILE_BYTES_MAX: u64 = 64 << 30;
-/// Redirects on the way to a file.
+/// Maximum number of redirects to a file.
 const HOPS_MAX: u32 = 2;
-/// So often a file is asked for again that came to nothing: its link ends soon, and is created again each time (`§3.3`).
+/// Repetitions of a failed download: the link to a file expires soon, and each attempt creates a new one (`§3.3`).
 const AGAIN_MAX: u32 = 2;
 
 const ANEW: &str = "no data was lost, and a new export is requested; if this lasts, ask the vendor";
@@ -28,7 +28,7 @@ const ANEW: &str = "no data was lost, and a new export is requested; if this las
 /// Why a file was not read.
 enum Fault {
     Step(StepError),
-    /// What the storage answered instead.
+    /// Status of the storage's response.
     Storage(u16),
 }
 
@@ -39,7 +39,7 @@ impl<E: Into<StepError>> From<E> for Fault {
 }
 
 impl Khoros {
-    /// Hands over the file's rows; returns its bytes.
+    /// Passes the file's rows to `records`. Returns the bytes of the file.
     pub(super) async fn fetch(
         &self,
         session: &Session<'_>,
@@ -65,14 +65,14 @@ impl Khoros {
                 Fault::Step(error) => return Err(error),
                 Fault::Storage(_) if again > 0 => again -= 1,
                 Fault::Storage(status) => {
-                    let what = format!("the file storage answered with status {status}");
+                    let what = format!("the file storage responded with status {status}");
                     return Err(StepError::Refused { what, hint: ANEW });
                 }
             }
         }
     }
 
-    /// A file may go before it was fetched (`§8`): then it takes another job.
+    /// A file may be deleted before it was fetched (`§8`); then another job is needed.
     fn not_there(&self, error: HttpError) -> StepError {
         match error {
             HttpError::Status { status: status @ (404 | 410), .. } => {
@@ -99,10 +99,10 @@ impl Khoros {
             };
             hops += 1;
             if hops > HOPS_MAX {
-                let what = format!("the file is behind more than {HOPS_MAX} redirects");
+                let what = format!("the file has more than {HOPS_MAX} redirects");
                 return Err(StepError::Refused { what, hint: ANEW }.into());
             }
-            // Without the credentials: they are not the storage's, and it would refuse them (`§3.3`).
+            // Without the credentials: the storage would refuse them (`§3.3`).
             let vetted = session.hosts().foreign(&location)?;
             answered = match session.fetch(&vetted, FILE_BYTES_MAX).await {
                 Err(HttpError::Status { status: status @ (400..=407 | 409..=428 | 430..=499), .. }) => {
@@ -133,7 +133,7 @@ fn spelling(title: &str) -> Option<&'static str> {
     }
 }
 
-/// The rows of a file of either format. An empty file has none (`§7`).
+/// Parses the rows of a file in either format. An empty file has no rows (`§7`).
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one per file")]
 enum Rows {
@@ -142,7 +142,7 @@ enum Rows {
 }
 
 impl Rows {
-    /// `offset` is that of times without a zone, in milliseconds.
+    /// `offset`: UTC offset of times without a zone, in milliseconds.
     fn new(format: ReportFormat, form: &CsvForm, known: Option<csv::Spelling>, offset: i64) -> Self {
         let spelling = Spelling::new(known, offset);
         match format {
@@ -174,9 +174,9 @@ impl Rows {
                 Err(DecodeError::Empty) => {}
                 Err(error) => return Err(error.into()),
                 Ok(envelope) if envelope.has_records => {}
-                // The API's own words in the place of a file.
+                // A response of the API in place of a file.
                 Ok(envelope) => {
-                    judge_list(&envelope, redactor)?;
+                    check_list(&envelope, redactor)?;
                 }
             },
         }
@@ -184,8 +184,8 @@ impl Rows {
     }
 }
 
-/// Judges an answer whose `result` should have been a list (`§9`).
-pub(super) fn judge_list(envelope: &Envelope, redactor: &Redactor) -> Result<(), StepError> {
+/// Checks a response whose `result` should be a list (`§9`).
+pub(super) fn check_list(envelope: &Envelope, redactor: &Redactor) -> Result<(), StepError> {
     let hint = "try again later; if it lasts, ask the vendor";
     let text = |name: &str| envelope.parsed::<String>(name).map(|text| redactor.clean(&text));
     if let Some(what) = text("result") {
@@ -201,15 +201,15 @@ pub(super) fn judge_list(envelope: &Envelope, redactor: &Redactor) -> Result<(),
     if envelope.has_records {
         return Ok(());
     }
-    Err(StepError::Shape("an object where an array of rows should be".to_owned()))
+    Err(StepError::Shape("an object in place of an array of rows".to_owned()))
 }
 
-/// How a file spells the fields that the catalogue knows, and its times without a zone.
+/// Renames the fields that the catalogue knows, and rewrites times without a zone.
 #[derive(Debug)]
 struct Spelling {
     known: Option<csv::Spelling>,
     offset: i64,
-    /// As they stand in the records, with quotes, and what is to stand there.
+    /// Names in the records, with quotes, and their replacements.
     met: Vec<(String, &'static str)>,
     writer: ObjectWriter,
     respelt: Vec<u8>,
@@ -220,8 +220,8 @@ impl Spelling {
         Self { known, offset, met: Vec::new(), writer: ObjectWriter::default(), respelt: Vec::new() }
     }
 
-    /// The record under the catalogue's names. Once a file's spelling was met, a record is taken apart only if it lacks one of
-    /// the fields, or has a time that needs it.
+    /// The record with the catalogue's names. Once a file's spelling is known, a record is parsed only if it lacks one
+    /// of the fields, or has a time that must be rewritten.
     fn apply<'r>(&'r mut self, record: &'r [u8]) -> &'r [u8] {
         let Some(known) = self.known else { return record };
         if let Some(places) = self.places(record) {
@@ -239,7 +239,7 @@ impl Spelling {
         for (name, raw) in members.iter() {
             let name = if spelt(name) { name } else { found(name).unwrap_or(name) };
             match is_time(name).then(|| closed_time(raw.get(), self.offset)).flatten() {
-                // While a conversation is open, it was closed at no time.
+                // An open conversation has no closing time.
                 Some(at) if at.is_empty() => {}
                 Some(at) => self.writer.member_str(name, &at),
                 None => self.writer.member_raw(name, raw),
@@ -248,7 +248,7 @@ impl Spelling {
         self.writer.end()
     }
 
-    /// Where the fields of this file's spelling stand, in order; none where the record is to be taken apart.
+    /// Positions of the fields in this file's spelling, in order. Returns `None` if the record must be parsed.
     fn places(&self, record: &[u8]) -> Option<Vec<(usize, usize)>> {
         let places =
             self.met.iter().enumerate().map(|(field, (met, wanted))| Some((place(record, met, wanted)?, field)));
@@ -257,9 +257,9 @@ impl Spelling {
         (!places.is_empty()).then_some(places)
     }
 
-    /// The record with the catalogue's names in these places; nothing else of it changes.
+    /// The record with the catalogue's names at these positions; everything else is unchanged.
     fn renamed<'r>(&'r mut self, record: &'r [u8], places: Vec<(usize, usize)>) -> &'r [u8] {
-        // The loader finds a field regardless of letter case.
+        // The loader ignores letter case.
         if self.met.iter().all(|(met, wanted)| met[1..met.len() - 1].eq_ignore_ascii_case(wanted)) {
             return record;
         }
@@ -276,7 +276,7 @@ impl Spelling {
     }
 }
 
-/// Where a record has the field, if its value is one that its column takes.
+/// Position of the field in a record, if its column accepts the value.
 fn place(record: &[u8], met: &str, wanted: &str) -> Option<usize> {
     let at = member(record, met)?;
     if wanted != CLOSED_TIME {
@@ -288,7 +288,7 @@ fn place(record: &[u8], met: &str, wanted: &str) -> Option<usize> {
     (raw.starts_with('"') && !needs_writing(raw)).then_some(at)
 }
 
-/// Whether a time is not already an instant with its zone. `raw` is JSON.
+/// Whether a time has no zone. `raw` is JSON.
 fn needs_writing(raw: &str) -> bool {
     let text = raw.trim_matches('"');
     raw != "null" && {
@@ -297,8 +297,9 @@ fn needs_writing(raw: &str) -> bool {
     }
 }
 
-/// When a conversation was closed, as its column takes it: empty for never. None for what is left as it came: what has a zone,
-/// and what is understood in no way, since the vendor prints dates by locale and documents no form (`§14`).
+/// The closing time of a conversation as its column accepts it; empty for never. Returns `None` if the value stays
+/// unchanged: it has a zone, or its format is unknown, since the vendor formats dates by locale and documents no format
+/// (`§14`).
 fn closed_time(raw: &str, offset: i64) -> Option<String> {
     let text = serde_json::from_str::<String>(raw).unwrap_or_else(|_| raw.to_owned());
     let text = text.trim();
@@ -315,14 +316,15 @@ fn closed_time(raw: &str, offset: i64) -> Option<String> {
     local.and_utc().checked_sub_signed(TimeDelta::try_milliseconds(offset)?).map(shown)
 }
 
-/// Where a quoted name stands that is followed by a colon; none where it may be that of an object inside the record.
+/// Position of a quoted name that is followed by a colon. Returns `None` if it may belong to an object inside the
+/// record.
 fn member(record: &[u8], quoted: &str) -> Option<usize> {
     let at = memchr::memmem::find_iter(record, quoted.as_bytes())
         .find(|at| record[at + quoted.len()..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':'))?;
     memchr::memchr(b'{', record.get(1..at)?).is_none().then_some(at)
 }
 
-/// Hands records on under the catalogue's names.
+/// Passes records on with the catalogue's names.
 struct Respelt<'a, S: ?Sized> {
     records: &'a mut S,
     spelling: &'a mut Spelling,

@@ -21,7 +21,7 @@ impl Sink for Kept {
     }
 }
 
-/// What a body comes to in pieces of those lengths.
+/// The result of a body that arrives in pieces of these lengths.
 pub(in super::super) fn outcome(
     format: ReportFormat,
     respelt: bool,
@@ -46,7 +46,7 @@ fn read(format: ReportFormat, body: &str) -> Result<Vec<String>, StepError> {
 }
 
 #[test]
-fn the_key_is_found_however_a_file_spells_it() {
+fn the_key_is_found_in_any_spelling() {
     for title in ["Conversation ID", "conversationId", "CONVERSATION_ID", "conversation_id", "Conversation-ID."] {
         let same = title.eq_ignore_ascii_case(CONVERSATION_ID);
         let wanted = if same { title } else { CONVERSATION_ID };
@@ -58,7 +58,7 @@ fn the_key_is_found_however_a_file_spells_it() {
                 format!(r#"{{"y":"{title}","{title}":"8"}}"#),
             ]
         };
-        // Only the name is written again.
+        // Only the name is replaced.
         let spelt: Vec<String> = rows(title)
             .into_iter()
             .map(|row| {
@@ -76,7 +76,7 @@ fn the_key_is_found_however_a_file_spells_it() {
 }
 
 #[test]
-fn the_time_of_closing_is_an_instant_however_it_is_written() {
+fn the_closing_time_is_an_instant_in_any_format() {
     for (title, value, read_as) in [
         ("CLOSED_TIME", r#""2026-03-01T10:00:00Z""#, r#","CLOSED_TIME":"2026-03-01T10:00:00Z""#),
         ("CLOSED_TIME", r#""2026-03-01T10:00:00+02:00""#, r#","CLOSED_TIME":"2026-03-01T10:00:00+02:00""#),
@@ -110,7 +110,7 @@ fn a_file_may_have_no_rows() {
 }
 
 #[test]
-fn what_is_no_file_is_named() {
+fn a_response_that_is_not_a_file_is_named() {
     let refused = |body: &str| match read(ReportFormat::Json, body) {
         Err(StepError::Refused { what, .. }) => what,
         other => panic!("{other:?}"),

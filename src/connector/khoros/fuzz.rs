@@ -1,18 +1,19 @@
-//! Damaged answers, files and stored parts of Khoros.
+//! Damaged responses, files and stored parts of Khoros.
 
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::config::{ReportFormat, below};
+use super::config::ReportFormat;
 use super::create::Part;
 use super::file::tests::outcome;
 use super::wire::{self, Handle, Progress};
+use crate::connector::request::below;
 use crate::connector::{Expected, StepRequest, Window};
 use crate::decode::object::Members;
 use crate::fuzz::{Kept, any_cuts, assert_decent, assert_told, damaged, damaged_text, redactor};
 use crate::secret::Secret;
 
-const ANSWERS: &[&[u8]] = &[
+const RESPONSES: &[&[u8]] = &[
     br#"{"status":"PASS","request":null,"message":null,"result":{"workflowId":"7d0c1e52-4b1a","runId":"23Ab+cD/eF0g=","downloadUrl":"","statusUrl":"https://a/x?analyticsAccessToken=q1w2%3D%3D&companyKey=s3cret-value"}}"#,
     br#"{"status":"PASS","result":[{"jobInfo":{"workflowId":"7d0c1e52-4b1a","runId":"r","downloadUrl":"https://a/d?analyticsAccessToken=q1","statusUrl":"https://a/s"},"result":{"runnerState":"CLOSED","detail":"COMPLETED"}},{"jobInfo":{},"result":{"runnerState":"PAUSED s3cret-value"}}]}"#,
     br#"{"status":"PASS","result":{"jobInfo":{"workflowId":"w","runId":"r"},"result":{"runnerState":"CLOSED","details":"FAILED","reason":"no s3cret-value\nhere"}}}"#,
@@ -30,7 +31,7 @@ const FILES: &[&[u8]] = &[
 
 const PARTS: &[&[u8]] = &[b"CREATED 1/2", b"OPEN_AT_END 1/1", b" 2147483646/2147483647", b" 1/1"];
 
-/// The id that a segment of a path stands for.
+/// Decodes a segment of a path.
 fn decoded(segment: &str) -> String {
     percent(segment).map_or_else(|| "none".to_owned(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -47,13 +48,13 @@ fn percent(segment: &str) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
-/// What is asked about a job goes below the base URL, with the job's ids and token and nothing else of the vendor's.
+/// A call about a job goes below the base URL, with the job's ids and token and nothing else from the vendor.
 fn assert_in_its_place(handle: &Handle, token: Option<&Secret>) {
     let base = "https://host/api/public".parse().unwrap();
     let query =
         token.map_or_else(|| "companyKey=k".to_owned(), |token| format!("analyticsAccessToken={}", token.expose()));
-    // A dot is not a segment.
-    let Ok(url) = below(&base, &handle.path("status"), &query) else { return };
+    // `.` and `..` are refused.
+    let Ok(url) = below(&base, &handle.path("status"), Some(&query)) else { return };
     assert_eq!((url.origin(), url.query(), url.fragment()), (base.origin(), Some(&*query), None));
     assert_eq!(url.query_pairs().count(), 1);
     let segments: Vec<&str> = url.path_segments().unwrap().collect();
@@ -64,7 +65,7 @@ fn assert_in_its_place(handle: &Handle, token: Option<&Secret>) {
 
 proptest! {
     #[test]
-    fn p7_a_damaged_answer_is_understood_or_refused_in_decent_words(body in damaged(ANSWERS)) {
+    fn p7_a_damaged_response_is_understood_or_refused_with_a_safe_message(body in damaged(RESPONSES)) {
         let redactor = redactor();
         match wire::result(&body, &redactor) {
             Ok(result) => prop_assert!(result.is_array() || result.is_object() || !matches!(result, Value::Null | Value::String(_))),
@@ -91,12 +92,12 @@ proptest! {
     }
 
     #[test]
-    fn p3_any_stored_handle_leads_to_its_own_job(workflow in damaged_text(ANSWERS), run in damaged_text(PARTS)) {
+    fn p3_any_stored_handle_leads_to_its_own_job(workflow in damaged_text(RESPONSES), run in damaged_text(PARTS)) {
         assert_in_its_place(&Handle { workflow, run }, None);
     }
 
     #[test]
-    fn p6_a_damaged_file_is_read_or_refused_and_the_same_in_any_chunks(body in damaged(FILES), cuts in any_cuts()) {
+    fn p6_a_damaged_file_is_read_or_refused_in_the_same_way_in_any_chunks(body in damaged(FILES), cuts in any_cuts()) {
         for format in [ReportFormat::Json, ReportFormat::Csv] {
             let (kept, end) = outcome(format, true, &body, &[usize::MAX]);
             let (again, end_again) = outcome(format, true, &body, &cuts);
@@ -113,7 +114,7 @@ proptest! {
     }
 
     #[test]
-    fn p3_a_damaged_part_is_none_of_ours_or_lies_within_its_window(text in damaged_text(PARTS), days in 1_i64..91) {
+    fn p3_a_damaged_part_is_refused_or_lies_within_its_window(text in damaged_text(PARTS), days in 1_i64..91) {
         let Ok(part) = Part::read(&text) else { return Ok(()) };
         let start = "2026-01-01T00:00:00Z".parse().unwrap();
         let window = Window { start, end: start + chrono::TimeDelta::days(days) };
@@ -125,7 +126,7 @@ proptest! {
     }
 }
 
-/// Of records that are objects one member may have another name; that is all.
+/// In records that are objects, one member may have another name; nothing else differs.
 fn assert_only_the_key_is_respelt(plain: &Kept, respelt: &Kept) {
     assert_eq!(plain.records.len(), respelt.records.len());
     for (plain, respelt) in plain.records.iter().zip(&respelt.records) {

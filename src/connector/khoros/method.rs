@@ -1,16 +1,16 @@
-//! By which method export jobs are started (`facts/khoros_care.md §3.1, §11.3`).
+//! Finds out the HTTP method by which export jobs are started (`facts/khoros_care.md §3.1, §11.3`).
 //!
-//! The quick start uses GET, the reference POST, and a tenant may serve one of them only. A method that is refused has
-//! started nothing, so the other one may be tried; an answer that was lost is another matter.
+//! The quick start uses GET, the reference uses POST, and a tenant may support only one of them. A method that is
+//! refused has started no job, so the other one may be tried. After a lost response neither may be.
 
 use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
 
 use super::config::Method;
 use super::create::{self, Part};
-use super::{ANSWER_BYTES_MAX, Khoros, wire};
+use super::{Khoros, RESPONSE_BYTES_MAX, wire};
 use crate::clock;
-use crate::connector::{StepError, StepRequest};
+use crate::connector::{StepError, StepRequest, request};
 use crate::http::{Call, HttpError, Session};
 
 /// The methods that start jobs.
@@ -18,25 +18,25 @@ use crate::http::{Call, HttpError, Session};
 pub(super) struct Served {
     /// By export.
     known: HashMap<String, Method>,
-    /// The one found out last: most likely that of exports not known yet. `None`: POST, which the vendor recommends.
+    /// The last one found: the first guess for other exports. `None`: POST, which the vendor recommends.
     last: Option<Method>,
 }
 
-/// A create call that started no job, as far as anyone knows.
+/// Why a create call returned no job.
 enum NotCreated {
-    /// The vendor does not serve the method, or the path, and has not looked at what was asked for.
+    /// The vendor does not support the method or the path, and has not processed the request.
     ByThisMethod(u16),
     Otherwise(StepError),
 }
 
 impl NotCreated {
-    /// What it means where the configuration names the method.
+    /// The error if the configuration names the method.
     fn by_configured(self, method: Method) -> StepError {
         match self {
             Self::Otherwise(error) => error,
             Self::ByThisMethod(status) => StepError::Refused {
                 what: format!("the call (status {status} to {})", method.name()),
-                hint: "set `method: auto`, which takes the method that the tenant serves; if it is refused as well, check \
+                hint: "set `method: auto`, which uses the method that the tenant supports; if it is refused as well, check \
                        `base_url` and that the export is enabled for the company",
             },
         }
@@ -44,7 +44,7 @@ impl NotCreated {
 }
 
 impl Khoros {
-    /// Starts a job and returns the answer.
+    /// Starts a job and returns the response.
     pub(super) async fn create(
         &self,
         session: &Session<'_>,
@@ -70,12 +70,9 @@ impl Khoros {
     ) -> Result<Vec<u8>, NotCreated> {
         let call = create::call(&self.settings, method, &self.base_url, request, part, clock::now());
         let call = call.map_err(NotCreated::Otherwise)?;
-        let answer = match session.send(Call { bytes_max: ANSWER_BYTES_MAX, ..call }).await {
-            Ok(body) => body.small().await,
-            Err(error) => Err(error),
-        };
-        answer.map_err(|error| match error {
-            // The vendor has its own words for other reasons (`§9`).
+        let response = request::whole(session, Call { bytes_max: RESPONSE_BYTES_MAX, ..call }).await;
+        response.map_err(|error| match error {
+            // For other reasons the vendor sends a message (`§9`).
             HttpError::Status { status: status @ (404 | 405 | 501), ref excerpt }
                 if wire::words(excerpt.text(), &self.redactor).is_none() =>
             {
@@ -85,7 +82,7 @@ impl Khoros {
         })
     }
 
-    /// Starts a job by the method that the tenant serves (`§11.3`). A method that is refused has started nothing.
+    /// Starts a job with the method that the tenant supports (`§11.3`).
     async fn create_as_served(
         &self,
         session: &Session<'_>,
@@ -103,7 +100,7 @@ impl Khoros {
             Err(NotCreated::ByThisMethod(status)) => status,
         };
         let second = first.other();
-        // Before it is sent: if it has to wait for the quota, the next try begins with it.
+        // Before sending: if the call has to wait for the quota, the next attempt begins with this method.
         self.learn_method(export, second);
         match self.create_by(session, request, part, second).await {
             Ok(body) => {
@@ -111,7 +108,7 @@ impl Khoros {
                     export,
                     method = second.name(),
                     refused = first.name(),
-                    "the tenant serves another method"
+                    "the tenant supports another method"
                 );
                 Ok(body)
             }

@@ -1,8 +1,8 @@
-//! Khoros Care Analytics Reports (`facts/khoros_care.md`): what is special about this vendor.
+//! Khoros Care Analytics Reports (`facts/khoros_care.md`).
 //!
-//! Every export is a job: created, asked after, fetched. Of the URLs that the vendor hands out on the way only the token is
-//! used; the calls go to the configured base, by the job's ids. The one exception is where a file is: that URL is fetched
-//! without credentials if its host may be ([`crate::http::Hosts::foreign`]).
+//! Every export is a job: created, polled, downloaded. Of the URLs in the vendor's responses only the token is used;
+//! calls go to the configured base URL, with the job's ids. The exception is the location of a file: it is fetched
+//! without credentials, if its host is allowed ([`crate::http::Hosts::foreign`]).
 
 mod config;
 mod create;
@@ -20,28 +20,26 @@ use async_trait::async_trait;
 use serde_json::Value;
 use url::Url;
 
-use self::config::below;
-pub use self::config::{
-    BUCKETS_MAX, DEFAULT_BASE_URL, INTERVALS, Method, ReportFormat, Settings, buckets, interval_for,
-};
+use self::config::DEFAULT_BASE_URL;
+pub use self::config::{Method, ReportFormat, Settings};
 use self::create::Part;
 use self::method::Served;
 pub use self::streams::{VENDOR, marketing_export};
 pub(super) use self::wire::Handle;
 use self::wire::Progress;
-use super::body::{self, Reread};
+use super::body;
 use super::export::{self, ExportApi, JobState, Polling};
+use super::request::{self, Attempts, below};
 use super::{Connector, Outcome, Records, Source, StepError, StepRequest};
 use crate::catalogue::Mode;
 use crate::clock;
 use crate::decode::DecodeError;
 use crate::decode::json::Splitter;
 use crate::http::{Call, HttpError, Redactor, Session};
-use crate::quota::CallKind;
 use crate::secret::Secret;
 
-/// What the list of connectors says of this one.
-pub const CONNECTOR: Connector = Connector {
+/// Entry of the list of connectors.
+pub(super) const CONNECTOR: Connector = Connector {
     vendor: VENDOR,
     default_base_url: DEFAULT_BASE_URL,
     required_keys: &["vendor", "company_key", "username", "password"],
@@ -61,36 +59,36 @@ fn hint(error: &StepError, windowed: bool) -> Option<&'static str> {
 }
 
 const TEAMS: &str = "teams";
-/// Responses that are not a file are a few kilobytes; a list of teams may be more.
-const ANSWER_BYTES_MAX: u64 = 1 << 20;
+/// Responses that are neither a file nor a list of teams have a few kilobytes.
+const RESPONSE_BYTES_MAX: u64 = 1 << 20;
 const LIST_BYTES_MAX: u64 = 64 << 20;
-/// So often a job that is done is asked for its URL before the URL is made from its ids (`§3.2`).
+/// Polls of a finished job for its URL, before the URL is built from its ids (`§3.2`).
 const URL_POLLS: u32 = 3;
-/// What is remembered of jobs, none of it needed.
+/// Number of jobs that are remembered; the memory only saves calls.
 const JOBS_MAX: usize = 1000;
 
 /// One account.
 #[derive(Debug)]
-pub struct Khoros {
+struct Khoros {
     base_url: Url,
     settings: Settings,
     redactor: Redactor,
-    /// Of the running jobs, by run id. A restart forgets it.
+    /// State of the running jobs, by run id. Lost at a restart.
     jobs: Mutex<HashMap<String, Remembered>>,
-    /// The HTTP method that the tenant supports, if `method` is `auto`. Kept in memory; a restart costs one call.
+    /// The HTTP method that the tenant supports, if `method` is `auto`. Lost at a restart, which costs one call.
     served: Mutex<Served>,
 }
 
-/// What is known of a job and never stored.
+/// State of a job that is never stored.
 #[derive(Debug, Clone, Default)]
 struct Remembered {
-    /// Of the last URL that was handed out for it, as it stood there.
+    /// Token of the last URL that the vendor sent for the job, unchanged.
     token: Option<Secret>,
-    /// How often it was done without a URL.
+    /// How often the job was reported as done without a URL.
     url_missing: u32,
 }
 
-/// Where a finished job's file is.
+/// Location of a finished job's file.
 #[derive(Debug)]
 pub(super) struct File {
     handle: Handle,
@@ -112,7 +110,9 @@ impl Source for Khoros {
     }
 
     async fn log_in(&self, session: &Session<'_>) -> Result<(), StepError> {
-        let body = self.ask(session, TEAMS, &self.settings.company(), LIST_BYTES_MAX).await.map_err(StepError::from)?;
+        let query = self.settings.company();
+        let asked = self.ask(session, TEAMS, &query, LIST_BYTES_MAX, |_| Ok(())).await;
+        let ((), body) = asked.map_err(|error| self.explained(error))?;
         match wire::result(&body, &self.redactor)? {
             Value::Array(_) => Ok(()),
             _ => Err(StepError::Shape("`result` is not a list of teams".to_owned())),
@@ -121,7 +121,7 @@ impl Source for Khoros {
 }
 
 impl Khoros {
-    pub fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
+    fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
         Self { base_url, settings, redactor, jobs: Mutex::default(), served: Mutex::default() }
     }
 
@@ -132,23 +132,13 @@ impl Khoros {
         request: &StepRequest<'_>,
         records: &mut dyn Records,
     ) -> Result<Outcome, StepError> {
-        let mut retry = session.retry(CallKind::Data);
-        let mut reread = Reread::default();
+        let mut attempts = Attempts::new(session);
         loop {
             records.begin(request.window);
-            match self.read_teams(session, &reread, records).await {
+            match self.read_teams(session, &attempts, records).await {
                 Ok(bytes) => return Ok(Outcome::Page { next: None, bytes }),
-                Err(StepError::Http(error)) => {
-                    if !retry.again(&error).await {
-                        return Err(self.refused(error));
-                    }
-                }
-                Err(error @ StepError::Unreadable(_)) => {
-                    if !reread.again(&error) {
-                        return Err(error);
-                    }
-                }
-                Err(error) => return Err(error),
+                Err(error) if attempts.again(&error).await => {}
+                Err(error) => return Err(self.explained(error)),
             }
         }
     }
@@ -156,67 +146,59 @@ impl Khoros {
     async fn read_teams(
         &self,
         session: &Session<'_>,
-        reread: &Reread,
+        attempts: &Attempts,
         records: &mut dyn Records,
     ) -> Result<u64, StepError> {
         let body = session.send(self.get(TEAMS, &self.settings.company(), LIST_BYTES_MAX)?).await?;
-        let is_believed = reread.believes(body.is_no_content());
+        let accept_empty = attempts.accept_empty(body.is_no_content());
         let mut splitter = Splitter::new("result");
         let bytes = body::read(body, records, |chunk, records| splitter.feed(chunk, records)).await?;
         match splitter.finish() {
-            Err(DecodeError::Empty) if is_believed => {}
-            envelope => file::judge_list(&envelope?, &self.redactor)?,
+            Err(DecodeError::Empty) if accept_empty => {}
+            envelope => file::check_list(&envelope?, &self.redactor)?,
         }
         Ok(bytes)
     }
 
     fn get(&self, path: &str, query: &str, bytes_max: u64) -> Result<Call, HttpError> {
-        let url = below(&self.base_url, path, query)?;
+        let url = below(&self.base_url, path, Some(query))?;
         Ok(Call { authorization: Some(self.settings.authorization()), bytes_max, ..Call::get(url) })
     }
 
-    /// A small answer to a GET, asked for again if a fault passes.
-    async fn ask(
+    /// Sends a GET whose response is small, and reads the response. Returns the body too.
+    async fn ask<T>(
         &self,
         session: &Session<'_>,
         path: &str,
         query: &str,
         bytes_max: u64,
-    ) -> Result<Vec<u8>, Unanswered<'_>> {
-        let mut retry = session.retry(CallKind::Data);
-        loop {
-            let answer = match session.send(self.get(path, query, bytes_max).map_err(|error| self.not(error))?).await {
-                Ok(body) => body.small().await,
-                Err(error) => Err(error),
-            };
-            match answer {
-                Ok(answer) => return Ok(answer),
-                Err(error) => {
-                    if !retry.again(&error).await {
-                        return Err(self.not(error));
-                    }
-                }
-            }
+        read: impl Fn(&[u8]) -> Result<T, StepError>,
+    ) -> Result<(T, Vec<u8>), StepError> {
+        let call = || Ok(self.get(path, query, bytes_max)?);
+        request::small(session, Attempts::new(session), call, read, None).await
+    }
+
+    /// Classifies an error.
+    fn explained(&self, error: StepError) -> StepError {
+        match error {
+            StepError::Http(error) => self.refused(error),
+            other => other,
         }
     }
 
-    const fn not(&self, error: HttpError) -> Unanswered<'_> {
-        Unanswered { khoros: self, error }
-    }
-
-    /// An HTTP refusal as what it means here; nothing of it is documented (`§9`).
+    /// Classifies an HTTP error; the vendor documents none of them (`§9`).
     fn refused(&self, error: HttpError) -> StepError {
         let HttpError::Status { status, excerpt } = error else { return error.into() };
         let hint = match status {
             401 => {
                 "check `username` and `password`, which are case-sensitive, and `base_url`, which depends on the tenant's \
-                 region; the user must be of type Analytics, enabled by Khoros Support and made outside SSO"
+                 region; the user must be of type Analytics, enabled by Khoros Support and created outside SSO"
             }
             403 => {
                 "check `company_key`, which is case-sensitive, and that the user is of type Analytics and enabled for \
                  this company"
             }
-            300..=399 => "check `base_url`: the API itself never redirects",
+            300..=399 => "check `base_url`: the API never redirects",
             _ => "",
         };
         if !hint.is_empty() {
@@ -247,7 +229,7 @@ impl Khoros {
         self.remembered().remove(&handle.run);
     }
 
-    /// Keeps the token of the last URL, if there was one.
+    /// Keeps the token of the last URL, if it has one.
     fn remember(&self, handle: &Handle, token: Option<Secret>) {
         let mut jobs = self.remembered();
         if jobs.len() >= JOBS_MAX {
@@ -257,12 +239,12 @@ impl Khoros {
         job.token = token.or(job.token.take());
     }
 
-    /// What a URL of the job ends in: the last token, or the company's key (`§11.2`).
+    /// The query of a job's URL: the last token, or the company's key (`§11.2`).
     fn query(&self, token: Option<&Secret>) -> String {
         token.map_or_else(|| self.settings.company(), |token| format!("analyticsAccessToken={}", token.expose()))
     }
 
-    /// Whether a job that is done is to be asked once more where its file is.
+    /// Whether to poll a finished job once more for the URL of its file.
     fn url_may_come(&self, handle: &Handle) -> bool {
         let mut jobs = self.remembered();
         let job = jobs.entry(handle.run.clone()).or_default();
@@ -278,39 +260,20 @@ impl Khoros {
     ) -> Result<(Progress, Option<Secret>), StepError> {
         let redactor = token.map_or_else(|| self.redactor.clone(), |token| self.redactor.and(token));
         let (path, query) = (handle.path("status"), self.query(token));
-        let mut reread = false;
-        loop {
-            let body = match self.ask(session, &path, &query, ANSWER_BYTES_MAX).await {
-                Ok(body) => body,
-                // Jobs are kept for a day (`§8`).
-                Err(Unanswered { error: HttpError::Status { status: status @ (404 | 410), .. }, .. }) => {
-                    let said = format!("it is known no more (status {status})");
-                    return Ok((Progress::Failed(said), None));
-                }
-                // The token may have ended before the job.
-                Err(Unanswered { error: HttpError::Status { status: 401 | 403, .. }, .. }) if token.is_some() => {
-                    self.forget(handle);
-                    return Box::pin(self.progress(session, handle, None)).await;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            match wire::status(&body, handle, &redactor) {
-                Err(StepError::Unreadable(_)) if !reread => reread = true,
-                outcome => return outcome,
+        let read = |body: &[u8]| wire::status(body, handle, &redactor);
+        match self.ask(session, &path, &query, RESPONSE_BYTES_MAX, read).await {
+            Ok((progress, _)) => Ok(progress),
+            // Jobs are kept for a day (`§8`).
+            Err(StepError::Http(HttpError::Status { status: status @ (404 | 410), .. })) => {
+                Ok((Progress::Failed(format!("the vendor does not know it any more (status {status})")), None))
             }
+            // The token may have expired before the job ended.
+            Err(StepError::Http(HttpError::Status { status: 401 | 403, .. })) if token.is_some() => {
+                self.forget(handle);
+                Box::pin(self.progress(session, handle, None)).await
+            }
+            Err(error) => Err(self.explained(error)),
         }
-    }
-}
-
-/// A GET that brought nothing, and who can say what that means.
-struct Unanswered<'a> {
-    khoros: &'a Khoros,
-    error: HttpError,
-}
-
-impl From<Unanswered<'_>> for StepError {
-    fn from(unanswered: Unanswered<'_>) -> Self {
-        unanswered.khoros.refused(unanswered.error)
     }
 }
 
@@ -322,8 +285,8 @@ impl ExportApi for Khoros {
         self.settings.polling
     }
 
-    /// None at all for a window before the vendor's history. Rows that an earlier reading left in such a window are the
-    /// only ones that there will ever be, so they are not replaced by nothing.
+    /// Empty for a window before the vendor's history. The rows that an earlier reading stored for such a window cannot
+    /// be read again, so they are kept.
     async fn parts(&self, _: &Session<'_>, request: &StepRequest<'_>) -> Result<Vec<String>, StepError> {
         let window = request.window;
         let served = if request.stream.windowed() {
@@ -345,10 +308,10 @@ impl ExportApi for Khoros {
         }
         match served {
             None => {
-                tracing::warn!(%start, %end, days, "the vendor's history does not reach back so far, window skipped");
+                tracing::warn!(%start, %end, days, "the window is before the vendor's history and is skipped");
             }
             Some(from) => {
-                tracing::warn!(%start, %from, days, "the vendor's history begins within the window, reading from there");
+                tracing::warn!(%start, %from, days, "the vendor's history begins within the window, reading from its beginning");
             }
         }
         Ok(if served.is_some() { Part::all(request) } else { Vec::new() })
@@ -399,7 +362,7 @@ impl ExportApi for Khoros {
     }
 }
 
-/// Whether another try may bring what this one did not: a file that was cut, or an error page in its place.
+/// Whether another attempt may succeed: the file was cut, or an error page came in its place.
 const fn may_pass(error: &DecodeError) -> bool {
     matches!(error, DecodeError::Cut | DecodeError::Packed(_) | DecodeError::NotJson(_) | DecodeError::NotCsv(_))
 }

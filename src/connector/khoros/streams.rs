@@ -1,7 +1,7 @@
 //! Khoros Care Analytics Reports: its exports and lists (`facts/khoros_care.md §5, §6`).
 //!
-//! No column of an export is documented, so each gets its columns as its files show them. Keys are those that the names
-//! of ids suggest; a job may say better (`key`).
+//! The columns of exports are not documented, so they are created from the files. Keys are guessed from the names of
+//! ids; a job may set others (`key`).
 
 use std::borrow::Cow;
 
@@ -13,10 +13,10 @@ pub const VENDOR: Vendor = Vendor::new("khoros_care");
 const DAYS_MAX: u32 = 90;
 
 /// The metric that names a conversation (`§5.2`).
-pub const CONVERSATION_ID: &str = "CONVERSATION_ID";
+pub(super) const CONVERSATION_ID: &str = "CONVERSATION_ID";
 
-/// The metric that says when a conversation was closed. No document lists it; the export has it where the company does.
-pub const CLOSED_TIME: &str = "CLOSED_TIME";
+/// The closing time of a conversation. The metric is not documented; the export has it if the company has enabled it.
+pub(super) const CLOSED_TIME: &str = "CLOSED_TIME";
 
 const CONVERSATION: &[Column] = &[
     Column::new(
@@ -46,16 +46,16 @@ const fn named(name: &'static str) -> Text {
     Cow::Borrowed(name)
 }
 
-// Names of ids, likeliest first; none is documented (`§5`).
+// Likely names of ids, the likeliest first; they are not documented (`§5`).
 const AUTHOR_IDS: &[Text] = &[named("author_uuid"), named("author_id"), named("uuid"), named("id")];
 const POST_IDS: &[Text] =
     &[named("post_id"), named("incoming_post_id"), named("post_uuid"), named("message_id"), named("uuid"), named("id")];
-/// Not `post_id`: that may be the post which is answered, and two answers to it are two rows.
+/// Not `post_id`: that may be the post to which an agent replied, and two replies to it are two rows.
 const RESPONSE_IDS: &[Text] =
     &[named("response_id"), named("response_post_id"), named("response_uuid"), named("uuid"), named("id")];
 const USER_IDS: &[Text] = &[named("agent_id"), named("user_id"), named("agent_uuid"), named("uuid"), named("id")];
 
-/// Export id, how its rows are merged, what identifies one, what one is (`§5`).
+/// Export id, merge mode, likely names of the row's id, and meaning (`§5`).
 const EXPORTS: &[(&str, Mode, &[Text], &str)] = &[
     (
         "conversation",
@@ -92,7 +92,7 @@ pub(in crate::connector) fn streams() -> Vec<Stream> {
     EXPORTS.iter().map(|&(name, mode, ids, meaning)| export(name, mode, ids, meaning)).chain([teams()]).collect()
 }
 
-/// A Publishing export of the tenant's: a stream whose columns appear as its data shows them (`§11.18`).
+/// A Publishing export of the tenant: a stream whose columns are created from its data (`§11.18`).
 pub fn marketing_export(name: &str, export_id: &str) -> Stream {
     Stream {
         name: marketing_name(name).into(),
@@ -103,7 +103,7 @@ pub fn marketing_export(name: &str, export_id: &str) -> Stream {
 }
 
 /// The stream of the Publishing export that the configuration calls `name`.
-pub fn marketing_name(name: &str) -> String {
+pub(super) fn marketing_name(name: &str) -> String {
     column_name(&format!("marketing_{name}"))
 }
 

@@ -1,4 +1,4 @@
-//! What Khoros's answers say, read by content: many bear another Content-Type (`§3.1, §3.2, §9`).
+//! Responses of Khoros. Their Content-Type is ignored, because it is often wrong (`§3.1, §3.2, §9`).
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,17 +8,17 @@ use crate::decode::DecodeError;
 use crate::http::Redactor;
 use crate::secret::Secret;
 
-/// A job's id is a UUID, or some base64; a token too.
+/// A job's ids are a UUID and base64; a token is base64.
 const ID_BYTES_MAX: usize = 512;
 const TOKEN_BYTES_MAX: usize = 4096;
-/// What a state or detail may add to a message.
+/// Maximum length of a state or detail in a message.
 const WORD_CHARS_MAX: usize = 80;
 
-/// What a refusal leaves to do.
+/// Hint for a refused request.
 const ASKED_WRONG: &str =
     "check `metrics`, `parameters` and `locale` of the connection, and that the export is enabled for the company";
 
-/// What a job is known by. Neither its URLs nor its token are kept (`§12`).
+/// What identifies a job. Its URLs and its token are not stored (`§12`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::connector) struct Handle {
     pub(super) workflow: String,
@@ -26,23 +26,23 @@ pub(in crate::connector) struct Handle {
 }
 
 impl Handle {
-    /// The path of what there is about the job, below the base URL.
+    /// The path of a resource of the job, below the base URL.
     pub(super) fn path(&self, what: &str) -> String {
         format!("reports/report/{}/{}/{what}", encoded(&self.workflow), encoded(&self.run))
     }
 }
 
-/// How a job is doing, by the table of `§3.2`.
+/// The state of a job, by the table of `§3.2`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// Not ready, or nobody knows: what was said.
+    /// Not ready, or an unknown state; what the vendor reported.
     Running(String),
-    /// Done; false while no download URL is told.
+    /// Done; `false` without a download URL.
     Done(bool),
     Failed(String),
 }
 
-/// What is in an answer's `result`.
+/// The `result` of a response.
 pub(super) fn result(body: &[u8], redactor: &Redactor) -> Result<Value, StepError> {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let Ok(Value::Object(mut members)) = serde_json::from_slice::<Value>(body) else {
@@ -50,7 +50,7 @@ pub(super) fn result(body: &[u8], redactor: &Redactor) -> Result<Value, StepErro
             None => DecodeError::Empty,
             Some(b'<') => DecodeError::NotJson("HTML or XML"),
             Some(b'{') => DecodeError::Cut,
-            Some(_) => DecodeError::NotJson("something else than an object"),
+            Some(_) => DecodeError::NotJson("another value than an object"),
         }
         .into());
     };
@@ -73,7 +73,7 @@ pub(super) fn result(body: &[u8], redactor: &Redactor) -> Result<Value, StepErro
     }
 }
 
-/// The words of an answer that is not a success, if it has any.
+/// The message of a response that is not a success, if it has one.
 pub(super) fn words(body: &str, redactor: &Redactor) -> Option<String> {
     match result(body.as_bytes(), redactor) {
         Err(StepError::Refused { what, .. }) => Some(what),
@@ -81,7 +81,7 @@ pub(super) fn words(body: &str, redactor: &Redactor) -> Option<String> {
     }
 }
 
-/// The job that a create call started.
+/// Reads the response to a create call: the job, and the token of its status URL.
 pub(super) fn created(body: &[u8], redactor: &Redactor) -> Result<(Handle, Option<Secret>), StepError> {
     let mut result = result(body, redactor)?;
     if let Value::Array(list) = &mut result
@@ -97,13 +97,13 @@ pub(super) fn created(body: &[u8], redactor: &Redactor) -> Result<(Handle, Optio
     Ok((Handle { workflow: id("workflowId")?, run: id("runId")? }, token(result.get("statusUrl"))))
 }
 
-/// How the job is doing, and the token of the last URL that was handed out for it.
+/// Reads the state of the job, and the token of the last URL that the vendor sent for it.
 pub(super) fn status(
     body: &[u8],
     handle: &Handle,
     redactor: &Redactor,
 ) -> Result<(Progress, Option<Secret>), StepError> {
-    let job = ours(result(body, redactor)?, handle)?;
+    let job = job_of(result(body, redactor)?, handle)?;
     let info = |name: &str| job.get("jobInfo").and_then(|info| info.get(name));
     let leaf = job.get("result").ok_or(StepError::Missing("result.result"))?;
     let text = |name: &str| leaf.get(name).and_then(Value::as_str);
@@ -113,7 +113,7 @@ pub(super) fn status(
     let shown = |value: Option<&str>| value.map_or_else(|| "nothing".to_owned(), |text| word(redactor, text));
     let has_url = info("downloadUrl").and_then(Value::as_str).is_some_and(|url| !url.is_empty());
     let progress = if is(state, "CLOSED") {
-        // One that closed without a detail has its file if it tells where, and gives no reason for a failure.
+        // A job that closed without a detail is complete if it has a download URL and no reason for a failure.
         let has_reason = word_of("reason").is_some();
         if is(detail, "COMPLETED") || (detail.is_none() && has_url && !has_reason) {
             Progress::Done(has_url)
@@ -128,15 +128,15 @@ pub(super) fn status(
             Some(_) => format!("{} as its state, with {}", shown(state), shown(detail)),
             None => shown(state),
         };
-        tracing::warn!(said, "the job's state is not a known one, asking again");
+        tracing::warn!(said, "the job's state is unknown, polling again");
         Progress::Running(said)
     };
     let url = if matches!(progress, Progress::Done(true)) { "downloadUrl" } else { "statusUrl" };
     Ok((progress, token(info(url))))
 }
 
-/// `result` of a status answer is an object, or an array of one or more (`§11.1`).
-fn ours(result: Value, handle: &Handle) -> Result<Value, StepError> {
+/// `result` of a status response is an object, or an array of one or more (`§11.1`).
+fn job_of(result: Value, handle: &Handle) -> Result<Value, StepError> {
     let Value::Array(mut list) = result else { return Ok(result) };
     let is_ours = |job: &Value| {
         let id = |name: &str| job.get("jobInfo").and_then(|info| info.get(name)).and_then(Value::as_str);
@@ -145,12 +145,13 @@ fn ours(result: Value, handle: &Handle) -> Result<Value, StepError> {
     match (list.iter().position(is_ours), list.len()) {
         (Some(ours), _) => Ok(list.swap_remove(ours)),
         (None, 1) => Ok(list.swap_remove(0)),
-        (None, 0) => Err(StepError::Shape("the status of no job".to_owned())),
-        (None, others) => Err(StepError::Shape(format!("the status of {others} jobs, none of which is ours"))),
+        (None, 0) => Err(StepError::Shape("a status without a job".to_owned())),
+        (None, others) => Err(StepError::Shape(format!("the status of {others} other jobs"))),
     }
 }
 
-/// The token that a URL carries, byte for byte. Nothing else of the URL is used: its host may be any (`§11.12, §12`).
+/// The token in a URL, byte for byte. Nothing else of the URL is used, because its host cannot be trusted (`§11.12,
+/// §12`).
 fn token(url: Option<&Value>) -> Option<Secret> {
     let url = url?.as_str()?;
     let query = url.split_once('?')?.1.split('#').next()?;
@@ -159,14 +160,14 @@ fn token(url: Option<&Value>) -> Option<Secret> {
     ((1..=TOKEN_BYTES_MAX).contains(&token.len()) && token.bytes().all(fits)).then(|| Secret::new(token))
 }
 
-/// Whether it can stand for a segment of a path.
+/// Whether a text can be a segment of a path.
 fn is_id(text: &str) -> bool {
     (1..=ID_BYTES_MAX).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_graphic())
         && text.bytes().any(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// Percent-encoded as one segment of a path: `+`, `/` and `=` of base64 too, as the vendor does it.
+/// Percent-encodes an id as one segment of a path, including `+`, `/` and `=`, as the vendor does.
 fn encoded(id: &str) -> String {
     let mut segment = String::with_capacity(id.len() + 16);
     for byte in id.bytes() {

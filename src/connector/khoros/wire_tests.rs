@@ -23,7 +23,7 @@ fn progress(result: &str) -> Result<Progress, StepError> {
 }
 
 #[test]
-fn every_row_of_the_table_is_decided_as_it_says() {
+fn every_state_of_the_documented_table_has_its_outcome() {
     let leaf = |state: &str, detail: &str| format!(r#"{{"runnerState":{state},"reason":null,"detail":{detail}}}"#);
     let failed = |said: &str| Progress::Failed(said.to_owned());
     let running = |said: &str| Progress::Running(said.to_owned());
@@ -60,7 +60,7 @@ fn every_row_of_the_table_is_decided_as_it_says() {
 }
 
 #[test]
-fn of_several_jobs_ours_is_taken_and_none_is_an_error() {
+fn of_several_jobs_the_requested_one_is_used_and_its_absence_is_an_error() {
     let (done, other) = (r#"{"runnerState":"CLOSED","detail":"COMPLETED"}"#, r#"{"runnerState":"RUNNING"}"#);
     let (ours, theirs) = (job(RUN, done, "https://x"), job("other", other, ""));
     assert_eq!(progress(&format!("[{theirs},{ours}]")).unwrap(), Progress::Done(true));
@@ -72,7 +72,7 @@ fn of_several_jobs_ours_is_taken_and_none_is_an_error() {
 }
 
 #[test]
-fn a_refusal_is_told_in_the_vendors_words() {
+fn a_refusal_has_the_vendors_message() {
     let redactor = Redactor::new(vec![Secret::new("acme-t1")]);
     let refused = |body: &str| match result(body.as_bytes(), &redactor) {
         Err(StepError::Refused { what, .. }) => what,
@@ -94,7 +94,7 @@ fn a_refusal_is_told_in_the_vendors_words() {
 }
 
 #[test]
-fn a_job_is_known_by_its_ids_and_the_token_stays_as_it_came() {
+fn a_job_is_identified_by_its_ids_and_its_token_is_unchanged() {
     let made = |run: &str, more: &str| {
         let body = pass(&format!(r#"{{"workflowId":"{WORKFLOW}","runId":"{run}","downloadUrl":""{more}}}"#));
         created(body.as_bytes(), &Redactor::default())
@@ -122,7 +122,7 @@ fn a_job_is_known_by_its_ids_and_the_token_stays_as_it_came() {
     }
     let body = pass(r#"{"workflowId":"x","runId":null}"#);
     assert!(matches!(created(body.as_bytes(), &Redactor::default()), Err(StepError::Missing("runId"))));
-    // It goes where paths go, and nowhere else.
+    // An id cannot leave its segment of the path.
     let odd = Handle { workflow: "../../teams".to_owned(), run: "a%2Fb?c#d".to_owned() };
     assert_eq!(odd.path("status"), "reports/report/..%2F..%2Fteams/a%252Fb%3Fc%23d/status");
 }

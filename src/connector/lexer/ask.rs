@@ -1,4 +1,4 @@
-//! What a report is asked for with: body, dates, and how far interval reports reach beyond their slice.
+//! Requests of reports: body, dates, and how far the range of interval reports extends beyond their slice.
 
 use chrono::{DateTime, FixedOffset, SubsecRound as _, TimeDelta, Utc};
 use serde_json::{Map, Value};
@@ -6,19 +6,19 @@ use serde_json::{Map, Value};
 use super::config::{BY_HOURS, HOURLY_DAYS_MAX, Intervals, Settings};
 use crate::connector::{StepError, Window};
 
-/// Below 4 days some reports change to hours (`facts/lexer.md §8`).
+/// Below 4 days some reports switch to hours (`facts/lexer.md §8`).
 const WHOLE_DAYS_MIN: i64 = 5;
-/// By hours, at least so much is asked for: were the answer one of days after all, its labels would tell.
+/// Minimum range of a request for hours: if the response has days nevertheless, its labels show it.
 const HOURS_MIN: TimeDelta = TimeDelta::days(2);
 const HOURS_MAX: TimeDelta = TimeDelta::days(HOURLY_DAYS_MAX as i64);
 
-/// Whether the stream is to be had by hours.
+/// Whether the stream is read by hours.
 pub(super) fn is_by_hours(stream: &str, settings: &Settings) -> bool {
     settings.intervals == Intervals::Hour && BY_HOURS.contains(&stream)
 }
 
-/// The parts of a slice that are asked for one by one, by hours: one, unless whole hours around the slice (on a day of 25
-/// hours, or of a zone that is half an hour off) take more time than the vendor gives hours for.
+/// The parts of a slice that is read by hours, one for each call. There are several only if the whole hours around the
+/// slice (a day of 25 hours, or an offset of half an hour) exceed the range for which the vendor has hours.
 pub(super) fn parts(window: Window, offset: FixedOffset) -> Vec<Window> {
     let (first, last) = (hour_before(window.start, offset), hour_after(window.end, offset));
     let (mut parts, mut start) = (Vec::new(), window.start);
@@ -32,7 +32,7 @@ pub(super) fn parts(window: Window, offset: FixedOffset) -> Vec<Window> {
     parts
 }
 
-/// The range that is asked for so that every hour that begins in `part` is whole.
+/// The requested range in which every hour that begins in `part` is complete.
 pub(super) fn hours(part: Window, offset: FixedOffset, now: DateTime<Utc>) -> Window {
     let over = hour_after(part.end, offset);
     let end = if over <= now { over } else { part.end };
@@ -50,21 +50,21 @@ fn hour_after(at: DateTime<Utc>, offset: FixedOffset) -> DateTime<Utc> {
     if before == at { at } else { before + TimeDelta::hours(1) }
 }
 
-/// The reports of days, whose rows outside the slice are dropped.
-pub(super) fn is_of_intervals(stream: &str) -> bool {
+/// Whether the report has days, whose rows outside the slice are dropped.
+fn is_of_intervals(stream: &str) -> bool {
     matches!(stream, "states_volume" | "response_volume" | "case_volume" | "nps_volume")
 }
 
-/// The range that is asked for so that the slice `window` is whole, its end exclusive: for reports of days whole days of
-/// the offset and enough of them. The last day is asked for whole only when it is over, so that nothing is read that has
-/// yet to settle.
+/// The requested range, with an exclusive end, in which the slice `window` is complete. Reports of days need whole days
+/// of the offset, and a minimum number of them. The last day is requested completely only when it is over, so that no
+/// unsettled time is read.
 pub(super) fn range(stream: &str, window: Window, offset: FixedOffset, now: DateTime<Utc>) -> Window {
     if !is_of_intervals(stream) {
         return window;
     }
     let over = midnight_after(window.end, offset);
     let end = if over <= now { over } else { window.end };
-    // The first bucket of a range is missing, or named by its end (`§5.12`).
+    // The first bucket of a range is missing, or labelled with its end (`§5.12`).
     let ahead = TimeDelta::days(i64::from(stream == "nps_volume"));
     let start = midnight_before(window.start, offset) - ahead;
     let enough = midnight_before(end, offset) - TimeDelta::days(WHOLE_DAYS_MIN);
@@ -83,7 +83,7 @@ fn midnight_after(at: DateTime<Utc>, offset: FixedOffset) -> DateTime<Utc> {
     if before == at { at } else { before + TimeDelta::days(1) }
 }
 
-/// The body of a request (`§3`). Ends are inclusive to the second (`§8`).
+/// The body of a request (`§3`). Ends are inclusive, in whole seconds (`§8`).
 pub(super) fn body(
     kind: &str,
     (range, offset): (Window, FixedOffset),
@@ -100,7 +100,7 @@ pub(super) fn body(
         body.insert("form".to_owned(), form.into());
         body.insert("nps_category".to_owned(), settings.nps_category.clone().into());
     }
-    serde_json::to_vec(&body).map_err(|_| StepError::Shape("a request that cannot be written".to_owned()))
+    serde_json::to_vec(&body).map_err(|_| StepError::Shape("a request that cannot be serialised".to_owned()))
 }
 
 #[cfg(test)]
@@ -122,13 +122,13 @@ mod tests {
     const LATER: &str = "2025-06-01T00:00:00Z";
 
     #[test]
-    fn intervals_are_asked_for_in_at_least_five_whole_days_of_the_offset() {
+    fn intervals_are_requested_for_at_least_five_whole_days_of_the_offset() {
         let week = window("2025-03-03T00:00:00Z", "2025-03-10T00:00:00Z");
         let day = window("2025-03-03T00:00:00Z", "2025-03-04T00:00:00Z");
         for (stream, asked, offset, from, to) in [
             ("states_volume", week, 0, "2025-03-03T00:00:00Z", "2025-03-10T00:00:00Z"),
             ("states_volume", day, 0, "2025-02-27T00:00:00Z", "2025-03-04T00:00:00Z"),
-            // Half an hour of what is left of an open slice.
+            // Half an hour of an open slice.
             (
                 "case_volume",
                 window("2025-03-03T00:00:00Z", "2025-03-03T00:30:00Z"),
@@ -146,14 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn a_day_that_is_not_over_is_asked_for_up_to_the_end_of_the_window() {
+    fn a_day_that_is_not_over_is_requested_up_to_the_end_of_the_window() {
         let open = window("2025-03-03T00:00:00Z", "2025-03-07T11:20:00Z");
         let asked = range("states_volume", open, east(0), at("2025-03-07T11:30:00Z"));
         assert_eq!(asked, window("2025-03-02T00:00:00Z", "2025-03-07T11:20:00Z"));
     }
 
     #[test]
-    fn hours_are_asked_for_in_ranges_for_which_the_vendor_gives_them() {
+    fn hours_are_requested_in_ranges_for_which_the_vendor_has_them() {
         let half = FixedOffset::east_opt(19_800).unwrap();
         for (slice, offset, asked) in [
             (
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_has_a_numeric_offset_an_inclusive_end_and_what_is_passed_through() {
+    fn a_body_has_a_numeric_offset_an_inclusive_end_and_the_configured_fields() {
         let mut settings = super::super::tests::settings();
         settings.parameters.insert("users".to_owned(), serde_json::json!(["41", "42"]));
         let body = |form| {

@@ -1,22 +1,22 @@
-//! Cells of the SLA file in the form that their columns take (`facts/lexer.md §6.2`). The draft that names the columns types
-//! all of them as text and does not say how times and flags are written, so any usual way is understood. What is
-//! understood in no way stays as it came, and is kept in `_extra` by the loader.
+//! Converts cells of the SLA file to the types of their columns (`facts/lexer.md §6.2`). The draft that names the
+//! columns does not specify the formats of times and flags, so all usual formats are accepted. Other values stay
+//! unchanged, and the loader keeps them in `_extra`.
 
 use std::borrow::Cow;
 
 use chrono::NaiveDateTime;
 
 /// The header as documented.
-pub(super) const REPLY_DATE: &str = "Agent Reponse Date (UTC)";
-/// The same as it would be spelt right.
+const REPLY_DATE: &str = "Agent Reponse Date (UTC)";
+/// The header in correct spelling.
 const REPLY_DATE_SPELT: &str = "Agent Response Date (UTC)";
-/// In UTC, as their titles say.
+/// Times in UTC, as their titles state.
 const MOMENTS: [&str; 3] = ["Last Action Date (UTC)", "Customer Publish Date (UTC)", REPLY_DATE];
 const FLAGS: [&str; 2] = ["Within Customer SLA", "Within Agent SLA"];
 const TIMES: [&str; 5] =
     ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y/%m/%d %H:%M:%S%.f"];
 
-/// A value instead of the one that came.
+/// A converted value.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Cell {
     Moment(String),
@@ -28,7 +28,7 @@ pub(super) fn title(name: &str) -> &str {
     if name == REPLY_DATE_SPELT { REPLY_DATE } else { name }
 }
 
-/// What a cell of that title says, if it is to be written another way than it came. `text` is what the cell holds.
+/// The value of a cell with that title, if it must be converted. `text` returns the content of the cell.
 pub(super) fn read(title: &str, text: impl FnOnce() -> Option<Cow<'static, str>>) -> Option<Cell> {
     if MOMENTS.contains(&title) {
         return moment(text()?.trim()).map(Cell::Moment);
@@ -39,8 +39,8 @@ pub(super) fn read(title: &str, text: impl FnOnce() -> Option<Cow<'static, str>>
     None
 }
 
-/// A time without a zone as one in UTC. None where a zone is told, or nothing is understood: a date alone, or one whose day and
-/// month could be either.
+/// Reads a time without a zone as UTC. Returns `None` for a time with a zone, a date without a time, or a format whose
+/// day and month are ambiguous.
 fn moment(text: &str) -> Option<String> {
     let bare = text.strip_suffix("UTC").map_or(text, str::trim_end);
     let at = TIMES.iter().find_map(|form| NaiveDateTime::parse_from_str(bare, form).ok())?;
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_utc_and_flags_are_flags_in_any_usual_spelling() {
+    fn times_are_utc_and_flags_are_flags_in_any_usual_format() {
         let read = |title: &str, text: &'static str| read(title, || Some(Cow::Borrowed(text)));
         let at = Some(Cell::Moment("2025-03-01T09:15:00Z".to_owned()));
         for text in [

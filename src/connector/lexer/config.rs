@@ -1,4 +1,5 @@
-//! What a Lexer Activity connection says: its keys, their check, and the settings that follow (`facts/lexer.md`).
+//! Configuration of a Lexer Activity connection: the keys, their checks, and the resulting settings
+//! (`facts/lexer.md`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,27 +13,28 @@ use url::Url;
 use super::Lexer;
 use crate::catalogue::{SliceLength, Stream};
 use crate::connector::export::Polling;
+use crate::connector::request::below;
 use crate::connector::{
     AccountSettings, CsvForm, CsvKeys, OwnKeys, PollingKeys, SliceUse, Source, UtcOffset, VendorPart, csv, polling,
 };
 use crate::http::{HttpError, Redactor};
-use crate::quota::{Calls, LimitSpec, Unit};
+use crate::quota::LimitSpec;
 use crate::secret::Secret;
 use crate::settings::{Credential, Integer, KeyPath, Report, closest_zone, credential, parse_base_url, read, stand_in};
 
-pub const DEFAULT_BASE_URL: &str = "https://api.lexer.io";
-/// Where the status of a job is asked for: another host (`facts/lexer.md §1`, `§9.11`).
-pub const DEFAULT_STATUS_BASE_URL: &str = "https://clients.lexer.io";
+pub(super) const DEFAULT_BASE_URL: &str = "https://api.lexer.io";
+/// The host for the status of a job (`facts/lexer.md §1`, `§9` no. 11).
+pub(super) const DEFAULT_STATUS_BASE_URL: &str = "https://clients.lexer.io";
 /// The only documented category (`§3`).
-pub const DEFAULT_NPS_CATEGORY: &str = "all";
-/// What the page prints, although it is Team Volume's; the parser goes by what comes (`§5.3`).
-pub const DEFAULT_WORKFLOW_STATES_TYPE: &str = "user_volume";
+pub(super) const DEFAULT_NPS_CATEGORY: &str = "all";
+/// The documented type, although it is that of Team Volume; the parser accepts both shapes (`§5.3`).
+pub(super) const DEFAULT_WORKFLOW_STATES_TYPE: &str = "user_volume";
 
 const REPORTS_PATH: &str = "/v1/activity/reports";
 const STATUS_PATH: &str = "/api/public/v1/activity/reports/status";
 
-/// Body fields that say what is asked for; nothing else may set them.
-pub const OWN_FIELDS: &[&str] = &["type", "date_from", "date_to", "form", "nps_category"];
+/// Body fields that only Tidegate sets.
+const OWN_FIELDS: &[&str] = &["type", "date_from", "date_to", "form", "nps_category"];
 
 /// A checked account.
 #[derive(Debug, Clone)]
@@ -41,21 +43,21 @@ pub struct Settings {
     pub api_token: Secret,
     /// Without a trailing slash in its path.
     pub status_base_url: Url,
-    /// Forms that NPS reports are read for; empty: those that the vendor calls NPS surveys, archived ones too.
+    /// Forms whose NPS reports are read; empty: all that the vendor lists as NPS surveys, including archived ones.
     pub forms: Vec<i64>,
     pub nps_category: String,
-    /// What requests are asked with and their labels are local to.
+    /// The offset of the dates in requests, and of the labels in responses.
     pub utc_offset: UtcOffset,
-    /// What the reports of intervals are counted by.
+    /// The length of the intervals.
     pub intervals: Intervals,
-    /// Further body fields, sent with every report: filters, whose names no document gives (`§3`).
+    /// Further body fields of every report: filters, whose names are not documented (`§3`).
     pub parameters: BTreeMap<String, Value>,
     pub workflow_states_type: String,
     pub response_volume_unit: ResponseUnit,
     pub csv: CsvForm,
 }
 
-/// The length of the intervals to ask for (`§8`).
+/// The length of the requested intervals (`§8`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -65,12 +67,12 @@ pub enum Intervals {
     Hour,
 }
 
-/// The streams that can be had by hours; `nps_volume` has days only (`§5.12`).
-pub const BY_HOURS: &[&str] = &["states_volume", "response_volume", "case_volume"];
-/// Up to this every report gives hours; beyond, one of them changes to days (`§8`).
-pub const HOURLY_DAYS_MAX: u32 = 3;
+/// The streams that can be read by hours; `nps_volume` has only days (`§5.12`).
+pub(super) const BY_HOURS: &[&str] = &["states_volume", "response_volume", "case_volume"];
+/// Longest range for which all these reports have hours; beyond it, one of them switches to days (`§8`).
+pub(super) const HOURLY_DAYS_MAX: u32 = 3;
 
-/// The unit of `response_volume`, which the vendor leaves in doubt (`§5.5`).
+/// The unit of `response_volume`, which is not clearly documented (`§5.5`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
@@ -93,7 +95,7 @@ impl ResponseUnit {
 
 impl AccountSettings for Settings {
     fn limits(&self) -> &'static [LimitSpec] {
-        // The other host's calls count too: nothing says that they do not (`§1`).
+        // Calls to the other host are counted too, because the documentation does not exclude them (`§1`).
         LIMITS
     }
 
@@ -117,7 +119,7 @@ impl AccountSettings for Settings {
         Some(self.utc_offset)
     }
 
-    /// By hours, a slice is a day unless the job says otherwise.
+    /// By hours, the default length of a slice is a day.
     fn adapted(&self, mut stream: Stream) -> Stream {
         if self.intervals == Intervals::Hour && BY_HOURS.contains(&&*stream.name) {
             stream.windows.days = 1;
@@ -125,12 +127,12 @@ impl AccountSettings for Settings {
         stream
     }
 
-    /// The vendor gives hours for short ranges only (`§8`); how long a slice is, the job says.
+    /// The vendor has hours only for short ranges (`§8`); the job sets the length of a slice.
     fn check_slice(&self, used: &SliceUse<'_>, report: &mut Report<'_>) {
         let is_too_long = matches!(used.length, SliceLength::Days(days) if days > HOURLY_DAYS_MAX);
         if self.intervals == Intervals::Hour && BY_HOURS.contains(&&*used.stream.name) && is_too_long {
             let message = format!(
-                "a slice of `{}` is too long for `{}` by hours, which the vendor gives for at most `{HOURLY_DAYS_MAX}d`; write \
+                "a slice of `{}` is too long for `{}` by hours, which the vendor has for at most `{HOURLY_DAYS_MAX}d`; write \
                  `slice: 1d` for this stream, or `intervals: day` for the connection `{}`",
                 used.length, used.stream.name, used.connection,
             );
@@ -142,7 +144,7 @@ impl AccountSettings for Settings {
 impl Settings {
     /// The token is percent-encoded.
     pub(super) fn status_url(&self, job: &Secret) -> Result<Url, HttpError> {
-        let mut url = below(&self.status_base_url, STATUS_PATH)?;
+        let mut url = below(&self.status_base_url, STATUS_PATH, None)?;
         url.query_pairs_mut().append_pair("token", job.expose());
         Ok(url)
     }
@@ -153,29 +155,14 @@ impl Settings {
 }
 
 pub(super) fn list_url(base_url: &Url, list: &str) -> Result<Url, HttpError> {
-    below(base_url, &format!("/v1/{list}"))
+    below(base_url, &format!("/v1/{list}"), None)
 }
 
 pub(super) fn reports_url(base_url: &Url) -> Result<Url, HttpError> {
-    below(base_url, REPORTS_PATH)
+    below(base_url, REPORTS_PATH, None)
 }
 
-/// A path below the base URL.
-fn below(base_url: &Url, path: &str) -> Result<Url, HttpError> {
-    let mut url = base_url.clone();
-    let whole = format!("{}{path}", base_url.path().trim_end_matches('/'));
-    if url.cannot_be_a_base() {
-        return Err(HttpError::Request("the base URL has no path".to_owned()));
-    }
-    url.set_path(&whole);
-    Ok(url)
-}
-
-const LIMITS: &[LimitSpec] = &[limit("requests", 100, 300), limit("burst", 10, 1)];
-
-const fn limit(name: &'static str, amount: u64, per_secs: u64) -> LimitSpec {
-    LimitSpec { name, calls: Calls::Data, unit: Unit::Calls, amount, per_secs }
-}
+const LIMITS: &[LimitSpec] = &[LimitSpec::calls("requests", 100, 300), LimitSpec::calls("burst", 10, 1)];
 
 /// The keys of a Lexer Activity connection beyond those of every connection.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -183,38 +170,38 @@ const fn limit(name: &'static str, amount: u64, per_secs: u64) -> LimitSpec {
 struct Keys {
     /// The API token, of type Activity.
     api_token: Option<Credential>,
-    /// Where the status of CSV jobs is asked for: the vendor's second host. The token goes there too.
+    /// The vendor's second host, which returns the status of CSV jobs. The token is sent there too.
     #[schemars(extend("default" = "https://clients.lexer.io"))]
     status_base_url: Option<String>,
-    /// Ids of the forms that NPS reports are read for; left out, all that the vendor calls NPS surveys.
+    /// Ids of the forms whose NPS reports are read; if left out, all that the vendor lists as NPS surveys.
     #[schemars(with = "Option<Vec<Integer>>", extend("default" = []))]
     forms: Option<Vec<Option<Integer>>>,
     /// Which submissions NPS reports count.
     #[schemars(extend("default" = "all"))]
     nps_category: Option<String>,
-    /// What windows are asked for with and intervals are local to: an offset, or an IANA zone, of which each slice has the
-    /// offset at its start.
+    /// The UTC offset of requests and intervals: a fixed offset, or an IANA zone, whose offset at the start of each
+    /// slice applies.
     #[schemars(regex(pattern = r"^([+-][0-9]{2}:[0-9]{2}|[A-Za-z][A-Za-z0-9_+/-]*)$"), extend("default" = "+00:00"))]
     utc_offset: Option<String>,
-    /// What `states_volume`, `response_volume` and `case_volume` are counted by. Hours need slices of at most three days.
+    /// Intervals of `states_volume`, `response_volume` and `case_volume`. Hours need slices of at most three days.
     #[schemars(extend("default" = "day"))]
     intervals: Option<Intervals>,
-    /// Further fields of every report's body, such as filters; a value that reads as a number or a flag is sent as one.
+    /// Further fields of every report's body, such as filters. A text that is a number or a flag is sent as such.
     #[schemars(extend("default" = {}))]
     parameters: Option<BTreeMap<String, Value>>,
-    /// The report type that the stream `workflow_states` asks for.
+    /// The report type that the stream `workflow_states` requests.
     #[schemars(extend("default" = "user_volume"))]
     workflow_states_type: Option<String>,
-    /// What the column `unit` of `response_volume` says.
+    /// Value of the column `unit` of `response_volume`.
     #[schemars(extend("default" = "unknown"))]
     response_volume_unit: Option<ResponseUnit>,
-    /// How CSV files are written, where it cannot be told from them.
+    /// Format of CSV files, if it cannot be detected from them.
     csv: Option<CsvKeys>,
-    /// How patiently CSV jobs are asked after.
+    /// Polling of CSV jobs.
     polling: Option<PollingKeys>,
 }
 
-/// No zone is further from UTC.
+/// The largest UTC offset of a zone.
 const OFFSET_SECS_MAX: i32 = 14 * 3600;
 const UTC_OFFSET: &str = "+00:00";
 
@@ -272,12 +259,12 @@ fn forms(raw: &[Option<Integer>], path: &KeyPath, report: &mut Report<'_>) -> Ve
     forms
 }
 
-/// A word of the vendor's.
+/// Checks a word of the vendor.
 fn word(raw: Option<String>, default: &str, path: &KeyPath, report: &mut Report<'_>) -> String {
     let text = raw.unwrap_or_else(|| default.to_owned());
     if text.is_empty() || text.len() > 100 || !text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
     {
-        report.refuse(path, format!("is not a word of the vendor's; the default is `{default}`"));
+        report.refuse(path, format!("is not a word of letters, digits, `-` and `_`; the default is `{default}`"));
     }
     text
 }
@@ -315,7 +302,7 @@ fn read_offset(text: &str) -> Option<FixedOffset> {
     (minutes < 60 && secs <= OFFSET_SECS_MAX).then(|| FixedOffset::east_opt(sign * secs))?
 }
 
-/// What is written as text comes as text; what reads as a number or a flag is meant as one.
+/// Converts texts that are numbers or flags, also inside lists and maps.
 fn parameters(raw: BTreeMap<String, Value>, path: &KeyPath, report: &mut Report<'_>) -> BTreeMap<String, Value> {
     for name in raw.keys().filter(|name| OWN_FIELDS.contains(&name.as_str())) {
         report.state(&path.key(name), "is set by Tidegate itself; remove it");

@@ -1,12 +1,13 @@
-//! Damaged answers, files and stored cursors of Lexer.
+//! Damaged responses, files and stored cursors of Lexer.
 
 use chrono::{DateTime, FixedOffset, Utc};
 use proptest::prelude::*;
 
+use super::config::ResponseUnit;
 use super::figures::{self, Figures};
 use super::job::tests::tagged;
-use super::wire::JobAnswer;
-use super::{FORMS_MAX, Forms, Intervals, Lexer, ResponseUnit, Settings, job, surveys};
+use super::wire::JobResponse;
+use super::{FORMS_MAX, Forms, Intervals, Lexer, Settings, job, surveys};
 use crate::connector::{StepError, UtcOffset, Window};
 use crate::decode::object::Members;
 use crate::decode::raw;
@@ -47,9 +48,9 @@ fn window() -> Window {
 
 proptest! {
     #[test]
-    fn p7_a_damaged_answer_about_a_job_tells_its_word_and_no_secret(body in damaged(JOBS)) {
+    fn p7_a_damaged_response_about_a_job_shows_its_state_and_no_secret(body in damaged(JOBS)) {
         let lexer = lexer();
-        let Some(job) = JobAnswer::read(&body) else {
+        let Some(job) = JobResponse::read(&body) else {
             assert_told(&job::not_a_job(&body));
             return Ok(());
         };
@@ -92,7 +93,7 @@ proptest! {
                 now,
             };
             let mut kept = Kept::default();
-            if let Err(error) = at_once(figures.hand_over(&body, &mut kept)) {
+            if let Err(error) = at_once(figures.write_records(&body, &mut kept)) {
                 assert_told(&error);
             } else {
                 prop_assert!(looked.is_ok(), "{}: {looked:?}", stream.name);
@@ -109,7 +110,7 @@ proptest! {
     }
 
     #[test]
-    fn p3_a_damaged_cursor_is_none_of_ours_or_comes_back_as_it_was(text in damaged_text(CURSORS)) {
+    fn p3_a_damaged_cursor_is_refused_or_round_trips(text in damaged_text(CURSORS)) {
         if let Ok(cursor) = Forms::parse(&text) {
             let again = Forms::parse(&cursor.text()).unwrap();
             prop_assert_eq!((&cursor.forms, cursor.at), (&again.forms, again.at));
@@ -129,7 +130,7 @@ proptest! {
     }
 
     #[test]
-    fn p5_every_record_of_a_damaged_file_says_what_was_asked_for(body in damaged(FILES), cuts in any_cuts()) {
+    fn p5_every_record_of_a_damaged_file_has_the_requests_members(body in damaged(FILES), cuts in any_cuts()) {
         let kept = tagged(&body, &cuts);
         for record in &kept.records {
             let members = Members::parse(record).unwrap();
@@ -140,7 +141,7 @@ proptest! {
     }
 }
 
-/// A record is what the report had in its place, or an object that says of what it is.
+/// A record is an unchanged element of the report, or an object that names its window.
 fn assert_of_the_window(stream: &str, record: &[u8], nps: bool) {
     let Some(members) = Members::parse(record) else {
         assert!(raw::value(record).is_ok(), "{}", String::from_utf8_lossy(record));
@@ -160,7 +161,7 @@ fn assert_of_the_window(stream: &str, record: &[u8], nps: bool) {
 }
 
 #[test]
-fn p3_a_cursor_beyond_its_forms_ends_the_slice() {
+fn p3_a_cursor_after_its_last_form_ends_the_slice() {
     let cursor = Forms::parse(r#"{"forms":[1],"at":18446744073709551615}"#).unwrap();
     assert!(cursor.following().is_none());
     let many = format!(r#"{{"forms":[{}0],"at":0}}"#, "0,".repeat(FORMS_MAX));

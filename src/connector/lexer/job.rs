@@ -1,15 +1,16 @@
-//! CSV jobs (`facts/lexer.md §6`): made on one host, asked after on the other, the file fetched from wherever it lies,
-//! without any credential.
+//! CSV jobs (`facts/lexer.md §6`): created at one host and polled at another. The file is fetched from the host in
+//! its URL, without credentials.
 //!
-//! The job's token is all that is needed to get its file, so it is stored sealed. A file's URL is never stored: a restart
-//! asks for the status again.
+//! The job's token gives access to its file, so it is stored sealed. A file's URL is never stored: a restart requests
+//! the status again.
 
 use std::borrow::Cow;
 
 use super::super::body;
+use super::super::request::{self, Attempts};
 use super::cells::{self, Cell};
-use super::wire::{JobAnswer, classify};
-use super::{Lexer, ask, config, csv_ends_well, gone};
+use super::wire::{JobResponse, classify};
+use super::{Lexer, ask, config, gone, warn_of_missing_columns};
 use crate::connector::export::{ExportApi, JobState, Polling, Started};
 use crate::connector::{Records, StepError, StepRequest, Window};
 use crate::decode::object::{Members, ObjectWriter};
@@ -18,9 +19,9 @@ use crate::http::{Answered, Body, Call, HttpError, Payload, Session};
 use crate::quota::CallKind;
 use crate::secret::Secret;
 
-/// A file beyond this is none.
+/// Maximum size of a file.
 const FILE_BYTES_MAX: u64 = 4 << 30;
-/// Redirects of a file's URL, each judged again.
+/// Maximum number of redirects of a file's URL, each of which is checked.
 const REDIRECTS_MAX: u32 = 5;
 
 impl ExportApi for Lexer {
@@ -32,7 +33,7 @@ impl ExportApi for Lexer {
         self.settings.polling
     }
 
-    /// One job, or one for each form.
+    /// A single job, or one for each form.
     async fn parts(&self, session: &Session<'_>, request: &StepRequest<'_>) -> Result<Vec<String>, StepError> {
         if request.stream.name != "nps_submissions" {
             return Ok(vec![String::new()]);
@@ -56,16 +57,15 @@ impl ExportApi for Lexer {
         let range = (request.window, self.settings.utc_offset.at(request.window.start));
         let body = ask::body(&request.stream.vendor_id, range, form_of(part)?, &self.settings)?;
         let mut retry = session.retry(CallKind::Data);
-        let answer = loop {
+        let response = loop {
             match self.post(session, body.clone()).await {
-                Ok(answer) => break answer,
-                // An answer may have made the job: sent again only when none came.
+                Ok(response) => break response,
+                // Repeated only without a response: a call with a response may have created the job.
                 Err(StepError::Http(error @ HttpError::Transport { .. })) if retry.again(&error).await => {}
-                Err(StepError::Http(error)) => return Err(classify(error)),
-                Err(error) => return Err(error),
+                Err(error) => return Err(classify(error)),
             }
         };
-        let job = JobAnswer::read(&answer).ok_or_else(|| not_a_job(&answer))?;
+        let job = JobResponse::read(&response).ok_or_else(|| not_a_job(&response))?;
         match (job.status.as_str(), job.token, job.url) {
             ("complete", _, Some(url)) => Ok(Started::Ready(url)),
             ("pending", Some(token), _) => {
@@ -83,25 +83,17 @@ impl ExportApi for Lexer {
         handle: &String,
     ) -> Result<JobState<Secret>, StepError> {
         let Some(token) = self.seal.as_ref().and_then(|seal| seal.open(handle)) else {
-            return Ok(JobState::Failed("it was made with another API token".to_owned()));
+            return Ok(JobState::Failed("it was created with another API token".to_owned()));
         };
-        let mut retry = session.retry(CallKind::Data);
-        let answer = loop {
-            let call = Call { headers: self.settings.headers(), ..Call::get(self.settings.status_url(&token)?) };
-            match session.send(call).await {
-                Ok(body) => match body.small().await {
-                    Ok(answer) => break answer,
-                    Err(error) if retry.again(&error).await => {}
-                    Err(error) => return Err(error.into()),
-                },
-                Err(HttpError::Status { status: 404, .. }) => {
-                    return Ok(JobState::Failed("the vendor knows it no more (status 404)".to_owned()));
-                }
-                Err(error) if retry.again(&error).await => {}
-                Err(error) => return Err(classify(error)),
+        let call = || Ok(Call { headers: self.settings.headers(), ..Call::get(self.settings.status_url(&token)?) });
+        let response = match request::small(session, Attempts::new(session), call, |_| Ok(()), None).await {
+            Ok(((), response)) => response,
+            Err(StepError::Http(HttpError::Status { status: 404, .. })) => {
+                return Ok(JobState::Failed("the vendor does not know it any more (status 404)".to_owned()));
             }
+            Err(error) => return Err(classify(error)),
         };
-        let job = JobAnswer::read(&answer).ok_or_else(|| not_a_job(&answer))?;
+        let job = JobResponse::read(&response).ok_or_else(|| not_a_job(&response))?;
         Ok(match (job.status.as_str(), job.url) {
             ("pending", _) => JobState::Running("pending".to_owned()),
             ("complete", Some(url)) => JobState::Ready(url),
@@ -118,30 +110,19 @@ impl ExportApi for Lexer {
         records: &mut dyn Records,
     ) -> Result<u64, StepError> {
         let prefix = self.prefix(request, form_of(part)?);
-        let (mut retry, mut reread) = (session.retry(CallKind::Data), false);
+        let mut attempts = Attempts::new(session);
         loop {
             records.begin(request.window);
             match self.fetch(session, request, &file, &prefix, records).await {
                 Ok(bytes) => return Ok(bytes),
-                Err(StepError::Http(error)) => {
-                    if !retry.again(&error).await {
-                        return Err(gone(error));
-                    }
-                }
+                Err(StepError::Unreadable(error)) if error.is_of_settings() => return Err(error.into()),
+                Err(error) if attempts.again(&error).await => {}
+                // The file stays unreadable, so a new job is needed.
                 Err(StepError::Unreadable(error)) => {
-                    if error.is_of_settings() {
-                        return Err(error.into());
-                    }
-                    if reread {
-                        // The job is not asked for this file again: another one may be better.
-                        return Err(StepError::ExportFailed {
-                            times: 1,
-                            said: format!("its file cannot be read: {error}"),
-                        });
-                    }
-                    reread = true;
+                    let said = format!("its file cannot be read: {error}");
+                    return Err(StepError::ExportFailed { times: 1, said });
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(gone(error)),
             }
         }
     }
@@ -151,10 +132,10 @@ impl Lexer {
     async fn post(&self, session: &Session<'_>, body: Vec<u8>) -> Result<Vec<u8>, StepError> {
         let url = config::reports_url(&self.base_url)?;
         let call = Call { headers: self.settings.headers(), ..Call::post(url, Payload::Json(body)) };
-        Ok(session.send(call).await?.small().await?)
+        Ok(request::whole(session, call).await?)
     }
 
-    /// The vendor's word for how a job is, which no document lists.
+    /// The vendor's state of a job; the states are not documented.
     pub(super) fn said(&self, status: &str, token: Option<&Secret>) -> String {
         let redactor = token.map_or_else(|| self.redactor.clone(), |token| self.redactor.and(token));
         match status {
@@ -175,7 +156,7 @@ impl Lexer {
         text.as_bytes()[1..text.len() - 1].to_vec()
     }
 
-    /// Gets the file from where the URL leads, whatever it redirects to.
+    /// Fetches the file and follows redirects.
     async fn fetch(
         &self,
         session: &Session<'_>,
@@ -194,7 +175,7 @@ impl Lexer {
         }
         Err(StepError::Refused {
             what: format!("to say where the file is: more than {REDIRECTS_MAX} redirects"),
-            hint: "ask Lexer about the export; the job is asked after again by the next run",
+            hint: "ask Lexer about the export; the next run polls the job again",
         })
     }
 
@@ -213,12 +194,12 @@ impl Lexer {
             body::read_file(body, form, &self.redactor, &mut tagged, |text, tagged| splitter.feed(text, tagged))
                 .await?;
         let end = splitter.finish(&mut tagged)?;
-        csv_ends_well(request.stream, &end);
+        warn_of_missing_columns(request.stream, &end);
         Ok(bytes)
     }
 }
 
-/// A part is a form's id, or nothing.
+/// A part is a form's id, or empty.
 fn form_of(part: &str) -> Result<Option<i64>, StepError> {
     if part.is_empty() {
         return Ok(None);
@@ -226,21 +207,22 @@ fn form_of(part: &str) -> Result<Option<i64>, StepError> {
     part.parse().map(Some).map_err(|_| StepError::CursorUnknown)
 }
 
-/// What an answer is that speaks of no job.
-pub(super) fn not_a_job(answer: &[u8]) -> StepError {
-    match answer.trim_ascii_start().first() {
+/// The error for a response that does not describe a job.
+pub(super) fn not_a_job(response: &[u8]) -> StepError {
+    match response.trim_ascii_start().first() {
         None => DecodeError::Empty.into(),
-        Some(b'{' | b'[') => StepError::Shape("JSON that says nothing of a job".to_owned()),
+        Some(b'{' | b'[') => StepError::Shape("JSON that does not describe a job".to_owned()),
         Some(b'<') => DecodeError::NotJson("HTML or XML").into(),
         Some(_) => DecodeError::NotJson("text").into(),
     }
 }
 
-/// Adds what a file does not say to each of its records, and writes the cells of the SLA file as their columns take them.
+/// Adds the request's members to each record of a file, and converts the cells of the SLA file to the types of their
+/// columns.
 struct Tagged<'r, R: ?Sized> {
     inner: &'r mut R,
     prefix: &'r [u8],
-    /// None where no column is documented.
+    /// `None` if no column is documented.
     typed: Option<ObjectWriter>,
     record: Vec<u8>,
 }
@@ -285,7 +267,7 @@ impl<R: Sink + ?Sized> Sink for Tagged<'_, R> {
     }
 }
 
-/// A record of the SLA file under the documented titles, with its times and flags as such.
+/// A record of the SLA file with the documented titles, and with typed times and flags.
 fn typed<'w>(writer: &'w mut ObjectWriter, cells: &Members<'_>) -> &'w [u8] {
     writer.begin();
     for (name, raw) in cells.iter() {
@@ -306,7 +288,7 @@ pub(super) mod tests {
     use crate::decode::csv::CsvSplitter;
     use crate::fuzz;
 
-    /// The records of a file, in pieces of those lengths.
+    /// The records of a file that arrives in pieces of these lengths.
     pub(in super::super) fn tagged(body: &[u8], cuts: &[usize]) -> fuzz::Kept {
         let mut kept = fuzz::Kept::default();
         let typed = Some(ObjectWriter::default());
@@ -337,7 +319,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn every_record_of_a_file_says_what_was_asked_for_and_both_spellings_are_one_column() {
+    fn every_record_of_a_file_has_the_requests_members_and_both_spellings_are_one_column() {
         let mut taken = Taken::default();
         let typed = Some(ObjectWriter::default());
         let mut tagged = Tagged { inner: &mut taken, prefix: br#""w":1"#, typed, record: Vec::new() };

@@ -1,8 +1,8 @@
-//! Lexer Activity (`facts/lexer.md`): what is special about this vendor.
+//! Lexer Activity (`facts/lexer.md`).
 //!
-//! One endpoint answers most reports at once and makes jobs of three. No list and no report has pages; an NPS report is
-//! read form by form, which are the pages of its slice. What the answers leave out (the window, the form, the offset of
-//! their labels) is added to each record.
+//! One endpoint returns most reports immediately, and creates jobs for three of them. Lists and reports have no pages;
+//! an NPS report is read form by form, and each form is a page of its slice. The window, the form and the offset of the
+//! labels, which the responses lack, are added to each record.
 
 mod ask;
 mod cells;
@@ -23,14 +23,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use url::Url;
 
-pub use self::config::{
-    BY_HOURS, DEFAULT_BASE_URL, DEFAULT_NPS_CATEGORY, DEFAULT_STATUS_BASE_URL, DEFAULT_WORKFLOW_STATES_TYPE,
-    HOURLY_DAYS_MAX, Intervals, OWN_FIELDS, ResponseUnit, Settings,
-};
+use self::config::DEFAULT_BASE_URL;
+pub use self::config::{Intervals, Settings};
 use self::figures::Figures;
 pub use self::streams::VENDOR;
-use self::wire::{JobAnswer, classify, unexpected_job};
-use super::body::{self, Reread};
+use self::wire::{JobResponse, classify, unexpected_job};
+use super::request::{self, Attempts};
 use super::sealed::Seal;
 use super::{Connector, Outcome, Records, Source, StepError, StepRequest, Window, export};
 use crate::catalogue::Stream;
@@ -40,10 +38,9 @@ use crate::decode::list::{self, Lone};
 use crate::decode::object::Members;
 use crate::decode::raw::Raw;
 use crate::http::{Call, HttpError, Payload, Redactor, Session};
-use crate::quota::CallKind;
 
-/// What the list of connectors says of this one.
-pub const CONNECTOR: Connector = Connector {
+/// Entry of the list of connectors.
+pub(super) const CONNECTOR: Connector = Connector {
     vendor: VENDOR,
     default_base_url: DEFAULT_BASE_URL,
     required_keys: &["vendor", "api_token"],
@@ -62,17 +59,17 @@ fn hint(error: &StepError, windowed: bool) -> Option<&'static str> {
     })
 }
 
-/// The forms that the vendor named are good for so long: a year of slices need not ask a year of times.
+/// How long the list of forms is reused, so that not every slice requests it.
 const FORMS_KEPT: Duration = Duration::from_mins(10);
-/// More forms than this are no account's.
+/// Maximum number of forms of an account.
 const FORMS_MAX: usize = 10_000;
 
 /// One account.
-pub struct Lexer {
+struct Lexer {
     base_url: Url,
     settings: Settings,
     redactor: Redactor,
-    /// Keeps the tokens of jobs secret where they are stored.
+    /// Encrypts the tokens of jobs for storage.
     seal: Option<Seal>,
     forms: Mutex<Option<(Instant, Vec<i64>)>>,
 }
@@ -83,11 +80,11 @@ impl fmt::Debug for Lexer {
     }
 }
 
-/// Where the reading of a slice form by form stands; stored as JSON.
+/// Progress within a slice that is read form by form; stored as JSON.
 #[derive(Debug, Serialize, Deserialize)]
 struct Forms {
     forms: Vec<i64>,
-    /// The form under way.
+    /// Index of the current form.
     at: usize,
 }
 
@@ -98,7 +95,7 @@ impl Forms {
     }
 
     fn text(&self) -> String {
-        // Numbers always serialise.
+        // Numbers can always be serialised.
         serde_json::to_string(self).unwrap_or_default()
     }
 
@@ -135,7 +132,7 @@ impl Source for Lexer {
 }
 
 impl Lexer {
-    pub fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
+    fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
         let seal = Seal::new(&settings.api_token, "lexer job");
         Self { base_url, settings, redactor, seal, forms: Mutex::default() }
     }
@@ -159,10 +156,10 @@ impl Lexer {
     async fn get(&self, session: &Session<'_>, list: &str) -> Result<Vec<u8>, StepError> {
         let url = config::list_url(&self.base_url, list)?;
         let call = || Call { headers: self.settings.headers(), ..Call::get(url.clone()) };
-        ask_again(session, call, |body| rows(body).map(|_| ())).await
+        ask(session, call, |body| rows(body).map(|_| ())).await
     }
 
-    /// One form is one page; which forms there are is asked once for a slice (`§2`, `§9.18`).
+    /// Each form is a page; the forms are listed once for a slice (`§2`, `§9` no. 18).
     async fn form_by_form(
         &self,
         session: &Session<'_>,
@@ -181,7 +178,7 @@ impl Lexer {
         Ok(Outcome::Page { next: cursor.following().map(|next| next.text()), bytes })
     }
 
-    /// A slice by hours, in as many calls as its length takes. The cursor is where the next part starts.
+    /// Reads a slice by hours, in as many calls as necessary. The cursor is the start of the next part.
     async fn hour_by_hour(
         &self,
         session: &Session<'_>,
@@ -202,7 +199,7 @@ impl Lexer {
         Ok(Outcome::Page { next: next.transpose().map_err(|_| StepError::CursorUnknown)?, bytes })
     }
 
-    /// The forms that are configured, or those that the vendor calls NPS surveys.
+    /// The configured forms, or those that the vendor lists as NPS surveys.
     async fn nps_forms(&self, session: &Session<'_>) -> Result<Vec<i64>, StepError> {
         if !self.settings.forms.is_empty() {
             return Ok(self.settings.forms.clone());
@@ -222,7 +219,7 @@ impl Lexer {
         Ok(forms)
     }
 
-    /// A part of a slice of a report that answers at once. It only reads, so it is sent again when a fault passes (`§7`).
+    /// Reads a part of a slice of a report without a job. The call only reads, so it may be repeated (`§7`).
     async fn report(
         &self,
         session: &Session<'_>,
@@ -242,8 +239,8 @@ impl Lexer {
         let body = ask::body(kind, (range, offset), form, &self.settings)?;
         let url = config::reports_url(&self.base_url)?;
         let call = || Call { headers: self.settings.headers(), ..Call::post(url.clone(), Payload::Json(body.clone())) };
-        let answer = ask_again(session, call, figures::look).await?;
-        if JobAnswer::read(&answer).is_some() {
+        let response = ask(session, call, figures::look).await?;
+        if JobResponse::read(&response).is_some() {
             return Err(unexpected_job());
         }
         let figures = Figures {
@@ -259,56 +256,29 @@ impl Lexer {
             now,
         };
         records.begin(part);
-        if !is_blank(&answer) {
-            figures.hand_over(&answer, records).await?;
+        if !is_blank(&response) {
+            figures.write_records(&response, records).await?;
         }
-        Ok(answer.len() as u64)
+        Ok(response.len() as u64)
     }
 }
 
-/// Sends a call that only reads and answers its whole body; again when a fault passes, and once when `look` finds the body
-/// unreadable. The body is blank when the vendor says that there is nothing.
-async fn ask_again(
+/// Sends a call whose response may be empty. Returns the body, once `look` finds that it can be read.
+async fn ask(
     session: &Session<'_>,
     call: impl Fn() -> Call,
     look: impl Fn(&[u8]) -> Result<(), StepError>,
 ) -> Result<Vec<u8>, StepError> {
-    let (mut retry, mut reread) = (session.retry(CallKind::Data), Reread::default());
-    loop {
-        let mut is_believed = false;
-        let answer = match session.send(call()).await {
-            Ok(body) => {
-                is_believed = reread.believes(body.is_no_content());
-                body.small().await
-            }
-            Err(error) => Err(error),
-        };
-        match answer {
-            Ok(body) => match look(&body) {
-                Err(error) if is_believed && body::is_empty(&error) => return Ok(body),
-                Err(error @ StepError::Unreadable(_)) => {
-                    if !reread.again(&error) {
-                        return Err(error);
-                    }
-                }
-                Err(error) => return Err(error),
-                Ok(()) => return Ok(body),
-            },
-            Err(error) => {
-                if !retry.again(&error).await {
-                    return Err(classify(error));
-                }
-            }
-        }
-    }
+    let asked = request::small(session, Attempts::new(session), || Ok(call()), look, Some(|| ())).await;
+    asked.map(|((), body)| body).map_err(classify)
 }
 
-/// The rows of a list: an array, or one row alone, as the examples have it (`§2`).
+/// The rows of a list: an array, or a single row, as in the examples (`§2`).
 fn rows(body: &[u8]) -> Result<Vec<Raw<'_>>, StepError> {
     list::read(body, Lone::Row { key: "id" }).map_err(Into::into)
 }
 
-/// The same of a list that may be blank, which has none.
+/// Like [`rows`], but a blank list has no rows.
 fn rows_if_any(body: &[u8]) -> Result<Vec<Raw<'_>>, StepError> {
     if is_blank(body) { Ok(Vec::new()) } else { rows(body) }
 }
@@ -317,12 +287,12 @@ fn is_blank(body: &[u8]) -> bool {
     body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body).trim_ascii().is_empty()
 }
 
-/// The forms of a list that are NPS surveys.
+/// The ids of the forms in a list that are NPS surveys.
 fn surveys(body: &[u8]) -> Result<Vec<i64>, StepError> {
     let mut forms = Vec::new();
     for row in rows_if_any(body)? {
         let form = Members::parse(row.get().as_bytes());
-        let form = form.ok_or_else(|| StepError::Shape("a list of other things than forms".to_owned()))?;
+        let form = form.ok_or_else(|| StepError::Shape("a list whose elements are not forms".to_owned()))?;
         if form.is_true("nps") {
             forms.push(form.i64("id").ok_or(StepError::Missing("id"))?);
         }
@@ -333,18 +303,18 @@ fn surveys(body: &[u8]) -> Result<Vec<i64>, StepError> {
     Ok(forms)
 }
 
-/// A file that cannot be had. One that is not there any more is no use to ask for again: its job is.
-fn gone(error: HttpError) -> StepError {
+/// The error for a file that cannot be fetched. If it does not exist any more, a new job is needed.
+fn gone(error: StepError) -> StepError {
     match error {
-        HttpError::Status { status: status @ (400..=499), .. } => {
+        StepError::Http(HttpError::Status { status: status @ (400..=499), .. }) => {
             StepError::ExportFailed { times: 1, said: format!("its file is gone (status {status})") }
         }
-        error => error.into(),
+        error => error,
     }
 }
 
-/// Says which documented columns a file lacks; what it has beside them gets a column.
-fn csv_ends_well(stream: &Stream, end: &CsvEnd) {
+/// Warns if a file lacks documented columns. Further columns are created.
+fn warn_of_missing_columns(stream: &Stream, end: &CsvEnd) {
     let columns = stream.columns.iter().filter(|column| column.field.contains(' ') || column.field == "State");
     let has = |name: &str| end.titles.iter().any(|title| crate::catalogue::column_name(title) == name);
     let missing: Vec<&str> = columns.filter(|column| !has(&column.name)).map(|column| column.field.as_ref()).collect();
@@ -359,6 +329,7 @@ mod tests {
 
     use chrono::FixedOffset;
 
+    use super::config::{DEFAULT_NPS_CATEGORY, DEFAULT_STATUS_BASE_URL, DEFAULT_WORKFLOW_STATES_TYPE, ResponseUnit};
     use super::*;
     use crate::connector::export::Polling;
     use crate::secret::Secret;

@@ -1,7 +1,8 @@
 //! Lexer Activity: lists, reports and CSV jobs (`facts/lexer.md §2, §4, §6`).
 //!
-//! The answers repeat neither the window nor what was asked for, so the vendor module adds both: `window_end`, `form`,
-//! `nps_category`, the offset of the labels. Window aggregates are not additive (`§4`), which their tables' comments say.
+//! Responses repeat neither the window nor the request, so the connector adds both: `window_end`, `form`,
+//! `nps_category`, the offset of the labels. Window aggregates are not additive (`§4`), as the comments of their tables
+//! state.
 
 use std::borrow::Cow;
 
@@ -12,17 +13,17 @@ pub const VENDOR: Vendor = Vendor::new("lexer_activity");
 
 /// One request covers at most 12 months (`§1`).
 const DAYS_MAX: u32 = 365;
-/// Room for whole days at both ends and one more, which interval reports are asked for (`§5.12, §8`).
+/// Below the maximum, because requests of interval reports add whole days at both ends and one more (`§5.12, §8`).
 const INTERVAL_DAYS_MAX: u32 = 360;
-/// CSV jobs are asked for a month at most (`§8`).
+/// CSV jobs cover at most a month (`§8`).
 const EXPORT_DAYS_MAX: u32 = 31;
 
-/// Names are the vendor's own; all of them are snake_case already.
+/// A column with the vendor's name; all of these are snake_case already.
 const fn column(name: &'static str, kind: ColumnType, meaning: &'static str) -> Column {
     Column::new(name, name, kind, meaning)
 }
 
-/// Of every windowed stream. What is ours does not tell one record from another.
+/// Column of every windowed stream. Tidegate adds it, so it does not distinguish records.
 const WINDOW_END: Column = column(
     "window_end",
     Timestamptz,
@@ -266,7 +267,8 @@ const CASE_DETAILS: &[Column] = &[WINDOW_END];
 const NPS_SUBMISSIONS: &[Column] =
     &[WINDOW_END, column("form_id", Bigint, "Form that was asked for; lexer.forms.id"), NPS_CATEGORY];
 
-/// `§6.2`. The draft types all of them as text; their titles and meanings say more. The misspelt header is the documented one.
+/// `§6.2`. The draft types all columns as text; these types follow from titles and meanings. The misspelled header is
+/// documented.
 const MENTION_SLA_EXPORT: &[Column] = &[
     WINDOW_END,
     Column::new("Account Name", "account_name", Words, "Account that was mentioned"),
@@ -427,14 +429,14 @@ fn reports() -> Vec<Stream> {
     let report = |&(name, meaning, key, windows, columns): &Report| Stream {
         key: Key::Columns(key.iter().map(|&name| Text::Borrowed(name)).collect()),
         windows,
-        // Nobody knows its type (`§5.3`).
+        // Its report type is unknown (`§5.3`).
         off_by_default: name == "workflow_states",
         ..stream(name, meaning, columns)
     };
     REPORTS.iter().map(report).collect()
 }
 
-/// A file may have other columns than a document says (`§6.2`), so all of them get theirs from the data.
+/// A file may have other columns than documented (`§6.2`), so columns are created from the data.
 fn exports() -> Vec<Stream> {
     let export = |name, meaning, columns| Stream {
         key: Key::RowHash,
@@ -450,7 +452,7 @@ fn exports() -> Vec<Stream> {
     ]
 }
 
-/// What all of them have in common, as a windowed report. The report's type is the stream's name (`§4`).
+/// The common parts of all streams, as a windowed report. The report's type is the stream's name (`§4`).
 fn stream(name: &'static str, meaning: &'static str, columns: &'static [Column]) -> Stream {
     Stream {
         vendor: VENDOR,

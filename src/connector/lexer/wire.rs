@@ -1,20 +1,20 @@
-//! What the vendor's answers say about themselves: jobs (`facts/lexer.md §6.1`) and documented errors (`§7`).
+//! Responses that describe a job (`facts/lexer.md §6.1`), and documented errors (`§7`).
 
 use crate::connector::StepError;
 use crate::decode::object::Members;
 use crate::http::{Excerpt, HttpError};
 use crate::secret::Secret;
 
-/// An answer that speaks of a job instead of holding a report; any type may be answered so.
-pub(super) struct JobAnswer {
+/// A response that describes a job instead of holding a report; any report may have one.
+pub(super) struct JobResponse {
     pub(super) status: String,
     pub(super) token: Option<Secret>,
     pub(super) url: Option<Secret>,
 }
 
-impl JobAnswer {
-    /// None when the answer is something else: a status that is a text, beside a token or a URL, null or not, is what
-    /// no report has.
+impl JobResponse {
+    /// Returns `None` for another response. A job has a string `status`, and a `token` or `url`, which may be null; no
+    /// report has both.
     pub(super) fn read(body: &[u8]) -> Option<Self> {
         let members = Members::parse(body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body))?;
         let has = |wanted: &str| members.iter().any(|(name, _)| name == wanted);
@@ -28,15 +28,15 @@ impl JobAnswer {
     }
 }
 
-/// A documented error, with what to do about it. It goes by the status, for the body's form is not documented; the words
-/// only choose the clearer hint.
-pub(super) fn classify(error: HttpError) -> StepError {
-    let HttpError::Status { status, excerpt } = &error else { return error.into() };
+/// Classifies a documented error by its status. The format of the body is not documented; its words only select the
+/// hint.
+pub(super) fn classify(error: StepError) -> StepError {
+    let StepError::Http(HttpError::Status { status, excerpt }) = &error else { return error };
     let refused =
         |what: &str, hint: &'static str| StepError::Refused { what: format!("{what} (status {status})"), hint };
     match status {
         300..=399 => refused(
-            "it redirects the call, and the token follows no redirect",
+            "it redirects the call, and the token is not sent to another URL",
             "check `base_url` and `status_base_url`: write the hosts that the vendor's documentation names now",
         ),
         400 => bad_request(*status, excerpt),
@@ -51,10 +51,10 @@ pub(super) fn classify(error: HttpError) -> StepError {
         ),
         404 => refused(
             "the request: it is malformed or the path is unknown",
-            "check `base_url`, `forms`, `nps_category` and `parameters`: Lexer answers so to whatever it cannot read, it does \
+            "check `base_url`, `forms`, `nps_category` and `parameters`: Lexer sends this status for any invalid request; it does \
              not mean that there are no data",
         ),
-        _ => error.into(),
+        _ => error,
     }
 }
 
@@ -65,7 +65,7 @@ fn bad_request(status: u16, excerpt: &Excerpt) -> StepError {
         ("the report: its starting date is a future date", "check this machine's clock and the job's `start`")
     } else if excerpt.mentions("type") {
         (
-            "the report: the account knows no such type",
+            "the report: the account does not have this type",
             "leave the stream out, or correct `workflow_states_type` if it is `workflow_states`",
         )
     } else {
@@ -74,11 +74,12 @@ fn bad_request(status: u16, excerpt: &Excerpt) -> StepError {
     StepError::Refused { what: format!("{what} (status {status})"), hint }
 }
 
-/// A report that is documented to answer at once has come as a job.
+/// The error for a report without a job, according to the documentation, that came as a job.
 pub(super) fn unexpected_job() -> StepError {
     StepError::Refused {
-        what: "to answer at once: it made a job of a report that is documented to need none".to_owned(),
-        hint: "make the `slice` shorter and run it again; if it goes on, ask Lexer how this report is fetched, and tell us",
+        what: "to return the report immediately: it created a job, although none is documented for this report"
+            .to_owned(),
+        hint: "make the `slice` shorter and run it again; if the error persists, ask Lexer how this report is fetched, and report it to us",
     }
 }
 
@@ -87,9 +88,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jobs_are_told_from_reports() {
+    fn jobs_are_distinguished_from_reports() {
         let read = |body: &str| {
-            JobAnswer::read(body.as_bytes()).map(|job| {
+            JobResponse::read(body.as_bytes()).map(|job| {
                 let text = |secret: Option<Secret>| secret.map(|secret| secret.expose().to_owned());
                 (job.status, text(job.token), text(job.url))
             })

@@ -1,4 +1,5 @@
-//! What a Lynn Reporting connection says: its keys, their check, and the settings that follow (`facts/lynn.md`).
+//! Configuration of a Lynn Reporting connection: the keys, their checks, and the resulting settings
+//! (`facts/lynn.md`).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -34,11 +35,11 @@ pub struct Settings {
     pub filter_timezone: Tz,
     /// chrono format of `startDate` and `endDate`, 24-hour (`§10.1`).
     pub date_format: String,
-    /// Rows asked for per page, 1 to 10000 (`§10.23`).
+    /// Rows requested per page, 1 to 10000 (`§10.23`).
     pub page_size: u32,
     /// Read one more page when the last planned one was full (`§3.1`); costs a call.
     pub probe_full_page: bool,
-    /// Fail a window whose answer is valid but has errors (`§10.21`).
+    /// Fail a window whose response is valid but has errors (`§10.21`).
     pub fail_on_errors: bool,
 }
 
@@ -85,10 +86,10 @@ struct Keys {
     access_token: Option<Credential>,
     /// The credential's Secret Token.
     access_token_secret: Option<Credential>,
-    /// The subscription, which decides the quotas.
+    /// The subscription, which determines the quotas.
     #[schemars(extend("default" = "basic"))]
     product: Option<Product>,
-    /// `Ocp-Apim-Subscription-Key`; premium only, empty is none.
+    /// `Ocp-Apim-Subscription-Key`; premium only. Empty means none.
     subscription_key: Option<Credential>,
     /// Paths below `base_url`.
     paths: Option<LynnPaths>,
@@ -107,13 +108,13 @@ struct Keys {
     /// Scheme word of the Authorization header.
     #[schemars(extend("default" = "bearer"))]
     authorization_scheme: Option<String>,
-    /// Rows asked for per page.
+    /// Rows requested per page.
     #[schemars(range(min = 1, max = 10000), extend("default" = 10000))]
     page_size: Option<Integer>,
     /// Read one more page when the last planned one was full; costs a call.
     #[schemars(extend("default" = true))]
     probe_full_page: Option<Bool>,
-    /// Fail a window whose answer is valid but lists errors.
+    /// Fail a window whose response is valid but lists errors.
     #[schemars(extend("default" = true))]
     fail_on_errors: Option<Bool>,
 }
@@ -207,7 +208,7 @@ fn date_format(raw: Option<String>, path: &KeyPath, report: &mut Report<'_>) -> 
     text
 }
 
-/// The format must tell any two ends of slices apart, on a 24-hour clock, and needs no zone.
+/// The format must distinguish any two ends of slices, on a 24-hour clock, and needs no zone.
 fn date_format_problem(format: &str) -> Option<&'static str> {
     let written = |time: NaiveDateTime| {
         let mut text = String::new();
@@ -237,9 +238,9 @@ fn extra_streams(reports: &BTreeMap<String, String>, path: &KeyPath, report: &mu
         let table = column_name(name);
         let taken = known.iter().any(|stream| stream.name == table);
         if !name.contains(char::is_alphanumeric) {
-            report.state(&path, "a report's name has letters or digits; rename it");
+            report.state(&path, "a report's name must have letters or digits; rename it");
         } else if taken {
-            report.state(&path, &format!("the stream `{table}` is known already; give the report another name"));
+            report.state(&path, &format!("the stream `{table}` exists already; give the report another name"));
         } else if streams.iter().any(|stream| stream.name == table) {
             report.state(&path, &format!("another report becomes the stream `{table}` too; rename one of them"));
         }

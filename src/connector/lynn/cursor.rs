@@ -1,4 +1,4 @@
-//! Where inside a window the reading of a report stands.
+//! The position of a report's reading inside a window.
 
 use chrono::{DateTime, Datelike as _, Utc};
 use serde::{Deserialize, Serialize};
@@ -9,23 +9,23 @@ use super::config::Settings;
 use super::dates;
 
 /// The part of the window that is being read, and the page inside it. Stored as JSON; `last_document` keeps the
-/// vendor's own text (`facts/lynn.md §3.1`).
+/// vendor's text unchanged (`facts/lynn.md §3.1`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Cursor {
     pub(super) from: DateTime<Utc>,
     pub(super) to: DateTime<Utc>,
-    /// Pages of this part that are behind us.
+    /// Pages of this part that are complete.
     pub(super) page: u64,
-    /// Pages that follow the first, fixed by the first answer; none if that did not say.
+    /// Pages that follow the first, from the first response; `None` if it has no count.
     pub(super) planned: Option<u64>,
-    /// The query of the first page: that of every page, whatever is configured meanwhile.
+    /// The query of the first page; used for every page, even if the configuration changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     query: Option<Query>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) last_document: Option<Box<RawValue>>,
 }
 
-/// What is asked for, beside the page.
+/// The query, without the page.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Query {
@@ -41,13 +41,13 @@ impl Cursor {
 
     pub(super) fn parse(text: &str) -> Result<Self, StepError> {
         let cursor: Self = serde_json::from_str(text).map_err(|_| StepError::CursorUnknown)?;
-        // Beyond them there are no clocks to show.
+        // Local times cannot be computed for other years.
         let is_shown = |at: DateTime<Utc>| (1..=9999).contains(&at.year());
         if is_shown(cursor.from) && is_shown(cursor.to) { Ok(cursor) } else { Err(StepError::CursorUnknown) }
     }
 
     pub(super) fn text(&self) -> String {
-        // Strings, numbers and raw JSON always serialise.
+        // Strings, numbers and raw JSON can always be serialised.
         serde_json::to_string(self).unwrap_or_default()
     }
 

@@ -1,12 +1,12 @@
 //! `startDate` and `endDate`: whole seconds of local time in the filter zone (`facts/lynn.md §10.1, §10.2, §10.3`).
 //!
-//! What is asked for is never less than what is meant. A local time that occurs twice, when clocks go back, could be read
-//! as either: such a bound is moved outwards to one that occurs once.
+//! The requested range is never smaller than the window. A local time that occurs twice, when clocks go back, is
+//! ambiguous: such a bound is moved outwards to a local time that occurs once.
 
 use chrono::{DateTime, DurationRound as _, LocalResult, TimeDelta, TimeZone as _, Utc};
 use chrono_tz::Tz;
 
-/// No clock was ever put back further.
+/// The search range: clocks have never been put back further.
 const FOLD_MINUTES_MAX: i64 = 26 * 60;
 
 pub(super) fn start(at: DateTime<Utc>, zone: Tz, format: &str) -> String {
@@ -21,7 +21,7 @@ pub(super) fn end(at: DateTime<Utc>, zone: Tz, format: &str) -> String {
 }
 
 /// `at` itself, or the next instant whose local time occurs once.
-pub(super) fn told_apart(at: DateTime<Utc>, zone: Tz) -> DateTime<Utc> {
+pub(super) fn unambiguous(at: DateTime<Utc>, zone: Tz) -> DateTime<Utc> {
     outwards(at, zone, 1)
 }
 
@@ -29,7 +29,7 @@ fn shown(at: DateTime<Utc>, zone: Tz, format: &str) -> String {
     at.with_timezone(&zone).format(format).to_string()
 }
 
-/// The nearest time in that direction, in whole minutes, whose local time occurs once; mostly `at` itself.
+/// The nearest time in that direction, in whole minutes, whose local time occurs once; usually `at` itself.
 fn outwards(at: DateTime<Utc>, zone: Tz, direction: i64) -> DateTime<Utc> {
     let twice = |at: DateTime<Utc>| {
         matches!(zone.from_local_datetime(&at.with_timezone(&zone).naive_local()), LocalResult::Ambiguous(..))
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn p8_days_of_23_and_25_hours_are_asked_for_whole() {
+    fn p8_days_of_23_and_25_hours_are_requested_completely() {
         // Santiago: clocks go forward at 00:00 on 8 September 2024, and back at 24:00 on 6 April.
         let spring = both("2024-09-08T04:00:00Z", "2024-09-09T03:00:00Z", Tz::America__Santiago);
         assert_eq!(spring, is("2024-09-08 01:00:00", "2024-09-09 00:00:00"));
@@ -96,7 +96,7 @@ mod tests {
             ("2024-04-07T03:20:30Z", "2024-04-07T04:00:00Z"),
             ("2024-04-07T04:00:01Z", "2024-04-07T04:00:01Z"),
         ] {
-            assert_eq!(told_apart(at(wanted), zone), at(to), "{wanted}");
+            assert_eq!(unambiguous(at(wanted), zone), at(to), "{wanted}");
         }
     }
 

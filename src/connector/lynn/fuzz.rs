@@ -1,10 +1,10 @@
-//! Damaged answers and stored cursors of Lynn Reporting.
+//! Damaged responses and stored cursors of Lynn Reporting.
 
 use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 
 use super::cursor::Cursor;
-use super::wire::{Answer, request_body};
+use super::wire::{Response, request_body};
 use super::{Lynn, Settings, dates};
 use crate::connector::Window;
 use crate::connector::lynn_account::{Account, Product};
@@ -13,7 +13,7 @@ use crate::fuzz::{Kept, assert_told, damaged, damaged_text};
 use crate::http::Redactor;
 use crate::secret::Secret;
 
-const ANSWERS: &[&[u8]] = &[
+const RESPONSES: &[&[u8]] = &[
     br#"{"isValid":true,"errors":null,"pageCount":2,"result":[{"a":1}],"lastDocument":[17092911104560000000001,"r\u00e9-1"]}"#,
     br#"{"IsValid":"false","Errors":["cannot run for s3cret-value",{"token":"s3cret-value"}],"Result":null,"PageCount":"3.0"}"#,
     br#"{"result":[],"lastDocument":{"a":[1,2,{"b":null}]},"pageCount":-1,"errors":{}}"#,
@@ -48,19 +48,19 @@ fn settings(zone: chrono_tz::Tz, fail_on_errors: bool) -> Settings {
 
 proptest! {
     #[test]
-    fn p7_a_damaged_answer_is_judged_and_its_errors_show_no_secret(body in damaged(ANSWERS), fail_on_errors in any::<bool>()) {
+    fn p7_a_damaged_response_is_checked_and_its_errors_show_no_secret(body in damaged(RESPONSES), fail_on_errors in any::<bool>()) {
         let mut splitter = Splitter::new("result");
         if splitter.feed(&body, &mut Kept::default()).is_ok() && let Ok(envelope) = splitter.finish() {
             let redactor = Redactor::new(vec![Secret::new("s3cret-value")]);
-            match Answer::read(&envelope, &settings(chrono_tz::UTC, fail_on_errors), &redactor) {
-                Ok(answer) => {
-                    prop_assert_eq!(answer.rows, envelope.records);
-                    // What goes back is what came.
+            match Response::read(&envelope, &settings(chrono_tz::UTC, fail_on_errors), &redactor) {
+                Ok(response) => {
+                    prop_assert_eq!(response.rows, envelope.records);
+                    // `lastDocument` is sent back unchanged.
                     let query = Cursor::parse(std::str::from_utf8(CURSORS[0]).unwrap()).unwrap();
                     let query = query.query(&settings(chrono_tz::UTC, true));
-                    let request = request_body(&query, answer.last_document.as_deref()).unwrap();
+                    let request = request_body(&query, response.last_document.as_deref()).unwrap();
                     let request = String::from_utf8(request).unwrap();
-                    prop_assert!(answer.last_document_text().is_none_or(|text| request.contains(text)));
+                    prop_assert!(response.last_document_text().is_none_or(|text| request.contains(text)));
                 }
                 Err(error) => {
                     let shown = format!("{error} {error:?}");
@@ -72,7 +72,7 @@ proptest! {
     }
 
     #[test]
-    fn p3_a_damaged_cursor_is_none_of_ours_or_comes_back_as_it_was(text in damaged_text(CURSORS), zone in prop::sample::select(chrono_tz::TZ_VARIANTS.to_vec())) {
+    fn p3_a_damaged_cursor_is_refused_or_round_trips(text in damaged_text(CURSORS), zone in prop::sample::select(chrono_tz::TZ_VARIANTS.to_vec())) {
         if let Ok(cursor) = Cursor::parse(&text) {
             let again = Cursor::parse(&cursor.text()).unwrap();
             prop_assert_eq!(cursor.text(), again.text());
@@ -83,21 +83,21 @@ proptest! {
     }
 
     #[test]
-    fn p6_any_answer_leads_on_to_a_later_page_or_part_or_to_an_end(
+    fn p6_any_response_leads_to_a_later_page_or_part_or_to_an_end(
         text in damaged_text(CURSORS), page_count in prop::option::of(prop_oneof![0_u64..5, any::<u64>()]), rows in 0_u64..1_002,
         last in prop::option::of(prop::sample::select(&["7", "[17092911104560000000001,\"r\"]"][..])),
     ) {
         let Ok(cursor) = Cursor::parse(&text) else { return Ok(()) };
         let lynn = Lynn::new("https://host".parse().unwrap(), settings(chrono_tz::UTC, true), Redactor::default());
         let last_document = last.map(|raw| serde_json::from_str(raw).unwrap());
-        let answer = Answer { page_count, rows, last_document };
+        let response = Response { page_count, rows, last_document };
         let window = Window { start: cursor.from, end: cursor.to + chrono::TimeDelta::days(1) };
         let (page, to) = (cursor.page, cursor.to);
-        match lynn.next(window, cursor, &answer) {
+        match lynn.next(window, cursor, &response) {
             Ok(Some(next)) if next.page == 0 => prop_assert!(next.from == to && next.to == window.end),
             Ok(Some(next)) => {
                 prop_assert!(next.page == page + 1 && next.page <= super::PAGES_MAX && rows > 0);
-                let (sent, came) = (next.last_document_text(), answer.last_document_text());
+                let (sent, came) = (next.last_document_text(), response.last_document_text());
                 prop_assert_eq!(sent, came);
             }
             Ok(None) => prop_assert!(false, "a day is left"),

@@ -1,8 +1,8 @@
-//! Lynn Reporting (`facts/lynn.md`): what is special about this vendor.
+//! Lynn Reporting (`facts/lynn.md`).
 //!
-//! A token is minted lazily, shared by all streams and renewed once when a call is refused with 401. A report is read in
-//! pages of up to 10,000 rows; `lastDocument` leads from one to the next and is kept byte for byte. A window that would
-//! outgrow the bandwidth left is read in parts, each with its own pages.
+//! A token is created when first needed, shared by all streams, and renewed once when a call is refused with 401. A
+//! report is read in pages of up to 10,000 rows; `lastDocument` leads from one page to the next and is kept byte for
+//! byte. A window that would exceed the remaining bandwidth is read in parts, each with its own pages.
 
 mod config;
 mod cursor;
@@ -19,10 +19,11 @@ use url::Url;
 pub use self::config::{HttpMethod, Settings};
 use self::cursor::{Cursor, Query};
 pub use self::streams::{VENDOR, extra_report};
-use self::wire::Answer;
-use super::body::{self, Reread};
+use self::wire::Response;
+use super::body;
+pub use super::lynn_account::Product;
 use super::lynn_account::{self, Tokens};
-pub use super::lynn_account::{DEFAULT_BASE_URL, Product};
+use super::request::Attempts;
 use super::{Connector, Expected, Outcome, Records, Source, StepError, StepRequest, Window};
 use crate::decode::DecodeError;
 use crate::decode::json::Splitter;
@@ -30,10 +31,10 @@ use crate::http::{Call, HttpError, Payload, Redactor, Session};
 use crate::quota::CallKind;
 use crate::secret::Secret;
 
-/// What the list of connectors says of this one.
-pub const CONNECTOR: Connector = Connector {
+/// Entry of the list of connectors.
+pub(super) const CONNECTOR: Connector = Connector {
     vendor: VENDOR,
-    default_base_url: DEFAULT_BASE_URL,
+    default_base_url: lynn_account::DEFAULT_BASE_URL,
     required_keys: &["vendor", "tenant", "access_token", "access_token_secret"],
     schema: config::schema,
     streams: streams::streams,
@@ -56,22 +57,22 @@ fn hint(error: &StepError, _windowed: bool) -> Option<&'static str> {
     })
 }
 
-/// A window of more pages is an endless loop: 10,000 pages of 10,000 rows.
+/// Pages of a window (10,000 rows each); more are taken for an endless loop.
 const PAGES_MAX: u64 = 10_000;
-/// So many full pages beyond those announced are another.
+/// Full pages beyond the announced ones; more are taken for an endless loop.
 const PROBES_MAX: u64 = 20;
-/// More than the vendor grants in a whole period, in any product.
+/// Above the bandwidth of a whole period in any product.
 const PAGE_BYTES_MAX: u64 = 1 << 30;
-/// What a page may take before one was seen.
+/// Expected size of a page until one was read.
 const PAGE_BYTES_GUESS: u64 = 500_000;
-/// A window is not split into parts shorter than this.
+/// Minimum length of a part of a window.
 const PART_SECS_MIN: u64 = 60;
-/// Share of the bandwidth left that a part may be expected to use.
+/// Share of the remaining bandwidth that a part may be expected to use.
 const BUDGET_PERCENT: u64 = 90;
 
 /// One Lynn account.
 #[derive(Debug)]
-pub struct Lynn {
+struct Lynn {
     base_url: Url,
     settings: Settings,
     tokens: Tokens,
@@ -93,17 +94,17 @@ impl Source for Lynn {
         if cursor.page == 0 {
             self.plan_part(session, &request, &mut cursor).await?;
         }
-        let (mut answer, mut bytes) = self.page(session, &request, &cursor, records).await?;
+        let (mut response, mut bytes) = self.page(session, &request, &cursor, records).await?;
         if cursor.page == 0
-            && let Some(shorter) = self.outgrows(session, &cursor, &answer, bytes).await?
+            && let Some(shorter) = self.shorter_end(session, &cursor, &response, bytes).await?
         {
-            tracing::info!(until = %shorter, "window outgrows the bandwidth left, reading a part of it first");
+            tracing::info!(until = %shorter, "the window exceeds the remaining bandwidth, reading a part of it first");
             cursor.to = shorter;
             let expected = Expected { page_bytes: Some(bytes), ..request.expected };
             let request = StepRequest { expected, ..request };
-            (answer, bytes) = self.page(session, &request, &cursor, records).await?;
+            (response, bytes) = self.page(session, &request, &cursor, records).await?;
         }
-        let next = self.next(request.window, cursor, &answer)?;
+        let next = self.next(request.window, cursor, &response)?;
         Ok(Outcome::Page { next: next.map(|cursor| cursor.text()), bytes })
     }
 
@@ -120,11 +121,11 @@ impl Source for Lynn {
 }
 
 impl Lynn {
-    pub fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
+    fn new(base_url: Url, settings: Settings, redactor: Redactor) -> Self {
         Self { base_url, settings, tokens: Tokens::default(), redactor }
     }
 
-    /// Shortens the part ahead so that it fits into the bandwidth left, as far as earlier readings tell (`§9`).
+    /// Shortens the next part so that it fits into the remaining bandwidth, judging by earlier readings (`§9`).
     async fn plan_part(
         &self,
         session: &Session<'_>,
@@ -136,7 +137,7 @@ impl Lynn {
             return Ok(());
         };
         let expected = share(slice_bytes, cursor.secs(), request.expected.slice_secs);
-        // Nothing is shorter than a page: one that does not fit now is waited for, and then takes as much as it can.
+        // A page is the minimum: if it does not fit now, its call waits for the quota.
         let budget = budget(left).max(request.expected.page_bytes.unwrap_or(0));
         if let Some(to) = self.fitting(cursor, expected, budget) {
             cursor.to = to;
@@ -144,16 +145,16 @@ impl Lynn {
         Ok(())
     }
 
-    /// The end of the part that fits, when the first page shows that this one does not. None too when not even a page
-    /// fits any more: then the one that was read is kept, and the next goes on from it when there is room again.
-    async fn outgrows(
+    /// The end of the part that fits, if the first page shows that the current part does not. Returns `None` also if
+    /// not even a page fits any more: then the page is kept, and the next one waits for the quota.
+    async fn shorter_end(
         &self,
         session: &Session<'_>,
         cursor: &Cursor,
-        answer: &Answer,
+        response: &Response,
         bytes: u64,
     ) -> Result<Option<DateTime<Utc>>, StepError> {
-        let following = answer.page_count.unwrap_or(0).min(PAGES_MAX);
+        let following = response.page_count.unwrap_or(0).min(PAGES_MAX);
         match self.bandwidth_left(session).await? {
             Some(left) if following.saturating_mul(bytes) > budget(left) && budget(left) >= bytes => {
                 Ok(self.fitting(cursor, (following + 1).saturating_mul(bytes), budget(left)))
@@ -162,60 +163,43 @@ impl Lynn {
         }
     }
 
-    /// The end of the part of `cursor`'s window that uses no more than `budget`. Returns `None` if all of it fits, or if the
-    /// rest of it cannot be told apart: a part does not end at a local time that occurs twice, or both parts would have
-    /// all rows of that time.
+    /// The end of the part of `cursor`'s window that uses no more than `budget`. Returns `None` if the whole window
+    /// fits, or if it cannot be split: a part never ends at a local time that occurs twice, because both parts would
+    /// have the rows of that time.
     fn fitting(&self, cursor: &Cursor, expected: u64, budget: u64) -> Option<DateTime<Utc>> {
         if expected <= budget || cursor.secs() <= PART_SECS_MIN {
             return None;
         }
         let secs = share(cursor.secs(), budget, expected).clamp(PART_SECS_MIN, cursor.secs() - 1);
         let to = cursor.from + TimeDelta::seconds(i64::try_from(secs).ok()?);
-        Some(dates::told_apart(to, self.settings.filter_timezone)).filter(|to| *to < cursor.to)
+        Some(dates::unambiguous(to, self.settings.filter_timezone)).filter(|to| *to < cursor.to)
     }
 
     async fn bandwidth_left(&self, session: &Session<'_>) -> Result<Option<u64>, StepError> {
         Ok(session.ledger().remaining_bytes().await.map_err(HttpError::from)?)
     }
 
-    /// Sends the query, again if a fault passes, and hands its rows over.
+    /// Sends the query, repeats it if necessary, and passes its rows to `records`.
     async fn page(
         &self,
         session: &Session<'_>,
         request: &StepRequest<'_>,
         cursor: &Cursor,
         records: &mut dyn Records,
-    ) -> Result<(Answer, u64), StepError> {
-        let mut retry = session.retry(CallKind::Data);
+    ) -> Result<(Response, u64), StepError> {
         let query = cursor.query(&self.settings);
-        let (mut renewed, mut reread) = (false, Reread::default());
+        let (mut attempts, mut renewed) = (Attempts::new(session).repeating_incomplete(), false);
         loop {
             records.begin(Window { start: cursor.from, end: cursor.to });
             let token = self.tokens.get(session, &self.base_url, &self.settings.account).await?;
             let call = self.call(request, cursor, &query, &token)?;
-            match self.attempt(session, call, &token, &reread, records).await {
+            match self.attempt(session, call, &token, &attempts, records).await {
                 Ok(page) => return Ok(page),
                 Err(StepError::Http(HttpError::Status { status: 401, excerpt })) => {
-                    if excerpt.mentions("subscription key") {
-                        return Err(StepError::SubscriptionKey);
-                    }
-                    if renewed {
-                        return Err(StepError::Credentials);
-                    }
-                    self.tokens.forget(&token).await;
-                    renewed = true;
+                    self.tokens.renew(&excerpt, &mut renewed, &token).await?;
                 }
-                Err(StepError::Http(error)) => {
-                    if !retry.again(&error).await {
-                        return Err(wire::classify(error, &query));
-                    }
-                }
-                Err(error @ (StepError::Unreadable(_) | StepError::Missing(_) | StepError::Shape(_))) => {
-                    if !reread.again(&error) {
-                        return Err(error);
-                    }
-                }
-                Err(error) => return Err(error),
+                Err(error) if attempts.again(&error).await => {}
+                Err(error) => return Err(wire::classify(error, &query)),
             }
         }
     }
@@ -244,56 +228,57 @@ impl Lynn {
         session: &Session<'_>,
         call: Call,
         token: &Secret,
-        reread: &Reread,
+        attempts: &Attempts,
         records: &mut dyn Records,
-    ) -> Result<(Answer, u64), StepError> {
+    ) -> Result<(Response, u64), StepError> {
         let body = session.send(call).await?;
-        let is_believed = reread.believes(body.is_no_content());
+        let accept_empty = attempts.accept_empty(body.is_no_content());
         let mut splitter = Splitter::new("result");
         let bytes = body::read(body, records, |chunk, records| splitter.feed(chunk, records)).await?;
-        let answer = match splitter.finish() {
-            Err(DecodeError::Empty) if is_believed => Answer::empty(),
-            envelope => Answer::read(&envelope?, &self.settings, &self.redactor.and(token))?,
+        let response = match splitter.finish() {
+            Err(DecodeError::Empty) if accept_empty => Response::empty(),
+            envelope => Response::read(&envelope?, &self.settings, &self.redactor.and(token))?,
         };
-        Ok((answer, bytes))
+        Ok((response, bytes))
     }
 
-    /// Where the page after this one begins (`§3.1`).
-    fn next(&self, window: Window, cursor: Cursor, answer: &Answer) -> Result<Option<Cursor>, StepError> {
-        let planned = if cursor.page == 0 { answer.page_count } else { cursor.planned };
+    /// The cursor of the next page (`§3.1`).
+    fn next(&self, window: Window, cursor: Cursor, response: &Response) -> Result<Option<Cursor>, StepError> {
+        let planned = if cursor.page == 0 { response.page_count } else { cursor.planned };
         if planned.is_some_and(|planned| planned > PAGES_MAX) || cursor.page >= PAGES_MAX {
             return Err(StepError::Endless(PAGES_MAX));
         }
-        let stuck = cursor.last_document.is_some() && cursor.last_document_text() == answer.last_document_text();
-        if stuck && answer.rows > 0 {
+        let stuck = cursor.last_document.is_some() && cursor.last_document_text() == response.last_document_text();
+        if stuck && response.rows > 0 {
             return Err(StepError::CursorStuck);
         }
         let query = cursor.query(&self.settings);
-        let full = answer.rows >= u64::from(query.size);
-        // Without a count only a page that is not full says that it is the last: a full one that leads nowhere is an error.
+        let full = response.rows >= u64::from(query.size);
+        // Without a count, only a page that is not full is known to be the last: a full page without `lastDocument` is
+        // an error.
         let announced = planned.map_or(full, |planned| cursor.page < planned);
         let beyond = planned.map_or(0, |planned| cursor.page.saturating_sub(planned));
-        if beyond > 0 && answer.rows > 0 {
-            tracing::warn!(rows = answer.rows, "the vendor has more pages than it announced");
+        if beyond > 0 && response.rows > 0 {
+            tracing::warn!(rows = response.rows, "the vendor has more pages than it announced");
         }
         let probe = !announced && full && self.settings.probe_full_page;
         if probe && beyond >= PROBES_MAX {
             return Err(StepError::Endless(cursor.page));
         }
-        // The first page is one more than those that `pageCount` announces.
+        // `pageCount` does not include the first page.
         let (page, pages) = (cursor.page + 1, planned.map_or(cursor.page + 2, |planned| planned + 1));
-        if announced && answer.rows == 0 {
+        if announced && response.rows == 0 {
             return Err(StepError::PagesMissing { page, pages, why: "is empty although more follow" });
         }
-        match &answer.last_document {
-            Some(_) if announced || (probe && answer.rows > 0) => {
-                return Ok(Some(cursor.following(query, planned, answer.last_document.clone())));
+        match &response.last_document {
+            Some(_) if announced || (probe && response.rows > 0) => {
+                return Ok(Some(cursor.following(query, planned, response.last_document.clone())));
             }
             None if announced => {
                 return Err(StepError::PagesMissing {
                     page: page + 1,
                     pages,
-                    why: "cannot be asked for: no lastDocument leads there",
+                    why: "cannot be requested: the page before has no lastDocument",
                 });
             }
             _ => {}
@@ -302,7 +287,7 @@ impl Lynn {
     }
 }
 
-/// What of the bandwidth left may be planned with.
+/// The part of the remaining bandwidth that may be planned.
 const fn budget(left: u64) -> u64 {
     left / 100 * BUDGET_PERCENT
 }

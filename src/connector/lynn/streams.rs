@@ -1,4 +1,4 @@
-//! Lynn Reporting's eight reports (`facts/lynn.md §4`) and the extra ones a tenant may have.
+//! Lynn Reporting's eight reports (`facts/lynn.md §4`), and the reports that a tenant may add.
 
 use std::borrow::Cow;
 
@@ -54,7 +54,7 @@ pub(in crate::connector) fn streams() -> Vec<Stream> {
     REPORTS.iter().map(|&(name, id, meaning)| report(name, id, meaning)).collect()
 }
 
-/// A tenant's own report: a stream whose columns appear as its data shows them.
+/// A tenant's own report: a stream whose columns are created from its data.
 pub fn extra_report(name: &str, report_id: &str) -> Stream {
     let table = column_name(name);
     let mut stream = report("", "", "");

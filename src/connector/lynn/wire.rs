@@ -1,11 +1,11 @@
-//! What goes over the wire to ExecuteReport and back (`facts/lynn.md §3`).
+//! Requests and responses of ExecuteReport (`facts/lynn.md §3`).
 
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::super::StepError;
-use super::super::lynn_account::complaint;
+use super::super::lynn_account::{self, complaint};
 use super::config::Settings;
 use super::cursor::Query;
 use crate::decode::json::Envelope;
@@ -21,29 +21,29 @@ struct ReportRequest<'a> {
     last_document: Option<&'a RawValue>,
 }
 
-/// The body of a query; `last_document` goes back as it came.
+/// The body of a query; `last_document` is sent back unchanged.
 pub(super) fn request_body(query: &Query, last_document: Option<&RawValue>) -> Result<Vec<u8>, HttpError> {
     serde_json::to_vec(&ReportRequest { query, last_document }).map_err(|error| HttpError::Request(error.to_string()))
 }
 
-/// What a page says beside its rows.
+/// The members of a page besides its rows.
 #[derive(Debug)]
-pub(super) struct Answer {
-    /// None if it was not said, or not as a number.
+pub(super) struct Response {
+    /// `None` if it is missing or not a number.
     pub(super) page_count: Option<u64>,
     pub(super) rows: u64,
     pub(super) last_document: Option<Box<RawValue>>,
 }
 
-impl Answer {
-    /// Of an answer without a body: no rows, and nothing that leads to more.
+impl Response {
+    /// A response without a body: no rows, and no further page.
     pub(super) const fn empty() -> Self {
         Self { page_count: None, rows: 0, last_document: None }
     }
 
-    /// Judges an answer (`§8.4, §10.21, §10.22`).
+    /// Checks a response (`§8.4, §10.21, §10.22`).
     pub(super) fn read(envelope: &Envelope, settings: &Settings, redactor: &Redactor) -> Result<Self, StepError> {
-        let errors = envelope.member("errors").filter(|errors| !complaint::says_nothing(errors.get()));
+        let errors = envelope.member("errors").filter(|errors| !complaint::is_blank(errors.get()));
         let shown = |errors: &RawValue| redactor.clean(&complaint::plain(errors.get()));
         if is_false(envelope) {
             return Err(StepError::Failed(errors.map_or_else(|| "no reason given".to_owned(), shown)));
@@ -53,16 +53,16 @@ impl Answer {
             if settings.fail_on_errors {
                 return Err(StepError::Failed(text));
             }
-            tracing::warn!(errors = text, "the vendor reports errors in a valid answer");
+            tracing::warn!(errors = text, "the vendor reports errors in a valid response");
         }
-        // Null is an empty window. Anything else that is not an array would be rows that nobody reads.
+        // Null is an empty window. Any other value that is not an array could hold rows that would be lost.
         if !envelope.has_records && envelope.member("result").is_some() {
             return Err(StepError::Shape("`result` is not a list".to_owned()));
         }
         if !envelope.has_records && !envelope.has("result") {
             return Err(StepError::Missing("result"));
         }
-        // Rows and nothing else do not say whether more follow.
+        // Rows alone do not tell whether more pages follow.
         if !["isValid", "pageCount", "lastDocument"].into_iter().any(|name| envelope.has(name)) {
             return Err(StepError::Missing("isValid"));
         }
@@ -82,14 +82,18 @@ fn is_false(envelope: &Envelope) -> bool {
     envelope.member("isValid").is_some_and(|flag| complaint::is_false(flag.get()))
 }
 
-/// A count may come as a number of any form or as a string; a negative one is none at all.
+/// A count may be a number in any notation or a string. A negative count is 0.
 fn page_count(envelope: &Envelope) -> Option<u64> {
     let number = match envelope.parsed::<Value>("pageCount")? {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
     };
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, which is far too many")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates, and is then above the maximum"
+    )]
     let count = number.filter(|number| number.is_finite()).map(|number| number.ceil() as u64);
     if count.is_none() {
         tracing::warn!("pageCount is not a number, reading until a page is not full");
@@ -97,17 +101,13 @@ fn page_count(envelope: &Envelope) -> Option<u64> {
     count
 }
 
-/// An HTTP refusal of a data call as what it means here (`§8.4, §10.1, §10.17`).
-pub(super) fn classify(error: HttpError, query: &Query) -> StepError {
+/// Classifies the refusal of a data call (`§8.4, §10.1, §10.17`).
+pub(super) fn classify(error: StepError, query: &Query) -> StepError {
     match error {
-        HttpError::Status { status: 403, .. } => StepError::Forbidden,
-        HttpError::Status { status: 400, excerpt } if excerpt.mentions("date") => {
+        StepError::Http(HttpError::Status { status: 400, excerpt }) if excerpt.mentions("date") => {
             StepError::DatesRefused { start: query.start_date.clone(), end: query.end_date.clone() }
         }
-        HttpError::Status { status: status @ (400 | 404..=407 | 409..=428 | 430..=499), .. } => {
-            StepError::NotServed(status)
-        }
-        other => other.into(),
+        other => lynn_account::classify(other),
     }
 }
 
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn false_may_be_a_string_and_anything_else_is_valid() {
+    fn false_may_be_a_string_and_any_other_value_is_valid() {
         for (form, expected) in [("false", true), ("\"False\"", true), ("true", false), ("null", false), ("0", false)] {
             assert_eq!(is_false(&envelope(&format!(r#"{{"IsValid":{form}}}"#))), expected, "{form}");
         }

@@ -1,8 +1,8 @@
-//! What an answer of Lynn says about itself: `isValid` and `errors` (`facts/lynn.md §8.4, §10.21`).
+//! Members of Lynn's responses that report errors: `isValid` and `errors` (`facts/lynn.md §8.4, §10.21`).
 
 use serde_json::Value;
 
-/// Whether a flag, as JSON, says no; it may come as a string.
+/// Whether a flag, given as JSON, is false; it may be a string.
 pub(in crate::connector) fn is_false(flag: &str) -> bool {
     match serde_json::from_str(flag) {
         Ok(Value::Bool(flag)) => !flag,
@@ -12,12 +12,12 @@ pub(in crate::connector) fn is_false(flag: &str) -> bool {
 }
 
 /// Whether an error member holds no error.
-pub(in crate::connector) fn says_nothing(errors: &str) -> bool {
+pub(in crate::connector) fn is_blank(errors: &str) -> bool {
     matches!(errors.split_whitespace().collect::<String>().as_str(), "null" | "\"\"" | "[]" | "{}")
 }
 
-/// The text of an error member, whatever its shape: strings as they are meant, without needless escapes behind which a
-/// secret could hide.
+/// The text of an error member of any shape. Strings are unescaped, because the redactor does not see a secret in
+/// escapes.
 pub(in crate::connector) fn plain(errors: &str) -> String {
     match serde_json::from_str(errors) {
         Ok(Value::String(text)) => text,

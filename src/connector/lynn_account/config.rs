@@ -1,4 +1,4 @@
-//! What a Lynn credential says, whichever family of its API is called (`facts/lynn.md §2`).
+//! Configuration of a Lynn credential, the same for all families of its API (`facts/lynn.md §2`).
 
 use super::{Account, Product};
 use crate::secret::Secret;
@@ -6,7 +6,7 @@ use crate::settings::{Credential, Integer, KeyPath, Report, credential, credenti
 
 const AUTHORIZATION_SCHEME: &str = "bearer";
 
-/// The keys of an account as they are written.
+/// The keys of an account, unchecked.
 pub(in crate::connector) struct AccountKeys {
     pub(in crate::connector) tenant: Option<Integer>,
     pub(in crate::connector) access_token: Option<Credential>,
@@ -79,8 +79,8 @@ fn subscription_key(key: Option<Secret>, product: Product, path: &KeyPath, repor
     key
 }
 
-/// A path template: it stays below the base URL, its placeholders are among `known`, and the one that is needed is there;
-/// what it lacks without it is said.
+/// Checks a path template: it stays below the base URL, its placeholders are among `known`, and the `needed` one is
+/// present. `needed` also has the message for its absence.
 pub(in crate::connector) fn template(
     raw: Option<String>,
     default: &str,
@@ -104,12 +104,12 @@ fn template_problem(text: &str, known: &[&str], needed: Option<(&str, &str)>) ->
         return Some("has a space, `\\` or `#`".to_owned());
     }
     if text.split(['/', '?']).any(|part| matches!(part, "." | "..")) {
-        return Some("leaves the base URL by `..`".to_owned());
+        return Some("leaves the base URL with `.` or `..`".to_owned());
     }
     let mut rest = text;
     while let Some(at) = rest.find(['{', '}']) {
         let name = rest[at..].strip_prefix('{').and_then(|after| after.split_once('}'));
-        let Some((name, after)) = name else { return Some("has a brace without its other half".to_owned()) };
+        let Some((name, after)) = name else { return Some("has an unmatched brace".to_owned()) };
         if !known.contains(&name) {
             let names: Vec<String> = known.iter().map(|name| format!("`{{{name}}}`")).collect();
             return Some(format!("has an unknown placeholder; {} can be used", names.join(" and ")));

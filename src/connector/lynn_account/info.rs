@@ -1,28 +1,27 @@
-//! What Lynn says is left of a credential's quotas: `CreateToken?info` (`facts/lynn.md §2.1, §10.6`).
+//! The remaining quotas of a credential, as Lynn reports them: `CreateToken?info` (`facts/lynn.md §2.1, §10.6`).
 //!
-//! Only the URL is documented. The answer may hold quota data, a token, or both, so it is shown as it comes, without what
-//! may be a secret, and nothing depends on it.
+//! Only the URL is documented. The response may hold quota data, a token, or both. So it is only displayed, without
+//! anything that may be a secret.
 
 use serde_json::Value;
 use url::Url;
 
-use super::super::StepError;
-use super::Account;
-use super::token::{ANSWER_BYTES_MAX, credential};
+use super::super::{StepError, request};
+use super::token::login;
+use super::{Account, denied};
 use crate::decode::DecodeError;
-use crate::http::{Call, HttpError, Payload, Redactor, Session};
-use crate::quota::CallKind;
+use crate::http::{Redactor, Session};
 
-/// Members that say in words what a number is about. Texts of all others may be tokens, and are shown only if they are
+/// Members whose text describes a number. The texts of other members may be tokens, and are shown only if they are
 /// numbers or times.
 const WORDY: [&str; 12] =
     ["name", "type", "kind", "unit", "period", "product", "plan", "limit", "quota", "status", "message", "description"];
 const HIDDEN: &str = "***";
-/// A word as long as this may be a token.
+/// A word of this length may be a token.
 const TOKEN_BYTES_MIN: usize = 24;
 
-/// Asks once, as a login: whether the call counts is not documented, so it is taken to count like a token. `path` is the
-/// template of `CreateToken`.
+/// Sends one call. Whether it counts is not documented, so it is counted as a login. `path` is the template of
+/// `CreateToken`.
 pub(in crate::connector) async fn ask(
     session: &Session<'_>,
     base_url: &Url,
@@ -31,44 +30,26 @@ pub(in crate::connector) async fn ask(
     redactor: &Redactor,
 ) -> Result<Value, StepError> {
     let mut url = account.url(base_url, path)?;
-    // The bare flag, as the vendor writes it.
+    // The vendor writes the flag without a value.
     let query = url.query().map_or_else(|| "info".to_owned(), |query| format!("{query}&info"));
     url.set_query(Some(&query));
-    let call = Call {
-        kind: CallKind::Login,
-        headers: account.subscription_header(),
-        bytes_expected: 4_000,
-        bytes_max: ANSWER_BYTES_MAX as u64,
-        ..Call::post(url, Payload::Json(credential(account)))
-    };
-    let outcome = match session.send(call).await {
-        Ok(body) => body.small().await,
-        Err(error) => Err(error),
-    };
-    match outcome {
-        Ok(answer) => Ok(shown(&answer, redactor)?),
-        Err(HttpError::Status { status: 401, excerpt }) if excerpt.mentions("subscription key") => {
-            Err(StepError::SubscriptionKey)
-        }
-        Err(HttpError::Status { status: 401, .. }) => Err(StepError::Credentials),
-        Err(HttpError::Status { status: 403, .. }) => Err(StepError::Forbidden),
-        Err(error) => Err(error.into()),
-    }
+    let response = request::whole(session, login(account, url)).await.map_err(denied)?;
+    Ok(shown(&response, redactor)?)
 }
 
-/// The answer without what may be a secret. A text alone is most likely a token.
-fn shown(answer: &[u8], redactor: &Redactor) -> Result<Value, DecodeError> {
-    let answer = answer.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(answer).trim_ascii();
-    match serde_json::from_slice(answer) {
+/// The response without anything that may be a secret. A single string is most likely a token.
+fn shown(response: &[u8], redactor: &Redactor) -> Result<Value, DecodeError> {
+    let response = response.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(response).trim_ascii();
+    match serde_json::from_slice(response) {
         Ok(Value::String(_)) => Ok(HIDDEN.into()),
         Ok(value) => Ok(redacted(value, false, redactor)),
-        Err(_) if answer.is_empty() => Err(DecodeError::Empty),
-        Err(_) if answer.starts_with(b"<") => Err(DecodeError::NotJson("HTML or XML")),
-        Err(_) => Err(DecodeError::NotJson("something else")),
+        Err(_) if response.is_empty() => Err(DecodeError::Empty),
+        Err(_) if response.starts_with(b"<") => Err(DecodeError::NotJson("HTML or XML")),
+        Err(_) => Err(DecodeError::NotJson("text")),
     }
 }
 
-/// `is_wordy`: it is a member whose text is shown.
+/// `is_wordy`: the value belongs to a member whose text is shown.
 fn redacted(value: Value, is_wordy: bool, redactor: &Redactor) -> Value {
     match value {
         Value::String(text) if is_wordy || is_figure(&text) => visible(&text, redactor).into(),
@@ -85,12 +66,12 @@ fn redacted(value: Value, is_wordy: bool, redactor: &Redactor) -> Value {
     }
 }
 
-/// Whether a text is a number, a date, a time or a share of something.
+/// Whether a text is a number, a date, a time or a percentage.
 fn is_figure(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_digit() || "+-.,:/% TZ".contains(c))
 }
 
-/// A text that may be shown. What tells a quota has no word as long as a token, whatever the token looks like.
+/// A text, or `***` if it has a word as long as a token. A description of a quota has no such word.
 fn visible(text: &str, redactor: &Redactor) -> String {
     let in_token = |c: char| c.is_ascii_alphanumeric() || "-_.+/=~".contains(c);
     let is_long = text.split(|c| !in_token(c)).any(|run| run.len() >= TOKEN_BYTES_MIN);
@@ -109,7 +90,7 @@ mod tests {
     const JWT: &str = "eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjEwMDM2MDAsImlhdCI6MTAwMDAwMH0.c2lnbmF0dXJlc2lnbmF0dXJl";
 
     #[test]
-    fn p7_what_the_vendor_says_is_shown_without_tokens_and_credentials() {
+    fn p7_the_response_is_shown_without_tokens_and_credentials() {
         let redactor = Redactor::new(vec![Secret::new("7c01d94ab3e2f5")]);
         let said = json!({
             "Token": "opaque-token", "jwt": JWT, "tokensLeft": 2, "user": "7C01d94ab3e2f5",
@@ -130,8 +111,8 @@ mod tests {
         }
     }
 
-    fn assert_no_token(answer: &[u8]) {
-        if let Ok(value) = shown(answer, &Redactor::default()) {
+    fn assert_no_token(response: &[u8]) {
+        if let Ok(value) = shown(response, &Redactor::default()) {
             let claims_and_signature = JWT.split_once('.').unwrap().1;
             assert!(!value.to_string().contains(claims_and_signature), "{value}");
         }
@@ -145,11 +126,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn p7_a_damaged_answer_shows_no_token(answer in damaged(&[
+        fn p7_a_damaged_response_shows_no_token(response in damaged(&[
             br#"{"token":"eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjEwMDM2MDAsImlhdCI6MTAwMDAwMH0.c2lnbmF0dXJlc2lnbmF0dXJl","left":{"calls":1}}"#,
             br#"["eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjEwMDM2MDAsImlhdCI6MTAwMDAwMH0.c2lnbmF0dXJlc2lnbmF0dXJl"]"#,
         ])) {
-            assert_no_token(&answer);
+            assert_no_token(&response);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! One credential of Lynn: what the families of its API have in common (`facts/lynn.md §1, §2, §8, §9`).
+//! A credential of Lynn: what the families of its API share (`facts/lynn.md §1, §2, §8, §9`).
 //!
-//! Quotas belong to the credential, whichever family is called. Tokens do not: every family mints its own
-//! (`§10.18`), so each source keeps [`Tokens`] of its own.
+//! Quotas belong to the credential, whichever family is called. Tokens do not: every family creates its own (`§10.18`),
+//! so each source has its own [`Tokens`].
 
 pub(in crate::connector) mod complaint;
 mod config;
@@ -15,24 +15,25 @@ use url::Url;
 pub(in crate::connector) use self::config::{AccountKeys, account, template};
 pub(in crate::connector) use self::token::Tokens;
 use super::StepError;
-use crate::http::HttpError;
+use super::request::below;
+use crate::http::{Excerpt, HttpError};
 use crate::quota::{Calls, LimitSpec, Unit};
 use crate::secret::Secret;
 
 /// Production environment of the Reporting and Outbound families (`§1`).
-pub const DEFAULT_BASE_URL: &str = "https://premium-production.lynn.cx";
+pub(super) const DEFAULT_BASE_URL: &str = "https://premium-production.lynn.cx";
 
 /// A checked credential, and how its token is obtained and sent.
 #[derive(Debug, Clone)]
 pub struct Account {
-    /// One tenant is one Lynn application (`§1.1`).
+    /// A tenant is a Lynn application (`§1.1`).
     pub tenant: i64,
     pub access_token: Secret,
     pub access_token_secret: Secret,
     pub product: Product,
     /// `Ocp-Apim-Subscription-Key`, premium only; never sent empty.
     pub subscription_key: Option<Secret>,
-    /// Path template with `{tenant}`: that of the family (`§10.18`).
+    /// Path template of the family, with `{tenant}` (`§10.18`).
     pub create_token_path: String,
     /// Scheme word of the Authorization header; the vendor's examples use `bearer` (`§2`).
     pub authorization_scheme: String,
@@ -47,7 +48,7 @@ pub enum Product {
 }
 
 impl Account {
-    /// What tells this account's quota from another's (`§9`).
+    /// What distinguishes this account's quota from another's (`§9`).
     pub(in crate::connector) fn credential(&self) -> Vec<&str> {
         let key = self.subscription_key.as_ref().map_or("", Secret::expose);
         vec![self.access_token.expose(), self.access_token_secret.expose(), key]
@@ -59,9 +60,11 @@ impl Account {
         secrets
     }
 
-    /// The URL of a path template, its `{tenant}` filled in.
+    /// The URL of a path template, with `{tenant}` filled in.
     pub(in crate::connector) fn url(&self, base_url: &Url, template: &str) -> Result<Url, HttpError> {
-        joined(base_url, &template.replace("{tenant}", &self.tenant.to_string()))
+        let path = template.replace("{tenant}", &self.tenant.to_string());
+        let (path, query) = path.split_once('?').map_or((&*path, None), |(path, query)| (path, Some(query)));
+        below(base_url, path, query)
     }
 
     /// The premium key; the header is left out for basic accounts.
@@ -87,47 +90,59 @@ impl Account {
     }
 }
 
-/// A path below the base URL; never another host.
-fn joined(base_url: &Url, path: &str) -> Result<Url, HttpError> {
-    let mut url = base_url.clone();
-    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-    let base = url.path().trim_end_matches('/').to_owned();
-    url.set_path(&format!("{base}/{}", path.trim_start_matches('/')));
-    url.set_query(query);
-    if url.host() == base_url.host() && url.port() == base_url.port() {
-        Ok(url)
-    } else {
-        Err(HttpError::Request("the path leads to another host".to_owned()))
+const CREATE_TOKEN: LimitSpec = LimitSpec { calls: Calls::Login, ..LimitSpec::calls("create_token", 3, 60) };
+const REQUESTS: LimitSpec = LimitSpec::calls("requests", 1, 4);
+
+/// `§8.1`; a kilobyte is 1000 bytes, the stricter reading (`§10.10`).
+const BASIC: &[LimitSpec] = &[CREATE_TOKEN, REQUESTS, period_calls(10_000), period_bandwidth(102_400_000)];
+const PREMIUM: &[LimitSpec] = &[CREATE_TOKEN, REQUESTS, period_calls(20_000), period_bandwidth(997_200_000)];
+const PERIOD_SECS: u64 = 12 * 3_600;
+
+const fn period_calls(amount: u64) -> LimitSpec {
+    LimitSpec { calls: Calls::Every, ..LimitSpec::calls("period_calls", amount, PERIOD_SECS) }
+}
+
+const fn period_bandwidth(amount: u64) -> LimitSpec {
+    LimitSpec { name: "period_bandwidth", unit: Unit::Bytes, ..period_calls(amount) }
+}
+
+/// What a refusal of the credentials means.
+pub(in crate::connector) fn denied(error: HttpError) -> StepError {
+    match error {
+        HttpError::Status { status: 401, excerpt } if is_about_key(&excerpt) => subscription_key(),
+        HttpError::Status { status: 401, .. } => StepError::Credentials,
+        HttpError::Status { status: 403, .. } => StepError::Forbidden,
+        other => other.into(),
     }
 }
 
-const fn limit(name: &'static str, calls: Calls, unit: Unit, amount: u64, per_secs: u64) -> LimitSpec {
-    LimitSpec { name, calls, unit, amount, per_secs }
+/// Whether status 401 refuses the subscription key, not the token.
+pub(in crate::connector) fn is_about_key(excerpt: &Excerpt) -> bool {
+    excerpt.mentions("subscription key")
 }
 
-const CREATE_TOKEN: LimitSpec = limit("create_token", Calls::Login, Unit::Calls, 3, 60);
-const REQUESTS: LimitSpec = limit("requests", Calls::Data, Unit::Calls, 1, 4);
+fn subscription_key() -> StepError {
+    StepError::Refused {
+        what: "the subscription key".to_owned(),
+        hint: "check `subscription_key`, and whether `product` is `premium`",
+    }
+}
 
-/// `§8.1`; a kilobyte is 1000 bytes, the stricter reading (`§10.10`).
-const BASIC: &[LimitSpec] = &[
-    CREATE_TOKEN,
-    REQUESTS,
-    limit("period_calls", Calls::Every, Unit::Calls, 10_000, 43_200),
-    limit("period_bandwidth", Calls::Every, Unit::Bytes, 102_400_000, 43_200),
-];
+/// What the refusal of a call for data means.
+pub(in crate::connector) fn classify(error: StepError) -> StepError {
+    match error {
+        StepError::Http(HttpError::Status { status: 403, .. }) => StepError::Forbidden,
+        StepError::Http(HttpError::Status { status: status @ (400 | 404..=407 | 409..=428 | 430..=499), .. }) => {
+            StepError::NotServed(status)
+        }
+        other => other,
+    }
+}
 
-const PREMIUM: &[LimitSpec] = &[
-    CREATE_TOKEN,
-    REQUESTS,
-    limit("period_calls", Calls::Every, Unit::Calls, 20_000, 43_200),
-    limit("period_bandwidth", Calls::Every, Unit::Bytes, 997_200_000, 43_200),
-];
-
-/// What an operator can do about an error that only Lynn's settings can change.
+/// What an operator can do about an error, if it depends on Lynn's settings.
 pub(in crate::connector) const fn hint(error: &StepError) -> Option<&'static str> {
     Some(match error {
         StepError::Credentials => "check the credentials; they are issued per environment",
-        StepError::SubscriptionKey => "check `subscription_key`, and whether `product` is `premium`",
         StepError::Forbidden => "the credential lacks a permission or a division; ask the tenant's administrator",
         _ => return None,
     })

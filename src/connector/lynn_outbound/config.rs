@@ -1,8 +1,8 @@
-//! What a Lynn Outbound connection says: its keys, their check, and the settings that follow (`facts/lynn.md §6`). Paths,
-//! verbs and words that nobody confirmed are settings (`facts/lynn.md §11`).
+//! Configuration of a Lynn Outbound connection: the keys, their checks, and the resulting settings (`facts/lynn.md
+//! §6`). Unconfirmed paths, verbs and words are settings (`facts/lynn.md §11`).
 //!
-//! Every path is held to the method that it is for: no setting can make a read call one of the vendor's writing methods,
-//! some of which send messages to customers.
+//! Every path must lead to the method that it is for: no setting can make a reading call use one of the vendor's
+//! writing methods, some of which send messages to customers.
 
 use std::sync::Arc;
 
@@ -24,19 +24,19 @@ use crate::settings::{Credential, Integer, KeyPath, Report, read};
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub account: Account,
-    /// The streams that may be read; none unless the connection says so.
+    /// The streams that may be read; none by default.
     pub enabled_streams: Vec<&'static str>,
     pub get_campaigns: Endpoint,
     pub get_contacts: Endpoint,
     /// With `{contact_id}`: one call per contact. Without: one call for all.
     pub get_dnd_contacts: Endpoint,
-    /// The one method that writes, for `tidegate push`.
+    /// The only method that writes, for `tidegate push`.
     pub add_campaign_data: Endpoint,
     pub get_task_status: Endpoint,
-    /// The member of a contact that is its id; none: the first of the likely ones.
+    /// The member of a contact that is its id; `None`: the first of the likely names.
     pub contact_id_field: Option<String>,
     pub task_words: TaskWords,
-    /// How patiently load tasks are asked after.
+    /// Polling of load tasks.
     pub polling: Polling,
 }
 
@@ -69,12 +69,12 @@ impl AccountSettings for Settings {
 /// How one method is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// A path template that leads to that method: the check of the configuration saw to it.
+    /// A path template that leads to the method, which the configuration check ensures.
     pub path: String,
     pub method: Method,
 }
 
-/// The verbs that there is a use for.
+/// The verbs in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     Get,
@@ -92,7 +92,7 @@ impl Method {
     }
 }
 
-/// Lower-case words that end a load task; numbers are compared as text. Any other word means that it goes on.
+/// Lower-case words that end a load task; numbers are compared as text. Any other word means that the task is running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskWords {
     pub done: Vec<String>,
@@ -145,28 +145,28 @@ struct Keys {
     access_token: Option<Credential>,
     /// The credential's Secret Token.
     access_token_secret: Option<Credential>,
-    /// The subscription, which decides the quotas.
+    /// The subscription, which determines the quotas.
     #[schemars(extend("default" = "basic"))]
     product: Option<Product>,
-    /// `Ocp-Apim-Subscription-Key`; premium only, empty is none.
+    /// `Ocp-Apim-Subscription-Key`; premium only. Empty means none.
     subscription_key: Option<Credential>,
     /// Scheme word of the Authorization header.
     #[schemars(extend("default" = "bearer"))]
     authorization_scheme: Option<String>,
-    /// The lists that may be read: `campaigns`, `contacts`, `dnd_contacts`. Their interface is not publicly documented, so
-    /// none is read unless it is named here.
+    /// The lists that may be read: `campaigns`, `contacts`, `dnd_contacts`. Their interface is not publicly documented,
+    /// so a list is read only if it is named here.
     #[schemars(with = "Option<Vec<OutboundStream>>", extend("default" = []))]
     enabled_streams: Option<Vec<Option<OutboundStream>>>,
     /// Paths below `base_url`.
     paths: Option<OutboundPaths>,
     /// HTTP verbs.
     methods: Option<OutboundMethods>,
-    /// The member of a contact that is its id, as the vendor spells it; left out, the first there is of `contact_id`,
-    /// `id_contact` and `id`, in any spelling.
+    /// The member of a contact that is its id, as the vendor spells it; if left out, the first of `contact_id`,
+    /// `id_contact` and `id` that exists, in any spelling.
     contact_id_field: Option<String>,
-    /// Words that say how a load task ended.
+    /// Words that tell how a load task ended.
     task_words: Option<TaskWordKeys>,
-    /// How patiently load tasks are asked after.
+    /// Polling of load tasks.
     polling: Option<PollingKeys>,
 }
 
@@ -179,7 +179,7 @@ enum OutboundStream {
     DndContacts,
 }
 
-/// Path templates; `{tenant}` is filled in. Each leads to the method that it is named after, and to no other.
+/// Path templates; `{tenant}` is filled in. Each must lead to the method that it is named after.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct OutboundPaths {
@@ -192,19 +192,19 @@ struct OutboundPaths {
     /// Lists the tenant's contacts.
     #[schemars(extend("default" = "/api/LynnService/GetContacts/{tenant}"))]
     get_contacts: Option<String>,
-    /// Lists the campaigns that have a contact on their blacklist, one call per contact; without `{contact_id}` one call
-    /// for all.
+    /// Lists the campaigns that have a contact on their blacklist, with one call per contact; without `{contact_id}`,
+    /// one call for all contacts.
     #[schemars(extend("default" = "/api/LynnService/GetDnDContact/{tenant}/{contact_id}"))]
     get_dnd_contacts: Option<String>,
-    /// Takes the records of `tidegate push`.
+    /// Receives the records of `tidegate push`.
     #[schemars(extend("default" = "/api/LynnService/AddCampaingData/{tenant}"))]
     add_campaign_data: Option<String>,
-    /// Tells the state of a load task; must hold `{task_id}`.
+    /// Returns the state of a load task; must contain `{task_id}`.
     #[schemars(extend("default" = "/api/LynnService/GetTaskStatus/{tenant}/{task_id}"))]
     get_task_status: Option<String>,
 }
 
-/// Only verbs that fit what is done.
+/// HTTP verbs; reading and writing methods have different choices.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct OutboundMethods {
@@ -236,7 +236,7 @@ enum WriteMethod {
     Put,
 }
 
-/// Compared in any case; any other word means that the task goes on.
+/// Compared in any letter case; any other word means that the task is running.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TaskWordKeys {
@@ -246,7 +246,7 @@ struct TaskWordKeys {
         extend("default" = ["done", "completed", "complete", "finished", "success", "succeeded", "successful", "ok", "processed", "200"])
     )]
     done: Option<Vec<Option<String>>>,
-    /// They are not, or not all.
+    /// The records are not loaded, or not all of them.
     #[schemars(
         with = "Option<Vec<String>>",
         extend("default" = ["failed", "failure", "fail", "error", "faulted", "cancelled", "canceled", "aborted", "rejected", "invalid", "400", "500"])
@@ -255,7 +255,7 @@ struct TaskWordKeys {
 }
 
 const CREATE_TOKEN_PATH: &str = "/api/LynnService/CreateToken";
-/// No word of a vendor is longer.
+/// Maximum length of a word.
 const WORD_CHARS_MAX: usize = 100;
 
 /// JSON Schema of the keys.
@@ -352,11 +352,10 @@ fn endpoint(
     Endpoint { path: text, method }
 }
 
-/// The path must lead to `method`: it alone may stand where a method of the vendor can stand. A suffix, a version for
-/// instance, is as good.
+/// The path must lead to `method` and contain no other method of the vendor. A suffix such as a version is allowed.
 fn held_to(method: &str, template: &str, path: &KeyPath, report: &mut Report<'_>) {
     let head = template.split('?').next().unwrap_or_default();
-    // The vendor may correct its spelling one day.
+    // The vendor may correct its spelling.
     let lower = if method == "AddCampaingData" { "addcampai".to_owned() } else { method.to_lowercase() };
     let parts = || head.split('/').map(str::to_lowercase);
     let leads_elsewhere = |part: &String| !part.starts_with(&lower) && WRITES.iter().any(|verb| part.starts_with(verb));
@@ -368,7 +367,7 @@ fn held_to(method: &str, template: &str, path: &KeyPath, report: &mut Report<'_>
     }
 }
 
-/// How the names of the vendor's writing methods begin (`§6, §7`).
+/// Prefixes of the names of the vendor's writing methods (`§6, §7`).
 const WRITES: &[&str] = &["post", "put", "delete", "start", "stop", "set", "manage", "upload", "addcamp", "sessionby"];
 
 const fn reading(raw: Option<ReadMethod>) -> Method {

@@ -1,9 +1,8 @@
 //! The blacklist, contact by contact (`facts/lynn.md §6`, `GetDnDContact`).
 //!
-//! A call per contact at one call in 4 s takes hours for thousands of contacts, so every contact's answer is a page: the
-//! cursor behind it is the contact, in an order that does not depend on the vendor's. The contacts themselves are listed
-//! at the beginning of a reading, and again by a process that goes on with it: that is one call, and the vendor's order,
-//! a list that changed meanwhile or one of a hundred thousand ids need not be stored.
+//! At one call in 4 s, thousands of contacts take hours. So the response about each contact is a page, and the cursor
+//! is the last contact in sorted order. The contacts are listed when a reading starts, and again by a process that
+//! resumes it: this takes one call, and up to a hundred thousand ids need not be stored.
 
 use std::sync::Arc;
 
@@ -18,14 +17,14 @@ use crate::decode::{DecodeError, Sink, raw};
 use crate::http::Session;
 
 pub(super) const PLACEHOLDER: &str = "{contact_id}";
-/// At one call in 4 s a reading of more contacts would take longer than four days.
+/// At one call in 4 s, a reading of more contacts would take longer than four days.
 const CONTACTS_MAX: usize = 100_000;
-/// An answer about one contact.
+/// Expected size of a response about one contact.
 const ENTRY_BYTES_GUESS: u64 = 4_000;
-/// Names under which only the id of a contact, or of a campaign, can stand.
+/// The last name in the lists of likely names, `id`, which may be the id of anything.
 const NO_PLAIN_ID: usize = 1;
 
-/// Where the reading stands: behind this contact, or before all.
+/// Progress of a reading: after this contact, or before the first.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Cursor {
@@ -50,7 +49,7 @@ impl LynnOutbound {
             let expected = request.expected.page_bytes.unwrap_or(LIST_BYTES_GUESS);
             let mut entries = Entries::new(records, None);
             let listed = self.list(session, Read::DndContacts(None), expected, request.window, &mut entries).await?;
-            wire::doubt(&request.stream.name, listed.rows);
+            wire::warn_if_page(&request.stream.name, listed.rows);
             return Ok(Outcome::Page { next: None, bytes: listed.bytes });
         };
         if !per_contact {
@@ -59,7 +58,7 @@ impl LynnOutbound {
         self.dnd_of_next(session, request, after.as_deref(), records).await
     }
 
-    /// Reads the entries of the contact behind `after`.
+    /// Reads the entries of the contact that follows `after`.
     async fn dnd_of_next(
         &self,
         session: &Session<'_>,
@@ -78,14 +77,14 @@ impl LynnOutbound {
             self.list(session, Read::DndContacts(Some(contact)), ENTRY_BYTES_GUESS, request.window, &mut entries).await;
         let bytes = match listed {
             Ok(listed) => listed.bytes,
-            // A contact may go while the others are asked about. One that is still listed is another matter.
+            // A contact may be deleted during the reading. If it is still listed, this is an error.
             Err(StepError::NotServed(404)) => {
                 records.begin(request.window);
                 let (now, bytes) = self.all_contacts(session, request.window).await?;
                 if now.binary_search(contact).is_ok() {
                     return Err(StepError::NotServed(404));
                 }
-                tracing::info!("a contact went while the blacklist was read");
+                tracing::info!("a contact was deleted while the blacklist was read");
                 bytes
             }
             Err(error) => return Err(error),
@@ -94,7 +93,7 @@ impl LynnOutbound {
         Ok(Outcome::Page { next, bytes })
     }
 
-    /// The contacts of this reading; listed again by a process that has not.
+    /// The contacts of this reading; listed if this process has not done so yet.
     async fn known_contacts(&self, session: &Session<'_>, window: Window) -> Result<Arc<[String]>, StepError> {
         if let Some((reading, contacts)) = &*self.contacts.lock().await
             && *reading == window.end
@@ -113,11 +112,11 @@ impl LynnOutbound {
         }
         if ids.found.len() > CONTACTS_MAX {
             return Err(StepError::Refused {
-                what: format!("the blacklist is asked for contact by contact, and there are more than {CONTACTS_MAX}"),
+                what: format!("the blacklist is read contact by contact, and there are more than {CONTACTS_MAX}"),
                 hint: "if one call lists the whole blacklist, leave `{contact_id}` out of `paths.get_dnd_contacts`",
             });
         }
-        wire::doubt("contacts", listed.rows);
+        wire::warn_if_page("contacts", listed.rows);
         ids.found.sort();
         ids.found.dedup();
         let contacts: Arc<[String]> = ids.found.into();
@@ -132,12 +131,12 @@ impl Cursor {
     }
 
     pub(super) fn text(&self) -> String {
-        // A text always serialises.
+        // A string can always be serialised.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
-/// Keeps the ids of contacts and nothing else.
+/// Collects the ids of contacts.
 pub(super) struct Ids<'a> {
     pub(super) field: Option<&'a str>,
     pub(super) found: Vec<String>,
@@ -155,7 +154,7 @@ impl Sink for Ids<'_> {
             None => wire::id_of(&members, CONTACT_ID),
         });
         match id {
-            // One more than there may be says that there are too many.
+            // One more than the maximum shows that there are too many.
             Some(id) if self.found.len() <= CONTACTS_MAX => self.found.push(id),
             Some(_) => {}
             None => self.nameless += 1,
@@ -181,10 +180,10 @@ impl Records for Ids<'_> {
     }
 }
 
-/// Names contact and campaign of every entry alike, whatever the vendor calls them: they are the row's key.
+/// Gives contact and campaign of every entry fixed names, whatever the vendor calls them: they are the row's key.
 pub(super) struct Entries<'r, R: ?Sized> {
     records: &'r mut R,
-    /// Who was asked about; none where the entries have to say it.
+    /// The requested contact; `None` if the entries must name it.
     contact: Option<&'r str>,
     writer: ObjectWriter,
 }
@@ -194,13 +193,13 @@ impl<'r, R: ?Sized> Entries<'r, R> {
         Self { records, contact, writer: ObjectWriter::default() }
     }
 
-    /// Whose entry it is, if it says so.
+    /// The contact that the entry names, if any.
     fn named_contact(members: &Members<'_>) -> Option<String> {
         wire::id_of(members, &CONTACT_ID[..CONTACT_ID.len() - NO_PLAIN_ID])
     }
 
     fn campaign(&self, members: &Members<'_>) -> Option<String> {
-        // Where all entries come at once, a plain `id` may be the entry's own.
+        // In a list of all entries, a plain `id` may be the entry's own.
         let names: &[Text] =
             if self.contact.is_some() { CAMPAIGN_ID } else { &CAMPAIGN_ID[..CAMPAIGN_ID.len() - NO_PLAIN_ID] };
         wire::id_of(members, names)
@@ -213,14 +212,15 @@ impl<R: Records + ?Sized> Sink for Entries<'_, R> {
     }
 
     fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
-        const NAMELESS: DecodeError = DecodeError::Shape("a blacklist whose entries name no campaign or no contact");
+        const NAMELESS: DecodeError =
+            DecodeError::Shape("a blacklist with an entry that names no campaign or no contact");
         self.writer.begin();
         if let Some(members) = Members::parse(record) {
             let named = Self::named_contact(&members);
             if let (Some(asked), Some(named)) = (self.contact, &named)
                 && !named.eq_ignore_ascii_case(asked)
             {
-                return Err(DecodeError::Shape("the blacklist of another contact than the one asked for"));
+                return Err(DecodeError::Shape("the blacklist of another contact than the requested one"));
             }
             let contact = self.contact.map(ToOwned::to_owned).or(named).ok_or(NAMELESS)?;
             let campaign = self.campaign(&members).ok_or(NAMELESS)?;
@@ -232,7 +232,7 @@ impl<R: Records + ?Sized> Sink for Entries<'_, R> {
                 }
             }
         } else {
-            // A campaign's id alone says all that an entry has to say, if it is known whose it is.
+            // An entry may be only a campaign's id if the contact is known.
             let id = raw::value(record).ok().and_then(wire::word);
             let (Some(contact), Some(campaign)) = (self.contact, id) else { return Err(NAMELESS) };
             self.writer.member_str("contact_id", contact);

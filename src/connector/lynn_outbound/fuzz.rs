@@ -1,10 +1,11 @@
-//! Damaged answers and stored cursors of Lynn Outbound.
+//! Damaged responses and stored cursors of Lynn Outbound.
 
 use proptest::prelude::*;
 
+use super::config::Endpoint;
 use super::dnd::{Cursor, Entries, Ids};
 use super::load::{Loaded, TaskState, taken};
-use super::{Endpoint, LynnOutbound, Method, Reader, Settings, TaskWords, wire};
+use super::{LynnOutbound, Method, Reader, Settings, TaskWords, wire};
 use crate::connector::export::Polling;
 use crate::connector::lynn_account::{Account, Product};
 use crate::decode::object::Members;
@@ -59,7 +60,7 @@ fn outbound() -> LynnOutbound {
     LynnOutbound::new("https://host".parse().unwrap(), settings, redactor())
 }
 
-/// An id, however it came, is a short word that may be stored, shown and put into a path.
+/// Asserts that an id is a short word that can be stored, shown and put into a path.
 fn assert_id(id: &str) {
     assert!(!id.trim().is_empty() && id.chars().count() <= 200, "{id}");
     assert!(!id.contains(char::is_control), "{id:?}");
@@ -75,7 +76,7 @@ fn assert_id(id: &str) {
 
 proptest! {
     #[test]
-    fn p5_a_damaged_list_is_read_whole_or_refused_in_decent_words(body in damaged(LISTS)) {
+    fn p5_a_damaged_list_is_read_completely_or_refused_with_a_safe_message(body in damaged(LISTS)) {
         match wire::wrapped(&body, &redactor()) {
             Ok(rows) => {
                 prop_assert!(rows.len() <= body.len());
@@ -91,7 +92,7 @@ proptest! {
     }
 
     #[test]
-    fn p6_a_damaged_list_comes_to_the_same_rows_in_any_chunks(body in damaged(LISTS), cuts in any_cuts()) {
+    fn p6_a_damaged_list_gives_the_same_rows_in_any_chunks(body in damaged(LISTS), cuts in any_cuts()) {
         let outbound = outbound();
         let read = |cuts: &[usize]| {
             let (mut kept, mut reader) = (Kept::default(), Reader::begin());
@@ -134,8 +135,8 @@ proptest! {
     }
 
     #[test]
-    fn p7_a_damaged_answer_to_a_load_names_a_task_that_may_be_stored_or_none(answer in damaged(TASKS)) {
-        match taken(&answer, &redactor()) {
+    fn p7_a_damaged_response_to_a_load_names_a_task_that_can_be_stored_or_none(response in damaged(TASKS)) {
+        match taken(&response, &redactor()) {
             Ok(Loaded::Taken { task, said }) => {
                 if let Some(task) = &task {
                     assert_id(task);
@@ -151,8 +152,8 @@ proptest! {
     }
 
     #[test]
-    fn p7_a_damaged_state_of_a_task_is_a_decent_word(answer in damaged(TASKS)) {
-        match outbound().state(&answer, &redactor()) {
+    fn p7_a_damaged_state_of_a_task_is_a_safe_word(response in damaged(TASKS)) {
+        match outbound().state(&response, &redactor()) {
             Ok(TaskState::Running(said) | TaskState::Done(said) | TaskState::Failed(said)) => {
                 assert_decent(&said);
             }
@@ -161,7 +162,7 @@ proptest! {
     }
 
     #[test]
-    fn p3_a_damaged_cursor_is_none_of_ours_or_comes_back_as_it_was(text in damaged_text(CURSORS)) {
+    fn p3_a_damaged_cursor_is_refused_or_round_trips(text in damaged_text(CURSORS)) {
         if let Ok(cursor) = Cursor::parse(&text) {
             prop_assert_eq!(Cursor::parse(&cursor.text()).unwrap().after, cursor.after);
         }
@@ -169,7 +170,7 @@ proptest! {
 }
 
 #[test]
-fn a_byte_order_mark_may_come_in_pieces() {
+fn a_byte_order_mark_may_arrive_in_pieces() {
     let (mut kept, mut reader) = (Kept::default(), Reader::begin());
     for piece in [&b"\xef"[..], b"\xbb", b"\xbf", b" \n", b"[1", b",2]"] {
         reader.feed(piece, &mut kept).unwrap();

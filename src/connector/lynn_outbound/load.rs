@@ -1,31 +1,32 @@
-//! The one documented write: records for a campaign, and the task that loads them (`facts/lynn.md §6.1`).
+//! The only call that writes: it sends records for a campaign, and a task of the vendor loads them (`facts/lynn.md
+//! §6.1`).
 //!
-//! A call here may send messages to customers, so it is made once. The caller gets a [`Ready`] load that
-//! has token and quota, writes down what is about to leave, and sends; what may have arrived is told apart from what
-//! certainly did not.
+//! The call may cause messages to customers, so it is sent once. The caller gets a [`Ready`] load that has token and
+//! quota, stores what is about to be sent, and sends. An error tells whether the records may have arrived.
 
 use serde::{Serialize, Serializer};
 
 use super::super::StepError;
+use super::super::lynn_account;
+use super::super::request::{self, Attempts};
 use super::{LynnOutbound, wire};
 use crate::decode::object::Members;
 use crate::decode::raw;
-use crate::http::{Body, Call, HttpError, Payload, Redactor, ReservedCall, SendFailure, Session};
-use crate::quota::CallKind;
+use crate::http::{Call, HttpError, Payload, Redactor, ReservedCall, SendFailure, Session};
 use crate::secret::Secret;
 
 /// Responses here are a few hundred bytes.
-const ANSWER_BYTES_MAX: u64 = 1 << 20;
-const ANSWER_BYTES_GUESS: u64 = 2_000;
-/// Members that name a load task, by column name. The answer is not documented.
+const RESPONSE_BYTES_MAX: u64 = 1 << 20;
+const RESPONSE_BYTES_GUESS: u64 = 2_000;
+/// Members that may name a load task, by column name. The response is not documented.
 const TASK_IDS: &[&str] = &["task_id", "id_task", "task", "id", "result"];
-/// Members that tell how a task is doing.
+/// Members that may hold the state of a task.
 const TASK_STATES: &[&str] =
     &["status", "state", "task_status", "task_state", "status_name", "status_code", "estado", "result"];
-/// The same as flags.
+/// Flags that may tell that a task has ended.
 const TASK_ENDS: &[&str] = &["is_completed", "completed", "is_finished", "finished", "is_done", "done"];
 
-/// What goes with one call. The keys are the vendor's, misspelt one included.
+/// The body of a call. The keys are the vendor's, including the misspelled one.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Load<'a> {
@@ -36,7 +37,7 @@ pub struct Load<'a> {
     pub data: Data<'a>,
 }
 
-/// Records: a value per label, all of them texts as in the vendor's sample.
+/// Records: a value for each label. All values are strings, as in the vendor's sample.
 pub struct Data<'a> {
     pub labels: &'a [String],
     pub rows: &'a [Vec<String>],
@@ -59,7 +60,7 @@ impl Serialize for Record<'_> {
     }
 }
 
-/// A load that only waits to be sent.
+/// A load that is ready to be sent.
 #[derive(Debug)]
 pub struct Ready<'s> {
     granted: ReservedCall<'s>,
@@ -67,26 +68,26 @@ pub struct Ready<'s> {
     redactor: Redactor,
 }
 
-/// What the vendor made of a load.
+/// The result of a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Loaded {
-    /// It was taken. `task` may be unknown; `said` is what was answered instead.
+    /// It was accepted. `task` may be unknown; then `said` is the response.
     Taken { task: Option<String>, said: Option<String> },
-    /// The vendor answered that it failed, and why. Some of it may have been taken.
+    /// The vendor reports a failure. Some of the records may have been accepted.
     Failed { said: String },
 }
 
-/// A load that was not answered as it should be.
+/// A load without a valid response.
 #[derive(Debug)]
 pub struct NotLoaded {
     pub error: StepError,
-    /// Whether records may have arrived all the same.
+    /// Whether records may have arrived nevertheless.
     pub may_be_taken: bool,
-    /// The token was refused.
+    /// The token, if it was refused.
     pub token_refused: Option<Secret>,
 }
 
-/// How a load task is doing, in the vendor's word.
+/// The state of a load task, in the vendor's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TaskState {
     Running(String),
@@ -95,14 +96,14 @@ pub enum TaskState {
 }
 
 impl Ready<'_> {
-    /// Sends, once.
+    /// Sends the load once.
     pub async fn send(self) -> Result<Loaded, NotLoaded> {
         let Self { granted, token, redactor } = self;
-        let answer = match granted.send().await {
+        let response = match granted.send().await {
             Ok(body) => body.small().await.map_err(|error| NotLoaded::lost(error.into()))?,
             Err(unanswered) => return Err(NotLoaded::of(unanswered, token)),
         };
-        taken(&answer, &redactor).map_err(NotLoaded::lost)
+        taken(&response, &redactor).map_err(NotLoaded::lost)
     }
 }
 
@@ -114,27 +115,25 @@ impl NotLoaded {
     fn of(unanswered: SendFailure, token: Secret) -> Self {
         let SendFailure { error, may_be_taken } = unanswered;
         let (error, token_refused) = match error {
-            HttpError::Status { status: 401, excerpt } if excerpt.mentions("subscription key") => {
-                (StepError::SubscriptionKey, None)
+            HttpError::Status { status: 401, ref excerpt } if !lynn_account::is_about_key(excerpt) => {
+                (StepError::Credentials, Some(token))
             }
-            HttpError::Status { status: 401, .. } => (StepError::Credentials, Some(token)),
-            // As a load, for a report is none.
-            HttpError::Status { status: 403, .. } => (StepError::Forbidden, None),
-            error => (error.into(), None),
+            // Not `wire::classify`: the other refusals concern a load, and a load is not a report.
+            error => (lynn_account::denied(error), None),
         };
         Self { error, may_be_taken, token_refused }
     }
 }
 
 impl LynnOutbound {
-    /// Obtains token and quota for a load; nothing of it is sent.
+    /// Obtains token and quota for a load; sends none of it.
     pub async fn ready<'s>(&self, session: &'s Session<'_>, load: &Load<'_>) -> Result<Ready<'s>, StepError> {
         let endpoint = &self.settings.add_campaign_data;
         let body = serde_json::to_vec(load).map_err(|error| HttpError::Request(error.to_string()))?;
         let token = self.token(session).await?;
         let call = Call {
-            bytes_expected: body.len() as u64 + ANSWER_BYTES_GUESS,
-            bytes_max: ANSWER_BYTES_MAX,
+            bytes_expected: body.len() as u64 + RESPONSE_BYTES_GUESS,
+            bytes_max: RESPONSE_BYTES_MAX,
             ..self.call(&endpoint.path, endpoint.method, Payload::Json(body), &token)?
         };
         let granted = session.reserve_call(call).await?;
@@ -146,42 +145,34 @@ impl LynnOutbound {
         self.tokens.forget(token).await;
     }
 
-    /// Asks how a task is doing, again if a fault passes.
+    /// Reads the state of a task, and repeats the call if necessary.
     pub async fn task(&self, session: &Session<'_>, task: &str) -> Result<TaskState, StepError> {
         let endpoint = &self.settings.get_task_status;
         let path = wire::with_id(&endpoint.path, "{task_id}", task)?;
-        let mut retry = session.retry(CallKind::Data);
-        let mut renewed = false;
+        let (mut attempts, mut renewed) = (Attempts::new(session), false);
         loop {
             let token = self.token(session).await?;
             let call = Call {
-                bytes_expected: ANSWER_BYTES_GUESS,
-                bytes_max: ANSWER_BYTES_MAX,
+                bytes_expected: RESPONSE_BYTES_GUESS,
+                bytes_max: RESPONSE_BYTES_MAX,
                 ..self.call(&path, endpoint.method, Payload::None, &token)?
             };
-            let answer = match session.send(call).await {
-                Ok(body) => Body::small(body).await,
-                Err(error) => Err(error),
-            };
-            match answer {
-                Ok(answer) => return self.state(&answer, &self.redactor.and(&token)),
-                Err(HttpError::Status { status: 401, excerpt }) => {
-                    self.renew(excerpt.mentions("subscription key"), &mut renewed, &token).await?;
+            match request::whole(session, call).await.map_err(StepError::from) {
+                Ok(response) => return self.state(&response, &self.redactor.and(&token)),
+                Err(StepError::Http(HttpError::Status { status: 401, excerpt })) => {
+                    self.tokens.renew(&excerpt, &mut renewed, &token).await?;
                 }
-                Err(error) => {
-                    if !retry.again(&error).await {
-                        return Err(wire::classify(error));
-                    }
-                }
+                Err(error) if attempts.again(&error).await => {}
+                Err(error) => return Err(lynn_account::classify(error)),
             }
         }
     }
 
-    pub(super) fn state(&self, answer: &[u8], redactor: &Redactor) -> Result<TaskState, StepError> {
-        if let Some(problem) = wire::not_json(answer) {
+    pub(super) fn state(&self, response: &[u8], redactor: &Redactor) -> Result<TaskState, StepError> {
+        if let Some(problem) = wire::not_json(response) {
             return Err(problem.into());
         }
-        let text = String::from_utf8_lossy(answer);
+        let text = String::from_utf8_lossy(response);
         let said = match raw::value(text.as_bytes()) {
             Ok(raw) => match Members::parse(raw.get().as_bytes()) {
                 Some(members) => {
@@ -198,7 +189,7 @@ impl LynnOutbound {
             },
             Err(_) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
         };
-        let said = redactor.clean(said.as_deref().unwrap_or("nothing that is known"));
+        let said = redactor.clean(said.as_deref().unwrap_or("nothing known"));
         let word = said.to_lowercase();
         let words = &self.settings.task_words;
         Ok(if words.done.contains(&word) {
@@ -211,12 +202,12 @@ impl LynnOutbound {
     }
 }
 
-/// What an answer to a load says.
-pub(super) fn taken(answer: &[u8], redactor: &Redactor) -> Result<Loaded, StepError> {
-    if let Some(problem) = wire::not_json(answer) {
+/// Reads the response to a load.
+pub(super) fn taken(response: &[u8], redactor: &Redactor) -> Result<Loaded, StepError> {
+    if let Some(problem) = wire::not_json(response) {
         return Err(problem.into());
     }
-    let text = String::from_utf8_lossy(answer);
+    let text = String::from_utf8_lossy(response);
     let text = text.trim_start_matches('\u{feff}').trim();
     let raw = raw::value(text.as_bytes()).ok();
     if raw.is_some_and(|raw| raw.get() == "false") {
@@ -231,7 +222,8 @@ pub(super) fn taken(answer: &[u8], redactor: &Redactor) -> Result<Loaded, StepEr
         (None, Some(raw)) => wire::word(raw),
         (None, None) => Some(text.to_owned()),
     };
-    // A sentence is not an id, and neither is what may not be stored or shown: it is told redacted instead.
+    // A sentence is not an id, and a text that must be redacted cannot be stored as one: it is shown, redacted,
+    // instead.
     let task = task.filter(|task| {
         let is_word = !task.is_empty() && task.len() <= 200 && !task.contains(char::is_whitespace);
         is_word && redactor.clean(task) == *task
@@ -240,7 +232,7 @@ pub(super) fn taken(answer: &[u8], redactor: &Redactor) -> Result<Loaded, StepEr
     Ok(Loaded::Taken { task, said })
 }
 
-/// The first of these members that is a text or a number; an object in its place may hold one.
+/// The first of these members that is a string or a number, also inside an object.
 fn within(members: &Members<'_>, names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| {
         let raw = wire::member(members, &[name])?;
@@ -256,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_load_is_written_as_the_vendor_prints_it() {
+    fn a_load_is_written_as_in_the_vendors_sample() {
         let labels = ["Name".to_owned(), "Due Date".to_owned()];
         let rows = [vec!["Ana \"A\"".to_owned(), String::new()]];
         let data = Data { labels: &labels, rows: &rows };
@@ -268,12 +260,12 @@ mod tests {
     }
 
     #[test]
-    fn a_task_is_found_in_any_likely_answer() {
-        let task = |answer: &str| match taken(answer.as_bytes(), &Redactor::default()).unwrap() {
+    fn a_task_is_found_in_any_likely_response() {
+        let task = |response: &str| match taken(response.as_bytes(), &Redactor::default()).unwrap() {
             Loaded::Taken { task, .. } => task.unwrap_or_else(|| "none".to_owned()),
             Loaded::Failed { said } => format!("failed: {said}"),
         };
-        for (answer, expected) in [
+        for (response, expected) in [
             (r#""9d0c-1""#, "9d0c-1"),
             ("12345678901234567890", "12345678901234567890"),
             ("9d0c-1", "9d0c-1"),
@@ -289,18 +281,20 @@ mod tests {
             (r#"{"isValid":false,"errors":"unknown template"}"#, "failed: unknown template"),
             ("false", "failed: false"),
         ] {
-            assert_eq!(task(answer), expected, "{answer}");
+            assert_eq!(task(response), expected, "{response}");
         }
         assert!(taken(b" <html>", &Redactor::default()).is_err());
     }
 
     #[test]
-    fn p7_a_task_that_postgres_refuses_a_terminal_obeys_or_a_credential_spells_is_none() {
+    fn p7_an_id_with_control_characters_or_a_credential_is_not_taken_for_a_task() {
         let redactor = Redactor::new(vec!["t0ken-value".into()]);
-        for answer in ["9d0c\0", "\u{1b}[2J", "\u{202e}9d0c", "t0ken-value", r#"{"taskId":"T0KEN-value"}"#] {
-            match taken(answer.as_bytes(), &redactor).unwrap() {
-                Loaded::Taken { task: None, said: Some(said) } => assert_eq!(redactor.clean(&said), said, "{answer:?}"),
-                other => panic!("{answer:?}: {other:?}"),
+        for response in ["9d0c\0", "\u{1b}[2J", "\u{202e}9d0c", "t0ken-value", r#"{"taskId":"T0KEN-value"}"#] {
+            match taken(response.as_bytes(), &redactor).unwrap() {
+                Loaded::Taken { task: None, said: Some(said) } => {
+                    assert_eq!(redactor.clean(&said), said, "{response:?}")
+                }
+                other => panic!("{response:?}: {other:?}"),
             }
         }
     }

@@ -1,8 +1,8 @@
-//! Lynn Outbound (`facts/lynn.md §6`): what is special about this vendor.
+//! Lynn Outbound (`facts/lynn.md §6`).
 //!
-//! Three lists can be read, each as a whole. What can be called is the closed list of [`Read`] and, for `tidegate push`
-//! alone, one writing method and the state of its tasks ([`load`]); the configuration is held to it. The blacklist is asked
-//! for contact by contact: the cursor keeps the contact, and the contacts are listed again after a restart.
+//! Three lists can be read, each as a whole. The calls are the closed list of [`Read`] and, only for `tidegate push`,
+//! one writing method and the state of its tasks ([`load`]); the configuration cannot change that. The blacklist is
+//! read contact by contact: the cursor keeps the contact, and the contacts are listed again after a restart.
 
 mod config;
 mod dnd;
@@ -19,18 +19,18 @@ use chrono::{DateTime, Utc};
 use tokio::sync::Mutex;
 use url::Url;
 
-pub use self::config::{Endpoint, Method, Settings, TaskWords};
+pub use self::config::{Method, Settings, TaskWords};
 pub use self::streams::VENDOR;
-use super::body::{self, Reread};
+use super::body;
 use super::lynn_account::{self, Tokens};
+use super::request::{self, Attempts};
 use super::{Connector, Outcome, Records, Source, StepError, StepRequest, Window, export};
 use crate::decode::json::Splitter;
-use crate::http::{Body, Call, HttpError, Payload, Redactor, Session};
-use crate::quota::CallKind;
+use crate::http::{Call, HttpError, Payload, Redactor, Session};
 use crate::secret::Secret;
 
-/// What the list of connectors says of this one.
-pub const CONNECTOR: Connector = Connector {
+/// Entry of the list of connectors.
+pub(super) const CONNECTOR: Connector = Connector {
     vendor: VENDOR,
     default_base_url: lynn_account::DEFAULT_BASE_URL,
     required_keys: &["vendor", "tenant", "access_token", "access_token_secret"],
@@ -50,13 +50,13 @@ fn hint(error: &StepError, windowed: bool) -> Option<&'static str> {
 
 /// Path of the Reporting family's `CreateToken`.
 const REPORTING_TOKEN: &str = "/api/LynnReporting/CreateToken";
-/// A list as an object is read whole, so it may not be larger; a bare array is read as it arrives.
+/// Maximum size of a list in an object, which is held in memory; a bare array is parsed while it arrives.
 const WRAPPER_BYTES_MAX: usize = 8 << 20;
-/// More than the vendor grants in a whole period, in any product.
+/// Above the bandwidth of a whole period in any product.
 const LIST_BYTES_MAX: u64 = 1 << 30;
-/// The mark that may stand before JSON.
+/// The byte order mark that may precede JSON.
 const BOM: &[u8] = b"\xEF\xBB\xBF";
-/// What a list may take before one was seen.
+/// Expected size of a list until one was read.
 const LIST_BYTES_GUESS: u64 = 100_000;
 
 /// One account.
@@ -66,19 +66,19 @@ pub struct LynnOutbound {
     settings: Settings,
     tokens: Tokens,
     redactor: Redactor,
-    /// The contacts that a reading of the blacklist goes through, and the moment of that reading.
+    /// The contacts of the current reading of the blacklist.
     contacts: Mutex<Option<Contacts>>,
 }
 
-/// Ids in order, and the moment of the reading that listed them.
+/// The time of a reading, and its contact ids in order.
 type Contacts = (DateTime<Utc>, Arc<[String]>);
 
-/// What can be read: nothing else is ever asked for.
+/// The calls that read; there are no others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Read<'a> {
     Campaigns,
     Contacts,
-    /// Of one contact, or of all where the path has no place for one.
+    /// The entries of one contact, or of all if the path has no placeholder for a contact.
     DndContacts(Option<&'a str>),
 }
 
@@ -94,14 +94,14 @@ impl Source for LynnOutbound {
             "campaigns" => Read::Campaigns,
             "contacts" => Read::Contacts,
             "dnd_contacts" => return self.dnd_step(session, &request, records).await,
-            _ => return Err(StepError::Shape("a stream that is none of this vendor's".to_owned())),
+            _ => return Err(StepError::Shape("a stream that this vendor does not have".to_owned())),
         };
         if request.cursor.is_some() {
             return Err(StepError::CursorUnknown);
         }
         let expected = request.expected.page_bytes.unwrap_or(LIST_BYTES_GUESS);
         let listed = self.list(session, read, expected, request.window, records).await?;
-        wire::doubt(&request.stream.name, listed.rows);
+        wire::warn_if_page(&request.stream.name, listed.rows);
         Ok(Outcome::Page { next: None, bytes: listed.bytes })
     }
 
@@ -129,7 +129,7 @@ impl LynnOutbound {
         self.tokens.get(session, &self.base_url, &self.settings.account).await
     }
 
-    /// Asks for a list, again if a fault passes, and hands its rows over.
+    /// Requests a list, repeats the request if necessary, and passes the rows to `records`.
     async fn list(
         &self,
         session: &Session<'_>,
@@ -138,46 +138,20 @@ impl LynnOutbound {
         window: Window,
         records: &mut dyn Records,
     ) -> Result<Listed, StepError> {
-        let mut retry = session.retry(CallKind::Data);
-        let (mut renewed, mut reread) = (false, Reread::default());
+        let (mut attempts, mut renewed) = (Attempts::new(session), false);
         loop {
             records.begin(window);
             let token = self.token(session).await?;
             let call = Call { bytes_expected, bytes_max: LIST_BYTES_MAX, ..self.read_call(read, &token)? };
-            let outcome = match session.send(call).await {
-                Ok(body) => self.rows(body, &token, &reread, records).await,
-                Err(error) => Err(error.into()),
-            };
-            match outcome {
+            match self.attempt(session, call, &token, &attempts, records).await {
                 Ok(listed) => return Ok(listed),
                 Err(StepError::Http(HttpError::Status { status: 401, excerpt })) => {
-                    self.renew(excerpt.mentions("subscription key"), &mut renewed, &token).await?;
+                    self.tokens.renew(&excerpt, &mut renewed, &token).await?;
                 }
-                Err(StepError::Http(error)) => {
-                    if !retry.again(&error).await {
-                        return Err(wire::classify(error));
-                    }
-                }
-                Err(error @ StepError::Unreadable(_)) => {
-                    if !reread.again(&error) {
-                        return Err(error);
-                    }
-                }
-                Err(error) => return Err(error),
+                Err(error) if attempts.again(&error).await => {}
+                Err(error) => return Err(lynn_account::classify(error)),
             }
         }
-    }
-
-    /// Drops a token that was refused, once.
-    async fn renew(&self, about_key: bool, renewed: &mut bool, token: &Secret) -> Result<(), StepError> {
-        if about_key {
-            return Err(StepError::SubscriptionKey);
-        }
-        if std::mem::replace(renewed, true) {
-            return Err(StepError::Credentials);
-        }
-        self.tokens.forget(token).await;
-        Ok(())
     }
 
     fn read_call(&self, read: Read<'_>, token: &Secret) -> Result<Call, StepError> {
@@ -204,19 +178,21 @@ impl LynnOutbound {
         })
     }
 
-    /// Hands over the rows of a body: of a bare array while it arrives, of anything else when it is whole.
-    async fn rows(
+    /// Passes on the rows of a body: of a bare array while it arrives, of any other body when it is complete.
+    async fn attempt(
         &self,
-        body: Body<'_>,
+        session: &Session<'_>,
+        call: Call,
         token: &Secret,
-        reread: &Reread,
+        attempts: &Attempts,
         records: &mut dyn Records,
     ) -> Result<Listed, StepError> {
-        let is_believed = reread.believes(body.is_no_content());
+        let body = session.send(call).await?;
+        let accept_empty = attempts.accept_empty(body.is_no_content());
         let mut reader = Reader::begin();
         let bytes = body::read(body, records, |chunk, records| reader.feed(chunk, records)).await?;
         let rows = match self.ended(reader, token, records) {
-            Err(error) if is_believed && body::is_empty(&error) => 0,
+            Err(error) if accept_empty && request::is_empty(&error) => 0,
             rows => rows?,
         };
         records.flush().await?;
@@ -240,16 +216,16 @@ impl LynnOutbound {
     }
 }
 
-/// What a list came to.
+/// The size of a list.
 #[derive(Debug, Clone, Copy)]
 struct Listed {
     bytes: u64,
     rows: u64,
 }
 
-/// Takes a body as its first character wants it.
+/// Reads a body in the way that its first character requires.
 enum Reader {
-    /// What came of a byte order mark and blanks, as far as it matters.
+    /// Only a byte order mark and white space so far.
     Unknown(Vec<u8>),
     Array(Splitter),
     Whole(Vec<u8>),

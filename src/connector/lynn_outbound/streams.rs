@@ -1,7 +1,7 @@
 //! Lynn Outbound: campaigns, contacts and the blacklist (`facts/lynn.md §6`).
 //!
-//! No answer of these methods is publicly documented: columns appear with the data, and an id is looked for under the
-//! names that are likely. That is also why nothing here is read unless the connection says so.
+//! The responses of these methods are not publicly documented: columns are created from the data, and an id is searched
+//! under likely names. For the same reason a list is read only if the connection enables it.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::catalogue::{Column, ColumnType, Key, Mode, Stream, Text, Vendor, Wind
 pub const VENDOR: Vendor = Vendor::new("lynn_outbound");
 
 /// Likely names of a campaign's id, by column name; the vendor misspells the word elsewhere (`§10.20`).
-pub const CAMPAIGN_ID: &[Text] = &[
+pub(super) const CAMPAIGN_ID: &[Text] = &[
     Text::Borrowed("campaign_id"),
     Text::Borrowed("campaing_id"),
     Text::Borrowed("id_campaign"),
@@ -19,10 +19,11 @@ pub const CAMPAIGN_ID: &[Text] = &[
 ];
 
 /// Likely names of a contact's id, by column name.
-pub const CONTACT_ID: &[Text] = &[Text::Borrowed("contact_id"), Text::Borrowed("id_contact"), Text::Borrowed("id")];
+pub(super) const CONTACT_ID: &[Text] =
+    &[Text::Borrowed("contact_id"), Text::Borrowed("id_contact"), Text::Borrowed("id")];
 
-/// What is known of an entry of the blacklist, because it was asked for or found: [`crate::connector::lynn_outbound`] names
-/// these two whatever the vendor calls them.
+/// The known members of a blacklist entry: [`crate::connector::lynn_outbound`] gives them these names, whatever the
+/// vendor calls them.
 const DND_CONTACTS: &[Column] = &[
     Column::new(
         "contact_id",

@@ -1,5 +1,5 @@
-//! What Outbound answers. None of it is documented (`facts/lynn.md §6`), so shapes that are likely are taken and all
-//! others are refused; that a list is complete is never taken for granted where the answer says otherwise.
+//! Responses of Outbound. They are not documented (`facts/lynn.md §6`): likely shapes are accepted and all others
+//! refused, including a list that states that it is not complete.
 
 use std::fmt::Write as _;
 
@@ -9,21 +9,21 @@ use crate::catalogue::{Text, column_name};
 use crate::decode::object::Members;
 use crate::decode::raw::Raw;
 use crate::decode::{DecodeError, list};
-use crate::http::{HttpError, Redactor};
+use crate::http::Redactor;
 
-/// Ids and states are short; a longer text is something else.
+/// Maximum length of an id or a state.
 const WORD_CHARS_MAX: usize = 200;
-/// Pages tend to have so many rows.
+/// Usual numbers of rows in a page.
 const PAGE_SIZES: &[u64] = &[50, 100, 200, 250, 500, 1_000, 2_000, 5_000, 10_000];
 
-/// Members by which an answer says that it is an error.
+/// Members that mark a response as an error.
 const FLAGS: &[&str] = &["is_valid", "success", "is_success"];
 const ERRORS: &[&str] = &["errors", "error"];
-/// Members that count all rows there are.
+/// Members that count all rows.
 const TOTALS: &[&str] =
     &["total", "total_count", "total_rows", "total_records", "total_items", "count", "row_count", "record_count"];
 const PAGES: &[&str] = &["page_count", "total_pages", "pages"];
-/// Members that lead to the rest.
+/// Members that lead to further rows.
 const FURTHER: &[&str] = &[
     "next",
     "next_page",
@@ -37,19 +37,19 @@ const FURTHER: &[&str] = &[
     "continuation_token",
 ];
 
-/// The first member that has one of these names, in the order of the names and in any spelling; none when it is null.
+/// The first member that has one of these names, in the order of the names and in any spelling. Null counts as missing.
 pub(super) fn member<'a>(members: &Members<'a>, names: &[&str]) -> Option<Raw<'a>> {
     let of = |wanted: &str| members.iter().find(|(name, raw)| column_name(name) == wanted && raw.get() != "null");
     names.iter().find_map(|name| of(name)).map(|(_, raw)| raw)
 }
 
-/// The same for names of the catalogue; the value as text.
+/// Like [`member`], for names of the catalogue; returns the value as text.
 pub(super) fn id_of(members: &Members<'_>, names: &[Text]) -> Option<String> {
     let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
     word(member(members, &names)?)
 }
 
-/// A string or a number as text, without what surrounds it; none when it is empty or neither.
+/// A string or a number as trimmed text. Returns `None` if it is empty, too long, or of another type.
 pub(super) fn word(raw: Raw<'_>) -> Option<String> {
     if !raw.is_json() {
         return None;
@@ -64,10 +64,9 @@ pub(super) fn word(raw: Raw<'_>) -> Option<String> {
     fits.then(|| text.to_owned())
 }
 
-/// What the vendor says went wrong, if it does.
+/// The vendor's error message, if the response has one.
 pub(super) fn complaint(members: &Members<'_>, redactor: &Redactor) -> Option<String> {
-    let errors =
-        member(members, ERRORS).filter(|errors| !complaint::says_nothing(errors.get()) && errors.get() != "false");
+    let errors = member(members, ERRORS).filter(|errors| !complaint::is_blank(errors.get()) && errors.get() != "false");
     let refused = FLAGS.iter().filter_map(|flag| member(members, &[flag])).any(|flag| complaint::is_false(flag.get()));
     if errors.is_none() && !refused {
         return None;
@@ -76,7 +75,7 @@ pub(super) fn complaint(members: &Members<'_>, redactor: &Redactor) -> Option<St
     Some(reason.map_or_else(|| "no reason given".to_owned(), |reason| redactor.clean(&complaint::plain(reason.get()))))
 }
 
-/// The rows of a body that is an object, or nothing that is known.
+/// The rows of a body that is not a bare array.
 pub(super) fn wrapped<'a>(body: &'a [u8], redactor: &Redactor) -> Result<Vec<Raw<'a>>, StepError> {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let Some(members) = Members::parse(body) else { return Ok(list::read(body, list::Lone::Wrapper)?) };
@@ -97,7 +96,7 @@ fn partial(what: &str) -> StepError {
     StepError::Shape(format!("{what}: the vendor pages this list in an unknown way"))
 }
 
-/// Refuses a list that leads to a further one.
+/// Refuses a list that leads to further rows.
 fn further(members: &Members<'_>) -> Result<(), StepError> {
     let nothing = |raw: Raw<'_>| matches!(raw.get(), "null" | "false" | "0" | "\"\"" | "[]" | "{}" | "\"false\"");
     let mut leads = members.iter().filter(|(_, raw)| !nothing(*raw)).map(|(name, _)| column_name(name));
@@ -107,7 +106,7 @@ fn further(members: &Members<'_>) -> Result<(), StepError> {
     }
 }
 
-/// Refuses a list that counts more than it holds.
+/// Refuses a list whose count exceeds its rows.
 fn totals(members: &Members<'_>, rows: usize) -> Result<(), StepError> {
     let number = |raw: Raw<'_>| word(raw).and_then(|text| text.parse::<f64>().ok());
     #[expect(clippy::cast_precision_loss, reason = "a list has at most a million rows")]
@@ -127,31 +126,16 @@ fn totals(members: &Members<'_>, rows: usize) -> Result<(), StepError> {
     Ok(())
 }
 
-/// Says so when a list may be a page: nothing documents that these lists are complete (`§6`).
-pub(super) fn doubt(stream: &str, rows: u64) {
+/// Warns if a list may be a page: it is not documented that these lists are complete (`§6`).
+pub(super) fn warn_if_page(stream: &str, rows: u64) {
     if PAGE_SIZES.contains(&rows) {
-        tracing::warn!(
-            stream,
-            rows,
-            "the list is as long as pages tend to be; if the vendor pages it, rows are missing"
-        );
+        tracing::warn!(stream, rows, "the list has a usual page size; if the vendor pages it, rows are missing");
     }
 }
 
-/// An HTTP refusal as what it means here.
-pub(super) fn classify(error: HttpError) -> StepError {
-    match error {
-        HttpError::Status { status: 403, .. } => StepError::Forbidden,
-        HttpError::Status { status: status @ (400 | 404..=407 | 409..=428 | 430..=499), .. } => {
-            StepError::NotServed(status)
-        }
-        other => other.into(),
-    }
-}
-
-/// A path that holds `id`, whatever is in it, as one segment.
+/// A path with `id` as one segment, percent-encoded.
 pub(super) fn with_id(template: &str, placeholder: &str, id: &str) -> Result<String, StepError> {
-    // Even encoded, these would be steps up or none.
+    // Even when encoded, these would be removed from a URL.
     if matches!(id, "" | "." | "..") {
         return Err(StepError::Shape("an id that cannot stand in a path".to_owned()));
     }
@@ -168,7 +152,7 @@ pub(super) fn with_id(template: &str, placeholder: &str, id: &str) -> Result<Str
     Ok(template.replace(placeholder, &segment))
 }
 
-/// That a body is none of the vendor's JSON.
+/// The error for a body that is a web page.
 pub(super) fn not_json(body: &[u8]) -> Option<DecodeError> {
     (body.trim_ascii_start().first() == Some(&b'<')).then_some(DecodeError::NotJson("HTML or XML"))
 }
@@ -183,14 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wrapper_may_have_errors_that_are_none_and_counts_that_agree() {
+    fn a_wrapper_may_have_empty_errors_and_counts_that_agree() {
         let body = r#"{"isValid":true,"errors":[],"total":2,"pageCount":1,"next":null,"hasMore":false,"list":[{"a":1},{"a":2}]}"#;
         assert_eq!(rows(body).unwrap(), [r#"{"a":1}"#, r#"{"a":2}"#]);
         assert!(rows(r#"{"count":"0","contacts":[]}"#).unwrap().is_empty());
     }
 
     #[test]
-    fn p5_an_answer_that_says_it_is_an_error_or_a_part_is_no_list() {
+    fn p5_a_response_that_is_an_error_or_incomplete_is_not_a_list() {
         for (body, said) in [
             (r#"{"IsValid":"false","errors":["no division"],"list":[]}"#, "no division"),
             (r#"{"success":false,"message":"no","list":[]}"#, ": no"),

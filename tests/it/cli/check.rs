@@ -141,8 +141,8 @@ async fn a_vendor_without_a_usable_response_fails_only_its_own_query() {
     let shell = Shell::on(&database).with("LYNN_URL", &simulator.base_url());
     simulator.control().next(Match::endpoint("token_info"), Action::HtmlWith200);
     let asked = shell.run(&["quota", "--ask"]).await.expect(1);
-    assert!(asked.stderr.contains("error: acme-lynn: the answer cannot be read"), "{asked:?}");
-    assert!(asked.stdout.contains("period_bandwidth") && asked.stdout.contains("nothing: the answer"), "{asked:?}");
+    assert!(asked.stderr.contains("error: acme-lynn: the response cannot be read"), "{asked:?}");
+    assert!(asked.stdout.contains("period_bandwidth") && asked.stdout.contains("nothing: the response"), "{asked:?}");
     simulator.control().next(Match::endpoint("token_info"), Action::Unauthorized);
     let document = shell.run(&["quota", "--ask", "--json"]).await.expect(1).json();
     assert_eq!(document["asked"][0]["hint"], "check the credentials; they are issued per environment");

@@ -213,5 +213,5 @@ async fn p5_statistics_of_another_shape_are_refused_and_odd_points_are_kept() {
     answer(r#"{"stats":[{"ts":1709596800000,"value":12345678901234567890.5},{"value":1},7]}"#);
     let read = bench.read("stats_series", day(5)).await.unwrap();
     assert!(read.rows[0].contains("\"value\":12345678901234567890.5"), "{}", read.rows[0]);
-    assert_eq!(read.refused, [r#"no number at a moment: {"value":1}"#, "no number at a moment: 7"]);
+    assert_eq!(read.refused, [r#"not a number with a time: {"value":1}"#, "not a number with a time: 7"]);
 }

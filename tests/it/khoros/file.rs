@@ -70,7 +70,7 @@ async fn a_link_that_has_expired_is_requested_again() {
     assert_eq!((scene.calls("khoros_create"), scene.calls("khoros_download"), scene.calls("files_get")), (1, 3, 3));
     scene.control().khoros().shape(|shape| shape.links_expired = 10);
     let error = scene.fault(POSTS, day(3)).await;
-    assert_eq!(error.to_string(), "the vendor refused: the file storage answered with status 403");
+    assert_eq!(error.to_string(), "the vendor refused: the file storage responded with status 403");
     scene.assert_well_behaved();
 }
 

@@ -15,13 +15,13 @@ async fn p9_documented_errors_come_with_their_remedies_and_are_not_sent_again() 
     for (status, body, error, hint) in [
         (400, "Invalid report - date range is too long", "date range is too long", "at most 12 months"),
         (400, "Invalid report - starting date is a future date", "future date", "this machine's clock"),
-        (400, "Invalid report - invalid type", "no such type", "leave the stream out"),
+        (400, "Invalid report - invalid type", "does not have this type", "leave the stream out"),
         (400, "odd", "the report (status 400)", "`parameters`"),
         (401, "Unauthorized - api token not matching", "the API token (status 401)", "IP allowlist"),
         (401, "Unauthorized", "the API token (status 401)", "of type Activity"),
         (403, "Forbidden", "access (status 403)", "IP allowlist"),
         (404, "Not found", "malformed or the path is unknown (status 404)", "it does not mean that there are no data"),
-        (302, "", "the token follows no redirect (status 302)", "status_base_url"),
+        (302, "", "the token is not sent to another URL (status 302)", "status_base_url"),
     ] {
         let world = plain("[summary]", 0).await;
         world.control().next(Match::report("summary"), json_answer(status, &json!({ "error": body }).to_string()));

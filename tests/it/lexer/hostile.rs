@@ -71,7 +71,7 @@ async fn p7_the_token_follows_no_redirect_of_the_vendors_own_hosts() {
         let location = world.simulator.files_url() + "/exports/x";
         world.control().next(Match::endpoint(endpoint), Action::Redirect { status: 307, location });
         let (error, _) = fails(&world).await;
-        assert!(error.contains("the token follows no redirect (status 307)"), "{error}");
+        assert!(error.contains("the token is not sent to another URL (status 307)"), "{error}");
         assert_eq!(world.control().stats().calls.get("files_get"), None);
         assert_well_behaved(&world);
     }

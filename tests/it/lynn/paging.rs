@@ -142,7 +142,7 @@ async fn follow_ups_ask_what_the_first_page_asked_whatever_is_configured_meanwhi
 }
 
 #[tokio::test]
-async fn a_cursor_that_is_none_of_ours_is_refused_before_anything_is_sent() {
+async fn an_unknown_cursor_is_refused_before_anything_is_sent() {
     let (_simulator, control, _world, process) = start().await;
     for cursor in ["", "null", "{}", r#"{"page":1}"#, "[1,2]"] {
         let error = process.step(day(1), Some(cursor), &mut Page::default()).await.unwrap_err();

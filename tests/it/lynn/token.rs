@@ -89,7 +89,7 @@ async fn a_refusal_of_create_token_is_named_and_not_repeated() {
         control.next(Match::endpoint(LOGIN), action.clone());
         let error = process.first_page().await.unwrap_err();
         let named = match action {
-            Action::SubscriptionKey => matches!(error, StepError::SubscriptionKey),
+            Action::SubscriptionKey => is_of_subscription_key(&error),
             Action::Forbidden => matches!(error, StepError::Forbidden),
             _ => matches!(error, StepError::Missing("token")),
         };

@@ -134,10 +134,10 @@ async fn p5_entries_that_cannot_be_told_apart_fail_the_list_and_name_the_reason(
     for (body, said) in [
         (
             r#"[{"contactId":"somebody-else","campaignId":1}]"#,
-            "the blacklist of another contact than the one asked for",
+            "the blacklist of another contact than the requested one",
         ),
-        (r#"[{"category":"x"}]"#, "a blacklist whose entries name no campaign or no contact"),
-        ("[null]", "a blacklist whose entries name no campaign or no contact"),
+        (r#"[{"category":"x"}]"#, "a blacklist with an entry that names no campaign or no contact"),
+        ("[null]", "a blacklist with an entry that names no campaign or no contact"),
     ] {
         let world = world("[dnd_contacts]").await;
         let answer = Action::Json { status: 200, body: body.to_owned() };

@@ -1,17 +1,17 @@
-//! Agents and states: Team Volume unpivoted, and Workflow States in whichever of its two shapes it comes
+//! Agents and states: Team Volume, unpivoted, and Workflow States in either of its two shapes
 //! (`facts/lexer.md §5.3, §5.7`).
 
 use std::collections::BTreeMap;
 
 use super::{ELEMENT_BYTES_MAX, Figures, Members, ObjectWriter, Raw, Records, StepError, TOTALS, flag, instant, shape};
 
-/// Team Volume's line: an agent and the counts by state.
+/// A line of Team Volume: an agent and the counts by state.
 struct Agent<'a> {
     members: Members<'a>,
     states: Members<'a>,
 }
 
-/// More states than this are no workflow.
+/// Maximum number of states of a workflow.
 const STATES_MAX: usize = 10_000;
 
 impl<'a> Agent<'a> {
@@ -27,10 +27,10 @@ impl<'a> Agent<'a> {
 }
 
 impl Figures<'_> {
-    /// A row for each agent and state.
+    /// Writes a row for each agent and state.
     pub(super) async fn agents(&self, elements: &[Raw<'_>], records: &mut dyn Records) -> Result<(), StepError> {
         if elements.iter().any(|element| is_workflow_state(*element)) {
-            return Err(shape("Workflow States where Team Volume was asked for"));
+            return Err(shape("Workflow States in place of Team Volume"));
         }
         let mut writer = ObjectWriter::default();
         for element in elements {
@@ -55,7 +55,7 @@ impl Figures<'_> {
         Ok(())
     }
 
-    /// A row for each state; added up where the agents' counts came.
+    /// Writes a row for each state. The agents' counts are added up if the response has them instead.
     pub(super) async fn workflow(&self, elements: &[Raw<'_>], records: &mut dyn Records) -> Result<(), StepError> {
         if elements.iter().any(|element| is_agent(*element)) {
             return self.added_up(elements, records).await;
@@ -86,7 +86,7 @@ impl Figures<'_> {
             for (state, _) in agent.states.iter() {
                 let count = agent.states.i64(state).ok_or_else(|| shape("a count that is not a whole number"))?;
                 let sum = sums.entry(state.to_owned()).or_default();
-                *sum = sum.checked_add(count).ok_or_else(|| shape("counts beyond all bounds"))?;
+                *sum = sum.checked_add(count).ok_or_else(|| shape("counts that are too large"))?;
                 if sums.len() > STATES_MAX {
                     return Err(shape("more states than a workflow has"));
                 }

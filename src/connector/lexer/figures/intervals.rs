@@ -1,4 +1,4 @@
-//! Series of days or hours: an object of arrays becomes one row for each element (`facts/lexer.md §5.2, §5.5, §5.9`).
+//! Series of days or hours: each element of an object of arrays becomes a row (`facts/lexer.md §5.2, §5.5, §5.9`).
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use super::{
     TimeDelta, Utc, instant, list, shape,
 };
 
-/// One element with the label of its interval.
+/// An element with the label of its interval.
 struct Interval<'a> {
     series: &'a str,
     element: Raw<'a>,
@@ -15,7 +15,7 @@ struct Interval<'a> {
 }
 
 impl Figures<'_> {
-    /// `named` is the column of the series' name, which is the member's: an element may say otherwise.
+    /// `named` is the column for the name of the series. The name is that of the member; an element may contradict it.
     pub(super) async fn intervals(
         &self,
         named: &str,
@@ -25,7 +25,7 @@ impl Figures<'_> {
         let intervals = read(members)?;
         let granularity = self.granularity(&intervals);
         if self.intervals == Intervals::Hour && granularity == DAY {
-            tracing::warn!(stream = &*self.stream.name, "the vendor gives days although it was asked for hours");
+            tracing::warn!(stream = &*self.stream.name, "the vendor sent days although hours were requested");
         }
         let (mut writer, mut contradicted) = (ObjectWriter::default(), 0_u64);
         for interval in &intervals {
@@ -51,16 +51,16 @@ impl Figures<'_> {
             tracing::warn!(
                 stream = &*self.stream.name,
                 elements = contradicted,
-                "elements name another series than the one that they stand in; theirs is kept in _extra as inner_{named}"
+                "elements name another series than the one that contains them; their name is kept in _extra as inner_{named}"
             );
         }
-        // Also when there is no interval at all: the page has begun.
+        // Also without any interval, because the page has begun.
         records.flush().await
     }
 
-    /// Told from the labels, for the ranges at which a report changes are documented with contradictions (`§8`). One label
-    /// alone is a day's if it is midnight. Where hours were asked for, hours without any may be missing: days are only taken
-    /// for what they are if every day of the range is there, and nothing else.
+    /// Detected from the labels, because the documentation contradicts itself about the ranges of days and hours
+    /// (`§8`). A single label at midnight is a day. If hours were requested, hours without data may be missing: then
+    /// the labels are days only if every day of the range is present, and nothing else.
     fn granularity(&self, intervals: &[Interval<'_>]) -> &'static str {
         let labels: BTreeSet<NaiveDateTime> =
             intervals.iter().filter_map(|interval| interval.label.as_ref().map(|(_, local)| *local)).collect();
@@ -101,7 +101,7 @@ fn write_element(named: &str, series: &str, element: &Members<'_>, writer: &mut 
     contradicts
 }
 
-/// Whether an interval's range holds more than the label.
+/// Whether an interval's range has more members than the label.
 fn says_more(date_range: Raw<'_>) -> bool {
     Members::parse(date_range.get().as_bytes()).is_some_and(|members| members.iter().count() > 1)
 }
@@ -119,12 +119,12 @@ fn read<'a>(members: &'a Members<'a>) -> Result<Vec<Interval<'a>>, StepError> {
     Ok(intervals)
 }
 
-/// The label as it is written, and what it says; local to an offset that it does not tell.
+/// The label, and its local time; the label does not state the offset.
 fn label(element: Raw<'_>) -> Option<(String, NaiveDateTime)> {
     let members = Members::parse(element.get().as_bytes())?;
     let text = match Members::parse(members.get("date_range")?.get().as_bytes()) {
         Some(range) => range.text("date_from")?.into_owned(),
-        // As the page types it (`§9.10`).
+        // The type in the documentation (`§9` no. 10).
         None => members.text("date_range")?.into_owned(),
     };
     let formats = ["%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"];

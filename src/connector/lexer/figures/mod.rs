@@ -1,5 +1,6 @@
-//! From a report's answer to flat records (`facts/lexer.md §5`). What an answer does not repeat is added: the window, the
-//! form, the offset of its labels. Numbers keep their digits, and a member that nobody asked for stays in its record.
+//! Converts a report to flat records (`facts/lexer.md §5`). The window, the form and the offset of the labels are
+//! added, because the response does not repeat them. Numbers keep their digits, and unknown members stay in their
+//! record.
 
 use chrono::{DateTime, FixedOffset, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
 
@@ -15,7 +16,7 @@ use crate::decode::raw::{Fault, Raw};
 mod agents;
 mod intervals;
 
-/// An element beyond this is not a line of a report. It also bounds what unpivoting makes of one.
+/// Maximum size of an element. It also bounds the result of unpivoting.
 const ELEMENT_BYTES_MAX: usize = 64 << 10;
 /// Lengths of intervals.
 const DAY: &str = "day";
@@ -23,15 +24,15 @@ const HOUR: &str = "hour";
 /// States that are sums of others (`§5.7`).
 const TOTALS: &[&str] = &["all_states", "all_closed_states"];
 
-/// What was asked for, as far as records tell of it.
+/// The request, as far as the records depend on it.
 pub(super) struct Figures<'a> {
     pub(super) stream: &'a Stream,
     pub(super) window: Window,
-    /// The part of the window whose intervals are wanted, and the range that was asked for.
+    /// The part of the window whose intervals are wanted, and the requested range.
     pub(super) part: Window,
     pub(super) range: Window,
     pub(super) offset: FixedOffset,
-    /// What the offset was taken from.
+    /// The setting from which the offset was computed.
     pub(super) zone: UtcOffset,
     pub(super) intervals: Intervals,
     /// The form and category of an NPS report.
@@ -41,8 +42,8 @@ pub(super) struct Figures<'a> {
 }
 
 impl Figures<'_> {
-    /// Hands over the records of an answer.
-    pub(super) async fn hand_over(&self, body: &[u8], records: &mut dyn Records) -> Result<(), StepError> {
+    /// Passes on the records of a response.
+    pub(super) async fn write_records(&self, body: &[u8], records: &mut dyn Records) -> Result<(), StepError> {
         let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
         let row = |key| list::read(body, Lone::Row { key });
         match &*self.stream.name {
@@ -60,7 +61,7 @@ impl Figures<'_> {
         }
     }
 
-    /// Begins a record with what all of the stream have.
+    /// Begins a record with the members that all records of the stream have.
     fn begin(&self, writer: &mut ObjectWriter) {
         writer.begin();
         writer.member_str("window_end", &instant(self.window.end));
@@ -70,9 +71,9 @@ impl Figures<'_> {
         }
     }
 
-    /// Whether a day or hour belongs to the part that is read. An hour does if it begins there. A day of a zone does if the
-    /// zone's own midnight lies there, although it was asked for with one offset: so each date belongs to one slice, also
-    /// where a clock change lies between the starts of two slices.
+    /// Whether a day or hour belongs to the part that is read. An hour belongs to the part in which it begins. A day of
+    /// a zone belongs to the part that contains the zone's midnight, although the request has a single offset. So each
+    /// date belongs to exactly one slice, even with a clock change between the starts of two slices.
     fn owns(&self, local: NaiveDateTime, start: DateTime<Utc>, granularity: &str) -> bool {
         let at = match self.zone {
             UtcOffset::Zone(_) if granularity == DAY && local.time() == chrono::NaiveTime::MIN => {
@@ -83,7 +84,7 @@ impl Figures<'_> {
         at >= self.part.start && at < self.part.end
     }
 
-    /// The answer is the row.
+    /// The response is one row.
     async fn whole(&self, members: &Members<'_>, records: &mut dyn Records) -> Result<(), StepError> {
         let known = |name: &str| self.stream.columns.iter().any(|column| column.field == name);
         if !members.iter().any(|(name, _)| known(name)) {
@@ -96,7 +97,7 @@ impl Figures<'_> {
         records.flush().await
     }
 
-    /// Every element is a row, or several, or none, as `write` has it.
+    /// Each element is a row, or none; `write` decides.
     async fn each<R: Records + ?Sized>(
         &self,
         elements: Vec<Raw<'_>>,
@@ -107,7 +108,7 @@ impl Figures<'_> {
         for element in elements {
             let raw = element.get().as_bytes();
             match Members::parse(raw) {
-                // What is not an object is refused by the sink.
+                // The sink refuses anything but an object.
                 None => records.record(raw)?,
                 Some(members) => {
                     self.begin(&mut writer);
@@ -147,7 +148,7 @@ fn bucket(figures: &Figures<'_>, members: &Members<'_>, writer: &mut ObjectWrite
     Row::Whole
 }
 
-/// What becomes of an element.
+/// The outcome of an element.
 enum Row {
     Whole,
     /// It belongs to another slice.
@@ -155,14 +156,14 @@ enum Row {
     Refused(&'static str),
 }
 
-/// Whether an answer is JSON at all; what is in it is looked at later.
+/// Checks that a response is JSON; its content is checked later.
 pub(super) fn look(body: &[u8]) -> Result<(), StepError> {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let looked = match body.trim_ascii_start().first() {
         Some(b'[') => list::read(body, Lone::Wrapper).map(|_| ()).map_err(StepError::from),
         _ => object(body).map(|_| ()),
     };
-    // Another shape is judged where it is parsed.
+    // Another shape is reported where it is parsed.
     looked.or_else(|error| match error {
         StepError::Unreadable(DecodeError::Shape(_)) | StepError::Shape(_) => Ok(()),
         error => Err(error),
@@ -181,7 +182,7 @@ pub(super) fn instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
-/// The answer where an object is documented.
+/// The response if an object is documented.
 fn object(body: &[u8]) -> Result<Members<'_>, StepError> {
     match body.trim_ascii_start().first() {
         None => Err(DecodeError::Empty.into()),
@@ -189,7 +190,7 @@ fn object(body: &[u8]) -> Result<Members<'_>, StepError> {
             Fault::Cut => DecodeError::Cut.into(),
             Fault::Other => shape("an object with too many members"),
             Fault::Malformed { offset } => {
-                DecodeError::Malformed { offset: offset as u64, what: "the answer is not JSON" }.into()
+                DecodeError::Malformed { offset: offset as u64, what: "the response is not JSON" }.into()
             }
         }),
         Some(b'[') => Err(shape("an array where an object is documented")),

@@ -1,4 +1,4 @@
-//! The examples of `facts/lexer.md §11`, and what a careful reader makes of odder answers.
+//! The examples of `facts/lexer.md §11`, and unusual responses.
 
 use super::*;
 use crate::decode::Sink;
@@ -59,7 +59,7 @@ async fn taken_at(name: &str, hours: i32, nps: Option<(i64, &str)>, body: &str) 
         now: at("2025-03-04T05:06:07Z"),
     };
     let mut taken = Taken::default();
-    figures.hand_over(body.as_bytes(), &mut taken).await.map(|()| taken)
+    figures.write_records(body.as_bytes(), &mut taken).await.map(|()| taken)
 }
 
 async fn taken(name: &str, body: &str) -> Taken {
@@ -113,7 +113,7 @@ async fn an_interval_begins_at_its_label_in_the_constant_offset() {
 }
 
 #[tokio::test]
-async fn the_granularity_is_told_from_the_labels() {
+async fn the_granularity_is_detected_from_the_labels() {
     let of = async |labels: &[&str]| {
         let element = |label: &&str| format!(r#"{{"value":1,"date_range":{{"date_from":"{label}"}}}}"#);
         let elements: Vec<String> = labels.iter().map(element).collect();
@@ -125,7 +125,7 @@ async fn the_granularity_is_told_from_the_labels() {
         if day { "day" } else { "hour" }
     };
     assert_eq!(of(&["2025-03-01 00:00", "2025-03-02 00:00"]).await, "day");
-    // Of a zone that is not the request's.
+    // Labels of another zone than the request's.
     assert_eq!(of(&["2025-03-01 13:00", "2025-03-02 13:00"]).await, "day");
     assert_eq!(of(&["2025-03-01 00:00", "2025-03-01 01:00", "2025-03-02 00:00"]).await, "hour");
     assert_eq!(of(&["2025-03-01 00:00"]).await, "day");
@@ -133,7 +133,7 @@ async fn the_granularity_is_told_from_the_labels() {
 }
 
 #[tokio::test]
-async fn p5_an_element_without_its_interval_is_kept_aside() {
+async fn p5_an_element_without_its_interval_is_rejected() {
     let body = r#"{"open":[{"value":1},{"value":2,"date_range":"2025-03-01 00:00"},{"value":3,"date_range":{"date_from":"soon"}},7]}"#;
     let found = taken("case_volume", body).await;
     assert_eq!(found.rows.len(), 2, "the one that is typed as the page has it, and the one that its sink refuses");
@@ -153,14 +153,14 @@ async fn an_object_is_the_row_of_its_window() {
 }
 
 #[tokio::test]
-async fn p5_a_shape_that_nobody_knows_fails_loudly() {
+async fn p5_an_unknown_shape_is_an_error() {
     for (name, body, said) in [
         ("summary", r#"{"error":"odd"}"#, "an object without any of the report's figures"),
         ("summary", "[]", "an array where an object is documented"),
         ("states_volume", r#"{"closed":{"value":1}}"#, "a series that is not an array"),
         ("states_volume", "[]", "an array where an object is documented"),
         ("classifications", r#"{"rows":[]}"#, "an object without a row's key"),
-        ("user_volume", r#"[{"state":"closed","volume":3}]"#, "Workflow States where Team Volume was asked for"),
+        ("user_volume", r#"[{"state":"closed","volume":3}]"#, "Workflow States in place of Team Volume"),
         ("workflow_states", r#"[{"user_id":1,"states":{"closed":"many"}}]"#, "a count that is not a whole number"),
         ("summary", "<html>", "HTML or XML"),
         ("user_summary", "<html>", "HTML or XML"),
@@ -193,7 +193,7 @@ async fn totals_are_marked_so_that_nothing_is_counted_twice() {
 }
 
 #[tokio::test]
-async fn p5_an_agents_line_without_states_is_kept_aside() {
+async fn p5_an_agents_line_without_states_is_rejected() {
     let long = format!(r#"{{"user_id":1,"states":{{"new":0}},"first_name":"{}"}}"#, "x".repeat(ELEMENT_BYTES_MAX));
     let found = taken("user_volume", &format!(r#"[{{"user_id":1}},{{"user_id":1,"states":[1]}},5,{long}]"#)).await;
     assert!(found.rows.is_empty());
@@ -218,7 +218,7 @@ async fn workflow_states_are_read_in_either_shape() {
 }
 
 #[tokio::test]
-async fn buckets_are_known_by_the_vendors_time_and_only_those_of_the_slice_are_kept() {
+async fn buckets_are_identified_by_the_vendors_time_and_only_those_of_the_slice_are_kept() {
     let body = r#"[{"date":"2025-03-01T00:00:00+00:00","timestamp":1740787200,"data":{"total_sent":10,"nps_score":50.0}},
         {"date":"x","timestamp":1740960000,"data":{}},{"date":"x","timestamp":1740700800,"data":{}},{"timestamp":"soon"}]"#;
     let found = taken_at("nps_volume", 0, Some((502, "all")), body).await.unwrap();
@@ -232,13 +232,13 @@ async fn buckets_are_known_by_the_vendors_time_and_only_those_of_the_slice_are_k
 }
 
 #[tokio::test]
-async fn p6_what_an_answer_makes_is_passed_on_as_it_is_made() {
+async fn p6_the_records_of_a_response_are_passed_on_one_by_one() {
     let element = r#"{"classification_id":7,"classification":"a","state":"closed","volume":2}"#;
     let found = taken("classifications", &format!("[{}]", vec![element; 5000].join(","))).await;
     assert_eq!((found.rows.len(), found.flushed), (5000, 5000));
 }
 
-/// The labels of days that a slice of a zone keeps, from an answer that reaches beyond it.
+/// The labels of the days that a slice of a zone keeps, from a response with a longer range.
 async fn days_kept(zone: chrono_tz::Tz, slice: Window) -> Vec<String> {
     let offset = UtcOffset::Zone(zone).at(slice.start);
     let stream = stream("states_volume");
@@ -259,13 +259,13 @@ async fn days_kept(zone: chrono_tz::Tz, slice: Window) -> Vec<String> {
         around.iter_days().take(16).map(|date| format!(r#"{{"value":1,"date_range":{{"date_from":"{date} 00:00"}}}}"#));
     let body = format!(r#"{{"closed":[{}]}}"#, labels.collect::<Vec<_>>().join(","));
     let mut taken = Taken::default();
-    figures.hand_over(body.as_bytes(), &mut taken).await.unwrap();
+    figures.write_records(body.as_bytes(), &mut taken).await.unwrap();
     let label = |row: &String| Members::parse(row.as_bytes()).unwrap().text("interval_label").unwrap()[..10].to_owned();
     taken.rows.iter().map(label).collect()
 }
 
 #[tokio::test]
-async fn p4_each_date_of_a_zone_belongs_to_one_slice_however_clocks_and_grids_lie() {
+async fn p4_each_date_of_a_zone_belongs_to_one_slice_for_all_clock_changes_and_grids() {
     for zone in [chrono_tz::Europe::Berlin, chrono_tz::America::Santiago, chrono_tz::Australia::Lord_Howe] {
         for grid in [zone, chrono_tz::UTC, chrono_tz::Asia::Kolkata] {
             for first in ["2026-03-20", "2026-08-29", "2026-10-01", "2026-10-20"] {
