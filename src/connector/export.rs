@@ -263,14 +263,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn p3_a_damaged_cursor_of_an_export_is_none_of_ours_or_comes_back_as_it_was(text in damaged_text(CURSORS)) {
+        fn p3_a_damaged_cursor_of_an_export_is_refused_or_round_trips(text in damaged_text(CURSORS)) {
             assert_ours_or_unknown::<String>(&text);
             assert_ours_or_unknown::<khoros::Handle>(&text);
         }
     }
 
     #[test]
-    fn p6_a_cursor_of_more_parts_than_a_slice_takes_is_none_of_ours() {
+    fn p6_a_cursor_with_more_parts_than_a_slice_may_have_is_refused() {
         let of = |parts: usize| {
             let parts = vec![String::new(); parts];
             Cursor::<String> { parts, part: 0, attempt: 0, job: None }.text().unwrap()

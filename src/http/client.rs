@@ -127,6 +127,6 @@ mod tests {
         let error = HttpError::foreign(error, "files.example".to_owned());
         assert!(matches!(&error, HttpError::Host { host, .. } if host == "files.example"), "{error:?}");
         let none = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
-        assert!(none.is_err(), "nobody has knocked");
+        assert!(none.is_err(), "no connection was made");
     }
 }

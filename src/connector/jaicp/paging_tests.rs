@@ -131,7 +131,7 @@ fn a_refused_page_is_asked_for_in_smaller_pieces() {
 }
 
 #[test]
-fn a_cursor_that_is_none_of_ours_is_refused() {
+fn an_unknown_cursor_is_refused() {
     for text in ["", "null", "{}", r#"{"page":1}"#] {
         assert!(matches!(Cursor::parse(text), Err(StepError::CursorUnknown)), "{text}");
     }

@@ -10,7 +10,8 @@ use super::{FORMS_MAX, Forms, Intervals, Lexer, ResponseUnit, Settings, job, sur
 use crate::connector::{StepError, UtcOffset, Window};
 use crate::decode::object::Members;
 use crate::decode::raw;
-use crate::fuzz::{Kept, SECRET, any_cuts, assert_decent, assert_told, at_once, damaged, damaged_text, redactor};
+use crate::fuzz::{SECRET, any_cuts, assert_decent, assert_told, at_once, damaged, damaged_text, redactor};
+use crate::test_kit::Collected;
 
 const JOBS: &[&[u8]] = &[
     br#"{"status":"pending","url":null,"token":"0b7f3a52-1111"}"#,
@@ -47,7 +48,7 @@ fn window() -> Window {
 
 proptest! {
     #[test]
-    fn p7_a_damaged_answer_about_a_job_tells_its_word_and_no_secret(body in damaged(JOBS)) {
+    fn p7_a_damaged_response_about_a_job_shows_its_status_and_no_secret(body in damaged(JOBS)) {
         let lexer = lexer();
         let Some(job) = JobAnswer::read(&body) else {
             assert_told(&job::not_a_job(&body));
@@ -91,7 +92,7 @@ proptest! {
                 unit: ResponseUnit::Unknown,
                 now,
             };
-            let mut kept = Kept::default();
+            let mut kept = Collected::default();
             if let Err(error) = at_once(figures.hand_over(&body, &mut kept)) {
                 assert_told(&error);
             } else {
@@ -109,7 +110,7 @@ proptest! {
     }
 
     #[test]
-    fn p3_a_damaged_cursor_is_none_of_ours_or_comes_back_as_it_was(text in damaged_text(CURSORS)) {
+    fn p3_a_damaged_cursor_is_refused_or_round_trips(text in damaged_text(CURSORS)) {
         if let Ok(cursor) = Forms::parse(&text) {
             let again = Forms::parse(&cursor.text()).unwrap();
             prop_assert_eq!((&cursor.forms, cursor.at), (&again.forms, again.at));

@@ -142,7 +142,7 @@ async fn p7_a_name_of_this_machine_is_refused_when_it_is_looked_up() {
     assert_eq!(error.to_string(), told);
     assert!(!format!("{error:?}").contains("secret"));
     assert_eq!(outcomes(&session), [CallOutcome::Transport]);
-    assert!(tokio::time::timeout(SECOND / 10, listener.accept()).await.is_err(), "nobody has knocked");
+    assert!(tokio::time::timeout(SECOND / 10, listener.accept()).await.is_err(), "no connection was made");
     // Named by the operator, it is connected to, whatever comes of that.
     connection.allowed = vec![format!("{name}:{port}")];
     connection.timeout = SECOND / 2;

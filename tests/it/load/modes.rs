@@ -241,7 +241,7 @@ async fn p4_a_list_marks_what_is_gone_and_takes_it_back_when_it_returns() {
 }
 
 #[tokio::test]
-async fn another_connections_rows_of_a_list_are_none_of_ours() {
+async fn a_list_leaves_the_rows_of_other_connections_alone() {
     let plant = list().await;
     read(&plant, everything(), &[page(&[r#"{"id":1,"groups":[1]}"#])]).await;
     let claim = plant.claim_as("other").await;
