@@ -26,5 +26,7 @@ pub mod server;
 pub mod settings;
 pub mod store;
 pub mod telemetry;
+#[cfg(test)]
+mod test_kit;
 pub mod text;
 pub mod worker;

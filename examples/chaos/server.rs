@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tidegate::postgres::binaries::PgBin;
 use tidegate::postgres::{ServerUser, cluster, fetch, user};
 use tidegate::secret::Secret;
+use tidegate::store::migrations;
 
 use super::disk;
 
@@ -187,8 +188,9 @@ impl Server {
     pub async fn spread_rows(&self, database: &str) -> anyhow::Result<()> {
         let mut connection = PgConnection::connect(&self.url(database)).await?;
         let alter = "select format('alter table %s set (fillfactor = 10)', oid::regclass) from pg_class
-            where relkind = 'r' and relnamespace::regnamespace::text in ('tidegate', 'lynn', 'khoros', 'lexer', 'jaicp')";
-        let statements: Vec<String> = sqlx::query_scalar(alter).fetch_all(&mut connection).await?;
+            where relkind = 'r' and relnamespace::regnamespace::text = any($1)";
+        let schemas: Vec<String> = migrations::schemas().into_iter().map(|schema| schema.name).collect();
+        let statements: Vec<String> = sqlx::query_scalar(alter).bind(schemas).fetch_all(&mut connection).await?;
         sqlx::raw_sql(AssertSqlSafe(statements.join(";"))).execute(&mut connection).await?;
         Ok(connection.close().await?)
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use tidegate::connector::all_streams;
 
 /// The result of one check.
 pub struct Finding {
@@ -24,9 +25,10 @@ const OF_THE_MOMENT: &[&str] = &["observed_at", "extracted_at", "cleaned_at"];
 
 /// Every warehouse table that has a row.
 pub async fn tables(connection: &mut PgConnection) -> anyhow::Result<Vec<String>> {
-    let names = "select schemaname || '.' || quote_ident(tablename) from pg_tables
-        where schemaname in ('lynn', 'khoros', 'lexer', 'jaicp') order by 1";
-    Ok(sqlx::query_scalar(names).fetch_all(connection).await?)
+    let names =
+        "select schemaname || '.' || quote_ident(tablename) from pg_tables where schemaname = any($1) order by 1";
+    let schemas: Vec<&str> = all_streams().iter().map(|stream| stream.schema).collect();
+    Ok(sqlx::query_scalar(names).bind(schemas).fetch_all(connection).await?)
 }
 
 /// How a table is compared.
@@ -191,7 +193,7 @@ pub async fn audit(url: &str) -> anyhow::Result<()> {
             for place in
                 select table_schema, table_name
                 from information_schema.columns
-                where column_name = '_window_start' and table_schema in ('lynn', 'khoros', 'lexer', 'jaicp')
+                where column_name = '_window_start'
             loop
                 execute format('create trigger audit after delete on %I.%I referencing old table as gone
                     for each statement execute function audit.note()', place.table_schema, place.table_name);

@@ -1,35 +1,19 @@
 use proptest::prelude::*;
 
 use super::*;
-
-#[derive(Default)]
-struct Kept(Vec<String>);
-
-impl Sink for Kept {
-    fn header(&mut self, _: &[String], _: &[&str]) -> Result<(), DecodeError> {
-        Ok(())
-    }
-
-    fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
-        self.0.push(String::from_utf8_lossy(record).into_owned());
-        Ok(())
-    }
-
-    fn refuse(&mut self, _: &str, _: &[u8]) -> Result<(), DecodeError> {
-        unreachable!("the splitter does not reject records")
-    }
-}
+use crate::test_kit::Collected;
 
 fn split(body: &[u8], chunk: usize) -> Result<(Vec<String>, Envelope), DecodeError> {
     split_by(Splitter::new("result"), body, chunk)
 }
 
 fn split_by(mut splitter: Splitter, body: &[u8], chunk: usize) -> Result<(Vec<String>, Envelope), DecodeError> {
-    let mut kept = Kept::default();
-    for part in body.chunks(chunk.max(1)) {
-        splitter.feed(part, &mut kept)?;
-    }
-    Ok((kept.0, splitter.finish()?))
+    let mut kept = Collected::default();
+    let fed = body.chunks(chunk.max(1)).try_for_each(|part| splitter.feed(part, &mut kept));
+    assert!(kept.refused.is_empty(), "the splitter judges no record");
+    fed?;
+    let records = kept.records.iter().map(|record| String::from_utf8_lossy(record).into_owned());
+    Ok((records.collect(), splitter.finish()?))
 }
 
 const PAGE: &str = r#" { "isValid": true, "Result" : [ {"a":"x\"]}\\"}, 12 ,null,[1,[2]],"s" ], "lastDocument":[17092911104560000000001, "r\u00e9-1" ],
@@ -90,7 +74,7 @@ fn p5_nan_stays_in_its_record_and_does_not_fail_the_page() {
 }
 
 #[test]
-fn what_is_not_json_is_named() {
+fn a_body_that_is_not_json_is_named_in_the_error() {
     assert_eq!(split(b"", 1).unwrap_err(), DecodeError::Empty);
     assert_eq!(split(b"  \n", 1).unwrap_err(), DecodeError::Empty);
     assert_eq!(split(b"<html>", 2).unwrap_err(), DecodeError::NotJson("HTML or XML"));
@@ -103,7 +87,7 @@ fn what_is_not_json_is_named() {
 }
 
 #[test]
-fn a_truncated_body_is_detected_at_every_byte() {
+fn a_body_truncated_at_any_byte_is_an_error() {
     let body = PAGE.trim();
     for end in 1..body.len() {
         assert!(split(&body.as_bytes()[..end], 5).is_err(), "cut at {end}");
@@ -113,7 +97,7 @@ fn a_truncated_body_is_detected_at_every_byte() {
 #[test]
 fn p6_an_endless_record_is_refused() {
     let mut splitter = Splitter::new("result");
-    let mut kept = Kept::default();
+    let mut kept = Collected::default();
     splitter.feed(br#"{"result":[{"a":""#, &mut kept).unwrap();
     let block = vec![b'x'; 1 << 20];
     let refused = (0..32).find_map(|_| splitter.feed(&block, &mut kept).err());
@@ -125,7 +109,7 @@ fn p6_members_beside_the_records_are_bounded_together() {
     let value = "x".repeat(MEMBER_BYTES_MAX - 2);
     let member = |number: usize| format!(r#"{}"m{number}":"{value}""#, if number == 0 { '{' } else { ',' });
     let mut splitter = Splitter::new("result");
-    let mut kept = Kept::default();
+    let mut kept = Collected::default();
     let refused = (0..MEMBERS_MAX).find_map(|number| splitter.feed(member(number).as_bytes(), &mut kept).err());
     assert_eq!(refused, Some(DecodeError::MembersTooLarge { max: KEPT_BYTES_MAX }));
     let held: usize = splitter.envelope.members.values().map(|raw| raw.get().len()).sum();
@@ -146,12 +130,12 @@ fn p7_a_member_that_is_too_large_is_not_named() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_read_or_refused_without_a_panic(body in proptest::collection::vec(any::<u8>(), 0..200), chunk in 1_usize..9) {
+    fn any_bytes_are_handled_without_a_panic(body in proptest::collection::vec(any::<u8>(), 0..200), chunk in 1_usize..9) {
         let _ = split(&body, chunk);
     }
 
     #[test]
-    fn any_json_punctuation_is_split_or_refused_without_a_panic(body in "[\\[\\]{}\",:\\\\a1 ]{0,60}", chunk in 1_usize..9) {
+    fn any_json_punctuation_is_handled_without_a_panic(body in "[\\[\\]{}\",:\\\\a1 ]{0,60}", chunk in 1_usize..9) {
         let _ = split(body.as_bytes(), chunk);
     }
 }

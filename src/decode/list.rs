@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_named() {
+    fn a_body_that_is_not_json_is_named_in_the_error() {
         assert_eq!(texts(" \n", ROW).unwrap_err(), DecodeError::Empty);
         assert_eq!(texts("<html>", ROW).unwrap_err(), DecodeError::NotJson("HTML or XML"));
         assert_eq!(texts("no such tenant", ROW).unwrap_err(), DecodeError::NotJson("text"));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 
-use super::{Kept, any_cuts, damaged, pieces};
+use super::{any_cuts, damaged, pieces};
 use crate::decode::csv::{CsvEnd, CsvSplitter};
 use crate::decode::json::{Envelope, Splitter};
 use crate::decode::list::{self, Lone};
@@ -14,6 +14,7 @@ use crate::decode::{DecodeError, RECORD_BYTES_MAX, raw};
 use crate::http::Redactor;
 use crate::quota::{Answer, parse_wait};
 use crate::secret::Secret;
+use crate::test_kit::Collected;
 
 pub(super) const JSON: &[&[u8]] = &[
     br#"{"isValid":true,"errors":null,"pageCount":2,"result":[{"timestamp":"2024-03-01T11:02:45.1230000Z","session":"a\"b\\","markName":"END","n":[1,{"x":null}]},{"a":-1.5e3}],"lastDocument":[17092911104560000000001,"r\u00e9-1"]}"#,
@@ -40,9 +41,9 @@ const REFUSALS: &[&[u8]] = &[
     b"Sun, 01 Mar 2026 12:10:00 GMT",
 ];
 
-/// The outcome of reading a body, without the position in a chunk at which an error was noticed.
-fn json(splitter: fn() -> Splitter, body: &[u8], cuts: &[usize]) -> (Kept, Result<Envelope, DecodeError>) {
-    let mut kept = Kept::default();
+/// What a body came to, without where in a chunk a fault was noticed.
+fn json(splitter: fn() -> Splitter, body: &[u8], cuts: &[usize]) -> (Collected, Result<Envelope, DecodeError>) {
+    let mut kept = Collected::default();
     let mut splitter = splitter();
     let mut fed = Ok(());
     for piece in pieces(body, cuts) {
@@ -63,8 +64,8 @@ fn placeless(error: DecodeError) -> DecodeError {
     }
 }
 
-fn csv(body: &[u8], delimiter: Option<u8>, cuts: &[usize]) -> (Kept, Result<CsvEnd, DecodeError>) {
-    let mut kept = Kept::default();
+fn csv(body: &[u8], delimiter: Option<u8>, cuts: &[usize]) -> (Collected, Result<CsvEnd, DecodeError>) {
+    let mut kept = Collected::default();
     let mut splitter = CsvSplitter::new(delimiter);
     let mut fed = Ok(());
     for piece in pieces(body, cuts) {
@@ -144,7 +145,7 @@ proptest! {
     }
 
     #[test]
-    fn p5_a_damaged_object_is_split_and_joined_without_a_change(body in damaged(JSON)) {
+    fn p5_a_damaged_object_is_parsed_and_written_again_unchanged(body in damaged(JSON)) {
         if let Some(members) = Members::parse(&body) {
             let mut writer = ObjectWriter::default();
             writer.begin();
@@ -187,7 +188,7 @@ proptest! {
 const SOON: Duration = Duration::from_secs(20);
 
 #[test]
-fn p6_megabytes_crafted_to_be_slow_are_read_in_linear_time() {
+fn p6_bodies_built_to_be_slow_are_read_in_linear_time() {
     let started = Instant::now();
     let now: DateTime<Utc> = "2026-03-01T12:00:00Z".parse().unwrap();
     for piece in ["<", "in 1", "in ", "1:", "9", "<a>", ".", "quota in 1.1:1:1 "] {
@@ -211,7 +212,7 @@ fn p6_megabytes_crafted_to_be_slow_are_read_in_linear_time() {
 }
 
 #[test]
-fn p6_an_endless_body_stays_within_the_memory_bounds() {
+fn p6_an_endless_body_is_held_within_the_memory_bounds() {
     for (start, piece) in [
         ("{\"result\":[", "["),
         ("{\"result\":[", "{\"a\":"),
@@ -223,7 +224,7 @@ fn p6_an_endless_body_stays_within_the_memory_bounds() {
         ("", " "),
     ] {
         let mut splitter = Splitter::new("result");
-        let mut kept = Kept::default();
+        let mut kept = Collected::default();
         let block = piece.repeat((1 << 16) / piece.len());
         let mut fed = splitter.feed(start.as_bytes(), &mut kept);
         for _ in 0..1_024 {

@@ -11,8 +11,7 @@ use futures_util::FutureExt as _;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use crate::connector::{Records, StepError, Window};
-use crate::decode::{DecodeError, RECORD_BYTES_MAX, Sink};
+use crate::connector::StepError;
 use crate::http::Redactor;
 use crate::secret::Secret;
 use crate::text::steers;
@@ -216,48 +215,4 @@ pub(crate) fn pieces<'a>(bytes: &'a [u8], cuts: &'a [usize]) -> impl Iterator<It
         rest = after;
         Some(piece)
     })
-}
-
-/// A sink that stores what it receives and asserts the bound.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Kept {
-    pub(crate) records: Vec<Vec<u8>>,
-    pub(crate) refused: Vec<(String, Vec<u8>)>,
-}
-
-impl Kept {
-    /// Total bytes received.
-    pub(crate) fn bytes(&self) -> usize {
-        let refused = self.refused.iter().map(|(_, record)| record.len());
-        self.records.iter().map(Vec::len).chain(refused).sum()
-    }
-}
-
-impl Sink for Kept {
-    fn header(&mut self, _: &[String], _: &[&str]) -> Result<(), DecodeError> {
-        Ok(())
-    }
-
-    fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
-        assert!(record.len() <= RECORD_BYTES_MAX, "{} bytes", record.len());
-        self.records.push(record.to_vec());
-        Ok(())
-    }
-
-    fn refuse(&mut self, reason: &str, record: &[u8]) -> Result<(), DecodeError> {
-        assert!(record.len() <= 3 * RECORD_BYTES_MAX, "{} bytes", record.len());
-        self.refused.push((reason.to_owned(), record.to_vec()));
-        Ok(())
-    }
-}
-
-#[async_trait::async_trait]
-impl Records for Kept {
-    fn begin(&mut self, _: Window) {
-        *self = Self::default();
-    }
-
-    async fn flush(&mut self) -> Result<(), StepError> {
-        Ok(())
-    }
 }

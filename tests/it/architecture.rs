@@ -26,7 +26,7 @@ fn is_test(path: &Path) -> bool {
     path.iter().any(|part| {
         let part = part.to_string_lossy();
         let part = part.trim_end_matches(".rs");
-        part == "tests" || part == "fuzz" || part.ends_with("_tests") || part.ends_with("_fuzz")
+        matches!(part, "tests" | "test_kit" | "fuzz") || part.ends_with("_tests") || part.ends_with("_fuzz")
     })
 }
 
@@ -81,7 +81,10 @@ fn arrows(folder: &Path, prefix: &str) -> Arrows {
             continue;
         }
         let code = code(&file);
-        let to = names_after(&code, prefix).into_iter().filter(|to| *to != from && *to != "fuzz").map(str::to_owned);
+        let to = names_after(&code, prefix)
+            .into_iter()
+            .filter(|to| *to != from && !["fuzz", "test_kit"].contains(to))
+            .map(str::to_owned);
         arrows.entry(from.clone()).or_default().extend(to);
     }
     arrows

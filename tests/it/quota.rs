@@ -12,6 +12,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::support::TestDatabase;
+use crate::support::bench::limit;
 
 mod pace;
 mod statement;
@@ -19,10 +20,6 @@ mod statement;
 /// The pool of a separate process.
 fn new_pool(database: &TestDatabase) -> PgPool {
     database.another_pool(8)
-}
-
-fn limit(name: &str, calls: Calls, unit: Unit, amount: u64, per: Duration) -> Limit {
-    Limit { name: name.to_owned(), calls, unit, amount, per }
 }
 
 fn calls(amount: u64, per: Duration) -> Limit {

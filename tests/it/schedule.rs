@@ -11,7 +11,7 @@ use tidegate::connector;
 use tidegate::cron::{CatchUp, Schedule};
 use tidegate::schedule::{ByHand, Calendar, Enqueued, end_waits, enqueue_due, enqueue_manual};
 
-use crate::support::TestDatabase;
+use crate::support::{TestDatabase, at};
 
 struct Database {
     pool: PgPool,
@@ -54,10 +54,6 @@ impl Database {
             .await
             .unwrap()
     }
-}
-
-fn at(text: &str) -> DateTime<Utc> {
-    text.parse().unwrap()
 }
 
 fn job(name: &str, schedule: &str, catch_up: CatchUp) -> Job {

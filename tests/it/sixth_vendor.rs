@@ -4,11 +4,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
-use tidegate::app::Foreground;
 use tidegate::catalogue::{Column, ColumnType, Key, Mode, Stream, Vendor, Windows};
 use tidegate::config::Config;
 use tidegate::connector::{
@@ -20,11 +18,11 @@ use tidegate::quota::{Calls, LimitSpec, Unit};
 use tidegate::schedule::{ByHand, enqueue_manual};
 use tidegate::secret::Secret;
 use tidegate::settings::{Credential, Report, credential, read};
-use tidegate::store::progress::TaskState;
 use url::Url;
 use wiremock::matchers::{header, method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
+use crate::support::world::{assert_succeeded, run_to_end};
 use crate::support::{TestDatabase, ago};
 
 /// The vendor's line in the list.
@@ -219,11 +217,7 @@ jobs:
     for _ in 0..2 {
         let mut connection = database.connect().await;
         let run = enqueue_manual(&mut connection, &config.jobs["calls"], &["calls"], ByHand::Manual).await.unwrap();
-        let foreground = Foreground::start(Arc::clone(&config), pool.clone(), vec![run]);
-        let tasks: Vec<TaskState> =
-            tokio::time::timeout(Duration::from_mins(1), foreground.follow(|_| {})).await.unwrap().unwrap();
-        foreground.stop().await;
-        assert!(tasks.iter().all(|task| task.error.is_none()), "{tasks:?}");
+        assert_succeeded(&run_to_end(Arc::clone(&config), pool.clone(), run).await);
         let rows: Vec<(i64, Option<String>, Option<String>)> =
             sqlx::query_as("select id, agent, _extra ->> 'tags' from calldesk.calls order by id")
                 .fetch_all(&pool)

@@ -236,55 +236,30 @@ impl<R: Records + ?Sized> Sink for RecordWriter<'_, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[derive(Default)]
-    struct Kept(Vec<String>);
-
-    impl Sink for Kept {
-        fn header(&mut self, _: &[String], _: &[&str]) -> Result<(), DecodeError> {
-            Ok(())
-        }
-
-        fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
-            self.0.push(String::from_utf8_lossy(record).into_owned());
-            Ok(())
-        }
-
-        fn refuse(&mut self, _: &str, record: &[u8]) -> Result<(), DecodeError> {
-            self.record(record)
-        }
-    }
-
-    #[async_trait::async_trait]
-    impl Records for Kept {
-        fn begin(&mut self, _: Window) {}
-
-        async fn flush(&mut self) -> Result<(), StepError> {
-            Ok(())
-        }
-    }
+    use crate::test_kit::Collected;
 
     fn shaped(kind: Kind, of: Option<OfSession<'_>>, records: &[&str]) -> (Vec<String>, Vec<u64>) {
-        let (token, warned, mut kept) = (TokenFinder::new(&"ab12:cd".into()), AtomicBool::default(), Kept::default());
-        let mut writer = RecordWriter::new(&mut kept, kind, &token, &warned);
-        writer.of_session = of;
+        let (token, warned, mut kept) =
+            (TokenFinder::new(&"ab12:cd".into()), AtomicBool::default(), Collected::default());
+        let mut shaper = RecordWriter::new(&mut kept, kind, &token, &warned);
+        shaper.of_session = of;
         for record in records {
             writer.record(record.as_bytes()).unwrap();
         }
-        let ids = writer.ids;
-        (kept.0, ids)
+        let ids = shaper.ids;
+        (kept.accepted(), ids)
     }
 
     #[test]
     fn p6_the_rows_of_a_page_are_bounded() {
-        let (token, warned, mut kept) = (TokenFinder::new(&"t".into()), AtomicBool::default(), Kept::default());
-        let mut writer = RecordWriter::new(&mut kept, SESSION, &token, &warned);
-        writer.ids = vec![0; PAGE_ROWS_MAX - 1];
-        assert!(writer.record(b"{}").is_ok() && writer.record(b"{}").is_err());
+        let (token, warned, mut kept) = (TokenFinder::new(&"t".into()), AtomicBool::default(), Collected::default());
+        let mut shaper = RecordWriter::new(&mut kept, SESSION, &token, &warned);
+        shaper.ids = vec![0; PAGE_ROWS_MAX - 1];
+        assert!(shaper.record(b"{}").is_ok() && shaper.record(b"{}").is_err());
     }
 
     #[test]
-    fn a_record_that_needs_no_change_stays_byte_for_byte() {
+    fn a_record_with_nothing_to_change_stays_byte_for_byte() {
         let record =
             r#"{ "sessionId":"s", "questionCount":9007199254740993.0, "startTime":"2024-05-01T08:00:00+0000" }"#;
         assert_eq!(shaped(SESSION, None, &[record, "7"]).0, [record, "7"]);
@@ -317,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn erased_members_are_removed_and_the_row_stays() {
+    fn content_that_the_vendor_erased_is_removed_and_the_row_stays() {
         let erased = r#"{"questionId":"q","question":"message has been deleted","operatorInfo":{"id":"7"},"cleaned":true,
             "nlpInfo":{"nlpState":"/A"},"data":{"a":1}}"#;
         let (kept, _) = shaped(MESSAGE, None, &[erased]);

@@ -299,7 +299,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fuzz::{Kept, assert_told, damaged, redactor};
+    use crate::fuzz::{assert_told, damaged, redactor};
+    use crate::test_kit::Collected;
 
     const RESPONSES: &[&[u8]] = &[
         br#"{"stats":[{"ts":1709251200,"value":2},{"ts":"1709251200000","value":"3.50"},{"ts":-9223372036854775808,"value":1},7]}"#,
@@ -319,7 +320,7 @@ mod tests {
         fn p5_damaged_statistics_become_numbers_with_times_or_are_refused(body in damaged(RESPONSES)) {
             let (jaicp, two) = (jaicp(), window("2024-03-01T00:00:00Z", "2024-03-03T00:00:00Z"));
             for metric in ["messages", "session_labels"] {
-                let mut kept = Kept::default();
+                let mut kept = Collected::default();
                 if let Err(error) = jaicp.series((metric, Interval::Day), &body, two, &mut kept) {
                     assert_told(&error);
                 }
@@ -331,7 +332,7 @@ mod tests {
                     prop_assert!(members.text("metric").is_some_and(|of| of == metric));
                 }
             }
-            let mut kept = Kept::default();
+            let mut kept = Collected::default();
             if let Err(error) = jaicp.calls(&body, two.start.date_naive(), &mut kept) {
                 assert_told(&error);
             }
@@ -348,7 +349,7 @@ mod tests {
         let points: Vec<String> = (0..100_000).map(|ts| format!(r#"{{"ts":{ts},"value":1}}"#)).collect();
         let body = format!(r#"{{"billingCount":[{}]}}"#, points.join(","));
         let started = std::time::Instant::now();
-        let mut kept = Kept::default();
+        let mut kept = Collected::default();
         jaicp().calls(body.as_bytes(), NaiveDate::MIN, &mut kept).unwrap();
         assert_eq!(kept.records.len(), 100_000);
         assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());

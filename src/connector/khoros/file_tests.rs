@@ -1,25 +1,7 @@
 use super::*;
 use crate::fuzz;
 use crate::secret::Secret;
-
-#[derive(Default)]
-struct Kept(Vec<String>);
-
-impl Sink for Kept {
-    fn header(&mut self, _: &[String], _: &[&str]) -> Result<(), DecodeError> {
-        Ok(())
-    }
-
-    fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
-        self.0.push(String::from_utf8(record.to_vec()).unwrap());
-        Ok(())
-    }
-
-    fn refuse(&mut self, reason: &str, _: &[u8]) -> Result<(), DecodeError> {
-        self.0.push(format!("refused: {reason}"));
-        Ok(())
-    }
-}
+use crate::test_kit::Collected;
 
 /// The result of a body that arrives in pieces of these lengths.
 pub(in super::super) fn outcome(
@@ -27,8 +9,8 @@ pub(in super::super) fn outcome(
     respelt: bool,
     body: &[u8],
     cuts: &[usize],
-) -> (fuzz::Kept, Result<(), StepError>) {
-    let mut kept = fuzz::Kept::default();
+) -> (Collected, Result<(), StepError>) {
+    let mut kept = Collected::default();
     let mut rows = Rows::new(format, &CsvForm::default(), respelt.then_some(spelling as csv::Spelling), -21_600_000);
     let fed = fuzz::pieces(body, cuts).try_for_each(|piece| rows.feed(piece, &mut kept).map_err(StepError::from));
     let end = fed.and_then(|()| rows.finish(&mut kept, &fuzz::redactor()));
@@ -36,13 +18,13 @@ pub(in super::super) fn outcome(
 }
 
 fn read(format: ReportFormat, body: &str) -> Result<Vec<String>, StepError> {
-    let mut kept = Kept::default();
+    let mut kept = Collected::default();
     let mut rows = Rows::new(format, &CsvForm::default(), Some(spelling), -21_600_000);
     for chunk in body.as_bytes().chunks(7) {
         rows.feed(chunk, &mut kept)?;
     }
     rows.finish(&mut kept, &Redactor::new(vec![Secret::new("acme-t1")]))?;
-    Ok(kept.0)
+    Ok(kept.accepted())
 }
 
 #[test]
@@ -110,7 +92,7 @@ fn a_file_may_have_no_rows() {
 }
 
 #[test]
-fn a_response_that_is_not_a_file_is_named() {
+fn a_body_that_is_not_a_file_is_named_in_the_error() {
     let refused = |body: &str| match read(ReportFormat::Json, body) {
         Err(StepError::Refused { what, .. }) => what,
         other => panic!("{other:?}"),

@@ -10,8 +10,9 @@ use super::wire::{self, Handle, Progress};
 use crate::connector::request::below;
 use crate::connector::{Expected, StepRequest, Window};
 use crate::decode::object::Members;
-use crate::fuzz::{Kept, any_cuts, assert_decent, assert_told, damaged, damaged_text, redactor};
+use crate::fuzz::{any_cuts, assert_decent, assert_told, damaged, damaged_text, redactor};
 use crate::secret::Secret;
+use crate::test_kit::Collected;
 
 const RESPONSES: &[&[u8]] = &[
     br#"{"status":"PASS","request":null,"message":null,"result":{"workflowId":"7d0c1e52-4b1a","runId":"23Ab+cD/eF0g=","downloadUrl":"","statusUrl":"https://a/x?analyticsAccessToken=q1w2%3D%3D&companyKey=s3cret-value"}}"#,
@@ -65,7 +66,7 @@ fn assert_in_its_place(handle: &Handle, token: Option<&Secret>) {
 
 proptest! {
     #[test]
-    fn p7_a_damaged_response_is_understood_or_refused_with_a_safe_message(body in damaged(RESPONSES)) {
+    fn p7_a_damaged_response_is_parsed_or_refused_with_a_safe_message(body in damaged(ANSWERS)) {
         let redactor = redactor();
         match wire::result(&body, &redactor) {
             Ok(result) => prop_assert!(result.is_array() || result.is_object() || !matches!(result, Value::Null | Value::String(_))),
@@ -126,8 +127,8 @@ proptest! {
     }
 }
 
-/// In records that are objects, one member may have another name; nothing else differs.
-fn assert_only_the_key_is_respelt(plain: &Kept, respelt: &Kept) {
+/// Of records that are objects one member may have another name; that is all.
+fn assert_only_the_key_is_respelt(plain: &Collected, respelt: &Collected) {
     assert_eq!(plain.records.len(), respelt.records.len());
     for (plain, respelt) in plain.records.iter().zip(&respelt.records) {
         let Some(before) = Members::parse(plain) else { continue };

@@ -11,7 +11,8 @@ use super::{FORMS_MAX, Forms, Intervals, Lexer, Settings, job, surveys};
 use crate::connector::{StepError, UtcOffset, Window};
 use crate::decode::object::Members;
 use crate::decode::raw;
-use crate::fuzz::{Kept, SECRET, any_cuts, assert_decent, assert_told, at_once, damaged, damaged_text, redactor};
+use crate::fuzz::{SECRET, any_cuts, assert_decent, assert_told, at_once, damaged, damaged_text, redactor};
+use crate::test_kit::Collected;
 
 const JOBS: &[&[u8]] = &[
     br#"{"status":"pending","url":null,"token":"0b7f3a52-1111"}"#,
@@ -48,7 +49,7 @@ fn window() -> Window {
 
 proptest! {
     #[test]
-    fn p7_a_damaged_response_about_a_job_shows_its_state_and_no_secret(body in damaged(JOBS)) {
+    fn p7_a_damaged_response_about_a_job_shows_its_status_and_no_secret(body in damaged(JOBS)) {
         let lexer = lexer();
         let Some(job) = JobResponse::read(&body) else {
             assert_told(&job::not_a_job(&body));
@@ -92,8 +93,8 @@ proptest! {
                 unit: ResponseUnit::Unknown,
                 now,
             };
-            let mut kept = Kept::default();
-            if let Err(error) = at_once(figures.write_records(&body, &mut kept)) {
+            let mut kept = Collected::default();
+            if let Err(error) = at_once(figures.hand_over(&body, &mut kept)) {
                 assert_told(&error);
             } else {
                 prop_assert!(looked.is_ok(), "{}: {looked:?}", stream.name);

@@ -287,10 +287,11 @@ pub(super) mod tests {
     use super::*;
     use crate::decode::csv::CsvSplitter;
     use crate::fuzz;
+    use crate::test_kit::Collected;
 
-    /// The records of a file that arrives in pieces of these lengths.
-    pub(in super::super) fn tagged(body: &[u8], cuts: &[usize]) -> fuzz::Kept {
-        let mut kept = fuzz::Kept::default();
+    /// The records of a file, in pieces of those lengths.
+    pub(in super::super) fn tagged(body: &[u8], cuts: &[usize]) -> Collected {
+        let mut kept = Collected::default();
         let typed = Some(ObjectWriter::default());
         let mut tagged = Tagged { inner: &mut kept, prefix: br#""w":1"#, typed, record: Vec::new() };
         let mut splitter = CsvSplitter::new(None);
@@ -300,27 +301,9 @@ pub(super) mod tests {
         kept
     }
 
-    #[derive(Default)]
-    struct Taken(Vec<String>);
-
-    impl Sink for Taken {
-        fn header(&mut self, _: &[String], _: &[&str]) -> Result<(), DecodeError> {
-            Ok(())
-        }
-
-        fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
-            self.0.push(String::from_utf8(record.to_vec()).unwrap());
-            Ok(())
-        }
-
-        fn refuse(&mut self, _: &str, _: &[u8]) -> Result<(), DecodeError> {
-            Ok(())
-        }
-    }
-
     #[test]
-    fn every_record_of_a_file_has_the_requests_members_and_both_spellings_are_one_column() {
-        let mut taken = Taken::default();
+    fn every_record_of_a_file_says_what_was_asked_for_and_both_spellings_are_one_column() {
+        let mut taken = Collected::default();
         let typed = Some(ObjectWriter::default());
         let mut tagged = Tagged { inner: &mut taken, prefix: br#""w":1"#, typed, record: Vec::new() };
         for record in [
@@ -333,7 +316,7 @@ pub(super) mod tests {
             tagged.record(record.as_bytes()).unwrap();
         }
         assert_eq!(
-            taken.0,
+            taken.accepted(),
             [
                 r#"{"w":1}"#,
                 r#"{"w":1,"Agent Reponse Date (UTC)":"x"}"#,
@@ -342,8 +325,8 @@ pub(super) mod tests {
                 r#"{"w":1,"Within Agent SLA":true,"Agent Reponse Date (UTC)":"2025-03-01T09:15:00Z","In Queue (min)":"3.50"}"#,
             ]
         );
-        for text in taken.0 {
-            serde_json::from_str::<serde_json::Value>(&text).unwrap();
+        for text in taken.texts() {
+            serde_json::from_str::<serde_json::Value>(text).unwrap();
         }
     }
 }

@@ -115,28 +115,12 @@ pub(super) fn classify(error: StepError, query: &Query) -> StepError {
 mod tests {
     use super::*;
     use crate::decode::json::Splitter;
-    use crate::decode::{DecodeError, Sink};
     use crate::secret::Secret;
-
-    struct Nowhere;
-
-    impl Sink for Nowhere {
-        fn header(&mut self, _: &[String], _: &[&str]) -> Result<(), DecodeError> {
-            Ok(())
-        }
-
-        fn record(&mut self, _: &[u8]) -> Result<(), DecodeError> {
-            Ok(())
-        }
-
-        fn refuse(&mut self, _: &str, _: &[u8]) -> Result<(), DecodeError> {
-            Ok(())
-        }
-    }
+    use crate::test_kit::Collected;
 
     fn envelope(body: &str) -> Envelope {
         let mut splitter = Splitter::new("result");
-        splitter.feed(body.as_bytes(), &mut Nowhere).unwrap();
+        splitter.feed(body.as_bytes(), &mut Collected::default()).unwrap();
         splitter.finish().unwrap()
     }
 

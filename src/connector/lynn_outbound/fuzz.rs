@@ -10,7 +10,8 @@ use crate::connector::export::Polling;
 use crate::connector::lynn_account::{Account, Product};
 use crate::decode::object::Members;
 use crate::decode::{Sink as _, raw};
-use crate::fuzz::{Kept, any_cuts, assert_decent, assert_told, damaged, damaged_text, pieces, redactor};
+use crate::fuzz::{any_cuts, assert_decent, assert_told, damaged, damaged_text, pieces, redactor};
+use crate::test_kit::Collected;
 
 const LISTS: &[&[u8]] = &[
     br#"{"isValid":true,"errors":[],"total":2,"pageCount":1,"next":null,"hasMore":false,"list":[{"contactId":"c-1","campaignId":7},{"id":2}]}"#,
@@ -76,7 +77,7 @@ fn assert_id(id: &str) {
 
 proptest! {
     #[test]
-    fn p5_a_damaged_list_is_read_completely_or_refused_with_a_safe_message(body in damaged(LISTS)) {
+    fn p5_a_damaged_list_is_read_whole_or_refused_with_a_safe_message(body in damaged(LISTS)) {
         match wire::wrapped(&body, &redactor()) {
             Ok(rows) => {
                 prop_assert!(rows.len() <= body.len());
@@ -95,7 +96,7 @@ proptest! {
     fn p6_a_damaged_list_gives_the_same_rows_in_any_chunks(body in damaged(LISTS), cuts in any_cuts()) {
         let outbound = outbound();
         let read = |cuts: &[usize]| {
-            let (mut kept, mut reader) = (Kept::default(), Reader::begin());
+            let (mut kept, mut reader) = (Collected::default(), Reader::begin());
             let fed = pieces(&body, cuts).try_for_each(|piece| reader.feed(piece, &mut kept));
             let end = fed.and_then(|()| outbound.ended(reader, &"t0ken".into(), &mut kept));
             if let Err(error) = &end {
@@ -110,7 +111,7 @@ proptest! {
 
     #[test]
     fn p5_entries_of_a_damaged_blacklist_name_contact_and_campaign_or_are_refused(body in damaged(LISTS), asked in any::<bool>()) {
-        let (mut rows, mut kept) = (Kept::default(), Kept::default());
+        let (mut rows, mut kept) = (Collected::default(), Collected::default());
         let mut reader = Reader::begin();
         if reader.feed(&body, &mut rows).and_then(|()| outbound().ended(reader, &"t0ken".into(), &mut rows)).is_err() {
             return Ok(());
@@ -152,8 +153,8 @@ proptest! {
     }
 
     #[test]
-    fn p7_a_damaged_state_of_a_task_is_a_safe_word(response in damaged(TASKS)) {
-        match outbound().state(&response, &redactor()) {
+    fn p7_a_damaged_task_state_is_safe_to_show(answer in damaged(TASKS)) {
+        match outbound().state(&answer, &redactor()) {
             Ok(TaskState::Running(said) | TaskState::Done(said) | TaskState::Failed(said)) => {
                 assert_decent(&said);
             }
@@ -170,8 +171,8 @@ proptest! {
 }
 
 #[test]
-fn a_byte_order_mark_may_arrive_in_pieces() {
-    let (mut kept, mut reader) = (Kept::default(), Reader::begin());
+fn a_byte_order_mark_may_come_in_pieces() {
+    let (mut kept, mut reader) = (Collected::default(), Reader::begin());
     for piece in [&b"\xef"[..], b"\xbb", b"\xbf", b" \n", b"[1", b",2]"] {
         reader.feed(piece, &mut kept).unwrap();
     }

@@ -10,7 +10,7 @@ use tidegate::store::progress::TaskState;
 
 use crate::support::World;
 use crate::support::daemon::command;
-use crate::support::world::Recipe;
+use crate::support::world::{Recipe, assert_succeeded};
 
 const STREAM: &str = "navigation_marks";
 /// Rows of each day.
@@ -46,10 +46,6 @@ async fn held(world: &World) -> Vec<Value> {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     document["held"].as_array().unwrap().clone()
-}
-
-fn assert_succeeded(tasks: &[TaskState]) {
-    assert!(tasks.iter().all(|task| task.state == "succeeded" && task.run_state == "succeeded"), "{tasks:#?}");
 }
 
 fn assert_held(task: &TaskState, why: &str) {

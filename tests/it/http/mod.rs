@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tidegate::http::{Call, Gate, Hosts, Payload, Retry, Session};
-use tidegate::quota::{CallKind, Calls, Ledger, LedgerKey, Limit, Unit};
+use tidegate::quota::{CallKind, Calls, Unit};
 use tidegate::secret::Secret;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
 use crate::support::TestDatabase;
+use crate::support::bench::{self, limit};
 
 mod calls;
 mod departure;
@@ -43,13 +44,10 @@ impl Connection {
 
     /// The connection as seen by one process. One call per `per` is allowed.
     async fn gate(&self) -> Gate {
-        let pool = self.database.another_pool(4);
-        let key = LedgerKey::derive(&pool, &self.base_url, &["secret"]).await.unwrap();
-        let (name, calls) = ("requests".to_owned(), Calls::Every);
-        let limits = vec![Limit { name, calls, unit: Unit::Calls, amount: 1, per: self.per }];
-        let ledger = Ledger::open(pool, "this", &key, "acme", limits).await.unwrap();
+        let limits = vec![limit("requests", Calls::Every, Unit::Calls, 1, self.per)];
         let retry = Retry { attempts_max: 1, initial: SECOND, max: SECOND };
-        Gate::new(ledger, Hosts::new(&self.base_url, &[], &self.allowed), self.timeout, retry).unwrap()
+        let (pool, hosts) = (self.database.another_pool(4), Hosts::new(&self.base_url, &[], &self.allowed));
+        bench::gate(pool, (&self.base_url, &["secret"]), limits, hosts, self.timeout, retry).await
     }
 }
 

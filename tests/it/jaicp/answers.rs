@@ -1,4 +1,4 @@
-//! Refusals and answers that are none (`§1, §2`).
+//! Refusals and answers that are none.
 
 use simulator::{Action, Fault, Match};
 
@@ -11,21 +11,21 @@ fn every(bench: &Bench, report: &str, action: Action) {
 #[tokio::test]
 async fn a_login_is_a_small_read() {
     for bench in [Bench::new().await, Bench::new().await.v1()] {
-        bench.process().await.log_in().await.unwrap();
+        bench.client().await.log_in().await.unwrap();
         let calls = bench.control().stats().calls;
         assert_eq!(calls.into_iter().collect::<Vec<_>>(), [("jaicp_filters".to_owned(), 1)]);
-        bench.assert_proper();
+        assert_well_behaved(&bench.control());
     }
 }
 
 #[tokio::test]
-async fn p7_wrong_tokens_are_told_without_the_token() {
+async fn p7_a_wrong_token_is_reported_without_the_token() {
     for (status, hint) in [(401, ""), (403, ""), (404, "lacks a part")] {
         let mut bench = Bench::new().await;
         bench.settings.token = "wr0ng:t0ken-of-mine".into();
         bench.jaicp().shape(|shape| shape.wrong_token = status);
         for error in
-            [bench.process().await.log_in().await.unwrap_err(), bench.read("messages", day(5)).await.unwrap_err()]
+            [bench.client().await.log_in().await.unwrap_err(), bench.read("messages", day(5)).await.unwrap_err()]
         {
             let shown = format!("{error} {error:?}");
             assert!(!shown.contains("t0ken") && shown.contains(hint), "{shown}");
@@ -40,18 +40,17 @@ async fn p7_wrong_tokens_are_told_without_the_token() {
 }
 
 #[tokio::test]
-async fn a_base_url_without_its_prefix_is_told_as_that() {
+async fn a_base_url_without_its_prefix_is_reported_as_such() {
     let mut bench = Bench::new().await;
-    bench.prefix = "";
-    let error = bench.process().await.log_in().await.unwrap_err();
+    bench.base_url = bench.simulator().base_url().parse().unwrap();
+    let error = bench.client().await.log_in().await.unwrap_err();
     assert!(matches!(&error, StepError::Refused { hint, .. } if hint.contains("/api")), "{error:?}");
     // The product's front end answers any path.
     let bench = Bench::new().await;
     for report in ["filters", "messages"] {
         every(&bench, report, Action::HtmlWith200);
     }
-    for error in [bench.process().await.log_in().await.unwrap_err(), bench.read("messages", day(5)).await.unwrap_err()]
-    {
+    for error in [bench.client().await.log_in().await.unwrap_err(), bench.read("messages", day(5)).await.unwrap_err()] {
         let StepError::Refused { what, hint } = error else { panic!("{error:?}") };
         assert!(what.contains("a web page") && hint.contains("base_url"), "{what} {hint}");
     }
@@ -59,7 +58,7 @@ async fn a_base_url_without_its_prefix_is_told_as_that() {
 }
 
 #[tokio::test]
-async fn p7_the_vendors_words_are_told_without_secrets() {
+async fn p7_the_vendors_messages_are_shown_without_secrets() {
     let bench = Bench::new().await;
     let token = Account::default().token;
     let body = format!(
@@ -76,7 +75,7 @@ async fn p7_the_vendors_words_are_told_without_secrets() {
 }
 
 #[tokio::test]
-async fn faults_that_pass_are_waited_out() {
+async fn temporary_errors_are_retried() {
     let bench = Bench::new().await;
     for action in [
         Action::Status { status: 500 },
@@ -96,7 +95,7 @@ async fn faults_that_pass_are_waited_out() {
         assert_eq!(read.distinct(), messages(&bench.jaicp(), day(5)), "{action:?}");
         assert_eq!(read.rows.len(), 60, "{action:?}: a page that begins again is dropped");
     }
-    bench.assert_proper();
+    assert_well_behaved(&bench.control());
 }
 
 #[tokio::test]
@@ -110,17 +109,17 @@ async fn a_list_that_is_empty_may_be_null() {
 #[tokio::test]
 async fn p7_redirects_are_not_followed() {
     let bench = Bench::new().await;
-    let location = format!("{}/exports/x", bench.simulator.files_url());
+    let location = format!("{}/exports/x", bench.simulator().files_url());
     every(&bench, "messages", Action::Redirect { status: 302, location: location.clone() });
     every(&bench, "filters", Action::Redirect { status: 308, location });
     let error = bench.read("messages", day(5)).await.unwrap_err();
     assert!(matches!(error, StepError::Http(_)), "{error:?}");
-    bench.process().await.log_in().await.unwrap_err();
-    assert!(!bench.control().stats().calls.contains_key("files_get"), "nobody knocked there");
+    bench.client().await.log_in().await.unwrap_err();
+    assert!(!bench.control().stats().calls.contains_key("files_get"), "no call was made there");
 }
 
 #[tokio::test]
-async fn p6_answers_without_measure_are_refused() {
+async fn p6_responses_of_unbounded_size_are_refused() {
     let bench = Bench::new().await;
     for action in [Action::GzipBomb { bytes: 70 << 20 }, Action::OneField { bytes: 70 << 20 }] {
         every(&bench, "messages", action.clone());
@@ -165,7 +164,7 @@ async fn p10_an_answer_without_a_body_is_an_empty_page_list_series_or_file_and_n
         assert!(!bench.read("report_sessions", day(5)).await.unwrap().rows.is_empty(), "{action:?}");
         bench.control().quiet();
         bench.control().mischief(Fault::new(Match::endpoint("jaicp_filters"), action.clone()).times(9));
-        bench.process().await.log_in().await.unwrap_err();
+        bench.client().await.log_in().await.unwrap_err();
     }
 }
 

@@ -1,4 +1,4 @@
-//! Filters of the vendor's own form, beside the range of times (`§3`), and what v1 has to be asked for (`§12`).
+//! Filters of the vendor's own form, beside the range of times, and what v1 has to be asked for.
 
 use serde_json::json;
 
@@ -38,7 +38,7 @@ async fn filters_go_with_each_request_of_their_stream_and_with_no_other() {
         assert_eq!(bench.read("sessions", day(5)).await.unwrap().distinct(), others);
 
         assert_eq!(bench.read("clients", day(5)).await.unwrap().distinct(), clients(&jaicp, day(5)));
-        bench.assert_proper();
+        assert_well_behaved(&bench.control());
     }
 }
 
@@ -67,7 +67,7 @@ async fn statistics_and_reports_are_filtered_as_well() {
         let counted = rows.iter().filter(|row| row["metric"] == "messages").map(|row| row["value"].as_f64().unwrap());
         assert!((counted.sum::<f64>() - f64::from(u32::try_from(wanted).unwrap())).abs() < 0.1, "{wanted}");
         assert_eq!(bench.read("report_messages", day(5)).await.unwrap().rows.len(), wanted);
-        bench.assert_proper();
+        assert_well_behaved(&bench.control());
     }
 }
 
@@ -77,6 +77,6 @@ async fn the_data_of_sessions_come_in_both_generations() {
         let read = bench.read("sessions", day(5)).await.unwrap();
         assert_eq!(read.distinct(), sessions(&bench.jaicp(), day(5)));
         assert!(read.rows.iter().all(|row| row.contains("\"sessionData\":{")), "{}", read.rows[0]);
-        bench.assert_proper();
+        assert_well_behaved(&bench.control());
     }
 }

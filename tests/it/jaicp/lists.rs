@@ -1,4 +1,4 @@
-//! Lists that come whole (`§8, §9`).
+//! Lists that come whole.
 
 use serde_json::json;
 use simulator::{Action, Match};
@@ -25,7 +25,7 @@ async fn labels_and_experiments_are_rows_with_exact_ids() {
         json!({ "experimentKey": "farewell", "key": "control" }),
     ];
     assert_eq!(branches, canonical(expected));
-    bench.assert_proper();
+    assert_well_behaved(&bench.control());
 }
 
 #[tokio::test]
@@ -49,9 +49,9 @@ async fn counts_are_observations_of_the_moment() {
 async fn experiments_are_found_under_the_path_that_is_spelled_right_too() {
     let bench = Bench::new().await;
     bench.jaicp().shape(|shape| shape.spelled_right = true);
-    let process = bench.process().await;
+    let client = bench.client().await;
     for _ in 0..2 {
-        assert_eq!(process.read("experiments", now(), None).await.unwrap().rows.len(), 2);
+        assert_eq!(client.read("experiments", now()).await.unwrap().rows.len(), 2);
     }
     assert_eq!(bench.control().stats().calls["jaicp_list"], 3, "found out once");
 }
@@ -66,11 +66,11 @@ async fn v1_says_what_it_does_not_offer() {
         let error = bench.read(name, now()).await.unwrap_err();
         assert!(matches!(&error, StepError::Refused { hint, .. } if hint.contains("api: legacy")), "{error:?}");
     }
-    bench.assert_proper();
+    assert_well_behaved(&bench.control());
 }
 
 #[tokio::test]
-async fn p5_what_is_no_list_is_an_error_and_not_an_empty_list() {
+async fn p5_a_response_that_is_not_a_list_is_an_error_and_not_an_empty_list() {
     let bench = Bench::new().await;
     for body in ["{}", r#"{"error":"x"}"#, "null", "7"] {
         // Unreadable answers are asked for once more.

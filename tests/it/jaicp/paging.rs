@@ -1,4 +1,4 @@
-//! Pages that must add up (`§4`).
+//! Pages that must add up.
 
 use simulator::{Action, Fault, Match, Options, ReportCall};
 
@@ -30,7 +30,7 @@ async fn every_page_is_read_and_every_range_is_explicit() {
         assert_eq!((call.size, &*call.start_date), (20, "2024-03-04T23:59:59.000Z"), "a second of overlap");
         assert_eq!(call.end_date, "2024-03-06T00:00:00.000Z");
     }
-    bench.assert_proper();
+    assert_well_behaved(&bench.control());
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn a_page_that_is_refused_for_its_size_is_asked_for_in_smaller_pieces() {
 }
 
 #[tokio::test]
-async fn a_bad_request_that_smaller_pages_do_not_heal_is_told_in_the_vendors_words() {
+async fn a_bad_request_for_any_page_size_is_reported_with_the_vendors_message() {
     let mut bench = Bench::new().await;
     bench.settings.page_size = 100;
     bench.jaicp().shape(|shape| shape.size_refused = Some((5, 400)));
@@ -98,7 +98,7 @@ async fn p5_pages_that_shift_are_read_until_they_add_up() {
 }
 
 #[tokio::test]
-async fn p5_counts_that_lie_are_an_error_and_not_a_loss() {
+async fn p5_wrong_counts_are_an_error_and_not_a_loss() {
     let bench = Bench::new().await;
     bench.jaicp().shape(|shape| shape.total_off = 3);
     let error = bench.read("clients", day(5)).await.unwrap_err();
@@ -121,8 +121,8 @@ async fn a_vendor_that_ignores_the_page_is_an_error() {
 
 #[tokio::test]
 async fn p6_a_window_of_many_rows_is_read_in_parts_with_small_cursors() {
-    let bench = Bench::with(Options { volume: Volume::Exactly(12_000), ..Options::default() }).await;
-    let bench = Bench { settings: Settings { page_size: 500, ..settings() }, ..bench };
+    let mut bench = Bench::with(Options { volume: Volume::Exactly(12_000), ..Options::default() }).await;
+    bench.settings.page_size = 500;
     let read = bench.read("clients", day(5)).await.unwrap();
     assert!(read.distinct().is_superset(&clients(&bench.jaicp(), day(5))));
     let longest = read.cursors.iter().map(String::len).max().unwrap();
@@ -150,16 +150,16 @@ async fn bounds_may_belong_to_a_range_or_not() {
 }
 
 #[tokio::test]
-async fn p3_another_process_goes_on_at_the_next_page() {
+async fn p3_another_process_continues_at_the_next_page() {
     let bench = Bench::new().await;
-    let (process, stream) = (bench.process().await, stream("messages"));
+    let (client, stream) = (bench.client().await, stream("messages"));
     let mut first = Page::default();
-    let Outcome::Page { next, .. } = process.step(&stream, day(5), None, &mut first).await.unwrap() else { panic!() };
-    let rest = bench.process().await.read("messages", day(5), next).await.unwrap();
+    let Outcome::Page { next, .. } = client.step(&stream, day(5), None, &mut first).await.unwrap() else { panic!() };
+    let rest = bench.client().await.read_on("messages", day(5), next).await.unwrap();
     assert_eq!(pages(&bench).iter().map(|call| call.page).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!((first.rows.len(), rest.rows.len()), (20, 40));
     for cursor in ["", "null", "{}", r#"{"page":1}"#] {
-        let error = process.step(&stream, day(5), Some(cursor), &mut Page::default()).await.unwrap_err();
+        let error = client.step(&stream, day(5), Some(cursor), &mut Page::default()).await.unwrap_err();
         assert!(matches!(error, StepError::CursorUnknown), "{cursor}: {error:?}");
     }
     assert_eq!(pages(&bench).len(), 3, "before anything is sent");

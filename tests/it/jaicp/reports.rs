@@ -1,4 +1,4 @@
-//! Reports as CSV (`§10`).
+//! Reports as CSV.
 
 use serde_json::json;
 use simulator::jaicp::TaskEnd;
@@ -25,10 +25,10 @@ fn expected(bench: &Bench, stream: &str, window: Window) -> (&'static str, BTree
 }
 
 #[tokio::test]
-async fn every_report_is_made_asked_after_and_fetched() {
+async fn every_report_is_created_polled_and_fetched() {
     for (end, files) in [(TaskEnd::OwnFile, "jaicp_file"), (TaskEnd::StoredFile, "files_get")] {
         for mut bench in [Bench::new().await, Bench::new().await.v1()] {
-            bench.allowed = vec![host(&bench.simulator.files_url())];
+            bench.allowed = vec![host(&bench.simulator().files_url())];
             bench.jaicp().shape(|shape| shape.task_end = end);
             for stream in REPORTS {
                 let read = bench.read(stream, day(5)).await.unwrap();
@@ -43,28 +43,28 @@ async fn every_report_is_made_asked_after_and_fetched() {
                 assert_eq!(call.start_date, "2024-03-05T00:00:00.000Z");
                 assert_eq!(call.end_date, "2024-03-05T23:59:59.999Z", "a row belongs to one window");
             }
-            bench.assert_proper();
+            assert_well_behaved(&bench.control());
         }
     }
 }
 
 #[tokio::test]
-async fn p3_a_report_that_is_under_way_is_asked_after_and_not_made_again() {
+async fn p3_a_running_report_is_polled_and_not_created_again() {
     for bench in [Bench::new().await, Bench::new().await.v1()] {
         bench.jaicp().shape(|shape| shape.polls = 4);
-        let (process, stream) = (bench.process().await, stream("report_messages"));
-        let Outcome::Pending { cursor, .. } = process.step(&stream, day(5), None, &mut Page::default()).await.unwrap()
+        let (client, stream) = (bench.client().await, stream("report_messages"));
+        let Outcome::Pending { cursor, .. } = client.step(&stream, day(5), None, &mut Page::default()).await.unwrap()
         else {
             panic!("a report takes time")
         };
         assert!(!cursor.contains("http"), "{cursor}");
-        let read = bench.process().await.read("report_messages", day(5), Some(cursor)).await.unwrap();
+        let read = bench.client().await.read_on("report_messages", day(5), Some(cursor)).await.unwrap();
         assert_eq!((read.rows.len(), bench.jaicp().tasks()), (60, 1));
     }
 }
 
 #[tokio::test]
-async fn a_report_that_fails_is_made_again_a_few_times() {
+async fn a_failed_report_is_created_again_a_few_times() {
     for (end, said) in [(TaskEnd::Failed, "FAILED"), (TaskEnd::NoFile, "COMPLETED without a file")] {
         let bench = Bench::new().await;
         bench.jaicp().shape(|shape| shape.task_end = end);
@@ -86,7 +86,7 @@ async fn a_report_that_fails_is_made_again_a_few_times() {
 }
 
 #[tokio::test]
-async fn a_status_that_nobody_knows_is_waited_for_until_the_deadline() {
+async fn an_unknown_status_is_polled_until_the_deadline() {
     let mut bench = Bench::new().await;
     bench.settings.polling.deadline = Duration::from_millis(300);
     bench.jaicp().shape(|shape| shape.task_end = TaskEnd::Unknown);
@@ -95,13 +95,13 @@ async fn a_status_that_nobody_knows_is_waited_for_until_the_deadline() {
 }
 
 #[tokio::test]
-async fn p3_a_creation_whose_answer_is_lost_is_looked_for_before_another() {
+async fn p3_a_creation_whose_response_is_lost_is_looked_up_before_another() {
     for bench in [Bench::new().await, Bench::new().await.v1()] {
         let is_v1 = bench.settings.api == Api::V1;
         // The task is there, its answer is not.
         bench.control().next(Match::endpoint("jaicp_create_report"), Action::Reset);
-        let process = bench.process().await;
-        let read = process.read("report_messages", day(5), None).await.unwrap();
+        let client = bench.client().await;
+        let read = client.read("report_messages", day(5)).await.unwrap();
         assert_eq!((read.rows.len(), bench.jaicp().tasks()), (60, 1));
         let calls = bench.control().stats().calls;
         assert_eq!(calls["jaicp_tasks"], 2, "what was there before, and what is there now");
@@ -113,15 +113,15 @@ async fn p3_a_creation_whose_answer_is_lost_is_looked_for_before_another() {
         bench.control().next(Match::endpoint("jaicp_create_report"), Action::Reset);
         let no_list = Fault::new(Match::endpoint("jaicp_tasks"), Action::Status { status: 500 }).times(3);
         bench.control().mischief(no_list.after(u32::from(is_v1)));
-        process.read("report_clients", day(5), None).await.unwrap_err();
-        let read = process.read("report_clients", day(5), None).await.unwrap();
+        client.read("report_clients", day(5)).await.unwrap_err();
+        let read = client.read("report_clients", day(5)).await.unwrap();
         assert_eq!((read.rows.len(), bench.jaicp().tasks()), (60, 2));
-        bench.assert_proper();
+        assert_well_behaved(&bench.control());
     }
 }
 
 #[tokio::test]
-async fn p3_a_creation_is_looked_for_however_its_answer_was_lost() {
+async fn p3_a_creation_is_looked_up_however_its_response_was_lost() {
     for mut bench in [Bench::new().await, Bench::new().await.v1()] {
         bench.settings.polling.max = Duration::from_millis(2);
         let lost = [
@@ -138,26 +138,26 @@ async fn p3_a_creation_is_looked_for_however_its_answer_was_lost() {
             let read = bench.read("report_messages", day(5)).await.unwrap();
             assert_eq!((read.rows.len(), bench.jaicp().tasks()), (60, number + 1), "{action:?}");
         }
-        bench.assert_proper();
+        assert_well_behaved(&bench.control());
     }
 }
 
 #[tokio::test]
-async fn p1_what_a_lost_creation_has_made_is_not_taken_for_another_window() {
+async fn p1_the_report_of_a_lost_creation_is_not_used_for_another_window() {
     for bench in [Bench::new().await, Bench::new().await.v1()] {
-        let process = bench.process().await;
+        let client = bench.client().await;
         // Day 5 is made, but neither its answer nor the list comes.
         bench.control().next(Match::endpoint("jaicp_create_report"), Action::Reset);
         let no_list = Fault::new(Match::endpoint("jaicp_tasks"), Action::Status { status: 500 }).times(3).after(1);
         bench.control().mischief(no_list);
-        process.read("report_messages", day(5), None).await.unwrap_err();
+        client.read("report_messages", day(5)).await.unwrap_err();
         // Day 6 is not made.
         bench.control().next(Match::endpoint("jaicp_create_report"), Action::Reset);
         bench.jaicp().shape(|shape| shape.creates = false);
-        process.read("report_messages", day(6), None).await.unwrap_err();
+        client.read("report_messages", day(6)).await.unwrap_err();
         bench.jaicp().shape(|shape| shape.creates = true);
         for of_day in [6, 5] {
-            let read = process.read("report_messages", day(of_day), None).await.unwrap();
+            let read = client.read("report_messages", day(of_day)).await.unwrap();
             let (title, expected) = expected(&bench, "report_messages", day(of_day));
             assert_eq!(column(&read, title), expected, "{of_day}");
         }
@@ -168,24 +168,24 @@ async fn p1_what_a_lost_creation_has_made_is_not_taken_for_another_window() {
 async fn p1_a_request_that_still_runs_is_not_taken_for_one_that_was_never_made() {
     let bench = Bench::new().await.v1();
     bench.jaicp().shape(|shape| shape.polls = 4);
-    let (process, stream) = (bench.process().await, stream("report_messages"));
-    let Outcome::Pending { cursor, .. } = process.step(&stream, day(5), None, &mut Page::default()).await.unwrap()
+    let (client, stream) = (bench.client().await, stream("report_messages"));
+    let Outcome::Pending { cursor, .. } = client.step(&stream, day(5), None, &mut Page::default()).await.unwrap()
     else {
         panic!("a report takes time")
     };
     bench.jaicp().shape(|shape| shape.creates = false);
     bench.control().next(Match::endpoint("jaicp_create_report"), Action::Reset);
-    process.read("report_messages", day(6), None).await.unwrap_err();
+    client.read("report_messages", day(6)).await.unwrap_err();
     bench.jaicp().shape(|shape| shape.creates = true);
-    let read = process.read("report_messages", day(5), Some(cursor)).await.unwrap();
+    let read = client.read_on("report_messages", day(5), Some(cursor)).await.unwrap();
     assert_eq!((read.rows.len(), bench.jaicp().tasks()), (60, 1));
 }
 
 #[tokio::test]
 async fn a_request_that_an_earlier_version_noted_is_asked_after_by_a_whole_number() {
     let bench = Bench::new().await.v1();
-    let (process, stream) = (bench.process().await, stream("report_messages"));
-    let Outcome::Pending { cursor, .. } = process.step(&stream, day(5), None, &mut Page::default()).await.unwrap()
+    let (client, stream) = (bench.client().await, stream("report_messages"));
+    let Outcome::Pending { cursor, .. } = client.step(&stream, day(5), None, &mut Page::default()).await.unwrap()
     else {
         panic!("a report takes time")
     };
@@ -196,26 +196,26 @@ async fn a_request_that_an_earlier_version_noted_is_asked_after_by_a_whole_numbe
     for time in [time.to_owned(), millis.to_string(), "no time".to_owned()] {
         let mut other = noted.clone();
         other["job"]["handle"]["request"]["time"] = json!(time);
-        let read = bench.process().await.read("report_messages", day(5), Some(other.to_string())).await.unwrap();
+        let read = bench.client().await.read_on("report_messages", day(5), Some(other.to_string())).await.unwrap();
         assert_eq!(read.rows.len(), 60, "{time}");
     }
-    bench.assert_proper();
+    assert_well_behaved(&bench.control());
 }
 
 #[tokio::test]
-async fn p1_another_windows_report_is_never_taken_for_the_one_that_is_missed() {
+async fn p1_another_windows_report_is_never_used_for_the_missing_one() {
     for bench in [Bench::new().await, Bench::new().await.v1()] {
-        let process = bench.process().await;
-        process.read("report_messages", day(5), None).await.unwrap();
-        for process in [process, bench.process().await] {
+        let client = bench.client().await;
+        client.read("report_messages", day(5)).await.unwrap();
+        for client in [client, bench.client().await] {
             // Nothing was made: the vendor failed.
             let failed = Fault::new(Match::endpoint("jaicp_create_report"), Action::Status { status: 503 });
             bench.jaicp().shape(|shape| shape.creates = false);
             bench.control().mischief(failed);
-            let error = process.read("report_messages", day(6), None).await.unwrap_err();
+            let error = client.read("report_messages", day(6)).await.unwrap_err();
             assert!(matches!(error, StepError::Http(_)), "{error:?}");
             bench.jaicp().shape(|shape| shape.creates = true);
-            let read = process.read("report_messages", day(6), None).await.unwrap();
+            let read = client.read("report_messages", day(6)).await.unwrap();
             let (title, expected) = expected(&bench, "report_messages", day(6));
             assert_eq!(column(&read, title), expected);
         }
@@ -242,14 +242,14 @@ async fn p7_a_file_elsewhere_is_fetched_without_credential_or_not_at_all() {
         bench.jaicp().shape(|shape| (shape.file_url, shape.task_end) = (None, TaskEnd::StoredFile));
         bench.read("report_messages", day(5)).await.unwrap_err();
         assert!(!bench.control().stats().calls.contains_key("files_get"));
-        bench.assert_proper();
+        assert_well_behaved(&bench.control());
     }
 }
 
 #[tokio::test]
-async fn p7_redirects_to_a_file_are_judged_one_by_one() {
+async fn p7_each_redirect_to_a_file_is_checked() {
     let mut bench = Bench::new().await.v1();
-    bench.allowed = vec![host(&bench.simulator.files_url())];
+    bench.allowed = vec![host(&bench.simulator().files_url())];
     let csv = "\"Session ID\"\n\"s-1\"\n";
     let link = bench.control().put_file("moved.csv", "text/csv", csv, Duration::from_mins(5));
     bench.control().next(Match::endpoint("jaicp_file"), Action::Redirect { status: 302, location: link });
@@ -266,11 +266,11 @@ async fn p7_redirects_to_a_file_are_judged_one_by_one() {
     let error = bench.read("report_messages", day(5)).await.unwrap_err();
     assert!(matches!(error, StepError::Shape(_)), "{error:?}");
     assert!(bench.control().stats().calls["jaicp_file"] < 10);
-    bench.assert_proper();
+    assert_well_behaved(&bench.control());
 }
 
 #[tokio::test]
-async fn p5_what_is_no_csv_is_refused() {
+async fn p5_a_file_that_is_not_csv_is_refused() {
     let mut bench = Bench::new().await;
     bench.attempts_max = 1;
     let workbook = Action::Text { status: 200, content_type: "text/csv".into(), body: "PK\u{3}\u{4}...".into() };
@@ -287,5 +287,5 @@ async fn p5_what_is_no_csv_is_refused() {
         let error = bench.read("report_messages", day(5)).await.unwrap_err();
         assert!(matches!(error, StepError::Unreadable(_) | StepError::Http(_)), "{action:?}: {error:?}");
     }
-    bench.assert_proper();
+    assert_well_behaved(&bench.control());
 }

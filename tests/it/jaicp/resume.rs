@@ -6,11 +6,11 @@ use simulator::{Hold, Match, Point};
 
 use super::site::{Site, ago};
 use super::*;
-use crate::support::{Process as Binary, eventually};
+use crate::support::{Process, eventually};
 
 const LONG: Duration = Duration::from_mins(1);
 
-async fn reached(hold: &Hold, process: &mut Binary) {
+async fn reached(hold: &Hold, process: &mut Process) {
     eventually(LONG, async || {
         assert!(!process.has_ended(), "it ended too soon: {}", process.said());
         hold.is_reached().then_some(())
@@ -20,7 +20,7 @@ async fn reached(hold: &Hold, process: &mut Binary) {
 
 /// A `sync` that is killed when the held call arrives, and another that goes on.
 async fn killed_and_continued(site: &Site, hold: Hold) {
-    let mut process = Binary::start(&site.config_path(), &["sync"], &[]);
+    let mut process = Process::start(&site.config_path(), &["sync"], &[]);
     reached(&hold, &mut process).await;
     process.kill();
     hold.release();
@@ -32,7 +32,7 @@ async fn go_on(site: &Site) {
         .execute(&site.database.pool())
         .await
         .unwrap();
-    let mut process = Binary::start(&site.config_path(), &["sync"], &[]);
+    let mut process = Process::start(&site.config_path(), &["sync"], &[]);
     let status = process.wait(LONG).await;
     assert!(status.success(), "{status}: {}", process.said());
 }
@@ -52,7 +52,7 @@ async fn p1_p3_a_kill_between_pages_loses_nothing_and_reads_no_page_again() {
         let site = Site::new("", &format!("[{stream}]"), "lookback: 0s").await;
         // Of the second day, when its first two pages are durable.
         let hold = site.control().hold_after(Match::report(stream).page(3), 1, Point::BeforeAnswer);
-        let mut process = Binary::start(&site.config_path(), &["sync"], &[]);
+        let mut process = Process::start(&site.config_path(), &["sync"], &[]);
         reached(&hold, &mut process).await;
         committed(&site, 2).await;
         process.kill();
@@ -73,7 +73,7 @@ async fn p1_p3_a_kill_between_pages_loses_nothing_and_reads_no_page_again() {
 async fn p1_a_kill_while_statuses_are_read_loses_nothing() {
     let site = Site::new("message_status: true", "[messages]", "lookback: 0s").await;
     let hold = site.control().hold_after(Match::report("by_session"), 12, Point::MidBody);
-    let mut process = Binary::start(&site.config_path(), &["sync"], &[]);
+    let mut process = Process::start(&site.config_path(), &["sync"], &[]);
     reached(&hold, &mut process).await;
     // Pages that arrive together become durable together, so a kill meanwhile would cost all of them.
     let arrived = site.control().stats().calls.values().sum::<u64>() - 1;
@@ -106,14 +106,14 @@ async fn p3_a_kill_while_a_report_is_made_polls_it_and_makes_no_other() {
     assert_eq!(site.count("report_messages").await, 180);
     // One for each of three days and the open one.
     assert_eq!(site.jaicp().tasks(), 4);
-    site.assert_proper();
+    site.assert_well_behaved();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_kill_between_metrics_leaves_every_metric_once() {
     let site = Site::new("", "[stats_series]", "lookback: 0s").await;
     let hold = site.control().hold(Match::report("session_labels"), Point::BeforeAnswer);
-    let mut process = Binary::start(&site.config_path(), &["sync"], &[]);
+    let mut process = Process::start(&site.config_path(), &["sync"], &[]);
     reached(&hold, &mut process).await;
     committed(&site, 3).await;
     process.kill();

@@ -39,7 +39,7 @@ fn labels(rows: &[Map<String, Value>], id: &str) -> BTreeSet<(String, i64)> {
 async fn p1_a_first_run_loads_what_the_vendor_reports() {
     for (connection, lists) in [(String::new(), 3), (v1(), 1)] {
         let site = Site::new(&connection, "\"*\"", "lookback: 0s").await;
-        let tasks = site.synced().await;
+        let tasks = site.sync_ok().await;
         assert_eq!(tasks.len(), 10 + lists, "{connection}");
         for entity in ["sessions", "clients"] {
             site.assert_rows(entity, site.truth(entity)).await;
@@ -57,7 +57,7 @@ async fn p1_a_first_run_loads_what_the_vendor_reports() {
         let extra: i64 = site.scalar("select count(*) from jaicp.messages where _extra is not null").await;
         let rejected: i64 = site.scalar("select count(*) from tidegate.rejected_record").await;
         assert_eq!((extra, rejected), (0, 0), "everything documented has a column");
-        site.assert_proper();
+        site.assert_well_behaved();
     }
 }
 
@@ -69,7 +69,7 @@ async fn p4_what_changed_came_late_or_was_erased_ends_as_last_reported() {
     assert!(data.late(all().every(13)).unwrap() > 5);
     // The vendor counts what it was asked for only.
     site.jaicp().shape(|shape| shape.counts_in_window = true);
-    site.synced().await;
+    site.sync_ok().await;
     let counted: i64 = site.scalar("select sum(question_count)::bigint from jaicp.sessions").await;
     let first_loaded: DateTime<Utc> = site.scalar("select max(_loaded_at) from jaicp.sessions").await;
 
@@ -83,7 +83,7 @@ async fn p4_what_changed_came_late_or_was_erased_ends_as_last_reported() {
     site.jaicp().set(&session, "sessionResult", json!("done"));
     let gone = site.truth("sessions")[20]["sessionId"].as_str().unwrap().to_owned();
     site.jaicp().hide(&gone);
-    site.synced().await;
+    site.sync_ok().await;
 
     let erased: i64 = site
         .scalar(
@@ -109,7 +109,7 @@ async fn p4_what_changed_came_late_or_was_erased_ends_as_last_reported() {
     assert!(now >= counted, "a count never falls: {now} {counted}");
 
     let when: DateTime<Utc> = site.scalar("select min(cleaned_at) from jaicp.messages").await;
-    let tasks = site.synced().await;
+    let tasks = site.sync_ok().await;
     for task in tasks {
         assert_eq!((task.rows_inserted, task.rows_updated), (0, 0), "what is the same is not written: {task:?}");
     }
@@ -144,36 +144,36 @@ async fn p5_new_fields_and_other_types_are_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn statuses_are_kept_when_the_bulk_list_comes_again() {
     let site = Site::new("message_status: true", "[messages]", "lookback: 5d").await;
-    site.synced().await;
+    site.sync_ok().await;
     site.assert_rows("messages", site.truth("messages")).await;
     let told: i64 = site.scalar("select count(*) from jaicp.messages where status is not null").await;
     assert!(told > 50, "{told}");
     // Without the setting the bulk list knows nothing of statuses, and takes none away.
-    site.configure("", "[messages]", "lookback: 5d");
-    let tasks = site.synced().await;
+    site.write_config("", "[messages]", "lookback: 5d");
+    let tasks = site.sync_ok().await;
     assert_eq!((tasks[0].rows_updated, tasks[0].rows_inserted), (0, 0));
     site.assert_rows("messages", site.truth("messages")).await;
     // They move on.
     let rows = Rows::between("messages", ago(3), ago(0));
     site.jaicp().data().change(rows, set("status", "\"READ\"")).unwrap();
-    site.configure("message_status: true", "[messages]", "lookback: 5d");
-    site.synced().await;
+    site.write_config("message_status: true", "[messages]", "lookback: 5d");
+    site.sync_ok().await;
     let read: i64 = site.scalar("select count(*) from jaicp.messages where status = 'READ'").await;
     assert!(read >= told, "{read} {told}");
-    site.assert_proper();
+    site.assert_well_behaved();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_labels_that_are_gone_are_marked_and_observations_add_up() {
     let site = Site::new("", "[session_labels, experiment_counts]", "").await;
-    site.synced().await;
+    site.sync_ok().await;
     let body = r#"[{"id":7,"name":"Solved anew","priority":0}]"#.to_owned();
     site.control().next(Match::report("session_labels"), Action::Json { status: 200, body });
-    site.synced().await;
+    site.sync_ok().await;
     let gone: i64 = site.scalar("select count(*) from jaicp.session_labels where _deleted_at is not null").await;
     let name: String = site.scalar("select name from jaicp.session_labels where _deleted_at is null").await;
     assert_eq!((gone, name.as_str(), site.count("experiment_counts").await), (3, "Solved anew", 4));
-    site.synced().await;
+    site.sync_ok().await;
     let gone: i64 = site.scalar("select count(*) from jaicp.session_labels where _deleted_at is not null").await;
     assert_eq!((gone, site.count("experiment_counts").await), (0, 6));
 }
@@ -181,7 +181,7 @@ async fn p4_labels_that_are_gone_are_marked_and_observations_add_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_a_week_that_begins_in_a_slice_ends_as_last_reported_after_the_slice() {
     let site = Site::new("stats_interval: week", "[{name: stats_series, slice: 1d}]", "lookback: 0s").await;
-    site.synced().await;
+    site.sync_ok().await;
     let begun: i64 = site.scalar("select count(*) from tidegate.slice where stream = 'stats_series'").await;
     let weeks = "select count(*) from jaicp.stats_series where metric = 'messages' and interval_type = 'WEEK'";
     let before: i64 = site.scalar(weeks).await;
@@ -189,7 +189,7 @@ async fn p4_a_week_that_begins_in_a_slice_ends_as_last_reported_after_the_slice(
     let known: f64 = site.scalar(sum).await;
     // Something comes late, in a day after the one in which the week began.
     site.jaicp().data().insert("messages", ago(1) + TimeDelta::hours(5)).unwrap();
-    let tasks = site.synced().await;
+    let tasks = site.sync_ok().await;
     assert!(
         begun >= 3 && i64::from(tasks[0].slices_done) >= 3,
         "slices are read again although `lookback` is 0s: {tasks:?}"
@@ -201,7 +201,7 @@ async fn p4_a_week_that_begins_in_a_slice_ends_as_last_reported_after_the_slice(
     let is_read = ago(1) - TimeDelta::days(days.into()) >= ago(3);
     let added = if is_read { 1.0 } else { 0.0 };
     assert!((now - known - added).abs() < 0.5, "{known} {now}, and {added} were added");
-    site.assert_proper();
+    site.assert_well_behaved();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,7 +209,7 @@ async fn reports_fill_their_tables() {
     for connection in [String::new(), v1()] {
         let streams = "[report_sessions, report_messages, report_clients, report_telephony]";
         let site = Site::new(&connection, streams, "lookback: 0s").await;
-        site.synced().await;
+        site.sync_ok().await;
         assert_eq!((site.count("report_messages").await, site.count("report_clients").await), (180, 180));
         let sessions = site.jaicp().report("sessions", ago(3), ago(0));
         assert_eq!(usize::try_from(site.count("report_sessions").await).unwrap(), sessions.len());
@@ -222,7 +222,7 @@ async fn reports_fill_their_tables() {
                 .collect();
         assert!(phrases.len() > 30);
         assert!(!site.control().stats().calls.contains_key("jaicp_write"), "tasks are left where they are");
-        site.assert_proper();
+        site.assert_well_behaved();
     }
 }
 
@@ -237,6 +237,6 @@ async fn p9_a_vendor_that_refuses_leaves_the_other_streams_alone_and_says_why() 
     assert_eq!(task("messages").state, "failed");
     let error = task("messages").error.clone().unwrap();
     assert!(error.contains("status 422, reporter.filter.bad: no such filter"), "{error}");
-    site.synced().await;
+    site.sync_ok().await;
     site.assert_rows("messages", site.messages()).await;
 }

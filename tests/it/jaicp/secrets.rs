@@ -1,15 +1,13 @@
 //! p7: whatever JAICP does, neither its token, nor a link to a file, nor what a row holds comes out anywhere but in the tables.
 
-use std::fmt::Write as _;
-
 use serde_json::json;
 use simulator::jaicp::TaskEnd;
 use simulator::{Action, Change, Match, Rows};
-use sqlx::AssertSqlSafe;
 
 use super::site::{Site, ago};
 use super::*;
-use crate::support::Process as Binary;
+use crate::support::Process;
+use crate::support::secrets::{assert_silent, texts};
 
 /// In every row that is read.
 const MARKER: &str = "Juana-Perez-marker";
@@ -37,38 +35,6 @@ fn misbehave(site: &Site, token: &str) {
     data.change(all().every(20), Change::Remove { field: "sessionId".into() }).unwrap();
 }
 
-/// Every text of the control tables but the refused records, which are kept on purpose, and every text of the rows.
-async fn tables(site: &Site) -> (String, String) {
-    let columns: Vec<(String, String, String)> = sqlx::query_as(
-        "select table_schema::text, table_name::text, column_name::text from information_schema.columns
-        where table_schema in ('tidegate', 'jaicp')
-            and data_type in ('text', 'jsonb', 'ARRAY', 'character varying')
-            and (table_name, column_name) <> ('rejected_record', 'record')",
-    )
-    .fetch_all(&site.database.pool())
-    .await
-    .unwrap();
-    let (mut control, mut rows) = (String::new(), String::new());
-    for (schema, table, column) in columns {
-        let query =
-            format!("select coalesce(string_agg(distinct \"{column}\"::text, e'\\n'), '') from {schema}.{table}");
-        let text: String = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&site.database.pool()).await.unwrap();
-        let all = if schema == "tidegate" { &mut control } else { &mut rows };
-        let _ = writeln!(all, "{table}.{column}: {text}");
-    }
-    (control, rows)
-}
-
-fn assert_silent(place: &str, text: &str, secrets: &[&str]) {
-    for secret in secrets {
-        if let Some(at) = text.find(secret) {
-            let from = text[..at].rfind('\n').map_or(0, |at| at + 1);
-            let line: String = text[from..].lines().next().unwrap().chars().take(400).collect();
-            panic!("{place} holds {secret}: {line}");
-        }
-    }
-}
-
 async fn nothing_comes_out(connection: &str, token: &str) {
     let site = Site::new(connection, STREAMS, "lookback: 5d").await;
     let encoded = token.replace(':', "%3A");
@@ -78,7 +44,7 @@ async fn nothing_comes_out(connection: &str, token: &str) {
     let env = [("TIDEGATE__LOG__LEVEL", "trace"), ("RUST_LOG", "trace"), ("RUST_BACKTRACE", "1")];
     for end in [TaskEnd::StoredFile, TaskEnd::Failed, TaskEnd::OwnFile] {
         site.jaicp().shape(|shape| shape.task_end = end);
-        let mut process = Binary::start(&site.config_path(), &["sync"], &env);
+        let mut process = Process::start(&site.config_path(), &["sync"], &env);
         process.wait(Duration::from_mins(2)).await;
         let said = process.said();
         assert!(said.contains("TRACE") || said.contains("DEBUG"), "the level is in force");
@@ -86,13 +52,13 @@ async fn nothing_comes_out(connection: &str, token: &str) {
         site.control().quiet();
     }
     for args in [&["check"][..], &["runs", "--tasks"], &["status"], &["cursors"], &["rejects"], &["plan"]] {
-        let mut process = Binary::start(&site.config_path(), args, &env);
+        let mut process = Process::start(&site.config_path(), args, &env);
         process.wait(Duration::from_mins(1)).await;
         // Refused records are shown by `rejects` on purpose, but never with the token.
         let secrets = if args == ["rejects"] { &secrets[..5] } else { &secrets };
         assert_silent(&args.join(" "), &process.said(), secrets);
     }
-    let (control, rows) = tables(&site).await;
+    let (control, rows) = (texts(&site, "tidegate").await, texts(&site, "jaicp").await);
     assert_silent("a control table", &control, &secrets);
     assert_silent("a row", &rows, &secrets[..3]);
     let rejected: String =
@@ -116,11 +82,11 @@ async fn p7_nothing_secret_comes_out_of_v1() {
     misbehave(&site, token);
     let env = [("TIDEGATE__LOG__LEVEL", "trace"), ("RUST_LOG", "trace")];
     for _ in 0..2 {
-        let mut process = Binary::start(&site.config_path(), &["sync"], &env);
+        let mut process = Process::start(&site.config_path(), &["sync"], &env);
         process.wait(Duration::from_mins(2)).await;
         assert_silent("sync", &process.said(), &[token, MARKER]);
     }
-    let (control, rows) = tables(&site).await;
+    let (control, rows) = (texts(&site, "tidegate").await, texts(&site, "jaicp").await);
     assert_silent("a control table", &control, &[token, MARKER]);
     assert_silent("a row", &rows, &[token]);
 }

@@ -1,110 +1,66 @@
 //! A vendor, a database and a configuration for whole runs.
 
-use std::fmt::Write as _;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::ops::Deref;
 
 use serde_json::{Map, Value};
 use simulator::Rows;
 use sqlx::AssertSqlSafe;
-use tidegate::app::Foreground;
 use tidegate::rows::timestamp;
-use tidegate::schedule::{ByHand, enqueue_manual};
-use tidegate::store::progress::TaskState;
 
 use super::*;
+use crate::support::World;
 pub(super) use crate::support::ago;
-use crate::support::world::load;
+use crate::support::world::QUICK_RETRY;
 
-/// The three days before today; today and the moments before them have no rows, so that nothing moves.
-pub(super) struct Site {
-    pub database: TestDatabase,
-    pub simulator: Simulator,
-    folder: tempfile::TempDir,
+/// The three days before today. Today and the moments before them have no rows, so that nothing moves.
+pub(super) struct Site(World);
+
+impl Deref for Site {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.0
+    }
 }
 
 impl Site {
     /// `connection` and `job` are further keys, as YAML lines.
     pub(super) async fn new(connection: &str, streams: &str, job: &str) -> Self {
         let options = Options { volume: Volume::Exactly(ROWS), ..Options::default() };
-        let options = options.limit("jaicp.requests", 60, SECOND);
-        let simulator = simulator::start(options).await.unwrap();
-        let data = simulator.control().jaicp().data();
+        let site = Self(World::of("jaicp", options.limit("jaicp.requests", 60, SECOND)).await);
+        let data = site.jaicp().data();
         for section in ["messages", "clients"] {
             data.vanish(Rows::between(section, ago(0), ago(-2))).unwrap();
             data.vanish(Rows::between(section, ago(3) - TimeDelta::seconds(5), ago(3))).unwrap();
         }
-        let site = Self { database: TestDatabase::create().await, simulator, folder: tempfile::tempdir().unwrap() };
-        site.configure(connection, streams, job);
+        site.write_config(connection, streams, job);
         site
     }
 
     /// Writes the configuration again.
-    pub(super) fn configure(&self, connection: &str, streams: &str, job: &str) {
-        let mut yaml = String::new();
-        let url = self.simulator.base_url();
-        let files = self.simulator.files_url();
-        let _ = writeln!(yaml, "database: {{ url: \"{}\", max_connections: 6 }}", self.database.url());
-        let _ = writeln!(yaml, "server: {{ listen: 127.0.0.1:0 }}\nworker: {{ concurrency: 2, lease: 5s }}");
-        let _ = writeln!(yaml, "connections:\n  acme:\n    vendor: jaicp_reporter\n    base_url: {url}/api");
-        let _ = writeln!(yaml, "    allowed_hosts: [\"{}\"]", files.trim_start_matches("http://"));
-        let _ = writeln!(yaml, "    page_size: {PAGE}\n    retry: {{ max_attempts: 3, initial: 20ms, max: 100ms }}");
-        let _ = writeln!(yaml, "    polling: {{ initial: 10ms, max: 100ms, deadline: 1m }}");
-        let _ = writeln!(yaml, "    quotas: {{ requests: {{ limit: 60, per: 1s }} }}");
-        let token = if connection.contains("token:") { String::new() } else { Account::default().token };
-        let token = if token.is_empty() { token } else { format!("token: \"{token}\"") };
-        for line in [token.as_str()].into_iter().chain(connection.lines()).filter(|line| !line.trim().is_empty()) {
-            let _ = writeln!(yaml, "    {}", line.trim());
+    pub(super) fn write_config(&self, connection: &str, streams: &str, job: &str) {
+        let trimmed = |lines: &str| lines.lines().map(str::trim).collect::<Vec<_>>().join("\n");
+        let mut keys = vec![format!(
+            "vendor: jaicp_reporter
+base_url: {}/api
+allowed_hosts: [\"{}\"]
+page_size: {PAGE}
+{QUICK_RETRY}
+polling: {{ initial: 10ms, max: 100ms, deadline: 1m }}
+quotas: {{ requests: {{ limit: 60, per: 1s }} }}",
+            self.simulator.base_url(),
+            self.simulator.files_url().trim_start_matches("http://"),
+        )];
+        if !connection.contains("token:") {
+            keys.push(format!("token: \"{}\"", Account::default().token));
         }
-        let _ = writeln!(yaml, "jobs:\n  jaicp:\n    connection: acme\n    streams: {streams}");
-        let _ = writeln!(yaml, "    start: {}", ago(3).date_naive());
-        for line in job.lines() {
-            let _ = writeln!(yaml, "    {}", line.trim());
-        }
-        std::fs::write(self.folder.path().join("tidegate.yaml"), yaml).unwrap();
-    }
-
-    pub(super) fn config_path(&self) -> PathBuf {
-        self.folder.path().to_owned()
-    }
-
-    pub(super) fn control(&self) -> Control {
-        self.simulator.control()
+        keys.push(trimmed(connection));
+        let job = [format!("streams: {streams}\nstart: {}", ago(3).date_naive()), trimmed(job)];
+        self.configure("{ concurrency: 2, lease: 5s }", &keys, &job);
     }
 
     pub(super) fn jaicp(&self) -> Handle {
         self.control().jaicp()
-    }
-
-    /// Runs the job once, in this process, to its end.
-    pub(super) async fn sync(&self) -> Vec<TaskState> {
-        let config = Arc::new(load(self.folder.path()));
-        let pool = self.database.pool();
-        let job = &config.jobs["jaicp"];
-        let streams: Vec<&str> = job.streams.iter().map(|stream| &*stream.stream.name).collect();
-        let mut connection = self.database.connect().await;
-        let run = enqueue_manual(&mut connection, job, &streams, ByHand::Manual).await.unwrap();
-        let foreground = Foreground::start(Arc::clone(&config), pool.clone(), vec![run]);
-        let tasks =
-            tokio::time::timeout(Duration::from_mins(2), foreground.follow(|_| {})).await.expect("a run ends").unwrap();
-        foreground.stop().await;
-        tasks
-    }
-
-    /// The same, all streams of which succeed.
-    pub(super) async fn synced(&self) -> Vec<TaskState> {
-        let tasks = self.sync().await;
-        for task in &tasks {
-            assert_eq!((&*task.state, task.error.as_deref()), ("succeeded", None), "{}", task.stream);
-        }
-        tasks
-    }
-
-    pub(super) async fn scalar<T>(&self, query: &str) -> T
-    where
-        T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
-    {
-        sqlx::query_scalar(AssertSqlSafe(query.to_owned())).fetch_one(&self.database.pool()).await.unwrap()
     }
 
     pub(super) async fn count(&self, table: &str) -> i64 {
@@ -160,11 +116,9 @@ impl Site {
         rows
     }
 
-    pub(super) fn assert_proper(&self) {
-        let stats = self.control().stats();
-        assert!(stats.unexpected.is_empty(), "{:?}", stats.unexpected);
-        assert!(stats.violations.is_empty(), "{:?}", stats.violations);
-        assert_eq!(stats.unauthorized, 0);
+    pub(super) fn assert_well_behaved(&self) {
+        assert_well_behaved(&self.control());
+        assert_eq!(self.control().stats().unauthorized, 0);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Statistics per day (`§7`).
+//! Statistics per day.
 
 use serde_json::json;
 use simulator::{Action, Match};
@@ -48,7 +48,7 @@ async fn every_metric_is_one_call_and_buckets_are_whole_days_of_the_slice() {
         let metrics: BTreeSet<String> = points(&read).into_iter().map(|(metric, ..)| metric).collect();
         assert_eq!((metrics.len(), bench.control().stats().calls["jaicp_stats"]), (5, 5));
         assert!(read.rows.iter().any(|row| row.contains("\"labelName\":\"Solved\"")));
-        bench.assert_proper();
+        assert_well_behaved(&bench.control());
     }
 }
 
@@ -117,7 +117,7 @@ async fn p4_every_bucket_is_whole_and_belongs_to_the_one_slice_in_which_it_begin
         };
         assert!(wanted.contains(&of_messages), "{name}: {of_messages}");
     }
-    bench.assert_proper();
+    assert_well_behaved(&bench.control());
 }
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn p3_a_slice_that_was_begun_with_other_buckets_is_read_again() {
     let mut bench = Bench::new().await;
     let begun = bench.read("stats_series", days(4, 10)).await.unwrap().cursors[1].clone();
     bench.settings.stats_interval = Interval::Week;
-    let error = bench.process().await.read("stats_series", days(4, 10), Some(begun)).await.unwrap_err();
+    let error = bench.client().await.read_on("stats_series", days(4, 10), Some(begun)).await.unwrap_err();
     assert!(matches!(error, StepError::CursorUnknown), "{error:?}");
 }
 
@@ -167,7 +167,7 @@ async fn the_timezone_header_is_sent_where_it_is_set_and_kept_beside_the_numbers
 async fn p3_metrics_that_were_read_are_not_asked_for_again() {
     let bench = Bench::new().await;
     let read = bench.read("stats_series", days(4, 10)).await.unwrap();
-    let rest = bench.process().await.read("stats_series", days(4, 10), Some(read.cursors[2].clone())).await.unwrap();
+    let rest = bench.client().await.read_on("stats_series", days(4, 10), Some(read.cursors[2].clone())).await.unwrap();
     assert_eq!(bench.control().stats().calls["jaicp_stats"], 7);
     assert!(rest.rows.iter().all(|row| row.contains("_labels")));
 }
@@ -196,12 +196,13 @@ async fn calls_are_read_day_by_day_for_their_average() {
     }
     assert!(expected.len() > 4, "{expected:?}");
     assert_eq!(read.distinct(), canonical(expected));
-    bench.assert_proper();
+    assert_well_behaved(&bench.control());
 }
 
 #[tokio::test]
 async fn p5_statistics_of_another_shape_are_refused_and_odd_points_are_kept() {
-    let bench = Bench::new().await;
+    let mut bench = Bench::new().await;
+    bench.may_refuse = true;
     let answer = |body: &str| {
         bench.control().next(Match::report("messages"), Action::Json { status: 200, body: body.to_owned() });
     };

@@ -1,4 +1,4 @@
-//! Delivery statuses: one call more for every session that has any (`§5`).
+//! Delivery statuses: one call more for every session that has any.
 
 use reqwest::Method;
 use serde_json::json;
@@ -40,7 +40,7 @@ async fn every_message_of_such_a_channel_gets_its_status_and_no_other_session_is
         assert_eq!(row["projectShortName"], json!(Account::default().project));
         assert!(row["timestamp"].as_str().unwrap().starts_with("2024-03-05"), "{row}");
     }
-    bench.assert_proper();
+    assert_well_behaved(&bench.control());
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn p3_statuses_go_on_with_the_next_session() {
     let whole = bench.read("messages", day(5)).await.unwrap();
     let asked = bench.control().stats().calls["jaicp_by_session"];
     let middle = whole.cursors[whole.cursors.len() - 3].clone();
-    let rest = bench.process().await.read("messages", day(5), Some(middle)).await.unwrap();
+    let rest = bench.client().await.read_on("messages", day(5), Some(middle)).await.unwrap();
     let asked_again = bench.control().stats().calls["jaicp_by_session"] - asked;
     assert!(asked_again <= 3, "{asked_again}");
     assert!(rest.rows.len() < 15);

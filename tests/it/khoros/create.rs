@@ -1,4 +1,4 @@
-//! How each job is asked for (§3.1, §4, §5.1, §10).
+//! How each job is asked for.
 
 use chrono::SubsecRound as _;
 use simulator::khoros::{Methods, Submitted};
@@ -12,24 +12,24 @@ fn millis(at: DateTime<Utc>) -> String {
 }
 
 fn exports() -> Vec<Stream> {
-    connector::streams(connector::khoros::VENDOR).into_iter().filter(|stream| stream.exported).collect()
+    connector::streams(VENDOR).into_iter().filter(|stream| stream.exported).collect()
 }
 
 /// The create calls of a reading.
 async fn submitted(settings: Settings, stream: &Stream, window: Window, expected: Expected) -> Vec<Submitted> {
     let scene = Scene::with(free(), settings).await;
-    scene.read_expecting(stream, window, expected).await.unwrap();
+    scene.client.read_expecting(stream, window, None, expected).await.unwrap();
     scene.assert_well_behaved();
     scene.control().khoros().submitted()
 }
 
 #[tokio::test]
-async fn every_export_is_asked_for_as_it_wants_it() {
+async fn every_export_is_requested_with_its_own_parameters() {
     let scene = Scene::new().await;
     for stream in exports() {
         let window = if stream.windowed() { day(3) } else { list() };
         let before = scene.control().khoros().submitted().len();
-        let reading = scene.read_expecting(&stream, window, Expected::default()).await.unwrap();
+        let reading = scene.client.read_expecting(&stream, window, None, Expected::default()).await.unwrap();
         let submitted = &scene.control().khoros().submitted()[before..];
         assert_eq!(submitted.len(), if stream.name == "conversation" { 2 } else { 1 }, "{}", stream.name);
         for call in submitted {
@@ -180,7 +180,7 @@ async fn a_tenant_is_asked_by_the_method_that_it_serves_and_remembered() {
 }
 
 #[tokio::test]
-async fn a_method_that_is_refused_is_told_only_if_the_other_is_refused_too() {
+async fn a_refused_method_is_reported_only_if_the_other_is_refused_too() {
     let scene = Scene::new().await;
     for status in [404, 405, 501] {
         let refused = Action::Text { status, content_type: String::new(), body: String::new() };
@@ -199,7 +199,7 @@ async fn a_method_that_is_refused_is_told_only_if_the_other_is_refused_too() {
 }
 
 #[tokio::test]
-async fn p3_an_answer_that_was_lost_or_says_why_is_no_reason_to_try_the_other_method() {
+async fn p3_the_other_method_is_not_tried_after_a_lost_response_or_a_stated_reason() {
     let scene = Scene::new().await;
     let words = r#"{"status":"FAIL","result":"no such metric"}"#;
     let text = |status: u16, body: &str| Action::Text { status, content_type: String::new(), body: body.to_owned() };
@@ -227,12 +227,12 @@ async fn p2_a_second_method_waits_for_the_quota_and_is_tried_first_then() {
     let ask = async |gate: &Gate| {
         let (stream, window, expected) = (named("author"), day(3), Expected::default());
         let request = StepRequest { stream: &stream, window, cursor: None, expected };
-        scene.source.step(&gate.session(0, Utc::now()), request, &mut Page::default()).await
+        scene.client.source.step(&gate.session(0, Utc::now()), request, &mut Page::default()).await
     };
     let waits = ask(&narrow).await.unwrap_err();
     assert!(matches!(waits, StepError::Http(HttpError::Quota { .. })), "{waits}");
     assert_eq!(started(&scene), (1, vec![]));
-    assert!(matches!(ask(&scene.gate).await, Ok(Outcome::Pending { .. })));
+    assert!(matches!(ask(&scene.client.gate).await, Ok(Outcome::Pending { .. })));
     assert_eq!(started(&scene), (2, vec!["GET"]), "POST is not asked for again");
 }
 

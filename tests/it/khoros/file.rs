@@ -1,4 +1,4 @@
-//! From a finished job to its rows (§3.3, §7).
+//! From a finished job to its rows.
 
 use simulator::{Action, Fault, Match};
 

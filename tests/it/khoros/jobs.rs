@@ -1,4 +1,4 @@
-//! How jobs are asked after (§3.2, §11).
+//! How jobs are asked after.
 
 use simulator::khoros::Fate;
 use simulator::{Action, Fault, Match};
@@ -12,14 +12,14 @@ fn status(body: &str) -> Action {
 }
 
 #[tokio::test]
-async fn a_job_that_takes_time_is_asked_after_until_it_is_done() {
+async fn a_job_that_takes_time_is_polled_until_it_is_done() {
     let khoros = Account { job_time: Duration::from_millis(300), ..Account::default() };
     let scene = Scene::with(Options { khoros, ..free() }, settings()).await;
     let reading = scene.read(AUTHOR, day(3)).await.unwrap();
-    assert_eq!((reading.rows.len() as u64, reading.pages), (ROWS, 1));
+    assert_eq!((reading.rows.len() as u64, reading.pages.len()), (ROWS, 1));
     assert!(reading.pauses > 3, "{}", reading.pauses);
     assert_eq!((scene.calls("khoros_create"), scene.calls("khoros_download")), (1, 1));
-    // What a restart needs, and no more: neither URL, nor token, nor key (§12).
+    // What a restart needs, and no more: neither URL, nor token, nor key.
     let account = Account::default();
     for cursor in &reading.cursors {
         assert!(cursor.contains("workflow") && cursor.contains("run"), "{cursor}");
@@ -122,17 +122,16 @@ async fn a_status_may_have_any_of_its_forms() {
 }
 
 #[tokio::test]
-async fn p3_a_restart_asks_after_the_job_that_runs() {
+async fn p3_a_restart_polls_the_running_job() {
     let khoros = Account { job_time: Duration::from_millis(100), ..Account::default() };
     let scene = Scene::with(Options { khoros, ..free() }, settings()).await;
     let (stream, window, mut page) = (named(AUTHOR), day(3), Page::default());
-    let first = scene.step(&stream, window, None, Expected::default(), &mut page).await.unwrap();
+    let first = scene.client.step_expecting(&stream, window, None, Expected::default(), &mut page).await.unwrap();
     let Outcome::Pending { mut cursor, .. } = first else { panic!("{first:?}") };
     // Every step is that of another process: nothing is remembered, so each asks with the company's key.
-    let base: Url = format!("{}/api/public", scene.simulator.base_url()).parse().unwrap();
     let rows = loop {
-        let source = settings().source(&base);
-        let session = scene.gate.session(0, Utc::now());
+        let source = settings().source(&scene.bench.base_url);
+        let session = scene.client.gate.session(0, Utc::now());
         let request = StepRequest { stream: &stream, window, cursor: Some(&cursor), expected: Expected::default() };
         match source.step(&session, request, &mut page).await.unwrap() {
             Outcome::Pending { cursor: next, .. } => cursor = next,
@@ -144,14 +143,15 @@ async fn p3_a_restart_asks_after_the_job_that_runs() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_known_no_more_is_requested_again() {
+async fn an_unknown_job_is_requested_again() {
     let scene = Scene::new().await;
     let (stream, mut page) = (named(AUTHOR), Page::default());
-    let first = scene.step(&stream, day(3), None, Expected::default(), &mut page).await.unwrap();
+    let first = scene.client.step_expecting(&stream, day(3), None, Expected::default(), &mut page).await.unwrap();
     let Outcome::Pending { mut cursor, .. } = first else { panic!("{first:?}") };
     scene.control().khoros().forget_jobs();
     let rows = loop {
-        match scene.step(&stream, day(3), Some(&cursor), Expected::default(), &mut page).await.unwrap() {
+        match scene.client.step_expecting(&stream, day(3), Some(&cursor), Expected::default(), &mut page).await.unwrap()
+        {
             Outcome::Pending { cursor: next, .. } => cursor = next,
             Outcome::Page { .. } => break page.rows.len() as u64,
         }
@@ -160,7 +160,7 @@ async fn a_job_that_is_known_no_more_is_requested_again() {
 }
 
 #[tokio::test]
-async fn a_token_that_has_ended_gives_way_to_the_companys_key() {
+async fn an_expired_token_is_replaced_by_the_companys_key() {
     let khoros = Account { job_time: Duration::from_millis(50), ..Account::default() };
     let scene = Scene::with(Options { khoros, ..free() }, settings()).await;
     // The first question is asked with the key, and its answer brings the token that is refused then.
@@ -171,7 +171,7 @@ async fn a_token_that_has_ended_gives_way_to_the_companys_key() {
 }
 
 #[tokio::test]
-async fn faults_that_pass_are_sat_out_and_a_job_is_started_once() {
+async fn temporary_errors_are_retried_and_a_job_is_started_once() {
     let scene = Scene::new().await;
     for endpoint in ["khoros_status", "khoros_download", "files_get"] {
         for action in [Action::Reset, Action::Status { status: 503 }, Action::Cut] {
@@ -183,7 +183,7 @@ async fn faults_that_pass_are_sat_out_and_a_job_is_started_once() {
             assert_eq!(scene.calls("khoros_create") - before, 1, "{endpoint} {action:?}");
         }
     }
-    // Whether a job was started nobody knows, so it is not sent twice within seconds (§9).
+    // Whether a job was started nobody knows, so it is not sent twice within seconds.
     for action in [Action::Reset, Action::Status { status: 502 }] {
         let before = scene.calls("khoros_create");
         scene.control().next(Match::endpoint("khoros_create"), action);
@@ -222,19 +222,19 @@ async fn refusals_say_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_login_is_a_look_at_the_teams() {
+async fn a_login_reads_the_teams() {
     let scene = Scene::new().await;
-    let session = scene.gate.session(0, Utc::now());
-    scene.source.log_in(&session).await.unwrap();
+    let session = scene.client.gate.session(0, Utc::now());
+    scene.client.source.log_in(&session).await.unwrap();
     assert_eq!((scene.calls("khoros_teams"), scene.calls("khoros_create")), (1, 0));
     scene.control().next(Match::endpoint("khoros_teams"), status(r#"{"status":"PASS","result":{}}"#));
-    assert!(matches!(scene.source.log_in(&session).await, Err(StepError::Shape(_))));
+    assert!(matches!(scene.client.source.log_in(&session).await, Err(StepError::Shape(_))));
     for (key, password, said) in [("other", None, "status 403"), ("harbour-k7", Some("wrong"), "status 401")] {
         let mut wrong = settings();
         wrong.company_key = key.into();
         wrong.password = password.map_or(wrong.password.clone(), Into::into);
         let other = Scene::with(free(), wrong).await;
-        let error = other.source.log_in(&other.gate.session(0, Utc::now())).await.unwrap_err();
+        let error = other.client.log_in().await.unwrap_err();
         assert!(matches!(&error, StepError::Refused { hint, .. } if hint.contains("type Analytics")), "{error}");
         assert!(error.to_string().contains(said), "{error}");
         assert_eq!(other.calls("khoros_teams"), 1, "a refused credential is not tried again");

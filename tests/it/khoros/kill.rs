@@ -79,7 +79,7 @@ async fn p1_a_kill_at_any_call_loses_nothing_and_loads_nothing_twice() {
         hold.release();
         sync_again(&world).await;
         let jobs: Vec<usize> = started(&world).into_values().collect();
-        // A create call whose answer was lost starts another job; that cannot be told (§9).
+        // A create call whose answer was lost starts another job; that cannot be told.
         let wanted = if endpoint == "khoros_create" { [2, 1] } else { [1, 1] };
         assert_eq!(jobs[..2], wanted, "{endpoint} {point:?}");
         assert_eq!(world.control().stats().unexpected, []);

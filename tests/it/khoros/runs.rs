@@ -1,13 +1,17 @@
 //! Whole runs: what the vendor reports is what the tables hold.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use simulator::{Action, Change, Edit, Match, Rows};
 use tidegate::app::Database;
+use tidegate::schedule::ByHand;
+use tidegate::store::progress::TaskState;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::support::eventually;
+use crate::support::world::run_to_end;
 
 const LONG: Duration = Duration::from_mins(1);
 const WINDOWED: [&str; 8] = [
@@ -70,20 +74,19 @@ async fn p1_a_first_run_loads_every_export() {
         Recipe { connection: vec!["marketing: { Brand Post: raw_brand_post }".to_owned()], ..Recipe::default() };
     let world = recipe.world().await;
     without_today(&world);
-    let tasks = sync(&world).await;
-    assert_succeeded(&tasks);
+    let tasks = world.sync_ok().await;
     assert_eq!(tasks.len(), 15);
     for stream in WINDOWED {
         assert_truth(&world, stream, stream, ago(2), ago(0)).await;
     }
     assert_truth(&world, "marketing_brand_post", "raw_brand_post", ago(2), ago(0)).await;
     for (stream, id) in [("incoming_post", "post_id"), ("response", "response_id"), ("author", "author_uuid")] {
-        assert_equal(stream, &rows(&world, stream).await, &by_id(truth(&world, stream, ago(2), ago(0)), id));
+        assert_equal(stream, &world.rows(stream).await, &by_id(truth(&world, stream, ago(2), ago(0)), id));
     }
     for list in ["user", "teams"] {
         assert_truth(&world, list, list, EPOCH, end_of_lists()).await;
     }
-    assert_equal("conversation", &rows(&world, "conversation").await, &reported(&world, ago(2), ago(-1)));
+    assert_equal("conversation", &world.rows("conversation").await, &reported(&world, ago(2), ago(-1)));
     let open: Vec<_> = world.control().khoros().submitted();
     let open = open.iter().filter(|call| call.get("conversationReportType") == Some("OPEN_AT_END")).count();
     assert_eq!(open, 1, "once per run");
@@ -97,14 +100,12 @@ async fn p1_a_first_run_loads_every_export() {
     assert_eq!((stats.unexpected, stats.violations), (vec![], vec![]));
 
     // An empty text that came before its field had a column is null until it is read again.
-    let settled = sync(&world).await;
-    assert_succeeded(&settled);
+    let settled = world.sync_ok().await;
     for task in settled {
         assert_eq!((task.rows_inserted, task.rows_deleted), (0, 0), "{task:?}");
     }
     // After that a run changes nothing but what is new.
-    let again = sync(&world).await;
-    assert_succeeded(&again);
+    let again = world.sync_ok().await;
     for task in again {
         assert_eq!((task.rows_inserted, task.rows_updated, task.rows_deleted), (0, 0, 0), "{task:?}");
     }
@@ -119,10 +120,9 @@ async fn p1_a_file_larger_than_its_room_that_breaks_off_half_way_leaves_nothing_
     without_today(&world);
     world.edit_config(|text| text.replace("concurrency: 2", "concurrency: 64"));
     world.control().next(Match::endpoint("files_get"), Action::CutAfter { bytes: 7_000_000 });
-    let tasks = sync(&world).await;
-    assert_succeeded(&tasks);
+    let tasks = world.sync_ok().await;
     assert_eq!(tasks[0].rows_inserted, i64::try_from(MANY).unwrap());
-    let found = rows(&world, "combined").await;
+    let found = world.rows("combined").await;
     assert!(found == same(truth(&world, "combined", ago(1), ago(0))), "{} rows", found.len());
     let tried = "select n_tup_ins > 30000 from pg_stat_user_tables where relname = 'combined'";
     // Rows of the first half were in the table, until it broke off.
@@ -138,10 +138,8 @@ async fn a_pool_of_one_connection_is_enough() {
     assert_eq!(options.max_connections, 1);
     let database = Database::open(&world.config(), &CancellationToken::new()).await.unwrap();
     let run = world.enqueue_job("khoros", ByHand::Manual).await;
-    let foreground = Foreground::start(std::sync::Arc::new(world.config()), database.pool.clone(), vec![run]);
-    // A connection that is waited for in vain is given up after 15 s, and the task with it is put off.
-    let tasks = tokio::time::timeout(LONG, foreground.follow(|_| {})).await.expect("a run ends").unwrap();
-    foreground.stop().await;
+    let tasks = run_to_end(Arc::new(world.config()), database.pool.clone(), run).await;
+    // A task that waits in vain for a database connection gives up after 15 s and is put off.
     assert_succeeded(&tasks);
     assert!(tasks.iter().all(|task| task.attempts == 0), "{tasks:?}");
     assert_truth(&world, "raw_agent_states", "raw_agent_states", ago(2), ago(0)).await;
@@ -154,7 +152,7 @@ async fn csv_files_load_the_same_entities() {
     let connection = vec!["report_format: csv".to_owned()];
     let world = Recipe { connection, streams, ..Recipe::default() }.world().await;
     without_today(&world);
-    assert_succeeded(&sync(&world).await);
+    world.sync_ok().await;
     let ids = |rows: Vec<String>| -> Vec<String> {
         let id = |row: &String| {
             let row: Map<String, Value> = serde_json::from_str(row).unwrap();
@@ -162,17 +160,17 @@ async fn csv_files_load_the_same_entities() {
         };
         sorted(rows.iter().map(id))
     };
-    assert_eq!(ids(rows(&world, "conversation").await), ids(reported(&world, ago(2), ago(-1))));
+    assert_eq!(ids(world.rows("conversation").await), ids(reported(&world, ago(2), ago(-1))));
     let mut posts = truth(&world, "incoming_post", ago(2), ago(0));
     for row in &mut posts {
         row.retain(|_, value| value != "");
     }
-    assert_equal("incoming_post", &rows(&world, "incoming_post").await, &same(posts));
+    assert_equal("incoming_post", &world.rows("incoming_post").await, &same(posts));
     let mut actions = truth(&world, "conversation_actions", ago(2), ago(0));
     for row in &mut actions {
         row.retain(|_, value| value != "");
     }
-    assert_equal("conversation_actions", &rows(&world, "conversation_actions").await, &same(actions));
+    assert_equal("conversation_actions", &world.rows("conversation_actions").await, &same(actions));
     let users: i64 = world.scalar("select count(*) from khoros.\"user\" where _deleted_at is null").await;
     assert_eq!(users, 12);
     assert_eq!(world.control().stats().unexpected, []);
@@ -189,7 +187,7 @@ async fn p4_what_changed_vanished_or_came_late_ends_as_last_reported() {
     for export in ["conversation_actions", "incoming_post"] {
         assert!(data.late(near(export).every(9)).unwrap() > 2);
     }
-    assert_succeeded(&sync(&world).await);
+    world.sync_ok().await;
     assert_truth(&world, "conversation_actions", "conversation_actions", ago(3), ago(0)).await;
 
     let posts_before = by_id(truth(&world, "incoming_post", ago(3), ago(0)), "post_id");
@@ -210,11 +208,10 @@ async fn p4_what_changed_vanished_or_came_late_ends_as_last_reported() {
         assert!(data.vanish(list).unwrap() > 0);
     }
     data.change(list("user").every(3).first(1), set("TEAM_NAME")).unwrap();
-    let tasks = sync(&world).await;
-    assert_succeeded(&tasks);
+    let tasks = world.sync_ok().await;
     assert_truth(&world, "conversation_actions", "conversation_actions", ago(3), ago(0)).await;
     // Entities that are no longer reported stay, and those that are, are as last reported.
-    let (found, now) = (rows(&world, "incoming_post").await, same(truth(&world, "incoming_post", ago(3), ago(0))));
+    let (found, now) = (world.rows("incoming_post").await, same(truth(&world, "incoming_post", ago(3), ago(0))));
     assert!(now.iter().all(|row| found.contains(row)));
     assert!(found.iter().all(|row| now.contains(row) || posts_before.contains(row)));
     assert_eq!(found.len(), now.len() + 4);
@@ -240,7 +237,7 @@ async fn p5_odd_records_are_kept_somewhere() {
     data.change(all("conversation").every(17), whole).unwrap();
     data.change(all("author").every(5), Change::StringToObject { field: "FOLLOWERS".to_owned() }).unwrap();
     data.change(all("author").every(7), Change::Remove { field: "AUTHOR_UUID".to_owned() }).unwrap();
-    let tasks = sync(&world).await;
+    let tasks = world.sync().await;
     for task in &tasks {
         let state = if task.stream == "conversation" { "held" } else { "succeeded" };
         assert_eq!(task.state, state, "{task:#?}");
@@ -262,12 +259,11 @@ async fn a_key_of_the_job_identifies_the_rows() {
     let streams = "[{ name: raw_agent_states, key: [agent_id, state_start] }]";
     let world = Recipe { streams, job: vec!["lookback: 5d".to_owned()], ..Recipe::default() }.world().await;
     without_today(&world);
-    assert_succeeded(&sync(&world).await);
+    world.sync_ok().await;
     let data = world.control().khoros().data();
     let set = Change::Set { field: "duration_seconds".to_owned(), json: "\"1\"".to_owned() };
     data.change(Rows::between("raw_agent_states", ago(1), ago(0)).every(8).first(3), set).unwrap();
-    let tasks = sync(&world).await;
-    assert_succeeded(&tasks);
+    let tasks = world.sync_ok().await;
     assert_eq!((tasks[0].rows_updated, tasks[0].rows_inserted, tasks[0].rows_deleted), (3, 0, 0));
 }
 
@@ -282,7 +278,7 @@ async fn p2_the_rate_is_kept_by_everything_together() {
     let world = Recipe { options, quota: "{ limit: 20, per: 1s }", start: ago(1).date_naive(), ..Recipe::default() }
         .world()
         .await;
-    assert_succeeded(&sync(&world).await);
+    world.sync_ok().await;
     let stats = world.control().stats();
     let limit = &stats.limits["khoros.requests"];
     assert_eq!((stats.violations, limit.refused, stats.unexpected), (vec![], 0, vec![]));
@@ -295,12 +291,12 @@ async fn one_export_that_fails_leaves_the_others_alone() {
     let body = r#"{"status":"FAIL","result":"no such metric for harbour-k7"}"#.to_owned();
     let refused = Action::Text { status: 200, content_type: "text/plain".to_owned(), body };
     world.control().next(Match { endpoint: Some("khoros_create".to_owned()), ..Match::report("author") }, refused);
-    let tasks = sync(&world).await;
+    let tasks = world.sync().await;
     for task in &tasks {
         let wanted = (task.stream == "author").then_some("the vendor refused: no such metric for ***");
         assert_eq!(task.error.as_deref(), wanted, "{}", task.stream);
     }
-    assert_succeeded(&sync(&world).await);
+    world.sync_ok().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -314,10 +310,10 @@ async fn exports_that_failed_do_not_hold_up_the_others() {
         world.control().next(on, Action::Redirect { status: 307, location });
     }
     // Their jobs are done and their cursors kept: nobody waits for them.
-    let tasks = sync(&world).await;
+    let tasks = world.sync().await;
     for task in tasks {
         let wanted = if failing.contains(&task.stream.as_str()) { "failed" } else { "succeeded" };
         assert_eq!(task.state, wanted, "{}", task.stream);
     }
-    assert_succeeded(&sync(&world).await);
+    world.sync_ok().await;
 }

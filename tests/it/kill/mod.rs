@@ -15,7 +15,7 @@ use simulator::lynn::Volume;
 use simulator::{Change, Edit, Hold, Options, Rows};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use super::support::world::Recipe;
+use super::support::world::{Recipe, assert_equal};
 use super::support::{Process, TestDatabase, World, ago, eventually};
 
 /// Far longer than anything here takes, even on a busy machine.
@@ -111,14 +111,7 @@ impl Scene {
     async fn assert_equal(&self) {
         for query in self.queries() {
             let (found, wanted) = (texts(&self.world.database, &query).await, texts(&self.reference, &query).await);
-            let extra: Vec<_> = found.iter().filter(|row| !wanted.contains(row)).take(3).collect();
-            let lost: Vec<_> = wanted.iter().filter(|row| !found.contains(row)).take(3).collect();
-            assert!(
-                found == wanted,
-                "{query}: {} instead of {}; too much: {extra:#?}; lost: {lost:#?}",
-                found.len(),
-                wanted.len()
-            );
+            assert_equal(&query, &found, &wanted);
         }
         for stream in &self.streams {
             assert_counted(&self.world.database, stream).await;

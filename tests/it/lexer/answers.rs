@@ -28,12 +28,12 @@ async fn p9_documented_errors_come_with_their_remedies_and_are_not_sent_again() 
         let said = fails(&world).await;
         assert!(said.0.contains(error) && said.1.contains(hint), "{said:?}");
         assert_eq!(asked(&world)["summary"], 1);
-        sync(&world).await;
+        world.sync_ok().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_token_is_told_by_check_and_by_a_run() {
+async fn a_wrong_token_is_reported_by_check_and_by_a_run() {
     let world = plain("[groups, summary]", 0).await;
     let output = command(&world, &[], &["migrate"]).await;
     assert!(output.status.success());
@@ -47,7 +47,7 @@ async fn a_wrong_token_is_told_by_check_and_by_a_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn faults_that_pass_are_waited_out() {
+async fn temporary_errors_are_retried() {
     let world = plain("[users, summary, nps_summary]", 0).await;
     for (report, action) in [
         ("users", Action::Status { status: 503 }),
@@ -59,7 +59,7 @@ async fn faults_that_pass_are_waited_out() {
     ] {
         world.control().next(Match::report(report), action);
     }
-    sync(&world).await;
+    world.sync_ok().await;
     assert_eq!((asked(&world)["users"], asked(&world)["summary"]), (3, 3));
     assert_well_behaved(&world);
 }
@@ -97,7 +97,7 @@ async fn p5_an_answer_of_another_shape_fails_and_leaves_what_is_there() {
         ("groups", r#"[{"id":1},]"#, "not JSON"),
     ] {
         let world = plain(&format!("[{stream}]"), 0).await;
-        sync(&world).await;
+        world.sync_ok().await;
         let before = rows(&world, stream).await;
         world.control().mischief(Fault::new(Match::report(stream), json_answer(200, body)).times(2));
         let (error, _) = fails(&world).await;
@@ -135,7 +135,7 @@ async fn odd_values_are_kept_and_nothing_fails() {
         world.control().next(Match::report(report), json_answer(200, &body));
     }
     // Of NPS only the first form is odd.
-    for task in run(&world).await {
+    for task in world.sync().await {
         let is_refused = ["states_volume", "classifications"].contains(&&*task.stream);
         assert_eq!(task.state, if is_refused { "held" } else { "succeeded" }, "{task:#?}");
     }
@@ -178,7 +178,7 @@ async fn p10_an_answer_without_a_body_is_an_empty_list_report_or_file_and_no_job
             world.control().mischief(Fault::new(Match::report(report), action.clone()).times(times));
         }
         world.control().next(Match::endpoint("files_get"), action.clone());
-        sync(&world).await;
+        world.sync_ok().await;
         for table in ["users", "summary", "states_volume", SLA] {
             assert!(rows(&world, table).await.is_empty(), "{table} {action:?}");
         }

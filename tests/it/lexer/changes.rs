@@ -18,7 +18,7 @@ async fn p4_a_file_that_changed_is_replaced_and_rows_that_did_not_are_left_alone
     let day = |days| Rows::between(SLA, ago(days), ago(days - 1));
     let data = lexer(&world).data();
     assert!(data.late(day(1).every(13)).unwrap() > 2);
-    sync(&world).await;
+    world.sync_ok().await;
     assert_file(&world, SLA).await;
     let before = versions(&world, SLA).await;
 
@@ -28,7 +28,7 @@ async fn p4_a_file_that_changed_is_replaced_and_rows_that_did_not_are_left_alone
     data.edit(Edit::Twin { rows: day(2).every(11), copies: 2, distance: 0 }).unwrap();
     data.insert(SLA, ago(2) + TimeDelta::hours(5)).unwrap();
     data.release_late();
-    let tasks = sync(&world).await;
+    let tasks = world.sync_ok().await;
     assert_file(&world, SLA).await;
     let task = tasks.iter().find(|task| task.stream == SLA).unwrap();
     assert!(task.rows_inserted > 5 && task.rows_deleted > 5 && task.rows_unchanged > 50, "{task:?}");
@@ -59,10 +59,10 @@ async fn p4_rows_of_a_slice_that_is_still_open_keep_their_keys_although_it_grows
     for _ in 0..3 {
         data.insert("case_details", ago(0)).unwrap();
     }
-    sync(&world).await;
+    world.sync_ok().await;
     let before = versions(&world, "case_details").await;
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    let tasks = sync(&world).await;
+    let tasks = world.sync_ok().await;
     assert_eq!((tasks[0].rows_inserted, tasks[0].rows_deleted), (0, 0), "{tasks:?}");
     let keys = |rows: Vec<(String, String)>| rows.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
     assert_eq!(keys(versions(&world, "case_details").await), keys(before));
@@ -77,7 +77,7 @@ async fn p5_new_columns_of_a_file_are_added_and_odd_values_of_reports_are_kept()
     lexer(&world).add_column(SLA, "Sentiment (new)");
     let set = Change::Set { field: "Sentiment (new)".to_owned(), json: "\"glad\"".to_owned() };
     lexer(&world).data().change(Rows::since(SLA, ago(2)).every(2), set).unwrap();
-    sync(&world).await;
+    world.sync_ok().await;
     assert_file(&world, SLA).await;
     let kinds: Vec<(String, String)> =
         sqlx::query_as("select column_name, kind from tidegate.table_column where table_name = $1")
@@ -91,7 +91,7 @@ async fn p5_new_columns_of_a_file_are_added_and_odd_values_of_reports_are_kept()
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_lists_follow_the_vendor_with_their_links() {
     let world = plain("[users, groups, forms]", 1).await;
-    sync(&world).await;
+    world.sync_ok().await;
     lexer(&world).edit_list("users", |users| {
         users.remove(0);
         users[0]["groups"] = json!([377, 999]);
@@ -103,7 +103,7 @@ async fn p4_lists_follow_the_vendor_with_their_links() {
         .fetch_all(&world.database.pool())
         .await
         .unwrap();
-    sync(&world).await;
+    world.sync_ok().await;
     let users: Vec<(i64, bool)> = sqlx::query_as("select id, _deleted_at is not null from lexer.users order by 1")
         .fetch_all(&world.database.pool())
         .await

@@ -41,14 +41,14 @@ async fn p5_a_file_of_several_gzip_members_loads_all_rows_whether_a_header_says_
     for (members, named) in [(1, true), (2, true), (2, false), (3, false), (1_000, true)] {
         let world = plain("[mention_sla_export, case_details]", 2).await;
         world.control().mischief(Fault::new(files(), Action::GzipMembers { members, named }).times(50));
-        let tasks = sync(&world).await;
+        let tasks = world.sync_ok().await;
         for file in [SLA, "case_details"] {
             assert_file(&world, file).await;
         }
         let rejected: i64 = tasks.iter().map(|task| task.records_rejected).sum();
         assert_eq!(rejected, 0, "{members} members, named: {named}");
         // A second reading finds every row again.
-        let again = sync(&world).await;
+        let again = world.sync_ok().await;
         assert!(again.iter().all(|task| (task.rows_inserted, task.rows_deleted) == (0, 0)), "{again:#?}");
         assert_well_behaved(&world);
     }
@@ -70,7 +70,7 @@ async fn p5_a_file_is_read_in_the_charset_that_its_content_type_or_its_mark_name
         (&[], "text/csv; charset=US-ASCII", text.as_bytes().to_vec()),
     ] {
         let world = holding(connection, content_type, body).await;
-        sync(&world).await;
+        world.sync_ok().await;
         let found: Vec<_> = states(&world).await.into_iter().flatten().collect();
         assert_eq!(found, ["gelöst", "für € 5"], "{connection:?} {content_type}");
     }
@@ -79,7 +79,7 @@ async fn p5_a_file_is_read_in_the_charset_that_its_content_type_or_its_mark_name
 #[tokio::test(flavor = "multi_thread")]
 async fn p5_a_letter_that_a_file_does_not_have_is_no_other_letter() {
     let world = holding(&[], "text/csv", b"Account Name,State\nA,gel\xF6st\nB,open\n".to_vec()).await;
-    let tasks = run(&world).await;
+    let tasks = world.sync().await;
     assert_eq!(tasks[0].records_rejected, 1, "{tasks:#?}");
     let row: String = world.scalar("select record from tidegate.rejected_record where reason = 'not UTF-8'").await;
     assert_eq!(row, r"A,gel\xf6st");
@@ -115,7 +115,7 @@ async fn p5_a_delimiter_is_told_by_the_lines_too_or_by_the_connection() {
         (&["csv: { delimiter: \"^\", quote: \"'\" }"], "Account Name^State\nA^'open'\n'B'^closed\n"),
     ] {
         let world = holding(connection, "text/csv", body).await;
-        sync(&world).await;
+        world.sync_ok().await;
         let found: Vec<_> = states(&world).await.into_iter().flatten().collect();
         assert_eq!(found, ["open", "closed"], "{body}");
         assert_eq!(world.scalar::<i64>("select count(*) from tidegate.rejected_record").await, 0, "{body}");
@@ -127,7 +127,7 @@ async fn p10_a_file_whose_first_line_has_no_known_title_is_refused_and_deletes_n
     let good = "Account Name,State\nA,open\nB,closed\n";
     for body in ["Mentions,\nAccount Name,State\nA,open\nB,closed\n", "A,open\nB,closed\n", "Konto,Zustand\nA,open\n"] {
         let world = holding(&[], "text/csv", good).await;
-        sync(&world).await;
+        world.sync_ok().await;
         world.control().quiet();
         put_file(&world, "text/csv", body);
         let (error, hint) = fails(&world).await;
@@ -139,10 +139,10 @@ async fn p10_a_file_whose_first_line_has_no_known_title_is_refused_and_deletes_n
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_titles_in_another_letter_case_and_rows_of_delimiters_change_no_row() {
     let world = holding(&[], "text/csv", "Account Name,State,Own\nA,open,1\nB,closed,2\n").await;
-    sync(&world).await;
+    world.sync_ok().await;
     world.control().quiet();
     put_file(&world, "text/csv", "ACCOUNT NAME,state,OWN\nA,open,1\nB,closed,2\n,,\n,,,,\n");
-    let tasks = sync(&world).await;
+    let tasks = world.sync_ok().await;
     // The window's end moves on with the day, so rows may be updated.
     let changed = (tasks[0].rows_inserted, tasks[0].rows_deleted, tasks[0].records_rejected);
     assert_eq!(changed, (0, 0, 0), "{tasks:#?}");

@@ -18,7 +18,7 @@ async fn goes_wrong(on: Match, action: Action, times: u32) -> (String, String) {
     let said = fails(&world).await;
     assert!(rows(&world, SLA).await.is_empty());
     world.control().quiet();
-    sync(&world).await;
+    world.sync_ok().await;
     assert_file(&world, SLA).await;
     assert_well_behaved(&world);
     said
@@ -43,7 +43,7 @@ async fn p7_a_url_to_a_private_address_or_without_tls_is_not_fetched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p7_every_redirect_of_a_file_is_judged_again_and_there_are_few() {
+async fn p7_each_redirect_of_a_file_is_checked_and_their_number_is_limited() {
     let to = |location: &str| Action::Redirect { status: 302, location: location.to_owned() };
     let files = || Match::endpoint("files_get");
     let (error, _) = goes_wrong(files(), to("http://127.0.0.1:1/x"), 1).await;
@@ -52,7 +52,7 @@ async fn p7_every_redirect_of_a_file_is_judged_again_and_there_are_few() {
     let world = plain("[mention_sla_export]", 0).await;
     let elsewhere = world.control().put_file("elsewhere.csv", "text/csv", "Account Name\nx\n", LONG);
     world.control().next(files(), to(&elsewhere));
-    sync(&world).await;
+    world.sync_ok().await;
     assert_eq!(rows(&world, SLA).await.len(), 1, "one that is allowed is followed");
 
     let world = plain("[mention_sla_export]", 0).await;
@@ -97,7 +97,7 @@ async fn a_file_that_is_no_csv_is_refused_and_the_next_run_makes_a_job_of_its_ow
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p6_a_bomb_is_not_unpacked() {
+async fn p6_a_gzip_bomb_is_not_unpacked() {
     let (error, _) = goes_wrong(Match::endpoint("files_get"), Action::GzipBomb { bytes: 64 << 20 }, 2).await;
     assert!(error.contains("cannot be read"), "{error}");
     // A report is small: more than that is none.
@@ -115,7 +115,7 @@ async fn an_empty_file_is_no_rows_with_or_without_a_header() {
             Match::endpoint("files_get"),
             Action::Text { status: 200, content_type: "text/csv".to_owned(), body: body.to_owned() },
         );
-        sync(&world).await;
+        world.sync_ok().await;
         assert!(rows(&world, SLA).await.is_empty());
     }
 }
@@ -126,7 +126,7 @@ async fn both_spellings_of_a_header_fill_one_column() {
     let body = "\u{feff}account name;Agent Response Date (UTC);Score\nx;2025-03-01 00:00:00;5\n".to_owned();
     let file = Action::Text { status: 200, content_type: "text/csv".to_owned(), body };
     world.control().next(Match::endpoint("files_get"), file);
-    sync(&world).await;
+    world.sync_ok().await;
     let row = rows(&world, SLA).await.remove(0);
     assert_eq!(
         (&row["account_name"], &row["agent_reponse_date_utc"], &row["score"]),

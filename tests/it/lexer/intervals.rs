@@ -1,4 +1,4 @@
-//! Reports by hours, and days of a zone whose clock changes (`facts/lexer.md §8`).
+//! Reports by hours, and days of a zone whose clock changes.
 
 use chrono::{NaiveDate, NaiveDateTime, Offset as _};
 use chrono_tz::Tz;
@@ -44,7 +44,7 @@ async fn p4_hours_add_up_to_the_messages_and_each_belongs_to_one_slice() {
         let connection: Vec<&str> = connection.iter().map(String::as_str).collect();
         let slice = format!("slice: {slice}");
         let world = world(options(), STREAMS, 6, &connection, &[&slice, "lookback: 0s"]).await;
-        sync(&world).await;
+        world.sync_ok().await;
         let lengths: Vec<String> = sqlx::query_scalar("select distinct granularity from lexer.states_volume union select granularity from lexer.response_volume union select granularity from lexer.case_volume")
             .fetch_all(&world.database.pool())
             .await
@@ -83,7 +83,7 @@ async fn days_that_come_although_hours_were_asked_for_are_told_from_them() {
     let element = |days: i64| serde_json::json!({ "value": days, "date_range": { "date_from": day(days) } });
     let body = serde_json::json!({ "open": [element(2), element(1)] }).to_string();
     world.control().next(Match::report("case_volume"), Action::Json { status: 200, body });
-    sync(&world).await;
+    world.sync_ok().await;
     let days: Vec<(String, f64)> = sqlx::query_as(AssertSqlSafe(format!(
         "select granularity, value::float8 from lexer.case_volume where interval_start < '{}'",
         ago(0)
@@ -109,7 +109,7 @@ async fn p4_each_day_of_a_zone_belongs_to_one_slice_across_a_clock_change() {
     let job = ["lookback: 0s", "timezone: Europe/Berlin"];
     let streams = "[states_volume, case_volume, nps_volume]";
     let world = world(options(), streams, days, &["utc_offset: Europe/Berlin", "forms: [502]"], &job).await;
-    sync(&world).await;
+    world.sync_ok().await;
     for (table, label) in [("states_volume", "interval_label"), ("case_volume", "interval_label")] {
         let twice: i64 = world
             .scalar(&format!(

@@ -122,9 +122,9 @@ async fn p3_forms_that_were_read_are_not_read_again_after_a_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_is_complete_at_once_needs_no_question() {
+async fn a_job_that_is_complete_at_once_is_not_polled() {
     let world = slow("[mention_sla_export, case_details]", 0).await;
-    sync(&world).await;
+    world.sync_ok().await;
     assert_file(&world, SLA).await;
     assert_eq!(world.control().stats().calls.get("lexer_status"), None);
     assert_well_behaved(&world);
@@ -140,7 +140,7 @@ async fn a_job_that_fails_or_is_forgotten_is_created_again_and_after_three_times
     let world = slow("[case_details]", 100).await;
     world.control().next(status(), word("broken"));
     world.control().mischief(Fault::new(status(), Action::Status { status: 404 }).after(1));
-    sync(&world).await;
+    world.sync_ok().await;
     assert_file(&world, "case_details").await;
     assert_eq!(asked(&world)["case_details"], slices(&world, "case_details").await.len() + 2);
 
@@ -153,7 +153,7 @@ async fn a_job_that_fails_or_is_forgotten_is_created_again_and_after_three_times
         let (error, _) = fails(&world).await;
         assert!(error.contains(said), "{error}");
         // The next run begins with a job of its own.
-        sync(&world).await;
+        world.sync_ok().await;
         assert_file(&world, "case_details").await;
     }
 }
@@ -186,7 +186,7 @@ async fn a_file_is_fetched_again_when_a_fault_passes_and_its_job_is_asked_for_a_
     }
     world.control().mischief(Fault::new(file(), Action::XmlErrorWith200).after(1));
     world.control().next(Match::endpoint("lexer_status"), Action::Status { status: 500 });
-    sync(&world).await;
+    world.sync_ok().await;
     assert_file(&world, SLA).await;
     assert_eq!(asked(&world)[SLA], slices(&world, SLA).await.len());
     assert_well_behaved(&world);

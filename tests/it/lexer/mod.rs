@@ -12,22 +12,19 @@ mod silence;
 mod types;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use simulator::lexer::{Account, Handle};
 use simulator::lynn::Volume;
-use simulator::{Options, Override, Simulator};
+use simulator::{Options, Override};
 use sqlx::AssertSqlSafe;
-use tidegate::app::Foreground;
 use tidegate::catalogue::column_name;
-use tidegate::schedule::ByHand;
-use tidegate::store::progress::TaskState;
 
-use super::support::{TestDatabase, World, ago};
+use super::support::bench;
+use super::support::world::{QUICK_RETRY, assert_equal};
+use super::support::{World, ago};
 
 const LONG: Duration = Duration::from_mins(1);
 const SLA: &str = "mention_sla_export";
@@ -36,7 +33,7 @@ const JOB: &str = "lexer";
 const ROWS: u64 = 40;
 const SYSTEM: &str = "'{_connection,_run_id,_loaded_at,_row_key,_deleted_at}'::text[]";
 
-/// Jobs that are ready soon, and limits that are not felt.
+/// Jobs that are ready soon, and limits that are never reached.
 fn options() -> Options {
     let lexer = Account { job_takes: Duration::from_millis(150), ..Account::default() };
     Options { volume: Volume::Exactly(ROWS), lexer, ..Options::default() }
@@ -46,60 +43,31 @@ fn options() -> Options {
 
 /// A world with the job `lexer`: `connection` and `job` are further YAML lines.
 async fn world(options: Options, streams: &str, days: i64, connection: &[&str], job: &[&str]) -> World {
-    let (database, simulator) = (TestDatabase::create().await, simulator::start(options.clone()).await.unwrap());
-    let folder = tempfile::tempdir().unwrap();
-    let yaml = yaml(&database, &simulator, &options, streams, days, connection, job);
-    std::fs::write(folder.path().join("tidegate.yaml"), yaml).unwrap();
-    World { database, simulator, folder }
-}
-
-fn yaml(
-    database: &TestDatabase,
-    simulator: &Simulator,
-    options: &Options,
-    streams: &str,
-    days: i64,
-    connection: &[&str],
-    job: &[&str],
-) -> String {
-    let files = simulator.files_url().trim_start_matches("http://").to_owned();
-    let mut yaml = format!(
-        "database: {{ url: \"{}\", max_connections: 8 }}
-server: {{ listen: 127.0.0.1:0 }}
-worker: {{ concurrency: 2, lease: 5s }}
-connections:
-  acme:
-    vendor: lexer_activity
-    base_url: {}
-    status_base_url: {}
-    allowed_hosts: [\"{files}\"]
-    api_token: {}
-    retry: {{ max_attempts: 3, initial: 20ms, max: 100ms }}
-    polling: {{ initial: 50ms, max: 200ms }}
-    quotas:
-",
-        database.url(),
-        simulator.base_url(),
-        simulator.clients_url(),
+    let world = World::of(JOB, options.clone()).await;
+    let mut keys = vec![format!(
+        "vendor: lexer_activity
+base_url: {}
+status_base_url: {}
+allowed_hosts: [\"{}\"]
+api_token: {}
+{QUICK_RETRY}
+polling: {{ initial: 50ms, max: 200ms }}
+quotas:",
+        world.simulator.base_url(),
+        world.simulator.clients_url(),
+        world.simulator.files_url().trim_start_matches("http://"),
         options.lexer.api_token,
-    );
+    )];
     for name in ["requests", "burst"] {
         let Override { amount, period } = options.limits[&format!("lexer.{name}")];
         let per = period.unwrap().as_millis();
-        let _ = writeln!(yaml, "      {name}: {{ limit: {}, per: {per}ms }}", amount.unwrap());
+        keys.push(format!("  {name}: {{ limit: {}, per: {per}ms }}", amount.unwrap()));
     }
-    for line in connection {
-        let _ = writeln!(yaml, "    {line}");
-    }
-    let _ = writeln!(
-        yaml,
-        "jobs:\n  {JOB}:\n    connection: acme\n    streams: {streams}\n    start: {}",
-        ago(days).date_naive()
-    );
-    for line in job {
-        let _ = writeln!(yaml, "    {line}");
-    }
-    yaml
+    keys.extend(connection.iter().map(ToString::to_string));
+    let start = format!("streams: {streams}\nstart: {}", ago(days).date_naive());
+    let job: Vec<String> = [start.as_str()].iter().chain(job).map(ToString::to_string).collect();
+    world.configure("{ concurrency: 2, lease: 5s }", &keys, &job);
+    world
 }
 
 /// Streams from so many days ago on, with nothing special about them.
@@ -111,28 +79,9 @@ fn lexer(world: &World) -> Handle {
     world.control().lexer()
 }
 
-/// Runs the job once, in this process, to its end.
-async fn run(world: &World) -> Vec<TaskState> {
-    let pool = world.database.pool();
-    let run = world.enqueue_job(JOB, ByHand::Manual).await;
-    let foreground = Foreground::start(Arc::new(world.config()), pool.clone(), vec![run]);
-    let tasks = tokio::time::timeout(LONG, foreground.follow(|_| {})).await.expect("a run ends").unwrap();
-    foreground.stop().await;
-    tasks
-}
-
-/// A run of which every stream succeeds.
-async fn sync(world: &World) -> Vec<TaskState> {
-    let tasks = run(world).await;
-    for task in &tasks {
-        assert_eq!((task.state.as_str(), task.error.as_deref()), ("succeeded", None), "{}", task.stream);
-    }
-    tasks
-}
-
 /// A run of one stream that fails: its error and hint.
 async fn fails(world: &World) -> (String, String) {
-    let tasks = run(world).await;
+    let tasks = world.sync().await;
     let failed: Vec<_> = tasks.iter().filter(|task| task.state == "failed").collect();
     assert_eq!(failed.len(), 1, "{tasks:#?}");
     (failed[0].error.clone().unwrap(), failed[0].hint.clone().unwrap())
@@ -200,9 +149,7 @@ fn typed(file: &str, title: &str, text: &str) -> Value {
 async fn assert_file(world: &World, file: &str) {
     let read = slices(world, file).await;
     let (from, to) = (read.first().unwrap().0, read.last().unwrap().1);
-    let (found, truth) = (texts(rows(world, file).await), file_truth(world, file, from, to));
-    let lost: Vec<_> = truth.iter().filter(|row| !found.contains(row)).take(2).collect();
-    assert!(found == truth, "{file}: {} rows, the vendor has {}; lost: {lost:#?}", found.len(), truth.len());
+    assert_equal(file, &texts(rows(world, file).await), &file_truth(world, file, from, to));
 }
 
 /// How often each report was asked for; jobs' status apart.
@@ -214,9 +161,7 @@ fn asked(world: &World) -> BTreeMap<String, usize> {
     asked
 }
 
-/// Nothing astray: no credential where none belongs, no limit broken.
 #[track_caller]
 fn assert_well_behaved(world: &World) {
-    let stats = world.control().stats();
-    assert_eq!((stats.unexpected, stats.violation_count), (Vec::new(), 0));
+    bench::assert_well_behaved(&world.control());
 }

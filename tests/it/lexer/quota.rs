@@ -13,7 +13,7 @@ async fn p2_neither_limit_is_broken_by_reports_polls_and_lists_of_two_hosts() {
             Duration::from_millis(250),
         );
         let world = world(options, "\"*\"", 2, &[], &["lookback: 0s"]).await;
-        sync(&world).await;
+        world.sync_ok().await;
         let stats = world.control().stats();
         assert!(stats.calls["lexer_status"] > 5 && stats.limits["lexer.requests"].counted > 40, "{:?}", stats.calls);
         let total: u64 =
@@ -28,13 +28,13 @@ async fn p2_neither_limit_is_broken_by_reports_polls_and_lists_of_two_hosts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_a_refusal_that_does_not_say_how_long_waits_the_long_limit_out() {
+async fn p2_a_refusal_without_a_duration_waits_for_the_long_limit() {
     let options = options().limit("lexer.requests", 1_000, Duration::from_secs(2));
     let world = world(options, "[summary]", 0, &[], &[]).await;
     world
         .control()
         .next(Match::report("summary"), Action::TooMany { seconds: 0, wording: Wording::Empty, header: false });
-    sync(&world).await;
+    world.sync_ok().await;
     let calls: Vec<f64> = world.control().stats().reports.iter().map(|call| call.at_secs).collect();
     assert_eq!(calls.len(), 2);
     assert!(calls[1] - calls[0] >= 2.0, "the period of `requests`, not of `burst`: {calls:?}");

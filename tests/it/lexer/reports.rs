@@ -29,7 +29,7 @@ fn as_rows(figures: Value) -> Vec<Map<String, Value>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_first_run_loads_every_list_report_and_file() {
     let world = world(options(), "\"*\"", 9, &[], &["lookback: 0s"]).await;
-    let tasks = sync(&world).await;
+    let tasks = world.sync_ok().await;
     assert_eq!(tasks.len(), 17);
     for stream in WINDOWED {
         let mut expected = Vec::new();
@@ -251,7 +251,7 @@ async fn a_short_window_stays_daily_and_slices_do_not_overlap() {
     // Slices of one day, each of which alone would be answered in hours.
     let world =
         world(options(), "[states_volume, case_volume, nps_volume]", 3, &[], &["slice: 1d", "lookback: 0s"]).await;
-    sync(&world).await;
+    world.sync_ok().await;
     for (table, key) in
         [("states_volume", "interval_start"), ("case_volume", "interval_start"), ("nps_volume", "timestamp")]
     {
@@ -284,7 +284,7 @@ async fn days_are_those_of_the_configured_offset() {
     let connection = ["utc_offset: \"+11:00\"", "response_volume_unit: seconds"];
     let world =
         world(options(), "[states_volume, nps_volume, response_volume]", 8, &connection, &["lookback: 0s"]).await;
-    sync(&world).await;
+    world.sync_ok().await;
     for (table, key) in [("states_volume", "interval_start"), ("nps_volume", "timestamp")] {
         let hours: Vec<f64> = sqlx::query_scalar(AssertSqlSafe(format!(
             "select distinct extract(hour from \"{key}\" at time zone 'UTC')::float8 from lexer.{table}"
@@ -316,9 +316,9 @@ async fn days_are_those_of_the_configured_offset() {
 #[tokio::test(flavor = "multi_thread")]
 async fn workflow_states_are_off_by_default_and_read_in_whichever_shape_comes() {
     let derived = plain("[workflow_states]", 1).await;
-    sync(&derived).await;
+    derived.sync_ok().await;
     let named = world(options(), "[workflow_states]", 1, &["workflow_states_type: workflow_volume"], &[]).await;
-    sync(&named).await;
+    named.sync_ok().await;
     for (world, is_derived) in [(&derived, true), (&named, false)] {
         let flags: bool = world
             .scalar("select bool_and(derived = (derived and true)) and bool_and(derived) from lexer.workflow_states")
@@ -338,7 +338,7 @@ async fn workflow_states_are_off_by_default_and_read_in_whichever_shape_comes() 
 async fn forms_can_be_named_instead_of_found() {
     let connection = ["forms: [503]", "nps_category: promoters"];
     let world = world(options(), "[nps_summary, nps_submissions]", 1, &connection, &[]).await;
-    sync(&world).await;
+    world.sync_ok().await;
     assert_eq!(asked(&world).get("forms"), None);
     let forms: Vec<(i64, String)> = sqlx::query_as("select distinct form, nps_category from lexer.nps_summary")
         .fetch_all(&world.database.pool())
@@ -363,6 +363,6 @@ async fn forms_can_be_named_instead_of_found() {
 async fn an_account_without_surveys_has_no_rows_and_no_fault() {
     let world = plain("[nps_summary, nps_volume, nps_submissions]", 1).await;
     lexer(&world).edit_list("forms", |forms| forms.iter_mut().for_each(|form| form["nps"] = false.into()));
-    sync(&world).await;
+    world.sync_ok().await;
     assert_eq!(asked(&world), BTreeMap::from([("forms".to_owned(), 1)]), "asked once for all slices");
 }

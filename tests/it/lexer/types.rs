@@ -1,10 +1,11 @@
-//! The columns of the SLA file have types (`facts/lexer.md §6.2`), and what does not fit them is kept.
+//! The columns of the SLA file have types, and what does not fit them is kept.
 
 use serde_json::json;
 use simulator::{Change, Rows};
 use sqlx::Connection as _;
 
 use super::*;
+use crate::support::TestDatabase;
 
 const TYPED: [(&str, &str); 8] = [
     ("agent_reponse_date_utc", "timestamp with time zone"),
@@ -43,7 +44,7 @@ async fn p5_minutes_flags_and_times_have_types_and_what_does_not_fit_is_kept() {
     data.change(rows().every(6), set("In Queue (min)", "n/a")).unwrap();
     data.change(rows().every(7), set("Last Action Date (UTC)", "01/03/2025 09:15")).unwrap();
     data.change(rows().every(9), set("Customer Publish Date (UTC)", "2025-03-01T09:15")).unwrap();
-    sync(&world).await;
+    world.sync_ok().await;
     assert_eq!(types(&world.database.pool()).await, wanted());
     let count = async |condition: &str| -> i64 {
         world.scalar(&format!("select count(*) from lexer.mention_sla_export where {condition}")).await

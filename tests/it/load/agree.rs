@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use sqlx::{Connection, Executor};
 use tidegate::catalogue::{self, Column, Mode, Stream};
 use tidegate::connector;
+use tidegate::store::migrations;
 
 use crate::support::TestDatabase;
 
@@ -17,6 +18,11 @@ struct Wanted {
     key: Vec<String>,
     system: Vec<&'static str>,
     columns: Vec<Column>,
+}
+
+/// Every schema that the migrations create, the one of the control tables first.
+fn schemas() -> Vec<String> {
+    migrations::schemas().into_iter().map(|schema| schema.name).collect()
 }
 
 fn wanted() -> Vec<Wanted> {
@@ -115,12 +121,12 @@ async fn every_catalogue_stream_has_its_table_with_its_columns_types_and_comment
         .unwrap();
         assert_eq!(key, wanted.key, "{name}");
     }
-    let mut made: Vec<String> = sqlx::query_scalar(
-        "select schemaname || '.' || tablename from pg_tables where schemaname in ('lynn', 'khoros', 'lexer', 'jaicp')",
-    )
-    .fetch_all(&pool)
-    .await
-    .unwrap();
+    let mut made: Vec<String> =
+        sqlx::query_scalar("select schemaname || '.' || tablename from pg_tables where schemaname = any($1)")
+            .bind(&schemas()[1..])
+            .fetch_all(&pool)
+            .await
+            .unwrap();
     let mut named: Vec<String> = wanted().iter().map(|table| format!("{}.{}", table.schema, table.name)).collect();
     made.sort();
     named.sort();
@@ -149,19 +155,20 @@ async fn every_schema_table_and_column_has_a_comment() {
     let database = TestDatabase::create().await;
     let silent: Vec<String> = sqlx::query_scalar(
         "select nspname::text from pg_namespace
-        where nspname in ('tidegate', 'lynn', 'khoros', 'lexer', 'jaicp') and obj_description(oid, 'pg_namespace') is null
+        where nspname = any($1) and obj_description(oid, 'pg_namespace') is null
         union all
         select relname::text from pg_class inner join pg_namespace as n on n.oid = relnamespace
-        where nspname in ('tidegate', 'lynn', 'khoros', 'lexer', 'jaicp') and relkind in ('r', 'v', 'm', 'p')
+        where nspname = any($1) and relkind in ('r', 'v', 'm', 'p')
             and obj_description(pg_class.oid, 'pg_class') is null
         union all
         select relname || '.' || attname
         from pg_attribute
         inner join pg_class on pg_class.oid = attrelid
         inner join pg_namespace as n on n.oid = relnamespace
-        where nspname in ('tidegate', 'lynn', 'khoros', 'lexer', 'jaicp') and relkind in ('r', 'v', 'm', 'p') and attnum > 0 and not attisdropped
+        where nspname = any($1) and relkind in ('r', 'v', 'm', 'p') and attnum > 0 and not attisdropped
             and coalesce(col_description(attrelid, attnum), '') = ''",
     )
+    .bind(schemas())
     .fetch_all(&database.pool())
     .await
     .unwrap();
@@ -174,7 +181,7 @@ async fn every_table_has_a_primary_key_and_named_constraints_and_no_bare_timesta
     let faults: Vec<String> = sqlx::query_scalar(
         "select relname || ' has no primary key'
         from pg_class inner join pg_namespace as n on n.oid = relnamespace
-        where nspname in ('tidegate', 'lynn', 'khoros', 'lexer', 'jaicp') and relkind = 'r'
+        where nspname = any($1) and relkind = 'r'
             and not exists (select from pg_index where indrelid = pg_class.oid and indisprimary)
         union all
         select relname || '.' || attname || ' is part of a key and may be null'
@@ -182,12 +189,13 @@ async fn every_table_has_a_primary_key_and_named_constraints_and_no_bare_timesta
         inner join pg_class on pg_class.oid = indrelid
         inner join pg_namespace as n on n.oid = relnamespace
         inner join pg_attribute on attrelid = indrelid and attnum = any(indkey)
-        where nspname in ('tidegate', 'lynn', 'khoros', 'lexer', 'jaicp') and indisprimary and not attnotnull
+        where nspname = any($1) and indisprimary and not attnotnull
         union all
         select table_name || '.' || column_name || ' is a timestamp without a zone'
         from information_schema.columns
-        where table_schema in ('tidegate', 'lynn', 'khoros', 'lexer', 'jaicp') and data_type = 'timestamp without time zone'",
+        where table_schema = any($1) and data_type = 'timestamp without time zone'",
     )
+    .bind(schemas())
     .fetch_all(&database.pool())
     .await
     .unwrap();
@@ -202,8 +210,9 @@ async fn the_reader_role_can_read_the_warehouse_but_not_the_control_schema() {
             has_schema_privilege('tidegate_reader', schemaname, 'usage')
                 and has_table_privilege('tidegate_reader', format('%I.%I', schemaname, tablename), 'select'),
             has_table_privilege('tidegate_reader', format('%I.%I', schemaname, tablename), 'insert, update, delete, truncate')
-        from pg_tables where schemaname in ('tidegate', 'lynn', 'khoros', 'lexer', 'jaicp')",
+        from pg_tables where schemaname = any($1)",
     )
+    .bind(schemas())
     .fetch_all(&database.pool())
     .await
     .unwrap();

@@ -241,7 +241,7 @@ async fn p4_a_list_marks_rows_that_vanish_and_unmarks_them_when_they_return() {
 }
 
 #[tokio::test]
-async fn rows_of_another_connection_in_a_list_are_left_alone() {
+async fn a_list_leaves_the_rows_of_other_connections_alone() {
     let plant = list().await;
     read(&plant, everything(), &[page(&[r#"{"id":1,"groups":[1]}"#])]).await;
     let claim = plant.claim_as("other").await;

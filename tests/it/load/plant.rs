@@ -7,7 +7,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::{Map, Value};
 use sqlx::{AssertSqlSafe, PgPool};
 use tidegate::catalogue::{ColumnType, Key, Stream};
-use tidegate::connector;
+use tidegate::connector::lynn;
 use tidegate::decode::Sink;
 use tidegate::load::LoadError;
 use tidegate::load::loader::{Loader, SliceReading};
@@ -19,7 +19,7 @@ use tidegate::store::cursor::{self, Slice};
 use tidegate::store::run::{self, Claim};
 use tidegate::store::task::Progress;
 
-use crate::support::TestDatabase;
+use crate::support::{TestDatabase, bench};
 
 pub const CONNECTION: &str = "acme";
 const SYSTEM: [&str; 5] = ["_connection", "_window_start", "_row_key", "_run_id", "_loaded_at"];
@@ -46,7 +46,7 @@ pub fn whole(number: i64) -> RowWindow {
 }
 
 pub fn stream(name: &str) -> Stream {
-    connector::streams(connector::lynn::VENDOR).into_iter().find(|stream| stream.name == name).unwrap()
+    bench::stream(lynn::VENDOR, name)
 }
 
 impl Plant {

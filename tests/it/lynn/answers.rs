@@ -16,13 +16,13 @@ use super::*;
 const LOGIN: &str = "/CreateToken$";
 const REPORT: &str = "/ExecuteReport/";
 
-async fn server(token: &str) -> (MockServer, World, Process) {
+async fn server(token: &str) -> (MockServer, Bench, Client) {
     let server = MockServer::start().await;
     let answer = ResponseTemplate::new(200).set_body_string(token);
     Mock::given(method("POST")).and(path_regex(LOGIN)).respond_with(answer).mount(&server).await;
-    let world = World::at(&server.uri()).await;
-    let process = world.process().await;
-    (server, world, process)
+    let bench = bench_at(&server.uri()).await;
+    let client = bench.client().await;
+    (server, bench, client)
 }
 
 /// The answers to queries, one after the other, and the last of them for ever.
@@ -48,10 +48,10 @@ fn page(count: &str, rows: usize, last: &str) -> String {
 
 #[tokio::test]
 async fn keys_are_read_in_any_case_and_unknown_ones_ignored_and_a_token_may_be_bare() {
-    let (server, _world, process) = server(r#""bare-token""#).await;
+    let (server, _bench, client) = server(r#""bare-token""#).await;
     says(&server, &[&page("\"1\"", 20, "[1]").replacen('{', r#"{"more":{"deep":[1]},"#, 1), &page("0", 2, "[2]")])
         .await;
-    let reading = process.read(day(1)).await.unwrap();
+    let reading = client.read(MARKS, day(1)).await.unwrap();
     assert_eq!(reading.pages, [20, 2], "a count may come as a string");
     let sent = queries(&server).await;
     assert_eq!(sent[0].headers["authorization"], "bearer bare-token");
@@ -65,16 +65,16 @@ async fn keys_are_read_in_any_case_and_unknown_ones_ignored_and_a_token_may_be_b
 
 #[tokio::test]
 async fn tenant_method_scheme_path_and_report_id_go_out_as_configured() {
-    let (server, mut world, _process) = server(r#"{"token":"t-1"}"#).await;
+    let (server, mut bench, _) = server(r#"{"token":"t-1"}"#).await;
     says(&server, &[&page("0", 1, "null")]).await;
-    world.settings.execute_report_method = HttpMethod::Put;
-    world.settings.account.authorization_scheme = "Bearer".to_owned();
-    world.settings.execute_report_path = "/v2/ExecuteReport/{report_id}/{tenant}?x=1".to_owned();
-    world.base_url = format!("{}/base/", server.uri()).parse().unwrap();
-    let process = world.process().await;
+    bench.settings.execute_report_method = HttpMethod::Put;
+    bench.settings.account.authorization_scheme = "Bearer".to_owned();
+    bench.settings.execute_report_path = "/v2/ExecuteReport/{report_id}/{tenant}?x=1".to_owned();
+    bench.base_url = format!("{}/base/", server.uri()).parse().unwrap();
+    let client = bench.client().await;
     let mut page = Page::default();
     let report = connector::lynn::extra_report("Mine", "a45ec705-6a38-426a-8d1f-9cae4d311497");
-    process.step_of(&report, day(1), None, Expected::default(), &mut page).await.unwrap();
+    client.step_expecting(&report, day(1), None, Expected::default(), &mut page).await.unwrap();
     let sent = queries(&server).await.remove(0);
     let target = "/base/v2/ExecuteReport/a45ec705-6a38-426a-8d1f-9cae4d311497/4411?x=1";
     assert_eq!(&sent.url[url::Position::BeforePath..], target);
@@ -90,24 +90,24 @@ async fn tenant_method_scheme_path_and_report_id_go_out_as_configured() {
 #[tokio::test]
 async fn without_a_page_count_reading_goes_on_until_a_page_is_not_full() {
     for count in ["null", "\"many\"", "{}"] {
-        let (server, _world, process) = server(r#"{"token":"t-1"}"#).await;
+        let (server, _bench, client) = server(r#"{"token":"t-1"}"#).await;
         says(&server, &[&page(count, 20, "\"a\""), &page(count, 20, "\"b\""), &page(count, 3, "\"c\"")]).await;
-        assert_eq!(process.read(day(1)).await.unwrap().pages, [20, 20, 3], "{count}");
+        assert_eq!(client.read(MARKS, day(1)).await.unwrap().pages, [20, 20, 3], "{count}");
     }
 }
 
 #[tokio::test]
 async fn more_pages_than_a_window_can_have_are_refused_at_once() {
     for count in ["10001", "\"99999999999999999999\"", "1e300"] {
-        let (server, _world, process) = server(r#"{"token":"t-1"}"#).await;
+        let (server, _bench, client) = server(r#"{"token":"t-1"}"#).await;
         says(&server, &[&page(count, 20, "1")]).await;
-        let error = process.read(day(1)).await.unwrap_err();
+        let error = client.read(MARKS, day(1)).await.unwrap_err();
         assert!(matches!(error, StepError::Endless(10_000)), "{count}: {error:?}");
     }
 }
 
 #[tokio::test]
-async fn rows_that_nobody_could_read_are_an_error_and_no_empty_window() {
+async fn unreadable_rows_are_an_error_and_not_an_empty_window() {
     for body in [
         r#"{"isValid":true,"pageCount":0,"result":{"a":1}}"#,
         r#"{"isValid":true,"pageCount":0,"result":"[]"}"#,
@@ -118,9 +118,9 @@ async fn rows_that_nobody_could_read_are_an_error_and_no_empty_window() {
         r#""text""#,
         "7",
     ] {
-        let (server, _world, process) = server(r#"{"token":"t-1"}"#).await;
+        let (server, _bench, client) = server(r#"{"token":"t-1"}"#).await;
         says(&server, &[body]).await;
-        let error = process.first_page().await.unwrap_err();
+        let error = first_page(&client).await.unwrap_err();
         assert!(
             matches!(error, StepError::Missing(_) | StepError::Shape(_) | StepError::Unreadable(_)),
             "{body}: {error:?}"
@@ -131,9 +131,9 @@ async fn rows_that_nobody_could_read_are_an_error_and_no_empty_window() {
 
 #[tokio::test]
 async fn false_as_text_is_false() {
-    let (server, _world, process) = server(r#"{"token":"t-1"}"#).await;
+    let (server, _bench, client) = server(r#"{"token":"t-1"}"#).await;
     says(&server, &[r#"{"isValid":"False","errors":{"m":"no division"},"result":[]}"#]).await;
-    let error = process.first_page().await.unwrap_err();
+    let error = first_page(&client).await.unwrap_err();
     assert!(matches!(&error, StepError::Failed(text) if text.contains("no division")), "{error:?}");
 }
 
@@ -153,15 +153,15 @@ fn packed(status: u16, body: Vec<u8>) -> ResponseTemplate {
 
 #[tokio::test]
 async fn p6_a_gzip_bomb_is_bounded_wherever_it_stands() {
-    let (server, _world, process) = server(r#"{"token":"t-1"}"#).await;
+    let (server, _bench, client) = server(r#"{"token":"t-1"}"#).await;
     let record = packed(200, bomb(r#"{"isValid":true,"result":[{"a":""#, b'x', 256));
     let error_body = packed(400, bomb("no such report", b' ', 256));
     Mock::given(path_regex(REPORT)).and(body_string_contains("2024-03-01")).respond_with(record).mount(&server).await;
     Mock::given(path_regex(REPORT)).respond_with(error_body).mount(&server).await;
-    let session = process.gate.session(0, Utc::now());
-    let error = process.first_page().await.unwrap_err();
+    let session = client.gate.session(0, Utc::now());
+    let error = first_page(&client).await.unwrap_err();
     assert!(matches!(error, StepError::Unreadable(DecodeError::RecordTooLarge { .. })), "{error:?}");
-    let error = process.step(day(9), None, &mut Page::default()).await.unwrap_err();
+    let error = client.step(&marks(), day(9), None, &mut Page::default()).await.unwrap_err();
     assert!(matches!(error, StepError::NotServed(400)), "{error:?}");
     // Blanks between values are no record: there the answer as a whole is bounded.
     let blanks = packed(200, bomb("{", b' ', 64));
@@ -175,22 +175,22 @@ async fn p6_a_gzip_bomb_is_bounded_wherever_it_stands() {
 }
 
 #[tokio::test]
-async fn a_token_answer_without_end_is_bounded() {
+async fn an_endless_token_response_is_bounded() {
     let server = MockServer::start().await;
     Mock::given(path_regex(LOGIN)).respond_with(packed(200, bomb("\"", b'x', 64))).mount(&server).await;
-    let world = World::at(&server.uri()).await;
-    let error = world.process().await.first_page().await.unwrap_err();
+    let bench = bench_at(&server.uri()).await;
+    let error = first_page(&bench.client().await).await.unwrap_err();
     assert!(matches!(error, StepError::Http(HttpError::TooLarge { .. })), "{error:?}");
     assert_eq!(server.received_requests().await.unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn p10_an_answer_without_a_body_is_an_empty_page() {
-    let (_simulator, control, _world, process) = start().await;
+    let (_bench, control, client) = start().await;
     for (action, times) in [(Action::NoContent, 1), (Action::EmptyBody, 2)] {
         control.mischief(Fault::new(Match::report(MARKS), action.clone()).times(times));
         let before = control.stats().reports.len();
-        let (rows, outcome) = process.first_page().await.unwrap();
+        let (rows, outcome) = first_page(&client).await.unwrap();
         assert!(rows.is_empty(), "{action:?}");
         assert!(matches!(outcome, Outcome::Page { next: None, .. }), "{action:?}: {outcome:?}");
         assert_eq!(control.stats().reports.len() - before, times as usize, "{action:?}: 204 is believed at once");
@@ -200,7 +200,7 @@ async fn p10_an_answer_without_a_body_is_an_empty_page() {
         control.expire_tokens();
         control.next(Match::report(MARKS), Action::TokenExpired);
         control.mischief(Fault::new(Match::endpoint("create_token"), action).times(9));
-        let error = process.first_page().await.unwrap_err();
+        let error = first_page(&client).await.unwrap_err();
         assert!(matches!(error, StepError::Missing("token")), "{error:?}");
         control.quiet();
     }
@@ -208,10 +208,10 @@ async fn p10_an_answer_without_a_body_is_an_empty_page() {
 
 #[tokio::test]
 async fn p5_an_answer_of_several_gzip_members_has_all_rows() {
-    let (_simulator, control, _world, process) = start().await;
+    let (_bench, control, client) = start().await;
     for members in [1, 2, 3, 500] {
         control.next(Match::report(MARKS), Action::GzipMembers { members, named: true });
-        assert_eq!(process.first_page().await.unwrap().0.len(), 20, "{members} members");
+        assert_eq!(first_page(&client).await.unwrap().0.len(), 20, "{members} members");
     }
-    assert_eq!(process.read(day(1)).await.unwrap().rows, truth(&control, day(1)));
+    assert_eq!(client.read(MARKS, day(1)).await.unwrap().rows, truth(&control, day(1)));
 }

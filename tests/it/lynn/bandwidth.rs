@@ -1,4 +1,4 @@
-//! The bandwidth of a period: windows are split before they outgrow it, and a run stops at its end (`§8.2, §9`).
+//! The bandwidth of a period: windows are split before they outgrow it, and a run stops at its end.
 
 use simulator::{Action, Match, Options};
 use tidegate::connector::StepError;
@@ -11,13 +11,13 @@ const BANDWIDTH: &str = "period_bandwidth";
 const DAY_BYTES: u64 = 700_000;
 const PAGE_BYTES: u64 = 36_000;
 
-async fn heavy(allowed: u64, per: Duration) -> (Simulator, Control, World, Process) {
+async fn heavy(allowed: u64, per: Duration) -> (Bench, Control, Client) {
     let options = Options { volume: Volume::Exactly(2_000), count_heads: true, ..free() };
-    let (simulator, control, mut world, _process) = start_with(options.limit(BANDWIDTH, allowed, per)).await;
-    world.settings.page_size = 100;
-    world.limits[3] = limit(BANDWIDTH, Calls::Every, Unit::Bytes, allowed, per);
-    let process = world.process().await;
-    (simulator, control, world, process)
+    let (mut bench, control, _) = start_with(options.limit(BANDWIDTH, allowed, per)).await;
+    bench.settings.page_size = 100;
+    bench.limits[3] = limit(BANDWIDTH, Calls::Every, Unit::Bytes, allowed, per);
+    let client = bench.client().await;
+    (bench, control, client)
 }
 
 fn assert_contiguous(parts: &[Window], whole: Window) {
@@ -30,14 +30,14 @@ fn assert_contiguous(parts: &[Window], whole: Window) {
 
 #[tokio::test]
 async fn p2_a_window_that_weighed_too_much_before_is_read_in_parts_that_fit() {
-    let (_simulator, control, _world, process) = heavy(300_000, 4 * SECOND).await;
+    let (_bench, control, client) = heavy(300_000, 4 * SECOND).await;
     let expected = Expected {
         page_bytes: Some(PAGE_BYTES),
         slice_bytes: Some(DAY_BYTES),
         slice_secs: 86_400,
         ..Expected::default()
     };
-    let reading = process.read_expecting(day(1), None, expected).await.unwrap();
+    let reading = client.read_expecting(&marks(), day(1), None, expected).await.unwrap();
     assert_eq!(reading.rows, truth(&control, day(1)));
     assert_contiguous(&reading.parts, day(1));
     // The first part was planned before anything was sent: 90 % of 300 of 700 kB.
@@ -52,11 +52,11 @@ async fn p8_parts_of_a_window_do_not_meet_within_an_hour_that_occurs_twice() {
     // 23:00 to 24:00 occurs twice: from 02:00Z and from 03:00Z of 7 April.
     let whole = window("2024-04-07T00:00:00Z", "2024-04-07T08:00:00Z");
     for allowed in (60_000..200_000).step_by(20_000) {
-        let (_simulator, control, mut world, _process) = start_with(options.clone()).await;
-        world.settings.filter_timezone = Tz::America__Santiago;
-        world.settings.page_size = 1_000;
-        world.limits[3] = limit(BANDWIDTH, Calls::Every, Unit::Bytes, allowed * 100, SECOND);
-        let process = world.process().await;
+        let (mut bench, control, _) = start_with(options.clone()).await;
+        bench.settings.filter_timezone = Tz::America__Santiago;
+        bench.settings.page_size = 1_000;
+        bench.limits[3] = limit(BANDWIDTH, Calls::Every, Unit::Bytes, allowed * 100, SECOND);
+        let client = bench.client().await;
         // As if the whole window took so much more than is left that its first part ends somewhere within it.
         let expected = Expected {
             slice_bytes: Some(20_000_000),
@@ -64,7 +64,7 @@ async fn p8_parts_of_a_window_do_not_meet_within_an_hour_that_occurs_twice() {
             page_bytes: Some(1),
             ..Expected::default()
         };
-        let reading = process.read_expecting(whole, None, expected).await.unwrap();
+        let reading = client.read_expecting(&marks(), whole, None, expected).await.unwrap();
         let mut parts = reading.parts.clone();
         parts.dedup();
         let twice = at("2024-04-07T02:00:00Z")..at("2024-04-07T04:00:00Z");
@@ -75,15 +75,15 @@ async fn p8_parts_of_a_window_do_not_meet_within_an_hour_that_occurs_twice() {
 
 #[tokio::test]
 async fn p2_a_window_without_a_history_is_split_by_what_its_first_page_shows() {
-    let (_simulator, control, _world, process) = heavy(300_000, 4 * SECOND).await;
+    let (_bench, control, client) = heavy(300_000, 4 * SECOND).await;
     let expected = Expected { page_bytes: Some(PAGE_BYTES), ..Expected::default() };
     let mut page = Page::default();
-    let outcome = process.step_of(&stream(MARKS), day(1), None, expected, &mut page).await.unwrap();
+    let outcome = client.step_expecting(&marks(), day(1), None, expected, &mut page).await.unwrap();
     let part = page.part.unwrap();
     assert!(part.start == day(1).start && part.end < day(1).end, "{part:?}");
     assert_eq!((page.begun, &page.rows[..]), (2, &truth(&control, part)[..100]), "the first look is dropped");
     let Outcome::Page { next, .. } = outcome else { panic!() };
-    let rest = process.read_expecting(day(1), next, expected).await.unwrap();
+    let rest = client.read_expecting(&marks(), day(1), next, expected).await.unwrap();
     assert_eq!([page.rows, rest.rows].concat(), truth(&control, day(1)));
     assert_contiguous(&[&[part][..], &rest.parts].concat(), day(1));
     assert_eq!(control.stats().violation_count, 0, "{:?}", control.stats().violations);
@@ -91,27 +91,27 @@ async fn p2_a_window_without_a_history_is_split_by_what_its_first_page_shows() {
 
 #[tokio::test]
 async fn a_window_that_fits_is_not_split() {
-    let (_simulator, control, _world, process) = heavy(10_000_000, Duration::from_mins(5)).await;
+    let (_bench, control, client) = heavy(10_000_000, Duration::from_mins(5)).await;
     let expected = Expected {
         page_bytes: Some(PAGE_BYTES),
         slice_bytes: Some(DAY_BYTES),
         slice_secs: 86_400,
         ..Expected::default()
     };
-    let reading = process.read_expecting(day(1), None, expected).await.unwrap();
+    let reading = client.read_expecting(&marks(), day(1), None, expected).await.unwrap();
     assert!(reading.parts.iter().all(|part| *part == day(1)));
     assert_eq!(control.stats().reports.len(), 20, "not a call more than its pages");
 }
 
 #[tokio::test]
-async fn p2_a_run_stops_at_the_budget_and_goes_on_when_it_is_replenished() {
+async fn p2_a_run_stops_at_the_budget_and_continues_when_it_is_replenished() {
     // The vendor's period is long over when the ledger's is: what matters is where the run stopped.
-    let (_simulator, control, mut world, process) = heavy(100_000, Duration::from_hours(12)).await;
+    let (mut bench, control, client) = heavy(100_000, Duration::from_hours(12)).await;
     let expected = Expected { page_bytes: Some(PAGE_BYTES), ..Expected::default() };
     let (mut rows, mut cursor) = (Vec::new(), None::<String>);
     let error = loop {
         let mut page = Page::default();
-        match process.step_of(&stream(MARKS), day(1), cursor.as_deref(), expected, &mut page).await {
+        match client.step_expecting(&marks(), day(1), cursor.as_deref(), expected, &mut page).await {
             Ok(Outcome::Page { next, .. }) => (rows, cursor) = ([rows, page.rows].concat(), next),
             Ok(other) => panic!("{other:?}"),
             Err(error) => break error,
@@ -125,23 +125,23 @@ async fn p2_a_run_stops_at_the_budget_and_goes_on_when_it_is_replenished() {
     assert!(stats.limits[BANDWIDTH].counted <= 100_000 && stats.violation_count == 0, "{:?}", stats.limits);
     assert!(!rows.is_empty(), "what was read before is kept");
 
-    world.limits[3].amount = 1 << 40;
-    let (simulator, ..) = start_with(Options { volume: Volume::Exactly(2_000), ..free() }).await;
-    world.base_url = simulator.base_url().parse().unwrap();
-    let rest = world.process().await.read_on(day(1), cursor).await.unwrap();
+    bench.limits[3].amount = 1 << 40;
+    let (other, ..) = start_with(Options { volume: Volume::Exactly(2_000), ..free() }).await;
+    bench.base_url = other.base_url.clone();
+    let rest = bench.client().await.read_on(MARKS, day(1), cursor).await.unwrap();
     assert_eq!([rows, rest.rows].concat(), truth(&control, day(1)));
 }
 
 #[tokio::test]
 async fn p2_an_answer_far_beyond_its_estimate_stops_the_next_call() {
-    let (_simulator, control, _world, process) = heavy(100_000, Duration::from_hours(12)).await;
+    let (_bench, control, client) = heavy(100_000, Duration::from_hours(12)).await;
     let expected = Expected { page_bytes: Some(1_000), ..Expected::default() };
-    let session = process.gate.session(0, Utc::now());
-    process.source.log_in(&session).await.unwrap();
+    let session = client.gate.session(0, Utc::now());
+    client.source.log_in(&session).await.unwrap();
     let mut cursor = None::<String>;
     let error = loop {
         let mut page = Page::default();
-        match process.step_of(&stream(MARKS), day(1), cursor.as_deref(), expected, &mut page).await {
+        match client.step_expecting(&marks(), day(1), cursor.as_deref(), expected, &mut page).await {
             Ok(Outcome::Page { next, .. }) => cursor = next,
             Ok(other) => panic!("{other:?}"),
             Err(error) => break error,
@@ -154,10 +154,10 @@ async fn p2_an_answer_far_beyond_its_estimate_stops_the_next_call() {
 
 #[tokio::test]
 async fn p2_a_login_that_failed_is_counted_too() {
-    let (_simulator, control, _world, process) = heavy(100_000, Duration::from_hours(12)).await;
+    let (_bench, control, client) = heavy(100_000, Duration::from_hours(12)).await;
     control.next(Match::endpoint("create_token"), Action::Status { status: 503 });
-    process.source.log_in(&process.gate.session(0, Utc::now())).await.unwrap();
-    let usage = process.gate.ledger().usage().await.unwrap();
+    client.log_in().await.unwrap();
+    let usage = client.gate.ledger().usage().await.unwrap();
     assert_eq!((usage[0].used, usage[2].used), (2, 2));
     assert!(usage[3].used >= control.stats().limits[BANDWIDTH].counted);
 }

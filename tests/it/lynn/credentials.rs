@@ -22,19 +22,19 @@ async fn the_subscription_key_is_sent_for_premium_and_only_then() {
         subscription_key: Some(key.into()),
         ..Account::default()
     };
-    let (_simulator, control, mut world, process) = start_with(Options { lynn: account, ..free() }).await;
-    let error = process.first_page().await.unwrap_err();
-    assert!(is_of_subscription_key(&error), "without it: {error:?}");
-    (world.settings.account.product, world.settings.account.subscription_key) = (Product::Premium, Some(key.into()));
-    assert_eq!(world.process().await.first_page().await.unwrap().0.len(), 20);
+    let (mut bench, control, client) = start_with(Options { lynn: account, ..free() }).await;
+    let error = first_page(&client).await.unwrap_err();
+    assert!(matches!(error, StepError::SubscriptionKey), "without it: {error:?}");
+    (bench.settings.account.product, bench.settings.account.subscription_key) = (Product::Premium, Some(key.into()));
+    assert_eq!(first_page(&bench.client().await).await.unwrap().0.len(), 20);
     assert!(control.stats().unexpected.is_empty());
 
     // An account that is basic, and one whose key is empty.
-    let (_simulator, control, mut world, _process) = start().await;
-    world.settings.account.subscription_key = Some(key.into());
-    world.process().await.first_page().await.unwrap();
-    (world.settings.account.product, world.settings.account.subscription_key) = (Product::Premium, Some("".into()));
-    world.process().await.first_page().await.unwrap();
+    let (mut bench, control, _) = start().await;
+    bench.settings.account.subscription_key = Some(key.into());
+    first_page(&bench.client().await).await.unwrap();
+    (bench.settings.account.product, bench.settings.account.subscription_key) = (Product::Premium, Some("".into()));
+    first_page(&bench.client().await).await.unwrap();
     assert!(control.stats().unexpected.is_empty(), "{:?}", control.stats().unexpected);
 }
 
@@ -56,7 +56,7 @@ async fn p7_a_redirect_is_refused_and_the_other_host_sees_nothing() {
         Mock::given(path_regex(path)).respond_with(redirect).mount(&server).await;
         let token = ResponseTemplate::new(200).set_body_string(r#"{"token":"t-1"}"#);
         Mock::given(path_regex("/CreateToken$")).respond_with(token).mount(&server).await;
-        let error = World::at(&server.uri()).await.process().await.first_page().await.unwrap_err();
+        let error = first_page(&bench_at(&server.uri()).await.client().await).await.unwrap_err();
         assert!(error.to_string().contains(&status.to_string()), "{error}");
         assert_eq!(server.received_requests().await.unwrap().len(), if login { 1 } else { 2 });
     }
@@ -74,9 +74,9 @@ fn printed(error: &StepError) -> String {
     text
 }
 
-fn assert_kept(world: &World, text: &str) {
+fn assert_kept(bench: &Bench, text: &str) {
     let text = text.to_ascii_lowercase();
-    let settings = &world.settings.account;
+    let settings = &bench.settings.account;
     for secret in [settings.access_token.expose(), settings.access_token_secret.expose(), "eyjhb"] {
         assert!(!text.contains(&secret.to_ascii_lowercase()), "{secret} in {text}");
         let bytes = format!("{:?}", secret.as_bytes());
@@ -86,11 +86,11 @@ fn assert_kept(world: &World, text: &str) {
 
 #[tokio::test]
 async fn p7_no_error_shows_a_secret_whatever_the_vendor_says_and_wherever_it_breaks() {
-    let (_simulator, control, mut world, _process) = start().await;
-    world.attempts_max = 1;
-    world.timeout = 2 * SECOND;
-    let process = world.process().await;
-    let secret = world.settings.account.access_token_secret.expose().to_owned();
+    let (mut bench, control, _) = start().await;
+    bench.attempts_max = 1;
+    bench.timeout = 2 * SECOND;
+    let client = bench.client().await;
+    let secret = bench.settings.account.access_token_secret.expose().to_owned();
     let token = "eyJhbGciOiJIUzI1NiJ9.eyJ0ZW5hbnQiOjQ0MTF9.c2lnbmF0dXJlLW9mLXNvbWUtbGVuZ3Ro";
     let escaped = secret.chars().fold(String::new(), |escaped, c| escaped + &format!("\\u{:04x}", u32::from(c)));
     let echoes = [
@@ -107,13 +107,13 @@ async fn p7_no_error_shows_a_secret_whatever_the_vendor_says_and_wherever_it_bre
             control.expire_tokens();
             control.next(on, action.clone());
             control.next(Match::report(MARKS), action.clone());
-            if let Err(error) = process.first_page().await {
-                assert_kept(&world, &printed(&error));
+            if let Err(error) = first_page(&client).await {
+                assert_kept(&bench, &printed(&error));
             }
             control.quiet();
         }
     }
-    assert_kept(&world, &format!("{:?} {:?} {:?}", process.source, process.gate, world.settings));
+    assert_kept(&bench, &format!("{:?} {:?} {:?}", client.source, client.gate, bench.settings));
 }
 
 #[tokio::test]
@@ -126,15 +126,15 @@ async fn p7_a_vendor_that_echoes_the_token_itself_shows_it_nobody() {
     let failed = format!(r#"{{"isValid":false,"errors":"token OPAQUE-4711 / {token} has no division"}}"#);
     let answer = ResponseTemplate::new(200).set_body_string(failed);
     Mock::given(path_regex("/ExecuteReport/")).respond_with(answer).mount(&server).await;
-    let error = World::at(&server.uri()).await.process().await.first_page().await.unwrap_err();
-    assert_eq!(error.to_string(), "the report failed at the vendor: token *** / *** has no division");
+    let error = first_page(&bench_at(&server.uri()).await.client().await).await.unwrap_err();
+    assert_eq!(error.to_string(), "the vendor says that the report failed: token *** / *** has no division");
 }
 
 #[tokio::test]
-async fn p7_what_is_no_http_at_all_shows_nothing_either() {
+async fn p7_a_response_that_is_not_http_shows_nothing_either() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut world = World::at(&format!("http://user:pa55word@{}", listener.local_addr().unwrap())).await;
-    world.attempts_max = 1;
+    let mut bench = bench_at(&format!("http://user:pa55word@{}", listener.local_addr().unwrap())).await;
+    bench.attempts_max = 1;
     // Returns whatever it is sent with what it was sent.
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -143,8 +143,8 @@ async fn p7_what_is_no_http_at_all_shows_nothing_either() {
             let _gone = stream.write_all(&bytes[..read]).await;
         }
     });
-    let error = world.process().await.first_page().await.unwrap_err();
+    let error = first_page(&bench.client().await).await.unwrap_err();
     let text = printed(&error);
-    assert_kept(&world, &text);
+    assert_kept(&bench, &text);
     assert!(!text.contains("pa55word"), "{text}");
 }

@@ -1,4 +1,4 @@
-//! Faults that pass, and answers that are not reports (`facts/lynn.md §8.4, §10.21, §10.22`).
+//! Faults that pass, and answers that are not reports.
 
 use std::time::Instant;
 
@@ -13,9 +13,9 @@ fn calls(control: &Control) -> u64 {
 }
 
 #[tokio::test]
-async fn faults_that_pass_are_retried_with_the_same_cursor_and_the_page_begins_again() {
-    let (_simulator, control, _world, process) = start().await;
-    let (first, Outcome::Page { next, .. }) = process.first_page().await.unwrap() else { panic!() };
+async fn temporary_errors_are_retried_with_the_same_cursor_and_the_page_begins_again() {
+    let (_bench, control, client) = start().await;
+    let (first, Outcome::Page { next, .. }) = first_page(&client).await.unwrap() else { panic!() };
     let expected = truth(&control, day(1));
     assert_eq!(first, expected[..20]);
     let faults = [500, 502, 503, 504, 408].map(|status| Action::Status { status });
@@ -23,7 +23,7 @@ async fn faults_that_pass_are_retried_with_the_same_cursor_and_the_page_begins_a
         let before = calls(&control);
         control.next(Match::report(MARKS), action.clone());
         let mut page = Page::default();
-        process.step(day(1), next.as_deref(), &mut page).await.unwrap();
+        client.step(&marks(), day(1), next.as_deref(), &mut page).await.unwrap();
         assert_eq!((calls(&control) - before, page.begun), (2, 2), "{action:?}");
         assert_eq!(page.rows, expected[20..40], "{action:?}: half a page must not stay");
     }
@@ -32,13 +32,13 @@ async fn faults_that_pass_are_retried_with_the_same_cursor_and_the_page_begins_a
 
 #[tokio::test]
 async fn retries_end_and_keep_the_distance_that_the_limit_in_force_asks_for() {
-    let (_simulator, control, mut world, _process) = start().await;
+    let (mut bench, control, _) = start().await;
     // 10 per 10 s allow a burst: without the pause a retry would leave after a millisecond, not after a second.
-    world.limits[1] = limit("requests", Calls::Data, Unit::Calls, 10, 10 * SECOND);
-    world.attempts_max = 3;
-    let process = world.process().await;
+    bench.limits[1] = limit("requests", Calls::Data, Unit::Calls, 10, 10 * SECOND);
+    bench.attempts_max = 3;
+    let client = bench.client().await;
     control.mischief(Fault::new(Match::report(MARKS), Action::Status { status: 503 }).times(9));
-    let error = process.first_page().await.unwrap_err();
+    let error = first_page(&client).await.unwrap_err();
     assert!(matches!(error, StepError::Http(HttpError::Status { status: 503, .. })), "{error:?}");
     let sent: Vec<f64> = control.stats().reports.iter().map(|call| call.at_secs).collect();
     assert_eq!(sent.len(), 3);
@@ -46,12 +46,12 @@ async fn retries_end_and_keep_the_distance_that_the_limit_in_force_asks_for() {
 }
 
 #[tokio::test]
-async fn what_will_not_pass_is_not_retried() {
-    let (_simulator, control, _world, process) = start().await;
+async fn permanent_errors_are_not_retried() {
+    let (_bench, control, client) = start().await;
     for (status, served) in [(400, false), (404, false), (405, false), (422, false), (501, true), (302, true)] {
         let before = control.stats().reports.len();
         control.next(Match::report(MARKS), Action::Status { status });
-        let error = process.first_page().await.unwrap_err();
+        let error = first_page(&client).await.unwrap_err();
         let named = match error {
             StepError::NotServed(named) => !served && named == status,
             StepError::Http(HttpError::Status { status: named, .. }) => served && named == status,
@@ -60,16 +60,16 @@ async fn what_will_not_pass_is_not_retried() {
         assert!(named, "{status}: {error:?}");
         assert_eq!(control.stats().reports.len() - before, 1, "{status}");
     }
-    let mut unknown = stream(MARKS);
+    let mut unknown = marks();
     unknown.vendor_id = "00000000-0000-0000-0000-000000000000".into();
     let mut page = Page::default();
-    let error = process.step_of(&unknown, day(1), None, Expected::default(), &mut page).await.unwrap_err();
+    let error = client.step_expecting(&unknown, day(1), None, Expected::default(), &mut page).await.unwrap_err();
     assert!(matches!(error, StepError::NotServed(404)), "{error:?}");
 }
 
 #[tokio::test]
-async fn an_answer_that_is_no_report_is_read_once_more_and_then_is_an_error() {
-    let (_simulator, control, _world, process) = start().await;
+async fn a_response_that_is_not_a_report_is_requested_once_more_and_then_is_an_error() {
+    let (_bench, control, client) = start().await;
     for (action, missing) in [
         (Action::HtmlWith200, false),
         (Action::EmptyBody, false),
@@ -78,14 +78,14 @@ async fn an_answer_that_is_no_report_is_read_once_more_and_then_is_an_error() {
     ] {
         control.next(Match::report(MARKS), action.clone());
         let mut page = Page::default();
-        process.step(day(1), None, &mut page).await.unwrap();
+        client.step(&marks(), day(1), None, &mut page).await.unwrap();
         assert_eq!((page.begun, page.rows.len()), (2, 20), "{action:?}: what came first is dropped");
         control.mischief(Fault::new(Match::report(MARKS), action.clone()).times(2));
         if action == Action::EmptyBody {
-            assert!(process.first_page().await.unwrap().0.is_empty(), "nothing twice is nothing");
+            assert!(first_page(&client).await.unwrap().0.is_empty(), "nothing twice is nothing");
             continue;
         }
-        let error = process.first_page().await.unwrap_err();
+        let error = first_page(&client).await.unwrap_err();
         let named = matches!(error, StepError::Missing("result"));
         assert!(if missing { named } else { matches!(error, StepError::Unreadable(_)) }, "{action:?}: {error:?}");
         assert_eq!(control.pending(), 0, "{action:?}: exactly one more try");
@@ -94,61 +94,61 @@ async fn an_answer_that_is_no_report_is_read_once_more_and_then_is_an_error() {
 
 #[tokio::test]
 async fn json_of_a_wrong_content_type_is_read() {
-    let (_simulator, control, _world, process) = start().await;
+    let (_bench, control, client) = start().await;
     for value in ["text/html", "application/octet-stream", "nonsense"] {
         control.next(Match::report(MARKS), Action::ContentType { value: value.to_owned() });
-        assert_eq!(process.first_page().await.unwrap().0.len(), 20);
+        assert_eq!(first_page(&client).await.unwrap().0.len(), 20);
     }
     assert_eq!(calls(&control), 3);
 }
 
 #[tokio::test]
 async fn gzip_is_read_and_counted_uncompressed() {
-    let (_simulator, control, _world, process) = start().await;
-    let plain = process.read(day(1)).await.unwrap();
+    let (_bench, control, client) = start().await;
+    let plain = client.read(MARKS, day(1)).await.unwrap();
     control.shape(|shape| shape.gzip = true);
-    let packed = process.read(day(1)).await.unwrap();
+    let packed = client.read(MARKS, day(1)).await.unwrap();
     assert_eq!((&packed.rows, &packed.bytes), (&plain.rows, &plain.bytes));
     let told: u64 = control.stats().reports[..3].iter().map(|call| call.bytes).sum();
     assert!(plain.bytes.iter().sum::<u64>() >= told, "no less than the vendor counts");
 }
 
 #[tokio::test]
-async fn a_body_that_is_slow_is_waited_for_and_one_that_stands_still_is_not() {
-    let (_simulator, control, mut world, _process) = start().await;
-    world.timeout = SECOND;
-    world.attempts_max = 2;
-    let process = world.process().await;
+async fn a_slow_body_is_read_and_a_stalled_one_is_not() {
+    let (mut bench, control, _) = start().await;
+    bench.timeout = SECOND;
+    bench.attempts_max = 2;
+    let client = bench.client().await;
     control.next(Match::report(MARKS), Action::Drip { bytes: 1_000, every_ms: 200 });
-    assert_eq!(process.first_page().await.unwrap().0.len(), 20, "longer than the timeout in all, and never silent");
+    assert_eq!(first_page(&client).await.unwrap().0.len(), 20, "longer than the timeout in all, and never silent");
     assert_eq!(calls(&control), 1);
     for action in [Action::Drip { bytes: 20, every_ms: 100 }, Action::Delay { ms: 30_000 }] {
         let begun = Instant::now();
         control.mischief(Fault::new(Match::report(MARKS), action.clone()).times(2));
-        let error = process.first_page().await.unwrap_err();
+        let error = first_page(&client).await.unwrap_err();
         assert!(matches!(error, StepError::Http(HttpError::Transport { .. })), "{action:?}: {error:?}");
         assert!(begun.elapsed() < 20 * SECOND, "{action:?} took {:?}", begun.elapsed());
         control.quiet();
     }
     let hold = control.hold(Match::report(MARKS), simulator::Point::MidBody);
-    assert_eq!(process.first_page().await.unwrap().0.len(), 20);
+    assert_eq!(first_page(&client).await.unwrap().0.len(), 20);
     hold.release();
 }
 
 #[tokio::test]
 async fn p2_an_answer_that_was_not_read_to_its_end_is_counted_whole() {
-    let (_simulator, control, mut world, _process) = start().await;
-    world.timeout = SECOND;
-    world.attempts_max = 1;
+    let (mut bench, control, _) = start().await;
+    bench.timeout = SECOND;
+    bench.attempts_max = 1;
     for action in [Action::Cut, Action::HtmlWith200, Action::Delay { ms: 20_000 }, Action::MalformedResult] {
-        let process = world.process().await;
-        process.source.log_in(&process.gate.session(0, Utc::now())).await.unwrap();
-        let used = async || process.gate.ledger().usage().await.unwrap()[3].used;
+        let client = bench.client().await;
+        client.log_in().await.unwrap();
+        let used = async || client.gate.ledger().usage().await.unwrap()[3].used;
         let before = used().await;
         let counted = control.stats().limits["period_bandwidth"].counted;
         control.mischief(Fault::new(Match::report(MARKS), action.clone()).times(2));
         let expected = Expected { page_bytes: Some(6_000), ..Expected::default() };
-        process.step_of(&stream(MARKS), day(1), None, expected, &mut Page::default()).await.unwrap_err();
+        client.step_expecting(&marks(), day(1), None, expected, &mut Page::default()).await.unwrap_err();
         let (ours, theirs) = (used().await - before, control.stats().limits["period_bandwidth"].counted - counted);
         assert!(ours >= theirs, "{action:?}: {ours} of {theirs}");
         control.quiet();
@@ -156,22 +156,22 @@ async fn p2_an_answer_that_was_not_read_to_its_end_is_counted_whole() {
 }
 
 #[tokio::test]
-async fn a_vendor_that_is_not_there_costs_no_bandwidth() {
+async fn an_unreachable_vendor_costs_no_bandwidth() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut world = World::at(&format!("http://{nobody}")).await;
-    world.attempts_max = 2;
-    let process = world.process().await;
-    let session = process.gate.session(0, Utc::now());
-    let error = process.source.log_in(&session).await.unwrap_err();
+    let mut bench = bench_at(&format!("http://{nobody}")).await;
+    bench.attempts_max = 2;
+    let client = bench.client().await;
+    let session = client.gate.session(0, Utc::now());
+    let error = client.source.log_in(&session).await.unwrap_err();
     assert!(error.to_string().contains("the connection could not be made"), "{error}");
-    assert!(process.gate.ledger().usage().await.unwrap()[3].used < 5_000);
+    assert!(client.gate.ledger().usage().await.unwrap()[3].used < 5_000);
     let outcomes: Vec<CallOutcome> = session.take_records().into_iter().map(|record| record.outcome).collect();
     assert_eq!(outcomes, [CallOutcome::Transport; 2]);
 }
 
 #[tokio::test]
 async fn a_report_that_failed_says_why_in_whatever_shape() {
-    let (_simulator, control, _world, process) = start().await;
+    let (_bench, control, client) = start().await;
     for (errors, shown) in [
         (r#""boom""#, "boom"),
         (r#"["one","two"]"#, "one; two"),
@@ -182,7 +182,7 @@ async fn a_report_that_failed_says_why_in_whatever_shape() {
         ("\" \"", "no reason given"),
     ] {
         control.next(Match::report(MARKS), Action::Invalid { errors_json: errors.to_owned() });
-        let error = process.first_page().await.unwrap_err();
+        let error = first_page(&client).await.unwrap_err();
         assert!(matches!(&error, StepError::Failed(text) if text == shown), "{errors}: {error:?}");
     }
     assert_eq!(calls(&control), 7, "the vendor ran the report: asking again at once is of no use");
@@ -190,17 +190,17 @@ async fn a_report_that_failed_says_why_in_whatever_shape() {
 
 #[tokio::test]
 async fn errors_of_a_valid_answer_fail_the_window_unless_configured_otherwise() {
-    let (_simulator, control, mut world, process) = start().await;
+    let (mut bench, control, client) = start().await;
     for harmless in ["null", "\"\"", "[ ]", "{}"] {
         control.next(Match::report(MARKS), Action::Errors { errors_json: harmless.to_owned() });
-        process.first_page().await.unwrap();
+        first_page(&client).await.unwrap();
     }
     let partial = || control.next(Match::report(MARKS), Action::Errors { errors_json: r#"["shard 3"]"#.to_owned() });
     partial();
-    let error = process.first_page().await.unwrap_err();
+    let error = first_page(&client).await.unwrap_err();
     assert!(matches!(&error, StepError::Failed(text) if text == "shard 3"), "{error:?}");
-    world.settings.fail_on_errors = false;
-    let process = world.process().await;
+    bench.settings.fail_on_errors = false;
+    let client = bench.client().await;
     partial();
-    assert_eq!(process.first_page().await.unwrap().0.len(), 20);
+    assert_eq!(first_page(&client).await.unwrap().0.len(), 20);
 }

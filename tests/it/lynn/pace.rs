@@ -30,24 +30,23 @@ const fn small(name: &'static str, calls: Calls, unit: Unit, amount: u64, secs: 
 
 const LOGIN: Small = small("create_token", Calls::Login, Unit::Calls, 3, 6);
 
-async fn strict(window: WindowKind, limits: &[Small]) -> (Simulator, World) {
+async fn strict(window: WindowKind, limits: &[Small]) -> Bench {
     // The subscription began in the middle of a period, and heads count.
     let mut options = Options { window, count_heads: true, subscription_age: Duration::from_millis(1_234), ..free() };
     for small in limits {
         options = options.limit(small.name, small.amount, small.per);
     }
-    let simulator = simulator::start(options).await.unwrap();
-    let mut world = World::at(&simulator.base_url()).await;
-    world.limits =
+    let mut bench = bench_with(options).await;
+    bench.limits =
         limits.iter().map(|small| limit(small.name, small.calls, small.unit, small.amount, small.per)).collect();
-    (simulator, world)
+    bench
 }
 
-/// Three streams of one process, each reading day after day until `until`.
-async fn hungry(world: &World, until: Instant) {
-    let process = world.process().await;
+/// Three streams of one client, each reading day after day until `until`.
+async fn hungry(bench: &Bench, until: Instant) {
+    let client = bench.client().await;
     let task = async |first: i64| {
-        let marks = stream(MARKS);
+        let marks = marks();
         let mut expected = Expected { page_bytes: Some(9_000), ..Expected::default() };
         for number in 0.. {
             let mut cursor = None::<String>;
@@ -57,7 +56,7 @@ async fn hungry(world: &World, until: Instant) {
                 }
                 let mut page = Page::default();
                 let window = day(first + number);
-                let step = process.step_of(&marks, window, cursor.as_deref(), expected, &mut page);
+                let step = client.step_expecting(&marks, window, cursor.as_deref(), expected, &mut page);
                 let Outcome::Page { next, bytes } = step.await.unwrap() else { panic!() };
                 // As the worker does: the last page is the best estimate.
                 expected.page_bytes = Some(bytes);
@@ -88,14 +87,14 @@ fn utilisation(stats: &Stats, limit: &LimitStats) -> Option<f64> {
 }
 
 async fn contend(name: &str, window: WindowKind, binding: &str, limits: &[Small]) {
-    let (simulator, world) = strict(window, limits).await;
+    let bench = strict(window, limits).await;
     let begun = Instant::now();
-    // One process runs through, the other is restarted in the middle.
-    tokio::join!(hungry(&world, begun + SPAN), async {
-        hungry(&world, begun + SPAN / 2).await;
-        hungry(&world, begun + SPAN).await;
+    // One client runs through, the other is restarted in the middle.
+    tokio::join!(hungry(&bench, begun + SPAN), async {
+        hungry(&bench, begun + SPAN / 2).await;
+        hungry(&bench, begun + SPAN).await;
     });
-    let stats = simulator.control().stats();
+    let stats = bench.control().stats();
     let used = utilisation(&stats, &stats.limits[binding]).unwrap();
     println!("{name}: {used:.1} % of what `{binding}` permits was used");
     assert_eq!(stats.violation_count, 0, "{name}: {:?}", stats.violations);
@@ -104,7 +103,6 @@ async fn contend(name: &str, window: WindowKind, binding: &str, limits: &[Small]
         assert!(limit.unit == simulator::Unit::Bytes || highest <= limit.amount, "{name}: {limit:?}");
     }
     assert!(used >= USED_MIN, "{name}: only {used:.1} % used");
-    simulator.stop().await;
 }
 
 const BY_CALLS: &[Small] = &[
@@ -183,10 +181,10 @@ async fn slow_to_open(per: Duration) {
     let address = listener.local_addr().unwrap();
     // With the queue of the listener full, a connection is open only after the system has tried again: a second later.
     let fillers = join_all((0..4).map(|_| tokio::time::timeout(SECOND / 4, TcpStream::connect(address)))).await;
-    let mut world = World::at(&format!("http://{address}")).await;
-    world.limits[0] = limit("create_token", Calls::Login, Unit::Calls, 1, per);
+    let mut bench = bench_at(&format!("http://{address}")).await;
+    bench.limits[0] = limit("create_token", Calls::Login, Unit::Calls, 1, per);
     let arrivals = Arc::new(Mutex::new(Vec::new()));
-    let (one, other) = (world.process().await, world.process().await);
+    let (one, other) = (bench.client().await, bench.client().await);
     let (first, second) = (one.gate.session(0, Utc::now()), other.gate.session(0, Utc::now()));
     let server = tokio::spawn({
         let arrivals = Arc::clone(&arrivals);

@@ -1,4 +1,4 @@
-//! Pages and what leads from one to the next (`facts/lynn.md §3.1`).
+//! Pages and what leads from one to the next.
 
 use simulator::lynn::{CursorShape, LastCursor, PageCount};
 use simulator::{Action, Fault, Match, Options};
@@ -12,11 +12,11 @@ fn pages(control: &Control) -> u64 {
 
 #[tokio::test]
 async fn a_window_is_read_whole_in_every_shape_of_last_document_byte_for_byte() {
-    let (_simulator, control, _world, process) = start().await;
+    let (_bench, control, client) = start().await;
     for cursor in [CursorShape::Array, CursorShape::Number, CursorShape::Text, CursorShape::Object] {
         // The simulator refuses a `lastDocument` that differs in a single byte.
         control.shape(|shape| shape.cursor = cursor);
-        let reading = process.read(day(1)).await.unwrap();
+        let reading = client.read(MARKS, day(1)).await.unwrap();
         assert_eq!(reading.rows, truth(&control, day(1)), "{cursor:?}");
         assert_eq!(reading.pages, [20, 20, 10]);
     }
@@ -24,12 +24,12 @@ async fn a_window_is_read_whole_in_every_shape_of_last_document_byte_for_byte() 
 
 #[tokio::test]
 async fn p3_the_page_count_of_the_first_answer_counts_whatever_the_next_ones_say() {
-    let (_simulator, control, _world, process) = start().await;
+    let (_bench, control, client) = start().await;
     for page_count in [PageCount::Decreasing, PageCount::Constant, PageCount::FirstOnly] {
         for last_cursor in [LastCursor::OfLastRow, LastCursor::Null, LastCursor::Absent] {
             control.shape(|shape| (shape.page_count, shape.last_cursor) = (page_count, last_cursor));
             let before = control.stats().reports.len();
-            let reading = process.read(day(1)).await.unwrap();
+            let reading = client.read(MARKS, day(1)).await.unwrap();
             assert_eq!(reading.rows, truth(&control, day(1)), "{page_count:?} {last_cursor:?}");
             assert_eq!(control.stats().reports.len() - before, 3, "not a call more than needed");
         }
@@ -38,33 +38,37 @@ async fn p3_the_page_count_of_the_first_answer_counts_whatever_the_next_ones_say
 
 #[tokio::test]
 async fn an_empty_window_is_read_with_one_call() {
-    let (_simulator, control, _world, process) = start_with(Options { volume: Volume::Exactly(0), ..free() }).await;
-    let reading = process.read(day(1)).await.unwrap();
+    let (_bench, control, client) = start_with(Options { volume: Volume::Exactly(0), ..free() }).await;
+    let reading = client.read(MARKS, day(1)).await.unwrap();
     assert_eq!((reading.rows.len(), pages(&control)), (0, 1));
     control.next(Match::default(), Action::ResultNull);
-    assert_eq!(process.read(day(1)).await.unwrap().rows.len(), 0, "null is an empty window too");
+    assert_eq!(client.read(MARKS, day(1)).await.unwrap().rows.len(), 0, "null is an empty window too");
 }
 
 #[tokio::test]
 async fn p10_an_announced_page_that_is_empty_is_an_error_that_says_which() {
-    let (_simulator, control, _world, process) = start().await;
+    let (_bench, control, client) = start().await;
     let mut page = Page::default();
-    let Outcome::Page { next, .. } = process.step(day(1), None, &mut page).await.unwrap() else { panic!() };
+    let Outcome::Page { next, .. } = client.step(&marks(), day(1), None, &mut page).await.unwrap() else { panic!() };
     control.vanish(simulator::Rows::between(MARKS, day(1).start, day(1).end)).unwrap();
     // Two more pages were announced; the next one is empty.
-    let error = process.read_on(day(1), next).await.unwrap_err();
+    let error = client.read_on(MARKS, day(1), next).await.unwrap_err();
     assert!(matches!(error, StepError::PagesMissing { page: 2, pages: 3, .. }), "{error:?}");
     assert_eq!(pages(&control), 2, "nothing is asked for that is not there");
-    assert_eq!(process.read(day(1)).await.unwrap().rows.len(), 0, "read from its first page, the window is empty");
+    assert_eq!(
+        client.read(MARKS, day(1)).await.unwrap().rows.len(),
+        0,
+        "read from its first page, the window is empty"
+    );
 }
 
 #[tokio::test]
 async fn p10_an_announced_page_that_nothing_leads_to_is_an_error_that_says_which() {
-    let (_simulator, control, _world, process) = start().await;
+    let (_bench, control, client) = start().await;
     for (page, last_cursor) in [(1, LastCursor::Null), (2, LastCursor::Absent)] {
         control.shape(|shape| shape.last_cursor = last_cursor);
         control.next(Match::report(MARKS).page(page), Action::NoLastDocument);
-        let error = process.read(day(1)).await.unwrap_err();
+        let error = client.read(MARKS, day(1)).await.unwrap_err();
         let StepError::PagesMissing { page: missing, pages: 3, .. } = error else { panic!("{error:?}") };
         assert_eq!(missing, u64::from(page) + 1);
     }
@@ -72,54 +76,57 @@ async fn p10_an_announced_page_that_nothing_leads_to_is_an_error_that_says_which
 
 #[tokio::test]
 async fn a_full_last_page_is_probed_only_when_that_is_configured() {
-    let (_simulator, control, mut world, process) = start_with(Options { volume: Volume::Exactly(40), ..free() }).await;
+    let (mut bench, control, client) = start_with(Options { volume: Volume::Exactly(40), ..free() }).await;
     let hidden = || control.next(Match::report(MARKS).page(1), Action::HiddenPage);
     hidden();
-    assert_eq!(process.read(day(1)).await.unwrap().pages, [20], "the vendor's rule says stop");
-    world.settings.probe_full_page = true;
-    let process = world.process().await;
+    assert_eq!(client.read(MARKS, day(1)).await.unwrap().pages, [20], "the vendor's rule says stop");
+    bench.settings.probe_full_page = true;
+    let client = bench.client().await;
     hidden();
-    let reading = process.read(day(1)).await.unwrap();
+    let reading = client.read(MARKS, day(1)).await.unwrap();
     assert_eq!((reading.rows, reading.pages), (truth(&control, day(1)), vec![20, 20, 0]));
     // A last page that is not full needs no probe.
-    assert_eq!(process.read(window("2024-03-01T00:00:00Z", "2024-03-01T10:00:00Z")).await.unwrap().pages.len(), 1);
+    assert_eq!(
+        client.read(MARKS, window("2024-03-01T00:00:00Z", "2024-03-01T10:00:00Z")).await.unwrap().pages.len(),
+        1
+    );
 }
 
 #[tokio::test]
-async fn a_stuck_cursor_is_an_error_and_no_loop() {
-    let (_simulator, control, _world, process) = start().await;
+async fn a_stuck_cursor_is_an_error_and_not_a_loop() {
+    let (_bench, control, client) = start().await;
     control.mischief(Fault::new(Match::report(MARKS).page(2), Action::StuckCursor).times(9));
-    let error = process.read(day(1)).await.unwrap_err();
+    let error = client.read(MARKS, day(1)).await.unwrap_err();
     assert!(matches!(error, StepError::CursorStuck), "{error:?}");
     assert_eq!(pages(&control), 2);
 }
 
 #[tokio::test]
 async fn endless_paging_ends() {
-    let (_simulator, control, mut world, process) = start().await;
+    let (mut bench, control, client) = start().await;
     let endless = || control.mischief(Fault::new(Match::report(MARKS), Action::Endless).times(10_000));
     endless();
     // As many pages as the first answer announced, and no more.
-    assert_eq!(process.read(day(1)).await.unwrap().pages.len(), 3);
+    assert_eq!(client.read(MARKS, day(1)).await.unwrap().pages.len(), 3);
     control.quiet();
-    world.settings.probe_full_page = true;
-    let process = world.process().await;
+    bench.settings.probe_full_page = true;
+    let client = bench.client().await;
     endless();
-    let error = process.read(day(1)).await.unwrap_err();
+    let error = client.read(MARKS, day(1)).await.unwrap_err();
     assert!(matches!(error, StepError::Endless(_)), "{error:?}");
     assert!(pages(&control) < 40, "{}", pages(&control));
 }
 
 #[tokio::test]
-async fn p3_another_process_goes_on_at_the_next_page_though_the_token_expired() {
-    let (_simulator, control, world, process) = start().await;
-    let (first, Outcome::Page { next, .. }) = process.first_page().await.unwrap() else { panic!() };
+async fn p3_another_process_continues_at_the_next_page_though_the_token_expired() {
+    let (bench, control, client) = start().await;
+    let (first, Outcome::Page { next, .. }) = first_page(&client).await.unwrap() else { panic!() };
     control.expire_tokens();
-    // The same process, with a token that is no longer good.
-    let same = process.read_on(day(1), next.clone()).await.unwrap();
-    // A new process knows nothing but the cursor.
-    let process = world.process().await;
-    let rest = process.read_on(day(1), next).await.unwrap();
+    // The same client, with a token that is no longer good.
+    let same = client.read_on(MARKS, day(1), next.clone()).await.unwrap();
+    // A new client knows nothing but the cursor.
+    let client = bench.client().await;
+    let rest = client.read_on(MARKS, day(1), next).await.unwrap();
     assert_eq!(same.rows, rest.rows);
     assert_eq!([first, rest.rows].concat(), truth(&control, day(1)));
     let stats = control.stats();
@@ -129,12 +136,12 @@ async fn p3_another_process_goes_on_at_the_next_page_though_the_token_expired() 
 
 #[tokio::test]
 async fn follow_ups_ask_what_the_first_page_asked_whatever_is_configured_meanwhile() {
-    let (_simulator, control, mut world, process) = start().await;
-    let (first, Outcome::Page { next, .. }) = process.first_page().await.unwrap() else { panic!() };
-    world.settings.page_size = 7;
-    world.settings.filter_timezone = Tz::America__Santiago;
-    let process = world.process().await;
-    let rest = process.read_on(day(1), next).await.unwrap();
+    let (mut bench, control, client) = start().await;
+    let (first, Outcome::Page { next, .. }) = first_page(&client).await.unwrap() else { panic!() };
+    bench.settings.page_size = 7;
+    bench.settings.filter_timezone = Tz::America__Santiago;
+    let client = bench.client().await;
+    let rest = client.read_on(MARKS, day(1), next).await.unwrap();
     assert_eq!([first, rest.rows].concat(), truth(&control, day(1)));
     let asked = |call: &simulator::ReportCall| (call.start_date.clone(), call.end_date.clone(), call.size);
     let reports = control.stats().reports;
@@ -143,9 +150,9 @@ async fn follow_ups_ask_what_the_first_page_asked_whatever_is_configured_meanwhi
 
 #[tokio::test]
 async fn an_unknown_cursor_is_refused_before_anything_is_sent() {
-    let (_simulator, control, _world, process) = start().await;
+    let (_bench, control, client) = start().await;
     for cursor in ["", "null", "{}", r#"{"page":1}"#, "[1,2]"] {
-        let error = process.step(day(1), Some(cursor), &mut Page::default()).await.unwrap_err();
+        let error = client.step(&marks(), day(1), Some(cursor), &mut Page::default()).await.unwrap_err();
         assert!(matches!(error, StepError::CursorUnknown), "{cursor}: {error:?}");
     }
     assert_eq!(control.stats().calls.len(), 0);
@@ -153,10 +160,10 @@ async fn an_unknown_cursor_is_refused_before_anything_is_sent() {
 
 #[tokio::test]
 async fn the_size_is_clamped_to_what_the_vendor_takes() {
-    let (_simulator, control, mut world, _process) = start().await;
+    let (mut bench, control, _) = start().await;
     for (configured, asked) in [(0, 1), (50_000, 10_000)] {
-        world.settings.page_size = configured;
-        world.process().await.first_page().await.unwrap();
+        bench.settings.page_size = configured;
+        first_page(&bench.client().await).await.unwrap();
         assert_eq!(control.stats().reports.last().unwrap().size, asked);
     }
 }

@@ -1,4 +1,4 @@
-//! 429 and 403, as the gateway tells them (`facts/lynn.md §8.3, §8.4`).
+//! 429 and 403, as the gateway tells them.
 
 use simulator::{Action, Fault, Match, Quota, Wording};
 use tidegate::connector::StepError;
@@ -17,47 +17,47 @@ async fn p2_a_429_in_any_form_is_noted_for_all_processes_and_waited_out() {
         (Wording::Empty, true),
     ];
     for (wording, header) in forms {
-        let (_simulator, control, world, process) = start().await;
-        process.source.log_in(&process.gate.session(0, Utc::now())).await.unwrap();
+        let (bench, control, client) = start().await;
+        client.log_in().await.unwrap();
         let hold = control.hold_after(Match::report(MARKS), 1, simulator::Point::BeforeAnswer);
         control.next(Match::report(MARKS), Action::TooMany { seconds: 1, wording, header });
         let begun = Utc::now();
-        let reading = tokio::spawn(async move { process.first_page().await });
+        let reading = tokio::spawn(async move { first_page(&client).await });
         // The second call is on its way: that is when to look at what the first one left in the ledger.
         hold.reached().await;
         assert!(Utc::now() - begun >= TimeDelta::seconds(1), "{wording:?}: it was not waited out");
         hold.release();
         let (rows, _) = reading.await.unwrap().unwrap();
         assert_eq!((rows.len(), control.stats().calls["execute_report"]), (20, 2), "{wording:?}");
-        let usage: Vec<Usage> = world.process().await.gate.ledger().usage().await.unwrap();
+        let usage: Vec<Usage> = bench.client().await.gate.ledger().usage().await.unwrap();
         assert!(usage.iter().all(|usage| usage.blocked_until.is_none()), "{wording:?}: it has passed");
     }
 }
 
 #[tokio::test]
-async fn a_long_429_gives_the_worker_back() {
-    let (_simulator, control, world, process) = start().await;
+async fn a_long_429_releases_the_worker() {
+    let (bench, control, client) = start().await;
     control.next(Match::report(MARKS), Action::TooMany { seconds: 600, wording: Wording::Json, header: true });
-    let error = process.first_page().await.unwrap_err();
+    let error = first_page(&client).await.unwrap_err();
     let StepError::Http(HttpError::LimitHit { status: 429, limit, until }) = error else { panic!("{error:?}") };
     assert_eq!(limit, "requests");
     // No wait is believed that is longer than the limit's period, four seconds, and a minute.
     assert_until(until, 64);
     // Other processes know it too, and send nothing.
-    let error = world.process().await.first_page().await.unwrap_err();
+    let error = first_page(&bench.client().await).await.unwrap_err();
     let StepError::Http(HttpError::Quota { limit, until: told }) = error else { panic!("{error:?}") };
     assert_eq!((limit.as_str(), told), ("requests", until));
     assert_eq!(control.stats().calls["execute_report"], 1);
 }
 
 #[tokio::test]
-async fn a_vendor_that_goes_on_refusing_is_not_stormed() {
-    let (_simulator, control, mut world, _process) = start().await;
-    world.attempts_max = 3;
-    let process = world.process().await;
+async fn a_vendor_that_keeps_refusing_is_called_at_growing_intervals() {
+    let (mut bench, control, _) = start().await;
+    bench.attempts_max = 3;
+    let client = bench.client().await;
     let refusal = Action::TooMany { seconds: 0, wording: Wording::Empty, header: false };
     control.mischief(Fault::new(Match::report(MARKS), refusal).times(100));
-    let error = process.first_page().await.unwrap_err();
+    let error = first_page(&client).await.unwrap_err();
     assert!(matches!(error, StepError::Http(HttpError::LimitHit { status: 429, .. })), "{error:?}");
     let calls: Vec<f64> = control.stats().reports.iter().map(|call| call.at_secs).collect();
     assert_eq!(calls.len(), 3);
@@ -77,39 +77,39 @@ async fn p2_a_spent_quota_is_noted_until_its_time_and_no_token_is_minted() {
         (quota(Quota::Bandwidth, "T", Some(7_200)), "period_bandwidth", 7_200),
     ];
     for (action, limit, seconds) in cases {
-        let (_simulator, control, _world, process) = start().await;
+        let (_bench, control, client) = start().await;
         control.next(Match::report(MARKS).page(2), action);
-        let (_, Outcome::Page { next, .. }) = process.first_page().await.unwrap() else { panic!() };
+        let (_, Outcome::Page { next, .. }) = first_page(&client).await.unwrap() else { panic!() };
         let mut page = Page::default();
-        let error = process.step(day(1), next.as_deref(), &mut page).await.unwrap_err();
+        let error = client.step(&marks(), day(1), next.as_deref(), &mut page).await.unwrap_err();
         let StepError::Http(HttpError::LimitHit { status: 403, limit: hit, until }) = error else {
             panic!("{error:?}")
         };
         assert_eq!(hit, limit);
         assert_until(until, seconds + 1);
-        assert_eq!(process.blocked(limit).await, Some(until));
-        let error = process.step(day(1), next.as_deref(), &mut page).await.unwrap_err();
+        assert_eq!(blocked(&client, limit).await, Some(until));
+        let error = client.step(&marks(), day(1), next.as_deref(), &mut page).await.unwrap_err();
         assert!(matches!(error, StepError::Http(HttpError::Quota { .. })), "{error:?}");
         assert_eq!((control.stats().tokens_minted, control.stats().calls["execute_report"]), (1, 2));
     }
 }
 
 #[tokio::test]
-async fn a_403_that_says_nothing_of_quota_is_a_missing_permission() {
-    let (_simulator, control, _world, process) = start().await;
+async fn a_403_without_a_quota_message_is_a_missing_permission() {
+    let (_bench, control, client) = start().await;
     control.next(Match::report(MARKS), Action::Forbidden);
-    let error = process.first_page().await.unwrap_err();
+    let error = first_page(&client).await.unwrap_err();
     assert!(matches!(error, StepError::Forbidden), "{error:?}");
     assert_eq!((control.stats().tokens_minted, control.stats().calls["execute_report"]), (1, 1));
-    assert!(process.gate.ledger().usage().await.unwrap().iter().all(|usage| usage.blocked_until.is_none()));
+    assert!(client.gate.ledger().usage().await.unwrap().iter().all(|usage| usage.blocked_until.is_none()));
 }
 
 #[tokio::test]
 async fn a_401_about_the_subscription_key_mints_nothing() {
-    let (_simulator, control, _world, process) = start().await;
+    let (_bench, control, client) = start().await;
     control.next(Match::report(MARKS), Action::SubscriptionKey);
-    let error = process.first_page().await.unwrap_err();
-    assert!(is_of_subscription_key(&error), "{error:?}");
+    let error = first_page(&client).await.unwrap_err();
+    assert!(matches!(error, StepError::SubscriptionKey), "{error:?}");
     assert_eq!((control.stats().tokens_minted, control.stats().calls["execute_report"]), (1, 1));
 }
 

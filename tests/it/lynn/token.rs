@@ -1,4 +1,4 @@
-//! The shared token (`facts/lynn.md §2, §8.4, §10.5`).
+//! The shared token.
 
 use futures_util::future::join_all;
 use simulator::{Action, Fault, Match, Options, Wording};
@@ -10,9 +10,9 @@ const LOGIN: &str = "create_token";
 
 #[tokio::test]
 async fn many_concurrent_steps_mint_one_token() {
-    let (_simulator, control, _world, process) = start().await;
+    let (_bench, control, client) = start().await;
     let days: Vec<Window> = (1..=8).map(day).collect();
-    let readings = join_all(days.iter().map(|day| process.read(*day))).await;
+    let readings = join_all(days.iter().map(|day| client.read(MARKS, *day))).await;
     for (day, reading) in days.iter().zip(readings) {
         assert_eq!(reading.unwrap().rows, truth(&control, *day));
     }
@@ -21,21 +21,21 @@ async fn many_concurrent_steps_mint_one_token() {
 
 #[tokio::test]
 async fn a_token_is_minted_when_it_is_needed_and_log_in_sends_nothing_else() {
-    let (_simulator, control, _world, process) = start().await;
+    let (_bench, control, client) = start().await;
     assert_eq!(control.stats().calls.len(), 0, "lazily");
     for _ in 0..3 {
-        process.source.log_in(&process.gate.session(0, Utc::now())).await.unwrap();
+        client.log_in().await.unwrap();
     }
     assert_eq!(control.stats().calls.into_iter().collect::<Vec<_>>(), [(LOGIN.to_owned(), 1)]);
 }
 
 #[tokio::test]
 async fn an_expired_token_is_renewed_once_for_all_who_share_it() {
-    let (_simulator, control, _world, process) = start().await;
-    process.first_page().await.unwrap();
+    let (_bench, control, client) = start().await;
+    first_page(&client).await.unwrap();
     control.expire_tokens();
     let days: Vec<Window> = (1..=6).map(day).collect();
-    for reading in join_all(days.iter().map(|day| process.read(*day))).await {
+    for reading in join_all(days.iter().map(|day| client.read(MARKS, *day))).await {
         reading.unwrap();
     }
     assert_eq!(control.stats().tokens_minted, 2);
@@ -43,51 +43,51 @@ async fn an_expired_token_is_renewed_once_for_all_who_share_it() {
 
 #[tokio::test]
 async fn a_401_is_fatal_after_one_renewal() {
-    let (_simulator, control, _world, process) = start().await;
+    let (_bench, control, client) = start().await;
     control.mischief(Fault::new(Match::report(MARKS), Action::Unauthorized).times(9));
-    let error = process.first_page().await.unwrap_err();
+    let error = first_page(&client).await.unwrap_err();
     assert!(matches!(error, StepError::Credentials), "{error:?}");
     assert_eq!((control.stats().tokens_minted, control.stats().calls["execute_report"]), (2, 2));
 }
 
 #[tokio::test]
 async fn a_token_that_expires_between_pages_loses_no_page() {
-    let (_simulator, control, _world, process) = start().await;
+    let (_bench, control, client) = start().await;
     control.next(Match::report(MARKS).page(2), Action::TokenExpired);
-    let reading = process.read(day(1)).await.unwrap();
+    let reading = client.read(MARKS, day(1)).await.unwrap();
     assert_eq!(reading.rows, truth(&control, day(1)));
     assert_eq!((control.stats().tokens_minted, control.stats().calls["execute_report"]), (2, 4));
 }
 
 #[tokio::test]
-async fn the_end_that_a_token_tells_is_used_and_a_short_one_is_not_believed() {
+async fn a_short_lifetime_of_a_token_is_ignored() {
     // A token that says it lives for ten seconds may only mean that clocks differ; it is used until a 401.
-    let (_simulator, control, _world, process) = start_with(Options { token_lifetime: 10 * SECOND, ..free() }).await;
-    process.read(day(1)).await.unwrap();
+    let (_bench, control, client) = start_with(Options { token_lifetime: 10 * SECOND, ..free() }).await;
+    client.read(MARKS, day(1)).await.unwrap();
     assert_eq!(control.stats().tokens_minted, 1, "not one for each page");
 }
 
 #[tokio::test]
 async fn wrong_credentials_are_tried_once_however_many_streams_ask() {
-    let (_simulator, control, mut world, _process) = start().await;
-    world.settings.account.access_token_secret = "another".into();
-    world.limits[0] = limit(LOGIN, Calls::Login, Unit::Calls, 3, Duration::from_mins(1));
-    let process = world.process().await;
-    for outcome in join_all((1..=8).map(|number| process.read(day(number)))).await {
+    let (mut bench, control, _) = start().await;
+    bench.settings.account.access_token_secret = "another".into();
+    bench.limits[0] = limit(LOGIN, Calls::Login, Unit::Calls, 3, Duration::from_mins(1));
+    let client = bench.client().await;
+    for outcome in join_all((1..=8).map(|number| client.read(MARKS, day(number)))).await {
         let error = outcome.unwrap_err();
         assert!(matches!(error, StepError::Credentials), "{error:?}");
     }
-    assert!(matches!(process.first_page().await.unwrap_err(), StepError::Credentials));
+    assert!(matches!(first_page(&client).await.unwrap_err(), StepError::Credentials));
     assert_eq!(control.stats().calls.into_iter().collect::<Vec<_>>(), [(LOGIN.to_owned(), 1)]);
 }
 
 #[tokio::test]
 async fn a_refusal_of_create_token_is_named_and_not_repeated() {
-    let (_simulator, control, world, _process) = start().await;
+    let (bench, control, _) = start().await;
     for (number, action) in [Action::SubscriptionKey, Action::Forbidden, Action::EmptyBody].into_iter().enumerate() {
-        let process = world.process().await;
+        let client = bench.client().await;
         control.next(Match::endpoint(LOGIN), action.clone());
-        let error = process.first_page().await.unwrap_err();
+        let error = first_page(&client).await.unwrap_err();
         let named = match action {
             Action::SubscriptionKey => is_of_subscription_key(&error),
             Action::Forbidden => matches!(error, StepError::Forbidden),
@@ -101,13 +101,13 @@ async fn a_refusal_of_create_token_is_named_and_not_repeated() {
 
 #[tokio::test]
 async fn a_429_of_create_token_is_waited_out_at_the_pace_of_its_own_limit() {
-    let (_simulator, control, mut world, _process) = start().await;
+    let (mut bench, control, _) = start().await;
     // 3 per 9 s: 3 s apart, as 3 per 60 s are 20 s apart.
-    world.limits[0] = limit(LOGIN, Calls::Login, Unit::Calls, 3, 9 * SECOND);
-    let process = world.process().await;
+    bench.limits[0] = limit(LOGIN, Calls::Login, Unit::Calls, 3, 9 * SECOND);
+    let client = bench.client().await;
     control.next(Match::endpoint(LOGIN), Action::TooMany { seconds: 1, wording: Wording::Text, header: false });
     let begun = std::time::Instant::now();
-    process.first_page().await.unwrap();
+    first_page(&client).await.unwrap();
     assert!(begun.elapsed() >= 3 * SECOND, "{:?}", begun.elapsed());
-    assert_eq!((control.stats().calls[LOGIN], process.blocked("requests").await), (2, None));
+    assert_eq!((control.stats().calls[LOGIN], blocked(&client, "requests").await), (2, None));
 }

@@ -24,6 +24,11 @@ pub fn ago(days: i64) -> DateTime<Utc> {
     TODAY.with(|today| *today.get_or_init(day_that_stays)) - TimeDelta::days(days)
 }
 
+/// An instant, written as RFC 3339 has it.
+pub fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
 fn day_that_stays() -> DateTime<Utc> {
     loop {
         let now = Utc::now() - SETTLE;

@@ -1,5 +1,6 @@
-//! Shared parts of the tests: a database for each, and a way to wait.
+//! What the tests share: databases, vendors, processes, and ways to wait.
 
+pub mod bench;
 pub mod child;
 pub mod clock;
 mod container;
@@ -12,11 +13,12 @@ pub mod programs;
 pub mod proxy;
 pub mod random;
 mod reaper;
+pub mod secrets;
 mod server;
 pub mod wait;
 pub mod world;
 
-pub use self::clock::ago;
+pub use self::clock::{ago, at};
 pub use self::database::TestDatabase;
 pub use self::folder::ServerFolder;
 pub use self::process::Process;

@@ -1,7 +1,6 @@
 //! A vendor, a database and a configuration: everything that a run needs, small and fast.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Map, Value};
 use simulator::lynn::Volume;
 use simulator::{Control, Options, Simulator, Vendor};
+use sqlx::PgPool;
 use tidegate::app::Foreground;
 use tidegate::catalogue::column_name;
 use tidegate::config::Config;
@@ -19,7 +19,12 @@ use tidegate::store::progress::TaskState;
 
 use super::{TestDatabase, ago};
 
-/// Options of a world.
+/// Longer than any run takes, even on a busy machine.
+const RUN_MAX: Duration = Duration::from_mins(2);
+/// A key of a connection.
+pub const QUICK_RETRY: &str = "retry: { max_attempts: 3, initial: 20ms, max: 100ms }";
+
+/// How the world is made.
 pub struct Recipe {
     pub options: Options,
     /// Rows per page; small, so that a day has several.
@@ -30,7 +35,7 @@ pub struct Recipe {
     pub job: Vec<String>,
     pub streams: &'static str,
     pub start: NaiveDate,
-    /// Additional configuration files.
+    /// Keys of the worker, as YAML.
     pub worker: &'static str,
 }
 
@@ -57,6 +62,8 @@ pub struct World {
     pub database: TestDatabase,
     pub simulator: Simulator,
     pub folder: tempfile::TempDir,
+    /// The name of the job, and of the schema that it loads.
+    name: &'static str,
 }
 
 impl World {
@@ -64,52 +71,66 @@ impl World {
         Self::with(Recipe::default()).await
     }
 
+    /// With the job `lynn`.
     pub async fn with(recipe: Recipe) -> Self {
-        let database = TestDatabase::create().await;
-        let limits: Vec<(String, u64, Duration)> = recipe
-            .options
-            .limits
-            .iter()
-            .map(|(name, limit)| {
-                (name.clone(), limit.amount.unwrap(), limit.period.unwrap().div_f64(recipe.options.speed))
-            })
-            .collect();
-        let account = recipe.options.lynn.clone();
-        let simulator = simulator::start(recipe.options.clone()).await.unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let mut yaml = String::new();
-        let _ = writeln!(yaml, "database: {{ url: \"{}\", max_connections: 6 }}", database.url());
-        let _ = writeln!(yaml, "server: {{ listen: 127.0.0.1:0 }}\nworker: {}", recipe.worker);
-        let _ = writeln!(yaml, "connections:\n  acme:\n    vendor: lynn_reporting");
-        let _ = writeln!(yaml, "    base_url: {}\n    tenant: {}", simulator.base_url(), account.tenant);
-        let _ = writeln!(
-            yaml,
-            "    access_token: {}\n    access_token_secret: {}",
-            account.access_token, account.access_token_secret
-        );
-        let _ = writeln!(
-            yaml,
-            "    page_size: {}\n    retry: {{ max_attempts: 3, initial: 20ms, max: 100ms }}",
+        let world = Self::of("lynn", recipe.options.clone()).await;
+        let account = &recipe.options.lynn;
+        let connection = format!(
+            "vendor: lynn_reporting
+base_url: {}
+tenant: {}
+access_token: {}
+access_token_secret: {}
+page_size: {}
+{QUICK_RETRY}
+quotas:
+",
+            world.simulator.base_url(),
+            account.tenant,
+            account.access_token,
+            account.access_token_secret,
             recipe.page_size
         );
-        let _ = writeln!(yaml, "    quotas:");
-        for (name, amount, per) in limits {
+        let mut connection = vec![connection];
+        for (name, limit) in &recipe.options.limits {
+            let (amount, per) = (limit.amount.unwrap(), limit.period.unwrap().div_f64(recipe.options.speed));
             let amount = if name == "period_bandwidth" { format!("{}kB", amount / 1000) } else { amount.to_string() };
-            let _ = writeln!(yaml, "      {name}: {{ limit: {amount}, per: {}ms }}", per.as_millis());
+            connection.push(format!("  {name}: {{ limit: {amount}, per: {}ms }}", per.as_millis()));
         }
-        for line in &recipe.connection {
-            let _ = writeln!(yaml, "    {line}");
-        }
-        let _ = writeln!(
-            yaml,
-            "jobs:\n  lynn:\n    connection: acme\n    streams: {}\n    start: {}",
-            recipe.streams, recipe.start
+        connection.extend(recipe.connection);
+        let mut job = vec![format!("streams: {}\nstart: {}", recipe.streams, recipe.start)];
+        job.extend(recipe.job);
+        world.configure(recipe.worker, &connection, &job);
+        world
+    }
+
+    /// Without a configuration.
+    pub async fn of(name: &'static str, options: Options) -> Self {
+        let (database, simulator) = (TestDatabase::create().await, simulator::start(options).await.unwrap());
+        Self { database, simulator, folder: tempfile::tempdir().unwrap(), name }
+    }
+
+    /// Writes the configuration: keys of the worker, of the connection `acme`, and of the job. The latter two are YAML lines.
+    pub fn configure(&self, worker: &str, connection: &[String], job: &[String]) {
+        let keys = |lines: &[String]| {
+            lines.iter().flat_map(|lines| lines.lines()).fold(String::new(), |text, line| format!("{text}    {line}\n"))
+        };
+        let yaml = format!(
+            "database: {{ url: \"{}\", max_connections: 6 }}
+server: {{ listen: 127.0.0.1:0 }}
+worker: {worker}
+connections:
+  acme:
+{}jobs:
+  {}:
+    connection: acme
+{}",
+            self.database.url(),
+            keys(connection),
+            self.name,
+            keys(job)
         );
-        for line in &recipe.job {
-            let _ = writeln!(yaml, "    {line}");
-        }
-        std::fs::write(folder.path().join("tidegate.yaml"), yaml).unwrap();
-        Self { database, simulator, folder }
+        std::fs::write(self.folder.path().join("tidegate.yaml"), yaml).unwrap();
     }
 
     pub fn control(&self) -> Control {
@@ -136,24 +157,25 @@ impl World {
         self.run(ByHand::Manual).await
     }
 
+    /// The same; asserts that every task succeeds.
+    pub async fn sync_ok(&self) -> Vec<TaskState> {
+        let tasks = self.sync().await;
+        assert_succeeded(&tasks);
+        tasks
+    }
+
     /// Reads a past range again.
     pub async fn backfill(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<TaskState> {
         self.run(ByHand::Backfill { from, to }).await
     }
 
     async fn run(&self, by_hand: ByHand) -> Vec<TaskState> {
-        let config = Arc::new(self.config());
-        let pool = self.database.pool();
         let run = self.enqueue(by_hand).await;
-        let foreground = Foreground::start(config, pool.clone(), vec![run]);
-        let tasks =
-            tokio::time::timeout(Duration::from_mins(1), foreground.follow(|_| {})).await.expect("a run ends").unwrap();
-        foreground.stop().await;
-        tasks
+        run_to_end(Arc::new(self.config()), self.database.pool(), run).await
     }
 
     pub async fn enqueue(&self, by_hand: ByHand) -> i64 {
-        self.enqueue_job("lynn", by_hand).await
+        self.enqueue_job(self.name, by_hand).await
     }
 
     pub async fn enqueue_job(&self, job: &str, by_hand: ByHand) -> i64 {
@@ -174,15 +196,16 @@ impl World {
         self.rows_of(&self.database.pool(), table, condition).await
     }
 
-    /// The same for another database.
-    pub async fn rows_in(&self, pool: &sqlx::PgPool, table: &str) -> Vec<String> {
+    /// The same of a database elsewhere.
+    pub async fn rows_in(&self, pool: &PgPool, table: &str) -> Vec<String> {
         self.rows_of(pool, table, "true").await
     }
 
-    async fn rows_of(&self, pool: &sqlx::PgPool, table: &str, condition: &str) -> Vec<String> {
+    async fn rows_of(&self, pool: &PgPool, table: &str, condition: &str) -> Vec<String> {
         let query = format!(
-            "select to_jsonb(t) - '{{_connection,_window_start,_row_key,_run_id,_loaded_at}}'::text[] from lynn.{table} t
-            where {condition}"
+            "select to_jsonb(t) - '{{_connection,_window_start,_row_key,_run_id,_loaded_at}}'::text[]
+            from {}.\"{table}\" t where {condition}",
+            self.name
         );
         let rows: Vec<Value> = sqlx::query_scalar(sqlx::AssertSqlSafe(query)).fetch_all(pool).await.unwrap();
         let mut rows: Vec<String> = rows.into_iter().map(|row| canonical(row.as_object().unwrap().clone())).collect();
@@ -205,16 +228,7 @@ impl World {
 
     /// Asserts that the table equals the vendor's truth as a multiset.
     pub async fn assert_truth(&self, report: &str, from: DateTime<Utc>, to: DateTime<Utc>) {
-        let (found, truth) = (self.rows(report).await, self.truth(report, from, to));
-        if found != truth {
-            let extra: Vec<_> = found.iter().filter(|row| !truth.contains(row)).take(3).collect();
-            let lost: Vec<_> = truth.iter().filter(|row| !found.contains(row)).take(3).collect();
-            panic!(
-                "{report}: {} rows, the vendor has {}; not the vendor's: {extra:#?}; lost: {lost:#?}",
-                found.len(),
-                truth.len()
-            );
-        }
+        assert_equal(report, &self.rows(report).await, &self.truth(report, from, to));
     }
 
     pub async fn scalar<T>(&self, query: &str) -> T
@@ -225,7 +239,36 @@ impl World {
     }
 }
 
-/// Loads a configuration without any environment variables.
+/// Works on one run, in this process, to its end.
+pub async fn run_to_end(config: Arc<Config>, pool: PgPool, run: i64) -> Vec<TaskState> {
+    let foreground = Foreground::start(config, pool, vec![run]);
+    let tasks = tokio::time::timeout(RUN_MAX, foreground.follow(|_| {})).await;
+    foreground.stop().await;
+    tasks.expect("a run ends").unwrap()
+}
+
+#[track_caller]
+pub fn assert_succeeded(tasks: &[TaskState]) {
+    for task in tasks {
+        let found = (task.state.as_str(), task.run_state.as_str(), task.error.as_deref());
+        assert_eq!(found, ("succeeded", "succeeded", None), "{}", task.stream);
+    }
+}
+
+/// Asserts that a table holds the wanted rows and no others. Both lists are sorted.
+#[track_caller]
+pub fn assert_equal(table: &str, found: &[String], wanted: &[String]) {
+    let extra: Vec<_> = found.iter().filter(|row| !wanted.contains(row)).take(3).collect();
+    let lost: Vec<_> = wanted.iter().filter(|row| !found.contains(row)).take(3).collect();
+    assert!(
+        found == wanted,
+        "{table}: {} rows instead of {}; too many: {extra:#?}; missing: {lost:#?}",
+        found.len(),
+        wanted.len()
+    );
+}
+
+/// Loads a configuration without any environment.
 pub fn load(path: &Path) -> Config {
     Config::load(path, &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults}"))
 }

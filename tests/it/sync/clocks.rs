@@ -1,21 +1,16 @@
-//! Clock changes in the zone in whose local times windows are requested from the vendor.
+//! Clocks that change in the zone whose local times the vendor is asked for.
 
-use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use simulator::Options;
 use sqlx::AssertSqlSafe;
 
-use crate::support::World;
-use crate::support::world::Recipe;
+use crate::support::world::{Recipe, assert_succeeded};
+use crate::support::{World, at};
 
 /// Only the last of these has a column with the time of a row.
 const REPORTS: [&str; 3] = ["survey_result", "show_dialogs", "navigation_marks"];
 
-fn at(text: &str) -> DateTime<Utc> {
-    text.parse().unwrap()
-}
-
-/// A vendor that expects local times of Madrid, and a job with windows of that length.
+/// A vendor that reads local times of Madrid, and a job whose windows are so long.
 async fn world(slice: &str) -> World {
     let recipe = Recipe::default();
     World::with(Recipe {
@@ -29,9 +24,7 @@ async fn world(slice: &str) -> World {
 }
 
 async fn read(world: &World, from: &str, to: &str) {
-    for task in world.backfill(at(from), at(to)).await {
-        assert_eq!((task.state.as_str(), task.error.as_deref()), ("succeeded", None), "{}", task.stream);
-    }
+    assert_succeeded(&world.backfill(at(from), at(to)).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,8 +25,7 @@ async fn an_extra_report_gets_its_own_table_that_the_reader_role_may_read() {
         ..Recipe::default()
     })
     .await;
-    let tasks = world.sync().await;
-    assert_eq!((tasks[0].state.as_str(), tasks[0].error.as_deref()), ("succeeded", None));
+    let tasks = world.sync_ok().await;
     world.assert_truth("agent_breaks", ago(2), tasks[0].last_window_end.unwrap()).await;
     let mut reader = world.database.connect().await;
     sqlx::query("set role tidegate_reader").execute(&mut reader).await.unwrap();
@@ -84,8 +83,7 @@ async fn a_job_may_set_where_new_fields_are_stored() {
     .await;
     let set = Change::Set { field: "newField".to_owned(), json: "7".to_owned() };
     world.control().change(Rows::since("navigation_marks", ago(1)), set).unwrap();
-    let tasks = world.sync().await;
-    assert!(tasks.iter().all(|task| task.state == "succeeded"), "{tasks:#?}");
+    world.sync_ok().await;
     let unset: i64 =
         world.scalar("select count(*) from lynn.navigation_marks where new_field is distinct from 7").await;
     assert_eq!(unset, 0);

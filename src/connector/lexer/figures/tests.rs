@@ -1,40 +1,7 @@
-//! The examples of `facts/lexer.md §11`, and unusual responses.
+//! Documented responses, and unusual ones.
 
 use super::*;
-use crate::decode::Sink;
-
-#[derive(Debug, Default)]
-struct Taken {
-    rows: Vec<String>,
-    refused: Vec<String>,
-    flushed: usize,
-}
-
-impl Sink for Taken {
-    fn header(&mut self, _: &[String], _: &[&str]) -> Result<(), DecodeError> {
-        Ok(())
-    }
-
-    fn record(&mut self, record: &[u8]) -> Result<(), DecodeError> {
-        self.rows.push(String::from_utf8(record.to_vec()).unwrap());
-        Ok(())
-    }
-
-    fn refuse(&mut self, reason: &str, _: &[u8]) -> Result<(), DecodeError> {
-        self.refused.push(reason.to_owned());
-        Ok(())
-    }
-}
-
-#[async_trait::async_trait]
-impl Records for Taken {
-    fn begin(&mut self, _: Window) {}
-
-    async fn flush(&mut self) -> Result<(), StepError> {
-        self.flushed += 1;
-        Ok(())
-    }
-}
+use crate::test_kit::Collected;
 
 fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
@@ -44,7 +11,7 @@ fn stream(name: &str) -> Stream {
     crate::connector::lexer::streams::streams().into_iter().find(|stream| stream.name == name).unwrap()
 }
 
-async fn taken_at(name: &str, hours: i32, nps: Option<(i64, &str)>, body: &str) -> Result<Taken, StepError> {
+async fn taken_at(name: &str, hours: i32, nps: Option<(i64, &str)>, body: &str) -> Result<Collected, StepError> {
     let stream = stream(name);
     let figures = Figures {
         stream: &stream,
@@ -58,11 +25,11 @@ async fn taken_at(name: &str, hours: i32, nps: Option<(i64, &str)>, body: &str) 
         unit: ResponseUnit::Unknown,
         now: at("2025-03-04T05:06:07Z"),
     };
-    let mut taken = Taken::default();
-    figures.write_records(body.as_bytes(), &mut taken).await.map(|()| taken)
+    let mut taken = Collected::default();
+    figures.hand_over(body.as_bytes(), &mut taken).await.map(|()| taken)
 }
 
-async fn taken(name: &str, body: &str) -> Taken {
+async fn taken(name: &str, body: &str) -> Collected {
     taken_at(name, 0, None, body).await.unwrap()
 }
 
@@ -85,7 +52,7 @@ async fn series_become_rows_of_their_intervals_and_only_those_of_the_slice() {
         "empty":[],"none":null}"#;
     let found = taken("states_volume", body).await;
     assert_eq!(
-        found.rows,
+        found.texts(),
         [
             interval(r#""state":"closed""#, "2025-03-01T00:00:00Z", "day", r#""value":31"#),
             interval(r#""state":"closed""#, "2025-03-02T00:00:00Z", "day", r#""value":28.50"#),
@@ -97,7 +64,7 @@ async fn series_become_rows_of_their_intervals_and_only_those_of_the_slice() {
             ),
         ]
     );
-    assert!(taken("states_volume", "{}").await.rows.is_empty());
+    assert!(taken("states_volume", "{}").await.records.is_empty());
 }
 
 #[tokio::test]
@@ -106,21 +73,21 @@ async fn an_interval_begins_at_its_label_in_the_constant_offset() {
         {"value":2,"date_range":{"date_from":"2025-03-02 00:00"}}]}"#;
     let found = taken_at("response_volume", 11, None, body).await.unwrap();
     // 1 March at +11:00 begins on 28 February.
-    assert_eq!(found.rows.len(), 1);
-    let row = &found.rows[0];
+    assert_eq!(found.records.len(), 1);
+    let row = found.texts()[0];
     assert!(row.contains(r#""metric":"avg_response_time","interval_start":"2025-03-01T13:00:00Z""#), "{row}");
     assert!(row.contains(r#""interval_label":"2025-03-02 00:00","utc_offset":"+11:00","unit":"unknown","value":2"#));
 }
 
 #[tokio::test]
-async fn the_granularity_is_detected_from_the_labels() {
+async fn the_granularity_follows_from_the_labels() {
     let of = async |labels: &[&str]| {
         let element = |label: &&str| format!(r#"{{"value":1,"date_range":{{"date_from":"{label}"}}}}"#);
         let elements: Vec<String> = labels.iter().map(element).collect();
         let found = taken("case_volume", &format!(r#"{{"open":[{}]}}"#, elements.join(","))).await;
-        assert_eq!(found.rows.len(), labels.len());
-        let day = found.rows.iter().all(|row| row.contains(r#""granularity":"day""#));
-        let hour = found.rows.iter().all(|row| row.contains(r#""granularity":"hour""#));
+        assert_eq!(found.records.len(), labels.len());
+        let day = found.texts().iter().all(|row| row.contains(r#""granularity":"day""#));
+        let hour = found.texts().iter().all(|row| row.contains(r#""granularity":"hour""#));
         assert!(day || hour, "never both");
         if day { "day" } else { "hour" }
     };
@@ -133,23 +100,23 @@ async fn the_granularity_is_detected_from_the_labels() {
 }
 
 #[tokio::test]
-async fn p5_an_element_without_its_interval_is_rejected() {
+async fn p5_an_element_without_an_interval_is_rejected() {
     let body = r#"{"open":[{"value":1},{"value":2,"date_range":"2025-03-01 00:00"},{"value":3,"date_range":{"date_from":"soon"}},7]}"#;
     let found = taken("case_volume", body).await;
-    assert_eq!(found.rows.len(), 2, "the one that is typed as the page has it, and the one that its sink refuses");
-    assert!(found.rows[0].contains(r#""value":2"#) && found.rows[1] == "7");
-    assert_eq!(found.refused, ["no interval label such as `2025-03-01 00:00`"; 2]);
+    assert_eq!(found.records.len(), 2, "the one that is typed as the page has it, and the one that its sink refuses");
+    assert!(found.texts()[0].contains(r#""value":2"#) && found.texts()[1] == "7");
+    assert_eq!(found.reasons(), ["no interval label such as `2025-03-01 00:00`"; 2]);
 }
 
 #[tokio::test]
 async fn an_object_is_the_row_of_its_window() {
     let found = taken("summary", r#"{"total_volume":12,"avg_response_time":181795.690,"later":{"a":1}}"#).await;
     assert_eq!(
-        found.rows,
+        found.texts(),
         [format!(r#"{{{END},"total_volume":12,"avg_response_time":181795.690,"later":{{"a":1}}}}"#)]
     );
     let nps = taken_at("nps_summary", 0, Some((502, "all")), r#"{"nps_score":58.33}"#).await.unwrap();
-    assert_eq!(nps.rows, [format!(r#"{{{END},"form":502,"nps_category":"all","nps_score":58.33}}"#)]);
+    assert_eq!(nps.texts(), [format!(r#"{{{END},"form":502,"nps_category":"all","nps_score":58.33}}"#)]);
 }
 
 #[tokio::test]
@@ -177,8 +144,8 @@ async fn totals_are_marked_so_that_nothing_is_counted_twice() {
     let body = r#"[{"classification_id":7,"classification":"a","state":"closed","volume":2},
         {"classification_id":7,"classification":"a","state":"all_states","volume":3}]"#;
     let found = taken("classifications", body).await;
-    assert!(found.rows[0].starts_with(&format!(r#"{{{END},"is_total":false,"classification_id":7"#)));
-    assert!(found.rows[1].starts_with(&format!(r#"{{{END},"is_total":true,"classification_id":7"#)));
+    assert!(found.texts()[0].starts_with(&format!(r#"{{{END},"is_total":false,"classification_id":7"#)));
+    assert!(found.texts()[1].starts_with(&format!(r#"{{{END},"is_total":true,"classification_id":7"#)));
     let body = r#"[{"user_id":41,"first_name":"Ana","last_name":"Reis",
         "states":{"all_states":9,"all_closed_states":6,"new":0,"on_hold":3}, "more":true}]"#;
     let found = taken("user_volume", body).await;
@@ -189,16 +156,16 @@ async fn totals_are_marked_so_that_nothing_is_counted_twice() {
     };
     let expected =
         [row("all_states", true, 9), row("all_closed_states", true, 6), row("new", false, 0), row("on_hold", false, 3)];
-    assert_eq!(found.rows, expected);
+    assert_eq!(found.texts(), expected);
 }
 
 #[tokio::test]
-async fn p5_an_agents_line_without_states_is_rejected() {
+async fn p5_an_agent_without_states_is_rejected() {
     let long = format!(r#"{{"user_id":1,"states":{{"new":0}},"first_name":"{}"}}"#, "x".repeat(ELEMENT_BYTES_MAX));
     let found = taken("user_volume", &format!(r#"[{{"user_id":1}},{{"user_id":1,"states":[1]}},5,{long}]"#)).await;
-    assert!(found.rows.is_empty());
+    assert!(found.records.is_empty());
     assert_eq!(
-        found.refused,
+        found.reasons(),
         ["no `states`", "`states` is not an object", "not an object", "larger than an agent's line can be"]
     );
 }
@@ -206,15 +173,15 @@ async fn p5_an_agents_line_without_states_is_rejected() {
 #[tokio::test]
 async fn workflow_states_are_read_in_either_shape() {
     let found = taken("workflow_states", r#"[{"state":"closed","volume":4},{"state":"all_states","volume":4}]"#).await;
-    assert_eq!(found.rows[0], format!(r#"{{{END},"is_total":false,"derived":false,"state":"closed","volume":4}}"#));
-    assert!(found.rows[1].contains(r#""is_total":true"#));
+    assert_eq!(found.texts()[0], format!(r#"{{{END},"is_total":false,"derived":false,"state":"closed","volume":4}}"#));
+    assert!(found.texts()[1].contains(r#""is_total":true"#));
     let agents =
         r#"[{"user_id":41,"states":{"all_states":3,"closed":3}},{"user_id":42,"states":{"closed":4,"all_states":4}}]"#;
     let found = taken("workflow_states", agents).await;
     let row = |state: &str, total: bool| {
         format!(r#"{{{END},"state":"{state}","is_total":{total},"volume":7,"derived":true}}"#)
     };
-    assert_eq!(found.rows, [row("all_states", true), row("closed", false)]);
+    assert_eq!(found.texts(), [row("all_states", true), row("closed", false)]);
 }
 
 #[tokio::test]
@@ -223,19 +190,19 @@ async fn buckets_are_identified_by_the_vendors_time_and_only_those_of_the_slice_
         {"date":"x","timestamp":1740960000,"data":{}},{"date":"x","timestamp":1740700800,"data":{}},{"timestamp":"soon"}]"#;
     let found = taken_at("nps_volume", 0, Some((502, "all")), body).await.unwrap();
     assert_eq!(
-        found.rows,
+        found.texts(),
         [format!(
             r#"{{{END},"form":502,"nps_category":"all","timestamp":"2025-03-01T00:00:00Z","date":"2025-03-01T00:00:00+00:00","data":{{"total_sent":10,"nps_score":50.0}}}}"#
         )]
     );
-    assert_eq!(found.refused, ["no `timestamp` in whole seconds"]);
+    assert_eq!(found.reasons(), ["no `timestamp` in whole seconds"]);
 }
 
 #[tokio::test]
-async fn p6_the_records_of_a_response_are_passed_on_one_by_one() {
+async fn p6_the_rows_of_a_report_are_passed_on_one_by_one() {
     let element = r#"{"classification_id":7,"classification":"a","state":"closed","volume":2}"#;
     let found = taken("classifications", &format!("[{}]", vec![element; 5000].join(","))).await;
-    assert_eq!((found.rows.len(), found.flushed), (5000, 5000));
+    assert_eq!((found.records.len(), found.flushes), (5000, 5000));
 }
 
 /// The labels of the days that a slice of a zone keeps, from a response with a longer range.
@@ -258,10 +225,10 @@ async fn days_kept(zone: chrono_tz::Tz, slice: Window) -> Vec<String> {
     let labels =
         around.iter_days().take(16).map(|date| format!(r#"{{"value":1,"date_range":{{"date_from":"{date} 00:00"}}}}"#));
     let body = format!(r#"{{"closed":[{}]}}"#, labels.collect::<Vec<_>>().join(","));
-    let mut taken = Taken::default();
-    figures.write_records(body.as_bytes(), &mut taken).await.unwrap();
-    let label = |row: &String| Members::parse(row.as_bytes()).unwrap().text("interval_label").unwrap()[..10].to_owned();
-    taken.rows.iter().map(label).collect()
+    let mut taken = Collected::default();
+    figures.hand_over(body.as_bytes(), &mut taken).await.unwrap();
+    let label = |row: &Vec<u8>| Members::parse(row).unwrap().text("interval_label").unwrap()[..10].to_owned();
+    taken.records.iter().map(label).collect()
 }
 
 #[tokio::test]
