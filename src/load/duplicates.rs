@@ -50,17 +50,19 @@ impl StagedBatch {
     }
 }
 
-impl PageLoad<'_, '_> {
-    /// Moves the staged twins behind those of earlier pages; returns the keys of the records in shared seconds.
-    pub(super) async fn place_twins(
-        &mut self,
-        sql: &TwinsSql,
-        reading: &Reading,
-        batch: &Batch,
-    ) -> Result<Vec<Uuid>, LoadError> {
-        let is_first = reading.slice.position.pages == 0 && self.batches_merged == 0;
-        let tallies: Vec<u128> = batch.shared.iter().map(|shared| shared.tally).collect();
-        let mut shared_before = vec![0; tallies.len()];
+/// The keys of the batch's records in shared seconds. `before`: how many copies of each earlier pages had.
+pub(super) fn shared_keys(batch: &StagedBatch, before: &[u32]) -> Vec<Uuid> {
+    let before = before.iter().copied().chain(std::iter::repeat(0));
+    let shared = batch.shared.iter().zip(before);
+    shared.flat_map(|(shared, before)| keys(shared.base, before, batch.count(shared.base))).collect()
+}
+
+impl Duplicates<'_> {
+    /// Gives staged duplicates the numbers after those of earlier pages. `is_first`: there are no earlier pages.
+    pub(super) async fn place(&mut self, is_first: bool) -> Result<Moved, LoadError> {
+        let batch = self.batch;
+        let part_keys: Vec<u128> = batch.shared.iter().map(|shared| shared.part_key).collect();
+        let (mut shared_before, mut renamed) = (vec![0; part_keys.len()], HashMap::new());
         if !is_first {
             shared_before = self.count_copies(Source::Seen, &part_keys).await?;
             let bases = self.bases_before().await?;

@@ -18,7 +18,7 @@ impl PageLoad<'_, '_> {
         let slice = &reading.slice;
         let compared = self.fingerprints.compares(self.loader, reading);
         let stage_is_slice = std::mem::take(&mut self.stage_is_slice);
-        let seen = slice.reading_seen + self.counts.seen();
+        let seen = slice.position.seen + self.counts.seen();
         let vanish = self.stage.sql().vanish.clone();
         let Some(vanish) = vanish.filter(|_| !reading.fresh || seen > 0) else {
             // There is nothing to delete, but refused records may hold the slice.
@@ -50,7 +50,7 @@ impl PageLoad<'_, '_> {
     }
 
     fn doubt(&self, reading: &SliceReading, evidence: Evidence) -> Option<String> {
-        let of_children = reading.slice.reading_doubt.clone().or_else(|| self.doubt.clone());
+        let of_children = reading.slice.position.doubt.clone().or_else(|| self.doubt.clone());
         hold::doubt(evidence, self.loader.hold_below, released(&reading.slice)).or(of_children)
     }
 
@@ -106,8 +106,8 @@ impl PageLoad<'_, '_> {
         stage_is_slice: bool,
     ) -> Result<Evidence, LoadError> {
         let slice = &reading.slice;
-        let reported = slice.reading_rows + self.counts.rows();
-        let rejected = slice.reading_rejected + self.counts.rejected();
+        let reported = slice.position.rows + self.counts.rows();
+        let rejected = slice.position.rejected + self.counts.rejected();
         if reading.fresh {
             return Ok(Evidence { present: 0, reported, rejected });
         }
@@ -145,7 +145,7 @@ impl PageLoad<'_, '_> {
             reason,
             "the slice is held: nothing was deleted; see `tidegate held`"
         );
-        let had_children = self.doubt.is_some() || slice.reading_doubt.is_some();
+        let had_children = self.doubt.is_some() || slice.position.doubt.is_some();
         self.hold = Some(Hold {
             reason,
             rows_there,

@@ -63,19 +63,7 @@ pub struct SliceReading {
 
 impl SliceReading {
     pub(super) fn move_to(&mut self, to: Position) {
-        let slice = &mut self.slice;
-        slice.reading_run = Some(to.reading_run);
-        slice.reading_until = Some(to.reading_until);
-        slice.reading_fresh = to.fresh;
-        slice.reading_pages += 1;
-        slice.reading_rows = to.rows;
-        slice.reading_seen = to.seen;
-        slice.reading_rejected = to.rejected;
-        slice.reading_doubt = to.doubt;
-        slice.reading_bytes = to.bytes;
-        slice.cursor = to.cursor;
-        slice.fingerprinted = to.fingerprinted;
-        slice.reading_batches = to.batches;
+        self.slice.position = to;
     }
 }
 
@@ -130,7 +118,7 @@ impl<'a> Loader<'a> {
         let slice = &reading.slice;
         let rows = if fresh { 0 } else { self.rows_present(&mut transaction, slice, None).await? };
         let whole = slice.position.fingerprinted && !fresh && rows == slice.rows_total;
-        // What an abandoned reading added is not what the slice had.
+        // Rows that an abandoned reading added do not count.
         let had = if slice.finished_run.is_some() { rows.min(slice.rows_total) } else { rows };
         // Neither do rows that doubtful readings added.
         let present = match slice.held_base_at {

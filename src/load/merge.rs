@@ -146,7 +146,7 @@ impl PageLoad<'_, '_> {
     async fn place(&mut self, reading: &SliceReading, batch: &StagedBatch, search: bool) -> Result<Placed, LoadError> {
         let (mut shared, mut renamed) = (shared_keys(batch, &[]), HashMap::new());
         if let Some(sql) = self.stage.sql().duplicates.as_ref().filter(|_| search) {
-            let is_first = reading.slice.reading_pages == 0 && self.counts.batches_merged == 0;
+            let is_first = reading.slice.position.pages == 0 && self.counts.batches_merged == 0;
             let connection = &mut *self.transaction;
             let mut duplicates = Duplicates { connection, sql, account: &self.loader.claim.connection, reading, batch };
             let moved = duplicates.place(is_first).await?;

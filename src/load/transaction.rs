@@ -141,7 +141,7 @@ impl PageLoad<'_, '_> {
     /// the page, which is not durable yet.
     pub async fn end_page(&mut self, end: PageEnd, reading: &mut SliceReading) -> Result<(), LoadError> {
         let last_page = end.next.is_none();
-        let single = reading.slice.position.pages == 0 && last_page && self.batches_merged == 0;
+        let single = reading.slice.position.pages == 0 && last_page && self.counts.batches_merged == 0;
         self.bound_silence().await?;
         self.merge(reading, single).await?;
         if last_page {
@@ -150,10 +150,8 @@ impl PageLoad<'_, '_> {
         self.stage.clear(&mut self.transaction).await?;
         self.store_rejects(reading).await?;
         let to = self.advance(end, reading).await?;
-        self.warn_of_astray(reading);
-        self.progress.pages += 1;
-        (self.rows, self.seen, self.rejected, self.astray) = (0, 0, 0, 0);
-        reading.slice.position = to;
+        self.end_counts(reading);
+        reading.move_to(to);
         Ok(())
     }
 
@@ -206,21 +204,22 @@ impl PageLoad<'_, '_> {
     /// Moves the slice's cursor to the position after this page, or ends its reading.
     async fn advance(&mut self, end: PageEnd, reading: &SliceReading) -> Result<Position, LoadError> {
         let bytes = i64::try_from(end.bytes).unwrap_or(i64::MAX);
-        let FingerprintState { whole, batches } = *self.kept(reading);
-        let before = &reading.slice.position;
+        let slice = &reading.slice;
+        let fingerprints = *self.fingerprints.state(slice);
+        let before = &slice.position;
         let to = Position {
             run: before.run.or(Some(self.loader.claim.id)),
             until: Some(reading.until),
             fresh: reading.fresh,
             pages: before.pages + 1,
-            rows: before.rows + self.rows,
-            seen: before.seen + self.seen,
-            rejected: before.rejected + self.rejected,
+            rows: before.rows + self.counts.rows(),
+            seen: before.seen + self.counts.seen(),
+            rejected: before.rejected + self.counts.rejected(),
             doubt: before.doubt.clone().or_else(|| self.doubt.take()),
             bytes: before.bytes + bytes,
             cursor: end.next,
-            fingerprinted: whole,
-            batches,
+            fingerprinted: fingerprints.whole,
+            batches: fingerprints.batches,
         };
         let Loader { claim, stream, .. } = &*self.loader;
         let is_last = to.cursor.is_none();

@@ -16,12 +16,16 @@ use crate::store::{fingerprint, reading};
 #[derive(Debug, Default)]
 pub(super) struct Fingerprints(Option<FingerprintState>);
 
-impl PageLoad<'_, '_> {
-    /// What is kept of the slice's fingerprints by now.
-    pub(super) fn kept(&mut self, reading: &Reading) -> &mut FingerprintState {
-        let slice = &reading.slice;
-        self.kept
-            .get_or_insert(FingerprintState { whole: slice.position.fingerprinted, batches: slice.position.batches })
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FingerprintState {
+    pub(super) whole: bool,
+    /// Number of batches that the current reading has stored. `None` if it stores no fingerprints.
+    pub(super) batches: Option<i32>,
+}
+
+impl Fingerprints {
+    pub(super) fn state(&mut self, slice: &Slice) -> &mut FingerprintState {
+        self.0.get_or_insert(FingerprintState { whole: slice.position.fingerprinted, batches: slice.position.batches })
     }
 
     pub(super) fn compares(&mut self, loader: &Loader<'_>, reading: &SliceReading) -> bool {

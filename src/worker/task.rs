@@ -215,7 +215,7 @@ impl TaskRunner<'_> {
             cursor::open_slice(&mut connection, &self.claim.connection, &stream.name, window).await?
         };
         *current = Some(slice.id);
-        let mut reading = Reading {
+        let mut reading = SliceReading {
             until: slice.position.until.unwrap_or(due.until),
             neighbours: if stream.windowed() {
                 [grid.before(due.window).start, grid.after(due.window).start]

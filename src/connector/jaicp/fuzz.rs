@@ -65,7 +65,7 @@ proptest! {
         let of = OfSession { project: "p", id: "s", window: window() };
         for (kind, of) in [(SESSION, None), (MESSAGE, None), (MESSAGE, Some(of)), (CLIENT, None), (OTHER, None)] {
             let mut kept = Collected::default();
-            let mut shaper = RecordWriter::new(&mut kept, kind, &token, &warned).of(1, of);
+            let mut writer = RecordWriter::new(&mut kept, kind, &token, &warned).of(1, of);
             for record in &page.records {
                 writer.record(record).unwrap();
             }
@@ -118,7 +118,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_times_never_cause_a_panic(text in damaged_text(MOMENTS)) {
+    fn damaged_times_never_cause_a_panic(text in damaged_text(TIMES)) {
         let moments = [times::parse(&text), times::epoch(&text)];
         for at in moments.into_iter().flatten() {
             let shown = times::text(at);

@@ -241,21 +241,21 @@ mod tests {
     fn shaped(kind: Kind, of: Option<OfSession<'_>>, records: &[&str]) -> (Vec<String>, Vec<u64>) {
         let (token, warned, mut kept) =
             (TokenFinder::new(&"ab12:cd".into()), AtomicBool::default(), Collected::default());
-        let mut shaper = RecordWriter::new(&mut kept, kind, &token, &warned);
-        shaper.of_session = of;
+        let mut writer = RecordWriter::new(&mut kept, kind, &token, &warned);
+        writer.of_session = of;
         for record in records {
             writer.record(record.as_bytes()).unwrap();
         }
-        let ids = shaper.ids;
+        let ids = writer.ids;
         (kept.accepted(), ids)
     }
 
     #[test]
     fn p6_the_rows_of_a_page_are_bounded() {
         let (token, warned, mut kept) = (TokenFinder::new(&"t".into()), AtomicBool::default(), Collected::default());
-        let mut shaper = RecordWriter::new(&mut kept, SESSION, &token, &warned);
-        shaper.ids = vec![0; PAGE_ROWS_MAX - 1];
-        assert!(shaper.record(b"{}").is_ok() && shaper.record(b"{}").is_err());
+        let mut writer = RecordWriter::new(&mut kept, SESSION, &token, &warned);
+        writer.ids = vec![0; PAGE_ROWS_MAX - 1];
+        assert!(writer.record(b"{}").is_ok() && writer.record(b"{}").is_err());
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn assert_in_its_place(handle: &Handle, token: Option<&Secret>) {
 
 proptest! {
     #[test]
-    fn p7_a_damaged_response_is_parsed_or_refused_with_a_safe_message(body in damaged(ANSWERS)) {
+    fn p7_a_damaged_response_is_parsed_or_refused_with_a_safe_message(body in damaged(RESPONSES)) {
         let redactor = redactor();
         match wire::result(&body, &redactor) {
             Ok(result) => prop_assert!(result.is_array() || result.is_object() || !matches!(result, Value::Null | Value::String(_))),

@@ -94,7 +94,7 @@ proptest! {
                 now,
             };
             let mut kept = Collected::default();
-            if let Err(error) = at_once(figures.hand_over(&body, &mut kept)) {
+            if let Err(error) = at_once(figures.write_records(&body, &mut kept)) {
                 assert_told(&error);
             } else {
                 prop_assert!(looked.is_ok(), "{}: {looked:?}", stream.name);

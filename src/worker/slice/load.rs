@@ -27,7 +27,7 @@ pub(super) struct Load<'r, 'l> {
     pub(super) loader: &'r mut Loader<'l>,
     /// Kept from page to page: each new connection would first have to read the structure of the table.
     pub(super) connection: Option<PageConnection>,
-    pub(super) reading: &'r mut Reading,
+    pub(super) reading: &'r mut SliceReading,
     pub(super) queue: Queue<'r>,
     pub(super) reporter: &'r Reporter<'r>,
 }
@@ -93,7 +93,7 @@ impl Load<'_, '_> {
             && let Some(end) = self.queue.try_next_page(|layout| page.holds(layout))
         {
             is_last = end.next.is_none();
-            let mark = watched(pool, backend, page.mark()).await?;
+            let savepoint = watched(pool, backend, page.savepoint()).await?;
             let mut after_next = after.clone();
             let chunks = self.queue.take_chunks();
             let held = weight(&chunks);
@@ -102,7 +102,7 @@ impl Load<'_, '_> {
                 if matches!(&error, LoadError::Database(error) if session::is_lost(error)) {
                     return Err(error);
                 }
-                let progress = watched(pool, backend, page.commit_to(mark, &after)).await?;
+                let progress = watched(pool, backend, page.commit_to(savepoint, &after)).await?;
                 *self.reading = after;
                 self.reporter.pages(&progress, begun.elapsed());
                 return Err(error);

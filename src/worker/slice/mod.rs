@@ -69,7 +69,7 @@ enum Message {
 
 impl SliceReader<'_, '_> {
     /// Reads from the position of `reading` to the end of the slice.
-    pub async fn read(self, reading: &mut Reading) -> Result<Ended, TaskError> {
+    pub async fn read(self, reading: &mut SliceReading) -> Result<Ended, TaskError> {
         // The loading half keeps what waits, because it knows the memory budget.
         let (sender, receiver) = mpsc::channel(1);
         let window = Window { start: reading.slice.window_start, end: reading.until };
@@ -77,7 +77,7 @@ impl SliceReader<'_, '_> {
         let stream = self.loader.stream.clone();
         self.loader.compare(&reading.slice);
         let first = reading.slice.position.batches.filter(|_| self.loader.comparing);
-        let prints = first
+        let fingerprinter = first
             .and_then(|first| u32::try_from(first).ok())
             .map(|first| Fingerprinter::new(first, self.writer.by_content(), Arc::clone(&self.loader.skipping)));
         self.writer.compare(fingerprinter);
@@ -115,7 +115,7 @@ async fn drained(shutdown: &CancellationToken) {
 }
 
 /// Prepares a slice for reading: resumes an unfinished reading, or begins a new one.
-pub async fn prepare(loader: &Loader<'_>, reading: &mut Reading) -> Result<(), LoadError> {
+pub async fn prepare(loader: &Loader<'_>, reading: &mut SliceReading) -> Result<(), LoadError> {
     if reading.slice.position.run.is_some() {
         let whole = reading.slice.position.pages == 0 || loader.seen_is_whole(&reading.slice).await?;
         if whole {

@@ -22,7 +22,7 @@ pub(super) async fn comparing<'a>(plant: &'a Plant, claim: &'a Claim, window: Ro
     let mut reader = if resumed { plant.resumed(claim, window).await } else { plant.reader(claim, window).await };
     reader.loader.compare(&reader.reading.slice);
     let first = reader.reading.slice.position.batches.filter(|_| reader.loader.comparing);
-    let prints = first.map(|first| {
+    let fingerprinter = first.map(|first| {
         let first = u32::try_from(first).unwrap();
         Fingerprinter::new(first, reader.writer.by_content(), Arc::clone(&reader.loader.skipping))
     });

@@ -24,7 +24,7 @@ async fn the_subscription_key_is_sent_for_premium_and_only_then() {
     };
     let (mut bench, control, client) = start_with(Options { lynn: account, ..free() }).await;
     let error = first_page(&client).await.unwrap_err();
-    assert!(matches!(error, StepError::SubscriptionKey), "without it: {error:?}");
+    assert!(is_of_subscription_key(&error), "without it: {error:?}");
     (bench.settings.account.product, bench.settings.account.subscription_key) = (Product::Premium, Some(key.into()));
     assert_eq!(first_page(&bench.client().await).await.unwrap().0.len(), 20);
     assert!(control.stats().unexpected.is_empty());

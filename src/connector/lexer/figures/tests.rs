@@ -26,7 +26,7 @@ async fn taken_at(name: &str, hours: i32, nps: Option<(i64, &str)>, body: &str) 
         now: at("2025-03-04T05:06:07Z"),
     };
     let mut taken = Collected::default();
-    figures.hand_over(body.as_bytes(), &mut taken).await.map(|()| taken)
+    figures.write_records(body.as_bytes(), &mut taken).await.map(|()| taken)
 }
 
 async fn taken(name: &str, body: &str) -> Collected {
@@ -226,7 +226,7 @@ async fn days_kept(zone: chrono_tz::Tz, slice: Window) -> Vec<String> {
         around.iter_days().take(16).map(|date| format!(r#"{{"value":1,"date_range":{{"date_from":"{date} 00:00"}}}}"#));
     let body = format!(r#"{{"closed":[{}]}}"#, labels.collect::<Vec<_>>().join(","));
     let mut taken = Collected::default();
-    figures.hand_over(body.as_bytes(), &mut taken).await.unwrap();
+    figures.write_records(body.as_bytes(), &mut taken).await.unwrap();
     let label = |row: &Vec<u8>| Members::parse(row).unwrap().text("interval_label").unwrap()[..10].to_owned();
     taken.records.iter().map(label).collect()
 }
