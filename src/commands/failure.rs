@@ -8,7 +8,8 @@ use crate::http::Redactor;
 use crate::secret::Secret;
 use crate::settings::Faults;
 use crate::store::fitness::Unfit;
-use crate::store::trouble::causes;
+use crate::store::session;
+use crate::store::trouble::{causes, is_read_only};
 use crate::text::{self, plain};
 
 /// Causes below the first that are shown.
@@ -61,6 +62,9 @@ fn render(error: &anyhow::Error, secrets: &[Secret]) -> String {
     }
     if let Some(CommandError::Failed { hint, .. }) = error.downcast_ref() {
         let _ = writeln!(text, "hint: {}", plain(hint));
+    }
+    if is_read_only(error.as_ref()) {
+        let _ = writeln!(text, "hint: {}", session::ONLY_READS_HINT);
     }
     if let Some(unfit) = error.chain().find_map(|cause| cause.downcast_ref::<Unfit>()) {
         text.push_str(&remedy(&unfit.hint, &unfit.statements));

@@ -34,7 +34,7 @@ pub enum LoadError {
     SeenLost,
     #[error("rows moved within the slice while they were left out as unchanged; nothing of this page was kept")]
     Rearranged,
-    #[error("the database refused or did not answer")]
+    #[error("{}", session::summary(.0))]
     Database(#[from] sqlx::Error),
     #[error("table {table} was altered while it was loaded: {detail}; nothing of this page was kept")]
     Altered { table: String, detail: String },

@@ -26,6 +26,7 @@ use crate::connector::lynn_outbound::{self, LynnOutbound};
 use crate::connector::{AccountSettings as _, Connection};
 use crate::http::Redactor;
 use crate::store::push::{self as store, Batch, Tally};
+use crate::store::session;
 use crate::worker::hint::{self, Subject};
 use crate::worker::policy::TaskError;
 use crate::worker::{Account, accounts};
@@ -73,7 +74,7 @@ pub enum PushError {
     Failed { batch: i64, said: String },
     #[error("the task of batch {batch} has not ended within {hours} h; it last said {said}")]
     Overdue { batch: i64, hours: u64, said: String },
-    #[error("the database did not answer")]
+    #[error("{}", session::summary(.0))]
     Database(#[from] sqlx::Error),
 }
 
@@ -202,6 +203,7 @@ impl PushError {
                  nothing twice"
                     .to_owned()
             }
+            Self::Database(error) if session::is_read_only(error) => session::ONLY_READS_HINT.to_owned(),
             Self::Database(_) => "look at the database's log".to_owned(),
         }
     }

@@ -22,7 +22,7 @@ use super::reservation::{Change, Mark, Reservation};
 use super::statement;
 use super::window::{self, Spans, Window};
 use crate::clock;
-use crate::store::session::Deadline as _;
+use crate::store::session::{self, Deadline as _};
 
 /// No statement of the ledger takes longer unless the database is in trouble; a caller that is still waiting by then is
 /// better off with an error that it can retry.
@@ -103,7 +103,7 @@ pub async fn pause(wait: Duration) {
 
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    #[error("quota ledger of connection `{connection}`: the database did not answer")]
+    #[error("quota ledger of connection `{connection}`: {}", session::summary(.source))]
     Database { connection: String, source: sqlx::Error },
     #[error("quota ledger of connection `{connection}`: no answer from the database within {}s", ANSWER_MAX.as_secs())]
     Timeout { connection: String },

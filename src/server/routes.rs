@@ -130,7 +130,7 @@ impl AppState {
                 session::purge(&self.site.pool);
                 // This one leads there as well.
                 drop(conn.detach());
-                Err("the database only reads: it is a standby, or was made read-only")
+                Err(session::ONLY_READS)
             }
             Err(sqlx::Error::Database(_)) => Err("the database answers, but Tidegate's tables are not there"),
             Err(_) => Err(UNREACHABLE),

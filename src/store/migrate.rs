@@ -10,7 +10,7 @@ use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 
 use super::fitness::{self, Unfit};
 use super::migrations::{LIST, MIGRATOR};
-use super::session::Deadline as _;
+use super::session::{self, Deadline as _};
 
 /// What the list means, as every table of the schema says it.
 const COMMENTS: &str = "
@@ -37,7 +37,9 @@ pub enum Error {
     Newer(i64),
     #[error("migrations failed")]
     Migrate(#[source] MigrateError),
-    #[error("the database did not answer")]
+    #[error("{}", session::summary(.0))]
+    #[error("migration {version} failed")]
+    Statement { version: i64, source: sqlx::Error },
     Database(#[from] sqlx::Error),
 }
 
@@ -48,6 +50,9 @@ impl From<MigrateError> for Error {
             error => Self::Migrate(error),
         }
     }
+            // These two repeat their source in their own text.
+            MigrateError::ExecuteMigration(source, version) => Self::Statement { version, source },
+            MigrateError::Execute(source) => Self::Database(source),
 }
 
 /// Which migrations a database has.
@@ -74,6 +79,11 @@ impl Applied {
     /// The latest applied migration that this version does not know.
     pub fn newer(&self) -> Option<i64> {
         let unknown = |version: &&i64| !MIGRATOR.version_exists(**version);
+    /// Whether exactly the migrations of this version are applied.
+    fn is_current(&self) -> bool {
+        !self.is_empty() && self.versions.is_some() && self.missing() == 0 && self.newer().is_none()
+    }
+
         self.versions.iter().flatten().filter(unknown).max().copied()
     }
 
@@ -93,10 +103,28 @@ pub async fn migrate(pool: &PgPool) -> Result<usize, Error> {
     // Asked before a lock is taken, which another session would keep if a pooler changes sessions.
     let mut connection = pool.acquire().in_time().await?;
     fitness::require_session(pool, &mut connection).await?;
-    let outcome = tokio::time::timeout(DEADLINE, bring_up(&mut connection)).await;
+    let outcome = tokio::time::timeout(DEADLINE, bring_up(&mut connection, standby)).await;
     if !matches!(outcome, Ok(Ok(_))) {
         // The session may hold the lock.
         connection.close_on_drop();
+    start(pool, Standby::Refused).await
+}
+
+/// As [`migrate`], for the daemon: a server that only reads is accepted if no migration is missing. It may be a standby that
+/// is about to be promoted; until then the daemon says that it is not ready.
+pub async fn migrate_or_wait(pool: &PgPool) -> Result<usize, Error> {
+    start(pool, Standby::Accepted).await
+}
+
+/// What is done about a server that only reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standby {
+    Refused,
+    /// If no migration is missing.
+    Accepted,
+}
+
+async fn start(pool: &PgPool, standby: Standby) -> Result<usize, Error> {
     }
     outcome.unwrap_or(Err(Error::Deadline))
 }
@@ -111,6 +139,7 @@ async fn require_fitness(connection: &mut PgConnection) -> Result<Applied, Error
     // One snapshot: another process may be applying the first migration.
     let mut snapshot = connection.begin_with("begin isolation level repeatable read read only").in_time().await?;
     let applied = applied(&mut snapshot).in_time().await?;
+    fitness::require_writable(connection).await?;
     if let Some(version) = applied.newer() {
         return Err(Error::Newer(version));
     }
@@ -119,7 +148,12 @@ async fn require_fitness(connection: &mut PgConnection) -> Result<Applied, Error
     Ok(applied)
 }
 
-async fn bring_up(connection: &mut PgConnection) -> Result<usize, Error> {
+async fn bring_up(connection: &mut PgConnection, standby: Standby) -> Result<usize, Error> {
+    if let Err(refused) = fitness::require_writable(connection).await {
+        let may_wait = standby == Standby::Accepted && matches!(refused, fitness::Error::Unfit(_));
+        let is_current = may_wait && applied(connection).in_time().await?.is_current();
+        return if is_current { Ok(0) } else { Err(refused.into()) };
+    }
     connection.execute("set search_path to public").in_time().await?;
     connection.lock().await?;
     let before = require_fitness(connection).await?;

@@ -41,7 +41,15 @@ const UNUSABLE: &str = "a new session of the database cannot be used";
 const BROKEN: &str = "a connection to the database is broken; it is replaced";
 
 /// SQLSTATEs after which the server is not the one to write to: it only reads, or an administrator ends its sessions.
-const NOT_THIS_SERVER: &[&str] = &["25006", "57P01", "57P02", "57P03", "57P05"];
+const NOT_THIS_SERVER: &[&str] = &[READ_ONLY, "57P01", "57P02", "57P03", "57P05"];
+
+/// SQLSTATE of a statement that would write on a server that only reads.
+pub(super) const READ_ONLY: &str = "25006";
+/// What is said of such a server.
+pub const ONLY_READS: &str = "the database only reads: it is a standby, or was made read-only";
+/// What to do about it.
+pub const ONLY_READS_HINT: &str = "name the primary server in `database`; or, if this one was made read-only, set \
+                                   `default_transaction_read_only` to off where it was set to on";
 
 /// A future that ends with an error when the database does not answer in time.
 pub trait Deadline<T: Send>: Future<Output = Result<T, sqlx::Error>> + Send + Sized {
@@ -71,6 +79,20 @@ pub fn is_lost(error: &sqlx::Error) -> bool {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
         sqlx::Error::Database(error) => error.code().is_some_and(|code| NOT_THIS_SERVER.contains(&&*code)),
         _ => false,
+    }
+}
+
+/// Whether an error says that the server only reads.
+pub fn is_read_only(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(READ_ONLY))
+}
+
+/// What an error of the database is in a few words: a refusal is an answer.
+pub fn summary(error: &sqlx::Error) -> &'static str {
+    match error {
+        error if is_read_only(error) => ONLY_READS,
+        sqlx::Error::Database(_) => "the database refused a statement",
+        _ => "the database did not answer",
     }
 }
 

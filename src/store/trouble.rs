@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
 
+use super::session::READ_ONLY;
+
 /// The same warning is logged again after this, with the number of times.
 const PERIOD: Duration = Duration::from_mins(1);
 /// The most lines about one kind of trouble within a [`PERIOD`], whatever their texts.
@@ -34,6 +36,18 @@ pub fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
         next = if database.is_some() { None } else { error.source() };
     }
     causes
+}
+
+/// Whether Postgres says, somewhere among the causes of `error`, that it only reads.
+pub fn is_read_only(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(database) = of_server(error) {
+            return database.code().as_deref() == Some(READ_ONLY);
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// What Postgres says, if `error` is that, or shows nothing but that.

@@ -19,7 +19,8 @@ use crate::config::Config;
 use crate::connector::Connection;
 use crate::store::fitness::Unfit;
 use crate::store::migrate;
-use crate::store::trouble::chain;
+use crate::store::session;
+use crate::store::trouble::{chain, is_read_only};
 use crate::worker::policy::{self, TaskError};
 use crate::worker::{accounts, hint};
 
@@ -67,6 +68,7 @@ impl Finding {
         }
         let hint = match error.downcast_ref() {
             Some(CommandError::Failed { hint, .. }) => hint.clone(),
+            _ if is_read_only(error.as_ref()) => session::ONLY_READS_HINT.to_owned(),
             _ => "see `database` and `embedded` in the configuration, and the server's log".to_owned(),
         };
         Self::failed(chain(error.as_ref()), hint)
