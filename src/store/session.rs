@@ -111,8 +111,13 @@ const SETTINGS: &[(&str, &str)] = &[
     ("standard_conforming_strings", "on"),
     ("array_nulls", "on"),
     ("transform_null_equals", "off"),
+    // Names that the catalogue returns are compared with ours.
+    ("quote_all_identifiers", "off"),
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_deferrable", "off"),
+    // Only where the role says otherwise. Set for the database or the server, it tells everybody not to write: it stays, and
+    // is reported.
+    ("default_transaction_read_only", "off"),
     // Deadlines are kept on this side, where it is known what is waited for.
     ("statement_timeout", "0"),
     ("lock_timeout", "0"),
@@ -183,7 +188,10 @@ async fn prepare(connection: &mut PgConnection, silence: Duration) -> Result<(),
         from (
             select count(set_config(wanted.name, wanted.value, false))
             from unnest($1::text[], $2::text[]) as wanted (name, value)
-            where exists (select from pg_settings where pg_settings.name = wanted.name)
+            inner join pg_settings using (name)
+            where
+                wanted.name <> 'default_transaction_read_only'
+                or pg_settings.source in ('user', 'database user')
         ) as settings
         ",
     )
