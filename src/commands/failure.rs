@@ -84,7 +84,7 @@ pub fn remedy(hint: &str, statements: &[String]) -> String {
 
 /// A last line of defence (promise 7): no error is made with a secret in it, whatever a server answers.
 pub fn hide(text: &str, secrets: &[Secret]) -> String {
-    Redactor::new(secrets.to_vec()).without_secrets(text)
+    Redactor::of_whole(secrets.to_vec()).without_secrets(text)
 }
 
 #[cfg(test)]
