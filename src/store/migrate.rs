@@ -23,6 +23,9 @@ const COMMENTS: &str = "
     comment on column tidegate._sqlx_migrations.execution_time is 'Nanoseconds that it took; -1 if not known';
 ";
 
+/// The migration that makes the reader role. It warns that the role is missing wherever the login may not make roles.
+const READER_MIGRATION: i64 = 20_261_121_000_011;
+
 /// Another process may be migrating; waiting longer than this means it hangs.
 const DEADLINE: Duration = Duration::from_mins(5);
 
@@ -35,11 +38,11 @@ pub enum Error {
     Deadline,
     #[error("the database was made by a newer Tidegate (migration {0} is unknown here): use that version or later")]
     Newer(i64),
+    #[error("migration {version} failed")]
+    Statement { version: i64, source: sqlx::Error },
     #[error("migrations failed")]
     Migrate(#[source] MigrateError),
     #[error("{}", session::summary(.0))]
-    #[error("migration {version} failed")]
-    Statement { version: i64, source: sqlx::Error },
     Database(#[from] sqlx::Error),
 }
 
@@ -47,12 +50,12 @@ impl From<MigrateError> for Error {
     fn from(error: MigrateError) -> Self {
         match error {
             MigrateError::VersionMissing(version) => Self::Newer(version),
-            error => Self::Migrate(error),
-        }
-    }
             // These two repeat their source in their own text.
             MigrateError::ExecuteMigration(source, version) => Self::Statement { version, source },
             MigrateError::Execute(source) => Self::Database(source),
+            error => Self::Migrate(error),
+        }
+    }
 }
 
 /// Which migrations a database has.
@@ -76,20 +79,24 @@ impl Applied {
         MIGRATOR.iter().filter(|migration| !versions.contains(&migration.version)).count()
     }
 
-    /// The latest applied migration that this version does not know.
-    pub fn newer(&self) -> Option<i64> {
-        let unknown = |version: &&i64| !MIGRATOR.version_exists(**version);
     /// Whether exactly the migrations of this version are applied.
     fn is_current(&self) -> bool {
         !self.is_empty() && self.versions.is_some() && self.missing() == 0 && self.newer().is_none()
     }
 
+    /// The latest applied migration that this version does not know.
+    pub fn newer(&self) -> Option<i64> {
+        let unknown = |version: &&i64| !MIGRATOR.version_exists(**version);
         self.versions.iter().flatten().filter(unknown).max().copied()
     }
 
     /// Whether the list is where earlier versions kept it.
     pub fn is_in_public(&self) -> bool {
         self.schema.as_deref() == Some("public")
+    }
+
+    fn has(&self, version: i64) -> bool {
+        self.versions.iter().flatten().any(|applied| *applied == version)
     }
 
     fn count(&self) -> usize {
@@ -100,13 +107,6 @@ impl Applied {
 /// Checks that the database allows what Tidegate does, applies the missing migrations and grants the reader role what it lacks.
 /// Returns the number of applied migrations.
 pub async fn migrate(pool: &PgPool) -> Result<usize, Error> {
-    // Asked before a lock is taken, which another session would keep if a pooler changes sessions.
-    let mut connection = pool.acquire().in_time().await?;
-    fitness::require_session(pool, &mut connection).await?;
-    let outcome = tokio::time::timeout(DEADLINE, bring_up(&mut connection, standby)).await;
-    if !matches!(outcome, Ok(Ok(_))) {
-        // The session may hold the lock.
-        connection.close_on_drop();
     start(pool, Standby::Refused).await
 }
 
@@ -125,6 +125,13 @@ enum Standby {
 }
 
 async fn start(pool: &PgPool, standby: Standby) -> Result<usize, Error> {
+    // Asked before a lock is taken, which another session would keep if a pooler changes sessions.
+    let mut connection = pool.acquire().in_time().await?;
+    fitness::require_session(pool, &mut connection).await?;
+    let outcome = tokio::time::timeout(DEADLINE, bring_up(&mut connection, standby)).await;
+    if !matches!(outcome, Ok(Ok(_))) {
+        // The session may hold the lock.
+        connection.close_on_drop();
     }
     outcome.unwrap_or(Err(Error::Deadline))
 }
@@ -132,6 +139,7 @@ async fn start(pool: &PgPool, standby: Standby) -> Result<usize, Error> {
 /// Checks everything that [`migrate`] checks first, and changes nothing.
 pub async fn examine(pool: &PgPool, connection: &mut PgConnection) -> Result<Applied, Error> {
     fitness::require_session(pool, connection).await?;
+    fitness::require_writable(connection).await?;
     require_fitness(connection).await
 }
 
@@ -139,7 +147,6 @@ async fn require_fitness(connection: &mut PgConnection) -> Result<Applied, Error
     // One snapshot: another process may be applying the first migration.
     let mut snapshot = connection.begin_with("begin isolation level repeatable read read only").in_time().await?;
     let applied = applied(&mut snapshot).in_time().await?;
-    fitness::require_writable(connection).await?;
     if let Some(version) = applied.newer() {
         return Err(Error::Newer(version));
     }
@@ -158,7 +165,14 @@ async fn bring_up(connection: &mut PgConnection, standby: Standby) -> Result<usi
     connection.lock().await?;
     let before = require_fitness(connection).await?;
     prepare_list(connection, &before).await?;
+    let is_reader_there = !before.has(READER_MIGRATION) && has_reader(connection).in_time().await?;
+    if is_reader_there {
+        connection.execute("set client_min_messages to error").in_time().await?;
+    }
     MIGRATOR.run_direct(None, connection, false).await?;
+    if is_reader_there {
+        connection.execute("set client_min_messages to warning").in_time().await?;
+    }
     grant_readers(connection).await?;
     let after = applied(connection).await?;
     connection.unlock().await?;
@@ -228,6 +242,12 @@ pub async fn applied(connection: &mut PgConnection) -> Result<Applied, sqlx::Err
         }
     }
     Ok(Applied { schema: None, versions: Some(Vec::new()) })
+}
+
+/// Whether the role exists that readers of the reports are members of.
+pub async fn has_reader(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let there = "select exists (select from pg_catalog.pg_roles where rolname = 'tidegate_reader')";
+    sqlx::query_scalar(there).fetch_one(connection).await
 }
 
 /// Grants the reader role its rights in the schemas in which this login has not granted them yet: an administrator may have

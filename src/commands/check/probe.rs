@@ -133,8 +133,7 @@ async fn ask(pool: &PgPool) -> anyhow::Result<(String, Vec<String>)> {
     require_schema(&mut conn).await?;
     let version = sqlx::query_scalar!(r#"select current_setting('server_version') as "version!""#);
     let detail = format!("PostgreSQL {}", version.fetch_one(&mut *conn).await?);
-    let there = "select exists (select from pg_catalog.pg_roles where rolname = 'tidegate_reader')";
-    let has_reader: bool = sqlx::query_scalar(there).fetch_one(&mut *conn).await?;
+    let has_reader = migrate::has_reader(&mut conn).await?;
     Ok((detail, if has_reader { Vec::new() } else { vec![NO_READER.to_owned()] }))
 }
 
