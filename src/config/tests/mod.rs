@@ -478,6 +478,18 @@ fn p2_different_limits_of_one_credential_are_warned_of() {
         );
         load_texts(&[("tidegate.yaml", &text)], &credentials()).unwrap().warnings(chrono::Utc::now())
     };
+    let shown = |limit: &str| {
+        let text = MINIMAL.replacen(
+            "jobs:",
+            &format!("{other}    quotas: {{ requests: {{ limit: {limit}, per: 9s }} }}\njobs:"),
+            1,
+        );
+        let config = load_texts(&[("tidegate.yaml", &text)], &credentials()).unwrap();
+        let limits = config.connections.values().map(|connection| connection.limits_among(config.connections.values()));
+        let requests = limits.flatten().filter(|limit| limit.name == "requests");
+        requests.map(|limit| (limit.amount, limit.per.as_secs())).collect::<Vec<_>>()
+    };
+    assert_eq!(shown("2"), [(1, 9), (1, 9)], "the smaller amount within the longer period");
     let warnings = with("2");
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].starts_with("connections `acme-lynn` and `other-lynn` share a credential"), "{warnings:?}");
