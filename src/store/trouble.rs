@@ -28,7 +28,7 @@ pub fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
     let mut next = Some(error);
     while let Some(error) = next {
         let database = of_server(error);
-        let said = database.map_or_else(|| error.to_string(), said);
+        let said = database.map_or_else(|| without_pool(error.to_string()), said);
         // Some libraries repeat the cause in their own message.
         if causes.last().is_none_or(|last| !last.ends_with(&said)) {
             causes.push(said);
@@ -64,6 +64,14 @@ fn said(database: &dyn DatabaseError) -> String {
     let quotes_data = code.starts_with("22") || code.starts_with("23");
     let message = if quotes_data { "a value was refused" } else { database.message() };
     format!("{message} (SQLSTATE {code})")
+}
+
+/// A pool says nothing of the server; what it was asked for could not be had.
+fn without_pool(said: String) -> String {
+    if said == sqlx::Error::PoolTimedOut.to_string() {
+        return "no connection to the database could be made, or became free, in time".to_owned();
+    }
+    said
 }
 
 /// Warnings that may come again and again. Each kind of trouble is known by its message, and the errors of one kind may
