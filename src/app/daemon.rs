@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::alive::{self, Alive};
 use super::{Database, Reload, pruning};
 use crate::config::Config;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RunOutcome};
 use crate::pulse::Loop;
 use crate::pulse::Pulse;
 use crate::quota::QuotaUse;
@@ -69,7 +69,7 @@ impl Daemon {
         for unread in &config.unread {
             tracing::warn!("{unread}");
         }
-        let applied = migrate::migrate(&database.pool).await?;
+        let applied = migrate::migrate_or_wait(&database.pool).await?;
         if applied > 0 {
             tracing::info!(applied, "database migrated");
         }
@@ -99,7 +99,7 @@ impl Daemon {
         tracing::info!(listen = %address, owner = shared.owner, "daemon started");
         let enqueue = enqueue_chore(Arc::clone(&shared), receiver.clone(), Arc::clone(&wake));
         let alive = Arc::new(Alive::new(database.pool.clone(), shared.owner.clone()));
-        let beat = alive_chore(database.pool.clone(), Arc::clone(&alive), receiver.clone());
+        let beat = alive_chore(Arc::clone(&shared), Arc::clone(&alive), receiver.clone());
         let prune = pruning::chore(database.pool.clone(), receiver.clone(), shutdown.clone());
         let (left, only) = (Arc::new(Notify::new()), None);
         let pool = Pool { shared: Arc::clone(&shared), config: receiver, wake, left, shutdown: shutdown.clone(), only };
@@ -197,23 +197,24 @@ fn enqueue_chore(shared: Arc<WorkerContext>, config: watch::Receiver<Arc<Config>
 }
 
 /// Records the jobs and quotas of this process, and cancels runs whose job is in no running process's configuration.
-fn alive_chore(pool: PgPool, alive: Arc<Alive>, config: watch::Receiver<Arc<Config>>) -> PeriodicTask {
-    const TROUBLE: &str = "this process could not be recorded as running";
+fn alive_chore(shared: Arc<Shared>, alive: Arc<Alive>, config: watch::Receiver<Arc<Config>>) -> PeriodicTask {
+    const TROUBLE: &str = "the database could not be told that this process is alive";
     let trouble = Arc::new(Repeats::default());
     PeriodicTask::new("alive", alive::PERIOD, move || {
         let trouble = Arc::clone(&trouble);
-        let (pool, alive, config) = (pool.clone(), Arc::clone(&alive), Arc::clone(&config.borrow()));
+        let (shared, alive, config) = (Arc::clone(&shared), Arc::clone(&alive), Arc::clone(&config.borrow()));
         async move {
             let jobs: Vec<String> = config.jobs.keys().cloned().collect();
             let connections: Vec<String> = config.connections.keys().cloned().collect();
             let orphans = match alive.beat(&jobs, &connections).await {
-                Ok(()) => instance::cancel_orphans(&pool).await,
+                Ok(()) => instance::cancel_orphans(&shared.pool).await,
                 Err(error) => Err(error),
             };
             match orphans {
                 Ok(orphans) => {
                     trouble.over(TROUBLE);
                     for orphan in orphans {
+                        shared.metrics.run_ended(&orphan.job, RunOutcome::Cancelled);
                         tracing::warn!(
                             run = orphan.run,
                             job = orphan.job,
@@ -222,7 +223,7 @@ fn alive_chore(pool: PgPool, alive: Arc<Alive>, config: watch::Receiver<Arc<Conf
                     }
                 }
                 Err(error) => {
-                    session::judge(&pool, &error);
+                    session::judge(&shared.pool, &error);
                     trouble.warn(TROUBLE, &error);
                 }
             }

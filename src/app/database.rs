@@ -1,5 +1,6 @@
 //! The database of this process: a configured server, or the private embedded one.
 
+use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +18,9 @@ use crate::store::session;
 
 /// A server that does not respond within this time counts as down.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long shutdown waits for connections that are still in use.
+/// How long it is then asked why.
+const REASON_WITHIN: Duration = Duration::from_secs(3);
+/// How long the end of the process waits for connections that are still in use.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// Connections idle for this long are closed, since a firewall may have dropped them.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
@@ -126,15 +130,20 @@ impl Database {
         config: &Config,
         embedded: Option<Arc<Embedded>>,
     ) -> Result<Self, DatabaseError> {
-        let place = place_of(&options);
-        let pool = session::pool_options(silence_max(config))
+        let options = session::connect_options(options);
+        let connecting = session::pool_options(silence_max(config))
             .max_connections(config.database.max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .idle_timeout(IDLE_TIMEOUT)
-            .connect_with(session::connect_options(options))
-            .await
-            .map_err(|source| DatabaseError::connect(place, source))?;
-        Ok(Self { pool, embedded, supervisor: None })
+            .connect_with(options.clone());
+        match connecting.await {
+            Ok(pool) => Ok(Self { pool, embedded, supervisor: None }),
+            Err(source) => {
+                // The pool knows only that its time is up.
+                let reason = if matches!(source, sqlx::Error::PoolTimedOut) { reason(&options).await } else { None };
+                Err(DatabaseError::connect(place_of(&options), reason.unwrap_or(source)))
+            }
+        }
     }
 
     /// A working `psql` command line for an embedded server.
@@ -247,16 +256,41 @@ fn place_of(options: &PgConnectOptions) -> String {
 /// once.
 async fn knock(target: &DatabaseTarget) -> Result<(), DatabaseError> {
     let options = session::connect_options(options_of(target)?);
-    let place = place_of(&options);
-    let answer = tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await;
-    let connection =
-        answer.unwrap_or(Err(sqlx::Error::PoolTimedOut)).map_err(|source| DatabaseError::connect(place, source))?;
-    // If closing fails, the connection is already gone.
+    let answer = match tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await {
+        Ok(answer) => answer,
+        Err(_) => Err(silence(&options).await),
+    };
+    let connection = answer.map_err(|source| DatabaseError::connect(place_of(&options), source))?;
+    // What cannot be closed is gone already.
     let _ = connection.close().await;
     Ok(())
 }
 
-/// The longest time, with a margin, that a transaction may have to wait for a vendor.
+/// Why a pool could not connect within [`ACQUIRE_TIMEOUT`]. `None` if a connection is possible by now.
+async fn reason(options: &PgConnectOptions) -> Option<sqlx::Error> {
+    match tokio::time::timeout(REASON_WITHIN, options.connect()).await {
+        Ok(Ok(connection)) => {
+            // What cannot be closed is gone already.
+            let _ = connection.close().await;
+            None
+        }
+        Ok(Err(error)) => Some(error),
+        Err(_) => Some(silence(options).await),
+    }
+}
+
+/// What is said of a server that did not respond within [`ACQUIRE_TIMEOUT`]. One that accepts connections is overloaded,
+/// suspended or no Postgres; else the network drops what is sent.
+async fn silence(options: &PgConnectOptions) -> sqlx::Error {
+    let address = (options.get_host(), options.get_port());
+    let accepts = options.get_socket().is_none()
+        && matches!(tokio::time::timeout(REASON_WITHIN, TcpStream::connect(address)).await, Ok(Ok(_)));
+    let what = if accepts { "the server accepted the connection, and then" } else { "the server" };
+    let message = format!("{what} did not respond within {} s", ACQUIRE_TIMEOUT.as_secs());
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, message))
+}
+
+/// The longest that a transaction may have to wait for a vendor, and more.
 fn silence_max(config: &Config) -> Duration {
     let connections = config.connections.values();
     let longest = connections.map(|connection| connection.request_timeout.saturating_add(connection.retry.max)).max();

@@ -8,7 +8,8 @@ use crate::http::Redactor;
 use crate::secret::Secret;
 use crate::settings::Faults;
 use crate::store::fitness::Unfit;
-use crate::store::trouble::causes;
+use crate::store::session;
+use crate::store::trouble::{causes, is_read_only};
 use crate::text::{self, plain};
 
 /// Causes below the first that are shown.
@@ -62,6 +63,9 @@ fn render(error: &anyhow::Error, secrets: &[Secret]) -> String {
     if let Some(CommandError::Failed { hint, .. }) = error.downcast_ref() {
         let _ = writeln!(text, "hint: {}", plain(hint));
     }
+    if is_read_only(error.as_ref()) {
+        let _ = writeln!(text, "hint: {}", session::ONLY_READS_HINT);
+    }
     if let Some(unfit) = error.chain().find_map(|cause| cause.downcast_ref::<Unfit>()) {
         text.push_str(&remedy(&unfit.hint, &unfit.statements));
     }
@@ -80,7 +84,7 @@ pub fn remedy(hint: &str, statements: &[String]) -> String {
 
 /// A last line of defence (promise 7): no error is made with a secret in it, whatever a server answers.
 pub fn hide(text: &str, secrets: &[Secret]) -> String {
-    Redactor::new(secrets.to_vec()).without_secrets(text)
+    Redactor::of_whole(secrets.to_vec()).without_secrets(text)
 }
 
 #[cfg(test)]

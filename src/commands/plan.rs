@@ -57,7 +57,8 @@ pub async fn run(context: Context, args: PlanArgs) -> anyhow::Result<Exit> {
                 for stream in &job.streams {
                     let connection = &config.connections[&job.connection];
                     let mut plan = plan(conn, job, connection, stream, at).await?;
-                    plan.ends_at = quotas.ends_at(&database.pool, connection, plan.calls, plan.bytes).await?;
+                    plan.ends_at =
+                        quotas.ends_at(&database.pool, &config.connections, connection, plan.calls, plan.bytes).await?;
                     streams.push(plan);
                 }
             }
@@ -135,13 +136,15 @@ impl Quotas {
     async fn ends_at(
         &mut self,
         pool: &PgPool,
+        all: &BTreeMap<String, Connection>,
         connection: &Connection,
         calls: u64,
         bytes: u64,
     ) -> anyhow::Result<DateTime<Utc>> {
         if !self.open.contains_key(&connection.name) {
             let key = LedgerKey::derive(pool, &connection.base_url, &connection.settings.credential()).await?;
-            let snapshot = Ledger::peek(pool.clone(), &key, &connection.name, &connection.limits).await?;
+            let snapshot =
+                Ledger::peek(pool.clone(), &key, &connection.name, &connection.limits_among(all.values())).await?;
             self.open.insert(connection.name.clone(), (snapshot, 0, 0));
         }
         let Some((snapshot, taken_calls, taken_bytes)) = self.open.get_mut(&connection.name) else {

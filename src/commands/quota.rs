@@ -1,5 +1,7 @@
 //! `tidegate quota`: what each connection has used of its vendor's limits.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgPool;
@@ -44,7 +46,8 @@ pub async fn run(context: Context, args: QuotaArgs) -> anyhow::Result<Exit> {
     let connections = names::connections(&context.config, &args.connections)?;
     let asked = if args.ask { Some(ask(&context, &connections).await?) } else { None };
     // After the vendors were asked: these calls count.
-    let reading = context.with_schema(async |database, _| read(&database.pool, connections.iter().copied()).await);
+    let all = &context.config.connections;
+    let reading = context.with_schema(async |database, _| read(&database.pool, all, connections.iter().copied()).await);
     let document = Document { at: clock::now(), quotas: reading.await?, asked };
     let failed = document.asked.as_deref().is_some_and(asked::report_failures);
     if args.json {
@@ -65,15 +68,18 @@ async fn ask(context: &Context, connections: &[&Connection]) -> anyhow::Result<V
     Box::pin(asking).await
 }
 
-/// Reads the ledgers of `connections`, writing nothing: one that was never used shows zeros.
+/// Reads the ledgers of `connections`, writing nothing: one that was never used shows zeros, and the limits that will count of all
+/// that are configured.
 pub(super) async fn read<'c>(
     pool: &PgPool,
+    all: &BTreeMap<String, Connection>,
     connections: impl IntoIterator<Item = &'c Connection>,
 ) -> anyhow::Result<Vec<LimitUse>> {
     let mut quotas = Vec::new();
     for connection in connections {
         let key = LedgerKey::derive(pool, &connection.base_url, &connection.settings.credential()).await?;
-        let snapshot = Ledger::peek(pool.clone(), &key, &connection.name, &connection.limits).await?;
+        let snapshot =
+            Ledger::peek(pool.clone(), &key, &connection.name, &connection.limits_among(all.values())).await?;
         quotas.extend(snapshot.usage().into_iter().map(|usage| LimitUse::new(connection, usage)));
     }
     Ok(quotas)

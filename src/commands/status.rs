@@ -33,7 +33,7 @@ pub async fn run(context: Context, args: StatusArgs) -> anyhow::Result<Exit> {
     let (document, quotas) = context
         .with_schema(async |database, conn| {
             let now = schedule::clock(conn).await?;
-            let quotas = quota::read(&database.pool, config.connections.values()).await?;
+            let quotas = quota::read(&database.pool, &config.connections, config.connections.values()).await?;
             let used = quotas.iter().map(LimitUse::of_status).collect();
             let report = Report::gather(conn, config, used, false, now).await?;
             let sending = config.jobs.values().filter(|job| job.push.is_some()).map(|job| job.name.clone());

@@ -57,11 +57,9 @@ fn plain_http(connection: &Connection) -> Vec<String> {
 
 /// Connections that share a credential, and so a ledger, but configure different limits.
 fn quotas_apart(connections: &BTreeMap<String, Connection>) -> Vec<String> {
-    let mut first: BTreeMap<(&str, Vec<&str>), &Connection> = BTreeMap::new();
     let mut warnings = Vec::new();
     for connection in connections.values() {
-        let credential = (connection.base_url.as_str(), connection.settings.credential());
-        let known = *first.entry(credential).or_insert(connection);
+        let Some(known) = connections.values().find(|first| first.shares_credential(connection)) else { continue };
         for limit in &connection.limits {
             let other = known.limits.iter().find(|other| other.name == limit.name);
             if other.is_some_and(|other| (other.amount, other.per) != (limit.amount, limit.per)) {

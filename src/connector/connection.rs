@@ -41,6 +41,28 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Whether both have the same credential at the same base URL, and so one quota.
+    pub fn shares_credential(&self, other: &Self) -> bool {
+        fn base(connection: &Connection) -> &str {
+            connection.base_url.as_str().trim_end_matches('/')
+        }
+        base(self) == base(other) && self.settings.credential() == other.settings.credential()
+    }
+
+    /// The limits that count if the connections `all` are in use: of those that share the credential the smaller amount within the
+    /// longer period, as `tidegate.quota_agreed` has it of running processes.
+    pub fn limits_among<'c>(&self, all: impl IntoIterator<Item = &'c Self>) -> Vec<Limit> {
+        let mut limits = self.limits.clone();
+        for other in all.into_iter().filter(|other| self.shares_credential(other)) {
+            for limit in &mut limits {
+                let Some(stated) = other.limits.iter().find(|stated| stated.name == limit.name) else { continue };
+                limit.amount = limit.amount.min(stated.amount);
+                limit.per = limit.per.max(stated.per);
+            }
+        }
+        limits
+    }
+
     pub const fn vendor(&self) -> Vendor {
         self.connector.vendor
     }

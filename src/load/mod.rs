@@ -40,7 +40,7 @@ pub enum LoadError {
     SeenLost,
     #[error("rows that were left out as unchanged moved within the slice; nothing of this page was kept")]
     Rearranged,
-    #[error("the database refused a statement or did not respond")]
+    #[error("{}", session::summary(.0))]
     Database(#[from] sqlx::Error),
     #[error("table {table} was altered while it was loaded: {detail}; nothing of this page was kept")]
     Altered { table: String, detail: String },

@@ -27,6 +27,7 @@ use crate::connector::lynn_outbound::{self, LynnOutbound};
 use crate::connector::{AccountSettings as _, Connection};
 use crate::http::Redactor;
 use crate::store::push::{self as store, Batch, Tally};
+use crate::store::session;
 use crate::worker::hint::{self, Subject};
 use crate::worker::policy::TaskError;
 use crate::worker::{Account, accounts};
@@ -74,7 +75,7 @@ pub enum PushError {
     Failed { batch: i64, said: String },
     #[error("the task of batch {batch} has not ended within {hours} h; its last status was {said}")]
     Overdue { batch: i64, hours: u64, said: String },
-    #[error("the database did not respond")]
+    #[error("{}", session::summary(.0))]
     Database(#[from] sqlx::Error),
 }
 
@@ -203,7 +204,8 @@ impl PushError {
                  nothing twice"
                     .to_owned()
             }
-            Self::Database(_) => "check the database's log".to_owned(),
+            Self::Database(error) if session::is_read_only(error) => session::ONLY_READS_HINT.to_owned(),
+            Self::Database(_) => "look at the database's log".to_owned(),
         }
     }
 }

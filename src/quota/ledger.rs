@@ -20,7 +20,7 @@ use super::reservation::{Change, CountedUse, Reservation};
 use super::statement;
 use super::window::{self, Spans, Window};
 use crate::clock;
-use crate::store::session::Deadline as _;
+use crate::store::session::{self, Deadline as _};
 
 /// A statement of the ledger takes longer only if the database is in trouble. Then the caller gets an error that it can retry.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
@@ -81,7 +81,7 @@ pub enum Grant {
 
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    #[error("quota ledger of connection `{connection}`: the database did not respond")]
+    #[error("quota ledger of connection `{connection}`: {}", session::summary(.source))]
     Database { connection: String, source: sqlx::Error },
     #[error("quota ledger of connection `{connection}`: no response from the database within {}s", ANSWER_MAX.as_secs())]
     Timeout { connection: String },

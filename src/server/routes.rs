@@ -130,7 +130,7 @@ impl AppState {
                 session::purge(&self.site.pool);
                 // Unreachable: this case is handled above.
                 drop(conn.detach());
-                Err("the database is read-only: it is a standby, or was made read-only")
+                Err(session::ONLY_READS)
             }
             Err(sqlx::Error::Database(_)) => Err("the database responds, but Tidegate's tables are missing"),
             Err(_) => Err(UNREACHABLE),

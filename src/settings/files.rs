@@ -25,7 +25,11 @@ const JOBS: &str = "jobs";
 /// Words in folder names that suggest job files.
 const CONNECTIONS: &str = "connections";
 
-/// One file: its name as faults show it, its position in the reading order, its text.
+/// A disk that is full leaves such files, and their settings would be gone without a word.
+const EMPTY: &str =
+    "is empty; restore what it held, or, if nothing is to be set in it, remove it or write a comment into it";
+
+/// One file: its name as faults show it, its place in the order of reading, its text.
 pub struct Source {
     name: Arc<str>,
     order: usize,
@@ -261,6 +265,11 @@ pub fn merge(sources: &[Source], faults: &mut Faults) -> Option<Node> {
     let mut merged: Vec<(String, Node)> = Vec::new();
     let mut whole = true;
     for source in sources {
+        if source.text.trim_start_matches('\u{feff}').trim().is_empty() {
+            faults.add(source.place(0), String::new(), EMPTY.to_owned());
+            whole = false;
+            continue;
+        }
         let Ok(root) = yaml::parse(source, faults) else {
             whole = false;
             continue;

@@ -7,7 +7,7 @@ use sqlx::{Connection as _, PgConnection, PgPool, Row as _};
 
 use super::migrate::Applied;
 use super::migrations::schemas;
-use super::session::Deadline as _;
+use super::session::{Deadline as _, ONLY_READS, ONLY_READS_HINT};
 
 /// Oldest server that the SQL is written for.
 const SERVER_VERSION_MIN: i32 = 140_000;
@@ -108,6 +108,37 @@ pub async fn require(connection: &mut PgConnection, applied: &Applied) -> Result
         "use another database, or do what is said above".clone_into(&mut unfit.hint);
     }
     Err(unfit.into())
+}
+
+/// Refuses a server that only reads.
+pub async fn require_writable(connection: &mut PgConnection) -> Result<(), Error> {
+    let (is_standby, is_frozen, of_database, reset): (bool, bool, bool, String) = sqlx::query_as(
+        "
+        select
+            pg_is_in_recovery(),
+            setting = 'on',
+            source = 'database',
+            format('alter database %I reset default_transaction_read_only;', current_database())
+        from pg_catalog.pg_settings
+        where name = 'default_transaction_read_only'
+        ",
+    )
+    .fetch_one(connection)
+    .in_time()
+    .await?;
+    if !is_standby && !is_frozen {
+        return Ok(());
+    }
+    let unfit =
+        |hint: &str, statements| Unfit { problems: vec![ONLY_READS.to_owned()], hint: hint.to_owned(), statements };
+    Err(Error::Unfit(match (is_standby, of_database) {
+        (true, _) => unfit("this server is a standby: name the primary server in `database`", Vec::new()),
+        (false, true) => {
+            let hint = "somebody made the database read-only. When it may be written to again, its owner runs";
+            unfit(hint, vec![reset])
+        }
+        (false, false) => unfit(ONLY_READS_HINT, Vec::new()),
+    }))
 }
 
 async fn require_server(connection: &mut PgConnection) -> Result<(), Error> {

@@ -10,7 +10,7 @@ use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 
 use super::fitness::{self, Unfit};
 use super::migrations::{LIST, MIGRATOR};
-use super::session::Deadline as _;
+use super::session::{self, Deadline as _};
 
 /// The comment of the list: every table of the schema has one.
 const COMMENTS: &str = "
@@ -23,7 +23,10 @@ const COMMENTS: &str = "
     comment on column tidegate._sqlx_migrations.execution_time is 'Nanoseconds that it took; -1 if not known';
 ";
 
-/// Another process may be migrating. If that takes longer than this, it hangs.
+/// The migration that makes the reader role. It warns that the role is missing wherever the login may not make roles.
+const READER_MIGRATION: i64 = 20_261_121_000_011;
+
+/// Another process may be migrating; waiting longer than this means it hangs.
 const DEADLINE: Duration = Duration::from_mins(5);
 
 /// Why a database could not be brought to this version.
@@ -35,9 +38,11 @@ pub enum Error {
     Deadline,
     #[error("the database was created by a newer Tidegate (migration {0} is unknown here): use that version or later")]
     Newer(i64),
+    #[error("migration {version} failed")]
+    Statement { version: i64, source: sqlx::Error },
     #[error("migrations failed")]
     Migrate(#[source] MigrateError),
-    #[error("the database did not respond")]
+    #[error("{}", session::summary(.0))]
     Database(#[from] sqlx::Error),
 }
 
@@ -45,6 +50,9 @@ impl From<MigrateError> for Error {
     fn from(error: MigrateError) -> Self {
         match error {
             MigrateError::VersionMissing(version) => Self::Newer(version),
+            // These two repeat their source in their own text.
+            MigrateError::ExecuteMigration(source, version) => Self::Statement { version, source },
+            MigrateError::Execute(source) => Self::Database(source),
             error => Self::Migrate(error),
         }
     }
@@ -71,6 +79,11 @@ impl Applied {
         MIGRATOR.iter().filter(|migration| !versions.contains(&migration.version)).count()
     }
 
+    /// Whether exactly the migrations of this version are applied.
+    fn is_current(&self) -> bool {
+        !self.is_empty() && self.versions.is_some() && self.missing() == 0 && self.newer().is_none()
+    }
+
     /// The latest applied migration that this version does not know.
     pub fn newer(&self) -> Option<i64> {
         let unknown = |version: &&i64| !MIGRATOR.version_exists(**version);
@@ -82,6 +95,10 @@ impl Applied {
         self.schema.as_deref() == Some("public")
     }
 
+    fn has(&self, version: i64) -> bool {
+        self.versions.iter().flatten().any(|applied| *applied == version)
+    }
+
     fn count(&self) -> usize {
         self.versions.as_ref().map_or(0, Vec::len)
     }
@@ -90,10 +107,28 @@ impl Applied {
 /// Checks that the database allows what Tidegate does, applies missing migrations, and grants the reader role missing rights.
 /// Returns the number of applied migrations.
 pub async fn migrate(pool: &PgPool) -> Result<usize, Error> {
-    // Checked before the lock is taken: if a pooler changes sessions, another session would keep the lock.
+    start(pool, Standby::Refused).await
+}
+
+/// As [`migrate`], for the daemon: a server that only reads is accepted if no migration is missing. It may be a standby that
+/// is about to be promoted; until then the daemon says that it is not ready.
+pub async fn migrate_or_wait(pool: &PgPool) -> Result<usize, Error> {
+    start(pool, Standby::Accepted).await
+}
+
+/// What is done about a server that only reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standby {
+    Refused,
+    /// If no migration is missing.
+    Accepted,
+}
+
+async fn start(pool: &PgPool, standby: Standby) -> Result<usize, Error> {
+    // Asked before a lock is taken, which another session would keep if a pooler changes sessions.
     let mut connection = pool.acquire().in_time().await?;
     fitness::require_session(pool, &mut connection).await?;
-    let outcome = tokio::time::timeout(DEADLINE, bring_up(&mut connection)).await;
+    let outcome = tokio::time::timeout(DEADLINE, bring_up(&mut connection, standby)).await;
     if !matches!(outcome, Ok(Ok(_))) {
         // The session may hold the lock.
         connection.close_on_drop();
@@ -104,6 +139,7 @@ pub async fn migrate(pool: &PgPool) -> Result<usize, Error> {
 /// Checks everything that [`migrate`] checks first, and changes nothing.
 pub async fn examine(pool: &PgPool, connection: &mut PgConnection) -> Result<Applied, Error> {
     fitness::require_session(pool, connection).await?;
+    fitness::require_writable(connection).await?;
     require_fitness(connection).await
 }
 
@@ -119,12 +155,24 @@ async fn require_fitness(connection: &mut PgConnection) -> Result<Applied, Error
     Ok(applied)
 }
 
-async fn bring_up(connection: &mut PgConnection) -> Result<usize, Error> {
+async fn bring_up(connection: &mut PgConnection, standby: Standby) -> Result<usize, Error> {
+    if let Err(refused) = fitness::require_writable(connection).await {
+        let may_wait = standby == Standby::Accepted && matches!(refused, fitness::Error::Unfit(_));
+        let is_current = may_wait && applied(connection).in_time().await?.is_current();
+        return if is_current { Ok(0) } else { Err(refused.into()) };
+    }
     connection.execute("set search_path to public").in_time().await?;
     connection.lock().await?;
     let before = require_fitness(connection).await?;
     prepare_list(connection, &before).await?;
+    let is_reader_there = !before.has(READER_MIGRATION) && has_reader(connection).in_time().await?;
+    if is_reader_there {
+        connection.execute("set client_min_messages to error").in_time().await?;
+    }
     MIGRATOR.run_direct(None, connection, false).await?;
+    if is_reader_there {
+        connection.execute("set client_min_messages to warning").in_time().await?;
+    }
     grant_readers(connection).await?;
     let after = applied(connection).await?;
     connection.unlock().await?;
@@ -194,6 +242,12 @@ pub async fn applied(connection: &mut PgConnection) -> Result<Applied, sqlx::Err
         }
     }
     Ok(Applied { schema: None, versions: Some(Vec::new()) })
+}
+
+/// Whether the role exists that readers of the reports are members of.
+pub async fn has_reader(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let there = "select exists (select from pg_catalog.pg_roles where rolname = 'tidegate_reader')";
+    sqlx::query_scalar(there).fetch_one(connection).await
 }
 
 /// Grants the reader role its rights in the schemas in which this login has not granted them yet: an administrator may have

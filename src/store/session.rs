@@ -40,8 +40,16 @@ static TROUBLE: LazyLock<Repeats> = LazyLock::new(Repeats::default);
 const UNUSABLE: &str = "a new session of the database cannot be used";
 const BROKEN: &str = "a connection to the database is broken; it is replaced";
 
-/// SQLSTATEs that mean that the server cannot be written to: it is read-only, or an administrator ends its sessions.
-const NOT_THIS_SERVER: &[&str] = &["25006", "57P01", "57P02", "57P03", "57P05"];
+/// SQLSTATEs after which the server is not the one to write to: it only reads, or an administrator ends its sessions.
+const NOT_THIS_SERVER: &[&str] = &[READ_ONLY, "57P01", "57P02", "57P03", "57P05"];
+
+/// SQLSTATE of a statement that would write on a server that only reads.
+pub(super) const READ_ONLY: &str = "25006";
+/// What is said of such a server.
+pub const ONLY_READS: &str = "the database only reads: it is a standby, or was made read-only";
+/// What to do about it.
+pub const ONLY_READS_HINT: &str = "name the primary server in `database`; or, if this one was made read-only, set \
+                                   `default_transaction_read_only` to off where it was set to on";
 
 /// A future that ends with an error if the database does not respond in time.
 pub trait Deadline<T: Send>: Future<Output = Result<T, sqlx::Error>> + Send + Sized {
@@ -74,8 +82,22 @@ pub fn is_lost(error: &sqlx::Error) -> bool {
     }
 }
 
-/// The settings of every session, independent of those of the role, the database or a pooler. Settings that the server does
-/// not know are left out.
+/// Whether an error says that the server only reads.
+pub fn is_read_only(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(READ_ONLY))
+}
+
+/// What an error of the database is in a few words: a refusal is an answer.
+pub fn summary(error: &sqlx::Error) -> &'static str {
+    match error {
+        error if is_read_only(error) => ONLY_READS,
+        sqlx::Error::Database(_) => "the database refused a statement",
+        _ => "the database did not answer",
+    }
+}
+
+/// What every session has, whatever the role, the database or a pooler says. Names that the server does not know are left
+/// out.
 const SETTINGS: &[(&str, &str)] = &[
     // "relation exists, skipping" once per page would flood the log.
     ("client_min_messages", "warning"),
@@ -89,9 +111,14 @@ const SETTINGS: &[(&str, &str)] = &[
     ("standard_conforming_strings", "on"),
     ("array_nulls", "on"),
     ("transform_null_equals", "off"),
+    // Names that the catalogue returns are compared with ours.
+    ("quote_all_identifiers", "off"),
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_deferrable", "off"),
-    // Deadlines are enforced by this process, which knows what it waits for.
+    // Only where the role says otherwise. Set for the database or the server, it tells everybody not to write: it stays, and
+    // is reported.
+    ("default_transaction_read_only", "off"),
+    // Deadlines are kept on this side, where it is known what is waited for.
     ("statement_timeout", "0"),
     ("lock_timeout", "0"),
     ("idle_session_timeout", "0"),
@@ -161,7 +188,10 @@ async fn prepare(connection: &mut PgConnection, silence: Duration) -> Result<(),
         from (
             select count(set_config(wanted.name, wanted.value, false))
             from unnest($1::text[], $2::text[]) as wanted (name, value)
-            where exists (select from pg_settings where pg_settings.name = wanted.name)
+            inner join pg_settings using (name)
+            where
+                wanted.name <> 'default_transaction_read_only'
+                or pg_settings.source in ('user', 'database user')
         ) as settings
         ",
     )

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
 
-/// A repeated warning is logged again after this time, with the number of repetitions.
+use super::session::READ_ONLY;
+
+/// The same warning is logged again after this, with the number of times.
 const PERIOD: Duration = Duration::from_mins(1);
 /// Maximum number of lines about one kind of trouble within a [`PERIOD`], whatever their texts.
 const LINES_MAX: usize = 3;
@@ -26,7 +28,7 @@ pub fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
     let mut next = Some(error);
     while let Some(error) = next {
         let database = of_server(error);
-        let said = database.map_or_else(|| error.to_string(), said);
+        let said = database.map_or_else(|| without_pool(error.to_string()), said);
         // Some libraries repeat the cause in their own message.
         if causes.last().is_none_or(|last| !last.ends_with(&said)) {
             causes.push(said);
@@ -36,7 +38,19 @@ pub fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
     causes
 }
 
-/// The message of Postgres, if `error` is an error of Postgres, or a transparent wrapper of one.
+/// Whether Postgres says, somewhere among the causes of `error`, that it only reads.
+pub fn is_read_only(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(database) = of_server(error) {
+            return database.code().as_deref() == Some(READ_ONLY);
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// What Postgres says, if `error` is that, or shows nothing but that.
 fn of_server<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e dyn DatabaseError> {
     if let Some(sqlx::Error::Database(database)) = error.downcast_ref() {
         return Some(&**database);
@@ -52,8 +66,16 @@ fn said(database: &dyn DatabaseError) -> String {
     format!("{message} (SQLSTATE {code})")
 }
 
-/// Warnings that may repeat. Each kind of trouble is identified by its message, and the errors of one kind may differ: a server
-/// that goes away refuses connections, breaks them or does not respond.
+/// A pool says nothing of the server; what it was asked for could not be had.
+fn without_pool(said: String) -> String {
+    if said == sqlx::Error::PoolTimedOut.to_string() {
+        return "no connection to the database could be made, or became free, in time".to_owned();
+    }
+    said
+}
+
+/// Warnings that may come again and again. Each kind of trouble is known by its message, and the errors of one kind may
+/// differ: a server that goes away refuses connections, breaks them or is silent.
 #[derive(Debug, Default)]
 pub struct Repeats(Mutex<HashMap<&'static str, Kind>>);
 

@@ -12,6 +12,7 @@ use crate::http::{Gate, HttpError};
 use crate::quota::{Ledger, LedgerError, LedgerKey};
 use crate::secret::Secret;
 use crate::store::account::{self, Part};
+use crate::store::session;
 
 /// One connection, ready for use.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub struct Account {
 /// Why a connection could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
-    #[error("the database did not respond")]
+    #[error("{}", session::summary(.0))]
     Database(#[from] sqlx::Error),
     #[error(transparent)]
     Ledger(#[from] LedgerError),

@@ -8,6 +8,7 @@ use crate::decode::DecodeError;
 use crate::http::HttpError;
 use crate::load::{LoadError, passes};
 use crate::quota::{self, LedgerError};
+use crate::store::session;
 
 /// Pauses after the first, second, … temporary error without progress. After the last one the task fails.
 const PAUSES_MINUTES: &[i64] = &[1, 5, 15, 60];
@@ -21,7 +22,7 @@ pub enum TaskError {
     Step(#[from] StepError),
     #[error(transparent)]
     Load(#[from] LoadError),
-    #[error("the database did not respond")]
+    #[error("{}", session::summary(.0))]
     Database(#[from] sqlx::Error),
     #[error("the stream's rows are on a grid of {stored} slices, the job needs {wanted}")]
     Grid { stored: String, wanted: String },
@@ -168,6 +169,9 @@ pub const HELD_HINT: &str = "see `tidegate held` and ask the vendor. A held slic
 /// One sentence for the operator that is correct for every vendor, and for lists as well as windows. [`super::hint::hint`] is
 /// more specific.
 pub fn hint(error: &TaskError) -> &'static str {
+    if error.of_database().is_some_and(session::is_read_only) {
+        return session::ONLY_READS_HINT;
+    }
     match error {
         TaskError::Step(error) => hint_step(error),
         TaskError::Load(LoadError::Fenced | LoadError::Moved) => {

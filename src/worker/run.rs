@@ -157,10 +157,13 @@ async fn tasks(
     Ok(())
 }
 
-/// Logs why this worker no longer holds the run.
-async fn say_why_lost(shared: &WorkerContext, claim: &Claim) {
+/// Logs why this worker does not hold the run any more. A run that was cancelled has ended here, and is counted.
+async fn say_why_lost(shared: &Shared, claim: &Claim) {
     match run::is_cancelled(&shared.pool, claim.id).await {
-        Ok(true) => tracing::info!("the run was cancelled; the rows that were committed are kept"),
+        Ok(true) => {
+            shared.metrics.run_ended(&claim.job, RunOutcome::Cancelled);
+            tracing::info!("the run was cancelled; the rows that were committed are kept");
+        }
         Ok(false) => tracing::warn!("lost the run or its stream, another worker has taken over"),
         Err(error) => {
             session::judge(&shared.pool, &error);

@@ -19,7 +19,8 @@ use crate::config::Config;
 use crate::connector::Connection;
 use crate::store::fitness::Unfit;
 use crate::store::migrate;
-use crate::store::trouble::chain;
+use crate::store::session;
+use crate::store::trouble::{chain, is_read_only};
 use crate::worker::policy::{self, TaskError};
 use crate::worker::{accounts, hint};
 
@@ -67,6 +68,7 @@ impl Finding {
         }
         let hint = match error.downcast_ref() {
             Some(CommandError::Failed { hint, .. }) => hint.clone(),
+            _ if is_read_only(error.as_ref()) => session::ONLY_READS_HINT.to_owned(),
             _ => "see `database` and `embedded` in the configuration, and the server's log".to_owned(),
         };
         Self::failed(chain(error.as_ref()), hint)
@@ -131,8 +133,7 @@ async fn ask(pool: &PgPool) -> anyhow::Result<(String, Vec<String>)> {
     require_schema(&mut conn).await?;
     let version = sqlx::query_scalar!(r#"select current_setting('server_version') as "version!""#);
     let detail = format!("PostgreSQL {}", version.fetch_one(&mut *conn).await?);
-    let there = "select exists (select from pg_catalog.pg_roles where rolname = 'tidegate_reader')";
-    let has_reader: bool = sqlx::query_scalar(there).fetch_one(&mut *conn).await?;
+    let has_reader = migrate::has_reader(&mut conn).await?;
     Ok((detail, if has_reader { Vec::new() } else { vec![NO_READER.to_owned()] }))
 }
 

@@ -151,8 +151,21 @@ fn the_defaults_that_the_schema_states_are_the_real_ones() {
 }
 
 #[test]
-fn an_empty_file_is_a_config_of_defaults() {
-    for text in ["", "# nothing\n", "---\n", "log:\njobs: {}\nconnections: ~\n"] {
+fn p9_a_file_that_is_empty_is_refused_wherever_it_is() {
+    for text in ["", "\n", " \r\n\t\n", "\u{feff}"] {
+        for (empty, files) in [
+            ("tidegate.yaml", [("tidegate.yaml", text), ("jobs/a.yaml", MINIMAL)]),
+            ("jobs/a.yaml", [("tidegate.yaml", MINIMAL), ("jobs/a.yaml", text)]),
+        ] {
+            let faults = load_texts(&files, &credentials()).unwrap_err().to_string();
+            assert!(faults.starts_with(&format!("{empty}: is empty; restore what it held")), "{text:?}: {faults}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_says_nothing_is_a_config_of_defaults() {
+    for text in ["# nothing\n", "---\n", "log:\njobs: {}\nconnections: ~\n"] {
         let config = load_texts(&[("tidegate.yaml", text)], &BTreeMap::new()).unwrap();
         assert!(config.jobs.is_empty() && config.connections.is_empty());
         assert!(config.database.target.is_embedded());
@@ -465,6 +478,18 @@ fn p2_different_limits_of_one_credential_cause_a_warning() {
         );
         load_texts(&[("tidegate.yaml", &text)], &credentials()).unwrap().warnings(chrono::Utc::now())
     };
+    let shown = |limit: &str| {
+        let text = MINIMAL.replacen(
+            "jobs:",
+            &format!("{other}    quotas: {{ requests: {{ limit: {limit}, per: 9s }} }}\njobs:"),
+            1,
+        );
+        let config = load_texts(&[("tidegate.yaml", &text)], &credentials()).unwrap();
+        let limits = config.connections.values().map(|connection| connection.limits_among(config.connections.values()));
+        let requests = limits.flatten().filter(|limit| limit.name == "requests");
+        requests.map(|limit| (limit.amount, limit.per.as_secs())).collect::<Vec<_>>()
+    };
+    assert_eq!(shown("2"), [(1, 9), (1, 9)], "the smaller amount within the longer period");
     let warnings = with("2");
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].starts_with("connections `acme-lynn` and `other-lynn` share a credential"), "{warnings:?}");

@@ -57,6 +57,8 @@ async fn p12_a_daemon_cancels_the_runs_of_a_job_that_was_removed() {
     let daemon = Daemon::start(&world).await;
     let query = format!("select state from tidegate.run where id = {run}");
     eventually(SOON, async || (world.scalar::<String>(&query).await == "cancelled").then_some(())).await;
+    let counted = r#"tidegate_runs_total{job="removed",outcome="cancelled"} 1"#;
+    eventually(SOON, async || daemon.get("/metrics").await.1.contains(counted).then_some(())).await;
     drop(daemon);
 }
 
@@ -90,6 +92,8 @@ async fn p12_a_daemon_stops_working_on_a_cancelled_run_and_logs_it() {
     let output = command(&world, &[], &["runs", "cancel", &run.to_string()]).await;
     assert!(output.status.success(), "{output:?}");
     daemon.says("the run was cancelled; the rows that were committed are kept").await;
+    let counted = r#",outcome="cancelled"} 1"#;
+    eventually(SOON, async || daemon.get("/metrics").await.1.contains(counted).then_some(())).await;
     let said = daemon.kill().await;
     assert!(!said.contains("taken over"), "{said}");
 }

@@ -40,8 +40,9 @@ async fn a_login_without_privileges_is_shown_sufficient_statements() {
     assert_eq!(count(&database, SCHEMAS).await, 0);
 
     as_administrator(&database, &statements).await;
-    let (said, _) = expect(&command_at(&world, &url, &["migrate"]).await, 0);
+    let (said, warned) = expect(&command_at(&world, &url, &["migrate"]).await, 0);
     assert!(said.contains("migrations applied"), "{said}");
+    assert!(!warned.contains("tidegate_reader"), "the role exists, though this login may not make it: {warned}");
     expect(&command_at(&world, &url, &["check"]).await, 0);
     expect(&command_at(&world, &url, &["sync"]).await, 0);
     assert!(count(&database, "select count(*) from lynn.navigation_marks").await > 0);
@@ -110,7 +111,43 @@ async fn a_database_of_a_newer_version_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schema_that_tidegate_did_not_create_is_named() {
+async fn p12_a_database_that_only_reads_is_named_with_the_remedy() {
+    let (world, empty) = (small_world().await, TestDatabase::create_empty().await);
+    for database in [&world.database, &empty] {
+        let name = database.name();
+        let frozen = format!("alter database {name} set default_transaction_read_only = on");
+        as_administrator(database, &[frozen]).await;
+        let (error, hint, statements) = finding(&world, database.url()).await;
+        assert_eq!(error, "the database only reads: it is a standby, or was made read-only");
+        assert!(hint.contains("made the database read-only"), "{hint}");
+        assert_eq!(statements, [format!("alter database {name} reset default_transaction_read_only;")]);
+        for args in [&["migrate"][..], &["sync"]] {
+            let (_, said) = expect(&command_at(&world, database.url(), args).await, 1);
+            assert!(said.contains("the database only reads") && said.contains(&statements[0]), "{args:?}: {said}");
+            assert!(!said.contains("at line"), "{said}");
+        }
+    }
+    // Told by what fails on the way, too.
+    let (_, said) = expect(&command_at(&world, world.database.url(), &["quota", "--ask"]).await, 1);
+    assert!(
+        said.contains("the database only reads: it is a standby") && said.contains("hint: name the primary"),
+        "{said}"
+    );
+    assert!(!said.contains("did not answer"), "{said}");
+    let (_, said) = expect(&command_at(&world, world.database.url(), &["runs", "cancel", "1"]).await, 1);
+    assert!(said.contains("(SQLSTATE 25006)\nhint: name the primary server"), "{said}");
+
+    let url = format!("{}&options[default_transaction_read_only]=on", empty.url());
+    let writes = format!("alter database {} reset default_transaction_read_only", empty.name());
+    let mut admin = TestDatabase::superuser().await;
+    super::execute(&mut admin, writes).await;
+    let (_, said) = expect(&command_at(&world, &url, &["migrate"]).await, 1);
+    assert!(said.contains("set `default_transaction_read_only` to off where it was set"), "{said}");
+    expect(&command_at(&world, empty.url(), &["migrate"]).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_is_not_tidegates_is_named() {
     let (world, database) = (small_world().await, TestDatabase::create_empty().await);
     as_administrator(&database, &["create schema lexer".to_owned()]).await;
     let (error, ..) = finding(&world, database.url()).await;

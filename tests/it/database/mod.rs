@@ -5,6 +5,7 @@ mod list;
 mod pooler;
 mod role;
 mod settings;
+mod silent;
 
 use std::process::Output;
 

@@ -25,9 +25,14 @@ async fn settings_of_the_role_do_not_affect_a_run() {
         "bytea_output = escape",
         "search_path = nowhere",
         "transform_null_equals = on",
+        "quote_all_identifiers = on",
+        "default_transaction_read_only = on",
     ] {
         execute(&mut admin, format!("alter role \"{}\" set {setting}", role.name)).await;
     }
+    let name = world.database.name();
+    let reads_only = format!("alter role \"{}\" in database {name} set default_transaction_read_only = on", role.name);
+    execute(&mut admin, reads_only).await;
     let url = role.url(&world.database);
     for args in [&["check"][..], &["migrate"], &["sync"], &["status"]] {
         expect(&command_at(&world, &url, args).await, 0);
