@@ -197,7 +197,7 @@ fn enqueue_chore(shared: Arc<WorkerContext>, config: watch::Receiver<Arc<Config>
 }
 
 /// Records the jobs and quotas of this process, and cancels runs whose job is in no running process's configuration.
-fn alive_chore(shared: Arc<Shared>, alive: Arc<Alive>, config: watch::Receiver<Arc<Config>>) -> PeriodicTask {
+fn alive_chore(shared: Arc<WorkerContext>, alive: Arc<Alive>, config: watch::Receiver<Arc<Config>>) -> PeriodicTask {
     const TROUBLE: &str = "the database could not be told that this process is alive";
     let trouble = Arc::new(Repeats::default());
     PeriodicTask::new("alive", alive::PERIOD, move || {

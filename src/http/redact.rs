@@ -571,8 +571,9 @@ fn dump_texts(bytes: &[u8], at: usize, ends: &mut Vec<usize>) {
     let Some(length) = line_break(&bytes[line_end..]) else { return };
     let Some(row) = dump_offset(bytes, line_end + length) else { return };
     let mut blanks = 0;
-    for place in row..bytes.len().min(row + DUMP_ROW_MAX) {
-        match bytes[place] {
+    let limit = bytes.len().min(row + DUMP_ROW_MAX);
+    for (place, byte) in bytes.iter().copied().enumerate().take(limit).skip(row) {
+        match byte {
             b' ' => blanks += 1,
             b'|' => return ends.push(place + 1),
             byte => {
@@ -874,7 +875,7 @@ mod tests {
                 for (number, row) in held.as_bytes().chunks(16).enumerate() {
                     let text = std::str::from_utf8(row).unwrap();
                     let digits: Vec<String> = row.iter().map(|byte| format!("{byte:02x}")).collect();
-                    dump += &if is_framed {
+                    let line = if is_framed {
                         let (left, right) = digits.split_at(digits.len().min(8));
                         let digits = format!("{}  {}", left.join(" "), right.join(" "));
                         format!("{:08x}  {digits:<48}  |{text}|{end}", number * 16)
@@ -882,6 +883,7 @@ mod tests {
                         let words: Vec<String> = digits.chunks(2).map(<[String]>::concat).collect();
                         format!("{:08x}: {:<39}  {text}{end}", number * 16, words.join(" "))
                     };
+                    dump.push_str(&line);
                 }
                 let shown = redactor.without_secrets(&dump);
                 let pieces = secret.as_bytes().windows(8).map(|piece| std::str::from_utf8(piece).unwrap());
@@ -912,7 +914,7 @@ mod tests {
         ] {
             assert_eq!(redactor.without_secrets(&text), text);
         }
-        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < std::time::Duration::from_mins(1), "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -164,14 +164,17 @@ pub enum Step {
 pub struct KeyPath(pub Vec<Step>);
 
 impl KeyPath {
+    #[must_use]
     pub fn key(&self, key: &str) -> Self {
         self.join([Step::Key(key.to_owned())])
     }
 
+    #[must_use]
     pub fn index(&self, index: usize) -> Self {
         self.join([Step::Index(index)])
     }
 
+    #[must_use]
     pub fn join(&self, steps: impl IntoIterator<Item = Step>) -> Self {
         Self(self.0.iter().cloned().chain(steps).collect())
     }

@@ -32,7 +32,7 @@ pub fn schemas() -> Vec<Schema> {
         .map(|name| {
             let comment = format!("comment on schema {name} is '");
             // A later migration may replace it.
-            let meaning = lines().filter_map(|line| line.strip_prefix(&comment)?.strip_suffix("';")).last();
+            let meaning = lines().filter_map(|line| line.strip_prefix(&comment)?.strip_suffix("';")).next_back();
             Schema { name: name.to_owned(), meaning: meaning.unwrap_or_default().replace("''", "'") }
         })
         .collect()

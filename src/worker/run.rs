@@ -158,7 +158,7 @@ async fn tasks(
 }
 
 /// Logs why this worker does not hold the run any more. A run that was cancelled has ended here, and is counted.
-async fn say_why_lost(shared: &Shared, claim: &Claim) {
+async fn say_why_lost(shared: &WorkerContext, claim: &Claim) {
     match run::is_cancelled(&shared.pool, claim.id).await {
         Ok(true) => {
             shared.metrics.run_ended(&claim.job, RunOutcome::Cancelled);

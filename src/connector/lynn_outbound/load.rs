@@ -292,7 +292,7 @@ mod tests {
         for response in ["9d0c\0", "\u{1b}[2J", "\u{202e}9d0c", "t0ken-value", r#"{"taskId":"T0KEN-value"}"#] {
             match taken(response.as_bytes(), &redactor).unwrap() {
                 Loaded::Taken { task: None, said: Some(said) } => {
-                    assert_eq!(redactor.clean(&said), said, "{response:?}")
+                    assert_eq!(redactor.clean(&said), said, "{response:?}");
                 }
                 other => panic!("{response:?}: {other:?}"),
             }
