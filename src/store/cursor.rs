@@ -126,6 +126,40 @@ pub struct Slice {
     pub held_base_at: Option<DateTime<Utc>>,
 }
 
+/// The slice that a row of one of the two queries below describes.
+macro_rules! slice {
+    ($row:expr) => {
+        Slice {
+            id: $row.id,
+            window_start: $row.window_start,
+            window_end: $row.window_end,
+            read_until: $row.read_until,
+            finished_run: $row.finished_run,
+            rows_total: $row.rows_total,
+            position: Position {
+                run: $row.reading_run,
+                until: $row.reading_until,
+                fresh: $row.reading_fresh,
+                pages: $row.reading_pages,
+                rows: $row.reading_rows,
+                seen: $row.reading_seen,
+                rejected: $row.reading_rejected,
+                doubt: $row.reading_doubt,
+                bytes: $row.reading_bytes,
+                cursor: $row.cursor,
+                fingerprinted: $row.fingerprinted,
+                batches: $row.reading_batches,
+            },
+            reading_present: $row.reading_present,
+            released: $row.released,
+            again: $row.again,
+            held_rows_reported: $row.held_rows_reported,
+            held_records_rejected: $row.held_records_rejected,
+            held_base_at: $row.held_base_at,
+        }
+    };
+}
+
 /// The slices of a stream that end after `after`, and those that are to be read [again](Slice::again), by start.
 pub async fn slices(
     executor: impl PgExecutor<'_>,
@@ -133,26 +167,14 @@ pub async fn slices(
     stream: &str,
     after: DateTime<Utc>,
 ) -> Result<Vec<Slice>, sqlx::Error> {
-    find(executor, connection_name, stream, after, None).await
-}
-
-/// [`slices`], or only the one of them that starts at `start`.
-async fn find(
-    executor: impl PgExecutor<'_>,
-    connection_name: &str,
-    stream: &str,
-    after: DateTime<Utc>,
-    start: Option<DateTime<Utc>>,
-) -> Result<Vec<Slice>, sqlx::Error> {
-    let query = sqlx::query!(
+    sqlx::query!(
         r#"
         select
             id, window_start, window_end, read_until,
             -- A finish in the future was stored while the clock was ahead: the slice counts as unread.
             case when finished_at <= clock_timestamp() then finished_run end as finished_run,
-            reading_run, reading_until, reading_fresh, reading_pages, reading_rows, reading_seen, reading_rejected,
-            reading_doubt, reading_bytes, cursor, fingerprinted, reading_batches,
-            rows_total, reading_present, released, held_rows_reported, held_records_rejected, held_base_at,
+            reading_run, reading_until, reading_fresh, reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches,
+            reading_present, reading_rejected, reading_doubt, released, held_rows_reported, held_records_rejected, held_base_at,
             (
                 released
                 or coalesce(held_since is not null and finished_at < clock_timestamp() - interval '1 day', false)
@@ -161,7 +183,6 @@ async fn find(
         where
             connection = $1
             and stream = $2
-            and window_start between coalesce($4::timestamptz, '-infinity') and coalesce($4::timestamptz, 'infinity')
             and (
                 window_end > $3
                 or released
@@ -172,37 +193,11 @@ async fn find(
         connection_name,
         stream,
         after,
-        start,
-    );
-    let slice = query.map(|row| Slice {
-        id: row.id,
-        window_start: row.window_start,
-        window_end: row.window_end,
-        read_until: row.read_until,
-        finished_run: row.finished_run,
-        rows_total: row.rows_total,
-        position: Position {
-            run: row.reading_run,
-            until: row.reading_until,
-            fresh: row.reading_fresh,
-            pages: row.reading_pages,
-            rows: row.reading_rows,
-            seen: row.reading_seen,
-            rejected: row.reading_rejected,
-            doubt: row.reading_doubt,
-            bytes: row.reading_bytes,
-            cursor: row.cursor,
-            fingerprinted: row.fingerprinted,
-            batches: row.reading_batches,
-        },
-        reading_present: row.reading_present,
-        released: row.released,
-        again: row.again,
-        held_rows_reported: row.held_rows_reported,
-        held_records_rejected: row.held_records_rejected,
-        held_base_at: row.held_base_at,
-    });
-    slice.fetch_all(executor).in_time().await
+    )
+    .map(|row| slice!(row))
+    .fetch_all(executor)
+    .in_time()
+    .await
 }
 
 /// The slice that starts at `window.0`. Created if it was never begun. If it had another end, its reading begins again, and
@@ -236,8 +231,29 @@ pub async fn open_slice(
         forget_within(&mut transaction, connection_name, stream, window).await?;
     }
     transaction.commit().in_time().await?;
-    let slice = find(&mut *connection, connection_name, stream, window.0, Some(window.0)).await?;
-    slice.into_iter().next().ok_or(sqlx::Error::RowNotFound)
+    sqlx::query!(
+        r#"
+        select
+            id, window_start, window_end, read_until,
+            -- A finish in the future was stored while the clock was ahead: the slice counts as unread.
+            case when finished_at <= clock_timestamp() then finished_run end as finished_run,
+            reading_run, reading_until, reading_fresh, reading_pages, reading_rows, reading_seen, reading_bytes, cursor, rows_total, fingerprinted, reading_batches,
+            reading_present, reading_rejected, reading_doubt, released, held_rows_reported, held_records_rejected, held_base_at,
+            (
+                released
+                or coalesce(held_since is not null and finished_at < clock_timestamp() - interval '1 day', false)
+            ) as "again!"
+        from tidegate.slice
+        where connection = $1 and stream = $2 and window_start = $3
+        "#,
+        connection_name,
+        stream,
+        window.0,
+    )
+    .map(|row| slice!(row))
+    .fetch_one(&mut *connection)
+    .in_time()
+    .await
 }
 
 /// Deletes the slices that begin after the start of `window` and before its end.

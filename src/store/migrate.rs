@@ -36,7 +36,7 @@ pub enum Error {
     Unfit(#[from] Unfit),
     #[error("migrations did not end within {} s: another process may hold the migration lock", DEADLINE.as_secs())]
     Deadline,
-    #[error("the database was created by a newer Tidegate (migration {0} is unknown here): use that version or later")]
+    #[error("the database was made by a newer Tidegate (migration {0} is unknown here): use that version or later")]
     Newer(i64),
     #[error("migration {version} failed")]
     Statement { version: i64, source: sqlx::Error },

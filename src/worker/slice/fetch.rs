@@ -62,8 +62,8 @@ impl Fetch<'_> {
                 self.reporter.calls(self.session).await?;
                 counted = Instant::now();
             }
-            if let Some(fault) = self.records.fault.take() {
-                return Err(fault.into());
+            if let Some(error) = self.records.error.take() {
+                return Err(error.into());
             }
             match outcome? {
                 Outcome::Page { next, bytes } => {
@@ -93,7 +93,7 @@ pub(super) struct PageRecords<'r> {
     pool: &'r PgPool,
     slice: i64,
     /// The error of the last attempt to read them.
-    fault: Option<sqlx::Error>,
+    error: Option<sqlx::Error>,
     sender: mpsc::Sender<Message>,
     /// Whether the loading half was told that the page began (again).
     begun: bool,
@@ -101,7 +101,7 @@ pub(super) struct PageRecords<'r> {
 
 impl<'r> PageRecords<'r> {
     pub(super) fn new(writer: &'r mut PageWriter, pool: &'r PgPool, slice: i64, sender: mpsc::Sender<Message>) -> Self {
-        Self { writer, pool, slice, fault: None, sender, begun: false }
+        Self { writer, pool, slice, error: None, sender, begun: false }
     }
 
     async fn send(&mut self, message: Message) -> Result<(), StepError> {
@@ -162,8 +162,8 @@ impl Records for PageRecords<'_> {
         }
         // Both halves share one task. Without this, the loading half would wait until there is nothing to read.
         tokio::task::yield_now().await;
-        if let Err(fault) = self.provide().await {
-            self.fault = Some(fault);
+        if let Err(error) = self.provide().await {
+            self.error = Some(error);
             return Err(StepError::LoadStopped);
         }
         Ok(())
