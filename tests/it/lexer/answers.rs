@@ -81,7 +81,10 @@ async fn any_report_may_answer_with_a_job_and_none_is_taken_for_rows() {
         let job = json!({ "status": "pending", "url": null, "token": "0b7f3a52-1111-4222-8333-944445555666" });
         world.control().next(Match::report(stream), json_answer(200, &job.to_string()));
         let (error, hint) = fails(&world).await;
-        assert!(error.contains("documented to need none") && hint.contains("ask Lexer"), "{stream}: {error} {hint}");
+        assert!(
+            error.contains("although none is documented for this report") && hint.contains("ask Lexer"),
+            "{stream}: {error} {hint}"
+        );
         assert!(rows(&world, stream).await.is_empty());
     }
 }
