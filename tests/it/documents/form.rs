@@ -1,5 +1,7 @@
 //! The form of the documents: lines of prose end at 100 columns, and the paths of files exist.
 
+use std::path::Path;
+
 use super::markdown::{code, names};
 use super::{document, documents, root};
 
@@ -44,9 +46,9 @@ fn a_long_line_is_noticed() {
 /// The paths in the code of a document that lead nowhere. A path may begin at the root or at `src`.
 fn missing_paths(text: &str) -> Vec<String> {
     let is_path = |code: &String| {
-        let placeholder =
-            code.contains([' ', '*', '<', '{', '$', '…']) || names(code).iter().any(|name| *name == "NAME");
-        let path = FOLDERS.iter().any(|folder| code.starts_with(folder)) || code.contains('/') && code.ends_with(".rs");
+        let placeholder = code.contains([' ', '*', '<', '{', '$', '…']) || names(code).contains(&"NAME");
+        let path = FOLDERS.iter().any(|folder| code.starts_with(folder))
+            || code.contains('/') && Path::new(code).extension().is_some_and(|extension| extension == "rs");
         path && !placeholder
     };
     let exists = |path: &String| root().join(path).exists() || root().join("src").join(path).exists();

@@ -65,11 +65,17 @@ const fn _the_lists_are_complete(run: RunOutcome, change: RowChange, kind: CallK
 async fn scrape() -> String {
     let metrics = Metrics::default();
     let took = Duration::from_millis(30);
-    OUTCOMES_OF_RUNS.into_iter().for_each(|outcome| metrics.run_ended(NAME, outcome));
-    CHANGES.into_iter().for_each(|change| metrics.rows(NAME, NAME, change, 1));
+    for outcome in OUTCOMES_OF_RUNS {
+        metrics.run_ended(NAME, outcome);
+    }
+    for change in CHANGES {
+        metrics.rows(NAME, NAME, change, 1);
+    }
     metrics.page_committed(NAME, NAME, took, 1, 1);
     for kind in KINDS {
-        OUTCOMES_OF_CALLS.into_iter().for_each(|outcome| metrics.vendor_call(NAME, kind, outcome, took, 1));
+        for outcome in OUTCOMES_OF_CALLS {
+            metrics.vendor_call(NAME, kind, outcome, took, 1);
+        }
     }
     metrics.quota_wait(NAME, NAME, took);
     let database = TestDatabase::create().await;
@@ -138,7 +144,7 @@ fn documented(text: &str) -> Exported {
         let mut labels = Labels::new();
         for group in row[2].split(';') {
             let (before, values) = group.split_once(": ").unwrap_or((group, ""));
-            spans(before).into_iter().for_each(|label| drop(labels.insert(label.to_owned(), BTreeSet::new())));
+            labels.extend(spans(before).into_iter().map(|label| (label.to_owned(), BTreeSet::new())));
             if let Some(label) = spans(before).last() {
                 labels.insert((*label).to_owned(), spans(values).into_iter().map(str::to_owned).collect());
             }
