@@ -45,7 +45,7 @@ fn host_name_and_user_are_enough_and_may_come_from_the_environment() {
 
 #[test]
 fn only_an_absent_database_section_means_the_embedded_one() {
-    assert!(target("", &[]).unwrap().is_embedded());
+    assert!(target("# Nothing is set.\n", &[]).unwrap().is_embedded());
     assert!(target("database: { max_connections: 4 }\n", &[]).unwrap().is_embedded());
     let url = [("DATABASE_URL", "postgres://u:p@h/d")];
     assert!(!target("database: { url: \"${DATABASE_URL}\" }\n", &url).unwrap().is_embedded());

@@ -132,7 +132,7 @@ async fn p5_an_unknown_shape_is_an_error() {
         ("summary", "<html>", "HTML or XML"),
         ("user_summary", "<html>", "HTML or XML"),
         ("summary", "", "empty"),
-        ("summary", r#"{"total_volume":"#, "ends in the middle"),
+        ("summary", r#"{"total_volume":"#, "the body is truncated"),
     ] {
         let error = taken_at(name, 0, None, body).await.unwrap_err();
         assert!(error.to_string().contains(said), "{name} {body}: {error}");
