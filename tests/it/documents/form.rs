@@ -51,7 +51,10 @@ fn missing_paths(text: &str) -> Vec<String> {
             || code.contains('/') && Path::new(code).extension().is_some_and(|extension| extension == "rs");
         path && !placeholder
     };
-    let exists = |path: &String| root().join(path).exists() || root().join("src").join(path).exists();
+    let exists = |path: &String| {
+        let file = path.split('#').next().unwrap();
+        root().join(file).exists() || root().join("src").join(file).exists()
+    };
     code(text).into_iter().filter(is_path).filter(|path| !exists(path)).collect()
 }
 

@@ -21,7 +21,7 @@ async fn p5_whatever_is_no_whole_list_fails_and_nothing_is_lost() {
         (json(r#"{"nextPage":"https://elsewhere/x?token=s","contacts":[]}"#), "`next_page` leads to further rows"),
         (json(r#"{"isValid":false,"errors":["no division"],"contacts":[]}"#), "no division"),
         (json(r#""nothing""#), "a single value"),
-        (json("[{\"id\":1},"), "ends in the middle"),
+        (json("[{\"id\":1},"), "truncated"),
         (Action::EndlessBody, "malformed JSON"),
         (Action::Forbidden, "the vendor denied access (403)"),
         (Action::Status { status: 405 }, "does not serve the report (status 405)"),
