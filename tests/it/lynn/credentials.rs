@@ -127,7 +127,7 @@ async fn p7_a_vendor_that_echoes_the_token_itself_shows_it_nobody() {
     let answer = ResponseTemplate::new(200).set_body_string(failed);
     Mock::given(path_regex("/ExecuteReport/")).respond_with(answer).mount(&server).await;
     let error = first_page(&bench_at(&server.uri()).await.client().await).await.unwrap_err();
-    assert_eq!(error.to_string(), "the vendor says that the report failed: token *** / *** has no division");
+    assert_eq!(error.to_string(), "the report failed at the vendor: token *** / *** has no division");
 }
 
 #[tokio::test]
