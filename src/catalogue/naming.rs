@@ -122,7 +122,7 @@ mod tests {
         assert!(names.assign(&long).ends_with("_2"));
     }
 
-    /// A second implementation of the rule of design.md §5, sentence by sentence.
+    /// A second implementation of the naming rule (docs/warehouse.md#names), sentence by sentence.
     fn by_the_book(field: &str) -> String {
         let letters: Vec<char> = field.chars().collect();
         let is_word = |c: char| c.is_alphabetic() || c.is_numeric();

@@ -404,7 +404,7 @@ proptest! {
     }
 }
 
-/// design.md §3, verbatim.
+/// Keys that users rely on (docs/configuration.md): this text must be accepted as it stands.
 const CONTRACT: &str = r#"
 database:
   url: ${DATABASE_URL}          # without `url` and the parts: a private embedded Postgres

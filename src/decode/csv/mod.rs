@@ -3,8 +3,8 @@
 //! A field becomes a JSON string. An empty field is left out, since CSV does not distinguish empty text from null, and
 //! so is a row of empty fields. A row that does not fit the header is rejected, never changed or dropped. Memory is
 //! bounded by the header and one row, or the first lines, whatever the body's size. Quotes inside quotes are doubled,
-//! as in RFC 4180. A vendor's exact format is not known in advance (`facts/lexer.md §6.3`, `facts/khoros_care.md
-//! §7`), so line ends, byte order mark and delimiter may be any usual ones.
+//! as in RFC 4180. A vendor's exact format is not known in advance (`facts/lexer.md §6.3`,
+//! `facts/khoros_care.md §7`), so line ends, byte order mark and delimiter may be any usual ones.
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
