@@ -8,12 +8,14 @@ use std::io;
 use std::sync::{LazyLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use chrono::DateTime;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool, Row as _};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::ident;
 use super::trouble::Repeats;
 use crate::clock;
 
@@ -180,27 +182,29 @@ async fn prepare(connection: &mut PgConnection, silence: Duration) -> Result<(),
     sqlx::raw_sql("set statement_timeout = 0").execute(&mut *connection).in_time().await?;
     let silence = silence.as_millis().to_string();
     let own = [("idle_in_transaction_session_timeout", silence.as_str())];
-    let (names, values): (Vec<&str>, Vec<&str>) = SETTINGS.iter().chain(&own).copied().unzip();
-    // Not prepared, because it is executed only once per session.
-    let now = sqlx::query_scalar(
+    let wanted: Vec<String> = SETTINGS
+        .iter()
+        .chain(&own)
+        .map(|(name, value)| format!("({}, {})", ident::literal(name), ident::literal(value)))
+        .collect();
+    // In the simple protocol: a pooler that pools by transaction would look for a prepared statement in another session, and
+    // is to be refused with its remedy.
+    let set = format!(
         "
-        select clock_timestamp()
+        select (extract(epoch from clock_timestamp()) * 1000000)::bigint
         from (
             select count(set_config(wanted.name, wanted.value, false))
-            from unnest($1::text[], $2::text[]) as wanted (name, value)
+            from (values {}) as wanted (name, value)
             inner join pg_settings using (name)
             where
                 wanted.name <> 'default_transaction_read_only'
                 or pg_settings.source in ('user', 'database user')
         ) as settings
         ",
-    )
-    .persistent(false)
-    .bind(names)
-    .bind(values)
-    .fetch_one(connection)
-    .in_time()
-    .await?;
+        wanted.join(", "),
+    );
+    let micros: i64 = sqlx::raw_sql(AssertSqlSafe(set)).fetch_one(connection).in_time().await?.try_get(0)?;
+    let now = DateTime::from_timestamp_micros(micros).unwrap_or_default();
     clock::note(now);
     Ok(())
 }
