@@ -41,8 +41,8 @@ fn writers() -> Vec<PageWriter> {
     ]
 }
 
-/// The chunks of a body, up to the first error.
-fn written(writer: &mut PageWriter, body: &[u8], cuts: &[usize]) -> Vec<Chunk> {
+/// The chunks of a body, up to the first error. None if its records are foreign to the stream.
+fn written(writer: &mut PageWriter, body: &[u8], cuts: &[usize]) -> Option<Vec<Chunk>> {
     let start = "2024-03-01T00:00:00Z".parse().unwrap();
     let end = "2024-03-02T00:00:00Z".parse().unwrap();
     writer.begin(Some(RowWindow { start, end }));
@@ -54,8 +54,17 @@ fn written(writer: &mut PageWriter, body: &[u8], cuts: &[usize]) -> Vec<Chunk> {
         }
         chunks.extend(writer.take_ready());
     }
-    chunks.extend(writer.finish().unwrap());
-    chunks
+    chunks.extend(last_chunks(writer)?);
+    Some(chunks)
+}
+
+/// The chunks that end a page. None if none of its many records has a field of the stream.
+fn last_chunks(writer: &mut PageWriter) -> Option<Vec<Chunk>> {
+    match writer.finish() {
+        Ok(chunks) => Some(chunks),
+        Err(DecodeError::ForeignRecords { .. }) => None,
+        Err(other) => panic!("{other}"),
+    }
 }
 
 fn shown(chunks: &[Chunk]) -> String {
@@ -86,7 +95,12 @@ impl Sink for AsText<'_> {
 fn assert_whole_rows(body: &[u8], cuts: &[usize]) {
     for (mut writer, mut other) in writers().into_iter().zip(writers()) {
         let chunks = written(&mut writer, body, &[usize::MAX]);
-        assert_eq!(shown(&chunks), shown(&written(&mut other, body, cuts)));
+        let in_pieces = written(&mut other, body, cuts);
+        let Some(chunks) = chunks else {
+            assert!(in_pieces.is_none(), "foreign in one piece only");
+            continue;
+        };
+        assert_eq!(shown(&chunks), shown(&in_pieces.unwrap()));
         let mut told = 0;
         for chunk in &chunks {
             let rows = chunk.shown();
@@ -127,6 +141,7 @@ fn p5_bodies_that_once_failed_become_whole_rows_and_rejected_records() {
     for body in [
         &br#"[{"id":1,"name":"x","groups":[1,2]},{"id":2,"groups":[]}, 3, null, "s", [[]]]"#[..],
         br#"[{"id":1,"name":"x","groups":[1,2]},{"idgroups":[]}, 3, null, "s", [[]]]"#,
+        format!("[{}]", vec![r#"{"other":1}"#; 52].join(",")).as_bytes(),
     ] {
         assert_whole_rows(body, &[1]);
     }
@@ -151,7 +166,7 @@ proptest! {
                         break;
                     }
                 }
-                fed.push(shown(&writer.finish().unwrap()));
+                fed.push(last_chunks(writer).map(|chunks| shown(&chunks)));
             }
             prop_assert_eq!(&fed[0], &fed[1]);
         }
