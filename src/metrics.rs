@@ -36,6 +36,7 @@ pub const QUOTA_WAIT_SECONDS: &str = "tidegate_quota_wait_seconds";
 pub const QUOTA_USED_RATIO: &str = "tidegate_quota_used_ratio";
 pub const QUOTA_BLOCKED: &str = "tidegate_quota_blocked";
 pub const STREAM_FRESHNESS_SECONDS: &str = "tidegate_stream_freshness_seconds";
+pub const STREAM_COMPLETE_UNTIL_SECONDS: &str = "tidegate_stream_complete_until_seconds";
 pub const HELD_SLICES: &str = "tidegate_held_slices";
 pub const RUNS_UNFINISHED: &str = "tidegate_runs_unfinished";
 pub const DATABASE_UP: &str = "tidegate_database_up";
@@ -291,15 +292,21 @@ impl Gauges {
         }
         if let Some(streams) = &self.streams {
             let freshness: Family<StreamLabels, Ratio> = Family::default();
+            let complete: Family<StreamLabels, Gauge> = Family::default();
             let held: Family<StreamLabels, Gauge> = Family::default();
             for state in streams {
                 let labels = StreamLabels { connection: state.connection.clone(), stream: state.stream.clone() };
                 held.get_or_create(&labels).set(state.held_slices);
+                if let Some(until) = state.complete_until {
+                    complete.get_or_create(&labels).set(until.timestamp());
+                }
                 if let Some(seconds) = state.freshness_seconds {
                     freshness.get_or_create(&labels).set(seconds);
                 }
             }
             registry.register(STREAM_FRESHNESS_SECONDS, "Age of the newest data of the stream", freshness);
+            let help = "End of the data without gaps, in seconds since 1970";
+            registry.register(STREAM_COMPLETE_UNTIL_SECONDS, help, complete);
             registry.register(HELD_SLICES, "Slices whose last reading was too doubtful to delete rows", held);
         }
         if let Some(unfinished) = &self.unfinished {

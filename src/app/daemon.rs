@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::alive::{self, Alive};
+use super::streams::StoredPlan;
 use super::{Database, Reload, pruning};
 use crate::config::Config;
 use crate::metrics::{Metrics, RunOutcome};
@@ -20,7 +21,7 @@ use crate::schedule::timer::{BellError, PeriodicTask, ring};
 use crate::schedule::{Calendar, clock, end_waits};
 use crate::server::{self, Health, ListenError, QuotaReader, Site};
 use crate::store::trouble::Repeats;
-use crate::store::{instance, migrate, session};
+use crate::store::{instance, migrate, session, stream};
 use crate::worker::{Accounts, MemoryBudget, Pool, WorkerContext};
 
 /// How often due firings are enqueued. A firing is at most this late.
@@ -196,21 +197,26 @@ fn enqueue_chore(shared: Arc<WorkerContext>, config: watch::Receiver<Arc<Config>
     })
 }
 
-/// Records the jobs and quotas of this process, and cancels runs whose job is in no running process's configuration.
+/// Records the jobs and quotas of this process, cancels runs whose job is in no running process's configuration, and retires
+/// the streams that only such jobs read.
 fn alive_chore(shared: Arc<WorkerContext>, alive: Arc<Alive>, config: watch::Receiver<Arc<Config>>) -> PeriodicTask {
     const TROUBLE: &str = "the database could not be told that this process is alive";
     let trouble = Arc::new(Repeats::default());
+    let plan = Arc::new(Mutex::new(StoredPlan::default()));
     PeriodicTask::new("alive", alive::PERIOD, move || {
-        let trouble = Arc::clone(&trouble);
+        let (trouble, plan) = (Arc::clone(&trouble), Arc::clone(&plan));
         let (shared, alive, config) = (Arc::clone(&shared), Arc::clone(&alive), Arc::clone(&config.borrow()));
         async move {
             let jobs: Vec<String> = config.jobs.keys().cloned().collect();
             let connections: Vec<String> = config.connections.keys().cloned().collect();
-            let orphans = match alive.beat(&jobs, &connections).await {
-                Ok(()) => instance::cancel_orphans(&shared.pool).await,
-                Err(error) => Err(error),
+            let orphans = async {
+                alive.beat(&jobs, &connections).await?;
+                // After the beat: another process retires the streams of jobs that no process has recorded.
+                plan.lock().await.store(&shared.pool, &config).await?;
+                stream::retire(&shared.pool).await?;
+                instance::cancel_orphans(&shared.pool).await
             };
-            match orphans {
+            match orphans.await {
                 Ok(orphans) => {
                     trouble.over(TROUBLE);
                     for orphan in orphans {
@@ -237,6 +243,7 @@ async fn enqueue(pool: &PgPool, config: &Config, calendar: &mut Calendar) -> any
     if crate::clock::went_back() {
         tracing::warn!("the database's clock was set back; everything that waits for a point in time continues now");
         end_waits(&mut connection).await?;
+        stream::forget_future(&mut connection).await?;
     }
     let jobs: Vec<_> = config.jobs.values().collect();
     let enqueued = calendar.enqueue_due(&mut connection, &jobs, now).await?;

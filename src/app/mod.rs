@@ -6,6 +6,7 @@ mod database;
 mod foreground;
 mod pruning;
 mod reload;
+mod streams;
 
 pub use alive::Alive;
 pub use daemon::{Daemon, DaemonError, owner};

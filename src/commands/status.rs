@@ -126,14 +126,19 @@ fn waiting(waiting: &[Waiting], now: DateTime<Utc>) -> String {
 }
 
 fn streams(streams: &[StreamState], now: DateTime<Utc>) -> String {
-    let mut table =
-        Table::new().left(&["CONNECTION", "STREAM", "TABLE"]).right(&["AGE"]).left(&["READ UNTIL", "LAST SUCCESS"]);
+    let mut table = Table::new().left(&["CONNECTION", "STREAM", "TABLE", "STATE"]).right(&["AGE"]).left(&[
+        "COMPLETE UNTIL",
+        "READ UNTIL",
+        "LAST SUCCESS",
+    ]);
     for stream in streams {
         table.row([
             stream.connection.clone(),
             stream.stream.clone(),
             stream.table.clone(),
+            stream.state.clone(),
             show::age(stream.freshness_seconds),
+            stream.complete_until.map_or_else(|| show::NOTHING.to_owned(), show::time),
             stream.read_until.map_or_else(|| show::NOTHING.to_owned(), show::time),
             show::moment_or_nothing(stream.last_success_at, now),
         ]);

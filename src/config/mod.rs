@@ -186,6 +186,13 @@ impl Config {
             .collect()
     }
 
+    /// The jobs that read a stream.
+    pub fn readers<'c>(&'c self, connection: &'c str, stream: &'c str) -> impl Iterator<Item = &'c Job> {
+        self.jobs.values().filter(move |job| {
+            job.connection == connection && job.streams.iter().any(|entry| entry.stream.name == stream)
+        })
+    }
+
     fn from_sources(
         sources: &[settings::Source],
         env: &BTreeMap<String, String>,

@@ -7,8 +7,10 @@
 
 mod calendar;
 mod enqueue;
+mod expected;
 pub mod timer;
 pub mod watch;
 
 pub use calendar::Calendar;
 pub use enqueue::{ByHand, Enqueued, clock, end_waits, enqueue_due, enqueue_manual};
+pub use expected::expected;

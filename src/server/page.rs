@@ -79,7 +79,8 @@ fn write_page(page: &mut String, report: &Report, nonce: &str) -> fmt::Result {
     table(page, "Jobs", &["job", "schedule", "next firing", "last run", ""], &report.jobs, job)?;
     let held = ["connection", "stream", "slice", "rows there", "reported", "since", "why"];
     table(page, "Held: the last reading was too doubtful to delete rows", &held, &report.held, held_slice)?;
-    table(page, "Streams", &["connection", "stream", "table", "read until", "age"], &report.streams, stream)?;
+    let streams = ["connection", "stream", "table", "state", "complete until", "read until", "age"];
+    table(page, "Streams", &streams, &report.streams, stream)?;
     table(page, "Quotas", &["connection", "limit", "used", "", ""], &report.quotas, quota)?;
     table(page, "Recent failures", &["when", "run", "stream", "what failed", "what to do"], &report.failures, failure)?;
     page.push_str("<p class=\"quiet\">The same as <a href=\"/status.json\">JSON</a>.</p></body></html>");
@@ -133,14 +134,21 @@ fn job(page: &mut String, job: &JobState) -> fmt::Result {
 }
 
 fn stream(page: &mut String, stream: &StreamState) -> fmt::Result {
-    let until = moment(stream.read_until);
+    let (complete, until) = (moment(stream.complete_until), moment(stream.read_until));
+    let class = match stream.state.as_str() {
+        "on time" => "good",
+        "failed" | "held" | "late" | "gap" => "bad",
+        _ => "quiet",
+    };
     let age = stream.freshness_seconds.map_or_else(|| "never read".to_owned(), age);
     write!(
         page,
-        "<td>{}</td><td>{}</td><td>{}</td><td>{until}</td><td>{age}</td>",
+        "<td>{}</td><td>{}</td><td>{}</td><td><span class=\"{class}\">{}</span></td><td>{complete}</td><td>{until}</td>\
+         <td>{age}</td>",
         Escaped(&stream.connection),
         Escaped(&stream.stream),
         Escaped(&stream.table),
+        Escaped(&stream.state),
     )
 }
 
@@ -223,6 +231,12 @@ mod tests {
                 connection: hostile.to_owned(),
                 stream: hostile.to_owned(),
                 table: hostile.to_owned(),
+                state: hostile.to_owned(),
+                covers_from: None,
+                complete_until: None,
+                has_gap: false,
+                late: false,
+                expected_by: None,
                 read_until: None,
                 last_success_at: None,
                 freshness_seconds: Some(-3.0),

@@ -173,7 +173,7 @@ pub async fn list(conn: &mut PgConnection) -> Result<Vec<KnownConnection>, sqlx:
             count(stream.stream) as "streams!",
             max(stream.last_success_at) as last_success_at
         from tidegate.connection
-        left join tidegate.stream on stream.connection = connection.name
+        left join tidegate.stream on stream.connection = connection.name and not stream.unread
         group by connection.name
         order by connection.name
         "#

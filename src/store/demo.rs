@@ -32,6 +32,7 @@ pub async fn loaded(pool: &PgPool) -> Result<Vec<Loaded>, sqlx::Error> {
             ) as last_run_state
         from tidegate.stream
         left join tidegate.slice on slice.connection = stream.connection and slice.stream = stream.stream
+        where not stream.unread
         group by stream.connection, stream.stream
         order by stream.table_schema, stream.table_name
         "#,

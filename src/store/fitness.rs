@@ -266,9 +266,10 @@ async fn owners(
             where
                 namespace.nspname = any($1 || case when $2 then '{public}'::text[] end)
                 -- `alter table` changes a view's owner too.
-                and (class.relkind in ('r', 'p') or (class.relkind = 'v' and namespace.nspname = 'tidegate'))
+                and (class.relkind in ('r', 'p') or (class.relkind = 'v' and namespace.nspname in ('tidegate', 'mart')))
                 and (
                     namespace.nspname = 'tidegate'
+                    or (namespace.nspname = 'mart' and class.relkind = 'v')
                     or class.relname = '_sqlx_migrations'
                     or exists (
                         select

@@ -217,6 +217,7 @@ pub struct Cursor {
     pub slices_finished: i64,
     /// Slices whose reading is unfinished.
     pub slices_unfinished: i64,
+    /// Rows that the slices reported when they were last read. A row of mode `upsert` counts in each slice that reported it.
     pub rows: i64,
     pub first_window_start: Option<DateTime<Utc>>,
     pub read_until: Option<DateTime<Utc>>,
@@ -286,6 +287,7 @@ pub async fn cursors(executor: impl PgExecutor<'_>) -> Result<Vec<Cursor>, sqlx:
                 reader.id = stream.holder_run
                 and reader.state = 'running'
                 and reader.lease_until > clock_timestamp()
+        where not stream.unread
         order by stream.connection, stream.stream
         "#,
     )

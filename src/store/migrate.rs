@@ -250,26 +250,28 @@ pub async fn has_reader(connection: &mut PgConnection) -> Result<bool, sqlx::Err
     sqlx::query_scalar(there).fetch_one(connection).await
 }
 
-/// Grants the reader role its rights in the schemas in which this login has not granted them yet: an administrator may have
-/// created the role after the migrations. The default privileges show it; a right that was revoked later is not granted again.
+/// Grants the roles of readers and analysts their rights in the schemas in which this login has not granted them yet: an
+/// administrator may have created a role after the migrations. The default privileges show it; a right that was revoked later
+/// is not granted again.
 async fn grant_readers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     connection
         .execute(
             r"
             do $$
             declare
-                reader oid := (select oid from pg_catalog.pg_roles where rolname = 'tidegate_reader');
                 login oid := (select oid from pg_catalog.pg_roles where rolname = current_user);
-                schema record;
-                tables text;
+                missing record;
+                relations text;
             begin
-                for schema in
-                    select namespace.oid, namespace.nspname
+                for missing in
+                    select namespace.oid, namespace.nspname, role.rolname
                     from pg_catalog.pg_namespace as namespace
+                    inner join pg_catalog.pg_roles as role
+                        on
+                            (role.rolname = 'tidegate_reader' and namespace.nspname in ('lynn', 'khoros', 'lexer', 'jaicp', 'mart'))
+                            or (role.rolname = 'tidegate_analyst' and namespace.nspname = 'mart')
                     where
-                        reader is not null
-                        and namespace.nspname in ('lynn', 'khoros', 'lexer', 'jaicp')
-                        and pg_has_role(namespace.nspowner, 'usage')
+                        pg_has_role(namespace.nspowner, 'usage')
                         and not exists (
                             select
                             from pg_catalog.pg_default_acl as defaults
@@ -278,23 +280,34 @@ async fn grant_readers(connection: &mut PgConnection) -> Result<(), sqlx::Error>
                                 defaults.defaclrole = login
                                 and defaults.defaclnamespace = namespace.oid
                                 and defaults.defaclobjtype = 'r'
-                                and acl.grantee = reader
+                                and acl.grantee = role.oid
                         )
                 loop
-                    execute format('grant usage on schema %I to tidegate_reader', schema.nspname);
-                    select string_agg(class.oid::regclass::text, ', ') into tables
+                    execute format('grant usage on schema %I to %I', missing.nspname, missing.rolname);
+                    select string_agg(class.oid::regclass::text, ', ') into relations
                     from pg_catalog.pg_class as class
-                    inner join pg_catalog.pg_attribute as attribute
-                        on attribute.attrelid = class.oid and attribute.attname = '_run_id' and not attribute.attisdropped
                     where
-                        class.relnamespace = schema.oid
-                        and class.relkind in ('r', 'p')
-                        and pg_has_role(class.relowner, 'usage');
-                    if tables is not null then
-                        execute format('grant select on %s to tidegate_reader', tables);
+                        class.relnamespace = missing.oid
+                        and pg_has_role(class.relowner, 'usage')
+                        and (
+                            (missing.nspname = 'mart' and class.relkind = 'v')
+                            or (
+                                class.relkind in ('r', 'p')
+                                and exists (
+                                    select
+                                    from pg_catalog.pg_attribute as attribute
+                                    where
+                                        attribute.attrelid = class.oid
+                                        and attribute.attname = '_run_id'
+                                        and not attribute.attisdropped
+                                )
+                            )
+                        );
+                    if relations is not null then
+                        execute format('grant select on %s to %I', relations, missing.rolname);
                     end if;
                     execute format(
-                        'alter default privileges in schema %I grant select on tables to tidegate_reader', schema.nspname
+                        'alter default privileges in schema %I grant select on tables to %I', missing.nspname, missing.rolname
                     );
                 end loop;
             end

@@ -19,5 +19,6 @@ pub mod reading;
 pub mod run;
 pub mod session;
 pub mod status;
+pub mod stream;
 pub mod task;
 pub mod trouble;

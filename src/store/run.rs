@@ -157,7 +157,7 @@ pub async fn hold_stream(executor: impl PgExecutor<'_>, claim: &Claim, stream: &
     let done = sqlx::query!(
         "
         update tidegate.stream as stream
-        set holder_run = $1, holder_fence = $2
+        set holder_run = $1, holder_fence = $2, unread = false
         where
             connection = $3
             and stream.stream = $4
@@ -323,25 +323,4 @@ pub async fn end_run(
     .fetch_optional(executor)
     .in_time()
     .await
-}
-
-/// Records that a stream was read to its end, with nothing held.
-pub async fn stream_succeeded(
-    executor: impl PgExecutor<'_>,
-    connection: &str,
-    stream: &str,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "
-        update tidegate.stream
-        set last_success_at = clock_timestamp()
-        where connection = $1 and stream = $2
-        ",
-        connection,
-        stream,
-    )
-    .execute(executor)
-    .in_time()
-    .await?;
-    Ok(())
 }

@@ -39,12 +39,24 @@ pub struct LastRun {
     pub hint: Option<String>,
 }
 
-/// How far a stream has been read.
+/// From when to when a stream is complete.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StreamState {
     pub connection: String,
     pub stream: String,
     pub table: String,
+    /// `retired`, `paused`, `failed`, `held`, `late`, `gap`, `waiting`, `reading`, `pending` or `on time`.
+    pub state: String,
+    /// Start of the part without gaps. `None` for lists.
+    pub covers_from: Option<DateTime<Utc>>,
+    /// End of the part without gaps and held slices; for a list, when its last complete reading began.
+    pub complete_until: Option<DateTime<Utc>>,
+    /// Whether something before the newest data was not read.
+    pub has_gap: bool,
+    /// Whether it did not succeed as soon as its schedule lets expect.
+    pub late: bool,
+    /// After which it is late.
+    pub expected_by: Option<DateTime<Utc>>,
     /// The end of the newest slice that is finished and not held. `None` if there is none, and for lists.
     pub read_until: Option<DateTime<Utc>>,
     /// When a task last read the stream to its end, with nothing held.
@@ -103,45 +115,36 @@ pub async fn last_runs(conn: &mut PgConnection, jobs: &[String]) -> Result<Vec<L
     .await
 }
 
-/// The streams of `of` that were ever read, by connection and name.
+/// The streams of `of` that a run has begun or a daemon has planned, by connection and name.
 pub async fn streams(conn: &mut PgConnection, of: &Streams) -> Result<Vec<StreamState>, sqlx::Error> {
     sqlx::query_as!(
         StreamState,
         r#"
         select
-            stream.connection as "connection!",
-            stream.stream as "stream!",
-            stream.table_schema || '.' || stream.table_name as "table!",
+            known.connection as "connection!",
+            known.stream as "stream!",
+            known.table_schema || '.' || known.table_name as "table!",
+            known.state as "state!",
+            known.covers_from,
+            known.complete_until,
+            known.has_gap as "has_gap!",
+            known.is_late as "late!",
+            known.expected_by,
             newest.read_until as "read_until?",
-            stream.last_success_at,
-            -- Not negative after the clock was set back.
+            known.last_success_at,
+            -- The age of a list is that of its last success. Not negative after the clock was set back.
             case
-                when coalesce(newest.read_until, stream.last_success_at) > clock_timestamp() then 0
-                else extract(epoch from clock_timestamp() - coalesce(newest.read_until, stream.last_success_at))
+                when coalesce(newest.read_until, known.last_success_at) > clock_timestamp() then 0
+                else extract(epoch from clock_timestamp() - coalesce(newest.read_until, known.last_success_at))
             end::double precision as freshness_seconds,
-            (
-                select count(*)
-                from tidegate.slice
-                where slice.connection = stream.connection
-                  and slice.stream = stream.stream
-                  and slice.held_since is not null
-            ) as "held_slices!"
-        from tidegate.stream
-        left join lateral (
-            select slice.read_until
-            from tidegate.slice
-            where slice.connection = stream.connection
-              and slice.stream = stream.stream
-              and slice.finished_at is not null
-              -- Held data may be out of date.
-              and slice.held_since is null
-              -- The one slice of a list has no window: its age is that of the last success.
-              and slice.window_start > 'epoch'
-            order by slice.window_end desc
-            limit 1
-        ) as newest on true
-        where (stream.connection, stream.stream) in (select * from unnest($1::text[], $2::text[]))
-        order by stream.connection, stream.stream
+            known.held_slices::bigint as "held_slices!"
+        from tidegate.stream_state as known
+        cross join lateral (
+            -- A list has no window.
+            select case when known.covers_from is not null then known.newest_data_until end as read_until
+        ) as newest
+        where (known.connection, known.stream) in (select * from unnest($1::text[], $2::text[]))
+        order by known.connection, known.stream
         "#,
         &of.connections,
         &of.names,

@@ -171,6 +171,8 @@ pub enum TaskEnd {
     Failed {
         error: String,
         hint: String,
+        /// Whether an operator must put it right. Otherwise a later run may succeed.
+        needs_operator: bool,
     },
     /// It resumes at `until`. `attempt`: because of a temporary error.
     Waiting {
@@ -192,7 +194,7 @@ pub async fn end(
     let (state, error, hint, waiting_for, until, attempt) = match end {
         TaskEnd::Succeeded => ("succeeded", None, None, None, None, false),
         TaskEnd::Held { why, hint } => ("held", Some(why), Some(hint), None, None, false),
-        TaskEnd::Failed { error, hint } => ("failed", Some(error), Some(hint), None, None, false),
+        TaskEnd::Failed { error, hint, .. } => ("failed", Some(error), Some(hint), None, None, false),
         TaskEnd::Waiting { until, waiting_for, attempt } => {
             ("waiting", None, None, Some(waiting_for), Some(*until), *attempt)
         }
@@ -236,6 +238,6 @@ pub async fn end(
 }
 
 /// `text` with U+FFFD for every NUL.
-fn without_nul(text: &str) -> Cow<'_, str> {
+pub(super) fn without_nul(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }

@@ -143,6 +143,64 @@ fn decide_step(error: &StepError, attempts: i32, now: DateTime<Utc>) -> Decision
     }
 }
 
+/// Whether a task that failed for this reason fails again until an operator puts something right.
+pub const fn needs_operator(error: &TaskError) -> bool {
+    match error {
+        TaskError::Step(error) => match error {
+            StepError::Credentials
+            | StepError::Forbidden
+            | StepError::Refused { .. }
+            | StepError::DatesRefused { .. }
+            | StepError::NotServed(_)
+            | StepError::Http(
+                HttpError::Ledger(LedgerError::InvalidLimit { .. } | LedgerError::UnknownLimit { .. })
+                | HttpError::Host { .. },
+            ) => true,
+            StepError::Http(
+                HttpError::Quota { .. }
+                | HttpError::LimitHit { .. }
+                | HttpError::Ledger(
+                    LedgerError::Database { .. } | LedgerError::Timeout { .. } | LedgerError::Gone { .. },
+                )
+                | HttpError::Transport { .. }
+                | HttpError::Status { .. }
+                | HttpError::TooLarge { .. }
+                | HttpError::Encoding(_)
+                | HttpError::Request(_),
+            )
+            | StepError::Unreadable(_)
+            | StepError::Missing(_)
+            | StepError::Shape(_)
+            | StepError::ExportFailed { .. }
+            | StepError::ExportOverdue { .. }
+            | StepError::Unsteady { .. }
+            | StepError::Failed(_)
+            | StepError::CursorStuck
+            | StepError::PagesMissing { .. }
+            | StepError::Endless(_)
+            | StepError::CursorUnknown
+            | StepError::LoadStopped => false,
+        },
+        TaskError::Load(
+            LoadError::Unfit { .. } | LoadError::NotATable { .. } | LoadError::Required { .. } | LoadError::Rule { .. },
+        )
+        | TaskError::Grid { .. }
+        | TaskError::UnknownStream
+        | TaskError::OtherAccount(_) => true,
+        TaskError::Load(
+            LoadError::Fenced
+            | LoadError::Moved
+            | LoadError::SeenLost
+            | LoadError::Rearranged
+            | LoadError::Database(_)
+            | LoadError::Altered { .. }
+            | LoadError::Locked { .. },
+        )
+        | TaskError::Database(_)
+        | TaskError::Timeout => false,
+    }
+}
+
 /// A lost connection is replaced at once, and most failovers take seconds, so the first pause is short.
 fn put_off_for_database(attempts: i32, now: DateTime<Utc>) -> Decision {
     if attempts > 0 {

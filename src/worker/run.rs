@@ -21,6 +21,7 @@ use crate::pulse::{Loop, Pulse};
 use crate::store::run::{self, Claim};
 use crate::store::session;
 use crate::store::session::Deadline as _;
+use crate::store::stream::{self, Trouble};
 use crate::store::task::{self, DueTask, TaskEnd};
 use crate::store::trouble::{Repeats, chain};
 
@@ -126,7 +127,10 @@ async fn tasks(
                 Err(_) => decided(&TaskError::Timeout, claim, &task, Subject::default()),
             };
         let held = match &end {
-            Some(end) => task::end(&shared.pool, claim, &task.stream, end).await?,
+            Some(end) => {
+                note_trouble(shared, claim, &task.stream, end).await?;
+                task::end(&shared.pool, claim, &task.stream, end).await?
+            }
             None => false,
         };
         if !held {
@@ -155,6 +159,18 @@ async fn tasks(
     }
     tracing::info!(state, "run left");
     Ok(())
+}
+
+/// Records why a task ended without success, for the state of its stream.
+async fn note_trouble(shared: &WorkerContext, claim: &Claim, stream: &str, end: &TaskEnd) -> Result<(), sqlx::Error> {
+    let trouble = match end {
+        TaskEnd::Failed { error, needs_operator, .. } => {
+            Trouble { error, failed: true, needs_operator: *needs_operator }
+        }
+        TaskEnd::Held { why, .. } => Trouble { error: why, failed: false, needs_operator: false },
+        TaskEnd::Succeeded | TaskEnd::Waiting { .. } | TaskEnd::Released => return Ok(()),
+    };
+    stream::troubled(&shared.pool, (claim.id, claim.fence), stream, trouble).await
 }
 
 /// Logs why this worker does not hold the run any more. A run that was cancelled has ended here, and is counted.
@@ -204,6 +220,7 @@ async fn one(
     let jobs: Vec<String> = config.jobs.keys().cloned().collect();
     let exported = connection.streams.iter().filter(|stream| stream.exported);
     let exported: Vec<&str> = exported.map(|stream| &*stream.name).collect();
+    let readers: Vec<&Job> = config.readers(&claim.connection, &task.stream).collect();
     let reporter = Reporter { pool: &shared.pool, metrics: &shared.metrics, claim, stream: &task.stream };
     let runner = TaskRunner {
         pool: &shared.pool,
@@ -216,6 +233,7 @@ async fn one(
         reporter: &reporter,
         lease: config.worker.lease,
         attempts: task.attempts,
+        readers: &readers,
         exported: &exported,
         jobs: &jobs,
         memory: &shared.memory,

@@ -25,7 +25,7 @@ use crate::store::run::{self, Claim};
 use crate::store::session::Deadline as _;
 use crate::store::task::{self, TaskEnd};
 use crate::store::trouble::chain;
-use crate::store::{cursor, held, reading, session};
+use crate::store::{self, cursor, held, reading, session};
 
 /// How long a task waits before it tries again if another run reads its stream.
 const STREAM_BUSY_SECS: i64 = 5;
@@ -50,6 +50,8 @@ pub struct TaskRunner<'a> {
     pub reporter: &'a Reporter<'a>,
     pub lease: std::time::Duration,
     pub attempts: i32,
+    /// The jobs of the configuration that read the stream.
+    pub readers: &'a [&'a Job],
     /// The streams of the connection that are read through export jobs.
     pub exported: &'a [&'a str],
     /// The jobs that this process works on.
@@ -167,7 +169,8 @@ impl TaskRunner<'_> {
             let hint = hint::named(policy::HELD_HINT, &self.claim.job, &stream.name, &self.claim.connection);
             return Ok(TaskEnd::Held { why, hint });
         }
-        run::stream_succeeded(self.pool, &self.claim.connection, &stream.name).await?;
+        let expected = schedule::expected(self.readers, clock::now());
+        store::stream::succeeded(self.pool, &self.claim.connection, &stream.name, expected).await?;
         Ok(TaskEnd::Succeeded)
     }
 
@@ -339,7 +342,7 @@ pub fn carry_out(
         Decision::Fail | Decision::FailAndRestart => {
             tracing::error!(error = chain(error), hint, "failed");
             let hint = hint::named(hint, &claim.job, stream, &claim.connection);
-            Some(TaskEnd::Failed { error: chain(error), hint })
+            Some(TaskEnd::Failed { error: chain(error), hint, needs_operator: policy::needs_operator(error) })
         }
     }
 }

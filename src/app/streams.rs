@@ -1,0 +1,76 @@
+//! Stores which jobs read which streams and when each is late, so that the state of a stream can be queried in SQL.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::PgPool;
+
+use crate::config::{Config, Job};
+use crate::schedule;
+use crate::store::stream::{self, Planned};
+use crate::worker::grid::midnight;
+
+/// Streams that one statement stores: it locks their rows.
+const AT_ONCE: usize = 500;
+/// How often a configuration is stored that has not changed, in case another process has forgotten a stream of it.
+const AGAIN: TimeDelta = TimeDelta::minutes(5);
+
+/// What of the configuration was stored last.
+#[derive(Debug, Default)]
+pub(super) struct StoredPlan {
+    stored: Option<(Arc<Config>, DateTime<Utc>)>,
+}
+
+impl StoredPlan {
+    /// Stores the streams of `config`, if it is new, if it was stored long ago, or if the clock was set back since. In the
+    /// last case the summaries are written again of streams that were read in what is now the future.
+    pub(super) async fn store(&mut self, pool: &PgPool, config: &Arc<Config>) -> Result<(), sqlx::Error> {
+        let mut conn = pool.acquire().await?;
+        let now = schedule::clock(&mut conn).await?;
+        stream::forget_future(&mut conn).await?;
+        let is_recent = |at: DateTime<Utc>| at <= now && now < at + AGAIN;
+        if self.stored.as_ref().is_some_and(|(last, at)| Arc::ptr_eq(last, config) && is_recent(*at)) {
+            return Ok(());
+        }
+        let successes = stream::successes(&mut *conn).await?;
+        let successes = successes.into_iter().map(|(connection, stream, at)| ((connection, stream), at)).collect();
+        for some in planned(config, &successes, now).chunks(AT_ONCE) {
+            stream::plan(&mut *conn, some).await?;
+        }
+        self.stored = Some((Arc::clone(config), now));
+        Ok(())
+    }
+}
+
+/// The streams that the jobs of a configuration read, by connection and name.
+fn planned(config: &Config, successes: &HashMap<(String, String), DateTime<Utc>>, now: DateTime<Utc>) -> Vec<Planned> {
+    let mut readers: BTreeMap<(&str, &str), Vec<&Job>> = BTreeMap::new();
+    for job in config.jobs.values() {
+        for entry in &job.streams {
+            readers.entry((&job.connection, &entry.stream.name)).or_default().push(job);
+        }
+    }
+    let plan = |((connection, name), jobs): ((&str, &str), Vec<&Job>)| {
+        let first = jobs.first()?;
+        let entry = first.streams.iter().find(|entry| entry.stream.name == name)?;
+        let start = |job: &&Job| midnight(job.start, job.timezone);
+        let last_success_at = successes.get(&(connection.to_owned(), name.to_owned())).copied();
+        Some(Planned {
+            connection: connection.to_owned(),
+            stream: name.to_owned(),
+            schema: entry.stream.schema,
+            table: entry.stream.name.clone().into_owned(),
+            anchor: first.start,
+            timezone: first.timezone.name().to_owned(),
+            slice: entry.slice.to_string(),
+            wanted_from: jobs.iter().map(start).min().filter(|_| entry.stream.windowed()),
+            jobs: jobs.iter().map(|job| job.name.clone()).collect(),
+            paused: jobs.iter().all(|job| job.paused),
+            last_success_at,
+            // A success in the future was stored while the clock was ahead.
+            expected: last_success_at.and_then(|at| schedule::expected(&jobs, at.min(now))),
+        })
+    };
+    readers.into_iter().filter_map(plan).collect()
+}
