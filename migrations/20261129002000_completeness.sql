@@ -344,7 +344,10 @@ select
     known.last_error,
     known.last_error_at,
     -- Not negative after the clock was set back.
-    greatest(extract(epoch from statement_timestamp() - known.complete_until), 0)::double precision as age_seconds,
+    case
+        when known.complete_until > statement_timestamp() then 0
+        else extract(epoch from statement_timestamp() - known.complete_until)
+    end::double precision as age_seconds,
     known.expected_by,
     known.expected_every_seconds,
     known.is_late,

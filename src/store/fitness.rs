@@ -13,6 +13,8 @@ use super::session::{Deadline as _, ONLY_READS, ONLY_READS_HINT};
 const SERVER_VERSION_MIN: i32 = 140_000;
 /// How long to wait for a session of a pooler. After that the check has no result.
 const LOOK_MAX: Duration = Duration::from_secs(5);
+/// The migration that creates the schema `mart`, a name that others use too.
+const MART_MIGRATION: i64 = 20_261_129_002_000;
 /// How often the sessions of two connections are compared.
 const LOOKS: u32 = 3;
 /// What a database lacks, and what to do about it.
@@ -215,6 +217,11 @@ fn rights_on_database(facts: &Facts, applied: &Applied, unfit: &mut Unfit) {
     if !facts.may_stage {
         unfit.problems.push(format!("the role {login} may not create temporary tables in the database {database}"));
         unfit.statements.push(format!("grant temporary on database {database} to {login};"));
+    }
+    if !applied.is_empty() && applied.missing() > 0 && !applied.has(MART_MIGRATION) {
+        for schema in facts.schemas.iter().filter(|schema| *schema == "mart") {
+            unfit.problems.push(format!("the schema {schema} exists and is not Tidegate's: rename it, or drop it"));
+        }
     }
     if applied.is_empty() {
         for schema in &facts.schemas {

@@ -95,7 +95,8 @@ impl Applied {
         self.schema.as_deref() == Some("public")
     }
 
-    fn has(&self, version: i64) -> bool {
+    /// Whether a migration is applied. `false` if the list cannot be read.
+    pub(super) fn has(&self, version: i64) -> bool {
         self.versions.iter().flatten().any(|applied| *applied == version)
     }
 

@@ -1,4 +1,4 @@
--- Stores what the configuration of this process says of its streams.
+-- Stores what the configuration of this process says of its streams. Rows that say the same already are not locked.
 insert into tidegate.stream as known (
     connection, stream, table_schema, table_name, anchor, timezone, slice, unread, wanted_from, jobs, paused,
     expected_after, expected_by, expected_every_seconds
@@ -25,6 +25,16 @@ from unnest(
     connection, stream, table_schema, table_name, anchor, timezone, slice, wanted_from, jobs,
     paused, expected_after, expected_by, expected_every_seconds
 )
+left join tidegate.stream as present
+    on present.connection = planned.connection and present.stream = planned.stream
+where
+    (present.wanted_from, present.jobs, present.paused)
+    is distinct from (planned.wanted_from, string_to_array(planned.jobs, E'\n'), planned.paused)
+    or (
+        present.last_success_at is not distinct from planned.expected_after
+        and (present.expected_after, present.expected_by, present.expected_every_seconds)
+        is distinct from (planned.expected_after, planned.expected_by, planned.expected_every_seconds)
+    )
 order by planned.connection, planned.stream
 on conflict on constraint stream_pkey do update
 set
@@ -44,10 +54,3 @@ set
         when known.last_success_at is not distinct from excluded.expected_after then excluded.expected_every_seconds
         else known.expected_every_seconds
     end
-where
-    (known.wanted_from, known.jobs, known.paused) is distinct from (excluded.wanted_from, excluded.jobs, excluded.paused)
-    or (
-        known.last_success_at is not distinct from excluded.expected_after
-        and (known.expected_after, known.expected_by, known.expected_every_seconds)
-        is distinct from (excluded.expected_after, excluded.expected_by, excluded.expected_every_seconds)
-    )

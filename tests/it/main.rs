@@ -4,6 +4,7 @@
 
 mod architecture;
 mod cli;
+mod completeness;
 mod daemon;
 mod database;
 mod demo;

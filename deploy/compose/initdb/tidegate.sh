@@ -9,9 +9,10 @@ set -eu
 psql --no-psqlrc --set=ON_ERROR_STOP=1 --username="$POSTGRES_USER" --dbname=postgres <<'SQL'
 \getenv password POSTGRES_PASSWORD
 create role tidegate login nosuperuser nocreatedb nocreaterole noreplication password :'password';
--- The migrations would make this role too, for which the daemon would need the right to create roles. Without that right they
--- use the role that is there, and the server's warning about it says nothing new.
+-- The migrations would make these roles too, for which the daemon would need the right to create roles. Without that right they
+-- use the roles that are there, and the server's warning about it says nothing new.
 create role tidegate_reader nologin;
+create role tidegate_analyst nologin;
 create database tidegate owner tidegate;
 alter role current_user password null;
 SQL

@@ -15,6 +15,7 @@ use simulator::lynn::Volume;
 use simulator::{Change, Edit, Hold, Options, Rows};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
+use super::completeness::summary::assert_summaries;
 use super::support::world::{Recipe, assert_equal};
 use super::support::{Process, TestDatabase, World, ago, eventually};
 
@@ -171,6 +172,7 @@ async fn assert_tidy(database: &TestDatabase) {
     .await
     .unwrap();
     assert_eq!(left, 0, "rows noted as seen and unfinished slices");
+    assert_summaries(&pool).await;
     // Postgres may not have noticed yet that the killed processes are gone.
     eventually(LONG, async || {
         let open: i64 = sqlx::query_scalar(

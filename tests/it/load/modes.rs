@@ -141,6 +141,27 @@ async fn read(plant: &Plant, window: RowWindow, pages: &[Vec<String>]) -> Progre
 }
 
 #[tokio::test]
+async fn p11_the_rows_of_a_slice_of_entities_are_those_of_its_last_reading() {
+    let plant = entities().await;
+    let records = |ids: &[i64]| {
+        page(
+            &ids.iter()
+                .map(|id| format!(r#"{{"id":{id}}}"#))
+                .collect::<Vec<_>>()
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>(),
+        )
+    };
+    read(&plant, whole(1), &[records(&[1, 2]), records(&[3])]).await;
+    read(&plant, whole(2), &[records(&[3, 4])]).await;
+    read(&plant, whole(1), &[records(&[1, 2])]).await;
+    let rows = texts(&plant, "select rows_total::text from tidegate.slice order by window_start").await;
+    assert_eq!(rows, ["2", "2"], "neither the sum of its readings nor the rows of the table");
+    assert_eq!(plant.count("select count(*) from modes.entity").await, 4);
+}
+
+#[tokio::test]
 async fn p4_entities_are_kept_when_a_window_does_not_report_them_and_updated_when_it_does() {
     let plant = entities().await;
     let first = page(&[r#"{"id":1,"bot":"b","name":"one"}"#, r#"{"id":2,"bot":"b","name":"two"}"#]);
