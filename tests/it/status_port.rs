@@ -225,6 +225,10 @@ async fn metrics_count_this_process_and_measure_the_shared_state() {
         assert!(text.lines().any(|printed| printed == line), "{line} in {text}");
     }
     assert!(text.contains("tidegate_stream_freshness_seconds{connection=\"acme-lynn\",stream=\"menu_detail\"} 300"));
+    let complete = "tidegate_stream_complete_until_seconds{connection=\"acme-lynn\",stream=\"menu_detail\"} ";
+    let until = text.lines().find_map(|line| line.strip_prefix(complete)).unwrap();
+    assert!((chrono::Utc::now().timestamp() - until.parse::<i64>().unwrap()).abs() < 600, "{until}");
+    assert!(!text.contains(&complete.replace("menu_detail", "show_error")), "nothing of it was read");
     assert!(text.ends_with("# EOF\n"));
     let documented = include_str!("../../docs/metrics.md");
     for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {

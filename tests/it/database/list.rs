@@ -68,3 +68,38 @@ async fn a_reader_role_created_later_gets_its_privileges_at_the_next_start() {
     expect(&command_at(&world, world.database.url(), &["migrate"]).await, 0);
     assert_eq!(count(&world.database, MAY_READ).await, 1);
 }
+
+#[tokio::test]
+async fn p11_roles_created_later_may_query_the_mart_after_the_next_start() {
+    let database = TestDatabase::create().await;
+    for role in ["tidegate_reader", "tidegate_analyst"] {
+        let nothing = format!(
+            "alter default privileges in schema mart revoke select on tables from {role};
+            revoke select on all tables in schema mart from {role};
+            revoke usage on schema mart from {role}"
+        );
+        let may_read = format!(
+            "select has_schema_privilege('{role}', 'mart', 'usage')::int::bigint
+                + has_table_privilege('{role}', 'mart.data_status', 'select')::int::bigint
+                + has_table_privilege('{role}', 'mart.day_status', 'select')::int::bigint"
+        );
+        assert_eq!(count(&database, &may_read).await, 3, "{role}");
+        as_administrator(&database, &[nothing]).await;
+        assert_eq!(count(&database, &may_read).await, 0, "{role}");
+        migrate::migrate(&database.pool()).await.unwrap();
+        assert_eq!(count(&database, &may_read).await, 3, "{role}");
+    }
+}
+
+#[tokio::test]
+async fn a_schema_mart_of_another_program_is_named_before_an_upgrade() {
+    let database = TestDatabase::create().await;
+    let theirs = "drop schema mart cascade;
+        create schema mart;
+        delete from tidegate._sqlx_migrations where version = 20261129002000";
+    as_administrator(&database, &[theirs.to_owned()]).await;
+    let migrate::Error::Unfit(unfit) = migrate::migrate(&database.pool()).await.unwrap_err() else {
+        panic!("it was used")
+    };
+    assert_eq!(unfit.problems, ["the schema mart exists and is not Tidegate's: rename it, or drop it"]);
+}
