@@ -211,11 +211,15 @@ begin
     perform tidegate.summarize_stream(
         new.connection,
         new.stream,
-        old.window_start <> new.window_start
-        or old.window_end <> new.window_end
-        or (reached_before is not null and (reaches is null or reaches < reached_before))
-        or new.finished_at < old.finished_at
-        or new.finished_at > clock_timestamp(),
+        -- Null at the first finish, whose slice had no earlier one.
+        coalesce(
+            old.window_start <> new.window_start
+            or old.window_end <> new.window_end
+            or (reached_before is not null and (reaches is null or reaches < reached_before))
+            or new.finished_at < old.finished_at
+            or new.finished_at > clock_timestamp(),
+            false
+        ),
         new.finished_at
     );
     return null;

@@ -201,6 +201,7 @@ fn enqueue_chore(shared: Arc<WorkerContext>, config: watch::Receiver<Arc<Config>
 /// the streams that only such jobs read.
 fn alive_chore(shared: Arc<WorkerContext>, alive: Arc<Alive>, config: watch::Receiver<Arc<Config>>) -> PeriodicTask {
     const TROUBLE: &str = "the database could not be told that this process is alive";
+    const NO_PLAN: &str = "the streams of the configuration could not be stored, so their states may be out of date";
     let trouble = Arc::new(Repeats::default());
     let plan = Arc::new(Mutex::new(StoredPlan::default()));
     PeriodicTask::new("alive", alive::PERIOD, move || {
@@ -209,14 +210,25 @@ fn alive_chore(shared: Arc<WorkerContext>, alive: Arc<Alive>, config: watch::Rec
         async move {
             let jobs: Vec<String> = config.jobs.keys().cloned().collect();
             let connections: Vec<String> = config.connections.keys().cloned().collect();
-            let orphans = async {
-                alive.beat(&jobs, &connections).await?;
-                // After the beat: another process retires the streams of jobs that no process has recorded.
-                plan.lock().await.store(&shared.pool, &config).await?;
-                stream::retire(&shared.pool).await?;
-                instance::cancel_orphans(&shared.pool).await
+            let orphans = match alive.beat(&jobs, &connections).await {
+                Ok(()) => instance::cancel_orphans(&shared.pool).await,
+                Err(error) => Err(error),
             };
-            match orphans.await {
+            // After the beat: another process retires the streams of jobs that no process has recorded.
+            let planned = async {
+                plan.lock().await.store(&shared.pool, &config).await?;
+                stream::retire(&shared.pool).await
+            };
+            if orphans.is_ok() {
+                match planned.await {
+                    Ok(_) => trouble.over(NO_PLAN),
+                    Err(error) => {
+                        session::judge(&shared.pool, &error);
+                        trouble.warn(NO_PLAN, &error);
+                    }
+                }
+            }
+            match orphans {
                 Ok(orphans) => {
                     trouble.over(TROUBLE);
                     for orphan in orphans {

@@ -12,7 +12,7 @@ use super::{STREAM, execute, finished, text};
 use crate::support::random::seed;
 use crate::support::{TestDatabase, at};
 
-const CASES: u32 = 5;
+const CASES: u32 = 10;
 const STEPS: u32 = 80;
 const DAYS: i64 = 12;
 
