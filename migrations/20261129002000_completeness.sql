@@ -305,7 +305,11 @@ execute function tidegate.grid_changed();
 create trigger grid_changed
 after update of wanted_from, anchor, timezone on tidegate.stream
 for each row
-when ((old.wanted_from, old.anchor, old.timezone) is distinct from (new.wanted_from, new.anchor, new.timezone))
+-- A process that says for the first time what is assumed already changes nothing.
+when (
+    (coalesce(old.wanted_from, old.anchor::timestamp at time zone old.day_zone), old.anchor, old.timezone)
+    is distinct from (coalesce(new.wanted_from, new.anchor::timestamp at time zone new.day_zone), new.anchor, new.timezone)
+)
 execute function tidegate.grid_changed();
 
 do $$
