@@ -256,11 +256,11 @@ fn place_of(options: &PgConnectOptions) -> String {
 /// once.
 async fn knock(target: &DatabaseTarget) -> Result<(), DatabaseError> {
     let options = session::connect_options(options_of(target)?);
-    let answer = match tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await {
-        Ok(answer) => answer,
+    let attempt = match tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await {
+        Ok(attempt) => attempt,
         Err(_) => Err(silence(&options).await),
     };
-    let connection = answer.map_err(|source| DatabaseError::connect(place_of(&options), source))?;
+    let connection = attempt.map_err(|source| DatabaseError::connect(place_of(&options), source))?;
     // What cannot be closed is gone already.
     let _ = connection.close().await;
     Ok(())

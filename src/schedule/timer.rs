@@ -83,7 +83,7 @@ pub async fn ring(chores: Vec<PeriodicTask>, token: CancellationToken) -> Result
         let bell = Arc::clone(&rung);
         let period = Duration::from_secs(chore.period.as_secs());
         scheduler.add(Job::new_repeated(period, move |_, _| bell.notify_one())?).await?;
-        loops.spawn(answer(chore, rung, stop.clone()));
+        loops.spawn(work_repeatedly(chore, rung, stop.clone()));
     }
     scheduler.start().await?;
 
@@ -102,7 +102,7 @@ pub async fn ring(chores: Vec<PeriodicTask>, token: CancellationToken) -> Result
 }
 
 /// Works once at the start, and then once for any number of signals since the work began.
-async fn answer(mut chore: PeriodicTask, rung: Arc<Notify>, token: CancellationToken) {
+async fn work_repeatedly(mut chore: PeriodicTask, rung: Arc<Notify>, token: CancellationToken) {
     let silence_max = chore.period * SILENT_PERIODS_MAX;
     while !token.is_cancelled() {
         if tokio::time::timeout(chore.work_max, (chore.work)()).await.is_err() {

@@ -17,7 +17,7 @@ use crate::quota::LedgerError;
 
 /// Keys of a job that a stream without windows has no use for.
 const OF_WINDOWS: [&str; 4] = ["slice", "settle", "lookback", "start"];
-/// Words of the vendors' own in messages of their connectors: fields of answers and the like.
+/// Words of the vendors' own in messages of their connectors: fields of responses and the like.
 const OF_VENDORS: [&str; 6] = ["result", "stats", "states", "timestamp", "complete", "Unauthorized"];
 
 /// Every kind of step error. A new variant makes the match below incomplete: add it to both.

@@ -14,13 +14,13 @@ use tidegate::quota::{Calls, Limit, Unit};
 use crate::support::at;
 use crate::support::bench::{self, Client, Page, day, limit, window};
 
-mod answers;
 mod bandwidth;
 mod credentials;
 mod faults;
 mod pace;
 mod paging;
 mod refusals;
+mod responses;
 mod token;
 mod windows;
 

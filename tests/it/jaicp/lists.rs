@@ -73,7 +73,7 @@ async fn v1_says_what_it_does_not_offer() {
 async fn p5_a_response_that_is_not_a_list_is_an_error_and_not_an_empty_list() {
     let bench = Bench::new().await;
     for body in ["{}", r#"{"error":"x"}"#, "null", "7"] {
-        // Unreadable answers are asked for once more.
+        // Unreadable responses are asked for once more.
         for _ in 0..2 {
             let body = body.to_owned();
             bench.control().next(Match::report("session_labels"), Action::Json { status: 200, body });

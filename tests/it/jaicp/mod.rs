@@ -18,12 +18,12 @@ use tidegate::decode::DecodeError;
 use crate::support::at;
 use crate::support::bench::{self, Page, Reading, assert_well_behaved, day};
 
-mod answers;
 mod entities;
 mod filters;
 mod lists;
 mod paging;
 mod reports;
+mod responses;
 mod resume;
 mod runs;
 mod secrets;

@@ -98,7 +98,7 @@ async fn an_unknown_status_is_polled_until_the_deadline() {
 async fn p3_a_creation_whose_response_is_lost_is_looked_up_before_another() {
     for bench in [Bench::new().await, Bench::new().await.v1()] {
         let is_v1 = bench.settings.api == Api::V1;
-        // The task is there, its answer is not.
+        // The task was created, but its response was lost.
         bench.control().next(Match::endpoint("jaicp_create_report"), Action::Reset);
         let client = bench.client().await;
         let read = client.read("report_messages", day(5)).await.unwrap();
@@ -146,7 +146,7 @@ async fn p3_a_creation_is_looked_up_however_its_response_was_lost() {
 async fn p1_the_report_of_a_lost_creation_is_not_used_for_another_window() {
     for bench in [Bench::new().await, Bench::new().await.v1()] {
         let client = bench.client().await;
-        // Day 5 is made, but neither its answer nor the list comes.
+        // Day 5 was created, but neither its response nor the list arrives.
         bench.control().next(Match::endpoint("jaicp_create_report"), Action::Reset);
         let no_list = Fault::new(Match::endpoint("jaicp_tasks"), Action::Status { status: 500 }).times(3).after(1);
         bench.control().mischief(no_list);

@@ -51,7 +51,7 @@ async fn p1_p3_a_kill_between_pages_loses_nothing_and_reads_no_page_again() {
     for stream in ["messages", "clients"] {
         let site = Site::new("", &format!("[{stream}]"), "lookback: 0s").await;
         // Of the second day, when its first two pages are durable.
-        let hold = site.control().hold_after(Match::report(stream).page(3), 1, Point::BeforeAnswer);
+        let hold = site.control().hold_after(Match::report(stream).page(3), 1, Point::BeforeResponse);
         let mut process = Process::start(&site.config_path(), &["sync"], &[]);
         reached(&hold, &mut process).await;
         committed(&site, 2).await;
@@ -101,7 +101,7 @@ async fn p1_a_kill_while_statuses_are_read_loses_nothing() {
 async fn p3_a_kill_while_a_report_is_made_polls_it_and_makes_no_other() {
     let site = Site::new("", "[report_messages]", "lookback: 0s").await;
     site.jaicp().shape(|shape| shape.polls = 4);
-    let hold = site.control().hold_after(Match::endpoint("jaicp_task"), 2, Point::BeforeAnswer);
+    let hold = site.control().hold_after(Match::endpoint("jaicp_task"), 2, Point::BeforeResponse);
     killed_and_continued(&site, hold).await;
     assert_eq!(site.count("report_messages").await, 180);
     // One for each of three days and the open one.
@@ -112,7 +112,7 @@ async fn p3_a_kill_while_a_report_is_made_polls_it_and_makes_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_kill_between_metrics_leaves_every_metric_once() {
     let site = Site::new("", "[stats_series]", "lookback: 0s").await;
-    let hold = site.control().hold(Match::report("session_labels"), Point::BeforeAnswer);
+    let hold = site.control().hold(Match::report("session_labels"), Point::BeforeResponse);
     let mut process = Process::start(&site.config_path(), &["sync"], &[]);
     reached(&hold, &mut process).await;
     committed(&site, 3).await;

@@ -203,15 +203,15 @@ async fn calls_are_read_day_by_day_for_their_average() {
 async fn p5_statistics_of_another_shape_are_refused_and_odd_points_are_kept() {
     let mut bench = Bench::new().await;
     bench.may_refuse = true;
-    let answer = |body: &str| {
+    let respond = |body: &str| {
         bench.control().next(Match::report("messages"), Action::Json { status: 200, body: body.to_owned() });
     };
-    answer("{}");
+    respond("{}");
     let error = bench.read("stats_series", day(5)).await.unwrap_err();
     assert!(matches!(error, StepError::Missing("stats")), "{error:?}");
-    answer(r#"{"stats":7}"#);
+    respond(r#"{"stats":7}"#);
     assert!(matches!(bench.read("stats_series", day(5)).await.unwrap_err(), StepError::Shape(_)));
-    answer(r#"{"stats":[{"ts":1709596800000,"value":12345678901234567890.5},{"value":1},7]}"#);
+    respond(r#"{"stats":[{"ts":1709596800000,"value":12345678901234567890.5},{"value":1},7]}"#);
     let read = bench.read("stats_series", day(5)).await.unwrap();
     assert!(read.rows[0].contains("\"value\":12345678901234567890.5"), "{}", read.rows[0]);
     assert_eq!(read.refused, [r#"not a number with a time: {"value":1}"#, "not a number with a time: 7"]);

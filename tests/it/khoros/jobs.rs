@@ -163,7 +163,7 @@ async fn an_unknown_job_is_requested_again() {
 async fn an_expired_token_is_replaced_by_the_companys_key() {
     let khoros = Account { job_time: Duration::from_millis(50), ..Account::default() };
     let scene = Scene::with(Options { khoros, ..free() }, settings()).await;
-    // The first question is asked with the key, and its answer brings the token that is refused then.
+    // The first call uses the key; its response contains the token that is refused later.
     let refused = Fault::new(Match::endpoint("khoros_status"), Action::Status { status: 403 }).after(1);
     scene.control().mischief(refused);
     assert_eq!(scene.read(AUTHOR, day(3)).await.unwrap().rows.len() as u64, ROWS);
@@ -261,7 +261,7 @@ async fn teams_are_read_as_they_come() {
 }
 
 #[tokio::test]
-async fn p10_an_answer_without_a_body_is_an_empty_file_or_list_and_no_job() {
+async fn p10_a_response_without_a_body_is_an_empty_file_or_list_and_no_job() {
     let scene = Scene::new().await;
     scene.control().next(Match::endpoint("khoros_download"), Action::NoContent);
     assert!(scene.read("incoming_post", day(3)).await.unwrap().rows.is_empty());

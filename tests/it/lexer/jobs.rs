@@ -57,9 +57,9 @@ async fn p3_a_job_that_runs_is_polled_by_the_next_process_and_no_second_one_is_c
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_kill_at_any_step_of_a_job_loses_nothing_and_doubles_nothing() {
     for (endpoint, point) in [
-        ("lexer_reports", Point::BeforeAnswer),
-        ("lexer_status", Point::BeforeAnswer),
-        ("files_get", Point::BeforeAnswer),
+        ("lexer_reports", Point::BeforeResponse),
+        ("lexer_status", Point::BeforeResponse),
+        ("files_get", Point::BeforeResponse),
         ("files_get", Point::MidBody),
     ] {
         let world = slow("[nps_submissions]", 100).await;
@@ -97,7 +97,7 @@ async fn p1_a_kill_at_any_step_of_a_job_loses_nothing_and_doubles_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_forms_that_were_read_are_not_read_again_after_a_kill() {
     let world = slow("[nps_volume]", 100).await;
-    let hold = world.control().hold_after(Match::report("nps_volume"), 1, Point::BeforeAnswer);
+    let hold = world.control().hold_after(Match::report("nps_volume"), 1, Point::BeforeResponse);
     let mut process = start(&world);
     eventually(LONG, async || {
         assert!(!process.has_ended(), "{}", process.said());
@@ -193,7 +193,7 @@ async fn a_file_is_fetched_again_when_a_fault_passes_and_its_job_is_asked_for_a_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_is_not_made_twice_because_its_answer_was_an_error() {
+async fn a_job_is_not_made_twice_because_its_response_was_an_error() {
     let world = slow("[mention_sla_export]", 50).await;
     world.control().next(Match::endpoint("lexer_reports"), Action::Json { status: 400, body: "{}".to_owned() });
     let (error, _) = fails(&world).await;

@@ -1,6 +1,5 @@
 //! Lexer Activity: whole runs against its simulator, over real HTTP and into a real Postgres.
 
-mod answers;
 mod changes;
 mod files;
 mod hostile;
@@ -8,6 +7,7 @@ mod intervals;
 mod jobs;
 mod quota;
 mod reports;
+mod responses;
 mod silence;
 mod types;
 

@@ -14,7 +14,7 @@ fn utc() -> FixedOffset {
     FixedOffset::east_opt(0).unwrap()
 }
 
-/// What the vendor answers for a slice, the end exclusive.
+/// What the vendor returns for a slice; the end is exclusive.
 fn figures(world: &World, kind: &'static str, slice: (DateTime<Utc>, DateTime<Utc>), nps: Option<i64>) -> Value {
     let (from, to) = (slice.0.with_timezone(&utc()), (slice.1 - TimeDelta::seconds(1)).with_timezone(&utc()));
     lexer(world).figures(kind, from, to, nps.map(|form| (form, "all"))).unwrap()
@@ -248,7 +248,7 @@ async fn surveys_are_loaded(world: &World) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_short_window_stays_daily_and_slices_do_not_overlap() {
-    // Slices of one day, each of which alone would be answered in hours.
+    // Slices of one day, each of which alone would get a response with hours.
     let world =
         world(options(), "[states_volume, case_volume, nps_volume]", 3, &[], &["slice: 1d", "lookback: 0s"]).await;
     world.sync_ok().await;

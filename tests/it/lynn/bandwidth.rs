@@ -133,7 +133,7 @@ async fn p2_a_run_stops_at_the_budget_and_continues_when_it_is_replenished() {
 }
 
 #[tokio::test]
-async fn p2_an_answer_far_beyond_its_estimate_stops_the_next_call() {
+async fn p2_a_response_far_beyond_its_estimate_stops_the_next_call() {
     let (_bench, control, client) = heavy(100_000, Duration::from_hours(12)).await;
     let expected = Expected { page_bytes: Some(1_000), ..Expected::default() };
     let session = client.gate.session(0, Utc::now());

@@ -124,8 +124,8 @@ async fn p7_a_vendor_that_echoes_the_token_itself_shows_it_nobody() {
     let login = ResponseTemplate::new(200).set_body_string(format!(r#"{{"token":"{token}"}}"#));
     Mock::given(path_regex("/CreateToken$")).respond_with(login).mount(&server).await;
     let failed = format!(r#"{{"isValid":false,"errors":"token OPAQUE-4711 / {token} has no division"}}"#);
-    let answer = ResponseTemplate::new(200).set_body_string(failed);
-    Mock::given(path_regex("/ExecuteReport/")).respond_with(answer).mount(&server).await;
+    let response = ResponseTemplate::new(200).set_body_string(failed);
+    Mock::given(path_regex("/ExecuteReport/")).respond_with(response).mount(&server).await;
     let error = first_page(&bench_at(&server.uri()).await.client().await).await.unwrap_err();
     assert_eq!(error.to_string(), "the report failed at the vendor: token *** / *** has no division");
 }

@@ -1,4 +1,4 @@
-//! Faults that pass, and answers that are not reports.
+//! Faults that pass, and responses that are not reports.
 
 use std::time::Instant;
 
@@ -136,7 +136,7 @@ async fn a_slow_body_is_read_and_a_stalled_one_is_not() {
 }
 
 #[tokio::test]
-async fn p2_an_answer_that_was_not_read_to_its_end_is_counted_whole() {
+async fn p2_a_response_that_was_not_read_to_its_end_is_counted_whole() {
     let (mut bench, control, _) = start().await;
     bench.timeout = SECOND;
     bench.attempts_max = 1;
@@ -189,7 +189,7 @@ async fn a_report_that_failed_says_why_in_whatever_shape() {
 }
 
 #[tokio::test]
-async fn errors_of_a_valid_answer_fail_the_window_unless_configured_otherwise() {
+async fn errors_of_a_valid_response_fail_the_window_unless_configured_otherwise() {
     let (mut bench, control, client) = start().await;
     for harmless in ["null", "\"\"", "[ ]", "{}"] {
         control.next(Match::report(MARKS), Action::Errors { errors_json: harmless.to_owned() });

@@ -147,7 +147,7 @@ async fn p2_two_processes_keep_the_bytes_of_a_period() {
 }
 
 /// Responds to every request with a token, and notes when each came.
-async fn answer_slowly_connected(listener: TcpListener, arrivals: Arc<Mutex<Vec<Instant>>>) {
+async fn respond_slowly_connected(listener: TcpListener, arrivals: Arc<Mutex<Vec<Instant>>>) {
     while let Ok((mut stream, _)) = listener.accept().await {
         let arrivals = Arc::clone(&arrivals);
         tokio::spawn(async move {
@@ -157,8 +157,8 @@ async fn answer_slowly_connected(listener: TcpListener, arrivals: Arc<Mutex<Vec<
             }
             arrivals.lock().unwrap().push(Instant::now());
             let body = r#"{"token":"t-1"}"#;
-            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-            let _gone = stream.write_all(answer.as_bytes()).await;
+            let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let _gone = stream.write_all(response.as_bytes()).await;
         });
     }
 }
@@ -191,7 +191,7 @@ async fn slow_to_open(per: Duration) {
         async move {
             tokio::time::sleep(SECOND / 2).await;
             drop(fillers);
-            answer_slowly_connected(listener, arrivals).await;
+            respond_slowly_connected(listener, arrivals).await;
         }
     });
     let (first, second) = tokio::join!(one.source.log_in(&first), async {

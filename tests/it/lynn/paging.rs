@@ -23,7 +23,7 @@ async fn a_window_is_read_whole_in_every_shape_of_last_document_byte_for_byte() 
 }
 
 #[tokio::test]
-async fn p3_the_page_count_of_the_first_answer_counts_whatever_the_next_ones_say() {
+async fn p3_the_page_count_of_the_first_response_counts_whatever_the_next_ones_say() {
     let (_bench, control, client) = start().await;
     for page_count in [PageCount::Decreasing, PageCount::Constant, PageCount::FirstOnly] {
         for last_cursor in [LastCursor::OfLastRow, LastCursor::Null, LastCursor::Absent] {
@@ -106,7 +106,7 @@ async fn endless_paging_ends() {
     let (mut bench, control, client) = start().await;
     let endless = || control.mischief(Fault::new(Match::report(MARKS), Action::Endless).times(10_000));
     endless();
-    // As many pages as the first answer announced, and no more.
+    // As many pages as the first response announced, and no more.
     assert_eq!(client.read(MARKS, day(1)).await.unwrap().pages.len(), 3);
     control.quiet();
     bench.settings.probe_full_page = true;

@@ -19,7 +19,7 @@ async fn p2_a_429_in_any_form_is_noted_for_all_processes_and_waited_out() {
     for (wording, header) in forms {
         let (bench, control, client) = start().await;
         client.log_in().await.unwrap();
-        let hold = control.hold_after(Match::report(MARKS), 1, simulator::Point::BeforeAnswer);
+        let hold = control.hold_after(Match::report(MARKS), 1, simulator::Point::BeforeResponse);
         control.next(Match::report(MARKS), Action::TooMany { seconds: 1, wording, header });
         let begun = Utc::now();
         let reading = tokio::spawn(async move { first_page(&client).await });

@@ -54,7 +54,7 @@ async fn p1_every_contact_is_asked_about_once_and_its_entries_are_rows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_a_killed_reading_goes_on_with_the_contact_it_stood_at() {
     let world = world("[dnd_contacts]").await;
-    let hold = world.control().hold_after(Match::endpoint("get_dnd_contact"), 15, Point::BeforeAnswer);
+    let hold = world.control().hold_after(Match::endpoint("get_dnd_contact"), 15, Point::BeforeResponse);
     let mut process = Process::start(&world.config_path(), &["sync"], &[]);
     reached(&hold, &mut process).await;
     // The page before may still be on its way into the table.
@@ -83,7 +83,7 @@ async fn p3_a_killed_reading_goes_on_with_the_contact_it_stood_at() {
 async fn a_contact_that_goes_while_the_others_are_asked_about_is_left_out() {
     let world = world("[dnd_contacts]").await;
     let (from, to) = listed();
-    let hold = world.control().hold_after(Match::endpoint("get_dnd_contact"), 0, Point::BeforeAnswer);
+    let hold = world.control().hold_after(Match::endpoint("get_dnd_contact"), 0, Point::BeforeResponse);
     let control = world.control();
     let vanishing = tokio::spawn(async move {
         hold.reached().await;
@@ -140,8 +140,8 @@ async fn p5_entries_that_cannot_be_told_apart_fail_the_list_and_name_the_reason(
         ("[null]", "a blacklist with an entry that names no campaign or no contact"),
     ] {
         let world = world("[dnd_contacts]").await;
-        let answer = Action::Json { status: 200, body: body.to_owned() };
-        world.control().mischief(simulator::Fault::new(Match::endpoint("get_dnd_contact"), answer).times(9).after(3));
+        let response = Action::Json { status: 200, body: body.to_owned() };
+        world.control().mischief(simulator::Fault::new(Match::endpoint("get_dnd_contact"), response).times(9).after(3));
         let (error, _) = fails(&world).await;
         assert!(error.contains(said), "{error}");
     }

@@ -153,7 +153,7 @@ async fn a_campaign_without_an_id_is_a_row_by_its_content() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p10_an_answer_without_a_body_is_an_empty_list() {
+async fn p10_a_response_without_a_body_is_an_empty_list() {
     let world = world("[campaigns, contacts, dnd_contacts]").await;
     for (list, action, times) in [("campaigns", Action::NoContent, 1), ("contacts", Action::EmptyBody, 2)] {
         world.control().mischief(Fault::new(Match::report(list), action).times(times));

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use simulator::lynn::outbound::{TEMPLATE_ID, TaskAnswer};
+use simulator::lynn::outbound::{TEMPLATE_ID, TaskResponse};
 
 use super::super::support::world::Recipe;
 use super::{add_customers, command, push, push_world, push_world_with, received, states};
@@ -91,9 +91,9 @@ async fn p2_ten_thousand_rows_go_within_the_quota() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_task_may_be_named_in_any_way_or_not_at_all() {
-    for (answer, state) in [(TaskAnswer::Text, "done"), (TaskAnswer::Nothing, "sent")] {
+    for (response, state) in [(TaskResponse::Text, "done"), (TaskResponse::Nothing, "sent")] {
         let world = push_world(3, 2).await;
-        world.control().outbound().shape(|shape| shape.task_answer = answer);
+        world.control().outbound().shape(|shape| shape.task_response = response);
         let pushed = push(&world, &[]).await;
         assert_eq!(pushed.code, 0, "{pushed:?}");
         assert_eq!(states(&world).await, vec![state; 2]);

@@ -71,7 +71,7 @@ async fn what_certainly_did_not_arrive_is_sent_again_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_an_answer_that_is_lost_is_never_sent_again_unless_asked_for() {
+async fn p1_a_response_that_is_lost_is_never_sent_again_unless_asked_for() {
     for (action, arrived) in [
         (Action::Reset, true),
         (Action::Status { status: 500 }, false),
@@ -136,13 +136,13 @@ async fn a_state_that_nobody_knows_is_shown_and_the_next_push_asks_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interruption_waits_for_the_answer_and_sends_no_more() {
+async fn an_interruption_waits_for_the_response_and_sends_no_more() {
     let world = push_world(5, 2).await;
-    let hold = world.control().hold(Match::endpoint(LOAD), simulator::Point::BeforeAnswer);
+    let hold = world.control().hold(Match::endpoint(LOAD), simulator::Point::BeforeResponse);
     let mut process = begin(&world);
     reached(&hold, &mut process).await;
     process.signal(rustix::process::Signal::INT);
-    tokio::time::timeout(Duration::from_millis(300), process.wait(LONG)).await.expect_err("it waits for the answer");
+    tokio::time::timeout(Duration::from_millis(300), process.wait(LONG)).await.expect_err("it waits for the response");
     hold.release();
     let status = process.wait(LONG).await;
     assert_eq!(status.code(), Some(1));

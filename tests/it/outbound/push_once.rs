@@ -13,9 +13,9 @@ async fn batches(world: &World, state: &str, count: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_kill_between_send_and_answer_makes_a_batch_unknown_and_nothing_else() {
+async fn p1_a_kill_between_send_and_response_makes_a_batch_unknown_and_nothing_else() {
     let world = push_world(25, 10).await;
-    let hold = world.control().hold_after(Match::endpoint(LOAD), 1, Point::BeforeAnswer);
+    let hold = world.control().hold_after(Match::endpoint(LOAD), 1, Point::BeforeResponse);
     let mut process = begin(&world);
     reached(&hold, &mut process).await;
     process.kill();
@@ -45,7 +45,7 @@ async fn p1_a_kill_between_send_and_answer_makes_a_batch_unknown_and_nothing_els
 async fn p1_a_kill_before_a_batch_is_written_down_sends_nothing_of_it() {
     let world = push_world(25, 10).await;
     // Held while the first batch's task is asked after: the second is not claimed yet.
-    let hold = world.control().hold(Match::endpoint("get_task_status"), Point::BeforeAnswer);
+    let hold = world.control().hold(Match::endpoint("get_task_status"), Point::BeforeResponse);
     let mut process = begin(&world);
     reached(&hold, &mut process).await;
     process.kill();
@@ -60,7 +60,7 @@ async fn p1_a_kill_before_a_batch_is_written_down_sends_nothing_of_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_two_pushes_at_once_send_every_row_once() {
     let world = push_world(60, 2).await;
-    let hold = world.control().hold(Match::endpoint(LOAD), Point::BeforeAnswer);
+    let hold = world.control().hold(Match::endpoint(LOAD), Point::BeforeResponse);
     let mut first = begin(&world);
     reached(&hold, &mut first).await;
     let second = push(&world, &[]).await;
@@ -77,7 +77,7 @@ async fn p1_two_pushes_at_once_send_every_row_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_rows_of_a_push_that_lost_its_lock_are_not_sent_by_another() {
     let world = push_world(6, 2).await;
-    let hold = world.control().hold_after(Match::endpoint(LOAD), 1, Point::BeforeAnswer);
+    let hold = world.control().hold_after(Match::endpoint(LOAD), 1, Point::BeforeResponse);
     let mut first = begin(&world);
     reached(&hold, &mut first).await;
     let locked = "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted
@@ -94,7 +94,7 @@ async fn p1_rows_of_a_push_that_lost_its_lock_are_not_sent_by_another() {
     assert_eq!(received(&world), [1, 2, 3, 4, 5, 6]);
     batches(&world, "unknown", 1).await;
     hold.release();
-    // The first hears its answer after all, and says so before it finds its cursor gone.
+    // The first process gets its response after all, and reports it before it finds that its cursor is gone.
     first.wait(LONG).await;
     batches(&world, "unknown", 0).await;
     assert_eq!(push(&world, &[]).await.code, 0);

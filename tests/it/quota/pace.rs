@@ -164,15 +164,15 @@ async fn p2_the_sql_and_the_arithmetic_agree() {
             let mut claimed = 0;
             for (task, priority, size) in [(1, 5, size), (2, 0, size / 3)] {
                 let asks = Request { bytes: size, priority, due: now, ..request(task) };
-                let answer = ask(&pool, (ledger_id, id), asks, (now, ahead)).await;
+                let response = ask(&pool, (ledger_id, id), asks, (now, ahead)).await;
                 model.prune(now);
                 let units = model.need(size);
                 let fits = model.earliest(now, units, claimed);
                 if fits > now + ahead {
-                    assert_eq!(answer, (None, Some(fits)), "{limit:?} {asks:?} behind {claimed}");
+                    assert_eq!(response, (None, Some(fits)), "{limit:?} {asks:?} behind {claimed}");
                     claimed = units;
                 } else {
-                    assert_eq!(answer, (Some(vec![model.take(fits, units)]), None), "{limit:?} {asks:?}");
+                    assert_eq!(response, (Some(vec![model.take(fits, units)]), None), "{limit:?} {asks:?}");
                 }
             }
             // Nobody waits any more.
