@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_listens_everywhere_is_asked_at_home() {
+    fn a_server_that_listens_on_all_interfaces_is_asked_on_loopback() {
         for (listen, asked) in
             [("0.0.0.0:8080", "127.0.0.1:8080"), ("[::]:8080", "[::1]:8080"), ("10.0.0.7:9", "10.0.0.7:9")]
         {

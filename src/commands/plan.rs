@@ -197,7 +197,7 @@ mod tests {
     use crate::connector::Window;
 
     #[test]
-    fn an_open_slice_weighs_what_has_happened_of_it() {
+    fn the_estimate_of_an_open_slice_covers_only_its_past_part() {
         let start: DateTime<Utc> = "2028-02-29T00:00:00Z".parse().unwrap();
         let share = |minutes: i64| {
             let window = Window { start, end: start + TimeDelta::days(1) };

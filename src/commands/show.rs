@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_and_amounts_read_as_people_say_them() {
+    fn durations_and_amounts_are_shown_in_usual_units() {
         assert_eq!(
             [0, 59, 60, 3_599, 3_600, 172_799, 172_800].map(span),
             ["0s", "59s", "1m", "59m", "1h", "47h", "2d"]

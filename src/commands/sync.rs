@@ -15,7 +15,7 @@ use crate::schedule::{ByHand, enqueue_manual};
 use crate::store::migrate;
 use crate::store::progress::{self, TaskState};
 
-/// How long an interrupted command waits for a checkpoint to end.
+/// Time limit for cancelling the runs of an interrupted command: a checkpoint that cannot end keeps its run locked.
 const CANCEL_MAX: Duration = Duration::from_millis(500);
 
 /// The result of a foreground command.

@@ -19,7 +19,7 @@ fn wait(status: u16, header: Option<&str>, body: &str) -> Option<Duration> {
 }
 
 #[test]
-fn the_documented_wordings_are_understood_whatever_their_shape() {
+fn the_documented_messages_are_understood_in_any_form() {
     let cases: &[(&str, Option<Duration>)] = &[
         ("rate limit is Exceeded. Try again in 3 seconds", secs(3)),
         (r#"{ "statusCode": 429, "message": "Rate limit is exceeded. Try again in 3 seconds." }"#, secs(3)),
@@ -110,7 +110,7 @@ fn the_limit_that_was_hit_is_found() {
 }
 
 #[test]
-fn a_rate_without_a_wait_is_put_down_to_the_longest_of_the_short_limits() {
+fn a_rate_refusal_without_a_wait_blocks_the_longest_of_the_short_limits() {
     let limit = |name: &str, secs| Limit {
         name: name.to_owned(),
         calls: Calls::Data,

@@ -164,7 +164,7 @@ async fn figures_agree_with_each_other() {
 }
 
 #[tokio::test]
-async fn a_job_takes_its_time_and_its_file_needs_no_credential() {
+async fn a_job_needs_time_and_its_file_needs_no_credential() {
     let account = Account { job_takes: Duration::from_millis(300), ..Account::default() };
     let client = Client::new(Options { lexer: account, ..free() }).await;
     let (status, job) = client.report(first_days("mention_sla_export", 1)).await;

@@ -302,7 +302,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn every_record_of_a_file_says_what_was_asked_for_and_both_spellings_are_one_column() {
+    fn every_record_of_a_file_contains_the_request_and_both_spellings_fill_one_column() {
         let mut taken = Collected::default();
         let typed = Some(ObjectWriter::default());
         let mut tagged = Tagged { inner: &mut taken, prefix: br#""w":1"#, typed, record: Vec::new() };

@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn p7_an_id_with_control_characters_or_a_credential_is_not_taken_for_a_task() {
+    fn p7_an_id_with_control_characters_or_a_credential_is_not_used_as_a_task() {
         let redactor = Redactor::new(vec!["t0ken-value".into()]);
         for response in ["9d0c\0", "\u{1b}[2J", "\u{202e}9d0c", "t0ken-value", r#"{"taskId":"T0KEN-value"}"#] {
             match taken(response.as_bytes(), &redactor).unwrap() {

@@ -6,7 +6,7 @@ use super::markdown::{code, names};
 use super::{document, documents, root};
 
 const COLUMNS: usize = 100;
-/// Folders whose names begin a path.
+/// Beginnings of paths.
 const FOLDERS: [&str; 7] = ["src/", "tests/", "examples/", "docs/", "config/", "deploy/", "simulator/"];
 
 /// The lines of prose that are too long. Tables, code blocks, definitions of links and words that cannot be broken may be
@@ -48,7 +48,7 @@ fn a_long_line_is_noticed() {
     assert_eq!(long_lines(&format!("{long}\n| {long} |\n```\n{long}\n```\n{url}\n[a]: {url}\n- {long}")).len(), 2);
 }
 
-/// The paths in the code of a document that lead nowhere. A path may begin at the root or at `src`.
+/// The paths in the code of a document that do not exist. A path may be relative to the root or to `src`.
 fn missing_paths(text: &str) -> Vec<String> {
     let is_path = |code: &String| {
         let placeholder = code.contains([' ', '*', '<', '{', '$', '…']) || names(code).contains(&"NAME");

@@ -143,7 +143,7 @@ async fn p7_a_name_of_this_machine_is_refused_when_it_is_resolved() {
     assert!(!format!("{error:?}").contains("secret"));
     assert_eq!(outcomes(&session), [CallOutcome::Transport]);
     assert!(tokio::time::timeout(SECOND / 10, listener.accept()).await.is_err(), "no connection was made");
-    // Named by the operator, it is connected to, whatever comes of that.
+    // A host that the operator named is connected to, even if the connection fails.
     connection.allowed = vec![format!("{name}:{port}")];
     connection.timeout = SECOND / 2;
     let error = fetch(&self::session(&connection.gate().await), &target, 9).await.unwrap_err();

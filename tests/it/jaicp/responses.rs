@@ -159,7 +159,7 @@ async fn p10_a_response_without_a_body_is_an_empty_page_list_series_or_file_and_
         let error = bench.read("report_sessions", day(5)).await.unwrap_err();
         assert!(matches!(error, StepError::Unreadable(DecodeError::Empty)), "{action:?}: {error:?}");
         bench.control().quiet();
-        // A task whose creation was not confirmed is looked up, and found.
+        // A task whose creation was not confirmed is searched for and found.
         bench.control().next(Match::endpoint("jaicp_create_report"), action.clone());
         assert!(!bench.read("report_sessions", day(5)).await.unwrap().rows.is_empty(), "{action:?}");
         bench.control().quiet();

@@ -1,4 +1,4 @@
-//! Killed at every point of an export, the next process goes on from there (promises 1 and 3).
+//! After a kill at any point of an export, the next process continues from there (promises 1 and 3).
 
 use simulator::khoros::Submitted;
 use simulator::{Match, Point, Rows};
@@ -22,7 +22,7 @@ async fn world(job_time: Duration) -> World {
     world
 }
 
-/// Starts a run, waits until `reached` says so, and kills it.
+/// Starts a run, waits until `reached` returns true, and kills it.
 async fn kill_when(world: &World, reached: impl AsyncFn() -> bool) {
     let mut process = Process::start(&world.config_path(), &["sync"], &[]);
     eventually(LONG, async || {

@@ -1,4 +1,4 @@
-//! Returns that are no report: documented errors and their remedies, faults that pass, jobs where none is documented.
+//! Responses that are not reports: documented errors and their remedies, temporary faults, and undocumented jobs.
 
 use serde_json::json;
 use simulator::{Action, Fault, Match};
@@ -65,7 +65,7 @@ async fn temporary_errors_are_retried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn any_report_may_respond_with_a_job_and_none_is_taken_for_rows() {
+async fn any_report_may_return_a_job_which_never_becomes_rows() {
     let streams = [
         "summary",
         "states_volume",
@@ -137,7 +137,7 @@ async fn odd_values_are_kept_and_nothing_fails() {
     ] {
         world.control().next(Match::report(report), json_response(200, &body));
     }
-    // Of NPS only the first form is odd.
+    // For NPS, only the response of the first form is changed.
     for task in world.sync().await {
         let is_refused = ["states_volume", "classifications"].contains(&&*task.stream);
         assert_eq!(task.state, if is_refused { "held" } else { "succeeded" }, "{task:#?}");

@@ -206,7 +206,7 @@ async fn p10_new_rows_in_a_list_do_not_show_that_its_old_rows_were_deleted() {
 }
 
 #[tokio::test]
-async fn p10_a_correct_reading_ends_a_hold_whatever_the_doubtful_ones_added() {
+async fn p10_a_correct_reading_ends_a_hold_despite_rows_of_doubtful_readings() {
     let plant = Plant::new().await;
     let read = async |numbers: std::ops::Range<u32>| {
         let claim = plant.claim().await;

@@ -1,4 +1,4 @@
-//! Faults that pass, and responses that are not reports.
+//! Temporary faults, and responses that are not reports.
 
 use std::time::Instant;
 
@@ -33,7 +33,7 @@ async fn temporary_errors_are_retried_with_the_same_cursor_and_the_page_begins_a
 #[tokio::test]
 async fn retries_end_and_keep_the_distance_that_the_limit_in_force_asks_for() {
     let (mut bench, control, _) = start().await;
-    // 10 per 10 s allow a burst: without the pause a retry would leave after a millisecond, not after a second.
+    // 10 per 10 s allow a burst: without the pause, a retry would be sent after a millisecond and not after a second.
     bench.limits[1] = limit("requests", Calls::Data, Unit::Calls, 10, 10 * SECOND);
     bench.attempts_max = 3;
     let client = bench.client().await;
@@ -170,7 +170,7 @@ async fn an_unreachable_vendor_costs_no_bandwidth() {
 }
 
 #[tokio::test]
-async fn a_report_that_failed_says_why_in_whatever_shape() {
+async fn a_failed_report_states_the_reason_in_any_form() {
     let (_bench, control, client) = start().await;
     for (errors, shown) in [
         (r#""boom""#, "boom"),

@@ -1,4 +1,4 @@
-//! Returns that the simulator never gives, from a server that says whatever it is told.
+//! Responses that the simulator never sends, from a server whose responses the test sets.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -64,7 +64,7 @@ async fn keys_are_read_in_any_case_and_unknown_ones_ignored_and_a_token_may_be_b
 }
 
 #[tokio::test]
-async fn tenant_method_scheme_path_and_report_id_go_out_as_configured() {
+async fn tenant_method_scheme_path_and_report_id_are_sent_as_configured() {
     let (server, mut bench, _) = server(r#"{"token":"t-1"}"#).await;
     says(&server, &[&page("0", 1, "null")]).await;
     bench.settings.execute_report_method = HttpMethod::Put;
@@ -88,7 +88,7 @@ async fn tenant_method_scheme_path_and_report_id_go_out_as_configured() {
 }
 
 #[tokio::test]
-async fn without_a_page_count_reading_goes_on_until_a_page_is_not_full() {
+async fn without_a_page_count_reading_continues_until_a_page_is_not_full() {
     for count in ["null", "\"many\"", "{}"] {
         let (server, _bench, client) = server(r#"{"token":"t-1"}"#).await;
         says(&server, &[&page(count, 20, "\"a\""), &page(count, 20, "\"b\""), &page(count, 3, "\"c\"")]).await;
@@ -195,7 +195,7 @@ async fn p10_a_response_without_a_body_is_an_empty_page() {
         assert!(matches!(outcome, Outcome::Page { next: None, .. }), "{action:?}: {outcome:?}");
         assert_eq!(control.stats().reports.len() - before, times as usize, "{action:?}: 204 is believed at once");
     }
-    // Where a token is expected, nothing is an error.
+    // Where a token is expected, an empty response is an error.
     for action in [Action::NoContent, Action::EmptyBody] {
         control.expire_tokens();
         control.next(Match::report(MARKS), Action::TokenExpired);

@@ -1,4 +1,4 @@
-//! Which dates are asked for.
+//! Which dates are requested.
 
 use simulator::Options;
 use tidegate::connector::StepError;

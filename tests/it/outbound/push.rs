@@ -1,4 +1,4 @@
-//! `tidegate push`: what goes, what it says, and what it refuses.
+//! `tidegate push`: what it sends, prints and refuses.
 
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ async fn a_campaign_id_that_is_written_empty_is_sent_empty() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dry_run_sends_nothing_and_shows_rows_only_when_asked() {
+async fn a_dry_run_sends_nothing_and_shows_rows_only_on_request() {
     let world = push_world(25, 10).await;
     let dry = push(&world, &["--dry-run"]).await;
     assert_eq!(
@@ -75,7 +75,7 @@ async fn a_dry_run_sends_nothing_and_shows_rows_only_when_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_ten_thousand_rows_go_within_the_quota() {
+async fn p2_ten_thousand_rows_are_sent_within_the_quota() {
     let options = Recipe::default().options.limit("requests", 1, Duration::from_millis(50));
     let world = push_world_with(10_000, 500, options, &[]).await;
     let begun = Instant::now();

@@ -62,9 +62,9 @@ fn utilisation(sends: &[Sent], limit: &Limit) -> f64 {
     limit.per.as_micros() as f64 * rounds as f64 * 100.0 / took as f64
 }
 
-/// A machine that runs thirty other tests on two processors may wake a task tens of milliseconds late, which is much of 200.
-/// The test of the arithmetic proves 95 % without a clock. Here the measured share is printed; on a quiet machine it is 94 %
-/// or more. On any machine, less than this minimum means one wait too many.
+/// A machine that runs thirty other tests on two processors may wake a task tens of milliseconds late, which is a large
+/// part of 200. The test of the arithmetic proves 95 % without a clock. Here the measured share is printed; on a quiet
+/// machine it is 94 % or more. On any machine, less than this minimum means one wait too many.
 const USED_MIN: f64 = 40.0;
 /// How long a task may be preempted on such a machine.
 const PREEMPTED: Duration = Duration::from_millis(100);
