@@ -118,7 +118,7 @@ impl Database {
     pub async fn open(config: &Config, cancel: &CancellationToken) -> Result<Self, DatabaseError> {
         refuse_pg_options()?;
         if !config.database.target.is_embedded() {
-            knock(&config.database.target).await?;
+            connect_once(&config.database.target).await?;
             return Self::connect(options_of(&config.database.target)?, config, None).await;
         }
         let embedded = Arc::new(Embedded::open(&config.embedded.data_dir, cancel).await?);
@@ -254,7 +254,7 @@ fn place_of(options: &PgConnectOptions) -> String {
 
 /// Connects once before the pool does. A pool retries until its timeout and loses the reason, which a user needs at
 /// once.
-async fn knock(target: &DatabaseTarget) -> Result<(), DatabaseError> {
+async fn connect_once(target: &DatabaseTarget) -> Result<(), DatabaseError> {
     let options = session::connect_options(options_of(target)?);
     let attempt = match tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await {
         Ok(attempt) => attempt,
