@@ -239,7 +239,7 @@ async fn p10_a_correct_reading_ends_a_hold_despite_rows_of_doubtful_readings() {
     };
     assert_eq!(read(0..40).await, (0, 40));
     for _ in 0..2 {
-        assert_eq!(read(100..140).await, (1, 80), "the same foreign rows once more are no evidence either");
+        assert_eq!(read(100..140).await, (1, 80), "the same foreign rows a second time are not evidence either");
     }
     assert_eq!(read(2..42).await, (0, 40));
 }
