@@ -279,8 +279,8 @@ async fn reason(options: &PgConnectOptions) -> Option<sqlx::Error> {
     }
 }
 
-/// What is said of a server that did not respond within [`ACQUIRE_TIMEOUT`]. One that accepts connections is overloaded,
-/// suspended or no Postgres; else the network drops what is sent.
+/// The error for a server that did not respond within [`ACQUIRE_TIMEOUT`]. If it accepts connections, it is overloaded,
+/// suspended or not Postgres. Otherwise the network drops what is sent.
 async fn silence(options: &PgConnectOptions) -> sqlx::Error {
     let address = (options.get_host(), options.get_port());
     let accepts = options.get_socket().is_none()
