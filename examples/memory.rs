@@ -215,7 +215,7 @@ fn load(binary: &Path, config: &Path, command: &[&str], what: &'static str) -> a
     let took = began.elapsed();
     let output = daemon.wait_with_output()?;
     ensure!(output.status.success(), "{what}: {}", output.status);
-    let summary: Summary = serde_json::from_slice(&output.stdout).context("the binary's answer")?;
+    let summary: Summary = serde_json::from_slice(&output.stdout).context("the output of the binary")?;
     Ok(Load { what, tasks: summary.tasks, took, peak_kib })
 }
 

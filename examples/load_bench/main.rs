@@ -193,7 +193,7 @@ impl Site {
         let mut command = self.tidegate(config);
         command.args(["backfill", "bench", "--from", DAY[0], "--to", DAY[1], "--json"]);
         let ended = tokio::task::spawn_blocking(|| process::run(command)).await??;
-        let summary: Summary = serde_json::from_slice(&ended.output).context("the binary's answer")?;
+        let summary: Summary = serde_json::from_slice(&ended.output).context("the output of the binary")?;
         let sum = |of: fn(&Task) -> u64| summary.tasks.iter().map(of).sum::<u64>();
         let written = match (step, revision) {
             ("first load", _) | (_, Revision::All) => self.rows,

@@ -362,7 +362,7 @@ async fn paging_can_go_wrong() {
 #[tokio::test]
 async fn a_held_call_stays_held_when_its_client_disconnects() {
     let (_simulator, control, client) = started(free()).await;
-    for point in [Point::BeforeAnswer, Point::MidBody] {
+    for point in [Point::BeforeResponse, Point::MidBody] {
         let hold = control.hold(Match::default(), point);
         let (http, base, token) = (reqwest::Client::new(), client.base.clone(), client.token.clone());
         let held = tokio::spawn(async move { Client { http, base, token }.page(None).await.map(|reply| reply.status) });
@@ -434,7 +434,7 @@ async fn another_process_controls_it_over_http() {
     assert!(control.truth(MARKS, day(1), day(2)).unwrap().is_empty(), "serde_json does not read lone surrogates");
     let stats: Stats = serde_json::from_str(&get("stats").await.text().await.unwrap()).unwrap();
     assert_eq!(stats.reports.len(), 5);
-    let hold = client.control("hold", json!({ "point": "before_answer" })).await;
+    let hold = client.control("hold", json!({ "point": "before_response" })).await;
     assert_eq!(get(&format!("hold/{}", hold["id"])).await.text().await.unwrap(), r#"{"reached":false}"#);
     client.control(&format!("hold/{}/release", hold["id"]), Value::Null).await;
     assert_eq!(client.page(None).await.unwrap().status, 200);

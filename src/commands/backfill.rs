@@ -1,4 +1,4 @@
-//! `tidegate backfill`: reads a past range again, below every scheduled run.
+//! `tidegate backfill`: reads a past range again, with a lower priority than every scheduled run.
 
 use super::sync::foreground;
 use super::{BackfillArgs, CommandError, Context, Exit, names};

@@ -15,14 +15,14 @@ struct Document {
     cursors: Vec<Entry>,
 }
 
-/// A stream that a job reads, or once read.
+/// A stream that a job reads, or that was read before.
 #[derive(Debug, Serialize)]
 struct Entry {
     connection: String,
     stream: String,
-    /// The jobs that read it by today's configuration.
+    /// The configured jobs that read it.
     jobs: Vec<String>,
-    /// None: it has not been begun.
+    /// `None` if it has not been begun.
     cursor: Option<Cursor>,
 }
 
@@ -42,7 +42,7 @@ pub async fn run(context: Context, args: CursorsArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What the configuration asks for and what the database knows, by connection and stream.
+/// The streams in the configuration and in the database, by connection and stream.
 fn entries(config: &Config, only: Option<&Job>, known: Vec<Cursor>) -> Vec<Entry> {
     let mut entries: Vec<Entry> = known
         .into_iter()
@@ -100,7 +100,7 @@ fn text(document: &Document) -> String {
     table.show()
 }
 
-/// Where in which slice a reading stands, and whether someone is at it.
+/// The position of a reading in its slice, and whether a run is working on it.
 fn reading(cursor: &Cursor) -> String {
     let place = cursor.reading_pages.map(|pages| {
         let slice = cursor.reading_window_start.map_or_else(|| "the list".to_owned(), show::time);

@@ -1,4 +1,4 @@
-//! `tidegate migrate`: bring the database to this version.
+//! `tidegate migrate`: brings the database to the version of the program.
 
 use super::{Context, Exit, output};
 use crate::store::migrate;

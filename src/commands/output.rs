@@ -1,7 +1,7 @@
-//! What commands print: plain tables for people, one JSON document for programs.
+//! The output of commands: plain tables for people, one JSON document for programs.
 //!
-//! Whatever comes from elsewhere passes [`text`](crate::text), so that nothing can steer a terminal. A reader
-//! that goes away early (`tidegate runs | head`) is not a failure.
+//! Text from other sources passes through [`text`](crate::text), which removes control characters for terminals. A
+//! reader that closes the pipe early (`tidegate runs | head`) is not an error.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -12,10 +12,10 @@ use crate::text::{self, plain};
 
 /// Between two columns.
 const GAP: &str = "  ";
-/// The last column is not cut below this, however narrow the terminal.
+/// Minimum width of the last column, even if the terminal is narrower.
 const LAST_COLUMN_MIN: usize = 24;
 
-/// Prints `text`, without anything that a terminal would obey.
+/// Prints `text` without control characters.
 pub fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text::lines(text).as_bytes()).and_then(|()| out.flush()) {
@@ -31,7 +31,7 @@ pub fn print_json(document: &impl Serialize) -> anyhow::Result<()> {
     Ok(print(&text::json(&text))?)
 }
 
-/// Columns of the terminal that standard output is; none for files and pipes.
+/// Width of the terminal in columns. `None` if standard output is a file or a pipe.
 pub fn terminal_width() -> Option<usize> {
     let out = io::stdout();
     let size = out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).ok())??;
@@ -44,7 +44,7 @@ enum Side {
     Right,
 }
 
-/// Aligned columns without borders. The last column may hold long text; it is cut on a terminal only.
+/// Aligned columns without borders. The last column may contain long text, which is cut only on a terminal.
 #[derive(Debug, Default)]
 pub struct Table {
     columns: Vec<(&'static str, Side)>,
@@ -70,7 +70,7 @@ impl Table {
         self
     }
 
-    /// Adds a row: a cell per column.
+    /// Adds a row with a cell for each column.
     pub fn row(&mut self, cells: impl AsRef<[String]>) {
         let cells = cells.as_ref();
         debug_assert_eq!(cells.len(), self.columns.len(), "a cell per column");
@@ -81,7 +81,7 @@ impl Table {
         self.rows.is_empty()
     }
 
-    /// The table for this process's standard output.
+    /// The table as text for the standard output of this process.
     pub fn show(&self) -> String {
         self.render(terminal_width())
     }

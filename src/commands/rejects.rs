@@ -1,4 +1,5 @@
-//! `tidegate rejects`: records that could not become rows. Their content is vendor data, shown on demand only.
+//! `tidegate rejects`: records that could not become rows. Their content is data of the vendor, which is shown only on
+//! request.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;

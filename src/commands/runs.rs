@@ -1,4 +1,4 @@
-//! `tidegate runs`: what ran, newest first.
+//! `tidegate runs`: lists runs, newest first.
 
 use std::fmt::Write as _;
 
@@ -226,7 +226,7 @@ fn rows(tasks: &[Task]) -> String {
     table.show()
 }
 
-/// Prints these runs, newest first, with what each of their streams did: how `sync` and `backfill` end.
+/// Prints these runs, newest first, with the result of each stream. `sync` and `backfill` end with this.
 pub async fn print_result(conn: &mut PgConnection, ids: &[i64], json: bool) -> anyhow::Result<()> {
     let at = schedule::clock(conn).await?;
     let runs = history::runs(&mut *conn, Which::Ids(ids), i64::MAX).await?;

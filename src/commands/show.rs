@@ -1,8 +1,8 @@
-//! Times, spans and amounts as people read them. Times are UTC, so that two people on two continents read the same.
+//! Formats times, durations and amounts for people. Times are in UTC, so that they are the same for all readers.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-/// Shown where there is nothing to show.
+/// Shown instead of a missing value.
 pub const NOTHING: &str = "-";
 
 const MINUTE: i64 = 60;
@@ -34,7 +34,7 @@ pub fn relative(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     }
 }
 
-/// Seconds in their largest sensible unit: `45s`, `3m`, `26h`, `9d`.
+/// Seconds in the largest suitable unit: `45s`, `3m`, `26h`, `9d`.
 pub fn span(secs: i64) -> String {
     match secs {
         ..MINUTE => format!("{}s", secs.max(0)),
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_and_amounts_read_as_people_say_them() {
+    fn durations_and_amounts_are_shown_in_usual_units() {
         assert_eq!(
             [0, 59, 60, 3_599, 3_600, 172_799, 172_800].map(span),
             ["0s", "59s", "1m", "59m", "1h", "47h", "2d"]

@@ -1,4 +1,4 @@
-//! `tidegate status`: what the status page shows, on the command line and without a daemon.
+//! `tidegate status`: shows the content of the status page on the command line. Needs no daemon.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ use crate::store::push::{self, Tally};
 use crate::store::status::{Failure, StreamState};
 use crate::text::plain;
 
-/// Failures shown to people; the document has more.
+/// Maximum number of failures in the text; the JSON document has more.
 const FAILURES_SHOWN: usize = 5;
 
 #[derive(Debug, Serialize)]
@@ -24,7 +24,7 @@ struct Document {
     #[serde(flatten)]
     report: Report,
     waiting: Vec<Waiting>,
-    /// What jobs that send have sent, by state.
+    /// What the sending jobs have sent, by state.
     pushes: Vec<Tally>,
 }
 
@@ -150,7 +150,7 @@ pub(super) fn tallies(tallies: &[Tally]) -> String {
     table.show()
 }
 
-/// Errors and hints are sentences, too long for a column.
+/// Errors and hints are too long for a column.
 fn failures(failures: &[Failure], now: DateTime<Utc>) -> String {
     let mut text = String::new();
     for failure in failures.iter().take(FAILURES_SHOWN) {
@@ -164,7 +164,7 @@ fn failures(failures: &[Failure], now: DateTime<Utc>) -> String {
     text
 }
 
-/// An error and what can be done about it, indented.
+/// An error and its hint, indented.
 pub(super) fn trouble(text: &mut String, error: Option<&str>, hint: Option<&str>) {
     for (word, said) in [("error", error), ("hint", hint)] {
         if let Some(said) = said.filter(|said| !said.is_empty()) {

@@ -18,7 +18,7 @@ struct Document {
     at: DateTime<Utc>,
     connection: String,
     lifted: Vec<Lifted>,
-    /// Streams of unfinished runs that waited for one of the limits and are due now.
+    /// Number of streams of unfinished runs that waited for one of the limits and are due now.
     streams_due: i64,
 }
 

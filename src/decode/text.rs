@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn p5_a_gzip_file_is_decompressed_whatever_its_name() {
+    fn p5_a_gzip_file_is_decompressed_under_any_name() {
         let latin = b"Gr\xF6\xDFe\n".to_vec();
         let packed = [member(&latin[..3]), member(b""), member(&latin[3..])].concat();
         assert_eq!(read(Some("latin1"), &packed).unwrap(), "Größe\n".as_bytes());

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn p10_a_refused_record_holds_the_slice_whatever_else_was_reported() {
+    fn p10_a_refused_record_always_holds_the_slice() {
         assert!(is_held(100, 100, 1, 80));
         assert!(is_held(100, 99, 1, 0), "also without the comparison of sizes");
         assert!(is_held(0, 99, 1, 80), "a refused record is missing, even in a first reading");

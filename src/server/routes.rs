@@ -66,12 +66,12 @@ impl<T> Shared<T> {
     }
 
     async fn get(&self, read: impl Future<Output = T>) -> Arc<T> {
-        let mut answer = self.0.lock().await;
-        if let Some((_, value)) = answer.as_ref().filter(|(since, _)| since.elapsed() < FRESH) {
+        let mut shared = self.0.lock().await;
+        if let Some((_, value)) = shared.as_ref().filter(|(since, _)| since.elapsed() < FRESH) {
             return Arc::clone(value);
         }
         let value = Arc::new(read.await);
-        *answer = Some((Instant::now(), Arc::clone(&value)));
+        *shared = Some((Instant::now(), Arc::clone(&value)));
         value
     }
 }
@@ -109,12 +109,12 @@ impl AppState {
                 Loop::Renew => "leases of runs cannot be renewed, see the log",
             });
         }
-        *self.ready.get(async { timeout(READY_MAX, self.ask_database()).await.unwrap_or(Err(NO_ANSWER)) }).await
+        *self.ready.get(async { timeout(READY_MAX, self.ask_database()).await.unwrap_or(Err(NO_RESPONSE)) }).await
     }
 
     async fn ask_database(&self) -> Result<(), &'static str> {
         let mut conn = self.site.pool.acquire().await.map_err(|_| UNREACHABLE)?;
-        let answer = sqlx::query_scalar!(
+        let is_writable = sqlx::query_scalar!(
             r#"
             select
                 exists (select from tidegate.setting)
@@ -124,7 +124,7 @@ impl AppState {
         )
         .fetch_one(&mut *conn)
         .await;
-        match answer {
+        match is_writable {
             Ok(true) => Ok(()),
             Ok(false) => {
                 session::purge(&self.site.pool);
@@ -206,7 +206,7 @@ impl AppState {
 
 const NOT_READ: &str = "the database could not be read for the status port";
 const NO_QUOTAS: &str = "the quota ledger could not be read for the status port";
-const NO_ANSWER: &str = "the database did not respond within a second";
+const NO_RESPONSE: &str = "the database did not respond within a second";
 const UNREACHABLE: &str = "the database cannot be reached";
 
 /// Headers of every response: no caching, sniffing or framing, and nothing is loaded or executed.

@@ -35,7 +35,7 @@ pub async fn give_up_lost(executor: impl PgExecutor<'_>, job: &str) -> Result<u6
     let updated = sqlx::query!(
         "
         update tidegate.push_batch
-        set state = 'unknown', error = 'the process ended before the answer came', finished_at = clock_timestamp()
+        set state = 'unknown', error = 'the process ended before the response arrived', finished_at = clock_timestamp()
         where job = $1 and state = 'sending'
         ",
         job

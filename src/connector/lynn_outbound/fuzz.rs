@@ -153,8 +153,8 @@ proptest! {
     }
 
     #[test]
-    fn p7_a_damaged_task_state_is_safe_to_show(answer in damaged(TASKS)) {
-        match outbound().state(&answer, &redactor()) {
+    fn p7_a_damaged_task_state_is_safe_to_show(response in damaged(TASKS)) {
+        match outbound().state(&response, &redactor()) {
             Ok(TaskState::Running(said) | TaskState::Done(said) | TaskState::Failed(said)) => {
                 assert_decent(&said);
             }

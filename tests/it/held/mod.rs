@@ -54,7 +54,7 @@ fn assert_held(task: &TaskState, why: &str) {
     assert!(task.hint.as_deref().unwrap().contains("tidegate held"), "{task:#?}");
 }
 
-fn answer(world: &World, action: Action) {
+fn respond(world: &World, action: Action) {
     world.control().mischief(Fault::new(Match::report(STREAM), action).times(99));
 }
 
@@ -66,7 +66,7 @@ async fn p10_a_valid_response_without_rows_deletes_nothing_and_is_held() {
         // As the only page: a page count that announces more would be another error.
         world.control().shape(|shape| shape.page_count = simulator::lynn::PageCount::FirstOnly);
         let body = empty.replace("[]", if action == Action::ResultNull { "null" } else { "[]" });
-        answer(&world, Action::Json { status: 200, body });
+        respond(&world, Action::Json { status: 200, body });
         assert_held(&read_again(&world).await, "none of 250 rows");
         assert_eq!(rows(&world).await, 2 * DAY_ROWS);
         let held = held(&world).await;
@@ -134,7 +134,7 @@ async fn p10_a_full_page_without_a_count_or_a_next_page_fails_the_slice() {
     let world = loaded(&[]).await;
     let row = r#"{"timestamp":"2026-01-01T00:00:00Z","session":"s"}"#;
     let full = vec![row; 100].join(",");
-    answer(&world, Action::Json { status: 200, body: format!(r#"{{"isValid":true,"result":[{full}]}}"#) });
+    respond(&world, Action::Json { status: 200, body: format!(r#"{{"isValid":true,"result":[{full}]}}"#) });
     let task = read_again(&world).await;
     assert_eq!(task.state, "failed", "{task:#?}");
     assert!(task.error.as_deref().unwrap().contains("the page before has no lastDocument"), "{task:#?}");
@@ -169,7 +169,7 @@ async fn p10_records_without_a_value_are_rejected_in_any_number() {
     for record in ["{}", r#"{"timestamp":null,"session":null}"#] {
         let result = vec![record; 250].join(",");
         let body = format!(r#"{{"isValid":true,"pageCount":0,"result":[{result}]}}"#);
-        answer(&world, Action::Json { status: 200, body });
+        respond(&world, Action::Json { status: 200, body });
         assert_held(&read_again(&world).await, "250 records were refused");
         assert_eq!(rows(&world).await, 2 * DAY_ROWS);
     }

@@ -175,9 +175,9 @@ async fn worker(connection: &mut PgConnection) -> Vec<String> {
     meter.look("claim", &mut *connection).await;
     macro_rules! cheap {
         ($what:literal, $asks:expr) => {{
-            let answer = $asks.await.unwrap();
+            let response = $asks.await.unwrap();
             meter.look($what, &mut *connection).await;
-            answer
+            response
         }};
     }
     assert!(cheap!("renew", run::renew(&mut *connection, claim.id, claim.fence, LEASE)));

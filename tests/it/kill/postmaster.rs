@@ -22,7 +22,7 @@ fn change_the_truth(world: &World) {
 }
 
 fn hold_third_page_of_second_day(world: &World) -> Hold {
-    world.control().hold_after(Match::report(MARKS).page(3), 1, Point::BeforeAnswer)
+    world.control().hold_after(Match::report(MARKS).page(3), 1, Point::BeforeResponse)
 }
 
 /// How often the first page of the second day was requested.

@@ -71,7 +71,7 @@ async fn wakes_harmlessly(world: &World, zombie: &Process, run: i64) {
 async fn p1_a_daemon_that_sleeps_past_its_lease_during_a_call_commits_nothing() {
     let world = two_days().await;
     world.sync().await;
-    let hold = world.control().hold_after(Match::report(MARKS).page(2), 1, Point::BeforeAnswer);
+    let hold = world.control().hold_after(Match::report(MARKS).page(2), 1, Point::BeforeResponse);
     let run = world.enqueue(ByHand::Manual).await;
     let mut zombie = daemon(&world);
     reached(&hold, &mut zombie).await;
@@ -88,7 +88,7 @@ async fn p1_p8_a_daemon_that_sleeps_within_a_checkpoint_releases_its_locks_and_c
     let world = two_days().await;
     world.sync().await;
     change_the_truth(&world);
-    let hold = world.control().hold_after(Match::report(MARKS).page(2), 1, Point::BeforeAnswer);
+    let hold = world.control().hold_after(Match::report(MARKS).page(2), 1, Point::BeforeResponse);
     let run = world.enqueue(ByHand::Manual).await;
     let mut zombie = daemon(&world);
     reached(&hold, &mut zombie).await;

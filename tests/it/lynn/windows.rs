@@ -1,4 +1,4 @@
-//! Which dates are asked for.
+//! Which dates are requested.
 
 use simulator::Options;
 use tidegate::connector::StepError;
@@ -72,7 +72,7 @@ async fn p8_an_hour_that_occurs_twice_loses_no_row() {
 #[tokio::test]
 async fn dates_that_the_vendor_cannot_read_are_named() {
     let (mut bench, control, _) = start().await;
-    // A vendor that wants another format must be noticed, not answered by another format in silence.
+    // A vendor that wants another format must be noticed; the daemon must not silently use another format.
     bench.settings.date_format = "%d/%m/%Y %H.%M.%S".to_owned();
     let error = first_page(&bench.client().await).await.unwrap_err();
     assert!(matches!(error, StepError::DatesRefused { .. }), "{error:?}");

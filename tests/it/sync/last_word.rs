@@ -13,7 +13,7 @@ use crate::support::world::Recipe;
 
 const REPORTS: [&str; 2] = ["navigation_marks", "survey_result"];
 
-/// Row key, then what must not change while the vendor's data do not.
+/// The key of a row, and the values that must not change while the vendor's data do not change.
 async fn untouched(world: &World, report: &str) -> BTreeMap<String, String> {
     let query = format!("select _row_key::text, concat_ws(' ', xmin, _run_id, _loaded_at) from lynn.{report}");
     let rows: Vec<(String, String)> =
