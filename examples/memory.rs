@@ -1,9 +1,9 @@
 //! Promise 6, measured: the daemon's peak memory during a load, and during ten times that load.
 //!
 //! ```sh
-//! cargo build --release --bins --examples
-//! target/release/examples/memory                  # 20 and 200 pages of 10,000 rows
-//! target/release/examples/memory 100 1000         # other numbers of pages
+//! cargo build --profile dist --bins --examples
+//! target/dist/examples/memory                  # 20 and 200 pages of 10,000 rows
+//! target/dist/examples/memory 100 1000         # other numbers of pages
 //! ```
 //!
 //! Three more processes run: an embedded Postgres, the simulator with limits so wide that they do not matter, and the

@@ -1,9 +1,9 @@
 //! What the daemon costs while nothing is due, how quickly it starts, and how large it is.
 //!
 //! ```sh
-//! cargo build --release --bins --examples
-//! target/release/examples/idle                    # 1,000 jobs, 30 s each way
-//! target/release/examples/idle 5000 60            # other numbers of jobs and seconds
+//! cargo build --profile dist --bins --examples
+//! target/dist/examples/idle                    # 1,000 jobs, 30 s each way
+//! target/dist/examples/idle 5000 60            # other numbers of jobs and seconds
 //! ```
 //!
 //! An embedded Postgres and the real binary run as separate processes (`TIDEGATE_BIN`, or the binary next to this
