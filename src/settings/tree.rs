@@ -111,6 +111,15 @@ impl Node {
         }
     }
 
+    /// Splits a map into the keys that are among `keys` and the others.
+    pub fn split(&self, keys: &[&str]) -> (Self, Self) {
+        let Kind::Map(entries) = &self.kind else {
+            return (self.clone(), Self::new(self.place.clone(), Kind::Null));
+        };
+        let (these, others) = entries.iter().cloned().partition(|(key, _)| keys.contains(&key.as_str()));
+        (Self::new(self.place.clone(), Kind::Map(these)), Self::new(self.place.clone(), Kind::Map(others)))
+    }
+
     /// The size of a copy.
     pub fn measure(&self) -> Size {
         let mut size = Size { nodes: 1, depth: 0, bytes: 0 };
