@@ -16,7 +16,7 @@ use crate::connector::all_streams;
 use crate::schedule;
 use crate::store::account::{self, KnownConnection};
 use crate::store::forget::{self, LoadedTable};
-use crate::store::history::{self, Cursor};
+use crate::store::history::{self, StreamCursor};
 use crate::text::plain;
 
 #[derive(Debug, Serialize)]
@@ -78,7 +78,7 @@ pub async fn list(context: Context, args: ConnectionsArgs) -> anyhow::Result<Exi
 }
 
 /// What is configured, what is pinned and what was read, by name.
-fn entries(config: &Config, pinned: Vec<KnownConnection>, cursors: Vec<Cursor>) -> Vec<Entry> {
+fn entries(config: &Config, pinned: Vec<KnownConnection>, cursors: Vec<StreamCursor>) -> Vec<Entry> {
     let mut entries: BTreeMap<String, Entry> = config
         .connections
         .values()

@@ -7,7 +7,7 @@ use super::output::{self, Table};
 use super::{Context, CursorsArgs, Exit, names, show};
 use crate::config::{Config, Job};
 use crate::schedule;
-use crate::store::history::{self, Cursor};
+use crate::store::history::{self, StreamCursor};
 
 #[derive(Debug, Serialize)]
 struct Document {
@@ -23,7 +23,7 @@ struct Entry {
     /// The jobs that read it by today's configuration.
     jobs: Vec<String>,
     /// None: it has not been begun.
-    cursor: Option<Cursor>,
+    cursor: Option<StreamCursor>,
 }
 
 pub async fn run(context: Context, args: CursorsArgs) -> anyhow::Result<Exit> {
@@ -43,7 +43,7 @@ pub async fn run(context: Context, args: CursorsArgs) -> anyhow::Result<Exit> {
 }
 
 /// What the configuration asks for and what the database knows, by connection and stream.
-fn entries(config: &Config, only: Option<&Job>, known: Vec<Cursor>) -> Vec<Entry> {
+fn entries(config: &Config, only: Option<&Job>, known: Vec<StreamCursor>) -> Vec<Entry> {
     let mut entries: Vec<Entry> = known
         .into_iter()
         .map(|cursor| Entry {
@@ -101,7 +101,7 @@ fn text(document: &Document) -> String {
 }
 
 /// Where in which slice a reading stands, and whether someone is at it.
-fn reading(cursor: &Cursor) -> String {
+fn reading(cursor: &StreamCursor) -> String {
     let place = cursor.reading_pages.map(|pages| {
         let slice = cursor.reading_window_start.map_or_else(|| "the list".to_owned(), show::time);
         format!("{slice}, {pages} pages")

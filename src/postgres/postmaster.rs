@@ -19,7 +19,7 @@ use crate::secret::Secret;
 /// Recovery after a crash replays at most `max_wal_size`; a slow disk may need minutes for it.
 const READY_WITHIN: Duration = Duration::from_mins(5);
 /// How long a server that was left running, and is neither ready nor starting, may take to respond.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const RESPONSE_WITHIN: Duration = Duration::from_secs(5);
 /// A fast stop rolls back open transactions and writes a checkpoint. SIGTERM leaves the daemon 10 s for everything.
 const FAST_STOP: Duration = Duration::from_secs(6);
 /// An immediate stop; the next start recovers.
@@ -67,27 +67,29 @@ pub(super) struct Postmaster {
 }
 
 /// The server's response to a login.
-pub(super) enum Answer {
+pub(super) enum LoginResponse {
     Ready,
     /// It is recovering, starting or stopping, or nothing listens.
     NotNow,
     WrongPassword,
 }
 
-pub(super) async fn ask(endpoint: &Endpoint, password: &Secret) -> Answer {
+pub(super) async fn ask(endpoint: &Endpoint, password: &Secret) -> LoginResponse {
     let login = endpoint.login(USER, password, "postgres");
-    match timeout(ANSWER_WITHIN, login.connect()).await {
+    match timeout(RESPONSE_WITHIN, login.connect()).await {
         Ok(Ok(connection)) => {
             // The response was enough; the server ends the session when the socket closes.
             drop(connection.close().await);
-            Answer::Ready
+            LoginResponse::Ready
         }
         Ok(Err(sqlx::Error::Database(error))) if error.code().is_some_and(|code| code == "28P01") => {
-            Answer::WrongPassword
+            LoginResponse::WrongPassword
         }
         // No such database or too many sessions: the server is running.
-        Ok(Err(sqlx::Error::Database(error))) if error.code().is_some_and(|code| code == "53300") => Answer::Ready,
-        Ok(Err(_)) | Err(_) => Answer::NotNow,
+        Ok(Err(sqlx::Error::Database(error))) if error.code().is_some_and(|code| code == "53300") => {
+            LoginResponse::Ready
+        }
+        Ok(Err(_)) | Err(_) => LoginResponse::NotNow,
     }
 }
 
@@ -141,9 +143,9 @@ impl Postmaster {
                 return Err(Error::Exited { status, log: home.log_path(), tail: home.log_tail(log_start) });
             }
             match ask(endpoint, password).await {
-                Answer::Ready => return Ok(()),
-                Answer::WrongPassword => return Err(Error::Password { path: home.password_path() }),
-                Answer::NotNow => sleep(POLL).await,
+                LoginResponse::Ready => return Ok(()),
+                LoginResponse::WrongPassword => return Err(Error::Password { path: home.password_path() }),
+                LoginResponse::NotNow => sleep(POLL).await,
             }
         }
         Err(Error::NotReady { secs: READY_WITHIN.as_secs(), log: home.log_path(), tail: home.log_tail(log_start) })
@@ -165,15 +167,15 @@ impl Postmaster {
         if let (Some(pid), Some(port), Some(password), Some(folder)) = (pid_left, port, password, home.socket_folder()?)
         {
             let endpoint = Endpoint { folder, port };
-            let deadline = Instant::now() + ANSWER_WITHIN;
+            let deadline = Instant::now() + RESPONSE_WITHIN;
             while is_alive(pid) && Instant::now() < deadline {
                 if cancelled() {
                     return Err(Error::Cancelled);
                 }
                 match ask(&endpoint, password).await {
-                    Answer::Ready => return Ok(Some(Self { pid, child: None, port })),
-                    Answer::WrongPassword => break,
-                    Answer::NotNow => sleep(POLL).await,
+                    LoginResponse::Ready => return Ok(Some(Self { pid, child: None, port })),
+                    LoginResponse::WrongPassword => break,
+                    LoginResponse::NotNow => sleep(POLL).await,
                 }
             }
             Self { pid, child: None, port }.stop(&home.cluster).await;

@@ -206,7 +206,7 @@ pub async fn waiting(executor: impl PgExecutor<'_>) -> Result<Vec<Waiting>, sqlx
 
 /// How far a stream has been read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Cursor {
+pub struct StreamCursor {
     pub connection: String,
     pub stream: String,
     pub table: String,
@@ -229,9 +229,9 @@ pub struct Cursor {
 }
 
 /// Every stream that was ever begun, by connection and name.
-pub async fn cursors(executor: impl PgExecutor<'_>) -> Result<Vec<Cursor>, sqlx::Error> {
+pub async fn cursors(executor: impl PgExecutor<'_>) -> Result<Vec<StreamCursor>, sqlx::Error> {
     sqlx::query_as!(
-        Cursor,
+        StreamCursor,
         r#"
         select
             stream.connection,
