@@ -48,10 +48,6 @@ impl Gate {
         Ok(Self { client: client()?, foreign, ledger, hosts, timeout, retry })
     }
 
-    pub const fn hosts(&self) -> &Hosts {
-        &self.hosts
-    }
-
     pub const fn ledger(&self) -> &Ledger {
         &self.ledger
     }
