@@ -2,6 +2,9 @@
 //!
 //! ARCHITECTURE.md describes the path of a page, and which module uses which.
 
+// What only `pub` keeps alive is found by the compiler.
+#![warn(unreachable_pub)]
+
 pub mod app;
 pub mod catalogue;
 pub mod clock;

@@ -57,7 +57,7 @@ struct Loaded {
     last_success_at: Option<DateTime<Utc>>,
 }
 
-pub async fn list(context: Context, args: ConnectionsArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn list(context: Context, args: ConnectionsArgs) -> anyhow::Result<Exit> {
     let document = context
         .with_schema(async |_, conn| {
             let at = schedule::clock(conn).await?;
@@ -191,7 +191,7 @@ struct TableRows {
     rows: i64,
 }
 
-pub async fn forget(context: Context, args: ForgetArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn forget(context: Context, args: ForgetArgs) -> anyhow::Result<Exit> {
     context.require_cluster()?;
     let ask = !args.yes && !args.json && io::stdin().is_terminal() && io::stderr().is_terminal();
     if ask {

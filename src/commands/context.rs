@@ -93,14 +93,14 @@ impl Context {
 }
 
 /// What a command says about a database of a newer version.
-pub fn newer(version: i64) -> CommandError {
+pub(crate) fn newer(version: i64) -> CommandError {
     let hint = "use that version or later, or restore the backup that was made before the upgrade";
     let message = format!("the database was made by a newer Tidegate: migration {version} is unknown to this version");
     CommandError::failed(message, hint)
 }
 
 /// Refuses a database that lacks migrations, or has some that this version does not know.
-pub async fn require_schema(conn: &mut PgConnection) -> anyhow::Result<()> {
+pub(crate) async fn require_schema(conn: &mut PgConnection) -> anyhow::Result<()> {
     let applied = migrate::applied(conn).await?;
     if let Some(version) = applied.newer() {
         return Err(newer(version).into());

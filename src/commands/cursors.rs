@@ -26,7 +26,7 @@ struct Entry {
     cursor: Option<StreamCursor>,
 }
 
-pub async fn run(context: Context, args: CursorsArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: CursorsArgs) -> anyhow::Result<Exit> {
     let only = args.job.as_deref().map(|name| names::job(&context.config, name)).transpose()?;
     let document = context
         .with_schema(async |_, conn| {

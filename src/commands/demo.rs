@@ -39,7 +39,7 @@ const JOBS: &[(&str, &str)] = &[
     ("jaicp.yaml", include_str!("../../config/demo/jaicp.yaml")),
 ];
 
-pub async fn run(context: Context, args: DemoArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: DemoArgs) -> anyhow::Result<Exit> {
     let simulator = simulate().await?;
     let folder = PathBuf::from(FOLDER);
     let values = values(&simulator);
@@ -139,7 +139,7 @@ fn environment(values: Vec<(&'static str, String)>, folder: &Path) -> BTreeMap<S
 }
 
 /// The demo tells what happens on its own; its log is for trouble, unless the environment asks for more.
-pub fn quiet(mut env: BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub(crate) fn quiet(mut env: BTreeMap<String, String>) -> BTreeMap<String, String> {
     // The embedded Postgres is what it wants. The first start may have to download it.
     let level = || format!("warn,{NEW_CLUSTER}=off,{PROGRAMS}=info");
     env.entry("TIDEGATE__LOG__LEVEL".to_owned()).or_insert_with(level);

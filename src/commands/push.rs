@@ -49,7 +49,7 @@ struct Sent<'a> {
     hint: Option<String>,
 }
 
-pub async fn run(context: Context, args: PushArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: PushArgs) -> anyhow::Result<Exit> {
     let config = context.config.clone();
     let (job, push) = names::sending_job(&config, &args.job)?;
     let target = Target {

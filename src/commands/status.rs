@@ -28,7 +28,7 @@ struct Document {
     pushes: Vec<Tally>,
 }
 
-pub async fn run(context: Context, args: StatusArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: StatusArgs) -> anyhow::Result<Exit> {
     let config = &context.config;
     let (document, quotas) = context
         .with_schema(async |database, conn| {

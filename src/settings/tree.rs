@@ -152,7 +152,7 @@ impl Node {
 }
 
 /// `text` on one line, cut to the length that a fault may show.
-pub fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let mut line: String = text.chars().take(SHOWN_CHARACTERS_MAX).flat_map(char::escape_debug).collect();
     if text.chars().nth(SHOWN_CHARACTERS_MAX).is_some() {
         line.push('…');
