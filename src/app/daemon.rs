@@ -45,7 +45,6 @@ pub enum DaemonError {
 #[derive(Debug)]
 pub struct Daemon {
     shutdown: CancellationToken,
-    shared: Arc<WorkerContext>,
     alive: Arc<Alive>,
     address: SocketAddr,
     timer: JoinHandle<Result<(), TimerError>>,
@@ -111,7 +110,6 @@ impl Daemon {
             workers: tokio::spawn(pool.run()),
             server: tokio::spawn(server::serve(listener, site.router(), shutdown.clone())),
             reload,
-            shared,
             alive,
             address,
             health,
@@ -122,10 +120,6 @@ impl Daemon {
     /// The address of the status port.
     pub const fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    pub fn pool(&self) -> &PgPool {
-        &self.shared.pool
     }
 
     /// Waits until a task ends that should never end.

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -149,11 +148,6 @@ impl Database {
     /// A working `psql` command line for an embedded server.
     pub fn psql_line(&self) -> Option<String> {
         self.embedded.as_ref().map(|embedded| embedded.psql_line())
-    }
-
-    /// The directory of the embedded cluster.
-    pub fn cluster_dir(&self) -> Option<&Path> {
-        self.embedded.as_ref().map(|embedded| embedded.cluster_dir())
     }
 
     /// Closes the pool, then stops the embedded server if this process started it.

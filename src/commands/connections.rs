@@ -16,7 +16,7 @@ use crate::connector::all_streams;
 use crate::schedule;
 use crate::store::account::{self, KnownConnection};
 use crate::store::forget::{self, LoadedTable};
-use crate::store::history::{self, Cursor};
+use crate::store::history::{self, StreamCursor};
 use crate::text::plain;
 
 #[derive(Debug, Serialize)]
@@ -57,7 +57,7 @@ struct Loaded {
     last_success_at: Option<DateTime<Utc>>,
 }
 
-pub async fn list(context: Context, args: ConnectionsArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn list(context: Context, args: ConnectionsArgs) -> anyhow::Result<Exit> {
     let document = context
         .with_schema(async |_, conn| {
             let at = schedule::clock(conn).await?;
@@ -78,7 +78,7 @@ pub async fn list(context: Context, args: ConnectionsArgs) -> anyhow::Result<Exi
 }
 
 /// All connections that are configured, pinned or were read, by name.
-fn entries(config: &Config, pinned: Vec<KnownConnection>, cursors: Vec<Cursor>) -> Vec<Entry> {
+fn entries(config: &Config, pinned: Vec<KnownConnection>, cursors: Vec<StreamCursor>) -> Vec<Entry> {
     let mut entries: BTreeMap<String, Entry> = config
         .connections
         .values()
@@ -191,7 +191,7 @@ struct TableRows {
     rows: i64,
 }
 
-pub async fn forget(context: Context, args: ForgetArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn forget(context: Context, args: ForgetArgs) -> anyhow::Result<Exit> {
     context.require_cluster()?;
     let ask = !args.yes && !args.json && io::stdin().is_terminal() && io::stderr().is_terminal();
     if ask {

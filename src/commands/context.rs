@@ -94,14 +94,14 @@ impl Context {
 }
 
 /// The error for a database of a newer version.
-pub fn newer(version: i64) -> CommandError {
+pub(crate) fn newer(version: i64) -> CommandError {
     let hint = "use that version or later, or restore the backup that was made before the upgrade";
     let message = format!("the database was made by a newer Tidegate: migration {version} is unknown to this version");
     CommandError::failed(message, hint)
 }
 
 /// Refuses a database with missing migrations, or with migrations that this version does not know.
-pub async fn require_schema(conn: &mut PgConnection) -> anyhow::Result<()> {
+pub(crate) async fn require_schema(conn: &mut PgConnection) -> anyhow::Result<()> {
     let applied = migrate::applied(conn).await?;
     if let Some(version) = applied.newer() {
         return Err(newer(version).into());

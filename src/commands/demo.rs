@@ -39,7 +39,7 @@ const JOBS: &[(&str, &str)] = &[
     ("jaicp.yaml", include_str!("../../config/demo/jaicp.yaml")),
 ];
 
-pub async fn run(context: Context, args: DemoArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: DemoArgs) -> anyhow::Result<Exit> {
     let simulator = simulate().await?;
     let folder = PathBuf::from(FOLDER);
     let values = values(&simulator);
@@ -140,7 +140,7 @@ fn environment(values: Vec<(&'static str, String)>, folder: &Path) -> BTreeMap<S
 
 /// The demo prints its own messages, so its log contains only warnings and errors, unless the environment sets another
 /// level.
-pub fn quiet(mut env: BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub(crate) fn quiet(mut env: BTreeMap<String, String>) -> BTreeMap<String, String> {
     // The demo is meant to use the embedded Postgres. The first start may have to download it.
     let level = || format!("warn,{NEW_CLUSTER}=off,{PROGRAMS}=info");
     env.entry("TIDEGATE__LOG__LEVEL".to_owned()).or_insert_with(level);

@@ -15,7 +15,7 @@ const WITHIN: Duration = Duration::from_secs(3);
 /// Enough for the status line.
 const RESPONSE_BYTES_MAX: usize = 1_024;
 
-pub fn run(config_path: &Path, env: &BTreeMap<String, String>, args: &HealthArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(config_path: &Path, env: &BTreeMap<String, String>, args: &HealthArgs) -> anyhow::Result<Exit> {
     let address = reachable(match args.listen {
         Some(listen) => listen,
         None => configured(config_path, env)?,

@@ -34,7 +34,7 @@ pub(super) struct Held {
     slice: HeldSlice,
 }
 
-pub async fn list(context: Context, args: HeldArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn list(context: Context, args: HeldArgs) -> anyhow::Result<Exit> {
     let (at, slices) = context
         .with_schema(async |_, conn| {
             let at = schedule::clock(conn).await?;
@@ -125,7 +125,7 @@ struct ReleaseDocument {
     released: Vec<Released>,
 }
 
-pub async fn release(context: Context, args: ReleaseArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn release(context: Context, args: ReleaseArgs) -> anyhow::Result<Exit> {
     let job = names::reading_job(&context.config, &args.job)?;
     let streams = names::streams(job, &args.streams)?;
     if let (Some(from), Some(to)) = (args.from, args.to)

@@ -3,7 +3,7 @@
 use super::{Context, Exit, output};
 use crate::store::migrate;
 
-pub async fn run(context: Context) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context) -> anyhow::Result<Exit> {
     let applied = context.with_database(async |database| Ok(migrate::migrate(&database.pool).await?)).await?;
     let text = match applied {
         0 => "the database is up to date\n".to_owned(),

@@ -16,7 +16,7 @@ const GAP: &str = "  ";
 const LAST_COLUMN_MIN: usize = 24;
 
 /// Prints `text` without control characters.
-pub fn print(text: &str) -> io::Result<()> {
+pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text::lines(text).as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -25,14 +25,14 @@ pub fn print(text: &str) -> io::Result<()> {
 }
 
 /// Prints one JSON document.
-pub fn print_json(document: &impl Serialize) -> anyhow::Result<()> {
+pub(crate) fn print_json(document: &impl Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(document)?;
     text.push('\n');
     Ok(print(&text::json(&text))?)
 }
 
 /// Width of the terminal in columns. `None` if standard output is a file or a pipe.
-pub fn terminal_width() -> Option<usize> {
+pub(crate) fn terminal_width() -> Option<usize> {
     let out = io::stdout();
     let size = out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).ok())??;
     Some(usize::from(size.ws_col)).filter(|width| *width > 0)
@@ -46,43 +46,43 @@ enum Side {
 
 /// Aligned columns without borders. The last column may contain long text, which is cut only on a terminal.
 #[derive(Debug, Default)]
-pub struct Table {
+pub(crate) struct Table {
     columns: Vec<(&'static str, Side)>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Adds columns of text.
     #[must_use]
-    pub fn left(mut self, titles: &[&'static str]) -> Self {
+    pub(crate) fn left(mut self, titles: &[&'static str]) -> Self {
         self.columns.extend(titles.iter().map(|title| (*title, Side::Left)));
         self
     }
 
     /// Adds columns of numbers.
     #[must_use]
-    pub fn right(mut self, titles: &[&'static str]) -> Self {
+    pub(crate) fn right(mut self, titles: &[&'static str]) -> Self {
         self.columns.extend(titles.iter().map(|title| (*title, Side::Right)));
         self
     }
 
     /// Adds a row with a cell for each column.
-    pub fn row(&mut self, cells: impl AsRef<[String]>) {
+    pub(crate) fn row(&mut self, cells: impl AsRef<[String]>) {
         let cells = cells.as_ref();
         debug_assert_eq!(cells.len(), self.columns.len(), "a cell per column");
         self.rows.push(cells.iter().map(|cell| plain(cell)).collect());
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
     /// The table as text for the standard output of this process.
-    pub fn show(&self) -> String {
+    pub(crate) fn show(&self) -> String {
         self.render(terminal_width())
     }
 

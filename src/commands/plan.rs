@@ -45,7 +45,7 @@ struct Document {
     streams: Vec<StreamPlan>,
 }
 
-pub async fn run(context: Context, args: PlanArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: PlanArgs) -> anyhow::Result<Exit> {
     let config = context.config.clone();
     let jobs = names::jobs(&config, &args.jobs)?;
     let document = context

@@ -10,7 +10,7 @@ use super::output::{self, Table};
 use super::{CommandError, Context, Exit, PushArgs, names, status};
 use crate::app::{self, Alive};
 use crate::config::Push;
-use crate::push::{Order, Plan, PushError, Report, UNKNOWN_HINT};
+use crate::push::{Order, Plan, PushError, PushReport, UNKNOWN_HINT};
 use crate::store::push::Batch;
 use crate::store::trouble::chain;
 use crate::text::plain;
@@ -44,12 +44,12 @@ struct Sent<'a> {
     #[serde(flatten)]
     target: Target<'a>,
     #[serde(flatten)]
-    report: Report,
+    report: PushReport,
     error: Option<String>,
     hint: Option<String>,
 }
 
-pub async fn run(context: Context, args: PushArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: PushArgs) -> anyhow::Result<Exit> {
     let config = context.config.clone();
     let (job, push) = names::sending_job(&config, &args.job)?;
     let target = Target {

@@ -42,7 +42,7 @@ struct Document {
     asked: Option<Vec<VendorQuota>>,
 }
 
-pub async fn run(context: Context, args: QuotaArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: QuotaArgs) -> anyhow::Result<Exit> {
     let connections = names::connections(&context.config, &args.connections)?;
     let asked = if args.ask { Some(ask(&context, &connections).await?) } else { None };
     // Read after the vendors were asked, because these calls count.

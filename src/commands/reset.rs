@@ -37,7 +37,7 @@ struct Document {
     reset: Vec<Again>,
 }
 
-pub async fn run(context: Context, args: ResetArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: ResetArgs) -> anyhow::Result<Exit> {
     let job = names::reading_job(&context.config, &args.job)?;
     let streams = names::streams(job, &args.streams)?;
     let ask = !args.yes && !args.json && io::stdin().is_terminal() && io::stderr().is_terminal();

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{Context, Exit, SimulateArgs, output};
 use simulator::{Options, Simulator};
 
-pub async fn run(context: Context, args: SimulateArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: SimulateArgs) -> anyhow::Result<Exit> {
     if !(args.speed.is_finite() && args.speed > 0.0) {
         return Err(super::CommandError::Usage(format!("--speed {} must be above 0", args.speed)).into());
     }

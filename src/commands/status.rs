@@ -10,7 +10,7 @@ use super::output::{self, Table};
 use super::quota::LimitUse;
 use super::{Context, Exit, StatusArgs, held, quota, show};
 use crate::schedule;
-use crate::server::{JobState, Report};
+use crate::server::{JobState, StatusReport};
 use crate::store::history::{self, Waiting};
 use crate::store::push::{self, Tally};
 use crate::store::status::{Failure, StreamState};
@@ -22,20 +22,20 @@ const FAILURES_SHOWN: usize = 5;
 #[derive(Debug, Serialize)]
 struct Document {
     #[serde(flatten)]
-    report: Report,
+    report: StatusReport,
     waiting: Vec<Waiting>,
     /// What the sending jobs have sent, by state.
     pushes: Vec<Tally>,
 }
 
-pub async fn run(context: Context, args: StatusArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: StatusArgs) -> anyhow::Result<Exit> {
     let config = &context.config;
     let (document, quotas) = context
         .with_schema(async |database, conn| {
             let now = schedule::clock(conn).await?;
             let quotas = quota::read(&database.pool, &config.connections, config.connections.values()).await?;
             let used = quotas.iter().map(LimitUse::of_status).collect();
-            let report = Report::gather(conn, config, used, false, now).await?;
+            let report = StatusReport::gather(conn, config, used, false, now).await?;
             let sending = config.jobs.values().filter(|job| job.push.is_some()).map(|job| job.name.clone());
             let pushes = push::tally(&mut *conn, &sending.collect::<Vec<_>>()).await?;
             let mut waiting = history::waiting(conn).await?;

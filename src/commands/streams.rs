@@ -58,7 +58,7 @@ struct Column {
     meaning: String,
 }
 
-pub async fn run(context: Context, args: StreamsArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: StreamsArgs) -> anyhow::Result<Exit> {
     let only = args.vendor.as_deref().map(names::vendor).transpose()?;
     let mut streams: Vec<Entry> = streams(&context.config, only).iter().map(Entry::new).collect();
     if args.discovered {

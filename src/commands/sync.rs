@@ -24,7 +24,7 @@ struct Summary<'a> {
     tasks: &'a [TaskState],
 }
 
-pub async fn run(context: Context, args: SyncArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: SyncArgs) -> anyhow::Result<Exit> {
     let mut wanted = Vec::new();
     for job in names::jobs(&context.config, &args.jobs)? {
         if args.jobs.is_empty() && job.paused {

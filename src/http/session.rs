@@ -23,7 +23,7 @@ use crate::clock;
 use crate::quota::{self, CallKind, Calls, Grant, Ledger, Limit, Request, Reservation, Unit, parse_wait};
 
 /// A run that has to wait longer for a quota releases its worker.
-pub const WORKER_WAIT_MAX: Duration = Duration::from_mins(1);
+pub(crate) const WORKER_WAIT_MAX: Duration = Duration::from_mins(1);
 /// Enough of an error body to find a wait or a cause.
 const EXCERPT_BYTES_MAX: u64 = 64 << 10;
 /// The body of a redirect is not used; a small one is read so that the connection can be reused.
@@ -46,10 +46,6 @@ impl Gate {
     pub fn new(ledger: Ledger, hosts: Hosts, timeout: Duration, retry: Retry) -> Result<Self, HttpError> {
         let foreign = foreign_client(PublicOnly::of_this_machine())?;
         Ok(Self { client: client()?, foreign, ledger, hosts, timeout, retry })
-    }
-
-    pub const fn hosts(&self) -> &Hosts {
-        &self.hosts
     }
 
     pub const fn ledger(&self) -> &Ledger {

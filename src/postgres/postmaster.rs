@@ -93,7 +93,7 @@ pub(super) async fn ask(endpoint: &Endpoint, password: &Secret) -> ServerState {
 
 impl Postmaster {
     /// Starts the server at `endpoint` and waits until it accepts connections.
-    pub async fn launch(
+    pub(crate) async fn launch(
         home: &DataDir,
         bin: &PgBin,
         password: &Secret,
@@ -151,7 +151,7 @@ impl Postmaster {
 
     /// The server that an earlier Tidegate left running on this cluster, if it accepts Tidegate's password. Any other
     /// process left on the cluster is stopped, so that `None` means that the cluster is free.
-    pub async fn adopt_or_clear(
+    pub(crate) async fn adopt_or_clear(
         home: &DataDir,
         password: Option<&Secret>,
         cancelled: Cancelled<'_>,
@@ -189,7 +189,7 @@ impl Postmaster {
     }
 
     /// The server's exit status, if it has exited.
-    pub fn ended(&mut self) -> Option<String> {
+    pub(crate) fn ended(&mut self) -> Option<String> {
         match &mut self.child {
             Some(child) => match child.try_wait() {
                 Ok(status) => status.map(|status| status.to_string()),
@@ -200,7 +200,7 @@ impl Postmaster {
     }
 
     /// Fast, then immediate, then by force.
-    pub async fn stop(&mut self, cluster: &Path) {
+    pub(crate) async fn stop(&mut self, cluster: &Path) {
         for (name, limit) in [(Signal::INT, FAST_STOP), (Signal::QUIT, IMMEDIATE_STOP), (Signal::KILL, IMMEDIATE_STOP)]
         {
             if self.ended().is_some() {

@@ -15,7 +15,7 @@ use sqlx::{Connection as _, PgPool};
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
-use super::report::{QuotaReader, Report, configured};
+use super::report::{QuotaReader, StatusReport, configured};
 use super::{Health, page};
 use crate::clock;
 use crate::config::Config;
@@ -50,17 +50,17 @@ pub struct Site {
 /// A [`Site`] with its cached results.
 struct AppState {
     site: Site,
-    ready: Shared<Result<(), &'static str>>,
-    report: Shared<Option<Report>>,
-    gauges: Shared<Gauges>,
+    ready: Cached<Result<(), &'static str>>,
+    report: Cached<Option<StatusReport>>,
+    gauges: Cached<Gauges>,
     /// Limits how often a failed read of Postgres is logged, since monitoring repeats it.
     trouble: Repeats,
 }
 
 /// A result that all requests within a moment share: one reads Postgres, the others wait for it.
-struct Shared<T>(Mutex<Option<(Instant, Arc<T>)>>);
+struct Cached<T>(Mutex<Option<(Instant, Arc<T>)>>);
 
-impl<T> Shared<T> {
+impl<T> Cached<T> {
     fn new() -> Self {
         Self(Mutex::new(None))
     }
@@ -81,9 +81,9 @@ impl Site {
     pub fn router(self) -> Router {
         let desk = AppState {
             site: self,
-            ready: Shared::new(),
-            report: Shared::new(),
-            gauges: Shared::new(),
+            ready: Cached::new(),
+            report: Cached::new(),
+            gauges: Cached::new(),
             trouble: Repeats::default(),
         };
         Router::new()
@@ -138,13 +138,13 @@ impl AppState {
     }
 
     /// The report, or `None` if Postgres did not respond in time.
-    async fn report(&self) -> Arc<Option<Report>> {
+    async fn report(&self) -> Arc<Option<StatusReport>> {
         self.report
             .get(async {
                 let quotas = self.quotas().await.unwrap_or_default();
                 let config = Arc::clone(&self.site.config.borrow());
                 let refused = self.site.health.is_reload_refused();
-                self.read(async |conn| Report::gather(conn, &config, quotas, refused, clock::now()).await).await
+                self.read(async |conn| StatusReport::gather(conn, &config, quotas, refused, clock::now()).await).await
             })
             .await
     }

@@ -85,7 +85,7 @@ impl<'de> Deserializer<'de> for KeyProbe {
 
 /// What serde could not read, and where.
 #[derive(Debug)]
-pub struct Error {
+pub(crate) struct Error {
     /// Innermost step first.
     steps: Vec<Step>,
     problem: Problem,

@@ -113,7 +113,7 @@ async fn blocked(client: &Client, limit: &str) -> Option<DateTime<Utc>> {
 }
 
 fn truth(control: &Control, window: Window) -> Vec<String> {
-    control.truth_text(MARKS, window.start, window.end).unwrap()
+    control.lynn().text(MARKS, window.start, window.end).unwrap()
 }
 
 fn is_of_subscription_key(error: &StepError) -> bool {

@@ -62,7 +62,7 @@ struct JobEntry {
     next_firing_local: Option<String>,
 }
 
-pub async fn run(context: Context, args: CheckArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: CheckArgs) -> anyhow::Result<Exit> {
     let probes = if args.offline { Probes::default() } else { probe::all(&context).await? };
     let document = document(&context.config, probes, args.offline, clock::now());
     if args.json {

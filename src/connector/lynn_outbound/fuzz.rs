@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::config::Endpoint;
 use super::dnd::{Cursor, Entries, Ids};
 use super::load::{Loaded, TaskState, taken};
-use super::{LynnOutbound, Method, Reader, Settings, TaskWords, wire};
+use super::{LynnOutbound, Reader, Settings, TaskWords, wire};
 use crate::connector::export::Polling;
 use crate::connector::lynn_account::{Account, Product};
 use crate::decode::object::Members;
@@ -45,7 +45,7 @@ fn outbound() -> LynnOutbound {
         create_token_path: "/t".to_owned(),
         authorization_scheme: "bearer".to_owned(),
     };
-    let endpoint = || Endpoint { path: "/x/{contact_id}".to_owned(), method: Method::Get };
+    let endpoint = || Endpoint { path: "/x/{contact_id}".to_owned(), method: reqwest::Method::GET };
     let settings = Settings {
         account,
         enabled_streams: Vec::new(),

@@ -134,7 +134,7 @@ impl LynnOutbound {
         let call = Call {
             bytes_expected: body.len() as u64 + RESPONSE_BYTES_GUESS,
             bytes_max: RESPONSE_BYTES_MAX,
-            ..self.call(&endpoint.path, endpoint.method, Payload::Json(body), &token)?
+            ..self.call(&endpoint.path, &endpoint.method, Payload::Json(body), &token)?
         };
         let granted = session.reserve_call(call).await?;
         Ok(Ready { granted, redactor: self.redactor.and(&token), token })
@@ -155,7 +155,7 @@ impl LynnOutbound {
             let call = Call {
                 bytes_expected: RESPONSE_BYTES_GUESS,
                 bytes_max: RESPONSE_BYTES_MAX,
-                ..self.call(&path, endpoint.method, Payload::None, &token)?
+                ..self.call(&path, &endpoint.method, Payload::None, &token)?
             };
             match request::whole(session, call).await.map_err(StepError::from) {
                 Ok(response) => return self.state(&response, &self.redactor.and(&token)),

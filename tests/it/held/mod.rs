@@ -87,8 +87,8 @@ async fn p10_a_valid_response_without_rows_deletes_nothing_and_is_held() {
 async fn p10_half_of_the_rows_is_held_while_new_and_changed_rows_are_applied() {
     let world = loaded(&[]).await;
     let day = || Rows::between(STREAM, ago(1), ago(0));
-    assert_eq!(world.control().vanish(day().every(2)).unwrap(), 125);
-    world.control().insert(STREAM, ago(1) + TimeDelta::hours(5)).unwrap();
+    assert_eq!(world.control().lynn().vanish(day().every(2)).unwrap(), 125);
+    world.control().lynn().insert(STREAM, ago(1) + TimeDelta::hours(5)).unwrap();
     let task = read_again(&world).await;
     assert_held(&task, "126 rows where there were 250, less than 80 %");
     assert_eq!((task.rows_inserted, task.rows_deleted), (1, 0));
@@ -105,7 +105,7 @@ async fn p10_half_of_the_rows_is_held_while_new_and_changed_rows_are_applied() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p10_a_small_loss_is_accepted() {
     let world = loaded(&[]).await;
-    assert!(world.control().vanish(Rows::between(STREAM, ago(1), ago(0)).every(10)).unwrap() >= 20);
+    assert!(world.control().lynn().vanish(Rows::between(STREAM, ago(1), ago(0)).every(10)).unwrap() >= 20);
     let task = read_again(&world).await;
     assert_succeeded(std::slice::from_ref(&task));
     assert_eq!(task.rows_deleted, 25);
@@ -144,7 +144,7 @@ async fn p10_a_full_page_without_a_count_or_a_next_page_fails_the_slice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p10_a_reading_with_a_rejected_record_deletes_nothing_even_without_the_share_check() {
     let world = loaded(&["hold_below: 0%"]).await;
-    assert_eq!(world.control().vanish(Rows::between(STREAM, ago(2), ago(1)).first(5)).unwrap(), 5);
+    assert_eq!(world.control().lynn().vanish(Rows::between(STREAM, ago(2), ago(1)).first(5)).unwrap(), 5);
     world.control().next(Match::report(STREAM).page(2), Action::OddRow);
     let task = read_again(&world).await;
     assert_held(&task, "1 record was refused");
@@ -178,7 +178,7 @@ async fn p10_records_without_a_value_are_rejected_in_any_number() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p10_a_job_may_disable_the_share_check() {
     let world = loaded(&["hold_below: 0%"]).await;
-    world.control().vanish(Rows::between(STREAM, ago(1), ago(0))).unwrap();
+    world.control().lynn().vanish(Rows::between(STREAM, ago(1), ago(0))).unwrap();
     let task = read_again(&world).await;
     assert_succeeded(std::slice::from_ref(&task));
     assert_eq!((task.rows_deleted, rows(&world).await), (DAY_ROWS, DAY_ROWS));

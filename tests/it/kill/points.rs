@@ -123,7 +123,7 @@ async fn p1_a_kill_in_the_middle_of_a_page_too_large_for_memory_loses_nothing() 
     survives(async |scene| {
         let rows = Rows::between(MARKS, midnight(-1), midnight(0)).every(2);
         let long = Change::LongString { field: "markValue".to_owned(), bytes: 600_000 };
-        scene.world.control().change(rows, long).unwrap();
+        scene.world.control().lynn().change(rows, long).unwrap();
         let (process, _hold) = held(scene, 2, Point::MidBody).await;
         let staged = "select count(*) from pg_stat_activity
             where datname = current_database() and state = 'idle in transaction' and query ilike 'copy%'";

@@ -31,8 +31,8 @@ async fn two_days() -> World {
 fn change_the_truth(world: &World) {
     let rows = Rows::between(MARKS, midnight(-1) + chrono::TimeDelta::hours(12), midnight(0)).every(3);
     let set = Change::Set { field: "markValue".to_owned(), json: "\"changed meanwhile\"".to_owned() };
-    world.control().change(rows.clone(), set).unwrap();
-    world.control().vanish(Rows { every: 11, ..rows }).unwrap();
+    world.control().lynn().change(rows.clone(), set).unwrap();
+    world.control().lynn().vanish(Rows { every: 11, ..rows }).unwrap();
 }
 
 /// Everything that a zombie could damage.

@@ -50,7 +50,7 @@ async fn p10_an_announced_page_that_is_empty_is_an_error_that_names_the_page() {
     let (_bench, control, client) = start().await;
     let mut page = Page::default();
     let Outcome::Page { next, .. } = client.step(&marks(), day(1), None, &mut page).await.unwrap() else { panic!() };
-    control.vanish(simulator::Rows::between(MARKS, day(1).start, day(1).end)).unwrap();
+    control.lynn().vanish(simulator::Rows::between(MARKS, day(1).start, day(1).end)).unwrap();
     // Two more pages were announced; the next one is empty.
     let error = client.read_on(MARKS, day(1), next).await.unwrap_err();
     assert!(matches!(error, StepError::PagesMissing { page: 2, pages: 3, .. }), "{error:?}");
