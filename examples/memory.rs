@@ -1,9 +1,9 @@
 //! Promise 6, measured: the daemon's peak memory during a load, and during ten times that load.
 //!
 //! ```sh
-//! cargo build --release --bins --examples
-//! target/release/examples/memory                  # 20 and 200 pages of 10,000 rows
-//! target/release/examples/memory 100 1000         # other numbers of pages
+//! cargo build --profile dist --bins --examples
+//! target/dist/examples/memory                  # 20 and 200 pages of 10,000 rows
+//! target/dist/examples/memory 100 1000         # other numbers of pages
 //! ```
 //!
 //! Three more processes run: an embedded Postgres, the simulator with limits so wide that they do not matter, and the
@@ -215,7 +215,7 @@ fn load(binary: &Path, config: &Path, command: &[&str], what: &'static str) -> a
     let took = began.elapsed();
     let output = daemon.wait_with_output()?;
     ensure!(output.status.success(), "{what}: {}", output.status);
-    let summary: Summary = serde_json::from_slice(&output.stdout).context("the binary's answer")?;
+    let summary: Summary = serde_json::from_slice(&output.stdout).context("the output of the binary")?;
     Ok(Load { what, tasks: summary.tasks, took, peak_kib })
 }
 

@@ -52,11 +52,6 @@ pub fn init(log: &Log) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-/// Whether `level` is valid for `log.level`.
-pub fn check_level(level: &str) -> Result<(), TelemetryError> {
-    asked_for(level).map(drop)
-}
-
 fn asked_for(level: &str) -> Result<EnvFilter, TelemetryError> {
     EnvFilter::builder()
         .with_default_directive(LevelFilter::ERROR.into())
@@ -217,8 +212,8 @@ mod tests {
 
     #[test]
     fn p9_a_wrong_level_causes_an_error_that_says_what_to_write() {
-        let error = check_level("tidegate=loud").unwrap_err();
+        let error = asked_for("tidegate=loud").unwrap_err();
         assert!(error.to_string().starts_with("log.level \"tidegate=loud\" is not a filter; write error,"), "{error}");
-        assert!(check_level("info,tidegate::quota=debug").is_ok());
+        assert!(asked_for("info,tidegate::quota=debug").is_ok());
     }
 }

@@ -124,9 +124,9 @@ impl Site {
         let is_page = |call: &&ReportCall| {
             call.endpoint == "execute_report" && call.status == 200 && call.mischief.as_deref().is_none_or(is_whole)
         };
-        let answered = stats.reports.iter().filter(is_page).count();
+        let served = stats.reports.iter().filter(is_page).count();
         let committed = verify::pages_of_lynn(&self.server.url(DATABASE)).await? + self.pages_lost;
-        let lost = answered.saturating_sub(committed);
+        let lost = served.saturating_sub(committed);
         let mut locked = 0;
         for daemon in &self.daemons {
             locked += daemon.said(WITHOUT_COLUMN)?;
@@ -134,7 +134,7 @@ impl Site {
         let fault = (lost > usize::try_from(faults)? + refused + locked * PAGES_AT_HAND).then(|| {
             format!("only {faults} faults, {refused} refused writes and {locked} locked tables could explain them")
         });
-        Ok(Finding::new(format!("Lynn: {answered} pages answered, {committed} committed, {lost} read twice"), fault))
+        Ok(Finding::new(format!("Lynn: {served} pages served, {committed} committed, {lost} read twice"), fault))
     }
 
     fn daemons_kept(&self) -> Vec<Finding> {

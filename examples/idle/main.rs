@@ -1,9 +1,9 @@
 //! What the daemon costs while nothing is due, how quickly it starts, and how large it is.
 //!
 //! ```sh
-//! cargo build --release --bins --examples
-//! target/release/examples/idle                    # 1,000 jobs, 30 s each way
-//! target/release/examples/idle 5000 60            # other numbers of jobs and seconds
+//! cargo build --profile dist --bins --examples
+//! target/dist/examples/idle                    # 1,000 jobs, 30 s each way
+//! target/dist/examples/idle 5000 60            # other numbers of jobs and seconds
 //! ```
 //!
 //! An embedded Postgres and the real binary run as separate processes (`TIDEGATE_BIN`, or the binary next to this
@@ -212,10 +212,10 @@ fn now_month() -> u32 {
 
 fn is_ready(address: SocketAddr) -> bool {
     let Ok(mut stream) = TcpStream::connect(address) else { return false };
-    let mut answer = String::new();
+    let mut response = String::new();
     stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").is_ok()
-        && stream.read_to_string(&mut answer).is_ok()
-        && answer.starts_with("HTTP/1.1 200")
+        && stream.read_to_string(&mut response).is_ok()
+        && response.starts_with("HTTP/1.1 200")
 }
 
 async fn transactions(admin: &mut PgConnection) -> anyhow::Result<f64> {

@@ -85,9 +85,9 @@ impl Server {
 
     pub async fn scalar(&self, database: &str, sql: &str) -> anyhow::Result<i64> {
         let mut connection = self.connect(database).await?;
-        let answer = sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await?;
+        let response = sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut connection).await?;
         connection.close().await?;
-        Ok(answer)
+        Ok(response)
     }
 
     /// A psql command without instructions.

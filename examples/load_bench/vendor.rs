@@ -81,9 +81,9 @@ impl Vendor {
         );
         let (mut reader, mut writer) = stream.into_split();
         tokio::io::AsyncWriteExt::write_all(&mut writer, request.as_bytes()).await?;
-        let mut answer = String::new();
-        tokio::io::AsyncReadExt::read_to_string(&mut reader, &mut answer).await?;
-        anyhow::ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let mut response = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut reader, &mut response).await?;
+        anyhow::ensure!(response.starts_with("HTTP/1.1 200"), "{response}");
         Ok(())
     }
 }

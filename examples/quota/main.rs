@@ -1,9 +1,9 @@
 //! How much of a limit four processes use together, and how close their calls are (promise 2).
 //!
 //! ```sh
-//! cargo build --release --examples
-//! target/release/examples/quota                   # 1 call per second, 20 s
-//! target/release/examples/quota 5 4000 60         # calls, per milliseconds, for seconds
+//! cargo build --profile dist --examples
+//! target/dist/examples/quota                   # 1 call per second, 20 s
+//! target/dist/examples/quota 5 4000 60         # calls, per milliseconds, for seconds
 //! ```
 //!
 //! An embedded Postgres with fsync on, and four processes of this program that share the ledger of one credential, each

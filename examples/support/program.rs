@@ -1,6 +1,7 @@
 //! The daemon's binary, for every example that runs it.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::ensure;
@@ -10,16 +11,22 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     let path = if let Some(path) = std::env::var_os("TIDEGATE_BIN") {
         PathBuf::from(path)
     } else {
+        // target/PROFILE/examples/NAME
+        let example = std::env::current_exe()?;
+        let profile = example.ancestors().nth(2).and_then(Path::file_name).and_then(OsStr::to_str);
         if let Some(cargo) = std::env::var_os("CARGO") {
             let mut build = Command::new(cargo);
             build.args(["build", "--quiet", "--bin", "tidegate", "--manifest-path"]);
             build.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
-            if !cfg!(debug_assertions) {
-                build.arg("--release");
+            match profile {
+                None | Some("debug") => {}
+                Some(profile) => {
+                    build.args(["--profile", profile]);
+                }
             }
             ensure!(build.status()?.success(), "the daemon could not be built");
         }
-        std::env::current_exe()?.with_file_name("../tidegate")
+        example.with_file_name("../tidegate")
     };
     ensure!(path.is_file(), "{} is missing: build it with the same profile, or set TIDEGATE_BIN", path.display());
     Ok(path.canonicalize()?)

@@ -12,9 +12,9 @@ use axum::extract::{ConnectInfo, FromRequest, Request};
 use axum::http::header::{ACCEPT_ENCODING, HeaderName};
 use axum::http::{HeaderMap, Response, StatusCode, Uri};
 
-use super::answer::Answer;
 use super::limits::{CallKind, LimitStats, Limits, Refusal, Rule};
 use super::mischief::{Action, Call, Point, bounded};
+use super::response::PlannedResponse;
 use super::stats::ReportCall;
 use super::wire::Wire;
 use super::{Options, Vendor, World, locked};
@@ -25,11 +25,11 @@ const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// What comes before a vendor's own code: its limits, and how it reports that one is reached.
 pub(super) struct Gateway {
     limits: Mutex<Limits>,
-    refusal: fn(&Refusal) -> Answer,
+    refusal: fn(&Refusal) -> PlannedResponse,
 }
 
 impl Gateway {
-    pub fn new(options: &Options, rules: &[Rule], refusal: fn(&Refusal) -> Answer) -> Self {
+    pub fn new(options: &Options, rules: &[Rule], refusal: fn(&Refusal) -> PlannedResponse) -> Self {
         Self { limits: Mutex::new(Limits::new(rules, options.window, options.subscription_age)), refusal }
     }
 
@@ -56,14 +56,14 @@ impl FromRequest<Arc<World>> for Incoming {
 
 /// A handler's response, before mischief is applied.
 pub(super) struct Reply {
-    answer: Answer,
+    response: PlannedResponse,
     action: Option<Action>,
     report: Option<ReportCall>,
 }
 
 impl Reply {
-    pub fn new(answer: Answer, action: Option<Action>) -> Self {
-        Self { answer, action, report: None }
+    pub fn new(response: PlannedResponse, action: Option<Action>) -> Self {
+        Self { response, action, report: None }
     }
 
     /// Logs the call in `Stats::reports`. Time, endpoint, status, bytes and mischief are filled in.
@@ -79,20 +79,20 @@ impl Incoming {
         self,
         vendor: impl Into<Option<Vendor>>,
         endpoint: &'static str,
-        work: impl FnOnce(&Arrival, &[u8]) -> Result<Reply, Answer> + Send + 'static,
+        work: impl FnOnce(&Arrival, &[u8]) -> Result<Reply, PlannedResponse> + Send + 'static,
     ) -> Response<Body> {
         let (arrival, body) = self.arrive(vendor, endpoint, CallKind::Data);
         outliving_the_client(async move {
-            if let Err(answer) = arrival.admit() {
-                return arrival.refuse(answer);
+            if let Err(response) = arrival.admit() {
+                return arrival.refuse(response);
             }
             let body = match arrival.body(body).await {
                 Ok(body) => body,
-                Err(answer) => return arrival.finish(answer, 0).0,
+                Err(response) => return arrival.finish(response, 0).0,
             };
-            let reply = work(&arrival, &body).unwrap_or_else(|answer| Reply::new(answer, None));
+            let reply = work(&arrival, &body).unwrap_or_else(|response| Reply::new(response, None));
             let mischief = reply.action.as_ref().map(Action::name);
-            let (response, bytes) = arrival.deliver(reply.answer, reply.action, body.len()).await;
+            let (response, bytes) = arrival.deliver(reply.response, reply.action, body.len()).await;
             if let Some(report) = reply.report {
                 let (status, endpoint) = (response.status().as_u16(), endpoint.to_owned());
                 let at_secs = arrival.at.as_secs_f64();
@@ -150,7 +150,7 @@ impl Arrival {
     }
 
     /// Admits the call under the vendor's limits, or refuses it.
-    pub fn admit(&self) -> Result<(), Answer> {
+    pub fn admit(&self) -> Result<(), PlannedResponse> {
         let Some(gateway) = self.gateway() else { return Ok(()) };
         let admitted = locked(&gateway.limits).admit(self.kind, self.at);
         admitted.map_err(|refusal| {
@@ -173,9 +173,9 @@ impl Arrival {
     }
 
     /// Counts a response to wrong credentials.
-    pub fn unauthorized(&self, answer: Answer) -> Answer {
+    pub fn unauthorized(&self, response: PlannedResponse) -> PlannedResponse {
         locked(&self.world.stats).unauthorized += 1;
-        answer
+        response
     }
 
     /// A header's value, if it is text.
@@ -199,9 +199,9 @@ impl Arrival {
         self.uri.query().unwrap_or_default()
     }
 
-    pub async fn body(&self, body: Body) -> Result<Bytes, Answer> {
+    pub async fn body(&self, body: Body) -> Result<Bytes, PlannedResponse> {
         let read = axum::body::to_bytes(body, REQUEST_BYTES_MAX).await;
-        read.map_err(|_| Answer::error(StatusCode::BAD_REQUEST, "The request body could not be read."))
+        read.map_err(|_| PlannedResponse::error(StatusCode::BAD_REQUEST, "The request body could not be read."))
     }
 
     /// The action for this call. `report` are all names of what it requests; `page` starts at 1.
@@ -210,42 +210,47 @@ impl Arrival {
     }
 
     /// The response after mischief, and how many bytes the call counts.
-    pub async fn deliver(&self, answer: Answer, action: Option<Action>, request_bytes: usize) -> (Response<Body>, u64) {
+    pub async fn deliver(
+        &self,
+        response: PlannedResponse,
+        action: Option<Action>,
+        request_bytes: usize,
+    ) -> (Response<Body>, u64) {
         let stopping = &self.world.stopping;
         match &action {
             Some(Action::Delay { ms }) => {
                 stopping.run_until_cancelled(tokio::time::sleep(bounded(*ms))).await;
             }
-            Some(Action::Hold(hold)) if hold.point == Point::BeforeAnswer => {
+            Some(Action::Hold(hold)) if hold.point == Point::BeforeResponse => {
                 stopping.run_until_cancelled(hold.gate.pass()).await;
             }
             _ => {}
         }
-        let answer = match action {
-            Some(action) => answer.meet(action),
-            None => answer,
+        let response = match action {
+            Some(action) => response.meet(action),
+            None => response,
         };
-        self.finish(answer, request_bytes)
+        self.finish(response, request_bytes)
     }
 
     /// Counts the bytes, decompressed, and passes the response to the connection.
-    pub fn finish(&self, answer: Answer, request_bytes: usize) -> (Response<Body>, u64) {
-        let bytes = (request_bytes + answer.body.len()) as u64 + self.head_bytes;
+    pub fn finish(&self, response: PlannedResponse, request_bytes: usize) -> (Response<Body>, u64) {
+        let bytes = (request_bytes + response.body.len()) as u64 + self.head_bytes;
         if let Some(gateway) = self.gateway() {
             locked(&gateway.limits).spend(self.kind, bytes, self.world.now());
         }
-        (self.send(answer), bytes)
+        (self.send(response), bytes)
     }
 
     /// The gateway's refusals count 0 bytes.
-    pub fn refuse(&self, answer: Answer) -> Response<Body> {
-        self.send(answer)
+    pub fn refuse(&self, response: PlannedResponse) -> Response<Body> {
+        self.send(response)
     }
 
-    fn send(&self, answer: Answer) -> Response<Body> {
+    fn send(&self, response: PlannedResponse) -> Response<Body> {
         let accepts = self.header(&ACCEPT_ENCODING).is_some_and(|accepted| accepted.contains("gzip"));
         // Storages send their content unchanged.
         let gzip = accepts && self.vendor.is_some_and(|vendor| self.world.compresses(vendor));
-        answer.send(&self.wire, gzip, self.world.stopping.clone())
+        response.send(&self.wire, gzip, self.world.stopping.clone())
     }
 }

@@ -13,9 +13,9 @@ use axum::http::{Response, StatusCode};
 use axum::routing::get;
 use bytes::Bytes;
 
-use super::answer::Answer;
 use super::body::{Content, Parts};
 use super::call::{Arrival, Incoming, Reply};
+use super::response::PlannedResponse;
 use super::truth::Dice;
 use super::{World, locked};
 
@@ -110,8 +110,8 @@ impl Files {
         format!("{}/exports/{name}?X-Amz-Signature={signature}&X-Amz-Expires={seconds}", self.base_url)
     }
 
-    fn check(&self, name: &str, signature: Option<&str>) -> Result<(), Answer> {
-        let refused = |code, message| Err(Answer::xml_error(StatusCode::FORBIDDEN, code, message));
+    fn check(&self, name: &str, signature: Option<&str>) -> Result<(), PlannedResponse> {
+        let refused = |code, message| Err(PlannedResponse::xml_error(StatusCode::FORBIDDEN, code, message));
         let links = locked(&self.links);
         match signature.and_then(|signature| links.get(signature)) {
             Some(link) if link.file != name => refused("SignatureDoesNotMatch", "The signature is another object's."),
@@ -122,16 +122,16 @@ impl Files {
         }
     }
 
-    fn answer(&self, name: &str) -> Answer {
+    fn response(&self, name: &str) -> PlannedResponse {
         let files = locked(&self.stored);
         let Some(file) = files.iter().find(|file| file.name == name) else {
-            return Answer::xml_error(StatusCode::NOT_FOUND, "NoSuchKey", "The specified key does not exist.");
+            return PlannedResponse::xml_error(StatusCode::NOT_FOUND, "NoSuchKey", "The specified key does not exist.");
         };
         let body = match &file.body {
             FileBody::Whole(bytes) => Content::Whole(bytes.clone()),
             FileBody::Made(make) => Content::Made(make()),
         };
-        Answer::of(StatusCode::OK, &file.content_type, body)
+        PlannedResponse::of(StatusCode::OK, &file.content_type, body)
     }
 }
 
@@ -143,15 +143,15 @@ async fn download(Path(name): Path<String>, incoming: Incoming) -> Response<Body
     incoming.serve(None, FILES_GET, move |arrival, _| find(arrival, &name)).await
 }
 
-fn find(arrival: &Arrival, name: &str) -> Result<Reply, Answer> {
+fn find(arrival: &Arrival, name: &str) -> Result<Reply, PlannedResponse> {
     if arrival.unexpected_headers(&CREDENTIALS) {
         let message = "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query \
                        string parameter or the Authorization header should be specified";
-        return Err(Answer::xml_error(StatusCode::BAD_REQUEST, "InvalidArgument", message));
+        return Err(PlannedResponse::xml_error(StatusCode::BAD_REQUEST, "InvalidArgument", message));
     }
     let files = &arrival.world.files;
     files.check(name, arrival.query("X-Amz-Signature").as_deref())?;
-    Ok(Reply::new(files.answer(name), arrival.meet(&[name], None)))
+    Ok(Reply::new(files.response(name), arrival.meet(&[name], None)))
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 //! Serves `simulate`, `demo` and the tests. Imports no other module of Tidegate, least of all the quota code, so that
 //! an error in the daemon is not repeated here.
 
-mod answer;
 mod body;
 mod call;
 mod control;
@@ -18,6 +17,7 @@ mod limits;
 pub mod lynn;
 mod mischief;
 mod remote;
+mod response;
 mod stats;
 #[cfg(test)]
 mod tests;

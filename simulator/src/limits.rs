@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_across_a_boundary_is_seen_whatever_is_enforced() {
+    fn a_burst_across_a_boundary_is_measured_even_if_it_is_allowed() {
         let mut limits = Limits::new(&[RATE], WindowKind::Fixed, Duration::ZERO);
         assert!(outcomes(&mut limits, &[8.0, 9.0, 10.0, 11.0]).iter().all(Result::is_ok));
         let (_, stats) = limits.stats().next().unwrap();

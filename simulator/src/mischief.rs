@@ -113,7 +113,7 @@ pub enum Quota {
 #[serde(rename_all = "snake_case")]
 pub enum Point {
     /// After the work, before the response.
-    BeforeAnswer,
+    BeforeResponse,
     /// Half of the body was sent.
     MidBody,
 }
@@ -394,7 +394,7 @@ mod tests {
     #[tokio::test]
     async fn a_hold_is_reached_and_released() {
         let mischief = Mischief::default();
-        let (_, hold) = mischief.hold(Match::default(), 0, Point::BeforeAnswer);
+        let (_, hold) = mischief.hold(Match::default(), 0, Point::BeforeResponse);
         let Some(Action::Hold(at)) = mischief.meet(&call(1)) else { panic!("not held") };
         assert!(!hold.is_reached());
         let held = tokio::spawn(async move { at.gate.pass().await });

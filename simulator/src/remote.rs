@@ -24,7 +24,7 @@ use super::lynn::Shape;
 use super::mischief::{Fault, Match, Point};
 use super::stats::Stats;
 use super::truth::{Edit, UnknownReport};
-use super::{TruthHandle, Vendor, World, answer};
+use super::{TruthHandle, Vendor, World, response};
 
 /// Maximum number of rows in one response; longer windows have to be requested in parts.
 const ROWS_MAX: u64 = 1_000_000;
@@ -95,7 +95,7 @@ async fn truth(sim: Sim, Query(asked): Query<Asked>) -> Result<Response, Unknown
         body.push_str(row);
     })?;
     body.push(']');
-    Ok(([(CONTENT_TYPE, answer::JSON)], body).into_response())
+    Ok(([(CONTENT_TYPE, response::JSON)], body).into_response())
 }
 
 async fn mischief(sim: Sim, Json(fault): Json<Fault>) {

@@ -22,7 +22,7 @@ pub struct Stats {
     pub violation_count: u64,
     /// Number of calls by endpoint, including refused ones.
     pub calls: BTreeMap<String, u64>,
-    /// Calls answered with 401 or 403 for their credentials.
+    /// Calls that were refused with 401 or 403 because of their credentials.
     pub unauthorized: u64,
     pub tokens_minted: u64,
     /// Calls with a credential or header that must not be sent.

@@ -117,9 +117,9 @@ async fn read_all(client: &Client) -> (Vec<String>, Vec<Option<u64>>) {
 #[tokio::test]
 async fn a_window_reads_as_the_truth_in_every_shape() {
     let (simulator, control, client) = started(free()).await;
-    let truth = control.truth_text("navigation_marks", day(1), day(2)).unwrap();
+    let truth = control.lynn().text("navigation_marks", day(1), day(2)).unwrap();
     assert_eq!(truth.len(), 50);
-    let columns: Vec<String> = control.truth(MARKS, day(1), day(2)).unwrap()[0].keys().cloned().collect();
+    let columns: Vec<String> = control.lynn().rows(MARKS, day(1), day(2)).unwrap()[0].keys().cloned().collect();
     let mut documented =
         ["timestamp", "session", "division", "channel_id", "reportEnvironment", "intent", "markName", "markValue"];
     documented.sort_unstable();
@@ -156,22 +156,22 @@ async fn every_report_has_its_own_rows() {
     let control = simulator.control();
     let names = ["show_dialogs", "menu_detail", "show_error", "detail_performance", "productivity_detail"];
     for report in names.into_iter().chain(["survey_result", "current_interactions", "my_report"]) {
-        let rows = control.truth(report, day(1), day(8)).unwrap();
+        let rows = control.lynn().rows(report, day(1), day(8)).unwrap();
         assert!(rows.len() > 50, "{report}: {}", rows.len());
-        assert_eq!(rows.len() as u64, control.count(report, day(1), day(8)).unwrap(), "every row is an object");
+        assert_eq!(rows.len() as u64, control.lynn().count(report, day(1), day(8)).unwrap(), "every row is an object");
         assert!(rows[0]["date"].as_str().unwrap().starts_with("2024-03-01T"));
     }
     for date in 1..8 {
-        let marks = control.count("navigation_marks", day(date), day(date + 1)).unwrap();
+        let marks = control.lynn().count("navigation_marks", day(date), day(date + 1)).unwrap();
         assert!((200..1500).contains(&marks), "{marks}");
     }
-    assert_eq!(control.count("none", day(1), day(2)), Err(UnknownReport("none".into())));
+    assert_eq!(control.lynn().count("none", day(1), day(2)), Err(UnknownReport("none".into())));
 }
 
 #[tokio::test]
 async fn ten_million_rows_are_served_by_position() {
     let (_simulator, control, client) = started(Options { volume: Volume::Exactly(10_000_000), ..free() }).await;
-    assert_eq!(control.count(MARKS, day(1), day(2)).unwrap(), 10_000_000);
+    assert_eq!(control.lynn().count(MARKS, day(1), day(2)).unwrap(), 10_000_000);
     let reply = client.page(None).await.unwrap();
     assert_eq!(raw(&reply).page_count, Some(499_999));
     let next = client.page(Some(raw(&reply).last.unwrap().get())).await.unwrap();
@@ -322,7 +322,7 @@ async fn responses_can_be_replaced() {
 #[tokio::test]
 async fn paging_can_go_wrong() {
     let (_simulator, control, client) = started(free()).await;
-    let truth = control.truth_text(MARKS, day(1), day(2)).unwrap();
+    let truth = control.lynn().text(MARKS, day(1), day(2)).unwrap();
     let page = Match::report("navigation_marks");
 
     control.next(page.clone().page(1), Action::HiddenPage);
@@ -362,7 +362,7 @@ async fn paging_can_go_wrong() {
 #[tokio::test]
 async fn a_held_call_stays_held_when_its_client_disconnects() {
     let (_simulator, control, client) = started(free()).await;
-    for point in [Point::BeforeAnswer, Point::MidBody] {
+    for point in [Point::BeforeResponse, Point::MidBody] {
         let hold = control.hold(Match::default(), point);
         let (http, base, token) = (reqwest::Client::new(), client.base.clone(), client.token.clone());
         let held = tokio::spawn(async move { Client { http, base, token }.page(None).await.map(|reply| reply.status) });
@@ -392,12 +392,12 @@ async fn the_end_of_a_window_is_inclusive_in_its_zone() {
     for (end_inclusive, expected) in [(true, 1), (false, 0)] {
         let (_simulator, control, client) = started(Options { end_inclusive, ..options.clone() }).await;
         let midnight = zone.with_ymd_and_hms(2024, 3, 2, 0, 0, 0).unwrap().with_timezone(&Utc);
-        control.insert("navigation_marks", midnight).unwrap();
+        control.lynn().insert("navigation_marks", midnight).unwrap();
         let body = r#"{"startDate":"2024-03-01 00:00:00","endDate":"2024-03-02 00:00:00","size":1000}"#;
         let path = format!("/api/LynnReporting/ExecuteReport/4411/{MARKS}");
         let reply = client.post(&path, body.into(), true).await.unwrap();
         let from = zone.with_ymd_and_hms(2024, 3, 1, 0, 0, 0).unwrap().with_timezone(&Utc);
-        let inside = control.count(MARKS, from, midnight).unwrap();
+        let inside = control.lynn().count(MARKS, from, midnight).unwrap();
         assert_eq!(raw(&reply).result.len() as u64, inside + expected);
     }
 }
@@ -407,8 +407,8 @@ async fn the_future_can_be_hidden() {
     let now = Utc::now();
     let (from, to) = (now - chrono::TimeDelta::days(2), now + chrono::TimeDelta::days(2));
     let (_simulator, control, _) = started(Options { hide_future: true, ..free() }).await;
-    assert!((90..=110).contains(&control.count(MARKS, from, to).unwrap()));
-    assert_eq!(control.count(MARKS, to, to + chrono::TimeDelta::days(1)).unwrap(), 0);
+    assert!((90..=110).contains(&control.lynn().count(MARKS, from, to).unwrap()));
+    assert_eq!(control.lynn().count(MARKS, to, to + chrono::TimeDelta::days(1)).unwrap(), 0);
 }
 
 #[tokio::test]
@@ -422,7 +422,7 @@ async fn another_process_controls_it_over_http() {
     let rows = json!({ "report": "navigation_marks", "from": "2024-03-01T00:00:00Z", "to": "2024-03-02T00:00:00Z" });
     let edit = json!({ "kind": "late", "rows": rows });
     assert_eq!(client.control("data", edit).await, 50);
-    assert_eq!(control.count(MARKS, day(1), day(2)).unwrap(), 0);
+    assert_eq!(control.lynn().count(MARKS, day(1), day(2)).unwrap(), 0);
     client.control("data/release", Value::Null).await;
     let change = json!({ "kind": "change", "rows": rows, "change": { "kind": "lone_surrogate", "field": "intent" } });
     client.control("data", change).await;
@@ -431,10 +431,10 @@ async fn another_process_controls_it_over_http() {
     let window = "report=navigation_marks&from=2024-03-01T00:00:00Z&to=2024-03-02T00:00:00Z";
     let truth = get(&format!("truth?{window}")).await.text().await.unwrap();
     assert_eq!(truth, format!("[{}]", read_all(&client).await.0.join(",\n")));
-    assert!(control.truth(MARKS, day(1), day(2)).unwrap().is_empty(), "serde_json does not read lone surrogates");
+    assert!(control.lynn().rows(MARKS, day(1), day(2)).unwrap().is_empty(), "serde_json does not read lone surrogates");
     let stats: Stats = serde_json::from_str(&get("stats").await.text().await.unwrap()).unwrap();
     assert_eq!(stats.reports.len(), 5);
-    let hold = client.control("hold", json!({ "point": "before_answer" })).await;
+    let hold = client.control("hold", json!({ "point": "before_response" })).await;
     assert_eq!(get(&format!("hold/{}", hold["id"])).await.text().await.unwrap(), r#"{"reached":false}"#);
     client.control(&format!("hold/{}/release", hold["id"]), Value::Null).await;
     assert_eq!(client.page(None).await.unwrap().status, 200);

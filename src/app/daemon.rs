@@ -17,7 +17,7 @@ use crate::metrics::{Metrics, RunOutcome};
 use crate::pulse::Loop;
 use crate::pulse::Pulse;
 use crate::quota::QuotaUse;
-use crate::schedule::timer::{BellError, PeriodicTask, ring};
+use crate::schedule::timer::{self, PeriodicTask, TimerError};
 use crate::schedule::{Calendar, clock, end_waits};
 use crate::server::{self, Health, ListenError, QuotaReader, Site};
 use crate::store::trouble::Repeats;
@@ -37,7 +37,7 @@ pub enum DaemonError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error(transparent)]
-    Bell(#[from] BellError),
+    Timer(#[from] TimerError),
     #[error("{0} ended unexpectedly; this is a bug")]
     Ended(&'static str),
 }
@@ -46,10 +46,9 @@ pub enum DaemonError {
 #[derive(Debug)]
 pub struct Daemon {
     shutdown: CancellationToken,
-    shared: Arc<WorkerContext>,
     alive: Arc<Alive>,
     address: SocketAddr,
-    bell: JoinHandle<Result<(), BellError>>,
+    timer: JoinHandle<Result<(), TimerError>>,
     workers: JoinHandle<()>,
     server: JoinHandle<()>,
     reload: Option<JoinHandle<()>>,
@@ -98,21 +97,20 @@ impl Daemon {
             quota: quota_reader(Arc::clone(&shared), receiver.clone()),
         };
         tracing::info!(listen = %address, owner = shared.owner, "daemon started");
-        let enqueue = enqueue_chore(Arc::clone(&shared), receiver.clone(), Arc::clone(&wake));
+        let enqueue = enqueue_task(Arc::clone(&shared), receiver.clone(), Arc::clone(&wake));
         let alive = Arc::new(Alive::new(database.pool.clone(), shared.owner.clone()));
-        let beat = alive_chore(Arc::clone(&shared), Arc::clone(&alive), receiver.clone());
-        let prune = pruning::chore(database.pool.clone(), receiver.clone(), shutdown.clone());
+        let beat = alive_task(Arc::clone(&shared), Arc::clone(&alive), receiver.clone());
+        let prune = pruning::task(database.pool.clone(), receiver.clone(), shutdown.clone());
         let (left, only) = (Arc::new(Notify::new()), None);
         let pool = Pool { shared: Arc::clone(&shared), config: receiver, wake, left, shutdown: shutdown.clone(), only };
         let reload = reload.map(|reload| {
             tokio::spawn(reload.follow(sender, Arc::clone(&shared), Arc::clone(&health), shutdown.clone()))
         });
         Ok(Self {
-            bell: tokio::spawn(ring(vec![enqueue, beat, prune], shutdown.clone())),
+            timer: tokio::spawn(timer::run(vec![enqueue, beat, prune], shutdown.clone())),
             workers: tokio::spawn(pool.run()),
             server: tokio::spawn(server::serve(listener, site.router(), shutdown.clone())),
             reload,
-            shared,
             alive,
             address,
             health,
@@ -125,14 +123,10 @@ impl Daemon {
         self.address
     }
 
-    pub fn pool(&self) -> &PgPool {
-        &self.shared.pool
-    }
-
     /// Waits until a task ends that should never end.
     pub async fn ended(&mut self) -> DaemonError {
         tokio::select! {
-            ended = &mut self.bell => match ended {
+            ended = &mut self.timer => match ended {
                 Ok(Err(error)) => error.into(),
                 _ => DaemonError::Ended("the periodic work"),
             },
@@ -146,10 +140,10 @@ impl Daemon {
     pub async fn stop(self) {
         self.health.stopping();
         self.shutdown.cancel();
-        let aborts = [self.workers.abort_handle(), self.bell.abort_handle(), self.server.abort_handle()];
+        let aborts = [self.workers.abort_handle(), self.timer.abort_handle(), self.server.abort_handle()];
         let drained = tokio::time::timeout(DRAIN, async {
             // Tasks that have already been awaited, and panics, were reported where they occurred.
-            let _ = tokio::join!(self.workers, self.bell);
+            let _ = tokio::join!(self.workers, self.timer);
         });
         if drained.await.is_err() {
             tracing::warn!(
@@ -168,7 +162,7 @@ impl Daemon {
     }
 }
 
-fn enqueue_chore(shared: Arc<WorkerContext>, config: watch::Receiver<Arc<Config>>, wake: Arc<Notify>) -> PeriodicTask {
+fn enqueue_task(shared: Arc<WorkerContext>, config: watch::Receiver<Arc<Config>>, wake: Arc<Notify>) -> PeriodicTask {
     const TROUBLE: &str = "firings cannot be enqueued";
     let work = Arc::new(Mutex::new((Calendar::default(), Repeats::default())));
     shared.pulse.go_on(Loop::Enqueue);
@@ -199,7 +193,7 @@ fn enqueue_chore(shared: Arc<WorkerContext>, config: watch::Receiver<Arc<Config>
 
 /// Records the jobs and quotas of this process, cancels runs whose job is in no running process's configuration, and retires
 /// the streams that only such jobs read.
-fn alive_chore(shared: Arc<WorkerContext>, alive: Arc<Alive>, config: watch::Receiver<Arc<Config>>) -> PeriodicTask {
+fn alive_task(shared: Arc<WorkerContext>, alive: Arc<Alive>, config: watch::Receiver<Arc<Config>>) -> PeriodicTask {
     const TROUBLE: &str = "the database could not be told that this process is alive";
     const NO_PLAN: &str = "the streams of the configuration could not be stored, so their states may be out of date";
     let trouble = Arc::new(Repeats::default());

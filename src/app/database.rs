@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,7 +117,7 @@ impl Database {
     pub async fn open(config: &Config, cancel: &CancellationToken) -> Result<Self, DatabaseError> {
         refuse_pg_options()?;
         if !config.database.target.is_embedded() {
-            knock(&config.database.target).await?;
+            connect_once(&config.database.target).await?;
             return Self::connect(options_of(&config.database.target)?, config, None).await;
         }
         let embedded = Arc::new(Embedded::open(&config.embedded.data_dir, cancel).await?);
@@ -149,11 +148,6 @@ impl Database {
     /// A working `psql` command line for an embedded server.
     pub fn psql_line(&self) -> Option<String> {
         self.embedded.as_ref().map(|embedded| embedded.psql_line())
-    }
-
-    /// The directory of the embedded cluster.
-    pub fn cluster_dir(&self) -> Option<&Path> {
-        self.embedded.as_ref().map(|embedded| embedded.cluster_dir())
     }
 
     /// Closes the pool, then stops the embedded server if this process started it.
@@ -254,13 +248,13 @@ fn place_of(options: &PgConnectOptions) -> String {
 
 /// Connects once before the pool does. A pool retries until its timeout and loses the reason, which a user needs at
 /// once.
-async fn knock(target: &DatabaseTarget) -> Result<(), DatabaseError> {
+async fn connect_once(target: &DatabaseTarget) -> Result<(), DatabaseError> {
     let options = session::connect_options(options_of(target)?);
-    let answer = match tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await {
-        Ok(answer) => answer,
+    let attempt = match tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await {
+        Ok(attempt) => attempt,
         Err(_) => Err(silence(&options).await),
     };
-    let connection = answer.map_err(|source| DatabaseError::connect(place_of(&options), source))?;
+    let connection = attempt.map_err(|source| DatabaseError::connect(place_of(&options), source))?;
     // What cannot be closed is gone already.
     let _ = connection.close().await;
     Ok(())
@@ -279,8 +273,8 @@ async fn reason(options: &PgConnectOptions) -> Option<sqlx::Error> {
     }
 }
 
-/// What is said of a server that did not respond within [`ACQUIRE_TIMEOUT`]. One that accepts connections is overloaded,
-/// suspended or no Postgres; else the network drops what is sent.
+/// The error for a server that did not respond within [`ACQUIRE_TIMEOUT`]. If it accepts connections, it is overloaded,
+/// suspended or not Postgres. Otherwise the network drops what is sent.
 async fn silence(options: &PgConnectOptions) -> sqlx::Error {
     let address = (options.get_host(), options.get_port());
     let accepts = options.get_socket().is_none()

@@ -22,7 +22,7 @@ const RUNS_AT_A_TIME: u32 = 500;
 const REJECTS_AT_A_TIME: u32 = 5_000;
 
 /// Prunes by the current configuration.
-pub(super) fn chore(pool: PgPool, config: watch::Receiver<Arc<Config>>, shutdown: CancellationToken) -> PeriodicTask {
+pub(super) fn task(pool: PgPool, config: watch::Receiver<Arc<Config>>, shutdown: CancellationToken) -> PeriodicTask {
     PeriodicTask::new("prune", PERIOD, move || {
         let (pool, history, shutdown) = (pool.clone(), config.borrow().history.clone(), shutdown.clone());
         async move {

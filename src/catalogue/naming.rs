@@ -185,7 +185,7 @@ mod tests {
         }
 
         #[test]
-        fn names_are_unique_and_short_whatever_is_taken(
+        fn names_are_always_unique_and_short(
             fields in prop::collection::vec(prop_oneof!["[xX_ ]{0,3}", "x{60,66}(_[1-9]{1,2})?", "(é){30,33}", any_field()], 0..60),
             taken in prop::collection::vec("x{1,2}(_[2-9])?", 0..6),
         ) {

@@ -1,4 +1,4 @@
-//! `tidegate backfill`: reads a past range again, below every scheduled run.
+//! `tidegate backfill`: reads a past range again, with a lower priority than every scheduled run.
 
 use super::sync::foreground;
 use super::{BackfillArgs, CommandError, Context, Exit, names};
@@ -6,7 +6,7 @@ use crate::clock;
 use crate::schedule::ByHand;
 use crate::worker::grid::midnight;
 
-pub async fn run(context: Context, args: BackfillArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: BackfillArgs) -> anyhow::Result<Exit> {
     let config = context.config.clone();
     let job = names::reading_job(&config, &args.job)?;
     let streams = names::streams(job, &args.streams)?;

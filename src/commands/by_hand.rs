@@ -1,4 +1,4 @@
-//! Calls to vendors that a person waits for: sent once, before everything that runs by itself, and within bounds.
+//! Calls to vendors that a person waits for: sent once, before all calls of scheduled runs, and with a time limit.
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ use crate::store::trouble::chain;
 use crate::worker::hint::{self, Subject};
 use crate::worker::policy::TaskError;
 
-/// A call may have to wait this long for its quota; beyond, the quota is reported instead.
+/// Longest wait for quota. If the quota needs longer, the command reports that instead.
 const QUOTA_WAIT_MAX: Duration = Duration::from_mins(1);
-/// A vendor that takes longer is reported as silent, whatever `request_timeout` allows a report.
-const ANSWER_MAX: Duration = Duration::from_mins(1);
-/// The database has to say that it is there, and whether its schema is.
+/// Longest wait for the response, even if `request_timeout` is longer.
+const RESPONSE_MAX: Duration = Duration::from_mins(1);
+/// Longest wait for the database.
 pub(super) const DATABASE_WITHIN: Duration = Duration::from_secs(10);
 const PRIORITY: i32 = i32::MAX;
 
-/// Why a call brought nothing, and what to do about it.
+/// Why a call failed, and what to do about it.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: String,
@@ -36,8 +36,8 @@ pub(super) async fn call<T>(
     connection: &Connection,
     work: impl AsyncFnOnce(&dyn Source, &Session<'_>) -> Result<T, StepError>,
 ) -> Result<T, Failure> {
-    let within = QUOTA_WAIT_MAX + ANSWER_MAX.min(connection.request_timeout) + DATABASE_WITHIN;
-    // Each call states quotas in its own name, as a process does.
+    let within = QUOTA_WAIT_MAX + RESPONSE_MAX.min(connection.request_timeout) + DATABASE_WITHIN;
+    // Each call states its quotas under a separate name, as a process does.
     let owner = app::owner();
     let calling = async {
         let gate = open(pool, &owner, connection).await?;
@@ -70,5 +70,5 @@ async fn open(pool: &PgPool, owner: &str, connection: &Connection) -> Result<Gat
         .map_err(HttpError::from)?;
     // A single attempt: the operator wants to see the error, and each attempt costs quota.
     let retry = Retry { attempts_max: 1, ..connection.retry.clone() };
-    Ok(Gate::new(ledger, connection.hosts(), connection.request_timeout.min(ANSWER_MAX), retry)?)
+    Ok(Gate::new(ledger, connection.hosts(), connection.request_timeout.min(RESPONSE_MAX), retry)?)
 }

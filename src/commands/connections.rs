@@ -16,7 +16,7 @@ use crate::connector::all_streams;
 use crate::schedule;
 use crate::store::account::{self, KnownConnection};
 use crate::store::forget::{self, LoadedTable};
-use crate::store::history::{self, Cursor};
+use crate::store::history::{self, StreamCursor};
 use crate::text::plain;
 
 #[derive(Debug, Serialize)]
@@ -29,11 +29,11 @@ struct Document {
 #[derive(Debug, Serialize)]
 struct Entry {
     connection: String,
-    /// `None` for one that is not configured any more and has no pinned account.
+    /// `None` if the connection is no longer configured and has no pinned account.
     vendor: Option<String>,
-    /// Whether the configuration has it.
+    /// Whether it is in the configuration.
     configured: bool,
-    /// The account that it is pinned to, part by part; a part that is a secret is left out.
+    /// The parts of the account that it is pinned to, without secrets.
     account: BTreeMap<String, String>,
     /// When it was first read, and pinned to its account; `None` if nothing was read.
     pinned_at: Option<DateTime<Utc>>,
@@ -47,17 +47,17 @@ struct Entry {
 struct Loaded {
     stream: String,
     table: String,
-    /// Whether a job of the configuration reads it.
+    /// Whether a configured job reads it.
     configured: bool,
     slices: i64,
-    /// Rows of the finished slices.
+    /// Number of rows in finished slices.
     rows: i64,
     first_window_start: Option<DateTime<Utc>>,
     read_until: Option<DateTime<Utc>>,
     last_success_at: Option<DateTime<Utc>>,
 }
 
-pub async fn list(context: Context, args: ConnectionsArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn list(context: Context, args: ConnectionsArgs) -> anyhow::Result<Exit> {
     let document = context
         .with_schema(async |_, conn| {
             let at = schedule::clock(conn).await?;
@@ -77,8 +77,8 @@ pub async fn list(context: Context, args: ConnectionsArgs) -> anyhow::Result<Exi
     Ok(Exit::Done)
 }
 
-/// What is configured, what is pinned and what was read, by name.
-fn entries(config: &Config, pinned: Vec<KnownConnection>, cursors: Vec<Cursor>) -> Vec<Entry> {
+/// All connections that are configured, pinned or were read, by name.
+fn entries(config: &Config, pinned: Vec<KnownConnection>, cursors: Vec<StreamCursor>) -> Vec<Entry> {
     let mut entries: BTreeMap<String, Entry> = config
         .connections
         .values()
@@ -112,7 +112,7 @@ fn entries(config: &Config, pinned: Vec<KnownConnection>, cursors: Vec<Cursor>) 
 }
 
 impl Entry {
-    /// Of which nothing is known but its name.
+    /// A connection of which only the name is known.
     fn named(name: &str) -> Self {
         Self {
             connection: name.to_owned(),
@@ -148,7 +148,7 @@ fn table(document: &Document) -> String {
     table.show()
 }
 
-/// The streams of all connections; nothing if none was ever begun.
+/// The table of the streams of all connections; empty if no stream was begun.
 fn loaded(document: &Document) -> String {
     let mut table = Table::new()
         .left(&["CONNECTION", "STREAM", "TABLE", "CONFIGURED"])
@@ -180,7 +180,7 @@ fn yes_or_no(yes: bool) -> String {
 #[derive(Debug, Serialize)]
 struct Forgotten {
     connection: String,
-    /// Rows of the warehouse, by table; they are deleted with `--rows` only.
+    /// Rows of the warehouse, by table. They are deleted only with `--rows`.
     tables: Vec<TableRows>,
     rows_deleted: bool,
 }
@@ -191,7 +191,7 @@ struct TableRows {
     rows: i64,
 }
 
-pub async fn forget(context: Context, args: ForgetArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn forget(context: Context, args: ForgetArgs) -> anyhow::Result<Exit> {
     context.require_cluster()?;
     let ask = !args.yes && !args.json && io::stdin().is_terminal() && io::stderr().is_terminal();
     if ask {
@@ -211,7 +211,7 @@ pub async fn forget(context: Context, args: ForgetArgs) -> anyhow::Result<Exit> 
     Ok(Exit::Done)
 }
 
-/// No deadline: deleting many rows takes its time, and an interrupt ends it.
+/// Has no deadline, because deleting many rows can take long; an interrupt stops it.
 async fn forget_in(context: &Context, args: &ForgetArgs, commit: bool) -> anyhow::Result<Forgotten> {
     context
         .with_database(async |database| {

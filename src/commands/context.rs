@@ -1,4 +1,4 @@
-//! What every command is given, and its way to the database.
+//! The context that every command gets, with its access to the database.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,15 +14,16 @@ use crate::postgres::Embedded;
 use crate::secret::Secret;
 use crate::store::migrate;
 
-/// Questions to the control tables are answered in well under a second.
+/// Queries on the control tables take well under a second.
 const READ_WITHIN: Duration = Duration::from_secs(30);
 
-/// What a command knows when it starts.
+/// The context of a command.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// Checked. For commands that read no files (`simulate`, `demo`): the defaults, and what the environment overrides.
+    /// The checked configuration. For commands that read no files (`simulate`, `demo`): the defaults with the overrides
+    /// of the environment.
     pub config: Arc<Config>,
-    /// What `--config` or `TIDEGATE_CONFIG` named, for those who read it again.
+    /// The path from `--config` or `TIDEGATE_CONFIG`, for commands that read the files again.
     pub config_path: PathBuf,
     /// Cancelled by the first Ctrl-C or SIGTERM.
     pub cancel: CancellationToken,
@@ -37,8 +38,8 @@ impl Context {
         secrets
     }
 
-    /// Works with the database, and ends promptly when cancelled. An embedded server that was started for this is
-    /// stopped in any case.
+    /// Does `work` with the database, and ends promptly when cancelled. Stops an embedded server that was started for
+    /// this in any case.
     pub async fn with_database<T>(&self, work: impl AsyncFnOnce(&Database) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let database = self.open_database().await?;
         let outcome = tokio::select! {
@@ -49,11 +50,11 @@ impl Context {
         outcome
     }
 
-    /// The database; ends promptly when cancelled.
+    /// Opens the database. Ends promptly when cancelled.
     pub async fn open_database(&self) -> anyhow::Result<Database> {
         let opening = Database::open(&self.config, &self.cancel);
         if self.config.database.target.is_embedded() {
-            // Not dropped when cancelled: it ends by itself then, and leaves no half-started server.
+            // Not dropped when cancelled: it notices the cancellation itself, and leaves no half-started server.
             return Ok(opening.await?);
         }
         tokio::select! {
@@ -62,7 +63,7 @@ impl Context {
         }
     }
 
-    /// Works with a database that has this version's schema; it is not made here.
+    /// Does `work` with a database that has the schema of this version. Does not create the schema.
     pub async fn with_schema<T>(
         &self,
         work: impl AsyncFnOnce(&Database, &mut PgConnection) -> anyhow::Result<T>,
@@ -82,7 +83,7 @@ impl Context {
         .await
     }
 
-    /// Where nothing was ever made, there is nothing to read: an embedded cluster is not made just to find it empty.
+    /// Returns an error if there is no embedded cluster: a command that only reads does not create an empty one.
     pub fn require_cluster(&self) -> Result<(), CommandError> {
         if !self.config.database.target.is_embedded() || Embedded::was_made(&self.config.embedded.data_dir) {
             return Ok(());
@@ -92,15 +93,15 @@ impl Context {
     }
 }
 
-/// What a command says about a database of a newer version.
-pub fn newer(version: i64) -> CommandError {
+/// The error for a database of a newer version.
+pub(crate) fn newer(version: i64) -> CommandError {
     let hint = "use that version or later, or restore the backup that was made before the upgrade";
     let message = format!("the database was made by a newer Tidegate: migration {version} is unknown to this version");
     CommandError::failed(message, hint)
 }
 
-/// Refuses a database that lacks migrations, or has some that this version does not know.
-pub async fn require_schema(conn: &mut PgConnection) -> anyhow::Result<()> {
+/// Refuses a database with missing migrations, or with migrations that this version does not know.
+pub(crate) async fn require_schema(conn: &mut PgConnection) -> anyhow::Result<()> {
     let applied = migrate::applied(conn).await?;
     if let Some(version) = applied.newer() {
         return Err(newer(version).into());

@@ -7,7 +7,7 @@ use super::output::{self, Table};
 use super::{Context, CursorsArgs, Exit, names, show};
 use crate::config::{Config, Job};
 use crate::schedule;
-use crate::store::history::{self, Cursor};
+use crate::store::history::{self, StreamCursor};
 
 #[derive(Debug, Serialize)]
 struct Document {
@@ -15,18 +15,18 @@ struct Document {
     cursors: Vec<Entry>,
 }
 
-/// A stream that a job reads, or once read.
+/// A stream that a job reads, or that was read before.
 #[derive(Debug, Serialize)]
 struct Entry {
     connection: String,
     stream: String,
-    /// The jobs that read it by today's configuration.
+    /// The configured jobs that read it.
     jobs: Vec<String>,
-    /// None: it has not been begun.
-    cursor: Option<Cursor>,
+    /// `None` if it has not been begun.
+    cursor: Option<StreamCursor>,
 }
 
-pub async fn run(context: Context, args: CursorsArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: CursorsArgs) -> anyhow::Result<Exit> {
     let only = args.job.as_deref().map(|name| names::job(&context.config, name)).transpose()?;
     let document = context
         .with_schema(async |_, conn| {
@@ -42,8 +42,8 @@ pub async fn run(context: Context, args: CursorsArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What the configuration asks for and what the database knows, by connection and stream.
-fn entries(config: &Config, only: Option<&Job>, known: Vec<Cursor>) -> Vec<Entry> {
+/// The streams in the configuration and in the database, by connection and stream.
+fn entries(config: &Config, only: Option<&Job>, known: Vec<StreamCursor>) -> Vec<Entry> {
     let mut entries: Vec<Entry> = known
         .into_iter()
         .map(|cursor| Entry {
@@ -100,8 +100,8 @@ fn text(document: &Document) -> String {
     table.show()
 }
 
-/// Where in which slice a reading stands, and whether someone is at it.
-fn reading(cursor: &Cursor) -> String {
+/// The position of a reading in its slice, and whether a run is working on it.
+fn reading(cursor: &StreamCursor) -> String {
     let place = cursor.reading_pages.map(|pages| {
         let slice = cursor.reading_window_start.map_or_else(|| "the list".to_owned(), show::time);
         format!("{slice}, {pages} pages")

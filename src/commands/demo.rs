@@ -20,15 +20,15 @@ use crate::schedule::{ByHand, enqueue_manual};
 use crate::store::{demo, migrate};
 use simulator::{Options, Simulator};
 
-/// Where everything of the demo lies; deleted, the next demo starts afresh.
+/// The folder with all files of the demo. If it is deleted, the next demo starts from the beginning.
 const FOLDER: &str = "data/demo";
-/// Divides the simulators' periods; the sample jobs' quotas are divided by the same.
+/// The simulators divide their periods by this number; the quotas of the sample jobs are divided in the same way.
 const SPEED: f64 = 20.0;
-/// The simulators' port, if it is free: the same at every start.
+/// The port of the simulators at every start, if it is free.
 const PORT: u16 = 8090;
-/// The sample jobs begin so many days back.
+/// The sample jobs begin this many days ago.
 const DAYS_BACK: i64 = 3;
-/// How the demo's `tidegate.yaml` begins.
+/// The beginning of the demo's `tidegate.yaml`.
 const HEADING: &str = "# The demo's own settings; see config/tidegate.yaml of the sources.\n";
 /// The sample jobs, written to the demo's folder at the first start.
 const JOBS: &[(&str, &str)] = &[
@@ -39,7 +39,7 @@ const JOBS: &[(&str, &str)] = &[
     ("jaicp.yaml", include_str!("../../config/demo/jaicp.yaml")),
 ];
 
-pub async fn run(context: Context, args: DemoArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: DemoArgs) -> anyhow::Result<Exit> {
     let simulator = simulate().await?;
     let folder = PathBuf::from(FOLDER);
     let values = values(&simulator);
@@ -72,13 +72,13 @@ async fn simulate() -> anyhow::Result<Simulator> {
     }
 }
 
-/// Writes what is missing of the demo's configuration; what a user changed stays. It holds all that it refers to, so that
-/// other commands can read it beside the demo.
+/// Writes the missing files of the demo's configuration. Files that a user changed are kept. The files contain all
+/// values that they need, so that other commands can read them while the demo runs.
 fn write_config(folder: &Path, values: &[(&str, String)]) -> anyhow::Result<()> {
     let (config, jobs) = (folder.join("config/tidegate.yaml"), folder.join("config/jobs"));
     let write = |path: &Path, text: &str, unchanged: &str| -> std::io::Result<()> {
         match fs::read_to_string(path) {
-            // As an earlier version wrote it, which left the values to the environment.
+            // A file from an earlier version, which took the values from the environment.
             Ok(present) if present != unchanged => Ok(()),
             _ => fs::write(path, text),
         }
@@ -105,7 +105,7 @@ fn with_values(text: &str, values: &[(&str, String)]) -> String {
     })
 }
 
-/// What the sample jobs refer to.
+/// The variables that the sample jobs use.
 fn values(simulator: &Simulator) -> Vec<(&'static str, String)> {
     let account = simulator::lynn::Account::default();
     let khoros = simulator::khoros::Account::default();
@@ -129,7 +129,7 @@ fn values(simulator: &Simulator) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The demo's environment. Settings of the surroundings are its business only where they name the demo.
+/// The environment of the demo: that of the process, without its settings of a database.
 fn environment(values: Vec<(&'static str, String)>, folder: &Path) -> BTreeMap<String, String> {
     let mut env: BTreeMap<String, String> =
         config::process_env().into_iter().filter(|(name, _)| !name.starts_with("TIDEGATE__DATABASE__")).collect();
@@ -138,9 +138,10 @@ fn environment(values: Vec<(&'static str, String)>, folder: &Path) -> BTreeMap<S
     quiet(env)
 }
 
-/// The demo tells what happens on its own; its log is for trouble, unless the environment asks for more.
-pub fn quiet(mut env: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    // The embedded Postgres is what it wants. The first start may have to download it.
+/// The demo prints its own messages, so its log contains only warnings and errors, unless the environment sets another
+/// level.
+pub(crate) fn quiet(mut env: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    // The demo is meant to use the embedded Postgres. The first start may have to download it.
     let level = || format!("warn,{NEW_CLUSTER}=off,{PROGRAMS}=info");
     env.entry("TIDEGATE__LOG__LEVEL".to_owned()).or_insert_with(level);
     env
@@ -191,7 +192,7 @@ async fn serve(
     told
 }
 
-/// Runs every job at once instead of at the next full minute, then says what was loaded after every run.
+/// Runs every job immediately instead of at the next full minute, then prints what was loaded after every run.
 async fn tell(context: &Context, pool: &PgPool) -> anyhow::Result<()> {
     let mut runs = Vec::new();
     let mut connection = pool.acquire().await?;

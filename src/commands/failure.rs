@@ -1,4 +1,4 @@
-//! How a command says that it could not do what it was asked: one readable report on standard error, and the exit code.
+//! How a command reports an error: one readable message on standard error, and the exit code.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -12,13 +12,13 @@ use crate::store::session;
 use crate::store::trouble::{causes, is_read_only};
 use crate::text::{self, plain};
 
-/// Causes below the first that are shown.
+/// Maximum number of causes to show, after the first.
 const CAUSES_MAX: usize = 8;
 
-/// What commands themselves have to complain about.
+/// The errors of commands themselves.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The command line names something that does not exist, or that cannot be meant. Exit code 2.
+    /// The command line names something that does not exist or cannot be used. Exit code 2.
     #[error("{0}")]
     Usage(String),
     #[error("{message}")]
@@ -33,14 +33,13 @@ impl CommandError {
     }
 }
 
-/// Prints `error` and says how the process ends.
+/// Prints `error`. Returns how the process ends.
 pub fn report(error: &anyhow::Error, secrets: &[Secret]) -> Exit {
     say(&render(error, secrets));
     exit_of(error)
 }
 
-/// Prints `text` to standard error, without anything that a terminal would obey. That nobody reads it any more changes
-/// nothing.
+/// Prints `text` to standard error, without control characters. Ignores a closed standard error.
 pub fn say(text: &str) {
     let _ = io::stderr().lock().write_all(text::lines(text).as_bytes());
 }
@@ -72,7 +71,7 @@ fn render(error: &anyhow::Error, secrets: &[Secret]) -> String {
     hide(&text, secrets)
 }
 
-/// A hint and, on a line each, the SQL that it speaks of.
+/// A hint and the SQL that it mentions, one statement per line.
 pub fn remedy(hint: &str, statements: &[String]) -> String {
     let colon = if statements.is_empty() { "" } else { ":" };
     let mut text = format!("hint: {}{colon}\n", plain(hint));
@@ -82,7 +81,7 @@ pub fn remedy(hint: &str, statements: &[String]) -> String {
     text
 }
 
-/// A last line of defence (promise 7): no error is made with a secret in it, whatever a server answers.
+/// An additional protection (promise 7): errors are built without secrets, whatever a server returns.
 pub fn hide(text: &str, secrets: &[Secret]) -> String {
     Redactor::of_whole(secrets.to_vec()).without_secrets(text)
 }

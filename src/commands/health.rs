@@ -1,4 +1,4 @@
-//! `tidegate health`: asks the daemon beside it whether it is alive, for container health checks. Plain blocking I/O, so
+//! `tidegate health`: asks the daemon on the same machine whether it is alive, for container health checks. Plain blocking I/O, so
 //! that a probe every few seconds costs next to nothing.
 
 use std::collections::BTreeMap;
@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 use super::{CommandError, Exit, HealthArgs};
 use crate::config::Config;
 
-/// The whole probe.
+/// Time limit of the whole probe.
 const WITHIN: Duration = Duration::from_secs(3);
-/// The status line fits.
-const ANSWER_BYTES_MAX: usize = 1_024;
+/// Enough for the status line.
+const RESPONSE_BYTES_MAX: usize = 1_024;
 
-pub fn run(config_path: &Path, env: &BTreeMap<String, String>, args: &HealthArgs) -> anyhow::Result<Exit> {
+pub(crate) fn run(config_path: &Path, env: &BTreeMap<String, String>, args: &HealthArgs) -> anyhow::Result<Exit> {
     let address = reachable(match args.listen {
         Some(listen) => listen,
         None => configured(config_path, env)?,
     });
     let problem = match ask(address, Instant::now() + WITHIN) {
-        Ok(answer) if answer.starts_with("HTTP/1.1 200") => return Ok(Exit::Done),
+        Ok(response) if response.starts_with("HTTP/1.1 200") => return Ok(Exit::Done),
         Ok(_) => "the response does not have status 200".to_owned(),
         Err(error) => error.kind().to_string(),
     };
@@ -30,14 +30,14 @@ pub fn run(config_path: &Path, env: &BTreeMap<String, String>, args: &HealthArgs
         .into())
 }
 
-/// The daemon goes on with the configuration that it has when the files become faulty, and must not be taken for dead then:
-/// the environment and the defaults have to do.
+/// The configured address. If the files have an error, the environment and the defaults are used: the daemon continues
+/// with its previous configuration and must not be reported as dead.
 fn configured(config_path: &Path, env: &BTreeMap<String, String>) -> anyhow::Result<SocketAddr> {
     let config = Config::load(config_path, env).or_else(|faults| Config::without_files(env).map_err(|_| faults))?;
     Ok(config.server.listen)
 }
 
-/// Where a server that listens everywhere can be reached from its own machine.
+/// The address at which a server that listens on all interfaces can be reached from its own machine.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let host = match listen.ip() {
         IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -55,16 +55,16 @@ fn ask(address: SocketAddr, deadline: Instant) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, left()?)?;
     stream.set_write_timeout(Some(left()?))?;
     write!(stream, "GET /healthz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
-    let mut answer = Vec::new();
-    while !answer.contains(&b'\n') && answer.len() < ANSWER_BYTES_MAX {
+    let mut response = Vec::new();
+    while !response.contains(&b'\n') && response.len() < RESPONSE_BYTES_MAX {
         stream.set_read_timeout(Some(left()?))?;
-        let mut piece = [0; ANSWER_BYTES_MAX];
+        let mut piece = [0; RESPONSE_BYTES_MAX];
         match stream.read(&mut piece)? {
             0 => break,
-            read => answer.extend_from_slice(&piece[..read]),
+            read => response.extend_from_slice(&piece[..read]),
         }
     }
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+    Ok(String::from_utf8_lossy(&response).into_owned())
 }
 
 #[cfg(test)]
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_listens_everywhere_is_asked_at_home() {
+    fn a_server_that_listens_on_all_interfaces_is_asked_on_loopback() {
         for (listen, asked) in
             [("0.0.0.0:8080", "127.0.0.1:8080"), ("[::]:8080", "[::1]:8080"), ("10.0.0.7:9", "10.0.0.7:9")]
         {

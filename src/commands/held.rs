@@ -1,4 +1,5 @@
-//! `tidegate held`: slices whose last reading was too doubtful to delete rows; `held release` lets the next one delete.
+//! `tidegate held`: slices whose last reading was too doubtful to delete rows; `held release` allows the next reading
+//! to delete them.
 
 use std::fmt::Write as _;
 
@@ -15,7 +16,7 @@ use crate::store::held::{self, HeldSlice};
 use crate::text::plain;
 use crate::worker::grid;
 
-/// Slices listed at most.
+/// Maximum number of slices in the list.
 const LISTED_MAX: i64 = 10_000;
 
 #[derive(Debug, Serialize)]
@@ -24,16 +25,16 @@ struct Document {
     held: Vec<Held>,
 }
 
-/// A held slice, and which job reads it: `held release` takes the job's name.
+/// A held slice, and the job that reads it: `held release` needs the name of the job.
 #[derive(Debug, Serialize)]
 pub(super) struct Held {
-    /// `None` if no job of the configuration reads the stream any more.
+    /// `None` if no configured job reads the stream any more.
     job: Option<String>,
     #[serde(flatten)]
     slice: HeldSlice,
 }
 
-pub async fn list(context: Context, args: HeldArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn list(context: Context, args: HeldArgs) -> anyhow::Result<Exit> {
     let (at, slices) = context
         .with_schema(async |_, conn| {
             let at = schedule::clock(conn).await?;
@@ -85,7 +86,7 @@ fn remedy(held: &[Held]) -> String {
     )
 }
 
-/// Held slices, one a line.
+/// Held slices, one per line.
 pub(super) fn table(held: &[Held], now: DateTime<Utc>) -> String {
     let mut table = Table::new()
         .left(&["JOB", "CONNECTION", "STREAM", "SLICE"])
@@ -111,7 +112,7 @@ pub(super) fn table(held: &[Held], now: DateTime<Utc>) -> String {
     table.show()
 }
 
-/// What a release did for one stream.
+/// The result of a release for one stream.
 #[derive(Debug, Serialize)]
 struct Released {
     connection: String,
@@ -124,7 +125,7 @@ struct ReleaseDocument {
     released: Vec<Released>,
 }
 
-pub async fn release(context: Context, args: ReleaseArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn release(context: Context, args: ReleaseArgs) -> anyhow::Result<Exit> {
     let job = names::reading_job(&context.config, &args.job)?;
     let streams = names::streams(job, &args.streams)?;
     if let (Some(from), Some(to)) = (args.from, args.to)
@@ -153,7 +154,7 @@ pub async fn release(context: Context, args: ReleaseArgs) -> anyhow::Result<Exit
     Ok(Exit::Done)
 }
 
-/// Releases the held slices of all streams, or of none.
+/// Releases the held slices of all these streams. If one stream fails, none is released.
 async fn release_all(
     conn: &mut PgConnection,
     job: &Job,

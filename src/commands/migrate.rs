@@ -1,9 +1,9 @@
-//! `tidegate migrate`: bring the database to this version.
+//! `tidegate migrate`: brings the database to the version of the program.
 
 use super::{Context, Exit, output};
 use crate::store::migrate;
 
-pub async fn run(context: Context) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context) -> anyhow::Result<Exit> {
     let applied = context.with_database(async |database| Ok(migrate::migrate(&database.pool).await?)).await?;
     let text = match applied {
         0 => "the database is up to date\n".to_owned(),

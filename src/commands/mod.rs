@@ -1,7 +1,6 @@
 //! The command line: a file per command. Commands that only read never migrate and change nothing.
 
 mod args;
-mod asked;
 mod backfill;
 mod by_hand;
 mod check;
@@ -33,6 +32,7 @@ mod streams;
 mod suggest;
 mod sync;
 mod unblock;
+mod vendor_quota;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ use crate::config::{self, Config};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     Done,
-    /// Something failed, and has been named on standard error.
+    /// Something failed, and was reported on standard error.
     Failed,
     /// The command line or the configuration is wrong, and nothing was done.
     Usage,
@@ -74,7 +74,7 @@ impl From<Exit> for ExitCode {
 }
 
 impl Command {
-    /// Whether the command runs a Postgres of its own, whatever the configuration says.
+    /// Whether the command always runs a separate Postgres, regardless of the configuration.
     const fn has_own_postgres(&self) -> bool {
         #[cfg(feature = "simulator")]
         if matches!(self, Self::Demo(_)) {
@@ -84,9 +84,9 @@ impl Command {
     }
 }
 
-/// What the first phase of the start came to.
+/// The result of the first phase of the start.
 pub enum Prepared {
-    /// The command needed no more than that.
+    /// The command is already complete.
     Done(Exit),
     Ready(Context, Command),
 }
@@ -96,7 +96,7 @@ pub fn may_embed(context: &Context, command: &Command) -> bool {
     context.config.database.target.is_embedded() || command.has_own_postgres()
 }
 
-/// Loads what the command needs to start with, and returns the commands that need nothing else.
+/// Loads the configuration that the command needs. Runs the commands that need nothing else.
 pub fn prepare(cli: Cli) -> anyhow::Result<Prepared> {
     let env = config::process_env();
     let config = match &cli.command {
@@ -156,7 +156,7 @@ pub async fn run(context: Context, command: Command) -> anyhow::Result<Exit> {
         Command::Rejects(args) => Box::pin(rejects::run(context, args)).await,
         Command::Streams(args) => Box::pin(streams::run(context, args)).await,
         Command::Migrate => Box::pin(migrate::run(context)).await,
-        // Answered by `prepare`.
+        // `prepare` runs these.
         Command::Schema | Command::Health(_) => Ok(Exit::Done),
     }
 }

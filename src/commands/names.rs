@@ -1,4 +1,4 @@
-//! Names on the command line: found in the configuration, or refused with the nearest one that exists.
+//! Finds the names of the command line in the configuration. The error for an unknown name suggests a similar one.
 
 use super::failure::CommandError;
 use crate::catalogue::Vendor;
@@ -11,7 +11,7 @@ pub fn job<'a>(config: &'a Config, name: &str) -> Result<&'a Job, CommandError> 
     config.jobs.get(name).ok_or_else(|| unknown("job", name, config.jobs.keys().map(String::as_str)))
 }
 
-/// The job of that name, which reads.
+/// The job of that name, which must be one that reads.
 pub fn reading_job<'a>(config: &'a Config, name: &str) -> Result<&'a Job, CommandError> {
     let job = job(config, name)?;
     if job.push.is_some() {
@@ -21,7 +21,7 @@ pub fn reading_job<'a>(config: &'a Config, name: &str) -> Result<&'a Job, Comman
     Ok(job)
 }
 
-/// The job of that name, which sends.
+/// The job of that name, which must be one that sends.
 pub fn sending_job<'a>(config: &'a Config, name: &str) -> Result<(&'a Job, &'a Push), CommandError> {
     let job = job(config, name)?;
     let push = job.push.as_ref().ok_or_else(|| {
@@ -32,7 +32,7 @@ pub fn sending_job<'a>(config: &'a Config, name: &str) -> Result<(&'a Job, &'a P
     Ok((job, push))
 }
 
-/// The jobs of those names that read, in that order and each once; all of them if none is named.
+/// The jobs of these names, in this order and each once; without names, all jobs that read.
 pub fn jobs<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Job>, CommandError> {
     if names.is_empty() {
         return Ok(config.jobs.values().filter(|job| job.push.is_none()).collect());
@@ -47,7 +47,7 @@ pub fn jobs<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Job>, Co
     Ok(found)
 }
 
-/// Those of a job's streams that are named; all of them if none is.
+/// The named streams of a job; without names, all of its streams.
 pub fn streams<'a>(job: &'a Job, names: &[String]) -> Result<Vec<&'a str>, CommandError> {
     let known = || job.streams.iter().map(|entry| entry.stream.name.as_ref());
     for name in names {
@@ -59,7 +59,7 @@ pub fn streams<'a>(job: &'a Job, names: &[String]) -> Result<Vec<&'a str>, Comma
     Ok(known().filter(|stream| names.is_empty() || names.iter().any(|name| name == stream)).collect())
 }
 
-/// The connections of those names, in the order of the configuration; all of them if none is named.
+/// The connections of these names, in the order of the configuration; without names, all of them.
 pub fn connections<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Connection>, CommandError> {
     let known = || config.connections.keys().map(String::as_str);
     if let Some(name) = names.iter().find(|name| !config.connections.contains_key(*name)) {
@@ -96,7 +96,7 @@ pub fn vendor(name: &str) -> Result<Vendor, CommandError> {
     known().find(|vendor| vendor.name() == name).ok_or_else(|| unknown("vendor", name, known().map(Vendor::name)))
 }
 
-/// What is said about a name that is none of `known`.
+/// The message for a name that is not in `known`.
 pub fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> CommandError {
     CommandError::Usage(format!("unknown {what} `{name}`{}", closest_hint(name, known)))
 }

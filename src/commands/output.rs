@@ -1,7 +1,7 @@
-//! What commands print: plain tables for people, one JSON document for programs.
+//! The output of commands: plain tables for people, one JSON document for programs.
 //!
-//! Whatever comes from elsewhere passes [`text`](crate::text), so that nothing can steer a terminal. A reader
-//! that goes away early (`tidegate runs | head`) is not a failure.
+//! Text from other sources passes through [`text`](crate::text), which removes control characters for terminals. A
+//! reader that closes the pipe early (`tidegate runs | head`) is not an error.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -12,11 +12,11 @@ use crate::text::{self, plain};
 
 /// Between two columns.
 const GAP: &str = "  ";
-/// The last column is not cut below this, however narrow the terminal.
+/// Minimum width of the last column, even if the terminal is narrower.
 const LAST_COLUMN_MIN: usize = 24;
 
-/// Prints `text`, without anything that a terminal would obey.
-pub fn print(text: &str) -> io::Result<()> {
+/// Prints `text` without control characters.
+pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text::lines(text).as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -25,14 +25,14 @@ pub fn print(text: &str) -> io::Result<()> {
 }
 
 /// Prints one JSON document.
-pub fn print_json(document: &impl Serialize) -> anyhow::Result<()> {
+pub(crate) fn print_json(document: &impl Serialize) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(document)?;
     text.push('\n');
     Ok(print(&text::json(&text))?)
 }
 
-/// Columns of the terminal that standard output is; none for files and pipes.
-pub fn terminal_width() -> Option<usize> {
+/// Width of the terminal in columns. `None` if standard output is a file or a pipe.
+pub(crate) fn terminal_width() -> Option<usize> {
     let out = io::stdout();
     let size = out.is_terminal().then(|| rustix::termios::tcgetwinsize(&out).ok())??;
     Some(usize::from(size.ws_col)).filter(|width| *width > 0)
@@ -44,45 +44,45 @@ enum Side {
     Right,
 }
 
-/// Aligned columns without borders. The last column may hold long text; it is cut on a terminal only.
+/// Aligned columns without borders. The last column may contain long text, which is cut only on a terminal.
 #[derive(Debug, Default)]
-pub struct Table {
+pub(crate) struct Table {
     columns: Vec<(&'static str, Side)>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Adds columns of text.
     #[must_use]
-    pub fn left(mut self, titles: &[&'static str]) -> Self {
+    pub(crate) fn left(mut self, titles: &[&'static str]) -> Self {
         self.columns.extend(titles.iter().map(|title| (*title, Side::Left)));
         self
     }
 
     /// Adds columns of numbers.
     #[must_use]
-    pub fn right(mut self, titles: &[&'static str]) -> Self {
+    pub(crate) fn right(mut self, titles: &[&'static str]) -> Self {
         self.columns.extend(titles.iter().map(|title| (*title, Side::Right)));
         self
     }
 
-    /// Adds a row: a cell per column.
-    pub fn row(&mut self, cells: impl AsRef<[String]>) {
+    /// Adds a row with a cell for each column.
+    pub(crate) fn row(&mut self, cells: impl AsRef<[String]>) {
         let cells = cells.as_ref();
         debug_assert_eq!(cells.len(), self.columns.len(), "a cell per column");
         self.rows.push(cells.iter().map(|cell| plain(cell)).collect());
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// The table for this process's standard output.
-    pub fn show(&self) -> String {
+    /// The table as text for the standard output of this process.
+    pub(crate) fn show(&self) -> String {
         self.render(terminal_width())
     }
 

@@ -17,7 +17,7 @@ use crate::store::cursor;
 use crate::worker::grid::{self, Due, Grid};
 use crate::worker::scope;
 
-/// What a page is expected to weigh before one was read.
+/// The expected size of a page in bytes if none was read yet.
 const PAGE_BYTES_GUESS: u64 = 500_000;
 
 /// What a run would read of one stream.
@@ -27,13 +27,13 @@ struct StreamPlan {
     connection: String,
     stream: String,
     slices: usize,
-    /// Slices that were finished before and are read again.
+    /// Number of slices that were finished before and are read again.
     again: usize,
     from: Option<DateTime<Utc>>,
     until: Option<DateTime<Utc>>,
     calls: u64,
     bytes: u64,
-    /// Whether calls and bytes follow from earlier readings; else they are a guess.
+    /// Whether calls and bytes are computed from earlier readings. Otherwise they are a guess.
     measured: bool,
     /// When the quotas allow the last call, if the streams are read in this order and nobody else sends.
     ends_at: DateTime<Utc>,
@@ -45,7 +45,7 @@ struct Document {
     streams: Vec<StreamPlan>,
 }
 
-pub async fn run(context: Context, args: PlanArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: PlanArgs) -> anyhow::Result<Exit> {
     let config = context.config.clone();
     let jobs = names::jobs(&config, &args.jobs)?;
     let document = context
@@ -118,7 +118,7 @@ async fn plan(
     })
 }
 
-/// What the part of a slice that has happened is expected to weigh, if a whole slice weighs `slice_bytes`.
+/// The expected bytes of the part of a slice that is already in the past, if a whole slice has `slice_bytes`.
 fn elapsed_share(due: &Due, slice_bytes: u64) -> u64 {
     let secs = |from: DateTime<Utc>, until: DateTime<Utc>| u128::try_from((until - from).num_seconds()).unwrap_or(0);
     let elapsed = secs(due.window.start, due.until);
@@ -126,7 +126,7 @@ fn elapsed_share(due: &Due, slice_bytes: u64) -> u64 {
     u64::try_from(share).unwrap_or(u64::MAX)
 }
 
-/// The ledgers of the connections planned for, and what the plan takes of each.
+/// The ledgers of the planned connections, and what the plan uses of each.
 #[derive(Default)]
 struct Quotas {
     open: BTreeMap<String, (Snapshot, u64, u64)>,
@@ -197,7 +197,7 @@ mod tests {
     use crate::connector::Window;
 
     #[test]
-    fn an_open_slice_weighs_what_has_happened_of_it() {
+    fn the_estimate_of_an_open_slice_covers_only_its_past_part() {
         let start: DateTime<Utc> = "2028-02-29T00:00:00Z".parse().unwrap();
         let share = |minutes: i64| {
             let window = Window { start, end: start + TimeDelta::days(1) };

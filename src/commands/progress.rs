@@ -1,4 +1,4 @@
-//! One line of progress on a terminal, for commands that take their time.
+//! A line of progress on a terminal, for commands that take long.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::store::progress::TaskState;
 use crate::text::plain;
 
-/// Shows how runs get on; nothing where nobody looks.
+/// Shows the progress of runs. Shows nothing if standard error is not a terminal.
 pub(super) struct Progress {
     bar: ProgressBar,
 }

@@ -1,5 +1,5 @@
-//! `tidegate push`: sends rows of the warehouse to a Lynn campaign, at this command only. What it shows of them is counts,
-//! unless the operator asks for rows.
+//! `tidegate push`: sends rows of the warehouse to a Lynn campaign. No other command does. It shows only counts, unless
+//! the operator requests rows.
 
 use std::fmt::Write as _;
 
@@ -10,12 +10,12 @@ use super::output::{self, Table};
 use super::{CommandError, Context, Exit, PushArgs, names, status};
 use crate::app::{self, Alive};
 use crate::config::Push;
-use crate::push::{Order, Plan, PushError, Report, UNKNOWN_HINT};
+use crate::push::{Order, Plan, PushError, PushReport, UNKNOWN_HINT};
 use crate::store::push::Batch;
 use crate::store::trouble::chain;
 use crate::text::plain;
 
-/// What is sent where, whatever comes of it.
+/// What is sent and where.
 #[derive(Debug, Serialize)]
 struct Target<'a> {
     job: &'a str,
@@ -23,7 +23,7 @@ struct Target<'a> {
     campaign_id: &'a str,
     template_id: &'a str,
     type_of_data: i64,
-    /// Labels of the template's columns, and the columns of the query that fill them.
+    /// The labels of the template, and the column of the query for each.
     columns: &'a std::collections::BTreeMap<String, String>,
     batch_size: usize,
 }
@@ -39,17 +39,17 @@ struct Planned<'a> {
 
 #[derive(Debug, Serialize)]
 struct Sent<'a> {
-    /// Everything that went has arrived, as far as the vendor says.
+    /// Whether all rows that were sent have arrived, according to the vendor.
     ok: bool,
     #[serde(flatten)]
     target: Target<'a>,
     #[serde(flatten)]
-    report: Report,
+    report: PushReport,
     error: Option<String>,
     hint: Option<String>,
 }
 
-pub async fn run(context: Context, args: PushArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: PushArgs) -> anyhow::Result<Exit> {
     let config = context.config.clone();
     let (job, push) = names::sending_job(&config, &args.job)?;
     let target = Target {
@@ -117,7 +117,7 @@ async fn work(
     Ok(Exit::Failed)
 }
 
-/// Where query and configuration do not fit, the configuration is wrong: nothing was done.
+/// If the query does not match the configuration, the configuration is wrong, and nothing was sent.
 fn failure(job: &str, error: &PushError) -> anyhow::Error {
     if matches!(error, PushError::Interrupted) {
         return CommandError::Interrupted.into();

@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgPool;
 
-use super::asked::{self, Asked};
 use super::context::require_schema;
 use super::output::{self, Table};
+use super::vendor_quota::{self, VendorQuota};
 use super::{Context, Exit, QuotaArgs, names, show};
 use crate::clock;
 use crate::connector::Connection;
@@ -27,9 +27,9 @@ pub(super) struct LimitUse {
     allowed: u64,
     period: String,
     ratio: f64,
-    /// The vendor said no until then.
+    /// Until when the limit is blocked after a refusal of the vendor.
     blocked_until: Option<DateTime<Utc>>,
-    /// When one more call, or byte, fits; none: now.
+    /// When one more call or byte fits. `None`: now.
     next_free: Option<DateTime<Utc>>,
 }
 
@@ -37,19 +37,19 @@ pub(super) struct LimitUse {
 struct Document {
     at: DateTime<Utc>,
     quotas: Vec<LimitUse>,
-    /// What the vendors say, if they were asked.
+    /// What the vendors returned, if they were asked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    asked: Option<Vec<Asked>>,
+    asked: Option<Vec<VendorQuota>>,
 }
 
-pub async fn run(context: Context, args: QuotaArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: QuotaArgs) -> anyhow::Result<Exit> {
     let connections = names::connections(&context.config, &args.connections)?;
     let asked = if args.ask { Some(ask(&context, &connections).await?) } else { None };
-    // After the vendors were asked: these calls count.
+    // Read after the vendors were asked, because these calls count.
     let all = &context.config.connections;
     let reading = context.with_schema(async |database, _| read(&database.pool, all, connections.iter().copied()).await);
     let document = Document { at: clock::now(), quotas: reading.await?, asked };
-    let failed = document.asked.as_deref().is_some_and(asked::report_failures);
+    let failed = document.asked.as_deref().is_some_and(vendor_quota::report_failures);
     if args.json {
         output::print_json(&document)?;
     } else {
@@ -58,18 +58,18 @@ pub async fn run(context: Context, args: QuotaArgs) -> anyhow::Result<Exit> {
     Ok(if failed { Exit::Failed } else { Exit::Done })
 }
 
-/// Asks the vendors. The calls are reserved in the ledgers, so the database has to have its schema.
-async fn ask(context: &Context, connections: &[&Connection]) -> anyhow::Result<Vec<Asked>> {
+/// Asks the vendors. The calls are reserved in the ledgers, so the database must have its schema.
+async fn ask(context: &Context, connections: &[&Connection]) -> anyhow::Result<Vec<VendorQuota>> {
     context.require_cluster()?;
     let asking = context.with_database(async |database| {
         require_schema(&mut *database.pool.acquire().await?).await?;
-        Ok(asked::ask(&database.pool, connections).await)
+        Ok(vendor_quota::ask(&database.pool, connections).await)
     });
     Box::pin(asking).await
 }
 
-/// Reads the ledgers of `connections`, writing nothing: one that was never used shows zeros, and the limits that will count of all
-/// that are configured.
+/// Reads the ledgers of `connections` and writes nothing. A ledger that was never used is shown with zeros, and with
+/// the strictest of the configured limits.
 pub(super) async fn read<'c>(
     pool: &PgPool,
     all: &BTreeMap<String, Connection>,
@@ -110,7 +110,7 @@ impl LimitUse {
         }
     }
 
-    /// What the status page shows of it.
+    /// The part that the status page shows.
     pub(super) fn of_status(&self) -> QuotaUse {
         QuotaUse {
             connection: self.connection.clone(),
@@ -133,7 +133,7 @@ fn text(document: &Document) -> String {
     let mut text = table(&document.quotas, document.at);
     if let Some(asked) = &document.asked {
         text.push('\n');
-        text += &asked::table(asked);
+        text += &vendor_quota::table(asked);
     }
     text
 }

@@ -1,4 +1,5 @@
-//! `tidegate rejects`: records that could not become rows. Their content is vendor data, shown on demand only.
+//! `tidegate rejects`: records that could not become rows. Their content is data of the vendor, which is shown only on
+//! request.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -14,7 +15,7 @@ struct Document {
     rejects: Vec<Reject>,
 }
 
-pub async fn run(context: Context, args: RejectsArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: RejectsArgs) -> anyhow::Result<Exit> {
     let job = args.job.as_deref().map(|name| names::job(&context.config, name)).transpose()?;
     let streams: Vec<String> =
         job.iter().flat_map(|job| &job.streams).map(|entry| entry.stream.name.clone().into_owned()).collect();

@@ -1,7 +1,7 @@
-//! `tidegate cursors reset`: forget how far streams were read, so that the next run reads again.
+//! `tidegate cursors reset`: forgets how far streams were read, so that the next run reads again.
 //!
-//! A person at a terminal is asked first, since reading again costs quota. A script is not: it said what it wants, and
-//! a question that nobody answers would hang it.
+//! A person at a terminal is asked for confirmation, because reading again costs quota. A script is not asked, because
+//! it would wait for an answer forever.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
@@ -19,7 +19,7 @@ use crate::store::{cursor, history};
 use crate::text::plain;
 use crate::worker::grid;
 
-/// A checkpoint under way holds the stream for a moment; a longer wait is trouble.
+/// A checkpoint in progress locks the stream for a moment; a longer wait indicates a problem.
 const LOCK_WITHIN: Duration = Duration::from_secs(20);
 
 /// One stream that is to be read again.
@@ -37,7 +37,7 @@ struct Document {
     reset: Vec<Again>,
 }
 
-pub async fn run(context: Context, args: ResetArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: ResetArgs) -> anyhow::Result<Exit> {
     let job = names::reading_job(&context.config, &args.job)?;
     let streams = names::streams(job, &args.streams)?;
     let ask = !args.yes && !args.json && io::stdin().is_terminal() && io::stderr().is_terminal();
@@ -63,7 +63,7 @@ pub async fn run(context: Context, args: ResetArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Resets all of `streams` or, when one of them is being read, none. Without `commit` nothing changes.
+/// Resets all of `streams`. If a run reads one of them, resets none. Without `commit`, nothing changes.
 async fn reset(
     conn: &mut PgConnection,
     job: &Job,
@@ -73,7 +73,7 @@ async fn reset(
 ) -> anyhow::Result<Vec<Again>> {
     let mut transaction = conn.begin().await?;
     let mut done = Vec::with_capacity(streams.len());
-    // In the order of names, as everyone who locks several.
+    // In the order of names, as everywhere where several streams are locked.
     let mut streams = streams.to_vec();
     streams.sort_unstable();
     for stream in streams {

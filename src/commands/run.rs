@@ -4,7 +4,7 @@ use super::{Context, Exit, RunArgs};
 use crate::app::{Daemon, Database, Reload};
 use crate::config;
 
-pub async fn run(context: Context, _args: RunArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, _args: RunArgs) -> anyhow::Result<Exit> {
     if context.config.jobs.is_empty() {
         tracing::warn!(path = %context.config_path.display(), "no job is configured; add one under `jobs`; the daemon then reads it");
     }

@@ -1,4 +1,4 @@
-//! `tidegate runs`: what ran, newest first.
+//! `tidegate runs`: lists runs, newest first.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use super::output::{self, Table};
 use super::{CancelArgs, CommandError, Context, Exit, RunsArgs, names, show, status};
 use crate::config::Config;
 use crate::schedule;
-use crate::store::history::{self, Run, Task, Which};
+use crate::store::history::{self, Run, Task};
 use crate::store::progress;
 use crate::text::plain;
 
@@ -33,8 +33,7 @@ pub async fn run(context: Context, args: RunsArgs) -> anyhow::Result<Exit> {
         .with_schema(async |_, conn| {
             require_job(conn, &context.config, args.job.as_deref()).await?;
             let at = schedule::clock(conn).await?;
-            let which = args.job.as_deref().map_or(Which::All, Which::OfJob);
-            let runs = history::runs(&mut *conn, which, i64::from(args.limit)).await?;
+            let runs = history::runs(&mut *conn, args.job.as_deref(), i64::from(args.limit)).await?;
             Ok(Document { at, runs: with_tasks(conn, runs).await? })
         })
         .await?;
@@ -224,12 +223,4 @@ fn rows(tasks: &[Task]) -> String {
         table.row([task.stream.clone(), read, inserted, updated, deleted, unchanged, outside, extra, rejected]);
     }
     table.show()
-}
-
-/// Prints these runs, newest first, with what each of their streams did: how `sync` and `backfill` end.
-pub async fn print_result(conn: &mut PgConnection, ids: &[i64], json: bool) -> anyhow::Result<()> {
-    let at = schedule::clock(conn).await?;
-    let runs = history::runs(&mut *conn, Which::Ids(ids), i64::MAX).await?;
-    let document = Document { at, runs: with_tasks(conn, runs).await? };
-    if json { output::print_json(&document) } else { Ok(output::print(&text(&document, true))?) }
 }

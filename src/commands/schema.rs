@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::config::json_schema;
 
-/// Writes the schema, indented, with a line break at its end: what `config/tidegate.schema.json` holds.
+/// The schema, indented, with a line break at its end: the content of `config/tidegate.schema.json`.
 pub fn run(out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{:#}", json_schema())
 }

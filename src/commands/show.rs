@@ -1,31 +1,31 @@
-//! Times, spans and amounts as people read them. Times are UTC, so that two people on two continents read the same.
+//! Formats times, durations and amounts for people. Times are in UTC, so that they are the same for all readers.
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-/// Shown where there is nothing to show.
-pub const NOTHING: &str = "-";
+/// Shown instead of a missing value.
+pub(crate) const NOTHING: &str = "-";
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
 /// `2026-03-01T05:15:00Z`.
-pub fn time(at: DateTime<Utc>) -> String {
+pub(crate) fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// `2026-03-01T05:15:00Z, 3m ago`.
-pub fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+pub(crate) fn moment(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     format!("{}, {}", time(at), relative(at, now))
 }
 
 /// The same, or a dash.
-pub fn moment_or_nothing(at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
+pub(crate) fn moment_or_nothing(at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
     at.map_or_else(|| NOTHING.to_owned(), |at| moment(at, now))
 }
 
 /// `3m ago`, `in 2h`, `now`.
-pub fn relative(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+pub(crate) fn relative(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let secs = (now - at).num_seconds();
     match secs {
         0 => "now".to_owned(),
@@ -34,8 +34,8 @@ pub fn relative(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     }
 }
 
-/// Seconds in their largest sensible unit: `45s`, `3m`, `26h`, `9d`.
-pub fn span(secs: i64) -> String {
+/// Seconds in the largest suitable unit: `45s`, `3m`, `26h`, `9d`.
+pub(crate) fn span(secs: i64) -> String {
     match secs {
         ..MINUTE => format!("{}s", secs.max(0)),
         MINUTE..HOUR => format!("{}m", secs / MINUTE),
@@ -46,13 +46,13 @@ pub fn span(secs: i64) -> String {
 
 /// Seconds since the newest data of a stream.
 #[expect(clippy::cast_possible_truncation, reason = "saturates, and ages are far from the limits")]
-pub fn age(secs: Option<f64>) -> String {
+pub(crate) fn age(secs: Option<f64>) -> String {
     secs.map_or_else(|| "never read".to_owned(), |secs| span(secs as i64))
 }
 
 /// `812 B`, `1.2 MB`: decimal units, as the limits are written.
 #[expect(clippy::cast_precision_loss, reason = "for people")]
-pub fn bytes(bytes: u64) -> String {
+pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
     if bytes < 1_000 {
         return format!("{bytes} B");
@@ -67,7 +67,7 @@ pub fn bytes(bytes: u64) -> String {
 }
 
 /// A word or a dash.
-pub fn text(text: Option<&str>) -> String {
+pub(crate) fn text(text: Option<&str>) -> String {
     text.filter(|text| !text.is_empty()).unwrap_or(NOTHING).to_owned()
 }
 
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_and_amounts_read_as_people_say_them() {
+    fn durations_and_amounts_are_shown_in_usual_units() {
         assert_eq!(
             [0, 59, 60, 3_599, 3_600, 172_799, 172_800].map(span),
             ["0s", "59s", "1m", "59m", "1h", "47h", "2d"]

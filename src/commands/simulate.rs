@@ -1,11 +1,11 @@
-//! `tidegate simulate`: the vendor simulators, until interrupted.
+//! `tidegate simulate`: runs the simulators of the vendors until it is interrupted.
 
 use std::fmt::Write as _;
 
 use super::{Context, Exit, SimulateArgs, output};
 use simulator::{Options, Simulator};
 
-pub async fn run(context: Context, args: SimulateArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: SimulateArgs) -> anyhow::Result<Exit> {
     if !(args.speed.is_finite() && args.speed > 0.0) {
         return Err(super::CommandError::Usage(format!("--speed {} must be above 0", args.speed)).into());
     }
@@ -34,15 +34,15 @@ pub async fn run(context: Context, args: SimulateArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// One vendor: how a connection to it is configured.
+/// The configuration of a connection to one vendor.
 struct Block {
     title: &'static str,
     /// The connection's keys.
     keys: Vec<(&'static str, String)>,
 }
 
-/// The vendors for which there is a connection. One whose exports lead to the storage needs
-/// `allowed_hosts: [HOST:PORT]` with that of `files_url`, and Lexer a `status_base_url` with `clients_url`.
+/// The vendors that can be connected to. A vendor with exports needs `allowed_hosts: [HOST:PORT]` with the host and
+/// port of `files_url`. Lexer also needs `clients_url` as its `status_base_url`.
 fn blocks(options: &Options, simulator: &Simulator) -> Vec<Block> {
     let Options { lynn, khoros, lexer, jaicp, .. } = options;
     let files = simulator.files_url().trim_start_matches("http://").to_owned();

@@ -1,4 +1,4 @@
-//! `tidegate status`: what the status page shows, on the command line and without a daemon.
+//! `tidegate status`: shows the content of the status page on the command line. Needs no daemon.
 
 use std::fmt::Write as _;
 
@@ -10,32 +10,32 @@ use super::output::{self, Table};
 use super::quota::LimitUse;
 use super::{Context, Exit, StatusArgs, held, quota, show};
 use crate::schedule;
-use crate::server::{JobState, Report};
+use crate::server::{JobState, StatusReport};
 use crate::store::history::{self, Waiting};
 use crate::store::push::{self, Tally};
 use crate::store::status::{Failure, StreamState};
 use crate::text::plain;
 
-/// Failures shown to people; the document has more.
+/// Maximum number of failures in the text; the JSON document has more.
 const FAILURES_SHOWN: usize = 5;
 
 #[derive(Debug, Serialize)]
 struct Document {
     #[serde(flatten)]
-    report: Report,
+    report: StatusReport,
     waiting: Vec<Waiting>,
-    /// What jobs that send have sent, by state.
+    /// What the sending jobs have sent, by state.
     pushes: Vec<Tally>,
 }
 
-pub async fn run(context: Context, args: StatusArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: StatusArgs) -> anyhow::Result<Exit> {
     let config = &context.config;
     let (document, quotas) = context
         .with_schema(async |database, conn| {
             let now = schedule::clock(conn).await?;
             let quotas = quota::read(&database.pool, &config.connections, config.connections.values()).await?;
             let used = quotas.iter().map(LimitUse::of_status).collect();
-            let report = Report::gather(conn, config, used, false, now).await?;
+            let report = StatusReport::gather(conn, config, used, false, now).await?;
             let sending = config.jobs.values().filter(|job| job.push.is_some()).map(|job| job.name.clone());
             let pushes = push::tally(&mut *conn, &sending.collect::<Vec<_>>()).await?;
             let mut waiting = history::waiting(conn).await?;
@@ -155,7 +155,7 @@ pub(super) fn tallies(tallies: &[Tally]) -> String {
     table.show()
 }
 
-/// Errors and hints are sentences, too long for a column.
+/// Errors and hints are too long for a column.
 fn failures(failures: &[Failure], now: DateTime<Utc>) -> String {
     let mut text = String::new();
     for failure in failures.iter().take(FAILURES_SHOWN) {
@@ -169,7 +169,7 @@ fn failures(failures: &[Failure], now: DateTime<Utc>) -> String {
     text
 }
 
-/// An error and what can be done about it, indented.
+/// An error and its hint, indented.
 pub(super) fn trouble(text: &mut String, error: Option<&str>, hint: Option<&str>) {
     for (word, said) in [("error", error), ("hint", hint)] {
         if let Some(said) = said.filter(|said| !said.is_empty()) {

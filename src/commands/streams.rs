@@ -1,5 +1,5 @@
-//! `tidegate streams`: the catalogue, with the extra reports of the configuration and, on demand, the columns that the
-//! data brought.
+//! `tidegate streams`: the catalogue, with the extra reports of the configuration and, on request, the columns that
+//! were created from the data.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ use crate::connector;
 use crate::store::history::{self, DiscoveredColumn};
 use crate::text::plain;
 
-/// In every table, whatever its stream.
+/// A note about the columns that every table has.
 const COMMON_COLUMNS: &str = "\
 Every table also has _connection, _window_start (windowed streams), _extra (fields without a column and values that do
 not fit theirs), _run_id and _loaded_at (what last changed the row), and _deleted_at (lists).
@@ -38,13 +38,13 @@ pub(super) struct Entry {
     key: Vec<String>,
     cursor: &'static str,
     off_by_default: bool,
-    /// Whether the vendor documents the columns; else they appear with the data.
+    /// Whether the vendor documents the columns. Otherwise they are created from the data.
     documented: bool,
     columns: Vec<Column>,
-    /// Only when the database was asked.
+    /// Only if the database was read.
     #[serde(skip_serializing_if = "Option::is_none")]
     discovered: Option<Vec<DiscoveredColumn>>,
-    /// Only when asked for.
+    /// Only if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) suggested: Option<Vec<Suggestion>>,
 }
@@ -58,7 +58,7 @@ struct Column {
     meaning: String,
 }
 
-pub async fn run(context: Context, args: StreamsArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: StreamsArgs) -> anyhow::Result<Exit> {
     let only = args.vendor.as_deref().map(names::vendor).transpose()?;
     let mut streams: Vec<Entry> = streams(&context.config, only).iter().map(Entry::new).collect();
     if args.discovered {
@@ -92,7 +92,7 @@ pub async fn run(context: Context, args: StreamsArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The compiled-in streams, then those that connections add; what several connections have is listed once.
+/// The compiled-in streams, then those that connections add. A stream of several connections is listed once.
 fn streams(config: &Config, only: Option<Vendor>) -> Vec<Stream> {
     let mut streams: Vec<Stream> = Vec::new();
     for connector in connector::ALL.iter().filter(|connector| only.is_none_or(|only| only == connector.vendor)) {

@@ -1,4 +1,4 @@
-//! `tidegate streams --discovered --suggest`: types for a job's `types:`, judged by the values that are there.
+//! `tidegate streams --discovered --suggest`: suggests types for a job's `types:` from the values in the tables.
 
 use std::fmt::Write as _;
 
@@ -13,29 +13,29 @@ use crate::store::history::DiscoveredColumn;
 use crate::store::ident::{quote, table as qualified};
 use crate::text::plain;
 
-/// Rows of a table that are looked at.
+/// Maximum number of rows of a table to read.
 const ROWS_MAX: i64 = 100_000;
-/// A table that takes longer keeps the types that it has.
+/// Time limit for a table. If it takes longer, its current types are suggested.
 const TABLE_TIMEOUT: &str = "10s";
 
-/// From the narrowest to the widest of those that text may turn out to be.
+/// The types that the values of a text column may have, from the narrowest to the widest.
 const CANDIDATES: [ColumnType; 5] =
     [ColumnType::Boolean, ColumnType::Bigint, ColumnType::Double, ColumnType::Numeric, ColumnType::Timestamptz];
 
-/// What type a field should have.
+/// The suggested type of a field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Suggestion {
     pub(super) field: String,
     #[serde(rename = "type")]
     pub(super) kind: &'static str,
-    /// The type that its column has now.
+    /// The current type of its column.
     pub(super) now: String,
-    /// Why, where it is not the type that the column has.
+    /// The reason, if it is not the current type of the column.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) note: Option<String>,
 }
 
-/// A column of text, and what its values may be.
+/// A column of text, and the types that its values may have.
 struct Judge<'c> {
     column: &'c DiscoveredColumn,
     candidates: Vec<ColumnType>,
@@ -53,7 +53,7 @@ impl Judge<'_> {
             let fits = |trust, raw: &str| {
                 !matches!(encode::value(*kind, trust, raw, &mut Vec::new()), Encoded::Misfit | Encoded::Nearest)
             };
-            // No digit is to be lost.
+            // No digit may be lost.
             fits(Trust::Stated, &raw) && (*kind != ColumnType::Double || fits(Trust::Inferred, text))
         });
     }
@@ -76,7 +76,7 @@ pub(super) async fn types(
     Ok(own.map(|column| closest_hint(column, columns, &judges, seen)).collect())
 }
 
-/// Looks at values; returns `false` if the table takes too long.
+/// Reads values. Returns `false` if the table takes too long.
 async fn look_at(connection: &mut PgConnection, judges: &mut [Judge<'_>]) -> Result<bool, sqlx::Error> {
     let Some(first) = judges.first() else { return Ok(true) };
     let table = qualified(&first.column.table_schema, &first.column.table_name);
@@ -129,14 +129,14 @@ fn closest_hint(column: &DiscoveredColumn, all: &[DiscoveredColumn], judges: &[J
         note = Some(if judge.candidates.contains(&kind) {
             format!("then {} gets the values that go to {} now", column.name, text.name)
         } else {
-            // The column's own type is what most values have; the others stay apart.
+            // Most values have the column's own type; the others stay in its variants.
             format!("{} holds {} values of other types; `text` would keep all in one column", text.name, judge.values)
         });
     }
     Suggestion { field: column.field.clone(), kind: kind.word(), now: column.kind.clone(), note }
 }
 
-/// YAML to be pasted into the jobs, one entry for each stream.
+/// YAML to paste into the jobs, one entry for each stream.
 pub(super) fn block(entries: &[Entry]) -> String {
     if entries.is_empty() {
         return "no column was created for new fields yet\n".to_owned();
@@ -154,7 +154,7 @@ pub(super) fn block(entries: &[Entry]) -> String {
     text
 }
 
-/// A key of YAML, in quotes unless it is plain beyond doubt.
+/// A YAML key, in quotes unless it certainly needs none.
 fn key(text: &str) -> String {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let is_plain = text.len() > 3 && text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(is_word);

@@ -1,4 +1,4 @@
-//! `tidegate sync` and what it shares with `backfill`: enqueue, work, show progress, sum up.
+//! `tidegate sync`, and what it shares with `backfill`: enqueues runs, works on them, shows progress and a summary.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -15,16 +15,16 @@ use crate::schedule::{ByHand, enqueue_manual};
 use crate::store::migrate;
 use crate::store::progress::{self, TaskState};
 
-/// A checkpoint that cannot end holds its run; an interrupted command does not wait for it.
+/// Time limit for cancelling the runs of an interrupted command: a checkpoint that cannot end keeps its run locked.
 const CANCEL_MAX: Duration = Duration::from_millis(500);
 
-/// What a foreground command came to.
+/// The result of a foreground command.
 #[derive(Debug, Serialize)]
 struct Summary<'a> {
     tasks: &'a [TaskState],
 }
 
-pub async fn run(context: Context, args: SyncArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: SyncArgs) -> anyhow::Result<Exit> {
     let mut wanted = Vec::new();
     for job in names::jobs(&context.config, &args.jobs)? {
         if args.jobs.is_empty() && job.paused {
@@ -125,7 +125,7 @@ async fn enqueue(
     enqueue_manual(connection, job, streams, by_hand).await
 }
 
-/// What was loaded, stream by stream.
+/// A summary of what was loaded, by stream.
 pub(super) fn table(tasks: &[TaskState]) -> String {
     let mut table = Table::new()
         .left(&["JOB", "STREAM", "STATE"])

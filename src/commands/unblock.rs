@@ -18,7 +18,7 @@ struct Document {
     at: DateTime<Utc>,
     connection: String,
     lifted: Vec<Lifted>,
-    /// Streams of unfinished runs that waited for one of the limits and are due now.
+    /// Number of streams of unfinished runs that waited for one of the limits and are due now.
     streams_due: i64,
 }
 
@@ -29,7 +29,7 @@ struct Lifted {
     blocked_until: DateTime<Utc>,
 }
 
-pub async fn run(context: Context, args: UnblockArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: UnblockArgs) -> anyhow::Result<Exit> {
     let connection = names::connection(&context.config, &args.connection)?;
     let limits = names::limits(connection, args.limit.as_deref())?;
     let document = context

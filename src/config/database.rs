@@ -7,6 +7,9 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::de::value::{Error, StrDeserializer};
 use url::Url;
 
 use crate::secret::Secret;
@@ -59,7 +62,9 @@ pub struct DatabaseParts {
 }
 
 /// How a connection is encrypted, named as in libpq.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
 pub enum SslMode {
     Disable,
     Allow,
@@ -225,15 +230,8 @@ fn check_parameters(url: &Url) -> Result<Vec<PathBuf>, UrlProblem> {
 impl SslMode {
     /// Ignores case, as Postgres's own programs do.
     fn read(text: &str) -> Option<Self> {
-        Some(match text.to_ascii_lowercase().as_str() {
-            "disable" => Self::Disable,
-            "allow" => Self::Allow,
-            "prefer" => Self::Prefer,
-            "require" => Self::Require,
-            "verify-ca" => Self::VerifyCa,
-            "verify-full" => Self::VerifyFull,
-            _ => return None,
-        })
+        let lower = text.to_ascii_lowercase();
+        Self::deserialize(StrDeserializer::<Error>::new(&lower)).ok()
     }
 }
 

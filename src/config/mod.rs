@@ -19,6 +19,8 @@ use std::time::Duration;
 
 use chrono::NaiveDate;
 use chrono_tz::Tz;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::catalogue::{ColumnType, SliceLength, Stream};
 use crate::connector::{self, Connection, Connector};
@@ -84,7 +86,9 @@ pub struct Log {
     pub level: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub enum LogFormat {
     Pretty,
     Json,
@@ -146,12 +150,12 @@ pub struct JobStream {
     pub types: BTreeMap<String, ColumnType>,
 }
 
-/// What happens to a vendor field that has no column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What happens to a vendor field that has no column: it is kept in `_extra`, or gets a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub enum NewFields {
-    /// It is kept in `_extra`.
     Extra,
-    /// It gets a column.
     Add,
 }
 

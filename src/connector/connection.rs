@@ -13,8 +13,8 @@ use crate::catalogue::{Stream, Text, Vendor};
 use crate::http::{Hosts, Retry};
 use crate::quota::{Limit, LimitSpec, Unit};
 use crate::settings::{
-    Amount, DurationText, Integer, KeyPath, Kind, Node, Report, closest_hint, keys_of, parse_base_url, read, secs,
-    size, stand_in,
+    Amount, DurationText, Integer, KeyPath, Node, Report, closest_hint, keys_of, parse_base_url, read, secs, size,
+    stand_in,
 };
 
 /// One configured account of a vendor.
@@ -134,7 +134,7 @@ pub fn check(
     report: &mut Report<'_>,
 ) -> Option<Connection> {
     let common_keys = keys_of::<Keys>();
-    let (common, own) = split(node, common_keys);
+    let (common, own) = node.split(common_keys);
     let raw: Keys = read(&common, path, &[], "", report);
     let connector = known_connector(raw.vendor.as_deref(), connectors, path, report)?;
     let VendorPart { settings, extra_streams } =
@@ -159,15 +159,6 @@ pub fn check(
         not_enabled: not_enabled.into_iter().map(|stream| stream.name).collect(),
         settings,
     })
-}
-
-/// Splits the keys into those of every connection and the others.
-fn split(node: &Node, shared: &[&str]) -> (Node, Node) {
-    let Kind::Map(entries) = &node.kind else {
-        return (node.clone(), Node::new(node.place.clone(), Kind::Null));
-    };
-    let (common, own) = entries.iter().cloned().partition(|(key, _)| shared.contains(&key.as_str()));
-    (Node::new(node.place.clone(), Kind::Map(common)), Node::new(node.place.clone(), Kind::Map(own)))
 }
 
 fn known_connector(

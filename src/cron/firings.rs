@@ -15,6 +15,8 @@
 use chrono::{DateTime, Duration, DurationRound, MappedLocalTime, NaiveDateTime, TimeZone, Utc};
 use chrono_tz::{GapInfo, Tz};
 use croner::Cron;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::expression::ScheduleError;
 
@@ -27,7 +29,9 @@ const STEPS_MAX: usize = 200_000;
 const HOURS: usize = 24;
 
 /// What happens to firings that were missed while nothing ran.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub enum CatchUp {
     Latest,
     All,

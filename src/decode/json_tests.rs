@@ -105,7 +105,7 @@ fn p6_an_endless_record_is_refused() {
 }
 
 #[test]
-fn p6_members_beside_the_records_are_bounded_together() {
+fn p6_members_outside_the_records_are_bounded_together() {
     let value = "x".repeat(MEMBER_BYTES_MAX - 2);
     let member = |number: usize| format!(r#"{}"m{number}":"{value}""#, if number == 0 { '{' } else { ',' });
     let mut splitter = Splitter::new("result");

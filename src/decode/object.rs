@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_are_not_objects_are_none() {
+    fn values_that_are_not_objects_are_not_records() {
         for record in [&b""[..], b"[1]", b"null", b"{", b"{\"a\":tru}", b"{\"a\":\"\xff\"}", br#"{"\ud800":1}"#, b"{}x"]
         {
             assert!(Members::parse(record).is_none(), "{}", record.escape_ascii());

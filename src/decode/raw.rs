@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_that_is_not_json_is_read() {
+    fn other_texts_that_are_not_json_are_refused() {
         for text in [
             "nan",
             "+Infinity",

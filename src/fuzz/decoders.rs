@@ -12,7 +12,7 @@ use crate::decode::list::{self, Lone};
 use crate::decode::object::{Members, ObjectWriter};
 use crate::decode::{DecodeError, RECORD_BYTES_MAX, raw};
 use crate::http::Redactor;
-use crate::quota::{Answer, parse_wait};
+use crate::quota::{Refusal, parse_wait};
 use crate::secret::Secret;
 use crate::test_kit::Collected;
 
@@ -165,9 +165,9 @@ proptest! {
     ) {
         let now: DateTime<Utc> = "2026-03-01T12:00:00Z".parse().unwrap();
         let header = header.map(|header| String::from_utf8_lossy(&header).into_owned());
-        let answer = parse_wait(status, header.as_deref(), "", &body, now);
-        prop_assert!(answer.wait().is_none_or(|wait| wait >= Duration::from_secs(1) && wait <= Duration::from_hours(48)));
-        let limited = matches!(answer, Answer::RateLimited { .. });
+        let refusal = parse_wait(status, header.as_deref(), "", &body, now);
+        prop_assert!(refusal.wait().is_none_or(|wait| wait >= Duration::from_secs(1) && wait <= Duration::from_hours(48)));
+        let limited = matches!(refusal, Refusal::RateLimited { .. });
         prop_assert_eq!(status == 429, limited);
     }
 

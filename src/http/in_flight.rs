@@ -70,7 +70,7 @@ impl<'s> InFlight<'s> {
 
     /// Sends the request and waits at most `patience` for the response's headers; without a response, the call is
     /// settled. `failed` classifies the error.
-    pub(super) async fn answer(
+    pub(super) async fn response(
         mut self,
         client: &Client,
         request: Request,
@@ -95,15 +95,15 @@ impl<'s> InFlight<'s> {
         client: &Client,
         request: Request,
     ) -> Result<Result<Response, reqwest::Error>, LedgerError> {
-        let answer = client.execute(request);
-        tokio::pin!(answer);
-        let Some(reservation) = &mut self.reservation else { return Ok(answer.await) };
+        let sending = client.execute(request);
+        tokio::pin!(sending);
+        let Some(reservation) = &mut self.reservation else { return Ok(sending.await) };
         let ledger = self.session.ledger();
         let renewal = reservation.renewal();
         let response = loop {
             tokio::select! {
                 biased;
-                outcome = &mut answer => match outcome {
+                outcome = &mut sending => match outcome {
                     Ok(response) => break Some(response),
                     Err(error) => return Ok(Err(error)),
                 },
@@ -126,7 +126,7 @@ impl<'s> InFlight<'s> {
         }
         match response {
             Some(response) => Ok(Ok(response)),
-            None => Ok(answer.await),
+            None => Ok(sending.await),
         }
     }
 

@@ -36,4 +36,4 @@ pub use hosts::{Hosts, Vetted};
 pub use outcome::CallOutcome;
 pub use redact::Redactor;
 pub use retry::{Retry, RetryState};
-pub use session::{Answered, CallRecord, Gate, ReservedCall, SendFailure, Session};
+pub use session::{CallRecord, Gate, Reply, ReservedCall, SendFailure, Session};

@@ -64,8 +64,8 @@ mod tests {
             let all = addresses.split_whitespace().map(|address| SocketAddr::new(address.parse().unwrap(), 0));
             Box::pin(std::future::ready(Ok(all.collect())))
         };
-        let answer = PublicOnly::of(lookup).resolve("files.example".parse().unwrap()).await;
-        answer.map(|found| found.map(|found| found.ip().to_string()).collect()).map_err(|error| error.to_string())
+        let response = PublicOnly::of(lookup).resolve("files.example".parse().unwrap()).await;
+        response.map(|found| found.map(|found| found.ip().to_string()).collect()).map_err(|error| error.to_string())
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ use crate::clock;
 use crate::quota::{self, CallKind, Calls, Grant, Ledger, Limit, Request, Reservation, Unit, parse_wait};
 
 /// A run that has to wait longer for a quota releases its worker.
-pub const WORKER_WAIT_MAX: Duration = Duration::from_mins(1);
+pub(crate) const WORKER_WAIT_MAX: Duration = Duration::from_mins(1);
 /// Enough of an error body to find a wait or a cause.
 const EXCERPT_BYTES_MAX: u64 = 64 << 10;
 /// The body of a redirect is not used; a small one is read so that the connection can be reused.
@@ -46,10 +46,6 @@ impl Gate {
     pub fn new(ledger: Ledger, hosts: Hosts, timeout: Duration, retry: Retry) -> Result<Self, HttpError> {
         let foreign = foreign_client(PublicOnly::of_this_machine())?;
         Ok(Self { client: client()?, foreign, ledger, hosts, timeout, retry })
-    }
-
-    pub const fn hosts(&self) -> &Hosts {
-        &self.hosts
     }
 
     pub const fn ledger(&self) -> &Ledger {
@@ -89,14 +85,14 @@ pub struct CallRecord {
 
 /// The result of a call that may be redirected.
 #[expect(clippy::large_enum_variant, reason = "one per call, and taken apart at once")]
-pub enum Answered<'a> {
+pub enum Reply<'a> {
     Body(Body<'a>),
     /// The location of the file: absolute if it can be parsed, untrusted, to be checked by [`Hosts`] before anything is
     /// sent there. Do not show or store it, since it may be enough to get the file.
     Redirect(String),
 }
 
-impl std::fmt::Debug for Answered<'_> {
+impl std::fmt::Debug for Reply<'_> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
             Self::Body(_) => "Body",
@@ -187,29 +183,29 @@ impl Session<'_> {
     }
 
     /// The same for a call that may be redirected (`facts/khoros_care.md §3.3`).
-    pub async fn send_or_redirect(&self, call: Call) -> Result<Answered<'_>, HttpError> {
+    pub async fn send_or_redirect(&self, call: Call) -> Result<Reply<'_>, HttpError> {
         let bytes_max = call.bytes_max;
         let (response, in_flight) = self.exchange(call).await?;
-        self.answered(response, in_flight, bytes_max).await
+        self.reply(response, in_flight, bytes_max).await
     }
 
     /// Fetches a file from a vendor's URL, without credential or vendor headers. The host is not the vendor's API, so
     /// the fetch needs no quota and is not blocked by refusals; calls and bytes are still counted.
-    pub async fn fetch(&self, target: &Vetted, bytes_max: u64) -> Result<Answered<'_>, HttpError> {
+    pub async fn fetch(&self, target: &Vetted, bytes_max: u64) -> Result<Reply<'_>, HttpError> {
         let client = if target.is_trusted() { &self.gate.client } else { &self.gate.foreign };
         let request = client.get(target.url().clone()).build().map_err(HttpError::transport)?;
         self.calls.fetch_add(1, Ordering::Relaxed);
         let in_flight = InFlight::new(self, CallKind::Data, None, Duration::ZERO, None);
         let failed = |error| HttpError::foreign(error, target.place());
-        let (response, in_flight) = in_flight.answer(client, request, self.gate.timeout, failed).await?;
-        self.answered(response, in_flight, bytes_max).await
+        let (response, in_flight) = in_flight.response(client, request, self.gate.timeout, failed).await?;
+        self.reply(response, in_flight, bytes_max).await
     }
 
     /// Reserves, sends, and waits for the response's headers.
     async fn exchange(&self, call: Call) -> Result<(Response, InFlight<'_>), HttpError> {
         let (request, in_flight) = self.prepare(call).await?;
         self.calls.fetch_add(1, Ordering::Relaxed);
-        in_flight.answer(&self.gate.client, request, self.gate.timeout, HttpError::transport).await
+        in_flight.response(&self.gate.client, request, self.gate.timeout, HttpError::transport).await
     }
 
     /// Reserves quota for a call.
@@ -231,18 +227,18 @@ impl Session<'_> {
     }
 
     /// Returns the body or the redirect; everything else is an error.
-    async fn answered<'s>(
+    async fn reply<'s>(
         &'s self,
         response: Response,
         in_flight: InFlight<'s>,
         bytes_max: u64,
-    ) -> Result<Answered<'s>, HttpError> {
+    ) -> Result<Reply<'s>, HttpError> {
         if is_body(&response) {
-            return Ok(Answered::Body(Body::new(response, in_flight, self.gate.timeout, bytes_max)));
+            return Ok(Reply::Body(Body::new(response, in_flight, self.gate.timeout, bytes_max)));
         }
         let Some(location) = location(&response) else { return Err(self.refused(response, in_flight).await?) };
         Body::new(response, in_flight, self.gate.timeout, REDIRECT_BYTES_MAX).excerpt(|_| CallOutcome::Ok).await?;
-        Ok(Answered::Redirect(location))
+        Ok(Reply::Redirect(location))
     }
 
     pub(super) fn note(&self, record: CallRecord) {
@@ -287,8 +283,8 @@ impl Session<'_> {
         let body = Body::new(response, in_flight, self.gate.timeout, EXCERPT_BYTES_MAX);
         let excerpt = body
             .excerpt(|excerpt| {
-                let answer = parse_wait(status, retry_after.as_deref(), reason, excerpt, clock::now());
-                hit = answer.limit(kind, &limits).map(|limit| (limit.name.clone(), answer.wait()));
+                let refusal = parse_wait(status, retry_after.as_deref(), reason, excerpt, clock::now());
+                hit = refusal.limit(kind, &limits).map(|limit| (limit.name.clone(), refusal.wait()));
                 if hit.is_some() { CallOutcome::Quota } else { CallOutcome::of_status(status) }
             })
             .await?;
@@ -308,9 +304,9 @@ impl<'s> ReservedCall<'s> {
         session.calls.fetch_add(1, Ordering::Relaxed);
         let (departure, watched) = (in_flight.departure.clone(), in_flight.watched);
         let gate = session.gate;
-        let answer = in_flight.answer(&gate.client, request, gate.timeout, HttpError::transport).await;
+        let sent = in_flight.response(&gate.client, request, gate.timeout, HttpError::transport).await;
         let (response, in_flight) =
-            answer.map_err(|error| SendFailure { error, may_be_taken: !watched || departure.at().is_some() })?;
+            sent.map_err(|error| SendFailure { error, may_be_taken: !watched || departure.at().is_some() })?;
         // A write may also return 201 or 202.
         if response.status().is_success() {
             return Ok(Body::new(response, in_flight, gate.timeout, bytes_max));

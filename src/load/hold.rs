@@ -9,7 +9,7 @@ const ROWS_LACKING_MIN: i64 = 20;
 
 /// What a finished reading found, compared with what its slice or list had when the reading began.
 #[derive(Debug, Clone, Copy)]
-pub struct Evidence {
+pub(crate) struct Evidence {
     /// Rows that the table had.
     pub present: i64,
     /// Rows that the reading reported. In a list whose rows have their own keys, only those that were already in the table.
@@ -20,7 +20,7 @@ pub struct Evidence {
 
 /// The doubtful reading that the operator saw before releasing its slice.
 #[derive(Debug, Clone, Copy)]
-pub struct Released {
+pub(crate) struct Released {
     /// Rows that it reported.
     pub reported: i64,
     /// Whether some of its records were refused.
@@ -30,7 +30,7 @@ pub struct Released {
 /// Returns why nothing may be deleted, or `None` if the reading may delete what it did not report. `hold_below` is in
 /// percent; 0 switches the comparison of sizes off, but refused records are still doubtful. A release covers what the operator
 /// saw: refused records if there were any, and as few rows as were reported then.
-pub fn doubt(evidence: Evidence, hold_below: u8, released: Option<Released>) -> Option<String> {
+pub(crate) fn doubt(evidence: Evidence, hold_below: u8, released: Option<Released>) -> Option<String> {
     let Evidence { present, reported, rejected } = evidence;
     if rejected > 0 && !released.is_some_and(|released| released.rejected) {
         let records = if rejected == 1 { "1 record was" } else { &format!("{rejected} records were") };
@@ -51,7 +51,12 @@ pub fn doubt(evidence: Evidence, hold_below: u8, released: Option<Released>) -> 
 /// Returns why rows of the child table `child` are kept. `evidence` counts the children of a batch's parents before and after.
 /// `is_whole_list`: the parents are a whole list. Otherwise they are a part of a slice, and the few children of a batch may all
 /// change together.
-pub fn doubt_of_children(child: &str, evidence: Evidence, hold_below: u8, is_whole_list: bool) -> Option<String> {
+pub(crate) fn doubt_of_children(
+    child: &str,
+    evidence: Evidence,
+    hold_below: u8,
+    is_whole_list: bool,
+) -> Option<String> {
     let Evidence { present, reported, .. } = evidence;
     if !is_whole_list && present - reported < ROWS_LACKING_MIN {
         return None;
@@ -90,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn p10_a_refused_record_holds_the_slice_whatever_else_was_reported() {
+    fn p10_a_refused_record_always_holds_the_slice() {
         assert!(is_held(100, 100, 1, 80));
         assert!(is_held(100, 99, 1, 0), "also without the comparison of sizes");
         assert!(is_held(0, 99, 1, 80), "a refused record is missing, even in a first reading");

@@ -35,7 +35,7 @@ pub(super) struct Merged {
     pub(super) staged: i64,
 }
 
-/// What is known of the records of a complete batch, beside their rows.
+/// What is known of the records of a complete batch, in addition to their rows.
 #[derive(Debug)]
 pub(super) struct StagedBatch {
     pub(super) shared: Vec<SharedRecord>,

@@ -226,7 +226,7 @@ impl PageLoad<'_, '_> {
         let moved = if is_last {
             self.counts.progress.slices_done = 1;
             let hold = self.hold.take();
-            reading::finish(&mut *self.transaction, slice.id, claim.id, &to, hold.as_ref(), slice.released).await?
+            reading::finish(&mut self.transaction, slice.id, claim.id, &to, hold.as_ref(), slice.released).await?
         } else {
             reading::advance(&mut *self.transaction, slice.id, &to).await?
         };

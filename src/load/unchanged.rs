@@ -48,7 +48,7 @@ impl Fingerprints {
         Ok(())
     }
 
-    /// Stores no fingerprints of this reading, and deletes those it has stored.
+    /// Stops storing fingerprints of this reading, and deletes those that it has stored.
     pub(super) async fn keep_none(&mut self, connection: &mut PgConnection, slice: &Slice) -> Result<(), LoadError> {
         if self.state(slice).batches.take().is_some_and(|batches| batches > 0) {
             fingerprint::forget(connection, slice.id).await?;

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 /// The oldest PostgreSQL that Tidegate supports.
 pub const MAJOR_MIN: u32 = 14;
 /// `--version` and `--bindir` return at once unless the program is broken.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const RESPONSE_WITHIN: Duration = Duration::from_secs(10);
 
 /// A folder with the programs of one PostgreSQL version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +106,7 @@ pub(super) async fn usable(dir: &Path) -> Option<PgBin> {
 async fn first_line(program: &Path, argument: &str) -> Option<String> {
     let child =
         Command::new(program).arg(argument).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).output();
-    let output = timeout(ANSWER_WITHIN, child).await.ok()?.ok()?;
+    let output = timeout(RESPONSE_WITHIN, child).await.ok()?.ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.lines().next().unwrap_or_default().trim().to_owned())
 }

@@ -154,8 +154,8 @@ pub(super) async fn set_passwords(
     // The first superuser of every cluster has this id. The output is a line such as `1: rolname = "postgres" (typeid
     // …)`.
     let question = "select rolname from pg_authid where oid = 10\n";
-    let answer = run(single_user(path, bin, user), SINGLE_USER_WITHIN, question).await.map_err(lost)?;
-    let passwords = Passwords::random(answer.contains(&format!("rolname = \"{SUPERUSER}\"")));
+    let output = run(single_user(path, bin, user), SINGLE_USER_WITHIN, question).await.map_err(lost)?;
+    let passwords = Passwords::random(output.contains(&format!("rolname = \"{SUPERUSER}\"")));
     keep(&passwords)?;
     let alter = |user: &str, password: &Secret| format!("alter role {user} password '{}'\n", password.expose());
     let superuser = passwords.superuser.as_ref().map(|password| alter(SUPERUSER, password));

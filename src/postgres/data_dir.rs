@@ -66,13 +66,13 @@ pub(super) struct Passwords {
 
 impl Passwords {
     /// New random passwords.
-    pub fn random(with_superuser: bool) -> Self {
+    pub(crate) fn random(with_superuser: bool) -> Self {
         let random = || Secret::new(hex::encode(rand::random::<[u8; 24]>()));
         Self { tidegate: random(), superuser: with_superuser.then(random) }
     }
 
     /// Name and password of the superuser.
-    pub fn superuser(&self) -> (&'static str, &Secret) {
+    pub(crate) fn superuser(&self) -> (&'static str, &Secret) {
         self.superuser.as_ref().map_or((USER, &self.tidegate), |password| (SUPERUSER, password))
     }
 }
@@ -89,7 +89,7 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// Connection options for `user`. Sets every value that could come from a `PG*` variable, except `PGOPTIONS`: see
     /// [`super::environment`].
-    pub fn login(&self, user: &str, password: &Secret, database: &str) -> PgConnectOptions {
+    pub(crate) fn login(&self, user: &str, password: &Secret, database: &str) -> PgConnectOptions {
         PgConnectOptions::new_without_pgpass()
             .socket(&self.folder)
             .port(self.port)
@@ -103,7 +103,7 @@ impl Endpoint {
 
 impl DataDir {
     /// The existing folder; creates nothing. Follows a link named `cluster` if root or this user created it.
-    pub fn at(data_dir: &Path) -> Result<Self, Error> {
+    pub(crate) fn at(data_dir: &Path) -> Result<Self, Error> {
         let dir = std::path::absolute(data_dir).map_err(Error::io("resolve", data_dir))?;
         let mut cluster = dir.join("cluster");
         if let Ok(target) = fs::read_link(&cluster) {
@@ -117,7 +117,7 @@ impl DataDir {
     }
 
     /// The folder, created if missing, with a place for the cluster that the server's user can enter.
-    pub fn prepare(data_dir: &Path) -> Result<Self, Error> {
+    pub(crate) fn prepare(data_dir: &Path) -> Result<Self, Error> {
         let mut home = Self::at(data_dir)?;
         home.user = ServerUser::choose(&home.cluster)?;
         // Only root's folder is opened for traversal: the server's user must reach the cluster inside.
@@ -154,20 +154,20 @@ impl DataDir {
     }
 
     /// The folder that contains the cluster.
-    pub fn room(&self) -> &Path {
+    pub(crate) fn room(&self) -> &Path {
         self.cluster.parent().unwrap_or(&self.dir)
     }
 
-    pub fn log_path(&self) -> PathBuf {
+    pub(crate) fn log_path(&self) -> PathBuf {
         self.dir.join("server.log")
     }
 
-    pub fn password_path(&self) -> PathBuf {
+    pub(crate) fn password_path(&self) -> PathBuf {
         self.dir.join("pgpass")
     }
 
     /// The lock held by the Tidegate that runs the server. The system releases it when the process ends.
-    pub async fn lock(&self) -> Result<File, Error> {
+    pub(crate) async fn lock(&self) -> Result<File, Error> {
         let path = self.dir.join("lock");
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).read(true).write(true).mode(0o600);
@@ -193,7 +193,7 @@ impl DataDir {
     }
 
     /// The current passwords, if the file contains that of `tidegate`.
-    pub fn passwords(&self) -> Result<Option<Passwords>, Error> {
+    pub(crate) fn passwords(&self) -> Result<Option<Passwords>, Error> {
         let Some(text) = files::read(&self.password_path())? else { return Ok(None) };
         let of = |user: &str| {
             [ANY_HOST, OLD_HOST]
@@ -206,7 +206,7 @@ impl DataDir {
     }
 
     /// Writes the passwords durably before anything depends on them.
-    pub fn keep_passwords(&self, passwords: &Passwords) -> Result<(), Error> {
+    pub(crate) fn keep_passwords(&self, passwords: &Passwords) -> Result<(), Error> {
         let line = |user: &str, password: &Secret| format!("{ANY_HOST}:*:*:{user}:{}\n", password.expose());
         let superuser = passwords.superuser.as_ref().map(|password| line(SUPERUSER, password));
         let text = line(USER, &passwords.tidegate) + &superuser.unwrap_or_default();
@@ -217,12 +217,12 @@ impl DataDir {
     }
 
     /// The port of the last start, as recorded.
-    pub fn last_port(&self) -> Result<Option<u16>, Error> {
+    pub(crate) fn last_port(&self) -> Result<Option<u16>, Error> {
         Ok(files::read(&self.dir.join("port"))?.and_then(|text| text.trim().parse().ok()))
     }
 
     /// The port of the last start if it is free, otherwise another free one.
-    pub fn choose_port(&self) -> Result<u16, Error> {
+    pub(crate) fn choose_port(&self) -> Result<u16, Error> {
         let mut rng = rand::rng();
         let random = std::iter::repeat_with(|| rng.random_range(PORTS)).take(PORT_TRIES as usize);
         if let Some(port) = self.last_port()?.into_iter().chain(random).find(|port| port_is_free(*port)) {
@@ -234,12 +234,12 @@ impl DataDir {
             .map_err(Error::io("find a free port for", &self.dir))
     }
 
-    pub fn remember_port(&self, port: u16) -> Result<(), Error> {
+    pub(crate) fn remember_port(&self, port: u16) -> Result<(), Error> {
         files::replace(&self.dir.join("port"), &format!("{port}\n"))
     }
 
     /// The server's log, opened for appending, and emptied if it has grown.
-    pub fn open_log(&self) -> Result<File, Error> {
+    pub(crate) fn open_log(&self) -> Result<File, Error> {
         let path = self.log_path();
         let log = files::open(&path, OpenOptions::new().create(true).append(true).mode(0o600), true)?;
         trim(&log).map_err(Error::io("shorten", &path))?;
@@ -247,7 +247,7 @@ impl DataDir {
     }
 
     /// The last lines that the server wrote after byte `from`, on one line.
-    pub fn log_tail(&self, from: u64) -> String {
+    pub(crate) fn log_tail(&self, from: u64) -> String {
         let path = self.log_path();
         let mut file = match files::open(&path, OpenOptions::new().read(true), false) {
             Ok(file) => file,

@@ -35,7 +35,7 @@ pub use self::user::ServerUser;
 
 use self::binaries::PgBin;
 use self::data_dir::{DATABASE, DataDir, Endpoint, Passwords, USER};
-use self::postmaster::{Answer, Cancelled, Postmaster};
+use self::postmaster::{Cancelled, Postmaster, ServerState};
 use crate::secret::Secret;
 
 /// The log target of the warning about a new cluster, so that users who want the embedded server can filter it.
@@ -164,9 +164,9 @@ impl Embedded {
         let folder = home.socket_folder()?.ok_or_else(not_running)?;
         let endpoint = Endpoint { folder, port };
         match postmaster::ask(&endpoint, &passwords.tidegate).await {
-            Answer::Ready => Ok(Self { home, endpoint, passwords, psql: None, owned: None }),
-            Answer::NotNow => Err(not_running()),
-            Answer::WrongPassword => Err(Error::Password { path: home.password_path() }),
+            ServerState::Ready => Ok(Self { home, endpoint, passwords, psql: None, owned: None }),
+            ServerState::NotReady => Err(not_running()),
+            ServerState::WrongPassword => Err(Error::Password { path: home.password_path() }),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::secret::Secret;
 /// Recovery after a crash replays at most `max_wal_size`; a slow disk may need minutes for it.
 const READY_WITHIN: Duration = Duration::from_mins(5);
 /// How long a server that was left running, and is neither ready nor starting, may take to respond.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const RESPONSE_WITHIN: Duration = Duration::from_secs(5);
 /// A fast stop rolls back open transactions and writes a checkpoint. SIGTERM leaves the daemon 10 s for everything.
 const FAST_STOP: Duration = Duration::from_secs(6);
 /// An immediate stop; the next start recovers.
@@ -66,34 +66,34 @@ pub(super) struct Postmaster {
     pub port: u16,
 }
 
-/// The server's response to a login.
-pub(super) enum Answer {
+/// What a login to the server shows.
+pub(super) enum ServerState {
     Ready,
     /// It is recovering, starting or stopping, or nothing listens.
-    NotNow,
+    NotReady,
     WrongPassword,
 }
 
-pub(super) async fn ask(endpoint: &Endpoint, password: &Secret) -> Answer {
+pub(super) async fn ask(endpoint: &Endpoint, password: &Secret) -> ServerState {
     let login = endpoint.login(USER, password, "postgres");
-    match timeout(ANSWER_WITHIN, login.connect()).await {
+    match timeout(RESPONSE_WITHIN, login.connect()).await {
         Ok(Ok(connection)) => {
             // The response was enough; the server ends the session when the socket closes.
             drop(connection.close().await);
-            Answer::Ready
+            ServerState::Ready
         }
         Ok(Err(sqlx::Error::Database(error))) if error.code().is_some_and(|code| code == "28P01") => {
-            Answer::WrongPassword
+            ServerState::WrongPassword
         }
         // No such database or too many sessions: the server is running.
-        Ok(Err(sqlx::Error::Database(error))) if error.code().is_some_and(|code| code == "53300") => Answer::Ready,
-        Ok(Err(_)) | Err(_) => Answer::NotNow,
+        Ok(Err(sqlx::Error::Database(error))) if error.code().is_some_and(|code| code == "53300") => ServerState::Ready,
+        Ok(Err(_)) | Err(_) => ServerState::NotReady,
     }
 }
 
 impl Postmaster {
     /// Starts the server at `endpoint` and waits until it accepts connections.
-    pub async fn launch(
+    pub(crate) async fn launch(
         home: &DataDir,
         bin: &PgBin,
         password: &Secret,
@@ -141,9 +141,9 @@ impl Postmaster {
                 return Err(Error::Exited { status, log: home.log_path(), tail: home.log_tail(log_start) });
             }
             match ask(endpoint, password).await {
-                Answer::Ready => return Ok(()),
-                Answer::WrongPassword => return Err(Error::Password { path: home.password_path() }),
-                Answer::NotNow => sleep(POLL).await,
+                ServerState::Ready => return Ok(()),
+                ServerState::WrongPassword => return Err(Error::Password { path: home.password_path() }),
+                ServerState::NotReady => sleep(POLL).await,
             }
         }
         Err(Error::NotReady { secs: READY_WITHIN.as_secs(), log: home.log_path(), tail: home.log_tail(log_start) })
@@ -151,7 +151,7 @@ impl Postmaster {
 
     /// The server that an earlier Tidegate left running on this cluster, if it accepts Tidegate's password. Any other
     /// process left on the cluster is stopped, so that `None` means that the cluster is free.
-    pub async fn adopt_or_clear(
+    pub(crate) async fn adopt_or_clear(
         home: &DataDir,
         password: Option<&Secret>,
         cancelled: Cancelled<'_>,
@@ -165,15 +165,15 @@ impl Postmaster {
         if let (Some(pid), Some(port), Some(password), Some(folder)) = (pid_left, port, password, home.socket_folder()?)
         {
             let endpoint = Endpoint { folder, port };
-            let deadline = Instant::now() + ANSWER_WITHIN;
+            let deadline = Instant::now() + RESPONSE_WITHIN;
             while is_alive(pid) && Instant::now() < deadline {
                 if cancelled() {
                     return Err(Error::Cancelled);
                 }
                 match ask(&endpoint, password).await {
-                    Answer::Ready => return Ok(Some(Self { pid, child: None, port })),
-                    Answer::WrongPassword => break,
-                    Answer::NotNow => sleep(POLL).await,
+                    ServerState::Ready => return Ok(Some(Self { pid, child: None, port })),
+                    ServerState::WrongPassword => break,
+                    ServerState::NotReady => sleep(POLL).await,
                 }
             }
             Self { pid, child: None, port }.stop(&home.cluster).await;
@@ -189,7 +189,7 @@ impl Postmaster {
     }
 
     /// The server's exit status, if it has exited.
-    pub fn ended(&mut self) -> Option<String> {
+    pub(crate) fn ended(&mut self) -> Option<String> {
         match &mut self.child {
             Some(child) => match child.try_wait() {
                 Ok(status) => status.map(|status| status.to_string()),
@@ -200,7 +200,7 @@ impl Postmaster {
     }
 
     /// Fast, then immediate, then by force.
-    pub async fn stop(&mut self, cluster: &Path) {
+    pub(crate) async fn stop(&mut self, cluster: &Path) {
         for (name, limit) in [(Signal::INT, FAST_STOP), (Signal::QUIT, IMMEDIATE_STOP), (Signal::KILL, IMMEDIATE_STOP)]
         {
             if self.ended().is_some() {

@@ -26,7 +26,7 @@ const SHORT_START: &str = "tidegate-";
 
 impl DataDir {
     /// The folder of the socket, if there is one and it is private now.
-    pub fn socket_folder(&self) -> Result<Option<PathBuf>, Error> {
+    pub(crate) fn socket_folder(&self) -> Result<Option<PathBuf>, Error> {
         let owner = self.server_uid();
         if fits(&self.cluster) && files::is_private_folder(&self.cluster, owner) {
             return Ok(Some(self.cluster.clone()));
@@ -35,7 +35,7 @@ impl DataDir {
     }
 
     /// The folder of the socket, created if missing. The cluster must exist.
-    pub fn make_socket_folder(&self) -> Result<PathBuf, Error> {
+    pub(crate) fn make_socket_folder(&self) -> Result<PathBuf, Error> {
         if let Some(folder) = self.socket_folder()? {
             return Ok(folder);
         }
@@ -59,7 +59,7 @@ impl DataDir {
 
     /// Removes what a killed server left in the socket's folder. Only for a cluster without processes: a new server
     /// would refuse to start if the process id in the old lock file belongs to another process by now.
-    pub fn clear_sockets(&self) -> Result<(), Error> {
+    pub(crate) fn clear_sockets(&self) -> Result<(), Error> {
         let Some(folder) = self.socket_folder()? else { return Ok(()) };
         let entries = fs::read_dir(&folder).map_err(Error::io("read", &folder))?;
         for entry in entries.filter_map(Result::ok) {

@@ -81,7 +81,7 @@ pub enum PushError {
 
 /// The result of a push.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct PushReport {
     pub rows: Counts,
     /// The batches that were sent or followed in this push.
     pub batches: Vec<Batch>,
@@ -117,7 +117,7 @@ impl Order<'_> {
     }
 
     /// Sends what was not sent before. Returns an error if nothing was sent; what stops a push later is in the report.
-    pub async fn send(self) -> Result<Report, PushError> {
+    pub async fn send(self) -> Result<PushReport, PushError> {
         // Lock and cursor belong to this session and end with it.
         let mut session = self.pool.acquire().await?.detach();
         if !store::lock(&mut session, &self.job.name).await? {
@@ -153,7 +153,7 @@ impl Order<'_> {
         counts.sent = sender.rows_sent();
         rows.close().await;
         let tally = store::tally(self.pool, std::slice::from_ref(&self.job.name)).await?;
-        Ok(Report { rows: counts, batches: store::batches(self.pool, &sender.batches()).await?, tally, stopped })
+        Ok(PushReport { rows: counts, batches: store::batches(self.pool, &sender.batches()).await?, tally, stopped })
     }
 
     async fn send_all(self, rows: &mut Rows<'_, '_>, sender: &mut Sender<'_>) -> Result<(), Stop> {

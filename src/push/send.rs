@@ -114,8 +114,7 @@ impl<'a> Sender<'a> {
                 store::taken(self.order.pool, id, task.as_deref(), said.as_deref()).await?;
                 self.rows_sent += rows as u64;
                 tracing::info!(batch = id, rows, task, "sent");
-                let rows = i64::try_from(rows).unwrap_or(i64::MAX);
-                Ok(task.map(|task_id| Open { id, task_id, rows }))
+                Ok(task.map(|task_id| Open { id, task_id }))
             }
             Loaded::Failed { said } => {
                 store::task(self.order.pool, id, TaskNote::Failed, &said).await?;

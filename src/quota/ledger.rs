@@ -12,10 +12,10 @@ use sqlx::PgPool;
 use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
-use super::answer::SHORT_MAX;
 use super::forecast::{Entry, Snapshot, Usage};
 use super::key::LedgerKey;
 use super::limit::{CallKind, Limit, Unit};
+use super::refusal::SHORT_MAX;
 use super::reservation::{Change, CountedUse, Reservation};
 use super::statement;
 use super::window::{self, Spans, Window};
@@ -23,7 +23,7 @@ use crate::clock;
 use crate::store::session::{self, Deadline as _};
 
 /// A statement of the ledger takes longer only if the database is in trouble. Then the caller gets an error that it can retry.
-const ANSWER_MAX: Duration = Duration::from_secs(15);
+const RESPONSE_MAX: Duration = Duration::from_secs(15);
 /// How often a call is asked for if the database responds so late that the grant is stale.
 const ASKED_MAX: u32 = 4;
 /// Longest period of a limit; beyond it the arithmetic of times would leave its range.
@@ -83,7 +83,7 @@ pub enum Grant {
 pub enum LedgerError {
     #[error("quota ledger of connection `{connection}`: {}", session::summary(.source))]
     Database { connection: String, source: sqlx::Error },
-    #[error("quota ledger of connection `{connection}`: no response from the database within {}s", ANSWER_MAX.as_secs())]
+    #[error("quota ledger of connection `{connection}`: no response from the database within {}s", RESPONSE_MAX.as_secs())]
     Timeout { connection: String },
     #[error(
         "quota `{limit}` of connection `{connection}`: limit and period must be above zero, the period at most 366d"
@@ -403,7 +403,7 @@ impl Ledger {
 
     async fn within_deadline<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, LedgerError> {
         let connection = || self.connection.to_string();
-        match tokio::time::timeout(ANSWER_MAX, work).await {
+        match tokio::time::timeout(RESPONSE_MAX, work).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(source)) => Err(LedgerError::Database { connection: connection(), source }),
             Err(_) => Err(LedgerError::Timeout { connection: connection() }),

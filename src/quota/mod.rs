@@ -4,11 +4,11 @@
 //! because of Tidegate, across restarts and replicas; and at least 95 % of the permitted rate is used while there is
 //! work (for periods of a second and longer). Knows no HTTP; the sender consumes a [`Reservation`].
 
-mod answer;
 mod forecast;
 mod key;
 mod ledger;
 mod limit;
+mod refusal;
 mod reservation;
 mod statement;
 mod unblock;
@@ -17,11 +17,11 @@ mod window;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-pub use answer::{Answer, header_wait, parse_wait};
 pub use forecast::{Snapshot, Usage};
 pub use key::LedgerKey;
 pub use ledger::{Grant, Ledger, LedgerError, Request};
 pub use limit::{CallKind, Calls, Limit, LimitSpec, Unit};
+pub use refusal::{Refusal, header_wait, parse_wait};
 pub use reservation::{Reservation, Settlement};
 pub use statement::{Dispute, Stated, renew};
 pub use unblock::{Lifted, unblock, waiting_for};

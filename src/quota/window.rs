@@ -29,7 +29,7 @@ const MARGIN_MIN: Duration = Duration::from_millis(5);
 
 /// The lengths that follow from a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Spans {
+pub(crate) struct Spans {
     /// Width of a bucket; zero: exact send times.
     pub width: Duration,
     /// How long a use counts after the end of its bucket.
@@ -37,7 +37,7 @@ pub struct Spans {
 }
 
 impl Spans {
-    pub fn of(limit: &Limit) -> Self {
+    pub(crate) fn of(limit: &Limit) -> Self {
         let exact = limit.unit == Unit::Calls && limit.amount <= EXACT_CALLS_MAX;
         let width = if exact { Duration::ZERO } else { whole_micros(limit.per / BUCKETS_PER_PERIOD) };
         Self { width, reach: whole_micros(limit.per) + margin(limit.per) }
@@ -45,7 +45,7 @@ impl Spans {
 }
 
 /// How much closer together two calls may arrive than they were sent.
-pub fn margin(per: Duration) -> Duration {
+pub(crate) fn margin(per: Duration) -> Duration {
     whole_micros((per / 100 * MARGIN_PERCENT).clamp(MARGIN_MIN, MARGIN_MAX)) + Duration::from_micros(1)
 }
 
@@ -179,7 +179,7 @@ impl Window {
 
 /// When the last of `calls` further calls of `bytes` each is granted, if they are sent as soon as the limits allow and
 /// nobody else uses them; `now` if there are none.
-pub fn finish_time(windows: &[Window], calls: u64, bytes: u64, now: DateTime<Utc>) -> DateTime<Utc> {
+pub(crate) fn finish_time(windows: &[Window], calls: u64, bytes: u64, now: DateTime<Utc>) -> DateTime<Utc> {
     /// Calls that are simulated one by one. Further calls are extrapolated at the same average rate.
     const SIMULATED_MAX: u64 = 100_000;
     let mut windows = windows.to_vec();

@@ -122,7 +122,7 @@ proptest! {
             now += (window.earliest(time(now), counted, 0) - time(now)).num_microseconds().unwrap();
             window.prune(time(now));
             let end = window.take(time(now), counted);
-            // It leaves late and turns out smaller than thought.
+            // It is sent late, and is smaller than estimated.
             now += micros(limit.per) / 1_000 * late;
             let used = if limit.unit == Unit::Bytes { counted / 2 } else { counted };
             window.settle(end, counted, used, time(now));
@@ -198,7 +198,7 @@ proptest! {
         let per = micros(limit.per);
         let phase = phase.map(|phase| per / 1_000 * i64::try_from(phase).unwrap());
         let mut vendor = Vendor { amount: limit.amount, per, phase, seen: Vec::new() };
-        // A call may be faster on its way than those before, by up to the margin.
+        // A call may arrive faster than those before, by up to the margin.
         let margin = micros(margin(limit.per)) - 1;
         let mut arrivals: Vec<(i64, u64)> = play(&limit, &demand)
             .into_iter()

@@ -1,4 +1,5 @@
-//! The unit in which a page is handed on: COPY rows, rejects and counts, bounded whatever the vendor sends.
+//! The unit in which a page is passed on: COPY rows, rejects and counts. Its size is bounded, whatever the vendor
+//! sends.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_column_widens_among_numbers_only_and_everything_else_goes_to_a_variant() {
+    fn a_column_is_only_widened_between_numbers_and_other_values_go_to_a_variant() {
         let mut layout = Layout::new(&[], true);
         let at = layout.add("a", ColumnType::Bigint).unwrap();
         assert_eq!(layout.detour(at, "1.5"), Detour::Widen(ColumnType::Numeric));

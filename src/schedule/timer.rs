@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 /// A loop without a signal for this many periods works anyway: the scheduler follows the wall clock and stays silent
 /// for as long as the clock was set back.
 const SILENT_PERIODS_MAX: u32 = 3;
-/// Work that takes longer hangs: everything it does has shorter timeouts of its own.
+/// Work that takes longer hangs, because each of its parts has a shorter timeout.
 const WORK_MAX: Duration = Duration::from_mins(2);
 /// The scheduler counts in whole seconds.
 const PERIOD_MIN: Duration = Duration::from_secs(1);
@@ -33,7 +33,7 @@ pub struct PeriodicTask {
 
 /// Why the timer stopped.
 #[derive(Debug, Error)]
-pub enum BellError {
+pub enum TimerError {
     #[error("the periodic work could not be scheduled")]
     Scheduler(#[from] JobSchedulerError),
     #[error("periodic work ended unexpectedly; this is a bug, restart the daemon")]
@@ -72,18 +72,18 @@ impl fmt::Debug for PeriodicTask {
 /// Runs the tasks until `token` is cancelled, then waits for the work in progress, which should observe the token too.
 ///
 /// Returns early only on an internal error: the scheduler failed, or a task panicked.
-pub async fn ring(chores: Vec<PeriodicTask>, token: CancellationToken) -> Result<(), BellError> {
+pub async fn run(tasks: Vec<PeriodicTask>, token: CancellationToken) -> Result<(), TimerError> {
     let mut scheduler = JobScheduler::new().await?;
     let mut loops = JoinSet::new();
     // The loops end however this function is left.
     let stop = token.child_token();
     let _stop_loops = stop.clone().drop_guard();
-    for chore in chores {
-        let rung = Arc::new(Notify::new());
-        let bell = Arc::clone(&rung);
-        let period = Duration::from_secs(chore.period.as_secs());
-        scheduler.add(Job::new_repeated(period, move |_, _| bell.notify_one())?).await?;
-        loops.spawn(answer(chore, rung, stop.clone()));
+    for task in tasks {
+        let signal = Arc::new(Notify::new());
+        let sender = Arc::clone(&signal);
+        let period = Duration::from_secs(task.period.as_secs());
+        scheduler.add(Job::new_repeated(period, move |_, _| sender.notify_one())?).await?;
+        loops.spawn(work_repeatedly(task, signal, stop.clone()));
     }
     scheduler.start().await?;
 
@@ -102,18 +102,18 @@ pub async fn ring(chores: Vec<PeriodicTask>, token: CancellationToken) -> Result
 }
 
 /// Works once at the start, and then once for any number of signals since the work began.
-async fn answer(mut chore: PeriodicTask, rung: Arc<Notify>, token: CancellationToken) {
-    let silence_max = chore.period * SILENT_PERIODS_MAX;
+async fn work_repeatedly(mut task: PeriodicTask, signal: Arc<Notify>, token: CancellationToken) {
+    let silence_max = task.period * SILENT_PERIODS_MAX;
     while !token.is_cancelled() {
-        if tokio::time::timeout(chore.work_max, (chore.work)()).await.is_err() {
-            let seconds = chore.work_max.as_secs();
-            tracing::error!(chore = chore.name, seconds, "the periodic work hung and was stopped; it starts again");
+        if tokio::time::timeout(task.work_max, (task.work)()).await.is_err() {
+            let seconds = task.work_max.as_secs();
+            tracing::error!(task = task.name, seconds, "the periodic work hung and was stopped; it starts again");
         }
         tokio::select! {
             () = token.cancelled() => break,
-            heard = tokio::time::timeout(silence_max, rung.notified()) => {
-                if heard.is_err() {
-                    tracing::debug!(chore = chore.name, "no signal from the scheduler, working anyway");
+            signalled = tokio::time::timeout(silence_max, signal.notified()) => {
+                if signalled.is_err() {
+                    tracing::debug!(task = task.name, "no signal from the scheduler, working anyway");
                 }
             }
         }
@@ -132,7 +132,7 @@ mod tests {
     async fn work_is_repeated_but_never_overlaps() {
         let (sender, mut done) = mpsc::unbounded_channel();
         let busy = Arc::new(AtomicUsize::new(0));
-        let chore = PeriodicTask::new("slow", Duration::from_secs(1), move || {
+        let task = PeriodicTask::new("slow", Duration::from_secs(1), move || {
             let (sender, busy) = (sender.clone(), Arc::clone(&busy));
             async move {
                 let others = busy.fetch_add(1, Ordering::SeqCst);
@@ -142,19 +142,19 @@ mod tests {
             }
         });
         let token = CancellationToken::new();
-        let bell = tokio::spawn(ring(vec![chore], token.clone()));
+        let timer = tokio::spawn(run(vec![task], token.clone()));
         for _ in 0..3 {
             assert_eq!(done.recv().await, Some(0), "no other work was in progress");
         }
         token.cancel();
-        bell.await.unwrap().unwrap();
+        timer.await.unwrap().unwrap();
         assert!(done.recv().await.is_none_or(|others| others == 0));
     }
 
     #[tokio::test]
     async fn the_end_of_the_work_is_awaited() {
         let (sender, mut steps) = mpsc::unbounded_channel();
-        let chore = PeriodicTask::new("careful", Duration::from_mins(1), move || {
+        let task = PeriodicTask::new("careful", Duration::from_mins(1), move || {
             let sender = sender.clone();
             async move {
                 sender.send("begun").unwrap();
@@ -163,17 +163,17 @@ mod tests {
             }
         });
         let token = CancellationToken::new();
-        let bell = tokio::spawn(ring(vec![chore], token.clone()));
+        let timer = tokio::spawn(run(vec![task], token.clone()));
         assert_eq!(steps.recv().await, Some("begun"));
         token.cancel();
-        bell.await.unwrap().unwrap();
+        timer.await.unwrap().unwrap();
         assert_eq!(steps.try_recv(), Ok("ended"));
     }
 
     #[tokio::test]
     async fn p12_work_that_hangs_is_stopped_and_starts_again() {
         let (sender, mut begun) = mpsc::unbounded_channel();
-        let chore = PeriodicTask::new("hanging", Duration::from_secs(1), move || {
+        let task = PeriodicTask::new("hanging", Duration::from_secs(1), move || {
             let sender = sender.clone();
             async move {
                 sender.send(()).unwrap();
@@ -181,19 +181,19 @@ mod tests {
             }
         });
         let token = CancellationToken::new();
-        let bell = tokio::spawn(ring(vec![chore.within(Duration::from_millis(50))], token.clone()));
+        let timer = tokio::spawn(run(vec![task.within(Duration::from_millis(50))], token.clone()));
         for _ in 0..2 {
             tokio::time::timeout(Duration::from_secs(30), begun.recv()).await.unwrap().unwrap();
         }
         token.cancel();
-        bell.await.unwrap().unwrap();
+        timer.await.unwrap().unwrap();
     }
 
     #[tokio::test]
     async fn a_panic_of_the_work_ends_the_timer_with_an_error() {
-        let chore = PeriodicTask::new("broken", Duration::from_secs(1), || async { panic!("intended by the test") });
+        let task = PeriodicTask::new("broken", Duration::from_secs(1), || async { panic!("intended by the test") });
         let patient = PeriodicTask::new("patient", Duration::from_secs(1), || async {});
-        let ended = ring(vec![chore, patient], CancellationToken::new()).await;
-        assert!(matches!(ended, Err(BellError::PeriodicTask(_))), "{ended:?}");
+        let ended = run(vec![task, patient], CancellationToken::new()).await;
+        assert!(matches!(ended, Err(TimerError::PeriodicTask(_))), "{ended:?}");
     }
 }

@@ -67,7 +67,7 @@ pub async fn serve(listener: TcpListener, router: Router, token: CancellationTok
         match accepted {
             Ok((stream, _)) if places.make_room() => {
                 let asked = Arc::<AtomicBool>::default();
-                let connection = connections.spawn(answer(stream, router.clone(), Arc::clone(&asked)));
+                let connection = connections.spawn(serve_connection(stream, router.clone(), Arc::clone(&asked)));
                 places.0.push_back(Place { connection, asked });
             }
             Ok(_) => tracing::debug!("a status client was refused: all connections are in use"),
@@ -110,7 +110,7 @@ impl Places {
 }
 
 /// Serves the single request of a connection and sets `asked` when it has arrived.
-async fn answer(stream: TcpStream, router: Router, asked: Arc<AtomicBool>) {
+async fn serve_connection(stream: TcpStream, router: Router, asked: Arc<AtomicBool>) {
     let router = router.layer(map_request(move |request: Request| {
         asked.store(true, Ordering::Relaxed);
         std::future::ready(request)

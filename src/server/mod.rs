@@ -12,5 +12,5 @@ mod routes;
 
 pub use health::Health;
 pub use listen::{ListenError, bind, serve};
-pub use report::{JobState, QuotaReader, Report, no_quota};
+pub use report::{JobState, QuotaReader, StatusReport, no_quota};
 pub use routes::Site;

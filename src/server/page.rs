@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Write as _};
 
 use chrono::{DateTime, Utc};
 
-use super::report::{JobState, Report};
+use super::report::{JobState, StatusReport};
 use crate::quota::QuotaUse;
 use crate::store::held::HeldSlice;
 use crate::store::status::{Failure, StreamState};
@@ -49,14 +49,14 @@ impl<T: Display> Display for Escaped<T> {
 }
 
 /// The page. Its style element carries `nonce`.
-pub(super) fn render(report: &Report, nonce: &str) -> String {
+pub(super) fn render(report: &StatusReport, nonce: &str) -> String {
     let mut page = String::with_capacity(16 * 1024);
     // Writing to a string cannot fail.
     let _infallible = write_page(&mut page, report, nonce);
     page
 }
 
-fn write_page(page: &mut String, report: &Report, nonce: &str) -> fmt::Result {
+fn write_page(page: &mut String, report: &StatusReport, nonce: &str) -> fmt::Result {
     write!(
         page,
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Tidegate</title>\
@@ -214,7 +214,7 @@ mod tests {
         let text = Escaped(hostile).to_string();
         assert_eq!(text, "&lt;script&gt;alert(&#39;&quot;&amp;&#39;)&lt;/script&gt;");
         assert_eq!(Escaped("a\u{202e}b\n\u{200b}c").to_string(), "a\u{fffd}b \u{fffd}c");
-        let report = Report {
+        let report = StatusReport {
             at: DateTime::UNIX_EPOCH,
             version: "1",
             reload_refused: true,

@@ -29,7 +29,7 @@ pub fn no_quota() -> QuotaReader {
 
 /// The state of everything that is configured, at one point in time.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct StatusReport {
     pub at: DateTime<Utc>,
     pub version: &'static str,
     /// Whether the configuration on disk is wrong; the previous one is then in force.
@@ -65,7 +65,7 @@ pub(super) fn configured(config: &Config) -> Configured {
     Configured { jobs: config.jobs.keys().cloned().collect(), streams: Streams { connections, names } }
 }
 
-impl Report {
+impl StatusReport {
     /// Builds the report from the configuration and Postgres.
     pub async fn gather(
         conn: &mut PgConnection,

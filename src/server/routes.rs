@@ -15,7 +15,7 @@ use sqlx::{Connection as _, PgPool};
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
-use super::report::{QuotaReader, Report, configured};
+use super::report::{QuotaReader, StatusReport, configured};
 use super::{Health, page};
 use crate::clock;
 use crate::config::Config;
@@ -50,28 +50,28 @@ pub struct Site {
 /// A [`Site`] with its cached results.
 struct AppState {
     site: Site,
-    ready: Shared<Result<(), &'static str>>,
-    report: Shared<Option<Report>>,
-    gauges: Shared<Gauges>,
+    ready: Cached<Result<(), &'static str>>,
+    report: Cached<Option<StatusReport>>,
+    gauges: Cached<Gauges>,
     /// Limits how often a failed read of Postgres is logged, since monitoring repeats it.
     trouble: Repeats,
 }
 
 /// A result that all requests within a moment share: one reads Postgres, the others wait for it.
-struct Shared<T>(Mutex<Option<(Instant, Arc<T>)>>);
+struct Cached<T>(Mutex<Option<(Instant, Arc<T>)>>);
 
-impl<T> Shared<T> {
+impl<T> Cached<T> {
     fn new() -> Self {
         Self(Mutex::new(None))
     }
 
     async fn get(&self, read: impl Future<Output = T>) -> Arc<T> {
-        let mut answer = self.0.lock().await;
-        if let Some((_, value)) = answer.as_ref().filter(|(since, _)| since.elapsed() < FRESH) {
+        let mut shared = self.0.lock().await;
+        if let Some((_, value)) = shared.as_ref().filter(|(since, _)| since.elapsed() < FRESH) {
             return Arc::clone(value);
         }
         let value = Arc::new(read.await);
-        *answer = Some((Instant::now(), Arc::clone(&value)));
+        *shared = Some((Instant::now(), Arc::clone(&value)));
         value
     }
 }
@@ -81,9 +81,9 @@ impl Site {
     pub fn router(self) -> Router {
         let desk = AppState {
             site: self,
-            ready: Shared::new(),
-            report: Shared::new(),
-            gauges: Shared::new(),
+            ready: Cached::new(),
+            report: Cached::new(),
+            gauges: Cached::new(),
             trouble: Repeats::default(),
         };
         Router::new()
@@ -109,12 +109,12 @@ impl AppState {
                 Loop::Renew => "leases of runs cannot be renewed, see the log",
             });
         }
-        *self.ready.get(async { timeout(READY_MAX, self.ask_database()).await.unwrap_or(Err(NO_ANSWER)) }).await
+        *self.ready.get(async { timeout(READY_MAX, self.ask_database()).await.unwrap_or(Err(NO_RESPONSE)) }).await
     }
 
     async fn ask_database(&self) -> Result<(), &'static str> {
         let mut conn = self.site.pool.acquire().await.map_err(|_| UNREACHABLE)?;
-        let answer = sqlx::query_scalar!(
+        let is_writable = sqlx::query_scalar!(
             r#"
             select
                 exists (select from tidegate.setting)
@@ -124,7 +124,7 @@ impl AppState {
         )
         .fetch_one(&mut *conn)
         .await;
-        match answer {
+        match is_writable {
             Ok(true) => Ok(()),
             Ok(false) => {
                 session::purge(&self.site.pool);
@@ -138,13 +138,13 @@ impl AppState {
     }
 
     /// The report, or `None` if Postgres did not respond in time.
-    async fn report(&self) -> Arc<Option<Report>> {
+    async fn report(&self) -> Arc<Option<StatusReport>> {
         self.report
             .get(async {
                 let quotas = self.quotas().await.unwrap_or_default();
                 let config = Arc::clone(&self.site.config.borrow());
                 let refused = self.site.health.is_reload_refused();
-                self.read(async |conn| Report::gather(conn, &config, quotas, refused, clock::now()).await).await
+                self.read(async |conn| StatusReport::gather(conn, &config, quotas, refused, clock::now()).await).await
             })
             .await
     }
@@ -206,7 +206,7 @@ impl AppState {
 
 const NOT_READ: &str = "the database could not be read for the status port";
 const NO_QUOTAS: &str = "the quota ledger could not be read for the status port";
-const NO_ANSWER: &str = "the database did not respond within a second";
+const NO_RESPONSE: &str = "the database did not respond within a second";
 const UNREACHABLE: &str = "the database cannot be reached";
 
 /// Headers of every response: no caching, sniffing or framing, and nothing is loaded or executed.

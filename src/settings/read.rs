@@ -15,9 +15,9 @@ use super::tree::{KeyPath, Kind, Node, Step};
 /// Every attempt removes at least one node; this only bounds the work.
 const TRIES_MAX: usize = 200;
 
-/// Reads `node`, which is at `path`, and reports every key and value that `T` does not accept. `beside` are additional
+/// Reads `node`, which is at `path`, and reports every key and value that `T` does not accept. `additional` are further
 /// known keys; `whose` names the section in the fault.
-pub fn read<T>(node: &Node, path: &KeyPath, beside: &[&str], whose: &str, report: &mut Report<'_>) -> T
+pub fn read<T>(node: &Node, path: &KeyPath, additional: &[&str], whose: &str, report: &mut Report<'_>) -> T
 where
     T: DeserializeOwned + Default,
 {
@@ -32,8 +32,8 @@ where
         match error.problem {
             Problem::UnknownKey(known) => {
                 let top = steps.len() == 1;
-                let (beside, whose) = if top { (beside, whose) } else { (&[][..], "") };
-                let known = known.iter().chain(beside).copied();
+                let (additional, whose) = if top { (additional, whose) } else { (&[][..], "") };
+                let known = known.iter().chain(additional).copied();
                 report.unknown_key(&at, whose, known);
             }
             Problem::UnknownWord(word, known) => {
@@ -85,7 +85,7 @@ impl<'de> Deserializer<'de> for KeyProbe {
 
 /// What serde could not read, and where.
 #[derive(Debug)]
-pub struct Error {
+pub(crate) struct Error {
     /// Innermost step first.
     steps: Vec<Step>,
     problem: Problem,

@@ -12,7 +12,7 @@ use super::units;
 use crate::secret::Secret;
 
 /// A value that is parsed from its text.
-pub trait Written: Sized {
+pub(crate) trait Written: Sized {
     /// The error follows the value in a fault.
     fn read(text: &str) -> Result<Self, String>;
 }

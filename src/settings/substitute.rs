@@ -22,16 +22,16 @@ const EXPANDED_BYTES_MAX: usize = 8 << 20;
 /// Replaces the references in every value of `node` that came from a file. A value that cannot be replaced is removed,
 /// with a fault.
 pub fn apply(node: &mut Node, path: &KeyPath, env: &BTreeMap<String, String>, faults: &mut Faults) {
-    replace(node, path, &mut Room { env, left: EXPANDED_BYTES_MAX }, faults);
+    replace(node, path, &mut Expansion { env, left: EXPANDED_BYTES_MAX }, faults);
 }
 
 /// The sources of values, and how many bytes may still be substituted.
-struct Room<'a> {
+struct Expansion<'a> {
     env: &'a BTreeMap<String, String>,
     left: usize,
 }
 
-fn replace(node: &mut Node, path: &KeyPath, room: &mut Room<'_>, faults: &mut Faults) {
+fn replace(node: &mut Node, path: &KeyPath, expansion: &mut Expansion<'_>, faults: &mut Faults) {
     match &mut node.kind {
         Kind::Null => {}
         // Overrides are used unchanged.
@@ -40,7 +40,7 @@ fn replace(node: &mut Node, path: &KeyPath, room: &mut Room<'_>, faults: &mut Fa
             if !text.contains("${") {
                 return;
             }
-            match expand(text, room) {
+            match expand(text, expansion) {
                 Ok(expanded) => {
                     node.hidden = expanded != text.replace("$${", "${");
                     *text = expanded;
@@ -53,18 +53,18 @@ fn replace(node: &mut Node, path: &KeyPath, room: &mut Room<'_>, faults: &mut Fa
         }
         Kind::List(items) => {
             for (index, item) in items.iter_mut().enumerate() {
-                replace(item, &path.index(index), room, faults);
+                replace(item, &path.index(index), expansion, faults);
             }
         }
         Kind::Map(entries) => {
             for (key, value) in entries {
-                replace(value, &path.key(key), room, faults);
+                replace(value, &path.key(key), expansion, faults);
             }
         }
     }
 }
 
-fn expand(text: &str, room: &mut Room<'_>) -> Result<String, String> {
+fn expand(text: &str, expansion: &mut Expansion<'_>) -> Result<String, String> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(dollar) = rest.find('$') {
@@ -77,8 +77,8 @@ fn expand(text: &str, room: &mut Room<'_>) -> Result<String, String> {
             let Some((reference, after)) = after.split_once('}') else {
                 return Err("has a `${` without its `}`; close it, or write `$${` for a plain `${`".to_owned());
             };
-            let value = resolve(reference, room.env)?;
-            room.left = room.left.checked_sub(value.len()).ok_or_else(|| {
+            let value = resolve(reference, expansion.env)?;
+            expansion.left = expansion.left.checked_sub(value.len()).ok_or_else(|| {
                 format!(
                     "has references that expand to more than {EXPANDED_BYTES_MAX} bytes together with earlier ones; leave some out"
                 )
@@ -143,7 +143,7 @@ mod tests {
     fn expand_with(text: &str) -> Result<String, String> {
         let env =
             [("A", "1"), ("EMPTY", ""), ("BLANK", " \n"), ("B", "x${A}")].map(|(k, v)| (k.to_owned(), v.to_owned()));
-        expand(text, &mut Room { env: &BTreeMap::from(env), left: 100 })
+        expand(text, &mut Expansion { env: &BTreeMap::from(env), left: 100 })
     }
 
     #[test]

@@ -111,6 +111,15 @@ impl Node {
         }
     }
 
+    /// Splits a map into the keys that are among `keys` and the others.
+    pub fn split(&self, keys: &[&str]) -> (Self, Self) {
+        let Kind::Map(entries) = &self.kind else {
+            return (self.clone(), Self::new(self.place.clone(), Kind::Null));
+        };
+        let (these, others) = entries.iter().cloned().partition(|(key, _)| keys.contains(&key.as_str()));
+        (Self::new(self.place.clone(), Kind::Map(these)), Self::new(self.place.clone(), Kind::Map(others)))
+    }
+
     /// The size of a copy.
     pub fn measure(&self) -> Size {
         let mut size = Size { nodes: 1, depth: 0, bytes: 0 };
@@ -143,7 +152,7 @@ impl Node {
 }
 
 /// `text` on one line, cut to the length that a fault may show.
-pub fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let mut line: String = text.chars().take(SHOWN_CHARACTERS_MAX).flat_map(char::escape_debug).collect();
     if text.chars().nth(SHOWN_CHARACTERS_MAX).is_some() {
         line.push('…');

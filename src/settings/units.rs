@@ -22,10 +22,10 @@ const SIZE_UNITS: &[(&str, u64)] = &[
 ];
 
 /// The JSON Schema pattern of a duration.
-pub const DURATION_PATTERN: &str = r"^([0-9]+(ms|s|m|h|d))+$";
+pub(crate) const DURATION_PATTERN: &str = r"^([0-9]+(ms|s|m|h|d))+$";
 
 /// The JSON Schema pattern of a duration, or of `forever`.
-pub const KEEP_PATTERN: &str = r"^(forever|([0-9]+(ms|s|m|h|d))+)$";
+pub(crate) const KEEP_PATTERN: &str = r"^(forever|([0-9]+(ms|s|m|h|d))+)$";
 
 /// Parses a duration. The error follows the value in a fault.
 pub fn duration(text: &str) -> Result<Duration, String> {

@@ -21,10 +21,10 @@ const NODES_MAX: usize = 100_000;
 const TEXT_BYTES_MAX: usize = 4 << 20;
 
 /// The source cannot be read; its fault has been added.
-pub struct Unreadable;
+pub(crate) struct Unreadable;
 
 /// The settings of `source`; null for an empty file.
-pub fn parse(source: &Source, faults: &mut Faults) -> Result<Node, Unreadable> {
+pub(crate) fn parse(source: &Source, faults: &mut Faults) -> Result<Node, Unreadable> {
     let mut builder =
         Builder { source, faults, frames: Vec::new(), anchors: HashMap::new(), root: None, nodes: 0, bytes: 0 };
     for event in Parser::new_from_str(source.text.trim_start_matches('\u{feff}')) {

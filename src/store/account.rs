@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn p10_another_account_is_told_by_the_part_that_differs() {
+    fn p10_another_account_is_reported_with_the_part_that_differs() {
         let pinned = Pinned {
             vendor: "lynn_reporting".to_owned(),
             account: parts(&[("host", "a.example"), ("tenant", "1"), ("company_key", "sha256:aa")]),

@@ -48,7 +48,7 @@ impl From<Error> for super::migrate::Error {
     fn from(error: Error) -> Self {
         match error {
             Error::Unfit(unfit) => Self::Unfit(unfit),
-            Error::Database(error) => Self::Database(error),
+            Error::Database(error) => error.into(),
         }
     }
 }
@@ -59,7 +59,12 @@ pub async fn require_session(pool: &PgPool, connection: &mut PgConnection) -> Re
     if !changes_session(pool, connection).within(LOOK_MAX).await.unwrap_or(false) {
         return Ok(());
     }
-    Err(Error::Unfit(Unfit {
+    Err(Error::Unfit(pools_by_transaction()))
+}
+
+/// The finding for a pooler that gives the transactions of one connection to different sessions.
+pub(super) fn pools_by_transaction() -> Unfit {
+    Unfit {
         problems: vec![
             "the connection pooler pools by transaction: two connections shared a session, or one changed its session"
                 .to_owned(),
@@ -69,7 +74,14 @@ pub async fn require_session(pool: &PgPool, connection: &mut PgConnection) -> Re
                user; or connect to Postgres itself"
                 .to_owned(),
         statements: Vec::new(),
-    }))
+    }
+}
+
+/// Whether a session does not know a statement that its connection prepared, or knows one that it did not. Only a pooler that
+/// pools by transaction does that, and it may do so before [`require_session`] has noticed it.
+pub(super) fn loses_statements(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| matches!(&*code, "26000" | "42P05"))
 }
 
 /// Whether a session belongs to one connection for as long as that lives. Uses the simple protocol, which needs no session.

@@ -37,21 +37,8 @@ pub struct Run {
     pub hint: Option<String>,
 }
 
-/// Which runs to return.
-#[derive(Debug, Clone, Copy)]
-pub enum Which<'a> {
-    All,
-    OfJob(&'a str),
-    Ids(&'a [i64]),
-}
-
-/// The newest of these runs, newest first.
-pub async fn runs(executor: impl PgExecutor<'_>, which: Which<'_>, limit: i64) -> Result<Vec<Run>, sqlx::Error> {
-    let (job, ids) = match which {
-        Which::All => (None, None),
-        Which::OfJob(job) => (Some(job), None),
-        Which::Ids(ids) => (None, Some(ids)),
-    };
+/// The newest runs of a job, or of all, newest first.
+pub async fn runs(executor: impl PgExecutor<'_>, job: Option<&str>, limit: i64) -> Result<Vec<Run>, sqlx::Error> {
     sqlx::query_as!(
         Run,
         r#"
@@ -84,7 +71,7 @@ pub async fn runs(executor: impl PgExecutor<'_>, which: Which<'_>, limit: i64) -
         from (
             select *
             from tidegate.run
-            where ($1::text is null or job = $1) and ($3::bigint[] is null or id = any($3))
+            where $1::text is null or job = $1
             order by id desc
             limit $2
         ) as run
@@ -107,7 +94,6 @@ pub async fn runs(executor: impl PgExecutor<'_>, which: Which<'_>, limit: i64) -
         "#,
         job,
         limit,
-        ids,
     )
     .fetch_all(executor)
     .in_time()
@@ -206,7 +192,7 @@ pub async fn waiting(executor: impl PgExecutor<'_>) -> Result<Vec<Waiting>, sqlx
 
 /// How far a stream has been read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Cursor {
+pub struct StreamCursor {
     pub connection: String,
     pub stream: String,
     pub table: String,
@@ -230,9 +216,9 @@ pub struct Cursor {
 }
 
 /// Every stream that was ever begun, by connection and name.
-pub async fn cursors(executor: impl PgExecutor<'_>) -> Result<Vec<Cursor>, sqlx::Error> {
+pub async fn cursors(executor: impl PgExecutor<'_>) -> Result<Vec<StreamCursor>, sqlx::Error> {
     sqlx::query_as!(
-        Cursor,
+        StreamCursor,
         r#"
         select
             stream.connection,

@@ -43,7 +43,17 @@ pub enum Error {
     #[error("migrations failed")]
     Migrate(#[source] MigrateError),
     #[error("{}", session::summary(.0))]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        if fitness::loses_statements(&error) {
+            Self::Unfit(fitness::pools_by_transaction())
+        } else {
+            Self::Database(error)
+        }
+    }
 }
 
 impl From<MigrateError> for Error {
@@ -52,7 +62,7 @@ impl From<MigrateError> for Error {
             MigrateError::VersionMissing(version) => Self::Newer(version),
             // These two repeat their source in their own text.
             MigrateError::ExecuteMigration(source, version) => Self::Statement { version, source },
-            MigrateError::Execute(source) => Self::Database(source),
+            MigrateError::Execute(source) => source.into(),
             error => Self::Migrate(error),
         }
     }

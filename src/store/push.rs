@@ -35,7 +35,7 @@ pub async fn give_up_lost(executor: impl PgExecutor<'_>, job: &str) -> Result<u6
     let updated = sqlx::query!(
         "
         update tidegate.push_batch
-        set state = 'unknown', error = 'the process ended before the answer came', finished_at = clock_timestamp()
+        set state = 'unknown', error = 'the process ended before the response arrived', finished_at = clock_timestamp()
         where job = $1 and state = 'sending'
         ",
         job
@@ -253,7 +253,6 @@ pub async fn task(executor: impl PgExecutor<'_>, id: i64, note: TaskNote, said: 
 pub struct Open {
     pub id: i64,
     pub task_id: String,
-    pub rows: i64,
 }
 
 /// The batches of `job` whose tasks are not known to have ended.
@@ -261,7 +260,7 @@ pub async fn open(executor: impl PgExecutor<'_>, job: &str) -> Result<Vec<Open>,
     sqlx::query_as!(
         Open,
         r#"
-        select id, task_id as "task_id!", rows
+        select id, task_id as "task_id!"
         from tidegate.push_batch
         where job = $1 and state = 'sent' and task_id is not null
         order by id

@@ -112,7 +112,7 @@ pub async fn park(executor: impl PgExecutor<'_>, slice: i64, at: &Position) -> R
 /// With `hold` the slice is held; without, a hold ends. `released` tells that the reading was allowed to delete: a release
 /// that came later is kept for the next reading.
 pub async fn finish(
-    executor: impl PgExecutor<'_>,
+    connection: &mut sqlx::PgConnection,
     slice: i64,
     run: i64,
     at: &Position,
@@ -127,19 +127,7 @@ pub async fn finish(
             finished_run = $2,
             finished_at = clock_timestamp(),
             rows_total = coalesce($8::bigint, $5::bigint),
-            reading_run = null,
-            reading_until = null,
-            reading_fresh = false,
-            reading_pages = 0,
-            reading_rows = 0,
-            reading_seen = 0,
-            reading_bytes = 0,
-            reading_present = null,
-            reading_rejected = 0,
-            reading_doubt = null,
-            cursor = null,
             fingerprinted = $6,
-            reading_batches = 0,
             held_since = case when $7::text is not null then coalesce(held_since, clock_timestamp()) end,
             held_base_at = case
                 -- If there was nothing before, everything that was reported counts.
@@ -166,10 +154,14 @@ pub async fn finish(
         hold.map_or(0, |hold| hold.records_rejected),
         hold.is_some_and(|hold| hold.had_rows),
     )
-    .execute(executor)
+    .execute(&mut *connection)
     .in_time()
     .await?;
-    Ok(done.rows_affected() == 1)
+    if done.rows_affected() != 1 {
+        return Ok(false);
+    }
+    clear(connection, slice).await?;
+    Ok(true)
 }
 
 /// Stores how many rows the table has of a slice whose reading begins.
@@ -211,6 +203,11 @@ pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<
     .execute(&mut *connection)
     .in_time()
     .await?;
+    clear(connection, slice).await
+}
+
+/// Resets the position of a slice: no reading is under way.
+async fn clear(executor: impl PgExecutor<'_>, slice: i64) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
         update tidegate.slice
@@ -231,7 +228,7 @@ pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<
         ",
         slice,
     )
-    .execute(&mut *connection)
+    .execute(executor)
     .in_time()
     .await?;
     Ok(())

@@ -14,13 +14,10 @@ pub struct Claim {
     pub id: i64,
     pub job: String,
     pub connection: String,
-    pub kind: String,
     pub fence: i64,
     pub priority: i32,
     /// When the run was first due. The older run goes first when a quota is scarce.
     pub due: DateTime<Utc>,
-    pub created_at: DateTime<Utc>,
-    pub started_at: DateTime<Utc>,
     pub range_start: Option<DateTime<Utc>>,
     pub range_end: Option<DateTime<Utc>>,
     /// Whether its previous worker stopped responding.
@@ -71,12 +68,9 @@ pub async fn claim(
             run.id,
             run.job,
             run.connection,
-            run.kind,
             run.fence,
             run.priority,
             coalesce(run.scheduled_for, run.created_at) as "due!",
-            run.created_at,
-            run.started_at as "started_at!",
             run.range_start,
             run.range_end,
             next.state = 'running' as "taken_over!"

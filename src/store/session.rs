@@ -89,12 +89,12 @@ pub fn is_read_only(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| error.code().as_deref() == Some(READ_ONLY))
 }
 
-/// What an error of the database is in a few words: a refusal is an answer.
+/// What an error of the database is in a few words: a refusal is a response too.
 pub fn summary(error: &sqlx::Error) -> &'static str {
     match error {
         error if is_read_only(error) => ONLY_READS,
         sqlx::Error::Database(_) => "the database refused a statement",
-        _ => "the database did not answer",
+        _ => "the database did not respond",
     }
 }
 
@@ -302,7 +302,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn p12_what_does_not_answer_ends_with_an_error_that_says_so() {
+    async fn p12_a_query_without_a_response_ends_with_an_error_that_says_so() {
         let never = std::future::pending::<Result<(), sqlx::Error>>();
         let error = never.within(Duration::from_millis(10)).await.unwrap_err();
         assert!(is_lost(&error) && error.to_string().contains("did not respond within 0 s"), "{error}");

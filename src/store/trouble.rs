@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_postgres_says_is_said_once_and_without_a_line_of_its_source() {
+    fn a_message_of_postgres_is_shown_once_and_without_its_source_line() {
         let error = || sqlx::Error::Database(Box::new(Said("28P01")));
         let said = r#"invalid input syntax for type bigint: "Juana" (SQLSTATE 28P01)"#;
         assert_eq!(causes(&Outer(error())), ["the rows could not be stored", said]);
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn p12_the_same_warning_is_logged_once_a_minute_with_how_often_it_came() {
+    fn p12_the_same_warning_is_logged_once_a_minute_with_its_number() {
         let (repeats, begun) = (Repeats::default(), Instant::now());
         let at = |secs| begun + Duration::from_secs(secs);
         let logged: Vec<_> = [(0, "a"), (1, "a"), (30, "a"), (61, "a"), (62, "b"), (63, "a"), (64, "b")]
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn p12_trouble_that_comes_and_goes_with_many_errors_is_a_few_lines_a_minute() {
+    fn p12_intermittent_trouble_with_many_errors_is_a_few_lines_a_minute() {
         const TEXTS: [&str; 5] = ["refused", "reset", "closed", "timed out", "shutting down"];
         for period in [1, 3, 5, 12, 20] {
             let (repeats, begun) = (Repeats::default(), Instant::now());

@@ -164,7 +164,7 @@ struct Turn {
     lookback_secs: u64,
     settle_secs: u64,
     slices: usize,
-    /// Leaves the slice behind those unfinished.
+    /// Leaves the slice after those unfinished.
     interrupted: bool,
     /// Read again from so many seconds ago, for so long.
     range: Option<(i64, i64)>,
@@ -217,11 +217,11 @@ proptest! {
         let instant = DateTime::from_timestamp(instant, 0).unwrap();
         let slice = grid.around(instant);
         prop_assert!(slice.start <= instant && instant < slice.end, "{slice:?}");
-        // Its edges belong to it and to its neighbour.
+        // Its bounds belong to it and to its neighbour.
         prop_assert_eq!(grid.around(slice.start), slice);
         prop_assert_eq!(grid.around(slice.end - TimeDelta::seconds(1)), slice);
         prop_assert_eq!(grid.around(slice.end).start, slice.end);
-        // A slice of days begins with a date, by whatever clock.
+        // A slice of days begins when the date of the zone changes.
         if let SliceLength::Days(days) = length {
             let start = slice.start.with_timezone(&zone);
             prop_assert_ne!((slice.start - TimeDelta::seconds(1)).with_timezone(&zone).date_naive(), start.date_naive());
@@ -251,7 +251,7 @@ proptest! {
         let slices: Vec<Window> = grid.slices(from, from + TimeDelta::days(400)).take(400).collect();
         prop_assert!(slices[0].start <= from && from < slices[0].end);
         for slice in &slices {
-            // No clock shows either bound twice, so that both slices at a bound ask for the same instant.
+            // The local time of each bound occurs once, so that both slices at a bound request the same instant.
             prop_assert!(!occurs_twice(slice.start, filter_zone) && !occurs_twice(slice.end, filter_zone));
             prop_assert!(slice.start < slice.end && local(slice.start) < local(slice.end), "{:?}", slice);
             // Slices that were stored before keep their starts.
@@ -295,7 +295,7 @@ proptest! {
                 prop_assert!(due.window.end > start);
                 prop_assert_eq!(due.newest, range.is_none() && grid.after(due.window).start >= limit, "{:?}", due);
             }
-            // By instants: what nobody has read, or what is to be read again, is due; what is finished is not.
+            // By instants: those that were not read, or are to be read again, are due; finished ones are not.
             let planned: BTreeSet<_> = found.iter().map(|due| due.window.start).collect();
             let end = range.map_or(limit, |range| range.1.min(limit));
             let again_from = limit - TimeDelta::from_std(lookback).unwrap();
@@ -306,7 +306,7 @@ proptest! {
                     known.position.run.is_some() || known.read_until.is_none_or(|until| until <= instant)
                 });
                 let again = range.is_some() || slice.end > again_from;
-                // An open slice that was read to yesterday's limit is read on within this run's.
+                // An open slice that was read up to yesterday's limit is continued up to the limit of this run.
                 let grew = known.get(&slice.start).is_some_and(|known| known.read_until < Some(slice.end.min(limit)));
                 prop_assert_eq!(planned.contains(&slice.start), unread || again || grew, "{:?} of {:?}", instant, slice);
             }
@@ -327,7 +327,7 @@ proptest! {
                 known.insert(start, slice);
             }
             if turn.slices == usize::MAX {
-                // A run that got through has nothing left, and every instant up to the limit is read.
+                // A complete run leaves nothing, and every instant up to the limit is read.
                 prop_assert_eq!(due(grid, scope, &known), []);
                 let whole = Scope { from, range_end: None, lookback: Duration::ZERO, ..scope };
                 prop_assert!(range.is_some() || due(grid, whole, &known).is_empty());

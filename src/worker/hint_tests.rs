@@ -1,4 +1,4 @@
-//! Every error of every connector, and every message of its sources: what a hint names is there.
+//! The hint of every error of every connector, and of every message in their sources, names only settings that exist.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,9 +15,9 @@ use crate::http::Excerpt;
 use crate::load::LoadError;
 use crate::quota::LedgerError;
 
-/// Keys of a job that a stream without windows has no use for.
+/// Keys of a job that have no effect on a stream without windows.
 const OF_WINDOWS: [&str; 4] = ["slice", "settle", "lookback", "start"];
-/// Words of the vendors' own in messages of their connectors: fields of answers and the like.
+/// The vendors' own words in messages of their connectors, such as fields of responses.
 const OF_VENDORS: [&str; 6] = ["result", "stats", "states", "timestamp", "complete", "Unauthorized"];
 
 /// Every kind of step error. A new variant makes the match below incomplete: add it to both.
@@ -131,7 +131,7 @@ fn task_errors() -> Vec<TaskError> {
 #[derive(Debug)]
 struct Known {
     vendor: &'static str,
-    /// Keys of the configuration, those within others with the way to them too: `polling`, `deadline`, `polling.deadline`.
+    /// Keys of the configuration; nested keys with and without their path: `polling`, `deadline`, `polling.deadline`.
     keys: BTreeSet<String>,
     /// Words that are values of some key.
     values: BTreeSet<String>,
@@ -139,7 +139,7 @@ struct Known {
 }
 
 impl Known {
-    /// Of a connection of `vendor` and a job that reads it, window by window or not.
+    /// The names that exist for a connection of `vendor` and a job that reads it, window by window or not.
     fn of(vendor: Vendor, windowed: bool) -> Self {
         let schema = json_schema();
         let mut keys = BTreeSet::new();
@@ -155,7 +155,7 @@ impl Known {
         Self { vendor: vendor.name(), keys, values, streams }
     }
 
-    /// What is wrong with a text that an operator reads.
+    /// The faults of a text for operators.
     fn problem(&self, text: &str) -> Option<String> {
         let ticked = text.split('`').skip(1).step_by(2);
         let plain = text.split('`').step_by(2).flat_map(|part| part.split(|c: char| !c.is_alphanumeric() && c != '_'));
@@ -183,7 +183,7 @@ impl Known {
     }
 }
 
-/// Gathers keys and values of a schema, whatever they are put together with.
+/// Collects the keys and values of a schema, at any depth.
 fn gather(path: &str, schema: &Value, keys: &mut BTreeSet<String>, values: &mut BTreeSet<String>) {
     for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
         let whole = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
@@ -200,7 +200,7 @@ fn gather(path: &str, schema: &Value, keys: &mut BTreeSet<String>, values: &mut 
     values.extend(words.filter_map(Value::as_str).map(str::to_owned));
 }
 
-/// Whether `cursors reset JOB --stream S` can be typed: words in capitals stand for something.
+/// Whether a command such as `cursors reset JOB --stream S` is valid after its placeholders are replaced.
 fn is_command(text: &str) -> bool {
     let mut command = crate::commands::Cli::command();
     text.split_whitespace().all(|word| {
@@ -237,7 +237,7 @@ fn p9_a_hint_names_settings_that_the_vendor_has_and_commands_that_there_are() {
             }
         }
     }
-    // Where the vendor is not known, nothing is named that some vendor lacks.
+    // If the vendor is not known, only keys that every vendor has are named.
     for vendor in connector::ALL.iter().map(|connector| connector.vendor) {
         let known = Known::of(vendor, false);
         let texts = task_errors().into_iter().filter(|error| !matches!(error, TaskError::Grid { .. }));
@@ -258,7 +258,7 @@ fn folders(vendor: Vendor) -> &'static [&'static str] {
     }
 }
 
-/// The texts with backticks, or with a name such as `base_url`, in the sources below a folder, tests left out.
+/// The texts with backticks, or with a name such as `base_url`, in the sources below a folder, without tests.
 fn messages(folder: &Path) -> Vec<String> {
     let mut messages = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {

@@ -9,7 +9,7 @@ use crate::store::task::{self, Progress};
 
 /// Reports for one task.
 #[derive(Debug)]
-pub struct Reporter<'a> {
+pub(crate) struct Reporter<'a> {
     pub pool: &'a sqlx::PgPool,
     pub metrics: &'a Metrics,
     pub claim: &'a Claim,
@@ -18,7 +18,7 @@ pub struct Reporter<'a> {
 
 impl Reporter<'_> {
     /// Reports the calls that the session has made since the last report.
-    pub async fn calls(&self, session: &Session<'_>) -> Result<(), sqlx::Error> {
+    pub(crate) async fn calls(&self, session: &Session<'_>) -> Result<(), sqlx::Error> {
         let connection = &self.claim.connection;
         for call in session.take_records() {
             self.metrics.vendor_call(connection, call.kind, call.outcome, call.took, call.bytes);
@@ -35,7 +35,7 @@ impl Reporter<'_> {
     }
 
     /// Reports pages that were committed together.
-    pub fn pages(&self, progress: &Progress, took: Duration) {
+    pub(crate) fn pages(&self, progress: &Progress, took: Duration) {
         let connection = &self.claim.connection;
         let count = |count: i64| u64::try_from(count).unwrap_or(0);
         for (change, rows) in [

@@ -47,7 +47,7 @@ pub struct WorkerContext {
 }
 
 /// Works on a claimed run until it ends, waits, or passes to another worker.
-pub async fn work(shared: &WorkerContext, config: &Config, claim: Claim, shutdown: &CancellationToken) {
+pub(crate) async fn work(shared: &WorkerContext, config: &Config, claim: Claim, shutdown: &CancellationToken) {
     let span = tracing::info_span!("run", run = claim.id, job = claim.job, connection = claim.connection);
     async {
         if claim.taken_over {

@@ -38,7 +38,7 @@ const EXPORTS_MAX: i64 = 2;
 const EXPORT_BUSY_SECS: i64 = 15;
 
 /// Everything that the work on a task needs.
-pub struct TaskRunner<'a> {
+pub(crate) struct TaskRunner<'a> {
     pub pool: &'a sqlx::PgPool,
     pub claim: &'a Claim,
     pub job: &'a Job,
@@ -63,7 +63,7 @@ pub struct TaskRunner<'a> {
 impl TaskRunner<'_> {
     /// Works on the task until it ends, waits or fails. Returns `None` if another worker holds the run or the stream now.
     /// Only here do errors become decisions.
-    pub async fn run(&self) -> Option<TaskEnd> {
+    pub(crate) async fn run(&self) -> Option<TaskEnd> {
         let mut current = None;
         let may_add = self.stream.new_fields == NewFields::Add;
         let mut read = self.read(&mut current, may_add).await;
@@ -317,7 +317,7 @@ fn range(claim: &Claim) -> Option<Window> {
 }
 
 /// Logs a decision, and turns it into the end of the task. Returns `None` if another worker holds the run or the stream now.
-pub fn carry_out(
+pub(crate) fn carry_out(
     decision: Decision,
     error: &TaskError,
     subject: Subject,

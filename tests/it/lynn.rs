@@ -14,13 +14,13 @@ use tidegate::quota::{Calls, Limit, Unit};
 use crate::support::at;
 use crate::support::bench::{self, Client, Page, day, limit, window};
 
-mod answers;
 mod bandwidth;
 mod credentials;
 mod faults;
 mod pace;
 mod paging;
 mod refusals;
+mod responses;
 mod token;
 mod windows;
 
@@ -85,7 +85,7 @@ fn settings() -> Settings {
     }
 }
 
-/// Lynn's four limits, none of which is ever reached. Pauses follow from them, so those are short too.
+/// Lynn's four limits, with values that are never reached. Pauses depend on them, so they are short too.
 fn free_limits() -> Vec<Limit> {
     vec![
         limit("create_token", Calls::Login, Unit::Calls, 1_000, SECOND),
@@ -113,7 +113,7 @@ async fn blocked(client: &Client, limit: &str) -> Option<DateTime<Utc>> {
 }
 
 fn truth(control: &Control, window: Window) -> Vec<String> {
-    control.truth_text(MARKS, window.start, window.end).unwrap()
+    control.lynn().text(MARKS, window.start, window.end).unwrap()
 }
 
 fn is_of_subscription_key(error: &StepError) -> bool {

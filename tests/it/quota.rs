@@ -68,7 +68,7 @@ async fn refused(ledger: &Ledger, request: Request) -> (DateTime<Utc>, Duration,
     }
 }
 
-/// Waits as told until the call may be sent.
+/// Waits as the ledger demands until the call may be sent.
 async fn patient(ledger: &Ledger, request: Request) -> Reservation {
     loop {
         match ledger.reserve(&request).await.unwrap() {

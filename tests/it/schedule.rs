@@ -126,12 +126,12 @@ async fn p8_a_cached_schedule_changes_nothing() {
             })
             .collect();
         let jobs: Vec<&Job> = jobs.iter().collect();
-        let answer = |enqueued: Vec<Enqueued>| -> Vec<_> {
+        let firings = |enqueued: Vec<Enqueued>| -> Vec<_> {
             enqueued.into_iter().map(|enqueued| (enqueued.job, enqueued.scheduled_for)).collect()
         };
-        let expected = answer(forgetful.due(&jobs, now).await);
+        let expected = firings(forgetful.due(&jobs, now).await);
         let mut conn = remembering.pool.acquire().await.unwrap();
-        let enqueued = answer(calendar.enqueue_due(&mut conn, &jobs, now).await.unwrap());
+        let enqueued = firings(calendar.enqueue_due(&mut conn, &jobs, now).await.unwrap());
         assert_eq!(enqueued, expected, "step {step} at {now}");
         fired += enqueued.len();
         if step % 3 != 1 {

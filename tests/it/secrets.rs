@@ -76,13 +76,13 @@ fn misbehave(world: &World) {
     for report in ["navigation_marks", "survey_result", "menu_detail", "show_dialogs", "current_interactions"] {
         let all = || Rows::since(report, chrono::DateTime::UNIX_EPOCH);
         for field in ["markValue", "comment", "timestamp", "newField", "SessionId"] {
-            control.change(all(), marker(field)).unwrap();
+            control.lynn().change(all(), marker(field)).unwrap();
         }
-        control.change(all().every(9), Change::Nul { field: "comment".to_owned() }).unwrap();
-        control.change(all().every(25), Change::Whole { json: format!("[\"{MARKER}\"]") }).unwrap();
+        control.lynn().change(all().every(9), Change::Nul { field: "comment".to_owned() }).unwrap();
+        control.lynn().change(all().every(25), Change::Whole { json: format!("[\"{MARKER}\"]") }).unwrap();
     }
     let no_json = Change::Whole { json: format!("{{\"{MARKER}\": }}") };
-    control.change(Rows::since("menu_detail", chrono::DateTime::UNIX_EPOCH).every(31), no_json).unwrap();
+    control.lynn().change(Rows::since("menu_detail", chrono::DateTime::UNIX_EPOCH).every(31), no_json).unwrap();
 }
 
 /// What must not be found, by what to call it.
@@ -138,7 +138,7 @@ async fn nothing_comes_out(format: &str) {
     world.control().quiet();
     for report in ["menu_detail", "survey_result"] {
         let fixed = Change::Set { field: "newField".to_owned(), json: "1".to_owned() };
-        world.control().change(Rows::since(report, chrono::DateTime::UNIX_EPOCH), fixed).unwrap();
+        world.control().lynn().change(Rows::since(report, chrono::DateTime::UNIX_EPOCH), fixed).unwrap();
     }
     misbehave(&world);
     for args in [

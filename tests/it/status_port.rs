@@ -56,16 +56,16 @@ impl Port {
     async fn ask(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
+        let mut response = Vec::new();
         // A refusal may arrive as a reset after the response.
-        let _end = stream.read_to_end(&mut answer).await;
-        String::from_utf8(answer).unwrap()
+        let _end = stream.read_to_end(&mut response).await;
+        String::from_utf8(response).unwrap()
     }
 
     async fn get(&self, path: &str) -> (u16, String) {
-        let answer = self.ask(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
-        let status = answer.split(' ').nth(1).expect("a status line").parse().unwrap();
-        (status, answer)
+        let response = self.ask(&format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        let status = response.split(' ').nth(1).expect("a status line").parse().unwrap();
+        (status, response)
     }
 
     async fn close(self) {
@@ -179,8 +179,8 @@ async fn the_page_and_its_json_show_runs_failures_and_freshness() {
     assert!(lower.contains("content-security-policy: default-src 'none'; style-src 'nonce-"), "{page}");
     assert!(!lower.contains("<script") && !lower.contains("s3cret"), "{page}");
 
-    let (_, answer) = port.get("/status.json").await;
-    let body: serde_json::Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    let (_, response) = port.get("/status.json").await;
+    let body: serde_json::Value = serde_json::from_str(response.split("\r\n\r\n").nth(1).unwrap()).unwrap();
     assert_eq!(body["jobs"][0]["last_run"]["state"], "queued", "the newest run");
     assert!(body["jobs"][0]["next_firing"].is_string());
     assert_eq!(body["failures"][0]["stream"], "survey_result");
@@ -283,8 +283,8 @@ async fn only_get_is_served_and_large_requests_are_not_read() {
     let database = TestDatabase::create().await;
     let port = Port::open(database.pool(), no_quota()).await;
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
-        let answer = port.ask(&format!("{method} /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")).await;
-        assert!(answer.starts_with("HTTP/1.1 405"), "{method}: {answer}");
+        let response = port.ask(&format!("{method} /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n")).await;
+        assert!(response.starts_with("HTTP/1.1 405"), "{method}: {response}");
     }
     assert_eq!(port.get("/etc/passwd").await.0, 404);
     let long = format!("GET /healthz HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(100_000));
@@ -306,8 +306,8 @@ async fn clients_that_use_every_connection_are_dropped_and_the_port_stops_in_tim
         stream.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
         silent.push(stream);
     }
-    let answered = tokio::time::timeout(Duration::from_secs(20), port.get("/healthz")).await;
-    assert_eq!(answered.expect("connections are freed").0, 200);
+    let responded = tokio::time::timeout(Duration::from_secs(20), port.get("/healthz")).await;
+    assert_eq!(responded.expect("connections are freed").0, 200);
     let stopped = tokio::time::timeout(Duration::from_secs(5), port.close()).await;
     assert!(stopped.is_ok(), "silent clients do not delay the end");
 }

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::super::answer::Answer;
+use super::super::response::PlannedResponse;
 use super::super::truth::Span;
 use super::error;
 
@@ -108,7 +108,7 @@ impl Also {
 }
 
 /// Parses a body: one time range and further filters. `end_inclusive`: a row exactly at `to` matches.
-pub(super) fn read(body: &[u8], end_inclusive: bool) -> Result<Range, Answer> {
+pub(super) fn read(body: &[u8], end_inclusive: bool) -> Result<Range, PlannedResponse> {
     let wrong = |what: &str| error(StatusCode::BAD_REQUEST, what);
     let body: Body = serde_json::from_slice(body).map_err(|_| wrong("filters"))?;
     let (mut range, mut also) = (None, Vec::new());

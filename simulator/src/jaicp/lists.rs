@@ -3,9 +3,9 @@
 use axum::http::StatusCode;
 use serde_json::json;
 
-use super::super::answer::Answer;
 use super::super::call::{Arrival, Reply};
 use super::super::mischief::Action;
+use super::super::response::PlannedResponse;
 use super::super::stats::ReportCall;
 use super::filters::Range;
 use super::{Shape, error};
@@ -21,7 +21,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    pub fn read(arrival: &Arrival, shape: &Shape) -> Result<Self, Answer> {
+    pub fn read(arrival: &Arrival, shape: &Shape) -> Result<Self, PlannedResponse> {
         let number = |name: &str, default: u64| match arrival.query(name) {
             None => Ok(default),
             Some(text) => text.parse::<u64>().map_err(|_| error(StatusCode::BAD_REQUEST, name)),
@@ -72,7 +72,7 @@ impl Page {
         let paging =
             json!({ "pageNum": self.number + shape.page_base, "pageSize": self.size, "totalCount": total.max(0) });
         let body = format!(r#"{{"paging":{paging},{more}"{member}":[{}],"filterSetId":"fs-9a"}}"#, rows.join(","));
-        Reply::new(Answer::json(body), action).reported(ReportCall {
+        Reply::new(PlannedResponse::json(body), action).reported(ReportCall {
             report: report.to_owned(),
             start_date: range.map(|range| range.from.clone()).unwrap_or_default(),
             end_date: range.map(|range| range.to.clone()).unwrap_or_default(),
@@ -88,7 +88,7 @@ impl Page {
 pub(super) fn whole(arrival: &Arrival, report: &str, elements: &[serde_json::Value]) -> Reply {
     let rows = elements.len() as u64;
     let body = json!(elements).to_string();
-    Reply::new(Answer::json(body), arrival.meet(&[report], None)).reported(ReportCall {
+    Reply::new(PlannedResponse::json(body), arrival.meet(&[report], None)).reported(ReportCall {
         report: report.to_owned(),
         rows,
         ..ReportCall::default()

@@ -35,9 +35,9 @@ use self::interval::Interval;
 use self::lists::Page;
 use self::sessions::{By, Edits};
 use self::stats::Metric;
-use super::answer::{Answer, JSON};
 use super::call::{Arrival, Gateway, Incoming, Reply};
 use super::limits::{Applies, Refused, Rule, Unit};
+use super::response::{JSON, PlannedResponse};
 use super::truth::{Reports, Span};
 use super::{Control, Options, TruthHandle, Vendor, World, locked};
 
@@ -150,7 +150,7 @@ impl Jaicp {
         let account = options.jaicp.clone();
         let source = rows::Rows { seed: options.seed, volume: options.volume, project: account.project.clone() };
         Self {
-            gateway: Gateway::new(options, limit(options).as_slice(), Answer::refusal),
+            gateway: Gateway::new(options, limit(options).as_slice(), PlannedResponse::refusal),
             data: Reports::new(Box::new(source), rows::names(), options.hide_future),
             account,
             shape: RwLock::default(),
@@ -326,7 +326,7 @@ async fn serve(api: Api, token: Option<String>, method: Method, path: String, in
     incoming
         .serve(Vendor::Jaicp, name, move |arrival, body| {
             authorize(arrival, token.as_deref())?;
-            answer(arrival, api, &method, &path, body)
+            respond(arrival, api, &method, &path, body)
         })
         .await
 }
@@ -397,7 +397,7 @@ fn name_of(endpoint: Endpoint<'_>) -> &'static str {
 }
 
 /// Checks the token in the path or in the header (`§1`); the refusal is not documented.
-fn authorize(arrival: &Arrival, token: Option<&str>) -> Result<(), Answer> {
+fn authorize(arrival: &Arrival, token: Option<&str>) -> Result<(), PlannedResponse> {
     arrival.unexpected_headers(&[COOKIE]);
     let account = &arrival.world.jaicp.account;
     let is_right = if let Some(token) = token {
@@ -413,7 +413,7 @@ fn authorize(arrival: &Arrival, token: Option<&str>) -> Result<(), Answer> {
     Err(arrival.unauthorized(error(status, "token")))
 }
 
-fn answer(arrival: &Arrival, api: Api, method: &Method, path: &str, body: &[u8]) -> Result<Reply, Answer> {
+fn respond(arrival: &Arrival, api: Api, method: &Method, path: &str, body: &[u8]) -> Result<Reply, PlannedResponse> {
     let shape = arrival.world.jaicp.shape();
     let endpoint = find(api, method, path);
     params::check(arrival, api, endpoint)?;
@@ -425,7 +425,7 @@ fn answer(arrival: &Arrival, api: Api, method: &Method, path: &str, body: &[u8])
         Endpoint::Sessions => session_list(arrival, api, &shape, body),
         Endpoint::Messages => message_list(arrival, &shape, body),
         Endpoint::BySession if *method == shape.by_session => by_session(arrival, &shape),
-        Endpoint::BySession => Err(Answer::empty(StatusCode::METHOD_NOT_ALLOWED)),
+        Endpoint::BySession => Err(PlannedResponse::empty(StatusCode::METHOD_NOT_ALLOWED)),
         Endpoint::Clients => client_list(arrival, &shape, body),
         Endpoint::List("experiments" | "experiment_counts")
             if path.starts_with("scenario-experiments") != shape.spelled_right =>
@@ -433,7 +433,7 @@ fn answer(arrival: &Arrival, api: Api, method: &Method, path: &str, body: &[u8])
             Err(error(StatusCode::NOT_FOUND, "path"))
         }
         Endpoint::List(name) => Ok(lists::whole(arrival, name, &whole(arrival, name))),
-        Endpoint::Stats(metric) => stats::answer(arrival, &shape, metric, body),
+        Endpoint::Stats(metric) => stats::respond(arrival, &shape, metric, body),
         Endpoint::Telephony => stats::telephony(arrival, &shape),
         Endpoint::Create(kind) => reports::create(arrival, kind, body, api == Api::V1),
         Endpoint::Tasks => Ok(reports::all(arrival)),
@@ -441,7 +441,7 @@ fn answer(arrival: &Arrival, api: Api, method: &Method, path: &str, body: &[u8])
         Endpoint::Events => reports::events(arrival, &shape),
         Endpoint::Write => {
             arrival.unexpected_if(true, "a call that writes");
-            Ok(Reply::new(Answer::empty(StatusCode::OK), None))
+            Ok(Reply::new(PlannedResponse::empty(StatusCode::OK), None))
         }
         Endpoint::Nothing => Err(error(StatusCode::NOT_FOUND, "path")),
     }
@@ -461,12 +461,12 @@ fn whole(arrival: &Arrival, name: &str) -> Vec<Value> {
 }
 
 /// The time range of a list, which must be of this kind.
-fn range(arrival: &Arrival, key: &str, body: &[u8]) -> Result<filters::Range, Answer> {
+fn range(arrival: &Arrival, key: &str, body: &[u8]) -> Result<filters::Range, PlannedResponse> {
     let range = filters::read(body, arrival.world.options.end_inclusive)?;
     if range.key == key { Ok(range) } else { Err(error(StatusCode::BAD_REQUEST, "filter_not_simulated")) }
 }
 
-fn session_list(arrival: &Arrival, api: Api, shape: &Shape, body: &[u8]) -> Result<Reply, Answer> {
+fn session_list(arrival: &Arrival, api: Api, shape: &Shape, body: &[u8]) -> Result<Reply, PlannedResponse> {
     let (page, range) = (Page::read(arrival, shape)?, range(arrival, "MESSAGE_TIME", body)?);
     let world = &arrival.world;
     let mut sessions =
@@ -486,14 +486,14 @@ fn session_list(arrival: &Arrival, api: Api, shape: &Shape, body: &[u8]) -> Resu
     Ok(page.reply(arrival, shape, ("sessions", "sessions"), rows, "", Some(&range)))
 }
 
-fn message_list(arrival: &Arrival, shape: &Shape, body: &[u8]) -> Result<Reply, Answer> {
+fn message_list(arrival: &Arrival, shape: &Shape, body: &[u8]) -> Result<Reply, PlannedResponse> {
     let (page, range) = (Page::read(arrival, shape)?, range(arrival, "MESSAGE_TIME", body)?);
     let rows = texts(arrival, rows::MESSAGES, range.span);
     let rows = rows.iter().filter(|row| range.wants_text(row)).map(|row| without(row, &["status"])).collect();
     Ok(page.reply(arrival, shape, ("messages", "messages"), rows, "", Some(&range)))
 }
 
-fn client_list(arrival: &Arrival, shape: &Shape, body: &[u8]) -> Result<Reply, Answer> {
+fn client_list(arrival: &Arrival, shape: &Shape, body: &[u8]) -> Result<Reply, PlannedResponse> {
     let (page, range) = (Page::read(arrival, shape)?, range(arrival, "CLIENT_LAST_ACTIVITY_TIME", body)?);
     let mut rows = texts(arrival, rows::CLIENTS, range.span);
     rows.retain(|row| range.wants_text(row));
@@ -501,7 +501,7 @@ fn client_list(arrival: &Arrival, shape: &Shape, body: &[u8]) -> Result<Reply, A
 }
 
 /// All turns of one session, at any time.
-fn by_session(arrival: &Arrival, shape: &Shape) -> Result<Reply, Answer> {
+fn by_session(arrival: &Arrival, shape: &Shape) -> Result<Reply, PlannedResponse> {
     let page = Page::read(arrival, shape)?;
     let id = arrival.query("sessionId").ok_or_else(|| error(StatusCode::BAD_REQUEST, "sessionId"))?;
     // The id contains the day on which the session started.
@@ -543,7 +543,7 @@ fn without(object: &str, names: &[&str]) -> String {
 }
 
 /// The format of the sibling API (`facts/jaicp.md §2`).
-fn error(status: StatusCode, what: &str) -> Answer {
+fn error(status: StatusCode, what: &str) -> PlannedResponse {
     let body = json!({ "error": format!("reporter.wrong.{what}"), "message": format!("{what} is wrong") });
-    Answer::new(status, JSON, body.to_string())
+    PlannedResponse::new(status, JSON, body.to_string())
 }

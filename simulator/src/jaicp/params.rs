@@ -4,8 +4,8 @@
 use axum::http::StatusCode;
 use chrono::NaiveDate;
 
-use super::super::answer::Answer;
 use super::super::call::Arrival;
+use super::super::response::PlannedResponse;
 use super::stats::Metric;
 use super::{Api, Endpoint, error, filters};
 
@@ -95,7 +95,7 @@ fn is_of_a_project(endpoint: Endpoint<'_>) -> bool {
     )
 }
 
-pub(super) fn check(arrival: &Arrival, api: Api, endpoint: Endpoint<'_>) -> Result<(), Answer> {
+pub(super) fn check(arrival: &Arrival, api: Api, endpoint: Endpoint<'_>) -> Result<(), PlannedResponse> {
     if matches!(endpoint, Endpoint::Write | Endpoint::Nothing) {
         return Ok(());
     }

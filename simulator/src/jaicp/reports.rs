@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::super::World;
-use super::super::answer::{Answer, JSON};
 use super::super::call::{Arrival, Reply};
+use super::super::response::{JSON, PlannedResponse};
 use super::super::stats::ReportCall;
 use super::super::truth::Span;
 use super::rows::{CLIENTS, MESSAGES};
@@ -89,7 +89,12 @@ struct SettingsAsked {
 }
 
 /// Creates a task.
-pub(super) fn create(arrival: &Arrival, kind: &'static str, body: &[u8], is_request: bool) -> Result<Reply, Answer> {
+pub(super) fn create(
+    arrival: &Arrival,
+    kind: &'static str,
+    body: &[u8],
+    is_request: bool,
+) -> Result<Reply, PlannedResponse> {
     arrival.unexpected_if(!arrival.headers.contains_key("language"), "no language");
     let (range, settings) = if kind == "telephony" {
         arrival.unexpected_if(!body.is_empty() && body != b"{}", "a body for the telephony report");
@@ -113,7 +118,7 @@ pub(super) fn create(arrival: &Arrival, kind: &'static str, body: &[u8], is_requ
     let (created, request) = (Utc::now(), is_request.then(|| format!("r-{}", 901 + tasks.len())));
     let task =
         Task { id, kind, span: range.span, settings, created, polls: 0, request, also: range.also.clone(), url: None };
-    let answer = match &task.request {
+    let response = match &task.request {
         Some(request) => json!({ "requestId": request, "requestTime": text(task.created) }),
         None => json(arrival, &task, "CREATED"),
     };
@@ -126,10 +131,10 @@ pub(super) fn create(arrival: &Arrival, kind: &'static str, body: &[u8], is_requ
         end_date: range.to,
         ..ReportCall::default()
     };
-    Ok(Reply::new(Answer::json(answer.to_string()), action).reported(report))
+    Ok(Reply::new(PlannedResponse::json(response.to_string()), action).reported(report))
 }
 
-fn times(arrival: &Arrival) -> Result<filters::Range, Answer> {
+fn times(arrival: &Arrival) -> Result<filters::Range, PlannedResponse> {
     let time = |name: &str| {
         let text = arrival.query(name).unwrap_or_default();
         filters::moment(&text).map(|at| (text, at)).ok_or_else(|| error(StatusCode::BAD_REQUEST, name))
@@ -160,11 +165,11 @@ fn json(arrival: &Arrival, task: &Task, status: &str) -> Value {
 pub(super) fn all(arrival: &Arrival) -> Reply {
     let tasks = super::super::locked(&arrival.world.jaicp.tasks);
     let listed: Vec<Value> = tasks.iter().map(|task| json(arrival, task, "STARTED")).collect();
-    Reply::new(Answer::json(json!({ "tasks": listed }).to_string()), arrival.meet(&["tasks"], None))
+    Reply::new(PlannedResponse::json(json!({ "tasks": listed }).to_string()), arrival.meet(&["tasks"], None))
 }
 
 /// One task, one step further.
-pub(super) fn task(arrival: &Arrival, shape: &Shape, id: &str) -> Result<Reply, Answer> {
+pub(super) fn task(arrival: &Arrival, shape: &Shape, id: &str) -> Result<Reply, PlannedResponse> {
     let world = &arrival.world;
     let mut tasks = super::super::locked(&world.jaicp.tasks);
     let Some(task) = tasks.iter_mut().find(|task| task.id == id) else {
@@ -172,11 +177,11 @@ pub(super) fn task(arrival: &Arrival, shape: &Shape, id: &str) -> Result<Reply, 
     };
     let status = advance(world, shape, task);
     let action = arrival.meet(&[task.kind], None);
-    Ok(Reply::new(Answer::json(json(arrival, task, status).to_string()), action))
+    Ok(Reply::new(PlannedResponse::json(json(arrival, task, status).to_string()), action))
 }
 
 /// The events of a request; empty until it has ended (v1).
-pub(super) fn events(arrival: &Arrival, shape: &Shape) -> Result<Reply, Answer> {
+pub(super) fn events(arrival: &Arrival, shape: &Shape) -> Result<Reply, PlannedResponse> {
     let world = &arrival.world;
     let id = arrival.query("requestId").ok_or_else(|| error(StatusCode::BAD_REQUEST, "requestId"))?;
     let mut tasks = super::super::locked(&world.jaicp.tasks);
@@ -200,7 +205,7 @@ pub(super) fn events(arrival: &Arrival, shape: &Shape) -> Result<Reply, Answer> 
         _ => json!([]),
     };
     let action = arrival.meet(&[task.kind], None);
-    Ok(Reply::new(Answer::json(json!({ "response": response }).to_string()), action))
+    Ok(Reply::new(PlannedResponse::json(json!({ "response": response }).to_string()), action))
 }
 
 fn advance(world: &World, shape: &Shape, task: &mut Task) -> &'static str {
@@ -283,8 +288,8 @@ pub(super) fn rows(world: &World, shape: &Shape, kind: &str, span: Span) -> Vec<
 }
 
 /// A file on the vendor's own host; the request must not contain a credential.
-pub(super) fn file(arrival: &Arrival, name: &str) -> Result<Reply, Answer> {
+pub(super) fn file(arrival: &Arrival, name: &str) -> Result<Reply, PlannedResponse> {
     let files = super::super::locked(&arrival.world.jaicp.own_files);
-    let Some(csv) = files.get(name) else { return Err(Answer::new(StatusCode::NOT_FOUND, JSON, "{}")) };
-    Ok(Reply::new(Answer::new(StatusCode::OK, "text/csv", csv.as_bytes()), arrival.meet(&[name], None)))
+    let Some(csv) = files.get(name) else { return Err(PlannedResponse::new(StatusCode::NOT_FOUND, JSON, "{}")) };
+    Ok(Reply::new(PlannedResponse::new(StatusCode::OK, "text/csv", csv.as_bytes()), arrival.meet(&[name], None)))
 }

@@ -7,8 +7,8 @@ use chrono::NaiveDate;
 use serde_json::{Map, Value, json};
 
 use super::super::World;
-use super::super::answer::Answer;
 use super::super::call::{Arrival, Reply};
+use super::super::response::PlannedResponse;
 use super::super::stats::ReportCall;
 use super::super::truth::{Span, ticks};
 use super::interval::Interval;
@@ -101,7 +101,7 @@ fn number(count: u64) -> f64 {
 }
 
 /// The `Timezone` header: a number, here in minutes.
-fn zone(arrival: &Arrival) -> Result<i64, Answer> {
+fn zone(arrival: &Arrival) -> Result<i64, PlannedResponse> {
     match arrival.headers.get("timezone") {
         None => Ok(0),
         Some(value) => {
@@ -111,7 +111,7 @@ fn zone(arrival: &Arrival) -> Result<i64, Answer> {
     }
 }
 
-pub(super) fn answer(arrival: &Arrival, shape: &Shape, metric: Metric, body: &[u8]) -> Result<Reply, Answer> {
+pub(super) fn respond(arrival: &Arrival, shape: &Shape, metric: Metric, body: &[u8]) -> Result<Reply, PlannedResponse> {
     let name = match metric {
         Metric::Messages => "messages",
         Metric::Sessions => "sessions",
@@ -161,13 +161,13 @@ pub(super) fn answer(arrival: &Arrival, shape: &Shape, metric: Metric, body: &[u
 }
 
 fn reply(arrival: &Arrival, name: &str, body: &Value, (start_date, end_date): (String, String)) -> Reply {
-    let answer = Answer::json(body.to_string());
+    let response = PlannedResponse::json(body.to_string());
     let report = ReportCall { report: name.to_owned(), start_date, end_date, rows: 1, ..ReportCall::default() };
-    Reply::new(answer, arrival.meet(&[name], None)).reported(report)
+    Reply::new(response, arrival.meet(&[name], None)).reported(report)
 }
 
 /// `dateFrom` and `dateTo`: whole days, both inclusive.
-fn dates(arrival: &Arrival, zone: i64) -> Result<(Span, (String, String)), Answer> {
+fn dates(arrival: &Arrival, zone: i64) -> Result<(Span, (String, String)), PlannedResponse> {
     let date = |name: &str| {
         let text = arrival.query(name).filter(|text| text.len() == 10);
         let date = text.as_deref().and_then(|text| text.parse::<NaiveDate>().ok());
@@ -183,7 +183,7 @@ fn dates(arrival: &Arrival, zone: i64) -> Result<(Span, (String, String)), Answe
 }
 
 /// Calls are the sessions of the phone channel.
-pub(super) fn telephony(arrival: &Arrival, shape: &Shape) -> Result<Reply, Answer> {
+pub(super) fn telephony(arrival: &Arrival, shape: &Shape) -> Result<Reply, PlannedResponse> {
     let (span, asked) = dates(arrival, zone(arrival)?)?;
     let world = &arrival.world;
     let calls = world.jaicp.with_edits(|edits| calls(world, shape, edits, span));

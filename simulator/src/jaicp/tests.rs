@@ -67,9 +67,9 @@ async fn pages_add_up_to_the_truth_and_sessions_are_computed_from_turns() {
     let jaicp = control.jaicp();
     let mut rows = Vec::new();
     for page in 0..4 {
-        let (status, answer) = client.page("messages", "MESSAGE_TIME", &format!("page={page}&size=20")).await;
-        assert_eq!((status, &answer["paging"]["totalCount"]), (200, &json!(60)));
-        rows.extend(answer["messages"].as_array().unwrap().clone());
+        let (status, response) = client.page("messages", "MESSAGE_TIME", &format!("page={page}&size=20")).await;
+        assert_eq!((status, &response["paging"]["totalCount"]), (200, &json!(60)));
+        rows.extend(response["messages"].as_array().unwrap().clone());
     }
     let mut truth = jaicp.data().rows("messages", at(5), at(6)).unwrap();
     for row in &mut truth {
@@ -78,15 +78,15 @@ async fn pages_add_up_to_the_truth_and_sessions_are_computed_from_turns() {
     truth.reverse();
     assert_eq!(rows, truth.into_iter().map(Value::Object).collect::<Vec<_>>());
 
-    let (_, answer) = client.page("sessions", "MESSAGE_TIME", "size=100&needToReturnSessionLabels=true").await;
+    let (_, response) = client.page("sessions", "MESSAGE_TIME", "size=100&needToReturnSessionLabels=true").await;
     let mut truth: Vec<Value> = jaicp.sessions(at(5), at(6)).into_iter().map(Value::Object).collect();
     truth.reverse();
-    assert_eq!(answer["sessions"].as_array().unwrap(), &truth);
+    assert_eq!(response["sessions"].as_array().unwrap(), &truth);
     assert!(truth.len() > 15, "some continue from the day before: {}", truth.len());
     let session = truth[3]["sessionId"].as_str().unwrap();
-    let (_, answer) = client.call(Method::GET, &format!("messages/by-session?sessionId={session}&size=50"), "").await;
-    assert_eq!(answer["paging"]["totalCount"], truth[3]["questionCount"]);
-    assert!(answer["messages"][0].get("projectShortName").is_none());
+    let (_, response) = client.call(Method::GET, &format!("messages/by-session?sessionId={session}&size=50"), "").await;
+    assert_eq!(response["paging"]["totalCount"], truth[3]["questionCount"]);
+    assert!(response["messages"][0].get("projectShortName").is_none());
 
     let gone = Rows::between("messages", at(4), at(7));
     jaicp.data().vanish(gone.clone()).unwrap();

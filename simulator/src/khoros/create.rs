@@ -7,9 +7,9 @@ use axum::http::header::CONTENT_TYPE as CONTENT_TYPE_HEADER;
 use chrono::Utc;
 use serde_json::json;
 
-use super::super::answer::Answer;
 use super::super::call::{Arrival, Reply};
 use super::super::locked;
+use super::super::response::PlannedResponse;
 use super::super::stats::ReportCall;
 use super::super::truth::{Span, Ticks};
 use super::job::{Job, Methods, Selection};
@@ -79,14 +79,19 @@ impl Submitted {
 }
 
 /// Starts a job for `path`, an export's id, below `marketing/` or not.
-pub(super) fn create(arrival: &Arrival, method: &'static str, path: &str, body: &[u8]) -> Result<Reply, Answer> {
+pub(super) fn create(
+    arrival: &Arrival,
+    method: &'static str,
+    path: &str,
+    body: &[u8],
+) -> Result<Reply, PlannedResponse> {
     authorize(arrival)?;
     let id = path.strip_prefix("marketing/").unwrap_or(path);
     let number = EXPORTS.iter().position(|export| export.id == id && export.id != "teams");
     let is_marketing = id == "raw_brand_post";
     let number = number
         .filter(|_| is_marketing == path.starts_with("marketing/"))
-        .ok_or_else(|| Answer::empty(StatusCode::NOT_FOUND))?;
+        .ok_or_else(|| PlannedResponse::empty(StatusCode::NOT_FOUND))?;
     let is_served = match arrival.world.khoros.shape().methods {
         Methods::Documented => method == "POST" || GET.contains(&id),
         Methods::PostOnly => method == "POST",
@@ -94,7 +99,7 @@ pub(super) fn create(arrival: &Arrival, method: &'static str, path: &str, body: 
         Methods::Neither => false,
     };
     if !is_served {
-        return Err(Answer::empty(StatusCode::METHOD_NOT_ALLOWED));
+        return Err(PlannedResponse::empty(StatusCode::METHOD_NOT_ALLOWED));
     }
     let parameters = parameters(arrival, method, id, body)?;
     let submitted = Submitted { export: id.to_owned(), method, parameters };
@@ -105,12 +110,12 @@ pub(super) fn create(arrival: &Arrival, method: &'static str, path: &str, body: 
         end_date: submitted.get("endTime").unwrap_or_default().to_owned(),
         ..ReportCall::default()
     };
-    let answer = selection(arrival, &EXPORTS[number], &submitted).map(|selection| {
+    let response = selection(arrival, &EXPORTS[number], &submitted).map(|selection| {
         let khoros = &arrival.world.khoros;
         let job = Job::new(arrival, number, selection, khoros.next_fate(id));
         let shape = khoros.shape();
         let early = if id == "user" { job.url(arrival, &shape, "download", &job::key(arrival)) } else { String::new() };
-        let answer = pass(&json!({
+        let response = pass(&json!({
             "workflowId": job.workflow,
             "runId": job.run,
             "downloadUrl": early,
@@ -118,18 +123,23 @@ pub(super) fn create(arrival: &Arrival, method: &'static str, path: &str, body: 
         }));
         locked(&khoros.submitted).push(submitted);
         locked(&khoros.jobs).push(job);
-        answer
+        response
     });
-    Ok(Reply::new(answer.unwrap_or_else(|refused| refused), action).reported(report))
+    Ok(Reply::new(response.unwrap_or_else(|refused| refused), action).reported(report))
 }
 
 /// The parameters, depending on method and export (`§3.1`).
-fn parameters(arrival: &Arrival, method: &str, id: &str, body: &[u8]) -> Result<Vec<(String, String)>, Answer> {
+fn parameters(
+    arrival: &Arrival,
+    method: &str,
+    id: &str,
+    body: &[u8],
+) -> Result<Vec<(String, String)>, PlannedResponse> {
     let decoded = |text: &[u8]| url::form_urlencoded::parse(text).into_owned().collect::<Vec<_>>();
     let query = decoded(arrival.raw_query().as_bytes());
     let bad = |what: &str| {
         arrival.unexpected_if(true, what);
-        Answer::new(StatusCode::BAD_REQUEST, super::CONTENT_TYPE, "{}")
+        PlannedResponse::new(StatusCode::BAD_REQUEST, super::CONTENT_TYPE, "{}")
     };
     if method == "GET" || !FORM.contains(&id) {
         return if body.is_empty() { Ok(query) } else { Err(bad("a body where parameters belong into the query")) };
@@ -150,7 +160,7 @@ fn parameters(arrival: &Arrival, method: &str, id: &str, body: &[u8]) -> Result<
 }
 
 /// The requested export, if valid. A refusal has status 200, as the documented one (`§9`).
-fn selection(arrival: &Arrival, export: &Export, asked: &Submitted) -> Result<Selection, Answer> {
+fn selection(arrival: &Arrival, export: &Export, asked: &Submitted) -> Result<Selection, PlannedResponse> {
     let wrong = |what: String| Err(failed(&format!("Unable to hydrate filter for export info: {what}")));
     let instant = |name: &str| {
         let text = asked.get(name).unwrap_or_default();
@@ -189,8 +199,8 @@ fn selection(arrival: &Arrival, export: &Export, asked: &Submitted) -> Result<Se
 }
 
 /// The parameters common to all exports (`§4`).
-fn common(arrival: &Arrival, export: &Export, asked: &Submitted) -> Result<(), Answer> {
-    let bad = || Answer::new(StatusCode::BAD_REQUEST, super::CONTENT_TYPE, "{}");
+fn common(arrival: &Arrival, export: &Export, asked: &Submitted) -> Result<(), PlannedResponse> {
+    let bad = || PlannedResponse::new(StatusCode::BAD_REQUEST, super::CONTENT_TYPE, "{}");
     let repeated = |name: &str| asked.all(name).len() > 1 && !matches!(name, "reportMetrics" | "agentId" | "teamId");
     if asked.parameters.iter().any(|(name, _)| repeated(name)) {
         arrival.unexpected_if(true, "a parameter twice");
@@ -230,7 +240,7 @@ fn common(arrival: &Arrival, export: &Export, asked: &Submitted) -> Result<(), A
     Ok(())
 }
 
-fn report_type(arrival: &Arrival, export: &Export, asked: &Submitted) -> Result<Option<&'static str>, Answer> {
+fn report_type(arrival: &Arrival, export: &Export, asked: &Submitted) -> Result<Option<&'static str>, PlannedResponse> {
     if export.id != "conversation" {
         return Ok(None);
     }
@@ -244,7 +254,7 @@ fn report_type(arrival: &Arrival, export: &Export, asked: &Submitted) -> Result<
     }
 }
 
-fn intervals(export: &Export, asked: &Submitted, window_ms: u64) -> Result<(), Answer> {
+fn intervals(export: &Export, asked: &Submitted, window_ms: u64) -> Result<(), PlannedResponse> {
     if export.id != "team_performance_interval" {
         return Ok(());
     }

@@ -8,10 +8,10 @@ use axum::http::header::LOCATION;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::super::answer::Answer;
 use super::super::call::{Arrival, Reply};
 use super::super::files::FileBody;
 use super::super::locked;
+use super::super::response::PlannedResponse;
 use super::super::truth::{Dice, Span};
 use super::rows::EXPORTS;
 use super::{authenticate, file, pass};
@@ -204,21 +204,21 @@ pub(super) fn key(arrival: &Arrival) -> String {
 }
 
 /// The job of a path, if the client may see it: with the company's key or the token from a response (`§2`).
-fn find(arrival: &Arrival, workflow: &str, run: &str) -> Result<Job, Answer> {
+fn find(arrival: &Arrival, workflow: &str, run: &str) -> Result<Job, PlannedResponse> {
     authenticate(arrival)?;
     let job = locked(&arrival.world.khoros.jobs).iter().find(|job| job.run == run).cloned();
     let job = job.filter(|job| job.workflow == workflow && job.is_known(arrival));
-    let Some(job) = job else { return Err(Answer::empty(StatusCode::NOT_FOUND)) };
+    let Some(job) = job else { return Err(PlannedResponse::empty(StatusCode::NOT_FOUND)) };
     arrival.unexpected_if(!arrival.path().contains(&encoded(run)), "an id that is encoded otherwise");
     let query = arrival.raw_query();
     if query != key(arrival) && query != job.token() {
         arrival.unexpected_if(true, "a query that was not handed out");
-        return Err(arrival.unauthorized(Answer::empty(StatusCode::FORBIDDEN)));
+        return Err(arrival.unauthorized(PlannedResponse::empty(StatusCode::FORBIDDEN)));
     }
     Ok(job)
 }
 
-pub(super) fn status(arrival: &Arrival, workflow: &str, run: &str) -> Result<Reply, Answer> {
+pub(super) fn status(arrival: &Arrival, workflow: &str, run: &str) -> Result<Reply, PlannedResponse> {
     let khoros = &arrival.world.khoros;
     let found = find(arrival, workflow, run);
     if let Some(job) = locked(&khoros.jobs).iter_mut().find(|job| job.run == run) {
@@ -264,10 +264,10 @@ pub(super) fn status(arrival: &Arrival, workflow: &str, run: &str) -> Result<Rep
 }
 
 /// Redirects to the storage, with a new link each time (`§3.3`).
-pub(super) fn download(arrival: &Arrival, workflow: &str, run: &str) -> Result<Reply, Answer> {
+pub(super) fn download(arrival: &Arrival, workflow: &str, run: &str) -> Result<Reply, PlannedResponse> {
     let job = find(arrival, workflow, run)?;
     if !job.is_done(arrival) {
-        return Err(Answer::empty(StatusCode::NOT_FOUND));
+        return Err(PlannedResponse::empty(StatusCode::NOT_FOUND));
     }
     let world = &arrival.world;
     let khoros = &world.khoros;
@@ -284,6 +284,6 @@ pub(super) fn download(arrival: &Arrival, workflow: &str, run: &str) -> Result<R
     let (export, selection) = (job.export, job.selection.clone());
     let body = FileBody::made(move || file::parts(weak.clone(), export, &selection, &shape));
     let location = world.files.put(&name, content_type, body, life);
-    let answer = Answer::empty(StatusCode::TEMPORARY_REDIRECT).header(LOCATION, &location);
-    Ok(Reply::new(answer, arrival.meet(&[job.name()], None)))
+    let response = PlannedResponse::empty(StatusCode::TEMPORARY_REDIRECT).header(LOCATION, &location);
+    Ok(Reply::new(response, arrival.meet(&[job.name()], None)))
 }

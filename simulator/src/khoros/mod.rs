@@ -20,9 +20,9 @@ use chrono::{Offset as _, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use serde_json::{Value, json};
 
-use super::answer::Answer;
 use super::call::{Arrival, Gateway, Incoming, Reply};
 use super::limits::{Applies, Refusal, Refused, Rule, Unit};
+use super::response::PlannedResponse;
 use super::stats::ReportCall;
 use super::truth::{Dice, Reports, Span};
 use super::{Control, Options, TruthHandle, Vendor, World, locked};
@@ -120,8 +120,8 @@ fn limit(options: &Options) -> Rule {
 }
 
 /// Neither `Retry-After` nor a body is documented (`facts/khoros_care.md §8`).
-fn too_many(_: &Refusal) -> Answer {
-    Answer::empty(StatusCode::TOO_MANY_REQUESTS)
+fn too_many(_: &Refusal) -> PlannedResponse {
+    PlannedResponse::empty(StatusCode::TOO_MANY_REQUESTS)
 }
 
 /// Test controls for Khoros beyond `Control`.
@@ -216,7 +216,7 @@ async fn teams(incoming: Incoming) -> Response<Body> {
             let read = arrival.world.khoros.data.walk("teams", all, &mut |team| {
                 teams.extend(serde_json::from_str::<Value>(team).ok());
             });
-            read.map_err(|_| Answer::empty(StatusCode::NOT_FOUND))?;
+            read.map_err(|_| PlannedResponse::empty(StatusCode::NOT_FOUND))?;
             Ok(list(arrival, "teams", &teams))
         })
         .await
@@ -224,9 +224,9 @@ async fn teams(incoming: Incoming) -> Response<Body> {
 
 /// A list's response, logged as a report.
 fn list(arrival: &Arrival, report: &str, elements: &[Value]) -> Reply {
-    let answer = pass(&json!(elements));
+    let response = pass(&json!(elements));
     let rows = elements.len() as u64;
-    Reply::new(answer, arrival.meet(&[report], None)).reported(ReportCall {
+    Reply::new(response, arrival.meet(&[report], None)).reported(ReportCall {
         report: report.to_owned(),
         rows,
         ..ReportCall::default()
@@ -234,34 +234,34 @@ fn list(arrival: &Arrival, report: &str, elements: &[Value]) -> Reply {
 }
 
 /// The envelope of every successful response.
-fn pass(result: &Value) -> Answer {
+fn pass(result: &Value) -> PlannedResponse {
     let body = json!({ "status": "PASS", "request": null, "message": null, "result": result });
-    Answer::new(StatusCode::OK, CONTENT_TYPE, body.to_string())
+    PlannedResponse::new(StatusCode::OK, CONTENT_TYPE, body.to_string())
 }
 
 /// A refusal: `result` is a text. `status` and the HTTP status are not documented (`§9`).
-fn failed(what: &str) -> Answer {
+fn failed(what: &str) -> PlannedResponse {
     let body = json!({ "status": "FAIL", "request": null, "message": null, "result": what });
-    Answer::new(StatusCode::OK, CONTENT_TYPE, body.to_string())
+    PlannedResponse::new(StatusCode::OK, CONTENT_TYPE, body.to_string())
 }
 
 /// HTTP Basic (`facts/khoros_care.md §2`); the refusal is not documented.
-fn authenticate(arrival: &Arrival) -> Result<(), Answer> {
+fn authenticate(arrival: &Arrival) -> Result<(), PlannedResponse> {
     arrival.unexpected_headers(&[COOKIE]);
     let account = &arrival.world.khoros.account;
     let wanted = format!("{}:{}", account.username, account.password);
     let sent = arrival.header(&AUTHORIZATION).and_then(|value| value.strip_prefix("Basic "));
     if sent.and_then(|sent| STANDARD.decode(sent).ok()).as_deref() != Some(wanted.as_bytes()) {
-        return Err(arrival.unauthorized(Answer::empty(StatusCode::UNAUTHORIZED)));
+        return Err(arrival.unauthorized(PlannedResponse::empty(StatusCode::UNAUTHORIZED)));
     }
     Ok(())
 }
 
 /// Also checks the company's key.
-fn authorize(arrival: &Arrival) -> Result<(), Answer> {
+fn authorize(arrival: &Arrival) -> Result<(), PlannedResponse> {
     authenticate(arrival)?;
     if arrival.query("companyKey").as_ref() != Some(&arrival.world.khoros.account.company_key) {
-        return Err(arrival.unauthorized(Answer::empty(StatusCode::FORBIDDEN)));
+        return Err(arrival.unauthorized(PlannedResponse::empty(StatusCode::FORBIDDEN)));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, NaiveTime, TimeDelta};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response as Answered};
+use reqwest::{Client, Response};
 
 use super::super::{Action, Change, Match, Rows, Simulator};
 use super::*;
@@ -53,20 +53,20 @@ impl Caller {
         format!("{}/api/public/reports/report/{path}?companyKey={}", self.simulator.base_url(), account.company_key)
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder) -> Answered {
+    async fn send(&self, request: reqwest::RequestBuilder) -> Response {
         let account = Account::default();
         request.basic_auth(account.username, Some(account.password)).send().await.unwrap()
     }
 
-    async fn get(&self, url: &str) -> Answered {
+    async fn get(&self, url: &str) -> Response {
         self.send(self.http.get(url)).await
     }
 
-    async fn post(&self, path: &str, query: &str) -> Answered {
+    async fn post(&self, path: &str, query: &str) -> Response {
         self.send(self.http.post(format!("{}&{query}", self.url(path)))).await
     }
 
-    async fn form(&self, path: &str, form: &str) -> Answered {
+    async fn form(&self, path: &str, form: &str) -> Response {
         let request = self.http.post(self.url(path)).header("content-type", "application/x-www-form-urlencoded");
         self.send(request.body(form.to_owned())).await
     }
@@ -76,8 +76,8 @@ impl Caller {
     }
 }
 
-async fn value(answer: Answered) -> Value {
-    serde_json::from_str(&answer.text().await.unwrap()).unwrap()
+async fn value(response: Response) -> Value {
+    serde_json::from_str(&response.text().await.unwrap()).unwrap()
 }
 
 /// 00:00 UTC three days ago, since the vendor's history is only about 18 months long.
@@ -181,9 +181,9 @@ async fn wrong_requests_are_refused() {
         ("team_performance_interval", interval(7_000_000), "no such interval"),
         ("team_performance_interval", interval(1_800_000), "Too many buckets (48)"),
     ] {
-        let answer = value(caller.post(path, &query).await).await;
-        let result = answer["result"].as_str().unwrap_or_default();
-        assert!(result.contains(said), "{path}?{query}: {answer}");
+        let response = value(caller.post(path, &query).await).await;
+        let result = response["result"].as_str().unwrap_or_default();
+        assert!(result.contains(said), "{path}?{query}: {response}");
     }
     assert_eq!(value(caller.post("team_performance_interval", &interval(3_600_000)).await).await["status"], "PASS");
     for (path, query) in [("author", "&locale=it"), ("author", "&reportFormat=CSV"), ("user", "")] {

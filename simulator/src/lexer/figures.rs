@@ -66,7 +66,7 @@ fn facts(data: &Reports, file: usize, span: Span) -> Vec<Fact> {
 }
 
 /// The response; `None` if the type needs a job.
-pub(super) fn answer(data: &Reports, asked: &Asked) -> Option<Value> {
+pub(super) fn compute(data: &Reports, asked: &Asked) -> Option<Value> {
     let mentions = || facts(data, MENTIONS, asked.span());
     Some(match asked.kind {
         "summary" => summary(&mentions()),
@@ -141,12 +141,12 @@ fn states_volume(facts: &[Fact], asked: &Asked) -> Value {
             *counts.entry((fact.get("State"), label(at, asked))).or_default() += 1;
         }
     }
-    let mut answer: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+    let mut response: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
     for ((state, label), value) in counts {
         let element = json!({ "state": state, "value": value, "date_range": { "date_from": label } });
-        answer.entry(state).or_default().push(element);
+        response.entry(state).or_default().push(element);
     }
-    json!(answer)
+    json!(response)
 }
 
 fn response_volume(facts: &[Fact], asked: &Asked) -> Value {
@@ -189,7 +189,7 @@ fn classifications(facts: &[Fact]) -> Value {
 fn user_summary(facts: &[Fact]) -> Value {
     let of_agent = |(number, (id, first, last, _)): (usize, &(i64, &str, &str, &str))| {
         let own: Vec<&Fact> = facts.iter().filter(|fact| fact.agent() == Some(number)).collect();
-        let (assigned, answered) = (own.len() as u64, count(&own, responded));
+        let (assigned, responded_to) = (own.len() as u64, count(&own, responded));
         let private = count(&own, |fact| responded(fact) && fact.get("Source Type") == "email");
         let broke = |column| count(&own, |fact| responded(fact) && fact.get(column) == "false");
         let (broke_sla, broke_action) = (broke("Within Customer SLA"), broke("Within Agent SLA"));
@@ -200,16 +200,16 @@ fn user_summary(facts: &[Fact]) -> Value {
         (assigned > 0).then(|| {
             json!({
                 "user_id": id.to_string(), "first_name": first, "last_name": last, "mentions_assigned": assigned,
-                "responded_to": answered, "responded_to_in_private": private, "total_responded_to": answered,
+                "responded_to": responded_to, "responded_to_in_private": private, "total_responded_to": responded_to,
                 "broke_sla": broke_sla, "broke_action_sla": broke_action, "avg_response_time": average,
                 "min_response_time": least, "max_response_time": most, "avg_action_response_time": agent_average,
                 "min_action_response_time": agent_least, "max_action_response_time": agent_most,
                 "avg_response_time_min": in_minutes(&average),
                 "avg_action_response_time_min": in_minutes(&agent_average),
-                "fraction_responded_to": fraction(answered, assigned),
-                "fraction_responded_to_in_private": fraction(private, answered),
-                "fraction_broke_sla": fraction(broke_sla, answered),
-                "fraction_broke_action_sla": fraction(broke_action, answered),
+                "fraction_responded_to": fraction(responded_to, assigned),
+                "fraction_responded_to_in_private": fraction(private, responded_to),
+                "fraction_broke_sla": fraction(broke_sla, responded_to),
+                "fraction_broke_action_sla": fraction(broke_action, responded_to),
             })
         })
     };
@@ -309,7 +309,7 @@ fn nps(submissions: &[Fact]) -> Value {
     let scores = || submissions.iter().filter_map(|fact| fact.number("Score"));
     let (received, promoters) = (scores().count(), scores().filter(|score| *score >= 9.0).count());
     let detractors = scores().filter(|score| *score < 7.0).count();
-    #[expect(clippy::cast_precision_loss, reason = "as many as a window has answers")]
+    #[expect(clippy::cast_precision_loss, reason = "at most as many as a window has responses")]
     let score = if received == 0 { 0.0 } else { (promoters as f64 - detractors as f64) / received as f64 * 100.0 };
     json!({
         "total_sent": received * 3, "total_received": received, "total_promoters": promoters,

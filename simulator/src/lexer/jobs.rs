@@ -8,9 +8,9 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use serde_json::json;
 
-use super::super::answer::Answer;
 use super::super::call::{Arrival, Reply};
 use super::super::export::{csv, fields, pieces};
+use super::super::response::PlannedResponse;
 use super::super::stats::ReportCall;
 use super::super::truth::Dice;
 use super::super::{FileBody, Options, Vendor, World, locked};
@@ -44,16 +44,16 @@ impl Jobs {
     }
 
     /// Starts a job; one that takes no time is complete at once.
-    pub fn submit(&self, arrival: &Arrival, asked: Asked) -> Answer {
+    pub fn submit(&self, arrival: &Arrival, asked: Asked) -> PlannedResponse {
         let token = locked(&self.dice).guid();
         let job = Job { asked, ready_at: arrival.at + self.takes };
-        let answer = self.tell(arrival, &token, &job);
+        let response = self.tell(arrival, &token, &job);
         locked(&self.known).insert(token, job);
-        answer
+        response
     }
 
     /// The status of a job. A complete one gets a new link with every response.
-    pub fn status(&self, arrival: &Arrival) -> Result<Reply, Answer> {
+    pub fn status(&self, arrival: &Arrival) -> Result<Reply, PlannedResponse> {
         let token = arrival.query("token").unwrap_or_default();
         let jobs = locked(&self.known);
         let Some(job) = jobs.get(&token) else { return Err(error(StatusCode::NOT_FOUND, "Not found")) };
@@ -71,13 +71,13 @@ impl Jobs {
         locked(&self.known).clear();
     }
 
-    fn tell(&self, arrival: &Arrival, token: &str, job: &Job) -> Answer {
+    fn tell(&self, arrival: &Arrival, token: &str, job: &Job) -> PlannedResponse {
         if arrival.world.now() < job.ready_at {
-            return Answer::json(json!({ "status": "pending", "url": null, "token": token }).to_string());
+            return PlannedResponse::json(json!({ "status": "pending", "url": null, "token": token }).to_string());
         }
         let body = body(Arc::downgrade(&arrival.world), job.asked.clone());
         let url = arrival.world.files.put(&format!("activity_{token}"), CSV, body, self.link);
-        Answer::json(json!({ "status": "complete", "url": url, "token": token }).to_string())
+        PlannedResponse::json(json!({ "status": "complete", "url": url, "token": token }).to_string())
     }
 }
 

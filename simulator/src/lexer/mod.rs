@@ -19,9 +19,9 @@ use chrono::{DateTime, FixedOffset};
 use serde_json::{Value, json};
 
 use self::request::Asked;
-use super::answer::{Answer, JSON};
 use super::call::{Arrival, Gateway, Incoming, Reply};
 use super::limits::{Applies, Refusal, Refused, Rule, Unit};
+use super::response::{JSON, PlannedResponse};
 use super::stats::ReportCall;
 use super::truth::Reports;
 use super::{Control, Options, TruthHandle, Vendor, World, locked};
@@ -94,13 +94,13 @@ fn limit_rules(options: &Options) -> [Rule; 2] {
 }
 
 /// No `Retry-After` is documented (`facts/lexer.md §1`).
-fn too_many(_: &Refusal) -> Answer {
+fn too_many(_: &Refusal) -> PlannedResponse {
     error(StatusCode::TOO_MANY_REQUESTS, "Rate limited exceeded")
 }
 
 /// `facts/lexer.md §7`; the body is not documented.
-fn error(status: StatusCode, message: &str) -> Answer {
-    Answer::new(status, JSON, json!({ "error": message }).to_string())
+fn error(status: StatusCode, message: &str) -> PlannedResponse {
+    PlannedResponse::new(status, JSON, json!({ "error": message }).to_string())
 }
 
 /// Test controls for Lexer beyond `Control`.
@@ -131,7 +131,7 @@ impl Handle {
     ) -> Option<Value> {
         let (form, category) = nps.unzip();
         let asked = Asked { kind, from, to, form, category: category.unwrap_or_default().to_owned() };
-        figures::answer(&self.0.world.lexer.data, &asked)
+        figures::compute(&self.0.world.lexer.data, &asked)
     }
 
     /// Adds a column to files of that type from now on; edits of the truth set its content.
@@ -154,8 +154,8 @@ impl Handle {
 /// `api.lexer.io`
 pub(super) fn routes() -> Router<Arc<World>> {
     let lists = LISTS.into_iter().fold(Router::new(), |router, (name, endpoint)| {
-        let answer = move |incoming: Incoming| async move { serve_list(incoming, name, endpoint).await };
-        router.route(&format!("/v1/{name}"), get(answer))
+        let handler = move |incoming: Incoming| async move { serve_list(incoming, name, endpoint).await };
+        router.route(&format!("/v1/{name}"), get(handler))
     });
     lists.route("/v1/activity/reports", post(reports))
 }
@@ -171,8 +171,8 @@ async fn serve_list(incoming: Incoming, name: &'static str, endpoint: &'static s
             authorize(arrival)?;
             let elements = arrival.world.lexer.list(name);
             let report = ReportCall { report: name.to_owned(), rows: elements.len() as u64, ..ReportCall::default() };
-            let answer = Answer::json(json!(elements).to_string());
-            Ok(Reply::new(answer, arrival.meet(&[name], None)).reported(report))
+            let response = PlannedResponse::json(json!(elements).to_string());
+            Ok(Reply::new(response, arrival.meet(&[name], None)).reported(report))
         })
         .await
 }
@@ -181,7 +181,7 @@ async fn reports(incoming: Incoming) -> Response<Body> {
     incoming.serve(Vendor::Lexer, REPORTS, report).await
 }
 
-fn report(arrival: &Arrival, body: &[u8]) -> Result<Reply, Answer> {
+fn report(arrival: &Arrival, body: &[u8]) -> Result<Reply, PlannedResponse> {
     authorize(arrival)?;
     let is_json = arrival.header(&CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
     arrival.unexpected_if(!is_json, "a body that is not called JSON");
@@ -195,11 +195,11 @@ fn report(arrival: &Arrival, body: &[u8]) -> Result<Reply, Answer> {
         ..ReportCall::default()
     };
     let action = arrival.meet(&[asked.kind], None);
-    let answer = match figures::answer(&lexer.data, &asked) {
-        Some(figures) => Answer::json(figures.to_string()),
+    let response = match figures::compute(&lexer.data, &asked) {
+        Some(figures) => PlannedResponse::json(figures.to_string()),
         None => lexer.jobs.submit(arrival, asked),
     };
-    Ok(Reply::new(answer, action).reported(call))
+    Ok(Reply::new(response, action).reported(call))
 }
 
 async fn status(incoming: Incoming) -> Response<Body> {
@@ -212,7 +212,7 @@ async fn status(incoming: Incoming) -> Response<Body> {
 }
 
 /// The header with the token, on both hosts (`facts/lexer.md §1`).
-fn authorize(arrival: &Arrival) -> Result<(), Answer> {
+fn authorize(arrival: &Arrival) -> Result<(), PlannedResponse> {
     arrival.unexpected_headers(&[AUTHORIZATION, COOKIE]);
     let refused = |message| Err(arrival.unauthorized(error(StatusCode::UNAUTHORIZED, message)));
     match arrival.header(&TOKEN) {

@@ -4,8 +4,8 @@ use axum::http::StatusCode;
 use chrono::{DateTime, FixedOffset, Months, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
-use super::super::answer::Answer;
 use super::super::call::Arrival;
+use super::super::response::PlannedResponse;
 use super::super::truth::{Span, ticks};
 use super::error;
 use super::rows::FORMS;
@@ -44,7 +44,7 @@ pub(super) struct Asked {
 
 impl Asked {
     /// `known` are further fields that are accepted silently.
-    pub fn read(arrival: &Arrival, body: &[u8], known: &[String]) -> Result<Self, Answer> {
+    pub fn read(arrival: &Arrival, body: &[u8], known: &[String]) -> Result<Self, PlannedResponse> {
         let malformed = || error(StatusCode::NOT_FOUND, "Not found");
         let body: Map<String, Value> = serde_json::from_slice(body).map_err(|_| malformed())?;
         let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -96,6 +96,6 @@ fn moment(text: &str) -> Option<DateTime<FixedOffset>> {
     DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%:z").ok().filter(|_| text.len() == 25)
 }
 
-fn invalid(why: &str) -> Answer {
+fn invalid(why: &str) -> PlannedResponse {
     error(StatusCode::BAD_REQUEST, &format!("Invalid report - {why}"))
 }

@@ -83,7 +83,7 @@ async fn its_truth_is_separate_from_other_vendors() {
     assert_eq!(data.count(report, day(1), day(2)), Ok(0));
     data.release_late();
     assert_eq!(data.count(report, day(1), day(2)), Ok(rows.len() as u64 - 10));
-    assert!(control.count(report, day(1), day(2)).is_err(), "Lynn has no such report");
+    assert!(control.lynn().count(report, day(1), day(2)).is_err(), "Lynn has no such report");
 }
 
 #[tokio::test]
@@ -111,9 +111,9 @@ async fn invalid_requests_are_refused_as_documented() {
         ),
         (json!([]), 404, ""),
     ] {
-        let answer = client.report(body.clone()).await;
-        assert_eq!(answer.0, status, "{body}");
-        assert!(answer.1["error"].as_str().unwrap_or_default().contains(said), "{answer:?}");
+        let response = client.report(body.clone()).await;
+        assert_eq!(response.0, status, "{body}");
+        assert!(response.1["error"].as_str().unwrap_or_default().contains(said), "{response:?}");
     }
     assert_eq!(client.simulator.control().stats().unexpected, []);
     client.report(json!({ "type": "summary", "date_from": from, "date_to": to, "users": [1] })).await;
@@ -125,8 +125,8 @@ async fn short_ranges_have_hourly_intervals_by_the_rule_of_each_report() {
     let client = Client::new(free()).await;
     let hourly = async |kind: &str, days: u32, to: &str| {
         let body = asked(kind, "2024-03-01T00:00:00+11:00", &format!("2024-03-{days:02}T{to}+11:00"));
-        let answer = client.report(body).await.1;
-        let series = answer.as_object().unwrap().values().next().unwrap().as_array().unwrap().clone();
+        let response = client.report(body).await.1;
+        let series = response.as_object().unwrap().values().next().unwrap().as_array().unwrap().clone();
         series.iter().any(|element| !element["date_range"]["date_from"].as_str().unwrap().ends_with(" 00:00"))
     };
     assert!(hourly("states_volume", 4, "23:59:59").await);
@@ -164,7 +164,7 @@ async fn figures_agree_with_each_other() {
 }
 
 #[tokio::test]
-async fn a_job_takes_its_time_and_its_file_needs_no_credential() {
+async fn a_job_needs_time_and_its_file_needs_no_credential() {
     let account = Account { job_takes: Duration::from_millis(300), ..Account::default() };
     let client = Client::new(Options { lexer: account, ..free() }).await;
     let (status, job) = client.report(first_days("mention_sla_export", 1)).await;

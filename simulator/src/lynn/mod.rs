@@ -18,10 +18,10 @@ use axum::http::{HeaderValue, Response, StatusCode, Uri};
 use axum::routing::post;
 use serde::Deserialize;
 
-use super::answer::{Answer, subscription_key};
 use super::call::{Arrival, Gateway, Incoming, outliving_the_client};
 use super::limits::{Applies, CallKind, Refused, Rule, Unit};
 use super::mischief::Action;
+use super::response::{PlannedResponse, subscription_key};
 use super::truth::Reports;
 use super::{Options, Vendor, World, locked};
 
@@ -96,7 +96,7 @@ impl Lynn {
             rows::Rows { reports: reports(), seed: options.seed, volume: options.volume, tenant: account.tenant };
         let names = reports().into_iter().map(|report| vec![report.name, report.id]).collect();
         Self {
-            gateway: Gateway::new(options, &limit_rules(options), Answer::refusal),
+            gateway: Gateway::new(options, &limit_rules(options), PlannedResponse::refusal),
             data: Reports::new(Box::new(source), names, options.hide_future),
             token_lifetime: options.scaled(options.token_lifetime),
             tokens: Mutex::new(token::Tokens::new(options.seed)),
@@ -163,18 +163,18 @@ async fn serve_token(arrival: Arrival, body: Body, family: Family) -> Response<B
         let query = arrival.raw_query();
         let is_known = query.is_empty() || (query == "info" && family == Family::Reporting);
         arrival.unexpected_if(!is_known, "a query that CreateToken does not have");
-        if let Err(answer) = check_key(&arrival).and_then(|()| arrival.admit()) {
-            return arrival.refuse(answer);
+        if let Err(response) = check_key(&arrival).and_then(|()| arrival.admit()) {
+            return arrival.refuse(response);
         }
         arrival.unexpected_headers(&[AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE]);
         let body = match arrival.body(body).await {
             Ok(body) => body,
-            Err(answer) => return arrival.finish(answer, 0).0,
+            Err(response) => return arrival.finish(response, 0).0,
         };
         let action = arrival.meet(&[], None);
         let info = arrival.endpoint == TOKEN_INFO;
-        let answer = if info { token_info(&arrival, &body) } else { mint(&arrival, &body, family) };
-        arrival.deliver(answer, action, body.len()).await.0
+        let response = if info { token_info(&arrival, &body) } else { mint(&arrival, &body, family) };
+        arrival.deliver(response, action, body.len()).await.0
     })
     .await
 }
@@ -182,13 +182,13 @@ async fn serve_token(arrival: Arrival, body: Body, family: Family) -> Response<B
 async fn execute_report(Path((tenant, report)): Path<(String, String)>, incoming: Incoming) -> Response<Body> {
     let (arrival, body) = incoming.arrive(Vendor::Lynn, EXECUTE_REPORT, CallKind::Data);
     outliving_the_client(async move {
-        if let Err(answer) = check_key(&arrival).and_then(|()| arrival.admit()) {
-            return arrival.refuse(answer);
+        if let Err(response) = check_key(&arrival).and_then(|()| arrival.admit()) {
+            return arrival.refuse(response);
         }
         arrival.unexpected_headers(&[PROXY_AUTHORIZATION, COOKIE]);
         let body = match arrival.body(body).await {
             Ok(body) => body,
-            Err(answer) => return arrival.finish(answer, 0).0,
+            Err(response) => return arrival.finish(response, 0).0,
         };
         report::execute(&arrival, &tenant, &report, &body).await
     })
@@ -196,7 +196,7 @@ async fn execute_report(Path((tenant, report)): Path<(String, String)>, incoming
 }
 
 /// The subscription key, which the gateway checks before it counts.
-fn check_key(arrival: &Arrival) -> Result<(), Answer> {
+fn check_key(arrival: &Arrival) -> Result<(), PlannedResponse> {
     let account = &arrival.world.lynn.account;
     let key = arrival.headers.get(SUBSCRIPTION_KEY).map(HeaderValue::as_bytes);
     arrival.unexpected_if(key == Some(b""), "empty Ocp-Apim-Subscription-Key");
@@ -217,8 +217,8 @@ fn check_key(arrival: &Arrival) -> Result<(), Answer> {
 }
 
 /// Checks the bearer token of that family; the scheme may be in any case.
-fn bearer(arrival: &Arrival, family: Family) -> Result<&str, Answer> {
-    let refuse = || arrival.unauthorized(Answer::empty(StatusCode::UNAUTHORIZED));
+fn bearer(arrival: &Arrival, family: Family) -> Result<&str, PlannedResponse> {
+    let refuse = || arrival.unauthorized(PlannedResponse::empty(StatusCode::UNAUTHORIZED));
     let (scheme, token) = arrival.header(&AUTHORIZATION).and_then(|value| value.split_once(' ')).ok_or_else(refuse)?;
     let is_good = |family| locked(arrival.world.lynn.tokens_of(family)).is_good(token, arrival.world.now());
     let good = is_good(family);
@@ -235,32 +235,32 @@ struct Credentials {
     tenant: i64,
 }
 
-fn check_credentials(arrival: &Arrival, body: &[u8]) -> Result<(), Answer> {
+fn check_credentials(arrival: &Arrival, body: &[u8]) -> Result<(), PlannedResponse> {
     let Ok(given) = serde_json::from_slice::<Credentials>(body) else {
-        return Err(Answer::error(StatusCode::BAD_REQUEST, "The request body is not a credential."));
+        return Err(PlannedResponse::error(StatusCode::BAD_REQUEST, "The request body is not a credential."));
     };
     let account = &arrival.world.lynn.account;
     let right = (given.tenant, &given.access_token, &given.access_token_secret)
         == (account.tenant, &account.access_token, &account.access_token_secret);
-    if right { Ok(()) } else { Err(arrival.unauthorized(Answer::empty(StatusCode::UNAUTHORIZED))) }
+    if right { Ok(()) } else { Err(arrival.unauthorized(PlannedResponse::empty(StatusCode::UNAUTHORIZED))) }
 }
 
-fn mint(arrival: &Arrival, body: &[u8], family: Family) -> Answer {
-    if let Err(answer) = check_credentials(arrival, body) {
-        return answer;
+fn mint(arrival: &Arrival, body: &[u8], family: Family) -> PlannedResponse {
+    if let Err(response) = check_credentials(arrival, body) {
+        return response;
     }
     let lynn = &arrival.world.lynn;
     let token = locked(lynn.tokens_of(family)).mint(lynn.account.tenant, lynn.token_lifetime, arrival.world.now());
     locked(&arrival.world.stats).tokens_minted += 1;
-    Answer::json(serde_json::json!({ "token": token }).to_string())
+    PlannedResponse::json(serde_json::json!({ "token": token }).to_string())
 }
 
 /// Undocumented (`§10.6`): this one returns the use of each limit.
-fn token_info(arrival: &Arrival, body: &[u8]) -> Answer {
-    if let Err(answer) = check_credentials(arrival, body) {
-        return answer;
+fn token_info(arrival: &Arrival, body: &[u8]) -> PlannedResponse {
+    if let Err(response) = check_credentials(arrival, body) {
+        return response;
     }
-    Answer::json(serde_json::json!({ "quota": arrival.world.lynn.gateway.stats() }).to_string())
+    PlannedResponse::json(serde_json::json!({ "quota": arrival.world.lynn.gateway.stats() }).to_string())
 }
 
 /// Whether an action replaces the call's processing.

@@ -11,10 +11,10 @@ use serde_json::value::RawValue;
 
 use super::Lynn;
 use super::cursor::{Cursor, CursorShape};
-use crate::answer::Answer;
 use crate::call::Arrival;
 use crate::locked;
 use crate::mischief::Action;
+use crate::response::PlannedResponse;
 use crate::stats::ReportCall;
 use crate::truth::{Dice, Place, Span, Truth};
 
@@ -96,13 +96,17 @@ pub(super) async fn execute(arrival: &Arrival, tenant: &str, report: &str, body:
     let mut action = None;
     let mut rows = 0;
     let mut page = 0;
-    let answer = match authorize(arrival, tenant) {
-        Err(answer) => answer,
+    let response = match authorize(arrival, tenant) {
+        Err(response) => response,
         Ok(token) => match (&found, &asked) {
-            (Err(_), _) => Answer::error(StatusCode::NOT_FOUND, "The report does not exist or is not enabled."),
-            (_, Err(fault)) => Answer::error(StatusCode::BAD_REQUEST, &format!("The request body is wrong: {fault}.")),
+            (Err(_), _) => {
+                PlannedResponse::error(StatusCode::NOT_FOUND, "The report does not exist or is not enabled.")
+            }
+            (_, Err(fault)) => {
+                PlannedResponse::error(StatusCode::BAD_REQUEST, &format!("The request body is wrong: {fault}."))
+            }
             (&Ok(number), Ok(asked)) => match query(arrival, number, asked) {
-                Err(answer) => answer,
+                Err(response) => response,
                 Ok(query) => {
                     page = u32::from(query.page());
                     let names = [lynn.reports[number].name.as_str(), lynn.reports[number].id.as_str()];
@@ -110,15 +114,15 @@ pub(super) async fn execute(arrival: &Arrival, tenant: &str, report: &str, body:
                     if action == Some(Action::TokenExpired) {
                         locked(&lynn.tokens).expire(token);
                     }
-                    let made = answer_page(lynn, &query, action.as_ref(), &arrival.world.options);
+                    let made = make_page(lynn, &query, action.as_ref(), &arrival.world.options);
                     rows = made.rows;
-                    Answer::json(made.json)
+                    PlannedResponse::json(made.json)
                 }
             },
         },
     };
     let mischief = action.as_ref().map(Action::name);
-    let (response, bytes) = arrival.deliver(answer, action, body.len()).await;
+    let (response, bytes) = arrival.deliver(response, action, body.len()).await;
     locked(&arrival.world.stats).reported(ReportCall {
         at_secs: arrival.at.as_secs_f64(),
         endpoint: arrival.endpoint.to_owned(),
@@ -136,17 +140,17 @@ pub(super) async fn execute(arrival: &Arrival, tenant: &str, report: &str, body:
     response
 }
 
-fn authorize<'a>(arrival: &'a Arrival, tenant: &str) -> Result<&'a str, Answer> {
+fn authorize<'a>(arrival: &'a Arrival, tenant: &str) -> Result<&'a str, PlannedResponse> {
     let token = super::bearer(arrival, super::Family::Reporting)?;
     if tenant != arrival.world.lynn.account.tenant.to_string() {
-        let refused = Answer::error(StatusCode::FORBIDDEN, "The credential has no division in this tenant.");
+        let refused = PlannedResponse::error(StatusCode::FORBIDDEN, "The credential has no division in this tenant.");
         return Err(arrival.unauthorized(refused));
     }
     Ok(token)
 }
 
-fn query<'a>(arrival: &Arrival, report: usize, asked: &Asked<'a>) -> Result<Query<'a>, Answer> {
-    let bad = |message: &str| Answer::error(StatusCode::BAD_REQUEST, message);
+fn query<'a>(arrival: &Arrival, report: usize, asked: &Asked<'a>) -> Result<Query<'a>, PlannedResponse> {
+    let bad = |message: &str| PlannedResponse::error(StatusCode::BAD_REQUEST, message);
     let options = &arrival.world.options;
     let moment = |text: &str| {
         moment(text, options.filter_timezone).ok_or_else(|| bad("A date is not `yyyy-MM-dd HH:mm:ss`, 24 hours."))
@@ -166,7 +170,7 @@ fn query<'a>(arrival: &Arrival, report: usize, asked: &Asked<'a>) -> Result<Quer
         Some(json) => match Cursor::read(json) {
             Some((cursor, _)) if cursor.query == fingerprint => Some((cursor, json)),
             Some(_) => return Err(bad("lastDocument belongs to another query.")),
-            None => return Err(bad("lastDocument is not what an answer held.")),
+            None => return Err(bad("lastDocument is not a value from a response.")),
         },
     };
     let mut span = Span::new(from, until);
@@ -190,7 +194,7 @@ struct Page {
     rows: u64,
 }
 
-fn answer_page(lynn: &Lynn, query: &Query<'_>, action: Option<&Action>, options: &crate::Options) -> Page {
+fn make_page(lynn: &Lynn, query: &Query<'_>, action: Option<&Action>, options: &crate::Options) -> Page {
     let shape = lynn.shape();
     let (total, read) =
         lynn.data.with_truth(|truth| (truth.count(query.report, query.span), read(truth, query, action)));

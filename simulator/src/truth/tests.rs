@@ -91,7 +91,7 @@ fn pages_continue_where_they_ended_after_any_edit() {
 }
 
 #[test]
-fn vanished_rows_are_gone_and_late_rows_come() {
+fn vanished_rows_are_not_returned_and_late_rows_appear() {
     let mut truth = truth();
     let before = read(&truth, at(6, 0), at(7, 0));
     assert_eq!(truth.edit(0, Edit::Late { rows: rows(at(6, 0), at(7, 0)).first(30), for_ms: None }), 30);

@@ -1,4 +1,4 @@
-//! `tidegate check`: is the configuration right, and do all credentials work? Sends logins and no report call.
+//! `tidegate check`: checks the configuration and all credentials. Sends logins, but no report call.
 
 mod probe;
 
@@ -20,13 +20,13 @@ use crate::text::show_duration;
 
 #[derive(Debug, Serialize)]
 struct Document {
-    /// Nothing that was checked is wrong.
+    /// Whether all checks succeeded.
     ok: bool,
     offline: bool,
     database: Database,
     connections: Vec<ConnectionEntry>,
     jobs: Vec<JobEntry>,
-    /// What is allowed and yet deserves a second look.
+    /// Warnings about settings that are allowed but are probably a mistake.
     warnings: Vec<String>,
 }
 
@@ -55,14 +55,14 @@ struct JobEntry {
     schedule: Option<String>,
     timezone: &'static str,
     paused: bool,
-    /// It reads nothing: `tidegate push` sends its rows.
+    /// Whether the job sends rows (`tidegate push`) instead of reading.
     push: bool,
     next_firing: Option<DateTime<Utc>>,
-    /// The same on the clock of the job's zone.
+    /// The same time in the job's zone.
     next_firing_local: Option<String>,
 }
 
-pub async fn run(context: Context, args: CheckArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: CheckArgs) -> anyhow::Result<Exit> {
     let probes = if args.offline { Probes::default() } else { probe::all(&context).await? };
     let document = document(&context.config, probes, args.offline, clock::now());
     if args.json {

@@ -1,7 +1,7 @@
 //! Logs in to the database and to every connection.
 //!
 //! A login is a call like any other: it is reserved in the ledger before it is sent (promise 2), and the ledger is in the
-//! database. So nothing is sent while the database is away or lacks its schema.
+//! database. So nothing is sent while the database is unreachable or has no schema.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,11 +24,11 @@ use crate::store::trouble::{chain, is_read_only};
 use crate::worker::policy::{self, TaskError};
 use crate::worker::{accounts, hint};
 
-/// The role is for people's programs; nothing fails without it.
-const NO_READER: &str = "the role `tidegate_reader` does not exist, so nobody can be given the right to read the reports: an \
-                         administrator runs `create role tidegate_reader nologin;`, then run `tidegate migrate`";
+/// The warning about a missing reader role. Users' programs need the role; Tidegate works without it.
+const NO_READER: &str = "the role `tidegate_reader` does not exist, so no user can get the right to read the reports: an \
+                         administrator must run `create role tidegate_reader nologin;`, then run `tidegate migrate`";
 
-/// What came of one check.
+/// The result of one check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub(super) enum Finding {
@@ -39,7 +39,7 @@ pub(super) enum Finding {
     Failed {
         error: String,
         hint: String,
-        /// SQL that an administrator runs.
+        /// SQL that an administrator has to run.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         statements: Vec<String>,
     },
@@ -52,7 +52,7 @@ pub(super) enum Finding {
 pub(super) struct Probes {
     pub(super) database: Finding,
     pub(super) connections: BTreeMap<String, Finding>,
-    /// About the database, for the warnings of the configuration to go on.
+    /// Warnings about the database, which follow those about the configuration.
     pub(super) warnings: Vec<String>,
 }
 
@@ -90,7 +90,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Where the database is, without user and password.
+/// The address of the database, without user and password.
 pub(super) fn place(config: &Config) -> String {
     let embedded = || format!("embedded in {}", config.embedded.data_dir.display());
     database_place(&config.database.target).unwrap_or_else(embedded)
@@ -102,8 +102,8 @@ pub(super) async fn all(context: &Context) -> anyhow::Result<Probes> {
         return Ok(Probes { database: Finding::of(&error.into()), ..Probes::default() });
     }
     let probing = context.with_database(async |database| {
-        let answer = timeout(DATABASE_WITHIN, ask(&database.pool));
-        let (detail, warnings) = answer.await.unwrap_or_else(|_| Err(silent_database().into()))?;
+        let reply = timeout(DATABASE_WITHIN, ask(&database.pool));
+        let (detail, warnings) = reply.await.unwrap_or_else(|_| Err(silent_database().into()))?;
         let logins = context
             .config
             .connections
@@ -123,7 +123,7 @@ fn silent_database() -> CommandError {
     CommandError::failed("it does not respond", "check its log and its load, then try again")
 }
 
-/// What the database is, and warnings about it.
+/// A description of the database, and warnings about it.
 async fn ask(pool: &PgPool) -> anyhow::Result<(String, Vec<String>)> {
     let mut conn = pool.acquire().await?;
     match migrate::examine(pool, &mut conn).await {

@@ -121,7 +121,7 @@ fn parts_of(raw: raw::Database, path: &KeyPath, report: &mut Report<'_>) -> Data
     if let Some(problem) = ssl_root_cert.as_deref().and_then(file_problem) {
         report.refuse(&path.key("sslrootcert"), problem);
     }
-    let ssl_mode = raw.sslmode.map_or_else(SslMode::default, SslMode::from);
+    let ssl_mode = raw.sslmode.unwrap_or_default();
     if ssl_root_cert.is_some() && !matches!(ssl_mode, SslMode::VerifyCa | SslMode::VerifyFull) {
         // An unknown mode was refused, and may have been meant to verify.
         if !report.is_refused(&path.key("sslmode")) {
@@ -153,18 +153,5 @@ fn file_problem(path: &Path) -> Option<String> {
         Ok(metadata) if metadata.is_file() => None,
         Ok(_) => Some("is not a file; write the path of a PEM file".to_owned()),
         Err(error) => Some(format!("{}; write the path of a PEM file", cannot_read(path, &error))),
-    }
-}
-
-impl From<raw::SslMode> for SslMode {
-    fn from(raw: raw::SslMode) -> Self {
-        match raw {
-            raw::SslMode::Disable => Self::Disable,
-            raw::SslMode::Allow => Self::Allow,
-            raw::SslMode::Prefer => Self::Prefer,
-            raw::SslMode::Require => Self::Require,
-            raw::SslMode::VerifyCa => Self::VerifyCa,
-            raw::SslMode::VerifyFull => Self::VerifyFull,
-        }
     }
 }

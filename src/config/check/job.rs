@@ -64,11 +64,7 @@ pub(super) fn check(
         streams,
         schedule,
         timezone,
-        catch_up: match raw.catch_up {
-            Some(raw::CatchUp::All) => CatchUp::All,
-            Some(raw::CatchUp::None) => CatchUp::None,
-            Some(raw::CatchUp::Latest) | None => CatchUp::Latest,
-        },
+        catch_up: raw.catch_up.unwrap_or(CatchUp::Latest),
         start: start.unwrap_or_default(),
         settle: report.duration(
             &path.key("settle"),
@@ -276,11 +272,7 @@ fn job_stream(
     } else if let Some(fields) = &entry.key {
         stream.key = Key::Fields(key_fields(fields, &stream, &path.key("key"), report));
     }
-    let new_fields = match entry.columns {
-        Some(raw::NewFields::Extra) => NewFields::Extra,
-        None if stream.documented => NewFields::Extra,
-        Some(raw::NewFields::Add) | None => NewFields::Add,
-    };
+    let new_fields = entry.columns.unwrap_or(if stream.documented { NewFields::Extra } else { NewFields::Add });
     let types = types::check(entry.types.as_ref(), &stream, &path.key("types"), report);
     JobStream { stream, slice, lookback, new_fields, types }
 }

@@ -67,15 +67,11 @@ pub(super) fn history(raw: &raw::History, report: &mut Report<'_>) -> History {
 
 pub(super) fn log(raw: raw::Log, report: &mut Report<'_>) -> Log {
     let path = KeyPath::default().key("log").key("level");
-    let format = match raw.format {
-        Some(raw::LogFormat::Json) => LogFormat::Json,
-        Some(raw::LogFormat::Pretty) | None => LogFormat::Pretty,
-    };
     let level = raw.level.unwrap_or_else(|| LEVEL.to_owned());
     if let Some(problem) = level_problem(&level) {
         report.refuse(&path, problem);
     }
-    Log { format, level }
+    Log { format: raw.format.unwrap_or(LogFormat::Pretty), level }
 }
 
 /// A filter accepts any word as a module name, so a misspelt level would silently log nothing.

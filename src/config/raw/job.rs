@@ -9,7 +9,9 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::super::NewFields;
 use crate::catalogue::ColumnType;
+use crate::cron::CatchUp;
 use crate::settings::{Bool, DurationText, Integer, Percent};
 
 /// What a job reads, or what `tidegate push` sends for it.
@@ -79,15 +81,6 @@ pub(in crate::config) struct Push {
     /// Rows per call.
     #[schemars(range(min = 1, max = 10000), extend("default" = 100))]
     pub(in crate::config) batch_size: Option<Integer>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub(in crate::config) enum CatchUp {
-    Latest,
-    All,
-    None,
 }
 
 /// `"*"` or a list. A refused item is `None`, so that the others keep their index.
@@ -181,14 +174,6 @@ struct EntryMap {
 fn types_schema(_: &mut SchemaGenerator) -> Schema {
     let words: Vec<&str> = ColumnType::ALL.into_iter().map(ColumnType::word).chain(["double precision"]).collect();
     json_schema!({ "type": ["object", "null"], "additionalProperties": { "enum": words } })
-}
-
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub(in crate::config) enum NewFields {
-    Extra,
-    Add,
 }
 
 impl<'de> Deserialize<'de> for Entry {

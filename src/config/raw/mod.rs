@@ -8,6 +8,7 @@ mod job;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::{LogFormat, SslMode};
 use crate::settings::{Credential, DurationText, Entries, Integer, Keep};
 
 pub(super) use job::*;
@@ -59,18 +60,6 @@ pub(super) struct Database {
     pub(super) max_connections: Option<Integer>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(super) enum SslMode {
-    Disable,
-    Allow,
-    Prefer,
-    Require,
-    VerifyCa,
-    VerifyFull,
-}
-
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Embedded {
@@ -118,12 +107,4 @@ pub(super) struct Log {
     /// `error`, `warn`, `info`, `debug`, `trace` or `off`, with exceptions per module: `info,tidegate=debug`.
     #[schemars(extend("default" = "info"))]
     pub(super) level: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub(super) enum LogFormat {
-    Pretty,
-    Json,
 }

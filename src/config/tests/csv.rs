@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::super::Config;
 use super::load_texts;
 use crate::connector::{CsvForm, jaicp, khoros, lexer};
+use crate::decode::text::Charset;
 use crate::settings::Faults;
 
 /// A connection of each such vendor, and the keys around its `csv`.
@@ -36,7 +37,7 @@ fn every_setting_is_read() {
         assert_eq!(form(vendor, "{}"), CsvForm::default());
         let own = form(vendor, "{ delimiter: \";\", quote: \"'\", charset: Latin1 }");
         assert_eq!((own.delimiter, own.quote), (Some(b';'), b'\''));
-        assert_eq!(own.charset.unwrap().name(), "windows-1252");
+        assert_eq!(own.charset, Charset::named("windows-1252"));
         let own = form(vendor, "{ delimiter: \"\\t\" }");
         assert_eq!((own.delimiter, own.quote, own.charset), (Some(b'\t'), b'"', None));
     }

@@ -1,7 +1,9 @@
 //! A Lynn Outbound connection and a job that sends: samples, defaults, and refused settings (promise 9).
 
+use reqwest::Method;
+
 use super::*;
-use crate::connector::lynn_outbound::{Method, Settings, TaskWords};
+use crate::connector::lynn_outbound::{Settings, TaskWords};
 
 const MINIMAL: &str = "\
 connections:
@@ -93,9 +95,9 @@ fn its_settings_are_read() {
     ];
     let config = load(&MINIMAL.replace("jobs:", &format!("    {}\njobs:", keys.join("\n    ")))).unwrap();
     let settings = outbound(&config);
-    assert_eq!(settings.get_contacts.method, Method::Post);
+    assert_eq!(settings.get_contacts.method, Method::POST);
     assert_eq!(settings.get_contacts.path, "/v2/GetContactsByTenant/{tenant}?all=1");
-    assert_eq!((settings.get_campaigns.method, settings.add_campaign_data.method), (Method::Get, Method::Put));
+    assert_eq!((&settings.get_campaigns.method, &settings.add_campaign_data.method), (&Method::GET, &Method::PUT));
     assert_eq!(
         settings.task_words,
         TaskWords { done: vec!["procesado".into(), "7".into()], failed: vec!["-1".into()] }

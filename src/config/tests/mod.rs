@@ -164,7 +164,7 @@ fn p9_a_file_that_is_empty_is_refused_wherever_it_is() {
 }
 
 #[test]
-fn a_file_that_says_nothing_is_a_config_of_defaults() {
+fn an_empty_file_is_a_configuration_of_defaults() {
     for text in ["# nothing\n", "---\n", "log:\njobs: {}\nconnections: ~\n"] {
         let config = load_texts(&[("tidegate.yaml", text)], &BTreeMap::new()).unwrap();
         assert!(config.jobs.is_empty() && config.connections.is_empty());

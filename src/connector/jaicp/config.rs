@@ -166,37 +166,11 @@ struct Keys {
     filters: Option<BTreeMap<String, Vec<Filter>>>,
     /// Length of the buckets of `stats_series`.
     #[schemars(extend("default" = "day"))]
-    stats_interval: Option<IntervalKey>,
+    stats_interval: Option<Interval>,
     /// Format of the reports' CSV files, if it cannot be detected from them.
     csv: Option<CsvKeys>,
     /// Polling of report tasks.
     polling: Option<PollingKeys>,
-}
-
-/// An [`Interval`] in the spelling of the configuration.
-#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-enum IntervalKey {
-    Hour,
-    Day,
-    Week,
-    Month,
-    Quarter,
-    Year,
-}
-
-impl From<IntervalKey> for Interval {
-    fn from(key: IntervalKey) -> Self {
-        match key {
-            IntervalKey::Hour => Self::Hour,
-            IntervalKey::Day => Self::Day,
-            IntervalKey::Week => Self::Week,
-            IntervalKey::Month => Self::Month,
-            IntervalKey::Quarter => Self::Quarter,
-            IntervalKey::Year => Self::Year,
-        }
-    }
 }
 
 /// A filter in the configuration; scalars are texts.
@@ -250,7 +224,7 @@ pub(super) fn check(own: &OwnKeys<'_>, report: &mut Report<'_>) -> VendorPart {
             .timezone_offset
             .map(|offset| report.integer(&path.key("timezone_offset"), Some(offset), -86_400..=86_400, 0)),
         filters: filters(raw.filters.unwrap_or_default(), message_status, &path.key("filters"), report),
-        stats_interval: raw.stats_interval.map(Interval::from).unwrap_or_default(),
+        stats_interval: raw.stats_interval.unwrap_or_default(),
         csv: csv(raw.csv, path, report),
     };
     VendorPart { settings: Arc::new(settings), extra_streams: Vec::new() }

@@ -11,11 +11,11 @@ use super::config::{Api, BySession, Settings};
 use super::endpoint::{Endpoint, Request};
 use super::paging::{Cursor, Next, Page};
 use super::record::{self, Kind, OfSession};
-use super::status::{self, SESSIONS_PER_PAGE, Session, Wanted, has_status};
+use super::status::{self, SESSIONS_PER_PAGE, SessionId, Wanted, has_status};
 use super::{Jaicp, times};
 use crate::decode::object::Members;
 use crate::decode::{DecodeError, Sink};
-use crate::http::{HttpError, Session as HttpSession};
+use crate::http::{HttpError, Session};
 
 /// It is not documented whether a range includes its ends, so ranges overlap; keys make rows unique (`§4`).
 const OVERLAP: TimeDelta = TimeDelta::seconds(1);
@@ -93,7 +93,7 @@ impl Jaicp {
     /// Reads a page of a list, or of a session's messages. Returns `None` if the stream is not such a list.
     pub(super) async fn entity_step(
         &self,
-        session: &HttpSession<'_>,
+        session: &Session<'_>,
         request: &StepRequest<'_>,
         records: &mut dyn Records,
     ) -> Option<Result<Outcome, StepError>> {
@@ -103,7 +103,7 @@ impl Jaicp {
 
     async fn list_step(
         &self,
-        session: &HttpSession<'_>,
+        session: &Session<'_>,
         request: &StepRequest<'_>,
         list: List,
         records: &mut dyn Records,
@@ -152,7 +152,7 @@ impl Jaicp {
     /// Sends one call for the delivery statuses of a part.
     async fn status_step(
         &self,
-        session: &HttpSession<'_>,
+        session: &Session<'_>,
         request: &StepRequest<'_>,
         mut cursor: Cursor,
         records: &mut dyn Records,
@@ -184,11 +184,11 @@ impl Jaicp {
     /// Reads a page of the list of sessions, for the ids of those with statuses. The rows belong to another stream.
     async fn sessions_with_status(
         &self,
-        session: &HttpSession<'_>,
+        session: &Session<'_>,
         ask: &Request,
         part: Window,
         records: &mut dyn Records,
-    ) -> Result<(Page, Vec<Session>), StepError> {
+    ) -> Result<(Page, Vec<SessionId>), StepError> {
         records.begin(part);
         let mut found = StatusSessions { records, sessions: Vec::new() };
         let format = PageFormat { member: "sessions", kind: record::SESSION, of_session: None, window: part, page: 0 };
@@ -201,8 +201,8 @@ impl Jaicp {
     /// Reads a page of a session's messages. Returns `None` if the vendor does not know the session any more.
     async fn messages_of(
         &self,
-        session: &HttpSession<'_>,
-        of: &Session,
+        session: &Session<'_>,
+        of: &SessionId,
         number: u64,
         cursor: &Cursor,
         records: &mut dyn Records,
@@ -272,7 +272,7 @@ pub(super) struct PageFormat<'a> {
 /// Collects the sessions with statuses; passes no rows on.
 struct StatusSessions<'r, R: ?Sized> {
     records: &'r mut R,
-    sessions: Vec<Session>,
+    sessions: Vec<SessionId>,
 }
 
 impl<R: Records + ?Sized> Sink for StatusSessions<'_, R> {
@@ -284,7 +284,7 @@ impl<R: Records + ?Sized> Sink for StatusSessions<'_, R> {
         let Some(members) = Members::parse(record) else { return Ok(()) };
         if let (Some(project), Some(id)) = (members.text("projectShortName"), members.text("sessionId"))
             && members.text("channelType").is_some_and(|channel| has_status(&channel))
-            && let Some(session) = Session::of(&project, &id)
+            && let Some(session) = SessionId::of(&project, &id)
         {
             return status::keep(&mut self.sessions, session);
         }

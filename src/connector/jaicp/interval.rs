@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Datelike as _, Days, DurationRound as _, Months, NaiveDate, NaiveTime, TimeDelta, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::Window;
@@ -14,8 +15,9 @@ use super::times;
 const DAY_SECS: u64 = 86_400;
 
 /// The length of a bucket of `stats_series`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub enum Interval {
     Hour,
     #[default]

@@ -46,7 +46,7 @@ fn the_vendors_page_size_is_used() {
 }
 
 #[test]
-fn a_part_with_another_count_is_read_again_then_in_halves_then_given_up() {
+fn a_part_with_another_count_is_read_again_then_in_halves_then_fails() {
     let mut cursor = begin();
     let mut readings = 0;
     let error = loop {

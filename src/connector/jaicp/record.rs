@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_with_nothing_to_change_stays_byte_for_byte() {
+    fn a_record_without_a_change_stays_identical() {
         let record =
             r#"{ "sessionId":"s", "questionCount":9007199254740993.0, "startTime":"2024-05-01T08:00:00+0000" }"#;
         assert_eq!(shaped(SESSION, None, &[record, "7"]).0, [record, "7"]);
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_those_of_the_key_and_of_nothing_else() {
+    fn only_the_fields_of_the_key_are_ids() {
         let records = [
             r#"{"projectShortName":"p","sessionId":"a","x":1}"#,
             r#"{"sessionId":"a","projectShortName":"p","x":2}"#,

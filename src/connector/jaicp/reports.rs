@@ -21,7 +21,7 @@ use super::{Jaicp, lists, times};
 use crate::clock;
 use crate::decode::object::Members;
 use crate::decode::{DecodeError, list};
-use crate::http::{Answered, Body, HttpError, Session};
+use crate::http::{Body, HttpError, Reply, Session};
 use crate::quota::CallKind;
 
 const REDIRECTS_MAX: usize = 3;
@@ -212,13 +212,13 @@ impl Reports<'_> {
         let mut url = url.to_owned();
         for _ in 0..=REDIRECTS_MAX {
             let own = session.hosts().own(&url).ok().filter(|_| self.api() == Api::V1);
-            let answered = match own {
+            let reply = match own {
                 Some(own) => session.send_or_redirect(endpoint::file(own, &self.0.settings)).await?,
                 None => session.fetch(&session.hosts().foreign(&url)?, FILE_BYTES_MAX).await?,
             };
-            match answered {
-                Answered::Body(body) => return Ok(body),
-                Answered::Redirect(next) => url = next,
+            match reply {
+                Reply::Body(body) => return Ok(body),
+                Reply::Redirect(next) => url = next,
             }
         }
         Err(StepError::Shape(format!("more than {REDIRECTS_MAX} redirects to the report's file")))

@@ -32,19 +32,19 @@ pub(super) struct Statuses {
     /// Whether the list has been read to its end.
     listed: bool,
     /// Sessions of the last page that are still to be read, the next one last.
-    sessions: Vec<Session>,
+    sessions: Vec<SessionId>,
     /// The next page of the current session, and its rows so far.
     turn: u64,
     turns: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Session {
+pub(super) struct SessionId {
     pub(super) project: String,
     pub(super) id: String,
 }
 
-impl Session {
+impl SessionId {
     /// Returns `None` if one of the texts cannot be an id.
     pub(super) fn of(project: &str, id: &str) -> Option<Self> {
         let is_id = |text: &str| !text.is_empty() && text.len() <= ID_BYTES_MAX;
@@ -53,7 +53,7 @@ impl Session {
 }
 
 /// Adds a session of a page. Fails if the page has too many.
-pub(super) fn keep(sessions: &mut Vec<Session>, session: Session) -> Result<(), DecodeError> {
+pub(super) fn keep(sessions: &mut Vec<SessionId>, session: SessionId) -> Result<(), DecodeError> {
     if sessions.len() == SESSIONS_MAX {
         return Err(DecodeError::Shape("a page with many more sessions than requested"));
     }
@@ -67,7 +67,7 @@ pub(super) enum Wanted {
     /// A page of the list of sessions.
     Sessions(u64),
     /// A page of a session's messages.
-    Messages(Session, u64),
+    Messages(SessionId, u64),
     /// None; the part is complete.
     Nothing,
 }
@@ -82,7 +82,7 @@ impl Statuses {
     }
 
     /// Advances after a page of the list. `sessions` are its sessions with statuses.
-    pub(super) fn listed(mut self, page: &Page, sessions: Vec<Session>) -> Self {
+    pub(super) fn listed(mut self, page: &Page, sessions: Vec<SessionId>) -> Self {
         let bytes: Vec<u8> = page.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
         let last = xxh3_64(&bytes);
         let repeats = self.page > 0 && last == self.last;
@@ -122,8 +122,8 @@ mod tests {
         Page { ids: ids.collect(), size: 100, total, bytes: 0 }
     }
 
-    fn session(id: &str) -> Session {
-        Session { project: "p".to_owned(), id: id.to_owned() }
+    fn session(id: &str) -> SessionId {
+        SessionId { project: "p".to_owned(), id: id.to_owned() }
     }
 
     #[test]
@@ -152,8 +152,8 @@ mod tests {
     fn p6_sessions_of_a_page_are_bounded() {
         let mut sessions = vec![session("a"); SESSIONS_MAX - 1];
         assert!(keep(&mut sessions, session("a")).is_ok() && keep(&mut sessions, session("a")).is_err());
-        assert!(Session::of("p", &"x".repeat(ID_BYTES_MAX)).is_some());
-        assert!(Session::of("p", &"x".repeat(ID_BYTES_MAX + 1)).is_none() && Session::of("", "x").is_none());
+        assert!(SessionId::of("p", &"x".repeat(ID_BYTES_MAX)).is_some());
+        assert!(SessionId::of("p", &"x".repeat(ID_BYTES_MAX + 1)).is_none() && SessionId::of("", "x").is_none());
     }
 
     #[test]

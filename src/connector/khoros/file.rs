@@ -13,7 +13,7 @@ use crate::decode::csv::{self, CsvSplitter};
 use crate::decode::json::{Envelope, Splitter};
 use crate::decode::object::{Members, ObjectWriter};
 use crate::decode::{DecodeError, Sink};
-use crate::http::{Answered, Body, HttpError, Redactor, Session};
+use crate::http::{Body, HttpError, Redactor, Reply, Session};
 use crate::quota::CallKind;
 
 /// Maximum uncompressed size of a file, which also stops a small file that unpacks without end.
@@ -90,12 +90,12 @@ impl Khoros {
         records: &mut dyn Records,
     ) -> Result<u64, Fault> {
         let call = self.get(&file.handle.path("download"), &self.query(file.token.as_ref()), FILE_BYTES_MAX)?;
-        let mut answered = session.send_or_redirect(call).await?;
+        let mut reply = session.send_or_redirect(call).await?;
         let mut hops = 0;
         loop {
-            let location = match answered {
-                Answered::Body(body) => return self.rows(body, request, records).await,
-                Answered::Redirect(location) => location,
+            let location = match reply {
+                Reply::Body(body) => return self.rows(body, request, records).await,
+                Reply::Redirect(location) => location,
             };
             hops += 1;
             if hops > HOPS_MAX {
@@ -104,7 +104,7 @@ impl Khoros {
             }
             // Without the credentials: the storage would refuse them (`§3.3`).
             let vetted = session.hosts().foreign(&location)?;
-            answered = match session.fetch(&vetted, FILE_BYTES_MAX).await {
+            reply = match session.fetch(&vetted, FILE_BYTES_MAX).await {
                 Err(HttpError::Status { status: status @ (400..=407 | 409..=428 | 430..=499), .. }) => {
                     return Err(Fault::Storage(status));
                 }

@@ -152,7 +152,7 @@ fn assert_only_the_key_is_respelt(plain: &Collected, respelt: &Collected) {
 }
 
 #[test]
-fn a_field_of_an_object_in_a_record_is_not_taken_for_the_key() {
+fn a_field_of_a_nested_object_is_not_used_as_the_key() {
     let body =
         br#"[{"conversationId":1},{"deep":{"conversationId":3},"conversationId":4},{"deep":{"conversationId":5}}]"#;
     let (kept, end) = outcome(ReportFormat::Json, true, body, &[7]);

@@ -15,7 +15,7 @@ use crate::connector::export::{ExportApi, JobState, Polling, Started};
 use crate::connector::{Records, StepError, StepRequest, Window};
 use crate::decode::object::{Members, ObjectWriter};
 use crate::decode::{DecodeError, Sink};
-use crate::http::{Answered, Body, Call, HttpError, Payload, Session};
+use crate::http::{Body, Call, HttpError, Payload, Reply, Session};
 use crate::quota::CallKind;
 use crate::secret::Secret;
 
@@ -169,8 +169,8 @@ impl Lexer {
         for _ in 0..=REDIRECTS_MAX {
             let target = session.hosts().foreign(url.expose())?;
             match session.fetch(&target, FILE_BYTES_MAX).await? {
-                Answered::Redirect(location) => url = Secret::new(location),
-                Answered::Body(body) => return self.read(body, request, prefix, records).await,
+                Reply::Redirect(location) => url = Secret::new(location),
+                Reply::Body(body) => return self.read(body, request, prefix, records).await,
             }
         }
         Err(StepError::Refused {
@@ -302,7 +302,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn every_record_of_a_file_says_what_was_asked_for_and_both_spellings_are_one_column() {
+    fn every_record_of_a_file_contains_the_request_and_both_spellings_fill_one_column() {
         let mut taken = Collected::default();
         let typed = Some(ObjectWriter::default());
         let mut tagged = Tagged { inner: &mut taken, prefix: br#""w":1"#, typed, record: Vec::new() };

@@ -353,10 +353,10 @@ const INTERVALS: Windows = Windows { days: 7, days_max: INTERVAL_DAYS_MAX, share
 const DAY: Windows = Windows::daily(DAYS_MAX);
 
 /// Name, meaning, own key, windows, columns.
-type Report = (&'static str, &'static str, &'static [&'static str], Windows, &'static [Column]);
+type ReportRow = (&'static str, &'static str, &'static [&'static str], Windows, &'static [Column]);
 
 /// `§4`
-const REPORTS: &[Report] = &[
+const REPORTS: &[ReportRow] = &[
     ("summary", "What the team handled and how fast, one row per window; not additive over windows", &[], DAY, SUMMARY),
     (
         "states_volume",
@@ -426,7 +426,7 @@ const REPORTS: &[Report] = &[
 ];
 
 fn reports() -> Vec<Stream> {
-    let report = |&(name, meaning, key, windows, columns): &Report| Stream {
+    let report = |&(name, meaning, key, windows, columns): &ReportRow| Stream {
         key: Key::Columns(key.iter().map(|&name| Text::Borrowed(name)).collect()),
         windows,
         // Its report type is unknown (`§5.3`).

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use url::Url;
 use uuid::Uuid;
 
-use super::super::lynn_account::{self, Account, AccountKeys, Product, template};
+use super::super::lynn_account::{self, Account, AccountKeys, template};
 use super::super::lynn_outbound::streams::streams as outbound_streams;
 use super::Lynn;
 use super::streams::{extra_report, streams as own_streams};
@@ -21,7 +21,7 @@ use crate::connector::{AccountSettings, OwnKeys, Source, VendorPart};
 use crate::http::{HttpError, Redactor};
 use crate::quota::LimitSpec;
 use crate::secret::Secret;
-use crate::settings::{Bool, Credential, Integer, KeyPath, Report, flag, read};
+use crate::settings::{Bool, Integer, KeyPath, Report, flag};
 
 /// A checked Lynn Reporting account. Unconfirmed paths, verbs and formats are settings (`facts/lynn.md §11`).
 #[derive(Debug, Clone)]
@@ -75,22 +75,10 @@ impl Settings {
     }
 }
 
-/// The keys of a Lynn Reporting connection beyond those of every connection.
+/// The keys of a Lynn Reporting connection beyond those of every connection and of the credential.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Keys {
-    /// The tenant's number, shown in parentheses beside its name where a credential is created.
-    #[schemars(range(min = 1))]
-    tenant: Option<Integer>,
-    /// The credential's Token.
-    access_token: Option<Credential>,
-    /// The credential's Secret Token.
-    access_token_secret: Option<Credential>,
-    /// The subscription, which determines the quotas.
-    #[schemars(extend("default" = "basic"))]
-    product: Option<Product>,
-    /// `Ocp-Apim-Subscription-Key`; premium only. Empty means none.
-    subscription_key: Option<Credential>,
     /// Paths below `base_url`.
     paths: Option<LynnPaths>,
     /// The tenant's own reports, name: report id. Each becomes a stream and a table of that name.
@@ -105,9 +93,6 @@ struct Keys {
     /// How the start and end of a window are written, in strftime letters.
     #[schemars(extend("default" = "%Y-%m-%d %H:%M:%S"))]
     date_format: Option<String>,
-    /// Scheme word of the Authorization header.
-    #[schemars(extend("default" = "bearer"))]
-    authorization_scheme: Option<String>,
     /// Rows requested per page.
     #[schemars(range(min = 1, max = 10000), extend("default" = 10000))]
     page_size: Option<Integer>,
@@ -157,32 +142,23 @@ const PAGE_SIZE: u32 = 10_000;
 
 /// JSON Schema of the keys.
 pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
-    generator.subschema_for::<Keys>()
+    lynn_account::schema::<Keys>(generator)
 }
 
 pub(super) fn check(own: &OwnKeys<'_>, report: &mut Report<'_>) -> VendorPart {
     let path = own.path;
-    let mut raw: Keys = read(own.node, path, own.common, "a lynn_reporting connection", report);
+    let (account, mut raw): (_, Keys) = lynn_account::read(own, "a lynn_reporting connection", report);
     let reports = raw.reports.take().unwrap_or_default();
     VendorPart {
-        settings: Arc::new(settings(raw, path, report)),
+        settings: Arc::new(settings(account, raw, path, report)),
         extra_streams: extra_streams(&reports, &path.key("reports"), report),
     }
 }
 
-fn settings(raw: Keys, path: &KeyPath, report: &mut Report<'_>) -> Settings {
+fn settings(account: AccountKeys, raw: Keys, path: &KeyPath, report: &mut Report<'_>) -> Settings {
     let paths = raw.paths.unwrap_or_default();
-    let account = AccountKeys {
-        tenant: raw.tenant,
-        access_token: raw.access_token,
-        access_token_secret: raw.access_token_secret,
-        product: raw.product,
-        subscription_key: raw.subscription_key,
-        authorization_scheme: raw.authorization_scheme,
-        create_token_path: paths.create_token,
-    };
     Settings {
-        account: lynn_account::account(account, CREATE_TOKEN_PATH, path, report),
+        account: account.check(paths.create_token, CREATE_TOKEN_PATH, path, report),
         execute_report_path: template(
             paths.execute_report,
             EXECUTE_REPORT_PATH,

@@ -1,60 +1,101 @@
 //! Configuration of a Lynn credential, the same for all families of its API (`facts/lynn.md §2`).
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
 use super::{Account, Product};
+use crate::connector::OwnKeys;
 use crate::secret::Secret;
-use crate::settings::{Credential, Integer, KeyPath, Report, credential, credential_problem};
+use crate::settings::{self, Credential, Integer, KeyPath, Report, credential, credential_problem, keys_of};
 
 const AUTHORIZATION_SCHEME: &str = "bearer";
 
-/// The keys of an account, unchecked.
+/// The keys of a credential.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(in crate::connector) struct AccountKeys {
-    pub(in crate::connector) tenant: Option<Integer>,
-    pub(in crate::connector) access_token: Option<Credential>,
-    pub(in crate::connector) access_token_secret: Option<Credential>,
-    pub(in crate::connector) product: Option<Product>,
-    pub(in crate::connector) subscription_key: Option<Credential>,
-    pub(in crate::connector) authorization_scheme: Option<String>,
-    pub(in crate::connector) create_token_path: Option<String>,
+    /// The tenant's number, shown in parentheses beside its name where a credential is created.
+    #[schemars(range(min = 1))]
+    tenant: Option<Integer>,
+    /// The credential's Token.
+    access_token: Option<Credential>,
+    /// The credential's Secret Token.
+    access_token_secret: Option<Credential>,
+    /// The subscription, which determines the quotas.
+    #[schemars(extend("default" = "basic"))]
+    product: Option<Product>,
+    /// `Ocp-Apim-Subscription-Key`; premium only. Empty means none.
+    subscription_key: Option<Credential>,
+    /// Scheme word of the Authorization header.
+    #[schemars(extend("default" = "bearer"))]
+    authorization_scheme: Option<String>,
 }
 
-pub(in crate::connector) fn account(
-    raw: AccountKeys,
-    default_create_token_path: &str,
-    path: &KeyPath,
-    report: &mut Report<'_>,
-) -> Account {
-    let tenant = path.key("tenant");
-    if raw.tenant.is_none() {
-        report.missing(&tenant, "write the tenant's number: `tenant: 4411`");
+/// JSON Schema of the keys of a family, which are `T`, and of the credential.
+pub(in crate::connector) fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    let mut whole = generator.subschema_for::<T>();
+    let account = generator.subschema_for::<AccountKeys>();
+    let account = account.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+    if let Some(Value::Object(keys)) = whole.get_mut("properties") {
+        keys.extend(account);
     }
-    let product = raw.product.unwrap_or(Product::Basic);
-    let key = raw.subscription_key.map(|key| key.0);
-    let create_token = path.key("paths").key("create_token");
-    Account {
-        tenant: report.integer(&tenant, raw.tenant, 1..=i64::MAX, 0),
-        access_token: credential(
-            raw.access_token,
-            &path.key("access_token"),
-            "write the credential's Token: `access_token: ${LYNN_ACCESS_TOKEN}`",
-            report,
-        ),
-        access_token_secret: credential(
-            raw.access_token_secret,
-            &path.key("access_token_secret"),
-            "write the credential's Secret Token: `access_token_secret: ${LYNN_ACCESS_TOKEN_SECRET}`",
-            report,
-        ),
-        product,
-        subscription_key: subscription_key(key, product, &path.key("subscription_key"), report),
-        create_token_path: template(
-            raw.create_token_path,
-            default_create_token_path,
-            &["tenant"],
-            None,
-            &create_token,
-            report,
-        ),
-        authorization_scheme: scheme(raw.authorization_scheme, &path.key("authorization_scheme"), report),
+    whole
+}
+
+/// Reads the keys of the credential, and those of a family.
+pub(in crate::connector) fn read<T>(own: &OwnKeys<'_>, whose: &str, report: &mut Report<'_>) -> (AccountKeys, T)
+where
+    T: DeserializeOwned + Default,
+{
+    let known = keys_of::<AccountKeys>();
+    let (account, family) = own.node.split(known);
+    let beside: Vec<&str> = known.iter().chain(own.common).copied().collect();
+    (settings::read(&account, own.path, &[], "", report), settings::read(&family, own.path, &beside, whose, report))
+}
+
+impl AccountKeys {
+    /// Checks the keys. `create_token` is the path template in the family's `paths`.
+    pub(in crate::connector) fn check(
+        self,
+        create_token: Option<String>,
+        default_create_token: &str,
+        path: &KeyPath,
+        report: &mut Report<'_>,
+    ) -> Account {
+        let tenant = path.key("tenant");
+        if self.tenant.is_none() {
+            report.missing(&tenant, "write the tenant's number: `tenant: 4411`");
+        }
+        let product = self.product.unwrap_or(Product::Basic);
+        let key = self.subscription_key.map(|key| key.0);
+        Account {
+            tenant: report.integer(&tenant, self.tenant, 1..=i64::MAX, 0),
+            access_token: credential(
+                self.access_token,
+                &path.key("access_token"),
+                "write the credential's Token: `access_token: ${LYNN_ACCESS_TOKEN}`",
+                report,
+            ),
+            access_token_secret: credential(
+                self.access_token_secret,
+                &path.key("access_token_secret"),
+                "write the credential's Secret Token: `access_token_secret: ${LYNN_ACCESS_TOKEN_SECRET}`",
+                report,
+            ),
+            product,
+            subscription_key: subscription_key(key, product, &path.key("subscription_key"), report),
+            create_token_path: template(
+                create_token,
+                default_create_token,
+                &["tenant"],
+                None,
+                &path.key("paths").key("create_token"),
+                report,
+            ),
+            authorization_scheme: scheme(self.authorization_scheme, &path.key("authorization_scheme"), report),
+        }
     }
 }
 

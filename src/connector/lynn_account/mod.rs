@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
-pub(in crate::connector) use self::config::{AccountKeys, account, template};
+pub(in crate::connector) use self::config::{AccountKeys, read, schema, template};
 pub(in crate::connector) use self::token::Tokens;
 use super::StepError;
 use super::request::below;

@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
+use reqwest::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use url::Url;
 
-use super::super::lynn_account::{self, Account, AccountKeys, Product, template};
+use super::super::lynn_account::{self, Account, AccountKeys, template};
 use super::LynnOutbound;
 use crate::catalogue::Stream;
 use crate::connector::export::Polling;
@@ -18,7 +19,7 @@ use crate::connector::{AccountSettings, OwnKeys, PollingKeys, Source, VendorPart
 use crate::http::Redactor;
 use crate::quota::LimitSpec;
 use crate::secret::Secret;
-use crate::settings::{Credential, Integer, KeyPath, Report, read};
+use crate::settings::{KeyPath, Report};
 
 /// A checked account.
 #[derive(Debug, Clone)]
@@ -74,24 +75,6 @@ pub struct Endpoint {
     pub method: Method,
 }
 
-/// The verbs in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
-    Get,
-    Post,
-    Put,
-}
-
-impl Method {
-    pub(super) const fn verb(self) -> reqwest::Method {
-        match self {
-            Self::Get => reqwest::Method::GET,
-            Self::Post => reqwest::Method::POST,
-            Self::Put => reqwest::Method::PUT,
-        }
-    }
-}
-
 /// Lower-case words that end a load task; numbers are compared as text. Any other word means that the task is running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskWords {
@@ -134,25 +117,10 @@ impl Default for TaskWords {
     }
 }
 
-/// The keys of a Lynn Outbound connection beyond those of every connection.
+/// The keys of a Lynn Outbound connection beyond those of every connection and of the credential.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Keys {
-    /// The tenant's number, shown in parentheses beside its name where a credential is created.
-    #[schemars(range(min = 1))]
-    tenant: Option<Integer>,
-    /// The credential's Token.
-    access_token: Option<Credential>,
-    /// The credential's Secret Token.
-    access_token_secret: Option<Credential>,
-    /// The subscription, which determines the quotas.
-    #[schemars(extend("default" = "basic"))]
-    product: Option<Product>,
-    /// `Ocp-Apim-Subscription-Key`; premium only. Empty means none.
-    subscription_key: Option<Credential>,
-    /// Scheme word of the Authorization header.
-    #[schemars(extend("default" = "bearer"))]
-    authorization_scheme: Option<String>,
     /// The lists that may be read: `campaigns`, `contacts`, `dnd_contacts`. Their interface is not publicly documented,
     /// so a list is read only if it is named here.
     #[schemars(with = "Option<Vec<OutboundStream>>", extend("default" = []))]
@@ -260,27 +228,17 @@ const WORD_CHARS_MAX: usize = 100;
 
 /// JSON Schema of the keys.
 pub(super) fn schema(generator: &mut SchemaGenerator) -> Schema {
-    generator.subschema_for::<Keys>()
+    lynn_account::schema::<Keys>(generator)
 }
 
 pub(super) fn check(own: &OwnKeys<'_>, report: &mut Report<'_>) -> VendorPart {
-    let path = own.path;
-    let raw: Keys = read(own.node, path, own.common, "a lynn_outbound connection", report);
-    VendorPart { settings: Arc::new(settings(raw, path, report)), extra_streams: Vec::new() }
+    let (account, raw) = lynn_account::read(own, "a lynn_outbound connection", report);
+    VendorPart { settings: Arc::new(settings(account, raw, own.path, report)), extra_streams: Vec::new() }
 }
 
-fn settings(raw: Keys, path: &KeyPath, report: &mut Report<'_>) -> Settings {
+fn settings(account: AccountKeys, raw: Keys, path: &KeyPath, report: &mut Report<'_>) -> Settings {
     let (paths, methods) = (raw.paths.unwrap_or_default(), raw.methods.unwrap_or_default());
-    let written = AccountKeys {
-        tenant: raw.tenant,
-        access_token: raw.access_token,
-        access_token_secret: raw.access_token_secret,
-        product: raw.product,
-        subscription_key: raw.subscription_key,
-        authorization_scheme: raw.authorization_scheme,
-        create_token_path: paths.create_token,
-    };
-    let account = lynn_account::account(written, CREATE_TOKEN_PATH, path, report);
+    let account = account.check(paths.create_token, CREATE_TOKEN_PATH, path, report);
     held_to("CreateToken", &account.create_token_path, &path.key("paths").key("create_token"), report);
     let mut endpoint = |key: &str, path_written, default, names: &[&str], method| {
         endpoint(key, path_written, default, names, method, path, report)
@@ -372,15 +330,15 @@ const WRITES: &[&str] = &["post", "put", "delete", "start", "stop", "set", "mana
 
 const fn reading(raw: Option<ReadMethod>) -> Method {
     match raw {
-        Some(ReadMethod::Post) => Method::Post,
-        Some(ReadMethod::Get) | None => Method::Get,
+        Some(ReadMethod::Post) => Method::POST,
+        Some(ReadMethod::Get) | None => Method::GET,
     }
 }
 
 const fn writing(raw: Option<WriteMethod>) -> Method {
     match raw {
-        Some(WriteMethod::Put) => Method::Put,
-        Some(WriteMethod::Post) | None => Method::Post,
+        Some(WriteMethod::Put) => Method::PUT,
+        Some(WriteMethod::Post) | None => Method::POST,
     }
 }
 

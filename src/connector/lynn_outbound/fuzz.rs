@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::config::Endpoint;
 use super::dnd::{Cursor, Entries, Ids};
 use super::load::{Loaded, TaskState, taken};
-use super::{LynnOutbound, Method, Reader, Settings, TaskWords, wire};
+use super::{LynnOutbound, Reader, Settings, TaskWords, wire};
 use crate::connector::export::Polling;
 use crate::connector::lynn_account::{Account, Product};
 use crate::decode::object::Members;
@@ -45,7 +45,7 @@ fn outbound() -> LynnOutbound {
         create_token_path: "/t".to_owned(),
         authorization_scheme: "bearer".to_owned(),
     };
-    let endpoint = || Endpoint { path: "/x/{contact_id}".to_owned(), method: Method::Get };
+    let endpoint = || Endpoint { path: "/x/{contact_id}".to_owned(), method: reqwest::Method::GET };
     let settings = Settings {
         account,
         enabled_streams: Vec::new(),
@@ -153,8 +153,8 @@ proptest! {
     }
 
     #[test]
-    fn p7_a_damaged_task_state_is_safe_to_show(answer in damaged(TASKS)) {
-        match outbound().state(&answer, &redactor()) {
+    fn p7_a_damaged_task_state_is_safe_to_show(response in damaged(TASKS)) {
+        match outbound().state(&response, &redactor()) {
             Ok(TaskState::Running(said) | TaskState::Done(said) | TaskState::Failed(said)) => {
                 assert_decent(&said);
             }

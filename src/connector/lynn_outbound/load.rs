@@ -101,7 +101,7 @@ impl Ready<'_> {
         let Self { granted, token, redactor } = self;
         let response = match granted.send().await {
             Ok(body) => body.small().await.map_err(|error| NotLoaded::lost(error.into()))?,
-            Err(unanswered) => return Err(NotLoaded::of(unanswered, token)),
+            Err(failure) => return Err(NotLoaded::of(failure, token)),
         };
         taken(&response, &redactor).map_err(NotLoaded::lost)
     }
@@ -112,8 +112,8 @@ impl NotLoaded {
         Self { error, may_be_taken: true, token_refused: None }
     }
 
-    fn of(unanswered: SendFailure, token: Secret) -> Self {
-        let SendFailure { error, may_be_taken } = unanswered;
+    fn of(failure: SendFailure, token: Secret) -> Self {
+        let SendFailure { error, may_be_taken } = failure;
         let (error, token_refused) = match error {
             HttpError::Status { status: 401, ref excerpt } if !lynn_account::is_about_key(excerpt) => {
                 (StepError::Credentials, Some(token))
@@ -134,7 +134,7 @@ impl LynnOutbound {
         let call = Call {
             bytes_expected: body.len() as u64 + RESPONSE_BYTES_GUESS,
             bytes_max: RESPONSE_BYTES_MAX,
-            ..self.call(&endpoint.path, endpoint.method, Payload::Json(body), &token)?
+            ..self.call(&endpoint.path, &endpoint.method, Payload::Json(body), &token)?
         };
         let granted = session.reserve_call(call).await?;
         Ok(Ready { granted, redactor: self.redactor.and(&token), token })
@@ -155,7 +155,7 @@ impl LynnOutbound {
             let call = Call {
                 bytes_expected: RESPONSE_BYTES_GUESS,
                 bytes_max: RESPONSE_BYTES_MAX,
-                ..self.call(&path, endpoint.method, Payload::None, &token)?
+                ..self.call(&path, &endpoint.method, Payload::None, &token)?
             };
             match request::whole(session, call).await.map_err(StepError::from) {
                 Ok(response) => return self.state(&response, &self.redactor.and(&token)),
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn p7_an_id_with_control_characters_or_a_credential_is_not_taken_for_a_task() {
+    fn p7_an_id_with_control_characters_or_a_credential_is_not_used_as_a_task() {
         let redactor = Redactor::new(vec!["t0ken-value".into()]);
         for response in ["9d0c\0", "\u{1b}[2J", "\u{202e}9d0c", "t0ken-value", r#"{"taskId":"T0KEN-value"}"#] {
             match taken(response.as_bytes(), &redactor).unwrap() {

@@ -16,10 +16,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use reqwest::Method;
 use tokio::sync::Mutex;
 use url::Url;
 
-pub use self::config::{Method, Settings, TaskWords};
+pub use self::config::{Settings, TaskWords};
 pub use self::streams::VENDOR;
 use super::body;
 use super::lynn_account::{self, Tokens};
@@ -164,13 +165,13 @@ impl LynnOutbound {
             Read::DndContacts(Some(contact)) => wire::with_id(&endpoint.path, dnd::PLACEHOLDER, contact)?,
             _ => endpoint.path.clone(),
         };
-        self.call(&path, endpoint.method, Payload::None, token)
+        self.call(&path, &endpoint.method, Payload::None, token)
     }
 
-    fn call(&self, path: &str, method: Method, body: Payload, token: &Secret) -> Result<Call, StepError> {
+    fn call(&self, path: &str, method: &Method, body: Payload, token: &Secret) -> Result<Call, StepError> {
         let account = &self.settings.account;
         Ok(Call {
-            method: method.verb(),
+            method: method.clone(),
             headers: account.subscription_header(),
             authorization: Some(account.authorization(token)),
             body,

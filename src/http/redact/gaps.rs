@@ -1,4 +1,5 @@
-//! What may stand between the letters of a secret: terminal sequences, line breaks, blanks, tags, and the frame of a dump.
+//! Gaps that may be between the letters of a secret: terminal sequences, line breaks, blanks, tags, and the frame of a
+//! dump.
 
 use super::{BEL, BELLS, DUMP_ROW_MAX, ESC, ESCAPES, GAP_MAX};
 
@@ -7,8 +8,8 @@ const DUMP_COLUMN_MAX: usize = 28;
 /// The longest text of a terminal's sequence: a link's address, for example.
 const SEQUENCE_TEXT_MAX: usize = 256;
 
-/// Where a sequence for the terminal may end that begins before `at`, with a `[` there if `opens` is false. Terminals differ in
-/// what they take for one, and it may be cut short. So it may end at each byte of its parameters.
+/// The possible ends of a terminal sequence that begins before `at`, with a `[` there if `opens` is false. Terminals
+/// differ in what they treat as a sequence, and it may be truncated. So it may end at each byte of its parameters.
 pub(super) fn sequence(bytes: &[u8], at: usize, opens: bool, ends: &mut Vec<usize>) {
     ends.push(at);
     let parameters = match bytes.get(at) {
@@ -83,7 +84,8 @@ pub(super) fn room(rest: &[u8]) -> usize {
     end
 }
 
-/// The length of the end of one literal and the beginning of the next, as programs put long texts together: `" +`, `"`.
+/// The length of the end of one literal and the beginning of the next, with which programs concatenate long texts:
+/// `" +`, `"`.
 pub(super) fn concatenation(rest: &[u8]) -> Option<usize> {
     let quote = |rest: &[u8]| match rest {
         [b'\\', quote @ (b'"' | b'\'' | b'`'), ..] => Some((2, *quote)),
@@ -100,7 +102,7 @@ pub(super) fn concatenation(rest: &[u8]) -> Option<usize> {
     (closed == opened).then_some(end + length)
 }
 
-/// The end of the offset that a line of a dump begins with, and of the blanks after it.
+/// The end of the offset at the beginning of a dump's line, including the blanks after it.
 pub(super) fn dump_offset(bytes: &[u8], at: usize) -> Option<usize> {
     let mut end = at + bytes[at..].iter().take_while(|byte| **byte == b' ').count();
     let digits = bytes[end..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
@@ -112,15 +114,15 @@ pub(super) fn dump_offset(bytes: &[u8], at: usize) -> Option<usize> {
     (matches!(digits, 4..=16) && blanks > 0).then_some(end + blanks)
 }
 
-/// Where the next row of a dump begins if `at` is after the last byte of a row: after the row's text, the end of the line and an
-/// offset.
+/// The beginning of the next row of a dump if `at` is after the last byte of a row: it follows the text of the row, the
+/// end of the line and an offset.
 pub(super) fn dump_row(bytes: &[u8], at: usize) -> Option<usize> {
     let column = at..bytes.len().min(at + DUMP_COLUMN_MAX);
     let (place, length) = column.into_iter().find_map(|place| Some((place, line_break(&bytes[place..])?)))?;
     dump_offset(bytes, place + length)
 }
 
-/// Where the text of a dump's next row may begin if `at` is after the text of a row.
+/// The possible beginnings of the text of a dump's next row, if `at` is after the text of a row.
 pub(super) fn dump_texts(bytes: &[u8], at: usize, ends: &mut Vec<usize>) {
     let line_end = if bytes[at] == b'|' { at + 1 } else { at };
     let Some(length) = line_break(&bytes[line_end..]) else { return };

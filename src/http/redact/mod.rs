@@ -1,12 +1,12 @@
 //! Removes a connection's secrets from text that comes from its vendor.
 //!
-//! A secret is found as it is, in a JSON text, percent-encoded, as base64 and as hexadecimal digits; whole, or as a beginning or
-//! an end of at least [`PART_MIN`] letters. It is also found with characters between its letters that nobody sees, broken by
-//! what [`Spelling::gaps`] lists, and with terminal sequences within it. Where a byte may be a letter of the secret or
-//! part of a gap, both readings are followed.
+//! A secret is found unchanged, escaped as in JSON, percent-encoded, as base64 and as hexadecimal digits. It is found
+//! as a whole, and as a beginning or an end of at least [`PART_MIN`] letters. Invisible characters, terminal sequences
+//! and the gaps of [`Spelling::gaps`] may be between its letters. If a byte may be a letter of the secret or part of a
+//! gap, both possibilities are followed.
 //!
-//! The text is passed over once: at each place each spelling of each secret is compared over at most [`COMPARED_MAX`] bytes
-//! and the gaps between them, so the work grows with the length of the text and no faster.
+//! The text is read once. At each position, each spelling of each secret is compared over at most [`COMPARED_MAX`]
+//! bytes and the gaps between them, so the work is linear in the length of the text.
 
 mod gaps;
 #[cfg(test)]
@@ -32,11 +32,11 @@ const ANY_CASE_MIN: usize = 8;
 const BLANKS_MIN: usize = 8;
 /// Maximum separator bytes between two letters of a secret; without a bound, the time would be quadratic.
 const GAP_MAX: usize = 64;
-/// Begins a sequence for the terminal, such as the one for red text: ESC `[31m`.
+/// Begins a terminal sequence, such as the one for red text: ESC `[31m`.
 const ESC: u8 = 0x1b;
-/// Ends a sequence that holds a text, such as the one for a window's title: ESC `]0;title` BEL.
+/// Ends a sequence that contains a text, such as the one for a window's title: ESC `]0;title` BEL.
 const BEL: u8 = 0x07;
-/// How programs and JSON write ESC, and whether the `[` after it is part of that.
+/// How programs and JSON write ESC, and whether this includes the `[` after it.
 const ESCAPES: [(&str, bool); 10] = [
     ("\\u001b", false),
     ("\\x1b", false),
@@ -49,20 +49,20 @@ const ESCAPES: [(&str, bool); 10] = [
     ("\\u{9b}", true),
     ("\\233", true),
 ];
-/// How they write BEL.
+/// How programs and JSON write BEL.
 const BELLS: [&str; 5] = ["\\u0007", "\\x07", "\\007", "\\u{7}", "\\a"];
-/// The longest tag of HTML that may break a secret apart.
+/// Maximum length of an HTML tag within a secret.
 const TAG_MAX: usize = 64;
-/// Bytes of a dump's row in hexadecimal digits.
+/// Maximum length of a dump's row in hexadecimal digits.
 const DUMP_ROW_MAX: usize = 72;
-/// A beginning or an end of a secret that has so many letters is taken out too: some vendors shorten what they quote. Fewer letters
-/// could be a word, so of a secret that is shorter itself, only the whole is taken out.
+/// A beginning or an end of a secret with this many letters is removed too, because some vendors shorten what they
+/// quote. Fewer letters could be a word, so a secret that is shorter itself is removed only as a whole.
 const PART_MIN: usize = 12;
 /// Further letters are compared only where the same spelling was not followed before.
 const COMPARED_MAX: usize = 32;
-/// So many readings of what was compared are followed at a time, those with the shortest gaps.
+/// Maximum number of possibilities that are followed at the same time: those with the shortest gaps.
 const READINGS_MAX: usize = 8;
-/// A run of letters as long as this, with points in it, is a signed token and no word.
+/// Letters of this length with points between them are a signed token, not a word.
 const TOKEN_BYTES_MIN: usize = 40;
 
 /// Knows a connection's secrets.
@@ -76,8 +76,8 @@ impl Redactor {
         Self { spellings: secrets.into_iter().flat_map(|secret| spellings(secret.expose())).collect() }
     }
 
-    /// One that takes out whole secrets and no parts of them, for texts that may quote what is no secret in itself: the host of a
-    /// database's URL, for example.
+    /// A redactor that removes whole secrets and no parts of them, for texts that may quote a part that is not secret:
+    /// the host of a database URL, for example.
     pub fn of_whole(secrets: Vec<Secret>) -> Self {
         let mut redactor = Self::new(secrets);
         for spelling in &mut redactor.spellings {
@@ -86,7 +86,7 @@ impl Redactor {
         redactor
     }
 
-    /// One that knows `secret` too: a token that was minted later.
+    /// A redactor that knows `secret` too, for example a token that was obtained later.
     #[must_use]
     pub fn and(&self, secret: &Secret) -> Self {
         Self { spellings: self.spellings.iter().cloned().chain(spellings(secret.expose())).collect() }
@@ -176,18 +176,18 @@ fn add(all: &mut Vec<Range<usize>>, mut found: Range<usize>) {
     all.push(found);
 }
 
-/// Places at which a comparison may go on.
+/// Positions at which a comparison may continue.
 #[derive(Debug, Default)]
 struct Readings {
     /// After the letter that was compared last.
     now: Vec<usize>,
     /// After the next letter.
     next: Vec<usize>,
-    /// Before the next letter, to be looked at.
+    /// Before the next letter, which is compared next.
     open: Vec<usize>,
 }
 
-/// The bytes of a text without those that nobody sees, and the place of each in the text.
+/// The bytes of a text without the invisible ones, and the position of each in the text.
 struct Visible {
     bytes: Vec<u8>,
     places: Vec<usize>,
@@ -221,7 +221,7 @@ impl Visible {
     }
 }
 
-/// U+FFFD may stand for such a character, where a text was made fit to be shown before it comes here.
+/// U+FFFD may replace such a character if the text was made printable before.
 fn is_seen(c: char) -> bool {
     c.is_whitespace() || !(steers(c) || is_invisible(c) || c == char::REPLACEMENT_CHARACTER)
 }
@@ -232,7 +232,7 @@ struct Spelling {
     /// Without invisible characters; never empty.
     text: Secret,
     encoding: Encoding,
-    /// A part of the secret that has at least so many bytes of `text` is taken out.
+    /// A part of the secret with at least this many bytes of `text` is removed.
     part_min: usize,
 }
 
@@ -259,12 +259,12 @@ impl Spelling {
         Self { text, encoding, part_min }
     }
 
-    /// Where the shortest end begins that is taken out.
+    /// The beginning of the shortest end that is removed.
     fn tail(&self) -> Option<usize> {
         self.text.expose().len().checked_sub(self.part_min).filter(|tail| *tail > 0)
     }
 
-    /// The end of the secret whose byte `first` is at `start`. If `follow` is false, it may go on after that.
+    /// The end of the secret whose byte `first` is at `start`. If `follow` is false, the secret may continue after it.
     fn end(&self, bytes: &[u8], start: usize, first: usize, follow: bool, readings: &mut Readings) -> Option<usize> {
         let mut wanted = self.text.expose().bytes().enumerate().skip(first);
         let mut end = self.after(bytes, start, wanted.next()?.1)?;
@@ -285,8 +285,8 @@ impl Spelling {
         Some(end)
     }
 
-    /// Where the end of the secret begins whose byte `index` is at `at`: as far before `at` as the text agrees. What was found up to
-    /// `known` is not looked at again.
+    /// The beginning of the end of the secret whose byte `index` is at `at`: as far before `at` as the text matches.
+    /// Bytes up to `known` were found before and are not compared again.
     fn start_of_end(
         &self,
         bytes: &[u8],
@@ -315,10 +315,10 @@ impl Spelling {
         at
     }
 
-    /// Moves every reading behind the byte `wanted`, which is number `index` of the secret, over the gaps before it.
+    /// Moves every possibility over the gaps and past the byte `wanted`, which is number `index` of the secret.
     fn step(&self, bytes: &[u8], wanted: u8, index: usize, readings: &mut Readings) {
         let Readings { now, next, open } = readings;
-        // Most letters have one reading, and no gap begins with a letter.
+        // Most letters have one possible meaning, and no gap begins with a letter.
         if let [at] = now[..]
             && self.encoding != Encoding::Hex
             && bytes.get(at).is_some_and(u8::is_ascii_alphanumeric)
@@ -349,7 +349,7 @@ impl Spelling {
         std::mem::swap(now, next);
     }
 
-    /// The ends of what may break a secret apart at `at`, before its byte `index`.
+    /// The ends of the possible gaps at `at`, before byte `index` of the secret.
     fn gaps(&self, bytes: &[u8], at: usize, index: usize, ends: &mut Vec<usize>) {
         let rest = &bytes[at..];
         let Some(first) = rest.first() else { return };
@@ -376,7 +376,7 @@ impl Spelling {
                 }
                 match rest.get(1) {
                     Some(b'n' | b'r' | b't' | b'v' | b'f' | b'N' | b'R' | b'T') if *first == b'\\' => ends.push(at + 2),
-                    // A line that goes on in the next one.
+                    // A line that continues in the next one.
                     Some(b'\r' | b'\n') => ends.push(at + 1),
                     _ => {}
                 }

@@ -1,4 +1,4 @@
-//! What a text keeps when secrets are taken out of it, however they are written.
+//! Secrets are removed from texts in every spelling, and the rest of the text is kept.
 
 use super::super::basic;
 use super::*;
@@ -267,7 +267,7 @@ fn p7_a_shortened_secret_is_found_if_it_has_twelve_letters() {
     for short in [&secret[..11], &secret[secret.len() - 11..], "s3cret-valu", "3cret-value"] {
         assert_eq!(redactor.clean(short), short);
     }
-    // What repeats is taken out once, and what stands between two parts stays.
+    // Repeated secrets are removed once, and the text between two parts is kept.
     let (start, end) = (&secret[..16], &secret[6..]);
     assert_eq!(redactor.clean(&format!("{start} or {end}{end}, {secret}!")), "*** or ***, ***!");
     let whole = Redactor::of_whole(vec![Secret::new(secret)]);

@@ -37,7 +37,6 @@ const TURN_WITHIN: Duration = Duration::from_mins(30);
 /// version of the cluster they are for. Another version is returned if the machine has only that.
 /// The cache is the folder that `TIDEGATE_PG_CACHE` names, otherwise `own_cache`. If `user` is given, this process is
 /// root, and a folder that another user can change or that `user` cannot enter is not used.
-/// a folder that somebody else can change or that `user` cannot enter is not used.
 pub async fn find_or_fetch(own_cache: &Path, wanted: Option<u32>, user: Option<&ServerUser>) -> Result<PgBin, Error> {
     let places = Places::of_this_machine().await;
     let found = binaries::find(&places, wanted).await?;

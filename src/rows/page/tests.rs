@@ -48,7 +48,7 @@ fn fields_get_columns_as_they_appear_and_rows_before_them_keep_their_layout() {
 }
 
 #[test]
-fn p5_numbers_widen_and_everything_else_goes_to_a_variant() {
+fn p5_numbers_are_widened_and_other_values_go_to_a_variant() {
     let mut writer = undocumented();
     let chunks = page(
         &mut writer,
@@ -292,7 +292,7 @@ fn p4_whether_an_object_is_flattened_depends_only_on_the_record() {
 }
 
 #[test]
-fn p6_refused_records_are_handed_on_by_weight() {
+fn p6_refused_records_are_passed_on_by_size() {
     let mut writer = undocumented();
     writer.begin(None);
     let record = format!("[\"{}\"]", "x".repeat(200_000));

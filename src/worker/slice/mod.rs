@@ -36,7 +36,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// How the reading of a slice ended without an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
+pub(crate) enum Ended {
     Finished,
     /// The vendor needs time. The reading resumes at `until`.
     Pending {
@@ -47,7 +47,7 @@ pub enum Ended {
 }
 
 /// Everything that reading a slice needs.
-pub struct SliceReader<'r, 'l> {
+pub(crate) struct SliceReader<'r, 'l> {
     pub source: &'r dyn Source,
     pub session: &'r Session<'r>,
     pub loader: &'r mut Loader<'l>,
@@ -69,7 +69,7 @@ enum Message {
 
 impl SliceReader<'_, '_> {
     /// Reads from the position of `reading` to the end of the slice.
-    pub async fn read(self, reading: &mut SliceReading) -> Result<Ended, TaskError> {
+    pub(crate) async fn read(self, reading: &mut SliceReading) -> Result<Ended, TaskError> {
         // The loading half keeps what waits, because it knows the memory budget.
         let (sender, receiver) = mpsc::channel(1);
         let window = Window { start: reading.slice.window_start, end: reading.until };
@@ -115,7 +115,7 @@ async fn drained(shutdown: &CancellationToken) {
 }
 
 /// Prepares a slice for reading: resumes an unfinished reading, or begins a new one.
-pub async fn prepare(loader: &Loader<'_>, reading: &mut SliceReading) -> Result<(), LoadError> {
+pub(crate) async fn prepare(loader: &Loader<'_>, reading: &mut SliceReading) -> Result<(), LoadError> {
     if reading.slice.position.run.is_some() {
         let whole = reading.slice.position.pages == 0 || loader.seen_is_whole(&reading.slice).await?;
         if whole {

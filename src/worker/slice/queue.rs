@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn p6_a_page_beyond_the_memory_budget_comes_in_parts() {
+    async fn p6_a_page_beyond_the_memory_budget_is_loaded_in_parts() {
         let budget = MemoryBudget::for_runs(1);
         let many = (0..20).map(|number| chunk(number, 1 << 20));
         let messages = [Message::Begin].into_iter().chain(many).chain([end()]);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn p1_a_large_page_that_begins_again_is_dropped_and_then_comes_whole() {
+    async fn p1_a_large_page_that_begins_again_is_dropped_and_then_loaded_completely() {
         let budget = MemoryBudget::for_runs(1);
         let first = (0..8).map(|number| chunk(number, 1 << 20));
         let messages = [Message::Begin].into_iter().chain(first);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn p3_a_step_without_a_page_is_parked_whatever_was_under_way() {
+    async fn p3_a_step_without_a_page_stores_its_cursor_in_any_state() {
         let budget = MemoryBudget::for_runs(1);
         let parked = [Message::Begin, chunk(1, 64 << 20), Message::Park("handle".to_owned())];
         let mut queue = Queue::new(sent(parked).await, budget.share());

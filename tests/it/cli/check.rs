@@ -104,8 +104,8 @@ async fn p2_asking_the_vendor_for_its_quota_counts_as_one_call_and_shows_no_toke
     };
     // What the simulated vendor counts, including this call, next to what the ledger counts.
     for name in ["acme-lynn", "acme-outbound"] {
-        assert_eq!(of(name)["state"], "answered", "{asked}");
-        assert_eq!(of(name)["answer"]["quota"]["create_token"]["amount"], 3, "{asked}");
+        assert_eq!(of(name)["state"], "responded", "{asked}");
+        assert_eq!(of(name)["response"]["quota"]["create_token"]["amount"], 3, "{asked}");
     }
     let lexer = of("acme-lexer");
     assert_eq!((&lexer["state"], &lexer["vendor"]), (&"no_call".into(), &"lexer_activity".into()), "{asked}");

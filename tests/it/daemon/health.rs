@@ -86,8 +86,8 @@ async fn a_daemon_without_its_database_is_alive_but_not_ready_and_continues_when
 
     take_away(&world.database).await;
     let (_, why) = eventually(SOON, async || {
-        let answer = daemon.get("/readyz").await;
-        (answer.0 == 503).then_some(answer)
+        let response = daemon.get("/readyz").await;
+        (response.0 == 503).then_some(response)
     })
     .await;
     assert!(why.starts_with("not ready: the database"), "{why}");

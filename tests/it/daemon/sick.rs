@@ -116,8 +116,8 @@ async fn p12_a_read_only_server_is_reported_and_left_when_another_is_writable() 
     admin.execute(AssertSqlSafe(reads_only)).await.unwrap();
     admin.execute(AssertSqlSafe(sessions_end)).await.unwrap();
     let (_, why) = eventually(SOON, async || {
-        let answer = daemon.get("/readyz").await;
-        (answer.0 == 503 && answer.1.contains("only reads")).then_some(answer)
+        let response = daemon.get("/readyz").await;
+        (response.0 == 503 && response.1.contains("only reads")).then_some(response)
     })
     .await;
     assert!(why.starts_with("not ready: "), "{why}");

@@ -57,7 +57,7 @@ async fn an_idle_daemon_ends_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p12_a_daemon_whose_database_never_responds_ends_when_told_to() {
+async fn p12_a_daemon_whose_database_never_responds_stops_on_request() {
     let world = World::new().await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("postgres://tidegate@{}/tidegate", silent.local_addr().unwrap());

@@ -127,13 +127,13 @@ async fn p12_a_database_that_only_reads_is_named_with_the_remedy() {
             assert!(!said.contains("at line"), "{said}");
         }
     }
-    // Told by what fails on the way, too.
+    // The same if it is noticed only during the migration.
     let (_, said) = expect(&command_at(&world, world.database.url(), &["quota", "--ask"]).await, 1);
     assert!(
         said.contains("the database only reads: it is a standby") && said.contains("hint: name the primary"),
         "{said}"
     );
-    assert!(!said.contains("did not answer"), "{said}");
+    assert!(!said.contains("did not respond"), "{said}");
     let (_, said) = expect(&command_at(&world, world.database.url(), &["runs", "cancel", "1"]).await, 1);
     assert!(said.contains("(SQLSTATE 25006)\nhint: name the primary server"), "{said}");
 

@@ -1,11 +1,11 @@
-//! A server that accepts connections and says nothing.
+//! A server that accepts connections and never responds.
 
 use tokio::net::TcpListener;
 
 use super::{command_at, expect, finding, small_world};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p12_a_server_that_accepts_and_says_nothing_is_named_as_such() {
+async fn p12_a_server_that_accepts_and_never_responds_is_reported_as_such() {
     let world = small_world().await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("postgres://u:p@{}/d?sslmode=disable", silent.local_addr().unwrap());

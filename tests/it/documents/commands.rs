@@ -1,4 +1,4 @@
-//! Command lines: those that documents and help texts show are understood, and the README has every command.
+//! Command lines in documents and help texts are valid, and the README has every command.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use tidegate::commands::Cli;
 use super::markdown::{Block, blocks, code, spans};
 use super::{document, documents};
 
-/// The words of a command line as they are written: without a comment, a redirection or an ampersand at its end.
+/// The words of a command line, without a comment, a redirection or an ampersand at its end.
 fn words(line: &str) -> Vec<String> {
     let line = line.split(" #").next().unwrap();
     line.split_whitespace()
@@ -18,7 +18,7 @@ fn words(line: &str) -> Vec<String> {
         .collect()
 }
 
-/// A word that stands for a value becomes such a value.
+/// Replaces a placeholder with a value of its kind.
 fn value(word: &str) -> String {
     match word.trim_end_matches('…') {
         "D" | "DATE" => "2026-01-01",
@@ -31,7 +31,7 @@ fn value(word: &str) -> String {
     .to_owned()
 }
 
-/// What a line with optional parts, such as `runs [JOB] [--limit N]`, stands for: without them, and with all of them.
+/// A line with optional parts, such as `runs [JOB] [--limit N]`, without these parts and with all of them.
 fn alternatives(line: &str) -> Vec<Vec<String>> {
     let mut depth = 0;
     let (mut short, mut long) = (String::new(), String::new());
@@ -50,7 +50,7 @@ fn alternatives(line: &str) -> Vec<Vec<String>> {
     [short, long].iter().map(|line| words(line).iter().map(|word| value(word)).collect()).collect()
 }
 
-/// Whether words are the name of a command without any argument, as a sentence about it has.
+/// Whether the words are the name of a command without any argument, as in a sentence about the command.
 fn is_name(words: &[String]) -> bool {
     let mut command = Cli::command();
     words.iter().skip(1).all(|word| match command.find_subcommand(word).cloned() {
@@ -62,7 +62,7 @@ fn is_name(words: &[String]) -> bool {
     })
 }
 
-/// What clap says against a command line that begins with `tidegate`.
+/// The error of clap for a command line that begins with `tidegate`.
 fn fault(line: &str) -> Option<String> {
     alternatives(line).into_iter().find_map(|words| match Cli::try_parse_from(&words) {
         Ok(_) => None,
@@ -72,7 +72,7 @@ fn fault(line: &str) -> Option<String> {
     })
 }
 
-/// The command lines of a document: code that begins with the program's name, or with `cargo run`, which runs it.
+/// The command lines of a document: code that begins with the name of the program or with `cargo run`.
 fn command_lines(text: &str) -> Vec<String> {
     let run = |code: &String| match code.strip_prefix("cargo run --release -- ") {
         Some(arguments) => Some(format!("tidegate {arguments}")),
@@ -81,7 +81,7 @@ fn command_lines(text: &str) -> Vec<String> {
     code(text).iter().filter_map(run).collect()
 }
 
-/// The first cells of the README's table of commands, without what an explanation says.
+/// The first cells of the README's table of commands.
 fn table_of_commands(readme: &str) -> Vec<String> {
     let table = blocks(readme).into_iter().find_map(|block| match block {
         Block::Table(table) if table.header[0] == "command" => Some(table),
@@ -91,7 +91,7 @@ fn table_of_commands(readme: &str) -> Vec<String> {
     rows.iter().flat_map(|row| spans(&row[0])).map(|line| format!("tidegate {line}")).collect()
 }
 
-/// Every command that help shows, as `runs cancel`. A command with commands of its own is one as well.
+/// Every command in the help, such as `runs cancel`. A command with subcommands is included too.
 fn commands(command: &Command, path: &str, found: &mut BTreeSet<String>) {
     for command in command.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help") {
         let path = format!("{path} {}", command.get_name());
@@ -100,13 +100,13 @@ fn commands(command: &Command, path: &str, found: &mut BTreeSet<String>) {
     }
 }
 
-/// The commands that no line of the table starts with.
+/// The commands with which no line of the table begins.
 fn not_in_table(readme: &str) -> Vec<String> {
     let mut all = BTreeSet::new();
     commands(&Cli::command(), "tidegate", &mut all);
     assert!(all.contains("tidegate cursors reset") && all.len() > 20, "{all:?}");
     let mut table = table_of_commands(readme);
-    // A longer path first, so that `runs cancel` does not stand for `runs`.
+    // Longer names first, so that `runs cancel` does not count as `runs`.
     let mut missing = Vec::new();
     for command in all.into_iter().rev() {
         let of_command =
@@ -120,7 +120,7 @@ fn not_in_table(readme: &str) -> Vec<String> {
     missing
 }
 
-/// The examples in the help of a command and of its own commands.
+/// The examples in the help of a command and of its subcommands.
 fn examples(command: &Command, found: &mut Vec<String>) {
     let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let examples = help.lines().filter_map(|line| line.strip_prefix("  tidegate "));

@@ -9,14 +9,14 @@ use tidegate::connector;
 use super::markdown::{Block, blocks, code, names, spans, without_each_row};
 use super::{document, documents};
 
-/// Path of a key → the words that its value can be, if they are a closed set. `*` is a name that users choose, and `[]`
-/// an entry of a list.
+/// Path of a key → its possible values, if they are a closed set. `*` is a name that users choose, and `[]` an entry of
+/// a list.
 type Keys = BTreeMap<String, Vec<String>>;
 
 const CONNECTION: &str = "connections.*";
 const JOB: &str = "jobs.*";
 const STREAM: &str = "jobs.*.streams.[]";
-/// Where the keys of each table of docs/configuration.md stand, in the order of the tables.
+/// The path of the keys in each table of docs/configuration.md, in the order of the tables.
 const TABLES: [&str; 5] = ["", CONNECTION, CONNECTION, JOB, STREAM];
 
 /// The texts that the check reads.
@@ -42,7 +42,7 @@ impl Documents {
     }
 }
 
-/// Adds the keys of a schema, and of everything in it, to `keys`.
+/// Adds all keys of a schema, including nested ones, to `keys`.
 fn collect(schema: &Value, path: &str, keys: &mut Keys) {
     let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
     for (key, schema) in schema["properties"].as_object().into_iter().flatten() {
@@ -128,7 +128,7 @@ fn in_code(text: &str, name: &str) -> bool {
     spans(text).into_iter().any(|span| names(span).contains(&name) || span == name)
 }
 
-/// What the documents do not say about `keys`. `page` may say what docs/configuration.md does not.
+/// The keys and values that the documents do not mention. `page` may mention those that docs/configuration.md does not.
 fn missing(keys: &Keys, rows: &BTreeMap<String, String>, page: Option<&BTreeSet<String>>) -> Vec<String> {
     let is_inner = |rest: &str| rest.starts_with('.') && !rest.starts_with(".[]") && rest != ".*";
     let is_section = |path: &str| keys.keys().any(|key| key.strip_prefix(path).is_some_and(is_inner));
@@ -154,7 +154,7 @@ fn missing(keys: &Keys, rows: &BTreeMap<String, String>, page: Option<&BTreeSet<
     missing
 }
 
-/// What is wrong with the documents.
+/// The faults of the documents.
 fn faults(documents: &Documents) -> Vec<String> {
     let (common, vendors) = schema_keys();
     let rows = rows_of_configuration(&documents.configuration);

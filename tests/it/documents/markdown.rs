@@ -54,7 +54,7 @@ fn cells(row: &str) -> Vec<String> {
     row.split('|').map(|cell| cell.trim().replace('\u{0}', "|")).collect()
 }
 
-/// What stands between backticks.
+/// The text between backticks.
 pub fn spans(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
@@ -87,7 +87,7 @@ pub fn without_each_row(text: &str) -> impl Iterator<Item = (&str, String)> {
 }
 
 #[test]
-fn blocks_are_told_apart() {
+fn blocks_are_distinguished() {
     let text =
         "# Title\n\nOne `span\nof code`.\n\n| a | b |\n|---|---|\n| `x` | y \\| z |\n\n  ```sh\n  run it\n  ```\nEnd.";
     let table = Table { header: vec!["a".into(), "b".into()], rows: vec![vec!["`x`".into(), "y | z".into()]] };

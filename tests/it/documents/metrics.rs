@@ -19,7 +19,7 @@ type Labels = BTreeMap<String, BTreeSet<String>>;
 /// Metric → type and labels.
 type Exported = BTreeMap<String, (String, Labels)>;
 
-/// Stands for a name of the configuration.
+/// An example of a name in the configuration.
 const NAME: &str = "some-name";
 
 const OUTCOMES_OF_RUNS: [RunOutcome; 4] =
@@ -111,7 +111,7 @@ async fn scrape() -> String {
     })
 }
 
-/// What a scrape holds.
+/// The metrics in a scrape.
 fn exported(scrape: &str) -> Exported {
     let mut found = Exported::new();
     let mut family = ("", "");
@@ -140,7 +140,8 @@ fn exported(scrape: &str) -> Exported {
     found
 }
 
-/// What the table of docs/metrics.md says. Its third column is like this: `a`, `b`: `value`, `value`; `c`: `value`.
+/// The metrics in the table of docs/metrics.md. The format of its third column is: `a`, `b`: `value`, `value`; `c`:
+/// `value`.
 fn documented(text: &str) -> Exported {
     let table = blocks(text).into_iter().find_map(|block| match block {
         Block::Table(table) if table.header[0] == "metric" => Some(table),

@@ -54,7 +54,7 @@ fn assert_held(task: &TaskState, why: &str) {
     assert!(task.hint.as_deref().unwrap().contains("tidegate held"), "{task:#?}");
 }
 
-fn answer(world: &World, action: Action) {
+fn respond(world: &World, action: Action) {
     world.control().mischief(Fault::new(Match::report(STREAM), action).times(99));
 }
 
@@ -66,7 +66,7 @@ async fn p10_a_valid_response_without_rows_deletes_nothing_and_is_held() {
         // As the only page: a page count that announces more would be another error.
         world.control().shape(|shape| shape.page_count = simulator::lynn::PageCount::FirstOnly);
         let body = empty.replace("[]", if action == Action::ResultNull { "null" } else { "[]" });
-        answer(&world, Action::Json { status: 200, body });
+        respond(&world, Action::Json { status: 200, body });
         assert_held(&read_again(&world).await, "none of 250 rows");
         assert_eq!(rows(&world).await, 2 * DAY_ROWS);
         let held = held(&world).await;
@@ -87,8 +87,8 @@ async fn p10_a_valid_response_without_rows_deletes_nothing_and_is_held() {
 async fn p10_half_of_the_rows_is_held_while_new_and_changed_rows_are_applied() {
     let world = loaded(&[]).await;
     let day = || Rows::between(STREAM, ago(1), ago(0));
-    assert_eq!(world.control().vanish(day().every(2)).unwrap(), 125);
-    world.control().insert(STREAM, ago(1) + TimeDelta::hours(5)).unwrap();
+    assert_eq!(world.control().lynn().vanish(day().every(2)).unwrap(), 125);
+    world.control().lynn().insert(STREAM, ago(1) + TimeDelta::hours(5)).unwrap();
     let task = read_again(&world).await;
     assert_held(&task, "126 rows where there were 250, less than 80 %");
     assert_eq!((task.rows_inserted, task.rows_deleted), (1, 0));
@@ -105,7 +105,7 @@ async fn p10_half_of_the_rows_is_held_while_new_and_changed_rows_are_applied() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p10_a_small_loss_is_accepted() {
     let world = loaded(&[]).await;
-    assert!(world.control().vanish(Rows::between(STREAM, ago(1), ago(0)).every(10)).unwrap() >= 20);
+    assert!(world.control().lynn().vanish(Rows::between(STREAM, ago(1), ago(0)).every(10)).unwrap() >= 20);
     let task = read_again(&world).await;
     assert_succeeded(std::slice::from_ref(&task));
     assert_eq!(task.rows_deleted, 25);
@@ -134,7 +134,7 @@ async fn p10_a_full_page_without_a_count_or_a_next_page_fails_the_slice() {
     let world = loaded(&[]).await;
     let row = r#"{"timestamp":"2026-01-01T00:00:00Z","session":"s"}"#;
     let full = vec![row; 100].join(",");
-    answer(&world, Action::Json { status: 200, body: format!(r#"{{"isValid":true,"result":[{full}]}}"#) });
+    respond(&world, Action::Json { status: 200, body: format!(r#"{{"isValid":true,"result":[{full}]}}"#) });
     let task = read_again(&world).await;
     assert_eq!(task.state, "failed", "{task:#?}");
     assert!(task.error.as_deref().unwrap().contains("the page before has no lastDocument"), "{task:#?}");
@@ -144,7 +144,7 @@ async fn p10_a_full_page_without_a_count_or_a_next_page_fails_the_slice() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p10_a_reading_with_a_rejected_record_deletes_nothing_even_without_the_share_check() {
     let world = loaded(&["hold_below: 0%"]).await;
-    assert_eq!(world.control().vanish(Rows::between(STREAM, ago(2), ago(1)).first(5)).unwrap(), 5);
+    assert_eq!(world.control().lynn().vanish(Rows::between(STREAM, ago(2), ago(1)).first(5)).unwrap(), 5);
     world.control().next(Match::report(STREAM).page(2), Action::OddRow);
     let task = read_again(&world).await;
     assert_held(&task, "1 record was refused");
@@ -169,7 +169,7 @@ async fn p10_records_without_a_value_are_rejected_in_any_number() {
     for record in ["{}", r#"{"timestamp":null,"session":null}"#] {
         let result = vec![record; 250].join(",");
         let body = format!(r#"{{"isValid":true,"pageCount":0,"result":[{result}]}}"#);
-        answer(&world, Action::Json { status: 200, body });
+        respond(&world, Action::Json { status: 200, body });
         assert_held(&read_again(&world).await, "250 records were refused");
         assert_eq!(rows(&world).await, 2 * DAY_ROWS);
     }
@@ -178,7 +178,7 @@ async fn p10_records_without_a_value_are_rejected_in_any_number() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p10_a_job_may_disable_the_share_check() {
     let world = loaded(&["hold_below: 0%"]).await;
-    world.control().vanish(Rows::between(STREAM, ago(1), ago(0))).unwrap();
+    world.control().lynn().vanish(Rows::between(STREAM, ago(1), ago(0))).unwrap();
     let task = read_again(&world).await;
     assert_succeeded(std::slice::from_ref(&task));
     assert_eq!((task.rows_deleted, rows(&world).await), (DAY_ROWS, DAY_ROWS));

@@ -14,7 +14,7 @@ fn text(bytes: &[u8]) -> String {
 async fn p10_a_release_lets_the_next_reading_delete_and_makes_it_due() {
     let world = loaded(&["lookback: 0s"]).await;
     for day in [1, 2] {
-        world.control().vanish(Rows::between(STREAM, ago(day), ago(day - 1))).unwrap();
+        world.control().lynn().vanish(Rows::between(STREAM, ago(day), ago(day - 1))).unwrap();
     }
     read_again(&world).await;
     assert_eq!((rows(&world).await, held(&world).await.len()), (2 * DAY_ROWS, 2));
@@ -39,7 +39,7 @@ async fn p10_a_release_lets_the_next_reading_delete_and_makes_it_due() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p10_a_release_does_not_cover_later_doubts() {
     let world = loaded(&[]).await;
-    world.control().vanish(Rows::between(STREAM, ago(1), ago(0))).unwrap();
+    world.control().lynn().vanish(Rows::between(STREAM, ago(1), ago(0))).unwrap();
     read_again(&world).await;
     assert!(command(&world, &[], &["held", "release", "lynn", "--stream", STREAM]).await.status.success());
     world.control().mischief(Fault::new(Match::report(STREAM), Action::OddRow).times(9));
@@ -70,7 +70,7 @@ async fn p10_a_release_of_what_is_not_held_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p10_held_slices_are_shown_everywhere() {
     let world = loaded(&[]).await;
-    world.control().vanish(Rows::between(STREAM, ago(1), ago(0))).unwrap();
+    world.control().lynn().vanish(Rows::between(STREAM, ago(1), ago(0))).unwrap();
     read_again(&world).await;
     let (from, to) = (ago(2).date_naive().to_string(), ago(0).date_naive().to_string());
     let output = command(&world, &[], &["backfill", "lynn", "--from", &from, "--to", &to]).await;

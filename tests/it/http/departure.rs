@@ -12,7 +12,7 @@ use super::*;
 const PER: Duration = Duration::from_millis(600);
 
 /// Responds to every request; to the first after `delay`. Records when each was accepted.
-async fn answer(listener: TcpListener, delay: Duration, arrivals: Arc<Mutex<Vec<Instant>>>) {
+async fn respond(listener: TcpListener, delay: Duration, arrivals: Arc<Mutex<Vec<Instant>>>) {
     let mut delay = Some(delay);
     while let Ok((mut stream, _)) = listener.accept().await {
         let (delay, arrivals) = (delay.take(), Arc::clone(&arrivals));
@@ -50,7 +50,7 @@ async fn p2_a_call_without_a_body_counts_until_its_response_arrives() {
         let connection =
             Connection { per: PER, ..Connection::to(&format!("http://{}", listener.local_addr().unwrap())).await };
         let arrivals = Arc::new(Mutex::new(Vec::new()));
-        let server = tokio::spawn(answer(listener, PER * 3 / 2, Arc::clone(&arrivals)));
+        let server = tokio::spawn(respond(listener, PER * 3 / 2, Arc::clone(&arrivals)));
         let apart = Box::pin(apart(&connection, call, &arrivals)).await;
         assert!(apart >= PER, "{apart:?}");
         server.abort();
@@ -72,7 +72,7 @@ async fn p2_a_call_without_a_body_counts_from_a_connection_that_is_slow_to_open(
         async move {
             tokio::time::sleep(SECOND / 2).await;
             drop(fillers);
-            answer(listener, Duration::ZERO, arrivals).await;
+            respond(listener, Duration::ZERO, arrivals).await;
         }
     });
     let apart = Box::pin(apart(&connection, Call::get, &arrivals)).await;

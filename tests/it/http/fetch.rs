@@ -5,7 +5,7 @@ use std::net::ToSocketAddrs as _;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use tidegate::http::{Answered, Body, CallOutcome, HttpError};
+use tidegate::http::{Body, CallOutcome, HttpError, Reply};
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -21,20 +21,20 @@ async fn beside(storage: &str) -> Connection {
     connection
 }
 
-async fn storage(answer: ResponseTemplate) -> MockServer {
+async fn storage(response: ResponseTemplate) -> MockServer {
     let server = MockServer::start().await;
-    Mock::given(any()).respond_with(answer).mount(&server).await;
+    Mock::given(any()).respond_with(response).mount(&server).await;
     server
 }
 
-async fn fetch<'s>(session: &'s Session<'_>, target: &str, bytes_max: u64) -> Result<Answered<'s>, HttpError> {
+async fn fetch<'s>(session: &'s Session<'_>, target: &str, bytes_max: u64) -> Result<Reply<'s>, HttpError> {
     session.fetch(&session.hosts().foreign(target)?, bytes_max).await
 }
 
 async fn body<'s>(session: &'s Session<'_>, target: &str, bytes_max: u64) -> Result<Body<'s>, HttpError> {
     match fetch(session, target, bytes_max).await? {
-        Answered::Body(body) => Ok(body),
-        Answered::Redirect(_) => panic!("led elsewhere"),
+        Reply::Body(body) => Ok(body),
+        Reply::Redirect(_) => panic!("led elsewhere"),
     }
 }
 
@@ -92,7 +92,7 @@ async fn p7_each_hop_of_a_redirect_is_checked_again() {
         let connection = beside(&storage.uri()).await;
         let gate = connection.gate().await;
         let session = session(&gate);
-        let Answered::Redirect(next) = fetch(&session, &storage.uri(), 9).await.unwrap() else { panic!() };
+        let Reply::Redirect(next) = fetch(&session, &storage.uri(), 9).await.unwrap() else { panic!() };
         assert_eq!(session.hosts().foreign(&next).is_ok(), leads_on, "{location}");
         assert_eq!(storage.received_requests().await.unwrap().len(), 1, "no redirect is followed automatically");
     }
@@ -108,8 +108,8 @@ async fn a_refusal_by_the_storage_is_classified_and_blocks_no_limit() {
         (500, true, CallOutcome::ServerError),
         (503, true, CallOutcome::ServerError),
     ] {
-        let answer = ResponseTemplate::new(status).set_body_string("<Code>SlowDown, quota of calls</Code>");
-        let storage = storage(answer.insert_header("retry-after", "3600")).await;
+        let response = ResponseTemplate::new(status).set_body_string("<Code>SlowDown, quota of calls</Code>");
+        let storage = storage(response.insert_header("retry-after", "3600")).await;
         let connection = beside(&storage.uri()).await;
         let gate = connection.gate().await;
         let session = session(&gate);
@@ -143,7 +143,7 @@ async fn p7_a_name_of_this_machine_is_refused_when_it_is_resolved() {
     assert!(!format!("{error:?}").contains("secret"));
     assert_eq!(outcomes(&session), [CallOutcome::Transport]);
     assert!(tokio::time::timeout(SECOND / 10, listener.accept()).await.is_err(), "no connection was made");
-    // Named by the operator, it is connected to, whatever comes of that.
+    // A host that the operator named is connected to, even if the connection fails.
     connection.allowed = vec![format!("{name}:{port}")];
     connection.timeout = SECOND / 2;
     let error = fetch(&self::session(&connection.gate().await), &target, 9).await.unwrap_err();
@@ -188,8 +188,8 @@ fn member(text: &str) -> Vec<u8> {
 
 /// The outcome for a body with this encoding, the same for fetched and sent calls.
 async fn unpacked(encoding: &str, packed: Vec<u8>) -> Result<Vec<u8>, String> {
-    let answer = ResponseTemplate::new(200).insert_header("content-encoding", encoding).set_body_bytes(packed);
-    let storage = storage(answer).await;
+    let response = ResponseTemplate::new(200).insert_header("content-encoding", encoding).set_body_bytes(packed);
+    let storage = storage(response).await;
     let connection = Connection { base_url: url(&storage.uri()), ..beside(&storage.uri()).await };
     let gate = connection.gate().await;
     let session = session(&gate);
@@ -279,8 +279,8 @@ async fn no_content_is_a_response_without_a_body() {
     let session = session(&gate);
     let file = body(&session, &storage.uri(), 9).await.unwrap();
     assert!(file.is_no_content() && file.small().await.unwrap().is_empty());
-    let answer = session.send(authorised(&storage.uri())).await.unwrap();
-    assert!(answer.is_no_content() && answer.small().await.unwrap().is_empty());
+    let response = session.send(authorised(&storage.uri())).await.unwrap();
+    assert!(response.is_no_content() && response.small().await.unwrap().is_empty());
     assert_eq!(outcomes(&session), [CallOutcome::Ok; 2]);
 }
 

@@ -1,6 +1,6 @@
 //! A call of the vendor's API that redirects to a file elsewhere (`facts/khoros_care.md §3.3, §12`).
 
-use tidegate::http::{Answered, CallOutcome, HttpError};
+use tidegate::http::{CallOutcome, HttpError, Reply};
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -9,12 +9,12 @@ use super::*;
 /// A vendor whose download returns `status` and `location`.
 async fn vendor(status: u16, location: Option<&str>) -> MockServer {
     let server = MockServer::start().await;
-    let answer = ResponseTemplate::new(status).set_body_string("moved");
-    let answer = match location {
-        Some(location) => answer.insert_header("location", location).insert_header("set-cookie", "session=1"),
-        None => answer,
+    let response = ResponseTemplate::new(status).set_body_string("moved");
+    let response = match location {
+        Some(location) => response.insert_header("location", location).insert_header("set-cookie", "session=1"),
+        None => response,
     };
-    Mock::given(path("/download")).respond_with(answer).mount(&server).await;
+    Mock::given(path("/download")).respond_with(response).mount(&server).await;
     server
 }
 
@@ -30,13 +30,13 @@ async fn p7_a_redirect_is_returned_and_the_credential_is_not_sent_on() {
         connection.allowed = vec![host_of(&storage.uri())];
         let gate = connection.gate().await;
         let session = session(&gate);
-        let answer = session.send_or_redirect(authorised(&format!("{}/download", server.uri()))).await.unwrap();
-        assert_eq!(format!("{answer:?}"), "Redirect", "a signed URL does not print");
-        let Answered::Redirect(location) = answer else { panic!("{status}") };
+        let response = session.send_or_redirect(authorised(&format!("{}/download", server.uri()))).await.unwrap();
+        assert_eq!(format!("{response:?}"), "Redirect", "a signed URL does not print");
+        let Reply::Redirect(location) = response else { panic!("{status}") };
         assert_eq!(location, signed);
         assert!(session.hosts().own(&location).is_err(), "the credential is not sent there");
         let target = session.hosts().foreign(&location).unwrap();
-        let Answered::Body(body) = session.fetch(&target, 1_000).await.unwrap() else { panic!("{status}") };
+        let Reply::Body(body) = session.fetch(&target, 1_000).await.unwrap() else { panic!("{status}") };
         assert_eq!(body.small().await.unwrap(), b"a,b\n");
         let records = session.take_records();
         assert_eq!(records.iter().map(|call| call.outcome).collect::<Vec<_>>(), [CallOutcome::Ok; 2]);
@@ -61,7 +61,7 @@ async fn a_relative_redirect_is_resolved_against_the_request_url() {
     let gate = connection.gate().await;
     let session = session(&gate);
     let call = Call::get(url(&format!("{}/download", server.uri())));
-    let Answered::Redirect(location) = session.send_or_redirect(call).await.unwrap() else { panic!() };
+    let Reply::Redirect(location) = session.send_or_redirect(call).await.unwrap() else { panic!() };
     assert_eq!(location, format!("{}/files/a.csv?s=1", server.uri()));
 }
 
@@ -81,7 +81,7 @@ async fn other_responses_are_not_redirects() {
     let gate = connection.gate().await;
     let session = session(&gate);
     let call = Call::get(url(&format!("{}/download", server.uri())));
-    let Answered::Body(body) = session.send_or_redirect(call).await.unwrap() else { panic!() };
+    let Reply::Body(body) = session.send_or_redirect(call).await.unwrap() else { panic!() };
     assert_eq!(body.small().await.unwrap(), b"moved");
 }
 
@@ -116,6 +116,6 @@ async fn p6_a_redirect_with_an_endless_body_is_still_returned() {
     let connection = Connection::to(&format!("http://{address}")).await;
     let gate = connection.gate().await;
     let session = session(&gate);
-    let answer = session.send_or_redirect(Call::get(url(&format!("http://{address}/")))).await.unwrap();
-    assert!(matches!(answer, Answered::Redirect(location) if location == format!("http://{address}/a")));
+    let response = session.send_or_redirect(Call::get(url(&format!("http://{address}/")))).await.unwrap();
+    assert!(matches!(response, Reply::Redirect(location) if location == format!("http://{address}/a")));
 }

@@ -64,7 +64,7 @@ async fn times_come_in_many_spellings_and_without_a_zone_they_are_utc() {
 }
 
 #[tokio::test]
-async fn what_the_vendor_has_erased_is_erased_here_and_the_row_stays() {
+async fn texts_that_the_vendor_erased_become_null_and_the_row_stays() {
     let bench = Bench::new().await;
     let erased = || Rows::between("messages", day(5).start, day(5).end).every(10).first(1);
     let data = bench.jaicp().data();
@@ -81,7 +81,7 @@ async fn what_the_vendor_has_erased_is_erased_here_and_the_row_stays() {
 }
 
 #[tokio::test]
-async fn p7_a_link_that_holds_the_token_comes_without_it() {
+async fn p7_a_token_in_a_link_is_replaced() {
     let bench = Bench::new().await;
     let session = bench.jaicp().sessions(day(5).start, day(5).end)[0]["sessionId"].as_str().unwrap().to_owned();
     let token = Account::default().token;

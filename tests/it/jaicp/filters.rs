@@ -1,4 +1,4 @@
-//! Filters of the vendor's own form, beside the range of times, and what v1 has to be asked for.
+//! Filters in the vendor's format in addition to the time range, and additional parameters of v1.
 
 use serde_json::json;
 

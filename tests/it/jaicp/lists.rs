@@ -1,4 +1,4 @@
-//! Lists that come whole.
+//! Lists that are returned as a whole.
 
 use serde_json::json;
 use simulator::{Action, Match};
@@ -57,7 +57,7 @@ async fn experiments_are_found_under_the_path_that_is_spelled_right_too() {
 }
 
 #[tokio::test]
-async fn v1_says_what_it_does_not_offer() {
+async fn v1_reports_calls_that_it_does_not_have() {
     let bench = Bench::new().await.v1();
     for name in ["message_labels", "experiments", "experiment_counts", "unique_clients"] {
         assert!(!bench.read(name, now()).await.unwrap().rows.is_empty(), "{name}");
@@ -73,7 +73,7 @@ async fn v1_says_what_it_does_not_offer() {
 async fn p5_a_response_that_is_not_a_list_is_an_error_and_not_an_empty_list() {
     let bench = Bench::new().await;
     for body in ["{}", r#"{"error":"x"}"#, "null", "7"] {
-        // Unreadable answers are asked for once more.
+        // After an unreadable response, the list is requested once more.
         for _ in 0..2 {
             let body = body.to_owned();
             bench.control().next(Match::report("session_labels"), Action::Json { status: 200, body });

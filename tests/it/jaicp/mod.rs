@@ -18,12 +18,12 @@ use tidegate::decode::DecodeError;
 use crate::support::at;
 use crate::support::bench::{self, Page, Reading, assert_well_behaved, day};
 
-mod answers;
 mod entities;
 mod filters;
 mod lists;
 mod paging;
 mod reports;
+mod responses;
 mod resume;
 mod runs;
 mod secrets;
@@ -87,7 +87,7 @@ fn settings() -> Settings {
 }
 
 impl Reading {
-    /// Each record once, its members in order: a vendor may list one on several pages.
+    /// Each record once, with its members in order: a vendor may return a record on several pages.
     fn distinct(&self) -> BTreeSet<String> {
         canonical(self.rows.iter().map(|row| serde_json::from_str(row).unwrap()))
     }
@@ -106,7 +106,7 @@ fn days(first: i64, last: i64) -> Window {
     Window { start: day(first).start, end: day(last).end }
 }
 
-/// Messages of a window as the bulk list has them.
+/// Messages of a window as the bulk list returns them.
 fn messages(jaicp: &Handle, window: Window) -> BTreeSet<String> {
     let rows = jaicp.data().rows("messages", window.start, window.end).unwrap();
     canonical(rows.into_iter().map(|row| without(row, "status")))

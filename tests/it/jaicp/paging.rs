@@ -1,4 +1,4 @@
-//! Pages that must add up.
+//! The pages of a window must have as many records as the vendor's total.
 
 use simulator::{Action, Fault, Match, Options, ReportCall};
 
@@ -48,7 +48,7 @@ async fn a_vendor_that_gives_smaller_pages_is_followed() {
 }
 
 #[tokio::test]
-async fn a_page_that_is_refused_for_its_size_is_asked_for_in_smaller_pieces() {
+async fn a_page_that_is_refused_for_its_size_is_requested_in_smaller_parts() {
     for (status, max, calls) in [(400, 25, 3), (413, 6, 5), (504, 6, 5)] {
         let mut bench = Bench::new().await;
         bench.settings.page_size = 100;
@@ -83,7 +83,7 @@ async fn deep_pages_that_are_refused_are_avoided_by_shorter_windows() {
 #[tokio::test]
 async fn p5_pages_that_shift_are_read_until_they_add_up() {
     let bench = Bench::new().await;
-    // Once: two rows came in before the second page.
+    // Once: two rows were added before the second page.
     bench.control().next(Match::report("messages").page(2), Action::Overlap { rows: 2 });
     let read = bench.read("messages", day(5)).await.unwrap();
     assert_eq!(read.distinct(), messages(&bench.jaicp(), day(5)));
@@ -139,7 +139,7 @@ async fn bounds_may_belong_to_a_range_or_not() {
         for moment in [day(5).start, day(5).end, day(5).start + TimeDelta::hours(12)] {
             bench.jaicp().data().insert("clients", moment).unwrap();
         }
-        // A window that is read in halves has bounds inside.
+        // If a window is read in halves, there are bounds within it.
         bench.jaicp().shape(|shape| shape.shifts = true);
         let mut read = BTreeSet::new();
         for number in [4, 5, 6] {

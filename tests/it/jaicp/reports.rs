@@ -12,7 +12,7 @@ fn host(url: &str) -> String {
     url.trim_start_matches("http://").to_owned()
 }
 
-/// What a column of the file holds.
+/// The values of a column of the file.
 fn column(read: &Reading, title: &str) -> BTreeSet<String> {
     let rows = read.rows.iter().map(|row| serde_json::from_str::<Value>(row).unwrap());
     rows.map(|row| row[title].as_str().unwrap_or_default().to_owned()).collect()
@@ -77,7 +77,7 @@ async fn a_failed_report_is_created_again_a_few_times() {
     let error = bench.read("report_messages", day(5)).await.unwrap_err();
     let words = "reporter.report.failed: out of disk";
     assert!(matches!(&error, StepError::ExportFailed { said, .. } if said == words), "{error:?}");
-    // Known no more.
+    // The vendor no longer knows the task.
     let bench = Bench::new().await;
     let gone = Fault::new(Match::endpoint("jaicp_task"), Action::Status { status: 404 });
     bench.control().mischief(gone);
@@ -98,7 +98,7 @@ async fn an_unknown_status_is_polled_until_the_deadline() {
 async fn p3_a_creation_whose_response_is_lost_is_looked_up_before_another() {
     for bench in [Bench::new().await, Bench::new().await.v1()] {
         let is_v1 = bench.settings.api == Api::V1;
-        // The task is there, its answer is not.
+        // The task was created, but its response was lost.
         bench.control().next(Match::endpoint("jaicp_create_report"), Action::Reset);
         let client = bench.client().await;
         let read = client.read("report_messages", day(5)).await.unwrap();
@@ -109,7 +109,7 @@ async fn p3_a_creation_whose_response_is_lost_is_looked_up_before_another() {
             calls["jaicp_task"] > 0 && !calls.contains_key("jaicp_events"),
             "the task that was found is asked after"
         );
-        // The list is not there either: the next try looks first.
+        // The list cannot be read either: the next attempt searches it first.
         bench.control().next(Match::endpoint("jaicp_create_report"), Action::Reset);
         let no_list = Fault::new(Match::endpoint("jaicp_tasks"), Action::Status { status: 500 }).times(3);
         bench.control().mischief(no_list.after(u32::from(is_v1)));
@@ -121,7 +121,7 @@ async fn p3_a_creation_whose_response_is_lost_is_looked_up_before_another() {
 }
 
 #[tokio::test]
-async fn p3_a_creation_is_looked_up_however_its_response_was_lost() {
+async fn p3_a_creation_is_looked_up_after_any_loss_of_its_response() {
     for mut bench in [Bench::new().await, Bench::new().await.v1()] {
         bench.settings.polling.max = Duration::from_millis(2);
         let lost = [
@@ -146,12 +146,12 @@ async fn p3_a_creation_is_looked_up_however_its_response_was_lost() {
 async fn p1_the_report_of_a_lost_creation_is_not_used_for_another_window() {
     for bench in [Bench::new().await, Bench::new().await.v1()] {
         let client = bench.client().await;
-        // Day 5 is made, but neither its answer nor the list comes.
+        // Day 5 was created, but neither its response nor the list arrives.
         bench.control().next(Match::endpoint("jaicp_create_report"), Action::Reset);
         let no_list = Fault::new(Match::endpoint("jaicp_tasks"), Action::Status { status: 500 }).times(3).after(1);
         bench.control().mischief(no_list);
         client.read("report_messages", day(5)).await.unwrap_err();
-        // Day 6 is not made.
+        // The report of day 6 is not created.
         bench.control().next(Match::endpoint("jaicp_create_report"), Action::Reset);
         bench.jaicp().shape(|shape| shape.creates = false);
         client.read("report_messages", day(6)).await.unwrap_err();
@@ -165,7 +165,7 @@ async fn p1_the_report_of_a_lost_creation_is_not_used_for_another_window() {
 }
 
 #[tokio::test]
-async fn p1_a_request_that_still_runs_is_not_taken_for_one_that_was_never_made() {
+async fn p1_a_running_request_is_not_mistaken_for_one_that_was_never_made() {
     let bench = Bench::new().await.v1();
     bench.jaicp().shape(|shape| shape.polls = 4);
     let (client, stream) = (bench.client().await, stream("report_messages"));
@@ -182,7 +182,7 @@ async fn p1_a_request_that_still_runs_is_not_taken_for_one_that_was_never_made()
 }
 
 #[tokio::test]
-async fn a_request_that_an_earlier_version_noted_is_asked_after_by_a_whole_number() {
+async fn a_request_stored_by_an_earlier_version_is_polled_by_a_whole_number() {
     let bench = Bench::new().await.v1();
     let (client, stream) = (bench.client().await, stream("report_messages"));
     let Outcome::Pending { cursor, .. } = client.step(&stream, day(5), None, &mut Page::default()).await.unwrap()
@@ -208,7 +208,7 @@ async fn p1_another_windows_report_is_never_used_for_the_missing_one() {
         let client = bench.client().await;
         client.read("report_messages", day(5)).await.unwrap();
         for client in [client, bench.client().await] {
-            // Nothing was made: the vendor failed.
+            // No report was created, because the vendor failed.
             let failed = Fault::new(Match::endpoint("jaicp_create_report"), Action::Status { status: 503 });
             bench.jaicp().shape(|shape| shape.creates = false);
             bench.control().mischief(failed);
@@ -224,7 +224,7 @@ async fn p1_another_windows_report_is_never_used_for_the_missing_one() {
 }
 
 #[tokio::test]
-async fn p7_a_file_elsewhere_is_fetched_without_credential_or_not_at_all() {
+async fn p7_a_file_on_another_host_is_fetched_without_credential_or_not_at_all() {
     for bench in [Bench::new().await, Bench::new().await.v1()] {
         for url in [
             "http://169.254.169.254/latest/meta-data",

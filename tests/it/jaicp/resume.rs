@@ -1,4 +1,4 @@
-//! Kills of the real binary: what its successors load is what an undisturbed run loads, and nothing is asked twice.
+//! Kills the real binary: its successors load what an undisturbed run loads, and request nothing twice.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ async fn reached(hold: &Hold, process: &mut Process) {
     .await;
 }
 
-/// A `sync` that is killed when the held call arrives, and another that goes on.
+/// A `sync` that is killed when the held call arrives, and another that continues.
 async fn killed_and_continued(site: &Site, hold: Hold) {
     let mut process = Process::start(&site.config_path(), &["sync"], &[]);
     reached(&hold, &mut process).await;
@@ -37,7 +37,7 @@ async fn go_on(site: &Site) {
     assert!(status.success(), "{status}: {}", process.said());
 }
 
-/// Waits for the checkpoint behind so many pages.
+/// Waits for the checkpoint after this many pages.
 async fn committed(site: &Site, pages: i64) {
     eventually(LONG, async || {
         let done: i64 = site.scalar("select coalesce(sum(reading_pages), 0)::bigint from tidegate.slice").await;
@@ -50,8 +50,8 @@ async fn committed(site: &Site, pages: i64) {
 async fn p1_p3_a_kill_between_pages_loses_nothing_and_reads_no_page_again() {
     for stream in ["messages", "clients"] {
         let site = Site::new("", &format!("[{stream}]"), "lookback: 0s").await;
-        // Of the second day, when its first two pages are durable.
-        let hold = site.control().hold_after(Match::report(stream).page(3), 1, Point::BeforeAnswer);
+        // In the second day, after its first two pages are durable.
+        let hold = site.control().hold_after(Match::report(stream).page(3), 1, Point::BeforeResponse);
         let mut process = Process::start(&site.config_path(), &["sync"], &[]);
         reached(&hold, &mut process).await;
         committed(&site, 2).await;
@@ -89,7 +89,7 @@ async fn p1_a_kill_while_statuses_are_read_loses_nothing() {
     let told = |session: &Map<String, Value>| {
         ["telegram", "viber", "vk"].contains(&session["channelType"].as_str().unwrap().to_lowercase().as_str())
     };
-    // A session that goes on on the next day is asked for on both. A day is asked for with the second before it.
+    // A session that continues on the next day is requested on both days. A day is requested with the second before it.
     let day = |days: i64| site.jaicp().sessions(ago(days) - TimeDelta::seconds(1), ago(days - 1));
     let sessions = (0..=3).flat_map(day);
     let told = sessions.filter(told).count() as u64;
@@ -98,10 +98,10 @@ async fn p1_a_kill_while_statuses_are_read_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_a_kill_while_a_report_is_made_polls_it_and_makes_no_other() {
+async fn p3_after_a_kill_during_a_report_the_report_is_polled_and_not_created_again() {
     let site = Site::new("", "[report_messages]", "lookback: 0s").await;
     site.jaicp().shape(|shape| shape.polls = 4);
-    let hold = site.control().hold_after(Match::endpoint("jaicp_task"), 2, Point::BeforeAnswer);
+    let hold = site.control().hold_after(Match::endpoint("jaicp_task"), 2, Point::BeforeResponse);
     killed_and_continued(&site, hold).await;
     assert_eq!(site.count("report_messages").await, 180);
     // One for each of three days and the open one.
@@ -112,7 +112,7 @@ async fn p3_a_kill_while_a_report_is_made_polls_it_and_makes_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_kill_between_metrics_leaves_every_metric_once() {
     let site = Site::new("", "[stats_series]", "lookback: 0s").await;
-    let hold = site.control().hold(Match::report("session_labels"), Point::BeforeAnswer);
+    let hold = site.control().hold(Match::report("session_labels"), Point::BeforeResponse);
     let mut process = Process::start(&site.config_path(), &["sync"], &[]);
     reached(&hold, &mut process).await;
     committed(&site, 3).await;

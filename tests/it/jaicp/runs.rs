@@ -1,4 +1,4 @@
-//! Whole runs: what the vendor reports is what the tables hold.
+//! Whole runs: the tables contain what the vendor reports.
 
 use chrono::Datelike as _;
 use serde_json::json;
@@ -62,12 +62,12 @@ async fn p1_a_first_run_loads_what_the_vendor_reports() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_what_changed_came_late_or_was_erased_ends_as_last_reported() {
+async fn p4_changed_late_and_erased_rows_end_as_last_reported() {
     let site = Site::new("", ENTITIES, "lookback: 5d").await;
     let data = site.jaicp().data();
     let all = || Rows::between("messages", ago(3), ago(0));
     assert!(data.late(all().every(13)).unwrap() > 5);
-    // The vendor counts what it was asked for only.
+    // The vendor counts only within the requested window.
     site.jaicp().shape(|shape| shape.counts_in_window = true);
     site.sync_ok().await;
     let counted: i64 = site.scalar("select sum(question_count)::bigint from jaicp.sessions").await;
@@ -148,12 +148,12 @@ async fn statuses_are_kept_when_the_bulk_list_comes_again() {
     site.assert_rows("messages", site.truth("messages")).await;
     let told: i64 = site.scalar("select count(*) from jaicp.messages where status is not null").await;
     assert!(told > 50, "{told}");
-    // Without the setting the bulk list knows nothing of statuses, and takes none away.
+    // Without the setting, the bulk list has no statuses, and removes none.
     site.write_config("", "[messages]", "lookback: 5d");
     let tasks = site.sync_ok().await;
     assert_eq!((tasks[0].rows_updated, tasks[0].rows_inserted), (0, 0));
     site.assert_rows("messages", site.truth("messages")).await;
-    // They move on.
+    // The statuses change.
     let rows = Rows::between("messages", ago(3), ago(0));
     site.jaicp().data().change(rows, set("status", "\"READ\"")).unwrap();
     site.write_config("message_status: true", "[messages]", "lookback: 5d");
@@ -164,7 +164,7 @@ async fn statuses_are_kept_when_the_bulk_list_comes_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_labels_that_are_gone_are_marked_and_observations_add_up() {
+async fn p4_labels_that_vanish_are_marked_and_observations_accumulate() {
     let site = Site::new("", "[session_labels, experiment_counts]", "").await;
     site.sync_ok().await;
     let body = r#"[{"id":7,"name":"Solved anew","priority":0}]"#.to_owned();
@@ -187,7 +187,7 @@ async fn p4_a_week_that_begins_in_a_slice_ends_as_last_reported_after_the_slice(
     let before: i64 = site.scalar(weeks).await;
     let sum = "select coalesce(sum(value), 0) from jaicp.stats_series where metric = 'messages'";
     let known: f64 = site.scalar(sum).await;
-    // Something comes late, in a day after the one in which the week began.
+    // A message arrives late, on a day after the one in which the week began.
     site.jaicp().data().insert("messages", ago(1) + TimeDelta::hours(5)).unwrap();
     let tasks = site.sync_ok().await;
     assert!(

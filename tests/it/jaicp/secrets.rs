@@ -1,4 +1,4 @@
-//! p7: whatever JAICP does, neither its token, nor a link to a file, nor what a row holds comes out anywhere but in the tables.
+//! Promise 7: whatever JAICP does, its token, the links to its files and the content of rows appear only in the tables.
 
 use serde_json::json;
 use simulator::jaicp::TaskEnd;
@@ -9,7 +9,7 @@ use super::*;
 use crate::support::Process;
 use crate::support::secrets::{assert_silent, texts};
 
-/// In every row that is read.
+/// A text in every row that is read.
 const MARKER: &str = "Juana-Perez-marker";
 const STREAMS: &str = "[sessions, messages, clients, session_labels, stats_series, report_messages, report_clients]";
 

@@ -12,7 +12,7 @@ use crate::support::World;
 pub(super) use crate::support::ago;
 use crate::support::world::QUICK_RETRY;
 
-/// The three days before today. Today and the moments before them have no rows, so that nothing moves.
+/// The three days before today. Today and the time before these days have no rows, so that nothing changes.
 pub(super) struct Site(World);
 
 impl Deref for Site {
@@ -67,7 +67,7 @@ quotas: {{ requests: {{ limit: 60, per: 1s }} }}",
         self.scalar(&format!("select count(*) from jaicp.{table}")).await
     }
 
-    /// Every row of a table, without what Tidegate adds.
+    /// Every row of a table, without the columns that Tidegate adds.
     pub(super) async fn rows(&self, table: &str) -> BTreeSet<String> {
         let query = format!(
             "select to_jsonb(t) - '{{_connection,_window_start,_row_key,_run_id,_loaded_at,cleaned_at}}'::text[]
@@ -107,7 +107,7 @@ quotas: {{ requests: {{ limit: 60, per: 1s }} }}",
         }
     }
 
-    /// The messages as the bulk list has them.
+    /// The messages as the bulk list returns them.
     pub(super) fn messages(&self) -> Vec<Map<String, Value>> {
         let mut rows = self.truth("messages");
         for row in &mut rows {
@@ -122,7 +122,7 @@ quotas: {{ requests: {{ limit: 60, per: 1s }} }}",
     }
 }
 
-/// One spelling for what means the same: no nulls, instants as UTC.
+/// Normalises equal values: no nulls, instants as UTC.
 fn spelled(mut row: Map<String, Value>) -> String {
     row.retain(|_, value| !value.is_null());
     for value in row.values_mut() {

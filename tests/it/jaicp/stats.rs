@@ -10,7 +10,7 @@ const METRICS: [&str; 5] = ["messages", "sessions", "switched_sessions", "sessio
 /// Metric, label, bucket and value.
 type Point = (String, i64, String, String);
 
-/// A count as the vendor's numbers are.
+/// A count as a number of the vendor's type.
 fn number(count: u64) -> f64 {
     u32::try_from(count).unwrap().into()
 }
@@ -121,7 +121,7 @@ async fn p4_every_bucket_is_whole_and_belongs_to_the_one_slice_in_which_it_begin
 }
 
 #[tokio::test]
-async fn months_are_asked_for_only_in_slices_in_which_one_may_begin() {
+async fn months_are_requested_only_in_slices_in_which_one_may_begin() {
     let mut bench = Bench::new().await;
     bench.settings.stats_interval = Interval::Month;
     let read = bench.read("stats_series", days(9, 15)).await.unwrap();
@@ -164,7 +164,7 @@ async fn the_timezone_header_is_sent_where_it_is_set_and_kept_beside_the_numbers
 }
 
 #[tokio::test]
-async fn p3_metrics_that_were_read_are_not_asked_for_again() {
+async fn p3_metrics_that_were_read_are_not_requested_again() {
     let bench = Bench::new().await;
     let read = bench.read("stats_series", days(4, 10)).await.unwrap();
     let rest = bench.client().await.read_on("stats_series", days(4, 10), Some(read.cursors[2].clone())).await.unwrap();
@@ -203,15 +203,15 @@ async fn calls_are_read_day_by_day_for_their_average() {
 async fn p5_statistics_of_another_shape_are_refused_and_odd_points_are_kept() {
     let mut bench = Bench::new().await;
     bench.may_refuse = true;
-    let answer = |body: &str| {
+    let respond = |body: &str| {
         bench.control().next(Match::report("messages"), Action::Json { status: 200, body: body.to_owned() });
     };
-    answer("{}");
+    respond("{}");
     let error = bench.read("stats_series", day(5)).await.unwrap_err();
     assert!(matches!(error, StepError::Missing("stats")), "{error:?}");
-    answer(r#"{"stats":7}"#);
+    respond(r#"{"stats":7}"#);
     assert!(matches!(bench.read("stats_series", day(5)).await.unwrap_err(), StepError::Shape(_)));
-    answer(r#"{"stats":[{"ts":1709596800000,"value":12345678901234567890.5},{"value":1},7]}"#);
+    respond(r#"{"stats":[{"ts":1709596800000,"value":12345678901234567890.5},{"value":1},7]}"#);
     let read = bench.read("stats_series", day(5)).await.unwrap();
     assert!(read.rows[0].contains("\"value\":12345678901234567890.5"), "{}", read.rows[0]);
     assert_eq!(read.refused, [r#"not a number with a time: {"value":1}"#, "not a number with a time: 7"]);

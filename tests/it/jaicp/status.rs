@@ -1,4 +1,4 @@
-//! Delivery statuses: one call more for every session that has any.
+//! Delivery statuses: one more call for every session that has statuses.
 
 use reqwest::Method;
 use serde_json::json;
@@ -12,7 +12,7 @@ async fn bench() -> Bench {
     bench
 }
 
-/// Ids of the messages that a status came for.
+/// Ids of the messages for which a status was returned.
 fn with_status(read: &Reading) -> BTreeSet<String> {
     let rows = read.rows.iter().filter(|row| row.contains("\"status\""));
     rows.map(|row| serde_json::from_str::<Value>(row).unwrap()["questionId"].to_string()).collect()
@@ -24,7 +24,7 @@ fn truth(bench: &Bench, window: Window) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn every_message_of_such_a_channel_gets_its_status_and_no_other_session_is_asked_for() {
+async fn every_message_of_such_a_channel_gets_its_status_and_no_other_session_is_requested() {
     let bench = bench().await;
     let read = bench.read("messages", day(5)).await.unwrap();
     assert_eq!(with_status(&read), truth(&bench, day(5)));
@@ -44,7 +44,7 @@ async fn every_message_of_such_a_channel_gets_its_status_and_no_other_session_is
 }
 
 #[tokio::test]
-async fn without_the_setting_nothing_more_is_asked_for() {
+async fn without_the_setting_no_other_call_is_made() {
     let bench = Bench::new().await;
     bench.read("messages", day(5)).await.unwrap();
     let calls = bench.control().stats().calls;
@@ -52,7 +52,7 @@ async fn without_the_setting_nothing_more_is_asked_for() {
 }
 
 #[tokio::test]
-async fn the_verb_is_found_out_once_and_never_guessed_when_access_is_denied() {
+async fn the_method_is_tried_once_and_never_changed_when_access_is_denied() {
     let mut bench = bench().await;
     bench.jaicp().shape(|shape| shape.by_session = Method::POST);
     let read = bench.read("messages", day(5)).await.unwrap();
@@ -75,7 +75,7 @@ async fn the_verb_is_found_out_once_and_never_guessed_when_access_is_denied() {
 }
 
 #[tokio::test]
-async fn long_sessions_have_pages_and_a_session_that_is_gone_is_left() {
+async fn long_sessions_have_pages_and_a_deleted_session_is_omitted() {
     let mut bench = bench().await;
     bench.settings.page_size = 2;
     let read = bench.read("messages", day(5)).await.unwrap();
@@ -90,7 +90,7 @@ async fn long_sessions_have_pages_and_a_session_that_is_gone_is_left() {
 }
 
 #[tokio::test]
-async fn a_status_that_nobody_knows_is_text_and_one_that_moves_on_is_seen_again() {
+async fn an_unknown_status_is_text_and_a_changed_status_is_read_again() {
     let bench = bench().await;
     let rows = Rows::between("messages", day(5).start, day(5).end);
     bench.jaicp().data().change(rows, Change::Set { field: "status".into(), json: "\"PONDERED\"".into() }).unwrap();
@@ -99,7 +99,7 @@ async fn a_status_that_nobody_knows_is_text_and_one_that_moves_on_is_seen_again(
 }
 
 #[tokio::test]
-async fn p3_statuses_go_on_with_the_next_session() {
+async fn p3_statuses_continue_with_the_next_session() {
     let bench = bench().await;
     let whole = bench.read("messages", day(5)).await.unwrap();
     let asked = bench.control().stats().calls["jaicp_by_session"];

@@ -1,4 +1,4 @@
-//! How each job is asked for.
+//! How export jobs are created.
 
 use chrono::SubsecRound as _;
 use simulator::khoros::{Methods, Submitted};
@@ -54,7 +54,7 @@ async fn every_export_is_requested_with_its_own_parameters() {
     let instant = |name: &str| last.get(name).unwrap().parse::<i64>().unwrap();
     assert_eq!(instant("endTime") - instant("startTime"), 86_400_000 - 1);
     assert!(Utc::now().timestamp_millis() - instant("endTime") < 60_000);
-    // The simulator refuses what is in the query that belongs into a form, and the other way round.
+    // The simulator refuses parameters in the query that belong in the form, and vice versa.
     scene.assert_well_behaved();
 }
 
@@ -74,14 +74,14 @@ async fn conversations_are_read_by_three_reports_and_the_open_ones_once() {
     let end: i64 = open.get("endTime").unwrap().parse().unwrap();
     assert!((Utc::now().timestamp_millis() - end).abs() < 60_000, "open now, not at the window's end");
     assert_eq!(open.get("startTime"), Some(&*millis(window.start)));
-    // Ninety days and more are not asked for at once.
+    // Ninety days or more are not requested in one call.
     let window = Window { start: ago(90), end: ago(0) };
     let calls = submitted(settings(), &conversation, window, newest).await;
     assert_eq!(types(calls), ["CREATED", "CLOSED", "OPEN_AT_END"]);
 }
 
 #[tokio::test]
-async fn ninety_calendar_days_that_are_an_hour_longer_are_asked_for_in_two() {
+async fn ninety_calendar_days_that_are_an_hour_longer_are_requested_in_two_parts() {
     let window = Window { start: ago(95), end: ago(5) + TimeDelta::hours(1) };
     let calls = submitted(settings(), &named("incoming_post"), window, Expected::default()).await;
     let bounds: Vec<_> = calls.iter().flat_map(|call| [call.get("startTime"), call.get("endTime")]).flatten().collect();
@@ -156,14 +156,14 @@ async fn get_puts_everything_into_the_query() {
     scene.assert_well_behaved();
 }
 
-/// The methods of the create calls that came, refused ones included, and how many jobs they started.
+/// The methods of the create calls, including refused ones, and how many jobs they started.
 fn started(scene: &Scene) -> (u64, Vec<&'static str>) {
     let submitted = scene.control().khoros().submitted();
     (scene.calls("khoros_create"), submitted.iter().map(|call| call.method).collect())
 }
 
 #[tokio::test]
-async fn a_tenant_is_asked_by_the_method_that_it_serves_and_remembered() {
+async fn the_method_that_a_tenant_supports_is_used_and_remembered() {
     let scene = Scene::new().await;
     scene.control().khoros().shape(|shape| shape.methods = Methods::GetOnly);
     let rows = scene.read("author", day(3)).await.unwrap().rows.len() as u64;
@@ -172,7 +172,7 @@ async fn a_tenant_is_asked_by_the_method_that_it_serves_and_remembered() {
     assert_eq!(started(&scene), (3, vec!["GET"; 2]), "the method is known by now");
     scene.read("user", list()).await.unwrap();
     assert_eq!(started(&scene), (4, vec!["GET"; 3]), "and tried first for other exports");
-    // A tenant that changes is followed.
+    // If the tenant changes, the other method is used.
     scene.control().khoros().shape(|shape| shape.methods = Methods::PostOnly);
     scene.read("author", day(3)).await.unwrap();
     assert_eq!(started(&scene), (6, vec!["GET", "GET", "GET", "POST"]));
@@ -215,7 +215,7 @@ async fn p3_the_other_method_is_not_tried_after_a_lost_response_or_a_stated_reas
 async fn p2_a_second_method_waits_for_the_quota_and_is_tried_first_then() {
     let scene = Scene::new().await;
     scene.control().khoros().shape(|shape| shape.methods = Methods::GetOnly);
-    // Room for one call now, and for the next one after the time that a worker waits.
+    // One call fits now, and the next one only after the time that a worker waits.
     let one = Limit {
         name: "requests".to_owned(),
         calls: Calls::Data,
@@ -237,7 +237,7 @@ async fn p2_a_second_method_waits_for_the_quota_and_is_tried_first_then() {
 }
 
 #[tokio::test]
-async fn a_publishing_export_has_a_path_of_its_own() {
+async fn a_publishing_export_has_a_separate_path() {
     let stream = connector::khoros::marketing_export("Brand Post", "raw_brand_post");
     let calls = submitted(settings(), &stream, day(3), Expected::default()).await;
     assert_eq!((stream.name.as_ref(), calls[0].export.as_str()), ("marketing_brand_post", "raw_brand_post"));

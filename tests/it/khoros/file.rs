@@ -29,7 +29,7 @@ async fn a_csv_file_has_the_same_rows_under_its_titles() {
 }
 
 #[tokio::test]
-async fn the_key_has_one_name_whatever_the_file_calls_it() {
+async fn the_key_has_one_name_under_any_title_of_the_file() {
     for (own, titled, plain) in
         [(settings(), false, false), (settings(), true, false), (csv(), false, false), (csv(), false, true)]
     {
@@ -75,10 +75,10 @@ async fn a_link_that_has_expired_is_requested_again() {
 }
 
 #[tokio::test]
-async fn an_error_page_in_the_place_of_a_file_is_none() {
+async fn an_error_page_is_not_read_as_a_file() {
     for own in [settings(), csv()] {
         let scene = Scene::with(free(), own).await;
-        // Once, and then again and again.
+        // Once, and then repeatedly.
         for action in [Action::XmlErrorWith200, Action::HtmlWith200] {
             scene.control().next(Match::endpoint("files_get"), action.clone());
             assert_eq!(scene.read(POSTS, day(3)).await.unwrap().rows.len() as u64, ROWS);
@@ -113,7 +113,7 @@ async fn a_file_may_come_without_a_redirect_or_after_two() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_gone_takes_another_job() {
+async fn a_file_that_no_longer_exists_needs_another_job() {
     let scene = Scene::new().await;
     scene.control().next(Match::endpoint("khoros_download"), Action::Status { status: 404 });
     let error = scene.fault(POSTS, day(3)).await;

@@ -1,4 +1,4 @@
-//! URLs and files that mean harm: refused before a byte is sent, and no credential goes astray.
+//! Malicious URLs and files: they are refused before anything is sent, and no credential is sent to another host.
 
 use simulator::{Action, Fault, Match};
 use tidegate::http::HttpError;
@@ -9,7 +9,7 @@ use super::*;
 
 const POSTS: &str = "incoming_post";
 
-/// A host that nobody allowed.
+/// A host that is not allowed.
 async fn stranger() -> MockServer {
     let server = MockServer::start().await;
     Mock::given(any()).respond_with(ResponseTemplate::new(200).set_body_string("[]")).mount(&server).await;
@@ -51,7 +51,7 @@ async fn p7_a_file_at_a_private_or_unfit_place_is_not_fetched() {
         let error = scene.fault(POSTS, day(3)).await;
         assert!(matches!(&error, StepError::Http(HttpError::Host { .. })), "{location}: {error}");
         assert!(error.to_string().contains(why) && !error.to_string().contains("5ecret"), "{location}: {error}");
-        // From the storage on, too.
+        // Also for a redirect of the file storage.
         scene
             .control()
             .next(Match::endpoint("files_get"), Action::Redirect { status: 302, location: location.clone() });

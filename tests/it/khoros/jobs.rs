@@ -1,4 +1,4 @@
-//! How jobs are asked after.
+//! How export jobs are polled.
 
 use simulator::khoros::Fate;
 use simulator::{Action, Fault, Match};
@@ -19,7 +19,7 @@ async fn a_job_that_takes_time_is_polled_until_it_is_done() {
     assert_eq!((reading.rows.len() as u64, reading.pages.len()), (ROWS, 1));
     assert!(reading.pauses > 3, "{}", reading.pauses);
     assert_eq!((scene.calls("khoros_create"), scene.calls("khoros_download")), (1, 1));
-    // What a restart needs, and no more: neither URL, nor token, nor key.
+    // Only what a restart needs: no URL, no token, no key.
     let account = Account::default();
     for cursor in &reading.cursors {
         assert!(cursor.contains("workflow") && cursor.contains("run"), "{cursor}");
@@ -34,7 +34,7 @@ async fn a_job_that_takes_time_is_polled_until_it_is_done() {
 }
 
 #[tokio::test]
-async fn a_job_that_closes_without_a_detail_is_done_if_it_says_where_its_file_is() {
+async fn a_closed_job_without_a_detail_is_done_if_it_has_a_download_url() {
     let scene = Scene::new().await;
     for flapping in [vec![Fate::NoDetail], vec![Fate::State(None), Fate::Endless, Fate::NoDetail, Fate::NoDetail]] {
         scene.control().khoros().next_job(AUTHOR, Fate::Flapping(flapping));
@@ -63,7 +63,7 @@ async fn a_failed_job_is_requested_again_a_few_times() {
 }
 
 #[tokio::test]
-async fn a_job_that_never_ends_is_given_up() {
+async fn a_job_that_never_ends_fails_at_the_deadline() {
     let mut own = settings();
     own.polling.deadline = Duration::from_millis(200);
     let scene = Scene::with(free(), own).await;
@@ -81,9 +81,9 @@ async fn a_job_whose_state_flaps_ends_with_its_file() {
     let paused = Fate::State(Some("PAUSED".to_owned()));
     let asked_on = vec![Fate::Endless, paused.clone(), Fate::State(None), Fate::NoUrl(1), Fate::Endless];
     let cases = [
-        // Nothing of this is an end, so the one job is asked after until it is done.
+        // None of these states is final, so the same job is polled until it is done.
         (asked_on, 1),
-        // It was as good as gone, and another is asked for.
+        // The job is treated as lost, and another is created.
         (vec![Fate::Endless, Fate::Gone, Fate::Done], 2),
         (vec![paused, Fate::Closed(None), Fate::Done], 2),
     ];
@@ -97,7 +97,7 @@ async fn a_job_whose_state_flaps_ends_with_its_file() {
 }
 
 #[tokio::test]
-async fn a_url_that_is_missing_is_waited_for_and_then_made() {
+async fn a_missing_url_is_polled_for_and_then_built_from_the_ids() {
     let scene = Scene::new().await;
     for (times, polls) in [(2, 3), (1_000, 4)] {
         let before = scene.calls("khoros_status");
@@ -128,7 +128,7 @@ async fn p3_a_restart_polls_the_running_job() {
     let (stream, window, mut page) = (named(AUTHOR), day(3), Page::default());
     let first = scene.client.step_expecting(&stream, window, None, Expected::default(), &mut page).await.unwrap();
     let Outcome::Pending { mut cursor, .. } = first else { panic!("{first:?}") };
-    // Every step is that of another process: nothing is remembered, so each asks with the company's key.
+    // Every step is done by another process: nothing is remembered, so each uses the company key.
     let rows = loop {
         let source = settings().source(&scene.bench.base_url);
         let session = scene.client.gate.session(0, Utc::now());
@@ -163,7 +163,7 @@ async fn an_unknown_job_is_requested_again() {
 async fn an_expired_token_is_replaced_by_the_companys_key() {
     let khoros = Account { job_time: Duration::from_millis(50), ..Account::default() };
     let scene = Scene::with(Options { khoros, ..free() }, settings()).await;
-    // The first question is asked with the key, and its answer brings the token that is refused then.
+    // The first call uses the key; its response contains the token that is refused later.
     let refused = Fault::new(Match::endpoint("khoros_status"), Action::Status { status: 403 }).after(1);
     scene.control().mischief(refused);
     assert_eq!(scene.read(AUTHOR, day(3)).await.unwrap().rows.len() as u64, ROWS);
@@ -183,7 +183,7 @@ async fn temporary_errors_are_retried_and_a_job_is_started_once() {
             assert_eq!(scene.calls("khoros_create") - before, 1, "{endpoint} {action:?}");
         }
     }
-    // Whether a job was started nobody knows, so it is not sent twice within seconds.
+    // It is unknown whether a job was started, so the call is not repeated within seconds.
     for action in [Action::Reset, Action::Status { status: 502 }] {
         let before = scene.calls("khoros_create");
         scene.control().next(Match::endpoint("khoros_create"), action);
@@ -242,7 +242,7 @@ async fn a_login_reads_the_teams() {
 }
 
 #[tokio::test]
-async fn teams_are_read_as_they_come() {
+async fn teams_are_read_unchanged() {
     let scene = Scene::new().await;
     let reading = scene.read("teams", list()).await.unwrap();
     assert_eq!((reading.rows.len(), reading.pauses), (3, 0));
@@ -261,7 +261,7 @@ async fn teams_are_read_as_they_come() {
 }
 
 #[tokio::test]
-async fn p10_an_answer_without_a_body_is_an_empty_file_or_list_and_no_job() {
+async fn p10_a_response_without_a_body_is_an_empty_file_or_list_and_no_job() {
     let scene = Scene::new().await;
     scene.control().next(Match::endpoint("khoros_download"), Action::NoContent);
     assert!(scene.read("incoming_post", day(3)).await.unwrap().rows.is_empty());

@@ -1,4 +1,4 @@
-//! Killed at every point of an export, the next process goes on from there (promises 1 and 3).
+//! After a kill at any point of an export, the next process continues from there (promises 1 and 3).
 
 use simulator::khoros::Submitted;
 use simulator::{Match, Point, Rows};
@@ -22,7 +22,7 @@ async fn world(job_time: Duration) -> World {
     world
 }
 
-/// Starts a run, waits until `reached` says so, and kills it.
+/// Starts a run, waits until `reached` returns true, and kills it.
 async fn kill_when(world: &World, reached: impl AsyncFn() -> bool) {
     let mut process = Process::start(&world.config_path(), &["sync"], &[]);
     eventually(LONG, async || {
@@ -67,10 +67,10 @@ async fn p3_a_job_that_runs_is_not_started_again_after_a_kill() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_kill_at_any_call_loses_nothing_and_loads_nothing_twice() {
     for (endpoint, point) in [
-        ("khoros_create", Point::BeforeAnswer),
-        ("khoros_status", Point::BeforeAnswer),
-        ("khoros_download", Point::BeforeAnswer),
-        ("files_get", Point::BeforeAnswer),
+        ("khoros_create", Point::BeforeResponse),
+        ("khoros_status", Point::BeforeResponse),
+        ("khoros_download", Point::BeforeResponse),
+        ("files_get", Point::BeforeResponse),
         ("files_get", Point::MidBody),
     ] {
         let world = world(Duration::ZERO).await;
@@ -79,7 +79,7 @@ async fn p1_a_kill_at_any_call_loses_nothing_and_loads_nothing_twice() {
         hold.release();
         sync_again(&world).await;
         let jobs: Vec<usize> = started(&world).into_values().collect();
-        // A create call whose answer was lost starts another job; that cannot be told.
+        // If the response to a create call is lost, another job is started; this cannot be detected.
         let wanted = if endpoint == "khoros_create" { [2, 1] } else { [1, 1] };
         assert_eq!(jobs[..2], wanted, "{endpoint} {point:?}");
         assert_eq!(world.control().stats().unexpected, []);

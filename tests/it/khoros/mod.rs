@@ -122,17 +122,17 @@ fn named(name: &str) -> Stream {
     bench::stream(VENDOR, name)
 }
 
-/// So many days ago, a whole day.
+/// The whole day that many days ago.
 fn day(days_ago: i64) -> Window {
     Window { start: ago(days_ago), end: ago(days_ago - 1) }
 }
 
-/// As the worker asks for a list.
+/// The window with which the worker requests a list.
 fn list() -> Window {
     Window { start: DateTime::UNIX_EPOCH, end: Utc::now() }
 }
 
-/// What a job's configuration says.
+/// The configuration of a job.
 struct Recipe {
     options: Options,
     /// Of the connection, as YAML lines.
@@ -202,7 +202,7 @@ fn truth(world: &World, export: &str, from: DateTime<Utc>, to: DateTime<Utc>) ->
     rows.iter().map(|row| beside_times(columns(row))).collect()
 }
 
-/// What was changed into no time at all stands in the variant of its column.
+/// A value that was changed into something other than a time is in the variant of its column.
 fn beside_times(mut row: Map<String, Value>) -> Map<String, Value> {
     for name in ["action_time", "post_time"] {
         if row.get(name).is_some_and(|value| value == "corrected") {

@@ -1,4 +1,4 @@
-//! Whole runs: what the vendor reports is what the tables hold.
+//! Whole runs: the tables contain what the vendor reports.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ fn end_of_lists() -> DateTime<Utc> {
     EPOCH + TimeDelta::days(1)
 }
 
-/// Of several rows with one id the last counts.
+/// The last of several rows with one id.
 fn by_id(rows: Vec<Map<String, Value>>, id: &str) -> Vec<String> {
     let entities: BTreeMap<String, _> = rows.into_iter().map(|row| (row[id].to_string(), row)).collect();
     same(entities.into_values().collect())
@@ -44,11 +44,11 @@ fn reported(world: &World, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<String
     rows.retain(|row| {
         let created = at(row, "created_time").unwrap();
         let closed = at(row, "closed_time");
-        // The simulator calls none open that is older than ten days.
+        // In the simulator, conversations older than ten days are not open.
         let open = closed.is_none() && created >= Utc::now() - TimeDelta::days(10);
         created >= from || closed.is_some_and(|closed| closed >= from) || open
     });
-    // Closed at no time is not a value of an instant.
+    // A closing time that is not a time does not fit the column.
     for row in &mut rows {
         row.retain(|name, value| name != "closed_time" || *value != "");
     }
@@ -59,7 +59,7 @@ fn ends(tasks: &[TaskState]) -> BTreeMap<String, DateTime<Utc>> {
     tasks.iter().filter_map(|task| Some((task.stream.clone(), task.last_window_end?))).collect()
 }
 
-/// Today has no rows, so that the open slice holds still.
+/// Today has no rows, so that the open slice does not change.
 fn without_today(world: &World) {
     let data = world.control().khoros().data();
     for stream in &world.config().jobs["khoros"].streams {
@@ -104,7 +104,7 @@ async fn p1_a_first_run_loads_every_export() {
     for task in settled {
         assert_eq!((task.rows_inserted, task.rows_deleted), (0, 0), "{task:?}");
     }
-    // After that a run changes nothing but what is new.
+    // After that, a run changes only new rows.
     let again = world.sync_ok().await;
     for task in again {
         assert_eq!((task.rows_inserted, task.rows_updated, task.rows_deleted), (0, 0, 0), "{task:?}");
@@ -112,7 +112,7 @@ async fn p1_a_first_run_loads_every_export() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_file_larger_than_its_room_that_breaks_off_half_way_leaves_nothing_twice() {
+async fn p1_a_file_larger_than_its_memory_share_that_breaks_off_leaves_no_row_twice() {
     const MANY: u64 = 30_000;
     let options = Options { volume: Volume::Exactly(MANY), ..free() };
     let start = ago(1).date_naive();
@@ -139,7 +139,7 @@ async fn a_pool_of_one_connection_is_enough() {
     let database = Database::open(&world.config(), &CancellationToken::new()).await.unwrap();
     let run = world.enqueue_job("khoros", ByHand::Manual).await;
     let tasks = run_to_end(Arc::new(world.config()), database.pool.clone(), run).await;
-    // A task that waits in vain for a database connection gives up after 15 s and is put off.
+    // A task that gets no database connection within 15 s is postponed.
     assert_succeeded(&tasks);
     assert!(tasks.iter().all(|task| task.attempts == 0), "{tasks:?}");
     assert_truth(&world, "raw_agent_states", "raw_agent_states", ago(2), ago(0)).await;
@@ -177,7 +177,7 @@ async fn csv_files_load_the_same_entities() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_what_changed_vanished_or_came_late_ends_as_last_reported() {
+async fn p4_changed_vanished_and_late_rows_end_as_last_reported() {
     let streams = "[conversation_actions, incoming_post, user, teams]";
     let job = vec!["lookback: 36h".to_owned()];
     let world = Recipe { streams, job, start: ago(3).date_naive(), ..Recipe::default() }.world().await;
@@ -210,7 +210,7 @@ async fn p4_what_changed_vanished_or_came_late_ends_as_last_reported() {
     data.change(list("user").every(3).first(1), set("TEAM_NAME")).unwrap();
     let tasks = world.sync_ok().await;
     assert_truth(&world, "conversation_actions", "conversation_actions", ago(3), ago(0)).await;
-    // Entities that are no longer reported stay, and those that are, are as last reported.
+    // Entities that are no longer reported stay; the others are as last reported.
     let (found, now) = (world.rows("incoming_post").await, same(truth(&world, "incoming_post", ago(3), ago(0))));
     assert!(now.iter().all(|row| found.contains(row)));
     assert!(found.iter().all(|row| now.contains(row) || posts_before.contains(row)));
@@ -249,7 +249,7 @@ async fn p5_odd_records_are_kept_somewhere() {
     .await
     .unwrap();
     assert_eq!(reasons, ["no key field `CONVERSATION_ID`", "not an object"]);
-    // Without an id an author is told by everything else.
+    // Without an id, an author is identified by the whole content.
     let nameless: i64 = world.scalar("select count(*) from khoros.author where author_uuid is null").await;
     assert_eq!(nameless, 10);
 }
@@ -309,7 +309,7 @@ async fn exports_that_failed_do_not_hold_up_the_others() {
         let on = Match { endpoint: Some("khoros_download".to_owned()), ..Match::report(export) };
         world.control().next(on, Action::Redirect { status: 307, location });
     }
-    // Their jobs are done and their cursors kept: nobody waits for them.
+    // Their jobs are done and their cursors are stored; no worker waits for them.
     let tasks = world.sync().await;
     for task in tasks {
         let wanted = if failing.contains(&task.stream.as_str()) { "failed" } else { "succeeded" };

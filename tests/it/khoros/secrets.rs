@@ -1,4 +1,4 @@
-//! p7: no credential, token, signed URL or row content in logs, messages or control tables.
+//! Promise 7: no credential, token, signed URL or row content is in logs, messages or control tables.
 
 use simulator::khoros::Fate;
 use simulator::{Action, Change, Match, Rows};
@@ -7,7 +7,7 @@ use super::*;
 use crate::support::Process;
 use crate::support::secrets::{assert_silent, texts};
 
-/// In every row that is read.
+/// A text in every row that is read.
 const MARKER: &str = "Juana-Perez-marker";
 
 fn misbehave(world: &World) {

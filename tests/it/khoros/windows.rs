@@ -17,7 +17,7 @@ async fn a_window_before_the_history_is_skipped() {
     let scene = Scene::with(free(), short()).await;
     let reading = scene.client.read_expecting(&named(ACTIONS), day(40), None, fresh()).await.unwrap();
     assert_eq!((reading.rows.len(), reading.pages.len(), scene.calls("khoros_create")), (0, 1, 0));
-    // Entities stay whatever a window brings.
+    // Entities stay, whatever a window contains.
     let reading = scene.read("conversation", day(40)).await.unwrap();
     assert_eq!((reading.pages.len(), scene.calls("khoros_create")), (1, 0));
 }
@@ -34,7 +34,7 @@ async fn a_window_that_the_history_begins_in_is_read_from_there() {
 }
 
 #[tokio::test]
-async fn p4_rows_that_cannot_be_had_again_are_not_replaced_by_nothing() {
+async fn p4_rows_that_cannot_be_loaded_again_are_not_deleted() {
     let scene = Scene::with(free(), short()).await;
     for window in [day(40), Window { start: ago(45), end: ago(15) }] {
         let error = scene.fault(ACTIONS, window).await;

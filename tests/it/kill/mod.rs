@@ -42,7 +42,7 @@ async fn world(days: i64, rows: u64, page_size: u32, streams: &'static str, job:
     })
     .await;
     for stream in &world.config().jobs["lynn"].streams {
-        world.control().vanish(Rows::between(&stream.stream.name, midnight(0), midnight(2))).unwrap();
+        world.control().lynn().vanish(Rows::between(&stream.stream.name, midnight(0), midnight(2))).unwrap();
     }
     world
 }
@@ -66,12 +66,12 @@ impl Scene {
         let control = self.world.control();
         for report in &self.streams {
             let all = || Rows::between(report, midnight(-2), midnight(0));
-            control.edit(Edit::Twin { rows: all().every(31), copies: 2, distance: 100 }).unwrap();
-            control.insert(report, midnight(-1)).unwrap();
+            control.lynn().edit(Edit::Twin { rows: all().every(31), copies: 2, distance: 100 }).unwrap();
+            control.lynn().insert(report, midnight(-1)).unwrap();
             for odd in odd(report) {
-                control.change(odd, Change::Whole { json: "7".to_owned() }).unwrap();
+                control.lynn().change(odd, Change::Whole { json: "7".to_owned() }).unwrap();
             }
-            control.change(all().every(9), Change::StringToObject { field: "session".to_owned() }).unwrap();
+            control.lynn().change(all().every(9), Change::StringToObject { field: "session".to_owned() }).unwrap();
         }
     }
 
@@ -80,15 +80,15 @@ impl Scene {
         let control = self.world.control();
         for report in &self.streams {
             let all = || Rows::between(report, midnight(-2), midnight(0));
-            control.vanish(all().every(7)).unwrap();
+            control.lynn().vanish(all().every(7)).unwrap();
             let set = Change::Set { field: "newField".to_owned(), json: "\"new\"".to_owned() };
-            control.change(all().every(5), set).unwrap();
+            control.lynn().change(all().every(5), set).unwrap();
             for hour in 0..48 {
-                control.insert(report, midnight(-2) + TimeDelta::minutes(60 * hour + 7)).unwrap();
+                control.lynn().insert(report, midnight(-2) + TimeDelta::minutes(60 * hour + 7)).unwrap();
             }
             // Otherwise nothing would be deleted: a reading with rejected records deletes nothing (promise 10).
             for odd in odd(report) {
-                control.vanish(odd).unwrap();
+                control.lynn().vanish(odd).unwrap();
             }
         }
     }

@@ -32,7 +32,7 @@ async fn held(scene: &Scene, page: u32, point: Point) -> (Process, Hold) {
 
 /// Kills a `sync` while a statement like `query` waits for the lock of `lock`, which is taken while page `page` is requested.
 async fn kill_behind(scene: &Scene, page: u32, lock: &str, query: &str) {
-    let (process, hold) = held(scene, page, Point::BeforeAnswer).await;
+    let (process, hold) = held(scene, page, Point::BeforeResponse).await;
     let obstacle = Obstacle::new(&scene.world.database, lock).await;
     hold.release();
     blocked(&scene.world.database, query).await;
@@ -43,7 +43,7 @@ async fn kill_behind(scene: &Scene, page: u32, lock: &str, query: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_kill_during_a_login_loses_nothing() {
     survives(async |scene| {
-        let hold = scene.world.control().hold(Match::endpoint("create_token"), Point::BeforeAnswer);
+        let hold = scene.world.control().hold(Match::endpoint("create_token"), Point::BeforeResponse);
         let mut process = scene.begin();
         reached(&hold, &mut process).await;
         process.kill();
@@ -109,7 +109,7 @@ async fn p1_a_kill_between_reservation_and_sending_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_kill_while_the_vendor_works_on_a_request_loses_nothing() {
-    survives(async |scene| held(scene, 2, Point::BeforeAnswer).await.0.kill()).await;
+    survives(async |scene| held(scene, 2, Point::BeforeResponse).await.0.kill()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,7 +123,7 @@ async fn p1_a_kill_in_the_middle_of_a_page_too_large_for_memory_loses_nothing() 
     survives(async |scene| {
         let rows = Rows::between(MARKS, midnight(-1), midnight(0)).every(2);
         let long = Change::LongString { field: "markValue".to_owned(), bytes: 600_000 };
-        scene.world.control().change(rows, long).unwrap();
+        scene.world.control().lynn().change(rows, long).unwrap();
         let (process, _hold) = held(scene, 2, Point::MidBody).await;
         let staged = "select count(*) from pg_stat_activity
             where datname = current_database() and state = 'idle in transaction' and query ilike 'copy%'";
@@ -147,7 +147,7 @@ async fn p1_a_kill_while_vanished_rows_are_deleted_loses_nothing() {
         let fresh =
             scene.world.scalar::<i64>("select count(*) from tidegate.slice where finished_run is not null").await;
         if fresh == 0 {
-            held(scene, 3, Point::BeforeAnswer).await.0.kill();
+            held(scene, 3, Point::BeforeResponse).await.0.kill();
         } else {
             kill_behind(scene, 3, lock, "%tidegate.seen_row%").await;
         }
@@ -199,7 +199,7 @@ async fn p1_a_commit_that_ends_after_a_takeover_loses_nothing() {
     scene.change_the_truth();
     let database = &scene.world.database;
     delay_commits(database).await;
-    let (process, hold) = held(&scene, 2, Point::BeforeAnswer).await;
+    let (process, hold) = held(&scene, 2, Point::BeforeResponse).await;
     let obstacle = Obstacle::new(database, "select pg_advisory_xact_lock(77)").await;
     hold.release();
     blocked(database, "commit%").await;
@@ -217,7 +217,7 @@ async fn p1_a_commit_that_ends_after_a_takeover_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_kill_between_a_commit_and_the_next_page_loses_nothing() {
     survives(async |scene| {
-        let (process, _hold) = held(scene, 3, Point::BeforeAnswer).await;
+        let (process, _hold) = held(scene, 3, Point::BeforeResponse).await;
         committed_pages(&scene.world, 2).await;
         process.kill();
     })
@@ -234,7 +234,7 @@ pub(super) async fn committed_pages(world: &World, pages: i32) {
 async fn p1_a_kill_while_a_table_grows_loses_nothing() {
     survives(async |scene| {
         let database = &scene.world.database;
-        let hold = scene.world.control().hold(Match::report(SURVEY).page(1), Point::BeforeAnswer);
+        let hold = scene.world.control().hold(Match::report(SURVEY).page(1), Point::BeforeResponse);
         let mut process = scene.begin();
         reached(&hold, &mut process).await;
         // As a BI tool's long query does.

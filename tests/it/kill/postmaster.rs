@@ -16,13 +16,13 @@ use crate::support::{Process, ServerFolder, World};
 
 fn change_the_truth(world: &World) {
     let rows = || Rows::between(MARKS, midnight(-2), midnight(0));
-    world.control().vanish(rows().every(7)).unwrap();
+    world.control().lynn().vanish(rows().every(7)).unwrap();
     let set = Change::Set { field: "markValue".to_owned(), json: "\"changed\"".to_owned() };
-    world.control().change(rows().every(5), set).unwrap();
+    world.control().lynn().change(rows().every(5), set).unwrap();
 }
 
 fn hold_third_page_of_second_day(world: &World) -> Hold {
-    world.control().hold_after(Match::report(MARKS).page(3), 1, Point::BeforeAnswer)
+    world.control().hold_after(Match::report(MARKS).page(3), 1, Point::BeforeResponse)
 }
 
 /// How often the first page of the second day was requested.

@@ -53,16 +53,20 @@ fn change_something(world: &World, dice: &mut StdRng) {
     for report in STREAMS {
         let rows = Rows::between(report, midnight(-3), midnight(0)).every(dice.random_range(5..30));
         match dice.random_range(0..4) {
-            0 => control.vanish(rows).map(drop).unwrap(),
-            1 => control.edit(Edit::Twin { rows, copies: 1, distance: dice.random_range(0..60) }).map(drop).unwrap(),
+            0 => control.lynn().vanish(rows).map(drop).unwrap(),
+            1 => control
+                .lynn()
+                .edit(Edit::Twin { rows, copies: 1, distance: dice.random_range(0..60) })
+                .map(drop)
+                .unwrap(),
             2 => {
                 let json = format!("\"value {}\"", dice.random_range(0..1000));
-                control.change(rows, Change::Set { field: "markValue".to_owned(), json }).map(drop).unwrap();
+                control.lynn().change(rows, Change::Set { field: "markValue".to_owned(), json }).map(drop).unwrap();
             }
             _ => {
                 for _ in 0..dice.random_range(1..40) {
                     let at = midnight(-3) + chrono::TimeDelta::seconds(dice.random_range(0..3 * 86_400));
-                    control.insert(report, at).unwrap();
+                    control.lynn().insert(report, at).unwrap();
                 }
             }
         }

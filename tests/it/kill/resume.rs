@@ -22,7 +22,7 @@ fn asked(world: &World) -> BTreeMap<(String, u32), usize> {
 async fn resumed_behind_the_checkpoint(shape: CursorShape) {
     let world = world(2, 250, 100, "[navigation_marks]", &["lookback: 0s"]).await;
     world.control().shape(|reports| reports.cursor = shape);
-    let hold = world.control().hold_after(Match::report(MARKS).page(3), 1, Point::BeforeAnswer);
+    let hold = world.control().hold_after(Match::report(MARKS).page(3), 1, Point::BeforeResponse);
     let mut process = Process::start(&world.config_path(), &["sync"], &[]);
     reached(&hold, &mut process).await;
     committed_pages(&world, 2).await;

@@ -79,7 +79,7 @@ async fn p3_an_interrupted_sync_says_what_to_do_and_the_next_one_resumes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_an_interrupted_sync_is_cancelled_even_if_its_page_loads_slowly() {
     let world = world(2, 250, 100, "[navigation_marks]", &["lookback: 0s"]).await;
-    let hold = world.control().hold_after(Match::report(MARKS).page(2), 1, Point::BeforeAnswer);
+    let hold = world.control().hold_after(Match::report(MARKS).page(2), 1, Point::BeforeResponse);
     let mut sync = Process::start(&world.config_path(), &["sync"], &[]);
     reached(&hold, &mut sync).await;
     let lock = "lock table lynn.navigation_marks in access exclusive mode";
@@ -106,7 +106,7 @@ async fn p3_the_same_command_resumes_an_interrupted_backfill() {
     succeeds(Process::start(&world.config_path(), &["sync"], &[])).await;
     let (from, to) = (midnight(-2).date_naive().to_string(), midnight(0).date_naive().to_string());
     let backfill = ["backfill", "lynn", "--from", &from, "--to", &to];
-    let hold = world.control().hold_after(Match::report(MARKS).page(2), 1, Point::BeforeAnswer);
+    let hold = world.control().hold_after(Match::report(MARKS).page(2), 1, Point::BeforeResponse);
     let mut interrupted = Process::start(&world.config_path(), &backfill, &[]);
     reached(&hold, &mut interrupted).await;
     interrupted.signal(Signal::INT);

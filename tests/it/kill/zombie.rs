@@ -31,8 +31,8 @@ async fn two_days() -> World {
 fn change_the_truth(world: &World) {
     let rows = Rows::between(MARKS, midnight(-1) + chrono::TimeDelta::hours(12), midnight(0)).every(3);
     let set = Change::Set { field: "markValue".to_owned(), json: "\"changed meanwhile\"".to_owned() };
-    world.control().change(rows.clone(), set).unwrap();
-    world.control().vanish(Rows { every: 11, ..rows }).unwrap();
+    world.control().lynn().change(rows.clone(), set).unwrap();
+    world.control().lynn().vanish(Rows { every: 11, ..rows }).unwrap();
 }
 
 /// Everything that a zombie could damage.
@@ -71,7 +71,7 @@ async fn wakes_harmlessly(world: &World, zombie: &Process, run: i64) {
 async fn p1_a_daemon_that_sleeps_past_its_lease_during_a_call_commits_nothing() {
     let world = two_days().await;
     world.sync().await;
-    let hold = world.control().hold_after(Match::report(MARKS).page(2), 1, Point::BeforeAnswer);
+    let hold = world.control().hold_after(Match::report(MARKS).page(2), 1, Point::BeforeResponse);
     let run = world.enqueue(ByHand::Manual).await;
     let mut zombie = daemon(&world);
     reached(&hold, &mut zombie).await;
@@ -88,7 +88,7 @@ async fn p1_p8_a_daemon_that_sleeps_within_a_checkpoint_releases_its_locks_and_c
     let world = two_days().await;
     world.sync().await;
     change_the_truth(&world);
-    let hold = world.control().hold_after(Match::report(MARKS).page(2), 1, Point::BeforeAnswer);
+    let hold = world.control().hold_after(Match::report(MARKS).page(2), 1, Point::BeforeResponse);
     let run = world.enqueue(ByHand::Manual).await;
     let mut zombie = daemon(&world);
     reached(&hold, &mut zombie).await;

@@ -5,7 +5,7 @@ use simulator::{Change, Edit, Rows};
 
 use super::*;
 
-/// What must not change while the vendor says nothing new.
+/// The values that must not change while the vendor's data do not change.
 async fn versions(world: &World, table: &str) -> Vec<(String, String)> {
     let query =
         format!("select _row_key::text, concat_ws(' ', xmin, _run_id, _loaded_at) from lexer.{table} order by 1");
@@ -13,7 +13,7 @@ async fn versions(world: &World, table: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_a_file_that_changed_is_replaced_and_rows_that_did_not_are_left_alone() {
+async fn p4_a_changed_file_is_replaced_without_rewriting_unchanged_rows() {
     let world = world(options(), "[mention_sla_export, summary, states_volume]", 3, &[], &["lookback: 60h"]).await;
     let day = |days| Rows::between(SLA, ago(days), ago(days - 1));
     let data = lexer(&world).data();
@@ -35,7 +35,7 @@ async fn p4_a_file_that_changed_is_replaced_and_rows_that_did_not_are_left_alone
     let after = versions(&world, SLA).await;
     let same = before.iter().filter(|row| after.contains(row)).count();
     assert!(same > 60, "{same} of {} rows were left alone", before.len());
-    // The figures follow.
+    // The figures change accordingly.
     let later: i64 = world
         .scalar("select coalesce(sum(value), 0)::bigint from lexer.states_volume where state = 'closed later'")
         .await;
@@ -53,7 +53,7 @@ async fn p4_a_file_that_changed_is_replaced_and_rows_that_did_not_are_left_alone
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_rows_of_a_slice_that_is_still_open_keep_their_keys_although_it_grows() {
     let world = plain("[case_details]", 0).await;
-    // All of today's cases are there before the first run, so that only the window's end moves.
+    // All of today's cases exist before the first run, so that only the end of the window changes.
     let data = lexer(&world).data();
     data.vanish(Rows::between("case_details", ago(0), ago(-1))).unwrap();
     for _ in 0..3 {

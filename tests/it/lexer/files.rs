@@ -1,4 +1,4 @@
-//! What the bytes of a file say: its packing, its charset and its delimiter.
+//! The compression, charset and delimiter of a file.
 
 use simulator::{Action, Fault, Match};
 
@@ -20,7 +20,7 @@ fn put_file(world: &World, content_type: &str, body: impl Into<Vec<u8>>) {
     let location = world.control().put_file("other.csv", content_type, body.into(), LONG);
     let elsewhere = || Fault::new(files(), Action::Redirect { status: 302, location: location.clone() });
     world.control().mischief(elsewhere());
-    // A file that cannot be read is asked for once more.
+    // A file that cannot be read is requested once more.
     world.control().mischief(elsewhere().after(1));
 }
 
@@ -77,7 +77,7 @@ async fn p5_a_file_is_read_in_the_charset_that_its_content_type_or_its_mark_name
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p5_a_letter_that_a_file_does_not_have_is_no_other_letter() {
+async fn p5_a_character_that_cannot_be_decoded_is_not_replaced_with_another() {
     let world = holding(&[], "text/csv", b"Account Name,State\nA,gel\xF6st\nB,open\n".to_vec()).await;
     let tasks = world.sync().await;
     assert_eq!(tasks[0].records_rejected, 1, "{tasks:#?}");
@@ -107,7 +107,7 @@ async fn p5_a_letter_that_a_file_does_not_have_is_no_other_letter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p5_a_delimiter_is_told_by_the_lines_too_or_by_the_connection() {
+async fn p5_a_delimiter_is_detected_in_the_lines_too_or_set_by_the_connection() {
     for (connection, body) in [
         (&[][..], "Account Name;State;Wait (h, m, s, ms)\nA;open;1\nB;closed;2\n"),
         (&[], "Account Name;State;Wait (h, m, s, ms);\nA;open;1;\nB;closed;2;\n"),
@@ -143,7 +143,7 @@ async fn p3_titles_in_another_letter_case_and_rows_of_delimiters_change_no_row()
     world.control().quiet();
     put_file(&world, "text/csv", "ACCOUNT NAME,state,OWN\nA,open,1\nB,closed,2\n,,\n,,,,\n");
     let tasks = world.sync_ok().await;
-    // The window's end moves on with the day, so rows may be updated.
+    // The end of the window advances during the day, so rows may be updated.
     let changed = (tasks[0].rows_inserted, tasks[0].rows_deleted, tasks[0].records_rejected);
     assert_eq!(changed, (0, 0, 0), "{tasks:#?}");
     assert_eq!(states(&world).await.len(), 2);

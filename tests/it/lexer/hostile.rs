@@ -1,5 +1,5 @@
-//! p7: URLs and files that mean harm. Each is refused with words that say what to do, nothing is lost, and no credential
-//! goes astray.
+//! Promise 7: malicious URLs and files. Each is refused with a message that says what to do, nothing is lost, and no
+//! credential is sent to another host.
 
 use serde_json::json;
 use simulator::{Action, Fault, Match};
@@ -11,7 +11,7 @@ fn complete(url: &str) -> Action {
     Action::Json { status: 200, body: body.to_string() }
 }
 
-/// A run whose file goes wrong that often, then one that finds everything right.
+/// A run whose file fails that often, then a run without a failure.
 async fn goes_wrong(on: Match, action: Action, times: u32) -> (String, String) {
     let world = plain("[mention_sla_export]", 0).await;
     world.control().mischief(Fault::new(on, action).times(times));
@@ -26,7 +26,7 @@ async fn goes_wrong(on: Match, action: Action, times: u32) -> (String, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p7_a_url_to_a_private_address_or_without_tls_is_not_fetched() {
-    // The simulator is plain http, so http is allowed here; what a name or address leads to counts.
+    // The simulator uses plain HTTP, so HTTP is allowed here; only the host is checked.
     for (url, why) in [
         ("http://10.0.0.7/file.csv?secret=1", "10.0.0.7"),
         ("http://169.254.169.254/latest/meta-data", "169.254.169.254"),
@@ -78,7 +78,7 @@ async fn p7_the_token_follows_no_redirect_of_the_vendors_own_hosts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_no_csv_is_refused_and_the_next_run_makes_a_job_of_its_own() {
+async fn a_file_that_is_not_csv_is_refused_and_the_next_run_creates_a_new_job() {
     let files = || Match::endpoint("files_get");
     for (action, said) in [
         (Action::XmlErrorWith200, "its file cannot be read: the body is HTML or XML where CSV was expected"),
@@ -100,7 +100,7 @@ async fn a_file_that_is_no_csv_is_refused_and_the_next_run_makes_a_job_of_its_ow
 async fn p6_a_gzip_bomb_is_not_unpacked() {
     let (error, _) = goes_wrong(Match::endpoint("files_get"), Action::GzipBomb { bytes: 64 << 20 }, 2).await;
     assert!(error.contains("cannot be read"), "{error}");
-    // A report is small: more than that is none.
+    // Reports are small, so a larger response is not a report.
     let world = plain("[summary]", 0).await;
     world.control().next(Match::report("summary"), Action::GzipBomb { bytes: 64 << 20 });
     let (error, _) = fails(&world).await;

@@ -1,4 +1,4 @@
-//! Reports by hours, and days of a zone whose clock changes.
+//! Reports by hour, and days of a zone across a clock change.
 
 use chrono::{NaiveDate, NaiveDateTime, Offset as _};
 use chrono_tz::Tz;
@@ -38,7 +38,7 @@ fn hourly(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_hours_add_up_to_the_messages_and_each_belongs_to_one_slice() {
-    // A zone that is half an hour off: hours go across the ends of slices.
+    // A zone with an offset of half an hour: hours cross the ends of slices.
     for (offset, minutes, slice) in [("+00:00", 0, "1d"), ("+05:30", 330, "3d")] {
         let connection = ["intervals: hour".to_owned(), format!("utc_offset: \"{offset}\"")];
         let connection: Vec<&str> = connection.iter().map(String::as_str).collect();
@@ -76,7 +76,7 @@ async fn p4_hours_add_up_to_the_messages_and_each_belongs_to_one_slice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn days_that_come_although_hours_were_asked_for_are_told_from_them() {
+async fn days_that_are_returned_instead_of_hours_are_recognised() {
     use simulator::{Action, Match};
     let world = world(options(), "[case_volume]", 1, &["intervals: hour"], &["lookback: 0s", "slice: 1d"]).await;
     let day = |days: i64| ago(days).format("%Y-%m-%d 00:00").to_string();
@@ -94,7 +94,7 @@ async fn days_that_come_although_hours_were_asked_for_are_told_from_them() {
     assert_eq!(days, [("day".to_owned(), 1.0)]);
 }
 
-/// The last day before this week on which the zone's clock changed, and a while before it.
+/// The last day before this week on which the zone's clock changed, and some time before it.
 fn last_change(zone: Tz) -> NaiveDate {
     let offset = |days: i64| ago(days).with_timezone(&zone).offset().fix();
     let days = (8..400).find(|days| offset(*days) != offset(*days - 1)).unwrap();

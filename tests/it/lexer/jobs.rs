@@ -1,4 +1,5 @@
-//! CSV jobs across restarts, kills and failures: none is made twice for nothing, and no table holds what opens a file.
+//! CSV jobs across restarts, kills and failures: none is created twice without need, and no table contains what gives
+//! access to a file.
 
 use serde_json::json;
 use simulator::{Action, Fault, Match, Point};
@@ -6,7 +7,7 @@ use simulator::{Action, Fault, Match, Point};
 use super::*;
 use crate::support::{Process, eventually};
 
-/// A world whose jobs take long enough to be killed meanwhile.
+/// A world whose jobs take long enough for a kill.
 async fn slow(streams: &str, millis: u64) -> World {
     let lexer = Account { job_takes: Duration::from_millis(millis), ..Account::default() };
     world(Options { lexer, ..options() }, streams, 1, &[], &["lookback: 0s"]).await
@@ -41,7 +42,7 @@ async fn p3_a_job_that_runs_is_polled_by_the_next_process_and_no_second_one_is_c
     let killed = start(&world);
     let stored = cursor(&world).await;
     killed.kill();
-    // p7: what is stored opens nothing.
+    // Promise 7: what is stored gives access to nothing.
     let tokens = lexer(&world).job_tokens();
     assert_eq!(tokens.len(), 1);
     assert!(stored.contains("s1.") && !stored.contains(&tokens[0]) && !stored.contains("http"), "{stored}");
@@ -55,15 +56,15 @@ async fn p3_a_job_that_runs_is_polled_by_the_next_process_and_no_second_one_is_c
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_kill_at_any_step_of_a_job_loses_nothing_and_doubles_nothing() {
+async fn p1_a_kill_at_any_step_of_a_job_loses_and_duplicates_nothing() {
     for (endpoint, point) in [
-        ("lexer_reports", Point::BeforeAnswer),
-        ("lexer_status", Point::BeforeAnswer),
-        ("files_get", Point::BeforeAnswer),
+        ("lexer_reports", Point::BeforeResponse),
+        ("lexer_status", Point::BeforeResponse),
+        ("files_get", Point::BeforeResponse),
         ("files_get", Point::MidBody),
     ] {
         let world = slow("[nps_submissions]", 100).await;
-        // The second call: of the second form, or the second question after the first.
+        // The second call: that of the second form, or the second poll of the first job.
         let hold = world.control().hold_after(Match::endpoint(endpoint), 1, point);
         let mut process = start(&world);
         eventually(LONG, async || {
@@ -71,8 +72,8 @@ async fn p1_a_kill_at_any_step_of_a_job_loses_nothing_and_doubles_nothing() {
             hold.is_reached().then_some(())
         })
         .await;
-        // A job is known to those who come next as soon as its cursor is durable, which the loading half may be late with.
-        // The first one may be done before it is asked about a second time.
+        // The next process knows a job as soon as its cursor is durable; the loading half may store it a little later.
+        // The first job may be done before its second poll.
         let part = asked(&world)["nps_submissions"] - 1;
         if endpoint != "lexer_reports" {
             let durable = format!(
@@ -97,7 +98,7 @@ async fn p1_a_kill_at_any_step_of_a_job_loses_nothing_and_doubles_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_forms_that_were_read_are_not_read_again_after_a_kill() {
     let world = slow("[nps_volume]", 100).await;
-    let hold = world.control().hold_after(Match::report("nps_volume"), 1, Point::BeforeAnswer);
+    let hold = world.control().hold_after(Match::report("nps_volume"), 1, Point::BeforeResponse);
     let mut process = start(&world);
     eventually(LONG, async || {
         assert!(!process.has_ended(), "{}", process.said());
@@ -131,7 +132,7 @@ async fn a_job_that_is_complete_at_once_is_not_polled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_fails_or_is_forgotten_is_created_again_and_after_three_times_given_up_with_the_vendors_word() {
+async fn a_job_that_fails_or_vanishes_is_created_again_and_the_third_failure_is_reported_with_the_vendors_message() {
     let word = |status: &str| Action::Json {
         status: 200,
         body: json!({ "status": status, "url": null, "token": "x" }).to_string(),
@@ -152,7 +153,7 @@ async fn a_job_that_fails_or_is_forgotten_is_created_again_and_after_three_times
         world.control().mischief(Fault::new(status(), word(body)).times(3));
         let (error, _) = fails(&world).await;
         assert!(error.contains(said), "{error}");
-        // The next run begins with a job of its own.
+        // The next run begins with a new job.
         world.sync_ok().await;
         assert_file(&world, "case_details").await;
     }
@@ -178,7 +179,7 @@ async fn p3_a_job_of_another_token_is_created_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_is_fetched_again_when_a_fault_passes_and_its_job_is_asked_for_a_fresh_link() {
+async fn a_file_is_fetched_again_after_a_temporary_error_with_a_new_link_from_its_job() {
     let world = slow("[mention_sla_export]", 50).await;
     let file = || Match::endpoint("files_get");
     for action in [Action::Cut, Action::Status { status: 503 }] {
@@ -193,7 +194,7 @@ async fn a_file_is_fetched_again_when_a_fault_passes_and_its_job_is_asked_for_a_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_is_not_made_twice_because_its_answer_was_an_error() {
+async fn a_job_is_not_created_twice_if_its_response_was_an_error() {
     let world = slow("[mention_sla_export]", 50).await;
     world.control().next(Match::endpoint("lexer_reports"), Action::Json { status: 400, body: "{}".to_owned() });
     let (error, _) = fails(&world).await;

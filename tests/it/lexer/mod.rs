@@ -1,6 +1,5 @@
 //! Lexer Activity: whole runs against its simulator, over real HTTP and into a real Postgres.
 
-mod answers;
 mod changes;
 mod files;
 mod hostile;
@@ -8,6 +7,7 @@ mod intervals;
 mod jobs;
 mod quota;
 mod reports;
+mod responses;
 mod silence;
 mod types;
 
@@ -29,7 +29,7 @@ use super::support::{World, ago};
 const LONG: Duration = Duration::from_mins(1);
 const SLA: &str = "mention_sla_export";
 const JOB: &str = "lexer";
-/// Rows of every file, each day.
+/// Number of rows of every file on each day.
 const ROWS: u64 = 40;
 const SYSTEM: &str = "'{_connection,_run_id,_loaded_at,_row_key,_deleted_at}'::text[]";
 
@@ -70,7 +70,7 @@ quotas:",
     world
 }
 
-/// Streams from so many days ago on, with nothing special about them.
+/// A world with these streams from this many days ago, without special settings.
 async fn plain(streams: &str, days: i64) -> World {
     world(options(), streams, days, &[], &["lookback: 10d"]).await
 }
@@ -87,7 +87,7 @@ async fn fails(world: &World) -> (String, String) {
     (failed[0].error.clone().unwrap(), failed[0].hint.clone().unwrap())
 }
 
-/// The rows of a table without what Tidegate adds but the window, nulls left out.
+/// The rows of a table with the window, without the other columns that Tidegate adds and without nulls.
 async fn rows(world: &World, table: &str) -> Vec<Map<String, Value>> {
     let query = format!("select to_jsonb(t) - {SYSTEM} from lexer.\"{table}\" as t");
     let rows: Vec<Value> = sqlx::query_scalar(AssertSqlSafe(query)).fetch_all(&world.database.pool()).await.unwrap();
@@ -95,7 +95,7 @@ async fn rows(world: &World, table: &str) -> Vec<Map<String, Value>> {
     rows.into_iter().map(|row| object(row).collect()).collect()
 }
 
-/// The slices that were read, start and how far.
+/// The slices that were read: their start, and up to when they were read.
 async fn slices(world: &World, stream: &str) -> Vec<(DateTime<Utc>, DateTime<Utc>)> {
     sqlx::query_as("select window_start, read_until from tidegate.slice where stream = $1 order by 1")
         .bind(stream)
@@ -152,7 +152,7 @@ async fn assert_file(world: &World, file: &str) {
     assert_equal(file, &texts(rows(world, file).await), &file_truth(world, file, from, to));
 }
 
-/// How often each report was asked for; jobs' status apart.
+/// How often each report was requested, without the polls of jobs.
 fn asked(world: &World) -> BTreeMap<String, usize> {
     let mut asked = BTreeMap::new();
     for call in world.control().stats().reports.iter().filter(|call| call.endpoint != "lexer_status") {

@@ -1,4 +1,4 @@
-//! p2: both limits hold, polls included, and a refusal that does not say how long is waited out.
+//! Promise 2: both limits hold, including polls, and a refusal without a duration is waited for.
 
 use simulator::{Action, Match, WindowKind, Wording};
 

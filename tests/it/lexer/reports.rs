@@ -1,4 +1,4 @@
-//! Every list, report and file, as the tables hold them.
+//! Every list, report and file in its table.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use serde_json::json;
 
 use super::*;
 
-/// The streams whose figures the vendor counts for a window as it was asked for.
+/// The streams whose figures the vendor counts for exactly the requested window.
 const WINDOWED: &[&str] = &["summary", "case_summary", "classifications", "case_classifications", "user_summary"];
 
 fn utc() -> FixedOffset {
     FixedOffset::east_opt(0).unwrap()
 }
 
-/// What the vendor answers for a slice, the end exclusive.
+/// What the vendor returns for a slice; the end is exclusive.
 fn figures(world: &World, kind: &'static str, slice: (DateTime<Utc>, DateTime<Utc>), nps: Option<i64>) -> Value {
     let (from, to) = (slice.0.with_timezone(&utc()), (slice.1 - TimeDelta::seconds(1)).with_timezone(&utc()));
     lexer(world).figures(kind, from, to, nps.map(|form| (form, "all"))).unwrap()
@@ -57,7 +57,7 @@ async fn p1_a_first_run_loads_every_list_report_and_file() {
     }
     assert_well_behaved(&world);
     let extra: i64 = world.scalar("select sum(values_extra)::bigint from tidegate.task").await;
-    // The form's name meets no column of ours, and nothing else is left over.
+    // The name of the form has no column; every other value has one.
     assert_eq!(extra, 0);
 }
 
@@ -95,14 +95,14 @@ async fn lists_are_loaded(world: &World) {
     }
 }
 
-/// The messages of a stretch, each with the day that it was written on.
+/// The messages of a range, each with the day on which it was written.
 fn mentions(world: &World, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<(String, Map<String, Value>)> {
     let rows = lexer(world).data().rows(SLA, from, to).unwrap();
     let day = |row: &Map<String, Value>| row["Customer Publish Date (UTC)"].as_str().unwrap()[..10].to_owned();
     rows.into_iter().map(|row| (day(&row), row)).collect()
 }
 
-/// Only slices that are over: what an open one holds depends on the second.
+/// Only slices that are over: the content of an open slice changes every second.
 async fn closed(world: &World, stream: &str) -> (DateTime<Utc>, DateTime<Utc>) {
     let slices = slices(world, stream).await;
     (slices[0].0, ago(0).min(slices.last().unwrap().1))
@@ -194,7 +194,7 @@ async fn agents_are_unpivoted(world: &World) {
         assert!(row.remove("extracted_at").is_some());
     }
     assert_eq!(texts(found), texts(expected));
-    // The same text wherever an agent is named, for BI tools to join by.
+    // The same text in all tables with agents, so that BI tools can join them.
     let unknown: i64 = world
         .scalar(
             "select count(*) from lexer.user_summary as s full join lexer.user_volume as v using (_connection, user_id)
@@ -233,7 +233,7 @@ async fn surveys_are_loaded(world: &World) {
     }
     assert_eq!(days, 2 * (to - from).num_days(), "every day of every slice, the first ones too");
 
-    // Both forms in one table, each row with the form that it was asked for.
+    // Both forms in one table, each row with the form that was requested.
     let read = slices(world, "nps_submissions").await;
     let mut found = rows(world, "nps_submissions").await;
     for row in &mut found {
@@ -248,7 +248,7 @@ async fn surveys_are_loaded(world: &World) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_short_window_stays_daily_and_slices_do_not_overlap() {
-    // Slices of one day, each of which alone would be answered in hours.
+    // Slices of one day, each of which alone would get a response with hours.
     let world =
         world(options(), "[states_volume, case_volume, nps_volume]", 3, &[], &["slice: 1d", "lookback: 0s"]).await;
     world.sync_ok().await;
@@ -262,7 +262,7 @@ async fn a_short_window_stays_daily_and_slices_do_not_overlap() {
             ))
             .await;
         let days: i64 = world.scalar(&format!("select count(distinct \"{key}\") from lexer.{table}")).await;
-        // A day without a message has no states; a young one may have none yet.
+        // A day without a message has no states; the current day may have none yet.
         let read_until = slices(&world, table).await.last().unwrap().1;
         let is_empty = table == "states_volume" && lexer(&world).data().count(SLA, ago(0), read_until).unwrap() == 0;
         assert_eq!((wrong, days), (0, if is_empty { 3 } else { 4 }), "{table}");
@@ -314,7 +314,7 @@ async fn days_are_those_of_the_configured_offset() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workflow_states_are_off_by_default_and_read_in_whichever_shape_comes() {
+async fn workflow_states_are_off_by_default_and_read_in_either_form() {
     let derived = plain("[workflow_states]", 1).await;
     derived.sync_ok().await;
     let named = world(options(), "[workflow_states]", 1, &["workflow_states_type: workflow_volume"], &[]).await;

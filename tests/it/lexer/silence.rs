@@ -1,4 +1,5 @@
-//! p7: neither the API token nor a job's token, a file's URL or a row comes out anywhere but in the warehouse.
+//! Promise 7: the API token, the tokens of jobs, the URLs of files and the content of rows appear only in the
+//! warehouse.
 
 use simulator::{Action, Change, Fault, Match, Rows};
 

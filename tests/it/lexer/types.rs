@@ -1,4 +1,4 @@
-//! The columns of the SLA file have types, and what does not fit them is kept.
+//! The columns of the SLA file have types, and values that do not fit are kept.
 
 use serde_json::json;
 use simulator::{Change, Rows};
@@ -65,7 +65,7 @@ async fn p5_minutes_flags_and_times_have_types_and_what_does_not_fit_is_kept() {
     assert!(average > 1.0, "without a cast: {average}");
 }
 
-/// The schema as it was before these types, on one session.
+/// The schema before the migration that introduced these types, in one session.
 async fn before() -> (TestDatabase, sqlx::PgConnection) {
     let database = TestDatabase::create_empty().await;
     let mut connection = sqlx::PgConnection::connect(database.url()).await.unwrap();
@@ -113,7 +113,7 @@ const ROW: &str = "insert into lexer.mention_sla_export (
         (null, '1e999', 'No', '2025-02-30 09:15:00', null)
     ) as old (extra, queue, flag, published, action)";
 
-/// Minutes, flag, two times, and what is left over.
+/// Minutes, a flag, two times, and `_extra`.
 type Converted = (Option<f64>, Option<bool>, Option<DateTime<Utc>>, Option<DateTime<Utc>>, Option<Value>);
 
 #[tokio::test]

@@ -110,7 +110,7 @@ async fn p12_a_table_that_was_dropped_is_created_again_with_all_its_columns() {
 }
 
 #[tokio::test]
-async fn p12_a_table_that_was_renamed_is_created_again_beside_it() {
+async fn p12_a_renamed_table_is_kept_and_a_new_one_is_created() {
     for plant in [Plant::new().await, Plant::documented().await] {
         let page = records(&[r#"{"session":"s","markName":"7"}"#]);
         plant.read(whole(0), &page).await;

@@ -206,7 +206,7 @@ async fn p10_new_rows_in_a_list_do_not_show_that_its_old_rows_were_deleted() {
 }
 
 #[tokio::test]
-async fn p10_a_correct_reading_ends_a_hold_whatever_the_doubtful_ones_added() {
+async fn p10_a_correct_reading_ends_a_hold_despite_rows_of_doubtful_readings() {
     let plant = Plant::new().await;
     let read = async |numbers: std::ops::Range<u32>| {
         let claim = plant.claim().await;
@@ -239,7 +239,7 @@ async fn p10_a_correct_reading_ends_a_hold_whatever_the_doubtful_ones_added() {
     };
     assert_eq!(read(0..40).await, (0, 40));
     for _ in 0..2 {
-        assert_eq!(read(100..140).await, (1, 80), "the same foreign rows once more are no evidence either");
+        assert_eq!(read(100..140).await, (1, 80), "the same foreign rows a second time are not evidence either");
     }
     assert_eq!(read(2..42).await, (0, 40));
 }

@@ -1,4 +1,4 @@
-//! The bandwidth of a period: windows are split before they outgrow it, and a run stops at its end.
+//! The bandwidth of a period: windows that would exceed it are split, and a run stops when it is used up.
 
 use simulator::{Action, Match, Options};
 use tidegate::connector::StepError;
@@ -29,7 +29,7 @@ fn assert_contiguous(parts: &[Window], whole: Window) {
 }
 
 #[tokio::test]
-async fn p2_a_window_that_weighed_too_much_before_is_read_in_parts_that_fit() {
+async fn p2_a_window_that_was_too_large_before_is_read_in_parts_that_fit() {
     let (_bench, control, client) = heavy(300_000, 4 * SECOND).await;
     let expected = Expected {
         page_bytes: Some(PAGE_BYTES),
@@ -57,7 +57,7 @@ async fn p8_parts_of_a_window_do_not_meet_within_an_hour_that_occurs_twice() {
         bench.settings.page_size = 1_000;
         bench.limits[3] = limit(BANDWIDTH, Calls::Every, Unit::Bytes, allowed * 100, SECOND);
         let client = bench.client().await;
-        // As if the whole window took so much more than is left that its first part ends somewhere within it.
+        // The whole window needs much more than the remaining bandwidth, so its first part ends somewhere within it.
         let expected = Expected {
             slice_bytes: Some(20_000_000),
             slice_secs: 8 * 3_600,
@@ -105,7 +105,7 @@ async fn a_window_that_fits_is_not_split() {
 
 #[tokio::test]
 async fn p2_a_run_stops_at_the_budget_and_continues_when_it_is_replenished() {
-    // The vendor's period is long over when the ledger's is: what matters is where the run stopped.
+    // The vendor's period ends long before that of the ledger; what matters is where the run stopped.
     let (mut bench, control, client) = heavy(100_000, Duration::from_hours(12)).await;
     let expected = Expected { page_bytes: Some(PAGE_BYTES), ..Expected::default() };
     let (mut rows, mut cursor) = (Vec::new(), None::<String>);
@@ -133,7 +133,7 @@ async fn p2_a_run_stops_at_the_budget_and_continues_when_it_is_replenished() {
 }
 
 #[tokio::test]
-async fn p2_an_answer_far_beyond_its_estimate_stops_the_next_call() {
+async fn p2_a_response_far_beyond_its_estimate_stops_the_next_call() {
     let (_bench, control, client) = heavy(100_000, Duration::from_hours(12)).await;
     let expected = Expected { page_bytes: Some(1_000), ..Expected::default() };
     let session = client.gate.session(0, Utc::now());

@@ -1,4 +1,4 @@
-//! Promise 7: credentials go to the configured host, and into no message.
+//! Promise 7: credentials are sent only to the configured host, and are in no message.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -117,15 +117,15 @@ async fn p7_no_error_shows_a_secret_whatever_the_vendor_says_and_wherever_it_bre
 }
 
 #[tokio::test]
-async fn p7_a_vendor_that_echoes_the_token_itself_shows_it_nobody() {
+async fn p7_a_token_that_the_vendor_echoes_is_not_shown() {
     let server = MockServer::start().await;
-    // No signed token that looks like one, so it must be known.
+    // It does not look like a signed token, so the redactor must know it.
     let token = "opaque-4711";
     let login = ResponseTemplate::new(200).set_body_string(format!(r#"{{"token":"{token}"}}"#));
     Mock::given(path_regex("/CreateToken$")).respond_with(login).mount(&server).await;
     let failed = format!(r#"{{"isValid":false,"errors":"token OPAQUE-4711 / {token} has no division"}}"#);
-    let answer = ResponseTemplate::new(200).set_body_string(failed);
-    Mock::given(path_regex("/ExecuteReport/")).respond_with(answer).mount(&server).await;
+    let response = ResponseTemplate::new(200).set_body_string(failed);
+    Mock::given(path_regex("/ExecuteReport/")).respond_with(response).mount(&server).await;
     let error = first_page(&bench_at(&server.uri()).await.client().await).await.unwrap_err();
     assert_eq!(error.to_string(), "the report failed at the vendor: token *** / *** has no division");
 }
@@ -135,7 +135,7 @@ async fn p7_a_response_that_is_not_http_shows_nothing_either() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut bench = bench_at(&format!("http://user:pa55word@{}", listener.local_addr().unwrap())).await;
     bench.attempts_max = 1;
-    // Returns whatever it is sent with what it was sent.
+    // Returns the request that it received as an error.
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut bytes = vec![0; 10_000];

@@ -1,4 +1,4 @@
-//! Faults that pass, and answers that are not reports.
+//! Temporary faults, and responses that are not reports.
 
 use std::time::Instant;
 
@@ -33,7 +33,7 @@ async fn temporary_errors_are_retried_with_the_same_cursor_and_the_page_begins_a
 #[tokio::test]
 async fn retries_end_and_keep_the_distance_that_the_limit_in_force_asks_for() {
     let (mut bench, control, _) = start().await;
-    // 10 per 10 s allow a burst: without the pause a retry would leave after a millisecond, not after a second.
+    // 10 per 10 s allow a burst: without the pause, a retry would be sent after a millisecond and not after a second.
     bench.limits[1] = limit("requests", Calls::Data, Unit::Calls, 10, 10 * SECOND);
     bench.attempts_max = 3;
     let client = bench.client().await;
@@ -136,7 +136,7 @@ async fn a_slow_body_is_read_and_a_stalled_one_is_not() {
 }
 
 #[tokio::test]
-async fn p2_an_answer_that_was_not_read_to_its_end_is_counted_whole() {
+async fn p2_a_response_that_was_not_read_to_its_end_is_counted_whole() {
     let (mut bench, control, _) = start().await;
     bench.timeout = SECOND;
     bench.attempts_max = 1;
@@ -170,7 +170,7 @@ async fn an_unreachable_vendor_costs_no_bandwidth() {
 }
 
 #[tokio::test]
-async fn a_report_that_failed_says_why_in_whatever_shape() {
+async fn a_failed_report_states_the_reason_in_any_form() {
     let (_bench, control, client) = start().await;
     for (errors, shown) in [
         (r#""boom""#, "boom"),
@@ -189,7 +189,7 @@ async fn a_report_that_failed_says_why_in_whatever_shape() {
 }
 
 #[tokio::test]
-async fn errors_of_a_valid_answer_fail_the_window_unless_configured_otherwise() {
+async fn errors_of_a_valid_response_fail_the_window_unless_configured_otherwise() {
     let (mut bench, control, client) = start().await;
     for harmless in ["null", "\"\"", "[ ]", "{}"] {
         control.next(Match::report(MARKS), Action::Errors { errors_json: harmless.to_owned() });

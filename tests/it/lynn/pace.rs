@@ -12,10 +12,11 @@ use super::*;
 
 /// Long enough for several periods of every limit.
 const SPAN: Duration = Duration::from_secs(16);
-/// Of the binding limit, in percent, on a machine that does much else. That 95 are used is proved where no clock runs.
+/// Minimum used share of the binding limit in percent, on a busy machine. The test without a real clock proves the
+/// promised 95 %.
 const USED_MIN: f64 = 40.0;
 
-/// A vendor's limit and the same for the ledger.
+/// A limit of the vendor, and the same limit for the ledger.
 struct Small {
     name: &'static str,
     calls: Calls,
@@ -31,7 +32,7 @@ const fn small(name: &'static str, calls: Calls, unit: Unit, amount: u64, secs: 
 const LOGIN: Small = small("create_token", Calls::Login, Unit::Calls, 3, 6);
 
 async fn strict(window: WindowKind, limits: &[Small]) -> Bench {
-    // The subscription began in the middle of a period, and heads count.
+    // The subscription began in the middle of a period, and headers are counted.
     let mut options = Options { window, count_heads: true, subscription_age: Duration::from_millis(1_234), ..free() };
     for small in limits {
         options = options.limit(small.name, small.amount, small.per);
@@ -58,7 +59,7 @@ async fn hungry(bench: &Bench, until: Instant) {
                 let window = day(first + number);
                 let step = client.step_expecting(&marks, window, cursor.as_deref(), expected, &mut page);
                 let Outcome::Page { next, bytes } = step.await.unwrap() else { panic!() };
-                // As the worker does: the last page is the best estimate.
+                // As in the worker, the last page is the best estimate.
                 expected.page_bytes = Some(bytes);
                 cursor = next;
                 if cursor.is_none() {
@@ -70,8 +71,8 @@ async fn hungry(bench: &Bench, until: Instant) {
     join_all([1, 1_000, 2_000].map(task)).await;
 }
 
-/// Share of a limit that was used, in percent, between the first call and the one that began the last full round; none
-/// before a round is full.
+/// Used share of a limit in percent, between the first call and the one that began the last complete round. `None`
+/// before a round is complete.
 #[expect(clippy::cast_precision_loss, reason = "a share to print")]
 fn utilisation(stats: &Stats, limit: &LimitStats) -> Option<f64> {
     let first = stats.reports.first()?.at_secs;
@@ -89,7 +90,7 @@ fn utilisation(stats: &Stats, limit: &LimitStats) -> Option<f64> {
 async fn contend(name: &str, window: WindowKind, binding: &str, limits: &[Small]) {
     let bench = strict(window, limits).await;
     let begun = Instant::now();
-    // One client runs through, the other is restarted in the middle.
+    // One client runs all the time, the other is restarted in the middle.
     tokio::join!(hungry(&bench, begun + SPAN), async {
         hungry(&bench, begun + SPAN / 2).await;
         hungry(&bench, begun + SPAN).await;
@@ -146,8 +147,8 @@ async fn p2_two_processes_keep_the_bytes_of_a_period() {
     Box::pin(contend("bytes of a period", WindowKind::Sliding, "period_bandwidth", BY_BYTES)).await;
 }
 
-/// Responds to every request with a token, and notes when each came.
-async fn answer_slowly_connected(listener: TcpListener, arrivals: Arc<Mutex<Vec<Instant>>>) {
+/// Responds to every request with a token, and records when each arrived.
+async fn respond_slowly_connected(listener: TcpListener, arrivals: Arc<Mutex<Vec<Instant>>>) {
     while let Ok((mut stream, _)) = listener.accept().await {
         let arrivals = Arc::clone(&arrivals);
         tokio::spawn(async move {
@@ -157,14 +158,14 @@ async fn answer_slowly_connected(listener: TcpListener, arrivals: Arc<Mutex<Vec<
             }
             arrivals.lock().unwrap().push(Instant::now());
             let body = r#"{"token":"t-1"}"#;
-            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-            let _gone = stream.write_all(answer.as_bytes()).await;
+            let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let _gone = stream.write_all(response.as_bytes()).await;
         });
     }
 }
 
 #[tokio::test]
-async fn p2_a_connection_that_is_slow_to_open_does_not_eat_the_distance_to_the_next_call() {
+async fn p2_a_connection_that_is_slow_to_open_does_not_shorten_the_distance_to_the_next_call() {
     Box::pin(slow_to_open(3 * SECOND)).await;
 }
 
@@ -179,7 +180,7 @@ async fn slow_to_open(per: Duration) {
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(1).unwrap();
     let address = listener.local_addr().unwrap();
-    // With the queue of the listener full, a connection is open only after the system has tried again: a second later.
+    // If the listener's queue is full, a connection opens only when the system retries, a second later.
     let fillers = join_all((0..4).map(|_| tokio::time::timeout(SECOND / 4, TcpStream::connect(address)))).await;
     let mut bench = bench_at(&format!("http://{address}")).await;
     bench.limits[0] = limit("create_token", Calls::Login, Unit::Calls, 1, per);
@@ -191,7 +192,7 @@ async fn slow_to_open(per: Duration) {
         async move {
             tokio::time::sleep(SECOND / 2).await;
             drop(fillers);
-            answer_slowly_connected(listener, arrivals).await;
+            respond_slowly_connected(listener, arrivals).await;
         }
     });
     let (first, second) = tokio::join!(one.source.log_in(&first), async {

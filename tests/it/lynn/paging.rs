@@ -1,4 +1,4 @@
-//! Pages and what leads from one to the next.
+//! Pages and their cursors.
 
 use simulator::lynn::{CursorShape, LastCursor, PageCount};
 use simulator::{Action, Fault, Match, Options};
@@ -23,7 +23,7 @@ async fn a_window_is_read_whole_in_every_shape_of_last_document_byte_for_byte() 
 }
 
 #[tokio::test]
-async fn p3_the_page_count_of_the_first_answer_counts_whatever_the_next_ones_say() {
+async fn p3_only_the_page_count_of_the_first_response_counts() {
     let (_bench, control, client) = start().await;
     for page_count in [PageCount::Decreasing, PageCount::Constant, PageCount::FirstOnly] {
         for last_cursor in [LastCursor::OfLastRow, LastCursor::Null, LastCursor::Absent] {
@@ -46,11 +46,11 @@ async fn an_empty_window_is_read_with_one_call() {
 }
 
 #[tokio::test]
-async fn p10_an_announced_page_that_is_empty_is_an_error_that_says_which() {
+async fn p10_an_announced_page_that_is_empty_is_an_error_that_names_the_page() {
     let (_bench, control, client) = start().await;
     let mut page = Page::default();
     let Outcome::Page { next, .. } = client.step(&marks(), day(1), None, &mut page).await.unwrap() else { panic!() };
-    control.vanish(simulator::Rows::between(MARKS, day(1).start, day(1).end)).unwrap();
+    control.lynn().vanish(simulator::Rows::between(MARKS, day(1).start, day(1).end)).unwrap();
     // Two more pages were announced; the next one is empty.
     let error = client.read_on(MARKS, day(1), next).await.unwrap_err();
     assert!(matches!(error, StepError::PagesMissing { page: 2, pages: 3, .. }), "{error:?}");
@@ -63,7 +63,7 @@ async fn p10_an_announced_page_that_is_empty_is_an_error_that_says_which() {
 }
 
 #[tokio::test]
-async fn p10_an_announced_page_that_nothing_leads_to_is_an_error_that_says_which() {
+async fn p10_an_announced_page_without_a_cursor_is_an_error_that_names_the_page() {
     let (_bench, control, client) = start().await;
     for (page, last_cursor) in [(1, LastCursor::Null), (2, LastCursor::Absent)] {
         control.shape(|shape| shape.last_cursor = last_cursor);
@@ -106,7 +106,7 @@ async fn endless_paging_ends() {
     let (mut bench, control, client) = start().await;
     let endless = || control.mischief(Fault::new(Match::report(MARKS), Action::Endless).times(10_000));
     endless();
-    // As many pages as the first answer announced, and no more.
+    // As many pages as the first response announced, and no more.
     assert_eq!(client.read(MARKS, day(1)).await.unwrap().pages.len(), 3);
     control.quiet();
     bench.settings.probe_full_page = true;
@@ -122,9 +122,9 @@ async fn p3_another_process_continues_at_the_next_page_though_the_token_expired(
     let (bench, control, client) = start().await;
     let (first, Outcome::Page { next, .. }) = first_page(&client).await.unwrap() else { panic!() };
     control.expire_tokens();
-    // The same client, with a token that is no longer good.
+    // The same client, with a token that is no longer valid.
     let same = client.read_on(MARKS, day(1), next.clone()).await.unwrap();
-    // A new client knows nothing but the cursor.
+    // A new client knows only the cursor.
     let client = bench.client().await;
     let rest = client.read_on(MARKS, day(1), next).await.unwrap();
     assert_eq!(same.rows, rest.rows);
@@ -135,7 +135,7 @@ async fn p3_another_process_continues_at_the_next_page_though_the_token_expired(
 }
 
 #[tokio::test]
-async fn follow_ups_ask_what_the_first_page_asked_whatever_is_configured_meanwhile() {
+async fn further_pages_repeat_the_first_request_even_if_the_configuration_changes() {
     let (mut bench, control, client) = start().await;
     let (first, Outcome::Page { next, .. }) = first_page(&client).await.unwrap() else { panic!() };
     bench.settings.page_size = 7;
@@ -159,7 +159,7 @@ async fn an_unknown_cursor_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn the_size_is_clamped_to_what_the_vendor_takes() {
+async fn the_size_is_limited_to_what_the_vendor_accepts() {
     let (mut bench, control, _) = start().await;
     for (configured, asked) in [(0, 1), (50_000, 10_000)] {
         bench.settings.page_size = configured;

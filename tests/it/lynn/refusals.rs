@@ -1,4 +1,4 @@
-//! 429 and 403, as the gateway tells them.
+//! Responses 429 and 403 of the gateway.
 
 use simulator::{Action, Fault, Match, Quota, Wording};
 use tidegate::connector::StepError;
@@ -8,7 +8,7 @@ use tidegate::quota::Usage;
 use super::*;
 
 #[tokio::test]
-async fn p2_a_429_in_any_form_is_noted_for_all_processes_and_waited_out() {
+async fn p2_a_429_in_any_form_blocks_all_processes_until_it_ends() {
     let forms = [
         (Wording::Json, false),
         (Wording::Text, false),
@@ -19,11 +19,11 @@ async fn p2_a_429_in_any_form_is_noted_for_all_processes_and_waited_out() {
     for (wording, header) in forms {
         let (bench, control, client) = start().await;
         client.log_in().await.unwrap();
-        let hold = control.hold_after(Match::report(MARKS), 1, simulator::Point::BeforeAnswer);
+        let hold = control.hold_after(Match::report(MARKS), 1, simulator::Point::BeforeResponse);
         control.next(Match::report(MARKS), Action::TooMany { seconds: 1, wording, header });
         let begun = Utc::now();
         let reading = tokio::spawn(async move { first_page(&client).await });
-        // The second call is on its way: that is when to look at what the first one left in the ledger.
+        // While the second call is in progress, the ledger has the result of the first one.
         hold.reached().await;
         assert!(Utc::now() - begun >= TimeDelta::seconds(1), "{wording:?}: it was not waited out");
         hold.release();
@@ -41,9 +41,9 @@ async fn a_long_429_releases_the_worker() {
     let error = first_page(&client).await.unwrap_err();
     let StepError::Http(HttpError::LimitHit { status: 429, limit, until }) = error else { panic!("{error:?}") };
     assert_eq!(limit, "requests");
-    // No wait is believed that is longer than the limit's period, four seconds, and a minute.
+    // A wait is shortened to the limit's period, four seconds, plus a minute.
     assert_until(until, 64);
-    // Other processes know it too, and send nothing.
+    // The block applies to other processes too, which send nothing.
     let error = first_page(&bench.client().await).await.unwrap_err();
     let StepError::Http(HttpError::Quota { limit, until: told }) = error else { panic!("{error:?}") };
     assert_eq!((limit.as_str(), told), ("requests", until));
@@ -61,18 +61,18 @@ async fn a_vendor_that_keeps_refusing_is_called_at_growing_intervals() {
     assert!(matches!(error, StepError::Http(HttpError::LimitHit { status: 429, .. })), "{error:?}");
     let calls: Vec<f64> = control.stats().reports.iter().map(|call| call.at_secs).collect();
     assert_eq!(calls.len(), 3);
-    // Nothing was said about how long, so each wait is longer than the one before.
+    // The vendor states no duration, so each wait is longer than the previous one.
     let waits: Vec<f64> = calls.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(waits[0] >= 0.9 && waits[1] >= 1.9, "{waits:?}");
 }
 
 #[tokio::test]
-async fn p2_a_spent_quota_is_noted_until_its_time_and_no_token_is_minted() {
+async fn p2_a_spent_quota_is_recorded_with_its_end_and_no_token_is_obtained() {
     let quota = |quota, text: &str, retry_after| Action::OutOfQuota { quota, replenished_in: text.into(), retry_after };
     let cases = [
         (quota(Quota::Bandwidth, "03:30:56", None), "period_bandwidth", 12_656),
         (quota(Quota::Calls, "00:10:00", None), "period_calls", 600),
-        // Longer than the twelve hours of the limit, and a minute.
+        // Longer than the twelve hours of the limit plus a minute.
         (quota(Quota::Calls, "1.02:03:04", None), "period_calls", 43_259),
         (quota(Quota::Bandwidth, "T", Some(7_200)), "period_bandwidth", 7_200),
     ];

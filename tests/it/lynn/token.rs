@@ -61,7 +61,7 @@ async fn a_token_that_expires_between_pages_loses_no_page() {
 
 #[tokio::test]
 async fn a_short_lifetime_of_a_token_is_ignored() {
-    // A token that says it lives for ten seconds may only mean that clocks differ; it is used until a 401.
+    // If a token states a lifetime of ten seconds, the clocks may differ; it is used until a 401.
     let (_bench, control, client) = start_with(Options { token_lifetime: 10 * SECOND, ..free() }).await;
     client.read(MARKS, day(1)).await.unwrap();
     assert_eq!(control.stats().tokens_minted, 1, "not one for each page");
@@ -100,7 +100,7 @@ async fn a_refusal_of_create_token_is_named_and_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_429_of_create_token_is_waited_out_at_the_pace_of_its_own_limit() {
+async fn after_a_429_create_token_is_called_at_the_pace_of_its_own_limit() {
     let (mut bench, control, _) = start().await;
     // 3 per 9 s: 3 s apart, as 3 per 60 s are 20 s apart.
     bench.limits[0] = limit(LOGIN, Calls::Login, Unit::Calls, 3, 9 * SECOND);

@@ -1,4 +1,4 @@
-//! Which dates are asked for.
+//! Which dates are requested.
 
 use simulator::Options;
 use tidegate::connector::StepError;
@@ -26,7 +26,7 @@ async fn dates_are_whole_seconds_of_a_24_hour_clock_and_windows_share_their_boun
 async fn no_row_is_lost_between_windows_whether_the_vendor_counts_the_end_or_not() {
     for end_inclusive in [true, false] {
         let (_bench, control, client) = start_with(Options { end_inclusive, ..free() }).await;
-        control.insert(MARKS, at("2024-03-02T00:00:00Z")).unwrap();
+        control.lynn().insert(MARKS, at("2024-03-02T00:00:00Z")).unwrap();
         let before = client.read(MARKS, day(1)).await.unwrap().rows.len();
         let after = client.read(MARKS, day(2)).await.unwrap();
         assert_eq!(before, if end_inclusive { 51 } else { 50 });
@@ -72,7 +72,7 @@ async fn p8_an_hour_that_occurs_twice_loses_no_row() {
 #[tokio::test]
 async fn dates_that_the_vendor_cannot_read_are_named() {
     let (mut bench, control, _) = start().await;
-    // A vendor that wants another format must be noticed, not answered by another format in silence.
+    // A vendor that wants another format must be noticed; the daemon must not silently use another format.
     bench.settings.date_format = "%d/%m/%Y %H.%M.%S".to_owned();
     let error = first_page(&bench.client().await).await.unwrap_err();
     assert!(matches!(error, StepError::DatesRefused { .. }), "{error:?}");

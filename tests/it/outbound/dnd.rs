@@ -1,4 +1,4 @@
-//! The blacklist, contact by contact.
+//! The blacklist, which is read contact by contact.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ async fn found(world: &World) -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_every_contact_is_asked_about_once_and_its_entries_are_rows() {
+async fn p1_every_contact_is_requested_once_and_its_entries_are_rows() {
     let world = world("[dnd_contacts]").await;
     sync(&world).await;
     assert_eq!(found(&world).await, blacklist(&world));
@@ -41,7 +41,7 @@ async fn p1_every_contact_is_asked_about_once_and_its_entries_are_rows() {
     let category: i64 = world.scalar("select count(*) from lynn.dnd_contacts where category is not null").await;
     assert_eq!(category, 28, "what the vendor says of an entry is kept");
 
-    // Taken off one list; a contact gone with both of its entries.
+    // One entry is removed, and a contact is removed with both of its entries.
     let (from, to) = listed();
     let data = world.control().outbound().data();
     data.vanish(Rows::between("dnd_contacts", from, to).first(1)).unwrap();
@@ -52,12 +52,12 @@ async fn p1_every_contact_is_asked_about_once_and_its_entries_are_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p3_a_killed_reading_goes_on_with_the_contact_it_stood_at() {
+async fn p3_a_killed_reading_continues_with_the_contact_at_which_it_stopped() {
     let world = world("[dnd_contacts]").await;
-    let hold = world.control().hold_after(Match::endpoint("get_dnd_contact"), 15, Point::BeforeAnswer);
+    let hold = world.control().hold_after(Match::endpoint("get_dnd_contact"), 15, Point::BeforeResponse);
     let mut process = Process::start(&world.config_path(), &["sync"], &[]);
     reached(&hold, &mut process).await;
-    // The page before may still be on its way into the table.
+    // The previous page may still be loading.
     eventually(LONG, async || {
         let query = "select coalesce(max(reading_pages), 0) from tidegate.slice";
         (world.scalar::<i32>(query).await == 16).then_some(())
@@ -80,10 +80,10 @@ async fn p3_a_killed_reading_goes_on_with_the_contact_it_stood_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_contact_that_goes_while_the_others_are_asked_about_is_left_out() {
+async fn a_contact_that_disappears_during_the_reading_is_omitted() {
     let world = world("[dnd_contacts]").await;
     let (from, to) = listed();
-    let hold = world.control().hold_after(Match::endpoint("get_dnd_contact"), 0, Point::BeforeAnswer);
+    let hold = world.control().hold_after(Match::endpoint("get_dnd_contact"), 0, Point::BeforeResponse);
     let control = world.control();
     let vanishing = tokio::spawn(async move {
         hold.reached().await;
@@ -103,7 +103,7 @@ async fn a_contact_that_goes_while_the_others_are_asked_about_is_left_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_404_for_a_contact_that_is_listed_is_no_empty_blacklist() {
+async fn a_404_for_a_listed_contact_is_an_error_and_not_an_empty_blacklist() {
     let world = world("[dnd_contacts]").await;
     world.control().next(Match::endpoint("get_dnd_contact"), Action::Status { status: 404 });
     let (error, hint) = fails(&world).await;
@@ -130,7 +130,7 @@ async fn entries_may_be_nothing_but_ids_of_campaigns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p5_entries_that_cannot_be_told_apart_fail_the_list_and_name_the_reason() {
+async fn p5_entries_that_cannot_be_distinguished_fail_the_list_with_the_reason() {
     for (body, said) in [
         (
             r#"[{"contactId":"somebody-else","campaignId":1}]"#,
@@ -140,15 +140,15 @@ async fn p5_entries_that_cannot_be_told_apart_fail_the_list_and_name_the_reason(
         ("[null]", "a blacklist with an entry that names no campaign or no contact"),
     ] {
         let world = world("[dnd_contacts]").await;
-        let answer = Action::Json { status: 200, body: body.to_owned() };
-        world.control().mischief(simulator::Fault::new(Match::endpoint("get_dnd_contact"), answer).times(9).after(3));
+        let response = Action::Json { status: 200, body: body.to_owned() };
+        world.control().mischief(simulator::Fault::new(Match::endpoint("get_dnd_contact"), response).times(9).after(3));
         let (error, _) = fails(&world).await;
         assert!(error.contains(said), "{error}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_contact_without_an_id_is_named_with_the_setting_that_helps() {
+async fn a_contact_without_an_id_is_reported_with_the_setting_to_change() {
     let field = "contact_id_field: createdAt";
     let world = world_with("[dnd_contacts]", Recipe::default().options, &["contact_id_field: phone"]).await;
     let (error, _) = fails(&world).await;

@@ -1,4 +1,4 @@
-//! The lists: read as a whole, in whatever likely shape they come, and kept in step.
+//! The lists: they are read as a whole, in any likely form, and changes are applied.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::super::support::world::Recipe;
 use super::{command, rows, sync, truth, world, world_with};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_lists_hold_what_the_vendor_lists_whatever_their_shape() {
+async fn p1_lists_of_any_form_contain_what_the_vendor_lists() {
     for (lists, posted) in [(ListShape::Bare, false), (ListShape::Wrapped, true)] {
         let verbs = if posted { "methods: { get_campaigns: POST, get_contacts: POST }" } else { "methods: {}" };
         let world = world_with("[campaigns, contacts]", Recipe::default().options, &[verbs]).await;
@@ -51,7 +51,7 @@ async fn p10_a_list_that_shrinks_sharply_or_is_empty_marks_nothing_until_it_is_r
     assert!(command(&world, &[], &["held", "release", "lynn", "--stream", "contacts"]).await.status.success());
     sync(&world).await;
     assert_eq!((rows(&world, "contacts").await.len(), world.rows_where("contacts", gone).await.len()), (0, 40));
-    // All marked, there is nothing that a reading could take away; and who is listed again is there again.
+    // If all rows are marked, a reading cannot remove any; a record that is listed again is unmarked.
     sync(&world).await;
     data.release_late();
     sync(&world).await;
@@ -59,7 +59,7 @@ async fn p10_a_list_that_shrinks_sharply_or_is_empty_marks_nothing_until_it_is_r
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p4_what_left_the_list_is_marked_and_what_changed_is_as_last_listed() {
+async fn p4_rows_that_left_the_list_are_marked_and_changed_rows_are_as_last_listed() {
     let world = world("[contacts]").await;
     sync(&world).await;
     let (from, to) = listed();
@@ -131,7 +131,7 @@ async fn a_token_that_expires_is_renewed_once_and_faults_that_pass_are_sat_out()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_a_429_that_comes_all_the_same_is_waited_out() {
+async fn p2_an_unexpected_429_is_waited_for() {
     let world = world("[contacts]").await;
     let wording = simulator::Wording::Text;
     world.control().next(Match::report("contacts"), Action::TooMany { seconds: 1, wording, header: false });
@@ -153,12 +153,12 @@ async fn a_campaign_without_an_id_is_a_row_by_its_content() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p10_an_answer_without_a_body_is_an_empty_list() {
+async fn p10_a_response_without_a_body_is_an_empty_list() {
     let world = world("[campaigns, contacts, dnd_contacts]").await;
     for (list, action, times) in [("campaigns", Action::NoContent, 1), ("contacts", Action::EmptyBody, 2)] {
         world.control().mischief(Fault::new(Match::report(list), action).times(times));
     }
-    // Of one contact in forty nothing is known, and nothing goes wrong.
+    // One contact in forty has no fields, which is not an error.
     world.control().next(Match::endpoint("get_dnd_contact"), Action::NoContent);
     sync(&world).await;
     assert_eq!(world.control().pending(), 0);

@@ -18,7 +18,7 @@ use super::support::daemon::command;
 use super::support::world::Recipe;
 use super::support::{Process, World, eventually};
 
-/// Far more than anything here takes, even on a machine that does much else.
+/// Far longer than anything here takes, even on a busy machine.
 const LONG: Duration = Duration::from_mins(1);
 
 /// A world whose connection is one of Lynn Outbound, with all of its lists enabled.
@@ -38,7 +38,7 @@ async fn world_with(streams: &'static str, options: Options, connection: &[&str]
     world
 }
 
-/// What a list holds at the vendor.
+/// The content of a list at the vendor.
 fn truth(world: &World, list: &str) -> Vec<String> {
     world.truth_of(Vendor::LynnOutbound, list, listed())
 }
@@ -48,14 +48,14 @@ async fn rows(world: &World, list: &str) -> Vec<String> {
     world.rows_where(list, "_deleted_at is null").await
 }
 
-/// Runs the job, which ends well.
+/// Runs the job, which must succeed.
 async fn sync(world: &World) -> Vec<TaskState> {
     let tasks = world.sync_ok().await;
     assert_eq!(world.control().stats().unexpected, []);
     tasks
 }
 
-/// Runs the job, which fails; returns the first task's error and hint.
+/// Runs the job, which must fail. Returns the first task's error and hint.
 async fn fails(world: &World) -> (String, String) {
     let task = world.sync().await.remove(0);
     assert_eq!(task.state, "failed", "{:?}", task.error);
@@ -63,7 +63,7 @@ async fn fails(world: &World) -> (String, String) {
     (task.error.clone().unwrap_or_default(), task.hint.clone().unwrap_or_default())
 }
 
-/// A world with `rows` customers to write to, and the job `renewals` that sends to them.
+/// A world with `rows` customers, and the job `renewals` that sends them.
 async fn push_world(rows: i64, batch_size: usize) -> World {
     push_world_with(rows, batch_size, Recipe::default().options, &[]).await
 }
@@ -115,7 +115,7 @@ struct Pushed {
     said: String,
 }
 
-/// `tidegate push renewals --json` and `more`, to its end.
+/// Runs `tidegate push renewals --json` with the arguments `more` to its end.
 async fn push(world: &World, more: &[&str]) -> Pushed {
     let args = [&["push", "renewals", "--json"], more].concat();
     let output = command(world, &[("TIDEGATE__LOG__LEVEL", "off")], &args).await;

@@ -1,9 +1,9 @@
-//! `tidegate push`: what goes, what it says, and what it refuses.
+//! `tidegate push`: what it sends, prints and refuses.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use simulator::lynn::outbound::{TEMPLATE_ID, TaskAnswer};
+use simulator::lynn::outbound::{TEMPLATE_ID, TaskResponse};
 
 use super::super::support::world::Recipe;
 use super::{add_customers, command, push, push_world, push_world_with, received, states};
@@ -48,7 +48,7 @@ async fn a_campaign_id_that_is_written_empty_is_sent_empty() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dry_run_sends_nothing_and_shows_rows_only_when_asked() {
+async fn a_dry_run_sends_nothing_and_shows_rows_only_on_request() {
     let world = push_world(25, 10).await;
     let dry = push(&world, &["--dry-run"]).await;
     assert_eq!(
@@ -75,7 +75,7 @@ async fn a_dry_run_sends_nothing_and_shows_rows_only_when_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p2_ten_thousand_rows_go_within_the_quota() {
+async fn p2_ten_thousand_rows_are_sent_within_the_quota() {
     let options = Recipe::default().options.limit("requests", 1, Duration::from_millis(50));
     let world = push_world_with(10_000, 500, options, &[]).await;
     let begun = Instant::now();
@@ -91,9 +91,9 @@ async fn p2_ten_thousand_rows_go_within_the_quota() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_task_may_be_named_in_any_way_or_not_at_all() {
-    for (answer, state) in [(TaskAnswer::Text, "done"), (TaskAnswer::Nothing, "sent")] {
+    for (response, state) in [(TaskResponse::Text, "done"), (TaskResponse::Nothing, "sent")] {
         let world = push_world(3, 2).await;
-        world.control().outbound().shape(|shape| shape.task_answer = answer);
+        world.control().outbound().shape(|shape| shape.task_response = response);
         let pushed = push(&world, &[]).await;
         assert_eq!(pushed.code, 0, "{pushed:?}");
         assert_eq!(states(&world).await, vec![state; 2]);

@@ -1,4 +1,4 @@
-//! What a push makes of refusals, failures and silence.
+//! How a push handles refusals, failures and missing responses.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{LONG, begin, eventually, push, push_world, push_world_with, reached,
 const LOAD: &str = "add_campaign_data";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_that_fails_stops_the_push_and_its_rows_stay_until_they_are_asked_for() {
+async fn a_failed_task_stops_the_push_and_its_rows_are_held_until_resend() {
     let world = push_world(25, 10).await;
     world.control().outbound().shape(|shape| shape.tasks_fail = true);
     let pushed = push(&world, &[]).await;
@@ -32,7 +32,7 @@ async fn a_task_that_fails_stops_the_push_and_its_rows_stay_until_they_are_asked
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_vendor_refuses_did_not_arrive_and_goes_with_the_next_push() {
+async fn a_refused_batch_did_not_arrive_and_is_sent_by_the_next_push() {
     let world = push_world(5, 2).await;
     for action in [Action::Status { status: 400 }, Action::Forbidden, Action::Status { status: 404 }] {
         world.control().next(Match::endpoint(LOAD), action);
@@ -42,7 +42,7 @@ async fn what_the_vendor_refuses_did_not_arrive_and_goes_with_the_next_push() {
         assert!(pushed.said.contains("hint: check campaign, template, labels"), "{pushed:?}");
     }
     assert_eq!((received(&world).len(), states(&world).await), (0, vec!["refused".to_owned(); 3]));
-    // A wrong template, as the vendor sees it.
+    // The vendor refuses the template.
     let id = simulator::lynn::outbound::TEMPLATE_ID;
     world.edit_config(|text| text.replace(id, "00000000-0000-0000-0000-000000000000"));
     let pushed = push(&world, &[]).await;
@@ -53,7 +53,7 @@ async fn what_the_vendor_refuses_did_not_arrive_and_goes_with_the_next_push() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_certainly_did_not_arrive_is_sent_again_at_once() {
+async fn calls_that_certainly_did_not_arrive_are_repeated_immediately() {
     let world = push_world(3, 10).await;
     let control = world.control();
     let wording = Wording::Json;
@@ -71,7 +71,7 @@ async fn what_certainly_did_not_arrive_is_sent_again_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_an_answer_that_is_lost_is_never_sent_again_unless_asked_for() {
+async fn p1_a_batch_whose_response_was_lost_is_sent_again_only_on_request() {
     for (action, arrived) in [
         (Action::Reset, true),
         (Action::Status { status: 500 }, false),
@@ -105,7 +105,7 @@ async fn p1_an_answer_that_is_lost_is_never_sent_again_unless_asked_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vendor_that_cannot_be_reached_leaves_nothing_unknown() {
     let world = push_world(5, 2).await;
-    // Obtains a token, then the vendor goes: nothing listens at its address.
+    // It obtains a token; then nothing listens at the vendor's address any more.
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", gone.local_addr().unwrap());
     drop(gone);
@@ -118,7 +118,7 @@ async fn a_vendor_that_cannot_be_reached_leaves_nothing_unknown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_state_that_nobody_knows_is_shown_and_the_next_push_asks_again() {
+async fn an_unknown_state_is_shown_and_the_next_push_polls_again() {
     let world = push_world_with(3, 2, Recipe::default().options, &[]).await;
     world.edit_config(|text| text.replace("deadline: 20s", "deadline: 300ms"));
     world.control().outbound().shape(|shape| shape.done_word = "Procesado".to_owned());
@@ -136,13 +136,13 @@ async fn a_state_that_nobody_knows_is_shown_and_the_next_push_asks_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_interruption_waits_for_the_answer_and_sends_no_more() {
+async fn an_interruption_waits_for_the_response_and_sends_no_more() {
     let world = push_world(5, 2).await;
-    let hold = world.control().hold(Match::endpoint(LOAD), simulator::Point::BeforeAnswer);
+    let hold = world.control().hold(Match::endpoint(LOAD), simulator::Point::BeforeResponse);
     let mut process = begin(&world);
     reached(&hold, &mut process).await;
     process.signal(rustix::process::Signal::INT);
-    tokio::time::timeout(Duration::from_millis(300), process.wait(LONG)).await.expect_err("it waits for the answer");
+    tokio::time::timeout(Duration::from_millis(300), process.wait(LONG)).await.expect_err("it waits for the response");
     hold.release();
     let status = process.wait(LONG).await;
     assert_eq!(status.code(), Some(1));

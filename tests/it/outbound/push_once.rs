@@ -1,4 +1,4 @@
-//! p1: whatever happens to the process, no record is sent twice and none is forgotten.
+//! Promise 1: whatever happens to the process, no record is sent twice and none is forgotten.
 
 use simulator::{Match, Point};
 
@@ -13,9 +13,9 @@ async fn batches(world: &World, state: &str, count: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_kill_between_send_and_answer_makes_a_batch_unknown_and_nothing_else() {
+async fn p1_a_kill_between_send_and_response_makes_a_batch_unknown_and_nothing_else() {
     let world = push_world(25, 10).await;
-    let hold = world.control().hold_after(Match::endpoint(LOAD), 1, Point::BeforeAnswer);
+    let hold = world.control().hold_after(Match::endpoint(LOAD), 1, Point::BeforeResponse);
     let mut process = begin(&world);
     reached(&hold, &mut process).await;
     process.kill();
@@ -42,10 +42,10 @@ async fn p1_a_kill_between_send_and_answer_makes_a_batch_unknown_and_nothing_els
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p1_a_kill_before_a_batch_is_written_down_sends_nothing_of_it() {
+async fn p1_a_kill_before_a_batch_is_recorded_sends_nothing_of_it() {
     let world = push_world(25, 10).await;
-    // Held while the first batch's task is asked after: the second is not claimed yet.
-    let hold = world.control().hold(Match::endpoint("get_task_status"), Point::BeforeAnswer);
+    // Held while the task of the first batch is polled: the second batch is not claimed yet.
+    let hold = world.control().hold(Match::endpoint("get_task_status"), Point::BeforeResponse);
     let mut process = begin(&world);
     reached(&hold, &mut process).await;
     process.kill();
@@ -60,7 +60,7 @@ async fn p1_a_kill_before_a_batch_is_written_down_sends_nothing_of_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_two_pushes_at_once_send_every_row_once() {
     let world = push_world(60, 2).await;
-    let hold = world.control().hold(Match::endpoint(LOAD), Point::BeforeAnswer);
+    let hold = world.control().hold(Match::endpoint(LOAD), Point::BeforeResponse);
     let mut first = begin(&world);
     reached(&hold, &mut first).await;
     let second = push(&world, &[]).await;
@@ -73,11 +73,12 @@ async fn p1_two_pushes_at_once_send_every_row_once() {
     assert_eq!(world.control().stats().calls[LOAD], 30);
 }
 
-/// A session that a firewall drops takes the lock along; the rows' keys still keep the second push from sending them.
+/// If a firewall drops a session, its lock is released. The keys of the rows still prevent the second push from sending
+/// them.
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_rows_of_a_push_that_lost_its_lock_are_not_sent_by_another() {
     let world = push_world(6, 2).await;
-    let hold = world.control().hold_after(Match::endpoint(LOAD), 1, Point::BeforeAnswer);
+    let hold = world.control().hold_after(Match::endpoint(LOAD), 1, Point::BeforeResponse);
     let mut first = begin(&world);
     reached(&hold, &mut first).await;
     let locked = "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted
@@ -94,7 +95,7 @@ async fn p1_rows_of_a_push_that_lost_its_lock_are_not_sent_by_another() {
     assert_eq!(received(&world), [1, 2, 3, 4, 5, 6]);
     batches(&world, "unknown", 1).await;
     hold.release();
-    // The first hears its answer after all, and says so before it finds its cursor gone.
+    // The first process gets its response after all, and reports it before it finds that its cursor is gone.
     first.wait(LONG).await;
     batches(&world, "unknown", 0).await;
     assert_eq!(push(&world, &[]).await.code, 0);
@@ -113,7 +114,7 @@ async fn p1_random_kills_send_no_row_twice() {
         })
         .await;
         process.kill();
-        // A push that is gone leaves its lock within moments.
+        // A push that was killed releases its lock within moments.
         eventually(LONG, async || {
             let left = "select count(*) from pg_locks where locktype = 'advisory' and granted
                 and database = (select oid from pg_database where datname = current_database())";

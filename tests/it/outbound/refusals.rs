@@ -1,4 +1,4 @@
-//! What is not a list is refused, clearly, and takes nothing with it.
+//! A response that is not a list is refused with a clear message, and deletes nothing.
 
 use simulator::{Action, Fault, Match};
 use tokio::net::TcpListener;
@@ -7,7 +7,7 @@ use super::{fails, rows, sync, truth, world, world_with};
 use crate::support::world::Recipe;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p5_whatever_is_no_whole_list_fails_and_nothing_is_lost() {
+async fn p5_an_incomplete_list_fails_and_nothing_is_lost() {
     let world = world("[contacts]").await;
     sync(&world).await;
     let before = truth(&world, "contacts");

@@ -62,9 +62,9 @@ fn utilisation(sends: &[Sent], limit: &Limit) -> f64 {
     limit.per.as_micros() as f64 * rounds as f64 * 100.0 / took as f64
 }
 
-/// A machine that runs thirty other tests on two processors may wake a task tens of milliseconds late, which is much of 200.
-/// The test of the arithmetic proves 95 % without a clock. Here the measured share is printed; on a quiet machine it is 94 %
-/// or more. On any machine, less than this minimum means one wait too many.
+/// A machine that runs thirty other tests on two processors may wake a task tens of milliseconds late, which is a large
+/// part of 200. The test of the arithmetic proves 95 % without a clock. Here the measured share is printed; on a quiet
+/// machine it is 94 % or more. On any machine, less than this minimum means one wait too many.
 const USED_MIN: f64 = 40.0;
 /// How long a task may be preempted on such a machine.
 const PREEMPTED: Duration = Duration::from_millis(100);
@@ -164,15 +164,15 @@ async fn p2_the_sql_and_the_arithmetic_agree() {
             let mut claimed = 0;
             for (task, priority, size) in [(1, 5, size), (2, 0, size / 3)] {
                 let asks = Request { bytes: size, priority, due: now, ..request(task) };
-                let answer = ask(&pool, (ledger_id, id), asks, (now, ahead)).await;
+                let response = ask(&pool, (ledger_id, id), asks, (now, ahead)).await;
                 model.prune(now);
                 let units = model.need(size);
                 let fits = model.earliest(now, units, claimed);
                 if fits > now + ahead {
-                    assert_eq!(answer, (None, Some(fits)), "{limit:?} {asks:?} behind {claimed}");
+                    assert_eq!(response, (None, Some(fits)), "{limit:?} {asks:?} behind {claimed}");
                     claimed = units;
                 } else {
-                    assert_eq!(answer, (Some(vec![model.take(fits, units)]), None), "{limit:?} {asks:?}");
+                    assert_eq!(response, (Some(vec![model.take(fits, units)]), None), "{limit:?} {asks:?}");
                 }
             }
             // Nobody waits any more.

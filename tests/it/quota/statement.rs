@@ -15,12 +15,12 @@ async fn open(pool: &PgPool, (owner, connection): (&str, &str), limits: Vec<Limi
     Ledger::open(pool.clone(), owner, &key, connection, limits).await.unwrap()
 }
 
-/// What each limit of the ledger is.
+/// The limits of the ledger.
 async fn in_force(ledger: &Ledger) -> Vec<(u64, Duration)> {
     ledger.usage().await.unwrap().iter().map(|usage| (usage.amount, usage.per)).collect()
 }
 
-/// The process beats: it has the connection `acme`.
+/// Renews the process's entry, with the connection `acme`.
 async fn beat(pool: &PgPool, owner: &str) -> Vec<Dispute> {
     instance::beat(pool, owner, &[]).await.unwrap();
     renew(pool, owner, &["acme".to_owned()]).await.unwrap()
@@ -90,7 +90,7 @@ async fn p2_two_connections_of_one_process_count_like_two_processes() {
         in_force: stated(2),
     };
     assert_eq!(renew(&pool, "one", &both).await.unwrap(), [dispute]);
-    // The connection is taken out of the configuration.
+    // The connection is removed from the configuration.
     assert_eq!(beat(&pool, "one").await, []);
     assert_eq!(in_force(&ledger).await, [(3, HALF_DAY)]);
 }

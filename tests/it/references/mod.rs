@@ -1,4 +1,4 @@
-//! Every reference in code, tests, migrations, samples and documents leads somewhere (CONTRIBUTING.md#references).
+//! The target of every reference in code, tests, migrations, samples and documents exists (CONTRIBUTING.md#references).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use tree::{FACTS, FOLDERS, Tree};
 /// A section for each promise, by its number.
 const PROMISES: &str = "docs/promises.md";
 
-/// What was resolved, by kind, and what leads nowhere.
+/// The number of resolved references by kind, and the references without a target.
 #[derive(Default)]
 struct Findings {
     resolved: BTreeMap<&'static str, usize>,
@@ -27,7 +27,7 @@ impl Findings {
     }
 }
 
-/// Where a reference stands.
+/// The place of a reference.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     file: &'a str,
@@ -62,7 +62,7 @@ fn every_reference_leads_somewhere() {
     }
 }
 
-/// `facts/lynn.md §3.1`; and a number alone, which is a section of the page that the file names.
+/// `facts/lynn.md §3.1`, or only a number, which is a section of the page that the file names.
 fn sections(tree: &Tree, place: Place<'_>, words: &str, findings: &mut Findings) {
     for (before, number) in scan::sections(words) {
         let found = match scan::page_before(before) {

@@ -1,9 +1,9 @@
-//! What in a line of text is a reference.
+//! Finds the references in a line of text.
 
 use std::path::Path;
 
-/// The lines of a file that people read, with their numbers: comments of code, documents without their samples of code,
-/// other files as they are.
+/// The lines of a file that people read, with their numbers: comments in code, documents without code blocks, and all
+/// lines of other files.
 pub(super) fn prose<'a>(file: &str, text: &'a str) -> Vec<(usize, &'a str)> {
     let lines = (1..).zip(text.lines());
     if is_rust(file) {
@@ -27,7 +27,7 @@ fn comment(line: &str) -> Option<&str> {
     if line.starts_with("//") { Some(line) } else { line.split_once(" // ").map(|(_, comment)| comment) }
 }
 
-/// The numbers after each `§`, with what stands before it.
+/// The numbers after each `§`, with the text before it.
 pub(super) fn sections(words: &str) -> Vec<(&str, &str)> {
     words
         .match_indices('§')
@@ -117,7 +117,7 @@ pub(super) fn without_targets(words: &str) -> String {
     parts.fold(first, |text, part| text + " " + part.split_once(')').map_or("", |(_, rest)| rest))
 }
 
-/// The line without what stands in backticks.
+/// The line without the text in backticks.
 pub(super) fn without_code(words: &str) -> String {
     words.split('`').step_by(2).collect::<Vec<_>>().join(" ")
 }

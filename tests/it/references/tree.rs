@@ -1,4 +1,4 @@
-//! The files of this repository, and what they can be referred to by.
+//! The files of this repository, and the references that lead to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 
 use super::scan;
 
-/// Where references are looked for, beside the documents at the top.
+/// The folders in which references are searched, in addition to the documents at the top.
 pub(super) const FOLDERS: [&str; 8] =
     ["config", "deploy", "docs", "examples", "migrations", "simulator", "src", "tests"];
-/// The pages that code refers to by numbers of sections.
+/// The pages whose sections code refers to by number.
 pub(super) const FACTS: &str = "docs/vendors/facts/";
 
 const KINDS: [&str; 8] = ["md", "rs", "service", "sh", "sql", "toml", "yaml", "yml"];
 
-/// What a page can be referred to by.
+/// The possible references to a page.
 #[derive(Default)]
 struct Page {
-    /// Numbers that headings begin with.
+    /// The numbers at the beginning of headings.
     sections: BTreeSet<String>,
-    /// Headings as links spell them.
+    /// The anchors of headings.
     anchors: BTreeSet<String>,
     /// Names of sources, defined at the end.
     definitions: BTreeSet<String>,
@@ -86,7 +86,7 @@ impl Tree {
             .ok_or_else(|| format!("there is no page {name}"))
     }
 
-    /// The page of facts that a file names, else that its folder's module names.
+    /// The page of facts that a file names, or otherwise the module of its folder.
     pub(super) fn own_page(&self, file: &str) -> Result<String, String> {
         if file.starts_with(FACTS) {
             return Ok(file.to_owned());
@@ -159,7 +159,7 @@ impl Page {
     }
 }
 
-/// A heading as links spell it.
+/// The anchor of a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || [' ', '-', '_'].contains(c));
     kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()

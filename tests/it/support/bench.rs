@@ -27,7 +27,7 @@ pub struct Bench<S> {
     pub base_url: Url,
     pub settings: S,
     pub limits: Vec<Limit>,
-    /// Hosts that may be called beside the vendor's.
+    /// Hosts that may be called in addition to the vendor's.
     pub allowed: Vec<String>,
     pub timeout: Duration,
     pub attempts_max: u32,
@@ -81,7 +81,7 @@ impl<S: AccountSettings> Bench<S> {
     }
 }
 
-/// A gate with a ledger of its own for each base URL and credential.
+/// A gate with a separate ledger for each base URL and credential.
 pub async fn gate(
     pool: PgPool,
     (base_url, credential): (&Url, &[&str]),
@@ -147,7 +147,7 @@ impl Client {
         self.read_expecting(&stream(self.vendor, name), window, cursor, Expected::default()).await
     }
 
-    /// The same with what earlier readings let us expect.
+    /// The same with the expectations from earlier readings.
     pub async fn read_expecting(
         &self,
         stream: &Stream,
@@ -202,7 +202,7 @@ pub struct Reading {
     pub bytes: Vec<u64>,
     /// How often an export was not ready.
     pub pauses: usize,
-    /// The cursor after each step but the last.
+    /// The cursor after each step except the last.
     pub cursors: Vec<String>,
     /// The part of the window that each page belongs to.
     pub parts: Vec<Window>,

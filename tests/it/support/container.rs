@@ -7,7 +7,7 @@ use testcontainers::runners::AsyncRunner;
 use testcontainers::{GenericImage, ImageExt};
 use url::Url;
 
-use super::server::answers;
+use super::server::responds;
 use super::wait::eventually;
 
 /// Its URL, and how to stop it. The container outlives this process on purpose: others use it, and the reaper removes
@@ -21,13 +21,13 @@ pub async fn make() -> Result<(Url, String)> {
         .with_cmd(["postgres", "-c", "fsync=off", "-c", "max_connections=300"])
         .start()
         .await
-        .context("no Docker engine answers")?;
+        .context("no Docker engine responded")?;
     let host = container.get_host().await?;
     let port = container.get_host_port_ipv4(5432.tcp()).await?;
     let url: Url = format!("postgres://postgres:{password}@{host}:{port}/postgres?sslmode=disable").parse()?;
     let stop = format!("docker rm --force --volumes {}", container.id());
     std::mem::forget(container);
     // It reports that it is ready once before it restarts with the settings.
-    eventually(std::time::Duration::from_mins(1), async || answers(&url).await.then_some(())).await;
+    eventually(std::time::Duration::from_mins(1), async || responds(&url).await.then_some(())).await;
     Ok((url, stop))
 }

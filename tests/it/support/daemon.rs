@@ -104,8 +104,8 @@ impl Daemon {
     /// Status and body of a page of its status port.
     pub async fn get(&self, path: &str) -> (u16, String) {
         let url = format!("http://{}{path}", self.address);
-        let answer = tidegate::http::client().unwrap().get(url).send().await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
+        let response = tidegate::http::client().unwrap().get(url).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
     }
 
     pub async fn status(&self) -> Value {

@@ -76,7 +76,7 @@ impl TestDatabase {
 
     /// A connection to the server's maintenance database as superuser.
     pub async fn superuser() -> PgConnection {
-        PgConnection::connect(server::shared().url.as_str()).await.expect("the server of the tests answers")
+        PgConnection::connect(server::shared().url.as_str()).await.expect("the server of the tests responds")
     }
 
     pub fn name(&self) -> &str {

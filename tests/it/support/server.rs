@@ -88,7 +88,7 @@ async fn find_or_make() -> Result<Server> {
 
     let note = room.join("server.json");
     if let Some(mut made) = read_note(&note)
-        && answers(&made.url).await
+        && responds(&made.url).await
     {
         if !reaper::is_there(made.reaper_pid) {
             made.reaper_pid = reaper::start(&room, &made.stop)?;
@@ -165,7 +165,7 @@ async fn make_cluster(room: &Path, bin: &PgBin, user: Option<&ServerUser>) -> Re
     let url: Url =
         format!("postgres://tidegate:{}@127.0.0.1:{port}/postgres?sslmode=disable", password.expose()).parse()?;
     let deadline = Instant::now() + START_WITHIN;
-    while !answers(&url).await {
+    while !responds(&url).await {
         if Instant::now() > deadline || child.try_wait()?.is_some() {
             drop(child.kill());
             bail!("the server did not start: {}", fs::read_to_string(room.join("server.log")).unwrap_or_default());
@@ -189,7 +189,7 @@ fn stop_leftover(path: &Path) {
     }
 }
 
-pub async fn answers(url: &Url) -> bool {
+pub async fn responds(url: &Url) -> bool {
     let connecting = tokio::time::timeout(Duration::from_secs(5), PgConnection::connect(url.as_str())).await;
     match connecting {
         Ok(Ok(connection)) => connection.close().await.is_ok(),

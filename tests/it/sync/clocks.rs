@@ -1,4 +1,4 @@
-//! Clocks that change in the zone whose local times the vendor is asked for.
+//! Clock changes in the zone whose local times are requested from the vendor.
 
 use chrono_tz::Tz;
 use simulator::Options;
@@ -10,7 +10,7 @@ use crate::support::{World, at};
 /// Only the last of these has a column with the time of a row.
 const REPORTS: [&str; 3] = ["survey_result", "show_dialogs", "navigation_marks"];
 
-/// A vendor that reads local times of Madrid, and a job whose windows are so long.
+/// A vendor that reads local times of Madrid, and a job with windows of this length.
 async fn world(slice: &str) -> World {
     let recipe = Recipe::default();
     World::with(Recipe {

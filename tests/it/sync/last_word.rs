@@ -13,7 +13,7 @@ use crate::support::world::Recipe;
 
 const REPORTS: [&str; 2] = ["navigation_marks", "survey_result"];
 
-/// Row key, then what must not change while the vendor's data do not.
+/// The key of a row, and the values that must not change while the vendor's data do not change.
 async fn untouched(world: &World, report: &str) -> BTreeMap<String, String> {
     let query = format!("select _row_key::text, concat_ws(' ', xmin, _run_id, _loaded_at) from lynn.{report}");
     let rows: Vec<(String, String)> =
@@ -27,14 +27,14 @@ fn edit(world: &World, report: &str, days_ago: i64, text: &str) {
     let (from, to) = (ago(days_ago), ago(days_ago - 1));
     let day = || Rows::between(report, from, to);
     let set = Change::Set { field: text.to_owned(), json: "\"corrected\"".to_owned() };
-    control.change(day().every(10).first(20), set).unwrap();
-    assert!(control.vanish(day().every(7).first(30)).unwrap() > 0);
+    control.lynn().change(day().every(10).first(20), set).unwrap();
+    assert!(control.lynn().vanish(day().every(7).first(30)).unwrap() > 0);
     let twin = |distance| Edit::Twin { rows: day().every(11).first(9), copies: 2, distance };
-    control.edit(twin(0)).unwrap();
+    control.lynn().edit(twin(0)).unwrap();
     // On another page.
-    control.edit(twin(100)).unwrap();
+    control.lynn().edit(twin(100)).unwrap();
     for hours in [1, 13, 23] {
-        control.insert(report, from + chrono::TimeDelta::hours(hours)).unwrap();
+        control.lynn().insert(report, from + chrono::TimeDelta::hours(hours)).unwrap();
     }
 }
 
@@ -56,10 +56,10 @@ async fn p4_changed_deleted_late_and_duplicate_rows_end_as_last_reported() {
     let (near, far) = (1, 5);
     for report in REPORTS {
         // In the second on the boundary of two days.
-        world.control().insert(report, ago(3)).unwrap();
+        world.control().lynn().insert(report, ago(3)).unwrap();
         for days_ago in [near, far] {
             let late = Rows::between(report, ago(days_ago), ago(days_ago - 1)).every(13);
-            assert!(world.control().late(late).unwrap() > 5);
+            assert!(world.control().lynn().late(late).unwrap() > 5);
         }
     }
     let tasks = world.sync().await;
@@ -81,7 +81,7 @@ async fn p4_changed_deleted_late_and_duplicate_rows_end_as_last_reported() {
         edit(&world, report, near, text);
         edit(&world, report, far, text);
     }
-    world.control().release_late();
+    world.control().lynn().release_late();
     let tasks = world.sync().await;
     let end = ends(&tasks);
     for task in &tasks {
@@ -131,7 +131,7 @@ async fn p4_a_day_that_became_empty_is_emptied_once_it_is_released() {
     .await;
     world.sync().await;
     for report in REPORTS {
-        world.control().vanish(Rows::between(report, ago(1), ago(0))).unwrap();
+        world.control().lynn().vanish(Rows::between(report, ago(1), ago(0))).unwrap();
     }
     for task in world.sync().await {
         assert_eq!((task.state.as_str(), task.rows_deleted), ("held", 0), "{task:?}");

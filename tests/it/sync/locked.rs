@@ -23,7 +23,7 @@ async fn p12_a_reader_that_locks_a_table_stops_no_load_and_the_column_is_added_l
     assert_eq!(world.sync().await[0].state, "succeeded");
     let day = Rows::between("current_interactions", ago(1), ago(0)).first(50);
     let change = Change::Set { field: "newField".to_owned(), json: "\"x\"".to_owned() };
-    let changed = i64::try_from(world.control().change(day, change).unwrap()).unwrap();
+    let changed = i64::try_from(world.control().lynn().change(day, change).unwrap()).unwrap();
     assert!(changed > 0);
     let mut reader = world.database.connect().await;
     let mut transaction = reader.begin().await.unwrap();

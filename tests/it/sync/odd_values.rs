@@ -26,7 +26,7 @@ fn apply(world: &World, report: &str, changes: &[(Change, &str)]) {
     for (number, (change, _)) in changes.iter().enumerate() {
         let from = ago(2) + TimeDelta::hours(i64::try_from(number).unwrap());
         let rows = Rows::between(report, from, from + TimeDelta::hours(1)).first(FEW);
-        assert_eq!(world.control().change(rows, change.clone()).unwrap(), FEW, "{change:?}");
+        assert_eq!(world.control().lynn().change(rows, change.clone()).unwrap(), FEW, "{change:?}");
     }
 }
 
@@ -52,7 +52,7 @@ async fn check(world: &World, report: &str, changes: &[(Change, &str)]) {
         assert_eq!(found, i64::try_from(FEW).unwrap(), "{change:?}: {condition}");
     }
     let until = tasks[0].last_window_end.unwrap();
-    let records = world.control().count(report, ago(3), until).unwrap();
+    let records = world.control().lynn().count(report, ago(3), until).unwrap();
     let rows: i64 = world.scalar(&format!("select count(*) from lynn.{report}")).await;
     let rejected: i64 = world.scalar("select count(*) from tidegate.rejected_record").await;
     assert_eq!(u64::try_from(rows + rejected).unwrap(), records);
@@ -168,7 +168,7 @@ async fn p5_an_undocumented_report_gets_columns_without_loss_and_keeps_its_types
         changes.iter().map(|(change, condition)| (change.clone(), condition.as_str())).collect();
     apply(&world, "current_interactions", &changes);
     let evening = Rows::between("current_interactions", ago(1) - TimeDelta::hours(2), ago(1)).first(FEW);
-    world.control().change(evening, Change::NumberToString { field: field("DPC [sec]") }).unwrap();
+    world.control().lynn().change(evening, Change::NumberToString { field: field("DPC [sec]") }).unwrap();
     check(&world, "current_interactions", &changes).await;
     for (change, field, old, new) in [
         ("add_column", "newField", None, Some("text")),
@@ -216,7 +216,7 @@ async fn p5_two_daemons_may_add_the_same_new_field_at_once() {
     for (control, json) in [(world.control(), "7"), (neighbour.control(), "\"seven\"")] {
         for number in 0..20 {
             let name = format!("field{number}");
-            control.change(Rows::since("survey_result", ago(3)).every(5), set(&name, json)).unwrap();
+            control.lynn().change(Rows::since("survey_result", ago(3)).every(5), set(&name, json)).unwrap();
         }
     }
     let (one, other) = tokio::join!(Daemon::start(&world), Daemon::start(&world));

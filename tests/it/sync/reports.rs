@@ -50,8 +50,8 @@ async fn a_key_of_the_job_identifies_rows() {
     })
     .await;
     let day = || Rows::between("survey_result", ago(1), ago(0));
-    world.control().edit(Edit::Twin { rows: day().every(50), copies: 1, distance: 0 }).unwrap();
-    world.control().change(day().every(60).first(2), Change::Remove { field: "date".to_owned() }).unwrap();
+    world.control().lynn().edit(Edit::Twin { rows: day().every(50), copies: 1, distance: 0 }).unwrap();
+    world.control().lynn().change(day().every(60).first(2), Change::Remove { field: "date".to_owned() }).unwrap();
     let first = world.sync().await;
     assert!(first[0].state == "held" && first[0].error.as_deref().unwrap().contains("2 records were refused"));
     let missing: Vec<String> = sqlx::query_scalar("select reason from tidegate.rejected_record")
@@ -65,7 +65,7 @@ async fn a_key_of_the_job_identifies_rows() {
     assert_eq!(doubles, 0, "twins are one row where a key is known");
     // A changed row keeps its key: it is updated in place.
     let set = Change::Set { field: "comment".to_owned(), json: "\"corrected\"".to_owned() };
-    world.control().change(day().every(7).first(5), set).unwrap();
+    world.control().lynn().change(day().every(7).first(5), set).unwrap();
     let second = world.sync().await;
     let task = &second[0];
     // Held, because records without a key were rejected again (promise 10).
@@ -82,7 +82,7 @@ async fn a_job_may_set_where_new_fields_are_stored() {
     })
     .await;
     let set = Change::Set { field: "newField".to_owned(), json: "7".to_owned() };
-    world.control().change(Rows::since("navigation_marks", ago(1)), set).unwrap();
+    world.control().lynn().change(Rows::since("navigation_marks", ago(1)), set).unwrap();
     world.sync_ok().await;
     let unset: i64 =
         world.scalar("select count(*) from lynn.navigation_marks where new_field is distinct from 7").await;

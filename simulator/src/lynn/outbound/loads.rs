@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{ADD_CAMPAIGN_DATA, GET_TASK_STATUS, admit_account, meet, require};
-use crate::answer::Answer;
 use crate::call::{Arrival, Incoming, Reply};
+use crate::response::PlannedResponse;
 use crate::stats::ReportCall;
 use crate::truth::Dice;
 use crate::{Vendor, locked};
@@ -26,7 +26,7 @@ const RECORDS_MAX: u64 = 200_000;
 /// How the id of a task is returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TaskAnswer {
+pub enum TaskResponse {
     /// `{"isValid":true,"taskId":"…"}`
     #[default]
     Object,
@@ -85,8 +85,8 @@ pub(super) async fn add_campaign_data(Path(tenant): Path<String>, incoming: Inco
             let action = meet(arrival, &["push"]);
             let refuses = action.as_ref().is_some_and(super::super::refuses_the_call);
             let records = sent.data.len() as u64;
-            let answer = if refuses { Answer::empty(StatusCode::OK) } else { take(arrival, sent)? };
-            Ok(Reply::new(answer, action).reported(ReportCall {
+            let response = if refuses { PlannedResponse::empty(StatusCode::OK) } else { take(arrival, sent)? };
+            Ok(Reply::new(response, action).reported(ReportCall {
                 report: "push".to_owned(),
                 rows: records,
                 ..ReportCall::default()
@@ -95,8 +95,9 @@ pub(super) async fn add_campaign_data(Path(tenant): Path<String>, incoming: Inco
         .await
 }
 
-fn check(arrival: &Arrival, body: &[u8]) -> Result<Sent, Answer> {
-    let wrong = |what: &str| Answer::error(StatusCode::BAD_REQUEST, &format!("The request body is wrong: {what}."));
+fn check(arrival: &Arrival, body: &[u8]) -> Result<Sent, PlannedResponse> {
+    let wrong =
+        |what: &str| PlannedResponse::error(StatusCode::BAD_REQUEST, &format!("The request body is wrong: {what}."));
     let sent: Sent = serde_json::from_slice(body).map_err(|fault| wrong(&fault.to_string()))?;
     if sent.template_id != TEMPLATE_ID {
         return Err(wrong("unknown template"));
@@ -119,14 +120,14 @@ fn check(arrival: &Arrival, body: &[u8]) -> Result<Sent, Answer> {
     Ok(sent)
 }
 
-fn take(arrival: &Arrival, sent: Sent) -> Result<Answer, Answer> {
+fn take(arrival: &Arrival, sent: Sent) -> Result<PlannedResponse, PlannedResponse> {
     let world = &arrival.world;
     let outbound = &world.lynn.outbound;
     let shape = outbound.shape();
     let mut loads = locked(&outbound.loads);
     loads.records += sent.data.len() as u64;
     if loads.records > RECORDS_MAX {
-        return Err(Answer::error(StatusCode::INSUFFICIENT_STORAGE, "The simulator keeps no more records."));
+        return Err(PlannedResponse::error(StatusCode::INSUFFICIENT_STORAGE, "The simulator keeps no more records."));
     }
     let task = Dice::new(world.options.seed, &[loads.taken.len() as u64, 67]).guid();
     loads.taken.push(Load {
@@ -137,10 +138,10 @@ fn take(arrival: &Arrival, sent: Sent) -> Result<Answer, Answer> {
         fails: shape.tasks_fail,
         ends_at: world.now() + world.options.scaled(shape.task_takes),
     });
-    Ok(match shape.task_answer {
-        TaskAnswer::Object => Answer::json(json!({ "isValid": true, "taskId": task }).to_string()),
-        TaskAnswer::Text => Answer::json(json!(task).to_string()),
-        TaskAnswer::Nothing => Answer::empty(StatusCode::OK),
+    Ok(match shape.task_response {
+        TaskResponse::Object => PlannedResponse::json(json!({ "isValid": true, "taskId": task }).to_string()),
+        TaskResponse::Text => PlannedResponse::json(json!(task).to_string()),
+        TaskResponse::Nothing => PlannedResponse::empty(StatusCode::OK),
     })
 }
 
@@ -157,7 +158,7 @@ pub(super) async fn get_task_status(
             let outbound = &arrival.world.lynn.outbound;
             let loads = locked(&outbound.loads);
             let Some(load) = loads.all().iter().find(|load| load.task == task) else {
-                return Err(Answer::error(StatusCode::NOT_FOUND, "The task does not exist."));
+                return Err(PlannedResponse::error(StatusCode::NOT_FOUND, "The task does not exist."));
             };
             let state = if arrival.world.now() < load.ends_at {
                 "InProgress".to_owned()
@@ -166,8 +167,8 @@ pub(super) async fn get_task_status(
             } else {
                 outbound.shape().done_word
             };
-            let answer = Answer::json(json!({ "taskId": task, "status": state }).to_string());
-            Ok(Reply::new(answer, meet(arrival, &["task"])))
+            let response = PlannedResponse::json(json!({ "taskId": task, "status": state }).to_string());
+            Ok(Reply::new(response, meet(arrival, &["task"])))
         })
         .await
 }

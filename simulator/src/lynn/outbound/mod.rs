@@ -17,15 +17,15 @@ use serde_json::{Map, Value, json};
 
 use super::token::Tokens;
 use super::{Family, World, bearer, check_key, serve_token};
-use crate::answer::Answer;
 use crate::call::{Arrival, Incoming, Reply};
 use crate::limits::CallKind;
 use crate::mischief::Action;
+use crate::response::PlannedResponse;
 use crate::stats::ReportCall;
 use crate::truth::Reports;
 use crate::{Control, Options, TruthHandle, Vendor, locked};
 
-pub use loads::{Load, TEMPLATE_ID, TEMPLATE_LABELS, TaskAnswer};
+pub use loads::{Load, TEMPLATE_ID, TEMPLATE_LABELS, TaskResponse};
 pub use rows::listed;
 
 const CREATE_TOKEN: &str = "outbound_create_token";
@@ -54,7 +54,7 @@ pub struct Shape {
     pub lists_are_posted: bool,
     /// Entries of the blacklist are only ids of campaigns.
     pub dnd_is_ids: bool,
-    pub task_answer: TaskAnswer,
+    pub task_response: TaskResponse,
     /// How long a load takes, before `speed`.
     pub task_takes: Duration,
     pub done_word: String,
@@ -68,7 +68,7 @@ impl Default for Shape {
             lists: ListShape::Bare,
             lists_are_posted: false,
             dnd_is_ids: false,
-            task_answer: TaskAnswer::default(),
+            task_response: TaskResponse::default(),
             task_takes: Duration::from_secs(3),
             done_word: "Completed".to_owned(),
             tasks_fail: false,
@@ -159,7 +159,7 @@ async fn never(incoming: Incoming) -> Response<Body> {
     incoming
         .serve(Vendor::Lynn, NEVER, |arrival, _| {
             arrival.unexpected_if(true, "a method that is never to be called");
-            Err(Answer::error(StatusCode::NOT_FOUND, "Resource not found"))
+            Err(PlannedResponse::error(StatusCode::NOT_FOUND, "Resource not found"))
         })
         .await
 }
@@ -204,7 +204,7 @@ async fn get_dnd_contact(
             let outbound = &arrival.world.lynn.outbound;
             let is_theirs = |row: &Map<String, Value>, key: &str| row.get(key) == Some(&Value::from(contact.as_str()));
             if !outbound.list("contacts").iter().any(|row| is_theirs(row, "id")) {
-                return Err(Answer::error(StatusCode::NOT_FOUND, "The contact does not exist."));
+                return Err(PlannedResponse::error(StatusCode::NOT_FOUND, "The contact does not exist."));
             }
             let mut rows = outbound.list("dnd_contacts");
             rows.retain(|row| is_theirs(row, "contactId"));
@@ -220,27 +220,27 @@ async fn get_dnd_contact(
 }
 
 /// Checks credential, tenant and method.
-fn admit(arrival: &Arrival, tenant: &str, method: &Method, body: &[u8]) -> Result<(), Answer> {
+fn admit(arrival: &Arrival, tenant: &str, method: &Method, body: &[u8]) -> Result<(), PlannedResponse> {
     admit_account(arrival, tenant)?;
     arrival.unexpected_if(!body.is_empty(), "a body where none belongs");
     let wanted = if arrival.world.lynn.outbound.shape().lists_are_posted { Method::POST } else { Method::GET };
     require(method, &wanted)
 }
 
-fn require(method: &Method, wanted: &Method) -> Result<(), Answer> {
+fn require(method: &Method, wanted: &Method) -> Result<(), PlannedResponse> {
     if method == wanted {
         return Ok(());
     }
-    Err(Answer::error(StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed."))
+    Err(PlannedResponse::error(StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed."))
 }
 
-fn admit_account(arrival: &Arrival, tenant: &str) -> Result<(), Answer> {
+fn admit_account(arrival: &Arrival, tenant: &str) -> Result<(), PlannedResponse> {
     check_key(arrival)?;
     bearer(arrival, Family::Service)?;
     if tenant == arrival.world.lynn.account.tenant.to_string() {
         return Ok(());
     }
-    Err(Answer::error(StatusCode::FORBIDDEN, "The credential has no access to this tenant."))
+    Err(PlannedResponse::error(StatusCode::FORBIDDEN, "The credential has no access to this tenant."))
 }
 
 /// The action for the call; a token that expires does so for all clients.
@@ -258,7 +258,7 @@ fn reply(arrival: &Arrival, name: &'static str, names: &[&str], rows: Vec<Value>
         ListShape::Bare => Value::Array(rows),
         ListShape::Wrapped => json!({ "isValid": true, "errors": null, "total": count, name: rows }),
     };
-    Reply::new(Answer::json(body.to_string()), meet(arrival, names)).reported(ReportCall {
+    Reply::new(PlannedResponse::json(body.to_string()), meet(arrival, names)).reported(ReportCall {
         report: name.to_owned(),
         rows: count,
         ..ReportCall::default()

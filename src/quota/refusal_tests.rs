@@ -19,7 +19,7 @@ fn wait(status: u16, header: Option<&str>, body: &str) -> Option<Duration> {
 }
 
 #[test]
-fn the_documented_wordings_are_understood_whatever_their_shape() {
+fn the_documented_messages_are_understood_in_any_form() {
     let cases: &[(&str, Option<Duration>)] = &[
         ("rate limit is Exceeded. Try again in 3 seconds", secs(3)),
         (r#"{ "statusCode": 429, "message": "Rate limit is exceeded. Try again in 3 seconds." }"#, secs(3)),
@@ -68,20 +68,20 @@ fn a_403_is_a_quota_only_if_it_says_so() {
     let read = |body: &str| parse_wait(403, None, "", body.as_bytes(), now());
     assert_eq!(
         read("Out of bandwidth quota. Quota will be replenished in 11:00:00"),
-        Answer::QuotaSpent { wait: secs(39_600), unit: Some(Unit::Bytes) }
+        Refusal::QuotaSpent { wait: secs(39_600), unit: Some(Unit::Bytes) }
     );
     assert_eq!(
         read(r#"{ "statusCode": 403, "message": "Out of call volume quota. Quota will be replenished in 03:30:56." }"#),
-        Answer::QuotaSpent { wait: secs(12_656), unit: Some(Unit::Calls) }
+        Refusal::QuotaSpent { wait: secs(12_656), unit: Some(Unit::Calls) }
     );
-    assert_eq!(read("QUOTA exhausted"), Answer::QuotaSpent { wait: None, unit: None });
-    assert_eq!(read("You lack the permission"), Answer::Forbidden);
-    assert_eq!(read(""), Answer::Forbidden);
+    assert_eq!(read("QUOTA exhausted"), Refusal::QuotaSpent { wait: None, unit: None });
+    assert_eq!(read("You lack the permission"), Refusal::Forbidden);
+    assert_eq!(read(""), Refusal::Forbidden);
     assert_eq!(
         parse_wait(403, None, "Out of call volume quota", b"", now()),
-        Answer::QuotaSpent { wait: None, unit: Some(Unit::Calls) }
+        Refusal::QuotaSpent { wait: None, unit: Some(Unit::Calls) }
     );
-    assert_eq!(parse_wait(503, Some("5"), "", b"Try again in 3 seconds", now()), Answer::Other);
+    assert_eq!(parse_wait(503, Some("5"), "", b"Try again in 3 seconds", now()), Refusal::Other);
 }
 
 #[test]
@@ -99,18 +99,18 @@ fn the_limit_that_was_hit_is_found() {
         limit("period_calls", Calls::Every, Unit::Calls, 43_200),
         limit("period_bandwidth", Calls::Every, Unit::Bytes, 43_200),
     ];
-    let name = |answer: Answer, kind| answer.limit(kind, &limits).map(|limit| limit.name.as_str());
-    assert_eq!(name(Answer::RateLimited { wait: None }, CallKind::Data), Some("requests"));
-    assert_eq!(name(Answer::RateLimited { wait: None }, CallKind::Login), Some("create_token"));
-    let spent = |unit| Answer::QuotaSpent { wait: None, unit };
+    let name = |refusal: Refusal, kind| refusal.limit(kind, &limits).map(|limit| limit.name.as_str());
+    assert_eq!(name(Refusal::RateLimited { wait: None }, CallKind::Data), Some("requests"));
+    assert_eq!(name(Refusal::RateLimited { wait: None }, CallKind::Login), Some("create_token"));
+    let spent = |unit| Refusal::QuotaSpent { wait: None, unit };
     assert_eq!(name(spent(Some(Unit::Calls)), CallKind::Data), Some("period_calls"));
     assert_eq!(name(spent(Some(Unit::Bytes)), CallKind::Data), Some("period_bandwidth"));
     assert!(name(spent(None), CallKind::Data).is_some_and(|name| name.starts_with("period_")));
-    assert_eq!(name(Answer::Forbidden, CallKind::Data), None);
+    assert_eq!(name(Refusal::Forbidden, CallKind::Data), None);
 }
 
 #[test]
-fn a_rate_without_a_wait_is_put_down_to_the_longest_of_the_short_limits() {
+fn a_rate_refusal_without_a_wait_blocks_the_longest_of_the_short_limits() {
     let limit = |name: &str, secs| Limit {
         name: name.to_owned(),
         calls: Calls::Data,
@@ -119,7 +119,7 @@ fn a_rate_without_a_wait_is_put_down_to_the_longest_of_the_short_limits() {
         per: Duration::from_secs(secs),
     };
     let limits = [limit("burst", 1), limit("requests", 300), limit("day", 86_400)];
-    let name = |wait| Answer::RateLimited { wait }.limit(CallKind::Data, &limits).map(|limit| limit.name.as_str());
+    let name = |wait| Refusal::RateLimited { wait }.limit(CallKind::Data, &limits).map(|limit| limit.name.as_str());
     assert_eq!(name(None), Some("requests"));
     assert_eq!(name(Some(Duration::from_secs(1))), Some("burst"));
 }
@@ -132,8 +132,8 @@ proptest! {
         reason in ".*",
         body in prop::collection::vec(any::<u8>(), 0..2_000),
     ) {
-        let answer = parse_wait(status, header.as_deref(), &reason, &body, now());
-        prop_assert!(answer.wait().is_none_or(|wait| (WAIT_MIN..=WAIT_MAX).contains(&wait)));
+        let refusal = parse_wait(status, header.as_deref(), &reason, &body, now());
+        prop_assert!(refusal.wait().is_none_or(|wait| (WAIT_MIN..=WAIT_MAX).contains(&wait)));
     }
 
     #[test]

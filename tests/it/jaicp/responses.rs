@@ -1,4 +1,4 @@
-//! Refusals and answers that are none.
+//! Refusals, and responses that are invalid.
 
 use simulator::{Action, Fault, Match};
 
@@ -45,7 +45,7 @@ async fn a_base_url_without_its_prefix_is_reported_as_such() {
     bench.base_url = bench.simulator().base_url().parse().unwrap();
     let error = bench.client().await.log_in().await.unwrap_err();
     assert!(matches!(&error, StepError::Refused { hint, .. } if hint.contains("/api")), "{error:?}");
-    // The product's front end answers any path.
+    // The product's front end responds to any path.
     let bench = Bench::new().await;
     for report in ["filters", "messages"] {
         every(&bench, report, Action::HtmlWith200);
@@ -134,7 +134,7 @@ async fn p6_responses_of_unbounded_size_are_refused() {
 }
 
 #[tokio::test]
-async fn p10_an_answer_without_a_body_is_an_empty_page_list_series_or_file_and_no_task() {
+async fn p10_a_response_without_a_body_is_an_empty_page_list_series_or_file_and_no_task() {
     for (action, times) in [(Action::NoContent, 1), (Action::EmptyBody, 2)] {
         let bench = Bench::new().await;
         for (stream, endpoint, calls) in [
@@ -159,7 +159,7 @@ async fn p10_an_answer_without_a_body_is_an_empty_page_list_series_or_file_and_n
         let error = bench.read("report_sessions", day(5)).await.unwrap_err();
         assert!(matches!(error, StepError::Unreadable(DecodeError::Empty)), "{action:?}: {error:?}");
         bench.control().quiet();
-        // A task whose creation was not confirmed is looked up, and found.
+        // A task whose creation was not confirmed is searched for and found.
         bench.control().next(Match::endpoint("jaicp_create_report"), action.clone());
         assert!(!bench.read("report_sessions", day(5)).await.unwrap().rows.is_empty(), "{action:?}");
         bench.control().quiet();

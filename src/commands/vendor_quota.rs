@@ -1,4 +1,4 @@
-//! What vendors say is left of their limits, where they have a call for that.
+//! What the vendors report about their remaining quota, if they have a call for that.
 
 use futures_util::future::join_all;
 use serde::Serialize;
@@ -12,12 +12,12 @@ use super::show;
 use crate::connector::Connection;
 use crate::text::plain;
 
-/// Values of one answer that a table shows; `--json` has them all.
+/// Maximum number of values of one response in a table; `--json` shows all of them.
 const VALUES_MAX: usize = 40;
 
-/// What came of asking one connection's vendor.
+/// The result of asking the vendor of one connection.
 #[derive(Debug, Serialize)]
-pub(super) struct Asked {
+pub(super) struct VendorQuota {
     connection: String,
     #[serde(flatten)]
     outcome: Outcome,
@@ -26,9 +26,9 @@ pub(super) struct Asked {
 #[derive(Debug, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 enum Outcome {
-    /// The vendor's own words, without what may be a secret.
-    Answered {
-        answer: Value,
+    /// What the vendor returned, without values that may be secrets.
+    Responded {
+        response: Value,
     },
     /// The vendor has no such call.
     NoCall {
@@ -40,24 +40,24 @@ enum Outcome {
     },
 }
 
-/// Asks every connection's vendor, each once.
-pub(super) async fn ask(pool: &PgPool, connections: &[&Connection]) -> Vec<Asked> {
+/// Asks the vendor of every connection, once each.
+pub(super) async fn ask(pool: &PgPool, connections: &[&Connection]) -> Vec<VendorQuota> {
     let asked = connections.iter().map(async |connection| {
-        let answer = by_hand::call(pool, connection, async |source, session| source.ask_quota(session).await).await;
-        let outcome = match answer {
-            Ok(Some(answer)) => Outcome::Answered { answer },
+        let response = by_hand::call(pool, connection, async |source, session| source.ask_quota(session).await).await;
+        let outcome = match response {
+            Ok(Some(response)) => Outcome::Responded { response },
             Ok(None) => Outcome::NoCall { vendor: connection.vendor().name() },
             Err(Failure { error, hint }) => Outcome::Failed { error, hint },
         };
-        Asked { connection: connection.name.clone(), outcome }
+        VendorQuota { connection: connection.name.clone(), outcome }
     });
     Box::pin(join_all(asked)).await
 }
 
-/// Names on standard error what failed; whether anything did.
-pub(super) fn report_failures(asked: &[Asked]) -> bool {
+/// Writes the failures to standard error. Returns whether there were any.
+pub(super) fn report_failures(asked: &[VendorQuota]) -> bool {
     let mut failed = false;
-    for Asked { connection, outcome } in asked {
+    for VendorQuota { connection, outcome } in asked {
         if let Outcome::Failed { error, hint } = outcome {
             failed = true;
             failure::say(&format!("error: {}: {}\nhint: {}\n", plain(connection), plain(error), plain(hint)));
@@ -66,14 +66,14 @@ pub(super) fn report_failures(asked: &[Asked]) -> bool {
     failed
 }
 
-pub(super) fn table(asked: &[Asked]) -> String {
+pub(super) fn table(asked: &[VendorQuota]) -> String {
     let mut table = Table::new().left(&["CONNECTION", "THE VENDOR SAYS", "VALUE"]);
-    for Asked { connection, outcome } in asked {
+    for VendorQuota { connection, outcome } in asked {
         let mut row = |name: String, value: String| table.row([connection.clone(), name, value]);
         match outcome {
-            Outcome::Answered { answer } => {
+            Outcome::Responded { response } => {
                 let mut values = Vec::new();
-                flatten("", answer, &mut values);
+                flatten("", response, &mut values);
                 let more = values.len().saturating_sub(VALUES_MAX);
                 values.into_iter().take(VALUES_MAX).for_each(|(name, value)| row(name, value));
                 if more > 0 {
@@ -113,10 +113,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_of_any_shape_is_shown_value_by_value() {
-        let shown = |answer: Value| {
-            let outcome = Outcome::Answered { answer };
-            table(&[Asked { connection: "acme".to_owned(), outcome }])
+    fn a_response_of_any_shape_is_shown_value_by_value() {
+        let shown = |response: Value| {
+            let outcome = Outcome::Responded { response };
+            table(&[VendorQuota { connection: "acme".to_owned(), outcome }])
         };
         let text = shown(json!({ "left": { "calls": 9_973, "of": [1, "two"] }, "none": null, "empty": {} }));
         let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();

@@ -1,4 +1,4 @@
-//! Returns that are no report: documented errors and their remedies, faults that pass, jobs where none is documented.
+//! Responses that are not reports: documented errors and their remedies, temporary faults, and undocumented jobs.
 
 use serde_json::json;
 use simulator::{Action, Fault, Match};
@@ -6,7 +6,7 @@ use simulator::{Action, Fault, Match};
 use super::*;
 use crate::support::daemon::command;
 
-fn json_answer(status: u16, body: &str) -> Action {
+fn json_response(status: u16, body: &str) -> Action {
     Action::Json { status, body: body.to_owned() }
 }
 
@@ -24,7 +24,7 @@ async fn p9_documented_errors_come_with_their_remedies_and_are_not_sent_again() 
         (302, "", "the token is not sent to another URL (status 302)", "status_base_url"),
     ] {
         let world = plain("[summary]", 0).await;
-        world.control().next(Match::report("summary"), json_answer(status, &json!({ "error": body }).to_string()));
+        world.control().next(Match::report("summary"), json_response(status, &json!({ "error": body }).to_string()));
         let said = fails(&world).await;
         assert!(said.0.contains(error) && said.1.contains(hint), "{said:?}");
         assert_eq!(asked(&world)["summary"], 1);
@@ -65,7 +65,7 @@ async fn temporary_errors_are_retried() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn any_report_may_answer_with_a_job_and_none_is_taken_for_rows() {
+async fn any_report_may_return_a_job_which_never_becomes_rows() {
     let streams = [
         "summary",
         "states_volume",
@@ -79,7 +79,7 @@ async fn any_report_may_answer_with_a_job_and_none_is_taken_for_rows() {
     for stream in streams {
         let world = plain(&format!("[{stream}]"), 0).await;
         let job = json!({ "status": "pending", "url": null, "token": "0b7f3a52-1111-4222-8333-944445555666" });
-        world.control().next(Match::report(stream), json_answer(200, &job.to_string()));
+        world.control().next(Match::report(stream), json_response(200, &job.to_string()));
         let (error, hint) = fails(&world).await;
         assert!(
             error.contains("although none is documented for this report") && hint.contains("ask Lexer"),
@@ -90,7 +90,7 @@ async fn any_report_may_answer_with_a_job_and_none_is_taken_for_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p5_an_answer_of_another_shape_fails_and_leaves_what_is_there() {
+async fn p5_a_response_of_another_shape_fails_and_leaves_what_is_there() {
     for (stream, body, said) in [
         ("summary", r#"{"error":"odd"}"#, "without any of the report's figures"),
         ("states_volume", "[]", "an array where an object is documented"),
@@ -102,7 +102,7 @@ async fn p5_an_answer_of_another_shape_fails_and_leaves_what_is_there() {
         let world = plain(&format!("[{stream}]"), 0).await;
         world.sync_ok().await;
         let before = rows(&world, stream).await;
-        world.control().mischief(Fault::new(Match::report(stream), json_answer(200, body)).times(2));
+        world.control().mischief(Fault::new(Match::report(stream), json_response(200, body)).times(2));
         let (error, _) = fails(&world).await;
         assert!(error.contains(said), "{stream}: {error}");
         if stream == "users" || stream == "groups" {
@@ -135,9 +135,9 @@ async fn odd_values_are_kept_and_nothing_fails() {
         ("user_volume", json!([{ "user_id": "41", "states": { "on hold": 3 } }]).to_string()),
         ("nps_volume", json!([{ "timestamp": stamp, "date": "soon", "data": null }]).to_string()),
     ] {
-        world.control().next(Match::report(report), json_answer(200, &body));
+        world.control().next(Match::report(report), json_response(200, &body));
     }
-    // Of NPS only the first form is odd.
+    // For NPS, only the response of the first form is changed.
     for task in world.sync().await {
         let is_refused = ["states_volume", "classifications"].contains(&&*task.stream);
         assert_eq!(task.state, if is_refused { "held" } else { "succeeded" }, "{task:#?}");
@@ -173,7 +173,7 @@ async fn odd_values_are_kept_and_nothing_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn p10_an_answer_without_a_body_is_an_empty_list_report_or_file_and_no_job() {
+async fn p10_a_response_without_a_body_is_an_empty_list_report_or_file_and_no_job() {
     let streams = "[users, summary, states_volume, nps_volume, mention_sla_export]";
     for (action, times) in [(Action::NoContent, 1), (Action::EmptyBody, 2)] {
         let world = plain(streams, 0).await;

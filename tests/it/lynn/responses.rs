@@ -1,4 +1,4 @@
-//! Returns that the simulator never gives, from a server that says whatever it is told.
+//! Responses that the simulator never sends, from a server whose responses the test sets.
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,22 +18,22 @@ const REPORT: &str = "/ExecuteReport/";
 
 async fn server(token: &str) -> (MockServer, Bench, Client) {
     let server = MockServer::start().await;
-    let answer = ResponseTemplate::new(200).set_body_string(token);
-    Mock::given(method("POST")).and(path_regex(LOGIN)).respond_with(answer).mount(&server).await;
+    let response = ResponseTemplate::new(200).set_body_string(token);
+    Mock::given(method("POST")).and(path_regex(LOGIN)).respond_with(response).mount(&server).await;
     let bench = bench_at(&server.uri()).await;
     let client = bench.client().await;
     (server, bench, client)
 }
 
-/// The answers to queries, one after the other, and the last of them for ever.
-async fn says(server: &MockServer, answers: &[&str]) {
-    let answers: Vec<String> = answers.iter().map(ToString::to_string).collect();
+/// The responses to queries, in order; the last one is repeated.
+async fn says(server: &MockServer, responses: &[&str]) {
+    let responses: Vec<String> = responses.iter().map(ToString::to_string).collect();
     let asked = AtomicU32::new(0);
-    let answer = move |_: &Request| {
+    let response = move |_: &Request| {
         let number = asked.fetch_add(1, Ordering::Relaxed) as usize;
-        ResponseTemplate::new(200).set_body_string(answers[number.min(answers.len() - 1)].clone())
+        ResponseTemplate::new(200).set_body_string(responses[number.min(responses.len() - 1)].clone())
     };
-    Mock::given(path_regex(REPORT)).respond_with(answer).mount(server).await;
+    Mock::given(path_regex(REPORT)).respond_with(response).mount(server).await;
 }
 
 async fn queries(server: &MockServer) -> Vec<Request> {
@@ -64,7 +64,7 @@ async fn keys_are_read_in_any_case_and_unknown_ones_ignored_and_a_token_may_be_b
 }
 
 #[tokio::test]
-async fn tenant_method_scheme_path_and_report_id_go_out_as_configured() {
+async fn tenant_method_scheme_path_and_report_id_are_sent_as_configured() {
     let (server, mut bench, _) = server(r#"{"token":"t-1"}"#).await;
     says(&server, &[&page("0", 1, "null")]).await;
     bench.settings.execute_report_method = HttpMethod::Put;
@@ -88,7 +88,7 @@ async fn tenant_method_scheme_path_and_report_id_go_out_as_configured() {
 }
 
 #[tokio::test]
-async fn without_a_page_count_reading_goes_on_until_a_page_is_not_full() {
+async fn without_a_page_count_reading_continues_until_a_page_is_not_full() {
     for count in ["null", "\"many\"", "{}"] {
         let (server, _bench, client) = server(r#"{"token":"t-1"}"#).await;
         says(&server, &[&page(count, 20, "\"a\""), &page(count, 20, "\"b\""), &page(count, 3, "\"c\"")]).await;
@@ -163,7 +163,7 @@ async fn p6_a_gzip_bomb_is_bounded_wherever_it_stands() {
     assert!(matches!(error, StepError::Unreadable(DecodeError::RecordTooLarge { .. })), "{error:?}");
     let error = client.step(&marks(), day(9), None, &mut Page::default()).await.unwrap_err();
     assert!(matches!(error, StepError::NotServed(400)), "{error:?}");
-    // Blanks between values are no record: there the answer as a whole is bounded.
+    // Blanks between values are not part of a record, so the limit of the whole response applies.
     let blanks = packed(200, bomb("{", b' ', 64));
     Mock::given(path_regex("/blanks")).respond_with(blanks).mount(&server).await;
     let url = format!("{}/blanks", server.uri()).parse().unwrap();
@@ -185,7 +185,7 @@ async fn an_endless_token_response_is_bounded() {
 }
 
 #[tokio::test]
-async fn p10_an_answer_without_a_body_is_an_empty_page() {
+async fn p10_a_response_without_a_body_is_an_empty_page() {
     let (_bench, control, client) = start().await;
     for (action, times) in [(Action::NoContent, 1), (Action::EmptyBody, 2)] {
         control.mischief(Fault::new(Match::report(MARKS), action.clone()).times(times));
@@ -195,7 +195,7 @@ async fn p10_an_answer_without_a_body_is_an_empty_page() {
         assert!(matches!(outcome, Outcome::Page { next: None, .. }), "{action:?}: {outcome:?}");
         assert_eq!(control.stats().reports.len() - before, times as usize, "{action:?}: 204 is believed at once");
     }
-    // Where a token is expected, nothing is an error.
+    // Where a token is expected, an empty response is an error.
     for action in [Action::NoContent, Action::EmptyBody] {
         control.expire_tokens();
         control.next(Match::report(MARKS), Action::TokenExpired);
@@ -207,7 +207,7 @@ async fn p10_an_answer_without_a_body_is_an_empty_page() {
 }
 
 #[tokio::test]
-async fn p5_an_answer_of_several_gzip_members_has_all_rows() {
+async fn p5_a_response_of_several_gzip_members_has_all_rows() {
     let (_bench, control, client) = start().await;
     for members in [1, 2, 3, 500] {
         control.next(Match::report(MARKS), Action::GzipMembers { members, named: true });

@@ -21,7 +21,7 @@ pub(super) const SHORT_MAX: Duration = Duration::from_mins(15);
 
 /// What a refusal means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum Refusal {
     /// Too many calls in a short time.
     RateLimited { wait: Option<Duration> },
     /// The calls or bytes of a long period are used up. Not an authentication failure: a new token would not help.
@@ -32,7 +32,7 @@ pub enum Answer {
     Other,
 }
 
-impl Answer {
+impl Refusal {
     /// The limit that a call of `kind` exceeded: the shortest for a rate, the longest of its unit for a quota. If no wait is
     /// stated, a rate may be any of the short limits, so the longest of them is waited out.
     pub fn limit(self, kind: CallKind, limits: &[Limit]) -> Option<&Limit> {
@@ -64,9 +64,9 @@ pub fn parse_wait(
     reason: &str,
     body_prefix: &[u8],
     now: DateTime<Utc>,
-) -> Answer {
+) -> Refusal {
     if !matches!(status, 403 | 429) {
-        return Answer::Other;
+        return Refusal::Other;
     }
     let body = &body_prefix[..body_prefix.len().min(BODY_MAX)];
     let said = format!("{reason} . {}", without_tags(&String::from_utf8_lossy(body))).to_ascii_lowercase();
@@ -75,7 +75,7 @@ pub fn parse_wait(
         .max(said_wait(&said))
         .map(|wait| wait.clamp(WAIT_MIN, WAIT_MAX));
     if status == 429 {
-        return Answer::RateLimited { wait };
+        return Refusal::RateLimited { wait };
     }
     if said.contains("quota") || said.contains("replenished") {
         let unit = if said.contains("bandwidth") {
@@ -85,9 +85,9 @@ pub fn parse_wait(
         } else {
             None
         };
-        return Answer::QuotaSpent { wait, unit };
+        return Refusal::QuotaSpent { wait, unit };
     }
-    Answer::Forbidden
+    Refusal::Forbidden
 }
 
 /// Reads `Retry-After`: seconds, or an HTTP date.
@@ -208,5 +208,5 @@ fn clock_wait(text: &str) -> Option<Duration> {
 }
 
 #[cfg(test)]
-#[path = "answer_tests.rs"]
+#[path = "refusal_tests.rs"]
 mod tests;

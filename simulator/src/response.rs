@@ -17,7 +17,7 @@ pub(super) const JSON: &str = "application/json; charset=utf-8";
 const XML: &str = "application/xml";
 
 /// What is sent, and how.
-pub(super) struct Answer {
+pub(super) struct PlannedResponse {
     pub status: StatusCode,
     pub content_type: String,
     pub headers: Vec<(HeaderName, String)>,
@@ -41,7 +41,7 @@ pub(super) enum Delivery {
     Hold(HoldAt),
 }
 
-impl Answer {
+impl PlannedResponse {
     pub fn new(status: StatusCode, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
         Self::of(status, content_type, Content::Whole(Bytes::from(body.into())))
     }
@@ -199,38 +199,44 @@ fn header_value(value: &str) -> HeaderValue {
     HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static("unprintable"))
 }
 
-pub(super) fn subscription_key(what: &str) -> Answer {
+pub(super) fn subscription_key(what: &str) -> PlannedResponse {
     let remedy = match what {
         "missing" => "Make sure to include subscription key when making requests to an API.",
         _ => "Make sure to provide a valid key for an active subscription.",
     };
-    Answer::error(StatusCode::UNAUTHORIZED, &format!("Access denied due to {what} subscription key. {remedy}"))
+    PlannedResponse::error(StatusCode::UNAUTHORIZED, &format!("Access denied due to {what} subscription key. {remedy}"))
 }
 
-fn too_many(seconds: u64, wording: Wording, header: bool) -> Answer {
+fn too_many(seconds: u64, wording: Wording, header: bool) -> PlannedResponse {
     let status = StatusCode::TOO_MANY_REQUESTS;
     let message = format!("Rate limit is exceeded. Try again in {seconds} seconds.");
-    let answer = match wording {
-        Wording::Json => {
-            Answer::new(status, "application/json", format!(r#"{{ "statusCode": 429, "message": "{message}" }}"#))
+    let response = match wording {
+        Wording::Json => PlannedResponse::new(
+            status,
+            "application/json",
+            format!(r#"{{ "statusCode": 429, "message": "{message}" }}"#),
+        ),
+        Wording::Text => PlannedResponse::new(
+            status,
+            "text/plain",
+            format!("rate limit is Exceeded. Try again in {seconds} seconds"),
+        ),
+        Wording::Html => {
+            PlannedResponse::new(status, "text/html", format!("<html><body><p>{message}</p></body></html>"))
         }
-        Wording::Text => {
-            Answer::new(status, "text/plain", format!("rate limit is Exceeded. Try again in {seconds} seconds"))
-        }
-        Wording::Html => Answer::new(status, "text/html", format!("<html><body><p>{message}</p></body></html>")),
-        Wording::Empty => Answer::empty(status),
+        Wording::Empty => PlannedResponse::empty(status),
     };
-    if header { answer.header(RETRY_AFTER, &seconds) } else { answer }
+    if header { response.header(RETRY_AFTER, &seconds) } else { response }
 }
 
-fn out_of_quota(quota: Quota, replenished_in: &str, retry_after: Option<u64>) -> Answer {
+fn out_of_quota(quota: Quota, replenished_in: &str, retry_after: Option<u64>) -> PlannedResponse {
     let what = if quota == Quota::Calls { "call volume" } else { "bandwidth" };
     let message = format!("Out of {what} quota. Quota will be replenished in {replenished_in}.");
     let body = format!(r#"{{ "statusCode": 403, "message": "{message}" }}"#);
-    let answer = Answer::new(StatusCode::FORBIDDEN, "application/json", body);
+    let response = PlannedResponse::new(StatusCode::FORBIDDEN, "application/json", body);
     match retry_after {
-        Some(seconds) => answer.header(RETRY_AFTER, &seconds),
-        None => answer,
+        Some(seconds) => response.header(RETRY_AFTER, &seconds),
+        None => response,
     }
 }
 
@@ -247,11 +253,11 @@ mod tests {
     #[test]
     fn refusals_have_the_format_of_the_gateway() {
         let refusal = |refused, unit, wait| {
-            let answer = Answer::refusal(&Refusal { limit: "any", unit, refused, wait });
+            let response = PlannedResponse::refusal(&Refusal { limit: "any", unit, refused, wait });
             (
-                answer.status.as_u16(),
-                String::from_utf8(answer.body.begin().0.to_vec()).unwrap(),
-                answer.headers[0].1.clone(),
+                response.status.as_u16(),
+                String::from_utf8(response.body.begin().0.to_vec()).unwrap(),
+                response.headers[0].1.clone(),
             )
         };
         let rate = refusal(Refused::Rate, Unit::Calls, Duration::from_millis(2500));
