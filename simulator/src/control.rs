@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
+use super::company::Company;
 use super::lynn::Shape;
 use super::mischief::{Fault, Hold, Match, Point};
 use super::stats::Stats;
@@ -61,6 +62,11 @@ impl Control {
     /// The truth of a vendor's reports. The methods below are shortcuts for Lynn's.
     pub fn data(&self, vendor: Vendor) -> TruthHandle {
         TruthHandle { world: Arc::clone(&self.world), vendor }
+    }
+
+    /// The facts behind the rows of all vendors, without edits.
+    pub fn company(&self) -> &Company {
+        &self.world.company
     }
 
     pub fn outbound(&self) -> lynn::outbound::Handle {

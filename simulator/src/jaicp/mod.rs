@@ -37,6 +37,7 @@ use self::sessions::{By, Edits};
 use self::stats::Metric;
 use super::answer::{Answer, JSON};
 use super::call::{Arrival, Gateway, Incoming, Reply};
+use super::company::Company;
 use super::limits::{Applies, Refused, Rule, Unit};
 use super::truth::{Reports, Span};
 use super::{Control, Options, TruthHandle, Vendor, World, locked};
@@ -146,9 +147,9 @@ pub(super) struct Jaicp {
 }
 
 impl Jaicp {
-    pub fn new(options: &Options) -> Self {
+    pub fn new(options: &Options, company: &Arc<Company>) -> Self {
         let account = options.jaicp.clone();
-        let source = rows::Rows { seed: options.seed, volume: options.volume, project: account.project.clone() };
+        let source = rows::Rows { company: Arc::clone(company), project: account.project.clone() };
         Self {
             gateway: Gateway::new(options, limit(options).as_slice(), Answer::refusal),
             data: Reports::new(Box::new(source), rows::names(), options.hide_future),
