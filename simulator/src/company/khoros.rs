@@ -242,9 +242,11 @@ fn timelines(plan: &Plan, day: &Day, date: i32) -> BTreeMap<&'static str, Timeli
         };
         plan.timeline(times.iter().enumerate().flat_map(event).collect())
     };
-    let approvals = |thread: &Thread| if thread.number % 15 == 0 { 2 * thread.replies.len() as u64 } else { 0 };
-    let mixed =
-        |thread: &Thread| if thread.number % 4 == 0 { (thread.posts.len() + thread.replies.len()) as u64 } else { 0 };
+    let approvals =
+        |thread: &Thread| if thread.number.is_multiple_of(15) { 2 * thread.replies.len() as u64 } else { 0 };
+    let mixed = |thread: &Thread| {
+        if thread.number.is_multiple_of(4) { (thread.posts.len() + thread.replies.len()) as u64 } else { 0 }
+    };
     BTreeMap::from([
         ("conversation", of_threads(&|_| 1, &|_, _| 0)),
         ("conversation_actions", actions(plan, day, date)),

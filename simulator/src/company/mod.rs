@@ -20,7 +20,7 @@ mod tests;
 pub use self::questions::{AgentCount, CampaignCount, Contact, Identity, Nps, Sla};
 
 use self::plan::Plan;
-use super::truth::Volume;
+use super::truth::{Row, Ticks, Volume};
 
 /// The company of a seed and a volume.
 pub struct Company {
@@ -29,6 +29,8 @@ pub struct Company {
     pub(crate) inbox: lexer::Inbox,
     pub(crate) bot: lynn::Bot,
     pub(crate) chat: jaicp::Chat,
+    /// Whether rows are final from the beginning.
+    is_final: bool,
 }
 
 impl Company {
@@ -36,10 +38,16 @@ impl Company {
         let plan = Plan::new(seed, volume);
         Self {
             seed,
+            is_final: plan.is_even(),
             social: khoros::Social::new(plan),
             inbox: lexer::Inbox::new(plan),
             bot: lynn::Bot::new(plan),
             chat: jaicp::Chat::new(plan),
         }
+    }
+
+    /// The row as it is known at its present.
+    pub(crate) fn known(&self, row: Row) -> Row {
+        Row { now: if self.is_final { Ticks::MAX } else { row.now }, ..row }
     }
 }

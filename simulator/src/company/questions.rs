@@ -16,7 +16,7 @@ use super::{Company, calendar, khoros, lexer, lynn};
 /// A conversation, session or case.
 #[derive(Debug, Clone)]
 pub struct Contact {
-    /// The vendor's id.
+    /// The vendor's id; of JAICP's, only the last two parts.
     pub id: String,
     pub started: DateTime<Utc>,
     /// In the vendor's own words.
@@ -102,8 +102,8 @@ impl Company {
                 agent: Some(&AGENTS[thread.agent]),
                 reached_agent: replies > 0,
                 customer: Customer::of(self.seed, thread.customer),
-                first_response_seconds: thread.replies.first().filter(known).map(seconds),
-                resolution_seconds: thread.closed.as_ref().filter(known).map(seconds),
+                first_response_seconds: thread.replies.first().filter(known).copied().map(seconds),
+                resolution_seconds: thread.closed.as_ref().filter(known).copied().map(seconds),
                 replies,
                 state: match thread.state(now) {
                     khoros::State::Open => "Open",
@@ -129,8 +129,8 @@ impl Company {
                 agent: Some(&AGENTS[case.agent]),
                 reached_agent: first.is_some(),
                 customer: Customer::of(self.seed, case.customer),
-                first_response_seconds: first.as_ref().map(seconds),
-                resolution_seconds: closed.as_ref().map(seconds),
+                first_response_seconds: first.map(seconds),
+                resolution_seconds: closed.map(seconds),
                 replies: case.mentions.iter().filter(is_answered).count() as u64,
                 state: if closed.is_some() { "closed" } else { "open" },
             }
@@ -142,7 +142,7 @@ impl Company {
         let contact = |session: &lynn::Session| {
             let known = |secs: u64| session.at(secs) <= now;
             let desk = session.desk.filter(|desk| known(desk.connected));
-            let since = |desk: lynn::Desk, until: u64| known(until).then(|| seconds(&(until - desk.derived)));
+            let since = |desk: lynn::Desk, until: u64| known(until).then(|| seconds(until - desk.derived));
             Contact {
                 id: session.guid.clone(),
                 started: calendar::moment(session.at(session.marks.first().copied().unwrap_or_default())),
@@ -167,7 +167,7 @@ impl Company {
             #[expect(clippy::cast_precision_loss, reason = "less than a day")]
             let in_seconds = |length: Ticks| length as f64 / TICKS_PER_SECOND as f64;
             Contact {
-                id: dialog.number.to_string(),
+                id: format!("{}-{}", dialog.day, dialog.number),
                 started: calendar::moment(dialog.started),
                 channel: dialog.channel,
                 agent: dialog.agent.filter(|_| first.is_some()).map(|agent| &AGENTS[agent]),
@@ -278,7 +278,7 @@ impl Company {
     pub fn survey_scores(&self, vendor: Vendor, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<f64> {
         if vendor == Vendor::Lexer {
             let scores = self.nps_answers(from, to).into_iter();
-            return scores.map(|(_, score, _)| seconds(&score) / 10.0).collect();
+            return scores.map(|(_, score, _)| seconds(score) / 10.0).collect();
         }
         let mut scores = Vec::new();
         for day in days(ticks(from), ticks(to)).filter(|_| vendor == Vendor::Lynn) {
@@ -377,6 +377,6 @@ fn days(from: Ticks, to: Ticks) -> impl Iterator<Item = i32> {
     day(from)..if from < to { day(to - 1) + 1 } else { day(from) }
 }
 
-fn seconds(whole: &u64) -> f64 {
-    u32::try_from(*whole).map_or(f64::MAX, f64::from)
+fn seconds(whole: u64) -> f64 {
+    u32::try_from(whole).map_or(f64::MAX, f64::from)
 }

@@ -100,7 +100,7 @@ async fn khoros_exports_join_and_their_times_agree() {
         assert_joins(&users, "TEAM_NAME", &texts(&teams, "name"));
 
         // Copies of a row differ by less than a second.
-        let slack = TimeDelta::seconds(if volume == Volume::Exactly(4_321) { 1 } else { 0 });
+        let slack = TimeDelta::seconds(i64::from(volume == Volume::Exactly(4_321)));
         for (rows, field) in [(&responses, "RESPONSE_TIME"), (&posts, "POST_TIME")] {
             for row in rows {
                 let conversation = by_id[text(row, "CONVERSATION_ID")];
@@ -236,7 +236,9 @@ async fn lynn_reports_join_by_session() {
     let broken = interactions.iter().filter(|row| row["Compliance"].as_f64().unwrap() < 100.0).count() as u64;
     assert_eq!(sla, Sla { handled: reached, broken });
     let mut intents: BTreeMap<&str, u64> = BTreeMap::new();
-    marks.iter().for_each(|row| *intents.entry(text(row, "intent")).or_default() += 1);
+    for row in &marks {
+        *intents.entry(text(row, "intent")).or_default() += 1;
+    }
     assert_eq!(intents, company.intents(Vendor::Lynn, at(4), at(9)));
     let ended = marks.iter().filter(|row| text(row, "markName") == "END_SESSION").count() as u64;
     assert!(ended < all && ended * 2 > all, "some leave early: {ended} of {all}");
@@ -285,6 +287,7 @@ async fn jaicp_lists_and_statistics_fit_together() {
         let client = contact.customer.jaicp_id();
         let session = sessions.iter().find(|row| row["client"]["id"] == client).unwrap();
         assert_eq!(session["client"]["username"], contact.customer.handle);
+        assert!(text(session, "sessionId").ends_with(&format!("-{}", contact.id)), "{session:?}");
         assert_eq!(time(session, "startTime").timestamp_millis(), contact.started.timestamp_millis());
     }
 }
@@ -390,6 +393,16 @@ async fn nothing_is_known_before_it_happens() {
     let cases = rows(&control.lexer().data(), "case_details", 4, 7);
     let open = cases.iter().filter(|row| text(row, "Closed (UTC)").is_empty()).count() as u64;
     assert_eq!(control.company().backlog(Vendor::Lexer, at(4), noon).get("open").copied(), Some(open));
+}
+
+#[tokio::test]
+async fn rows_of_an_exact_volume_are_final() {
+    let (_simulator, control) = served(Volume::Exactly(40)).await;
+    let noon = at(5) + TimeDelta::hours(12);
+    let read = || control.khoros().data().text("conversation", at(4), noon).unwrap();
+    let before = read();
+    control.khoros().data().freeze(noon);
+    assert_eq!(read(), before);
 }
 
 #[test]

@@ -124,6 +124,7 @@ impl Source for Rows {
     }
 
     fn write(&self, row: Row, record: &mut Record) {
+        let row = self.0.known(row);
         let id = EXPORTS[row.report].id;
         if id == "user" || id == "teams" {
             let dice = Dice::new(self.0.seed, &[row.report as u64, row.position, 29]);
@@ -225,7 +226,7 @@ impl Made<'_> {
             .text("ACTION_TIME", &self.time())
             .text("AGENT_DISPLAY_ID", self.agent());
         if !history {
-            let noted = self.thread().number % 3 == 0;
+            let noted = self.thread().number.is_multiple_of(3);
             record.text("NOTE", if noted { self.thread().customers_words(rank) } else { "" });
         }
     }

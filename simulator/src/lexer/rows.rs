@@ -97,6 +97,7 @@ impl Source for Rows {
     }
 
     fn write(&self, row: Row, record: &mut Record) {
+        let row = self.0.known(row);
         let day = self.0.inbox.day(row.day);
         let timeline = day.timelines.get(FILES[row.report]);
         let Some(spot) = timeline.and_then(|timeline| timeline.spot(row.position)) else { return };
@@ -184,17 +185,15 @@ impl Scene<'_> {
         let case = self.case;
         let known = |secs: u64| self.later(secs) <= self.row.now;
         let so_far = case.mentions.iter().filter(|mention| known(mention.sent)).count();
-        let (closed, resolution) = match known(case.closed) {
-            true => (moment(self.later(case.closed)), case.closed.to_string()),
-            false => (String::new(), String::new()),
-        };
+        let is_closed = known(case.closed);
+        let closed = |text: String| if is_closed { text } else { String::new() };
         let first_reply = case.first_reply().filter(|&secs| known(secs));
         record
             .text("Case ID", &case_id(case.day, case.number, self.copy))
             .text("Opened (UTC)", &moment(self.row.at))
-            .text("Closed (UTC)", &closed)
+            .text("Closed (UTC)", &closed(moment(self.later(case.closed))))
             .text("First Reply Time (sec)", &first_reply.map(|secs| secs.to_string()).unwrap_or_default())
-            .text("Resolution Time (sec)", &resolution)
+            .text("Resolution Time (sec)", &closed(case.closed.to_string()))
             .text("Agents", "1")
             .text("Interactions", &so_far.to_string())
             .text("Classifications", &self.classifications())
@@ -205,7 +204,7 @@ impl Scene<'_> {
         let Some(survey) = self.case.survey else { return };
         let wanted = if survey.is_archived_form { 503 } else { 502 };
         let name = FORMS.iter().find(|form| form.0 == wanted).map_or("", |form| form.1);
-        let comment = if self.case.number % 3 == 0 { "" } else { self.case.texts.messages[0].text.as_str() };
+        let comment = if self.case.number.is_multiple_of(3) { "" } else { self.case.texts.messages[0].text.as_str() };
         record
             .text("Form ID", &wanted.to_string())
             .text("Form", name)

@@ -67,6 +67,7 @@ impl Source for Rows {
     }
 
     fn write(&self, row: Row, record: &mut Record) {
+        let row = self.company.known(row);
         let report = &self.reports[row.report];
         let day = self.company.bot.day(row.day);
         let timeline = day.timelines.get(report.rows_of);

@@ -37,7 +37,7 @@ impl Rows {
     }
 
     /// `facts/lynn.md §6.2`; the member names are invented.
-    fn campaign(&self, row: Row, record: &mut Record) {
+    fn campaign(row: Row, record: &mut Record) {
         let campaign = &CAMPAIGNS[usize::try_from(row.position).unwrap_or_default() % CAMPAIGNS.len()];
         record
             .raw("campaignId", CAMPAIGNS[0].id + row.position)
@@ -97,7 +97,7 @@ impl Source for Rows {
 
     fn write(&self, row: Row, record: &mut Record) {
         match row.report {
-            0 => self.campaign(row, record),
+            0 => Self::campaign(row, record),
             1 => self.contact(row, record),
             _ => self.dnd(row, record),
         }
