@@ -212,7 +212,11 @@ fn timelines(plan: &Plan, sessions: &[Session], changes: &[(Ticks, usize)]) -> B
     let mark = |session: &Session, rank: u64, _| {
         session.marks.get(usize::try_from(rank).unwrap_or_default()).copied().unwrap_or(session.ended)
     };
-    let answered = |session: &Session, _, _| session.survey.map_or(session.ended, |survey| survey.answered);
+    // Of one session, only an exact volume has several; they differ by their time.
+    let later = |session: &Session, secs: u64, rank: u64| calendar::same_day(session.started, secs + rank);
+    let answered = |session: &Session, rank: u64, _| {
+        later(session, session.survey.map_or(session.ended, |survey| survey.answered), rank)
+    };
     let number = |session: &Session| session.number as u64;
     let change = |(of, &(at, _)): (usize, &(Ticks, usize))| Event { at, of, rank: 0 };
     BTreeMap::from([
@@ -224,8 +228,8 @@ fn timelines(plan: &Plan, sessions: &[Session], changes: &[(Ticks, usize)]) -> B
         ("survey_result", of_sessions(&|session| u64::from(session.survey.is_some()), &answered)),
         (
             "current_interactions",
-            of_sessions(&|session| u64::from(session.desk.is_some()), &|session, _, _| {
-                session.desk.map_or(0, |desk| desk.derived)
+            of_sessions(&|session| u64::from(session.desk.is_some()), &|session, rank, _| {
+                later(session, session.desk.map_or(0, |desk| desk.derived), rank)
             }),
         ),
         ("navigation_marks", of_sessions(&|session| session.marks.len() as u64, &mark)),
