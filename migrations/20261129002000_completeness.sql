@@ -450,7 +450,7 @@ select
     state.complete_until,
     state.newest_data_until,
     state.has_gap,
-    state.held_slices as held,
+    state.held_slices > 0 as held,
     state.last_success_at,
     state.last_error,
     state.age_seconds,
@@ -458,6 +458,7 @@ select
     state.is_late,
     state.state,
     state.expected_by,
+    state.held_slices,
     state.stream
 from tidegate.stream_state as state;
 comment on view mart.data_status is 'From when to when a table is complete, and why it is not; one row per connection and table';
@@ -468,7 +469,8 @@ comment on column mart.data_status.covers_from is 'Start of the part without gap
 comment on column mart.data_status.complete_until is 'Everything from covers_from to here was read and is not held; for a list, when its last complete reading began; null if nothing is complete';
 comment on column mart.data_status.newest_data_until is 'How far the newest data reach, possibly after a gap; held data do not count';
 comment on column mart.data_status.has_gap is 'Whether something before the newest data was not read; mart.day_status tells which days';
-comment on column mart.data_status.held is 'Slices (a list is one) whose last reading was too doubtful to delete rows; 0 is good';
+comment on column mart.data_status.held is 'Whether the last reading of a slice was too doubtful to delete rows, and an operator has to decide';
+comment on column mart.data_status.held_slices is 'Slices (a list is one) that are held';
 comment on column mart.data_status.last_success_at is 'When the table was last read to its end, with nothing held';
 comment on column mart.data_status.last_error is 'Why the last reading failed or is held; null after a success';
 comment on column mart.data_status.age_seconds is 'Seconds since complete_until';
@@ -606,7 +608,10 @@ begin
     for role in select rolname as name from pg_roles where rolname in ('tidegate_reader', 'tidegate_analyst') loop
         execute format('grant usage on schema mart to %I', role.name);
         execute format('grant select on all tables in schema mart to %I', role.name);
-        execute format('alter default privileges in schema mart grant select on tables to %I', role.name);
+        -- Not to the analyst: not everything in the schema is for that role.
+        if role.name = 'tidegate_reader' then
+            execute format('alter default privileges in schema mart grant select on tables to %I', role.name);
+        end if;
     end loop;
 end
 $$;

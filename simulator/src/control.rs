@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::company::Company;
 use super::lynn::Shape;
 use super::mischief::{Fault, Hold, Match, Point};
 use super::stats::Stats;
@@ -62,6 +63,11 @@ impl Control {
     /// The truth of Lynn's reports.
     pub fn lynn(&self) -> TruthHandle {
         self.data(Vendor::Lynn)
+    }
+
+    /// The facts behind the rows of all vendors, without edits.
+    pub fn company(&self) -> &Company {
+        &self.world.company
     }
 
     pub fn outbound(&self) -> lynn::outbound::Handle {

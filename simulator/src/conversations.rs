@@ -1,13 +1,10 @@
-//! Real customer-care conversations, embedded in the binary: the basis of every simulated row.
+//! Real customer-care conversations, embedded in the binary: what people say in simulated rows.
 //!
 //! `data/NOTICE.md` states their source and licence (Apache-2.0).
 
 use std::sync::LazyLock;
 
-use chrono::{DateTime, Utc};
 use serde::Deserialize;
-
-use super::truth::{Ticks, ticks};
 
 /// Distributed with the data.
 pub const NOTICE: &str = include_str!("data/NOTICE.md");
@@ -22,8 +19,6 @@ static CONVERSATIONS: LazyLock<Vec<Conversation>> =
 pub struct Conversation {
     /// Its id.
     pub session: String,
-    /// The original time; rows get new dates.
-    pub started_at: DateTime<Utc>,
     pub company: String,
     pub duration: String,
     pub messages: Vec<Message>,
@@ -33,7 +28,6 @@ pub struct Conversation {
 #[derive(Debug, Deserialize)]
 pub struct Message {
     pub id: String,
-    pub at: DateTime<Utc>,
     pub from: String,
     pub author: String,
     pub text: String,
@@ -43,13 +37,6 @@ pub struct Message {
 pub struct Resolution {
     pub text: String,
     pub url: String,
-}
-
-impl Conversation {
-    /// Time from the conversation's start to one of its messages.
-    pub fn since_start(&self, message: &Message) -> Ticks {
-        ticks(message.at) - ticks(self.started_at)
-    }
 }
 
 /// The conversation selected by a number.
@@ -79,11 +66,6 @@ mod tests {
     fn every_conversation_has_messages_and_the_licence_is_included() {
         assert_eq!(CONVERSATIONS.len(), 525);
         assert!(CONVERSATIONS.iter().all(|conversation| !conversation.messages.is_empty()));
-        let in_order = |conversation: &Conversation| {
-            let mut times = conversation.messages.iter().map(|message| conversation.since_start(message));
-            times.all(|time| time >= 0)
-        };
-        assert!(CONVERSATIONS.iter().all(in_order));
         assert!(CONVERSATIONS.iter().any(|conversation| !conversation.resolution.text.is_ascii()));
         assert!(NOTICE.contains("Apache License 2.0"));
     }

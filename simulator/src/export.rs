@@ -40,7 +40,8 @@ pub(super) fn json(
     pieces: impl Iterator<Item = Vec<String>> + Send + 'static,
 ) -> impl Iterator<Item = Bytes> + Send + 'static {
     let mut comma = "";
-    let rows = pieces.map(move |piece| {
+    // A batch of which nothing is wanted has no comma.
+    let rows = pieces.filter(|piece| !piece.is_empty()).map(move |piece| {
         let text = format!("{comma}{}", piece.join(",\n"));
         comma = ",\n";
         Bytes::from(text)
@@ -127,6 +128,7 @@ mod tests {
         let parsed: serde_json::Value = serde_json::from_str(&whole(json(rows().into_iter()))).unwrap();
         assert_eq!((&parsed[1]["c"], parsed.as_array().unwrap().len()), (&2.into(), 2));
         assert_eq!(whole(json([].into_iter())), "[]");
+        assert_eq!(whole(json([vec![], vec!["1".to_owned()], vec![], vec!["2".to_owned()]].into_iter())), "[1,\n2]");
         assert_eq!(fields("[1]"), []);
     }
 

@@ -5,6 +5,7 @@
 
 mod body;
 mod call;
+pub mod company;
 mod control;
 mod conversations;
 mod export;
@@ -156,6 +157,7 @@ struct World {
     stats: Mutex<Stats>,
     mischief: mischief::Mischief,
     urls: Urls,
+    company: Arc<company::Company>,
     files: files::Files,
     lynn: lynn::Lynn,
     khoros: khoros::Khoros,
@@ -228,13 +230,15 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
         io::Result::Ok(format!("http://{host}"))
     };
     let urls = Urls { main: url(&main)?, clients: url(&clients)?, files: url(&files)? };
+    let company = Arc::new(company::Company::new(options.seed, options.volume));
     let world = Arc::new(World {
         files: files::Files::new(urls.files.clone(), options.seed),
         urls,
-        lynn: lynn::Lynn::new(&options),
-        khoros: khoros::Khoros::new(&options),
-        lexer: lexer::Lexer::new(&options),
-        jaicp: jaicp::Jaicp::new(&options),
+        lynn: lynn::Lynn::new(&options, &company),
+        khoros: khoros::Khoros::new(&options, &company),
+        lexer: lexer::Lexer::new(&options, &company),
+        jaicp: jaicp::Jaicp::new(&options, &company),
+        company,
         options,
         started: Instant::now(),
         stats: Mutex::default(),

@@ -7,7 +7,7 @@ use super::call::Gateway;
 use super::truth::Reports;
 
 /// Lynn Outbound belongs to Lynn: gateway and limits are shared, the data is separate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Vendor {
     #[default]

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, DatabaseParts, DatabaseTarget, SslMode};
-use crate::postgres::{self, Embedded};
+use crate::postgres::{self, Embedded, TcpPlace};
 use crate::store::session;
 
 /// A server that does not respond within this time counts as down.
@@ -148,6 +148,11 @@ impl Database {
     /// A working `psql` command line for an embedded server.
     pub fn psql_line(&self) -> Option<String> {
         self.embedded.as_ref().map(|embedded| embedded.psql_line())
+    }
+
+    /// Where people and BI tools reach an embedded server.
+    pub fn tcp_place(&self) -> Option<TcpPlace> {
+        self.embedded.as_ref().map(|embedded| embedded.tcp_place())
     }
 
     /// Closes the pool, then stops the embedded server if this process started it.

@@ -31,8 +31,8 @@ pub(super) const DATABASE: &str = "tidegate";
 
 /// The host in a line of the password file: any, since `psql` compares it with the socket's folder.
 const ANY_HOST: &str = "*";
-/// The host that earlier versions wrote.
-const OLD_HOST: &str = "127.0.0.1";
+/// The only address on which the server listens; earlier versions wrote it into the password file.
+pub(super) const LOOPBACK: &str = "127.0.0.1";
 
 /// Where clusters and programs are kept if the server's user cannot enter root's data folder.
 pub(super) const ROOM_ELSEWHERE: &str = "/var/lib/tidegate";
@@ -196,7 +196,7 @@ impl DataDir {
     pub(crate) fn passwords(&self) -> Result<Option<Passwords>, Error> {
         let Some(text) = files::read(&self.password_path())? else { return Ok(None) };
         let of = |user: &str| {
-            [ANY_HOST, OLD_HOST]
+            [ANY_HOST, LOOPBACK]
                 .iter()
                 .find_map(|host| text.lines().find_map(|line| line.strip_prefix(&format!("{host}:*:*:{user}:"))))
                 .filter(|password| !password.is_empty())

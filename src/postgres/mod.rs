@@ -34,7 +34,7 @@ pub use self::error::Error;
 pub use self::user::ServerUser;
 
 use self::binaries::PgBin;
-use self::data_dir::{DATABASE, DataDir, Endpoint, Passwords, USER};
+use self::data_dir::{DATABASE, DataDir, Endpoint, LOOPBACK, Passwords, USER};
 use self::postmaster::{Cancelled, Postmaster, ServerState};
 use crate::secret::Secret;
 
@@ -53,6 +53,14 @@ const RESTART_WAIT_MAX: Duration = Duration::from_secs(10);
 const PORT_CHOICES: u32 = 5;
 /// How long to wait for another Tidegate that is just starting or stopping the server.
 const OPEN_WITHIN: Duration = Duration::from_mins(1);
+
+/// Where people and BI tools reach the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpPlace {
+    pub host: &'static str,
+    pub port: u16,
+    pub database: &'static str,
+}
 
 /// The embedded server, used by this process.
 ///
@@ -218,6 +226,11 @@ impl Embedded {
         let passfile = shell_quoted(&self.home.password_path());
         let folder = shell_quoted(&self.endpoint.folder);
         format!("PGPASSFILE={passfile} {psql} -h {folder} -p {} -U {USER} -d {DATABASE}", self.endpoint.port)
+    }
+
+    /// Where people and BI tools reach the server over TCP, with a password.
+    pub fn tcp_place(&self) -> TcpPlace {
+        TcpPlace { host: LOOPBACK, port: self.endpoint.port, database: DATABASE }
     }
 
     /// The folder of the cluster. Not always below `data_dir`, which may contain a link.

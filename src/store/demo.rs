@@ -1,8 +1,9 @@
-//! What the demo shows: the contents of the tables.
+//! What the demo shows, the contents of the tables, and to whom.
 
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, PgPool};
 
+use crate::secret::Secret;
 use crate::store::ident;
 
 /// One table of the warehouse.
@@ -59,4 +60,19 @@ pub async fn last_ended(pool: &PgPool) -> Result<Option<i64>, sqlx::Error> {
     )
     .fetch_optional(pool)
     .await
+}
+
+/// Creates a login that may read every report, or gives the existing one this password.
+pub async fn admit(pool: &PgPool, login: &str, password: &Secret) -> Result<(), sqlx::Error> {
+    let (role, name, password) = (ident::quote(login), ident::literal(login), ident::literal(password.expose()));
+    let statements = format!(
+        "do $$ begin
+            if not exists (select from pg_catalog.pg_roles where rolname = {name}) then
+                create role {role} login;
+            end if;
+        end $$;
+        alter role {role} password {password};
+        grant tidegate_reader to {role};"
+    );
+    sqlx::raw_sql(AssertSqlSafe(statements)).execute(pool).await.map(|_| ())
 }

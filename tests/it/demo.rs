@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -19,9 +20,10 @@ fn folder() -> ServerFolder {
     folder
 }
 
-/// The demo needs only the programs' folders.
+/// The demo needs only the programs' folders. Three days are enough for a test.
 fn env() -> Vec<(&'static str, &'static str)> {
-    vec![("PATH", "/usr/local/bin:/usr/bin:/bin")]
+    static START: LazyLock<String> = LazyLock::new(|| crate::support::ago(3).date_naive().to_string());
+    vec![("PATH", "/usr/local/bin:/usr/bin:/bin"), ("DEMO_START", &START)]
 }
 
 /// What `demo --once` reports per stream: rows read and new rows.
@@ -73,7 +75,7 @@ async fn a_demo_says_how_to_query_its_data_and_ends_cleanly() {
     let folder = folder();
     let demo = Daemon::watch(tidegate(folder.path(), &env(), &["demo"]).spawn().unwrap());
     let begun = std::time::Instant::now();
-    while !demo.said().contains("next run: demo-") {
+    while !demo.said().contains("BI tool") {
         assert!(begun.elapsed() < PATIENCE, "{}", demo.said());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -92,6 +94,24 @@ async fn a_demo_says_how_to_query_its_data_and_ends_cleanly() {
         .unwrap();
     let counted = String::from_utf8(psql.stdout).unwrap();
     assert!(counted.trim().parse::<u64>().is_ok_and(|counted| counted >= rows), "{line}: {counted} {:?}", psql.stderr);
+    let (program, _) = line.split_once(" -h ").unwrap();
+    let program = program.rsplit(' ').next().unwrap();
+    let place = said.lines().find_map(|line| line.strip_prefix("BI tool")).unwrap().trim();
+    let (place, _) = place.split_once("  (").unwrap();
+    let ask = async |query: &str| {
+        let mut psql = Command::new("sh");
+        psql.args(["-c", &format!("{program} '{place}' -Atc '{query}'")])
+            .current_dir(folder.path())
+            .env_clear()
+            .envs(env());
+        psql.output().await.unwrap()
+    };
+    let read = ask("select count(*) from lynn.navigation_marks").await;
+    assert!(read.status.success() && read.stdout.len() > 2, "{place}: {read:?}");
+    for forbidden in ["select * from tidegate.run", "delete from lynn.navigation_marks"] {
+        let refused = ask(forbidden).await;
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("permission denied"), "{forbidden}: {refused:?}");
+    }
     let status = said.lines().find_map(|line| line.strip_prefix("status")).unwrap().trim();
     let page = tidegate::http::client().unwrap().get(status).send().await.unwrap();
     assert_eq!(page.status().as_u16(), 200);

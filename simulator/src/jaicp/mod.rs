@@ -36,6 +36,7 @@ use self::lists::Page;
 use self::sessions::{By, Edits};
 use self::stats::Metric;
 use super::call::{Arrival, Gateway, Incoming, Reply};
+use super::company::Company;
 use super::limits::{Applies, Refused, Rule, Unit};
 use super::response::{JSON, PlannedResponse};
 use super::truth::{Reports, Span};
@@ -146,9 +147,9 @@ pub(super) struct Jaicp {
 }
 
 impl Jaicp {
-    pub fn new(options: &Options) -> Self {
+    pub fn new(options: &Options, company: &Arc<Company>) -> Self {
         let account = options.jaicp.clone();
-        let source = rows::Rows { seed: options.seed, volume: options.volume, project: account.project.clone() };
+        let source = rows::Rows { company: Arc::clone(company), project: account.project.clone() };
         Self {
             gateway: Gateway::new(options, limit(options).as_slice(), PlannedResponse::refusal),
             data: Reports::new(Box::new(source), rows::names(), options.hide_future),

@@ -1,30 +1,28 @@
-//! The content of JAICP's lists, made from real conversations: turns of sessions, clients, labels, experiments.
-//!
-//! Four turns in a row form one session. In every seventh session the last turn comes a day later, because a JAICP
-//! session never ends by itself (`facts/jaicp.md §4`).
+//! The content of JAICP's lists: the company's dialogs with the bot by turns, clients, labels, experiments.
+
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::super::conversations::{Conversation, pick, word};
-use super::super::truth::{Dice, Record, Row, Source, Ticks, Volume, moment_text};
+use super::super::company::Company;
+use super::super::company::jaicp::{Day, Dialog};
+use super::super::company::people::{AGENTS, Customer};
+use super::super::company::plan::Spot;
+use super::super::conversations::Conversation;
+use super::super::truth::{Dice, Record, Row, Source, Ticks, moment_text};
 
 pub(super) const MESSAGES: usize = 0;
 pub(super) const CLIENTS: usize = 1;
-/// Sections by number, with the share of rows of each.
-const SECTIONS: &[(&str, u64)] = &[("messages", 300), ("clients", 60)];
-/// Turns per session.
-const TURNS: u64 = 4;
-const TICKS_PER_MILLI: i64 = 10_000;
-const MILLIS_PER_DAY: u64 = 86_400_000;
+/// Sections by number.
+const SECTIONS: [&str; 2] = ["messages", "clients"];
 
 pub(super) fn names() -> Vec<Vec<String>> {
-    SECTIONS.iter().map(|&(name, _)| vec![name.to_owned()]).collect()
+    SECTIONS.iter().map(|&name| vec![name.to_owned()]).collect()
 }
 
-/// JAICP's sections as functions of seed, section, day and position.
+/// JAICP's sections as functions of section, day and position.
 pub(super) struct Rows {
-    pub seed: u64,
-    pub volume: Volume,
+    pub company: Arc<Company>,
     pub project: String,
 }
 
@@ -35,111 +33,120 @@ pub(super) fn millis_text(at: Ticks) -> String {
     text
 }
 
-/// One session, as its turns describe it.
-struct Session {
-    id: String,
-    channel: &'static str,
-    bot: String,
-    client: u64,
-    started: Ticks,
-    conversation: &'static Conversation,
-    is_livechat: bool,
-}
-
 impl Source for Rows {
     fn seed(&self) -> u64 {
-        self.seed
+        self.company.seed
     }
 
     fn rows_on(&self, report: usize, day: i32) -> u64 {
-        self.volume.rows_on(self.seed, report, day, SECTIONS[report].1)
+        self.company.chat.rows_on(SECTIONS[report], day)
+    }
+
+    fn moment(&self, report: usize, day: i32, position: u64) -> Option<Ticks> {
+        self.company.chat.day(day).timelines.get(SECTIONS[report])?.at(position)
     }
 
     fn write(&self, row: Row, record: &mut Record) {
-        if row.report == CLIENTS { self.write_client(row, record) } else { self.write_turn(row, record) }
+        let day = self.company.chat.day(row.day);
+        let section = SECTIONS[row.report];
+        let Some(spot) = day.timelines.get(section).and_then(|timeline| timeline.spot(row.position)) else { return };
+        if row.report == CLIENTS {
+            self.write_client(row, spot, &day, record);
+        } else {
+            self.write_turn(row, spot, &day.dialogs[spot.event.of], record);
+        }
     }
 }
 
 impl Rows {
-    /// The `number`th session that started on a day.
-    fn session(&self, day: i32, number: u64) -> Session {
-        let mut dice = Dice::new(self.seed, &[u64::from(day.cast_unsigned()), number, 41]);
-        let conversation = pick(dice.roll());
-        let channel = word(dice.roll(), &["telegram", "chatwidget", "viber", "vk", "resterisk", "TELEGRAM"]);
-        let (bot, client) = (format!("{}-2000", self.project), 10_000 + dice.below(90_000));
-        let width = (MILLIS_PER_DAY / self.rows_on(MESSAGES, day).max(1)).max(2);
-        // Inserted rows may have any number; their sessions start within the day too.
-        let turn = number % (MILLIS_PER_DAY / (TURNS * width)).max(1) * TURNS;
-        let started = i64::from(day).cast_unsigned().wrapping_mul(MILLIS_PER_DAY).wrapping_add(turn * width);
-        Session {
-            id: format!("{channel}-{bot}-{client}.{}-{day}-{number}", conversation.session),
-            channel,
-            bot,
-            client,
-            started: started.cast_signed() * TICKS_PER_MILLI,
-            conversation,
-            is_livechat: dice.once_in(5),
-        }
+    fn bot(&self) -> String {
+        format!("{}-2000", self.project)
+    }
+
+    /// Copies are other persons.
+    fn client_id(number: u64, copy: u64) -> u64 {
+        10_000 + number + copy * 100_000_000_000
+    }
+
+    /// The id contains the day on which the session began, and its number.
+    fn session_id(&self, dialog: &Dialog, copy: u64) -> String {
+        let Dialog { channel, day, customer, .. } = dialog;
+        let (client, number) = (Self::client_id(*customer, copy), dialog.number as u64 + copy * 100_000);
+        format!("{channel}-{}-{client}.{}-{day}-{number}", self.bot(), dialog.texts.session)
     }
 
     /// A turn as in `messages/filter`, with the status that only the list by session returns (`§5`).
-    fn write_turn(&self, row: Row, record: &mut Record) {
-        let (number, turn) = (row.position / TURNS, row.position % TURNS);
-        let day = if number % 7 == 3 && turn == TURNS - 1 { row.day - 1 } else { row.day };
-        let session = self.session(day, number);
-        let mut dice = Dice::new(self.seed, &[u64::from(row.day.cast_unsigned()), row.position, 43]);
-        let (question, answer) = exchange(session.conversation, turn);
+    fn write_turn(&self, row: Row, spot: Spot, dialog: &Dialog, record: &mut Record) {
+        let turn = dialog.turns[spot.event.rank];
+        let mut dice = Dice::new(self.company.seed, &[u64::from(row.day.cast_unsigned()), row.position, 43]);
+        let (question, answer) = exchange(dialog.texts, spot.event.rank as u64);
+        let (customer, client) =
+            (Customer::of(self.company.seed, dialog.customer), Self::client_id(dialog.customer, spot.copy));
+        let person = json!({ "id": client.to_string(), "firstName": customer.first, "lastName": customer.last,
+            "username": customer.handle });
+        let state = if turn.is_fallback { "/NoMatch" } else { "/Care" };
+        let confidence = f64::from(u32::try_from(turn.confidence_percent).unwrap_or_default()) / 100.0;
         record
             .text("timestamp", &millis_text(row.at))
             .text("questionId", &format!("q-{}", dice.guid()))
-            .text("sessionId", &session.id)
-            .raw("isLivechat", session.is_livechat)
+            .text("sessionId", &self.session_id(dialog, spot.copy))
+            .raw("isLivechat", turn.is_livechat)
             .text("question", question)
             .text("textAnswer", answer)
             .text("projectShortName", &self.project)
-            .text("channelType", session.channel)
-            .text("botId", &session.bot)
-            .raw("client", json!({ "id": session.client.to_string(), "firstName": session.conversation.company }))
-            .text("sessionStartTime", &millis_text(session.started))
-            .raw("nlpInfo", json!({ "nlpState": "/Care", "nlpClass": format!("/Care/{turn}"), "confidence": 0.91 }))
-            .raw("requestData", json!({ "turn": turn, "nested": { "deep": [1, 2] } }))
+            .text("channelType", dialog.channel)
+            .text("botId", &self.bot())
+            .raw("client", person)
+            .text("sessionStartTime", &millis_text(dialog.started.min(row.at)))
+            .raw(
+                "nlpInfo",
+                json!({ "nlpState": state, "nlpClass": format!("/Care/{}", turn.intent), "confidence": confidence }),
+            )
+            .raw("requestData", json!({ "turn": spot.event.rank, "nested": { "deep": [1, 2] } }))
             .raw("processingTime", 40 + dice.below(900))
             .raw("labels", message_labels_of(&mut dice))
             .raw("cleaned", false);
-        if session.is_livechat {
-            let agent = json!({ "id": "a-7", "firstName": "Robin", "channelType": session.channel });
-            record.raw("operatorInfo", agent);
+        if let Some(agent) = dialog.agent.map(|agent| &AGENTS[agent]).filter(|_| turn.is_livechat) {
+            let operator = json!({ "id": agent.jaicp_id, "firstName": agent.first, "lastName": agent.last,
+                "channelType": dialog.channel });
+            record.raw("operatorInfo", operator);
         }
-        match session.channel {
+        match dialog.channel {
             "viber" | "vk" => _ = record.text("status", "READ"),
             "telegram" | "TELEGRAM" => _ = record.text("status", "SENT"),
             "resterisk" => {
                 // Larger than a double holds exactly.
-                record.raw("callTaskId", 9_007_199_254_740_993_u64 + session.client);
-                record.raw("isCallIncoming", session.client.is_multiple_of(2));
+                record.raw("callTaskId", 9_007_199_254_740_993_u64 + client);
+                record.raw("isCallIncoming", dialog.is_incoming);
             }
             _ => {}
         }
     }
 
     /// `§6`; the row's time is the last activity.
-    fn write_client(&self, row: Row, record: &mut Record) {
-        let mut dice = Dice::new(self.seed, &[u64::from(row.day.cast_unsigned()), row.position, 47]);
-        let conversation = pick(dice.roll());
-        let channel = word(dice.roll(), &["telegram", "chatwidget", "viber"]);
+    fn write_client(&self, row: Row, spot: Spot, day: &Day, record: &mut Record) {
+        let (dialog, number) = (&day.dialogs[spot.event.of], day.visitor(spot.event.of, spot.event.rank));
+        let customer = Customer::of(self.company.seed, number);
+        let mut dice = Dice::new(self.company.seed, &[number, 47]);
+        let session = match spot.event.rank {
+            0 => self.session_id(dialog, spot.copy),
+            rank => format!("{}-s-{}-{}-{rank}", dialog.channel, row.day, dialog.number),
+        };
         record
-            .text("id", &format!("c-{}-{}", row.day, row.position))
-            .text("firstName", &conversation.company)
+            .text("id", &Self::client_id(number, spot.copy).to_string())
+            .text("firstName", customer.first)
+            .text("lastName", customer.last)
+            .text("username", &customer.handle)
             .raw("accountId", 1000)
             .text("projectShortName", &self.project)
-            .text("channelType", channel)
-            .text("lastSessionId", &format!("{channel}-s-{}-{}", row.day, row.position))
-            .text("joinDate", &millis_text(row.at - 3_600 * 1_000 * TICKS_PER_MILLI))
+            .text("channelType", dialog.channel)
+            .text("lastSessionId", &session)
+            .text("joinDate", &millis_text(dialog.started.min(row.at)))
             .text("lastVisitDate", &millis_text(row.at))
             .raw("isBlocked", dice.once_in(20));
         // May be absent.
         if !dice.once_in(4) {
-            record.text("botId", &format!("{}-2000", self.project));
+            record.text("botId", &self.bot());
         }
     }
 }

@@ -81,7 +81,6 @@ fn info(id: &str, turns: &[Map<String, Value>], count: usize) -> Map<String, Val
         ("client", "client"),
         ("startTime", "sessionStartTime"),
         ("firstQuestion", "question"),
-        ("isLivechat", "isLivechat"),
         ("callTaskId", "callTaskId"),
         ("isCallIncoming", "isCallIncoming"),
     ] {
@@ -89,6 +88,8 @@ fn info(id: &str, turns: &[Map<String, Value>], count: usize) -> Map<String, Val
             session.insert(field.to_owned(), value.clone());
         }
     }
+    let with_agent = turns.iter().any(|turn| turn.get("isLivechat") == Some(&Value::Bool(true)));
+    session.insert("isLivechat".to_owned(), json!(with_agent));
     let at = |turn: &Map<String, Value>| turn.get("timestamp")?.as_str().and_then(filters::moment);
     let duration = at(last).zip(at(first)).map(|(last, first)| (last - first).num_milliseconds());
     session.insert("lastQuestion".to_owned(), last.get("question").cloned().unwrap_or_default());

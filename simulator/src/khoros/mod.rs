@@ -21,6 +21,7 @@ use chrono_tz::Tz;
 use serde_json::{Value, json};
 
 use super::call::{Arrival, Gateway, Incoming, Reply};
+use super::company::Company;
 use super::limits::{Applies, Refusal, Refused, Rule, Unit};
 use super::response::PlannedResponse;
 use super::stats::ReportCall;
@@ -76,8 +77,8 @@ pub(super) struct Khoros {
 }
 
 impl Khoros {
-    pub fn new(options: &Options) -> Self {
-        let source = rows::Rows { seed: options.seed, volume: options.volume };
+    pub fn new(options: &Options, company: &Arc<Company>) -> Self {
+        let source = rows::Rows(Arc::clone(company));
         Self {
             gateway: Gateway::new(options, &[limit(options)], too_many),
             data: Reports::new(Box::new(source), rows::names(), options.hide_future),

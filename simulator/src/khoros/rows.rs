@@ -1,30 +1,31 @@
-//! The content of Khoros's exports and lists, made from real conversations. Every field of an export is a string
-//! (`facts/khoros_care.md §7`); most fields are not documented, so all but a few are invented.
+//! The content of Khoros's exports and lists: the company's threads in social networks. Every field of an export is a
+//! string (`facts/khoros_care.md §7`); most fields are not documented, so all but a few are invented.
 
-use super::super::conversations::{Conversation, Message, choose, pick, word};
-use super::super::truth::{Dice, Record, Row, Source, Ticks, Volume, seconds_text};
+use std::sync::Arc;
+
+use super::super::company::Company;
+use super::super::company::khoros::{CLOSED_WITHIN_DAYS, Day, State, Thread, conversation_id};
+use super::super::company::people::{AGENTS, Customer, TEAMS};
+use super::super::company::plan::Spot;
+use super::super::conversations::pick;
+use super::super::truth::{Dice, Record, Row, Source, TICKS_PER_DAY, Ticks, seconds_text};
 
 /// Conversations that get closed are closed within this time.
-pub(super) const CLOSED_WITHIN: Ticks = 2 * 864_000_000_000;
-/// Number of agents of the account.
-const AGENTS: u64 = 12;
-const TEAMS: [&str; 3] = ["Soporte", "Billing \"EU\"", "Night shift"];
+pub(super) const CLOSED_WITHIN: Ticks = CLOSED_WITHIN_DAYS * TICKS_PER_DAY;
 
-/// One export or list: its id, its rows per thousand rows of the largest one, and its metrics.
+/// One export or list: its id and its metrics.
 pub(super) struct Export {
     pub id: &'static str,
-    share: u64,
     pub metrics: &'static [&'static str],
 }
 
 /// The lists are the rows of 1 January 1970, since they have no time.
-const LISTS: &[(&str, u64)] = &[("user", AGENTS), ("teams", TEAMS.len() as u64)];
+const LISTS: &[(&str, u64)] = &[("user", AGENTS.len() as u64), ("teams", TEAMS.len() as u64)];
 
 /// By number.
 pub(super) const EXPORTS: &[Export] = &[
     Export {
         id: "conversation",
-        share: 300,
         metrics: &[
             "CONVERSATION_ID",
             "STATUS",
@@ -38,58 +39,38 @@ pub(super) const EXPORTS: &[Export] = &[
     },
     Export {
         id: "conversation_actions",
-        share: 600,
         metrics: &["CONVERSATION_ID", "ACTION", "ACTION_TIME", "AGENT_DISPLAY_ID", "NOTE"],
     },
     Export {
         id: "conversation_history_action",
-        share: 700,
         metrics: &["CONVERSATION_ID", "ORDINAL", "ACTION", "ACTION_TIME", "AGENT_DISPLAY_ID"],
     },
     Export {
         id: "incoming_post",
-        share: 1000,
         metrics: &["POST_ID", "CONVERSATION_ID", "AUTHOR_UUID", "POST_TIME", "MESSAGE_TEXT"],
     },
     Export {
         id: "response",
-        share: 800,
         metrics: &["RESPONSE_ID", "CONVERSATION_ID", "AGENT_DISPLAY_ID", "RESPONSE_TIME", "MESSAGE_TEXT"],
     },
     Export {
         id: "response_approval",
-        share: 60,
         metrics: &["RESPONSE_ID", "APPROVER_DISPLAY_ID", "STEP", "STATE", "APPROVAL_TIME"],
     },
-    Export { id: "combined", share: 200, metrics: &["TYPE", "CONVERSATION_ID", "TIME", "MESSAGE_TEXT"] },
-    Export {
-        id: "author",
-        share: 150,
-        metrics: &["AUTHOR_UUID", "AUTHOR_NAME", "NETWORK", "FOLLOWERS", "LAST_POST_TIME"],
-    },
-    Export {
-        id: "raw_expert_help",
-        share: 40,
-        metrics: &["CONVERSATION_ID", "REQUESTED_BY", "REQUEST_TIME", "REQUEST_TEXT"],
-    },
+    Export { id: "combined", metrics: &["TYPE", "CONVERSATION_ID", "TIME", "MESSAGE_TEXT"] },
+    Export { id: "author", metrics: &["AUTHOR_UUID", "AUTHOR_NAME", "NETWORK", "FOLLOWERS", "LAST_POST_TIME"] },
+    Export { id: "raw_expert_help", metrics: &["CONVERSATION_ID", "REQUESTED_BY", "REQUEST_TIME", "REQUEST_TEXT"] },
     Export {
         id: "raw_agent_states",
-        share: 200,
         metrics: &["agent_name", "agent_email", "agent_id", "state", "state_start", "duration_seconds"],
     },
-    Export {
-        id: "team_performance",
-        share: 20,
-        metrics: &["AGENT_DISPLAY_ID", "TEAM_NAME", "RESPONSES", "AVG_HANDLE_TIME"],
-    },
+    Export { id: "team_performance", metrics: &["AGENT_DISPLAY_ID", "TEAM_NAME", "RESPONSES", "AVG_HANDLE_TIME"] },
     Export {
         id: "team_performance_interval",
-        share: 100,
         metrics: &["AGENT_DISPLAY_ID", "TEAM_NAME", "INTERVAL_START", "RESPONSES"],
     },
     Export {
         id: "user",
-        share: 0,
         metrics: &[
             "AGENT_ID",
             "AGENT_NAME",
@@ -100,9 +81,9 @@ pub(super) const EXPORTS: &[Export] = &[
             "TOTAL_GREEN_STATE_TIME_MILLIS",
         ],
     },
-    Export { id: "teams", share: 0, metrics: &[] },
+    Export { id: "teams", metrics: &[] },
     // A Publishing export: undocumented (`§5`).
-    Export { id: "raw_brand_post", share: 30, metrics: &["BRAND_POST_ID", "POST_TIME", "MESSAGE_TEXT"] },
+    Export { id: "raw_brand_post", metrics: &["BRAND_POST_ID", "POST_TIME", "MESSAGE_TEXT"] },
 ];
 
 pub(super) fn names() -> Vec<Vec<String>> {
@@ -121,15 +102,12 @@ pub(super) fn display_name(metric: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// The exports as functions of seed, export, day and position.
-pub(super) struct Rows {
-    pub seed: u64,
-    pub volume: Volume,
-}
+/// The exports as functions of day and position.
+pub(super) struct Rows(pub Arc<Company>);
 
 impl Source for Rows {
     fn seed(&self) -> u64 {
-        self.seed
+        self.0.seed
     }
 
     fn rows_on(&self, report: usize, day: i32) -> u64 {
@@ -137,194 +115,249 @@ impl Source for Rows {
         match LISTS.iter().find(|(id, _)| *id == export.id) {
             Some((_, rows)) if day == 0 => *rows,
             Some(_) => 0,
-            None => self.volume.rows_on(self.seed, report, day, export.share),
+            None => self.0.social.rows_on(export.id, day),
         }
     }
 
+    fn moment(&self, report: usize, day: i32, position: u64) -> Option<Ticks> {
+        self.0.social.day(day).timelines.get(EXPORTS[report].id)?.at(position)
+    }
+
     fn write(&self, row: Row, record: &mut Record) {
-        let day = u64::from(row.day.cast_unsigned());
-        let mut dice = Dice::new(self.seed, &[row.report as u64, day, row.position, 29]);
-        let conversation = pick(dice.roll());
-        let message = choose(dice.roll(), &conversation.messages);
-        let made = Made { id: day * 1_000_000 + row.position, conversation, message, dice, row };
-        match EXPORTS[row.report].id {
+        let row = self.0.known(row);
+        let id = EXPORTS[row.report].id;
+        if id == "user" || id == "teams" {
+            let dice = Dice::new(self.0.seed, &[row.report as u64, row.position, 29]);
+            return if id == "user" { user(row.position, dice, record) } else { team(row.position, dice, record) };
+        }
+        let day = self.0.social.day(row.day);
+        let Some(spot) = day.timelines.get(id).and_then(|timeline| timeline.spot(row.position)) else { return };
+        let made = Made { seed: self.0.seed, shift: row.at - spot.event.at, day: &day, spot, row };
+        match id {
             "conversation" => made.conversation(record),
             "conversation_actions" | "conversation_history_action" => made.action(record),
-            "incoming_post" => made.post(record, self.seed),
+            "incoming_post" => made.post(record),
             "response" => made.response(record),
             "response_approval" => made.approval(record),
-            "author" => made.author(record, self.seed),
+            "author" => made.author(record),
             "raw_expert_help" => made.help(record),
             "raw_agent_states" => made.state(record),
             "team_performance" | "team_performance_interval" => made.performance(record),
-            "user" => made.user(record),
-            "teams" => made.team(record),
             "raw_brand_post" => made.brand_post(record),
             _ => made.combined(record),
         }
     }
 }
 
+/// The id of a post or reply of a conversation.
+fn message_id(conversation: u64, rank: usize) -> String {
+    (conversation * 10 + rank as u64).to_string()
+}
+
 /// The inputs of a row.
-struct Made {
-    /// The number of the entity within its export.
-    id: u64,
-    conversation: &'static Conversation,
-    message: &'static Message,
-    dice: Dice,
+struct Made<'a> {
+    seed: u64,
+    /// How much later this row is than the fact that it shows.
+    shift: Ticks,
+    day: &'a Day,
+    spot: Spot,
     row: Row,
 }
 
-impl Made {
-    fn conversation(mut self, record: &mut Record) {
-        let status = word(self.dice.roll(), &["Closed", "Closed", "Open", "Pending"]);
-        let last = self.conversation.messages.last().map_or(0, |message| self.conversation.since_start(message));
-        let closed = self.row.at + last.clamp(0, CLOSED_WITHIN - 1);
-        let closed = if status == "Closed" { seconds_text(closed) } else { String::new() };
+impl Made<'_> {
+    fn thread(&self) -> &Thread {
+        &self.day.threads[self.spot.event.of]
+    }
+
+    fn conversation_number(&self) -> u64 {
+        let thread = self.thread();
+        conversation_id(thread.day, thread.number, self.spot.copy)
+    }
+
+    fn conversation_id(&self) -> String {
+        self.conversation_number().to_string()
+    }
+
+    fn agent(&self) -> &'static str {
+        AGENTS[self.thread().agent].khoros_id
+    }
+
+    fn customer(&self) -> Customer {
+        Customer::of(self.seed, self.thread().customer)
+    }
+
+    fn time(&self) -> String {
+        seconds_text(self.row.at)
+    }
+
+    fn conversation(self, record: &mut Record) {
+        let thread = self.thread();
+        let now = self.row.now.saturating_sub(self.shift);
+        let state = thread.state(now);
+        let status = match state {
+            State::Open => "Open",
+            State::Pending => "Pending",
+            State::Closed => "Closed",
+        };
+        let closed = thread.closed.filter(|_| state == State::Closed);
+        let closed = closed.map(|closed| seconds_text(thread.at(closed) + self.shift)).unwrap_or_default();
+        let so_far = |times: &[u64]| times.iter().filter(|&&secs| thread.at(secs) <= now).count();
+        let is_assigned = thread.actions.first().is_some_and(|&(_, secs)| thread.at(secs) <= now);
         record
-            .text("CONVERSATION_ID", &self.id.to_string())
+            .text("CONVERSATION_ID", &self.conversation_id())
             .text("STATUS", status)
-            .text("ASSIGNED_AGENT_DISPLAY_ID", word(self.dice.roll(), &["14", "27", "31", ""]))
-            .text("COMPANY", &self.conversation.company)
-            .text("CREATED_TIME", &seconds_text(self.row.at))
+            .text("ASSIGNED_AGENT_DISPLAY_ID", if is_assigned { self.agent() } else { "" })
+            .text("COMPANY", &thread.texts.company)
+            .text("CREATED_TIME", &self.time())
             .text("CLOSED_TIME", &closed)
-            .text("MESSAGE_COUNT", &self.conversation.messages.len().to_string())
-            .text("FIRST_MESSAGE_TEXT", &self.conversation.messages[0].text);
+            .text("MESSAGE_COUNT", &(so_far(&thread.posts) + so_far(&thread.replies)).to_string())
+            .text("FIRST_MESSAGE_TEXT", &thread.texts.messages[0].text);
     }
 
-    fn action(mut self, record: &mut Record) {
+    fn action(self, record: &mut Record) {
         let history = EXPORTS[self.row.report].id == "conversation_history_action";
-        record.text("CONVERSATION_ID", &(self.id / 3).to_string());
+        let rank = self.spot.event.rank;
+        record.text("CONVERSATION_ID", &self.conversation_id());
         if history {
-            record.text("ORDINAL", &(self.id % 3).to_string());
+            record.text("ORDINAL", &rank.to_string());
         }
-        let agent = self.agent();
         record
-            .text("ACTION", word(self.dice.roll(), &["ASSIGN", "CLOSE", "TAG", "REOPEN"]))
-            .text("ACTION_TIME", &seconds_text(self.row.at))
-            .text("AGENT_DISPLAY_ID", &agent);
+            .text("ACTION", self.thread().actions[rank].0)
+            .text("ACTION_TIME", &self.time())
+            .text("AGENT_DISPLAY_ID", self.agent());
         if !history {
-            record.text("NOTE", if self.dice.once_in(3) { &self.message.text } else { "" });
+            let noted = self.thread().number.is_multiple_of(3);
+            record.text("NOTE", if noted { self.thread().customers_words(rank) } else { "" });
         }
     }
 
-    fn post(mut self, record: &mut Record, seed: u64) {
-        let author = self.author_id(seed);
+    fn post(self, record: &mut Record) {
+        let rank = self.spot.event.rank;
         record
-            .text("POST_ID", &self.id.to_string())
-            .text("CONVERSATION_ID", &(self.id / 2).to_string())
-            .text("AUTHOR_UUID", &author)
-            .text("POST_TIME", &seconds_text(self.row.at))
-            .text("MESSAGE_TEXT", &self.message.text);
+            .text("POST_ID", &message_id(self.conversation_number(), rank))
+            .text("CONVERSATION_ID", &self.conversation_id())
+            .text("AUTHOR_UUID", &self.customer().uuid)
+            .text("POST_TIME", &self.time())
+            .text("MESSAGE_TEXT", self.thread().customers_words(rank));
     }
 
-    fn response(mut self, record: &mut Record) {
-        let agent = self.agent();
+    fn response(self, record: &mut Record) {
         record
-            .text("RESPONSE_ID", &self.id.to_string())
-            .text("CONVERSATION_ID", &(self.id / 2).to_string())
-            .text("AGENT_DISPLAY_ID", &agent)
-            .text("RESPONSE_TIME", &seconds_text(self.row.at))
-            .text("MESSAGE_TEXT", &self.conversation.resolution.text);
+            .text("RESPONSE_ID", &message_id(self.conversation_number(), self.spot.event.rank))
+            .text("CONVERSATION_ID", &self.conversation_id())
+            .text("AGENT_DISPLAY_ID", self.agent())
+            .text("RESPONSE_TIME", &self.time())
+            .text("MESSAGE_TEXT", &self.thread().texts.resolution.text);
     }
 
-    fn approval(mut self, record: &mut Record) {
-        let agent = self.agent();
+    /// Somebody else approves. A first step that is rejected is followed by a second one.
+    fn approval(self, record: &mut Record) {
+        let (rank, thread) = (self.spot.event.rank, self.thread());
+        let approver = AGENTS[(thread.agent + 1 + rank % 2) % AGENTS.len()].khoros_id;
+        let is_rejected = rank.is_multiple_of(2) && thread.number.is_multiple_of(2);
         record
-            .text("RESPONSE_ID", &(self.id / 2).to_string())
-            .text("APPROVER_DISPLAY_ID", &agent)
-            .text("STEP", &(1 + self.id % 2).to_string())
-            .text("STATE", word(self.dice.roll(), &["APPROVED", "REJECTED"]))
-            .text("APPROVAL_TIME", &seconds_text(self.row.at));
+            .text("RESPONSE_ID", &message_id(self.conversation_number(), rank / 2))
+            .text("APPROVER_DISPLAY_ID", approver)
+            .text("STEP", &(1 + rank % 2).to_string())
+            .text("STATE", if is_rejected { "REJECTED" } else { "APPROVED" })
+            .text("APPROVAL_TIME", &self.time());
     }
 
-    fn combined(mut self, record: &mut Record) {
+    fn combined(self, record: &mut Record) {
+        let thread = self.thread();
+        let (kind, text) = match self.spot.event.rank {
+            rank if rank < thread.posts.len() => ("POST", thread.customers_words(rank)),
+            _ => ("RESPONSE", thread.texts.resolution.text.as_str()),
+        };
         record
-            .text("TYPE", word(self.dice.roll(), &["POST", "RESPONSE"]))
-            .text("CONVERSATION_ID", &(self.id / 2).to_string())
-            .text("TIME", &seconds_text(self.row.at))
-            .text("MESSAGE_TEXT", &self.message.text);
+            .text("TYPE", kind)
+            .text("CONVERSATION_ID", &self.conversation_id())
+            .text("TIME", &self.time())
+            .text("MESSAGE_TEXT", text);
     }
 
-    fn author(mut self, record: &mut Record, seed: u64) {
-        let author = self.author_id(seed);
+    fn author(self, record: &mut Record) {
+        let customer = self.customer();
         record
-            .text("AUTHOR_UUID", &author)
-            .text("AUTHOR_NAME", &self.message.author)
-            .text("NETWORK", word(self.dice.roll(), &["TWITTER", "FACEBOOK"]))
-            .text("FOLLOWERS", &self.dice.below(10_000).to_string())
-            .text("LAST_POST_TIME", &seconds_text(self.row.at));
+            .text("AUTHOR_UUID", &customer.uuid)
+            .text("AUTHOR_NAME", &customer.handle)
+            .text("NETWORK", self.thread().network)
+            .text("FOLLOWERS", &customer.followers.to_string())
+            .text("LAST_POST_TIME", &self.time());
     }
 
-    fn help(mut self, record: &mut Record) {
-        let agent = self.agent();
+    fn help(self, record: &mut Record) {
         record
-            .text("CONVERSATION_ID", &(self.id / 2).to_string())
-            .text("REQUESTED_BY", &agent)
-            .text("REQUEST_TIME", &seconds_text(self.row.at))
-            .text("REQUEST_TEXT", &self.message.text);
+            .text("CONVERSATION_ID", &self.conversation_id())
+            .text("REQUESTED_BY", self.agent())
+            .text("REQUEST_TIME", &self.time())
+            .text("REQUEST_TEXT", self.thread().customers_words(0));
     }
 
-    fn state(mut self, record: &mut Record) {
-        let agent = self.agent();
+    fn state(self, record: &mut Record) {
+        let console = &self.day.consoles[self.spot.event.of];
+        let agent = &AGENTS[console.agent];
         record
-            .text("agent_name", &format!("Agent {agent}"))
-            .text("agent_email", &format!("agent{agent}@example.com"))
-            .text("agent_id", &agent)
-            .text("state", word(self.dice.roll(), &["GREEN", "YELLOW", "RED"]))
-            .text("state_start", &seconds_text(self.row.at))
-            .text("duration_seconds", &self.dice.below(7200).to_string());
+            .text("agent_name", &agent.name())
+            .text("agent_email", agent.email)
+            .text("agent_id", agent.khoros_id)
+            .text("state", console.state)
+            .text("state_start", &self.time())
+            .text("duration_seconds", &console.secs.to_string());
     }
 
-    fn performance(mut self, record: &mut Record) {
-        let agent = self.agent();
-        record.text("AGENT_DISPLAY_ID", &agent).text("TEAM_NAME", word(self.dice.roll(), &TEAMS));
-        if EXPORTS[self.row.report].id == "team_performance_interval" {
-            record.text("INTERVAL_START", &seconds_text(self.row.at));
+    fn performance(self, record: &mut Record) {
+        let by_interval = EXPORTS[self.row.report].id == "team_performance_interval";
+        let of = if by_interval { &self.day.intervals } else { &self.day.performances };
+        let performance = &of[self.spot.event.of];
+        let agent = &AGENTS[performance.agent];
+        record.text("AGENT_DISPLAY_ID", agent.khoros_id).text("TEAM_NAME", agent.team);
+        if by_interval {
+            record.text("INTERVAL_START", &seconds_text(performance.from));
         }
-        record.text("RESPONSES", &self.dice.below(80).to_string());
-        if EXPORTS[self.row.report].id == "team_performance" {
-            record.text("AVG_HANDLE_TIME", &format!("{}.{}", self.dice.below(600), self.dice.below(10)));
+        record.text("RESPONSES", &performance.replies.to_string());
+        if !by_interval {
+            record.text("AVG_HANDLE_TIME", &format!("{}.0", performance.handle_secs));
         }
-    }
-
-    fn user(mut self, record: &mut Record) {
-        let (id, logged_in) = (14 + self.row.position, self.dice.below(86_400_000));
-        record
-            .text("AGENT_ID", &id.to_string())
-            .text("AGENT_NAME", &format!("Agent {id}"))
-            .text("AGENT_EMAIL", &format!("agent{id}@example.com"))
-            .text("TEAM_NAME", word(self.dice.roll(), &TEAMS))
-            .text("TOTAL_CONSOLE_LOGGED_IN_TIME", &format!("{} h", logged_in / 3_600_000))
-            .text("TOTAL_CONSOLE_LOGGED_IN_TIME_MILLIS", &logged_in.to_string())
-            .text("TOTAL_GREEN_STATE_TIME_MILLIS", &(logged_in / 3).to_string());
-    }
-
-    /// `facts/khoros_care.md §6`
-    fn team(mut self, record: &mut Record) {
-        let name = word(self.row.position, &TEAMS);
-        let description = (!self.dice.once_in(3)).then(|| format!("{name}, all shifts"));
-        record
-            .text("uuid", &self.dice.guid())
-            .raw("teamId", 11 + self.row.position)
-            .text("name", name)
-            .text_or_null("description", description.as_deref())
-            .raw("numberOfMembers", self.dice.below(40));
     }
 
     fn brand_post(self, record: &mut Record) {
+        let id = conversation_id(self.row.day, self.spot.event.of, self.spot.copy);
+        let mut dice = Dice::new(self.seed, &[id, 33]);
         record
-            .text("BRAND_POST_ID", &self.id.to_string())
-            .text("POST_TIME", &seconds_text(self.row.at))
-            .text("MESSAGE_TEXT", &self.message.text);
+            .text("BRAND_POST_ID", &id.to_string())
+            .text("POST_TIME", &self.time())
+            .text("MESSAGE_TEXT", &pick(dice.roll()).resolution.text);
     }
+}
 
-    fn agent(&mut self) -> String {
-        (14 + self.dice.below(AGENTS)).to_string()
-    }
+fn user(position: u64, mut dice: Dice, record: &mut Record) {
+    let agent = &AGENTS[usize::try_from(position).unwrap_or_default() % AGENTS.len()];
+    let logged_in = dice.below(86_400_000);
+    record
+        .text("AGENT_ID", &id_of(position, agent.khoros_id))
+        .text("AGENT_NAME", &agent.name())
+        .text("AGENT_EMAIL", agent.email)
+        .text("TEAM_NAME", agent.team)
+        .text("TOTAL_CONSOLE_LOGGED_IN_TIME", &format!("{} h", logged_in / 3_600_000))
+        .text("TOTAL_CONSOLE_LOGGED_IN_TIME_MILLIS", &logged_in.to_string())
+        .text("TOTAL_GREEN_STATE_TIME_MILLIS", &(logged_in / 3).to_string());
+}
 
-    /// Authors recur: there are two hundred.
-    fn author_id(&mut self, seed: u64) -> String {
-        Dice::new(seed, &[self.dice.below(200), 31]).guid()
-    }
+/// Inserted agents have ids of their own.
+fn id_of(position: u64, id: &str) -> String {
+    if position < AGENTS.len() as u64 { id.to_owned() } else { (14 + position).to_string() }
+}
+
+/// `facts/khoros_care.md §6`
+fn team(position: u64, mut dice: Dice, record: &mut Record) {
+    let name = TEAMS[usize::try_from(position).unwrap_or_default() % TEAMS.len()];
+    let description = (!dice.once_in(3)).then(|| format!("{name}, all shifts"));
+    let members = AGENTS.iter().filter(|agent| agent.team == name).count();
+    record
+        .text("uuid", &dice.guid())
+        .raw("teamId", 11 + position)
+        .text("name", name)
+        .text_or_null("description", description.as_deref())
+        .raw("numberOfMembers", members);
 }

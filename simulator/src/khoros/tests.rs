@@ -160,7 +160,8 @@ async fn conversations_are_reported_by_type() {
         assert!(rows.iter().all(fits), "{report}");
         counts.push(rows.len());
     }
-    assert!(counts[2] > counts[0] && counts[1] > 10, "{counts:?}");
+    // Those that are closed the next day, and those of the days before that stay open.
+    assert!(counts[2] > 20 && counts[1] > 100, "{counts:?}");
 }
 
 #[tokio::test]

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, FixedOffset, NaiveDateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
+use super::super::company::people::Agent;
 use super::super::export::fields;
 use super::super::truth::{Reports, Span, TICKS_PER_SECOND};
 use super::request::Asked;
-use super::rows::{AGENTS, CASE_SECS_MAX, CASES, CLASSIFICATIONS, MENTIONS, SEPARATOR, SUBMISSIONS, names};
+use super::rows::{CASE_SECS_MAX, CASES, CLASSIFICATIONS, MENTIONS, SEPARATOR, SUBMISSIONS, agents, names};
 
 /// States of messages that need no more work.
 const CLOSED: &[&str] = &["redirected", "irrelevant", "duplicate", "closed", "no_response_required"];
@@ -51,10 +52,10 @@ impl Fact {
         self.get("Classifications").split(SEPARATOR).filter_map(named).collect()
     }
 
-    fn agent(&self) -> Option<usize> {
-        AGENTS
-            .iter()
-            .position(|agent| agent.1 == self.get("Agent First Name") && agent.2 == self.get("Agent Last Name"))
+    /// The agent's id.
+    fn agent(&self) -> Option<i64> {
+        let (first, last) = (self.get("Agent First Name"), self.get("Agent Last Name"));
+        agents().find(|(_, agent)| agent.first == first && agent.last == last).map(|(id, _)| id)
     }
 }
 
@@ -187,8 +188,8 @@ fn classifications(facts: &[Fact]) -> Value {
 }
 
 fn user_summary(facts: &[Fact]) -> Value {
-    let of_agent = |(number, (id, first, last, _)): (usize, &(i64, &str, &str, &str))| {
-        let own: Vec<&Fact> = facts.iter().filter(|fact| fact.agent() == Some(number)).collect();
+    let of_agent = |(id, agent): (i64, &Agent)| {
+        let own: Vec<&Fact> = facts.iter().filter(|fact| fact.agent() == Some(id)).collect();
         let (assigned, responded_to) = (own.len() as u64, count(&own, responded));
         let private = count(&own, |fact| responded(fact) && fact.get("Source Type") == "email");
         let broke = |column| count(&own, |fact| responded(fact) && fact.get(column) == "false");
@@ -199,7 +200,7 @@ fn user_summary(facts: &[Fact]) -> Value {
         let fraction = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
         (assigned > 0).then(|| {
             json!({
-                "user_id": id.to_string(), "first_name": first, "last_name": last, "mentions_assigned": assigned,
+                "user_id": id.to_string(), "first_name": agent.first, "last_name": agent.last, "mentions_assigned": assigned,
                 "responded_to": responded_to, "responded_to_in_private": private, "total_responded_to": responded_to,
                 "broke_sla": broke_sla, "broke_action_sla": broke_action, "avg_response_time": average,
                 "min_response_time": least, "max_response_time": most, "avg_action_response_time": agent_average,
@@ -213,29 +214,29 @@ fn user_summary(facts: &[Fact]) -> Value {
             })
         })
     };
-    AGENTS.iter().enumerate().filter_map(of_agent).collect()
+    agents().filter_map(of_agent).collect()
 }
 
 fn user_volume(facts: &[Fact]) -> Value {
-    let of_agent = |(number, (id, first, last, _)): (usize, &(i64, &str, &str, &str))| {
+    let of_agent = |(id, agent): (i64, &Agent)| {
         let mut counts: BTreeMap<&str, u64> = STATES.iter().map(|&state| (state, 0)).collect();
-        for fact in facts.iter().filter(|fact| fact.agent() == Some(number)) {
+        for fact in facts.iter().filter(|fact| fact.agent() == Some(id)) {
             *counts.entry(fact.get("State")).or_default() += 1;
         }
         let all = counts.values().sum();
         let closed = counts.iter().filter(|(state, _)| CLOSED.contains(state)).map(|(_, count)| count).sum();
         counts.extend([("all_states", all), ("all_closed_states", closed)]);
-        json!({ "user_id": id, "first_name": first, "last_name": last, "states": counts })
+        json!({ "user_id": id, "first_name": agent.first, "last_name": agent.last, "states": counts })
     };
-    AGENTS.iter().enumerate().map(of_agent).collect()
+    agents().map(of_agent).collect()
 }
 
 /// Cases that were open at some time in the range.
 fn cases(data: &Reports, asked: &Asked) -> Vec<Fact> {
     let span = asked.span();
-    let from = span.from - CASE_SECS_MAX * TICKS_PER_SECOND;
+    let from = span.from - i64::try_from(CASE_SECS_MAX).unwrap_or_default() * TICKS_PER_SECOND;
     let cases = facts(data, CASES, Span { from, ..span });
-    cases.into_iter().filter(|case| case.moment("Closed (UTC)").is_some_and(|end| end >= asked.from)).collect()
+    cases.into_iter().filter(|case| case.moment("Closed (UTC)").is_none_or(|end| end >= asked.from)).collect()
 }
 
 /// Cases that were closed in the range.
@@ -263,7 +264,7 @@ fn case_volume(cases: &[Fact], asked: &Asked) -> Value {
     while start <= asked.to {
         let active = |case: &&Fact| {
             case.moment("Opened (UTC)").is_some_and(|opened| opened < start + step)
-                && case.moment("Closed (UTC)").is_some_and(|closed| closed >= start)
+                && case.moment("Closed (UTC)").is_none_or(|closed| closed >= start)
         };
         let label = label(start.with_timezone(&Utc), asked);
         open.push(json!({ "value": cases.iter().filter(active).count(), "date_range": { "date_from": label } }));

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use self::request::Asked;
 use super::call::{Arrival, Gateway, Incoming, Reply};
+use super::company::Company;
 use super::limits::{Applies, Refusal, Refused, Rule, Unit};
 use super::response::{JSON, PlannedResponse};
 use super::stats::ReportCall;
@@ -63,8 +64,8 @@ pub(super) struct Lexer {
 }
 
 impl Lexer {
-    pub fn new(options: &Options) -> Self {
-        let source = rows::Rows { seed: options.seed, volume: options.volume };
+    pub fn new(options: &Options, company: &Arc<Company>) -> Self {
+        let source = rows::Rows(Arc::clone(company));
         Self {
             gateway: Gateway::new(options, &limit_rules(options), too_many),
             data: Reports::new(Box::new(source), rows::names(), options.hide_future),

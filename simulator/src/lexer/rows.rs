@@ -1,49 +1,31 @@
-//! The content of Lexer's lists and files, made from real conversations. The reports' figures are counted from the
+//! The content of Lexer's lists and files, made from the company's cases. The reports' figures are counted from the
 //! files' rows, so that they agree with each other and with every edit.
+
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::super::conversations::{Conversation, Message, choose, pick, word};
-use super::super::truth::{Dice, Record, Row, Source, TICKS_PER_SECOND, Ticks, Volume, seconds_text};
+use super::super::company::Company;
+pub(super) use super::super::company::lexer::CLASSIFICATIONS;
+use super::super::company::lexer::{AGENT_DUE_SECS, CLOSED_WITHIN_SECS, Case, DUE_SECS, Mention, TENTH_SECS, case_id};
+use super::super::company::people::{AGENTS as PEOPLE, Agent, Customer};
+use super::super::truth::{Record, Row, Source, TICKS_PER_SECOND, Ticks, seconds_text};
 
-/// The files by number: their types, and their rows per thousand rows of the vendor's largest report.
-const FILES: &[(&str, u64)] = &[("mention_sla_export", 500), ("case_details", 80), ("nps_submissions", 120)];
+/// The files by number.
+const FILES: &[&str] = &["mention_sla_export", "case_details", "nps_submissions"];
 pub(super) const MENTIONS: usize = 0;
 pub(super) const CASES: usize = 1;
 pub(super) const SUBMISSIONS: usize = 2;
 
 /// Maximum seconds from opening a case to closing it.
-pub(super) const CASE_SECS_MAX: i64 = 3 * 86_400;
+pub(super) const CASE_SECS_MAX: u64 = CLOSED_WITHIN_SECS;
 /// Separator of classifications in one cell; it is not documented.
 pub(super) const SEPARATOR: &str = "; ";
 
-pub(super) const CLASSIFICATIONS: &[(i64, &str)] =
-    &[(7001, "billing"), (7002, "outage"), (7003, "praise, thanks"), (7004, "retour / Rückgabe")];
-/// Most volume is in `closed` (`facts/lexer.md §5.2`).
-const STATES: &[&str] = &[
-    "closed",
-    "closed",
-    "closed",
-    "closed",
-    "responded",
-    "responded",
-    "assigned",
-    "in_progress",
-    "duplicate",
-    "awaiting_approval",
-    "irrelevant",
-    "redirected",
-    "no_response_required",
-    "new",
-];
-
-/// An agent: id, first and last name, e-mail address.
-pub(super) const AGENTS: &[(i64, &str, &str, &str)] = &[
-    (41, "Ana", "Reis", "ana.reis@example.com"),
-    (42, "Patrick", "O'Brien", "patrick@example.com"),
-    (57, "小龍", "李", "xl@example.com"),
-    (58, "Zoë \"Z\"", "Müller, Dr.", "zoe@example.com"),
-];
+/// The agents that Lexer knows, with their ids.
+pub(super) fn agents() -> impl Iterator<Item = (i64, &'static Agent)> {
+    PEOPLE.iter().filter_map(|agent| Some((agent.lexer_id?, agent)))
+}
 
 /// A form: id, name, whether it is archived, whether it is an NPS survey.
 pub(super) const FORMS: &[(i64, &str, bool, bool)] = &[
@@ -54,7 +36,7 @@ pub(super) const FORMS: &[(i64, &str, bool, bool)] = &[
 ];
 
 pub(super) fn names() -> Vec<Vec<String>> {
-    FILES.iter().map(|(name, _)| vec![(*name).to_owned()]).collect()
+    FILES.iter().map(|&name| vec![name.to_owned()]).collect()
 }
 
 /// The columns of a file, in order: for `mention_sla_export` those of the draft (`facts/lexer.md §6.2`), for the
@@ -98,133 +80,150 @@ pub(super) fn columns(file: usize) -> &'static [&'static str] {
     }
 }
 
-/// Lexer's files as functions of seed, file, day and position.
-pub(super) struct Rows {
-    pub seed: u64,
-    pub volume: Volume,
-}
+/// Lexer's files as functions of file, day and position.
+pub(super) struct Rows(pub Arc<Company>);
 
 impl Source for Rows {
     fn seed(&self) -> u64 {
-        self.seed
+        self.0.seed
     }
 
     fn rows_on(&self, report: usize, day: i32) -> u64 {
-        self.volume.rows_on(self.seed, report, day, FILES[report].1)
+        self.0.inbox.rows_on(FILES[report], day)
+    }
+
+    fn moment(&self, report: usize, day: i32, position: u64) -> Option<Ticks> {
+        self.0.inbox.day(day).timelines.get(FILES[report])?.at(position)
     }
 
     fn write(&self, row: Row, record: &mut Record) {
-        let day = u64::from(row.day.cast_unsigned());
-        let mut dice = Dice::new(self.seed, &[row.report as u64, day, row.position, 37]);
-        let conversation = pick(dice.roll());
-        let message = choose(dice.roll(), &conversation.messages);
-        let mut scene = Scene { row, conversation, message, dice };
+        let row = self.0.known(row);
+        let day = self.0.inbox.day(row.day);
+        let timeline = day.timelines.get(FILES[row.report]);
+        let Some(spot) = timeline.and_then(|timeline| timeline.spot(row.position)) else { return };
+        let case = &day.cases[spot.event.of];
+        let customer = Customer::of(self.0.seed, case.customer);
+        let scene = Scene { row, case, customer, copy: spot.copy };
         match row.report {
-            MENTIONS => mention(&mut scene, record),
-            CASES => case(&mut scene, record),
-            _ => submission(&mut scene, record),
+            MENTIONS => scene.mention(spot.event.rank, record),
+            CASES => scene.case(record),
+            _ => scene.submission(record),
         }
     }
 }
 
-struct Scene {
+struct Scene<'a> {
     row: Row,
-    conversation: &'static Conversation,
-    message: &'static Message,
-    dice: Dice,
+    case: &'a Case,
+    customer: Customer,
+    copy: u64,
 }
 
-/// `yyyy-MM-dd HH:mm:ss`, this many seconds later.
-fn moment(at: Ticks, later: u64) -> String {
-    let later = i64::try_from(later).unwrap_or_default();
-    seconds_text(at + later * TICKS_PER_SECOND).replace('T', " ").replace('Z', "")
+/// `yyyy-MM-dd HH:mm:ss`
+fn moment(at: Ticks) -> String {
+    seconds_text(at).replace('T', " ").replace('Z', "")
 }
 
-/// Tenths of a minute as minutes.
-fn minutes(tenths: u64) -> String {
+/// Seconds as minutes with tenths.
+fn minutes(secs: u64) -> String {
+    let tenths = secs / TENTH_SECS;
     format!("{}.{}", tenths / 10, tenths % 10)
 }
 
-fn classifications(dice: &mut Dice) -> String {
-    let first = choose(dice.roll(), CLASSIFICATIONS).1;
-    let second = choose(dice.roll(), CLASSIFICATIONS).1;
-    match dice.below(4) {
-        0 => String::new(),
-        1 if first != second => format!("{first}{SEPARATOR}{second}"),
-        _ => first.to_owned(),
+impl Scene<'_> {
+    /// This many seconds after the row's own time.
+    fn later(&self, secs: u64) -> Ticks {
+        self.row.at + i64::try_from(secs).unwrap_or_default() * TICKS_PER_SECOND
     }
-}
 
-fn mention(scene: &mut Scene, record: &mut Record) {
-    let at = scene.row.at;
-    let (_, first, last, _) = *choose(scene.dice.roll(), AGENTS);
-    let state = word(scene.dice.roll(), STATES);
-    let (queue, action) = (scene.dice.below(1200), 1 + scene.dice.below(600));
-    let wait = queue + action;
-    let responded = matches!(state, "closed" | "responded");
-    let answered = |text: String| if responded { text } else { String::new() };
-    record
-        .text("Account Name", &scene.conversation.company)
-        .text("Source Type", word(scene.dice.roll(), &["twitter", "facebook", "email"]))
-        .text("Agent First Name", first)
-        .text("Agent Last Name", last)
-        .text("Last Action Date (UTC)", &moment(at, wait * 6 + scene.dice.below(3600)))
-        .text("Customer Wait Time (min)", &answered(minutes(wait)))
-        .text("In Queue (min)", &minutes(queue))
-        .text("Agent Response Time (min)", &answered(minutes(action)))
-        .text("Within Customer SLA", if wait <= 1200 { "true" } else { "false" })
-        .text("Within Agent SLA", if action <= 300 { "true" } else { "false" })
-        .text("State", state)
-        .text("Customer Publish Date (UTC)", &moment(at, 0))
-        .text("Customer Username", &scene.message.author)
-        .text("Customer Fullname", "")
-        .text("Customer Message", &scene.message.text)
-        .text("Agent Reponse Date (UTC)", &answered(moment(at, wait * 6)))
-        .text("Agent Response", &answered(format!("=HYPERLINK(\"x\"), \n{}", scene.conversation.resolution.text)))
-        .text("Classifications", &classifications(&mut scene.dice))
-        .text("Agent Notes", if scene.dice.once_in(5) { "called back" } else { "" })
-        .text("Customer Note", "");
-}
+    fn classifications(&self) -> String {
+        let names: Vec<&str> = self.case.classifications.iter().map(|&number| CLASSIFICATIONS[number].1).collect();
+        names.join(SEPARATOR)
+    }
 
-fn case(scene: &mut Scene, record: &mut Record) {
-    let at = scene.row.at;
-    let resolution = 600 + scene.dice.below(CASE_SECS_MAX.unsigned_abs() - 600);
-    let number = u64::from(scene.row.day.cast_unsigned()) * 100_000 + scene.row.position;
-    record
-        .text("Case ID", &format!("C-{number}"))
-        .text("Opened (UTC)", &moment(at, 0))
-        .text("Closed (UTC)", &moment(at, resolution))
-        .text("First Reply Time (sec)", &scene.dice.below(600).to_string())
-        .text("Resolution Time (sec)", &resolution.to_string())
-        .text("Agents", &(1 + scene.dice.below(3)).to_string())
-        .text("Interactions", &(1 + scene.dice.below(9)).to_string())
-        .text("Classifications", &classifications(&mut scene.dice))
-        .text("Customer Username", &scene.message.author);
-}
+    /// What the vendor knows of a message by now: its state, and whether it was answered.
+    fn progress(&self, mention: &Mention) -> (&'static str, bool) {
+        if self.later(mention.wait()) <= self.row.now {
+            (mention.state, mention.is_answered())
+        } else if self.later(mention.queue) <= self.row.now {
+            ("in_progress", false)
+        } else {
+            ("new", false)
+        }
+    }
 
-fn submission(scene: &mut Scene, record: &mut Record) {
-    let surveys: Vec<_> = FORMS.iter().filter(|form| form.3).collect();
-    let (id, name, ..) = **choose(scene.dice.roll(), &surveys);
-    let comment = if scene.dice.once_in(3) { "" } else { scene.message.text.as_str() };
-    record
-        .text("Form ID", &id.to_string())
-        .text("Form", name)
-        .text("Submitted At (UTC)", &moment(scene.row.at, 0))
-        .text("Score", &scene.dice.below(11).to_string())
-        .text("Comment", comment)
-        .text("Agent", choose(scene.dice.roll(), AGENTS).1)
-        .text("Customer Username", &scene.message.author);
+    fn mention(&self, rank: usize, record: &mut Record) {
+        let (case, mention) = (self.case, &self.case.mentions[rank]);
+        let agent = &PEOPLE[case.agent];
+        let (state, is_answered) = self.progress(mention);
+        let answered = |text: String| if is_answered { text } else { String::new() };
+        let touched = if self.later(mention.wait()) <= self.row.now { mention.wait() } else { 0 };
+        record
+            .text("Account Name", &case.texts.company)
+            .text("Source Type", case.channel)
+            .text("Agent First Name", agent.first)
+            .text("Agent Last Name", agent.last)
+            .text("Last Action Date (UTC)", &moment(self.later(touched)))
+            .text("Customer Wait Time (min)", &answered(minutes(mention.wait())))
+            .text("In Queue (min)", &minutes(mention.queue))
+            .text("Agent Response Time (min)", &answered(minutes(mention.action)))
+            .text("Within Customer SLA", if mention.wait() <= DUE_SECS { "true" } else { "false" })
+            .text("Within Agent SLA", if mention.action <= AGENT_DUE_SECS { "true" } else { "false" })
+            .text("State", state)
+            .text("Customer Publish Date (UTC)", &moment(self.row.at))
+            .text("Customer Username", &self.customer.handle)
+            .text("Customer Fullname", &self.customer.name())
+            .text("Customer Message", &case.texts.messages[rank % case.texts.messages.len()].text)
+            .text("Agent Reponse Date (UTC)", &answered(moment(self.later(mention.wait()))))
+            .text("Agent Response", &answered(format!("=HYPERLINK(\"x\"), \n{}", case.texts.resolution.text)))
+            .text("Classifications", &self.classifications())
+            .text("Agent Notes", if case.number % 5 == 0 { "called back" } else { "" })
+            .text("Customer Note", "");
+    }
+
+    fn case(&self, record: &mut Record) {
+        let case = self.case;
+        let known = |secs: u64| self.later(secs) <= self.row.now;
+        let so_far = case.mentions.iter().filter(|mention| known(mention.sent)).count();
+        let is_closed = known(case.closed);
+        let closed = |text: String| if is_closed { text } else { String::new() };
+        let first_reply = case.first_reply().filter(|&secs| known(secs));
+        record
+            .text("Case ID", &case_id(case.day, case.number, self.copy))
+            .text("Opened (UTC)", &moment(self.row.at))
+            .text("Closed (UTC)", &closed(moment(self.later(case.closed))))
+            .text("First Reply Time (sec)", &first_reply.map(|secs| secs.to_string()).unwrap_or_default())
+            .text("Resolution Time (sec)", &closed(case.closed.to_string()))
+            .text("Agents", "1")
+            .text("Interactions", &so_far.to_string())
+            .text("Classifications", &self.classifications())
+            .text("Customer Username", &self.customer.handle);
+    }
+
+    fn submission(&self, record: &mut Record) {
+        let Some(survey) = self.case.survey else { return };
+        let wanted = if survey.is_archived_form { 503 } else { 502 };
+        let name = FORMS.iter().find(|form| form.0 == wanted).map_or("", |form| form.1);
+        let comment = if self.case.number.is_multiple_of(3) { "" } else { self.case.texts.messages[0].text.as_str() };
+        record
+            .text("Form ID", &wanted.to_string())
+            .text("Form", name)
+            .text("Submitted At (UTC)", &moment(self.row.at))
+            .text("Score", &survey.score.to_string())
+            .text("Comment", comment)
+            .text("Agent", &PEOPLE[self.case.agent].name())
+            .text("Customer Username", &self.customer.handle);
+    }
 }
 
 /// `facts/lexer.md §2`
 pub(super) fn list(name: &str) -> Vec<Value> {
     match name {
-        "users" => AGENTS
-            .iter()
+        "users" => agents()
             .enumerate()
-            .map(|(number, (id, first, last, email))| {
+            .map(|(number, (id, agent))| {
                 json!({
-                    "id": id, "email": email, "first_name": first, "last_name": last, "timezone": "Europe/Lisbon",
+                    "id": id, "email": agent.email, "first_name": agent.first, "last_name": agent.last, "timezone": "Europe/Lisbon",
                     "gmtoffset": if number == 2 { 9.5 } else { 1.0 }, "sign_in_count": 17 * number,
                     "last_sign_in_at": (number > 0).then_some("2024-02-29T23:59:58Z"), "archived": number == 3,
                     "groups": &[301, 302, 377][..number.min(3)],

@@ -19,6 +19,7 @@ use axum::routing::post;
 use serde::Deserialize;
 
 use super::call::{Arrival, Gateway, Incoming, outliving_the_client};
+use super::company::Company;
 use super::limits::{Applies, CallKind, Refused, Rule, Unit};
 use super::mischief::Action;
 use super::response::{PlannedResponse, subscription_key};
@@ -89,11 +90,10 @@ pub(super) struct Lynn {
 }
 
 impl Lynn {
-    pub fn new(options: &Options) -> Self {
+    pub fn new(options: &Options, company: &Arc<Company>) -> Self {
         let account = options.lynn.clone();
         let reports = || rows::reports(&account.extra_reports);
-        let source =
-            rows::Rows { reports: reports(), seed: options.seed, volume: options.volume, tenant: account.tenant };
+        let source = rows::Rows { reports: reports(), company: Arc::clone(company), tenant: account.tenant };
         let names = reports().into_iter().map(|report| vec![report.name, report.id]).collect();
         Self {
             gateway: Gateway::new(options, &limit_rules(options), PlannedResponse::refusal),

@@ -1,10 +1,11 @@
 //! The truth behind every simulated report: rows as a function of seed, report, day and position, plus edits.
 //!
 //! Only the edits are stored, so a window of ten million rows costs no memory. A day's rows are numbered; their number,
-//! and the time and content of each, follow from hashes. Times increase with positions. Independent of the vendor (a
+//! and the time and content of each, follow from the seed. Times increase with positions. Independent of the vendor (a
 //! `Source` is not) and of HTTP.
 
 mod change;
+mod clock;
 mod dice;
 mod edit;
 mod record;
@@ -19,15 +20,15 @@ use std::iter::Peekable;
 use std::ops::Bound;
 
 pub use change::Change;
+pub use clock::Clock;
 pub use dice::Dice;
 pub use edit::{Edit, Rows};
 pub use record::Record;
 pub use reports::Reports;
-pub use time::{Span, TICKS_PER_SECOND, Ticks, date_text, moment_text, seconds_text, ticks};
+pub use time::{Span, TICKS_PER_DAY, TICKS_PER_SECOND, Ticks, date_text, moment_text, seconds_text, ticks};
 pub use volume::Volume;
 
 use self::edit::{Content, Edits, Insert};
-use self::time::TICKS_PER_DAY;
 
 /// The place of a row; rows are always served in this order. A row of the source has `sub` 0 and a position from 1; an
 /// inserted row follows the row at its position.
@@ -47,12 +48,21 @@ pub struct Row {
     /// Position within the day, from 0.
     pub position: u64,
     pub at: Ticks,
+    /// The vendor's present: what happens later is not known yet.
+    pub now: Ticks,
 }
 
 /// A vendor's reports as functions.
 pub trait Source: Send + Sync {
     fn seed(&self) -> u64;
     fn rows_on(&self, report: usize, day: i32) -> u64;
+
+    /// The time of a row. Times increase with positions, and none is a whole second: only inserted rows are. `None`
+    /// spreads the rows evenly over the day.
+    fn moment(&self, _report: usize, _day: i32, _position: u64) -> Option<Ticks> {
+        None
+    }
+
     fn write(&self, row: Row, record: &mut Record);
 }
 
@@ -65,11 +75,12 @@ pub struct UnknownReport(pub String);
 pub struct Truth {
     source: Box<dyn Source>,
     edits: Vec<Edits>,
+    clock: Clock,
 }
 
 impl Truth {
-    pub fn new(source: Box<dyn Source>, reports: usize) -> Self {
-        Self { source, edits: (0..reports).map(|_| Edits::default()).collect() }
+    pub fn new(source: Box<dyn Source>, reports: usize, clock: Clock) -> Self {
+        Self { source, edits: (0..reports).map(|_| Edits::default()).collect(), clock }
     }
 
     /// Number of rows in the span at present.
@@ -135,9 +146,11 @@ impl Truth {
         self.base_moment(report, day, position.saturating_sub(1), self.source.rows_on(report, day))
     }
 
-    /// Times increase with positions, and none is a whole second: only inserted rows are.
     fn base_moment(&self, report: usize, day: i32, position: u64, rows: u64) -> Ticks {
         const MILLIS: u64 = 86_400_000;
+        if let Some(at) = self.source.moment(report, day, position) {
+            return at;
+        }
         let mut dice = Dice::new(self.source.seed(), &[report as u64, u64::from(day.cast_unsigned()), position, 7]);
         let width = (MILLIS / rows.max(1)).max(2);
         let within = dice.below(width);
@@ -160,7 +173,7 @@ impl Truth {
             Some(Content::Made(position)) => *position,
             Some(Content::CopyOf(_)) | None => origin.position.saturating_sub(1),
         };
-        self.source.write(Row { report, day: origin.day, position, at }, record);
+        self.source.write(Row { report, day: origin.day, position, at, now: self.clock.now() }, record);
         for alteration in &edits.alterations {
             if alteration.concerns(origin, at) {
                 alteration.change.apply(record);

@@ -1,36 +1,29 @@
 //! One vendor's reports by name, behind a lock: read by its endpoints and edited by tests.
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use chrono::{DateTime, Utc};
 
-use super::{Edit, Source, Span, Ticks, Truth, UnknownReport, ticks};
+use super::{Clock, Edit, Source, Span, Truth, UnknownReport};
 
 /// All reports of one vendor.
 pub struct Reports {
     /// All names of each report, by its number.
     names: Vec<Vec<String>>,
     truth: RwLock<Truth>,
-    hide_future: bool,
-    /// Rows after this time are hidden.
-    frozen_at: AtomicI64,
+    clock: Clock,
 }
 
 impl Reports {
     /// A report's number for the source is its index in `names`, which ignore case.
     pub fn new(source: Box<dyn Source>, names: Vec<Vec<String>>, hide_future: bool) -> Self {
-        Self {
-            truth: RwLock::new(Truth::new(source, names.len())),
-            names,
-            hide_future,
-            frozen_at: AtomicI64::new(Ticks::MAX),
-        }
+        let clock = Clock::new(hide_future);
+        Self { truth: RwLock::new(Truth::new(source, names.len(), clock.clone())), names, clock }
     }
 
     /// Hides everything after this time, however much time passes.
     pub fn freeze(&self, at: DateTime<Utc>) {
-        self.frozen_at.store(ticks(at), Ordering::Relaxed);
+        self.clock.freeze(at);
     }
 
     pub fn number(&self, wanted: &str) -> Result<usize, UnknownReport> {
@@ -40,8 +33,7 @@ impl Reports {
 
     /// The part of a span that has passed, if the future is hidden.
     pub fn visible(&self, span: Span) -> Span {
-        let until = if self.hide_future { span.until.min(ticks(Utc::now())) } else { span.until };
-        Span { until: until.min(self.frozen_at.load(Ordering::Relaxed)), ..span }
+        Span { until: span.until.min(self.clock.now()), ..span }
     }
 
     pub fn with_truth<T>(&self, read: impl FnOnce(&Truth) -> T) -> T {

@@ -21,7 +21,7 @@ impl Source for Plain {
 }
 
 fn truth() -> Truth {
-    Truth::new(Box::new(Plain), 2)
+    Truth::new(Box::new(Plain), 2, Clock::new(false))
 }
 
 fn at(day: u32, hour: u32) -> DateTime<Utc> {

@@ -14,7 +14,7 @@ pub const TICKS_PER_DAY: i64 = 86_400 * TICKS_PER_SECOND;
 const EPOCH_DAY: i32 = 719_163;
 
 pub fn ticks(at: DateTime<Utc>) -> Ticks {
-    at.timestamp() * TICKS_PER_SECOND + i64::from(at.timestamp_subsec_nanos() / 100)
+    at.timestamp().saturating_mul(TICKS_PER_SECOND).saturating_add(i64::from(at.timestamp_subsec_nanos() / 100))
 }
 
 /// A time span, `until` exclusive.

@@ -210,7 +210,7 @@ async fn p11_complete_until_ends_at_a_gap_and_at_a_held_slice() {
     let pool = database.pool();
     execute(&pool, STREAM).await;
     let status = "select (covers_from at time zone 'UTC')::date || ' ' || (complete_until at time zone 'UTC')::date
-        || ' ' || (newest_data_until at time zone 'UTC')::date || ' ' || has_gap || ' ' || held from mart.data_status";
+        || ' ' || (newest_data_until at time zone 'UTC')::date || ' ' || has_gap || ' ' || held_slices from mart.data_status";
     assert_eq!(text(&pool, status).await, None, "nothing was read");
     execute(&pool, finished(1, 4)).await;
     assert_eq!(text(&pool, status).await.unwrap(), "2026-01-01 2026-01-05 2026-01-05 false 0");
@@ -240,7 +240,7 @@ async fn p11_a_list_is_complete_until_its_last_reading_that_was_not_held_began()
     let mut conn = database.connect().await;
     execute(&pool, STREAM).await;
     let window = tidegate::worker::grid::list_window();
-    let until = "select (complete_until at time zone 'UTC')::date || ' ' || held from mart.data_status where covers_from is null";
+    let until = "select (complete_until at time zone 'UTC')::date || ' ' || held_slices from mart.data_status where covers_from is null";
     for (began, is_held, expected) in [
         (day(3), true, None),
         (day(4), false, Some("2026-01-04 0")),

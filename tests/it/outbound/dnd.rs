@@ -150,10 +150,10 @@ async fn p5_entries_that_cannot_be_distinguished_fail_the_list_with_the_reason()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_contact_without_an_id_is_reported_with_the_setting_to_change() {
     let field = "contact_id_field: createdAt";
-    let world = world_with("[dnd_contacts]", Recipe::default().options, &["contact_id_field: phone"]).await;
+    let world = world_with("[dnd_contacts]", Recipe::default().options, &["contact_id_field: extension"]).await;
     let (error, _) = fails(&world).await;
     assert!(error.contains("40 of 40 contacts have no id: set `contact_id_field`"), "{error}");
-    world.edit_config(|text| text.replace("contact_id_field: phone", field));
+    world.edit_config(|text| text.replace("contact_id_field: extension", field));
     let (error, _) = fails(&world).await;
     assert!(error.contains("status 404"), "asked for by another id: {error}");
 }

@@ -1,19 +1,15 @@
-//! Campaigns, contacts and the blacklist, made from real conversations: everyone who wrote to a company is its contact.
+//! The company's campaigns, the contacts that they reach, who are customers, and the blacklist.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
 
+use super::super::super::company::lynn::{CAMPAIGNS, CONTACTS, LISTED as DAY, blacklist, contact};
+use super::super::super::company::people::Customer;
 use super::super::super::conversations::{choose, pick, word};
 use super::super::super::truth::{Dice, Record, Row, Source, Span, seconds_text, ticks};
 
 /// By number.
 const LISTS: &[&str] = &["campaigns", "contacts", "dnd_contacts"];
-const CAMPAIGNS: u64 = 5;
-const CONTACTS: u64 = 40;
-/// Every third contact is on two blacklists.
-const DND: u64 = CONTACTS.div_ceil(3) * 2;
-/// The date of all listed rows, 1 January 2024; inserted rows may be later that year.
-const DAY: i32 = 19_723;
 
 pub(super) fn names() -> Vec<Vec<String>> {
     LISTS.iter().map(|&name| vec![name.to_owned()]).collect()
@@ -36,31 +32,33 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    fn contact_id(&self, position: u64) -> String {
-        Dice::new(self.seed, &[1, position, 53]).guid()
+    fn customer(&self, position: u64) -> Customer {
+        Customer::of(self.seed, contact(position))
     }
 
     /// `facts/lynn.md §6.2`; the member names are invented.
-    fn campaign(&self, row: Row, record: &mut Record) {
-        let mut dice = Dice::new(self.seed, &[0, row.position, 59]);
-        let conversation = pick(dice.roll());
+    fn campaign(row: Row, record: &mut Record) {
+        let campaign = &CAMPAIGNS[usize::try_from(row.position).unwrap_or_default() % CAMPAIGNS.len()];
         record
-            .raw("campaignId", 101 + row.position)
-            .text("name", &format!("{} {}", conversation.company, row.position + 1))
-            .text("type", word(dice.roll(), &["Single Message", "Multiple Message"]))
-            .text("executionMode", word(dice.roll(), &["Manual", "Scheduled", "AlwaysOn"]))
-            .text("category", word(dice.roll(), &["Service", "Billing", "News"]))
+            .raw("campaignId", CAMPAIGNS[0].id + row.position)
+            .text("name", campaign.name)
+            .text("type", campaign.kind)
+            .text("executionMode", campaign.mode)
+            .text("category", campaign.category)
             .text("validUntil", "2026-12-31T23:59:59Z")
-            .raw("division", 1 + dice.below(2));
+            .raw("division", 1 + campaign.id % 2);
     }
 
     fn contact(&self, row: Row, record: &mut Record) {
         let mut dice = Dice::new(self.seed, &[1, row.position, 61]);
         let conversation = pick(dice.roll());
         let message = choose(dice.roll(), &conversation.messages);
+        let customer = self.customer(row.position);
         record
-            .text("id", &self.contact_id(row.position))
-            .text("fullName", &message.author)
+            .text("id", &customer.uuid)
+            .text("fullName", &customer.name())
+            .text("email", &customer.email)
+            .text("phone", &customer.phone)
             .text("channel", word(dice.roll(), &["WhatsApp", "SMS", "Facebook"]))
             .raw("correlationIds", json!([conversation.session, conversation.company]))
             .text("lastMessage", &message.text)
@@ -68,12 +66,17 @@ impl Rows {
             .raw("dnd", row.position.is_multiple_of(3));
     }
 
+    /// Inserted entries repeat those of the list.
     fn dnd(&self, row: Row, record: &mut Record) {
-        let (third, second) = (row.position / 2, row.position % 2);
+        let entries = blacklist().count();
+        let Some((contact, campaign)) = blacklist().nth(usize::try_from(row.position).unwrap_or_default() % entries)
+        else {
+            return;
+        };
         record
-            .text("contactId", &self.contact_id(third * 3))
-            .raw("campaignId", 101 + (third % 3 + second) % CAMPAIGNS)
-            .text("category", word(third, &["Service", "Billing", "News"]))
+            .text("contactId", &self.customer(contact).uuid)
+            .raw("campaignId", campaign.id)
+            .text("category", campaign.category)
             .text("since", &seconds_text(row.at));
     }
 }
@@ -86,15 +89,15 @@ impl Source for Rows {
     fn rows_on(&self, report: usize, day: i32) -> u64 {
         match report {
             _ if day != DAY => 0,
-            0 => CAMPAIGNS,
+            0 => CAMPAIGNS.len() as u64,
             1 => CONTACTS,
-            _ => DND,
+            _ => blacklist().count() as u64,
         }
     }
 
     fn write(&self, row: Row, record: &mut Record) {
         match row.report {
-            0 => self.campaign(row, record),
+            0 => Self::campaign(row, record),
             1 => self.contact(row, record),
             _ => self.dnd(row, record),
         }

@@ -1,5 +1,7 @@
 //! `tidegate demo`: embedded Postgres, simulators, sample jobs and the daemon in one process, with nothing to set up.
 
+mod reader;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::PgPool;
 
+use self::reader::Reader;
 use super::output::{self, Table};
 use super::sync::foreground;
 use super::{CommandError, Context, DemoArgs, Exit, show};
@@ -26,17 +28,19 @@ const FOLDER: &str = "data/demo";
 const SPEED: f64 = 20.0;
 /// The port of the simulators at every start, if it is free.
 const PORT: u16 = 8090;
-/// The sample jobs begin this many days ago.
-const DAYS_BACK: i64 = 3;
+/// The sample jobs begin this many days ago: six weeks, which take about a minute.
+const DAYS_BACK: i64 = 42;
+/// The variable with another first day of the sample jobs.
+const START: &str = "DEMO_START";
 /// The beginning of the demo's `tidegate.yaml`.
 const HEADING: &str = "# The demo's own settings; see config/tidegate.yaml of the sources.\n";
 /// The sample jobs, written to the demo's folder at the first start.
 const JOBS: &[(&str, &str)] = &[
-    ("lynn.yaml", include_str!("../../config/demo/lynn.yaml")),
-    ("lynn_outbound.yaml", include_str!("../../config/demo/lynn_outbound.yaml")),
-    ("khoros_care.yaml", include_str!("../../config/demo/khoros_care.yaml")),
-    ("lexer.yaml", include_str!("../../config/demo/lexer.yaml")),
-    ("jaicp.yaml", include_str!("../../config/demo/jaicp.yaml")),
+    ("lynn.yaml", include_str!("../../../config/demo/lynn.yaml")),
+    ("lynn_outbound.yaml", include_str!("../../../config/demo/lynn_outbound.yaml")),
+    ("khoros_care.yaml", include_str!("../../../config/demo/khoros_care.yaml")),
+    ("lexer.yaml", include_str!("../../../config/demo/lexer.yaml")),
+    ("jaicp.yaml", include_str!("../../../config/demo/jaicp.yaml")),
 ];
 
 pub(crate) async fn run(context: Context, args: DemoArgs) -> anyhow::Result<Exit> {
@@ -109,7 +113,8 @@ fn with_values(text: &str, values: &[(&str, String)]) -> String {
 fn values(simulator: &Simulator) -> Vec<(&'static str, String)> {
     let account = simulator::lynn::Account::default();
     let khoros = simulator::khoros::Account::default();
-    let start = (clock::now() - TimeDelta::days(DAYS_BACK)).date_naive();
+    let start = std::env::var(START).ok().filter(|start| !start.is_empty());
+    let start = start.unwrap_or_else(|| (clock::now() - TimeDelta::days(DAYS_BACK)).date_naive().to_string());
     vec![
         ("DEMO_LYNN_URL", simulator.base_url()),
         ("DEMO_LYNN_TENANT", account.tenant.to_string()),
@@ -125,7 +130,7 @@ fn values(simulator: &Simulator) -> Vec<(&'static str, String)> {
         ("DEMO_FILES_HOST", simulator.files_url().trim_start_matches("http://").to_owned()),
         ("DEMO_JAICP_URL", format!("{}/api", simulator.base_url())),
         ("DEMO_JAICP_TOKEN", simulator::jaicp::Account::default().token),
-        ("DEMO_START", start.to_string()),
+        (START, start),
     ]
 }
 
@@ -183,7 +188,7 @@ async fn serve(
         context.config_path.join("jobs").display(),
     ))?;
     let told = tokio::select! {
-        told = tell(context, &database.pool) => told,
+        told = tell(context, database) => told,
         error = daemon.ended() => Err(error.into()),
         () = context.cancel.cancelled() => Ok(()),
     };
@@ -192,8 +197,10 @@ async fn serve(
     told
 }
 
-/// Runs every job immediately instead of at the next full minute, then prints what was loaded after every run.
-async fn tell(context: &Context, pool: &PgPool) -> anyhow::Result<()> {
+/// Runs every job immediately instead of at the next full minute. Prints how a BI tool can read the tables, and what was
+/// loaded after every run.
+async fn tell(context: &Context, database: &Database) -> anyhow::Result<()> {
+    let pool = &database.pool;
     let mut runs = Vec::new();
     let mut connection = pool.acquire().await?;
     for job in context.config.jobs.values() {
@@ -202,7 +209,7 @@ async fn tell(context: &Context, pool: &PgPool) -> anyhow::Result<()> {
     }
     drop(connection);
     follow(pool, &runs).await?;
-    let mut told = None;
+    let (mut told, mut reader) = (None, database.tcp_place().map(|place| Reader::new(Path::new(FOLDER), place)));
     loop {
         let loaded = demo::loaded(pool).await?;
         let last_run = demo::last_ended(pool).await?;
@@ -210,6 +217,9 @@ async fn tell(context: &Context, pool: &PgPool) -> anyhow::Result<()> {
             told = last_run;
             let now = clock::now();
             output::print(&format!("{}{}\n", table(&loaded, now), next(&context.config, now)))?;
+            if let Some(reader) = reader.take() {
+                output::print(&format!("BI tool     {}\n\n", reader.admit(pool).await?))?;
+            }
         }
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     }

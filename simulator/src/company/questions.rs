@@ -1,0 +1,382 @@
+//! What an analyst would ask of the company, answered from the facts and not from the rows that vendors serve: the truth
+//! for queries over all vendors.
+//!
+//! Days are days of a given zone. Copies of rows, which volumes above a few thousand rows a day have, are not counted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Utc};
+use chrono_tz::Tz;
+
+use super::super::Vendor;
+use super::super::truth::{TICKS_PER_DAY, TICKS_PER_SECOND, Ticks, ticks};
+use super::people::{AGENTS, Agent, Customer};
+use super::{Company, calendar, khoros, lexer, lynn};
+
+/// A conversation, session or case.
+#[derive(Debug, Clone)]
+pub struct Contact {
+    /// The vendor's id; of JAICP's, only the last two parts.
+    pub id: String,
+    pub started: DateTime<Utc>,
+    /// In the vendor's own words.
+    pub channel: &'static str,
+    /// The agent who is responsible.
+    pub agent: Option<&'static Agent>,
+    pub reached_agent: bool,
+    pub customer: Customer,
+    /// From the start, or at Lynn from the end of the bot's part, to the first reply of an agent.
+    pub first_response_seconds: Option<f64>,
+    /// From the start to the end, or at Lynn from the end of the bot's part; of contacts that have ended.
+    pub resolution_seconds: Option<f64>,
+    /// Messages or turns of agents.
+    pub replies: u64,
+    pub state: &'static str,
+}
+
+/// Messages or sessions that had a promise, and how many of them broke it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Sla {
+    pub handled: u64,
+    pub broken: u64,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct AgentCount {
+    pub contacts: u64,
+    pub replies: u64,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Nps {
+    pub received: u64,
+    pub promoters: u64,
+    pub detractors: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CampaignCount {
+    pub id: u64,
+    pub name: &'static str,
+    /// Contacts on its blacklist.
+    pub blacklisted: u64,
+}
+
+/// An agent, with the id that each vendor knows the agent by. Lynn knows addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub agent: &'static Agent,
+    pub ids: BTreeMap<Vendor, String>,
+}
+
+impl Company {
+    /// Everything that began in `[from, to)` as it stands at `now`, in order.
+    pub fn contacts(&self, vendor: Vendor, from: DateTime<Utc>, to: DateTime<Utc>, now: DateTime<Utc>) -> Vec<Contact> {
+        let (from, to, now) = (ticks(from), ticks(to), ticks(now));
+        let mut contacts = Vec::new();
+        for day in days(from, to) {
+            match vendor {
+                Vendor::Khoros => contacts.extend(self.threads(day, now)),
+                Vendor::Lexer => contacts.extend(self.cases(day, now)),
+                Vendor::Lynn => contacts.extend(self.sessions(day, now)),
+                Vendor::Jaicp => contacts.extend(self.dialogs(day, now)),
+                Vendor::LynnOutbound => {}
+            }
+        }
+        contacts.retain(|contact| {
+            let at = ticks(contact.started);
+            from <= at && at < to && at <= now
+        });
+        contacts
+    }
+
+    fn threads(&self, day: i32, now: Ticks) -> Vec<Contact> {
+        let made = self.social.day(day);
+        let contact = |thread: &khoros::Thread| {
+            let known = |secs: &&u64| thread.at(**secs) <= now;
+            let replies = thread.replies.iter().filter(known).count() as u64;
+            Contact {
+                id: khoros::conversation_id(thread.day, thread.number, 0).to_string(),
+                started: calendar::moment(thread.opened),
+                channel: thread.network,
+                agent: Some(&AGENTS[thread.agent]),
+                reached_agent: replies > 0,
+                customer: Customer::of(self.seed, thread.customer),
+                first_response_seconds: thread.replies.first().filter(known).copied().map(seconds),
+                resolution_seconds: thread.closed.as_ref().filter(known).copied().map(seconds),
+                replies,
+                state: match thread.state(now) {
+                    khoros::State::Open => "Open",
+                    khoros::State::Pending => "Pending",
+                    khoros::State::Closed => "Closed",
+                },
+            }
+        };
+        made.threads[..made.begun].iter().map(contact).collect()
+    }
+
+    fn cases(&self, day: i32, now: Ticks) -> Vec<Contact> {
+        let contact = |case: &lexer::Case| {
+            let known = |secs: &u64| case.at(*secs) <= now;
+            let first = case.first_reply().filter(known);
+            let is_answered =
+                |mention: &&lexer::Mention| mention.is_answered() && known(&(mention.sent + mention.wait()));
+            let closed = Some(case.closed).filter(known);
+            Contact {
+                id: lexer::case_id(case.day, case.number, 0),
+                started: calendar::moment(case.opened),
+                channel: case.channel,
+                agent: Some(&AGENTS[case.agent]),
+                reached_agent: first.is_some(),
+                customer: Customer::of(self.seed, case.customer),
+                first_response_seconds: first.map(seconds),
+                resolution_seconds: closed.map(seconds),
+                replies: case.mentions.iter().filter(is_answered).count() as u64,
+                state: if closed.is_some() { "closed" } else { "open" },
+            }
+        };
+        self.inbox.day(day).cases.iter().map(contact).collect()
+    }
+
+    fn sessions(&self, day: i32, now: Ticks) -> Vec<Contact> {
+        let contact = |session: &lynn::Session| {
+            let known = |secs: u64| session.at(secs) <= now;
+            let desk = session.desk.filter(|desk| known(desk.connected));
+            let since = |desk: lynn::Desk, until: u64| known(until).then(|| seconds(until - desk.derived));
+            Contact {
+                id: session.guid.clone(),
+                started: calendar::moment(session.at(session.marks.first().copied().unwrap_or_default())),
+                channel: session.channel.1,
+                agent: desk.map(|desk| &AGENTS[desk.agent]),
+                reached_agent: desk.is_some(),
+                customer: Customer::of(self.seed, session.customer),
+                first_response_seconds: desk.and_then(|desk| since(desk, desk.replied)),
+                resolution_seconds: desk.and_then(|desk| since(desk, session.ended)),
+                replies: u64::from(desk.is_some_and(|desk| known(desk.replied))),
+                state: if session.is_ended && known(session.ended) { "ended" } else { "open or left" },
+            }
+        };
+        self.bot.day(day).sessions.iter().filter(|session| !session.marks.is_empty()).map(contact).collect()
+    }
+
+    fn dialogs(&self, day: i32, now: Ticks) -> Vec<Contact> {
+        let made = self.chat.day(day);
+        let contact = |dialog: &super::jaicp::Dialog| {
+            let with_agent = || dialog.turns.iter().filter(|turn| turn.is_livechat && turn.at <= now);
+            let first = with_agent().next().map(|turn| turn.at - dialog.started);
+            #[expect(clippy::cast_precision_loss, reason = "less than a day")]
+            let in_seconds = |length: Ticks| length as f64 / TICKS_PER_SECOND as f64;
+            Contact {
+                id: format!("{}-{}", dialog.day, dialog.number),
+                started: calendar::moment(dialog.started),
+                channel: dialog.channel,
+                agent: dialog.agent.filter(|_| first.is_some()).map(|agent| &AGENTS[agent]),
+                reached_agent: first.is_some(),
+                customer: Customer::of(self.seed, dialog.customer),
+                first_response_seconds: first.map(in_seconds),
+                resolution_seconds: None,
+                replies: with_agent().count() as u64,
+                state: if first.is_some() { "livechat" } else { "bot" },
+            }
+        };
+        let turned = |dialog: &&super::jaicp::Dialog| dialog.turns.first().is_some_and(|turn| turn.at <= now);
+        made.dialogs[..made.begun].iter().filter(turned).map(contact).collect()
+    }
+
+    /// Conversations per day and channel.
+    pub fn per_day_and_channel(
+        &self,
+        vendor: Vendor,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+        zone: Tz,
+    ) -> BTreeMap<(NaiveDate, &'static str), u64> {
+        let mut counts = BTreeMap::new();
+        for contact in self.contacts(vendor, from, to, DateTime::<Utc>::MAX_UTC) {
+            let day = contact.started.with_timezone(&zone).date_naive();
+            *counts.entry((day, contact.channel)).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Promises of replies to what began in `[from, to)`: of messages at Lexer, of sessions at Lynn's desk. The others
+    /// report none.
+    pub fn sla(&self, vendor: Vendor, from: DateTime<Utc>, to: DateTime<Utc>) -> Sla {
+        let (from, to) = (ticks(from), ticks(to));
+        let mut sla = Sla::default();
+        let mut count = |at: Ticks, is_broken: bool| {
+            if from <= at && at < to {
+                sla.handled += 1;
+                sla.broken += u64::from(is_broken);
+            }
+        };
+        for day in days(from, to) {
+            if vendor == Vendor::Lexer {
+                for case in &self.inbox.day(day).cases {
+                    for mention in &case.mentions {
+                        count(case.at(mention.sent), mention.wait() > lexer::DUE_SECS);
+                    }
+                }
+            } else if vendor == Vendor::Lynn {
+                for session in &self.bot.day(day).sessions {
+                    if let Some(desk) = session.desk {
+                        count(session.at(desk.derived), !desk.is_in_time());
+                    }
+                }
+            }
+        }
+        sla
+    }
+
+    /// By address: of what began in `[from, to)`.
+    pub fn agent_counts(
+        &self,
+        vendor: Vendor,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> BTreeMap<&'static str, AgentCount> {
+        let mut counts: BTreeMap<_, AgentCount> = BTreeMap::new();
+        for contact in self.contacts(vendor, from, to, DateTime::<Utc>::MAX_UTC) {
+            let Some(agent) = contact.agent else { continue };
+            let count = counts.entry(agent.email).or_default();
+            count.contacts += 1;
+            count.replies += contact.replies;
+        }
+        counts
+    }
+
+    /// Answers by the Monday of their week.
+    pub fn nps_by_week(&self, from: DateTime<Utc>, to: DateTime<Utc>, zone: Tz) -> BTreeMap<NaiveDate, Nps> {
+        let mut weeks: BTreeMap<NaiveDate, Nps> = BTreeMap::new();
+        for (at, score, _) in self.nps_answers(from, to) {
+            let day = at.with_timezone(&zone).date_naive();
+            let monday = day - TimeDelta::days(i64::from(day.weekday().num_days_from_monday()));
+            let week = weeks.entry(monday).or_default();
+            week.received += 1;
+            week.promoters += u64::from(score >= 9);
+            week.detractors += u64::from(score < 7);
+        }
+        weeks
+    }
+
+    /// Answers to Lexer's surveys: when, the score from 0 to 10, and how long the customer had waited for the first
+    /// reply, in seconds.
+    pub fn nps_answers(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<(DateTime<Utc>, u64, Option<u64>)> {
+        let mut answers = Vec::new();
+        for day in days(ticks(from), ticks(to)) {
+            for case in &self.inbox.day(day).cases {
+                if let Some(survey) = case.survey {
+                    answers.push((calendar::moment(case.at(survey.answered)), survey.score, case.first_reply()));
+                }
+            }
+        }
+        answers.retain(|(at, ..)| from <= *at && *at < to);
+        answers
+    }
+
+    /// The answers to a vendor's surveys on a scale from 0 to 1.
+    pub fn survey_scores(&self, vendor: Vendor, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<f64> {
+        if vendor == Vendor::Lexer {
+            let scores = self.nps_answers(from, to).into_iter();
+            return scores.map(|(_, score, _)| seconds(score) / 10.0).collect();
+        }
+        let mut scores = Vec::new();
+        for day in days(ticks(from), ticks(to)).filter(|_| vendor == Vendor::Lynn) {
+            for session in &self.bot.day(day).sessions {
+                let survey = session.survey.map(|survey| (calendar::moment(session.at(survey.answered)), survey.score));
+                scores.extend(survey.filter(|(at, _)| from <= *at && *at < to).map(|(_, score)| score));
+            }
+        }
+        scores
+    }
+
+    /// Sessions with a bot, and how many of them reached an agent.
+    pub fn containment(&self, vendor: Vendor, from: DateTime<Utc>, to: DateTime<Utc>) -> (u64, u64) {
+        if !matches!(vendor, Vendor::Lynn | Vendor::Jaicp) {
+            return (0, 0);
+        }
+        let contacts = self.contacts(vendor, from, to, DateTime::<Utc>::MAX_UTC);
+        (contacts.len() as u64, contacts.iter().filter(|contact| contact.reached_agent).count() as u64)
+    }
+
+    /// Marks or turns of sessions that began in `[from, to)`, by intent.
+    pub fn intents(&self, vendor: Vendor, from: DateTime<Utc>, to: DateTime<Utc>) -> BTreeMap<&'static str, u64> {
+        let (from, to) = (ticks(from), ticks(to));
+        let mut counts = BTreeMap::new();
+        let mut count = |at: Ticks, intent: &'static str| {
+            if from <= at && at < to {
+                *counts.entry(intent).or_default() += 1;
+            }
+        };
+        for day in days(from, to) {
+            if vendor == Vendor::Lynn {
+                for session in &self.bot.day(day).sessions {
+                    session.intents.iter().for_each(|intent| count(session.started, intent));
+                }
+            } else if vendor == Vendor::Jaicp {
+                let made = self.chat.day(day);
+                for dialog in &made.dialogs[..made.begun] {
+                    dialog.turns.iter().for_each(|turn| count(dialog.started, turn.intent));
+                }
+            }
+        }
+        counts
+    }
+
+    /// What began since `since` and is not closed at a moment, by state.
+    pub fn backlog(&self, vendor: Vendor, since: DateTime<Utc>, at: DateTime<Utc>) -> BTreeMap<&'static str, u64> {
+        let mut counts = BTreeMap::new();
+        if matches!(vendor, Vendor::Khoros | Vendor::Lexer) {
+            for contact in self.contacts(vendor, since, at, at) {
+                if !contact.state.eq_ignore_ascii_case("closed") {
+                    *counts.entry(contact.state).or_default() += 1;
+                }
+            }
+        }
+        counts
+    }
+
+    /// Every campaign.
+    pub fn campaign_counts(&self) -> Vec<CampaignCount> {
+        let blacklisted = |id: u64| lynn::blacklist().filter(|(_, campaign)| campaign.id == id).count() as u64;
+        let count = |campaign: &lynn::Campaign| CampaignCount {
+            id: campaign.id,
+            name: campaign.name,
+            blacklisted: blacklisted(campaign.id),
+        };
+        lynn::CAMPAIGNS.iter().map(count).collect()
+    }
+
+    /// Every agent with all ids.
+    pub fn agents(&self) -> Vec<Identity> {
+        let identity = |agent: &'static Agent| {
+            let ids = [
+                (Vendor::Khoros, Some(agent.khoros_id.to_owned())),
+                (Vendor::Lexer, agent.lexer_id.map(|id| id.to_string())),
+                (Vendor::Jaicp, agent.jaicp_id.map(ToOwned::to_owned)),
+                (Vendor::Lynn, agent.has_desk.then(|| agent.email.to_owned())),
+            ];
+            Identity { agent, ids: ids.into_iter().filter_map(|(vendor, id)| Some((vendor, id?))).collect() }
+        };
+        AGENTS.iter().map(identity).collect()
+    }
+
+    /// The numbers of the customers who turned to a vendor in `[from, to)`; at Lynn Outbound, all contacts.
+    pub fn customers(&self, vendor: Vendor, from: DateTime<Utc>, to: DateTime<Utc>) -> BTreeSet<u64> {
+        if vendor == Vendor::LynnOutbound {
+            return (0..lynn::CONTACTS).map(lynn::contact).collect();
+        }
+        let contacts = self.contacts(vendor, from, to, DateTime::<Utc>::MAX_UTC);
+        contacts.into_iter().map(|contact| contact.customer.number).collect()
+    }
+}
+
+/// The days that a span touches, UTC.
+fn days(from: Ticks, to: Ticks) -> impl Iterator<Item = i32> {
+    let day = |at: Ticks| i32::try_from(at.div_euclid(TICKS_PER_DAY)).unwrap_or_default();
+    day(from)..if from < to { day(to - 1) + 1 } else { day(from) }
+}
+
+fn seconds(whole: u64) -> f64 {
+    u32::try_from(whole).map_or(f64::MAX, f64::from)
+}
