@@ -608,10 +608,7 @@ begin
     for role in select rolname as name from pg_roles where rolname in ('tidegate_reader', 'tidegate_analyst') loop
         execute format('grant usage on schema mart to %I', role.name);
         execute format('grant select on all tables in schema mart to %I', role.name);
-        -- Not to the analyst: not everything in the schema is for that role.
-        if role.name = 'tidegate_reader' then
-            execute format('alter default privileges in schema mart grant select on tables to %I', role.name);
-        end if;
+        execute format('alter default privileges in schema mart grant select on tables to %I', role.name);
     end loop;
 end
 $$;

@@ -301,7 +301,12 @@ async fn grant_readers(connection: &mut PgConnection) -> Result<(), sqlx::Error>
                         class.relnamespace = missing.oid
                         and pg_has_role(class.relowner, 'usage')
                         and (
-                            (missing.nspname = 'mart' and class.relkind = 'v')
+                            (
+                                missing.nspname = 'mart'
+                                and class.relkind = 'v'
+                                -- The texts are not for analysts.
+                                and (missing.rolname, class.relname) <> ('tidegate_analyst', 'messages_text')
+                            )
                             or (
                                 class.relkind in ('r', 'p')
                                 and exists (
