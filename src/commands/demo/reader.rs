@@ -23,12 +23,12 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub fn new(folder: &Path, place: TcpPlace) -> Self {
+    pub(super) fn new(folder: &Path, place: TcpPlace) -> Self {
         Self { file: folder.join(FILE), place }
     }
 
     /// Creates the login with a new password, writes that to its file, and returns a connection string that names both.
-    pub async fn admit(&self, pool: &PgPool) -> anyhow::Result<String> {
+    pub(super) async fn admit(&self, pool: &PgPool) -> anyhow::Result<String> {
         let password = Secret::new(hex::encode(rand::random::<[u8; 24]>()));
         self.write(&password).map_err(|error| {
             let message = format!("cannot write {}: {error}", self.file.display());
