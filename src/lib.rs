@@ -2,6 +2,9 @@
 //!
 //! ARCHITECTURE.md describes the path of a page, and which module uses which.
 
+// With optimisation, the compiler computes the layout of a connector's whole step: over 128 futures within each other.
+#![recursion_limit = "256"]
+
 pub mod app;
 pub mod catalogue;
 pub mod clock;
