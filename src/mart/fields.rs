@@ -3,16 +3,41 @@
 //! The columns of these tables are known only once data have arrived. Each field of the mart lists candidate columns;
 //! the first that the table has feeds it, unless `mart.fields` in the configuration names another.
 
+use serde::Serialize;
+
 /// The type of a field in the mart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     Text,
     /// An instant. Text without an offset is taken as UTC.
     Time,
+    /// A number that is too large for sums and averages is null.
     Number,
     /// A duration in seconds. The unit of a number follows from the end of the column's name: `_ms`, `_millis`, `_min`
     /// or `_hours`; otherwise seconds. Text may be `HH:MM:SS`.
     Seconds,
+}
+
+impl Kind {
+    /// The word in `tidegate mart`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Time => "time",
+            Self::Number => "number",
+            Self::Seconds => "seconds",
+        }
+    }
+
+    /// The type of the field in the views.
+    pub const fn sql(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Time => "timestamptz",
+            Self::Number | Self::Seconds => "double precision",
+        }
+    }
 }
 
 /// A field of the mart that one table feeds.
@@ -39,6 +64,15 @@ impl Source {
     pub fn name(&self) -> String {
         format!("{}.{}", self.schema, self.table)
     }
+
+    /// The table of that name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        SOURCES.iter().find(|source| source.name() == name)
+    }
+
+    pub fn field(&self, name: &str) -> Option<&'static Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
 }
 
 const fn text(name: &'static str, candidates: &'static [&'static str]) -> Field {
@@ -64,14 +98,62 @@ pub const SOURCES: &[Source] = &[
         table: "conversation",
         keep: &["_connection", "_loaded_at", "conversation_id"],
         fields: &[
-            time("started_at", &["created_time", "conversation_created_time", "creation_time", "created_at", "created_date", "start_time", "conversation_start_time", "opened_time", "first_post_time"]),
-            time("ended_at", &["closed_time", "conversation_closed_time", "close_time", "closed_at", "closed_date", "resolved_time", "end_time"]),
+            time(
+                "started_at",
+                &[
+                    "created_time",
+                    "conversation_created_time",
+                    "creation_time",
+                    "created_at",
+                    "created_date",
+                    "start_time",
+                    "conversation_start_time",
+                    "opened_time",
+                    "first_post_time",
+                ],
+            ),
+            time(
+                "ended_at",
+                &[
+                    "closed_time",
+                    "conversation_closed_time",
+                    "close_time",
+                    "closed_at",
+                    "closed_date",
+                    "resolved_time",
+                    "end_time",
+                ],
+            ),
             text("status", &["status", "conversation_status", "state", "conversation_state"]),
-            text("agent", &["assigned_agent_display_id", "assigned_agent_id", "agent_display_id", "owner_display_id", "agent_id", "owner_id", "assigned_agent"]),
-            text("channel", &["network", "channel", "source_network", "social_network", "network_type", "platform", "source"]),
+            text(
+                "agent",
+                &[
+                    "assigned_agent_display_id",
+                    "assigned_agent_id",
+                    "agent_display_id",
+                    "owner_display_id",
+                    "agent_id",
+                    "owner_id",
+                    "assigned_agent",
+                ],
+            ),
+            text(
+                "channel",
+                &["network", "channel", "source_network", "social_network", "network_type", "platform", "source"],
+            ),
             text("customer", &["author_uuid", "author_id", "customer_id", "user_uuid"]),
             number("messages", &["message_count", "messages_count", "number_of_messages", "post_count", "messages"]),
-            seconds("first_response_seconds", &["first_response_time_seconds", "first_response_seconds", "first_response_time_millis", "first_response_time_min", "time_to_first_response", "tfr"]),
+            seconds(
+                "first_response_seconds",
+                &[
+                    "first_response_time_seconds",
+                    "first_response_seconds",
+                    "first_response_time_millis",
+                    "first_response_time_min",
+                    "time_to_first_response",
+                    "tfr",
+                ],
+            ),
         ],
     },
     Source {
@@ -82,7 +164,10 @@ pub const SOURCES: &[Source] = &[
             text("id", &["response_id", "post_id", "message_id", "id"]),
             text("conversation_id", &["conversation_id", "conversation_display_id", "conversation"]),
             text("agent", &["agent_display_id", "agent_id", "responder_id", "user_id", "agent"]),
-            time("sent_at", &["response_time", "published_time", "sent_time", "created_time", "response_published_time", "time"]),
+            time(
+                "sent_at",
+                &["response_time", "published_time", "sent_time", "created_time", "response_published_time", "time"],
+            ),
             text("channel", &["network", "channel", "source_network", "social_network", "platform"]),
             text("delivery_status", &["delivery_status", "publish_status", "response_status"]),
             text("text", &["message_text", "response_text", "text", "content", "message"]),
@@ -128,14 +213,51 @@ pub const SOURCES: &[Source] = &[
         keep: &["_connection", "_window_start", "_row_key", "_loaded_at"],
         fields: &[
             text("case_id", &["case_id", "id", "case_number", "case"]),
-            time("started_at", &["opened_utc", "opened_at_utc", "opened_date_utc", "opened_at", "opened", "created_utc", "created_at_utc", "created_at", "created_date_utc"]),
-            time("ended_at", &["closed_utc", "closed_at_utc", "closed_date_utc", "closed_at", "closed", "resolved_utc", "resolved_at"]),
+            time(
+                "started_at",
+                &[
+                    "opened_utc",
+                    "opened_at_utc",
+                    "opened_date_utc",
+                    "opened_at",
+                    "opened",
+                    "created_utc",
+                    "created_at_utc",
+                    "created_at",
+                    "created_date_utc",
+                ],
+            ),
+            time(
+                "ended_at",
+                &[
+                    "closed_utc",
+                    "closed_at_utc",
+                    "closed_date_utc",
+                    "closed_at",
+                    "closed",
+                    "resolved_utc",
+                    "resolved_at",
+                ],
+            ),
             text("status", &["status", "case_status", "state"]),
             text("channel", &["source_type", "channel", "source"]),
             text("agent", &["agent", "assigned_agent", "agent_name", "assignee", "closed_by"]),
             text("customer", &["customer_username", "customer_id", "customer", "username"]),
-            seconds("first_response_seconds", &["first_reply_time_sec", "first_reply_time_seconds", "first_reply_time_min", "first_reply_time", "first_response_time_sec", "first_response_time"]),
-            seconds("resolution_seconds", &["resolution_time_sec", "resolution_time_seconds", "resolution_time_min", "resolution_time"]),
+            seconds(
+                "first_response_seconds",
+                &[
+                    "first_reply_time_sec",
+                    "first_reply_time_seconds",
+                    "first_reply_time_min",
+                    "first_reply_time",
+                    "first_response_time_sec",
+                    "first_response_time",
+                ],
+            ),
+            seconds(
+                "resolution_seconds",
+                &["resolution_time_sec", "resolution_time_seconds", "resolution_time_min", "resolution_time"],
+            ),
             number("messages", &["interactions", "agent_interactions", "replies", "messages"]),
         ],
     },
@@ -144,7 +266,19 @@ pub const SOURCES: &[Source] = &[
         table: "nps_submissions",
         keep: &["_connection", "_row_key", "_loaded_at", "form_id"],
         fields: &[
-            time("answered_at", &["submitted_at_utc", "submitted_utc", "submission_date_utc", "submitted_at", "received_at_utc", "received_at", "created_at_utc", "created_at"]),
+            time(
+                "answered_at",
+                &[
+                    "submitted_at_utc",
+                    "submitted_utc",
+                    "submission_date_utc",
+                    "submitted_at",
+                    "received_at_utc",
+                    "received_at",
+                    "created_at_utc",
+                    "created_at",
+                ],
+            ),
             number("score", &["score", "nps_score", "rating", "nps"]),
             text("answer", &["score", "nps_score", "rating", "nps"]),
             text("agent", &["agent", "agent_name", "assigned_agent", "sent_by"]),
@@ -163,8 +297,19 @@ pub const SOURCES: &[Source] = &[
             time("agent_at", &["agent_connection_date", "agent_date", "agent_start_date"]),
             text("agent", &["agent", "agent_name", "agent_user", "user"]),
             text("team", &["work_group", "workgroup", "group", "team"]),
-            seconds("first_response_seconds", &["first_response_service_level_sec", "first_response_sec", "first_response_time_sec", "first_response_time"]),
-            seconds("duration_seconds", &["duration", "duration_sec", "session_duration", "interaction_service_level_sec"]),
+            seconds(
+                "first_response_seconds",
+                &[
+                    "first_response_service_level_sec",
+                    "first_response_sec",
+                    "first_response_time_sec",
+                    "first_response_time",
+                ],
+            ),
+            seconds(
+                "duration_seconds",
+                &["duration", "duration_sec", "session_duration", "interaction_service_level_sec"],
+            ),
             number("compliance", &["compliance", "sla_compliance", "service_level_compliance"]),
         ],
     },

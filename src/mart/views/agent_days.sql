@@ -39,11 +39,11 @@ lexer as (
         u._connection,
         (u._window_start at time zone coalesce(s.timezone, 'UTC'))::date,
         'lexer:' || u._connection || ':' || u.user_id,
-        sum(u.responded_to)::bigint,
-        sum(u.total_responded_to)::bigint,
+        tidegate.numeric_as_count(sum(u.responded_to)),
+        tidegate.numeric_as_count(sum(u.total_responded_to)),
         null::bigint,
-        sum(u.avg_response_time * u.total_responded_to) / nullif(sum(u.total_responded_to), 0),
-        sum(u.broke_sla)::bigint
+        sum(tidegate.sane_seconds(u.avg_response_time) * u.total_responded_to) / nullif(sum(u.total_responded_to), 0),
+        tidegate.numeric_as_count(sum(u.broke_sla))
     from lexer.user_summary u
     left join tidegate.stream s on s.connection = u._connection and s.stream = 'user_summary'
     group by 1, 2, 3, 4

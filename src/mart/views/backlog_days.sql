@@ -4,7 +4,8 @@ with opened as (
         c.source,
         c.connection,
         c.agent_key,
-        c.day as first_day,
+        -- Before the first day that any job reads, nothing is known to be complete.
+        greatest(c.day, (select coalesce(min(anchor), (now() at time zone {timezone})::date) from tidegate.stream)) as first_day,
         least(
             case when c.status = 'closed' then (c.ended_at at time zone {timezone})::date - 1 end,
             (now() at time zone {timezone})::date
@@ -31,8 +32,8 @@ from (
         o.state,
         o.agent_key,
         count(*) as open_count,
-        avg(extract(epoch from least(now(), (d + interval '1 day') at time zone {timezone}) - o.started_at)) as age_seconds,
-        max(extract(epoch from least(now(), (d + interval '1 day') at time zone {timezone}) - o.started_at)) as oldest_seconds
+        avg(tidegate.seconds_between(o.started_at, least(now(), (d + interval '1 day') at time zone {timezone}))) as age_seconds,
+        max(tidegate.seconds_between(o.started_at, least(now(), (d + interval '1 day') at time zone {timezone}))) as oldest_seconds
     from opened o
     cross join generate_series(o.first_day::timestamp, o.last_day::timestamp, interval '1 day') d
     where o.last_day >= o.first_day
@@ -44,7 +45,7 @@ from (
         v._connection,
         'inbox ' || v.state,
         'lexer:' || v._connection || ':' || v.user_id,
-        sum(v.count),
+        tidegate.numeric_as_count(sum(v.count)),
         null,
         null
     from lexer.user_volume v

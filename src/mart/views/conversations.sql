@@ -39,7 +39,7 @@ jaicp as (
         'bot session',
         lower(s.channel_type),
         s.start_time,
-        s.start_time + s.duration * interval '1 millisecond',
+        tidegate.time_after(s.start_time, s.duration / 1000.0),
         case when s.session_result <> '' then 'ended' end,
         s.is_livechat or m.agent is not null,
         m.agent,
@@ -63,19 +63,19 @@ jaicp as (
     ) m on m._connection = s._connection and m.project_short_name = s.project_short_name and m.session_id = s.session_id
 ),
 lexer as (
-    select distinct on (c._connection, coalesce(c.case_id, c._row_key::text))
+    select distinct on (c._connection, coalesce(nullif(c.case_id, ''), c._row_key::text))
         'lexer',
         c._connection,
-        coalesce(c.case_id, c._row_key::text),
+        coalesce(nullif(c.case_id, ''), c._row_key::text),
         'case',
         c.channel,
         c.started_at,
-        coalesce(c.ended_at, c.started_at + c.resolution_seconds * interval '1 second'),
+        coalesce(c.ended_at, tidegate.time_after(c.started_at, c.resolution_seconds)),
         coalesce(c.status, case when c.ended_at is null and c.resolution_seconds is null then 'open' else 'closed' end),
         true,
         u.id::text,
         c.customer,
-        c.started_at + c.first_response_seconds * interval '1 second',
+        tidegate.time_after(c.started_at, c.first_response_seconds),
         c.first_response_seconds,
         c.messages,
         null::boolean,
@@ -86,7 +86,7 @@ lexer as (
         from lexer.users
         group by _connection, lower(first_name || ' ' || last_name)
     ) u on u._connection = c._connection and u.name = lower(c.agent)
-    order by c._connection, coalesce(c.case_id, c._row_key::text), c._window_start desc
+    order by c._connection, coalesce(nullif(c.case_id, ''), c._row_key::text), c._window_start desc
 ),
 lynn as (
     select
@@ -117,6 +117,7 @@ lynn as (
             count(*)::double precision as marks,
             max(_loaded_at) as _loaded_at
         from lynn.navigation_marks
+        where session <> ''
         group by _connection, session
     ) m
     full join (
@@ -127,13 +128,13 @@ lynn as (
             min(started_at) as started_at,
             min(agent_at) as agent_at,
             min(agent) as agent,
-            min(started_at + first_response_seconds * interval '1 second') as first_response_at,
+            min(tidegate.time_after(started_at, first_response_seconds)) as first_response_at,
             min(first_response_seconds) as first_response_seconds,
-            max(started_at + duration_seconds * interval '1 second') as ended_at,
+            max(tidegate.time_after(started_at, duration_seconds)) as ended_at,
             bool_and(compliance >= 100) as sla_met,
             max(_loaded_at) as _loaded_at
         from {{lynn.current_interactions}} t
-        where session is not null
+        where session <> ''
         group by _connection, session
     ) i on i._connection = m._connection and i.session = m.session
 )
@@ -162,15 +163,15 @@ select
     (c.source || ':' || c.connection || ':' || c.customer)::text as customer_key,
     coalesce(
         c.first_response_seconds,
-        case when c.first_response_at >= c.started_at then extract(epoch from c.first_response_at - c.started_at) end
+        case when c.first_response_at >= c.started_at then tidegate.seconds_between(c.started_at, c.first_response_at) end
     )::double precision as first_response_seconds,
     (case
         when c.first_response_seconds is not null then 'vendor'
         when c.first_response_at >= c.started_at then 'computed'
     end)::text as first_response_basis,
-    (case when c.ended_at >= c.started_at then extract(epoch from c.ended_at - c.started_at) end)::double precision
+    (case when c.ended_at >= c.started_at then tidegate.seconds_between(c.started_at, c.ended_at) end)::double precision
         as resolution_seconds,
-    c.messages::bigint as messages,
+    tidegate.number_as_count(c.messages) as messages,
     c.sla_met::boolean as sla_met,
     c._loaded_at::timestamptz as loaded_at
 from (

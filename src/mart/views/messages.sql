@@ -46,7 +46,7 @@ lexer as (
         null::text,
         u.id::text,
         nullif(m.customer_username, ''),
-        m.customer_wait_time_min * 60,
+        tidegate.sane_seconds(m.customer_wait_time_min) * 60,
         m.within_customer_sla,
         null::text,
         m._loaded_at

@@ -11,7 +11,7 @@ select
     n.total_promoters::bigint as promoters,
     n.total_passives::bigint as passives,
     n.total_detractors::bigint as detractors,
-    (100.0 * (n.total_promoters - n.total_detractors) / nullif(n.total_received, 0))::double precision as nps,
+    (100.0 * (n.total_promoters::numeric - n.total_detractors) / nullif(n.total_received, 0))::double precision as nps,
     n._loaded_at::timestamptz as loaded_at
 from lexer.nps_summary n
 left join lexer.forms f on f._connection = n._connection and f.id = n.form

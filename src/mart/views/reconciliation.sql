@@ -5,7 +5,7 @@ with total as (
         v._connection as connection,
         v.metric,
         v.bucket as bucket_start,
-        v.bucket + case v.interval_type when 'HOUR' then v.step * interval '1 hour' else v.step * interval '1 day' end
+        tidegate.time_after(v.bucket, v.step::double precision * case v.interval_type when 'HOUR' then 3600 else 86400 end)
             as bucket_end,
         v.value as vendor_total,
         'stats_series' as their_stream,
