@@ -23,6 +23,7 @@ use chrono_tz::Tz;
 use crate::catalogue::{ColumnType, SliceLength, Stream};
 use crate::connector::{self, Connection, Connector};
 use crate::cron::{CatchUp, Schedule};
+use crate::mart;
 use crate::settings::{self, Faults, KeyPath};
 pub use database::{DatabaseParts, DatabaseTarget, SslMode};
 pub use schema::json_schema;
@@ -36,6 +37,7 @@ pub struct Config {
     pub worker: Worker,
     pub history: History,
     pub log: Log,
+    pub mart: mart::Settings,
     pub connections: BTreeMap<String, Connection>,
     pub jobs: BTreeMap<String, Job>,
     /// A warning for each folder that appears to be part of the configuration but is not read.
