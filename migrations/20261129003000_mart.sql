@@ -91,11 +91,14 @@ comment on function tidegate.seconds_between(timestamptz, timestamptz) is 'Secon
 
 create function tidegate.may_read_contacts() returns boolean
 language sql stable parallel safe
-return exists (
-    select from pg_catalog.pg_roles as role
-    where role.rolname = 'tidegate_reader' and pg_catalog.pg_has_role(current_user, role.oid, 'member')
-);
-comment on function tidegate.may_read_contacts() is 'Whether the current role may see contact data: the members of tidegate_reader, and superusers';
+return
+    exists (
+        select from pg_catalog.pg_roles as role
+        where role.rolname = 'tidegate_reader' and pg_catalog.pg_has_role(current_user, role.oid, 'member')
+    )
+    -- Tidegate's own login need not be a member of any role.
+    or pg_catalog.has_table_privilege(current_user, 'tidegate.setting'::regclass, 'select');
+comment on function tidegate.may_read_contacts() is 'Whether the current role may see contact data: members of tidegate_reader, and logins that may read this schema';
 
 create function tidegate.person_key(salt text, identity text) returns text
 language sql immutable parallel safe

@@ -206,7 +206,7 @@ fn explained(entry: &TableEntry) -> String {
     let mut text = String::new();
     let table = &entry.table;
     for field in entry.fields.iter().filter(|field| field.columns.is_empty()) {
-        let near: Vec<String> = field.nearest.iter().take(NEAREST_MAX).map(|name| plain(name).into()).collect();
+        let near: Vec<String> = field.nearest.iter().take(NEAREST_MAX).map(|name| plain(name)).collect();
         let near = if near.is_empty() { "no other column".to_owned() } else { near.join(", ") };
         let looked_for = field.looked_for.join(", ");
         let _ = writeln!(

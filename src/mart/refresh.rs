@@ -323,17 +323,17 @@ async fn create(connection: &mut PgConnection, wanted: &Statements) -> Result<()
 async fn grant(connection: &mut PgConnection, name: &str) -> Result<(), sqlx::Error> {
     let view = qualified("mart", name);
     let roles: &[&str] = if name == TEXTS { &["tidegate_reader"] } else { &["tidegate_reader", "tidegate_analyst"] };
-    let grants: String = roles
-        .iter()
-        .map(|role| {
-            let text = literal(role);
-            format!(
-                "if exists (select from pg_catalog.pg_roles where rolname = {text}) then \
-                 grant select on {view} to {role}; end if; "
-            )
-        })
-        .collect();
-    run(connection, format!("do $$ begin {grants} end $$")).await?;
+    for role in roles {
+        let text = literal(role);
+        let grant = format!(
+            "do $$ begin
+                if exists (select from pg_catalog.pg_roles where rolname = {text}) then
+                    grant select on {view} to {role};
+                end if;
+            end $$"
+        );
+        run(connection, grant).await?;
+    }
     if name == TEXTS {
         withhold_texts(connection).await?;
     }

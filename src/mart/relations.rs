@@ -126,7 +126,7 @@ mod tests {
             let is_list = matches!(relation.name, "agents" | "customers" | "campaigns" | "messages_text");
             assert!(columns.contains("source") && columns.contains("connection"), "{}", relation.name);
             assert!(is_list || columns.contains("day"), "{}", relation.name);
-            let meaning = relation.template.split("comment on view").nth(1).unwrap().split(";").next().unwrap();
+            let meaning = relation.template.split("comment on view").nth(1).unwrap().split(';').next().unwrap();
             assert!(meaning.contains("ey: ") || meaning.contains("same key"), "{meaning}");
         }
     }

@@ -24,7 +24,7 @@ pub struct State {
 #[derive(Debug, Deserialize)]
 struct Table {
     schema: String,
-    table: String,
+    name: String,
     columns: Vec<Column>,
 }
 
@@ -68,7 +68,7 @@ impl State {
     }
 
     pub fn columns(&self) -> Columns {
-        self.tables.iter().map(|table| (format!("{}.{}", table.schema, table.table), table.columns.clone())).collect()
+        self.tables.iter().map(|table| (format!("{}.{}", table.schema, table.name), table.columns.clone())).collect()
     }
 
     pub(super) fn view(&self, name: &str) -> Option<&View> {

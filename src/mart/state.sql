@@ -14,7 +14,7 @@ select jsonb_build_object(
         select coalesce(jsonb_agg(
             jsonb_build_object(
                 'schema', namespace.nspname,
-                'table', class.relname,
+                'name', class.relname,
                 'columns', (
                     select coalesce(jsonb_agg(
                         jsonb_build_object(
