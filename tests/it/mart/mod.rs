@@ -9,6 +9,7 @@ mod variants;
 mod views;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use tidegate::mart::fields::{Kind, SOURCES};
@@ -84,9 +85,7 @@ impl Mart {
                 let Some(name) = free else { continue };
                 names.push(name);
                 let (schema, table, kind) = (source.schema, source.table, kind(number, field.kind));
-                sql.push_str(&format!(
-                    "alter table {schema}.\"{table}\" add column if not exists \"{name}\" {kind};\n"
-                ));
+                writeln!(sql, "alter table {schema}.\"{table}\" add column if not exists \"{name}\" {kind};").unwrap();
             }
         }
         self.run(sql).await;
