@@ -19,6 +19,7 @@ pub mod decode;
 mod fuzz;
 pub mod http;
 pub mod load;
+pub mod mart;
 pub mod metrics;
 pub mod postgres;
 pub mod pulse;

@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::alive::{self, Alive};
 use super::streams::StoredPlan;
-use super::{Database, Reload, pruning};
+use super::{Database, Reload, pruning, views};
 use crate::config::Config;
+use crate::mart;
 use crate::metrics::{Metrics, RunOutcome};
 use crate::pulse::Loop;
 use crate::pulse::Pulse;
@@ -85,6 +86,7 @@ impl Daemon {
             memory: MemoryBudget::for_runs(config.worker.concurrency),
             pulse: Arc::new(Pulse::default()),
             trouble: Repeats::default(),
+            mart: mart::Views::default(),
             owner: owner(),
         });
         let (sender, receiver) = watch::channel(Arc::new(config));
@@ -100,6 +102,7 @@ impl Daemon {
         let enqueue = enqueue_task(Arc::clone(&shared), receiver.clone(), Arc::clone(&wake));
         let alive = Arc::new(Alive::new(database.pool.clone(), shared.owner.clone()));
         let beat = alive_task(Arc::clone(&shared), Arc::clone(&alive), receiver.clone());
+        let views = views::task(Arc::clone(&shared), receiver.clone(), shutdown.clone());
         let prune = pruning::task(database.pool.clone(), receiver.clone(), shutdown.clone());
         let (left, only) = (Arc::new(Notify::new()), None);
         let pool = Pool { shared: Arc::clone(&shared), config: receiver, wake, left, shutdown: shutdown.clone(), only };
@@ -107,7 +110,7 @@ impl Daemon {
             tokio::spawn(reload.follow(sender, Arc::clone(&shared), Arc::clone(&health), shutdown.clone()))
         });
         Ok(Self {
-            timer: tokio::spawn(timer::run(vec![enqueue, beat, prune], shutdown.clone())),
+            timer: tokio::spawn(timer::run(vec![enqueue, beat, prune, views], shutdown.clone())),
             workers: tokio::spawn(pool.run()),
             server: tokio::spawn(server::serve(listener, site.router(), shutdown.clone())),
             reload,

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Alive, owner};
 use crate::config::Config;
+use crate::mart;
 use crate::metrics::Metrics;
 use crate::pulse::Pulse;
 use crate::store::progress::{self, TaskState};
@@ -52,6 +53,7 @@ impl Foreground {
             memory: MemoryBudget::for_runs(config.worker.concurrency),
             pulse: Arc::new(Pulse::default()),
             trouble: Repeats::default(),
+            mart: mart::Views::default(),
             owner: owner.clone(),
         };
         let jobs: Vec<String> = config.jobs.keys().cloned().collect();

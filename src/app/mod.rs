@@ -7,6 +7,7 @@ mod foreground;
 mod pruning;
 mod reload;
 mod streams;
+mod views;
 
 pub use alive::Alive;
 pub use daemon::{Daemon, DaemonError, owner};

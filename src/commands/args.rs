@@ -104,6 +104,16 @@ pub enum Command {
     /// Needs no configuration. If there is one, the extra reports of its connections are listed too.
     #[command(verbatim_doc_comment)]
     Streams(StreamsArgs),
+    /// Show which vendor fields feed the views of the schema `mart`, and which are missing
+    ///
+    /// The mart answers the same questions over all vendors. Fields that a vendor does not document are found by name, from
+    /// a list of candidates. Where none or a wrong column was found, name the right one in the configuration:
+    ///
+    ///   mart: { fields: { khoros.conversation: { started_at: my_created_time } } }
+    ///
+    /// A field without a column is null in the views. The daemon and `sync` make the views and keep them up to date.
+    #[command(verbatim_doc_comment)]
+    Mart(MartArgs),
     /// Bring the database to the version of this program
     ///
     /// `run` and `sync` do this too. Several processes can start it at the same time: one migrates, the others wait.
@@ -475,6 +485,24 @@ pub struct StreamsArgs {
     /// Print a `types:` block for these columns, with the narrowest type that fits all their values
     #[arg(long, requires = "discovered")]
     pub suggest: bool,
+    /// Print one JSON document with all details
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidegate mart                              every field and the column that feeds it
+  tidegate mart --explain                    also what was looked for, and columns that feed nothing
+  tidegate mart --explain conversations      the statement that makes the view mart.conversations")]
+pub struct MartArgs {
+    /// Also show what was looked for, the columns of the tables, and which of them feed nothing
+    #[arg(long)]
+    pub explain: bool,
+    /// Print the statements that make this view instead
+    #[arg(value_name = "RELATION", requires = "explain")]
+    pub relation: Option<String>,
     /// Print one JSON document with all details
     #[arg(long)]
     pub json: bool,

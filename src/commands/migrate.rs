@@ -1,10 +1,17 @@
 //! `tidegate migrate`: brings the database to the version of the program.
 
 use super::{Context, Exit, output};
+use crate::mart;
 use crate::store::migrate;
 
 pub(crate) async fn run(context: Context) -> anyhow::Result<Exit> {
-    let applied = context.with_database(async |database| Ok(migrate::migrate(&database.pool).await?)).await?;
+    let applied = context
+        .with_database(async |database| {
+            let applied = migrate::migrate(&database.pool).await?;
+            mart::Views::default().refresh(&database.pool, &context.config.mart).await;
+            Ok(applied)
+        })
+        .await?;
     let text = match applied {
         0 => "the database is up to date\n".to_owned(),
         1 => "1 migration applied\n".to_owned(),

@@ -12,6 +12,7 @@ mod demo;
 pub mod failure;
 mod health;
 mod held;
+mod mart;
 mod migrate;
 pub mod names;
 mod output;
@@ -155,6 +156,7 @@ pub async fn run(context: Context, command: Command) -> anyhow::Result<Exit> {
         Command::Connections(args) => Box::pin(connections::list(context, args)).await,
         Command::Rejects(args) => Box::pin(rejects::run(context, args)).await,
         Command::Streams(args) => Box::pin(streams::run(context, args)).await,
+        Command::Mart(args) => Box::pin(mart::run(context, args)).await,
         Command::Migrate => Box::pin(migrate::run(context)).await,
         // `prepare` runs these.
         Command::Schema | Command::Health(_) => Ok(Exit::Done),

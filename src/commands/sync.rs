@@ -11,6 +11,7 @@ use super::progress::Progress;
 use super::{CommandError, Context, Exit, SyncArgs, names, show};
 use crate::app::{Database, Foreground};
 use crate::config::Job;
+use crate::mart;
 use crate::schedule::{ByHand, enqueue_manual};
 use crate::store::migrate;
 use crate::store::progress::{self, TaskState};
@@ -78,6 +79,8 @@ async fn work(
     json: bool,
 ) -> anyhow::Result<Vec<TaskState>> {
     migrate::migrate(&database.pool).await?;
+    let views = mart::Views::default();
+    views.refresh(&database.pool, &context.config.mart).await;
     let mut runs = Vec::new();
     let mut connection = database.pool.acquire().await?;
     for (job, streams, by_hand) in wanted {
@@ -104,6 +107,7 @@ async fn work(
         )
         .into());
     };
+    views.refresh(&database.pool, &context.config.mart).await;
     Ok(tasks?)
 }
 

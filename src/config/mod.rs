@@ -25,6 +25,7 @@ use serde::Deserialize;
 use crate::catalogue::{ColumnType, SliceLength, Stream};
 use crate::connector::{self, Connection, Connector};
 use crate::cron::{CatchUp, Schedule};
+use crate::mart;
 use crate::settings::{self, Faults, KeyPath};
 pub use database::{DatabaseParts, DatabaseTarget, SslMode};
 pub use schema::json_schema;
@@ -38,6 +39,7 @@ pub struct Config {
     pub worker: Worker,
     pub history: History,
     pub log: Log,
+    pub mart: mart::Settings,
     pub connections: BTreeMap<String, Connection>,
     pub jobs: BTreeMap<String, Job>,
     /// A warning for each folder that appears to be part of the configuration but is not read.

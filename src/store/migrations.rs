@@ -15,6 +15,11 @@ pub(super) static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     migrator
 });
 
+/// The latest migration of this version.
+pub fn newest() -> Option<i64> {
+    MIGRATOR.iter().map(|migration| migration.version).max()
+}
+
 /// A schema that a migration creates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schema {

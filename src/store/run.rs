@@ -114,6 +114,15 @@ pub async fn is_cancelled(executor: impl PgExecutor<'_>, run: i64) -> Result<boo
     .await
 }
 
+/// Whether the run added or changed columns.
+pub async fn changed_columns(executor: impl PgExecutor<'_>, run: i64) -> Result<bool, sqlx::Error> {
+    let changed = sqlx::query_scalar!(
+        r#"select exists (select from tidegate.schema_change where run_id = $1) as "changed!""#,
+        run,
+    );
+    changed.fetch_one(executor).await
+}
+
 /// The fence check of a checkpoint: renews the lease if, and only if, both the run and the stream are still held.
 pub async fn pass_fence(
     executor: impl PgExecutor<'_>,

@@ -16,6 +16,7 @@ use super::task::{TaskRunner, carry_out};
 use crate::clock;
 use crate::config::{Config, Job};
 use crate::connector::Connection;
+use crate::mart;
 use crate::metrics::{Metrics, RunOutcome};
 use crate::pulse::{Loop, Pulse};
 use crate::store::run::{self, Claim};
@@ -42,6 +43,8 @@ pub struct WorkerContext {
     pub pulse: Arc<Pulse>,
     /// Warnings about what fails repeatedly.
     pub trouble: Repeats,
+    /// The views for analysts, which follow the columns that runs add.
+    pub mart: mart::Views,
     /// Name of this worker in `tidegate.run`.
     pub owner: String,
 }
@@ -64,6 +67,10 @@ pub(crate) async fn work(shared: &WorkerContext, config: &Config, claim: Claim, 
     }
     .instrument(span)
     .await;
+    // After the run: it has no lease any more that would have to be renewed. Errors wait for the periodic check.
+    if run::changed_columns(&shared.pool, claim.id).await.unwrap_or(false) {
+        shared.mart.refresh(&shared.pool, &config.mart).await;
+    }
 }
 
 /// Works on the run's tasks. Continues after a loss of the database, because the run is still held.

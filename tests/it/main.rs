@@ -20,6 +20,7 @@ mod kill;
 mod lexer;
 mod load;
 mod lynn;
+mod mart;
 mod outbound;
 mod programs;
 mod quota;

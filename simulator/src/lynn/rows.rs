@@ -307,9 +307,9 @@ fn interaction(scene: &mut Scene<'_>, record: &mut Record) {
     let delay = i64::try_from(desk.wait()).unwrap_or_default() - promised;
     let compliance = if desk.is_in_time() { 100 } else { 100 * DUE_SECS / (desk.replied - desk.derived).max(1) };
     let abandoned = match desk.is_abandoned {
-        true if session.number % 4 == 0 => "agent",
-        true => "customer",
-        false => "",
+        true if session.number % 4 == 0 => Some("agent"),
+        true => Some("customer"),
+        false => None,
     };
     record
         .text("date", &scene.date())
@@ -324,7 +324,7 @@ fn interaction(scene: &mut Scene<'_>, record: &mut Record) {
         .raw("Compliance", format!("{compliance}.0"))
         .text("ART", &clock(session.ended.saturating_sub(desk.replied)))
         .raw("DPC [sec]", delay)
-        .text("Abandonment source", abandoned)
+        .text_or_null("Abandonment source", abandoned)
         .text_or_null("Agent", agent)
         .text("duration", &session.texts.duration)
         .text("resolution", &session.texts.resolution.text)

@@ -17,6 +17,8 @@ use super::super::{CommandError, Context};
 use crate::app::database_place;
 use crate::config::Config;
 use crate::connector::Connection;
+use crate::mart::Settings;
+use crate::mart::state::State;
 use crate::store::fitness::Unfit;
 use crate::store::migrate;
 use crate::store::session;
@@ -102,7 +104,7 @@ pub(super) async fn all(context: &Context) -> anyhow::Result<Probes> {
         return Ok(Probes { database: Finding::of(&error.into()), ..Probes::default() });
     }
     let probing = context.with_database(async |database| {
-        let reply = timeout(DATABASE_WITHIN, ask(&database.pool));
+        let reply = timeout(DATABASE_WITHIN, ask(&database.pool, &context.config.mart));
         let (detail, warnings) = reply.await.unwrap_or_else(|_| Err(silent_database().into()))?;
         let logins = context
             .config
@@ -124,7 +126,7 @@ fn silent_database() -> CommandError {
 }
 
 /// A description of the database, and warnings about it.
-async fn ask(pool: &PgPool) -> anyhow::Result<(String, Vec<String>)> {
+async fn ask(pool: &PgPool, mart: &Settings) -> anyhow::Result<(String, Vec<String>)> {
     let mut conn = pool.acquire().await?;
     match migrate::examine(pool, &mut conn).await {
         Err(migrate::Error::Newer(version)) => return Err(newer(version).into()),
@@ -134,7 +136,11 @@ async fn ask(pool: &PgPool) -> anyhow::Result<(String, Vec<String>)> {
     let version = sqlx::query_scalar!(r#"select current_setting('server_version') as "version!""#);
     let detail = format!("PostgreSQL {}", version.fetch_one(&mut *conn).await?);
     let has_reader = migrate::has_reader(&mut conn).await?;
-    Ok((detail, if has_reader { Vec::new() } else { vec![NO_READER.to_owned()] }))
+    let mut warnings = if has_reader { Vec::new() } else { vec![NO_READER.to_owned()] };
+    if !mart.columns.is_empty() {
+        warnings.extend(super::super::mart::warnings(&State::read(&mut conn).await?.columns(), mart));
+    }
+    Ok((detail, warnings))
 }
 
 async fn log_in(pool: &PgPool, connection: &Connection) -> Finding {

@@ -5,6 +5,7 @@
 
 mod database;
 mod job;
+mod mart;
 mod push;
 mod sections;
 mod types;
@@ -26,6 +27,7 @@ pub(super) fn check(tree: &Node, connectors: &[&'static Connector], faults: Faul
     let database = database::check(raw.database.unwrap_or_default(), &worker, &mut report);
     let history = sections::history(&raw.history.unwrap_or_default(), &mut report);
     let log = sections::log(raw.log.unwrap_or_default(), &mut report);
+    let mart = mart::check(raw.mart.unwrap_or_default(), &mut report);
 
     // `None` if a connection's vendor is unknown, so that a job that refers to it does not cause another fault.
     let mut known = BTreeMap::new();
@@ -56,7 +58,8 @@ pub(super) fn check(tree: &Node, connectors: &[&'static Connector], faults: Faul
 
     let mut faults = report.into_faults();
     if faults.is_empty() {
-        return Ok(Config { database, embedded, server, worker, history, log, connections, jobs, unread: Vec::new() });
+        let unread = Vec::new();
+        return Ok(Config { database, embedded, server, worker, history, log, mart, connections, jobs, unread });
     }
     faults.sort();
     Err(faults)

@@ -5,6 +5,8 @@
 
 mod job;
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -29,6 +31,8 @@ pub(super) struct Root {
     pub(super) history: Option<History>,
     /// What is logged.
     pub(super) log: Option<Log>,
+    /// The views for analysts, in the schema `mart`.
+    pub(super) mart: Option<Mart>,
     /// Accounts at vendors, by name.
     pub(super) connections: Option<Entries>,
     /// Jobs, by name: what is read and when.
@@ -107,4 +111,16 @@ pub(super) struct Log {
     /// `error`, `warn`, `info`, `debug`, `trace` or `off`, with exceptions per module: `info,tidegate=debug`.
     #[schemars(extend("default" = "info"))]
     pub(super) level: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mart {
+    /// IANA zone of the column `day`.
+    #[schemars(extend("default" = "UTC"))]
+    pub(super) timezone: Option<String>,
+    /// By table and field: the column that feeds the field. `tidegate mart` shows the fields.
+    pub(super) fields: Option<BTreeMap<String, BTreeMap<String, Option<String>>>>,
+    /// By vendor and channel as the vendor names it: the channel in the views.
+    pub(super) channels: Option<BTreeMap<String, BTreeMap<String, Option<String>>>>,
 }

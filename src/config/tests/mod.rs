@@ -16,6 +16,7 @@ mod jaicp;
 mod khoros;
 mod lexer;
 mod lynn_outbound;
+mod mart;
 mod refused;
 mod types;
 

@@ -23,6 +23,7 @@ const COMMANDS: &[&[&str]] = &[
     &["connections", "forget"],
     &["rejects"],
     &["streams"],
+    &["mart"],
     &["migrate"],
     &["schema"],
     &["simulate"],

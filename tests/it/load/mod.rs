@@ -9,7 +9,7 @@ mod grow;
 mod held;
 mod keys;
 mod modes;
-mod plant;
+pub mod plant;
 mod replace;
 mod shared;
 mod sql;

@@ -1,0 +1,30 @@
+//! Keeps the views for analysts up to date while the daemon runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::schedule::timer::PeriodicTask;
+use crate::worker::WorkerContext;
+
+/// How often the views are compared with the columns of the tables, which takes one query.
+const PERIOD: Duration = Duration::from_secs(30);
+
+/// Makes the views by the current configuration, at the start and whenever something has changed.
+pub(super) fn task(
+    shared: Arc<WorkerContext>,
+    config: watch::Receiver<Arc<Config>>,
+    shutdown: CancellationToken,
+) -> PeriodicTask {
+    PeriodicTask::new("mart", PERIOD, move || {
+        let (shared, settings, shutdown) = (Arc::clone(&shared), config.borrow().mart.clone(), shutdown.clone());
+        async move {
+            let refresh = shared.mart.refresh(&shared.pool, &settings);
+            // A pass that is cut off leaves each view as it was or as it should be.
+            let _ = shutdown.run_until_cancelled(refresh).await;
+        }
+    })
+}

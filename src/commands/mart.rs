@@ -1,0 +1,237 @@
+//! `tidegate mart`: which columns feed the fields of the mart, and what is missing.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::output::{self, Table};
+use super::{CommandError, Context, Exit, MartArgs, show};
+use crate::mart::fields::{Kind, SOURCES, Source};
+use crate::mart::relations::{RELATIONS, Relation};
+use crate::mart::resolve::{self, Origin};
+use crate::mart::state::{Column, Columns, State};
+use crate::mart::{Settings, template};
+use crate::settings::closest_hint;
+use crate::text::plain;
+
+/// Columns that are listed beside a missing field.
+const NEAREST_MAX: usize = 12;
+
+#[derive(Debug, Serialize)]
+struct Document {
+    timezone: &'static str,
+    tables: Vec<TableEntry>,
+    /// Columns that the configuration names and that do not exist.
+    warnings: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct TableEntry {
+    table: String,
+    fields: Vec<FieldEntry>,
+    /// Columns that feed nothing.
+    unused: Vec<ColumnEntry>,
+}
+
+#[derive(Debug, Serialize)]
+struct FieldEntry {
+    field: &'static str,
+    kind: Kind,
+    /// `configured`, `found` or `missing`.
+    origin: &'static str,
+    /// The columns that feed it: one, and its variants.
+    columns: Vec<ColumnEntry>,
+    /// The column that the configuration names.
+    configured: Option<String>,
+    looked_for: Vec<String>,
+    /// If it is missing: the unused columns of the table, the most similar names first.
+    nearest: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ColumnEntry {
+    column: String,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Explained {
+    relation: &'static str,
+    sql: String,
+}
+
+pub async fn run(context: Context, args: MartArgs) -> anyhow::Result<Exit> {
+    let relation = args.relation.as_deref().map(named).transpose()?;
+    let state = context.with_schema(async |_, conn| Ok(State::read(conn).await?)).await?;
+    let (columns, settings) = (state.columns(), &context.config.mart);
+    if let Some(relation) = relation {
+        let sql = template::expand(relation, &columns, settings)?;
+        if args.json {
+            output::print_json(&Explained { relation: relation.name, sql })?;
+        } else {
+            output::print(&sql)?;
+        }
+        return Ok(Exit::Done);
+    }
+    let document = document(&columns, settings);
+    if args.json {
+        output::print_json(&document)?;
+    } else {
+        output::print(&text(&document, args.explain))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn named(name: &str) -> Result<&'static Relation, CommandError> {
+    Relation::named(name.strip_prefix("mart.").unwrap_or(name)).ok_or_else(|| {
+        let hint = closest_hint(name, RELATIONS.iter().map(|relation| relation.name));
+        CommandError::Usage(format!("unknown relation `{name}`{hint}"))
+    })
+}
+
+fn document(columns: &Columns, settings: &Settings) -> Document {
+    Document {
+        timezone: settings.timezone.name(),
+        tables: SOURCES.iter().map(|source| TableEntry::new(source, columns, settings)).collect(),
+        warnings: warnings(columns, settings),
+    }
+}
+
+/// One sentence for each column that the configuration names and that does not exist.
+pub(super) fn warnings(columns: &Columns, settings: &Settings) -> Vec<String> {
+    let is_there = |table: &str, name: &str| {
+        columns.get(table).is_some_and(|columns| columns.iter().any(|column| column.name == name))
+    };
+    settings
+        .columns
+        .iter()
+        .filter(|((table, _), column)| !is_there(table, column))
+        .map(|((table, field), column)| {
+            let known = columns.get(table).into_iter().flatten().map(|column| &*column.name);
+            let hint = closest_hint(column, known);
+            format!(
+                "mart.fields.{table}.{field}: {table} has no column `{column}`, so the field is null until it has{hint}"
+            )
+        })
+        .collect()
+}
+
+impl TableEntry {
+    fn new(source: &'static Source, columns: &Columns, settings: &Settings) -> Self {
+        let unused = resolve::unused(source, columns, settings);
+        let fields = resolve::feeds(source, columns, settings)
+            .into_iter()
+            .map(|feed| {
+                let looked_for: Vec<String> = match feed.configured {
+                    Some(column) => vec![column.to_owned()],
+                    None => feed.field.candidates.iter().map(|name| (*name).to_owned()).collect(),
+                };
+                let is_missing = feed.origin == Origin::Missing;
+                FieldEntry {
+                    field: feed.field.name,
+                    kind: feed.field.kind,
+                    origin: feed.origin.word(),
+                    columns: feed.columns.iter().map(|column| ColumnEntry::new(column)).collect(),
+                    configured: feed.configured.map(ToOwned::to_owned),
+                    nearest: if is_missing { nearest(&looked_for, &unused) } else { Vec::new() },
+                    looked_for,
+                }
+            })
+            .collect();
+        Self { table: source.name(), fields, unused: unused.into_iter().map(ColumnEntry::new).collect() }
+    }
+}
+
+impl ColumnEntry {
+    fn new(column: &Column) -> Self {
+        Self { column: column.name.clone(), kind: column.kind.clone() }
+    }
+}
+
+/// The columns, the most similar to any of the wanted names first.
+fn nearest(wanted: &[String], columns: &[&Column]) -> Vec<String> {
+    let likeness = |name: &str| {
+        let of = wanted.iter().map(|wanted| (strsim::jaro_winkler(wanted, name) * 1000.0).round());
+        of.fold(0.0, f64::max)
+    };
+    let mut names: Vec<&str> = columns.iter().map(|column| &*column.name).collect();
+    names.sort_by(|a, b| likeness(b).total_cmp(&likeness(a)).then(a.cmp(b)));
+    names.into_iter().map(ToOwned::to_owned).collect()
+}
+
+fn text(document: &Document, explain: bool) -> String {
+    let mut table = Table::new().left(&["TABLE", "FIELD", "KIND", "COLUMN", "TYPE", "HOW"]);
+    for entry in &document.tables {
+        for field in &entry.fields {
+            let joined = |of: fn(&ColumnEntry) -> &str| {
+                let all: Vec<&str> = field.columns.iter().map(of).collect();
+                if all.is_empty() { show::NOTHING.to_owned() } else { all.join(", ") }
+            };
+            table.row([
+                entry.table.clone(),
+                field.field.to_owned(),
+                field.kind.word().to_owned(),
+                joined(|column| &column.column),
+                joined(|column| &column.kind),
+                match &field.configured {
+                    Some(column) if field.columns.is_empty() => format!("missing: `{column}` is configured"),
+                    _ => field.origin.to_owned(),
+                },
+            ]);
+        }
+    }
+    let mut text = format!("days are those of {}\n\n{}", document.timezone, table.show());
+    let missing =
+        document.tables.iter().flat_map(|entry| &entry.fields).filter(|field| field.columns.is_empty()).count();
+    if missing > 0 {
+        let hint = if explain { "" } else { "; `tidegate mart --explain` shows what was looked for" };
+        let fields = if missing == 1 { "1 field is".to_owned() } else { format!("{missing} fields are") };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "\n{fields} missing, and null in the views{hint}");
+    }
+    if explain {
+        for entry in &document.tables {
+            text.push_str(&explained(entry));
+        }
+    }
+    for warning in &document.warnings {
+        let _ = writeln!(text, "\nwarning: {}", plain(warning));
+    }
+    text
+}
+
+/// What was looked for in a table, and which of its columns feed nothing.
+fn explained(entry: &TableEntry) -> String {
+    let mut text = String::new();
+    let table = &entry.table;
+    for field in entry.fields.iter().filter(|field| field.columns.is_empty()) {
+        let near: Vec<String> = field.nearest.iter().take(NEAREST_MAX).map(|name| plain(name)).collect();
+        let near = if near.is_empty() { "no other column".to_owned() } else { near.join(", ") };
+        let looked_for = field.looked_for.join(", ");
+        let _ = writeln!(
+            text,
+            "\n{table}: {} is missing\n  looked for  {}\n  there is    {near}",
+            field.field,
+            plain(&looked_for)
+        );
+    }
+    if !entry.unused.is_empty() {
+        let unused: Vec<&str> = entry.unused.iter().map(|column| &*column.column).collect();
+        let _ = writeln!(text, "\n{table}: these columns feed nothing\n  {}", plain(&unused.join(", ")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_similar_columns_come_first() {
+        let column = |name: &str| Column { name: name.to_owned(), kind: "text".to_owned(), field: None, variant: None };
+        let columns = [column("zebra"), column("create_time"), column("created")];
+        let columns: Vec<&Column> = columns.iter().collect();
+        assert_eq!(nearest(&["created_time".to_owned()], &columns), ["create_time", "created", "zebra"]);
+    }
+}

@@ -1,0 +1,375 @@
+//! Fields that vendors do not document, and the names under which they may appear.
+//!
+//! The columns of these tables are known only once data have arrived. Each field of the mart lists candidate columns;
+//! the first that the table has feeds it, unless `mart.fields` in the configuration names another.
+
+use serde::Serialize;
+
+/// The type of a field in the mart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Text,
+    /// An instant. Text without an offset is taken as UTC.
+    Time,
+    /// A number that is too large for sums and averages is null.
+    Number,
+    /// A duration in seconds. The unit of a number follows from the end of the column's name: `_ms`, `_millis`, `_min`
+    /// or `_hours`; otherwise seconds. Text may be `HH:MM:SS`.
+    Seconds,
+}
+
+impl Kind {
+    /// The word in `tidegate mart`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Time => "time",
+            Self::Number => "number",
+            Self::Seconds => "seconds",
+        }
+    }
+
+    /// The type of the field in the views.
+    pub const fn sql(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Time => "timestamptz",
+            Self::Number | Self::Seconds => "double precision",
+        }
+    }
+}
+
+/// A field of the mart that one table feeds.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// Columns, the most likely first.
+    pub candidates: &'static [&'static str],
+}
+
+/// A table whose columns are not documented.
+#[derive(Debug, Clone, Copy)]
+pub struct Source {
+    pub schema: &'static str,
+    pub table: &'static str,
+    /// Columns that the table always has and the views use as they are.
+    pub keep: &'static [&'static str],
+    pub fields: &'static [Field],
+}
+
+impl Source {
+    /// Schema and table, as in `mart.fields` of the configuration and in the templates of the views.
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.schema, self.table)
+    }
+
+    /// The table of that name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        SOURCES.iter().find(|source| source.name() == name)
+    }
+
+    pub fn field(&self, name: &str) -> Option<&'static Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+}
+
+const fn text(name: &'static str, candidates: &'static [&'static str]) -> Field {
+    Field { name, kind: Kind::Text, candidates }
+}
+
+const fn time(name: &'static str, candidates: &'static [&'static str]) -> Field {
+    Field { name, kind: Kind::Time, candidates }
+}
+
+const fn number(name: &'static str, candidates: &'static [&'static str]) -> Field {
+    Field { name, kind: Kind::Number, candidates }
+}
+
+const fn seconds(name: &'static str, candidates: &'static [&'static str]) -> Field {
+    Field { name, kind: Kind::Seconds, candidates }
+}
+
+/// Every table whose columns are found, in the order of the documentation.
+pub const SOURCES: &[Source] = &[
+    Source {
+        schema: "khoros",
+        table: "conversation",
+        keep: &["_connection", "_loaded_at", "conversation_id"],
+        fields: &[
+            time(
+                "started_at",
+                &[
+                    "created_time",
+                    "conversation_created_time",
+                    "creation_time",
+                    "created_at",
+                    "created_date",
+                    "start_time",
+                    "conversation_start_time",
+                    "opened_time",
+                    "first_post_time",
+                ],
+            ),
+            time(
+                "ended_at",
+                &[
+                    "closed_time",
+                    "conversation_closed_time",
+                    "close_time",
+                    "closed_at",
+                    "closed_date",
+                    "resolved_time",
+                    "end_time",
+                ],
+            ),
+            text("status", &["status", "conversation_status", "state", "conversation_state"]),
+            text(
+                "agent",
+                &[
+                    "assigned_agent_display_id",
+                    "assigned_agent_id",
+                    "agent_display_id",
+                    "owner_display_id",
+                    "agent_id",
+                    "owner_id",
+                    "assigned_agent",
+                ],
+            ),
+            text(
+                "channel",
+                &["network", "channel", "source_network", "social_network", "network_type", "platform", "source"],
+            ),
+            text("customer", &["author_uuid", "author_id", "customer_id", "user_uuid"]),
+            number("messages", &["message_count", "messages_count", "number_of_messages", "post_count", "messages"]),
+            seconds(
+                "first_response_seconds",
+                &[
+                    "first_response_time_seconds",
+                    "first_response_seconds",
+                    "first_response_time_millis",
+                    "first_response_time_min",
+                    "time_to_first_response",
+                    "tfr",
+                ],
+            ),
+        ],
+    },
+    Source {
+        schema: "khoros",
+        table: "response",
+        keep: &["_connection", "_row_key", "_loaded_at"],
+        fields: &[
+            text("id", &["response_id", "post_id", "message_id", "id"]),
+            text("conversation_id", &["conversation_id", "conversation_display_id", "conversation"]),
+            text("agent", &["agent_display_id", "agent_id", "responder_id", "user_id", "agent"]),
+            time(
+                "sent_at",
+                &["response_time", "published_time", "sent_time", "created_time", "response_published_time", "time"],
+            ),
+            text("channel", &["network", "channel", "source_network", "social_network", "platform"]),
+            text("delivery_status", &["delivery_status", "publish_status", "response_status"]),
+            text("text", &["message_text", "response_text", "text", "content", "message"]),
+        ],
+    },
+    Source {
+        schema: "khoros",
+        table: "incoming_post",
+        keep: &["_connection", "_row_key", "_loaded_at"],
+        fields: &[
+            text("id", &["post_id", "message_id", "id"]),
+            text("conversation_id", &["conversation_id", "conversation_display_id", "conversation"]),
+            text("author", &["author_uuid", "author_id", "user_uuid", "author"]),
+            time("sent_at", &["post_time", "posted_time", "published_time", "created_time", "time"]),
+            text("channel", &["network", "channel", "source_network", "social_network", "platform"]),
+            text("text", &["message_text", "post_text", "text", "content", "message"]),
+        ],
+    },
+    Source {
+        schema: "khoros",
+        table: "author",
+        keep: &["_connection", "_row_key", "_loaded_at"],
+        fields: &[
+            text("author", &["author_uuid", "author_id", "user_uuid", "id"]),
+            text("name", &["author_name", "user_name", "screen_name", "name"]),
+            text("channel", &["network", "channel", "source_network", "social_network", "platform"]),
+        ],
+    },
+    Source {
+        schema: "khoros",
+        table: "user",
+        keep: &["_connection", "_row_key", "_deleted_at", "_loaded_at"],
+        fields: &[
+            text("agent", &["agent_display_id", "agent_id", "user_id", "display_id", "id"]),
+            text("name", &["agent_name", "user_name", "full_name", "name"]),
+            text("email", &["agent_email", "user_email", "email_address", "email"]),
+            text("team", &["team_name", "team", "teams"]),
+        ],
+    },
+    Source {
+        schema: "lexer",
+        table: "case_details",
+        keep: &["_connection", "_window_start", "_row_key", "_loaded_at"],
+        fields: &[
+            text("case_id", &["case_id", "id", "case_number", "case"]),
+            time(
+                "started_at",
+                &[
+                    "opened_utc",
+                    "opened_at_utc",
+                    "opened_date_utc",
+                    "opened_at",
+                    "opened",
+                    "created_utc",
+                    "created_at_utc",
+                    "created_at",
+                    "created_date_utc",
+                ],
+            ),
+            time(
+                "ended_at",
+                &[
+                    "closed_utc",
+                    "closed_at_utc",
+                    "closed_date_utc",
+                    "closed_at",
+                    "closed",
+                    "resolved_utc",
+                    "resolved_at",
+                ],
+            ),
+            text("status", &["status", "case_status", "state"]),
+            text("channel", &["source_type", "channel", "source"]),
+            text("agent", &["agent", "assigned_agent", "agent_name", "assignee", "closed_by"]),
+            text("customer", &["customer_username", "customer_id", "customer", "username"]),
+            seconds(
+                "first_response_seconds",
+                &[
+                    "first_reply_time_sec",
+                    "first_reply_time_seconds",
+                    "first_reply_time_min",
+                    "first_reply_time",
+                    "first_response_time_sec",
+                    "first_response_time",
+                ],
+            ),
+            seconds(
+                "resolution_seconds",
+                &["resolution_time_sec", "resolution_time_seconds", "resolution_time_min", "resolution_time"],
+            ),
+            number("messages", &["interactions", "agent_interactions", "replies", "messages"]),
+        ],
+    },
+    Source {
+        schema: "lexer",
+        table: "nps_submissions",
+        keep: &["_connection", "_row_key", "_loaded_at", "form_id"],
+        fields: &[
+            time(
+                "answered_at",
+                &[
+                    "submitted_at_utc",
+                    "submitted_utc",
+                    "submission_date_utc",
+                    "submitted_at",
+                    "received_at_utc",
+                    "received_at",
+                    "created_at_utc",
+                    "created_at",
+                ],
+            ),
+            number("score", &["score", "nps_score", "rating", "nps"]),
+            text("answer", &["score", "nps_score", "rating", "nps"]),
+            text("agent", &["agent", "agent_name", "assigned_agent", "sent_by"]),
+            text("customer", &["customer_username", "customer_id", "customer", "username"]),
+            text("comment", &["comment", "comments", "feedback", "reason"]),
+        ],
+    },
+    Source {
+        schema: "lynn",
+        table: "current_interactions",
+        keep: &["_connection", "_loaded_at"],
+        fields: &[
+            time("started_at", &["date", "start_date", "session_date", "connection_date", "timestamp"]),
+            text("session", &["session_id", "session", "id_session"]),
+            text("channel", &["channel", "channel_name", "channel_id"]),
+            time("agent_at", &["agent_connection_date", "agent_date", "agent_start_date"]),
+            text("agent", &["agent", "agent_name", "agent_user", "user"]),
+            text("team", &["work_group", "workgroup", "group", "team"]),
+            seconds(
+                "first_response_seconds",
+                &[
+                    "first_response_service_level_sec",
+                    "first_response_sec",
+                    "first_response_time_sec",
+                    "first_response_time",
+                ],
+            ),
+            seconds(
+                "duration_seconds",
+                &["duration", "duration_sec", "session_duration", "interaction_service_level_sec"],
+            ),
+            number("compliance", &["compliance", "sla_compliance", "service_level_compliance"]),
+        ],
+    },
+    Source {
+        schema: "lynn",
+        table: "survey_result",
+        keep: &["_connection", "_row_key", "_loaded_at"],
+        fields: &[
+            time("answered_at", &["date", "answer_date", "answered_at", "timestamp", "created_at"]),
+            text("session", &["session_id", "session", "id_session"]),
+            text("agent", &["agent", "agent_name", "agent_user", "user"]),
+            text("survey", &["survey_name", "survey", "name"]),
+            text("scale", &["classification", "type", "survey_type", "scale"]),
+            text("answer", &["value", "answer", "score", "result"]),
+            number("score", &["value", "answer", "score", "result"]),
+            text("comment", &["comment", "comments", "observation"]),
+        ],
+    },
+    Source {
+        schema: "lynn",
+        table: "show_dialogs",
+        keep: &["_connection", "_row_key", "_loaded_at"],
+        fields: &[
+            time("sent_at", &["date", "message_date", "timestamp", "sent_at"]),
+            text("session", &["session_id", "session", "id_session"]),
+            text("channel", &["channel", "channel_name", "channel_id"]),
+            text("sender", &["from", "sender", "origin", "author_type"]),
+            text("author", &["author", "author_name", "agent", "user"]),
+            text("text", &["text", "message", "content", "body"]),
+        ],
+    },
+    Source {
+        schema: "lynn",
+        table: "campaigns",
+        keep: &["_connection", "_deleted_at", "_loaded_at"],
+        fields: &[
+            text("id", &["campaign_id", "id", "id_campaign"]),
+            text("name", &["name", "campaign_name", "description"]),
+            text("type", &["type", "campaign_type"]),
+            text("category", &["category", "campaign_category"]),
+            time("valid_until", &["valid_until", "end_date", "expiration_date"]),
+        ],
+    },
+    Source {
+        schema: "lynn",
+        table: "contacts",
+        keep: &["_connection", "_deleted_at", "_loaded_at"],
+        fields: &[
+            text("id", &["id", "contact_id", "id_contact"]),
+            text("name", &["full_name", "name", "contact_name"]),
+            text("channel", &["channel", "channel_name", "channel_id"]),
+        ],
+    },
+    Source {
+        schema: "lynn",
+        table: "dnd_contacts",
+        keep: &["_connection", "_deleted_at", "_loaded_at"],
+        fields: &[
+            text("contact", &["contact_id", "id_contact", "id"]),
+            text("campaign", &["campaign_id", "id_campaign", "campaign"]),
+        ],
+    },
+];

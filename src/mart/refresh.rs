@@ -1,0 +1,395 @@
+//! Makes the views, and replaces those whose statements or definitions differ.
+//!
+//! A pass that finds nothing to do costs one query. Each view is replaced in a transaction of its own that waits for no lock
+//! longer than [`LOCK_MAX`], because readers queue behind it; a view that is in use then waits for the next pass. A row of
+//! `tidegate.lock` makes sure that only one process works at a time.
+//!
+//! Processes with different versions or configurations do not replace each other's views in turn: a process replaces a view
+//! that another one made only if its own statements have changed since its last pass.
+
+use std::collections::BTreeMap;
+
+use chrono_tz::Tz;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
+use tokio::sync::Mutex;
+
+use super::Settings;
+use super::relations::{RELATIONS, Relation, TEXTS};
+use super::state::State;
+use super::template::{self, expand};
+use crate::store::ident::{literal, table as qualified};
+use crate::store::migrations;
+use crate::store::session::{self, Deadline as _};
+use crate::store::trouble::chain;
+
+/// How long a transaction waits for a lock, and so locks out readers at most.
+const LOCK_MAX: &str = "500ms";
+/// SQLSTATE of `create or replace view` with other columns than before.
+const OTHER_COLUMNS: &str = "42P16";
+/// SQLSTATE of a view that cannot be dropped because others depend on it.
+const IN_USE: &str = "2BP01";
+/// SQLSTATE of a lock that was not granted in time.
+const LOCKED: &str = "55P03";
+/// SQLSTATE of a time zone that the server does not know.
+const UNKNOWN_ZONE: &str = "22023";
+
+/// Why a pass ended early.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("{}", session::summary(.0))]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Template(#[from] template::Unknown),
+}
+
+/// What happened to a view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Outcome {
+    Made,
+    /// Another process made it, or is working.
+    LeftToOthers,
+    /// A reader holds a lock. The next pass tries again.
+    Locked,
+    /// Views outside the mart read it, so it cannot get other columns.
+    InUse(Vec<String>),
+}
+
+/// The mart's views, as this process maintains them.
+#[derive(Debug, Default)]
+pub struct Views(Mutex<Memory>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    /// Hash of the statements by which each view was last found or made.
+    settled: BTreeMap<&'static str, String>,
+    /// The last problem that was logged, by view or step.
+    problems: BTreeMap<&'static str, String>,
+    /// The zone that was looked for on the server, and whether it is there.
+    zone: Option<(Tz, bool)>,
+}
+
+impl Views {
+    /// Makes what is missing or different. Logs its problems, each once, and never fails: nothing depends on the views.
+    pub async fn refresh(&self, pool: &PgPool, settings: &Settings) {
+        let mut memory = self.0.lock().await;
+        match memory.pass(pool, settings).await {
+            Ok(()) => memory.over("mart"),
+            Err(error) => {
+                if let Error::Database(error) = &error {
+                    session::judge(pool, error);
+                }
+                memory.problem("mart", "the views of the mart could not be checked", chain(&error));
+            }
+        }
+    }
+}
+
+impl Memory {
+    async fn pass(&mut self, pool: &PgPool, settings: &Settings) -> Result<(), Error> {
+        let mut connection = pool.acquire().in_time().await?;
+        let done = self.work(&mut connection, settings).await;
+        if done.is_err() {
+            // A transaction may be open.
+            connection.close_on_drop();
+        }
+        done
+    }
+
+    async fn work(&mut self, connection: &mut PgConnection, settings: &Settings) -> Result<(), Error> {
+        let state = State::read(connection).in_time().await?;
+        // A newer version makes its own views.
+        if !state.writable || state.newest_migration > migrations::newest() {
+            return Ok(());
+        }
+        let settings = self.with_known_zone(connection, settings).await?;
+        let columns = state.columns();
+        let mut wanted = BTreeMap::new();
+        for relation in RELATIONS {
+            let sql = expand(relation, &columns, &settings)?;
+            let hash = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(sql.as_bytes()));
+            wanted.insert(relation.name, Statements { relation, sql, hash });
+        }
+        let mut made = 0;
+        for relation in RELATIONS {
+            let Some(statements) = wanted.get(relation.name) else { continue };
+            if !self.is_due(&state, statements) {
+                continue;
+            }
+            match make(connection, statements, &wanted).await {
+                Ok(Outcome::Made) => {
+                    made += 1;
+                    self.settled.insert(relation.name, statements.hash.clone());
+                    self.over(relation.name);
+                }
+                Ok(Outcome::LeftToOthers | Outcome::Locked) => {}
+                Ok(Outcome::InUse(readers)) => {
+                    let readers = readers.join(", ");
+                    let text = "a view of the mart keeps its old columns because other views read it: drop them, and create them again afterwards";
+                    self.problem(relation.name, text, format!("mart.{} is read by {readers}", relation.name));
+                }
+                Err(error) if session::is_lost(&error) => return Err(error.into()),
+                Err(error) => {
+                    let text = format!("mart.{}: {}", relation.name, chain(&error));
+                    self.problem(relation.name, "a view of the mart could not be made; it is retried", text);
+                }
+            }
+        }
+        if state.analyst_reads_texts {
+            withhold_texts(connection).in_time().await?;
+        }
+        if made > 0 {
+            tracing::info!(made, "views of the mart were made");
+        }
+        Ok(())
+    }
+
+    /// Whether the view is missing, was changed, or was made by other statements than this process wants now.
+    fn is_due(&mut self, state: &State, wanted: &Statements) -> bool {
+        let name = wanted.relation.name;
+        let view = state.view(name).filter(|view| view.is_there && view.is_unchanged);
+        let Some(made_from) = view.and_then(|view| view.made_from.as_deref()) else { return true };
+        if made_from == wanted.hash {
+            self.settled.insert(name, wanted.hash.clone());
+            self.over(name);
+            return false;
+        }
+        if self.settled.get(name) != Some(&wanted.hash) {
+            return true;
+        }
+        let text = "another process has replaced a view of the mart by its own version or configuration; it stays";
+        self.problem(name, text, format!("mart.{name}"));
+        false
+    }
+
+    /// The settings, with UTC instead of a zone that the server does not know.
+    async fn with_known_zone(
+        &mut self,
+        connection: &mut PgConnection,
+        settings: &Settings,
+    ) -> Result<Settings, sqlx::Error> {
+        let zone = settings.timezone;
+        let is_known = match self.zone {
+            Some((known, is_known)) if known == zone => is_known,
+            _ => {
+                let asked = sqlx::query("select now() at time zone $1").bind(zone.name()).execute(connection).in_time();
+                match asked.await {
+                    Ok(_) => true,
+                    Err(error) if code(&error).as_deref() == Some(UNKNOWN_ZONE) => false,
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        self.zone = Some((zone, is_known));
+        if is_known {
+            self.over("timezone");
+            return Ok(settings.clone());
+        }
+        self.problem(
+            "timezone",
+            "the database server does not know the time zone of the mart; its days are those of UTC",
+            zone.name().to_owned(),
+        );
+        Ok(Settings { timezone: Tz::UTC, ..settings.clone() })
+    }
+
+    /// Logs a problem, unless it was the last one of this kind.
+    fn problem(&mut self, of: &'static str, what: &'static str, detail: String) {
+        if self.problems.get(of) != Some(&detail) {
+            tracing::warn!(detail, "{what}");
+            self.problems.insert(of, detail);
+        }
+    }
+
+    fn over(&mut self, of: &'static str) {
+        self.problems.remove(of);
+    }
+}
+
+/// The statements of a view.
+#[derive(Debug)]
+struct Statements {
+    relation: &'static Relation,
+    sql: String,
+    hash: String,
+}
+
+/// Makes or replaces a view in one transaction.
+async fn make(
+    connection: &mut PgConnection,
+    wanted: &Statements,
+    all: &BTreeMap<&'static str, Statements>,
+) -> Result<Outcome, sqlx::Error> {
+    match replace(connection, wanted).in_time().await {
+        Err(error) if code(&error).as_deref() == Some(OTHER_COLUMNS) => {}
+        Err(error) if code(&error).as_deref() == Some(LOCKED) => return Ok(Outcome::Locked),
+        outcome => return outcome,
+    }
+    match recreate(connection, wanted, all).in_time().await {
+        Err(error) if code(&error).as_deref() == Some(IN_USE) => {
+            Ok(Outcome::InUse(readers(connection, wanted.relation).in_time().await?))
+        }
+        Err(error) if code(&error).as_deref() == Some(LOCKED) => Ok(Outcome::Locked),
+        outcome => outcome,
+    }
+}
+
+async fn replace(connection: &mut PgConnection, wanted: &Statements) -> Result<Outcome, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    if !take_turn(&mut transaction).await? || is_made(&mut transaction, wanted).await? {
+        return Ok(Outcome::LeftToOthers);
+    }
+    create(&mut transaction, wanted).await?;
+    transaction.commit().await?;
+    Ok(Outcome::Made)
+}
+
+/// Drops the view and the views of the mart that read it, and creates them again. Readers see either the old or the new ones.
+async fn recreate(
+    connection: &mut PgConnection,
+    wanted: &Statements,
+    all: &BTreeMap<&'static str, Statements>,
+) -> Result<Outcome, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    if !take_turn(&mut transaction).await? {
+        return Ok(Outcome::LeftToOthers);
+    }
+    let set = wanted.relation.with_readers();
+    let names: Vec<String> = set.iter().map(|relation| qualified("mart", relation.name)).collect();
+    run(&mut transaction, format!("drop view if exists {}", names.join(", "))).await?;
+    for statements in set.iter().filter_map(|relation| all.get(relation.name)) {
+        create(&mut transaction, statements).await?;
+    }
+    transaction.commit().await?;
+    Ok(Outcome::Made)
+}
+
+/// Whether no other process is making views. Holds until the end of the transaction.
+async fn take_turn(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    // Names in stored definitions are then qualified in the same way whatever the search path of a session is.
+    run(connection, format!("set local lock_timeout = '{LOCK_MAX}'; set local search_path to pg_catalog")).await?;
+    run(connection, "insert into tidegate.lock (name) values ('mart') on conflict do nothing".to_owned()).await?;
+    let turn = sqlx::query("select from tidegate.lock where name = 'mart' for update skip locked");
+    Ok(turn.fetch_optional(connection).await?.is_some())
+}
+
+/// Whether the view is already as wanted: another process may have made it since the state was read.
+async fn is_made(connection: &mut PgConnection, wanted: &Statements) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "
+        select exists (
+            select
+            from tidegate.mart_view as made
+            where
+                made.name = $1
+                and made.made_from = $2
+                and made.definition = md5(pg_get_viewdef(to_regclass(format('mart.%I', made.name))))
+        )
+        ",
+    )
+    .bind(wanted.relation.name)
+    .bind(&wanted.hash)
+    .fetch_one(connection)
+    .await
+}
+
+/// Makes the view, grants the roles their rights if it is new, and records it.
+async fn create(connection: &mut PgConnection, wanted: &Statements) -> Result<(), sqlx::Error> {
+    let name = wanted.relation.name;
+    let is_new: bool = sqlx::query_scalar("select to_regclass(format('mart.%I', $1::text)) is null")
+        .bind(name)
+        .fetch_one(&mut *connection)
+        .await?;
+    run(connection, wanted.sql.clone()).await?;
+    if is_new {
+        // A right that an administrator revoked later is not granted again.
+        grant(connection, name).await?;
+    }
+    sqlx::query(
+        "
+        insert into tidegate.mart_view (name, made_from, definition, made_at)
+        values ($1, $2, md5(pg_get_viewdef(to_regclass(format('mart.%I', $1::text)))), clock_timestamp())
+        on conflict (name) do update
+        set made_from = excluded.made_from, definition = excluded.definition, made_at = excluded.made_at
+        ",
+    )
+    .bind(name)
+    .bind(&wanted.hash)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Grants the roles that exist their rights on a view. Nobody but readers may see the texts.
+async fn grant(connection: &mut PgConnection, name: &str) -> Result<(), sqlx::Error> {
+    let view = qualified("mart", name);
+    let roles: &[&str] = if name == TEXTS { &["tidegate_reader"] } else { &["tidegate_reader", "tidegate_analyst"] };
+    for role in roles {
+        let text = literal(role);
+        let grant = format!(
+            "do $$ begin
+                if exists (select from pg_catalog.pg_roles where rolname = {text}) then
+                    grant select on {view} to {role};
+                end if;
+            end $$"
+        );
+        run(connection, grant).await?;
+    }
+    if name == TEXTS {
+        withhold_texts(connection).await?;
+    }
+    Ok(())
+}
+
+/// Takes the right to read message texts from the analysts. The default privileges of the schema grant it with every new view.
+async fn withhold_texts(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let view = qualified("mart", TEXTS);
+    let text = literal(&view);
+    run(
+        connection,
+        format!(
+            "do $$ begin
+                if
+                    to_regclass({text}) is not null
+                    and exists (select from pg_catalog.pg_roles where rolname = 'tidegate_analyst')
+                then
+                    set local lock_timeout = '{LOCK_MAX}';
+                    revoke all on {view} from tidegate_analyst;
+                end if;
+            end $$"
+        ),
+    )
+    .await
+}
+
+/// The views and tables outside the mart that read the view or the views of the mart that read it.
+async fn readers(connection: &mut PgConnection, relation: &Relation) -> Result<Vec<String>, sqlx::Error> {
+    let set: Vec<String> = relation.with_readers().iter().map(|relation| qualified("mart", relation.name)).collect();
+    sqlx::query_scalar(
+        "
+        select distinct format('%I.%I', namespace.nspname, class.relname)
+        from unnest($1::text[]) as view (name)
+        inner join pg_catalog.pg_depend as depend
+            on
+                depend.refclassid = 'pg_catalog.pg_class'::regclass
+                and depend.refobjid = to_regclass(view.name)
+                and depend.classid = 'pg_catalog.pg_rewrite'::regclass
+        inner join pg_catalog.pg_rewrite as rule on rule.oid = depend.objid
+        inner join pg_catalog.pg_class as class on class.oid = rule.ev_class
+        inner join pg_catalog.pg_namespace as namespace on namespace.oid = class.relnamespace
+        where class.oid <> all(array(select to_regclass(own.name)::oid from unnest($1::text[]) as own (name)))
+        order by 1
+        ",
+    )
+    .bind(set)
+    .fetch_all(connection)
+    .await
+}
+
+async fn run(connection: &mut PgConnection, statements: String) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(statements)).execute(connection).await?;
+    Ok(())
+}
+
+fn code(error: &sqlx::Error) -> Option<String> {
+    Some(error.as_database_error()?.code()?.into_owned())
+}

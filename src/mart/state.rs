@@ -1,0 +1,77 @@
+//! What the database has: the columns of the source tables, and the views as they are.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use sqlx::types::Json;
+use sqlx::{Connection as _, PgConnection};
+
+use super::fields::SOURCES;
+use super::relations::RELATIONS;
+
+/// The state of the database, read with one statement.
+#[derive(Debug, Default, Deserialize)]
+pub struct State {
+    /// Whether the server accepts writes; a standby does not.
+    pub writable: bool,
+    pub newest_migration: Option<i64>,
+    pub(super) analyst_reads_texts: bool,
+    tables: Vec<Table>,
+    views: Vec<View>,
+}
+
+/// A table and its columns, in the order of the table.
+#[derive(Debug, Deserialize)]
+struct Table {
+    schema: String,
+    name: String,
+    columns: Vec<Column>,
+}
+
+/// A column of a source table.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Column {
+    pub name: String,
+    /// The type, as Postgres prints it.
+    pub kind: String,
+    /// The vendor's field, if the data brought the column.
+    pub field: Option<String>,
+    /// Empty for the field's own column; else this is a variant, which has the values that the own column does not hold.
+    pub variant: Option<String>,
+}
+
+/// A view of the mart.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct View {
+    name: String,
+    /// Hash of the statements that made it.
+    pub(super) made_from: Option<String>,
+    pub(super) is_there: bool,
+    /// Whether its definition is the one that those statements gave it.
+    pub(super) is_unchanged: bool,
+}
+
+/// The columns of every source table that exists, by `schema.table`.
+pub type Columns = BTreeMap<String, Vec<Column>>;
+
+impl State {
+    pub async fn read(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let tables: Vec<String> = SOURCES.iter().map(super::fields::Source::name).collect();
+        let views: Vec<&str> = RELATIONS.iter().map(|relation| relation.name).collect();
+        let mut transaction = connection.begin().await?;
+        // Definitions are compared, and the search path decides which names in them are qualified.
+        sqlx::query("set local search_path to pg_catalog").execute(&mut *transaction).await?;
+        let read = sqlx::query_scalar(include_str!("state.sql")).bind(tables).bind(views);
+        let Json(state) = read.fetch_one(&mut *transaction).await?;
+        transaction.rollback().await?;
+        Ok(state)
+    }
+
+    pub fn columns(&self) -> Columns {
+        self.tables.iter().map(|table| (format!("{}.{}", table.schema, table.name), table.columns.clone())).collect()
+    }
+
+    pub(super) fn view(&self, name: &str) -> Option<&View> {
+        self.views.iter().find(|view| view.name == name)
+    }
+}

@@ -1,0 +1,101 @@
+//! Expands the template of a view.
+//!
+//! | placeholder | stands for |
+//! |---|---|
+//! | `{{schema.table}}` | a subselect with the fields of that table |
+//! | `{timezone}` | the business zone, as a literal |
+//! | `{channels}` | the rows of `mart.channels`, as tuples of literals |
+//!
+//! A call `tidegate.person_key(…)` is given the salt as its first argument.
+
+use super::Settings;
+use super::channels;
+use super::fields::Source;
+use super::relations::Relation;
+use super::resolve::subselect;
+use super::state::Columns;
+use crate::store::ident::literal;
+
+/// The salt of the pseudonyms. Read by the view's owner, so readers of the view cannot see it.
+const SALT: &str = "(select value from tidegate.setting where name = 'mart_salt')";
+
+/// A placeholder that means nothing. A test expands every template, so this does not happen.
+#[derive(Debug, thiserror::Error)]
+#[error("the template of mart.{relation} has an unknown placeholder {placeholder}")]
+pub struct Unknown {
+    relation: &'static str,
+    placeholder: String,
+}
+
+/// The statements that make a view and its comments.
+pub fn expand(relation: &'static Relation, columns: &Columns, settings: &Settings) -> Result<String, Unknown> {
+    let salted = relation.template.replace("tidegate.person_key(", &format!("tidegate.person_key({SALT}, "));
+    let mut sql = String::with_capacity(2 * salted.len());
+    let mut rest = salted.as_str();
+    while let Some((before, after)) = rest.split_once('{') {
+        sql.push_str(before);
+        let is_table = after.starts_with('{');
+        let end = if is_table { "}}" } else { "}" };
+        let (name, after) = after.trim_start_matches('{').split_once(end).unwrap_or((after, ""));
+        sql.push_str(
+            &value(name, is_table, columns, settings)
+                .ok_or_else(|| Unknown { relation: relation.name, placeholder: name.to_owned() })?,
+        );
+        rest = after;
+    }
+    sql.push_str(rest);
+    Ok(sql)
+}
+
+fn value(name: &str, is_table: bool, columns: &Columns, settings: &Settings) -> Option<String> {
+    match name {
+        _ if is_table => Source::named(name).map(|source| subselect(source, columns, settings)),
+        "timezone" => Some(literal(settings.timezone.name())),
+        "channels" => Some(tuples(settings)),
+        _ => None,
+    }
+}
+
+fn tuples(settings: &Settings) -> String {
+    let channels = channels::all(&settings.channels);
+    let tuple = |((vendor, raw), channel): ((&str, &str), &str)| {
+        format!("({}, {}, {})", literal(vendor), literal(raw), literal(channel))
+    };
+    channels.into_iter().map(tuple).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fields::SOURCES;
+    use super::super::relations::RELATIONS;
+    use super::*;
+
+    #[test]
+    fn every_placeholder_of_every_template_is_known() {
+        for relation in RELATIONS {
+            let sql = expand(relation, &Columns::new(), &Settings::default()).unwrap();
+            let comments = sql.find("comment on view").unwrap();
+            assert!(!sql[..comments].replace("'{}'", "").contains(['{', '}']), "{sql}");
+        }
+        let wrong = Relation { name: "wrong", template: "select {nothing}" };
+        let wrong: &'static Relation = Box::leak(Box::new(wrong));
+        let error = expand(wrong, &Columns::new(), &Settings::default()).unwrap_err();
+        assert_eq!(error.to_string(), "the template of mart.wrong has an unknown placeholder nothing");
+    }
+
+    #[test]
+    fn every_table_with_fields_is_read_by_a_view_and_every_field_too() {
+        let all: String = RELATIONS.iter().map(|relation| relation.template).collect();
+        for source in SOURCES {
+            assert!(all.contains(&format!("{{{{{}}}}}", source.name())), "{}", source.name());
+        }
+    }
+
+    #[test]
+    fn p7_texts_of_the_configuration_stay_literals() {
+        let mut settings = Settings::default();
+        settings.channels.insert(("lynn".to_owned(), "o'x\\".to_owned()), "a'); drop".to_owned());
+        let sql = expand(Relation::named("channels").unwrap(), &Columns::new(), &settings).unwrap();
+        assert!(sql.contains(r"(E'lynn', E'o''x\\', E'a''); drop')"), "{sql}");
+    }
+}

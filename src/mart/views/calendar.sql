@@ -1,0 +1,26 @@
+create or replace view mart.calendar as
+select
+    d::date as day,
+    date_trunc('week', d)::date as week,
+    date_trunc('month', d)::date as month,
+    date_trunc('quarter', d)::date as quarter,
+    extract(year from d)::int as year,
+    extract(isodow from d)::int as weekday,
+    trim(to_char(d, 'Day'))::text as weekday_name,
+    (extract(isodow from d) > 5)::boolean as is_weekend
+from generate_series(
+    (select coalesce(min(anchor), (now() at time zone {timezone})::date) from tidegate.stream)::timestamp,
+    (now() at time zone {timezone})::date::timestamp,
+    interval '1 day'
+) d;
+
+comment on view mart.calendar is
+    'One row per day, from the first day that any job reads to today, in the business time zone. Key: day';
+comment on column mart.calendar.day is 'Day in the business time zone (mart.timezone)';
+comment on column mart.calendar.week is 'Monday of the week';
+comment on column mart.calendar.month is 'First day of the month';
+comment on column mart.calendar.quarter is 'First day of the quarter';
+comment on column mart.calendar.year is 'Year';
+comment on column mart.calendar.weekday is '1 (Monday) to 7 (Sunday)';
+comment on column mart.calendar.weekday_name is 'English name of the weekday';
+comment on column mart.calendar.is_weekend is 'Saturday or Sunday';

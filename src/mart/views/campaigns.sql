@@ -1,0 +1,112 @@
+create or replace view mart.campaigns as
+with lynn as (
+    select distinct on (_connection, id)
+        'lynn' as source,
+        _connection as connection,
+        id,
+        name,
+        type,
+        category,
+        valid_until,
+        _deleted_at,
+        _loaded_at
+    from {{lynn.campaigns}} t
+    where id <> ''
+    order by _connection, id, _deleted_at desc nulls first, _loaded_at desc
+),
+-- Batches of campaigns that are no longer listed, or whose list is not read, still count.
+pushed as (
+    select
+        connection,
+        campaign_id as id,
+        min(created_at) as first_sent_at,
+        sum(rows) filter (where state in ('sent', 'done')) as sent,
+        sum(rows) filter (where state in ('failed', 'refused')) as failed,
+        sum(rows) filter (where state in ('sending', 'unknown')) as unknown
+    from tidegate.push_batch
+    where state <> 'resent'
+    group by connection, campaign_id
+),
+dnd as (
+    select _connection as connection, campaign as id, count(*) as blacklisted
+    from {{lynn.dnd_contacts}} t
+    where campaign <> '' and _deleted_at is null
+    group by _connection, campaign
+),
+-- JAICP reports outgoing calls and mailings as turns with the id of their task.
+jaicp as (
+    select
+        'jaicp' as source,
+        _connection as connection,
+        call_task_id::text as id,
+        min("timestamp") as first_sent_at,
+        count(*) filter (where lower(status) in ('sent', 'delivered', 'read', 'answered', 'success')) as sent,
+        count(*) filter (where lower(status) in ('failed', 'error', 'undelivered', 'rejected')) as failed,
+        count(*) filter (
+            where status is null
+                or lower(status) not in ('sent', 'delivered', 'read', 'answered', 'success', 'failed', 'error', 'undelivered', 'rejected')
+        ) as unknown,
+        count(distinct client_id) filter (where question <> '') as answered,
+        max(_loaded_at) as _loaded_at
+    from jaicp.messages
+    where call_task_id is not null
+    group by _connection, call_task_id
+)
+select
+    'lynn'::text as source,
+    coalesce(l.connection, p.connection)::text as connection,
+    p.first_sent_at::timestamptz as first_sent_at,
+    ('lynn:' || coalesce(l.connection, p.connection) || ':' || coalesce(l.id, p.id))::text as campaign_key,
+    coalesce(l.id, p.id)::text as campaign_id,
+    l.name::text as name,
+    l.type::text as type,
+    l.category::text as category,
+    l.valid_until::timestamptz as valid_until,
+    (l.id is not null and l._deleted_at is null)::boolean as active,
+    coalesce(d.blacklisted, 0)::bigint as blacklisted,
+    coalesce(p.sent, 0)::bigint as sent,
+    coalesce(p.failed, 0)::bigint as failed,
+    coalesce(p.unknown, 0)::bigint as unknown,
+    null::bigint as answered,
+    l._loaded_at::timestamptz as loaded_at
+from lynn l
+full join pushed p on p.connection = l.connection and p.id = l.id
+left join dnd d on d.connection = l.connection and d.id = l.id
+union all
+select
+    source,
+    connection,
+    first_sent_at,
+    source || ':' || connection || ':' || id,
+    id,
+    null,
+    'call task',
+    null,
+    null,
+    null,
+    null,
+    sent,
+    failed,
+    unknown,
+    answered,
+    _loaded_at
+from jaicp;
+
+comment on view mart.campaigns is
+    'One row per campaign (Lynn) and outgoing call task (JAICP). Key: campaign_key. Khoros and Lexer have no campaigns';
+comment on column mart.campaigns.source is 'Vendor: lynn or jaicp';
+comment on column mart.campaigns.connection is 'Configured connection from which the row was read, or to which batches were sent';
+comment on column mart.campaigns.first_sent_at is 'First batch (Lynn) or call (JAICP); null if nothing was sent';
+comment on column mart.campaigns.campaign_key is 'Unique: source:connection:campaign_id';
+comment on column mart.campaigns.campaign_id is 'Id at the vendor';
+comment on column mart.campaigns.name is 'Name of the campaign. Null for JAICP, whose messages have the task''s id only';
+comment on column mart.campaigns.type is 'Type as the vendor names it; call task for JAICP';
+comment on column mart.campaigns.category is 'Category of the campaign (Lynn)';
+comment on column mart.campaigns.valid_until is 'End of the campaign (Lynn)';
+comment on column mart.campaigns.active is 'Whether the vendor still lists the campaign. Null for JAICP, which has no list';
+comment on column mart.campaigns.blacklisted is 'Contacts that must not be contacted for this campaign (Lynn)';
+comment on column mart.campaigns.sent is 'Records that Lynn accepted from tidegate push; messages sent or read (JAICP)';
+comment on column mart.campaigns.failed is 'Records that Lynn refused or that failed; messages that failed (JAICP)';
+comment on column mart.campaigns.unknown is 'Records or messages whose outcome is not known';
+comment on column mart.campaigns.answered is 'Clients who wrote or said something. Null for Lynn, whose reports do not tie replies to campaigns';
+comment on column mart.campaigns.loaded_at is 'When Tidegate last changed the row; null for campaigns known from batches only';

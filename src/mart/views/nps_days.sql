@@ -1,0 +1,34 @@
+create or replace view mart.nps_days as
+select
+    'lexer'::text as source,
+    n._connection::text as connection,
+    (n._window_start at time zone coalesce(s.timezone, 'UTC'))::date as day,
+    n.form::bigint as form_id,
+    coalesce(f.name, n.form::text)::text as form,
+    n.nps_category::text as nps_category,
+    n.total_sent::bigint as sent,
+    n.total_received::bigint as received,
+    n.total_promoters::bigint as promoters,
+    n.total_passives::bigint as passives,
+    n.total_detractors::bigint as detractors,
+    (100.0 * (n.total_promoters::numeric - n.total_detractors) / nullif(n.total_received, 0))::double precision as nps,
+    n._loaded_at::timestamptz as loaded_at
+from lexer.nps_summary n
+left join lexer.forms f on f._connection = n._connection and f.id = n.form
+left join tidegate.stream s on s.connection = n._connection and s.stream = 'nps_summary';
+
+comment on view mart.nps_days is
+    'One row per form and day, as the vendor counts them. Key: connection, day, form_id, nps_category. Over several days add the counts and compute the NPS from them';
+comment on column mart.nps_days.source is 'Vendor: lexer, the only one that reports an NPS';
+comment on column mart.nps_days.connection is 'Configured connection from which the row was read';
+comment on column mart.nps_days.day is 'Day that the vendor counted, in the job''s time zone; the first day of the slice if that is longer';
+comment on column mart.nps_days.form_id is 'Id of the form, as in lexer.forms';
+comment on column mart.nps_days.form is 'Name of the form';
+comment on column mart.nps_days.nps_category is 'Category that was asked for; all unless configured otherwise';
+comment on column mart.nps_days.sent is 'Surveys sent';
+comment on column mart.nps_days.received is 'Answers received';
+comment on column mart.nps_days.promoters is 'Answers 9 and 10';
+comment on column mart.nps_days.passives is 'Answers 7 and 8';
+comment on column mart.nps_days.detractors is 'Answers 0 to 6';
+comment on column mart.nps_days.nps is 'Net promoter score, -100 to 100; null without answers';
+comment on column mart.nps_days.loaded_at is 'When Tidegate last changed the row';

@@ -1,0 +1,78 @@
+//! Who may read what.
+
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
+use tidegate::mart::relations::RELATIONS;
+
+use super::{Mart, natural};
+
+const DENIED: &str = "42501";
+
+/// The SQLSTATE that a statement ends with.
+async fn refused(session: &mut PgConnection, sql: &str) -> Option<String> {
+    let error = session.execute(AssertSqlSafe(sql.to_owned())).await.err()?;
+    Some(error.as_database_error().unwrap().code().unwrap().into_owned())
+}
+
+#[tokio::test]
+async fn p7_readers_read_all_of_the_mart_and_analysts_neither_texts_nor_contacts() {
+    let mart = Mart::new().await;
+    mart.add_columns(natural).await;
+    mart.fill(5, false).await;
+    mart.refresh().await;
+    let mut reader = mart.session_as("tidegate_reader").await;
+    let mut analyst = mart.session_as("tidegate_analyst").await;
+    for relation in
+        RELATIONS.iter().map(|relation| relation.name).chain(["data_status", "day_status", "schema_changes"])
+    {
+        let sql = format!("select * from mart.{relation}");
+        assert_eq!(refused(&mut reader, &sql).await, None, "{relation}");
+        let expected = (relation == "messages_text").then_some(DENIED);
+        assert_eq!(refused(&mut analyst, &sql).await.as_deref(), expected, "{relation}");
+    }
+    for table in ["lynn.navigation_marks", "khoros.author", "jaicp.messages", "lexer.users"] {
+        let sql = format!("select * from {table}");
+        assert_eq!(refused(&mut reader, &sql).await, None);
+        assert_eq!(refused(&mut analyst, &sql).await.as_deref(), Some(DENIED), "{table}");
+    }
+    for table in ["tidegate.setting", "tidegate.run", "tidegate.mart_view"] {
+        for session in [&mut reader, &mut analyst] {
+            assert_eq!(refused(session, &format!("select * from {table}")).await.as_deref(), Some(DENIED), "{table}");
+        }
+    }
+    for (view, column) in
+        [("agents", "email"), ("customers", "handle"), ("customers", "name"), ("survey_responses", "comment")]
+    {
+        let sql = format!("select count({column}) > 0 from mart.{view}");
+        let seen: bool = sqlx::query_scalar(AssertSqlSafe(sql.clone())).fetch_one(&mut reader).await.unwrap();
+        let hidden: bool = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut analyst).await.unwrap();
+        assert_eq!((seen, hidden), (true, false), "{view}.{column}");
+    }
+    for session in [&mut reader, &mut analyst] {
+        let listed: Vec<String> = sqlx::query_scalar(
+            "select format('%I.%I', table_schema, table_name) from information_schema.tables
+            where table_schema not in ('pg_catalog', 'information_schema')",
+        )
+        .fetch_all(&mut *session)
+        .await
+        .unwrap();
+        assert!(listed.len() >= RELATIONS.len());
+        for table in listed {
+            assert_eq!(refused(session, &format!("select * from {table} limit 0")).await, None, "{table}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn p7_rights_stay_as_they_are_when_a_view_is_replaced_and_texts_are_withheld_again() {
+    let mut mart = Mart::new().await;
+    mart.run(
+        "revoke select on mart.agents from tidegate_analyst; grant select on mart.messages_text to tidegate_analyst",
+    )
+    .await;
+    mart.settings.timezone = chrono_tz::America::Santiago;
+    mart.refresh().await;
+    let may = |view: &str| format!("select has_table_privilege('tidegate_analyst', 'mart.{view}', 'select')::text");
+    assert_eq!(mart.text(may("agents")).await.unwrap(), "false", "an administrator decided so");
+    assert_eq!(mart.text(may("conversations")).await.unwrap(), "true");
+    assert_eq!(mart.text(may("messages_text")).await.unwrap(), "false");
+}
