@@ -10,8 +10,8 @@ WORKDIR /src
 ARG CARGO_FLAGS=""
 ENV CARGO_TERM_PROGRESS_WHEN=never
 
-# The dependencies, in a layer that only a change of Cargo.toml or Cargo.lock makes anew. The manifest loses the tests, benches
-# and examples that it may name: they are no part of the image, and cargo would look for their files.
+# The dependencies, in a layer that only a change of Cargo.toml or Cargo.lock makes anew. The manifest loses the tests,
+# benches and examples that it may name: they are no part of the image, and cargo would look for their files.
 COPY Cargo.toml Cargo.lock ./
 COPY simulator/Cargo.toml simulator/Cargo.toml
 RUN awk '/^\[/ { keep = !/^\[\[(test|bench|example)\]\]/ } keep' Cargo.toml > /manifest \

@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use site::Site;
-use storm::{Storm, Tally};
+use storm::{FaultCounts, Storm};
 use verify::Finding;
 
 #[tokio::main]
@@ -70,7 +70,7 @@ async fn main() -> anyhow::Result<ExitCode> {
 async fn weather(site: &mut Site, storm: &mut Storm, length: Duration) -> anyhow::Result<Vec<Finding>> {
     let began = Instant::now();
     while began.elapsed() < length || !storm.is_complete() {
-        storm.blow(site).await?;
+        storm.inject(site).await?;
     }
     println!("{}", table(&storm.tally));
     let refused = site.server.writes_refused()?;
@@ -105,7 +105,7 @@ fn arguments() -> anyhow::Result<Arguments> {
     Ok(known)
 }
 
-fn table(tally: &Tally) -> String {
+fn table(tally: &FaultCounts) -> String {
     let mut text = String::from("| fault | times |\n|---|--:|\n");
     for (name, times) in tally {
         // Writing to a String cannot fail.

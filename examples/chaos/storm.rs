@@ -39,21 +39,21 @@ const CLOCK_SHIFTS: [i64; 5] = [-3_600, -300, -2, 600, 86_400];
 pub const DAYS: i64 = 3;
 
 /// How often each fault was injected.
-pub type Tally = BTreeMap<&'static str, u32>;
+pub type FaultCounts = BTreeMap<&'static str, u32>;
 
 pub struct Storm {
     dice: StdRng,
-    blows: Vec<Blow>,
+    injections: Vec<Injection>,
     /// The faults that every storm has, each with its position among the faults.
     certain: Vec<(u32, &'static str)>,
-    pub tally: Tally,
+    pub tally: FaultCounts,
     /// Connections to Postgres that fell silent.
     silenced: usize,
     /// Only rows before this time are edited.
     until: DateTime<Utc>,
 }
 
-type Blow = (&'static str, u32);
+type Injection = (&'static str, u32);
 
 const SILENCE: &str = "line to Postgres silent";
 const READ_ONLY: &str = "Postgres: read-only failover";
@@ -68,7 +68,7 @@ const VENDORS_SLOW: &str = "line to the vendors slow";
 const CERTAIN: &[(&str, RangeInclusive<u32>)] = &[(SILENCE, 2..=3), (READ_ONLY, 4..=5)];
 
 /// Faults and their weights.
-const BLOWS: &[Blow] = &[
+const INJECTIONS: &[Injection] = &[
     ("daemon killed (SIGKILL)", 8),
     ("daemon stopped (SIGTERM) and started", 4),
     ("daemon asleep beyond its lease (SIGSTOP, SIGCONT)", 2),
@@ -120,25 +120,25 @@ const BLOWS: &[Blow] = &[
 ];
 
 /// The faults that this system supports and whose names contain `only`.
-fn blows(only: &str) -> Vec<Blow> {
+fn injections(only: &str) -> Vec<Injection> {
     let has = |name| match name {
         DISK_FULL | FEW_FILES => disk::can_limit(),
         WRONG_CLOCK => shift::is_possible(),
         VENDORS_CUT | VENDORS_SLOW => HAS_LINES_TO_VENDORS,
         _ => true,
     };
-    BLOWS.iter().filter(|(name, _)| has(*name) && name.contains(only)).copied().collect()
+    INJECTIONS.iter().filter(|(name, _)| has(*name) && name.contains(only)).copied().collect()
 }
 
 impl Storm {
     /// All faults, or those with `only` in their names.
     pub fn new(seed: u64, only: &str, until: DateTime<Utc>) -> anyhow::Result<Self> {
-        let blows = blows(only);
-        ensure!(!blows.is_empty(), "this system has no fault with {only:?} in its name");
+        let injections = injections(only);
+        ensure!(!injections.is_empty(), "this system has no fault with {only:?} in its name");
         let mut dice = StdRng::seed_from_u64(seed);
-        let certain = CERTAIN.iter().filter(|(certain, _)| blows.iter().any(|(name, _)| name == certain));
+        let certain = CERTAIN.iter().filter(|(certain, _)| injections.iter().any(|(name, _)| name == certain));
         let certain = certain.map(|(name, places)| (dice.random_range(places.clone()), *name)).collect();
-        Ok(Self { dice, blows, certain, tally: Tally::new(), silenced: 0, until })
+        Ok(Self { dice, injections, certain, tally: FaultCounts::new(), silenced: 0, until })
     }
 
     /// Number of faults so far.
@@ -164,8 +164,8 @@ impl Storm {
         if let Some((_, name)) = self.certain.iter().find(|(certain, _)| *certain == place) {
             return Some(*name);
         }
-        let mut drawn = self.dice.random_range(0..self.blows.iter().map(|(_, weight)| weight).sum());
-        let hit = self.blows.iter().find(|(_, weight)| {
+        let mut drawn = self.dice.random_range(0..self.injections.iter().map(|(_, weight)| weight).sum());
+        let hit = self.injections.iter().find(|(_, weight)| {
             let here = drawn < *weight;
             drawn = drawn.saturating_sub(*weight);
             here
@@ -174,7 +174,7 @@ impl Storm {
     }
 
     /// One fault, and the calm after it.
-    pub async fn blow(&mut self, site: &mut Site) -> anyhow::Result<()> {
+    pub async fn inject(&mut self, site: &mut Site) -> anyhow::Result<()> {
         let Some(name) = self.next() else { return Ok(()) };
         *self.tally.entry(name).or_default() += 1;
         site.look()?;
@@ -418,7 +418,7 @@ impl Storm {
                 let at = from + TimeDelta::seconds(self.dice.random_range(0..DAYS * 86_400));
                 Edit::Insert { report: report.to_owned(), at, json: None }
             }
-            "identical rows" => Edit::Twin { rows, copies: 1, distance: self.dice.random_range(0..60) },
+            "identical rows" => Edit::Duplicate { rows, copies: 1, distance: self.dice.random_range(0..60) },
             "new field" => {
                 let change = Change::Set { field: format!("field{}", number % 20), json: number.to_string() };
                 Edit::Change { rows, change }

@@ -1,6 +1,6 @@
 //! Simulators of the vendors: documented interfaces, strictly enforced limits, and misbehaviour on request.
 //!
-//! Serves `simulate`, `demo` and the tests. Imports no other module of Tidegate, least of all the quota code, so that
+//! Serves `simulate`, `demo` and the tests. Uses nothing of the crate `tidegate`, least of all its quota code, so that
 //! an error in the daemon is not repeated here.
 
 mod body;
@@ -219,7 +219,7 @@ impl Simulator {
 /// Binds and serves in the background.
 pub async fn start(options: Options) -> io::Result<Simulator> {
     let main = TcpListener::bind(options.listen).await?;
-    let (clients, files) = (behind(options.listen, 1).await?, behind(options.listen, 2).await?);
+    let (clients, files) = (port_after(options.listen, 1).await?, port_after(options.listen, 2).await?);
     let url = |listener: &TcpListener| {
         let address = listener.local_addr()?;
         let host = match &options.advertise {
@@ -260,7 +260,7 @@ pub async fn start(options: Options) -> io::Result<Simulator> {
 }
 
 /// The port at this distance after that of `listen`, or a free one.
-async fn behind(listen: SocketAddr, distance: u16) -> io::Result<TcpListener> {
+async fn port_after(listen: SocketAddr, distance: u16) -> io::Result<TcpListener> {
     if let Some(port) = listen.port().checked_add(distance).filter(|_| listen.port() > 0)
         && let Ok(listener) = TcpListener::bind(SocketAddr::new(listen.ip(), port)).await
     {

@@ -146,17 +146,17 @@ impl Limits {
 struct Meter {
     rule: Rule,
     /// Admitted calls; used for enforcement.
-    admitted: Tally,
+    admitted: WindowCount,
     /// All calls; used for the maximums.
-    seen: Tally,
+    seen: WindowCount,
     counted: u64,
     refused: u64,
 }
 
 impl Meter {
     fn new(rule: Rule, age: Duration) -> Self {
-        let tally = || Tally::new(rule.period.max(Duration::from_nanos(1)), age);
-        Self { rule, admitted: tally(), seen: tally(), counted: 0, refused: 0 }
+        let count = || WindowCount::new(rule.period.max(Duration::from_nanos(1)), age);
+        Self { rule, admitted: count(), seen: count(), counted: 0, refused: 0 }
     }
 
     fn counts(&self, call: CallKind) -> bool {
@@ -182,7 +182,7 @@ impl Meter {
 
 /// Sums over the current fixed period and over the last period's length, with their maximums.
 #[derive(Debug)]
-struct Tally {
+struct WindowCount {
     period: Duration,
     age: Duration,
     /// Arrivals in the last period, oldest first. An arrival exactly one period old no longer counts.
@@ -194,7 +194,7 @@ struct Tally {
     highest_fixed: u64,
 }
 
-impl Tally {
+impl WindowCount {
     fn new(period: Duration, age: Duration) -> Self {
         Self {
             period,

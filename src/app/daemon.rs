@@ -20,7 +20,7 @@ use crate::pulse::Pulse;
 use crate::quota::QuotaUse;
 use crate::schedule::timer::{self, PeriodicTask, TimerError};
 use crate::schedule::{Calendar, clock, end_waits};
-use crate::server::{self, Health, ListenError, QuotaReader, Site};
+use crate::server::{self, Health, ListenError, QuotaReader, StatusSources};
 use crate::store::trouble::Repeats;
 use crate::store::{instance, migrate, session, stream};
 use crate::worker::{Accounts, MemoryBudget, Pool, WorkerContext};
@@ -90,7 +90,7 @@ impl Daemon {
             owner: owner(),
         });
         let (sender, receiver) = watch::channel(Arc::new(config));
-        let site = Site {
+        let sources = StatusSources {
             pool: database.pool.clone(),
             metrics: Arc::clone(&shared.metrics),
             health: Arc::clone(&health),
@@ -112,7 +112,7 @@ impl Daemon {
         Ok(Self {
             timer: tokio::spawn(timer::run(vec![enqueue, beat, prune, views], shutdown.clone())),
             workers: tokio::spawn(pool.run()),
-            server: tokio::spawn(server::serve(listener, site.router(), shutdown.clone())),
+            server: tokio::spawn(server::serve(listener, sources.router(), shutdown.clone())),
             reload,
             alive,
             address,
@@ -194,10 +194,10 @@ fn enqueue_task(shared: Arc<WorkerContext>, config: watch::Receiver<Arc<Config>>
     })
 }
 
-/// Records the jobs and quotas of this process, cancels runs whose job is in no running process's configuration, and retires
-/// the streams that only such jobs read.
+/// Records the jobs and quotas of this process, cancels runs whose job is in no running process's configuration, and
+/// retires the streams that only such jobs read.
 fn alive_task(shared: Arc<WorkerContext>, alive: Arc<Alive>, config: watch::Receiver<Arc<Config>>) -> PeriodicTask {
-    const TROUBLE: &str = "the database could not be told that this process is alive";
+    const TROUBLE: &str = "this process could not be recorded as running";
     const NO_PLAN: &str = "the streams of the configuration could not be stored, so their states may be out of date";
     let trouble = Arc::new(Repeats::default());
     let plan = Arc::new(Mutex::new(StoredPlan::default()));

@@ -23,8 +23,8 @@ pub(super) struct StoredPlan {
 }
 
 impl StoredPlan {
-    /// Stores the streams of `config`, if it is new, if it was stored long ago, or if the clock was set back since. In the
-    /// last case the summaries are written again of streams that were read in what is now the future.
+    /// Stores the streams of `config`, if it is new, if it was stored long ago, or if the clock was set back since. In
+    /// the last case the summaries are written again of streams that were read in what is now the future.
     pub(super) async fn store(&mut self, pool: &PgPool, config: &Arc<Config>) -> Result<(), sqlx::Error> {
         let mut conn = pool.acquire().await?;
         let now = schedule::clock(&mut conn).await?;

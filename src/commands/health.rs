@@ -1,5 +1,5 @@
-//! `tidegate health`: asks the daemon on the same machine whether it is alive, for container health checks. Plain blocking I/O, so
-//! that a probe every few seconds costs next to nothing.
+//! `tidegate health`: asks the daemon on the same machine whether it is alive, for container health checks. Plain
+//! blocking I/O, so that a probe every few seconds costs next to nothing.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};

@@ -12,7 +12,7 @@ use super::{Context, Exit, StatusArgs, held, quota, show};
 use crate::schedule;
 use crate::server::{JobState, StatusReport};
 use crate::store::history::{self, Waiting};
-use crate::store::push::{self, Tally};
+use crate::store::push::{self, BatchCounts};
 use crate::store::status::{Failure, StreamState};
 use crate::text::plain;
 
@@ -25,7 +25,7 @@ struct Document {
     report: StatusReport,
     waiting: Vec<Waiting>,
     /// What the sending jobs have sent, by state.
-    pushes: Vec<Tally>,
+    pushes: Vec<BatchCounts>,
 }
 
 pub(crate) async fn run(context: Context, args: StatusArgs) -> anyhow::Result<Exit> {
@@ -147,7 +147,7 @@ fn streams(streams: &[StreamState], now: DateTime<Utc>) -> String {
 }
 
 /// What was sent, by job and state.
-pub(super) fn tallies(tallies: &[Tally]) -> String {
+pub(super) fn tallies(tallies: &[BatchCounts]) -> String {
     let mut table = Table::new().left(&["JOB", "STATE"]).right(&["BATCHES", "ROWS"]);
     for tally in tallies {
         table.row([tally.job.clone(), tally.state.clone(), tally.batches.to_string(), tally.rows.to_string()]);

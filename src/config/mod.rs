@@ -200,7 +200,7 @@ impl Config {
     }
 
     fn from_sources(
-        sources: &[settings::Source],
+        sources: &[settings::SourceFile],
         env: &BTreeMap<String, String>,
         connectors: &[&'static Connector],
         faults: Faults,

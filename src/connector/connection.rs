@@ -49,8 +49,8 @@ impl Connection {
         base(self) == base(other) && self.settings.credential() == other.settings.credential()
     }
 
-    /// The limits that count if the connections `all` are in use: of those that share the credential the smaller amount within the
-    /// longer period, as `tidegate.quota_agreed` has it of running processes.
+    /// The limits that count if the connections `all` are in use: of those that share the credential the smaller amount
+    /// within the longer period, as `tidegate.quota_agreed` has it of running processes.
     pub fn limits_among<'c>(&self, all: impl IntoIterator<Item = &'c Self>) -> Vec<Limit> {
         let mut limits = self.limits.clone();
         for other in all.into_iter().filter(|other| self.shares_credential(other)) {

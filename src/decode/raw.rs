@@ -61,8 +61,8 @@ pub fn value(text: &[u8]) -> Result<Raw<'_>, Fault> {
         .or_else(|error| lenient(text, &error).map(|text| Raw { text: text.trim_ascii(), is_json: false }))
 }
 
-/// The members of an object that has bare values, or names that are not valid texts: each name as it is written, with its
-/// quotes.
+/// The members of an object that has bare values, or names that are not valid texts: each name as it is written, with
+/// its quotes.
 pub fn lenient_members(text: &str) -> Result<Parts<'_>, Fault> {
     let copy = quoted(text);
     let copy = copy.as_deref().unwrap_or(text);
@@ -193,8 +193,8 @@ impl<'a> Iterator for Parts<'a> {
     }
 }
 
-/// At most `max` members or elements of a complete text. Returns `None` if the text does not begin with `open`, has more of
-/// them, or has a name that is not a valid text.
+/// At most `max` members or elements of a complete text. Returns `None` if the text does not begin with `open`, has
+/// more of them, or has a name that is not a valid text.
 fn split(text: &str, open: char, max: usize) -> Option<MemberList<'_>> {
     let mut members = Vec::new();
     for part in Parts::of(text, open)? {

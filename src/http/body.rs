@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 
 use super::coding::Coding;
-use super::in_flight::{InFlight, Read};
+use super::in_flight::{BodyRead, InFlight};
 use super::{CallOutcome, HttpError};
 
 /// A body that arrives slower than this, in bytes per second, is treated as failed.
@@ -147,13 +147,13 @@ impl<'a> Body<'a> {
 
     /// Records what the call cost. Returns the bytes of request and response together.
     pub async fn finish(self) -> Result<u64, HttpError> {
-        self.in_flight.settle(CallOutcome::Ok, Read::Whole).await
+        self.in_flight.settle(CallOutcome::Ok, BodyRead::Whole).await
     }
 
     /// Ends a call whose body was useless or not read to its end. The vendor counts all that it sent, so at least the
     /// expected size is counted.
     pub async fn abandon(self, outcome: CallOutcome) -> Result<(), HttpError> {
-        self.end(outcome, Read::Part).await
+        self.end(outcome, BodyRead::Part).await
     }
 
     /// The beginning of an unexpected body. Ends the call with the outcome that `outcome` derives from it.
@@ -162,15 +162,15 @@ impl<'a> Body<'a> {
         let read = loop {
             match self.chunk().await {
                 Ok(Some(chunk)) => excerpt.extend_from_slice(&chunk),
-                Ok(None) => break Read::Whole,
-                Err(_) => break Read::Part,
+                Ok(None) => break BodyRead::Whole,
+                Err(_) => break BodyRead::Part,
             }
         };
         self.end(outcome(&excerpt), read).await?;
         Ok(excerpt)
     }
 
-    async fn end(self, outcome: CallOutcome, read: Read) -> Result<(), HttpError> {
+    async fn end(self, outcome: CallOutcome, read: BodyRead) -> Result<(), HttpError> {
         self.in_flight.settle(outcome, read).await.map(|_| ())
     }
 }

@@ -16,11 +16,11 @@ use crate::quota::LedgerError;
 pub enum HttpError {
     /// Tidegate's own ledger has no quota left for a while; nothing was sent.
     #[error("quota `{limit}` is used up until {until}")]
-    Quota { limit: String, until: DateTime<Utc> },
+    OwnQuota { limit: String, until: DateTime<Utc> },
     /// The vendor refused the call for a quota: another client uses the credential, or a limit is lower than
     /// configured.
     #[error("the vendor refused with status {status} for quota `{limit}`, until {until}")]
-    LimitHit { status: u16, limit: String, until: DateTime<Utc> },
+    RefusedForQuota { status: u16, limit: String, until: DateTime<Utc> },
     /// Any other unsuccessful response. The excerpt of its body is for classification, never for display.
     #[error("the vendor responded with status {status}")]
     Status { status: u16, excerpt: Excerpt },
@@ -132,8 +132,8 @@ impl HttpError {
         match self {
             Self::Transport { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502..=599),
-            Self::Quota { .. }
-            | Self::LimitHit { .. }
+            Self::OwnQuota { .. }
+            | Self::RefusedForQuota { .. }
             | Self::TooLarge { .. }
             | Self::Encoding(_)
             | Self::Ledger(_)

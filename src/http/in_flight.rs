@@ -6,9 +6,9 @@ use reqwest::{Client, Request, Response};
 
 use super::HttpError;
 use super::outcome::CallOutcome;
+use super::recorder::{CallRecord, Recorder};
 use super::sent_at::Departure;
-use super::session::{CallRecord, Session};
-use crate::quota::{CallKind, LedgerError, Reservation, Settlement};
+use crate::quota::{CallKind, Ledger, LedgerError, Reservation, Settlement};
 
 /// First line and headers of one direction, counted against a bandwidth limit.
 const HEADER_BYTES: u64 = 1_000;
@@ -17,7 +17,7 @@ const LATE: Duration = Duration::from_millis(10);
 
 /// How much of a response was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Read {
+pub(super) enum BodyRead {
     Whole,
     Part,
 }
@@ -25,7 +25,8 @@ pub(super) enum Read {
 /// A call that may be sent and has not ended.
 #[derive(Debug)]
 pub(super) struct InFlight<'s> {
-    pub(super) session: &'s Session<'s>,
+    pub(super) ledger: &'s Ledger,
+    pub(super) recorder: &'s Recorder,
     pub(super) kind: CallKind,
     /// `None` for a request that is not a call of the vendor's API.
     pub(super) reservation: Option<Reservation>,
@@ -36,7 +37,7 @@ pub(super) struct InFlight<'s> {
     pub(super) announced: Option<u64>,
     pub(super) expected: u64,
     /// Whether the time of sending is observed, which only a request with a body allows.
-    pub(super) watched: bool,
+    pub(super) observes_sending: bool,
     pub(super) departure: Departure,
     pub(super) begun: Instant,
     pub(super) waited: Duration,
@@ -46,21 +47,23 @@ pub(super) struct InFlight<'s> {
 impl<'s> InFlight<'s> {
     /// A call without a body, of which nothing is known yet.
     pub(super) fn new(
-        session: &'s Session<'s>,
+        ledger: &'s Ledger,
+        recorder: &'s Recorder,
         kind: CallKind,
         reservation: Option<Reservation>,
         waited: Duration,
         waited_for: Option<String>,
     ) -> Self {
         Self {
-            session,
+            ledger,
+            recorder,
             kind,
             reservation,
             sent: 0,
             received: 0,
             announced: None,
             expected: 0,
-            watched: false,
+            observes_sending: false,
             departure: Departure::default(),
             begun: Instant::now(),
             waited,
@@ -98,7 +101,7 @@ impl<'s> InFlight<'s> {
         let sending = client.execute(request);
         tokio::pin!(sending);
         let Some(reservation) = &mut self.reservation else { return Ok(sending.await) };
-        let ledger = self.session.ledger();
+        let ledger = self.ledger;
         let renewal = reservation.renewal();
         let response = loop {
             tokio::select! {
@@ -132,22 +135,22 @@ impl<'s> InFlight<'s> {
 
     /// Settles a call without a response: a request that never left the machine cost nothing, any other may have cost
     /// everything.
-    fn read_of_nothing(&self) -> Read {
-        if self.watched && self.departure.at().is_none() { Read::Whole } else { Read::Part }
+    fn read_of_nothing(&self) -> BodyRead {
+        if self.observes_sending && self.departure.at().is_none() { BodyRead::Whole } else { BodyRead::Part }
     }
 
     /// Replaces the estimate by what the call cost. Returns the bytes, including those in transit when reading stopped,
     /// since they were sent.
-    pub(super) async fn settle(self, outcome: CallOutcome, read: Read) -> Result<u64, HttpError> {
+    pub(super) async fn settle(self, outcome: CallOutcome, read: BodyRead) -> Result<u64, HttpError> {
         let exact = self.sent + self.received + 2 * HEADER_BYTES;
         let bytes = match read {
-            Read::Whole => exact,
-            Read::Part => {
+            BodyRead::Whole => exact,
+            BodyRead::Part => {
                 let announced = self.sent + self.announced.unwrap_or(0) + 2 * HEADER_BYTES;
                 exact.max(announced).max(self.expected)
             }
         };
-        self.session.note(CallRecord {
+        self.recorder.note(CallRecord {
             kind: self.kind,
             outcome,
             took: self.begun.elapsed(),
@@ -157,7 +160,7 @@ impl<'s> InFlight<'s> {
         });
         if let Some(reservation) = self.reservation {
             let sent_at_offset = Some(self.departure.offset(&reservation));
-            reservation.settle(self.session.ledger(), Settlement { bytes, sent_at_offset }).await?;
+            reservation.settle(self.ledger, Settlement { bytes, sent_at_offset }).await?;
         }
         Ok(bytes)
     }

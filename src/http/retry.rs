@@ -5,8 +5,10 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 
 use super::HttpError;
-use super::session::WORKER_WAIT_MAX;
 use crate::clock;
+
+/// A run that has to wait longer for a quota releases its worker.
+pub(super) const WORKER_WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// The configured retries of one idempotent request within seconds.
 #[derive(Debug, Clone)]
@@ -41,7 +43,7 @@ impl RetryState {
 
     /// Whether the call that failed with `error` should be sent again. Waits before it returns `true`.
     pub async fn again(&mut self, error: &HttpError) -> bool {
-        if let HttpError::LimitHit { until, .. } = error {
+        if let HttpError::RefusedForQuota { until, .. } = error {
             let soon = (*until - clock::now()).to_std().is_ok_and(|wait| wait <= WORKER_WAIT_MAX);
             let left = self.refusals_left > 0;
             self.refusals_left = self.refusals_left.saturating_sub(1);

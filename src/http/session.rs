@@ -1,7 +1,5 @@
 //! The HTTP access of one connection ([`Gate`]), and of one task through it ([`Session`]).
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -16,14 +14,13 @@ use super::error::{Excerpt, HttpError};
 use super::hosts::{Hosts, Vetted};
 use super::in_flight::InFlight;
 use super::outcome::CallOutcome;
+use super::recorder::{CallRecord, Recorder};
 use super::resolver::PublicOnly;
-use super::retry::{Retry, RetryState};
+use super::retry::{Retry, RetryState, WORKER_WAIT_MAX};
 use super::sent_at::Departure;
 use crate::clock;
 use crate::quota::{self, CallKind, Calls, Grant, Ledger, Limit, Request, Reservation, Unit, parse_wait};
 
-/// A run that has to wait longer for a quota releases its worker.
-pub(crate) const WORKER_WAIT_MAX: Duration = Duration::from_mins(1);
 /// Enough of an error body to find a wait or a cause.
 const EXCERPT_BYTES_MAX: u64 = 64 << 10;
 /// The body of a redirect is not used; a small one is read so that the connection can be reused.
@@ -60,27 +57,8 @@ impl Gate {
     /// The same under a stable name: a postponed task that comes back as the same `waiter` keeps its place in the queue
     /// and takes no second one.
     pub const fn session_for(&self, waiter: Uuid, priority: i32, due: DateTime<Utc>) -> Session<'_> {
-        Session {
-            gate: self,
-            priority,
-            due,
-            waiter,
-            calls: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            records: Mutex::new(Vec::new()),
-        }
+        Session { gate: self, priority, due, waiter, recorder: Recorder::new() }
     }
-}
-
-/// The result of one call, for metrics.
-#[derive(Debug, Clone)]
-pub struct CallRecord {
-    pub kind: CallKind,
-    pub outcome: CallOutcome,
-    pub took: Duration,
-    pub waited: Duration,
-    pub waited_for: Option<String>,
-    pub bytes: u64,
 }
 
 /// The result of a call that may be redirected.
@@ -125,9 +103,7 @@ pub struct Session<'a> {
     priority: i32,
     due: DateTime<Utc>,
     waiter: Uuid,
-    calls: AtomicU64,
-    bytes: AtomicU64,
-    records: Mutex<Vec<CallRecord>>,
+    recorder: Recorder,
 }
 
 impl Session<'_> {
@@ -156,12 +132,12 @@ impl Session<'_> {
 
     /// Calls and bytes since the last time this was called.
     pub fn take_traffic(&self) -> (u64, u64) {
-        (self.calls.swap(0, Ordering::Relaxed), self.bytes.swap(0, Ordering::Relaxed))
+        self.recorder.take_traffic()
     }
 
     /// The calls since the last time this was called.
     pub fn take_records(&self) -> Vec<CallRecord> {
-        self.records.lock().map(|mut records| std::mem::take(&mut *records)).unwrap_or_default()
+        self.recorder.take_records()
     }
 
     /// Reserves, sends, and returns the body of a success. Everything else is an error; quota refusals are recorded in
@@ -194,8 +170,8 @@ impl Session<'_> {
     pub async fn fetch(&self, target: &Vetted, bytes_max: u64) -> Result<Reply<'_>, HttpError> {
         let client = if target.is_trusted() { &self.gate.client } else { &self.gate.foreign };
         let request = client.get(target.url().clone()).build().map_err(HttpError::transport)?;
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        let in_flight = InFlight::new(self, CallKind::Data, None, Duration::ZERO, None);
+        self.recorder.sent();
+        let in_flight = InFlight::new(self.ledger(), &self.recorder, CallKind::Data, None, Duration::ZERO, None);
         let failed = |error| HttpError::foreign(error, target.place());
         let (response, in_flight) = in_flight.response(client, request, self.gate.timeout, failed).await?;
         self.reply(response, in_flight, bytes_max).await
@@ -204,7 +180,7 @@ impl Session<'_> {
     /// Reserves, sends, and waits for the response's headers.
     async fn exchange(&self, call: Call) -> Result<(Response, InFlight<'_>), HttpError> {
         let (request, in_flight) = self.prepare(call).await?;
-        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.recorder.sent();
         in_flight.response(&self.gate.client, request, self.gate.timeout, HttpError::transport).await
     }
 
@@ -219,9 +195,9 @@ impl Session<'_> {
         let in_flight = InFlight {
             sent,
             expected,
-            watched: sent > 0,
+            observes_sending: sent > 0,
             departure,
-            ..InFlight::new(self, kind, Some(reservation), waited, waited_for)
+            ..InFlight::new(self.ledger(), &self.recorder, kind, Some(reservation), waited, waited_for)
         };
         Ok((request, in_flight))
     }
@@ -241,13 +217,6 @@ impl Session<'_> {
         Ok(Reply::Redirect(location))
     }
 
-    pub(super) fn note(&self, record: CallRecord) {
-        self.bytes.fetch_add(record.bytes, Ordering::Relaxed);
-        if let Ok(mut records) = self.records.lock() {
-            records.push(record);
-        }
-    }
-
     async fn reserve(&self, kind: CallKind, bytes: u64) -> Result<(Reservation, Option<String>), HttpError> {
         let request = Request { kind, bytes, priority: self.priority, due: self.due, waiter: self.waiter };
         let mut waited_for = None;
@@ -260,7 +229,7 @@ impl Session<'_> {
                     // minutes exactly.
                     if wait > WORKER_WAIT_MAX || patience.is_zero() {
                         self.gate.ledger.cancel_wait(self.waiter).await?;
-                        return Err(HttpError::Quota { limit, until });
+                        return Err(HttpError::OwnQuota { limit, until });
                     }
                     waited_for = Some(limit);
                     // Never zero, or this loop might not end.
@@ -290,7 +259,7 @@ impl Session<'_> {
             .await?;
         if let Some((limit, wait)) = hit {
             let until = self.ledger().block(&limit, wait).await?;
-            return Ok(HttpError::LimitHit { status, limit, until });
+            return Ok(HttpError::RefusedForQuota { status, limit, until });
         }
         let retry_after = retry_after.and_then(|value| quota::header_wait(&value, clock::now()));
         Ok(HttpError::Status { status, excerpt: Excerpt::new(&excerpt).after(retry_after) })
@@ -301,12 +270,12 @@ impl<'s> ReservedCall<'s> {
     /// Sends once and returns the body of a success. The caller decides whether a second attempt could do harm.
     pub async fn send(self) -> Result<Body<'s>, SendFailure> {
         let Self { session, request, in_flight, bytes_max } = self;
-        session.calls.fetch_add(1, Ordering::Relaxed);
-        let (departure, watched) = (in_flight.departure.clone(), in_flight.watched);
+        session.recorder.sent();
+        let (departure, observes_sending) = (in_flight.departure.clone(), in_flight.observes_sending);
         let gate = session.gate;
         let sent = in_flight.response(&gate.client, request, gate.timeout, HttpError::transport).await;
         let (response, in_flight) =
-            sent.map_err(|error| SendFailure { error, may_be_taken: !watched || departure.at().is_some() })?;
+            sent.map_err(|error| SendFailure { error, may_be_taken: !observes_sending || departure.at().is_some() })?;
         // A write may also return 201 or 202.
         if response.status().is_success() {
             return Ok(Body::new(response, in_flight, gate.timeout, bytes_max));

@@ -4,14 +4,15 @@ use super::table::Links;
 use crate::catalogue::{Column, ColumnType};
 use crate::store::ident::{literal, quote, table as qualified};
 
-/// Statements that update a child table from the arrays of staged parents. The child rows of a parent whose array is missing,
-/// null or unreadable are kept.
+/// Statements that update a child table from the arrays of staged parents. The child rows of a parent whose array is
+/// missing, null or unreadable are kept.
 #[derive(Debug, Clone)]
 pub struct LinksSql {
     /// The child table's name.
     pub child: String,
-    /// `$1` connection, `$2` an instant or null: counts the child rows of these parents as `present`, and those that are
-    /// no longer reported as `gone`, both without rows that were written since the instant. `all_gone` includes those.
+    /// `$1` connection, `$2` an instant or null: counts the child rows of these parents as `present`, and those that
+    /// are no longer reported as `gone`, both without rows that were written since the instant. `all_gone` includes
+    /// those.
     pub count: String,
     /// `$1` connection: deletes the child rows that are no longer reported.
     pub delete: String,

@@ -5,7 +5,8 @@ use super::statement::signed;
 use crate::rows::chunk::RecordCounts;
 use crate::store::task::Progress;
 
-/// `progress` covers all pages of the transaction; the private counts cover the current page, and are zero between pages.
+/// `progress` covers all pages of the transaction; the private counts cover the current page, and are zero between
+/// pages.
 #[derive(Debug, Default)]
 pub(super) struct PageCounts {
     pub(super) progress: Progress,

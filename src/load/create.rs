@@ -1,4 +1,5 @@
-//! Creates the table of a stream from the catalogue, as its migration would: for extra reports, and for tables that were dropped.
+//! Creates the table of a stream from the catalogue, as its migration would: for extra reports, and for tables that
+//! were dropped.
 
 use sqlx::{Connection as _, PgConnection};
 
@@ -219,7 +220,8 @@ async fn create_schema(connection: &mut PgConnection, schema: &'static str) -> R
     Ok(())
 }
 
-/// Restarts unfinished readings, because the rows of their first pages are lost. Returns the number of slices that had been read.
+/// Restarts unfinished readings, because the rows of their first pages are lost. Returns the number of slices that had
+/// been read.
 async fn forget_rows(connection: &mut PgConnection, schema: &str, name: &str) -> Result<i64, sqlx::Error> {
     let slices = sqlx::query!(
         r#"

@@ -1,8 +1,8 @@
 //! Keys of identical records whose copies come in several pages or batches of one reading.
 //!
-//! Within a batch, the writer numbers the copies. Copies of a later batch get the numbers after those of earlier pages: after
-//! the rows of a fresh slice, or after the keys in `tidegate.seen_row`. Records in a second that two parts of the slice
-//! share are counted for each part separately, so that the copies of both parts become the same rows.
+//! Within a batch, the writer numbers the copies. Copies of a later batch get the numbers after those of earlier pages:
+//! after the rows of a fresh slice, or after the keys in `tidegate.seen_row`. Records in a second that two parts of the
+//! slice share are counted for each part separately, so that the copies of both parts become the same rows.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,7 +21,7 @@ const DUPLICATES_MAX: u32 = 1 << 24;
 
 /// Where the existing copies of a record are looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
+enum CopiesIn {
     /// Rows of the slice, which was empty when its reading began.
     Table,
     /// `tidegate.seen_row`.
@@ -64,9 +64,9 @@ impl Duplicates<'_> {
         let part_keys: Vec<u128> = batch.shared.iter().map(|shared| shared.part_key).collect();
         let (mut shared_before, mut renamed) = (vec![0; part_keys.len()], HashMap::new());
         if !is_first {
-            shared_before = self.count_copies(Source::Seen, &part_keys).await?;
+            shared_before = self.count_copies(CopiesIn::Seen, &part_keys).await?;
             let bases = self.bases_before().await?;
-            let source = if self.reading.fresh { Source::Table } else { Source::Seen };
+            let source = if self.reading.fresh { CopiesIn::Table } else { CopiesIn::Seen };
             let before = self.count_copies(source, &bases).await?;
             let shared = batch.shared.iter().map(|shared| shared.base).zip(shared_before.iter().copied());
             renamed = self.rename(bases.iter().copied().zip(before).chain(shared)).await?;
@@ -97,7 +97,7 @@ impl Duplicates<'_> {
     }
 
     /// How many copies exist of each record: a search by doubling, then halving, for all records at once.
-    async fn count_copies(&mut self, source: Source, bases: &[u128]) -> Result<Vec<u32>, LoadError> {
+    async fn count_copies(&mut self, source: CopiesIn, bases: &[u128]) -> Result<Vec<u32>, LoadError> {
         // (base, number of copies that exist, a number that is free)
         let mut searches: Vec<(u128, u32, u32)> = bases.iter().map(|&base| (base, 0, DUPLICATES_MAX)).collect();
         let next = |existing: u32, free: u32| match free {
@@ -124,9 +124,9 @@ impl Duplicates<'_> {
         }
     }
 
-    async fn existing_among(&mut self, source: Source, keys: &[Uuid]) -> Result<HashSet<Uuid>, LoadError> {
+    async fn existing_among(&mut self, source: CopiesIn, keys: &[Uuid]) -> Result<HashSet<Uuid>, LoadError> {
         let found = match source {
-            Source::Table => {
+            CopiesIn::Table => {
                 sqlx::query_scalar(AssertSqlSafe(self.sql.present_among.clone()))
                     .persistent(false)
                     .bind(self.account)
@@ -135,7 +135,7 @@ impl Duplicates<'_> {
                     .fetch_all(&mut *self.connection)
                     .await?
             }
-            Source::Seen => {
+            CopiesIn::Seen => {
                 sqlx::query_scalar!(
                     "select row_key from tidegate.seen_row where slice_id = $1 and row_key = any($2)",
                     self.reading.slice.id,
@@ -162,7 +162,8 @@ impl Duplicates<'_> {
         Ok(renamed)
     }
 
-    /// Notes the copies that this part of the slice has of records in shared seconds; returns the number of new entries.
+    /// Notes the copies that this part of the slice has of records in shared seconds; returns the number of new
+    /// entries.
     async fn note_part_copies(&mut self, before: &[u32]) -> Result<i64, LoadError> {
         let batch = self.batch;
         if batch.shared.is_empty() {

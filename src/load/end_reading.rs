@@ -28,7 +28,8 @@ impl PageLoad<'_, '_> {
             }
             return Ok(());
         };
-        // `seen_row` is unlogged. If Postgres crashed since, a row that is not noted there has not necessarily vanished.
+        // `seen_row` is unlogged. If Postgres crashed since, a row that is not noted there has not necessarily
+        // vanished.
         if reading::count_seen(&mut *self.transaction, slice.id).await? != seen {
             return Err(LoadError::SeenLost);
         }
@@ -75,7 +76,8 @@ impl PageLoad<'_, '_> {
         Ok(fingerprint::settle(&mut self.transaction, slice.id, batches).await?)
     }
 
-    /// Deletes or marks the rows that `statement` finds missing from the reading, and the child rows that belong to them.
+    /// Deletes or marks the rows that `statement` finds missing from the reading, and the child rows that belong to
+    /// them.
     async fn take_away(
         &mut self,
         statement: &str,
@@ -97,8 +99,8 @@ impl PageLoad<'_, '_> {
         Ok(())
     }
 
-    /// Returns the numbers by which the finished reading is judged. `count` is the statement that counts the rows of a list
-    /// that the reading did not report; with it, rows that are new in the table do not count as reported.
+    /// Returns the numbers by which the finished reading is judged. `count` is the statement that counts the rows of a
+    /// list that the reading did not report; with it, rows that are new in the table do not count as reported.
     async fn evidence(
         &mut self,
         reading: &SliceReading,
@@ -128,8 +130,8 @@ impl PageLoad<'_, '_> {
         Ok(Evidence { present, reported: reported.min(present - missing), rejected })
     }
 
-    /// Keeps the rows that the reading did not report. The next reading compares every row with the table itself, since the
-    /// fingerprints of this one do not know all rows.
+    /// Keeps the rows that the reading did not report. The next reading compares every row with the table itself, since
+    /// the fingerprints of this one do not know all rows.
     async fn hold_back(&mut self, reading: &SliceReading, reason: String, evidence: Evidence) -> Result<(), LoadError> {
         let slice = &reading.slice;
         self.fingerprints.forget(&mut self.transaction, slice).await?;

@@ -16,8 +16,9 @@ const LOCK_TIMEOUT: &str = "55P03";
 impl Table {
     /// Adds columns and widens columns of numbers so that every field of `layout` has one, in a transaction of its own.
     ///
-    /// Returns [`LoadError::Altered`] if a column has another type than its field and not both are numbers: the rows must be
-    /// encoded again for the current table. Returns [`LoadError::Locked`] if another session has locked the table.
+    /// Returns [`LoadError::Altered`] if a column has another type than its field and not both are numbers: the rows
+    /// must be encoded again for the current table. Returns [`LoadError::Locked`] if another session has locked the
+    /// table.
     pub async fn grow(
         &mut self,
         connection: &mut PgConnection,
@@ -82,8 +83,8 @@ impl Table {
         TableColumn { variant: field.variant, ..TableColumn::new(&field.path, &name, field.kind) }
     }
 
-    /// Widens a column of numbers so that it holds all numbers of the field's type. Returns the variant that takes them if the
-    /// column cannot be widened.
+    /// Widens a column of numbers so that it holds all numbers of the field's type. Returns the variant that takes them
+    /// if the column cannot be widened.
     async fn fit(
         &mut self,
         connection: &mut PgConnection,
@@ -106,8 +107,8 @@ impl Table {
         Ok(Some(TableColumn { variant: Some(kind), ..TableColumn::new(&field.path, &name, kind) }))
     }
 
-    /// Gives a column of numbers a wider type. Returns `false` if an object of the operator depends on it, such as a view or an
-    /// index.
+    /// Gives a column of numbers a wider type. Returns `false` if an object of the operator depends on it, such as a
+    /// view or an index.
     async fn widen(
         &mut self,
         connection: &mut PgConnection,

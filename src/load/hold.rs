@@ -1,8 +1,8 @@
 //! When a reading is too doubtful to delete anything (promise 10).
 //!
-//! A vendor that reports no rows, half of its rows, or records that cannot be read looks just like one that has deleted them.
-//! So rows are deleted only after a reading without rejects that does not shrink its slice or list sharply. Any other reading
-//! adds and changes rows, and its slice is held.
+//! A vendor that reports no rows, half of its rows, or records that cannot be read looks just like one that has deleted
+//! them. So rows are deleted only after a reading without rejects that does not shrink its slice or list sharply. Any
+//! other reading adds and changes rows, and its slice is held.
 
 /// A reading that lacks fewer rows never counts as sharply smaller: small slices vary by chance.
 const ROWS_LACKING_MIN: i64 = 20;
@@ -12,7 +12,8 @@ const ROWS_LACKING_MIN: i64 = 20;
 pub(crate) struct Evidence {
     /// Rows that the table had.
     pub present: i64,
-    /// Rows that the reading reported. In a list whose rows have their own keys, only those that were already in the table.
+    /// Rows that the reading reported. In a list whose rows have their own keys, only those that were already in the
+    /// table.
     pub reported: i64,
     /// Records of the reading that could not become rows.
     pub rejected: i64,
@@ -28,8 +29,8 @@ pub(crate) struct Released {
 }
 
 /// Returns why nothing may be deleted, or `None` if the reading may delete what it did not report. `hold_below` is in
-/// percent; 0 switches the comparison of sizes off, but refused records are still doubtful. A release covers what the operator
-/// saw: refused records if there were any, and as few rows as were reported then.
+/// percent; 0 switches the comparison of sizes off, but refused records are still doubtful. A release covers what the
+/// operator saw: refused records if there were any, and as few rows as were reported then.
 pub(crate) fn doubt(evidence: Evidence, hold_below: u8, released: Option<Released>) -> Option<String> {
     let Evidence { present, reported, rejected } = evidence;
     if rejected > 0 && !released.is_some_and(|released| released.rejected) {
@@ -48,9 +49,9 @@ pub(crate) fn doubt(evidence: Evidence, hold_below: u8, released: Option<Release
         .then(|| format!("the vendor reported {reported} rows where there were {present}, less than {hold_below} %"))
 }
 
-/// Returns why rows of the child table `child` are kept. `evidence` counts the children of a batch's parents before and after.
-/// `is_whole_list`: the parents are a whole list. Otherwise they are a part of a slice, and the few children of a batch may all
-/// change together.
+/// Returns why rows of the child table `child` are kept. `evidence` counts the children of a batch's parents before and
+/// after. `is_whole_list`: the parents are a whole list. Otherwise they are a part of a slice, and the few children of
+/// a batch may all change together.
 pub(crate) fn doubt_of_children(
     child: &str,
     evidence: Evidence,

@@ -1,4 +1,5 @@
-//! Loads the pages of a task, slice by slice. Changes the state of a slice's reading before its first page and between pages.
+//! Loads the pages of a task, slice by slice. Changes the state of a slice's reading before its first page and between
+//! pages.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -98,7 +99,8 @@ impl<'a> Loader<'a> {
         self.skipping = Arc::new(AtomicBool::new(self.comparing && slice.position.fingerprinted));
     }
 
-    /// Begins the reading of a slice: finds out whether it has rows already, and deletes the state of an abandoned reading.
+    /// Begins the reading of a slice: finds out whether it has rows already, and deletes the state of an abandoned
+    /// reading.
     pub async fn begin_reading(&self, reading: &mut SliceReading) -> Result<(), LoadError> {
         let mut transaction = self.pool.begin().in_time().await?;
         reading::restart(&mut transaction, reading.slice.id).await?;

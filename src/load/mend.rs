@@ -138,7 +138,8 @@ async fn create_system_column(
     Ok((table.to_owned(), column.name.clone(), "the column was missing and was created again".to_owned()))
 }
 
-/// The missing system columns, which can be created again. System columns and key columns must have their original types.
+/// The missing system columns, which can be created again. System columns and key columns must have their original
+/// types.
 pub(super) fn system_missing(
     definition: &Definition,
     attributes: &HashMap<String, Attribute>,

@@ -1,7 +1,7 @@
 //! Merges a complete batch into the table: one of which nothing is known, or one whose unchanged rows were left out.
 //!
-//! If every row is where the last reading had it, fingerprints alone tell which rows are new and which have vanished. If a
-//! row moved to another batch, or has a duplicate there, fingerprints are given up for the rest of the reading.
+//! If every row is where the last reading had it, fingerprints alone tell which rows are new and which have vanished.
+//! If a row moved to another batch, or has a duplicate there, fingerprints are given up for the rest of the reading.
 
 use std::collections::{HashMap, HashSet};
 

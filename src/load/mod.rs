@@ -1,5 +1,5 @@
-//! From rows to tables: copies rows from [`crate::rows`] into a staging table or directly into their table, merges what is
-//! staged, and moves the cursor, all in one transaction. Knows no HTTP.
+//! From rows to tables: copies rows from [`crate::rows`] into a staging table or directly into their table, merges what
+//! is staged, and moves the cursor, all in one transaction. Knows no HTTP.
 
 mod child_sql;
 mod copy;
@@ -94,11 +94,12 @@ impl LoadError {
 /// SQLSTATE of a null in a column that is not nullable.
 const REQUIRED: &str = "23502";
 
-/// SQLSTATEs of rows that a constraint, an index or a trigger rejects. Tidegate creates none that could reject its own rows.
+/// SQLSTATEs of rows that a constraint, an index or a trigger rejects. Tidegate creates none that could reject its own
+/// rows.
 const RULES: [&str; 5] = ["23503", "23505", "23514", "23P01", "P0001"];
 
-/// SQLSTATEs of statements that do not fit the table: undefined column, table, schema, function (or operator), object; a wrong
-/// type; a duplicate name; no unique index for the key; a binary value that is invalid for the column's type.
+/// SQLSTATEs of statements that do not fit the table: undefined column, table, schema, function (or operator), object;
+/// a wrong type; a duplicate name; no unique index for the key; a binary value that is invalid for the column's type.
 const ALTERED: [&str; 10] = ["42703", "42P01", "3F000", "42883", "42704", "42804", "42P07", "42P10", "22P03", "0A000"];
 
 /// The SQLSTATE of an error that Postgres returned.

@@ -1,7 +1,7 @@
 //! The generated SQL of a load: staging, merging, and deleting at the end of a slice.
 //!
-//! All of it is generated here from quoted names, and snapshots pin its text. A row that would not change is filtered out
-//! before the insert, so it is neither locked nor rewritten.
+//! All of it is generated here from quoted names, and snapshots pin its text. A row that would not change is filtered
+//! out before the insert, so it is neither locked nor rewritten.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -22,8 +22,8 @@ pub struct MergeSql {
     pub merge: String,
     /// `$1` connection, `$2` window start, `$3` run: changes existing rows. `None` unless rows may have fingerprints.
     pub update: Option<String>,
-    /// `$1` connection, `$2` window start, `$3` window end, `$4` slice, `$5` batches: deletes the rows that are no longer in
-    /// any batch.
+    /// `$1` connection, `$2` window start, `$3` window end, `$4` slice, `$5` batches: deletes the rows that are no
+    /// longer in any batch.
     pub lost: Option<String>,
     /// Updates the child tables from the arrays of staged rows.
     pub links: Vec<LinksSql>,
@@ -33,8 +33,8 @@ pub struct MergeSql {
     pub note_seen: String,
     /// Numbers identical records. `None` if the later of two records with one key wins.
     pub duplicates: Option<DuplicatesSql>,
-    /// `$1` keys, `$2` connection, `$3` neighbouring window starts: deletes staged rows that a neighbour has in identical form.
-    /// `None` if rows have no `_row_key` or belong to no window.
+    /// `$1` keys, `$2` connection, `$3` neighbouring window starts: deletes staged rows that a neighbour has in
+    /// identical form. `None` if rows have no `_row_key` or belong to no window.
     pub drop_shared: Option<String>,
     pub stage: String,
 }
@@ -42,7 +42,8 @@ pub struct MergeSql {
 /// Statements that delete or mark the rows of a slice or list that the vendor no longer reports.
 #[derive(Debug, Clone)]
 pub struct VanishSql {
-    /// `$1` connection, `$2` window start, `$3` window end, `$4` run: rows that the completely staged slice does not have.
+    /// `$1` connection, `$2` window start, `$3` window end, `$4` run: rows that the completely staged slice does not
+    /// have.
     pub unstaged: String,
     /// `$1` connection, `$2` window start, `$3` window end, `$4` run, `$5` slice: rows that no page of the reading had.
     pub unseen: String,
@@ -123,7 +124,8 @@ impl MergeSql {
         }
     }
 
-    /// The statements that change the staging table of `old` into this one's without losing its rows, after the table grew.
+    /// The statements that change the staging table of `old` into this one's without losing its rows, after the table
+    /// grew.
     pub fn reshape_stage(&self, old: &Self, before: &Table, now: &Table) -> Vec<String> {
         if self.stage == old.stage {
             return Vec::new();

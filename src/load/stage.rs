@@ -43,8 +43,8 @@ pub(super) struct StagedBatch {
     pub(super) fingerprint: Option<BatchFingerprint>,
 }
 
-/// The rows of the current batch. Each is in exactly one place: in `waiting`, in the staging table, or in the table itself,
-/// where `rows_staged` and `rows_copied` count them.
+/// The rows of the current batch. Each is in exactly one place: in `waiting`, in the staging table, or in the table
+/// itself, where `rows_staged` and `rows_copied` count them.
 #[derive(Debug)]
 pub(super) struct Stage {
     /// As this transaction sees it, with its own columns that are not durable yet.
@@ -131,8 +131,8 @@ impl Stage {
         if std::mem::replace(&mut self.has_savepoint, false) { "release savepoint direct_copy; " } else { "" }
     }
 
-    /// Sends the chunks that wait. If rows are expected to be new, they are copied directly into the table, except those
-    /// that a neighbouring slice may have too.
+    /// Sends the chunks that wait. If rows are expected to be new, they are copied directly into the table, except
+    /// those that a neighbouring slice may have too.
     pub(super) async fn flush(
         &mut self,
         connection: &mut PgConnection,
@@ -261,8 +261,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Locks the table's schema until the end of the transaction, and reads it again if another worker changed it. Returns
-    /// the transaction's timestamp.
+    /// Locks the table's schema until the end of the transaction, and reads it again if another worker changed it.
+    /// Returns the transaction's timestamp.
     pub(super) async fn lock_schema(
         &mut self,
         connection: &mut PgConnection,
@@ -319,8 +319,8 @@ impl Stage {
         Ok(signed(done.rows_affected()))
     }
 
-    /// Updates the child tables from the staged parents. Returns why child rows that are no longer reported stay, if too
-    /// many of them would be deleted; the slice must then be held.
+    /// Updates the child tables from the staged parents. Returns why child rows that are no longer reported stay, if
+    /// too many of them would be deleted; the slice must then be held.
     pub(super) async fn merge_links(
         &self,
         connection: &mut PgConnection,

@@ -4,8 +4,8 @@ use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Postgres};
 
-/// A statement that is planned at each execution. A plan made for ten rows is far too slow for ten thousand, and the staging
-/// table has no statistics that would make Postgres plan again.
+/// A statement that is planned at each execution. A plan made for ten rows is far too slow for ten thousand, and the
+/// staging table has no statistics that would make Postgres plan again.
 pub(super) fn planned_each_time(sql: &str) -> Query<'static, Postgres, PgArguments> {
     sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(false)
 }

@@ -1,11 +1,11 @@
 //! The current structure of a warehouse table.
 //!
-//! The columns are read from Postgres's catalogue; Tidegate's notes and the stream's definition only say which vendor field
-//! fills which column. A missing column is created again, and a column with a type that Tidegate cannot write is replaced by
-//! a variant.
+//! The columns are read from Postgres's catalogue; Tidegate's notes and the stream's definition only say which vendor
+//! field fills which column. A missing column is created again, and a column with a type that Tidegate cannot write is
+//! replaced by a variant.
 //!
-//! Two workers may find the same new field at the same time: every change is made under one lock per table, after reading the
-//! current columns. The lock is a row in a table, because any login may take an advisory lock.
+//! Two workers may find the same new field at the same time: every change is made under one lock per table, after
+//! reading the current columns. The lock is a row in a table, because any login may take an advisory lock.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -107,8 +107,8 @@ impl TableColumn {
 }
 
 impl Table {
-    /// The current table of `stream`. Creates missing tables and columns. `types` has the types of undocumented columns by
-    /// vendor field, where the job states them.
+    /// The current table of `stream`. Creates missing tables and columns. `types` has the types of undocumented columns
+    /// by vendor field, where the job states them.
     pub async fn open(
         connection: &mut PgConnection,
         stream: &Stream,
@@ -332,8 +332,8 @@ impl Table {
         self.key == ["_row_key"]
     }
 
-    /// Whether rows may be compared with fingerprints: each belongs to one slice, has a hash as its key, and depends only on
-    /// its record.
+    /// Whether rows may be compared with fingerprints: each belongs to one slice, has a hash as its key, and depends
+    /// only on its record.
     pub fn fingerprinted(&self) -> bool {
         let plain = self.columns.iter().all(|column| column.keep == Keep::Latest);
         self.mode == Mode::ReplaceWindow && self.by_hash() && self.links.is_empty() && plain

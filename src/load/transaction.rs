@@ -1,8 +1,8 @@
-//! The transaction of one or more pages: their rows, rejects, fingerprints, cursor, statistics and the fence check become
-//! durable together, or not at all.
+//! The transaction of one or more pages: their rows, rejects, fingerprints, cursor, statistics and the fence check
+//! become durable together, or not at all.
 //!
-//! [`PageLoad`] owns the transaction and three parts: the stage, the fingerprints and the counts. The parts run statements on
-//! the connection that they are given, and do not know each other.
+//! [`PageLoad`] owns the transaction and three parts: the stage, the fingerprints and the counts. The parts run
+//! statements on the connection that they are given, and do not know each other.
 
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Postgres, Transaction};
@@ -137,8 +137,8 @@ impl PageLoad<'_, '_> {
         Ok(progress)
     }
 
-    /// Ends a page without a commit, so that the transaction can take the next one. Moves `reading` to the position after
-    /// the page, which is not durable yet.
+    /// Ends a page without a commit, so that the transaction can take the next one. Moves `reading` to the position
+    /// after the page, which is not durable yet.
     pub async fn end_page(&mut self, end: PageEnd, reading: &mut SliceReading) -> Result<(), LoadError> {
         let last_page = end.next.is_none();
         let single = reading.slice.position.pages == 0 && last_page && self.counts.batches_merged == 0;
@@ -155,7 +155,8 @@ impl PageLoad<'_, '_> {
         Ok(())
     }
 
-    /// Whether the layout's fields have columns already. A page that needs new columns gets them before its transaction.
+    /// Whether the layout's fields have columns already. A page that needs new columns gets them before its
+    /// transaction.
     pub fn holds(&self, layout: &Layout) -> bool {
         self.stage.table().holds(layout)
     }
@@ -190,8 +191,8 @@ impl PageLoad<'_, '_> {
         Ok(progress)
     }
 
-    /// Nothing waits for the vendor from here on. If this worker falls silent now, Postgres must release its locks for the
-    /// worker that takes over, even if the connection stays open.
+    /// Nothing waits for the vendor from here on. If this worker falls silent now, Postgres must release its locks for
+    /// the worker that takes over, even if the connection stays open.
     async fn bound_silence(&mut self) -> Result<(), LoadError> {
         if std::mem::replace(&mut self.silence_bounded, true) {
             return Ok(());

@@ -11,8 +11,8 @@ use crate::rows::fingerprint::BatchFingerprint;
 use crate::store::cursor::Slice;
 use crate::store::{fingerprint, reading};
 
-/// What is stored of a slice's fingerprints, as this transaction sees it. If it is `whole`, the stored fingerprints know
-/// every row that the table has of the slice.
+/// What is stored of a slice's fingerprints, as this transaction sees it. If it is `whole`, the stored fingerprints
+/// know every row that the table has of the slice.
 #[derive(Debug, Default)]
 pub(super) struct Fingerprints(Option<FingerprintState>);
 
@@ -56,8 +56,8 @@ impl Fingerprints {
         Ok(())
     }
 
-    /// Continues the reading without fingerprints. Moves the rows that they know of this reading to `tidegate.seen_row`;
-    /// returns the number of new entries there.
+    /// Continues the reading without fingerprints. Moves the rows that they know of this reading to
+    /// `tidegate.seen_row`; returns the number of new entries there.
     pub(super) async fn give_up(
         &mut self,
         connection: &mut PgConnection,

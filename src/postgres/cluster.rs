@@ -151,8 +151,8 @@ pub(super) async fn set_passwords(
 ) -> Result<Passwords, Error> {
     // The output may repeat the statement, and so a password.
     let lost = |_| Error::PasswordLost { path: path.to_owned() };
-    // The first superuser of every cluster has this id. The output is a line such as `1: rolname = "postgres" (typeid
-    // …)`.
+    // The first superuser of every cluster has this id. The output is a line such as
+    // `1: rolname = "postgres" (typeid …)`.
     let question = "select rolname from pg_authid where oid = 10\n";
     let output = run(single_user(path, bin, user), SINGLE_USER_WITHIN, question).await.map_err(lost)?;
     let passwords = Passwords::random(output.contains(&format!("rolname = \"{SUPERUSER}\"")));

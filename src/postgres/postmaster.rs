@@ -210,7 +210,7 @@ impl Postmaster {
             if ended_within(&[self.pid], limit).await {
                 break;
             }
-            tracing::warn!(cluster = %cluster.display(), secs = limit.as_secs(), "postgres did not stop when it was told to");
+            tracing::warn!(cluster = %cluster.display(), secs = limit.as_secs(), "Postgres did not stop when requested");
         }
         self.ended();
     }

@@ -1,5 +1,5 @@
-//! `tidegate push`: sends rows of the warehouse as records of a Lynn campaign, each at most once (`facts/lynn.md
-//! §6.1`).
+//! `tidegate push`: sends rows of the warehouse as records of a Lynn campaign, each at most once
+//! (`facts/lynn.md §6.1`).
 //!
 //! A record may become a message to a customer, so each batch is recorded, sent, and its response recorded. A batch
 //! whose response was lost is `unknown` and is sent again only on request. Two processes cannot send the same row: a
@@ -16,8 +16,8 @@ use serde::Serialize;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+use self::query::QueryCursor;
 pub use self::query::QueryFault;
-use self::query::Source;
 pub use self::rows::Counts;
 use self::rows::{Outgoing, Rows};
 use self::send::{Sender, Stop};
@@ -26,7 +26,7 @@ use crate::config::{Job, Push};
 use crate::connector::lynn_outbound::{self, LynnOutbound};
 use crate::connector::{AccountSettings as _, Connection};
 use crate::http::Redactor;
-use crate::store::push::{self as store, Batch, Tally};
+use crate::store::push::{self as store, Batch, BatchCounts};
 use crate::store::session;
 use crate::worker::hint::{self, Subject};
 use crate::worker::policy::TaskError;
@@ -86,7 +86,7 @@ pub struct PushReport {
     /// The batches that were sent or followed in this push.
     pub batches: Vec<Batch>,
     /// All records that the job has ever sent, by state.
-    pub tally: Vec<Tally>,
+    pub tally: Vec<BatchCounts>,
     /// Why it stopped early, if it did.
     #[serde(skip)]
     pub stopped: Option<PushError>,
@@ -108,7 +108,7 @@ impl Order<'_> {
     pub async fn plan(self, show_rows: bool) -> Result<Plan, PushError> {
         // The cursor needs a session that is not returned to the pool.
         let mut session = self.pool.acquire().await?.detach();
-        let source = Source::open(&mut session, self.push).await?;
+        let source = QueryCursor::open(&mut session, self.push).await?;
         let mut rows = Rows::new(self, source).await?;
         let (counts, first) = rows.count(if show_rows { ROWS_SHOWN } else { 0 }).await?;
         rows.close().await;
@@ -123,7 +123,7 @@ impl Order<'_> {
         if !store::lock(&mut session, &self.job.name).await? {
             return Err(PushError::Busy(self.job.name.clone()));
         }
-        let source = Source::open(&mut session, self.push).await?;
+        let source = QueryCursor::open(&mut session, self.push).await?;
         let lost = store::give_up_lost(self.pool, &self.job.name).await?;
         if lost > 0 {
             tracing::warn!(batches = lost, "the responses to batches of an earlier push were lost");

@@ -40,11 +40,11 @@ pub(super) struct Row {
 
 /// The rows of the query, in order.
 #[derive(Debug)]
-pub(super) struct Source<'c> {
+pub(super) struct QueryCursor<'c> {
     connection: &'c mut PgConnection,
 }
 
-impl<'c> Source<'c> {
+impl<'c> QueryCursor<'c> {
     /// Checks the query's columns and runs it.
     pub(super) async fn open(connection: &'c mut PgConnection, push: &Push) -> Result<Self, PushError> {
         let columns = columns(connection, &push.query).await?;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::query::{Row, Source};
+use super::query::{QueryCursor, Row};
 use super::{Order, PushError};
 use crate::store::push as store;
 
@@ -50,7 +50,7 @@ enum Fate {
 /// The rows of the query with their known state.
 pub(super) struct Rows<'a, 'c> {
     order: Order<'a>,
-    source: Source<'c>,
+    source: QueryCursor<'c>,
     salt: String,
     /// New rows that were fetched and not sent yet.
     waiting: Vec<(Uuid, Vec<String>)>,
@@ -58,7 +58,7 @@ pub(super) struct Rows<'a, 'c> {
 }
 
 impl<'a, 'c> Rows<'a, 'c> {
-    pub(super) async fn new(order: Order<'a>, source: Source<'c>) -> Result<Self, PushError> {
+    pub(super) async fn new(order: Order<'a>, source: QueryCursor<'c>) -> Result<Self, PushError> {
         let salt = store::salt(order.pool).await?;
         Ok(Self { order, source, salt, waiting: Vec::new(), at_end: false })
     }

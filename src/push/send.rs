@@ -142,7 +142,7 @@ impl<'a> Sender<'a> {
     /// Waits for what passes: quotas without limit, transport errors a few times. Nothing has been sent.
     async fn passes(&self, error: &StepError, retry: &mut RetryState) -> Result<bool, PushError> {
         match error {
-            StepError::Http(HttpError::Quota { limit, until } | HttpError::LimitHit { limit, until, .. }) => {
+            StepError::Http(HttpError::OwnQuota { limit, until } | HttpError::RefusedForQuota { limit, until, .. }) => {
                 let wait = (*until - clock::now()).to_std().unwrap_or_default();
                 tracing::info!(limit, %until, "waiting for a quota");
                 pause(self.order.cancel, wait.clamp(Duration::from_secs(1), QUOTA_LOOK)).await?;
@@ -192,7 +192,7 @@ impl<'a> Sender<'a> {
             let asking = Box::pin(self.outbound.task(&self.session, task));
             match self.order.cancel.run_until_cancelled(asking).await.ok_or(PushError::Interrupted)? {
                 Ok(state) => return Ok(state),
-                Err(error @ StepError::Http(HttpError::Quota { .. } | HttpError::LimitHit { .. })) => {
+                Err(error @ StepError::Http(HttpError::OwnQuota { .. } | HttpError::RefusedForQuota { .. })) => {
                     self.passes(&error, &mut retry).await?;
                 }
                 Err(error) => return Err(PushError::Vendor(TaskError::Step(error))),

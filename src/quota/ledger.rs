@@ -1,8 +1,8 @@
 //! The ledger in Postgres. Its SQL consists of functions in the migrations, which explain it.
 //!
-//! A grant is for now: nobody holds a slot in the future that a crash would waste. A call that does not fit is told when to
-//! ask again, and its place is kept until shortly after that: callers of lower rank leave it its share. Rank goes by
-//! priority, then by the older due time. A caller that stops asking delays others no longer than that.
+//! A grant is for now: nobody holds a slot in the future that a crash would waste. A call that does not fit is told
+//! when to ask again, and its place is kept until shortly after that: callers of lower rank leave it its share. Rank
+//! goes by priority, then by the older due time. A caller that stops asking delays others no longer than that.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +22,8 @@ use super::window::{self, Spans, Window};
 use crate::clock;
 use crate::store::session::{self, Deadline as _};
 
-/// A statement of the ledger takes longer only if the database is in trouble. Then the caller gets an error that it can retry.
+/// A statement of the ledger takes longer only if the database is in trouble. Then the caller gets an error that it can
+/// retry.
 const RESPONSE_MAX: Duration = Duration::from_secs(15);
 /// How often a call is asked for if the database responds so late that the grant is stale.
 const ASKED_MAX: u32 = 4;
@@ -70,8 +71,8 @@ pub enum Grant {
     Now(Reservation),
     /// Ask again after `wait`. Asking sooner has no effect; asking much later loses the place in the queue.
     Wait {
-        /// When the call is expected to fit, on the database's clock. May be hours later than `wait`: until then estimates
-        /// are settled, and other callers give up.
+        /// When the call is expected to fit, on the database's clock. May be hours later than `wait`: until then
+        /// estimates are settled, and other callers give up.
         until: DateTime<Utc>,
         wait: Duration,
         /// The limit that the call must wait for longest.
@@ -98,8 +99,8 @@ pub enum LedgerError {
 }
 
 impl Ledger {
-    /// Opens the ledger of `key` in the name of the process `owner`, and creates missing rows. If running processes state different
-    /// limits, the tighter one is in force ([`statement`]). What was used stays counted.
+    /// Opens the ledger of `key` in the name of the process `owner`, and creates missing rows. If running processes
+    /// state different limits, the tighter one is in force ([`statement`]). What was used stays counted.
     pub async fn open(
         pool: PgPool,
         owner: &str,
@@ -121,8 +122,8 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// The state of every limit of the ledger of `key`. Writes nothing: limits that have no row yet are shown as unused, and the
-    /// limits in force do not change.
+    /// The state of every limit of the ledger of `key`. Writes nothing: limits that have no row yet are shown as
+    /// unused, and the limits in force do not change.
     pub async fn peek(
         pool: PgPool,
         key: &LedgerKey,
@@ -275,9 +276,9 @@ impl Ledger {
         self.within_deadline(query.execute(&self.pool)).await.map(|_| ())
     }
 
-    /// Blocks `limit` because the vendor refused a call, for `wait` if the vendor stated one. Returns when the block ends. Never
-    /// shortens a block that is in force. Without a `wait`, a refusal soon after the last block is waited out twice as long,
-    /// up to 12 h. A `wait` is shortened to the limit's period plus one minute.
+    /// Blocks `limit` because the vendor refused a call, for `wait` if the vendor stated one. Returns when the block
+    /// ends. Never shortens a block that is in force. Without a `wait`, a refusal soon after the last block is waited
+    /// out twice as long, up to 12 h. A `wait` is shortened to the limit's period plus one minute.
     pub async fn block(&self, limit: &str, wait: Option<Duration>) -> Result<DateTime<Utc>, LedgerError> {
         let Some(row) = self.limits.iter().find(|row| row.limit.name == limit) else {
             return Err(LedgerError::UnknownLimit { connection: self.connection.to_string(), limit: limit.to_owned() });

@@ -1,4 +1,5 @@
-//! The quota ledger: how much of each vendor limit a credential has used. It is kept in Postgres and shared by processes.
+//! The quota ledger: how much of each vendor limit a credential has used. It is kept in Postgres and shared by
+//! processes.
 //!
 //! Promise 2: a vendor that enforces its documented limits, as a fixed or as a sliding window, never refuses a call
 //! because of Tidegate, across restarts and replicas; and at least 95 % of the permitted rate is used while there is

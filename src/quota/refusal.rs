@@ -1,7 +1,7 @@
 //! Reads the response with which a vendor refuses a call: how long to wait, and which limit was exceeded.
 //!
-//! Pure, and safe for any input: the body may be JSON, text, HTML, empty, huge or binary. A wait is at least a second and at
-//! most two days. Without a wait that can be understood, the ledger waits in growing steps.
+//! Pure, and safe for any input: the body may be JSON, text, HTML, empty, huge or binary. A wait is at least a second
+//! and at most two days. Without a wait that can be understood, the ledger waits in growing steps.
 
 use std::time::Duration;
 
@@ -33,8 +33,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The limit that a call of `kind` exceeded: the shortest for a rate, the longest of its unit for a quota. If no wait is
-    /// stated, a rate may be any of the short limits, so the longest of them is waited out.
+    /// The limit that a call of `kind` exceeded: the shortest for a rate, the longest of its unit for a quota. If no
+    /// wait is stated, a rate may be any of the short limits, so the longest of them is waited out.
     pub fn limit(self, kind: CallKind, limits: &[Limit]) -> Option<&Limit> {
         let counted = limits.iter().filter(|limit| limit.calls.include(kind));
         let is_short = |limit: &&Limit| limit.unit == Unit::Calls && limit.per <= SHORT_MAX;
@@ -57,7 +57,8 @@ impl Refusal {
     }
 }
 
-/// Reads a response. `reason` is the reason phrase of the status line, `body_prefix` the part of the body that was read.
+/// Reads a response. `reason` is the reason phrase of the status line, `body_prefix` the part of the body that was
+/// read.
 pub fn parse_wait(
     status: u16,
     retry_after: Option<&str>,

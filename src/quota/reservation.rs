@@ -7,8 +7,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::ledger::{Ledger, LedgerError, units};
 use super::limit::Unit;
 
-/// The right to send one call, now. It is counted already; if it is dropped, it stays counted as estimated, which is safe.
-/// Only [`Ledger::reserve`] creates it.
+/// The right to send one call, now. It is counted already; if it is dropped, it stays counted as estimated, which is
+/// safe. Only [`Ledger::reserve`] creates it.
 #[derive(Debug)]
 #[must_use = "a reservation is counted against the quota from the moment it was granted"]
 pub struct Reservation {
@@ -36,8 +36,8 @@ pub(super) struct CountedUse {
 pub struct Settlement {
     /// Bytes of request and response, as the vendor counts them.
     pub bytes: u64,
-    /// How long after the grant the request was sent at the latest, as [`Reservation::age`] counts. `None` if it was sent at
-    /// once. Up to half of a limit's margin is ignored.
+    /// How long after the grant the request was sent at the latest, as [`Reservation::age`] counts. `None` if it was
+    /// sent at once. Up to half of a limit's margin is ignored.
     pub sent_at_offset: Option<Duration>,
 }
 
@@ -63,8 +63,8 @@ impl Reservation {
         (self.good_for / 4).clamp(Duration::from_millis(20), Duration::from_secs(1))
     }
 
-    /// Records that the request is sent `offset` after the grant, before its response is read: the next call must keep its
-    /// distance from the real time. Never moves it to an earlier time.
+    /// Records that the request is sent `offset` after the grant, before its response is read: the next call must keep
+    /// its distance from the real time. Never moves it to an earlier time.
     pub async fn departed(&mut self, ledger: &Ledger, offset: Duration) -> Result<(), LedgerError> {
         let sent_at = self.after_grant(offset);
         let late = self.counted_in.iter().filter(|place| place.lateness(sent_at).is_some());
@@ -77,10 +77,11 @@ impl Reservation {
         Ok(())
     }
 
-    /// Moves the recorded time if the database's response took so long that it has used up the margin before the next call.
+    /// Moves the recorded time if the database's response took so long that it has used up the margin before the next
+    /// call.
     pub(super) async fn catch_up(&mut self, ledger: &Ledger) -> Result<(), LedgerError> {
-        /// Each correction allows for twice the delay. A database that is too slow for five of them is in trouble that no
-        /// margin covers.
+        /// Each correction allows for twice the delay. A database that is too slow for five of them is in trouble that
+        /// no margin covers.
         const CORRECTIONS_MAX: usize = 5;
         for _ in 0..CORRECTIONS_MAX {
             let now = self.after_grant(self.age());
@@ -94,8 +95,8 @@ impl Reservation {
     /// Replaces the estimate with what was actually used.
     pub async fn settle(self, ledger: &Ledger, settlement: Settlement) -> Result<(), LedgerError> {
         let sent_at = self.after_grant(settlement.sent_at_offset.unwrap_or_default());
-        // A vendor may count bytes when the call begins or when the response ends. Counted from the grant until a period
-        // after now, they cover both.
+        // A vendor may count bytes when the call begins or when the response ends. Counted from the grant until a
+        // period after now, they cover both.
         let read_at = self.after_grant(self.age());
         let change = |place: &CountedUse| match place.unit {
             Unit::Bytes => Some(Change { counted: place.clone(), used: units(settlement.bytes), sent_at: read_at }),
@@ -123,8 +124,8 @@ impl Reservation {
 }
 
 impl CountedUse {
-    /// How much later than recorded a call is sent at `sent_at`, if the margin does not cover that. Bytes are moved when the
-    /// response has been read.
+    /// How much later than recorded a call is sent at `sent_at`, if the margin does not cover that. Bytes are moved
+    /// when the response has been read.
     fn lateness(&self, sent_at: DateTime<Utc>) -> Option<Duration> {
         let late = sent_at - self.ends_at;
         (self.unit == Unit::Calls && late > self.slack).then(|| late.to_std().unwrap_or_default())

@@ -1,8 +1,8 @@
 //! The limits that the running processes state, and the quota that follows from them.
 //!
-//! Processes, or connections of one process, may state different quotas for one credential. The smaller amount within the
-//! longer period is then in force (`tidegate.quota_agreed`), which exceeds neither of them. A statement counts as long as its
-//! process is running according to `tidegate.instance`.
+//! Processes, or connections of one process, may state different quotas for one credential. The smaller amount within
+//! the longer period is then in force (`tidegate.quota_agreed`), which exceeds neither of them. A statement counts as
+//! long as its process is running according to `tidegate.instance`.
 
 use std::time::Duration;
 
@@ -36,8 +36,8 @@ pub struct Dispute {
     pub in_force: Stated,
 }
 
-/// Replaces what the process `owner` states for a connection, and puts the resulting limits into force. The caller holds the
-/// ledger's lock.
+/// Replaces what the process `owner` states for a connection, and puts the resulting limits into force. The caller
+/// holds the ledger's lock.
 pub(super) async fn state(
     conn: &mut PgConnection,
     owner: &str,
@@ -84,8 +84,8 @@ pub(super) async fn state(
     agree(conn, ledger).await
 }
 
-/// Puts into force what follows from the statements of all running processes. The caller holds the ledger's lock, or an older
-/// result could replace a newer one.
+/// Puts into force what follows from the statements of all running processes. The caller holds the ledger's lock, or an
+/// older result could replace a newer one.
 async fn agree(conn: &mut PgConnection, ledger: i64) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
@@ -106,8 +106,8 @@ async fn agree(conn: &mut PgConnection, ledger: i64) -> Result<(), sqlx::Error> 
     Ok(())
 }
 
-/// Updates the quotas in force after other processes have started or ended. Withdraws what the process `owner` states for
-/// connections that it no longer has. Returns what others state differently from this process.
+/// Updates the quotas in force after other processes have started or ended. Withdraws what the process `owner` states
+/// for connections that it no longer has. Returns what others state differently from this process.
 pub async fn renew(pool: &PgPool, owner: &str, connections: &[String]) -> Result<Vec<Dispute>, sqlx::Error> {
     sqlx::query!(
         "delete from tidegate.quota_statement where owner = $1 and connection <> all ($2)",

@@ -20,8 +20,8 @@ pub fn waiting_for(limit: &str) -> String {
     format!("quota {limit}")
 }
 
-/// Lifts the blocks of these limits of the ledger of `key`, and returns those that were in force. What was used stays counted.
-/// The next refusal is waited out as if it were the first.
+/// Lifts the blocks of these limits of the ledger of `key`, and returns those that were in force. What was used stays
+/// counted. The next refusal is waited out as if it were the first.
 pub async fn unblock(
     executor: impl PgExecutor<'_>,
     key: &LedgerKey,

@@ -1,12 +1,13 @@
 //! The arithmetic of one limit, over injected times.
 //!
 //! It promises that no interval as long as the limit's period ever holds more than the limit's amount, which satisfies
-//! vendors with sliding windows and vendors with fixed windows; and that steady demand uses at least 95 % of the permitted
-//! rate if the period is a second or longer. The SQL of `tidegate.quota_reserve` follows the same rule; this module serves
-//! forecasts and is the model that the SQL is tested against.
+//! vendors with sliding windows and vendors with fixed windows; and that steady demand uses at least 95 % of the
+//! permitted rate if the period is a second or longer. The SQL of `tidegate.quota_reserve` follows the same rule; this
+//! module serves forecasts and is the model that the SQL is tested against.
 //!
-//! A use counts until [`Spans::reach`] after the end of its bucket. Limits of few calls have buckets of zero width: exact send
-//! times. Others have about a hundred buckets per period, and a bucket counts fully until its end has left the window.
+//! A use counts until [`Spans::reach`] after the end of its bucket. Limits of few calls have buckets of zero width:
+//! exact send times. Others have about a hundred buckets per period, and a bucket counts fully until its end has left
+//! the window.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,8 +20,8 @@ use super::limit::{Limit, Unit};
 const EXACT_CALLS_MAX: u64 = 200;
 /// Buckets per period for all other limits. They cost 1 % of the rate.
 const BUCKETS_PER_PERIOD: u32 = 100;
-/// Two calls may reach the vendor closer together than they were sent. This share of the period, in percent, is kept free for
-/// that, …
+/// Two calls may reach the vendor closer together than they were sent. This share of the period, in percent, is kept
+/// free for that, …
 const MARGIN_PERCENT: u32 = 3;
 /// … at most this, …
 const MARGIN_MAX: Duration = Duration::from_millis(300);
@@ -93,8 +94,8 @@ impl Window {
         }
     }
 
-    /// The units that a call of `bytes` needs: at least a byte, as every call has some, and at most the whole limit, or the call
-    /// could never be sent.
+    /// The units that a call of `bytes` needs: at least a byte, as every call has some, and at most the whole limit, or
+    /// the call could never be sent.
     pub fn need(&self, bytes: u64) -> u64 {
         match self.unit {
             Unit::Calls => 1,
@@ -126,8 +127,8 @@ impl Window {
         }
     }
 
-    /// The earliest time from `now` on when `units` fit, after `claimed` units of callers with a higher rank. Exact if there are
-    /// none. Requires [`prune`](Self::prune).
+    /// The earliest time from `now` on when `units` fit, after `claimed` units of callers with a higher rank. Exact if
+    /// there are none. Requires [`prune`](Self::prune).
     pub fn earliest(&self, now: DateTime<Utc>, units: u64, claimed: u64) -> DateTime<Utc> {
         let over = (self.used + claimed + units.min(self.amount)).saturating_sub(self.amount);
         let fits = if over == 0 {

@@ -1,5 +1,5 @@
-//! Fields of COPY's binary format: a length, then the bytes that Postgres's receive functions read. The server parses no
-//! text.
+//! Fields of COPY's binary format: a length, then the bytes that Postgres's receive functions read. The server parses
+//! no text.
 
 use chrono::{DateTime, Utc};
 
@@ -70,8 +70,8 @@ pub(crate) fn jsonb(json: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(json);
 }
 
-/// Appends a JSON number as `numeric`, with the digits and the scale that Postgres would read from its text. Returns `false`
-/// and appends nothing if `numeric` cannot hold the number.
+/// Appends a JSON number as `numeric`, with the digits and the scale that Postgres would read from its text. Returns
+/// `false` and appends nothing if `numeric` cannot hold the number.
 pub(crate) fn numeric(number: &str, out: &mut Vec<u8>) -> bool {
     let (negative, unsigned) = number.strip_prefix('-').map_or((false, number), |rest| (true, rest));
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));

@@ -1,7 +1,7 @@
 //! Reusable buffers for chunks.
 //!
-//! Returning memory of this size to the allocator after each chunk fragments the heap: under load, the process needs half
-//! as much memory again.
+//! Returning memory of this size to the allocator after each chunk fragments the heap: under load, the process needs
+//! half as much memory again.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -36,7 +36,7 @@ impl Buffers {
         Buffer { bytes: spare.unwrap_or_else(|| Vec::with_capacity(self.bytes)), origin: Some(self.clone()) }
     }
 
-    fn give_back(&self, mut buffer: Vec<u8>) {
+    fn release(&self, mut buffer: Vec<u8>) {
         // A buffer that grew for a huge record is freed.
         if buffer.capacity() <= self.bytes * 2 {
             buffer.clear();
@@ -69,7 +69,7 @@ impl DerefMut for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(origin) = self.origin.take() {
-            origin.give_back(std::mem::take(&mut self.bytes));
+            origin.release(std::mem::take(&mut self.bytes));
         }
     }
 }

@@ -2,11 +2,12 @@
 //! sends.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 
 use super::buffer::Buffer;
 use super::fingerprint::{BatchFingerprint, RowKind};
+use super::key_hasher::KeyHasher;
 use super::layout::Layout;
 
 /// COPY rows of one layout. The last chunk of a batch also describes the batch.
@@ -123,24 +124,3 @@ pub struct SharedRecord {
 
 /// Number of identical records, by the key of the first.
 pub type DuplicateCounts = HashMap<u128, u32, BuildHasherDefault<KeyHasher>>;
-
-/// A hasher for keys that are hashes already.
-#[derive(Debug, Default)]
-pub struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "half of a good hash is a good hash")]
-    fn write_u128(&mut self, key: u128) {
-        self.0 = key as u64;
-    }
-}

@@ -10,9 +10,6 @@ use crate::catalogue::ColumnType;
 /// The empty string as JSON. It fits every type, and no type is inferred from it.
 pub const EMPTY: &str = "\"\"";
 
-/// Limits of the JSON numbers that are written as `numeric`.
-const NUMERIC_DIGITS_MAX: usize = 1000;
-const NUMERIC_EXPONENT_MAX: i32 = 300;
 /// Beyond this an inferred `double precision` could not be widened to `numeric`.
 const DOUBLE_EXPONENT_MAX: i32 = 2000;
 
@@ -85,7 +82,8 @@ pub fn bounded(kind: ColumnType, bound: Bound, trust: Trust, raw: &str, out: &mu
     Encoded::Misfit
 }
 
-/// Appends `raw`, a JSON value that is not null, to `out` as a field of type `kind`, unless it is empty or does not fit.
+/// Appends `raw`, a JSON value that is not null, to `out` as a field of type `kind`, unless it is empty or does not
+/// fit.
 pub fn value(kind: ColumnType, trust: Trust, raw: &str, out: &mut Vec<u8>) -> Encoded {
     if raw == EMPTY && kind != ColumnType::Text {
         return Encoded::Empty;
@@ -144,7 +142,7 @@ pub fn infer(raw: &str) -> Option<ColumnType> {
             } else if is_fractional(raw) && double(Trust::Inferred, raw).is_some() {
                 Some(ColumnType::Double)
             } else {
-                (numeric_holds(raw) && number::is_number(raw)).then_some(ColumnType::Numeric)
+                (number::numeric_holds(raw) && number::is_number(raw)).then_some(ColumnType::Numeric)
             }
         }
         Some(b'"') if instant(Trust::Inferred, raw, &mut Vec::new()) != Encoded::Misfit => {
@@ -162,15 +160,6 @@ pub fn is_json(raw: &str) -> bool {
         Some(b'-' | b'0'..=b'9') => number::is_number(raw),
         _ => false,
     }
-}
-
-/// Whether the number is within our limits for `numeric`.
-pub(crate) fn numeric_holds(number: &str) -> bool {
-    is_modest(number, NUMERIC_EXPONENT_MAX)
-}
-
-pub(crate) const fn is_number_part(byte: u8) -> bool {
-    matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')
 }
 
 fn text(trust: Trust, first: u8, raw: &str, out: &mut Vec<u8>) -> Encoded {
@@ -219,7 +208,7 @@ fn scalar(trust: Trust, raw: &str) -> Option<Cow<'_, str>> {
 
 /// Appends a number as `numeric`, if that holds it. A column that was widened from doubles still holds every double.
 fn numeric(text: &str, out: &mut Vec<u8>) -> bool {
-    let holds = numeric_holds(text) || double(Trust::Inferred, text).is_some();
+    let holds = number::numeric_holds(text) || double(Trust::Inferred, text).is_some();
     holds && number::is_number(text) && binary::numeric(text, out)
 }
 
@@ -238,7 +227,7 @@ pub(crate) fn double(trust: Trust, number: &str) -> Option<f64> {
         return Some(double);
     }
     // Zero included, which may be written with any exponent.
-    if !is_modest(number, DOUBLE_EXPONENT_MAX) {
+    if !number::is_modest(number, DOUBLE_EXPONENT_MAX) {
         return None;
     }
     if double == 0.0 {
@@ -254,8 +243,8 @@ pub(crate) fn double(trust: Trust, number: &str) -> Option<f64> {
     (round_trips && !(may_be_midway && is_midway(double, &shown))).then_some(double)
 }
 
-/// Whether `shown`, the shortest number that is read as `double`, lies midway between two doubles. It is only rounded to this
-/// one, so Postgres prints other digits for it.
+/// Whether `shown`, the shortest number that is read as `double`, lies midway between two doubles. It is only rounded
+/// to this one, so Postgres prints other digits for it.
 fn is_midway(double: f64, shown: &str) -> bool {
     // Slightly below or slightly above such a number, another double is nearer. 10^20.
     const LITTLE: u128 = 100_000_000_000_000_000_000;
@@ -277,15 +266,6 @@ fn significant_digits(number: &str) -> impl Iterator<Item = u8> + '_ {
     let digits = mantissa.trim_end_matches(['0', '.']).trim_start_matches(['-', '+', '0', '.']);
     // `100` has lost its trailing zeros here, `1.00` its point as well.
     digits.bytes().filter(u8::is_ascii_digit)
-}
-
-fn is_modest(number: &str, exponent_max: i32) -> bool {
-    let mut parts = number.splitn(2, ['e', 'E']);
-    let mantissa = parts.next().unwrap_or_default();
-    let exponent_is_small = parts
-        .next()
-        .is_none_or(|exponent| exponent.parse::<i32>().is_ok_and(|exponent| exponent.abs() <= exponent_max));
-    mantissa.len() <= NUMERIC_DIGITS_MAX && exponent_is_small
 }
 
 fn instant(trust: Trust, raw: &str, out: &mut Vec<u8>) -> Encoded {

@@ -1,7 +1,8 @@
 //! Fingerprints: which rows the table has of a slice, batch by batch, so that unchanged rows are not sent to Postgres.
 //!
-//! Each key of a fingerprint is in the table, with the content of its digest. All fingerprints of a slice together, with the
-//! keys in `gone`, know all its rows; so a row that is in no batch of a reading has vanished. Nothing here knows SQL.
+//! Each key of a fingerprint is in the table, with the content of its digest. All fingerprints of a slice together,
+//! with the keys in `gone`, know all its rows; so a row that is in no batch of a reading has vanished. Nothing here
+//! knows SQL.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::BuildHasherDefault;
@@ -10,10 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::chunk::KeyHasher;
+use super::key_hasher::KeyHasher;
 use super::layout::Layout;
-use super::page::BATCH_ROWS_MAX;
 
+/// Rows merged by one statement; also bounds the map that counts identical records.
+pub const BATCH_ROWS_MAX: usize = 10_000;
 /// To be changed when records are split or encoded in another way; older fingerprints then match no row.
 const ENCODING: u8 = 2;
 /// The shape of a fingerprint whose digests cannot be compared.

@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use super::encode::{is_number_part, numeric_holds};
+use super::number::{is_number_part, numeric_holds};
 use super::unescape::unescape;
 
 /// Deeper nesting could exceed the server's stack.
 const DEPTH_MAX: usize = 100;
 
-/// Whether a JSON value has no NUL, no lone surrogate, no `NaN` or `Infinity`, no number and no nesting beyond our limits,
-/// and no object with a repeated member, of which `jsonb` would keep only the last.
+/// Whether a JSON value has no NUL, no lone surrogate, no `NaN` or `Infinity`, no number and no nesting beyond our
+/// limits, and no object with a repeated member, of which `jsonb` would keep only the last.
 pub fn holds(raw: &str) -> bool {
     let bytes = raw.as_bytes();
     // The names of the members of every open object; an array has an empty list.

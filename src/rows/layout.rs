@@ -8,7 +8,8 @@ use crate::catalogue::{Child, Column, ColumnType, column_name};
 
 /// Further fields go to `_extra`: Postgres allows 1,600 columns, and readers cope with far fewer.
 pub const ADDED_FIELDS_MAX: usize = 400;
-/// A field with a longer name goes to `_extra`: the name is part of an index entry, which may have 2,700 bytes in Postgres.
+/// A field with a longer name goes to `_extra`: the name is part of an index entry, which may have 2,700 bytes in
+/// Postgres.
 pub const FIELD_BYTES_MAX: usize = 500;
 
 /// The columns that a stream's records fill, in the order in which COPY rows carry them.
@@ -125,8 +126,8 @@ impl Layout {
         &self.fields
     }
 
-    /// The position of a field, which is expected at `hint`. Letter case is ignored, since the spelling of one field varies
-    /// between a vendor's responses.
+    /// The position of a field, which is expected at `hint`. Letter case is ignored, since the spelling of one field
+    /// varies between a vendor's responses.
     pub fn find(&self, path: &str, hint: usize) -> Option<usize> {
         if self.is_field(hint, path) {
             return Some(hint);
@@ -176,8 +177,8 @@ impl Layout {
         self.may_add && self.fields.len() - self.documented < ADDED_FIELDS_MAX
     }
 
-    /// The type of a new column for the field: the stated type, else the type of the value. Returns `None` for a value from
-    /// which no type is inferred.
+    /// The type of a new column for the field: the stated type, else the type of the value. Returns `None` for a value
+    /// from which no type is inferred.
     pub fn type_for(&self, path: &str, raw: &str) -> Option<ColumnType> {
         self.stated.get(path).copied().or_else(|| encode::infer(raw))
     }
@@ -200,7 +201,8 @@ impl Layout {
         }
         let is_number = field.kind.is_number() && encode::infer(raw).is_some_and(ColumnType::is_number);
         if field.trust == Trust::Inferred && is_number && field.kind != ColumnType::Numeric {
-            // A column that has a numeric variant is not widened: otherwise a value's column would depend on the order of values.
+            // A column that has a numeric variant is not widened: otherwise a value's column would depend on the order
+            // of values.
             let may_widen = field.numeric.is_none() && field.bound == Bound::None && self.may_add;
             return if may_widen { Detour::Widen(ColumnType::Numeric) } else { Detour::Variant(ColumnType::Numeric) };
         }

@@ -15,8 +15,9 @@ use crate::decode::raw::Raw;
 /// The first column of a child is part of its key, after the parent's columns: together they must fit an index entry.
 const ID_BYTES_MAX: usize = 500;
 
-/// Whether every element of the array can be a row of the child table, so that the SQL that splits the array cannot fail.
-/// An array that does not fit is kept in the parent's `_extra`. Elements are read one by one: there may be millions.
+/// Whether every element of the array can be a row of the child table, so that the SQL that splits the array cannot
+/// fail. An array that does not fit is kept in the parent's `_extra`. Elements are read one by one: there may be
+/// millions.
 pub(crate) fn fit(child: &Child, raw: &str) -> bool {
     let mut deserializer = serde_json::Deserializer::from_str(raw);
     jsonb::holds(raw) && deserializer.deserialize_seq(Elements(child)).unwrap_or(false)

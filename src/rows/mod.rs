@@ -10,6 +10,7 @@ pub mod encode;
 pub mod extra;
 pub mod fingerprint;
 pub mod jsonb;
+mod key_hasher;
 pub mod layout;
 mod links;
 mod number;

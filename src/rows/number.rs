@@ -1,10 +1,15 @@
 //! Decimal numbers by value, independent of their spelling: `1001`, `1001.0` and `1.001e3` are one number.
 
-/// If more zeros than this lie between a number's digits and its point, it is written with an exponent to keep the text short.
+/// If more zeros than this lie between a number's digits and its point, it is written with an exponent to keep the text
+/// short.
 const ZEROS_MAX: i64 = 400;
 /// Texts with more bytes or a larger exponent are not read as whole numbers.
 const WHOLE_BYTES_MAX: usize = 1000;
 const WHOLE_EXPONENT_MAX: i64 = 300;
+
+/// Limits of the JSON numbers that are written as `numeric`.
+const NUMERIC_DIGITS_MAX: usize = 1000;
+const NUMERIC_EXPONENT_MAX: i32 = 300;
 
 /// The value of a number's text.
 #[derive(Debug, Clone, Copy)]
@@ -53,8 +58,8 @@ impl<'n> Decimal<'n> {
     }
 }
 
-/// Appends the canonical text of a JSON number: equal numbers have equal texts. A number without point, exponent and sign
-/// is already canonical.
+/// Appends the canonical text of a JSON number: equal numbers have equal texts. A number without point, exponent and
+/// sign is already canonical.
 pub(crate) fn canonical(number: &str, out: &mut Vec<u8>) {
     if is_plain_integer(number) {
         out.extend_from_slice(number.as_bytes());
@@ -91,8 +96,8 @@ pub(crate) fn canonical(number: &str, out: &mut Vec<u8>) {
     out.extend((count..point).map(|_| b'0'));
 }
 
-/// Reads a whole number in any spelling: `11`, `11.0`, `1.2e1`. Returns `None` for a fraction and for a number that does not
-/// fit 64 bits.
+/// Reads a whole number in any spelling: `11`, `11.0`, `1.2e1`. Returns `None` for a fraction and for a number that
+/// does not fit 64 bits.
 pub(crate) fn whole(text: &str) -> Option<i64> {
     if let Ok(number) = text.parse() {
         return Some(number);
@@ -120,6 +125,26 @@ fn is_plain_integer(number: &str) -> bool {
     !digits.is_empty()
         && digits.bytes().all(|byte| byte.is_ascii_digit())
         && !matches!(digits.as_bytes(), [b'0', ..] if number != "0")
+}
+
+/// Whether the number is within our limits for `numeric`.
+pub(super) fn numeric_holds(number: &str) -> bool {
+    is_modest(number, NUMERIC_EXPONENT_MAX)
+}
+
+/// Whether the byte may be part of a JSON number.
+pub(super) const fn is_number_part(byte: u8) -> bool {
+    matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9')
+}
+
+/// Whether the number has few digits and an exponent of at most `exponent_max`, positive or negative.
+pub(super) fn is_modest(number: &str, exponent_max: i32) -> bool {
+    let mut parts = number.splitn(2, ['e', 'E']);
+    let mantissa = parts.next().unwrap_or_default();
+    let exponent_is_small = parts
+        .next()
+        .is_none_or(|exponent| exponent.parse::<i32>().is_ok_and(|exponent| exponent.abs() <= exponent_max));
+    mantissa.len() <= NUMERIC_DIGITS_MAX && exponent_is_small
 }
 
 #[cfg(test)]

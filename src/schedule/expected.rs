@@ -10,8 +10,8 @@ const GRACE_MIN: TimeDelta = TimeDelta::minutes(15);
 /// The same as a part of the time between two firings.
 const GRACE_PART: i32 = 10;
 
-/// When a stream is late that `jobs` read and that last succeeded at `after`. The first of the jobs decides whose firing is
-/// expected. `None` if no job has a schedule and is not paused.
+/// When a stream is late that `jobs` read and that last succeeded at `after`. The first of the jobs decides whose
+/// firing is expected. `None` if no job has a schedule and is not paused.
 pub fn expected(jobs: &[&Job], after: DateTime<Utc>) -> Option<Expected> {
     jobs.iter().filter(|job| !job.paused).filter_map(|job| expected_of(job, after)).min_by_key(|expected| expected.by)
 }

@@ -47,12 +47,12 @@ pub struct ConfigWatch {
     /// Kept for its thread. `None` if system notifications are not available.
     watcher: Option<RecommendedWatcher>,
     poll: Interval,
-    seen: Fingerprint,
+    seen: FilesDigest,
 }
 
 /// Identifies a state of the files: real path, size and times of each. A ConfigMap update only swaps a symbolic link,
 /// hence the real path and inode.
-type Fingerprint = BTreeMap<PathBuf, (PathBuf, u64, u64, (i64, i64), (i64, i64))>;
+type FilesDigest = BTreeMap<PathBuf, (PathBuf, u64, u64, (i64, i64), (i64, i64))>;
 
 impl ConfigWatch {
     /// Starts to watch `path`. Later changes are reported.
@@ -75,9 +75,9 @@ impl ConfigWatch {
         .ok();
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut watch = Self { path: path.to_owned(), hangup, stirred, watcher, poll, seen: Fingerprint::new() };
+        let mut watch = Self { path: path.to_owned(), hangup, stirred, watcher, poll, seen: FilesDigest::new() };
         watch.listen();
-        watch.seen = fingerprint(path);
+        watch.seen = files_digest(path);
         Ok(watch)
     }
 
@@ -129,10 +129,10 @@ impl ConfigWatch {
         }
     }
 
-    async fn look(&self) -> Fingerprint {
+    async fn look(&self) -> FilesDigest {
         let path = self.path.clone();
         // A network file system can hang, and the event loop must not. If the thread itself fails, nothing has changed.
-        tokio::task::spawn_blocking(move || fingerprint(&path)).await.unwrap_or_else(|_| self.seen.clone())
+        tokio::task::spawn_blocking(move || files_digest(&path)).await.unwrap_or_else(|_| self.seen.clone())
     }
 }
 
@@ -146,7 +146,7 @@ fn folders(path: &Path) -> Vec<PathBuf> {
     vec![parent.map_or_else(|| PathBuf::from("."), Path::to_owned)]
 }
 
-fn fingerprint(path: &Path) -> Fingerprint {
+fn files_digest(path: &Path) -> FilesDigest {
     let is_yaml = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
     let files: Vec<PathBuf> = if path.is_dir() {
         folders(path)

@@ -13,4 +13,4 @@ mod routes;
 pub use health::Health;
 pub use listen::{ListenError, bind, serve};
 pub use report::{JobState, QuotaReader, StatusReport, no_quota};
-pub use routes::Site;
+pub use routes::StatusSources;

@@ -37,7 +37,7 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 
 /// What the status port shows, and where it reads it.
 #[derive(Clone)]
-pub struct Site {
+pub struct StatusSources {
     pub pool: PgPool,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
@@ -47,9 +47,9 @@ pub struct Site {
     pub quota: QuotaReader,
 }
 
-/// A [`Site`] with its cached results.
+/// A [`StatusSources`] with its cached results.
 struct AppState {
-    site: Site,
+    sources: StatusSources,
     ready: Cached<Result<(), &'static str>>,
     report: Cached<Option<StatusReport>>,
     gauges: Cached<Gauges>,
@@ -76,11 +76,11 @@ impl<T> Cached<T> {
     }
 }
 
-impl Site {
+impl StatusSources {
     /// The routes. `GET` (and `HEAD`) only, everything else is 404 or 405.
     pub fn router(self) -> Router {
         let desk = AppState {
-            site: self,
+            sources: self,
             ready: Cached::new(),
             report: Cached::new(),
             gauges: Cached::new(),
@@ -99,10 +99,10 @@ impl Site {
 impl AppState {
     async fn ready(&self) -> Result<(), &'static str> {
         // Never cached: a process that stops must say so at once.
-        if let Some(obstacle) = self.site.health.obstacle() {
+        if let Some(obstacle) = self.sources.health.obstacle() {
             return Err(obstacle);
         }
-        if let Some(failing) = self.site.pulse.failing() {
+        if let Some(failing) = self.sources.pulse.failing() {
             return Err(match failing {
                 Loop::Enqueue => "firings cannot be enqueued, see the log",
                 Loop::Claim => "workers cannot look for runs, see the log",
@@ -113,7 +113,7 @@ impl AppState {
     }
 
     async fn ask_database(&self) -> Result<(), &'static str> {
-        let mut conn = self.site.pool.acquire().await.map_err(|_| UNREACHABLE)?;
+        let mut conn = self.sources.pool.acquire().await.map_err(|_| UNREACHABLE)?;
         let is_writable = sqlx::query_scalar!(
             r#"
             select
@@ -127,7 +127,7 @@ impl AppState {
         match is_writable {
             Ok(true) => Ok(()),
             Ok(false) => {
-                session::purge(&self.site.pool);
+                session::purge(&self.sources.pool);
                 // Unreachable: this case is handled above.
                 drop(conn.detach());
                 Err(session::ONLY_READS)
@@ -142,8 +142,8 @@ impl AppState {
         self.report
             .get(async {
                 let quotas = self.quotas().await.unwrap_or_default();
-                let config = Arc::clone(&self.site.config.borrow());
-                let refused = self.site.health.is_reload_refused();
+                let config = Arc::clone(&self.sources.config.borrow());
+                let refused = self.sources.health.is_reload_refused();
                 self.read(async |conn| StatusReport::gather(conn, &config, quotas, refused, clock::now()).await).await
             })
             .await
@@ -153,20 +153,20 @@ impl AppState {
         self.gauges
             .get(async {
                 let quotas = self.quotas().await;
-                let configured = configured(&self.site.config.borrow());
+                let configured = configured(&self.sources.config.borrow());
                 let read = self.read(async |conn| {
                     let streams = status::streams(conn, &configured.streams).await?;
                     Ok((streams, status::unfinished(conn, &configured.jobs).await?))
                 });
                 let (streams, unfinished) = read.await.unzip();
-                let ages = Loop::ALL.map(|of| (of, self.site.pulse.age(of))).to_vec();
+                let ages = Loop::ALL.map(|of| (of, self.sources.pulse.age(of))).to_vec();
                 Gauges { streams, unfinished, quotas, ages, skew: Some(clock::skew()) }
             })
             .await
     }
 
     async fn quotas(&self) -> Option<Vec<QuotaUse>> {
-        match timeout(READ_MAX, (self.site.quota)()).await {
+        match timeout(READ_MAX, (self.sources.quota)()).await {
             Ok(Ok(quotas)) => {
                 self.trouble.over(NO_QUOTAS);
                 Some(quotas)
@@ -182,7 +182,7 @@ impl AppState {
     /// Reads within a deadline that Postgres enforces too, so that no query continues that nobody waits for.
     async fn read<T>(&self, read: impl AsyncFnOnce(&mut sqlx::PgConnection) -> Result<T, sqlx::Error>) -> Option<T> {
         let reading = async {
-            let mut conn = self.site.pool.acquire().await?;
+            let mut conn = self.sources.pool.acquire().await?;
             let mut transaction = conn.begin().await?;
             sqlx::query!("select set_config('statement_timeout', $1, true)", READ_MAX.as_millis().to_string())
                 .fetch_one(&mut *transaction)
@@ -217,7 +217,7 @@ const NOTHING_LOADS: [(HeaderName, &str); 1] =
 
 /// A process is alive if its loops complete, even without success.
 async fn healthz(State(desk): State<Arc<AppState>>) -> Response {
-    let pulse = &desk.site.pulse;
+    let pulse = &desk.sources.pulse;
     match pulse.stuck() {
         None => (HEADERS, format!("alive\n{}", pulse.lines())).into_response(),
         Some(stuck) => {
@@ -229,16 +229,16 @@ async fn healthz(State(desk): State<Arc<AppState>>) -> Response {
 
 async fn readyz(State(desk): State<Arc<AppState>>) -> Response {
     match desk.ready().await {
-        Ok(()) => (HEADERS, format!("ready\n{}", desk.site.pulse.lines())).into_response(),
+        Ok(()) => (HEADERS, format!("ready\n{}", desk.sources.pulse.lines())).into_response(),
         Err(obstacle) => {
-            let text = format!("not ready: {obstacle}\n{}", desk.site.pulse.lines());
+            let text = format!("not ready: {obstacle}\n{}", desk.sources.pulse.lines());
             (StatusCode::SERVICE_UNAVAILABLE, HEADERS, text).into_response()
         }
     }
 }
 
 async fn show_metrics(State(desk): State<Arc<AppState>>) -> Response {
-    let text = desk.site.metrics.encode(&*desk.gauges().await);
+    let text = desk.sources.metrics.encode(&*desk.gauges().await);
     (HEADERS, [(CONTENT_TYPE, OPENMETRICS)], text).into_response()
 }
 

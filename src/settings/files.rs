@@ -7,9 +7,9 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::fault::{Faults, Place};
+use super::source_file::SourceFile;
 use super::tree::{KeyPath, Kind, Node};
 use super::{suggest, yaml};
 
@@ -29,28 +29,11 @@ const CONNECTIONS: &str = "connections";
 const EMPTY: &str =
     "is empty; restore what it held, or, if nothing is to be set in it, remove it or write a comment into it";
 
-/// One file: its name as faults show it, its place in the order of reading, its text.
-pub struct Source {
-    name: Arc<str>,
-    order: usize,
-    pub text: String,
-}
-
-impl Source {
-    pub fn new(order: usize, name: &str, text: String) -> Self {
-        Self { name: name.into(), order, text }
-    }
-
-    pub fn place(&self, line: usize) -> Place {
-        Place::File { order: self.order, name: Arc::clone(&self.name), line }
-    }
-}
-
 /// How deep subfolders of `jobs` are searched for files that would not be read.
 const DEPTH_MAX: usize = 8;
 
 /// Reads `path`: a file, or a folder with `tidegate.yaml` and `jobs/*.yaml`.
-pub fn read(path: &Path, faults: &mut Faults) -> Vec<Source> {
+pub fn read(path: &Path, faults: &mut Faults) -> Vec<SourceFile> {
     let files = match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => folder(path, faults),
         Ok(_) => vec![path.to_owned()],
@@ -63,7 +46,7 @@ pub fn read(path: &Path, faults: &mut Faults) -> Vec<Source> {
     let mut sources = Vec::new();
     for (order, file) in files.iter().enumerate() {
         match read_bounded(file, FILE_BYTES_MAX) {
-            Ok(text) => sources.push(Source::new(order, &file.display().to_string(), text)),
+            Ok(text) => sources.push(SourceFile::new(order, &file.display().to_string(), text)),
             Err(problem) => refuse(file, problem, faults),
         }
     }
@@ -254,14 +237,15 @@ pub fn cannot_read(path: &Path, error: &io::Error) -> String {
 }
 
 fn refuse(path: &Path, problem: String, faults: &mut Faults) {
-    let place = Source::new(0, &path.display().to_string(), String::new()).place(0);
+    let place = SourceFile::new(0, &path.display().to_string(), String::new()).place(0);
     faults.add(place, String::new(), problem);
 }
 
 /// Parses all sources and merges them: sections by key, connections and jobs by name. `None` if one cannot be read,
 /// since its content would cause further faults elsewhere.
-pub fn merge(sources: &[Source], faults: &mut Faults) -> Option<Node> {
-    let start = sources.first().map_or_else(|| Source::new(0, "configuration", String::new()).place(0), |s| s.place(0));
+pub fn merge(sources: &[SourceFile], faults: &mut Faults) -> Option<Node> {
+    let start =
+        sources.first().map_or_else(|| SourceFile::new(0, "configuration", String::new()).place(0), |s| s.place(0));
     let mut merged: Vec<(String, Node)> = Vec::new();
     let mut whole = true;
     for source in sources {

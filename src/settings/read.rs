@@ -23,7 +23,7 @@ where
 {
     let mut node = node.clone();
     for _ in 0..TRIES_MAX {
-        let error = match T::deserialize(Reader(&node)) {
+        let error = match T::deserialize(NodeDeserializer(&node)) {
             Ok(value) => return value,
             Err(error) => error,
         };
@@ -39,7 +39,9 @@ where
             Problem::UnknownWord(word, known) => {
                 report.refuse(&at, format!("is not known{}", suggest::hint(&word, known.iter().copied())));
             }
-            Problem::Wanted { found, wanted } => report.state(&at, &format!("{wanted} is wanted, {found} is here")),
+            Problem::Mismatch { found, expected } => {
+                report.state(&at, &format!("expected {expected}, found {found}"));
+            }
             Problem::Other(message) => report.refuse(&at, message),
         }
         if steps.is_empty() {
@@ -95,9 +97,9 @@ pub(crate) struct Error {
 enum Problem {
     UnknownKey(&'static [&'static str]),
     UnknownWord(String, &'static [&'static str]),
-    Wanted {
+    Mismatch {
         found: &'static str,
-        wanted: String,
+        expected: String,
     },
     /// The text after the value in the fault.
     Other(String),
@@ -115,8 +117,8 @@ impl Error {
         self
     }
 
-    fn wanted(node: &Node, wanted: impl Into<String>) -> Self {
-        Problem::Wanted { found: node.kind.name(), wanted: wanted.into() }.into()
+    fn mismatch(node: &Node, expected: impl Into<String>) -> Self {
+        Problem::Mismatch { found: node.kind.name(), expected: expected.into() }.into()
     }
 }
 
@@ -148,14 +150,14 @@ impl serde::de::Error for Error {
             serde::de::Unexpected::Unit => "nothing",
             _ => "a plain value",
         };
-        Problem::Wanted { found, wanted: expected.to_string() }.into()
+        Problem::Mismatch { found, expected: expected.to_string() }.into()
     }
 }
 
 /// Null counts as absent, as an empty list and as an empty map; scalars are text.
-struct Reader<'a>(&'a Node);
+struct NodeDeserializer<'a>(&'a Node);
 
-impl<'de> Deserializer<'de> for Reader<'_> {
+impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -177,7 +179,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match &self.0.kind {
             Kind::Scalar(text) => visitor.visit_str(text),
-            _ => Err(Error::wanted(self.0, "a plain value")),
+            _ => Err(Error::mismatch(self.0, "a plain value")),
         }
     }
 
@@ -189,7 +191,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         match &self.0.kind {
             Kind::Null => visitor.visit_seq(Items { items: [].iter(), index: 0 }),
             Kind::List(items) => visitor.visit_seq(Items { items: items.iter(), index: 0 }),
-            _ => Err(Error::wanted(self.0, "a list")),
+            _ => Err(Error::mismatch(self.0, "a list")),
         }
     }
 
@@ -197,7 +199,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         match &self.0.kind {
             Kind::Null => visitor.visit_map(Entries { entries: [].iter(), current: None }),
             Kind::Map(entries) => visitor.visit_map(Entries { entries: entries.iter(), current: None }),
-            _ => Err(Error::wanted(self.0, "a map")),
+            _ => Err(Error::mismatch(self.0, "a map")),
         }
     }
 
@@ -218,7 +220,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     ) -> Result<V::Value, Error> {
         match &self.0.kind {
             Kind::Scalar(text) => visitor.visit_enum(IntoDeserializer::<Error>::into_deserializer(text.as_str())),
-            _ => Err(Error::wanted(self.0, format!("one of {}", variants.join(", ")))),
+            _ => Err(Error::mismatch(self.0, format!("one of {}", variants.join(", ")))),
         }
     }
 
@@ -244,7 +246,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
         let Some(node) = self.items.next() else { return Ok(None) };
         let index = self.index;
         self.index += 1;
-        seed.deserialize(Reader(node)).map(Some).map_err(|error| error.within(Step::Index(index)))
+        seed.deserialize(NodeDeserializer(node)).map(Some).map_err(|error| error.within(Step::Index(index)))
     }
 }
 
@@ -266,6 +268,6 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         let Some((key, node)) = self.current else {
             return Err(Problem::Other("has no value".to_owned()).into());
         };
-        seed.deserialize(Reader(node)).map_err(|error| error.within(Step::Key(key.clone())))
+        seed.deserialize(NodeDeserializer(node)).map_err(|error| error.within(Step::Key(key.clone())))
     }
 }

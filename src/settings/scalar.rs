@@ -12,14 +12,14 @@ use super::units;
 use crate::secret::Secret;
 
 /// A value that is parsed from its text.
-pub(crate) trait Written: Sized {
+pub(crate) trait FromText: Sized {
     /// The error follows the value in a fault.
     fn read(text: &str) -> Result<Self, String>;
 }
 
 struct TextVisitor<T>(PhantomData<T>);
 
-impl<T: Written> Visitor<'_> for TextVisitor<T> {
+impl<T: FromText> Visitor<'_> for TextVisitor<T> {
     type Value = T;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,7 +59,7 @@ macro_rules! written {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Integer(pub i64);
 
-impl Written for Integer {
+impl FromText for Integer {
     fn read(text: &str) -> Result<Self, String> {
         let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let problem = if all_digits {
@@ -77,7 +77,7 @@ written!(Integer, json_schema!({ "type": "integer" }));
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bool(pub bool);
 
-impl Written for Bool {
+impl FromText for Bool {
     fn read(text: &str) -> Result<Self, String> {
         match text {
             "true" | "True" | "TRUE" => Ok(Self(true)),
@@ -93,7 +93,7 @@ written!(Bool, json_schema!({ "type": "boolean" }));
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Percent(pub u8);
 
-impl Written for Percent {
+impl FromText for Percent {
     fn read(text: &str) -> Result<Self, String> {
         let wrong = || "is not a share; write whole percent, `0%` to `100%`".to_owned();
         let digits = text.strip_suffix('%').map(str::trim_end).ok_or_else(wrong)?;
@@ -108,7 +108,7 @@ written!(Percent, json_schema!({ "type": "string", "pattern": "^(100|[0-9]{1,2})
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DurationText(pub Duration);
 
-impl Written for DurationText {
+impl FromText for DurationText {
     fn read(text: &str) -> Result<Self, String> {
         units::duration(text).map(Self)
     }
@@ -120,7 +120,7 @@ written!(DurationText, json_schema!({ "type": "string", "pattern": units::DURATI
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep(pub Option<Duration>);
 
-impl Written for Keep {
+impl FromText for Keep {
     fn read(text: &str) -> Result<Self, String> {
         if text == "forever" {
             return Ok(Self(None));
@@ -136,7 +136,7 @@ written!(Keep, json_schema!({ "type": "string", "pattern": units::KEEP_PATTERN }
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offset(pub i64);
 
-impl Written for Offset {
+impl FromText for Offset {
     fn read(text: &str) -> Result<Self, String> {
         const MINUTES_MAX: i64 = 18 * 60;
         let wrong =
@@ -170,7 +170,7 @@ written!(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Amount(pub String);
 
-impl Written for Amount {
+impl FromText for Amount {
     fn read(text: &str) -> Result<Self, String> {
         Ok(Self(text.to_owned()))
     }
@@ -189,7 +189,7 @@ written!(
 #[derive(Debug, Clone)]
 pub struct Credential(pub Secret);
 
-impl Written for Credential {
+impl FromText for Credential {
     fn read(text: &str) -> Result<Self, String> {
         Ok(Self(Secret::new(text)))
     }

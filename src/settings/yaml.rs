@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
 use super::fault::{Faults, Place};
-use super::files::Source;
+use super::source_file::SourceFile;
 use super::tree::{KeyPath, Kind, Node, Step};
 
 /// Deeper than any setting; keeps recursion over the tree within the stack.
@@ -24,7 +24,7 @@ const TEXT_BYTES_MAX: usize = 4 << 20;
 pub(crate) struct Unreadable;
 
 /// The settings of `source`; null for an empty file.
-pub(crate) fn parse(source: &Source, faults: &mut Faults) -> Result<Node, Unreadable> {
+pub(crate) fn parse(source: &SourceFile, faults: &mut Faults) -> Result<Node, Unreadable> {
     let mut builder =
         Builder { source, faults, frames: Vec::new(), anchors: HashMap::new(), root: None, nodes: 0, bytes: 0 };
     for event in Parser::new_from_str(source.text.trim_start_matches('\u{feff}')) {
@@ -86,7 +86,7 @@ struct Frame {
 }
 
 struct Builder<'a> {
-    source: &'a Source,
+    source: &'a SourceFile,
     faults: &'a mut Faults,
     frames: Vec<Frame>,
     anchors: HashMap<usize, Node>,

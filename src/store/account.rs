@@ -1,5 +1,5 @@
-//! Pins a connection to the account that it first read: another account under the same name would replace one customer's
-//! rows with another's.
+//! Pins a connection to the account that it first read: another account under the same name would replace one
+//! customer's rows with another's.
 
 use std::collections::BTreeMap;
 
@@ -20,21 +20,21 @@ type Parts = BTreeMap<String, String>;
 pub struct Account<'a> {
     pub connection: &'a str,
     pub vendor: &'static str,
-    pub parts: Vec<Part>,
+    pub parts: Vec<AccountPart>,
 }
 
 /// A part of what distinguishes the accounts of a vendor.
 #[derive(Debug, Clone)]
-pub struct Part {
+pub struct AccountPart {
     pub name: &'static str,
     pub value: Secret,
     /// Whether it may be shown and stored.
     pub is_public: bool,
 }
 
-/// Pins a connection to its account if nothing was ever read from it: a name or a number that was mistyped at first can be
-/// corrected. Returns how the configured account differs from the pinned one, or `None` if it is the same. A part that only
-/// one of them has is ignored.
+/// Pins a connection to its account if nothing was ever read from it: a name or a number that was mistyped at first can
+/// be corrected. Returns how the configured account differs from the pinned one, or `None` if it is the same. A part
+/// that only one of them has is ignored.
 pub async fn pin(pool: &PgPool, account: &Account<'_>) -> Result<Option<String>, sqlx::Error> {
     let mut conn = pool.acquire().await?;
     let configured = configured(&mut conn, account).await?;
@@ -105,7 +105,7 @@ async fn write(conn: &mut PgConnection, account: &Account<'_>, parts: &Parts) ->
 async fn configured(conn: &mut PgConnection, account: &Account<'_>) -> Result<Parts, sqlx::Error> {
     let salt = sqlx::query_scalar!("select value from tidegate.setting where name = 'ledger_salt'");
     let salt = salt.fetch_one(conn).in_time().await?;
-    let stored = |part: &Part| {
+    let stored = |part: &AccountPart| {
         let value = part.value.expose();
         if part.is_public { value.to_owned() } else { hashed(&salt, part.name, value) }
     };

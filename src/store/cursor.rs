@@ -115,14 +115,15 @@ pub struct Slice {
     pub reading_present: Option<i64>,
     /// Whether the operator lets the next reading delete what it does not report.
     pub released: bool,
-    /// Whether it is read again even if it is older than the lookback: it was released, or it is held and was last read more
-    /// than a day ago.
+    /// Whether it is read again even if it is older than the lookback: it was released, or it is held and was last read
+    /// more than a day ago.
     pub again: bool,
     /// Rows that the doubtful reading reported, if the slice is held.
     pub held_rows_reported: Option<i64>,
     /// Records that the doubtful reading rejected.
     pub held_records_rejected: i64,
-    /// When the first doubtful reading of the hold began. What was written later does not count when a reading is judged.
+    /// When the first doubtful reading of the hold began. What was written later does not count when a reading is
+    /// judged.
     pub held_base_at: Option<DateTime<Utc>>,
 }
 
@@ -200,8 +201,8 @@ pub async fn slices(
     .await
 }
 
-/// The slice that starts at `window.0`. Created if it was never begun. If it had another end, its reading begins again, and
-/// slices that begin within it are deleted: its next reading replaces their rows.
+/// The slice that starts at `window.0`. Created if it was never begun. If it had another end, its reading begins again,
+/// and slices that begin within it are deleted: its next reading replaces their rows.
 pub async fn open_slice(
     connection: &mut sqlx::PgConnection,
     connection_name: &str,
@@ -286,8 +287,8 @@ async fn forget_within(
     Ok(())
 }
 
-/// How many slices of these streams of a connection wait for an export job that the vendor has begun. A failed task does
-/// not wait, although its slice keeps the cursor for the next run.
+/// How many slices of these streams of a connection wait for an export job that the vendor has begun. A failed task
+/// does not wait, although its slice keeps the cursor for the next run.
 pub async fn exports_running(
     executor: impl PgExecutor<'_>,
     connection_name: &str,

@@ -25,9 +25,13 @@ pub async fn read(executor: impl PgExecutor<'_>, slice: i64, batch: u32) -> Resu
 }
 
 /// Stores the fingerprints of a batch, in the transaction of its rows.
-pub async fn write(executor: impl PgExecutor<'_>, slice: i64, print: &BatchFingerprint) -> Result<(), sqlx::Error> {
+pub async fn write(
+    executor: impl PgExecutor<'_>,
+    slice: i64,
+    fingerprint: &BatchFingerprint,
+) -> Result<(), sqlx::Error> {
     let uuids = |keys: &[u128]| keys.iter().map(|key| Uuid::from_u128(*key)).collect::<Vec<_>>();
-    let digests: Vec<u8> = print.now.digests.iter().flat_map(|digest| digest.to_le_bytes()).collect();
+    let digests: Vec<u8> = fingerprint.now.digests.iter().flat_map(|digest| digest.to_le_bytes()).collect();
     sqlx::query!(
         "
         insert into tidegate.fingerprint (slice_id, batch, shape, row_keys, digests, gone)
@@ -36,11 +40,11 @@ pub async fn write(executor: impl PgExecutor<'_>, slice: i64, print: &BatchFinge
         set shape = excluded.shape, row_keys = excluded.row_keys, digests = excluded.digests, gone = excluded.gone
         ",
         slice,
-        number(print.batch),
-        print.now.shape,
-        &uuids(&print.now.keys),
+        number(fingerprint.batch),
+        fingerprint.now.shape,
+        &uuids(&fingerprint.now.keys),
         digests,
-        &uuids(&print.now.gone),
+        &uuids(&fingerprint.now.gone),
     )
     .execute(executor)
     .in_time()

@@ -77,14 +77,15 @@ pub(super) fn pools_by_transaction() -> Unfit {
     }
 }
 
-/// Whether a session does not know a statement that its connection prepared, or knows one that it did not. Only a pooler that
-/// pools by transaction does that, and it may do so before [`require_session`] has noticed it.
+/// Whether a session does not know a statement that its connection prepared, or knows one that it did not. Only a
+/// pooler that pools by transaction does that, and it may do so before [`require_session`] has noticed it.
 pub(super) fn loses_statements(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| matches!(&*code, "26000" | "42P05"))
 }
 
-/// Whether a session belongs to one connection for as long as that lives. Uses the simple protocol, which needs no session.
+/// Whether a session belongs to one connection for as long as that lives. Uses the simple protocol, which needs no
+/// session.
 async fn changes_session(pool: &PgPool, first: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let mut second = PgConnection::connect_with(&pool.connect_options()).await?;
     let known = (session_of(first).await?, session_of(&mut second).await?);
@@ -100,7 +101,8 @@ async fn session_of(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
     sqlx::raw_sql("select pg_backend_pid()").fetch_one(connection).await?.try_get(0)
 }
 
-/// Refuses a database in which the migrations, or later a run, would fail because of a missing privilege, the encoding or the version.
+/// Refuses a database in which the migrations, or later a run, would fail because of a missing privilege, the encoding
+/// or the version.
 pub async fn require(connection: &mut PgConnection, applied: &Applied) -> Result<(), Error> {
     require_server(connection).await?;
     let facts = Facts::read(connection).await?;

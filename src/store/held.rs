@@ -83,8 +83,8 @@ pub async fn of_stream(
     Ok(held.reason.map(|reason| format!("{slices}: {reason}")))
 }
 
-/// Lets the next reading of the held slices of a stream delete what it does not report, and makes them due. `window` is a
-/// half-open range of starts; a list is always released. Returns how many slices were released.
+/// Lets the next reading of the held slices of a stream delete what it does not report, and makes them due. `window` is
+/// a half-open range of starts; a list is always released. Returns how many slices were released.
 pub async fn release(
     executor: impl PgExecutor<'_>,
     connection: &str,

@@ -203,7 +203,8 @@ pub struct StreamCursor {
     pub slices_finished: i64,
     /// Slices whose reading is unfinished.
     pub slices_unfinished: i64,
-    /// Rows that the slices reported when they were last read. A row of mode `upsert` counts in each slice that reported it.
+    /// Rows that the slices reported when they were last read. A row of mode `upsert` counts in each slice that
+    /// reported it.
     pub rows: i64,
     pub first_window_start: Option<DateTime<Utc>>,
     pub read_until: Option<DateTime<Utc>>,

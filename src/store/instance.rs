@@ -57,8 +57,8 @@ pub async fn leave(executor: impl PgExecutor<'_>, owner: &str) -> Result<(), sql
     Ok(())
 }
 
-/// Cancels unfinished runs that no worker holds and whose job is in no running process's configuration. Committed rows and
-/// cursors are kept.
+/// Cancels unfinished runs that no worker holds and whose job is in no running process's configuration. Committed rows
+/// and cursors are kept.
 pub async fn cancel_orphans(executor: impl PgExecutor<'_>) -> Result<Vec<Orphan>, sqlx::Error> {
     sqlx::query_as!(
         Orphan,

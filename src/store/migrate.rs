@@ -1,7 +1,7 @@
 //! Brings a database to this version's schema, one process at a time.
 //!
-//! The list of applied migrations is `tidegate._sqlx_migrations`, so a login needs no privilege on the schema `public`. Earlier
-//! versions kept it in `public`; [`migrate`] moves it.
+//! The list of applied migrations is `tidegate._sqlx_migrations`, so a login needs no privilege on the schema `public`.
+//! Earlier versions kept it in `public`; [`migrate`] moves it.
 
 use std::time::Duration;
 
@@ -115,14 +115,14 @@ impl Applied {
     }
 }
 
-/// Checks that the database allows what Tidegate does, applies missing migrations, and grants the reader role missing rights.
-/// Returns the number of applied migrations.
+/// Checks that the database allows what Tidegate does, applies missing migrations, and grants the reader role missing
+/// rights. Returns the number of applied migrations.
 pub async fn migrate(pool: &PgPool) -> Result<usize, Error> {
     start(pool, Standby::Refused).await
 }
 
-/// As [`migrate`], for the daemon: a server that only reads is accepted if no migration is missing. It may be a standby that
-/// is about to be promoted; until then the daemon says that it is not ready.
+/// As [`migrate`], for the daemon: a server that only reads is accepted if no migration is missing. It may be a standby
+/// that is about to be promoted; until then the daemon says that it is not ready.
 pub async fn migrate_or_wait(pool: &PgPool) -> Result<usize, Error> {
     start(pool, Standby::Accepted).await
 }
@@ -190,8 +190,8 @@ async fn bring_up(connection: &mut PgConnection, standby: Standby) -> Result<usi
     Ok(after.count().saturating_sub(before.count()))
 }
 
-/// Ensures that the list is in the schema `tidegate`. The first migration creates that schema, so the list is created in the
-/// transaction of that migration.
+/// Ensures that the list is in the schema `tidegate`. The first migration creates that schema, so the list is created
+/// in the transaction of that migration.
 async fn prepare_list(connection: &mut PgConnection, applied: &Applied) -> Result<(), Error> {
     match (applied.schema.as_deref(), MIGRATOR.iter().next()) {
         (Some("public"), _) => {
@@ -261,9 +261,9 @@ pub async fn has_reader(connection: &mut PgConnection) -> Result<bool, sqlx::Err
     sqlx::query_scalar(there).fetch_one(connection).await
 }
 
-/// Grants the roles of readers and analysts their rights in the schemas in which this login has not granted them yet: an
-/// administrator may have created a role after the migrations. The default privileges show it; a right that was revoked later
-/// is not granted again.
+/// Grants the roles of readers and analysts their rights in the schemas in which this login has not granted them yet:
+/// an administrator may have created a role after the migrations. The default privileges show it; a right that was
+/// revoked later is not granted again.
 async fn grant_readers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     connection
         .execute(

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use sqlx::migrate::Migrator;
 
-/// The list of applied migrations, named in full: an unqualified name would first be looked up in a schema that is named like
-/// the user.
+/// The list of applied migrations, named in full: an unqualified name would first be looked up in a schema that is
+/// named like the user.
 pub(super) const LIST: &str = "tidegate._sqlx_migrations";
 
 pub(super) static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {

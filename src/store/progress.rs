@@ -49,9 +49,9 @@ pub async fn tasks(pool: &PgPool, runs: &[i64]) -> Result<Vec<TaskState>, sqlx::
     Ok(states)
 }
 
-/// Cancels unfinished runs and returns the ids of those that it cancelled. Committed rows and cursors are kept, and a worker
-/// that holds one of the runs fails the fence check of its next checkpoint. With `owner`, a running run is cancelled only if
-/// that process holds it. `reason` is stored as the error of the runs.
+/// Cancels unfinished runs and returns the ids of those that it cancelled. Committed rows and cursors are kept, and a
+/// worker that holds one of the runs fails the fence check of its next checkpoint. With `owner`, a running run is
+/// cancelled only if that process holds it. `reason` is stored as the error of the runs.
 pub async fn cancel(
     executor: impl PgExecutor<'_>,
     runs: &[i64],
@@ -85,7 +85,8 @@ pub async fn cancel(
     .await
 }
 
-/// Makes tasks of these connections due now that wait for one of `waiting_for`, and their runs with them. Returns how many tasks.
+/// Makes tasks of these connections due now that wait for one of `waiting_for`, and their runs with them. Returns how
+/// many tasks.
 pub async fn wake(
     executor: impl PgExecutor<'_>,
     connections: &[String],
@@ -126,8 +127,8 @@ pub async fn wake(
     .await
 }
 
-/// Resumes the unfinished backfill of exactly this range and these streams, if there is one. Finished tasks stay finished.
-/// Returns its run.
+/// Resumes the unfinished backfill of exactly this range and these streams, if there is one. Finished tasks stay
+/// finished. Returns its run.
 pub async fn resume_backfill(
     executor: impl PgExecutor<'_>,
     job: &str,

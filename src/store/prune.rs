@@ -1,8 +1,8 @@
 //! Deletes what is older than the configuration keeps, a bounded number of rows at a time.
 //!
-//! Nothing is deleted that decisions depend on. The newest run of a job stays at any age, and `tidegate.job` knows which
-//! firings were handled. Slices stay, because they are the cursor. So do the rows of `tidegate.push_row`, which prevent that a
-//! row is sent twice. Several processes may prune at a time: each skips rows that another has locked.
+//! Nothing is deleted that decisions depend on. The newest run of a job stays at any age, and `tidegate.job` knows
+//! which firings were handled. Slices stay, because they are the cursor. So do the rows of `tidegate.push_row`, which
+//! prevent a row from being sent twice. Several processes may prune at a time: each skips rows that another has locked.
 
 use std::time::Duration;
 

@@ -302,7 +302,7 @@ pub async fn batches(executor: impl PgExecutor<'_>, ids: &[i64]) -> Result<Vec<B
 
 /// How many batches of a job are in a state, and their rows.
 #[derive(Debug, Clone, Serialize)]
-pub struct Tally {
+pub struct BatchCounts {
     pub job: String,
     pub state: String,
     pub batches: i64,
@@ -310,9 +310,9 @@ pub struct Tally {
 }
 
 /// What these jobs have sent, by state.
-pub async fn tally(executor: impl PgExecutor<'_>, jobs: &[String]) -> Result<Vec<Tally>, sqlx::Error> {
+pub async fn tally(executor: impl PgExecutor<'_>, jobs: &[String]) -> Result<Vec<BatchCounts>, sqlx::Error> {
     sqlx::query_as!(
-        Tally,
+        BatchCounts,
         r#"
         select job, state, count(*) as "batches!", sum(rows)::bigint as "rows!"
         from tidegate.push_batch

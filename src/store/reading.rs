@@ -1,5 +1,5 @@
-//! The reading of a slice: its position after a page, its end, and what the next reading compares with. Most of it is part of a
-//! checkpoint, in its transaction.
+//! The reading of a slice: its position after a page, its end, and what the next reading compares with. Most of it is
+//! part of a checkpoint, in its transaction.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
@@ -108,9 +108,9 @@ pub async fn park(executor: impl PgExecutor<'_>, slice: i64, at: &Position) -> R
     Ok(done.rows_affected() == 1)
 }
 
-/// Ends the reading of a slice, in the transaction of its last page. Returns false unless the slice stood one page before `at`.
-/// With `hold` the slice is held; without, a hold ends. `released` tells that the reading was allowed to delete: a release
-/// that came later is kept for the next reading.
+/// Ends the reading of a slice, in the transaction of its last page. Returns false unless the slice stood one page
+/// before `at`. With `hold` the slice is held; without, a hold ends. `released` tells that the reading was allowed to
+/// delete: a release that came later is kept for the next reading.
 pub async fn finish(
     connection: &mut sqlx::PgConnection,
     slice: i64,
@@ -248,7 +248,8 @@ pub async fn distrust(connection: &mut sqlx::PgConnection, slice: i64) -> Result
 #[derive(Debug, Clone, Copy)]
 pub struct Traffic {
     pub page_bytes: i64,
-    /// Whether the page is typical. The last of several pages is not, nor is the only page of a window that is still open.
+    /// Whether the page is typical. The last of several pages is not, nor is the only page of a window that is still
+    /// open.
     pub typical: bool,
     /// Set with the last page of a slice.
     pub slice_bytes: Option<i64>,

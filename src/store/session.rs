@@ -1,8 +1,8 @@
 //! Database sessions that may break: the settings of pooled connections, and deadlines for waiting on the database.
 //!
-//! A network may drop a connection without telling either side. So every wait for a response has a limit, and a connection
-//! whose response did not arrive is closed ([`Deadline`], [`pool_options`]). A statement of a load may take as long as Postgres
-//! works on it ([`watched`]).
+//! A network may drop a connection without telling either side. So every wait for a response has a limit, and a
+//! connection whose response did not arrive is closed ([`Deadline`], [`pool_options`]). A statement of a load may take
+//! as long as Postgres works on it ([`watched`]).
 
 use std::io;
 use std::sync::{LazyLock, PoisonError, RwLock};
@@ -98,8 +98,8 @@ pub fn summary(error: &sqlx::Error) -> &'static str {
     }
 }
 
-/// What every session has, whatever the role, the database or a pooler says. Names that the server does not know are left
-/// out.
+/// What every session has, whatever the role, the database or a pooler says. Names that the server does not know are
+/// left out.
 const SETTINGS: &[(&str, &str)] = &[
     // "relation exists, skipping" once per page would flood the log.
     ("client_min_messages", "warning"),
@@ -117,8 +117,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("quote_all_identifiers", "off"),
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_deferrable", "off"),
-    // Only where the role says otherwise. Set for the database or the server, it tells everybody not to write: it stays, and
-    // is reported.
+    // Only where the role says otherwise. Set for the database or the server, it tells everybody not to write: it
+    // stays, and is reported.
     ("default_transaction_read_only", "off"),
     // Deadlines are kept on this side, where it is known what is waited for.
     ("statement_timeout", "0"),
@@ -140,8 +140,8 @@ pub fn connect_options(options: PgConnectOptions) -> PgConnectOptions {
     options.application_name("tidegate").extra_float_digits(None).disable_statement_logging()
 }
 
-/// Pool options that give all sessions the same settings and close broken connections. `silence`: how long a transaction may be
-/// idle before the server ends it.
+/// Pool options that give all sessions the same settings and close broken connections. `silence`: how long a
+/// transaction may be idle before the server ends it.
 pub fn pool_options(silence: Duration) -> PgPoolOptions {
     PgPoolOptions::new()
         .test_before_acquire(false)
@@ -187,8 +187,8 @@ async fn prepare(connection: &mut PgConnection, silence: Duration) -> Result<(),
         .chain(&own)
         .map(|(name, value)| format!("({}, {})", ident::literal(name), ident::literal(value)))
         .collect();
-    // In the simple protocol: a pooler that pools by transaction would look for a prepared statement in another session, and
-    // is to be refused with its remedy.
+    // In the simple protocol: a pooler that pools by transaction would look for a prepared statement in another
+    // session, and is to be refused with its remedy.
     let set = format!(
         "
         select (extract(epoch from clock_timestamp()) * 1000000)::bigint
@@ -209,15 +209,16 @@ async fn prepare(connection: &mut PgConnection, silence: Duration) -> Result<(),
     Ok(())
 }
 
-/// Closes idle connections: after one was lost the others probably are, and after a failover they lead to a read-only server.
+/// Closes idle connections: after one was lost the others probably are, and after a failover they lead to a read-only
+/// server.
 pub fn purge(pool: &PgPool) {
     while let Some(connection) = pool.try_acquire() {
         drop(connection.detach());
     }
 }
 
-/// Must see every error of the database before it is handled. If the server is lost, closes the idle connections, and has
-/// the others tested for a while before they are used.
+/// Must see every error of the database before it is handled. If the server is lost, closes the idle connections, and
+/// has the others tested for a while before they are used.
 pub fn judge(pool: &PgPool, error: &sqlx::Error) {
     if is_lost(error) {
         *SUSPECT.write().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
@@ -244,8 +245,8 @@ pub async fn backend(connection: &mut PgConnection) -> Result<i32, sqlx::Error> 
     sqlx::query_scalar("select pg_backend_pid()").fetch_one(connection).in_time().await
 }
 
-/// Waits for `work`, a statement of the session `backend`, for as long as the server works on it. If both sides wait for each
-/// other, a message was lost, and the wait ends with an error.
+/// Waits for `work`, a statement of the session `backend`, for as long as the server works on it. If both sides wait
+/// for each other, a message was lost, and the wait ends with an error.
 pub fn watched<'w, T, E: From<sqlx::Error>>(
     pool: &'w PgPool,
     backend: i32,
@@ -279,8 +280,8 @@ async fn lost(pool: &PgPool, backend: i32) {
     }
 }
 
-/// Whether the server works for the session, or waits for a lock or a disk. During a COPY it may briefly wait for the client.
-/// Uses a separate connection, because the pool may have no other.
+/// Whether the server works for the session, or waits for a lock or a disk. During a COPY it may briefly wait for the
+/// client. Uses a separate connection, because the pool may have no other.
 async fn is_working(pool: &PgPool, backend: i32) -> Result<bool, sqlx::Error> {
     let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
     sqlx::query_scalar(

@@ -1,5 +1,5 @@
-//! What ran, what failed and how far each configured stream is: read-only queries for the status page, the metrics and some
-//! commands. None of them reads rows of the warehouse.
+//! What ran, what failed and how far each configured stream is: read-only queries for the status page, the metrics and
+//! some commands. None of them reads rows of the warehouse.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;

@@ -1,6 +1,8 @@
-//! What is known of a stream beside its slices: which jobs read it, whether it succeeds, and when it is late (promise 11).
+//! What is known of a stream beside its slices: which jobs read it, whether it succeeds, and when it is late (promise
+//! 11).
 //!
-//! The summary of its slices is kept by triggers of `tidegate.slice`; the view `tidegate.stream_state` defines its state.
+//! The summary of its slices is kept by triggers of `tidegate.slice`; the view `tidegate.stream_state` defines its
+//! state.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::{PgConnection, PgExecutor};
@@ -133,8 +135,9 @@ pub async fn successes(executor: impl PgExecutor<'_>) -> Result<Vec<(String, Str
     Ok(found.into_iter().map(|row| (row.connection, row.stream, row.at)).collect())
 }
 
-/// Stores which jobs read these streams and when they are late. A stream that was never begun gets its row. Rows that are
-/// right already are not written. `planned` is sorted by connection and stream, the order in which everyone locks several.
+/// Stores which jobs read these streams and when they are late. A stream that was never begun gets its row. Rows that
+/// are right already are not written. `planned` is sorted by connection and stream, the order in which everyone locks
+/// several.
 pub async fn plan(executor: impl PgExecutor<'_>, planned: &[Planned]) -> Result<(), sqlx::Error> {
     let connections: Vec<_> = planned.iter().map(|stream| stream.connection.clone()).collect();
     let streams: Vec<_> = planned.iter().map(|stream| stream.stream.clone()).collect();
@@ -172,7 +175,8 @@ pub async fn plan(executor: impl PgExecutor<'_>, planned: &[Planned]) -> Result<
     Ok(())
 }
 
-/// Records that no job reads the streams whose jobs are in no running process's configuration. Returns how many they are.
+/// Records that no job reads the streams whose jobs are in no running process's configuration. Returns how many they
+/// are.
 pub async fn retire(executor: impl PgExecutor<'_>) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "

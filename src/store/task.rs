@@ -180,7 +180,8 @@ pub enum TaskEnd {
         waiting_for: String,
         attempt: bool,
     },
-    /// The process stops, or a run of higher priority needs the worker. The worker that claims the run next continues it.
+    /// The process stops, or a run of higher priority needs the worker. The worker that claims the run next continues
+    /// it.
     Released,
 }
 

@@ -21,8 +21,8 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     causes(error).join(": ")
 }
 
-/// The messages of an error and of its causes, without repetitions and without vendor data. Details of Postgres are left out:
-/// they may quote a value that it refused.
+/// The messages of an error and of its causes, without repetitions and without vendor data. Details of Postgres are
+/// left out: they may quote a value that it refused.
 pub fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
     let mut causes: Vec<String> = Vec::new();
     let mut next = Some(error);
@@ -147,7 +147,7 @@ impl Repeats {
     /// Records a success. After a while of success, logs how often it failed, if that was more than once.
     pub fn over(&self, what: &'static str) {
         if let Some(times) = self.end(what, Instant::now()) {
-            tracing::info!(times, "over: {what}");
+            tracing::info!(times, "no longer occurs: {what}");
         }
     }
 }

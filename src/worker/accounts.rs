@@ -11,7 +11,7 @@ use crate::connector::Source;
 use crate::http::{Gate, HttpError};
 use crate::quota::{Ledger, LedgerError, LedgerKey};
 use crate::secret::Secret;
-use crate::store::account::{self, Part};
+use crate::store::account::{self, AccountPart};
 use crate::store::session;
 
 /// One connection, ready for use.
@@ -34,8 +34,8 @@ pub enum AccountError {
     Other(String),
 }
 
-/// Refuses a connection that was first read with another account, whose rows would be replaced. A connection that was never
-/// read belongs to this account from now on.
+/// Refuses a connection that was first read with another account, whose rows would be replaced. A connection that was
+/// never read belongs to this account from now on.
 pub async fn pin(pool: &PgPool, connection: &Connection) -> Result<(), AccountError> {
     match account::pin(pool, &configured(connection)).await? {
         Some(difference) => Err(AccountError::Other(difference)),
@@ -56,13 +56,15 @@ fn configured(connection: &Connection) -> account::Account<'_> {
     let is_secret = |value: &str| secrets.iter().any(|secret| secret.expose() == value);
     let host = connection.base_url.host_str().unwrap_or_default().to_lowercase();
     let parts = [("host", host)].into_iter().chain(connection.settings.account());
-    let parts =
-        parts.map(|(name, value)| Part { name, is_public: !is_secret(&value), value: Secret::new(value) }).collect();
+    let parts = parts
+        .map(|(name, value)| AccountPart { name, is_public: !is_secret(&value), value: Secret::new(value) })
+        .collect();
     account::Account { connection: &connection.name, vendor: connection.vendor().name(), parts }
 }
 
 impl Account {
-    /// Opens a connection in the name of the process `owner`: its quota ledger, HTTP client and connector. Sends nothing.
+    /// Opens a connection in the name of the process `owner`: its quota ledger, HTTP client and connector. Sends
+    /// nothing.
     pub async fn open(pool: &PgPool, owner: &str, connection: &Connection) -> Result<Self, AccountError> {
         let key = LedgerKey::derive(pool, &connection.base_url, &connection.settings.credential()).await?;
         let ledger = Ledger::open(pool.clone(), owner, &key, &connection.name, connection.limits.clone()).await?;
@@ -79,7 +81,8 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// The account of `connection`, opened in the name of the process `owner`. The caller must [`pin`] it before it reads.
+    /// The account of `connection`, opened in the name of the process `owner`. The caller must [`pin`] it before it
+    /// reads.
     pub async fn get(&self, pool: &PgPool, owner: &str, connection: &Connection) -> Result<Arc<Account>, AccountError> {
         let mut open = self.open.lock().await;
         if let Some(account) = open.get(&connection.name) {

@@ -15,9 +15,9 @@ pub const SLICES_MAX: usize = 100_000;
 
 /// A stream's grid: slices counted from 00:00 of `anchor` in `zone`.
 ///
-/// Two slices that request the same local times would both get all rows of those times. So a boundary is left out if its
-/// local time in `filter_zone` occurs twice, when clocks are set back: the slices on both sides of it become one, which keeps
-/// the start of the first. `filter_zone` changes no other slice.
+/// Two slices that request the same local times would both get all rows of those times. So a boundary is left out if
+/// its local time in `filter_zone` occurs twice, when clocks are set back: the slices on both sides of it become one,
+/// which keeps the start of the first. `filter_zone` changes no other slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grid {
     pub anchor: NaiveDate,
@@ -83,8 +83,8 @@ fn occurs_twice(at: DateTime<Utc>, zone: Tz) -> bool {
     matches!(zone.from_local_datetime(&at.with_timezone(&zone).naive_local()), LocalResult::Ambiguous(..))
 }
 
-/// The first instant of a day in a zone. If the zone skips midnight, the first time that exists; if it skips the whole day, the
-/// first instant of the next.
+/// The first instant of a day in a zone. If the zone skips midnight, the first time that exists; if it skips the whole
+/// day, the first instant of the next.
 pub fn midnight(date: NaiveDate, zone: Tz) -> DateTime<Utc> {
     for day in 0..3 {
         let Some(date) = date.checked_add_days(Days::new(day)) else { break };
@@ -177,8 +177,8 @@ pub fn due(grid: Grid, scope: Scope, known: &HashMap<DateTime<Utc>, Slice>) -> V
     due
 }
 
-/// Adds the slices that are read again regardless of the lookback ([`Slice::again`]) and that are not due already. A backfill
-/// reads only its own range.
+/// Adds the slices that are read again regardless of the lookback ([`Slice::again`]) and that are not due already. A
+/// backfill reads only its own range.
 pub fn add_again<'s>(due: &mut Vec<Due>, scope: Scope, known: impl IntoIterator<Item = &'s Slice>) {
     if scope.range_end.is_some() {
         return;

@@ -27,8 +27,8 @@ fn step_errors() -> Vec<StepError> {
     let connection = "acme".to_owned();
     let database = || sqlx::Error::PoolTimedOut;
     let http = [
-        HttpError::Quota { limit: limit.clone(), until },
-        HttpError::LimitHit { status: 429, limit: limit.clone(), until },
+        HttpError::OwnQuota { limit: limit.clone(), until },
+        HttpError::RefusedForQuota { status: 429, limit: limit.clone(), until },
         status(404),
         status(503),
         HttpError::Transport { what: "it timed out", source: None },

@@ -1,7 +1,7 @@
 //! Claims runs and works on them. The only folder that knows both vendors and SQL.
 //!
-//! The lease avoids duplicate work; the fence guarantees correctness: every checkpoint verifies that the run and the stream are
-//! still held under the fencing number they were claimed with.
+//! The lease avoids duplicate work; the fence guarantees correctness: every checkpoint verifies that the run and the
+//! stream are still held under the fencing number they were claimed with.
 
 pub mod accounts;
 pub mod grid;

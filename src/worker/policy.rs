@@ -103,7 +103,7 @@ pub fn decide(error: &TaskError, attempts: i32, now: DateTime<Utc>) -> Decision 
 
 fn decide_step(error: &StepError, attempts: i32, now: DateTime<Utc>) -> Decision {
     match error {
-        StepError::Http(HttpError::Quota { limit, until } | HttpError::LimitHit { limit, until, .. }) => {
+        StepError::Http(HttpError::OwnQuota { limit, until } | HttpError::RefusedForQuota { limit, until, .. }) => {
             Decision::Wait { until: *until, waiting_for: quota::waiting_for(limit), attempt: false }
         }
         StepError::Http(HttpError::Ledger(LedgerError::Database { .. } | LedgerError::Timeout { .. })) => {
@@ -157,8 +157,8 @@ pub const fn needs_operator(error: &TaskError) -> bool {
                 | HttpError::Host { .. },
             ) => true,
             StepError::Http(
-                HttpError::Quota { .. }
-                | HttpError::LimitHit { .. }
+                HttpError::OwnQuota { .. }
+                | HttpError::RefusedForQuota { .. }
                 | HttpError::Ledger(
                     LedgerError::Database { .. } | LedgerError::Timeout { .. } | LedgerError::Gone { .. },
                 )
@@ -224,8 +224,8 @@ fn put_off(attempts: i32, now: DateTime<Utc>, waiting_for: &str) -> Decision {
 pub const HELD_HINT: &str = "see `tidegate held` and ask the vendor. A held slice is read again once a day, or by `tidegate backfill`. If the vendor \
      did delete the rows, run `tidegate held release JOB --stream S` to let the next reading delete them";
 
-/// One sentence for the operator that is correct for every vendor, and for lists as well as windows. [`super::hint::hint`] is
-/// more specific.
+/// One sentence for the operator that is correct for every vendor, and for lists as well as windows.
+/// [`super::hint::hint`] is more specific.
 pub fn hint(error: &TaskError) -> &'static str {
     if error.of_database().is_some_and(session::is_read_only) {
         return session::ONLY_READS_HINT;
@@ -274,8 +274,8 @@ pub fn hint(error: &TaskError) -> &'static str {
 fn hint_step(error: &StepError) -> &'static str {
     match error {
         StepError::Http(error) => match error {
-            HttpError::Quota { .. } => "nothing to do: reading resumes when the quota is replenished",
-            HttpError::LimitHit { .. } => {
+            HttpError::OwnQuota { .. } => "nothing to do: reading resumes when the quota is replenished",
+            HttpError::RefusedForQuota { .. } => {
                 "someone else uses this credential, or the vendor's limit is lower: lower it under `quotas`"
             }
             HttpError::Status { .. } => "the vendor is in trouble or `base_url` is wrong; see its status page",
@@ -297,10 +297,11 @@ fn hint_step(error: &StepError) -> &'static str {
             HttpError::Request(_) => "correct the connection's settings",
             HttpError::Host { .. } => "if you trust that host, add it under the connection's `allowed_hosts`",
         },
-        // Where rows are expected, an empty response is an empty reading. Where a job or its state is expected, it is an error.
+        // Where rows are expected, an empty response is an empty reading. Where a job or its state is expected, it is
+        // an error.
         StepError::Unreadable(DecodeError::Empty) => {
             "the vendor sent nothing where a job or its state is expected: check base_url and the vendor's status page; if \
-             it goes on, ask the vendor. The next run asks again"
+             the error persists, ask the vendor. The next run tries again"
         }
         StepError::Unreadable(DecodeError::ForeignHeader | DecodeError::ForeignRecords { .. }) => {
             "nothing was deleted. If the vendor has renamed the fields, name the new ones in `types` of the stream; else it \
@@ -369,7 +370,7 @@ mod tests {
     #[test]
     fn p2_waiting_for_a_quota_is_not_an_error() {
         let until = Utc::now() + TimeDelta::hours(3);
-        let error = TaskError::Step(StepError::Http(HttpError::Quota { limit: "period_calls".to_owned(), until }));
+        let error = TaskError::Step(StepError::Http(HttpError::OwnQuota { limit: "period_calls".to_owned(), until }));
         let waits = Decision::Wait { until, waiting_for: "quota period_calls".to_owned(), attempt: false };
         assert_eq!(decide(&error, 99, Utc::now()), waits);
     }

@@ -61,8 +61,8 @@ pub(crate) struct TaskRunner<'a> {
 }
 
 impl TaskRunner<'_> {
-    /// Works on the task until it ends, waits or fails. Returns `None` if another worker holds the run or the stream now.
-    /// Only here do errors become decisions.
+    /// Works on the task until it ends, waits or fails. Returns `None` if another worker holds the run or the stream
+    /// now. Only here do errors become decisions.
     pub(crate) async fn run(&self) -> Option<TaskEnd> {
         let mut current = None;
         let may_add = self.stream.new_fields == NewFields::Add;
@@ -174,8 +174,8 @@ impl TaskRunner<'_> {
         Ok(TaskEnd::Succeeded)
     }
 
-    /// When to try again if [`EXPORTS_MAX`] export jobs of this connection are running. Two workers that look at the same moment
-    /// may exceed that; it is not a limit of the vendor.
+    /// When to try again if [`EXPORTS_MAX`] export jobs of this connection are running. Two workers that look at the
+    /// same moment may exceed that; it is not a limit of the vendor.
     async fn too_many_exports(&self, due: Due) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
         if !self.stream.stream.exported {
             return Ok(None);
@@ -316,7 +316,8 @@ fn range(claim: &Claim) -> Option<Window> {
     Some(Window { start: claim.range_start?, end: claim.range_end? })
 }
 
-/// Logs a decision, and turns it into the end of the task. Returns `None` if another worker holds the run or the stream now.
+/// Logs a decision, and turns it into the end of the task. Returns `None` if another worker holds the run or the stream
+/// now.
 pub(crate) fn carry_out(
     decision: Decision,
     error: &TaskError,

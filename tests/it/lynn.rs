@@ -1,4 +1,5 @@
-//! Lynn Reporting against its simulator: the rules for a careful connector, over real HTTP and with a real quota ledger.
+//! Lynn Reporting against its simulator: the rules for a careful connector, over real HTTP and with a real quota
+//! ledger.
 
 use std::time::Duration;
 

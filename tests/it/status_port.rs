@@ -12,7 +12,7 @@ use tidegate::metrics::Metrics;
 use tidegate::metrics::{RowChange, RunOutcome};
 use tidegate::quota::CallKind;
 use tidegate::quota::QuotaUse;
-use tidegate::server::{Health, QuotaReader, Site, bind, no_quota, serve};
+use tidegate::server::{Health, QuotaReader, StatusSources, bind, no_quota, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -33,7 +33,7 @@ impl Port {
     async fn open(pool: PgPool, quota: QuotaReader) -> Self {
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::default()));
         let (_sender, config) = watch::channel(Arc::new(config()));
-        let site = Site {
+        let sources = StatusSources {
             pool,
             metrics: Arc::clone(&metrics),
             health: Arc::clone(&health),
@@ -44,7 +44,7 @@ impl Port {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let address = listener.local_addr().unwrap();
         let token = CancellationToken::new();
-        let server = tokio::spawn(serve(listener, site.router(), token.clone()));
+        let server = tokio::spawn(serve(listener, sources.router(), token.clone()));
         Self { address, health, metrics, token, server }
     }
 

@@ -192,8 +192,8 @@ pub(super) fn newcomer(day: i32, number: u64) -> u64 {
     i64::from(day).rem_euclid(1 << 20).unsigned_abs() * NEW_PER_DAY + number % NEW_PER_DAY
 }
 
-/// Somebody who contacts the company on that day: now and then a contact of the campaigns or a recent newcomer, else one
-/// whom only this channel knows.
+/// Somebody who contacts the company on that day: now and then a contact of the campaigns or a recent newcomer, else
+/// one whom only this channel knows.
 pub(super) fn visitor(dice: &mut Dice, day: i32, channel: u64) -> u64 {
     if dice.once_in(12) {
         return lynn::contact(dice.below(lynn::CONTACTS));

@@ -1,5 +1,5 @@
-//! What an analyst would ask of the company, answered from the facts and not from the rows that vendors serve: the truth
-//! for queries over all vendors.
+//! What an analyst would ask of the company, answered from the facts and not from the rows that vendors serve: the
+//! truth for queries over all vendors.
 //!
 //! Days are days of a given zone. Copies of rows, which volumes above a few thousand rows a day have, are not counted.
 

@@ -1,5 +1,5 @@
-//! The file of an export: a JSON array of flat objects, or CSV with display names as titles (`facts/khoros_care.md
-//! §7`).
+//! The file of an export: a JSON array of flat objects, or CSV with display names as titles
+//! (`facts/khoros_care.md §7`).
 
 use std::iter;
 use std::sync::Weak;

@@ -74,7 +74,7 @@ pub enum Edit {
         for_ms: Option<u64>,
     },
     /// Identical copies of the rows, `distance` rows later (0: directly after; a page's size: on the next page).
-    Twin {
+    Duplicate {
         rows: Rows,
         copies: u16,
         #[serde(default)]
@@ -93,9 +93,10 @@ impl Edit {
     pub fn report(&self) -> &str {
         match self {
             Self::Insert { report, .. } => report,
-            Self::Change { rows, .. } | Self::Vanish { rows } | Self::Late { rows, .. } | Self::Twin { rows, .. } => {
-                &rows.report
-            }
+            Self::Change { rows, .. }
+            | Self::Vanish { rows }
+            | Self::Late { rows, .. }
+            | Self::Duplicate { rows, .. } => &rows.report,
         }
     }
 }
@@ -191,7 +192,7 @@ pub(super) fn apply(truth: &mut Truth, report: usize, edit: Edit) -> u64 {
             let until = for_ms.map(|for_ms| Instant::now() + Duration::from_millis(for_ms));
             hide(truth, report, &rows, until.map_or(Hidden::Late, Hidden::LateUntil))
         }
-        Edit::Twin { rows, copies, distance } => twin(truth, report, &rows, copies, distance),
+        Edit::Duplicate { rows, copies, distance } => duplicate(truth, report, &rows, copies, distance),
         Edit::Insert { at, json, .. } => insert(truth, report, ticks(at), json),
     }
 }
@@ -224,7 +225,7 @@ fn hide(truth: &mut Truth, report: usize, rows: &Rows, how: Hidden) -> u64 {
     places.len() as u64
 }
 
-fn twin(truth: &mut Truth, report: usize, rows: &Rows, copies: u16, distance: u64) -> u64 {
+fn duplicate(truth: &mut Truth, report: usize, rows: &Rows, copies: u16, distance: u64) -> u64 {
     let places = picked(truth, report, rows);
     for &place in &places {
         let origin = truth.edits[report].origin(place);

@@ -78,7 +78,7 @@ fn the_same_seed_gives_the_same_truth_and_windows_add_up() {
 #[test]
 fn pages_continue_where_they_ended_after_any_edit() {
     let mut truth = truth();
-    truth.edit(0, Edit::Twin { rows: rows(at(2, 0), at(3, 0)).every(7), copies: 2, distance: 50 });
+    truth.edit(0, Edit::Duplicate { rows: rows(at(2, 0), at(3, 0)).every(7), copies: 2, distance: 50 });
     truth.edit(0, Edit::Vanish { rows: rows(at(1, 5), at(8, 0)).every(3) });
     for day in [5, 5, 5, 6] {
         truth.edit(0, Edit::Insert { report: "plain".into(), at: at(day, 0), json: None });
@@ -110,8 +110,8 @@ fn vanished_rows_are_not_returned_and_late_rows_appear() {
 fn copies_are_identical_and_at_their_time() {
     let mut truth = truth();
     let before = read(&truth, at(6, 0), at(7, 0));
-    truth.edit(0, Edit::Twin { rows: rows(at(6, 0), at(7, 0)).first(1), copies: 1, distance: 0 });
-    let far = Edit::Twin { rows: rows(at(6, 0), at(7, 0)).first(1), copies: 1, distance: 100 };
+    truth.edit(0, Edit::Duplicate { rows: rows(at(6, 0), at(7, 0)).first(1), copies: 1, distance: 0 });
+    let far = Edit::Duplicate { rows: rows(at(6, 0), at(7, 0)).first(1), copies: 1, distance: 100 };
     truth.edit(0, far);
     truth.edit(
         0,

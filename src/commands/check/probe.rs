@@ -1,7 +1,7 @@
 //! Logs in to the database and to every connection.
 //!
-//! A login is a call like any other: it is reserved in the ledger before it is sent (promise 2), and the ledger is in the
-//! database. So nothing is sent while the database is unreachable or has no schema.
+//! A login is a call like any other: it is reserved in the ledger before it is sent (promise 2), and the ledger is in
+//! the database. So nothing is sent while the database is unreachable or has no schema.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -197,8 +197,8 @@ async fn serve(
     told
 }
 
-/// Runs every job immediately instead of at the next full minute. Prints how a BI tool can read the tables, and what was
-/// loaded after every run.
+/// Runs every job immediately instead of at the next full minute. Prints how a BI tool can read the tables, and what
+/// was loaded after every run.
 async fn tell(context: &Context, database: &Database) -> anyhow::Result<()> {
     let pool = &database.pool;
     let mut runs = Vec::new();

@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use super::super::{Job, JobStream, NewFields, raw};
 use super::{push, types};
 use crate::catalogue::{Key, SliceLength, Stream, Text, column_name};
-use crate::connector::Connection;
+use crate::connector::{self, Connection};
 use crate::cron::{CatchUp, Schedule};
 use crate::settings::{DurationText, KeyPath, Node, Percent, Report, closest_hint, flag, read, secs};
 
@@ -102,7 +102,13 @@ fn sending(
 ) -> Option<Job> {
     push::refuse_reading_keys(raw, path, report);
     if source.is_some_and(|source| !source.connector.takes_records) {
-        report.refuse(&path.key("connection"), "cannot be sent to; `push` needs a connection of `lynn_outbound`");
+        let takers = connector::ALL.iter().filter(|connector| connector.takes_records);
+        let vendors: Vec<String> = takers.map(|connector| format!("`{}`", connector.vendor.name())).collect();
+        let vendors = vendors.join(", ");
+        let problem = format!(
+            "is a connection to which nothing can be sent; `push` needs a connection whose `vendor` is one of: {vendors}"
+        );
+        report.refuse(&path.key("connection"), problem);
     }
     let push = push::check(written, &path.key("push"), report);
     Some(Job {

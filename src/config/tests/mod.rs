@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::secret::Secret;
-use crate::settings::{Source, keys_of};
+use crate::settings::{SourceFile, keys_of};
 
 mod csv;
 mod database;
@@ -26,8 +26,11 @@ fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 /// Loads texts as files with these names.
 fn load_texts(files: &[(&str, &str)], env: &BTreeMap<String, String>) -> Result<Config, Faults> {
-    let sources: Vec<Source> =
-        files.iter().enumerate().map(|(order, (name, text))| Source::new(order, name, (*text).to_owned())).collect();
+    let sources: Vec<SourceFile> = files
+        .iter()
+        .enumerate()
+        .map(|(order, (name, text))| SourceFile::new(order, name, (*text).to_owned()))
+        .collect();
     Config::from_sources(&sources, env, connector::ALL, Faults::default())
 }
 

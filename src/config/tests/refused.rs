@@ -23,7 +23,7 @@ const fn with_env(title: &'static str, env: &'static [(&'static str, &'static st
 const YAML: &[Case] = &[
     case("not YAML", &[("", "jobs: [unclosed\nmore: }\n")]),
     case("a sentence", &[("", "please load everything\n")]),
-    case("a list where settings are wanted", &[("", "- jobs\n- connections\n")]),
+    case("a list where settings are expected", &[("", "- jobs\n- connections\n")]),
     case("a tab for indentation", &[("", "jobs:\n\tlynn:\n\t\tpaused: true\n")]),
     case("an unquoted star", &[("streams: \"*\"", "streams: *")]),
     case("an unquoted schedule with a star", &[("start:", "schedule: */5 * * * *\n    start:")]),

@@ -9,9 +9,10 @@ use serde_json::json;
 use super::super::{Outcome, Records, StepError, StepRequest, Window};
 use super::config::{Api, BySession, Settings};
 use super::endpoint::{Endpoint, Request};
-use super::paging::{Cursor, Next, Page};
+use super::page::Page;
+use super::paging::{Cursor, Next};
 use super::record::{self, Kind, OfSession};
-use super::status::{self, SESSIONS_PER_PAGE, SessionId, Wanted, has_status};
+use super::status::{self, NextRequest, SESSIONS_PER_PAGE, SessionId, has_status};
 use super::{Jaicp, times};
 use crate::decode::object::Members;
 use crate::decode::{DecodeError, Sink};
@@ -159,19 +160,21 @@ impl Jaicp {
     ) -> Result<Outcome, StepError> {
         let statuses = cursor.statuses.take().unwrap_or_default();
         let (statuses, bytes) = match statuses.wanted() {
-            Wanted::Sessions(number) => {
+            NextRequest::Sessions(number) => {
                 let size = SESSIONS_PER_PAGE.min(cursor.size);
                 let ask = SESSIONS.ask(cursor.part(), (number, size), &self.settings, request)?;
                 let (page, sessions) = self.sessions_with_status(session, &ask, cursor.part(), records).await?;
                 (statuses.listed(&page, sessions), page.bytes)
             }
-            Wanted::Messages(of, number) => match self.messages_of(session, &of, number, &cursor, records).await? {
-                Some(page) => (statuses.read(&page), page.bytes),
-                None => (statuses.skip(), 0),
-            },
-            Wanted::Nothing => (statuses, 0),
+            NextRequest::Messages(of, number) => {
+                match self.messages_of(session, &of, number, &cursor, records).await? {
+                    Some(page) => (statuses.read(&page), page.bytes),
+                    None => (statuses.skip(), 0),
+                }
+            }
+            NextRequest::Nothing => (statuses, 0),
         };
-        if statuses.wanted() == Wanted::Nothing {
+        if statuses.wanted() == NextRequest::Nothing {
             if bytes == 0 {
                 records.begin(cursor.part());
             }

@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicBool;
 use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 
-use super::paging::{Cursor, Next, Page};
+use super::page::Page;
+use super::paging::{Cursor, Next};
 use super::record::{CLIENT, MESSAGE, OTHER, OfSession, RecordWriter, SESSION, TokenFinder};
 use super::wire::Paging;
 use super::{lists, times};

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::{StepError, Window};
+use super::page::Page;
 use super::status::Statuses;
 use super::times;
 
@@ -72,18 +73,6 @@ impl<'de> Deserialize<'de> for Ids {
         }
         Ok(Self(ids.iter().map(|id| u64::from_le_bytes(*id)).collect()))
     }
-}
-
-/// The content of a page.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Page {
-    /// Hashes of the ids of its rows, in order.
-    pub(super) ids: Vec<u64>,
-    /// Rows per page, according to the vendor.
-    pub(super) size: i64,
-    /// Rows of the part, according to the vendor.
-    pub(super) total: u64,
-    pub(super) bytes: u64,
 }
 
 /// What follows a page.

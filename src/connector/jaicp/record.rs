@@ -15,8 +15,8 @@ use crate::decode::raw::Raw;
 use crate::decode::{DecodeError, Sink};
 use crate::secret::Secret;
 
-/// Members of a message with personal data; they are removed when the vendor erases the message (`facts/jaicp.md
-/// §5`). States, classes and times stay, as at the vendor.
+/// Members of a message with personal data; they are removed when the vendor erases the message (`facts/jaicp.md §5`).
+/// States, classes and times stay, as at the vendor.
 const PERSONAL: &[&str] = &[
     "question",
     "textAnswer",
@@ -178,7 +178,7 @@ impl<'r, R: Records + ?Sized> RecordWriter<'r, R> {
             if let Some(text) = naive(name) {
                 self.writer.member_str(name, &format!("{text}Z"));
                 if !self.warned.swap(true, Ordering::Relaxed) {
-                    tracing::warn!("the vendor sends times without a zone; they are taken for UTC");
+                    tracing::warn!("the vendor sends times without a zone; UTC is assumed");
                 }
             } else if raw.get() != "null" {
                 self.writer.member_raw(name, raw);

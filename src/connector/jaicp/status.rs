@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::paging::Page;
+use super::page::Page;
 use crate::decode::DecodeError;
 
 /// The channels with statuses.
@@ -63,7 +63,7 @@ pub(super) fn keep(sessions: &mut Vec<SessionId>, session: SessionId) -> Result<
 
 /// The next request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum NextRequest {
     /// A page of the list of sessions.
     Sessions(u64),
     /// A page of a session's messages.
@@ -73,11 +73,11 @@ pub(super) enum Wanted {
 }
 
 impl Statuses {
-    pub(super) fn wanted(&self) -> Wanted {
+    pub(super) fn wanted(&self) -> NextRequest {
         match self.sessions.last() {
-            Some(session) => Wanted::Messages(session.clone(), self.turn),
-            None if self.listed => Wanted::Nothing,
-            None => Wanted::Sessions(self.page),
+            Some(session) => NextRequest::Messages(session.clone(), self.turn),
+            None if self.listed => NextRequest::Nothing,
+            None => NextRequest::Sessions(self.page),
         }
     }
 
@@ -129,23 +129,23 @@ mod tests {
     #[test]
     fn every_session_of_every_page_is_requested_once() {
         let statuses = Statuses::default();
-        assert_eq!(statuses.wanted(), Wanted::Sessions(0));
+        assert_eq!(statuses.wanted(), NextRequest::Sessions(0));
         let statuses = statuses.listed(&page(0..100, 101), vec![session("a"), session("b")]);
-        assert_eq!(statuses.wanted(), Wanted::Messages(session("b"), 0));
+        assert_eq!(statuses.wanted(), NextRequest::Messages(session("b"), 0));
         let statuses = statuses.read(&page(0..100, 150));
-        assert_eq!(statuses.wanted(), Wanted::Messages(session("b"), 1));
+        assert_eq!(statuses.wanted(), NextRequest::Messages(session("b"), 1));
         let statuses = statuses.read(&page(100..150, 150));
-        assert_eq!(statuses.wanted(), Wanted::Messages(session("a"), 0));
+        assert_eq!(statuses.wanted(), NextRequest::Messages(session("a"), 0));
         let statuses = statuses.skip();
-        assert_eq!(statuses.wanted(), Wanted::Sessions(1));
-        assert_eq!(statuses.listed(&page(100..101, 101), Vec::new()).wanted(), Wanted::Nothing);
+        assert_eq!(statuses.wanted(), NextRequest::Sessions(1));
+        assert_eq!(statuses.listed(&page(100..101, 101), Vec::new()).wanted(), NextRequest::Nothing);
     }
 
     #[test]
     fn p6_a_list_that_repeats_a_page_has_ended() {
         let statuses = Statuses::default().listed(&page(0..100, 1000), Vec::new());
-        assert_eq!(statuses.wanted(), Wanted::Sessions(1));
-        assert_eq!(statuses.listed(&page(0..100, 1000), vec![session("a")]).wanted(), Wanted::Nothing);
+        assert_eq!(statuses.wanted(), NextRequest::Sessions(1));
+        assert_eq!(statuses.listed(&page(0..100, 1000), vec![session("a")]).wanted(), NextRequest::Nothing);
     }
 
     #[test]

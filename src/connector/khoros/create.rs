@@ -20,7 +20,7 @@ const USER_WINDOW: TimeDelta = TimeDelta::hours(24);
 
 /// One of the jobs of a window: the type of conversation report, and the piece of the window.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct JobPart {
     /// Empty except for conversations (`§5.1`).
     report_type: String,
     piece: i32,
@@ -29,7 +29,7 @@ pub(super) struct Part {
 
 const OPEN_AT_END: &str = "OPEN_AT_END";
 
-impl Part {
+impl JobPart {
     /// The jobs of a window (`§10`). For conversations: those created and those closed in the window, and once per run
     /// those that are open now.
     pub(super) fn all(request: &StepRequest<'_>) -> Vec<String> {
@@ -81,7 +81,7 @@ pub(super) fn call(
     method: Method,
     base_url: &Url,
     request: &StepRequest<'_>,
-    part: &Part,
+    part: &JobPart,
     now: DateTime<Utc>,
 ) -> Result<Call, StepError> {
     let stream = &*request.stream.name;
@@ -107,7 +107,7 @@ pub(super) fn call(
     Ok(Call { authorization: Some(settings.authorization()), ..call })
 }
 
-fn parameters(settings: &Settings, request: &StepRequest<'_>, part: &Part, window: Window) -> Vec<(String, String)> {
+fn parameters(settings: &Settings, request: &StepRequest<'_>, part: &JobPart, window: Window) -> Vec<(String, String)> {
     let stream = &*request.stream.name;
     let format = match settings.report_format {
         ReportFormat::Json => "json",

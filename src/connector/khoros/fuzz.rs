@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::config::ReportFormat;
-use super::create::Part;
+use super::create::JobPart;
 use super::file::tests::outcome;
 use super::wire::{self, Handle, Progress};
 use crate::connector::request::below;
@@ -116,7 +116,7 @@ proptest! {
 
     #[test]
     fn p3_a_damaged_part_is_refused_or_lies_within_its_window(text in damaged_text(PARTS), days in 1_i64..91) {
-        let Ok(part) = Part::read(&text) else { return Ok(()) };
+        let Ok(part) = JobPart::read(&text) else { return Ok(()) };
         let start = "2026-01-01T00:00:00Z".parse().unwrap();
         let window = Window { start, end: start + chrono::TimeDelta::days(days) };
         for stream in super::streams::streams().iter().filter(|stream| stream.windowed()) {

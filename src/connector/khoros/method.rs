@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
 
 use super::config::Method;
-use super::create::{self, Part};
+use super::create::{self, JobPart};
 use super::{Khoros, RESPONSE_BYTES_MAX, wire};
 use crate::clock;
 use crate::connector::{StepError, StepRequest, request};
@@ -49,7 +49,7 @@ impl Khoros {
         &self,
         session: &Session<'_>,
         request: &StepRequest<'_>,
-        part: &Part,
+        part: &JobPart,
     ) -> Result<Vec<u8>, StepError> {
         match self.settings.method {
             None => self.create_as_served(session, request, part).await,
@@ -65,7 +65,7 @@ impl Khoros {
         &self,
         session: &Session<'_>,
         request: &StepRequest<'_>,
-        part: &Part,
+        part: &JobPart,
         method: Method,
     ) -> Result<Vec<u8>, NotCreated> {
         let call = create::call(&self.settings, method, &self.base_url, request, part, clock::now());
@@ -87,7 +87,7 @@ impl Khoros {
         &self,
         session: &Session<'_>,
         request: &StepRequest<'_>,
-        part: &Part,
+        part: &JobPart,
     ) -> Result<Vec<u8>, StepError> {
         let export = &*request.stream.name;
         let first = self.likely_method(export);

@@ -22,7 +22,7 @@ use url::Url;
 
 use self::config::DEFAULT_BASE_URL;
 pub use self::config::{Method, ReportFormat, Settings};
-use self::create::Part;
+use self::create::JobPart;
 use self::method::Served;
 pub use self::streams::{VENDOR, marketing_export};
 pub(super) use self::wire::Handle;
@@ -295,7 +295,7 @@ impl ExportApi for Khoros {
             Some(window.start)
         };
         if served == Some(window.start) {
-            return Ok(Part::all(request));
+            return Ok(JobPart::all(request));
         }
         let days = self.settings.history.as_secs() / 86_400;
         let (start, end) = (window.start, window.end);
@@ -314,11 +314,11 @@ impl ExportApi for Khoros {
                 tracing::warn!(%start, %from, days, "the vendor's history begins within the window, reading from its beginning");
             }
         }
-        Ok(if served.is_some() { Part::all(request) } else { Vec::new() })
+        Ok(if served.is_some() { JobPart::all(request) } else { Vec::new() })
     }
 
     async fn submit(&self, session: &Session<'_>, request: &StepRequest<'_>, part: &str) -> Result<Handle, StepError> {
-        let part = Part::read(part)?;
+        let part = JobPart::read(part)?;
         let body = self.create(session, request, &part).await?;
         let (handle, token) = wire::created(&body, &self.redactor)?;
         self.remember(&handle, token);

@@ -150,8 +150,8 @@ fn job_of(result: Value, handle: &Handle) -> Result<Value, StepError> {
     }
 }
 
-/// The token in a URL, byte for byte. Nothing else of the URL is used, because its host cannot be trusted (`§11.12,
-/// §12`).
+/// The token in a URL, byte for byte. Nothing else of the URL is used, because its host cannot be trusted
+/// (`§11.12, §12`).
 fn token(url: Option<&Value>) -> Option<Secret> {
     let url = url?.as_str()?;
     let query = url.split_once('?')?.1.split('#').next()?;

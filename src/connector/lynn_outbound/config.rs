@@ -1,5 +1,5 @@
-//! Configuration of a Lynn Outbound connection: the keys, their checks, and the resulting settings (`facts/lynn.md
-//! §6`). Unconfirmed paths, verbs and words are settings (`facts/lynn.md §11`).
+//! Configuration of a Lynn Outbound connection: the keys, their checks, and the resulting settings
+//! (`facts/lynn.md §6`). Unconfirmed paths, verbs and words are settings (`facts/lynn.md §11`).
 //!
 //! Every path must lead to the method that it is for: no setting can make a reading call use one of the vendor's
 //! writing methods, some of which send messages to customers.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{Outcome, Records, StepError, StepRequest, Window};
 use super::streams::{CAMPAIGN_ID, CONTACT_ID};
-use super::{LIST_BYTES_GUESS, LynnOutbound, Read, wire};
+use super::{LIST_BYTES_GUESS, ListReading, LynnOutbound, wire};
 use crate::catalogue::{Text, column_name};
 use crate::decode::object::{Members, ObjectWriter};
 use crate::decode::{DecodeError, Sink, raw};
@@ -48,7 +48,8 @@ impl LynnOutbound {
             }
             let expected = request.expected.page_bytes.unwrap_or(LIST_BYTES_GUESS);
             let mut entries = Entries::new(records, None);
-            let listed = self.list(session, Read::DndContacts(None), expected, request.window, &mut entries).await?;
+            let listed =
+                self.list(session, ListReading::DndContacts(None), expected, request.window, &mut entries).await?;
             wire::warn_if_page(&request.stream.name, listed.rows);
             return Ok(Outcome::Page { next: None, bytes: listed.bytes });
         };
@@ -73,8 +74,9 @@ impl LynnOutbound {
             return Ok(Outcome::Page { next: None, bytes: 0 });
         };
         let mut entries = Entries::new(&mut *records, Some(contact));
-        let listed =
-            self.list(session, Read::DndContacts(Some(contact)), ENTRY_BYTES_GUESS, request.window, &mut entries).await;
+        let listed = self
+            .list(session, ListReading::DndContacts(Some(contact)), ENTRY_BYTES_GUESS, request.window, &mut entries)
+            .await;
         let bytes = match listed {
             Ok(listed) => listed.bytes,
             // A contact may be deleted during the reading. If it is still listed, this is an error.
@@ -105,7 +107,7 @@ impl LynnOutbound {
 
     async fn all_contacts(&self, session: &Session<'_>, window: Window) -> Result<(Arc<[String]>, u64), StepError> {
         let mut ids = Ids { field: self.settings.contact_id_field.as_deref(), found: Vec::new(), nameless: 0 };
-        let listed = self.list(session, Read::Contacts, LIST_BYTES_GUESS, window, &mut ids).await?;
+        let listed = self.list(session, ListReading::Contacts, LIST_BYTES_GUESS, window, &mut ids).await?;
         if ids.nameless > 0 {
             let what = format!("{} of {} contacts have no id: set `contact_id_field`", ids.nameless, listed.rows);
             return Err(StepError::Shape(what));

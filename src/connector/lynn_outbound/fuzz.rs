@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::config::Endpoint;
 use super::dnd::{Cursor, Entries, Ids};
 use super::load::{Loaded, TaskState, taken};
-use super::{LynnOutbound, Reader, Settings, TaskWords, wire};
+use super::{ListReader, LynnOutbound, Settings, TaskWords, wire};
 use crate::connector::export::Polling;
 use crate::connector::lynn_account::{Account, Product};
 use crate::decode::object::Members;
@@ -96,7 +96,7 @@ proptest! {
     fn p6_a_damaged_list_gives_the_same_rows_in_any_chunks(body in damaged(LISTS), cuts in any_cuts()) {
         let outbound = outbound();
         let read = |cuts: &[usize]| {
-            let (mut kept, mut reader) = (Collected::default(), Reader::begin());
+            let (mut kept, mut reader) = (Collected::default(), ListReader::begin());
             let fed = pieces(&body, cuts).try_for_each(|piece| reader.feed(piece, &mut kept));
             let end = fed.and_then(|()| outbound.ended(reader, &"t0ken".into(), &mut kept));
             if let Err(error) = &end {
@@ -112,7 +112,7 @@ proptest! {
     #[test]
     fn p5_entries_of_a_damaged_blacklist_name_contact_and_campaign_or_are_refused(body in damaged(LISTS), asked in any::<bool>()) {
         let (mut rows, mut kept) = (Collected::default(), Collected::default());
-        let mut reader = Reader::begin();
+        let mut reader = ListReader::begin();
         if reader.feed(&body, &mut rows).and_then(|()| outbound().ended(reader, &"t0ken".into(), &mut rows)).is_err() {
             return Ok(());
         }
@@ -172,10 +172,10 @@ proptest! {
 
 #[test]
 fn a_byte_order_mark_may_come_in_pieces() {
-    let (mut kept, mut reader) = (Collected::default(), Reader::begin());
+    let (mut kept, mut reader) = (Collected::default(), ListReader::begin());
     for piece in [&b"\xef"[..], b"\xbb", b"\xbf", b" \n", b"[1", b",2]"] {
         reader.feed(piece, &mut kept).unwrap();
     }
-    assert!(matches!(reader, Reader::Array(_)));
+    assert!(matches!(reader, ListReader::Array(_)));
     assert_eq!(outbound().ended(reader, &"t0ken".into(), &mut kept).unwrap(), 2);
 }

@@ -1,5 +1,5 @@
-//! The only call that writes: it sends records for a campaign, and a task of the vendor loads them (`facts/lynn.md
-//! §6.1`).
+//! The only call that writes: it sends records for a campaign, and a task of the vendor loads them
+//! (`facts/lynn.md §6.1`).
 //!
 //! The call may cause messages to customers, so it is sent once. The caller gets a [`Ready`] load that has token and
 //! quota, stores what is about to be sent, and sends. An error tells whether the records may have arrived.

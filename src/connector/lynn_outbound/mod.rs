@@ -1,8 +1,9 @@
 //! Lynn Outbound (`facts/lynn.md §6`).
 //!
-//! Three lists can be read, each as a whole. The calls are the closed list of [`Read`] and, only for `tidegate push`,
-//! one writing method and the state of its tasks ([`load`]); the configuration cannot change that. The blacklist is
-//! read contact by contact: the cursor keeps the contact, and the contacts are listed again after a restart.
+//! Three lists can be read, each as a whole. The calls are the closed list of [`ListReading`] and, only for
+//! `tidegate push`, one writing method and the state of its tasks ([`load`]); the configuration cannot change that. The
+//! blacklist is read contact by contact: the cursor keeps the contact, and the contacts are listed again after a
+//! restart.
 
 mod config;
 mod dnd;
@@ -76,7 +77,7 @@ type Contacts = (DateTime<Utc>, Arc<[String]>);
 
 /// The calls that read; there are no others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Read<'a> {
+enum ListReading<'a> {
     Campaigns,
     Contacts,
     /// The entries of one contact, or of all if the path has no placeholder for a contact.
@@ -92,8 +93,8 @@ impl Source for LynnOutbound {
         records: &mut dyn Records,
     ) -> Result<Outcome, StepError> {
         let read = match &*request.stream.name {
-            "campaigns" => Read::Campaigns,
-            "contacts" => Read::Contacts,
+            "campaigns" => ListReading::Campaigns,
+            "contacts" => ListReading::Contacts,
             "dnd_contacts" => return self.dnd_step(session, &request, records).await,
             _ => return Err(StepError::Shape("a stream that this vendor does not have".to_owned())),
         };
@@ -134,7 +135,7 @@ impl LynnOutbound {
     async fn list(
         &self,
         session: &Session<'_>,
-        read: Read<'_>,
+        read: ListReading<'_>,
         bytes_expected: u64,
         window: Window,
         records: &mut dyn Records,
@@ -155,14 +156,14 @@ impl LynnOutbound {
         }
     }
 
-    fn read_call(&self, read: Read<'_>, token: &Secret) -> Result<Call, StepError> {
+    fn read_call(&self, read: ListReading<'_>, token: &Secret) -> Result<Call, StepError> {
         let endpoint = match read {
-            Read::Campaigns => &self.settings.get_campaigns,
-            Read::Contacts => &self.settings.get_contacts,
-            Read::DndContacts(_) => &self.settings.get_dnd_contacts,
+            ListReading::Campaigns => &self.settings.get_campaigns,
+            ListReading::Contacts => &self.settings.get_contacts,
+            ListReading::DndContacts(_) => &self.settings.get_dnd_contacts,
         };
         let path = match read {
-            Read::DndContacts(Some(contact)) => wire::with_id(&endpoint.path, dnd::PLACEHOLDER, contact)?,
+            ListReading::DndContacts(Some(contact)) => wire::with_id(&endpoint.path, dnd::PLACEHOLDER, contact)?,
             _ => endpoint.path.clone(),
         };
         self.call(&path, &endpoint.method, Payload::None, token)
@@ -190,7 +191,7 @@ impl LynnOutbound {
     ) -> Result<Listed, StepError> {
         let body = session.send(call).await?;
         let accept_empty = attempts.accept_empty(body.is_no_content());
-        let mut reader = Reader::begin();
+        let mut reader = ListReader::begin();
         let bytes = body::read(body, records, |chunk, records| reader.feed(chunk, records)).await?;
         let rows = match self.ended(reader, token, records) {
             Err(error) if accept_empty && request::is_empty(&error) => 0,
@@ -200,11 +201,11 @@ impl LynnOutbound {
         Ok(Listed { bytes, rows })
     }
 
-    fn ended(&self, reader: Reader, token: &Secret, records: &mut dyn Records) -> Result<u64, StepError> {
+    fn ended(&self, reader: ListReader, token: &Secret, records: &mut dyn Records) -> Result<u64, StepError> {
         match reader {
-            Reader::Array(splitter) => Ok(splitter.finish()?.records),
-            Reader::Whole(whole) => self.whole(&whole, token, records),
-            Reader::Unknown(start) => self.whole(&start, token, records),
+            ListReader::Array(splitter) => Ok(splitter.finish()?.records),
+            ListReader::Whole(whole) => self.whole(&whole, token, records),
+            ListReader::Unknown(start) => self.whole(&start, token, records),
         }
     }
 
@@ -225,14 +226,14 @@ struct Listed {
 }
 
 /// Reads a body in the way that its first character requires.
-enum Reader {
+enum ListReader {
     /// Only a byte order mark and white space so far.
     Unknown(Vec<u8>),
     Array(Splitter),
     Whole(Vec<u8>),
 }
 
-impl Reader {
+impl ListReader {
     const fn begin() -> Self {
         Self::Unknown(Vec::new())
     }

@@ -34,8 +34,8 @@ impl PageWriter {
         }
     }
 
-    /// Writes the fields of the record to `self.row`. Returns the record's time, if the stream has a time field, and whether
-    /// any of its timestamps lies in a second that the window shares with another.
+    /// Writes the fields of the record to `self.row`. Returns the record's time, if the stream has a time field, and
+    /// whether any of its timestamps lies in a second that the window shares with another.
     pub(super) fn encode_fields(&mut self, record: &str) -> (Option<DateTime<Utc>>, bool) {
         self.row.clear();
         let (mut time, mut is_shared) = (None, false);

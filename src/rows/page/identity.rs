@@ -2,9 +2,9 @@
 //!
 //! A string without escapes and a whole number are already canonical, so most values are hashed as they are.
 
-use crate::rows::encode::is_number_part;
 use crate::rows::jsonb::string_end;
 use crate::rows::number;
+use crate::rows::number::is_number_part;
 use crate::rows::unescape::exact_text;
 
 /// Appends the canonical form of an id: a number and a string of its canonical digits are one id.
@@ -18,8 +18,8 @@ pub(super) fn push_id(raw: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends the canonical form of a JSON value: equal for equal strings and equal numbers, also in arrays and objects with any
-/// white space.
+/// Appends the canonical form of a JSON value: equal for equal strings and equal numbers, also in arrays and objects
+/// with any white space.
 pub(super) fn push_value(raw: &str, out: &mut Vec<u8>) {
     match raw.as_bytes().first() {
         Some(b'"') => push_string(raw, out),

@@ -19,8 +19,8 @@ pub enum RowKey {
     Content,
     /// These fields, by path. Of two records with one key, the later wins.
     Fields(Vec<String>),
-    /// The first of the fields whose column would have one of these names, else the whole content. Of two records with one
-    /// key, the later wins.
+    /// The first of the fields whose column would have one of these names, else the whole content. Of two records with
+    /// one key, the later wins.
     AnyOf(Vec<String>),
     /// Columns of the table's primary key, without a hash. Of two records with one key, the later wins.
     Columns(Vec<KeyField>),

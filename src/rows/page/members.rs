@@ -106,8 +106,8 @@ impl PageWriter {
         true
     }
 
-    /// Takes the member at `self.path`. Whether an object is flattened must not depend on columns that were found in the data.
-    /// A value that is not JSON fits no column, and gets none.
+    /// Takes the member at `self.path`. Whether an object is flattened must not depend on columns that were found in
+    /// the data. A value that is not JSON fits no column, and gets none.
     pub(super) fn member(&mut self, record: &str, raw: &str, is_json: bool, depth: usize) -> Result<(), Refusal> {
         if raw == "null" {
             return Ok(());
@@ -163,9 +163,9 @@ impl PageWriter {
         }
     }
 
-    /// Takes the value of a field that has one already: the record repeats the name, or has it in another letter case. Two
-    /// spellings in one record are two fields, unless the field is documented. The exact name gets the slot, whichever comes
-    /// first.
+    /// Takes the value of a field that has one already: the record repeats the name, or has it in another letter case.
+    /// Two spellings in one record are two fields, unless the field is documented. The exact name gets the slot,
+    /// whichever comes first.
     fn collide(&mut self, record: &str, at: usize, place: Span) {
         if self.layout.is_documented(at) {
             return self.extra.push(&self.path, place);

@@ -1,8 +1,8 @@
 //! Turns the records of a page into COPY rows, chunk by chunk.
 //!
-//! A row is `_row_key`, the layout's fields, `_extra`. All rows of a chunk have one layout, so a new field, a wider type or a
-//! new variant begins a new chunk. Every buffer is bounded, whatever the vendor sends. The key of a record and the fields that
-//! it is split into depend only on the record, so a slice that is read again has the same rows.
+//! A row is `_row_key`, the layout's fields, `_extra`. All rows of a chunk have one layout, so a new field, a wider
+//! type or a new variant begins a new chunk. Every buffer is bounded, whatever the vendor sends. The key of a record
+//! and the fields that it is split into depend only on the record, so a slice that is read again has the same rows.
 
 mod fields;
 mod identity;
@@ -21,6 +21,7 @@ use super::binary;
 use super::buffer::{Buffers, SharedBuffers};
 pub use super::chunk::{BatchEnd, Chunk, DuplicateCounts, RecordCounts, Reject, SharedRecord};
 use super::extra::{Extra, Span};
+pub use super::fingerprint::BATCH_ROWS_MAX;
 use super::fingerprint::{self, Fingerprinter, RowKind};
 use super::layout::Layout;
 use super::timestamp::Moment;
@@ -31,14 +32,12 @@ use crate::decode::{DecodeError, Flat, Sink, raw};
 pub const CHUNK_BYTES: usize = 128 << 10;
 /// A chunk and the row that makes it full.
 const CHUNK_CAPACITY: usize = CHUNK_BYTES + (8 << 10);
-/// Rows merged by one statement; also bounds the map that counts identical records.
-pub const BATCH_ROWS_MAX: usize = 10_000;
 /// Objects nested deeper than this are not flattened.
 const FLATTEN_DEPTH_MAX: usize = 8;
 /// A record with more fields is rejected.
 pub const RECORD_FIELDS_MAX: usize = 5_000;
-/// Further values of a row go to `_extra`. A row must fit a block of 8 KiB, and Postgres does not move values of fewer than
-/// 25 bytes out of it.
+/// Further values of a row go to `_extra`. A row must fit a block of 8 KiB, and Postgres does not move values of fewer
+/// than 25 bytes out of it.
 pub const ROW_VALUES_MAX: usize = 300;
 
 /// It is not by chance that so many records of a page have none of the known fields.
@@ -185,8 +184,8 @@ impl PageWriter {
         std::mem::take(&mut self.ready)
     }
 
-    /// Ends the page and its batch; returns the remaining chunks. Returns an error if none of many records has a field that
-    /// was known before: they are not records of this stream.
+    /// Ends the page and its batch; returns the remaining chunks. Returns an error if none of many records has a field
+    /// that was known before: they are not records of this stream.
     pub fn finish(&mut self) -> Result<Vec<Chunk>, DecodeError> {
         let knew_fields = self.known_fields > self.ours.len();
         if knew_fields && !self.met_known && self.page_records >= FOREIGN_RECORDS_MIN {
@@ -338,8 +337,8 @@ impl PageWriter {
 }
 
 impl Sink for PageWriter {
-    /// Refuses a header if most of its titles are not fields of the table: it is a title line, a row of data, or another
-    /// report. A file may have more columns than the table, or fewer.
+    /// Refuses a header if most of its titles are not fields of the table: it is a title line, a row of data, or
+    /// another report. A file may have more columns than the table, or fewer.
     fn header(&mut self, titles: &[String], added: &[&str]) -> Result<(), DecodeError> {
         let own = self.layout.fields().iter().filter(|field| field.variant.is_none());
         let fields = own.filter(|field| !added.contains(&&*field.path)).count();
@@ -390,7 +389,8 @@ impl RowWindow {
         moment.may_share_second(self.start) || moment.may_share_second(self.end)
     }
 
-    /// The key under which duplicates of a record in a shared second are counted. It differs between the parts of a slice.
+    /// The key under which duplicates of a record in a shared second are counted. It differs between the parts of a
+    /// slice.
     fn part_key(&self, base: u128) -> u128 {
         let mut bytes = [0; 24];
         bytes[..16].copy_from_slice(&base.to_le_bytes());

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 
-use super::queue::{Event, Part, Queue};
+use super::queue::{Event, PagePart, Queue};
 use crate::load::LoadError;
 use crate::load::loader::{Loader, SliceReading};
 use crate::load::transaction::{PageEnd, PageLoad};
@@ -63,7 +63,8 @@ impl Load<'_, '_> {
         self.queue.next().await
     }
 
-    /// The connection of the page before, or a new one. After an error the connection is dropped, as it may still hold locks.
+    /// The connection of the page before, or a new one. After an error the connection is dropped, as it may still hold
+    /// locks.
     async fn connection(&mut self) -> Result<PageConnection, sqlx::Error> {
         if let Some(session) = self.connection.take() {
             return Ok(session);
@@ -73,8 +74,8 @@ impl Load<'_, '_> {
         Ok((connection, backend))
     }
 
-    /// Loads a complete page, and the pages that are complete by then, in one transaction: fewer commits, and no page waits
-    /// for another.
+    /// Loads a complete page, and the pages that are complete by then, in one transaction: fewer commits, and no page
+    /// waits for another.
     async fn pages(&mut self, end: PageEnd) -> Result<(), LoadError> {
         let Some(layout) = self.queue.layout() else { return Ok(()) };
         let begun = Instant::now();
@@ -127,12 +128,12 @@ impl Load<'_, '_> {
         let mut page = watched(pool, backend, beginning).await?;
         let end = loop {
             match self.queue.next_part().await {
-                Some(Part::Chunk(chunk)) => {
+                Some(PagePart::Chunk(chunk)) => {
                     let held = page.waiting() + chunk.weight();
                     let copying = watched(pool, backend, page.copy(chunk, self.reading));
                     self.queue.receive_during(held, copying).await?;
                 }
-                Some(Part::End(end)) => break end,
+                Some(PagePart::End(end)) => break end,
                 None => return Ok(()),
             }
         };

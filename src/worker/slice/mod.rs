@@ -1,8 +1,9 @@
 //! Reads one slice: the next page is fetched while a page is loaded.
 //!
-//! Two halves run side by side and are connected by a short queue. The fetching half calls the vendor and encodes the rows. The
-//! loading half keeps a page in memory until it is complete, so that no transaction waits for a vendor, and commits it with its
-//! cursor. A page too large for that is loaded while it arrives. Cancel-safe: dropping the future leaves nothing half done.
+//! Two halves run side by side and are connected by a short queue. The fetching half calls the vendor and encodes the
+//! rows. The loading half keeps a page in memory until it is complete, so that no transaction waits for a vendor, and
+//! commits it with its cursor. A page too large for that is loaded while it arrives. Cancel-safe: dropping the future
+//! leaves nothing half done.
 
 mod fetch;
 mod load;

@@ -36,7 +36,7 @@ pub(super) enum Event {
 }
 
 /// The next part of a large page.
-pub(super) enum Part {
+pub(super) enum PagePart {
     Chunk(Chunk),
     End(PageEnd),
 }
@@ -97,17 +97,17 @@ impl<'r> Queue<'r> {
     }
 
     /// Waits for the next part of the large page. Returns `None` if the page began again or will never end.
-    pub(super) async fn next_part(&mut self) -> Option<Part> {
+    pub(super) async fn next_part(&mut self) -> Option<PagePart> {
         loop {
             if std::mem::take(&mut self.restarted) {
                 return None;
             }
             if let Some(chunk) = self.chunks.pop_front() {
                 self.bytes -= chunk.weight();
-                return Some(Part::Chunk(chunk));
+                return Some(PagePart::Chunk(chunk));
             }
             match self.pending.take() {
-                Some(Event::Page(end)) => return Some(Part::End(end)),
+                Some(Event::Page(end)) => return Some(PagePart::End(end)),
                 None => {}
                 other => {
                     // The step produced no page: its chunks do not count.
@@ -193,8 +193,8 @@ mod tests {
         let mut numbers = Vec::new();
         loop {
             match queue.next_part().await {
-                Some(Part::Chunk(chunk)) => numbers.push(chunk.rows),
-                Some(Part::End(_)) => return (numbers, true),
+                Some(PagePart::Chunk(chunk)) => numbers.push(chunk.rows),
+                Some(PagePart::End(_)) => return (numbers, true),
                 None => return (numbers, false),
             }
         }
@@ -239,7 +239,7 @@ mod tests {
         }
         assert!(matches!(queue.next().await, Some(Event::LargePage)));
         for _ in 0..5 {
-            assert!(matches!(queue.next_part().await, Some(Part::Chunk(_))));
+            assert!(matches!(queue.next_part().await, Some(PagePart::Chunk(_))));
         }
         // While its first rows are loaded, it begins again.
         for message in [Message::Begin, chunk(100, 10)] {

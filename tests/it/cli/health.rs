@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tidegate::config::Config;
 use tidegate::metrics::Metrics;
-use tidegate::server::{Health, Site, bind, no_quota, serve};
+use tidegate::server::{Health, StatusSources, bind, no_quota, serve};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,7 @@ async fn a_daemon_that_responds_is_alive_even_if_its_configuration_has_become_fa
     let address = listener.local_addr().unwrap();
     let config = Arc::new(Config::without_files(&BTreeMap::new()).unwrap());
     let (_sender, config) = watch::channel(config);
-    let site = Site {
+    let sources = StatusSources {
         pool: database.pool(),
         metrics: Arc::new(Metrics::default()),
         health: Arc::new(Health::default()),
@@ -35,7 +35,7 @@ async fn a_daemon_that_responds_is_alive_even_if_its_configuration_has_become_fa
         quota: no_quota(),
     };
     let token = CancellationToken::new();
-    let server = tokio::spawn(serve(listener, site.router(), token.clone()));
+    let server = tokio::spawn(serve(listener, sources.router(), token.clone()));
 
     let shell = Shell::without_database();
     shell.write_config(&config_with(SocketAddr::from(([0, 0, 0, 0], address.port()))));

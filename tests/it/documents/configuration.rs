@@ -81,7 +81,8 @@ fn schema_keys() -> (Keys, BTreeMap<String, Keys>) {
     (keys, vendors)
 }
 
-/// The keys that a first cell names: `retry.max`, `quotas.*` for `quotas.LIMIT`, and `paths.b` for `.b` after `paths.a`.
+/// The keys that a first cell names: `retry.max`, `quotas.*` for `quotas.LIMIT`, and `paths.b` for `.b` after
+/// `paths.a`.
 fn keys_of_cell(cell: &str) -> Vec<String> {
     let mut parent = String::new();
     let mut keys = Vec::new();

@@ -1,7 +1,8 @@
 //! A long history: frequent queries read as few rows of it as on the first day.
 //!
-//! Time is not measured, because it depends on the machine. Postgres counts the rows that a transaction has read of each table,
-//! sequentially or by an index, and the count is compared with a limit. The statements are the product's own.
+//! Time is not measured, because it depends on the machine. Postgres counts the rows that a transaction has read of
+//! each table, sequentially or by an index, and the count is compared with a limit. The statements are the product's
+//! own.
 
 use std::time::Duration;
 

@@ -16,9 +16,9 @@ use crate::support::TestDatabase;
 use crate::support::bench::{self, limit};
 
 mod calls;
-mod departure;
 mod fetch;
 mod redirect;
+mod sent_at;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -103,7 +103,7 @@ async fn p2_a_refused_download_blocks_the_exceeded_limit() {
     let session = session(&gate);
     let call = Call::get(url(&format!("{}/download", server.uri())));
     let error = session.send_or_redirect(call).await.unwrap_err();
-    assert!(matches!(error, HttpError::LimitHit { status: 429, .. }), "{error:?}");
+    assert!(matches!(error, HttpError::RefusedForQuota { status: 429, .. }), "{error:?}");
     assert!(blocked(&gate).await.is_some());
     let kinds: Vec<_> = session.take_records().into_iter().map(|call| (call.kind, call.outcome)).collect();
     assert_eq!(kinds, [(CallKind::Data, CallOutcome::Quota)]);

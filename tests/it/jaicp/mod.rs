@@ -1,5 +1,5 @@
-//! JAICP Reporter against its simulator: the rules for a careful connector, step by step over real HTTP and with a real quota
-//! ledger, and in whole runs.
+//! JAICP Reporter against its simulator: the rules for a careful connector, step by step over real HTTP and with a real
+//! quota ledger, and in whole runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

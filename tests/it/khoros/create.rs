@@ -230,7 +230,7 @@ async fn p2_a_second_method_waits_for_the_quota_and_is_tried_first_then() {
         scene.client.source.step(&gate.session(0, Utc::now()), request, &mut Page::default()).await
     };
     let waits = ask(&narrow).await.unwrap_err();
-    assert!(matches!(waits, StepError::Http(HttpError::Quota { .. })), "{waits}");
+    assert!(matches!(waits, StepError::Http(HttpError::OwnQuota { .. })), "{waits}");
     assert_eq!(started(&scene), (1, vec![]));
     assert!(matches!(ask(&scene.client.gate).await, Ok(Outcome::Pending { .. })));
     assert_eq!(started(&scene), (2, vec!["GET"]), "POST is not asked for again");

@@ -1,5 +1,5 @@
-//! Khoros Care against its simulator: the rules for a careful connector, over real HTTP, with a real quota ledger and with real
-//! tables.
+//! Khoros Care against its simulator: the rules for a careful connector, over real HTTP, with a real quota ledger and
+//! with real tables.
 
 mod create;
 mod file;

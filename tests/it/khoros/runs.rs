@@ -202,7 +202,7 @@ async fn p4_changed_vanished_and_late_rows_end_as_last_reported() {
         .unwrap();
         assert!(data.vanish(near(export).every(7).first(4)).unwrap() > 3);
     }
-    data.edit(Edit::Twin { rows: near("conversation_actions").every(8), copies: 2, distance: 0 }).unwrap();
+    data.edit(Edit::Duplicate { rows: near("conversation_actions").every(8), copies: 2, distance: 0 }).unwrap();
     let list = |export: &str| Rows::between(export, EPOCH, end_of_lists());
     for list in [list("user").every(5), list("teams").every(2)] {
         assert!(data.vanish(list).unwrap() > 0);

@@ -61,12 +61,13 @@ impl Scene {
         Self { world, reference: TestDatabase::create().await, streams: vec![MARKS.to_owned(), SURVEY.to_owned()] }
     }
 
-    /// Difficult records on both days: duplicates across pages, one on the boundary of two slices, some that cannot become rows.
+    /// Difficult records on both days: duplicates across pages, one on the boundary of two slices, some that cannot
+    /// become rows.
     fn make_hard(&self) {
         let control = self.world.control();
         for report in &self.streams {
             let all = || Rows::between(report, midnight(-2), midnight(0));
-            control.lynn().edit(Edit::Twin { rows: all().every(31), copies: 2, distance: 100 }).unwrap();
+            control.lynn().edit(Edit::Duplicate { rows: all().every(31), copies: 2, distance: 100 }).unwrap();
             control.lynn().insert(report, midnight(-1)).unwrap();
             for odd in odd(report) {
                 control.lynn().change(odd, Change::Whole { json: "7".to_owned() }).unwrap();

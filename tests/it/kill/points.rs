@@ -30,8 +30,9 @@ async fn held(scene: &Scene, page: u32, point: Point) -> (Process, Hold) {
     (process, hold)
 }
 
-/// Kills a `sync` while a statement like `query` waits for the lock of `lock`, which is taken while page `page` is requested.
-async fn kill_behind(scene: &Scene, page: u32, lock: &str, query: &str) {
+/// Kills a `sync` while a statement like `query` waits for the lock of `lock`, which is taken while page `page` is
+/// requested.
+async fn kill_after(scene: &Scene, page: u32, lock: &str, query: &str) {
     let (process, hold) = held(scene, page, Point::BeforeResponse).await;
     let obstacle = Obstacle::new(&scene.world.database, lock).await;
     hold.release();
@@ -68,13 +69,13 @@ async fn p1_a_kill_while_a_slice_is_prepared_loses_nothing() {
 async fn p1_a_kill_before_a_reservation_loses_nothing() {
     // Only a reservation uses this table; settling the call before does not.
     let lock = "lock table tidegate.quota_waiter in access exclusive mode";
-    survives(async |scene| kill_behind(scene, 2, lock, "%tidegate.quota_reserve%").await).await;
+    survives(async |scene| kill_after(scene, 2, lock, "%tidegate.quota_reserve%").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_kill_while_a_call_is_settled_loses_nothing() {
     let lock = "lock table tidegate.quota_ledger in access exclusive mode";
-    survives(async |scene| kill_behind(scene, 2, lock, "%tidegate.quota_settle%").await).await;
+    survives(async |scene| kill_after(scene, 2, lock, "%tidegate.quota_settle%").await).await;
 }
 
 /// A port where connecting hangs: its queue is full and no connection is accepted.
@@ -136,7 +137,7 @@ async fn p1_a_kill_in_the_middle_of_a_page_too_large_for_memory_loses_nothing() 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_kill_while_rows_are_merged_loses_nothing() {
     let lock = "lock table lynn.navigation_marks in access exclusive mode";
-    survives(async |scene| kill_behind(scene, 2, lock, "lock table%").await).await;
+    survives(async |scene| kill_after(scene, 2, lock, "lock table%").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,7 +150,7 @@ async fn p1_a_kill_while_vanished_rows_are_deleted_loses_nothing() {
         if fresh == 0 {
             held(scene, 3, Point::BeforeResponse).await.0.kill();
         } else {
-            kill_behind(scene, 3, lock, "%tidegate.seen_row%").await;
+            kill_after(scene, 3, lock, "%tidegate.seen_row%").await;
         }
     })
     .await;
@@ -157,7 +158,7 @@ async fn p1_a_kill_while_vanished_rows_are_deleted_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_kill_at_the_fence_check_loses_nothing() {
-    survives(async |scene| kill_behind(scene, 2, "select from tidegate.run for update", "%with held as%").await).await;
+    survives(async |scene| kill_after(scene, 2, "select from tidegate.run for update", "%with held as%").await).await;
 }
 
 /// Makes every commit that changed rows wait for the holder of the advisory lock 77.
@@ -181,7 +182,7 @@ async fn p1_a_kill_at_the_commit_loses_nothing() {
     survives(async |scene| {
         let database = &scene.world.database;
         delay_commits(database).await;
-        kill_behind(scene, 2, "select pg_advisory_xact_lock(77)", "commit%").await;
+        kill_after(scene, 2, "select pg_advisory_xact_lock(77)", "commit%").await;
         // The server commits for a client that is gone.
         let open = "select count(*) from pg_stat_activity
             where datname = current_database() and query ilike 'commit%' and state = 'active'";

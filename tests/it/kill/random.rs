@@ -56,7 +56,7 @@ fn change_something(world: &World, dice: &mut StdRng) {
             0 => control.lynn().vanish(rows).map(drop).unwrap(),
             1 => control
                 .lynn()
-                .edit(Edit::Twin { rows, copies: 1, distance: dice.random_range(0..60) })
+                .edit(Edit::Duplicate { rows, copies: 1, distance: dice.random_range(0..60) })
                 .map(drop)
                 .unwrap(),
             2 => {

@@ -19,7 +19,7 @@ fn asked(world: &World) -> BTreeMap<(String, u32), usize> {
     asked
 }
 
-async fn resumed_behind_the_checkpoint(shape: CursorShape) {
+async fn resumed_after_the_checkpoint(shape: CursorShape) {
     let world = world(2, 250, 100, "[navigation_marks]", &["lookback: 0s"]).await;
     world.control().shape(|reports| reports.cursor = shape);
     let hold = world.control().hold_after(Match::report(MARKS).page(3), 1, Point::BeforeResponse);
@@ -48,7 +48,7 @@ async fn resumed_behind_the_checkpoint(shape: CursorShape) {
 #[tokio::test(flavor = "multi_thread")]
 async fn p3_a_restart_resumes_after_the_last_checkpoint_with_the_exact_cursor() {
     for shape in [CursorShape::Array, CursorShape::Number, CursorShape::Text, CursorShape::Object] {
-        resumed_behind_the_checkpoint(shape).await;
+        resumed_after_the_checkpoint(shape).await;
     }
 }
 

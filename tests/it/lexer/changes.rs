@@ -25,7 +25,7 @@ async fn p4_a_changed_file_is_replaced_without_rewriting_unchanged_rows() {
     let set = Change::Set { field: "State".to_owned(), json: "\"closed later\"".to_owned() };
     data.change(day(1).every(10), set).unwrap();
     assert!(data.vanish(day(2).every(7)).unwrap() > 2);
-    data.edit(Edit::Twin { rows: day(2).every(11), copies: 2, distance: 0 }).unwrap();
+    data.edit(Edit::Duplicate { rows: day(2).every(11), copies: 2, distance: 0 }).unwrap();
     data.insert(SLA, ago(2) + TimeDelta::hours(5)).unwrap();
     data.release_late();
     let tasks = world.sync_ok().await;

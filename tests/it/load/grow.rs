@@ -317,7 +317,8 @@ async fn p5_two_workers_that_find_the_same_fields_at_once_create_each_column_onc
             let second = format!(r#"{{"n":{round},"f{round}":1,"g{round}":true,"h {connection} {round}":1}}"#);
             for (record, next) in [(first, Some("2")), (second, None)] {
                 barrier.wait().await;
-                // The second worker finds the column with another type, and encodes the page again for the current table.
+                // The second worker finds the column with another type, and encodes the page again for the current
+                // table.
                 while let Err(error) = reader.page(&[&record], next).await {
                     assert!(matches!(error, LoadError::Altered { .. }), "{error:?}");
                     reader = plant.resumed(&claim, whole(round)).await;

@@ -1,5 +1,5 @@
-//! All write modes except slices of rows without keys: entities, lists, observations, rows with their own keys, and child
-//! tables.
+//! All write modes except slices of rows without keys: entities, lists, observations, rows with their own keys, and
+//! child tables.
 
 use std::borrow::Cow;
 

@@ -111,8 +111,8 @@ fn decimal(text: &str) -> Option<(bool, String, i64)> {
     Some((negative, digits.to_owned(), exponent))
 }
 
-/// Whether a column's text has the vendor's value. A number has the same digits in any spelling; an instant is equal to the
-/// microsecond; JSON is the same tree; a string is the same string.
+/// Whether a column's text has the vendor's value. A number has the same digits in any spelling; an instant is equal to
+/// the microsecond; JSON is the same tree; a string is the same string.
 fn says(kind: &str, text: &str, raw: &str) -> bool {
     if text == raw && !raw.starts_with('"') {
         return true;
@@ -252,7 +252,8 @@ fn p5_any_sequence_of_values_in_one_field_loses_nothing_and_changes_its_type_onl
                     }
                 }
                 prop_assert_eq!(inserted, i64::try_from(sent.len()).unwrap());
-                // In the first reading a value may come before the column that holds it. In the second, all columns exist.
+                // In the first reading a value may come before the column that holds it. In the second, all columns
+                // exist.
                 for _ in 0..2 {
                     let rows = found(&plant, number, &field).await;
                     prop_assert_eq!(rows.len(), sent.len());

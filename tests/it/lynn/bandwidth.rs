@@ -117,7 +117,7 @@ async fn p2_a_run_stops_at_the_budget_and_continues_when_it_is_replenished() {
             Err(error) => break error,
         }
     };
-    let StepError::Http(HttpError::Quota { limit: short, until }) = &error else { panic!("{error:?}") };
+    let StepError::Http(HttpError::OwnQuota { limit: short, until }) = &error else { panic!("{error:?}") };
     assert_eq!(short, BANDWIDTH);
     let hours = (*until - Utc::now()).num_minutes();
     assert!((11 * 60..=12 * 60 + 10).contains(&hours), "{until}");
@@ -147,7 +147,7 @@ async fn p2_a_response_far_beyond_its_estimate_stops_the_next_call() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(error, StepError::Http(HttpError::Quota { .. })), "{error:?}");
+    assert!(matches!(error, StepError::Http(HttpError::OwnQuota { .. })), "{error:?}");
     let stats = control.stats();
     assert!(stats.violation_count == 0 && stats.limits[BANDWIDTH].counted < 100_000 + PAGE_BYTES, "{:?}", stats.limits);
 }

@@ -39,13 +39,13 @@ async fn a_long_429_releases_the_worker() {
     let (bench, control, client) = start().await;
     control.next(Match::report(MARKS), Action::TooMany { seconds: 600, wording: Wording::Json, header: true });
     let error = first_page(&client).await.unwrap_err();
-    let StepError::Http(HttpError::LimitHit { status: 429, limit, until }) = error else { panic!("{error:?}") };
+    let StepError::Http(HttpError::RefusedForQuota { status: 429, limit, until }) = error else { panic!("{error:?}") };
     assert_eq!(limit, "requests");
     // A wait is shortened to the limit's period, four seconds, plus a minute.
     assert_until(until, 64);
     // The block applies to other processes too, which send nothing.
     let error = first_page(&bench.client().await).await.unwrap_err();
-    let StepError::Http(HttpError::Quota { limit, until: told }) = error else { panic!("{error:?}") };
+    let StepError::Http(HttpError::OwnQuota { limit, until: told }) = error else { panic!("{error:?}") };
     assert_eq!((limit.as_str(), told), ("requests", until));
     assert_eq!(control.stats().calls["execute_report"], 1);
 }
@@ -58,7 +58,7 @@ async fn a_vendor_that_keeps_refusing_is_called_at_growing_intervals() {
     let refusal = Action::TooMany { seconds: 0, wording: Wording::Empty, header: false };
     control.mischief(Fault::new(Match::report(MARKS), refusal).times(100));
     let error = first_page(&client).await.unwrap_err();
-    assert!(matches!(error, StepError::Http(HttpError::LimitHit { status: 429, .. })), "{error:?}");
+    assert!(matches!(error, StepError::Http(HttpError::RefusedForQuota { status: 429, .. })), "{error:?}");
     let calls: Vec<f64> = control.stats().reports.iter().map(|call| call.at_secs).collect();
     assert_eq!(calls.len(), 3);
     // The vendor states no duration, so each wait is longer than the previous one.
@@ -82,14 +82,14 @@ async fn p2_a_spent_quota_is_recorded_with_its_end_and_no_token_is_obtained() {
         let (_, Outcome::Page { next, .. }) = first_page(&client).await.unwrap() else { panic!() };
         let mut page = Page::default();
         let error = client.step(&marks(), day(1), next.as_deref(), &mut page).await.unwrap_err();
-        let StepError::Http(HttpError::LimitHit { status: 403, limit: hit, until }) = error else {
+        let StepError::Http(HttpError::RefusedForQuota { status: 403, limit: hit, until }) = error else {
             panic!("{error:?}")
         };
         assert_eq!(hit, limit);
         assert_until(until, seconds + 1);
         assert_eq!(blocked(&client, limit).await, Some(until));
         let error = client.step(&marks(), day(1), next.as_deref(), &mut page).await.unwrap_err();
-        assert!(matches!(error, StepError::Http(HttpError::Quota { .. })), "{error:?}");
+        assert!(matches!(error, StepError::Http(HttpError::OwnQuota { .. })), "{error:?}");
         assert_eq!((control.stats().tokens_minted, control.stats().calls["execute_report"]), (1, 2));
     }
 }

@@ -80,8 +80,8 @@ async fn contention(name: &str, limit: Limit, tasks: u128, span: Duration) {
     println!("{name}: {} sends, {used:.1} % of the permitted rate used", sends.len());
     let amount = usize::try_from(limit.amount).unwrap();
     assert!(most_in_any_window(sends.iter().map(|send| send.granted), limit.per) <= amount);
-    // The ledger does not control the delay between a grant and the next line of this test. A real sender reports when it
-    // sends.
+    // The ledger does not control the delay between a grant and the next line of this test. A real sender reports when
+    // it sends.
     assert!(most_in_any_window(sends.iter().map(|send| send.sent), limit.per.saturating_sub(PREEMPTED)) <= amount);
     assert!(used >= USED_MIN, "{name}: only {used:.1} % used");
 }

@@ -265,8 +265,8 @@ pub fn day(day: i64) -> Window {
     Window { start, end: start + TimeDelta::days(1) }
 }
 
-/// Asserts that the vendor received nothing that it should not have: no credential in a wrong place, no unknown call, no call
-/// over a limit.
+/// Asserts that the vendor received nothing that it should not have: no credential in a wrong place, no unknown call,
+/// no call over a limit.
 #[track_caller]
 pub fn assert_well_behaved(control: &Control) {
     let stats = control.stats();

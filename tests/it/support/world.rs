@@ -110,7 +110,8 @@ quotas:
         Self { database, simulator, folder: tempfile::tempdir().unwrap(), name }
     }
 
-    /// Writes the configuration: keys of the worker, of the connection `acme`, and of the job. The latter two are YAML lines.
+    /// Writes the configuration: keys of the worker, of the connection `acme`, and of the job. The latter two are YAML
+    /// lines.
     pub fn configure(&self, worker: &str, connection: &[String], job: &[String]) {
         let keys = |lines: &[String]| {
             lines.iter().flat_map(|lines| lines.lines()).fold(String::new(), |text, line| format!("{text}    {line}\n"))

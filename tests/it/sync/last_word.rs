@@ -29,10 +29,10 @@ fn edit(world: &World, report: &str, days_ago: i64, text: &str) {
     let set = Change::Set { field: text.to_owned(), json: "\"corrected\"".to_owned() };
     control.lynn().change(day().every(10).first(20), set).unwrap();
     assert!(control.lynn().vanish(day().every(7).first(30)).unwrap() > 0);
-    let twin = |distance| Edit::Twin { rows: day().every(11).first(9), copies: 2, distance };
-    control.lynn().edit(twin(0)).unwrap();
+    let duplicate = |distance| Edit::Duplicate { rows: day().every(11).first(9), copies: 2, distance };
+    control.lynn().edit(duplicate(0)).unwrap();
     // On another page.
-    control.lynn().edit(twin(100)).unwrap();
+    control.lynn().edit(duplicate(100)).unwrap();
     for hours in [1, 13, 23] {
         control.lynn().insert(report, from + chrono::TimeDelta::hours(hours)).unwrap();
     }

@@ -7,8 +7,9 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p12_a_reader_that_locks_a_table_stops_no_load_and_the_column_is_added_later() {
-    // `faketime` shows the real time to a signal handler that interrupts `epoll_wait`, so Postgres, whose shifted clock is ahead,
-    // takes the alarm that ends a wait for a lock for one that came too early, and `lock_timeout` never passes.
+    // `faketime` shows the real time to a signal handler that interrupts `epoll_wait`, so Postgres, whose shifted clock
+    // is ahead, takes the alarm that ends a wait for a lock for one that came too early, and `lock_timeout` never
+    // passes.
     if std::env::var_os("FAKETIME").is_some() {
         println!("skipped: the clock is shifted");
         return;

@@ -50,7 +50,7 @@ async fn a_key_of_the_job_identifies_rows() {
     })
     .await;
     let day = || Rows::between("survey_result", ago(1), ago(0));
-    world.control().lynn().edit(Edit::Twin { rows: day().every(50), copies: 1, distance: 0 }).unwrap();
+    world.control().lynn().edit(Edit::Duplicate { rows: day().every(50), copies: 1, distance: 0 }).unwrap();
     world.control().lynn().change(day().every(60).first(2), Change::Remove { field: "date".to_owned() }).unwrap();
     let first = world.sync().await;
     assert!(first[0].state == "held" && first[0].error.as_deref().unwrap().contains("2 records were refused"));
@@ -62,7 +62,7 @@ async fn a_key_of_the_job_identifies_rows() {
     let doubles: i64 = world
         .scalar("select count(*) from (select from lynn.survey_result group by session_id, date having count(*) > 1) d")
         .await;
-    assert_eq!(doubles, 0, "twins are one row where a key is known");
+    assert_eq!(doubles, 0, "duplicates are one row where a key is known");
     // A changed row keeps its key: it is updated in place.
     let set = Change::Set { field: "comment".to_owned(), json: "\"corrected\"".to_owned() };
     world.control().lynn().change(day().every(7).first(5), set).unwrap();

@@ -142,8 +142,8 @@ proptest! {
             *place += 1;
             prop_assert!(seen.insert(key.clone()));
         }
-        // The same records in another order, their members in another order and with nulls, read by a writer that has read
-        // other records before.
+        // The same records in another order, their members in another order and with nulls, read by a writer that has
+        // read other records before.
         let mut shuffled: Vec<Vec<(String, String)>> = records.clone();
         for (at, index) in order.iter().enumerate().take(records.len()) {
             let other = index.index(records.len());
