@@ -54,7 +54,9 @@ fn resolved(code: &str, module: &[String]) -> String {
         while let Some(after) = rest.strip_prefix("super::") {
             (path, rest) = (&path[..path.len() - 1], after);
         }
-        path.iter().for_each(|part| text.extend([part, "::"]));
+        for part in path {
+            text.extend([part, "::"]);
+        }
     }
     text + rest
 }
