@@ -10,16 +10,17 @@ WORKDIR /src
 ARG CARGO_FLAGS=""
 ENV CARGO_TERM_PROGRESS_WHEN=never
 
-# The dependencies, in a layer that only a change of Cargo.toml or Cargo.lock makes anew. The manifest loses the tests,
-# benches and examples that it may name: they are no part of the image, and cargo would look for their files.
+# The dependencies, in a layer that is built again only after a change of Cargo.toml or Cargo.lock. The sections [[test]]
+# and [[example]] are removed from the manifest: their files are not in the image, and cargo refuses a target without a
+# file.
 COPY Cargo.toml Cargo.lock ./
 COPY simulator/Cargo.toml simulator/Cargo.toml
-RUN awk '/^\[/ { keep = !/^\[\[(test|bench|example)\]\]/ } keep' Cargo.toml > /manifest \
+RUN awk '/^\[/ { keep = !/^\[\[(test|example)\]\]/ } keep' Cargo.toml > /manifest \
     && mv /manifest Cargo.toml \
     && mkdir src simulator/src \
     && echo 'fn main() {}' > src/main.rs \
     && touch src/lib.rs simulator/src/lib.rs \
-    && cargo build --profile dist --locked $CARGO_FLAGS \
+    && cargo build --profile dist --locked -p tidegate $CARGO_FLAGS \
     && rm -r src simulator/src
 
 COPY build.rs ./
@@ -29,7 +30,7 @@ COPY migrations ./migrations
 COPY simulator ./simulator
 COPY src ./src
 # Cargo goes by times, and what was copied may be older than the stand-ins above.
-RUN touch src/main.rs src/lib.rs simulator/src/lib.rs && cargo build --profile dist --locked $CARGO_FLAGS
+RUN touch src/main.rs src/lib.rs simulator/src/lib.rs && cargo build --profile dist --locked -p tidegate $CARGO_FLAGS
 COPY .ci/licenses ./.ci/
 COPY .ci/license-texts ./.ci/license-texts
 RUN .ci/licenses /licenses

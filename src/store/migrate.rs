@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use sqlx::migrate::{Migrate as _, MigrateError};
-use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool};
 
 use super::fitness::{self, Unfit};
-use super::migrations::{LIST, MIGRATOR};
+use super::ident;
+use super::migrations::{self, LIST, MIGRATOR};
 use super::session::{self, Deadline as _};
 
 /// The comment of the list: every table of the schema has one.
@@ -265,71 +266,73 @@ pub async fn has_reader(connection: &mut PgConnection) -> Result<bool, sqlx::Err
 /// an administrator may have created a role after the migrations. The default privileges show it; a right that was
 /// revoked later is not granted again.
 async fn grant_readers(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    connection
-        .execute(
-            r"
-            do $$
-            declare
-                login oid := (select oid from pg_catalog.pg_roles where rolname = current_user);
-                missing record;
-                relations text;
-            begin
-                for missing in
-                    select namespace.oid, namespace.nspname, role.rolname
-                    from pg_catalog.pg_namespace as namespace
-                    inner join pg_catalog.pg_roles as role
-                        on
-                            (role.rolname = 'tidegate_reader' and namespace.nspname in ('lynn', 'khoros', 'lexer', 'jaicp', 'mart'))
-                            or (role.rolname = 'tidegate_analyst' and namespace.nspname = 'mart')
-                    where
-                        pg_has_role(namespace.nspowner, 'usage')
-                        and not exists (
-                            select
-                            from pg_catalog.pg_default_acl as defaults
-                            cross join aclexplode(defaults.defaclacl) as acl
-                            where
-                                defaults.defaclrole = login
-                                and defaults.defaclnamespace = namespace.oid
-                                and defaults.defaclobjtype = 'r'
-                                and acl.grantee = role.oid
+    let names = migrations::schemas().into_iter().map(|schema| schema.name).filter(|name| name != "tidegate");
+    let schemas = names.map(|name| ident::literal(&name)).collect::<Vec<_>>().join(", ");
+    // A `do` block takes no parameters.
+    let statement = format!(
+        r"
+        do $$
+        declare
+            login oid := (select oid from pg_catalog.pg_roles where rolname = current_user);
+            missing record;
+            relations text;
+        begin
+            for missing in
+                select namespace.oid, namespace.nspname, role.rolname
+                from pg_catalog.pg_namespace as namespace
+                inner join pg_catalog.pg_roles as role
+                    on
+                        (role.rolname = 'tidegate_reader' and namespace.nspname in ({schemas}))
+                        or (role.rolname = 'tidegate_analyst' and namespace.nspname = 'mart')
+                where
+                    pg_has_role(namespace.nspowner, 'usage')
+                    and not exists (
+                        select
+                        from pg_catalog.pg_default_acl as defaults
+                        cross join aclexplode(defaults.defaclacl) as acl
+                        where
+                            defaults.defaclrole = login
+                            and defaults.defaclnamespace = namespace.oid
+                            and defaults.defaclobjtype = 'r'
+                            and acl.grantee = role.oid
+                    )
+            loop
+                execute format('grant usage on schema %I to %I', missing.nspname, missing.rolname);
+                select string_agg(class.oid::regclass::text, ', ') into relations
+                from pg_catalog.pg_class as class
+                where
+                    class.relnamespace = missing.oid
+                    and pg_has_role(class.relowner, 'usage')
+                    and (
+                        (
+                            missing.nspname = 'mart'
+                            and class.relkind = 'v'
+                            -- The texts are not for analysts.
+                            and (missing.rolname, class.relname) <> ('tidegate_analyst', 'messages_text')
                         )
-                loop
-                    execute format('grant usage on schema %I to %I', missing.nspname, missing.rolname);
-                    select string_agg(class.oid::regclass::text, ', ') into relations
-                    from pg_catalog.pg_class as class
-                    where
-                        class.relnamespace = missing.oid
-                        and pg_has_role(class.relowner, 'usage')
-                        and (
-                            (
-                                missing.nspname = 'mart'
-                                and class.relkind = 'v'
-                                -- The texts are not for analysts.
-                                and (missing.rolname, class.relname) <> ('tidegate_analyst', 'messages_text')
+                        or (
+                            class.relkind in ('r', 'p')
+                            and exists (
+                                select
+                                from pg_catalog.pg_attribute as attribute
+                                where
+                                    attribute.attrelid = class.oid
+                                    and attribute.attname = '_run_id'
+                                    and not attribute.attisdropped
                             )
-                            or (
-                                class.relkind in ('r', 'p')
-                                and exists (
-                                    select
-                                    from pg_catalog.pg_attribute as attribute
-                                    where
-                                        attribute.attrelid = class.oid
-                                        and attribute.attname = '_run_id'
-                                        and not attribute.attisdropped
-                                )
-                            )
-                        );
-                    if relations is not null then
-                        execute format('grant select on %s to %I', relations, missing.rolname);
-                    end if;
-                    execute format(
-                        'alter default privileges in schema %I grant select on tables to %I', missing.nspname, missing.rolname
+                        )
                     );
-                end loop;
-            end
-            $$
-            ",
-        )
-        .await?;
+                if relations is not null then
+                    execute format('grant select on %s to %I', relations, missing.rolname);
+                end if;
+                execute format(
+                    'alter default privileges in schema %I grant select on tables to %I', missing.nspname, missing.rolname
+                );
+            end loop;
+        end
+        $$
+        "
+    );
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
     Ok(())
 }

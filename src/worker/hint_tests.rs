@@ -1,7 +1,7 @@
 //! The hint of every error of every connector, and of every message in their sources, names only settings that exist.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::Utc;
@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::config::json_schema;
+use crate::connector::Connector;
 use crate::decode::DecodeError;
 use crate::http::Excerpt;
 use crate::load::LoadError;
@@ -246,16 +247,20 @@ fn p9_a_hint_names_settings_that_the_vendor_has_and_commands_that_there_are() {
     assert!(problems.is_empty(), "{problems:#?}");
 }
 
-/// The vendor's part of `src/connector`.
-fn folders(vendor: Vendor) -> &'static [&'static str] {
-    match vendor.name() {
-        "lynn_reporting" => &["connector/lynn", "connector/lynn_account"],
-        "lynn_outbound" => &["connector/lynn_outbound", "connector/lynn_account", "push"],
-        "khoros_care" => &["connector/khoros"],
-        "lexer_activity" => &["connector/lexer"],
-        "jaicp_reporter" => &["connector/jaicp"],
-        other => panic!("{other}"),
-    }
+/// The vendor's part of `src`: its folder of `src/connector`, the folders without streams that it uses, and `src/push` if
+/// it takes records.
+fn folders(source: &Path, connector: &Connector) -> Vec<PathBuf> {
+    let all = std::fs::read_dir(source.join("connector")).unwrap().map(|entry| entry.unwrap().path());
+    let (vendors, shared): (Vec<_>, Vec<_>) =
+        all.filter(|path| path.is_dir()).partition(|folder| folder.join("streams.rs").exists());
+    let read = |folder: &Path, file| std::fs::read_to_string(folder.join(file)).unwrap();
+    let declared = format!("Vendor::new(\"{}\")", connector.vendor.name());
+    let own = vendors.into_iter().find(|folder| read(folder, "streams.rs").contains(&declared)).unwrap();
+    let module = read(&own, "mod.rs");
+    let name = |folder: &Path| folder.file_name().unwrap().to_string_lossy().into_owned();
+    let used = shared.into_iter().filter(|folder| module.contains(&format!("super::{}::", name(folder))));
+    let used: Vec<_> = used.chain(connector.takes_records.then(|| source.join("push"))).collect();
+    std::iter::once(own).chain(used).collect()
 }
 
 /// The texts with backticks, or with a name such as `base_url`, in the sources below a folder, without tests.
@@ -330,14 +335,19 @@ fn string_literals_of_a_source_are_found() {
 fn p9_messages_of_a_connector_name_settings_that_it_has() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut problems = Vec::new();
-    for vendor in connector::ALL.iter().map(|connector| connector.vendor) {
+    let mut of_accounts = 0;
+    for connector in connector::ALL {
+        let vendor = connector.vendor;
         let mut known = Known::of(vendor, true);
         // Of a job that sends.
         known.keys.extend(["query", "push"].map(str::to_owned));
-        let messages: Vec<String> = folders(vendor).iter().flat_map(|folder| messages(&source.join(folder))).collect();
+        let folders = folders(&source, connector);
+        of_accounts += usize::from(folders.iter().any(|folder| folder.ends_with("lynn_account")));
+        let messages: Vec<String> = folders.iter().flat_map(|folder| messages(folder)).collect();
         problems.extend(messages.iter().filter_map(|message| known.problem(message)));
         let hints = messages.iter().filter(|text| text.starts_with("check `")).count();
         assert!(hints > 0 || !matches!(vendor.name(), "khoros_care" | "lexer_activity"), "{vendor:?}");
     }
+    assert_eq!(of_accounts, 2, "both connectors of Lynn use its folder");
     assert!(problems.is_empty(), "{problems:#?}");
 }

@@ -5,5 +5,5 @@ mod health;
 mod help;
 mod history;
 mod reset;
-mod shell;
+pub mod shell;
 mod suggest;

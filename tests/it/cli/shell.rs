@@ -68,6 +68,11 @@ impl Shell {
             .with("LYNN_ACCESS_TOKEN_SECRET", SECRET)
     }
 
+    /// Has no configuration and sets no variables.
+    pub fn without_credentials() -> Self {
+        Self { folder: TempDir::new().unwrap(), env: Vec::new() }
+    }
+
     /// Sets a variable for all later commands.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.env.retain(|(known, _)| known != name);

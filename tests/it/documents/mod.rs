@@ -1,4 +1,4 @@
-//! The documents agree with the program: with its configuration keys, metrics and commands.
+//! The documents agree with the program: with its configuration keys, metrics, commands, libraries and tables.
 //!
 //! Every check is a function of the documents' texts. Its test calls it with the real documents, and with documents in
 //! which one line is changed: the check must then fail.
@@ -6,6 +6,7 @@
 mod commands;
 mod configuration;
 mod form;
+mod lists;
 mod markdown;
 mod metrics;
 

@@ -85,7 +85,10 @@ pub(super) fn names(words: &str) -> Vec<&str> {
         .split(|c| !is_of_name(c) && c != '#')
         .map(|name| name.trim_end_matches(['.', '-', '#']))
         .filter(|name| !name.starts_with('/') && !name.contains("NAME") && name.len() > ".md".len())
-        .filter(|name| !name.starts_with('.') || name.starts_with("../"))
+        .map(|name| name.strip_prefix("./").unwrap_or(name))
+        .filter(|name| {
+            !name.starts_with('.') || ["../", ".ci/", ".github/"].iter().any(|start| name.starts_with(start))
+        })
         .collect()
 }
 
@@ -155,6 +158,7 @@ fn references_are_told_from_other_words() {
     let words = "see https://host.example/docs/a.md, /etc/docs/b.md, `docs/NAME.md`, *.md and docs/warehouse.md#names.";
     assert_eq!(names(words).last(), Some(&"docs/warehouse.md#names"));
     assert!(names(words).iter().all(|name| !is_page(name)));
+    assert_eq!(names("run `.ci/run` in ./docs/x or ./.env"), [".ci/run", "docs/x"]);
     assert_eq!(targets("[a](b.md#c) and [d](https://e.example)"), ["b.md#c", "https://e.example"]);
     assert_eq!(marks("so [D1] [inferred], not [that](x) or [other][D2]"), ["D1", "inferred", "D2"]);
     assert_eq!(without_code("a `[b](c)` d"), "a   d");

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 
 use super::scan;
 
-/// The folders in which references are searched, in addition to the documents at the top.
-pub(super) const FOLDERS: [&str; 8] =
-    ["config", "deploy", "docs", "examples", "migrations", "simulator", "src", "tests"];
+/// The folders in which references are searched, and to which they lead.
+pub(super) const FOLDERS: [&str; 10] =
+    [".ci", ".github", "config", "deploy", "docs", "examples", "migrations", "simulator", "src", "tests"];
 /// The pages whose sections code refers to by number.
 pub(super) const FACTS: &str = "docs/vendors/facts/";
+
+/// The files at the top in which references are searched, in addition to the documents.
+const AT_THE_TOP: [&str; 5] = ["Cargo.toml", "Dockerfile", "NOTICE", "deny.toml", "docker-compose.yml"];
 
 const KINDS: [&str; 8] = ["md", "rs", "service", "sh", "sql", "toml", "yaml", "yml"];
 
@@ -40,7 +43,7 @@ impl Tree {
         }
         for entry in fs::read_dir(root).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
-            if scan::is_page(&name) || name == "NOTICE" {
+            if scan::is_page(&name) || AT_THE_TOP.contains(&&*name) {
                 texts.insert(name.clone(), fs::read_to_string(root.join(&name)).unwrap());
             }
         }
@@ -171,8 +174,13 @@ fn add_folder(root: &Path, folder: &str, texts: &mut BTreeMap<String, String>) {
         let path = format!("{folder}/{}", entry.file_name().into_string().unwrap());
         if entry.file_type().unwrap().is_dir() {
             add_folder(root, &path, texts);
-        } else if entry.path().extension().and_then(|kind| kind.to_str()).is_some_and(|kind| KINDS.contains(&kind)) {
-            texts.insert(path, fs::read_to_string(entry.path()).unwrap());
+            continue;
+        }
+        // The scripts in `.ci` have no extension.
+        let file = entry.path();
+        let kind = file.extension().map(|kind| kind.to_str().unwrap());
+        if kind.map_or(folder == ".ci", |kind| KINDS.contains(&kind)) {
+            texts.insert(path, fs::read_to_string(file).unwrap());
         }
     }
 }
