@@ -106,8 +106,8 @@ pub enum Command {
     Streams(StreamsArgs),
     /// Show which vendor fields feed the views of the schema `mart`, and which are missing
     ///
-    /// The mart answers the same questions over all vendors. Fields that a vendor does not document are found by name, from
-    /// a list of candidates. Where none or a wrong column was found, name the right one in the configuration:
+    /// The mart answers the same questions over all vendors. Fields that a vendor does not document are found by name,
+    /// from a list of candidates. Where none or a wrong column was found, name the right one in the configuration:
     ///
     ///   mart: { fields: { khoros.conversation: { started_at: my_created_time } } }
     ///

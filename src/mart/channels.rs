@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 /// The vendors whose channels can be named in `mart.channels`, as in the column `source`.
 pub const VENDORS: &[&str] = &["khoros", "lexer", "jaicp", "lynn"];
 
-/// Vendor, name at the vendor in lower case, and name in the mart. A channel that is not listed keeps its own name, in lower
-/// case. Lynn documents the numbers nowhere; these are from its sample data and from a tenant.
+/// Vendor, name at the vendor in lower case, and name in the mart. A channel that is not listed keeps its own name, in
+/// lower case. Lynn documents the numbers nowhere; these are from its sample data and from a tenant.
 pub const SHIPPED: &[(&str, &str, &str)] = &[
     ("lynn", "3", "twitter"),
     ("lynn", "7", "phone"),

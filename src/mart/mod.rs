@@ -1,9 +1,9 @@
 //! The schema `mart`: one set of views over the tables of all vendors.
 //!
 //! `views/` has a template for each relation. A template refers to a table with undocumented columns as
-//! `{{schema.table}}`; [`resolve`] decides which column of the table feeds which field ([`fields`]) and converts it to the
-//! field's type, so a view has the same columns with the same types whatever the vendor sends. [`refresh`] replaces the
-//! views whose statements differ from those that made them.
+//! `{{schema.table}}`; [`resolve`] decides which column of the table feeds which field ([`fields`]) and converts it to
+//! the field's type, so a view has the same columns with the same types whatever the vendor sends. [`refresh`] replaces
+//! the views whose statements differ from those that made them.
 
 pub mod channels;
 pub mod fields;

@@ -1,11 +1,12 @@
 //! Makes the views, and replaces those whose statements or definitions differ.
 //!
-//! A pass that finds nothing to do costs one query. Each view is replaced in a transaction of its own that waits for no lock
-//! longer than [`LOCK_MAX`], because readers queue behind it; a view that is in use then waits for the next pass. A row of
+//! A pass that finds nothing to do costs one query. Each view is replaced in a transaction of its own that waits for no
+//! lock longer than [`LOCK_MAX`], because readers queue behind it; a view that is in use then waits for the next pass.
+//! A row of
 //! `tidegate.lock` makes sure that only one process works at a time.
 //!
-//! Processes with different versions or configurations do not replace each other's views in turn: a process replaces a view
-//! that another one made only if its own statements have changed since its last pass.
+//! Processes with different versions or configurations do not replace each other's views in turn: a process replaces a
+//! view that another one made only if its own statements have changed since its last pass.
 
 use std::collections::BTreeMap;
 
@@ -243,7 +244,8 @@ async fn replace(connection: &mut PgConnection, wanted: &Statements) -> Result<O
     Ok(Outcome::Made)
 }
 
-/// Drops the view and the views of the mart that read it, and creates them again. Readers see either the old or the new ones.
+/// Drops the view and the views of the mart that read it, and creates them again. Readers see either the old or the new
+/// ones.
 async fn recreate(
     connection: &mut PgConnection,
     wanted: &Statements,
@@ -340,7 +342,8 @@ async fn grant(connection: &mut PgConnection, name: &str) -> Result<(), sqlx::Er
     Ok(())
 }
 
-/// Takes the right to read message texts from the analysts. The default privileges of the schema grant it with every new view.
+/// Takes the right to read message texts from the analysts. The default privileges of the schema grant it with every
+/// new view.
 async fn withhold_texts(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let view = qualified("mart", TEXTS);
     let text = literal(&view);

@@ -36,7 +36,8 @@ pub struct Column {
     pub kind: String,
     /// The vendor's field, if the data brought the column.
     pub field: Option<String>,
-    /// Empty for the field's own column; else this is a variant, which has the values that the own column does not hold.
+    /// Empty for the field's own column; else this is a variant, which has the values that the own column does not
+    /// hold.
     pub variant: Option<String>,
 }
 

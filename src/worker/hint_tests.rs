@@ -247,8 +247,8 @@ fn p9_a_hint_names_settings_that_the_vendor_has_and_commands_that_there_are() {
     assert!(problems.is_empty(), "{problems:#?}");
 }
 
-/// The vendor's part of `src`: its folder of `src/connector`, the folders without streams that it uses, and `src/push` if
-/// it takes records.
+/// The vendor's part of `src`: its folder of `src/connector`, the folders without streams that it uses, and `src/push`
+/// if it takes records.
 fn folders(source: &Path, connector: &Connector) -> Vec<PathBuf> {
     let all = std::fs::read_dir(source.join("connector")).unwrap().map(|entry| entry.unwrap().path());
     let (vendors, shared): (Vec<_>, Vec<_>) =
