@@ -61,7 +61,7 @@ struct Explained {
     sql: String,
 }
 
-pub async fn run(context: Context, args: MartArgs) -> anyhow::Result<Exit> {
+pub(crate) async fn run(context: Context, args: MartArgs) -> anyhow::Result<Exit> {
     let relation = args.relation.as_deref().map(named).transpose()?;
     let state = context.with_schema(async |_, conn| Ok(State::read(conn).await?)).await?;
     let (columns, settings) = (state.columns(), &context.config.mart);
