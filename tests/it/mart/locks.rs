@@ -69,7 +69,7 @@ async fn p12_a_long_query_on_the_mart_stops_no_load() {
     assert!(conversations > 0, "the run made the views over the columns that it added");
     let day = Rows::between("current_interactions", ago(1), ago(0)).first(50);
     let change = Change::Set { field: "newField".to_owned(), json: "\"x\"".to_owned() };
-    let changed = i64::try_from(world.control().change(day, change).unwrap()).unwrap();
+    let changed = i64::try_from(world.control().lynn().change(day, change).unwrap()).unwrap();
     let mut reader = world.database.connect().await;
     let mut transaction = reader.begin().await.unwrap();
     count(&mut transaction, "mart.conversations").await;
