@@ -4,6 +4,7 @@ mod command;
 mod functions;
 mod locks;
 mod odd;
+mod questions;
 mod roles;
 mod variants;
 mod views;

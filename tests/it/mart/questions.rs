@@ -1,0 +1,47 @@
+//! The questions in `deploy/bi/questions`.
+
+use std::fs;
+use std::path::Path;
+
+use sqlx::{AssertSqlSafe, Executor as _};
+
+use super::{Mart, natural};
+
+/// The files, by name, and their statements.
+fn questions() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/bi/questions");
+    let mut found: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| (path.file_stem().unwrap().to_str().unwrap().to_owned(), fs::read_to_string(path).unwrap()))
+        .collect();
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn an_analyst_can_ask_each_question() {
+    let mart = Mart::new().await;
+    mart.add_columns(natural).await;
+    mart.fill(5, false).await;
+    mart.refresh().await;
+    let mut analyst = mart.session_as("tidegate_analyst").await;
+    let questions = questions();
+    assert!((1..=12).all(|number| questions.iter().any(|(name, _)| name.starts_with(&format!("{number:02}_")))));
+    for (name, statement) in questions {
+        let outcome = analyst.fetch_all(AssertSqlSafe(statement.trim_end().trim_end_matches(';').to_owned())).await;
+        assert!(outcome.is_ok(), "{name}: {}", outcome.unwrap_err());
+    }
+}
+
+#[test]
+fn a_question_is_one_statement_without_casts_and_unions() {
+    for (name, statement) in questions() {
+        assert!(statement.starts_with("-- "), "{name} begins with the question");
+        let sql: String = statement.lines().filter(|line| !line.starts_with("--")).collect::<Vec<_>>().join("\n");
+        assert_eq!(sql.matches(';').count(), 1, "{name}");
+        for word in ["::", "cast(", "union", "tidegate.", "_connection"] {
+            assert!(!sql.contains(word), "{name}: {word}");
+        }
+    }
+}
