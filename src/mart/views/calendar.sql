@@ -9,13 +9,17 @@ select
     trim(to_char(d, 'Day'))::text as weekday_name,
     (extract(isodow from d) > 5)::boolean as is_weekend
 from generate_series(
-    (select coalesce(min(anchor), (now() at time zone {timezone})::date) from tidegate.stream)::timestamp,
+    -- Conversations and customers may be older than the first day that is read.
+    date_trunc(
+        'year',
+        (select coalesce(min(anchor), (now() at time zone {timezone})::date) from tidegate.stream)::timestamp
+    ) - interval '1 year',
     (now() at time zone {timezone})::date::timestamp,
     interval '1 day'
 ) d;
 
 comment on view mart.calendar is
-    'One row per day, from the first day that any job reads to today, in the business time zone. Key: day';
+    'One row per day of the business time zone, from the year before the first day that a job reads, to today. Key: day';
 comment on column mart.calendar.day is 'Day in the business time zone (mart.timezone)';
 comment on column mart.calendar.week is 'Monday of the week';
 comment on column mart.calendar.month is 'First day of the month';
