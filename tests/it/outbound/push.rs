@@ -76,7 +76,7 @@ async fn a_dry_run_sends_nothing_and_shows_rows_only_on_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_ten_thousand_rows_are_sent_within_the_quota() {
-    let options = Recipe::default().options.limit("requests", 1, Duration::from_millis(50));
+    let options = Recipe::default().options.limit("requests", 10, Duration::from_secs(1));
     let world = push_world_with(10_000, 500, options, &[]).await;
     let begun = Instant::now();
     let pushed = push(&world, &[]).await;
@@ -86,7 +86,7 @@ async fn p2_ten_thousand_rows_are_sent_within_the_quota() {
     assert_eq!(states(&world).await, vec!["done"; 20]);
     let stats = world.control().stats();
     assert_eq!((stats.calls["add_campaign_data"], stats.violation_count), (20, 0));
-    assert!(begun.elapsed() >= Duration::from_millis(50 * 39), "20 loads and 20 questions at 20 a second");
+    assert!(begun.elapsed() >= Duration::from_secs(3), "20 loads and 20 questions at 10 a second");
 }
 
 #[tokio::test(flavor = "multi_thread")]
