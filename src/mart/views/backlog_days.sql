@@ -6,10 +6,12 @@ with opened as (
         c.agent_key,
         -- Before the first day that any job reads, nothing is known to be complete.
         greatest(c.day, (select coalesce(min(anchor), (now() at time zone {timezone})::date) from tidegate.stream)) as first_day,
-        least(
-            case when c.status = 'closed' then (c.ended_at at time zone {timezone})::date - 1 end,
-            (now() at time zone {timezone})::date
-        ) as last_day,
+        case
+            when c.status not in ('closed', 'unknown') then (now() at time zone {timezone})::date
+            -- Closed at a time that is not known: on no day, rather than on every day.
+            when c.ended_at is not null
+                then least((c.ended_at at time zone {timezone})::date - 1, (now() at time zone {timezone})::date)
+        end as last_day,
         c.started_at,
         case when c.status = 'pending' then 'pending' else 'open' end as state
     from mart.conversations c

@@ -41,15 +41,18 @@ jaicp as (
         call_task_id::text as id,
         min("timestamp") as first_sent_at,
         count(*) filter (where lower(status) in ('sent', 'delivered', 'read', 'answered', 'success')) as sent,
-        count(*) filter (where lower(status) in ('failed', 'error', 'undelivered', 'rejected')) as failed,
+        count(*) filter (where lower(status) in ('not_sent', 'not_delivered', 'failed', 'error', 'undelivered', 'rejected')) as failed,
         count(*) filter (
             where status is null
-                or lower(status) not in ('sent', 'delivered', 'read', 'answered', 'success', 'failed', 'error', 'undelivered', 'rejected')
+                or lower(status) not in (
+                    'sent', 'delivered', 'read', 'answered', 'success',
+                    'not_sent', 'not_delivered', 'failed', 'error', 'undelivered', 'rejected'
+                )
         ) as unknown,
         count(distinct client_id) filter (where question <> '') as answered,
         max(_loaded_at) as _loaded_at
     from jaicp.messages
-    where call_task_id is not null
+    where call_task_id is not null and not coalesce(is_call_incoming, false)
     group by _connection, call_task_id
 )
 select
@@ -71,7 +74,7 @@ select
     l._loaded_at::timestamptz as loaded_at
 from lynn l
 full join pushed p on p.connection = l.connection and p.id = l.id
-left join dnd d on d.connection = l.connection and d.id = l.id
+left join dnd d on d.connection = coalesce(l.connection, p.connection) and d.id = coalesce(l.id, p.id)
 union all
 select
     source,

@@ -9,7 +9,7 @@ with khoros as (
         c.started_at,
         c.ended_at,
         c.status as status_raw,
-        true as reached_agent,
+        nullif(c.agent, '') is not null or r.first_at is not null as reached_agent,
         nullif(c.agent, '') as agent,
         coalesce(c.customer, p.customer) as customer,
         r.first_at as first_response_at,
@@ -56,9 +56,9 @@ jaicp as (
             project_short_name,
             session_id,
             min("timestamp") as first_agent_at,
-            min(operator_info_id) as agent
+            min(nullif(operator_info_id, '')) as agent
         from jaicp.messages
-        where is_livechat or operator_info_id is not null
+        where is_livechat or operator_info_id <> ''
         group by _connection, project_short_name, session_id
     ) m on m._connection = s._connection and m.project_short_name = s.project_short_name and m.session_id = s.session_id
 ),
@@ -72,7 +72,7 @@ lexer as (
         c.started_at,
         coalesce(c.ended_at, tidegate.time_after(c.started_at, c.resolution_seconds)),
         coalesce(c.status, case when c.ended_at is null and c.resolution_seconds is null then 'open' else 'closed' end),
-        true,
+        c.first_response_seconds is not null,
         u.id::text,
         c.customer,
         tidegate.time_after(c.started_at, c.first_response_seconds),
@@ -93,7 +93,7 @@ lynn as (
         'lynn',
         coalesce(m._connection, i._connection),
         coalesce(m.session, i.session),
-        case when m.session is null then 'conversation' else 'bot session' end,
+        'bot session',
         coalesce(i.channel, m.channel),
         least(m.started_at, i.started_at),
         greatest(m.ended_at, i.ended_at),
@@ -101,10 +101,11 @@ lynn as (
         i.agent_at is not null or i.agent is not null,
         i.agent,
         null::text,
-        i.first_response_at,
-        i.first_response_seconds,
+        -- A session that no person took over has neither.
+        case when i.agent_at is not null or i.agent is not null then i.first_response_at end,
+        case when i.agent_at is not null or i.agent is not null then i.first_response_seconds end,
         m.marks,
-        i.sla_met,
+        case when i.agent_at is not null or i.agent is not null then i.sla_met end,
         greatest(m._loaded_at, i._loaded_at)
     from (
         select
@@ -150,17 +151,25 @@ select
     coalesce(v.channel, lower(c.channel_raw), 'unknown')::text as channel,
     c.channel_raw::text as channel_raw,
     (case
-        when lower(c.status_raw) in ('closed', 'ended', 'resolved', 'done', 'complete', 'completed') then 'closed'
-        when lower(c.status_raw) in ('pending', 'waiting', 'on hold') then 'pending'
-        when c.ended_at is not null and c.kind <> 'bot session' then 'closed'
-        when lower(c.status_raw) in ('open', 'opened', 'new', 'assigned', 'in progress', 'in_progress') then 'open'
-        when c.source = 'jaicp' and c.started_at + interval '1 day' < now() then 'closed'
+        when lower(trim(c.status_raw)) in (
+            'closed', 'ended', 'resolved', 'done', 'complete', 'completed', 'archived', 'cerrado', 'cerrada', 'resuelto',
+            'resuelta', 'finalizado', 'finalizada'
+        ) then 'closed'
+        when lower(trim(c.status_raw)) in ('pending', 'waiting', 'on hold', 'pendiente') then 'pending'
+        when c.kind = 'bot session' then
+            case when c.started_at + interval '1 day' < now() then 'closed' else 'open' end
+        when lower(trim(c.status_raw)) in (
+            'open', 'opened', 'reopened', 'new', 'assigned', 'in progress', 'in_progress', 'abierto', 'abierta',
+            'reabierto', 'reabierta'
+        ) then 'open'
+        when c.ended_at is not null then 'closed'
+        when trim(c.status_raw) <> '' then 'unknown'
         else 'open'
     end)::text as status,
     c.status_raw::text as status_raw,
     c.reached_agent::boolean as reached_agent,
     (c.source || ':' || c.connection || ':' || c.agent)::text as agent_key,
-    (c.source || ':' || c.connection || ':' || c.customer)::text as customer_key,
+    (c.source || ':' || c.connection || ':' || tidegate.person_key(md5(c.source || ' ' || c.customer)))::text as customer_key,
     coalesce(
         c.first_response_seconds,
         case when c.first_response_at >= c.started_at then tidegate.seconds_between(c.started_at, c.first_response_at) end
@@ -202,10 +211,10 @@ comment on column mart.conversations.channel is
     'Channel in the vocabulary of mart.channels; unknown if the vendor gives none (Lexer cases)';
 comment on column mart.conversations.channel_raw is 'Channel as the vendor names it. Null for Lexer cases';
 comment on column mart.conversations.status is
-    'open, pending or closed. Bot sessions without an end mark count as open; JAICP''s close after one day';
+    'open, pending, closed, or unknown if the vendor''s word is not known. Bot sessions without an end close after one day';
 comment on column mart.conversations.status_raw is 'Status as the vendor names it; derived for JAICP, Lexer and Lynn';
 comment on column mart.conversations.reached_agent is
-    'Whether a person took part. Always true for Khoros and Lexer, which have no bot';
+    'Whether a person took part: an agent is named or has replied';
 comment on column mart.conversations.agent_key is 'The agent, as in mart.agents. Null if no agent or not given';
 comment on column mart.conversations.customer_key is
     'The customer, as in mart.customers. Null for Lynn, whose sessions do not name the contact';

@@ -18,7 +18,7 @@ with customer as (
     where customer_username <> ''
     group by _connection, customer_username
     union all
-    select
+    (select distinct on (_connection, project_short_name, lower(channel_type), bot_id, id)
         'jaicp',
         _connection,
         project_short_name || '/' || lower(channel_type) || '/' || bot_id || '/' || id,
@@ -27,6 +27,7 @@ with customer as (
         lower(channel_type),
         _loaded_at
     from jaicp.clients
+    order by _connection, project_short_name, lower(channel_type), bot_id, id, _loaded_at desc)
     union all
     (select distinct on (_connection, id)
         'lynn', _connection, id, null, name, channel, _loaded_at
@@ -37,8 +38,8 @@ with customer as (
 select
     c.source::text as source,
     c.connection::text as connection,
-    (c.source || ':' || c.connection || ':' || c.id)::text as customer_key,
-    coalesce(v.channel, c.channel_raw, 'unknown')::text as channel,
+    (c.source || ':' || c.connection || ':' || tidegate.person_key(md5(c.source || ' ' || c.id)))::text as customer_key,
+    coalesce(v.channel, lower(c.channel_raw), 'unknown')::text as channel,
     (case when (select tidegate.may_read_contacts()) then nullif(c.handle, '') end)::text as handle,
     (case when (select tidegate.may_read_contacts()) then nullif(c.name, '') end)::text as name,
     tidegate.person_key(coalesce(nullif(c.handle, ''), nullif(c.name, '')))::text as person_key,
@@ -49,7 +50,7 @@ left join mart.channels v on v.source = c.source and v.channel_raw = lower(c.cha
 comment on view mart.customers is 'One row per customer of a connection. Key: customer_key';
 comment on column mart.customers.source is 'Vendor: khoros, lexer, jaicp or lynn';
 comment on column mart.customers.connection is 'Configured connection from which the row was read';
-comment on column mart.customers.customer_key is 'Unique: source:connection:id';
+comment on column mart.customers.customer_key is 'Unique: source:connection:pseudonym of the id, which may be a user name or a telephone number';
 comment on column mart.customers.channel is 'Channel in the vocabulary of mart.channels; unknown if not given';
 comment on column mart.customers.handle is 'User name; null for tidegate_analyst and for Lynn, which gives none';
 comment on column mart.customers.name is 'Name; null for tidegate_analyst and for Khoros, which gives only the user name';

@@ -118,7 +118,7 @@ select
     m.reply_by::text as reply_by,
     coalesce(v.channel, lower(m.channel_raw), 'unknown')::text as channel,
     (m.source || ':' || m.connection || ':' || m.agent)::text as agent_key,
-    (m.source || ':' || m.connection || ':' || m.customer)::text as customer_key,
+    (m.source || ':' || m.connection || ':' || tidegate.person_key(md5(m.source || ' ' || m.customer)))::text as customer_key,
     m.wait_seconds::double precision as wait_seconds,
     m.within_sla::boolean as within_sla,
     m.delivery_status::text as delivery_status,

@@ -7,10 +7,10 @@ select
     (r.source || ':' || r.connection || ':' || r.id)::text as response_key,
     (r.source || ':' || r.connection || ':' || r.conversation)::text as conversation_key,
     (r.source || ':' || r.connection || ':' || r.agent)::text as agent_key,
-    (r.source || ':' || r.connection || ':' || r.customer)::text as customer_key,
+    (r.source || ':' || r.connection || ':' || tidegate.person_key(md5(r.source || ' ' || r.customer)))::text as customer_key,
     r.survey::text as survey,
     r.scale::text as scale,
-    r.answer::text as answer,
+    (case when r.score_0_1 is not null or (select tidegate.may_read_contacts()) then r.answer end)::text as answer,
     r.score_0_1::double precision as score_0_1,
     r.nps_group::text as nps_group,
     (case when (select tidegate.may_read_contacts()) then nullif(r.comment, '') end)::text as comment,
@@ -34,10 +34,10 @@ from (
             when upper(scale) = 'NPS' then case when score between 0 and 10 then score / 10 end
         end as score_0_1,
         case
-            when upper(scale) <> 'NPS' or score is null then null
+            when upper(scale) <> 'NPS' or score not between 0 and 10 then null
             when score >= 9 then 'promoter'
             when score >= 7 then 'passive'
-            else 'detractor'
+            when score is not null then 'detractor'
         end as nps_group,
         comment,
         _loaded_at
@@ -56,6 +56,7 @@ from (
         coalesce(n.answer, n.score::text),
         case when n.score between 0 and 10 then n.score / 10 end,
         case
+            when n.score not between 0 and 10 then null
             when n.score >= 9 then 'promoter'
             when n.score >= 7 then 'passive'
             when n.score is not null then 'detractor'
@@ -83,7 +84,7 @@ comment on column mart.survey_responses.agent_key is 'The agent, as in mart.agen
 comment on column mart.survey_responses.customer_key is 'The customer, as in mart.customers. Null for Lynn';
 comment on column mart.survey_responses.survey is 'Name of the survey or form';
 comment on column mart.survey_responses.scale is 'like, stars (1 to 9), faces (3) or nps (0 to 10)';
-comment on column mart.survey_responses.answer is 'Answer as the vendor gives it';
+comment on column mart.survey_responses.answer is 'Answer as the vendor gives it; on a scale that is not known null for tidegate_analyst, since it may be text';
 comment on column mart.survey_responses.score_0_1 is 'Answer on one scale: 0 (worst) to 1 (best). Null if it is outside its scale';
 comment on column mart.survey_responses.nps_group is 'promoter (9, 10), passive (7, 8) or detractor (0 to 6); null for other scales';
 comment on column mart.survey_responses.comment is 'What the customer wrote; null for tidegate_analyst';
