@@ -16,9 +16,6 @@ with total as (
     select 'lexer', _connection, 'mentions', _window_start, window_end, total_volume, 'summary', 'mention_sla_export'
     from lexer.summary
     union all
-    select 'lexer', _connection, 'cases', _window_start, window_end, total_cases, 'case_summary', 'case_details'
-    from lexer.case_summary
-    union all
     select
         'lexer',
         _connection,
@@ -31,14 +28,11 @@ with total as (
     from lexer.nps_summary
     group by _connection, _window_start
 ),
--- Lexer's totals and rows belong to the same slices.
+-- Lexer's totals and rows belong to the same slices. Cases are left out: the summary counts those closed in a period, the
+-- details list those that anything happened to.
 lexer as (
     select 'mentions' as metric, _connection as connection, _window_start as bucket_start, count(*) as rows
     from lexer.mention_sla_export
-    group by 2, 3
-    union all
-    select 'cases', _connection, _window_start, count(*)
-    from lexer.case_details
     group by 2, 3
     union all
     select 'nps answers', _connection, _window_start, count(*)
@@ -54,7 +48,7 @@ select
     r.metric::text as metric,
     r.vendor_total::double precision as vendor_total,
     r.our_count::double precision as our_count,
-    r.comparable::boolean as comparable,
+    coalesce(r.comparable, false)::boolean as comparable,
     (case when r.comparable then r.our_count - r.vendor_total end)::double precision as difference
 from (
     select
@@ -78,12 +72,26 @@ from (
             )
             else coalesce(l.rows, 0)
         end as our_count,
-        coalesce(
-            t.bucket_end <= least(their_status.complete_until, our_status.complete_until)
-                and t.bucket_start >= greatest(their_status.covers_from, our_status.covers_from)
-                and (t.source <> 'lexer' or theirs.slice = ours.slice),
-            false
-        ) as comparable
+        -- Each stream was read through the whole bucket, whatever is missing or held elsewhere.
+        (t.source <> 'lexer' or theirs.slice = ours.slice)
+            and (
+                select bool_and(coalesce(c.is_read, false))
+                from (
+                    select
+                        bool_and(s.held_since is null)
+                            and sum(
+                                least(s.read_until, s.window_end, t.bucket_end) - greatest(s.window_start, t.bucket_start)
+                            ) >= t.bucket_end - t.bucket_start as is_read
+                    from (values (t.their_stream), (t.our_stream)) as u (stream)
+                    left join tidegate.slice s on s.connection = t.connection
+                        and s.stream = u.stream
+                        and s.window_start < t.bucket_end
+                        and s.window_end > t.bucket_start
+                        and s.read_until > t.bucket_start
+                        and s.finished_at <= now()
+                    group by u.stream
+                ) c
+            ) as comparable
     from total t
     left join lexer l on t.source = 'lexer'
         and l.metric = t.metric
@@ -91,10 +99,6 @@ from (
         and l.bucket_start = t.bucket_start
     left join tidegate.stream theirs on theirs.connection = t.connection and theirs.stream = t.their_stream
     left join tidegate.stream ours on ours.connection = t.connection and ours.stream = t.our_stream
-    left join mart.data_status their_status on their_status.connection = t.connection
-        and their_status.table_name = t.source || '.' || t.their_stream
-    left join mart.data_status our_status on our_status.connection = t.connection
-        and our_status.table_name = t.source || '.' || t.our_stream
 ) r;
 
 comment on view mart.reconciliation is
@@ -105,9 +109,9 @@ comment on column mart.reconciliation.bucket_start is 'Start of the bucket that 
 comment on column mart.reconciliation.bucket_end is 'End of the bucket, exclusive';
 comment on column mart.reconciliation.day is 'Local date of the bucket''s start in the job''s time zone';
 comment on column mart.reconciliation.metric is
-    'messages, sessions (JAICP''s statistics); mentions, cases, nps answers (Lexer''s summaries)';
+    'messages, sessions (JAICP''s statistics); mentions, nps answers (Lexer''s summaries; its cases cannot be compared, since rows and totals are of different periods)';
 comment on column mart.reconciliation.vendor_total is 'Total that the vendor reports';
 comment on column mart.reconciliation.our_count is 'Rows in our tables for the same bucket';
 comment on column mart.reconciliation.comparable is
-    'Whether both tables are complete for the bucket and, for Lexer, read by slices of the same length';
+    'Whether both tables were read through the whole bucket with nothing held and, for Lexer, by slices of the same length';
 comment on column mart.reconciliation.difference is 'our_count minus vendor_total; null where they are not comparable';
