@@ -32,7 +32,6 @@ const DOCUMENTED: &[&str] = &[
     "lexer.user_volume",
     "lexer.nps_summary",
     "lexer.summary",
-    "lexer.case_summary",
     "lynn.navigation_marks",
 ];
 
