@@ -28,7 +28,7 @@ const FOLDER: &str = "data/demo";
 const SPEED: f64 = 20.0;
 /// The port of the simulators at every start, if it is free.
 const PORT: u16 = 8090;
-/// The sample jobs begin this many days ago: six weeks, which take about a minute.
+/// The sample jobs begin this many days ago: six weeks, which take about two minutes.
 const DAYS_BACK: i64 = 42;
 /// The variable with another first day of the sample jobs.
 const START: &str = "DEMO_START";

@@ -7,13 +7,13 @@ with opened as (
         -- Before the first day that any job reads, nothing is known to be complete.
         greatest(c.day, (select coalesce(min(anchor), (now() at time zone {timezone})::date) from tidegate.stream)) as first_day,
         case
-            when c.status not in ('closed', 'unknown') then (now() at time zone {timezone})::date
             -- Closed at a time that is not known: on no day, rather than on every day.
-            when c.ended_at is not null
-                then least((c.ended_at at time zone {timezone})::date - 1, (now() at time zone {timezone})::date)
+            when c.status = 'closed' or c.status = 'unknown' and c.ended_at is not null
+                then case when c.ended_at is not null then least((c.ended_at at time zone {timezone})::date - 1, (now() at time zone {timezone})::date) end
+            else (now() at time zone {timezone})::date
         end as last_day,
         c.started_at,
-        case when c.status = 'pending' then 'pending' else 'open' end as state
+        case when c.status in ('pending', 'unknown') then c.status else 'open' end as state
     from mart.conversations c
     where c.kind in ('conversation', 'case') and c.day is not null and c.source in ('khoros', 'lexer')
 )
@@ -63,7 +63,7 @@ comment on column mart.backlog_days.day is 'Local date in the business time zone
 comment on column mart.backlog_days.source is 'Vendor: khoros or lexer; bot sessions of JAICP and Lynn are no backlog';
 comment on column mart.backlog_days.connection is 'Configured connection from which the figures were read';
 comment on column mart.backlog_days.state is
-    'open or pending (conversations and cases; the state of today, since no vendor reports past states), or inbox and Lexer''s state of a message';
+    'open, pending or unknown (conversations and cases; the state of today, since no vendor reports past states), or inbox and Lexer''s state of a message';
 comment on column mart.backlog_days.agent_key is 'The agent to whom it was assigned, as in mart.agents; null if nobody';
 comment on column mart.backlog_days.open_count is 'Conversations, cases or messages that were open';
 comment on column mart.backlog_days.age_seconds is 'Their average age in seconds. Null for Lexer''s inbox, which has counts only';
