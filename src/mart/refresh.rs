@@ -2,8 +2,7 @@
 //!
 //! A pass that finds nothing to do costs one query. Each view is replaced in a transaction of its own that waits for no
 //! lock longer than [`LOCK_MAX`], because readers queue behind it; a view that is in use then waits for the next pass.
-//! A row of
-//! `tidegate.lock` makes sure that only one process works at a time.
+//! Only one process works at a time: it locks a row of `tidegate.lock`.
 //!
 //! Processes with different versions or configurations do not replace each other's views in turn: a process replaces a
 //! view that another one made only if its own statements have changed since its last pass.

@@ -6,7 +6,7 @@
 //! | `{timezone}` | the business zone, as a literal |
 //! | `{channels}` | the rows of `mart.channels`, as tuples of literals |
 //!
-//! A call `tidegate.person_key(…)` is given the salt as its first argument.
+//! A call of one of the functions [`SALTED`] is given the salt as its first argument.
 
 use super::Settings;
 use super::channels;
@@ -19,6 +19,9 @@ use crate::store::ident::literal;
 /// The salt of the pseudonyms. Read by the view's owner, so readers of the view cannot see it.
 const SALT: &str = "(select value from tidegate.setting where name = 'mart_salt')";
 
+/// Functions that make pseudonyms.
+const SALTED: [&str; 3] = ["tidegate.pseudonym(", "tidegate.agent_id(", "tidegate.person_key("];
+
 /// A placeholder that means nothing. A test expands every template, so this does not happen.
 #[derive(Debug, thiserror::Error)]
 #[error("the template of mart.{relation} has an unknown placeholder {placeholder}")]
@@ -29,7 +32,9 @@ pub struct Unknown {
 
 /// The statements that make a view and its comments.
 pub fn expand(relation: &'static Relation, columns: &Columns, settings: &Settings) -> Result<String, Unknown> {
-    let salted = relation.template.replace("tidegate.person_key(", &format!("tidegate.person_key({SALT}, "));
+    let salted = SALTED
+        .iter()
+        .fold(relation.template.to_owned(), |sql, function| sql.replace(function, &format!("{function}{SALT}, ")));
     let mut sql = String::with_capacity(2 * salted.len());
     let mut rest = salted.as_str();
     while let Some((before, after)) = rest.split_once('{') {

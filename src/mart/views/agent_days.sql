@@ -14,7 +14,7 @@ with khoros as (
         select
             _connection as connection,
             (sent_at at time zone {timezone})::date as day,
-            'khoros:' || _connection || ':' || agent as agent_key,
+            'khoros:' || _connection || ':' || tidegate.agent_id(agent) as agent_key,
             count(*) as replies,
             count(distinct conversation_id) as conversations
         from {{khoros.response}} t
@@ -38,7 +38,7 @@ lexer as (
         'lexer',
         u._connection,
         (u._window_start at time zone coalesce(s.timezone, 'UTC'))::date,
-        'lexer:' || u._connection || ':' || u.user_id,
+        'lexer:' || u._connection || ':' || tidegate.agent_id(u.user_id),
         tidegate.numeric_as_count(sum(u.responded_to)),
         tidegate.numeric_as_count(sum(u.total_responded_to)),
         null::bigint,
@@ -53,7 +53,7 @@ jaicp as (
         'jaicp',
         _connection,
         ("timestamp" at time zone {timezone})::date,
-        'jaicp:' || _connection || ':' || operator_info_id,
+        'jaicp:' || _connection || ':' || tidegate.agent_id(operator_info_id),
         count(distinct project_short_name || '/' || session_id),
         count(*) filter (where text_answer <> ''),
         count(distinct project_short_name || '/' || session_id),

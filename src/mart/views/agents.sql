@@ -46,9 +46,12 @@ known as (
 select
     a.source::text as source,
     a.connection::text as connection,
-    (a.source || ':' || a.connection || ':' || a.id)::text as agent_key,
-    a.id::text as agent_id,
-    coalesce(a.name, a.id)::text as name,
+    (a.source || ':' || a.connection || ':' || tidegate.agent_id(a.id))::text as agent_key,
+    (case when a.id not like '%@%' or (select tidegate.may_read_contacts()) then a.id end)::text as agent_id,
+    (case
+        when (select tidegate.may_read_contacts()) then coalesce(a.name, a.id)
+        else split_part(coalesce(a.name, a.id), '@', 1)
+    end)::text as name,
     (case when (select tidegate.may_read_contacts()) then a.email end)::text as email,
     a.team::text as team,
     a.active::boolean as active,
@@ -60,9 +63,9 @@ left join known k on k.name = lower(a.name);
 comment on view mart.agents is 'One row per agent of a connection. Key: agent_key. The same person in several systems has one person_key';
 comment on column mart.agents.source is 'Vendor: khoros, lexer, jaicp or lynn';
 comment on column mart.agents.connection is 'Configured connection from which the row was read';
-comment on column mart.agents.agent_key is 'Unique: source:connection:agent_id';
-comment on column mart.agents.agent_id is 'Id at the vendor; Lynn''s reports have only the name';
-comment on column mart.agents.name is 'Name of the agent';
+comment on column mart.agents.agent_key is 'Unique: source:connection:agent_id; a pseudonym stands for an id that is an e-mail address';
+comment on column mart.agents.agent_id is 'Id at the vendor; Lynn''s reports have only the name. An e-mail address is null for tidegate_analyst';
+comment on column mart.agents.name is 'Name of the agent; of an e-mail address tidegate_analyst sees the part before the @';
 comment on column mart.agents.email is 'E-mail address; null for tidegate_analyst, and for JAICP and Lynn, which give none';
 comment on column mart.agents.team is 'Team (Khoros) or work group (Lynn). Null for Lexer and JAICP';
 comment on column mart.agents.active is 'Whether the vendor still lists the agent. Null for JAICP and Lynn, which have no list of agents';

@@ -47,7 +47,7 @@ from (
         'lexer',
         v._connection,
         'inbox ' || v.state,
-        'lexer:' || v._connection || ':' || v.user_id,
+        'lexer:' || v._connection || ':' || tidegate.agent_id(v.user_id),
         tidegate.numeric_as_count(sum(v.count)),
         null,
         null

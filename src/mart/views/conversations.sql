@@ -4,6 +4,7 @@ with khoros as (
         'khoros' as source,
         c._connection as connection,
         c.conversation_id as id,
+        c.conversation_id as vendor_id,
         'conversation' as kind,
         c.channel as channel_raw,
         c.started_at,
@@ -35,6 +36,7 @@ jaicp as (
     select
         'jaicp',
         s._connection,
+        s.project_short_name || '/' || tidegate.pseudonym(s.session_id),
         s.project_short_name || '/' || s.session_id,
         'bot session',
         lower(s.channel_type),
@@ -67,6 +69,7 @@ lexer as (
         'lexer',
         c._connection,
         coalesce(nullif(c.case_id, ''), c._row_key::text),
+        c.case_id,
         'case',
         c.channel,
         c.started_at,
@@ -92,6 +95,7 @@ lynn as (
     select
         'lynn',
         coalesce(m._connection, i._connection),
+        coalesce(m.session, i.session),
         coalesce(m.session, i.session),
         'bot session',
         coalesce(i.channel, m.channel),
@@ -146,7 +150,7 @@ select
     (c.started_at at time zone {timezone})::date as day,
     c.ended_at::timestamptz as ended_at,
     (c.source || ':' || c.connection || ':' || c.id)::text as conversation_key,
-    c.id::text as conversation_id,
+    (case when c.source <> 'jaicp' or (select tidegate.may_read_contacts()) then c.vendor_id end)::text as conversation_id,
     c.kind::text as kind,
     coalesce(v.channel, lower(c.channel_raw), 'unknown')::text as channel,
     c.channel_raw::text as channel_raw,
@@ -168,8 +172,8 @@ select
     end)::text as status,
     c.status_raw::text as status_raw,
     c.reached_agent::boolean as reached_agent,
-    (c.source || ':' || c.connection || ':' || c.agent)::text as agent_key,
-    (c.source || ':' || c.connection || ':' || tidegate.person_key(md5(c.source || ' ' || c.customer)))::text as customer_key,
+    (c.source || ':' || c.connection || ':' || tidegate.agent_id(c.agent))::text as agent_key,
+    (c.source || ':' || c.connection || ':' || tidegate.pseudonym(c.customer))::text as customer_key,
     coalesce(
         c.first_response_seconds,
         case when c.first_response_at >= c.started_at then tidegate.seconds_between(c.started_at, c.first_response_at) end
@@ -203,9 +207,10 @@ comment on column mart.conversations.started_at is
 comment on column mart.conversations.day is 'Local date of started_at in the business time zone (mart.timezone)';
 comment on column mart.conversations.ended_at is
     'When it was closed (Khoros, Lexer) or its last event (JAICP, Lynn). Null while a case is open';
-comment on column mart.conversations.conversation_key is 'Unique: source:connection:conversation_id';
+comment on column mart.conversations.conversation_key is
+    'Unique: source:connection:id. For JAICP the project and a pseudonym of the session, whose id may hold a telephone number';
 comment on column mart.conversations.conversation_id is
-    'Id at the vendor; for JAICP the project and the session, since a session id is unique within a project only';
+    'Id at the vendor; for JAICP the project and the session, and null for tidegate_analyst';
 comment on column mart.conversations.kind is 'conversation, case or bot session';
 comment on column mart.conversations.channel is
     'Channel in the vocabulary of mart.channels; unknown if the vendor gives none (Lexer cases)';

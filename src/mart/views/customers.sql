@@ -38,7 +38,7 @@ with customer as (
 select
     c.source::text as source,
     c.connection::text as connection,
-    (c.source || ':' || c.connection || ':' || tidegate.person_key(md5(c.source || ' ' || c.id)))::text as customer_key,
+    (c.source || ':' || c.connection || ':' || tidegate.pseudonym(c.id))::text as customer_key,
     coalesce(v.channel, lower(c.channel_raw), 'unknown')::text as channel,
     (case when (select tidegate.may_read_contacts()) then nullif(c.handle, '') end)::text as handle,
     (case when (select tidegate.may_read_contacts()) then nullif(c.name, '') end)::text as name,

@@ -63,7 +63,7 @@ jaicp as (
     select
         'jaicp',
         m._connection,
-        m.project_short_name || '/' || m.session_id || '/' || m.question_id,
+        m.project_short_name || '/' || tidegate.pseudonym(m.session_id) || '/' || m.question_id,
         m."timestamp",
         case
             when m.question <> '' then 'customer'
@@ -76,7 +76,7 @@ jaicp as (
             else 'bot'
         end,
         lower(m.channel_type),
-        m.project_short_name || '/' || m.session_id,
+        m.project_short_name || '/' || tidegate.pseudonym(m.session_id),
         nullif(m.operator_info_id, ''),
         m.project_short_name || '/' || lower(m.channel_type) || '/' || m.bot_id || '/' || m.client_id,
         m.processing_time / 1000.0,
@@ -117,8 +117,8 @@ select
     m.direction::text as direction,
     m.reply_by::text as reply_by,
     coalesce(v.channel, lower(m.channel_raw), 'unknown')::text as channel,
-    (m.source || ':' || m.connection || ':' || m.agent)::text as agent_key,
-    (m.source || ':' || m.connection || ':' || tidegate.person_key(md5(m.source || ' ' || m.customer)))::text as customer_key,
+    (m.source || ':' || m.connection || ':' || tidegate.agent_id(m.agent))::text as agent_key,
+    (m.source || ':' || m.connection || ':' || tidegate.pseudonym(m.customer))::text as customer_key,
     m.wait_seconds::double precision as wait_seconds,
     m.within_sla::boolean as within_sla,
     m.delivery_status::text as delivery_status,

@@ -30,7 +30,7 @@ from (
         'jaicp',
         _connection,
         "timestamp",
-        project_short_name || '/' || session_id || '/' || question_id,
+        project_short_name || '/' || tidegate.pseudonym(session_id) || '/' || question_id,
         question,
         text_answer,
         _loaded_at

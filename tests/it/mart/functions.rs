@@ -28,7 +28,7 @@ async fn p5_a_conversion_of_any_text_gives_a_value_or_null_and_never_an_error() 
     let property = |texts: Vec<String>| {
         let converted = sqlx::query_as::<_, (String, Option<DateTime<Utc>>, Option<f64>, Option<f64>, Option<String>)>(
             "select value, tidegate.text_as_time(value), tidegate.text_as_number(value), tidegate.text_as_seconds(value),
-                tidegate.person_key('salt', value)
+                tidegate.person_key('salt', value), tidegate.agent_id('salt', value)
             from unnest($1::text[]) as t (value)",
         )
         .bind(&texts)

@@ -1,7 +1,7 @@
 //! Who may read what.
 
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
-use tidegate::mart::relations::RELATIONS;
+use tidegate::mart::relations::{RELATIONS, TEXTS};
 
 use super::{Mart, natural};
 
@@ -59,6 +59,70 @@ async fn p7_readers_read_all_of_the_mart_and_analysts_neither_texts_nor_contacts
         for table in listed {
             assert_eq!(refused(session, &format!("select * from {table} limit 0")).await, None, "{table}");
         }
+    }
+}
+
+/// Marks that a reader finds in some view and an analyst in none: a table, a column and a value for it.
+const CONTACTS: &[(&str, &str, &str)] = &[
+    ("lexer.mention_sla_export", "customer_username", "handle-of-lexer"),
+    ("lexer.mention_sla_export", "customer_fullname", "name-of-lexer"),
+    ("lexer.nps_submissions", "customer_username", "handle-of-nps"),
+    ("lexer.case_details", "customer_username", "handle-of-case"),
+    ("lexer.users", "email", "agent@lexer.example"),
+    ("khoros.author", "author_name", "handle-of-khoros"),
+    ("khoros.author", "author_uuid", "id-of-author"),
+    ("khoros.incoming_post", "author_uuid", "id-of-poster"),
+    ("khoros.\"user\"", "agent_email", "agent@khoros.example"),
+    ("khoros.conversation", "assigned_agent_display_id", "assigned@khoros.example"),
+    ("khoros.response", "agent_display_id", "replied@khoros.example"),
+    ("jaicp.sessions", "session_id", "resterisk-4917612345"),
+    ("jaicp.sessions", "client_id", "4917612346"),
+    ("jaicp.messages", "session_id", "resterisk-4917612347"),
+    ("jaicp.messages", "client_id", "4917612348"),
+    ("jaicp.messages", "operator_info_id", "operator@jaicp.example"),
+    ("jaicp.clients", "id", "4917612349"),
+    ("jaicp.clients", "username", "handle-of-jaicp"),
+    ("lynn.current_interactions", "agent", "agent@lynn.example"),
+    ("lynn.survey_result", "agent", "asked@lynn.example"),
+    ("lynn.survey_result", "value", "call-me-4917612350"),
+    ("lynn.survey_result", "comment", "call-me-4917612351"),
+    ("lynn.contacts", "full_name", "name-of-contact"),
+    ("lynn.contacts", "id", "4917612352"),
+];
+
+#[tokio::test]
+async fn p7_an_analyst_finds_no_contact_data_in_any_column_of_any_view() {
+    let mart = Mart::new().await;
+    mart.add_columns(natural).await;
+    mart.fill(5, false).await;
+    for (table, column, mark) in CONTACTS {
+        // Rows stay different: part of the key may be marked.
+        mart.run(format!("update {table} set {column} = '{mark}' where ctid = (select min(ctid) from {table})")).await;
+    }
+    mart.run("update lynn.show_dialogs set \"from\" = 'agent', author = 'wrote@lynn.example'").await;
+    mart.refresh().await;
+    let mut analyst = mart.session_as("tidegate_analyst").await;
+    let mut reader = mart.session_as("tidegate_reader").await;
+    let marks: Vec<&str> = CONTACTS.iter().map(|(_, _, mark)| *mark).chain(["wrote@lynn.example"]).collect();
+    let mut seen = Vec::new();
+    for relation in RELATIONS {
+        let rows = format!("select coalesce(string_agg(t::text, ' '), '') from mart.{} t", relation.name);
+        for mark in &marks {
+            let found = format!("select position('{mark}' in ({rows})) > 0");
+            if relation.name != TEXTS {
+                let shown: bool = sqlx::query_scalar(AssertSqlSafe(&*found)).fetch_one(&mut analyst).await.unwrap();
+                assert!(!shown, "{mark} in {}", relation.name);
+            }
+            let shown: bool = sqlx::query_scalar(AssertSqlSafe(&*found)).fetch_one(&mut reader).await.unwrap();
+            if shown {
+                seen.push(*mark);
+            }
+        }
+    }
+    for name in
+        ["handle-of-lexer", "agent@lexer.example", "agent@lynn.example", "resterisk-4917612345", "call-me-4917612350"]
+    {
+        assert!(seen.contains(&name), "a reader sees {name}");
     }
 }
 
