@@ -22,8 +22,10 @@ use crate::store::migrations;
 use crate::store::session::{self, Deadline as _};
 use crate::store::trouble::chain;
 
-/// How long a transaction waits for a lock, and so locks out readers at most.
+/// How long a transaction waits for a lock on a view, and so locks out readers at most.
 const LOCK_MAX: &str = "500ms";
+/// How long a process waits for another one that makes a view, which takes it less.
+const TURN_MAX: &str = "10s";
 /// SQLSTATE of `create or replace view` with other columns than before.
 const OTHER_COLUMNS: &str = "42P16";
 /// SQLSTATE of a view that cannot be dropped because others depend on it.
@@ -46,9 +48,9 @@ enum Error {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Outcome {
     Made,
-    /// Another process made it, or is working.
-    LeftToOthers,
-    /// A reader holds a lock. The next pass tries again.
+    /// Another process made it meanwhile.
+    MadeByOthers,
+    /// A reader of the view or another process holds a lock. The next pass tries again.
     Locked,
     /// Views outside the mart read it, so it cannot get other columns.
     InUse(Vec<String>),
@@ -121,7 +123,7 @@ impl Memory {
                     self.settled.insert(relation.name, statements.hash.clone());
                     self.over(relation.name);
                 }
-                Ok(Outcome::LeftToOthers | Outcome::Locked) => {}
+                Ok(Outcome::MadeByOthers | Outcome::Locked) => {}
                 Ok(Outcome::InUse(readers)) => {
                     let readers = readers.join(", ");
                     let text = "a view of the mart keeps its old columns because other views read it: drop them, and create them again afterwards";
@@ -235,8 +237,9 @@ async fn make(
 
 async fn replace(connection: &mut PgConnection, wanted: &Statements) -> Result<Outcome, sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    if !take_turn(&mut transaction).await? || is_made(&mut transaction, wanted).await? {
-        return Ok(Outcome::LeftToOthers);
+    take_turn(&mut transaction).await?;
+    if is_made(&mut transaction, wanted).await? {
+        return Ok(Outcome::MadeByOthers);
     }
     create(&mut transaction, wanted).await?;
     transaction.commit().await?;
@@ -251,9 +254,7 @@ async fn recreate(
     all: &BTreeMap<&'static str, Statements>,
 ) -> Result<Outcome, sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    if !take_turn(&mut transaction).await? {
-        return Ok(Outcome::LeftToOthers);
-    }
+    take_turn(&mut transaction).await?;
     let set = wanted.relation.with_readers();
     let names: Vec<String> = set.iter().map(|relation| qualified("mart", relation.name)).collect();
     run(&mut transaction, format!("drop view if exists {}", names.join(", "))).await?;
@@ -264,13 +265,13 @@ async fn recreate(
     Ok(Outcome::Made)
 }
 
-/// Whether no other process is making views. Holds until the end of the transaction.
-async fn take_turn(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+/// Waits until no other process is making a view. None does until the end of the transaction.
+async fn take_turn(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     // Names in stored definitions are then qualified in the same way whatever the search path of a session is.
-    run(connection, format!("set local lock_timeout = '{LOCK_MAX}'; set local search_path to pg_catalog")).await?;
+    run(connection, format!("set local lock_timeout = '{TURN_MAX}'; set local search_path to pg_catalog")).await?;
     run(connection, "insert into tidegate.lock (name) values ('mart') on conflict do nothing".to_owned()).await?;
-    let turn = sqlx::query("select from tidegate.lock where name = 'mart' for update skip locked");
-    Ok(turn.fetch_optional(connection).await?.is_some())
+    run(connection, "select from tidegate.lock where name = 'mart' for update".to_owned()).await?;
+    run(connection, format!("set local lock_timeout = '{LOCK_MAX}'")).await
 }
 
 /// Whether the view is already as wanted: another process may have made it since the state was read.

@@ -7,11 +7,10 @@ with opened as (
         -- Before the first day that any job reads, nothing is known to be complete.
         greatest(c.day, (select coalesce(min(anchor), (now() at time zone {timezone})::date) from tidegate.stream)) as first_day,
         case
+            when c.status <> 'closed' then (now() at time zone {timezone})::date
             -- Without the time of its end, a closed conversation is in the backlog of no day, rather than of every day.
-            when c.status = 'closed' and c.ended_at is null then null
-            when c.status = 'closed' or c.status = 'unknown' and c.ended_at is not null
+            when c.ended_at is not null
                 then least((c.ended_at at time zone {timezone})::date - 1, (now() at time zone {timezone})::date)
-            else (now() at time zone {timezone})::date
         end as last_day,
         c.started_at,
         case when c.status in ('pending', 'unknown') then c.status else 'open' end as state

@@ -42,6 +42,16 @@ async fn a_pooler_in_transaction_mode_is_refused_with_the_remedy() {
     }
 }
 
+/// What a session reports that does not know the statement that another session of the connection prepared.
+#[tokio::test]
+async fn an_unknown_prepared_statement_is_reported_as_a_pooler_in_transaction_mode() {
+    let database = TestDatabase::create().await;
+    let error = sqlx::raw_sql("execute nothing").execute(&database.pool()).await.unwrap_err();
+    let error = tidegate::store::migrate::Error::from(error);
+    let tidegate::store::migrate::Error::Unfit(unfit) = &error else { panic!("{error:?}") };
+    assert!(unfit.to_string().contains("pools by transaction") && unfit.hint.contains("pool by session"), "{unfit}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parameter_refused_by_a_pooler_is_named_with_the_setting_that_allows_it() {
     let world = small_world().await;

@@ -3,6 +3,7 @@
 mod command;
 mod functions;
 mod locks;
+mod meaning;
 mod odd;
 mod questions;
 mod roles;
