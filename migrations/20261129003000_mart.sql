@@ -100,24 +100,15 @@ return
     or pg_catalog.has_table_privilege(current_user, 'tidegate.setting'::regclass, 'select');
 comment on function tidegate.may_read_contacts() is 'Whether the current role may see contact data: members of tidegate_reader, and logins that may read this schema';
 
-create function tidegate.pseudonym(salt text, id text) returns text
-language sql immutable parallel safe
-return left(encode(sha256(convert_to(salt || id, 'UTF8')), 'hex'), 24);
-comment on function tidegate.pseudonym(text, text) is 'Stands for an id that may be contact data; cannot be reversed without the salt';
-
-create function tidegate.agent_id(salt text, id text) returns text
-language sql immutable parallel safe
-return case when id like '%@%' then tidegate.pseudonym(salt, id) else id end;
-comment on function tidegate.agent_id(text, text) is 'The id of an agent in keys: a pseudonym if it is an e-mail address';
-
 create function tidegate.person_key(salt text, identity text) returns text
 language sql immutable parallel safe
-return tidegate.pseudonym(
-    salt, lower(trim(regexp_replace(identity collate "C", '\s+', ' ', 'g')) collate "default")
+return left(
+    encode(sha256(convert_to(salt || lower(trim(regexp_replace(identity collate "C", '\s+', ' ', 'g')) collate "default"), 'UTF8')), 'hex'),
+    24
 );
 comment on function tidegate.person_key(text, text) is 'Pseudonym of a person by e-mail address or name, the same in every system; cannot be reversed without the salt';
 
--- A view calls them with the rights of the role that queries it, and a server may grant nothing to everybody by default.
+-- Views run them as whoever queries; servers may be set up to grant nothing to everybody.
 grant execute on function
     tidegate.text_as_time(text),
     tidegate.number_as_time(double precision),
@@ -131,14 +122,12 @@ grant execute on function
     tidegate.time_after(timestamptz, double precision),
     tidegate.seconds_between(timestamptz, timestamptz),
     tidegate.may_read_contacts(),
-    tidegate.pseudonym(text, text),
-    tidegate.agent_id(text, text),
     tidegate.person_key(text, text)
 to public;
 
 insert into tidegate.setting (name, value)
 values ('mart_salt', gen_random_uuid()::text || gen_random_uuid()::text);
-comment on column tidegate.setting.value is 'The value; ledger_salt keys the hash that names a credential''s quota ledger, mart_salt the pseudonyms in the mart';
+comment on column tidegate.setting.value is 'The value; ledger_salt keys the hash that names a credential''s quota ledger, mart_salt the pseudonyms of mart.agents and mart.customers';
 
 create table tidegate.mart_view (
     name text not null,

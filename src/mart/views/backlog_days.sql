@@ -60,7 +60,7 @@ from (
 comment on view mart.backlog_days is
     'What was open at the end of a day (of today: now), by state and agent. Key: day, source, connection, state, agent_key';
 comment on column mart.backlog_days.day is 'Local date in the business time zone; for Lexer''s inbox the day that the vendor counted';
-comment on column mart.backlog_days.source is 'Vendor: khoros or lexer; bot sessions of JAICP and Lynn are no backlog';
+comment on column mart.backlog_days.source is 'Vendor: khoros or lexer; bot sessions of JAICP and Lynn are not a backlog';
 comment on column mart.backlog_days.connection is 'Configured connection from which the figures were read';
 comment on column mart.backlog_days.state is
     'open, pending or unknown (conversations and cases; the state of today, since no vendor reports past states), or inbox and Lexer''s state of a message';

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use simulator::{Change, Rows};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tidegate::mart::relations::RELATIONS;
 use tidegate::mart::{Settings, Views};
@@ -10,21 +9,16 @@ use tidegate::mart::{Settings, Views};
 use super::Mart;
 use crate::support::daemon::{Daemon, SOON};
 use crate::support::world::Recipe;
-use crate::support::{World, ago, eventually};
+use crate::support::{World, ago, clock, eventually};
 
 async fn count(session: &mut PgConnection, view: &str) -> i64 {
     let sql = format!("select count(*) from {view}");
     sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(session).await.unwrap()
 }
 
-/// See `sync/locked.rs`.
-fn clock_is_shifted() -> bool {
-    std::env::var_os("FAKETIME").is_some()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn p12_a_view_that_is_in_use_is_replaced_later_and_its_readers_are_not_locked_out() {
-    if clock_is_shifted() {
+    if clock::is_shifted() {
         return;
     }
     let mut mart = Mart::new().await;
@@ -57,22 +51,14 @@ async fn p12_a_view_that_is_in_use_is_replaced_later_and_its_readers_are_not_loc
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p12_a_long_query_on_the_mart_stops_no_load() {
-    if clock_is_shifted() {
+    if clock::is_shifted() {
         return;
     }
-    let world = World::with(Recipe {
-        start: ago(2).date_naive(),
-        streams: "[current_interactions]",
-        job: vec!["lookback: 5d".to_owned()],
-        ..Recipe::default()
-    })
-    .await;
+    let world = World::with(Recipe::of_undocumented_report()).await;
     world.sync_ok().await;
     let conversations: i64 = world.scalar("select count(*) from mart.conversations where started_at is not null").await;
     assert!(conversations > 0, "the run made the views over the columns that it added");
-    let day = Rows::between("current_interactions", ago(1), ago(0)).first(50);
-    let change = Change::Set { field: "newField".to_owned(), json: "\"x\"".to_owned() };
-    let changed = i64::try_from(world.control().lynn().change(day, change).unwrap()).unwrap();
+    let changed = world.give_rows_a_new_field();
     let mut reader = world.database.connect().await;
     let mut transaction = reader.begin().await.unwrap();
     count(&mut transaction, "mart.conversations").await;

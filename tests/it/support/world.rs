@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde_json::{Map, Value};
 use simulator::lynn::Volume;
-use simulator::{Control, Options, Simulator, Vendor};
+use simulator::{Change, Control, Options, Rows, Simulator, Vendor};
 use sqlx::PgPool;
 use tidegate::app::Foreground;
 use tidegate::catalogue::column_name;
@@ -53,6 +53,18 @@ impl Default for Recipe {
             streams: "[navigation_marks]",
             start: ago(270).date_naive(),
             worker: "{ concurrency: 2, lease: 5s }",
+        }
+    }
+}
+
+impl Recipe {
+    /// A job that reads a report without documented columns, and its last days again.
+    pub fn of_undocumented_report() -> Self {
+        Self {
+            start: ago(2).date_naive(),
+            streams: "[current_interactions]",
+            job: vec!["lookback: 5d".to_owned()],
+            ..Self::default()
         }
     }
 }
@@ -163,6 +175,16 @@ connections:
         let tasks = self.sync().await;
         assert_succeeded(&tasks);
         tasks
+    }
+
+    /// Gives some of yesterday's rows of a report without documented columns a field that it did not have. Returns how
+    /// many.
+    pub fn give_rows_a_new_field(&self) -> i64 {
+        let day = Rows::between("current_interactions", ago(1), ago(0)).first(50);
+        let change = Change::Set { field: "newField".to_owned(), json: "\"x\"".to_owned() };
+        let changed = self.control().lynn().change(day, change).unwrap();
+        assert!(changed > 0);
+        i64::try_from(changed).unwrap()
     }
 
     /// Reads a past range again.
