@@ -264,7 +264,7 @@ pub const SOURCES: &[Source] = &[
     Source {
         schema: "lexer",
         table: "nps_submissions",
-        keep: &["_connection", "_row_key", "_loaded_at", "form_id"],
+        keep: &["_connection", "_window_start", "_row_key", "_loaded_at", "form_id"],
         fields: &[
             time(
                 "answered_at",
@@ -316,7 +316,7 @@ pub const SOURCES: &[Source] = &[
     Source {
         schema: "lynn",
         table: "survey_result",
-        keep: &["_connection", "_row_key", "_loaded_at"],
+        keep: &["_connection", "_window_start", "_row_key", "_loaded_at"],
         fields: &[
             time("answered_at", &["date", "answer_date", "answered_at", "timestamp", "created_at"]),
             text("session", &["session_id", "session", "id_session"]),
@@ -331,7 +331,7 @@ pub const SOURCES: &[Source] = &[
     Source {
         schema: "lynn",
         table: "show_dialogs",
-        keep: &["_connection", "_row_key", "_loaded_at"],
+        keep: &["_connection", "_window_start", "_row_key", "_loaded_at"],
         fields: &[
             time("sent_at", &["date", "message_date", "timestamp", "sent_at"]),
             text("session", &["session_id", "session", "id_session"]),

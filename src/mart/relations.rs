@@ -28,6 +28,7 @@ pub const RELATIONS: &[Relation] = relations![
     "agent_days",
     "bot_turns",
     "backlog_days",
+    "service_levels",
     "survey_responses",
     "nps_days",
     "campaigns",
@@ -140,7 +141,7 @@ mod tests {
         }
         let names =
             |name| Relation::named(name).unwrap().with_readers().iter().map(|reader| reader.name).collect::<Vec<_>>();
-        assert_eq!(names("conversations"), ["conversations", "agent_days", "backlog_days"]);
-        assert_eq!(names("messages"), ["messages"]);
+        assert_eq!(names("conversations"), ["conversations", "agent_days", "backlog_days", "service_levels"]);
+        assert_eq!(names("messages"), ["messages", "agent_days", "service_levels"]);
     }
 }

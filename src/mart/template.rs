@@ -5,6 +5,7 @@
 //! | `{{schema.table}}` | a subselect with the fields of that table |
 //! | `{timezone}` | the business zone, as a literal |
 //! | `{channels}` | the rows of `mart.channels`, as tuples of literals |
+//! | `{khoros_conversations}`, `{lexer_names}` | a subselect that several views share, from `views/parts` |
 //!
 //! A call of one of the functions [`SALTED`] is given the salt as its first argument.
 
@@ -22,6 +23,12 @@ const SALT: &str = "(select value from tidegate.setting where name = 'mart_salt'
 /// Functions that make pseudonyms.
 const SALTED: [&str; 3] = ["tidegate.pseudonym(", "tidegate.agent_id(", "tidegate.person_key("];
 
+/// Subselects that several views share, by placeholder. They may have placeholders too.
+const PARTS: [(&str, &str); 2] = [
+    ("{khoros_conversations}", include_str!("views/parts/khoros_conversations.sql")),
+    ("{lexer_names}", include_str!("views/parts/lexer_names.sql")),
+];
+
 /// A placeholder that means nothing. A test expands every template, so this does not happen.
 #[derive(Debug, thiserror::Error)]
 #[error("the template of mart.{relation} has an unknown placeholder {placeholder}")]
@@ -32,9 +39,8 @@ pub struct Unknown {
 
 /// The statements that make a view and its comments.
 pub fn expand(relation: &'static Relation, columns: &Columns, settings: &Settings) -> Result<String, Unknown> {
-    let salted = SALTED
-        .iter()
-        .fold(relation.template.to_owned(), |sql, function| sql.replace(function, &format!("{function}{SALT}, ")));
+    let whole = PARTS.iter().fold(relation.template.to_owned(), |sql, (name, part)| sql.replace(name, part.trim_end()));
+    let salted = SALTED.iter().fold(whole, |sql, function| sql.replace(function, &format!("{function}{SALT}, ")));
     let mut sql = String::with_capacity(2 * salted.len());
     let mut rest = salted.as_str();
     while let Some((before, after)) = rest.split_once('{') {

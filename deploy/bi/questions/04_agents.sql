@@ -5,11 +5,12 @@ select
     sum(d.handled) as handled,
     sum(d.replies) as replies,
     sum(d.conversations) as conversations,
-    avg(d.wait_seconds) / 60 as average_wait_minutes,
+    sum(d.wait_seconds_total) / nullif(sum(d.waits), 0) / 60 as average_wait_minutes,
     sum(d.sla_breaches) as sla_breaches,
     count(distinct d.day) as days_at_work
 from mart.agent_days d
 join mart.agents a using (agent_key)
-where d.day >= current_date - 28
+join mart.calendar c using (day)
+where c.days_ago <= 28
 group by a.name, d.source
 order by handled desc nulls last;

@@ -10,8 +10,9 @@ select
     y.state as yesterday,
     r.differences
 from mart.data_status s
+left join mart.calendar c on c.days_ago = 1
 left join mart.day_status y
-    on y.connection = s.connection and y.table_name = s.table_name and y.day = current_date - 1
+    on y.connection = s.connection and y.table_name = s.table_name and y.day = c.day
 left join (
     select connection, count(*) filter (where difference <> 0) as differences
     from mart.reconciliation

@@ -8,18 +8,19 @@ with khoros as (
         coalesce(c.handled, 0) as handled,
         r.replies,
         r.conversations,
-        c.wait_seconds,
+        c.wait_seconds_total,
+        coalesce(c.waits, 0) as waits,
         null::bigint as sla_breaches
     from (
         select
-            _connection as connection,
-            (sent_at at time zone {timezone})::date as day,
-            'khoros:' || _connection || ':' || tidegate.agent_id(agent) as agent_key,
+            connection,
+            day,
+            agent_key,
             count(*) as replies,
-            count(distinct conversation_id) as conversations
-        from {{khoros.response}} t
-        where agent <> '' and sent_at is not null
-        group by 1, 2, 3
+            count(distinct conversation_key) as conversations
+        from mart.messages
+        where source = 'khoros' and direction = 'agent' and agent_key is not null and day is not null
+        group by connection, day, agent_key
     ) r
     full join (
         select
@@ -27,7 +28,8 @@ with khoros as (
             day,
             agent_key,
             count(*) filter (where status = 'closed') as handled,
-            avg(first_response_seconds) as wait_seconds
+            sum(first_response_seconds) as wait_seconds_total,
+            count(first_response_seconds) as waits
         from mart.conversations
         where source = 'khoros' and agent_key is not null and day is not null
         group by connection, day, agent_key
@@ -42,7 +44,10 @@ lexer as (
         tidegate.numeric_as_count(sum(u.responded_to)),
         tidegate.numeric_as_count(sum(u.total_responded_to)),
         null::bigint,
-        sum(tidegate.sane_seconds(u.avg_response_time) * u.total_responded_to) / nullif(sum(u.total_responded_to), 0),
+        sum(tidegate.sane_seconds(u.avg_response_time) * u.total_responded_to),
+        tidegate.numeric_as_count(
+            coalesce(sum(u.total_responded_to) filter (where tidegate.sane_seconds(u.avg_response_time) is not null), 0)
+        ),
         tidegate.numeric_as_count(sum(u.broke_sla))
     from lexer.user_summary u
     left join tidegate.stream s on s.connection = u._connection and s.stream = 'user_summary'
@@ -51,16 +56,18 @@ lexer as (
 jaicp as (
     select
         'jaicp',
-        _connection,
-        ("timestamp" at time zone {timezone})::date,
-        'jaicp:' || _connection || ':' || tidegate.agent_id(operator_info_id),
-        count(distinct project_short_name || '/' || session_id),
-        count(*) filter (where text_answer <> ''),
-        count(distinct project_short_name || '/' || session_id),
+        m._connection,
+        (k.sent_at at time zone {timezone})::date,
+        'jaicp:' || m._connection || ':' || tidegate.agent_id(m.operator_info_id),
+        count(distinct m.project_short_name || '/' || m.session_id),
+        count(*) filter (where m.text_answer <> ''),
+        count(distinct m.project_short_name || '/' || m.session_id),
         null::double precision,
+        null::bigint,
         null::bigint
-    from jaicp.messages
-    where operator_info_id <> ''
+    from jaicp.messages m
+    cross join lateral (select tidegate.known_time(m."timestamp", m._loaded_at) as sent_at) k
+    where m.operator_info_id <> '' and k.sent_at is not null
     group by 1, 2, 3, 4
 ),
 lynn as (
@@ -72,7 +79,8 @@ lynn as (
         count(*) filter (where status = 'closed'),
         null::bigint,
         count(*),
-        avg(first_response_seconds),
+        sum(first_response_seconds),
+        count(first_response_seconds),
         count(*) filter (where not sla_met)
     from mart.conversations
     where source = 'lynn' and agent_key is not null and day is not null
@@ -86,7 +94,9 @@ select
     d.handled::bigint as handled,
     d.replies::bigint as replies,
     d.conversations::bigint as conversations,
-    d.wait_seconds::double precision as wait_seconds,
+    d.wait_seconds_total::double precision as wait_seconds_total,
+    d.waits::bigint as waits,
+    (d.wait_seconds_total / nullif(d.waits, 0))::double precision as wait_seconds,
     d.sla_breaches::bigint as sla_breaches
 from (
     select * from khoros
@@ -108,7 +118,11 @@ comment on column mart.agent_days.handled is
     'Conversations begun that day and closed since (Khoros, Lynn), messages responded to (Lexer), sessions replied to (JAICP)';
 comment on column mart.agent_days.replies is 'Replies sent. Null for Lynn, whose reports do not count them by agent';
 comment on column mart.agent_days.conversations is 'Conversations in which the agent took part. Null for Lexer, whose summary counts messages';
+comment on column mart.agent_days.wait_seconds_total is
+    'Seconds that customers waited for the first reply (Khoros, Lynn) or for each reply (Lexer), added up. Null for JAICP';
+comment on column mart.agent_days.waits is
+    'Number of waits in wait_seconds_total. The average over several days is the sum of wait_seconds_total divided by that of waits. Null for JAICP';
 comment on column mart.agent_days.wait_seconds is
-    'Average wait of the customer for the first reply (Khoros, Lynn) or for each reply (Lexer), in seconds. Null for JAICP';
+    'Average of the day, in seconds: wait_seconds_total divided by waits. Do not add it up. Null for JAICP';
 comment on column mart.agent_days.sla_breaches is
     'Replies (Lexer) or conversations (Lynn) that missed the service level. Null for Khoros and JAICP, which report none';

@@ -3,6 +3,7 @@ with opened as (
     select
         c.source,
         c.connection,
+        c.kind,
         c.agent_key,
         -- Before the first day that any job reads, nothing is known to be complete.
         greatest(c.day, (select coalesce(min(anchor), (now() at time zone {timezone})::date) from tidegate.stream)) as first_day,
@@ -21,6 +22,7 @@ select
     d.day::date as day,
     d.source::text as source,
     d.connection::text as connection,
+    d.unit::text as unit,
     d.state::text as state,
     d.agent_key::text as agent_key,
     d.open_count::bigint as open_count,
@@ -31,6 +33,7 @@ from (
         d::date as day,
         o.source,
         o.connection,
+        o.kind as unit,
         o.state,
         o.agent_key,
         count(*) as open_count,
@@ -39,12 +42,13 @@ from (
     from opened o
     cross join generate_series(o.first_day::timestamp, o.last_day::timestamp, interval '1 day') d
     where o.last_day >= o.first_day
-    group by 1, 2, 3, 4, 5
+    group by 1, 2, 3, 4, 5, 6
     union all
     select
         (v._window_start at time zone coalesce(s.timezone, 'UTC'))::date,
         'lexer',
         v._connection,
+        'message',
         'inbox ' || v.state,
         'lexer:' || v._connection || ':' || tidegate.agent_id(v.user_id),
         tidegate.numeric_as_count(sum(v.count)),
@@ -54,17 +58,18 @@ from (
     left join tidegate.stream s on s.connection = v._connection and s.stream = 'user_volume'
     where not v.is_total
         and v.state in ('new', 'assigned', 'in_progress', 'awaiting_approval', 'redirected')
-    group by 1, 3, 4, 5
+    group by 1, 3, 5, 6
 ) d;
 
 comment on view mart.backlog_days is
-    'What was open at the end of a day (of today: now), by state and agent. Key: day, source, connection, state, agent_key';
+    'What was open at the end of a day (of today: now), by unit, state and agent. Key: day, source, connection, unit, state, agent_key. Lexer''s cases and its inbox hold the same messages: add up one unit only';
 comment on column mart.backlog_days.day is 'Local date in the business time zone; for Lexer''s inbox the day that the vendor counted';
 comment on column mart.backlog_days.source is 'Vendor: khoros or lexer; bot sessions of JAICP and Lynn are not a backlog';
 comment on column mart.backlog_days.connection is 'Configured connection from which the figures were read';
+comment on column mart.backlog_days.unit is 'What is counted: conversation (Khoros), case (Lexer), or message (Lexer''s inbox)';
 comment on column mart.backlog_days.state is
     'open, pending or unknown (conversations and cases; the state of today, since no vendor reports past states), or inbox and Lexer''s state of a message';
 comment on column mart.backlog_days.agent_key is 'The agent to whom it was assigned, as in mart.agents; null if nobody';
-comment on column mart.backlog_days.open_count is 'Conversations, cases or messages that were open';
+comment on column mart.backlog_days.open_count is 'Conversations, cases or messages that were open, as unit says';
 comment on column mart.backlog_days.age_seconds is 'Their average age in seconds. Null for Lexer''s inbox, which has counts only';
 comment on column mart.backlog_days.oldest_seconds is 'Age of the oldest in seconds. Null for Lexer''s inbox';

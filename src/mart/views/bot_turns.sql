@@ -3,7 +3,7 @@ select
     t.source::text as source,
     t.connection::text as connection,
     t.occurred_at::timestamptz as occurred_at,
-    (t.occurred_at at time zone {timezone})::date as day,
+    (tidegate.known_time(t.occurred_at, t._loaded_at) at time zone {timezone})::date as day,
     (t.source || ':' || t.connection || ':' || t.id)::text as turn_key,
     (t.source || ':' || t.connection || ':' || t.conversation)::text as conversation_key,
     nullif(t.intent, '')::text as intent,
@@ -32,7 +32,7 @@ from (
         'lynn',
         _connection,
         "timestamp",
-        _row_key::text,
+        _row_key || '/' || extract(epoch from _window_start)::bigint,
         session,
         intent,
         mark_name,
@@ -47,7 +47,8 @@ comment on view mart.bot_turns is 'One row per turn of a bot: message without an
 comment on column mart.bot_turns.source is 'Vendor: jaicp or lynn; Khoros and Lexer have no bot';
 comment on column mart.bot_turns.connection is 'Configured connection from which the row was read';
 comment on column mart.bot_turns.occurred_at is 'When the turn took place';
-comment on column mart.bot_turns.day is 'Local date of occurred_at in the business time zone (mart.timezone)';
+comment on column mart.bot_turns.day is
+    'Local date of occurred_at in the business time zone (mart.timezone). Null if occurred_at cannot be right: before 1990, or more than a day after the row was loaded';
 comment on column mart.bot_turns.turn_key is 'Unique: source:connection:id; for JAICP the key of the message in mart.messages';
 comment on column mart.bot_turns.conversation_key is 'The session, as in mart.conversations';
 comment on column mart.bot_turns.intent is 'Recognised intent, as the vendor names it';

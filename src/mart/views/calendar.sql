@@ -7,7 +7,9 @@ select
     extract(year from d)::int as year,
     extract(isodow from d)::int as weekday,
     trim(to_char(d, 'Day'))::text as weekday_name,
-    (extract(isodow from d) > 5)::boolean as is_weekend
+    (extract(isodow from d) > 5)::boolean as is_weekend,
+    ((now() at time zone {timezone})::date - d::date)::integer as days_ago,
+    (d::date = (now() at time zone {timezone})::date)::boolean as is_today
 from generate_series(
     -- Conversations and customers may be older than the first day that is read.
     date_trunc(
@@ -28,3 +30,5 @@ comment on column mart.calendar.year is 'Year';
 comment on column mart.calendar.weekday is '1 (Monday) to 7 (Sunday)';
 comment on column mart.calendar.weekday_name is 'English name of the weekday';
 comment on column mart.calendar.is_weekend is 'Saturday or Sunday';
+comment on column mart.calendar.days_ago is 'Days since then: 0 today, 1 yesterday, in the business time zone';
+comment on column mart.calendar.is_today is 'Whether it is today in the business time zone';

@@ -6,31 +6,31 @@ with khoros as (
         c.conversation_id as id,
         c.conversation_id as vendor_id,
         'conversation' as kind,
-        c.channel as channel_raw,
+        c.known_channel as channel_raw,
         c.started_at,
         c.ended_at,
         c.status as status_raw,
-        nullif(c.agent, '') is not null or r.first_at is not null as reached_agent,
-        nullif(c.agent, '') as agent,
-        coalesce(c.customer, p.customer) as customer,
+        coalesce(c.agent <> '', false) or r.conversation_id is not null as reached_agent,
+        coalesce(nullif(c.agent, ''), tidegate.without_time(r.last_agent)) as agent,
+        case when r.agents > 0 then r.agents when c.agent <> '' then 1 end as agents,
+        c.known_customer as customer,
         r.first_at as first_response_at,
         c.first_response_seconds,
         c.messages,
         null::boolean as sla_met,
         c._loaded_at
-    from {{khoros.conversation}} c
+    from {khoros_conversations} c
     left join (
-        select _connection, conversation_id, min(sent_at) as first_at
+        select
+            _connection,
+            conversation_id,
+            min(tidegate.known_time(sent_at, _loaded_at)) as first_at,
+            max(tidegate.with_time(sent_at, nullif(agent, '')) collate "C") as last_agent,
+            count(distinct nullif(agent, '')) as agents
         from {{khoros.response}} t
-        where conversation_id is not null
+        where conversation_id <> ''
         group by _connection, conversation_id
     ) r on r._connection = c._connection and r.conversation_id = c.conversation_id
-    left join (
-        select _connection, conversation_id, min(author) as customer
-        from {{khoros.incoming_post}} t
-        where conversation_id is not null
-        group by _connection, conversation_id
-    ) p on p._connection = c._connection and p.conversation_id = c.conversation_id
 ),
 jaicp as (
     select
@@ -43,9 +43,11 @@ jaicp as (
         s.start_time,
         tidegate.time_after(s.start_time, s.duration / 1000.0),
         case when s.session_result <> '' then 'ended' end,
-        s.is_livechat or m.agent is not null,
-        m.agent,
-        s.project_short_name || '/' || lower(s.channel_type) || '/' || s.bot_id || '/' || s.client_id,
+        coalesce(s.is_livechat, false) or m.session_id is not null,
+        tidegate.without_time(m.last_agent),
+        m.agents,
+        s.project_short_name || '/' || lower(coalesce(s.channel_type, '')) || '/' || coalesce(s.bot_id, '') || '/'
+            || nullif(s.client_id, ''),
         m.first_agent_at,
         null::double precision,
         s.question_count::double precision,
@@ -58,7 +60,8 @@ jaicp as (
             project_short_name,
             session_id,
             min("timestamp") as first_agent_at,
-            min(nullif(operator_info_id, '')) as agent
+            max(tidegate.with_time("timestamp", nullif(operator_info_id, '')) collate "C") as last_agent,
+            count(distinct nullif(operator_info_id, '')) as agents
         from jaicp.messages
         where is_livechat or operator_info_id <> ''
         group by _connection, project_short_name, session_id
@@ -73,23 +76,27 @@ lexer as (
         'case',
         c.channel,
         c.started_at,
-        coalesce(c.ended_at, tidegate.time_after(c.started_at, c.resolution_seconds)),
-        coalesce(c.status, case when c.ended_at is null and c.resolution_seconds is null then 'open' else 'closed' end),
+        coalesce(
+            tidegate.known_time(c.ended_at, c._loaded_at), tidegate.time_after(c.started_at, c.resolution_seconds)
+        ),
+        c.status,
         c.first_response_seconds is not null,
-        u.id::text,
-        c.customer,
+        coalesce(u.id::text, nullif(lower(trim(c.agent)), '')),
+        case when c.agent <> '' then 1 end,
+        nullif(c.customer, ''),
         tidegate.time_after(c.started_at, c.first_response_seconds),
         c.first_response_seconds,
         c.messages,
         null::boolean,
         c._loaded_at
     from {{lexer.case_details}} c
-    left join (
-        select _connection, lower(first_name || ' ' || last_name) as name, min(id) as id
-        from lexer.users
-        group by _connection, lower(first_name || ' ' || last_name)
-    ) u on u._connection = c._connection and u.name = lower(c.agent)
-    order by c._connection, coalesce(nullif(c.case_id, ''), c._row_key::text), c._window_start desc
+    left join {lexer_names} u on u._connection = c._connection and u.name = lower(trim(c.agent))
+    order by
+        c._connection,
+        coalesce(nullif(c.case_id, ''), c._row_key::text),
+        c._window_start desc,
+        c._loaded_at desc,
+        c._row_key
 ),
 lynn as (
     select
@@ -102,14 +109,15 @@ lynn as (
         least(m.started_at, i.started_at),
         greatest(m.ended_at, i.ended_at),
         case when m.ended or i.ended_at is not null then 'ended' when m.session is not null then 'open or left' end,
-        i.agent_at is not null or i.agent is not null,
-        i.agent,
+        coalesce(i.reached_agent, false),
+        tidegate.without_time(i.last_agent),
+        i.agents,
         null::text,
         -- A session that no person took over has neither.
-        case when i.agent_at is not null or i.agent is not null then i.first_response_at end,
-        case when i.agent_at is not null or i.agent is not null then i.first_response_seconds end,
+        case when i.reached_agent then i.first_response_at end,
+        case when i.reached_agent then i.first_response_seconds end,
         m.marks,
-        case when i.agent_at is not null or i.agent is not null then i.sla_met end,
+        case when i.reached_agent then i.sla_met end,
         greatest(m._loaded_at, i._loaded_at)
     from (
         select
@@ -130,16 +138,20 @@ lynn as (
             _connection,
             session,
             min(channel) as channel,
-            min(started_at) as started_at,
-            min(agent_at) as agent_at,
-            min(agent) as agent,
+            min(tidegate.known_time(started_at, _loaded_at)) as started_at,
+            bool_or(agent_at is not null or agent <> '') as reached_agent,
+            max(tidegate.with_time(coalesce(agent_at, started_at), nullif(agent, '')) collate "C") as last_agent,
+            count(distinct nullif(agent, '')) as agents,
             min(tidegate.time_after(started_at, first_response_seconds)) as first_response_at,
             min(first_response_seconds) as first_response_seconds,
-            max(tidegate.time_after(started_at, duration_seconds)) as ended_at,
+            max(tidegate.known_time(ended_at, _loaded_at)) as ended_at,
             bool_and(compliance >= 100) as sla_met,
             max(_loaded_at) as _loaded_at
-        from {{lynn.current_interactions}} t
-        where session <> ''
+        from (
+            select *, tidegate.time_after(started_at, duration_seconds) as ended_at
+            from {{lynn.current_interactions}} t
+            where session <> ''
+        ) t
         group by _connection, session
     ) i on i._connection = m._connection and i.session = m.session
 )
@@ -147,8 +159,9 @@ select
     c.source::text as source,
     c.connection::text as connection,
     c.started_at::timestamptz as started_at,
-    (c.started_at at time zone {timezone})::date as day,
-    c.ended_at::timestamptz as ended_at,
+    (k.started_at at time zone {timezone})::date as day,
+    extract(hour from k.started_at at time zone {timezone})::integer as hour,
+    k.ended_at::timestamptz as ended_at,
     (c.source || ':' || c.connection || ':' || c.id)::text as conversation_key,
     (case when c.source <> 'jaicp' or (select tidegate.may_read_contacts()) then c.vendor_id end)::text as conversation_id,
     c.kind::text as kind,
@@ -161,28 +174,31 @@ select
         ) then 'closed'
         when lower(trim(c.status_raw)) in ('pending', 'waiting', 'on hold', 'pendiente') then 'pending'
         when c.kind = 'bot session' then
-            case when c.started_at + interval '1 day' < now() then 'closed' else 'open' end
+            case when coalesce(k.started_at, c._loaded_at) + interval '1 day' < now() then 'closed' else 'open' end
         when lower(trim(c.status_raw)) in (
             'open', 'opened', 'reopened', 'new', 'assigned', 'in progress', 'in_progress', 'abierto', 'abierta',
             'reabierto', 'reabierta'
         ) then 'open'
-        when c.ended_at is not null then 'closed'
+        when k.ended_at is not null then 'closed'
         when trim(c.status_raw) <> '' then 'unknown'
         else 'open'
     end)::text as status,
-    c.status_raw::text as status_raw,
+    coalesce(
+        c.status_raw, case when c.source = 'lexer' then case when k.ended_at is null then 'open' else 'closed' end end
+    )::text as status_raw,
     c.reached_agent::boolean as reached_agent,
     (c.source || ':' || c.connection || ':' || tidegate.agent_id(c.agent))::text as agent_key,
+    (case when c.agents > 0 then c.agents when not c.reached_agent then 0 end)::bigint as agents,
     (c.source || ':' || c.connection || ':' || tidegate.pseudonym(c.customer))::text as customer_key,
     coalesce(
         c.first_response_seconds,
-        case when c.first_response_at >= c.started_at then tidegate.seconds_between(c.started_at, c.first_response_at) end
+        case when k.first_response_at >= k.started_at then tidegate.seconds_between(k.started_at, k.first_response_at) end
     )::double precision as first_response_seconds,
     (case
         when c.first_response_seconds is not null then 'vendor'
-        when c.first_response_at >= c.started_at then 'computed'
+        when k.first_response_at >= k.started_at then 'computed'
     end)::text as first_response_basis,
-    (case when c.ended_at >= c.started_at then tidegate.seconds_between(c.started_at, c.ended_at) end)::double precision
+    (case when k.ended_at >= k.started_at then tidegate.seconds_between(k.started_at, k.ended_at) end)::double precision
         as resolution_seconds,
     tidegate.number_as_count(c.messages) as messages,
     c.sla_met::boolean as sla_met,
@@ -196,6 +212,12 @@ from (
     union all
     select * from lynn
 ) c
+cross join lateral (
+    select
+        tidegate.known_time(c.started_at, c._loaded_at) as started_at,
+        tidegate.known_time(c.ended_at, c._loaded_at) as ended_at,
+        tidegate.known_time(c.first_response_at, c._loaded_at) as first_response_at
+) k
 left join mart.channels v on v.source = c.source and v.channel_raw = lower(c.channel_raw);
 
 comment on view mart.conversations is
@@ -204,23 +226,28 @@ comment on column mart.conversations.source is 'Vendor: khoros, lexer, jaicp or 
 comment on column mart.conversations.connection is 'Configured connection from which the row was read';
 comment on column mart.conversations.started_at is
     'When the conversation began. Null if the vendor''s export has no such field: see tidegate mart';
-comment on column mart.conversations.day is 'Local date of started_at in the business time zone (mart.timezone)';
+comment on column mart.conversations.day is
+    'Local date of started_at in the business time zone (mart.timezone). Null if started_at cannot be right: before 1990, or more than a day after the row was loaded';
+comment on column mart.conversations.hour is 'Hour of started_at in the business time zone, 0 to 23. Null as day';
 comment on column mart.conversations.ended_at is
-    'When it was closed (Khoros, Lexer) or its last event (JAICP, Lynn). Null while a case is open';
+    'When it was closed (Khoros, Lexer) or its last event (JAICP, Lynn). Null while a case is open, and if it cannot be right: before 1990, or more than a day after the row was loaded';
 comment on column mart.conversations.conversation_key is
     'Unique: source:connection:id. For JAICP the project and a pseudonym of the session, whose id may hold a telephone number';
 comment on column mart.conversations.conversation_id is
     'Id at the vendor; for JAICP the project and the session, and null for tidegate_analyst';
 comment on column mart.conversations.kind is 'conversation, case or bot session';
 comment on column mart.conversations.channel is
-    'Channel in the vocabulary of mart.channels; unknown if the vendor gives none (Lexer cases)';
+    'Channel in the vocabulary of mart.channels; of Khoros that of the conversation, else of its posts, else of their author. unknown if the vendor gives none (Lexer cases)';
 comment on column mart.conversations.channel_raw is 'Channel as the vendor names it. Null for Lexer cases';
 comment on column mart.conversations.status is
     'open, pending, closed, or unknown if the vendor''s word is not known. Bot sessions without an end close after one day';
 comment on column mart.conversations.status_raw is 'Status as the vendor names it; derived for JAICP, Lexer and Lynn';
 comment on column mart.conversations.reached_agent is
     'Whether a person took part: an agent is named or has replied';
-comment on column mart.conversations.agent_key is 'The agent, as in mart.agents. Null if no agent or not given';
+comment on column mart.conversations.agent_key is
+    'The agent, as in mart.agents: the last one who took part; of Khoros the one to whom it is assigned, if any. Null if no agent or not given';
+comment on column mart.conversations.agents is
+    'Number of agents who took part (Khoros: who replied, or 1 if one is assigned and nobody has). Lexer names one at most. Null if one did, but none is named';
 comment on column mart.conversations.customer_key is
     'The customer, as in mart.customers. Null for Lynn, whose sessions do not name the contact';
 comment on column mart.conversations.first_response_seconds is

@@ -8,7 +8,7 @@ select
     nullif(t.reply, '')::text as reply_text,
     t._loaded_at::timestamptz as loaded_at
 from (
-    select
+    (select distinct on (_connection, coalesce(nullif(id, ''), _row_key::text))
         'khoros' as source,
         _connection as connection,
         sent_at,
@@ -17,13 +17,21 @@ from (
         null::text as reply,
         _loaded_at
     from {{khoros.incoming_post}} t
+    order by _connection, coalesce(nullif(id, ''), _row_key::text), _loaded_at desc, _row_key)
     union all
-    select
+    (select distinct on (_connection, coalesce(nullif(id, ''), _row_key::text))
         'khoros', _connection, sent_at, 'response/' || coalesce(nullif(id, ''), _row_key::text), text, null, _loaded_at
     from {{khoros.response}} t
+    order by _connection, coalesce(nullif(id, ''), _row_key::text), _loaded_at desc, _row_key)
     union all
     select
-        'lexer', _connection, customer_publish_date_utc, _row_key::text, customer_message, agent_response, _loaded_at
+        'lexer',
+        _connection,
+        customer_publish_date_utc,
+        _row_key || '/' || extract(epoch from _window_start)::bigint,
+        customer_message,
+        agent_response,
+        _loaded_at
     from lexer.mention_sla_export
     union all
     select
@@ -36,7 +44,14 @@ from (
         _loaded_at
     from jaicp.messages
     union all
-    select 'lynn', _connection, sent_at, _row_key::text, text, null, _loaded_at
+    select
+        'lynn',
+        _connection,
+        sent_at,
+        _row_key || '/' || extract(epoch from _window_start)::bigint,
+        text,
+        null,
+        _loaded_at
     from {{lynn.show_dialogs}} t
 ) t;
 

@@ -3,7 +3,7 @@ select
     r.source::text as source,
     r.connection::text as connection,
     r.answered_at::timestamptz as answered_at,
-    (r.answered_at at time zone {timezone})::date as day,
+    (tidegate.known_time(r.answered_at, r._loaded_at) at time zone {timezone})::date as day,
     (r.source || ':' || r.connection || ':' || r.id)::text as response_key,
     (r.source || ':' || r.connection || ':' || r.conversation)::text as conversation_key,
     (r.source || ':' || r.connection || ':' || tidegate.agent_id(r.agent))::text as agent_key,
@@ -16,7 +16,7 @@ select
     (case when (select tidegate.may_read_contacts()) then nullif(r.comment, '') end)::text as comment,
     r._loaded_at::timestamptz as loaded_at
 from (
-    select
+    (select distinct on (_connection, _row_key)
         'lynn' as source,
         _connection as connection,
         answered_at,
@@ -42,14 +42,15 @@ from (
         comment,
         _loaded_at
     from {{lynn.survey_result}} t
+    order by _connection, _row_key, _window_start desc, _loaded_at desc)
     union all
-    select
+    (select distinct on (n._connection, n._row_key)
         'lexer',
         n._connection,
         n.answered_at,
         n._row_key::text,
         null,
-        u.id::text,
+        coalesce(u.id::text, nullif(lower(trim(n.agent)), '')),
         nullif(n.customer, ''),
         coalesce(f.name, n.form_id::text),
         'nps',
@@ -65,18 +66,16 @@ from (
         n._loaded_at
     from {{lexer.nps_submissions}} n
     left join lexer.forms f on f._connection = n._connection and f.id = n.form_id
-    left join (
-        select _connection, lower(trim(concat_ws(' ', first_name, last_name))) as name, min(id) as id
-        from lexer.users
-        group by 1, 2
-    ) u on u._connection = n._connection and u.name = lower(n.agent)
+    left join {lexer_names} u on u._connection = n._connection and u.name = lower(trim(n.agent))
+    order by n._connection, n._row_key, n._window_start desc, n._loaded_at desc)
 ) r;
 
 comment on view mart.survey_responses is 'One row per answer to a survey: Lynn''s surveys, Lexer''s NPS forms. Key: response_key';
 comment on column mart.survey_responses.source is 'Vendor: lynn or lexer; Khoros and JAICP report no surveys';
 comment on column mart.survey_responses.connection is 'Configured connection from which the row was read';
 comment on column mart.survey_responses.answered_at is 'When the customer answered';
-comment on column mart.survey_responses.day is 'Local date of answered_at in the business time zone (mart.timezone)';
+comment on column mart.survey_responses.day is
+    'Local date of answered_at in the business time zone (mart.timezone). Null if answered_at cannot be right: before 1990, or more than a day after the row was loaded';
 comment on column mart.survey_responses.response_key is 'Unique: source:connection:id';
 comment on column mart.survey_responses.conversation_key is
     'The conversation, as in mart.conversations. Null for Lexer, whose submissions do not name a case';

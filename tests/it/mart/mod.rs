@@ -2,6 +2,7 @@
 
 mod command;
 mod functions;
+mod keys;
 mod locks;
 mod meaning;
 mod odd;
@@ -133,6 +134,34 @@ impl Mart {
         sqlx::raw_sql(AssertSqlSafe(format!("set role {role}"))).execute(&mut session).await.unwrap();
         session
     }
+}
+
+/// The keys of agents and customers that a view names and that their list does not have.
+async fn strangers(pool: &PgPool) -> Vec<String> {
+    let mut strangers = Vec::new();
+    for (key, list) in [("agent_key", "agents"), ("customer_key", "customers")] {
+        let views: Vec<String> = sqlx::query_scalar(
+            "select class.relname::text
+            from pg_class class
+            inner join pg_attribute attribute on attribute.attrelid = class.oid
+            where class.relnamespace = 'mart'::regnamespace and attribute.attname = $1 and class.relname <> $2",
+        )
+        .bind(key)
+        .bind(list)
+        .fetch_all(pool)
+        .await
+        .unwrap();
+        assert!(views.len() >= 3, "{views:?}");
+        for view in views {
+            let sql = format!(
+                "select distinct '{view}: ' || {key} from mart.{view}
+                where {key} is not null and {key} not in (select {key} from mart.{list}) limit 3"
+            );
+            let found: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(pool).await.unwrap();
+            strangers.extend(found);
+        }
+    }
+    strangers
 }
 
 /// The tables that views read, quoted.

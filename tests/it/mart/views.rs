@@ -45,7 +45,8 @@ async fn p11_every_view_is_unique_by_its_key_and_has_every_row_of_its_tables() {
         ("customers", "customer_key"),
         ("agent_days", "agent_key, day"),
         ("bot_turns", "turn_key"),
-        ("backlog_days", "day, source, connection, state, coalesce(agent_key, '')"),
+        ("backlog_days", "day, source, connection, unit, state, coalesce(agent_key, '')"),
+        ("service_levels", "day, source, connection, unit, channel, coalesce(agent_key, '')"),
         ("survey_responses", "response_key"),
         ("nps_days", "connection, day, form_id, nps_category"),
         ("campaigns", "campaign_key"),
@@ -76,7 +77,12 @@ async fn p11_every_view_is_unique_by_its_key_and_has_every_row_of_its_tables() {
         ("messages", "jaicp", "select count(*) from jaicp.messages"),
         ("messages", "lynn", "select count(*) from lynn.show_dialogs"),
         ("bot_turns", "lynn", "select count(*) from lynn.navigation_marks"),
-        ("agents", "lexer", "select count(*) from lexer.users"),
+        (
+            "agents",
+            "lexer",
+            "select count(*) from (
+                select id::text from lexer.users union select user_id from lexer.user_summary union select agent from lexer.case_details) a",
+        ),
         ("customers", "jaicp", "select count(*) from jaicp.clients"),
         ("survey_responses", "lynn", "select count(*) from lynn.survey_result"),
         ("survey_responses", "lexer", "select count(*) from lexer.nps_submissions"),
