@@ -10,6 +10,7 @@ use crate::mart::fields::{Kind, SOURCES, Source};
 use crate::mart::relations::{RELATIONS, Relation};
 use crate::mart::resolve::{self, Origin};
 use crate::mart::state::{Column, Columns, State};
+use crate::mart::unread::{self, Count};
 use crate::mart::{Settings, template};
 use crate::settings::closest_hint;
 use crate::text::plain;
@@ -44,6 +45,10 @@ struct FieldEntry {
     /// The column that the configuration names.
     configured: Option<String>,
     looked_for: Vec<String>,
+    /// Values that are not empty in the newest rows of the table; null if they were not counted.
+    values: Option<i64>,
+    /// Those of them that cannot be read, and are null in the views.
+    unread: Option<i64>,
     /// If it is missing: the unused columns of the table, the most similar names first.
     nearest: Vec<String>,
 }
@@ -63,8 +68,14 @@ struct Explained {
 
 pub(crate) async fn run(context: Context, args: MartArgs) -> anyhow::Result<Exit> {
     let relation = args.relation.as_deref().map(named).transpose()?;
-    let state = context.with_schema(async |_, conn| Ok(State::read(conn).await?)).await?;
-    let (columns, settings) = (state.columns(), &context.config.mart);
+    let settings = &context.config.mart;
+    let (columns, counts) = context
+        .with_schema(async |_, conn| {
+            let columns = State::read(conn).await?.columns();
+            let counts = if relation.is_none() { unread::count(conn, &columns, settings).await? } else { Vec::new() };
+            Ok((columns, counts))
+        })
+        .await?;
     if let Some(relation) = relation {
         let sql = template::expand(relation, &columns, settings)?;
         if args.json {
@@ -74,7 +85,7 @@ pub(crate) async fn run(context: Context, args: MartArgs) -> anyhow::Result<Exit
         }
         return Ok(Exit::Done);
     }
-    let document = document(&columns, settings);
+    let document = document(&columns, settings, &counts);
     if args.json {
         output::print_json(&document)?;
     } else {
@@ -90,10 +101,10 @@ fn named(name: &str) -> Result<&'static Relation, CommandError> {
     })
 }
 
-fn document(columns: &Columns, settings: &Settings) -> Document {
+fn document(columns: &Columns, settings: &Settings, counts: &[Count]) -> Document {
     Document {
         timezone: settings.timezone.name(),
-        tables: SOURCES.iter().map(|source| TableEntry::new(source, columns, settings)).collect(),
+        tables: SOURCES.iter().map(|source| TableEntry::new(source, columns, settings, counts)).collect(),
         warnings: warnings(columns, settings),
     }
 }
@@ -118,8 +129,8 @@ pub(super) fn warnings(columns: &Columns, settings: &Settings) -> Vec<String> {
 }
 
 impl TableEntry {
-    fn new(source: &'static Source, columns: &Columns, settings: &Settings) -> Self {
-        let unused = resolve::unused(source, columns, settings);
+    fn new(source: &'static Source, columns: &Columns, settings: &Settings, counts: &[Count]) -> Self {
+        let (name, unused) = (source.name(), resolve::unused(source, columns, settings));
         let fields = resolve::feeds(source, columns, settings)
             .into_iter()
             .map(|feed| {
@@ -128,6 +139,7 @@ impl TableEntry {
                     None => feed.field.candidates.iter().map(|name| (*name).to_owned()).collect(),
                 };
                 let is_missing = feed.origin == Origin::Missing;
+                let count = counts.iter().find(|count| count.table == name && count.field == feed.field.name);
                 FieldEntry {
                     field: feed.field.name,
                     kind: feed.field.kind,
@@ -136,10 +148,12 @@ impl TableEntry {
                     configured: feed.configured.map(ToOwned::to_owned),
                     nearest: if is_missing { nearest(&looked_for, &unused) } else { Vec::new() },
                     looked_for,
+                    values: count.map(|count| count.values),
+                    unread: count.map(|count| count.unread),
                 }
             })
             .collect();
-        Self { table: source.name(), fields, unused: unused.into_iter().map(ColumnEntry::new).collect() }
+        Self { table: name, fields, unused: unused.into_iter().map(ColumnEntry::new).collect() }
     }
 }
 
@@ -190,6 +204,9 @@ fn text(document: &Document, explain: bool) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "\n{fields} missing, and null in the views{hint}");
     }
+    for entry in &document.tables {
+        text.push_str(&unread(entry));
+    }
     if explain {
         for entry in &document.tables {
             text.push_str(&explained(entry));
@@ -197,6 +214,28 @@ fn text(document: &Document, explain: bool) -> String {
     }
     for warning in &document.warnings {
         let _ = writeln!(text, "\nwarning: {}", plain(warning));
+    }
+    text
+}
+
+/// The fields of a table with values that cannot be read, and what to do.
+fn unread(entry: &TableEntry) -> String {
+    let mut text = String::new();
+    let table = &entry.table;
+    for field in &entry.fields {
+        let (Some(values), Some(unread @ 1..), Some(column)) = (field.values, field.unread, field.columns.first())
+        else {
+            continue;
+        };
+        let _ = writeln!(
+            text,
+            "\n{table}: {}: of {values} values of `{}` in the newest rows (at most {}), {unread} cannot be read and are null\n  readable    {}\n  \
+             remedy      name another column in `mart.fields.{table}`, or state the column's type in `types` of the job",
+            field.field,
+            plain(&column.column),
+            unread::ROWS_MAX,
+            field.kind.readable(),
+        );
     }
     text
 }

@@ -10,9 +10,9 @@ use serde::Serialize;
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     Text,
-    /// An instant. Text without an offset is taken as UTC.
+    /// An instant: text as in ISO 8601, without an offset taken as UTC; a number as seconds or milliseconds since 1970.
     Time,
-    /// A number that is too large for sums and averages is null.
+    /// A number that is too large for sums and averages is null. Of the text `95%` the number is 95.
     Number,
     /// A duration in seconds. The unit of a number follows from the end of the column's name: `_ms`, `_millis`, `_min`
     /// or `_hours`; otherwise seconds. Text may be `HH:MM:SS`.
@@ -27,6 +27,16 @@ impl Kind {
             Self::Time => "time",
             Self::Number => "number",
             Self::Seconds => "seconds",
+        }
+    }
+
+    /// The values that are read, in the words of `tidegate mart`.
+    pub const fn readable(self) -> &'static str {
+        match self {
+            Self::Text => "any text",
+            Self::Time => "a time such as 2026-01-31T23:59:00Z",
+            Self::Number => "a number such as 12.5 or 95%",
+            Self::Seconds => "a duration such as 90 or 1:02:03",
         }
     }
 

@@ -12,6 +12,7 @@ pub mod relations;
 pub mod resolve;
 pub mod state;
 pub mod template;
+pub mod unread;
 
 use std::collections::BTreeMap;
 

@@ -102,7 +102,7 @@ fn keep_type(name: &str) -> &'static str {
 }
 
 /// The value of a field: of the first of its columns that has one.
-fn expression(feed: &Feed<'_>) -> String {
+pub(super) fn expression(feed: &Feed<'_>) -> String {
     // A variant has the unit of its column.
     let factor = factor(feed.name);
     let values: Vec<String> = feed.columns.iter().map(|column| converted(feed.field.kind, column, factor)).collect();
@@ -163,6 +163,11 @@ fn converted(kind: Kind, column: &Column, factor: Option<&str>) -> String {
     }
 }
 
+/// The column's value as text.
+pub(super) fn as_text(column: &Column) -> String {
+    text(&quote(&column.name), From::of(&column.kind))
+}
+
 /// The same text whatever the settings of the session that reads the view.
 fn text(name: &str, from: From) -> String {
     match from {
@@ -205,19 +210,20 @@ fn number(name: &str, from: From) -> Option<String> {
 
 fn seconds(name: &str, from: From, factor: Option<&str>) -> String {
     let Some(number) = number(name, from) else { return "null::double precision".to_owned() };
-    let is_text = matches!(from, From::Text | From::Json | From::Other);
-    let number = match factor {
+    let in_seconds = |number: &str| match factor {
         // The product must not overflow.
         Some(factor) => format!("tidegate.sane_number({number}) * {factor}"),
-        None => number,
+        None => number.to_owned(),
     };
-    if !is_text {
-        return format!("tidegate.sane_seconds({number})");
+    if !matches!(from, From::Text | From::Json | From::Other) {
+        return format!("tidegate.sane_seconds({})", in_seconds(&number));
     }
     let text = text(name, from);
-    format!(
-        "tidegate.sane_seconds(case when {text} like '%:%' then tidegate.text_as_seconds({text}) else {number} end)"
-    )
+    let read = format!("tidegate.text_as_seconds({text})");
+    if factor.is_none() {
+        return format!("tidegate.sane_seconds({read})");
+    }
+    format!("tidegate.sane_seconds(case when {text} like '%:%' then {read} else {} end)", in_seconds(&read))
 }
 
 /// The columns of a table that feed no field and that the views do not use otherwise.

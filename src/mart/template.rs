@@ -5,9 +5,13 @@
 //! | `{{schema.table}}` | a subselect with the fields of that table |
 //! | `{timezone}` | the business zone, as a literal |
 //! | `{channels}` | the rows of `mart.channels`, as tuples of literals |
+//! | `{channel of ALIAS}` | the channel of the row's `channel_raw` and `source`, as in `mart.channels` |
 //! | `{khoros_conversations}`, `{lexer_names}` | a subselect that several views share, from `views/parts` |
 //!
 //! A call of one of the functions [`SALTED`] is given the salt as its first argument.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use super::Settings;
 use super::channels;
@@ -63,7 +67,7 @@ fn value(name: &str, is_table: bool, columns: &Columns, settings: &Settings) -> 
         _ if is_table => Source::named(name).map(|source| subselect(source, columns, settings)),
         "timezone" => Some(literal(settings.timezone.name())),
         "channels" => Some(tuples(settings)),
-        _ => None,
+        _ => name.strip_prefix("channel of ").map(|alias| channel(alias, settings)),
     }
 }
 
@@ -73,6 +77,23 @@ fn tuples(settings: &Settings) -> String {
         format!("({}, {}, {})", literal(vendor), literal(raw), literal(channel))
     };
     channels.into_iter().map(tuple).collect::<Vec<_>>().join(", ")
+}
+
+/// The channel of a row. Not a join with `mart.channels`: the planner would compute the raw channel, which of some vendors
+/// takes joins of its own, even for queries that ask for no channel.
+fn channel(alias: &str, settings: &Settings) -> String {
+    let mut vendors: BTreeMap<&str, String> = BTreeMap::new();
+    for ((vendor, raw), channel) in channels::all(&settings.channels) {
+        let names = vendors.entry(vendor).or_default();
+        // Writing to a String cannot fail.
+        let _ = write!(names, " when {} then {}", literal(raw), literal(channel));
+    }
+    let raw = format!("nullif(lower({alias}.channel_raw), '')");
+    let vendors: String = vendors
+        .into_iter()
+        .map(|(vendor, names)| format!(" when {} then case {raw}{names} end", literal(vendor)))
+        .collect();
+    format!("coalesce(case {alias}.source{vendors} end, {raw}, 'unknown')")
 }
 
 #[cfg(test)]

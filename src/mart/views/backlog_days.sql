@@ -11,7 +11,7 @@ with opened as (
             when c.status <> 'closed' then (now() at time zone {timezone})::date
             -- Without the time of its end, a closed conversation is in the backlog of no day, rather than of every day.
             when c.ended_at is not null
-                then least((c.ended_at at time zone {timezone})::date - 1, (now() at time zone {timezone})::date)
+                then least((c.ended_at at time zone {timezone})::date, (now() at time zone {timezone})::date) - 1
         end as last_day,
         c.started_at,
         case when c.status in ('pending', 'unknown') then c.status else 'open' end as state
@@ -45,20 +45,32 @@ from (
     group by 1, 2, 3, 4, 5, 6
     union all
     select
-        (v._window_start at time zone coalesce(s.timezone, 'UTC'))::date,
+        v.day,
         'lexer',
         v._connection,
         'message',
         'inbox ' || v.state,
         'lexer:' || v._connection || ':' || tidegate.agent_id(v.user_id),
-        tidegate.numeric_as_count(sum(v.count)),
+        v.count,
         null,
         null
-    from lexer.user_volume v
-    left join tidegate.stream s on s.connection = v._connection and s.stream = 'user_volume'
-    where not v.is_total
-        and v.state in ('new', 'assigned', 'in_progress', 'awaiting_approval', 'redirected')
-    group by 1, 3, 5, 6
+    from (
+        -- Counts are those of a moment: of several slices of a day, the last one's are the day's.
+        select distinct on (v._connection, (v._window_start at time zone coalesce(s.timezone, 'UTC'))::date, v.user_id, v.state)
+            v.*,
+            (v._window_start at time zone coalesce(s.timezone, 'UTC'))::date as day
+        from lexer.user_volume v
+        left join tidegate.stream s on s.connection = v._connection and s.stream = 'user_volume'
+        where not v.is_total
+            and v.state in ('new', 'assigned', 'in_progress', 'awaiting_approval', 'redirected')
+        order by
+            v._connection,
+            (v._window_start at time zone coalesce(s.timezone, 'UTC'))::date,
+            v.user_id,
+            v.state,
+            v._window_start desc,
+            v._loaded_at desc
+    ) v
 ) d;
 
 comment on view mart.backlog_days is

@@ -33,26 +33,34 @@ dnd as (
     where campaign <> '' and _deleted_at is null
     group by _connection, campaign
 ),
--- JAICP reports outgoing calls and mailings as turns with the id of their task.
+-- JAICP reports outgoing calls and mailings as turns of sessions with the id of their task. A session is one call, or one
+-- client of a mailing.
 jaicp as (
     select
         'jaicp' as source,
         _connection as connection,
         call_task_id::text as id,
-        min("timestamp") as first_sent_at,
-        count(*) filter (where lower(status) in ('sent', 'delivered', 'read', 'answered', 'success')) as sent,
-        count(*) filter (where lower(status) in ('not_sent', 'not_delivered', 'failed', 'error', 'undelivered', 'rejected')) as failed,
-        count(*) filter (
-            where status is null
-                or lower(status) not in (
-                    'sent', 'delivered', 'read', 'answered', 'success',
-                    'not_sent', 'not_delivered', 'failed', 'error', 'undelivered', 'rejected'
-                )
-        ) as unknown,
-        count(distinct client_id) filter (where question <> '') as answered,
+        min(first_sent_at) as first_sent_at,
+        count(*) filter (where is_sent or is_answered) as sent,
+        count(*) filter (where has_failed and not (is_sent or is_answered)) as failed,
+        count(*) filter (where not (is_sent or is_answered or has_failed)) as unknown,
+        count(*) filter (where is_answered) as answered,
         max(_loaded_at) as _loaded_at
-    from jaicp.messages
-    where call_task_id is not null and not coalesce(is_call_incoming, false)
+    from (
+        select
+            _connection,
+            call_task_id,
+            min(tidegate.known_time("timestamp", _loaded_at)) as first_sent_at,
+            coalesce(bool_or(lower(status) in ('sent', 'delivered', 'read', 'answered', 'success')), false) as is_sent,
+            coalesce(
+                bool_or(lower(status) in ('not_sent', 'not_delivered', 'failed', 'error', 'undelivered', 'rejected')), false
+            ) as has_failed,
+            coalesce(bool_or(question <> ''), false) as is_answered,
+            max(_loaded_at) as _loaded_at
+        from jaicp.messages
+        where call_task_id is not null and not coalesce(is_call_incoming, false)
+        group by _connection, call_task_id, project_short_name, session_id
+    ) t
     group by _connection, call_task_id
 )
 select
@@ -66,7 +74,7 @@ select
     l.category::text as category,
     l.valid_until::timestamptz as valid_until,
     (l.id is not null and l._deleted_at is null)::boolean as active,
-    coalesce(d.blacklisted, 0)::bigint as blacklisted,
+    (case when b.connection is not null then coalesce(d.blacklisted, 0) end)::bigint as blacklisted,
     coalesce(p.sent, 0)::bigint as sent,
     coalesce(p.failed, 0)::bigint as failed,
     coalesce(p.unknown, 0)::bigint as unknown,
@@ -75,6 +83,12 @@ select
 from lynn l
 full join pushed p on p.connection = l.connection and p.id = l.id
 left join dnd d on d.connection = coalesce(l.connection, p.connection) and d.id = coalesce(l.id, p.id)
+-- Nobody is on a list that was not read.
+left join (
+    select connection from tidegate.stream where stream = 'dnd_contacts' and complete_until is not null
+    union
+    select connection from dnd
+) b on b.connection = coalesce(l.connection, p.connection)
 union all
 select
     source,
@@ -107,9 +121,9 @@ comment on column mart.campaigns.type is 'Type as the vendor names it; call task
 comment on column mart.campaigns.category is 'Category of the campaign (Lynn)';
 comment on column mart.campaigns.valid_until is 'End of the campaign (Lynn)';
 comment on column mart.campaigns.active is 'Whether the vendor still lists the campaign. Null for JAICP, which has no list';
-comment on column mart.campaigns.blacklisted is 'Contacts that must not be contacted for this campaign (Lynn)';
-comment on column mart.campaigns.sent is 'Records that Lynn accepted from tidegate push; messages sent or read (JAICP)';
-comment on column mart.campaigns.failed is 'Records that Lynn refused or that failed; messages that failed (JAICP)';
-comment on column mart.campaigns.unknown is 'Records or messages whose outcome is not known';
-comment on column mart.campaigns.answered is 'Clients who wrote or said something. Null for Lynn, whose reports do not tie replies to campaigns';
+comment on column mart.campaigns.blacklisted is 'Contacts that must not be contacted for this campaign (Lynn). Null if the blacklist is not read, and for JAICP';
+comment on column mart.campaigns.sent is 'Records that Lynn accepted from tidegate push; calls or clients that a message of JAICP reached: reported as sent, or answered';
+comment on column mart.campaigns.failed is 'Records that Lynn refused or that failed; calls or clients that JAICP reports as not reached';
+comment on column mart.campaigns.unknown is 'Records, calls or clients whose outcome is not known';
+comment on column mart.campaigns.answered is 'Calls or clients of sent in which the client wrote or said something. Null for Lynn, whose reports do not tie replies to campaigns';
 comment on column mart.campaigns.loaded_at is 'When Tidegate last changed the row; null for campaigns known from batches only';

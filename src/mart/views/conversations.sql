@@ -12,7 +12,7 @@ with khoros as (
         c.status as status_raw,
         coalesce(c.agent <> '', false) or r.conversation_id is not null as reached_agent,
         coalesce(nullif(c.agent, ''), tidegate.without_time(r.last_agent)) as agent,
-        case when r.agents > 0 then r.agents when c.agent <> '' then 1 end as agents,
+        case when r.agents > 0 then r.agents when c.agent <> '' then 1::bigint end as agents,
         c.known_customer as customer,
         r.first_at as first_response_at,
         c.first_response_seconds,
@@ -82,7 +82,7 @@ lexer as (
         c.status,
         c.first_response_seconds is not null,
         coalesce(u.id::text, nullif(lower(trim(c.agent)), '')),
-        case when c.agent <> '' then 1 end,
+        case when c.agent <> '' then 1::bigint end,
         nullif(c.customer, ''),
         tidegate.time_after(c.started_at, c.first_response_seconds),
         c.first_response_seconds,
@@ -165,7 +165,7 @@ select
     (c.source || ':' || c.connection || ':' || c.id)::text as conversation_key,
     (case when c.source <> 'jaicp' or (select tidegate.may_read_contacts()) then c.vendor_id end)::text as conversation_id,
     c.kind::text as kind,
-    coalesce(v.channel, lower(c.channel_raw), 'unknown')::text as channel,
+    {channel of c}::text as channel,
     c.channel_raw::text as channel_raw,
     (case
         when lower(trim(c.status_raw)) in (
@@ -217,8 +217,7 @@ cross join lateral (
         tidegate.known_time(c.started_at, c._loaded_at) as started_at,
         tidegate.known_time(c.ended_at, c._loaded_at) as ended_at,
         tidegate.known_time(c.first_response_at, c._loaded_at) as first_response_at
-) k
-left join mart.channels v on v.source = c.source and v.channel_raw = lower(c.channel_raw);
+) k;
 
 comment on view mart.conversations is
     'One row per conversation (Khoros), case (Lexer) and bot session (JAICP, Lynn). Key: conversation_key';

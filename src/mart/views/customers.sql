@@ -128,7 +128,7 @@ select
     c.source::text as source,
     c.connection::text as connection,
     (c.source || ':' || c.connection || ':' || tidegate.pseudonym(c.id))::text as customer_key,
-    coalesce(v.channel, nullif(lower(c.channel_raw), ''), 'unknown')::text as channel,
+    {channel of c}::text as channel,
     (case when (select tidegate.may_read_contacts()) then nullif(c.handle, '') end)::text as handle,
     (case when (select tidegate.may_read_contacts()) then nullif(c.name, '') end)::text as name,
     tidegate.person_key(
@@ -139,8 +139,7 @@ select
         end
     )::text as person_key,
     c._loaded_at::timestamptz as loaded_at
-from customer c
-left join mart.channels v on v.source = c.source and v.channel_raw = lower(c.channel_raw);
+from customer c;
 
 comment on view mart.customers is 'One row per customer of a connection, also if only other relations name the customer. Key: customer_key';
 comment on column mart.customers.source is 'Vendor: khoros, lexer, jaicp or lynn';

@@ -100,7 +100,7 @@ jaicp as (
                 || nullif(m.client_id, '')
         end,
         null::double precision,
-        m.processing_time / 1000.0,
+        (m.processing_time / 1000.0)::double precision,
         null::boolean,
         nullif(lower(m.status), ''),
         m._loaded_at
@@ -142,7 +142,7 @@ select
     (m.source || ':' || m.connection || ':' || m.conversation)::text as conversation_key,
     m.direction::text as direction,
     m.reply_by::text as reply_by,
-    coalesce(v.channel, lower(m.channel_raw), 'unknown')::text as channel,
+    {channel of m}::text as channel,
     (m.source || ':' || m.connection || ':' || tidegate.agent_id(m.agent))::text as agent_key,
     (m.source || ':' || m.connection || ':' || tidegate.pseudonym(m.customer))::text as customer_key,
     m.wait_seconds::double precision as wait_seconds,
@@ -159,8 +159,7 @@ from (
     union all
     select * from lynn
 ) m
-cross join lateral (select tidegate.known_time(m.sent_at, m._loaded_at) as sent_at) k
-left join mart.channels v on v.source = m.source and v.channel_raw = lower(m.channel_raw);
+cross join lateral (select tidegate.known_time(m.sent_at, m._loaded_at) as sent_at) k;
 
 comment on view mart.messages is
     'One row per post and response (Khoros), message (Lynn), mention (Lexer) or turn (JAICP: question and answer). Key: message_key. Texts: mart.messages_text';

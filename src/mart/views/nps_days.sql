@@ -1,21 +1,36 @@
 create or replace view mart.nps_days as
 select
     'lexer'::text as source,
-    n._connection::text as connection,
-    (n._window_start at time zone coalesce(s.timezone, 'UTC'))::date as day,
-    n.form::bigint as form_id,
-    coalesce(f.name, n.form::text)::text as form,
+    n.connection::text as connection,
+    n.day::date as day,
+    n.form_id::bigint as form_id,
+    coalesce(f.name, n.form_id::text)::text as form,
     n.nps_category::text as nps_category,
-    n.total_sent::bigint as sent,
-    n.total_received::bigint as received,
-    n.total_promoters::bigint as promoters,
-    n.total_passives::bigint as passives,
-    n.total_detractors::bigint as detractors,
-    (100.0 * (n.total_promoters::numeric - n.total_detractors) / nullif(n.total_received, 0))::double precision as nps,
+    tidegate.numeric_as_count(n.sent) as sent,
+    tidegate.numeric_as_count(n.received) as received,
+    tidegate.numeric_as_count(n.promoters) as promoters,
+    tidegate.numeric_as_count(n.passives) as passives,
+    tidegate.numeric_as_count(n.detractors) as detractors,
+    (100.0 * (n.promoters - n.detractors) / nullif(n.received, 0))::double precision as nps,
     n._loaded_at::timestamptz as loaded_at
-from lexer.nps_summary n
-left join lexer.forms f on f._connection = n._connection and f.id = n.form
-left join tidegate.stream s on s.connection = n._connection and s.stream = 'nps_summary';
+from (
+    -- Slices shorter than a day are parts of it.
+    select
+        n._connection as connection,
+        (n._window_start at time zone coalesce(s.timezone, 'UTC'))::date as day,
+        n.form as form_id,
+        n.nps_category,
+        sum(n.total_sent) as sent,
+        sum(n.total_received) as received,
+        sum(n.total_promoters) as promoters,
+        sum(n.total_passives) as passives,
+        sum(n.total_detractors) as detractors,
+        max(n._loaded_at) as _loaded_at
+    from lexer.nps_summary n
+    left join tidegate.stream s on s.connection = n._connection and s.stream = 'nps_summary'
+    group by 1, 2, 3, 4
+) n
+left join lexer.forms f on f._connection = n.connection and f.id = n.form_id;
 
 comment on view mart.nps_days is
     'One row per form and day, as the vendor counts them. Key: connection, day, form_id, nps_category. Over several days add the counts and compute the NPS from them';

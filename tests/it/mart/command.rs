@@ -67,3 +67,47 @@ async fn p11_the_command_shows_what_feeds_the_mart_and_what_is_missing() {
     let zone = "select pg_get_viewdef('mart.conversations'::regclass) like '%America/Lima%'";
     assert!(world.scalar::<bool>(zone).await);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p7_the_command_counts_values_that_cannot_be_read_and_never_shows_them() {
+    let world = World::with(Recipe { start: ago(1).date_naive(), ..Recipe::default() }).await;
+    world.sync_ok().await;
+    sqlx::raw_sql(
+        "alter table khoros.conversation add column created_time text, add column message_count text, add column first_response_time_seconds text;
+        insert into khoros.conversation (_connection, conversation_id, _run_id, _loaded_at, created_time, message_count, first_response_time_seconds)
+        values ('acme', '1', 1, now(), '26/11/2026', '95%', '05:30'), ('acme', '2', 1, now(), ' 2026-11-26 ', '12,5', ''), ('acme', '3', 1, now(), '', null, '90');
+        insert into khoros.conversation (_connection, conversation_id, _run_id, _loaded_at, created_time)
+        select 'acme', 'old' || i, 1, '2020-01-01', 'yesterday' from generate_series(1, 1200) i",
+    )
+    .execute(&world.database.pool())
+    .await
+    .unwrap();
+    let (text, _) = said(&world, &["mart"], 0).await;
+    for line in [
+        "khoros.conversation: started_at: of 999 values of `created_time` in the newest rows (at most 1000), 998 cannot be read and are null",
+        "khoros.conversation: messages: of 2 values of `message_count` in the newest rows (at most 1000), 1 cannot be read and are null",
+        "khoros.conversation: first_response_seconds: of 2 values of `first_response_time_seconds` in the newest rows (at most 1000), 1 cannot be read and are null",
+        "remedy      name another column in `mart.fields.khoros.conversation`, or state the column's type in `types` of the job",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    let (document, _) = said(&world, &["mart", "--json"], 0).await;
+    let parsed: Value = serde_json::from_str(&document).unwrap();
+    let tables = parsed["tables"].as_array().unwrap();
+    let conversation = tables.iter().find(|table| table["table"] == "khoros.conversation").unwrap();
+    let fields = conversation["fields"].as_array().unwrap();
+    let counts = |name: &str| {
+        let field = fields.iter().find(|field| field["field"] == name).unwrap();
+        (field["values"].as_i64(), field["unread"].as_i64())
+    };
+    assert_eq!(counts("started_at"), (Some(999), Some(998)));
+    assert_eq!(counts("messages"), (Some(2), Some(1)));
+    assert_eq!(counts("status"), (None, None), "any text can be read");
+    for value in ["26/11/2026", "12,5", "05:30", "yesterday"] {
+        assert!(!text.contains(value) && !document.contains(value), "{value}");
+    }
+    let read = "select string_agg(coalesce(messages::text, '-') || ' ' || coalesce(day::text, '-'), ', ' order by conversation_id)
+        from mart.conversations where conversation_id in ('1', '2')";
+    said(&world, &["migrate"], 0).await;
+    assert_eq!(world.scalar::<String>(read).await, "95 -, - 2026-11-26");
+}

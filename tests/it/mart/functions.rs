@@ -9,7 +9,7 @@ use crate::support::random;
 /// Texts that look like numbers, times and durations, and others.
 fn texts() -> impl Strategy<Value = Vec<String>> {
     let text = prop_oneof![
-        "[-+ ]?[0-9]{0,4}[.,]?[0-9]{0,4}([eE][-+]?[0-9]{0,3})?[ \n]?",
+        "[-+ \t]?[0-9]{0,4}[.,]?[0-9]{0,4}([eE][-+]?[0-9]{0,3})?[ \n]?%?[ \n]?",
         "[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([T ][0-9]{1,2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{0,10})?)?)?( ?(Z|UTC|[-+][0-9]{2}:?[0-9]{0,2}))?",
         "(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[123][0-9])(T[012][0-9]:[0-6][0-9](:[0-6][0-9])?(Z|[-+]1[0-9])?)?",
         "-?[0-9]{0,8}:[0-9]{1,2}:[0-9]{1,2}([.][0-9]{0,12})?",
@@ -44,7 +44,9 @@ async fn p5_a_conversion_of_any_text_gives_a_value_or_null_and_never_an_error() 
             prop_assert!(time.is_none() || date.is_ok(), "{text}");
             prop_assert!(number.is_none_or(f64::is_finite) && seconds.is_none_or(f64::is_finite), "{text}");
             if let Some(number) = number {
-                prop_assert_eq!(text.trim().parse::<f64>().ok(), Some(number), "{}", text);
+                let plain = text.trim();
+                let plain = plain.strip_suffix('%').map_or(plain, str::trim_end);
+                prop_assert_eq!(plain.parse::<f64>().ok(), Some(number), "{}", text);
             }
             prop_assert_eq!(person.map(|person| person.len()), Some(24));
         }
@@ -94,6 +96,15 @@ async fn what_is_written_is_converted() {
         ("number_as_time(12)", None),
         ("text_as_number(' -1.5e3 ')", Some("-1500")),
         ("text_as_number('1,5')", None),
+        ("text_as_number(E'\t95%\n')", Some("95")),
+        ("text_as_number('95 %')", Some("95")),
+        ("text_as_number('95%%')", None),
+        ("text_as_number('%')", None),
+        ("text_as_time(E' 2024-02-29T10:00\n')", Some("2024-02-29 10:00:00+00")),
+        ("text_as_time('26/11/2026')", None),
+        ("text_as_seconds(' -1:02:03 ')", Some("-3723")),
+        ("text_as_seconds('02:03')", None),
+        ("text_as_seconds('95%')", None),
         ("text_as_number('NaN')", None),
         ("text_as_seconds('1:02:03.5')", Some("3723.5")),
         ("text_as_seconds('-0:00:10')", Some("-10")),

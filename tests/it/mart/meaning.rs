@@ -1,13 +1,6 @@
 //! What the figures of the views mean.
 
-use super::{Mart, natural};
-
-async fn filled() -> Mart {
-    let mart = Mart::new().await;
-    mart.add_columns(natural).await;
-    mart.refresh().await;
-    mart
-}
+use super::filled;
 
 #[tokio::test]
 async fn a_status_is_judged_by_the_vendors_word_and_a_closed_conversation_leaves_the_backlog() {
@@ -89,4 +82,113 @@ async fn p5_a_duration_that_overflows_in_seconds_is_null() {
     .await;
     let seconds = "select string_agg(coalesce(first_response_seconds::text, 'null'), ', ' order by conversation_id) from mart.conversations";
     assert_eq!(mart.text(seconds).await.unwrap(), "null, 7200");
+}
+
+#[tokio::test]
+async fn a_channel_of_khoros_is_that_of_the_conversation_then_of_the_post_then_of_the_author() {
+    let mart = filled().await;
+    mart.run(
+        "insert into khoros.conversation (_connection, conversation_id, _run_id, _loaded_at, network, author_uuid)
+        values ('acme', 'a', 1, now(), 'House', 'w'), ('acme', 'b', 1, now(), '', 'w'), ('acme', 'c', 1, now(), null, null), ('acme', 'd', 1, now(), null, 'x');
+        insert into khoros.incoming_post (_connection, _row_key, _run_id, _loaded_at, post_id, conversation_id, author_uuid, network)
+        values ('acme', gen_random_uuid(), 1, now(), '1', 'a', 'w', 'Post'), ('acme', gen_random_uuid(), 1, now(), '2', 'b', 'w', 'Post'), ('acme', gen_random_uuid(), 1, now(), '3', 'c', 'w', '');
+        insert into khoros.response (_connection, _row_key, _run_id, _loaded_at, response_id, conversation_id, network)
+        select 'acme', gen_random_uuid(), 1, now(), conversation, conversation, 'Brand' from unnest(array['a', 'b', 'c', 'd', 'e']) conversation;
+        insert into khoros.author (_connection, _row_key, _run_id, _loaded_at, author_uuid, network)
+        values ('acme', gen_random_uuid(), 1, now(), 'w', 'Author')",
+    )
+    .await;
+    let channels = |view: &str, of: &str| {
+        format!("select string_agg(split_part({of}, ':', 3) || ' ' || channel, ', ' order by {of}) from mart.{view}")
+    };
+    assert_eq!(
+        mart.text(channels("conversations", "conversation_key")).await.unwrap(),
+        "a house, b post, c author, d unknown"
+    );
+    assert_eq!(
+        mart.text(channels("messages", "message_key")).await.unwrap(),
+        "post/1 post, post/2 post, post/3 author, response/a house, response/b post, response/c author, response/d brand, response/e brand"
+    );
+}
+
+#[tokio::test]
+async fn averages_come_with_what_they_are_made_of() {
+    let mart = filled().await;
+    mart.run(
+        "insert into khoros.conversation (_connection, conversation_id, _run_id, _loaded_at, created_time, assigned_agent_display_id, first_response_time_seconds)
+        values ('acme', 'a', 1, now(), '2026-01-01', 'x', 10), ('acme', 'b', 1, now(), '2026-01-01', 'x', 20), ('acme', 'c', 1, now(), '2026-01-01', 'x', null);
+        insert into lexer.user_summary (_connection, _window_start, user_id, _run_id, _loaded_at, total_responded_to, avg_response_time)
+        values ('acme', '2026-01-01', '1', 1, now(), 3, 100), ('acme', '2026-01-01 12:00Z', '1', 1, now(), 5, null);
+        insert into jaicp.messages (_connection, project_short_name, session_id, question_id, _run_id, _loaded_at, timestamp, processing_time)
+        values ('acme', 'p', 's', '1', 1, now(), '2026-01-01', 1500)",
+    )
+    .await;
+    let waits = "select string_agg(source || ' ' || wait_seconds_total || ' ' || waits || ' ' || wait_seconds, ', ' order by source) from mart.agent_days";
+    assert_eq!(mart.text(waits).await.unwrap(), "khoros 30 2 15, lexer 300 3 100");
+    let turn = "select coalesce(wait_seconds::text, 'null') || ' ' || processing_seconds from mart.messages";
+    assert_eq!(mart.text(turn).await.unwrap(), "null 1.5");
+}
+
+#[tokio::test]
+async fn service_levels_are_counted_by_what_each_vendor_measures() {
+    let mart = filled().await;
+    mart.run(
+        "insert into lynn.current_interactions (_connection, _window_start, _row_key, _run_id, _loaded_at, session_id, date, channel, agent, compliance)
+        select 'acme', '2026-01-01', gen_random_uuid(), 1, now(), 's' || i, '2026-01-01', 'web chat', 'anna', 90 + 10 * (i % 2) from generate_series(1, 5) i;
+        insert into lexer.mention_sla_export (_connection, _window_start, _row_key, _run_id, _loaded_at, source_type, customer_publish_date_utc, within_customer_sla)
+        select 'acme', '2026-01-01', gen_random_uuid(), 1, now(), 'email', '2026-01-01', case when i < 7 then i % 3 > 0 end from generate_series(1, 9) i;
+        insert into lexer.user_summary (_connection, _window_start, user_id, _run_id, _loaded_at, responded_to, broke_sla)
+        values ('acme', '2026-01-01', '1', 1, now(), 100, 50), ('other', '2026-01-01', '1', 1, now(), 10, 4)",
+    )
+    .await;
+    let found = "select string_agg(concat_ws(' ', source, connection, day, unit, channel, measured, met, breached), ', ' order by source, connection)
+        from mart.service_levels";
+    assert_eq!(
+        mart.text(found).await.unwrap(),
+        "lexer acme 2026-01-01 message email 6 4 2, lexer other 2026-01-01 message unknown 10 6 4, \
+         lynn acme 2026-01-01 conversation webchat 5 3 2"
+    );
+}
+
+#[tokio::test]
+async fn a_campaign_of_jaicp_counts_calls_and_a_blacklist_that_is_not_read_counts_nobody() {
+    let mart = filled().await;
+    mart.run(
+        "insert into jaicp.messages (_connection, project_short_name, session_id, question_id, _run_id, _loaded_at, timestamp, call_task_id, client_id, question, status)
+        select 'acme', 'p', session, session || turn, 1, now(), '2026-01-01', 7, client, case when turn = 2 then said end, status
+        from (values ('a', '1', 'yes', null), ('b', '1', null, null), ('c', '2', null, 'NOT_SENT'), ('d', '3', null, 'READ')) as s (session, client, said, status)
+        cross join generate_series(1, 3) turn;
+        insert into lynn.campaigns (_connection, _row_key, _run_id, _loaded_at, campaign_id) values ('acme', gen_random_uuid(), 1, now(), '1')",
+    )
+    .await;
+    let counts = "select concat_ws(' ', sent, failed, unknown, answered) from mart.campaigns where source = 'jaicp'";
+    assert_eq!(mart.text(counts).await.unwrap(), "2 1 1 1");
+    let blacklisted = "select coalesce(blacklisted::text, 'null') from mart.campaigns where source = 'lynn'";
+    assert_eq!(mart.text(blacklisted).await.unwrap(), "null");
+    mart.run(
+        "insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice, complete_until)
+        values ('acme', 'dnd_contacts', 'lynn', 'dnd_contacts', current_date, 'UTC', '1d', now());
+        update tidegate.stream set complete_until = now()",
+    )
+    .await;
+    assert_eq!(mart.text(blacklisted).await.unwrap(), "0");
+}
+
+#[tokio::test]
+async fn p11_days_before_the_first_slice_are_missing_from_the_anchor_on_while_no_process_has_said_what_is_wanted() {
+    let mart = filled().await;
+    mart.run(
+        "insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice)
+        select 'acme', stream, 'lexer', stream, current_date - 4, 'UTC', '1d' from unnest(array['summary', 'users', 'fresh']) stream;
+        insert into tidegate.slice (connection, stream, window_start, window_end, read_until, finished_at)
+        values ('acme', 'summary', current_date - 2, current_date - 1, current_date - 1, now()), ('acme', 'users', 'epoch', 'infinity', now(), now())",
+    )
+    .await;
+    let states = "select string_agg(state, ' ' order by day) from mart.day_status where table_name = 'lexer.";
+    assert_eq!(mart.text(format!("{states}summary'")).await.unwrap(), "missing missing complete missing missing");
+    assert_eq!(mart.text(format!("{states}fresh'")).await.unwrap(), "missing missing missing missing missing");
+    assert_eq!(mart.text(format!("{states}users'")).await, None, "a list has no days");
+    mart.run("update tidegate.stream set wanted_from = current_date - 3, jobs = array['job'] where stream <> 'users'")
+        .await;
+    assert_eq!(mart.text(format!("{states}fresh'")).await.unwrap(), "missing missing missing missing");
 }

@@ -6,8 +6,10 @@ mod keys;
 mod locks;
 mod meaning;
 mod odd;
+mod persons;
 mod questions;
 mod roles;
+mod times;
 mod variants;
 mod views;
 
@@ -35,6 +37,26 @@ const DOCUMENTED: &[&str] = &[
     "lexer.nps_summary",
     "lexer.summary",
     "lynn.navigation_marks",
+];
+
+/// The key of each view.
+const KEYS: &[(&str, &str)] = &[
+    ("channels", "source, channel_raw"),
+    ("calendar", "day"),
+    ("conversations", "conversation_key"),
+    ("messages", "message_key"),
+    ("messages_text", "message_key"),
+    ("agents", "agent_key"),
+    ("customers", "customer_key"),
+    ("agent_days", "agent_key, day"),
+    ("bot_turns", "turn_key"),
+    ("backlog_days", "day, source, connection, unit, state, coalesce(agent_key, '')"),
+    ("service_levels", "day, source, connection, unit, channel, coalesce(agent_key, '')"),
+    ("survey_responses", "response_key"),
+    ("nps_days", "connection, day, form_id, nps_category"),
+    ("campaigns", "campaign_key"),
+    ("campaign_pushes", "push_id"),
+    ("reconciliation", "source, connection, metric, bucket_start"),
 ];
 
 /// A database with views.
@@ -168,6 +190,14 @@ async fn strangers(pool: &PgPool) -> Vec<String> {
 fn tables() -> Vec<String> {
     let found = SOURCES.iter().map(|source| format!("{}.\"{}\"", source.schema, source.table));
     found.chain(DOCUMENTED.iter().map(|name| (*name).to_owned())).collect()
+}
+
+/// Views over tables that have a column for every field, without rows.
+async fn filled() -> Mart {
+    let mart = Mart::new().await;
+    mart.add_columns(natural).await;
+    mart.refresh().await;
+    mart
 }
 
 /// The natural type of a field's column.

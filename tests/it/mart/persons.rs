@@ -1,0 +1,101 @@
+//! Who took part, and who is the same person.
+
+use super::filled;
+
+#[tokio::test]
+async fn the_last_agent_by_time_has_a_session_and_all_are_counted() {
+    let mart = filled().await;
+    mart.run(
+        "insert into jaicp.sessions (_connection, project_short_name, session_id, _run_id, _loaded_at, start_time, is_livechat)
+        values ('acme', 'p', 's', 1, now(), '2026-01-01', true), ('acme', 'p', 'bot', 1, now(), '2026-01-01', false);
+        insert into jaicp.messages (_connection, project_short_name, session_id, question_id, _run_id, _loaded_at, timestamp, operator_info_id)
+        values ('acme', 'p', 's', '1', 1, now(), '2026-01-01 00:01Z', 'anna'), ('acme', 'p', 's', '2', 1, now(), '2026-01-01 00:03Z', 'zoe'),
+            ('acme', 'p', 's', '3', 1, now(), '2026-01-01 00:02Z', 'bert'), ('acme', 'p', 's', '4', 1, now(), '2026-01-01 00:01Z', 'zoe');
+        insert into lynn.current_interactions (_connection, _window_start, _row_key, _run_id, _loaded_at, session_id, date, agent_connection_date, agent, work_group)
+        values ('acme', '2026-01-01', gen_random_uuid(), 1, now(), 's', '2026-01-01 00:01Z', '2026-01-01 00:02Z', 'anna', 'Zeta'),
+            ('acme', '2026-01-01', gen_random_uuid(), 1, now(), 's', '2026-01-01 00:01Z', '2026-01-01 00:09Z', 'zoe', 'Alpha'),
+            ('acme', '2026-01-02', gen_random_uuid(), 1, now(), 't', '2026-01-02 00:01Z', null, 'anna', 'Alpha');
+        insert into khoros.conversation (_connection, conversation_id, _run_id, _loaded_at, assigned_agent_display_id)
+        values ('acme', 'replied', 1, now(), ''), ('acme', 'assigned', 1, now(), 'bert'), ('acme', 'nobody', 1, now(), '');
+        insert into khoros.response (_connection, _row_key, _run_id, _loaded_at, response_id, conversation_id, agent_display_id, response_time)
+        values ('acme', gen_random_uuid(), 1, now(), '1', 'replied', 'zoe', '2026-01-01 00:02Z'),
+            ('acme', gen_random_uuid(), 1, now(), '2', 'replied', 'anna', '2026-01-01 00:03Z');
+        insert into lexer.case_details (_connection, _window_start, _row_key, _run_id, _loaded_at, case_id, agent, first_reply_time_sec)
+        values ('acme', '2026-01-01', gen_random_uuid(), 1, now(), 'case', 'Anna', 5), ('acme', '2026-01-01', gen_random_uuid(), 1, now(), 'unnamed', '', 5)",
+    )
+    .await;
+    let found = "select string_agg(conversation_id || ' ' || coalesce(split_part(agent_key, ':', 3), '-') || ' ' || coalesce(agents::text, '?'),
+            ', ' order by source, conversation_id)
+        from mart.conversations";
+    assert_eq!(
+        mart.text(found).await.unwrap(),
+        "p/bot - 0, p/s zoe 3, assigned bert 1, nobody - 0, replied anna 2, case anna 1, unnamed - ?, s zoe 2, t anna 1"
+    );
+    let teams = "select string_agg(name || ' ' || team, ', ' order by name) from mart.agents where source = 'lynn'";
+    assert_eq!(mart.text(teams).await.unwrap(), "anna Alpha, zoe Alpha", "of the last session");
+}
+
+#[tokio::test]
+async fn lexers_names_lead_to_its_users_also_without_a_last_name_and_by_a_first_name_of_one_only() {
+    let mart = filled().await;
+    mart.run(
+        "insert into lexer.users (_connection, id, first_name, last_name, _run_id, _loaded_at, _deleted_at)
+        values ('acme', 1, 'Ana', 'Reis', 1, now(), null), ('acme', 2, 'Robin', null, 1, now(), null), ('acme', 3, 'Max', 'Born', 1, now(), null),
+            ('acme', 4, 'Max', 'Planck', 1, now(), null), ('acme', 5, 'Ana', 'Reis', 1, now(), now()), ('acme', 6, 'Ida', 'Noether ', 1, now(), null);
+        insert into lexer.nps_submissions (_connection, _window_start, _row_key, _run_id, _loaded_at, agent)
+        select 'acme', '2026-01-01', gen_random_uuid(), 1, now(), agent
+        from unnest(array['ana reis', 'Robin', 'Max', ' Max  Planck', 'Max Planck ', 'Ida', 'Eve Stranger', '']) agent;
+        insert into lexer.mention_sla_export (_connection, _window_start, _row_key, _run_id, _loaded_at, agent_first_name, agent_last_name)
+        values ('acme', '2026-01-01', gen_random_uuid(), 1, now(), 'Robin', ''), ('acme', '2026-01-01', gen_random_uuid(), 1, now(), 'Ida', 'Noether')",
+    )
+    .await;
+    let found = "select string_agg(coalesce(split_part(agent_key, ':', 3), '-'), ', ' order by agent_key) from mart.";
+    assert_eq!(
+        mart.text(format!("{found}survey_responses")).await.unwrap(),
+        "1, 2, 4, 6, eve stranger, max, max  planck, -",
+        "two agents are Max"
+    );
+    assert_eq!(mart.text(format!("{found}messages")).await.unwrap(), "2, 6");
+    let names =
+        "select string_agg(agent_id || ' ' || name, ', ' order by agent_key) from mart.agents where active is null";
+    assert_eq!(mart.text(names).await.unwrap(), "eve stranger Eve Stranger, max Max, max  planck Max  Planck");
+}
+
+#[tokio::test]
+async fn only_an_address_or_a_name_of_two_words_makes_two_entries_one_person() {
+    let mart = filled().await;
+    mart.run(
+        "insert into khoros.author (_connection, _row_key, _run_id, _loaded_at, author_uuid, author_name)
+        select 'acme', gen_random_uuid(), 1, now(), 'k' || number, name
+        from unnest(array['maria', 'maria_lopez', 'user_12', 'eve@example.com', '小龍 李', null]) with ordinality as n (name, number);
+        insert into jaicp.clients (_connection, project_short_name, channel_type, bot_id, id, _run_id, _loaded_at, username, first_name)
+        select 'acme', 'p', 'telegram', 'b', 'j' || number, 1, now(), name, case when name = 'maria' then 'Maria Lopez' end
+        from unnest(array['maria', 'Maria_Lopez', 'user_12', 'EVE@example.com', '小龍 李', null]) with ordinality as n (name, number);
+        insert into lynn.contacts (_connection, _row_key, _run_id, _loaded_at, id, full_name)
+        values ('acme', gen_random_uuid(), 1, now(), '1', 'Maria'), ('acme', gen_random_uuid(), 1, now(), '2', 'maria  lopez')",
+    )
+    .await;
+    let persons = "select string_agg(entries, ', ' order by entries) from (
+        select string_agg(source || ' ' || coalesce(handle, name), ' = ' order by source) as entries
+        from mart.customers group by person_key having count(*) > 1) p";
+    assert_eq!(
+        mart.text(persons).await.unwrap(),
+        "jaicp EVE@example.com = khoros eve@example.com, jaicp Maria_Lopez = khoros maria_lopez, \
+         jaicp maria = lynn maria  lopez, jaicp 小龍 李 = khoros 小龍 李"
+    );
+    assert_eq!(mart.count("select count(*) from mart.customers where person_key is null").await, 0);
+
+    mart.run(
+        "insert into khoros.\"user\" (_connection, _row_key, _run_id, _loaded_at, agent_display_id, agent_name, agent_email)
+        values ('acme', gen_random_uuid(), 1, now(), '14', 'Robin', 'robin@example.com'), ('acme', gen_random_uuid(), 1, now(), '15', 'Ana Reis', 'ana@example.com');
+        insert into lexer.users (_connection, id, first_name, last_name, _run_id, _loaded_at)
+        values ('acme', 14, 'Robin', null, 1, now()), ('acme', 15, 'Ana', 'Reis', 1, now());
+        insert into lynn.survey_result (_connection, _window_start, _row_key, _run_id, _loaded_at, agent)
+        values ('acme', '2026-01-01', gen_random_uuid(), 1, now(), 'ROBIN@example.com'), ('acme', '2026-01-01', gen_random_uuid(), 1, now(), 'robin')",
+    )
+    .await;
+    let persons = "select string_agg(entries, ', ' order by entries) from (
+        select string_agg(source || ' ' || agent_id, ' = ' order by source) as entries
+        from mart.agents group by person_key having count(*) > 1) p";
+    assert_eq!(mart.text(persons).await.unwrap(), "khoros 14 = lynn ROBIN@example.com, khoros 15 = lexer 15");
+}
