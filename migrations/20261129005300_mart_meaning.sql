@@ -31,8 +31,8 @@ comment on function tidegate.is_person(text) is 'Whether a text tells persons ap
 
 grant execute on function tidegate.is_person(text) to public;
 
--- Until a process has stored what its jobs want of a stream, days are wanted from the stream's anchor on, as the summary of
--- the stream has it: days before the first slice were in no row.
+-- Until a process has stored what its jobs want of a stream, days are wanted from the stream's anchor on, as in the
+-- summary of the stream: days before the first slice were in no row.
 create or replace view mart.day_status as
 select
     stream.table_schema as source,
@@ -130,8 +130,8 @@ cross join lateral (
 ) as part
 where coalesce(wanted.wanted_from, stream.covers_from) is not null and day.starts_at < day.ends_at;
 
--- Surrounding blanks and a percent sign do not make a value ambiguous. A comma, or a day before its month, does: such a value
--- stays null, and `tidegate mart` counts it.
+-- Surrounding blanks and a percent sign do not make a value ambiguous. A comma, or a day before its month, does: such
+-- a value stays null, and `tidegate mart` counts it.
 
 create or replace function tidegate.text_as_time(value text) returns timestamptz
 language sql stable parallel safe

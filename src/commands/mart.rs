@@ -207,6 +207,18 @@ fn text(document: &Document, explain: bool) -> String {
     for entry in &document.tables {
         text.push_str(&unread(entry));
     }
+    let is_uncounted =
+        |field: &FieldEntry| field.kind != Kind::Text && !field.columns.is_empty() && field.values.is_none();
+    let uncounted: Vec<&str> = document
+        .tables
+        .iter()
+        .filter(|entry| entry.fields.iter().any(is_uncounted))
+        .map(|entry| &*entry.table)
+        .collect();
+    if !uncounted.is_empty() {
+        let tables = uncounted.join(", ");
+        let _ = writeln!(text, "\nnot looked for values that cannot be read, which would take too long: {tables}");
+    }
     if explain {
         for entry in &document.tables {
             text.push_str(&explained(entry));

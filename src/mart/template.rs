@@ -79,8 +79,8 @@ fn tuples(settings: &Settings) -> String {
     channels.into_iter().map(tuple).collect::<Vec<_>>().join(", ")
 }
 
-/// The channel of a row. Not a join with `mart.channels`: the planner would compute the raw channel, which of some vendors
-/// takes joins of its own, even for queries that ask for no channel.
+/// The channel of a row. Not a join with `mart.channels`: the planner would compute the raw channel, which takes joins
+/// of its own for some vendors, even for queries that ask for no channel.
 fn channel(alias: &str, settings: &Settings) -> String {
     let mut vendors: BTreeMap<&str, String> = BTreeMap::new();
     for ((vendor, raw), channel) in channels::all(&settings.channels) {
@@ -89,10 +89,10 @@ fn channel(alias: &str, settings: &Settings) -> String {
         let _ = write!(names, " when {} then {}", literal(raw), literal(channel));
     }
     let raw = format!("nullif(lower({alias}.channel_raw), '')");
-    let vendors: String = vendors
-        .into_iter()
-        .map(|(vendor, names)| format!(" when {} then case {raw}{names} end", literal(vendor)))
-        .collect();
+    let vendors = vendors.into_iter().fold(String::new(), |mut vendors, (vendor, names)| {
+        let _ = write!(vendors, " when {} then case {raw}{names} end", literal(vendor));
+        vendors
+    });
     format!("coalesce(case {alias}.source{vendors} end, {raw}, 'unknown')")
 }
 

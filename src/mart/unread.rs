@@ -2,8 +2,9 @@
 //!
 //! Only numbers leave the database, never a value.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use sqlx::error::DatabaseError;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::Settings;
@@ -17,6 +18,8 @@ use crate::store::session::Deadline as _;
 pub const ROWS_MAX: u32 = 1_000;
 /// The newest rows are found by reading the table, which may be large.
 const STATEMENT_MAX: Duration = Duration::from_secs(4);
+/// After this time, no further table is looked at: a command that only shows must not take long.
+const ALL_MAX: Duration = Duration::from_secs(12);
 /// SQLSTATE of a statement that the server ended.
 const TOO_LONG: &str = "57014";
 
@@ -31,18 +34,19 @@ pub struct Count {
     pub unread: i64,
 }
 
-/// The counts of every field that a column feeds and whose values are converted. A table that takes too long has none.
+/// The counts of every field that a column feeds and whose values are converted. A table that would take too long has
+/// none.
 pub async fn count(
     connection: &mut PgConnection,
     columns: &Columns,
     settings: &Settings,
 ) -> Result<Vec<Count>, sqlx::Error> {
-    let mut counts = Vec::new();
+    let (begun, mut counts) = (Instant::now(), Vec::new());
     for source in SOURCES {
         let feeds = resolve::feeds(source, columns, settings);
         let feeds: Vec<&Feed<'_>> =
             feeds.iter().filter(|feed| feed.field.kind != Kind::Text && !feed.columns.is_empty()).collect();
-        if feeds.is_empty() {
+        if feeds.is_empty() || begun.elapsed() > ALL_MAX {
             continue;
         }
         let there = columns.get(&source.name()).map(Vec::as_slice).unwrap_or_default();
@@ -66,7 +70,7 @@ async fn ask(connection: &mut PgConnection, statement: String) -> Result<Option<
     transaction.rollback().await?;
     match asked {
         Ok(numbers) => Ok(Some(numbers)),
-        Err(error) if error.as_database_error().and_then(|error| error.code()).as_deref() == Some(TOO_LONG) => Ok(None),
+        Err(error) if error.as_database_error().and_then(DatabaseError::code).as_deref() == Some(TOO_LONG) => Ok(None),
         Err(error) => Err(error),
     }
 }

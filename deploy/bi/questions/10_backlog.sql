@@ -1,4 +1,4 @@
--- What is open today, by system, unit and state, and its age in days. Lexer's cases and its inbox hold the same messages.
+-- What is open today, by system, unit and state, and its age in days. Lexer's cases and its inbox are the same work.
 select
     source,
     unit,

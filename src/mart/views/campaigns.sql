@@ -33,8 +33,8 @@ dnd as (
     where campaign <> '' and _deleted_at is null
     group by _connection, campaign
 ),
--- JAICP reports outgoing calls and mailings as turns of sessions with the id of their task. A session is one call, or one
--- client of a mailing.
+-- JAICP reports outgoing calls and mailings as turns of sessions with the id of their task. A session is one call, or
+-- one client of a mailing.
 jaicp as (
     select
         'jaicp' as source,

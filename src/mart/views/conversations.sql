@@ -124,8 +124,8 @@ lynn as (
             _connection,
             session,
             min(channel_id) as channel,
-            min("timestamp") as started_at,
-            max("timestamp") as ended_at,
+            min(tidegate.known_time("timestamp", _loaded_at)) as started_at,
+            max(tidegate.known_time("timestamp", _loaded_at)) as ended_at,
             bool_or(mark_name = 'END_SESSION') as ended,
             count(*)::double precision as marks,
             max(_loaded_at) as _loaded_at

@@ -15,7 +15,19 @@ jaicp as (
         username,
         trim(concat_ws(' ', first_name, last_name)) as name,
         _loaded_at
-    from jaicp.clients
+    from (
+        select * from jaicp.clients where bot_id <> ''
+        union all
+        -- The vendor may leave out the bot in the list. The client is then the one of its sessions.
+        select c.*
+        from jaicp.clients c
+        left join jaicp.sessions s on s._connection = c._connection
+            and s.project_short_name = c.project_short_name
+            and lower(coalesce(s.channel_type, '')) = lower(c.channel_type)
+            and s.bot_id <> ''
+            and s.client_id = c.id
+        where c.bot_id = '' and s.session_id is null
+    ) c
     where id <> ''
     order by _connection, project_short_name, lower(channel_type), bot_id, id, _loaded_at desc
 ),

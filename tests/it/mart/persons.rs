@@ -1,6 +1,6 @@
 //! Who took part, and who is the same person.
 
-use super::filled;
+use super::{filled, strangers};
 
 #[tokio::test]
 async fn the_last_agent_by_time_has_a_session_and_all_are_counted() {
@@ -98,4 +98,25 @@ async fn only_an_address_or_a_name_of_two_words_makes_two_entries_one_person() {
         select string_agg(source || ' ' || agent_id, ' = ' order by source) as entries
         from mart.agents group by person_key having count(*) > 1) p";
     assert_eq!(mart.text(persons).await.unwrap(), "khoros 14 = lynn ROBIN@example.com, khoros 15 = lexer 15");
+}
+
+#[tokio::test]
+async fn a_client_of_jaicp_without_a_bot_in_the_list_is_the_client_of_its_sessions() {
+    let mart = filled().await;
+    mart.run(
+        "insert into jaicp.clients (_connection, project_short_name, channel_type, bot_id, id, _run_id, _loaded_at, username)
+        values ('acme', 'p', 'telegram', '', '1', 1, now(), 'ana_reis'), ('acme', 'p', 'telegram', '', '2', 1, now(), 'silent_one'),
+            ('acme', 'p', 'telegram', 'b', '3', 1, now(), 'listed_one');
+        insert into jaicp.sessions (_connection, project_short_name, session_id, channel_type, bot_id, client_id, client_username, _run_id, _loaded_at)
+        values ('acme', 'p', 's1', 'TELEGRAM', 'b', '1', 'ana_reis', 1, now()), ('acme', 'p', 's3', 'telegram', 'b', '3', null, 1, now()),
+            ('acme', 'p', 's4', 'telegram', null, '4', 'no_bot', 1, now());
+        insert into jaicp.messages (_connection, project_short_name, session_id, question_id, channel_type, bot_id, client_id, _run_id, _loaded_at)
+        values ('acme', 'p', 's1', 'q', 'telegram', 'b', '1', 1, now()), ('acme', 'p', 'unread', 'q', 'telegram', 'b', '5', 1, now())",
+    )
+    .await;
+    let customers = "select string_agg(coalesce(handle, '-'), ' ' order by handle) from mart.customers";
+    assert_eq!(mart.text(customers).await.unwrap(), "ana_reis listed_one no_bot silent_one -");
+    let joined = "select count(*) from mart.conversations join mart.customers using (customer_key)";
+    assert_eq!(mart.count(joined).await, 3);
+    assert_eq!(strangers(&mart.pool).await, [""; 0]);
 }

@@ -1,5 +1,5 @@
 (
-    -- Where a conversation has neither customer nor channel of its own, they are those of its posts and of their author.
+    -- A conversation without a customer or channel of its own has those of its posts and of their author.
     select
         c.*,
         coalesce(nullif(c.customer, ''), p.author) as known_customer,
