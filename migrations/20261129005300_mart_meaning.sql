@@ -173,3 +173,19 @@ return case
     )
     when value not like '%\%%' then tidegate.text_as_number(value)
 end;
+
+-- Stable, as what they call is: the planner then writes the calls out in the query, which takes a third of the time.
+
+create or replace function tidegate.pseudonym(salt text, id text) returns text
+language sql stable parallel safe
+return left(encode(sha256(convert_to(salt || id, 'UTF8')), 'hex'), 24);
+
+create or replace function tidegate.agent_id(salt text, id text) returns text
+language sql stable parallel safe
+return case when id like '%@%' then tidegate.pseudonym(salt, id) else id end;
+
+create or replace function tidegate.person_key(salt text, identity text) returns text
+language sql stable parallel safe
+return tidegate.pseudonym(
+    salt, lower(trim(regexp_replace(identity collate "C", '\s+', ' ', 'g')) collate "default")
+);

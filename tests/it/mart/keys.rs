@@ -14,6 +14,29 @@ use super::{KEYS, Mart, filled, natural, strangers, tables};
 use crate::support::world::{assert_succeeded, run_to_end};
 use crate::support::{World, ago};
 
+/// Columns that name agents and customers.
+const NAMING: &[(&str, &str)] = &[
+    ("khoros.conversation", "assigned_agent_display_id"),
+    ("khoros.conversation", "author_uuid"),
+    ("khoros.response", "agent_display_id"),
+    ("khoros.incoming_post", "author_uuid"),
+    ("lexer.user_summary", "user_id"),
+    ("lexer.user_volume", "user_id"),
+    ("lexer.case_details", "agent"),
+    ("lexer.case_details", "customer_username"),
+    ("lexer.mention_sla_export", "agent_first_name"),
+    ("lexer.mention_sla_export", "customer_username"),
+    ("lexer.nps_submissions", "agent"),
+    ("lexer.nps_submissions", "customer_username"),
+    ("jaicp.sessions", "client_id"),
+    ("jaicp.messages", "operator_info_id"),
+    ("jaicp.messages", "client_id"),
+    ("jaicp.messages", "session_id"),
+    ("lynn.current_interactions", "agent"),
+    ("lynn.survey_result", "agent"),
+    ("lynn.show_dialogs", "author"),
+];
+
 #[tokio::test]
 async fn every_agent_and_customer_that_a_relation_names_is_in_its_list() {
     let mart = Mart::new().await;
@@ -21,7 +44,15 @@ async fn every_agent_and_customer_that_a_relation_names_is_in_its_list() {
     mart.refresh().await;
     for is_odd in [false, true] {
         mart.fill(60, is_odd).await;
+        for (number, (table, column)) in NAMING.iter().enumerate() {
+            // The keys of tables are texts of their own.
+            let row = format!("(select ctid from {table} order by ctid offset {number} limit 1)");
+            mart.run(format!("update {table} set {column} = 'only in {table}' where ctid = {row}")).await;
+        }
+        mart.run("update lynn.show_dialogs set \"from\" = 'agent'; update lexer.user_volume set is_total = false, state = 'new'").await;
         assert_eq!(strangers(&mart.pool).await, [""; 0], "odd: {is_odd}");
+        let named = "select count(*) from mart.agents where agent_id like 'only in%'";
+        assert!(mart.count(named).await > 6);
     }
 }
 

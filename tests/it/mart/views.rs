@@ -140,7 +140,9 @@ async fn a_query_computes_only_the_columns_that_it_asks_for() {
     let mart = Mart::new().await;
     mart.add_columns(natural).await;
     mart.refresh().await;
-    for relation in RELATIONS {
+    // The others group by keys of agents, so every query computes these.
+    let is_grouped = |name: &str| matches!(name, "agent_days" | "backlog_days" | "service_levels");
+    for relation in RELATIONS.iter().filter(|relation| !is_grouped(relation.name)) {
         let plan: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
             "explain verbose select count(*) from mart.{}",
             relation.name
@@ -149,7 +151,10 @@ async fn a_query_computes_only_the_columns_that_it_asks_for() {
         .await
         .unwrap();
         // Branches of a union with other types than the union are computed whole.
-        let computed: Vec<&String> = plan.iter().filter(|line| line.contains("sha256")).collect();
+        let is_pseudonym = |line: &&String| {
+            ["sha256(", "pseudonym(", "agent_id(", "person_key("].iter().any(|call| line.contains(call))
+        };
+        let computed: Vec<&String> = plan.iter().filter(is_pseudonym).collect();
         assert!(computed.is_empty(), "{}: {computed:?}", relation.name);
     }
 }
