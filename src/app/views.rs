@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::mart::Refresh;
 use crate::schedule::timer::PeriodicTask;
 use crate::worker::WorkerContext;
 
@@ -22,8 +23,11 @@ pub(super) fn task(
     PeriodicTask::new("mart", PERIOD, move || {
         let (shared, settings, shutdown) = (Arc::clone(&shared), config.borrow().mart.clone(), shutdown.clone());
         async move {
-            let refresh = shared.mart.refresh(&shared.pool, &settings);
-            // A pass that is cut off leaves each view as it was or as it should be.
+            let refresh = async {
+                shared.mart.refresh(&shared.pool, &settings).await;
+                shared.mart.store(&shared.pool, &settings, Refresh::Due).await;
+            };
+            // A pass that is cut off leaves each view and each table as it was or as it should be.
             let _ = shutdown.run_until_cancelled(refresh).await;
         }
     })

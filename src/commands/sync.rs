@@ -107,7 +107,12 @@ async fn work(
         )
         .into());
     };
-    views.refresh(&database.pool, &context.config.mart).await;
+    let mart = &context.config.mart;
+    views.refresh(&database.pool, mart).await;
+    let store = views.store(&database.pool, mart, mart::Refresh::Outdated);
+    if context.cancel.run_until_cancelled(store).await.is_none() {
+        tracing::warn!("the stored rows of the mart are not up to date; the daemon and the next `sync` refresh them");
+    }
     Ok(tasks?)
 }
 

@@ -3,7 +3,8 @@
 //! `views/` has a template for each relation. A template refers to a table with undocumented columns as
 //! `{{schema.table}}`; [`resolve`] decides which column of the table feeds which field ([`fields`]) and converts it to
 //! the field's type, so a view has the same columns with the same types whatever the vendor sends. [`refresh`] replaces
-//! the views whose statements differ from those that made them.
+//! the views whose statements differ from those that made them. A view computes its rows when it is queried, or reads
+//! the table in which they are [`stored`].
 
 pub mod channels;
 pub mod fields;
@@ -11,6 +12,7 @@ pub mod refresh;
 pub mod relations;
 pub mod resolve;
 pub mod state;
+pub mod stored;
 pub mod template;
 pub mod unread;
 
@@ -18,7 +20,7 @@ use std::collections::BTreeMap;
 
 use chrono_tz::Tz;
 
-pub use self::refresh::Views;
+pub use self::refresh::{Refresh, Views};
 
 /// The section `mart` of the configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,10 +31,12 @@ pub struct Settings {
     pub columns: BTreeMap<(String, String), String>,
     /// By vendor and raw name in lower case: the channel. Added to [`channels::SHIPPED`].
     pub channels: BTreeMap<(String, String), String>,
+    /// Whether the rows of the views are stored.
+    pub materialize: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { timezone: Tz::UTC, columns: BTreeMap::new(), channels: BTreeMap::new() }
+        Self { timezone: Tz::UTC, columns: BTreeMap::new(), channels: BTreeMap::new(), materialize: false }
     }
 }

@@ -4,6 +4,8 @@
 //! lock longer than [`LOCK_MAX`], because readers queue behind it; a view that is in use then waits for the next pass.
 //! Only one process works at a time: it locks a row of `tidegate.lock`.
 //!
+//! A view whose rows are [`stored`] reads their table as soon as it is there; until then, it computes them.
+//!
 //! Processes with different versions or configurations do not replace each other's views in turn: a process replaces a
 //! view that another one made only if its own statements have changed since its last pass.
 
@@ -16,9 +18,9 @@ use tokio::sync::Mutex;
 use super::Settings;
 use super::relations::{RELATIONS, Relation, TEXTS};
 use super::state::State;
-use super::template::{self, expand};
+use super::stored;
+use super::template::{self, rows, view};
 use crate::store::ident::{literal, table as qualified};
-use crate::store::migrations;
 use crate::store::session::{self, Deadline as _};
 use crate::store::trouble::chain;
 
@@ -58,7 +60,20 @@ enum Outcome {
 
 /// The mart's views, as this process maintains them.
 #[derive(Debug, Default)]
-pub struct Views(Mutex<Memory>);
+pub struct Views {
+    memory: Mutex<Memory>,
+    /// Held while rows are stored.
+    storing: Mutex<()>,
+}
+
+/// Which stored rows are computed anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refresh {
+    /// Those whose time has come: after runs, but with pauses.
+    Due,
+    /// All that runs may have changed.
+    Outdated,
+}
 
 #[derive(Debug, Default)]
 struct Memory {
@@ -73,16 +88,49 @@ struct Memory {
 impl Views {
     /// Makes what is missing or different. Logs its problems, each once, and never fails: nothing depends on the views.
     pub async fn refresh(&self, pool: &PgPool, settings: &Settings) {
-        let mut memory = self.0.lock().await;
-        match memory.pass(pool, settings).await {
-            Ok(()) => memory.over("mart"),
-            Err(error) => {
-                if let Error::Database(error) = &error {
-                    session::judge(pool, error);
+        let mut memory = self.memory.lock().await;
+        let outcome = memory.pass(pool, settings).await;
+        memory.judge("mart", "the views of the mart could not be checked", pool, outcome);
+    }
+
+    /// Stores the rows of views, if the settings say so, and drops tables that are not needed any more. May take
+    /// minutes, in which the views stay usable. Logs its problems like [`refresh`](Self::refresh).
+    pub async fn store(&self, pool: &PgPool, settings: &Settings, which: Refresh) {
+        let Ok(_storing) = self.storing.try_lock() else { return };
+        let outcome = self.store_all(pool, settings, which).await;
+        let what = "the rows of the mart's views could not be stored";
+        self.memory.lock().await.judge("stored", what, pool, outcome);
+    }
+
+    async fn store_all(&self, pool: &PgPool, settings: &Settings, which: Refresh) -> Result<(), Error> {
+        let mut connection = pool.acquire().in_time().await?;
+        let state = State::read(&mut connection).in_time().await?;
+        if !state.is_ours() || (!settings.materialize && state.stored.is_empty()) {
+            return Ok(());
+        }
+        let settings = self.memory.lock().await.with_known_zone(&mut connection, settings).await?;
+        let columns = state.columns();
+        let mut wanted = Vec::new();
+        // If this future is dropped, a transaction may be open.
+        connection.close_on_drop();
+        for relation in RELATIONS.iter().filter(|relation| settings.materialize && relation.stored) {
+            let rows = rows(relation, &columns, &settings)?;
+            let name = stored::table(relation, &rows);
+            let is_due = state.stored.iter().find(|table| table.name == name).is_none_or(|table| match which {
+                Refresh::Due => table.is_due,
+                Refresh::Outdated => table.is_due || table.is_outdated,
+            });
+            wanted.push(name);
+            if is_due {
+                match stored::bring_up(&mut connection, relation, &rows).await? {
+                    // The view can read it now.
+                    stored::Outcome::Made => self.memory.lock().await.work(&mut connection, &settings).await?,
+                    stored::Outcome::Refreshed => {}
+                    stored::Outcome::Busy => return Ok(()),
                 }
-                memory.problem("mart", "the views of the mart could not be checked", chain(&error));
             }
         }
+        Ok(stored::drop_unread(&mut connection, &state.stored, &wanted).await?)
     }
 }
 
@@ -99,15 +147,18 @@ impl Memory {
 
     async fn work(&mut self, connection: &mut PgConnection, settings: &Settings) -> Result<(), Error> {
         let state = State::read(connection).in_time().await?;
-        // A newer version makes its own views.
-        if !state.writable || state.newest_migration > migrations::newest() {
+        if !state.is_ours() {
             return Ok(());
         }
         let settings = self.with_known_zone(connection, settings).await?;
         let columns = state.columns();
         let mut wanted = BTreeMap::new();
         for relation in RELATIONS {
-            let sql = expand(relation, &columns, &settings)?;
+            let rows = rows(relation, &columns, &settings)?;
+            let table = stored::table(relation, &rows);
+            let is_stored = settings.materialize && state.stored.iter().any(|stored| stored.name == table);
+            let from = if is_stored { qualified("tidegate", &table) } else { format!("(\n{rows}\n) as computed") };
+            let sql = view(relation, &from);
             let hash = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(sql.as_bytes()));
             wanted.insert(relation.name, Statements { relation, sql, hash });
         }
@@ -192,6 +243,19 @@ impl Memory {
             zone.name().to_owned(),
         );
         Ok(Settings { timezone: Tz::UTC, ..settings.clone() })
+    }
+
+    /// Logs why a step failed, or that it did not.
+    fn judge(&mut self, step: &'static str, what: &'static str, pool: &PgPool, outcome: Result<(), Error>) {
+        match outcome {
+            Ok(()) => self.over(step),
+            Err(error) => {
+                if let Error::Database(error) = &error {
+                    session::judge(pool, error);
+                }
+                self.problem(step, what, chain(&error));
+            }
+        }
     }
 
     /// Logs a problem, unless it was the last one of this kind.

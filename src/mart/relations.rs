@@ -5,38 +5,71 @@
 pub struct Relation {
     pub name: &'static str,
     pub template: &'static str,
+    /// Columns with contact data: the name, and the expression that `tidegate_analyst` sees instead.
+    pub contacts: &'static [(&'static str, &'static str)],
+    /// Whether `mart.materialize` stores its rows. Relations that are small or cheap are always computed.
+    pub stored: bool,
 }
 
 /// A view whose rows are personal data as a whole: `tidegate_analyst` may not read it.
 pub const TEXTS: &str = "messages_text";
 
-macro_rules! relations {
-    ($($name:literal),+ $(,)?) => {
-        &[$(Relation { name: $name, template: include_str!(concat!("views/", $name, ".sql")) }),+]
+macro_rules! view {
+    ($name:literal) => {
+        Relation { name: $name, template: include_str!(concat!("views/", $name, ".sql")), contacts: &[], stored: false }
     };
 }
 
 /// Every view that the program makes. A view stands below those that it reads.
-pub const RELATIONS: &[Relation] = relations![
-    "channels",
-    "calendar",
-    "conversations",
-    "messages",
-    "messages_text",
-    "agents",
-    "customers",
-    "agent_days",
-    "bot_turns",
-    "backlog_days",
-    "service_levels",
-    "survey_responses",
-    "nps_days",
-    "campaigns",
-    "campaign_pushes",
-    "reconciliation",
+pub const RELATIONS: &[Relation] = &[
+    view!("channels"),
+    view!("calendar"),
+    view!("conversations")
+        .stored()
+        .hides(&[("conversation_id", "case when source <> 'jaicp' then conversation_id end")]),
+    view!("messages").stored(),
+    view!("messages_text"),
+    view!("agents").stored().hides(&[
+        ("agent_id", "case when agent_id not like '%@%' then agent_id end"),
+        ("name", "split_part(name, '@', 1)"),
+        ("email", "null"),
+    ]),
+    view!("customers").stored().hides(&[("handle", "null"), ("name", "null")]),
+    view!("agent_days").stored(),
+    view!("bot_turns").stored(),
+    view!("backlog_days").stored(),
+    view!("service_levels").stored(),
+    view!("survey_responses")
+        .stored()
+        .hides(&[("answer", "case when score_0_1 is not null then answer end"), ("comment", "null")]),
+    view!("nps_days"),
+    view!("campaigns"),
+    view!("campaign_pushes"),
+    view!("reconciliation"),
 ];
 
 impl Relation {
+    const fn stored(self) -> Self {
+        Self { stored: true, ..self }
+    }
+
+    const fn hides(self, contacts: &'static [(&'static str, &'static str)]) -> Self {
+        Self { contacts, ..self }
+    }
+
+    /// The statement that selects the rows, and the comments. A test holds that every template has both parts.
+    pub(super) fn parts(&self) -> (&'static str, &'static str) {
+        let body = self.template.strip_prefix(&*format!("create or replace view mart.{} as\n", self.name));
+        body.unwrap_or(self.template).split_once(";\n\n").unwrap_or((self.template, ""))
+    }
+
+    /// The names of the columns, in their order: that of the comments.
+    pub fn columns(&self) -> Vec<&'static str> {
+        let mark = format!("comment on column mart.{}.", self.name);
+        let names = self.parts().1.split(&*mark).skip(1);
+        names.filter_map(|rest| rest.split_whitespace().next()).collect()
+    }
+
     pub fn named(name: &str) -> Option<&'static Self> {
         RELATIONS.iter().find(|relation| relation.name == name)
     }
@@ -69,11 +102,8 @@ mod tests {
 
     use super::*;
 
-    /// The names of the output columns, from the comments and from the outermost select.
-    fn columns(relation: &Relation) -> (BTreeSet<&str>, BTreeSet<&str>) {
-        let prefix = format!("comment on column mart.{}.", relation.name);
-        let commented = relation.template.split(&prefix).skip(1);
-        let commented = commented.map(|rest| rest.split_whitespace().next().unwrap()).collect();
+    /// The names of the output columns of the outermost select.
+    fn selected(relation: &Relation) -> Vec<String> {
         let body = relation.template.split("comment on view").next().unwrap();
         // The last select that begins a line without indentation, or the first of two that a union joins.
         let start = body.find("\nselect").unwrap();
@@ -99,18 +129,14 @@ mod tests {
                 None => text.split("::").next().unwrap().rsplit('.').next().unwrap().to_owned(),
             }
         };
-        let named: BTreeSet<String> = list.iter().map(name).collect();
-        let named = named
-            .iter()
-            .filter_map(|name| relation.template.find(name).map(|at| &relation.template[at..at + name.len()]));
-        (commented, named.collect())
+        list.iter().map(name).collect()
     }
 
     #[test]
     fn p11_every_column_of_every_view_has_a_comment_and_is_cast() {
         for relation in RELATIONS {
-            let (commented, named) = columns(relation);
-            assert_eq!(commented, named, "{}", relation.name);
+            assert_eq!(relation.columns(), selected(relation), "{}", relation.name);
+            assert!(relation.contacts.iter().all(|(name, _)| relation.columns().contains(name)), "{}", relation.name);
             assert!(
                 relation.template.contains(&format!("comment on view mart.{} is", relation.name)),
                 "{}",
@@ -123,7 +149,7 @@ mod tests {
     #[test]
     fn p11_every_view_begins_with_source_and_connection_and_has_a_day_or_a_time_and_names_its_key() {
         for relation in RELATIONS.iter().filter(|relation| !matches!(relation.name, "channels" | "calendar")) {
-            let (columns, _) = columns(relation);
+            let columns: BTreeSet<&str> = relation.columns().into_iter().collect();
             let is_list = matches!(relation.name, "agents" | "customers" | "campaigns" | "messages_text");
             assert!(columns.contains("source") && columns.contains("connection"), "{}", relation.name);
             assert!(is_list || columns.contains("day"), "{}", relation.name);

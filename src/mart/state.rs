@@ -8,6 +8,8 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::fields::SOURCES;
 use super::relations::RELATIONS;
+use super::stored;
+use crate::store::migrations;
 
 /// The state of the database, read with one statement.
 #[derive(Debug, Default, Deserialize)]
@@ -18,6 +20,8 @@ pub struct State {
     pub(super) analyst_reads_texts: bool,
     tables: Vec<Table>,
     views: Vec<View>,
+    /// The tables that store rows of views, the oldest first.
+    pub stored: Vec<StoredTable>,
 }
 
 /// A table and its columns, in the order of the table.
@@ -52,6 +56,29 @@ pub(super) struct View {
     pub(super) is_unchanged: bool,
 }
 
+/// A table that stores the rows of a view.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
+pub struct StoredTable {
+    /// Its name in the schema `tidegate`.
+    #[serde(skip_serializing)]
+    pub name: String,
+    /// Name of the view in the schema `mart`.
+    pub relation: String,
+    /// When its rows were computed last.
+    pub refreshed_at: chrono::DateTime<chrono::Utc>,
+    /// Seconds since then.
+    pub age_seconds: i64,
+    /// Whether a view reads it.
+    #[serde(skip_serializing)]
+    pub is_read: bool,
+    /// Whether it is time to compute the rows again.
+    #[serde(skip_serializing)]
+    pub is_due: bool,
+    /// Whether slices were finished since.
+    #[serde(skip_serializing)]
+    pub is_outdated: bool,
+}
+
 /// The columns of every source table that exists, by `schema.table`.
 pub type Columns = BTreeMap<String, Vec<Column>>;
 
@@ -63,9 +90,15 @@ impl State {
         // Definitions are compared, and the search path decides which names in them are qualified.
         sqlx::query("set local search_path to pg_catalog").execute(&mut *transaction).await?;
         let read = sqlx::query_scalar(include_str!("state.sql")).bind(tables).bind(views);
+        let read = read.bind(stored::AGE_MAX.as_secs_f64()).bind(stored::PAUSE_FACTOR);
         let Json(state) = read.fetch_one(&mut *transaction).await?;
         transaction.rollback().await?;
         Ok(state)
+    }
+
+    /// Whether this process may make views: the server accepts writes, and no newer version makes its own.
+    pub(super) fn is_ours(&self) -> bool {
+        self.writable && self.newest_migration <= migrations::newest()
     }
 
     pub fn columns(&self) -> Columns {

@@ -1,5 +1,6 @@
 -- Everything that decides whether a view must be made: the columns of the tables in $1, the views of the mart as they are and
--- as they were made ($2), and whether this process may make them at all.
+-- as they were made ($2), whether this process may make them at all, and the tables that store rows. These are due after $3
+-- seconds, and if slices were finished meanwhile, after $4 times as long as it took to compute them.
 select jsonb_build_object(
     'writable', not pg_catalog.pg_is_in_recovery(),
     'newest_migration', (select max(version) from tidegate._sqlx_migrations),
@@ -51,5 +52,38 @@ select jsonb_build_object(
         left join tidegate.mart_view as made on made.name = wanted.name
         left join pg_catalog.pg_class as class
             on class.oid = to_regclass(format('mart.%I', wanted.name)) and class.relkind = 'v'
+    ),
+    'stored', (
+        select coalesce(jsonb_agg(
+            jsonb_build_object(
+                'name', stored.name,
+                'relation', stored.relation,
+                'refreshed_at', stored.refreshed_at,
+                'age_seconds', floor(extract(epoch from statement_timestamp() - stored.refreshed_at))::bigint,
+                'is_read', exists (
+                    select
+                    from pg_catalog.pg_depend as depend
+                    where
+                        depend.refclassid = 'pg_catalog.pg_class'::regclass
+                        and depend.refobjid = class.oid
+                        and depend.classid = 'pg_catalog.pg_rewrite'::regclass
+                ),
+                'is_outdated', coalesce(stored.refreshed_at <= finished.newest, false),
+                'is_due',
+                stored.refreshed_at + $3 * interval '1 second' <= statement_timestamp()
+                or (
+                    coalesce(stored.refreshed_at <= finished.newest, false)
+                    and stored.refreshed_at + $4 * stored.took_seconds * interval '1 second' <= statement_timestamp()
+                )
+            ) order by stored.refreshed_at, stored.name
+        ), '[]')
+        from tidegate.mart_table as stored
+        inner join pg_catalog.pg_class as class
+            on class.oid = to_regclass(format('tidegate.%I', stored.name)) and class.relkind = 'r'
+        -- A slice is committed a moment after the time at which it was finished.
+        cross join (
+            select max(stream.last_finish_at) + interval '1 minute' as newest
+            from tidegate.stream as stream
+        ) as finished
     )
 )

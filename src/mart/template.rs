@@ -41,9 +41,15 @@ pub struct Unknown {
     placeholder: String,
 }
 
-/// The statements that make a view and its comments.
+/// The statements that make a view and its comments. The view computes its rows.
 pub fn expand(relation: &'static Relation, columns: &Columns, settings: &Settings) -> Result<String, Unknown> {
-    let whole = PARTS.iter().fold(relation.template.to_owned(), |sql, (name, part)| sql.replace(name, part.trim_end()));
+    Ok(view(relation, &format!("(\n{}\n) as computed", rows(relation, columns, settings)?)))
+}
+
+/// The statement that selects the rows of a view, contact data included.
+pub(super) fn rows(relation: &'static Relation, columns: &Columns, settings: &Settings) -> Result<String, Unknown> {
+    let (rows, _) = relation.parts();
+    let whole = PARTS.iter().fold(rows.to_owned(), |sql, (name, part)| sql.replace(name, part.trim_end()));
     let salted = SALTED.iter().fold(whole, |sql, function| sql.replace(function, &format!("{function}{SALT}, ")));
     let mut sql = String::with_capacity(2 * salted.len());
     let mut rest = salted.as_str();
@@ -60,6 +66,24 @@ pub fn expand(relation: &'static Relation, columns: &Columns, settings: &Setting
     }
     sql.push_str(rest);
     Ok(sql)
+}
+
+/// The statements that make a view over rows that have its columns, and its comments. `from` is a table, or a subselect
+/// with an alias. Contact data are shown to those who may read them.
+pub(super) fn view(relation: &'static Relation, from: &str) -> String {
+    let column = |name: &str| match relation.contacts.iter().find(|(column, _)| *column == name) {
+        Some((_, instead)) => {
+            format!("    case when (select tidegate.may_read_contacts()) then {name} else {instead} end as {name}")
+        }
+        None => format!("    {name}"),
+    };
+    let columns: Vec<String> = relation.columns().into_iter().map(column).collect();
+    let (_, comments) = relation.parts();
+    format!(
+        "create or replace view mart.{} as\nselect\n{}\nfrom {from};\n\n{comments}",
+        relation.name,
+        columns.join(",\n")
+    )
 }
 
 fn value(name: &str, is_table: bool, columns: &Columns, settings: &Settings) -> Option<String> {
@@ -109,7 +133,7 @@ mod tests {
             let comments = sql.find("comment on view").unwrap();
             assert!(!sql[..comments].replace("'{}'", "").contains(['{', '}']), "{sql}");
         }
-        let wrong = Relation { name: "wrong", template: "select {nothing}" };
+        let wrong = Relation { name: "wrong", template: "select {nothing}", contacts: &[], stored: false };
         let wrong: &'static Relation = Box::leak(Box::new(wrong));
         let error = expand(wrong, &Columns::new(), &Settings::default()).unwrap_err();
         assert_eq!(error.to_string(), "the template of mart.wrong has an unknown placeholder nothing");

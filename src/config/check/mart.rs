@@ -4,7 +4,7 @@ use super::super::raw;
 use crate::mart::Settings;
 use crate::mart::channels::VENDORS;
 use crate::mart::fields::{SOURCES, Source};
-use crate::settings::{KeyPath, Report, closest_hint};
+use crate::settings::{KeyPath, Report, closest_hint, flag};
 
 /// Postgres cuts longer names.
 const COLUMN_BYTES_MAX: usize = 63;
@@ -12,7 +12,8 @@ const COLUMN_BYTES_MAX: usize = 63;
 pub(super) fn check(raw: raw::Mart, report: &mut Report<'_>) -> Settings {
     let path = KeyPath::default().key("mart");
     let timezone = report.zone(&path.key("timezone"), raw.timezone.as_deref());
-    let mut settings = Settings { timezone, ..Settings::default() };
+    let materialize = flag(raw.materialize, false);
+    let mut settings = Settings { timezone, materialize, ..Settings::default() };
     for (table, fields) in raw.fields.into_iter().flatten() {
         let path = path.key("fields").key(&table);
         let Some(source) = Source::named(&table) else {

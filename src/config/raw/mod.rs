@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{LogFormat, SslMode};
-use crate::settings::{Credential, DurationText, Entries, Integer, Keep};
+use crate::settings::{Bool, Credential, DurationText, Entries, Integer, Keep};
 
 pub(super) use job::*;
 
@@ -123,4 +123,8 @@ pub(super) struct Mart {
     pub(super) fields: Option<BTreeMap<String, BTreeMap<String, Option<String>>>>,
     /// By vendor and channel as the vendor names it: the channel in the views.
     pub(super) channels: Option<BTreeMap<String, BTreeMap<String, Option<String>>>>,
+    /// Store the rows of the large views and refresh them after runs, instead of computing them at every query: for
+    /// warehouses of many millions of rows.
+    #[schemars(extend("default" = false))]
+    pub(super) materialize: Option<Bool>,
 }

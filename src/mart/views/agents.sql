@@ -139,12 +139,9 @@ select
     a.source::text as source,
     a.connection::text as connection,
     (a.source || ':' || a.connection || ':' || tidegate.agent_id(a.id))::text as agent_key,
-    (case when a.id not like '%@%' or (select tidegate.may_read_contacts()) then a.id end)::text as agent_id,
-    (case
-        when (select tidegate.may_read_contacts()) then coalesce(a.name, a.id)
-        else split_part(coalesce(a.name, a.id), '@', 1)
-    end)::text as name,
-    (case when (select tidegate.may_read_contacts()) then a.email end)::text as email,
+    a.id::text as agent_id,
+    coalesce(a.name, a.id)::text as name,
+    a.email::text as email,
     a.team::text as team,
     a.active::boolean as active,
     tidegate.person_key(

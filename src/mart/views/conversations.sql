@@ -163,7 +163,7 @@ select
     extract(hour from k.started_at at time zone {timezone})::integer as hour,
     k.ended_at::timestamptz as ended_at,
     (c.source || ':' || c.connection || ':' || c.id)::text as conversation_key,
-    (case when c.source <> 'jaicp' or (select tidegate.may_read_contacts()) then c.vendor_id end)::text as conversation_id,
+    c.vendor_id::text as conversation_id,
     c.kind::text as kind,
     {channel of c}::text as channel,
     c.channel_raw::text as channel_raw,

@@ -141,8 +141,8 @@ select
     c.connection::text as connection,
     (c.source || ':' || c.connection || ':' || tidegate.pseudonym(c.id))::text as customer_key,
     {channel of c}::text as channel,
-    (case when (select tidegate.may_read_contacts()) then nullif(c.handle, '') end)::text as handle,
-    (case when (select tidegate.may_read_contacts()) then nullif(c.name, '') end)::text as name,
+    nullif(c.handle, '')::text as handle,
+    nullif(c.name, '')::text as name,
     tidegate.person_key(
         case
             when tidegate.is_person(c.handle) then c.handle

@@ -10,10 +10,10 @@ select
     (r.source || ':' || r.connection || ':' || tidegate.pseudonym(r.customer))::text as customer_key,
     r.survey::text as survey,
     r.scale::text as scale,
-    (case when r.score_0_1 is not null or (select tidegate.may_read_contacts()) then r.answer end)::text as answer,
+    r.answer::text as answer,
     r.score_0_1::double precision as score_0_1,
     r.nps_group::text as nps_group,
-    (case when (select tidegate.may_read_contacts()) then nullif(r.comment, '') end)::text as comment,
+    nullif(r.comment, '')::text as comment,
     r._loaded_at::timestamptz as loaded_at
 from (
     (select distinct on (_connection, _row_key)

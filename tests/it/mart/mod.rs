@@ -9,6 +9,7 @@ mod odd;
 mod persons;
 mod questions;
 mod roles;
+mod stored;
 mod times;
 mod variants;
 mod views;
@@ -58,6 +59,9 @@ const KEYS: &[(&str, &str)] = &[
     ("campaign_pushes", "push_id"),
     ("reconciliation", "source, connection, metric, bucket_start"),
 ];
+
+/// Views that a migration makes: `data_status`, `day_status`, `schema_changes` and `stored_relations`.
+const VIEWS_OF_MIGRATIONS: i64 = 4;
 
 /// A database with views.
 struct Mart {

@@ -21,9 +21,12 @@ async fn p7_readers_read_all_of_the_mart_and_analysts_neither_texts_nor_contacts
     mart.refresh().await;
     let mut reader = mart.session_as("tidegate_reader").await;
     let mut analyst = mart.session_as("tidegate_analyst").await;
-    for relation in
-        RELATIONS.iter().map(|relation| relation.name).chain(["data_status", "day_status", "schema_changes"])
-    {
+    for relation in RELATIONS.iter().map(|relation| relation.name).chain([
+        "data_status",
+        "day_status",
+        "schema_changes",
+        "stored_relations",
+    ]) {
         let sql = format!("select * from mart.{relation}");
         assert_eq!(refused(&mut reader, &sql).await, None, "{relation}");
         let expected = (relation == "messages_text").then_some(DENIED);
