@@ -9,7 +9,7 @@ use super::{CommandError, Context, Exit, MartArgs, show};
 use crate::mart::fields::{Kind, SOURCES, Source};
 use crate::mart::relations::{RELATIONS, Relation};
 use crate::mart::resolve::{self, Origin};
-use crate::mart::state::{Column, Columns, State};
+use crate::mart::state::{Column, Columns, State, StoredTable};
 use crate::mart::unread::{self, Count};
 use crate::mart::{Settings, template};
 use crate::settings::closest_hint;
@@ -21,6 +21,10 @@ const NEAREST_MAX: usize = 12;
 #[derive(Debug, Serialize)]
 struct Document {
     timezone: &'static str,
+    /// Whether the configuration lets rows be stored.
+    materialize: bool,
+    /// The relations that read stored rows.
+    stored: Vec<StoredTable>,
     tables: Vec<TableEntry>,
     /// Columns that the configuration names and that do not exist.
     warnings: Vec<String>,
@@ -85,7 +89,8 @@ pub(crate) async fn run(context: Context, args: MartArgs) -> anyhow::Result<Exit
         }
         return Ok(Exit::Done);
     }
-    let document = document(&columns, settings, &counts);
+    let stored = state.stored.into_iter().filter(|table| table.is_read).collect();
+    let document = document(&columns, settings, &counts, stored);
     if args.json {
         output::print_json(&document)?;
     } else {
@@ -101,9 +106,11 @@ fn named(name: &str) -> Result<&'static Relation, CommandError> {
     })
 }
 
-fn document(columns: &Columns, settings: &Settings, counts: &[Count]) -> Document {
+fn document(columns: &Columns, settings: &Settings, counts: &[Count], stored: Vec<StoredTable>) -> Document {
     Document {
         timezone: settings.timezone.name(),
+        materialize: settings.materialize,
+        stored,
         tables: SOURCES.iter().map(|source| TableEntry::new(source, columns, settings, counts)).collect(),
         warnings: warnings(columns, settings),
     }
@@ -195,7 +202,8 @@ fn text(document: &Document, explain: bool) -> String {
             ]);
         }
     }
-    let mut text = format!("days are those of {}\n\n{}", document.timezone, table.show());
+    let stored = stored(document);
+    let mut text = format!("days are those of {}\n{stored}\n{}", document.timezone, table.show());
     let missing =
         document.tables.iter().flat_map(|entry| &entry.fields).filter(|field| field.columns.is_empty()).count();
     if missing > 0 {
@@ -250,6 +258,17 @@ fn unread(entry: &TableEntry) -> String {
         );
     }
     text
+}
+
+/// One line about the age of stored rows, if there are any or should be.
+fn stored(document: &Document) -> String {
+    match document.stored.iter().map(|table| table.age_seconds).max() {
+        Some(oldest) => {
+            format!("rows of {} relations are stored, the oldest {} ago\n", document.stored.len(), show::span(oldest))
+        }
+        None if document.materialize => "no rows are stored yet: `run` and `sync` do it\n".to_owned(),
+        None => String::new(),
+    }
 }
 
 /// What was looked for in a table, and which of its columns feed nothing.

@@ -8,6 +8,9 @@ use tidegate::mart::relations::{RELATIONS, TEXTS};
 use tidegate::mart::{Refresh, Settings, Views};
 
 use super::{Mart, natural};
+use crate::support::daemon::{Daemon, SOON, command};
+use crate::support::world::Recipe;
+use crate::support::{World, ago, eventually};
 
 /// The names of the relations that are stored.
 fn stored() -> Vec<&'static str> {
@@ -53,9 +56,10 @@ impl Mart {
     /// As if a run had just finished slices.
     async fn finish_slices(&self) {
         self.run(
-            "insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, last_finish_at)
-            values ('acme', 'sessions', 'jaicp', 'sessions', '2024-02-01', 'UTC', now())
-            on conflict (connection, stream) do update set last_finish_at = now()",
+            "insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice)
+            values ('acme', 'sessions', 'jaicp', 'sessions', '2024-02-01', 'UTC', '1d')
+            on conflict do nothing;
+            update tidegate.stream set last_finish_at = now()",
         )
         .await;
     }
@@ -89,6 +93,37 @@ impl Mart {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_the_daemon_and_sync_store_rows_and_the_command_tells_how_old_they_are() {
+    let worker = "{ concurrency: 2, lease: 5s }\nmart: { materialize: true }";
+    let world = World::with(Recipe { worker, start: ago(1).date_naive(), ..Recipe::default() }).await;
+    let said = async |args: &[&str]| String::from_utf8(command(&world, &[], args).await.stdout).unwrap();
+    said(&["migrate"]).await;
+    let text = said(&["mart"]).await;
+    assert!(text.starts_with("days are those of UTC\nno rows are stored yet: `run` and `sync` do it\n"), "{text}");
+    said(&["sync"]).await;
+    let marks = "select count(*) from lynn.navigation_marks";
+    let turns = "select count(*) from mart.bot_turns";
+    let stored_turns = async || -> i64 {
+        let table = "select name from tidegate.mart_table where relation = 'bot_turns'";
+        let table: String = world.scalar(table).await;
+        let count = format!("select count(*) from tidegate.{table}");
+        sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&world.database.pool()).await.unwrap()
+    };
+    let loaded: i64 = world.scalar(marks).await;
+    assert!(loaded > 0);
+    assert_eq!((stored_turns().await, world.scalar::<i64>(turns).await), (loaded, loaded));
+    let text = said(&["mart"]).await;
+    let expected = format!("days are those of UTC\nrows of {} relations are stored, the oldest ", stored().len());
+    assert!(text.starts_with(&expected), "{text}");
+    let document: serde_json::Value = serde_json::from_str(&said(&["mart", "--json"]).await).unwrap();
+    assert_eq!(document["stored"].as_array().unwrap().len(), stored().len());
+
+    world.scalar::<i64>("with gone as (delete from lynn.navigation_marks returning 1) select count(*) from gone").await;
+    let _daemon = Daemon::start(&world).await;
+    eventually(SOON, async || (world.scalar::<i64>(turns).await == 0).then_some(())).await;
 }
 
 async fn tables(connection: &mut PgConnection) -> Vec<String> {
