@@ -260,7 +260,7 @@ async fn p12_readers_and_refreshes_do_not_wait_for_each_other_and_one_process_st
     let both = async {
         tokio::join!(mart.store(), another.store(&mart.pool, &mart.settings, Refresh::Outdated));
     };
-    tokio::time::timeout(Duration::from_secs(60), both).await.expect("a reader's transaction stops no refresh");
+    tokio::time::timeout(Duration::from_mins(1), both).await.expect("a reader's transaction stops no refresh");
     assert!(count(&mut reader).await < before);
     drop(reader);
     mart.assert_as_computed().await;
