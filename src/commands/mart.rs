@@ -73,11 +73,12 @@ struct Explained {
 pub(crate) async fn run(context: Context, args: MartArgs) -> anyhow::Result<Exit> {
     let relation = args.relation.as_deref().map(named).transpose()?;
     let settings = &context.config.mart;
-    let (columns, counts) = context
+    let (state, columns, counts) = context
         .with_schema(async |_, conn| {
-            let columns = State::read(conn).await?.columns();
+            let state = State::read(conn).await?;
+            let columns = state.columns();
             let counts = if relation.is_none() { unread::count(conn, &columns, settings).await? } else { Vec::new() };
-            Ok((columns, counts))
+            Ok((state, columns, counts))
         })
         .await?;
     if let Some(relation) = relation {
