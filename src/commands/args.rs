@@ -475,7 +475,8 @@ Examples:
   tidegate streams                               one line per stream
   tidegate streams lynn_reporting                one vendor, with every column
   tidegate streams lynn_reporting --discovered   also columns that were created for new fields
-  tidegate streams --discovered --suggest        types for `types:` of a job, based on the data")]
+  tidegate streams --discovered --suggest        types for `types:` of a job, based on the data
+  tidegate streams --dbt > models/sources.yml    the sources of a dbt project; see docs/bi.md")]
 pub struct StreamsArgs {
     /// Only this vendor, with all details
     pub vendor: Option<String>,
@@ -485,6 +486,11 @@ pub struct StreamsArgs {
     /// Print a `types:` block for these columns, with the narrowest type that fits all their values
     #[arg(long, requires = "discovered")]
     pub suggest: bool,
+    /// Print a `sources.yml` for dbt: tables and views, keys as tests, and freshness by the schedules of the jobs
+    ///
+    /// Its tests need the package in deploy/dbt. Without a configuration, every table is expected once a day.
+    #[arg(long, conflicts_with_all = ["discovered", "suggest", "json"], verbatim_doc_comment)]
+    pub dbt: bool,
     /// Print one JSON document with all details
     #[arg(long)]
     pub json: bool,

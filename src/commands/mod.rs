@@ -7,6 +7,7 @@ mod check;
 mod connections;
 mod context;
 mod cursors;
+mod dbt;
 #[cfg(feature = "simulator")]
 mod demo;
 pub mod failure;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::output::{self, Table};
 use super::suggest::{self, Suggestion};
-use super::{Context, Exit, StreamsArgs, names};
+use super::{Context, Exit, StreamsArgs, dbt, names};
 use crate::catalogue::Vendor;
 use crate::catalogue::{Mode, Stream};
 use crate::config::Config;
@@ -60,6 +60,10 @@ struct Column {
 
 pub(crate) async fn run(context: Context, args: StreamsArgs) -> anyhow::Result<Exit> {
     let only = args.vendor.as_deref().map(names::vendor).transpose()?;
+    if args.dbt {
+        output::print(&dbt::sources(&context.config, &streams(&context.config, only), only))?;
+        return Ok(Exit::Done);
+    }
     let mut streams: Vec<Entry> = streams(&context.config, only).iter().map(Entry::new).collect();
     if args.discovered {
         let found = context.with_schema(async |_, conn| Ok(history::discovered_columns(conn).await?)).await?;

@@ -16,27 +16,27 @@ const TYPE_EXISTS: &str = "42710";
 
 /// A table and its columns.
 #[derive(Debug, Clone)]
-pub(super) struct Definition {
-    pub(super) schema: &'static str,
-    pub(super) name: String,
-    pub(super) meaning: String,
+pub struct Definition {
+    pub schema: &'static str,
+    pub name: String,
+    pub meaning: String,
     /// In the order of the table.
-    pub(super) columns: Vec<ColumnDefinition>,
+    pub columns: Vec<ColumnDefinition>,
     /// The primary key's columns.
-    pub(super) key: Vec<String>,
+    pub key: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct ColumnDefinition {
-    pub(super) name: String,
-    pub(super) sql_type: &'static str,
-    pub(super) not_null: bool,
-    pub(super) meaning: String,
+pub struct ColumnDefinition {
+    pub name: String,
+    pub sql_type: &'static str,
+    pub not_null: bool,
+    pub meaning: String,
 }
 
 impl Definition {
     /// The table that a stream fills.
-    pub(super) fn of(stream: &Stream) -> Self {
+    pub fn of(stream: &Stream) -> Self {
         let key: Vec<String> = stream.primary_key().into_iter().map(ToOwned::to_owned).collect();
         let mut columns = vec![system("_connection", stream)];
         if stream.mode == Mode::ReplaceWindow {
@@ -55,7 +55,7 @@ impl Definition {
     }
 
     /// The child table that the elements of an array fill.
-    pub(super) fn of_child(stream: &Stream, child: &Child) -> Self {
+    pub fn of_child(stream: &Stream, child: &Child) -> Self {
         let of_parent = child.parent.iter().filter_map(|(theirs, ours)| {
             let column = stream.columns.iter().find(|column| column.name == *theirs)?;
             Some(catalogue::Column { name: ours.clone(), ..column.clone() })
@@ -78,7 +78,7 @@ impl Definition {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    pub(super) fn is_key(&self, name: &str) -> bool {
+    pub fn is_key(&self, name: &str) -> bool {
         self.key.iter().any(|key| key == name)
     }
 

@@ -25,6 +25,7 @@ use std::borrow::Cow;
 
 use sqlx::postgres::PgDatabaseError;
 
+pub use self::create::{ColumnDefinition, Definition};
 use crate::store::session;
 
 /// Why rows could not be loaded into their table.

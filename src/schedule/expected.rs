@@ -3,12 +3,24 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::config::Job;
+use crate::cron::Schedule;
 use crate::store::stream::Expected;
 
 /// How long a run may take before its stream is late, at least.
 const GRACE_MIN: TimeDelta = TimeDelta::minutes(15);
 /// The same as a part of the time between two firings.
 const GRACE_PART: i32 = 10;
+
+/// Where the search for the longest time between two firings begins, after 1970: on Thursday, 2026-01-01.
+const GAP_FROM: TimeDelta = TimeDelta::days(20_454);
+/// How far it goes,
+const GAP_WITHIN: TimeDelta = TimeDelta::days(400);
+/// at least over this many firings,
+const GAPS_MIN: u32 = 13;
+/// and at most in this many steps.
+const GAP_STEPS_MAX: u32 = 4_000;
+/// Firings nearer than this are not all looked at. Shorter than [`GRACE_MIN`], so nothing is late too early.
+const GAP_STEP: TimeDelta = TimeDelta::minutes(5);
 
 /// When a stream is late that `jobs` read and that last succeeded at `after`. The first of the jobs decides whose
 /// firing is expected. `None` if no job has a schedule and is not paused.
@@ -21,9 +33,43 @@ fn expected_of(job: &Job, after: DateTime<Utc>) -> Option<Expected> {
     let firing = schedule.next_after(after)?;
     // A schedule that fires for the last time has no interval.
     let every = schedule.next_after(firing).map_or_else(TimeDelta::zero, |next| next - firing);
-    let settle = TimeDelta::from_std(job.settle).unwrap_or_default();
-    let by = firing.checked_add_signed(settle)?.checked_add_signed(GRACE_MIN.max(every / GRACE_PART))?;
+    let by = firing.checked_add_signed(time_to_read(job, every))?;
     Some(Expected { by, every_secs: every.num_seconds() })
+}
+
+/// How long after a firing a success is late, if firings are `every` apart.
+fn time_to_read(job: &Job, every: TimeDelta) -> TimeDelta {
+    TimeDelta::from_std(job.settle).unwrap_or_default() + GRACE_MIN.max(every / GRACE_PART)
+}
+
+/// The longest time after a success that a stream is not late, for tools that know no schedule: the longest time
+/// between two firings, and the time to read. The job with the shortest time decides. `None` if no job has a schedule
+/// and is not paused. The same schedules always give the same time.
+pub fn longest_wait(jobs: &[&Job]) -> Option<TimeDelta> {
+    let waits = jobs.iter().filter(|job| !job.paused).filter_map(|job| {
+        let gap = longest_gap(job.schedule.as_ref()?);
+        Some(gap + time_to_read(job, gap))
+    });
+    waits.min()
+}
+
+/// The longest time between two firings of about a year; of a fortnight if it fires every few minutes. May be too short
+/// by [`GAP_STEP`].
+fn longest_gap(schedule: &Schedule) -> TimeDelta {
+    let begin = DateTime::UNIX_EPOCH + GAP_FROM;
+    let (mut at, mut longest) = (begin, TimeDelta::zero());
+    for number in 0..GAP_STEPS_MAX {
+        let Some(next) = schedule.next_after(at) else { break };
+        // The first one is counted from a moment at which it need not have fired.
+        if number > 0 {
+            longest = longest.max(next - at);
+        }
+        at = if number > 0 { next.max(at + GAP_STEP) } else { next };
+        if number >= GAPS_MIN && at - begin > GAP_WITHIN {
+            break;
+        }
+    }
+    longest
 }
 
 #[cfg(test)]
@@ -75,6 +121,33 @@ mod tests {
             let found = expected(&[&scheduled(schedule, berlin)], at(after)).unwrap();
             assert_eq!(found, Expected { by: at(by), every_secs: every }, "{schedule} after {after}");
         }
+    }
+
+    #[test]
+    fn p11_the_longest_wait_covers_nights_and_weekends() {
+        let wait = |schedule: &str| longest_wait(&[&scheduled(schedule, chrono_tz::Europe::Berlin)]).unwrap();
+        for (schedule, minutes) in [
+            ("* * * * *", 1 + 10 + 15),
+            ("*/20 * * * * *", 1 + 10 + 15),
+            ("*/5 * * * *", 5 + 10 + 15),
+            ("0 * * * *", 60 + 10 + 15),
+            // A day has 25 hours when the clocks are set back.
+            ("0 3 * * *", 25 * 60 + 10 + 150),
+            // From Friday evening to Monday morning.
+            ("*/10 8-17 * * MON-FRI", 62 * 60 + 10 + 10 + 373),
+            ("0 0 1 * *", 31 * 1_440 + 60 + 10 + 4_470),
+            ("0 0 29 2 *", 1_461 * 1_440 + 10 + 210_384),
+        ] {
+            let late = wait(schedule).num_minutes() - minutes;
+            assert!(
+                (-1..=60).contains(&late),
+                "{schedule}: {} instead of {minutes} minutes",
+                wait(schedule).num_minutes()
+            );
+        }
+        let (hourly, daily) = (scheduled("0 * * * *", chrono_tz::UTC), scheduled("0 3 * * *", chrono_tz::UTC));
+        assert_eq!(longest_wait(&[&daily, &hourly]).unwrap(), TimeDelta::minutes(85));
+        assert_eq!(longest_wait(&[&Job { paused: true, ..hourly }, &job()]), None);
     }
 
     #[test]

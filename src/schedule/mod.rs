@@ -13,4 +13,4 @@ pub mod watch;
 
 pub use calendar::Calendar;
 pub use enqueue::{ByHand, Enqueued, clock, end_waits, enqueue_due, enqueue_manual};
-pub use expected::expected;
+pub use expected::{expected, longest_wait};

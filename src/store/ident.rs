@@ -10,6 +10,12 @@ pub fn literal(text: &str) -> String {
     format!("E'{}'", text.replace('\0', "").replace('\\', "\\\\").replace('\'', "''"))
 }
 
+/// The same in standard SQL, for statements that people read. Only for text without backslashes, which an old server may
+/// interpret.
+pub fn standard_literal(text: &str) -> String {
+    if text.contains('\\') { literal(text) } else { format!("'{}'", text.replace('\0', "").replace('\'', "''")) }
+}
+
 /// A table's qualified, quoted name.
 pub fn table(schema: &str, name: &str) -> String {
     format!("{}.{}", quote(schema), quote(name))
@@ -23,6 +29,8 @@ mod tests {
     fn p7_hostile_names_stay_names() {
         assert_eq!(quote(r#"a"; drop table x --"#), r#""a""; drop table x --""#);
         assert_eq!(literal(r"it's \ fine"), r"E'it''s \\ fine'");
+        assert_eq!(standard_literal("it's"), "'it''s'");
+        assert_eq!(standard_literal(r"it's \"), r"E'it''s \\'");
         assert_eq!(table("lynn", "user"), r#""lynn"."user""#);
     }
 }

@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use sqlx::migrate::Migrator;
 
+use super::comments::{Comment, comments};
+
 /// The list of applied migrations, named in full: an unqualified name would first be looked up in a schema that is
 /// named like the user.
 pub(super) const LIST: &str = "tidegate._sqlx_migrations";
@@ -41,6 +43,26 @@ pub fn schemas() -> Vec<Schema> {
             Schema { name: name.to_owned(), meaning: meaning.unwrap_or_default().replace("''", "'") }
         })
         .collect()
+}
+
+/// The comments of the views that the migrations create in a schema, in the order of the first ones. A later migration
+/// replaces the text of an earlier one.
+pub fn view_comments(schema: &str) -> Vec<Comment> {
+    let texts: Vec<&str> = MIGRATOR.iter().map(|migration| migration.sql.as_str()).collect();
+    let names = texts.iter().flat_map(|text| text.lines()).filter_map(|line| {
+        let (name, _) = line.strip_prefix("create view ")?.split_once(" as")?;
+        name.starts_with(&format!("{schema}.")).then_some(name)
+    });
+    let views: Vec<&str> = names.collect();
+    let mut found: Vec<Comment> = Vec::new();
+    for comment in texts.iter().flat_map(|text| comments(text)).filter(|comment| views.contains(&&*comment.relation)) {
+        let is_same = |known: &&mut Comment| (&known.relation, &known.column) == (&comment.relation, &comment.column);
+        match found.iter_mut().find(is_same) {
+            Some(known) => known.text = comment.text,
+            None => found.push(comment),
+        }
+    }
+    found
 }
 
 /// The comment of a schema. A default text if no migration has one.
