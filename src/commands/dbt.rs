@@ -334,3 +334,69 @@ fn quoted(text: &str) -> String {
     quoted.push('"');
     quoted
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p7_names_and_texts_stay_text_for_yaml_and_for_jinja() {
+        for (text, yaml) in [
+            ("it's: #1 \"a\\b\"", r#""it's: #1 \"a\\b\"""#),
+            ("a\nb\t\u{202e}\0", r#""a\U0000000ab\U00000009\U0000202e\U00000000""#),
+            ("😀 ñ\u{ffff}", r#""😀 ñ\uffff""#),
+            ("{{ env_var('HOME') }}", r#""{{ '{' }}{ env_var('HOME') }}""#),
+            ("{% x %}{# y #}{{{{z", r#""{{ '{' }}% x %}{{ '{' }}# y #}{{ '{' }}{{ '{' }}{{ '{' }}{z""#),
+            ("a { b } {", r#""a { b } {""#),
+        ] {
+            assert_eq!(quoted(text), yaml);
+        }
+        for name in ["null", "yes", "n", "2x", "año", "a-b", "A", ""] {
+            assert_eq!(scalar(name), format!("\"{name}\""));
+        }
+        assert_eq!(scalar("_row_key2"), "_row_key2");
+    }
+
+    #[test]
+    fn periods_are_rounded_up() {
+        for (seconds, period) in [
+            (61, "2, period: minute"),
+            (10_740, "179, period: minute"),
+            (10_741, "3, period: hour"),
+            (259_201, "4, period: day"),
+        ] {
+            assert_eq!(super::period(TimeDelta::seconds(seconds)), format!("{{ count: {period} }}"));
+        }
+    }
+
+    #[test]
+    fn p11_the_freshness_of_a_view_is_that_of_the_tables_that_it_reads() {
+        let streams = connector::all_streams();
+        for relation in
+            RELATIONS.iter().filter(|relation| !matches!(relation.name, "calendar" | "channels" | "campaign_pushes"))
+        {
+            let tables = relation.tables();
+            assert!(!tables.is_empty(), "{}", relation.name);
+            for table in tables {
+                let is_known = streams.iter().any(|stream| {
+                    let names = stream.children.iter().map(|child| &child.name).chain([&stream.name]);
+                    names.into_iter().any(|name| format!("{}.{name}", stream.schema) == table)
+                });
+                assert!(is_known, "{} reads {table}", relation.name);
+            }
+        }
+    }
+
+    #[test]
+    fn p11_every_view_but_the_list_of_changes_has_a_key_of_its_columns() {
+        for table in mart(&None, &[]) {
+            let columns: Vec<&str> = table.columns.iter().map(|column| &*column.name).collect();
+            assert!(table.key.iter().all(|column| columns.contains(&&**column)), "{table:?}");
+            assert_eq!(table.key.is_empty(), table.name == "schema_changes", "{table:?}");
+            assert!(
+                !table.meaning.is_empty() && table.columns.iter().all(|column| !column.meaning.is_empty()),
+                "{table:?}"
+            );
+        }
+    }
+}

@@ -91,9 +91,13 @@ impl Relation {
     pub fn tables(&self) -> BTreeSet<String> {
         let body = self.template.split("comment on view").next().unwrap_or_default();
         let mut found = BTreeSet::new();
-        let mut words = body.split_whitespace().peekable();
-        while let Some(word) = words.next() {
-            let Some(name) = words.peek().filter(|_| matches!(word, "from" | "join")) else { continue };
+        let words: Vec<&str> = body.split_whitespace().collect();
+        for (number, pair) in words.windows(2).enumerate() {
+            let &[word, name] = pair else { continue };
+            let is_extract = number > 0 && words[number - 1].contains("extract(");
+            if !matches!(word, "from" | "join") || is_extract || name.contains('(') {
+                continue;
+            }
             let name = name.trim_matches(['{', '}', ')', ',', ';']).replace('"', "");
             match name.split_once('.') {
                 Some(("mart", view)) => found.extend(Self::named(view).map(Self::tables).unwrap_or_default()),

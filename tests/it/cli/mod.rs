@@ -1,6 +1,7 @@
 //! The command line as a shell sees it: the real binary, its exit codes, and its output.
 
 mod check;
+mod dbt;
 mod health;
 mod help;
 mod history;
