@@ -326,8 +326,10 @@ fn quoted(text: &str) -> String {
         match c {
             '{' if matches!(characters.peek(), Some('{' | '%' | '#')) => quoted.push_str("{{ '{' }}"),
             '"' | '\\' => quoted.extend(['\\', c]),
-            '\u{fffe}' | '\u{ffff}' => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c if steers(c) => quoted.push_str(&format!("\\U{:08x}", u32::from(c))),
+            c if steers(c) || matches!(c, '\u{fffe}' | '\u{ffff}') => {
+                // Writing to a String cannot fail.
+                let _ = write!(quoted, "\\U{:08x}", u32::from(c));
+            }
             c => quoted.push(c),
         }
     }
@@ -344,7 +346,7 @@ mod tests {
         for (text, yaml) in [
             ("it's: #1 \"a\\b\"", r#""it's: #1 \"a\\b\"""#),
             ("a\nb\t\u{202e}\0", r#""a\U0000000ab\U00000009\U0000202e\U00000000""#),
-            ("😀 ñ\u{ffff}", r#""😀 ñ\uffff""#),
+            ("😀 ñ\u{ffff}", r#""😀 ñ\U0000ffff""#),
             ("{{ env_var('HOME') }}", r#""{{ '{' }}{ env_var('HOME') }}""#),
             ("{% x %}{# y #}{{{{z", r#""{{ '{' }}% x %}{{ '{' }}# y #}{{ '{' }}{{ '{' }}{{ '{' }}{z""#),
             ("a { b } {", r#""a { b } {""#),

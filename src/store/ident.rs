@@ -10,8 +10,8 @@ pub fn literal(text: &str) -> String {
     format!("E'{}'", text.replace('\0', "").replace('\\', "\\\\").replace('\'', "''"))
 }
 
-/// The same in standard SQL, for statements that people read. Only for text without backslashes, which an old server may
-/// interpret.
+/// The same for statements that people read: standard SQL, unless the text has backslashes, whose meaning there depends
+/// on the server's settings.
 pub fn standard_literal(text: &str) -> String {
     if text.contains('\\') { literal(text) } else { format!("'{}'", text.replace('\0', "").replace('\'', "''")) }
 }
