@@ -10,6 +10,7 @@ use crate::config::{Config, Job};
 use crate::connector;
 use crate::load::Definition;
 use crate::mart::relations::{RELATIONS, Relation, TEXTS};
+use crate::mart::template;
 use crate::schedule::longest_wait;
 use crate::store::comments::{Comment, comments};
 use crate::store::ident::standard_literal;
@@ -196,8 +197,9 @@ impl Table {
 fn mart(waits: &Waits, streams: &[Stream]) -> Vec<Table> {
     let is_filled =
         |table: &String| streams.iter().any(|stream| format!("{}.{}", stream.schema, stream.name) == *table);
-    let freshness =
-        |relation: &Relation| Freshness::of(relation.tables().into_iter().filter(|table| is_filled(table)), waits);
+    let freshness = |relation: &Relation| {
+        Freshness::of(template::tables(relation).into_iter().filter(|table| is_filled(table)), waits)
+    };
     let made = RELATIONS.iter().map(|relation| (comments(relation.template), freshness(relation)));
     let mut tables: Vec<Table> = Vec::new();
     for (comments, freshness) in [(view_comments(MART), None)].into_iter().chain(made) {
@@ -377,7 +379,7 @@ mod tests {
         for relation in
             RELATIONS.iter().filter(|relation| !matches!(relation.name, "calendar" | "channels" | "campaign_pushes"))
         {
-            let tables = relation.tables();
+            let tables = template::tables(relation);
             assert!(!tables.is_empty(), "{}", relation.name);
             for table in tables {
                 let is_known = streams.iter().any(|stream| {

@@ -1,7 +1,5 @@
 //! The views, each with its template.
 
-use std::collections::BTreeSet;
-
 /// A view of the schema `mart`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Relation {
@@ -86,28 +84,6 @@ impl Relation {
         })
     }
 
-    /// The tables that the view reads, directly or through others, as `schema.table`. The control tables are not
-    /// included.
-    pub fn tables(&self) -> BTreeSet<String> {
-        let body = self.template.split("comment on view").next().unwrap_or_default();
-        let mut found = BTreeSet::new();
-        let words: Vec<&str> = body.split_whitespace().collect();
-        for (number, pair) in words.windows(2).enumerate() {
-            let &[word, name] = pair else { continue };
-            let is_extract = number > 0 && words[number - 1].contains("extract(");
-            if !matches!(word, "from" | "join") || is_extract || name.contains('(') {
-                continue;
-            }
-            let name = name.trim_matches(['{', '}', ')', ',', ';']).replace('"', "");
-            match name.split_once('.') {
-                Some(("mart", view)) => found.extend(Self::named(view).map(Self::tables).unwrap_or_default()),
-                Some((schema, _)) if schema != "tidegate" => _ = found.insert(name),
-                _ => {}
-            }
-        }
-        found
-    }
-
     /// This view and all views that read it, directly or through others, in the order of [`RELATIONS`].
     pub fn with_readers(&self) -> Vec<&'static Self> {
         let mut set: Vec<&'static Self> = Vec::new();
@@ -122,6 +98,8 @@ impl Relation {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// The names of the output columns of the outermost select.

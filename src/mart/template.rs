@@ -10,7 +10,7 @@
 //!
 //! A call of one of the functions [`SALTED`] is given the salt as its first argument.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::Settings;
@@ -48,8 +48,7 @@ pub fn expand(relation: &'static Relation, columns: &Columns, settings: &Setting
 
 /// The statement that selects the rows of a view, contact data included.
 pub(super) fn rows(relation: &'static Relation, columns: &Columns, settings: &Settings) -> Result<String, Unknown> {
-    let (rows, _) = relation.parts();
-    let whole = PARTS.iter().fold(rows.to_owned(), |sql, (name, part)| sql.replace(name, part.trim_end()));
+    let whole = with_parts(relation);
     let salted = SALTED.iter().fold(whole, |sql, function| sql.replace(function, &format!("{function}{SALT}, ")));
     let mut sql = String::with_capacity(2 * salted.len());
     let mut rest = salted.as_str();
@@ -84,6 +83,33 @@ pub(super) fn view(relation: &'static Relation, from: &str) -> String {
         relation.name,
         columns.join(",\n")
     )
+}
+
+/// The statement that selects the rows, with the subselects that the template shares with others.
+fn with_parts(relation: &Relation) -> String {
+    let (rows, _) = relation.parts();
+    PARTS.iter().fold(rows.to_owned(), |sql, (name, part)| sql.replace(name, part.trim_end()))
+}
+
+/// The tables that a view reads, directly or through other views, as `schema.table`, without the control tables.
+pub fn tables(relation: &Relation) -> BTreeSet<String> {
+    let whole = with_parts(relation);
+    let words: Vec<&str> = whole.split_whitespace().collect();
+    let mut found = BTreeSet::new();
+    for (number, pair) in words.windows(2).enumerate() {
+        let &[word, name] = pair else { continue };
+        let is_extract = number > 0 && words[number - 1].contains("extract(");
+        if !matches!(word, "from" | "join") || is_extract || name.contains('(') {
+            continue;
+        }
+        let name = name.trim_matches(['{', '}', ')', ',', ';']).replace('"', "");
+        match name.split_once('.') {
+            Some(("mart", view)) => found.extend(Relation::named(view).map(tables).unwrap_or_default()),
+            Some((schema, _)) if schema != "tidegate" => _ = found.insert(name),
+            _ => {}
+        }
+    }
+    found
 }
 
 fn value(name: &str, is_table: bool, columns: &Columns, settings: &Settings) -> Option<String> {

@@ -3,6 +3,5 @@
 select d.source, d.connection, d.table_name, d.day, d.state
 from {{ source('mart', 'day_status') }} d
 join {{ source('mart', 'data_status') }} s using (connection, table_name)
-where d.day = (select max(day) - 1 from {{ source('mart', 'calendar') }})
-    and d.state <> 'complete'
-    and s.state not in ('paused', 'retired')
+join {{ source('mart', 'calendar') }} c using (day)
+where c.days_ago = 1 and d.state <> 'complete' and s.state not in ('paused', 'retired')

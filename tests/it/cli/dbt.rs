@@ -73,7 +73,7 @@ impl Sources {
 /// The configuration of the demo, with addresses and credentials that do not matter here.
 fn demo() -> Shell {
     let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/demo");
-    let mut text = String::from("connections: {}\n");
+    let mut text = String::new();
     let (mut connections, mut jobs) = (String::new(), String::new());
     let mut shell = Shell::without_credentials();
     let mut names: Vec<_> = fs::read_dir(samples).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -97,7 +97,6 @@ fn demo() -> Shell {
             shell = shell.with(name, value);
         }
     }
-    text.clear();
     write!(text, "connections:\n{connections}\njobs:\n{jobs}").unwrap();
     shell.write_config(&text);
     shell
@@ -191,4 +190,26 @@ async fn p11_the_sources_are_the_tables_of_the_warehouse_and_freshness_is_readab
             assert_eq!(old, expression.contains("'lynn.show_error'"), "{expression}");
         }
     }
+}
+
+#[test]
+fn each_relation_of_the_mart_has_a_model_and_each_model_a_description() {
+    let folder = Path::new(SHIPPED).parent().unwrap();
+    let shipped = Sources::read(&fs::read_to_string(SHIPPED).unwrap());
+    let described = fs::read_to_string(folder.join("schema.yml")).unwrap();
+    let described: Vec<&str> = described.lines().filter_map(|line| line.strip_prefix("  - name: ")).collect();
+    let (mut models, mut read) = (Vec::new(), String::new());
+    for part in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
+        for path in fs::read_dir(part).unwrap().map(|entry| entry.unwrap().path()) {
+            models.push(path.file_stem().unwrap().to_str().unwrap().to_owned());
+            read.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+    for relation in shipped.tables.keys().filter_map(|table| table.strip_prefix("mart.")) {
+        assert!(read.contains(&format!("source('mart', '{relation}')")), "no model reads mart.{relation}");
+    }
+    models.sort();
+    let mut sorted = described.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, models);
 }
