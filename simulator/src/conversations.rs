@@ -20,7 +20,6 @@ pub struct Conversation {
     /// Its id.
     pub session: String,
     pub company: String,
-    pub duration: String,
     pub messages: Vec<Message>,
     pub resolution: Resolution,
 }

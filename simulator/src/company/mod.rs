@@ -17,7 +17,7 @@ mod questions;
 #[cfg(test)]
 mod tests;
 
-pub use self::questions::{AgentCount, CampaignCount, Contact, Identity, Nps, Sla};
+pub use self::questions::{AgentCount, CampaignCount, Contact, Identity, IntentCount, LexerReply, Nps, Sla};
 
 use self::plan::Plan;
 use super::truth::{Row, Ticks, Volume};

@@ -21,13 +21,13 @@ pub struct Contact {
     pub started: DateTime<Utc>,
     /// In the vendor's own words.
     pub channel: &'static str,
-    /// The agent who is responsible.
+    /// The agent who is responsible, once one is.
     pub agent: Option<&'static Agent>,
     pub reached_agent: bool,
     pub customer: Customer,
     /// From the start, or at Lynn from the end of the bot's part, to the first reply of an agent.
     pub first_response_seconds: Option<f64>,
-    /// From the start to the end, or at Lynn from the end of the bot's part; of contacts that have ended.
+    /// From the start to the end, of contacts that have ended. At Lynn to the last event that is known.
     pub resolution_seconds: Option<f64>,
     /// Messages or turns of agents.
     pub replies: u64,
@@ -45,6 +45,24 @@ pub struct Sla {
 pub struct AgentCount {
     pub contacts: u64,
     pub replies: u64,
+}
+
+/// Sessions in which the bot recognised an intent, and those of them whose last turn with the bot it was.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct IntentCount {
+    pub sessions: u64,
+    pub last: u64,
+}
+
+/// An agent's reply to a message.
+#[derive(Debug, Clone, Copy)]
+pub struct LexerReply {
+    /// When the customer sent the message.
+    pub asked: DateTime<Utc>,
+    pub agent: &'static Agent,
+    pub wait_seconds: f64,
+    /// Whether it broke the promise to the customer.
+    pub is_late: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +117,7 @@ impl Company {
                 id: khoros::conversation_id(thread.day, thread.number, 0).to_string(),
                 started: calendar::moment(thread.opened),
                 channel: thread.network,
-                agent: Some(&AGENTS[thread.agent]),
+                agent: thread.actions.first().filter(|(_, secs)| known(&secs)).map(|_| &AGENTS[thread.agent]),
                 reached_agent: replies > 0,
                 customer: Customer::of(self.seed, thread.customer),
                 first_response_seconds: thread.replies.first().filter(known).copied().map(seconds),
@@ -142,7 +160,9 @@ impl Company {
         let contact = |session: &lynn::Session| {
             let known = |secs: u64| session.at(secs) <= now;
             let desk = session.desk.filter(|desk| known(desk.connected));
-            let since = |desk: lynn::Desk, until: u64| known(until).then(|| seconds(until - desk.derived));
+            let replied = desk.filter(|desk| known(desk.replied));
+            let end = Some(session.ended).filter(|&ended| session.desk.is_some() && known(ended));
+            let last = session.marks.iter().copied().filter(|&secs| known(secs)).max().max(end);
             Contact {
                 id: session.guid.clone(),
                 started: calendar::moment(session.at(session.marks.first().copied().unwrap_or_default())),
@@ -150,9 +170,9 @@ impl Company {
                 agent: desk.map(|desk| &AGENTS[desk.agent]),
                 reached_agent: desk.is_some(),
                 customer: Customer::of(self.seed, session.customer),
-                first_response_seconds: desk.and_then(|desk| since(desk, desk.replied)),
-                resolution_seconds: desk.and_then(|desk| since(desk, session.ended)),
-                replies: u64::from(desk.is_some_and(|desk| known(desk.replied))),
+                first_response_seconds: replied.map(|desk| seconds(desk.replied - desk.derived)),
+                resolution_seconds: last.map(seconds),
+                replies: u64::from(replied.is_some()),
                 state: if session.is_ended && known(session.ended) { "ended" } else { "open or left" },
             }
         };
@@ -321,6 +341,119 @@ impl Company {
             }
         }
         counts
+    }
+
+    /// By intent: the sessions with a turn of the bot in `[from, to)`, whenever they began.
+    pub fn intent_counts(
+        &self,
+        vendor: Vendor,
+        from: DateTime<Utc>,
+        to: DateTime<Utc>,
+    ) -> BTreeMap<&'static str, IntentCount> {
+        let (from, to) = (ticks(from), ticks(to));
+        let mut turns: BTreeMap<(i32, usize), Vec<(Ticks, &'static str)>> = BTreeMap::new();
+        let mut note = |of: (i32, usize), at: Ticks, intent: &'static str| {
+            if from <= at && at < to {
+                turns.entry(of).or_default().push((at, intent));
+            }
+        };
+        for day in days(from, to) {
+            if vendor == Vendor::Lynn {
+                for session in &self.bot.day(day).sessions {
+                    for (&secs, intent) in session.marks.iter().zip(&session.intents) {
+                        note((session.day, session.number), session.at(secs), intent);
+                    }
+                }
+            } else if vendor == Vendor::Jaicp {
+                let (starts, ends) = (calendar::starts(day), calendar::starts(day.saturating_add(1)));
+                for dialog in &self.chat.day(day).dialogs {
+                    let today = dialog.turns.iter().filter(|turn| starts <= turn.at && turn.at < ends);
+                    for turn in today.filter(|turn| !turn.is_livechat) {
+                        note((dialog.day, dialog.number), turn.at, turn.intent);
+                    }
+                }
+            }
+        }
+        let mut counts: BTreeMap<_, IntentCount> = BTreeMap::new();
+        for turns in turns.values() {
+            for intent in turns.iter().map(|(_, intent)| *intent).collect::<BTreeSet<_>>() {
+                counts.entry(intent).or_default().sessions += 1;
+            }
+            if let Some((_, intent)) = turns.iter().max() {
+                counts.entry(*intent).or_default().last += 1;
+            }
+        }
+        counts
+    }
+
+    /// The replies to the messages that customers sent to Lexer in `[from, to)`.
+    pub fn replies(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Vec<LexerReply> {
+        let mut replies = Vec::new();
+        for day in days(ticks(from), ticks(to)) {
+            for case in &self.inbox.day(day).cases {
+                let answered = case.mentions.iter().filter(|mention| mention.is_answered());
+                replies.extend(answered.map(|mention| LexerReply {
+                    asked: calendar::moment(case.at(mention.sent)),
+                    agent: &AGENTS[case.agent],
+                    wait_seconds: seconds(mention.wait()),
+                    is_late: mention.wait() > lexer::DUE_SECS,
+                }));
+            }
+        }
+        replies.retain(|reply| from <= reply.asked && reply.asked < to);
+        replies
+    }
+
+    /// What agents wrote in JAICP's chats in `[from, to)`, by address: their turns, and as contacts the sessions of
+    /// each day.
+    pub fn chat_counts(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> BTreeMap<&'static str, AgentCount> {
+        let (from, to) = (ticks(from), ticks(to));
+        let mut counts: BTreeMap<_, AgentCount> = BTreeMap::new();
+        for day in days(from, to) {
+            let (starts, ends) = (calendar::starts(day).max(from), calendar::starts(day.saturating_add(1)).min(to));
+            for dialog in &self.chat.day(day).dialogs {
+                let today = dialog.turns.iter().filter(|turn| turn.is_livechat && starts <= turn.at && turn.at < ends);
+                let turns = today.count() as u64;
+                if let Some(agent) = dialog.agent.filter(|_| turns > 0) {
+                    let count = counts.entry(AGENTS[agent].email).or_default();
+                    count.contacts += 1;
+                    count.replies += turns;
+                }
+            }
+        }
+        counts
+    }
+
+    /// The messages that customers sent to Lexer in `[from, to)`, by the state in which they end.
+    pub fn inbox_states(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> BTreeMap<&'static str, u64> {
+        let (from, to) = (ticks(from), ticks(to));
+        let mut counts = BTreeMap::new();
+        for day in days(from, to) {
+            for case in &self.inbox.day(day).cases {
+                let sent = |mention: &&lexer::Mention| (from..to).contains(&case.at(mention.sent));
+                for mention in case.mentions.iter().filter(sent) {
+                    *counts.entry(mention.state).or_default() += 1;
+                }
+            }
+        }
+        counts
+    }
+
+    /// Calls that JAICP's bot made, by customer: their turns in `[from, to)`.
+    pub fn calls_made(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> BTreeMap<u64, u64> {
+        let (from, to) = (ticks(from), ticks(to));
+        let mut calls = BTreeMap::new();
+        for day in days(from, to) {
+            let (starts, ends) = (calendar::starts(day), calendar::starts(day.saturating_add(1)));
+            for dialog in &self.chat.day(day).dialogs {
+                let today = (starts.max(from)..ends.min(to), dialog.channel == "resterisk" && !dialog.is_incoming);
+                let turns = dialog.turns.iter().filter(|turn| today.1 && today.0.contains(&turn.at)).count() as u64;
+                if turns > 0 {
+                    *calls.entry(dialog.customer).or_default() += turns;
+                }
+            }
+        }
+        calls
     }
 
     /// What began since `since` and is not closed at a moment, by state.

@@ -31,6 +31,7 @@ pub(super) const EXPORTS: &[Export] = &[
             "STATUS",
             "ASSIGNED_AGENT_DISPLAY_ID",
             "COMPANY",
+            "NETWORK",
             "CREATED_TIME",
             "CLOSED_TIME",
             "MESSAGE_COUNT",
@@ -47,7 +48,7 @@ pub(super) const EXPORTS: &[Export] = &[
     },
     Export {
         id: "incoming_post",
-        metrics: &["POST_ID", "CONVERSATION_ID", "AUTHOR_UUID", "POST_TIME", "MESSAGE_TEXT"],
+        metrics: &["POST_ID", "CONVERSATION_ID", "AUTHOR_UUID", "NETWORK", "POST_TIME", "MESSAGE_TEXT"],
     },
     Export {
         id: "response",
@@ -208,6 +209,7 @@ impl Made<'_> {
             .text("STATUS", status)
             .text("ASSIGNED_AGENT_DISPLAY_ID", if is_assigned { self.agent() } else { "" })
             .text("COMPANY", &thread.texts.company)
+            .text("NETWORK", thread.network)
             .text("CREATED_TIME", &self.time())
             .text("CLOSED_TIME", &closed)
             .text("MESSAGE_COUNT", &(so_far(&thread.posts) + so_far(&thread.replies)).to_string())
@@ -237,6 +239,7 @@ impl Made<'_> {
             .text("POST_ID", &message_id(self.conversation_number(), rank))
             .text("CONVERSATION_ID", &self.conversation_id())
             .text("AUTHOR_UUID", &self.customer().uuid)
+            .text("NETWORK", self.thread().network)
             .text("POST_TIME", &self.time())
             .text("MESSAGE_TEXT", self.thread().customers_words(rank));
     }

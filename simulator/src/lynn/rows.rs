@@ -299,6 +299,8 @@ fn interaction(scene: &mut Scene<'_>, record: &mut Record) {
         Some(_) if session.desk.is_some() => until.saturating_sub(from).to_string(),
         _ => "null".to_owned(),
     };
+    // As the source of the texts prints durations.
+    let duration = scene.at(session.ended).map(|_| clock(session.ended.saturating_sub(desk.derived)) + ".0");
     let typifications = match agent {
         Some(_) => format!(r#"[{{"code":{},"label":"{}"}}]"#, session.number % 90, scene.intent()),
         None => "[]".to_owned(),
@@ -326,7 +328,7 @@ fn interaction(scene: &mut Scene<'_>, record: &mut Record) {
         .raw("DPC [sec]", delay)
         .text_or_null("Abandonment source", abandoned)
         .text_or_null("Agent", agent)
-        .text("duration", &session.texts.duration)
+        .text_or_null("duration", duration.as_deref())
         .text("resolution", &session.texts.resolution.text)
         .text("resolutionUrl", &session.texts.resolution.url)
         .raw("typifications", typifications);

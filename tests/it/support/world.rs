@@ -264,7 +264,12 @@ connections:
 
 /// Works on one run, in this process, to its end.
 pub async fn run_to_end(config: Arc<Config>, pool: PgPool, run: i64) -> Vec<TaskState> {
-    let foreground = Foreground::start(config, pool, vec![run]);
+    runs_to_end(config, pool, vec![run]).await
+}
+
+/// The same for several runs.
+pub async fn runs_to_end(config: Arc<Config>, pool: PgPool, runs: Vec<i64>) -> Vec<TaskState> {
+    let foreground = Foreground::start(config, pool, runs);
     let tasks = tokio::time::timeout(RUN_MAX, foreground.follow(|_| {})).await;
     foreground.stop().await;
     tasks.expect("a run ends").unwrap()
