@@ -262,6 +262,72 @@ pub async fn has_reader(connection: &mut PgConnection) -> Result<bool, sqlx::Err
     sqlx::query_scalar(there).fetch_one(connection).await
 }
 
+/// A role for readers, and what it cannot read although it is meant to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReaderRole {
+    pub name: String,
+    pub is_there: bool,
+    /// Relations, quoted where necessary.
+    pub lacking: Vec<String>,
+}
+
+/// The roles of readers and analysts.
+pub async fn reader_roles(connection: &mut PgConnection) -> Result<Vec<ReaderRole>, sqlx::Error> {
+    let schemas = migrations::schemas().into_iter().map(|schema| schema.name).filter(|name| name != "tidegate");
+    let mut wanted: Vec<(&str, String)> = schemas.map(|schema| ("tidegate_reader", schema)).collect();
+    wanted.extend(["tidegate_reader", "tidegate_analyst"].map(|role| (role, "mart".to_owned())));
+    let (roles, schemas): (Vec<&str>, Vec<String>) = wanted.into_iter().unzip();
+    sqlx::query_as!(
+        ReaderRole,
+        r#"
+        select
+            wanted.role as "name!",
+            role.oid is not null as "is_there!",
+            coalesce(
+                array_agg(class.oid::regclass::text order by class.oid::regclass::text) filter (
+                    where not (
+                        has_schema_privilege(role.oid, namespace.oid, 'usage')
+                        and has_table_privilege(role.oid, class.oid, 'select')
+                    )
+                ),
+                '{}'
+            ) as "lacking!"
+        from unnest($1::text[], $2::text[]) as wanted (role, schema)
+        left join pg_catalog.pg_roles as role on role.rolname = wanted.role
+        left join pg_catalog.pg_namespace as namespace on namespace.nspname = wanted.schema
+        left join pg_catalog.pg_class as class
+            on
+                class.relnamespace = namespace.oid
+                and (
+                    (
+                        wanted.schema = 'mart'
+                        and class.relkind = 'v'
+                        -- The texts are not for analysts.
+                        and (wanted.role, class.relname::text) <> ('tidegate_analyst', 'messages_text')
+                    )
+                    or (
+                        wanted.schema <> 'mart'
+                        and class.relkind in ('r', 'p')
+                        and exists (
+                            select
+                            from pg_catalog.pg_attribute as attribute
+                            where
+                                attribute.attrelid = class.oid
+                                and attribute.attname = '_run_id'
+                                and not attribute.attisdropped
+                        )
+                    )
+                )
+        group by wanted.role, role.oid
+        order by wanted.role desc
+        "#,
+        &roles as &[&str],
+        &schemas,
+    )
+    .fetch_all(connection)
+    .await
+}
+
 /// Grants the roles of readers and analysts their rights in the schemas in which this login has not granted them yet:
 /// an administrator may have created a role after the migrations. The default privileges show it; a right that was
 /// revoked later is not granted again.

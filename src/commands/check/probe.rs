@@ -20,15 +20,14 @@ use crate::connector::Connection;
 use crate::mart::Settings;
 use crate::mart::state::State;
 use crate::store::fitness::Unfit;
-use crate::store::migrate;
+use crate::store::migrate::{self, ReaderRole};
 use crate::store::session;
 use crate::store::trouble::{chain, is_read_only};
 use crate::worker::policy::{self, TaskError};
 use crate::worker::{accounts, hint};
 
-/// The warning about a missing reader role. Users' programs need the role; Tidegate works without it.
-const NO_READER: &str = "the role `tidegate_reader` does not exist, so no user can get the right to read the reports: an \
-                         administrator must run `create role tidegate_reader nologin;`, then run `tidegate migrate`";
+/// Maximum number of relations in a warning about missing rights.
+const RELATIONS_MAX: usize = 10;
 
 /// The result of one check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -135,12 +134,38 @@ async fn ask(pool: &PgPool, mart: &Settings) -> anyhow::Result<(String, Vec<Stri
     require_schema(&mut conn).await?;
     let version = sqlx::query_scalar!(r#"select current_setting('server_version') as "version!""#);
     let detail = format!("PostgreSQL {}", version.fetch_one(&mut *conn).await?);
-    let has_reader = migrate::has_reader(&mut conn).await?;
-    let mut warnings = if has_reader { Vec::new() } else { vec![NO_READER.to_owned()] };
+    let mut warnings: Vec<String> = migrate::reader_roles(&mut conn).await?.iter().filter_map(unready).collect();
     if !mart.columns.is_empty() {
         warnings.extend(super::super::mart::warnings(&State::read(&mut conn).await?.columns(), mart));
     }
     Ok((detail, warnings))
+}
+
+/// The warning about a role that does not exist or lacks rights. Users' programs need the role; Tidegate works without
+/// it.
+fn unready(role: &ReaderRole) -> Option<String> {
+    let ReaderRole { name, is_there, lacking } = role;
+    if !is_there {
+        let what = if name == "tidegate_analyst" { "the mart without contact data" } else { "the reports" };
+        return Some(format!(
+            "the role `{name}` does not exist, so no user can get the right to read {what}: an administrator must run \
+             `create role {name} nologin;`, then run `tidegate migrate`"
+        ));
+    }
+    let (first, count) = (lacking.first()?, lacking.len());
+    let schema = |relation: &str| relation.split_once('.').map_or("", |(schema, _)| schema).to_owned();
+    let mut schemas: Vec<String> = lacking.iter().map(|relation| schema(relation)).collect();
+    schemas.dedup();
+    let (shown, more) = match count.checked_sub(RELATIONS_MAX) {
+        Some(more @ 1..) => (&lacking[..RELATIONS_MAX], format!(" The same for {more} others.")),
+        _ => (lacking.as_slice(), String::new()),
+    };
+    Some(format!(
+        "the role `{name}` may not read {count} of its relations, such as {first}. If nobody revoked the right on \
+         purpose, run `grant usage on schema {} to {name}; grant select on {} to {name};`.{more}",
+        schemas.join(", "),
+        shown.join(", "),
+    ))
 }
 
 async fn log_in(pool: &PgPool, connection: &Connection) -> Finding {
@@ -152,5 +177,28 @@ async fn log_in(pool: &PgPool, connection: &Connection) -> Finding {
     match by_hand::call(pool, connection, async |source, session| source.log_in(session).await).await {
         Ok(()) => Finding::Ok { detail: None },
         Err(Failure { error, hint }) => Finding::failed(error, hint),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_that_is_missing_or_lacks_rights_gets_a_warning_with_the_remedy() {
+        let role = |is_there, lacking: &[&str]| ReaderRole {
+            name: "tidegate_analyst".to_owned(),
+            is_there,
+            lacking: lacking.iter().map(ToString::to_string).collect(),
+        };
+        assert_eq!(unready(&role(true, &[])), None);
+        let missing = unready(&role(false, &[])).unwrap();
+        assert!(missing.contains("`create role tidegate_analyst nologin;`, then run `tidegate migrate`"), "{missing}");
+        let lacking = unready(&role(true, &["mart.agents", "mart.\"A\""])).unwrap();
+        assert!(lacking.contains("2 of its relations") && lacking.ends_with(
+            "`grant usage on schema mart to tidegate_analyst; grant select on mart.agents, mart.\"A\" to tidegate_analyst;`."
+        ), "{lacking}");
+        let many = unready(&role(true, &["mart.a"; 12])).unwrap();
+        assert!(many.ends_with("The same for 2 others."), "{many}");
     }
 }

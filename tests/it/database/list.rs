@@ -1,6 +1,6 @@
 //! Where the list of migrations is stored, and who may read the reports.
 
-use tidegate::store::migrate;
+use tidegate::store::migrate::{self, ReaderRole};
 
 use super::{as_administrator, command_at, count, expect, small_world};
 use crate::support::TestDatabase;
@@ -67,6 +67,13 @@ async fn a_reader_role_created_later_gets_its_privileges_at_the_next_start() {
     as_administrator(&world.database, &[revoked.to_owned()]).await;
     expect(&command_at(&world, world.database.url(), &["migrate"]).await, 0);
     assert_eq!(count(&world.database, MAY_READ).await, 1);
+    let roles = migrate::reader_roles(&mut world.database.connect().await).await.unwrap();
+    let lacking = |name: &str, lacking: &[&str]| ReaderRole {
+        name: name.to_owned(),
+        is_there: true,
+        lacking: lacking.iter().map(ToString::to_string).collect(),
+    };
+    assert_eq!(roles, [lacking("tidegate_reader", &["lynn.navigation_marks"]), lacking("tidegate_analyst", &[])]);
 }
 
 #[tokio::test]
