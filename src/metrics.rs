@@ -20,6 +20,7 @@ use prometheus_client::registry::Registry;
 use crate::http::CallOutcome;
 use crate::pulse::Loop;
 use crate::quota::{CallKind, QuotaUse};
+use crate::store::reconciliation::Compared;
 use crate::store::status::{StreamState, Unfinished};
 
 // The encoder appends `_total` to counters and `_info` to the info metric.
@@ -38,6 +39,7 @@ pub const QUOTA_BLOCKED: &str = "tidegate_quota_blocked";
 pub const STREAM_FRESHNESS_SECONDS: &str = "tidegate_stream_freshness_seconds";
 pub const STREAM_COMPLETE_UNTIL_SECONDS: &str = "tidegate_stream_complete_until_seconds";
 pub const HELD_SLICES: &str = "tidegate_held_slices";
+pub const RECONCILIATION_DIFFERENCES: &str = "tidegate_reconciliation_differences";
 pub const RUNS_UNFINISHED: &str = "tidegate_runs_unfinished";
 pub const DATABASE_UP: &str = "tidegate_database_up";
 pub const LOOP_AGE_SECONDS: &str = "tidegate_loop_age_seconds";
@@ -163,6 +165,7 @@ pub struct Metrics {
 pub struct Gauges {
     pub streams: Option<Vec<StreamState>>,
     pub unfinished: Option<Vec<Unfinished>>,
+    pub compared: Option<Vec<Compared>>,
     pub quotas: Option<Vec<QuotaUse>>,
     /// The time since each loop of this process last completed; `None` for one with nothing to do.
     pub ages: Vec<(Loop, Option<Duration>)>,
@@ -308,6 +311,17 @@ impl Gauges {
             let help = "End of the data without gaps, in seconds since 1970";
             registry.register(STREAM_COMPLETE_UNTIL_SECONDS, help, complete);
             registry.register(HELD_SLICES, "Slices whose last reading was too doubtful to delete rows", held);
+        }
+        if let Some(compared) = &self.compared {
+            let family: Family<ConnectionLabels, Gauge> = Family::default();
+            for Compared { connection, differences, .. } in compared {
+                family.get_or_create(&ConnectionLabels { connection: connection.clone() }).set(*differences);
+            }
+            registry.register(
+                RECONCILIATION_DIFFERENCES,
+                "Vendor's totals that differ from the number of rows",
+                family,
+            );
         }
         if let Some(unfinished) = &self.unfinished {
             let family: Family<StateLabels, Gauge> = Family::default();

@@ -98,6 +98,18 @@ const NOTHING: &[(&str, &str)] = &[
         "no slice is still held",
         "select connection || '/' || stream || ': ' || held_reason from tidegate.slice where held_since is not null or released",
     ),
+    (
+        "no total of a vendor differs from the rows",
+        "select connection || ' ' || metric || ' ' || bucket_start || ': ' || vendor_total || ', ours ' || our_count
+         from mart.reconciliation where difference <> 0",
+    ),
+    (
+        "the totals of Lexer and JAICP can be compared",
+        "select name from unnest(array['jaicp', 'lexer']) as vendor (name)
+         where not exists (
+             select from mart.reconciliation as total where total.source = vendor.name and comparable and our_count > 0
+         )",
+    ),
     ("no record was refused", "select connection || '/' || stream || ': ' || reason from tidegate.rejected_record"),
 ];
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::alive::{self, Alive};
 use super::streams::StoredPlan;
-use super::{Database, Reload, pruning, views};
+use super::{Database, Reload, pruning, totals, views};
 use crate::config::Config;
 use crate::mart;
 use crate::metrics::{Metrics, RunOutcome};
@@ -103,6 +103,7 @@ impl Daemon {
         let alive = Arc::new(Alive::new(database.pool.clone(), shared.owner.clone()));
         let beat = alive_task(Arc::clone(&shared), Arc::clone(&alive), receiver.clone());
         let views = views::task(Arc::clone(&shared), receiver.clone(), shutdown.clone());
+        let totals = totals::task(database.pool.clone(), shutdown.clone());
         let prune = pruning::task(database.pool.clone(), receiver.clone(), shutdown.clone());
         let (left, only) = (Arc::new(Notify::new()), None);
         let pool = Pool { shared: Arc::clone(&shared), config: receiver, wake, left, shutdown: shutdown.clone(), only };
@@ -110,7 +111,7 @@ impl Daemon {
             tokio::spawn(reload.follow(sender, Arc::clone(&shared), Arc::clone(&health), shutdown.clone()))
         });
         Ok(Self {
-            timer: tokio::spawn(timer::run(vec![enqueue, beat, prune, views], shutdown.clone())),
+            timer: tokio::spawn(timer::run(vec![enqueue, beat, prune, views, totals], shutdown.clone())),
             workers: tokio::spawn(pool.run()),
             server: tokio::spawn(server::serve(listener, sources.router(), shutdown.clone())),
             reload,

@@ -7,6 +7,7 @@ mod foreground;
 mod pruning;
 mod reload;
 mod streams;
+mod totals;
 mod views;
 
 pub use alive::Alive;
@@ -14,3 +15,4 @@ pub use daemon::{Daemon, DaemonError, owner};
 pub use database::{Database, DatabaseError, place as database_place, warning as database_warning};
 pub use foreground::{Foreground, follow};
 pub use reload::Reload;
+pub use totals::compare as compare_totals;

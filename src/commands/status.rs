@@ -13,6 +13,7 @@ use crate::schedule;
 use crate::server::{JobState, StatusReport};
 use crate::store::history::{self, Waiting};
 use crate::store::push::{self, BatchCounts};
+use crate::store::reconciliation::Difference;
 use crate::store::status::{Failure, StreamState};
 use crate::text::plain;
 
@@ -70,6 +71,10 @@ fn text(document: &Document, held: &[Held], quotas: &[LimitUse]) -> String {
     }
     if !held.is_empty() {
         section(&mut text, "Held: the last reading was too doubtful to delete rows", &held::table(held, now));
+    }
+    if report.reconciliation.differences > 0 {
+        let title = format!("Totals of vendors that differ from our rows: {}", report.reconciliation.differences);
+        section(&mut text, &title, &differences(&report.reconciliation.newest));
     }
     if !document.pushes.is_empty() {
         section(&mut text, "Pushes", &tallies(&document.pushes));
@@ -141,6 +146,22 @@ fn streams(streams: &[StreamState], now: DateTime<Utc>) -> String {
             stream.complete_until.map_or_else(|| show::NOTHING.to_owned(), show::time),
             stream.read_until.map_or_else(|| show::NOTHING.to_owned(), show::time),
             show::moment_or_nothing(stream.last_success_at, now),
+        ]);
+    }
+    table.show()
+}
+
+/// The newest differences; `mart.reconciliation` has all.
+fn differences(newest: &[Difference]) -> String {
+    let mut table = Table::new().left(&["CONNECTION", "METRIC", "BUCKET"]).right(&["VENDOR", "OURS", "DIFFERENCE"]);
+    for found in newest {
+        table.row([
+            found.connection.clone(),
+            found.metric.clone(),
+            show::time(found.bucket_start),
+            found.vendor_total.to_string(),
+            found.our_count.to_string(),
+            format!("{:+}", found.difference),
         ]);
     }
     table.show()

@@ -9,12 +9,13 @@ use sqlx::PgConnection;
 use super::output::{self, Table};
 use super::progress::Progress;
 use super::{CommandError, Context, Exit, SyncArgs, names, show};
-use crate::app::{Database, Foreground};
+use crate::app::{Database, Foreground, compare_totals};
 use crate::config::Job;
 use crate::mart;
 use crate::schedule::{ByHand, enqueue_manual};
 use crate::store::migrate;
 use crate::store::progress::{self, TaskState};
+use crate::store::trouble::chain;
 
 /// Time limit for cancelling the runs of an interrupted command: a checkpoint that cannot end keeps its run locked.
 const CANCEL_MAX: Duration = Duration::from_millis(500);
@@ -109,6 +110,9 @@ async fn work(
     };
     let mart = &context.config.mart;
     views.refresh(&database.pool, mart).await;
+    if let Err(error) = compare_totals(&database.pool).await {
+        tracing::warn!(error = chain(&error), "the vendors' totals could not be compared with the rows");
+    }
     let store = views.store(&database.pool, mart, mart::Refresh::Outdated);
     if context.cancel.run_until_cancelled(store).await.is_none() {
         tracing::warn!("the stored rows of the mart are not up to date; the daemon and the next `sync` refresh them");

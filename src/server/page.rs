@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use super::report::{JobState, StatusReport};
 use crate::quota::QuotaUse;
 use crate::store::held::HeldSlice;
+use crate::store::reconciliation::{Difference, Reconciliation};
 use crate::store::status::{Failure, StreamState};
 use crate::text::shown;
 
@@ -79,6 +80,9 @@ fn write_page(page: &mut String, report: &StatusReport, nonce: &str) -> fmt::Res
     table(page, "Jobs", &["job", "schedule", "next firing", "last run", ""], &report.jobs, job)?;
     let held = ["connection", "stream", "slice", "rows there", "reported", "since", "why"];
     table(page, "Held: the last reading was too doubtful to delete rows", &held, &report.held, held_slice)?;
+    if report.reconciliation.differences > 0 {
+        differences(page, &report.reconciliation)?;
+    }
     let streams = ["connection", "stream", "table", "state", "complete until", "read until", "age"];
     table(page, "Streams", &streams, &report.streams, stream)?;
     table(page, "Quotas", &["connection", "limit", "used", "", ""], &report.quotas, quota)?;
@@ -167,6 +171,32 @@ fn held_slice(page: &mut String, slice: &HeldSlice) -> fmt::Result {
     )
 }
 
+/// Only if there are any.
+fn differences(page: &mut String, found: &Reconciliation) -> fmt::Result {
+    let title = format!("Totals of vendors that differ from our rows: {}", found.differences);
+    let columns = ["connection", "metric", "bucket", "vendor", "ours", "difference"];
+    table(page, &title, &columns, &found.newest, difference)?;
+    if i64::try_from(found.newest.len()).is_ok_and(|shown| shown < found.differences) {
+        page.push_str(
+            "<p class=\"quiet\">The newest are shown; the relation <code>mart.reconciliation</code> has all.</p>",
+        );
+    }
+    Ok(())
+}
+
+fn difference(page: &mut String, found: &Difference) -> fmt::Result {
+    write!(
+        page,
+        "<td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"bad\">{:+}</td>",
+        Escaped(&found.connection),
+        Escaped(&found.metric),
+        moment(Some(found.bucket_start)),
+        found.vendor_total,
+        found.our_count,
+        found.difference,
+    )
+}
+
 fn quota(page: &mut String, quota: &QuotaUse) -> fmt::Result {
     let percent = quota.ratio() * 100.0;
     write!(page, "<td>{}</td><td>{}</td>", Escaped(&quota.connection), Escaped(&quota.limit))?;
@@ -207,6 +237,19 @@ fn cut(message: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn differing(name: &str) -> Reconciliation {
+        let difference = Difference {
+            connection: name.to_owned(),
+            metric: name.to_owned(),
+            bucket_start: DateTime::UNIX_EPOCH,
+            bucket_end: None,
+            vendor_total: 3.0,
+            our_count: 1.0,
+            difference: -2.0,
+        };
+        Reconciliation { connections: Vec::new(), differences: 2, newest: vec![difference] }
+    }
 
     #[test]
     fn p7_no_text_becomes_markup() {
@@ -261,6 +304,7 @@ mod tests {
                 reason: hostile.to_owned(),
                 released: true,
             }],
+            reconciliation: differing(hostile),
             failures: vec![Failure {
                 run_id: 1,
                 job: hostile.to_owned(),
@@ -273,6 +317,10 @@ mod tests {
         };
         let page = render(&report, "n0nce");
         assert!(!page.contains("<script"), "{page}");
+        assert!(
+            page.contains("differ from our rows: 2") && page.contains(">-2<") && page.contains("has all"),
+            "{page}"
+        );
         assert!(page.contains("<style nonce=\"n0nce\">") && page.contains("&lt;script&gt;"));
     }
 

@@ -11,10 +11,13 @@ use sqlx::PgConnection;
 use crate::config::{Config, Job};
 use crate::quota::QuotaUse;
 use crate::store::held::{self, HeldSlice};
+use crate::store::reconciliation::{self, Reconciliation};
 use crate::store::status::{self, Configured, Failure, LastRun, StreamState, Streams, Unfinished};
 
 /// Maximum number of failures shown.
 const FAILURES_MAX: i64 = 20;
+/// Maximum number of differing totals shown; `mart.reconciliation` has all.
+const DIFFERENCES_MAX: i64 = 20;
 /// Maximum number of held slices shown; `tidegate held` lists all.
 const HELD_MAX: i64 = 100;
 
@@ -42,6 +45,8 @@ pub struct StatusReport {
     /// Slices whose last reading was too doubtful to delete rows, up to a limit. `tidegate held` also lists those of
     /// streams that are no longer configured.
     pub held: Vec<HeldSlice>,
+    /// Vendors' totals that differ from the number of rows, as of the last comparison.
+    pub reconciliation: Reconciliation,
 }
 
 /// One configured job.
@@ -93,7 +98,8 @@ impl StatusReport {
             quotas,
             unfinished: status::unfinished(conn, &configured.jobs).await?,
             failures: status::failures(conn, &configured, FAILURES_MAX).await?,
-            held: held::list(conn, Some(&configured.streams), HELD_MAX).await?,
+            held: held::list(&mut *conn, Some(&configured.streams), HELD_MAX).await?,
+            reconciliation: reconciliation::last(conn, &configured.connections(), DIFFERENCES_MAX).await?,
         })
     }
 }

@@ -23,7 +23,7 @@ use crate::metrics::{Gauges, Metrics};
 use crate::pulse::{Loop, Pulse};
 use crate::quota::QuotaUse;
 use crate::store::trouble::Repeats;
-use crate::store::{session, status};
+use crate::store::{reconciliation, session, status};
 use crate::text;
 
 /// `/readyz` reports not ready if the database has not responded within this time.
@@ -156,11 +156,13 @@ impl AppState {
                 let configured = configured(&self.sources.config.borrow());
                 let read = self.read(async |conn| {
                     let streams = status::streams(conn, &configured.streams).await?;
-                    Ok((streams, status::unfinished(conn, &configured.jobs).await?))
+                    let compared = reconciliation::compared(conn, &configured.connections()).await?;
+                    Ok((streams, (status::unfinished(conn, &configured.jobs).await?, compared)))
                 });
-                let (streams, unfinished) = read.await.unzip();
+                let (streams, rest) = read.await.unzip();
+                let (unfinished, compared) = rest.unzip();
                 let ages = Loop::ALL.map(|of| (of, self.sources.pulse.age(of))).to_vec();
-                Gauges { streams, unfinished, quotas, ages, skew: Some(clock::skew()) }
+                Gauges { streams, unfinished, compared, quotas, ages, skew: Some(clock::skew()) }
             })
             .await
     }

@@ -17,6 +17,7 @@ pub mod progress;
 pub mod prune;
 pub mod push;
 pub mod reading;
+pub mod reconciliation;
 pub mod run;
 pub mod session;
 pub mod status;

@@ -1,6 +1,8 @@
 //! What ran, what failed and how far each configured stream is: read-only queries for the status page, the metrics and
 //! some commands. None of them reads rows of the warehouse.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::PgConnection;
@@ -19,6 +21,14 @@ pub struct Configured {
 pub struct Streams {
     pub connections: Vec<String>,
     pub names: Vec<String>,
+}
+
+impl Configured {
+    /// The connections of the streams, each once.
+    pub fn connections(&self) -> Vec<String> {
+        let connections: BTreeSet<&String> = self.streams.connections.iter().collect();
+        connections.into_iter().cloned().collect()
+    }
 }
 
 /// How many runs are searched for failures.

@@ -1,43 +1,240 @@
 create or replace view mart.reconciliation as
-with total as (
-    select
-        'jaicp' as source,
+with jaicp_bucket as (
+    -- A bucket is in two slices if the length of slices has changed.
+    select distinct on (v._connection, v.metric, v.bucket)
         v._connection as connection,
         v.metric,
         v.bucket as bucket_start,
-        tidegate.time_after(v.bucket, v.step::double precision * case v.interval_type when 'HOUR' then 3600 else 86400 end)
-            as bucket_end,
-        v.value as vendor_total,
-        'stats_series' as their_stream,
-        v.metric as our_stream
+        v.step::double precision * case v.interval_type when 'HOUR' then 3600 else 86400 end as seconds,
+        v.value as vendor_total
     from jaicp.stats_series v
     where v.metric in ('messages', 'sessions') and v.label_id = 0 and v.interval_type in ('DAY', 'HOUR')
+    order by v._connection, v.metric, v.bucket, v._window_start desc, v._loaded_at desc
+),
+jaicp_grid as (
+    select distinct on (connection, metric) connection, metric, bucket_start, seconds
+    from jaicp_bucket
+    order by connection, metric, bucket_start desc
+),
+-- The days that the vendor leaves out, because it counted nothing. Each begins in a slice that was read.
+jaicp_omitted as (
+    select s.connection, m.metric, d as bucket_start, 86400::double precision as seconds, 0::double precision as vendor_total
+    from tidegate.slice s
+    inner join tidegate.stream t on t.connection = s.connection and t.stream = s.stream and t.table_schema = 'jaicp'
+    cross join (values ('messages'), ('sessions')) as m (metric)
+    left join jaicp_grid g on g.connection = s.connection and g.metric = m.metric
+    cross join lateral (
+        select
+            extract(epoch from s.window_start)::double precision as window_start,
+            coalesce(extract(epoch from g.bucket_start), 0)::double precision as phase
+    ) e
+    cross join lateral generate_series(
+        to_timestamp(e.phase + 86400 * ceil((e.window_start - e.phase) / 86400)),
+        least(s.read_until, s.window_end) - interval '1 day',
+        interval '24 hours'
+    ) d
+    where s.stream = 'stats_series'
+        and s.window_start > 'epoch'
+        and s.finished_at <= now()
+        and s.held_since is null
+        and coalesce(g.seconds, 86400) = 86400
+        and not exists (
+            select
+            from jaicp_bucket b
+            where b.connection = s.connection and b.metric = m.metric and b.bucket_start = d
+        )
+),
+lexer_slice as (
+    select s.connection, s.stream, s.window_start, s.window_end
+    from tidegate.slice s
+    inner join tidegate.stream t on t.connection = s.connection and t.stream = s.stream and t.table_schema = 'lexer'
+    where s.stream in ('summary', 'case_summary', 'nps_summary') and s.window_start > 'epoch' and s.finished_at <= now()
+),
+-- Without a row the vendor counted nothing.
+lexer_total as (
+    select
+        coalesce(v._connection, s.connection) as connection,
+        'mentions' as metric,
+        coalesce(v._window_start, s.window_start) as bucket_start,
+        coalesce(v.window_end, s.window_end) as bucket_end,
+        s.window_end as slice_end,
+        case when v._connection is null then 0 else v.total_volume end as vendor_total,
+        'summary' as their_stream,
+        'mention_sla_export' as our_stream
+    from lexer.summary v
+    full join (select * from lexer_slice where stream = 'summary') s
+        on s.connection = v._connection and s.window_start = v._window_start
     union all
-    select 'lexer', _connection, 'mentions', _window_start, window_end, total_volume, 'summary', 'mention_sla_export'
-    from lexer.summary
+    select
+        coalesce(v._connection, s.connection),
+        'closed cases',
+        coalesce(v._window_start, s.window_start),
+        coalesce(v.window_end, s.window_end),
+        s.window_end,
+        case when v._connection is null then 0 else v.total_cases end,
+        'case_summary',
+        'case_details'
+    from lexer.case_summary v
+    full join (select * from lexer_slice where stream = 'case_summary') s
+        on s.connection = v._connection and s.window_start = v._window_start
+    union all
+    select
+        coalesce(v._connection, s.connection),
+        m.metric,
+        coalesce(v._window_start, s.window_start),
+        coalesce(v.window_end, s.window_end),
+        s.window_end,
+        case
+            when v._connection is null then 0
+            when m.metric = 'nps answers' then v.received
+            when m.metric = 'nps promoters' then v.promoters
+            when m.metric = 'nps passives' then v.passives
+            else v.detractors
+        end,
+        'nps_summary',
+        'nps_submissions'
+    from (
+        select
+            _connection,
+            _window_start,
+            max(window_end) as window_end,
+            sum(total_received) as received,
+            sum(total_promoters) as promoters,
+            sum(total_passives) as passives,
+            sum(total_detractors) as detractors
+        from lexer.nps_summary
+        group by _connection, _window_start
+    ) v
+    full join (select * from lexer_slice where stream = 'nps_summary') s
+        on s.connection = v._connection and s.window_start = v._window_start
+    cross join (values ('nps answers'), ('nps promoters'), ('nps passives'), ('nps detractors')) as m (metric)
+),
+total as (
+    select
+        'jaicp' as source,
+        connection,
+        metric,
+        bucket_start,
+        tidegate.time_after(bucket_start, seconds) as bucket_end,
+        null::timestamptz as slice_end,
+        vendor_total,
+        'stats_series' as their_stream,
+        metric as our_stream,
+        true as is_same_slice,
+        is_omitted
+    from (
+        select *, false as is_omitted from jaicp_bucket
+        union all
+        select *, true from jaicp_omitted
+    ) j
     union all
     select
         'lexer',
-        _connection,
-        'nps answers',
-        _window_start,
-        max(window_end),
-        sum(total_received),
-        'nps_summary',
-        'nps_submissions'
-    from lexer.nps_summary
-    group by _connection, _window_start
+        t.connection,
+        t.metric,
+        t.bucket_start,
+        t.bucket_end,
+        t.slice_end,
+        t.vendor_total,
+        t.their_stream,
+        t.our_stream,
+        -- Rows of an equal slice are counted as the vendor cut it. Others are counted by their times.
+        exists (
+            select
+            from tidegate.slice o
+            where o.connection = t.connection
+                and o.stream = t.our_stream
+                and o.window_start = t.bucket_start
+                and o.window_end = t.slice_end
+        ),
+        false
+    from lexer_total t
 ),
--- Lexer's totals and rows belong to the same slices. Cases are left out: the summary counts those closed in a period, the
--- details list those that anything happened to.
-lexer as (
-    select 'mentions' as metric, _connection as connection, _window_start as bucket_start, count(*) as rows
+-- A case is reported in each slice in which something happened to it. The newest says whether it is closed.
+closed as (
+    select c.connection, s.window_start as bucket_start, count(*) as cases
+    from (
+        select distinct on (_connection, coalesce(nullif(case_id, ''), _row_key::text))
+            _connection as connection,
+            coalesce(ended_at, tidegate.time_after(started_at, resolution_seconds)) as ended_at
+        from {{lexer.case_details}} t
+        order by _connection, coalesce(nullif(case_id, ''), _row_key::text), _window_start desc, _loaded_at desc
+    ) c
+    cross join lateral (
+        select s.window_start, s.window_end
+        from lexer_slice s
+        where s.connection = c.connection and s.stream = 'case_summary' and s.window_start <= c.ended_at
+        order by s.window_start desc
+        limit 1
+    ) s
+    where c.ended_at < s.window_end
+    group by c.connection, s.window_start
+),
+-- Connections whose rows do not have the times or scores that are counted.
+unfit as (
+    select distinct _connection as connection, 'mentions' as metric, false as is_same_slice
     from lexer.mention_sla_export
-    group by 2, 3
+    where customer_publish_date_utc is null
     union all
-    select 'nps answers', _connection, _window_start, count(*)
-    from lexer.nps_submissions
-    group by 2, 3
+    select distinct _connection, metric, is_same_slice
+    from {{lexer.nps_submissions}} t
+    cross join (
+        values
+            ('nps answers', false), ('nps promoters', false), ('nps passives', false), ('nps detractors', false),
+            ('nps promoters', true), ('nps passives', true), ('nps detractors', true)
+    ) as m (metric, is_same_slice)
+    where case when is_same_slice then score is null else answered_at is null or score is null end
+),
+counted as (
+    select
+        t.*,
+        ours.timezone,
+        case
+            when t.metric = 'messages' then (
+                select count(*)
+                from jaicp.messages m
+                where m._connection = t.connection and m."timestamp" >= t.bucket_start and m."timestamp" < t.bucket_end
+            )
+            when t.metric = 'sessions' then (
+                select count(*)
+                from jaicp.sessions s
+                where s._connection = t.connection and s.start_time >= t.bucket_start and s.start_time < t.bucket_end
+            )
+            when t.metric = 'mentions' and t.is_same_slice then (
+                select count(*)
+                from lexer.mention_sla_export m
+                where m._connection = t.connection and m._window_start = t.bucket_start
+            )
+            when t.metric = 'mentions' then (
+                select count(*)
+                from lexer.mention_sla_export m
+                where m._connection = t.connection
+                    and m.customer_publish_date_utc >= t.bucket_start
+                    and m.customer_publish_date_utc < t.bucket_end
+            )
+            when t.metric = 'closed cases' then coalesce(
+                (select c.cases from closed c where c.connection = t.connection and c.bucket_start = t.bucket_start), 0
+            )
+            else (
+                select count(*) filter (
+                    where case t.metric
+                        when 'nps answers' then true
+                        when 'nps promoters' then n.score >= 9
+                        when 'nps passives' then n.score >= 7 and n.score < 9
+                        else n.score < 7
+                    end
+                )
+                from tidegate.slice o
+                inner join {{lexer.nps_submissions}} n on n._connection = o.connection and n._window_start = o.window_start
+                where o.connection = t.connection
+                    and o.stream = t.our_stream
+                    and o.window_start < t.bucket_end
+                    and o.window_end > t.bucket_start
+                    and (t.is_same_slice or (n.answered_at >= t.bucket_start and n.answered_at < t.bucket_end))
+            )
+        end as our_count
+    from total t
+    left join tidegate.stream ours on ours.connection = t.connection and ours.stream = t.our_stream
 )
 select
     r.source::text as source,
@@ -52,53 +249,42 @@ select
     (case when r.comparable then r.our_count - r.vendor_total end)::double precision as difference
 from (
     select
-        t.source,
-        t.connection,
-        t.metric,
-        t.bucket_start,
-        t.bucket_end,
-        t.vendor_total,
-        ours.timezone,
-        case
-            when t.metric = 'messages' then (
-                select count(*)
-                from jaicp.messages m
-                where m._connection = t.connection and m."timestamp" >= t.bucket_start and m."timestamp" < t.bucket_end
+        t.*,
+        -- Each stream was read through the whole bucket and after its end, whatever is missing or held elsewhere. Cases of
+        -- the day before may have been closed in it.
+        (t.source <> 'lexer' or t.bucket_end = t.slice_end)
+            and not exists (
+                select
+                from unfit u
+                where u.connection = t.connection and u.metric = t.metric and u.is_same_slice = t.is_same_slice
             )
-            when t.metric = 'sessions' then (
-                select count(*)
-                from jaicp.sessions s
-                where s._connection = t.connection and s.start_time >= t.bucket_start and s.start_time < t.bucket_end
-            )
-            else coalesce(l.rows, 0)
-        end as our_count,
-        -- Each stream was read through the whole bucket, whatever is missing or held elsewhere.
-        (t.source <> 'lexer' or theirs.slice = ours.slice)
+            and (t.metric <> 'closed cases' or t.vendor_total = 0 or exists (select from closed c where c.connection = t.connection))
             and (
                 select bool_and(coalesce(c.is_read, false))
                 from (
                     select
-                        bool_and(s.held_since is null)
-                            and sum(
-                                least(s.read_until, s.window_end, t.bucket_end) - greatest(s.window_start, t.bucket_start)
-                            ) >= t.bucket_end - t.bucket_start as is_read
-                    from (values (t.their_stream), (t.our_stream)) as u (stream)
+                        bool_and(s.held_since is null and s.finished_at >= t.bucket_end)
+                            and sum(least(s.read_until, s.window_end, t.bucket_end) - greatest(s.window_start, u.first))
+                            >= t.bucket_end - u.first as is_read
+                    from (
+                        values
+                            (t.their_stream, t.bucket_start),
+                            (
+                                t.our_stream,
+                                t.bucket_start - case when t.metric = 'closed cases' then interval '1 day' else interval '0' end
+                            )
+                    ) as u (stream, first)
                     left join tidegate.slice s on s.connection = t.connection
                         and s.stream = u.stream
                         and s.window_start < t.bucket_end
-                        and s.window_end > t.bucket_start
-                        and s.read_until > t.bucket_start
+                        and s.window_end > u.first
+                        and s.read_until > u.first
                         and s.finished_at <= now()
-                    group by u.stream
+                    group by u.stream, u.first
                 ) c
             ) as comparable
-    from total t
-    left join lexer l on t.source = 'lexer'
-        and l.metric = t.metric
-        and l.connection = t.connection
-        and l.bucket_start = t.bucket_start
-    left join tidegate.stream theirs on theirs.connection = t.connection and theirs.stream = t.their_stream
-    left join tidegate.stream ours on ours.connection = t.connection and ours.stream = t.our_stream
+    from counted t
+    where not t.is_omitted or t.our_count > 0
 ) r;
 
 comment on view mart.reconciliation is
@@ -109,9 +295,10 @@ comment on column mart.reconciliation.bucket_start is 'Start of the bucket that 
 comment on column mart.reconciliation.bucket_end is 'End of the bucket, exclusive';
 comment on column mart.reconciliation.day is 'Local date of the bucket''s start in the job''s time zone';
 comment on column mart.reconciliation.metric is
-    'messages, sessions (JAICP''s statistics); mentions, nps answers (Lexer''s summaries; its cases cannot be compared, since rows and totals are of different periods)';
-comment on column mart.reconciliation.vendor_total is 'Total that the vendor reports';
+    'messages, sessions (JAICP''s statistics); mentions, closed cases, nps answers, nps promoters, nps passives, nps detractors (Lexer''s summaries). Lexer''s number of open cases is not compared, since cases older than our rows may be among them';
+comment on column mart.reconciliation.vendor_total is
+    'Total that the vendor reports; 0 for a bucket that the vendor leaves out although we have rows';
 comment on column mart.reconciliation.our_count is 'Rows in our tables for the same bucket';
 comment on column mart.reconciliation.comparable is
-    'Whether both tables were read through the whole bucket with nothing held and, for Lexer, by slices of the same length';
+    'Whether both tables were read through the whole bucket and after its end, with nothing held, and the rows have the times or scores that are counted';
 comment on column mart.reconciliation.difference is 'our_count minus vendor_total; null where they are not comparable';

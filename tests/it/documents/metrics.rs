@@ -8,6 +8,7 @@ use tidegate::http::CallOutcome;
 use tidegate::metrics::{Gauges, Metrics, RowChange, RunOutcome};
 use tidegate::pulse::Loop;
 use tidegate::quota::{CallKind, QuotaUse};
+use tidegate::store::reconciliation::Compared;
 use tidegate::store::status::{self, StreamState};
 
 use super::document;
@@ -102,9 +103,11 @@ async fn scrape() -> String {
         allowed: 4,
         blocked_until: Some(Utc::now()),
     };
+    let compared = Compared { connection: NAME.to_owned(), checked_at: Utc::now(), compared: 1, differences: 0 };
     metrics.encode(&Gauges {
         streams: Some(vec![stream]),
         unfinished: Some(status::unfinished(&mut conn, &[]).await.unwrap()),
+        compared: Some(vec![compared]),
         quotas: Some(vec![quota]),
         ages: Loop::ALL.map(|of| (of, None)).to_vec(),
         skew: Some(TimeDelta::zero()),

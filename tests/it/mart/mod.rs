@@ -1,6 +1,7 @@
 //! The views of the schema `mart`, on a real Postgres.
 
 mod command;
+mod company;
 mod functions;
 mod keys;
 mod locks;
@@ -8,9 +9,11 @@ mod meaning;
 mod odd;
 mod persons;
 mod questions;
+mod reconciliation;
 mod roles;
 mod stored;
 mod times;
+mod truth;
 mod variants;
 mod views;
 

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 use super::{Mart, natural};
 
 /// The files, by name, and their statements.
-fn questions() -> Vec<(String, String)> {
+pub fn questions() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/bi/questions");
     let mut found: Vec<_> = fs::read_dir(folder)
         .unwrap()
