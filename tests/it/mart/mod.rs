@@ -12,6 +12,7 @@ mod questions;
 mod reconciliation;
 mod roles;
 mod stored;
+mod superset;
 mod times;
 mod truth;
 mod variants;
