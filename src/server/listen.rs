@@ -37,7 +37,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Why the status port cannot be opened.
 #[derive(Debug, Error)]
-#[error("server.listen {address} cannot be opened; write a free address and port, such as 127.0.0.1:8080")]
+#[error(
+    "server.listen {address} cannot be opened; write a free address and port, such as 127.0.0.1:{}",
+    if .address.port() == 8080 { 8081 } else { 8080 }
+)]
 pub struct ListenError {
     address: SocketAddr,
     source: std::io::Error,

@@ -43,9 +43,12 @@ class Superset:
         self.headers["X-CSRFToken"] = self.call("GET", "security/csrf_token/")["result"]
 
     def call(self, method, path, body=None, content="application/json"):
-        data = json.dumps(body).encode() if content == "application/json" and body is not None else body
+        data = body
+        if body is not None and content == "application/json":
+            data = json.dumps(body).encode()
         headers = {**self.headers, "Content-Type": content} if data is not None else self.headers
-        request = urllib.request.Request(f"{self.address}/api/v1/{path}", data, headers, method=method)
+        url = f"{self.address}/api/v1/{path}"
+        request = urllib.request.Request(url, data, headers, method=method)
         try:
             with self.opener.open(request, timeout=300) as response:
                 return json.load(response)
@@ -59,7 +62,8 @@ class Superset:
         """Id and columns of everything of a kind, page by page."""
         page, found = 0, []
         while True:
-            part = self.call("GET", f"{what}/?q=(columns:!(id,{columns}),page:{page},page_size:100)")
+            query = f"(columns:!(id,{columns}),page:{page},page_size:100)"
+            part = self.call("GET", f"{what}/?q={query}")
             found += part["result"]
             page += 1
             if len(found) >= part["count"] or not part["result"]:
@@ -76,9 +80,11 @@ def bundle(database):
         for path in sorted(FOLDER.rglob("*.yaml")):
             name, text = path.relative_to(FOLDER).as_posix(), path.read_text(encoding="utf-8")
             if name == "metadata.yaml":
-                # This type replaces charts and datasets too, which an import of dashboards does not.
+                # This type replaces charts and datasets too; an import of dashboards does not.
                 text = text.replace("type: Dashboard", "type: assets")
             if name == DATABASE_FILE:
+                if PLACEHOLDER not in text:
+                    sys.exit(f"load.py: {name} must have {PLACEHOLDER} in place of the database")
                 text = text.replace(PLACEHOLDER, f"{login}:XXXXXXXXXX@{place}")
             archive.writestr(f"tidegate/{name}", text)
     return memory.getvalue()
@@ -87,17 +93,17 @@ def bundle(database):
 def form(fields, name, content):
     """A body of the type multipart/form-data with one file, and its content type."""
     edge = uuid.uuid4().hex
-    parts = [f'--{edge}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in fields.items()]
-    head = f'--{edge}\r\nContent-Disposition: form-data; name="{name}"; filename="tidegate.zip"\r\n'
-    head += "Content-Type: application/zip\r\n\r\n"
-    body = "".join(parts).encode() + head.encode() + content + f"\r\n--{edge}--\r\n".encode()
+    start = f"--{edge}\r\nContent-Disposition: form-data; name="
+    text = "".join(f'{start}"{key}"\r\n\r\n{value}\r\n' for key, value in fields.items())
+    text += f'{start}"{name}"; filename="tidegate.zip"\r\nContent-Type: application/zip\r\n\r\n'
+    body = text.encode() + content + f"\r\n--{edge}--\r\n".encode()
     return body, f"multipart/form-data; boundary={edge}"
 
 
 def ours(kind):
     """The uuids of the files in a folder."""
-    lines = [line for path in (FOLDER / kind).rglob("*.yaml") for line in path.read_text(encoding="utf-8").splitlines()]
-    return {line.split(": ", 1)[1] for line in lines if line.startswith("uuid: ")}
+    texts = [path.read_text(encoding="utf-8") for path in (FOLDER / kind).rglob("*.yaml")]
+    return {line[6:] for text in texts for line in text.splitlines() if line.startswith("uuid: ")}
 
 
 def query(superset, chart):
@@ -123,18 +129,23 @@ def main():
     superset.call("POST", "assets/import/", body, content)
 
     # The descriptions of the columns come from the comments in the database.
-    datasets = [one for one in superset.all("dataset", "uuid,kind") if one["uuid"] in ours("datasets")]
+    uuids = ours("datasets")
+    datasets = [one for one in superset.all("dataset", "uuid,kind") if one["uuid"] in uuids]
     for one in datasets:
         if one["kind"] == "physical":
             superset.call("PUT", f"dataset/{one['id']}/refresh")
 
-    charts = [one for one in superset.all("chart", "uuid,slice_name") if one["uuid"] in ours("charts")]
+    uuids = ours("charts")
+    charts = [one for one in superset.all("chart", "uuid,slice_name") if one["uuid"] in uuids]
     failed = 0
     for chart in sorted(charts, key=lambda one: one["id"]):
         rows, error = query(superset, chart)
         failed += bool(error)
-        print(f"{'-' if rows is None else rows:>6}  {chart['slice_name']}{'  ERROR: ' + error if error else ''}")
-    print(f"{len(datasets)} datasets, {len(charts)} charts, {failed} with an error: {superset.address}/dashboard/list/")
+        print(f"{'-' if rows is None else rows:>6}  {chart['slice_name']}")
+        if error:
+            print(f"        error: {error}")
+    print(f"{len(datasets)} datasets, {len(charts)} charts, {failed} with an error")
+    print(f"{superset.address}/dashboard/list/")
     sys.exit(1 if failed else 0)
 
 
@@ -143,3 +154,5 @@ if __name__ == "__main__":
         main()
     except RuntimeError as error:
         sys.exit(f"load.py: {error}")
+    except EOFError:
+        sys.exit("load.py: set SUPERSET_USER, SUPERSET_PASSWORD and WAREHOUSE_PASSWORD")
