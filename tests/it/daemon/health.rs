@@ -65,7 +65,10 @@ async fn the_documented_metrics_exist_and_change() {
         let family = name.trim_end_matches("_total");
         // Lynn gives no totals of its own.
         let is_left_out = name == "tidegate_reconciliation_differences";
-        assert!(is_left_out || text.contains(&format!("# TYPE {family} ")) || text.contains(&name), "{name} is not there:\n{text}");
+        assert!(
+            is_left_out || text.contains(&format!("# TYPE {family} ")) || text.contains(&name),
+            "{name} is not there:\n{text}"
+        );
     }
     let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(['{', ' ']).next());
     for sample in samples {
