@@ -62,7 +62,7 @@ async fn p12_a_documented_column_that_was_dropped_breaks_only_the_views_that_nee
     let mart = Mart::new().await;
     mart.run("alter table lexer.nps_summary drop column total_passives cascade").await;
     mart.refresh().await;
-    let left = "select count(*) from pg_views where schemaname = 'mart' and viewname in ('nps_days', 'conversations', 'reconciliation')";
+    let left = "select count(*) from pg_views where schemaname = 'mart' and viewname in ('nps_days', 'conversations', 'messages')";
     assert_eq!(mart.count(left).await, 2, "mart.nps_days cannot be made");
     mart.run("alter table lexer.nps_summary add column total_passives bigint").await;
     mart.refresh().await;

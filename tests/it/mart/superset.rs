@@ -141,8 +141,12 @@ impl Used {
         for query in list(&context, "queries") {
             used.column(&query["columns"]);
             used.metric(&query["metrics"]);
-            list(query, "filters").iter().for_each(|filter| used.column(&filter["col"]));
-            list(query, "orderby").iter().for_each(|pair| used.order(pair, metrics));
+            for filter in list(query, "filters") {
+                used.column(&filter["col"]);
+            }
+            for pair in list(query, "orderby") {
+                used.order(pair, metrics);
+            }
             used.conditions.insert(text(&query["extras"], "having").to_owned());
         }
         used.conditions.remove("");
