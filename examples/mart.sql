@@ -1,5 +1,5 @@
--- Times typical questions on the mart with 1 million bot sessions of 5 messages and 1 million conversations with a response
--- each. For a database of its own that has the schema: `tidegate migrate`, then
+-- Times typical questions on the mart with half a million bot sessions of 5 messages, and half a million conversations with
+-- a response each. For a database of its own that has the schema: `tidegate migrate`, then
 --     psql --file examples/mart.sql
 -- then `tidegate migrate` again, which makes the views over the new columns, then
 --     psql --variable questions=1 --file examples/mart.sql
@@ -30,13 +30,13 @@ insert into jaicp.sessions (_connection, project_short_name, session_id, channel
     question_count, is_livechat, _run_id, _loaded_at)
 select 'jaicp', 'bot', 's' || i, (array['telegram', 'chatwidget', 'resterisk'])[1 + i % 3], 'b', 'c' || i % 200000,
     timestamptz '2025-01-01' + i * interval '31 seconds', i % 600000, 5, i % 7 = 0, 1, now()
-from generate_series(1, 1000000) i;
+from generate_series(1, 500000) i;
 insert into jaicp.messages (_connection, project_short_name, session_id, question_id, channel_type, bot_id, client_id, "timestamp",
     question, text_answer, nlp_info_nlp_class, is_livechat, operator_info_id, processing_time, _run_id, _loaded_at)
 select 'jaicp', 'bot', 's' || i, 'q' || i || '-' || m, (array['telegram', 'chatwidget', 'resterisk'])[1 + i % 3], 'b',
     'c' || i % 200000, timestamptz '2025-01-01' + i * interval '31 seconds' + m * interval '20 seconds', 'question', 'answer',
     'intent ' || (i + m) % 40, i % 7 = 0 and m > 3, case when i % 7 = 0 and m > 3 then 'o' || i % 50 end, 250, 1, now()
-from generate_series(1, 1000000) i cross join generate_series(1, 5) m;
+from generate_series(1, 500000) i cross join generate_series(1, 5) m;
 alter table khoros.conversation add column if not exists created_time timestamptz, add column if not exists closed_time timestamptz,
     add column if not exists status text, add column if not exists network text, add column if not exists agent_id text;
 alter table khoros.response add column if not exists response_id text, add column if not exists conversation_id text,
@@ -45,11 +45,11 @@ insert into khoros.conversation (_connection, conversation_id, created_time, clo
 select 'khoros', 'k' || i, timestamptz '2025-01-01' + i * interval '31 seconds',
     case when i % 20 > 0 then timestamptz '2025-01-01' + i * interval '31 seconds' + i % 90000 * interval '1 second' end,
     case when i % 20 > 0 then 'CLOSED' else 'OPEN' end, (array['TWITTER', 'FACEBOOK'])[1 + i % 2], 'a' || i % 80, 1, now()
-from generate_series(1, 1000000) i;
+from generate_series(1, 500000) i;
 insert into khoros.response (_connection, _row_key, response_id, conversation_id, agent_id, response_time, _run_id, _loaded_at)
 select 'khoros', gen_random_uuid(), 'r' || i, 'k' || i, 'a' || i % 80,
     timestamptz '2025-01-01' + i * interval '31 seconds' + i % 3000 * interval '1 second', 1, now()
-from generate_series(1, 1000000) i;
+from generate_series(1, 500000) i;
 insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice)
 values ('jaicp', 'sessions', 'jaicp', 'sessions', '2025-01-01', 'UTC', '1d');
 vacuum analyze jaicp.sessions, jaicp.messages, khoros.conversation, khoros.response;

@@ -14,12 +14,27 @@ comment on column tidegate.mart_table.refreshed_at is 'Everything that was commi
 comment on column tidegate.mart_table.took_seconds is 'How long it took to compute and compare the rows';
 
 create view mart.stored_relations as
-select distinct on (stored.relation)
-    stored.relation as relation,
-    stored.refreshed_at as refreshed_at,
+select
+    stored.relation,
+    stored.refreshed_at,
     floor(extract(epoch from statement_timestamp() - stored.refreshed_at))::bigint as age_seconds
 from tidegate.mart_table as stored
-order by stored.relation, stored.refreshed_at desc;
+where
+    -- A table that no view reads says nothing about what a query shows.
+    exists (
+        select
+        from pg_catalog.pg_depend as depend
+        inner join pg_catalog.pg_rewrite as rule on rule.oid = depend.objid
+        inner join pg_catalog.pg_class as view on view.oid = rule.ev_class
+        inner join pg_catalog.pg_class as source on source.oid = depend.refobjid
+        where
+            depend.refclassid = 'pg_catalog.pg_class'::regclass
+            and depend.classid = 'pg_catalog.pg_rewrite'::regclass
+            and view.relname = stored.relation
+            and view.relnamespace = 'mart'::regnamespace
+            and source.relname = stored.name
+            and source.relnamespace = 'tidegate'::regnamespace
+    );
 comment on view mart.stored_relations is
     'One row per relation of the mart whose rows are stored (mart.materialize); empty if all are computed when they are queried. Key: relation';
 comment on column mart.stored_relations.relation is 'Name of the relation';

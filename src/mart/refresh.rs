@@ -110,26 +110,32 @@ impl Views {
         }
         let settings = self.memory.lock().await.with_known_zone(&mut connection, settings).await?;
         let columns = state.columns();
-        let mut wanted = Vec::new();
+        let (mut wanted, mut failed) = (Vec::new(), None);
         // If this future is dropped, a transaction may be open.
         connection.close_on_drop();
         for relation in RELATIONS.iter().filter(|relation| settings.materialize && relation.stored) {
             let rows = rows(relation, &columns, &settings)?;
             let name = stored::table(relation, &rows);
-            let is_due = state.stored.iter().find(|table| table.name == name).is_none_or(|table| match which {
-                Refresh::Due => table.is_due,
-                Refresh::Outdated => table.is_due || table.is_outdated,
+            let is_due = state.stored.iter().find(|table| table.name == name).is_none_or(|table| {
+                let is_due = table.is_due || table.is_of_another_day(settings.timezone);
+                is_due || (which == Refresh::Outdated && table.is_outdated)
             });
             wanted.push(name);
-            if is_due {
-                match stored::bring_up(&mut connection, relation, &rows).await? {
-                    // The view can read it now.
-                    stored::Outcome::Made => self.memory.lock().await.work(&mut connection, &settings).await?,
-                    stored::Outcome::Refreshed => {}
-                    stored::Outcome::Busy => return Ok(()),
+            if !is_due {
+                continue;
+            }
+            match stored::bring_up(&mut connection, relation, &rows).await {
+                Ok(stored::Outcome::Made) => self.memory.lock().await.work(&mut connection, &settings).await?,
+                Ok(stored::Outcome::Refreshed) => {}
+                Ok(stored::Outcome::Busy) => return Ok(()),
+                Err(error) if session::is_lost(&error) => return Err(error.into()),
+                // The transaction is rolled back before the next statement, and other relations do not need this one.
+                Err(error) => {
+                    failed.get_or_insert_with(|| format!("mart.{}: {}", relation.name, chain(&error)));
                 }
             }
         }
+        self.memory.lock().await.stored(failed);
         Ok(stored::drop_unread(&mut connection, &state.stored, &wanted).await?)
     }
 }
@@ -243,6 +249,14 @@ impl Memory {
             zone.name().to_owned(),
         );
         Ok(Settings { timezone: Tz::UTC, ..settings.clone() })
+    }
+
+    /// Logs that the rows of a relation could not be stored, or that all could.
+    fn stored(&mut self, failed: Option<String>) {
+        match failed {
+            Some(detail) => self.problem("rows", "rows of the mart could not be stored; it is retried", detail),
+            None => self.over("rows"),
+        }
     }
 
     /// Logs why a step failed, or that it did not.

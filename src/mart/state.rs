@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use sqlx::{Connection as _, PgConnection};
 
@@ -57,7 +59,7 @@ pub(super) struct View {
 }
 
 /// A table that stores the rows of a view.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct StoredTable {
     /// Its name in the schema `tidegate`.
     #[serde(skip_serializing)]
@@ -65,7 +67,7 @@ pub struct StoredTable {
     /// Name of the view in the schema `mart`.
     pub relation: String,
     /// When its rows were computed last.
-    pub refreshed_at: chrono::DateTime<chrono::Utc>,
+    pub refreshed_at: DateTime<Utc>,
     /// Seconds since then.
     pub age_seconds: i64,
     /// Whether a view reads it.
@@ -77,6 +79,14 @@ pub struct StoredTable {
     /// Whether slices were finished since.
     #[serde(skip_serializing)]
     pub is_outdated: bool,
+}
+
+impl StoredTable {
+    /// Whether the rows were computed on another day in that zone. Some relations end with the day.
+    pub(super) fn is_of_another_day(&self, zone: Tz) -> bool {
+        let day = |at: DateTime<Utc>| at.with_timezone(&zone).date_naive();
+        day(self.refreshed_at) != day(self.refreshed_at + TimeDelta::seconds(self.age_seconds))
+    }
 }
 
 /// The columns of every source table that exists, by `schema.table`.

@@ -10,7 +10,8 @@ use crate::store::ident;
 #[derive(Debug, Clone)]
 pub struct Loaded {
     pub table: String,
-    pub rows: i64,
+    /// `None` if the table cannot be read, because somebody has dropped or changed it.
+    pub rows: Option<i64>,
     pub read_until: Option<DateTime<Utc>>,
     pub last_run_state: Option<String>,
 }
@@ -44,7 +45,11 @@ pub async fn loaded(pool: &PgPool) -> Result<Vec<Loaded>, sqlx::Error> {
     for stream in streams {
         let count = format!("select count(*) from {}", ident::table(&stream.table_schema, &stream.table_name));
         loaded.push(Loaded {
-            rows: sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(pool).await?,
+            rows: match sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(pool).await {
+                Ok(rows) => Some(rows),
+                Err(sqlx::Error::Database(_)) => None,
+                Err(error) => return Err(error),
+            },
             table: format!("{}.{}", stream.table_schema, stream.table_name),
             read_until: stream.read_until,
             last_run_state: stream.last_run_state,

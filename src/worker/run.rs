@@ -68,8 +68,10 @@ pub(crate) async fn work(shared: &WorkerContext, config: &Config, claim: Claim, 
     .instrument(span)
     .await;
     // After the run: it has no lease any more that would have to be renewed. Errors wait for the periodic check.
+    // It may wait for another process, so a shutdown cuts it off: each view is as it was or as it should be.
     if run::changed_columns(&shared.pool, claim.id).await.unwrap_or(false) {
-        shared.mart.refresh(&shared.pool, &config.mart).await;
+        let refresh = shared.mart.refresh(&shared.pool, &config.mart);
+        let _ = shutdown.run_until_cancelled(refresh).await;
     }
 }
 

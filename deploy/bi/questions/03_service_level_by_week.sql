@@ -5,7 +5,7 @@ select
     unit,
     sum(measured) as measured,
     sum(breached) as breached,
-    100.0 * sum(breached) / sum(measured) as percent
+    100.0 * sum(breached) / nullif(sum(measured), 0) as percent
 from mart.service_levels
 join mart.calendar using (day)
 group by week, source, unit

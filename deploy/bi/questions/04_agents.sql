@@ -12,5 +12,5 @@ from mart.agent_days d
 join mart.agents a using (agent_key)
 join mart.calendar c using (day)
 where c.days_ago <= 28
-group by a.name, d.source
+group by d.agent_key, a.name, d.source
 order by handled desc nulls last;

@@ -232,7 +232,7 @@ fn table(loaded: &[demo::Loaded], now: DateTime<Utc>) -> String {
             |at: Option<DateTime<Utc>>| at.map_or_else(|| show::NOTHING.to_owned(), |at| show::moment(at, now));
         table.row([
             stream.table.clone(),
-            stream.rows.to_string(),
+            stream.rows.map_or_else(|| show::NOTHING.to_owned(), |rows: i64| rows.to_string()),
             moment(stream.read_until),
             stream.last_run_state.clone().unwrap_or_else(|| show::NOTHING.to_owned()),
         ]);

@@ -161,11 +161,11 @@ comment on view mart.agents is 'One row per agent of a connection, also if only 
 comment on column mart.agents.source is 'Vendor: khoros, lexer, jaicp or lynn';
 comment on column mart.agents.connection is 'Configured connection from which the row was read';
 comment on column mart.agents.agent_key is 'Unique: source:connection:agent_id; a pseudonym stands for an id that is an e-mail address';
-comment on column mart.agents.agent_id is 'Id at the vendor. Lynn''s reports have only the name, and so have Lexer''s files of agents who are in no list. An e-mail address is null for tidegate_analyst';
+comment on column mart.agents.agent_id is 'Id at the vendor. Lynn''s reports have only the name, and so have Lexer''s files, for agents whom the vendor''s list does not contain. An e-mail address is null for tidegate_analyst';
 comment on column mart.agents.name is 'Name of the agent, or the id if no name is known; of an e-mail address tidegate_analyst sees the part before the @';
 comment on column mart.agents.email is 'E-mail address; null for tidegate_analyst, and for JAICP and Lynn, which give none';
 comment on column mart.agents.team is 'Team (Khoros) or work group of the agent''s last session (Lynn). Null for Lexer and JAICP';
-comment on column mart.agents.active is 'Whether the vendor still lists the agent. Null for agents in no list, and for JAICP and Lynn, which have none';
+comment on column mart.agents.active is 'Whether the vendor still lists the agent. Null for agents whom the list does not contain, and for JAICP and Lynn, which have none';
 comment on column mart.agents.person_key is
     'Equal for the same person in several systems: by e-mail address, by a name that has one address only, or else by a name of two words or more. An agent with none of them has a key that nobody shares';
 comment on column mart.agents.loaded_at is 'When Tidegate last changed the row';

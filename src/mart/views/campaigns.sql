@@ -125,5 +125,5 @@ comment on column mart.campaigns.blacklisted is 'Contacts that must not be conta
 comment on column mart.campaigns.sent is 'Records that Lynn accepted from tidegate push; calls or clients that a message of JAICP reached: reported as sent, or answered';
 comment on column mart.campaigns.failed is 'Records that Lynn refused or that failed; calls or clients that JAICP reports as not reached';
 comment on column mart.campaigns.unknown is 'Records, calls or clients whose outcome is not known';
-comment on column mart.campaigns.answered is 'Calls or clients of sent in which the client wrote or said something. Null for Lynn, whose reports do not tie replies to campaigns';
+comment on column mart.campaigns.answered is 'Of those in sent, how many got a reply from the client. Null for Lynn, whose reports do not tie replies to campaigns';
 comment on column mart.campaigns.loaded_at is 'When Tidegate last changed the row; null for campaigns known from batches only';

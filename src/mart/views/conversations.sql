@@ -227,7 +227,7 @@ comment on column mart.conversations.started_at is
     'When the conversation began. Null if the vendor''s export has no such field: see tidegate mart';
 comment on column mart.conversations.day is
     'Local date of started_at in the business time zone (mart.timezone). Null if started_at cannot be right: before 1990, or more than a day after the row was loaded';
-comment on column mart.conversations.hour is 'Hour of started_at in the business time zone, 0 to 23. Null as day';
+comment on column mart.conversations.hour is 'Hour of started_at in the business time zone, 0 to 23. Null if day is null';
 comment on column mart.conversations.ended_at is
     'When it was closed (Khoros, Lexer) or its last event (JAICP, Lynn). Null while a case is open, and if it cannot be right: before 1990, or more than a day after the row was loaded';
 comment on column mart.conversations.conversation_key is

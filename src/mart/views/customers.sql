@@ -158,7 +158,7 @@ comment on column mart.customers.source is 'Vendor: khoros, lexer, jaicp or lynn
 comment on column mart.customers.connection is 'Configured connection from which the row was read';
 comment on column mart.customers.customer_key is 'Unique: source:connection:pseudonym of the id, which may be a user name or a telephone number';
 comment on column mart.customers.channel is 'Channel in the vocabulary of mart.channels; unknown if not given';
-comment on column mart.customers.handle is 'User name. Null for tidegate_analyst, for Lynn, which gives none, and for customers of Khoros in no list';
+comment on column mart.customers.handle is 'User name. Null for tidegate_analyst, for Lynn, which gives none, and for customers of Khoros whom its list does not contain';
 comment on column mart.customers.name is 'Name; null for tidegate_analyst and for Khoros, which gives only the user name';
 comment on column mart.customers.person_key is
     'Equal for the same person in several systems: by a user name that is an e-mail address or has two words (joined by a blank, _, . or -), or else by a name of two words or more. A customer with neither has a key that nobody shares';

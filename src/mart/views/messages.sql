@@ -168,7 +168,7 @@ comment on column mart.messages.connection is 'Configured connection from which 
 comment on column mart.messages.sent_at is 'When the message was sent, or the turn began';
 comment on column mart.messages.day is
     'Local date of sent_at in the business time zone (mart.timezone). Null if sent_at cannot be right: before 1990, or more than a day after the row was loaded';
-comment on column mart.messages.hour is 'Hour of sent_at in the business time zone, 0 to 23. Null as day';
+comment on column mart.messages.hour is 'Hour of sent_at in the business time zone, 0 to 23. Null if day is null';
 comment on column mart.messages.message_key is 'Unique: source:connection:id';
 comment on column mart.messages.conversation_key is
     'The conversation, as in mart.conversations. Null for Lexer, whose mentions do not name a case';
