@@ -68,10 +68,9 @@ pub(crate) async fn work(shared: &WorkerContext, config: &Config, claim: Claim, 
     .instrument(span)
     .await;
     // After the run: it has no lease any more that would have to be renewed. Errors wait for the periodic check.
-    // It may wait for another process, so a shutdown cuts it off: each view is as it was or as it should be.
+    // A shutdown waits for it too: a command that runs one job ends right after the run.
     if run::changed_columns(&shared.pool, claim.id).await.unwrap_or(false) {
-        let refresh = shared.mart.refresh(&shared.pool, &config.mart);
-        let _ = shutdown.run_until_cancelled(refresh).await;
+        shared.mart.refresh(&shared.pool, &config.mart).await;
     }
 }
 
