@@ -188,7 +188,7 @@ pub(super) async fn create(
         tracing::warn!(
             table = definition.full_name(),
             slices = lost,
-            "the table was missing and was created again, empty; run `tidegate cursors reset` or `tidegate backfill` to read its rows again"
+            "the table was missing and was created again, empty; the next runs read its slices again"
         );
     }
     Ok(())
@@ -220,8 +220,8 @@ async fn create_schema(connection: &mut PgConnection, schema: &'static str) -> R
     Ok(())
 }
 
-/// Restarts unfinished readings, because the rows of their first pages are lost. Returns the number of slices that had
-/// been read.
+/// Makes the slices of the table unread, because their rows are lost: they are not complete, and the next run reads
+/// them. Returns the number of slices that had been read.
 async fn forget_rows(connection: &mut PgConnection, schema: &str, name: &str) -> Result<i64, sqlx::Error> {
     let slices = sqlx::query!(
         r#"
@@ -241,6 +241,9 @@ async fn forget_rows(connection: &mut PgConnection, schema: &str, name: &str) ->
     .await?;
     for slice in &slices {
         crate::store::reading::restart(connection, slice.id).await?;
+        if slice.finished {
+            crate::store::reading::forget(connection, slice.id).await?;
+        }
     }
     distrust(connection, schema, name).await?;
     Ok(slices.iter().map(|slice| i64::from(slice.finished)).sum())

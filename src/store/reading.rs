@@ -206,6 +206,33 @@ pub async fn restart(connection: &mut sqlx::PgConnection, slice: i64) -> Result<
     clear(connection, slice).await
 }
 
+/// Makes a slice unread, because the table has lost its rows.
+pub async fn forget(connection: &mut sqlx::PgConnection, slice: i64) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update tidegate.slice
+        set
+            read_until = null,
+            finished_run = null,
+            finished_at = null,
+            rows_total = 0,
+            held_since = null,
+            held_reason = null,
+            held_rows_there = null,
+            held_rows_reported = null,
+            held_records_rejected = 0,
+            held_base_at = null,
+            released = false
+        where id = $1
+        ",
+        slice,
+    )
+    .execute(connection)
+    .in_time()
+    .await?;
+    Ok(())
+}
+
 /// Resets the position of a slice: no reading is under way.
 async fn clear(executor: impl PgExecutor<'_>, slice: i64) -> Result<(), sqlx::Error> {
     sqlx::query!(

@@ -1,6 +1,7 @@
 //! Promise 11: from when to when each table is complete, and why it is not.
 
 mod days;
+mod dropped;
 mod planned;
 mod state;
 pub mod summary;

@@ -98,7 +98,9 @@ async fn p12_a_table_that_was_dropped_is_created_again_with_all_its_columns() {
         plant.read(whole(1), &page).await;
         assert_eq!(shown(&plant, 1).await, before);
         assert_eq!(plant.count(&columns).await, count);
-        // A backfill reads the earlier rows again.
+        let complete = "select count(*) from tidegate.slice where finished_at is not null";
+        assert_eq!(plant.count(complete).await, 1, "p11: the rows of the other slice are gone");
+        // The next run reads the earlier rows again.
         assert_eq!(shown(&plant, 0).await, Vec::<String>::new());
         plant.read(whole(0), &page).await;
         assert_eq!(shown(&plant, 0).await, before);
