@@ -202,6 +202,28 @@ impl Simulator {
         self.world.urls.files.clone()
     }
 
+    /// The variables of the sample jobs in `config/demo`, except `DEMO_START`: addresses of these simulators, and the
+    /// default accounts.
+    pub fn demo_variables(&self) -> Vec<(&'static str, String)> {
+        let (lynn, khoros) = (lynn::Account::default(), khoros::Account::default());
+        vec![
+            ("DEMO_LYNN_URL", self.base_url()),
+            ("DEMO_LYNN_TENANT", lynn.tenant.to_string()),
+            ("DEMO_LYNN_ACCESS_TOKEN", lynn.access_token),
+            ("DEMO_LYNN_ACCESS_TOKEN_SECRET", lynn.access_token_secret),
+            ("DEMO_KHOROS_URL", format!("{}/api/public", self.base_url())),
+            ("DEMO_KHOROS_COMPANY_KEY", khoros.company_key),
+            ("DEMO_KHOROS_USERNAME", khoros.username),
+            ("DEMO_KHOROS_PASSWORD", khoros.password),
+            ("DEMO_LEXER_URL", self.base_url()),
+            ("DEMO_LEXER_STATUS_URL", self.clients_url()),
+            ("DEMO_LEXER_API_TOKEN", lexer::Account::default().api_token),
+            ("DEMO_FILES_HOST", self.files_url().trim_start_matches("http://").to_owned()),
+            ("DEMO_JAICP_URL", format!("{}/api", self.base_url())),
+            ("DEMO_JAICP_TOKEN", jaicp::Account::default().token),
+        ]
+    }
+
     pub fn control(&self) -> Control {
         Control { world: Arc::clone(&self.world) }
     }

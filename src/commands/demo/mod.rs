@@ -111,27 +111,11 @@ fn with_values(text: &str, values: &[(&str, String)]) -> String {
 
 /// The variables that the sample jobs use.
 fn values(simulator: &Simulator) -> Vec<(&'static str, String)> {
-    let account = simulator::lynn::Account::default();
-    let khoros = simulator::khoros::Account::default();
     let start = std::env::var(START).ok().filter(|start| !start.is_empty());
     let start = start.unwrap_or_else(|| (clock::now() - TimeDelta::days(DAYS_BACK)).date_naive().to_string());
-    vec![
-        ("DEMO_LYNN_URL", simulator.base_url()),
-        ("DEMO_LYNN_TENANT", account.tenant.to_string()),
-        ("DEMO_LYNN_ACCESS_TOKEN", account.access_token),
-        ("DEMO_LYNN_ACCESS_TOKEN_SECRET", account.access_token_secret),
-        ("DEMO_KHOROS_URL", format!("{}/api/public", simulator.base_url())),
-        ("DEMO_KHOROS_COMPANY_KEY", khoros.company_key),
-        ("DEMO_KHOROS_USERNAME", khoros.username),
-        ("DEMO_KHOROS_PASSWORD", khoros.password),
-        ("DEMO_LEXER_URL", simulator.base_url()),
-        ("DEMO_LEXER_STATUS_URL", simulator.clients_url()),
-        ("DEMO_LEXER_API_TOKEN", simulator::lexer::Account::default().api_token),
-        ("DEMO_FILES_HOST", simulator.files_url().trim_start_matches("http://").to_owned()),
-        ("DEMO_JAICP_URL", format!("{}/api", simulator.base_url())),
-        ("DEMO_JAICP_TOKEN", simulator::jaicp::Account::default().token),
-        (START, start),
-    ]
+    let mut values = simulator.demo_variables();
+    values.push((START, start));
+    values
 }
 
 /// The environment of the demo: that of the process, without its settings of a database.

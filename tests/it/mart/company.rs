@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
 use simulator::lynn::Volume;
-use simulator::{Options, Vendor, jaicp, khoros, lexer, lynn};
+use simulator::{Options, Vendor, khoros, lexer};
 use tidegate::mart::Views;
 use tidegate::schedule::ByHand;
 
@@ -32,7 +32,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What the jobs loaded.
 pub struct Warehouse {
     pub world: World,
-    /// The jobs read from here on, a Monday.
+    /// The jobs read from here on.
     pub from: DateTime<Utc>,
     /// The vendors know nothing later: a midnight more than a day ago, so that every session has ended or was left,
     /// and conversations are open.
@@ -40,11 +40,16 @@ pub struct Warehouse {
 }
 
 impl Warehouse {
-    /// With every job run once.
+    /// With every job run once, over two weeks and the days since.
     pub async fn new() -> Self {
         let to = ago(1);
         let monday = to - TimeDelta::days(i64::from(to.weekday().num_days_from_monday()));
-        let warehouse = Self { world: World::of("demo", options()).await, from: monday - TimeDelta::weeks(2), to };
+        Self::between(monday - TimeDelta::weeks(2), to).await
+    }
+
+    /// With every job run once, over these days.
+    pub async fn between(from: DateTime<Utc>, to: DateTime<Utc>) -> Self {
+        let warehouse = Self { world: World::of("demo", options()).await, from, to };
         let control = warehouse.world.control();
         for vendor in Vendor::ALL {
             control.data(vendor).freeze(to);
@@ -85,27 +90,10 @@ worker: {{ concurrency: 5, lease: 10s }}
 
     /// A file of the demo with its variables replaced and without waiting.
     fn adapted(&self, text: &str) -> String {
-        let simulator = &self.world.simulator;
-        let (lynn, khoros) = (lynn::Account::default(), khoros::Account::default());
-        let text = [
-            ("LYNN_URL", simulator.base_url()),
-            ("LYNN_TENANT", lynn.tenant.to_string()),
-            ("LYNN_ACCESS_TOKEN_SECRET", lynn.access_token_secret),
-            ("LYNN_ACCESS_TOKEN", lynn.access_token),
-            ("KHOROS_URL", format!("{}/api/public", simulator.base_url())),
-            ("KHOROS_COMPANY_KEY", khoros.company_key),
-            ("KHOROS_USERNAME", khoros.username),
-            ("KHOROS_PASSWORD", khoros.password),
-            ("LEXER_URL", simulator.base_url()),
-            ("LEXER_STATUS_URL", simulator.clients_url()),
-            ("LEXER_API_TOKEN", lexer::Account::default().api_token),
-            ("FILES_HOST", simulator.files_url().trim_start_matches("http://").to_owned()),
-            ("JAICP_URL", format!("{}/api", simulator.base_url())),
-            ("JAICP_TOKEN", jaicp::Account::default().token),
-            ("START", self.from.date_naive().to_string()),
-        ]
-        .iter()
-        .fold(text.to_owned(), |text, (name, value)| text.replace(&format!("${{DEMO_{name}}}"), value));
+        let mut values = self.world.simulator.demo_variables();
+        values.push(("DEMO_START", self.from.date_naive().to_string()));
+        let text =
+            values.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("${{{name}}}"), value));
         let vendor = |text: &str| QUOTAS.iter().find(|(vendor, _)| text.contains(&format!("vendor: {vendor}")));
         let (_, limits) = vendor(&text).unwrap();
         let mut lines = Vec::new();
