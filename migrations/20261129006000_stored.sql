@@ -30,7 +30,6 @@ where
         where
             depend.refclassid = 'pg_catalog.pg_class'::regclass
             and depend.classid = 'pg_catalog.pg_rewrite'::regclass
-            and view.relname = stored.relation
             and view.relnamespace = 'mart'::regnamespace
             and source.relname = stored.name
             and source.relnamespace = 'tidegate'::regnamespace

@@ -119,3 +119,26 @@ impl State {
         self.views.iter().find(|view| view.name == name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_of_another_day_by_the_business_zone() {
+        let table = |refreshed_at: &str, age_seconds| StoredTable {
+            name: "mart_x".to_owned(),
+            relation: "x".to_owned(),
+            refreshed_at: refreshed_at.parse().unwrap(),
+            age_seconds,
+            is_read: true,
+            is_due: false,
+            is_outdated: false,
+        };
+        let zone = chrono_tz::America::Lima;
+        assert!(table("2026-01-02T04:59:59Z", 1).is_of_another_day(zone));
+        assert!(!table("2026-01-02T05:00:00Z", 3600).is_of_another_day(zone));
+        assert!(table("2026-01-01T23:59:59Z", 1).is_of_another_day(Tz::UTC));
+        assert!(!table("2026-01-01T23:59:59Z", 1).is_of_another_day(zone));
+    }
+}

@@ -19,19 +19,42 @@ pub fn questions() -> Vec<(String, String)> {
     found
 }
 
+async fn assert_an_analyst_can_ask(mart: &Mart) {
+    let mut analyst = mart.session_as("tidegate_analyst").await;
+    for (name, statement) in questions() {
+        let outcome = analyst.fetch_all(AssertSqlSafe(statement.trim_end().trim_end_matches(';').to_owned())).await;
+        assert!(outcome.is_ok(), "{name}: {}", outcome.unwrap_err());
+    }
+}
+
 #[tokio::test]
 async fn an_analyst_can_ask_each_question() {
     let mart = Mart::new().await;
     mart.add_columns(natural).await;
     mart.fill(5, false).await;
     mart.refresh().await;
-    let mut analyst = mart.session_as("tidegate_analyst").await;
     let questions = questions();
     assert!((1..=12).all(|number| questions.iter().any(|(name, _)| name.starts_with(&format!("{number:02}_")))));
-    for (name, statement) in questions {
-        let outcome = analyst.fetch_all(AssertSqlSafe(statement.trim_end().trim_end_matches(';').to_owned())).await;
-        assert!(outcome.is_ok(), "{name}: {}", outcome.unwrap_err());
-    }
+    assert_an_analyst_can_ask(&mart).await;
+}
+
+#[tokio::test]
+async fn a_share_of_nothing_is_null_and_not_an_error() {
+    let mart = Mart::new().await;
+    mart.add_columns(natural).await;
+    mart.fill(5, false).await;
+    // The calendar begins with the year before the first day that is read.
+    mart.run(
+        "truncate lexer.mention_sla_export;
+        update lexer.user_summary set responded_to = 0, broke_sla = 0;
+        insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice)
+        values ('acme', 'user_summary', 'lexer', 'user_summary', '2024-02-01', 'UTC', '1d')",
+    )
+    .await;
+    mart.refresh().await;
+    let empty = "select count(*) from mart.service_levels inner join mart.calendar using (day) where measured = 0";
+    assert!(mart.count(empty).await > 0);
+    assert_an_analyst_can_ask(&mart).await;
 }
 
 #[test]

@@ -234,6 +234,35 @@ async fn other_columns_lead_to_another_table_and_the_old_one_is_dropped() {
 }
 
 #[tokio::test]
+async fn p12_a_relation_whose_rows_cannot_be_stored_holds_up_no_other() {
+    let mart = Mart::stored().await;
+    let table = mart.text("select name from tidegate.mart_table where relation = 'messages'").await.unwrap();
+    mart.run(format!("alter table tidegate.{table} add constraint refuses check (false) not valid")).await;
+    mart.run("update jaicp.messages set is_livechat = true, operator_info_id = 'new', question = ''").await;
+    mart.finish_slices().await;
+    let refreshed =
+        "select string_agg(relation, ' ' order by relation) from tidegate.mart_table where refreshed_at >= $at";
+    let now = mart.text("select clock_timestamp()::text").await.unwrap();
+    mart.store().await;
+    let done = mart.text(refreshed.replace("$at", &format!("'{now}'"))).await.unwrap();
+    let mut expected = stored();
+    expected.retain(|relation| *relation != "messages");
+    expected.sort_unstable();
+    assert_eq!(done, expected.join(" "));
+}
+
+#[tokio::test]
+async fn p11_only_tables_that_a_view_reads_tell_how_old_a_relation_is() {
+    let mut mart = Mart::stored().await;
+    let told = "select count(*) from mart.stored_relations";
+    assert_eq!(mart.count(told).await, i64::try_from(stored().len()).unwrap());
+    mart.settings.materialize = false;
+    mart.refresh().await;
+    assert_eq!(mart.count(told).await, 0);
+    assert!(mart.count("select count(*) from tidegate.mart_table").await > 0, "they are dropped later");
+}
+
+#[tokio::test]
 async fn a_table_that_was_dropped_is_made_again() {
     let mart = Mart::stored().await;
     let table = mart.text("select name from tidegate.mart_table where relation = 'conversations'").await.unwrap();
