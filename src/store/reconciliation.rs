@@ -11,8 +11,8 @@ use super::session::Deadline as _;
 
 /// Time limit of a comparison. A million rows take about a second.
 const COMPARE_MAX: Duration = Duration::from_mins(1);
-/// A comparison that takes this share of the time, or less, delays nothing else.
-const TIMES_ITS_LENGTH: f64 = 20.0;
+/// After a comparison, the next one waits this many times as long as it took, which limits the load of the server.
+const PAUSE_FACTOR: f64 = 20.0;
 /// SQLSTATE of a relation that does not exist: the views are not made yet.
 const NO_VIEW: &str = "42P01";
 /// SQLSTATE of a statement that took longer than it may.
@@ -194,7 +194,7 @@ async fn store(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     .await?;
     sqlx::query!(
         "update tidegate.reconciliation set check_after = clock_timestamp() + $1 * (clock_timestamp() - now())",
-        TIMES_ITS_LENGTH,
+        PAUSE_FACTOR,
     )
     .execute(conn)
     .await?;
@@ -211,7 +211,7 @@ async fn postpone(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
         where table_schema in ('jaicp', 'lexer')
         on conflict (connection) do update set check_after = excluded.check_after
         "#,
-        TIMES_ITS_LENGTH,
+        PAUSE_FACTOR,
         COMPARE_MAX.as_secs_f64(),
     )
     .execute(conn)

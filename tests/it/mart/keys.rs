@@ -1,7 +1,7 @@
 //! Keys: every one that a relation names is in its list, and no row that a vendor reports twice doubles one.
 
 use super::company::Warehouse;
-use super::{KEYS, Mart, filled, natural, strangers, tables};
+use super::{KEYS, Mart, filled, natural, tables, unlisted};
 use crate::support::ago;
 
 /// Columns that name agents and customers.
@@ -40,7 +40,7 @@ async fn every_agent_and_customer_that_a_relation_names_is_in_its_list() {
             mart.run(format!("update {table} set {column} = 'only in {table}' where ctid = {row}")).await;
         }
         mart.run("update lynn.show_dialogs set \"from\" = 'agent'; update lexer.user_volume set is_total = false, state = 'new'").await;
-        assert_eq!(strangers(&mart.pool).await, [""; 0], "odd: {is_odd}");
+        assert_eq!(unlisted(&mart.pool).await, [""; 0], "odd: {is_odd}");
         let named = "select count(*) from mart.agents where agent_id like 'only in%'";
         assert!(mart.count(named).await > 6);
     }
@@ -49,7 +49,7 @@ async fn every_agent_and_customer_that_a_relation_names_is_in_its_list() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_agent_and_customer_of_the_simulators_is_in_its_list() {
     let world = Warehouse::between(ago(3), ago(1)).await.world;
-    assert_eq!(strangers(&world.database.pool()).await, [""; 0]);
+    assert_eq!(unlisted(&world.database.pool()).await, [""; 0]);
     for (view, key) in [("conversations", "agent_key"), ("messages", "customer_key"), ("survey_responses", "agent_key")]
     {
         let named: i64 = world.scalar(&format!("select count({key}) from mart.{view}")).await;

@@ -167,8 +167,8 @@ impl Mart {
 }
 
 /// The keys of agents and customers that a view names and that their list does not have.
-async fn strangers(pool: &PgPool) -> Vec<String> {
-    let mut strangers = Vec::new();
+async fn unlisted(pool: &PgPool) -> Vec<String> {
+    let mut unlisted = Vec::new();
     for (key, list) in [("agent_key", "agents"), ("customer_key", "customers")] {
         let views: Vec<String> = sqlx::query_scalar(
             "select class.relname::text
@@ -188,10 +188,10 @@ async fn strangers(pool: &PgPool) -> Vec<String> {
                 where {key} is not null and {key} not in (select {key} from mart.{list}) limit 3"
             );
             let found: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(pool).await.unwrap();
-            strangers.extend(found);
+            unlisted.extend(found);
         }
     }
-    strangers
+    unlisted
 }
 
 /// The tables that views read, quoted.

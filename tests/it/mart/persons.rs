@@ -1,6 +1,6 @@
 //! Who took part, and who is the same person.
 
-use super::{filled, strangers};
+use super::{filled, unlisted};
 
 #[tokio::test]
 async fn the_last_agent_by_time_has_a_session_and_all_are_counted() {
@@ -118,5 +118,5 @@ async fn a_client_of_jaicp_without_a_bot_in_the_list_is_the_client_of_its_sessio
     assert_eq!(mart.text(customers).await.unwrap(), "ana_reis listed_one no_bot silent_one -");
     let joined = "select count(*) from mart.conversations join mart.customers using (customer_key)";
     assert_eq!(mart.count(joined).await, 3);
-    assert_eq!(strangers(&mart.pool).await, [""; 0]);
+    assert_eq!(unlisted(&mart.pool).await, [""; 0]);
 }
