@@ -25,6 +25,7 @@ pub mod postgres;
 pub mod pulse;
 pub mod push;
 pub mod quota;
+pub mod report;
 pub mod rows;
 pub mod schedule;
 pub mod secret;

@@ -21,6 +21,7 @@ use chrono::NaiveDate;
 use chrono_tz::Tz;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use url::Url;
 
 use crate::catalogue::{ColumnType, SliceLength, Stream};
 use crate::connector::{self, Connection, Connector};
@@ -62,6 +63,17 @@ pub struct Embedded {
 pub struct Server {
     /// The address of the status page, `/metrics`, `/healthz` and `/readyz`.
     pub listen: SocketAddr,
+    /// Where people reach the status page, for links in messages. Without a slash at the end.
+    pub url: Option<Url>,
+    /// What this installation is called in messages.
+    pub title: String,
+}
+
+impl Server {
+    /// The path of `url`, without a slash at its end: what a reverse proxy has in front of our paths.
+    pub fn base_path(&self) -> String {
+        self.url.as_ref().map_or("", |url| url.path().trim_end_matches('/')).to_owned()
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! The status port: `/healthz`, `/readyz`, `/metrics`, the status page and `/status.json`.
+//! The status port: `/healthz`, `/readyz`, `/metrics`, `/status.json`, the pages and the JSON API.
 //!
 //! It serves `GET` only, changes nothing, and shows no credential and no row of the warehouse. A hostile client can
 //! neither keep it busy (few connections, short deadlines, one request each) nor use up the database connections that
@@ -6,11 +6,9 @@
 
 mod health;
 mod listen;
-mod page;
-mod report;
+mod pages;
 mod routes;
 
 pub use health::Health;
 pub use listen::{ListenError, bind, serve};
-pub use report::{JobState, QuotaReader, StatusReport, no_quota};
 pub use routes::StatusSources;

@@ -9,19 +9,20 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderName, StatusCode};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use sqlx::{Connection as _, PgPool};
 use tokio::sync::{Mutex, watch};
 use tokio::time::timeout;
 
-use super::report::{QuotaReader, StatusReport, configured};
-use super::{Health, page};
+use super::Health;
+use super::pages::{self, Shelf};
 use crate::clock;
 use crate::config::Config;
 use crate::metrics::{Gauges, Metrics};
 use crate::pulse::{Loop, Pulse};
 use crate::quota::QuotaUse;
+use crate::report::{QuotaReader, StatusReport, configured};
 use crate::store::trouble::Repeats;
 use crate::store::{reconciliation, session, status};
 use crate::text;
@@ -48,8 +49,9 @@ pub struct StatusSources {
 }
 
 /// A [`StatusSources`] with its cached results.
-struct AppState {
-    sources: StatusSources,
+pub(super) struct AppState {
+    pub(super) sources: StatusSources,
+    pub(super) shelf: Shelf,
     ready: Cached<Result<(), &'static str>>,
     report: Cached<Option<StatusReport>>,
     gauges: Cached<Gauges>,
@@ -81,13 +83,13 @@ impl StatusSources {
     pub fn router(self) -> Router {
         let desk = AppState {
             sources: self,
+            shelf: Shelf::default(),
             ready: Cached::new(),
             report: Cached::new(),
             gauges: Cached::new(),
             trouble: Repeats::default(),
         };
-        Router::new()
-            .route("/", get(show_page))
+        pages::router()
             .route("/status.json", get(show_json))
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
@@ -167,7 +169,7 @@ impl AppState {
             .await
     }
 
-    async fn quotas(&self) -> Option<Vec<QuotaUse>> {
+    pub(super) async fn quotas(&self) -> Option<Vec<QuotaUse>> {
         match timeout(READ_MAX, (self.sources.quota)()).await {
             Ok(Ok(quotas)) => {
                 self.trouble.over(NO_QUOTAS);
@@ -182,7 +184,10 @@ impl AppState {
     }
 
     /// Reads within a deadline that Postgres enforces too, so that no query continues that nobody waits for.
-    async fn read<T>(&self, read: impl AsyncFnOnce(&mut sqlx::PgConnection) -> Result<T, sqlx::Error>) -> Option<T> {
+    pub(super) async fn read<T>(
+        &self,
+        read: impl AsyncFnOnce(&mut sqlx::PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Option<T> {
         let reading = async {
             let mut conn = self.sources.pool.acquire().await?;
             let mut transaction = conn.begin().await?;
@@ -212,7 +217,7 @@ const NO_RESPONSE: &str = "the database did not respond within a second";
 const UNREACHABLE: &str = "the database cannot be reached";
 
 /// Headers of every response: no caching, sniffing or framing, and nothing is loaded or executed.
-const HEADERS: [(HeaderName, &str); 3] =
+pub(super) const HEADERS: [(HeaderName, &str); 3] =
     [(CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff"), (REFERRER_POLICY, "no-referrer")];
 const NOTHING_LOADS: [(HeaderName, &str); 1] =
     [(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'")];
@@ -255,21 +260,23 @@ async fn show_json(State(desk): State<Arc<AppState>>) -> Response {
     }
 }
 
-async fn show_page(State(desk): State<Arc<AppState>>) -> Response {
-    match &*desk.report().await {
-        Some(report) => {
-            let nonce = format!("{:032x}", rand::random::<u128>());
-            let policy = format!(
-                "default-src 'none'; style-src 'nonce-{nonce}'; base-uri 'none'; form-action 'none'; \
-                 frame-ancestors 'none'"
-            );
-            (HEADERS, [(CONTENT_SECURITY_POLICY, policy)], Html(page::render(report, &nonce))).into_response()
-        }
-        None => no_report(),
-    }
-}
-
 fn no_report() -> Response {
     let text = "the database did not respond; see /readyz and the log\n";
     (StatusCode::SERVICE_UNAVAILABLE, HEADERS, text).into_response()
+}
+
+/// The number of open problems that nobody has muted.
+pub(super) async fn open_problems(conn: &mut sqlx::PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        select count(*) as "problems!"
+        from tidegate.problem
+        where
+            closed_at is null
+            and opened_at is not null
+            and not coalesce(muted_until > statement_timestamp(), false)
+        "#
+    )
+    .fetch_one(conn)
+    .await
 }

@@ -38,7 +38,7 @@ pub(super) fn server(raw: raw::Server, report: &mut Report<'_>) -> Server {
             default
         })
     });
-    Server { listen }
+    Server { listen, url: None, title: "Tidegate".to_owned() }
 }
 
 pub(super) fn worker(raw: &raw::Worker, report: &mut Report<'_>) -> Worker {

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use tidegate::config::Config;
 use tidegate::metrics::Metrics;
-use tidegate::server::{Health, StatusSources, bind, no_quota, serve};
+use tidegate::report::no_quota;
+use tidegate::server::{Health, StatusSources, bind, serve};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -64,7 +64,7 @@ pub struct JobState {
 
 /// The jobs of a configuration and the streams that they read. A stream that no job reads is left out, since it only
 /// grows older.
-pub(super) fn configured(config: &Config) -> Configured {
+pub fn configured(config: &Config) -> Configured {
     let streams = config.streams_read().into_iter();
     let (connections, names) = streams.map(|(connection, stream)| (connection.to_owned(), stream.to_owned())).unzip();
     Configured { jobs: config.jobs.keys().cloned().collect(), streams: Streams { connections, names } }

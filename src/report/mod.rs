@@ -1,0 +1,65 @@
+//! What an operator is shown: a document per page, read with few statements in one transaction.
+//!
+//! The pages, the JSON API and `tidegate status` show the same documents, so they cannot disagree. A document has no
+//! credential and no row of the warehouse. Lists are limited: they are paged by the key of the last row shown.
+
+mod day;
+mod overview;
+mod query;
+pub mod state;
+mod status;
+mod stream;
+mod streams;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use crate::config::Config;
+use crate::quota::QuotaUse;
+pub use day::{Day, DaySpan};
+pub use overview::{ConnectionSummary, Firing, Overview, Problem, RunProgress, Waiting};
+pub use query::{Query, QueryError};
+pub use status::{JobState, QuotaReader, StatusReport, configured, no_quota};
+pub use stream::{Gap, StreamPage};
+pub use streams::{StreamRow, Streams};
+
+/// Rows of a list on one page.
+pub const ROWS_MAX: usize = 50;
+
+/// What documents are read from. `conn` is in a transaction that only reads and has a deadline.
+pub struct Reading<'a> {
+    pub conn: &'a mut PgConnection,
+    /// The configuration in force.
+    pub config: &'a Arc<Config>,
+    /// The use of all quotas; `None` if it could not be read.
+    pub quotas: Option<&'a [QuotaUse]>,
+    /// Whether the configuration on disk is wrong; the previous one is then in force.
+    pub config_refused: bool,
+    /// By the database's clock.
+    pub now: DateTime<Utc>,
+}
+
+/// Why a document could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A parameter of the request is wrong.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// The content of a page.
+pub trait Document: Serialize + JsonSchema + Send + Sync + Sized + 'static {
+    /// Path of the page, with names in braces. The API has the document under the same path.
+    const PATH: &'static str;
+    /// Whether it needs the use of the quotas, which takes further statements.
+    const NEEDS_QUOTAS: bool = false;
+
+    /// Reads what `query` names. `None` if there is no such thing.
+    fn read(reading: &mut Reading<'_>, query: &Query) -> impl Future<Output = Result<Option<Self>, ReadError>> + Send;
+}

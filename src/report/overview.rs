@@ -1,0 +1,449 @@
+//! The overview: whether anything is wrong, what is going on, what comes next, and how complete the data are.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use super::day::{DaySpan, spans};
+use super::{Document, Query, ReadError, Reading, state};
+use crate::config::Config;
+use crate::quota::QuotaUse;
+use crate::store::session::Deadline as _;
+
+/// Problems, runs and firings shown; there may be more.
+const PROBLEMS_MAX: usize = 20;
+const RUNS_MAX: i64 = 15;
+const FIRINGS_MAX: usize = 10;
+/// Connections shown because something is wrong with them, and because their quotas are nearly used up.
+const CONNECTIONS_MAX: usize = 20;
+const FULLEST_MAX: usize = 10;
+/// Days of a connection's bar.
+const DAYS: u64 = 30;
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Overview {
+    /// When it was read, by the database's clock.
+    pub at: DateTime<Utc>,
+    pub version: &'static str,
+    /// Whether the configuration on disk is wrong; the previous one is then in force.
+    pub config_refused: bool,
+    /// How many streams are in each state. Every state is there; streams that no job reads are not counted.
+    pub streams: Vec<StateCount>,
+    /// What needs a person, worst first.
+    pub problems: Vec<Problem>,
+    pub problems_total: usize,
+    pub running: Vec<RunProgress>,
+    pub running_total: i64,
+    pub waiting: Vec<Waiting>,
+    pub waiting_total: i64,
+    /// Runs that wait for a worker.
+    pub queued_total: i64,
+    /// The next firings of the jobs' schedules.
+    pub next: Vec<Firing>,
+    /// Connections with a problem, and those whose quotas are used most.
+    pub connections: Vec<ConnectionSummary>,
+    pub connections_total: usize,
+    /// Whether the use of quotas could be read.
+    pub quotas_read: bool,
+    /// Totals of vendors that differ from the number of our rows.
+    pub differences: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct StateCount {
+    pub state: &'static str,
+    pub streams: i64,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Problem {
+    pub id: i64,
+    /// `failed`, `held`, `late`, `gap` and others.
+    pub kind: String,
+    /// What it concerns: a connection, `connection/stream`, a job, or `system`.
+    pub scope: String,
+    pub connection: Option<String>,
+    pub stream: Option<String>,
+    pub job: Option<String>,
+    pub run_id: Option<i64>,
+    /// How many streams it concerns.
+    pub streams: i32,
+    pub opened_at: DateTime<Utc>,
+    pub summary: String,
+    pub hint: Option<String>,
+    pub muted_until: Option<DateTime<Utc>>,
+}
+
+/// A run that a worker has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct RunProgress {
+    pub run_id: i64,
+    pub job: String,
+    pub connection: String,
+    pub kind: String,
+    pub started_at: Option<DateTime<Utc>>,
+    pub streams: i64,
+    pub streams_done: i64,
+    pub slices_planned: i64,
+    pub slices_done: i64,
+    pub rows_read: i64,
+}
+
+/// A run that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Waiting {
+    pub run_id: i64,
+    pub job: String,
+    pub connection: String,
+    /// What for; `None` if it only waits for its time.
+    pub waiting_for: Option<String>,
+    pub until: Option<DateTime<Utc>>,
+}
+
+/// A firing to come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Firing {
+    pub job: String,
+    pub at: DateTime<Utc>,
+    pub timezone: String,
+}
+
+/// A connection, and how complete its streams are.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct ConnectionSummary {
+    pub connection: String,
+    /// The worst state of its streams.
+    pub state: String,
+    pub streams: i64,
+    /// Everything was read up to here, in every stream that has windows.
+    pub complete_until: Option<DateTime<Utc>>,
+    /// The last 30 days in UTC: `complete` if every stream with windows is complete up to the end of the day, `partial`
+    /// if some are, else `missing`.
+    pub days: Vec<DaySpan>,
+    /// The quota that is used most.
+    pub fullest: Option<FullestQuota>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct FullestQuota {
+    pub limit: String,
+    pub used: u64,
+    pub allowed: u64,
+    pub ratio: f64,
+    pub blocked_until: Option<DateTime<Utc>>,
+}
+
+/// The streams of a connection in one state.
+struct Part {
+    connection: String,
+    state: String,
+    streams: i64,
+}
+
+/// From when to when a stream with windows is complete.
+struct Extent {
+    connection: String,
+    covers_from: Option<DateTime<Utc>>,
+    complete_until: Option<DateTime<Utc>>,
+}
+
+impl Document for Overview {
+    const PATH: &'static str = "/";
+    const NEEDS_QUOTAS: bool = true;
+
+    async fn read(reading: &mut Reading<'_>, _query: &Query) -> Result<Option<Self>, ReadError> {
+        let now = reading.now;
+        let parts = parts(reading.conn).await?;
+        let problems = problems(reading.conn).await?;
+        let shown = shown(&parts, reading.config, reading.quotas);
+        let extents = extents(reading.conn, &shown).await?;
+        let (running, waiting) = (running(reading.conn).await?, waiting(reading.conn).await?);
+        let totals = totals(reading.conn).await?;
+        let counted = |name: &str| parts.iter().filter(|part| part.state == name).map(|part| part.streams).sum();
+        let counts = state::STATES.iter().filter(|state| state.name != "retired");
+        Ok(Some(Self {
+            at: now,
+            version: env!("CARGO_PKG_VERSION"),
+            config_refused: reading.config_refused,
+            streams: counts.map(|state| StateCount { state: state.name, streams: counted(state.name) }).collect(),
+            problems_total: problems.len(),
+            problems: problems.into_iter().take(PROBLEMS_MAX).collect(),
+            running,
+            running_total: totals.running,
+            waiting,
+            waiting_total: totals.waiting,
+            queued_total: totals.queued,
+            next: next_firings(reading.config, now),
+            connections: summaries(&shown, &parts, &extents, reading.quotas, now),
+            connections_total: reading.config.connections.len(),
+            quotas_read: reading.quotas.is_some(),
+            differences: totals.differences,
+        }))
+    }
+}
+
+impl Overview {
+    /// All streams that a job reads.
+    pub fn streams_total(&self) -> i64 {
+        self.streams.iter().map(|count| count.streams).sum()
+    }
+}
+
+async fn parts(conn: &mut PgConnection) -> Result<Vec<Part>, sqlx::Error> {
+    sqlx::query_as!(
+        Part,
+        r#"
+        select connection as "connection!", state as "state!", count(*) as "streams!"
+        from tidegate.stream_state
+        where state <> 'retired'
+        group by connection, state
+        "#,
+    )
+    .fetch_all(conn)
+    .in_time()
+    .await
+}
+
+/// All open problems, worst first. Their number is limited where they are made.
+async fn problems(conn: &mut PgConnection) -> Result<Vec<Problem>, sqlx::Error> {
+    sqlx::query_as!(
+        Problem,
+        r#"
+        select
+            id, kind, scope, connection, stream, job, run_id, streams, opened_at as "opened_at!", summary, hint,
+            case when muted_until > statement_timestamp() then muted_until end as muted_until
+        from tidegate.problem
+        where closed_at is null and opened_at is not null
+        order by
+            coalesce(muted_until > statement_timestamp(), false),
+            array_position($1, kind) nulls last,
+            opened_at,
+            id
+        limit 1000
+        "#,
+        &state::names(),
+    )
+    .fetch_all(conn)
+    .in_time()
+    .await
+}
+
+async fn running(conn: &mut PgConnection) -> Result<Vec<RunProgress>, sqlx::Error> {
+    sqlx::query_as!(
+        RunProgress,
+        r#"
+        select
+            run.id as "run_id!",
+            run.job as "job!",
+            run.connection as "connection!",
+            run.kind as "kind!",
+            run.started_at,
+            task.streams as "streams!",
+            task.streams_done as "streams_done!",
+            task.slices_planned as "slices_planned!",
+            task.slices_done as "slices_done!",
+            task.rows_read as "rows_read!"
+        from (
+            select id, job, connection, kind, started_at
+            from tidegate.run
+            where state = 'running' and state in ('queued', 'waiting', 'running')
+            order by started_at, id
+            limit $1
+        ) as run
+        cross join lateral (
+            select
+                count(*) as streams,
+                count(*) filter (where finished_at is not null) as streams_done,
+                coalesce(sum(slices_planned), 0)::bigint as slices_planned,
+                coalesce(sum(slices_done), 0)::bigint as slices_done,
+                coalesce(sum(rows_read), 0)::bigint as rows_read
+            from tidegate.task
+            where task.run_id = run.id
+        ) as task
+        order by run.started_at, run.id
+        "#,
+        RUNS_MAX,
+    )
+    .fetch_all(conn)
+    .in_time()
+    .await
+}
+
+async fn waiting(conn: &mut PgConnection) -> Result<Vec<Waiting>, sqlx::Error> {
+    sqlx::query_as!(
+        Waiting,
+        r#"
+        select
+            run.id as "run_id!",
+            run.job as "job!",
+            run.connection as "connection!",
+            task.waiting_for,
+            coalesce(task.waiting_until, run.due_at) as until
+        from (
+            select id, job, connection, due_at
+            from tidegate.run
+            where state = 'waiting' and state in ('queued', 'waiting', 'running')
+            order by due_at, id
+            limit $1
+        ) as run
+        left join lateral (
+            select waiting_for, waiting_until
+            from tidegate.task
+            where task.run_id = run.id and task.state = 'waiting'
+            order by task.waiting_until, task.stream
+            limit 1
+        ) as task on true
+        order by run.due_at, run.id
+        "#,
+        RUNS_MAX,
+    )
+    .fetch_all(conn)
+    .in_time()
+    .await
+}
+
+struct Totals {
+    running: i64,
+    waiting: i64,
+    queued: i64,
+    differences: i64,
+}
+
+async fn totals(conn: &mut PgConnection) -> Result<Totals, sqlx::Error> {
+    sqlx::query_as!(
+        Totals,
+        r#"
+        select
+            count(*) filter (where state = 'running') as "running!",
+            count(*) filter (where state = 'waiting') as "waiting!",
+            count(*) filter (where state = 'queued') as "queued!",
+            (select coalesce(sum(differences), 0)::bigint from tidegate.reconciliation) as "differences!"
+        from tidegate.run
+        where state in ('queued', 'waiting', 'running')
+        "#,
+    )
+    .fetch_one(conn)
+    .in_time()
+    .await
+}
+
+async fn extents(conn: &mut PgConnection, connections: &[String]) -> Result<Vec<Extent>, sqlx::Error> {
+    sqlx::query_as!(
+        Extent,
+        r#"
+        select state.connection as "connection!", state.covers_from, state.complete_until
+        from tidegate.stream_state as state
+        inner join tidegate.stream
+            on stream.connection = state.connection and stream.stream = state.stream and stream.wanted_from is not null
+        where state.connection = any($1) and state.state <> 'retired'
+        "#,
+        connections,
+    )
+    .fetch_all(conn)
+    .in_time()
+    .await
+}
+
+/// The connections that are shown: those in the worst states, and those whose quotas are used most.
+fn shown(parts: &[Part], config: &Config, quotas: Option<&[QuotaUse]>) -> Vec<String> {
+    let mut by_state: Vec<(usize, &str)> =
+        config.connections.keys().map(|name| (worst(parts, name), &**name)).collect();
+    by_state.sort_unstable();
+    let mut fullest: Vec<&QuotaUse> = quotas.unwrap_or_default().iter().collect();
+    fullest.sort_by(|a, b| b.ratio().total_cmp(&a.ratio()));
+    let mut names: Vec<String> = Vec::new();
+    let mut seen = BTreeSet::new();
+    let worst = by_state.into_iter().map(|(_, name)| name).take(CONNECTIONS_MAX);
+    for name in worst.chain(fullest.into_iter().map(|quota| &*quota.connection).take(FULLEST_MAX)) {
+        if config.connections.contains_key(name) && seen.insert(name) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+/// The position of the worst state of a connection's streams.
+fn worst(parts: &[Part], connection: &str) -> usize {
+    let of_connection = parts.iter().filter(|part| part.connection == connection);
+    let rank = |part: &Part| state::STATES.iter().position(|state| state.name == part.state);
+    of_connection.filter_map(rank).min().unwrap_or(state::STATES.len() - 1)
+}
+
+fn summaries(
+    shown: &[String],
+    parts: &[Part],
+    extents: &[Extent],
+    quotas: Option<&[QuotaUse]>,
+    now: DateTime<Utc>,
+) -> Vec<ConnectionSummary> {
+    let summary = |name: &String| {
+        let extents: Vec<&Extent> = extents.iter().filter(|extent| extent.connection == *name).collect();
+        let until: Option<Vec<_>> = extents.iter().map(|extent| extent.complete_until).collect();
+        let of_connection = quotas.unwrap_or_default().iter().filter(|quota| quota.connection == *name);
+        ConnectionSummary {
+            connection: name.clone(),
+            state: state::STATES[worst(parts, name)].name.to_owned(),
+            streams: parts.iter().filter(|part| part.connection == *name).map(|part| part.streams).sum(),
+            complete_until: until.unwrap_or_default().into_iter().min(),
+            days: days(&extents, now),
+            fullest: of_connection.max_by(|a, b| a.ratio().total_cmp(&b.ratio())).map(FullestQuota::new),
+        }
+    };
+    shown.iter().map(summary).collect()
+}
+
+/// The last days, and whether all, some or none of the streams are complete on each.
+fn days(extents: &[&Extent], now: DateTime<Utc>) -> Vec<DaySpan> {
+    let today = now.date_naive();
+    let Some(first) = today.checked_sub_days(Days::new(DAYS - 1)) else { return Vec::new() };
+    let state = |day: NaiveDate| {
+        let begin = day.and_time(chrono::NaiveTime::MIN).and_utc();
+        let end = (begin + Days::new(1)).min(now);
+        let complete = |extent: &&&Extent| {
+            extent.covers_from.is_some_and(|from| from <= begin)
+                && extent.complete_until.is_some_and(|until| end <= until)
+        };
+        match extents.iter().filter(complete).count() {
+            0 => "missing",
+            some if some < extents.len() => "partial",
+            _ => "complete",
+        }
+    };
+    if extents.is_empty() {
+        Vec::new()
+    } else {
+        spans(first.iter_days().take_while(|day| *day <= today).map(|day| (day, state(day))))
+    }
+}
+
+impl FullestQuota {
+    fn new(quota: &QuotaUse) -> Self {
+        Self {
+            limit: quota.limit.clone(),
+            used: quota.used,
+            allowed: quota.allowed,
+            ratio: quota.ratio(),
+            blocked_until: quota.blocked_until,
+        }
+    }
+}
+
+/// The next firings of all jobs, the earliest first.
+fn next_firings(config: &Config, now: DateTime<Utc>) -> Vec<Firing> {
+    let mut next: BTreeMap<(DateTime<Utc>, &str), &str> = BTreeMap::new();
+    for job in config.jobs.values().filter(|job| !job.paused) {
+        if let Some(at) = job.schedule.as_ref().and_then(|schedule| schedule.next_after(now)) {
+            next.insert((at, &job.name), job.timezone.name());
+            if next.len() > FIRINGS_MAX {
+                next.pop_last();
+            }
+        }
+    }
+    next.into_iter()
+        .map(|((at, job), timezone)| Firing { job: job.to_owned(), at, timezone: timezone.to_owned() })
+        .collect()
+}

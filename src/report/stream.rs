@@ -1,0 +1,325 @@
+//! One stream: from when to when it is complete, and why it is not.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::day::{Day, spans};
+use super::{Document, Query, ReadError, Reading};
+use crate::store::session::Deadline as _;
+
+/// Tasks and changes shown; there may be more.
+const TASKS_MAX: i64 = 20;
+const CHANGES_MAX: i64 = 20;
+/// Runs of the connection that are searched for tasks of the stream.
+const RUNS_SEARCHED: i64 = 1_000;
+/// Rejected records that are counted by reason.
+const REJECTS_SEARCHED: i64 = 10_000;
+/// Days that are looked at: eleven years.
+const DAYS_MAX: i64 = 4_000;
+/// Ranges of days shown that are not complete, the newest first.
+const GAPS_MAX: usize = 50;
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct StreamPage {
+    pub at: DateTime<Utc>,
+    pub connection: String,
+    pub stream: String,
+    pub table: String,
+    pub state: String,
+    /// Why the last reading failed or is held. `None` after a success.
+    pub last_error: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// The jobs that read it.
+    pub jobs: Vec<String>,
+    pub timezone: String,
+    pub slice: String,
+    /// Start of the data that its jobs ask for. `None` for a list.
+    pub wanted_from: Option<DateTime<Utc>>,
+    pub covers_from: Option<DateTime<Utc>>,
+    pub complete_until: Option<DateTime<Utc>>,
+    pub newest_data_until: Option<DateTime<Utc>>,
+    pub has_gap: bool,
+    pub held_slices: i32,
+    pub failures: i32,
+    pub last_success_at: Option<DateTime<Utc>>,
+    pub expected_by: Option<DateTime<Utc>>,
+    pub expected_every_seconds: Option<i64>,
+    /// The run that reads it now.
+    pub reader_run: Option<i64>,
+    /// The year of `days`.
+    pub year: i32,
+    /// The years that have days.
+    pub years: Vec<i32>,
+    /// The days of the year that the stream covers. Empty for a list.
+    pub days: Vec<Day>,
+    /// Ranges of days that are not complete, newest first, without today.
+    pub gaps: Vec<Gap>,
+    pub gaps_total: usize,
+    pub tasks: Vec<Task>,
+    pub changes: Vec<Change>,
+    pub rejects: Vec<Reason>,
+}
+
+/// Days in a row that are not complete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Gap {
+    pub from: NaiveDate,
+    /// The last of these days.
+    pub to: NaiveDate,
+    pub days: i64,
+    /// `partial`, `missing` or `held`.
+    pub state: String,
+}
+
+/// A task of the stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Task {
+    pub run_id: i64,
+    pub job: String,
+    pub kind: String,
+    pub state: String,
+    pub started_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
+    pub slices_done: i32,
+    pub slices_planned: i32,
+    pub calls: i64,
+    pub bytes: i64,
+    pub rows_inserted: i64,
+    pub rows_updated: i64,
+    pub rows_deleted: i64,
+    pub rows_unchanged: i64,
+    pub records_rejected: i64,
+    pub error: Option<String>,
+    #[serde(skip)]
+    pub hint: Option<String>,
+}
+
+/// A change of the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Change {
+    pub changed_at: DateTime<Utc>,
+    pub column: Option<String>,
+    pub change: String,
+    pub old_type: Option<String>,
+    pub new_type: Option<String>,
+}
+
+/// How many records were rejected for a reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Reason {
+    pub reason: String,
+    pub records: i64,
+    pub newest_at: DateTime<Utc>,
+}
+
+impl Document for StreamPage {
+    const PATH: &'static str = "/streams/{connection}/{stream}";
+
+    async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
+        let (connection, stream) = (query.name("connection"), query.name("stream"));
+        let asked = query.number("year")?;
+        let known = sqlx::query!(
+            r#"
+            select
+                state.table_schema as "schema!",
+                state.table_name as "name!",
+                state.state as "state!",
+                state.last_error,
+                stream.jobs as "jobs?",
+                stream.timezone as "timezone!",
+                stream.day_zone,
+                stream.slice as "slice!",
+                stream.wanted_from,
+                state.covers_from,
+                state.complete_until,
+                state.newest_data_until,
+                state.has_gap as "has_gap!",
+                state.held_slices as "held_slices!",
+                stream.failures as "failures!",
+                state.last_success_at,
+                state.expected_by,
+                state.expected_every_seconds,
+                reader.id as "reader_run?"
+            from tidegate.stream_state as state
+            inner join tidegate.stream on stream.connection = state.connection and stream.stream = state.stream
+            left join tidegate.run as reader
+                on
+                    reader.id = stream.holder_run
+                    and reader.state = 'running'
+                    and reader.lease_until > statement_timestamp()
+            where state.connection = $1 and state.stream = $2
+            "#,
+            connection,
+            stream,
+        )
+        .fetch_optional(&mut *reading.conn)
+        .in_time()
+        .await?;
+        let Some(known) = known else { return Ok(None) };
+        let table = format!("{}.{}", known.schema, known.name);
+        let days = days(reading, connection, &table).await?;
+        let (tasks, changes) =
+            (tasks(reading, connection, stream).await?, changes(reading, &known.schema, &known.name).await?);
+        let rejects = rejects(reading, connection, stream).await?;
+        let newest = days.last().map_or(reading.now.date_naive(), |day| day.day);
+        let mut years: Vec<i32> = days.iter().map(|day| chrono::Datelike::year(&day.day)).collect();
+        years.dedup();
+        let year = asked.and_then(|year| i32::try_from(year).ok()).unwrap_or_else(|| chrono::Datelike::year(&newest));
+        let mut gaps = gaps(&days, newest);
+        let gaps_total = gaps.len();
+        gaps.truncate(GAPS_MAX);
+        Ok(Some(Self {
+            at: reading.now,
+            connection: connection.to_owned(),
+            stream: stream.to_owned(),
+            table,
+            state: known.state,
+            hint: tasks.first().filter(|_| known.last_error.is_some()).and_then(|task| task.hint.clone()),
+            last_error: known.last_error,
+            jobs: known.jobs.unwrap_or_default(),
+            timezone: known.day_zone.unwrap_or(known.timezone),
+            slice: known.slice,
+            wanted_from: known.wanted_from,
+            covers_from: known.covers_from,
+            complete_until: known.complete_until,
+            newest_data_until: known.newest_data_until,
+            has_gap: known.has_gap,
+            held_slices: known.held_slices,
+            failures: known.failures,
+            last_success_at: known.last_success_at,
+            expected_by: known.expected_by,
+            expected_every_seconds: known.expected_every_seconds,
+            reader_run: known.reader_run,
+            year,
+            years,
+            days: days.into_iter().filter(|day| chrono::Datelike::year(&day.day) == year).collect(),
+            gaps,
+            gaps_total,
+            tasks,
+            changes,
+            rejects,
+        }))
+    }
+}
+
+/// Days in a row that are not complete, the newest first. Today is never read to its end.
+fn gaps(days: &[Day], today: NaiveDate) -> Vec<Gap> {
+    let incomplete = days.iter().filter(|day| day.state != "complete" && day.day < today);
+    let spans = spans(incomplete.map(|day| (day.day, day.state.as_str())));
+    let gap = |span: super::DaySpan| Gap { from: span.from, to: span.to, days: span.days(), state: span.state };
+    spans.into_iter().rev().map(gap).collect()
+}
+
+async fn days(reading: &mut Reading<'_>, connection: &str, table: &str) -> Result<Vec<Day>, sqlx::Error> {
+    let mut days = sqlx::query_as!(
+        Day,
+        r#"
+        select day as "day!", state as "state!", rows, last_read_at
+        from mart.day_status
+        where connection = $1 and table_name = $2
+        order by day desc
+        limit $3
+        "#,
+        connection,
+        table,
+        DAYS_MAX,
+    )
+    .fetch_all(&mut *reading.conn)
+    .in_time()
+    .await?;
+    days.reverse();
+    Ok(days)
+}
+
+async fn tasks(reading: &mut Reading<'_>, connection: &str, stream: &str) -> Result<Vec<Task>, sqlx::Error> {
+    sqlx::query_as!(
+        Task,
+        r#"
+        select
+            run.id as "run_id!", run.job as "job!", run.kind as "kind!", task.state as "state!", task.started_at,
+            task.finished_at, task.slices_done as "slices_done!", task.slices_planned as "slices_planned!",
+            task.calls as "calls!", task.bytes as "bytes!", task.rows_inserted as "rows_inserted!",
+            task.rows_updated as "rows_updated!", task.rows_deleted as "rows_deleted!",
+            task.rows_unchanged as "rows_unchanged!", task.records_rejected as "records_rejected!", task.error, task.hint
+        from (
+            select id, job, kind
+            from tidegate.run
+            where connection = $1
+            order by id desc
+            limit $3
+        ) as run
+        inner join tidegate.task on task.run_id = run.id and task.stream = $2
+        order by run.id desc
+        limit $4
+        "#,
+        connection,
+        stream,
+        RUNS_SEARCHED,
+        TASKS_MAX,
+    )
+    .fetch_all(&mut *reading.conn)
+    .in_time()
+    .await
+}
+
+async fn changes(reading: &mut Reading<'_>, schema: &str, table: &str) -> Result<Vec<Change>, sqlx::Error> {
+    sqlx::query_as!(
+        Change,
+        r#"
+        select changed_at, column_name as "column", change, old_type, new_type
+        from tidegate.schema_change
+        where table_schema = $1 and table_name = $2
+        order by id desc
+        limit $3
+        "#,
+        schema,
+        table,
+        CHANGES_MAX,
+    )
+    .fetch_all(&mut *reading.conn)
+    .in_time()
+    .await
+}
+
+async fn rejects(reading: &mut Reading<'_>, connection: &str, stream: &str) -> Result<Vec<Reason>, sqlx::Error> {
+    sqlx::query_as!(
+        Reason,
+        r#"
+        select reason as "reason!", count(*) as "records!", max(rejected_at) as "newest_at!"
+        from (
+            select reason, rejected_at
+            from tidegate.rejected_record
+            where connection = $1 and stream = $2
+            limit $3
+        ) as rejected
+        group by reason
+        order by count(*) desc, reason
+        limit 20
+        "#,
+        connection,
+        stream,
+        REJECTS_SEARCHED,
+    )
+    .fetch_all(&mut *reading.conn)
+    .in_time()
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p11_gaps_are_days_in_a_row_without_today() {
+        let at = |day| NaiveDate::from_ymd_opt(2026, 11, day).unwrap();
+        let states = ["complete", "missing", "missing", "held", "complete", "partial"];
+        let days: Vec<Day> = (1..)
+            .zip(states)
+            .map(|(number, state)| Day { day: at(number), state: state.to_owned(), rows: None, last_read_at: None })
+            .collect();
+        let found: Vec<_> = gaps(&days, at(6)).into_iter().map(|gap| (gap.from, gap.days, gap.state)).collect();
+        assert_eq!(found, [(at(4), 1, "held".to_owned()), (at(2), 2, "missing".to_owned())]);
+    }
+}

@@ -1,0 +1,186 @@
+//! What surrounds the content of every page, and the functions that templates call. Templates see nothing else.
+
+use std::fmt::Display;
+
+use chrono::{DateTime, NaiveDate, Utc};
+
+use super::assets;
+use super::markup::{self, Markup, ZoneChoice};
+use crate::report::{Day, DaySpan, Problem, Query, state};
+
+/// Messages are cut to this length in tables; the page of the run has the full text.
+const MESSAGE_CHARS_MAX: usize = 200;
+
+/// The menu: path and name.
+const MENU: [(&str, &str); 7] = [
+    ("/", "Overview"),
+    ("/streams", "Streams"),
+    ("/jobs", "Jobs"),
+    ("/runs", "Runs"),
+    ("/quotas", "Quotas"),
+    ("/events", "Events"),
+    ("/system", "System"),
+];
+
+/// What a page shows besides its content.
+#[derive(Debug, Clone)]
+pub(super) struct Chrome {
+    /// The name of this installation.
+    pub(super) title: String,
+    /// The path in front of all links, without a slash at its end: what a reverse proxy strips.
+    pub(super) base: String,
+    /// The path of this page.
+    pub(super) path: String,
+    /// The path with the parameters.
+    pub(super) here: String,
+    pub(super) query: Query,
+    pub(super) zone: ZoneChoice,
+    /// When the content was read.
+    pub(super) at: DateTime<Utc>,
+    /// Open problems that nobody has muted.
+    pub(super) problems: i64,
+    pub(super) config_refused: bool,
+    pub(super) version: &'static str,
+    /// The path of the same content in the API.
+    pub(super) json: Option<String>,
+    /// What is wrong with the page itself.
+    pub(super) alarm: Option<String>,
+}
+
+impl Chrome {
+    pub(super) fn menu(&self) -> [(&'static str, &'static str); 7] {
+        MENU
+    }
+
+    pub(super) fn is_at(&self, path: &str) -> bool {
+        self.path == path || (path != "/" && self.path.starts_with(path) && self.path[path.len()..].starts_with('/'))
+    }
+
+    pub(super) fn icon(&self) -> &'static str {
+        if self.problems > 0 { assets::ICON_PROBLEMS.name() } else { assets::ICON.name() }
+    }
+
+    pub(super) fn style(&self) -> &'static str {
+        assets::STYLE.name()
+    }
+
+    pub(super) fn script(&self) -> &'static str {
+        assets::SCRIPT.name()
+    }
+
+    /// A time of something that has the zone `of`, with its age.
+    pub(super) fn time(&self, at: &DateTime<Utc>, of: Option<&str>) -> Markup {
+        markup::time(*at, self.zone.resolve(of), self.at)
+    }
+
+    pub(super) fn time_or_dash(&self, at: &Option<DateTime<Utc>>, of: Option<&str>) -> Markup {
+        at.as_ref().map_or_else(|| Markup::NeedsEscaping("–".to_owned()), |at| self.time(at, of))
+    }
+
+    /// How long something took, or has taken so far.
+    pub(super) fn took(&self, from: &Option<DateTime<Utc>>, to: &Option<DateTime<Utc>>) -> String {
+        from.map_or_else(|| "–".to_owned(), |from| markup::span((to.unwrap_or(self.at) - from).num_seconds()))
+    }
+
+    pub(super) fn state(&self, name: &str) -> Markup {
+        markup::state(state::find(name))
+    }
+
+    pub(super) fn meaning(&self, name: &str) -> String {
+        let meaning = state::find(name).meaning;
+        let mut characters = meaning.chars();
+        characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+    }
+
+    pub(super) fn run_state(&self, name: &str) -> Markup {
+        markup::state(state::of_run(name))
+    }
+
+    /// The kind of a problem, as a symbol and words.
+    pub(super) fn problem(&self, kind: &str) -> Markup {
+        markup::state(state::of_problem(kind))
+    }
+
+    /// The page of what a problem concerns.
+    pub(super) fn problem_link(&self, problem: &Problem) -> Option<String> {
+        let part = |text: &str| percent_encoding(text);
+        match (&problem.connection, &problem.stream, &problem.job) {
+            (Some(connection), Some(stream), _) => {
+                Some(format!("{}/streams/{}/{}", self.base, part(connection), part(stream)))
+            }
+            (Some(connection), None, _) => Some(format!("{}/connections/{}", self.base, part(connection))),
+            (None, _, Some(job)) => Some(format!("{}/jobs/{}", self.base, part(job))),
+            (None, _, None) => (problem.scope == "system").then(|| format!("{}/system", self.base)),
+        }
+    }
+
+    pub(super) fn bar(&self, spans: &[DaySpan], days: u16) -> Markup {
+        // Zones are up to 14 hours ahead.
+        let newest = spans.last().map_or(self.at.date_naive(), |span| span.to);
+        markup::bar(spans, days, newest.max(self.at.date_naive()))
+    }
+
+    pub(super) fn calendar(&self, days: &[Day], year: &i32) -> Markup {
+        markup::calendar(days, *year)
+    }
+
+    pub(super) fn meter(&self, ratio: &f64, label: &str) -> Markup {
+        markup::meter(*ratio, &format!("{label}: {}", self.percent(ratio)))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a bar")]
+    pub(super) fn progress(&self, done: &i64, of: &i64) -> Markup {
+        let ratio = if *of > 0 { *done as f64 / *of as f64 } else { 0.0 };
+        markup::progress(ratio, &format!("{done} of {of}"))
+    }
+
+    pub(super) fn percent(&self, ratio: &f64) -> String {
+        format!("{:.1} %", ratio * 100.0)
+    }
+
+    pub(super) fn number(&self, number: impl Display) -> String {
+        markup::number(number)
+    }
+
+    pub(super) fn bytes(&self, bytes: &i64) -> String {
+        markup::bytes(u64::try_from(*bytes).unwrap_or(0))
+    }
+
+    pub(super) fn dash(&self, text: &Option<String>) -> String {
+        text.clone().filter(|text| !text.is_empty()).unwrap_or_else(|| "–".to_owned())
+    }
+
+    /// A long message, cut between characters.
+    pub(super) fn cut(&self, message: &str) -> String {
+        let end = message.char_indices().nth(MESSAGE_CHARS_MAX).map(|(end, _)| end);
+        end.map_or_else(|| message.to_owned(), |end| format!("{}…", &message[..end]))
+    }
+
+    pub(super) fn day_after(&self, day: &NaiveDate) -> NaiveDate {
+        day.succ_opt().unwrap_or(*day)
+    }
+
+    /// A parameter of the request; empty if it has none of that name.
+    pub(super) fn parameter(&self, name: &str) -> &str {
+        self.query.text(name).unwrap_or_default()
+    }
+
+    pub(super) fn is_filtered(&self) -> bool {
+        self.query.is_filtered()
+    }
+
+    /// The parameters with another value of one of them, or without it if the value is empty.
+    pub(super) fn with(&self, name: &str, value: &str) -> String {
+        self.query.with(name, Some(value).filter(|value| !value.is_empty()))
+    }
+
+    /// The parameters for the part of a list that follows `after`.
+    pub(super) fn with_after(&self, after: &str) -> String {
+        self.query.with("after", Some(after))
+    }
+}
+
+/// `text` as one part of a path.
+fn percent_encoding(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
+}

@@ -1,0 +1,357 @@
+//! The parts of pages that are markup themselves: times, states, bars. Everything else is in the templates, which escape
+//! every value.
+
+use std::fmt::{self, Display, Write};
+
+use askama::filters::{Escaper, MaybeSafe};
+use chrono::{DateTime, Datelike as _, Days, NaiveDate, SecondsFormat, Utc};
+use chrono_tz::Tz;
+
+use crate::report::state::State;
+use crate::report::{Day, DaySpan};
+use crate::text::shown;
+
+/// Escapes text for an element or a quoted attribute. Invisible and control characters are replaced.
+#[derive(Debug, Clone, Copy)]
+pub struct Escape;
+
+impl Escaper for Escape {
+    fn write_escaped_str<W: Write>(&self, mut dest: W, text: &str) -> fmt::Result {
+        for character in text.chars() {
+            match character {
+                '&' => dest.write_str("&amp;")?,
+                '<' => dest.write_str("&lt;")?,
+                '>' => dest.write_str("&gt;")?,
+                '"' => dest.write_str("&quot;")?,
+                '\'' => dest.write_str("&#39;")?,
+                other => dest.write_char(shown(other))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Text that is escaped when it is shown.
+pub(super) struct Escaped<T>(pub(super) T);
+
+impl<T: Display> Display for Escaped<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Escape.write_escaped_str(formatter, &self.0.to_string())
+    }
+}
+
+/// Markup that templates do not escape. Only the functions of this module make it, from escaped values.
+pub(super) type Markup = MaybeSafe<String>;
+
+/// In which zone times are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum ZoneChoice {
+    /// That of the job or stream; UTC where there is none.
+    #[default]
+    Thing,
+    /// One zone for all times.
+    Fixed(Tz),
+}
+
+impl ZoneChoice {
+    /// `thing`, or the name of a zone. Anything else is the default.
+    pub(super) fn parse(text: &str) -> Self {
+        text.parse().map_or(Self::Thing, Self::Fixed)
+    }
+
+    /// The zone in which to show a time of something that has the zone `of`.
+    pub(super) fn resolve(self, of: Option<&str>) -> Tz {
+        match self {
+            Self::Fixed(zone) => zone,
+            Self::Thing => of.and_then(|name| name.parse().ok()).unwrap_or(Tz::UTC),
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Fixed(zone) => zone.name(),
+            Self::Thing => "thing",
+        }
+    }
+}
+
+/// `Sat 28 Nov, 03:15 (-03:00)`: a moment in a zone, with the zone's offset, so that it is unambiguous. With its year if
+/// that is not the year of `now`.
+pub(super) fn moment_text(at: DateTime<Utc>, zone: Tz, now: DateTime<Utc>) -> String {
+    let local = at.with_timezone(&zone);
+    let year = if local.year() == now.with_timezone(&zone).year() { "" } else { " %Y" };
+    let offset = if zone == Tz::UTC { "UTC" } else { "%:z" };
+    local.format(&format!("%a %-d %b{year}, %H:%M ({offset})")).to_string()
+}
+
+/// A moment, with its age or how far ahead it is. A script keeps the age current.
+pub(super) fn time(at: DateTime<Utc>, zone: Tz, now: DateTime<Utc>) -> Markup {
+    let iso = at.to_rfc3339_opts(SecondsFormat::Secs, true);
+    MaybeSafe::Safe(format!(
+        "<time datetime=\"{iso}\" title=\"{iso}\">{}</time> <span class=\"age\" data-at=\"{iso}\">{}</span>",
+        Escaped(moment_text(at, zone, now)),
+        age(at, now),
+    ))
+}
+
+/// `3 min ago`, `in 2 h`, `now`.
+pub(super) fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    let seconds = (now - at).num_seconds();
+    match seconds {
+        0 => "now".to_owned(),
+        1.. => format!("{} ago", span(seconds)),
+        _ => format!("in {}", span(seconds.saturating_neg())),
+    }
+}
+
+/// Seconds in the largest suitable unit: `45 s`, `3 min`, `26 h`, `9 d`.
+pub(super) fn span(seconds: i64) -> String {
+    match seconds {
+        ..60 => format!("{} s", seconds.max(0)),
+        60..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// A whole number with a comma after every three digits.
+pub(super) fn number(number: impl Display) -> String {
+    let text = number.to_string();
+    let (sign, digits) = text.strip_prefix('-').map_or(("", &*text), |digits| ("-", digits));
+    let mut grouped = String::with_capacity(text.len() + digits.len() / 3 + 1);
+    grouped.push_str(sign);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// `812 B`, `1.2 MB`: decimal units, as limits are written.
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+pub(super) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
+    if bytes < 1_000 {
+        return format!("{bytes} B");
+    }
+    let (mut amount, mut unit) = (bytes as f64 / 1_000.0, 0);
+    while amount >= 999.95 && unit + 1 < UNITS.len() {
+        amount /= 1_000.0;
+        unit += 1;
+    }
+    format!("{amount:.1} {}", UNITS[unit])
+}
+
+/// A state as a symbol and a word.
+pub(super) fn state(state: State) -> Markup {
+    MaybeSafe::Safe(format!(
+        "<span class=\"state {}\" title=\"{}\"><span aria-hidden=\"true\">{}</span> {}</span>",
+        state.tone.class(),
+        Escaped(state.meaning),
+        Escaped(state.symbol),
+        Escaped(state.name),
+    ))
+}
+
+/// The class of a day's state. An unknown state has the class of none.
+fn day_class(state: &str) -> &'static str {
+    match state {
+        "complete" => "complete",
+        "partial" => "partial",
+        "missing" => "missing",
+        "held" => "held",
+        _ => "none",
+    }
+}
+
+/// `30 days: 28 complete, 2 missing`.
+fn summary(days: impl Iterator<Item = (String, i64)>) -> String {
+    let mut counts = std::collections::BTreeMap::new();
+    for (state, number) in days {
+        *counts.entry(state).or_insert(0) += number;
+    }
+    let total: i64 = counts.values().sum();
+    let parts: Vec<String> = counts.iter().map(|(state, number)| format!("{number} {state}")).collect();
+    format!("{total} days: {}", parts.join(", "))
+}
+
+/// Days as a bar; the last one is `to`. What is not complete is lower as well as of another colour.
+pub(super) fn bar(spans: &[DaySpan], days: u16, to: NaiveDate) -> Markup {
+    let Some(from) = to.checked_sub_days(Days::new(u64::from(days).saturating_sub(1))) else {
+        return MaybeSafe::Safe(String::new());
+    };
+    if spans.is_empty() {
+        return MaybeSafe::Safe("<span class=\"quiet\">no days</span>".to_owned());
+    }
+    let label = summary(spans.iter().map(|span| (span.state.clone(), span.days())));
+    let mut svg = format!(
+        "<svg class=\"bar\" role=\"img\" aria-label=\"{}\" viewBox=\"0 0 {days} 10\" width=\"{}\" height=\"14\" \
+         preserveAspectRatio=\"none\">",
+        Escaped(&label),
+        u32::from(days) * 2,
+    );
+    for span in spans.iter().filter(|span| span.to >= from && span.from <= to) {
+        let (first, last) = (span.from.max(from), span.to.min(to));
+        let (x, width) = ((first - from).num_days(), (last - first).num_days() + 1);
+        let class = day_class(&span.state);
+        let (y, height) = match class {
+            "complete" => (0, 10),
+            "missing" | "none" => (8, 2),
+            _ => (4, 6),
+        };
+        // Writing to a string cannot fail.
+        let _ = write!(
+            svg,
+            "<rect class=\"d-{class}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\"><title>{}</title></rect>",
+            Escaped(span_text(span)),
+        );
+    }
+    svg.push_str("</svg>");
+    MaybeSafe::Safe(svg)
+}
+
+/// `3 Nov to 5 Nov 2026: missing`.
+fn span_text(span: &DaySpan) -> String {
+    if span.from == span.to {
+        format!("{}: {}", span.to.format("%-d %b %Y"), span.state)
+    } else {
+        format!("{} to {}: {}", span.from.format("%-d %b"), span.to.format("%-d %b %Y"), span.state)
+    }
+}
+
+/// A year of days: a column per week, a row per weekday, the months above. The table of gaps says the same in words.
+pub(super) fn calendar(days: &[Day], year: i32) -> Markup {
+    const CELL: i64 = 13;
+    const TOP: i64 = 16;
+    const LEFT: i64 = 30;
+    let Some(first) = NaiveDate::from_ymd_opt(year, 1, 1) else { return MaybeSafe::Safe(String::new()) };
+    let offset = i64::from(first.weekday().num_days_from_monday());
+    let label = format!("{year}, {}", summary(days.iter().map(|day| (day.state.clone(), 1))));
+    let mut svg = format!(
+        "<svg class=\"calendar\" role=\"img\" aria-label=\"{}\" viewBox=\"0 0 {} {}\">",
+        Escaped(&label),
+        LEFT + 54 * CELL,
+        TOP + 7 * CELL,
+    );
+    for (row, name) in [(0, "Mon"), (2, "Wed"), (4, "Fri"), (6, "Sun")] {
+        let _ = write!(svg, "<text x=\"0\" y=\"{}\">{name}</text>", TOP + row * CELL + 10);
+    }
+    for month in 1..=12 {
+        if let Some(day) = NaiveDate::from_ymd_opt(year, month, 1) {
+            let x = LEFT + (i64::from(day.ordinal0()) + offset) / 7 * CELL;
+            let _ = write!(svg, "<text x=\"{x}\" y=\"11\">{}</text>", day.format("%b"));
+        }
+    }
+    for day in days.iter().filter(|day| day.day.year() == year) {
+        let number = i64::from(day.day.ordinal0()) + offset;
+        let (x, y) = (LEFT + number / 7 * CELL, TOP + number % 7 * CELL);
+        let class = day_class(&day.state);
+        let shape = match class {
+            "complete" => format!("M{x} {y}h11v11h-11z"),
+            "partial" => format!("M{x} {}h11v5h-11z", y + 6),
+            "held" => format!("M{} {y}l6 5.5l-6 5.5l-6-5.5z", x + 6),
+            _ => format!("M{x} {y}h11v11h-11zm2 2v7h7v-7z"),
+        };
+        let _ =
+            write!(svg, "<path class=\"d-{class}\" d=\"{shape}\"><title>{}</title></path>", Escaped(day_text(day)),);
+    }
+    svg.push_str("</svg>");
+    MaybeSafe::Safe(svg)
+}
+
+/// `Tue 24 Nov: missing`, with rows and the time of the last reading if there was one.
+fn day_text(day: &Day) -> String {
+    let mut text = format!("{}: {}", day.day.format("%a %-d %b"), day.state);
+    if let Some(rows) = day.rows {
+        let _ = write!(text, ", {} rows", number(rows));
+    }
+    if let Some(at) = day.last_read_at {
+        let _ = write!(text, ", read {}", at.format("%-d %b %H:%M UTC"));
+    }
+    text
+}
+
+/// The used part of a limit as a bar. More than the whole is shown as the whole.
+pub(super) fn meter(ratio: f64, label: &str) -> Markup {
+    let class = match ratio {
+        0.95.. => "bad",
+        0.8..0.95 => "warn",
+        _ => "good",
+    };
+    share(ratio, class, label)
+}
+
+/// The part of a work that is done as a bar.
+pub(super) fn progress(ratio: f64, label: &str) -> Markup {
+    share(ratio, "active", label)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 100")]
+fn share(ratio: f64, class: &str, label: &str) -> Markup {
+    let percent = (ratio.clamp(0.0, 1.0) * 100.0).floor() as u32;
+    MaybeSafe::Safe(format!(
+        "<svg class=\"meter {class}\" role=\"img\" aria-label=\"{}\" viewBox=\"0 0 100 10\" width=\"120\" height=\"10\" \
+         preserveAspectRatio=\"none\"><rect class=\"track\" width=\"100\" height=\"10\"/>\
+         <rect class=\"fill\" width=\"{percent}\" height=\"10\"/></svg>",
+        Escaped(label),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(markup: &Markup) -> &str {
+        match markup {
+            MaybeSafe::Safe(text) | MaybeSafe::NeedsEscaping(text) => text,
+        }
+    }
+
+    #[test]
+    fn p7_no_text_becomes_markup() {
+        assert_eq!(Escaped("<b a='\"&'>").to_string(), "&lt;b a=&#39;&quot;&amp;&#39;&gt;");
+        assert_eq!(Escaped("a\u{202e}b\n\u{200b}c").to_string(), "a\u{fffd}b \u{fffd}c");
+        let hostile = "<script>";
+        let at = NaiveDate::from_ymd_opt(2026, 11, 28).unwrap();
+        let span = DaySpan { from: at, to: at, state: hostile.to_owned() };
+        let day = Day { day: at, state: hostile.to_owned(), rows: Some(1), last_read_at: Some(DateTime::UNIX_EPOCH) };
+        for markup in [bar(&[span], 30, at), calendar(&[day], 2026), meter(0.5, hostile)] {
+            assert!(!text(&markup).contains(hostile) && text(&markup).contains("&lt;script&gt;"), "{}", text(&markup));
+        }
+    }
+
+    #[test]
+    fn p8_a_moment_is_shown_with_its_zone() {
+        let at: DateTime<Utc> = "2026-11-28T06:15:00Z".parse().unwrap();
+        assert_eq!(moment_text(at, Tz::UTC, at), "Sat 28 Nov, 06:15 (UTC)");
+        assert_eq!(moment_text(at, Tz::America__Santiago, at), "Sat 28 Nov, 03:15 (-03:00)");
+        assert_eq!(moment_text(at, Tz::UTC, at + Days::new(40)), "Sat 28 Nov 2026, 06:15 (UTC)");
+        assert_eq!(ZoneChoice::parse("nonsense"), ZoneChoice::Thing);
+        assert_eq!(ZoneChoice::Thing.resolve(Some("Europe/Berlin")), Tz::Europe__Berlin);
+        assert_eq!(ZoneChoice::parse("UTC").resolve(Some("Europe/Berlin")), Tz::UTC);
+    }
+
+    #[test]
+    fn numbers_and_ages_are_shown_in_readable_units() {
+        assert_eq!([0, 999, 1_000, -1_234_567].map(number), ["0", "999", "1,000", "-1,234,567"]);
+        assert_eq!([0, 90 * 60, 3 * 3_600, 500_000].map(span), ["0 s", "90 min", "3 h", "5 d"]);
+        assert_eq!([812, 1_200, 5_500_000].map(bytes), ["812 B", "1.2 kB", "5.5 MB"]);
+    }
+
+    #[test]
+    fn a_bar_shows_the_last_days_as_runs() {
+        let to = NaiveDate::from_ymd_opt(2026, 11, 30).unwrap();
+        let day = |number| NaiveDate::from_ymd_opt(2026, 11, number).unwrap();
+        let spans = [
+            DaySpan { from: day(1), to: day(28), state: "complete".to_owned() },
+            DaySpan { from: day(29), to: day(30), state: "missing".to_owned() },
+        ];
+        let bar = bar(&spans, 10, to);
+        assert!(text(&bar).contains("30 days: 28 complete, 2 missing"), "{}", text(&bar));
+        assert!(
+            text(&bar).contains("x=\"0\" y=\"0\" width=\"8\"") && text(&bar).contains("x=\"8\" y=\"8\" width=\"2\"")
+        );
+    }
+}
