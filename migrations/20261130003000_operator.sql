@@ -102,20 +102,20 @@ comment on column tidegate.notification.outcome is 'Of the last attempt: a statu
 
 create table tidegate.quota_hour (
     connection text not null,
-    limit_name text not null,
     hour timestamptz not null,
-    used bigint not null default 0,
+    calls bigint not null default 0,
+    bytes bigint not null default 0,
     waited_seconds double precision not null default 0,
     refused bigint not null default 0,
-    constraint quota_hour_pkey primary key (connection, limit_name, hour)
+    constraint quota_hour_pkey primary key (connection, hour)
 );
 create index quota_hour_hour_idx on tidegate.quota_hour (hour);
 comment on table tidegate.quota_hour is 'Use of quotas by the hour, which the ledger forgets; kept 90 days. A process that is killed loses its last seconds here, and never in the ledger';
 comment on column tidegate.quota_hour.connection is 'The connection that used it';
-comment on column tidegate.quota_hour.limit_name is 'The limit';
 comment on column tidegate.quota_hour.hour is 'Start of the hour';
-comment on column tidegate.quota_hour.used is 'Calls or bytes that were used';
-comment on column tidegate.quota_hour.waited_seconds is 'How long runs waited for the limit, added up';
+comment on column tidegate.quota_hour.calls is 'Calls that were sent, logins and retries included';
+comment on column tidegate.quota_hour.bytes is 'Bytes that were exchanged, uncompressed';
+comment on column tidegate.quota_hour.waited_seconds is 'How long runs waited for limits, added up';
 comment on column tidegate.quota_hour.refused is 'Calls that the vendor refused although the ledger had room';
 
 alter table tidegate.instance

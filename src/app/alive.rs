@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 
 use crate::quota::{self, Dispute, Stated};
-use crate::store::instance;
+use crate::store::instance::{self, About};
 use crate::text::show_duration;
 
 /// How often the process updates its row in `tidegate.instance`. A row expires after a minute.
@@ -32,8 +32,8 @@ impl Alive {
 
     /// Records that the process is running with these jobs and connections, and applies the quotas that follow from
     /// what all running processes configure.
-    pub async fn beat(&self, jobs: &[String], connections: &[String]) -> Result<(), sqlx::Error> {
-        instance::beat(&self.pool, &self.owner, jobs).await?;
+    pub async fn beat(&self, jobs: &[String], connections: &[String], about: &About) -> Result<(), sqlx::Error> {
+        instance::beat(&self.pool, &self.owner, jobs, about).await?;
         let disputes = quota::renew(&self.pool, &self.owner, connections).await?;
         self.tell(disputes.into_iter().collect());
         Ok(())
@@ -42,7 +42,7 @@ impl Alive {
     /// Renews the record periodically, so that a daemon without these jobs does not cancel their runs.
     pub async fn keep(&self, jobs: &[String], connections: &[String]) -> Infallible {
         loop {
-            if let Err(error) = self.beat(jobs, connections).await {
+            if let Err(error) = self.beat(jobs, connections, &About::default()).await {
                 tracing::debug!(%error, "this process could not be recorded as running");
             }
             tokio::time::sleep(PERIOD).await;
@@ -63,7 +63,7 @@ impl Alive {
             never = self.keep(&[], &connections) => match never {},
         };
         // Record again, so that a dispute about quotas that the work has configured is reported.
-        let _ = tokio::time::timeout(LEAVE_MAX, self.beat(&[], &connections)).await;
+        let _ = tokio::time::timeout(LEAVE_MAX, self.beat(&[], &connections, &About::default())).await;
         self.leave().await;
         done
     }

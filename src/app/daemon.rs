@@ -17,7 +17,7 @@ use crate::mart;
 use crate::metrics::{Metrics, RunOutcome};
 use crate::pulse::Loop;
 use crate::pulse::Pulse;
-use crate::quota::QuotaUse;
+use crate::quota::{Hours, QuotaUse};
 use crate::report::QuotaReader;
 use crate::schedule::timer::{self, PeriodicTask, TimerError};
 use crate::schedule::{Calendar, clock, end_waits};
@@ -81,6 +81,7 @@ impl Daemon {
         let shutdown = CancellationToken::new();
         let wake = Arc::new(Notify::new());
         let shared = Arc::new(WorkerContext {
+            hours: Hours::default(),
             pool: database.pool.clone(),
             accounts: Accounts::default(),
             metrics: Arc::new(Metrics::default()),
@@ -102,7 +103,7 @@ impl Daemon {
         tracing::info!(listen = %address, owner = shared.owner, "daemon started");
         let enqueue = enqueue_task(Arc::clone(&shared), receiver.clone(), Arc::clone(&wake));
         let alive = Arc::new(Alive::new(database.pool.clone(), shared.owner.clone()));
-        let beat = alive_task(Arc::clone(&shared), Arc::clone(&alive), receiver.clone());
+        let beat = alive_task(Arc::clone(&shared), Arc::clone(&alive), receiver.clone(), Arc::clone(&health));
         let views = views::task(Arc::clone(&shared), receiver.clone(), shutdown.clone());
         let totals = totals::task(database.pool.clone(), shutdown.clone());
         let prune = pruning::task(database.pool.clone(), receiver.clone(), shutdown.clone());
@@ -198,18 +199,31 @@ fn enqueue_task(shared: Arc<WorkerContext>, config: watch::Receiver<Arc<Config>>
 
 /// Records the jobs and quotas of this process, cancels runs whose job is in no running process's configuration, and
 /// retires the streams that only such jobs read.
-fn alive_task(shared: Arc<WorkerContext>, alive: Arc<Alive>, config: watch::Receiver<Arc<Config>>) -> PeriodicTask {
+fn alive_task(
+    shared: Arc<WorkerContext>,
+    alive: Arc<Alive>,
+    config: watch::Receiver<Arc<Config>>,
+    health: Arc<Health>,
+) -> PeriodicTask {
     const TROUBLE: &str = "this process could not be recorded as running";
     const NO_PLAN: &str = "the streams of the configuration could not be stored, so their states may be out of date";
     let trouble = Arc::new(Repeats::default());
+    const NO_HOURS: &str = "the use of quotas by the hour could not be stored";
     let plan = Arc::new(Mutex::new(StoredPlan::default()));
+    let digest = Arc::new(Mutex::new(None));
     PeriodicTask::new("alive", alive::PERIOD, move || {
-        let (trouble, plan) = (Arc::clone(&trouble), Arc::clone(&plan));
+        let (trouble, plan, digest) = (Arc::clone(&trouble), Arc::clone(&plan), Arc::clone(&digest));
+        let health = Arc::clone(&health);
         let (shared, alive, config) = (Arc::clone(&shared), Arc::clone(&alive), Arc::clone(&config.borrow()));
         async move {
             let jobs: Vec<String> = config.jobs.keys().cloned().collect();
             let connections: Vec<String> = config.connections.keys().cloned().collect();
-            let orphans = match alive.beat(&jobs, &connections).await {
+            let about = about(&shared, &config, &health, &mut *digest.lock().await);
+            match shared.hours.store(&shared.pool).await {
+                Ok(()) => trouble.over(NO_HOURS),
+                Err(error) => trouble.warn(NO_HOURS, &error),
+            }
+            let orphans = match alive.beat(&jobs, &connections, &about).await {
                 Ok(()) => instance::cancel_orphans(&shared.pool).await,
                 Err(error) => Err(error),
             };
@@ -246,6 +260,23 @@ fn alive_task(shared: Arc<WorkerContext>, alive: Arc<Alive>, config: watch::Rece
             }
         }
     })
+}
+
+/// What this process tells about itself. `digest` keeps the hash of the configuration while that is the same.
+fn about(
+    shared: &WorkerContext,
+    config: &Arc<Config>,
+    health: &Health,
+    digest: &mut Option<(Arc<Config>, String)>,
+) -> instance::About {
+    let known = digest.take().filter(|(of, _)| Arc::ptr_eq(of, config));
+    let (_, hash) = digest.insert(known.unwrap_or_else(|| (Arc::clone(config), config.digest())));
+    let ages = Loop::ALL.into_iter().filter_map(|of| Some((of.name(), shared.pulse.age(of)?.as_secs_f64())));
+    instance::About {
+        config_hash: Some(hash.clone()),
+        config_refused: health.is_reload_refused(),
+        loops: ages.collect(),
+    }
 }
 
 async fn enqueue(pool: &PgPool, config: &Config, calendar: &mut Calendar) -> anyhow::Result<usize> {

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::mart;
 use crate::metrics::Metrics;
 use crate::pulse::Pulse;
+use crate::quota::Hours;
 use crate::store::progress::{self, TaskState};
 use crate::store::session;
 use crate::store::trouble::Repeats;
@@ -37,6 +38,8 @@ pub struct Foreground {
     alive: Arc<Alive>,
     beats: JoinHandle<()>,
     owner: String,
+    /// Has the quotas that were used, until they are stored.
+    hours: Arc<WorkerContext>,
     /// Keeps the configuration channel open.
     _config: watch::Sender<Arc<Config>>,
 }
@@ -46,7 +49,8 @@ impl Foreground {
     pub fn start(config: Arc<Config>, pool: PgPool, runs: Vec<i64>) -> Self {
         let shutdown = CancellationToken::new();
         let (owner, left) = (owner(), Arc::new(Notify::new()));
-        let shared = WorkerContext {
+        let shared = Arc::new(WorkerContext {
+            hours: Hours::default(),
             pool: pool.clone(),
             accounts: Accounts::default(),
             metrics: Arc::new(Metrics::default()),
@@ -55,7 +59,7 @@ impl Foreground {
             trouble: Repeats::default(),
             mart: mart::Views::default(),
             owner: owner.clone(),
-        };
+        });
         let jobs: Vec<String> = config.jobs.keys().cloned().collect();
         let connections: Vec<String> = config.connections.keys().cloned().collect();
         let alive = Arc::new(Alive::new(pool.clone(), owner.clone()));
@@ -65,7 +69,7 @@ impl Foreground {
         });
         let (sender, receiver) = watch::channel(config);
         let workers = Pool {
-            shared: Arc::new(shared),
+            shared: Arc::clone(&shared),
             config: receiver,
             wake: Arc::new(Notify::new()),
             left: Arc::clone(&left),
@@ -73,7 +77,7 @@ impl Foreground {
             only: Some(runs.clone()),
         };
         let workers = tokio::spawn(workers.run());
-        Self { pool, runs, left, shutdown, workers, alive, beats, owner, _config: sender }
+        Self { pool, runs, left, shutdown, workers, alive, beats, owner, hours: shared, _config: sender }
     }
 
     /// Reads the tasks of the runs until all have ended and passes each state to `show`. Returns the last state.
@@ -90,6 +94,7 @@ impl Foreground {
             abort.abort();
         }
         self.beats.abort();
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.hours.hours.store(&self.pool)).await;
         self.alive.leave().await;
         self.owner
     }

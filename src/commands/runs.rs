@@ -10,7 +10,7 @@ use super::output::{self, Table};
 use super::{CancelArgs, CommandError, Context, Exit, RunsArgs, names, show, status};
 use crate::config::Config;
 use crate::schedule;
-use crate::store::history::{self, Run, Task};
+use crate::store::history::{self, Run, RunFilter, Task};
 use crate::store::progress;
 use crate::text::plain;
 
@@ -33,7 +33,8 @@ pub async fn run(context: Context, args: RunsArgs) -> anyhow::Result<Exit> {
         .with_schema(async |_, conn| {
             require_job(conn, &context.config, args.job.as_deref()).await?;
             let at = schedule::clock(conn).await?;
-            let runs = history::runs(&mut *conn, args.job.as_deref(), i64::from(args.limit)).await?;
+            let filter = RunFilter { job: args.job.as_deref(), limit: i64::from(args.limit), ..RunFilter::default() };
+            let runs = history::runs(&mut *conn, filter).await?;
             Ok(Document { at, runs: with_tasks(conn, runs).await? })
         })
         .await?;

@@ -13,6 +13,7 @@ mod tests;
 mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use chrono::NaiveDate;
 use chrono_tz::Tz;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use crate::catalogue::{ColumnType, SliceLength, Stream};
@@ -173,7 +175,25 @@ pub enum NewFields {
     Add,
 }
 
+/// Hashes what is written to it.
+struct Digest(Sha256);
+
+impl fmt::Write for Digest {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text);
+        Ok(())
+    }
+}
+
 impl Config {
+    /// A hash of everything but the secrets, which cannot be printed. Equal configurations have equal hashes.
+    pub fn digest(&self) -> String {
+        let mut digest = Digest(Sha256::new());
+        // Writing to a hash cannot fail.
+        let _infallible = write!(digest, "{self:?}");
+        hex::encode(&digest.0.finalize()[..6])
+    }
+
     /// Loads the file or folder `path`, with `env` as the environment.
     pub fn load(path: &Path, env: &BTreeMap<String, String>) -> Result<Self, Faults> {
         Self::load_with(path, env, connector::ALL)

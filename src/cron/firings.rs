@@ -68,6 +68,11 @@ impl Schedule {
         &self.expression
     }
 
+    /// The expression in words, such as `daily at 03:15`. `None` for expressions that are clearer as they are.
+    pub fn words(&self) -> Option<String> {
+        super::words::words(&self.expression)
+    }
+
     pub const fn timezone(&self) -> Tz {
         self.timezone
     }

@@ -7,6 +7,7 @@ mod expression;
 mod firings;
 #[cfg(test)]
 mod firings_tests;
+mod words;
 
 pub use expression::ScheduleError;
 pub use firings::{CatchUp, Schedule};

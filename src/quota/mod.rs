@@ -6,6 +6,7 @@
 //! work (for periods of a second and longer). Knows no HTTP; the sender consumes a [`Reservation`].
 
 mod forecast;
+mod hours;
 mod key;
 mod ledger;
 mod limit;
@@ -19,6 +20,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 pub use forecast::{Snapshot, Usage};
+pub use hours::{Hours, Traffic};
 pub use key::LedgerKey;
 pub use ledger::{Grant, Ledger, LedgerError, Request};
 pub use limit::{CallKind, Calls, Limit, LimitSpec, Unit};

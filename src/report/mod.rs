@@ -3,13 +3,20 @@
 //! The pages, the JSON API and `tidegate status` show the same documents, so they cannot disagree. A document has no
 //! credential and no row of the warehouse. Lists are limited: they are paged by the key of the last row shown.
 
+mod connections;
 mod day;
+mod events;
+mod findings;
+mod jobs;
 mod overview;
 mod query;
+mod quotas;
+mod runs;
 pub mod state;
 mod status;
 mod stream;
 mod streams;
+mod system;
 
 use std::sync::Arc;
 
@@ -19,13 +26,19 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use crate::config::Config;
-use crate::quota::QuotaUse;
+pub use connections::{ConnectionPage, Connections};
 pub use day::{Day, DaySpan};
-pub use overview::{ConnectionSummary, Firing, Overview, Problem, RunProgress, Waiting};
+pub use events::{Event, Events};
+pub use findings::{Pushes, Rejects, SchemaChanges};
+pub use jobs::{JobPage, Jobs};
+pub use overview::{ConnectionSummary, Firing, Overview, Problem};
 pub use query::{Query, QueryError};
+pub use quotas::{Hour, LimitState, Quotas};
+pub use runs::{RunPage, Runs};
 pub use status::{JobState, QuotaReader, StatusReport, configured, no_quota};
-pub use stream::{Gap, StreamPage};
-pub use streams::{StreamRow, Streams};
+pub use stream::StreamPage;
+pub use streams::Streams;
+pub use system::System;
 
 /// Rows of a list on one page.
 pub const ROWS_MAX: usize = 50;
@@ -35,8 +48,6 @@ pub struct Reading<'a> {
     pub conn: &'a mut PgConnection,
     /// The configuration in force.
     pub config: &'a Arc<Config>,
-    /// The use of all quotas; `None` if it could not be read.
-    pub quotas: Option<&'a [QuotaUse]>,
     /// Whether the configuration on disk is wrong; the previous one is then in force.
     pub config_refused: bool,
     /// By the database's clock.
@@ -57,9 +68,6 @@ pub enum ReadError {
 pub trait Document: Serialize + JsonSchema + Send + Sync + Sized + 'static {
     /// Path of the page, with names in braces. The API has the document under the same path.
     const PATH: &'static str;
-    /// Whether it needs the use of the quotas, which takes further statements.
-    const NEEDS_QUOTAS: bool = false;
-
     /// Reads what `query` names. `None` if there is no such thing.
     fn read(reading: &mut Reading<'_>, query: &Query) -> impl Future<Output = Result<Option<Self>, ReadError>> + Send;
 }

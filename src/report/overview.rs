@@ -8,9 +8,9 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::day::{DaySpan, spans};
+use super::quotas::{self, LedgerUse, LimitState};
 use super::{Document, Query, ReadError, Reading, state};
 use crate::config::Config;
-use crate::quota::QuotaUse;
 use crate::store::session::Deadline as _;
 
 /// Problems, runs and firings shown; there may be more.
@@ -46,8 +46,6 @@ pub struct Overview {
     /// Connections with a problem, and those whose quotas are used most.
     pub connections: Vec<ConnectionSummary>,
     pub connections_total: usize,
-    /// Whether the use of quotas could be read.
-    pub quotas_read: bool,
     /// Totals of vendors that differ from the number of our rows.
     pub differences: i64,
 }
@@ -101,7 +99,7 @@ pub struct Waiting {
     pub connection: String,
     /// What for; `None` if it only waits for its time.
     pub waiting_for: Option<String>,
-    pub until: Option<DateTime<Utc>>,
+    pub until: DateTime<Utc>,
 }
 
 /// A firing to come.
@@ -125,16 +123,7 @@ pub struct ConnectionSummary {
     /// if some are, else `missing`.
     pub days: Vec<DaySpan>,
     /// The quota that is used most.
-    pub fullest: Option<FullestQuota>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct FullestQuota {
-    pub limit: String,
-    pub used: u64,
-    pub allowed: u64,
-    pub ratio: f64,
-    pub blocked_until: Option<DateTime<Utc>>,
+    pub fullest: Option<LimitState>,
 }
 
 /// The streams of a connection in one state.
@@ -153,15 +142,16 @@ struct Extent {
 
 impl Document for Overview {
     const PATH: &'static str = "/";
-    const NEEDS_QUOTAS: bool = true;
 
     async fn read(reading: &mut Reading<'_>, _query: &Query) -> Result<Option<Self>, ReadError> {
         let now = reading.now;
         let parts = parts(reading.conn).await?;
         let problems = problems(reading.conn).await?;
-        let shown = shown(&parts, reading.config, reading.quotas);
+        let uses = quotas::uses(reading.conn).await?;
+        let shown = shown(&parts, reading.config, &uses);
         let extents = extents(reading.conn, &shown).await?;
-        let (running, waiting) = (running(reading.conn).await?, waiting(reading.conn).await?);
+        let (running, waiting): (Vec<_>, Vec<_>) =
+            unfinished(reading.conn).await?.into_iter().partition(|run| run.state == "running");
         let totals = totals(reading.conn).await?;
         let counted = |name: &str| parts.iter().filter(|part| part.state == name).map(|part| part.streams).sum();
         let counts = state::STATES.iter().filter(|state| state.name != "retired");
@@ -172,15 +162,14 @@ impl Document for Overview {
             streams: counts.map(|state| StateCount { state: state.name, streams: counted(state.name) }).collect(),
             problems_total: problems.len(),
             problems: problems.into_iter().take(PROBLEMS_MAX).collect(),
-            running,
+            running: running.into_iter().map(RunProgress::from).collect(),
             running_total: totals.running,
-            waiting,
+            waiting: waiting.into_iter().map(Waiting::from).collect(),
             waiting_total: totals.waiting,
             queued_total: totals.queued,
             next: next_firings(reading.config, now),
-            connections: summaries(&shown, &parts, &extents, reading.quotas, now),
+            connections: summaries(&shown, &parts, &extents, &uses, now),
             connections_total: reading.config.connections.len(),
-            quotas_read: reading.quotas.is_some(),
             differences: totals.differences,
         }))
     }
@@ -232,27 +221,58 @@ async fn problems(conn: &mut PgConnection) -> Result<Vec<Problem>, sqlx::Error> 
     .await
 }
 
-async fn running(conn: &mut PgConnection) -> Result<Vec<RunProgress>, sqlx::Error> {
+/// A run that has not ended.
+struct Unfinished {
+    run_id: i64,
+    job: String,
+    connection: String,
+    kind: String,
+    state: String,
+    started_at: Option<DateTime<Utc>>,
+    streams: i64,
+    streams_done: i64,
+    slices_planned: i64,
+    slices_done: i64,
+    rows_read: i64,
+    waiting_for: Option<String>,
+    until: DateTime<Utc>,
+}
+
+/// The runs that began first, and those that wait for the shortest time.
+async fn unfinished(conn: &mut PgConnection) -> Result<Vec<Unfinished>, sqlx::Error> {
     sqlx::query_as!(
-        RunProgress,
+        Unfinished,
         r#"
         select
             run.id as "run_id!",
             run.job as "job!",
             run.connection as "connection!",
             run.kind as "kind!",
+            run.state as "state!",
             run.started_at,
             task.streams as "streams!",
             task.streams_done as "streams_done!",
             task.slices_planned as "slices_planned!",
             task.slices_done as "slices_done!",
-            task.rows_read as "rows_read!"
+            task.rows_read as "rows_read!",
+            task.waiting_for,
+            coalesce(task.waiting_until, run.due_at) as "until!"
         from (
-            select id, job, connection, kind, started_at
-            from tidegate.run
-            where state = 'running' and state in ('queued', 'waiting', 'running')
-            order by started_at, id
-            limit $1
+            (
+                select *
+                from tidegate.run
+                where state = 'running' and state in ('queued', 'waiting', 'running')
+                order by started_at, id
+                limit $1
+            )
+            union all
+            (
+                select *
+                from tidegate.run
+                where state = 'waiting' and state in ('queued', 'waiting', 'running')
+                order by due_at, id
+                limit $1
+            )
         ) as run
         cross join lateral (
             select
@@ -260,11 +280,14 @@ async fn running(conn: &mut PgConnection) -> Result<Vec<RunProgress>, sqlx::Erro
                 count(*) filter (where finished_at is not null) as streams_done,
                 coalesce(sum(slices_planned), 0)::bigint as slices_planned,
                 coalesce(sum(slices_done), 0)::bigint as slices_done,
-                coalesce(sum(rows_read), 0)::bigint as rows_read
+                coalesce(sum(rows_read), 0)::bigint as rows_read,
+                min(waiting_until) filter (where state = 'waiting') as waiting_until,
+                (array_agg(waiting_for order by waiting_until, stream) filter (where state = 'waiting'))[1]
+                    as waiting_for
             from tidegate.task
             where task.run_id = run.id
         ) as task
-        order by run.started_at, run.id
+        order by run.state, run.started_at, run.due_at, run.id
         "#,
         RUNS_MAX,
     )
@@ -273,37 +296,33 @@ async fn running(conn: &mut PgConnection) -> Result<Vec<RunProgress>, sqlx::Erro
     .await
 }
 
-async fn waiting(conn: &mut PgConnection) -> Result<Vec<Waiting>, sqlx::Error> {
-    sqlx::query_as!(
-        Waiting,
-        r#"
-        select
-            run.id as "run_id!",
-            run.job as "job!",
-            run.connection as "connection!",
-            task.waiting_for,
-            coalesce(task.waiting_until, run.due_at) as until
-        from (
-            select id, job, connection, due_at
-            from tidegate.run
-            where state = 'waiting' and state in ('queued', 'waiting', 'running')
-            order by due_at, id
-            limit $1
-        ) as run
-        left join lateral (
-            select waiting_for, waiting_until
-            from tidegate.task
-            where task.run_id = run.id and task.state = 'waiting'
-            order by task.waiting_until, task.stream
-            limit 1
-        ) as task on true
-        order by run.due_at, run.id
-        "#,
-        RUNS_MAX,
-    )
-    .fetch_all(conn)
-    .in_time()
-    .await
+impl From<Unfinished> for RunProgress {
+    fn from(run: Unfinished) -> Self {
+        Self {
+            run_id: run.run_id,
+            job: run.job,
+            connection: run.connection,
+            kind: run.kind,
+            started_at: run.started_at,
+            streams: run.streams,
+            streams_done: run.streams_done,
+            slices_planned: run.slices_planned,
+            slices_done: run.slices_done,
+            rows_read: run.rows_read,
+        }
+    }
+}
+
+impl From<Unfinished> for Waiting {
+    fn from(run: Unfinished) -> Self {
+        Self {
+            run_id: run.run_id,
+            job: run.job,
+            connection: run.connection,
+            waiting_for: run.waiting_for,
+            until: run.until,
+        }
+    }
 }
 
 struct Totals {
@@ -348,18 +367,30 @@ async fn extents(conn: &mut PgConnection, connections: &[String]) -> Result<Vec<
     .await
 }
 
+/// The connections of these names.
+pub(super) async fn summarize(
+    reading: &mut Reading<'_>,
+    names: &[String],
+) -> Result<Vec<ConnectionSummary>, sqlx::Error> {
+    let parts = parts(reading.conn).await?;
+    let uses = quotas::uses(reading.conn).await?;
+    let extents = extents(reading.conn, names).await?;
+    Ok(summaries(names, &parts, &extents, &uses, reading.now))
+}
+
 /// The connections that are shown: those in the worst states, and those whose quotas are used most.
-fn shown(parts: &[Part], config: &Config, quotas: Option<&[QuotaUse]>) -> Vec<String> {
+fn shown(parts: &[Part], config: &Config, uses: &[LedgerUse]) -> Vec<String> {
     let mut by_state: Vec<(usize, &str)> =
         config.connections.keys().map(|name| (worst(parts, name), &**name)).collect();
     by_state.sort_unstable();
-    let mut fullest: Vec<&QuotaUse> = quotas.unwrap_or_default().iter().collect();
-    fullest.sort_by(|a, b| b.ratio().total_cmp(&a.ratio()));
+    let mut fullest: Vec<&LedgerUse> = uses.iter().collect();
+    fullest.sort_by(|a, b| b.state.ratio.total_cmp(&a.state.ratio));
+    let fullest = fullest.into_iter().flat_map(|one| &one.connections).map(String::as_str);
     let mut names: Vec<String> = Vec::new();
     let mut seen = BTreeSet::new();
     let worst = by_state.into_iter().map(|(_, name)| name).take(CONNECTIONS_MAX);
-    for name in worst.chain(fullest.into_iter().map(|quota| &*quota.connection).take(FULLEST_MAX)) {
-        if config.connections.contains_key(name) && seen.insert(name) {
+    for name in worst.chain(fullest.filter(|name| config.connections.contains_key(*name)).take(FULLEST_MAX)) {
+        if seen.insert(name) {
             names.push(name.to_owned());
         }
     }
@@ -377,20 +408,20 @@ fn summaries(
     shown: &[String],
     parts: &[Part],
     extents: &[Extent],
-    quotas: Option<&[QuotaUse]>,
+    uses: &[LedgerUse],
     now: DateTime<Utc>,
 ) -> Vec<ConnectionSummary> {
     let summary = |name: &String| {
         let extents: Vec<&Extent> = extents.iter().filter(|extent| extent.connection == *name).collect();
         let until: Option<Vec<_>> = extents.iter().map(|extent| extent.complete_until).collect();
-        let of_connection = quotas.unwrap_or_default().iter().filter(|quota| quota.connection == *name);
+        let own = uses.iter().filter(|one| one.connections.contains(name)).map(|one| &one.state);
         ConnectionSummary {
             connection: name.clone(),
             state: state::STATES[worst(parts, name)].name.to_owned(),
             streams: parts.iter().filter(|part| part.connection == *name).map(|part| part.streams).sum(),
             complete_until: until.unwrap_or_default().into_iter().min(),
             days: days(&extents, now),
-            fullest: of_connection.max_by(|a, b| a.ratio().total_cmp(&b.ratio())).map(FullestQuota::new),
+            fullest: own.max_by(|a, b| a.ratio.total_cmp(&b.ratio)).cloned(),
         }
     };
     shown.iter().map(summary).collect()
@@ -417,18 +448,6 @@ fn days(extents: &[&Extent], now: DateTime<Utc>) -> Vec<DaySpan> {
         Vec::new()
     } else {
         spans(first.iter_days().take_while(|day| *day <= today).map(|day| (day, state(day))))
-    }
-}
-
-impl FullestQuota {
-    fn new(quota: &QuotaUse) -> Self {
-        Self {
-            limit: quota.limit.clone(),
-            used: quota.used,
-            allowed: quota.allowed,
-            ratio: quota.ratio(),
-            blocked_until: quota.blocked_until,
-        }
     }
 }
 

@@ -88,3 +88,17 @@ pub fn of_run(name: &str) -> State {
         _ => state("unknown", "?", Tone::Quiet, "not known to this version"),
     }
 }
+
+/// The state of a batch that was sent.
+pub fn of_push(name: &str) -> State {
+    match name {
+        "sending" => state("sending", "▶", Tone::Active, "it is on its way"),
+        "sent" => state("sent", "…", Tone::Active, "the vendor has it and loads it"),
+        "done" => state("done", "✓", Tone::Good, "the vendor has loaded it"),
+        "failed" => state("failed", "✕", Tone::Bad, "the vendor could not load it"),
+        "refused" => state("refused", "✕", Tone::Bad, "the vendor did not take it; its rows are sent again"),
+        "unknown" => state("unknown", "?", Tone::Bad, "it is not known whether the vendor has it"),
+        "resent" => state("resent", "–", Tone::Quiet, "its rows were let go to be sent again"),
+        _ => state("unknown", "?", Tone::Quiet, "not known to this version"),
+    }
+}

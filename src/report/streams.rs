@@ -48,7 +48,6 @@ impl Document for Streams {
     async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
         let (after_connection, after_stream) = query.pair("after")?.unzip();
         let (connection, pattern) = (query.text("connection"), query.text("q"));
-        let states = state::names();
         let counts = sqlx::query!(
             r#"
             select state as "state!", count(*) as "streams!"
@@ -68,81 +67,15 @@ impl Document for Streams {
         .in_time()
         .await?;
         let counted = |name: &str| counts.iter().find(|count| count.state == name).map_or(0, |count| count.streams);
-        let mut rows = sqlx::query!(
-            r#"
-            with known as (
-                select
-                    state.connection,
-                    state.stream,
-                    state.table_schema || '.' || state.table_name as table_name,
-                    state.state,
-                    stream.timezone,
-                    state.covers_from,
-                    state.complete_until,
-                    state.newest_data_until,
-                    state.last_success_at,
-                    state.expected_by,
-                    state.last_error,
-                    array_position($1::text[], state.state) as rank,
-                    coalesce(state.complete_until, '-infinity') as until
-                from tidegate.stream_state as state
-                inner join tidegate.stream
-                    on stream.connection = state.connection and stream.stream = state.stream
-            )
-
-            select
-                connection as "connection!",
-                stream as "stream!",
-                table_name as "table!",
-                state as "state!",
-                timezone as "timezone!",
-                covers_from,
-                complete_until,
-                newest_data_until,
-                last_success_at,
-                expected_by,
-                last_error
-            from known
-            where
-                ($2::text is null and state <> 'retired' or state = $2)
-                and ($3::text is null or connection = $3)
-                and ($4::text is null or position(lower($4) in lower(connection || '/' || stream || ' ' || table_name)) > 0)
-                and (
-                    $5::text is null
-                    or (rank, until, connection, stream) > (
-                        select before.rank, before.until, before.connection, before.stream
-                        from known as before
-                        where before.connection = $5 and before.stream = $6
-                    )
-                )
-            order by rank, until, connection, stream
-            limit $7
-            "#,
-            &states,
-            query.text("state"),
+        let filter = Filter {
+            state: query.text("state"),
             connection,
             pattern,
             after_connection,
             after_stream,
-            i64::try_from(ROWS_MAX + 1).unwrap_or(i64::MAX),
-        )
-        .map(|row| StreamRow {
-            connection: row.connection,
-            stream: row.stream,
-            table: row.table,
-            state: row.state,
-            timezone: row.timezone,
-            covers_from: row.covers_from,
-            complete_until: row.complete_until,
-            newest_data_until: row.newest_data_until,
-            last_success_at: row.last_success_at,
-            expected_by: row.expected_by,
-            last_error: row.last_error,
-            days: Vec::new(),
-        })
-        .fetch_all(&mut *reading.conn)
-        .in_time()
-        .await?;
+            limit: ROWS_MAX + 1,
+        };
+        let mut rows = rows(reading, filter).await?;
         let next = if rows.len() > ROWS_MAX {
             rows.truncate(ROWS_MAX);
             rows.last().map(|row| format!("{}/{}", row.connection, row.stream))
@@ -161,6 +94,105 @@ impl Document for Streams {
             next,
         }))
     }
+}
+
+/// Which streams are listed, those that need attention first. `None` does not restrict.
+#[derive(Default)]
+struct Filter<'a> {
+    state: Option<&'a str>,
+    connection: Option<&'a str>,
+    /// A part of the connection's, the stream's or the table's name.
+    pattern: Option<&'a str>,
+    /// The last stream that was shown.
+    after_connection: Option<&'a str>,
+    after_stream: Option<&'a str>,
+    limit: usize,
+}
+
+/// The streams of a connection, at most as many as a page shows.
+pub(super) async fn of_connection(reading: &mut Reading<'_>, connection: &str) -> Result<Vec<StreamRow>, sqlx::Error> {
+    let filter = Filter { connection: Some(connection), limit: ROWS_MAX, ..Filter::default() };
+    let mut rows = rows(reading, filter).await?;
+    read_days(reading, &mut rows).await?;
+    Ok(rows)
+}
+
+async fn rows(reading: &mut Reading<'_>, filter: Filter<'_>) -> Result<Vec<StreamRow>, sqlx::Error> {
+    sqlx::query!(
+        r#"
+        with known as (
+        select
+            state.connection,
+            state.stream,
+            state.table_schema || '.' || state.table_name as table_name,
+            state.state,
+            stream.timezone,
+            state.covers_from,
+            state.complete_until,
+            state.newest_data_until,
+            state.last_success_at,
+            state.expected_by,
+            state.last_error,
+            array_position($1::text[], state.state) as rank,
+            coalesce(state.complete_until, '-infinity') as until
+        from tidegate.stream_state as state
+        inner join tidegate.stream
+            on stream.connection = state.connection and stream.stream = state.stream
+        )
+
+        select
+        connection as "connection!",
+        stream as "stream!",
+        table_name as "table!",
+        state as "state!",
+        timezone as "timezone!",
+        covers_from,
+        complete_until,
+        newest_data_until,
+        last_success_at,
+        expected_by,
+        last_error
+        from known
+        where
+        ($2::text is null and state <> 'retired' or state = $2)
+        and ($3::text is null or connection = $3)
+        and ($4::text is null or position(lower($4) in lower(connection || '/' || stream || ' ' || table_name)) > 0)
+        and (
+            $5::text is null
+            or (rank, until, connection, stream) > (
+                select before.rank, before.until, before.connection, before.stream
+                from known as before
+                where before.connection = $5 and before.stream = $6
+            )
+        )
+        order by rank, until, connection, stream
+        limit $7
+        "#,
+        &state::names(),
+        filter.state,
+        filter.connection,
+        filter.pattern,
+        filter.after_connection,
+        filter.after_stream,
+        i64::try_from(filter.limit).unwrap_or(i64::MAX),
+    )
+    .map(|row| StreamRow {
+        connection: row.connection,
+        stream: row.stream,
+        table: row.table,
+        state: row.state,
+        timezone: row.timezone,
+        covers_from: row.covers_from,
+        complete_until: row.complete_until,
+        newest_data_until: row.newest_data_until,
+        last_success_at: row.last_success_at,
+        expected_by: row.expected_by,
+        last_error: row.last_error,
+        days: Vec::new(),
+    })
+    .fetch_all(&mut *reading.conn)
+    .in_time()
+    .await
 }
 
 async fn read_days(reading: &mut Reading<'_>, rows: &mut [StreamRow]) -> Result<(), sqlx::Error> {

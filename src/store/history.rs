@@ -2,13 +2,14 @@
 //! Read-only except for the lock of [`lock_stream`].
 
 use chrono::{DateTime, NaiveDate, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::PgExecutor;
 
 use super::session::Deadline as _;
 
 /// A run, with its tasks counted by state and their statistics summed up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Run {
     pub run_id: i64,
     pub job: String,
@@ -37,8 +38,28 @@ pub struct Run {
     pub hint: Option<String>,
 }
 
-/// The newest runs of a job, or of all, newest first.
-pub async fn runs(executor: impl PgExecutor<'_>, job: Option<&str>, limit: i64) -> Result<Vec<Run>, sqlx::Error> {
+/// Which runs are listed. `None` does not restrict.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunFilter<'a> {
+    pub job: Option<&'a str>,
+    pub connection: Option<&'a str>,
+    pub state: Option<&'a str>,
+    pub kind: Option<&'a str>,
+    /// Created at this moment or later.
+    pub from: Option<DateTime<Utc>>,
+    /// Created before this moment.
+    pub to: Option<DateTime<Utc>>,
+    /// Older than the run with this id.
+    pub before: Option<i64>,
+    pub id: Option<i64>,
+    pub limit: i64,
+}
+
+/// How many runs of a job, of a connection, or of all, are searched.
+pub const RUNS_SEARCHED: i64 = 100_000;
+
+/// The newest runs, newest first.
+pub async fn runs(executor: impl PgExecutor<'_>, filter: RunFilter<'_>) -> Result<Vec<Run>, sqlx::Error> {
     sqlx::query_as!(
         Run,
         r#"
@@ -70,10 +91,24 @@ pub async fn runs(executor: impl PgExecutor<'_>, job: Option<&str>, limit: i64) 
             run.hint
         from (
             select *
-            from tidegate.run
-            where $1::text is null or job = $1
+            from (
+                select *
+                from tidegate.run
+                where
+                    ($1::text is null or job = $1)
+                    and ($2::text is null or connection = $2)
+                    and ($3::bigint is null or id < $3)
+                    and ($4::bigint is null or id = $4)
+                order by id desc
+                limit $5
+            ) as searched
+            where
+                ($6::text is null or state = $6)
+                and ($7::text is null or kind = $7)
+                and ($8::timestamptz is null or created_at >= $8)
+                and ($9::timestamptz is null or created_at < $9)
             order by id desc
-            limit $2
+            limit $10
         ) as run
         cross join lateral (
             select
@@ -92,8 +127,16 @@ pub async fn runs(executor: impl PgExecutor<'_>, job: Option<&str>, limit: i64) 
         ) as task
         order by run.id desc
         "#,
-        job,
-        limit,
+        filter.job,
+        filter.connection,
+        filter.before,
+        filter.id,
+        RUNS_SEARCHED,
+        filter.state,
+        filter.kind,
+        filter.from,
+        filter.to,
+        filter.limit,
     )
     .fetch_all(executor)
     .in_time()
@@ -109,7 +152,7 @@ pub async fn ever_ran(executor: impl PgExecutor<'_>, job: &str) -> Result<bool, 
 }
 
 /// One stream of a run, with all of its statistics.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Task {
     #[serde(skip)]
     pub run_id: i64,

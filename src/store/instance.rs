@@ -1,6 +1,9 @@
 //! Records the running processes with their jobs, and cancels runs whose job is in no process's configuration.
 
+use std::collections::BTreeMap;
+
 use sqlx::PgExecutor;
+use sqlx::types::Json;
 
 use super::session::Deadline as _;
 
@@ -11,9 +14,25 @@ pub struct Orphan {
     pub job: String,
 }
 
+/// What a process tells about itself.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct About {
+    /// A hash of its configuration, to see whether processes differ.
+    pub config_hash: Option<String>,
+    /// Whether the configuration on disk is wrong; the previous one is then in force.
+    pub config_refused: bool,
+    /// By loop: seconds since it last completed. Empty for commands.
+    pub loops: BTreeMap<&'static str, f64>,
+}
+
 /// Records that the process `owner` is running and has these jobs. Deletes processes that were last seen over
 /// a week ago: a process that was suspended for less finds its quota statements again.
-pub async fn beat(executor: impl PgExecutor<'_>, owner: &str, jobs: &[String]) -> Result<(), sqlx::Error> {
+pub async fn beat(
+    executor: impl PgExecutor<'_>,
+    owner: &str,
+    jobs: &[String],
+    about: &About,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
         with silent as (
@@ -21,13 +40,23 @@ pub async fn beat(executor: impl PgExecutor<'_>, owner: &str, jobs: &[String]) -
             where seen_at < clock_timestamp() - interval '7 days' and owner <> $1
         )
 
-        insert into tidegate.instance (owner, jobs, seen_at)
-        values ($1, $2, clock_timestamp())
+        insert into tidegate.instance
+            (owner, jobs, seen_at, started_at, version, config_hash, config_refused, loops)
+        values ($1, $2, clock_timestamp(), clock_timestamp(), $3, $4, $5, $6)
         on conflict on constraint instance_pkey
-        do update set jobs = excluded.jobs, seen_at = excluded.seen_at
+        do update set
+            jobs = excluded.jobs,
+            seen_at = excluded.seen_at,
+            config_hash = excluded.config_hash,
+            config_refused = excluded.config_refused,
+            loops = excluded.loops
         ",
         owner,
         jobs,
+        env!("CARGO_PKG_VERSION"),
+        about.config_hash,
+        about.config_refused,
+        Json(&about.loops) as _,
     )
     .execute(executor)
     .in_time()

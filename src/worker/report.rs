@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::http::Session;
+use crate::http::{CallOutcome, Session};
 use crate::metrics::{Metrics, RowChange};
+use crate::quota::{Hours, Traffic};
 use crate::store::run::Claim;
 use crate::store::task::{self, Progress};
 
@@ -12,6 +13,7 @@ use crate::store::task::{self, Progress};
 pub(crate) struct Reporter<'a> {
     pub pool: &'a sqlx::PgPool,
     pub metrics: &'a Metrics,
+    pub hours: &'a Hours,
     pub claim: &'a Claim,
     pub stream: &'a str,
 }
@@ -25,6 +27,9 @@ impl Reporter<'_> {
             if let Some(limit) = &call.waited_for {
                 self.metrics.quota_wait(connection, limit, call.waited);
             }
+            let waited = if call.waited_for.is_some() { call.waited } else { Duration::ZERO };
+            let refused = u64::from(call.outcome == CallOutcome::Quota);
+            self.hours.record(connection, Traffic { calls: 1, bytes: call.bytes, waited, refused });
         }
         let (calls, bytes) = session.take_traffic();
         if calls == 0 {

@@ -19,6 +19,7 @@ use crate::connector::Connection;
 use crate::mart;
 use crate::metrics::{Metrics, RunOutcome};
 use crate::pulse::{Loop, Pulse};
+use crate::quota::Hours;
 use crate::store::run::{self, Claim};
 use crate::store::session;
 use crate::store::session::Deadline as _;
@@ -36,6 +37,8 @@ const RENEWALS_PER_LEASE: u32 = 3;
 /// Everything that the runs of a process share.
 #[derive(Debug)]
 pub struct WorkerContext {
+    /// What was used of quotas by the hour, until it is stored.
+    pub hours: Hours,
     pub pool: sqlx::PgPool,
     pub accounts: Accounts,
     pub metrics: Arc<Metrics>,
@@ -229,7 +232,8 @@ async fn one(
     let exported = connection.streams.iter().filter(|stream| stream.exported);
     let exported: Vec<&str> = exported.map(|stream| &*stream.name).collect();
     let readers: Vec<&Job> = config.readers(&claim.connection, &task.stream).collect();
-    let reporter = Reporter { pool: &shared.pool, metrics: &shared.metrics, claim, stream: &task.stream };
+    let reporter =
+        Reporter { pool: &shared.pool, metrics: &shared.metrics, hours: &shared.hours, claim, stream: &task.stream };
     let runner = TaskRunner {
         pool: &shared.pool,
         claim,

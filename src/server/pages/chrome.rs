@@ -6,7 +6,9 @@ use chrono::{DateTime, NaiveDate, Utc};
 
 use super::assets;
 use super::markup::{self, Markup, ZoneChoice};
-use crate::report::{Day, DaySpan, Problem, Query, state};
+use crate::report::{Day, DaySpan, Hour, Problem, Query, state};
+use crate::store::history::Run;
+use crate::store::status::LastRun;
 
 /// Messages are cut to this length in tables; the page of the run has the full text.
 const MESSAGE_CHARS_MAX: usize = 200;
@@ -77,6 +79,11 @@ impl Chrome {
         at.as_ref().map_or_else(|| Markup::NeedsEscaping("–".to_owned()), |at| self.time(at, of))
     }
 
+    /// When a run ended; else when it started or was made.
+    pub(super) fn run_time(&self, run: &LastRun, of: Option<&str>) -> Markup {
+        self.time(&run.finished_at.or(run.started_at).unwrap_or(run.created_at), of)
+    }
+
     /// How long something took, or has taken so far.
     pub(super) fn took(&self, from: &Option<DateTime<Utc>>, to: &Option<DateTime<Utc>>) -> String {
         from.map_or_else(|| "–".to_owned(), |from| markup::span((to.unwrap_or(self.at) - from).num_seconds()))
@@ -129,8 +136,9 @@ impl Chrome {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a bar")]
-    pub(super) fn progress(&self, done: &i64, of: &i64) -> Markup {
-        let ratio = if *of > 0 { *done as f64 / *of as f64 } else { 0.0 };
+    pub(super) fn progress<N: Copy + Into<i64>>(&self, done: &N, of: &N) -> Markup {
+        let (done, of): (i64, i64) = ((*done).into(), (*of).into());
+        let ratio = if of > 0 { done as f64 / of as f64 } else { 0.0 };
         markup::progress(ratio, &format!("{done} of {of}"))
     }
 
@@ -144,6 +152,49 @@ impl Chrome {
 
     pub(super) fn bytes(&self, bytes: &i64) -> String {
         markup::bytes(u64::try_from(*bytes).unwrap_or(0))
+    }
+
+    /// An amount of calls or bytes.
+    pub(super) fn amount(&self, amount: &i64, unit: &str) -> String {
+        if unit == "bytes" { self.bytes(amount) } else { markup::number(amount) }
+    }
+
+    /// Seconds in the largest suitable unit.
+    pub(super) fn seconds(&self, seconds: impl ToString) -> String {
+        let text = seconds.to_string();
+        text.split('.').next().and_then(|whole| whole.parse().ok()).map_or(text.clone(), markup::span)
+    }
+
+    /// With one digit after the point.
+    pub(super) fn fraction(&self, number: &f64) -> String {
+        format!("{number:.1}")
+    }
+
+    /// A moment in UTC, without its age.
+    pub(super) fn utc(&self, at: &DateTime<Utc>) -> String {
+        markup::moment_text(*at, chrono_tz::Tz::UTC, self.at)
+    }
+
+    /// The last week of a credential, by the hour.
+    pub(super) fn week(&self, hours: &[Hour]) -> Markup {
+        markup::week(hours, self.at)
+    }
+
+    /// Durations and outcomes of runs, the oldest first.
+    pub(super) fn run_bars(&self, runs: &[Run]) -> Markup {
+        markup::run_bars(runs, self.at)
+    }
+
+    pub(super) fn run_states(&self) -> &'static [&'static str] {
+        &["queued", "running", "waiting", "succeeded", "held", "failed", "cancelled"]
+    }
+
+    pub(super) fn run_kinds(&self) -> &'static [&'static str] {
+        &["schedule", "manual", "backfill"]
+    }
+
+    pub(super) fn push_state(&self, name: &str) -> Markup {
+        markup::state(state::of_push(name))
     }
 
     pub(super) fn dash(&self, text: &Option<String>) -> String {

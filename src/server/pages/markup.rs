@@ -8,12 +8,13 @@ use chrono::{DateTime, Datelike as _, Days, NaiveDate, SecondsFormat, Utc};
 use chrono_tz::Tz;
 
 use crate::report::state::State;
-use crate::report::{Day, DaySpan};
+use crate::report::{Day, DaySpan, Hour};
+use crate::store::history::Run;
 use crate::text::shown;
 
 /// Escapes text for an element or a quoted attribute. Invisible and control characters are replaced.
 #[derive(Debug, Clone, Copy)]
-pub struct Escape;
+pub(super) struct Escape;
 
 impl Escaper for Escape {
     fn write_escaped_str<W: Write>(&self, mut dest: W, text: &str) -> fmt::Result {
@@ -271,6 +272,82 @@ fn day_text(day: &Day) -> String {
         let _ = write!(text, ", read {}", at.format("%-d %b %H:%M UTC"));
     }
     text
+}
+
+/// A week as bars, one per hour: how many calls were sent, and whether calls were refused.
+pub(super) fn week(hours: &[Hour], now: DateTime<Utc>) -> Markup {
+    const HOURS: i64 = 168;
+    let most = hours.iter().map(|hour| hour.calls).max().unwrap_or(0).max(1);
+    let refused: i64 = hours.iter().map(|hour| hour.refused).sum();
+    if hours.is_empty() {
+        return MaybeSafe::Safe("<span class=\"quiet\">nothing</span>".to_owned());
+    }
+    let label = format!("at most {} in an hour, {refused} refused", number(most));
+    let mut svg = format!(
+        "<svg class=\"bar\" role=\"img\" aria-label=\"{}\" viewBox=\"0 0 {HOURS} 20\" width=\"{}\" height=\"24\" \
+         preserveAspectRatio=\"none\">",
+        Escaped(&label),
+        HOURS * 2,
+    );
+    let end = now.timestamp().div_euclid(3_600);
+    for hour in hours {
+        let x = HOURS - 1 - (end - hour.hour.timestamp().div_euclid(3_600));
+        // At least a line, so that a little is not nothing.
+        let height = (hour.calls.saturating_mul(18) / most).clamp(1, 18);
+        let class = if hour.refused > 0 { "d-missing" } else { "d-complete" };
+        if (0..HOURS).contains(&x) {
+            let _ = write!(
+                svg,
+                "<rect class=\"{class}\" x=\"{x}\" y=\"{}\" width=\"1\" height=\"{height}\"><title>{}</title></rect>",
+                20 - height,
+                Escaped(hour_text(hour)),
+            );
+        }
+    }
+    svg.push_str("</svg>");
+    MaybeSafe::Safe(svg)
+}
+
+/// `28 Nov 14:00 UTC: 120 calls, 1.2 MB, 3 s waited, 0 refused`.
+fn hour_text(hour: &Hour) -> String {
+    let (calls, size) = (number(hour.calls), bytes(u64::try_from(hour.bytes).unwrap_or(0)));
+    let (waited, refused) = (hour.waited_seconds, hour.refused);
+    format!("{} UTC: {calls} calls, {size}, {waited:.0} s waited, {refused} refused", hour.hour.format("%-d %b %H:%M"))
+}
+
+/// Runs as bars, the oldest first: the height is how long it took, on a logarithmic scale.
+pub(super) fn run_bars(runs: &[Run], now: DateTime<Utc>) -> Markup {
+    let failed = runs.iter().filter(|run| run.state == "failed").count();
+    let label = format!("the last {} runs: {failed} failed", runs.len());
+    let mut svg = format!(
+        "<svg class=\"bar\" role=\"img\" aria-label=\"{}\" viewBox=\"0 0 {} 40\" width=\"{}\" height=\"40\">",
+        Escaped(&label),
+        runs.len() * 10,
+        runs.len() * 10,
+    );
+    for (place, run) in runs.iter().rev().enumerate() {
+        let seconds = run.started_at.map_or(0, |from| (run.finished_at.unwrap_or(now) - from).num_seconds());
+        let height = (seconds.max(0) + 2).ilog2() * 3;
+        let (class, height) = match run.state.as_str() {
+            "succeeded" => ("d-complete", height),
+            "failed" => ("d-missing", height),
+            "held" => ("d-held", height),
+            "cancelled" => ("d-none", height),
+            _ => ("d-partial", height),
+        };
+        let height = height.clamp(3, 40);
+        let _ = write!(
+            svg,
+            "<rect class=\"{class}\" x=\"{}\" y=\"{}\" width=\"8\" height=\"{height}\"><title>run {}: {}, {}</title></rect>",
+            place * 10,
+            40 - height,
+            run.run_id,
+            Escaped(&run.state),
+            span(seconds),
+        );
+    }
+    svg.push_str("</svg>");
+    MaybeSafe::Safe(svg)
 }
 
 /// The used part of a limit as a bar. More than the whole is shown as the whole.

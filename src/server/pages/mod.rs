@@ -24,7 +24,10 @@ use tokio::sync::Mutex;
 
 use super::routes::{AppState, HEADERS};
 use crate::clock;
-use crate::report::{Document, Overview, Query, QueryError, ReadError, Reading, StreamPage, Streams};
+use crate::report::{
+    ConnectionPage, Connections, Document, Events, JobPage, Jobs, Overview, Pushes, Query, QueryError, Quotas,
+    ReadError, Reading, Rejects, RunPage, Runs, SchemaChanges, StreamPage, Streams, System,
+};
 use crate::text;
 use chrome::Chrome;
 use markup::ZoneChoice;
@@ -109,6 +112,18 @@ pub(super) fn router() -> Router<Arc<AppState>> {
     let router = add::<Overview>(router);
     let router = add::<Streams>(router);
     let router = add::<StreamPage>(router);
+    let router = add::<Jobs>(router);
+    let router = add::<JobPage>(router);
+    let router = add::<Runs>(router);
+    let router = add::<RunPage>(router);
+    let router = add::<Quotas>(router);
+    let router = add::<Connections>(router);
+    let router = add::<ConnectionPage>(router);
+    let router = add::<Events>(router);
+    let router = add::<Rejects>(router);
+    let router = add::<SchemaChanges>(router);
+    let router = add::<Pushes>(router);
+    let router = add::<System>(router);
     router.route("/zone", get(choose_zone)).route("/assets/{name}", get(asset)).fallback(not_found)
 }
 
@@ -349,15 +364,13 @@ impl AppState {
     }
 
     async fn read_page<P: Page>(&self, query: &Query) -> Result<Shown, Fault> {
-        let quotas = if P::NEEDS_QUOTAS { self.quotas().await } else { None };
         let config = Arc::clone(&self.sources.config.borrow());
         let config_refused = self.sources.health.is_reload_refused();
         let now = clock::now();
         let read = self
             .read(async |conn| {
                 let problems = super::routes::open_problems(conn).await?;
-                let quotas = quotas.as_deref();
-                let mut reading = Reading { conn, config: &config, quotas, config_refused, now };
+                let mut reading = Reading { conn, config: &config, config_refused, now };
                 match P::read(&mut reading, query).await {
                     Ok(document) => Ok((problems, Ok(document))),
                     Err(ReadError::Query(error)) => Ok((problems, Err(error))),

@@ -3,7 +3,10 @@
 use askama::Template;
 
 use super::{Chrome, Page};
-use crate::report::{Overview, StreamPage, Streams};
+use crate::report::{
+    ConnectionPage, Connections, Events, JobPage, Jobs, Overview, Pushes, Quotas, Rejects, RunPage, Runs,
+    SchemaChanges, StreamPage, Streams, System,
+};
 
 /// Makes the template of a document's page.
 macro_rules! page {
@@ -26,6 +29,18 @@ macro_rules! page {
 page!(Overview, OverviewView, "overview.html");
 page!(Streams, StreamsView, "streams.html");
 page!(StreamPage, StreamView, "stream.html");
+page!(Jobs, JobsView, "jobs.html");
+page!(JobPage, JobView, "job.html");
+page!(Runs, RunsView, "runs.html");
+page!(RunPage, RunView, "run.html");
+page!(Quotas, QuotasView, "quotas.html");
+page!(Connections, ConnectionsView, "connections.html");
+page!(ConnectionPage, ConnectionView, "connection.html");
+page!(Events, EventsView, "events.html");
+page!(Rejects, RejectsView, "rejects.html");
+page!(SchemaChanges, SchemaView, "schema.html");
+page!(Pushes, PushesView, "pushes.html");
+page!(System, SystemView, "system.html");
 
 impl OverviewView<'_> {
     /// Whether something needs a person, in a sentence.

@@ -1,0 +1,120 @@
+//! The connections of the configuration, and one of them with its streams, jobs and quotas.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::events::{self, Event, EventFilter};
+use super::overview::{self, ConnectionSummary};
+use super::quotas::{self, LimitState};
+use super::streams::StreamRow;
+use super::{Document, Query, ROWS_MAX, ReadError, Reading, streams};
+use crate::store::session::Deadline as _;
+
+/// Events shown.
+const EVENTS: i64 = 20;
+/// Jobs shown.
+const JOBS: usize = 50;
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Connections {
+    pub at: DateTime<Utc>,
+    /// Connections that match, on all pages.
+    pub total: usize,
+    pub connections: Vec<ConnectionSummary>,
+    /// The parameter `after` of the next page.
+    pub next: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ConnectionPage {
+    pub at: DateTime<Utc>,
+    pub connection: String,
+    pub vendor: &'static str,
+    /// Where its calls go.
+    pub host: String,
+    pub summary: ConnectionSummary,
+    /// The connections that share its credential and so its quotas.
+    pub shares_with: Vec<String>,
+    pub limits: Vec<LimitState>,
+    /// The first jobs that use it.
+    pub jobs: Vec<String>,
+    pub jobs_total: usize,
+    /// Its streams, those that need attention first.
+    pub streams: Vec<StreamRow>,
+    /// Vendor's totals that were compared with our rows, and how many of them differ.
+    pub compared: Option<Compared>,
+    /// Newest first.
+    pub events: Vec<Event>,
+}
+
+/// The last comparison with the vendor's totals.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Compared {
+    pub checked_at: DateTime<Utc>,
+    pub compared: i64,
+    pub differences: i64,
+}
+
+impl Document for Connections {
+    const PATH: &'static str = "/connections";
+
+    async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
+        let pattern = query.text("q").map(str::to_lowercase);
+        let matches = |name: &&String| pattern.as_ref().is_none_or(|pattern| name.to_lowercase().contains(pattern));
+        let config = std::sync::Arc::clone(reading.config);
+        let all: Vec<&String> = config.connections.keys().filter(matches).collect();
+        let rest = all.iter().filter(|name| query.text("after").is_none_or(|after| name.as_str() > after));
+        let mut shown: Vec<String> = rest.take(ROWS_MAX + 1).map(|name| (*name).clone()).collect();
+        let more = shown.len() > ROWS_MAX;
+        shown.truncate(ROWS_MAX);
+        let next = shown.last().filter(|_| more).cloned();
+        let connections = overview::summarize(reading, &shown).await?;
+        Ok(Some(Self { at: reading.now, total: all.len(), connections, next }))
+    }
+}
+
+impl Document for ConnectionPage {
+    const PATH: &'static str = "/connections/{connection}";
+
+    async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
+        let config = std::sync::Arc::clone(reading.config);
+        let Some(connection) = config.connections.get(query.name("connection")) else { return Ok(None) };
+        let name = &connection.name;
+        let Some(summary) = overview::summarize(reading, std::slice::from_ref(name)).await?.pop() else {
+            return Ok(None);
+        };
+        let uses = quotas::uses(reading.conn).await?;
+        let own: Vec<_> = uses.into_iter().filter(|one| one.connections.contains(name)).collect();
+        let mut shares: Vec<String> = own.iter().flat_map(|one| one.connections.clone()).collect();
+        shares.sort_unstable();
+        shares.dedup();
+        shares.retain(|other| other != name && config.connections.contains_key(other));
+        let jobs: Vec<&String> =
+            config.jobs.values().filter(|job| job.connection == *name).map(|job| &job.name).collect();
+        let compared = sqlx::query_as!(
+            Compared,
+            "select checked_at, compared, differences from tidegate.reconciliation where connection = $1",
+            name,
+        )
+        .fetch_optional(&mut *reading.conn)
+        .in_time()
+        .await?;
+        let events = EventFilter { connection: Some(name), limit: EVENTS, ..EventFilter::default() };
+        let events = events::list(reading.conn, events).await?;
+        Ok(Some(Self {
+            at: reading.now,
+            connection: name.clone(),
+            vendor: connection.connector.vendor.name(),
+            host: connection.base_url.host_str().unwrap_or_default().to_owned(),
+            summary,
+            shares_with: shares,
+            limits: own.into_iter().map(|one| one.state).collect(),
+            jobs_total: jobs.len(),
+            jobs: jobs.into_iter().take(JOBS).cloned().collect(),
+            streams: streams::of_connection(reading, name).await?,
+            compared,
+            events,
+        }))
+    }
+}

@@ -1,0 +1,84 @@
+//! The runs: what they did, and what they wait for.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::events::{self, Event, EventFilter};
+use super::{Document, Query, ROWS_MAX, ReadError, Reading};
+use crate::store::history::{self, Run, RunFilter, Task};
+use crate::store::session::Deadline as _;
+
+/// Events of a run that are shown.
+const EVENTS: i64 = 50;
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Runs {
+    pub at: DateTime<Utc>,
+    /// Newest first.
+    pub runs: Vec<Run>,
+    /// The parameter `after` of the next page.
+    pub next: Option<i64>,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct RunPage {
+    pub at: DateTime<Utc>,
+    pub run: Run,
+    /// The process that has it.
+    pub owner: Option<String>,
+    /// Seconds from when it was due until it started.
+    pub start_delay_seconds: Option<f64>,
+    /// One per stream.
+    pub tasks: Vec<Task>,
+    /// Newest first.
+    pub events: Vec<Event>,
+}
+
+impl Document for Runs {
+    const PATH: &'static str = "/runs";
+
+    async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
+        let filter = RunFilter {
+            job: query.text("job"),
+            connection: query.text("connection"),
+            state: query.text("state"),
+            kind: query.text("kind"),
+            from: query.moment("from")?,
+            to: query.moment("to")?,
+            before: query.number("after")?,
+            id: None,
+            limit: i64::try_from(ROWS_MAX + 1).unwrap_or(i64::MAX),
+        };
+        let mut runs = history::runs(&mut *reading.conn, filter).await?;
+        let more = runs.len() > ROWS_MAX;
+        runs.truncate(ROWS_MAX);
+        let next = runs.last().filter(|_| more).map(|run| run.run_id);
+        Ok(Some(Self { at: reading.now, runs, next }))
+    }
+}
+
+impl Document for RunPage {
+    const PATH: &'static str = "/runs/{run}";
+
+    async fn read(reading: &mut Reading<'_>, query: &Query) -> Result<Option<Self>, ReadError> {
+        let Some(id) = query.id("run") else { return Ok(None) };
+        let filter = RunFilter { id: Some(id), limit: 1, ..RunFilter::default() };
+        let Some(run) = history::runs(&mut *reading.conn, filter).await?.pop() else { return Ok(None) };
+        let owner = sqlx::query_scalar!("select owner from tidegate.run where id = $1", id)
+            .fetch_optional(&mut *reading.conn)
+            .in_time()
+            .await?;
+        let tasks = history::tasks(&mut *reading.conn, &[id]).await?;
+        let events = events::list(reading.conn, EventFilter { run: Some(id), limit: EVENTS, ..EventFilter::default() });
+        let due = run.scheduled_for.unwrap_or(run.created_at);
+        Ok(Some(Self {
+            at: reading.now,
+            owner: owner.flatten().filter(|_| run.finished_at.is_none()),
+            start_delay_seconds: run.started_at.map(|started| (started - due).as_seconds_f64().max(0.0)),
+            tasks,
+            events: events.await?,
+            run,
+        }))
+    }
+}
