@@ -69,6 +69,27 @@ async fn p11_the_command_shows_what_feeds_the_mart_and_what_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn p11_only_answers_on_scales_of_numbers_count_as_numbers_that_cannot_be_read() {
+    let world = World::with(Recipe { start: ago(1).date_naive(), ..Recipe::default() }).await;
+    said(&world, &["migrate"], 0).await;
+    sqlx::raw_sql(
+        "alter table lynn.survey_result add column value text, add column classification text;
+        insert into lynn.survey_result (_connection, _window_start, _row_key, _run_id, _loaded_at, value, classification)
+        select 'acme', now(), gen_random_uuid(), 1, now(), value, scale
+        from (values
+            ('YES', 'LIKE'), ('NO', 'like'), ('😀', 'FACES'), ('perhaps', 'MOOD'), ('fine', null),
+            ('9', 'STARS'), ('10', 'NPS'), ('ten', 'nps'), ('', 'NPS')
+        ) as answer (value, scale)",
+    )
+    .execute(&world.database.pool())
+    .await
+    .unwrap();
+    let (text, _) = said(&world, &["mart"], 0).await;
+    let line = "lynn.survey_result: score: of 3 values of `value` in the newest rows (at most 1000), 1 cannot be read";
+    assert!(text.contains(line), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn p7_the_command_counts_values_that_cannot_be_read_and_never_shows_them() {
     let world = World::with(Recipe { start: ago(1).date_naive(), ..Recipe::default() }).await;
     world.sync_ok().await;
