@@ -10,6 +10,7 @@ use crate::quota::QuotaUse;
 use crate::store::held::HeldSlice;
 use crate::store::reconciliation::{Difference, Reconciliation};
 use crate::store::status::{Failure, StreamState};
+use crate::store::stored_rows::StoredRows;
 use crate::text::shown;
 
 /// Seconds after which a browser reloads the page.
@@ -85,6 +86,9 @@ fn write_page(page: &mut String, report: &StatusReport, nonce: &str) -> fmt::Res
     }
     let streams = ["connection", "stream", "table", "state", "complete until", "read until", "age"];
     table(page, "Streams", &streams, &report.streams, stream)?;
+    if !report.stored.is_empty() {
+        table(page, "Stored rows of the mart", &["relation", "refreshed", "age"], &report.stored, stored)?;
+    }
     table(page, "Quotas", &["connection", "limit", "used", "", ""], &report.quotas, quota)?;
     table(page, "Recent failures", &["when", "run", "stream", "what failed", "what to do"], &report.failures, failure)?;
     page.push_str("<p class=\"quiet\">The same as <a href=\"/status.json\">JSON</a>.</p></body></html>");
@@ -197,6 +201,12 @@ fn difference(page: &mut String, found: &Difference) -> fmt::Result {
     )
 }
 
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn stored(page: &mut String, rows: &StoredRows) -> fmt::Result {
+    let (refreshed, age) = (moment(Some(rows.refreshed_at)), age(rows.age_seconds as f64));
+    write!(page, "<td>{}</td><td>{refreshed}</td><td>{age}</td>", Escaped(&rows.relation))
+}
+
 fn quota(page: &mut String, quota: &QuotaUse) -> fmt::Result {
     let percent = quota.ratio() * 100.0;
     write!(page, "<td>{}</td><td>{}</td>", Escaped(&quota.connection), Escaped(&quota.limit))?;
@@ -249,6 +259,10 @@ mod tests {
             difference: -2.0,
         };
         Reconciliation { connections: Vec::new(), differences: 2, newest: vec![difference] }
+    }
+
+    fn stored_rows(relation: &str) -> StoredRows {
+        StoredRows { relation: relation.to_owned(), refreshed_at: DateTime::UNIX_EPOCH, age_seconds: 5_400 }
     }
 
     #[test]
@@ -305,6 +319,7 @@ mod tests {
                 released: true,
             }],
             reconciliation: differing(hostile),
+            stored: vec![stored_rows(hostile)],
             failures: vec![Failure {
                 run_id: 1,
                 job: hostile.to_owned(),
@@ -317,10 +332,9 @@ mod tests {
         };
         let page = render(&report, "n0nce");
         assert!(!page.contains("<script"), "{page}");
-        assert!(
-            page.contains("differ from our rows: 2") && page.contains(">-2<") && page.contains("has all"),
-            "{page}"
-        );
+        for shown in ["differ from our rows: 2", ">-2<", "has all", "Stored rows of the mart", ">90 min<"] {
+            assert!(page.contains(shown), "{shown} {page}");
+        }
         assert!(page.contains("<style nonce=\"n0nce\">") && page.contains("&lt;script&gt;"));
     }
 
