@@ -258,7 +258,7 @@ impl Memory {
         let applied = self.maker.settle(connection, &own, is_new, found).in_time().await?;
         if let Some(replaced) = replaced.filter(|replaced| *replaced != applied.settings && own == applied.settings) {
             let detail = applied::told(&applied::differences(&replaced, &own));
-            tracing::info!(detail, "other settings of the mart are in force now");
+            tracing::info!(detail, "the mart's settings of this configuration replace those that were in force");
         }
         let differences = applied::differences(&applied.settings, &own);
         if differences.is_empty() {
