@@ -22,6 +22,7 @@ use crate::pulse::Loop;
 use crate::quota::{CallKind, QuotaUse};
 use crate::store::reconciliation::Compared;
 use crate::store::status::{StreamState, Unfinished};
+use crate::store::stored_rows::StoredRows;
 
 // The encoder appends `_total` to counters and `_info` to the info metric.
 pub const RUNS: &str = "tidegate_runs";
@@ -40,6 +41,7 @@ pub const STREAM_FRESHNESS_SECONDS: &str = "tidegate_stream_freshness_seconds";
 pub const STREAM_COMPLETE_UNTIL_SECONDS: &str = "tidegate_stream_complete_until_seconds";
 pub const HELD_SLICES: &str = "tidegate_held_slices";
 pub const RECONCILIATION_DIFFERENCES: &str = "tidegate_reconciliation_differences";
+pub const MART_STORED_AGE_SECONDS: &str = "tidegate_mart_stored_age_seconds";
 pub const RUNS_UNFINISHED: &str = "tidegate_runs_unfinished";
 pub const DATABASE_UP: &str = "tidegate_database_up";
 pub const LOOP_AGE_SECONDS: &str = "tidegate_loop_age_seconds";
@@ -141,6 +143,11 @@ struct StateLabels {
     state: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RelationLabels {
+    relation: String,
+}
+
 type Seconds = Counter<f64, AtomicU64>;
 type Ratio = Gauge<f64, AtomicU64>;
 
@@ -166,6 +173,7 @@ pub struct Gauges {
     pub streams: Option<Vec<StreamState>>,
     pub unfinished: Option<Vec<Unfinished>>,
     pub compared: Option<Vec<Compared>>,
+    pub stored: Option<Vec<StoredRows>>,
     pub quotas: Option<Vec<QuotaUse>>,
     /// The time since each loop of this process last completed; `None` for one with nothing to do.
     pub ages: Vec<(Loop, Option<Duration>)>,
@@ -322,6 +330,13 @@ impl Gauges {
                 "Vendor's totals that differ from the number of rows",
                 family,
             );
+        }
+        if let Some(stored) = self.stored.as_ref().filter(|stored| !stored.is_empty()) {
+            let family: Family<RelationLabels, Gauge> = Family::default();
+            for StoredRows { relation, age_seconds, .. } in stored {
+                family.get_or_create(&RelationLabels { relation: relation.clone() }).set(*age_seconds);
+            }
+            registry.register(MART_STORED_AGE_SECONDS, "Age of the stored rows of the mart's relation", family);
         }
         if let Some(unfinished) = &self.unfinished {
             let family: Family<StateLabels, Gauge> = Family::default();

@@ -80,6 +80,7 @@ impl Daemon {
         let address = listener.local_addr().unwrap_or(config.server.listen);
         let shutdown = CancellationToken::new();
         let wake = Arc::new(Notify::new());
+        let owner = owner();
         let shared = Arc::new(WorkerContext {
             hours: Hours::default(),
             pool: database.pool.clone(),
@@ -88,8 +89,8 @@ impl Daemon {
             memory: MemoryBudget::for_runs(config.worker.concurrency),
             pulse: Arc::new(Pulse::default()),
             trouble: Repeats::default(),
-            mart: mart::Views::default(),
-            owner: owner(),
+            mart: Arc::new(mart::Views::of(mart::Role::Daemon, &owner)),
+            owner,
         });
         let (sender, receiver) = watch::channel(Arc::new(config));
         let sources = StatusSources {

@@ -45,8 +45,8 @@ pub struct Foreground {
 }
 
 impl Foreground {
-    /// Starts workers for `runs` only.
-    pub fn start(config: Arc<Config>, pool: PgPool, runs: Vec<i64>) -> Self {
+    /// Starts workers for `runs` only, which make the views of the mart with `views`.
+    pub fn start(config: Arc<Config>, pool: PgPool, runs: Vec<i64>, views: Arc<mart::Views>) -> Self {
         let shutdown = CancellationToken::new();
         let (owner, left) = (owner(), Arc::new(Notify::new()));
         let shared = Arc::new(WorkerContext {
@@ -57,7 +57,7 @@ impl Foreground {
             memory: MemoryBudget::for_runs(config.worker.concurrency),
             pulse: Arc::new(Pulse::default()),
             trouble: Repeats::default(),
-            mart: mart::Views::default(),
+            mart: views,
             owner: owner.clone(),
         });
         let jobs: Vec<String> = config.jobs.keys().cloned().collect();

@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::output::{self, Table};
 use super::{CommandError, Context, Exit, MartArgs, show};
+use crate::mart::applied::{self, Applied, Difference};
 use crate::mart::fields::{Kind, SOURCES, Source};
 use crate::mart::relations::{RELATIONS, Relation};
 use crate::mart::resolve::{self, Origin};
@@ -20,9 +22,15 @@ const NEAREST_MAX: usize = 12;
 
 #[derive(Debug, Serialize)]
 struct Document {
+    /// The business time zone of the views.
     timezone: &'static str,
-    /// Whether the configuration lets rows be stored.
+    /// Whether rows are to be stored.
     materialize: bool,
+    /// The process that applied these settings; null if none has yet.
+    applied_by: Option<String>,
+    applied_at: Option<DateTime<Utc>>,
+    /// Settings of this configuration that the views do not have. What follows is by this configuration.
+    differences: Vec<Difference>,
     /// The relations that read stored rows.
     stored: Vec<StoredTable>,
     tables: Vec<TableEntry>,
@@ -90,8 +98,9 @@ pub(crate) async fn run(context: Context, args: MartArgs) -> anyhow::Result<Exit
         }
         return Ok(Exit::Done);
     }
+    let applied = state.applied();
     let stored = state.stored.into_iter().filter(|table| table.is_read).collect();
-    let document = document(&columns, settings, &counts, stored);
+    let document = document(&columns, settings, &counts, applied, stored);
     if args.json {
         output::print_json(&document)?;
     } else {
@@ -107,10 +116,20 @@ fn named(name: &str) -> Result<&'static Relation, CommandError> {
     })
 }
 
-fn document(columns: &Columns, settings: &Settings, counts: &[Count], stored: Vec<StoredTable>) -> Document {
+fn document(
+    columns: &Columns,
+    settings: &Settings,
+    counts: &[Count],
+    applied: Option<Applied>,
+    stored: Vec<StoredTable>,
+) -> Document {
+    let in_force = applied.as_ref().map_or(settings, |applied| &applied.settings);
     Document {
-        timezone: settings.timezone.name(),
-        materialize: settings.materialize,
+        timezone: in_force.timezone.name(),
+        materialize: in_force.materialize,
+        differences: applied::differences(in_force, settings),
+        applied_at: applied.as_ref().map(|applied| applied.at),
+        applied_by: applied.map(|applied| applied.by),
         stored,
         tables: SOURCES.iter().map(|source| TableEntry::new(source, columns, settings, counts)).collect(),
         warnings: warnings(columns, settings),
@@ -203,8 +222,8 @@ fn text(document: &Document, explain: bool) -> String {
             ]);
         }
     }
-    let stored = stored(document);
-    let mut text = format!("days are those of {}\n{stored}\n{}", document.timezone, table.show());
+    let (stored, differing) = (stored(document), differing(document));
+    let mut text = format!("days are those of {}\n{stored}{differing}\n{}", document.timezone, table.show());
     let missing =
         document.tables.iter().flat_map(|entry| &entry.fields).filter(|field| field.columns.is_empty()).count();
     if missing > 0 {
@@ -258,6 +277,26 @@ fn unread(entry: &TableEntry) -> String {
             field.kind.readable(),
         );
     }
+    text
+}
+
+/// The settings of this configuration that the views do not have, if there are any.
+fn differing(document: &Document) -> String {
+    if document.differences.is_empty() {
+        return String::new();
+    }
+    let by = document.applied_by.as_deref().map(plain).unwrap_or_default();
+    let at = document.applied_at.map(show::time).unwrap_or_default();
+    let mut text = format!(
+        "\nthe views have the settings that {by} applied at {at}; this configuration differs, and the table follows it\n"
+    );
+    let mut table = Table::new().left(&["SETTING", "IN FORCE", "IN THIS CONFIGURATION"]);
+    for found in &document.differences {
+        let [in_force, configured] = [&found.in_force, &found.configured].map(|value| show::text(value.as_deref()));
+        table.row([found.setting.clone(), in_force, configured]);
+    }
+    text.push_str(&table.show());
+    text.push_str("`tidegate migrate`, and the start of a daemon, apply the settings of their configuration\n");
     text
 }
 

@@ -1,6 +1,7 @@
 //! `tidegate migrate`: brings the database to the version of the program.
 
 use super::{Context, Exit, output};
+use crate::app::owner;
 use crate::mart;
 use crate::store::migrate;
 
@@ -8,7 +9,8 @@ pub(crate) async fn run(context: Context) -> anyhow::Result<Exit> {
     let applied = context
         .with_database(async |database| {
             let applied = migrate::migrate(&database.pool).await?;
-            mart::Views::default().refresh(&database.pool, &context.config.mart).await;
+            let views = mart::Views::of(mart::Role::Migrate, &owner());
+            views.refresh(&database.pool, &context.config.mart).await;
             Ok(applied)
         })
         .await?;

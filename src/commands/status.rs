@@ -15,6 +15,7 @@ use crate::store::history::{self, Waiting};
 use crate::store::push::{self, BatchCounts};
 use crate::store::reconciliation::Difference;
 use crate::store::status::{Failure, StreamState};
+use crate::store::stored_rows::StoredRows;
 use crate::text::plain;
 
 /// Maximum number of failures in the text; the JSON document has more.
@@ -75,6 +76,9 @@ fn text(document: &Document, held: &[Held], quotas: &[LimitUse]) -> String {
     if report.reconciliation.differences > 0 {
         let title = format!("Totals of vendors that differ from our rows: {}", report.reconciliation.differences);
         section(&mut text, &title, &differences(&report.reconciliation.newest));
+    }
+    if !report.stored.is_empty() {
+        section(&mut text, "Stored rows of the mart", &stored(&report.stored));
     }
     if !document.pushes.is_empty() {
         section(&mut text, "Pushes", &tallies(&document.pushes));
@@ -163,6 +167,14 @@ fn differences(newest: &[Difference]) -> String {
             found.our_count.to_string(),
             format!("{:+}", found.difference),
         ]);
+    }
+    table.show()
+}
+
+fn stored(relations: &[StoredRows]) -> String {
+    let mut table = Table::new().left(&["RELATION"]).right(&["AGE"]).left(&["REFRESHED"]);
+    for rows in relations {
+        table.row([rows.relation.clone(), show::span(rows.age_seconds), show::time(rows.refreshed_at)]);
     }
     table.show()
 }

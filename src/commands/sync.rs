@@ -1,6 +1,7 @@
 //! `tidegate sync`, and what it shares with `backfill`: enqueues runs, works on them, shows progress and a summary.
 
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -9,7 +10,7 @@ use sqlx::PgConnection;
 use super::output::{self, Table};
 use super::progress::Progress;
 use super::{CommandError, Context, Exit, SyncArgs, names, show};
-use crate::app::{Database, Foreground, compare_totals};
+use crate::app::{Database, Foreground, compare_totals, owner};
 use crate::config::Job;
 use crate::mart;
 use crate::schedule::{ByHand, enqueue_manual};
@@ -80,7 +81,7 @@ async fn work(
     json: bool,
 ) -> anyhow::Result<Vec<TaskState>> {
     migrate::migrate(&database.pool).await?;
-    let views = mart::Views::default();
+    let views = Arc::new(mart::Views::of(mart::Role::Command, &owner()));
     views.refresh(&database.pool, &context.config.mart).await;
     let mut runs = Vec::new();
     let mut connection = database.pool.acquire().await?;
@@ -88,7 +89,7 @@ async fn work(
         runs.push(enqueue(&mut connection, job, &streams, by_hand).await?);
     }
     drop(connection);
-    let foreground = Foreground::start(context.config.clone(), database.pool.clone(), runs.clone());
+    let foreground = Foreground::start(context.config.clone(), database.pool.clone(), runs.clone(), Arc::clone(&views));
     let progress = Progress::new(!json && std::io::stderr().is_terminal());
     let followed = tokio::select! {
         tasks = foreground.follow(|tasks| progress.show(tasks)) => Some(tasks),

@@ -57,6 +57,8 @@ pub struct Field {
     pub kind: Kind,
     /// Columns, the most likely first.
     pub candidates: &'static [&'static str],
+    /// The views convert the value only in rows where another field has one of these values, in any case.
+    pub only_where: Option<(&'static str, &'static [&'static str])>,
 }
 
 /// A table whose columns are not documented.
@@ -86,19 +88,19 @@ impl Source {
 }
 
 const fn text(name: &'static str, candidates: &'static [&'static str]) -> Field {
-    Field { name, kind: Kind::Text, candidates }
+    Field { name, kind: Kind::Text, candidates, only_where: None }
 }
 
 const fn time(name: &'static str, candidates: &'static [&'static str]) -> Field {
-    Field { name, kind: Kind::Time, candidates }
+    Field { name, kind: Kind::Time, candidates, only_where: None }
 }
 
 const fn number(name: &'static str, candidates: &'static [&'static str]) -> Field {
-    Field { name, kind: Kind::Number, candidates }
+    Field { name, kind: Kind::Number, candidates, only_where: None }
 }
 
 const fn seconds(name: &'static str, candidates: &'static [&'static str]) -> Field {
-    Field { name, kind: Kind::Seconds, candidates }
+    Field { name, kind: Kind::Seconds, candidates, only_where: None }
 }
 
 /// Every table whose columns are found, in the order of the documentation.
@@ -334,7 +336,11 @@ pub const SOURCES: &[Source] = &[
             text("survey", &["survey_name", "survey", "name"]),
             text("scale", &["classification", "type", "survey_type", "scale"]),
             text("answer", &["value", "answer", "score", "result"]),
-            number("score", &["value", "answer", "score", "result"]),
+            // Answers on the other scales are words and emoji.
+            Field {
+                only_where: Some(("scale", &["stars", "nps"])),
+                ..number("score", &["value", "answer", "score", "result"])
+            },
             text("comment", &["comment", "comments", "observation"]),
         ],
     },

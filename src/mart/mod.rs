@@ -4,8 +4,10 @@
 //! `{{schema.table}}`; [`resolve`] decides which column of the table feeds which field ([`fields`]) and converts it to
 //! the field's type, so a view has the same columns with the same types whatever the vendor sends. [`refresh`] replaces
 //! the views whose statements differ from those that made them. A view computes its rows when it is queried, or reads
-//! the table in which they are [`stored`].
+//! the table in which they are [`stored`]. All processes make the views by the same settings, those that are
+//! [`applied`].
 
+pub mod applied;
 pub mod channels;
 pub mod fields;
 pub mod refresh;
@@ -20,6 +22,7 @@ use std::collections::BTreeMap;
 
 use chrono_tz::Tz;
 
+pub use self::applied::Role;
 pub use self::refresh::{Refresh, Views};
 
 /// The section `mart` of the configuration, checked.

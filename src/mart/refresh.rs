@@ -6,16 +6,18 @@
 //!
 //! A view whose rows are [`stored`] reads their table as soon as it is there; until then, it computes them.
 //!
-//! Processes with different versions or configurations do not replace each other's views in turn: a process replaces a
-//! view that another one made only if its own statements have changed since its last pass.
+//! Processes do not replace each other's views in turn. All of them make the views by the settings in force
+//! ([`applied`]), and a process of another version replaces a view only if its own statements have changed since its
+//! last pass. Nor does it store rows for a view that is not its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono_tz::Tz;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tokio::sync::Mutex;
 
 use super::Settings;
+use super::applied::{self, Applied, Maker, Role};
 use super::relations::{RELATIONS, Relation, TEXTS};
 use super::state::State;
 use super::stored;
@@ -50,7 +52,7 @@ enum Error {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Outcome {
     Made,
-    /// Another process made it meanwhile.
+    /// Another process made it meanwhile, or applied other settings. The next pass looks again.
     MadeByOthers,
     /// A reader of the view or another process holds a lock. The next pass tries again.
     Locked,
@@ -77,6 +79,11 @@ pub enum Refresh {
 
 #[derive(Debug, Default)]
 struct Memory {
+    maker: Maker,
+    /// The settings of this process when they last had their turn to be applied.
+    own: Option<Settings>,
+    /// The views that another version made, and that stay as they are.
+    theirs: BTreeSet<&'static str>,
     /// Hash of the statements by which each view was last found or made.
     settled: BTreeMap<&'static str, String>,
     /// The last problem that was logged, by view or step.
@@ -86,15 +93,22 @@ struct Memory {
 }
 
 impl Views {
-    /// Makes what is missing or different. Logs its problems, each once, and never fails: nothing depends on the views.
+    /// Of a process of that kind and name.
+    pub fn of(role: Role, name: &str) -> Self {
+        let maker = Maker { role, name: name.to_owned() };
+        Self { memory: Mutex::new(Memory { maker, ..Memory::default() }), storing: Mutex::default() }
+    }
+
+    /// Makes what is missing or different. `settings` are those of this process, which may not be the ones in force.
+    /// Logs its problems, each once, and never fails: nothing depends on the views.
     pub async fn refresh(&self, pool: &PgPool, settings: &Settings) {
         let mut memory = self.memory.lock().await;
         let outcome = memory.pass(pool, settings).await;
         memory.judge("mart", "the views of the mart could not be checked", pool, outcome);
     }
 
-    /// Stores the rows of views, if the settings say so, and drops tables that are not needed any more. May take
-    /// minutes, in which the views stay usable. Logs its problems like [`refresh`](Self::refresh).
+    /// Stores the rows of views, if the settings in force say so, and drops tables that are not needed any more. May
+    /// take minutes, in which the views stay usable. Logs its problems like [`refresh`](Self::refresh).
     pub async fn store(&self, pool: &PgPool, settings: &Settings, which: Refresh) {
         let Ok(_storing) = self.storing.try_lock() else { return };
         let outcome = self.store_all(pool, settings, which).await;
@@ -102,13 +116,17 @@ impl Views {
         self.memory.lock().await.judge("stored", what, pool, outcome);
     }
 
-    async fn store_all(&self, pool: &PgPool, settings: &Settings, which: Refresh) -> Result<(), Error> {
+    async fn store_all(&self, pool: &PgPool, own: &Settings, which: Refresh) -> Result<(), Error> {
         let mut connection = pool.acquire().in_time().await?;
         let state = State::read(&mut connection).in_time().await?;
-        if !state.is_ours() || (!settings.materialize && state.stored.is_empty()) {
+        if !state.is_ours() {
             return Ok(());
         }
-        let settings = self.memory.lock().await.with_known_zone(&mut connection, settings).await?;
+        let Applied { settings, revision, .. } =
+            self.memory.lock().await.settings(&mut connection, own, &state).await?;
+        if !settings.materialize && state.stored.is_empty() {
+            return Ok(());
+        }
         let columns = state.columns();
         let (mut wanted, mut failed) = (Vec::new(), None);
         // If this future is dropped, a transaction may be open.
@@ -121,11 +139,14 @@ impl Views {
                 is_due || (which == Refresh::Outdated && table.is_outdated)
             });
             wanted.push(name);
-            if !is_due {
+            if !is_due || self.memory.lock().await.theirs.contains(relation.name) {
                 continue;
             }
+            if !applied::is_in_force(&mut connection, revision).in_time().await? {
+                return Ok(());
+            }
             match stored::bring_up(&mut connection, relation, &rows).await {
-                Ok(stored::Outcome::Made) => self.memory.lock().await.work(&mut connection, &settings).await?,
+                Ok(stored::Outcome::Made) => self.memory.lock().await.work(&mut connection, own).await?,
                 Ok(stored::Outcome::Refreshed) => {}
                 Ok(stored::Outcome::Busy) => return Ok(()),
                 Err(error) if session::is_lost(&error) => return Err(error.into()),
@@ -151,12 +172,12 @@ impl Memory {
         done
     }
 
-    async fn work(&mut self, connection: &mut PgConnection, settings: &Settings) -> Result<(), Error> {
+    async fn work(&mut self, connection: &mut PgConnection, own: &Settings) -> Result<(), Error> {
         let state = State::read(connection).in_time().await?;
         if !state.is_ours() {
             return Ok(());
         }
-        let settings = self.with_known_zone(connection, settings).await?;
+        let Applied { settings, revision, .. } = self.settings(connection, own, &state).await?;
         let columns = state.columns();
         let mut wanted = BTreeMap::new();
         for relation in RELATIONS {
@@ -174,7 +195,7 @@ impl Memory {
             if !self.is_due(&state, statements) {
                 continue;
             }
-            match make(connection, statements, &wanted).await {
+            match make(connection, statements, &wanted, revision).await {
                 Ok(Outcome::Made) => {
                     made += 1;
                     self.settled.insert(relation.name, statements.hash.clone());
@@ -210,14 +231,45 @@ impl Memory {
         if made_from == wanted.hash {
             self.settled.insert(name, wanted.hash.clone());
             self.over(name);
+            self.theirs.remove(name);
             return false;
         }
         if self.settled.get(name) != Some(&wanted.hash) {
+            self.theirs.remove(name);
             return true;
         }
-        let text = "another process has replaced a view of the mart by its own version or configuration; it stays";
+        let text = "another version of Tidegate has replaced a view of the mart by its own; it stays";
         self.problem(name, text, format!("mart.{name}"));
+        self.theirs.insert(name);
         false
+    }
+
+    /// The settings in force, after this process has had its turn with its own. Warns if they differ.
+    async fn settings(
+        &mut self,
+        connection: &mut PgConnection,
+        own: &Settings,
+        state: &State,
+    ) -> Result<Applied, sqlx::Error> {
+        let own = self.with_known_zone(connection, own).await?;
+        let is_new = self.own.as_ref() != Some(&own);
+        let found = state.applied();
+        let replaced = found.as_ref().map(|found| found.settings.clone());
+        let applied = self.maker.settle(connection, &own, is_new, found).in_time().await?;
+        if let Some(replaced) = replaced.filter(|replaced| *replaced != applied.settings && own == applied.settings) {
+            let detail = applied::told(&applied::differences(&replaced, &own));
+            tracing::info!(detail, "the mart's settings of this configuration replace those that were in force");
+        }
+        let differences = applied::differences(&applied.settings, &own);
+        if differences.is_empty() {
+            self.over("settings");
+        } else {
+            let text = "the views of the mart keep settings that another process applied and that differ from this configuration";
+            let detail = format!("{}; applied by {}", applied::told(&differences), applied.by);
+            self.problem("settings", text, detail);
+        }
+        self.own = Some(own);
+        Ok(applied)
     }
 
     /// The settings, with UTC instead of a zone that the server does not know.
@@ -293,18 +345,19 @@ struct Statements {
     hash: String,
 }
 
-/// Makes or replaces a view in one transaction.
+/// Makes or replaces a view in one transaction, if the settings of that revision are still in force.
 async fn make(
     connection: &mut PgConnection,
     wanted: &Statements,
     all: &BTreeMap<&'static str, Statements>,
+    revision: i64,
 ) -> Result<Outcome, sqlx::Error> {
-    match replace(connection, wanted).in_time().await {
+    match replace(connection, wanted, revision).in_time().await {
         Err(error) if code(&error).as_deref() == Some(OTHER_COLUMNS) => {}
         Err(error) if code(&error).as_deref() == Some(LOCKED) => return Ok(Outcome::Locked),
         outcome => return outcome,
     }
-    match recreate(connection, wanted, all).in_time().await {
+    match recreate(connection, wanted, all, revision).in_time().await {
         Err(error) if code(&error).as_deref() == Some(IN_USE) => {
             Ok(Outcome::InUse(readers(connection, wanted.relation).in_time().await?))
         }
@@ -313,10 +366,10 @@ async fn make(
     }
 }
 
-async fn replace(connection: &mut PgConnection, wanted: &Statements) -> Result<Outcome, sqlx::Error> {
+async fn replace(connection: &mut PgConnection, wanted: &Statements, revision: i64) -> Result<Outcome, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     take_turn(&mut transaction).await?;
-    if is_made(&mut transaction, wanted).await? {
+    if is_made(&mut transaction, wanted).await? || !applied::is_in_force(&mut transaction, revision).await? {
         return Ok(Outcome::MadeByOthers);
     }
     create(&mut transaction, wanted).await?;
@@ -330,9 +383,13 @@ async fn recreate(
     connection: &mut PgConnection,
     wanted: &Statements,
     all: &BTreeMap<&'static str, Statements>,
+    revision: i64,
 ) -> Result<Outcome, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     take_turn(&mut transaction).await?;
+    if !applied::is_in_force(&mut transaction, revision).await? {
+        return Ok(Outcome::MadeByOthers);
+    }
     let set = wanted.relation.with_readers();
     let names: Vec<String> = set.iter().map(|relation| qualified("mart", relation.name)).collect();
     run(&mut transaction, format!("drop view if exists {}", names.join(", "))).await?;
@@ -344,7 +401,7 @@ async fn recreate(
 }
 
 /// Waits until no other process is making a view. None does until the end of the transaction.
-async fn take_turn(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub(super) async fn take_turn(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     // Names in stored definitions are then qualified in the same way whatever the search path of a session is.
     run(connection, format!("set local lock_timeout = '{TURN_MAX}'; set local search_path to pg_catalog")).await?;
     run(connection, "insert into tidegate.lock (name) values ('mart') on conflict do nothing".to_owned()).await?;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use sqlx::{Connection as _, PgConnection};
 
+use super::applied::{Applied, Row};
 use super::fields::SOURCES;
 use super::relations::RELATIONS;
 use super::stored;
@@ -19,6 +20,7 @@ pub struct State {
     /// Whether the server accepts writes; a standby does not.
     pub writable: bool,
     pub newest_migration: Option<i64>,
+    applied: Option<Row>,
     pub(super) analyst_reads_texts: bool,
     tables: Vec<Table>,
     views: Vec<View>,
@@ -109,6 +111,11 @@ impl State {
     /// Whether this process may make views: the server accepts writes, and no newer version makes its own.
     pub(super) fn is_ours(&self) -> bool {
         self.writable && self.newest_migration <= migrations::newest()
+    }
+
+    /// The settings in force. `None` if there are none yet, or if a newer version wrote them in its own way.
+    pub fn applied(&self) -> Option<Applied> {
+        self.applied.as_ref().and_then(Row::read)
     }
 
     pub fn columns(&self) -> Columns {

@@ -1,8 +1,9 @@
 -- Everything that decides whether a view must be made: the columns of the tables in $1, the views of the mart as they are and
--- as they were made ($2), whether this process may make them at all, and the tables that store rows. These are due after $3
+-- as they were made ($2), the settings in force, whether this process may make them at all, and the tables that store rows. These are due after $3
 -- seconds, and if slices were finished meanwhile, after $4 times as long as it took to compute them.
 select jsonb_build_object(
     'writable', not pg_catalog.pg_is_in_recovery(),
+    'applied', (select to_jsonb(setting) from tidegate.mart_in_force as setting),
     'newest_migration', (select max(version) from tidegate._sqlx_migrations),
     'analyst_reads_texts', exists (
         select

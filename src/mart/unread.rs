@@ -11,7 +11,7 @@ use super::Settings;
 use super::fields::{Kind, SOURCES, Source};
 use super::resolve::{self, Feed};
 use super::state::{Column, Columns};
-use crate::store::ident::table as qualified;
+use crate::store::ident::{literal, table as qualified};
 use crate::store::session::Deadline as _;
 
 /// Rows of a table that are looked at: the newest.
@@ -28,7 +28,7 @@ const TOO_LONG: &str = "57014";
 pub struct Count {
     pub table: String,
     pub field: &'static str,
-    /// Those that are not empty.
+    /// Those that are not empty, in rows where the views convert them.
     pub values: i64,
     /// Those of them that are null in the views.
     pub unread: i64,
@@ -43,14 +43,14 @@ pub async fn count(
 ) -> Result<Vec<Count>, sqlx::Error> {
     let (begun, mut counts) = (Instant::now(), Vec::new());
     for source in SOURCES {
-        let feeds = resolve::feeds(source, columns, settings);
+        let all = resolve::feeds(source, columns, settings);
         let feeds: Vec<&Feed<'_>> =
-            feeds.iter().filter(|feed| feed.field.kind != Kind::Text && !feed.columns.is_empty()).collect();
+            all.iter().filter(|feed| feed.field.kind != Kind::Text && !feed.columns.is_empty()).collect();
         if feeds.is_empty() || begun.elapsed() > ALL_MAX {
             continue;
         }
         let there = columns.get(&source.name()).map(Vec::as_slice).unwrap_or_default();
-        let Some(numbers) = ask(connection, statement(source, &feeds, there)).await? else { continue };
+        let Some(numbers) = ask(connection, statement(source, &all, &feeds, there)).await? else { continue };
         counts.extend(feeds.iter().zip(numbers.chunks_exact(2)).map(|(feed, numbers)| Count {
             table: source.name(),
             field: feed.field.name,
@@ -75,8 +75,8 @@ async fn ask(connection: &mut PgConnection, statement: String) -> Result<Option<
     }
 }
 
-/// Two numbers for each feed.
-fn statement(source: &Source, feeds: &[&Feed<'_>], there: &[Column]) -> String {
+/// Two numbers for each of `feeds`, which are some of `all` feeds of the table.
+fn statement(source: &Source, all: &[Feed<'_>], feeds: &[&Feed<'_>], there: &[Column]) -> String {
     let numbers = feeds.iter().map(|feed| {
         let texts: Vec<String> = feed
             .columns
@@ -84,7 +84,7 @@ fn statement(source: &Source, feeds: &[&Feed<'_>], there: &[Column]) -> String {
             .map(|column| format!("btrim({}, E' \\t\\r\\n') <> ''", resolve::as_text(column)))
             .collect();
         // Null, as for no value, is not true.
-        let is_there = format!("({})", texts.join(" or "));
+        let is_there = format!("({}){}", texts.join(" or "), condition(feed, all));
         let value = resolve::expression(feed);
         format!("count(*) filter (where {is_there}), count(*) filter (where {is_there} and {value} is null)")
     });
@@ -94,4 +94,12 @@ fn statement(source: &Source, feeds: &[&Feed<'_>], there: &[Column]) -> String {
         numbers.collect::<Vec<_>>().join(", "),
         qualified(source.schema, source.table)
     )
+}
+
+/// The rows in which the views convert the value, as a further condition. Empty for all rows.
+fn condition(feed: &Feed<'_>, all: &[Feed<'_>]) -> String {
+    let Some((name, values)) = feed.field.only_where else { return String::new() };
+    let Some(other) = all.iter().find(|other| other.field.name == name) else { return String::new() };
+    let values: Vec<String> = values.iter().map(|value| literal(value)).collect();
+    format!(" and lower({}) in ({})", resolve::expression(other), values.join(", "))
 }

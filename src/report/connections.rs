@@ -9,10 +9,12 @@ use super::overview::{self, ConnectionSummary};
 use super::quotas::{self, LimitState};
 use super::streams::StreamRow;
 use super::{Document, Query, ROWS_MAX, ReadError, Reading, streams};
-use crate::store::session::Deadline as _;
+use crate::store::reconciliation::{self, Reconciliation};
 
 /// Events shown.
 const EVENTS: i64 = 20;
+/// Totals of the vendor shown that differ; `mart.reconciliation` has all.
+const DIFFERENCES: i64 = 20;
 /// Jobs shown.
 const JOBS: usize = 50;
 
@@ -42,18 +44,10 @@ pub struct ConnectionPage {
     pub jobs_total: usize,
     /// Its streams, those that need attention first.
     pub streams: Vec<StreamRow>,
-    /// Vendor's totals that were compared with our rows, and how many of them differ.
-    pub compared: Option<Compared>,
+    /// Vendor's totals that were compared with our rows, and the newest that differ.
+    pub reconciliation: Reconciliation,
     /// Newest first.
     pub events: Vec<Event>,
-}
-
-/// The last comparison with the vendor's totals.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Compared {
-    pub checked_at: DateTime<Utc>,
-    pub compared: i64,
-    pub differences: i64,
 }
 
 impl Document for Connections {
@@ -92,14 +86,8 @@ impl Document for ConnectionPage {
         shares.retain(|other| other != name && config.connections.contains_key(other));
         let jobs: Vec<&String> =
             config.jobs.values().filter(|job| job.connection == *name).map(|job| &job.name).collect();
-        let compared = sqlx::query_as!(
-            Compared,
-            "select checked_at, compared, differences from tidegate.reconciliation where connection = $1",
-            name,
-        )
-        .fetch_optional(&mut *reading.conn)
-        .in_time()
-        .await?;
+        let own_name = std::slice::from_ref(name);
+        let reconciliation = reconciliation::last(reading.conn, own_name, DIFFERENCES).await?;
         let events = EventFilter { connection: Some(name), limit: EVENTS, ..EventFilter::default() };
         let events = events::list(reading.conn, events).await?;
         Ok(Some(Self {
@@ -113,7 +101,7 @@ impl Document for ConnectionPage {
             jobs_total: jobs.len(),
             jobs: jobs.into_iter().take(JOBS).cloned().collect(),
             streams: streams::of_connection(reading, name).await?,
-            compared,
+            reconciliation,
             events,
         }))
     }

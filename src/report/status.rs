@@ -13,6 +13,7 @@ use crate::quota::QuotaUse;
 use crate::store::held::{self, HeldSlice};
 use crate::store::reconciliation::{self, Reconciliation};
 use crate::store::status::{self, Configured, Failure, LastRun, StreamState, Streams, Unfinished};
+use crate::store::stored_rows::{self, StoredRows};
 
 /// Maximum number of failures shown.
 const FAILURES_MAX: i64 = 20;
@@ -47,6 +48,8 @@ pub struct StatusReport {
     pub held: Vec<HeldSlice>,
     /// Vendors' totals that differ from the number of rows, as of the last comparison.
     pub reconciliation: Reconciliation,
+    /// How old the stored rows of the mart are. Empty if none are stored.
+    pub stored: Vec<StoredRows>,
 }
 
 /// One configured job.
@@ -100,6 +103,7 @@ impl StatusReport {
             failures: status::failures(conn, &configured, FAILURES_MAX).await?,
             held: held::list(&mut *conn, Some(&configured.streams), HELD_MAX).await?,
             reconciliation: reconciliation::last(conn, &configured.connections(), DIFFERENCES_MAX).await?,
+            stored: stored_rows::list(conn).await?,
         })
     }
 }

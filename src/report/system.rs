@@ -10,6 +10,7 @@ use sqlx::types::Json;
 use super::{Document, Query, ReadError, Reading};
 use crate::store::migrations;
 use crate::store::session::Deadline as _;
+use crate::store::stored_rows::{self, StoredRows};
 
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct System {
@@ -26,6 +27,8 @@ pub struct System {
     pub migration: Option<i64>,
     /// The newest migration of this process.
     pub own_migration: Option<i64>,
+    /// How old the stored rows of the mart are. Empty if none are stored.
+    pub stored: Vec<StoredRows>,
     /// Where messages go, with the last delivery.
     pub targets: Vec<Target>,
 }
@@ -102,6 +105,7 @@ impl Document for System {
             tables,
             migration,
             own_migration: migrations::newest(),
+            stored: stored_rows::list(reading.conn).await?,
             targets,
         }))
     }

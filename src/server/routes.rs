@@ -24,7 +24,7 @@ use crate::pulse::{Loop, Pulse};
 use crate::quota::QuotaUse;
 use crate::report::{QuotaReader, StatusReport, configured};
 use crate::store::trouble::Repeats;
-use crate::store::{reconciliation, session, status};
+use crate::store::{reconciliation, session, status, stored_rows};
 use crate::text;
 
 /// `/readyz` reports not ready if the database has not responded within this time.
@@ -159,12 +159,15 @@ impl AppState {
                 let read = self.read(async |conn| {
                     let streams = status::streams(conn, &configured.streams).await?;
                     let compared = reconciliation::compared(conn, &configured.connections()).await?;
-                    Ok((streams, (status::unfinished(conn, &configured.jobs).await?, compared)))
+                    let stored = stored_rows::list(conn).await?;
+                    let unfinished = status::unfinished(conn, &configured.jobs).await?;
+                    Ok(((streams, unfinished), (compared, stored)))
                 });
-                let (streams, rest) = read.await.unzip();
-                let (unfinished, compared) = rest.unzip();
+                let (states, rest) = read.await.unzip();
+                let (streams, unfinished) = states.unzip();
+                let (compared, stored) = rest.unzip();
                 let ages = Loop::ALL.map(|of| (of, self.sources.pulse.age(of))).to_vec();
-                Gauges { streams, unfinished, compared, quotas, ages, skew: Some(clock::skew()) }
+                Gauges { streams, unfinished, compared, stored, quotas, ages, skew: Some(clock::skew()) }
             })
             .await
     }

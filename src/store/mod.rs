@@ -21,6 +21,7 @@ pub mod reconciliation;
 pub mod run;
 pub mod session;
 pub mod status;
+pub mod stored_rows;
 pub mod stream;
 pub mod task;
 pub mod trouble;

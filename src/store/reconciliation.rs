@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::error::DatabaseError;
 use sqlx::{Connection as _, PgConnection};
@@ -19,7 +20,7 @@ const NO_VIEW: &str = "42P01";
 const TOO_LONG: &str = "57014";
 
 /// A total that differs from the number of rows.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Difference {
     pub connection: String,
     pub metric: String,
@@ -32,7 +33,7 @@ pub struct Difference {
 }
 
 /// The last comparison of a connection.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Compared {
     pub connection: String,
     pub checked_at: DateTime<Utc>,
@@ -42,7 +43,7 @@ pub struct Compared {
 }
 
 /// What the last comparison of the given connections found.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Reconciliation {
     pub connections: Vec<Compared>,
     /// All differences.

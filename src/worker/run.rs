@@ -47,7 +47,7 @@ pub struct WorkerContext {
     /// Warnings about what fails repeatedly.
     pub trouble: Repeats,
     /// The views for analysts, which follow the columns that runs add.
-    pub mart: mart::Views,
+    pub mart: Arc<mart::Views>,
     /// Name of this worker in `tidegate.run`.
     pub owner: String,
 }

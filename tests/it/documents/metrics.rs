@@ -10,6 +10,7 @@ use tidegate::pulse::Loop;
 use tidegate::quota::{CallKind, QuotaUse};
 use tidegate::store::reconciliation::Compared;
 use tidegate::store::status::{self, StreamState};
+use tidegate::store::stored_rows::StoredRows;
 
 use super::document;
 use super::markdown::{Block, blocks, spans, without_each_row};
@@ -104,10 +105,12 @@ async fn scrape() -> String {
         blocked_until: Some(Utc::now()),
     };
     let compared = Compared { connection: NAME.to_owned(), checked_at: Utc::now(), compared: 1, differences: 0 };
+    let stored = StoredRows { relation: NAME.to_owned(), refreshed_at: Utc::now(), age_seconds: 1 };
     metrics.encode(&Gauges {
         streams: Some(vec![stream]),
         unfinished: Some(status::unfinished(&mut conn, &[]).await.unwrap()),
         compared: Some(vec![compared]),
+        stored: Some(vec![stored]),
         quotas: Some(vec![quota]),
         ages: Loop::ALL.map(|of| (of, None)).to_vec(),
         skew: Some(TimeDelta::zero()),

@@ -27,7 +27,10 @@ async fn p11_the_command_shows_what_feeds_the_mart_and_what_is_missing() {
         let find = |line: &&str| line.split_whitespace().take(2).eq([table, field]);
         text.lines().find(find).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).unwrap()
     };
-    assert!(text.starts_with("days are those of America/Lima\n"), "{text}");
+    assert!(text.starts_with("days are those of UTC\n\nthe views have the settings that "), "{text}");
+    assert_eq!(line("mart.timezone", "UTC"), "mart.timezone UTC America/Lima");
+    let scale = "mart.fields.lynn.survey_result.scale";
+    assert_eq!(line(scale, "-"), format!("{scale} - klassification"));
     let started = line("lynn.current_interactions", "started_at");
     assert_eq!(started, "lynn.current_interactions started_at time date timestamp with time zone found");
     assert_eq!(
@@ -50,7 +53,9 @@ async fn p11_the_command_shows_what_feeds_the_mart_and_what_is_missing() {
 
     let (document, _) = said(&world, &["mart", "--json"], 0).await;
     let document: Value = serde_json::from_str(&document).unwrap();
-    assert_eq!((&document["timezone"], &document["warnings"][0]), (&"America/Lima".into(), &warning.into()));
+    assert_eq!((&document["timezone"], &document["warnings"][0]), (&"UTC".into(), &warning.into()));
+    let zone = serde_json::json!({ "setting": "mart.timezone", "in_force": "UTC", "configured": "America/Lima" });
+    assert_eq!(document["differences"].as_array().unwrap().last(), Some(&zone));
     let tables = document["tables"].as_array().unwrap();
     let survey = tables.iter().find(|table| table["table"] == "lynn.survey_result").unwrap();
     let scale = survey["fields"].as_array().unwrap().iter().find(|field| field["field"] == "scale").unwrap();
@@ -66,6 +71,29 @@ async fn p11_the_command_shows_what_feeds_the_mart_and_what_is_missing() {
     said(&world, &["migrate"], 0).await;
     let zone = "select pg_get_viewdef('mart.conversations'::regclass) like '%America/Lima%'";
     assert!(world.scalar::<bool>(zone).await);
+    let (text, _) = said(&world, &["mart"], 0).await;
+    assert!(text.starts_with("days are those of America/Lima\n\nTABLE"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p11_only_answers_on_scales_of_numbers_count_as_numbers_that_cannot_be_read() {
+    let world = World::with(Recipe { start: ago(1).date_naive(), ..Recipe::default() }).await;
+    said(&world, &["migrate"], 0).await;
+    sqlx::raw_sql(
+        "alter table lynn.survey_result add column value text, add column classification text;
+        insert into lynn.survey_result (_connection, _window_start, _row_key, _run_id, _loaded_at, value, classification)
+        select 'acme', now(), gen_random_uuid(), 1, now(), value, scale
+        from (values
+            ('YES', 'LIKE'), ('NO', 'like'), ('😀', 'FACES'), ('perhaps', 'MOOD'), ('fine', null),
+            ('9', 'STARS'), ('10', 'NPS'), ('ten', 'nps'), ('', 'NPS')
+        ) as answer (value, scale)",
+    )
+    .execute(&world.database.pool())
+    .await
+    .unwrap();
+    let (text, _) = said(&world, &["mart"], 0).await;
+    let line = "lynn.survey_result: score: of 3 values of `value` in the newest rows (at most 1000), 1 cannot be read";
+    assert!(text.contains(line), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ mod persons;
 mod questions;
 mod reconciliation;
 mod roles;
+mod settings;
 mod stored;
 mod superset;
 mod times;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 use tidegate::mart::relations::{RELATIONS, TEXTS};
-use tidegate::mart::{Refresh, Settings, Views};
+use tidegate::mart::{Refresh, Role, Settings, Views};
 
 use super::{Mart, natural};
 use crate::support::daemon::{Daemon, SOON, command};
@@ -101,6 +101,8 @@ async fn p11_the_daemon_and_sync_store_rows_and_the_command_tells_how_old_they_a
     let world = World::with(Recipe { worker, start: ago(1).date_naive(), ..Recipe::default() }).await;
     let said = async |args: &[&str]| String::from_utf8(command(&world, &[], args).await.stdout).unwrap();
     said(&["migrate"]).await;
+    let text = said(&["status"]).await;
+    assert!(!text.contains("Stored rows"), "{text}");
     let text = said(&["mart"]).await;
     assert!(text.starts_with("days are those of UTC\nno rows are stored yet: `run` and `sync` do it\n"), "{text}");
     said(&["sync"]).await;
@@ -121,8 +123,22 @@ async fn p11_the_daemon_and_sync_store_rows_and_the_command_tells_how_old_they_a
     let document: serde_json::Value = serde_json::from_str(&said(&["mart", "--json"]).await).unwrap();
     assert_eq!(document["stored"].as_array().unwrap().len(), stored().len());
 
+    let text = said(&["status"]).await;
+    let (_, section) = text.split_once("\nStored rows of the mart\nRELATION ").unwrap_or_else(|| panic!("{text}"));
+    for relation in stored() {
+        assert!(section.lines().any(|line| line.split_whitespace().next() == Some(relation)), "{relation} {text}");
+    }
+    let document: serde_json::Value = serde_json::from_str(&said(&["status", "--json"]).await).unwrap();
+    let listed = document["stored"].as_array().unwrap();
+    assert_eq!(listed.len(), stored().len());
+    assert!(listed.iter().all(|rows| rows["age_seconds"].is_i64() && rows["refreshed_at"].is_string()), "{document}");
+
     world.scalar::<i64>("with gone as (delete from lynn.navigation_marks returning 1) select count(*) from gone").await;
-    let _daemon = Daemon::start(&world).await;
+    let daemon = Daemon::start(&world).await;
+    let age = daemon.metric(r#"tidegate_mart_stored_age_seconds{relation="bot_turns"}"#).await;
+    assert!(age.is_some_and(|age| (0.0..600.0).contains(&age)), "{age:?}");
+    let (_, page) = daemon.get("/").await;
+    assert!(page.contains("Stored rows of the mart") && page.contains("<td>bot_turns</td>"), "{page}");
     eventually(SOON, async || (world.scalar::<i64>(turns).await == 0).then_some(())).await;
 }
 
@@ -315,4 +331,31 @@ async fn p1_a_refresh_that_is_cut_off_leaves_the_rows_as_they_were() {
     mart.finish_slices().await;
     mart.store().await;
     mart.assert_as_computed().await;
+}
+
+#[tokio::test]
+async fn p12_a_process_refreshes_no_rows_of_a_view_that_is_not_its_own() {
+    let mart = Mart::stored().await;
+    let tables = "select string_agg(name, ' ' order by name) from tidegate.mart_table";
+    let later = Settings { timezone: chrono_tz::Asia::Tokyo, ..mart.settings.clone() };
+    let daemon = Views::of(Role::Daemon, "later");
+    daemon.refresh(&mart.pool, &later).await;
+    daemon.store(&mart.pool, &later, Refresh::Outdated).await;
+    mart.run("update tidegate.mart_table set refreshed_at = refreshed_at - interval '10 minutes'").await;
+    daemon.store(&mart.pool, &later, Refresh::Due).await;
+    let before = mart.text(tables).await;
+    mart.finish_slices().await;
+    mart.refresh().await;
+    mart.store().await;
+    assert_eq!(mart.text(tables).await, before, "it follows the settings of the other");
+    assert_eq!(mart.stored_relations().await, stored());
+
+    // As if another version had made the view.
+    mart.run("update tidegate.mart_view set made_from = 'another' where name = 'messages'").await;
+    mart.finish_slices().await;
+    let now = mart.text("select clock_timestamp()::text").await.unwrap();
+    mart.refresh().await;
+    mart.store().await;
+    let refreshed = format!("select string_agg(relation, ' ') from tidegate.mart_table where refreshed_at < '{now}'");
+    assert_eq!(mart.text(refreshed).await.as_deref(), Some("messages"));
 }

@@ -269,7 +269,7 @@ pub async fn run_to_end(config: Arc<Config>, pool: PgPool, run: i64) -> Vec<Task
 
 /// The same for several runs.
 pub async fn runs_to_end(config: Arc<Config>, pool: PgPool, runs: Vec<i64>) -> Vec<TaskState> {
-    let foreground = Foreground::start(config, pool, runs);
+    let foreground = Foreground::start(config, pool, runs, Arc::default());
     let tasks = tokio::time::timeout(RUN_MAX, foreground.follow(|_| {})).await;
     foreground.stop().await;
     tasks.expect("a run ends").unwrap()
