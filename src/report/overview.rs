@@ -384,7 +384,7 @@ fn shown(parts: &[Part], config: &Config, uses: &[LedgerUse]) -> Vec<String> {
         config.connections.keys().map(|name| (worst(parts, name), &**name)).collect();
     by_state.sort_unstable();
     let mut fullest: Vec<&LedgerUse> = uses.iter().collect();
-    fullest.sort_by(|a, b| b.state.ratio.total_cmp(&a.state.ratio));
+    fullest.sort_by(|a, b| urgency(&b.state).total_cmp(&urgency(&a.state)));
     let fullest = fullest.into_iter().flat_map(|one| &one.connections).map(String::as_str);
     let mut names: Vec<String> = Vec::new();
     let mut seen = BTreeSet::new();
@@ -421,10 +421,15 @@ fn summaries(
             streams: parts.iter().filter(|part| part.connection == *name).map(|part| part.streams).sum(),
             complete_until: until.unwrap_or_default().into_iter().min(),
             days: days(&extents, now),
-            fullest: own.max_by(|a, b| a.ratio.total_cmp(&b.ratio)).cloned(),
+            fullest: own.max_by(|a, b| urgency(a).total_cmp(&urgency(b))).cloned(),
         }
     };
     shown.iter().map(summary).collect()
+}
+
+/// How much a limit matters to a person: a limit of less than a minute only sets the pace.
+fn urgency(limit: &LimitState) -> f64 {
+    if limit.period_seconds < 60.0 { limit.ratio.min(1.0) / 1e6 } else { limit.ratio }
 }
 
 /// The last days, and whether all, some or none of the streams are complete on each.

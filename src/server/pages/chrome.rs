@@ -1,14 +1,16 @@
 //! What surrounds the content of every page, and the functions that templates call. Templates see nothing else.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 
 use super::assets;
 use super::markup::{self, Markup, ZoneChoice};
-use crate::report::{Day, DaySpan, Hour, Problem, Query, state};
+use crate::report::{Day, DaySpan, Hour, LimitState, Problem, Query, state};
 use crate::store::history::Run;
 use crate::store::status::LastRun;
+use crate::text;
 
 /// Messages are cut to this length in tables; the page of the run has the full text.
 const MESSAGE_CHARS_MAX: usize = 200;
@@ -131,8 +133,10 @@ impl Chrome {
         markup::calendar(days, *year)
     }
 
-    pub(super) fn meter(&self, ratio: &f64, label: &str) -> Markup {
-        markup::meter(*ratio, &format!("{label}: {}", self.percent(ratio)))
+    /// How much of a limit is used.
+    pub(super) fn meter(&self, limit: &LimitState) -> Markup {
+        let label = format!("{}: {}", limit.limit, self.percent(&limit.ratio));
+        markup::meter(limit.ratio, limit.period_seconds, &label)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a bar")]
@@ -160,9 +164,13 @@ impl Chrome {
     }
 
     /// Seconds in the largest suitable unit.
-    pub(super) fn seconds(&self, seconds: impl ToString) -> String {
-        let text = seconds.to_string();
-        text.split('.').next().and_then(|whole| whole.parse().ok()).map_or(text.clone(), markup::span)
+    pub(super) fn seconds(&self, seconds: &u64) -> String {
+        markup::span(i64::try_from(*seconds).unwrap_or(i64::MAX))
+    }
+
+    /// The period of a limit, as it is written in the configuration.
+    pub(super) fn period(&self, limit: &LimitState) -> String {
+        Duration::try_from_secs_f64(limit.period_seconds).map_or_else(|_| "–".to_owned(), text::show_duration)
     }
 
     /// With one digit after the point.

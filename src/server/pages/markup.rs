@@ -350,9 +350,11 @@ pub(super) fn run_bars(runs: &[Run], now: DateTime<Utc>) -> Markup {
     MaybeSafe::Safe(svg)
 }
 
-/// The used part of a limit as a bar. More than the whole is shown as the whole.
-pub(super) fn meter(ratio: f64, label: &str) -> Markup {
+/// The used part of a limit as a bar. More than the whole is shown as the whole. A limit of less than a minute only sets
+/// the pace, so that all of it is used is nothing to worry about.
+pub(super) fn meter(ratio: f64, period_seconds: f64, label: &str) -> Markup {
     let class = match ratio {
+        _ if period_seconds < 60.0 => "active",
         0.95.. => "bad",
         0.8..0.95 => "warn",
         _ => "good",
@@ -394,7 +396,7 @@ mod tests {
         let at = NaiveDate::from_ymd_opt(2026, 11, 28).unwrap();
         let span = DaySpan { from: at, to: at, state: hostile.to_owned() };
         let day = Day { day: at, state: hostile.to_owned(), rows: Some(1), last_read_at: Some(DateTime::UNIX_EPOCH) };
-        for markup in [bar(&[span], 30, at), calendar(&[day], 2026), meter(0.5, hostile)] {
+        for markup in [bar(&[span], 30, at), calendar(&[day], 2026), meter(0.5, 60.0, hostile)] {
             assert!(!text(&markup).contains(hostile) && text(&markup).contains("&lt;script&gt;"), "{}", text(&markup));
         }
     }
