@@ -158,7 +158,7 @@ impl Truth<'_> {
     /// 3: per week.
     async fn service_level(&self, session: &mut PgConnection) -> Verdict {
         let rows = question(session, "03").await;
-        let found = table(&rows, &["week", "source"], &["measured", "breached", "percent"]);
+        let found = table(&rows, &["week", "source"], &["measured", "breached", "percent", "unmeasured"]);
         let mut wanted = Figures::new();
         let mut week = self.from;
         while week < self.to {
@@ -166,7 +166,8 @@ impl Truth<'_> {
             for vendor in [Vendor::Lexer, Vendor::Lynn] {
                 let sla = self.company.sla(vendor, week, end);
                 let (all, broken) = (number(sla.handled), number(sla.broken));
-                wanted.insert(key(&[&self.week(week), &source(vendor)]), vec![all, broken, 100.0 * broken / all]);
+                let figures = vec![all, broken, 100.0 * broken / all, number(sla.unanswered)];
+                wanted.insert(key(&[&self.week(week), &source(vendor)]), figures);
             }
             week = end;
         }
@@ -197,11 +198,10 @@ impl Truth<'_> {
                     let figures = vec![number(closed), number(replies), number(answered), wait(&waits)];
                     wanted.insert(key(&[&"khoros", &agent.name()]), figures);
                 } else {
-                    // Lynn knows agents by their address, of which analysts see the first part. Sessions of more than a
-                    // day ago are closed.
-                    let (name, _) = agent.email.split_once('@').unwrap();
+                    // Lynn knows agents by their address, to which Khoros gives a name. Sessions of more than a day ago
+                    // are closed.
                     let figures = vec![number(contacts.len()), NULL, number(contacts.len()), wait(&waits)];
-                    wanted.insert(key(&[&"lynn", &name]), figures);
+                    wanted.insert(key(&[&"lynn", &agent.name()]), figures);
                 }
             }
         }
@@ -416,7 +416,12 @@ const FAULTS: &[(u8, &str)] = &[
     (2, "update jaicp.messages set is_livechat = true"),
     (2, "update lynn.current_interactions set first_response_service_level_sec = 1 + first_response_service_level_sec"),
     (3, "update lynn.current_interactions set compliance = 99"),
-    (3, "update lexer.mention_sla_export set within_customer_sla = null"),
+    (3, "update lexer.mention_sla_export set within_customer_sla = not within_customer_sla"),
+    (
+        3,
+        "update lexer.mention_sla_export set agent_reponse_date_utc = null, agent_response = '' where state = 'closed'",
+    ),
+    (3, "update lexer.mention_sla_export set agent_response = 'x' where state = 'new'"),
     (4, "update khoros.response set agent_display_id = '14'"),
     (4, "delete from lexer.user_summary where user_id = '41'"),
     (4, "update jaicp.messages set text_answer = ''"),
@@ -440,6 +445,11 @@ const FAULTS: &[(u8, &str)] = &[
     (12, "update jaicp.clients set username = null"),
     (13, "update khoros.\"user\" set team_name = null"),
     (13, "update lexer.user_volume set count = count + 1"),
+    (13, "update lynn.show_dialogs set author = 'ShopSupport' where \"from\" = 'agent'"),
+    (13, "update lynn.show_dialogs set \"from\" = 'agent', author = 'ana.reis@example.com' where \"from\" = 'bot'"),
+    (13, "update khoros.author set network = 'viber'"),
+    (13, "update lexer.mention_sla_export set source_type = 'viber'"),
+    (13, "update jaicp.clients set channel_type = 'viber'"),
 ];
 
 impl Truth<'_> {
@@ -459,7 +469,9 @@ impl Truth<'_> {
             12 => self.identities(session).await,
             _ => {
                 self.conversations_in_other_ways(session).await?;
-                self.other_relations(session).await
+                self.other_relations(session).await?;
+                self.agents_of_dialogs(session).await?;
+                self.channels_of_customers(session).await
             }
         }
     }
