@@ -68,6 +68,40 @@ async fn p11_a_held_slice_makes_only_its_own_totals_incomparable() {
 }
 
 #[tokio::test]
+async fn p11_closed_cases_are_compared_with_slices_and_a_lookback_of_one_day() {
+    let mart = filled().await;
+    for stream in ["case_summary", "case_details"] {
+        // The run after midnight reads the day that has just ended, and none before it.
+        mart.run(format!(
+            "insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice)
+            values ('acme', '{stream}', 'lexer', '{stream}', '2026-01-01', 'UTC', '1d');
+            insert into tidegate.slice (connection, stream, window_start, window_end, read_until, finished_at)
+            select 'acme', '{stream}', day, day + interval '1 day', day + interval '1 day', day + interval '30 hours'
+            from generate_series(timestamptz '2026-01-01 00:00Z', '2026-01-03 00:00Z', '1 day') day"
+        ))
+        .await;
+    }
+    mart.run(
+        "insert into lexer.case_summary (_connection, _window_start, window_end, _run_id, _loaded_at, total_cases)
+        select 'acme', day, day + interval '1 day', 1, now(), case extract(day from day) when 2 then 2 else 1 end
+        from generate_series(timestamptz '2026-01-01 00:00Z', '2026-01-03 00:00Z', '1 day') day;
+        insert into lexer.case_details (_connection, _window_start, _row_key, _run_id, _loaded_at, case_id, opened_utc, closed_utc)
+        select 'acme', slice::timestamptz, gen_random_uuid(), 1, now(), id, opened::timestamptz, closed::timestamptz
+        from (values
+            ('2026-01-01 00:00Z', 'short', '2026-01-01 10:00Z', '2026-01-01 11:00Z'),
+            ('2026-01-01 00:00Z', 'over midnight', '2026-01-01 22:00Z', null),
+            ('2026-01-02 00:00Z', 'over midnight', '2026-01-01 22:00Z', '2026-01-02 09:00Z'),
+            ('2026-01-02 00:00Z', 'old', '2025-06-01 00:00Z', '2026-01-02 09:00Z'),
+            ('2026-01-02 00:00Z', 'open', '2026-01-02 23:00Z', null)
+        ) as c (slice, id, opened, closed)",
+    )
+    .await;
+    let differences = "select string_agg(coalesce(difference::text, 'incomparable'), ', ' order by bucket_start)
+        from mart.reconciliation where metric = 'closed cases'";
+    assert_eq!(mart.text(differences).await.unwrap(), "0, 0, -1", "one that was closed on the last day is missing");
+}
+
+#[tokio::test]
 async fn p5_a_duration_that_overflows_in_seconds_is_null() {
     let mut mart = filled().await;
     mart.run("alter table khoros.conversation add column wait_hours double precision").await;

@@ -72,8 +72,8 @@ impl Truth<'_> {
         monday(self.day(at))
     }
 
-    /// The last local day of which the vendors list only a part: Khoros the conversations that were closed later, JAICP
-    /// the sessions with a later turn.
+    /// The last local day of which the vendors list only a part: Khoros and Lexer the conversations that were closed
+    /// later, JAICP the sessions with a later turn.
     fn day_before(&self) -> NaiveDate {
         self.day(self.from - TimeDelta::seconds(1))
     }
@@ -83,13 +83,14 @@ impl Truth<'_> {
         self.company.contacts(vendor, self.from, self.to, self.to)
     }
 
-    /// Conversations that began earlier and were closed within the time that is read, so that Khoros reports them.
-    /// Their responses are of the day on which they began.
+    /// Conversations that began earlier and were closed within the time that is read, so that Khoros and Lexer report
+    /// them. Their responses are of the day on which they began.
     fn closed_later(&self, vendor: Vendor) -> Vec<Contact> {
         let mut contacts = self.company.contacts(vendor, self.from - TimeDelta::days(3), self.from, self.to);
         contacts.retain(|contact| {
             let before = (self.from - contact.started).as_seconds_f64();
-            vendor == Vendor::Khoros && contact.resolution_seconds.is_some_and(|secs| secs >= before)
+            matches!(vendor, Vendor::Khoros | Vendor::Lexer)
+                && contact.resolution_seconds.is_some_and(|secs| secs >= before)
         });
         contacts
     }
@@ -392,7 +393,11 @@ impl Truth<'_> {
         let found = counted(rows.iter().map(|row| text(row, "systems")));
         let mut customers: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
         for vendor in [Vendor::Khoros, Vendor::Lexer, Vendor::Jaicp] {
-            for number in self.company.customers(vendor, self.from, self.to) {
+            let mut numbers = self.company.customers(vendor, self.from, self.to);
+            if vendor == Vendor::Lexer {
+                numbers.extend(self.closed_later(vendor).iter().map(|contact| contact.customer.number));
+            }
+            for number in numbers {
                 customers.entry(number).or_default().insert(source(vendor));
             }
         }
