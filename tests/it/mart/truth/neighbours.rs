@@ -137,16 +137,13 @@ impl Truth<'_> {
 
         let rows = ask(
             session,
-            "select count(*) as agents, count(*) filter (where person_key in (select person_key from mart.agents where source = 'khoros')) as known
-            from mart.agents where source = 'lynn'",
+            "select source, count(*) as agents, count(*) filter (where person_key in (select person_key from mart.agents where source = 'khoros')) as known
+            from mart.agents where source = 'lynn' group by source",
         )
         .await;
-        let known = figure(&rows[0], "known");
-        if known > 0.0 && known == figure(&rows[0], "agents") {
-            Ok(())
-        } else {
-            Err(format!("agents of Lynn: {rows:?}"))
-        }
+        let all = figure(&rows[0], "agents");
+        let found = table(&rows, &["source"], &["agents", "known"]);
+        same("agents of Lynn", &found, &[("lynn".to_owned(), vec![all; 2])].into())
     }
 
     /// The channel of the customers who use only one. Analysts do not see who they are.
