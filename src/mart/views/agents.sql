@@ -144,6 +144,7 @@ named as (
     group by lower(email)
     having count(distinct lower(name)) = 1
 )
+-- Agents and customers have different keys, or else an agent's name would reveal a customer who has it too.
 select
     a.source::text as source,
     a.connection::text as connection,
@@ -153,7 +154,6 @@ select
     a.email::text as email,
     a.team::text as team,
     a.active::boolean as active,
-    -- Agents and customers have different keys, or else an agent's name would reveal a customer who has it too.
     tidegate.person_key(
         'agent',
         coalesce(

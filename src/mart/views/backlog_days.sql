@@ -74,7 +74,7 @@ from (
 ) d;
 
 comment on view mart.backlog_days is
-    'What was open at the end of a day (of today: now; of Lexer''s inbox: when the day was read last), by unit, state and agent. Key: day, source, connection, unit, state, agent_key. Lexer''s cases and its inbox hold the same messages: add up one unit only';
+    'What was open at the end of a day (of today: now, of Lexer''s inbox: when the day was read last), by unit, state and agent. Key: day, source, connection, unit, state, agent_key. Lexer''s cases and its inbox hold the same messages: add up one unit only';
 comment on column mart.backlog_days.day is 'Local date in the business time zone; for Lexer''s inbox the day that the vendor counted';
 comment on column mart.backlog_days.source is 'Vendor: khoros or lexer; bot sessions of JAICP and Lynn are not a backlog';
 comment on column mart.backlog_days.connection is 'Configured connection from which the figures were read';
