@@ -8,7 +8,9 @@
 //! | `{channel of ALIAS}` | the channel of the row's `channel_raw` and `source`, as in `mart.channels` |
 //! | `{khoros_conversations}`, `{lexer_names}` | a subselect that several views share, from `views/parts` |
 //!
-//! A call of one of the functions [`SALTED`] is given the salt as its first argument.
+//! A call of one of the functions [`SALTED`] is given the salt as its first argument. In a template, the first argument
+//! of `tidegate.person_key` is a kind of person, which becomes part of the salt: the same name or address of an agent
+//! and of a customer has two keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -24,8 +26,10 @@ use crate::store::ident::literal;
 /// The salt of the pseudonyms. Read by the view's owner, so readers of the view cannot see it.
 const SALT: &str = "(select value from tidegate.setting where name = 'mart_salt')";
 
-/// Functions that make pseudonyms.
-const SALTED: [&str; 3] = ["tidegate.pseudonym(", "tidegate.agent_id(", "tidegate.person_key("];
+/// Functions that make pseudonyms, and what follows the salt in a call. Of an agent and of a customer, the same address
+/// has two pseudonyms.
+const SALTED: [(&str, &str); 3] =
+    [("tidegate.pseudonym(", ", "), ("tidegate.agent_id(", " || 'agent', "), ("tidegate.person_key(", " || ")];
 
 /// Subselects that several views share, by placeholder. They may have placeholders too.
 const PARTS: [(&str, &str); 2] = [
@@ -49,7 +53,7 @@ pub fn expand(relation: &'static Relation, columns: &Columns, settings: &Setting
 /// The statement that selects the rows of a view, contact data included.
 pub(super) fn rows(relation: &'static Relation, columns: &Columns, settings: &Settings) -> Result<String, Unknown> {
     let whole = with_parts(relation);
-    let salted = SALTED.iter().fold(whole, |sql, function| sql.replace(function, &format!("{function}{SALT}, ")));
+    let salted = SALTED.iter().fold(whole, |sql, (call, then)| sql.replace(call, &format!("{call}{SALT}{then}")));
     let mut sql = String::with_capacity(2 * salted.len());
     let mut rest = salted.as_str();
     while let Some((before, after)) = rest.split_once('{') {

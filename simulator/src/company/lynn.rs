@@ -65,6 +65,15 @@ impl Desk {
     }
 }
 
+/// Who wrote a message of a dialog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Author {
+    Customer,
+    Bot,
+    /// By number.
+    Agent(usize),
+}
+
 #[derive(Debug, Clone, Copy)]
 pub struct Survey {
     pub answered: u64,
@@ -77,6 +86,15 @@ pub struct Survey {
 impl Session {
     pub fn at(&self, secs: u64) -> Ticks {
         calendar::after(self.started, secs)
+    }
+
+    /// Who wrote the message of that rank at that time. The company's side is the bot until an agent is connected.
+    pub fn author(&self, rank: usize, at: Ticks) -> Author {
+        if self.texts.messages[rank % self.texts.messages.len()].from == "client" {
+            return Author::Customer;
+        }
+        let desk = self.desk.filter(|desk| self.at(desk.connected) <= at);
+        desk.map_or(Author::Bot, |desk| Author::Agent(desk.agent))
     }
 
     pub fn customers_words(&self, rank: usize) -> &'static str {

@@ -46,6 +46,11 @@ impl Company {
         }
     }
 
+    /// Whether all of Lexer's reports have equally many rows.
+    pub(crate) fn lexer_is_even(&self) -> bool {
+        self.inbox.plan.is_even()
+    }
+
     /// The row as it is known at its present.
     pub(crate) fn known(&self, row: Row) -> Row {
         Row { now: if self.is_final { Ticks::MAX } else { row.now }, ..row }

@@ -11,7 +11,7 @@ use chrono_tz::Tz;
 use super::super::Vendor;
 use super::super::truth::{TICKS_PER_DAY, TICKS_PER_SECOND, Ticks, ticks};
 use super::people::{AGENTS, Agent, Customer};
-use super::{Company, calendar, khoros, lexer, lynn};
+use super::{Company, calendar, khoros, lexer, lynn, plan};
 
 /// A conversation, session or case.
 #[derive(Debug, Clone)]
@@ -34,11 +34,13 @@ pub struct Contact {
     pub state: &'static str,
 }
 
-/// Messages or sessions that had a promise, and how many of them broke it.
+/// Messages or sessions that were answered and had a promise, and how many of them broke it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Sla {
     pub handled: u64,
     pub broken: u64,
+    /// Messages without a reply.
+    pub unanswered: u64,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -224,23 +226,25 @@ impl Company {
     pub fn sla(&self, vendor: Vendor, from: DateTime<Utc>, to: DateTime<Utc>) -> Sla {
         let (from, to) = (ticks(from), ticks(to));
         let mut sla = Sla::default();
-        let mut count = |at: Ticks, is_broken: bool| {
+        let mut count = |at: Ticks, is_broken: Option<bool>| {
             if from <= at && at < to {
-                sla.handled += 1;
-                sla.broken += u64::from(is_broken);
+                sla.handled += u64::from(is_broken.is_some());
+                sla.broken += u64::from(is_broken == Some(true));
+                sla.unanswered += u64::from(is_broken.is_none());
             }
         };
         for day in days(from, to) {
             if vendor == Vendor::Lexer {
                 for case in &self.inbox.day(day).cases {
                     for mention in &case.mentions {
-                        count(case.at(mention.sent), mention.wait() > lexer::DUE_SECS);
+                        let is_late = mention.is_answered().then(|| mention.wait() > lexer::DUE_SECS);
+                        count(case.at(mention.sent), is_late);
                     }
                 }
             } else if vendor == Vendor::Lynn {
                 for session in &self.bot.day(day).sessions {
                     if let Some(desk) = session.desk {
-                        count(session.at(desk.derived), !desk.is_in_time());
+                        count(session.at(desk.derived), Some(!desk.is_in_time()));
                     }
                 }
             }
@@ -418,6 +422,23 @@ impl Company {
                     let count = counts.entry(AGENTS[agent].email).or_default();
                     count.contacts += 1;
                     count.replies += turns;
+                }
+            }
+        }
+        counts
+    }
+
+    /// The messages that agents wrote in Lynn's dialogs in `[from, to)`, by address.
+    pub fn dialog_counts(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> BTreeMap<&'static str, u64> {
+        let (from, to) = (ticks(from), ticks(to));
+        let mut counts = BTreeMap::new();
+        for day in days(from, to) {
+            let made = self.bot.day(day);
+            let Some(timeline) = made.timelines.get("show_dialogs") else { continue };
+            let spots = (0..timeline.len()).filter_map(|position| timeline.spot(position));
+            for plan::Spot { event, .. } in spots.filter(|spot| spot.copy == 0 && (from..to).contains(&spot.event.at)) {
+                if let lynn::Author::Agent(agent) = made.sessions[event.of].author(event.rank, event.at) {
+                    *counts.entry(AGENTS[agent].email).or_default() += 1;
                 }
             }
         }

@@ -192,13 +192,14 @@ async fn lexer_files_fit_together() {
             (contact.resolution_seconds, &*resolution.to_string())
         );
     }
-    let broken = mentions.iter().filter(|row| text(row, "Within Customer SLA") == "false").count() as u64;
-    assert_eq!(company.sla(Vendor::Lexer, at(4), at(9)), Sla { handled: mentions.len() as u64, broken });
-    assert!(
-        broken * 50 > mentions.len() as u64 && broken * 4 < mentions.len() as u64,
-        "{broken} of {}",
-        mentions.len()
-    );
+    let is_answered = |row: &&Row| !text(row, "Agent Response").is_empty();
+    let handled = mentions.iter().filter(is_answered).count() as u64;
+    let is_late = |row: &&Row| text(row, "Within Customer SLA") == "false";
+    let broken = mentions.iter().filter(is_answered).filter(is_late).count() as u64;
+    let unanswered = mentions.len() as u64 - handled;
+    assert_eq!(company.sla(Vendor::Lexer, at(4), at(9)), Sla { handled, broken, unanswered });
+    assert!(broken * 50 > handled && broken * 4 < handled, "{broken} of {handled}");
+    assert!(unanswered * 5 > handled, "{unanswered} besides {handled}");
     let answers = company.nps_answers(at(4), at(9));
     assert_eq!(answers.len(), submissions.len());
     let weeks = company.nps_by_week(at(4), at(9), chrono_tz::UTC);
@@ -229,12 +230,23 @@ async fn lynn_reports_join_by_session() {
         assert!(seconds("Session service level [sec]") >= seconds("First response service level [sec]"), "{row:?}");
         assert!(AGENTS.iter().any(|agent| agent.email == text(row, "Agent")));
     }
+    let desks: BTreeMap<&str, &str> =
+        interactions.iter().map(|row| (text(row, "SessionId"), text(row, "Agent"))).collect();
+    let dialogs = rows(&data, "show_dialogs", 4, 9);
+    let mut written: BTreeMap<&str, u64> = BTreeMap::new();
+    for row in dialogs.iter().filter(|row| text(row, "from") == "agent") {
+        assert_eq!(Some(&text(row, "author")), desks.get(text(row, "SessionId")), "{row:?}");
+        *written.entry(text(row, "author")).or_default() += 1;
+    }
+    assert!(!written.is_empty());
+    assert_eq!(written, company.dialog_counts(at(4), at(9)));
+    assert_eq!(texts(&dialogs, "from"), ["agent", "bot", "client"].map(ToOwned::to_owned).into());
     let (all, reached) = company.containment(Vendor::Lynn, at(4), at(9));
     assert_eq!((all, reached), (sessions.len() as u64, interactions.len() as u64));
     assert!(reached * 5 > all && reached * 5 < all * 4, "{reached} of {all}");
     let sla = company.sla(Vendor::Lynn, at(4), at(9));
     let broken = interactions.iter().filter(|row| row["Compliance"].as_f64().unwrap() < 100.0).count() as u64;
-    assert_eq!(sla, Sla { handled: reached, broken });
+    assert_eq!(sla, Sla { handled: reached, broken, unanswered: 0 });
     let mut intents: BTreeMap<&str, u64> = BTreeMap::new();
     for row in &marks {
         *intents.entry(text(row, "intent")).or_default() += 1;
@@ -390,6 +402,10 @@ async fn nothing_is_known_before_it_happens() {
     let answered = mentions.iter().filter(|row| !text(row, "Agent Response").is_empty());
     assert!(answered.clone().all(|row| time(row, "Agent Reponse Date (UTC)") <= noon));
     assert!(answered.count() > 100);
+    for row in mentions.iter().filter(|row| text(row, "Agent Response").is_empty()) {
+        let is_young = noon - time(row, "Customer Publish Date (UTC)") <= TimeDelta::hours(2);
+        assert!(!is_young || text(row, "Within Customer SLA") == "true", "not late yet: {row:?}");
+    }
     let cases = rows(&control.lexer().data(), "case_details", 4, 7);
     let open = cases.iter().filter(|row| text(row, "Closed (UTC)").is_empty()).count() as u64;
     assert_eq!(control.company().backlog(Vendor::Lexer, at(4), noon).get("open").copied(), Some(open));

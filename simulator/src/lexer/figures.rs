@@ -113,12 +113,13 @@ fn responded(fact: &Fact) -> bool {
 
 fn summary(facts: &[Fact]) -> Value {
     let facts: Vec<&Fact> = facts.iter().collect();
+    let broke = |column| count(&facts, |fact| responded(fact) && fact.get(column) == "false");
     let [average, least, most, median] = times(&facts, "Customer Wait Time (min)");
     let [agent_average, agent_least, agent_most, agent_median] = times(&facts, "Agent Response Time (min)");
     json!({
         "total_volume": facts.len(), "total_responded_to": count(&facts, responded),
-        "broke_sla": count(&facts, |fact| fact.get("Within Customer SLA") == "false"),
-        "broke_action_sla": count(&facts, |fact| fact.get("Within Agent SLA") == "false"),
+        "broke_sla": broke("Within Customer SLA"),
+        "broke_action_sla": broke("Within Agent SLA"),
         "min_response_time": least, "median_response_time": median, "max_response_time": most,
         "avg_response_time": average, "min_action_response_time": agent_least,
         "median_action_response_time": agent_median, "max_action_response_time": agent_most,

@@ -1,22 +1,23 @@
 //! CSV files made by jobs (`facts/lexer.md §6`): requested from one host, status from a second, download from a
-//! third.
+//! third. The file of cases has those that were opened or closed in the range.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use chrono::NaiveDateTime;
 use serde_json::json;
 
 use super::super::call::{Arrival, Reply};
 use super::super::export::{csv, fields, pieces};
 use super::super::response::PlannedResponse;
 use super::super::stats::ReportCall;
-use super::super::truth::Dice;
+use super::super::truth::{Dice, Span, TICKS_PER_SECOND};
 use super::super::{FileBody, Options, Vendor, World, locked};
 use super::figures::submitted;
 use super::request::Asked;
-use super::rows::{SUBMISSIONS, columns};
+use super::rows::{CASE_SECS_MAX, CASES, SUBMISSIONS, columns};
 use super::{Account, error};
 
 /// How long a link to a file is valid.
@@ -86,7 +87,7 @@ fn body(world: Weak<World>, asked: Asked) -> FileBody {
     FileBody::made(move || {
         let file = match asked.kind {
             "mention_sla_export" => super::rows::MENTIONS,
-            "case_details" => super::rows::CASES,
+            "case_details" => CASES,
             _ => SUBMISSIONS,
         };
         let (mut titles, span) =
@@ -94,11 +95,32 @@ fn body(world: Weak<World>, asked: Asked) -> FileBody {
         let Some(alive) = world.upgrade() else { return csv(titles, Vec::new().into_iter().boxed()) };
         let span = alive.data(Vendor::Lexer).visible(span);
         titles.extend(alive.lexer.further_columns(file));
-        let asked = asked.clone();
-        let own = move |row: &String| file != SUBMISSIONS || is_of(&asked, row);
+        let (of_file, of_cases) = (asked.clone(), asked.clone());
+        let own = move |row: &String| file != SUBMISSIONS || is_of(&of_file, row);
         let rows = pieces(world.clone(), Vendor::Lexer, file, span);
-        csv(titles, rows.map(move |piece| piece.into_iter().filter(&own).collect()).boxed())
+        let rows = rows.map(move |piece| piece.into_iter().filter(&own).collect());
+        // A file of an exact volume has each case once, in the range in which it was opened.
+        if file != CASES || alive.company.lexer_is_even() {
+            return csv(titles, rows.boxed());
+        }
+        let before = pieces(world.clone(), Vendor::Lexer, file, opened_before(span));
+        let closed = move |row: &String| closed_in(&of_cases, row);
+        csv(titles, before.map(move |piece| piece.into_iter().filter(&closed).collect()).chain(rows).boxed())
     })
+}
+
+/// The time in which the cases were opened that may have been closed within the span.
+fn opened_before(span: Span) -> Span {
+    let secs = i64::try_from(CASE_SECS_MAX).unwrap_or_default();
+    Span { from: span.from - secs * TICKS_PER_SECOND, until: span.from.min(span.until) }
+}
+
+/// Whether a case was closed within the range.
+fn closed_in(asked: &Asked, row: &str) -> bool {
+    let fields = fields(row);
+    let closed = fields.iter().find(|(name, _)| name == "Closed (UTC)");
+    let closed = closed.and_then(|(_, text)| NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").ok());
+    closed.is_some_and(|at| (asked.from..=asked.to).contains(&at.and_utc().fixed_offset()))
 }
 
 fn is_of(asked: &Asked, row: &str) -> bool {

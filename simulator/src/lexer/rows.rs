@@ -136,6 +136,11 @@ impl Scene<'_> {
         self.row.at + i64::try_from(secs).unwrap_or_default() * TICKS_PER_SECOND
     }
 
+    /// The seconds since the row's own time.
+    fn age(&self) -> u64 {
+        u64::try_from(self.row.now.saturating_sub(self.row.at) / TICKS_PER_SECOND).unwrap_or_default()
+    }
+
     fn classifications(&self) -> String {
         let names: Vec<&str> = self.case.classifications.iter().map(|&number| CLASSIFICATIONS[number].1).collect();
         names.join(SEPARATOR)
@@ -158,6 +163,9 @@ impl Scene<'_> {
         let (state, is_answered) = self.progress(mention);
         let answered = |text: String| if is_answered { text } else { String::new() };
         let touched = if self.later(mention.wait()) <= self.row.now { mention.wait() } else { 0 };
+        // The flags of a message without a reply are those of its wait so far.
+        let waited = mention.wait().min(self.age());
+        let flag = |secs: u64, due: u64| if secs <= due { "true" } else { "false" };
         record
             .text("Account Name", &case.texts.company)
             .text("Source Type", case.channel)
@@ -167,8 +175,8 @@ impl Scene<'_> {
             .text("Customer Wait Time (min)", &answered(minutes(mention.wait())))
             .text("In Queue (min)", &minutes(mention.queue))
             .text("Agent Response Time (min)", &answered(minutes(mention.action)))
-            .text("Within Customer SLA", if mention.wait() <= DUE_SECS { "true" } else { "false" })
-            .text("Within Agent SLA", if mention.action <= AGENT_DUE_SECS { "true" } else { "false" })
+            .text("Within Customer SLA", flag(waited, DUE_SECS))
+            .text("Within Agent SLA", flag(waited.saturating_sub(mention.queue), AGENT_DUE_SECS))
             .text("State", state)
             .text("Customer Publish Date (UTC)", &moment(self.row.at))
             .text("Customer Username", &self.customer.handle)

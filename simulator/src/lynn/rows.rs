@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::super::company::Company;
-use super::super::company::lynn::{DUE_SECS, Day, Desk, Session};
+use super::super::company::lynn::{Author, DUE_SECS, Day, Desk, Session};
 use super::super::company::people::AGENTS;
 use super::super::conversations::{Message, choose, word};
 use super::super::truth::{Dice, Record, Row, Source, Ticks, date_text, moment_text, seconds_text};
@@ -184,6 +184,12 @@ fn dialog(scene: &mut Scene<'_>, record: &mut Record) {
     let messages = &scene.session.texts.messages;
     let number = scene.rank % messages.len();
     let message = &messages[number];
+    // The texts come from other companies. Their agents are the bot or the agents of this one.
+    let (from, author) = match scene.session.author(scene.rank, scene.row.at - scene.shift) {
+        Author::Customer => (message.from.as_str(), message.author.as_str()),
+        Author::Bot => ("bot", "Lynn"),
+        Author::Agent(agent) => ("agent", AGENTS[agent].email),
+    };
     let mut attachments = String::from("[");
     if scene.dice.once_in(4) {
         let _ = write!(attachments, "\"https://example.com/a/{}.png\",{}", message.id, number);
@@ -195,8 +201,8 @@ fn dialog(scene: &mut Scene<'_>, record: &mut Record) {
         .text("Channel", scene.session.channel.1)
         .raw("Tenant", scene.tenant)
         .text("dialogId", &message.id)
-        .text("from", &message.from)
-        .text("author", &message.author)
+        .text("from", from)
+        .text("author", author)
         .text("text", &message.text)
         .raw("messageNumber", number + 1)
         .raw("isLast", number + 1 == messages.len())

@@ -92,7 +92,7 @@ with entry as (
         'lynn',
         _connection,
         agent,
-        agent,
+        case when agent not like '%_@_%' then agent end,
         null,
         tidegate.without_time(
             max(tidegate.with_time(coalesce(agent_at, started_at), nullif(team, '')) collate "C")
@@ -103,12 +103,12 @@ with entry as (
     where agent <> ''
     group by _connection, agent
     union all
-    select 'lynn', _connection, agent, agent, null, null, null, max(_loaded_at)
+    select 'lynn', _connection, agent, case when agent not like '%_@_%' then agent end, null, null, null, max(_loaded_at)
     from {{lynn.survey_result}} t
     where agent <> ''
     group by _connection, agent
     union all
-    select 'lynn', _connection, author, author, null, null, null, max(_loaded_at)
+    select 'lynn', _connection, author, case when author not like '%_@_%' then author end, null, null, null, max(_loaded_at)
     from {{lynn.show_dialogs}} t
     where lower(sender) in ('agent', 'operator', 'executive') and author <> ''
     group by _connection, author
@@ -120,7 +120,8 @@ agent as (
         connection,
         id,
         coalesce(max(name) filter (where active is not null), max(name)) as name,
-        max(email) as email,
+        -- Some vendors name agents by their address.
+        coalesce(max(email), case when id like '%_@_%' then id end) as email,
         max(team) as team,
         bool_or(active) as active,
         coalesce(max(_loaded_at) filter (where active is not null), max(_loaded_at)) as _loaded_at
@@ -134,20 +135,29 @@ known as (
     where email is not null and tidegate.is_person(name)
     group by lower(name)
     having count(distinct lower(email)) = 1
+),
+-- The name that the other systems give to an address, if they agree.
+named as (
+    select lower(email) as email, min(name collate "C") as name
+    from agent
+    where email is not null and name is not null
+    group by lower(email)
+    having count(distinct lower(name)) = 1
 )
+-- Agents and customers have different keys, or else an agent's name would reveal a customer who has it too.
 select
     a.source::text as source,
     a.connection::text as connection,
     (a.source || ':' || a.connection || ':' || tidegate.agent_id(a.id))::text as agent_key,
     a.id::text as agent_id,
-    coalesce(a.name, a.id)::text as name,
+    coalesce(a.name, n.name, case when a.id like '%_@_%' then split_part(a.id, '@', 1) else a.id end)::text as name,
     a.email::text as email,
     a.team::text as team,
     a.active::boolean as active,
     tidegate.person_key(
+        'agent',
         coalesce(
             a.email,
-            case when a.id like '%_@_%' then a.id end,
             k.email,
             case when tidegate.is_person(a.name) then a.name end,
             a.source || ':' || a.connection || ':' || a.id
@@ -155,17 +165,18 @@ select
     )::text as person_key,
     a._loaded_at::timestamptz as loaded_at
 from agent a
-left join known k on k.name = lower(a.name);
+left join known k on k.name = lower(a.name)
+left join named n on n.email = lower(a.email);
 
 comment on view mart.agents is 'One row per agent of a connection, also if only other relations name the agent. Key: agent_key. The same person in several systems has one person_key';
 comment on column mart.agents.source is 'Vendor: khoros, lexer, jaicp or lynn';
 comment on column mart.agents.connection is 'Configured connection from which the row was read';
 comment on column mart.agents.agent_key is 'Unique: source:connection:agent_id; a pseudonym stands for an id that is an e-mail address';
-comment on column mart.agents.agent_id is 'Id at the vendor. Lynn''s reports have only the name, and so have Lexer''s files, for agents whom the vendor''s list does not contain. An e-mail address is null for tidegate_analyst';
-comment on column mart.agents.name is 'Name of the agent, or the id if no name is known; of an e-mail address tidegate_analyst sees the part before the @';
-comment on column mart.agents.email is 'E-mail address; null for tidegate_analyst, and for JAICP and Lynn, which give none';
+comment on column mart.agents.agent_id is 'Id at the vendor. Lynn''s reports have only a name or an address, and so have Lexer''s files, for agents whom the vendor''s list does not contain. An e-mail address is null for tidegate_analyst';
+comment on column mart.agents.name is 'Name of the agent; if the vendor gives none, the name that other systems give to the e-mail address, or else the id, of an address the part before the @. Of a name that is an e-mail address tidegate_analyst sees that part';
+comment on column mart.agents.email is 'E-mail address; null for tidegate_analyst. JAICP gives none, and Lynn only where it names agents by their address';
 comment on column mart.agents.team is 'Team (Khoros) or work group of the agent''s last session (Lynn). Null for Lexer and JAICP';
 comment on column mart.agents.active is 'Whether the vendor still lists the agent. Null for agents whom the list does not contain, and for JAICP and Lynn, which have none';
 comment on column mart.agents.person_key is
-    'Equal for the same person in several systems: by e-mail address, by a name that has one address only, or else by a name of two words or more. An agent with none of them has a key that nobody shares';
+    'Equal for the same agent in several systems (customers have other keys): by e-mail address, by a name that has one address only, or else by a name of two words or more. An agent with none of them has a key that nobody shares';
 comment on column mart.agents.loaded_at is 'When Tidegate last changed the row';

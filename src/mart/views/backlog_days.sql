@@ -74,7 +74,7 @@ from (
 ) d;
 
 comment on view mart.backlog_days is
-    'What was open at the end of a day (of today: now), by unit, state and agent. Key: day, source, connection, unit, state, agent_key. Lexer''s cases and its inbox hold the same messages: add up one unit only';
+    'What was open at the end of a day (of today: now, of Lexer''s inbox: when the day was read last), by unit, state and agent. Key: day, source, connection, unit, state, agent_key. Lexer''s cases and its inbox hold the same messages: add up one unit only';
 comment on column mart.backlog_days.day is 'Local date in the business time zone; for Lexer''s inbox the day that the vendor counted';
 comment on column mart.backlog_days.source is 'Vendor: khoros or lexer; bot sessions of JAICP and Lynn are not a backlog';
 comment on column mart.backlog_days.connection is 'Configured connection from which the figures were read';
@@ -82,6 +82,6 @@ comment on column mart.backlog_days.unit is 'What is counted: conversation (Khor
 comment on column mart.backlog_days.state is
     'open, pending or unknown (conversations and cases; the state of today, since no vendor reports past states), or inbox and Lexer''s state of a message';
 comment on column mart.backlog_days.agent_key is 'The agent to whom it was assigned, as in mart.agents; null if nobody';
-comment on column mart.backlog_days.open_count is 'Conversations, cases or messages that were open, as unit says';
+comment on column mart.backlog_days.open_count is 'Conversations, cases or messages that were open, as unit says. Lexer''s inbox is that of the time at which the day was read last, not of the end of the day: of a day that a backfill reads later, what is still open of its messages';
 comment on column mart.backlog_days.age_seconds is 'Their average age in seconds. Null for Lexer''s inbox, which has counts only';
 comment on column mart.backlog_days.oldest_seconds is 'Age of the oldest in seconds. Null for Lexer''s inbox';

@@ -110,7 +110,7 @@ select
 from jaicp;
 
 comment on view mart.campaigns is
-    'One row per campaign (Lynn) and outgoing call task (JAICP). Key: campaign_key. Khoros and Lexer have no campaigns';
+    'One row per campaign (Lynn) and outgoing call task (JAICP, of which only the ids in its messages are known: a task without messages has no row). Key: campaign_key. Khoros and Lexer have no campaigns';
 comment on column mart.campaigns.source is 'Vendor: lynn or jaicp';
 comment on column mart.campaigns.connection is 'Configured connection from which the row was read, or to which batches were sent';
 comment on column mart.campaigns.first_sent_at is 'First batch (Lynn) or call (JAICP); null if nothing was sent';
@@ -122,8 +122,8 @@ comment on column mart.campaigns.category is 'Category of the campaign (Lynn)';
 comment on column mart.campaigns.valid_until is 'End of the campaign (Lynn)';
 comment on column mart.campaigns.active is 'Whether the vendor still lists the campaign. Null for JAICP, which has no list';
 comment on column mart.campaigns.blacklisted is 'Contacts that must not be contacted for this campaign (Lynn). Null if the blacklist is not read, and for JAICP';
-comment on column mart.campaigns.sent is 'Records that Lynn accepted from tidegate push; calls or clients that a message of JAICP reached: reported as sent, or answered';
-comment on column mart.campaigns.failed is 'Records that Lynn refused or that failed; calls or clients that JAICP reports as not reached';
-comment on column mart.campaigns.unknown is 'Records, calls or clients whose outcome is not known';
+comment on column mart.campaigns.sent is 'Records that Lynn accepted from tidegate push; of JAICP sessions that a message with the task''s id reached: reported as sent, or answered. A session is a call, or a client of a mailing; ids are counted, since JAICP lists neither tasks nor whom they are meant for';
+comment on column mart.campaigns.failed is 'Records that Lynn refused or that failed; sessions that JAICP reports as not reached';
+comment on column mart.campaigns.unknown is 'Records or sessions whose outcome is not known';
 comment on column mart.campaigns.answered is 'Of those in sent, how many got a reply from the client. Null for Lynn, whose reports do not tie replies to campaigns';
 comment on column mart.campaigns.loaded_at is 'When Tidegate last changed the row; null for campaigns known from batches only';

@@ -144,6 +144,7 @@ select
     nullif(c.handle, '')::text as handle,
     nullif(c.name, '')::text as name,
     tidegate.person_key(
+        'customer',
         case
             when tidegate.is_person(c.handle) then c.handle
             when tidegate.is_person(c.name) then c.name
@@ -161,5 +162,5 @@ comment on column mart.customers.channel is 'Channel in the vocabulary of mart.c
 comment on column mart.customers.handle is 'User name. Null for tidegate_analyst, for Lynn, which gives none, and for customers of Khoros whom its list does not contain';
 comment on column mart.customers.name is 'Name; null for tidegate_analyst and for Khoros, which gives only the user name';
 comment on column mart.customers.person_key is
-    'Equal for the same person in several systems: by a user name that is an e-mail address or has two words (joined by a blank, _, . or -), or else by a name of two words or more. A customer with neither has a key that nobody shares';
+    'Equal for the same customer in several systems (agents have other keys): by a user name that is an e-mail address or has two words (joined by a blank, _, . or -), or else by a name of two words or more. A customer with neither has a key that nobody shares';
 comment on column mart.customers.loaded_at is 'When Tidegate last changed the row';

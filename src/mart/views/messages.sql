@@ -56,7 +56,7 @@ lexer as (
         m._row_key || '/' || extract(epoch from m._window_start)::bigint,
         m.customer_publish_date_utc,
         'customer',
-        case when m.agent_reponse_date_utc is not null then 'agent' end,
+        case when m.agent_reponse_date_utc is not null or m.agent_response <> '' then 'agent' end,
         lower(m.source_type),
         null::text,
         coalesce(
@@ -66,7 +66,8 @@ lexer as (
         nullif(m.customer_username, ''),
         tidegate.sane_seconds(m.customer_wait_time_min) * 60,
         null::double precision,
-        m.within_customer_sla,
+        -- What Lexer says before there is a reply is not final, and its reports count breaches of replies only.
+        case when m.agent_reponse_date_utc is not null or m.agent_response <> '' then m.within_customer_sla end,
         null::text,
         m._loaded_at
     from lexer.mention_sla_export m
@@ -183,6 +184,6 @@ comment on column mart.messages.wait_seconds is
     'Seconds that the customer waited for the reply: Lexer''s own figure. Null for the others, which report none';
 comment on column mart.messages.processing_seconds is
     'Seconds that the bot took for its answer. Only JAICP reports it; the unit is not documented and taken as milliseconds';
-comment on column mart.messages.within_sla is 'Whether the reply met the customer''s service level. Only Lexer reports it';
+comment on column mart.messages.within_sla is 'Whether the reply met the customer''s service level. Only Lexer reports it; null while there is no reply, since Lexer does not say what its flag means then nor until when a reply is due';
 comment on column mart.messages.delivery_status is 'Delivery as the vendor reports it, in lower case: sent, read … Only JAICP, if enabled';
 comment on column mart.messages.loaded_at is 'When Tidegate last changed the row';

@@ -250,8 +250,8 @@ select
 from (
     select
         t.*,
-        -- Each stream was read through the whole bucket and after its end, whatever is missing or held elsewhere. Cases of
-        -- the day before may have been closed in it.
+        -- Each stream was read through the whole bucket and after its end, whatever is missing or held elsewhere. A case
+        -- that was closed in it is in the slice of that day, however old it is.
         (t.source <> 'lexer' or t.bucket_end = t.slice_end)
             and not exists (
                 select
@@ -264,23 +264,16 @@ from (
                 from (
                     select
                         bool_and(s.held_since is null and s.finished_at >= t.bucket_end)
-                            and sum(least(s.read_until, s.window_end, t.bucket_end) - greatest(s.window_start, u.first))
-                            >= t.bucket_end - u.first as is_read
-                    from (
-                        values
-                            (t.their_stream, t.bucket_start),
-                            (
-                                t.our_stream,
-                                t.bucket_start - case when t.metric = 'closed cases' then interval '1 day' else interval '0' end
-                            )
-                    ) as u (stream, first)
+                            and sum(least(s.read_until, s.window_end, t.bucket_end) - greatest(s.window_start, t.bucket_start))
+                            >= t.bucket_end - t.bucket_start as is_read
+                    from (values (t.their_stream), (t.our_stream)) as u (stream)
                     left join tidegate.slice s on s.connection = t.connection
                         and s.stream = u.stream
                         and s.window_start < t.bucket_end
-                        and s.window_end > u.first
-                        and s.read_until > u.first
+                        and s.window_end > t.bucket_start
+                        and s.read_until > t.bucket_start
                         and s.finished_at <= now()
-                    group by u.stream, u.first
+                    group by u.stream
                 ) c
             ) as comparable
     from counted t

@@ -8,7 +8,8 @@ select
     d.agent_key::text as agent_key,
     d.measured::bigint as measured,
     d.met::bigint as met,
-    (d.measured - d.met)::bigint as breached
+    (d.measured - d.met)::bigint as breached,
+    d.unmeasured::bigint as unmeasured
 from (
     select
         source,
@@ -17,40 +18,53 @@ from (
         'conversation' as unit,
         channel,
         agent_key,
-        count(*) as measured,
-        count(*) filter (where sla_met) as met
+        count(sla_met) as measured,
+        count(*) filter (where sla_met) as met,
+        count(*) - count(sla_met) as unmeasured
     from mart.conversations
-    where source = 'lynn' and sla_met is not null and day is not null
+    where source = 'lynn' and reached_agent and day is not null
     group by source, connection, day, channel, agent_key
     union all
-    select
-        source,
-        connection,
-        day,
-        'message',
-        channel,
-        agent_key,
-        count(*),
-        count(*) filter (where within_sla)
-    from mart.messages
-    where source = 'lexer' and within_sla is not null and day is not null
-    group by source, connection, day, channel, agent_key
-    union all
-    -- A connection whose messages are not read has the agents' summaries.
-    select
-        'lexer',
-        u._connection,
-        (u._window_start at time zone coalesce(s.timezone, 'UTC'))::date,
-        'message',
-        'unknown',
-        'lexer:' || u._connection || ':' || tidegate.agent_id(u.user_id),
-        tidegate.numeric_as_count(sum(u.responded_to)),
-        tidegate.numeric_as_count(sum(u.responded_to::numeric - u.broke_sla))
-    from lexer.user_summary u
-    left join tidegate.stream s on s.connection = u._connection and s.stream = 'user_summary'
-    where u.responded_to >= u.broke_sla
-        and not exists (select from lexer.mention_sla_export m where m._connection = u._connection)
-    group by 1, 2, 3, 6
+    select 'lexer', l.connection, l.day, 'message', l.channel, l.agent_key, l.measured, l.met, l.unmeasured
+    from (
+        select
+            *,
+            -- The messages of a day tell more than the agents' summaries of it. The summaries stand for days whose
+            -- messages were not read, or do not say whether the service level was met.
+            first_value(origin) over (partition by connection, day order by measured > 0 desc, origin) as origin_of_day
+        from (
+            select
+                1 as origin,
+                connection,
+                day,
+                channel,
+                agent_key,
+                count(within_sla) as measured,
+                count(*) filter (where within_sla) as met,
+                count(*) - count(within_sla) as unmeasured
+            from mart.messages
+            where source = 'lexer' and day is not null
+            group by connection, day, channel, agent_key
+            union all
+            -- Both count replies: a message without one is neither met nor breached.
+            select
+                2,
+                u._connection,
+                (u._window_start at time zone coalesce(s.timezone, 'UTC'))::date,
+                'unknown',
+                'lexer:' || u._connection || ':' || tidegate.agent_id(u.user_id),
+                tidegate.numeric_as_count(sum(u.responded_to)),
+                tidegate.numeric_as_count(sum(u.responded_to::numeric - u.broke_sla)),
+                tidegate.numeric_as_count(
+                    sum(greatest(u.mentions_assigned::numeric - u.responded_to, 0)) filter (where u.mentions_assigned is not null)
+                )
+            from lexer.user_summary u
+            left join tidegate.stream s on s.connection = u._connection and s.stream = 'user_summary'
+            where u.responded_to >= u.broke_sla
+            group by 2, 3, 5
+        ) o
+    ) l
+    where l.origin = l.origin_of_day
 ) d;
 
 comment on view mart.service_levels is
@@ -58,11 +72,14 @@ comment on view mart.service_levels is
 comment on column mart.service_levels.source is 'Vendor: lynn or lexer; Khoros and JAICP report no service level';
 comment on column mart.service_levels.connection is 'Configured connection from which the figures were read';
 comment on column mart.service_levels.day is
-    'Local date in the business time zone (mart.timezone) on which the conversation began or the customer''s message was sent';
-comment on column mart.service_levels.unit is 'What is counted: conversation (Lynn) or message (Lexer)';
+    'Local date in the business time zone (mart.timezone) on which the conversation began or the customer''s message was sent. Of days of which Lexer''s messages were not read, the day that the vendor counted';
+comment on column mart.service_levels.unit is 'What is counted: conversation that reached an agent (Lynn) or message of a customer (Lexer)';
 comment on column mart.service_levels.channel is
-    'Channel in the vocabulary of mart.channels; unknown for connections of Lexer that read only the summaries of agents';
+    'Channel in the vocabulary of mart.channels; unknown for days of which only the summaries of Lexer''s agents were read';
 comment on column mart.service_levels.agent_key is 'The agent, as in mart.agents; null if the vendor names none';
-comment on column mart.service_levels.measured is 'Number of conversations or messages for which the vendor says whether the service level was met';
+comment on column mart.service_levels.measured is
+    'Number of conversations or messages for which it is known whether the service level was met. Of Lexer only messages with a reply, as in its own count of breaches';
 comment on column mart.service_levels.met is 'Number of those that met it';
 comment on column mart.service_levels.breached is 'Number of those that did not';
+comment on column mart.service_levels.unmeasured is
+    'Number of those for which it is not known: messages without a reply (Lexer), conversations without a compliance (Lynn). They may have missed the service level already. Null if Lexer''s summaries do not say how many messages were assigned';

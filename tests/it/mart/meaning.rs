@@ -68,6 +68,40 @@ async fn p11_a_held_slice_makes_only_its_own_totals_incomparable() {
 }
 
 #[tokio::test]
+async fn p11_closed_cases_are_compared_with_slices_and_a_lookback_of_one_day() {
+    let mart = filled().await;
+    for stream in ["case_summary", "case_details"] {
+        // The run after midnight reads the day that has just ended, and none before it.
+        mart.run(format!(
+            "insert into tidegate.stream (connection, stream, table_schema, table_name, anchor, timezone, slice)
+            values ('acme', '{stream}', 'lexer', '{stream}', '2026-01-01', 'UTC', '1d');
+            insert into tidegate.slice (connection, stream, window_start, window_end, read_until, finished_at)
+            select 'acme', '{stream}', day, day + interval '1 day', day + interval '1 day', day + interval '30 hours'
+            from generate_series(timestamptz '2026-01-01 00:00Z', '2026-01-03 00:00Z', '1 day') day"
+        ))
+        .await;
+    }
+    mart.run(
+        "insert into lexer.case_summary (_connection, _window_start, window_end, _run_id, _loaded_at, total_cases)
+        select 'acme', day, day + interval '1 day', 1, now(), case extract(day from day) when 2 then 2 else 1 end
+        from generate_series(timestamptz '2026-01-01 00:00Z', '2026-01-03 00:00Z', '1 day') day;
+        insert into lexer.case_details (_connection, _window_start, _row_key, _run_id, _loaded_at, case_id, opened_utc, closed_utc)
+        select 'acme', slice::timestamptz, gen_random_uuid(), 1, now(), id, opened::timestamptz, closed::timestamptz
+        from (values
+            ('2026-01-01 00:00Z', 'short', '2026-01-01 10:00Z', '2026-01-01 11:00Z'),
+            ('2026-01-01 00:00Z', 'over midnight', '2026-01-01 22:00Z', null),
+            ('2026-01-02 00:00Z', 'over midnight', '2026-01-01 22:00Z', '2026-01-02 09:00Z'),
+            ('2026-01-02 00:00Z', 'old', '2025-06-01 00:00Z', '2026-01-02 09:00Z'),
+            ('2026-01-02 00:00Z', 'open', '2026-01-02 23:00Z', null)
+        ) as c (slice, id, opened, closed)",
+    )
+    .await;
+    let differences = "select string_agg(coalesce(difference::text, 'incomparable'), ', ' order by bucket_start)
+        from mart.reconciliation where metric = 'closed cases'";
+    assert_eq!(mart.text(differences).await.unwrap(), "0, 0, -1", "one that was closed on the last day is missing");
+}
+
+#[tokio::test]
 async fn p5_a_duration_that_overflows_in_seconds_is_null() {
     let mut mart = filled().await;
     mart.run("alter table khoros.conversation add column wait_hours double precision").await;
@@ -135,18 +169,37 @@ async fn service_levels_are_counted_by_what_each_vendor_measures() {
     mart.run(
         "insert into lynn.current_interactions (_connection, _window_start, _row_key, _run_id, _loaded_at, session_id, date, channel, agent, compliance)
         select 'acme', '2026-01-01', gen_random_uuid(), 1, now(), 's' || i, '2026-01-01', 'web chat', 'anna', 90 + 10 * (i % 2) from generate_series(1, 5) i;
-        insert into lexer.mention_sla_export (_connection, _window_start, _row_key, _run_id, _loaded_at, source_type, customer_publish_date_utc, within_customer_sla)
-        select 'acme', '2026-01-01', gen_random_uuid(), 1, now(), 'email', '2026-01-01', case when i < 7 then i % 3 > 0 end from generate_series(1, 9) i;
-        insert into lexer.user_summary (_connection, _window_start, user_id, _run_id, _loaded_at, responded_to, broke_sla)
-        values ('acme', '2026-01-01', '1', 1, now(), 100, 50), ('other', '2026-01-01', '1', 1, now(), 10, 4)",
+        insert into lexer.mention_sla_export (_connection, _window_start, _row_key, _run_id, _loaded_at, source_type, customer_publish_date_utc, within_customer_sla, agent_reponse_date_utc, agent_response)
+        select 'acme', timestamptz '2026-01-01', gen_random_uuid(), 1, now(), 'email', timestamptz '2026-01-01', case when i < 7 then i % 3 > 0 end,
+            case when i % 2 = 0 then timestamptz '2026-01-01' end, 'yes'
+        from generate_series(1, 9) i
+        union all
+        select 'acme', '2026-01-01', gen_random_uuid(), 1, now(), 'email', '2026-01-01', i > 1, null, nullif(repeat('x', i), '') from generate_series(0, 2) i
+        union all
+        select 'acme', '2026-01-02', gen_random_uuid(), 1, now(), 'email', '2026-01-02', true, null, null from generate_series(1, 2) i
+        union all
+        select 'acme', '2026-01-03', gen_random_uuid(), 1, now(), 'email', '2026-01-03', true, null, null from generate_series(1, 2) i;
+        insert into lexer.user_summary (_connection, _window_start, user_id, _run_id, _loaded_at, mentions_assigned, responded_to, broke_sla)
+        values ('acme', '2025-12-31', '1', 1, now(), 20, 7, 3), ('acme', '2025-12-31', '2', 1, now(), 3, 0, 0), ('acme', '2026-01-01', '1', 1, now(), 100, 100, 50),
+            ('acme', '2026-01-02', '1', 1, now(), 5, 4, 1), ('acme', '2026-01-03', '1', 1, now(), 5, 0, 0), ('other', '2026-01-01', '1', 1, now(), null, 10, 4)",
     )
     .await;
-    let found = "select string_agg(concat_ws(' ', source, connection, day, unit, channel, measured, met, breached), ', ' order by source, connection)
+    let found = "select string_agg(concat_ws(' ', source, connection, day, unit, channel, measured, met, breached, unmeasured), ', '
+            order by source, connection, day, agent_key)
         from mart.service_levels";
     assert_eq!(
         mart.text(found).await.unwrap(),
-        "lexer acme 2026-01-01 message email 6 4 2, lexer other 2026-01-01 message unknown 10 6 4, \
-         lynn acme 2026-01-01 conversation webchat 5 3 2"
+        "lexer acme 2025-12-31 message unknown 7 4 3 13, lexer acme 2025-12-31 message unknown 0 0 0 3, \
+         lexer acme 2026-01-01 message email 8 5 3 4, lexer acme 2026-01-02 message unknown 4 3 1 1, \
+         lexer acme 2026-01-03 message email 0 0 0 2, lexer other 2026-01-01 message unknown 10 6 4, \
+         lynn acme 2026-01-01 conversation webchat 5 3 2 0"
+    );
+    let flags = "select string_agg(coalesce(within_sla::text, '-') || coalesce(reply_by, '-'), ' ' order by within_sla, reply_by)
+        from mart.messages where source = 'lexer' and day = '2026-01-01'";
+    assert_eq!(
+        mart.text(flags).await.unwrap(),
+        "falseagent falseagent falseagent trueagent trueagent trueagent trueagent trueagent -agent -agent -agent --",
+        "a message without a reply is neither met nor breached"
     );
 }
 

@@ -120,3 +120,52 @@ async fn a_client_of_jaicp_without_a_bot_in_the_list_is_the_client_of_its_sessio
     assert_eq!(mart.count(joined).await, 3);
     assert_eq!(unlisted(&mart.pool).await, [""; 0]);
 }
+
+#[tokio::test]
+async fn an_agent_who_is_named_by_an_address_has_the_name_that_other_systems_give_to_it() {
+    let mart = filled().await;
+    mart.run(
+        "insert into khoros.\"user\" (_connection, _row_key, _run_id, _loaded_at, agent_display_id, agent_name, agent_email)
+        values ('acme', gen_random_uuid(), 1, now(), '14', 'Ana Reis', 'ana@example.com'), ('acme', gen_random_uuid(), 1, now(), '15', 'Zoë', 'shared@example.com');
+        insert into lexer.users (_connection, id, first_name, last_name, email, _run_id, _loaded_at)
+        values ('acme', 14, 'ana', 'REIS', 'ANA@example.com', 1, now()), ('acme', 15, 'Max', null, 'shared@example.com', 1, now());
+        insert into lynn.survey_result (_connection, _window_start, _row_key, _run_id, _loaded_at, agent)
+        select 'acme', '2026-01-01', gen_random_uuid(), 1, now(), agent
+        from unnest(array['Ana@example.com', 'shared@example.com', 'new.one@example.com', 'Eve', '@eve']) agent",
+    )
+    .await;
+    let agents = "select string_agg(concat_ws(' ', name, coalesce(email, '-')), ', ' order by agent_id collate \"C\")
+        from mart.agents where source = 'lynn'";
+    assert_eq!(
+        mart.text(agents).await.unwrap(),
+        "@eve -, Ana Reis Ana@example.com, Eve -, new.one new.one@example.com, shared shared@example.com",
+        "two systems name the shared address differently"
+    );
+    let mut analyst = mart.session_as("tidegate_analyst").await;
+    let seen = "select string_agg(concat_ws(' ', coalesce(agent_id, '-'), coalesce(email, '-')), ', ' order by name)
+        from mart.agents where source = 'lynn' and name in ('Ana Reis', 'new.one')";
+    let seen: String = sqlx::query_scalar(seen).fetch_one(&mut analyst).await.unwrap();
+    assert_eq!(seen, "- -, - -");
+}
+
+#[tokio::test]
+async fn p7_keys_do_not_tell_that_a_customer_has_the_name_or_address_of_an_agent() {
+    let mart = filled().await;
+    mart.run(
+        "insert into lexer.users (_connection, id, first_name, last_name, _run_id, _loaded_at)
+        values ('acme', 1, 'Ana', 'Reis', 1, now());
+        insert into lynn.survey_result (_connection, _window_start, _row_key, _run_id, _loaded_at, agent)
+        values ('acme', '2026-01-01', gen_random_uuid(), 1, now(), 'ana@example.com');
+        insert into lynn.contacts (_connection, _row_key, _run_id, _loaded_at, id, full_name)
+        values ('acme', gen_random_uuid(), 1, now(), 'ana@example.com', 'Ana Reis');
+        insert into lexer.mention_sla_export (_connection, _window_start, _row_key, _run_id, _loaded_at, customer_username)
+        values ('acme', '2026-01-01', gen_random_uuid(), 1, now(), 'ana@example.com')",
+    )
+    .await;
+    let both = "select count(*) from mart.agents a join mart.customers c
+        on c.person_key = a.person_key or split_part(c.customer_key, ':', 3) in (split_part(a.agent_key, ':', 3), a.person_key)";
+    assert_eq!(mart.count(both).await, 0);
+    let same = "select count(*) from (select from mart.customers group by person_key) p";
+    assert_eq!(mart.count(same).await, 2, "a name and an address");
+    assert_eq!(mart.count("select count(*) from mart.customers").await, 2);
+}

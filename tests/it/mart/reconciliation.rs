@@ -91,8 +91,9 @@ async fn p11_the_vendors_totals_agree_with_the_rows_and_a_lost_row_shows() {
     let whole_days = (warehouse.to - warehouse.from).num_days();
     for (metric, ..) in FAULTS {
         let (compared, different, _) = found[*metric];
-        // Of closed cases the first day cannot be compared: those that began before it are not read.
-        assert!(compared >= whole_days - 1, "{metric}: {found:?}");
+        // A quiet day may have no promoter. Cases are closed on every day, also those that began before the first.
+        let quiet_days = i64::from(*metric != "closed cases");
+        assert!(compared >= whole_days - quiet_days, "{metric}: {found:?}");
         assert_eq!(different, 0, "{metric}: {found:?}");
     }
     assert_eq!(found.len(), FAULTS.len(), "{found:?}");

@@ -136,6 +136,21 @@ async fn the_configuration_replaces_what_was_found() {
 }
 
 #[tokio::test]
+async fn the_comment_of_the_tables_state_says_whose_row_stands_for_each_child_table() {
+    let mart = Mart::new().await;
+    let comment = mart.text("select obj_description('mart.data_status'::regclass)").await.unwrap();
+    let mut children = 0;
+    for stream in tidegate::connector::all_streams() {
+        for child in stream.children.iter() {
+            let said = format!("of {0}.{1} for {0}.{2}", stream.schema, stream.name, child.name);
+            assert!(comment.contains(&said), "{said}");
+            children += 1;
+        }
+    }
+    assert_eq!(comment.matches(" for ").count() - 1, children, "{comment}");
+}
+
+#[tokio::test]
 async fn a_query_computes_only_the_columns_that_it_asks_for() {
     let mart = Mart::new().await;
     mart.add_columns(natural).await;

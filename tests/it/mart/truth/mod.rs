@@ -72,8 +72,8 @@ impl Truth<'_> {
         monday(self.day(at))
     }
 
-    /// The last local day of which the vendors list only a part: Khoros the conversations that were closed later, JAICP
-    /// the sessions with a later turn.
+    /// The last local day of which the vendors list only a part: Khoros and Lexer the conversations that were closed
+    /// later, JAICP the sessions with a later turn.
     fn day_before(&self) -> NaiveDate {
         self.day(self.from - TimeDelta::seconds(1))
     }
@@ -83,13 +83,14 @@ impl Truth<'_> {
         self.company.contacts(vendor, self.from, self.to, self.to)
     }
 
-    /// Conversations that began earlier and were closed within the time that is read, so that Khoros reports them.
-    /// Their responses are of the day on which they began.
+    /// Conversations that began earlier and were closed within the time that is read, so that Khoros and Lexer report
+    /// them. Their responses are of the day on which they began.
     fn closed_later(&self, vendor: Vendor) -> Vec<Contact> {
         let mut contacts = self.company.contacts(vendor, self.from - TimeDelta::days(3), self.from, self.to);
         contacts.retain(|contact| {
             let before = (self.from - contact.started).as_seconds_f64();
-            vendor == Vendor::Khoros && contact.resolution_seconds.is_some_and(|secs| secs >= before)
+            matches!(vendor, Vendor::Khoros | Vendor::Lexer)
+                && contact.resolution_seconds.is_some_and(|secs| secs >= before)
         });
         contacts
     }
@@ -158,7 +159,7 @@ impl Truth<'_> {
     /// 3: per week.
     async fn service_level(&self, session: &mut PgConnection) -> Verdict {
         let rows = question(session, "03").await;
-        let found = table(&rows, &["week", "source"], &["measured", "breached", "percent"]);
+        let found = table(&rows, &["week", "source"], &["measured", "breached", "percent", "unmeasured"]);
         let mut wanted = Figures::new();
         let mut week = self.from;
         while week < self.to {
@@ -166,7 +167,8 @@ impl Truth<'_> {
             for vendor in [Vendor::Lexer, Vendor::Lynn] {
                 let sla = self.company.sla(vendor, week, end);
                 let (all, broken) = (number(sla.handled), number(sla.broken));
-                wanted.insert(key(&[&self.week(week), &source(vendor)]), vec![all, broken, 100.0 * broken / all]);
+                let figures = vec![all, broken, 100.0 * broken / all, number(sla.unanswered)];
+                wanted.insert(key(&[&self.week(week), &source(vendor)]), figures);
             }
             week = end;
         }
@@ -197,11 +199,10 @@ impl Truth<'_> {
                     let figures = vec![number(closed), number(replies), number(answered), wait(&waits)];
                     wanted.insert(key(&[&"khoros", &agent.name()]), figures);
                 } else {
-                    // Lynn knows agents by their address, of which analysts see the first part. Sessions of more than a
-                    // day ago are closed.
-                    let (name, _) = agent.email.split_once('@').unwrap();
+                    // Lynn knows agents by their address, to which Khoros gives a name. Sessions of more than a day ago
+                    // are closed.
                     let figures = vec![number(contacts.len()), NULL, number(contacts.len()), wait(&waits)];
-                    wanted.insert(key(&[&"lynn", &name]), figures);
+                    wanted.insert(key(&[&"lynn", &agent.name()]), figures);
                 }
             }
         }
@@ -392,7 +393,11 @@ impl Truth<'_> {
         let found = counted(rows.iter().map(|row| text(row, "systems")));
         let mut customers: BTreeMap<u64, BTreeSet<&str>> = BTreeMap::new();
         for vendor in [Vendor::Khoros, Vendor::Lexer, Vendor::Jaicp] {
-            for number in self.company.customers(vendor, self.from, self.to) {
+            let mut numbers = self.company.customers(vendor, self.from, self.to);
+            if vendor == Vendor::Lexer {
+                numbers.extend(self.closed_later(vendor).iter().map(|contact| contact.customer.number));
+            }
+            for number in numbers {
                 customers.entry(number).or_default().insert(source(vendor));
             }
         }
@@ -416,7 +421,12 @@ const FAULTS: &[(u8, &str)] = &[
     (2, "update jaicp.messages set is_livechat = true"),
     (2, "update lynn.current_interactions set first_response_service_level_sec = 1 + first_response_service_level_sec"),
     (3, "update lynn.current_interactions set compliance = 99"),
-    (3, "update lexer.mention_sla_export set within_customer_sla = null"),
+    (3, "update lexer.mention_sla_export set within_customer_sla = not within_customer_sla"),
+    (
+        3,
+        "update lexer.mention_sla_export set agent_reponse_date_utc = null, agent_response = '' where state = 'closed'",
+    ),
+    (3, "update lexer.mention_sla_export set agent_response = 'x' where state = 'new'"),
     (4, "update khoros.response set agent_display_id = '14'"),
     (4, "delete from lexer.user_summary where user_id = '41'"),
     (4, "update jaicp.messages set text_answer = ''"),
@@ -440,6 +450,11 @@ const FAULTS: &[(u8, &str)] = &[
     (12, "update jaicp.clients set username = null"),
     (13, "update khoros.\"user\" set team_name = null"),
     (13, "update lexer.user_volume set count = count + 1"),
+    (13, "update lynn.show_dialogs set author = 'ShopSupport' where \"from\" = 'agent'"),
+    (13, "update lynn.show_dialogs set \"from\" = 'agent', author = 'ana.reis@example.com' where \"from\" = 'bot'"),
+    (13, "update khoros.author set network = 'viber'"),
+    (13, "update lexer.mention_sla_export set source_type = 'viber'"),
+    (13, "update jaicp.clients set channel_type = 'viber'"),
 ];
 
 impl Truth<'_> {
@@ -459,7 +474,9 @@ impl Truth<'_> {
             12 => self.identities(session).await,
             _ => {
                 self.conversations_in_other_ways(session).await?;
-                self.other_relations(session).await
+                self.other_relations(session).await?;
+                self.agents_of_dialogs(session).await?;
+                self.channels_of_customers(session).await
             }
         }
     }

@@ -1,13 +1,13 @@
 //! Questions beside the twelve.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{Datelike as _, Timelike as _};
+use chrono::{Datelike as _, TimeDelta, Timelike as _};
 use simulator::Vendor;
 use sqlx::PgConnection;
 
-use super::figures::{Figures, Verdict, counted, figure, key, mean, number, same, table};
-use super::{SOURCES, Truth, ask, source};
+use super::figures::{Figures, Verdict, counted, figure, key, mean, number, same, table, text};
+use super::{SOURCES, Truth, ask, channel, execute, source};
 
 impl Truth<'_> {
     /// When conversations began, how long teams let customers wait, and who wrote.
@@ -113,5 +113,66 @@ impl Truth<'_> {
             &table(&rows, &["source"], &["counted", "listed"]),
             &[("khoros".to_owned(), vec![listed; 2])].into(),
         )
+    }
+
+    /// Who wrote to customers at Lynn: the agents of the sessions, whom the other systems know.
+    pub(super) async fn agents_of_dialogs(&self, session: &mut PgConnection) -> Verdict {
+        let rows = ask(
+            session,
+            "select a.name, count(*) as messages, count(c.agent_key) as of_session
+            from mart.messages m
+            join mart.agents a using (agent_key)
+            left join mart.conversations c using (conversation_key, agent_key)
+            where m.source = 'lynn' and m.direction = 'agent' group by a.name",
+        )
+        .await;
+        let found = table(&rows, &["name"], &["messages", "of_session"]);
+        let counts = self.company.dialog_counts(self.from, self.to);
+        let agents = self.company.agents();
+        let named = |(email, count): (&str, u64)| {
+            let agent = agents.iter().find(|identity| identity.agent.email == email).unwrap().agent;
+            (agent.name(), vec![number(count); 2])
+        };
+        same("messages of agents at Lynn", &found, &counts.into_iter().map(named).collect())?;
+
+        let rows = ask(
+            session,
+            "select source, count(*) as agents, count(*) filter (where person_key in (select person_key from mart.agents where source = 'khoros')) as known
+            from mart.agents where source = 'lynn' group by source",
+        )
+        .await;
+        let all = figure(&rows[0], "agents");
+        let found = table(&rows, &["source"], &["agents", "known"]);
+        same("agents of Lynn", &found, &[("lynn".to_owned(), vec![all; 2])].into())
+    }
+
+    /// The channel of the customers who use only one. Analysts do not see who they are.
+    pub(super) async fn channels_of_customers(&self, session: &mut PgConnection) -> Verdict {
+        execute(session, "set role none").await;
+        let rows = ask(session, "select source, handle, channel from mart.customers where handle is not null").await;
+        execute(session, "set role tidegate_analyst").await;
+        let mut wanted = Vec::new();
+        let mut asked = BTreeSet::new();
+        for vendor in [Vendor::Khoros, Vendor::Lexer, Vendor::Jaicp] {
+            let mut channels: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+            // Some customers are known by what began earlier.
+            let earlier = self.from - TimeDelta::days(3);
+            for contact in self.company.contacts(vendor, earlier, self.to, self.to) {
+                channels.entry(contact.customer.handle).or_default().insert(contact.channel);
+            }
+            for contact in self.contacts(vendor) {
+                let handle = contact.customer.handle;
+                let one = channels.get(&handle).filter(|channels| channels.len() == 1).and_then(BTreeSet::first);
+                if let Some(raw) = one.filter(|_| asked.insert(key(&[&source(vendor), &handle]))) {
+                    // Lexer's messages have a channel.
+                    let channel = if vendor == Vendor::Lexer { (*raw).to_owned() } else { channel(vendor, raw) };
+                    wanted.push(key(&[&source(vendor), &handle, &channel]));
+                }
+            }
+        }
+        let is_asked = |row: &&_| asked.contains(&key(&[&text(row, "source"), &text(row, "handle")]));
+        let found = rows.iter().filter(is_asked);
+        let found = counted(found.map(|row| key(&[&text(row, "source"), &text(row, "handle"), &text(row, "channel")])));
+        same("channels of customers", &found, &counted(wanted))
     }
 }
