@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::alive::{self, Alive};
+use super::names::names;
 use super::streams::StoredPlan;
 use super::{Database, Reload, pruning, totals, views};
 use crate::config::Config;
@@ -89,6 +90,7 @@ impl Daemon {
             mart: mart::Views::default(),
             owner: owner(),
         });
+        shared.metrics.configure(names(&config));
         let (sender, receiver) = watch::channel(Arc::new(config));
         let sources = StatusSources {
             pool: database.pool.clone(),

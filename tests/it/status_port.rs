@@ -207,7 +207,7 @@ async fn metrics_count_this_process_and_measure_the_shared_state() {
         "tidegate_build_info{version=\"0.1.0\"} 1",
         "tidegate_up 1",
         "tidegate_database_up 1",
-        "tidegate_runs_total{job=\"lynn-hourly\",outcome=\"failed\"} 1",
+        "tidegate_runs_total{tidegate_job=\"lynn-hourly\",outcome=\"failed\"} 1",
         "tidegate_rows_total{connection=\"acme-lynn\",stream=\"survey_result\",change=\"inserted\"} 12",
         "tidegate_pages_total{connection=\"acme-lynn\",stream=\"survey_result\"} 1",
         "tidegate_rejected_records_total{connection=\"acme-lynn\",stream=\"survey_result\"} 1",

@@ -43,9 +43,9 @@ async fn the_documented_metrics_exist_and_change() {
     let start = ago(1).date_naive();
     let world = World::with(Recipe { options, start, ..Recipe::default() }).await;
     let daemon = Daemon::start(&world).await;
-    let succeeded = r#"tidegate_runs_total{job="lynn",outcome="succeeded"}"#;
+    let succeeded = r#"tidegate_runs_total{tidegate_job="lynn",outcome="succeeded"}"#;
     let inserted = r#"tidegate_rows_total{connection="acme",stream="navigation_marks",change="inserted"}"#;
-    assert_eq!(daemon.metric(succeeded).await, None);
+    assert_eq!(daemon.metric(succeeded).await, Some(0.0), "it exists before anything happened");
     for runs in [1.0, 2.0] {
         world.enqueue(ByHand::Manual).await;
         eventually(SOON, async || (daemon.metric(succeeded).await == Some(runs)).then_some(())).await;

@@ -23,23 +23,8 @@ type Exported = BTreeMap<String, (String, Labels)>;
 /// An example of a name in the configuration.
 const NAME: &str = "some-name";
 
-const OUTCOMES_OF_RUNS: [RunOutcome; 4] =
-    [RunOutcome::Succeeded, RunOutcome::Held, RunOutcome::Failed, RunOutcome::Cancelled];
-const CHANGES: [RowChange; 5] =
-    [RowChange::Inserted, RowChange::Updated, RowChange::Deleted, RowChange::Unchanged, RowChange::Outside];
 const KINDS: [CallKind; 2] = [CallKind::Login, CallKind::Data];
-const OUTCOMES_OF_CALLS: [CallOutcome; 8] = [
-    CallOutcome::Ok,
-    CallOutcome::Quota,
-    CallOutcome::Unauthorized,
-    CallOutcome::Refused,
-    CallOutcome::ServerError,
-    CallOutcome::Timeout,
-    CallOutcome::Transport,
-    CallOutcome::Unreadable,
-];
-
-/// Fails to compile when a variant is added: add it to its list above too.
+/// Fails to compile when a variant is added: add it to `ALL`, or to `KINDS` above, too.
 const fn _the_lists_are_complete(run: RunOutcome, change: RowChange, kind: CallKind, call: CallOutcome) {
     match run {
         RunOutcome::Succeeded | RunOutcome::Held | RunOutcome::Failed | RunOutcome::Cancelled => {}
@@ -66,15 +51,15 @@ const fn _the_lists_are_complete(run: RunOutcome, change: RowChange, kind: CallK
 async fn scrape() -> String {
     let metrics = Metrics::default();
     let took = Duration::from_millis(30);
-    for outcome in OUTCOMES_OF_RUNS {
+    for outcome in RunOutcome::ALL {
         metrics.run_ended(NAME, outcome);
     }
-    for change in CHANGES {
+    for change in RowChange::ALL {
         metrics.rows(NAME, NAME, change, 1);
     }
     metrics.page_committed(NAME, NAME, took, 1, 1);
     for kind in KINDS {
-        for outcome in OUTCOMES_OF_CALLS {
+        for outcome in CallOutcome::ALL {
             metrics.vendor_call(NAME, kind, outcome, took, 1);
         }
     }

@@ -1,14 +1,22 @@
 //! The metrics of this process. Names and labels are constants; label values come from closed sets (docs/metrics.md).
 //!
-//! Counters count what this process did and are kept in memory. Gauges describe what all replicas share, so each scrape
-//! reads them from Postgres.
+//! Counters count what this process did and are kept in memory. Those that alerts look at exist from the start with the
+//! value 0: a counter that begins with 1 has not increased, and no alert would see its first event. Gauges describe what
+//! all replicas share, so each scrape reads them from Postgres.
+
+mod gauges;
+mod labels;
+mod names;
+
+pub use gauges::Gauges;
+pub use names::{ConnectionNames, Names};
 
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::TimeDelta;
-use prometheus_client::encoding::EncodeLabelSet;
+use chrono::Utc;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -17,11 +25,13 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use labels::{
+    CallLabels, ConnectionLabels, LimitLabels, RowLabels, RunLabels, StreamLabels, call_labels, calls_of, limit_labels,
+    row_labels, run_labels, runs_of, stream_labels,
+};
+
 use crate::http::CallOutcome;
-use crate::pulse::Loop;
-use crate::quota::{CallKind, QuotaUse};
-use crate::store::reconciliation::Compared;
-use crate::store::status::{StreamState, Unfinished};
+use crate::quota::CallKind;
 
 // The encoder appends `_total` to counters and `_info` to the info metric.
 pub const RUNS: &str = "tidegate_runs";
@@ -44,6 +54,7 @@ pub const RUNS_UNFINISHED: &str = "tidegate_runs_unfinished";
 pub const DATABASE_UP: &str = "tidegate_database_up";
 pub const LOOP_AGE_SECONDS: &str = "tidegate_loop_age_seconds";
 pub const CLOCK_SKEW_SECONDS: &str = "tidegate_clock_skew_seconds";
+pub const START_TIME_SECONDS: &str = "tidegate_start_time_seconds";
 pub const UP: &str = "tidegate_up";
 pub const BUILD: &str = "tidegate_build";
 
@@ -62,6 +73,8 @@ pub enum RunOutcome {
 }
 
 impl RunOutcome {
+    pub const ALL: [Self; 4] = [Self::Succeeded, Self::Held, Self::Failed, Self::Cancelled];
+
     const fn label(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
@@ -83,6 +96,8 @@ pub enum RowChange {
 }
 
 impl RowChange {
+    pub const ALL: [Self; 5] = [Self::Inserted, Self::Updated, Self::Deleted, Self::Unchanged, Self::Outside];
+
     const fn label(self) -> &'static str {
         match self {
             Self::Inserted => "inserted",
@@ -92,53 +107,6 @@ impl RowChange {
             Self::Outside => "outside",
         }
     }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RunLabels {
-    job: String,
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ConnectionLabels {
-    connection: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StreamLabels {
-    connection: String,
-    stream: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RowLabels {
-    connection: String,
-    stream: String,
-    change: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CallLabels {
-    connection: String,
-    kind: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LimitLabels {
-    connection: String,
-    limit: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LoopLabels {
-    r#loop: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StateLabels {
-    state: String,
 }
 
 type Seconds = Counter<f64, AtomicU64>;
@@ -158,19 +126,8 @@ pub struct Metrics {
     extra_values: Family<StreamLabels, Counter>,
     checkpoint_seconds: Histogram,
     quota_wait_seconds: Family<LimitLabels, Seconds>,
-}
-
-/// The values at one scrape. Those read from Postgres are `None` if it did not respond in time.
-#[derive(Debug, Default)]
-pub struct Gauges {
-    pub streams: Option<Vec<StreamState>>,
-    pub unfinished: Option<Vec<Unfinished>>,
-    pub compared: Option<Vec<Compared>>,
-    pub quotas: Option<Vec<QuotaUse>>,
-    /// The time since each loop of this process last completed; `None` for one with nothing to do.
-    pub ages: Vec<(Loop, Option<Duration>)>,
-    /// How far this machine's clock is ahead of the database's.
-    pub skew: Option<TimeDelta>,
+    /// Whose metrics exist: what is configured, and what was counted since it was removed.
+    names: Mutex<Names>,
 }
 
 impl Default for Metrics {
@@ -187,6 +144,7 @@ impl Default for Metrics {
             extra_values: Family::default(),
             checkpoint_seconds: Histogram::new(CHECKPOINT_BUCKETS),
             quota_wait_seconds: Family::default(),
+            names: Mutex::default(),
         };
         metrics.register();
         metrics
@@ -201,6 +159,10 @@ impl Metrics {
         let up: Gauge = Gauge::default();
         up.set(1);
         registry.register(UP, "1 while the process responds", up);
+        let started: Gauge = Gauge::default();
+        // Of this machine's clock: it is compared with that of the monitoring, not with stored times.
+        started.set(Utc::now().timestamp());
+        registry.register(START_TIME_SECONDS, "When this process started, in seconds since 1970", started);
         registry.register(RUNS, "Runs that ended in this process", self.runs.clone());
         registry.register(ROWS, "Records committed, by outcome", self.rows.clone());
         registry.register(PAGES, "Pages committed", self.pages.clone());
@@ -217,20 +179,92 @@ impl Metrics {
         registry.register(QUOTA_WAIT_SECONDS, "Time that runs waited for a limit", waited);
     }
 
+    /// Creates the metrics of what is configured with the value 0, and removes those of what no longer is.
+    pub fn configure(&self, configured: Names) {
+        let mut names = self.names();
+        for job in names.jobs.difference(&configured.jobs) {
+            for labels in runs_of(job) {
+                self.runs.remove(&labels);
+            }
+        }
+        for job in &configured.jobs {
+            for labels in runs_of(job) {
+                self.runs.get_or_create(&labels).inc_by(0);
+            }
+        }
+        let none = ConnectionNames::default();
+        for (connection, before) in &names.connections {
+            self.remove(connection, before, configured.connections.get(connection));
+        }
+        for (connection, now) in &configured.connections {
+            if !names.connections.contains_key(connection) {
+                self.create(connection);
+            }
+            let before = names.connections.get(connection).unwrap_or(&none);
+            for limit in now.limits.difference(&before.limits) {
+                self.quota_wait_seconds.get_or_create(&limit_labels(connection, limit)).inc_by(0.0);
+            }
+            for stream in now.streams.difference(&before.streams) {
+                self.rejected_records.get_or_create(&stream_labels(connection, stream)).inc_by(0);
+            }
+        }
+        *names = configured;
+    }
+
+    /// Creates the metrics of a connection.
+    fn create(&self, connection: &str) {
+        for labels in calls_of(connection) {
+            self.vendor_calls.get_or_create(&labels).inc_by(0);
+        }
+        let labels = ConnectionLabels { connection: connection.to_owned() };
+        self.vendor_bytes.get_or_create(&labels).inc_by(0);
+        drop(self.vendor_call_seconds.get_or_create(&labels));
+    }
+
+    /// Removes the metrics of a connection, or of its limits and streams that it has no longer.
+    fn remove(&self, connection: &str, before: &ConnectionNames, now: Option<&ConnectionNames>) {
+        if now.is_none() {
+            for labels in calls_of(connection) {
+                self.vendor_calls.remove(&labels);
+            }
+            let labels = ConnectionLabels { connection: connection.to_owned() };
+            self.vendor_bytes.remove(&labels);
+            self.vendor_call_seconds.remove(&labels);
+        }
+        for limit in before.limits.iter().filter(|limit| now.is_none_or(|now| !now.limits.contains(*limit))) {
+            self.quota_wait_seconds.remove(&limit_labels(connection, limit));
+        }
+        for stream in before.streams.iter().filter(|stream| now.is_none_or(|now| !now.streams.contains(*stream))) {
+            let labels = stream_labels(connection, stream);
+            self.pages.remove(&labels);
+            self.rejected_records.remove(&labels);
+            self.extra_values.remove(&labels);
+            for change in RowChange::ALL {
+                self.rows.remove(&row_labels(connection, stream, change));
+            }
+        }
+    }
+
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Counts a run that ended.
     pub fn run_ended(&self, job: &str, outcome: RunOutcome) {
-        self.runs.get_or_create(&RunLabels { job: job.to_owned(), outcome: outcome.label() }).inc();
+        self.names().note_job(job);
+        self.runs.get_or_create(&run_labels(job, outcome)).inc();
     }
 
     /// Counts `rows` records of a committed page with this outcome.
     pub fn rows(&self, connection: &str, stream: &str, change: RowChange, rows: u64) {
-        let labels = RowLabels { connection: connection.to_owned(), stream: stream.to_owned(), change: change.label() };
-        self.rows.get_or_create(&labels).inc_by(rows);
+        self.names().note_stream(connection, stream);
+        self.rows.get_or_create(&row_labels(connection, stream, change)).inc_by(rows);
     }
 
     /// Records a page that was committed within `took`, with its rejected records and values kept in `_extra`.
     pub fn page_committed(&self, connection: &str, stream: &str, took: Duration, rejected: u64, extra: u64) {
-        let labels = StreamLabels { connection: connection.to_owned(), stream: stream.to_owned() };
+        self.names().note_stream(connection, stream);
+        let labels = stream_labels(connection, stream);
         self.pages.get_or_create(&labels).inc();
         self.rejected_records.get_or_create(&labels).inc_by(rejected);
         self.extra_values.get_or_create(&labels).inc_by(extra);
@@ -239,19 +273,14 @@ impl Metrics {
 
     /// Counts further pages that were committed together with one.
     pub fn pages_joined(&self, connection: &str, stream: &str, pages: u64) {
-        let labels = StreamLabels { connection: connection.to_owned(), stream: stream.to_owned() };
-        self.pages.get_or_create(&labels).inc_by(pages);
+        self.names().note_stream(connection, stream);
+        self.pages.get_or_create(&stream_labels(connection, stream)).inc_by(pages);
     }
 
     /// Records a request to a vendor that ended after `took`, with `bytes` in both directions.
     pub fn vendor_call(&self, connection: &str, kind: CallKind, outcome: CallOutcome, took: Duration, bytes: u64) {
-        let kind = match kind {
-            CallKind::Login => "login",
-            CallKind::Data => "data",
-        };
-        self.vendor_calls
-            .get_or_create(&CallLabels { connection: connection.to_owned(), kind, outcome: outcome.label() })
-            .inc();
+        self.names().note_connection(connection, |_| {});
+        self.vendor_calls.get_or_create(&call_labels(connection, kind, outcome)).inc();
         let labels = ConnectionLabels { connection: connection.to_owned() };
         self.vendor_bytes.get_or_create(&labels).inc_by(bytes);
         self.vendor_call_seconds.get_or_create(&labels).observe(took.as_secs_f64());
@@ -259,8 +288,8 @@ impl Metrics {
 
     /// Records the time that a run waited for a limit.
     pub fn quota_wait(&self, connection: &str, limit: &str, waited: Duration) {
-        let labels = LimitLabels { connection: connection.to_owned(), limit: limit.to_owned() };
-        self.quota_wait_seconds.get_or_create(&labels).inc_by(waited.as_secs_f64());
+        self.names().note_limit(connection, limit);
+        self.quota_wait_seconds.get_or_create(&limit_labels(connection, limit)).inc_by(waited.as_secs_f64());
     }
 
     /// All metrics in the Prometheus text format.
@@ -277,70 +306,5 @@ impl Metrics {
     }
 }
 
-impl Gauges {
-    fn registry(&self) -> Registry {
-        let mut registry = Registry::default();
-        let database: Gauge = Gauge::default();
-        database.set(i64::from(self.unfinished.is_some()));
-        registry.register(DATABASE_UP, "1 if the database responded to this scrape in time", database);
-        let ages: Family<LoopLabels, Ratio> = Family::default();
-        for (of, age) in &self.ages {
-            ages.get_or_create(&LoopLabels { r#loop: of.name() }).set(age.unwrap_or_default().as_secs_f64());
-        }
-        registry.register(LOOP_AGE_SECONDS, "Time since the loop last completed; 0 while it has nothing to do", ages);
-        if let Some(skew) = self.skew {
-            let gauge: Ratio = Gauge::default();
-            gauge.set(skew.as_seconds_f64());
-            registry.register(CLOCK_SKEW_SECONDS, "How far this machine's clock is ahead of the database's", gauge);
-        }
-        if let Some(streams) = &self.streams {
-            let freshness: Family<StreamLabels, Ratio> = Family::default();
-            let complete: Family<StreamLabels, Gauge> = Family::default();
-            let held: Family<StreamLabels, Gauge> = Family::default();
-            for state in streams {
-                let labels = StreamLabels { connection: state.connection.clone(), stream: state.stream.clone() };
-                held.get_or_create(&labels).set(state.held_slices);
-                if let Some(until) = state.complete_until {
-                    complete.get_or_create(&labels).set(until.timestamp());
-                }
-                if let Some(seconds) = state.freshness_seconds {
-                    freshness.get_or_create(&labels).set(seconds);
-                }
-            }
-            registry.register(STREAM_FRESHNESS_SECONDS, "Age of the newest data of the stream", freshness);
-            let help = "End of the data without gaps, in seconds since 1970";
-            registry.register(STREAM_COMPLETE_UNTIL_SECONDS, help, complete);
-            registry.register(HELD_SLICES, "Slices whose last reading was too doubtful to delete rows", held);
-        }
-        if let Some(compared) = &self.compared {
-            let family: Family<ConnectionLabels, Gauge> = Family::default();
-            for Compared { connection, differences, .. } in compared {
-                family.get_or_create(&ConnectionLabels { connection: connection.clone() }).set(*differences);
-            }
-            registry.register(
-                RECONCILIATION_DIFFERENCES,
-                "Vendor's totals that differ from the number of rows",
-                family,
-            );
-        }
-        if let Some(unfinished) = &self.unfinished {
-            let family: Family<StateLabels, Gauge> = Family::default();
-            for Unfinished { state, runs } in unfinished {
-                family.get_or_create(&StateLabels { state: state.clone() }).set(*runs);
-            }
-            registry.register(RUNS_UNFINISHED, "Runs that have not ended, of all replicas", family);
-        }
-        if let Some(quotas) = &self.quotas {
-            let used: Family<LimitLabels, Ratio> = Family::default();
-            let blocked: Family<LimitLabels, Gauge> = Family::default();
-            for quota in quotas {
-                let labels = LimitLabels { connection: quota.connection.clone(), limit: quota.limit.clone() };
-                used.get_or_create(&labels).set(quota.ratio());
-                blocked.get_or_create(&labels).set(i64::from(quota.blocked_until.is_some()));
-            }
-            registry.register(QUOTA_USED_RATIO, "Fraction of the limit that is used now; 1 is all of it", used);
-            registry.register(QUOTA_BLOCKED, "1 while the vendor has asked to wait", blocked);
-        }
-        registry
-    }
-}
+#[cfg(test)]
+mod tests;

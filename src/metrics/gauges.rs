@@ -1,0 +1,101 @@
+//! Values that are read or computed at each scrape.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::labels::{
+    ConnectionLabels, LimitLabels, LoopLabels, StateLabels, StreamLabels, limit_labels, stream_labels,
+};
+use super::{
+    CLOCK_SKEW_SECONDS, DATABASE_UP, HELD_SLICES, LOOP_AGE_SECONDS, QUOTA_BLOCKED, QUOTA_USED_RATIO,
+    RECONCILIATION_DIFFERENCES, RUNS_UNFINISHED, Ratio, STREAM_COMPLETE_UNTIL_SECONDS, STREAM_FRESHNESS_SECONDS,
+};
+use crate::pulse::Loop;
+use crate::quota::QuotaUse;
+use crate::store::reconciliation::Compared;
+use crate::store::status::{StreamState, Unfinished};
+
+/// The values at one scrape. Those read from Postgres are `None` if it did not respond in time.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    pub streams: Option<Vec<StreamState>>,
+    pub unfinished: Option<Vec<Unfinished>>,
+    pub compared: Option<Vec<Compared>>,
+    pub quotas: Option<Vec<QuotaUse>>,
+    /// The time since each loop of this process last completed; `None` for one with nothing to do.
+    pub ages: Vec<(Loop, Option<Duration>)>,
+    /// How far this machine's clock is ahead of the database's.
+    pub skew: Option<TimeDelta>,
+}
+
+impl Gauges {
+    pub(super) fn registry(&self) -> Registry {
+        let mut registry = Registry::default();
+        let database: Gauge = Gauge::default();
+        database.set(i64::from(self.unfinished.is_some()));
+        registry.register(DATABASE_UP, "1 if the database responded to this scrape in time", database);
+        let ages: Family<LoopLabels, Ratio> = Family::default();
+        for (of, age) in &self.ages {
+            ages.get_or_create(&LoopLabels { r#loop: of.name() }).set(age.unwrap_or_default().as_secs_f64());
+        }
+        registry.register(LOOP_AGE_SECONDS, "Time since the loop last completed; 0 while it has nothing to do", ages);
+        if let Some(skew) = self.skew {
+            let gauge: Ratio = Gauge::default();
+            gauge.set(skew.as_seconds_f64());
+            registry.register(CLOCK_SKEW_SECONDS, "How far this machine's clock is ahead of the database's", gauge);
+        }
+        if let Some(streams) = &self.streams {
+            let freshness: Family<StreamLabels, Ratio> = Family::default();
+            let complete: Family<StreamLabels, Gauge> = Family::default();
+            let held: Family<StreamLabels, Gauge> = Family::default();
+            for state in streams {
+                let labels = stream_labels(&state.connection, &state.stream);
+                held.get_or_create(&labels).set(state.held_slices);
+                if let Some(until) = state.complete_until {
+                    complete.get_or_create(&labels).set(until.timestamp());
+                }
+                if let Some(seconds) = state.freshness_seconds {
+                    freshness.get_or_create(&labels).set(seconds);
+                }
+            }
+            registry.register(STREAM_FRESHNESS_SECONDS, "Age of the newest data of the stream", freshness);
+            let help = "End of the data without gaps, in seconds since 1970";
+            registry.register(STREAM_COMPLETE_UNTIL_SECONDS, help, complete);
+            registry.register(HELD_SLICES, "Slices whose last reading was too doubtful to delete rows", held);
+        }
+        if let Some(compared) = &self.compared {
+            let family: Family<ConnectionLabels, Gauge> = Family::default();
+            for Compared { connection, differences, .. } in compared {
+                family.get_or_create(&ConnectionLabels { connection: connection.clone() }).set(*differences);
+            }
+            registry.register(
+                RECONCILIATION_DIFFERENCES,
+                "Vendor's totals that differ from the number of rows",
+                family,
+            );
+        }
+        if let Some(unfinished) = &self.unfinished {
+            let family: Family<StateLabels, Gauge> = Family::default();
+            for Unfinished { state, runs } in unfinished {
+                family.get_or_create(&StateLabels { state: state.clone() }).set(*runs);
+            }
+            registry.register(RUNS_UNFINISHED, "Runs that have not ended, of all replicas", family);
+        }
+        if let Some(quotas) = &self.quotas {
+            let used: Family<LimitLabels, Ratio> = Family::default();
+            let blocked: Family<LimitLabels, Gauge> = Family::default();
+            for quota in quotas {
+                let labels = limit_labels(&quota.connection, &quota.limit);
+                used.get_or_create(&labels).set(quota.ratio());
+                blocked.get_or_create(&labels).set(i64::from(quota.blocked_until.is_some()));
+            }
+            registry.register(QUOTA_USED_RATIO, "Fraction of the limit that is used now; 1 is all of it", used);
+            registry.register(QUOTA_BLOCKED, "1 while the vendor has asked to wait", blocked);
+        }
+        registry
+    }
+}
