@@ -8,24 +8,35 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::labels::{
-    ConnectionLabels, LimitLabels, LoopLabels, StateLabels, StreamLabels, limit_labels, stream_labels,
+    ConnectionLabels, LimitLabels, LoopLabels, ProblemLabels, StateLabels, StreamLabels, limit_labels, stream_labels,
 };
 use super::{
-    CLOCK_SKEW_SECONDS, DATABASE_UP, HELD_SLICES, LOOP_AGE_SECONDS, QUOTA_BLOCKED, QUOTA_USED_RATIO,
+    CLOCK_SKEW_SECONDS, CONFIG_REFUSED, DATABASE_UP, HELD_SLICES, LOOP_AGE_SECONDS, QUOTA_BLOCKED, QUOTA_USED_RATIO,
     RECONCILIATION_DIFFERENCES, RUNS_UNFINISHED, Ratio, STREAM_COMPLETE_UNTIL_SECONDS, STREAM_FRESHNESS_SECONDS,
+    STREAM_PROBLEM, STREAM_PROBLEMS_HIDDEN, STREAMS,
 };
 use crate::pulse::Loop;
 use crate::quota::QuotaUse;
 use crate::store::reconciliation::Compared;
-use crate::store::status::{StreamState, Unfinished};
+use crate::store::status::{RETIRED, STREAM_STATES, StreamState, Unfinished};
+
+/// The states that require attention, the worst first.
+const PROBLEMS: [&str; 4] = ["failed", "held", "late", "gap"];
+/// Streams that are listed with their problem. An outage of one vendor may affect thousands.
+const PROBLEMS_MAX: usize = 500;
 
 /// The values at one scrape. Those read from Postgres are `None` if it did not respond in time.
 #[derive(Debug, Default)]
 pub struct Gauges {
+    /// The configured streams.
     pub streams: Option<Vec<StreamState>>,
+    /// The number of streams that no job reads any more.
+    pub retired: Option<i64>,
     pub unfinished: Option<Vec<Unfinished>>,
     pub compared: Option<Vec<Compared>>,
     pub quotas: Option<Vec<QuotaUse>>,
+    /// Whether the configuration on disk is wrong, so that the previous one is in force.
+    pub config_refused: bool,
     /// The time since each loop of this process last completed; `None` for one with nothing to do.
     pub ages: Vec<(Loop, Option<Duration>)>,
     /// How far this machine's clock is ahead of the database's.
@@ -48,24 +59,11 @@ impl Gauges {
             gauge.set(skew.as_seconds_f64());
             registry.register(CLOCK_SKEW_SECONDS, "How far this machine's clock is ahead of the database's", gauge);
         }
-        if let Some(streams) = &self.streams {
-            let freshness: Family<StreamLabels, Ratio> = Family::default();
-            let complete: Family<StreamLabels, Gauge> = Family::default();
-            let held: Family<StreamLabels, Gauge> = Family::default();
-            for state in streams {
-                let labels = stream_labels(&state.connection, &state.stream);
-                held.get_or_create(&labels).set(state.held_slices);
-                if let Some(until) = state.complete_until {
-                    complete.get_or_create(&labels).set(until.timestamp());
-                }
-                if let Some(seconds) = state.freshness_seconds {
-                    freshness.get_or_create(&labels).set(seconds);
-                }
-            }
-            registry.register(STREAM_FRESHNESS_SECONDS, "Age of the newest data of the stream", freshness);
-            let help = "End of the data without gaps, in seconds since 1970";
-            registry.register(STREAM_COMPLETE_UNTIL_SECONDS, help, complete);
-            registry.register(HELD_SLICES, "Slices whose last reading was too doubtful to delete rows", held);
+        let refused: Gauge = Gauge::default();
+        refused.set(i64::from(self.config_refused));
+        registry.register(CONFIG_REFUSED, "1 while the configuration on disk is wrong and not in force", refused);
+        if let (Some(streams), Some(retired)) = (&self.streams, self.retired) {
+            register_streams(&mut registry, streams, retired);
         }
         if let Some(compared) = &self.compared {
             let family: Family<ConnectionLabels, Gauge> = Family::default();
@@ -98,4 +96,51 @@ impl Gauges {
         }
         registry
     }
+}
+
+/// Registers what is measured of streams. Retired ones are only counted: nobody expects data of them.
+fn register_streams(registry: &mut Registry, streams: &[StreamState], retired: i64) {
+    let streams: Vec<&StreamState> = streams.iter().filter(|stream| stream.state != RETIRED).collect();
+    let states: Family<StateLabels, Gauge> = Family::default();
+    for state in STREAM_STATES {
+        states.get_or_create(&StateLabels { state: state.to_owned() }).set(if state == RETIRED { retired } else { 0 });
+    }
+    let freshness: Family<StreamLabels, Ratio> = Family::default();
+    let complete: Family<StreamLabels, Gauge> = Family::default();
+    let held: Family<StreamLabels, Gauge> = Family::default();
+    for stream in &streams {
+        states.get_or_create(&StateLabels { state: stream.state.clone() }).inc();
+        let labels = stream_labels(&stream.connection, &stream.stream);
+        held.get_or_create(&labels).set(stream.held_slices);
+        if let Some(until) = stream.complete_until {
+            complete.get_or_create(&labels).set(until.timestamp());
+        }
+        if let Some(seconds) = stream.freshness_seconds {
+            freshness.get_or_create(&labels).set(seconds.max(0.0));
+        }
+    }
+    let (problems, hidden) = problems(&streams);
+    registry.register(STREAMS, "Streams by state", states);
+    registry.register(STREAM_PROBLEM, "1 while the stream has this problem", problems);
+    registry.register(STREAM_PROBLEMS_HIDDEN, "Streams with a problem beyond those that are listed", hidden);
+    registry.register(STREAM_FRESHNESS_SECONDS, "Age of the newest data of the stream", freshness);
+    let help = "End of the data without gaps, in seconds since 1970";
+    registry.register(STREAM_COMPLETE_UNTIL_SECONDS, help, complete);
+    registry.register(HELD_SLICES, "Slices whose last reading was too doubtful to delete rows", held);
+}
+
+/// The streams with a problem, the worst first, and how many there are beyond [`PROBLEMS_MAX`].
+fn problems(streams: &[&StreamState]) -> (Family<ProblemLabels, Gauge>, Gauge) {
+    let family: Family<ProblemLabels, Gauge> = Family::default();
+    let of_kind = |kind: &'static str| {
+        streams.iter().filter(move |stream| stream.state == kind).map(move |stream| (kind, *stream))
+    };
+    let mut all = PROBLEMS.into_iter().flat_map(of_kind);
+    for (kind, stream) in all.by_ref().take(PROBLEMS_MAX) {
+        let (connection, stream) = (stream.connection.clone(), stream.stream.clone());
+        family.get_or_create(&ProblemLabels { connection, stream, kind }).set(1);
+    }
+    let hidden: Gauge = Gauge::default();
+    hidden.set(i64::try_from(all.count()).unwrap_or(i64::MAX));
+    (family, hidden)
 }

@@ -25,9 +25,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use labels::{
-    CallLabels, ConnectionLabels, LimitLabels, RowLabels, RunLabels, StreamLabels, call_labels, calls_of, limit_labels,
-    row_labels, run_labels, runs_of, stream_labels,
+use self::labels::{
+    CallLabels, ConnectionLabels, KindLabels, LimitLabels, RowLabels, RunLabels, StreamLabels, call_labels, calls_of,
+    limit_labels, row_labels, run_labels, runs_of, stream_labels,
 };
 
 use crate::http::CallOutcome;
@@ -50,6 +50,12 @@ pub const STREAM_FRESHNESS_SECONDS: &str = "tidegate_stream_freshness_seconds";
 pub const STREAM_COMPLETE_UNTIL_SECONDS: &str = "tidegate_stream_complete_until_seconds";
 pub const HELD_SLICES: &str = "tidegate_held_slices";
 pub const RECONCILIATION_DIFFERENCES: &str = "tidegate_reconciliation_differences";
+pub const STREAMS: &str = "tidegate_streams";
+pub const STREAM_PROBLEM: &str = "tidegate_stream_problem";
+pub const STREAM_PROBLEMS_HIDDEN: &str = "tidegate_stream_problems_hidden";
+pub const CONFIG_REFUSED: &str = "tidegate_config_refused";
+pub const RUN_START_DELAY_SECONDS: &str = "tidegate_run_start_delay_seconds";
+pub const RUN_SECONDS: &str = "tidegate_run_seconds";
 pub const RUNS_UNFINISHED: &str = "tidegate_runs_unfinished";
 pub const DATABASE_UP: &str = "tidegate_database_up";
 pub const LOOP_AGE_SECONDS: &str = "tidegate_loop_age_seconds";
@@ -62,6 +68,13 @@ pub const BUILD: &str = "tidegate_build";
 const CALL_BUCKETS: [f64; 11] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0];
 /// Upper bounds in seconds: from a page of few rows to a slow merge.
 const CHECKPOINT_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// Upper bounds in seconds: from a worker that is free to hours without one.
+const START_DELAY_BUCKETS: [f64; 9] = [1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 21_600.0];
+/// Upper bounds in seconds: from a list of few rows to a first load of days.
+const RUN_BUCKETS: [f64; 11] = [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0];
+/// The kinds of runs, as in `tidegate.run`.
+const RUN_KINDS: [&str; 3] = ["schedule", "manual", "backfill"];
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -117,6 +130,8 @@ type Ratio = Gauge<f64, AtomicU64>;
 pub struct Metrics {
     registry: Registry,
     runs: Family<RunLabels, Counter>,
+    run_start_delay_seconds: Histogram,
+    run_seconds: Family<KindLabels, Histogram, fn() -> Histogram>,
     rows: Family<RowLabels, Counter>,
     pages: Family<StreamLabels, Counter>,
     vendor_calls: Family<CallLabels, Counter>,
@@ -135,6 +150,8 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::default(),
             runs: Family::default(),
+            run_start_delay_seconds: Histogram::new(START_DELAY_BUCKETS),
+            run_seconds: Family::new_with_constructor(|| Histogram::new(RUN_BUCKETS)),
             rows: Family::default(),
             pages: Family::default(),
             vendor_calls: Family::default(),
@@ -164,6 +181,16 @@ impl Metrics {
         started.set(Utc::now().timestamp());
         registry.register(START_TIME_SECONDS, "When this process started, in seconds since 1970", started);
         registry.register(RUNS, "Runs that ended in this process", self.runs.clone());
+        let delay = self.run_start_delay_seconds.clone();
+        registry.register(RUN_START_DELAY_SECONDS, "Time from when a run was due to its first worker", delay);
+        for kind in RUN_KINDS {
+            drop(self.run_seconds.get_or_create(&KindLabels { kind: kind.to_owned() }));
+        }
+        registry.register(
+            RUN_SECONDS,
+            "Time from a run's first worker to its end, waits included",
+            self.run_seconds.clone(),
+        );
         registry.register(ROWS, "Records committed, by outcome", self.rows.clone());
         registry.register(PAGES, "Pages committed", self.pages.clone());
         registry.register(VENDOR_CALLS, "Requests sent to vendors, retries included", self.vendor_calls.clone());
@@ -253,6 +280,16 @@ impl Metrics {
     pub fn run_ended(&self, job: &str, outcome: RunOutcome) {
         self.names().note_job(job);
         self.runs.get_or_create(&run_labels(job, outcome)).inc();
+    }
+
+    /// Records that a run has its first worker, `delay` after it was due.
+    pub fn run_started(&self, delay: Duration) {
+        self.run_start_delay_seconds.observe(delay.as_secs_f64());
+    }
+
+    /// Records that a run of this kind ended `seconds` after its first worker started it.
+    pub fn run_took(&self, kind: &str, seconds: f64) {
+        self.run_seconds.get_or_create(&KindLabels { kind: kind.to_owned() }).observe(seconds);
     }
 
     /// Counts `rows` records of a committed page with this outcome.

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::store::status::{RETIRED, STREAM_STATES, StreamState};
 
 /// Names of one job, and of one connection with one limit and these streams.
 fn names(job: &str, connection: &str, streams: &[&str]) -> Names {
@@ -78,4 +79,60 @@ fn a_change_of_the_configuration_keeps_counts_and_removes_what_is_gone() {
     let found = samples(&metrics);
     assert!(!found.keys().any(|sample| sample.contains("acme") || sample.contains("daily")), "{found:?}");
     assert!(found.contains_key("tidegate_rejected_records_total{connection=\"other\",stream=\"users\"}"));
+}
+
+fn stream(connection: &str, stream: &str, state: &str) -> StreamState {
+    StreamState {
+        connection: connection.to_owned(),
+        stream: stream.to_owned(),
+        table: "lynn.users".to_owned(),
+        state: state.to_owned(),
+        covers_from: None,
+        complete_until: Some(Utc::now()),
+        has_gap: false,
+        late: false,
+        expected_by: None,
+        read_until: None,
+        last_success_at: None,
+        freshness_seconds: Some(-1.0),
+        held_slices: 0,
+    }
+}
+
+fn gauges(streams: Vec<StreamState>, retired: i64) -> BTreeMap<String, String> {
+    let gauges = Gauges { streams: Some(streams), retired: Some(retired), ..Gauges::default() };
+    let text = Metrics::default().encode(&gauges);
+    let samples = text.lines().filter(|line| line.starts_with("tidegate_stream"));
+    samples.filter_map(|line| line.rsplit_once(' ')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+#[test]
+fn every_state_is_counted_and_only_problems_are_listed() {
+    let streams = STREAM_STATES.map(|state| stream("acme", &format!("of {state}"), state)).to_vec();
+    let found = gauges(streams, 7);
+    let listed: Vec<_> = found.keys().filter(|sample| sample.starts_with("tidegate_stream_problem{")).collect();
+    let problem =
+        |kind: &str| format!("tidegate_stream_problem{{connection=\"acme\",stream=\"of {kind}\",kind=\"{kind}\"}}");
+    assert_eq!(listed, [&problem("failed"), &problem("gap"), &problem("held"), &problem("late")]);
+    for state in STREAM_STATES {
+        let expected = if state == RETIRED { "7" } else { "1" };
+        assert_eq!(found[&format!("tidegate_streams{{state=\"{state}\"}}")], expected, "{found:?}");
+    }
+    assert!(!found.keys().any(|sample| sample.contains("of retired")), "{found:?}");
+    let age = "tidegate_stream_freshness_seconds{connection=\"acme\",stream=\"of late\"}";
+    assert_eq!(found[age], "0.0", "an age is not negative");
+    let none = gauges(Vec::new(), 0);
+    for state in STREAM_STATES {
+        assert_eq!(none[&format!("tidegate_streams{{state=\"{state}\"}}")], "0");
+    }
+}
+
+#[test]
+fn many_problems_are_cut_with_the_worst_first() {
+    let mut streams: Vec<_> = (0..600).map(|number| stream("acme", &format!("s{number}"), "gap")).collect();
+    streams.push(stream("zeta", "last", "failed"));
+    let found = gauges(streams, 0);
+    let listed = found.keys().filter(|sample| sample.starts_with("tidegate_stream_problem{")).count();
+    assert_eq!((listed, found["tidegate_stream_problems_hidden"].as_str()), (500, "101"));
+    assert!(found.contains_key("tidegate_stream_problem{connection=\"zeta\",stream=\"last\",kind=\"failed\"}"));
 }

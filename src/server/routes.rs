@@ -156,13 +156,25 @@ impl AppState {
                 let configured = configured(&self.sources.config.borrow());
                 let read = self.read(async |conn| {
                     let streams = status::streams(conn, &configured.streams).await?;
+                    let retired = status::retired(conn).await?;
                     let compared = reconciliation::compared(conn, &configured.connections()).await?;
-                    Ok((streams, (status::unfinished(conn, &configured.jobs).await?, compared)))
+                    let unfinished = status::unfinished(conn, &configured.jobs).await?;
+                    Ok(Gauges {
+                        streams: Some(streams),
+                        retired: Some(retired),
+                        unfinished: Some(unfinished),
+                        compared: Some(compared),
+                        ..Gauges::default()
+                    })
                 });
-                let (streams, rest) = read.await.unzip();
-                let (unfinished, compared) = rest.unzip();
-                let ages = Loop::ALL.map(|of| (of, self.sources.pulse.age(of))).to_vec();
-                Gauges { streams, unfinished, compared, quotas, ages, skew: Some(clock::skew()) }
+                let shared = read.await.unwrap_or_default();
+                Gauges {
+                    quotas,
+                    config_refused: self.sources.health.is_reload_refused(),
+                    ages: Loop::ALL.map(|of| (of, self.sources.pulse.age(of))).to_vec(),
+                    skew: Some(clock::skew()),
+                    ..shared
+                }
             })
             .await
     }

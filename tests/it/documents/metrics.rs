@@ -64,13 +64,14 @@ async fn scrape() -> String {
         }
     }
     metrics.quota_wait(NAME, NAME, took);
+    metrics.run_started(took);
     let database = TestDatabase::create().await;
     let mut conn = database.pool().acquire().await.unwrap();
-    let stream = StreamState {
+    let stream = |state: &str| StreamState {
         connection: NAME.to_owned(),
         stream: NAME.to_owned(),
         table: NAME.to_owned(),
-        state: "on time".to_owned(),
+        state: state.to_owned(),
         covers_from: None,
         complete_until: Some(Utc::now()),
         has_gap: false,
@@ -90,7 +91,9 @@ async fn scrape() -> String {
     };
     let compared = Compared { connection: NAME.to_owned(), checked_at: Utc::now(), compared: 1, differences: 0 };
     metrics.encode(&Gauges {
-        streams: Some(vec![stream]),
+        streams: Some(status::STREAM_STATES.map(stream).to_vec()),
+        retired: Some(1),
+        config_refused: false,
         unfinished: Some(status::unfinished(&mut conn, &[]).await.unwrap()),
         compared: Some(vec![compared]),
         quotas: Some(vec![quota]),
