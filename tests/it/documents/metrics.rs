@@ -16,9 +16,9 @@ use super::markdown::{Block, blocks, spans, without_each_row};
 use crate::support::TestDatabase;
 
 /// Label → its values. A label with names of the configuration, or with a version, has none.
-type Labels = BTreeMap<String, BTreeSet<String>>;
+pub(super) type Labels = BTreeMap<String, BTreeSet<String>>;
 /// Metric → type and labels.
-type Exported = BTreeMap<String, (String, Labels)>;
+pub(super) type Exported = BTreeMap<String, (String, Labels)>;
 
 /// An example of a name in the configuration.
 const NAME: &str = "some-name";
@@ -48,7 +48,7 @@ const fn _the_lists_are_complete(run: RunOutcome, change: RowChange, kind: CallK
 }
 
 /// The text of a scrape in which every metric has every value of its labels.
-async fn scrape() -> String {
+pub(super) async fn scrape() -> String {
     let metrics = Metrics::default();
     let took = Duration::from_millis(30);
     for outcome in RunOutcome::ALL {
@@ -103,7 +103,7 @@ async fn scrape() -> String {
 }
 
 /// The metrics in a scrape.
-fn exported(scrape: &str) -> Exported {
+pub(super) fn exported(scrape: &str) -> Exported {
     let mut found = Exported::new();
     let mut family = ("", "");
     for line in scrape.lines() {
