@@ -1,8 +1,8 @@
 //! The metrics of this process. Names and labels are constants; label values come from closed sets (docs/metrics.md).
 //!
 //! Counters count what this process did and are kept in memory. Those that alerts look at exist from the start with the
-//! value 0: a counter that begins with 1 has not increased, and no alert would see its first event. Gauges describe what
-//! all replicas share, so each scrape reads them from Postgres.
+//! value 0: a counter that begins with 1 has not increased, and no alert would see its first event. Gauges describe
+//! what all replicas share, so each scrape reads them from Postgres.
 
 mod gauges;
 mod labels;

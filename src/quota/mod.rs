@@ -11,6 +11,7 @@ mod ledger;
 mod limit;
 mod refusal;
 mod reservation;
+mod snapshot;
 mod statement;
 mod unblock;
 mod window;
