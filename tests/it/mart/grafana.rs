@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Column as _, PgConnection, Row as _};
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::Mart;
 
