@@ -127,6 +127,7 @@ async fn readers(connection: &mut PgConnection) -> Vec<String> {
     };
     cheap!("last_runs", status::last_runs(connection, &jobs));
     cheap!("streams", status::streams(connection, &configured.streams));
+    cheap!("retired", status::retired(connection));
     cheap!("failures", status::failures(connection, &configured, 20));
     cheap!("unfinished", status::unfinished(connection, &configured.jobs));
     cheap!("waiting", history::waiting(&mut *connection));
