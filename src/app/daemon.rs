@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::alive::{self, Alive};
+use super::names::names;
 use super::streams::StoredPlan;
 use super::{Database, Reload, pruning, totals, views};
 use crate::config::Config;
@@ -17,7 +18,7 @@ use crate::mart;
 use crate::metrics::{Metrics, RunOutcome};
 use crate::pulse::Loop;
 use crate::pulse::Pulse;
-use crate::quota::{Hours, QuotaUse};
+use crate::quota::{Hours, Ledger, QuotaUse};
 use crate::report::QuotaReader;
 use crate::schedule::timer::{self, PeriodicTask, TimerError};
 use crate::schedule::{Calendar, clock, end_waits};
@@ -92,6 +93,7 @@ impl Daemon {
             mart: Arc::new(mart::Views::of(mart::Role::Daemon, &owner)),
             owner,
         });
+        shared.metrics.configure(names(&config));
         let (sender, receiver) = watch::channel(Arc::new(config));
         let sources = StatusSources {
             pool: database.pool.clone(),
@@ -301,12 +303,16 @@ fn quota_reader(shared: Arc<WorkerContext>, config: watch::Receiver<Arc<Config>>
     Arc::new(move || {
         let (shared, config) = (Arc::clone(&shared), Arc::clone(&config.borrow()));
         Box::pin(async move {
-            let mut uses = Vec::new();
+            let mut accounts = Vec::with_capacity(config.connections.len());
             for connection in config.connections.values() {
-                let account = shared.accounts.get(&shared.pool, &shared.owner, connection).await?;
-                uses.extend(account.gate.ledger().usage().await?.into_iter().map(|usage| QuotaUse {
-                    connection: connection.name.clone(),
-                    limit: usage.limit.clone(),
+                accounts.push(shared.accounts.get(&shared.pool, &shared.owner, connection).await?);
+            }
+            let ledgers: Vec<_> = accounts.iter().map(|account| account.gate.ledger()).collect();
+            let mut uses = Vec::new();
+            for (connection, usages) in config.connections.keys().zip(Ledger::usages(&ledgers).await?) {
+                uses.extend(usages.into_iter().map(|usage| QuotaUse {
+                    connection: connection.clone(),
+                    limit: usage.limit,
                     used: usage.used,
                     allowed: usage.amount,
                     blocked_until: usage.blocked_until,

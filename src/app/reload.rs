@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::names::names;
 use crate::config::Config;
 use crate::schedule::watch::{Change, ConfigWatch};
 use crate::server::Health;
@@ -86,6 +87,7 @@ impl Reload {
                     jobs = loaded.jobs.len(),
                     "configuration reloaded"
                 );
+                shared.metrics.configure(names(&loaded));
                 config.send_replace(Arc::new(loaded));
                 None
             }

@@ -21,6 +21,17 @@ pub enum CallOutcome {
 }
 
 impl CallOutcome {
+    pub const ALL: [Self; 8] = [
+        Self::Ok,
+        Self::Quota,
+        Self::Unauthorized,
+        Self::Refused,
+        Self::ServerError,
+        Self::Timeout,
+        Self::Transport,
+        Self::Unreadable,
+    ];
+
     /// The name in metrics.
     pub const fn label(self) -> &'static str {
         match self {

@@ -12,14 +12,13 @@ use sqlx::PgPool;
 use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
-use super::forecast::{Entry, Snapshot, Usage};
+use super::forecast::Snapshot;
 use super::key::LedgerKey;
 use super::limit::{CallKind, Limit, Unit};
 use super::refusal::SHORT_MAX;
 use super::reservation::{Change, CountedUse, Reservation};
 use super::statement;
-use super::window::{self, Spans, Window};
-use crate::clock;
+use super::window::{self, Spans};
 use crate::store::session::{self, Deadline as _};
 
 /// A statement of the ledger takes longer only if the database is in trouble. Then the caller gets an error that it can
@@ -35,10 +34,10 @@ const WAIT_MARGIN: Duration = Duration::from_mins(1);
 /// The quota ledger of one credential.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    pool: PgPool,
+    pub(super) pool: PgPool,
     id: i64,
     connection: Arc<str>,
-    limits: Arc<[LimitRow]>,
+    pub(super) limits: Arc<[LimitRow]>,
 }
 
 /// A limit and the id of its row.
@@ -316,52 +315,6 @@ impl Ledger {
         self.within_deadline(query.fetch_optional(&self.pool)).await?.ok_or_else(|| self.gone())
     }
 
-    /// The state of every limit.
-    pub async fn snapshot(&self) -> Result<Snapshot, LedgerError> {
-        let ids: Vec<i64> = self.limits.iter().map(|row| row.id).collect();
-        if ids.is_empty() {
-            return Ok(Snapshot::unused(&[], clock::now()));
-        }
-        let query = sqlx::query!(
-            r#"select clock_timestamp() as "now!", l.id as "id!", l.amount as "amount!", l.per as "per!",
-                l.reach as "reach!", l.width as "width!", l.blocked_until as "blocked_until?",
-                u.ends_at as "ends_at?", u.used as "used?"
-            from tidegate.quota_limit as l
-            left join tidegate.quota_use as u on u.limit_id = l.id
-            where l.id = any ($1)"#,
-            &ids,
-        );
-        let rows = self.within_deadline(query.fetch_all(&self.pool)).await?;
-        let Some(now) = rows.iter().map(|row| row.now).max() else { return Err(self.gone()) };
-        let mut entries = Vec::with_capacity(self.limits.len());
-        for stated in &*self.limits {
-            let mut rows = rows.iter().filter(|row| row.id == stated.id).peekable();
-            let Some(first) = rows.peek() else { return Err(self.gone()) };
-            // The limit in force may differ from what this process stated.
-            let amount = count(first.amount);
-            let spans = Spans { width: duration(&first.width), reach: duration(&first.reach) };
-            let limit = Limit { amount, per: duration(&first.per), ..stated.limit.clone() };
-            let blocked_until = first.blocked_until.filter(|until| *until > now);
-            let mut window = Window::with_spans(limit.unit, amount, spans);
-            for row in rows {
-                if let (Some(ends_at), Some(used)) = (row.ends_at, row.used) {
-                    window.restore(ends_at, count(used));
-                }
-            }
-            window.prune(now);
-            if let Some(until) = blocked_until {
-                window.block(until);
-            }
-            entries.push(Entry { limit, window, blocked_until });
-        }
-        Ok(Snapshot { now, entries })
-    }
-
-    /// What is used of each limit.
-    pub async fn usage(&self) -> Result<Vec<Usage>, LedgerError> {
-        Ok(self.snapshot().await?.usage())
-    }
-
     /// Bytes that may still be read before a bandwidth limit is used up. `None` if bandwidth is not limited.
     pub async fn remaining_bytes(&self) -> Result<Option<u64>, LedgerError> {
         Ok(self.snapshot().await?.remaining_bytes())
@@ -402,7 +355,10 @@ impl Ledger {
         Ok(moved.map(|(change, ends_at)| CountedUse { ends_at, units: change.used, ..change.counted }).collect())
     }
 
-    async fn within_deadline<T>(&self, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, LedgerError> {
+    pub(super) async fn within_deadline<T>(
+        &self,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, LedgerError> {
         let connection = || self.connection.to_string();
         match tokio::time::timeout(RESPONSE_MAX, work).await {
             Ok(Ok(value)) => Ok(value),
@@ -411,7 +367,7 @@ impl Ledger {
         }
     }
 
-    fn gone(&self) -> LedgerError {
+    pub(super) fn gone(&self) -> LedgerError {
         LedgerError::Gone { connection: self.connection.to_string() }
     }
 }

@@ -12,6 +12,7 @@ mod ledger;
 mod limit;
 mod refusal;
 mod reservation;
+mod snapshot;
 mod statement;
 mod unblock;
 mod window;

@@ -158,16 +158,27 @@ impl AppState {
                 let configured = configured(&self.sources.config.borrow());
                 let read = self.read(async |conn| {
                     let streams = status::streams(conn, &configured.streams).await?;
+                    let retired = status::retired(conn).await?;
                     let compared = reconciliation::compared(conn, &configured.connections()).await?;
                     let stored = stored_rows::list(conn).await?;
                     let unfinished = status::unfinished(conn, &configured.jobs).await?;
-                    Ok(((streams, unfinished), (compared, stored)))
+                    Ok(Gauges {
+                        streams: Some(streams),
+                        retired: Some(retired),
+                        unfinished: Some(unfinished),
+                        compared: Some(compared),
+                        stored: Some(stored),
+                        ..Gauges::default()
+                    })
                 });
-                let (states, rest) = read.await.unzip();
-                let (streams, unfinished) = states.unzip();
-                let (compared, stored) = rest.unzip();
-                let ages = Loop::ALL.map(|of| (of, self.sources.pulse.age(of))).to_vec();
-                Gauges { streams, unfinished, compared, stored, quotas, ages, skew: Some(clock::skew()) }
+                let shared = read.await.unwrap_or_default();
+                Gauges {
+                    quotas,
+                    config_refused: self.sources.health.is_reload_refused(),
+                    ages: Loop::ALL.map(|of| (of, self.sources.pulse.age(of))).to_vec(),
+                    skew: Some(clock::skew()),
+                    ..shared
+                }
             })
             .await
     }

@@ -22,6 +22,17 @@ pub struct Claim {
     pub range_end: Option<DateTime<Utc>>,
     /// Whether its previous worker stopped responding.
     pub taken_over: bool,
+    /// Whether no worker had it before.
+    pub is_first: bool,
+}
+
+/// What a run became when its worker left it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Left {
+    pub state: String,
+    pub kind: String,
+    /// From the start of its first worker to its end; `None` if it has not ended.
+    pub seconds: Option<f64>,
 }
 
 /// Converts a duration to an interval of Postgres. Lease durations are far below its limits.
@@ -41,7 +52,7 @@ pub async fn claim(
         Claim,
         r#"
         with next as (
-            select id, state
+            select id, state, started_at
             from tidegate.run
             where
                 job = any($3)
@@ -73,7 +84,8 @@ pub async fn claim(
             coalesce(run.scheduled_for, run.created_at) as "due!",
             run.range_start,
             run.range_end,
-            next.state = 'running' as "taken_over!"
+            next.state = 'running' as "taken_over!",
+            next.started_at is null as "is_first!"
         "#,
         owner,
         interval(lease),
@@ -261,15 +273,12 @@ pub async fn release_streams(executor: impl PgExecutor<'_>, claim: &Claim) -> Re
     Ok(())
 }
 
-/// Ends the claim. The run's state follows from its tasks, and is returned; `None` if the fence was out of date. A run
-/// without any due task (`is_idle`) is not due again at once.
-pub async fn end_run(
-    executor: impl PgExecutor<'_>,
-    claim: &Claim,
-    is_idle: bool,
-) -> Result<Option<String>, sqlx::Error> {
-    sqlx::query_scalar!(
-        "
+/// Ends the claim. The run's state follows from its tasks; `None` if the fence was out of date. A run without any due
+/// task (`is_idle`) is not due again at once.
+pub async fn end_run(executor: impl PgExecutor<'_>, claim: &Claim, is_idle: bool) -> Result<Option<Left>, sqlx::Error> {
+    sqlx::query_as!(
+        Left,
+        r#"
         with tasks as (
             select
                 bool_or(state in ('queued', 'running')) as unfinished,
@@ -317,8 +326,15 @@ pub async fn end_run(
             lease_until = null
         from tasks
         where run.id = $1 and run.fence = $2 and run.state = 'running'
-        returning run.state
-        ",
+        returning
+            run.state,
+            run.kind,
+            -- Not negative after the clock was set back.
+            case
+                when run.finished_at >= run.started_at then extract(epoch from run.finished_at - run.started_at)
+                when run.finished_at is not null then 0
+            end::double precision as seconds
+        "#,
         claim.id,
         claim.fence,
         is_idle,

@@ -32,6 +32,12 @@ impl Configured {
     }
 }
 
+/// The states of a stream: `state` of the view `tidegate.stream_state`, which defines them.
+pub const STREAM_STATES: [&str; 10] =
+    ["retired", "paused", "failed", "held", "late", "gap", "waiting", "reading", "pending", "on time"];
+/// The state of a stream that no job reads any more.
+pub const RETIRED: &str = "retired";
+
 /// How many runs are searched for failures.
 const RUNS_LOOKED_AT: i64 = 1_000;
 
@@ -163,6 +169,14 @@ pub async fn streams(conn: &mut PgConnection, of: &Streams) -> Result<Vec<Stream
     .fetch_all(conn)
     .in_time()
     .await
+}
+
+/// How many streams no job of any running process reads any more.
+pub async fn retired(conn: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(r#"select count(*) as "streams!" from tidegate.stream where jobs = '{}'"#)
+        .fetch_one(conn)
+        .in_time()
+        .await
 }
 
 /// The newest failed tasks of what is configured, newest first.

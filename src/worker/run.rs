@@ -20,7 +20,7 @@ use crate::mart;
 use crate::metrics::{Metrics, RunOutcome};
 use crate::pulse::{Loop, Pulse};
 use crate::quota::Hours;
-use crate::store::run::{self, Claim};
+use crate::store::run::{self, Claim, Left};
 use crate::store::session;
 use crate::store::session::Deadline as _;
 use crate::store::stream::{self, Trouble};
@@ -58,6 +58,9 @@ pub(crate) async fn work(shared: &WorkerContext, config: &Config, claim: Claim, 
     async {
         if claim.taken_over {
             tracing::warn!("taking over from a worker that stopped responding");
+        }
+        if claim.is_first {
+            shared.metrics.run_started((clock::now() - claim.due).to_std().unwrap_or_default());
         }
         let lease = config.worker.lease;
         tokio::select! {
@@ -156,9 +159,9 @@ async fn tasks(
     }
     let mut transaction = shared.pool.begin().in_time().await?;
     run::release_streams(&mut *transaction, claim).await?;
-    let state = run::end_run(&mut *transaction, claim, is_idle).await?;
+    let left = run::end_run(&mut *transaction, claim, is_idle).await?;
     transaction.commit().in_time().await?;
-    let Some(state) = state else {
+    let Some(Left { state, kind, seconds }) = left else {
         say_why_lost(shared, claim).await;
         return Ok(());
     };
@@ -167,6 +170,9 @@ async fn tasks(
         "held" => shared.metrics.run_ended(&claim.job, RunOutcome::Held),
         "failed" => shared.metrics.run_ended(&claim.job, RunOutcome::Failed),
         _ => {}
+    }
+    if let Some(seconds) = seconds {
+        shared.metrics.run_took(&kind, seconds);
     }
     tracing::info!(state, "run left");
     Ok(())

@@ -151,6 +151,9 @@ async fn a_block_applies_to_all_callers_and_is_never_shortened() {
     assert!(wait <= 300 * SECOND, "nobody sleeps for {wait:?} without asking again");
     let usage = other.usage().await.unwrap();
     assert_eq!((usage[0].blocked_until, usage[0].next_free), (Some(until), Some(until)));
+    // Connections with the same credential share a ledger.
+    let together = Ledger::usages(&[&ledger, &other]).await.unwrap();
+    assert_eq!(together, [usage.clone(), usage]);
     let unknown = ledger.block("bandwith", None).await.unwrap_err();
     assert!(matches!(unknown, LedgerError::UnknownLimit { .. }));
 }

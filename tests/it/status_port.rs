@@ -208,7 +208,7 @@ async fn metrics_count_this_process_and_measure_the_shared_state() {
         "tidegate_build_info{version=\"0.1.0\"} 1",
         "tidegate_up 1",
         "tidegate_database_up 1",
-        "tidegate_runs_total{job=\"lynn-hourly\",outcome=\"failed\"} 1",
+        "tidegate_runs_total{tidegate_job=\"lynn-hourly\",outcome=\"failed\"} 1",
         "tidegate_rows_total{connection=\"acme-lynn\",stream=\"survey_result\",change=\"inserted\"} 12",
         "tidegate_pages_total{connection=\"acme-lynn\",stream=\"survey_result\"} 1",
         "tidegate_rejected_records_total{connection=\"acme-lynn\",stream=\"survey_result\"} 1",
@@ -236,6 +236,46 @@ async fn metrics_count_this_process_and_measure_the_shared_state() {
         let known = ["", "_total", "_info"].iter().any(|end| documented.contains(&format!("`{name}{end}`")));
         assert!(known, "{name} is not in docs/metrics.md");
     }
+    port.close().await;
+}
+
+/// The states of streams come from the same view as everywhere else.
+#[tokio::test]
+async fn problems_are_measured_while_they_last_and_retired_streams_only_counted() {
+    let database = TestDatabase::create().await;
+    let pool = database.pool();
+    fill(&pool).await;
+    let port = Port::open(pool.clone(), no_quota()).await;
+    let with = |text: &str, line: &str| text.lines().any(|printed| printed == line);
+    let failed = "tidegate_stream_problem{connection=\"acme-lynn\",stream=\"survey_result\",kind=\"failed\"} 1";
+    let (_, before) = port.get("/metrics").await;
+    assert!(!before.contains(failed) && with(&before, "tidegate_streams{state=\"failed\"} 0"), "{before}");
+    assert!(
+        with(&before, "tidegate_config_refused 0") && with(&before, "tidegate_stream_problems_hidden 0"),
+        "{before}"
+    );
+
+    sqlx::raw_sql(
+        "update tidegate.stream set jobs = '{lynn-hourly}', needs_operator = true where stream = 'survey_result';
+         update tidegate.stream set jobs = '{}' where stream = 'menu_detail'",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    port.health.reload_refused();
+    // Scrapes within a moment share what was read.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let (_, after) = port.get("/metrics").await;
+    for line in [
+        failed,
+        "tidegate_streams{state=\"failed\"} 1",
+        "tidegate_streams{state=\"retired\"} 1",
+        "tidegate_config_refused 1",
+    ] {
+        assert!(with(&after, line), "{line} in {after}");
+    }
+    assert!(!after.contains("menu_detail"), "{after}");
+    assert!(after.contains("stream=\"survey_result\""), "{after}");
     port.close().await;
 }
 

@@ -13,6 +13,13 @@ create role tidegate login nosuperuser nocreatedb nocreaterole noreplication pas
 -- use the roles that are there, and the server's warning about it says nothing new.
 create role tidegate_reader nologin;
 create role tidegate_analyst nologin;
+-- The login of the profile `monitoring`, if it has a password.
+\set grafana ''
+\getenv grafana GRAFANA_PASSWORD
+select :'grafana' <> '' as has_grafana \gset
+\if :has_grafana
+create role tidegate_grafana login password :'grafana' in role tidegate_analyst;
+\endif
 create database tidegate owner tidegate;
 alter role current_user password null;
 SQL

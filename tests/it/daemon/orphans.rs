@@ -57,7 +57,7 @@ async fn p12_a_daemon_cancels_the_runs_of_a_job_that_was_removed() {
     let daemon = Daemon::start(&world).await;
     let query = format!("select state from tidegate.run where id = {run}");
     eventually(SOON, async || (world.scalar::<String>(&query).await == "cancelled").then_some(())).await;
-    let counted = r#"tidegate_runs_total{job="removed",outcome="cancelled"} 1"#;
+    let counted = r#"tidegate_runs_total{tidegate_job="removed",outcome="cancelled"} 1"#;
     eventually(SOON, async || daemon.get("/metrics").await.1.contains(counted).then_some(())).await;
     drop(daemon);
 }

@@ -28,6 +28,8 @@ async fn p9_a_changed_file_is_applied_and_a_faulty_one_refused() {
     );
     world.edit_config(|text| text + &more);
     until_jobs_are(&daemon, &[("lynn", false), ("more", false)]).await;
+    let cancelled = r#"tidegate_runs_total{tidegate_job="more",outcome="cancelled"}"#;
+    assert_eq!(daemon.metric(cancelled).await, Some(0.0), "its metrics exist from the start");
     let runs = "select count(*) from tidegate.run where job = 'more'";
     eventually(SOON, async || (world.scalar::<i64>(runs).await > 0).then_some(())).await;
 

@@ -17,30 +17,15 @@ use super::markdown::{Block, blocks, spans, without_each_row};
 use crate::support::TestDatabase;
 
 /// Label → its values. A label with names of the configuration, or with a version, has none.
-type Labels = BTreeMap<String, BTreeSet<String>>;
+pub(super) type Labels = BTreeMap<String, BTreeSet<String>>;
 /// Metric → type and labels.
-type Exported = BTreeMap<String, (String, Labels)>;
+pub(super) type Exported = BTreeMap<String, (String, Labels)>;
 
 /// An example of a name in the configuration.
 const NAME: &str = "some-name";
 
-const OUTCOMES_OF_RUNS: [RunOutcome; 4] =
-    [RunOutcome::Succeeded, RunOutcome::Held, RunOutcome::Failed, RunOutcome::Cancelled];
-const CHANGES: [RowChange; 5] =
-    [RowChange::Inserted, RowChange::Updated, RowChange::Deleted, RowChange::Unchanged, RowChange::Outside];
 const KINDS: [CallKind; 2] = [CallKind::Login, CallKind::Data];
-const OUTCOMES_OF_CALLS: [CallOutcome; 8] = [
-    CallOutcome::Ok,
-    CallOutcome::Quota,
-    CallOutcome::Unauthorized,
-    CallOutcome::Refused,
-    CallOutcome::ServerError,
-    CallOutcome::Timeout,
-    CallOutcome::Transport,
-    CallOutcome::Unreadable,
-];
-
-/// Fails to compile when a variant is added: add it to its list above too.
+/// Fails to compile when a variant is added: add it to `ALL`, or to `KINDS` above, too.
 const fn _the_lists_are_complete(run: RunOutcome, change: RowChange, kind: CallKind, call: CallOutcome) {
     match run {
         RunOutcome::Succeeded | RunOutcome::Held | RunOutcome::Failed | RunOutcome::Cancelled => {}
@@ -64,29 +49,30 @@ const fn _the_lists_are_complete(run: RunOutcome, change: RowChange, kind: CallK
 }
 
 /// The text of a scrape in which every metric has every value of its labels.
-async fn scrape() -> String {
+pub(super) async fn scrape() -> String {
     let metrics = Metrics::default();
     let took = Duration::from_millis(30);
-    for outcome in OUTCOMES_OF_RUNS {
+    for outcome in RunOutcome::ALL {
         metrics.run_ended(NAME, outcome);
     }
-    for change in CHANGES {
+    for change in RowChange::ALL {
         metrics.rows(NAME, NAME, change, 1);
     }
     metrics.page_committed(NAME, NAME, took, 1, 1);
     for kind in KINDS {
-        for outcome in OUTCOMES_OF_CALLS {
+        for outcome in CallOutcome::ALL {
             metrics.vendor_call(NAME, kind, outcome, took, 1);
         }
     }
     metrics.quota_wait(NAME, NAME, took);
+    metrics.run_started(took);
     let database = TestDatabase::create().await;
     let mut conn = database.pool().acquire().await.unwrap();
-    let stream = StreamState {
+    let stream = |state: &str| StreamState {
         connection: NAME.to_owned(),
         stream: NAME.to_owned(),
         table: NAME.to_owned(),
-        state: "on time".to_owned(),
+        state: state.to_owned(),
         covers_from: None,
         complete_until: Some(Utc::now()),
         has_gap: false,
@@ -107,7 +93,9 @@ async fn scrape() -> String {
     let compared = Compared { connection: NAME.to_owned(), checked_at: Utc::now(), compared: 1, differences: 0 };
     let stored = StoredRows { relation: NAME.to_owned(), refreshed_at: Utc::now(), age_seconds: 1 };
     metrics.encode(&Gauges {
-        streams: Some(vec![stream]),
+        streams: Some(status::STREAM_STATES.map(stream).to_vec()),
+        retired: Some(1),
+        config_refused: false,
         unfinished: Some(status::unfinished(&mut conn, &[]).await.unwrap()),
         compared: Some(vec![compared]),
         stored: Some(vec![stored]),
@@ -118,7 +106,7 @@ async fn scrape() -> String {
 }
 
 /// The metrics in a scrape.
-fn exported(scrape: &str) -> Exported {
+pub(super) fn exported(scrape: &str) -> Exported {
     let mut found = Exported::new();
     let mut family = ("", "");
     for line in scrape.lines() {
@@ -172,13 +160,15 @@ fn documented(text: &str) -> Exported {
 async fn the_documented_metrics_labels_and_values_are_those_that_are_exported() {
     let scrape = exported(&scrape().await);
     let text = document("docs/metrics.md");
-    let table = documented(&text);
+    // A table of alerts follows.
+    let text = text.split_once("\n## Alerts\n").unwrap().0;
+    let table = documented(text);
     for (metric, labels) in &scrape {
         assert_eq!(table.get(metric), Some(labels), "{metric} in docs/metrics.md (left) and in a scrape (right)");
     }
     assert_eq!(table, scrape);
     let mut rows = 0;
-    for (row, without) in without_each_row(&text) {
+    for (row, without) in without_each_row(text) {
         assert_ne!(documented(&without), scrape, "nobody misses: {row}");
         // Each word in backticks of the second half of the row is a label or a value.
         let cells: Vec<&str> = row.split('|').collect();

@@ -3,6 +3,7 @@
 //! Every check is a function of the documents' texts. Its test calls it with the real documents, and with documents in
 //! which one line is changed: the check must then fail.
 
+mod alerts;
 mod commands;
 mod configuration;
 mod form;

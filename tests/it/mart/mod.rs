@@ -3,6 +3,7 @@
 mod command;
 mod company;
 mod functions;
+mod grafana;
 mod keys;
 mod locks;
 mod meaning;

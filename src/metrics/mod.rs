@@ -1,14 +1,22 @@
 //! The metrics of this process. Names and labels are constants; label values come from closed sets (docs/metrics.md).
 //!
-//! Counters count what this process did and are kept in memory. Gauges describe what all replicas share, so each scrape
-//! reads them from Postgres.
+//! Counters count what this process did and are kept in memory. Those that alerts look at exist from the start with the
+//! value 0: a counter that begins with 1 has not increased, and no alert would see its first event. Gauges describe
+//! what all replicas share, so each scrape reads them from Postgres.
+
+mod gauges;
+mod labels;
+mod names;
+
+pub use gauges::Gauges;
+pub use names::{ConnectionNames, Names};
 
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chrono::TimeDelta;
-use prometheus_client::encoding::EncodeLabelSet;
+use chrono::Utc;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -17,12 +25,13 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use self::labels::{
+    CallLabels, ConnectionLabels, KindLabels, LimitLabels, RowLabels, RunLabels, StreamLabels, call_labels, calls_of,
+    limit_labels, row_labels, run_labels, runs_of, stream_labels,
+};
+
 use crate::http::CallOutcome;
-use crate::pulse::Loop;
-use crate::quota::{CallKind, QuotaUse};
-use crate::store::reconciliation::Compared;
-use crate::store::status::{StreamState, Unfinished};
-use crate::store::stored_rows::StoredRows;
+use crate::quota::CallKind;
 
 // The encoder appends `_total` to counters and `_info` to the info metric.
 pub const RUNS: &str = "tidegate_runs";
@@ -42,10 +51,17 @@ pub const STREAM_COMPLETE_UNTIL_SECONDS: &str = "tidegate_stream_complete_until_
 pub const HELD_SLICES: &str = "tidegate_held_slices";
 pub const RECONCILIATION_DIFFERENCES: &str = "tidegate_reconciliation_differences";
 pub const MART_STORED_AGE_SECONDS: &str = "tidegate_mart_stored_age_seconds";
+pub const STREAMS: &str = "tidegate_streams";
+pub const STREAM_PROBLEM: &str = "tidegate_stream_problem";
+pub const STREAM_PROBLEMS_HIDDEN: &str = "tidegate_stream_problems_hidden";
+pub const CONFIG_REFUSED: &str = "tidegate_config_refused";
+pub const RUN_START_DELAY_SECONDS: &str = "tidegate_run_start_delay_seconds";
+pub const RUN_SECONDS: &str = "tidegate_run_seconds";
 pub const RUNS_UNFINISHED: &str = "tidegate_runs_unfinished";
 pub const DATABASE_UP: &str = "tidegate_database_up";
 pub const LOOP_AGE_SECONDS: &str = "tidegate_loop_age_seconds";
 pub const CLOCK_SKEW_SECONDS: &str = "tidegate_clock_skew_seconds";
+pub const START_TIME_SECONDS: &str = "tidegate_start_time_seconds";
 pub const UP: &str = "tidegate_up";
 pub const BUILD: &str = "tidegate_build";
 
@@ -53,6 +69,13 @@ pub const BUILD: &str = "tidegate_build";
 const CALL_BUCKETS: [f64; 11] = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0];
 /// Upper bounds in seconds: from a page of few rows to a slow merge.
 const CHECKPOINT_BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// Upper bounds in seconds: from a worker that is free to hours without one.
+const START_DELAY_BUCKETS: [f64; 9] = [1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 21_600.0];
+/// Upper bounds in seconds: from a list of few rows to a first load of days.
+const RUN_BUCKETS: [f64; 11] = [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0];
+/// The kinds of runs, as in `tidegate.run`.
+const RUN_KINDS: [&str; 3] = ["schedule", "manual", "backfill"];
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,6 +87,8 @@ pub enum RunOutcome {
 }
 
 impl RunOutcome {
+    pub const ALL: [Self; 4] = [Self::Succeeded, Self::Held, Self::Failed, Self::Cancelled];
+
     const fn label(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
@@ -85,6 +110,8 @@ pub enum RowChange {
 }
 
 impl RowChange {
+    pub const ALL: [Self; 5] = [Self::Inserted, Self::Updated, Self::Deleted, Self::Unchanged, Self::Outside];
+
     const fn label(self) -> &'static str {
         match self {
             Self::Inserted => "inserted",
@@ -96,58 +123,6 @@ impl RowChange {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RunLabels {
-    job: String,
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ConnectionLabels {
-    connection: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StreamLabels {
-    connection: String,
-    stream: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RowLabels {
-    connection: String,
-    stream: String,
-    change: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CallLabels {
-    connection: String,
-    kind: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LimitLabels {
-    connection: String,
-    limit: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LoopLabels {
-    r#loop: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StateLabels {
-    state: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RelationLabels {
-    relation: String,
-}
-
 type Seconds = Counter<f64, AtomicU64>;
 type Ratio = Gauge<f64, AtomicU64>;
 
@@ -156,6 +131,8 @@ type Ratio = Gauge<f64, AtomicU64>;
 pub struct Metrics {
     registry: Registry,
     runs: Family<RunLabels, Counter>,
+    run_start_delay_seconds: Histogram,
+    run_seconds: Family<KindLabels, Histogram, fn() -> Histogram>,
     rows: Family<RowLabels, Counter>,
     pages: Family<StreamLabels, Counter>,
     vendor_calls: Family<CallLabels, Counter>,
@@ -165,20 +142,8 @@ pub struct Metrics {
     extra_values: Family<StreamLabels, Counter>,
     checkpoint_seconds: Histogram,
     quota_wait_seconds: Family<LimitLabels, Seconds>,
-}
-
-/// The values at one scrape. Those read from Postgres are `None` if it did not respond in time.
-#[derive(Debug, Default)]
-pub struct Gauges {
-    pub streams: Option<Vec<StreamState>>,
-    pub unfinished: Option<Vec<Unfinished>>,
-    pub compared: Option<Vec<Compared>>,
-    pub stored: Option<Vec<StoredRows>>,
-    pub quotas: Option<Vec<QuotaUse>>,
-    /// The time since each loop of this process last completed; `None` for one with nothing to do.
-    pub ages: Vec<(Loop, Option<Duration>)>,
-    /// How far this machine's clock is ahead of the database's.
-    pub skew: Option<TimeDelta>,
+    /// Whose metrics exist: what is configured, and what was counted since it was removed.
+    names: Mutex<Names>,
 }
 
 impl Default for Metrics {
@@ -186,6 +151,8 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::default(),
             runs: Family::default(),
+            run_start_delay_seconds: Histogram::new(START_DELAY_BUCKETS),
+            run_seconds: Family::new_with_constructor(|| Histogram::new(RUN_BUCKETS)),
             rows: Family::default(),
             pages: Family::default(),
             vendor_calls: Family::default(),
@@ -195,6 +162,7 @@ impl Default for Metrics {
             extra_values: Family::default(),
             checkpoint_seconds: Histogram::new(CHECKPOINT_BUCKETS),
             quota_wait_seconds: Family::default(),
+            names: Mutex::default(),
         };
         metrics.register();
         metrics
@@ -209,7 +177,21 @@ impl Metrics {
         let up: Gauge = Gauge::default();
         up.set(1);
         registry.register(UP, "1 while the process responds", up);
+        let started: Gauge = Gauge::default();
+        // Of this machine's clock: it is compared with that of the monitoring, not with stored times.
+        started.set(Utc::now().timestamp());
+        registry.register(START_TIME_SECONDS, "When this process started, in seconds since 1970", started);
         registry.register(RUNS, "Runs that ended in this process", self.runs.clone());
+        let delay = self.run_start_delay_seconds.clone();
+        registry.register(RUN_START_DELAY_SECONDS, "Time from when a run was due to its first worker", delay);
+        for kind in RUN_KINDS {
+            drop(self.run_seconds.get_or_create(&KindLabels { kind: kind.to_owned() }));
+        }
+        registry.register(
+            RUN_SECONDS,
+            "Time from a run's first worker to its end, waits included",
+            self.run_seconds.clone(),
+        );
         registry.register(ROWS, "Records committed, by outcome", self.rows.clone());
         registry.register(PAGES, "Pages committed", self.pages.clone());
         registry.register(VENDOR_CALLS, "Requests sent to vendors, retries included", self.vendor_calls.clone());
@@ -225,20 +207,102 @@ impl Metrics {
         registry.register(QUOTA_WAIT_SECONDS, "Time that runs waited for a limit", waited);
     }
 
+    /// Creates the metrics of what is configured with the value 0, and removes those of what no longer is.
+    pub fn configure(&self, configured: Names) {
+        let mut names = self.names();
+        for job in names.jobs.difference(&configured.jobs) {
+            for labels in runs_of(job) {
+                self.runs.remove(&labels);
+            }
+        }
+        for job in &configured.jobs {
+            for labels in runs_of(job) {
+                self.runs.get_or_create(&labels).inc_by(0);
+            }
+        }
+        let none = ConnectionNames::default();
+        for (connection, before) in &names.connections {
+            self.remove(connection, before, configured.connections.get(connection));
+        }
+        for (connection, now) in &configured.connections {
+            if !names.connections.contains_key(connection) {
+                self.create(connection);
+            }
+            let before = names.connections.get(connection).unwrap_or(&none);
+            for limit in now.limits.difference(&before.limits) {
+                self.quota_wait_seconds.get_or_create(&limit_labels(connection, limit)).inc_by(0.0);
+            }
+            for stream in now.streams.difference(&before.streams) {
+                self.rejected_records.get_or_create(&stream_labels(connection, stream)).inc_by(0);
+            }
+        }
+        *names = configured;
+    }
+
+    /// Creates the metrics of a connection.
+    fn create(&self, connection: &str) {
+        for labels in calls_of(connection) {
+            self.vendor_calls.get_or_create(&labels).inc_by(0);
+        }
+        let labels = ConnectionLabels { connection: connection.to_owned() };
+        self.vendor_bytes.get_or_create(&labels).inc_by(0);
+        drop(self.vendor_call_seconds.get_or_create(&labels));
+    }
+
+    /// Removes the metrics of a connection, or of its limits and streams that it has no longer.
+    fn remove(&self, connection: &str, before: &ConnectionNames, now: Option<&ConnectionNames>) {
+        if now.is_none() {
+            for labels in calls_of(connection) {
+                self.vendor_calls.remove(&labels);
+            }
+            let labels = ConnectionLabels { connection: connection.to_owned() };
+            self.vendor_bytes.remove(&labels);
+            self.vendor_call_seconds.remove(&labels);
+        }
+        for limit in before.limits.iter().filter(|limit| now.is_none_or(|now| !now.limits.contains(*limit))) {
+            self.quota_wait_seconds.remove(&limit_labels(connection, limit));
+        }
+        for stream in before.streams.iter().filter(|stream| now.is_none_or(|now| !now.streams.contains(*stream))) {
+            let labels = stream_labels(connection, stream);
+            self.pages.remove(&labels);
+            self.rejected_records.remove(&labels);
+            self.extra_values.remove(&labels);
+            for change in RowChange::ALL {
+                self.rows.remove(&row_labels(connection, stream, change));
+            }
+        }
+    }
+
+    fn names(&self) -> MutexGuard<'_, Names> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Counts a run that ended.
     pub fn run_ended(&self, job: &str, outcome: RunOutcome) {
-        self.runs.get_or_create(&RunLabels { job: job.to_owned(), outcome: outcome.label() }).inc();
+        self.names().note_job(job);
+        self.runs.get_or_create(&run_labels(job, outcome)).inc();
+    }
+
+    /// Records that a run has its first worker, `delay` after it was due.
+    pub fn run_started(&self, delay: Duration) {
+        self.run_start_delay_seconds.observe(delay.as_secs_f64());
+    }
+
+    /// Records that a run of this kind ended `seconds` after its first worker started it.
+    pub fn run_took(&self, kind: &str, seconds: f64) {
+        self.run_seconds.get_or_create(&KindLabels { kind: kind.to_owned() }).observe(seconds);
     }
 
     /// Counts `rows` records of a committed page with this outcome.
     pub fn rows(&self, connection: &str, stream: &str, change: RowChange, rows: u64) {
-        let labels = RowLabels { connection: connection.to_owned(), stream: stream.to_owned(), change: change.label() };
-        self.rows.get_or_create(&labels).inc_by(rows);
+        self.names().note_stream(connection, stream);
+        self.rows.get_or_create(&row_labels(connection, stream, change)).inc_by(rows);
     }
 
     /// Records a page that was committed within `took`, with its rejected records and values kept in `_extra`.
     pub fn page_committed(&self, connection: &str, stream: &str, took: Duration, rejected: u64, extra: u64) {
-        let labels = StreamLabels { connection: connection.to_owned(), stream: stream.to_owned() };
+        self.names().note_stream(connection, stream);
+        let labels = stream_labels(connection, stream);
         self.pages.get_or_create(&labels).inc();
         self.rejected_records.get_or_create(&labels).inc_by(rejected);
         self.extra_values.get_or_create(&labels).inc_by(extra);
@@ -247,19 +311,14 @@ impl Metrics {
 
     /// Counts further pages that were committed together with one.
     pub fn pages_joined(&self, connection: &str, stream: &str, pages: u64) {
-        let labels = StreamLabels { connection: connection.to_owned(), stream: stream.to_owned() };
-        self.pages.get_or_create(&labels).inc_by(pages);
+        self.names().note_stream(connection, stream);
+        self.pages.get_or_create(&stream_labels(connection, stream)).inc_by(pages);
     }
 
     /// Records a request to a vendor that ended after `took`, with `bytes` in both directions.
     pub fn vendor_call(&self, connection: &str, kind: CallKind, outcome: CallOutcome, took: Duration, bytes: u64) {
-        let kind = match kind {
-            CallKind::Login => "login",
-            CallKind::Data => "data",
-        };
-        self.vendor_calls
-            .get_or_create(&CallLabels { connection: connection.to_owned(), kind, outcome: outcome.label() })
-            .inc();
+        self.names().note_connection(connection, |_| {});
+        self.vendor_calls.get_or_create(&call_labels(connection, kind, outcome)).inc();
         let labels = ConnectionLabels { connection: connection.to_owned() };
         self.vendor_bytes.get_or_create(&labels).inc_by(bytes);
         self.vendor_call_seconds.get_or_create(&labels).observe(took.as_secs_f64());
@@ -267,8 +326,8 @@ impl Metrics {
 
     /// Records the time that a run waited for a limit.
     pub fn quota_wait(&self, connection: &str, limit: &str, waited: Duration) {
-        let labels = LimitLabels { connection: connection.to_owned(), limit: limit.to_owned() };
-        self.quota_wait_seconds.get_or_create(&labels).inc_by(waited.as_secs_f64());
+        self.names().note_limit(connection, limit);
+        self.quota_wait_seconds.get_or_create(&limit_labels(connection, limit)).inc_by(waited.as_secs_f64());
     }
 
     /// All metrics in the Prometheus text format.
@@ -285,77 +344,5 @@ impl Metrics {
     }
 }
 
-impl Gauges {
-    fn registry(&self) -> Registry {
-        let mut registry = Registry::default();
-        let database: Gauge = Gauge::default();
-        database.set(i64::from(self.unfinished.is_some()));
-        registry.register(DATABASE_UP, "1 if the database responded to this scrape in time", database);
-        let ages: Family<LoopLabels, Ratio> = Family::default();
-        for (of, age) in &self.ages {
-            ages.get_or_create(&LoopLabels { r#loop: of.name() }).set(age.unwrap_or_default().as_secs_f64());
-        }
-        registry.register(LOOP_AGE_SECONDS, "Time since the loop last completed; 0 while it has nothing to do", ages);
-        if let Some(skew) = self.skew {
-            let gauge: Ratio = Gauge::default();
-            gauge.set(skew.as_seconds_f64());
-            registry.register(CLOCK_SKEW_SECONDS, "How far this machine's clock is ahead of the database's", gauge);
-        }
-        if let Some(streams) = &self.streams {
-            let freshness: Family<StreamLabels, Ratio> = Family::default();
-            let complete: Family<StreamLabels, Gauge> = Family::default();
-            let held: Family<StreamLabels, Gauge> = Family::default();
-            for state in streams {
-                let labels = StreamLabels { connection: state.connection.clone(), stream: state.stream.clone() };
-                held.get_or_create(&labels).set(state.held_slices);
-                if let Some(until) = state.complete_until {
-                    complete.get_or_create(&labels).set(until.timestamp());
-                }
-                if let Some(seconds) = state.freshness_seconds {
-                    freshness.get_or_create(&labels).set(seconds);
-                }
-            }
-            registry.register(STREAM_FRESHNESS_SECONDS, "Age of the newest data of the stream", freshness);
-            let help = "End of the data without gaps, in seconds since 1970";
-            registry.register(STREAM_COMPLETE_UNTIL_SECONDS, help, complete);
-            registry.register(HELD_SLICES, "Slices whose last reading was too doubtful to delete rows", held);
-        }
-        if let Some(compared) = &self.compared {
-            let family: Family<ConnectionLabels, Gauge> = Family::default();
-            for Compared { connection, differences, .. } in compared {
-                family.get_or_create(&ConnectionLabels { connection: connection.clone() }).set(*differences);
-            }
-            registry.register(
-                RECONCILIATION_DIFFERENCES,
-                "Vendor's totals that differ from the number of rows",
-                family,
-            );
-        }
-        if let Some(stored) = self.stored.as_ref().filter(|stored| !stored.is_empty()) {
-            let family: Family<RelationLabels, Gauge> = Family::default();
-            for StoredRows { relation, age_seconds, .. } in stored {
-                family.get_or_create(&RelationLabels { relation: relation.clone() }).set(*age_seconds);
-            }
-            registry.register(MART_STORED_AGE_SECONDS, "Age of the stored rows of the mart's relation", family);
-        }
-        if let Some(unfinished) = &self.unfinished {
-            let family: Family<StateLabels, Gauge> = Family::default();
-            for Unfinished { state, runs } in unfinished {
-                family.get_or_create(&StateLabels { state: state.clone() }).set(*runs);
-            }
-            registry.register(RUNS_UNFINISHED, "Runs that have not ended, of all replicas", family);
-        }
-        if let Some(quotas) = &self.quotas {
-            let used: Family<LimitLabels, Ratio> = Family::default();
-            let blocked: Family<LimitLabels, Gauge> = Family::default();
-            for quota in quotas {
-                let labels = LimitLabels { connection: quota.connection.clone(), limit: quota.limit.clone() };
-                used.get_or_create(&labels).set(quota.ratio());
-                blocked.get_or_create(&labels).set(i64::from(quota.blocked_until.is_some()));
-            }
-            registry.register(QUOTA_USED_RATIO, "Fraction of the limit that is used now; 1 is all of it", used);
-            registry.register(QUOTA_BLOCKED, "1 while the vendor has asked to wait", blocked);
-        }
-        registry
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+//! Values that are read or computed at each scrape.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::labels::{
+    ConnectionLabels, LimitLabels, LoopLabels, ProblemLabels, RelationLabels, StateLabels, StreamLabels, limit_labels, stream_labels,
+};
+use super::{
+    CLOCK_SKEW_SECONDS, CONFIG_REFUSED, DATABASE_UP, HELD_SLICES, LOOP_AGE_SECONDS, MART_STORED_AGE_SECONDS, QUOTA_BLOCKED, QUOTA_USED_RATIO,
+    RECONCILIATION_DIFFERENCES, RUNS_UNFINISHED, Ratio, STREAM_COMPLETE_UNTIL_SECONDS, STREAM_FRESHNESS_SECONDS,
+    STREAM_PROBLEM, STREAM_PROBLEMS_HIDDEN, STREAMS,
+};
+use crate::pulse::Loop;
+use crate::quota::QuotaUse;
+use crate::store::reconciliation::Compared;
+use crate::store::stored_rows::StoredRows;
+use crate::store::status::{RETIRED, STREAM_STATES, StreamState, Unfinished};
+
+/// The states that require attention, the worst first.
+const PROBLEMS: [&str; 4] = ["failed", "held", "late", "gap"];
+/// Streams that are listed with their problem. An outage of one vendor may affect thousands.
+const PROBLEMS_MAX: usize = 500;
+
+/// The values at one scrape. Those read from Postgres are `None` if it did not respond in time.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// The configured streams.
+    pub streams: Option<Vec<StreamState>>,
+    /// The number of streams that no job reads any more.
+    pub retired: Option<i64>,
+    pub unfinished: Option<Vec<Unfinished>>,
+    pub compared: Option<Vec<Compared>>,
+    pub stored: Option<Vec<StoredRows>>,
+    pub quotas: Option<Vec<QuotaUse>>,
+    /// Whether the configuration on disk is wrong, so that the previous one is in force.
+    pub config_refused: bool,
+    /// The time since each loop of this process last completed; `None` for one with nothing to do.
+    pub ages: Vec<(Loop, Option<Duration>)>,
+    /// How far this machine's clock is ahead of the database's.
+    pub skew: Option<TimeDelta>,
+}
+
+impl Gauges {
+    pub(super) fn registry(&self) -> Registry {
+        let mut registry = Registry::default();
+        let database: Gauge = Gauge::default();
+        database.set(i64::from(self.unfinished.is_some()));
+        registry.register(DATABASE_UP, "1 if the database responded to this scrape in time", database);
+        let ages: Family<LoopLabels, Ratio> = Family::default();
+        for (of, age) in &self.ages {
+            ages.get_or_create(&LoopLabels { r#loop: of.name() }).set(age.unwrap_or_default().as_secs_f64());
+        }
+        registry.register(LOOP_AGE_SECONDS, "Time since the loop last completed; 0 while it has nothing to do", ages);
+        if let Some(skew) = self.skew {
+            let gauge: Ratio = Gauge::default();
+            gauge.set(skew.as_seconds_f64());
+            registry.register(CLOCK_SKEW_SECONDS, "How far this machine's clock is ahead of the database's", gauge);
+        }
+        let refused: Gauge = Gauge::default();
+        refused.set(i64::from(self.config_refused));
+        registry.register(CONFIG_REFUSED, "1 while the configuration on disk is wrong and not in force", refused);
+        if let (Some(streams), Some(retired)) = (&self.streams, self.retired) {
+            register_streams(&mut registry, streams, retired);
+        }
+        if let Some(compared) = &self.compared {
+            let family: Family<ConnectionLabels, Gauge> = Family::default();
+            for Compared { connection, differences, .. } in compared {
+                family.get_or_create(&ConnectionLabels { connection: connection.clone() }).set(*differences);
+            }
+            registry.register(
+                RECONCILIATION_DIFFERENCES,
+                "Vendor's totals that differ from the number of rows",
+                family,
+            );
+        }
+        if let Some(stored) = self.stored.as_ref().filter(|stored| !stored.is_empty()) {
+            let family: Family<RelationLabels, Gauge> = Family::default();
+            for StoredRows { relation, age_seconds, .. } in stored {
+                family.get_or_create(&RelationLabels { relation: relation.clone() }).set(*age_seconds);
+            }
+            registry.register(MART_STORED_AGE_SECONDS, "Age of the stored rows of the mart's relation", family);
+        }
+        if let Some(unfinished) = &self.unfinished {
+            let family: Family<StateLabels, Gauge> = Family::default();
+            for Unfinished { state, runs } in unfinished {
+                family.get_or_create(&StateLabels { state: state.clone() }).set(*runs);
+            }
+            registry.register(RUNS_UNFINISHED, "Runs that have not ended, of all replicas", family);
+        }
+        if let Some(quotas) = &self.quotas {
+            let used: Family<LimitLabels, Ratio> = Family::default();
+            let blocked: Family<LimitLabels, Gauge> = Family::default();
+            for quota in quotas {
+                let labels = limit_labels(&quota.connection, &quota.limit);
+                used.get_or_create(&labels).set(quota.ratio());
+                blocked.get_or_create(&labels).set(i64::from(quota.blocked_until.is_some()));
+            }
+            registry.register(QUOTA_USED_RATIO, "Fraction of the limit that is used now; 1 is all of it", used);
+            registry.register(QUOTA_BLOCKED, "1 while the vendor has asked to wait", blocked);
+        }
+        registry
+    }
+}
+
+/// Registers what is measured of streams. Retired ones are only counted: nobody expects data of them.
+fn register_streams(registry: &mut Registry, streams: &[StreamState], retired: i64) {
+    let streams: Vec<&StreamState> = streams.iter().filter(|stream| stream.state != RETIRED).collect();
+    let states: Family<StateLabels, Gauge> = Family::default();
+    for state in STREAM_STATES {
+        states.get_or_create(&StateLabels { state: state.to_owned() }).set(if state == RETIRED { retired } else { 0 });
+    }
+    let freshness: Family<StreamLabels, Ratio> = Family::default();
+    let complete: Family<StreamLabels, Gauge> = Family::default();
+    let held: Family<StreamLabels, Gauge> = Family::default();
+    for stream in &streams {
+        states.get_or_create(&StateLabels { state: stream.state.clone() }).inc();
+        let labels = stream_labels(&stream.connection, &stream.stream);
+        held.get_or_create(&labels).set(stream.held_slices);
+        if let Some(until) = stream.complete_until {
+            complete.get_or_create(&labels).set(until.timestamp());
+        }
+        if let Some(seconds) = stream.freshness_seconds {
+            freshness.get_or_create(&labels).set(seconds.max(0.0));
+        }
+    }
+    let (problems, hidden) = problems(&streams);
+    registry.register(STREAMS, "Streams by state", states);
+    registry.register(STREAM_PROBLEM, "1 while the stream has this problem", problems);
+    registry.register(STREAM_PROBLEMS_HIDDEN, "Streams with a problem beyond those that are listed", hidden);
+    registry.register(STREAM_FRESHNESS_SECONDS, "Age of the newest data of the stream", freshness);
+    let help = "End of the data without gaps, in seconds since 1970";
+    registry.register(STREAM_COMPLETE_UNTIL_SECONDS, help, complete);
+    registry.register(HELD_SLICES, "Slices whose last reading was too doubtful to delete rows", held);
+}
+
+/// The streams with a problem, the worst first, and how many there are beyond [`PROBLEMS_MAX`].
+fn problems(streams: &[&StreamState]) -> (Family<ProblemLabels, Gauge>, Gauge) {
+    let family: Family<ProblemLabels, Gauge> = Family::default();
+    let of_kind = |kind: &'static str| {
+        streams.iter().filter(move |stream| stream.state == kind).map(move |stream| (kind, *stream))
+    };
+    let mut all = PROBLEMS.into_iter().flat_map(of_kind);
+    for (kind, stream) in all.by_ref().take(PROBLEMS_MAX) {
+        let (connection, stream) = (stream.connection.clone(), stream.stream.clone());
+        family.get_or_create(&ProblemLabels { connection, stream, kind }).set(1);
+    }
+    let hidden: Gauge = Gauge::default();
+    hidden.set(i64::try_from(all.count()).unwrap_or(i64::MAX));
+    (family, hidden)
+}

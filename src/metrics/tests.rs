@@ -1,0 +1,138 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::store::status::{RETIRED, STREAM_STATES, StreamState};
+
+/// Names of one job, and of one connection with one limit and these streams.
+fn names(job: &str, connection: &str, streams: &[&str]) -> Names {
+    let limits = BTreeSet::from(["requests".to_owned()]);
+    let streams = streams.iter().map(|stream| (*stream).to_owned()).collect();
+    let connections = BTreeMap::from([(connection.to_owned(), ConnectionNames { limits, streams })]);
+    Names { jobs: BTreeSet::from([job.to_owned()]), connections }
+}
+
+fn samples(metrics: &Metrics) -> BTreeMap<String, String> {
+    let text = metrics.encode(&Gauges::default());
+    let samples = text.lines().filter(|line| !line.starts_with('#') && !line.contains("le="));
+    samples.filter_map(|line| line.rsplit_once(' ')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+#[test]
+fn what_is_configured_is_counted_from_zero() {
+    let metrics = Metrics::default();
+    metrics.configure(names("daily", "acme", &["users"]));
+    let found = samples(&metrics);
+    let labels = |metric: &str, labels: &str| found.get(&format!("{metric}{{{labels}}}")).cloned();
+    for outcome in RunOutcome::ALL.map(RunOutcome::label) {
+        let run = format!("tidegate_job=\"daily\",outcome=\"{outcome}\"");
+        assert_eq!(labels("tidegate_runs_total", &run).as_deref(), Some("0"), "{found:?}");
+    }
+    for (kind, outcome) in ["login", "data"].into_iter().flat_map(|kind| CallOutcome::ALL.map(|of| (kind, of.label())))
+    {
+        let call = format!("connection=\"acme\",kind=\"{kind}\",outcome=\"{outcome}\"");
+        assert_eq!(labels("tidegate_vendor_calls_total", &call).as_deref(), Some("0"), "{found:?}");
+    }
+    assert_eq!(labels("tidegate_vendor_bytes_total", "connection=\"acme\"").as_deref(), Some("0"));
+    assert_eq!(labels("tidegate_vendor_call_seconds_count", "connection=\"acme\"").as_deref(), Some("0"));
+    let waited = labels("tidegate_quota_wait_seconds_total", "connection=\"acme\",limit=\"requests\"");
+    assert_eq!(waited.as_deref(), Some("0.0"));
+    let rejected = labels("tidegate_rejected_records_total", "connection=\"acme\",stream=\"users\"");
+    assert_eq!(rejected.as_deref(), Some("0"));
+}
+
+#[test]
+fn a_change_of_the_configuration_keeps_counts_and_removes_what_is_gone() {
+    let metrics = Metrics::default();
+    metrics.configure(names("daily", "acme", &["users", "calls"]));
+    let took = Duration::from_secs(1);
+    let count = || {
+        for stream in ["users", "calls"] {
+            metrics.rows("acme", stream, RowChange::Inserted, 3);
+            metrics.page_committed("acme", stream, took, 1, 1);
+            metrics.pages_joined("acme", stream, 1);
+        }
+        metrics.run_ended("daily", RunOutcome::Failed);
+        metrics.vendor_call("acme", CallKind::Data, CallOutcome::Quota, took, 10);
+        metrics.quota_wait("acme", "requests", took);
+        metrics.quota_wait("acme", "another", took);
+    };
+    count();
+
+    metrics.configure(names("daily", "acme", &["users"]));
+    let found = samples(&metrics);
+    assert!(!found.keys().any(|sample| sample.contains("calls\"") || sample.contains("another")), "{found:?}");
+    for (sample, value) in [
+        ("tidegate_runs_total{tidegate_job=\"daily\",outcome=\"failed\"}", "1"),
+        ("tidegate_rows_total{connection=\"acme\",stream=\"users\",change=\"inserted\"}", "3"),
+        ("tidegate_vendor_calls_total{connection=\"acme\",kind=\"data\",outcome=\"quota\"}", "1"),
+        ("tidegate_quota_wait_seconds_total{connection=\"acme\",limit=\"requests\"}", "1.0"),
+    ] {
+        assert_eq!(found.get(sample).map(String::as_str), Some(value), "{sample} in {found:?}");
+    }
+
+    metrics.configure(names("hourly", "other", &["users"]));
+    assert!(!samples(&metrics).keys().any(|sample| sample.contains("acme") || sample.contains("daily")));
+    // Runs under way still count, until the next change.
+    count();
+    assert!(samples(&metrics).contains_key("tidegate_runs_total{tidegate_job=\"daily\",outcome=\"failed\"}"));
+    metrics.configure(names("hourly", "other", &["users"]));
+    let found = samples(&metrics);
+    assert!(!found.keys().any(|sample| sample.contains("acme") || sample.contains("daily")), "{found:?}");
+    assert!(found.contains_key("tidegate_rejected_records_total{connection=\"other\",stream=\"users\"}"));
+}
+
+fn stream(connection: &str, stream: &str, state: &str) -> StreamState {
+    StreamState {
+        connection: connection.to_owned(),
+        stream: stream.to_owned(),
+        table: "lynn.users".to_owned(),
+        state: state.to_owned(),
+        covers_from: None,
+        complete_until: Some(Utc::now()),
+        has_gap: false,
+        late: false,
+        expected_by: None,
+        read_until: None,
+        last_success_at: None,
+        freshness_seconds: Some(-1.0),
+        held_slices: 0,
+    }
+}
+
+fn gauges(streams: Vec<StreamState>, retired: i64) -> BTreeMap<String, String> {
+    let gauges = Gauges { streams: Some(streams), retired: Some(retired), ..Gauges::default() };
+    let text = Metrics::default().encode(&gauges);
+    let samples = text.lines().filter(|line| line.starts_with("tidegate_stream"));
+    samples.filter_map(|line| line.rsplit_once(' ')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+#[test]
+fn every_state_is_counted_and_only_problems_are_listed() {
+    let streams = STREAM_STATES.map(|state| stream("acme", &format!("of {state}"), state)).to_vec();
+    let found = gauges(streams, 7);
+    let listed: Vec<_> = found.keys().filter(|sample| sample.starts_with("tidegate_stream_problem{")).collect();
+    let problem =
+        |kind: &str| format!("tidegate_stream_problem{{connection=\"acme\",stream=\"of {kind}\",kind=\"{kind}\"}}");
+    assert_eq!(listed, [&problem("failed"), &problem("gap"), &problem("held"), &problem("late")]);
+    for state in STREAM_STATES {
+        let expected = if state == RETIRED { "7" } else { "1" };
+        assert_eq!(found[&format!("tidegate_streams{{state=\"{state}\"}}")], expected, "{found:?}");
+    }
+    assert!(!found.keys().any(|sample| sample.contains("of retired")), "{found:?}");
+    let age = "tidegate_stream_freshness_seconds{connection=\"acme\",stream=\"of late\"}";
+    assert_eq!(found[age], "0.0", "an age is not negative");
+    let none = gauges(Vec::new(), 0);
+    for state in STREAM_STATES {
+        assert_eq!(none[&format!("tidegate_streams{{state=\"{state}\"}}")], "0");
+    }
+}
+
+#[test]
+fn many_problems_are_cut_with_the_worst_first() {
+    let mut streams: Vec<_> = (0..600).map(|number| stream("acme", &format!("s{number}"), "gap")).collect();
+    streams.push(stream("zeta", "last", "failed"));
+    let found = gauges(streams, 0);
+    let listed = found.keys().filter(|sample| sample.starts_with("tidegate_stream_problem{")).count();
+    assert_eq!((listed, found["tidegate_stream_problems_hidden"].as_str()), (500, "101"));
+    assert!(found.contains_key("tidegate_stream_problem{connection=\"zeta\",stream=\"last\",kind=\"failed\"}"));
+}
