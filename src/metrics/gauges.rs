@@ -8,18 +8,19 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::labels::{
-    ConnectionLabels, LimitLabels, LoopLabels, ProblemLabels, RelationLabels, StateLabels, StreamLabels, limit_labels, stream_labels,
+    ConnectionLabels, LimitLabels, LoopLabels, ProblemLabels, RelationLabels, StateLabels, StreamLabels, limit_labels,
+    stream_labels,
 };
 use super::{
-    CLOCK_SKEW_SECONDS, CONFIG_REFUSED, DATABASE_UP, HELD_SLICES, LOOP_AGE_SECONDS, MART_STORED_AGE_SECONDS, QUOTA_BLOCKED, QUOTA_USED_RATIO,
-    RECONCILIATION_DIFFERENCES, RUNS_UNFINISHED, Ratio, STREAM_COMPLETE_UNTIL_SECONDS, STREAM_FRESHNESS_SECONDS,
-    STREAM_PROBLEM, STREAM_PROBLEMS_HIDDEN, STREAMS,
+    CLOCK_SKEW_SECONDS, CONFIG_REFUSED, DATABASE_UP, HELD_SLICES, LOOP_AGE_SECONDS, MART_STORED_AGE_SECONDS,
+    QUOTA_BLOCKED, QUOTA_USED_RATIO, RECONCILIATION_DIFFERENCES, RUNS_UNFINISHED, Ratio, STREAM_COMPLETE_UNTIL_SECONDS,
+    STREAM_FRESHNESS_SECONDS, STREAM_PROBLEM, STREAM_PROBLEMS_HIDDEN, STREAMS,
 };
 use crate::pulse::Loop;
 use crate::quota::QuotaUse;
 use crate::store::reconciliation::Compared;
-use crate::store::stored_rows::StoredRows;
 use crate::store::status::{RETIRED, STREAM_STATES, StreamState, Unfinished};
+use crate::store::stored_rows::StoredRows;
 
 /// The states that require attention, the worst first.
 const PROBLEMS: [&str; 4] = ["failed", "held", "late", "gap"];
