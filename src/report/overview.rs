@@ -8,6 +8,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::day::{DaySpan, spans};
+use super::problems::{self, Problem};
 use super::quotas::{self, LedgerUse, LimitState};
 use super::{Document, Query, ReadError, Reading, state};
 use crate::config::Config;
@@ -34,7 +35,7 @@ pub struct Overview {
     pub streams: Vec<StateCount>,
     /// What needs a person, worst first.
     pub problems: Vec<Problem>,
-    pub problems_total: usize,
+    pub problems_total: i64,
     pub running: Vec<RunProgress>,
     pub running_total: i64,
     pub waiting: Vec<Waiting>,
@@ -54,26 +55,6 @@ pub struct Overview {
 pub struct StateCount {
     pub state: &'static str,
     pub streams: i64,
-}
-
-/// Something that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Problem {
-    pub id: i64,
-    /// `failed`, `held`, `late`, `gap` and others.
-    pub kind: String,
-    /// What it concerns: a connection, `connection/stream`, a job, or `system`.
-    pub scope: String,
-    pub connection: Option<String>,
-    pub stream: Option<String>,
-    pub job: Option<String>,
-    pub run_id: Option<i64>,
-    /// How many streams it concerns.
-    pub streams: i32,
-    pub opened_at: DateTime<Utc>,
-    pub summary: String,
-    pub hint: Option<String>,
-    pub muted_until: Option<DateTime<Utc>>,
 }
 
 /// A run that a worker has.
@@ -146,7 +127,7 @@ impl Document for Overview {
     async fn read(reading: &mut Reading<'_>, _query: &Query) -> Result<Option<Self>, ReadError> {
         let now = reading.now;
         let parts = parts(reading.conn).await?;
-        let problems = problems(reading.conn).await?;
+        let problems = problems::open(reading.conn, PROBLEMS_MAX).await?;
         let uses = quotas::uses(reading.conn).await?;
         let shown = shown(&parts, reading.config, &uses);
         let extents = extents(reading.conn, &shown).await?;
@@ -160,8 +141,8 @@ impl Document for Overview {
             version: env!("CARGO_PKG_VERSION"),
             config_refused: reading.config_refused,
             streams: counts.map(|state| StateCount { state: state.name, streams: counted(state.name) }).collect(),
-            problems_total: problems.len(),
-            problems: problems.into_iter().take(PROBLEMS_MAX).collect(),
+            problems: problems.problems,
+            problems_total: problems.total,
             running: running.into_iter().map(RunProgress::from).collect(),
             running_total: totals.running,
             waiting: waiting.into_iter().map(Waiting::from).collect(),
@@ -191,30 +172,6 @@ async fn parts(conn: &mut PgConnection) -> Result<Vec<Part>, sqlx::Error> {
         where state <> 'retired'
         group by connection, state
         "#,
-    )
-    .fetch_all(conn)
-    .in_time()
-    .await
-}
-
-/// All open problems, worst first. Their number is limited where they are made.
-async fn problems(conn: &mut PgConnection) -> Result<Vec<Problem>, sqlx::Error> {
-    sqlx::query_as!(
-        Problem,
-        r#"
-        select
-            id, kind, scope, connection, stream, job, run_id, streams, opened_at as "opened_at!", summary, hint,
-            case when muted_until > statement_timestamp() then muted_until end as muted_until
-        from tidegate.problem
-        where closed_at is null and opened_at is not null
-        order by
-            coalesce(muted_until > statement_timestamp(), false),
-            array_position($1, kind) nulls last,
-            opened_at,
-            id
-        limit 1000
-        "#,
-        &state::names(),
     )
     .fetch_all(conn)
     .in_time()

@@ -1,6 +1,6 @@
 //! One stream: from when to when it is complete, and why it is not.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Days, NaiveDate, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -17,6 +17,8 @@ const RUNS_SEARCHED: i64 = 1_000;
 const REJECTS_SEARCHED: i64 = 10_000;
 /// Days that are looked at: eleven years.
 const DAYS_MAX: i64 = 4_000;
+/// A weekday with more rows than this usually has some.
+const FEW: i64 = 50;
 /// Ranges of days shown that are not complete, the newest first.
 const GAPS_MAX: usize = 50;
 
@@ -57,6 +59,8 @@ pub struct StreamPage {
     /// Ranges of days that are not complete, newest first, without today.
     pub gaps: Vec<Gap>,
     pub gaps_total: usize,
+    /// Days of the last fortnight with no rows, although the same weekday usually has many. A note, not a state.
+    pub unusual: Vec<UnusualDay>,
     pub tasks: Vec<Task>,
     pub changes: Vec<Change>,
     pub rejects: Vec<Reason>,
@@ -71,6 +75,14 @@ pub struct Gap {
     pub days: i64,
     /// `partial`, `missing` or `held`.
     pub state: String,
+}
+
+/// A complete day without rows, and how many the same weekday usually has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct UnusualDay {
+    pub day: NaiveDate,
+    /// The median of the four same weekdays before.
+    pub usual: i64,
 }
 
 /// A task of the stream.
@@ -167,6 +179,7 @@ impl Document for StreamPage {
         let mut years: Vec<i32> = days.iter().map(|day| chrono::Datelike::year(&day.day)).collect();
         years.dedup();
         let year = asked.and_then(|year| i32::try_from(year).ok()).unwrap_or_else(|| chrono::Datelike::year(&newest));
+        let unusual = unusual(&days);
         let mut gaps = gaps(&days, newest);
         let gaps_total = gaps.len();
         gaps.truncate(GAPS_MAX);
@@ -197,6 +210,7 @@ impl Document for StreamPage {
             days: days.into_iter().filter(|day| chrono::Datelike::year(&day.day) == year).collect(),
             gaps,
             gaps_total,
+            unusual,
             tasks,
             changes,
             rejects,
@@ -210,6 +224,22 @@ fn gaps(days: &[Day], today: NaiveDate) -> Vec<Gap> {
     let spans = spans(incomplete.map(|day| (day.day, day.state.as_str())));
     let gap = |span: super::DaySpan| Gap { from: span.from, to: span.to, days: span.days(), state: span.state };
     spans.into_iter().rev().map(gap).collect()
+}
+
+/// Complete days of the last fortnight without rows, whose weekday usually has more than [`FEW`].
+fn unusual(days: &[Day]) -> Vec<UnusualDay> {
+    let is_empty = |day: &&Day| day.state == "complete" && day.rows == Some(0);
+    let usual = |of: &Day| {
+        let before = |weeks: u64| of.day.checked_sub_days(Days::new(7 * weeks));
+        let rows = |weeks: u64| days.iter().find(|day| Some(day.day) == before(weeks)).and_then(|day| day.rows);
+        let mut counts: Vec<i64> = (1..=4).map(rows).collect::<Option<_>>()?;
+        counts.sort_unstable();
+        Some(i64::midpoint(counts[1], counts[2]))
+    };
+    let lately = days.iter().rev().take(15).filter(is_empty);
+    lately
+        .filter_map(|day| Some(UnusualDay { day: day.day, usual: usual(day).filter(|usual| *usual > FEW)? }))
+        .collect()
 }
 
 async fn days(reading: &mut Reading<'_>, connection: &str, table: &str) -> Result<Vec<Day>, sqlx::Error> {
@@ -321,5 +351,21 @@ mod tests {
             .collect();
         let found: Vec<_> = gaps(&days, at(6)).into_iter().map(|gap| (gap.from, gap.days, gap.state)).collect();
         assert_eq!(found, [(at(4), 1, "held".to_owned()), (at(2), 2, "missing".to_owned())]);
+    }
+
+    #[test]
+    fn a_day_without_rows_is_noted_if_its_weekday_usually_has_many() {
+        let first = NaiveDate::from_ymd_opt(2026, 10, 1).unwrap();
+        let day = |(day, rows)| Day { day, state: "complete".to_owned(), rows: Some(rows), last_read_at: None };
+        // Weekends have few rows.
+        let rows = |day: NaiveDate| if chrono::Datelike::weekday(&day).number_from_monday() > 5 { 3 } else { 100 };
+        let mut days: Vec<Day> = first.iter_days().take(35).map(|at| day((at, rows(at)))).collect();
+        assert_eq!(unusual(&days), []);
+        days.iter_mut().rev().take(7).for_each(|day| day.rows = Some(0));
+        let found = unusual(&days);
+        assert_eq!(found.len(), 5, "{found:?}");
+        assert!(found.iter().all(|day| day.usual == 100));
+        days.last_mut().unwrap().state = "partial".to_owned();
+        assert_eq!(unusual(&days).len(), 4);
     }
 }

@@ -25,8 +25,8 @@ use tokio::sync::Mutex;
 use super::routes::{AppState, HEADERS};
 use crate::clock;
 use crate::report::{
-    ConnectionPage, Connections, Document, Events, JobPage, Jobs, Overview, Pushes, Query, QueryError, Quotas,
-    ReadError, Reading, Rejects, RunPage, Runs, SchemaChanges, StreamPage, Streams, System,
+    ConnectionPage, Connections, Document, Events, JobPage, Jobs, Overview, Problems, Pushes, Query, QueryError,
+    Quotas, ReadError, Reading, Rejects, RunPage, Runs, SchemaChanges, StreamPage, Streams, System,
 };
 use crate::text;
 use chrome::Chrome;
@@ -120,6 +120,7 @@ pub(super) fn router() -> Router<Arc<AppState>> {
     let router = add::<Connections>(router);
     let router = add::<ConnectionPage>(router);
     let router = add::<Events>(router);
+    let router = add::<Problems>(router);
     let router = add::<Rejects>(router);
     let router = add::<SchemaChanges>(router);
     let router = add::<Pushes>(router);

@@ -4,7 +4,7 @@ use askama::Template;
 
 use super::{Chrome, Page};
 use crate::report::{
-    ConnectionPage, Connections, Events, JobPage, Jobs, Overview, Pushes, Quotas, Rejects, RunPage, Runs,
+    ConnectionPage, Connections, Events, JobPage, Jobs, Overview, Problems, Pushes, Quotas, Rejects, RunPage, Runs,
     SchemaChanges, StreamPage, Streams, System,
 };
 
@@ -37,6 +37,7 @@ page!(Quotas, QuotasView, "quotas.html");
 page!(Connections, ConnectionsView, "connections.html");
 page!(ConnectionPage, ConnectionView, "connection.html");
 page!(Events, EventsView, "events.html");
+page!(Problems, ProblemsView, "problems.html");
 page!(Rejects, RejectsView, "rejects.html");
 page!(SchemaChanges, SchemaView, "schema.html");
 page!(Pushes, PushesView, "pushes.html");

@@ -1,0 +1,126 @@
+//! What is wrong, and what was wrong lately.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use super::{Document, Query, ROWS_MAX, ReadError, Reading, state};
+use crate::store::session::Deadline as _;
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Problems {
+    pub at: DateTime<Utc>,
+    /// Open ones, worst first, then those that were over within the last week, newest first.
+    pub problems: Vec<Problem>,
+    /// How many are open.
+    pub open: i64,
+    /// Whether there are more than are shown.
+    pub more: bool,
+}
+
+/// Something that is or was wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Problem {
+    pub id: i64,
+    /// `failed`, `held`, `late`, `gap` and others.
+    pub kind: String,
+    /// What it concerns: a connection, `connection/stream`, a job, or `system`.
+    pub scope: String,
+    pub connection: Option<String>,
+    pub stream: Option<String>,
+    pub job: Option<String>,
+    pub run_id: Option<i64>,
+    /// How many streams it concerns.
+    pub streams: i32,
+    pub opened_at: DateTime<Utc>,
+    /// `None` while it is open.
+    pub closed_at: Option<DateTime<Utc>>,
+    pub summary: String,
+    pub hint: Option<String>,
+    /// Until when nobody is reminded of it.
+    pub muted_until: Option<DateTime<Utc>>,
+}
+
+/// The open problems that are shown, and how many there are.
+#[derive(Debug, Default)]
+pub(super) struct Open {
+    pub(super) problems: Vec<Problem>,
+    pub(super) total: i64,
+}
+
+/// The open problems, worst first, those that are muted last.
+pub(super) async fn open(conn: &mut PgConnection, limit: usize) -> Result<Open, sqlx::Error> {
+    let mut total = 0;
+    let problems = sqlx::query!(
+        r#"
+        select
+            id, kind, scope, connection, stream, job, run_id, streams, opened_at as "opened_at!", summary, hint,
+            case when muted_until > statement_timestamp() then muted_until end as muted_until,
+            count(*) over () as "total!"
+        from tidegate.problem
+        where closed_at is null and opened_at is not null
+        order by
+            coalesce(muted_until > statement_timestamp(), false),
+            array_position($1::text[], kind) nulls last,
+            opened_at,
+            id
+        limit $2
+        "#,
+        &state::names(),
+        i64::try_from(limit).unwrap_or(i64::MAX),
+    )
+    .fetch_all(conn)
+    .in_time()
+    .await?
+    .into_iter()
+    .map(|row| {
+        total = row.total;
+        Problem {
+            id: row.id,
+            kind: row.kind,
+            scope: row.scope,
+            connection: row.connection,
+            stream: row.stream,
+            job: row.job,
+            run_id: row.run_id,
+            streams: row.streams,
+            opened_at: row.opened_at,
+            closed_at: None,
+            summary: row.summary,
+            hint: row.hint,
+            muted_until: row.muted_until,
+        }
+    })
+    .collect();
+    Ok(Open { problems, total })
+}
+
+impl Document for Problems {
+    const PATH: &'static str = "/problems";
+
+    async fn read(reading: &mut Reading<'_>, _query: &Query) -> Result<Option<Self>, ReadError> {
+        let open = open(reading.conn, ROWS_MAX).await?;
+        let mut problems = open.problems;
+        let closed = sqlx::query_as!(
+            Problem,
+            r#"
+            select
+                id, kind, scope, connection, stream, job, run_id, streams, opened_at as "opened_at!", closed_at, summary,
+                hint, null::timestamptz as muted_until
+            from tidegate.problem
+            where closed_at > statement_timestamp() - interval '7 days' and opened_at is not null
+            order by closed_at desc, id desc
+            limit $1
+            "#,
+            i64::try_from(ROWS_MAX + 1).unwrap_or(i64::MAX),
+        )
+        .fetch_all(&mut *reading.conn)
+        .in_time()
+        .await?;
+        let all = usize::try_from(open.total).unwrap_or(usize::MAX).saturating_add(closed.len());
+        problems.extend(closed);
+        problems.truncate(ROWS_MAX);
+        Ok(Some(Self { at: reading.now, more: all > problems.len(), problems, open: open.total }))
+    }
+}
