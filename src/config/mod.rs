@@ -6,6 +6,7 @@
 
 mod check;
 mod database;
+mod notify;
 mod raw;
 mod schema;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use chrono::NaiveDate;
 use chrono_tz::Tz;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use url::Url;
 
 use crate::catalogue::{ColumnType, SliceLength, Stream};
 use crate::connector::{self, Connection, Connector};
@@ -28,6 +30,7 @@ use crate::cron::{CatchUp, Schedule};
 use crate::mart;
 use crate::settings::{self, Faults, KeyPath};
 pub use database::{DatabaseParts, DatabaseTarget, SslMode};
+pub use notify::{NotifyFormat, Target};
 pub use schema::json_schema;
 
 /// The complete configuration, checked.
@@ -36,6 +39,8 @@ pub struct Config {
     pub database: Database,
     pub embedded: Embedded,
     pub server: Server,
+    /// Whom the daemon tells of problems.
+    pub notify: Vec<Target>,
     pub worker: Worker,
     pub history: History,
     pub log: Log,
@@ -62,6 +67,10 @@ pub struct Embedded {
 pub struct Server {
     /// The address of the status page, `/metrics`, `/healthz` and `/readyz`.
     pub listen: SocketAddr,
+    /// Where people reach the status page, for links in messages. Without a slash at the end.
+    pub url: Option<Url>,
+    /// What this installation is called in messages.
+    pub title: String,
 }
 
 #[derive(Debug, Clone)]
@@ -79,6 +88,8 @@ pub struct History {
     pub keep_runs: Option<Duration>,
     /// Records that could not become rows. The default is 90 days.
     pub keep_rejects: Option<Duration>,
+    /// Events and problems that are over. The default is 90 days.
+    pub keep_events: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]

@@ -23,4 +23,5 @@ pub mod session;
 pub mod status;
 pub mod stream;
 pub mod task;
+pub mod topic;
 pub mod trouble;
