@@ -22,6 +22,7 @@ use crate::pulse::Loop;
 use crate::quota::{CallKind, QuotaUse};
 use crate::store::reconciliation::Compared;
 use crate::store::status::{StreamState, Unfinished};
+use crate::store::topic::Topic;
 
 // The encoder appends `_total` to counters and `_info` to the info metric.
 pub const RUNS: &str = "tidegate_runs";
@@ -41,6 +42,9 @@ pub const STREAM_COMPLETE_UNTIL_SECONDS: &str = "tidegate_stream_complete_until_
 pub const HELD_SLICES: &str = "tidegate_held_slices";
 pub const RECONCILIATION_DIFFERENCES: &str = "tidegate_reconciliation_differences";
 pub const RUNS_UNFINISHED: &str = "tidegate_runs_unfinished";
+pub const PROBLEMS: &str = "tidegate_problems";
+pub const NOTIFICATIONS: &str = "tidegate_notifications";
+pub const NOTIFICATION_OLDEST_SECONDS: &str = "tidegate_notification_oldest_seconds";
 pub const DATABASE_UP: &str = "tidegate_database_up";
 pub const LOOP_AGE_SECONDS: &str = "tidegate_loop_age_seconds";
 pub const CLOCK_SKEW_SECONDS: &str = "tidegate_clock_skew_seconds";
@@ -132,6 +136,22 @@ struct LimitLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TargetLabels {
+    target: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NotificationLabels {
+    target: String,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LoopLabels {
     r#loop: &'static str,
 }
@@ -158,6 +178,7 @@ pub struct Metrics {
     extra_values: Family<StreamLabels, Counter>,
     checkpoint_seconds: Histogram,
     quota_wait_seconds: Family<LimitLabels, Seconds>,
+    notifications: Family<NotificationLabels, Counter>,
 }
 
 /// The values at one scrape. Those read from Postgres are `None` if it did not respond in time.
@@ -167,6 +188,10 @@ pub struct Gauges {
     pub unfinished: Option<Vec<Unfinished>>,
     pub compared: Option<Vec<Compared>>,
     pub quotas: Option<Vec<QuotaUse>>,
+    /// How many problems are open, by kind.
+    pub problems: Option<Vec<(String, i64)>>,
+    /// The age of the oldest notification that is due, by target.
+    pub notifications: Option<Vec<(String, f64)>>,
     /// The time since each loop of this process last completed; `None` for one with nothing to do.
     pub ages: Vec<(Loop, Option<Duration>)>,
     /// How far this machine's clock is ahead of the database's.
@@ -187,6 +212,7 @@ impl Default for Metrics {
             extra_values: Family::default(),
             checkpoint_seconds: Histogram::new(CHECKPOINT_BUCKETS),
             quota_wait_seconds: Family::default(),
+            notifications: Family::default(),
         };
         metrics.register();
         metrics
@@ -215,6 +241,8 @@ impl Metrics {
         registry.register(CHECKPOINT_SECONDS, "Time to make a page and its cursor durable", checkpoint);
         let waited = self.quota_wait_seconds.clone();
         registry.register(QUOTA_WAIT_SECONDS, "Time that runs waited for a limit", waited);
+        let notifications = self.notifications.clone();
+        registry.register(NOTIFICATIONS, "Attempts to send a notification", notifications);
     }
 
     /// Counts a run that ended.
@@ -255,6 +283,11 @@ impl Metrics {
         let labels = ConnectionLabels { connection: connection.to_owned() };
         self.vendor_bytes.get_or_create(&labels).inc_by(bytes);
         self.vendor_call_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// Counts an attempt to send a notification to a target.
+    pub fn notified(&self, target: &str, outcome: &'static str) {
+        self.notifications.get_or_create(&NotificationLabels { target: target.to_owned(), outcome }).inc();
     }
 
     /// Records the time that a run waited for a limit.
@@ -312,6 +345,7 @@ impl Gauges {
             registry.register(STREAM_COMPLETE_UNTIL_SECONDS, help, complete);
             registry.register(HELD_SLICES, "Slices whose last reading was too doubtful to delete rows", held);
         }
+        self.register_problems(&mut registry);
         if let Some(compared) = &self.compared {
             let family: Family<ConnectionLabels, Gauge> = Family::default();
             for Compared { connection, differences, .. } in compared {
@@ -342,5 +376,28 @@ impl Gauges {
             registry.register(QUOTA_BLOCKED, "1 while the vendor has asked to wait", blocked);
         }
         registry
+    }
+
+    /// Problems, and the notifications about them.
+    fn register_problems(&self, registry: &mut Registry) {
+        if let Some(problems) = &self.problems {
+            let family: Family<KindLabels, Gauge> = Family::default();
+            for topic in Topic::PROBLEMS {
+                let open = problems.iter().find(|(kind, _)| kind == topic.name()).map_or(0, |(_, open)| *open);
+                family.get_or_create(&KindLabels { kind: topic.name().to_owned() }).set(open);
+            }
+            registry.register(PROBLEMS, "Problems that are open", family);
+        }
+        if let Some(notifications) = &self.notifications {
+            let family: Family<TargetLabels, Ratio> = Family::default();
+            for (target, seconds) in notifications {
+                family.get_or_create(&TargetLabels { target: target.clone() }).set(*seconds);
+            }
+            registry.register(
+                NOTIFICATION_OLDEST_SECONDS,
+                "Age of the oldest notification that is due; 0 if none is",
+                family,
+            );
+        }
     }
 }

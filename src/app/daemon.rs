@@ -11,10 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::alive::{self, Alive};
 use super::streams::StoredPlan;
-use super::{Database, Reload, pruning, totals, views};
+use super::{Database, Reload, notifying, pruning, totals, views};
 use crate::config::Config;
+use crate::http::HttpError;
 use crate::mart;
 use crate::metrics::{Metrics, RunOutcome};
+use crate::notify::{Notifier, Timing};
 use crate::pulse::Loop;
 use crate::pulse::Pulse;
 use crate::quota::QuotaUse;
@@ -39,6 +41,8 @@ pub enum DaemonError {
     Listen(#[from] ListenError),
     #[error(transparent)]
     Timer(#[from] TimerError),
+    #[error("no HTTP client for notifications could be made")]
+    Http(#[from] HttpError),
     #[error("{0} ended unexpectedly; this is a bug")]
     Ended(&'static str),
 }
@@ -101,9 +105,13 @@ impl Daemon {
         tracing::info!(listen = %address, owner = shared.owner, "daemon started");
         let enqueue = enqueue_task(Arc::clone(&shared), receiver.clone(), Arc::clone(&wake));
         let alive = Arc::new(Alive::new(database.pool.clone(), shared.owner.clone()));
-        let beat = alive_task(Arc::clone(&shared), Arc::clone(&alive), receiver.clone());
+        let beat = alive_task(Arc::clone(&shared), Arc::clone(&alive), Arc::clone(&health), receiver.clone());
         let views = views::task(Arc::clone(&shared), receiver.clone(), shutdown.clone());
         let totals = totals::task(database.pool.clone(), shutdown.clone());
+        let notifier = Arc::new(Notifier::new(Timing::default(), Arc::clone(&shared.metrics))?);
+        let (pool, changes) = (database.pool.clone(), receiver.clone());
+        let look = notifying::look_task(Arc::clone(&notifier), pool.clone(), changes.clone(), shutdown.clone());
+        let send = notifying::send_task(notifier, pool, changes, shutdown.clone());
         let prune = pruning::task(database.pool.clone(), receiver.clone(), shutdown.clone());
         let (left, only) = (Arc::new(Notify::new()), None);
         let pool = Pool { shared: Arc::clone(&shared), config: receiver, wake, left, shutdown: shutdown.clone(), only };
@@ -111,7 +119,7 @@ impl Daemon {
             tokio::spawn(reload.follow(sender, Arc::clone(&shared), Arc::clone(&health), shutdown.clone()))
         });
         Ok(Self {
-            timer: tokio::spawn(timer::run(vec![enqueue, beat, prune, views, totals], shutdown.clone())),
+            timer: tokio::spawn(timer::run(vec![enqueue, beat, prune, views, totals, look, send], shutdown.clone())),
             workers: tokio::spawn(pool.run()),
             server: tokio::spawn(server::serve(listener, sources.router(), shutdown.clone())),
             reload,
@@ -197,7 +205,12 @@ fn enqueue_task(shared: Arc<WorkerContext>, config: watch::Receiver<Arc<Config>>
 
 /// Records the jobs and quotas of this process, cancels runs whose job is in no running process's configuration, and
 /// retires the streams that only such jobs read.
-fn alive_task(shared: Arc<WorkerContext>, alive: Arc<Alive>, config: watch::Receiver<Arc<Config>>) -> PeriodicTask {
+fn alive_task(
+    shared: Arc<WorkerContext>,
+    alive: Arc<Alive>,
+    health: Arc<Health>,
+    config: watch::Receiver<Arc<Config>>,
+) -> PeriodicTask {
     const TROUBLE: &str = "this process could not be recorded as running";
     const NO_PLAN: &str = "the streams of the configuration could not be stored, so their states may be out of date";
     let trouble = Arc::new(Repeats::default());
@@ -205,6 +218,7 @@ fn alive_task(shared: Arc<WorkerContext>, alive: Arc<Alive>, config: watch::Rece
     PeriodicTask::new("alive", alive::PERIOD, move || {
         let (trouble, plan) = (Arc::clone(&trouble), Arc::clone(&plan));
         let (shared, alive, config) = (Arc::clone(&shared), Arc::clone(&alive), Arc::clone(&config.borrow()));
+        let refused = health.is_reload_refused();
         async move {
             let jobs: Vec<String> = config.jobs.keys().cloned().collect();
             let connections: Vec<String> = config.connections.keys().cloned().collect();
@@ -215,6 +229,7 @@ fn alive_task(shared: Arc<WorkerContext>, alive: Arc<Alive>, config: watch::Rece
             // After the beat: another process retires the streams of jobs that no process has recorded.
             let planned = async {
                 plan.lock().await.store(&shared.pool, &config).await?;
+                instance::set_refused(&shared.pool, &shared.owner, refused).await?;
                 stream::retire(&shared.pool).await
             };
             if orphans.is_ok() {

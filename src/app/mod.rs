@@ -4,6 +4,7 @@ mod alive;
 mod daemon;
 mod database;
 mod foreground;
+mod notifying;
 mod pruning;
 mod reload;
 mod streams;

@@ -22,8 +22,9 @@ use crate::config::Config;
 use crate::metrics::{Gauges, Metrics};
 use crate::pulse::{Loop, Pulse};
 use crate::quota::QuotaUse;
+use crate::store::notification::Delivery;
 use crate::store::trouble::Repeats;
-use crate::store::{reconciliation, session, status};
+use crate::store::{notification, problem, reconciliation, session, status};
 use crate::text;
 
 /// `/readyz` reports not ready if the database has not responded within this time.
@@ -153,16 +154,26 @@ impl AppState {
         self.gauges
             .get(async {
                 let quotas = self.quotas().await;
-                let configured = configured(&self.sources.config.borrow());
+                let config = Arc::clone(&self.sources.config.borrow());
+                let configured = configured(&config);
+                let targets: Vec<String> = config.notify.iter().map(|target| target.name.clone()).collect();
                 let read = self.read(async |conn| {
                     let streams = status::streams(conn, &configured.streams).await?;
                     let compared = reconciliation::compared(conn, &configured.connections()).await?;
-                    Ok((streams, (status::unfinished(conn, &configured.jobs).await?, compared)))
+                    let told =
+                        (problem::open(&mut *conn).await?, notification::deliveries(&mut *conn, &targets).await?);
+                    Ok((streams, (status::unfinished(conn, &configured.jobs).await?, (compared, told))))
                 });
                 let (streams, rest) = read.await.unzip();
-                let (unfinished, compared) = rest.unzip();
+                let (unfinished, rest) = rest.unzip();
+                let (compared, told) = rest.unzip();
+                let (problems, deliveries) = told.unzip();
+                let notifications = deliveries.map(|deliveries: Vec<Delivery>| {
+                    deliveries.into_iter().map(|delivery| (delivery.target, delivery.oldest_seconds)).collect()
+                });
                 let ages = Loop::ALL.map(|of| (of, self.sources.pulse.age(of))).to_vec();
-                Gauges { streams, unfinished, compared, quotas, ages, skew: Some(clock::skew()) }
+                let skew = Some(clock::skew());
+                Gauges { streams, unfinished, compared, quotas, problems, notifications, ages, skew }
             })
             .await
     }

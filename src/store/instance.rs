@@ -51,6 +51,19 @@ pub async fn touch(executor: impl PgExecutor<'_>, owner: &str) -> Result<(), sql
     Ok(())
 }
 
+/// Records whether the process `owner` refused the configuration on disk.
+pub async fn set_refused(executor: impl PgExecutor<'_>, owner: &str, refused: bool) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "update tidegate.instance set config_refused = $2 where owner = $1 and config_refused <> $2",
+        owner,
+        refused,
+    )
+    .execute(executor)
+    .in_time()
+    .await?;
+    Ok(())
+}
+
 /// Deletes the record of the process `owner`, which is stopping, and its quota statements.
 pub async fn leave(executor: impl PgExecutor<'_>, owner: &str) -> Result<(), sqlx::Error> {
     sqlx::query!("delete from tidegate.instance where owner = $1", owner).execute(executor).in_time().await?;

@@ -81,16 +81,11 @@ fn target(raw: raw::Notify, path: &KeyPath, known: &Known<'_>, report: &mut Repo
     }
     let repeat = report.duration(&path.key("repeat"), raw.repeat, &(secs(60)..=secs(7 * 86_400)), secs(REPEAT_SECS));
     let (url, host, name) = url?;
-    let name = match raw.name {
-        Some(given) => {
-            check_name(&path.key("name"), &given, report);
-            given
-        }
-        None => {
-            check_name(path, &name, report);
-            name
-        }
+    let (path_of_name, name) = match raw.name {
+        Some(given) => (path.key("name"), given),
+        None => (path.clone(), name),
     };
+    check_name(&path_of_name, &name, report);
     Some(Target { name, url, host, format: format?, on, connections, jobs, headers, secret, repeat })
 }
 

@@ -140,6 +140,7 @@ pub(super) struct Worker {
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_field_names, reason = "they are the keys that users write")]
 pub(super) struct History {
     /// How long runs that have ended are kept: a duration, or `forever`.
     #[schemars(extend("default" = "forever"))]

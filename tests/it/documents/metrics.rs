@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use tidegate::http::CallOutcome;
 use tidegate::metrics::{Gauges, Metrics, RowChange, RunOutcome};
+use tidegate::notify::Outcome;
 use tidegate::pulse::Loop;
 use tidegate::quota::{CallKind, QuotaUse};
 use tidegate::store::reconciliation::Compared;
@@ -39,8 +40,33 @@ const OUTCOMES_OF_CALLS: [CallOutcome; 8] = [
     CallOutcome::Unreadable,
 ];
 
+const OUTCOMES_OF_NOTIFICATIONS: [Outcome; 7] = [
+    Outcome::Accepted(200),
+    Outcome::RateLimited(Duration::ZERO),
+    Outcome::Gone,
+    Outcome::Refused(500),
+    Outcome::Timeout,
+    Outcome::Unreachable,
+    Outcome::Unsendable,
+];
+
 /// Fails to compile when a variant is added: add it to its list above too.
-const fn _the_lists_are_complete(run: RunOutcome, change: RowChange, kind: CallKind, call: CallOutcome) {
+const fn _the_lists_are_complete(
+    run: RunOutcome,
+    change: RowChange,
+    kind: CallKind,
+    call: CallOutcome,
+    notification: Outcome,
+) {
+    match notification {
+        Outcome::Accepted(_)
+        | Outcome::RateLimited(_)
+        | Outcome::Gone
+        | Outcome::Refused(_)
+        | Outcome::Timeout
+        | Outcome::Unreachable
+        | Outcome::Unsendable => {}
+    }
     match run {
         RunOutcome::Succeeded | RunOutcome::Held | RunOutcome::Failed | RunOutcome::Cancelled => {}
     }
@@ -79,6 +105,9 @@ async fn scrape() -> String {
         }
     }
     metrics.quota_wait(NAME, NAME, took);
+    for outcome in OUTCOMES_OF_NOTIFICATIONS {
+        metrics.notified(NAME, outcome.label());
+    }
     let database = TestDatabase::create().await;
     let mut conn = database.pool().acquire().await.unwrap();
     let stream = StreamState {
@@ -109,6 +138,8 @@ async fn scrape() -> String {
         unfinished: Some(status::unfinished(&mut conn, &[]).await.unwrap()),
         compared: Some(vec![compared]),
         quotas: Some(vec![quota]),
+        problems: Some(Vec::new()),
+        notifications: Some(vec![(NAME.to_owned(), 0.0)]),
         ages: Loop::ALL.map(|of| (of, None)).to_vec(),
         skew: Some(TimeDelta::zero()),
     })
