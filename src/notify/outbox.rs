@@ -102,9 +102,7 @@ impl Notifier {
     ) -> Result<(), sqlx::Error> {
         let text = outcome.text();
         if let Outcome::Accepted(_) = outcome {
-            let mut transaction = conn.begin().await?;
-            notification::sent(&mut transaction, message.id, &target.name, &text).await?;
-            transaction.commit().await?;
+            notification::sent(conn, message.id, &target.name, &text).await?;
             tracing::debug!(target = target.name, message = %message.id, "notification sent");
             return Ok(());
         }

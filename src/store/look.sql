@@ -233,16 +233,15 @@ condition as (
         format(
             '%s to the target could not be delivered (%s)',
             case when count(*) = 1 then 'a message' else count(*) || ' messages' end,
-            max(message.outcome)
+            coalesce(max(message.outcome), 'it is being sent again')
         ),
         format('run `tidegate notify test %s`', message.target)
     from tidegate.notification as message
     where
         message.target = any($6)
         and message.kind <> 'test'
-        and message.outcome is not null
         and (
-            message.state = 'due'
+            (message.state = 'due' and (message.outcome is not null or message.attempts > 1))
             or (
                 message.state = 'given_up'
                 and not exists (

@@ -292,7 +292,8 @@ pub async fn claim(
         )
 
         update tidegate.notification as message
-        set attempts = message.attempts + 1, due_at = clock_timestamp() + $2
+        -- Without an outcome, it is being sent.
+        set attempts = message.attempts + 1, due_at = clock_timestamp() + $2, outcome = null
         from next
         where message.id = next.id
         returning
@@ -330,13 +331,8 @@ pub async fn remove(executor: impl PgExecutor<'_>, message: Uuid) -> Result<(), 
     Ok(())
 }
 
-/// Records that the target accepted the message. Other messages that it did not accept before are tried again at once.
-pub async fn sent(
-    transaction: &mut PgConnection,
-    message: Uuid,
-    target: &str,
-    outcome: &str,
-) -> Result<(), sqlx::Error> {
+/// Records that the target accepted the message. Others that it did not accept before are tried again at once.
+pub async fn sent(conn: &mut PgConnection, message: Uuid, target: &str, outcome: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
         update tidegate.notification
@@ -346,18 +342,26 @@ pub async fn sent(
         message,
         outcome,
     )
-    .execute(&mut *transaction)
+    .execute(&mut *conn)
     .in_time()
     .await?;
     sqlx::query!(
         "
-        update tidegate.notification
+        with failed as (
+            select id
+            from tidegate.notification
+            where target = $1 and state = 'due' and outcome is not null and due_at > clock_timestamp()
+            for update skip locked
+        )
+
+        update tidegate.notification as message
         set due_at = clock_timestamp()
-        where target = $1 and state = 'due' and outcome is not null and due_at > clock_timestamp()
+        from failed
+        where message.id = failed.id
         ",
         target,
     )
-    .execute(transaction)
+    .execute(conn)
     .in_time()
     .await?;
     Ok(())

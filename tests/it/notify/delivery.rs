@@ -164,6 +164,27 @@ async fn the_end_of_a_problem_that_waits_for_its_begin_holds_up_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_message_that_another_process_sends_is_not_sent_again_because_the_target_accepts_another() {
+    let bench = Arc::new(Bench::new(NotifyFormat::Cloudevents).await);
+    bench.responds(ResponseTemplate::new(500)).await;
+    bench.fail(&["marks"], "refused").await;
+    bench.look().await;
+    bench.send_one().await;
+    // Its second attempt takes a while.
+    bench.responds(ResponseTemplate::new(200).set_delay(Duration::from_secs(1))).await;
+    let sending = tokio::spawn({
+        let bench = Arc::clone(&bench);
+        async move { bench.send_one().await }
+    });
+    eventually(Duration::from_secs(20), async || (bench.received().await.len() == 1).then_some(())).await;
+    bench.fail(&["dialogs"], "does not exist").await;
+    bench.look().await;
+    assert_eq!(bench.send().await, 1);
+    assert_eq!(sending.await.unwrap(), Some(Outcome::Accepted(200)));
+    assert_eq!((bench.send().await, bench.received().await.len()), (0, 2));
+}
+
+#[tokio::test]
 async fn two_replicas_look_and_send_once() {
     let bench = Arc::new(Bench::new(NotifyFormat::Cloudevents).await);
     bench.accepts().await;
