@@ -110,7 +110,8 @@ impl Reload {
                 if change.is_some() || refused.as_ref() != Some(&faults) {
                     tracing::error!("the changed configuration is refused, the previous one stays in force:\n{faults}");
                     let first = faults.lines().next().unwrap_or_default();
-                    let summary = format!("the changed configuration has {count} faults and is refused: {first}");
+                    let of = if count == 1 { "1 fault" } else { &format!("{count} faults") };
+                    let summary = format!("the changed configuration has {of} and is refused: {first}");
                     tell(shared, Reloaded::Refused, &summary).await;
                 }
                 Some(faults)
